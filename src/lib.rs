@@ -1,0 +1,4 @@
+//! RTSP session multiplexer.
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+pub mod mux;
