@@ -1,0 +1,368 @@
+//! What may share a connection: the security boundary of the pool.
+//!
+//! [`ServerId`] names the server, which owns limits, the sharing verdict and the backoff.
+//! [`ConnectionKey`] says more: two sessions may use one connection only if their keys are equal.
+
+use std::fmt;
+
+use url::Url;
+
+use super::proto::credentials::Credentials;
+
+/// RFC 2326, 3.2.
+const DEFAULT_PORT: u16 = 554;
+
+/// A server: host and port, as the user wrote them.
+///
+/// The host is compared without case and never resolved: two names of one machine are two servers,
+/// since nobody can know that they stay one.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ServerId {
+    host: String,
+    port: u16,
+}
+
+impl ServerId {
+    /// A server by host name or address; an IPv6 address with or without brackets, its zone kept
+    /// (`fe80::1%eth0`, which a [`Url`] cannot hold).
+    ///
+    /// # Errors
+    ///
+    /// An empty host, port 0, and characters that no host contains are refused.
+    pub fn new(host: &str, port: u16) -> Result<Self, InvalidUrl> {
+        let bare = host
+            .strip_prefix('[')
+            .and_then(|rest| rest.strip_suffix(']'))
+            .unwrap_or(host);
+        if bare.is_empty() {
+            return Err(InvalidUrl::NoHost);
+        }
+        if bare.chars().any(is_forbidden_in_host) {
+            return Err(InvalidUrl::InvalidHost);
+        }
+        if port == 0 {
+            return Err(InvalidUrl::PortZero);
+        }
+        Ok(Self {
+            host: lower_case(bare),
+            port,
+        })
+    }
+
+    /// The server of an `rtsp` or `rtspt` URL; path, query and user do not matter.
+    ///
+    /// # Errors
+    ///
+    /// Other schemes are refused, `rtsps` too, and URLs without a host.
+    pub fn from_url(url: &Url) -> Result<Self, InvalidUrl> {
+        match url.scheme() {
+            "rtsp" | "rtspt" => {}
+            "rtsps" => return Err(InvalidUrl::TlsUnsupported),
+            other => return Err(InvalidUrl::UnsupportedScheme(other.to_owned())),
+        }
+        let host = url.host_str().unwrap_or_default();
+        Self::new(host, url.port().unwrap_or(DEFAULT_PORT))
+    }
+
+    /// The host in lower case, an IPv6 address without brackets.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// The TCP port.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+}
+
+/// The name of a network interface (`fe80::1%ETH0`) has case.
+fn lower_case(host: &str) -> String {
+    match host.split_once('%') {
+        Some((address, zone)) if address.contains(':') => {
+            format!("{}%{zone}", address.to_ascii_lowercase())
+        }
+        _ => host.to_ascii_lowercase(),
+    }
+}
+
+fn is_forbidden_in_host(c: char) -> bool {
+    c.is_control() || c.is_whitespace() || "/\\?#@[]\"<>".contains(c)
+}
+
+impl fmt::Display for ServerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.host.contains(':') {
+            write!(f, "[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "{}:{}", self.host, self.port)
+        }
+    }
+}
+
+/// What a connection is used for. The classes never share one: pausing or seeking a replay, or a
+/// backchannel's own traffic, must not touch live cameras.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum WorkloadClass {
+    /// Media as it happens.
+    #[default]
+    Live,
+    /// Recordings, which are paused, sought and played at other speeds.
+    Replay,
+    /// Media to the camera (ONVIF audio backchannel).
+    Backchannel,
+}
+
+/// All that decides how a connection is made and who may use it.
+#[derive(Debug, Clone)]
+pub struct ConnectionOptions {
+    /// Where it goes.
+    pub server: ServerId,
+    /// Who we are there; None sends no authorisation, and is not "any".
+    pub credentials: Option<Credentials>,
+    /// The `User-Agent` header; None is the default one.
+    pub user_agent: Option<String>,
+    /// What it is used for.
+    pub workload: WorkloadClass,
+    /// Sessions of different groups never share a connection; for users who want that.
+    pub group: Option<String>,
+}
+
+/// Two sessions may share a connection only if their keys are equal.
+///
+/// Everything is compared as written and an unset option equals only an unset one. `Debug` shows
+/// no secret.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct ConnectionKey {
+    server: ServerId,
+    credentials: Option<Credentials>,
+    user_agent: Option<String>,
+    workload: WorkloadClass,
+    group: Option<String>,
+}
+
+impl ConnectionKey {
+    /// The key of a connection with these options.
+    ///
+    /// The options are taken apart without `..`, so that one added later does not compile until
+    /// somebody has decided here whether it is part of the key. What is left out by mistake is a
+    /// connection reused for somebody it was not made for; curl has had over 30 CVEs of that form.
+    ///
+    /// # Errors
+    ///
+    /// A user agent with control characters is refused: it could add headers.
+    pub fn new(options: &ConnectionOptions) -> Result<Self, InvalidUserAgent> {
+        let ConnectionOptions {
+            server,
+            credentials,
+            user_agent,
+            workload,
+            group,
+        } = options.clone();
+        let agent = user_agent.as_deref().unwrap_or_default();
+        if agent.chars().any(char::is_control) {
+            return Err(InvalidUserAgent);
+        }
+        Ok(Self {
+            server,
+            credentials,
+            user_agent,
+            workload,
+            group,
+        })
+    }
+
+    /// Where connections with this key go.
+    pub fn server(&self) -> &ServerId {
+        &self.server
+    }
+
+    /// Who we are there.
+    pub fn credentials(&self) -> Option<&Credentials> {
+        self.credentials.as_ref()
+    }
+
+    /// The `User-Agent` header, if it is not the default one.
+    pub fn user_agent(&self) -> Option<&str> {
+        self.user_agent.as_deref()
+    }
+
+    /// What they are used for.
+    pub fn workload(&self) -> WorkloadClass {
+        self.workload
+    }
+
+    /// The user's group.
+    pub fn group(&self) -> Option<&str> {
+        self.group.as_deref()
+    }
+}
+
+/// Why a URL names no server that we can connect to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum InvalidUrl {
+    /// `rtsps`.
+    TlsUnsupported,
+    /// Neither `rtsp` nor `rtspt`.
+    UnsupportedScheme(String),
+    /// There is no host.
+    NoHost,
+    /// The host contains characters that no host has.
+    InvalidHost,
+    /// Port 0.
+    PortZero,
+}
+
+impl fmt::Display for InvalidUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TlsUnsupported => f.write_str("TLS is not supported yet (rtsps)"),
+            Self::UnsupportedScheme(scheme) => {
+                write!(
+                    f,
+                    "the scheme of the URL is {scheme:?}, neither rtsp nor rtspt"
+                )
+            }
+            Self::NoHost => f.write_str("the URL names no host"),
+            Self::InvalidHost => f.write_str("the host contains a character that no host has"),
+            Self::PortZero => f.write_str("the port of the URL is 0"),
+        }
+    }
+}
+
+impl std::error::Error for InvalidUrl {}
+
+/// The user agent contains a control character.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct InvalidUserAgent;
+
+impl fmt::Display for InvalidUserAgent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the user agent contains a control character")
+    }
+}
+
+impl std::error::Error for InvalidUserAgent {}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    fn server(url: &str) -> Result<ServerId, InvalidUrl> {
+        ServerId::from_url(&Url::parse(url).unwrap())
+    }
+
+    fn options(url: &str) -> ConnectionOptions {
+        ConnectionOptions {
+            server: server(url).unwrap(),
+            credentials: None,
+            user_agent: None,
+            workload: WorkloadClass::Live,
+            group: None,
+        }
+    }
+
+    fn key(options: &ConnectionOptions) -> ConnectionKey {
+        ConnectionKey::new(options).unwrap()
+    }
+
+    fn user(user: &str, password: &str) -> Option<Credentials> {
+        Some(Credentials::new(user, password).unwrap())
+    }
+
+    #[test]
+    fn everything_that_must_separate_two_keys_does() {
+        let base = options("rtsp://nvr/1");
+        let change = |change: fn(&mut ConnectionOptions)| {
+            let mut changed = base.clone();
+            change(&mut changed);
+            key(&changed)
+        };
+        let keys = [
+            key(&base),
+            change(|o| o.server = server("rtsp://nvr2/1").unwrap()),
+            change(|o| o.server = server("rtsp://nvr:8554/1").unwrap()),
+            change(|o| o.credentials = user("admin", "")),
+            change(|o| o.credentials = user("admin", "a")),
+            change(|o| o.credentials = user("admin", "b")),
+            change(|o| o.credentials = user("operator", "a")),
+            change(|o| o.user_agent = Some(String::new())),
+            change(|o| o.user_agent = Some("agent".into())),
+            change(|o| o.user_agent = Some("Agent".into())),
+            change(|o| o.workload = WorkloadClass::Replay),
+            change(|o| o.workload = WorkloadClass::Backchannel),
+            change(|o| o.group = Some(String::new())),
+            change(|o| o.group = Some("east".into())),
+        ];
+        let count = keys.len();
+        assert_eq!(keys.into_iter().collect::<HashSet<_>>().len(), count);
+    }
+
+    #[test]
+    fn what_must_not_separate_two_keys_does_not() {
+        let first = key(&options("rtsp://nvr/cam?channel=1"));
+        for same in [
+            "rtsp://NVR:554/cam?channel=2",
+            "rtspt://nvr",
+            "rtsp://u:p@nvr/#x",
+        ] {
+            assert_eq!(first, key(&options(same)), "{same}");
+        }
+    }
+
+    #[test]
+    fn hosts_are_kept_as_written_in_lower_case() {
+        for (url, shown) in [
+            ("rtsp://NVR.Local./a", "nvr.local.:554"),
+            ("rtsp://10.0.0.1:8554", "10.0.0.1:8554"),
+            ("rtsp://[FE80::1]/a", "[fe80::1]:554"),
+        ] {
+            assert_eq!(server(url).unwrap().to_string(), shown);
+        }
+        let zoned = ServerId::new("[FE80::1%eTh0]", 554).unwrap();
+        assert_eq!(zoned.host(), "fe80::1%eTh0");
+        assert_ne!(zoned, ServerId::new("fe80::1%eth1", 554).unwrap());
+    }
+
+    #[test]
+    fn urls_without_a_reachable_server_are_refused() {
+        assert_eq!(server("rtsps://nvr/"), Err(InvalidUrl::TlsUnsupported));
+        assert_eq!(
+            server("http://nvr/"),
+            Err(InvalidUrl::UnsupportedScheme("http".into()))
+        );
+        assert_eq!(server("rtsp:///a"), Err(InvalidUrl::NoHost));
+        assert_eq!(server("rtsp:a"), Err(InvalidUrl::NoHost));
+        assert_eq!(server("rtsp://nvr:0/"), Err(InvalidUrl::PortZero));
+        for host in ["a\r\nb", "a b", "a/b", "u@h", "[::1"] {
+            assert_eq!(
+                ServerId::new(host, 554),
+                Err(InvalidUrl::InvalidHost),
+                "{host}"
+            );
+        }
+        let text = InvalidUrl::TlsUnsupported.to_string();
+        assert!(text.starts_with("TLS is not supported yet"));
+    }
+
+    #[test]
+    fn a_user_agent_with_control_characters_is_refused() {
+        let mut options = options("rtsp://nvr");
+        options.user_agent = Some("a\r\nX: y".into());
+        assert_eq!(ConnectionKey::new(&options), Err(InvalidUserAgent));
+    }
+
+    #[test]
+    fn debug_shows_no_secret() {
+        let mut options = options("rtsp://nvr");
+        options.credentials = user("admin", "hunter2");
+        let text = format!("{options:?} {:?}", key(&options));
+        assert!(
+            !text.contains("hunter2") && !text.contains("admin"),
+            "{text}"
+        );
+    }
+}
