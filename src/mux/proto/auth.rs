@@ -18,8 +18,8 @@ use super::challenge::{self, Scheme};
 use super::credentials::Credentials;
 use super::digest;
 
-/// Identities of challenges that are remembered, so that a late 401 finds the one it answered.
-/// More than two are only ever in flight if the server changes its nonce with every 401.
+/// Challenges that are remembered, so that a late 401 finds the one it answered and a nonce that
+/// comes back is counted on. More than two only if the server changes its nonce with every 401.
 const REMEMBERED_CHALLENGES: usize = 8;
 
 /// Which of the challenges of a connection an authorisation answers; rises with each new one.
@@ -60,14 +60,14 @@ pub(crate) enum Unauthorized {
 pub(crate) struct Authenticator {
     credentials: Credentials,
     cnonce_seed: u128,
-    current: Option<Current>,
-    /// Challenges answered so far, newest last.
-    seen: VecDeque<(ChallengeGeneration, Identity)>,
+    /// Oldest first; the last one is answered by new requests.
+    accepted: VecDeque<Accepted>,
+    generations: u64,
     basic_forbidden: bool,
 }
 
 #[derive(Debug)]
-struct Current {
+struct Accepted {
     scheme: Scheme,
     generation: ChallengeGeneration,
     /// One per challenge, not per request: the session key of `-sess` is made with the cnonce of
@@ -76,22 +76,14 @@ struct Current {
     cnonce: String,
 }
 
-/// What makes a challenge the same as another.
-#[derive(Debug, PartialEq, Eq)]
-struct Identity {
-    realm: String,
-    /// None for Basic.
-    nonce: Option<String>,
-}
-
 impl Authenticator {
     /// `cnonce_seed` should be random and differ between connections.
     pub(crate) fn new(credentials: Credentials, cnonce_seed: u128) -> Self {
         Self {
             credentials,
             cnonce_seed,
-            current: None,
-            seen: VecDeque::new(),
+            accepted: VecDeque::new(),
+            generations: 0,
             basic_forbidden: false,
         }
     }
@@ -110,7 +102,7 @@ impl Authenticator {
     ///
     /// `uri` is the Request-URI as sent. None as long as the server has not asked for one.
     pub(crate) fn authorize(&mut self, method: &str, uri: &str) -> Option<Authorization> {
-        let current = self.current.as_mut()?;
+        let current = self.accepted.back_mut()?;
         let value = match &mut current.scheme {
             Scheme::Digest(client) => {
                 digest::answer(client, &self.credentials, method, uri, &current.cnonce)?
@@ -140,8 +132,7 @@ impl Authenticator {
         if let Some(why) = self.objection(&offer) {
             return Unauthorized::Unsupported(why);
         }
-        let identity = Identity::of(&offer);
-        if self.is_answer_to(answered, &identity) {
+        if self.is_answer_to(answered, &offer) {
             return if is_stale(&offer) {
                 Unauthorized::Retry
             } else {
@@ -150,8 +141,8 @@ impl Authenticator {
         }
         // Unanswered or newly answered: the server's latest nonce is the one to use. An answer to
         // an older challenge says nothing about the current one, so that one stays.
-        if !self.is_outdated(answered) && !self.is_current(&identity) {
-            self.accept(offer, identity);
+        if !self.is_outdated(answered) && !self.is_current(&offer) {
+            self.accept(offer);
         }
         Unauthorized::Retry
     }
@@ -186,50 +177,45 @@ impl Authenticator {
         }
     }
 
-    fn accept(&mut self, scheme: Scheme, identity: Identity) {
-        self.basic_forbidden |= matches!(scheme, Scheme::Digest(_));
-        let next = self.current.as_ref().map_or(0, |c| c.generation.0 + 1);
-        let generation = ChallengeGeneration(next);
-        if self.seen.len() == REMEMBERED_CHALLENGES {
-            self.seen.pop_front();
+    fn accept(&mut self, offer: Scheme) {
+        self.basic_forbidden |= matches!(offer, Scheme::Digest(_));
+        let generation = ChallengeGeneration(self.generations);
+        self.generations += 1;
+        let known = self.accepted.iter().position(|a| a.scheme.is_same(&offer));
+        let accepted = match known.and_then(|index| self.accepted.remove(index)) {
+            // A nonce that comes back: its count goes on.
+            Some(known) => Accepted {
+                generation,
+                ..known
+            },
+            None => Accepted {
+                scheme: offer,
+                generation,
+                cnonce: digest::cnonce(self.cnonce_seed, generation.0),
+            },
+        };
+        if self.accepted.len() == REMEMBERED_CHALLENGES {
+            self.accepted.pop_front();
         }
-        self.seen.push_back((generation, identity));
-        self.current = Some(Current {
-            scheme,
-            generation,
-            cnonce: digest::cnonce(self.cnonce_seed, next),
-        });
+        self.accepted.push_back(accepted);
     }
 
-    fn is_answer_to(&self, answered: Option<ChallengeGeneration>, identity: &Identity) -> bool {
-        self.seen
+    fn is_answer_to(&self, answered: Option<ChallengeGeneration>, offer: &Scheme) -> bool {
+        self.accepted
             .iter()
-            .any(|(generation, seen)| Some(*generation) == answered && seen == identity)
+            .any(|a| Some(a.generation) == answered && a.scheme.is_same(offer))
     }
 
-    fn is_current(&self, identity: &Identity) -> bool {
-        self.seen.back().is_some_and(|(_, seen)| seen == identity)
+    fn is_current(&self, offer: &Scheme) -> bool {
+        self.accepted
+            .back()
+            .is_some_and(|a| a.scheme.is_same(offer))
     }
 
     fn is_outdated(&self, answered: Option<ChallengeGeneration>) -> bool {
-        match (answered, &self.current) {
+        match (answered, self.accepted.back()) {
             (Some(answered), Some(current)) => answered < current.generation,
             _ => false,
-        }
-    }
-}
-
-impl Identity {
-    fn of(scheme: &Scheme) -> Self {
-        match scheme {
-            Scheme::Digest(client) => Self {
-                realm: client.realm().to_owned(),
-                nonce: Some(client.nonce().to_owned()),
-            },
-            Scheme::Basic { realm } => Self {
-                realm: realm.clone(),
-                nonce: None,
-            },
         }
     }
 }
@@ -359,6 +345,20 @@ mod tests {
             auth.handle_unauthorized(&digest(nonce, ""), None);
         }
         assert!(authorize(&mut auth).value.contains(r#"nonce="c""#));
+    }
+
+    #[test]
+    fn a_nonce_that_comes_back_is_counted_on() {
+        let mut auth = authenticator();
+        for nonce in ["a", "b", "a"] {
+            auth.handle_unauthorized(&digest(nonce, ""), None);
+            authorize(&mut auth);
+        }
+        let value = authorize(&mut auth).value;
+        assert!(
+            value.contains(r#"nonce="a""#) && value.contains("nc=00000003"),
+            "{value}"
+        );
     }
 
     #[test]

@@ -18,6 +18,15 @@ pub(super) enum Scheme {
 }
 
 impl Scheme {
+    /// Whether an answer to the one is an answer to the other: same realm and nonce.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Digest(a), Self::Digest(b)) => (a.realm(), a.nonce()) == (b.realm(), b.nonce()),
+            (Self::Basic { realm: a }, Self::Basic { realm: b }) => a == b,
+            _ => false,
+        }
+    }
+
     fn strength(&self) -> u8 {
         match self {
             Self::Basic { .. } => 0,
