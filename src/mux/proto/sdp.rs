@@ -1,0 +1,319 @@
+//! What the core needs of a session description: which streams there are and how to name them.
+//!
+//! This is a scan for the lines `m=`, `s=`, `a=control`, `a=rtpmap` and `a=tool`, not a parser of
+//! SDP. Cameras send text that is not UTF-8, bare LF, trailing NULs, blank lines and lines out of
+//! order, and get lines wrong that no client looks at. sdp-types 0.3 forgives some of it, but a bad
+//! `o=`, `t=`, `b=` or `c=` line, a line given twice or a missing `v=` costs it the whole
+//! description; mending these beforehand would take more than reading the five kinds of line that
+//! matter. Caps are made elsewhere, by gstreamer-sdp, from the same bytes.
+//!
+//! A description is the attacker's text: sizes are bounded, and controls are checked by
+//! [`uri`].
+
+use std::borrow::Cow;
+use std::fmt;
+
+use bytes::Bytes;
+use url::Url;
+
+use super::uri;
+
+/// `m=` lines in one description. Cameras have two to five; a session of 32 streams already needs
+/// a quarter of a connection's channels.
+const MAX_STREAMS: usize = 32;
+/// Texts for people are cut to this many characters.
+const MAX_TEXT: usize = 256;
+
+/// What one DESCRIBE describes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Presentation {
+    /// Where the streams' control attributes resolve.
+    pub base: Url,
+    /// The URI of requests for all streams at once (PLAY, PAUSE, TEARDOWN).
+    pub aggregate: Url,
+    /// The streams that can be set up, in the order of the description.
+    pub streams: Vec<MediaStream>,
+    /// The sections that cannot, and why.
+    pub skipped: Vec<SkippedMedia>,
+    /// The description as received.
+    pub sdp: Bytes,
+    /// `s=`, cut to 256 characters.
+    pub session_name: Option<String>,
+    /// `a=tool`, cut to 256 characters.
+    pub tool: Option<String>,
+}
+
+/// One `m=` section: one control URL, one SETUP.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MediaStream {
+    /// Which of the `m=` lines it is, those skipped included.
+    pub index: usize,
+    /// `video`, `audio`, `application` ...
+    pub media: String,
+    /// The RTP payload types that may come.
+    pub payload_types: Vec<u8>,
+    /// The URI of its SETUP.
+    pub control: Url,
+    /// `a=rtpmap`: payload type, encoding name in upper case, clock rate in Hz. Static payload
+    /// types (RFC 3551) need none and may be missing.
+    pub encodings: Vec<(u8, String, u32)>,
+}
+
+/// An `m=` section that is no stream for us.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SkippedMedia {
+    /// Which of the `m=` lines it is.
+    pub index: usize,
+    /// `video`, `audio`, `application` ...
+    pub media: String,
+    /// Why it was skipped.
+    pub reason: SkipReason,
+}
+
+/// Why an `m=` section cannot be set up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SkipReason {
+    /// It is not carried over RTP.
+    NotRtp,
+    /// Its control attribute cannot be used.
+    Control(uri::InvalidControl),
+}
+
+/// Why a description is of no use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum InvalidSdp {
+    /// It holds nothing but blanks.
+    Empty,
+    /// It has no `m=` line.
+    NoMedia,
+    /// Of its `m=` lines, this many, none can be set up.
+    NothingUsable(usize),
+    /// It has this many `m=` lines, more than 32.
+    TooManyStreams(usize),
+}
+
+impl fmt::Display for InvalidSdp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Empty => f.write_str("the session description is empty"),
+            Self::NoMedia => f.write_str("the session description has no media (m= line)"),
+            Self::NothingUsable(count) => write!(
+                f,
+                "none of the {count} media of the session description is RTP with a usable control URL"
+            ),
+            Self::TooManyStreams(count) => write!(
+                f,
+                "the session description has {count} media, more than {MAX_STREAMS}"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for InvalidSdp {}
+
+/// Reads a description. `base` is what [`uri::presentation_base`] made of the answer's headers.
+pub(crate) fn parse_presentation(sdp: Bytes, base: Url) -> Result<Presentation, InvalidSdp> {
+    let (session, sections) = split_sections(&sdp)?;
+    let control = session.control.as_deref();
+    let resolved = uri::resolve_control(&base, control).ok();
+    // Only a whole URL is a base for the streams, as in rtspsrc and FFmpeg.
+    let base = match (&resolved, control) {
+        (Some(url), Some(control)) if uri::is_absolute(control) => url.clone(),
+        _ => uri::request_uri(&base),
+    };
+    let aggregate = resolved.unwrap_or_else(|| base.clone());
+
+    let (mut streams, mut skipped) = (Vec::new(), Vec::new());
+    let count = sections.len();
+    for (index, section) in sections.into_iter().enumerate() {
+        match section.into_stream(index, &base) {
+            Ok(stream) => streams.push(stream),
+            Err(media) => skipped.push(media),
+        }
+    }
+    if streams.is_empty() {
+        return Err(InvalidSdp::NothingUsable(count));
+    }
+    Ok(Presentation {
+        base,
+        aggregate,
+        streams,
+        skipped,
+        session_name: session.name,
+        tool: session.tool,
+        sdp,
+    })
+}
+
+fn split_sections(sdp: &[u8]) -> Result<(Session, Vec<Section>), InvalidSdp> {
+    if lines(sdp).next().is_none() {
+        return Err(InvalidSdp::Empty);
+    }
+    // Counted before anything is kept of them.
+    match lines(sdp).filter(|line| line.starts_with("m=")).count() {
+        0 => return Err(InvalidSdp::NoMedia),
+        count if count > MAX_STREAMS => return Err(InvalidSdp::TooManyStreams(count)),
+        _ => {}
+    }
+    let mut session = Session::default();
+    let mut sections: Vec<Section> = Vec::new();
+    for line in lines(sdp) {
+        let Some((kind, value)) = line.split_once('=') else {
+            continue;
+        };
+        match (kind, sections.last_mut()) {
+            ("m", _) => sections.push(Section::new(value)),
+            (_, None) => session.on_line(kind, value),
+            ("a", Some(section)) => section.on_attribute(value),
+            _ => {}
+        }
+    }
+    Ok((session, sections))
+}
+
+/// Lines that hold something, whatever ends them.
+fn lines(sdp: &[u8]) -> impl Iterator<Item = Cow<'_, str>> {
+    sdp.split(|byte| matches!(byte, b'\r' | b'\n' | 0))
+        .map(<[u8]>::trim_ascii)
+        .filter(|line| !line.is_empty())
+        .map(String::from_utf8_lossy)
+}
+
+/// What stands before the first `m=` line.
+#[derive(Debug, Default)]
+struct Session {
+    control: Option<String>,
+    name: Option<String>,
+    tool: Option<String>,
+}
+
+impl Session {
+    fn on_line(&mut self, kind: &str, value: &str) {
+        match (kind, attribute(value)) {
+            ("s", _) => self.name = self.name.take().or_else(|| text(value)),
+            ("a", ("tool", tool)) => self.tool = self.tool.take().or_else(|| text(tool)),
+            ("a", ("control", control)) => self.on_control(control),
+            _ => {}
+        }
+    }
+
+    /// The first whole URL wins over the first of all.
+    fn on_control(&mut self, control: &str) {
+        let is_better = match &self.control {
+            None => true,
+            Some(known) => !uri::is_absolute(known) && uri::is_absolute(control),
+        };
+        if is_better {
+            self.control = Some(control.to_owned());
+        }
+    }
+}
+
+/// What stands from one `m=` line to the next.
+#[derive(Debug)]
+struct Section {
+    media: String,
+    is_rtp: bool,
+    payload_types: Vec<u8>,
+    control: Option<String>,
+    encodings: Vec<(u8, String, u32)>,
+}
+
+impl Section {
+    /// `video 0 RTP/AVP 96 97`. The port says nothing in RTSP: 0 does not mean "rejected".
+    fn new(line: &str) -> Self {
+        let mut words = line.split_ascii_whitespace();
+        let media = words.next().and_then(text).unwrap_or_default();
+        let _port = words.next();
+        let is_rtp = words.next().is_some_and(is_rtp_profile);
+        let mut payload_types: Vec<u8> = Vec::new();
+        for payload_type in words.filter_map(payload_type) {
+            if !payload_types.contains(&payload_type) {
+                payload_types.push(payload_type);
+            }
+        }
+        Self {
+            media: media.to_ascii_lowercase(),
+            is_rtp,
+            payload_types,
+            control: None,
+            encodings: Vec::new(),
+        }
+    }
+
+    fn on_attribute(&mut self, line: &str) {
+        match attribute(line) {
+            ("control", control) if self.control.is_none() => {
+                self.control = Some(control.to_owned());
+            }
+            ("rtpmap", map) => {
+                let encoding = rtpmap(map);
+                let is_new = |new: &(u8, String, u32)| !self.encodings.iter().any(|e| e.0 == new.0);
+                self.encodings.extend(encoding.filter(is_new));
+            }
+            _ => {}
+        }
+    }
+
+    fn into_stream(self, index: usize, base: &Url) -> Result<MediaStream, SkippedMedia> {
+        let control = if self.is_rtp {
+            uri::resolve_control(base, self.control.as_deref()).map_err(SkipReason::Control)
+        } else {
+            Err(SkipReason::NotRtp)
+        };
+        match control {
+            Ok(control) => Ok(MediaStream {
+                index,
+                media: self.media,
+                payload_types: self.payload_types,
+                control,
+                encodings: self.encodings,
+            }),
+            Err(reason) => Err(SkippedMedia {
+                index,
+                media: self.media,
+                reason,
+            }),
+        }
+    }
+}
+
+/// `name:value`, or a name alone.
+fn attribute(line: &str) -> (&str, &str) {
+    let (name, value) = line.split_once(':').unwrap_or((line, ""));
+    (name.trim(), value.trim())
+}
+
+fn text(value: &str) -> Option<String> {
+    let text: String = value.trim().chars().take(MAX_TEXT).collect();
+    (!text.is_empty()).then_some(text)
+}
+
+/// RTP/AVP, RTP/AVPF, RTP/SAVP and RTP/SAVPF, some of them written with `/TCP` or `/UDP` behind.
+fn is_rtp_profile(protocol: &str) -> bool {
+    let mut parts = protocol.split('/');
+    let is_any_of = |part: Option<&str>, names: &[&str]| {
+        part.is_some_and(|part| names.iter().any(|name| name.eq_ignore_ascii_case(part)))
+    };
+    is_any_of(parts.next(), &["RTP"])
+        && is_any_of(parts.next(), &["AVP", "AVPF", "SAVP", "SAVPF"])
+        && is_any_of(parts.next().or(Some("TCP")), &["TCP", "UDP"])
+}
+
+fn payload_type(word: &str) -> Option<u8> {
+    word.parse().ok().filter(|number| *number < 128)
+}
+
+/// `96 H264/90000`; channels may follow. A missing clock rate is 0.
+fn rtpmap(value: &str) -> Option<(u8, String, u32)> {
+    let (number, encoding) = value.split_once(|c: char| c.is_ascii_whitespace())?;
+    let mut parts = encoding.trim().split('/').map(str::trim);
+    let name = parts.next().and_then(text)?.to_ascii_uppercase();
+    let clock = parts.next().and_then(|clock| clock.parse().ok());
+    Some((payload_type(number)?, name, clock.unwrap_or(0)))
+}
+
+#[cfg(test)]
+mod tests;
