@@ -1,9 +1,9 @@
 //! Authentication of the requests of one connection: Digest (RFC 7616, 2617, 2069) and Basic.
 //!
-//! Nonces and their counters belong to the connection, so there is one [`Authenticator`] each.
-//! [`Authenticator::authorize`] is called in the order in which requests go on the wire, which is
+//! Nonces and their counters belong to the connection, so there is one `Authenticator` each.
+//! `Authenticator::authorize` is called in the order in which requests go on the wire, which is
 //! what makes the nonce count rise in wire order (RFC 7616, 3.4). A 401 comes back through
-//! [`Authenticator::handle_unauthorized`] with the [`ChallengeGeneration`] that its request had
+//! `Authenticator::handle_unauthorized` with the `ChallengeGeneration` that its request had
 //! answered: with pipelining, a 401 may belong to a challenge that has been replaced meanwhile,
 //! and such a request deserves another try, while a fresh answer refused is a wrong password.
 //! How often a request is tried is counted by the caller.
