@@ -1,0 +1,656 @@
+//! Framing: cuts what arrives into interleaved frames (RFC 2326 10.12) and messages, in place.
+//!
+//! A frame shares the memory it was read into: cutting one costs no copy and no allocation.
+//!
+//! Sizes are limited before anything is kept. An oversize head or body is discarded as it comes and
+//! its message delivered with a [`Defect`], so that it fails its own request and nobody else's.
+//! When framing is lost, bytes are skipped up to the next thing that is *plausibly* a frame of ours
+//! or an answer; what is skipped is bounded.
+
+use bytes::{Buf as _, Bytes, BytesMut};
+
+use super::{
+    event::LimitExceeded,
+    header::parse_content_length,
+    limits::Limits,
+    message::{
+        Defect, HTTP_PREFIX, Headers, Message, RESPONSE_PREFIX, StartLine, may_begin_message,
+        parse_head,
+    },
+};
+
+/// `$`, channel, length.
+pub(super) const FRAME_HEADER: usize = 4;
+const DOLLAR: u8 = b'$';
+/// Longest body that is discarded to keep framing; a peer that announces more is not believed.
+const LONGEST_DISCARD: usize = 16 * 1024 * 1024;
+/// Longest head that is discarded to keep framing.
+const LONGEST_HEAD_DISCARD: usize = 1024 * 1024;
+/// What has to be seen of a frame to find it plausible: header and the first two bytes.
+const FRAME_EVIDENCE: usize = FRAME_HEADER + 2;
+
+#[derive(Debug)]
+pub(super) enum Unit {
+    Frame {
+        channel: u8,
+        payload: Bytes,
+    },
+    Message(Message),
+    /// Framing is lost; skipping begins.
+    FramingLost,
+    /// Framing is found again.
+    FramingFound,
+}
+
+#[derive(Debug)]
+enum State {
+    /// At the beginning of a frame or message. The head, if it is one, was searched so far.
+    Boundary { searched: usize },
+    /// A head is complete, `length` bytes of body are to come.
+    Body { message: Message, length: usize },
+    /// The rest of an oversize head is thrown away, up to its blank line.
+    DiscardHead {
+        message: Message,
+        discarded: usize,
+        line: LineState,
+    },
+    /// The rest of an oversize body is thrown away.
+    DiscardBody { message: Message, left: usize },
+    /// Framing is lost.
+    Lost { skipped: usize },
+}
+
+/// Where in a head's line we are, while looking for a blank one byte by byte.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum LineState {
+    Empty,
+    Filled,
+}
+
+#[derive(Debug)]
+pub(super) struct Decoder {
+    limits: Limits,
+    state: State,
+}
+
+impl Decoder {
+    pub(super) fn new(limits: Limits) -> Self {
+        Self {
+            limits,
+            state: State::Boundary { searched: 0 },
+        }
+    }
+
+    /// Cuts the next unit off `buffer`. `None`: more bytes are needed. `Err`: framing cannot be
+    /// kept; the text says why. `plausible(channel, first two bytes)` tells whether a frame on that
+    /// channel would be one of ours.
+    pub(super) fn decode(
+        &mut self,
+        buffer: &mut BytesMut,
+        plausible: impl Fn(u8, [u8; 2]) -> bool,
+    ) -> Result<Option<Unit>, &'static str> {
+        loop {
+            let unit = match std::mem::replace(&mut self.state, State::Boundary { searched: 0 }) {
+                State::Boundary { searched } => self.decode_boundary(buffer, searched)?,
+                State::Body { message, length } => self.decode_body(buffer, message, length),
+                State::DiscardHead {
+                    message,
+                    discarded,
+                    line,
+                } => self.discard_head(buffer, message, discarded, line)?,
+                State::DiscardBody { message, left } => self.discard_body(buffer, message, left),
+                State::Lost { skipped } => self.resync(buffer, skipped, &plausible)?,
+            };
+            match unit {
+                Step::Unit(unit) => return Ok(Some(unit)),
+                Step::NeedMore => return Ok(None),
+                Step::Again => {}
+            }
+        }
+    }
+
+    fn decode_boundary(
+        &mut self,
+        buffer: &mut BytesMut,
+        searched: usize,
+    ) -> Result<Step, &'static str> {
+        if searched == 0 {
+            skip_padding(buffer);
+        }
+        match buffer.first() {
+            None => Ok(Step::NeedMore),
+            Some(&DOLLAR) => Ok(cut_frame(buffer)),
+            Some(_) => self.decode_head(buffer, searched),
+        }
+    }
+
+    fn decode_head(
+        &mut self,
+        buffer: &mut BytesMut,
+        searched: usize,
+    ) -> Result<Step, &'static str> {
+        if buffer.starts_with(HTTP_PREFIX) {
+            return Err("the server speaks HTTP, not RTSP: is this its web port?");
+        }
+        if !may_begin_message(buffer) {
+            return Ok(self.lose_framing(0));
+        }
+        if let Some(end) = find_head_end(buffer, searched) {
+            let head = buffer.split_to(end);
+            return self.begin_message(&head);
+        }
+        if !start_line_within(buffer, self.limits.start_line) {
+            return Ok(self.lose_framing(0));
+        }
+        if buffer.len() > self.limits.headers {
+            return self.begin_discarding_head(buffer);
+        }
+        self.state = State::Boundary {
+            searched: buffer.len(),
+        };
+        Ok(Step::NeedMore)
+    }
+
+    fn begin_message(&mut self, head: &[u8]) -> Result<Step, &'static str> {
+        let Some((start, headers)) = parse_head(head) else {
+            return Ok(self.lose_framing(head.len()));
+        };
+        let (length, defect) = self.body_length(head, &headers);
+        let message = Message {
+            start,
+            headers,
+            body: Bytes::new(),
+            defect,
+        };
+        self.state = match length {
+            Some(length) if length <= self.limits.body => State::Body { message, length },
+            Some(left) => State::DiscardBody { message, left },
+            None => State::Body { message, length: 0 },
+        };
+        Ok(Step::Again)
+    }
+
+    /// Length of the body that follows, `None` where the head's word on it is not to be believed.
+    fn body_length(&self, head: &[u8], headers: &Headers) -> (Option<usize>, Option<Defect>) {
+        let over_header_limits = self.header_defect(head);
+        let mut lengths = headers.all("Content-Length");
+        let Some(first) = lengths.next() else {
+            return (Some(0), over_header_limits);
+        };
+        let exceeded = || {
+            Defect::Limit(LimitExceeded {
+                what: "body bytes",
+                limit: self.limits.body,
+            })
+        };
+        if lengths.any(|other| other != first) {
+            return (
+                None,
+                Some(Defect::Malformed("contradictory Content-Length headers")),
+            );
+        }
+        let length = parse_content_length(first).and_then(|length| usize::try_from(length).ok());
+        match length {
+            Some(length) if length <= self.limits.body => (Some(length), over_header_limits),
+            Some(length) if length <= LONGEST_DISCARD => (Some(length), Some(exceeded())),
+            Some(_) => (None, Some(exceeded())),
+            None if first.bytes().all(|byte| byte.is_ascii_digit()) => (None, Some(exceeded())),
+            None => (None, Some(Defect::Malformed("unusable Content-Length"))),
+        }
+    }
+
+    fn header_defect(&self, head: &[u8]) -> Option<Defect> {
+        let mut lines = head.split(|byte| *byte == b'\n').skip(1);
+        if lines
+            .clone()
+            .any(|line| line.len() > self.limits.header_line)
+        {
+            let limit = self.limits.header_line;
+            return Some(Defect::Limit(LimitExceeded {
+                what: "header line bytes",
+                limit,
+            }));
+        }
+        let blank_lines = 2;
+        lines.nth(self.limits.header_count + blank_lines).map(|_| {
+            Defect::Limit(LimitExceeded {
+                what: "headers",
+                limit: self.limits.header_count,
+            })
+        })
+    }
+
+    fn decode_body(&mut self, buffer: &mut BytesMut, mut message: Message, length: usize) -> Step {
+        if buffer.len() < length {
+            self.state = State::Body { message, length };
+            return Step::NeedMore;
+        }
+        message.body = buffer.split_to(length).freeze();
+        Step::Unit(Unit::Message(message))
+    }
+
+    fn begin_discarding_head(&mut self, buffer: &mut BytesMut) -> Result<Step, &'static str> {
+        let kept = buffer.split();
+        let Some((start, headers)) = parse_head(&kept) else {
+            return Ok(self.lose_framing(kept.len()));
+        };
+        let limit = self.limits.headers;
+        let defect = Some(Defect::Limit(LimitExceeded {
+            what: "header bytes",
+            limit,
+        }));
+        let message = Message {
+            start,
+            headers,
+            body: Bytes::new(),
+            defect,
+        };
+        let line = if kept.ends_with(b"\n") {
+            LineState::Empty
+        } else {
+            LineState::Filled
+        };
+        self.state = State::DiscardHead {
+            message,
+            discarded: 0,
+            line,
+        };
+        Ok(Step::Again)
+    }
+
+    fn discard_head(
+        &mut self,
+        buffer: &mut BytesMut,
+        message: Message,
+        discarded: usize,
+        mut line: LineState,
+    ) -> Result<Step, &'static str> {
+        for (at, byte) in buffer.iter().enumerate() {
+            match (byte, line) {
+                (b'\n', LineState::Empty) => {
+                    buffer.advance(at + 1);
+                    return Ok(Step::Unit(Unit::Message(message)));
+                }
+                (b'\n', LineState::Filled) => line = LineState::Empty,
+                (b'\r', _) => {}
+                _ => line = LineState::Filled,
+            }
+        }
+        let discarded = discarded + buffer.len();
+        buffer.clear();
+        if discarded > LONGEST_HEAD_DISCARD {
+            return Err("the head of an answer has no end");
+        }
+        self.state = State::DiscardHead {
+            message,
+            discarded,
+            line,
+        };
+        Ok(Step::NeedMore)
+    }
+
+    fn discard_body(&mut self, buffer: &mut BytesMut, message: Message, left: usize) -> Step {
+        let now = left.min(buffer.len());
+        buffer.advance(now);
+        if now == left {
+            return Step::Unit(Unit::Message(message));
+        }
+        self.state = State::DiscardBody {
+            message,
+            left: left - now,
+        };
+        Step::NeedMore
+    }
+
+    fn lose_framing(&mut self, skipped: usize) -> Step {
+        self.state = State::Lost { skipped };
+        Step::Unit(Unit::FramingLost)
+    }
+
+    fn resync(
+        &mut self,
+        buffer: &mut BytesMut,
+        skipped: usize,
+        plausible: &impl Fn(u8, [u8; 2]) -> bool,
+    ) -> Result<Step, &'static str> {
+        // The byte at which framing was lost is no beginning, whatever it looks like.
+        let from = usize::from(skipped == 0);
+        let (at, found) = find_plausible(buffer, from, plausible);
+        buffer.advance(at);
+        let skipped = skipped + at;
+        if skipped > self.limits.resync {
+            return Err("framing was lost and not found again");
+        }
+        if found {
+            return Ok(Step::Unit(Unit::FramingFound));
+        }
+        self.state = State::Lost { skipped };
+        Ok(Step::NeedMore)
+    }
+
+    /// Whether a frame or message has begun of which `buffer` holds only a part.
+    pub(super) fn is_mid_unit(&self, buffer: &[u8]) -> bool {
+        match self.state {
+            State::Boundary { .. } => !buffer.is_empty(),
+            State::Body { .. } | State::DiscardHead { .. } | State::DiscardBody { .. } => true,
+            State::Lost { .. } => false,
+        }
+    }
+}
+
+enum Step {
+    Unit(Unit),
+    NeedMore,
+    Again,
+}
+
+/// Some firmware pads messages with line ends or NULs (Hikvision).
+fn skip_padding(buffer: &mut BytesMut) {
+    let padding = buffer
+        .iter()
+        .take_while(|byte| matches!(byte, b'\r' | b'\n' | 0))
+        .count();
+    buffer.advance(padding);
+}
+
+fn cut_frame(buffer: &mut BytesMut) -> Step {
+    let Some(&[_, channel, high, low]) = buffer.first_chunk::<FRAME_HEADER>() else {
+        return Step::NeedMore;
+    };
+    let length = usize::from(u16::from_be_bytes([high, low]));
+    if buffer.len() < FRAME_HEADER + length {
+        return Step::NeedMore;
+    }
+    buffer.advance(FRAME_HEADER);
+    Step::Unit(Unit::Frame {
+        channel,
+        payload: buffer.split_to(length).freeze(),
+    })
+}
+
+/// End of the head including its blank line. CRLF CRLF, LF LF and their mixtures all end one.
+fn find_head_end(buffer: &[u8], searched: usize) -> Option<usize> {
+    let from = searched.saturating_sub(3);
+    let mut rest = buffer.get(from..)?;
+    let mut offset = from;
+    loop {
+        let newline = rest.iter().position(|byte| *byte == b'\n')?;
+        let after = rest.get(newline + 1..)?;
+        offset += newline + 1;
+        match after {
+            [b'\n', ..] => return Some(offset + 1),
+            [b'\r', b'\n', ..] => return Some(offset + 2),
+            _ => rest = after,
+        }
+    }
+}
+
+fn start_line_within(buffer: &[u8], limit: usize) -> bool {
+    buffer.len() <= limit || buffer.iter().take(limit).any(|byte| *byte == b'\n')
+}
+
+/// Position of the first plausible beginning at or after `from`, or of the first byte that more
+/// bytes are needed to judge.
+fn find_plausible(
+    buffer: &[u8],
+    from: usize,
+    plausible: &impl Fn(u8, [u8; 2]) -> bool,
+) -> (usize, bool) {
+    for at in from..buffer.len() {
+        let rest = buffer.get(at..).unwrap_or_default();
+        match rest.first() {
+            Some(&DOLLAR) => match rest.first_chunk::<FRAME_EVIDENCE>() {
+                Some(&[_, channel, _, _, first, second]) if plausible(channel, [first, second]) => {
+                    return (at, true);
+                }
+                Some(_) => {}
+                None => return (at, false),
+            },
+            Some(b'R') if rest.starts_with(RESPONSE_PREFIX) => return (at, true),
+            Some(b'R') if RESPONSE_PREFIX.starts_with(rest) => return (at, false),
+            _ => {}
+        }
+    }
+    (buffer.len(), false)
+}
+
+/// A frame as it goes on the wire. `None` if the payload does not fit one.
+pub(super) fn write_frame(out: &mut BytesMut, channel: u8, payload: &[u8]) -> Option<()> {
+    let length = u16::try_from(payload.len()).ok()?;
+    out.reserve(FRAME_HEADER + payload.len());
+    out.extend_from_slice(&[DOLLAR, channel]);
+    out.extend_from_slice(&length.to_be_bytes());
+    out.extend_from_slice(payload);
+    Some(())
+}
+
+impl Message {
+    /// Start line of an answer.
+    pub(super) fn status(&self) -> Option<(u16, &str)> {
+        match &self.start {
+            StartLine::Response { code, reason } => Some((*code, reason)),
+            StartLine::Request { .. } => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OK: &[u8] = b"RTSP/1.0 200 OK\r\nCSeq: 1\r\n\r\n";
+
+    fn frame(channel: u8, payload: &[u8]) -> Vec<u8> {
+        let mut out = BytesMut::new();
+        write_frame(&mut out, channel, payload).unwrap();
+        out.to_vec()
+    }
+
+    /// What comes out, in words, when `pieces` arrive one after the other.
+    fn decode<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Vec<String> {
+        let mut decoder = Decoder::new(Limits::default());
+        let (mut buffer, mut seen) = (BytesMut::new(), Vec::new());
+        for piece in pieces {
+            buffer.extend_from_slice(piece);
+            loop {
+                let on_even = |channel: u8, first: [u8; 2]| channel < 2 && first[0] >> 6 == 2;
+                match decoder.decode(&mut buffer, on_even) {
+                    Ok(Some(unit)) => seen.push(in_words(&unit)),
+                    Ok(None) => break,
+                    Err(why) => {
+                        seen.push(format!("error {why}"));
+                        return seen;
+                    }
+                }
+            }
+        }
+        seen
+    }
+
+    fn in_words(unit: &Unit) -> String {
+        match unit {
+            Unit::Frame { channel, payload } => format!("frame {channel} of {}", payload.len()),
+            Unit::Message(message) => {
+                let defect = if message.defect.is_some() {
+                    " defect"
+                } else {
+                    ""
+                };
+                format!("{:?} body {}{defect}", message.status(), message.body.len())
+            }
+            Unit::FramingLost => "lost".to_owned(),
+            Unit::FramingFound => "found".to_owned(),
+        }
+    }
+
+    fn response(headers: &str, body: &[u8]) -> Vec<u8> {
+        [b"RTSP/1.0 200 OK\r\n", headers.as_bytes(), b"\r\n", body].concat()
+    }
+
+    #[test]
+    fn frames_of_every_size_around_the_powers_of_two_come_out_whole() {
+        for size in [
+            0, 1, 11, 12, 4091, 4092, 4096, 8187, 8188, 8189, 8192, 65530, 65535,
+        ] {
+            let bytes = [frame(0, &vec![0x80; size]), frame(1, b"x")].concat();
+            let whole = vec![format!("frame 0 of {size}"), "frame 1 of 1".to_owned()];
+            assert_eq!(decode([&bytes[..]]), whole);
+            for chunk in [1 + size / 7, 1460, 4096, 8192] {
+                assert_eq!(
+                    decode(bytes.chunks(chunk)),
+                    whole,
+                    "{size} in chunks of {chunk}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_payload_shares_the_memory_it_was_read_into() {
+        let mut decoder = Decoder::new(Limits::default());
+        let mut buffer = BytesMut::from(&frame(0, b"payload")[..]);
+        let read_into = buffer.as_ptr() as usize;
+        let Ok(Some(Unit::Frame { payload, .. })) = decoder.decode(&mut buffer, |_, _| false)
+        else {
+            panic!("a frame");
+        };
+        assert_eq!(payload.as_ptr() as usize, read_into + FRAME_HEADER);
+    }
+
+    #[test]
+    fn f17_every_split_gives_the_same_units() {
+        let bytes = [
+            OK.to_vec(),
+            frame(0, b"\x80\x60abc"),
+            response("CSeq: 2\r\nContent-Length: 4\r\n", b"v=0\n"),
+            frame(1, b"\x80\xc8abc"),
+            b"OPTIONS * RTSP/1.0\nCSeq: 9\n\n".to_vec(),
+            b"\r\n\0\0".to_vec(),
+            OK.to_vec(),
+        ]
+        .concat();
+        let whole = decode([&bytes[..]]);
+        assert_eq!(whole.len(), 6, "{whole:?}");
+        assert_eq!(decode(bytes.chunks(1)), whole);
+        for at in 0..bytes.len() {
+            let (first, second) = bytes.split_at(at);
+            assert_eq!(decode([first, second]), whole, "split at {at}");
+        }
+    }
+
+    #[test]
+    fn an_oversize_body_is_discarded_and_only_its_answer_suffers() {
+        let body = vec![b'x'; 300 * 1024];
+        let headers = format!("CSeq: 1\r\nContent-Length: {}\r\n", body.len());
+        let bytes = [response(&headers, &body), frame(0, b"\x80")].concat();
+        let whole = vec![
+            "Some((200, \"OK\")) body 0 defect".to_owned(),
+            "frame 0 of 1".to_owned(),
+        ];
+        assert_eq!(decode([&bytes[..]]), whole);
+        assert_eq!(decode(bytes.chunks(1000)), whole);
+    }
+
+    #[test]
+    fn an_oversize_head_is_discarded_and_only_its_answer_suffers() {
+        let flood = "X-Flood: yes\r\n".repeat(10_000);
+        let bytes = [
+            response(&format!("CSeq: 1\r\n{flood}"), b""),
+            frame(0, b"\x80"),
+        ]
+        .concat();
+        let seen = decode(bytes.chunks(1000));
+        assert_eq!(seen, ["Some((200, \"OK\")) body 0 defect", "frame 0 of 1"]);
+    }
+
+    #[test]
+    fn f36_hostile_content_lengths_are_typed_and_bounded() {
+        for length in [
+            "9223372036854775808",
+            "99999999999999999999999999",
+            "-1",
+            "+5",
+            "x",
+            "20000000",
+        ] {
+            let bytes = [
+                response(&format!("Content-Length: {length}\r\n"), b""),
+                OK.to_vec(),
+            ]
+            .concat();
+            let seen = decode([&bytes[..]]);
+            assert_eq!(
+                seen,
+                [
+                    "Some((200, \"OK\")) body 0 defect",
+                    "Some((200, \"OK\")) body 0"
+                ],
+                "{length}"
+            );
+        }
+        let twice = response("Content-Length: 4\r\nContent-Length: 5\r\n", b"");
+        assert_eq!(decode([&twice[..]]), ["Some((200, \"OK\")) body 0 defect"]);
+        let same = response("Content-Length: 4\r\ncontent-length: 4\r\n", b"abcd");
+        assert_eq!(decode([&same[..]]), ["Some((200, \"OK\")) body 4"]);
+    }
+
+    #[test]
+    fn f16_garbage_between_frames_is_skipped_up_to_the_next_plausible_frame() {
+        for garbage in [
+            &b"\x01"[..],
+            b"$$$",
+            b"garbage $\x07\x00\x05 $\x00\x00\x04\x00\x00",
+            &[0xff; 5000],
+        ] {
+            let bytes = [
+                &frame(0, b"\x80\x60abc")[..],
+                b"~",
+                garbage,
+                &frame(1, b"\x80\x60abc"),
+                OK,
+            ]
+            .concat();
+            let seen = decode([&bytes[..]]);
+            let expected = [
+                "frame 0 of 5",
+                "lost",
+                "found",
+                "frame 1 of 5",
+                "Some((200, \"OK\")) body 0",
+            ];
+            assert_eq!(seen, expected, "{garbage:?}");
+            assert_eq!(
+                decode(bytes.chunks(1)),
+                expected,
+                "byte by byte {garbage:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn f16_garbage_without_end_is_an_error() {
+        let garbage = vec![0x01; 70 * 1024];
+        let seen = decode(garbage.chunks(4096));
+        assert_eq!(seen, ["lost", "error framing was lost and not found again"]);
+    }
+
+    #[test]
+    fn a_web_server_is_called_one() {
+        let seen = decode([&b"HTTP/1.1 400 Bad Request\r\n\r\n"[..]]);
+        assert!(seen[0].contains("web port"), "{seen:?}");
+    }
+
+    #[test]
+    fn memory_stays_bounded_whatever_arrives() {
+        let mut decoder = Decoder::new(Limits::default());
+        let mut buffer = BytesMut::new();
+        let mut largest = 0;
+        buffer.extend_from_slice(b"RTSP/1.0 200 OK\r\n");
+        for _ in 0..200 {
+            buffer.extend_from_slice(&[b'a'; 4096]);
+            largest = largest.max(buffer.len());
+            while let Ok(Some(_)) = decoder.decode(&mut buffer, |_, _| false) {}
+        }
+        assert!(largest <= Limits::default().headers + 8192, "{largest}");
+    }
+}

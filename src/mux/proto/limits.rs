@@ -1,0 +1,117 @@
+//! What the core accepts from a peer and how long it waits, each default with its reason.
+
+use std::time::Duration;
+
+/// Sizes a peer may not exceed; beyond one the request fails with [`LimitExceeded`](super::LimitExceeded).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Status or request line, in bytes. Longer lines were only ever seen in garbage.
+    pub start_line: usize,
+    /// One header line, in bytes. Digest challenges and RTP-Info of 32 streams stay below 8 KiB.
+    pub header_line: usize,
+    /// All headers of a message, in bytes.
+    pub headers: usize,
+    /// Number of headers of a message.
+    pub header_count: usize,
+    /// Body of a message, in bytes. SDPs of 60 KB and 579 KB exist in the wild; ceiling 4 MiB.
+    pub body: usize,
+    /// Bytes skipped while looking for the next frame or message before the connection is given up.
+    pub resync: usize,
+    /// Losses of framing tolerated in [`Timeouts::resync_window`].
+    pub resyncs: u32,
+    /// Provisional (1xx) answers to one request.
+    pub provisional: u32,
+    /// Requests of the server answered in [`Timeouts::server_request_window`]; more is a storm (fault F19).
+    pub server_requests: u32,
+    /// Answers to nothing we asked, before the connection is given up.
+    pub unmatched_responses: u32,
+    /// Requests of one session on the wire at a time (RFC 7826 10.2 asks for restraint).
+    pub outstanding_per_session: usize,
+    /// Channel pairs a new session has to leave free, for collisions and further streams of others.
+    pub spare_pairs: usize,
+    /// Quarantined pairs beyond which a connection takes no new session.
+    pub quarantined_pairs: usize,
+    /// Octets waiting to be written beyond which receiver reports are dropped rather than queued.
+    pub report_backlog: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            start_line: 8 * 1024,
+            header_line: 16 * 1024,
+            headers: 64 * 1024,
+            header_count: 128,
+            body: 256 * 1024,
+            resync: 64 * 1024,
+            resyncs: 3,
+            provisional: 20,
+            server_requests: 100,
+            unmatched_responses: 20,
+            outstanding_per_session: 10,
+            spare_pairs: 8,
+            quarantined_pairs: 32,
+            report_backlog: 64 * 1024,
+        }
+    }
+}
+
+/// How long the core waits for what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// Response deadline from the moment a request is head of line (RFC 7826 10.4 suggests 10 s).
+    pub response: Duration,
+    /// The same for DESCRIBE: gst-rtsp-server holds one for 20 s while it prerolls a media.
+    pub describe: Duration,
+    /// The same for keep-alives and pings.
+    pub keep_alive: Duration,
+    /// The same for TEARDOWN: nobody waits long for somebody who leaves.
+    pub teardown: Duration,
+    /// The longest any request stays unanswered, head of line or not.
+    pub ceiling: Duration,
+    /// A message that has begun must be complete after this time in which bytes arrived (fault F35).
+    pub message: Duration,
+    /// Silence on a connection with playing sessions after which the server is probed.
+    pub silence_probe: Duration,
+    /// Silence on a connection with playing sessions after which it is dead.
+    pub silence_dead: Duration,
+    /// An idle connection is pinged before reuse when it was idle for longer than this.
+    pub health_check_after: Duration,
+    /// Quarantine of a channel pair after its TEARDOWN was answered.
+    pub quarantine: Duration,
+    /// Quiet time on an unanswered TEARDOWN's channels, after the session timeout, before reuse.
+    pub quarantine_quiet: Duration,
+    /// The session timeout where the server names none (RFC 2326 12.37).
+    pub session: Duration,
+    /// Window of [`Limits::resyncs`].
+    pub resync_window: Duration,
+    /// Longest time without finding a frame or message after framing was lost.
+    pub resync: Duration,
+    /// Window of [`Limits::server_requests`].
+    pub server_request_window: Duration,
+    /// Time without progress of the writer after which the peer is taken for dead (fault F34).
+    pub write_stall: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            response: Duration::from_secs(10),
+            describe: Duration::from_secs(25),
+            keep_alive: Duration::from_secs(5),
+            teardown: Duration::from_secs(2),
+            ceiling: Duration::from_secs(60),
+            message: Duration::from_secs(10),
+            silence_probe: Duration::from_secs(10),
+            silence_dead: Duration::from_secs(20),
+            health_check_after: Duration::from_secs(5),
+            quarantine: Duration::from_secs(2),
+            quarantine_quiet: Duration::from_secs(5),
+            session: Duration::from_secs(60),
+            resync_window: Duration::from_secs(60),
+            resync: Duration::from_secs(1),
+            server_request_window: Duration::from_secs(10),
+            write_stall: Duration::from_secs(20),
+        }
+    }
+}

@@ -1,0 +1,259 @@
+//! Messages: the heads of received ones, taken apart tolerantly, and the text of those we send.
+//!
+//! Framing and header normalisation are ours and not rtsp-types': it waits for ever on header lines
+//! that end in a bare LF, and cameras send them. Method names and header names are rtsp-types'.
+
+use bytes::{Bytes, BytesMut};
+use rtsp_types::Method;
+
+use super::event::LimitExceeded;
+
+/// A received message.
+#[derive(Debug)]
+pub(super) struct Message {
+    pub(super) start: StartLine,
+    pub(super) headers: Headers,
+    pub(super) body: Bytes,
+    /// What makes it unfit for use although its end was found.
+    pub(super) defect: Option<Defect>,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum StartLine {
+    Response { code: u16, reason: String },
+    Request { method: Method },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Defect {
+    Limit(LimitExceeded),
+    Malformed(&'static str),
+}
+
+/// Headers in the order received; names compare without case (RFC 2326 4.2).
+#[derive(Debug, Default)]
+pub(super) struct Headers(Vec<(String, String)>);
+
+impl Headers {
+    /// The first header of this name.
+    pub(super) fn first(&self, name: &str) -> Option<&str> {
+        self.all(name).next()
+    }
+
+    /// All headers of this name, joined as RFC 2326 4.2 allows for lists.
+    pub(super) fn joined(&self, name: &str) -> Option<String> {
+        let values: Vec<&str> = self.all(name).collect();
+        (!values.is_empty()).then(|| values.join(", "))
+    }
+
+    pub(super) fn all(&self, name: &str) -> impl Iterator<Item = &str> {
+        self.0
+            .iter()
+            .filter(move |(candidate, _)| candidate.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value.as_str())
+    }
+
+    fn push_line(&mut self, line: &str) {
+        if line.starts_with([' ', '\t']) {
+            // A folded header (RFC 2326 4, by way of RFC 2068 2.2).
+            if let Some((_, value)) = self.0.last_mut() {
+                value.push(' ');
+                value.push_str(line.trim());
+            }
+        } else if let Some((name, value)) = line.split_once(':') {
+            self.0
+                .push((name.trim().to_owned(), value.trim().to_owned()));
+        }
+    }
+}
+
+/// The first bytes of every answer.
+pub(super) const RESPONSE_PREFIX: &[u8] = b"RTSP/";
+/// Something answers, but not RTSP: a camera's web port, usually.
+pub(super) const HTTP_PREFIX: &[u8] = b"HTTP/";
+/// Longest method name accepted in a request of the server (`GET_PARAMETER` has 13).
+const LONGEST_METHOD: usize = 24;
+
+/// Whether `bytes`, the beginning of something that is not an interleaved frame, can be the
+/// beginning of a message. Given the first few bytes it may only say "not impossible".
+pub(super) fn may_begin_message(bytes: &[u8]) -> bool {
+    let shared = bytes.len().min(RESPONSE_PREFIX.len());
+    if bytes.get(..shared) == RESPONSE_PREFIX.get(..shared) {
+        return true;
+    }
+    match bytes
+        .iter()
+        .position(|byte| !(byte.is_ascii_uppercase() || *byte == b'_'))
+    {
+        Some(end) => end >= 3 && end <= LONGEST_METHOD && bytes.get(end) == Some(&b' '),
+        None => bytes.len() <= LONGEST_METHOD,
+    }
+}
+
+/// Takes a head apart: start line and headers, without the blank line. `None` if the start line is
+/// not one.
+pub(super) fn parse_head(head: &[u8]) -> Option<(StartLine, Headers)> {
+    let text = String::from_utf8_lossy(head);
+    let mut lines = text
+        .split('\n')
+        .map(|line| line.strip_suffix('\r').unwrap_or(line));
+    let start = parse_start_line(lines.next()?)?;
+    let mut headers = Headers::default();
+    lines
+        .filter(|line| !line.is_empty())
+        .for_each(|line| headers.push_line(line));
+    Some((start, headers))
+}
+
+fn parse_start_line(line: &str) -> Option<StartLine> {
+    let (first, rest) = line.split_once(' ')?;
+    if first.starts_with("RTSP/") {
+        let rest = rest.trim_start();
+        let (code, reason) = rest.split_once(' ').unwrap_or((rest, ""));
+        let code = code
+            .parse()
+            .ok()
+            .filter(|code| (100..1000).contains(code))?;
+        return Some(StartLine::Response {
+            code,
+            reason: printable(reason),
+        });
+    }
+    let version = rest.trim_end().rsplit(' ').next()?;
+    version.starts_with("RTSP/").then(|| StartLine::Request {
+        method: Method::from(first),
+    })
+}
+
+/// A peer's words as they may appear in errors and logs: short and without controls.
+pub(super) fn printable(text: &str) -> String {
+    const LONGEST: usize = 120;
+    text.trim()
+        .chars()
+        .filter(|c| !c.is_control())
+        .take(LONGEST)
+        .collect()
+}
+
+/// Writes one message. CSeq always comes first: old camera firmware looks for it there.
+pub(super) struct MessageWriter<'a> {
+    out: &'a mut BytesMut,
+}
+
+impl<'a> MessageWriter<'a> {
+    pub(super) fn request(out: &'a mut BytesMut, method: &Method, uri: &str, cseq: u32) -> Self {
+        let mut writer = Self { out };
+        writer.put(&[<&str>::from(method), " ", uri, " RTSP/1.0\r\n"]);
+        writer.header("CSeq", &cseq.to_string());
+        writer
+    }
+
+    pub(super) fn response(out: &'a mut BytesMut, code: u16, reason: &str, cseq: &str) -> Self {
+        let mut writer = Self { out };
+        writer.put(&["RTSP/1.0 ", &code.to_string(), " ", reason, "\r\n"]);
+        writer.header("CSeq", cseq);
+        writer
+    }
+
+    pub(super) fn header(&mut self, name: &str, value: &str) {
+        // Whatever a peer's text becomes part of was checked where it came in; this is the last
+        // line against a header of a stranger's making.
+        debug_assert!(
+            !value.chars().any(char::is_control),
+            "control character in {name}"
+        );
+        let value: String = value.chars().filter(|c| !c.is_control()).collect();
+        self.put(&[name, ": ", &value, "\r\n"]);
+    }
+
+    pub(super) fn finish(mut self) {
+        self.put(&["\r\n"]);
+    }
+
+    fn put(&mut self, parts: &[&str]) {
+        for part in parts {
+            self.out.extend_from_slice(part.as_bytes());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn head(text: &str) -> (StartLine, Headers) {
+        parse_head(text.as_bytes()).expect("a head")
+    }
+
+    #[test]
+    fn status_line_with_and_without_reason() {
+        let response = |code, reason: &str| StartLine::Response {
+            code,
+            reason: reason.to_owned(),
+        };
+        assert_eq!(head("RTSP/1.0 200 OK\r\nCSeq: 1").0, response(200, "OK"));
+        assert_eq!(head("RTSP/1.0 454\r\n").0, response(454, ""));
+        assert_eq!(
+            head("RTSP/1.0  404 Stream Not Found").0,
+            response(404, "Stream Not Found")
+        );
+        assert!(parse_head(b"RTSP/1.0 2000 OK").is_none());
+        assert!(parse_head(b"RTSP/1.0 xyz OK").is_none());
+        assert!(parse_head(b"").is_none());
+    }
+
+    #[test]
+    fn headers_are_found_without_case_with_bare_lf_and_folded() {
+        let (_, headers) =
+            head("RTSP/1.0 200 OK\ncseq:5\nPublic: OPTIONS,\r\n PLAY\r\nno colon\r\n");
+        assert_eq!(headers.first("CSeq"), Some("5"));
+        assert_eq!(headers.first("Public"), Some("OPTIONS, PLAY"));
+        assert_eq!(headers.first("no colon"), None);
+    }
+
+    #[test]
+    fn repeated_headers_are_joined_in_order() {
+        let (_, headers) =
+            head("RTSP/1.0 401 U\r\nWWW-Authenticate: Basic a\r\nWWW-Authenticate: Digest b");
+        assert_eq!(
+            headers.joined("www-authenticate").as_deref(),
+            Some("Basic a, Digest b")
+        );
+        assert_eq!(headers.joined("Missing"), None);
+    }
+
+    #[test]
+    fn requests_of_the_server_are_told_from_garbage() {
+        assert_eq!(
+            head("OPTIONS * RTSP/1.0\r\nCSeq: 1").0,
+            StartLine::Request {
+                method: Method::Options
+            }
+        );
+        assert!(parse_head(b"OPTIONS * HTTP/1.1").is_none());
+        assert!(
+            may_begin_message(b"R")
+                && may_begin_message(b"RTSP/1.0")
+                && may_begin_message(b"GET_PARAMETER ")
+        );
+        assert!(may_begin_message(b"OPT") && may_begin_message(b"REDIRECT rtsp"));
+        assert!(
+            !may_begin_message(b"rtsp/1.0")
+                && !may_begin_message(b"AB cd")
+                && !may_begin_message(b"\x80\x60")
+        );
+        assert!(!may_begin_message(&[b'A'; 64]));
+    }
+
+    #[test]
+    fn cseq_is_written_first() {
+        let mut out = BytesMut::new();
+        let mut writer = MessageWriter::request(&mut out, &Method::Describe, "rtsp://nvr/1", 7);
+        writer.header("Accept", "application/sdp");
+        writer.finish();
+        assert_eq!(
+            &out[..],
+            b"DESCRIBE rtsp://nvr/1 RTSP/1.0\r\nCSeq: 7\r\nAccept: application/sdp\r\n\r\n"
+        );
+    }
+}
