@@ -1,0 +1,570 @@
+//! Who owns which interleaved channel of a connection.
+//!
+//! Channels are one byte, so there are 256 of them, used in pairs: an even one for RTP, the next for
+//! RTCP. The owner of a channel changes in a fixed circle:
+//!
+//! ```text
+//! free -> reserved (asked for in a SETUP) -> live (granted by its answer) -> quarantined -> free
+//! ```
+//!
+//! Assumptions, each seen to fail with some server and therefore checked:
+//! * a server answers with the pair it was asked for - or with any other, or with a single number;
+//! * a pair belongs to one stream - live555 mixes two streams on one channel past 255, go2rtc gives
+//!   every session the same pair;
+//! * nothing arrives on a pair after TEARDOWN - it does, hence the quarantine.
+
+use std::time::{Duration, Instant};
+
+use super::{command::SessionKey, event::PacketKind};
+
+/// Which payload types a stream may carry. Empty: any.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct PayloadTypes(u128);
+
+impl FromIterator<u8> for PayloadTypes {
+    fn from_iter<I: IntoIterator<Item = u8>>(types: I) -> Self {
+        Self(
+            types
+                .into_iter()
+                .fold(0, |set, payload_type| set | 1 << (payload_type & 0x7f)),
+        )
+    }
+}
+
+impl PayloadTypes {
+    fn allows(self, payload_type: u8) -> bool {
+        self.0 == 0 || self.0 & (1 << (payload_type & 0x7f)) != 0
+    }
+}
+
+/// Where the packets of a channel go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Route {
+    pub(super) session: SessionKey,
+    pub(super) stream: u32,
+    pub(super) kind: PacketKind,
+    payload_types: PayloadTypes,
+    /// Packets of this source belong to the channel's previous owner.
+    foreign_ssrc: Option<u32>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Slot {
+    #[default]
+    Free,
+    Reserved(SessionKey),
+    Live(Route, Option<u32>),
+    Quarantined {
+        owner: SessionKey,
+        until: Instant,
+        /// Frames that still arrive push `until` this far into the future; zero: they do not.
+        quiet: Duration,
+        ssrc: Option<u32>,
+    },
+}
+
+/// A granted pair.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct ChannelPair {
+    pub(super) rtp: u8,
+    pub(super) rtcp: Option<u8>,
+}
+
+impl ChannelPair {
+    /// The pair as numbered in a Transport header; a single number stands for itself and the next.
+    pub(super) fn from_answer(first: u8, second: Option<u8>) -> Self {
+        let rtcp = second
+            .or_else(|| first.checked_add(1))
+            .filter(|second| *second != first);
+        Self { rtp: first, rtcp }
+    }
+
+    fn channels(self) -> impl Iterator<Item = (u8, PacketKind)> {
+        let rtcp = self.rtcp.map(|channel| (channel, PacketKind::Rtcp));
+        std::iter::once((self.rtp, PacketKind::Rtp)).chain(rtcp)
+    }
+}
+
+/// What became of a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    Deliver {
+        session: SessionKey,
+        stream: u32,
+        kind: PacketKind,
+    },
+    /// Nobody owns the channel.
+    Unknown,
+    /// Somebody owns the channel, but this packet is not theirs.
+    Foreign,
+    /// The channel's owner has left.
+    Quarantined,
+}
+
+/// The channel is somebody else's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Collision {
+    WithSession(SessionKey),
+    WithItself,
+}
+
+#[derive(Debug)]
+pub(super) struct ChannelTable {
+    slots: Box<[Slot; 256]>,
+}
+
+impl ChannelTable {
+    pub(super) fn new() -> Self {
+        Self {
+            slots: Box::new([Slot::Free; 256]),
+        }
+    }
+
+    fn slot(&self, channel: u8) -> &Slot {
+        // A u8 cannot be out of the bounds of 256 slots.
+        &self.slots[usize::from(channel)]
+    }
+
+    fn slot_mut(&mut self, channel: u8) -> &mut Slot {
+        &mut self.slots[usize::from(channel)]
+    }
+
+    fn is_free_pair(&self, rtp: u8) -> bool {
+        *self.slot(rtp) == Slot::Free && *self.slot(rtp | 1) == Slot::Free
+    }
+
+    /// Pairs nobody owns, asks for or has just left.
+    pub(super) fn free_pairs(&self) -> usize {
+        even_channels()
+            .filter(|channel| self.is_free_pair(*channel))
+            .count()
+    }
+
+    pub(super) fn quarantined_pairs(&self) -> usize {
+        even_channels()
+            .filter(|channel| matches!(self.slot(*channel), Slot::Quarantined { .. }))
+            .count()
+    }
+
+    /// Reserves the lowest free pair for a SETUP, provided `spare` others stay free.
+    pub(super) fn reserve(
+        &mut self,
+        session: SessionKey,
+        spare: usize,
+        now: Instant,
+    ) -> Option<u8> {
+        self.expire(now);
+        if self.free_pairs() <= spare {
+            return None;
+        }
+        let rtp = even_channels().find(|channel| self.is_free_pair(*channel))?;
+        *self.slot_mut(rtp) = Slot::Reserved(session);
+        *self.slot_mut(rtp | 1) = Slot::Reserved(session);
+        Some(rtp)
+    }
+
+    /// Gives a reservation back: its SETUP was refused.
+    pub(super) fn unreserve(&mut self, session: SessionKey, asked: u8) {
+        for channel in [asked, asked | 1] {
+            if *self.slot(channel) == Slot::Reserved(session) {
+                *self.slot_mut(channel) = Slot::Free;
+            }
+        }
+    }
+
+    /// Opens the route that a SETUP's answer grants. A pair that another session merely asked for
+    /// gives way; one in quarantine is adopted, but for the packets of its last source.
+    pub(super) fn grant(
+        &mut self,
+        session: SessionKey,
+        stream: u32,
+        pair: ChannelPair,
+        payload_types: PayloadTypes,
+    ) -> Result<(), Collision> {
+        for (channel, _) in pair.channels() {
+            if let Slot::Live(route, _) = self.slot(channel) {
+                return Err(match route.session {
+                    owner if owner == session => Collision::WithItself,
+                    owner => Collision::WithSession(owner),
+                });
+            }
+        }
+        for (channel, kind) in pair.channels() {
+            let foreign_ssrc = match self.slot(channel) {
+                Slot::Quarantined { ssrc, .. } if kind == PacketKind::Rtp => *ssrc,
+                _ => None,
+            };
+            let route = Route {
+                session,
+                stream,
+                kind,
+                payload_types,
+                foreign_ssrc,
+            };
+            *self.slot_mut(channel) = Slot::Live(route, None);
+        }
+        Ok(())
+    }
+
+    /// Takes all channels from a session that leaves; they rest until `until`, and as long as
+    /// frames keep coming less than `quiet` apart.
+    pub(super) fn quarantine(&mut self, owner: SessionKey, until: Instant, quiet: Duration) {
+        for slot in self.slots.iter_mut() {
+            let ssrc = match slot {
+                Slot::Live(route, ssrc) if route.session == owner => *ssrc,
+                Slot::Reserved(session) if *session == owner => None,
+                _ => continue,
+            };
+            *slot = Slot::Quarantined {
+                owner,
+                until,
+                quiet,
+                ssrc,
+            };
+        }
+    }
+
+    /// The same for a pair granted to a session that was already leaving.
+    pub(super) fn quarantine_pair(
+        &mut self,
+        owner: SessionKey,
+        pair: ChannelPair,
+        until: Instant,
+        quiet: Duration,
+    ) {
+        for (channel, _) in pair.channels() {
+            if *self.slot(channel) == Slot::Free {
+                *self.slot_mut(channel) = Slot::Quarantined {
+                    owner,
+                    until,
+                    quiet,
+                    ssrc: None,
+                };
+            }
+        }
+    }
+
+    /// The server has confirmed that the session is gone: its channels rest until `until` only.
+    pub(super) fn confirm_departure(&mut self, session: SessionKey, confirmed: Instant) {
+        for slot in self.slots.iter_mut() {
+            if let Slot::Quarantined {
+                owner,
+                until,
+                quiet,
+                ..
+            } = slot
+                && *owner == session
+            {
+                (*until, *quiet) = (confirmed, Duration::ZERO);
+            }
+        }
+    }
+
+    fn expire(&mut self, now: Instant) {
+        for slot in self.slots.iter_mut() {
+            if matches!(slot, Slot::Quarantined { until, .. } if *until <= now) {
+                *slot = Slot::Free;
+            }
+        }
+    }
+
+    /// Decides on one frame. By channel, never by SSRC: a shared gst-rtsp-server mount gives the
+    /// same SSRC to two sessions.
+    pub(super) fn judge(&mut self, channel: u8, payload: &[u8], now: Instant) -> Verdict {
+        match self.slot_mut(channel) {
+            Slot::Free | Slot::Reserved(_) => Verdict::Unknown,
+            Slot::Quarantined { until, quiet, .. } => {
+                if !quiet.is_zero() {
+                    *until = (*until).max(now + *quiet);
+                }
+                Verdict::Quarantined
+            }
+            Slot::Live(route, last_ssrc) => match route.kind_of(payload) {
+                None => Verdict::Foreign,
+                Some(kind) => {
+                    if kind == PacketKind::Rtp {
+                        *last_ssrc = ssrc_of(payload);
+                    }
+                    Verdict::Deliver {
+                        session: route.session,
+                        stream: route.stream,
+                        kind,
+                    }
+                }
+            },
+        }
+    }
+
+    /// Whether a frame that begins with these two bytes would be one of ours: what resynchronising
+    /// goes by.
+    pub(super) fn is_plausible(&self, channel: u8, first: [u8; 2]) -> bool {
+        match self.slot(channel) {
+            Slot::Live(route, _) => route.plausible_kind(first).is_some(),
+            _ => false,
+        }
+    }
+
+    /// The RTCP channel to answer on, or the RTP channel where there is no other.
+    pub(super) fn report_channel(&self, session: SessionKey, stream: u32) -> Option<u8> {
+        let of_kind = |wanted: PacketKind| {
+            (0..=u8::MAX).find(|channel| match self.slot(*channel) {
+                Slot::Live(route, _) => {
+                    route.session == session && route.stream == stream && route.kind == wanted
+                }
+                _ => false,
+            })
+        };
+        of_kind(PacketKind::Rtcp)
+    }
+}
+
+fn even_channels() -> impl Iterator<Item = u8> {
+    (0..=u8::MAX).step_by(2)
+}
+
+/// RTP and RTCP share the version field: 2, in the two top bits (RFC 3550 5.1, 6.4.1).
+fn has_rtp_version(first: u8) -> bool {
+    first >> 6 == 2
+}
+
+/// Second bytes that mean RTCP, where RTP has marker and payload type (RFC 5761 4).
+const RTCP_TYPES: std::ops::RangeInclusive<u8> = 200..=207;
+const RTP_HEADER: usize = 12;
+const RTCP_HEADER: usize = 8;
+
+fn ssrc_of(packet: &[u8]) -> Option<u32> {
+    packet
+        .get(8..)?
+        .first_chunk()
+        .map(|ssrc| u32::from_be_bytes(*ssrc))
+}
+
+impl Route {
+    fn plausible_kind(&self, [first, second]: [u8; 2]) -> Option<PacketKind> {
+        if !has_rtp_version(first) {
+            return None;
+        }
+        if RTCP_TYPES.contains(&second) {
+            // RTCP on the RTP channel is seen in the wild; RTP on the RTCP channel is garbage.
+            return Some(PacketKind::Rtcp);
+        }
+        (self.kind == PacketKind::Rtp && self.payload_types.allows(second & 0x7f))
+            .then_some(PacketKind::Rtp)
+    }
+
+    fn kind_of(&self, packet: &[u8]) -> Option<PacketKind> {
+        let kind = self.plausible_kind(*packet.first_chunk()?)?;
+        match kind {
+            PacketKind::Rtcp => (packet.len() >= RTCP_HEADER).then_some(kind),
+            PacketKind::Rtp if packet.len() < RTP_HEADER => None,
+            PacketKind::Rtp
+                if self.foreign_ssrc.is_some() && self.foreign_ssrc == ssrc_of(packet) =>
+            {
+                None
+            }
+            PacketKind::Rtp => Some(kind),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: SessionKey = SessionKey(1);
+    const B: SessionKey = SessionKey(2);
+
+    fn rtp(payload_type: u8, ssrc: u32) -> Vec<u8> {
+        let mut packet = vec![0x80, payload_type, 0, 1, 0, 0, 0, 0];
+        packet.extend_from_slice(&ssrc.to_be_bytes());
+        packet
+    }
+
+    fn rtcp() -> Vec<u8> {
+        vec![0x80, 200, 0, 1, 0, 0, 0, 1]
+    }
+
+    fn granted(table: &mut ChannelTable, session: SessionKey, first: u8) -> Result<(), Collision> {
+        table.grant(
+            session,
+            0,
+            ChannelPair::from_answer(first, None),
+            PayloadTypes::from_iter([96]),
+        )
+    }
+
+    fn delivered(
+        table: &mut ChannelTable,
+        channel: u8,
+        packet: &[u8],
+        now: Instant,
+    ) -> Option<SessionKey> {
+        match table.judge(channel, packet, now) {
+            Verdict::Deliver { session, .. } => Some(session),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn the_first_session_asks_for_0_and_the_next_for_2() {
+        let (mut table, now) = (ChannelTable::new(), Instant::now());
+        assert_eq!(table.reserve(A, 0, now), Some(0));
+        assert_eq!(table.reserve(B, 0, now), Some(2));
+        table.unreserve(A, 0);
+        assert_eq!(table.reserve(B, 0, now), Some(0));
+    }
+
+    #[test]
+    fn all_128_pairs_can_be_had_and_spare_ones_are_kept() {
+        let (mut table, now) = (ChannelTable::new(), Instant::now());
+        for _ in 0..120 {
+            assert!(table.reserve(A, 8, now).is_some());
+        }
+        assert_eq!(table.reserve(A, 8, now), None);
+        for _ in 0..8 {
+            assert!(table.reserve(A, 0, now).is_some());
+        }
+        assert_eq!(table.reserve(A, 0, now), None);
+    }
+
+    #[test]
+    fn frames_go_to_the_session_that_was_granted_the_channel() {
+        let (mut table, now) = (ChannelTable::new(), Instant::now());
+        granted(&mut table, A, 0).unwrap();
+        granted(&mut table, B, 6).unwrap();
+        assert_eq!(delivered(&mut table, 0, &rtp(96, 1), now), Some(A));
+        assert_eq!(delivered(&mut table, 6, &rtp(96, 1), now), Some(B));
+        assert_eq!(delivered(&mut table, 7, &rtcp(), now), Some(B));
+        assert_eq!(table.judge(2, &rtp(96, 1), now), Verdict::Unknown);
+    }
+
+    #[test]
+    fn nothing_is_delivered_on_a_channel_merely_asked_for() {
+        let (mut table, now) = (ChannelTable::new(), Instant::now());
+        table.reserve(A, 0, now);
+        assert_eq!(table.judge(0, &rtp(96, 1), now), Verdict::Unknown);
+    }
+
+    #[test]
+    fn two_answers_with_one_channel_collide_and_a_reservation_gives_way() {
+        let (mut table, now) = (ChannelTable::new(), Instant::now());
+        assert_eq!(table.reserve(A, 0, now), Some(0));
+        assert_eq!(granted(&mut table, B, 0), Ok(()));
+        assert_eq!(granted(&mut table, A, 0), Err(Collision::WithSession(B)));
+        assert_eq!(granted(&mut table, B, 1), Err(Collision::WithItself));
+        table.unreserve(A, 0);
+        assert_eq!(
+            delivered(&mut table, 0, &rtp(96, 1), now),
+            Some(B),
+            "B keeps what it was granted"
+        );
+    }
+
+    #[test]
+    fn packets_of_another_version_payload_type_or_length_are_foreign() {
+        let (mut table, now) = (ChannelTable::new(), Instant::now());
+        granted(&mut table, A, 0).unwrap();
+        for packet in [
+            vec![],
+            vec![0x80],
+            vec![0x40; 20],
+            rtp(97, 1),
+            rtp(96, 1)[..11].to_vec(),
+        ] {
+            assert_eq!(table.judge(0, &packet, now), Verdict::Foreign, "{packet:?}");
+        }
+        assert_eq!(
+            table.judge(1, &rtp(96, 1), now),
+            Verdict::Foreign,
+            "RTP on the RTCP channel"
+        );
+    }
+
+    #[test]
+    fn rtcp_on_the_rtp_channel_is_rtcp() {
+        let (mut table, now) = (ChannelTable::new(), Instant::now());
+        granted(&mut table, A, 0).unwrap();
+        let verdict = table.judge(0, &rtcp(), now);
+        assert_eq!(
+            verdict,
+            Verdict::Deliver {
+                session: A,
+                stream: 0,
+                kind: PacketKind::Rtcp
+            }
+        );
+    }
+
+    #[test]
+    fn f15_a_freed_channel_rests_before_it_is_used_again() {
+        let (mut table, now) = (ChannelTable::new(), Instant::now());
+        granted(&mut table, A, 0).unwrap();
+        table.quarantine(A, now + Duration::from_secs(2), Duration::ZERO);
+        assert_eq!(table.judge(0, &rtp(96, 1), now), Verdict::Quarantined);
+        assert_eq!(table.quarantined_pairs(), 1);
+        assert_eq!(table.reserve(B, 0, now), Some(2));
+        assert_eq!(table.reserve(B, 0, now + Duration::from_secs(2)), Some(0));
+    }
+
+    #[test]
+    fn a_quarantine_without_answer_lasts_as_long_as_frames_come() {
+        let (mut table, now) = (ChannelTable::new(), Instant::now());
+        let second = Duration::from_secs(1);
+        granted(&mut table, A, 0).unwrap();
+        table.quarantine(A, now + 60 * second, 5 * second);
+        assert_eq!(table.judge(0, &rtp(96, 1), now), Verdict::Quarantined);
+        table.judge(0, &rtp(96, 1), now + 58 * second);
+        assert_eq!(table.reserve(B, 0, now + 62 * second), Some(2));
+        assert_eq!(table.reserve(B, 0, now + 63 * second), Some(0));
+    }
+
+    #[test]
+    fn a_confirmed_departure_shortens_the_quarantine() {
+        let (mut table, now) = (ChannelTable::new(), Instant::now());
+        let second = Duration::from_secs(1);
+        granted(&mut table, A, 0).unwrap();
+        table.quarantine(A, now + 60 * second, 5 * second);
+        table.confirm_departure(A, now + 2 * second);
+        assert_eq!(table.reserve(B, 0, now + 2 * second), Some(0));
+    }
+
+    #[test]
+    fn an_adopted_channel_does_not_deliver_its_last_owners_packets() {
+        let (mut table, now) = (ChannelTable::new(), Instant::now());
+        granted(&mut table, A, 0).unwrap();
+        table.judge(0, &rtp(96, 0xaa), now);
+        table.quarantine(A, now + Duration::from_secs(2), Duration::ZERO);
+        granted(&mut table, B, 0).unwrap();
+        assert_eq!(table.judge(0, &rtp(96, 0xaa), now), Verdict::Foreign);
+        assert_eq!(delivered(&mut table, 0, &rtp(96, 0xbb), now), Some(B));
+    }
+
+    #[test]
+    fn single_numbers_and_the_end_of_the_channel_space() {
+        assert_eq!(
+            ChannelPair::from_answer(6, None),
+            ChannelPair {
+                rtp: 6,
+                rtcp: Some(7)
+            }
+        );
+        assert_eq!(
+            ChannelPair::from_answer(9, Some(4)),
+            ChannelPair {
+                rtp: 9,
+                rtcp: Some(4)
+            }
+        );
+        assert_eq!(
+            ChannelPair::from_answer(255, None),
+            ChannelPair {
+                rtp: 255,
+                rtcp: None
+            }
+        );
+        assert_eq!(
+            ChannelPair::from_answer(3, Some(3)),
+            ChannelPair { rtp: 3, rtcp: None }
+        );
+    }
+}
