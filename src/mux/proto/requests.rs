@@ -1,0 +1,343 @@
+//! Requests: those that wait to be sent, and those that wait for their answer.
+//!
+//! Answers are found by CSeq, never by position: media flows between them, servers answer out of
+//! order, and some not at all. Two rules come from servers that work a connection's requests off one
+//! by one (gst-rtsp-server holds everybody's answers for the 20 s of one slow DESCRIBE):
+//!
+//! * a response deadline runs only while its request is *head of line*, the oldest unanswered one;
+//! * a request that timed out completes for its caller but stays as a *tombstone*, and no later
+//!   deadline runs, until it or a later request is answered. A ceiling bounds every wait.
+
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
+
+use rtsp_types::Method;
+use url::Url;
+
+use super::{
+    auth::ChallengeGeneration,
+    command::{RequestId, SessionKey},
+};
+
+/// What a request is for, and so what its answer means.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    Describe,
+    Setup {
+        stream: usize,
+        /// The RTP channel asked for; that of RTCP is the next one.
+        asked: u8,
+        payload_types: Vec<u8>,
+    },
+    Play,
+    Pause,
+    Teardown,
+    /// Keeps a session alive.
+    KeepAlive,
+    /// Finds out whether the connection is still good: before reuse, or in silence.
+    Ping,
+}
+
+/// A request that can be written, once or - after a 401 - once more.
+#[derive(Clone, Debug)]
+pub(super) struct Draft {
+    pub(super) method: Method,
+    pub(super) url: Url,
+    pub(super) purpose: Purpose,
+    /// Whose request; none for a ping.
+    pub(super) session: Option<SessionKey>,
+    /// The caller to tell; none if nobody waits, or no longer.
+    pub(super) caller: Option<RequestId>,
+    pub(super) deadline: Duration,
+    /// How often it was sent with credentials and refused.
+    pub(super) refusals: u8,
+}
+
+impl Draft {
+    /// Whether it is sent for the server's or our own sake, whether or not a caller waits.
+    pub(super) fn is_ours(&self) -> bool {
+        matches!(
+            self.purpose,
+            Purpose::Teardown | Purpose::KeepAlive | Purpose::Ping
+        )
+    }
+}
+
+/// A request on the wire.
+#[derive(Debug)]
+pub(super) struct Outstanding {
+    pub(super) cseq: u32,
+    pub(super) draft: Draft,
+    pub(super) authorization: Option<ChallengeGeneration>,
+    sent: Instant,
+    /// Since when it is the oldest unanswered one.
+    head_since: Option<Instant>,
+    provisional: u32,
+    /// Timed out for its caller; its answer may still come.
+    tombstone: bool,
+}
+
+impl Outstanding {
+    fn due(&self, ceiling: Duration) -> Option<Instant> {
+        if self.tombstone {
+            return None;
+        }
+        let latest = self.sent + ceiling.max(self.draft.deadline);
+        Some(
+            self.head_since
+                .map_or(latest, |since| latest.min(since + self.draft.deadline)),
+        )
+    }
+}
+
+/// A request whose deadline passed.
+#[derive(Debug)]
+pub(super) struct Expired {
+    pub(super) cseq: u32,
+    pub(super) sent: Instant,
+    /// A copy of what was asked; its caller is taken out of the table.
+    pub(super) draft: Draft,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct RequestTable {
+    outstanding: VecDeque<Outstanding>,
+    last_cseq: u32,
+}
+
+impl RequestTable {
+    /// Enters a request that is being written now; gives it its CSeq.
+    pub(super) fn insert(
+        &mut self,
+        draft: Draft,
+        authorization: Option<ChallengeGeneration>,
+        now: Instant,
+    ) -> u32 {
+        self.last_cseq = self.last_cseq.wrapping_add(1);
+        let cseq = self.last_cseq;
+        let head_since = self.outstanding.is_empty().then_some(now);
+        self.outstanding.push_back(Outstanding {
+            cseq,
+            draft,
+            authorization,
+            sent: now,
+            head_since,
+            provisional: 0,
+            tombstone: false,
+        });
+        cseq
+    }
+
+    /// Takes the request that a final answer with this CSeq belongs to. Tombstones before it go,
+    /// the next request becomes head of line.
+    pub(super) fn take(&mut self, cseq: u32, now: Instant) -> Option<Outstanding> {
+        let at = self
+            .outstanding
+            .iter()
+            .position(|entry| entry.cseq == cseq)?;
+        let answered = self.outstanding.remove(at)?;
+        let mut earlier = at;
+        self.outstanding.retain(|entry| {
+            let is_earlier = earlier > 0;
+            earlier = earlier.saturating_sub(1);
+            !(is_earlier && entry.tombstone)
+        });
+        self.promote_head(now);
+        Some(answered)
+    }
+
+    pub(super) fn contains(&self, cseq: u32) -> bool {
+        self.outstanding.iter().any(|entry| entry.cseq == cseq)
+    }
+
+    /// The only request that waits for an answer, if there is exactly one and no tombstone.
+    pub(super) fn only(&self) -> Option<u32> {
+        match (self.outstanding.front(), self.outstanding.len()) {
+            (Some(entry), 1) if !entry.tombstone => Some(entry.cseq),
+            _ => None,
+        }
+    }
+
+    /// Counts a provisional (1xx) answer; `None` if nothing of that CSeq is outstanding.
+    pub(super) fn count_provisional(&mut self, cseq: u32) -> Option<u32> {
+        let entry = self
+            .outstanding
+            .iter_mut()
+            .find(|entry| entry.cseq == cseq)?;
+        entry.provisional += 1;
+        Some(entry.provisional)
+    }
+
+    /// Turns one request whose deadline has passed into a tombstone.
+    pub(super) fn expire_one(&mut self, now: Instant, ceiling: Duration) -> Option<Expired> {
+        let is_due = |entry: &&mut Outstanding| entry.due(ceiling).is_some_and(|due| due <= now);
+        let entry = self.outstanding.iter_mut().find(is_due)?;
+        entry.tombstone = true;
+        let mut draft = entry.draft.clone();
+        draft.caller = entry.draft.caller.take();
+        Some(Expired {
+            cseq: entry.cseq,
+            sent: entry.sent,
+            draft,
+        })
+    }
+
+    pub(super) fn next_deadline(&self, ceiling: Duration) -> Option<Instant> {
+        self.outstanding
+            .iter()
+            .filter_map(|entry| entry.due(ceiling))
+            .min()
+    }
+
+    /// Nobody waits for this session's answers any more. Gives the callers to tell.
+    pub(super) fn disown(&mut self, session: SessionKey) -> Vec<(u32, Method, RequestId)> {
+        self.of_session(session)
+            .filter_map(|entry| {
+                let caller = entry.draft.caller.take()?;
+                Some((entry.cseq, entry.draft.method.clone(), caller))
+            })
+            .collect()
+    }
+
+    fn of_session(&mut self, session: SessionKey) -> impl Iterator<Item = &mut Outstanding> {
+        self.outstanding
+            .iter_mut()
+            .filter(move |entry| entry.draft.session == Some(session))
+    }
+
+    /// Requests that wait for an answer, tombstones left out.
+    pub(super) fn waiting(&self) -> impl Iterator<Item = &Outstanding> {
+        self.outstanding.iter().filter(|entry| !entry.tombstone)
+    }
+
+    /// Whether an answer may still come that gives this session an id.
+    pub(super) fn has_setup(&self, session: SessionKey) -> bool {
+        self.outstanding.iter().any(|entry| {
+            entry.draft.session == Some(session)
+                && matches!(entry.draft.purpose, Purpose::Setup { .. })
+        })
+    }
+
+    pub(super) fn drain(&mut self) -> impl Iterator<Item = Outstanding> {
+        self.outstanding.drain(..)
+    }
+
+    fn promote_head(&mut self, now: Instant) {
+        if let Some(head) = self.outstanding.front_mut() {
+            head.head_since.get_or_insert(now);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CEILING: Duration = Duration::from_secs(60);
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn draft(deadline: u64) -> Draft {
+        Draft {
+            method: Method::Options,
+            url: Url::parse("rtsp://nvr/1").unwrap(),
+            purpose: Purpose::Ping,
+            session: Some(SessionKey(1)),
+            caller: Some(RequestId(deadline)),
+            deadline: Duration::from_secs(deadline),
+            refusals: 0,
+        }
+    }
+
+    fn table(deadlines: &[u64], now: Instant) -> RequestTable {
+        let mut table = RequestTable::default();
+        for deadline in deadlines {
+            table.insert(draft(*deadline), None, now);
+        }
+        table
+    }
+
+    #[test]
+    fn cseq_begins_at_1_and_rises_by_one() {
+        let now = Instant::now();
+        let mut table = RequestTable::default();
+        assert_eq!(table.insert(draft(1), None, now), 1);
+        assert_eq!(table.insert(draft(1), None, now), 2);
+    }
+
+    #[test]
+    fn f18_answers_out_of_order_find_their_own_request() {
+        let now = Instant::now();
+        let mut table = table(&[10, 20, 30], now);
+        assert_eq!(
+            table.take(3, now).unwrap().draft.caller,
+            Some(RequestId(30))
+        );
+        assert_eq!(
+            table.take(1, now).unwrap().draft.caller,
+            Some(RequestId(10))
+        );
+        assert!(table.take(1, now).is_none());
+        assert!(table.take(9, now).is_none());
+        assert_eq!(table.only(), Some(2));
+    }
+
+    #[test]
+    fn a_deadline_runs_only_at_the_head_of_the_line() {
+        let now = Instant::now();
+        let mut table = table(&[25, 10], now);
+        assert!(table.expire_one(now + 20 * SECOND, CEILING).is_none());
+        table.take(1, now + 20 * SECOND);
+        assert_eq!(table.next_deadline(CEILING), Some(now + 30 * SECOND));
+        assert_eq!(
+            table.expire_one(now + 30 * SECOND, CEILING).unwrap().cseq,
+            2
+        );
+    }
+
+    #[test]
+    fn a_tombstone_stops_later_deadlines_until_a_later_answer_or_the_ceiling() {
+        let now = Instant::now();
+        let mut table = table(&[10, 10, 10], now);
+        assert_eq!(
+            table
+                .expire_one(now + 10 * SECOND, CEILING)
+                .unwrap()
+                .draft
+                .caller,
+            Some(RequestId(10))
+        );
+        assert!(table.expire_one(now + 59 * SECOND, CEILING).is_none());
+        assert!(table.take(2, now + 59 * SECOND).is_some());
+        assert_eq!(table.waiting().count(), 1);
+        assert_eq!(
+            table.only(),
+            Some(3),
+            "the tombstone went with the later answer"
+        );
+        assert_eq!(
+            table.expire_one(now + 60 * SECOND, CEILING).unwrap().cseq,
+            3,
+            "the ceiling"
+        );
+    }
+
+    #[test]
+    fn a_late_answer_finds_its_tombstone_without_a_caller() {
+        let now = Instant::now();
+        let mut table = table(&[10], now);
+        table.expire_one(now + 10 * SECOND, CEILING);
+        let late = table.take(1, now + 11 * SECOND).unwrap();
+        assert!(late.tombstone && late.draft.caller.is_none());
+    }
+
+    #[test]
+    fn a_disowned_session_tells_each_caller_once() {
+        let now = Instant::now();
+        let mut table = table(&[10, 20], now);
+        assert_eq!(table.disown(SessionKey(1)).len(), 2);
+        assert!(table.disown(SessionKey(1)).is_empty());
+        assert!(table.disown(SessionKey(2)).is_empty());
+    }
+}

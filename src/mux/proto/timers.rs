@@ -1,0 +1,78 @@
+//! The connection's own timers. Response deadlines live with the requests, keep-alives with the
+//! sessions.
+
+use std::time::Instant;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Timer {
+    /// When to give up a connection that nobody refers to.
+    Idle,
+    /// When to stop waiting for the answers to our last TEARDOWNs.
+    Closing,
+    /// When to look whether anything arrived lately, and probe or give up the server.
+    Silence,
+    /// When to give up finding the framing again.
+    Resync,
+    /// When to give up a peer that does not read what we write.
+    WriteStall,
+}
+
+impl Timer {
+    const ALL: [Self; 5] = [
+        Self::Idle,
+        Self::Closing,
+        Self::Silence,
+        Self::Resync,
+        Self::WriteStall,
+    ];
+}
+
+#[derive(Debug, Default)]
+pub(super) struct TimerTable([Option<Instant>; Timer::ALL.len()]);
+
+impl TimerTable {
+    pub(super) fn set(&mut self, timer: Timer, at: Instant) {
+        self.0[timer as usize] = Some(at);
+    }
+
+    pub(super) fn clear(&mut self, timer: Timer) {
+        self.0[timer as usize] = None;
+    }
+
+    pub(super) fn is_set(&self, timer: Timer) -> bool {
+        self.0[timer as usize].is_some()
+    }
+
+    /// Takes one timer that is due.
+    pub(super) fn take_due(&mut self, now: Instant) -> Option<Timer> {
+        let due = |timer: &Timer| self.0[*timer as usize].is_some_and(|at| at <= now);
+        let timer = Timer::ALL.into_iter().find(due)?;
+        self.clear(timer);
+        Some(timer)
+    }
+
+    pub(super) fn next(&self) -> Option<Instant> {
+        self.0.iter().flatten().min().copied()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn timers_fire_once_and_the_earliest_is_next() {
+        let (mut timers, now) = (TimerTable::default(), Instant::now());
+        let later = now + Duration::from_secs(1);
+        timers.set(Timer::Closing, later);
+        timers.set(Timer::Idle, now);
+        assert_eq!(timers.next(), Some(now));
+        assert_eq!(timers.take_due(now), Some(Timer::Idle));
+        assert_eq!(timers.take_due(now), None);
+        assert_eq!(timers.next(), Some(later));
+        timers.clear(Timer::Closing);
+        assert_eq!(timers.take_due(later), None);
+    }
+}
