@@ -1,1 +1,4 @@
 //! The multiplexer.
+
+pub mod proto;
+pub mod server_key;

@@ -98,6 +98,11 @@ impl Authenticator {
         self.basic_forbidden = true;
     }
 
+    /// Whether the server has asked for credentials.
+    pub(crate) fn has_challenge(&self) -> bool {
+        !self.accepted.is_empty()
+    }
+
     /// The authorisation of the next request on the wire, which must have no body.
     ///
     /// `uri` is the Request-URI as sent. None as long as the server has not asked for one.

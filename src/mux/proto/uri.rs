@@ -111,6 +111,13 @@ pub(crate) fn resolve_control(base: &Url, control: Option<&str>) -> Result<Url, 
         .map_err(InvalidControl::NotAUrl)
 }
 
+/// Where a redirect leads: an absolute URL of any scheme, without userinfo.
+pub(crate) fn parse_location(location: &str) -> Option<Url> {
+    check(location).ok()?;
+    let url = Url::parse(location.trim()).ok()?;
+    url.has_host().then(|| request_uri(&url))
+}
+
 /// Whether a control attribute is a whole URL rather than something relative to a base.
 pub(crate) fn is_absolute(control: &str) -> bool {
     absolute_scheme(control.trim()).is_some()

@@ -1,0 +1,91 @@
+//! What goes into the core: names of things and the requests a session can make.
+
+use std::fmt;
+
+use rtsp_types::Method;
+use url::Url;
+
+/// Names a session on one connection; never reused on that connection.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SessionKey(pub(super) u32);
+
+impl fmt::Debug for SessionKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "s{}", self.0)
+    }
+}
+
+impl fmt::Display for SessionKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "s{}", self.0)
+    }
+}
+
+/// Chosen by the caller of [`Connection::request`](super::Connection::request); comes back in
+/// [`Event::Completed`](super::Event::Completed), exactly once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RequestId(pub u64);
+
+/// One session as the core has to know it before anything is sent.
+#[derive(Clone, Debug)]
+pub struct SessionConfig {
+    /// The presentation to play, without userinfo.
+    pub url: Url,
+    /// Whether the core keeps the session alive; without it the server ends it after its timeout.
+    pub keep_alive: bool,
+}
+
+/// What a session can ask of the server.
+#[derive(Clone, Debug)]
+pub enum SessionRequest {
+    /// DESCRIBE of the session's URL.
+    Describe,
+    /// SETUP of one media stream, interleaved on channels that the core chooses.
+    Setup {
+        /// The caller's number of the stream; packets carry it.
+        stream: usize,
+        /// The stream's control URL.
+        control: Url,
+        /// Payload types of the stream; packets with another one are foreign. Empty: all are taken.
+        payload_types: Vec<u8>,
+    },
+    /// PLAY of all streams that were set up, under aggregate control.
+    Play {
+        /// The aggregate control URL.
+        aggregate: Url,
+    },
+    /// PAUSE of the session; it stays kept alive.
+    Pause,
+    /// TEARDOWN of the session: the last thing it does.
+    Teardown,
+}
+
+impl SessionRequest {
+    pub(super) fn method(&self) -> Method {
+        match self {
+            Self::Describe => Method::Describe,
+            Self::Setup { .. } => Method::Setup,
+            Self::Play { .. } => Method::Play,
+            Self::Pause => Method::Pause,
+            Self::Teardown => Method::Teardown,
+        }
+    }
+}
+
+/// What is known of the credentials of this connection's server and user, across its connections.
+///
+/// Cameras lock accounts after a few wrong passwords (fault F22). So until one authorised request
+/// was not refused, one request at a time carries the credentials, on one connection at a time:
+/// the one that holds the permit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CredentialStatus {
+    /// Nobody has tried them yet, or somebody else is trying them just now: hold authorised requests.
+    #[default]
+    Unproven,
+    /// This connection may try them, with one request at a time.
+    Permitted,
+    /// They were accepted.
+    Proven,
+    /// They were refused: fail what needs them instead of sending it.
+    Refused,
+}

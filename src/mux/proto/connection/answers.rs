@@ -1,0 +1,419 @@
+//! What an answer means.
+
+use std::time::Instant;
+
+use super::{Connection, Health, Phase, Session};
+use crate::mux::proto::{
+    auth::Unauthorized,
+    channels::{ChannelPair, Collision, PayloadTypes},
+    command::{CredentialStatus, SessionKey},
+    event::{
+        CloseReason, Event, Failure, FailureKind, Reply, Retirement, SharingViolation, StreamGrant,
+    },
+    header::{
+        parse_cseq, parse_public, parse_retry_after, parse_rtp_info, parse_session, parse_transport,
+    },
+    keep_alive,
+    message::{Defect, Message, printable},
+    requests::{Outstanding, Purpose},
+    uri,
+};
+
+/// How often one request is repeated after a 401: once for a challenge, once for a newer nonce.
+const MOST_REFUSALS: u8 = 2;
+const UNAUTHORIZED: u16 = 401;
+const SESSION_NOT_FOUND: u16 = 454;
+
+/// What a SETUP asked for, taken from its draft.
+struct Asked {
+    stream: usize,
+    channel: u8,
+    payload_types: PayloadTypes,
+}
+
+impl Connection {
+    pub(super) fn on_response(&mut self, now: Instant, response: Message) {
+        let Some((code, _)) = response.status() else {
+            return;
+        };
+        if code < 200 {
+            return self.on_provisional(&response);
+        }
+        let cseq = response.headers.first("CSeq").and_then(parse_cseq);
+        match self
+            .matching(cseq, code)
+            .and_then(|cseq| self.requests.take(cseq, now))
+        {
+            Some(answered) => {
+                self.on_answer(now, answered, &response);
+                self.settle_departures(now);
+            }
+            None => self.on_unmatched(),
+        }
+    }
+
+    /// The request an answer belongs to: that of its CSeq; or, for an error without CSeq (live555's
+    /// 400) or with a wrong one (Tapo C520WS), the only one there is.
+    fn matching(&self, cseq: Option<u32>, code: u16) -> Option<u32> {
+        let known = cseq.filter(|cseq| self.requests.contains(*cseq));
+        known.or_else(|| {
+            if code >= 400 || cseq.is_none() {
+                self.requests.only()
+            } else {
+                None
+            }
+        })
+    }
+
+    fn on_provisional(&mut self, response: &Message) {
+        let cseq = response.headers.first("CSeq").and_then(parse_cseq);
+        let count = cseq.and_then(|cseq| self.requests.count_provisional(cseq));
+        match count {
+            Some(count) if count > self.config.limits.provisional => {
+                self.lose(CloseReason::Protocol(
+                    "the server sends provisional answers without end",
+                ));
+            }
+            Some(_) => {}
+            None => self.on_unmatched(),
+        }
+    }
+
+    fn on_unmatched(&mut self) {
+        self.counters.unmatched_responses += 1;
+        if self.counters.unmatched_responses > u64::from(self.config.limits.unmatched_responses) {
+            self.lose(CloseReason::Protocol(
+                "the server keeps answering what was not asked",
+            ));
+        }
+    }
+
+    fn on_answer(&mut self, now: Instant, mut answered: Outstanding, response: &Message) {
+        self.authorizer.note_answer();
+        if let Some(public) = response.headers.joined("Public") {
+            self.public = parse_public(&public);
+        }
+        let Some((code, _)) = response.status() else {
+            return;
+        };
+        if code == UNAUTHORIZED {
+            match self.on_unauthorized(&mut answered, response) {
+                None => return,
+                Some(kind) => return self.on_failure(now, answered, kind),
+            }
+        }
+        self.note_credentials(&answered);
+        match failure_of(response) {
+            Some(kind) => self.on_failure(now, answered, kind),
+            None => self.on_success(now, answered, response),
+        }
+    }
+
+    fn note_credentials(&mut self, answered: &Outstanding) {
+        if answered.authorization.is_some() && self.authorizer.status() != CredentialStatus::Proven
+        {
+            self.authorizer.set_status(CredentialStatus::Proven);
+            self.events.push_back(Event::CredentialsProven);
+        }
+    }
+
+    /// A 401. `None`: the request is repeated.
+    fn on_unauthorized(
+        &mut self,
+        answered: &mut Outstanding,
+        response: &Message,
+    ) -> Option<FailureKind> {
+        let challenges = response
+            .headers
+            .joined("WWW-Authenticate")
+            .unwrap_or_default();
+        let Some(authenticator) = &mut self.authorizer.authenticator else {
+            let explanation = "the server asks for a user and password (401)".to_owned();
+            return Some(FailureKind::Unauthorized {
+                tried: false,
+                explanation,
+            });
+        };
+        let tried = answered.authorization.is_some();
+        let explanation =
+            match authenticator.handle_unauthorized(&challenges, answered.authorization) {
+                Unauthorized::Retry if answered.draft.refusals < MOST_REFUSALS => {
+                    if answered.draft.caller.is_some() || answered.draft.is_ours() {
+                        let mut draft = answered.draft.clone();
+                        draft.refusals += 1;
+                        self.authorizer.retry(draft);
+                        return None;
+                    }
+                    return Some(FailureKind::Cancelled);
+                }
+                Unauthorized::Retry | Unauthorized::Refused => {
+                    "the server refused the user or password (401)".to_owned()
+                }
+                Unauthorized::Unsupported(why) => format!("cannot authenticate (401): {why}"),
+            };
+        if tried && self.authorizer.status() != CredentialStatus::Proven {
+            self.authorizer.set_status(CredentialStatus::Refused);
+            self.events.push_back(Event::CredentialsRefused);
+        }
+        Some(FailureKind::Unauthorized { tried, explanation })
+    }
+
+    fn on_failure(&mut self, now: Instant, answered: Outstanding, kind: FailureKind) {
+        let is_gone = matches!(
+            kind,
+            FailureKind::Status {
+                code: SESSION_NOT_FOUND,
+                ..
+            }
+        );
+        let cseq = Some(answered.cseq);
+        match (&answered.draft.purpose, answered.draft.session) {
+            (Purpose::Teardown, Some(key)) => self.on_torn_down(now, key, answered),
+            (Purpose::KeepAlive, Some(key)) if is_gone => self.on_session_lost(key, answered, kind),
+            (Purpose::KeepAlive, Some(key)) if is_unsupported(&kind) => {
+                self.on_keep_alive_failed(key, &answered.draft.method);
+            }
+            // Any other status says nothing about the session: its media does.
+            (Purpose::KeepAlive, Some(key)) => self.end_keep_alive(key),
+            (Purpose::Ping, _) => self.on_pong(),
+            (Purpose::Setup { asked, .. }, Some(key)) => {
+                self.channels.unreserve(key, *asked);
+                self.fail_draft(answered.draft, cseq, kind);
+            }
+            _ => self.fail_draft(answered.draft, cseq, kind),
+        }
+    }
+
+    fn on_success(&mut self, now: Instant, answered: Outstanding, response: &Message) {
+        let cseq = answered.cseq;
+        let method = answered.draft.method.clone();
+        let Some(key) = answered.draft.session else {
+            return self.on_pong();
+        };
+        let caller = answered.draft.caller;
+        let result = match answered.draft.purpose.clone() {
+            Purpose::Ping => return self.on_pong(),
+            Purpose::KeepAlive => return self.end_keep_alive(key),
+            Purpose::Teardown => return self.on_torn_down(now, key, answered),
+            Purpose::Describe => Ok(described(response)),
+            Purpose::Setup {
+                stream,
+                asked,
+                payload_types,
+            } => {
+                let payload_types = payload_types.into_iter().collect();
+                self.on_set_up(
+                    now,
+                    key,
+                    Asked {
+                        stream,
+                        channel: asked,
+                        payload_types,
+                    },
+                    response,
+                )
+            }
+            Purpose::Play => Ok(self.on_playing(now, key, response)),
+            Purpose::Pause => {
+                self.set_phase(key, Phase::Paused);
+                Ok(Reply::Paused)
+            }
+        };
+        self.complete(
+            key,
+            caller,
+            result.map_err(|kind| Failure {
+                method,
+                cseq: Some(cseq),
+                kind,
+            }),
+        );
+    }
+
+    fn on_playing(&mut self, now: Instant, key: SessionKey, response: &Message) -> Reply {
+        self.set_phase(key, Phase::Playing);
+        self.watch_silence(now);
+        let rtp_info = response.headers.joined("RTP-Info");
+        Reply::Playing(rtp_info.map_or_else(Vec::new, |value| parse_rtp_info(&value)))
+    }
+
+    fn on_pong(&mut self) {
+        self.health = Health::Good;
+    }
+
+    /// 454 to a keep-alive (fault F24): this session is gone, and only this one.
+    fn on_session_lost(&mut self, key: SessionKey, answered: Outstanding, kind: FailureKind) {
+        self.end_keep_alive(key);
+        self.set_phase(key, Phase::Lost);
+        if self
+            .sessions
+            .get(&key)
+            .is_some_and(|session| !session.is_leaving())
+        {
+            let failure = Failure {
+                method: answered.draft.method,
+                cseq: Some(answered.cseq),
+                kind,
+            };
+            self.events.push_back(Event::SessionLost {
+                session: key,
+                failure,
+            });
+        }
+    }
+}
+
+/// SETUP.
+impl Connection {
+    fn on_set_up(
+        &mut self,
+        now: Instant,
+        key: SessionKey,
+        asked: Asked,
+        response: &Message,
+    ) -> Result<Reply, FailureKind> {
+        let identified = self.identify(key, response);
+        let granted = identified.and_then(|()| granted_pair(response, asked.channel));
+        let (pair, ssrc) = granted.inspect_err(|_| self.channels.unreserve(key, asked.channel))?;
+        let Some(session) = self.sessions.get_mut(&key) else {
+            return Err(FailureKind::Cancelled);
+        };
+        if session.is_leaving() {
+            let (until, quiet) = self.unconfirmed_quarantine(now, key);
+            self.channels.quarantine_pair(key, pair, until, quiet);
+            return Err(FailureKind::Cancelled);
+        }
+        if session.phase == Phase::Init {
+            session.phase = Phase::Ready;
+        }
+        let grant = StreamGrant {
+            stream: asked.stream,
+            rtp_channel: pair.rtp,
+            rtcp_channel: pair.rtcp,
+            ssrc,
+            session_id: session.id.clone().unwrap_or_default(),
+            session_timeout: session.timeout,
+        };
+        self.open_route(key, &asked, pair)?;
+        Ok(Reply::SetUp(grant))
+    }
+
+    fn open_route(
+        &mut self,
+        key: SessionKey,
+        asked: &Asked,
+        pair: ChannelPair,
+    ) -> Result<(), FailureKind> {
+        if pair.rtp != asked.channel {
+            self.channels.unreserve(key, asked.channel);
+        }
+        let stream = u32::try_from(asked.stream).unwrap_or(u32::MAX);
+        match self.channels.grant(key, stream, pair, asked.payload_types) {
+            Ok(()) => Ok(()),
+            Err(Collision::WithItself) => {
+                let text = "the server gave two streams of the session the same channels";
+                Err(FailureKind::Malformed(text.to_owned()))
+            }
+            Err(Collision::WithSession(_)) => {
+                // Whose packets arrive on that pair, and what a request with either id does, is
+                // anybody's guess from now on (ZLMediaKit, go2rtc).
+                self.tainted = true;
+                Err(self.cannot_share(SharingViolation::SameChannels))
+            }
+        }
+    }
+
+    /// Learns the session's id from its first answered SETUP. A later one with another id does not
+    /// change it (H264DVR).
+    fn identify(&mut self, key: SessionKey, response: &Message) -> Result<(), FailureKind> {
+        let Some(header) = response.headers.first("Session").and_then(parse_session) else {
+            let has_id = self
+                .sessions
+                .get(&key)
+                .is_some_and(|session| session.id.is_some());
+            let missing = || FailureKind::Malformed("no usable Session header".to_owned());
+            return has_id.then_some(()).ok_or_else(missing);
+        };
+        let is_taken = |(other, session): (&SessionKey, &Session)| {
+            *other != key && session.id.as_ref() == Some(&header.id) && session.phase != Phase::Lost
+        };
+        let is_new = self
+            .sessions
+            .get(&key)
+            .is_some_and(|session| session.id.is_none());
+        if is_new && self.sessions.iter().any(is_taken) {
+            // No TEARDOWN is owed for an id that is another session's as well: it would end both.
+            return Err(self.cannot_share(SharingViolation::SameSessionId));
+        }
+        if let Some(session) = self.sessions.get_mut(&key)
+            && is_new
+        {
+            session.id = Some(header.id);
+            session.timeout = header.timeout.unwrap_or(session.timeout);
+        }
+        Ok(())
+    }
+
+    fn cannot_share(&mut self, violation: SharingViolation) -> FailureKind {
+        self.retire(Retirement::CannotShare(violation));
+        FailureKind::CannotShare(violation)
+    }
+}
+
+/// The pair the answer grants, else the one asked for; and the SSRC it announces.
+fn granted_pair(response: &Message, asked: u8) -> Result<(ChannelPair, Option<u32>), FailureKind> {
+    let as_asked = ChannelPair::from_answer(asked, None);
+    let Some(value) = response.headers.joined("Transport") else {
+        return Ok((as_asked, None));
+    };
+    let transport = parse_transport(&value).map_err(|error| {
+        FailureKind::Malformed(format!("Transport: {error}: {}", printable(&value)))
+    })?;
+    let pair = transport
+        .interleaved
+        .map(|(first, second)| ChannelPair::from_answer(first, second));
+    Ok((pair.unwrap_or(as_asked), transport.ssrc))
+}
+
+fn is_unsupported(kind: &FailureKind) -> bool {
+    matches!(kind, FailureKind::Status { code, .. } if keep_alive::means_unsupported(*code))
+}
+
+fn described(response: &Message) -> Reply {
+    let header = |name| response.headers.first(name).map(str::to_owned);
+    Reply::Described {
+        sdp: response.body.clone(),
+        content_base: header("Content-Base"),
+        content_location: header("Content-Location"),
+    }
+}
+
+/// What is wrong with an answer, if anything.
+fn failure_of(response: &Message) -> Option<FailureKind> {
+    let (code, reason) = response.status()?;
+    match &response.defect {
+        Some(Defect::Limit(limit)) if code < 300 => {
+            return Some(FailureKind::LimitExceeded(*limit));
+        }
+        Some(Defect::Malformed(what)) if code < 300 => {
+            return Some(FailureKind::Malformed((*what).to_owned()));
+        }
+        _ => {}
+    }
+    if code < 300 {
+        return None;
+    }
+    let location = response.headers.first("Location").filter(|_| code < 400);
+    if let Some(location) = location.and_then(uri::parse_location) {
+        return Some(FailureKind::Redirect { code, location });
+    }
+    let retry_after = response
+        .headers
+        .first("Retry-After")
+        .and_then(parse_retry_after);
+    Some(FailureKind::Status {
+        code,
+        reason: reason.to_owned(),
+        retry_after,
+    })
+}

@@ -1,0 +1,160 @@
+//! How sessions leave, and how the connection ends.
+//!
+//! A session that leaves owes the server one TEARDOWN if the server ever named an id for it. If its
+//! first SETUP is still unanswered the TEARDOWN waits for the answer: whoever goes away in mid-SETUP
+//! leaves nothing behind. Its channels rest in quarantine from the moment it leaves.
+
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
+
+use rtsp_types::Method;
+
+use super::{Connection, Departure, State};
+use crate::mux::proto::{
+    command::{RequestId, SessionKey},
+    event::{CloseReason, Event, Failure, FailureKind, Reply, Retirement},
+    requests::{Draft, Outstanding, Purpose},
+    session::Phase,
+};
+
+impl Connection {
+    /// The caller asks for TEARDOWN and wants to know when it is done.
+    pub(super) fn tear_down(&mut self, now: Instant, key: SessionKey, id: RequestId) {
+        let is_staying = self
+            .sessions
+            .get(&key)
+            .is_some_and(|session| !session.is_leaving());
+        if is_staying {
+            self.depart(now, key, Some(id));
+            self.flush(now);
+        } else {
+            let failure = Failure {
+                method: Method::Teardown,
+                cseq: None,
+                kind: FailureKind::Cancelled,
+            };
+            self.complete(key, Some(id), Err(failure));
+        }
+    }
+
+    /// A session leaves: nothing is delivered to it from now on.
+    pub(super) fn depart(&mut self, now: Instant, key: SessionKey, caller: Option<RequestId>) {
+        let Some(session) = self
+            .sessions
+            .get_mut(&key)
+            .filter(|session| !session.is_leaving())
+        else {
+            return;
+        };
+        session.departure = Departure::Due(caller);
+        self.cancel_requests(now, key);
+        let (until, quiet) = self.unconfirmed_quarantine(now, key);
+        self.channels.quarantine(key, until, quiet);
+        self.settle_departure(now, key);
+    }
+
+    fn cancel_requests(&mut self, now: Instant, key: SessionKey) {
+        let (mine, others): (VecDeque<Draft>, VecDeque<Draft>) = std::mem::take(&mut self.waiting)
+            .into_iter()
+            .partition(|draft| draft.session == Some(key));
+        self.waiting = others;
+        let retries = self.authorizer.take_retries_of(key);
+        for draft in mine.into_iter().chain(retries) {
+            self.withdraw(now, draft, FailureKind::Cancelled);
+        }
+        for (cseq, method, caller) in self.requests.disown(key) {
+            let failure = Failure {
+                method,
+                cseq: Some(cseq),
+                kind: FailureKind::Cancelled,
+            };
+            self.complete(key, Some(caller), Err(failure));
+        }
+    }
+
+    /// Takes the next step of a session that is leaving, as far as one is possible now.
+    pub(super) fn settle_departure(&mut self, now: Instant, key: SessionKey) {
+        let Some(session) = self.sessions.get_mut(&key) else {
+            return;
+        };
+        let Departure::Due(caller) = session.departure else {
+            return;
+        };
+        let owes_teardown = session.id.is_some() && session.phase != Phase::Lost && !self.tainted;
+        if owes_teardown {
+            session.departure = Departure::UnderWay;
+            let url = session.aggregate().clone();
+            self.waiting.push_back(Draft {
+                method: Method::Teardown,
+                url,
+                purpose: Purpose::Teardown,
+                session: Some(key),
+                caller,
+                deadline: self.config.timeouts.teardown,
+                refusals: 0,
+            });
+            self.flush(now);
+        } else if session.id.is_some() || !self.requests.has_setup(key) {
+            self.complete(key, caller, Ok(Reply::TornDown));
+            self.forget(now, key);
+        }
+    }
+
+    /// Sessions that waited for an answer which will not come any more.
+    pub(super) fn settle_departures(&mut self, now: Instant) {
+        let is_due = |departure: Departure| matches!(departure, Departure::Due(_));
+        let due = self
+            .sessions
+            .iter()
+            .filter(|(_, session)| is_due(session.departure));
+        let keys: Vec<SessionKey> = due.map(|(key, _)| *key).collect();
+        keys.into_iter()
+            .for_each(|key| self.settle_departure(now, key));
+    }
+
+    /// TEARDOWN was answered. Whatever the status, the session is gone; gst-rtsp-server's
+    /// `Connection: close` in this answer means nothing.
+    pub(super) fn on_torn_down(&mut self, now: Instant, key: SessionKey, answered: Outstanding) {
+        self.channels
+            .confirm_departure(key, now + self.config.timeouts.quarantine);
+        self.complete(key, answered.draft.caller, Ok(Reply::TornDown));
+        self.forget(now, key);
+    }
+
+    /// TEARDOWN was not answered in time.
+    pub(super) fn on_teardown_expired(&mut self, now: Instant, key: SessionKey) {
+        self.retire(Retirement::TeardownUnanswered);
+        self.forget(now, key);
+    }
+
+    fn forget(&mut self, now: Instant, key: SessionKey) {
+        if self.sessions.remove(&key).is_some() {
+            self.events.push_back(Event::SessionClosed(key));
+        }
+        self.finish_closing();
+        self.expire_idle_if_empty(now);
+    }
+
+    pub(super) fn finish_closing(&mut self) {
+        if self.state == State::Closing && self.sessions.is_empty() {
+            self.lose(CloseReason::Local);
+        }
+    }
+
+    /// Until when channels rest whose TEARDOWN is not answered: the server forgets the session after
+    /// its timeout, and until then may send on them.
+    pub(super) fn unconfirmed_quarantine(
+        &self,
+        now: Instant,
+        key: SessionKey,
+    ) -> (Instant, Duration) {
+        let timeouts = &self.config.timeouts;
+        let session_timeout = self
+            .sessions
+            .get(&key)
+            .map_or(timeouts.session, |session| session.timeout);
+        (now + session_timeout, timeouts.quarantine_quiet)
+    }
+}

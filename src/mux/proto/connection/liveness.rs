@@ -1,0 +1,264 @@
+//! What the clock asks for: deadlines, keep-alives, the silence probe, the health check of a
+//! connection that was idle.
+
+use std::time::{Duration, Instant};
+
+use rtsp_types::Method;
+
+use super::{Connection, State, Timer};
+use crate::mux::proto::{
+    command::SessionKey,
+    event::{CloseReason, Event, FailureKind},
+    requests::{Draft, Expired, Purpose},
+};
+
+/// Whether requests may be sent on the connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Health {
+    Good,
+    /// It was idle for so long that it has to be pinged before anything else is sent.
+    Suspect,
+    /// The ping is out.
+    Checking,
+}
+
+/// Longest gap between two reads that counts as bytes arriving.
+const LONGEST_GAP: Duration = Duration::from_secs(1);
+
+impl Connection {
+    /// The time of [`poll_timeout`](Self::poll_timeout) has come.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        while let Some(expired) = self.requests.expire_one(now, self.config.timeouts.ceiling) {
+            self.on_expired(now, expired);
+        }
+        while let Some(timer) = self.timers.take_due(now) {
+            self.on_timer(now, timer);
+        }
+        self.send_keep_alives(now);
+        self.flush(now);
+    }
+
+    fn on_timer(&mut self, now: Instant, timer: Timer) {
+        match timer {
+            Timer::Idle => {
+                self.idle = None;
+                self.events.push_back(Event::IdleExpired);
+            }
+            Timer::Closing => self.lose(CloseReason::Local),
+            Timer::Silence => self.on_silence(now),
+            Timer::Resync => self.lose(CloseReason::Protocol(
+                "framing was lost and not found again",
+            )),
+            Timer::WriteStall => {
+                self.lose(CloseReason::Dead("the server does not read what we send"))
+            }
+        }
+    }
+
+    fn on_expired(&mut self, now: Instant, expired: Expired) {
+        let Expired { cseq, sent, draft } = expired;
+        let was_silent = self.last_byte < sent;
+        match (&draft.purpose, draft.session) {
+            (Purpose::Ping, _) => {
+                if self.health == Health::Checking {
+                    self.lose(CloseReason::Dead("no answer to the ping before reuse"));
+                }
+                return;
+            }
+            (Purpose::KeepAlive, Some(key)) => {
+                return self.on_keep_alive_failed(key, &draft.method);
+            }
+            (Purpose::Teardown, Some(key)) => {
+                self.fail_draft(
+                    draft.clone(),
+                    Some(cseq),
+                    FailureKind::TimedOut(draft.deadline),
+                );
+                return self.on_teardown_expired(now, key);
+            }
+            _ => {}
+        }
+        // The channels of a SETUP stay reserved: the answer that grants them may still come.
+        let kind = FailureKind::TimedOut(draft.deadline);
+        self.fail_draft(draft, Some(cseq), kind);
+        // With media flowing, one lost answer is no dead connection; in silence, it is.
+        if was_silent {
+            self.lose(CloseReason::Dead(
+                "no answer and not a byte from the server",
+            ));
+        }
+    }
+}
+
+/// Keep-alives.
+impl Connection {
+    pub(super) fn next_keep_alive(&self) -> Option<Instant> {
+        if self.state != State::Open {
+            return None;
+        }
+        self.sessions
+            .values()
+            .filter_map(|session| session.keep_alive_due())
+            .min()
+    }
+
+    fn send_keep_alives(&mut self, now: Instant) {
+        if self.state != State::Open {
+            return;
+        }
+        let deadline = self.config.timeouts.keep_alive;
+        for (key, session) in &mut self.sessions {
+            if session.keep_alive_due().is_none_or(|due| due > now) {
+                continue;
+            }
+            let Some(method) = self
+                .keep_alive_means
+                .method(self.public, session.has_played())
+            else {
+                // Receiver reports have to do; look again later, in case a session joins.
+                session.last_request = Some(now);
+                continue;
+            };
+            session.keep_alive_outstanding = true;
+            self.waiting.push_back(Draft {
+                method,
+                url: session.aggregate().clone(),
+                purpose: Purpose::KeepAlive,
+                session: Some(*key),
+                caller: None,
+                deadline,
+                refusals: 0,
+            });
+        }
+    }
+
+    /// No answer, or one that says "not this method".
+    pub(super) fn on_keep_alive_failed(&mut self, key: SessionKey, method: &Method) {
+        self.keep_alive_means.step_down(method);
+        self.end_keep_alive(key);
+    }
+
+    pub(super) fn end_keep_alive(&mut self, key: SessionKey) {
+        if let Some(session) = self.sessions.get_mut(&key) {
+            session.keep_alive_outstanding = false;
+        }
+    }
+}
+
+/// Silence on a connection with playing sessions.
+impl Connection {
+    /// Begins to watch, when a session begins to play.
+    pub(super) fn watch_silence(&mut self, now: Instant) {
+        if !self.timers.is_set(Timer::Silence) {
+            self.timers
+                .set(Timer::Silence, now + self.config.timeouts.silence_probe);
+        }
+    }
+
+    fn on_silence(&mut self, now: Instant) {
+        let timeouts = self.config.timeouts;
+        let Some(playing) = self.sessions.values().find(|session| session.is_playing()) else {
+            return;
+        };
+        let silence = now.saturating_duration_since(self.last_byte);
+        if silence >= timeouts.silence_dead {
+            return self.lose(CloseReason::Dead("not a byte from the server for too long"));
+        }
+        if silence < timeouts.silence_probe {
+            return self
+                .timers
+                .set(Timer::Silence, self.last_byte + timeouts.silence_probe);
+        }
+        let url = playing.aggregate().clone();
+        self.timers
+            .set(Timer::Silence, self.last_byte + timeouts.silence_dead);
+        let ping = self.ping(url);
+        self.waiting.push_back(ping);
+    }
+
+    fn ping(&self, url: url::Url) -> Draft {
+        Draft {
+            method: Method::Options,
+            url,
+            purpose: Purpose::Ping,
+            session: None,
+            caller: None,
+            deadline: self.deadline_of(&Purpose::Ping),
+            refusals: 0,
+        }
+    }
+}
+
+/// Idleness, and the health check before reuse.
+impl Connection {
+    pub(super) fn become_idle(&mut self, now: Instant, timeout: Duration) {
+        let at_once = timeout.is_zero();
+        let wait = if at_once {
+            self.config.timeouts.teardown
+        } else {
+            timeout
+        };
+        self.idle = Some(Idle {
+            since: now,
+            until_empty: at_once,
+        });
+        self.timers.set(Timer::Idle, now + wait);
+        self.expire_idle_if_empty(now);
+    }
+
+    pub(super) fn become_busy(&mut self, now: Instant) {
+        self.timers.clear(Timer::Idle);
+        if let Some(idle) = self.idle.take()
+            && now.saturating_duration_since(idle.since) > self.config.timeouts.health_check_after
+        {
+            self.health = Health::Suspect;
+        }
+    }
+
+    pub(super) fn expire_idle_if_empty(&mut self, now: Instant) {
+        let is_over = self.idle.is_some_and(|idle| idle.until_empty) && self.sessions.is_empty();
+        if is_over {
+            self.timers.clear(Timer::Idle);
+            self.on_timer(now, Timer::Idle);
+        }
+    }
+
+    /// The ping goes to the URL of whatever is to follow it, never to `*`: go2rtc takes the first
+    /// URL it sees for the one to play.
+    pub(super) fn begin_health_check(&mut self) -> Option<Draft> {
+        let url = self.waiting.front()?.url.clone();
+        self.health = Health::Checking;
+        Some(self.ping(url))
+    }
+}
+
+/// A connection nobody refers to.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Idle {
+    since: Instant,
+    /// Over as soon as the last TEARDOWN is answered.
+    until_empty: bool,
+}
+
+/// Units that do not come to an end.
+impl Connection {
+    /// Fault F35: a unit that has begun must be complete in time. Only time in which bytes arrive
+    /// counts: a stall of the whole link is no offence.
+    pub(super) fn watch_unit(
+        &mut self,
+        since_last_byte: Duration,
+        units: usize,
+        is_mid_unit: bool,
+    ) {
+        if units > 0 || !is_mid_unit {
+            self.unit_time = Duration::ZERO;
+            return;
+        }
+        self.unit_time += since_last_byte.min(LONGEST_GAP);
+        if self.unit_time >= self.config.timeouts.message {
+            self.lose(CloseReason::Dead(
+                "a message or frame has begun and does not come to an end",
+            ));
+        }
+    }
+}

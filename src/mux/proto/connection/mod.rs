@@ -1,0 +1,487 @@
+//! The connection's state machine: what is kept, and the contract's commands, inputs and outputs.
+//!
+//! The rest of the machine is next door: `sending` decides what may go out, `answers` what an answer
+//! means, `departure` how sessions and the connection end, `liveness` what the clock asks for, and
+//! `server_requests` answers the server's own requests.
+
+mod answers;
+mod departure;
+mod liveness;
+mod sending;
+mod server_requests;
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::{Duration, Instant},
+};
+
+use bytes::{Bytes, BytesMut};
+use rtsp_types::Method;
+
+use self::{
+    liveness::{Health, Idle},
+    sending::Authorizer,
+    server_requests::StormGuard,
+};
+use super::{
+    channels::{ChannelTable, Verdict},
+    codec::{Decoder, Unit, write_frame},
+    command::{CredentialStatus, RequestId, SessionConfig, SessionKey, SessionRequest},
+    credentials::Credentials,
+    event::{
+        CloseReason, Event, Failure, FailureKind, Packet, Reply, Retirement, SharingViolation,
+    },
+    header::Methods,
+    keep_alive::Means,
+    limits::{Limits, Timeouts},
+    message::{Message, StartLine},
+    requests::{Draft, RequestTable},
+    session::{Departure, Phase, Session},
+    timers::{Timer, TimerTable},
+};
+
+/// What a connection has to know from the start.
+#[derive(Clone, Debug)]
+pub struct ConnectionConfig {
+    /// For a server that asks for them.
+    pub credentials: Option<Credentials>,
+    /// What other connections have learned of these credentials.
+    pub credential_status: CredentialStatus,
+    /// The `User-Agent` of every request.
+    pub user_agent: String,
+    /// Refuse to send the password in clear text (Basic): this server was seen to know Digest.
+    pub refuse_basic: bool,
+    /// Randomness for client nonces; another one for every connection.
+    pub seed: u128,
+    /// What is accepted.
+    pub limits: Limits,
+    /// How long is waited.
+    pub timeouts: Timeouts,
+}
+
+/// What a connection has counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Requests sent, repetitions after a 401 included.
+    pub requests: u64,
+    /// Frames on channels that nobody owns.
+    pub unknown_frames: u64,
+    /// Frames that do not fit their channel's stream: version, payload type, source.
+    pub foreign_frames: u64,
+    /// Frames on channels whose session has left.
+    pub late_frames: u64,
+    /// Losses of framing.
+    pub resyncs: u64,
+    /// Requests of the server.
+    pub server_requests: u64,
+    /// Answers to nothing that was asked.
+    pub unmatched_responses: u64,
+    /// Receiver reports not sent, because the peer reads too slowly.
+    pub reports_dropped: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Open,
+    /// TEARDOWNs are out; when they are answered it is over.
+    Closing,
+    Closed,
+}
+
+/// One RTSP connection with its sessions. See the [module](super) for how to drive it.
+#[derive(Debug)]
+pub struct Connection {
+    config: ConnectionConfig,
+    state: State,
+    decoder: Decoder,
+    channels: ChannelTable,
+    sessions: BTreeMap<SessionKey, Session>,
+    next_session: u32,
+    requests: RequestTable,
+    /// Not yet written, in order.
+    waiting: VecDeque<Draft>,
+    authorizer: Authorizer,
+    /// What the server says it can do (`Public`).
+    public: Methods,
+    keep_alive_means: Means,
+    health: Health,
+    idle: Option<Idle>,
+    /// The server gave two streams one channel: no session of the connection can be addressed
+    /// safely any more.
+    tainted: bool,
+    storm: StormGuard,
+    timers: TimerTable,
+    last_byte: Instant,
+    /// Time spent, while bytes arrived, on the unit that is still incomplete.
+    unit_time: Duration,
+    recent_resyncs: VecDeque<Instant>,
+    counters: Counters,
+    out: BytesMut,
+    /// Bytes handed out but not yet taken by the peer.
+    write_backlog: usize,
+    events: VecDeque<Event>,
+}
+
+/// Commands.
+impl Connection {
+    /// A connection that was just established.
+    pub fn new(config: ConnectionConfig, now: Instant) -> Self {
+        Self {
+            state: State::Open,
+            decoder: Decoder::new(config.limits),
+            channels: ChannelTable::new(),
+            sessions: BTreeMap::new(),
+            next_session: 0,
+            requests: RequestTable::default(),
+            waiting: VecDeque::new(),
+            authorizer: Authorizer::new(&config),
+            public: Methods::default(),
+            keep_alive_means: Means::default(),
+            health: Health::Good,
+            idle: None,
+            tainted: false,
+            storm: StormGuard::default(),
+            timers: TimerTable::default(),
+            last_byte: now,
+            unit_time: Duration::ZERO,
+            recent_resyncs: VecDeque::new(),
+            counters: Counters::default(),
+            out: BytesMut::new(),
+            write_backlog: 0,
+            events: VecDeque::new(),
+            config,
+        }
+    }
+
+    /// Begins a session. Nothing is sent; nothing has to be released if this fails.
+    ///
+    /// # Errors
+    /// The connection takes no new session: it is closing, too many of its channels are in use or
+    /// in quarantine, or the server has shown that it cannot share.
+    pub fn open_session(&mut self, config: SessionConfig) -> Result<SessionKey, FailureKind> {
+        if self.state != State::Open {
+            return Err(FailureKind::ConnectionLost(CloseReason::Local));
+        }
+        if self.tainted {
+            return Err(FailureKind::CannotShare(SharingViolation::SameChannels));
+        }
+        let key = SessionKey(self.next_session);
+        self.next_session += 1;
+        let session = Session::new(key, config, self.config.timeouts.session);
+        self.sessions.insert(key, session);
+        Ok(key)
+    }
+
+    /// Asks something of the server for a session. Completes exactly once, as [`Event::Completed`].
+    pub fn request(
+        &mut self,
+        now: Instant,
+        key: SessionKey,
+        id: RequestId,
+        request: SessionRequest,
+    ) {
+        let method = request.method();
+        let drafted = match request {
+            SessionRequest::Teardown => return self.tear_down(now, key, id),
+            other => self.draft(now, key, id, other),
+        };
+        match drafted {
+            Ok(draft) => {
+                self.waiting.push_back(draft);
+                self.flush(now);
+            }
+            Err(kind) => self.complete(
+                key,
+                Some(id),
+                Err(Failure {
+                    method,
+                    cseq: None,
+                    kind,
+                }),
+            ),
+        }
+    }
+
+    /// Its owner has gone: TEARDOWN if the session has an id, or gets one. Whatever it still waits
+    /// for completes as cancelled; [`Event::SessionClosed`] ends it.
+    pub fn release(&mut self, now: Instant, key: SessionKey) {
+        self.depart(now, key, None);
+        self.flush(now);
+    }
+
+    /// Sends an RTCP packet to the server, on the stream's RTCP channel. `false`: it was dropped,
+    /// because the session is not live or the peer reads too slowly.
+    pub fn send_rtcp(&mut self, key: SessionKey, stream: usize, packet: &[u8]) -> bool {
+        let stream = u32::try_from(stream).unwrap_or(u32::MAX);
+        let Some(channel) = self.channels.report_channel(key, stream) else {
+            return false;
+        };
+        let backlog = self.write_backlog + self.out.len() + packet.len();
+        let fits = self.state == State::Open && backlog <= self.config.limits.report_backlog;
+        let sent = fits && write_frame(&mut self.out, channel, packet).is_some();
+        self.counters.reports_dropped += u64::from(!sent);
+        sent
+    }
+
+    /// Says whether anybody refers to the connection. `Some(timeout)`: nobody does any more, and
+    /// [`Event::IdleExpired`] comes after that time; with a timeout of zero as soon as all TEARDOWNs
+    /// are answered, or after the time a TEARDOWN may take. `None`: somebody does again. If it was
+    /// idle for long, the server is pinged before the next request goes out.
+    pub fn set_idle(&mut self, now: Instant, timeout: Option<Duration>) {
+        match timeout {
+            Some(timeout) => self.become_idle(now, timeout),
+            None => self.become_busy(now),
+        }
+    }
+
+    /// What is now known of the credentials.
+    pub fn handle_credential_status(&mut self, now: Instant, status: CredentialStatus) {
+        self.authorizer.set_status(status);
+        self.flush(now);
+    }
+
+    /// Ends all sessions and then the connection, within the time a TEARDOWN may take.
+    pub fn close(&mut self, now: Instant) {
+        if self.state != State::Open {
+            return;
+        }
+        self.state = State::Closing;
+        self.timers
+            .set(Timer::Closing, now + self.config.timeouts.teardown);
+        let keys: Vec<SessionKey> = self.sessions.keys().copied().collect();
+        keys.into_iter().for_each(|key| self.depart(now, key, None));
+        self.flush(now);
+        self.finish_closing();
+    }
+}
+
+/// Inputs.
+impl Connection {
+    /// Bytes have arrived. Takes what is complete off `buffer` and leaves the rest there.
+    pub fn handle_input(&mut self, now: Instant, buffer: &mut BytesMut) {
+        let quiet = now.saturating_duration_since(self.last_byte);
+        self.last_byte = now;
+        let mut units = 0;
+        while self.state != State::Closed {
+            let channels = &self.channels;
+            match self.decoder.decode(buffer, |channel, first| {
+                channels.is_plausible(channel, first)
+            }) {
+                Ok(Some(unit)) => self.on_unit(now, unit),
+                Ok(None) => break,
+                Err(reason) => return self.lose(CloseReason::Protocol(reason)),
+            }
+            units += 1;
+        }
+        self.watch_unit(quiet, units, self.decoder.is_mid_unit(buffer));
+    }
+
+    /// The server has closed the connection.
+    pub fn handle_eof(&mut self, _now: Instant) {
+        self.lose(CloseReason::PeerClosed);
+    }
+
+    /// The socket has failed.
+    pub fn handle_io_error(&mut self, _now: Instant, error: String) {
+        self.lose(CloseReason::Io(error));
+    }
+
+    /// The peer took some of what was written; `backlog` bytes are still waiting.
+    pub fn handle_write_progress(&mut self, now: Instant, backlog: usize) {
+        let progressed = backlog < self.write_backlog;
+        self.write_backlog = backlog;
+        if backlog == 0 {
+            self.timers.clear(Timer::WriteStall);
+        } else if progressed {
+            self.timers
+                .set(Timer::WriteStall, now + self.config.timeouts.write_stall);
+        }
+    }
+
+    fn on_unit(&mut self, now: Instant, unit: Unit) {
+        match unit {
+            Unit::Frame { channel, payload } => self.on_frame(now, channel, payload),
+            Unit::Message(message) => self.on_message(now, message),
+            Unit::FramingLost => self.on_framing_lost(now),
+            Unit::FramingFound => self.timers.clear(Timer::Resync),
+        }
+    }
+
+    fn on_frame(&mut self, now: Instant, channel: u8, payload: Bytes) {
+        match self.channels.judge(channel, &payload, now) {
+            Verdict::Deliver {
+                session,
+                stream,
+                kind,
+            } => {
+                let packet = Packet {
+                    session,
+                    stream: stream as usize,
+                    kind,
+                    payload,
+                };
+                self.events.push_back(Event::Packet(packet));
+            }
+            Verdict::Unknown => self.counters.unknown_frames += 1,
+            Verdict::Foreign => self.counters.foreign_frames += 1,
+            Verdict::Quarantined => self.counters.late_frames += 1,
+        }
+    }
+
+    fn on_message(&mut self, now: Instant, message: Message) {
+        match &message.start {
+            StartLine::Response { .. } => self.on_response(now, message),
+            StartLine::Request { method } => {
+                let method = method.clone();
+                self.on_server_request(now, &method, &message);
+            }
+        }
+        self.flush(now);
+    }
+
+    fn on_framing_lost(&mut self, now: Instant) {
+        self.counters.resyncs += 1;
+        self.timers
+            .set(Timer::Resync, now + self.config.timeouts.resync);
+        let window = self.config.timeouts.resync_window;
+        self.recent_resyncs
+            .retain(|at| now.saturating_duration_since(*at) < window);
+        self.recent_resyncs.push_back(now);
+        if self.recent_resyncs.len() > self.config.limits.resyncs as usize {
+            self.lose(CloseReason::Protocol("framing was lost again and again"));
+        }
+    }
+}
+
+/// Outputs.
+impl Connection {
+    /// Bytes to write, in order.
+    pub fn poll_transmit(&mut self) -> Option<Bytes> {
+        if self.out.is_empty() {
+            return None;
+        }
+        let bytes = self.out.split().freeze();
+        self.write_backlog += bytes.len();
+        Some(bytes)
+    }
+
+    /// The next thing that happened.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// When to call [`handle_timeout`](Self::handle_timeout) next.
+    pub fn poll_timeout(&mut self) -> Option<Instant> {
+        if self.state == State::Closed {
+            return None;
+        }
+        let requests = self.requests.next_deadline(self.config.timeouts.ceiling);
+        let keep_alive = self.next_keep_alive();
+        [self.timers.next(), requests, keep_alive]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+}
+
+/// Getters.
+impl Connection {
+    /// Whether [`Event::Closed`] was or will be polled, and nothing else happens any more.
+    pub fn is_closed(&self) -> bool {
+        self.state == State::Closed
+    }
+
+    /// Sessions that are open or still owe or await a TEARDOWN.
+    pub fn session_count(&self) -> usize {
+        self.sessions.len()
+    }
+
+    /// Whether the server was seen to know Digest, for other connections'
+    /// [`refuse_basic`](ConnectionConfig::refuse_basic).
+    pub fn has_seen_digest(&self) -> bool {
+        self.authorizer.has_seen_digest()
+    }
+
+    /// What was counted so far.
+    pub fn counters(&self) -> Counters {
+        self.counters
+    }
+}
+
+/// What the parts of the machine share.
+impl Connection {
+    fn complete(
+        &mut self,
+        session: SessionKey,
+        caller: Option<RequestId>,
+        result: Result<Reply, Failure>,
+    ) {
+        if let Some(request) = caller {
+            self.events.push_back(Event::Completed {
+                session,
+                request,
+                result,
+            });
+        }
+    }
+
+    /// The connection is over, now.
+    fn lose(&mut self, reason: CloseReason) {
+        if self.state == State::Closed {
+            return;
+        }
+        self.state = State::Closed;
+        let outstanding: Vec<_> = self
+            .requests
+            .drain()
+            .map(|entry| (Some(entry.cseq), entry.draft))
+            .collect();
+        let waiting = std::mem::take(&mut self.waiting)
+            .into_iter()
+            .map(|draft| (None, draft));
+        let retries = self
+            .authorizer
+            .drain_retries()
+            .map(|draft| (None, draft))
+            .collect::<Vec<_>>();
+        for (cseq, draft) in outstanding.into_iter().chain(retries).chain(waiting) {
+            let kind = FailureKind::ConnectionLost(reason.clone());
+            if let Some(session) = draft.session {
+                self.complete(
+                    session,
+                    draft.caller,
+                    Err(Failure {
+                        method: draft.method,
+                        cseq,
+                        kind,
+                    }),
+                );
+            }
+        }
+        for (key, session) in std::mem::take(&mut self.sessions) {
+            if let Departure::Due(caller) = session.departure {
+                let kind = FailureKind::ConnectionLost(reason.clone());
+                let failure = Failure {
+                    method: Method::Teardown,
+                    cseq: None,
+                    kind,
+                };
+                self.complete(key, caller, Err(failure));
+            }
+            if session.is_leaving() {
+                self.events.push_back(Event::SessionClosed(key));
+            }
+        }
+        self.events.push_back(Event::Closed(reason));
+    }
+
+    fn retire(&mut self, reason: Retirement) {
+        self.events.push_back(Event::NoMoreSessions(reason));
+    }
+
+    fn set_phase(&mut self, key: SessionKey, phase: Phase) {
+        if let Some(session) = self.sessions.get_mut(&key) {
+            session.phase = phase;
+        }
+    }
+}

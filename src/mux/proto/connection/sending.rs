@@ -1,0 +1,377 @@
+//! What goes out, and when: drafts of requests, their order, and who may send with credentials.
+
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
+
+use rtsp_types::Method;
+use url::Url;
+
+use super::{Connection, ConnectionConfig, Health, State, Timer};
+use crate::mux::proto::{
+    auth::{Authenticator, Authorization},
+    command::{CredentialStatus, RequestId, SessionKey, SessionRequest},
+    event::{Event, Failure, FailureKind, Retirement, SharingViolation},
+    message::MessageWriter,
+    requests::{Draft, Purpose, RequestTable},
+    session::Phase,
+};
+
+/// What may be sent just now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Gate {
+    Open,
+    /// An answer has to come first.
+    Wait,
+    /// Somebody has to allow the use of the credentials first.
+    WantsPermit,
+    /// The credentials are no good.
+    Refused,
+}
+
+/// The credentials on this connection: who may send with them, and who has to send again.
+///
+/// Without an answer yet nobody knows whether the server wants them, so with credentials at hand
+/// the first request goes alone; the others would all have to be sent again after its 401.
+#[derive(Debug)]
+pub(super) struct Authorizer {
+    pub(super) authenticator: Option<Authenticator>,
+    status: CredentialStatus,
+    permit_requested: bool,
+    has_answer: bool,
+    /// Refused once for want of (newer) credentials; they go before everything else.
+    retries: VecDeque<Draft>,
+}
+
+impl Authorizer {
+    pub(super) fn new(config: &ConnectionConfig) -> Self {
+        let authenticator = config.credentials.as_ref().map(|credentials| {
+            let mut authenticator = Authenticator::new(credentials.clone(), config.seed);
+            if config.refuse_basic {
+                authenticator.forbid_basic();
+            }
+            authenticator
+        });
+        Self {
+            authenticator,
+            status: config.credential_status,
+            permit_requested: false,
+            has_answer: false,
+            retries: VecDeque::new(),
+        }
+    }
+
+    pub(super) fn set_status(&mut self, status: CredentialStatus) {
+        self.status = status;
+        self.permit_requested = false;
+    }
+
+    pub(super) fn status(&self) -> CredentialStatus {
+        self.status
+    }
+
+    pub(super) fn has_seen_digest(&self) -> bool {
+        self.authenticator
+            .as_ref()
+            .is_some_and(Authenticator::is_basic_forbidden)
+    }
+
+    pub(super) fn note_answer(&mut self) {
+        self.has_answer = true;
+    }
+
+    pub(super) fn retry(&mut self, draft: Draft) {
+        self.retries.push_back(draft);
+    }
+
+    /// Takes out what is to be repeated for one session.
+    pub(super) fn take_retries_of(&mut self, key: SessionKey) -> VecDeque<Draft> {
+        let (mine, others): (VecDeque<Draft>, VecDeque<Draft>) = std::mem::take(&mut self.retries)
+            .into_iter()
+            .partition(|draft| draft.session == Some(key));
+        self.retries = others;
+        mine
+    }
+
+    pub(super) fn drain_retries(&mut self) -> impl Iterator<Item = Draft> {
+        self.retries.drain(..)
+    }
+
+    fn gate(&self, requests: &RequestTable) -> Gate {
+        let Some(authenticator) = &self.authenticator else {
+            return Gate::Open;
+        };
+        if !authenticator.has_challenge() {
+            let is_alone = requests.waiting().next().is_none();
+            return if self.has_answer || is_alone {
+                Gate::Open
+            } else {
+                Gate::Wait
+            };
+        }
+        let is_trying = || {
+            requests
+                .waiting()
+                .any(|entry| entry.authorization.is_some())
+        };
+        match self.status {
+            CredentialStatus::Proven => Gate::Open,
+            CredentialStatus::Permitted if is_trying() => Gate::Wait,
+            CredentialStatus::Permitted => Gate::Open,
+            CredentialStatus::Unproven => Gate::WantsPermit,
+            CredentialStatus::Refused => Gate::Refused,
+        }
+    }
+
+    fn authorize(&mut self, method: &Method, url: &Url) -> Option<Authorization> {
+        self.authenticator
+            .as_mut()?
+            .authorize(<&str>::from(method), url.as_str())
+    }
+}
+
+impl Connection {
+    /// What a session's request looks like, if its state allows it.
+    pub(super) fn draft(
+        &mut self,
+        now: Instant,
+        key: SessionKey,
+        id: RequestId,
+        request: SessionRequest,
+    ) -> Result<Draft, FailureKind> {
+        let method = request.method();
+        let session = self
+            .sessions
+            .get_mut(&key)
+            .filter(|session| !session.is_leaving());
+        let session = session.ok_or(FailureKind::Cancelled)?;
+        let (url, purpose) = match request {
+            SessionRequest::Describe => (session.config.url.clone(), Purpose::Describe),
+            SessionRequest::Play { .. } | SessionRequest::Pause if session.id.is_none() => {
+                return Err(FailureKind::Cancelled);
+            }
+            SessionRequest::Play { aggregate } => {
+                session.set_aggregate(aggregate);
+                (session.aggregate().clone(), Purpose::Play)
+            }
+            SessionRequest::Pause if self.tainted => {
+                return Err(FailureKind::CannotShare(SharingViolation::SameChannels));
+            }
+            SessionRequest::Pause => (session.aggregate().clone(), Purpose::Pause),
+            SessionRequest::Setup {
+                stream,
+                control,
+                payload_types,
+            } => {
+                let is_new = session.id.is_none();
+                let asked = self.reserve_channels(now, key, is_new)?;
+                (
+                    control,
+                    Purpose::Setup {
+                        stream,
+                        asked,
+                        payload_types,
+                    },
+                )
+            }
+            SessionRequest::Teardown => return Err(FailureKind::Cancelled),
+        };
+        Ok(Draft {
+            deadline: self.deadline_of(&purpose),
+            method,
+            url,
+            purpose,
+            session: Some(key),
+            caller: Some(id),
+            refusals: 0,
+        })
+    }
+
+    /// A pair for a SETUP. A new session leaves some pairs to the others and stays away from a
+    /// connection whose channels do not come back.
+    fn reserve_channels(
+        &mut self,
+        now: Instant,
+        key: SessionKey,
+        is_new: bool,
+    ) -> Result<u8, FailureKind> {
+        let limits = self.config.limits;
+        if is_new && self.channels.quarantined_pairs() > limits.quarantined_pairs {
+            self.retire(Retirement::Quarantine);
+            return Err(FailureKind::ChannelsExhausted);
+        }
+        let spare = if is_new { limits.spare_pairs } else { 0 };
+        self.channels
+            .reserve(key, spare, now)
+            .ok_or(FailureKind::ChannelsExhausted)
+    }
+
+    pub(super) fn deadline_of(&self, purpose: &Purpose) -> Duration {
+        let timeouts = &self.config.timeouts;
+        match purpose {
+            Purpose::Describe => timeouts.describe,
+            Purpose::Setup { .. } | Purpose::Play | Purpose::Pause => timeouts.response,
+            Purpose::Teardown => timeouts.teardown,
+            Purpose::KeepAlive | Purpose::Ping => timeouts.keep_alive,
+        }
+    }
+
+    /// Writes what may be written.
+    pub(super) fn flush(&mut self, now: Instant) {
+        while let Some(draft) = self.next_draft(now) {
+            self.write(now, draft);
+        }
+        if !self.out.is_empty() && !self.timers.is_set(Timer::WriteStall) {
+            self.timers
+                .set(Timer::WriteStall, now + self.config.timeouts.write_stall);
+        }
+    }
+
+    fn next_draft(&mut self, now: Instant) -> Option<Draft> {
+        if self.state == State::Closed
+            || (self.waiting.is_empty() && self.authorizer.retries.is_empty())
+        {
+            return None;
+        }
+        match self.authorizer.gate(&self.requests) {
+            Gate::Open => {}
+            Gate::Wait => return None,
+            Gate::WantsPermit => {
+                if !std::mem::replace(&mut self.authorizer.permit_requested, true) {
+                    self.events.push_back(Event::CredentialsWanted);
+                }
+                return None;
+            }
+            Gate::Refused => {
+                self.fail_unauthorized(now);
+                return None;
+            }
+        }
+        if let Some(retry) = self.authorizer.retries.pop_front() {
+            return Some(retry);
+        }
+        match self.health {
+            Health::Good => {}
+            Health::Checking => return None,
+            Health::Suspect => return self.begin_health_check(),
+        }
+        let at = self.waiting.iter().position(|draft| self.may_send(draft))?;
+        self.waiting.remove(at)
+    }
+
+    /// Whether nothing of its own session holds a request back.
+    fn may_send(&self, draft: &Draft) -> bool {
+        let Some(key) = draft.session else {
+            return true;
+        };
+        let limit = self.config.limits.outstanding_per_session;
+        let of_session = || {
+            self.requests
+                .waiting()
+                .filter(|entry| entry.draft.session == Some(key))
+        };
+        if of_session().count() >= limit {
+            return false;
+        }
+        // The first SETUP brings the id that the others have to carry.
+        let has_id = self
+            .sessions
+            .get(&key)
+            .is_some_and(|session| session.id.is_some());
+        let is_setup = matches!(draft.purpose, Purpose::Setup { .. });
+        has_id
+            || !is_setup
+            || !of_session().any(|entry| matches!(entry.draft.purpose, Purpose::Setup { .. }))
+    }
+
+    /// Fails whatever would need credentials that were refused.
+    fn fail_unauthorized(&mut self, now: Instant) {
+        let retries: Vec<Draft> = self.authorizer.drain_retries().collect();
+        let waiting: Vec<Draft> = self.waiting.drain(..).collect();
+        for draft in retries.into_iter().chain(waiting) {
+            let explanation =
+                "the credentials were refused; not trying them again so soon".to_owned();
+            self.withdraw(
+                now,
+                draft,
+                FailureKind::Unauthorized {
+                    tried: false,
+                    explanation,
+                },
+            );
+        }
+    }
+
+    /// Gives up a request that is not on the wire.
+    pub(super) fn withdraw(&mut self, now: Instant, draft: Draft, kind: FailureKind) {
+        let Some(key) = draft.session else {
+            return self.health = Health::Good;
+        };
+        match draft.purpose {
+            Purpose::Setup { asked, .. } => self.channels.unreserve(key, asked),
+            Purpose::KeepAlive => self.end_keep_alive(key),
+            _ => {}
+        }
+        let is_teardown = draft.purpose == Purpose::Teardown;
+        self.fail_draft(draft, None, kind);
+        if is_teardown {
+            self.on_teardown_expired(now, key);
+        }
+    }
+
+    fn write(&mut self, now: Instant, draft: Draft) {
+        let authorization = self.authorizer.authorize(&draft.method, &draft.url);
+        let (value, challenge) = match authorization {
+            Some(Authorization { value, challenge }) => (Some(value), Some(challenge)),
+            None => (None, None),
+        };
+        let session = draft.session.and_then(|key| self.sessions.get_mut(&key));
+        let (session_id, is_first_play) = match session {
+            Some(session) => {
+                session.last_request = Some(now);
+                let is_first_play = session.phase != Phase::Paused;
+                (session.id.clone(), is_first_play)
+            }
+            None => (None, false),
+        };
+        let cseq = self.requests.insert(draft.clone(), challenge, now);
+        self.counters.requests += 1;
+
+        let mut writer =
+            MessageWriter::request(&mut self.out, &draft.method, draft.url.as_str(), cseq);
+        if let Some(value) = value {
+            writer.header("Authorization", &value);
+        }
+        writer.header("User-Agent", &self.config.user_agent);
+        match &draft.purpose {
+            Purpose::Describe => writer.header("Accept", "application/sdp"),
+            Purpose::Setup { asked, .. } => {
+                let transport = format!("RTP/AVP/TCP;unicast;interleaved={asked}-{}", asked | 1);
+                writer.header("Transport", &transport);
+            }
+            // After PAUSE, PLAY without a range resumes (RFC 2326 10.5).
+            Purpose::Play if is_first_play => writer.header("Range", "npt=0.000-"),
+            _ => {}
+        }
+        if let Some(id) = session_id {
+            writer.header("Session", &id);
+        }
+        writer.finish();
+    }
+
+    /// Tells the caller of a request, if there is one, that it failed.
+    pub(super) fn fail_draft(&mut self, draft: Draft, cseq: Option<u32>, kind: FailureKind) {
+        if let Some(key) = draft.session {
+            self.complete(
+                key,
+                draft.caller,
+                Err(Failure {
+                    method: draft.method,
+                    cseq,
+                    kind,
+                }),
+            );
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! Requests of the server: each is answered, with *its* CSeq, or the server may end the session.
+
+use std::time::{Duration, Instant};
+
+use rtsp_types::Method;
+
+use super::{Connection, Phase};
+use crate::mux::proto::{
+    event::{CloseReason, Event, Failure, FailureKind},
+    header::parse_session,
+    message::{Message, MessageWriter},
+};
+
+/// What we answer to OPTIONS: what a server may ask of a client.
+const PUBLIC: &str = "OPTIONS, GET_PARAMETER, SET_PARAMETER, ANNOUNCE, REDIRECT, TEARDOWN";
+
+/// Counts the server's requests in windows, to tell a storm from chatter.
+#[derive(Debug, Default)]
+pub(super) struct StormGuard {
+    window_began: Option<Instant>,
+    count: u32,
+}
+
+impl StormGuard {
+    fn is_storm(&mut self, now: Instant, window: Duration, limit: u32) -> bool {
+        let is_over = |began: Instant| now.saturating_duration_since(began) >= window;
+        if self.window_began.is_none_or(is_over) {
+            (self.window_began, self.count) = (Some(now), 0);
+        }
+        self.count += 1;
+        self.count > limit
+    }
+}
+
+impl Connection {
+    pub(super) fn on_server_request(&mut self, now: Instant, method: &Method, request: &Message) {
+        self.counters.server_requests += 1;
+        let (window, limit) = (
+            self.config.timeouts.server_request_window,
+            self.config.limits.server_requests,
+        );
+        if self.storm.is_storm(now, window, limit) {
+            return self.lose(CloseReason::Protocol(
+                "the server sends requests without end",
+            ));
+        }
+        self.answer(method, request);
+        if *method == Method::Teardown {
+            self.on_server_teardown(request);
+        }
+    }
+
+    fn answer(&mut self, method: &Method, request: &Message) {
+        // Without a CSeq there is nothing to answer to.
+        let Some(cseq) = request.headers.first("CSeq") else {
+            return;
+        };
+        let (code, reason) = match method {
+            Method::Options
+            | Method::GetParameter
+            | Method::SetParameter
+            | Method::Announce
+            | Method::Redirect
+            | Method::Teardown => (200, "OK"),
+            _ => (501, "Not Implemented"),
+        };
+        let cseq: String = cseq.chars().filter(char::is_ascii_digit).take(10).collect();
+        let mut writer = MessageWriter::response(&mut self.out, code, reason, &cseq);
+        if let Some(session) = request.headers.first("Session").and_then(parse_session) {
+            writer.header("Session", &session.id);
+        }
+        if *method == Method::Options {
+            writer.header("Public", PUBLIC);
+        }
+        writer.header("User-Agent", &self.config.user_agent);
+        writer.finish();
+    }
+
+    /// The server ends one of our sessions (RFC 7826 13.7.2).
+    fn on_server_teardown(&mut self, request: &Message) {
+        let Some(named) = request.headers.first("Session").and_then(parse_session) else {
+            return;
+        };
+        let found = self
+            .sessions
+            .iter()
+            .find(|(_, session)| session.id.as_ref() == Some(&named.id));
+        if let Some(key) = found.map(|(key, _)| *key) {
+            self.set_phase(key, Phase::Lost);
+            let kind = FailureKind::Malformed("the server has torn the session down".to_owned());
+            let failure = Failure {
+                method: Method::Teardown,
+                cseq: None,
+                kind,
+            };
+            self.events.push_back(Event::SessionLost {
+                session: key,
+                failure,
+            });
+        }
+    }
+}

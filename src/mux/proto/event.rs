@@ -1,0 +1,287 @@
+//! What comes out of the core: packets, completions and what happened to sessions and connection.
+
+use std::{fmt, time::Duration};
+
+use bytes::Bytes;
+use rtsp_types::Method;
+use url::Url;
+
+use super::{
+    command::{RequestId, SessionKey},
+    header::RtpInfo,
+};
+
+/// One thing that happened. Drain them with [`Connection::poll_event`](super::Connection::poll_event).
+#[derive(Debug)]
+pub enum Event {
+    /// Media of a session.
+    Packet(Packet),
+    /// A request of a session is over; exactly one for each [`RequestId`].
+    Completed {
+        /// Whose request.
+        session: SessionKey,
+        /// Which one.
+        request: RequestId,
+        /// How it ended.
+        result: Result<Reply, Failure>,
+    },
+    /// The server ended a session that was playing or ready; the connection lives.
+    SessionLost {
+        /// Which one.
+        session: SessionKey,
+        /// Why.
+        failure: Failure,
+    },
+    /// Nothing is owed to the server for this session any more and the core has forgotten it. Comes
+    /// exactly once for every released session.
+    SessionClosed(SessionKey),
+    /// A request needs the credentials and they are unproven: call
+    /// [`Connection::handle_credential_status`](super::Connection::handle_credential_status) once
+    /// this connection may try them.
+    CredentialsWanted,
+    /// An authorised request was not refused.
+    CredentialsProven,
+    /// An authorised request was refused for good.
+    CredentialsRefused,
+    /// The connection should take no further session. Those it has go on.
+    NoMoreSessions(Retirement),
+    /// The idle timeout has passed: close with [`Connection::close`](super::Connection::close), or
+    /// find that somebody took a reference meanwhile and do nothing.
+    IdleExpired,
+    /// The last event: the connection is over. Everything outstanding was completed before it.
+    Closed(CloseReason),
+}
+
+/// One RTP or RTCP packet.
+#[derive(Clone, Debug)]
+pub struct Packet {
+    /// The session it belongs to.
+    pub session: SessionKey,
+    /// The stream, as numbered at its SETUP.
+    pub stream: usize,
+    /// RTP or RTCP.
+    pub kind: PacketKind,
+    /// The packet without the four bytes of interleaving; shares the memory it was read into.
+    pub payload: Bytes,
+}
+
+/// What an interleaved packet is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum PacketKind {
+    /// Media (RFC 3550 5).
+    Rtp,
+    /// Control (RFC 3550 6).
+    Rtcp,
+}
+
+/// A request succeeded.
+#[derive(Debug)]
+pub enum Reply {
+    /// Answer to DESCRIBE.
+    Described {
+        /// The description, as received.
+        sdp: Bytes,
+        /// `Content-Base`, if any.
+        content_base: Option<String>,
+        /// `Content-Location`, if any.
+        content_location: Option<String>,
+    },
+    /// Answer to SETUP.
+    SetUp(StreamGrant),
+    /// Answer to PLAY: `RTP-Info`, empty where the server gives none.
+    Playing(Vec<RtpInfo>),
+    /// Answer to PAUSE.
+    Paused,
+    /// Answer to TEARDOWN.
+    TornDown,
+}
+
+/// What a SETUP got.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StreamGrant {
+    /// The stream, as numbered by the caller.
+    pub stream: usize,
+    /// Channel of its RTP packets.
+    pub rtp_channel: u8,
+    /// Channel of its RTCP packets; none beyond channel 255.
+    pub rtcp_channel: Option<u8>,
+    /// SSRC the server announced, if any.
+    pub ssrc: Option<u32>,
+    /// The session's id, as it goes into the `Session` header.
+    pub session_id: String,
+    /// The session timeout: announced, or the default.
+    pub session_timeout: Duration,
+}
+
+/// A request failed.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    /// What kind of request.
+    pub method: Method,
+    /// Its CSeq; none if it never reached the wire.
+    pub cseq: Option<u32>,
+    /// Why.
+    pub kind: FailureKind,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.cseq {
+            Some(cseq) => write!(
+                f,
+                "{} (CSeq {cseq}): {}",
+                <&str>::from(&self.method),
+                self.kind
+            ),
+            None => write!(
+                f,
+                "{} (not sent): {}",
+                <&str>::from(&self.method),
+                self.kind
+            ),
+        }
+    }
+}
+
+/// Why a request failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum FailureKind {
+    /// The server answered with an error status.
+    Status {
+        /// The status code, 300 to 999.
+        code: u16,
+        /// The reason phrase as sent, shortened and without control characters.
+        reason: String,
+        /// `Retry-After`, if given in seconds.
+        retry_after: Option<Duration>,
+    },
+    /// The server answered 3xx with a usable `Location`.
+    Redirect {
+        /// The status code.
+        code: u16,
+        /// Where to, without userinfo.
+        location: Url,
+    },
+    /// The credentials were refused, or none were given and the server wants some.
+    Unauthorized {
+        /// Whether credentials were sent.
+        tried: bool,
+        /// What is wrong, in words.
+        explanation: String,
+    },
+    /// No answer within the response deadline.
+    TimedOut(Duration),
+    /// The answer, or what is in it, is over a limit.
+    LimitExceeded(LimitExceeded),
+    /// The answer cannot be used.
+    Malformed(String),
+    /// No channel pair is left on this connection: another one is needed.
+    ChannelsExhausted,
+    /// The answer shows that the server does not keep sessions of one connection apart.
+    CannotShare(SharingViolation),
+    /// The connection ended first.
+    ConnectionLost(CloseReason),
+    /// The session was released or torn down first, or the request made no sense in its state.
+    Cancelled,
+}
+
+impl fmt::Display for FailureKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Status { code, reason, .. } => write!(f, "the server answered {code} {reason}"),
+            Self::Redirect { code, location } => {
+                write!(
+                    f,
+                    "the server answered {code}: moved to {}",
+                    super::uri::redacted(location)
+                )
+            }
+            Self::Unauthorized { explanation, .. } => f.write_str(explanation),
+            Self::TimedOut(after) => write!(f, "no answer within {after:?}"),
+            Self::LimitExceeded(limit) => limit.fmt(f),
+            Self::Malformed(what) => write!(f, "the answer cannot be used: {what}"),
+            Self::ChannelsExhausted => {
+                f.write_str("no interleaved channels left on the connection")
+            }
+            Self::CannotShare(violation) => violation.fmt(f),
+            Self::ConnectionLost(reason) => write!(f, "connection lost: {reason}"),
+            Self::Cancelled => f.write_str("cancelled"),
+        }
+    }
+}
+
+/// Which limit a message broke.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LimitExceeded {
+    /// What is too large.
+    pub what: &'static str,
+    /// How large it may be, in the unit of `what`.
+    pub limit: usize,
+}
+
+impl fmt::Display for LimitExceeded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "the answer's {} exceed the limit of {}",
+            self.what, self.limit
+        )
+    }
+}
+
+/// How a server showed that it cannot carry several sessions on one connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SharingViolation {
+    /// Two sessions of the connection have one id (Rockchip firmware: always `12345678`).
+    SameSessionId,
+    /// Two answers name one channel (go2rtc, ZLMediaKit).
+    SameChannels,
+}
+
+impl fmt::Display for SharingViolation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::SameSessionId => "the server gave two sessions of one connection the same id",
+            Self::SameChannels => "the server gave two streams of one connection the same channels",
+        })
+    }
+}
+
+/// Why a connection takes no further session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Retirement {
+    /// The server cannot share it.
+    CannotShare(SharingViolation),
+    /// A TEARDOWN went unanswered: the server may have ghosts on it.
+    TeardownUnanswered,
+    /// Too many of its channels rest in quarantine.
+    Quarantine,
+}
+
+/// Why a connection ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CloseReason {
+    /// We closed it: idle, or shut down.
+    Local,
+    /// The server closed it.
+    PeerClosed,
+    /// The socket failed; the text is the system's.
+    Io(String),
+    /// The server let a deadline pass; the text says which.
+    Dead(&'static str),
+    /// The server's bytes cannot be understood; the text says why.
+    Protocol(&'static str),
+}
+
+impl fmt::Display for CloseReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Local => f.write_str("closed by us"),
+            Self::PeerClosed => f.write_str("closed by the server"),
+            Self::Io(error) => f.write_str(error),
+            Self::Dead(what) | Self::Protocol(what) => f.write_str(what),
+        }
+    }
+}

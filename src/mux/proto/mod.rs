@@ -1,0 +1,63 @@
+//! The protocol core: one RTSP connection and the sessions on it, without I/O.
+//!
+//! [`Connection`] is a state machine. It knows no socket, clock, task, lock or log: bytes, commands
+//! and the time go in; bytes, events and the next deadline come out. The same inputs give the same
+//! outputs, so a transcript is a test, a log and a fuzz case.
+//!
+//! # How to drive it
+//!
+//! Its methods are of four sorts:
+//!
+//! 1. *Commands*, from whoever uses sessions: [`open_session`](Connection::open_session),
+//!    [`request`](Connection::request), [`release`](Connection::release),
+//!    [`send_rtcp`](Connection::send_rtcp), [`set_idle`](Connection::set_idle),
+//!    [`close`](Connection::close).
+//! 2. *Inputs*, `handle_*`, from the socket and the clock.
+//! 3. *Outputs*, `poll_*`. After any command or input drain
+//!    [`poll_transmit`](Connection::poll_transmit) and [`poll_event`](Connection::poll_event), then
+//!    arm a timer for [`poll_timeout`](Connection::poll_timeout).
+//! 4. *Getters*.
+//!
+//! # What it promises
+//!
+//! * A packet goes only to the session that owned its channel when the frame began.
+//! * Every request completes exactly once, as [`Event::Completed`]; an answer completes only its
+//!   own request.
+//! * A released session gets exactly one TEARDOWN if an id was ever received for it on a connection
+//!   that is still usable, else none; it ends in exactly one [`Event::SessionClosed`].
+//! * CSeq rises by one on the wire; the digest count rises by one per nonce, in wire order.
+//! * [`Event::Closed`] is the last event, and everything outstanding was completed before it.
+//! * No allocation per packet: a packet shares the memory it was read into.
+
+pub mod command;
+pub mod connection;
+pub mod credentials;
+pub mod event;
+pub mod header;
+pub mod limits;
+pub mod sdp;
+pub mod uri;
+
+mod auth;
+mod challenge;
+mod channels;
+mod codec;
+mod digest;
+mod keep_alive;
+mod message;
+mod requests;
+mod session;
+mod timers;
+
+pub use self::{
+    command::{CredentialStatus, RequestId, SessionConfig, SessionKey, SessionRequest},
+    connection::{Connection, ConnectionConfig, Counters},
+    credentials::Credentials,
+    event::{
+        CloseReason, Event, Failure, FailureKind, LimitExceeded, Packet, PacketKind, Reply,
+        Retirement, SharingViolation, StreamGrant,
+    },
+    header::RtpInfo,
+    limits::{Limits, Timeouts},
+    sdp::{InvalidSdp, MediaStream, Presentation, SkipReason, SkippedMedia},
+};

@@ -1,0 +1,98 @@
+//! One session as the server knows it: its id, its state (RFC 2326 A.1) and how it leaves.
+
+use std::time::{Duration, Instant};
+
+use url::Url;
+
+use super::{
+    command::{RequestId, SessionConfig, SessionKey},
+    keep_alive,
+};
+
+#[derive(Debug)]
+pub(super) struct Session {
+    pub(super) config: SessionConfig,
+    /// What the server calls it; none before the first answered SETUP.
+    pub(super) id: Option<String>,
+    pub(super) timeout: Duration,
+    pub(super) phase: Phase,
+    pub(super) departure: Departure,
+    /// Aggregate control URL, known from the first PLAY on.
+    aggregate: Option<Url>,
+    /// When its last request was written: keep-alives count from there.
+    pub(super) last_request: Option<Instant>,
+    pub(super) keep_alive_outstanding: bool,
+    /// Where between its siblings its keep-alives fall, 0 to 1.
+    spread: f64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    Init,
+    Ready,
+    Playing,
+    /// Ready again, after having played.
+    Paused,
+    /// The server has ended it.
+    Lost,
+}
+
+/// How a session leaves. It owes the server one TEARDOWN as soon as an id is known for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Departure {
+    Staying,
+    /// Wanted: released, or torn down by the caller named. No TEARDOWN is on its way yet.
+    Due(Option<RequestId>),
+    /// Its TEARDOWN is queued or sent.
+    UnderWay,
+}
+
+impl Session {
+    pub(super) fn new(key: SessionKey, config: SessionConfig, default_timeout: Duration) -> Self {
+        /// Multiples of the golden ratio fill an interval evenly, however many there are.
+        const GOLDEN_RATIO: f64 = 0.618_033_988_749_895;
+        Self {
+            config,
+            id: None,
+            timeout: default_timeout,
+            phase: Phase::Init,
+            departure: Departure::Staying,
+            aggregate: None,
+            last_request: None,
+            keep_alive_outstanding: false,
+            spread: (f64::from(key.0) * GOLDEN_RATIO).fract(),
+        }
+    }
+
+    pub(super) fn is_leaving(&self) -> bool {
+        self.departure != Departure::Staying
+    }
+
+    pub(super) fn is_playing(&self) -> bool {
+        self.phase == Phase::Playing && !self.is_leaving()
+    }
+
+    pub(super) fn has_played(&self) -> bool {
+        self.aggregate.is_some()
+    }
+
+    /// The URL for whatever concerns the session as a whole.
+    pub(super) fn aggregate(&self) -> &Url {
+        self.aggregate.as_ref().unwrap_or(&self.config.url)
+    }
+
+    pub(super) fn set_aggregate(&mut self, aggregate: Url) {
+        self.aggregate = Some(aggregate);
+    }
+
+    /// When its next keep-alive is due.
+    pub(super) fn keep_alive_due(&self) -> Option<Instant> {
+        let is_kept_alive = self.config.keep_alive
+            && self.id.is_some()
+            && !self.is_leaving()
+            && !self.keep_alive_outstanding
+            && matches!(self.phase, Phase::Ready | Phase::Playing | Phase::Paused);
+        let last = self.last_request.filter(|_| is_kept_alive)?;
+        Some(last + keep_alive::interval(self.timeout, self.spread))
+    }
+}
