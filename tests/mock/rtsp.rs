@@ -20,7 +20,7 @@ fn dialogue() -> Vec<u8> {
 }
 
 fn drain(parser: &mut Parser) -> Vec<Incoming> {
-    std::iter::from_fn(|| parser.next().unwrap()).collect()
+    std::iter::from_fn(|| parser.next().expect("RTSP")).collect()
 }
 
 #[test]
