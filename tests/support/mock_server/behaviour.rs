@@ -1,0 +1,358 @@
+//! How a mock server differs from the well-behaved one: standing habits, and rules for single requests.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::support::rtsp::{Request, Response};
+
+/// A standing habit of the server.
+#[derive(Debug, Clone)]
+pub enum Behaviour {
+    /// Every session gets this id (Rockchip firmware: `12345678`).
+    SessionId(String),
+    /// What follows the id in the Session header; the default is `;timeout=60`.
+    SessionSuffix(String),
+    /// How the channels of a SETUP are chosen.
+    Channels(ChannelPolicy),
+    /// So many sessions on one connection; beyond it, this happens.
+    SessionsPerConnection(usize, Excess),
+    /// So many sessions on the server; beyond it, 503 with `Retry-After: 5`.
+    Sessions(usize),
+    /// Every URI on a connection is answered as the first one, and a second session takes the place of the first,
+    /// whose id is then answered with 454 and a close (ZLMediaKit).
+    LatchesFirst,
+    /// While a session of the connection plays, nothing but OPTIONS and TEARDOWN is answered (go2rtc).
+    MuteWhilePlaying,
+    /// Of requests that arrive together, only the first is seen (VLC).
+    DropsPipelined,
+    /// Packets per track right after the PLAY answer.
+    PacketsAfterPlay(u32),
+    /// Packets per track right before the PLAY answer.
+    PacketsBeforePlayAnswer(u32),
+    /// Packets on the freed channels right after the TEARDOWN answer.
+    PacketsAfterTeardown(u32),
+    /// Packets on a channel nobody set up, right after the PLAY answer.
+    StrayPackets {
+        /// The channel.
+        channel: u8,
+        /// How many.
+        count: u32,
+    },
+    /// These bytes before every frame.
+    GarbageBetweenFrames(Vec<u8>),
+    /// These requests right after the PLAY answer; a CSeq is added.
+    RequestsAfterPlay(Vec<Request>),
+    /// The Public header of the OPTIONS answer.
+    Public(String),
+    /// The connection is closed once its last session was torn down.
+    CloseAfterLastTeardown,
+    /// FIN right after accepting; the server still reads.
+    EofOnAccept,
+    /// Both directions closed right after accepting.
+    CloseOnAccept,
+    /// Nothing is read any more after so many requests of a connection, until `release()`.
+    StopReadingAfter(usize),
+    /// A line for every answer, such as `Server: gortsplib`.
+    Header(String, String),
+}
+
+/// What a server does with the interleaved channels a client asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ChannelPolicy {
+    /// Honoured when free on the connection, else the lowest free pair, else 461 (gst-rtsp-server).
+    Reassign,
+    /// Honoured, free or not (live555).
+    Verbatim,
+    /// Twice the number of the track, whatever was asked for (go2rtc, ZLMediaKit).
+    PerTrack,
+    /// So much more than asked for.
+    Shift(u8),
+    /// Honoured, and not mentioned in the answer.
+    Omit,
+    /// Honoured, and only the first number mentioned.
+    SingleNumber,
+}
+
+/// What a server does with a session more than it can carry on one connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Excess {
+    /// 400, then the connection is closed (gortsplib, MediaMTX).
+    BadRequestAndClose,
+    /// No answer (EvoStream).
+    Swallow,
+    /// This status; the connection stays.
+    Status(u16),
+}
+
+/// A family of servers, as measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Family {
+    /// gst-rtsp-server: the default.
+    Gst,
+    /// live555: channels verbatim.
+    Live555,
+    /// MediaMTX and everything on gortsplib: one session, the second one kills the connection.
+    MediaMtx,
+    /// go2rtc: the first URI is latched, mute while playing.
+    Go2Rtc,
+    /// ZLMediaKit: the first URI is latched, the second session replaces the first.
+    ZlMediaKit,
+    /// EvoStream: the second SETUP is never answered.
+    EvoStream,
+    /// VLC: no TCP interleaving, pipelined requests are lost.
+    Vlc,
+}
+
+impl Family {
+    pub(super) fn behaviours(self) -> Vec<Behaviour> {
+        use Behaviour::*;
+        let server = |name: &str| Header("Server".to_owned(), name.to_owned());
+        match self {
+            Self::Gst => vec![server("GStreamer RTSP server")],
+            Self::Live555 => vec![
+                Channels(ChannelPolicy::Verbatim),
+                SessionSuffix(";timeout=65".to_owned()),
+            ],
+            Self::MediaMtx => vec![
+                server("gortsplib"),
+                SessionsPerConnection(1, Excess::BadRequestAndClose),
+            ],
+            Self::Go2Rtc => vec![
+                LatchesFirst,
+                MuteWhilePlaying,
+                Channels(ChannelPolicy::PerTrack),
+            ],
+            Self::ZlMediaKit => vec![
+                server("ZLMediaKit"),
+                LatchesFirst,
+                Channels(ChannelPolicy::PerTrack),
+            ],
+            Self::EvoStream => vec![SessionsPerConnection(1, Excess::Swallow)],
+            Self::Vlc => vec![
+                server("VLC/3.0.24"),
+                DropsPipelined,
+                SessionsPerConnection(0, Excess::Status(461)),
+            ],
+        }
+    }
+}
+
+/// The habits of one server, gathered from its [`Behaviour`]s.
+#[derive(Debug, Clone)]
+pub(super) struct Habits {
+    pub(super) session_id: Option<String>,
+    pub(super) session_suffix: String,
+    pub(super) channels: ChannelPolicy,
+    pub(super) per_connection: Option<(usize, Excess)>,
+    pub(super) sessions: usize,
+    pub(super) latches_first: bool,
+    pub(super) mute_while_playing: bool,
+    pub(super) drops_pipelined: bool,
+    pub(super) after_play: u32,
+    pub(super) before_play_answer: u32,
+    pub(super) after_teardown: u32,
+    pub(super) stray: Option<(u8, u32)>,
+    pub(super) garbage: Vec<u8>,
+    pub(super) requests_after_play: Vec<Request>,
+    pub(super) public: String,
+    pub(super) close_after_last_teardown: bool,
+    pub(super) eof_on_accept: bool,
+    pub(super) close_on_accept: bool,
+    pub(super) stop_reading_after: Option<usize>,
+    pub(super) headers: Vec<(String, String)>,
+}
+
+impl Default for Habits {
+    fn default() -> Self {
+        Self {
+            session_id: None,
+            session_suffix: ";timeout=60".to_owned(),
+            channels: ChannelPolicy::Reassign,
+            per_connection: None,
+            sessions: usize::MAX,
+            latches_first: false,
+            mute_while_playing: false,
+            drops_pipelined: false,
+            after_play: 0,
+            before_play_answer: 0,
+            after_teardown: 0,
+            stray: None,
+            garbage: Vec::new(),
+            requests_after_play: Vec::new(),
+            public: "OPTIONS, DESCRIBE, SETUP, PLAY, PAUSE, TEARDOWN, GET_PARAMETER, SET_PARAMETER"
+                .to_owned(),
+            close_after_last_teardown: false,
+            eof_on_accept: false,
+            close_on_accept: false,
+            stop_reading_after: None,
+            headers: Vec::new(),
+        }
+    }
+}
+
+impl Habits {
+    pub(super) fn add(&mut self, behaviour: Behaviour) {
+        match behaviour {
+            Behaviour::SessionId(id) => self.session_id = Some(id),
+            Behaviour::SessionSuffix(suffix) => self.session_suffix = suffix,
+            Behaviour::Channels(policy) => self.channels = policy,
+            Behaviour::SessionsPerConnection(most, excess) => {
+                self.per_connection = Some((most, excess))
+            }
+            Behaviour::Sessions(most) => self.sessions = most,
+            Behaviour::LatchesFirst => self.latches_first = true,
+            Behaviour::MuteWhilePlaying => self.mute_while_playing = true,
+            Behaviour::DropsPipelined => self.drops_pipelined = true,
+            Behaviour::PacketsAfterPlay(count) => self.after_play = count,
+            Behaviour::PacketsBeforePlayAnswer(count) => self.before_play_answer = count,
+            Behaviour::PacketsAfterTeardown(count) => self.after_teardown = count,
+            Behaviour::StrayPackets { channel, count } => self.stray = Some((channel, count)),
+            Behaviour::GarbageBetweenFrames(bytes) => self.garbage = bytes,
+            Behaviour::RequestsAfterPlay(requests) => self.requests_after_play = requests,
+            Behaviour::Public(methods) => self.public = methods,
+            Behaviour::CloseAfterLastTeardown => self.close_after_last_teardown = true,
+            Behaviour::EofOnAccept => self.eof_on_accept = true,
+            Behaviour::CloseOnAccept => self.close_on_accept = true,
+            Behaviour::StopReadingAfter(requests) => self.stop_reading_after = Some(requests),
+            Behaviour::Header(name, value) => self.headers.push((name, value)),
+        }
+    }
+}
+
+/// What happens to single requests, in place of or around the ordinary answer.
+#[derive(Clone)]
+pub enum Reaction {
+    /// This answer; the CSeq is added, and the request has no effect.
+    Answer(Response),
+    /// This answer, then the connection is closed.
+    AnswerAndClose(Response),
+    /// Exactly these bytes instead of an answer; the request has no effect.
+    Raw(Vec<u8>),
+    /// The ordinary answer, changed on its way out.
+    Edit(Arc<dyn Fn(&mut Response) + Send + Sync>),
+    /// These bytes, then the ordinary answer: garbage, 1xx, a request of the server.
+    Before(Vec<u8>),
+    /// The ordinary answer, then these bytes.
+    After(Vec<u8>),
+    /// The request takes effect and is never answered.
+    Unanswered,
+    /// The request has neither effect nor answer.
+    Ignore,
+    /// This request and all that follow on its connection wait for `release()`: head of line.
+    /// Nor is the end of the connection noticed before.
+    Hold,
+    /// The request takes effect; its answer waits for `release()`, later ones overtake it.
+    Defer,
+    /// The ordinary answer goes out after that to the next request.
+    Swap,
+    /// The connection is closed instead of an answer.
+    Close,
+    /// The ordinary answer, then FIN; the server still reads.
+    HalfClose,
+}
+
+impl Reaction {
+    /// This status without further headers.
+    pub fn status(status: u16) -> Self {
+        Self::Answer(Response::new(status))
+    }
+
+    /// 302 to that URL.
+    pub fn redirect(url: &str) -> Self {
+        Self::Answer(Response::new(302).header("Location", url))
+    }
+
+    /// The ordinary answer, changed on its way out.
+    pub fn edit(edit: impl Fn(&mut Response) + Send + Sync + 'static) -> Self {
+        Self::Edit(Arc::new(edit))
+    }
+
+    /// The ordinary answer with so many headers more, of so many bytes each.
+    pub fn header_flood(count: usize, length: usize) -> Self {
+        Self::edit(move |response| {
+            for index in 0..count {
+                response
+                    .headers
+                    .push(format!("X-Flood-{index}"), "x".repeat(length));
+            }
+        })
+    }
+}
+
+impl fmt::Debug for Reaction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = match self {
+            Self::Answer(response) => return write!(f, "Answer({})", response.status),
+            Self::AnswerAndClose(response) => {
+                return write!(f, "AnswerAndClose({})", response.status);
+            }
+            Self::Raw(_) => "Raw",
+            Self::Edit(_) => "Edit",
+            Self::Before(_) => "Before",
+            Self::After(_) => "After",
+            Self::Unanswered => "Unanswered",
+            Self::Ignore => "Ignore",
+            Self::Hold => "Hold",
+            Self::Defer => "Defer",
+            Self::Swap => "Swap",
+            Self::Close => "Close",
+            Self::HalfClose => "HalfClose",
+        };
+        f.write_str(name)
+    }
+}
+
+/// Which requests a reaction is for: every one of a method, or less.
+#[derive(Debug, Clone)]
+pub struct Rule {
+    method: String,
+    camera: Option<String>,
+    skip: usize,
+    times: usize,
+    reaction: Reaction,
+}
+
+impl Rule {
+    /// For every request of that method (`*`: of any).
+    pub fn new(method: &str, reaction: Reaction) -> Self {
+        Self {
+            method: method.to_owned(),
+            camera: None,
+            skip: 0,
+            times: usize::MAX,
+            reaction,
+        }
+    }
+
+    /// Only when the URI is of this camera.
+    pub fn camera(mut self, path: &str) -> Self {
+        self.camera = Some(path.to_owned());
+        self
+    }
+
+    /// Not for the first so many.
+    pub fn skip(mut self, requests: usize) -> Self {
+        self.skip = requests;
+        self
+    }
+
+    /// Only so often.
+    pub fn times(mut self, requests: usize) -> Self {
+        self.times = requests;
+        self
+    }
+
+    pub(super) fn apply(&mut self, method: &str, camera: Option<&str>) -> Option<Reaction> {
+        let is_for = (self.method == "*" || self.method == method)
+            && (self.camera.is_none() || self.camera.as_deref() == camera);
+        if !is_for || self.times == 0 {
+            return None;
+        }
+        if self.skip > 0 {
+            self.skip -= 1;
+            return None;
+        }
+        self.times -= 1;
+        Some(self.reaction.clone())
+    }
+}

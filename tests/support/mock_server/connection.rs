@@ -1,0 +1,296 @@
+//! The threads of the mock server: one accepts, one per connection reads and answers.
+
+use std::io::{Read as _, Write as _};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::Arc;
+
+use super::behaviour::Reaction;
+use super::state::{Answer, State};
+use super::{FrameFromClient, Link, Shared};
+use crate::support::rtsp::{Incoming, Parser, Request, SenderReport};
+
+pub(super) fn accept(shared: &Arc<Shared>, listener: &TcpListener) {
+    let mut threads = Vec::new();
+    for stream in listener.incoming() {
+        if shared.state().is_stopped {
+            break;
+        }
+        let Ok(stream) = stream else { continue };
+        let Ok(link) = Link::new(&stream) else {
+            continue;
+        };
+        let number = shared.update(|state| state.accept(link.clone()));
+        let shared = Arc::clone(shared);
+        threads.push(std::thread::spawn(move || {
+            let connection = Connection {
+                shared,
+                number,
+                link,
+                swapped: Vec::new(),
+                seen: 0,
+            };
+            connection.run(stream);
+        }));
+    }
+    // A connection that came in between `is_stopped` and here.
+    let links = shared.state().links.clone();
+    links
+        .iter()
+        .flatten()
+        .for_each(|link| link.shutdown(Shutdown::Both));
+    for thread in threads {
+        let _ = thread.join();
+    }
+}
+
+/// Whether the connection goes on.
+#[derive(PartialEq, Eq)]
+enum Then {
+    GoOn,
+    Close,
+}
+
+struct Connection {
+    shared: Arc<Shared>,
+    number: usize,
+    link: Link,
+    /// An answer that goes out after the next one.
+    swapped: Vec<u8>,
+    seen: usize,
+}
+
+impl Connection {
+    fn run(mut self, mut stream: TcpStream) {
+        let habits = &self.shared.config.habits;
+        if habits.eof_on_accept {
+            self.link.shutdown(Shutdown::Write);
+        }
+        if !habits.close_on_accept {
+            self.serve(&mut stream);
+        }
+        let is_reset = socket2::SockRef::from(&stream)
+            .linger()
+            .is_ok_and(|linger| linger.is_some());
+        if !is_reset {
+            self.link.shutdown(Shutdown::Both);
+        }
+        let Self {
+            shared,
+            number,
+            link,
+            ..
+        } = self;
+        // The descriptors go before the count: who sees the count sees the connection closed.
+        let in_state = shared.state().links.get_mut(number).and_then(Option::take);
+        drop((in_state, link, stream));
+        shared.update(|state| state.closed(number));
+    }
+
+    fn serve(&mut self, stream: &mut TcpStream) {
+        let mut parser = Parser::default();
+        let mut chunk = vec![0; 64 * 1024];
+        loop {
+            let count = match stream.read(&mut chunk) {
+                Ok(0) | Err(_) => return,
+                Ok(count) => count,
+            };
+            parser.push(&chunk[..count]);
+            let mut of_chunk = 0;
+            loop {
+                let message = match parser.next() {
+                    Ok(Some(message)) => message,
+                    Ok(None) => break,
+                    Err(error) => {
+                        self.violation(error.to_string());
+                        self.link.write(b"RTSP/1.0 400 Bad Request\r\n\r\n");
+                        return;
+                    }
+                };
+                let is_request = matches!(message, Incoming::Request(_));
+                if is_request && of_chunk > 0 && self.shared.config.habits.drops_pipelined {
+                    continue;
+                }
+                of_chunk += usize::from(is_request);
+                if self.on_message(message) == Then::Close {
+                    return;
+                }
+            }
+        }
+    }
+
+    fn violation(&self, text: String) {
+        let text = format!("connection {}: {text}", self.number);
+        self.shared.update(|state| state.view.violations.push(text));
+    }
+
+    fn on_message(&mut self, message: Incoming) -> Then {
+        let number = self.number;
+        match message {
+            Incoming::Request(request) => return self.on_request(&request),
+            Incoming::Response(response) => self
+                .shared
+                .update(|state| state.view.responses.push((number, response))),
+            Incoming::Frame(frame) => self.shared.update(|state| {
+                state.check_channel(number, frame.channel);
+                state.view.frames.push(FrameFromClient {
+                    connection: number,
+                    channel: frame.channel,
+                    payload: frame.payload,
+                });
+            }),
+        }
+        Then::GoOn
+    }
+
+    fn on_request(&mut self, request: &Request) -> Then {
+        let number = self.number;
+        let config = &self.shared.config;
+        self.seen += 1;
+        // A release counts for this request from the moment a test can know of it.
+        let (reaction, releases) = self.shared.update(|state| {
+            state.record(number, request);
+            (state.reaction(config, request), state.releases)
+        });
+        if matches!(reaction, Some(Reaction::Hold)) {
+            self.wait_for_release(releases);
+        }
+        let then = self.react(request, reaction, releases);
+        if self.shared.config.habits.stop_reading_after == Some(self.seen) {
+            self.wait_for_release(releases);
+        }
+        then
+    }
+
+    /// No lock is held while this waits.
+    fn wait_for_release(&self, releases: u64) {
+        self.shared
+            .wait(|state| state.releases > releases || state.is_stopped);
+    }
+
+    /// The effect of a request, and its answer on the wire. The writer is locked over both: who sees the effect
+    /// and sends media comes after the answer.
+    fn react(&mut self, request: &Request, reaction: Option<Reaction>, releases: u64) -> Then {
+        let link = self.link.clone();
+        let mut writer = link.writer();
+        let shared = Arc::clone(&self.shared);
+        let number = self.number;
+        let ordinary = || {
+            shared.update(|state| state.answer(&shared.config, &shared.authority, number, request))
+        };
+        let mut answer = Answer::default();
+        let mut is_half_closed = false;
+        match reaction {
+            None | Some(Reaction::Hold) => answer = ordinary(),
+            Some(Reaction::Ignore) => return Then::GoOn,
+            Some(Reaction::Close) => return Then::Close,
+            Some(Reaction::Raw(bytes)) => answer.before = bytes,
+            Some(Reaction::Answer(response)) => answer = Answer::to(request, response),
+            Some(Reaction::AnswerAndClose(response)) => {
+                answer = Answer::to(request, response);
+                answer.closes = true;
+            }
+            Some(Reaction::Edit(edit)) => {
+                answer = ordinary();
+                answer
+                    .response
+                    .iter_mut()
+                    .for_each(|response| edit(response));
+            }
+            Some(Reaction::Before(bytes)) => {
+                answer = ordinary();
+                answer.before.splice(0..0, bytes);
+            }
+            Some(Reaction::After(bytes)) => {
+                answer = ordinary();
+                answer.after.extend(bytes);
+            }
+            Some(Reaction::Unanswered) => {
+                ordinary();
+                return Then::GoOn;
+            }
+            Some(Reaction::Defer) => {
+                let bytes = ordinary().into_bytes();
+                let is_released = shared.update(|state| {
+                    let is_released = state.releases > releases;
+                    if !is_released {
+                        state.deferred.push((number, bytes.clone()));
+                    }
+                    is_released
+                });
+                if !is_released {
+                    return Then::GoOn;
+                }
+                answer.before = bytes;
+            }
+            Some(Reaction::Swap) => {
+                self.swapped = ordinary().into_bytes();
+                return Then::GoOn;
+            }
+            Some(Reaction::HalfClose) => {
+                answer = ordinary();
+                is_half_closed = true;
+            }
+        }
+        let closes = answer.closes;
+        let mut bytes = answer.into_bytes();
+        bytes.append(&mut self.swapped);
+        // A client that is gone is found by the next read.
+        let _ = writer.write_all(&bytes);
+        if is_half_closed {
+            self.link.shutdown(Shutdown::Write);
+        }
+        match closes {
+            true => Then::Close,
+            false => Then::GoOn,
+        }
+    }
+}
+
+/// Sends media to every session that plays the camera. The writer is locked before the state, so that sequence
+/// numbers rise on the wire whoever sends.
+pub(super) fn send_media(shared: &Shared, path: &str, count: u32) -> usize {
+    for_playing(shared, path, |state, connection| {
+        state.media(&shared.config, connection, path, count)
+    })
+}
+
+pub(super) fn send_reports(shared: &Shared, path: &str, ntp: u64) -> usize {
+    for_playing(shared, path, |state, connection| {
+        state.reports(&shared.config, connection, path, |ssrc, timestamp| {
+            SenderReport {
+                ssrc,
+                ntp,
+                timestamp,
+                ..SenderReport::default()
+            }
+        })
+    })
+}
+
+fn for_playing(
+    shared: &Shared,
+    path: &str,
+    make: impl Fn(&mut State, usize) -> (usize, Vec<u8>),
+) -> usize {
+    let mut connections: Vec<usize> = shared
+        .state()
+        .view
+        .sessions
+        .iter()
+        .filter(|s| s.is_playing && s.camera == path)
+        .map(|s| s.connection)
+        .collect();
+    connections.sort_unstable();
+    connections.dedup();
+    let mut sent = 0;
+    for connection in connections {
+        let link = shared.state().links.get(connection).cloned().flatten();
+        let Some(link) = link else { continue };
+        let mut writer = link.writer();
+        let (count, bytes) = make(&mut shared.state(), connection);
+        if writer.write_all(&bytes).is_ok() {
+            sent += count;
+        }
+    }
+    sent
+}

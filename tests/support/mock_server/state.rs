@@ -1,0 +1,294 @@
+//! What the mock server knows: connections, sessions, what was sent.
+
+use super::auth::Guard;
+use super::behaviour::{Reaction, Rule};
+use super::{Camera, Config, Link, Recorded, ServerView, SessionView};
+use crate::support::rtsp::{Frame, Headers, Request, Response, SenderReport};
+
+/// What goes out for one request.
+#[derive(Debug, Default)]
+pub(super) struct Answer {
+    pub(super) before: Vec<u8>,
+    pub(super) response: Option<Response>,
+    pub(super) after: Vec<u8>,
+    pub(super) closes: bool,
+}
+
+impl Answer {
+    /// This response, with the CSeq of the request unless it has one.
+    pub(super) fn to(request: &Request, mut response: Response) -> Self {
+        if let (None, Some(cseq)) = (
+            response.headers.value("CSeq"),
+            request.headers.value("CSeq"),
+        ) {
+            let mut headers = Headers::default();
+            headers.push("CSeq", cseq);
+            response
+                .headers
+                .iter()
+                .for_each(|(name, value)| headers.push(name, value));
+            response.headers = headers;
+        }
+        Self {
+            response: Some(response),
+            ..Self::default()
+        }
+    }
+
+    pub(super) fn into_bytes(mut self) -> Vec<u8> {
+        let mut bytes = self.before;
+        if let Some(response) = self.response {
+            bytes.extend(response.to_bytes());
+        }
+        bytes.append(&mut self.after);
+        bytes
+    }
+}
+
+#[derive(Default)]
+pub(super) struct State {
+    pub(super) view: ServerView,
+    pub(super) links: Vec<Option<Link>>,
+    pub(super) rules: Vec<Rule>,
+    pub(super) deferred: Vec<(usize, Vec<u8>)>,
+    pub(super) releases: u64,
+    pub(super) is_stopped: bool,
+    pub(super) peers: Vec<Peer>,
+    pub(super) sessions_made: usize,
+    /// Packets sent so far, per session id and track: the next sequence number.
+    sent: std::collections::BTreeMap<(String, usize), u32>,
+}
+
+/// What is remembered of one connection.
+#[derive(Default)]
+pub(super) struct Peer {
+    pub(super) guard: Guard,
+    last_cseq: Option<u32>,
+    own_cseq: u32,
+    pub(super) latched: Option<usize>,
+    /// Channels that once were set up: the client may still send RTCP on its way while TEARDOWN is answered.
+    pub(super) past_channels: Vec<u8>,
+}
+
+impl State {
+    pub(super) fn new(rules: Vec<Rule>) -> Self {
+        Self {
+            rules,
+            ..Self::default()
+        }
+    }
+
+    pub(super) fn accept(&mut self, link: Link) -> usize {
+        self.links.push(Some(link));
+        self.peers.push(Peer::default());
+        self.view.accepted += 1;
+        self.view.open_connections += 1;
+        self.view.most_open_connections = self
+            .view
+            .most_open_connections
+            .max(self.view.open_connections);
+        self.links.len() - 1
+    }
+
+    pub(super) fn closed(&mut self, connection: usize) {
+        self.view.open_connections -= 1;
+        self.view.sessions.retain(|s| s.connection != connection);
+    }
+
+    pub(super) fn release(&mut self) -> Vec<(usize, Vec<u8>)> {
+        self.releases += 1;
+        std::mem::take(&mut self.deferred)
+    }
+
+    pub(super) fn number_request(&mut self, connection: usize, request: Request) -> Vec<u8> {
+        let Some(peer) = self.peers.get_mut(connection) else {
+            return Vec::new();
+        };
+        peer.own_cseq += 1;
+        request.header("CSeq", peer.own_cseq.to_string()).to_bytes()
+    }
+
+    pub(super) fn record(&mut self, connection: usize, request: &Request) {
+        let last = self.peers[connection].last_cseq;
+        let cseq = request.headers.cseq();
+        if cseq.is_none() || last.is_some_and(|last| cseq != Some(last + 1)) {
+            let cseq = request.headers.value("CSeq");
+            self.violate(
+                connection,
+                format!("CSeq {cseq:?} of {} after {last:?}", request.method),
+            );
+        }
+        self.peers[connection].last_cseq = cseq;
+        self.view.requests.push(Recorded {
+            connection,
+            method: request.method.clone(),
+            uri: request.uri.clone(),
+            headers: request.headers.clone(),
+            at_nth: self.view.requests.len(),
+        });
+    }
+
+    pub(super) fn violate(&mut self, connection: usize, text: String) {
+        self.view
+            .violations
+            .push(format!("connection {connection}: {text}"));
+    }
+
+    /// live555 loses its framing over a frame on a channel it does not know.
+    pub(super) fn check_channel(&mut self, connection: usize, channel: u8) {
+        let is_known = self
+            .channels(connection)
+            .any(|(a, b)| channel == a || channel == b)
+            || self.peers[connection].past_channels.contains(&channel);
+        if !is_known {
+            self.violate(
+                connection,
+                format!("a frame on channel {channel}, which was never set up"),
+            );
+        }
+    }
+
+    pub(super) fn reaction(&mut self, config: &Config, request: &Request) -> Option<Reaction> {
+        let camera = config
+            .camera(&request.uri)
+            .map(|(index, _)| config.cameras[index].0.as_str());
+        self.rules
+            .iter_mut()
+            .find_map(|rule| rule.apply(&request.method, camera))
+    }
+
+    /// The session a request names, when it lives on this connection.
+    pub(super) fn session(&self, connection: usize, request: &Request) -> Option<usize> {
+        let id = request.headers.value("Session")?;
+        let is_it = |s: &SessionView| s.connection == connection && s.id == id;
+        self.view.sessions.iter().position(is_it)
+    }
+
+    pub(super) fn channels(&self, connection: usize) -> impl Iterator<Item = (u8, u8)> {
+        let here = self
+            .view
+            .sessions
+            .iter()
+            .filter(move |s| s.connection == connection);
+        here.flat_map(|s| s.tracks.iter().map(|(_, pair)| *pair))
+    }
+
+    /// Packets for every session of a connection that plays the camera; how many, and their frames.
+    pub(super) fn media(
+        &mut self,
+        config: &Config,
+        connection: usize,
+        path: &str,
+        count: u32,
+    ) -> (usize, Vec<u8>) {
+        let mut frames = Vec::new();
+        let mut sent = 0;
+        for index in self.players(connection, path) {
+            sent += self.view.sessions[index].tracks.len() * count as usize;
+            frames.extend(self.media_of(config, index, count));
+        }
+        (sent, frames)
+    }
+
+    /// A sender report for every track of those sessions.
+    pub(super) fn reports(
+        &self,
+        config: &Config,
+        connection: usize,
+        path: &str,
+        make: impl Fn(u32, u32) -> SenderReport,
+    ) -> (usize, Vec<u8>) {
+        let mut frames = Vec::new();
+        let mut count = 0;
+        let number = config.camera_at(path).map_or(0, Camera::own_number);
+        for index in self.players(connection, path) {
+            let session = &self.view.sessions[index];
+            for (track, (_, channel)) in &session.tracks {
+                let sent = self
+                    .sent
+                    .get(&(session.id.clone(), *track))
+                    .copied()
+                    .unwrap_or(0);
+                let timestamp = config
+                    .camera_at(path)
+                    .map_or(0, |c| c.timestamp(*track, sent));
+                let payload = make(Camera::ssrc(number, *track), timestamp).to_bytes();
+                let channel = *channel;
+                frames.extend(Frame { channel, payload }.to_bytes());
+                count += 1;
+            }
+        }
+        (count, frames)
+    }
+
+    fn players(&self, connection: usize, path: &str) -> Vec<usize> {
+        let is_player =
+            |s: &SessionView| s.is_playing && s.connection == connection && s.camera == path;
+        let sessions = self.view.sessions.iter().enumerate();
+        sessions
+            .filter(|(_, s)| is_player(s))
+            .map(|(index, _)| index)
+            .collect()
+    }
+
+    pub(super) fn media_of(&mut self, config: &Config, session: usize, count: u32) -> Vec<u8> {
+        let session = &self.view.sessions[session];
+        let Some(camera) = config.camera_at(&session.camera) else {
+            return Vec::new();
+        };
+        let mut out = Vec::new();
+        for _ in 0..count {
+            for (track, (channel, _)) in &session.tracks {
+                let sent = self.sent.entry((session.id.clone(), *track)).or_default();
+                let payload = camera.packet(*track, *sent);
+                *sent += 1;
+                out.extend_from_slice(&config.habits.garbage);
+                let channel = *channel;
+                out.extend(Frame { channel, payload }.to_bytes());
+            }
+        }
+        out
+    }
+}
+
+impl From<Response> for Answer {
+    fn from(response: Response) -> Self {
+        Self {
+            response: Some(response),
+            ..Self::default()
+        }
+    }
+}
+
+impl Config {
+    /// The camera of a URI and what follows its path: the longest path wins.
+    pub(super) fn camera<'a>(&self, uri: &'a str) -> Option<(usize, &'a str)> {
+        let path = path_and_query(uri);
+        let cameras = self.cameras.iter().enumerate();
+        cameras
+            .filter_map(|(index, (camera, _))| {
+                let rest = path.strip_prefix(camera.as_str())?;
+                (rest.is_empty() || rest.starts_with('/'))
+                    .then_some((index, rest.trim_start_matches('/')))
+            })
+            .min_by_key(|(_, rest)| rest.len())
+    }
+
+    pub(super) fn is_of(&self, uri: &str, path: &str) -> bool {
+        self.camera(uri)
+            .is_some_and(|(index, _)| self.cameras[index].0 == path)
+    }
+
+    pub(super) fn camera_at(&self, path: &str) -> Option<&Camera> {
+        self.cameras
+            .iter()
+            .find(|(p, _)| p == path)
+            .map(|(_, camera)| camera)
+    }
+}
+
+/// What follows the authority, the query included.
+fn path_and_query(uri: &str) -> &str {
+    let rest = uri.split_once("://").map_or(uri, |(_, rest)| rest);
+    rest.find('/').map_or("", |at| &rest[at..])
+}
