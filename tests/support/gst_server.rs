@@ -177,6 +177,8 @@ impl Builder {
     /// Encodes the clips this process does not have yet, listens on 127.0.0.1 and serves.
     pub(crate) fn start(self) -> Result<GstServer, Box<dyn Error>> {
         gst::init()?;
+        // Else GLib keeps the threads of stopped media for 15 s; so it is half a second.
+        glib::ThreadPool::set_max_unused_threads(Some(0));
         let observed = Arc::<Observed>::default();
         let server = rtsp_server::RTSPServer::new();
         server.set_address("127.0.0.1");
@@ -483,7 +485,8 @@ impl GstServer {
         });
     }
 
-    /// Stops listening, closes what is open, and joins the thread. Gives the last counts.
+    /// Stops listening, closes what is open, and joins the thread. Gives the last counts. Threads
+    /// that GStreamer had from GLib's pool end within half a second.
     pub(crate) fn stop(mut self) -> Counts {
         self.shut_down();
         self.counts()
@@ -507,8 +510,6 @@ impl GstServer {
         if thread.join().is_err() {
             eprintln!("the thread of gst-rtsp-server panicked");
         }
-        // The threads of its media wait in GLib's pool for another task, for 15 s.
-        glib::ThreadPool::stop_unused_threads();
     }
 }
 
