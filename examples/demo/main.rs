@@ -67,7 +67,8 @@ fn run() -> Result<bool, Box<dyn Error>> {
         .size(320, 240)
         .start()?;
     println!(
-        "recording {} cameras of {} for {} s",
+        "{} records {} cameras of {} for {} s",
+        options.element,
         options.cameras,
         server.url_of("/cam/..."),
         options.seconds.as_secs()
