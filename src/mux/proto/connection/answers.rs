@@ -16,6 +16,7 @@ use crate::mux::proto::{
     keep_alive,
     message::{Defect, Message, printable},
     requests::{Outstanding, Purpose},
+    sdp::parse_presentation,
     uri,
 };
 
@@ -195,7 +196,10 @@ impl Connection {
             Purpose::Ping => return self.on_pong(),
             Purpose::KeepAlive => return self.end_keep_alive(key),
             Purpose::Teardown => return self.on_torn_down(now, key, answered),
-            Purpose::Describe => Ok(described(response)),
+            Purpose::Describe => {
+                self.learn_aggregate(key, response);
+                Ok(described(response))
+            }
             Purpose::Setup {
                 stream,
                 asked,
@@ -228,6 +232,20 @@ impl Connection {
                 kind,
             }),
         );
+    }
+
+    /// A session that goes before it played is torn down under the URL of its description, which
+    /// need not be the one that was described.
+    fn learn_aggregate(&mut self, key: SessionKey, response: &Message) {
+        let Some(session) = self.sessions.get_mut(&key) else {
+            return;
+        };
+        let header = |name| response.headers.first(name);
+        let (base, location) = (header("Content-Base"), header("Content-Location"));
+        let base = uri::presentation_base(&session.config.url, base, location);
+        if let Ok(presentation) = parse_presentation(response.body.clone(), base) {
+            session.on_described(presentation.aggregate);
+        }
     }
 
     fn on_playing(&mut self, now: Instant, key: SessionKey, response: &Message) -> Reply {

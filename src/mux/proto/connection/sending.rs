@@ -152,7 +152,7 @@ impl Connection {
                 return Err(FailureKind::Cancelled);
             }
             SessionRequest::Play { aggregate } => {
-                session.set_aggregate(aggregate);
+                session.begin_to_play(aggregate);
                 (session.aggregate().clone(), Purpose::Play)
             }
             SessionRequest::Pause if self.tainted => {
