@@ -59,3 +59,41 @@ transcripts! {
     teardown_connection_close
     two_cameras_pipelined
 }
+
+transcripts! {
+    core:
+    adopted_from_quarantine
+    channels_come_back
+    close_ends_idleness
+    close_without_answer
+    credentials_one_at_a_time
+    deadline_at_head_of_line
+    idle_zero_waits_for_teardown
+    keep_alive_401_after_teardown
+    keep_alive_454_loses_one
+    keep_alive_steps_down
+    keep_alive_without_public
+    late_setup_answer_of_dropped_session
+    media_before_setup_answer
+    no_credentials
+    no_cseq_one_outstanding
+    no_cseq_several_outstanding
+    paused_is_kept_alive
+    ping_after_idle_expiry
+    ping_before_reuse
+    ping_unanswered
+    server_teardown
+    setup_failed_owes_teardown
+    silence_is_death
+    silence_is_probed
+    stale_nonce_in_mid_session
+    tainted_by_second_owner
+    teardown_401
+    teardown_refused
+    teardown_unanswered
+    tombstone
+    torn_down_while_setup_is_lost
+    udp_instead_of_tcp
+    wrong_password
+    wrong_password_new_nonces
+}

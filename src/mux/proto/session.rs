@@ -74,6 +74,11 @@ impl Session {
         self.phase == Phase::Playing && !self.is_leaving()
     }
 
+    /// Whether it has a stream, and the server has not ended it.
+    pub(super) fn is_set_up(&self) -> bool {
+        matches!(self.phase, Phase::Ready | Phase::Playing | Phase::Paused)
+    }
+
     /// Whether PLAY was asked for, whatever became of it.
     pub(super) fn has_played(&self) -> bool {
         self.has_played
@@ -100,7 +105,7 @@ impl Session {
             && self.id.is_some()
             && !self.is_leaving()
             && !self.keep_alive_outstanding
-            && matches!(self.phase, Phase::Ready | Phase::Playing | Phase::Paused);
+            && self.is_set_up();
         let last = self.last_request.filter(|_| is_kept_alive)?;
         Some(last + keep_alive::interval(self.timeout, self.spread))
     }
