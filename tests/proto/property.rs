@@ -291,7 +291,7 @@ impl World {
                 .random
                 .pick(&[302, 400, 404, 451, 453, 454, 461, 500, 503]),
             1 => Some(100),
-            2 if request.headers.contains("Authorization") => Some(200),
+            2 if request.headers.contains("Authorization") && self.random.once_in(2) => Some(200),
             2 => Some(401),
             _ => Some(200),
         };
@@ -299,7 +299,8 @@ impl World {
         let mut answer = Response::new(status);
         match request.headers.cseq() {
             Some(_) if self.random.once_in(40) => {}
-            Some(cseq) if self.random.once_in(40) => {
+            // Not to SETUP: an id under a wrong number would truly be another session's.
+            Some(cseq) if request.method != "SETUP" && self.random.once_in(30) => {
                 answer = answer.header("CSeq", (cseq + 1).to_string());
             }
             Some(cseq) => answer = answer.header("CSeq", cseq.to_string()),

@@ -32,7 +32,7 @@ impl ImpatientServer {
     fn listen(&mut self, sim: &mut Sim) {
         let now = sim.elapsed();
         while let Some(request) = sim.next_request() {
-            let cseq = request.headers.cseq().unwrap();
+            let cseq = request.headers.cseq().expect("a CSeq");
             let delay = u64::from(cseq * 7919 % 3000);
             let due = now + Duration::from_millis(delay);
             let earlier = self.answers.back().map_or(due, |(last, _)| *last);
