@@ -13,7 +13,7 @@ use std::{
 use gstrtspmux::mux::{
     Error, ErrorKind, Multiplex, Mux, Packet, PacketKind, Session, SessionOptions,
 };
-use support::mock_server::{Auth, Behaviour, Family, MockServer, Reaction, Rule};
+use support::mock_server::{Auth, Behaviour, Camera, Excess, Family, MockServer, Reaction, Rule};
 
 const SOON: Duration = Duration::from_secs(5);
 
@@ -180,6 +180,7 @@ async fn f39_pool_reuse_replaces_a_connection_the_server_gave_up() {
     assert_eq!(mux.stats().servers[0].cannot_share, None);
 }
 
+/// All are set up before the first one plays: what a pipeline with many cameras does.
 #[tokio::test(flavor = "multi_thread")]
 async fn f07_cameras_of_a_server_that_cannot_share_get_a_connection_each() {
     let server = MockServer::builder()
@@ -187,7 +188,23 @@ async fn f07_cameras_of_a_server_that_cannot_share_get_a_connection_each() {
         .family(Family::MediaMtx)
         .start();
     let mux = mux();
-    let mut sessions = play_all(&mux, &server, 6, |_| {}).await;
+    let mut ready = Vec::new();
+    for camera in 1..=6 {
+        let options = options(&server, &format!("/cam/{camera}"));
+        ready.push(
+            mux.open(options)
+                .describe()
+                .await
+                .unwrap()
+                .setup_all()
+                .await
+                .unwrap(),
+        );
+    }
+    let mut sessions = Vec::new();
+    for ready in ready {
+        sessions.push(ready.play().await.unwrap());
+    }
     assert!(mux.stats().servers[0].cannot_share.is_some());
     assert!(server.wait_until(
         |view| view.playing() == 6 && view.open_connections == 6,
@@ -202,6 +219,41 @@ async fn f07_cameras_of_a_server_that_cannot_share_get_a_connection_each() {
         server.wait_until(|view| view.open_connections == 0, SOON),
         "closed after their TEARDOWNs"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn f07_with_multiplex_always_the_server_s_refusal_is_the_error() {
+    let excess = Behaviour::SessionsPerConnection(1, Excess::Status(455));
+    let server = MockServer::builder().cameras(2).behaviour(excess).start();
+    let mux = mux();
+    let always = |path| {
+        let mut options = options(&server, path);
+        options.pooling.multiplex = Multiplex::Always;
+        options
+    };
+    let _first = play(&mux, always("/cam/1")).await.unwrap();
+    let error = play(&mux, always("/cam/2")).await.unwrap_err();
+    assert_eq!(
+        (error.status(), error.request()),
+        (Some(455), Some("SETUP"))
+    );
+    assert_eq!(server.accepted(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn f23_a_full_server_is_asked_once_more_on_another_connection() {
+    let server = MockServer::builder()
+        .cameras(2)
+        .behaviour(Behaviour::Sessions(1))
+        .start();
+    let mux = mux();
+    let _first = play(&mux, options(&server, "/cam/1")).await.unwrap();
+    let error = play(&mux, options(&server, "/cam/2")).await.unwrap_err();
+    assert_eq!(
+        (error.status(), error.retry_after()),
+        (Some(503), Some(Duration::from_secs(5)))
+    );
+    assert_eq!((server.accepted(), server.view().count("SETUP")), (2, 3));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -244,7 +296,8 @@ async fn pool_concurrent_a_caller_that_goes_away_does_not_disturb_the_others() {
     );
     drop(cancelled);
     let handle = kept.await.unwrap();
-    assert_eq!((handle.references(), server.accepted()), (1, 1));
+    assert_eq!(handle.references(), 1);
+    assert!(server.wait_until(|view| view.accepted == 1, SOON));
     mux.pool().checkin(handle);
 }
 
@@ -379,6 +432,122 @@ async fn shutdown_tears_everything_down_and_refuses_what_comes_later() {
         .await
         .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::ShutDown);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn f29_shutdown_does_not_wait_beyond_its_deadline() {
+    let server = MockServer::builder().cameras(2).start();
+    server.add_rule(Rule::new("TEARDOWN", Reaction::Ignore));
+    let mux = mux();
+    let mut sessions = play_all(&mux, &server, 2, |_| {}).await;
+    mux.shutdown(Duration::from_millis(50)).await;
+    assert_eq!(mux.stats().servers, []);
+    for session in &mut sessions {
+        assert_eq!(session.next().await, None);
+        assert!(
+            session.end_reason().is_some(),
+            "an aborted task is no silence"
+        );
+    }
+    let monitor = sessions[0].monitor();
+    drop(sessions);
+    assert!(monitor.wait_released(Duration::ZERO));
+}
+
+/// The clock stands still but for what is said here; the server is real.
+#[tokio::test]
+async fn f38_connection_pool_reuses_until_the_idle_timeout_and_not_after() {
+    let server = MockServer::builder().cameras(1).start();
+    let mux = mux();
+    let options = options(&server, "/cam/1");
+    let first = mux.pool().checkout(&options).await.unwrap();
+    let id = first.id();
+    drop(first);
+    pass(Duration::from_secs(60) - Duration::from_millis(1)).await;
+    let again = mux.pool().checkout(&options).await.unwrap();
+    assert_eq!(again.id(), id, "1 ms before the deadline");
+    pass(Duration::from_secs(3600)).await;
+    assert_eq!(
+        mux.stats().servers[0].connections.len(),
+        1,
+        "never while it is referenced"
+    );
+    drop(again);
+    pass(Duration::from_millis(60_001)).await;
+    assert_eq!(mux.stats().servers, [], "1 ms after the deadline");
+    let fresh = mux.pool().checkout(&options).await.unwrap();
+    assert_ne!(fresh.id(), id);
+}
+
+/// Lets time pass, and all tasks see it.
+async fn pass(time: Duration) {
+    let let_others_run = async || {
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+    };
+    let_others_run().await;
+    tokio::time::pause();
+    tokio::time::advance(time).await;
+    let_others_run().await;
+    tokio::time::resume();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn f30_a_session_dropped_during_its_setup_is_torn_down_once() {
+    let server = MockServer::builder().cameras(1).start();
+    server.add_rule(Rule::new("SETUP", Reaction::Defer));
+    let mux = mux();
+    let opening = mux.open(options(&server, "/cam/1"));
+    let monitor = opening.monitor();
+    let described = opening.describe().await.unwrap();
+    let setup = tokio::spawn(described.setup_all());
+    assert!(server.wait_until(|view| view.count("SETUP") == 1, SOON));
+    setup.abort();
+    assert!(setup.await.is_err());
+    assert!(
+        !monitor.wait_released(Duration::ZERO),
+        "a TEARDOWN may be owed"
+    );
+    server.release();
+    assert!(server.wait_until(|view| view.sessions.is_empty(), SOON));
+    assert!(
+        tokio::task::spawn_blocking(move || monitor.wait_released(SOON))
+            .await
+            .unwrap()
+    );
+    assert_eq!(server.view().count("TEARDOWN"), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_later_stream_that_is_refused_is_left_out() {
+    let server = MockServer::builder().camera("/av", Camera::av()).start();
+    server.add_rule(Rule::new("SETUP", Reaction::status(415)).skip(1));
+    let mux = mux();
+    let ready = mux
+        .open(options(&server, "/av"))
+        .describe()
+        .await
+        .unwrap()
+        .setup_all()
+        .await
+        .unwrap();
+    assert_eq!(ready.streams().len(), 1);
+    let (stream, error) = &ready.failed_streams()[0];
+    assert_eq!((*stream, error.status()), (1, Some(415)));
+    let _session = ready.play().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pool_reuse_never_of_a_connection_the_server_closed() {
+    let server = MockServer::builder().cameras(1).start();
+    let mux = mux();
+    drop(play(&mux, options(&server, "/cam/1")).await.unwrap());
+    assert!(server.wait_until(|view| view.sessions.is_empty(), SOON));
+    server.close_connections();
+    assert!(server.wait_until(|view| view.open_connections == 0, SOON));
+    let _session = play(&mux, options(&server, "/cam/1")).await.unwrap();
+    assert_eq!(server.accepted(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]

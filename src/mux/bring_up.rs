@@ -258,7 +258,7 @@ impl BringUp {
         let circumstances = Circumstances {
             is_shared: handle.was_shared() && !self.wish.is_dedicated,
             is_reused: handle.is_reused(),
-            is_founding: handle.is_founding(),
+            is_last_resort: handle.is_founding() && self.connections > 1,
             is_proven: link.is_proven(),
         };
         match remedy(&failure.kind, circumstances, self.options.pooling.multiplex) {

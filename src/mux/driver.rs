@@ -121,7 +121,8 @@ async fn run(plan: Plan) {
         }
         Err(error) => {
             tracing::info!("{}/-: {error}", link.id);
-            registration.retire();
+            // Forgotten first: who tries again at once must not find the failed attempt counted.
+            drop(registration);
             ends.readiness.send_replace(Readiness::Failed(error));
         }
     }

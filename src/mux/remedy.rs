@@ -17,8 +17,8 @@ pub(super) struct Circumstances {
     pub(super) is_shared: bool,
     /// It was connected before this session came.
     pub(super) is_reused: bool,
-    /// It was made for this session, so that there is no fresher one to try.
-    pub(super) is_founding: bool,
+    /// It was made for this session after others had failed: there is no fresher one to try.
+    pub(super) is_last_resort: bool,
     /// The server answered something since it was last taken out of idleness.
     pub(super) is_proven: bool,
 }
@@ -51,18 +51,19 @@ pub(super) fn remedy(failure: &FailureKind, on: Circumstances, multiplex: Multip
     }
 }
 
+/// Alone on a connection, or on one made for the purpose, it would fare no better on the next one.
 fn elsewhere(on: Circumstances) -> Remedy {
-    if on.is_founding {
-        Remedy::Nothing
-    } else {
+    if on.is_shared && !on.is_last_resort {
         Remedy::Elsewhere
+    } else {
+        Remedy::Nothing
     }
 }
 
 fn remedy_for_status(code: u16, on: Circumstances) -> Remedy {
     match code {
         // Full: of bandwidth, sessions, or channels (gst-rtsp-server says 461 to the 129th).
-        453 | 461 | 500 | 503 if on.is_shared => elsewhere(on),
+        453 | 461 | 500 | 503 => elsewhere(on),
         // What servers that know one session per connection say to a second one. A reused
         // connection counts too: ZLMediaKit and go2rtc stay with the first URI they saw on it.
         400 | 405 | 406 | 451 | 454 | 455 | 459 | 460 | 501 | 551
@@ -95,18 +96,17 @@ mod tests {
     const SHARED: Circumstances = Circumstances {
         is_shared: true,
         is_reused: false,
-        is_founding: false,
+        is_last_resort: false,
         is_proven: true,
     };
     const OWN: Circumstances = Circumstances {
         is_shared: false,
-        is_founding: true,
         ..SHARED
     };
     const IDLE: Circumstances = Circumstances {
         is_shared: true,
         is_reused: true,
-        is_founding: false,
+        is_last_resort: false,
         is_proven: false,
     };
 
@@ -132,6 +132,11 @@ mod tests {
             auto(&FailureKind::ChannelsExhausted, SHARED),
             Remedy::Elsewhere
         );
+        let last = Circumstances {
+            is_last_resort: true,
+            ..SHARED
+        };
+        assert_eq!(auto(&status(503), last), Remedy::Nothing);
     }
 
     #[test]

@@ -184,7 +184,7 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq> Table<S, K> {
         if !same_key && let Some(id) = self.least_loaded(demand, demand.preferred_sessions) {
             return self.reference(id);
         }
-        Placement::Wait { close: None }
+        self.wait_or_refuse(demand)
     }
 
     /// The decision itself, the same for newcomers and for those who waited.
@@ -204,10 +204,15 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq> Table<S, K> {
         if let Some(id) = self.least_loaded(demand, SESSION_CEILING) {
             return self.reference(id);
         }
+        self.wait_or_refuse(demand)
+    }
+
+    fn wait_or_refuse(&self, demand: &Demand<S, K>) -> Placement {
         if demand.patient || self.room_is_coming(demand) {
-            return Placement::Wait { close: None };
+            Placement::Wait { close: None }
+        } else {
+            Placement::Refused
         }
-        Placement::Refused
     }
 
     /// A connection of its own for `demand`, outside all limits; one reference is counted.

@@ -165,8 +165,8 @@ impl Link {
     /// How many references there are now.
     pub(in crate::mux) fn on_references(&self, references: u32) {
         self.counters.references.set(u64::from(references));
-        if references <= 1 {
-            self.peak_references.store(references, Ordering::Relaxed);
+        if references == 0 {
+            self.peak_references.store(0, Ordering::Relaxed);
         } else {
             self.peak_references
                 .fetch_max(references, Ordering::Relaxed);
