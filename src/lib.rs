@@ -43,5 +43,3 @@
 //! * Passwords appear nowhere: not in logs, errors, statistics, messages.
 
 pub mod mux;
-#[cfg(feature = "plugin")]
-pub mod rtspsrc;
