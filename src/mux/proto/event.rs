@@ -48,7 +48,8 @@ pub enum Event {
     /// The idle timeout has passed: close with [`Connection::close`](super::Connection::close), or
     /// find that somebody took a reference meanwhile and do nothing.
     IdleExpired,
-    /// The last event: the connection is over. Everything outstanding was completed before it.
+    /// The last event: the connection is over, and so is every session on it. Everything outstanding
+    /// was completed before it; what is asked for later completes at once.
     Closed(CloseReason),
 }
 

@@ -21,9 +21,9 @@ pub struct Limits {
     pub resyncs: u32,
     /// Provisional (1xx) answers to one request.
     pub provisional: u32,
-    /// Requests of the server answered in [`Timeouts::server_request_window`]; more is a storm (fault F19).
+    /// Requests of the server answered in [`Timeouts::storm_window`]; more is a storm (fault F19).
     pub server_requests: u32,
-    /// Answers to nothing we asked, before the connection is given up.
+    /// Answers to nothing we asked in [`Timeouts::storm_window`], before the connection is given up.
     pub unmatched_responses: u32,
     /// Requests of one session on the wire at a time (RFC 7826 10.2 asks for restraint).
     pub outstanding_per_session: usize,
@@ -87,8 +87,8 @@ pub struct Timeouts {
     pub resync_window: Duration,
     /// Longest time without finding a frame or message after framing was lost.
     pub resync: Duration,
-    /// Window of [`Limits::server_requests`].
-    pub server_request_window: Duration,
+    /// Window of [`Limits::server_requests`] and [`Limits::unmatched_responses`].
+    pub storm_window: Duration,
     /// Time without progress of the writer after which the peer is taken for dead (fault F34).
     pub write_stall: Duration,
 }
@@ -110,7 +110,7 @@ impl Default for Timeouts {
             session: Duration::from_secs(60),
             resync_window: Duration::from_secs(60),
             resync: Duration::from_secs(1),
-            server_request_window: Duration::from_secs(10),
+            storm_window: Duration::from_secs(10),
             write_stall: Duration::from_secs(20),
         }
     }

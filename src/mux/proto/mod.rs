@@ -24,9 +24,11 @@
 //! * Every request completes exactly once, as [`Event::Completed`]; an answer completes only its
 //!   own request.
 //! * A released session gets exactly one TEARDOWN if an id was ever received for it on a connection
-//!   that is still usable, else none; it ends in exactly one [`Event::SessionClosed`].
+//!   that is still usable, else none; it ends in exactly one [`Event::SessionClosed`]. Sessions that
+//!   are not released by then end with the connection.
 //! * CSeq rises by one on the wire; the digest count rises by one per nonce, in wire order.
-//! * [`Event::Closed`] is the last event, and everything outstanding was completed before it.
+//! * [`Event::Closed`] is the last event, and everything outstanding was completed before it. Only
+//!   requests made of a connection that is over complete later.
 //! * No allocation per packet: a packet shares the memory it was read into.
 
 pub mod command;

@@ -55,16 +55,6 @@ pub(super) struct Draft {
     pub(super) refusals: u8,
 }
 
-impl Draft {
-    /// Whether it is sent for the server's or our own sake, whether or not a caller waits.
-    pub(super) fn is_ours(&self) -> bool {
-        matches!(
-            self.purpose,
-            Purpose::Teardown | Purpose::KeepAlive | Purpose::Ping
-        )
-    }
-}
-
 /// A request on the wire.
 #[derive(Debug)]
 pub(super) struct Outstanding {

@@ -114,7 +114,7 @@ impl fmt::Display for InvalidSdp {
 impl std::error::Error for InvalidSdp {}
 
 /// Reads a description. `base` is what [`uri::presentation_base`] made of the answer's headers.
-pub(crate) fn parse_presentation(sdp: Bytes, base: Url) -> Result<Presentation, InvalidSdp> {
+pub fn parse_presentation(sdp: Bytes, base: Url) -> Result<Presentation, InvalidSdp> {
     let (session, sections) = split_sections(&sdp)?;
     let control = session.control.as_deref();
     let resolved = uri::resolve_control(&base, control).ok();

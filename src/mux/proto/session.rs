@@ -17,8 +17,9 @@ pub(super) struct Session {
     pub(super) timeout: Duration,
     pub(super) phase: Phase,
     pub(super) departure: Departure,
-    /// Aggregate control URL, known from the first PLAY on.
+    /// Aggregate control URL, known from the description or the first PLAY on.
     aggregate: Option<Url>,
+    has_played: bool,
     /// When its last request was written: keep-alives count from there.
     pub(super) last_request: Option<Instant>,
     pub(super) keep_alive_outstanding: bool,
@@ -58,6 +59,7 @@ impl Session {
             phase: Phase::Init,
             departure: Departure::Staying,
             aggregate: None,
+            has_played: false,
             last_request: None,
             keep_alive_outstanding: false,
             spread: (f64::from(key.0) * GOLDEN_RATIO).fract(),
@@ -72,8 +74,14 @@ impl Session {
         self.phase == Phase::Playing && !self.is_leaving()
     }
 
+    /// Whether it has a stream, and the server has not ended it.
+    pub(super) fn is_set_up(&self) -> bool {
+        matches!(self.phase, Phase::Ready | Phase::Playing | Phase::Paused)
+    }
+
+    /// Whether PLAY was asked for, whatever became of it.
     pub(super) fn has_played(&self) -> bool {
-        self.aggregate.is_some()
+        self.has_played
     }
 
     /// The URL for whatever concerns the session as a whole.
@@ -81,8 +89,14 @@ impl Session {
         self.aggregate.as_ref().unwrap_or(&self.config.url)
     }
 
-    pub(super) fn set_aggregate(&mut self, aggregate: Url) {
+    /// What its description says; the caller's word, at PLAY, is better.
+    pub(super) fn on_described(&mut self, aggregate: Url) {
+        self.aggregate.get_or_insert(aggregate);
+    }
+
+    pub(super) fn begin_to_play(&mut self, aggregate: Url) {
         self.aggregate = Some(aggregate);
+        self.has_played = true;
     }
 
     /// When its next keep-alive is due.
@@ -91,7 +105,7 @@ impl Session {
             && self.id.is_some()
             && !self.is_leaving()
             && !self.keep_alive_outstanding
-            && matches!(self.phase, Phase::Ready | Phase::Playing | Phase::Paused);
+            && self.is_set_up();
         let last = self.last_request.filter(|_| is_kept_alive)?;
         Some(last + keep_alive::interval(self.timeout, self.spread))
     }

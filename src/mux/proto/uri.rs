@@ -64,7 +64,7 @@ pub(crate) fn request_uri(url: &Url) -> Url {
 
 /// Where the control attributes of a description resolve: Content-Base, Content-Location or the
 /// request's URL, whichever is the first that is usable (RFC 2326, C.1.1).
-pub(crate) fn presentation_base(
+pub fn presentation_base(
     request: &Url,
     content_base: Option<&str>,
     content_location: Option<&str>,
@@ -94,7 +94,7 @@ fn usable_base(request: &Url, value: &str) -> Option<Url> {
 
 /// The URI that a control attribute names: itself if it is an RTSP URL, the base if it is absent,
 /// empty or `*`, else the base with it appended.
-pub(crate) fn resolve_control(base: &Url, control: Option<&str>) -> Result<Url, InvalidControl> {
+pub fn resolve_control(base: &Url, control: Option<&str>) -> Result<Url, InvalidControl> {
     let control = control.unwrap_or_default();
     check(control)?;
     let control = control.trim();
@@ -169,7 +169,7 @@ fn append(base: &Url, control: &str) -> Result<Url, ParseError> {
 }
 
 /// Takes user and password out of a URL, percent-decoded. None if it names no user.
-pub(crate) fn take_userinfo(url: &mut Url) -> Result<Option<Credentials>, InvalidCredentials> {
+pub fn take_userinfo(url: &mut Url) -> Result<Option<Credentials>, InvalidCredentials> {
     let decode = |text: &str| {
         percent_decode_str(text)
             .decode_utf8()

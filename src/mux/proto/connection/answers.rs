@@ -15,7 +15,8 @@ use crate::mux::proto::{
     },
     keep_alive,
     message::{Defect, Message, printable},
-    requests::{Outstanding, Purpose},
+    requests::{Draft, Outstanding, Purpose},
+    sdp::parse_presentation,
     uri,
 };
 
@@ -37,7 +38,7 @@ impl Connection {
             return;
         };
         if code < 200 {
-            return self.on_provisional(&response);
+            return self.on_provisional(now, &response);
         }
         let cseq = response.headers.first("CSeq").and_then(parse_cseq);
         match self
@@ -48,7 +49,7 @@ impl Connection {
                 self.on_answer(now, answered, &response);
                 self.settle_departures(now);
             }
-            None => self.on_unmatched(),
+            None => self.on_unmatched(now),
         }
     }
 
@@ -65,7 +66,7 @@ impl Connection {
         })
     }
 
-    fn on_provisional(&mut self, response: &Message) {
+    fn on_provisional(&mut self, now: Instant, response: &Message) {
         let cseq = response.headers.first("CSeq").and_then(parse_cseq);
         let count = cseq.and_then(|cseq| self.requests.count_provisional(cseq));
         match count {
@@ -75,13 +76,16 @@ impl Connection {
                 ));
             }
             Some(_) => {}
-            None => self.on_unmatched(),
+            None => self.on_unmatched(now),
         }
     }
 
-    fn on_unmatched(&mut self) {
+    /// An answer now and then to what was given up, or a second one, is no offence.
+    fn on_unmatched(&mut self, now: Instant) {
         self.counters.unmatched_responses += 1;
-        if self.counters.unmatched_responses > u64::from(self.config.limits.unmatched_responses) {
+        let window = self.config.timeouts.storm_window;
+        let limit = self.config.limits.unmatched_responses;
+        if self.unmatched.is_storm(now, window, limit) {
             self.lose(CloseReason::Protocol(
                 "the server keeps answering what was not asked",
             ));
@@ -138,7 +142,7 @@ impl Connection {
         let explanation =
             match authenticator.handle_unauthorized(&challenges, answered.authorization) {
                 Unauthorized::Retry if answered.draft.refusals < MOST_REFUSALS => {
-                    if answered.draft.caller.is_some() || answered.draft.is_ours() {
+                    if self.is_wanted(&answered.draft) {
                         let mut draft = answered.draft.clone();
                         draft.refusals += 1;
                         self.authorizer.retry(draft);
@@ -158,6 +162,18 @@ impl Connection {
         Some(FailureKind::Unauthorized { tried, explanation })
     }
 
+    /// Whether anybody is better off if this request is sent again.
+    fn is_wanted(&self, draft: &Draft) -> bool {
+        match draft.purpose {
+            Purpose::Teardown | Purpose::Ping => true,
+            Purpose::KeepAlive => draft
+                .session
+                .and_then(|key| self.sessions.get(&key))
+                .is_some_and(|session| !session.is_leaving()),
+            _ => draft.caller.is_some(),
+        }
+    }
+
     fn on_failure(&mut self, now: Instant, answered: Outstanding, kind: FailureKind) {
         let is_gone = matches!(
             kind,
@@ -168,7 +184,8 @@ impl Connection {
         );
         let cseq = Some(answered.cseq);
         match (&answered.draft.purpose, answered.draft.session) {
-            (Purpose::Teardown, Some(key)) => self.on_torn_down(now, key, answered),
+            (Purpose::Teardown, Some(key)) if is_gone => self.on_torn_down(now, key, answered),
+            (Purpose::Teardown, Some(key)) => self.on_teardown_refused(key, answered),
             (Purpose::KeepAlive, Some(key)) if is_gone => self.on_session_lost(key, answered, kind),
             (Purpose::KeepAlive, Some(key)) if is_unsupported(&kind) => {
                 self.on_keep_alive_failed(key, &answered.draft.method);
@@ -195,7 +212,10 @@ impl Connection {
             Purpose::Ping => return self.on_pong(),
             Purpose::KeepAlive => return self.end_keep_alive(key),
             Purpose::Teardown => return self.on_torn_down(now, key, answered),
-            Purpose::Describe => Ok(described(response)),
+            Purpose::Describe => {
+                self.learn_aggregate(key, response);
+                Ok(described(response))
+            }
             Purpose::Setup {
                 stream,
                 asked,
@@ -228,6 +248,20 @@ impl Connection {
                 kind,
             }),
         );
+    }
+
+    /// A session that goes before it played is torn down under the URL of its description, which
+    /// need not be the one that was described.
+    fn learn_aggregate(&mut self, key: SessionKey, response: &Message) {
+        let Some(session) = self.sessions.get_mut(&key) else {
+            return;
+        };
+        let header = |name| response.headers.first(name);
+        let (base, location) = (header("Content-Base"), header("Content-Location"));
+        let base = uri::presentation_base(&session.config.url, base, location);
+        if let Ok(presentation) = parse_presentation(response.body.clone(), base) {
+            session.on_described(presentation.aggregate);
+        }
     }
 
     fn on_playing(&mut self, now: Instant, key: SessionKey, response: &Message) -> Reply {
@@ -283,9 +317,6 @@ impl Connection {
             self.channels.quarantine_pair(key, pair, until, quiet);
             return Err(FailureKind::Cancelled);
         }
-        if session.phase == Phase::Init {
-            session.phase = Phase::Ready;
-        }
         let grant = StreamGrant {
             stream: asked.stream,
             rtp_channel: pair.rtp,
@@ -294,12 +325,22 @@ impl Connection {
             session_id: session.id.clone().unwrap_or_default(),
             session_timeout: session.timeout,
         };
-        self.open_route(key, &asked, pair)?;
+        self.open_route(now, key, &asked, pair)?;
+        self.on_ready(key);
         Ok(Reply::SetUp(grant))
+    }
+
+    fn on_ready(&mut self, key: SessionKey) {
+        if let Some(session) = self.sessions.get_mut(&key)
+            && session.phase == Phase::Init
+        {
+            session.phase = Phase::Ready;
+        }
     }
 
     fn open_route(
         &mut self,
+        now: Instant,
         key: SessionKey,
         asked: &Asked,
         pair: ChannelPair,
@@ -318,6 +359,7 @@ impl Connection {
                 // Whose packets arrive on that pair, and what a request with either id does, is
                 // anybody's guess from now on (ZLMediaKit, go2rtc).
                 self.tainted = true;
+                self.withdraw_begun(now);
                 Err(self.cannot_share(SharingViolation::SameChannels))
             }
         }
@@ -369,6 +411,10 @@ fn granted_pair(response: &Message, asked: u8) -> Result<(ChannelPair, Option<u3
     let transport = parse_transport(&value).map_err(|error| {
         FailureKind::Malformed(format!("Transport: {error}: {}", printable(&value)))
     })?;
+    if !transport.tcp {
+        let text = "the server chose a transport other than TCP".to_owned();
+        return Err(FailureKind::Malformed(text));
+    }
     let pair = transport
         .interleaved
         .map(|(first, second)| ChannelPair::from_answer(first, second));

@@ -98,7 +98,24 @@ impl Connection {
             self.flush(now);
         } else if session.id.is_some() || !self.requests.has_setup(key) {
             self.complete(key, caller, Ok(Reply::TornDown));
-            self.forget(now, key);
+            self.forget(key);
+        }
+    }
+
+    /// The answer that a TEARDOWN waits for may never come: nobody is kept waiting for it. If it
+    /// does come, the TEARDOWN goes out all the same.
+    pub(super) fn on_setup_expired(&mut self, key: SessionKey, after: Duration) {
+        let Some(session) = self.sessions.get_mut(&key) else {
+            return;
+        };
+        if let Departure::Due(Some(caller)) = session.departure {
+            session.departure = Departure::Due(None);
+            let failure = Failure {
+                method: Method::Teardown,
+                cseq: None,
+                kind: FailureKind::TimedOut(after),
+            };
+            self.complete(key, Some(caller), Err(failure));
         }
     }
 
@@ -114,27 +131,33 @@ impl Connection {
             .for_each(|key| self.settle_departure(now, key));
     }
 
-    /// TEARDOWN was answered. Whatever the status, the session is gone; gst-rtsp-server's
-    /// `Connection: close` in this answer means nothing.
+    /// TEARDOWN was answered with 2xx, or with 454: the server knows the session no more.
+    /// gst-rtsp-server's `Connection: close` in this answer means nothing.
     pub(super) fn on_torn_down(&mut self, now: Instant, key: SessionKey, answered: Outstanding) {
         self.channels
             .confirm_departure(key, now + self.config.timeouts.quarantine);
+        self.on_teardown_refused(key, answered);
+    }
+
+    /// TEARDOWN was answered with another status. For us the session is over all the same, but the
+    /// server may go on sending: its channels rest as if there had been no answer.
+    pub(super) fn on_teardown_refused(&mut self, key: SessionKey, answered: Outstanding) {
         self.complete(key, answered.draft.caller, Ok(Reply::TornDown));
-        self.forget(now, key);
+        self.forget(key);
     }
 
     /// TEARDOWN was not answered in time.
-    pub(super) fn on_teardown_expired(&mut self, now: Instant, key: SessionKey) {
+    pub(super) fn on_teardown_expired(&mut self, key: SessionKey) {
         self.retire(Retirement::TeardownUnanswered);
-        self.forget(now, key);
+        self.forget(key);
     }
 
-    fn forget(&mut self, now: Instant, key: SessionKey) {
+    fn forget(&mut self, key: SessionKey) {
         if self.sessions.remove(&key).is_some() {
             self.events.push_back(Event::SessionClosed(key));
         }
         self.finish_closing();
-        self.expire_idle_if_empty(now);
+        self.expire_idle_if_empty();
     }
 
     pub(super) fn finish_closing(&mut self) {

@@ -40,10 +40,7 @@ impl Connection {
 
     fn on_timer(&mut self, now: Instant, timer: Timer) {
         match timer {
-            Timer::Idle => {
-                self.idle = None;
-                self.events.push_back(Event::IdleExpired);
-            }
+            Timer::Idle => self.on_idle_expired(),
             Timer::Closing => self.lose(CloseReason::Local),
             Timer::Silence => self.on_silence(now),
             Timer::Resync => self.lose(CloseReason::Protocol(
@@ -74,9 +71,12 @@ impl Connection {
                     Some(cseq),
                     FailureKind::TimedOut(draft.deadline),
                 );
-                return self.on_teardown_expired(now, key);
+                return self.on_teardown_expired(key);
             }
             _ => {}
+        }
+        if let (Purpose::Setup { .. }, Some(key)) = (&draft.purpose, draft.session) {
+            self.on_setup_expired(key, draft.deadline);
         }
         // The channels of a SETUP stay reserved: the answer that grants them may still come.
         let kind = FailureKind::TimedOut(draft.deadline);
@@ -199,11 +199,25 @@ impl Connection {
             timeout
         };
         self.idle = Some(Idle {
-            since: now,
+            since: self.idle.map_or(now, |idle| idle.since),
             until_empty: at_once,
         });
-        self.timers.set(Timer::Idle, now + wait);
-        self.expire_idle_if_empty(now);
+        self.timers.clear(Timer::Idle);
+        // Whatever overflows the clock is never.
+        if let Some(at) = now.checked_add(wait) {
+            self.timers.set(Timer::Idle, at);
+        }
+        self.expire_idle_if_empty();
+    }
+
+    /// It stays idle, and so is pinged if it is used all the same.
+    fn on_idle_expired(&mut self) {
+        if let Some(idle) = &mut self.idle {
+            idle.until_empty = false;
+        }
+        if self.state == State::Open {
+            self.events.push_back(Event::IdleExpired);
+        }
     }
 
     pub(super) fn become_busy(&mut self, now: Instant) {
@@ -215,11 +229,11 @@ impl Connection {
         }
     }
 
-    pub(super) fn expire_idle_if_empty(&mut self, now: Instant) {
+    pub(super) fn expire_idle_if_empty(&mut self) {
         let is_over = self.idle.is_some_and(|idle| idle.until_empty) && self.sessions.is_empty();
         if is_over {
             self.timers.clear(Timer::Idle);
-            self.on_timer(now, Timer::Idle);
+            self.on_idle_expired();
         }
     }
 

@@ -80,12 +80,12 @@ pub struct Counters {
     pub reports_dropped: u64,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum State {
     Open,
     /// TEARDOWNs are out; when they are answered it is over.
     Closing,
-    Closed,
+    Closed(CloseReason),
 }
 
 /// One RTSP connection with its sessions. See the [module](super) for how to drive it.
@@ -109,7 +109,8 @@ pub struct Connection {
     /// The server gave two streams one channel: no session of the connection can be addressed
     /// safely any more.
     tainted: bool,
-    storm: StormGuard,
+    requests_of_server: StormGuard,
+    unmatched: StormGuard,
     timers: TimerTable,
     last_byte: Instant,
     /// Time spent, while bytes arrived, on the unit that is still incomplete.
@@ -140,7 +141,8 @@ impl Connection {
             health: Health::Good,
             idle: None,
             tainted: false,
-            storm: StormGuard::default(),
+            requests_of_server: StormGuard::default(),
+            unmatched: StormGuard::default(),
             timers: TimerTable::default(),
             last_byte: now,
             unit_time: Duration::ZERO,
@@ -153,14 +155,17 @@ impl Connection {
         }
     }
 
-    /// Begins a session. Nothing is sent; nothing has to be released if this fails.
+    /// Begins a session. Nothing is sent; nothing has to be released if this fails. Whether there
+    /// are channels for it, its first SETUP tells.
     ///
     /// # Errors
-    /// The connection takes no new session: it is closing, too many of its channels are in use or
-    /// in quarantine, or the server has shown that it cannot share.
+    /// The connection takes no new session: it is closing or over, or the server has shown that it
+    /// cannot share.
     pub fn open_session(&mut self, config: SessionConfig) -> Result<SessionKey, FailureKind> {
-        if self.state != State::Open {
-            return Err(FailureKind::ConnectionLost(CloseReason::Local));
+        match &self.state {
+            State::Open => {}
+            State::Closing => return Err(FailureKind::ConnectionLost(CloseReason::Local)),
+            State::Closed(reason) => return Err(FailureKind::ConnectionLost(reason.clone())),
         }
         if self.tainted {
             return Err(FailureKind::CannotShare(SharingViolation::SameChannels));
@@ -172,7 +177,8 @@ impl Connection {
         Ok(key)
     }
 
-    /// Asks something of the server for a session. Completes exactly once, as [`Event::Completed`].
+    /// Asks something of the server for a session. Completes exactly once, as [`Event::Completed`];
+    /// on a connection that is over at once, and then after [`Event::Closed`].
     pub fn request(
         &mut self,
         now: Instant,
@@ -181,6 +187,15 @@ impl Connection {
         request: SessionRequest,
     ) {
         let method = request.method();
+        if let State::Closed(reason) = &self.state {
+            let kind = FailureKind::ConnectionLost(reason.clone());
+            let failure = Failure {
+                method,
+                cseq: None,
+                kind,
+            };
+            return self.complete(key, Some(id), Err(failure));
+        }
         let drafted = match request {
             SessionRequest::Teardown => return self.tear_down(now, key, id),
             other => self.draft(now, key, id, other),
@@ -203,7 +218,8 @@ impl Connection {
     }
 
     /// Its owner has gone: TEARDOWN if the session has an id, or gets one. Whatever it still waits
-    /// for completes as cancelled; [`Event::SessionClosed`] ends it.
+    /// for completes as cancelled; [`Event::SessionClosed`] ends it, unless the connection's end
+    /// did so before.
     pub fn release(&mut self, now: Instant, key: SessionKey) {
         self.depart(now, key, None);
         self.flush(now);
@@ -262,7 +278,7 @@ impl Connection {
         let quiet = now.saturating_duration_since(self.last_byte);
         self.last_byte = now;
         let mut units = 0;
-        while self.state != State::Closed {
+        while !self.is_closed() {
             let channels = &self.channels;
             match self.decoder.decode(buffer, |channel, first| {
                 channels.is_plausible(channel, first)
@@ -292,7 +308,7 @@ impl Connection {
         self.write_backlog = backlog;
         if backlog == 0 {
             self.timers.clear(Timer::WriteStall);
-        } else if progressed {
+        } else if progressed || !self.timers.is_set(Timer::WriteStall) {
             self.timers
                 .set(Timer::WriteStall, now + self.config.timeouts.write_stall);
         }
@@ -372,7 +388,7 @@ impl Connection {
 
     /// When to call [`handle_timeout`](Self::handle_timeout) next.
     pub fn poll_timeout(&mut self) -> Option<Instant> {
-        if self.state == State::Closed {
+        if self.is_closed() {
             return None;
         }
         let requests = self.requests.next_deadline(self.config.timeouts.ceiling);
@@ -388,7 +404,7 @@ impl Connection {
 impl Connection {
     /// Whether [`Event::Closed`] was or will be polled, and nothing else happens any more.
     pub fn is_closed(&self) -> bool {
-        self.state == State::Closed
+        matches!(self.state, State::Closed(_))
     }
 
     /// Sessions that are open or still owe or await a TEARDOWN.
@@ -427,10 +443,10 @@ impl Connection {
 
     /// The connection is over, now.
     fn lose(&mut self, reason: CloseReason) {
-        if self.state == State::Closed {
+        if self.is_closed() {
             return;
         }
-        self.state = State::Closed;
+        self.state = State::Closed(reason.clone());
         let outstanding: Vec<_> = self
             .requests
             .drain()

@@ -18,6 +18,10 @@ use crate::mux::proto::{
     session::Phase,
 };
 
+/// Why nothing begins and nothing is addressed any more on a connection where two streams were
+/// given one channel.
+const TAINTED: FailureKind = FailureKind::CannotShare(SharingViolation::SameChannels);
+
 /// What may be sent just now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Gate {
@@ -148,15 +152,18 @@ impl Connection {
         let session = session.ok_or(FailureKind::Cancelled)?;
         let (url, purpose) = match request {
             SessionRequest::Describe => (session.config.url.clone(), Purpose::Describe),
-            SessionRequest::Play { .. } | SessionRequest::Pause if session.id.is_none() => {
+            SessionRequest::Setup { .. } if session.id.is_none() && self.tainted => {
+                return Err(TAINTED);
+            }
+            SessionRequest::Play { .. } | SessionRequest::Pause if !session.is_set_up() => {
                 return Err(FailureKind::Cancelled);
             }
-            SessionRequest::Play { aggregate } => {
-                session.set_aggregate(aggregate);
-                (session.aggregate().clone(), Purpose::Play)
+            SessionRequest::Play { .. } | SessionRequest::Pause if self.tainted => {
+                return Err(TAINTED);
             }
-            SessionRequest::Pause if self.tainted => {
-                return Err(FailureKind::CannotShare(SharingViolation::SameChannels));
+            SessionRequest::Play { aggregate } => {
+                session.begin_to_play(aggregate);
+                (session.aggregate().clone(), Purpose::Play)
             }
             SessionRequest::Pause => (session.aggregate().clone(), Purpose::Pause),
             SessionRequest::Setup {
@@ -229,9 +236,7 @@ impl Connection {
     }
 
     fn next_draft(&mut self, now: Instant) -> Option<Draft> {
-        if self.state == State::Closed
-            || (self.waiting.is_empty() && self.authorizer.retries.is_empty())
-        {
+        if self.is_closed() || (self.waiting.is_empty() && self.authorizer.retries.is_empty()) {
             return None;
         }
         match self.authorizer.gate(&self.requests) {
@@ -303,6 +308,23 @@ impl Connection {
         }
     }
 
+    /// The connection has just become tainted: nothing of what waits may begin any more.
+    pub(super) fn withdraw_begun(&mut self, now: Instant) {
+        let may_go = |draft: &Draft| {
+            matches!(
+                draft.purpose,
+                Purpose::Describe | Purpose::KeepAlive | Purpose::Ping
+            )
+        };
+        let retries = self.authorizer.drain_retries();
+        let waiting = retries.chain(std::mem::take(&mut self.waiting));
+        let (kept, given_up): (VecDeque<Draft>, VecDeque<Draft>) = waiting.partition(may_go);
+        self.waiting = kept;
+        for draft in given_up {
+            self.withdraw(now, draft, TAINTED);
+        }
+    }
+
     /// Gives up a request that is not on the wire.
     pub(super) fn withdraw(&mut self, now: Instant, draft: Draft, kind: FailureKind) {
         let Some(key) = draft.session else {
@@ -316,7 +338,7 @@ impl Connection {
         let is_teardown = draft.purpose == Purpose::Teardown;
         self.fail_draft(draft, None, kind);
         if is_teardown {
-            self.on_teardown_expired(now, key);
+            self.on_teardown_expired(key);
         }
     }
 

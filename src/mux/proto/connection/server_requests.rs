@@ -14,7 +14,7 @@ use crate::mux::proto::{
 /// What we answer to OPTIONS: what a server may ask of a client.
 const PUBLIC: &str = "OPTIONS, GET_PARAMETER, SET_PARAMETER, ANNOUNCE, REDIRECT, TEARDOWN";
 
-/// Counts the server's requests in windows, to tell a storm from chatter.
+/// Counts what the server sends unasked in windows, to tell a storm from chatter.
 #[derive(Debug, Default)]
 pub(super) struct StormGuard {
     window_began: Option<Instant>,
@@ -22,7 +22,7 @@ pub(super) struct StormGuard {
 }
 
 impl StormGuard {
-    fn is_storm(&mut self, now: Instant, window: Duration, limit: u32) -> bool {
+    pub(super) fn is_storm(&mut self, now: Instant, window: Duration, limit: u32) -> bool {
         let is_over = |began: Instant| now.saturating_duration_since(began) >= window;
         if self.window_began.is_none_or(is_over) {
             (self.window_began, self.count) = (Some(now), 0);
@@ -36,10 +36,10 @@ impl Connection {
     pub(super) fn on_server_request(&mut self, now: Instant, method: &Method, request: &Message) {
         self.counters.server_requests += 1;
         let (window, limit) = (
-            self.config.timeouts.server_request_window,
+            self.config.timeouts.storm_window,
             self.config.limits.server_requests,
         );
-        if self.storm.is_storm(now, window, limit) {
+        if self.requests_of_server.is_storm(now, window, limit) {
             return self.lose(CloseReason::Protocol(
                 "the server sends requests without end",
             ));
@@ -81,22 +81,23 @@ impl Connection {
         let Some(named) = request.headers.first("Session").and_then(parse_session) else {
             return;
         };
-        let found = self
-            .sessions
-            .iter()
-            .find(|(_, session)| session.id.as_ref() == Some(&named.id));
-        if let Some(key) = found.map(|(key, _)| *key) {
-            self.set_phase(key, Phase::Lost);
+        let found = self.sessions.iter_mut().find(|(_, session)| {
+            session.id.as_ref() == Some(&named.id) && session.phase != Phase::Lost
+        });
+        let Some((key, session)) = found else {
+            return;
+        };
+        session.phase = Phase::Lost;
+        if !session.is_leaving() {
+            let session = *key;
             let kind = FailureKind::Malformed("the server has torn the session down".to_owned());
             let failure = Failure {
                 method: Method::Teardown,
                 cseq: None,
                 kind,
             };
-            self.events.push_back(Event::SessionLost {
-                session: key,
-                failure,
-            });
+            self.events
+                .push_back(Event::SessionLost { session, failure });
         }
     }
 }

@@ -1,0 +1,11 @@
+//! Tests of the protocol core, without sockets and in simulated time.
+
+mod support;
+
+#[path = "proto/conversation.rs"]
+mod conversation;
+#[path = "proto/sim.rs"]
+mod sim;
+
+#[path = "proto/fixtures.rs"]
+mod fixtures;

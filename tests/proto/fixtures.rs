@@ -1,0 +1,99 @@
+//! Every transcript under `fixtures/`, in every way its bytes can arrive. One test a file, so that a
+//! failure names it; a file without a test is a failure too.
+
+use std::collections::BTreeSet;
+
+use crate::conversation::play_in_every_way;
+use crate::support::transcript::Transcript;
+
+macro_rules! transcripts {
+    ($folder:ident: $($name:ident)*) => {
+        mod $folder {
+            use super::*;
+
+            const NAMES: &[&str] = &[$(stringify!($name)),*];
+
+            $(
+                #[test]
+                fn $name() {
+                    let (folder, name) = (stringify!($folder), stringify!($name));
+                    let path = format!("{folder}/{name}.rtsp.txt");
+                    play_in_every_way(&Transcript::fixture(&path));
+                }
+            )*
+
+            #[test]
+            fn every_transcript_has_a_test() {
+                let file = |name: &&str| format!("fixtures/{}/{name}.rtsp.txt", stringify!($folder));
+                let listed: BTreeSet<String> = NAMES.iter().map(file).collect();
+                let found = Transcript::fixtures_in(stringify!($folder));
+                let found: BTreeSet<String> = found.into_iter().map(|found| found.name).collect();
+                assert_eq!(listed, found);
+            }
+        }
+    };
+}
+
+transcripts! {
+    sessions:
+    answers_out_of_order
+    control_urls
+    digest
+    dropped_during_setup
+    eof_in_mid_frame
+    garbage_between_frames
+    keep_alive
+    media_after_teardown
+    media_before_play_answer
+    no_channels_in_answer
+    not_found_of_two
+    one_camera_two_tracks
+    other_channels_than_asked
+    query_string_cameras
+    rtcp_on_rtp_channel
+    same_channels_twice
+    same_session_id_twice
+    server_requests
+    session_header_padding
+    single_channel_number
+    teardown_connection_close
+    two_cameras_pipelined
+}
+
+transcripts! {
+    core:
+    adopted_from_quarantine
+    channels_come_back
+    close_ends_idleness
+    close_without_answer
+    credentials_one_at_a_time
+    deadline_at_head_of_line
+    idle_zero_waits_for_teardown
+    keep_alive_401_after_teardown
+    keep_alive_454_loses_one
+    keep_alive_steps_down
+    keep_alive_without_public
+    late_setup_answer_of_dropped_session
+    media_before_setup_answer
+    no_credentials
+    no_cseq_one_outstanding
+    no_cseq_several_outstanding
+    paused_is_kept_alive
+    ping_after_idle_expiry
+    ping_before_reuse
+    ping_unanswered
+    server_teardown
+    setup_failed_owes_teardown
+    silence_is_death
+    silence_is_probed
+    stale_nonce_in_mid_session
+    tainted_by_second_owner
+    teardown_401
+    teardown_refused
+    teardown_unanswered
+    tombstone
+    torn_down_while_setup_is_lost
+    udp_instead_of_tcp
+    wrong_password
+    wrong_password_new_nonces
+}

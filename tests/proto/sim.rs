@@ -1,0 +1,444 @@
+//! A connection in simulated time: the driver's part, played without a socket or a clock.
+//!
+//! It holds the core to its contract at every step: what it writes must be RTSP to the server-side
+//! parser of `support`, CSeq must rise by one, a deadline that was met must not come back at once,
+//! and nothing may follow the end of the connection.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::time::{Duration, Instant};
+
+use bytes::BytesMut;
+use gstrtspmux::mux::proto::{
+    CloseReason, Connection, ConnectionConfig, CredentialStatus, Credentials, Event, Failure,
+    FailureKind, Limits, Packet, Reply, RequestId, SessionConfig, SessionKey, SessionRequest,
+    StreamGrant, Timeouts,
+};
+use url::Url;
+
+use crate::support::rtsp::{Frame, Incoming, Parser, Request, Response, RtpPacket};
+
+pub(crate) const SECOND: Duration = Duration::from_secs(1);
+pub(crate) const MILLISECOND: Duration = Duration::from_millis(1);
+
+/// What a connection is configured with unless a test says otherwise.
+pub(crate) fn config() -> ConnectionConfig {
+    ConnectionConfig {
+        credentials: None,
+        credential_status: CredentialStatus::Proven,
+        user_agent: "test".to_owned(),
+        refuse_basic: false,
+        seed: 7,
+        limits: Limits::default(),
+        timeouts: Timeouts::default(),
+    }
+}
+
+/// The same with a user and a password, of which this is known.
+pub(crate) fn config_with(
+    user: &str,
+    password: &str,
+    status: CredentialStatus,
+) -> ConnectionConfig {
+    let credentials = Credentials::new(user, password).expect("credentials");
+    ConnectionConfig {
+        credentials: Some(credentials),
+        credential_status: status,
+        ..config()
+    }
+}
+
+/// The core, its driver and the server's end of the wire.
+pub(crate) struct Sim {
+    pub(crate) connection: Connection,
+    epoch: Instant,
+    elapsed: Duration,
+    unread: BytesMut,
+    parser: Parser,
+    sent: VecDeque<Incoming>,
+    events: VecDeque<Event>,
+    last_cseq: u32,
+    next_request: u64,
+    unfinished: BTreeSet<RequestId>,
+    closed: Option<CloseReason>,
+    /// Whether the peer takes what is written.
+    is_read: bool,
+    backlog: usize,
+}
+
+impl Sim {
+    pub(crate) fn new(config: ConnectionConfig) -> Self {
+        let epoch = Instant::now();
+        Self {
+            connection: Connection::new(config, epoch),
+            epoch,
+            elapsed: Duration::ZERO,
+            unread: BytesMut::new(),
+            parser: Parser::default(),
+            sent: VecDeque::new(),
+            events: VecDeque::new(),
+            last_cseq: 0,
+            next_request: 0,
+            unfinished: BTreeSet::new(),
+            closed: None,
+            is_read: true,
+            backlog: 0,
+        }
+    }
+
+    pub(crate) fn now(&self) -> Instant {
+        self.epoch + self.elapsed
+    }
+
+    /// Since the connection was made.
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.elapsed
+    }
+
+    /// When the core wants to be woken next.
+    pub(crate) fn deadline(&mut self) -> Option<Duration> {
+        let deadline = self.connection.poll_timeout()?;
+        Some(deadline.saturating_duration_since(self.epoch))
+    }
+
+    /// What the core has not taken off the input.
+    pub(crate) fn unread(&self) -> usize {
+        self.unread.len()
+    }
+
+    /// Requests that were neither answered nor given up.
+    pub(crate) fn unfinished(&self) -> usize {
+        self.unfinished.len()
+    }
+
+    pub(crate) fn close_reason(&self) -> Option<&CloseReason> {
+        self.closed.as_ref()
+    }
+
+    /// From now on the peer takes nothing that is written.
+    pub(crate) fn stop_reading(&mut self) {
+        self.is_read = false;
+    }
+}
+
+/// Commands.
+impl Sim {
+    pub(crate) fn open(&mut self, url: &str) -> SessionKey {
+        self.try_open(url).expect("a session")
+    }
+
+    pub(crate) fn try_open(&mut self, url: &str) -> Result<SessionKey, FailureKind> {
+        let url = Url::parse(url).expect("a URL");
+        let keep_alive = true;
+        self.connection
+            .open_session(SessionConfig { url, keep_alive })
+    }
+
+    pub(crate) fn request(&mut self, session: SessionKey, request: SessionRequest) -> RequestId {
+        let id = RequestId(self.next_request);
+        self.next_request += 1;
+        self.unfinished.insert(id);
+        self.connection.request(self.now(), session, id, request);
+        self.drain();
+        id
+    }
+
+    pub(crate) fn describe(&mut self, session: SessionKey) -> RequestId {
+        self.request(session, SessionRequest::Describe)
+    }
+
+    pub(crate) fn setup(&mut self, session: SessionKey, control: &str) -> RequestId {
+        self.setup_stream(session, 0, control)
+    }
+
+    pub(crate) fn setup_stream(
+        &mut self,
+        session: SessionKey,
+        stream: usize,
+        control: &str,
+    ) -> RequestId {
+        let request = SessionRequest::Setup {
+            stream,
+            control: Url::parse(control).expect("a URL"),
+            payload_types: vec![96],
+        };
+        self.request(session, request)
+    }
+
+    pub(crate) fn play(&mut self, session: SessionKey, aggregate: &str) -> RequestId {
+        let aggregate = Url::parse(aggregate).expect("a URL");
+        self.request(session, SessionRequest::Play { aggregate })
+    }
+
+    pub(crate) fn teardown(&mut self, session: SessionKey) -> RequestId {
+        self.request(session, SessionRequest::Teardown)
+    }
+
+    pub(crate) fn release(&mut self, session: SessionKey) {
+        self.connection.release(self.now(), session);
+        self.drain();
+    }
+
+    pub(crate) fn set_idle(&mut self, timeout: Option<Duration>) {
+        self.connection.set_idle(self.now(), timeout);
+        self.drain();
+    }
+
+    pub(crate) fn set_credentials(&mut self, status: CredentialStatus) {
+        let now = self.now();
+        self.connection.handle_credential_status(now, status);
+        self.drain();
+    }
+
+    pub(crate) fn close(&mut self) {
+        self.connection.close(self.now());
+        self.drain();
+    }
+
+    pub(crate) fn send_rtcp(&mut self, session: SessionKey, stream: usize, packet: &[u8]) -> bool {
+        let sent = self.connection.send_rtcp(session, stream, packet);
+        self.drain();
+        sent
+    }
+}
+
+/// Inputs.
+impl Sim {
+    pub(crate) fn receive(&mut self, bytes: &[u8]) {
+        self.unread.extend_from_slice(bytes);
+        let now = self.now();
+        self.connection.handle_input(now, &mut self.unread);
+        self.drain();
+    }
+
+    pub(crate) fn eof(&mut self) {
+        self.connection.handle_eof(self.now());
+        self.drain();
+    }
+
+    pub(crate) fn reset(&mut self) {
+        let error = "connection reset".to_owned();
+        self.connection.handle_io_error(self.now(), error);
+        self.drain();
+    }
+
+    /// Lets time pass, waking the core whenever it asked for it.
+    pub(crate) fn advance(&mut self, time: Duration) {
+        let until = self.elapsed + time;
+        while let Some(deadline) = self.deadline().filter(|deadline| *deadline <= until) {
+            self.wake_at(deadline.max(self.elapsed));
+        }
+        self.elapsed = until;
+    }
+
+    /// Lets time pass up to the core's next deadline; `false`: there is none.
+    pub(crate) fn advance_to_deadline(&mut self) -> bool {
+        let Some(deadline) = self.deadline() else {
+            return false;
+        };
+        self.wake_at(deadline.max(self.elapsed));
+        true
+    }
+
+    /// Moves the clock without waking the core: the driver is late.
+    pub(crate) fn advance_asleep(&mut self, time: Duration) {
+        self.elapsed += time;
+    }
+
+    /// Wakes the core now, asked for or not.
+    pub(crate) fn wake(&mut self) {
+        self.connection.handle_timeout(self.now());
+        self.drain();
+    }
+
+    fn wake_at(&mut self, deadline: Duration) {
+        self.elapsed = deadline;
+        self.wake();
+        let next = self.deadline();
+        assert!(
+            next.is_none_or(|next| next > deadline),
+            "the deadline {deadline:?} was met and is asked for again: {next:?}"
+        );
+    }
+}
+
+/// The server's answers.
+impl Sim {
+    /// Answers the request of this CSeq; headers as `Name: value`.
+    pub(crate) fn answer(&mut self, status: u16, cseq: u32, headers: &[&str]) {
+        let mut response = Response::new(status).header("CSeq", cseq.to_string());
+        for header in headers {
+            let (name, value) = header.split_once(": ").expect("Name: value");
+            response = response.header(name, value);
+        }
+        self.receive(&response.to_bytes());
+    }
+
+    /// One RTP packet of payload type 96.
+    pub(crate) fn media(&mut self, channel: u8, ssrc: u32) {
+        self.receive(&media(channel, ssrc));
+    }
+}
+
+/// One RTP packet of payload type 96, in its frame.
+pub(crate) fn media(channel: u8, ssrc: u32) -> Vec<u8> {
+    let packet = RtpPacket {
+        payload_type: 96,
+        ssrc,
+        payload: b"x".to_vec(),
+        ..RtpPacket::default()
+    };
+    let payload = packet.to_bytes();
+    Frame { channel, payload }.to_bytes()
+}
+
+/// Outputs.
+impl Sim {
+    /// The next thing sent, if there is one.
+    pub(crate) fn next_sent(&mut self) -> Option<Incoming> {
+        self.sent.pop_front()
+    }
+
+    /// The next request sent.
+    pub(crate) fn next_request(&mut self) -> Option<Request> {
+        match self.sent.pop_front() {
+            Some(Incoming::Request(request)) => Some(request),
+            Some(other) => panic!("not a request: {}", other.summary()),
+            None => None,
+        }
+    }
+
+    /// The next request, which must be of this method; gives its CSeq.
+    pub(crate) fn expect_sent(&mut self, method: &str) -> u32 {
+        let request = self
+            .next_request()
+            .unwrap_or_else(|| panic!("no {method} was sent"));
+        assert_eq!(request.method, method, "at {:?}", self.elapsed);
+        request.headers.cseq().expect("a CSeq")
+    }
+
+    pub(crate) fn expect_nothing_sent(&mut self) {
+        if let Some(sent) = self.sent.front() {
+            panic!("at {:?} was sent {}", self.elapsed, sent.summary());
+        }
+    }
+
+    pub(crate) fn next_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    pub(crate) fn expect_no_event(&mut self) {
+        if let Some(event) = self.events.front() {
+            panic!("at {:?} came {event:?}", self.elapsed);
+        }
+    }
+
+    /// How this request ended; it must be the next event.
+    pub(crate) fn expect_completed(&mut self, id: RequestId) -> Result<Reply, Failure> {
+        match self.next_event() {
+            Some(Event::Completed {
+                request, result, ..
+            }) if request == id => result,
+            other => panic!("instead of the end of {id:?}: {other:?}"),
+        }
+    }
+
+    /// The grant of a SETUP; it must be the next event.
+    pub(crate) fn expect_granted(&mut self, id: RequestId) -> StreamGrant {
+        match self.expect_completed(id) {
+            Ok(Reply::SetUp(grant)) => grant,
+            other => panic!("instead of a grant: {other:?}"),
+        }
+    }
+
+    pub(crate) fn expect_failed(&mut self, id: RequestId) -> FailureKind {
+        self.expect_completed(id).expect_err("a failure").kind
+    }
+
+    pub(crate) fn expect_packet(&mut self) -> Packet {
+        match self.next_event() {
+            Some(Event::Packet(packet)) => packet,
+            other => panic!("instead of a packet: {other:?}"),
+        }
+    }
+
+    /// The end of the connection; it must be the next event.
+    pub(crate) fn expect_closed(&mut self) -> CloseReason {
+        match self.next_event() {
+            Some(Event::Closed(reason)) => reason,
+            other => panic!("instead of the end: {other:?}"),
+        }
+    }
+
+    fn drain(&mut self) {
+        self.drain_output();
+        while let Some(event) = self.connection.poll_event() {
+            self.check_event(&event);
+            self.events.push_back(event);
+        }
+    }
+
+    fn drain_output(&mut self) {
+        while let Some(bytes) = self.connection.poll_transmit() {
+            if self.is_read {
+                self.parser.push(&bytes);
+            } else {
+                self.backlog += bytes.len();
+            }
+            let now = self.now();
+            self.connection.handle_write_progress(now, self.backlog);
+        }
+        while let Some(incoming) = self.parser.next().expect("RTSP from the core") {
+            self.check_cseq(&incoming);
+            self.sent.push_back(incoming);
+        }
+        assert_eq!(self.parser.pending(), 0, "half a message was sent");
+    }
+
+    fn check_cseq(&mut self, incoming: &Incoming) {
+        if let Incoming::Request(request) = incoming {
+            let cseq = request.headers.cseq();
+            self.last_cseq += 1;
+            assert_eq!(cseq, Some(self.last_cseq), "CSeq rises by one on the wire");
+        }
+    }
+
+    fn check_event(&mut self, event: &Event) {
+        match event {
+            Event::Completed { request, .. } => {
+                let was_open = self.unfinished.remove(request);
+                assert!(was_open, "{request:?} completed twice");
+            }
+            _ if self.closed.is_some() => panic!("after the end came {event:?}"),
+            Event::Closed(reason) => self.closed = Some(reason.clone()),
+            _ => {}
+        }
+    }
+}
+
+/// Common beginnings.
+impl Sim {
+    /// A session that plays `rtsp://nvr/N` on the channels it asked for; no event is left over.
+    pub(crate) fn playing(&mut self, number: u32) -> SessionKey {
+        let session = self.ready(number);
+        let play = self.play(session, &format!("rtsp://nvr/{number}/"));
+        let cseq = self.expect_sent("PLAY");
+        self.answer(200, cseq, &[]);
+        assert!(matches!(self.expect_completed(play), Ok(Reply::Playing(_))));
+        session
+    }
+
+    /// A session that is set up and does not play yet. Its id is `idN`, its timeout 60 s.
+    pub(crate) fn ready(&mut self, number: u32) -> SessionKey {
+        self.ready_for(number, 60)
+    }
+
+    pub(crate) fn ready_for(&mut self, number: u32, timeout: u32) -> SessionKey {
+        let session = self.open(&format!("rtsp://nvr/{number}"));
+        let setup = self.setup(session, &format!("rtsp://nvr/{number}/track1"));
+        let cseq = self.expect_sent("SETUP");
+        let id = format!("Session: id{number};timeout={timeout}");
+        self.answer(200, cseq, &[&id]);
+        self.expect_granted(setup);
+        session
+    }
+}
