@@ -60,5 +60,9 @@ fn packets_cost_no_allocation_but_the_chunks_they_are_read_into_do() {
     assert_eq!(warm_up + rest.iter().sum::<usize>(), 10_000);
     // A chunk and its reference count each, and the vector just collected.
     let allowed = 3 * rest.len() + 8;
-    assert!(allocations <= allowed, "{allocations} allocations for {} chunks", rest.len());
+    assert!(
+        allocations <= allowed,
+        "{allocations} allocations for {} chunks",
+        rest.len()
+    );
 }

@@ -36,11 +36,21 @@ fn sixteen_elements_play_over_one_connection() {
     wall.wait_for_frames(10, PATIENCE);
     let counts = server.counts();
     assert_eq!((counts.accepted, counts.open), (1, 1), "{counts:?}");
-    assert_eq!((counts.sessions_now, counts.media_now), (16, 16), "{counts:?}");
-    assert_eq!((counts.describes, counts.setups, counts.plays), (16, 16, 16), "{counts:?}");
+    assert_eq!(
+        (counts.sessions_now, counts.media_now),
+        (16, 16),
+        "{counts:?}"
+    );
+    assert_eq!(
+        (counts.describes, counts.setups, counts.plays),
+        (16, 16, 16),
+        "{counts:?}"
+    );
     wall.assert_own_frames();
     wall.stop();
-    let counts = server.wait_until(PATIENCE, |counts| counts.sessions_now == 0).unwrap();
+    let counts = server
+        .wait_until(PATIENCE, |counts| counts.sessions_now == 0)
+        .unwrap();
     assert_eq!(counts.teardowns, 16, "{counts:?}");
 }
 
@@ -50,8 +60,14 @@ fn teardown_of_one_leaves_fifteen_running() {
     let mut wall = Wall::start(&urls(&server, 16), &[]);
     wall.wait_for_frames(5, PATIENCE);
     wall.remove(7);
-    let counts = server.wait_until(PATIENCE, |counts| counts.teardowns == 1).unwrap();
-    assert_eq!((counts.accepted, counts.open, counts.sessions_now), (1, 1, 15), "{counts:?}");
+    let counts = server
+        .wait_until(PATIENCE, |counts| counts.teardowns == 1)
+        .unwrap();
+    assert_eq!(
+        (counts.accepted, counts.open, counts.sessions_now),
+        (1, 1, 15),
+        "{counts:?}"
+    );
     wall.forget_frames();
     wall.wait_for_frames(10, PATIENCE);
     wall.assert_own_frames();
@@ -64,7 +80,11 @@ fn sixty_four_elements_with_defaults_make_four_connections() {
     let wall = Wall::start(&urls(&server, 64), &[]);
     wall.wait_for_frames(2, PATIENCE);
     let counts = server.counts();
-    assert_eq!((counts.accepted, counts.sessions_now), (4, 64), "{counts:?}");
+    assert_eq!(
+        (counts.accepted, counts.sessions_now),
+        (4, 64),
+        "{counts:?}"
+    );
     wall.assert_own_frames();
     wall.stop();
 }
@@ -72,10 +92,17 @@ fn sixty_four_elements_with_defaults_make_four_connections() {
 #[test]
 fn a_hundred_and_thirty_sessions_with_a_maximum_of_128_make_two_connections() {
     let server = server(130);
-    let wall = Wall::start(&urls(&server, 130), &[("max-sessions-per-connection", "128")]);
+    let wall = Wall::start(
+        &urls(&server, 130),
+        &[("max-sessions-per-connection", "128")],
+    );
     wall.wait_for_frames(2, PATIENCE);
     let counts = server.counts();
-    assert_eq!((counts.accepted, counts.sessions_now), (2, 130), "{counts:?}");
+    assert_eq!(
+        (counts.accepted, counts.sessions_now),
+        (2, 130),
+        "{counts:?}"
+    );
     wall.assert_own_frames();
     wall.stop();
 }
@@ -87,7 +114,9 @@ fn without_pooling_every_element_has_a_connection() {
     wall.wait_for_frames(2, PATIENCE);
     assert_eq!(server.counts().accepted, 6);
     wall.stop();
-    server.wait_until(PATIENCE, |counts| counts.open == 0).unwrap();
+    server
+        .wait_until(PATIENCE, |counts| counts.open == 0)
+        .unwrap();
 }
 
 #[test]
@@ -99,8 +128,14 @@ fn an_idle_connection_is_closed_in_time_and_reused_before() {
         wall.wait_for_frames(1, PATIENCE);
         wall.stop();
     }
-    assert_eq!(server.counts().accepted, 1, "the second run used the first one's connection");
-    server.wait_until(PATIENCE, |counts| counts.open == 0).unwrap();
+    assert_eq!(
+        server.counts().accepted,
+        1,
+        "the second run used the first one's connection"
+    );
+    server
+        .wait_until(PATIENCE, |counts| counts.open == 0)
+        .unwrap();
 }
 
 #[test]
@@ -108,14 +143,28 @@ fn stats_say_what_is_shared() {
     let server = server(3);
     let wall = Wall::start(&urls(&server, 3), &[]);
     wall.wait_for_frames(5, PATIENCE);
-    let stats: Vec<gst::Structure> = wall.sources().map(|source| source.property("stats")).collect();
+    let stats: Vec<gst::Structure> = wall
+        .sources()
+        .map(|source| source.property("stats"))
+        .collect();
     let connection = stats[0].get::<u64>("connection-id").unwrap();
     for stats in &stats {
-        assert_eq!(stats.get::<u64>("connection-id").unwrap(), connection, "{stats}");
+        assert_eq!(
+            stats.get::<u64>("connection-id").unwrap(),
+            connection,
+            "{stats}"
+        );
         assert_eq!(stats.get::<u64>("sessions").unwrap(), 3, "{stats}");
         assert_eq!(stats.get::<u64>("references").unwrap(), 3, "{stats}");
-        assert_eq!(stats.get::<u64>("connections-to-server").unwrap(), 1, "{stats}");
-        assert!(!stats.get::<String>("session-id").unwrap().is_empty(), "{stats}");
+        assert_eq!(
+            stats.get::<u64>("connections-to-server").unwrap(),
+            1,
+            "{stats}"
+        );
+        assert!(
+            !stats.get::<String>("session-id").unwrap().is_empty(),
+            "{stats}"
+        );
     }
     wall.stop();
 }
@@ -125,11 +174,18 @@ fn stats_say_what_is_shared() {
 #[test]
 fn sound_and_picture_are_in_sync() {
     wall::init();
-    let server = GstServer::builder().mounts(2).audio(|_| true).start().unwrap();
+    let server = GstServer::builder()
+        .mounts(2)
+        .audio(|_| true)
+        .start()
+        .unwrap();
     let wall = Wall::start(&urls(&server, 2), &[("latency", "200")]);
     wall.wait_for_flashes_and_beeps(3, PATIENCE);
     for (camera, apart) in wall.flash_to_beep().into_iter().enumerate() {
-        assert!(apart < gst::ClockTime::from_mseconds(25), "camera {camera}: {apart}");
+        assert!(
+            apart < gst::ClockTime::from_mseconds(25),
+            "camera {camera}: {apart}"
+        );
     }
     assert_eq!(server.counts().accepted, 1);
     wall.stop();

@@ -35,7 +35,13 @@ pub(crate) fn options(url: &str, pooling: Pooling) -> SessionOptions {
 }
 
 pub(crate) async fn play(mux: &Mux, options: SessionOptions) -> Result<Session, Error> {
-    mux.open(options).describe().await?.setup_all().await?.play().await
+    mux.open(options)
+        .describe()
+        .await?
+        .setup_all()
+        .await?
+        .play()
+        .await
 }
 
 pub(crate) async fn play_camera(mux: &Mux, server: &MockServer, camera: u32) -> Session {
@@ -44,7 +50,12 @@ pub(crate) async fn play_camera(mux: &Mux, server: &MockServer, camera: u32) -> 
 }
 
 /// Cameras `1..=n`, all opened at the same time.
-pub(crate) async fn play_all(mux: &Mux, server: &MockServer, cameras: u32, pooling: &Pooling) -> Vec<Session> {
+pub(crate) async fn play_all(
+    mux: &Mux,
+    server: &MockServer,
+    cameras: u32,
+    pooling: &Pooling,
+) -> Vec<Session> {
     let opened: Vec<_> = (1..=cameras)
         .map(|camera| {
             let options = options(&server.url(&format!("/cam/{camera}")), pooling.clone());
@@ -69,7 +80,9 @@ pub(crate) async fn next_camera(session: &mut Session) -> Option<u32> {
             }
         }
     };
-    tokio::time::timeout(PATIENCE, next).await.expect("a packet in time")
+    tokio::time::timeout(PATIENCE, next)
+        .await
+        .expect("a packet in time")
 }
 
 /// Every session gets the packets of its own camera, in the order of `sessions`.
@@ -87,4 +100,16 @@ pub(crate) async fn assert_own_media(server: &MockServer, sessions: &mut [Sessio
 #[track_caller]
 pub(crate) fn assert_clean(server: &MockServer) {
     assert_eq!(server.violations(), Vec::<String>::new());
+}
+
+/// Waits, without sleeping, until something is so.
+pub(crate) async fn eventually(is_so: impl Fn() -> bool) {
+    let wait = async {
+        while !is_so() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, wait)
+        .await
+        .expect("it never came to be so");
 }

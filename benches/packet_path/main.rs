@@ -44,9 +44,10 @@ fn main() {
     let mut criterion = Criterion::default().configure_from_args();
     let mut link = Link::new();
     let bytes = link.bytes;
-    for (unit, throughput) in
-        [("octets", Throughput::Bytes(bytes as u64)), ("packets", Throughput::Elements(PACKETS as u64))]
-    {
+    for (unit, throughput) in [
+        ("octets", Throughput::Bytes(bytes as u64)),
+        ("packets", Throughput::Elements(PACKETS as u64)),
+    ] {
         let mut group = criterion.benchmark_group(format!("packet_path/{unit}"));
         group.throughput(throughput).sample_size(15);
         group.bench_function("bare", |bencher| {
@@ -164,16 +165,30 @@ impl Link {
     fn new() -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
         let address = listener.local_addr().expect("an address");
-        let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
-        let socket = runtime.block_on(TcpStream::connect(address)).expect("a connection");
+        let runtime = Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .expect("a runtime");
+        let socket = runtime
+            .block_on(TcpStream::connect(address))
+            .expect("a connection");
         let (mut peer, _) = listener.accept().expect("a connection");
         let stream = playing::stream(SESSIONS, PACKETS);
         let bytes = stream.len();
         let (rounds, asked) = std::sync::mpsc::channel();
-        let sender = std::thread::spawn(move || {
-            while asked.recv().is_ok() && peer.write_all(&stream).is_ok() {}
-        });
-        Self { runtime, socket, rounds, bytes, _sender: sender }
+        let sender =
+            std::thread::spawn(
+                move || {
+                    while asked.recv().is_ok() && peer.write_all(&stream).is_ok() {}
+                },
+            );
+        Self {
+            runtime,
+            socket,
+            rounds,
+            bytes,
+            _sender: sender,
+        }
     }
 
     /// CPU time that `reader` needs for this many times all packets.

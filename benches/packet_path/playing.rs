@@ -34,12 +34,33 @@ pub(crate) fn connection(sessions: u8, now: Instant) -> Connection {
 fn set_up(connection: &mut Connection, session: u8, now: Instant) {
     let url = Url::parse(&format!("rtsp://nvr/{session}")).expect("a URL");
     let key = connection
-        .open_session(SessionConfig { url: url.clone(), keep_alive: false })
+        .open_session(SessionConfig {
+            url: url.clone(),
+            keep_alive: false,
+        })
         .expect("a session");
-    let setup = SessionRequest::Setup { stream: 0, control: url.clone(), payload_types: vec![96] };
-    exchange(connection, key, setup, session, 2 * u32::from(session) + 1, now);
+    let setup = SessionRequest::Setup {
+        stream: 0,
+        control: url.clone(),
+        payload_types: vec![96],
+    };
+    exchange(
+        connection,
+        key,
+        setup,
+        session,
+        2 * u32::from(session) + 1,
+        now,
+    );
     let play = SessionRequest::Play { aggregate: url };
-    exchange(connection, key, play, session, 2 * u32::from(session) + 2, now);
+    exchange(
+        connection,
+        key,
+        play,
+        session,
+        2 * u32::from(session) + 2,
+        now,
+    );
 }
 
 /// Sends one request and answers it at once.

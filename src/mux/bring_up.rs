@@ -85,7 +85,6 @@ impl BringUp {
             };
             match attachment.request(SessionRequest::Describe).await {
                 Ok(reply) => {
-                    self.on_success();
                     let presentation = self.presentation(&attachment, reply)?;
                     return Ok((attachment, presentation));
                 }
@@ -278,8 +277,8 @@ impl BringUp {
         Ok(())
     }
 
-    /// Something worked. If that was on a connection of its own after failing on a shared one, the
-    /// server cannot share.
+    /// The session is set up. If that was on a connection of its own after failing on a shared one,
+    /// the server cannot share. A mere description proves nothing: a broken camera gives one, too.
     fn on_success(&mut self) {
         if let Some(evidence) = self.evidence.take() {
             self.pool.on_cannot_share(self.wish.key.server(), evidence);

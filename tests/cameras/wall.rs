@@ -30,7 +30,9 @@ struct Received {
 impl Received {
     fn take(&mut self, media: &str, buffer: &gst::Buffer) {
         let data = buffer.map_readable().unwrap();
-        let (Some(payload), Some(pts)) = (data.get(12..), buffer.pts()) else { return };
+        let (Some(payload), Some(pts)) = (data.get(12..), buffer.pts()) else {
+            return;
+        };
         if media == "audio" {
             let is_beep = clip::is_beep(payload);
             if is_beep && !self.is_beeping {
@@ -63,13 +65,24 @@ impl Wall {
     pub(crate) fn start(urls: &[String], properties: &[(&str, &str)]) -> Self {
         let pipeline = gst::Pipeline::new();
         let shared = Arc::<Shared>::default();
-        shared.cameras.lock().unwrap().resize_with(urls.len(), Received::default);
+        shared
+            .cameras
+            .lock()
+            .unwrap()
+            .resize_with(urls.len(), Received::default);
         let add = |(camera, url): (usize, &String)| {
-            (camera, add_camera(&pipeline, camera, url, properties, &shared))
+            (
+                camera,
+                add_camera(&pipeline, camera, url, properties, &shared),
+            )
         };
         let sources = urls.iter().enumerate().map(add).collect();
         pipeline.set_state(gst::State::Playing).unwrap();
-        Self { pipeline, sources, shared }
+        Self {
+            pipeline,
+            sources,
+            shared,
+        }
     }
 
     pub(crate) fn sources(&self) -> impl Iterator<Item = &gst::Element> {
@@ -81,21 +94,34 @@ impl Wall {
     }
 
     pub(crate) fn wait_for_flashes_and_beeps(&self, count: usize, patience: Duration) {
-        self.wait_for(patience, |camera| camera.flashes.len().min(camera.beeps.len()) >= count);
+        self.wait_for(patience, |camera| {
+            camera.flashes.len().min(camera.beeps.len()) >= count
+        });
     }
 
     fn wait_for(&self, patience: Duration, is_enough: impl Fn(&Received) -> bool) {
         let present: Vec<usize> = self.sources.iter().map(|(camera, _)| *camera).collect();
-        let is_over = |cameras: &Vec<Received>| present.iter().all(|camera| is_enough(&cameras[*camera]));
+        let is_over =
+            |cameras: &Vec<Received>| present.iter().all(|camera| is_enough(&cameras[*camera]));
         let cameras = self.shared.cameras.lock().unwrap();
-        let (cameras, _) =
-            self.shared.changed.wait_timeout_while(cameras, patience, |cameras| !is_over(cameras)).unwrap();
+        let (cameras, _) = self
+            .shared
+            .changed
+            .wait_timeout_while(cameras, patience, |cameras| !is_over(cameras))
+            .unwrap();
         let frames: Vec<usize> = cameras.iter().map(|camera| camera.stamps.len()).collect();
-        assert!(is_over(&cameras), "frames by camera: {frames:?}; {:?}", self.first_error());
+        assert!(
+            is_over(&cameras),
+            "frames by camera: {frames:?}; {:?}",
+            self.first_error()
+        );
     }
 
     fn first_error(&self) -> Option<String> {
-        let message = self.pipeline.bus()?.pop_filtered(&[gst::MessageType::Error])?;
+        let message = self
+            .pipeline
+            .bus()?
+            .pop_filtered(&[gst::MessageType::Error])?;
         match message.view() {
             gst::MessageView::Error(error) => Some(error.error().to_string()),
             _ => None,
@@ -103,13 +129,21 @@ impl Wall {
     }
 
     pub(crate) fn forget_frames(&self) {
-        self.shared.cameras.lock().unwrap().iter_mut().for_each(|camera| *camera = Received::default());
+        self.shared
+            .cameras
+            .lock()
+            .unwrap()
+            .iter_mut()
+            .for_each(|camera| *camera = Received::default());
     }
 
     /// Every frame of every element is of its own camera.
     pub(crate) fn assert_own_frames(&self) {
         for (camera, received) in self.shared.cameras.lock().unwrap().iter().enumerate() {
-            assert!(received.stamps.iter().all(|stamp| stamp.camera == camera), "camera {camera}");
+            assert!(
+                received.stamps.iter().all(|stamp| stamp.camera == camera),
+                "camera {camera}"
+            );
         }
     }
 
@@ -118,17 +152,32 @@ impl Wall {
         let cameras = self.shared.cameras.lock().unwrap();
         let apart = |camera: &Received| {
             let nearest = |flash: &gst::ClockTime| {
-                camera.beeps.iter().map(|beep| flash.absdiff(**beep)).min().unwrap()
+                camera
+                    .beeps
+                    .iter()
+                    .map(|beep| flash.absdiff(**beep))
+                    .min()
+                    .unwrap()
             };
             // The first flash may have come before the sound did.
-            camera.flashes.iter().skip(1).map(|flash| gst::ClockTime::from_nseconds(nearest(flash))).max().unwrap()
+            camera
+                .flashes
+                .iter()
+                .skip(1)
+                .map(|flash| gst::ClockTime::from_nseconds(nearest(flash)))
+                .max()
+                .unwrap()
         };
         cameras.iter().map(apart).collect()
     }
 
     /// Takes one camera away while the others play.
     pub(crate) fn remove(&mut self, camera: usize) {
-        let at = self.sources.iter().position(|(number, _)| *number == camera).unwrap();
+        let at = self
+            .sources
+            .iter()
+            .position(|(number, _)| *number == camera)
+            .unwrap();
         let (_, source) = self.sources.remove(at);
         source.set_state(gst::State::Null).unwrap();
         self.pipeline.remove(&source).unwrap();
