@@ -62,14 +62,25 @@ impl Feed {
     ) -> Result<(), gst::FlowError> {
         match packet.kind {
             PacketKind::Rtp => self.push_rtp(element, packet),
-            PacketKind::Rtcp => {
-                if let Some(pad) = self.manager.rtcp_pad(packet.stream) {
-                    // Reports are worth no error: without them there is no lip-sync, but media.
-                    let _ = pad.push(buffer::from_payload(packet.payload));
-                }
-                Ok(())
-            }
+            PacketKind::Rtcp => self.push_rtcp(packet),
         }
+    }
+
+    /// Reports are worth no error: without them there is no lip-sync, but media. But one may be the
+    /// goodbye of the last stream, and then there is no packet more to learn that from.
+    fn push_rtcp(&mut self, packet: Packet) -> Result<(), gst::FlowError> {
+        let (Some(rtcp), Some(rtp)) = (
+            self.manager.rtcp_pad(packet.stream),
+            self.manager.rtp_pad(packet.stream),
+        ) else {
+            return Ok(());
+        };
+        let _ = rtcp.push(buffer::from_payload(packet.payload));
+        if rtp.pad_flags().contains(gst::PadFlags::EOS) {
+            let ended = Err(gst::FlowError::Eos);
+            return self.flows.update_pad_flow(rtp, ended).map(drop);
+        }
+        Ok(())
     }
 
     fn push_rtp(&mut self, element: &RtspMuxSrc, packet: Packet) -> Result<(), gst::FlowError> {

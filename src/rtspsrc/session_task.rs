@@ -56,7 +56,7 @@ impl SessionControl {
         let runtime = runtime::feeders()?;
         let (sender, target) = watch::channel(Target::Paused);
         let stage = Arc::new(Stage::default());
-        let camera = mux::proto::uri::redacted(&options.url).to_string();
+        let camera = mux::proto::uri::redacted(&options.url);
         let opening = mux.open(options);
         let monitor = opening.monitor();
         let task = SessionTask {
@@ -66,7 +66,12 @@ impl SessionControl {
             camera,
             latency_ms,
         };
-        runtime.spawn(supervise(element.downgrade(), task.run(opening)));
+        let task = supervise(element.downgrade(), task.run(opening));
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "the one task of a session; it ends when this control is dropped"
+        )]
+        runtime.spawn(task);
         Ok(Self {
             target: sender,
             stage,
@@ -173,7 +178,7 @@ impl SessionTask {
             &format!("Connecting to {}", self.camera),
         );
         let described = opening.describe().await.map_err(opening_failed)?;
-        let streams = self.streams(described.presentation())?;
+        let mut streams = self.streams(described.presentation())?;
         let numbers: Vec<usize> = streams.iter().map(|stream| stream.number).collect();
         self.progress(
             gst::ProgressType::Continue,
@@ -181,6 +186,15 @@ impl SessionTask {
             "Setting up streams",
         );
         let ready = described.setup(&numbers).await.map_err(opening_failed)?;
+        for (number, error) in ready.failed_streams() {
+            gst::warning!(CAT, "stream {number} left out: {error}");
+        }
+        streams.retain(|stream| {
+            ready
+                .streams()
+                .iter()
+                .any(|grant| grant.stream == stream.number)
+        });
         self.build(streams)?;
         self.progress(gst::ProgressType::Complete, Step::Open, "Opened Stream");
         Ok(ready)

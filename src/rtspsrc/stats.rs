@@ -10,12 +10,9 @@ pub(super) fn structure(stats: &SessionStats) -> gst::Structure {
     let streams: Vec<glib::SendValue> = stats.streams.iter().map(stream).collect();
     gst::Structure::builder("application/x-rtspmux-stats")
         .field_if_some("connection-id", stats.connection)
-        .field("sessions", saturate(stats.sessions_on_connection))
-        .field("references", saturate(stats.references_on_connection))
-        .field(
-            "connections-to-server",
-            saturate(stats.connections_to_server),
-        )
+        .field("sessions", stats.sessions_on_connection)
+        .field("references", stats.references_on_connection)
+        .field("connections-to-server", stats.connections_to_server)
         .field_if_some("session-id", stats.session_id.as_deref())
         .field("streams", gst::Array::from_values(streams))
         .build()
@@ -28,7 +25,7 @@ pub(super) fn empty() -> gst::Structure {
 
 fn stream(stats: &StreamStats) -> glib::SendValue {
     gst::Structure::builder("application/x-rtspmux-stream-stats")
-        .field("stream", saturate(stats.stream))
+        .field("stream", stats.stream as u64)
         .field("rtp-channel", u32::from(stats.rtp_channel))
         .field_if_some("rtcp-channel", stats.rtcp_channel.map(u32::from))
         .field_if_some("ssrc", stats.ssrc)
@@ -40,10 +37,6 @@ fn stream(stats: &StreamStats) -> glib::SendValue {
         .to_send_value()
 }
 
-fn saturate(count: usize) -> u32 {
-    u32::try_from(count).unwrap_or(u32::MAX)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -53,7 +46,7 @@ mod tests {
         gst::init().unwrap();
         let stats = empty();
         assert!(!stats.has_field("connection-id") && !stats.has_field("session-id"));
-        assert_eq!(stats.get::<u32>("sessions"), Ok(0));
+        assert_eq!(stats.get::<u64>("sessions"), Ok(0));
         assert_eq!(stats.get::<gst::Array>("streams").unwrap().len(), 0);
     }
 }

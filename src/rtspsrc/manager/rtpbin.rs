@@ -11,6 +11,7 @@ use std::{
     sync::{Arc, Mutex, OnceLock, PoisonError, Weak},
 };
 
+use bytes::Bytes;
 use gst::{glib, prelude::*};
 
 use super::Manager;
@@ -236,7 +237,9 @@ fn report_pad(element: &RtspMuxSrc, index: usize, reports: Arc<OnceLock<RtcpSend
         .chain_function(move |_, _, buffer| {
             panics::guard_weak(&weak, Err(gst::FlowError::Error), |element| {
                 let sent = match (reports.get(), buffer.map_readable()) {
-                    (Some(reports), Ok(report)) => reports.try_send(index, &report),
+                    (Some(reports), Ok(report)) => {
+                        reports.try_send(index, Bytes::copy_from_slice(&report))
+                    }
                     _ => false,
                 };
                 if !sent {
