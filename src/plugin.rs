@@ -20,5 +20,5 @@ gst::plugin_define!(
     "MPL",
     env!("CARGO_PKG_NAME"),
     env!("CARGO_PKG_NAME"),
-    "https://crates.io/crates/gst-plugin-rtsp"
+    "unknown"
 );

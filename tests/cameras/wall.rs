@@ -155,7 +155,7 @@ impl Wall {
                 camera
                     .beeps
                     .iter()
-                    .map(|beep| flash.absdiff(**beep))
+                    .map(|beep| flash.absdiff(*beep))
                     .min()
                     .unwrap()
             };
@@ -164,7 +164,7 @@ impl Wall {
                 .flashes
                 .iter()
                 .skip(1)
-                .map(|flash| gst::ClockTime::from_nseconds(nearest(flash)))
+                .map(nearest)
                 .max()
                 .unwrap()
         };
