@@ -15,6 +15,7 @@ use std::{
     io::Write as _,
     net::{Ipv4Addr, TcpListener},
     sync::Arc,
+    task::{Context, Waker},
     thread::JoinHandle,
     time::{Duration, Instant},
 };
@@ -23,7 +24,7 @@ use bytes::{Buf as _, BytesMut};
 use criterion::{Criterion, Throughput};
 use gstrtspmux::mux::{
     Packet,
-    delivery::{Budget, Consumer, Producer, queue},
+    delivery::{Budget, Consumer, Producer, delivery},
     proto::{Connection, Event},
 };
 use rustix::time::{ClockId, clock_gettime};
@@ -116,10 +117,12 @@ struct Multiplexer {
 impl Multiplexer {
     fn new() -> Self {
         let now = Instant::now();
-        let budget = Arc::new(Budget::for_connection());
+        let budget = Budget::for_connection();
         Self {
             connection: playing::connection(SESSIONS, now),
-            queues: (0..SESSIONS).map(|_| queue(Arc::clone(&budget))).collect(),
+            queues: (0..SESSIONS)
+                .map(|_| delivery(Arc::clone(&budget)))
+                .collect(),
             batch: Vec::new(),
             now,
         }
@@ -143,10 +146,13 @@ impl Reader for Multiplexer {
         }
         let mut packets = 0;
         for (_, consumer) in &mut self.queues {
-            consumer.try_batch(&mut self.batch);
-            packets += self.batch.len();
-            black_box(&self.batch);
-            self.batch.clear();
+            let taken =
+                consumer.poll_batch(&mut Context::from_waker(Waker::noop()), &mut self.batch);
+            if taken.is_ready() {
+                packets += self.batch.len();
+                black_box(&self.batch);
+                self.batch.clear();
+            }
         }
         packets
     }

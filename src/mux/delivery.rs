@@ -61,7 +61,7 @@ pub struct Packet {
 
 /// Octets that several queues may use together.
 #[derive(Debug)]
-pub(super) struct Budget {
+pub struct Budget {
     used: AtomicUsize,
     limit: usize,
 }
@@ -75,7 +75,7 @@ impl Budget {
     }
 
     /// The budget of one connection.
-    pub(super) fn for_connection() -> Arc<Self> {
+    pub fn for_connection() -> Arc<Self> {
         Arc::new(Self::new(CONNECTION_BYTES))
     }
 
@@ -210,7 +210,7 @@ impl Drop for Delivery {
 }
 
 /// Makes the queue of one session on the connection that has `budget`.
-pub(super) fn delivery(budget: Arc<Budget>) -> (Producer, Consumer) {
+pub fn delivery(budget: Arc<Budget>) -> (Producer, Consumer) {
     with_budgets(budget, &PROCESS_BUDGET)
 }
 
@@ -234,7 +234,7 @@ fn with_budgets(connection: Arc<Budget>, process: &'static Budget) -> (Producer,
 
 /// The driver's end. Dropped without [`end`](Self::end), it reports that the driver died.
 #[derive(Debug)]
-pub(super) struct Producer {
+pub struct Producer {
     delivery: Arc<Delivery>,
     /// The queue was empty when this batch began.
     wants_wake: bool,
@@ -243,7 +243,7 @@ pub(super) struct Producer {
 impl Producer {
     /// Queues a packet, or drops and counts it; never waits. The consumer learns of it by
     /// [`wake`](Self::wake), once per batch.
-    pub(super) fn push(&mut self, mut packet: Packet) {
+    pub fn push(&mut self, mut packet: Packet) {
         let delivery = &*self.delivery;
         let mut state = delivery.lock();
         let length = packet.payload.len();
@@ -273,7 +273,7 @@ impl Producer {
     }
 
     /// Wakes the consumer if it found the queue empty before this batch.
-    pub(super) fn wake(&mut self) {
+    pub fn wake(&mut self) {
         if std::mem::take(&mut self.wants_wake)
             && let Some(waker) = self.take_waker()
         {
@@ -303,7 +303,7 @@ impl Drop for Producer {
 
 /// The user's end.
 #[derive(Debug)]
-pub(super) struct Consumer {
+pub struct Consumer {
     delivery: Arc<Delivery>,
     /// Taken from the queue and not yet given to the user.
     taken: VecDeque<Packet>,
@@ -319,11 +319,7 @@ impl Consumer {
     }
 
     /// Appends all packets there are, at least one; false once the session is over.
-    pub(super) fn poll_batch(
-        &mut self,
-        context: &mut Context<'_>,
-        batch: &mut Vec<Packet>,
-    ) -> Poll<bool> {
+    pub fn poll_batch(&mut self, context: &mut Context<'_>, batch: &mut Vec<Packet>) -> Poll<bool> {
         if self.taken.is_empty() && !std::task::ready!(self.poll_take(context)) {
             return Poll::Ready(false);
         }

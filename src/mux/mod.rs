@@ -53,7 +53,9 @@ mod bring_up;
 mod config;
 mod connection_pool;
 mod credential_gate;
-mod delivery;
+// Public for `benches/` only.
+#[doc(hidden)]
+pub mod delivery;
 mod driver;
 mod error;
 mod handle;

@@ -160,13 +160,7 @@ impl Wall {
                     .unwrap()
             };
             // The first flash may have come before the sound did.
-            camera
-                .flashes
-                .iter()
-                .skip(1)
-                .map(nearest)
-                .max()
-                .unwrap()
+            camera.flashes.iter().skip(1).map(nearest).max().unwrap()
         };
         cameras.iter().map(apart).collect()
     }
