@@ -24,6 +24,15 @@ const MAX_REDIRECTS: usize = 5;
 /// Connections tried for one session at one server. A bound for servers that refuse at random.
 const MAX_CONNECTIONS: usize = 16;
 
+/// How far a session is brought up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Step {
+    /// Described and set up. A mere description is no step: a broken camera gives one, too.
+    SetUp,
+    /// PLAY was answered.
+    Play,
+}
+
 /// A session on its way, with all that was learned on it so far.
 #[derive(Debug)]
 pub(super) struct BringUp {
@@ -38,8 +47,9 @@ pub(super) struct BringUp {
     redirected: Vec<Url>,
     connections: usize,
     tried_younger: bool,
-    /// Why the session is tried on a connection of its own.
-    evidence: Option<Evidence>,
+    /// Why the session is tried on a connection of its own, and the step that has to work there
+    /// before that is a verdict on the server.
+    evidence: Option<(Evidence, Step)>,
     /// What the server said before another connection was tried: worth more than "limit reached".
     refusal: Option<Error>,
     pub(super) monitor: SessionMonitor,
@@ -79,7 +89,7 @@ impl BringUp {
             let attachment = match self.attach().await? {
                 Ok(attachment) => attachment,
                 Err((handle, failure)) => {
-                    self.recover(&handle, failure)?;
+                    self.recover(Step::SetUp, &handle, failure)?;
                     continue;
                 }
             };
@@ -92,7 +102,7 @@ impl BringUp {
                     kind: FailureKind::Redirect { location, .. },
                     ..
                 }) => self.follow(location)?,
-                Err(failure) => self.recover(attachment.handle(), failure)?,
+                Err(failure) => self.recover(Step::SetUp, attachment.handle(), failure)?,
             }
         }
     }
@@ -153,13 +163,13 @@ impl BringUp {
         loop {
             let failure = match self.set_up_on(&attachment, &presentation, streams).await {
                 Ok(done) => {
-                    self.on_success();
+                    self.on_success(Step::SetUp);
                     self.monitor.set_grants(&done.grants);
                     return Ok((attachment, presentation, done));
                 }
                 Err(failure) => failure,
             };
-            self.recover(attachment.handle(), failure)?;
+            self.recover(Step::SetUp, attachment.handle(), failure)?;
             // Released before the next one is opened: the server may allow one session more only.
             drop(attachment);
             let streams_before = presentation.streams.len();
@@ -183,25 +193,18 @@ impl BringUp {
                 aggregate: presentation.aggregate.clone(),
             };
             let failure = match attachment.request(request).await {
-                Ok(Reply::Playing(rtp_info)) => {
+                Ok(reply) => {
+                    self.on_success(Step::Play);
                     return Ok(Playing {
                         attachment,
                         presentation,
                         streams,
-                        rtp_info,
-                    });
-                }
-                Ok(_) => {
-                    return Ok(Playing {
-                        attachment,
-                        presentation,
-                        streams,
-                        rtp_info: Vec::new(),
+                        rtp_info: rtp_info(reply),
                     });
                 }
                 Err(failure) => failure,
             };
-            self.recover(attachment.handle(), failure)?;
+            self.recover(Step::Play, attachment.handle(), failure)?;
             drop(attachment);
             let wanted: Vec<usize> = streams.grants.iter().map(|grant| grant.stream).collect();
             (attachment, presentation) = self.describe().await?;
@@ -248,7 +251,12 @@ impl BringUp {
     }
 
     /// After a failure: prepares the next attempt, or gives the error that it is.
-    fn recover(&mut self, handle: &ConnectionHandle, failure: Failure) -> Result<(), Error> {
+    fn recover(
+        &mut self,
+        step: Step,
+        handle: &ConnectionHandle,
+        failure: Failure,
+    ) -> Result<(), Error> {
         let error = self.error(handle, &failure);
         if self.connections >= MAX_CONNECTIONS {
             return Err(error);
@@ -268,7 +276,7 @@ impl BringUp {
             Remedy::Elsewhere if !self.wish.is_dedicated => self.wish.avoid.push(link.id),
             Remedy::Alone(evidence) if !self.wish.is_dedicated => {
                 self.wish.is_dedicated = true;
-                self.evidence = Some(evidence);
+                self.evidence = Some((evidence, step));
             }
             _ => return Err(error),
         }
@@ -277,10 +285,10 @@ impl BringUp {
         Ok(())
     }
 
-    /// The session is set up. If that was on a connection of its own after failing on a shared one,
-    /// the server cannot share. A mere description proves nothing: a broken camera gives one, too.
-    fn on_success(&mut self) {
-        if let Some(evidence) = self.evidence.take() {
+    /// A step worked. If it was the one that had failed on a shared connection, and now the session
+    /// is alone, the server cannot share. Had it failed again it would be this camera's own error.
+    fn on_success(&mut self, step: Step) {
+        if let Some((evidence, _)) = self.evidence.take_if(|(_, failed)| *failed <= step) {
             self.pool.on_cannot_share(self.wish.key.server(), evidence);
         }
     }
@@ -364,6 +372,13 @@ fn granted(reply: Reply) -> Option<StreamGrant> {
     match reply {
         Reply::SetUp(grant) => Some(grant),
         _ => None,
+    }
+}
+
+fn rtp_info(reply: Reply) -> Vec<RtpInfo> {
+    match reply {
+        Reply::Playing(rtp_info) => rtp_info,
+        _ => Vec::new(),
     }
 }
 

@@ -359,12 +359,14 @@ impl Driver {
                 break;
             }
         }
-        self.sessions.wake();
         if !self.told_of_digest && self.core.has_seen_digest() {
             self.told_of_digest = true;
             self.registration.on_digest_seen();
         }
+        // First the books, then those who may look at them.
         self.update_counters();
+        self.sessions.answer();
+        self.sessions.wake();
     }
 
     /// Writes without waiting; true if the core was told something and may have more to say.
@@ -431,7 +433,11 @@ impl Driver {
                     self.core.close(now);
                 }
             }
-            Event::Closed(reason) => self.over = Some(reason),
+            Event::Closed(reason) => {
+                self.registration.retire();
+                self.link.set_close_reason(reason.clone());
+                self.over = Some(reason);
+            }
         }
     }
 
@@ -451,9 +457,6 @@ impl Driver {
 
     fn finish(mut self, reason: CloseReason) {
         tracing::info!("{}/-: closed: {reason}", self.link.id);
-        self.registration.retire();
-        self.link.set_close_reason(reason.clone());
         self.sessions.on_closed(&reason);
-        self.update_counters();
     }
 }

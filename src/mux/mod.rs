@@ -47,6 +47,7 @@
 //! executor; sockets and timers are in the tokio runtime given to [`MuxBuilder::runtime`], or in one
 //! that all [`Mux`] of the process share, with a single thread named `rtspmux-io`. A consumer that
 //! does not take its packets loses them ([`Packet::discontinuity`]) and holds up nobody.
+#![forbid(unsafe_code)]
 
 mod attachment;
 mod bring_up;

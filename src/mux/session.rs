@@ -19,7 +19,6 @@ use super::{
 /// Dropping it releases it: its TEARDOWN goes out and its reference to the connection is given
 /// back, without blocking and whatever state it is in.
 #[derive(Debug)]
-#[must_use = "dropping it tears the session down"]
 pub struct Session {
     attachment: Attachment,
     presentation: Presentation,

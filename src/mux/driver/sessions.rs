@@ -34,6 +34,8 @@ pub(super) struct Sessions {
     connection: ConnectionId,
     opened: HashMap<SessionKey, Opened>,
     replies: HashMap<RequestId, ReplySender>,
+    /// Requests that are over and whose callers are to be told.
+    completed: Vec<(ReplySender, Result<Reply, Failure>)>,
     last_request: u64,
     /// Sessions with `is_touched`, each once.
     touched: Vec<SessionKey>,
@@ -46,6 +48,7 @@ impl Sessions {
             connection,
             opened: HashMap::new(),
             replies: HashMap::new(),
+            completed: Vec::new(),
             last_request: 0,
             touched: Vec::new(),
             packets: 0,
@@ -83,8 +86,18 @@ impl Sessions {
         id
     }
 
+    /// A request is over; whoever waits is told by [`answer`](Self::answer).
     pub(super) fn complete(&mut self, id: RequestId, result: Result<Reply, Failure>) {
         if let Some(reply) = self.replies.remove(&id) {
+            self.completed.push((reply, result));
+        }
+    }
+
+    /// Tells everybody whose request is over. Only after all events at hand were dealt with: who
+    /// hears that a TEARDOWN failed must not get the same connection again because the pool has not
+    /// heard of it yet.
+    pub(super) fn answer(&mut self) {
+        for (reply, result) in self.completed.drain(..) {
             // Whoever asked may have gone: the release of its session follows, or came before.
             let _ = reply.send(result);
         }
