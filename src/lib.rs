@@ -1,4 +1,55 @@
-//! RTSP session multiplexer.
-#![cfg_attr(docsrs, feature(doc_cfg))]
+//! RTSP session multiplexer: many cameras of one server over **one** RTSP connection.
+//!
+//! Every other RTSP client opens a TCP connection per stream. This one opens a connection per
+//! *server* and runs many SETUP/PLAY sessions on it, their media interleaved (RFC 2326 10.12) and
+//! told apart by channel. It is a library for tokio ([`mux`]) and a GStreamer source element,
+//! `rtspmuxsrc` ([`rtspsrc`], feature `plugin`), that takes the place of `rtspsrc`.
+//!
+//! # Layout
+//!
+//! Dependencies point one way: `rtspsrc -> mux -> mux::proto`.
+//!
+//! | module | what is in it |
+//! |---|---|
+//! | [`mux`] | the public face of the multiplexer: [`Mux`](mux::Mux), sessions, errors, statistics |
+//! | `mux::connection_pool` | which session goes on which connection; limits, references, idleness |
+//! | `mux::driver` | one task per connection: the only clock, the only socket |
+//! | `mux::delivery` | the bounded queue between the reader and one session's consumer |
+//! | [`mux::proto`] | the protocol as a state machine without I/O: bytes and time in, bytes and events out |
+//! | [`rtspsrc`] | everything GStreamer: the element, caps from SDP, pads, the RTP manager |
+//!
+//! # One packet, from socket to pad
+//!
+//! The driver reads into one growing buffer. The codec cuts `$ channel length payload` out of it
+//! without a copy; the channel table names session and stream; the packet goes into that session's
+//! bounded queue, and if the queue is full it is dropped there and counted. **The reader never
+//! waits**: not for a consumer, not for a lock held across I/O, not for the writer. The element's
+//! task takes what is queued and pushes it, on threads of its own, through the RTP manager to the
+//! pad.
+//!
+//! # One request
+//!
+//! A handle sends a command to the driver; the protocol gives it CSeq, channels, a deadline and an
+//! `Authorization`; its answer is found by CSeq, and the waiting future gets it. Whoever goes away
+//! in mid-request leaves nothing behind: when the answer comes, the server gets its TEARDOWN.
+//!
+//! # What always holds
+//!
+//! * A packet goes only to the session that was granted its channel.
+//! * Two sessions share a connection only if everything that identifies it is equal: server,
+//!   credentials, user agent, group.
+//! * Every session the server ever named an id for gets exactly one TEARDOWN, however it ends.
+//! * A session's failure is its own; only the end of the connection ends others.
+//! * Passwords appear nowhere: not in logs, errors, statistics, messages.
 
 pub mod mux;
+#[cfg(feature = "plugin")]
+mod plugin;
+#[cfg(feature = "plugin")]
+pub mod rtspsrc;
+
+#[cfg(feature = "plugin")]
+#[doc(inline)]
+/// Registers the element `rtspmuxsrc` from this copy of the crate, for applications that link it
+/// instead of loading the plugin file. Call it after `gst::init`.
+pub use plugin::plugin_register_static;

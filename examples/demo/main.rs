@@ -32,7 +32,7 @@ use progress::Progress;
 use summary::Summary;
 
 /// The element the cameras are played with.
-const ELEMENT: &str = "rtspsrc";
+const ELEMENT: &str = "rtspmuxsrc";
 
 /// How often we look at the cameras and at the signals.
 const TICK: Duration = Duration::from_millis(100);
@@ -58,6 +58,7 @@ fn run() -> Result<bool, Box<dyn Error>> {
         return Ok(true);
     };
     gst::init()?;
+    gstrtspmux::plugin_register_static()?;
     let stop = stop_on_signals()?;
     prepare(&options)?;
 

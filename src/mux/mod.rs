@@ -1,4 +1,168 @@
-//! The multiplexer.
+//! The multiplexer: many RTSP sessions over few TCP connections.
+//!
+//! ```no_run
+//! # use std::time::Duration;
+//! # use gstrtspmux::mux::{Mux, SessionOptions, Error};
+//! # async fn example() -> Result<(), Error> {
+//! let mux = Mux::builder().build();
+//! let options = SessionOptions::new("rtsp://user:pw@nvr/ch/1")?;
+//! let mut session = mux.open(options).describe().await?.setup_all().await?.play().await?;
+//! while let Some(packet) = session.next().await {
+//!     println!("stream {}: {} octets", packet.stream, packet.payload.len());
+//! }
+//! session.teardown().await?; // or drop it: its TEARDOWN goes out all the same
+//! mux.shutdown(Duration::from_secs(3)).await;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Life of a connection
+//!
+//! It is made by the first [checkout](ConnectionPool::checkout) that finds no place elsewhere;
+//! everybody who comes meanwhile waits for the same attempt, which belongs to the connection's task
+//! and not to a caller: whoever goes away does not disturb the others. It then carries sessions. When
+//! nobody references it any more it is idle, and kept for the
+//! [idle timeout](Pooling::idle_connection_timeout) of the last who did; a checkout within that time
+//! gets it back, the server is pinged first if it was idle for long. It ends by that timeout, by
+//! [`Mux::shutdown`], or because the server closed it or broke the protocol; from the first sign of
+//! that nobody gets it any more, and all its sessions end with an error that says why.
+//!
+//! # Life of a session
+//!
+//! [`Opening`] → [`Described`] → [`Ready`] → [`Session`], one step for each of DESCRIBE, SETUP and
+//! PLAY. Dropping any of them, or the future of a step, releases the session: exactly one TEARDOWN
+//! goes out if the server has begun a session by then, or turns out to have. [`SessionMonitor`]
+//! watches from outside and can wait until nothing is owed any more.
+//!
+//! # What is counted
+//!
+//! References are live handles, one for each session from its checkout to its release. The
+//! connection's own task is not counted, nor are monitors and [`RtcpSender`]s: they keep nothing
+//! alive.
+//!
+//! # Who may block
+//!
+//! Nobody, with two exceptions that say so: [`SessionMonitor::wait_released`] and
+//! [`Mux::shutdown_blocking`]. Every `drop` sends a command at most. The futures run on any
+//! executor; sockets and timers are in the tokio runtime given to [`MuxBuilder::runtime`], or in one
+//! that all [`Mux`] of the process share, with a single thread named `rtspmux-io`. A consumer that
+//! does not take its packets loses them ([`Packet::discontinuity`]) and holds up nobody.
+#![forbid(unsafe_code)]
 
+mod attachment;
+mod bring_up;
+mod config;
+mod connection_pool;
+mod credential_gate;
+// Public for `benches/` only.
+#[doc(hidden)]
+pub mod delivery;
+mod driver;
+mod error;
+mod handle;
+mod monitor;
 pub mod proto;
+mod remedy;
+mod runtime;
 pub mod server_key;
+mod session;
+mod sharing;
+mod stats;
+
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+
+pub use self::{
+    config::{Limits, Multiplex, Pooling, SessionOptions, Timeouts},
+    connection_pool::{ConnectionHandle, ConnectionPool},
+    delivery::Packet,
+    error::{Error, ErrorKind, Initiator, Scope},
+    handle::{Described, Opening, Ready},
+    monitor::SessionMonitor,
+    proto::{Credentials, MediaStream, PacketKind, Presentation, RtpInfo, StreamGrant},
+    session::{RtcpSender, Session},
+    stats::{ConnectionState, ConnectionStats, MuxStats, ServerStats, SessionStats, StreamStats},
+};
+
+/// Opens sessions and owns the connections they share. Cheap to clone; a process normally has one,
+/// for what two of them open is not shared.
+#[derive(Clone, Debug)]
+pub struct Mux {
+    pool: ConnectionPool,
+}
+
+impl Mux {
+    /// Starts with the defaults.
+    pub fn builder() -> MuxBuilder {
+        MuxBuilder::default()
+    }
+
+    /// A new session. Does nothing until [`Opening::describe`].
+    pub fn open(&self, options: SessionOptions) -> Opening {
+        Opening::new(self.pool.clone(), options)
+    }
+
+    /// The connections.
+    pub fn pool(&self) -> &ConnectionPool {
+        &self.pool
+    }
+
+    /// What is open at the moment.
+    pub fn stats(&self) -> MuxStats {
+        self.pool.stats()
+    }
+
+    /// Ends everything: nothing new is opened, all connections tear their sessions down at the
+    /// same time and close. What is not done by `deadline` is aborted. Afterwards no task, socket or
+    /// timer is left; sessions still held end with an error. Calling it again does no harm.
+    pub async fn shutdown(&self, deadline: Duration) {
+        self.pool.shutdown(deadline).await;
+    }
+
+    /// [`shutdown`](Self::shutdown) for threads without a runtime: **blocks**.
+    ///
+    /// # Panics
+    ///
+    /// On a thread that runs asynchronous tasks.
+    pub fn shutdown_blocking(&self, deadline: Duration) {
+        self.pool.shutdown_blocking(deadline);
+    }
+}
+
+/// Makes a [`Mux`].
+#[derive(Debug, Default)]
+#[must_use = "call `build`"]
+pub struct MuxBuilder {
+    runtime: Option<Handle>,
+    limits: Limits,
+    timeouts: Timeouts,
+}
+
+impl MuxBuilder {
+    /// Where connections run, with I/O and time enabled. Default: a runtime shared by all `Mux` of
+    /// the process that were given none, made when the first of them connects.
+    pub fn runtime(mut self, handle: Handle) -> Self {
+        self.runtime = Some(handle);
+        self
+    }
+
+    /// What is accepted from servers.
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// How long is waited for servers.
+    pub fn timeouts(mut self, timeouts: Timeouts) -> Self {
+        self.timeouts = timeouts;
+        self
+    }
+
+    /// Makes it. Nothing is started yet.
+    pub fn build(self) -> Mux {
+        Mux {
+            pool: ConnectionPool::new(self.runtime, self.limits, self.timeouts),
+        }
+    }
+}

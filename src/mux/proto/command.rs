@@ -9,6 +9,13 @@ use url::Url;
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SessionKey(pub(super) u32);
 
+impl SessionKey {
+    /// Counts from 0 in the order of opening.
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
 impl fmt::Debug for SessionKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "s{}", self.0)

@@ -1,0 +1,232 @@
+//! What it costs to take a connection's packets apart and hand them to their sessions.
+//!
+//! `bare` reads and slices, and does nothing else: what any client must do. `multiplexer` does that
+//! and finds each packet's session and stream, checks it, queues it for its consumer and takes it
+//! out there. Both read the same bytes from a loopback TCP connection. What is measured is the CPU
+//! time of the reading thread, because on a small machine the sender is often the slower side.
+//!
+//! `cargo bench --bench packet_path` prints both in octets and packets per CPU second, and their
+//! ratio from interleaved rounds of one run; it fails if that is over the limit.
+
+mod playing;
+
+use std::{
+    hint::black_box,
+    io::Write as _,
+    net::{Ipv4Addr, TcpListener},
+    sync::Arc,
+    task::{Context, Waker},
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
+
+use bytes::{Buf as _, BytesMut};
+use criterion::{Criterion, Throughput};
+use gstrtspmux::mux::{
+    Packet,
+    delivery::{Budget, Consumer, Producer, delivery},
+    proto::{Connection, Event},
+};
+use rustix::time::{ClockId, clock_gettime};
+use tokio::{
+    net::TcpStream,
+    runtime::{Builder, Runtime},
+};
+
+const SESSIONS: u8 = 64;
+const PACKETS: usize = 20_000;
+const CHUNK: usize = 64 * 1024;
+const LOW: usize = 16 * 1024;
+/// The most CPU the multiplexer may use, in multiples of the bare loop.
+const LIMIT: f64 = 1.5;
+const ROUNDS: usize = 15;
+
+fn main() {
+    let mut criterion = Criterion::default().configure_from_args();
+    let mut link = Link::new();
+    let bytes = link.bytes;
+    for (unit, throughput) in [
+        ("octets", Throughput::Bytes(bytes as u64)),
+        ("packets", Throughput::Elements(PACKETS as u64)),
+    ] {
+        let mut group = criterion.benchmark_group(format!("packet_path/{unit}"));
+        group.throughput(throughput).sample_size(15);
+        group.bench_function("bare", |bencher| {
+            bencher.iter_custom(|rounds| link.time(rounds, &mut Bare::default()));
+        });
+        group.bench_function("multiplexer", |bencher| {
+            bencher.iter_custom(|rounds| link.time(rounds, &mut Multiplexer::new()));
+        });
+    }
+    criterion.final_summary();
+    assert_ratio(&mut link);
+}
+
+/// Interleaved, so that whatever else the machine does falls on both.
+fn assert_ratio(link: &mut Link) {
+    let (mut bare, mut multiplexer) = (Bare::default(), Multiplexer::new());
+    let mut ratios: Vec<f64> = (0..ROUNDS)
+        .map(|_| {
+            let bare = link.time(1, &mut bare);
+            link.time(1, &mut multiplexer).as_secs_f64() / bare.as_secs_f64()
+        })
+        .collect();
+    ratios.sort_by(f64::total_cmp);
+    let [least, median, most] = [ratios[0], ratios[ROUNDS / 2], ratios[ROUNDS - 1]];
+    println!(
+        "packet_path ratio: CPU of the multiplexer is {median:.2} times that of the bare loop \
+         (least {least:.2}, most {most:.2}, {ROUNDS} rounds; limit {LIMIT})"
+    );
+    assert!(median <= LIMIT, "over the limit");
+}
+
+/// Something that takes a connection's bytes.
+trait Reader {
+    /// Takes what is complete off the buffer; gives the packets in it.
+    fn take(&mut self, buffer: &mut BytesMut) -> usize;
+}
+
+/// Read and slice.
+#[derive(Default)]
+struct Bare;
+
+impl Reader for Bare {
+    fn take(&mut self, buffer: &mut BytesMut) -> usize {
+        let mut packets = 0;
+        while let Some(&[_, _, high, low]) = buffer.first_chunk::<4>() {
+            let length = usize::from(u16::from_be_bytes([high, low]));
+            if buffer.len() < 4 + length {
+                break;
+            }
+            buffer.advance(4);
+            black_box(buffer.split_to(length).freeze());
+            packets += 1;
+        }
+        packets
+    }
+}
+
+/// Codec, channel table, queue.
+struct Multiplexer {
+    connection: Connection,
+    queues: Vec<(Producer, Consumer)>,
+    batch: Vec<Packet>,
+    now: Instant,
+}
+
+impl Multiplexer {
+    fn new() -> Self {
+        let now = Instant::now();
+        let budget = Budget::for_connection();
+        Self {
+            connection: playing::connection(SESSIONS, now),
+            queues: (0..SESSIONS)
+                .map(|_| delivery(Arc::clone(&budget)))
+                .collect(),
+            batch: Vec::new(),
+            now,
+        }
+    }
+}
+
+impl Reader for Multiplexer {
+    fn take(&mut self, buffer: &mut BytesMut) -> usize {
+        self.connection.handle_input(self.now, buffer);
+        while let Some(event) = self.connection.poll_event() {
+            if let Event::Packet(packet) = event {
+                let (producer, _) = &mut self.queues[packet.session.index()];
+                producer.push(Packet {
+                    stream: packet.stream,
+                    kind: packet.kind,
+                    payload: packet.payload,
+                    received: self.now,
+                    discontinuity: false,
+                });
+            }
+        }
+        let mut packets = 0;
+        for (_, consumer) in &mut self.queues {
+            let taken =
+                consumer.poll_batch(&mut Context::from_waker(Waker::noop()), &mut self.batch);
+            if taken.is_ready() {
+                packets += self.batch.len();
+                black_box(&self.batch);
+                self.batch.clear();
+            }
+        }
+        packets
+    }
+}
+
+/// A loopback connection on which a thread sends the same packets, as often as it is asked to.
+struct Link {
+    runtime: Runtime,
+    socket: TcpStream,
+    rounds: std::sync::mpsc::Sender<()>,
+    bytes: usize,
+    _sender: JoinHandle<()>,
+}
+
+impl Link {
+    fn new() -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let runtime = Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .expect("a runtime");
+        let socket = runtime
+            .block_on(TcpStream::connect(address))
+            .expect("a connection");
+        let (mut peer, _) = listener.accept().expect("a connection");
+        let stream = playing::stream(SESSIONS, PACKETS);
+        let bytes = stream.len();
+        let (rounds, asked) = std::sync::mpsc::channel();
+        let sender =
+            std::thread::spawn(
+                move || {
+                    while asked.recv().is_ok() && peer.write_all(&stream).is_ok() {}
+                },
+            );
+        Self {
+            runtime,
+            socket,
+            rounds,
+            bytes,
+            _sender: sender,
+        }
+    }
+
+    /// CPU time that `reader` needs for this many times all packets.
+    fn time(&mut self, rounds: u64, reader: &mut impl Reader) -> Duration {
+        let before = thread_time();
+        for _ in 0..rounds {
+            self.rounds.send(()).expect("the sender");
+            let received = self.runtime.block_on(receive(&self.socket, reader));
+            assert_eq!(received, PACKETS);
+        }
+        thread_time() - before
+    }
+}
+
+async fn receive(socket: &TcpStream, reader: &mut impl Reader) -> usize {
+    let (mut buffer, mut packets) = (BytesMut::new(), 0);
+    while packets < PACKETS {
+        socket.readable().await.expect("a readable socket");
+        if buffer.capacity() - buffer.len() < LOW {
+            buffer.reserve(CHUNK);
+        }
+        match socket.try_read_buf(&mut buffer) {
+            Ok(0) => panic!("the sender has gone"),
+            Ok(_) => packets += reader.take(&mut buffer),
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+            Err(error) => panic!("{error}"),
+        }
+    }
+    packets
+}
+
+fn thread_time() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}

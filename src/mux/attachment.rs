@@ -1,0 +1,144 @@
+//! A session in one connection's core, together with the reference that keeps the connection.
+
+use std::sync::Arc;
+
+use rtsp_types::Method;
+use tokio::sync::oneshot;
+
+use super::{
+    connection_pool::{ConnectionHandle, ConnectionId},
+    delivery::{Consumer, delivery},
+    driver::{Command, Link},
+    monitor::{Seat, SessionMonitor},
+    proto::{Failure, FailureKind, Reply, SessionConfig, SessionKey, SessionRequest},
+};
+
+/// One session on one connection. Dropped, the session is released: its TEARDOWN goes out, and only
+/// then the reference is given back. Neither blocks.
+#[derive(Debug)]
+pub(super) struct Attachment {
+    key: SessionKey,
+    pub(super) consumer: Consumer,
+    handle: ConnectionHandle,
+}
+
+impl Attachment {
+    /// Makes the session. If the future is dropped, the driver finds nobody waiting and releases it.
+    pub(super) async fn open(
+        handle: ConnectionHandle,
+        config: SessionConfig,
+        monitor: &SessionMonitor,
+    ) -> Result<Self, (ConnectionHandle, Failure)> {
+        let link = handle.link();
+        let (producer, consumer) = delivery(Arc::clone(&link.budget));
+        let (sender, opened) = oneshot::channel();
+        link.send(Command::Open {
+            config,
+            producer,
+            debt: monitor.debt(),
+            opened: sender,
+        });
+        let result = opened
+            .await
+            .unwrap_or_else(|_| Err(FailureKind::ConnectionLost(link.close_reason())));
+        match result {
+            Ok(key) => {
+                let (link, delivery) = (link.clone(), consumer.delivery().clone());
+                monitor.set_seat(Seat {
+                    link,
+                    delivery,
+                    grants: Vec::new(),
+                });
+                Ok(Self {
+                    key,
+                    consumer,
+                    handle,
+                })
+            }
+            // What could not be opened was going to be described.
+            Err(kind) => Err((
+                handle,
+                Failure {
+                    method: Method::Describe,
+                    cseq: None,
+                    kind,
+                },
+            )),
+        }
+    }
+
+    /// Asks the server for something and waits for its answer.
+    pub(super) async fn request(&self, request: SessionRequest) -> Result<Reply, Failure> {
+        self.send(request).reply().await
+    }
+
+    /// Asks without waiting, so that several requests can be under way.
+    pub(super) fn send(&self, request: SessionRequest) -> Pending<'_> {
+        let method = method_of(&request);
+        let (sender, reply) = oneshot::channel();
+        self.link().send(Command::Request {
+            session: self.key,
+            request,
+            reply: sender,
+        });
+        Pending {
+            link: self.link(),
+            method,
+            reply,
+        }
+    }
+
+    pub(super) fn link(&self) -> &Arc<Link> {
+        self.handle.link()
+    }
+
+    pub(super) fn handle(&self) -> &ConnectionHandle {
+        &self.handle
+    }
+
+    pub(super) fn connection(&self) -> ConnectionId {
+        self.link().id
+    }
+
+    pub(super) fn key(&self) -> SessionKey {
+        self.key
+    }
+}
+
+impl Drop for Attachment {
+    fn drop(&mut self) {
+        // Before the handle goes, so that the driver knows of the TEARDOWN when it becomes idle.
+        self.link().send(Command::Release(self.key));
+    }
+}
+
+fn method_of(request: &SessionRequest) -> Method {
+    match request {
+        SessionRequest::Describe => Method::Describe,
+        SessionRequest::Setup { .. } => Method::Setup,
+        SessionRequest::Play { .. } => Method::Play,
+        SessionRequest::Pause => Method::Pause,
+        SessionRequest::Teardown => Method::Teardown,
+    }
+}
+
+/// A request whose answer is outstanding.
+pub(super) struct Pending<'a> {
+    link: &'a Link,
+    method: Method,
+    reply: oneshot::Receiver<Result<Reply, Failure>>,
+}
+
+impl Pending<'_> {
+    pub(super) async fn reply(self) -> Result<Reply, Failure> {
+        match self.reply.await {
+            Ok(result) => result,
+            // The driver is gone, and with it whatever it had not answered.
+            Err(_) => Err(Failure {
+                method: self.method,
+                cseq: None,
+                kind: FailureKind::ConnectionLost(self.link.close_reason()),
+            }),
+        }
+    }
+}

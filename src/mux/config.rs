@@ -1,0 +1,207 @@
+//! What a session asks for, each default with its reason.
+
+use std::{fmt, time::Duration};
+
+use url::Url;
+
+pub use super::proto::{Limits, Timeouts};
+use super::{
+    error::Error,
+    proto::{
+        credentials::Credentials,
+        uri::{redacted, take_userinfo},
+    },
+    server_key::{ConnectionKey, ConnectionOptions, ServerId, WorkloadClass},
+};
+
+/// What to play, as whom, and on what kind of connection.
+#[derive(Clone)]
+pub struct SessionOptions {
+    /// The presentation, without user and password.
+    pub url: Url,
+    /// Who we are.
+    pub credentials: Option<Credentials>,
+    /// The `User-Agent` header; none: name and version of this crate.
+    pub user_agent: Option<String>,
+    /// Whether to keep the session alive. True: a server ends it after its timeout otherwise.
+    pub keep_alive: bool,
+    /// How long a connection attempt may take, all addresses of the host together. 5 s: a camera
+    /// answers in milliseconds, a lost SYN is repeated after 1 s and 3 s. Also the longest wait
+    /// for a free place at the server.
+    pub connect_timeout: Duration,
+    /// Silence after which a connection with playing sessions is taken for dead; none: that of
+    /// [`Timeouts`]. The one who opens a connection decides for it.
+    pub silence_timeout: Option<Duration>,
+    /// Whose connections it may share. Sessions of different groups never share one.
+    pub group: Option<String>,
+    /// How connections are shared.
+    pub pooling: Pooling,
+}
+
+impl SessionOptions {
+    /// The defaults for a URL `rtsp://[user:password@]host[:port]/path`; user and password are
+    /// taken out of it.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::InvalidUrl`](super::ErrorKind::InvalidUrl) for everything that is no such URL.
+    pub fn new(url: &str) -> Result<Self, Error> {
+        let url =
+            Url::parse(url).map_err(|error| Error::invalid_url(format!("not a URL: {error}")))?;
+        Self::from_url(url)
+    }
+
+    /// As [`new`](Self::new), for a URL that was parsed already.
+    ///
+    /// # Errors
+    ///
+    /// As [`new`](Self::new).
+    pub fn from_url(mut url: Url) -> Result<Self, Error> {
+        let credentials =
+            take_userinfo(&mut url).map_err(|error| Error::invalid_url(error.to_string()))?;
+        let options = Self {
+            url,
+            credentials,
+            user_agent: None,
+            keep_alive: true,
+            connect_timeout: Duration::from_secs(5),
+            silence_timeout: None,
+            group: None,
+            pooling: Pooling::default(),
+        };
+        options.connection_key()?;
+        Ok(options)
+    }
+
+    /// What decides who may share a connection with this session.
+    pub(super) fn connection_key(&self) -> Result<ConnectionKey, Error> {
+        let server =
+            ServerId::from_url(&self.url).map_err(|error| Error::invalid_url(error.to_string()))?;
+        let options = ConnectionOptions {
+            server,
+            credentials: self.credentials.clone(),
+            user_agent: self.user_agent.clone(),
+            workload: WorkloadClass::Live,
+            group: self.group.clone(),
+        };
+        ConnectionKey::new(&options).map_err(|error| Error::invalid_url(error.to_string()))
+    }
+
+    /// The camera's name in logs and errors.
+    pub(super) fn camera(&self) -> String {
+        redacted(&self.url)
+    }
+}
+
+impl fmt::Debug for SessionOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SessionOptions")
+            .field("url", &self.camera())
+            .field("credentials", &self.credentials.is_some())
+            .field("user_agent", &self.user_agent)
+            .field("keep_alive", &self.keep_alive)
+            .field("connect_timeout", &self.connect_timeout)
+            .field("silence_timeout", &self.silence_timeout)
+            .field("group", &self.group)
+            .field("pooling", &self.pooling)
+            .finish()
+    }
+}
+
+/// How a session shares connections with others. Limits are those of the session that asks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pooling {
+    /// False: a connection of its own, not counted, closed after its TEARDOWN.
+    pub enable_connection_pooling: bool,
+    /// Whether to share.
+    pub multiplex: Multiplex,
+    /// Pooled connections the server may have, those connecting and closing included; 0: no
+    /// limit. 4: enough for 64 cameras with the default below, far below what recorders accept.
+    pub max_connections_per_server: u32,
+    /// How long a connection without references is kept; 0: closed once its TEARDOWNs are
+    /// answered. 60 s: as long as servers keep theirs.
+    pub idle_connection_timeout: Duration,
+    /// Sessions beyond which another connection is preferred while the server's limit allows one;
+    /// 1 to 128. 16: what one lost connection may take down with it.
+    pub max_sessions_per_connection: u32,
+}
+
+impl Default for Pooling {
+    fn default() -> Self {
+        Self {
+            enable_connection_pooling: true,
+            multiplex: Multiplex::Auto,
+            max_connections_per_server: 4,
+            idle_connection_timeout: Duration::from_secs(60),
+            max_sessions_per_connection: 16,
+        }
+    }
+}
+
+impl Pooling {
+    /// Whether the session gets a connection of its own whatever the server can do.
+    pub(super) fn is_dedicated(&self) -> bool {
+        !self.enable_connection_pooling || self.multiplex == Multiplex::Never
+    }
+}
+
+/// Whether to share connections.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Multiplex {
+    /// Share; sessions of a server that turns out not to stand it get connections of their own.
+    #[default]
+    Auto,
+    /// Share, and fail where that does not work.
+    Always,
+    /// A connection for each session.
+    Never,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn user_and_password_leave_the_url_and_show_nowhere() {
+        let options =
+            SessionOptions::new("rtsp://admin:hunter2@nvr/ch/1?password=hunter2").unwrap();
+        assert_eq!(options.credentials.as_ref().unwrap().user(), "admin");
+        assert_eq!(options.url.username(), "");
+        let shown = format!("{options:?}");
+        assert!(
+            !shown.contains("hunter2") && !shown.contains("admin"),
+            "{shown}"
+        );
+    }
+
+    #[test]
+    fn what_is_no_rtsp_url_is_refused() {
+        for url in ["", "nvr/1", "http://nvr/1", "rtsp:///1", "rtsps://nvr/1"] {
+            let error = SessionOptions::new(url).unwrap_err();
+            assert_eq!(error.kind(), super::super::ErrorKind::InvalidUrl, "{url}");
+        }
+    }
+
+    #[test]
+    fn credentials_and_group_separate_connections() {
+        let base = SessionOptions::new("rtsp://nvr/1").unwrap();
+        let same = SessionOptions::new("rtsp://NVR:554/2").unwrap();
+        assert_eq!(
+            base.connection_key().unwrap(),
+            same.connection_key().unwrap()
+        );
+        let user = SessionOptions::new("rtsp://a:b@nvr/1").unwrap();
+        assert_ne!(
+            base.connection_key().unwrap(),
+            user.connection_key().unwrap()
+        );
+        let group = SessionOptions {
+            group: Some("east".into()),
+            ..base.clone()
+        };
+        assert_ne!(
+            base.connection_key().unwrap(),
+            group.connection_key().unwrap()
+        );
+    }
+}

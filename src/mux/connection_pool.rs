@@ -1,0 +1,218 @@
+//! The pool: which connections there are, who uses them, and who gets which.
+//!
+//! What is pooled is not idle sockets but shared, multiplexed connections. [`checkout`] takes a
+//! counted reference to one, making it if need be; [`checkin`], or dropping the handle, gives it
+//! back. The last one back arms the idle timer.
+//!
+//! All shared state of the crate is behind the one lock here. It is never held across an await or a
+//! callback: what is to be done afterwards is collected in [`Aftermath`]. The decisions are in
+//! [`table`]; this file turns them into links, handles and commands.
+//!
+//! The race between a checkout and the idle timeout is decided here, in [`Registration::try_retire`]
+//! under the lock: whoever comes first has it.
+//!
+//! [`checkout`]: ConnectionPool::checkout
+//! [`checkin`]: ConnectionPool::checkin
+
+mod handle;
+mod registration;
+mod state;
+mod table;
+mod wish;
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokio::{
+    runtime::Handle,
+    sync::{oneshot, watch},
+};
+
+pub use self::handle::ConnectionHandle;
+pub(super) use self::{registration::Registration, table::ConnectionId, wish::Wish};
+use self::{
+    state::{Aftermath, State},
+    table::WaiterId,
+};
+use super::{
+    config::{Limits, SessionOptions, Timeouts},
+    driver,
+    error::Error,
+    runtime::RuntimeChoice,
+    server_key::ServerId,
+    sharing::Evidence,
+    stats::MuxStats,
+};
+
+/// How long aborted drivers get to go away; they do at their next await.
+const ABORT_GRACE: Duration = Duration::from_secs(1);
+
+/// The connections of a [`Mux`](super::Mux); cheap to clone.
+#[derive(Clone, Debug)]
+pub struct ConnectionPool(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    state: Mutex<State>,
+    runtime: RuntimeChoice,
+    limits: Limits,
+    timeouts: Timeouts,
+    /// Drivers that have not ended.
+    running: watch::Sender<usize>,
+}
+
+impl ConnectionPool {
+    pub(super) fn new(runtime: Option<Handle>, limits: Limits, timeouts: Timeouts) -> Self {
+        Self(Arc::new(Shared {
+            state: Mutex::new(State::new()),
+            runtime: RuntimeChoice::new(runtime),
+            limits,
+            timeouts,
+            running: watch::Sender::new(0),
+        }))
+    }
+
+    /// Takes a reference to a connection that a session with these options may use, and waits
+    /// until it is connected. Concurrent calls share one attempt; dropping the future of one does
+    /// not disturb the others.
+    ///
+    /// # Errors
+    ///
+    /// Connecting failed, no place was free within
+    /// [`connect_timeout`](SessionOptions::connect_timeout), or the pool is shut down.
+    pub async fn checkout(&self, options: &SessionOptions) -> Result<ConnectionHandle, Error> {
+        let wish = Wish::new(options)?;
+        self.fulfil(wish)
+            .await
+            .map_err(|error| error.of_camera(&options.camera()))
+    }
+
+    /// Gives a reference back; the same as dropping it. Never blocks.
+    pub fn checkin(&self, handle: ConnectionHandle) {
+        drop(handle);
+    }
+
+    pub(super) async fn fulfil(&self, wish: Wish) -> Result<ConnectionHandle, Error> {
+        let patience = wish.options.connect_timeout;
+        let handle = match self.place(wish)? {
+            Placed::Now(handle) => handle,
+            Placed::Later(ticket) => ticket.wait(patience).await?,
+        };
+        handle.link().connected().await?;
+        Ok(handle)
+    }
+
+    fn place(&self, wish: Wish) -> Result<Placed, Error> {
+        // Before anything is placed: without a runtime nothing can be.
+        self.runtime()?;
+        self.change(|state, aftermath| {
+            if state.is_shut_down() {
+                return Err(Error::shut_down());
+            }
+            state.place(self, wish, aftermath)
+        })
+    }
+
+    /// Changes the state under the lock and does afterwards what must not be done under it.
+    fn change<T>(&self, change: impl FnOnce(&mut State, &mut Aftermath) -> T) -> T {
+        let mut aftermath = Aftermath::default();
+        let result = change(&mut self.lock(), &mut aftermath);
+        // Without a runtime nothing was ever placed, and there is nothing to do afterwards.
+        if let Some(runtime) = self.0.runtime.get() {
+            aftermath.run(runtime);
+        }
+        result
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn runtime(&self) -> Result<&Handle, Error> {
+        self.0.runtime.handle()
+    }
+
+    /// A session that failed on a shared connection with `evidence` works on one of its own.
+    pub(super) fn on_cannot_share(&self, server: &ServerId, evidence: Evidence) {
+        tracing::info!("{server}: sessions get a connection each: {evidence}");
+        self.lock()
+            .confirm_cannot_share(server, driver::now(), evidence);
+    }
+
+    pub(super) fn stats(&self) -> MuxStats {
+        self.lock().stats(driver::now())
+    }
+
+    /// Nobody gets a connection any more; those there are tear down their sessions and close. What
+    /// has not ended after `deadline` is aborted.
+    pub(super) async fn shutdown(&self, deadline: Duration) {
+        self.change(State::shut_down);
+        // Without one nothing was ever connected.
+        let Some(runtime) = self.0.runtime.get() else {
+            return;
+        };
+        let mut running = self.0.running.subscribe();
+        if driver::within(runtime, deadline, running.wait_for(|drivers| *drivers == 0))
+            .await
+            .is_ok()
+        {
+            return;
+        }
+        for link in self.lock().links() {
+            link.abort();
+        }
+        let _ = driver::within(
+            runtime,
+            ABORT_GRACE,
+            running.wait_for(|drivers| *drivers == 0),
+        )
+        .await;
+    }
+
+    pub(super) fn shutdown_blocking(&self, deadline: Duration) {
+        match self.0.runtime.get() {
+            Some(runtime) => runtime.block_on(self.shutdown(deadline)),
+            // Nothing was ever connected; only what comes later is to be refused.
+            None => self.change(State::shut_down),
+        }
+    }
+}
+
+/// What a caller gets at once.
+enum Placed {
+    /// A connection, perhaps still connecting.
+    Now(ConnectionHandle),
+    /// A place in the queue.
+    Later(Ticket),
+}
+
+/// A place in the queue; given up by dropping it.
+struct Ticket {
+    pool: ConnectionPool,
+    waiter: WaiterId,
+    answer: oneshot::Receiver<Result<ConnectionHandle, Error>>,
+    /// What to say if nothing becomes free in time.
+    refusal: Error,
+}
+
+impl Ticket {
+    async fn wait(mut self, patience: Duration) -> Result<ConnectionHandle, Error> {
+        let waiting = driver::within(self.pool.runtime()?, patience, &mut self.answer);
+        match waiting.await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(_)) => Err(Error::shut_down()),
+            Err(_) => Err(self.refusal.clone()),
+        }
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        // A handle that was sent meanwhile is dropped with the receiver, after the lock is free.
+        let waiter = self.waiter;
+        self.pool
+            .change(|state, aftermath| state.stop_waiting(&self.pool, waiter, aftermath));
+    }
+}

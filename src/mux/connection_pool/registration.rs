@@ -1,0 +1,87 @@
+//! A driver's entry in the pool: how it tells the pool what happens to its connection.
+
+use std::time::Instant;
+
+use super::{ConnectionId, ConnectionPool};
+use crate::mux::credential_gate::{CredentialGate, Notice};
+
+/// Held by a driver for as long as it runs. Dropped, however that comes about, the pool forgets the
+/// connection.
+#[derive(Debug)]
+pub(in crate::mux) struct Registration {
+    pool: ConnectionPool,
+    id: ConnectionId,
+}
+
+impl Registration {
+    pub(super) fn new(pool: ConnectionPool, id: ConnectionId) -> Self {
+        pool.0.running.send_modify(|drivers| *drivers += 1);
+        Self { pool, id }
+    }
+
+    /// The connection is there.
+    pub(in crate::mux) fn on_connected(&self) {
+        self.pool.lock().on_connected(self.id);
+    }
+
+    /// Nobody is to get the connection any more: it saw EOF, an error, or is being closed.
+    pub(in crate::mux) fn retire(&self) {
+        self.pool.lock().retire(self.id);
+    }
+
+    /// True if nobody references the connection, and then nobody will.
+    pub(in crate::mux) fn try_retire(&self) -> bool {
+        self.pool.lock().try_retire(self.id)
+    }
+
+    /// The sessions the connection has go on, others must not be added.
+    pub(in crate::mux) fn on_no_more_sessions(&self) {
+        self.pool
+            .change(|state, aftermath| state.on_no_more_sessions(&self.pool, self.id, aftermath));
+    }
+
+    /// A request needs credentials that nobody has proven.
+    pub(in crate::mux) fn on_credentials_wanted(&self, now: Instant) {
+        self.ask_gate(|gate| gate.on_wanted(now, self.id));
+    }
+
+    /// The server took the credentials.
+    pub(in crate::mux) fn on_credentials_proven(&self) {
+        self.ask_gate(CredentialGate::on_proven);
+    }
+
+    /// The server refused the credentials.
+    pub(in crate::mux) fn on_credentials_refused(&self, now: Instant) {
+        self.ask_gate(|gate| gate.on_refused(now));
+    }
+
+    /// The server asked for Digest.
+    pub(in crate::mux) fn on_digest_seen(&self) {
+        self.pool.lock().on_digest_seen(self.id);
+    }
+
+    /// Nothing is under way here that needs the permit to try the credentials.
+    pub(in crate::mux) fn give_back_permit(&self) {
+        self.ask_gate(|gate| gate.on_given_back(self.id));
+    }
+
+    /// Something new begins: forget refusals that are old enough.
+    pub(in crate::mux) fn refresh_credentials(&self, now: Instant) {
+        self.ask_gate(|gate| gate.refresh(now));
+    }
+
+    fn ask_gate(&self, question: impl FnOnce(&mut CredentialGate) -> Vec<Notice>) {
+        self.pool.lock().ask_gate(self.id, question);
+    }
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        self.pool
+            .change(|state, aftermath| state.forget(&self.pool, self.id, aftermath));
+        self.pool
+            .0
+            .running
+            .send_modify(|drivers| *drivers = drivers.saturating_sub(1));
+    }
+}

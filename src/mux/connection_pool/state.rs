@@ -1,0 +1,497 @@
+//! What the pool's lock protects.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use tokio::{runtime::Handle, sync::oneshot};
+
+use super::{
+    ConnectionHandle, ConnectionPool, Placed, Registration, Ticket, Wish,
+    table::{Checkin, ConnectionId, Demand, Phase, Placement, Purpose, Table, WaiterId},
+};
+use crate::mux::{
+    credential_gate::{CredentialGate, Notice},
+    driver::{self, Command, Link, Plan},
+    error::Error,
+    proto::{CredentialStatus, Credentials},
+    server_key::{ConnectionKey, ServerId},
+    sharing::{Evidence, SharingVerdict},
+    stats::{ConnectionState, ConnectionStats, MuxStats, ServerStats},
+};
+
+type Answer = oneshot::Sender<Result<ConnectionHandle, Error>>;
+type GateId = (ServerId, Credentials);
+
+#[derive(Debug)]
+struct Registered {
+    link: Arc<Link>,
+    gate: Option<GateId>,
+    is_dedicated: bool,
+    is_listed: bool,
+}
+
+#[derive(Debug)]
+struct Waiter {
+    wish: Wish,
+    answer: Answer,
+}
+
+/// What to do once the lock is free: starting a driver and handing out a handle may run code that
+/// takes the lock again.
+#[derive(Default)]
+pub(super) struct Aftermath {
+    plans: Vec<Plan>,
+    answers: Vec<(Answer, Result<ConnectionHandle, Error>)>,
+}
+
+impl Aftermath {
+    pub(super) fn run(self, runtime: &Handle) {
+        for plan in self.plans {
+            driver::start(runtime, plan);
+        }
+        for (waiter, answer) in self.answers {
+            // If the waiter went away meanwhile, its handle comes back and is dropped: a checkin.
+            let _ = waiter.send(answer);
+        }
+    }
+}
+
+/// Connections, waiters, credentials and verdicts of all servers.
+///
+/// Invariant: a connection is in `table` and in `registered` from its placement until its driver
+/// ends; a waiter is in `table` and in `waiters` until it is served or gives up.
+#[derive(Debug)]
+pub(super) struct State {
+    table: Table<ServerId, ConnectionKey>,
+    registered: HashMap<ConnectionId, Registered>,
+    waiters: HashMap<WaiterId, Waiter>,
+    gates: HashMap<GateId, CredentialGate>,
+    verdicts: HashMap<ServerId, SharingVerdict>,
+    /// Seen to know Digest: never sent a password in clear text again.
+    digest_servers: HashSet<ServerId>,
+    is_shut_down: bool,
+}
+
+impl State {
+    pub(super) fn new() -> Self {
+        Self {
+            table: Table::new(),
+            registered: HashMap::new(),
+            waiters: HashMap::new(),
+            gates: HashMap::new(),
+            verdicts: HashMap::new(),
+            digest_servers: HashSet::new(),
+            is_shut_down: false,
+        }
+    }
+
+    pub(super) fn is_shut_down(&self) -> bool {
+        self.is_shut_down
+    }
+
+    /// A caller has come.
+    pub(super) fn place(
+        &mut self,
+        pool: &ConnectionPool,
+        wish: Wish,
+        aftermath: &mut Aftermath,
+    ) -> Result<Placed, Error> {
+        let now = driver::now();
+        let objection = self.objection(wish.key.server(), now);
+        let demand = wish.demand(objection);
+        if wish.is_dedicated || (objection.is_some() && !demand.unshared) {
+            let id = self.table.dedicate(&demand);
+            return Ok(Placed::Now(self.register(
+                pool,
+                id,
+                &wish,
+                Purpose::Dedicated,
+                now,
+                aftermath,
+            )));
+        }
+        match self.table.checkout(&demand) {
+            Placement::Refused => Err(wish.refusal(objection)),
+            Placement::Wait { close } => {
+                self.close(close);
+                self.enqueue(pool, demand, wish, objection)
+            }
+            placement => match self.hand_out(pool, placement, &wish, now, aftermath) {
+                Some(handle) => Ok(Placed::Now(handle)),
+                None => Err(Error::driver_died()),
+            },
+        }
+    }
+
+    fn enqueue(
+        &mut self,
+        pool: &ConnectionPool,
+        demand: Demand<ServerId, ConnectionKey>,
+        wish: Wish,
+        objection: Option<Evidence>,
+    ) -> Result<Placed, Error> {
+        let refusal = wish.refusal(objection);
+        let Some(waiter) = self.table.enqueue(demand) else {
+            return Err(refusal);
+        };
+        let (sender, answer) = oneshot::channel();
+        self.waiters.insert(
+            waiter,
+            Waiter {
+                wish,
+                answer: sender,
+            },
+        );
+        Ok(Placed::Later(Ticket {
+            pool: pool.clone(),
+            waiter,
+            answer,
+            refusal,
+        }))
+    }
+
+    /// Makes a handle of a placement whose reference the table has counted.
+    fn hand_out(
+        &mut self,
+        pool: &ConnectionPool,
+        placement: Placement,
+        wish: &Wish,
+        now: Instant,
+        aftermath: &mut Aftermath,
+    ) -> Option<ConnectionHandle> {
+        match placement {
+            Placement::Existing(id) => {
+                let link = Arc::clone(&self.registered.get(&id)?.link);
+                if self.table.entry(id)?.references == 1 {
+                    link.on_reused();
+                }
+                self.update_gauges(&link.server);
+                let idle_timeout = wish.options.pooling.idle_connection_timeout;
+                Some(ConnectionHandle::existing(pool.clone(), link, idle_timeout))
+            }
+            Placement::Connect(id) => {
+                Some(self.register(pool, id, wish, Purpose::Pooled, now, aftermath))
+            }
+            Placement::Wait { .. } | Placement::Refused => None,
+        }
+    }
+
+    /// Everything a new connection needs; its driver starts when the lock is free.
+    fn register(
+        &mut self,
+        pool: &ConnectionPool,
+        id: ConnectionId,
+        wish: &Wish,
+        purpose: Purpose,
+        now: Instant,
+        aftermath: &mut Aftermath,
+    ) -> ConnectionHandle {
+        let server = wish.key.server().clone();
+        let (link, ends) = Link::new(id, server.clone());
+        let gate = wish
+            .key
+            .credentials()
+            .map(|credentials| (server.clone(), credentials.clone()));
+        let credential_status = match &gate {
+            Some(gate) => self
+                .gates
+                .entry(gate.clone())
+                .or_insert_with(CredentialGate::new)
+                .join(now, id),
+            None => CredentialStatus::default(),
+        };
+        let refuse_basic = self.digest_servers.contains(&server);
+        let is_dedicated = purpose == Purpose::Dedicated;
+        let is_listed = wish.options.pooling.enable_connection_pooling;
+        self.registered.insert(
+            id,
+            Registered {
+                link: Arc::clone(&link),
+                gate,
+                is_dedicated,
+                is_listed,
+            },
+        );
+        self.update_gauges(&server);
+        aftermath.plans.push(Plan {
+            registration: Registration::new(pool.clone(), id),
+            link: Arc::clone(&link),
+            ends,
+            config: wish.connection_config(
+                pool.0.limits,
+                pool.0.timeouts,
+                credential_status,
+                refuse_basic,
+            ),
+            connect_timeout: wish.options.connect_timeout,
+        });
+        ConnectionHandle::founding(
+            pool.clone(),
+            link,
+            wish.options.pooling.idle_connection_timeout,
+        )
+    }
+
+    /// A reference came back.
+    pub(super) fn checkin(
+        &mut self,
+        pool: &ConnectionPool,
+        id: ConnectionId,
+        idle_timeout: Duration,
+        aftermath: &mut Aftermath,
+    ) {
+        let outcome = self.table.checkin(id);
+        let Some(registered) = self.registered.get(&id) else {
+            return;
+        };
+        let link = Arc::clone(&registered.link);
+        match outcome {
+            Checkin::Nothing => {}
+            Checkin::Idle => _ = link.send(Command::SetIdle(Some(idle_timeout))),
+            Checkin::Finished => _ = link.send(Command::SetIdle(Some(Duration::ZERO))),
+        }
+        self.serve(pool, &link.server, aftermath);
+        self.update_gauges(&link.server);
+    }
+
+    /// A waiter gave up, which may let those behind it through.
+    pub(super) fn stop_waiting(
+        &mut self,
+        pool: &ConnectionPool,
+        waiter: WaiterId,
+        aftermath: &mut Aftermath,
+    ) {
+        self.table.stop_waiting(waiter);
+        if let Some(waiter) = self.waiters.remove(&waiter) {
+            self.serve(pool, waiter.wish.key.server(), aftermath);
+        }
+    }
+
+    /// Gives waiters of `server` what there is for them.
+    fn serve(&mut self, pool: &ConnectionPool, server: &ServerId, aftermath: &mut Aftermath) {
+        let now = driver::now();
+        for (id, placement) in self.table.serve(server) {
+            if let Placement::Wait { close } = placement {
+                self.close(close);
+                continue;
+            }
+            let Some(waiter) = self.waiters.remove(&id) else {
+                continue;
+            };
+            let handle = self.hand_out(pool, placement, &waiter.wish, now, aftermath);
+            let answer = handle.ok_or_else(|| waiter.wish.refusal(None));
+            aftermath.answers.push((waiter.answer, answer));
+        }
+    }
+
+    fn close(&self, id: Option<ConnectionId>) {
+        if let Some(registered) = id.and_then(|id| self.registered.get(&id)) {
+            registered.link.send(Command::Close);
+        }
+    }
+
+    pub(super) fn on_connected(&mut self, id: ConnectionId) {
+        self.table.on_connected(id);
+    }
+
+    pub(super) fn retire(&mut self, id: ConnectionId) {
+        self.table.retire(id);
+    }
+
+    pub(super) fn try_retire(&mut self, id: ConnectionId) -> bool {
+        self.table.try_retire(id)
+    }
+
+    pub(super) fn on_no_more_sessions(
+        &mut self,
+        pool: &ConnectionPool,
+        id: ConnectionId,
+        aftermath: &mut Aftermath,
+    ) {
+        self.table.on_no_more_sessions(id);
+        if let Some(server) = self.server_of(id) {
+            self.serve(pool, &server, aftermath);
+        }
+    }
+
+    fn server_of(&self, id: ConnectionId) -> Option<ServerId> {
+        self.registered
+            .get(&id)
+            .map(|registered| registered.link.server.clone())
+    }
+
+    /// The connection's driver has ended.
+    pub(super) fn forget(
+        &mut self,
+        pool: &ConnectionPool,
+        id: ConnectionId,
+        aftermath: &mut Aftermath,
+    ) {
+        let now = driver::now();
+        self.ask_gate(id, |gate| gate.leave(now, id));
+        self.table.remove(id);
+        let Some(Registered { link, gate, .. }) = self.registered.remove(&id) else {
+            return;
+        };
+        if let Some(gate) = gate
+            && self
+                .gates
+                .get(&gate)
+                .is_some_and(|known| known.is_forgettable(now))
+        {
+            self.gates.remove(&gate);
+        }
+        if self.table.connections_to(&link.server) == 0
+            && self.objection(&link.server, now).is_none()
+        {
+            self.verdicts.remove(&link.server);
+        }
+        self.serve(pool, &link.server, aftermath);
+        self.update_gauges(&link.server);
+    }
+
+    /// Asks the gate of a connection's credentials and passes on what it says.
+    pub(super) fn ask_gate(
+        &mut self,
+        id: ConnectionId,
+        question: impl FnOnce(&mut CredentialGate) -> Vec<Notice>,
+    ) {
+        let Some(gate) = self
+            .registered
+            .get(&id)
+            .and_then(|registered| registered.gate.as_ref())
+        else {
+            return;
+        };
+        let Some(gate) = self.gates.get_mut(gate) else {
+            return;
+        };
+        for (connection, status) in question(gate) {
+            if let Some(told) = self.registered.get(&connection) {
+                told.link.send(Command::Credentials(status));
+            }
+        }
+    }
+
+    pub(super) fn on_digest_seen(&mut self, id: ConnectionId) {
+        if let Some(server) = self.server_of(id) {
+            self.digest_servers.insert(server);
+        }
+    }
+
+    fn objection(&self, server: &ServerId, now: Instant) -> Option<Evidence> {
+        self.verdicts
+            .get(server)
+            .and_then(|verdict| verdict.objection(now))
+    }
+
+    pub(super) fn confirm_cannot_share(
+        &mut self,
+        server: &ServerId,
+        now: Instant,
+        evidence: Evidence,
+    ) {
+        self.verdicts
+            .entry(server.clone())
+            .or_default()
+            .confirm(now, evidence);
+    }
+
+    pub(super) fn links(&self) -> Vec<Arc<Link>> {
+        self.registered
+            .values()
+            .map(|registered| Arc::clone(&registered.link))
+            .collect()
+    }
+
+    /// Nobody gets a connection any more, and those there are close.
+    pub(super) fn shut_down(&mut self, aftermath: &mut Aftermath) {
+        self.is_shut_down = true;
+        for (id, waiter) in self.waiters.drain() {
+            self.table.stop_waiting(id);
+            aftermath
+                .answers
+                .push((waiter.answer, Err(Error::shut_down())));
+        }
+        for (id, registered) in &self.registered {
+            self.table.retire(*id);
+            registered.link.send(Command::Close);
+        }
+    }
+
+    /// Tells all connections of a server how many references and sisters they have.
+    fn update_gauges(&self, server: &ServerId) {
+        let connections = self.table.connections_to(server) as u64;
+        for (id, registered) in self
+            .registered
+            .iter()
+            .filter(|(_, registered)| registered.link.server == *server)
+        {
+            let references = self.table.entry(*id).map_or(0, |entry| entry.references);
+            registered.link.on_references(references);
+            registered
+                .link
+                .counters
+                .connections_to_server
+                .set(connections);
+        }
+    }
+
+    pub(super) fn stats(&self, now: Instant) -> MuxStats {
+        let mut servers: BTreeMap<&ServerId, Vec<ConnectionStats>> = BTreeMap::new();
+        for (id, registered) in self
+            .registered
+            .iter()
+            .filter(|(_, registered)| registered.is_listed)
+        {
+            if let Some(entry) = self.table.entry(*id) {
+                servers
+                    .entry(&entry.server)
+                    .or_default()
+                    .push(connection_stats(registered, entry.phase));
+            }
+        }
+        let servers = servers.into_iter().map(|(server, mut connections)| {
+            connections.sort_by_key(|connection| connection.id);
+            ServerStats {
+                server: server.to_string(),
+                cannot_share: self
+                    .objection(server, now)
+                    .map(|evidence| evidence.to_string()),
+                waiting: self.table.waiting_for(server),
+                connections,
+            }
+        });
+        MuxStats {
+            servers: servers.collect(),
+        }
+    }
+}
+
+fn connection_stats(registered: &Registered, phase: Phase) -> ConnectionStats {
+    let counters = &registered.link.counters;
+    ConnectionStats {
+        id: registered.link.id.0,
+        state: match phase {
+            Phase::Connecting => ConnectionState::Connecting,
+            Phase::Open => ConnectionState::Open,
+            Phase::Closing => ConnectionState::Closing,
+        },
+        is_dedicated: registered.is_dedicated,
+        references: counters.references.get(),
+        sessions: counters.sessions.get(),
+        bytes_received: counters.bytes_received.get(),
+        bytes_sent: counters.bytes_sent.get(),
+        packets: counters.packets.get(),
+        requests: counters.requests.get(),
+        server_requests: counters.server_requests.get(),
+        frames_unknown: counters.frames_unknown.get(),
+        frames_foreign: counters.frames_foreign.get(),
+        frames_late: counters.frames_late.get(),
+        reports_dropped: counters.reports_dropped.get(),
+        resyncs: counters.resyncs.get(),
+    }
+}

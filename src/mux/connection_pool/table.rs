@@ -1,0 +1,419 @@
+//! Which connection a session gets: the pool's decisions, without clock, lock or I/O.
+//!
+//! The table knows connections by id and counts references to them. Its owner starts and stops the
+//! connections it names. Generic over the names of servers (`S`) and of keys (`K`), which it only
+//! compares.
+//!
+//! Invariants, asserted by the tests at the end:
+//!
+//! * A connection is handed out only while it is connecting or open and takes new sessions.
+//! * Two callers get one connection only if their keys are equal.
+//! * No caller causes a connection beyond its own limit; those connecting and closing count.
+//! * A connection is retired only while nobody references it, and at most once.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    fmt,
+    hash::Hash,
+};
+
+/// Sessions one connection can carry at most: channels are one octet and come in pairs.
+pub(in crate::mux) const SESSION_CEILING: u32 = 128;
+
+/// Callers that may wait for one server; beyond it the next one fails at once (fault F37).
+const MAX_WAITING: usize = 1024;
+
+/// Names a connection; rises with every connection and is never reused within a pool.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(in crate::mux) struct ConnectionId(pub(in crate::mux) u64);
+
+impl fmt::Display for ConnectionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "c{}", self.0)
+    }
+}
+
+impl fmt::Debug for ConnectionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// Names a caller that waits for a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct WaiterId(u64);
+
+/// What one caller asks for. Limits are the caller's own.
+#[derive(Clone, Debug)]
+pub(super) struct Demand<S, K> {
+    /// The server: what limits are counted for.
+    pub(super) server: S,
+    /// Who may share a connection to it.
+    pub(super) key: K,
+    /// Pooled connections the server may have; none: no limit.
+    pub(super) max_connections: Option<u32>,
+    /// References beyond which another connection is preferred.
+    pub(super) preferred_sessions: u32,
+    /// Only a connection that nobody else references will do: the server cannot share.
+    pub(super) unshared: bool,
+    /// Whether to wait when nothing fits and no room is being made either.
+    pub(super) patient: bool,
+    /// Connections that were tried already.
+    pub(super) avoid: Vec<ConnectionId>,
+    /// Only a connection younger than this one will do: whatever is older may be as stale.
+    pub(super) younger_than: Option<ConnectionId>,
+}
+
+/// The table's answer to a [`Demand`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Placement {
+    /// This one; a reference to it was counted. It may still be connecting.
+    Existing(ConnectionId),
+    /// A new one, which the owner is to connect; a reference to it was counted.
+    Connect(ConnectionId),
+    /// None yet: wait with [`Table::enqueue`].
+    Wait {
+        /// An idle connection of another key, retired to make room, which the owner is to close.
+        close: Option<ConnectionId>,
+    },
+    /// None, and none is to be expected.
+    Refused,
+}
+
+/// Who may use a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// Everybody with an equal key; counts against the server's limit.
+    Pooled,
+    /// The one it was made for; does not count.
+    Dedicated,
+}
+
+/// Where a connection is in its life, as far as handing it out goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// The one attempt that all its callers wait for is under way.
+    Connecting,
+    /// Connected.
+    Open,
+    /// Never handed out again; counts until it is removed.
+    Closing,
+}
+
+/// One connection in the table.
+#[derive(Clone, Debug)]
+pub(super) struct Entry<S, K> {
+    pub(super) server: S,
+    key: K,
+    purpose: Purpose,
+    pub(super) phase: Phase,
+    /// Live handles. The driver's own use of the connection is not counted.
+    pub(super) references: u32,
+    /// Whether new sessions may be put on it.
+    takes_sessions: bool,
+}
+
+impl<S: PartialEq, K: PartialEq> Entry<S, K> {
+    fn counts_for(&self, server: &S) -> bool {
+        self.purpose == Purpose::Pooled && self.server == *server
+    }
+
+    /// Whether it may be handed out for `demand` at all, load aside.
+    fn suits(&self, id: ConnectionId, demand: &Demand<S, K>) -> bool {
+        self.counts_for(&demand.server)
+            && self.key == demand.key
+            && self.phase != Phase::Closing
+            && self.takes_sessions
+            && !(demand.unshared && self.references > 0)
+            && !demand.avoid.contains(&id)
+            && demand.younger_than.is_none_or(|old| id > old)
+    }
+
+    fn is_idle(&self) -> bool {
+        self.phase == Phase::Open && self.references == 0
+    }
+}
+
+/// What the return of a reference means for the connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Checkin {
+    /// Others still use it, or it is closing anyway.
+    Nothing,
+    /// The last one went: arm the idle timer.
+    Idle,
+    /// The last one went and nobody else may use it: close once its sessions are torn down.
+    Finished,
+}
+
+/// All connections of a pool and who waits for one.
+#[derive(Debug)]
+pub(super) struct Table<S, K> {
+    connections: HashMap<ConnectionId, Entry<S, K>>,
+    /// In order of arrival, all servers together.
+    waiting: VecDeque<(WaiterId, Demand<S, K>)>,
+    last_connection: u64,
+    last_waiter: u64,
+}
+
+impl<S: Clone + Eq + Hash, K: Clone + Eq> Table<S, K> {
+    pub(super) fn new() -> Self {
+        Self {
+            connections: HashMap::new(),
+            waiting: VecDeque::new(),
+            last_connection: 0,
+            last_waiter: 0,
+        }
+    }
+
+    /// Finds a connection for a caller who has just come. Nobody overtakes: where somebody with
+    /// the same key waits already, or a connection slot is being waited for, the newcomer waits
+    /// behind them.
+    pub(super) fn checkout(&mut self, demand: &Demand<S, K>) -> Placement {
+        let mut others = self
+            .waiting
+            .iter()
+            .filter(|(_, other)| other.server == demand.server);
+        let first = others.next();
+        if first.is_none() {
+            return self.place(demand);
+        }
+        let same_key = first
+            .into_iter()
+            .chain(others)
+            .any(|(_, other)| other.key == demand.key);
+        if !same_key && let Some(id) = self.least_loaded(demand, demand.preferred_sessions) {
+            return self.reference(id);
+        }
+        self.wait_or_refuse(demand)
+    }
+
+    /// The decision itself, the same for newcomers and for those who waited.
+    fn place(&mut self, demand: &Demand<S, K>) -> Placement {
+        if let Some(id) = self.least_loaded(demand, demand.preferred_sessions) {
+            return self.reference(id);
+        }
+        if self.has_room(demand) {
+            return Placement::Connect(self.insert(demand, Purpose::Pooled));
+        }
+        if !self.room_is_coming(demand)
+            && let Some(id) = self.idle_to_replace(demand)
+        {
+            self.retire(id);
+            return Placement::Wait { close: Some(id) };
+        }
+        if let Some(id) = self.least_loaded(demand, SESSION_CEILING) {
+            return self.reference(id);
+        }
+        self.wait_or_refuse(demand)
+    }
+
+    fn wait_or_refuse(&self, demand: &Demand<S, K>) -> Placement {
+        if demand.patient || self.room_is_coming(demand) {
+            Placement::Wait { close: None }
+        } else {
+            Placement::Refused
+        }
+    }
+
+    /// A connection of its own for `demand`, outside all limits; one reference is counted.
+    pub(super) fn dedicate(&mut self, demand: &Demand<S, K>) -> ConnectionId {
+        self.insert(demand, Purpose::Dedicated)
+    }
+
+    /// Puts a caller at the end of the queue; none: the queue is full.
+    pub(super) fn enqueue(&mut self, demand: Demand<S, K>) -> Option<WaiterId> {
+        if self.waiting_for(&demand.server) >= MAX_WAITING {
+            return None;
+        }
+        self.last_waiter += 1;
+        let id = WaiterId(self.last_waiter);
+        self.waiting.push_back((id, demand));
+        Some(id)
+    }
+
+    /// A caller does not wait any more. Does nothing if it was served.
+    pub(super) fn stop_waiting(&mut self, id: WaiterId) {
+        self.waiting.retain(|(waiter, _)| *waiter != id);
+    }
+
+    /// Serves those who wait for `server`, first come first, as far as it goes; call it after any
+    /// change that may have made room. Each result is that waiter's, who has left the queue, save
+    /// for `Wait { close }`, where it stays and only the closing is to be done.
+    pub(super) fn serve(&mut self, server: &S) -> Vec<(WaiterId, Placement)> {
+        let mut served = Vec::new();
+        let mut kept = VecDeque::with_capacity(self.waiting.len());
+        let mut blocked: Vec<K> = Vec::new();
+        for (id, demand) in std::mem::take(&mut self.waiting) {
+            // Who waits behind one of the same key gets nothing before it.
+            if demand.server != *server || blocked.contains(&demand.key) {
+                kept.push_back((id, demand));
+                continue;
+            }
+            let placement = self.place(&demand);
+            if let Placement::Wait { close } = placement {
+                if close.is_some() {
+                    served.push((id, placement));
+                }
+                blocked.push(demand.key.clone());
+                kept.push_back((id, demand));
+            } else {
+                served.push((id, placement));
+            }
+        }
+        self.waiting = kept;
+        served
+    }
+
+    /// The attempt succeeded.
+    pub(super) fn on_connected(&mut self, id: ConnectionId) {
+        if let Some(entry) = self.connections.get_mut(&id)
+            && entry.phase == Phase::Connecting
+        {
+            entry.phase = Phase::Open;
+        }
+    }
+
+    /// A reference came back.
+    pub(super) fn checkin(&mut self, id: ConnectionId) -> Checkin {
+        // A connection that is over is forgotten while handles to it live on.
+        let Some(entry) = self.connections.get_mut(&id) else {
+            return Checkin::Nothing;
+        };
+        debug_assert!(
+            entry.references > 0,
+            "{id}: more references returned than taken"
+        );
+        entry.references = entry.references.saturating_sub(1);
+        if entry.references > 0 || entry.phase == Phase::Closing {
+            Checkin::Nothing
+        } else if entry.purpose == Purpose::Pooled && entry.takes_sessions {
+            Checkin::Idle
+        } else {
+            Checkin::Finished
+        }
+    }
+
+    /// The idle timeout of a connection passed: true if it is to be closed, false if somebody took
+    /// a reference before. The one place where the race between the two is decided (fault F38).
+    pub(super) fn try_retire(&mut self, id: ConnectionId) -> bool {
+        match self.connections.get(&id) {
+            Some(entry) if entry.references == 0 && entry.phase != Phase::Closing => {
+                self.retire(id)
+            }
+            _ => false,
+        }
+    }
+
+    /// The connection is not to be handed out any more: it saw EOF, an error or a violation, or is
+    /// being closed. True if it was to be handed out until now.
+    pub(super) fn retire(&mut self, id: ConnectionId) -> bool {
+        match self.connections.get_mut(&id) {
+            Some(entry) if entry.phase != Phase::Closing => {
+                entry.phase = Phase::Closing;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// The connection goes on with the sessions it has, but gets no more.
+    pub(super) fn on_no_more_sessions(&mut self, id: ConnectionId) {
+        if let Some(entry) = self.connections.get_mut(&id) {
+            entry.takes_sessions = false;
+        }
+    }
+
+    /// The connection is over; gives back what was known of it.
+    pub(super) fn remove(&mut self, id: ConnectionId) -> Option<Entry<S, K>> {
+        self.connections.remove(&id)
+    }
+
+    pub(super) fn entry(&self, id: ConnectionId) -> Option<&Entry<S, K>> {
+        self.connections.get(&id)
+    }
+
+    /// Pooled connections to a server, those connecting and closing included.
+    pub(super) fn pooled_connections(&self, server: &S) -> u32 {
+        let count = self
+            .connections
+            .values()
+            .filter(|entry| entry.counts_for(server))
+            .count();
+        u32::try_from(count).unwrap_or(u32::MAX)
+    }
+
+    /// All connections to a server.
+    pub(super) fn connections_to(&self, server: &S) -> usize {
+        self.connections
+            .values()
+            .filter(|entry| entry.server == *server)
+            .count()
+    }
+
+    /// Callers waiting for a server.
+    pub(super) fn waiting_for(&self, server: &S) -> usize {
+        self.waiting
+            .iter()
+            .filter(|(_, demand)| demand.server == *server)
+            .count()
+    }
+
+    fn has_room(&self, demand: &Demand<S, K>) -> bool {
+        demand
+            .max_connections
+            .is_none_or(|max| self.pooled_connections(&demand.server) < max)
+    }
+
+    /// The least loaded connection below `limit` references; of equals the oldest, so that the same
+    /// calls give the same placement.
+    fn least_loaded(&self, demand: &Demand<S, K>, limit: u32) -> Option<ConnectionId> {
+        self.connections
+            .iter()
+            .filter(|(id, entry)| entry.suits(**id, demand) && entry.references < limit)
+            .min_by_key(|(id, entry)| (entry.references, **id))
+            .map(|(id, _)| *id)
+    }
+
+    /// The oldest idle connection that `demand` itself cannot use.
+    fn idle_to_replace(&self, demand: &Demand<S, K>) -> Option<ConnectionId> {
+        self.connections
+            .iter()
+            .filter(|(_, entry)| entry.counts_for(&demand.server) && entry.is_idle())
+            .filter(|(id, entry)| !entry.suits(**id, demand))
+            .map(|(id, _)| *id)
+            .min()
+    }
+
+    fn room_is_coming(&self, demand: &Demand<S, K>) -> bool {
+        self.connections.values().any(|entry| {
+            entry.counts_for(&demand.server)
+                && entry.phase == Phase::Closing
+                && entry.references == 0
+        })
+    }
+
+    fn reference(&mut self, id: ConnectionId) -> Placement {
+        if let Some(entry) = self.connections.get_mut(&id) {
+            entry.references += 1;
+        }
+        Placement::Existing(id)
+    }
+
+    fn insert(&mut self, demand: &Demand<S, K>, purpose: Purpose) -> ConnectionId {
+        self.last_connection += 1;
+        let id = ConnectionId(self.last_connection);
+        let entry = Entry {
+            server: demand.server.clone(),
+            key: demand.key.clone(),
+            purpose,
+            phase: Phase::Connecting,
+            references: 1,
+            takes_sessions: true,
+        };
+        self.connections.insert(id, entry);
+        id
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,441 @@
+use super::*;
+
+type Names = Table<&'static str, u8>;
+
+/// What the defaults ask for.
+fn demand(server: &'static str, key: u8) -> Demand<&'static str, u8> {
+    Demand {
+        server,
+        key,
+        max_connections: Some(4),
+        preferred_sessions: 16,
+        unshared: false,
+        patient: true,
+        avoid: Vec::new(),
+        younger_than: None,
+    }
+}
+
+fn connect(table: &mut Names, demand: &Demand<&'static str, u8>) -> ConnectionId {
+    match table.checkout(demand) {
+        Placement::Connect(id) => id,
+        other => panic!("expected a new connection, got {other:?}"),
+    }
+}
+
+fn connections_after(sessions: u32, demand: &Demand<&'static str, u8>) -> Vec<u32> {
+    let mut table = Names::new();
+    for _ in 0..sessions {
+        assert!(matches!(
+            table.checkout(demand),
+            Placement::Connect(_) | Placement::Existing(_)
+        ));
+    }
+    let mut loads: Vec<(ConnectionId, u32)> = table
+        .connections
+        .iter()
+        .map(|(id, entry)| (*id, entry.references))
+        .collect();
+    loads.sort();
+    loads.into_iter().map(|(_, load)| load).collect()
+}
+
+#[test]
+fn sixty_four_at_once_make_four_connections_of_sixteen() {
+    assert_eq!(connections_after(64, &demand("nvr", 0)), [16; 4]);
+}
+
+#[test]
+fn sixteen_at_once_share_one_attempt() {
+    assert_eq!(connections_after(16, &demand("nvr", 0)), [16]);
+}
+
+#[test]
+fn f12_a_hundred_and_thirty_sessions_fit_two_connections() {
+    let demand = Demand {
+        preferred_sessions: 128,
+        ..demand("nvr", 0)
+    };
+    assert_eq!(connections_after(130, &demand), [128, 2]);
+}
+
+#[test]
+fn beyond_the_preference_connections_fill_evenly_up_to_the_ceiling() {
+    assert_eq!(connections_after(70, &demand("nvr", 0)), [18, 18, 17, 17]);
+    assert_eq!(
+        connections_after(4 * SESSION_CEILING, &demand("nvr", 0)),
+        [SESSION_CEILING; 4]
+    );
+}
+
+#[test]
+fn without_a_limit_every_sixteen_sessions_get_a_connection() {
+    let demand = Demand {
+        max_connections: None,
+        ..demand("nvr", 0)
+    };
+    assert_eq!(connections_after(160, &demand), [16; 10]);
+}
+
+#[test]
+fn different_keys_and_servers_never_share() {
+    let mut table = Names::new();
+    let first = connect(&mut table, &demand("nvr", 0));
+    table.on_connected(first);
+    assert_ne!(connect(&mut table, &demand("nvr", 1)), first);
+    assert_ne!(connect(&mut table, &demand("other", 0)), first);
+}
+
+#[test]
+fn the_limit_counts_all_keys_of_a_server_and_no_other_server() {
+    let mut table = Names::new();
+    let one = |key| Demand {
+        max_connections: Some(1),
+        patient: false,
+        ..demand("nvr", key)
+    };
+    connect(&mut table, &one(0));
+    assert_eq!(table.checkout(&one(1)), Placement::Refused);
+    connect(&mut table, &demand("other", 1));
+}
+
+#[test]
+fn an_idle_connection_of_another_key_is_closed_to_make_room() {
+    let mut table = Names::new();
+    let one = |key| Demand {
+        max_connections: Some(1),
+        ..demand("nvr", key)
+    };
+    let idle = connect(&mut table, &one(0));
+    table.on_connected(idle);
+    assert_eq!(table.checkin(idle), Checkin::Idle);
+    assert_eq!(
+        table.checkout(&one(1)),
+        Placement::Wait { close: Some(idle) }
+    );
+    let waiter = table.enqueue(one(1)).unwrap();
+    assert_eq!(table.serve(&"nvr"), [], "the closing one still counts");
+    table.remove(idle);
+    assert!(
+        matches!(table.serve(&"nvr")[..], [(served, Placement::Connect(_))] if served == waiter)
+    );
+}
+
+#[test]
+fn f37_waiters_are_served_in_order_and_not_overtaken() {
+    let mut table = Names::new();
+    let one = Demand {
+        max_connections: Some(1),
+        preferred_sessions: 1,
+        ..demand("nvr", 0)
+    };
+    let id = connect(&mut table, &one);
+    table.on_connected(id);
+    for _ in 1..SESSION_CEILING {
+        assert_eq!(table.checkout(&one), Placement::Existing(id));
+    }
+    let waiters: Vec<WaiterId> = (0..3)
+        .map(|_| {
+            assert_eq!(table.checkout(&one), Placement::Wait { close: None });
+            table.enqueue(one.clone()).unwrap()
+        })
+        .collect();
+    for waiter in waiters {
+        table.checkin(id);
+        assert_eq!(
+            table.checkout(&one),
+            Placement::Wait { close: None },
+            "a newcomer waits behind"
+        );
+        assert_eq!(table.serve(&"nvr"), [(waiter, Placement::Existing(id))]);
+        assert_eq!(table.serve(&"nvr"), []);
+    }
+}
+
+#[test]
+fn f37_the_queue_is_bounded() {
+    let mut table = Names::new();
+    for _ in 0..MAX_WAITING {
+        assert!(table.enqueue(demand("nvr", 0)).is_some());
+    }
+    assert!(table.enqueue(demand("nvr", 0)).is_none());
+    assert!(table.enqueue(demand("other", 0)).is_some());
+}
+
+#[test]
+fn a_waiter_of_another_key_is_not_held_up() {
+    let mut table = Names::new();
+    let one = |key| Demand {
+        max_connections: Some(2),
+        ..demand("nvr", key)
+    };
+    let first = connect(&mut table, &one(0));
+    let second = connect(&mut table, &one(1));
+    table.on_connected(first);
+    table.on_connected(second);
+    let blocked = table.enqueue(one(2)).unwrap();
+    assert_eq!(table.checkout(&one(1)), Placement::Existing(second));
+    assert_eq!(table.serve(&"nvr"), []);
+    table.stop_waiting(blocked);
+    assert_eq!(table.waiting_for(&"nvr"), 0);
+}
+
+#[test]
+fn with_multiplex_always_what_does_not_fit_is_refused_at_once() {
+    let mut table = Names::new();
+    let always = |key| Demand {
+        max_connections: Some(1),
+        patient: false,
+        ..demand("nvr", key)
+    };
+    let id = connect(&mut table, &always(0));
+    assert_eq!(table.checkout(&always(1)), Placement::Refused);
+    assert_eq!(
+        table.checkout(&Demand {
+            unshared: true,
+            ..always(0)
+        }),
+        Placement::Refused
+    );
+    table.on_connected(id);
+    table.checkin(id);
+    assert_eq!(
+        table.checkout(&Demand {
+            unshared: true,
+            ..always(0)
+        }),
+        Placement::Existing(id)
+    );
+}
+
+#[test]
+fn what_was_tried_is_not_given_again() {
+    let mut table = Names::new();
+    let first = connect(&mut table, &demand("nvr", 0));
+    table.on_connected(first);
+    let elsewhere = Demand {
+        avoid: vec![first],
+        ..demand("nvr", 0)
+    };
+    let second = connect(&mut table, &elsewhere);
+    let younger = Demand {
+        younger_than: Some(first),
+        ..demand("nvr", 0)
+    };
+    assert_eq!(
+        table.checkout(&younger),
+        Placement::Existing(second),
+        "those who retry share one attempt"
+    );
+}
+
+#[test]
+fn a_dedicated_connection_counts_for_nobody_and_is_given_to_nobody() {
+    let mut table = Names::new();
+    let own = table.dedicate(&demand("nvr", 0));
+    table.on_connected(own);
+    assert_eq!(table.pooled_connections(&"nvr"), 0);
+    assert_eq!(table.connections_to(&"nvr"), 1);
+    assert_ne!(connect(&mut table, &demand("nvr", 0)), own);
+    assert_eq!(table.checkin(own), Checkin::Finished);
+}
+
+#[test]
+fn what_saw_an_error_is_never_handed_out_again() {
+    let mut table = Names::new();
+    let id = connect(&mut table, &demand("nvr", 0));
+    table.on_connected(id);
+    assert!(table.retire(id));
+    assert!(!table.retire(id), "only once");
+    assert_ne!(connect(&mut table, &demand("nvr", 0)), id);
+    assert_eq!(table.checkin(id), Checkin::Nothing, "it closes already");
+}
+
+#[test]
+fn what_takes_no_more_sessions_goes_on_and_closes_when_left() {
+    let mut table = Names::new();
+    let id = connect(&mut table, &demand("nvr", 0));
+    table.on_connected(id);
+    table.checkout(&demand("nvr", 0));
+    table.on_no_more_sessions(id);
+    assert_ne!(connect(&mut table, &demand("nvr", 0)), id);
+    assert_eq!(table.checkin(id), Checkin::Nothing);
+    assert_eq!(table.checkin(id), Checkin::Finished);
+}
+
+/// The last reference goes, the idle deadline passes, a new caller comes: in every order of the
+/// three that the lock allows it is reuse or a new connection, never both and never neither.
+#[test]
+fn f38_at_the_idle_deadline_it_is_reuse_or_a_new_connection() {
+    // The caller comes after the last reference went and before the deadline.
+    let mut table = Names::new();
+    let id = connect(&mut table, &demand("nvr", 0));
+    table.on_connected(id);
+    table.checkin(id);
+    assert_eq!(table.checkout(&demand("nvr", 0)), Placement::Existing(id));
+    assert!(!table.try_retire(id));
+
+    // After the deadline.
+    table.checkin(id);
+    assert!(table.try_retire(id));
+    assert!(!table.try_retire(id), "a timer that fires closes once");
+    let fresh = connect(&mut table, &demand("nvr", 0));
+    assert_ne!(fresh, id);
+
+    // Before the last reference went: there is nothing to expire.
+    table.on_connected(fresh);
+    assert!(!table.try_retire(fresh));
+    assert_eq!(
+        table.checkout(&demand("nvr", 0)),
+        Placement::Existing(fresh)
+    );
+}
+
+#[test]
+fn an_attempt_that_everybody_left_can_be_given_up() {
+    let mut table = Names::new();
+    let id = connect(&mut table, &demand("nvr", 0));
+    assert!(!table.try_retire(id));
+    assert_eq!(table.checkin(id), Checkin::Idle);
+    assert!(table.try_retire(id));
+}
+
+/// A small random number generator; the same numbers in every run.
+struct Numbers(u64);
+
+impl Numbers {
+    fn below(&mut self, limit: usize) -> usize {
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        ((self.0 >> 33) as usize) % limit
+    }
+}
+
+/// What a test knows of the handles it was given.
+#[derive(Default)]
+struct Model {
+    handles: Vec<ConnectionId>,
+    waiting: VecDeque<(WaiterId, u8)>,
+    started: Vec<ConnectionId>,
+    closing: Vec<ConnectionId>,
+}
+
+impl Model {
+    fn on_placement(&mut self, table: &Names, key: u8, placement: Placement) {
+        match placement {
+            Placement::Existing(id) | Placement::Connect(id) => {
+                let entry = table.entry(id).unwrap();
+                assert_eq!(entry.key, key, "shared with another key");
+                assert!(entry.phase != Phase::Closing && entry.references <= SESSION_CEILING);
+                if let Placement::Connect(id) = placement {
+                    self.started.push(id);
+                }
+                self.handles.push(id);
+            }
+            Placement::Wait { close } => self.closing.extend(close),
+            Placement::Refused => {}
+        }
+    }
+
+    fn serve(&mut self, table: &mut Names) {
+        for (waiter, placement) in table.serve(&"nvr") {
+            let position = self
+                .waiting
+                .iter()
+                .position(|(id, _)| *id == waiter)
+                .unwrap();
+            let key = self.waiting[position].1;
+            if !matches!(placement, Placement::Wait { .. }) {
+                let earlier = self
+                    .waiting
+                    .iter()
+                    .take(position)
+                    .any(|(_, other)| *other == key);
+                assert!(!earlier, "overtook somebody with the same key");
+                self.waiting.remove(position);
+            }
+            self.on_placement(table, key, placement);
+        }
+    }
+}
+
+#[test]
+fn f37_no_sequence_of_events_breaks_the_limit_or_the_count() {
+    for seed in 0..200 {
+        let mut numbers = Numbers(seed);
+        let mut table = Names::new();
+        let mut model = Model::default();
+        for _ in 0..400 {
+            step(&mut numbers, &mut table, &mut model);
+            assert!(table.pooled_connections(&"nvr") <= 3, "limit exceeded");
+            for (id, entry) in &table.connections {
+                let handles = model.handles.iter().filter(|handle| *handle == id).count();
+                assert_eq!(
+                    entry.references as usize, handles,
+                    "references are live handles"
+                );
+            }
+        }
+    }
+}
+
+fn step(numbers: &mut Numbers, table: &mut Names, model: &mut Model) {
+    match numbers.below(8) {
+        0..=2 => {
+            let key = u8::try_from(numbers.below(3)).unwrap();
+            let demand = Demand {
+                max_connections: Some(3),
+                preferred_sessions: 2,
+                patient: numbers.below(2) == 0,
+                ..demand("nvr", key)
+            };
+            let placement = table.checkout(&demand);
+            model.on_placement(table, key, placement);
+            if let Placement::Wait { .. } = placement {
+                model
+                    .waiting
+                    .push_back((table.enqueue(demand).unwrap(), key));
+            }
+        }
+        3 | 4 if !model.handles.is_empty() => {
+            let handle = model
+                .handles
+                .swap_remove(numbers.below(model.handles.len()));
+            table.checkin(handle);
+        }
+        5 if !model.started.is_empty() => {
+            table.on_connected(model.started[numbers.below(model.started.len())]);
+        }
+        6 if !model.started.is_empty() => {
+            let id = model.started[numbers.below(model.started.len())];
+            let is_idle = table
+                .entry(id)
+                .is_some_and(|entry| entry.references == 0 && entry.phase != Phase::Closing);
+            assert_eq!(table.try_retire(id), is_idle);
+            model.closing.push(id);
+        }
+        // A connection ends: one that is closing, or any of them.
+        _ => {
+            let from = if numbers.below(4) == 0 {
+                &mut model.started
+            } else {
+                &mut model.closing
+            };
+            if from.is_empty() {
+                return;
+            }
+            let id = from.swap_remove(numbers.below(from.len()));
+            let closes = table
+                .entry(id)
+                .is_some_and(|entry| entry.phase == Phase::Closing || entry.references > 0);
+            if closes {
+                table.retire(id);
+                table.remove(id);
+                model.handles.retain(|handle| *handle != id);
+            }
+        }
+    }
+    model.serve(table);
+}

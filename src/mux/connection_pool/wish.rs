@@ -1,0 +1,104 @@
+//! What a caller wants of the pool.
+
+use std::sync::Arc;
+
+use super::table::{ConnectionId, Demand, SESSION_CEILING};
+use crate::mux::{
+    config::{Limits, Multiplex, SessionOptions, Timeouts},
+    driver::random_seed,
+    error::{Error, ErrorKind, Initiator, Scope},
+    proto::{ConnectionConfig, CredentialStatus},
+    server_key::{ConnectionKey, ServerId},
+    sharing::Evidence,
+};
+
+const DEFAULT_USER_AGENT: &str = concat!("rtspmux/", env!("CARGO_PKG_VERSION"));
+
+/// What a caller wants.
+#[derive(Clone, Debug)]
+pub(in crate::mux) struct Wish {
+    pub(in crate::mux) options: Arc<SessionOptions>,
+    pub(in crate::mux) key: ConnectionKey,
+    /// A connection of its own, whatever the server can do.
+    pub(in crate::mux) is_dedicated: bool,
+    /// Connections that were tried already.
+    pub(in crate::mux) avoid: Vec<ConnectionId>,
+    /// Only connections made after this one.
+    pub(in crate::mux) younger_than: Option<ConnectionId>,
+}
+
+impl Wish {
+    pub(in crate::mux) fn new(options: &SessionOptions) -> Result<Self, Error> {
+        Ok(Self {
+            key: options.connection_key()?,
+            is_dedicated: options.pooling.is_dedicated(),
+            options: Arc::new(options.clone()),
+            avoid: Vec::new(),
+            younger_than: None,
+        })
+    }
+
+    /// What the table has to know; `objection` says why the server cannot share, if so.
+    pub(super) fn demand(&self, objection: Option<Evidence>) -> Demand<ServerId, ConnectionKey> {
+        let pooling = &self.options.pooling;
+        let max = pooling.max_connections_per_server;
+        let always = pooling.multiplex == Multiplex::Always;
+        Demand {
+            server: self.key.server().clone(),
+            key: self.key.clone(),
+            max_connections: (max > 0).then_some(max),
+            preferred_sessions: pooling
+                .max_sessions_per_connection
+                .clamp(1, SESSION_CEILING),
+            unshared: always && objection.is_some(),
+            patient: !always,
+            avoid: self.avoid.clone(),
+            younger_than: self.younger_than,
+        }
+    }
+
+    /// What a caller is told who gets nothing.
+    pub(super) fn refusal(&self, objection: Option<Evidence>) -> Error {
+        let server = self.key.server();
+        let max = self.options.pooling.max_connections_per_server;
+        let full = format!("max-connections-per-server={max} is reached at {server}");
+        let (kind, explanation) = match objection {
+            Some(evidence) => (
+                ErrorKind::CannotShare,
+                format!("{full}, with multiplex=always, and {evidence}"),
+            ),
+            None => (
+                ErrorKind::ServerLimit,
+                format!("{full}, and no connection takes another session"),
+            ),
+        };
+        Error::new(kind, Scope::Session, Initiator::Library, explanation)
+    }
+
+    /// A connection made for this caller.
+    pub(super) fn connection_config(
+        &self,
+        limits: Limits,
+        mut timeouts: Timeouts,
+        credential_status: CredentialStatus,
+        refuse_basic: bool,
+    ) -> ConnectionConfig {
+        if let Some(silence) = self.options.silence_timeout {
+            timeouts.silence_dead = silence;
+            timeouts.silence_probe = silence / 2;
+        }
+        ConnectionConfig {
+            credentials: self.key.credentials().cloned(),
+            credential_status,
+            user_agent: self
+                .key
+                .user_agent()
+                .unwrap_or(DEFAULT_USER_AGENT)
+                .to_owned(),
+            refuse_basic,
+            seed: random_seed(),
+            limits,
+            timeouts,
+        }
+    }
+}

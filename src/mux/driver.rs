@@ -1,0 +1,462 @@
+//! The task behind one connection: it moves octets, commands and time between a socket and the
+//! protocol core.
+//!
+//! This is the only place with a clock, a socket, a timer, a `spawn` and a `select!`; `clippy.toml`
+//! bans them elsewhere. Everything that has to be decided is decided in [`proto`](super::proto) and
+//! in the [pool](super::connection_pool).
+//!
+//! Rules it keeps:
+//!
+//! * There is no await between reading octets and queueing the packets in them.
+//! * Reads and writes advance together: neither waits for the other, nor for a consumer.
+//! * However it ends - closed, failed, aborted, by a panic - everything it holds is dropped, and
+//!   each of these things tells whoever waits for it: [`Registration`], [`Sessions`], [`LinkEnds`].
+#![expect(
+    clippy::disallowed_methods,
+    reason = "the driver is where clock, timers and tasks belong"
+)]
+
+mod command;
+mod dial;
+mod outbox;
+mod sessions;
+
+use std::{
+    collections::hash_map::RandomState,
+    future::Future,
+    hash::BuildHasher,
+    io,
+    pin::Pin,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use bytes::BytesMut;
+use tokio::{
+    io::Interest,
+    net::TcpStream,
+    runtime::Handle,
+    sync::mpsc::{Receiver, UnboundedReceiver},
+    time::{Sleep, Timeout, sleep_until},
+};
+
+pub(super) use self::command::{Command, Link, LinkEnds, Report};
+use self::{command::Readiness, outbox::Outbox, sessions::Sessions};
+use super::{
+    connection_pool::Registration,
+    error::Error,
+    proto::{CloseReason, Connection, ConnectionConfig, Event, Reply, uri::redacted},
+};
+
+/// What is reserved for reading when the buffer runs low: also what a packet's slice may pin.
+const READ_CHUNK: usize = 64 * 1024;
+/// Free space below which the next chunk is reserved.
+const READ_LOW: usize = 16 * 1024;
+/// Reads in a row while there is more: fewer wake-ups under load, and a bound on how long commands
+/// and timers wait.
+const MAX_READS: usize = 16;
+/// Commands in a row, likewise.
+const MAX_COMMANDS: usize = 64;
+
+/// The time, as the core and everybody else is told it. Follows tokio's clock, which tests can stop.
+pub(super) fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
+/// The future's output, or an error if it takes longer. The timer is the runtime's, so that the
+/// result may be awaited anywhere.
+pub(super) fn within<F: Future>(runtime: &Handle, limit: Duration, future: F) -> Timeout<F> {
+    let _context = runtime.enter();
+    tokio::time::timeout(limit, future)
+}
+
+/// 128 random bits, from the system's random keys for hash tables.
+pub(super) fn random_seed() -> u128 {
+    let half = || u128::from(RandomState::new().hash_one(0_u8));
+    (half() << 64) | half()
+}
+
+/// What a driver starts with.
+#[derive(Debug)]
+pub(super) struct Plan {
+    pub(super) registration: Registration,
+    pub(super) link: Arc<Link>,
+    pub(super) ends: LinkEnds,
+    pub(super) config: ConnectionConfig,
+    pub(super) connect_timeout: Duration,
+}
+
+/// Starts the driver of one connection. It ends by itself once the connection is over.
+pub(super) fn start(runtime: &Handle, plan: Plan) {
+    let link = Arc::clone(&plan.link);
+    let task = runtime.spawn(run(plan));
+    link.set_task(task.abort_handle());
+}
+
+async fn run(plan: Plan) {
+    // Locals are dropped in reverse order: the pool forgets the connection after its socket closed.
+    let Plan {
+        registration,
+        link,
+        mut ends,
+        config,
+        connect_timeout,
+    } = plan;
+    let mut deferred = Vec::new();
+    match connect(
+        &registration,
+        &link,
+        &mut ends,
+        connect_timeout,
+        &mut deferred,
+    )
+    .await
+    {
+        Ok(socket) => {
+            tracing::info!("{}/-: connected to {}", link.id, link.server);
+            registration.on_connected();
+            ends.readiness.send_replace(Readiness::Ready);
+            let driver = Driver::new(registration, link, ends, socket, config);
+            driver.run(deferred).await;
+        }
+        Err(error) => {
+            tracing::info!("{}/-: {error}", link.id);
+            // Forgotten first: who tries again at once must not find the failed attempt counted.
+            drop(registration);
+            ends.readiness.send_replace(Readiness::Failed(error));
+        }
+    }
+}
+
+/// Dials until that succeeds or fails, everybody who waits for it has gone, or all is shut down.
+/// Commands that come meanwhile are kept for later.
+async fn connect(
+    registration: &Registration,
+    link: &Link,
+    ends: &mut LinkEnds,
+    timeout: Duration,
+    deferred: &mut Vec<Command>,
+) -> Result<TcpStream, Error> {
+    tracing::debug!("{}/-: connecting to {}", link.id, link.server);
+    let mut dialing = std::pin::pin!(dial::dial(&link.server, timeout));
+    loop {
+        tokio::select! {
+            biased;
+            command = ends.commands.recv() => match command {
+                None | Some(Command::Close) => return Err(Error::shut_down()),
+                Some(Command::SetIdle(Some(_))) if registration.try_retire() => {
+                    return Err(Error::abandoned());
+                }
+                Some(command) => deferred.push(command),
+            },
+            result = &mut dialing => return result,
+        }
+    }
+}
+
+/// A connection with a socket.
+struct Driver {
+    link: Arc<Link>,
+    core: Connection,
+    commands: UnboundedReceiver<Command>,
+    reports: Receiver<Report>,
+    sessions: Sessions,
+    socket: TcpStream,
+    input: BytesMut,
+    outbox: Outbox,
+    /// Armed at or before the core's deadline: a deadline that moves away costs nothing, the timer
+    /// fires early and is armed again.
+    timer: Pin<Box<Sleep>>,
+    timer_at: Option<Instant>,
+    over: Option<CloseReason>,
+    /// The pool knows that the server knows Digest.
+    told_of_digest: bool,
+    /// The last field, dropped last.
+    registration: Registration,
+}
+
+impl Driver {
+    fn new(
+        registration: Registration,
+        link: Arc<Link>,
+        ends: LinkEnds,
+        socket: TcpStream,
+        config: ConnectionConfig,
+    ) -> Self {
+        Self {
+            sessions: Sessions::new(link.id),
+            link,
+            core: Connection::new(config, now()),
+            commands: ends.commands,
+            reports: ends.reports,
+            socket,
+            input: BytesMut::new(),
+            outbox: Outbox::default(),
+            timer: Box::pin(sleep_until(tokio::time::Instant::now())),
+            timer_at: None,
+            over: None,
+            told_of_digest: false,
+            registration,
+        }
+    }
+
+    async fn run(mut self, deferred: Vec<Command>) {
+        for command in deferred {
+            self.on_command(command);
+        }
+        loop {
+            self.settle();
+            if let Some(reason) = self.over.take() {
+                return self.finish(reason);
+            }
+            self.arm_timer();
+            let interest = if self.outbox.is_empty() {
+                Interest::READABLE
+            } else {
+                Interest::READABLE | Interest::WRITABLE
+            };
+            tokio::select! {
+                ready = self.socket.ready(interest) => match ready {
+                    // Writing is tried whenever the loop settles.
+                    Ok(ready) => if ready.is_readable() || ready.is_read_closed() { self.read() },
+                    Err(error) => self.on_io_error(&error),
+                },
+                Some(command) = self.commands.recv() => self.on_commands(command),
+                Some(report) = self.reports.recv() => self.on_reports(report),
+                () = self.timer.as_mut(), if self.timer_at.is_some() => self.on_timer(),
+            }
+        }
+    }
+
+    /// Reads and processes what is there; bounded, so that nothing else starves.
+    fn read(&mut self) {
+        for _ in 0..MAX_READS {
+            if self.input.capacity() - self.input.len() < READ_LOW {
+                self.input.reserve(READ_CHUNK);
+            }
+            match self.socket.try_read_buf(&mut self.input) {
+                Ok(0) => {
+                    // Before anything else: nobody gets this connection any more.
+                    self.registration.retire();
+                    return self.core.handle_eof(now());
+                }
+                Ok(read) => {
+                    let now = now();
+                    self.link.counters.bytes_received.add(read as u64);
+                    self.core.handle_input(now, &mut self.input);
+                    self.drain_events(now);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) => return self.on_io_error(&error),
+            }
+        }
+    }
+
+    fn on_io_error(&mut self, error: &io::Error) {
+        self.registration.retire();
+        self.core.handle_io_error(now(), error.to_string());
+    }
+
+    fn on_timer(&mut self) {
+        self.timer_at = None;
+        self.core.handle_timeout(now());
+    }
+
+    fn arm_timer(&mut self) {
+        let Some(deadline) = self.core.poll_timeout() else {
+            return;
+        };
+        if self.timer_at.is_none_or(|armed| deadline < armed) {
+            self.timer
+                .as_mut()
+                .reset(tokio::time::Instant::from_std(deadline));
+            self.timer_at = Some(deadline);
+        }
+    }
+
+    fn on_reports(&mut self, first: Report) {
+        let mut next = Some(first);
+        for _ in 0..MAX_COMMANDS {
+            let Some(report) = next else { return };
+            self.core
+                .send_rtcp(report.session, report.stream, &report.packet);
+            next = self.reports.try_recv().ok();
+        }
+    }
+
+    fn on_commands(&mut self, first: Command) {
+        self.on_command(first);
+        for _ in 1..MAX_COMMANDS {
+            let Ok(command) = self.commands.try_recv() else {
+                return;
+            };
+            self.on_command(command);
+        }
+    }
+
+    fn on_command(&mut self, command: Command) {
+        let now = now();
+        match command {
+            Command::Open { .. } => self.on_open(now, command),
+            Command::Request {
+                session,
+                request,
+                reply,
+            } => {
+                let id = self.sessions.on_request(reply);
+                self.core.request(now, session, id, request);
+            }
+            Command::Release(session) => {
+                tracing::debug!("{}/{session}: released", self.link.id);
+                self.core.release(now, session);
+            }
+            Command::SetIdle(idle) => {
+                if idle.is_some() {
+                    self.registration.give_back_permit();
+                }
+                self.core.set_idle(now, idle);
+            }
+            Command::Credentials(status) => self.core.handle_credential_status(now, status),
+            Command::Close => self.core.close(now),
+        }
+    }
+
+    fn on_open(&mut self, now: Instant, command: Command) {
+        let Command::Open {
+            config,
+            producer,
+            debt,
+            opened,
+        } = command
+        else {
+            return;
+        };
+        // A refusal of the credentials that is old enough does not hold for a new session.
+        self.registration.refresh_credentials(now);
+        let camera = redacted(&config.url);
+        let result = self.core.open_session(config);
+        let Ok(session) = result else {
+            // Whether anybody still waits does not matter: nothing was opened.
+            let _ = opened.send(result);
+            return;
+        };
+        tracing::debug!("{}/{session}: opened for {camera}", self.link.id);
+        self.sessions.insert(session, producer, camera, debt);
+        if opened.send(Ok(session)).is_err() {
+            self.core.release(now, session);
+        }
+    }
+
+    /// Takes everything out of the core and writes what the socket takes.
+    fn settle(&mut self) {
+        loop {
+            let now = now();
+            self.drain_events(now);
+            while let Some(message) = self.core.poll_transmit() {
+                self.outbox.push(message);
+            }
+            if !self.flush(now) {
+                break;
+            }
+        }
+        if !self.told_of_digest && self.core.has_seen_digest() {
+            self.told_of_digest = true;
+            self.registration.on_digest_seen();
+        }
+        // First the books, then those who may look at them.
+        self.update_counters();
+        self.sessions.answer();
+        self.sessions.wake();
+    }
+
+    /// Writes without waiting; true if the core was told something and may have more to say.
+    fn flush(&mut self, now: Instant) -> bool {
+        if self.outbox.is_empty() || self.over.is_some() {
+            return false;
+        }
+        match self.outbox.write_to(&self.socket) {
+            Ok(written) => {
+                self.link.counters.bytes_sent.add(written as u64);
+                self.core.handle_write_progress(now, self.outbox.backlog());
+                written > 0
+            }
+            Err(error) => {
+                self.on_io_error(&error);
+                true
+            }
+        }
+    }
+
+    fn drain_events(&mut self, now: Instant) {
+        while let Some(event) = self.core.poll_event() {
+            self.on_event(now, event);
+        }
+    }
+
+    fn on_event(&mut self, now: Instant, event: Event) {
+        let id = self.link.id;
+        match event {
+            Event::Packet(packet) => self.sessions.deliver(now, packet),
+            Event::Completed {
+                session,
+                request,
+                result,
+            } => {
+                match &result {
+                    Ok(Reply::TornDown) => {}
+                    Ok(_) => self.link.on_proven(),
+                    Err(failure) => tracing::debug!("{id}/{session}: {failure}"),
+                }
+                self.sessions.complete(request, result);
+            }
+            Event::SessionLost { session, failure } => {
+                tracing::info!("{id}/{session}: lost: {failure}");
+                self.sessions.on_lost(session, &failure);
+            }
+            Event::SessionClosed(session) => {
+                tracing::debug!("{id}/{session}: closed");
+                self.sessions.remove(session);
+            }
+            Event::CredentialsWanted => self.registration.on_credentials_wanted(now),
+            Event::CredentialsProven => self.registration.on_credentials_proven(),
+            Event::CredentialsRefused => {
+                tracing::info!("{id}/-: credentials refused");
+                self.registration.on_credentials_refused(now);
+            }
+            Event::NoMoreSessions(reason) => {
+                tracing::info!("{id}/-: takes no more sessions: {reason:?}");
+                self.registration.on_no_more_sessions();
+            }
+            Event::IdleExpired => {
+                if self.registration.try_retire() {
+                    tracing::debug!("{id}/-: idle timeout");
+                    self.core.close(now);
+                }
+            }
+            Event::Closed(reason) => {
+                self.registration.retire();
+                self.link.set_close_reason(reason.clone());
+                self.over = Some(reason);
+            }
+        }
+    }
+
+    fn update_counters(&self) {
+        let counts = self.core.counters();
+        let counters = &self.link.counters;
+        counters.packets.set(self.sessions.packets());
+        counters.sessions.set(self.core.session_count() as u64);
+        counters.requests.set(counts.requests);
+        counters.server_requests.set(counts.server_requests);
+        counters.frames_unknown.set(counts.unknown_frames);
+        counters.frames_foreign.set(counts.foreign_frames);
+        counters.frames_late.set(counts.late_frames);
+        counters.reports_dropped.set(counts.reports_dropped);
+        counters.resyncs.set(counts.resyncs);
+    }
+
+    fn finish(mut self, reason: CloseReason) {
+        tracing::info!("{}/-: closed: {reason}", self.link.id);
+        self.sessions.on_closed(&reason);
+    }
+}

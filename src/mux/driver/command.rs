@@ -1,0 +1,218 @@
+//! How the rest of the crate talks to a driver.
+
+use std::{
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    task::AbortHandle,
+};
+
+use crate::mux::{
+    connection_pool::ConnectionId,
+    delivery::{Budget, Producer},
+    error::Error,
+    monitor::Debt,
+    proto::{
+        CloseReason, CredentialStatus, Failure, FailureKind, Reply, SessionConfig, SessionKey,
+        SessionRequest,
+    },
+    server_key::ServerId,
+    stats::ConnectionCounters,
+};
+
+/// RTCP packets that may wait for the driver; more are dropped, as a congested network would.
+const REPORTS: usize = 256;
+
+/// What a driver is told. Sending one never blocks, so that handles may be dropped anywhere.
+#[derive(Debug)]
+pub(in crate::mux) enum Command {
+    /// Makes a session in the core.
+    Open {
+        /// What it is to play.
+        config: SessionConfig,
+        /// Where its packets go.
+        producer: Producer,
+        /// Given back once nothing is owed to the server any more.
+        debt: Debt,
+        /// The core's name for it. If nobody waits for that any more, the session is released.
+        opened: oneshot::Sender<Result<SessionKey, FailureKind>>,
+    },
+    /// Asks the server something.
+    Request {
+        session: SessionKey,
+        request: SessionRequest,
+        reply: oneshot::Sender<Result<Reply, Failure>>,
+    },
+    /// The session's handle is gone.
+    Release(SessionKey),
+    /// The connection has no reference any more, or has one again.
+    SetIdle(Option<Duration>),
+    /// What is known of the credentials changed.
+    Credentials(CredentialStatus),
+    /// Tear down all sessions and close.
+    Close,
+}
+
+/// An RTCP packet to the server.
+#[derive(Debug)]
+pub(in crate::mux) struct Report {
+    pub(in crate::mux) session: SessionKey,
+    pub(in crate::mux) stream: usize,
+    pub(in crate::mux) packet: Bytes,
+}
+
+/// How far the connection attempt is.
+#[derive(Clone, Debug)]
+pub(in crate::mux) enum Readiness {
+    Connecting,
+    Ready,
+    Failed(Error),
+}
+
+/// What everybody but the driver itself holds of a connection. Holding it is no reference in the
+/// pool's sense; a [`ConnectionHandle`](crate::mux::ConnectionHandle) is.
+#[derive(Debug)]
+pub(in crate::mux) struct Link {
+    pub(in crate::mux) id: ConnectionId,
+    pub(in crate::mux) server: ServerId,
+    pub(in crate::mux) counters: Arc<ConnectionCounters>,
+    pub(in crate::mux) budget: Arc<Budget>,
+    commands: mpsc::UnboundedSender<Command>,
+    reports: mpsc::Sender<Report>,
+    readiness: watch::Receiver<Readiness>,
+    /// The most references at a time since there were none; written under the pool's lock.
+    peak_references: AtomicU32,
+    /// The server answered a session since the connection was last taken out of idleness.
+    is_proven: AtomicBool,
+    task: OnceLock<AbortHandle>,
+    /// Set when the connection is over.
+    close_reason: OnceLock<CloseReason>,
+}
+
+/// The driver's ends of a link.
+#[derive(Debug)]
+pub(in crate::mux) struct LinkEnds {
+    pub(super) commands: mpsc::UnboundedReceiver<Command>,
+    pub(super) reports: mpsc::Receiver<Report>,
+    pub(super) readiness: watch::Sender<Readiness>,
+}
+
+impl Link {
+    /// The link of a connection that is about to be made.
+    pub(in crate::mux) fn new(id: ConnectionId, server: ServerId) -> (Arc<Self>, LinkEnds) {
+        let (command_sender, commands) = mpsc::unbounded_channel();
+        let (report_sender, reports) = mpsc::channel(REPORTS);
+        let (readiness_sender, readiness) = watch::channel(Readiness::Connecting);
+        let link = Self {
+            id,
+            server,
+            counters: Arc::default(),
+            budget: Budget::for_connection(),
+            commands: command_sender,
+            reports: report_sender,
+            readiness,
+            peak_references: AtomicU32::new(1),
+            is_proven: AtomicBool::new(false),
+            task: OnceLock::new(),
+            close_reason: OnceLock::new(),
+        };
+        (
+            Arc::new(link),
+            LinkEnds {
+                commands,
+                reports,
+                readiness: readiness_sender,
+            },
+        )
+    }
+
+    /// False if the driver is gone; what the command carries is dropped then, which tells whoever
+    /// waits for it.
+    pub(in crate::mux) fn send(&self, command: Command) -> bool {
+        self.commands.send(command).is_ok()
+    }
+
+    /// False if the packet was dropped.
+    pub(in crate::mux) fn try_send_report(&self, report: Report) -> bool {
+        self.reports.try_send(report).is_ok()
+    }
+
+    /// Waits until the connection attempt is over.
+    pub(in crate::mux) async fn connected(&self) -> Result<(), Error> {
+        let mut readiness = self.readiness.clone();
+        match readiness
+            .wait_for(|state| !matches!(state, Readiness::Connecting))
+            .await
+            .as_deref()
+        {
+            Ok(Readiness::Failed(error)) => Err(error.clone()),
+            Ok(_) => Ok(()),
+            Err(_) => Err(Error::driver_died()),
+        }
+    }
+
+    pub(in crate::mux) fn is_connected(&self) -> bool {
+        matches!(*self.readiness.borrow(), Readiness::Ready)
+    }
+
+    /// How many references there are now.
+    pub(in crate::mux) fn on_references(&self, references: u32) {
+        self.counters.references.set(u64::from(references));
+        if references == 0 {
+            self.peak_references.store(0, Ordering::Relaxed);
+        } else {
+            self.peak_references
+                .fetch_max(references, Ordering::Relaxed);
+        }
+    }
+
+    /// The most references at a time since there were none.
+    pub(in crate::mux) fn peak_references(&self) -> u32 {
+        self.peak_references.load(Ordering::Relaxed)
+    }
+
+    /// Why the connection is over; also if its driver ended without a word.
+    pub(in crate::mux) fn close_reason(&self) -> CloseReason {
+        let unknown = || CloseReason::Io("the connection's task ended unexpectedly".to_owned());
+        self.close_reason.get().cloned().unwrap_or_else(unknown)
+    }
+
+    pub(super) fn set_close_reason(&self, reason: CloseReason) {
+        // A connection ends once.
+        let _ = self.close_reason.set(reason);
+    }
+
+    /// Whether the connection was seen to work since it was last taken out of idleness.
+    pub(in crate::mux) fn is_proven(&self) -> bool {
+        self.is_proven.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn on_proven(&self) {
+        self.is_proven.store(true, Ordering::Relaxed);
+    }
+
+    /// An idle connection is referenced again.
+    pub(in crate::mux) fn on_reused(&self) {
+        self.is_proven.store(false, Ordering::Relaxed);
+        self.send(Command::SetIdle(None));
+    }
+
+    pub(super) fn set_task(&self, task: AbortHandle) {
+        // Set once, by the one who spawned the driver.
+        let _ = self.task.set(task);
+    }
+
+    /// Ends the driver without further ado: at the deadline of a shutdown.
+    pub(in crate::mux) fn abort(&self) {
+        if let Some(task) = self.task.get() {
+            task.abort();
+        }
+    }
+}

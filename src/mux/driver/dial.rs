@@ -1,0 +1,85 @@
+//! Making the TCP connection: addresses one by one, within one deadline.
+
+use std::{io, net::SocketAddr, time::Duration};
+
+use socket2::{SockRef, TcpKeepalive};
+use tokio::{
+    net::{TcpSocket, TcpStream, lookup_host},
+    time::{Instant, timeout_at},
+};
+
+use crate::mux::{
+    error::{Error, ErrorKind, Initiator, Scope},
+    server_key::ServerId,
+};
+
+const KEEPALIVE_AFTER: Duration = Duration::from_secs(15);
+const KEEPALIVE_EVERY: Duration = Duration::from_secs(5);
+const KEEPALIVE_PROBES: u32 = 3;
+/// As long as silence may last: both say that the peer is gone.
+#[cfg(target_os = "linux")]
+const USER_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Connects to `server`. All addresses of its name together get `timeout`, shared out evenly, so
+/// that a first one that swallows packets does not use up the time of a second one that answers.
+pub(super) async fn dial(server: &ServerId, timeout: Duration) -> Result<TcpStream, Error> {
+    let deadline = Instant::now() + timeout;
+    let addresses = resolve(server, deadline).await?;
+    let mut last = None;
+    for (tried, address) in addresses.iter().enumerate() {
+        let left = u32::try_from(addresses.len() - tried).unwrap_or(u32::MAX);
+        let now = Instant::now();
+        let until = now + deadline.saturating_duration_since(now) / left;
+        match timeout_at(until, connect(*address)).await {
+            Ok(Ok(socket)) => return Ok(socket),
+            Ok(Err(error)) => last = Some(error.to_string()),
+            Err(_) => last = Some(format!("no answer within {timeout:?}")),
+        }
+    }
+    let reason = last.unwrap_or_else(|| "its name has no address".to_owned());
+    Err(failure(
+        ErrorKind::Connect,
+        format!("cannot connect to {server}: {reason}"),
+    ))
+}
+
+async fn resolve(server: &ServerId, deadline: Instant) -> Result<Vec<SocketAddr>, Error> {
+    let looked_up = timeout_at(deadline, lookup_host((server.host(), server.port()))).await;
+    let reason = match looked_up {
+        Ok(Ok(addresses)) => return Ok(addresses.collect()),
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => "no answer in time".to_owned(),
+    };
+    Err(failure(
+        ErrorKind::Resolve,
+        format!("cannot resolve {}: {reason}", server.host()),
+    ))
+}
+
+async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    // Requests are small and each waits for its answer: Nagle would add 40 ms to every round trip.
+    socket.set_nodelay(true)?;
+    // The receive buffer is left to the system: with a small one live555 loses framing.
+    watch_for_death(&socket)?;
+    socket.connect(address).await
+}
+
+fn watch_for_death(socket: &TcpSocket) -> io::Result<()> {
+    let socket = SockRef::from(socket);
+    let keepalive = TcpKeepalive::new()
+        .with_time(KEEPALIVE_AFTER)
+        .with_interval(KEEPALIVE_EVERY)
+        .with_retries(KEEPALIVE_PROBES);
+    socket.set_tcp_keepalive(&keepalive)?;
+    #[cfg(target_os = "linux")]
+    socket.set_tcp_user_timeout(Some(USER_TIMEOUT))?;
+    Ok(())
+}
+
+fn failure(kind: ErrorKind, explanation: String) -> Error {
+    Error::new(kind, Scope::Connection, Initiator::Server, explanation)
+}

@@ -1,0 +1,159 @@
+//! Who on our side belongs to the core's sessions and requests.
+
+use std::{collections::HashMap, time::Instant};
+
+use tokio::sync::oneshot;
+
+use crate::mux::{
+    connection_pool::ConnectionId,
+    delivery::{self, Producer},
+    error::Error,
+    monitor::Debt,
+    proto::{self, CloseReason, Failure, Reply, RequestId, SessionKey},
+};
+
+type ReplySender = oneshot::Sender<Result<Reply, Failure>>;
+
+/// One session of the core that has not ended.
+#[derive(Debug)]
+struct Opened {
+    producer: Producer,
+    /// Something was pushed since its consumer was last woken.
+    is_touched: bool,
+    camera: String,
+    /// Settled when the core has forgotten the session, or with the connection.
+    _debt: Debt,
+}
+
+/// The sessions and outstanding requests of one connection.
+///
+/// Dropped as a whole - the driver may panic - it tells everybody: queues end, whoever waits for a
+/// reply sees its sender go, debts are settled.
+#[derive(Debug)]
+pub(super) struct Sessions {
+    connection: ConnectionId,
+    opened: HashMap<SessionKey, Opened>,
+    replies: HashMap<RequestId, ReplySender>,
+    /// Requests that are over and whose callers are to be told.
+    completed: Vec<(ReplySender, Result<Reply, Failure>)>,
+    last_request: u64,
+    /// Sessions with `is_touched`, each once.
+    touched: Vec<SessionKey>,
+    packets: u64,
+}
+
+impl Sessions {
+    pub(super) fn new(connection: ConnectionId) -> Self {
+        Self {
+            connection,
+            opened: HashMap::new(),
+            replies: HashMap::new(),
+            completed: Vec::new(),
+            last_request: 0,
+            touched: Vec::new(),
+            packets: 0,
+        }
+    }
+
+    pub(super) fn insert(
+        &mut self,
+        key: SessionKey,
+        producer: Producer,
+        camera: String,
+        debt: Debt,
+    ) {
+        self.opened.insert(
+            key,
+            Opened {
+                producer,
+                is_touched: false,
+                camera,
+                _debt: debt,
+            },
+        );
+    }
+
+    /// The core has forgotten the session.
+    pub(super) fn remove(&mut self, key: SessionKey) {
+        self.opened.remove(&key);
+    }
+
+    /// Remembers who waits; the id is new.
+    pub(super) fn on_request(&mut self, reply: ReplySender) -> RequestId {
+        self.last_request += 1;
+        let id = RequestId(self.last_request);
+        self.replies.insert(id, reply);
+        id
+    }
+
+    /// A request is over; whoever waits is told by [`answer`](Self::answer).
+    pub(super) fn complete(&mut self, id: RequestId, result: Result<Reply, Failure>) {
+        if let Some(reply) = self.replies.remove(&id) {
+            self.completed.push((reply, result));
+        }
+    }
+
+    /// Tells everybody whose request is over. Only after all events at hand were dealt with: who
+    /// hears that a TEARDOWN failed must not get the same connection again because the pool has not
+    /// heard of it yet.
+    pub(super) fn answer(&mut self) {
+        for (reply, result) in self.completed.drain(..) {
+            // Whoever asked may have gone: the release of its session follows, or came before.
+            let _ = reply.send(result);
+        }
+    }
+
+    /// Queues a packet for its consumer, who is woken by [`wake`](Self::wake).
+    pub(super) fn deliver(&mut self, received: Instant, packet: proto::Packet) {
+        let Some(session) = self.opened.get_mut(&packet.session) else {
+            return;
+        };
+        session.producer.push(delivery::Packet {
+            stream: packet.stream,
+            kind: packet.kind,
+            payload: packet.payload,
+            received,
+            discontinuity: false,
+        });
+        self.packets += 1;
+        if !session.is_touched {
+            session.is_touched = true;
+            self.touched.push(packet.session);
+        }
+    }
+
+    /// Wakes the consumers of all that was delivered since the last call: once per batch.
+    pub(super) fn wake(&mut self) {
+        for key in self.touched.drain(..) {
+            if let Some(session) = self.opened.get_mut(&key) {
+                session.is_touched = false;
+                session.producer.wake();
+            }
+        }
+    }
+
+    /// Packets delivered so far.
+    pub(super) fn packets(&self) -> u64 {
+        self.packets
+    }
+
+    /// The server ended one session.
+    pub(super) fn on_lost(&mut self, key: SessionKey, failure: &Failure) {
+        if let Some(session) = self.opened.get_mut(&key) {
+            let error = Error::from_failure(failure)
+                .of_camera(&session.camera)
+                .on(self.connection);
+            session.producer.end(error);
+        }
+    }
+
+    /// The connection is over, and with it all sessions.
+    pub(super) fn on_closed(&mut self, reason: &CloseReason) {
+        for (_, mut session) in self.opened.drain() {
+            let error = Error::connection_lost(reason)
+                .of_camera(&session.camera)
+                .on(self.connection);
+            session.producer.end(error);
+        }
+    }
+}

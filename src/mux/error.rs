@@ -1,0 +1,409 @@
+//! What went wrong: where, by whose doing, and whether trying again can help.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use super::{
+    connection_pool::ConnectionId,
+    proto::{CloseReason, Failure, FailureKind, SharingViolation},
+};
+
+/// An error of a session or its connection; cheap to clone, free of secrets.
+///
+/// `Display` is one sentence that names camera, request and status.
+#[derive(Clone)]
+pub struct Error(Arc<Detail>);
+
+#[derive(Clone, Debug)]
+struct Detail {
+    kind: ErrorKind,
+    scope: Scope,
+    initiator: Initiator,
+    explanation: String,
+    request: Option<&'static str>,
+    cseq: Option<u32>,
+    reason: Option<String>,
+    retry_after: Option<Duration>,
+    camera: Option<String>,
+    connection: Option<ConnectionId>,
+}
+
+/// What kind of error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The URL is not one we can play.
+    InvalidUrl,
+    /// The host's name has no address.
+    Resolve,
+    /// No connection could be made.
+    Connect,
+    /// The server answered with this status.
+    Status(u16),
+    /// The server wants credentials, or other ones.
+    Unauthorized,
+    /// The server did not answer in time.
+    TimedOut,
+    /// The server's description cannot be used.
+    Sdp,
+    /// The server's answer is over one of our limits.
+    LimitExceeded,
+    /// The server's answer makes no sense.
+    Malformed,
+    /// `max-connections-per-server` is reached and nothing is free.
+    ServerLimit,
+    /// The server cannot carry several sessions on one connection, and nothing else is allowed.
+    CannotShare,
+    /// The connection ended.
+    ConnectionLost,
+    /// Too many redirects, a loop of them, or one that must not be followed.
+    Redirects,
+    /// The session was dropped or torn down meanwhile.
+    Cancelled,
+    /// The multiplexer was shut down.
+    ShutDown,
+    /// The system gave no runtime to work in.
+    Runtime,
+}
+
+/// What an error is the end of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Scope {
+    /// The connection with all its sessions.
+    Connection,
+    /// One session.
+    Session,
+    /// One request; the session goes on.
+    Request,
+}
+
+/// By whose doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Initiator {
+    /// What the user asked for.
+    User,
+    /// A decision or limit of ours.
+    Library,
+    /// The server, or the way to it.
+    Server,
+}
+
+impl Error {
+    pub(super) fn new(
+        kind: ErrorKind,
+        scope: Scope,
+        initiator: Initiator,
+        explanation: impl Into<String>,
+    ) -> Self {
+        Self(Arc::new(Detail {
+            kind,
+            scope,
+            initiator,
+            explanation: explanation.into(),
+            request: None,
+            cseq: None,
+            reason: None,
+            retry_after: None,
+            camera: None,
+            connection: None,
+        }))
+    }
+
+    pub(super) fn invalid_url(explanation: impl Into<String>) -> Self {
+        Self::new(
+            ErrorKind::InvalidUrl,
+            Scope::Session,
+            Initiator::User,
+            explanation,
+        )
+    }
+
+    pub(super) fn shut_down() -> Self {
+        Self::new(
+            ErrorKind::ShutDown,
+            Scope::Session,
+            Initiator::User,
+            "the multiplexer was shut down",
+        )
+    }
+
+    /// Everybody who waited for a connection attempt went away; seen by nobody.
+    pub(super) fn abandoned() -> Self {
+        Self::new(
+            ErrorKind::Cancelled,
+            Scope::Connection,
+            Initiator::User,
+            "nobody waits for the connection any more",
+        )
+    }
+
+    /// The driver went away without a word: it panicked, or its runtime was shut down.
+    pub(super) fn driver_died() -> Self {
+        let explanation = "the connection's task ended unexpectedly";
+        Self::new(
+            ErrorKind::ConnectionLost,
+            Scope::Connection,
+            Initiator::Library,
+            explanation,
+        )
+    }
+
+    /// A connection ended while sessions used it.
+    pub(super) fn connection_lost(reason: &CloseReason) -> Self {
+        let initiator = match reason {
+            CloseReason::Local => Initiator::Library,
+            _ => Initiator::Server,
+        };
+        Self::new(
+            ErrorKind::ConnectionLost,
+            Scope::Connection,
+            initiator,
+            explain(reason),
+        )
+    }
+
+    /// A request failed.
+    pub(super) fn from_failure(failure: &Failure) -> Self {
+        let (kind, scope, initiator) = classify(&failure.kind);
+        let explanation = match &failure.kind {
+            FailureKind::ConnectionLost(reason) => explain(reason),
+            other => other.to_string(),
+        };
+        let mut error = Self::new(kind, scope, initiator, explanation);
+        let detail = Arc::make_mut(&mut error.0);
+        detail.request = Some(method_name(failure));
+        detail.cseq = failure.cseq;
+        if let FailureKind::Status {
+            reason,
+            retry_after,
+            ..
+        } = &failure.kind
+        {
+            detail.reason = Some(reason.clone());
+            detail.retry_after = *retry_after;
+        }
+        error
+    }
+
+    /// Names the camera, by an URL without secrets.
+    pub(super) fn of_camera(mut self, camera: &str) -> Self {
+        Arc::make_mut(&mut self.0)
+            .camera
+            .get_or_insert_with(|| camera.to_owned());
+        self
+    }
+
+    /// Names the request whose answer is at fault.
+    pub(super) fn in_request(mut self, request: &'static str) -> Self {
+        Arc::make_mut(&mut self.0).request = Some(request);
+        self
+    }
+
+    /// Names the connection.
+    pub(super) fn on(mut self, connection: ConnectionId) -> Self {
+        Arc::make_mut(&mut self.0)
+            .connection
+            .get_or_insert(connection);
+        self
+    }
+
+    /// What kind of error.
+    pub fn kind(&self) -> ErrorKind {
+        self.0.kind
+    }
+
+    /// What it is the end of.
+    pub fn scope(&self) -> Scope {
+        self.0.scope
+    }
+
+    /// By whose doing.
+    pub fn initiator(&self) -> Initiator {
+        self.0.initiator
+    }
+
+    /// The server's status code, if it answered with one.
+    pub fn status(&self) -> Option<u16> {
+        match self.0.kind {
+            ErrorKind::Status(code) => Some(code),
+            ErrorKind::Unauthorized => Some(401),
+            _ => None,
+        }
+    }
+
+    /// The server's reason phrase, if it answered with one.
+    pub fn reason(&self) -> Option<&str> {
+        self.0.reason.as_deref()
+    }
+
+    /// When the server wants to be asked again, if it said so.
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.0.retry_after
+    }
+
+    /// The request that failed, such as `DESCRIBE`.
+    pub fn request(&self) -> Option<&str> {
+        self.0.request
+    }
+
+    /// The request's sequence number, to be found in a capture.
+    pub fn cseq(&self) -> Option<u32> {
+        self.0.cseq
+    }
+
+    /// The camera's URL without secrets.
+    pub fn camera(&self) -> Option<&str> {
+        self.0.camera.as_deref()
+    }
+
+    /// The number of the connection, as in [`MuxStats`](super::MuxStats).
+    pub fn connection(&self) -> Option<u64> {
+        self.0.connection.map(|id| id.0)
+    }
+
+    /// Whether the same may succeed later without anybody changing anything.
+    pub fn is_retryable(&self) -> bool {
+        match self.0.kind {
+            ErrorKind::Resolve
+            | ErrorKind::Connect
+            | ErrorKind::TimedOut
+            | ErrorKind::ServerLimit
+            | ErrorKind::ConnectionLost => true,
+            // Timeout, not enough bandwidth, session gone: these pass. Other 4xx are about what we asked.
+            ErrorKind::Status(code) => code >= 500 || matches!(code, 408 | 453 | 454),
+            _ => false,
+        }
+    }
+}
+
+/// A closed connection in plain English.
+pub(super) fn explain(reason: &CloseReason) -> String {
+    match reason {
+        CloseReason::Local => "we closed the connection: it was idle, or shut down".to_owned(),
+        CloseReason::PeerClosed => "the server closed the connection".to_owned(),
+        CloseReason::Io(error) => format!("the connection broke: {error}"),
+        CloseReason::Dead(what) => format!("the connection is dead: {what}"),
+        CloseReason::Protocol(what) => format!("the server's bytes cannot be understood: {what}"),
+    }
+}
+
+fn method_name(failure: &Failure) -> &'static str {
+    use rtsp_types::Method;
+    match failure.method {
+        Method::Describe => "DESCRIBE",
+        Method::Setup => "SETUP",
+        Method::Play => "PLAY",
+        Method::Pause => "PAUSE",
+        Method::Teardown => "TEARDOWN",
+        Method::GetParameter => "GET_PARAMETER",
+        _ => "OPTIONS",
+    }
+}
+
+fn classify(kind: &FailureKind) -> (ErrorKind, Scope, Initiator) {
+    use Initiator::{Library, Server, User};
+    match kind {
+        FailureKind::Status { code, .. } => (ErrorKind::Status(*code), Scope::Request, Server),
+        FailureKind::Redirect { .. } => (ErrorKind::Redirects, Scope::Session, Server),
+        FailureKind::Unauthorized { .. } => (ErrorKind::Unauthorized, Scope::Session, Server),
+        FailureKind::TimedOut(_) => (ErrorKind::TimedOut, Scope::Request, Server),
+        FailureKind::LimitExceeded(_) => (ErrorKind::LimitExceeded, Scope::Request, Server),
+        FailureKind::Malformed(_) => (ErrorKind::Malformed, Scope::Request, Server),
+        FailureKind::ChannelsExhausted => (ErrorKind::ServerLimit, Scope::Session, Library),
+        FailureKind::CannotShare(
+            SharingViolation::SameSessionId | SharingViolation::SameChannels,
+        ) => (ErrorKind::CannotShare, Scope::Session, Server),
+        FailureKind::ConnectionLost(CloseReason::Local) => {
+            (ErrorKind::ConnectionLost, Scope::Connection, Library)
+        }
+        FailureKind::ConnectionLost(_) => (ErrorKind::ConnectionLost, Scope::Connection, Server),
+        FailureKind::Cancelled => (ErrorKind::Cancelled, Scope::Request, User),
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let detail = &*self.0;
+        if let Some(camera) = &detail.camera {
+            write!(f, "{camera}: ")?;
+        }
+        if let Some(request) = detail.request {
+            write!(f, "{request} failed: ")?;
+        }
+        f.write_str(&detail.explanation)?;
+        match (detail.connection, detail.cseq) {
+            (Some(connection), Some(cseq)) => write!(f, " (connection {connection}, CSeq {cseq})"),
+            (Some(connection), None) => write!(f, " (connection {connection})"),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl std::error::Error for Error {}
+
+#[cfg(test)]
+mod tests {
+    use rtsp_types::Method;
+
+    use super::*;
+
+    fn failure(kind: FailureKind) -> Failure {
+        Failure {
+            method: Method::Describe,
+            cseq: Some(7),
+            kind,
+        }
+    }
+
+    #[test]
+    fn a_sentence_names_camera_request_and_status() {
+        let kind = FailureKind::Status {
+            code: 404,
+            reason: "Not Found".into(),
+            retry_after: None,
+        };
+        let error = Error::from_failure(&failure(kind))
+            .of_camera("rtsp://nvr/1")
+            .on(ConnectionId(3));
+        assert_eq!(
+            error.to_string(),
+            "rtsp://nvr/1: DESCRIBE failed: the server answered 404 Not Found (connection c3, CSeq 7)"
+        );
+        assert_eq!(
+            (error.status(), error.request()),
+            (Some(404), Some("DESCRIBE"))
+        );
+        assert!(!error.is_retryable());
+    }
+
+    #[test]
+    fn what_passes_by_itself_is_retryable() {
+        for code in [408, 453, 454, 500, 503] {
+            let kind = FailureKind::Status {
+                code,
+                reason: String::new(),
+                retry_after: None,
+            };
+            assert!(Error::from_failure(&failure(kind)).is_retryable(), "{code}");
+        }
+        assert!(Error::connection_lost(&CloseReason::PeerClosed).is_retryable());
+        let tried = FailureKind::Unauthorized {
+            tried: true,
+            explanation: "no".into(),
+        };
+        assert!(!Error::from_failure(&failure(tried)).is_retryable());
+    }
+
+    #[test]
+    fn what_was_said_first_about_camera_and_connection_stays() {
+        let error = Error::shut_down()
+            .of_camera("rtsp://a/")
+            .of_camera("rtsp://b/");
+        assert_eq!(error.camera(), Some("rtsp://a/"));
+    }
+}

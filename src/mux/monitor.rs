@@ -1,0 +1,163 @@
+//! Watching a session from outside, and waiting until nothing is owed to its server any more.
+
+use std::{
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use super::{
+    delivery::Delivery,
+    driver::Link,
+    proto::StreamGrant,
+    stats::{SessionStats, StreamStats},
+};
+
+/// Counts what is owed for one session: one for the user's handle, one for each session in a
+/// connection's core that was opened for it and has not ended there.
+#[derive(Debug, Default)]
+struct Ledger {
+    debts: Mutex<u32>,
+    settled: Condvar,
+}
+
+impl Ledger {
+    fn lock(&self) -> MutexGuard<'_, u32> {
+        self.debts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Something owed for a session; settled by dropping it.
+#[derive(Debug)]
+pub(super) struct Debt(Arc<Ledger>);
+
+impl Debt {
+    fn new(ledger: &Arc<Ledger>) -> Self {
+        *ledger.lock() += 1;
+        Self(Arc::clone(ledger))
+    }
+}
+
+impl Drop for Debt {
+    fn drop(&mut self) {
+        let mut debts = self.0.lock();
+        *debts = debts.saturating_sub(1);
+        if *debts == 0 {
+            self.0.settled.notify_all();
+        }
+    }
+}
+
+/// Where a session is at the moment.
+#[derive(Clone, Debug)]
+pub(super) struct Seat {
+    pub(super) link: Arc<Link>,
+    pub(super) delivery: Arc<Delivery>,
+    pub(super) grants: Vec<StreamGrant>,
+}
+
+#[derive(Debug, Default)]
+struct Watched {
+    ledger: Arc<Ledger>,
+    seat: Mutex<Option<Seat>>,
+}
+
+/// Observes one session through all its stages, from any thread. Holds no reference to the
+/// connection and keeps nothing alive.
+#[derive(Clone, Debug, Default)]
+pub struct SessionMonitor(Arc<Watched>);
+
+impl SessionMonitor {
+    pub(super) fn new() -> Self {
+        Self::default()
+    }
+
+    /// To be held until what it stands for is done.
+    pub(super) fn debt(&self) -> Debt {
+        Debt::new(&self.0.ledger)
+    }
+
+    pub(super) fn set_seat(&self, seat: Seat) {
+        *self.seat() = Some(seat);
+    }
+
+    pub(super) fn set_grants(&self, grants: &[StreamGrant]) {
+        if let Some(seat) = self.seat().as_mut() {
+            seat.grants = grants.to_vec();
+        }
+    }
+
+    fn seat(&self) -> MutexGuard<'_, Option<Seat>> {
+        self.0.seat.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is known of the session now. After its end: what was known last.
+    pub fn stats(&self) -> SessionStats {
+        let Some(seat) = self.seat().clone() else {
+            return SessionStats::default();
+        };
+        let counts = seat.delivery.counts();
+        let counters = &seat.link.counters;
+        let streams = seat.grants.iter().map(|grant| {
+            let count = counts.get(grant.stream).copied().unwrap_or_default();
+            StreamStats {
+                stream: grant.stream,
+                rtp_channel: grant.rtp_channel,
+                rtcp_channel: grant.rtcp_channel,
+                ssrc: grant.ssrc,
+                packets: count.packets,
+                bytes: count.bytes,
+                rtcp_packets: count.rtcp_packets,
+                dropped: count.dropped,
+            }
+        });
+        SessionStats {
+            connection: Some(seat.link.id.0),
+            sessions_on_connection: counters.sessions.get(),
+            references_on_connection: counters.references.get(),
+            connections_to_server: counters.connections_to_server.get(),
+            session_id: seat.grants.first().map(|grant| grant.session_id.clone()),
+            streams: streams.collect(),
+        }
+    }
+
+    /// **Blocks** until everything owed for the session is done: its handle dropped, its TEARDOWN
+    /// answered or given up, or its connection gone. True if that came within `timeout`.
+    ///
+    /// Never call it on a thread that drives the runtime.
+    pub fn wait_released(&self, timeout: Duration) -> bool {
+        let ledger = &self.0.ledger;
+        let waited = ledger
+            .settled
+            .wait_timeout_while(ledger.lock(), timeout, |debts| *debts > 0);
+        *waited.unwrap_or_else(PoisonError::into_inner).0 == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn released_once_every_debt_is_settled() {
+        let monitor = SessionMonitor::new();
+        assert!(
+            monitor.wait_released(Duration::ZERO),
+            "nothing was ever owed"
+        );
+        let handle = monitor.debt();
+        let core = monitor.debt();
+        drop(handle);
+        assert!(!monitor.wait_released(Duration::ZERO));
+        let waiting = {
+            let monitor = monitor.clone();
+            std::thread::spawn(move || monitor.wait_released(Duration::from_secs(10)))
+        };
+        drop(core);
+        assert!(waiting.join().unwrap());
+    }
+
+    #[test]
+    fn a_session_without_connection_has_empty_stats() {
+        assert_eq!(SessionMonitor::new().stats(), SessionStats::default());
+    }
+}

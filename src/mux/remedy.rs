@@ -1,0 +1,203 @@
+//! What to do when the server does not let a session in: the decision, without I/O.
+//!
+//! The classes are those of real servers: some are merely full, some cannot share a connection and
+//! say so in their own way, some answer for something else. A remedy is never a verdict: that needs
+//! the session to work elsewhere first.
+
+use super::{
+    config::Multiplex,
+    proto::{CloseReason, FailureKind},
+    sharing::Evidence,
+};
+
+/// On what kind of connection a DESCRIBE or SETUP failed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Circumstances {
+    /// Other sessions were on the connection.
+    pub(super) is_shared: bool,
+    /// It was connected before this session came.
+    pub(super) is_reused: bool,
+    /// It was made for this session after others had failed: there is no fresher one to try.
+    pub(super) is_last_resort: bool,
+    /// The server answered something since it was last taken out of idleness.
+    pub(super) is_proven: bool,
+}
+
+/// What may help.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Remedy {
+    /// Nothing: it is this session's own error.
+    Nothing,
+    /// The connection was stale: one made after it.
+    Younger,
+    /// The connection, or the server's budget for it, is full: another one.
+    Elsewhere,
+    /// The server seems unable to share: a connection of its own.
+    Alone(Evidence),
+}
+
+/// Decides what may help against `failure`.
+pub(super) fn remedy(failure: &FailureKind, on: Circumstances, multiplex: Multiplex) -> Remedy {
+    let remedy = match failure {
+        FailureKind::ChannelsExhausted => elsewhere(on),
+        FailureKind::CannotShare(violation) => Remedy::Alone(Evidence::Violation(*violation)),
+        FailureKind::Status { code, .. } => remedy_for_status(*code, on),
+        FailureKind::ConnectionLost(reason) => remedy_for_loss(reason, on),
+        _ => Remedy::Nothing,
+    };
+    match remedy {
+        Remedy::Alone(_) if multiplex == Multiplex::Always => Remedy::Nothing,
+        remedy => remedy,
+    }
+}
+
+/// Alone on a connection, or on one made for the purpose, it would fare no better on the next one.
+fn elsewhere(on: Circumstances) -> Remedy {
+    if on.is_shared && !on.is_last_resort {
+        Remedy::Elsewhere
+    } else {
+        Remedy::Nothing
+    }
+}
+
+fn remedy_for_status(code: u16, on: Circumstances) -> Remedy {
+    match code {
+        // Full: of bandwidth, sessions, or channels (gst-rtsp-server says 461 to the 129th).
+        453 | 461 | 500 | 503 => elsewhere(on),
+        // What servers that know one session per connection say to a second one. A reused
+        // connection counts too: ZLMediaKit and go2rtc stay with the first URI they saw on it.
+        400 | 405 | 406 | 451 | 454 | 455 | 459 | 460 | 501 | 551
+            if on.is_shared || on.is_reused =>
+        {
+            Remedy::Alone(Evidence::Status(code))
+        }
+        _ => Remedy::Nothing,
+    }
+}
+
+fn remedy_for_loss(reason: &CloseReason, on: Circumstances) -> Remedy {
+    if on.is_reused && !on.is_proven {
+        // An idle connection that the server had given up (fault F39): no offence of ours.
+        return Remedy::Younger;
+    }
+    match reason {
+        CloseReason::PeerClosed | CloseReason::Io(_) if on.is_shared => {
+            Remedy::Alone(Evidence::Closed)
+        }
+        _ => Remedy::Nothing,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mux::proto::SharingViolation;
+
+    const SHARED: Circumstances = Circumstances {
+        is_shared: true,
+        is_reused: false,
+        is_last_resort: false,
+        is_proven: true,
+    };
+    const OWN: Circumstances = Circumstances {
+        is_shared: false,
+        ..SHARED
+    };
+    const IDLE: Circumstances = Circumstances {
+        is_shared: true,
+        is_reused: true,
+        is_last_resort: false,
+        is_proven: false,
+    };
+
+    fn status(code: u16) -> FailureKind {
+        FailureKind::Status {
+            code,
+            reason: String::new(),
+            retry_after: None,
+        }
+    }
+
+    fn auto(failure: &FailureKind, on: Circumstances) -> Remedy {
+        remedy(failure, on, Multiplex::Auto)
+    }
+
+    #[test]
+    fn a_full_server_is_tried_on_another_connection() {
+        for code in [453, 461, 500, 503] {
+            assert_eq!(auto(&status(code), SHARED), Remedy::Elsewhere, "{code}");
+            assert_eq!(auto(&status(code), OWN), Remedy::Nothing, "{code}");
+        }
+        assert_eq!(
+            auto(&FailureKind::ChannelsExhausted, SHARED),
+            Remedy::Elsewhere
+        );
+        let last = Circumstances {
+            is_last_resort: true,
+            ..SHARED
+        };
+        assert_eq!(auto(&status(503), last), Remedy::Nothing);
+    }
+
+    #[test]
+    fn f07_a_second_session_that_is_refused_gets_a_connection_of_its_own() {
+        for code in [400, 405, 406, 451, 454, 455, 459, 460, 501, 551] {
+            assert_eq!(
+                auto(&status(code), SHARED),
+                Remedy::Alone(Evidence::Status(code))
+            );
+            assert_eq!(
+                auto(&status(code), OWN),
+                Remedy::Nothing,
+                "alone it is its own error"
+            );
+        }
+        let closed = FailureKind::ConnectionLost(CloseReason::PeerClosed);
+        assert_eq!(auto(&closed, SHARED), Remedy::Alone(Evidence::Closed));
+        assert_eq!(auto(&closed, OWN), Remedy::Nothing);
+    }
+
+    #[test]
+    fn f11_mixed_up_answers_are_evidence() {
+        let violation = SharingViolation::SameSessionId;
+        let remedy = auto(&FailureKind::CannotShare(violation), SHARED);
+        assert_eq!(remedy, Remedy::Alone(Evidence::Violation(violation)));
+    }
+
+    #[test]
+    fn f39_a_stale_idle_connection_is_no_evidence() {
+        let closed = FailureKind::ConnectionLost(CloseReason::PeerClosed);
+        assert_eq!(auto(&closed, IDLE), Remedy::Younger);
+        let proven = Circumstances {
+            is_proven: true,
+            ..IDLE
+        };
+        assert_eq!(auto(&closed, proven), Remedy::Alone(Evidence::Closed));
+    }
+
+    #[test]
+    fn a_dead_server_is_no_evidence() {
+        let dead = FailureKind::ConnectionLost(CloseReason::Dead("silence"));
+        assert_eq!(auto(&dead, SHARED), Remedy::Nothing);
+    }
+
+    #[test]
+    fn with_multiplex_always_nothing_is_moved_to_a_connection_of_its_own() {
+        assert_eq!(
+            remedy(&status(400), SHARED, Multiplex::Always),
+            Remedy::Nothing
+        );
+        assert_eq!(
+            remedy(&status(453), SHARED, Multiplex::Always),
+            Remedy::Elsewhere
+        );
+    }
+
+    #[test]
+    fn answers_about_the_camera_are_its_own() {
+        for code in [401, 404, 410, 415] {
+            assert_eq!(auto(&status(code), SHARED), Remedy::Nothing, "{code}");
+        }
+        assert_eq!(auto(&FailureKind::Cancelled, SHARED), Remedy::Nothing);
+    }
+}

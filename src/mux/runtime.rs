@@ -1,0 +1,56 @@
+//! Where drivers run.
+
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+use tokio::runtime::{Builder, Handle, Runtime};
+
+use super::error::{Error, ErrorKind, Initiator, Scope};
+
+/// The runtime of all [`Mux`](super::Mux) that were given none; made when the first one connects.
+static SHARED: Mutex<Option<Runtime>> = Mutex::new(None);
+
+/// The user's runtime, or the shared one once it is needed.
+#[derive(Debug, Default)]
+pub(super) struct RuntimeChoice(OnceLock<Handle>);
+
+impl RuntimeChoice {
+    pub(super) fn new(handle: Option<Handle>) -> Self {
+        Self(handle.map_or_else(OnceLock::new, OnceLock::from))
+    }
+
+    /// The runtime, if it was needed yet.
+    pub(super) fn get(&self) -> Option<&Handle> {
+        self.0.get()
+    }
+
+    pub(super) fn handle(&self) -> Result<&Handle, Error> {
+        if let Some(handle) = self.0.get() {
+            return Ok(handle);
+        }
+        let shared = shared()?;
+        Ok(self.0.get_or_init(|| shared))
+    }
+}
+
+fn shared() -> Result<Handle, Error> {
+    let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(runtime) = &*shared {
+        return Ok(runtime.handle().clone());
+    }
+    // One thread does for all connections: it only moves octets.
+    let runtime = Builder::new_multi_thread()
+        .worker_threads(1)
+        .thread_name("rtspmux-io")
+        .enable_all()
+        .build();
+    let runtime = runtime.map_err(|error| {
+        let explanation = format!("cannot start the runtime: {error}");
+        Error::new(
+            ErrorKind::Runtime,
+            Scope::Connection,
+            Initiator::Library,
+            explanation,
+        )
+    })?;
+    Ok(shared.insert(runtime).handle().clone())
+}

@@ -1,0 +1,148 @@
+//! What an operator wants to know, per connection, session and stream.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A number that one task writes and anybody reads. Relaxed: each stands for itself.
+#[derive(Debug, Default)]
+pub(super) struct Gauge(AtomicU64);
+
+impl Gauge {
+    pub(super) fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set(&self, value: u64) {
+        self.0.store(value, Ordering::Relaxed);
+    }
+
+    pub(super) fn add(&self, value: u64) {
+        self.0.fetch_add(value, Ordering::Relaxed);
+    }
+}
+
+/// Numbers of one connection; its driver updates them once per batch, the pool the last two.
+#[derive(Debug, Default)]
+pub(super) struct ConnectionCounters {
+    pub(super) bytes_received: Gauge,
+    pub(super) bytes_sent: Gauge,
+    pub(super) packets: Gauge,
+    pub(super) sessions: Gauge,
+    pub(super) requests: Gauge,
+    pub(super) server_requests: Gauge,
+    pub(super) frames_unknown: Gauge,
+    pub(super) frames_foreign: Gauge,
+    pub(super) frames_late: Gauge,
+    pub(super) reports_dropped: Gauge,
+    pub(super) resyncs: Gauge,
+    pub(super) references: Gauge,
+    pub(super) connections_to_server: Gauge,
+}
+
+/// All that a [`Mux`](super::Mux) has open.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct MuxStats {
+    /// By host and port.
+    pub servers: Vec<ServerStats>,
+}
+
+/// One server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ServerStats {
+    /// Host and port.
+    pub server: String,
+    /// Why its sessions do not share connections, if so.
+    pub cannot_share: Option<String>,
+    /// Callers waiting for a connection.
+    pub waiting: usize,
+    /// Its connections, oldest first, without those of `enable-connection-pooling=false`.
+    pub connections: Vec<ConnectionStats>,
+}
+
+/// How far a connection is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ConnectionState {
+    /// Being made.
+    Connecting,
+    /// Carries sessions, or can.
+    Open,
+    /// Takes no sessions any more.
+    Closing,
+}
+
+/// One connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ConnectionStats {
+    /// Its number; never used again.
+    pub id: u64,
+    /// How far it is.
+    pub state: ConnectionState,
+    /// Whether it is one session's own.
+    pub is_dedicated: bool,
+    /// Handles to it.
+    pub references: u64,
+    /// Sessions on it, those being torn down included.
+    pub sessions: u64,
+    /// Octets read.
+    pub bytes_received: u64,
+    /// Octets written.
+    pub bytes_sent: u64,
+    /// RTP and RTCP packets routed to sessions.
+    pub packets: u64,
+    /// Requests sent.
+    pub requests: u64,
+    /// Requests of the server, answered.
+    pub server_requests: u64,
+    /// Frames on channels that nobody owns.
+    pub frames_unknown: u64,
+    /// Frames that were not of the stream that owns their channel.
+    pub frames_foreign: u64,
+    /// Frames on channels whose session has left.
+    pub frames_late: u64,
+    /// Receiver reports not sent because the server reads too slowly.
+    pub reports_dropped: u64,
+    /// Losses of framing that were recovered.
+    pub resyncs: u64,
+}
+
+/// One session.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SessionStats {
+    /// The number of its connection; none before it has one.
+    pub connection: Option<u64>,
+    /// Sessions on that connection.
+    pub sessions_on_connection: u64,
+    /// Handles to that connection.
+    pub references_on_connection: u64,
+    /// Connections to its server.
+    pub connections_to_server: u64,
+    /// The session's id at the server.
+    pub session_id: Option<String>,
+    /// Its streams, in the order of their set-up.
+    pub streams: Vec<StreamStats>,
+}
+
+/// One media stream of a session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StreamStats {
+    /// Index of the stream in the presentation.
+    pub stream: usize,
+    /// Channel of its RTP packets.
+    pub rtp_channel: u8,
+    /// Channel of its RTCP packets.
+    pub rtcp_channel: Option<u8>,
+    /// The SSRC the server announced.
+    pub ssrc: Option<u32>,
+    /// RTP packets received, dropped ones included.
+    pub packets: u64,
+    /// Octets of RTP received.
+    pub bytes: u64,
+    /// RTCP packets received.
+    pub rtcp_packets: u64,
+    /// Packets dropped because they were not taken in time.
+    pub dropped: u64,
+}

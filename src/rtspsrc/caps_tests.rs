@@ -1,0 +1,195 @@
+//! Caps of real and of hostile descriptions.
+
+use super::*;
+
+/// What gst-rtsp-server 1.22 says of a mount with H.264 and PCMA, with attributes cameras add.
+const SDP: &str = "v=0\r\n\
+o=- 9543131813022586421 1 IN IP4 127.0.0.1\r\n\
+s=Session streamed with GStreamer\r\n\
+i=rtsp-server\r\n\
+t=0 0\r\n\
+a=tool:GStreamer\r\n\
+a=type:broadcast\r\n\
+a=control:*\r\n\
+a=range:npt=now-\r\n\
+m=video 0 RTP/AVP 96\r\n\
+c=IN IP4 0.0.0.0\r\n\
+b=AS:2048\r\n\
+a=rtpmap:96 H264/90000\r\n\
+a=framerate:25\r\n\
+a=x-dimensions:1280,720\r\n\
+a=fmtp:96 packetization-mode=1;profile-level-id=42c01f;sprop-parameter-sets=Z0LAH9oBQBboQAAAAwBAAAAMo8YMqA==,aM48gA==\r\n\
+a=control:stream=0\r\n\
+a=ts-refclk:local\r\n\
+m=audio 0 RTP/AVP 8 101\r\n\
+c=IN IP4 0.0.0.0\r\n\
+a=rtpmap:101 telephone-event/8000\r\n\
+a=control:stream=1\r\n";
+
+/// The line on which `attributes_to_caps` never returns.
+const ENDLESS: &str = "a=key-mgmt:mikey AQAd=1;mode=AAC-hbr;sizelength=13;indexlength=3;indexdeltalength=3;config=1210\r\n";
+
+fn maps(sdp: &[u8]) -> Vec<Result<PayloadMap, Unusable>> {
+    gst::init().unwrap();
+    payload_maps(sdp).unwrap()
+}
+
+fn structure(map: &PayloadMap) -> gst::Structure {
+    map.default_caps().unwrap().structure(0).unwrap().to_owned()
+}
+
+#[test]
+fn video_caps_have_what_depayloaders_and_parsers_need() {
+    let maps = maps(SDP.as_bytes());
+    let video = structure(maps[0].as_ref().unwrap());
+    assert_eq!(video.name(), "application/x-rtp");
+    assert_eq!(video.get::<&str>("media"), Ok("video"));
+    assert_eq!(video.get::<i32>("payload"), Ok(96));
+    assert_eq!(video.get::<i32>("clock-rate"), Ok(90_000));
+    assert_eq!(video.get::<&str>("encoding-name"), Ok("H264"));
+    assert_eq!(video.get::<&str>("packetization-mode"), Ok("1"));
+    assert_eq!(video.get::<&str>("profile-level-id"), Ok("42c01f"));
+    assert!(
+        video
+            .get::<&str>("sprop-parameter-sets")
+            .unwrap()
+            .starts_with("Z0LAH9o")
+    );
+    assert_eq!(video.get::<&str>("a-framerate"), Ok("25"));
+    assert_eq!(video.get::<&str>("x-dimensions"), Ok("1280,720"));
+    assert_eq!(video.get::<&str>("a-tool"), Ok("GStreamer"));
+}
+
+#[test]
+fn static_payload_types_need_no_rtpmap() {
+    let maps = maps(SDP.as_bytes());
+    let audio = maps[1].as_ref().unwrap();
+    let first = structure(audio);
+    assert_eq!(first.get::<&str>("encoding-name"), Ok("PCMA"));
+    assert_eq!(first.get::<i32>("clock-rate"), Ok(8_000));
+    assert!(audio.caps(101).is_some());
+    assert!(audio.caps(0).is_none());
+}
+
+#[test]
+fn play_info_goes_into_the_caps() {
+    let maps = maps(SDP.as_bytes());
+    let info = PlayInfo {
+        sequence: Some(65_535),
+        rtp_time: Some(u32::MAX),
+    };
+    let playing = maps[0].as_ref().unwrap().with_play_info(&info);
+    let video = structure(&playing);
+    assert_eq!(video.get::<u32>("seqnum-base"), Ok(65_535));
+    assert_eq!(video.get::<u32>("clock-base"), Ok(u32::MAX));
+    assert_eq!(video.get::<u64>("npt-start"), Ok(0));
+    let without = structure(
+        &maps[0]
+            .as_ref()
+            .unwrap()
+            .with_play_info(&PlayInfo::default()),
+    );
+    assert!(!without.has_field("seqnum-base"));
+}
+
+#[test]
+fn the_key_management_line_that_never_ends_does() {
+    let everywhere = SDP.replace("a=control", &format!("{ENDLESS}a=control"));
+    let maps = maps(everywhere.as_bytes());
+    assert!(maps.iter().all(Result::is_ok));
+}
+
+#[test]
+fn a_description_that_is_not_utf8_is_played() {
+    let sdp = [
+        &b"s=caf\xe9 \xff\r\n"[..],
+        SDP.as_bytes(),
+        b"a=title:\xfc\xfc\r\n",
+    ]
+    .concat();
+    assert!(maps(&sdp).iter().all(Result::is_ok));
+}
+
+#[test]
+fn streams_that_cannot_be_played_say_why_and_keep_their_number() {
+    let sdp = "v=0\r\nm=video 0 RTP/SAVP 96\r\nm=application 0 UDP wb\r\nm=audio 0 RTP/AVP 99\r\nm=\r\nm=audio 0 RTP/AVP 0\r\n";
+    let maps = maps(sdp.as_bytes());
+    let reasons: Vec<_> = maps.iter().map(|map| map.as_ref().err().cloned()).collect();
+    assert_eq!(
+        reasons,
+        [
+            Some(Unusable::Protocol("RTP/SAVP".into())),
+            Some(Unusable::Protocol("UDP".into())),
+            Some(Unusable::NoPayload),
+            Some(Unusable::Malformed),
+            None
+        ]
+    );
+}
+
+#[test]
+fn nothing_is_refused_not_parsed() {
+    assert_eq!(payload_maps(b"").unwrap_err(), Refused::Empty);
+}
+
+#[test]
+fn ten_thousand_mutations_neither_hang_nor_panic() {
+    gst::init().unwrap();
+    let seed = SDP.replace("a=control", &format!("{ENDLESS}a=control"));
+    let lines: Vec<&str> = seed.split_inclusive("\r\n").collect();
+    let mut random = Random(0x9e37_79b9_7f4a_7c15);
+    for _ in 0..10_000 {
+        let mut sdp = seed.clone().into_bytes();
+        for _ in 0..=random.below(6) {
+            mutate(&mut sdp, &lines, &mut random);
+        }
+        if let Ok(maps) = payload_maps(&sdp) {
+            for map in maps.iter().flatten() {
+                let _ = map
+                    .with_play_info(&PlayInfo::default())
+                    .default_caps()
+                    .unwrap()
+                    .to_string();
+            }
+        }
+    }
+}
+
+fn mutate(sdp: &mut Vec<u8>, lines: &[&str], random: &mut Random) {
+    if sdp.is_empty() {
+        return;
+    }
+    let at = random.below(sdp.len());
+    match random.below(6) {
+        0 => sdp[at] = random.below(256) as u8,
+        1 => sdp[at] ^= 1 << random.below(8),
+        2 => {
+            let end = (at + random.below(40)).min(sdp.len());
+            sdp.drain(at..end);
+        }
+        3 => {
+            let line = lines[random.below(lines.len())].as_bytes();
+            sdp.splice(at..at, line.iter().copied());
+        }
+        4 => sdp.truncate(at),
+        _ => {
+            let end = (at + random.below(20)).min(sdp.len());
+            let copy = sdp[at..end].to_vec();
+            let to = random.below(sdp.len());
+            sdp.splice(to..to, copy);
+        }
+    }
+}
+
+/// SplitMix64: the same mutations in every run.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, limit: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((z ^ (z >> 31)) % limit as u64) as usize
+    }
+}

@@ -1,0 +1,119 @@
+//! From the session's packets to the manager's pads.
+
+use gstreamer as gst;
+use gstreamer_base as gst_base;
+use std::{collections::BTreeMap, sync::Arc};
+
+use gst::prelude::*;
+
+use super::{
+    CAT, RtspMuxSrc,
+    buffer::{self, Marker, Step},
+    manager::Manager,
+    stage::Stage,
+};
+use crate::mux::{Packet, PacketKind};
+
+/// Pushes the packets of one session.
+pub(super) struct Feed {
+    stage: Arc<Stage>,
+    manager: Arc<dyn Manager>,
+    markers: BTreeMap<usize, Marker>,
+    /// One stream that nobody has linked is no error; all of them are.
+    flows: gst_base::UniqueFlowCombiner,
+}
+
+impl Feed {
+    pub(super) fn new(stage: Arc<Stage>, manager: Arc<dyn Manager>) -> Self {
+        let mut flows = gst_base::UniqueFlowCombiner::new();
+        let mut markers = BTreeMap::new();
+        for stream in manager.pads().streams() {
+            markers.insert(stream, Marker::default());
+            if let Some(pad) = manager.rtp_pad(stream) {
+                flows.add_pad(pad);
+            }
+        }
+        Self {
+            stage,
+            manager,
+            markers,
+            flows,
+        }
+    }
+
+    /// After a pause: every stream begins anew.
+    pub(super) fn restart(&mut self) -> Result<(), gst::FlowError> {
+        for (stream, marker) in &mut self.markers {
+            marker.reset();
+            restart(&self.stage, *stream)?;
+        }
+        Ok(())
+    }
+
+    /// Pushes one packet; may block for as long as downstream likes.
+    ///
+    /// # Errors
+    ///
+    /// The combined flow of all streams: this session has nowhere to go any more.
+    pub(super) fn push(
+        &mut self,
+        element: &RtspMuxSrc,
+        packet: Packet,
+    ) -> Result<(), gst::FlowError> {
+        match packet.kind {
+            PacketKind::Rtp => self.push_rtp(element, packet),
+            PacketKind::Rtcp => self.push_rtcp(packet),
+        }
+    }
+
+    /// Reports are worth no error: without them there is no lip-sync, but media. But one may be the
+    /// goodbye of the last stream, and then there is no packet more to learn that from.
+    fn push_rtcp(&mut self, packet: Packet) -> Result<(), gst::FlowError> {
+        let (Some(rtcp), Some(rtp)) = (
+            self.manager.rtcp_pad(packet.stream),
+            self.manager.rtp_pad(packet.stream),
+        ) else {
+            return Ok(());
+        };
+        let _ = rtcp.push(buffer::from_payload(packet.payload));
+        if rtp.pad_flags().contains(gst::PadFlags::EOS) {
+            let ended = Err(gst::FlowError::Eos);
+            return self.flows.update_pad_flow(rtp, ended).map(drop);
+        }
+        Ok(())
+    }
+
+    fn push_rtp(&mut self, element: &RtspMuxSrc, packet: Packet) -> Result<(), gst::FlowError> {
+        let (Some(marker), Some(pad)) = (
+            self.markers.get_mut(&packet.stream),
+            self.manager.rtp_pad(packet.stream),
+        ) else {
+            return Ok(());
+        };
+        let marks = match marker.handle_packet(&packet.payload, packet.discontinuity) {
+            Step::Push(marks) => marks,
+            Step::Restart(marks) => {
+                gst::info!(CAT, obj = element, "stream {}: new source", packet.stream);
+                restart(&self.stage, packet.stream)?;
+                marks
+            }
+            Step::Drop => return Ok(()),
+        };
+        let mut buffer = buffer::from_payload(packet.payload);
+        buffer::mark(&mut buffer, marks, || element.current_running_time());
+        let flow = pad.push(buffer);
+        self.flows.update_pad_flow(pad, flow).map(drop)
+    }
+}
+
+/// FLUSHING once the stage is closed: the element is on its way down.
+fn restart(stage: &Stage, stream: usize) -> Result<(), gst::FlowError> {
+    match stage.work(|manager| manager.restart(stream)) {
+        Some(Ok(())) => Ok(()),
+        Some(Err(error)) => {
+            gst::error!(CAT, "stream {stream} cannot begin anew: {error}");
+            Err(gst::FlowError::Error)
+        }
+        None => Err(gst::FlowError::Flushing),
+    }
+}

@@ -1,0 +1,279 @@
+//! The element: properties, URI and state changes, each translated into what the rest understands.
+//!
+//! # Locks
+//!
+//! In the order in which they may be taken:
+//!
+//! 1. GStreamer's state lock of the element (held by GStreamer around `change_state`)
+//! 2. [`Stage`](super::stage::Stage): a section, waited for in PAUSED to READY
+//! 3. GStreamer's locks of pads and of rtpbin
+//! 4. `settings`, `session`, `mux`, and the small ones of `pads` and `rtpbin`: leaves. Nothing is
+//!    called while one is held: no message, pad, state or signal, and no other lock is taken.
+
+use gstreamer as gst;
+use std::{
+    sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use gst::{glib, prelude::*, subclass::prelude::*};
+
+use super::{
+    CAT, context, manager, messages, panics, properties,
+    session_task::{SessionControl, Target},
+    settings::{Settings, parse_location},
+    stats,
+};
+use crate::mux::Mux;
+
+/// What `rtspmuxsrc` is made of.
+#[derive(Default)]
+pub struct RtspMuxSrc {
+    settings: Mutex<Settings>,
+    /// From READY to PAUSED until READY to NULL: after its end it is known what it still owes.
+    session: Mutex<Option<Arc<SessionControl>>>,
+    /// From a context; none: the process's own.
+    mux: Mutex<Option<Mux>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[glib::object_subclass]
+impl ObjectSubclass for RtspMuxSrc {
+    const NAME: &'static str = "GstRtspMuxSrc";
+    type Type = super::RtspMuxSrc;
+    type ParentType = gst::Bin;
+    type Interfaces = (gst::URIHandler,);
+}
+
+impl ObjectImpl for RtspMuxSrc {
+    fn properties() -> &'static [glib::ParamSpec] {
+        &properties::SPECS
+    }
+
+    fn constructed(&self) {
+        self.parent_constructed();
+        let element = self.obj();
+        // A bin takes these flags from its children; this one is a source with or without them.
+        element.set_suppressed_flags(gst::ElementFlags::SOURCE | gst::ElementFlags::SINK);
+        element.set_element_flags(gst::ElementFlags::SOURCE);
+    }
+
+    fn set_property(&self, _id: usize, value: &glib::Value, spec: &glib::ParamSpec) {
+        panics::guard(&self.obj(), (), || {
+            if spec.name() == "location" && self.is_running() {
+                gst::warning!(
+                    CAT,
+                    imp = self,
+                    "location cannot be changed in PAUSED or PLAYING"
+                );
+                return;
+            }
+            lock(&self.settings).set(spec.name(), value);
+        });
+    }
+
+    fn property(&self, _id: usize, spec: &glib::ParamSpec) -> glib::Value {
+        panics::guard(&self.obj(), spec.default_value().clone(), || {
+            match spec.name() {
+                "stats" => self.stats().to_value(),
+                name => {
+                    let value = lock(&self.settings).value(name);
+                    value.unwrap_or_else(|| spec.default_value().clone())
+                }
+            }
+        })
+    }
+
+    fn dispose(&self) {
+        // In NULL there is none, unless somebody forgot to go there.
+        drop(lock(&self.session).take());
+    }
+}
+
+impl GstObjectImpl for RtspMuxSrc {}
+
+impl ElementImpl for RtspMuxSrc {
+    fn metadata() -> Option<&'static gst::subclass::ElementMetadata> {
+        static METADATA: LazyLock<gst::subclass::ElementMetadata> = LazyLock::new(|| {
+            gst::subclass::ElementMetadata::new(
+                "RTSP source on shared connections",
+                "Source/Network",
+                "Receives cameras of one RTSP server over one connection (RFC 2326)",
+                env!("CARGO_PKG_NAME"),
+            )
+        });
+        Some(&METADATA)
+    }
+
+    fn pad_templates() -> &'static [gst::PadTemplate] {
+        static TEMPLATES: LazyLock<Vec<gst::PadTemplate>> = LazyLock::new(|| {
+            let caps = gst::Caps::new_empty_simple("application/x-rtp");
+            let template = gst::PadTemplate::new(
+                "stream_%u",
+                gst::PadDirection::Src,
+                gst::PadPresence::Sometimes,
+                &caps,
+            );
+            template.into_iter().collect()
+        });
+        &TEMPLATES
+    }
+
+    fn change_state(
+        &self,
+        transition: gst::StateChange,
+    ) -> Result<gst::StateChangeSuccess, gst::StateChangeError> {
+        match transition {
+            gst::StateChange::NullToReady => {
+                self.find_mux();
+                self.parent_change_state(transition)
+            }
+            gst::StateChange::ReadyToPaused => {
+                self.start()?;
+                self.parent_change_state(transition)?;
+                Ok(gst::StateChangeSuccess::NoPreroll)
+            }
+            gst::StateChange::PausedToPlaying => {
+                let result = self.parent_change_state(transition);
+                self.aim(Target::Playing);
+                result
+            }
+            gst::StateChange::PlayingToPaused => {
+                self.aim(Target::Paused);
+                self.parent_change_state(transition)?;
+                Ok(gst::StateChangeSuccess::NoPreroll)
+            }
+            gst::StateChange::PausedToReady => self.stop(transition),
+            gst::StateChange::ReadyToNull => {
+                self.wait_released();
+                self.parent_change_state(transition)
+            }
+            _ => self.parent_change_state(transition),
+        }
+    }
+
+    fn set_context(&self, context: &gst::Context) {
+        if let Some(mux) = context::mux_of(context) {
+            *lock(&self.mux) = Some(mux);
+        }
+        self.parent_set_context(context);
+    }
+
+    /// Downstream events begin here: an EOS to the pipeline ends recordings in good order.
+    fn send_event(&self, event: gst::Event) -> bool {
+        if !event.is_downstream() {
+            return self.parent_send_event(event);
+        }
+        let manager = self.session().and_then(|session| session.manager());
+        manager.is_some_and(|manager| manager::push_event(&*manager, &event))
+    }
+}
+
+impl BinImpl for RtspMuxSrc {}
+
+impl URIHandlerImpl for RtspMuxSrc {
+    const URI_TYPE: gst::URIType = gst::URIType::Src;
+
+    fn protocols() -> &'static [&'static str] {
+        &["rtsp", "rtspt"]
+    }
+
+    fn uri(&self) -> Option<String> {
+        lock(&self.settings).shown_location()
+    }
+
+    fn set_uri(&self, uri: &str) -> Result<(), glib::Error> {
+        if self.is_running() {
+            let text = "the URI cannot be changed in PAUSED or PLAYING";
+            return Err(glib::Error::new(gst::URIError::BadState, text));
+        }
+        parse_location(uri)
+            .map_err(|error| glib::Error::new(gst::URIError::BadUri, &error.to_string()))?;
+        lock(&self.settings).location = Some(uri.to_owned());
+        self.obj().notify("location");
+        Ok(())
+    }
+}
+
+impl RtspMuxSrc {
+    fn session(&self) -> Option<Arc<SessionControl>> {
+        lock(&self.session).clone()
+    }
+
+    fn is_running(&self) -> bool {
+        self.obj().current_state() > gst::State::Ready
+    }
+
+    fn aim(&self, target: Target) {
+        if let Some(session) = self.session() {
+            session.set(target);
+        }
+    }
+
+    fn find_mux(&self) {
+        if lock(&self.mux).is_none() {
+            context::request(&self.obj());
+        }
+    }
+
+    /// Asks for the session and returns before anything was sent.
+    fn start(&self) -> Result<(), gst::StateChangeError> {
+        let element = self.obj();
+        let settings = lock(&self.settings).clone();
+        let options = settings.session_options().map_err(|invalid| {
+            messages::invalid_settings(&element, &invalid);
+            gst::StateChangeError
+        })?;
+        let mux = lock(&self.mux).clone().unwrap_or_else(context::global);
+        let session = SessionControl::start(&element, &mux, options, settings.latency_ms).map_err(
+            |error| {
+                gst::element_error!(element, gst::ResourceError::Failed, ("no threads: {error}"));
+                gst::StateChangeError
+            },
+        )?;
+        *lock(&self.session) = Some(Arc::new(session));
+        Ok(())
+    }
+
+    /// Ends the session without waiting for the server. Pads first, so that no push is under way
+    /// when rtpbin goes down; what they led to last.
+    fn stop(
+        &self,
+        transition: gst::StateChange,
+    ) -> Result<gst::StateChangeSuccess, gst::StateChangeError> {
+        let manager = self.session().and_then(|session| session.stop());
+        if let Some(manager) = &manager {
+            manager.deactivate();
+        }
+        let result = self.parent_change_state(transition);
+        if let Some(manager) = manager {
+            manager.remove();
+        }
+        result
+    }
+
+    /// The only wait of a state change: all TEARDOWNs of a pipeline are out by now.
+    fn wait_released(&self) {
+        let Some(session) = lock(&self.session).take() else {
+            return;
+        };
+        let timeout = Duration::from_nanos(lock(&self.settings).teardown_timeout_ns);
+        if !session.monitor().wait_released(timeout) {
+            gst::info!(
+                CAT,
+                imp = self,
+                "the TEARDOWN was not answered within {timeout:?}"
+            );
+        }
+    }
+
+    fn stats(&self) -> gst::Structure {
+        match self.session() {
+            Some(session) => stats::structure(&session.monitor().stats()),
+            None => stats::empty(),
+        }
+    }
+}

@@ -1,0 +1,59 @@
+//! Who turns RTP packets into timed RTP buffers: the seam for something lighter than `rtpbin`.
+//!
+//! A manager has pads of its own into which packets are pushed, and hands its output pads to
+//! [`Pads`], which both own the caps, ids and times of streams. It is built, restarted and removed
+//! only inside the session's [`Stage`](super::stage::Stage); pushing needs no lock.
+
+mod rtpbin;
+
+use gstreamer as gst;
+use std::sync::Arc;
+
+use gst::glib;
+
+pub(super) use rtpbin::Rtpbin;
+
+use super::pads::Pads;
+use crate::mux::RtcpSender;
+
+/// Manages the RTP sessions of one element.
+pub(super) trait Manager: Send + Sync {
+    /// Takes the state of the element, which may have changed while this was being added to it.
+    fn sync_state(&self);
+
+    /// The session plays: reports go to `reports`, and the streams' caps are final.
+    fn start(&self, reports: RtcpSender);
+
+    /// The pad into which the stream's RTP packets go.
+    fn rtp_pad(&self, stream: usize) -> Option<&gst::Pad>;
+
+    /// The pad into which the stream's RTCP packets go.
+    fn rtcp_pad(&self, stream: usize) -> Option<&gst::Pad>;
+
+    /// Forgets the stream's source and its times: the next packet is the first one again.
+    fn restart(&self, stream: usize) -> Result<(), glib::BoolError>;
+
+    /// Makes every push fail with FLUSHING, those under way as well.
+    fn deactivate(&self);
+
+    /// Takes all it is made of out of the element, whose state is READY.
+    fn remove(&self);
+
+    /// The pads it feeds.
+    fn pads(&self) -> &Arc<Pads>;
+}
+
+/// Sends a downstream event into all streams; true if one took it.
+pub(super) fn push_event(manager: &dyn Manager, event: &gst::Event) -> bool {
+    use gst::prelude::*;
+
+    let mut taken = false;
+    for pad in manager
+        .pads()
+        .streams()
+        .filter_map(|stream| manager.rtp_pad(stream))
+    {
+        taken |= pad.push_event(event.clone());
+    }
+    taken
+}

@@ -1,0 +1,132 @@
+//! What the element says on the bus: errors with their codes and details, progress.
+
+use gst::{
+    glib::{self, translate::IntoGlib},
+    prelude::*,
+};
+use gstreamer as gst;
+
+use super::{RtspMuxSrc, settings::Invalid};
+use crate::mux;
+
+/// How far a session was when it failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// Up to the last SETUP.
+    Opening,
+    /// From the first PLAY on.
+    Playing,
+}
+
+/// What `rtspsrc` calls its steps in PROGRESS messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    /// From the first connection to the last SETUP.
+    Open,
+    /// One request or a batch of them.
+    Request,
+}
+
+impl Step {
+    fn code(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Request => "request",
+        }
+    }
+}
+
+/// Posts PROGRESS.
+pub(super) fn progress(element: &RtspMuxSrc, kind: gst::ProgressType, step: Step, text: &str) {
+    let message = gst::message::Progress::builder(kind, step.code(), text)
+        .src(element)
+        .build();
+    // Without a bus nobody wants to know.
+    let _ = element.post_message(message);
+}
+
+/// Posts ERROR for a failure of the multiplexer.
+pub(super) fn error(element: &RtspMuxSrc, phase: Phase, error: &mux::Error) {
+    let debug = format!("{error:?}");
+    let message = gst::message::Error::builder_from_error(glib_error(phase, error))
+        .debug(&debug)
+        .details_if_some(details(error));
+    post(element, message);
+}
+
+/// The text is the error's own sentence: it names camera, request and status.
+fn glib_error(phase: Phase, error: &mux::Error) -> glib::Error {
+    let text = error.to_string();
+    match domain(phase, error) {
+        Domain::Resource(code) => glib::Error::new(code, &text),
+        Domain::Stream(code) => glib::Error::new(code, &text),
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Domain {
+    Resource(gst::ResourceError),
+    Stream(gst::StreamError),
+}
+
+/// What an application decides by: is it there, may I, was it ever open?
+fn domain(phase: Phase, error: &mux::Error) -> Domain {
+    use gst::ResourceError as Resource;
+    use mux::ErrorKind as Kind;
+
+    Domain::Resource(match error.kind() {
+        Kind::Unauthorized | Kind::Status(401 | 403 | 407) => Resource::NotAuthorized,
+        Kind::InvalidUrl | Kind::Status(404 | 410) => Resource::NotFound,
+        Kind::ServerLimit | Kind::Status(453 | 503) => Resource::Busy,
+        Kind::Sdp => return Domain::Stream(gst::StreamError::Format),
+        Kind::Resolve | Kind::Connect | Kind::Redirects => Resource::OpenRead,
+        _ => match phase {
+            Phase::Opening => Resource::OpenRead,
+            Phase::Playing => Resource::Read,
+        },
+    })
+}
+
+/// `rtsp-status-code` and `rtsp-status-reason`, as `rtspsrc` has them.
+fn details(error: &mux::Error) -> Option<gst::Structure> {
+    let status = error.status()?;
+    Some(
+        gst::Structure::builder("details")
+            .field("rtsp-status-code", u32::from(status))
+            .field("rtsp-status-reason", error.reason().unwrap_or_default())
+            .build(),
+    )
+}
+
+/// Posts ERROR for settings that cannot be played.
+pub(super) fn invalid_settings(element: &RtspMuxSrc, invalid: &Invalid) {
+    let error = match invalid {
+        Invalid::NoLocation | Invalid::Location(_) => {
+            glib::Error::new(gst::ResourceError::NotFound, &invalid.to_string())
+        }
+        Invalid::Protocols(_) | Invalid::Credentials(_) => {
+            glib::Error::new(gst::ResourceError::Settings, &invalid.to_string())
+        }
+    };
+    post(element, gst::message::Error::builder_from_error(error));
+}
+
+/// Posts ERROR for a stream that nobody takes, as every source does.
+pub(super) fn flow_error(element: &RtspMuxSrc, flow: gst::FlowError) {
+    let details = gst::Structure::builder("details")
+        .field("flow-return", gst::FlowReturn::from(flow).into_glib())
+        .build();
+    let error = glib::Error::new(gst::StreamError::Failed, "Internal data stream error.");
+    let debug = format!("streaming stopped, reason {flow}");
+    post(
+        element,
+        gst::message::Error::builder_from_error(error)
+            .debug(&debug)
+            .details(details),
+    );
+}
+
+fn post(element: &RtspMuxSrc, error: gst::message::ErrorBuilder<'_>) {
+    // Without a bus nobody wants to know.
+    let _ = element.post_message(error.src(element).build());
+}

@@ -1,0 +1,86 @@
+//! The GStreamer element `rtspmuxsrc`: one camera of a server, over a connection it shares.
+//!
+//! ```text
+//! imp           the element: properties, URI, state changes; translates, decides nothing
+//! settings      what it was told -> what the multiplexer is asked for
+//! context       which multiplexer: the process's, or an application's
+//! session_task  the life of one session: open, set up, play, feed, end
+//! feed          packets -> buffers -> pads of the manager, flows combined
+//! stage         where the task builds, and how a state change takes that away
+//! manager       who turns RTP packets into timed buffers: rtpbin
+//! pads          the pads people link to, with ids, caps and segment
+//! caps          SDP -> caps, behind `sdp_gate`
+//! ```
+//!
+//! Packets are pushed from the threads `rtspmux-feed` (see `runtime`), never from those that read
+//! sockets. State changes wait for neither, save READY to NULL: up to `teardown-timeout` for the
+//! answer to TEARDOWN.
+
+mod buffer;
+mod caps;
+mod context;
+mod feed;
+mod imp;
+mod manager;
+mod messages;
+mod pads;
+mod panics;
+mod properties;
+mod runtime;
+mod sdp_gate;
+mod session_task;
+mod settings;
+mod stage;
+mod stats;
+
+use gstreamer as gst;
+use std::sync::{
+    LazyLock,
+    atomic::{AtomicBool, Ordering},
+};
+
+use gst::{glib, prelude::*};
+
+pub use context::{CONTEXT_TYPE, pool_context};
+pub use settings::Multiplex;
+
+static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
+    gst::DebugCategory::new(
+        "rtspmuxsrc",
+        gst::DebugColorFlags::empty(),
+        Some("RTSP source on shared connections"),
+    )
+});
+
+glib::wrapper! {
+    /// The element `rtspmuxsrc`.
+    pub struct RtspMuxSrc(ObjectSubclass<imp::RtspMuxSrc>)
+        @extends gst::Bin, gst::Element, gst::Object,
+        @implements gst::ChildProxy, gst::URIHandler;
+}
+
+/// Registers the element. Its rank is NONE: `rtspsrc` stays what `playbin` takes.
+///
+/// # Errors
+///
+/// Another copy of this crate in the process was first - the plugin file and an application that
+/// links the library - or GStreamer refuses, for a reason it logs.
+pub(crate) fn register(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
+    static OURS: AtomicBool = AtomicBool::new(false);
+
+    // GLib panics when a type is registered twice, and it would do so across C.
+    let first = !OURS.swap(true, Ordering::AcqRel);
+    if first && glib::Type::from_name("GstRtspMuxSrc").is_some() {
+        OURS.store(false, Ordering::Release);
+        return Err(glib::bool_error!(
+            "another copy of {} has registered rtspmuxsrc in this process",
+            env!("CARGO_PKG_NAME")
+        ));
+    }
+    gst::Element::register(
+        Some(plugin),
+        "rtspmuxsrc",
+        gst::Rank::NONE,
+        RtspMuxSrc::static_type(),
+    )
+}

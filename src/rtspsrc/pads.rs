@@ -1,0 +1,233 @@
+//! The pads people link to: one `stream_%u` per media stream, whoever manages its RTP session.
+//!
+//! What flows on them - stream id, group, caps, segment - is decided here, so that it does not
+//! depend on the manager. A pad appears with the first packet of its stream, as with `rtspsrc`, and
+//! stays until the element goes to READY: what is behind it may be exchanged.
+
+use gstreamer as gst;
+use std::sync::{
+    Mutex, PoisonError,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use gst::{glib, prelude::*};
+
+use super::{CAT, RtspMuxSrc, caps::PayloadMap, panics};
+
+/// The pads of one session.
+pub(super) struct Pads {
+    element: glib::WeakRef<RtspMuxSrc>,
+    streams: Vec<Stream>,
+    exposed: AtomicUsize,
+}
+
+/// A media stream that is set up.
+pub(super) struct NewStream {
+    /// Its number in the session; packets carry it.
+    pub(super) number: usize,
+    /// Which `m=` line it is; its pad is named after it.
+    pub(super) section: usize,
+    pub(super) payloads: PayloadMap,
+}
+
+struct Stream {
+    number: usize,
+    section: usize,
+    stream_start: gst::Event,
+    payloads: Mutex<PayloadMap>,
+    ghost: Mutex<Option<gst::GhostPad>>,
+}
+
+impl Pads {
+    /// `camera` makes the stream ids: the same camera has the same ids in every run.
+    pub(super) fn new(element: &RtspMuxSrc, camera: &str, streams: Vec<NewStream>) -> Self {
+        let group = gst::GroupId::next();
+        let streams = streams.into_iter().map(|stream| Stream {
+            number: stream.number,
+            section: stream.section,
+            stream_start: gst::event::StreamStart::builder(&stream_id(camera, stream.section))
+                .group_id(group)
+                .build(),
+            payloads: Mutex::new(stream.payloads),
+            ghost: Mutex::new(None),
+        });
+        Self {
+            element: element.downgrade(),
+            streams: streams.collect(),
+            exposed: AtomicUsize::new(0),
+        }
+    }
+
+    /// The element, unless it is gone.
+    pub(super) fn element(&self) -> &glib::WeakRef<RtspMuxSrc> {
+        &self.element
+    }
+
+    /// The numbers of the streams.
+    pub(super) fn streams(&self) -> impl Iterator<Item = usize> + '_ {
+        self.streams.iter().map(|stream| stream.number)
+    }
+
+    /// Replaces the caps of a stream, before its first packet.
+    pub(super) fn set_payloads(
+        &self,
+        number: usize,
+        change: impl FnOnce(&PayloadMap) -> PayloadMap,
+    ) {
+        if let Some(stream) = self.stream(number) {
+            let mut payloads = lock(&stream.payloads);
+            *payloads = change(&payloads);
+        }
+    }
+
+    /// The caps of a payload type of a stream.
+    pub(super) fn caps(&self, number: usize, payload_type: u8) -> Option<gst::Caps> {
+        lock(&self.stream(number)?.payloads)
+            .caps(payload_type)
+            .cloned()
+    }
+
+    /// What comes before the first packet of a stream: stream-start, caps, segment.
+    pub(super) fn first_events(&self, number: usize) -> Vec<gst::Event> {
+        let Some(stream) = self.stream(number) else {
+            return Vec::new();
+        };
+        let caps = lock(&stream.payloads)
+            .default_caps()
+            .map(gst::event::Caps::new);
+        let segment = gst::FormattedSegment::<gst::ClockTime>::new();
+        [
+            Some(stream.stream_start.clone()),
+            caps,
+            Some(gst::event::Segment::new(&segment)),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
+    }
+
+    /// Makes `target` the source of the stream's pad; adds the pad if there is none yet, and
+    /// announces that there will be no more when it was the last one.
+    ///
+    /// Called from the stream's streaming thread, without a lock.
+    pub(super) fn expose(&self, number: usize, target: &gst::Pad) -> Result<(), glib::BoolError> {
+        let (Some(stream), Some(element)) = (self.stream(number), self.element.upgrade()) else {
+            return Ok(());
+        };
+        let present = lock(&stream.ghost).clone();
+        if let Some(ghost) = present {
+            gst::debug!(CAT, obj = ghost, "new source {}", target.name());
+            return ghost.set_target(Some(target));
+        }
+        let ghost = ghost_pad(&element, stream.section, target)?;
+        *lock(&stream.ghost) = Some(ghost.clone());
+        ghost.set_active(true)?;
+        copy_sticky_events(target, &ghost);
+        gst::debug!(
+            CAT,
+            obj = element,
+            "adding {} with {:?}",
+            ghost.name(),
+            target.current_caps()
+        );
+        element.add_pad(&ghost)?;
+        if self.exposed.fetch_add(1, Ordering::AcqRel) + 1 == self.streams.len() {
+            element.no_more_pads();
+        }
+        Ok(())
+    }
+
+    /// Removes all pads; nothing flows any more.
+    pub(super) fn remove(&self) {
+        for stream in &self.streams {
+            let ghost = lock(&stream.ghost).take();
+            if let (Some(ghost), Some(element)) = (ghost, self.element.upgrade()) {
+                // Both fail only if somebody else has done it before.
+                let _ = ghost.set_active(false);
+                let _ = element.remove_pad(&ghost);
+            }
+        }
+    }
+
+    fn stream(&self, number: usize) -> Option<&Stream> {
+        self.streams.iter().find(|stream| stream.number == number)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A hash, because stream ids go into files and logs and a URL may say more than it should.
+fn stream_id(camera: &str, section: usize) -> String {
+    let camera = glib::compute_checksum_for_string(glib::ChecksumType::Sha256, camera);
+    format!("{}/{section:03}", camera.unwrap_or_default())
+}
+
+fn ghost_pad(
+    element: &RtspMuxSrc,
+    section: usize,
+    target: &gst::Pad,
+) -> Result<gst::GhostPad, glib::BoolError> {
+    let template = element
+        .pad_template("stream_%u")
+        .ok_or_else(|| glib::bool_error!("no pad template"))?;
+    let weak = element.downgrade();
+    let ghost = gst::GhostPad::builder_from_template_with_target(&template, target)?
+        .name(format!("stream_{section}"))
+        .query_function(move |pad, parent, query| {
+            panics::guard_weak(&weak, false, |element| {
+                src_query(element, pad, parent, query)
+            })
+        })
+        .build();
+    Ok(ghost)
+}
+
+/// A camera has no duration and cannot be sought, and behind its URI there is nothing to ask.
+fn src_query(
+    element: &RtspMuxSrc,
+    pad: &gst::GhostPad,
+    parent: Option<&gst::Object>,
+    query: &mut gst::QueryRef,
+) -> bool {
+    match query.view_mut() {
+        gst::QueryViewMut::Uri(query) => {
+            let uri: Option<String> = element.property("location");
+            query.set_uri(uri.as_deref());
+            true
+        }
+        gst::QueryViewMut::Seeking(query) => {
+            let format = query.format();
+            query.set(
+                false,
+                gst::GenericFormattedValue::none_for_format(format),
+                gst::GenericFormattedValue::none_for_format(format),
+            );
+            true
+        }
+        _ => gst::Pad::query_default(pad, parent, query),
+    }
+}
+
+/// The pad has them before anybody links to it: `decodebin` looks at the caps in `pad-added`.
+fn copy_sticky_events(from: &gst::Pad, to: &gst::GhostPad) {
+    from.sticky_events_foreach(|event| {
+        // Fails only on a flushing pad: then nobody wants it.
+        let _ = to.store_sticky_event(event);
+        std::ops::ControlFlow::Continue(gst::EventForeachAction::Keep)
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stream_ids_are_stable_and_tell_cameras_and_streams_apart() {
+        assert_eq!(stream_id("rtsp://nvr/1", 0), stream_id("rtsp://nvr/1", 0));
+        assert_ne!(stream_id("rtsp://nvr/1", 0), stream_id("rtsp://nvr/2", 0));
+        assert_ne!(stream_id("rtsp://nvr/1", 0), stream_id("rtsp://nvr/1", 1));
+        assert!(!stream_id("rtsp://nvr/1", 0).contains("nvr"));
+    }
+}

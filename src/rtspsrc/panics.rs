@@ -1,0 +1,46 @@
+//! A panic of ours must not cross into GStreamer: it becomes an ERROR on the bus.
+//!
+//! The bindings see to it in `ElementImpl`; a panic in `set_property`, in the functions of a pad,
+//! in a probe or in a signal handler aborts the process. Those are wrapped here.
+
+use gstreamer as gst;
+use std::{
+    any::Any,
+    panic::{AssertUnwindSafe, catch_unwind},
+};
+
+use gst::glib;
+
+use super::RtspMuxSrc;
+
+/// Calls `body`; if it panics, posts an ERROR and gives `fallback`.
+pub(super) fn guard<T>(element: &RtspMuxSrc, fallback: T, body: impl FnOnce() -> T) -> T {
+    // Unwind safety: what a panic may leave half done is behind mutexes that outlive a poisoning,
+    // and the element is of no use any more but to be shut down.
+    catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|panic| {
+        report(element, &*panic);
+        fallback
+    })
+}
+
+/// The same where the element may be gone already: then `fallback` without a call.
+pub(super) fn guard_weak<T>(
+    element: &glib::WeakRef<RtspMuxSrc>,
+    fallback: T,
+    body: impl FnOnce(&RtspMuxSrc) -> T,
+) -> T {
+    match element.upgrade() {
+        Some(element) => guard(&element, fallback, || body(&element)),
+        None => fallback,
+    }
+}
+
+/// Posts the ERROR for a panic.
+pub(super) fn report(element: &RtspMuxSrc, panic: &(dyn Any + Send)) {
+    let cause = panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("no message");
+    gst::element_error!(element, gst::LibraryError::Failed, ["panicked: {cause}"]);
+}

@@ -1,0 +1,226 @@
+//! The properties: their specifications, and values in and out of [`Settings`].
+
+use gstreamer as gst;
+use gstreamer_rtsp as gst_rtsp;
+use std::sync::LazyLock;
+
+use gst::{glib, prelude::*};
+use gst_rtsp::RTSPLowerTrans;
+
+use super::settings::{DEFAULT_TCP_TIMEOUT_US, Settings, default_user_agent};
+
+/// Shown instead of a password that is set.
+const HIDDEN: &str = "***";
+
+/// All properties, in the order `gst-inspect-1.0` sorts anyway.
+pub(super) static SPECS: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(|| {
+    let mut specs = rtspsrc_specs();
+    specs.extend(pooling_specs());
+    specs
+});
+
+/// Those of `rtspsrc`, with its names, types, units and defaults.
+fn rtspsrc_specs() -> Vec<glib::ParamSpec> {
+    let defaults = Settings::default();
+    vec![
+        glib::ParamSpecString::builder("location")
+            .nick("RTSP location")
+            .blurb("Location of the RTSP url to read; reads back without user and password")
+            .mutable_ready()
+            .build(),
+        glib::ParamSpecString::builder("user-id")
+            .nick("User id")
+            .blurb("RTSP location URI user id for authentication")
+            .mutable_ready()
+            .build(),
+        glib::ParamSpecString::builder("user-pw")
+            .nick("User password")
+            .blurb("RTSP location URI user password for authentication; reads back as ***")
+            .mutable_ready()
+            .build(),
+        glib::ParamSpecFlags::builder::<RTSPLowerTrans>("protocols")
+            .nick("Protocols")
+            .blurb("Allowed lower transport protocols; tcp must be among them, as only it is used")
+            .default_value(defaults.protocols)
+            .mutable_ready()
+            .build(),
+        glib::ParamSpecUInt::builder("latency")
+            .nick("Buffer latency in ms")
+            .blurb("Amount of ms to buffer")
+            .default_value(defaults.latency_ms)
+            .mutable_ready()
+            .build(),
+        glib::ParamSpecUInt64::builder("timeout")
+            .nick("Timeout")
+            .blurb("Without effect, for compatibility: in rtspsrc, microseconds until UDP is given up for TCP")
+            .default_value(defaults.udp_timeout_us)
+            .mutable_ready()
+            .build(),
+        glib::ParamSpecUInt64::builder("tcp-timeout")
+            .nick("TCP Timeout")
+            .blurb("Fail after timeout microseconds without data on a TCP connection (0 = disabled). Connecting may take 5 s, or this long once it is set")
+            .default_value(DEFAULT_TCP_TIMEOUT_US)
+            .mutable_ready()
+            .build(),
+        glib::ParamSpecUInt64::builder("teardown-timeout")
+            .nick("Teardown Timeout")
+            .blurb("When transitioning READY-NULL, allow up to timeout (in nanoseconds) delay for the answer to teardown (0 = disabled)")
+            .default_value(defaults.teardown_timeout_ns)
+            .mutable_ready()
+            .build(),
+        glib::ParamSpecString::builder("user-agent")
+            .nick("User Agent")
+            .blurb("The User-Agent string to send to the server")
+            .default_value(Some(defaults.user_agent.as_str()))
+            .mutable_ready()
+            .build(),
+        glib::ParamSpecBoolean::builder("do-rtsp-keep-alive")
+            .nick("Do RTSP Keep Alive")
+            .blurb("Send RTSP keep alive packets, disable for old incompatible server")
+            .default_value(defaults.keep_alive)
+            .mutable_ready()
+            .build(),
+    ]
+}
+
+/// Those of the pool, and `stats`.
+fn pooling_specs() -> Vec<glib::ParamSpec> {
+    let defaults = Settings::default();
+    vec![
+        glib::ParamSpecBoolean::builder("enable-connection-pooling")
+            .nick("Enable connection pooling")
+            .blurb("Share connections to the server with other elements; false: a connection of its own")
+            .default_value(defaults.pooling)
+            .mutable_ready()
+            .build(),
+        glib::ParamSpecUInt::builder("max-connections-per-server")
+            .nick("Max connections per server")
+            .blurb("Pooled connections to one server, those connecting and draining included (0 = no limit)")
+            .default_value(defaults.max_connections_per_server)
+            .mutable_ready()
+            .build(),
+        glib::ParamSpecUInt64::builder("idle-connection-timeout")
+            .nick("Idle connection timeout")
+            .blurb("Nanoseconds for which a connection that nobody uses is kept (0 = close at once)")
+            .default_value(defaults.idle_connection_timeout_ns)
+            .mutable_ready()
+            .build(),
+        glib::ParamSpecEnum::builder_with_default("multiplex", defaults.multiplex)
+            .nick("Multiplex")
+            .blurb("Whether sessions share a connection to the server")
+            .mutable_ready()
+            .build(),
+        glib::ParamSpecUInt::builder("max-sessions-per-connection")
+            .nick("Max sessions per connection")
+            .blurb("Sessions on one connection beyond which another is preferred, while the limit of connections allows")
+            .minimum(1)
+            .maximum(128)
+            .default_value(defaults.max_sessions_per_connection)
+            .mutable_ready()
+            .build(),
+        glib::ParamSpecBoxed::builder::<gst::Structure>("stats")
+            .nick("Statistics")
+            .blurb("Connection, session and streams of this element, while it has a session")
+            .read_only()
+            .build(),
+    ]
+}
+
+impl Settings {
+    /// Takes the value of a property; false: it is none of the settings.
+    pub(super) fn set(&mut self, name: &str, value: &glib::Value) -> bool {
+        match name {
+            "location" => self.location = get(value),
+            "user-id" => self.user_id = get(value),
+            "user-pw" => self.user_pw = get(value),
+            "protocols" => self.protocols = get(value),
+            "latency" => self.latency_ms = get(value),
+            "timeout" => self.udp_timeout_us = get(value),
+            "tcp-timeout" => self.tcp_timeout_us = Some(get(value)),
+            "teardown-timeout" => self.teardown_timeout_ns = get(value),
+            "user-agent" => {
+                self.user_agent = get::<Option<String>>(value).unwrap_or_else(default_user_agent);
+            }
+            "do-rtsp-keep-alive" => self.keep_alive = get(value),
+            "enable-connection-pooling" => self.pooling = get(value),
+            "max-connections-per-server" => self.max_connections_per_server = get(value),
+            "idle-connection-timeout" => self.idle_connection_timeout_ns = get(value),
+            "multiplex" => self.multiplex = get(value),
+            "max-sessions-per-connection" => self.max_sessions_per_connection = get(value),
+            _ => return false,
+        }
+        true
+    }
+
+    /// The value of a property; none: it is none of the settings.
+    pub(super) fn value(&self, name: &str) -> Option<glib::Value> {
+        Some(match name {
+            "location" => self.shown_location().to_value(),
+            "user-id" => self.user_id.to_value(),
+            "user-pw" => self.user_pw.as_ref().map(|_| HIDDEN).to_value(),
+            "protocols" => self.protocols.to_value(),
+            "latency" => self.latency_ms.to_value(),
+            "timeout" => self.udp_timeout_us.to_value(),
+            "tcp-timeout" => self.tcp_timeout_us().to_value(),
+            "teardown-timeout" => self.teardown_timeout_ns.to_value(),
+            "user-agent" => self.user_agent.to_value(),
+            "do-rtsp-keep-alive" => self.keep_alive.to_value(),
+            "enable-connection-pooling" => self.pooling.to_value(),
+            "max-connections-per-server" => self.max_connections_per_server.to_value(),
+            "idle-connection-timeout" => self.idle_connection_timeout_ns.to_value(),
+            "multiplex" => self.multiplex.to_value(),
+            "max-sessions-per-connection" => self.max_sessions_per_connection.to_value(),
+            _ => return None,
+        })
+    }
+}
+
+/// GObject has checked the type against the specification before it called us.
+fn get<'v, T: glib::value::FromValue<'v>>(value: &'v glib::Value) -> T {
+    value.get().expect("a value of the property's type")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_property_is_read_and_has_its_default() {
+        gst::init().unwrap();
+        let settings = Settings::default();
+        for spec in SPECS.iter().filter(|spec| spec.name() != "stats") {
+            let value = settings.value(spec.name()).expect(spec.name());
+            assert!(spec.value_type() == value.type_(), "{}", spec.name());
+            assert_eq!(
+                value.serialize().ok(),
+                spec.default_value().serialize().ok(),
+                "{}",
+                spec.name()
+            );
+        }
+    }
+
+    #[test]
+    fn every_property_that_is_written_reads_back() {
+        gst::init().unwrap();
+        let mut settings = Settings::default();
+        for spec in SPECS
+            .iter()
+            .filter(|spec| spec.flags().contains(glib::ParamFlags::WRITABLE))
+        {
+            let before = settings.value(spec.name()).expect(spec.name());
+            assert!(settings.set(spec.name(), &before), "{}", spec.name());
+        }
+        assert!(!settings.set("stats", &0u32.to_value()));
+    }
+
+    #[test]
+    fn the_password_is_written_not_read() {
+        gst::init().unwrap();
+        let mut settings = Settings::default();
+        assert!(settings.set("user-pw", &"secret".to_value()));
+        let shown: Option<String> = settings.value("user-pw").unwrap().get().unwrap();
+        assert_eq!(shown.as_deref(), Some(HIDDEN));
+        assert_eq!(settings.user_pw.as_deref(), Some("secret"));
+    }
+}

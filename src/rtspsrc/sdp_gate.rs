@@ -1,0 +1,195 @@
+//! The gate between a stranger's SDP and GStreamer's C parser.
+//!
+//! `gst_sdp_media_attributes_to_caps` loops for ever on some `a=key-mgmt` lines, parsing nothing
+//! raises a CRITICAL, and accessors of the bindings panic on text that is not UTF-8. So what goes
+//! through is bounded, not empty, UTF-8 (repaired where it is not), free of control characters and
+//! of `key-mgmt`, and cut into sections, so that one odd section cannot shift the numbers of others.
+
+use std::{borrow::Cow, fmt};
+
+/// The largest SDP let through, in bytes. The largest seen in the wild has 579 KB.
+const MAX_SIZE: usize = 1024 * 1024;
+
+/// Sections beyond it are not looked at: a session has 128 channel pairs to give at most.
+const MAX_SECTIONS: usize = 128;
+
+/// Why an SDP was not let through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refused {
+    /// There is nothing in it but blanks.
+    Empty,
+    /// It has more than [`MAX_SIZE`] bytes.
+    TooLarge(usize),
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Empty => f.write_str("the session description is empty"),
+            Self::TooLarge(size) => {
+                write!(
+                    f,
+                    "the session description has {size} bytes, more than {MAX_SIZE}"
+                )
+            }
+        }
+    }
+}
+
+impl std::error::Error for Refused {}
+
+/// An SDP that may be shown to GStreamer, in sections.
+#[derive(Debug)]
+pub(super) struct Sections {
+    session: String,
+    media: Vec<String>,
+}
+
+impl Sections {
+    /// Cleans `sdp` and cuts it at its `m=` lines.
+    pub(super) fn new(sdp: &[u8]) -> Result<Self, Refused> {
+        if sdp.len() > MAX_SIZE {
+            return Err(Refused::TooLarge(sdp.len()));
+        }
+        let text = String::from_utf8_lossy(sdp);
+        let mut sections = Self {
+            session: String::new(),
+            media: Vec::new(),
+        };
+        for line in text.split(['\r', '\n']).filter_map(clean_line) {
+            if line.starts_with("m=") {
+                if sections.media.len() == MAX_SECTIONS {
+                    break;
+                }
+                sections.media.push(String::new());
+            }
+            let section = sections.media.last_mut().unwrap_or(&mut sections.session);
+            section.push_str(&line);
+            section.push_str("\r\n");
+        }
+        if sections.session.is_empty() && sections.media.is_empty() {
+            return Err(Refused::Empty);
+        }
+        Ok(sections)
+    }
+
+    /// How many `m=` sections there are.
+    pub(super) fn len(&self) -> usize {
+        self.media.len()
+    }
+
+    /// A description of its own for the section `index`: the session's lines and the section's.
+    pub(super) fn description(&self, index: usize) -> Option<String> {
+        Some(format!("{}{}", self.session, self.media.get(index)?))
+    }
+
+    /// The words of the section's `m=` line: media, port, protocol, formats.
+    pub(super) fn media_line(&self, index: usize) -> Option<MediaLine<'_>> {
+        let line = self.media.get(index)?.lines().next()?;
+        let mut words = line.strip_prefix("m=")?.split_ascii_whitespace();
+        let (_media, _port) = (words.next()?, words.next()?);
+        Some(MediaLine {
+            protocol: words.next()?,
+            formats: words.collect(),
+        })
+    }
+}
+
+/// What the caps layer needs of an `m=` line (RFC 4566 5.14).
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct MediaLine<'a> {
+    pub(super) protocol: &'a str,
+    pub(super) formats: Vec<&'a str>,
+}
+
+/// One line as GStreamer may see it; none if it is to be left out.
+fn clean_line(line: &str) -> Option<Cow<'_, str>> {
+    let line = line.trim();
+    // GStreamer wants `x=`; anything else ends its parser or is skipped by it.
+    if line.as_bytes().get(1) != Some(&b'=') || is_key_management(line) {
+        return None;
+    }
+    Some(if line.contains(char::is_control) {
+        Cow::Owned(line.chars().filter(|c| !c.is_control()).collect())
+    } else {
+        Cow::Borrowed(line)
+    })
+}
+
+/// Generous on purpose: a line is not needed only because it looks like this one.
+fn is_key_management(line: &str) -> bool {
+    const NAME: &[u8] = b"key-mgmt";
+    let line: Vec<u8> = line
+        .bytes()
+        .filter(|byte| !byte.is_ascii_control())
+        .collect();
+    line.first()
+        .is_some_and(|first| first.eq_ignore_ascii_case(&b'a'))
+        && line
+            .windows(NAME.len())
+            .any(|window| window.eq_ignore_ascii_case(NAME))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_and_too_much_are_refused() {
+        assert_eq!(Sections::new(b"").unwrap_err(), Refused::Empty);
+        assert_eq!(Sections::new(b" \r\n\0\r\n").unwrap_err(), Refused::Empty);
+        let large = vec![b'a'; MAX_SIZE + 1];
+        assert_eq!(
+            Sections::new(&large).unwrap_err(),
+            Refused::TooLarge(large.len())
+        );
+    }
+
+    #[test]
+    fn sections_are_cut_at_media_lines_whatever_ends_a_line() {
+        let sdp = b"v=0\ns=x\rm=video 0 RTP/AVP 96\r\na=one\n\nm=audio 0 RTP/AVP 8 0\na=two";
+        let sections = Sections::new(sdp).unwrap();
+        assert_eq!(sections.len(), 2);
+        assert_eq!(
+            sections.description(1).unwrap(),
+            "v=0\r\ns=x\r\nm=audio 0 RTP/AVP 8 0\r\na=two\r\n"
+        );
+        assert_eq!(
+            sections.media_line(1),
+            Some(MediaLine {
+                protocol: "RTP/AVP",
+                formats: vec!["8", "0"]
+            })
+        );
+        assert_eq!(sections.description(2), None);
+    }
+
+    #[test]
+    fn key_management_is_taken_out_however_it_is_written() {
+        for line in [
+            "a=key-mgmt:mikey AQAd",
+            " a=Key-Mgmt:x",
+            "a= key-mgmt",
+            "a=\0key\x01-mgmt:",
+        ] {
+            let sdp = format!("v=0\r\n{line}\r\nm=video 0 RTP/AVP 96\r\n{line}\r\n");
+            let sections = Sections::new(sdp.as_bytes()).unwrap();
+            assert_eq!(
+                sections.description(0).unwrap(),
+                "v=0\r\nm=video 0 RTP/AVP 96\r\n",
+                "{line:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn text_that_is_not_utf8_is_repaired() {
+        let sections = Sections::new(b"s=caf\xe9\nm=video 0 RTP/AVP 96\n").unwrap();
+        assert!(
+            sections
+                .description(0)
+                .unwrap()
+                .starts_with("s=caf\u{fffd}\r\n")
+        );
+    }
+}

@@ -1,0 +1,331 @@
+//! What the element can be told, and what the multiplexer makes of it.
+
+use gstreamer as gst;
+use gstreamer_rtsp as gst_rtsp;
+use std::{fmt, time::Duration};
+
+use gst::{glib, prelude::*};
+use gst_rtsp::RTSPLowerTrans;
+use url::Url;
+
+use crate::mux::{self, Credentials, SessionOptions, proto::uri};
+
+/// What a timeout of 0 means: long enough to be never, short enough to be added to any time.
+const NEVER: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// How long connecting may take where `tcp-timeout` was not set: an unreachable camera is known as
+/// such after 5 s, while a stalled one gets the 20 s that `rtspsrc` gives it.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// `multiplex`: whether sessions share a connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, glib::Enum)]
+#[enum_type(name = "GstRtspMuxMultiplex")]
+pub enum Multiplex {
+    /// Learn whether the server can share, and fall back to a connection each.
+    #[default]
+    #[enum_value(name = "Share where the server can", nick = "auto")]
+    Auto,
+    /// Share without a trial, never fall back.
+    #[enum_value(name = "Always share", nick = "always")]
+    Always,
+    /// A connection each.
+    #[enum_value(name = "Never share", nick = "never")]
+    Never,
+}
+
+impl From<Multiplex> for mux::Multiplex {
+    fn from(multiplex: Multiplex) -> Self {
+        match multiplex {
+            Multiplex::Auto => Self::Auto,
+            Multiplex::Always => Self::Always,
+            Multiplex::Never => Self::Never,
+        }
+    }
+}
+
+/// The values of the properties.
+#[derive(Clone)]
+pub(super) struct Settings {
+    /// As set; may hold a password and may be anything but a URL.
+    pub(super) location: Option<String>,
+    pub(super) user_id: Option<String>,
+    pub(super) user_pw: Option<String>,
+    pub(super) protocols: RTSPLowerTrans,
+    pub(super) latency_ms: u32,
+    pub(super) udp_timeout_us: u64,
+    /// None: not set, [`DEFAULT_TCP_TIMEOUT_US`] applies, though not to connecting.
+    pub(super) tcp_timeout_us: Option<u64>,
+    pub(super) teardown_timeout_ns: u64,
+    pub(super) user_agent: String,
+    pub(super) keep_alive: bool,
+    pub(super) pooling: bool,
+    pub(super) max_connections_per_server: u32,
+    pub(super) idle_connection_timeout_ns: u64,
+    pub(super) multiplex: Multiplex,
+    pub(super) max_sessions_per_connection: u32,
+}
+
+/// `tcp-timeout` of `rtspsrc`, in microseconds.
+pub(super) const DEFAULT_TCP_TIMEOUT_US: u64 = 20_000_000;
+
+impl Default for Settings {
+    /// The first ten are the defaults of `rtspsrc` 1.22, save `protocols`: only TCP is played.
+    fn default() -> Self {
+        let pooling = mux::Pooling::default();
+        Self {
+            location: None,
+            user_id: None,
+            user_pw: None,
+            protocols: RTSPLowerTrans::TCP,
+            latency_ms: 2_000,
+            udp_timeout_us: 5_000_000,
+            tcp_timeout_us: None,
+            teardown_timeout_ns: 100_000_000,
+            user_agent: default_user_agent(),
+            keep_alive: true,
+            pooling: pooling.enable_connection_pooling,
+            max_connections_per_server: pooling.max_connections_per_server,
+            idle_connection_timeout_ns: nanoseconds(pooling.idle_connection_timeout),
+            multiplex: Multiplex::default(),
+            max_sessions_per_connection: pooling.max_sessions_per_connection,
+        }
+    }
+}
+
+/// Without a secret: settings end up in logs.
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Settings")
+            .field("location", &self.shown_location())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why the settings cannot be played.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Invalid {
+    /// `location` is not set.
+    NoLocation,
+    /// `location` is not a URL that can be played; the text names it without its secrets.
+    Location(String),
+    /// `protocols` leaves out what is needed.
+    Protocols(RTSPLowerTrans),
+    /// `user-id` or `user-pw` cannot be used.
+    Credentials(String),
+}
+
+impl fmt::Display for Invalid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoLocation => f.write_str("no location is set"),
+            Self::Location(text) | Self::Credentials(text) => f.write_str(text),
+            Self::Protocols(protocols) => {
+                let shown = protocols.to_value().serialize().unwrap_or_default();
+                write!(
+                    f,
+                    "protocols={shown} lacks tcp: only RTP interleaved over TCP is played"
+                )
+            }
+        }
+    }
+}
+
+impl std::error::Error for Invalid {}
+
+impl Settings {
+    /// The location for people and for getters: no password, no user.
+    pub(super) fn shown_location(&self) -> Option<String> {
+        self.location.as_deref().map(shown)
+    }
+
+    /// What `tcp-timeout` reads as.
+    pub(super) fn tcp_timeout_us(&self) -> u64 {
+        self.tcp_timeout_us.unwrap_or(DEFAULT_TCP_TIMEOUT_US)
+    }
+
+    /// What the multiplexer is asked for.
+    pub(super) fn session_options(&self) -> Result<SessionOptions, Invalid> {
+        if !self.protocols.contains(RTSPLowerTrans::TCP) {
+            return Err(Invalid::Protocols(self.protocols));
+        }
+        let location = self.location.as_deref().ok_or(Invalid::NoLocation)?;
+        let url = parse_location(location)?;
+        let mut options = SessionOptions::new(url.as_str())
+            .map_err(|error| Invalid::Location(error.to_string()))?;
+        if self.user_id.is_some() || self.user_pw.is_some() {
+            options.credentials = Some(self.credentials(options.credentials.as_ref())?);
+        }
+        options.user_agent = Some(self.user_agent.clone());
+        options.keep_alive = self.keep_alive;
+        // 0 switches the timeout off, in rtspsrc as here.
+        options.silence_timeout = Some(timeout(self.tcp_timeout_us()));
+        options.connect_timeout = self.tcp_timeout_us.map_or(CONNECT_TIMEOUT, timeout);
+        options.pooling = mux::Pooling {
+            enable_connection_pooling: self.pooling,
+            multiplex: self.multiplex.into(),
+            max_connections_per_server: self.max_connections_per_server,
+            idle_connection_timeout: Duration::from_nanos(self.idle_connection_timeout_ns),
+            max_sessions_per_connection: self.max_sessions_per_connection,
+        };
+        Ok(options)
+    }
+
+    /// `user-id` and `user-pw` come before what the URL has, each by itself.
+    fn credentials(&self, in_url: Option<&Credentials>) -> Result<Credentials, Invalid> {
+        let user = self.user_id.as_deref().or(in_url.map(Credentials::user));
+        let password = self
+            .user_pw
+            .as_deref()
+            .or(in_url.map(Credentials::password));
+        Credentials::new(user.unwrap_or_default(), password.unwrap_or_default())
+            .map_err(|error| Invalid::Credentials(error.to_string()))
+    }
+}
+
+/// A `location` as an `rtsp` URL. `rtspt` is `rtspsrc`'s name for RTSP with TCP transport.
+pub(super) fn parse_location(location: &str) -> Result<Url, Invalid> {
+    let invalid =
+        |why: &str| Invalid::Location(format!("cannot play {:?}: {why}", shown(location)));
+    let location = location.trim();
+    let scheme = location
+        .split_once("://")
+        .map(|(scheme, _)| scheme.to_ascii_lowercase());
+    let url = match scheme.as_deref() {
+        Some("rtsp") => Url::parse(location),
+        // A change of the scheme afterwards would keep the path but lose the default port.
+        Some("rtspt") => Url::parse(&format!("rtsp{}", &location["rtspt".len()..])),
+        Some(other) => return Err(invalid(&format!("scheme {other:?} is not rtsp or rtspt"))),
+        None => return Err(invalid("not a URL")),
+    };
+    let url = url.map_err(|error| invalid(&error.to_string()))?;
+    if url.host_str().is_none_or(str::is_empty) {
+        return Err(invalid("no host"));
+    }
+    Ok(url)
+}
+
+/// `location` without secrets. What is not a URL may hold some as well: only its scheme is shown.
+fn shown(location: &str) -> String {
+    match Url::parse(location.trim()) {
+        Ok(url) if url.has_host() => uri::redacted(&url),
+        _ if location.contains('@') => match location.split_once("://") {
+            Some((scheme, _)) => format!("{scheme}://..."),
+            None => "...".to_owned(),
+        },
+        _ => location.to_owned(),
+    }
+}
+
+pub(super) fn default_user_agent() -> String {
+    let (major, minor, micro, _) = gst::version();
+    format!("GStreamer/{major}.{minor}.{micro}")
+}
+
+fn timeout(microseconds: u64) -> Duration {
+    match microseconds {
+        0 => NEVER,
+        set => Duration::from_micros(set).min(NEVER),
+    }
+}
+
+fn nanoseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(location: &str) -> Settings {
+        gst::init().unwrap();
+        Settings {
+            location: Some(location.to_owned()),
+            ..Settings::default()
+        }
+    }
+
+    #[test]
+    fn the_defaults_are_those_of_the_multiplexer_and_of_rtspsrc() {
+        let options = settings("rtsp://nvr/1").session_options().unwrap();
+        assert_eq!(options.pooling, mux::Pooling::default());
+        assert_eq!(options.connect_timeout, Duration::from_secs(5));
+        assert_eq!(options.silence_timeout, Some(Duration::from_secs(20)));
+        assert!(options.keep_alive && options.credentials.is_none());
+    }
+
+    #[test]
+    fn rtspt_is_rtsp_over_tcp() {
+        let options = settings("rtspt://nvr:8554/cam?channel=3")
+            .session_options()
+            .unwrap();
+        assert_eq!(options.url.as_str(), "rtsp://nvr:8554/cam?channel=3");
+    }
+
+    #[test]
+    fn a_bad_location_is_named_without_its_password() {
+        for location in [
+            "http://u:secret@nvr/",
+            "rtsps://u:secret@nvr/",
+            "u:secret@nvr",
+            "rtsp://u:secret@",
+        ] {
+            let error = settings(location)
+                .session_options()
+                .unwrap_err()
+                .to_string();
+            assert!(!error.contains("secret"), "{error}");
+        }
+        let error = settings("/dev/video0")
+            .session_options()
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("/dev/video0"), "{error}");
+    }
+
+    #[test]
+    fn getters_and_logs_show_no_password() {
+        let settings = settings("rtsp://u:secret@nvr/1?password=secret");
+        assert!(!settings.shown_location().unwrap().contains("secret"));
+        assert!(!format!("{settings:?}").contains("secret"));
+    }
+
+    #[test]
+    fn user_and_password_come_before_those_of_the_url() {
+        let mut settings = settings("rtsp://u:p%40@nvr/1");
+        let credentials = settings.session_options().unwrap().credentials.unwrap();
+        assert_eq!((credentials.user(), credentials.password()), ("u", "p@"));
+        settings.user_pw = Some("other".into());
+        let credentials = settings.session_options().unwrap().credentials.unwrap();
+        assert_eq!((credentials.user(), credentials.password()), ("u", "other"));
+        settings.user_id = Some("a\r\nb".into());
+        assert!(matches!(
+            settings.session_options(),
+            Err(Invalid::Credentials(_))
+        ));
+    }
+
+    #[test]
+    fn without_tcp_nothing_is_played() {
+        let mut settings = settings("rtsp://nvr/1");
+        settings.protocols = RTSPLowerTrans::UDP | RTSPLowerTrans::UDP_MCAST;
+        assert!(matches!(
+            settings.session_options(),
+            Err(Invalid::Protocols(_))
+        ));
+        settings.protocols |= RTSPLowerTrans::TCP;
+        assert!(settings.session_options().is_ok());
+    }
+
+    #[test]
+    fn tcp_timeout_bounds_connecting_once_it_is_set() {
+        let mut settings = settings("rtsp://nvr/1");
+        settings.tcp_timeout_us = Some(1_500_000);
+        let options = settings.session_options().unwrap();
+        assert_eq!(options.connect_timeout, Duration::from_millis(1_500));
+        settings.tcp_timeout_us = Some(0);
+        assert_eq!(
+            settings.session_options().unwrap().silence_timeout,
+            Some(NEVER)
+        );
+    }
+}

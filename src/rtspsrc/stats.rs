@@ -1,0 +1,52 @@
+//! The `stats` property: what the multiplexer knows of a session, as a structure.
+
+use gst::{glib, prelude::*};
+use gstreamer as gst;
+
+use crate::mux::{SessionStats, StreamStats};
+
+/// Fields that are not known (yet) are left out.
+pub(super) fn structure(stats: &SessionStats) -> gst::Structure {
+    let streams: Vec<glib::SendValue> = stats.streams.iter().map(stream).collect();
+    gst::Structure::builder("application/x-rtspmux-stats")
+        .field_if_some("connection-id", stats.connection)
+        .field("sessions", stats.sessions_on_connection)
+        .field("references", stats.references_on_connection)
+        .field("connections-to-server", stats.connections_to_server)
+        .field_if_some("session-id", stats.session_id.as_deref())
+        .field("streams", gst::Array::from_values(streams))
+        .build()
+}
+
+/// No session: no stream, no connection.
+pub(super) fn empty() -> gst::Structure {
+    structure(&SessionStats::default())
+}
+
+fn stream(stats: &StreamStats) -> glib::SendValue {
+    gst::Structure::builder("application/x-rtspmux-stream-stats")
+        .field("stream", stats.stream as u64)
+        .field("rtp-channel", u32::from(stats.rtp_channel))
+        .field_if_some("rtcp-channel", stats.rtcp_channel.map(u32::from))
+        .field_if_some("ssrc", stats.ssrc)
+        .field("packets", stats.packets)
+        .field("bytes", stats.bytes)
+        .field("rtcp-packets", stats.rtcp_packets)
+        .field("drops", stats.dropped)
+        .build()
+        .to_send_value()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_a_session_there_are_counts_but_no_ids() {
+        gst::init().unwrap();
+        let stats = empty();
+        assert!(!stats.has_field("connection-id") && !stats.has_field("session-id"));
+        assert_eq!(stats.get::<u64>("sessions"), Ok(0));
+        assert_eq!(stats.get::<gst::Array>("streams").unwrap().len(), 0);
+    }
+}

@@ -1,0 +1,25 @@
+//! The element `rtspmuxsrc` in pipelines, against a real gst-rtsp-server and the mock server.
+//!
+//! Many elements on one connection are in `cameras.rs`; here it is one element in all its states.
+#![allow(clippy::unwrap_used, reason = "a test binary")]
+
+#[path = "support/gst_server.rs"]
+mod gst_server;
+mod support;
+
+#[path = "element/context.rs"]
+mod context;
+#[path = "element/errors.rs"]
+mod errors;
+#[path = "element/leaks.rs"]
+mod leaks;
+#[path = "element/media.rs"]
+mod media;
+#[path = "element/pads.rs"]
+mod pads;
+#[path = "element/player.rs"]
+mod player;
+#[path = "element/properties.rs"]
+mod properties;
+#[path = "element/states.rs"]
+mod states;

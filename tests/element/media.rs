@@ -1,0 +1,193 @@
+//! The lines people write, and what comes out at their ends.
+
+use std::path::{Path, PathBuf};
+
+use gst::prelude::*;
+use gstreamer as gst;
+
+use crate::gst_server::GstServer;
+use crate::player::{Player, Seen, init};
+use crate::support::mock_server::{Camera, MockServer};
+
+/// A file of this process's own that goes away.
+struct TemporaryFile(PathBuf);
+
+impl TemporaryFile {
+    fn new(name: &str) -> Self {
+        Self(std::env::temp_dir().join(format!("rtspmux-{}-{name}", std::process::id())))
+    }
+
+    fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for TemporaryFile {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+#[test]
+fn a_recording_ends_in_good_order_and_plays_back() {
+    init();
+    let server = GstServer::builder().start().unwrap();
+    let file = TemporaryFile::new("recording.mkv");
+    let player = Player::playing(&format!(
+        "rtspmuxsrc location={} protocols=tcp latency=100 ! rtph264depay ! h264parse name=parse \
+           ! matroskamux ! filesink location={}",
+        server.url(0),
+        file.path().display()
+    ));
+    player.seen_by("parse").wait_for(50);
+    assert!(player.pipeline.send_event(gst::event::Eos::new()));
+    player.message(gst::MessageType::Eos);
+    drop(player);
+
+    let playback = Player::playing(&format!(
+        "filesrc location={} ! matroskademux ! h264parse ! avdec_h264 ! fakesink name=sink sync=false",
+        file.path().display()
+    ));
+    playback.seen_by("sink").wait_for(40);
+    playback.message(gst::MessageType::Eos);
+}
+
+#[test]
+fn decodebin_finds_a_decoder() {
+    init();
+    let server = GstServer::builder().start().unwrap();
+    let player = Player::playing(&format!(
+        "rtspmuxsrc location={} latency=100 ! decodebin ! fakesink name=sink sync=false",
+        server.url(0)
+    ));
+    player.seen_by("sink").wait_for(10);
+    let caps = player
+        .element("sink")
+        .static_pad("sink")
+        .unwrap()
+        .current_caps()
+        .unwrap();
+    assert_eq!(caps.structure(0).unwrap().name(), "video/x-raw");
+    player.assert_no_error();
+}
+
+#[test]
+fn times_rise_and_follow_the_clock_of_the_pipeline() {
+    init();
+    let server = GstServer::builder().start().unwrap();
+    let player = Player::playing(&format!(
+        "rtspmuxsrc location={} latency=100 ! rtph264depay ! fakesink name=sink sync=false",
+        server.url(0)
+    ));
+    let buffers = player.seen_by("sink").wait_for(50);
+    let times: Vec<gst::ClockTime> = buffers.iter().filter_map(|buffer| buffer.pts()).collect();
+    assert_eq!(times.len(), buffers.len());
+    assert!(times.is_sorted());
+    assert!(buffers[0].flags().contains(gst::BufferFlags::DISCONT));
+    // 49 pictures at 25 a second.
+    let span = *times.last().unwrap() - times[0];
+    assert!(
+        span.absdiff(gst::ClockTime::from_mseconds(49 * 40)) < gst::ClockTime::from_mseconds(100),
+        "{span}"
+    );
+    let now = player.pipeline.current_running_time().unwrap();
+    assert!(
+        times.last().unwrap().absdiff(now) < gst::ClockTime::SECOND,
+        "{times:?} at {now}"
+    );
+}
+
+#[test]
+fn a_stream_that_nobody_links_is_no_error() {
+    init();
+    let server = GstServer::builder().audio(|_| true).start().unwrap();
+    let player = Player::playing(&format!(
+        "rtspmuxsrc location={} latency=50 ! application/x-rtp,media=audio ! rtppcmadepay ! fakesink name=sink sync=false",
+        server.url(0)
+    ));
+    player.seen_by("sink").wait_for(100);
+    player.assert_no_error();
+}
+
+#[test]
+fn no_stream_linked_is_an_error() {
+    init();
+    let server = GstServer::builder().audio(|_| true).start().unwrap();
+    // The second branch is there for the pipeline to have a sink.
+    let player = Player::playing(&format!(
+        "rtspmuxsrc location={} latency=0 fakesrc is-live=true num-buffers=1 ! fakesink async=false",
+        server.url(0)
+    ));
+    let (error, details) = player.error();
+    assert!(error.matches(gst::StreamError::Failed), "{error}");
+    assert_eq!(details.unwrap().get::<i32>("flow-return"), Ok(-1));
+    server
+        .wait_until(crate::player::PATIENCE, |counts| counts.teardowns == 1)
+        .unwrap();
+}
+
+#[test]
+fn receiver_reports_go_back_on_the_rtcp_channel() {
+    init();
+    let server = MockServer::builder()
+        .camera("/cam", Camera::video())
+        .start();
+    let player = Player::playing(&format!(
+        "rtspmuxsrc location={} latency=0 ! fakesink name=sink sync=false",
+        server.url("/cam")
+    ));
+    assert!(server.wait_until(|view| view.playing() == 1, crate::player::PATIENCE));
+    let seen = player.seen_by("sink");
+    server.send_packets("/cam", 10);
+    seen.wait_for(5);
+    // rtpsession sends its first report after half an interval, 2.5 s.
+    let reported = server.wait_until(|view| !view.frames.is_empty(), crate::player::PATIENCE);
+    assert!(reported);
+    let report = &server.frames_from_client()[0];
+    let channels = server.view().sessions[0].tracks[0].1;
+    assert_eq!(report.channel, channels.1);
+    // Version 2, receiver report (RFC 3550 6.4.2), of the camera's source.
+    assert_eq!((report.payload[0] >> 6, report.payload[1]), (2, 201));
+    assert_eq!(report.payload[8..12], Camera::ssrc(0, 0).to_be_bytes());
+    assert_eq!(server.violations(), [""; 0]);
+}
+
+#[test]
+fn goodbye_ends_the_stream() {
+    init();
+    let server = MockServer::builder()
+        .camera("/cam", Camera::video())
+        .start();
+    let player = Player::playing(&format!(
+        "rtspmuxsrc location={} latency=0 ! fakesink name=sink sync=false",
+        server.url("/cam")
+    ));
+    assert!(server.wait_until(|view| view.playing() == 1, crate::player::PATIENCE));
+    let seen = player.seen_by("sink");
+    server.send_packets("/cam", 10);
+    seen.wait_for(5);
+    let ssrc = Camera::ssrc(0, 0).to_be_bytes();
+    let session = &server.view().sessions[0];
+    // An empty sender report has to come before it (RFC 3550 6.1), then BYE (6.6).
+    let report = [&[0x80, 201, 0, 1][..], &ssrc, &[0x81, 203, 0, 1], &ssrc].concat();
+    let mut frame = vec![b'$', session.tracks[0].1.1, 0, 16];
+    frame.extend(report);
+    server.send_raw(session.connection, &frame);
+    player.message(gst::MessageType::Eos);
+    assert!(server.wait_until(|view| view.count("TEARDOWN") == 1, crate::player::PATIENCE));
+}
+
+#[test]
+fn two_elements_watch_one_camera() {
+    init();
+    let server = GstServer::builder().start().unwrap();
+    let player = Player::playing(&format!(
+        "rtspmuxsrc location={url} latency=0 ! fakesink name=one sync=false \
+         rtspmuxsrc location={url} latency=0 ! fakesink name=two sync=false",
+        url = server.url(0)
+    ));
+    let seen: Vec<_> = ["one", "two"].map(|name| player.seen_by(name)).into();
+    seen.iter()
+        .for_each(|seen: &std::sync::Arc<Seen>| drop(seen.wait_for(20)));
+    assert_eq!(server.counts().accepted, 1);
+}

@@ -1,0 +1,140 @@
+//! Many at once: one dial, exact limits, nobody's cancellation is another's.
+
+use gstrtspmux::mux::{Mux, Pooling};
+
+use crate::{
+    PATIENCE, assert_clean, assert_own_media, mux, options, play, play_all, server,
+    support::mock_server::{MockServer, Reaction, Rule},
+};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sixteen_at_once_make_one_connection() {
+    let (mux, server) = (mux(), server(16));
+    let mut sessions = play_all(&mux, &server, 16, &Pooling::default()).await;
+    assert_eq!(server.accepted(), 1);
+    assert_own_media(&server, &mut sessions).await;
+    assert_clean(&server);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sixty_four_at_once_make_four_connections_of_sixteen() {
+    let (mux, server) = (mux(), server(64));
+    let mut sessions = play_all(&mux, &server, 64, &Pooling::default()).await;
+    assert_eq!(server.accepted(), 4);
+    let view = server.view();
+    for connection in 0..4 {
+        let of_connection = view
+            .sessions
+            .iter()
+            .filter(|session| session.connection == connection);
+        assert_eq!(of_connection.count(), 16);
+    }
+    assert_own_media(&server, &mut sessions).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hundred_and_thirty_with_a_maximum_of_128_make_two_connections() {
+    let (mux, server) = (mux(), server(130));
+    let pooling = Pooling {
+        max_sessions_per_connection: 128,
+        ..Pooling::default()
+    };
+    let mut sessions = play_all(&mux, &server, 130, &pooling).await;
+    assert_eq!(server.accepted(), 2);
+    assert_own_media(&server, &mut sessions).await;
+}
+
+#[test]
+fn threads_of_any_kind_share_one_connection() {
+    let (mux, server) = (mux(), server(8));
+    let play_on_a_thread = |camera: u32| {
+        let (mux, url) = (mux.clone(), server.url(&format!("/cam/{camera}")));
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .unwrap();
+            runtime
+                .block_on(play(&mux, options(&url, Pooling::default())))
+                .unwrap()
+        })
+    };
+    let threads: Vec<_> = (1..=8).map(play_on_a_thread).collect();
+    let sessions: Vec<_> = threads
+        .into_iter()
+        .map(|thread| thread.join().unwrap())
+        .collect();
+    assert_eq!((server.accepted(), server.sessions_alive()), (1, 8));
+    drop(sessions);
+    assert!(server.wait_until(|view| view.sessions.is_empty(), PATIENCE));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_who_gives_up_does_not_take_the_others_along() {
+    let server = MockServer::builder()
+        .cameras(3)
+        .rule(Rule::new("DESCRIBE", Reaction::Hold).times(1))
+        .start();
+    let mux = mux();
+    let start = |camera: u32| {
+        let options = options(&server.url(&format!("/cam/{camera}")), Pooling::default());
+        let mux = mux.clone();
+        tokio::spawn(async move { play(&mux, options).await })
+    };
+    let given_up = start(1);
+    let staying = [start(2), start(3)];
+    assert!(server.wait_until(|view| view.count("DESCRIBE") >= 1, PATIENCE));
+    given_up.abort();
+    server.release();
+    for session in staying {
+        drop(session.await.unwrap().unwrap());
+    }
+    assert_eq!(server.accepted(), 1);
+}
+
+async fn open_and_drop_at(mux: &Mux, server: &MockServer, camera: u32, polls: usize) {
+    let mut playing = Box::pin(play(
+        mux,
+        options(&server.url(&format!("/cam/{camera}")), Pooling::default()),
+    ));
+    for _ in 0..polls {
+        let polled = tokio::select! {
+            biased;
+            done = &mut playing => Some(done.unwrap()),
+            () = tokio::task::yield_now() => None,
+        };
+        if let Some(session) = polled {
+            drop(session);
+            return;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f30_dropped_at_any_moment_nothing_is_left_at_the_server() {
+    let (mux, server) = (mux(), server(4));
+    for round in 0..200 {
+        open_and_drop_at(&mux, &server, 1 + round % 4, 1 + (round as usize * 7) % 400).await;
+    }
+    assert!(
+        server.wait_until(|view| view.sessions.is_empty(), PATIENCE),
+        "{:?}",
+        server.view().sessions
+    );
+    mux.shutdown(PATIENCE).await;
+    assert!(server.wait_until(|view| view.open_connections == 0, PATIENCE));
+    let view = server.view();
+    let ids: Vec<_> = view
+        .requests
+        .iter()
+        .filter(|request| request.method == "TEARDOWN")
+        .collect();
+    let mut distinct: Vec<_> = ids
+        .iter()
+        .map(|request| request.headers.value("Session"))
+        .collect();
+    distinct.sort();
+    distinct.dedup();
+    assert_eq!(distinct.len(), ids.len(), "no session was torn down twice");
+    assert_clean(&server);
+}
