@@ -39,7 +39,10 @@ pub(super) enum Remedy {
 /// Decides what may help against `failure`.
 pub(super) fn remedy(failure: &FailureKind, on: Circumstances, multiplex: Multiplex) -> Remedy {
     let remedy = match failure {
-        FailureKind::ChannelsExhausted => elsewhere(on),
+        // Quarantine may fill a connection that nobody else is on. On a fresh one the session's own
+        // streams are too many.
+        FailureKind::ChannelsExhausted if on.is_last_resort => Remedy::Nothing,
+        FailureKind::ChannelsExhausted => Remedy::Elsewhere,
         FailureKind::CannotShare(violation) => Remedy::Alone(Evidence::Violation(*violation)),
         FailureKind::Status { code, .. } => remedy_for_status(*code, on),
         FailureKind::ConnectionLost(reason) => remedy_for_loss(reason, on),
@@ -128,10 +131,18 @@ mod tests {
             assert_eq!(auto(&status(code), SHARED), Remedy::Elsewhere, "{code}");
             assert_eq!(auto(&status(code), OWN), Remedy::Nothing, "{code}");
         }
-        assert_eq!(
-            auto(&FailureKind::ChannelsExhausted, SHARED),
-            Remedy::Elsewhere
-        );
+        let exhausted = FailureKind::ChannelsExhausted;
+        assert_eq!(auto(&exhausted, SHARED), Remedy::Elsewhere);
+        let last_resort = Circumstances {
+            is_last_resort: true,
+            ..OWN
+        };
+        assert_eq!(auto(&exhausted, last_resort), Remedy::Nothing);
+        let quarantined = Circumstances {
+            is_shared: false,
+            ..SHARED
+        };
+        assert_eq!(auto(&exhausted, quarantined), Remedy::Elsewhere);
         let last = Circumstances {
             is_last_resort: true,
             ..SHARED
