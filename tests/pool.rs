@@ -14,7 +14,7 @@ mod pool_reuse;
 use std::time::Duration;
 
 use gstrtspmux::mux::{Error, Mux, PacketKind, Pooling, Session, SessionOptions};
-use support::mock_server::{Camera, MockServer};
+use support::mock_server::{Camera, Family, MockServer};
 
 /// Far more than anything here takes; a test that waits for it has failed.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
@@ -25,7 +25,10 @@ pub(crate) fn mux() -> Mux {
 
 /// The cameras `/cam/1` to `/cam/n` of a server that shares connections, as gst-rtsp-server does.
 pub(crate) fn server(cameras: u32) -> MockServer {
-    MockServer::builder().cameras(cameras).start()
+    MockServer::builder()
+        .cameras(cameras)
+        .family(Family::Gst)
+        .start()
 }
 
 pub(crate) fn options(url: &str, pooling: Pooling) -> SessionOptions {

@@ -1,11 +1,14 @@
 //! Getting a session described and set up: on which connection, and where to turn if that fails.
 
+mod trial;
+
 use url::Url;
 
 use super::{
     attachment::{Attachment, Pending},
     config::SessionOptions,
-    connection_pool::{ConnectionHandle, ConnectionPool, Wish},
+    connection_pool::{ConnectionHandle, ConnectionPool, Described, Intent, Wish},
+    driver,
     error::{Error, ErrorKind, Initiator, Scope},
     monitor::{Debt, SessionMonitor},
     proto::{
@@ -14,9 +17,10 @@ use super::{
         sdp::parse_presentation,
         uri::{presentation_base, redacted},
     },
-    remedy::{Circumstances, Remedy, remedy},
-    sharing::Evidence,
+    remedy::{Circumstances, Remedy, is_about_capacity, remedy},
+    sharing::Introduction,
 };
+use trial::{Passage, Suspected};
 
 /// Redirects followed for one session.
 const MAX_REDIRECTS: usize = 5;
@@ -49,7 +53,17 @@ pub(super) struct BringUp {
     tried_younger: bool,
     /// Why the session is tried on a connection of its own, and the step that has to work there
     /// before that is a verdict on the server.
-    evidence: Option<(Evidence, Step)>,
+    suspected: Option<Suspected>,
+    /// How its first control URL read where another URI had been described with the same one.
+    twin: Option<String>,
+    /// Announced this session, until it has a place at a connection.
+    intent: Option<Intent>,
+    /// Its last DESCRIBE.
+    described: Option<Described>,
+    /// It is not to send a canary, or not again.
+    is_canary_spent: bool,
+    /// Sessions that were on the connection on which there was no room for this one.
+    full_with: Option<u32>,
     /// What the server said before another connection was tried: worth more than "limit reached".
     refusal: Option<Error>,
     pub(super) monitor: SessionMonitor,
@@ -71,11 +85,20 @@ impl BringUp {
             redirected: Vec::new(),
             connections: 0,
             tried_younger: false,
-            evidence: None,
+            suspected: None,
+            twin: None,
+            intent: None,
+            described: None,
+            is_canary_spent: false,
+            full_with: None,
             refusal: None,
             _debt: monitor.debt(),
             monitor,
         })
+    }
+
+    pub(super) fn set_intent(&mut self, intent: Option<Intent>) {
+        self.intent = intent;
     }
 
     /// The camera's name in logs and errors.
@@ -93,10 +116,16 @@ impl BringUp {
                     continue;
                 }
             };
+            let sent = driver::now();
             match attachment.request(SessionRequest::Describe).await {
                 Ok(reply) => {
+                    let at = driver::now();
+                    let took = at.saturating_duration_since(sent);
+                    self.described = Some(Described { took, at });
                     let presentation = self.presentation(&attachment, reply)?;
-                    return Ok((attachment, presentation));
+                    if self.may_stay(&attachment, &presentation) == Passage::Open {
+                        return Ok((attachment, presentation));
+                    }
                 }
                 Err(Failure {
                     kind: FailureKind::Redirect { location, .. },
@@ -115,6 +144,8 @@ impl BringUp {
             let refusal = self.refusal.take().filter(|_| limited);
             refusal.unwrap_or(error).of_camera(&self.camera())
         })?;
+        // From here on it is counted where it is.
+        self.intent = None;
         let config = SessionConfig {
             url: self.url.clone(),
             keep_alive: self.options.keep_alive,
@@ -127,6 +158,7 @@ impl BringUp {
             sdp,
             content_base,
             content_location,
+            server,
         } = reply
         else {
             return Err(self.unusable(attachment, "the answer is not one to DESCRIBE"));
@@ -136,7 +168,17 @@ impl BringUp {
             content_base.as_deref(),
             content_location.as_deref(),
         );
-        parse_presentation(sdp, base).map_err(|error| self.unusable(attachment, &error.to_string()))
+        let presentation = parse_presentation(sdp, base)
+            .map_err(|error| self.unusable(attachment, &error.to_string()))?;
+        let introduction = Introduction {
+            server: server.as_deref(),
+            tool: presentation.tool.as_deref(),
+            session_name: presentation.session_name.as_deref(),
+        };
+        self.pool.learn(self.wish.key.server(), |sharing| {
+            sharing.on_introduced(driver::now(), introduction);
+        });
+        Ok(presentation)
     }
 
     fn unusable(&self, attachment: &Attachment, what: &str) -> Error {
@@ -161,15 +203,23 @@ impl BringUp {
         streams: &[usize],
     ) -> Result<(Attachment, Presentation, StreamsSetUp), Error> {
         loop {
-            let failure = match self.set_up_on(&attachment, &presentation, streams).await {
-                Ok(done) => {
-                    self.on_success(Step::SetUp);
-                    self.monitor.set_grants(&done.grants);
-                    return Ok((attachment, presentation, done));
+            if self.may_stay(&attachment, &presentation) == Passage::Open {
+                match self
+                    .set_up_in_time(&attachment, &presentation, streams)
+                    .await?
+                {
+                    Some(Ok(done)) => {
+                        self.pool.on_set_up(attachment.handle());
+                        self.on_success(Step::SetUp);
+                        self.monitor.set_grants(&done.grants);
+                        return Ok((attachment, presentation, done));
+                    }
+                    Some(Err(failure)) => {
+                        self.recover(Step::SetUp, attachment.handle(), failure)?;
+                    }
+                    None => {}
                 }
-                Err(failure) => failure,
-            };
-            self.recover(Step::SetUp, attachment.handle(), failure)?;
+            }
             // Released before the next one is opened: the server may allow one session more only.
             drop(attachment);
             let streams_before = presentation.streams.len();
@@ -189,22 +239,24 @@ impl BringUp {
         mut streams: StreamsSetUp,
     ) -> Result<Playing, Error> {
         loop {
-            let request = SessionRequest::Play {
-                aggregate: presentation.aggregate.clone(),
-            };
-            let failure = match attachment.request(request).await {
-                Ok(reply) => {
-                    self.on_success(Step::Play);
-                    return Ok(Playing {
-                        attachment,
-                        presentation,
-                        streams,
-                        rtp_info: rtp_info(reply),
-                    });
+            let passage = self.pass_gate(&attachment, &presentation, &streams).await?;
+            if passage == Passage::Open {
+                let request = SessionRequest::Play {
+                    aggregate: presentation.aggregate.clone(),
+                };
+                match attachment.request(request).await {
+                    Ok(reply) => {
+                        self.on_success(Step::Play);
+                        return Ok(Playing {
+                            attachment,
+                            presentation,
+                            streams,
+                            rtp_info: rtp_info(reply),
+                        });
+                    }
+                    Err(failure) => self.recover(Step::Play, attachment.handle(), failure)?,
                 }
-                Err(failure) => failure,
-            };
-            self.recover(Step::Play, attachment.handle(), failure)?;
+            }
             drop(attachment);
             let wanted: Vec<usize> = streams.grants.iter().map(|grant| grant.stream).collect();
             (attachment, presentation) = self.describe().await?;
@@ -258,6 +310,7 @@ impl BringUp {
         failure: Failure,
     ) -> Result<(), Error> {
         let error = self.error(handle, &failure);
+        self.note_capacity(handle, &failure);
         if self.connections >= MAX_CONNECTIONS {
             return Err(error);
         }
@@ -275,8 +328,10 @@ impl BringUp {
             }
             Remedy::Elsewhere if !self.wish.is_dedicated => self.wish.avoid.push(link.id),
             Remedy::Alone(evidence) if !self.wish.is_dedicated => {
-                self.wish.is_dedicated = true;
-                self.evidence = Some((evidence, step));
+                if evidence.needs_agreement() {
+                    self.pool.on_suspect(link.id);
+                }
+                self.suspect(evidence, step);
             }
             _ => return Err(error),
         }
@@ -288,8 +343,24 @@ impl BringUp {
     /// A step worked. If it was the one that had failed on a shared connection, and now the session
     /// is alone, the server cannot share. Had it failed again it would be this camera's own error.
     fn on_success(&mut self, step: Step) {
-        if let Some((evidence, _)) = self.evidence.take_if(|(_, failed)| *failed <= step) {
-            self.pool.on_cannot_share(self.wish.key.server(), evidence);
+        if let Some(suspected) = self.suspected.take_if(|suspected| suspected.step <= step) {
+            suspected.confirm();
+        }
+        if let Some(sessions) = self.full_with.take() {
+            self.pool.learn(self.wish.key.server(), |sharing| {
+                sharing.on_room_elsewhere(driver::now(), sessions);
+            });
+        }
+    }
+
+    /// A server without room, apart from one that refuses: it is never judged for that.
+    fn note_capacity(&mut self, handle: &ConnectionHandle, failure: &Failure) {
+        if let FailureKind::Status { code, .. } = failure.kind
+            && is_about_capacity(code)
+        {
+            self.pool
+                .learn(self.wish.key.server(), |sharing| sharing.on_full(code));
+            self.full_with = Some(self.pool.sessions_on(handle.link().id));
         }
     }
 
@@ -313,7 +384,9 @@ impl BringUp {
         })?;
         self.connections = 0;
         self.tried_younger = false;
-        self.evidence = None;
+        self.suspected = None;
+        self.twin = None;
+        self.full_with = None;
         self.refusal = None;
         Ok(())
     }

@@ -15,9 +15,13 @@
 //! [`checkin`]: ConnectionPool::checkin
 
 mod handle;
+mod intent;
 mod registration;
+mod server;
 mod state;
 mod table;
+mod terms;
+mod trials;
 mod wish;
 
 use std::{
@@ -27,11 +31,13 @@ use std::{
 
 use tokio::{
     runtime::Handle,
-    sync::{oneshot, watch},
+    sync::{broadcast, oneshot, watch},
 };
 
-pub use self::handle::ConnectionHandle;
-pub(super) use self::{registration::Registration, table::ConnectionId, wish::Wish};
+pub use self::{handle::ConnectionHandle, intent::Intent};
+pub(super) use self::{
+    registration::Registration, table::ConnectionId, trials::Described, wish::Wish,
+};
 use self::{
     state::{Aftermath, State},
     table::WaiterId,
@@ -40,11 +46,13 @@ use super::{
     config::{Limits, SessionOptions, Timeouts},
     driver,
     error::Error,
+    event::{MuxEvent, MuxEvents, SharingVerdict},
     runtime::RuntimeChoice,
-    server_key::ServerId,
-    sharing::Evidence,
     stats::MuxStats,
 };
+
+/// Events kept for who is slow to take them.
+const EVENTS: usize = 256;
 
 /// How long aborted drivers get to go away; they do at their next await.
 const ABORT_GRACE: Duration = Duration::from_secs(1);
@@ -61,6 +69,7 @@ struct Shared {
     timeouts: Timeouts,
     /// Drivers that have not ended.
     running: watch::Sender<usize>,
+    events: broadcast::Sender<MuxEvent>,
 }
 
 impl ConnectionPool {
@@ -71,6 +80,7 @@ impl ConnectionPool {
             limits,
             timeouts,
             running: watch::Sender::new(0),
+            events: broadcast::Sender::new(EVENTS),
         }))
     }
 
@@ -119,6 +129,9 @@ impl ConnectionPool {
     fn change<T>(&self, change: impl FnOnce(&mut State, &mut Aftermath) -> T) -> T {
         let mut aftermath = Aftermath::default();
         let result = change(&mut self.lock(), &mut aftermath);
+        for event in std::mem::take(&mut aftermath.events) {
+            self.tell(event);
+        }
         // Without a runtime nothing was ever placed, and there is nothing to do afterwards.
         if let Some(runtime) = self.0.runtime.get() {
             aftermath.run(runtime);
@@ -134,11 +147,24 @@ impl ConnectionPool {
         self.0.runtime.handle()
     }
 
-    /// A session that failed on a shared connection with `evidence` works on one of its own.
-    pub(super) fn on_cannot_share(&self, server: &ServerId, evidence: Evidence) {
-        tracing::info!("{server}: sessions get a connection each: {evidence}");
-        self.lock()
-            .confirm_cannot_share(server, driver::now(), evidence);
+    fn tell(&self, event: MuxEvent) {
+        let MuxEvent::Sharing(change) = &event;
+        let (server, reason) = (&change.server, change.reason.as_deref().unwrap_or_default());
+        match change.verdict {
+            SharingVerdict::Yes => tracing::info!("{server}: sessions share connections"),
+            SharingVerdict::No => {
+                tracing::info!("{server}: sessions get a connection each: {reason}");
+            }
+            SharingVerdict::Unknown => {
+                tracing::info!("{server}: whether sessions share is open again");
+            }
+        }
+        // Nobody need listen.
+        let _ = self.0.events.send(event);
+    }
+
+    pub(super) fn events(&self) -> MuxEvents {
+        MuxEvents::new(self.0.events.subscribe())
     }
 
     pub(super) fn stats(&self) -> MuxStats {

@@ -8,7 +8,7 @@ use super::{
     attachment::Attachment,
     bring_up::{BringUp, StreamsSetUp},
     config::SessionOptions,
-    connection_pool::ConnectionPool,
+    connection_pool::{ConnectionPool, Intent},
     error::{Error, ErrorKind, Initiator, Scope},
     monitor::SessionMonitor,
     proto::{Presentation, StreamGrant},
@@ -30,6 +30,15 @@ impl Opening {
             bring_up: BringUp::new(pool, options, monitor.clone()),
             monitor,
         }
+    }
+
+    /// The session is the one that was announced by `intent`, which ends once the session has its
+    /// place at a connection.
+    pub fn intended(mut self, intent: Option<Intent>) -> Self {
+        if let Ok(bring_up) = &mut self.bring_up {
+            bring_up.set_intent(intent);
+        }
+        self
     }
 
     /// Takes a reference to a connection - made for the purpose if need be - and asks the server

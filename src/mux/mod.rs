@@ -59,6 +59,7 @@ mod credential_gate;
 pub mod delivery;
 mod driver;
 mod error;
+mod event;
 mod handle;
 mod monitor;
 pub mod proto;
@@ -75,9 +76,10 @@ use tokio::runtime::Handle;
 
 pub use self::{
     config::{Limits, Multiplex, Pooling, SessionOptions, Timeouts},
-    connection_pool::{ConnectionHandle, ConnectionPool},
+    connection_pool::{ConnectionHandle, ConnectionPool, Intent},
     delivery::Packet,
     error::{Error, ErrorKind, Initiator, Scope},
+    event::{MuxEvent, MuxEvents, SharingChange, SharingVerdict},
     handle::{Described, Opening, Ready},
     monitor::SessionMonitor,
     proto::{Credentials, MediaStream, PacketKind, Presentation, RtpInfo, StreamGrant},
@@ -101,6 +103,35 @@ impl Mux {
     /// A new session. Does nothing until [`Opening::describe`].
     pub fn open(&self, options: SessionOptions) -> Opening {
         Opening::new(self.pool.clone(), options)
+    }
+
+    /// New sessions that know of each other: at a server not yet known they are tried together on
+    /// one connection before the first of them plays. Open them at the same time.
+    pub fn open_many(&self, options: Vec<SessionOptions>) -> Vec<Opening> {
+        let intents: Vec<Option<Intent>> = options
+            .iter()
+            .map(|options| self.intend(options).ok())
+            .collect();
+        options
+            .into_iter()
+            .zip(intents)
+            .map(|(options, intent)| self.open(options).intended(intent))
+            .collect()
+    }
+
+    /// Announces a session that will be opened soon, so that others wait for it a moment where
+    /// that helps. Hand it to [`Opening::intended`] then, or drop it.
+    ///
+    /// # Errors
+    ///
+    /// The URL is none that could be opened.
+    pub fn intend(&self, options: &SessionOptions) -> Result<Intent, Error> {
+        Ok(self.pool.intend(options.connection_key()?))
+    }
+
+    /// What happens from now on, apart from the sessions' own affairs.
+    pub fn events(&self) -> MuxEvents {
+        self.pool.events()
     }
 
     /// The connections.

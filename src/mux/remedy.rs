@@ -63,10 +63,15 @@ fn elsewhere(on: Circumstances) -> Remedy {
     }
 }
 
+/// Whether a status says that there is no room, which is no refusal to share.
+pub(super) fn is_about_capacity(code: u16) -> bool {
+    matches!(code, 453 | 461 | 500 | 503)
+}
+
 fn remedy_for_status(code: u16, on: Circumstances) -> Remedy {
     match code {
         // Full: of bandwidth, sessions, or channels (gst-rtsp-server says 461 to the 129th).
-        453 | 461 | 500 | 503 => elsewhere(on),
+        code if is_about_capacity(code) => elsewhere(on),
         // What servers that know one session per connection say to a second one. A reused
         // connection counts too: ZLMediaKit and go2rtc stay with the first URI they saw on it.
         400 | 405 | 406 | 451 | 454 | 455 | 459 | 460 | 501 | 551

@@ -1,96 +1,305 @@
 //! Whether a server may carry several sessions on one connection: learned, and remembered.
 //!
-//! A server is taken for able to share until it shows otherwise *and* the session that met the
-//! violation then worked on a connection of its own - else it was that session's own error, and a
-//! flaky 400 must not cost a server its sharing. Pure: time is passed in.
+//! A server is *Unknown* until it has shown what it does. *Yes* once two sessions were set up on one
+//! of its connections with ids and channels of their own. *No* only when a session that met
+//! [`Evidence`] works on a connection of its own - else it was that session's own error - and, where
+//! the evidence is a mere status, only when a second instance or a canary agrees: a flaky 400 must
+//! not cost a server its sharing for a day. What is seen and not confirmed is a *suspicion*: nobody
+//! is added while there is one. Pure: time is passed in.
 
-use std::{
-    fmt,
-    time::{Duration, Instant},
+pub(super) mod evidence;
+pub(super) mod fingerprint;
+pub(super) mod gate;
+
+use std::time::{Duration, Instant};
+
+pub(super) use self::{
+    evidence::Evidence,
+    fingerprint::{Fingerprint, Introduction},
 };
 
-use super::proto::SharingViolation;
-
-/// How long a verdict holds before sharing is tried again: firmware gets updated, and a verdict may
-/// be wrong.
-const VERDICT_MEMORY: Duration = Duration::from_secs(10 * 60);
-
-/// What made us think that a server cannot share.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Evidence {
-    /// Its answers mixed two sessions up.
-    Violation(SharingViolation),
-    /// It refused the second session with this status.
-    Status(u16),
-    /// It closed the connection under the second session.
-    Closed,
-}
-
-impl fmt::Display for Evidence {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Violation(violation) => violation.fmt(f),
-            Self::Status(code) => write!(
-                f,
-                "the server answered {code} to a second session of a connection"
-            ),
-            Self::Closed => {
-                f.write_str("the server closed the connection when it got a second session")
-            }
-        }
-    }
-}
+/// After the first *No* sharing is tried again soon: it may have been wrong.
+const FIRST_RETRY: Duration = Duration::from_secs(10 * 60);
+/// After that, once a day: firmware gets updated.
+const LATER_RETRY: Duration = Duration::from_secs(24 * 60 * 60);
+/// A learned limit of sessions is tried again by one more after each of these.
+const CAP_RETRY: Duration = Duration::from_secs(10 * 60);
+/// A canary that brought no verdict is not sent again before.
+const CANARY_RETRY: Duration = Duration::from_secs(10 * 60);
 
 /// The verdict on one server.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum SharingVerdict {
-    /// Nothing speaks against sharing.
+pub(super) enum Verdict {
+    /// It has shown nothing yet, or too long ago.
     #[default]
     Unknown,
+    /// Several sessions per connection.
+    Yes {
+        /// When that was first seen.
+        since: Instant,
+    },
     /// One session per connection.
     No {
         /// What was seen.
-        evidence: Evidence,
+        reason: Evidence,
         /// When it was confirmed.
         since: Instant,
     },
 }
 
-impl SharingVerdict {
-    /// A session that met `evidence` on a shared connection works on one of its own.
-    pub(super) fn confirm(&mut self, now: Instant, evidence: Evidence) {
-        *self = Self::No {
-            evidence,
-            since: now,
-        };
+/// What follows for a session that asks for a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stance {
+    /// Share.
+    Share,
+    /// Try, but only where nothing plays.
+    Try,
+    /// Try, also where something plays: this family is known to leave it alone.
+    TryInBand,
+    /// One session per connection: it cannot share, or is suspected of that.
+    Apart(Option<Evidence>),
+}
+
+/// Evidence that waits for confirmation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Suspicion {
+    evidence: Evidence,
+    /// Sessions that met it and worked alone.
+    instances: u32,
+}
+
+/// How many sessions the server lets onto one connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Cap {
+    sessions: u32,
+    since: Instant,
+}
+
+/// All that is known of one server's sharing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Sharing {
+    verdict: Verdict,
+    suspicion: Option<Suspicion>,
+    /// How often *No* was confirmed since the last *Yes*.
+    denials: u32,
+    fingerprint: Option<Fingerprint>,
+    is_safe_in_band: bool,
+    /// Gathering held up a session; a canary has to decide.
+    is_gathering_barred: bool,
+    has_said_full: bool,
+    is_canary_under_way: bool,
+    no_canary_before: Option<Instant>,
+    cap: Option<Cap>,
+    /// A session ended without its TEARDOWN: until its ghost is gone, a full server means nothing.
+    ghosts_until: Option<Instant>,
+}
+
+/// What is asked.
+impl Sharing {
+    /// The verdict as it holds now.
+    pub(super) fn verdict(&self, now: Instant) -> Verdict {
+        match self.verdict {
+            Verdict::No { since, .. } if now >= since + self.memory() => Verdict::Unknown,
+            verdict => verdict,
+        }
     }
 
-    /// Why this server cannot share, if so.
+    fn memory(&self) -> Duration {
+        if self.denials > 1 {
+            LATER_RETRY
+        } else {
+            FIRST_RETRY
+        }
+    }
+
+    /// Why this server cannot share, if that was confirmed.
     pub(super) fn objection(&self, now: Instant) -> Option<Evidence> {
-        match self {
-            Self::No { evidence, since } if now < *since + VERDICT_MEMORY => Some(*evidence),
+        match self.verdict(now) {
+            Verdict::No { reason, .. } => Some(reason),
             _ => None,
         }
+    }
+
+    /// Where a session may be tried.
+    pub(super) fn stance(&self, now: Instant) -> Stance {
+        match self.verdict(now) {
+            Verdict::No { reason, .. } => Stance::Apart(Some(reason)),
+            _ if self.suspicion.is_some() => Stance::Apart(None),
+            Verdict::Yes { .. } => Stance::Share,
+            Verdict::Unknown if self.is_safe_in_band => Stance::TryInBand,
+            Verdict::Unknown if self.is_gathering_barred => Stance::Apart(None),
+            Verdict::Unknown => Stance::Try,
+        }
+    }
+
+    /// Whether a canary may be sent now. Never to a server that has said it is full: a canary is
+    /// one session more, and may evict one.
+    pub(super) fn may_send_canary(&self, now: Instant) -> bool {
+        self.verdict(now) == Verdict::Unknown
+            && !self.has_said_full
+            && !self.is_canary_under_way
+            && self.no_canary_before.is_none_or(|before| now >= before)
+            // What needs nobody's agreement is not tried again on the connection that works.
+            && self
+                .suspicion
+                .is_none_or(|suspicion| suspicion.evidence.needs_agreement())
+    }
+
+    /// Whether something is open that a canary would decide.
+    pub(super) fn wants_canary(&self) -> bool {
+        self.is_gathering_barred || self.suspicion.is_some()
+    }
+
+    /// Sessions on one connection beyond which the server was seen to refuse.
+    pub(super) fn session_cap(&self, now: Instant) -> Option<u32> {
+        let cap = self.cap?;
+        let periods = now.saturating_duration_since(cap.since).as_secs() / CAP_RETRY.as_secs();
+        let more = u32::try_from(periods).unwrap_or(u32::MAX);
+        Some(cap.sessions.saturating_add(more))
+    }
+
+    /// Whether nothing would be lost by forgetting it.
+    pub(super) fn is_forgettable(&self, now: Instant) -> bool {
+        self.verdict == Verdict::Unknown
+            && self.session_cap(now).is_none()
+            && !self.has_said_full
+            && self.no_canary_before.is_none_or(|before| now >= before)
+    }
+
+    /// Whom the verdict is about.
+    pub(super) fn fingerprint(&self) -> Option<&Fingerprint> {
+        self.fingerprint.as_ref()
+    }
+}
+
+/// What is learned.
+impl Sharing {
+    /// A DESCRIBE was answered: the server says who it is.
+    pub(super) fn on_introduced(&mut self, now: Instant, introduction: Introduction<'_>) {
+        let fingerprint = introduction.fingerprint();
+        let is_another = match (&self.fingerprint, &fingerprint) {
+            (Some(known), Some(new)) => known.is_contradicted_by(new),
+            _ => false,
+        };
+        if is_another {
+            *self = Self::default();
+        }
+        if self.fingerprint.is_none() || is_another {
+            self.fingerprint = fingerprint;
+        }
+        self.is_safe_in_band |= introduction.is_safe_in_band();
+        if let Some(words) = introduction.words_for_no() {
+            self.deny(now, Evidence::Words(words));
+        }
+    }
+
+    /// A second session was set up on a connection, with an id and channels of its own.
+    pub(super) fn on_shared(&mut self, now: Instant) {
+        let is_refuted = self
+            .suspicion
+            .is_none_or(|suspicion| suspicion.evidence.needs_agreement());
+        if self.verdict(now) == Verdict::Unknown && is_refuted {
+            self.verdict = Verdict::Yes { since: now };
+            self.denials = 0;
+        }
+        if is_refuted {
+            self.suspicion = None;
+            self.is_gathering_barred = false;
+        }
+    }
+
+    /// A session met `evidence` on a connection that it shares: nothing is confirmed.
+    pub(super) fn on_suspected(&mut self, evidence: Evidence) {
+        if self.suspicion.is_none() {
+            self.suspicion = Some(Suspicion {
+                evidence,
+                instances: 0,
+            });
+        }
+    }
+
+    /// The suspicion came to nothing: the session fails alone, too.
+    pub(super) fn on_own_error(&mut self) {
+        self.suspicion = None;
+    }
+
+    /// A session that met `evidence` on a shared connection works on one of its own.
+    pub(super) fn on_works_alone(&mut self, now: Instant, evidence: Evidence) {
+        // A connection of a server that shares may die for any reason.
+        let was_yes = matches!(self.verdict, Verdict::Yes { .. });
+        let needs_agreement = self.objection(now).is_none()
+            && (evidence.needs_agreement() || (was_yes && evidence == Evidence::Closed));
+        let instances = self.suspicion.map_or(0, |suspicion| suspicion.instances) + 1;
+        if needs_agreement && instances < 2 {
+            self.suspicion = Some(Suspicion {
+                evidence,
+                instances,
+            });
+            if was_yes {
+                // So that a canary may decide.
+                self.verdict = Verdict::Unknown;
+            }
+        } else {
+            self.deny(now, evidence);
+        }
+    }
+
+    /// A canary goes out.
+    pub(super) fn on_canary_sent(&mut self) {
+        self.is_canary_under_way = true;
+    }
+
+    /// The canary is back: with evidence that the session it was sent beside survived, or with none.
+    pub(super) fn on_canary_failed(&mut self, now: Instant, evidence: Option<Evidence>) {
+        self.is_canary_under_way = false;
+        match evidence {
+            Some(evidence) => self.deny(now, evidence),
+            None => self.no_canary_before = Some(now + CANARY_RETRY),
+        }
+    }
+
+    /// The canary was set up, or nobody waits for it any more.
+    pub(super) fn on_canary_over(&mut self) {
+        self.is_canary_under_way = false;
+    }
+
+    /// A session was held up by the gathering and left.
+    pub(super) fn on_gathering_lapsed(&mut self) {
+        self.is_gathering_barred = true;
+    }
+
+    /// The server had no room for another session on a connection that had `sessions`.
+    pub(super) fn on_full(&mut self, code: u16) {
+        self.has_said_full |= matches!(code, 453 | 503);
+    }
+
+    /// What had no room on a connection with `sessions` works on another one.
+    pub(super) fn on_room_elsewhere(&mut self, now: Instant, sessions: u32) {
+        let has_ghosts = self.ghosts_until.is_some_and(|until| now < until);
+        if sessions > 0 && !has_ghosts {
+            self.cap = Some(Cap {
+                sessions,
+                since: now,
+            });
+        }
+    }
+
+    /// A session ended without an answered TEARDOWN; the server keeps it for `timeout`.
+    pub(super) fn on_unclean_end(&mut self, now: Instant, timeout: Duration) {
+        let until = now + timeout;
+        self.ghosts_until = Some(self.ghosts_until.map_or(until, |other| other.max(until)));
+    }
+
+    fn deny(&mut self, now: Instant, reason: Evidence) {
+        self.suspicion = None;
+        self.is_gathering_barred = false;
+        if self.objection(now).is_some() {
+            return;
+        }
+        self.denials = self.denials.saturating_add(1);
+        self.verdict = Verdict::No { reason, since: now };
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_server_shares_until_shown_otherwise() {
-        assert_eq!(SharingVerdict::default().objection(Instant::now()), None);
-    }
-
-    #[test]
-    fn a_verdict_lapses() {
-        let start = Instant::now();
-        let mut verdict = SharingVerdict::default();
-        verdict.confirm(start, Evidence::Closed);
-        assert_eq!(verdict.objection(start), Some(Evidence::Closed));
-        let last = start + VERDICT_MEMORY - Duration::from_millis(1);
-        assert_eq!(verdict.objection(last), Some(Evidence::Closed));
-        assert_eq!(verdict.objection(start + VERDICT_MEMORY), None);
-    }
-}
+mod tests;

@@ -6,7 +6,7 @@ use gstrtspmux::mux::{Credentials, ErrorKind, Mux, Pooling, Timeouts};
 
 use crate::{
     PATIENCE, assert_clean, assert_own_media, mux, options, play, play_camera, server,
-    support::mock_server::{Algorithm, Auth, Behaviour, MockServer, Reaction, Rule},
+    support::mock_server::{Algorithm, Auth, Behaviour, Family, MockServer, Reaction, Rule},
 };
 
 #[tokio::test]
@@ -145,7 +145,11 @@ async fn the_nonce_is_kept_with_the_connection() {
         user: "admin".to_owned(),
         password: "p:w @d".to_owned(),
     };
-    let server = MockServer::builder().cameras(4).credentials(auth).start();
+    let server = MockServer::builder()
+        .cameras(4)
+        .family(Family::Gst)
+        .credentials(auth)
+        .start();
     let mux = mux();
     for camera in 1..=4 {
         let mut options = options(&server.url(&format!("/cam/{camera}")), Pooling::default());

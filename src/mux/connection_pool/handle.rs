@@ -1,6 +1,13 @@
 //! One counted reference to a connection.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use super::ConnectionPool;
 use crate::mux::driver::Link;
@@ -16,6 +23,8 @@ pub struct ConnectionHandle {
     is_reused: bool,
     /// The connection was made for this reference, though others may have joined.
     is_founding: bool,
+    /// The session that holds it is set up.
+    is_set_up: AtomicBool,
 }
 
 impl ConnectionHandle {
@@ -27,6 +36,7 @@ impl ConnectionHandle {
             idle_timeout,
             is_reused: false,
             is_founding: true,
+            is_set_up: AtomicBool::new(false),
         }
     }
 
@@ -39,7 +49,18 @@ impl ConnectionHandle {
             idle_timeout,
             is_reused,
             is_founding: false,
+            is_set_up: AtomicBool::new(false),
         }
+    }
+
+    /// A further reference, which the table has counted.
+    pub(super) fn sibling(&self) -> Self {
+        Self::existing(self.pool.clone(), Arc::clone(&self.link), self.idle_timeout)
+    }
+
+    /// True if that is new.
+    pub(super) fn mark_set_up(&self) -> bool {
+        !self.is_set_up.swap(true, Ordering::Relaxed)
     }
 
     /// The connection's number, as in [`MuxStats`](crate::mux::MuxStats).
@@ -75,7 +96,9 @@ impl ConnectionHandle {
 impl Drop for ConnectionHandle {
     fn drop(&mut self) {
         self.pool.change(|state, aftermath| {
-            state.checkin(&self.pool, self.link.id, self.idle_timeout, aftermath)
+            let was_set_up = self.is_set_up.load(Ordering::Relaxed);
+            let (id, idle_timeout) = (self.link.id, self.idle_timeout);
+            state.checkin(&self.pool, id, idle_timeout, was_set_up, aftermath);
         });
     }
 }

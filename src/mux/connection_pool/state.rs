@@ -10,27 +10,39 @@ use tokio::{runtime::Handle, sync::oneshot};
 
 use super::{
     ConnectionHandle, ConnectionPool, Placed, Registration, Ticket, Wish,
+    server::Server,
     table::{Checkin, ConnectionId, Demand, Phase, Placement, Purpose, Table, WaiterId},
+    terms::{Terms, terms},
+    trials::Trial,
 };
 use crate::mux::{
+    config::Multiplex,
     credential_gate::{CredentialGate, Notice},
     driver::{self, Command, Link, Plan},
     error::Error,
+    event::MuxEvent,
     proto::{CredentialStatus, Credentials},
     server_key::{ConnectionKey, ServerId},
-    sharing::{Evidence, SharingVerdict},
+    sharing::Evidence,
     stats::{ConnectionState, ConnectionStats, MuxStats, ServerStats},
 };
+
+/// How long a server keeps sessions whose connection went without TEARDOWN: the session timeout
+/// that nearly all of them have.
+const GHOSTS_LIVE: Duration = Duration::from_secs(60);
 
 type Answer = oneshot::Sender<Result<ConnectionHandle, Error>>;
 type GateId = (ServerId, Credentials);
 
 #[derive(Debug)]
-struct Registered {
-    link: Arc<Link>,
+pub(super) struct Registered {
+    pub(super) link: Arc<Link>,
+    pub(super) trial: Trial,
     gate: Option<GateId>,
     is_dedicated: bool,
     is_listed: bool,
+    /// Made with `multiplex=always`, which comes back to it whatever the server can do.
+    is_of_always: bool,
 }
 
 #[derive(Debug)]
@@ -45,6 +57,8 @@ struct Waiter {
 pub(super) struct Aftermath {
     plans: Vec<Plan>,
     answers: Vec<(Answer, Result<ConnectionHandle, Error>)>,
+    /// What is to be told.
+    pub(super) events: Vec<MuxEvent>,
 }
 
 impl Aftermath {
@@ -65,11 +79,12 @@ impl Aftermath {
 /// ends; a waiter is in `table` and in `waiters` until it is served or gives up.
 #[derive(Debug)]
 pub(super) struct State {
-    table: Table<ServerId, ConnectionKey>,
-    registered: HashMap<ConnectionId, Registered>,
+    pub(super) table: Table<ServerId, ConnectionKey>,
+    pub(super) registered: HashMap<ConnectionId, Registered>,
     waiters: HashMap<WaiterId, Waiter>,
     gates: HashMap<GateId, CredentialGate>,
-    verdicts: HashMap<ServerId, SharingVerdict>,
+    pub(super) servers: HashMap<ServerId, Server>,
+    pub(super) last_intent: u64,
     /// Seen to know Digest: never sent a password in clear text again.
     digest_servers: HashSet<ServerId>,
     is_shut_down: bool,
@@ -82,7 +97,8 @@ impl State {
             registered: HashMap::new(),
             waiters: HashMap::new(),
             gates: HashMap::new(),
-            verdicts: HashMap::new(),
+            servers: HashMap::new(),
+            last_intent: 0,
             digest_servers: HashSet::new(),
             is_shut_down: false,
         }
@@ -101,17 +117,16 @@ impl State {
     ) -> Result<Placed, Error> {
         let now = driver::now();
         let objection = self.objection(wish.key.server(), now);
-        let demand = wish.demand(objection);
-        if wish.is_dedicated || (objection.is_some() && !demand.unshared) {
+        let stance = self.stance(wish.key.server(), now);
+        let terms = terms(&wish.options.pooling, stance);
+        let cap = self
+            .servers
+            .get(wish.key.server())
+            .and_then(|server| server.sharing.session_cap(now));
+        let demand = wish.demand(terms, cap);
+        if wish.is_dedicated || terms == Terms::Dedicated {
             let id = self.table.dedicate(&demand);
-            return Ok(Placed::Now(self.register(
-                pool,
-                id,
-                &wish,
-                Purpose::Dedicated,
-                now,
-                aftermath,
-            )));
+            return Ok(Placed::Now(self.register(pool, id, &wish, now, aftermath)));
         }
         match self.table.checkout(&demand) {
             Placement::Refused => Err(wish.refusal(objection)),
@@ -172,9 +187,7 @@ impl State {
                 let idle_timeout = wish.options.pooling.idle_connection_timeout;
                 Some(ConnectionHandle::existing(pool.clone(), link, idle_timeout))
             }
-            Placement::Connect(id) => {
-                Some(self.register(pool, id, wish, Purpose::Pooled, now, aftermath))
-            }
+            Placement::Connect(id) => Some(self.register(pool, id, wish, now, aftermath)),
             Placement::Wait { .. } | Placement::Refused => None,
         }
     }
@@ -185,7 +198,6 @@ impl State {
         pool: &ConnectionPool,
         id: ConnectionId,
         wish: &Wish,
-        purpose: Purpose,
         now: Instant,
         aftermath: &mut Aftermath,
     ) -> ConnectionHandle {
@@ -204,15 +216,20 @@ impl State {
             None => CredentialStatus::default(),
         };
         let refuse_basic = self.digest_servers.contains(&server);
-        let is_dedicated = purpose == Purpose::Dedicated;
+        let is_dedicated = self
+            .table
+            .entry(id)
+            .is_some_and(|entry| entry.purpose == Purpose::Dedicated);
         let is_listed = wish.options.pooling.enable_connection_pooling;
         self.registered.insert(
             id,
             Registered {
                 link: Arc::clone(&link),
+                trial: Trial::default(),
                 gate,
                 is_dedicated,
                 is_listed,
+                is_of_always: wish.options.pooling.multiplex == Multiplex::Always,
             },
         );
         self.update_gauges(&server);
@@ -241,9 +258,13 @@ impl State {
         pool: &ConnectionPool,
         id: ConnectionId,
         idle_timeout: Duration,
+        was_set_up: bool,
         aftermath: &mut Aftermath,
     ) {
-        let outcome = self.table.checkin(id);
+        if was_set_up {
+            self.table.on_set_up(id, false);
+        }
+        let outcome = self.checkin_reference(id);
         let Some(registered) = self.registered.get(&id) else {
             return;
         };
@@ -255,6 +276,25 @@ impl State {
         }
         self.serve(pool, &link.server, aftermath);
         self.update_gauges(&link.server);
+    }
+
+    fn checkin_reference(&mut self, id: ConnectionId) -> Checkin {
+        let outcome = self.table.checkin(id);
+        let Some(server) = self.server_of(id).filter(|_| outcome == Checkin::Idle) else {
+            return outcome;
+        };
+        // Nobody would get it: sessions of a server that cannot share have their own.
+        if self.objection(&server, driver::now()).is_some() && !self.is_of_always(id) {
+            self.table.on_no_more_sessions(id);
+            return Checkin::Finished;
+        }
+        outcome
+    }
+
+    fn is_of_always(&self, id: ConnectionId) -> bool {
+        self.registered
+            .get(&id)
+            .is_some_and(|registered| registered.is_of_always)
     }
 
     /// A waiter gave up, which may let those behind it through.
@@ -317,7 +357,7 @@ impl State {
         }
     }
 
-    fn server_of(&self, id: ConnectionId) -> Option<ServerId> {
+    pub(super) fn server_of(&self, id: ConnectionId) -> Option<ServerId> {
         self.registered
             .get(&id)
             .map(|registered| registered.link.server.clone())
@@ -332,10 +372,14 @@ impl State {
     ) {
         let now = driver::now();
         self.ask_gate(id, |gate| gate.leave(now, id));
-        self.table.remove(id);
+        let entry = self.table.remove(id);
         let Some(Registered { link, gate, .. }) = self.registered.remove(&id) else {
             return;
         };
+        if entry.is_some_and(|entry| entry.set_up > 0) {
+            let server = self.server(&link.server);
+            server.sharing.on_unclean_end(now, GHOSTS_LIVE);
+        }
         if let Some(gate) = gate
             && self
                 .gates
@@ -345,9 +389,11 @@ impl State {
             self.gates.remove(&gate);
         }
         if self.table.connections_to(&link.server) == 0
-            && self.objection(&link.server, now).is_none()
+            && self.servers.get(&link.server).is_some_and(|server| {
+                server.intents.is_empty() && server.sharing.is_forgettable(now)
+            })
         {
-            self.verdicts.remove(&link.server);
+            self.servers.remove(&link.server);
         }
         self.serve(pool, &link.server, aftermath);
         self.update_gauges(&link.server);
@@ -383,21 +429,9 @@ impl State {
     }
 
     fn objection(&self, server: &ServerId, now: Instant) -> Option<Evidence> {
-        self.verdicts
+        self.servers
             .get(server)
-            .and_then(|verdict| verdict.objection(now))
-    }
-
-    pub(super) fn confirm_cannot_share(
-        &mut self,
-        server: &ServerId,
-        now: Instant,
-        evidence: Evidence,
-    ) {
-        self.verdicts
-            .entry(server.clone())
-            .or_default()
-            .confirm(now, evidence);
+            .and_then(|server| server.sharing.objection(now))
     }
 
     pub(super) fn links(&self) -> Vec<Arc<Link>> {
@@ -423,7 +457,7 @@ impl State {
     }
 
     /// Tells all connections of a server how many references and sisters they have.
-    fn update_gauges(&self, server: &ServerId) {
+    pub(super) fn update_gauges(&self, server: &ServerId) {
         let connections = self.table.connections_to(server) as u64;
         for (id, registered) in self
             .registered
@@ -437,6 +471,9 @@ impl State {
                 .counters
                 .connections_to_server
                 .set(connections);
+        }
+        if let Some(server) = self.servers.get(server) {
+            server.notify();
         }
     }
 

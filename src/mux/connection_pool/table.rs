@@ -54,14 +54,32 @@ pub(super) struct Demand<S, K> {
     pub(super) max_connections: Option<u32>,
     /// References beyond which another connection is preferred.
     pub(super) preferred_sessions: u32,
-    /// Only a connection that nobody else references will do: the server cannot share.
-    pub(super) unshared: bool,
+    /// What it is to be used for: servers that are not known to share stay with the first
+    /// presentation that was asked for on a connection (go2rtc, ZLMediaKit).
+    pub(super) presentation: String,
+    /// With whom it may be shared.
+    pub(super) company: Company,
+    /// References beyond which no connection takes another one.
+    pub(super) ceiling: u32,
+    /// Where nothing fits, a connection of its own is made, which does not count.
+    pub(super) overflows: bool,
     /// Whether to wait when nothing fits and no room is being made either.
     pub(super) patient: bool,
     /// Connections that were tried already.
     pub(super) avoid: Vec<ConnectionId>,
     /// Only a connection younger than this one will do: whatever is older may be as stale.
     pub(super) younger_than: Option<ConnectionId>,
+}
+
+/// With whom a caller may share a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Company {
+    /// With everybody: the server shares, or is to.
+    Any,
+    /// Only with those who do not play yet: the server is being tried.
+    NobodyPlaying,
+    /// With nobody.
+    Nobody,
 }
 
 /// The table's answer to a [`Demand`].
@@ -104,11 +122,17 @@ pub(super) enum Phase {
 #[derive(Clone, Debug)]
 pub(super) struct Entry<S, K> {
     pub(super) server: S,
-    key: K,
-    purpose: Purpose,
+    pub(super) key: K,
+    pub(super) purpose: Purpose,
     pub(super) phase: Phase,
+    /// The presentation it was made for.
+    pub(super) presentation: String,
+    /// Something on it plays, or is about to.
+    is_playing: bool,
     /// Live handles. The driver's own use of the connection is not counted.
     pub(super) references: u32,
+    /// Of these, those whose sessions are set up.
+    pub(super) set_up: u32,
     /// Whether new sessions may be put on it.
     takes_sessions: bool,
 }
@@ -124,9 +148,18 @@ impl<S: PartialEq, K: PartialEq> Entry<S, K> {
             && self.key == demand.key
             && self.phase != Phase::Closing
             && self.takes_sessions
-            && !(demand.unshared && self.references > 0)
+            && self.is_company_for(demand)
             && !demand.avoid.contains(&id)
             && demand.younger_than.is_none_or(|old| id > old)
+    }
+
+    fn is_company_for(&self, demand: &Demand<S, K>) -> bool {
+        let is_free = self.references == 0 && self.presentation == demand.presentation;
+        match demand.company {
+            Company::Any => true,
+            Company::NobodyPlaying => is_free || (self.references > 0 && !self.is_playing),
+            Company::Nobody => is_free,
+        }
     }
 
     fn is_idle(&self) -> bool {
@@ -201,8 +234,11 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq> Table<S, K> {
             self.retire(id);
             return Placement::Wait { close: Some(id) };
         }
-        if let Some(id) = self.least_loaded(demand, SESSION_CEILING) {
+        if let Some(id) = self.least_loaded(demand, demand.ceiling) {
             return self.reference(id);
+        }
+        if demand.overflows {
+            return Placement::Connect(self.insert(demand, Purpose::Dedicated));
         }
         self.wait_or_refuse(demand)
     }
@@ -284,6 +320,7 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq> Table<S, K> {
             "{id}: more references returned than taken"
         );
         entry.references = entry.references.saturating_sub(1);
+        entry.is_playing &= entry.references > 0;
         if entry.references > 0 || entry.phase == Phase::Closing {
             Checkin::Nothing
         } else if entry.purpose == Purpose::Pooled && entry.takes_sessions {
@@ -291,6 +328,52 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq> Table<S, K> {
         } else {
             Checkin::Finished
         }
+    }
+
+    /// A session on the connection is set up, or no longer. Gives how many there are.
+    pub(super) fn on_set_up(&mut self, id: ConnectionId, is_set_up: bool) -> u32 {
+        let Some(entry) = self.connections.get_mut(&id) else {
+            return 0;
+        };
+        entry.set_up = match is_set_up {
+            true => entry.set_up + 1,
+            false => entry.set_up.saturating_sub(1),
+        };
+        entry.set_up
+    }
+
+    /// A session on the connection may play: nobody is tried on it any more.
+    pub(super) fn on_playing(&mut self, id: ConnectionId) {
+        if let Some(entry) = self.connections.get_mut(&id) {
+            entry.is_playing = true;
+        }
+    }
+
+    /// Takes another reference to a connection, whoever may use it: its own user tries something.
+    pub(super) fn join(&mut self, id: ConnectionId) -> bool {
+        match self.connections.get_mut(&id) {
+            Some(entry) if entry.phase == Phase::Open && entry.takes_sessions => {
+                entry.references += 1;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether there is another connection that `id`'s user would have got if the server were
+    /// known to share: one with something that plays, or one that is idle.
+    pub(super) fn could_share_beside(&self, id: ConnectionId) -> bool {
+        let Some(here) = self.connections.get(&id) else {
+            return false;
+        };
+        self.connections.iter().any(|(other, entry)| {
+            *other != id
+                && (entry.is_playing || entry.is_idle())
+                && entry.takes_sessions
+                && entry.phase != Phase::Closing
+                && entry.counts_for(&here.server)
+                && entry.key == here.key
+        })
     }
 
     /// The idle timeout of a connection passed: true if it is to be closed, false if somebody took
@@ -407,7 +490,10 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq> Table<S, K> {
             key: demand.key.clone(),
             purpose,
             phase: Phase::Connecting,
+            presentation: demand.presentation.clone(),
+            is_playing: false,
             references: 1,
+            set_up: 0,
             takes_sessions: true,
         };
         self.connections.insert(id, entry);

@@ -2,9 +2,12 @@
 
 use std::sync::Arc;
 
-use super::table::{ConnectionId, Demand, SESSION_CEILING};
+use super::{
+    table::{Company, ConnectionId, Demand, SESSION_CEILING},
+    terms::Terms,
+};
 use crate::mux::{
-    config::{Limits, Multiplex, SessionOptions, Timeouts},
+    config::{Limits, SessionOptions, Timeouts},
     driver::random_seed,
     error::{Error, ErrorKind, Initiator, Scope},
     proto::{ConnectionConfig, CredentialStatus},
@@ -21,6 +24,8 @@ pub(in crate::mux) struct Wish {
     pub(in crate::mux) key: ConnectionKey,
     /// A connection of its own, whatever the server can do.
     pub(in crate::mux) is_dedicated: bool,
+    /// A connection that nobody else uses, though others may join once something is known.
+    pub(in crate::mux) is_apart: bool,
     /// Connections that were tried already.
     pub(in crate::mux) avoid: Vec<ConnectionId>,
     /// Only connections made after this one.
@@ -32,29 +37,45 @@ impl Wish {
         Ok(Self {
             key: options.connection_key()?,
             is_dedicated: options.pooling.is_dedicated(),
+            is_apart: false,
             options: Arc::new(options.clone()),
             avoid: Vec::new(),
             younger_than: None,
         })
     }
 
-    /// What the table has to know; `objection` says why the server cannot share, if so.
-    pub(super) fn demand(&self, objection: Option<Evidence>) -> Demand<ServerId, ConnectionKey> {
+    /// What the table has to know; `cap` is how many sessions the server lets onto a connection.
+    pub(super) fn demand(&self, terms: Terms, cap: Option<u32>) -> Demand<ServerId, ConnectionKey> {
         let pooling = &self.options.pooling;
         let max = pooling.max_connections_per_server;
-        let always = pooling.multiplex == Multiplex::Always;
+        let ceiling = cap.map_or(SESSION_CEILING, |cap| cap.clamp(1, SESSION_CEILING));
+        let (company, overflows, patient) = match terms {
+            Terms::Dedicated => (Company::Nobody, false, false),
+            Terms::Pooled { .. } if self.is_apart => (Company::Nobody, true, true),
+            Terms::Pooled {
+                company,
+                overflows,
+                waits,
+            } => (company, overflows, waits),
+        };
         Demand {
             server: self.key.server().clone(),
             key: self.key.clone(),
             max_connections: (max > 0).then_some(max),
-            preferred_sessions: pooling
-                .max_sessions_per_connection
-                .clamp(1, SESSION_CEILING),
-            unshared: always && objection.is_some(),
-            patient: !always,
+            preferred_sessions: pooling.max_sessions_per_connection.clamp(1, ceiling),
+            presentation: self.presentation(),
+            company,
+            ceiling,
+            overflows,
+            patient,
             avoid: self.avoid.clone(),
             younger_than: self.younger_than,
         }
+    }
+
+    /// What it is for: a camera is often only in the query.
+    pub(in crate::mux) fn presentation(&self) -> String {
+        self.options.url.to_string()
     }
 
     /// What a caller is told who gets nothing.

@@ -158,6 +158,11 @@ impl Link {
         }
     }
 
+    /// Returns once the driver is gone.
+    pub(in crate::mux) async fn closed(&self) {
+        self.commands.closed().await;
+    }
+
     pub(in crate::mux) fn is_connected(&self) -> bool {
         matches!(*self.readiness.borrow(), Readiness::Ready)
     }

@@ -86,6 +86,8 @@ pub enum Reply {
         content_base: Option<String>,
         /// `Content-Location`, if any.
         content_location: Option<String>,
+        /// `Server`, if any.
+        server: Option<String>,
     },
     /// Answer to SETUP.
     SetUp(StreamGrant),
@@ -238,6 +240,13 @@ pub enum SharingViolation {
     SameSessionId,
     /// Two answers name one channel (go2rtc, ZLMediaKit).
     SameChannels,
+}
+
+impl SharingViolation {
+    /// Whether it leaves no session of the connection usable.
+    pub fn taints(self) -> bool {
+        self == Self::SameChannels
+    }
 }
 
 impl fmt::Display for SharingViolation {

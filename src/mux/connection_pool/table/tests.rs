@@ -9,7 +9,10 @@ fn demand(server: &'static str, key: u8) -> Demand<&'static str, u8> {
         key,
         max_connections: Some(4),
         preferred_sessions: 16,
-        unshared: false,
+        presentation: "/1".to_owned(),
+        company: Company::Any,
+        ceiling: SESSION_CEILING,
+        overflows: false,
         patient: true,
         avoid: Vec::new(),
         younger_than: None,
@@ -192,7 +195,7 @@ fn with_multiplex_always_what_does_not_fit_is_refused_at_once() {
     assert_eq!(table.checkout(&always(1)), Placement::Refused);
     assert_eq!(
         table.checkout(&Demand {
-            unshared: true,
+            company: Company::Nobody,
             ..always(0)
         }),
         Placement::Refused
@@ -201,7 +204,7 @@ fn with_multiplex_always_what_does_not_fit_is_refused_at_once() {
     table.checkin(id);
     assert_eq!(
         table.checkout(&Demand {
-            unshared: true,
+            company: Company::Nobody,
             ..always(0)
         }),
         Placement::Existing(id)

@@ -435,6 +435,7 @@ fn described(response: &Message) -> Reply {
         sdp: response.body.clone(),
         content_base: header("Content-Base"),
         content_location: header("Content-Location"),
+        server: header("Server"),
     }
 }
 

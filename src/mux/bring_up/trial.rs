@@ -1,0 +1,367 @@
+//! Finding out whether a server can share, without harm to anything that plays.
+//!
+//! Several sessions that come up together are the trial themselves: each is held before its PLAY
+//! until a second one has been set up on the connection. Who comes later gets a fresh connection
+//! and sends a *canary* there: one more SETUP of its own presentation, torn down again at once.
+
+use std::time::Duration;
+
+use super::{BringUp, Step, StreamsSetUp, setup_request};
+use crate::mux::{
+    attachment::Attachment,
+    config::Multiplex,
+    connection_pool::ConnectionPool,
+    driver,
+    error::Error,
+    monitor::SessionMonitor,
+    proto::{Failure, FailureKind, Presentation, SessionConfig},
+    remedy::{Circumstances, Remedy, remedy},
+    server_key::ServerId,
+    sharing::{
+        Evidence, Stance,
+        gate::{Gate, patience},
+    },
+};
+
+/// How long after a refusal a server may close the connection for it (gortsplib does at once).
+const CLOSE_MAY_FOLLOW: Duration = Duration::from_millis(200);
+
+/// Whether a session goes on where it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Passage {
+    Open,
+    /// It is to be brought up elsewhere; the wish says on what kind of connection.
+    Elsewhere,
+}
+
+/// Evidence that a session met, until it is confirmed; dropped before, it was nothing.
+#[derive(Debug)]
+pub(super) struct Suspected {
+    pool: ConnectionPool,
+    server: ServerId,
+    evidence: Evidence,
+    /// What had failed, and has to work elsewhere.
+    pub(super) step: Step,
+    is_confirmed: bool,
+}
+
+impl Suspected {
+    pub(super) fn new(
+        pool: &ConnectionPool,
+        server: &ServerId,
+        evidence: Evidence,
+        step: Step,
+    ) -> Self {
+        pool.learn(server, |sharing| sharing.on_suspected(evidence));
+        Self {
+            pool: pool.clone(),
+            server: server.clone(),
+            evidence,
+            step,
+            is_confirmed: false,
+        }
+    }
+
+    pub(super) fn confirm(mut self) {
+        self.is_confirmed = true;
+        let evidence = self.evidence;
+        self.pool.learn(&self.server, |sharing| {
+            sharing.on_works_alone(driver::now(), evidence);
+        });
+    }
+}
+
+impl Drop for Suspected {
+    fn drop(&mut self) {
+        if !self.is_confirmed {
+            self.pool
+                .learn(&self.server, |sharing| sharing.on_own_error());
+        }
+    }
+}
+
+/// What a canary brought.
+enum Canary {
+    Passed,
+    /// The server is full, or did not answer.
+    Undecided,
+    Failed(Evidence),
+}
+
+/// A canary on its way; however it ends, another one may go out then.
+struct Flight {
+    pool: ConnectionPool,
+    server: ServerId,
+}
+
+impl Drop for Flight {
+    fn drop(&mut self) {
+        self.pool
+            .learn(&self.server, |sharing| sharing.on_canary_over());
+    }
+}
+
+impl BringUp {
+    /// Whether the session takes part in trials: with the other settings all is said beforehand.
+    fn is_tried(&self) -> bool {
+        let pooling = &self.options.pooling;
+        pooling.enable_connection_pooling && pooling.multiplex == Multiplex::Auto
+    }
+
+    /// After a DESCRIBE: whether the session may go on where it is.
+    pub(super) fn may_stay(
+        &mut self,
+        attachment: &Attachment,
+        presentation: &Presentation,
+    ) -> Passage {
+        let id = attachment.connection();
+        let control = presentation.streams.first().map(|media| &media.control);
+        let control = control.map(ToString::to_string).unwrap_or_default();
+        let uri = self.wish.presentation();
+        let is_twin = self.pool.on_described(id, &uri, &control);
+        if let Some(twin) = self.twin.take()
+            && twin == control
+        {
+            // Two names of one camera: it is described so on a connection of its own, too.
+            self.suspected = None;
+        }
+        if !self.is_tried() || self.wish.is_dedicated {
+            return Passage::Open;
+        }
+        if is_twin && self.stance() != Stance::Share {
+            self.twin = Some(control);
+            self.suspect(Evidence::SameDescription, Step::SetUp);
+            return Passage::Elsewhere;
+        }
+        if self.pool.may_set_up(id, attachment.key(), &uri) {
+            return Passage::Open;
+        }
+        tracing::info!("{id}/-: others stay here, one session alone may");
+        self.step_aside(attachment);
+        Passage::Elsewhere
+    }
+
+    fn stance(&self) -> Stance {
+        let now = driver::now();
+        self.pool
+            .sharing(self.wish.key.server(), |sharing| sharing.stance(now))
+    }
+
+    /// The next attempt is made on a connection of the session's own, and is a verdict if it works.
+    pub(super) fn suspect(&mut self, evidence: Evidence, step: Step) {
+        self.wish.is_dedicated = true;
+        let server = self.wish.key.server();
+        self.suspected = Some(Suspected::new(&self.pool, server, evidence, step));
+    }
+
+    /// The next attempt is made on a connection where nobody else is.
+    fn step_aside(&mut self, attachment: &Attachment) {
+        self.wish.is_apart = true;
+        self.wish.avoid.push(attachment.connection());
+    }
+
+    /// SETUP, given up when a connection's other sessions hold it up for too long.
+    pub(super) async fn set_up_in_time(
+        &mut self,
+        attachment: &Attachment,
+        presentation: &Presentation,
+        streams: &[usize],
+    ) -> Result<Option<Result<StreamsSetUp, Failure>>, Error> {
+        let described = self.described.filter(|_| self.is_tried());
+        let mut lapsed = false;
+        let outcome = {
+            let mut set_up = std::pin::pin!(self.set_up_on(attachment, presentation, streams));
+            loop {
+                let deadline = described.and_then(|described| {
+                    self.pool
+                        .gathering_until(attachment.connection(), described)
+                });
+                let Some(until) = deadline else {
+                    break Some(set_up.await);
+                };
+                let left = until.saturating_duration_since(driver::now());
+                if left.is_zero() {
+                    lapsed = true;
+                    break None;
+                }
+                if let Ok(done) = driver::within(self.pool.runtime()?, left, set_up.as_mut()).await
+                {
+                    break Some(done);
+                }
+            }
+        };
+        if lapsed {
+            self.on_lapsed(attachment);
+        }
+        Ok(outcome)
+    }
+
+    /// The others took too long: this session goes, and plays without being tried again.
+    fn on_lapsed(&mut self, attachment: &Attachment) {
+        let id = attachment.connection();
+        tracing::info!("{id}/{}: not waiting for others any more", attachment.key());
+        self.pool.learn(self.wish.key.server(), |sharing| {
+            sharing.on_gathering_lapsed()
+        });
+        self.is_canary_spent = true;
+        self.step_aside(attachment);
+    }
+
+    /// Before PLAY: waits for what is being tried, and tries what is to be tried.
+    pub(super) async fn pass_gate(
+        &mut self,
+        attachment: &Attachment,
+        presentation: &Presentation,
+        streams: &StreamsSetUp,
+    ) -> Result<Passage, Error> {
+        let id = attachment.connection();
+        let Some(described) = self.described.filter(|_| self.is_tried()) else {
+            self.pool.on_playing(id);
+            return Ok(Passage::Open);
+        };
+        let mut changes = self.pool.watch(self.wish.key.server());
+        loop {
+            changes.mark_unchanged();
+            match self.pool.gate(id, described, !self.is_canary_spent) {
+                Gate::Play => return Ok(Passage::Open),
+                Gate::Leave => {
+                    self.on_lapsed(attachment);
+                    return Ok(Passage::Elsewhere);
+                }
+                Gate::Hold(until) => {
+                    let left = until.saturating_duration_since(driver::now());
+                    let _ = driver::within(self.pool.runtime()?, left, changes.changed()).await;
+                }
+                Gate::Canary => {
+                    self.is_canary_spent = true;
+                    let passage = self.try_canary(attachment, presentation, streams).await?;
+                    if passage == Passage::Elsewhere {
+                        return Ok(passage);
+                    }
+                }
+            }
+        }
+    }
+
+    async fn try_canary(
+        &mut self,
+        attachment: &Attachment,
+        presentation: &Presentation,
+        streams: &StreamsSetUp,
+    ) -> Result<Passage, Error> {
+        let server = self.wish.key.server().clone();
+        let outcome = self
+            .send_canary(&server, attachment, presentation, streams)
+            .await?;
+        let now = driver::now();
+        let evidence = match outcome {
+            Canary::Passed => {
+                self.pool.learn(&server, |sharing| sharing.on_shared(now));
+                return Ok(Passage::Open);
+            }
+            Canary::Undecided => {
+                self.pool
+                    .learn(&server, |sharing| sharing.on_canary_failed(now, None));
+                return Ok(Passage::Open);
+            }
+            Canary::Failed(evidence) => evidence,
+        };
+        tracing::info!(
+            "{}/-: {server}: canary: {evidence}",
+            attachment.connection()
+        );
+        if self.is_spoilt(attachment, evidence).await? {
+            self.suspect(spoiling(evidence), Step::SetUp);
+            return Ok(Passage::Elsewhere);
+        }
+        self.pool.learn(&server, |sharing| {
+            sharing.on_canary_failed(now, Some(evidence));
+        });
+        Ok(Passage::Open)
+    }
+
+    /// One more SETUP on the connection, of what is set up there, on channels of its own. Its
+    /// session is torn down when this returns.
+    async fn send_canary(
+        &self,
+        server: &ServerId,
+        attachment: &Attachment,
+        presentation: &Presentation,
+        streams: &StreamsSetUp,
+    ) -> Result<Canary, Error> {
+        let stream = streams.grants.first().map(|grant| grant.stream);
+        let request = stream.and_then(|stream| setup_request(presentation, stream));
+        let (Some((_, request)), Some(handle)) = (request, self.pool.join(attachment.handle()))
+        else {
+            return Ok(Canary::Undecided);
+        };
+        self.pool.learn(server, |sharing| sharing.on_canary_sent());
+        let _flight = Flight {
+            pool: self.pool.clone(),
+            server: server.clone(),
+        };
+        let config = SessionConfig {
+            url: self.url.clone(),
+            keep_alive: false,
+        };
+        let canary = match Attachment::open(handle, config, &SessionMonitor::new()).await {
+            Ok(canary) => canary,
+            Err((_, failure)) => return Ok(self.canary_failed(server, &failure.kind)),
+        };
+        let took = self
+            .described
+            .map_or(Duration::ZERO, |described| described.took);
+        let answer = driver::within(
+            self.pool.runtime()?,
+            patience(took),
+            canary.request(request),
+        )
+        .await;
+        Ok(match answer {
+            Ok(Ok(_)) => Canary::Passed,
+            Ok(Err(failure)) => self.canary_failed(server, &failure.kind),
+            Err(_) => Canary::Undecided,
+        })
+    }
+
+    fn canary_failed(&self, server: &ServerId, failure: &FailureKind) -> Canary {
+        let shared = Circumstances {
+            is_shared: true,
+            is_proven: true,
+            ..Circumstances::default()
+        };
+        match (remedy(failure, shared, Multiplex::Auto), failure) {
+            (Remedy::Alone(evidence), _) => Canary::Failed(evidence),
+            (_, FailureKind::Status { code, .. }) => {
+                let code = *code;
+                self.pool.learn(server, |sharing| sharing.on_full(code));
+                Canary::Undecided
+            }
+            _ => Canary::Undecided,
+        }
+    }
+
+    /// Whether the canary took its own connection with it.
+    async fn is_spoilt(&self, attachment: &Attachment, evidence: Evidence) -> Result<bool, Error> {
+        Ok(match evidence {
+            // The other session keeps its id and its channels (Rockchip: always one id).
+            Evidence::Violation(violation) => violation.taints(),
+            Evidence::Status(_) => {
+                let closed = attachment.link().closed();
+                driver::within(self.pool.runtime()?, CLOSE_MAY_FOLLOW, closed)
+                    .await
+                    .is_ok()
+            }
+            Evidence::Closed => true,
+            _ => false,
+        })
+    }
+}
+
+/// A status that was followed by the end of the connection is no mishap.
+fn spoiling(evidence: Evidence) -> Evidence {
+    match evidence {
+        Evidence::Status(_) => Evidence::Closed,
+        other => other,
+    }
+}

@@ -1,0 +1,34 @@
+//! What the pool knows of one server, apart from its connections.
+
+use tokio::sync::watch;
+
+use super::intent::IntentId;
+use crate::mux::{server_key::ConnectionKey, sharing::Sharing};
+
+/// One server.
+#[derive(Debug)]
+pub(super) struct Server {
+    pub(super) sharing: Sharing,
+    /// Sessions that were announced and have not come.
+    pub(super) intents: Vec<(IntentId, ConnectionKey)>,
+    /// Told whenever anything changes that a session held before its PLAY may wait for.
+    changed: watch::Sender<()>,
+}
+
+impl Server {
+    pub(super) fn new() -> Self {
+        Self {
+            sharing: Sharing::default(),
+            intents: Vec::new(),
+            changed: watch::Sender::new(()),
+        }
+    }
+
+    pub(super) fn watch(&self) -> watch::Receiver<()> {
+        self.changed.subscribe()
+    }
+
+    pub(super) fn notify(&self) {
+        self.changed.send_replace(());
+    }
+}

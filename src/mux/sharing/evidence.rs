@@ -1,0 +1,111 @@
+//! What makes us think that a server cannot share.
+
+use std::fmt;
+
+use super::fingerprint::Words;
+use crate::mux::proto::SharingViolation;
+
+/// What was seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::mux) enum Evidence {
+    /// Its answers mixed two sessions up.
+    Violation(SharingViolation),
+    /// It described one presentation for two URIs (ZLMediaKit).
+    SameDescription,
+    /// It refused the second session with this status.
+    Status(u16),
+    /// It closed the connection under the second session.
+    Closed,
+    /// It never answered the second session, though it answered what came after (EvoStream).
+    Unanswered,
+    /// It says who it is.
+    Words(Words),
+}
+
+impl Evidence {
+    /// Whether a second instance has to agree before it counts: a status may be a mishap.
+    pub(in crate::mux) fn needs_agreement(self) -> bool {
+        matches!(self, Self::Status(_))
+    }
+
+    /// Its name in the remembered state.
+    pub(in crate::mux) fn code(self) -> String {
+        match self {
+            Self::Violation(SharingViolation::SameSessionId) => "same-session-id".to_owned(),
+            Self::Violation(SharingViolation::SameChannels) => "same-channels".to_owned(),
+            Self::SameDescription => "same-description".to_owned(),
+            Self::Status(code) => format!("status-{code}"),
+            Self::Closed => "closed".to_owned(),
+            Self::Unanswered => "unanswered".to_owned(),
+            Self::Words(words) => format!("words-{}", words.name()),
+        }
+    }
+
+    /// The evidence of that name.
+    pub(in crate::mux) fn from_code(code: &str) -> Option<Self> {
+        if let Some(status) = code.strip_prefix("status-") {
+            return Some(Self::Status(status.parse().ok()?));
+        }
+        if let Some(words) = code.strip_prefix("words-") {
+            return Words::from_name(words).map(Self::Words);
+        }
+        Some(match code {
+            "same-session-id" => Self::Violation(SharingViolation::SameSessionId),
+            "same-channels" => Self::Violation(SharingViolation::SameChannels),
+            "same-description" => Self::SameDescription,
+            "closed" => Self::Closed,
+            "unanswered" => Self::Unanswered,
+            _ => return None,
+        })
+    }
+}
+
+impl fmt::Display for Evidence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Violation(violation) => violation.fmt(f),
+            Self::SameDescription => {
+                f.write_str("the server described one camera for two URIs of a connection")
+            }
+            Self::Status(code) => write!(
+                f,
+                "the server answered {code} to a second session of a connection"
+            ),
+            Self::Closed => {
+                f.write_str("the server closed the connection when it got a second session")
+            }
+            Self::Unanswered => {
+                f.write_str("the server never answered a second session of a connection")
+            }
+            Self::Words(words) => write!(
+                f,
+                "the server is {}, which carries one session per connection",
+                words.name()
+            ),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_is_read_back() {
+        let all = [
+            Evidence::Violation(SharingViolation::SameSessionId),
+            Evidence::Violation(SharingViolation::SameChannels),
+            Evidence::SameDescription,
+            Evidence::Status(455),
+            Evidence::Closed,
+            Evidence::Unanswered,
+            Evidence::Words(Words::Go2Rtc),
+        ];
+        for evidence in all {
+            assert_eq!(Evidence::from_code(&evidence.code()), Some(evidence));
+        }
+        for broken in ["", "status-", "status-99999", "words-", "words-x", "yes"] {
+            assert_eq!(Evidence::from_code(broken), None, "{broken}");
+        }
+    }
+}

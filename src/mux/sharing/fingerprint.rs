@@ -1,0 +1,199 @@
+//! How a server introduces itself, and what that tells about sharing.
+
+/// Servers whose name says that they carry one session per connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::mux) enum Words {
+    /// gortsplib, and with it MediaMTX: `Server: gortsplib`.
+    Gortsplib,
+    /// `Server: ZLMediaKit...`.
+    ZlMediaKit,
+    /// `Server: VLC/3.0.24`.
+    Vlc,
+    /// go2rtc, in Frigate: no Server header, `s=go2rtc`.
+    Go2Rtc,
+}
+
+impl Words {
+    const ALL: [Self; 4] = [Self::Gortsplib, Self::ZlMediaKit, Self::Vlc, Self::Go2Rtc];
+
+    pub(in crate::mux) fn name(self) -> &'static str {
+        match self {
+            Self::Gortsplib => "gortsplib",
+            Self::ZlMediaKit => "ZLMediaKit",
+            Self::Vlc => "VLC",
+            Self::Go2Rtc => "go2rtc",
+        }
+    }
+
+    pub(in crate::mux) fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|words| words.name() == name)
+    }
+}
+
+/// What an answer to DESCRIBE says about who gave it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(in crate::mux) struct Introduction<'a> {
+    /// The `Server` header.
+    pub(in crate::mux) server: Option<&'a str>,
+    /// `a=tool`.
+    pub(in crate::mux) tool: Option<&'a str>,
+    /// `s=`.
+    pub(in crate::mux) session_name: Option<&'a str>,
+}
+
+impl Introduction<'_> {
+    /// A server that says by its name that it cannot share.
+    pub(super) fn words_for_no(&self) -> Option<Words> {
+        let server = self.server.unwrap_or_default();
+        if server.starts_with("gortsplib") {
+            Some(Words::Gortsplib)
+        } else if server.starts_with("ZLMediaKit") {
+            Some(Words::ZlMediaKit)
+        } else if server.starts_with("VLC/") {
+            Some(Words::Vlc)
+        } else if self.session_name == Some("go2rtc") {
+            Some(Words::Go2Rtc)
+        } else {
+            None
+        }
+    }
+
+    /// Whether a second session was measured never to harm the first one, whatever comes of it:
+    /// gst-rtsp-server, and live555 since 2017.06.04, which fixed packets of dead sessions.
+    pub(super) fn is_safe_in_band(&self) -> bool {
+        const FIRST_SAFE: (u16, u8, u8) = (2017, 6, 4);
+        let is_gst = self
+            .server
+            .is_some_and(|server| server.starts_with("GStreamer RTSP server"));
+        is_gst
+            || self
+                .tool
+                .and_then(live555_version)
+                .is_some_and(|version| version >= FIRST_SAFE)
+    }
+
+    /// The strongest thing it says about itself.
+    pub(super) fn fingerprint(&self) -> Option<Fingerprint> {
+        let some = |text: Option<&str>| text.filter(|text| !text.is_empty()).map(str::to_owned);
+        some(self.server)
+            .map(Fingerprint::Server)
+            .or_else(|| some(self.tool).map(Fingerprint::Tool))
+            .or_else(|| some(self.session_name).map(Fingerprint::SessionName))
+    }
+}
+
+/// `LIVE555 Streaming Media v2017.06.04` gives (2017, 6, 4).
+fn live555_version(tool: &str) -> Option<(u16, u8, u8)> {
+    if !tool.starts_with("LIVE555") {
+        return None;
+    }
+    let (_, version) = tool.rsplit_once('v')?;
+    let mut parts = version.trim().split('.');
+    let year = parts.next()?.parse().ok()?;
+    let month = parts.next()?.parse().ok()?;
+    let day = parts.next()?.parse().ok()?;
+    Some((year, month, day))
+}
+
+/// Who a verdict is about: another one behind the same address is judged anew.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::mux) enum Fingerprint {
+    Server(String),
+    Tool(String),
+    /// The name of one presentation; recorders name every camera differently.
+    SessionName(String),
+}
+
+impl Fingerprint {
+    /// Whether `other` is certainly another server, or another version of it. Cameras of one
+    /// recorder differ in their session names, and some answers lack what others have: neither is
+    /// a change, except that go2rtc names all its presentations alike.
+    pub(super) fn is_contradicted_by(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Server(a), Self::Server(b)) | (Self::Tool(a), Self::Tool(b)) => a != b,
+            (Self::SessionName(a), Self::SessionName(b)) => {
+                (a == Words::Go2Rtc.name()) != (b == Words::Go2Rtc.name())
+            }
+            _ => false,
+        }
+    }
+
+    /// As it is remembered: a kind and a text.
+    pub(in crate::mux) fn parts(&self) -> (&'static str, &str) {
+        match self {
+            Self::Server(text) => ("server", text),
+            Self::Tool(text) => ("tool", text),
+            Self::SessionName(text) => ("name", text),
+        }
+    }
+
+    pub(in crate::mux) fn from_parts(kind: &str, text: &str) -> Option<Self> {
+        let text = text.to_owned();
+        match kind {
+            "server" => Some(Self::Server(text)),
+            "tool" => Some(Self::Tool(text)),
+            "name" => Some(Self::SessionName(text)),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn server(name: &str) -> Introduction<'_> {
+        Introduction {
+            server: Some(name),
+            ..Introduction::default()
+        }
+    }
+
+    fn tool(tool: &str) -> Introduction<'_> {
+        Introduction {
+            tool: Some(tool),
+            ..Introduction::default()
+        }
+    }
+
+    #[test]
+    fn words_that_say_no_without_a_trial() {
+        assert_eq!(server("gortsplib").words_for_no(), Some(Words::Gortsplib));
+        let zlm = server("ZLMediaKit(git hash:abc)");
+        assert_eq!(zlm.words_for_no(), Some(Words::ZlMediaKit));
+        assert_eq!(server("VLC/3.0.24").words_for_no(), Some(Words::Vlc));
+        let go2rtc = Introduction {
+            session_name: Some("go2rtc"),
+            ..Introduction::default()
+        };
+        assert_eq!(go2rtc.words_for_no(), Some(Words::Go2Rtc));
+        for other in ["VLC", "Hikvision", "my gortsplib", ""] {
+            assert_eq!(server(other).words_for_no(), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn families_that_stand_a_trial_while_something_plays() {
+        assert!(server("GStreamer RTSP server").is_safe_in_band());
+        for safe in ["v2017.06.04", "v2017.07.01", "v2026.06.24"] {
+            let text = format!("LIVE555 Streaming Media {safe}");
+            assert!(tool(&text).is_safe_in_band(), "{safe}");
+        }
+        for unsafe_one in ["v2017.06.03", "v2016.12.31", "v", "vx.y.z", ""] {
+            let text = format!("LIVE555 Streaming Media {unsafe_one}");
+            assert!(!tool(&text).is_safe_in_band(), "{unsafe_one}");
+        }
+        assert!(!tool("libavformat v2020.01.01").is_safe_in_band());
+        assert!(!Introduction::default().is_safe_in_band());
+    }
+
+    #[test]
+    fn another_camera_of_a_recorder_is_no_other_server() {
+        let name = |text: &str| Fingerprint::SessionName(text.to_owned());
+        assert!(!name("ch1").is_contradicted_by(&name("ch2")));
+        assert!(name("go2rtc").is_contradicted_by(&name("ch2")));
+        let first = Fingerprint::Server("a/1".to_owned());
+        assert!(first.is_contradicted_by(&Fingerprint::Server("a/2".to_owned())));
+        assert!(!first.is_contradicted_by(&name("ch1")));
+    }
+}

@@ -1,0 +1,169 @@
+//! Whether a session that is set up may PLAY yet: the decision, without I/O.
+//!
+//! While nothing plays on a connection its requests are the trial of a server not yet known. So the
+//! first PLAY there waits until a second session has been set up, has gone, or takes too long.
+
+use std::time::{Duration, Instant};
+
+use super::Stance;
+
+/// How long a session waits for the answers of others at least.
+const SHORTEST_PATIENCE: Duration = Duration::from_millis(500);
+/// How many of its own DESCRIBEs it waits, if that is longer.
+const PATIENCE_IN_DESCRIBES: u32 = 4;
+/// How long an intent is waited for at least: a pipeline with many elements takes its time to start
+/// them all, however fast the server is.
+const SHORTEST_INTENT: Duration = Duration::from_millis(20);
+
+/// How long a session whose DESCRIBE took `describe` waits for those it shares with.
+pub(in crate::mux) fn patience(describe: Duration) -> Duration {
+    SHORTEST_PATIENCE.max(describe.saturating_mul(PATIENCE_IN_DESCRIBES))
+}
+
+/// How long it waits for those that were announced and have not come.
+pub(in crate::mux) fn intent_patience(describe: Duration) -> Duration {
+    SHORTEST_INTENT.max(describe)
+}
+
+/// How things stand on the connection of a session that wants to play.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::mux) struct Facts {
+    /// What is known of the server.
+    pub(in crate::mux) stance: Stance,
+    /// References to the connection, its own included.
+    pub(in crate::mux) references: u32,
+    /// Sessions that were announced for such a connection and have not come.
+    pub(in crate::mux) intents: usize,
+    /// A canary would decide something, and may be sent.
+    pub(in crate::mux) wants_canary: bool,
+    /// Until when the server may still close the connection for what another session did on it.
+    pub(in crate::mux) suspect_until: Option<Instant>,
+    /// Until when those that share the connection are waited for.
+    pub(in crate::mux) until: Instant,
+    /// Until when those that were announced are waited for.
+    pub(in crate::mux) intents_until: Instant,
+}
+
+/// What a session is to do that wants to play.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::mux) enum Gate {
+    /// Play.
+    Play,
+    /// Wait until something changes, but not longer.
+    Hold(Instant),
+    /// Try first whether the server can share.
+    Canary,
+    /// Go to another connection: the others take too long.
+    Leave,
+}
+
+/// Decides. In doubt for the session that is ready: nobody is held for others longer than
+/// [`patience`] says.
+pub(in crate::mux) fn gate(facts: &Facts, now: Instant) -> Gate {
+    if let Some(until) = facts.suspect_until.filter(|until| now < *until) {
+        return Gate::Hold(until);
+    }
+    match facts.stance {
+        Stance::Share | Stance::TryInBand | Stance::Apart(Some(_)) => Gate::Play,
+        Stance::Try | Stance::Apart(None) if facts.references > 1 => {
+            if now < facts.until {
+                Gate::Hold(facts.until)
+            } else {
+                Gate::Leave
+            }
+        }
+        Stance::Try if facts.intents > 0 && now < facts.intents_until => {
+            Gate::Hold(facts.intents_until)
+        }
+        Stance::Try | Stance::Apart(None) if facts.wants_canary => Gate::Canary,
+        Stance::Try | Stance::Apart(None) => Gate::Play,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn facts(now: Instant) -> Facts {
+        Facts {
+            stance: Stance::Try,
+            references: 1,
+            intents: 0,
+            wants_canary: false,
+            suspect_until: None,
+            until: now + Duration::from_millis(500),
+            intents_until: now + Duration::from_millis(20),
+        }
+    }
+
+    #[test]
+    fn without_another_intent_the_first_plays_at_once() {
+        let now = Instant::now();
+        assert_eq!(gate(&facts(now), now), Gate::Play);
+    }
+
+    #[test]
+    fn an_intent_holds_it_for_one_describe() {
+        let now = Instant::now();
+        let facts = Facts {
+            intents: 1,
+            ..facts(now)
+        };
+        assert_eq!(gate(&facts, now), Gate::Hold(facts.intents_until));
+        assert_eq!(gate(&facts, facts.intents_until), Gate::Play);
+    }
+
+    #[test]
+    fn the_others_of_the_connection_are_waited_for_and_then_left() {
+        let now = Instant::now();
+        let facts = Facts {
+            references: 16,
+            ..facts(now)
+        };
+        assert_eq!(gate(&facts, now), Gate::Hold(facts.until));
+        assert_eq!(gate(&facts, facts.until), Gate::Leave);
+        let decided = Facts {
+            stance: Stance::Share,
+            ..facts
+        };
+        assert_eq!(gate(&decided, now), Gate::Play);
+    }
+
+    #[test]
+    fn a_late_joiner_sends_a_canary_first() {
+        let now = Instant::now();
+        let facts = Facts {
+            wants_canary: true,
+            ..facts(now)
+        };
+        assert_eq!(gate(&facts, now), Gate::Canary);
+        for stance in [Stance::Share, Stance::TryInBand] {
+            assert_eq!(gate(&Facts { stance, ..facts }, now), Gate::Play);
+        }
+    }
+
+    #[test]
+    fn f07_after_a_refusal_it_waits_for_the_close_that_may_follow() {
+        let now = Instant::now();
+        let closes_by = now + Duration::from_millis(200);
+        let facts = Facts {
+            suspect_until: Some(closes_by),
+            ..facts(now)
+        };
+        assert_eq!(gate(&facts, now), Gate::Hold(closes_by));
+        assert_eq!(gate(&facts, closes_by), Gate::Play);
+    }
+
+    #[test]
+    fn patience_is_four_describes_and_half_a_second_at_least() {
+        assert_eq!(
+            patience(Duration::from_millis(1)),
+            Duration::from_millis(500)
+        );
+        assert_eq!(patience(Duration::from_secs(1)), Duration::from_secs(4));
+        assert_eq!(
+            intent_patience(Duration::from_secs(1)),
+            Duration::from_secs(1)
+        );
+    }
+}

@@ -1,0 +1,180 @@
+use super::*;
+use crate::mux::proto::SharingViolation;
+
+const SECOND: Duration = Duration::from_secs(1);
+const CHANNELS: Evidence = Evidence::Violation(SharingViolation::SameChannels);
+const REFUSED: Evidence = Evidence::Status(400);
+
+fn named(server: &str) -> Introduction<'_> {
+    Introduction {
+        server: Some(server),
+        ..Introduction::default()
+    }
+}
+
+#[test]
+fn a_server_is_unknown_until_it_has_shown_something() {
+    let sharing = Sharing::default();
+    assert_eq!(sharing.verdict(Instant::now()), Verdict::Unknown);
+    assert_eq!(sharing.stance(Instant::now()), Stance::Try);
+}
+
+#[test]
+fn two_sessions_on_one_connection_are_a_yes() {
+    let now = Instant::now();
+    let mut sharing = Sharing::default();
+    sharing.on_shared(now);
+    sharing.on_shared(now + SECOND);
+    assert_eq!(
+        sharing.verdict(now + LATER_RETRY),
+        Verdict::Yes { since: now }
+    );
+    assert_eq!(sharing.stance(now), Stance::Share);
+}
+
+#[test]
+fn f11_evidence_is_provisional_until_the_session_works_alone() {
+    let now = Instant::now();
+    let mut sharing = Sharing::default();
+    sharing.on_suspected(CHANNELS);
+    assert_eq!(sharing.verdict(now), Verdict::Unknown);
+    assert_eq!(
+        sharing.stance(now),
+        Stance::Apart(None),
+        "nobody is added meanwhile"
+    );
+    assert!(!sharing.may_send_canary(now), "nothing is left to decide");
+    sharing.on_works_alone(now, CHANNELS);
+    assert_eq!(sharing.objection(now), Some(CHANNELS));
+}
+
+#[test]
+fn what_fails_alone_too_was_its_own_error() {
+    let now = Instant::now();
+    let mut sharing = Sharing::default();
+    sharing.on_suspected(REFUSED);
+    sharing.on_own_error();
+    assert_eq!(sharing.stance(now), Stance::Try);
+}
+
+#[test]
+fn a_status_counts_when_a_second_session_met_it_too() {
+    let now = Instant::now();
+    let mut sharing = Sharing::default();
+    sharing.on_suspected(REFUSED);
+    sharing.on_works_alone(now, REFUSED);
+    assert_eq!(sharing.verdict(now), Verdict::Unknown);
+    sharing.on_works_alone(now, REFUSED);
+    assert_eq!(sharing.objection(now), Some(REFUSED));
+}
+
+#[test]
+fn a_status_counts_when_a_canary_met_it_too_and_not_when_it_passed() {
+    let now = Instant::now();
+    let mut sharing = Sharing::default();
+    sharing.on_suspected(REFUSED);
+    sharing.on_works_alone(now, REFUSED);
+    assert!(sharing.wants_canary() && sharing.may_send_canary(now));
+    let mut flaky = sharing.clone();
+    sharing.on_canary_sent();
+    assert!(!sharing.may_send_canary(now), "one at a time");
+    sharing.on_canary_failed(now, Some(REFUSED));
+    assert_eq!(sharing.objection(now), Some(REFUSED));
+    flaky.on_canary_sent();
+    flaky.on_shared(now);
+    flaky.on_canary_over();
+    assert_eq!(flaky.verdict(now), Verdict::Yes { since: now });
+}
+
+#[test]
+fn no_is_tried_again_after_ten_minutes_and_then_once_a_day() {
+    let now = Instant::now();
+    let mut sharing = Sharing::default();
+    sharing.on_works_alone(now, Evidence::Closed);
+    assert!(sharing.objection(now + FIRST_RETRY - SECOND).is_some());
+    let again = now + FIRST_RETRY;
+    assert_eq!(sharing.verdict(again), Verdict::Unknown);
+    sharing.on_works_alone(again, Evidence::Closed);
+    assert!(sharing.objection(again + LATER_RETRY - SECOND).is_some());
+    assert_eq!(sharing.verdict(again + LATER_RETRY), Verdict::Unknown);
+}
+
+#[test]
+fn a_violation_demotes_a_yes_and_a_death_only_with_a_second_one() {
+    let now = Instant::now();
+    let mut sharing = Sharing::default();
+    sharing.on_shared(now);
+    let mut dying = sharing.clone();
+    sharing.on_works_alone(now, CHANNELS);
+    assert_eq!(sharing.objection(now), Some(CHANNELS));
+    dying.on_works_alone(now, Evidence::Closed);
+    assert_eq!(dying.objection(now), None);
+    dying.on_works_alone(now, Evidence::Closed);
+    assert_eq!(dying.objection(now), Some(Evidence::Closed));
+}
+
+#[test]
+fn words_say_no_without_a_trial_and_another_server_is_judged_anew() {
+    let now = Instant::now();
+    let mut sharing = Sharing::default();
+    sharing.on_introduced(now, named("gortsplib"));
+    let no = Evidence::Words(fingerprint::Words::Gortsplib);
+    assert_eq!(sharing.objection(now), Some(no));
+    sharing.on_introduced(now, named("gortsplib"));
+    assert_eq!(sharing.objection(now), Some(no));
+    sharing.on_introduced(now, named("GStreamer RTSP server"));
+    assert_eq!(sharing.stance(now), Stance::TryInBand);
+}
+
+#[test]
+fn after_a_gathering_that_held_up_a_session_a_canary_decides() {
+    let now = Instant::now();
+    let mut sharing = Sharing::default();
+    sharing.on_gathering_lapsed();
+    assert_eq!(sharing.stance(now), Stance::Apart(None));
+    assert!(sharing.wants_canary() && sharing.may_send_canary(now));
+    sharing.on_shared(now);
+    assert_eq!(sharing.stance(now), Stance::Share);
+}
+
+#[test]
+fn f23_no_canary_to_a_server_that_said_it_is_full() {
+    let now = Instant::now();
+    for (code, allowed) in [(453, false), (503, false), (500, true), (461, true)] {
+        let mut sharing = Sharing::default();
+        sharing.on_full(code);
+        assert_eq!(sharing.may_send_canary(now), allowed, "{code}");
+    }
+}
+
+#[test]
+fn a_learned_cap_rises_by_one_every_ten_minutes() {
+    let now = Instant::now();
+    let mut sharing = Sharing::default();
+    sharing.on_room_elsewhere(now, 2);
+    assert_eq!(sharing.session_cap(now), Some(2));
+    assert_eq!(sharing.session_cap(now + CAP_RETRY - SECOND), Some(2));
+    assert_eq!(sharing.session_cap(now + CAP_RETRY), Some(3));
+    assert_eq!(sharing.session_cap(now + 3 * CAP_RETRY), Some(5));
+}
+
+#[test]
+fn ghosts_of_an_unclean_end_teach_no_cap() {
+    let now = Instant::now();
+    let mut sharing = Sharing::default();
+    sharing.on_unclean_end(now, 60 * SECOND);
+    sharing.on_room_elsewhere(now + 59 * SECOND, 2);
+    assert_eq!(sharing.session_cap(now), None);
+    sharing.on_room_elsewhere(now + 60 * SECOND, 2);
+    assert!(sharing.session_cap(now + 60 * SECOND).is_some());
+}
+
+#[test]
+fn a_canary_without_an_answer_is_not_repeated_soon() {
+    let now = Instant::now();
+    let mut sharing = Sharing::default();
+    sharing.on_canary_sent();
+    sharing.on_canary_failed(now, None);
+    assert!(!sharing.may_send_canary(now + SECOND));
+    assert!(sharing.may_send_canary(now + CANARY_RETRY));
+}

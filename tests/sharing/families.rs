@@ -1,0 +1,226 @@
+//! Each family of servers, in each order of arrival.
+
+use gstrtspmux::mux::{Mux, Pooling, Session, SharingVerdict};
+
+use crate::{
+    PATIENCE, assert_media, gather, join, options, play,
+    support::mock_server::{Behaviour, Excess, Family, MockServer, Reaction, Rule},
+    verdicts,
+};
+
+fn server(family: Family, cameras: u32) -> MockServer {
+    MockServer::builder()
+        .cameras(cameras)
+        .family(family)
+        .start()
+}
+
+fn mux() -> Mux {
+    Mux::builder().build()
+}
+
+fn numbered(sessions: impl IntoIterator<Item = Session>) -> Vec<(u32, Session)> {
+    (1..).zip(sessions).collect()
+}
+
+/// A server that behaves like this one, but does not say who it is.
+fn anonymous(behaviours: impl IntoIterator<Item = Behaviour>, cameras: u32) -> MockServer {
+    behaviours
+        .into_iter()
+        .fold(
+            MockServer::builder().cameras(cameras),
+            |builder, behaviour| builder.behaviour(behaviour),
+        )
+        .start()
+}
+
+fn sessions_per_connection(server: &MockServer) -> usize {
+    let view = server.view();
+    let on = |connection| {
+        view.sessions
+            .iter()
+            .filter(|session| session.connection == connection)
+            .count()
+    };
+    (0..view.accepted).map(on).max().unwrap_or_default()
+}
+
+async fn assert_gathered(server: &MockServer, connections: usize, verdict: SharingVerdict) {
+    let mux = mux();
+    let mut events = mux.events();
+    let sessions = gather(&mux, server, 16, &Pooling::default()).await;
+    let mut sessions = numbered(sessions.into_iter().map(Result::unwrap));
+    let view = server.view();
+    let playing: std::collections::BTreeSet<_> = view
+        .sessions
+        .iter()
+        .map(|session| session.connection)
+        .collect();
+    assert_eq!(playing.len(), connections, "{view:?}");
+    assert_eq!(verdicts(&mut events), [verdict]);
+    assert_media(server, &mut sessions).await;
+}
+
+async fn assert_one_after_another(
+    server: &MockServer,
+    connections: std::ops::RangeInclusive<usize>,
+    verdict: SharingVerdict,
+) {
+    let mux = mux();
+    let mut events = mux.events();
+    let mut sessions = Vec::new();
+    for camera in 1..=16 {
+        sessions.push((camera, join(&mux, server, camera).await));
+        // Whatever the newcomer was put through, those before it have lost nothing.
+        assert_media(server, &mut sessions).await;
+    }
+    assert!(
+        connections.contains(&server.view().most_open_connections),
+        "{} connections",
+        server.view().most_open_connections
+    );
+    assert_eq!(verdicts(&mut events), [verdict]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn gathered_servers_that_share_take_all_on_one_connection() {
+    for family in [Family::Gst, Family::Live555] {
+        assert_gathered(&server(family, 16), 1, SharingVerdict::Yes).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_after_another_servers_that_share_take_two_connections_at_most() {
+    let gst = server(Family::Gst, 16);
+    assert_one_after_another(&gst, 1..=1, SharingVerdict::Yes).await;
+    let live555 = server(Family::Live555, 16);
+    assert_one_after_another(&live555, 2..=2, SharingVerdict::Yes).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f07_gathered_mediamtx_gives_each_its_own_connection() {
+    assert_gathered(&server(Family::MediaMtx, 16), 16, SharingVerdict::No).await;
+    let unnamed = [Behaviour::SessionsPerConnection(
+        1,
+        Excess::BadRequestAndClose,
+    )];
+    assert_gathered(&anonymous(unnamed, 16), 16, SharingVerdict::No).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f07_one_after_another_mediamtx_never_closes_on_what_plays() {
+    let named = server(Family::MediaMtx, 16);
+    assert_one_after_another(&named, 16..=16, SharingVerdict::No).await;
+    assert_eq!(named.accepted(), 16, "not one trial");
+    let unnamed = [Behaviour::SessionsPerConnection(
+        1,
+        Excess::BadRequestAndClose,
+    )];
+    let unnamed = anonymous(unnamed, 16);
+    assert_one_after_another(&unnamed, 16..=17, SharingVerdict::No).await;
+    assert_eq!(unnamed.accepted(), 17, "one canary");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f08_zlmediakit_plays_each_camera_as_itself() {
+    assert_gathered(&server(Family::ZlMediaKit, 16), 16, SharingVerdict::No).await;
+    let named = server(Family::ZlMediaKit, 16);
+    assert_one_after_another(&named, 16..=16, SharingVerdict::No).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f11_go2rtc_plays_each_camera_as_itself() {
+    assert_gathered(&server(Family::Go2Rtc, 16), 16, SharingVerdict::No).await;
+    let late = server(Family::Go2Rtc, 16);
+    assert_one_after_another(&late, 16..=17, SharingVerdict::No).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rockchip_camera_with_one_id_for_all_gets_a_connection_each() {
+    let constant = || [Behaviour::SessionId("12345678".to_owned())];
+    let gathered = anonymous(constant(), 16);
+    assert_gathered(&gathered, 16, SharingVerdict::No).await;
+    let late = anonymous(constant(), 16);
+    assert_one_after_another(&late, 16..=16, SharingVerdict::No).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_refuses_the_second_session_gets_one_each() {
+    let refuses = || [Behaviour::SessionsPerConnection(1, Excess::Status(455))];
+    assert_gathered(&anonymous(refuses(), 16), 16, SharingVerdict::No).await;
+    let late = anonymous(refuses(), 16);
+    assert_one_after_another(&late, 16..=16, SharingVerdict::No).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flaky_refusal_costs_no_verdict() {
+    let server = server(Family::Live555, 4);
+    server.add_rule(Rule::new("SETUP", Reaction::status(400)).skip(1).times(1));
+    let mux = mux();
+    let mut events = mux.events();
+    let sessions = gather(&mux, &server, 2, &Pooling::default()).await;
+    let mut sessions = numbered(sessions.into_iter().map(Result::unwrap));
+    assert_media(&server, &mut sessions).await;
+    assert_eq!(verdicts(&mut events), [SharingVerdict::Yes]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn offline_cameras_hold_up_nobody() {
+    let server = server(Family::Live555, 1);
+    let mux = mux();
+    let mut sessions = gather(&mux, &server, 16, &Pooling::default()).await;
+    let first = sessions.remove(0).unwrap();
+    for session in sessions {
+        assert_eq!(session.unwrap_err().status(), Some(404));
+    }
+    assert_media(&server, &mut [(1, first)]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_that_takes_for_ever_costs_the_others_one_redo() {
+    let server = server(Family::Live555, 3);
+    // Its DESCRIBE holds everybody's answers on that connection, as gst-rtsp-server does.
+    server.add_rule(Rule::new("DESCRIBE", Reaction::Hold).camera("/cam/2"));
+    let mux = mux();
+    let slow = mux.open_many(vec![
+        options(&server, 1, &Pooling::default()),
+        options(&server, 2, &Pooling::default()),
+    ]);
+    let mut opened = slow.into_iter().map(|opening| tokio::spawn(play(opening)));
+    let (first, slow) = (opened.next().unwrap(), opened.next().unwrap());
+    let mut sessions = vec![(1, first.await.unwrap().unwrap())];
+    assert!(!slow.is_finished());
+    assert_media(&server, &mut sessions).await;
+    server.clear_rules();
+    server.release();
+    sessions.push((2, slow.await.unwrap().unwrap()));
+    sessions.push((3, join(&mux, &server, 3).await));
+    assert_media(&server, &mut sessions).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f23_a_server_that_said_it_is_full_gets_no_canary() {
+    let server = server(Family::Live555, 3);
+    server.add_rule(Rule::new("SETUP", Reaction::status(453)).camera("/cam/2"));
+    let mux = mux();
+    let mut sessions = vec![(1, join(&mux, &server, 1).await)];
+    let refused = play(mux.open(options(&server, 2, &Pooling::default()))).await;
+    assert_eq!(refused.unwrap_err().status(), Some(453));
+    let setups = server.view().count("SETUP");
+    sessions.push((3, join(&mux, &server, 3).await));
+    assert_eq!(server.view().count("SETUP"), setups + 1);
+    assert_media(&server, &mut sessions).await;
+    assert_eq!(sessions_per_connection(&server), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_single_session_plays_at_once() {
+    let server = server(Family::Live555, 1);
+    let mux = mux();
+    let mut sessions = vec![(1, join(&mux, &server, 1).await)];
+    assert_media(&server, &mut sessions).await;
+    let view = server.view();
+    assert_eq!((view.count("DESCRIBE"), view.count("SETUP")), (1, 1));
+    drop(sessions);
+    assert!(server.wait_until(|view| view.sessions.is_empty(), PATIENCE));
+}
