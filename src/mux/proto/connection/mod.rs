@@ -1,11 +1,12 @@
 //! The connection's state machine: what is kept, and the contract's commands, inputs and outputs.
 //!
 //! The rest of the machine is next door: `sending` decides what may go out, `answers` what an answer
-//! means, `departure` how sessions and the connection end, `liveness` what the clock asks for, and
-//! `server_requests` answers the server's own requests.
+//! means, `fence` what the lack of one means, `departure` how sessions and the connection end,
+//! `liveness` what the clock asks for, and `server_requests` answers the server's own requests.
 
 mod answers;
 mod departure;
+mod fence;
 mod liveness;
 mod sending;
 mod server_requests;
@@ -19,6 +20,7 @@ use bytes::{Bytes, BytesMut};
 use rtsp_types::Method;
 
 use self::{
+    fence::Fences,
     liveness::{Health, Idle},
     sending::Authorizer,
     server_requests::StormGuard,
@@ -104,6 +106,7 @@ pub struct Connection {
     /// What the server says it can do (`Public`).
     public: Methods,
     keep_alive_means: Means,
+    fences: Fences,
     health: Health,
     idle: Option<Idle>,
     /// The server gave two streams one channel: no session of the connection can be addressed
@@ -138,6 +141,7 @@ impl Connection {
             authorizer: Authorizer::new(&config),
             public: Methods::default(),
             keep_alive_means: Means::default(),
+            fences: Fences::default(),
             health: Health::Good,
             idle: None,
             tainted: false,
@@ -393,7 +397,7 @@ impl Connection {
         }
         let requests = self.requests.next_deadline(self.config.timeouts.ceiling);
         let keep_alive = self.next_keep_alive();
-        [self.timers.next(), requests, keep_alive]
+        [self.timers.next(), requests, keep_alive, self.next_fence()]
             .into_iter()
             .flatten()
             .min()
@@ -410,6 +414,12 @@ impl Connection {
     /// Sessions that are open or still owe or await a TEARDOWN.
     pub fn session_count(&self) -> usize {
         self.sessions.len()
+    }
+
+    /// Whether several requests may be outstanding. Not any more once one of several was lost (VLC
+    /// drops all but the first).
+    pub fn is_pipelining(&self) -> bool {
+        self.fences.is_pipelining()
     }
 
     /// Whether the server was seen to know Digest, for other connections'
