@@ -86,7 +86,7 @@ pub(super) struct Outstanding {
     pub(super) cseq: u32,
     pub(super) draft: Draft,
     pub(super) authorization: Option<ChallengeGeneration>,
-    sent: Instant,
+    pub(super) sent: Instant,
     /// Since when it is the oldest unanswered one.
     head_since: Option<Instant>,
     /// When it was sent, or a request before it was answered since.

@@ -103,9 +103,8 @@ impl Connection {
 
     fn on_answer(&mut self, now: Instant, mut answered: Outstanding, response: &Message) {
         self.authorizer.note_answer();
-        if let Some(public) = response.headers.joined("Public") {
-            self.public = parse_public(&public);
-        }
+        self.counters.answers += 1;
+        self.learn_of_server(now, &answered, response);
         let Some((code, _)) = response.status() else {
             return;
         };
@@ -125,6 +124,18 @@ impl Connection {
         match failure_of(response) {
             Some(kind) => self.on_failure(now, answered, kind),
             None => self.on_success(now, answered, response),
+        }
+    }
+
+    fn learn_of_server(&mut self, now: Instant, answered: &Outstanding, response: &Message) {
+        let (method, sent) = (&answered.draft.method, answered.sent);
+        self.meter.on_answer(now, method, sent, answered.was_alone);
+        if let Some(public) = response.headers.joined("Public") {
+            self.public = parse_public(&public);
+            self.public_header = Some(printable(&public));
+        }
+        if self.server_header.is_none() {
+            self.server_header = response.headers.first("Server").map(printable);
         }
     }
 

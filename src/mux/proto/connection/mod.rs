@@ -36,6 +36,7 @@ use super::{
     header::Methods,
     keep_alive::Means,
     limits::{Limits, Timeouts},
+    measures::{Measures, Meter},
     message::{Message, StartLine},
     requests::{Draft, RequestTable},
     session::{Departure, Phase, Session},
@@ -66,6 +67,8 @@ pub struct ConnectionConfig {
 pub struct Counters {
     /// Requests sent, repetitions after a 401 included.
     pub requests: u64,
+    /// Final answers to them.
+    pub answers: u64,
     /// Frames on channels that nobody owns.
     pub unknown_frames: u64,
     /// Frames that do not fit their channel's stream: version, payload type, source.
@@ -105,6 +108,9 @@ pub struct Connection {
     authorizer: Authorizer,
     /// What the server says it can do (`Public`).
     public: Methods,
+    public_header: Option<String>,
+    server_header: Option<String>,
+    meter: Meter,
     keep_alive_means: Means,
     fences: Fences,
     health: Health,
@@ -140,6 +146,9 @@ impl Connection {
             waiting: VecDeque::new(),
             authorizer: Authorizer::new(&config),
             public: Methods::default(),
+            public_header: None,
+            server_header: None,
+            meter: Meter::default(),
             keep_alive_means: Means::default(),
             fences: Fences::default(),
             health: Health::Good,
@@ -414,6 +423,23 @@ impl Connection {
     /// Sessions that are open or still owe or await a TEARDOWN.
     pub fn session_count(&self) -> usize {
         self.sessions.len()
+    }
+
+    /// What was measured so far.
+    pub fn measures(&self) -> Measures {
+        self.meter.measures()
+    }
+
+    /// What the server calls itself (`Server`), shortened and without control characters. live555
+    /// and go2rtc say nothing.
+    pub fn server_header(&self) -> Option<&str> {
+        self.server_header.as_deref()
+    }
+
+    /// The methods the server named last (`Public`), as written, shortened and without control
+    /// characters.
+    pub fn public_header(&self) -> Option<&str> {
+        self.public_header.as_deref()
     }
 
     /// Whether several requests may be outstanding. Not any more once one of several was lost (VLC
