@@ -39,7 +39,9 @@ pub(super) enum Remedy {
 /// Decides what may help against `failure`.
 pub(super) fn remedy(failure: &FailureKind, on: Circumstances, multiplex: Multiplex) -> Remedy {
     let remedy = match failure {
-        FailureKind::ChannelsExhausted => elsewhere(on),
+        // Others need not be on it: what left it a moment ago still holds its channels.
+        FailureKind::ChannelsExhausted if on.is_last_resort => Remedy::Nothing,
+        FailureKind::ChannelsExhausted => Remedy::Elsewhere,
         FailureKind::CannotShare(violation) => Remedy::Alone(Evidence::Violation(*violation)),
         FailureKind::Status { code, .. } => remedy_for_status(*code, on),
         FailureKind::ConnectionLost(reason) => remedy_for_loss(reason, on),
@@ -128,15 +130,23 @@ mod tests {
             assert_eq!(auto(&status(code), SHARED), Remedy::Elsewhere, "{code}");
             assert_eq!(auto(&status(code), OWN), Remedy::Nothing, "{code}");
         }
-        assert_eq!(
-            auto(&FailureKind::ChannelsExhausted, SHARED),
-            Remedy::Elsewhere
-        );
         let last = Circumstances {
             is_last_resort: true,
             ..SHARED
         };
         assert_eq!(auto(&status(503), last), Remedy::Nothing);
+    }
+
+    #[test]
+    fn without_free_channels_another_connection_helps_even_who_is_alone() {
+        for on in [SHARED, OWN, IDLE] {
+            assert_eq!(auto(&FailureKind::ChannelsExhausted, on), Remedy::Elsewhere);
+        }
+        let last = Circumstances {
+            is_last_resort: true,
+            ..OWN
+        };
+        assert_eq!(auto(&FailureKind::ChannelsExhausted, last), Remedy::Nothing);
     }
 
     #[test]
