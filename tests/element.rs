@@ -2,6 +2,10 @@
 //!
 //! Many elements on one connection are in `cameras.rs`; here it is one element in all its states.
 #![allow(clippy::unwrap_used, reason = "a test binary")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "state changes are timed by the wall clock"
+)]
 
 #[path = "support/gst_server.rs"]
 mod gst_server;

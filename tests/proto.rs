@@ -9,3 +9,9 @@ mod sim;
 
 #[path = "proto/fixtures.rs"]
 mod fixtures;
+#[path = "proto/hostile.rs"]
+mod hostile;
+#[path = "proto/property.rs"]
+mod property;
+#[path = "proto/time.rs"]
+mod time;

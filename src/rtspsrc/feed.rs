@@ -100,7 +100,9 @@ impl Feed {
             Step::Drop => return Ok(()),
         };
         let mut buffer = buffer::from_payload(packet.payload);
-        buffer::mark(&mut buffer, marks, || element.current_running_time());
+        buffer::mark(&mut buffer, marks, || {
+            self.manager.pads().first_time(packet.stream)
+        });
         let flow = pad.push(buffer);
         self.flows.update_pad_flow(pad, flow).map(drop)
     }
@@ -108,7 +110,9 @@ impl Feed {
 
 /// FLUSHING once the stage is closed: the element is on its way down.
 fn restart(stage: &Stage, stream: usize) -> Result<(), gst::FlowError> {
-    match stage.work(|manager| manager.restart(stream)) {
+    // Waits for the old jitterbuffer's thread, which may be in a sink that takes its time: let
+    // another thread feed the other sessions meanwhile.
+    match tokio::task::block_in_place(|| stage.work(|manager| manager.restart(stream))) {
         Some(Ok(())) => Ok(()),
         Some(Err(error)) => {
             gst::error!(CAT, "stream {stream} cannot begin anew: {error}");

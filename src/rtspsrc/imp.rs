@@ -19,7 +19,9 @@ use std::{
 use gst::{glib, prelude::*, subclass::prelude::*};
 
 use super::{
-    CAT, context, manager, messages, panics, properties,
+    CAT, context,
+    manager::{self, Manager},
+    messages, panics, properties,
     session_task::{SessionControl, Target},
     settings::{Settings, parse_location},
     stats,
@@ -133,7 +135,9 @@ impl ElementImpl for RtspMuxSrc {
             }
             gst::StateChange::ReadyToPaused => {
                 self.start()?;
-                self.parent_change_state(transition)?;
+                // Without the state there is no way back down that would end the session.
+                self.parent_change_state(transition)
+                    .inspect_err(|_| drop(self.end()))?;
                 Ok(gst::StateChangeSuccess::NoPreroll)
             }
             gst::StateChange::PausedToPlaying => {
@@ -238,13 +242,18 @@ impl RtspMuxSrc {
         Ok(())
     }
 
+    /// Ends the session; gives what was built for it.
+    fn end(&self) -> Option<Arc<dyn Manager>> {
+        self.session()?.stop()
+    }
+
     /// Ends the session without waiting for the server. Pads first, so that no push is under way
     /// when rtpbin goes down; what they led to last.
     fn stop(
         &self,
         transition: gst::StateChange,
     ) -> Result<gst::StateChangeSuccess, gst::StateChangeError> {
-        let manager = self.session().and_then(|session| session.stop());
+        let manager = self.end();
         if let Some(manager) = &manager {
             manager.deactivate();
         }

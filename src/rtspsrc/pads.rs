@@ -6,8 +6,8 @@
 
 use gstreamer as gst;
 use std::sync::{
-    Mutex, PoisonError,
-    atomic::{AtomicUsize, Ordering},
+    Arc, Mutex, PoisonError,
+    atomic::{AtomicU64, AtomicUsize, Ordering},
 };
 
 use gst::{glib, prelude::*};
@@ -36,6 +36,23 @@ struct Stream {
     stream_start: gst::Event,
     payloads: Mutex<PayloadMap>,
     ghost: Mutex<Option<gst::GhostPad>>,
+    last: Arc<LastTime>,
+}
+
+/// The time of the last buffer that left a pad; whatever comes behind it must not go back.
+#[derive(Default)]
+struct LastTime(AtomicU64);
+
+impl LastTime {
+    fn see(&self, time: Option<gst::ClockTime>) {
+        if let Some(time) = time {
+            self.0.store(time.nseconds(), Ordering::Relaxed);
+        }
+    }
+
+    fn get(&self) -> gst::ClockTime {
+        gst::ClockTime::from_nseconds(self.0.load(Ordering::Relaxed))
+    }
 }
 
 impl Pads {
@@ -50,6 +67,7 @@ impl Pads {
                 .build(),
             payloads: Mutex::new(stream.payloads),
             ghost: Mutex::new(None),
+            last: Arc::default(),
         });
         Self {
             element: element.downgrade(),
@@ -106,6 +124,13 @@ impl Pads {
         .collect()
     }
 
+    /// The running time of a stream's first packet from a new source: now, but not before what was
+    /// shown of the old one, which may have come in a burst.
+    pub(super) fn first_time(&self, number: usize) -> Option<gst::ClockTime> {
+        let now = self.element.upgrade()?.current_running_time()?;
+        Some(now.max(self.stream(number)?.last.get()))
+    }
+
     /// Makes `target` the source of the stream's pad; adds the pad if there is none yet, and
     /// announces that there will be no more when it was the last one.
     ///
@@ -120,6 +145,13 @@ impl Pads {
             return ghost.set_target(Some(target));
         }
         let ghost = ghost_pad(&element, stream.section, target)?;
+        let (last, weak) = (stream.last.clone(), element.downgrade());
+        ghost.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
+            panics::guard_weak(&weak, gst::PadProbeReturn::Ok, |_| {
+                last.see(info.buffer().and_then(|buffer| buffer.pts()));
+                gst::PadProbeReturn::Ok
+            })
+        });
         *lock(&stream.ghost) = Some(ghost.clone());
         ghost.set_active(true)?;
         copy_sticky_events(target, &ghost);

@@ -44,3 +44,35 @@ pub(super) fn report(element: &RtspMuxSrc, panic: &(dyn Any + Send)) {
         .unwrap_or("no message");
     gst::element_error!(element, gst::LibraryError::Failed, ["panicked: {cause}"]);
 }
+
+#[cfg(test)]
+mod tests {
+    use gst::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_panic_becomes_an_error_on_the_bus() {
+        gst::init().unwrap();
+        let element: RtspMuxSrc = glib::Object::new();
+        let bus = gst::Bus::new();
+        element.set_bus(Some(&bus));
+        assert_eq!(guard(&element, 1, || 2), 2);
+        assert!(bus.pop().is_none());
+        let three = 3;
+        assert_eq!(guard(&element, 1, || panic!("not {three}")), 1);
+        let message = bus.pop_filtered(&[gst::MessageType::Error]).unwrap();
+        let gst::MessageView::Error(error) = message.view() else {
+            unreachable!()
+        };
+        assert!(error.error().matches(gst::LibraryError::Failed));
+        assert!(error.debug().unwrap().contains("not 3"));
+        element.set_bus(None);
+    }
+
+    #[test]
+    fn nothing_is_called_for_an_element_that_is_gone() {
+        let weak = glib::WeakRef::<RtspMuxSrc>::new();
+        assert_eq!(guard_weak(&weak, 1, |_| 2), 1);
+    }
+}

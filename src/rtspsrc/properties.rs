@@ -189,7 +189,7 @@ mod tests {
         gst::init().unwrap();
         let settings = Settings::default();
         for spec in SPECS.iter().filter(|spec| spec.name() != "stats") {
-            let value = settings.value(spec.name()).expect(spec.name());
+            let value = settings.value(spec.name()).unwrap();
             assert!(spec.value_type() == value.type_(), "{}", spec.name());
             assert_eq!(
                 value.serialize().ok(),
@@ -208,7 +208,7 @@ mod tests {
             .iter()
             .filter(|spec| spec.flags().contains(glib::ParamFlags::WRITABLE))
         {
-            let before = settings.value(spec.name()).expect(spec.name());
+            let before = settings.value(spec.name()).unwrap();
             assert!(settings.set(spec.name(), &before), "{}", spec.name());
         }
         assert!(!settings.set("stats", &0u32.to_value()));

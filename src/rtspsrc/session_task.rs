@@ -16,7 +16,7 @@ use super::{
     manager::{self, Manager, Rtpbin},
     messages::{self, Phase, Step},
     pads::{NewStream, Pads},
-    panics, runtime, sdp_gate,
+    panics, runtime,
     stage::Stage,
 };
 use crate::mux::{
@@ -65,6 +65,7 @@ impl SessionControl {
             stage: stage.clone(),
             camera,
             latency_ms,
+            step: None,
         };
         let task = supervise(element.downgrade(), task.run(opening));
         #[expect(
@@ -123,6 +124,8 @@ struct SessionTask {
     /// Its URL without secrets.
     camera: String,
     latency_ms: u32,
+    /// The step that was announced and is not complete.
+    step: Option<Step>,
 }
 
 /// Why a session ended by itself.
@@ -139,12 +142,6 @@ enum End {
     Flow(gst::FlowError),
     /// The element is on its way down or gone.
     Stopped,
-}
-
-impl From<sdp_gate::Refused> for End {
-    fn from(refused: sdp_gate::Refused) -> Self {
-        Self::Description(refused.to_string())
-    }
 }
 
 impl SessionTask {
@@ -171,20 +168,12 @@ impl SessionTask {
     /// DESCRIBE and SETUP, and all that GStreamer needs to take the first packet.
     async fn open(&mut self, opening: Opening) -> Result<Ready, End> {
         let opening_failed = |error| End::Mux(Phase::Opening, error);
-        self.progress(gst::ProgressType::Start, Step::Open, "Opening Stream");
-        self.progress(
-            gst::ProgressType::Continue,
-            Step::Open,
-            &format!("Connecting to {}", self.camera),
-        );
+        self.begin(Step::Open, "Opening Stream");
+        self.go_on(&format!("Connecting to {}", self.camera));
         let described = opening.describe().await.map_err(opening_failed)?;
         let mut streams = self.streams(described.presentation())?;
         let numbers: Vec<usize> = streams.iter().map(|stream| stream.number).collect();
-        self.progress(
-            gst::ProgressType::Continue,
-            Step::Open,
-            "Setting up streams",
-        );
+        self.go_on("Setting up streams");
         let ready = described.setup(&numbers).await.map_err(opening_failed)?;
         for (number, error) in ready.failed_streams() {
             gst::warning!(CAT, "stream {number} left out: {error}");
@@ -196,13 +185,14 @@ impl SessionTask {
                 .any(|grant| grant.stream == stream.number)
         });
         self.build(streams)?;
-        self.progress(gst::ProgressType::Complete, Step::Open, "Opened Stream");
+        self.complete("Opened Stream");
         Ok(ready)
     }
 
     /// The streams of the presentation that GStreamer has caps for.
     fn streams(&self, presentation: &Presentation) -> Result<Vec<NewStream>, End> {
-        let mut maps = caps::payload_maps(&presentation.sdp)?;
+        let mut maps = caps::payload_maps(&presentation.sdp)
+            .map_err(|refused| End::Description(format!("{}: DESCRIBE: {refused}", self.camera)))?;
         let mut streams = Vec::new();
         for (number, stream) in presentation.streams.iter().enumerate() {
             let map = match maps.get_mut(stream.index) {
@@ -252,17 +242,9 @@ impl SessionTask {
     /// From the first PLAY to the end.
     async fn play(&mut self, ready: Ready) -> Result<(), End> {
         self.reach(Target::Playing).await?;
-        self.progress(
-            gst::ProgressType::Start,
-            Step::Request,
-            "Sending PLAY request",
-        );
+        self.begin(Step::Request, "Sending PLAY request");
         let mut session = ready.play().await.map_err(playing_failed)?;
-        self.progress(
-            gst::ProgressType::Complete,
-            Step::Request,
-            "Sent PLAY request",
-        );
+        self.complete("Sent PLAY request");
         let manager = self.stage.manager().ok_or(End::Stopped)?;
         for (number, info) in caps::play_info(session.rtp_info(), &session.presentation().streams) {
             manager
@@ -344,8 +326,23 @@ impl SessionTask {
         }
     }
 
-    fn progress(&self, kind: gst::ProgressType, step: Step, text: &str) {
-        if let Some(element) = self.element.upgrade() {
+    fn begin(&mut self, step: Step, text: &str) {
+        self.step = Some(step);
+        self.progress(gst::ProgressType::Start, text);
+    }
+
+    fn go_on(&self, text: &str) {
+        self.progress(gst::ProgressType::Continue, text);
+    }
+
+    fn complete(&mut self, text: &str) {
+        self.progress(gst::ProgressType::Complete, text);
+        self.step = None;
+    }
+
+    /// About the step under way, if there is one.
+    fn progress(&self, kind: gst::ProgressType, text: &str) {
+        if let (Some(step), Some(element)) = (self.step, self.element.upgrade()) {
             messages::progress(&element, kind, step, text);
         }
     }
@@ -356,8 +353,15 @@ impl SessionTask {
             return;
         };
         match end {
-            End::Stopped | End::Flow(gst::FlowError::Flushing) => return,
-            End::Regular | End::Flow(gst::FlowError::Eos) => {}
+            End::Stopped | End::Flow(gst::FlowError::Flushing) => {
+                return self.progress(gst::ProgressType::Canceled, "Cancelled");
+            }
+            _ => self.progress(gst::ProgressType::Error, "Failed"),
+        }
+        match end {
+            End::Stopped
+            | End::Regular
+            | End::Flow(gst::FlowError::Eos | gst::FlowError::Flushing) => {}
             End::Mux(phase, error) => messages::error(&element, *phase, error),
             End::Description(text) => {
                 gst::element_error!(element, gst::StreamError::Format, ("{text}"));

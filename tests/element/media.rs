@@ -6,7 +6,7 @@ use gst::prelude::*;
 use gstreamer as gst;
 
 use crate::gst_server::GstServer;
-use crate::player::{Player, Seen, init};
+use crate::player::{PATIENCE, Player, Seen, init};
 use crate::support::mock_server::{Camera, MockServer};
 
 /// A file of this process's own that goes away.
@@ -122,7 +122,7 @@ fn no_stream_linked_is_an_error() {
     assert!(error.matches(gst::StreamError::Failed), "{error}");
     assert_eq!(details.unwrap().get::<i32>("flow-return"), Ok(-1));
     server
-        .wait_until(crate::player::PATIENCE, |counts| counts.teardowns == 1)
+        .wait_until(PATIENCE, |counts| counts.teardowns == 1)
         .unwrap();
 }
 
@@ -136,12 +136,12 @@ fn receiver_reports_go_back_on_the_rtcp_channel() {
         "rtspmuxsrc location={} latency=0 ! fakesink name=sink sync=false",
         server.url("/cam")
     ));
-    assert!(server.wait_until(|view| view.playing() == 1, crate::player::PATIENCE));
+    assert!(server.wait_until(|view| view.playing() == 1, PATIENCE));
     let seen = player.seen_by("sink");
     server.send_packets("/cam", 10);
     seen.wait_for(5);
     // rtpsession sends its first report after half an interval, 2.5 s.
-    let reported = server.wait_until(|view| !view.frames.is_empty(), crate::player::PATIENCE);
+    let reported = server.wait_until(|view| !view.frames.is_empty(), PATIENCE);
     assert!(reported);
     let report = &server.frames_from_client()[0];
     let channels = server.view().sessions[0].tracks[0].1;
@@ -162,7 +162,7 @@ fn goodbye_ends_the_stream() {
         "rtspmuxsrc location={} latency=0 ! fakesink name=sink sync=false",
         server.url("/cam")
     ));
-    assert!(server.wait_until(|view| view.playing() == 1, crate::player::PATIENCE));
+    assert!(server.wait_until(|view| view.playing() == 1, PATIENCE));
     let seen = player.seen_by("sink");
     server.send_packets("/cam", 10);
     seen.wait_for(5);
@@ -174,7 +174,7 @@ fn goodbye_ends_the_stream() {
     frame.extend(report);
     server.send_raw(session.connection, &frame);
     player.message(gst::MessageType::Eos);
-    assert!(server.wait_until(|view| view.count("TEARDOWN") == 1, crate::player::PATIENCE));
+    assert!(server.wait_until(|view| view.count("TEARDOWN") == 1, PATIENCE));
 }
 
 #[test]
@@ -190,4 +190,82 @@ fn two_elements_watch_one_camera() {
     seen.iter()
         .for_each(|seen: &std::sync::Arc<Seen>| drop(seen.wait_for(20)));
     assert_eq!(server.counts().accepted, 1);
+}
+
+/// The packets of a mock camera, with another SSRC.
+fn of_another_source(sequence: u16) -> Vec<u8> {
+    let mut packet = vec![0x80, 0x80 | 96];
+    packet.extend(sequence.to_be_bytes());
+    packet.extend((u32::from(sequence) * 3_000).to_be_bytes());
+    packet.extend(0xdead_beef_u32.to_be_bytes());
+    packet.extend([0x41, 1, 2, 3, 4, 5]);
+    packet
+}
+
+#[test]
+fn a_new_source_goes_on_on_the_same_pad() {
+    init();
+    let server = MockServer::builder()
+        .camera("/cam", Camera::video())
+        .start();
+    let player = Player::playing(&format!(
+        "rtspmuxsrc name=source location={} latency=0 ! fakesink name=sink sync=false",
+        server.url("/cam")
+    ));
+    assert!(server.wait_until(|view| view.playing() == 1, PATIENCE));
+    let seen = player.seen_by("sink");
+    server.send_packets("/cam", 10);
+    let before = seen.wait_for(10).len();
+    let session = &server.view().sessions[0];
+    for sequence in 7_000..7_020 {
+        let packet = of_another_source(sequence);
+        let mut frame = vec![b'$', session.tracks[0].1.0, 0, packet.len() as u8];
+        frame.extend(packet);
+        server.send_raw(session.connection, &frame);
+    }
+    let buffers = seen.wait_for(before + 10);
+    assert!(buffers[before].flags().contains(gst::BufferFlags::DISCONT));
+    let times: Vec<_> = buffers.iter().filter_map(|buffer| buffer.pts()).collect();
+    assert!(
+        times.len() == buffers.len() && times.is_sorted(),
+        "{times:?}"
+    );
+    assert_eq!(player.element("source").src_pads().len(), 1);
+    player.assert_no_error();
+}
+
+#[test]
+fn a_sink_that_blocks_holds_up_nobody_else() {
+    init();
+    let server = GstServer::builder().mounts(4).start().unwrap();
+    let line: String = (0..4)
+        .map(|camera| {
+            format!(
+                "rtspmuxsrc location={} latency=0 ! fakesink name=sink{camera} sync=false async=false ",
+                server.url(camera)
+            )
+        })
+        .collect();
+    let player = Player::new(&line);
+    for camera in 0..3 {
+        let pad = player
+            .element(&format!("sink{camera}"))
+            .static_pad("sink")
+            .unwrap();
+        pad.add_probe(gst::PadProbeType::BLOCK_DOWNSTREAM, |_, _| {
+            gst::PadProbeReturn::Ok
+        });
+    }
+    player.set_state(gst::State::Playing).unwrap();
+    player.seen_by("sink3").wait_for(50);
+    let begin = std::time::Instant::now();
+    player.set_state(gst::State::Null).unwrap();
+    assert!(
+        begin.elapsed() < crate::player::PROMPT,
+        "{:?}",
+        begin.elapsed()
+    );
+    server
+        .wait_until(PATIENCE, |counts| counts.sessions_now == 0)
+        .unwrap();
 }

@@ -169,9 +169,9 @@ fn up_and_down_a_hundred_times_leaves_nothing_at_the_server() {
             ),
             3 => {
                 let plays = server.counts().plays;
-                server
-                    .wait_until(PATIENCE, |counts| counts.plays > plays)
-                    .unwrap();
+                let played = server.wait_until(PATIENCE, |counts| counts.plays > plays);
+                player.assert_no_error();
+                played.unwrap();
             }
             4 => drop(player.set_state(gst::State::Paused).unwrap()),
             _ => {}

@@ -333,11 +333,11 @@ impl Sim {
     }
 
     /// How this request ended; it must be the next event.
-    pub(crate) fn expect_completed(&mut self, id: RequestId) -> Result<Reply, Failure> {
+    pub(crate) fn expect_completed(&mut self, id: RequestId) -> Result<Reply, Box<Failure>> {
         match self.next_event() {
             Some(Event::Completed {
                 request, result, ..
-            }) if request == id => result,
+            }) if request == id => result.map_err(Box::new),
             other => panic!("instead of the end of {id:?}: {other:?}"),
         }
     }

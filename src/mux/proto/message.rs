@@ -85,7 +85,7 @@ pub(super) fn may_begin_message(bytes: &[u8]) -> bool {
         .iter()
         .position(|byte| !(byte.is_ascii_uppercase() || *byte == b'_'))
     {
-        Some(end) => end >= 3 && end <= LONGEST_METHOD && bytes.get(end) == Some(&b' '),
+        Some(end) => (3..=LONGEST_METHOD).contains(&end) && bytes.get(end) == Some(&b' '),
         None => bytes.len() <= LONGEST_METHOD,
     }
 }

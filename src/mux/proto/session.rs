@@ -20,7 +20,8 @@ pub(super) struct Session {
     /// Aggregate control URL, known from the description or the first PLAY on.
     aggregate: Option<Url>,
     has_played: bool,
-    /// When its last request was written: keep-alives count from there.
+    /// When its last request was written or its last keep-alive was due: the next one counts from
+    /// there.
     pub(super) last_request: Option<Instant>,
     pub(super) keep_alive_outstanding: bool,
     /// Where between its siblings its keep-alives fall, 0 to 1.

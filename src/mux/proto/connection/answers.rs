@@ -27,6 +27,8 @@ const SESSION_NOT_FOUND: u16 = 454;
 
 /// What a SETUP asked for, taken from its draft.
 struct Asked {
+    /// Whether the caller still waits: nobody would know what to do with a grant told too late.
+    is_awaited: bool,
     stream: usize,
     channel: u8,
     payload_types: PayloadTypes,
@@ -165,7 +167,8 @@ impl Connection {
     /// Whether anybody is better off if this request is sent again.
     fn is_wanted(&self, draft: &Draft) -> bool {
         match draft.purpose {
-            Purpose::Teardown | Purpose::Ping => true,
+            Purpose::Ping => true,
+            Purpose::Teardown => !self.tainted,
             Purpose::KeepAlive => draft
                 .session
                 .and_then(|key| self.sessions.get(&key))
@@ -226,6 +229,7 @@ impl Connection {
                     now,
                     key,
                     Asked {
+                        is_awaited: caller.is_some(),
                         stream,
                         channel: asked,
                         payload_types,
@@ -312,8 +316,9 @@ impl Connection {
         let Some(session) = self.sessions.get_mut(&key) else {
             return Err(FailureKind::Cancelled);
         };
-        if session.is_leaving() {
+        if session.is_leaving() || !asked.is_awaited {
             let (until, quiet) = self.unconfirmed_quarantine(now, key);
+            self.channels.unreserve(key, asked.channel);
             self.channels.quarantine_pair(key, pair, until, quiet);
             return Err(FailureKind::Cancelled);
         }
@@ -325,7 +330,7 @@ impl Connection {
             session_id: session.id.clone().unwrap_or_default(),
             session_timeout: session.timeout,
         };
-        self.open_route(now, key, &asked, pair)?;
+        self.open_route(key, &asked, pair)?;
         self.on_ready(key);
         Ok(Reply::SetUp(grant))
     }
@@ -340,7 +345,6 @@ impl Connection {
 
     fn open_route(
         &mut self,
-        now: Instant,
         key: SessionKey,
         asked: &Asked,
         pair: ChannelPair,
@@ -359,7 +363,7 @@ impl Connection {
                 // Whose packets arrive on that pair, and what a request with either id does, is
                 // anybody's guess from now on (ZLMediaKit, go2rtc).
                 self.tainted = true;
-                self.withdraw_begun(now);
+                self.withdraw_begun();
                 Err(self.cannot_share(SharingViolation::SameChannels))
             }
         }

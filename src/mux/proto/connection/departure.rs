@@ -49,20 +49,20 @@ impl Connection {
             return;
         };
         session.departure = Departure::Due(caller);
-        self.cancel_requests(now, key);
+        self.cancel_requests(key);
         let (until, quiet) = self.unconfirmed_quarantine(now, key);
         self.channels.quarantine(key, until, quiet);
         self.settle_departure(now, key);
     }
 
-    fn cancel_requests(&mut self, now: Instant, key: SessionKey) {
+    fn cancel_requests(&mut self, key: SessionKey) {
         let (mine, others): (VecDeque<Draft>, VecDeque<Draft>) = std::mem::take(&mut self.waiting)
             .into_iter()
             .partition(|draft| draft.session == Some(key));
         self.waiting = others;
         let retries = self.authorizer.take_retries_of(key);
         for draft in mine.into_iter().chain(retries) {
-            self.withdraw(now, draft, FailureKind::Cancelled);
+            self.withdraw(draft, FailureKind::Cancelled);
         }
         for (cseq, method, caller) in self.requests.disown(key) {
             let failure = Failure {

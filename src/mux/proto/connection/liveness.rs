@@ -29,7 +29,7 @@ impl Connection {
     /// The time of [`poll_timeout`](Self::poll_timeout) has come.
     pub fn handle_timeout(&mut self, now: Instant) {
         while let Some(expired) = self.requests.expire_one(now, self.config.timeouts.ceiling) {
-            self.on_expired(now, expired);
+            self.on_expired(expired);
         }
         while let Some(timer) = self.timers.take_due(now) {
             self.on_timer(now, timer);
@@ -52,7 +52,7 @@ impl Connection {
         }
     }
 
-    fn on_expired(&mut self, now: Instant, expired: Expired) {
+    fn on_expired(&mut self, expired: Expired) {
         let Expired { cseq, sent, draft } = expired;
         let was_silent = self.last_byte < sent;
         match (&draft.purpose, draft.session) {
@@ -111,12 +111,13 @@ impl Connection {
             if session.keep_alive_due().is_none_or(|due| due > now) {
                 continue;
             }
+            // Counted from here even if it cannot be sent (no means left but receiver reports, or the
+            // credentials refused), or it would be due again at once.
+            session.last_request = Some(now);
             let Some(method) = self
                 .keep_alive_means
                 .method(self.public, session.has_played())
             else {
-                // Receiver reports have to do; look again later, in case a session joins.
-                session.last_request = Some(now);
                 continue;
             };
             session.keep_alive_outstanding = true;

@@ -8,7 +8,7 @@ use std::{
 use rtsp_types::Method;
 use url::Url;
 
-use super::{Connection, ConnectionConfig, Health, State, Timer};
+use super::{Connection, ConnectionConfig, Health, Timer};
 use crate::mux::proto::{
     auth::{Authenticator, Authorization},
     command::{CredentialStatus, RequestId, SessionKey, SessionRequest},
@@ -152,6 +152,9 @@ impl Connection {
         let session = session.ok_or(FailureKind::Cancelled)?;
         let (url, purpose) = match request {
             SessionRequest::Describe => (session.config.url.clone(), Purpose::Describe),
+            SessionRequest::Setup { .. } if session.phase == Phase::Lost => {
+                return Err(FailureKind::Cancelled);
+            }
             SessionRequest::Setup { .. } if session.id.is_none() && self.tainted => {
                 return Err(TAINTED);
             }
@@ -226,7 +229,7 @@ impl Connection {
 
     /// Writes what may be written.
     pub(super) fn flush(&mut self, now: Instant) {
-        while let Some(draft) = self.next_draft(now) {
+        while let Some(draft) = self.next_draft() {
             self.write(now, draft);
         }
         if !self.out.is_empty() && !self.timers.is_set(Timer::WriteStall) {
@@ -235,7 +238,7 @@ impl Connection {
         }
     }
 
-    fn next_draft(&mut self, now: Instant) -> Option<Draft> {
+    fn next_draft(&mut self) -> Option<Draft> {
         if self.is_closed() || (self.waiting.is_empty() && self.authorizer.retries.is_empty()) {
             return None;
         }
@@ -249,7 +252,7 @@ impl Connection {
                 return None;
             }
             Gate::Refused => {
-                self.fail_unauthorized(now);
+                self.fail_unauthorized();
                 return None;
             }
         }
@@ -270,6 +273,10 @@ impl Connection {
         let Some(key) = draft.session else {
             return true;
         };
+        // Whoever leaves does not wait for what he has asked before.
+        if draft.purpose == Purpose::Teardown {
+            return true;
+        }
         let limit = self.config.limits.outstanding_per_session;
         let of_session = || {
             self.requests
@@ -291,14 +298,13 @@ impl Connection {
     }
 
     /// Fails whatever would need credentials that were refused.
-    fn fail_unauthorized(&mut self, now: Instant) {
+    fn fail_unauthorized(&mut self) {
         let retries: Vec<Draft> = self.authorizer.drain_retries().collect();
         let waiting: Vec<Draft> = self.waiting.drain(..).collect();
         for draft in retries.into_iter().chain(waiting) {
             let explanation =
                 "the credentials were refused; not trying them again so soon".to_owned();
             self.withdraw(
-                now,
                 draft,
                 FailureKind::Unauthorized {
                     tried: false,
@@ -309,7 +315,7 @@ impl Connection {
     }
 
     /// The connection has just become tainted: nothing of what waits may begin any more.
-    pub(super) fn withdraw_begun(&mut self, now: Instant) {
+    pub(super) fn withdraw_begun(&mut self) {
         let may_go = |draft: &Draft| {
             matches!(
                 draft.purpose,
@@ -321,12 +327,12 @@ impl Connection {
         let (kept, given_up): (VecDeque<Draft>, VecDeque<Draft>) = waiting.partition(may_go);
         self.waiting = kept;
         for draft in given_up {
-            self.withdraw(now, draft, TAINTED);
+            self.withdraw(draft, TAINTED);
         }
     }
 
     /// Gives up a request that is not on the wire.
-    pub(super) fn withdraw(&mut self, now: Instant, draft: Draft, kind: FailureKind) {
+    pub(super) fn withdraw(&mut self, draft: Draft, kind: FailureKind) {
         let Some(key) = draft.session else {
             return self.health = Health::Good;
         };

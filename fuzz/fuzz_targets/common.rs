@@ -1,0 +1,151 @@
+//! A connection with two playing sessions and requests under way, and what it did with its input.
+
+#![allow(dead_code, reason = "each target uses a part of it")]
+
+use std::time::{Duration, Instant};
+
+use bytes::BytesMut;
+use gstrtspmux::mux::proto::{
+    Connection, ConnectionConfig, CredentialStatus, Credentials, Event, Limits, RequestId,
+    SessionConfig, SessionKey, SessionRequest, Timeouts,
+};
+use url::Url;
+
+pub struct Subject {
+    pub connection: Connection,
+    epoch: Instant,
+    elapsed: Duration,
+    unread: BytesMut,
+    sent: Vec<u8>,
+    events: Vec<String>,
+    sessions: Vec<SessionKey>,
+    next_request: u64,
+    is_closed: bool,
+}
+
+impl Subject {
+    pub fn new() -> Self {
+        let epoch = Instant::now();
+        let config = ConnectionConfig {
+            credentials: Credentials::new("user", "password").ok(),
+            credential_status: CredentialStatus::Proven,
+            user_agent: "fuzz".to_owned(),
+            refuse_basic: false,
+            seed: 7,
+            limits: Limits::default(),
+            timeouts: Timeouts::default(),
+        };
+        let mut subject = Self {
+            connection: Connection::new(config, epoch),
+            epoch,
+            elapsed: Duration::ZERO,
+            unread: BytesMut::new(),
+            sent: Vec::new(),
+            events: Vec::new(),
+            sessions: Vec::new(),
+            next_request: 0,
+            is_closed: false,
+        };
+        subject.begin();
+        subject
+    }
+
+    /// CSeq 1 to 4 are answered; 5 (SETUP of a second stream) and 6 (DESCRIBE) are not.
+    fn begin(&mut self) {
+        for number in 1..=2 {
+            let url = url(&format!("rtsp://nvr/{number}"));
+            let config = SessionConfig {
+                url,
+                keep_alive: true,
+            };
+            let Ok(session) = self.connection.open_session(config) else {
+                return;
+            };
+            self.sessions.push(session);
+            self.setup(session, 0);
+            self.receive(
+                format!("RTSP/1.0 200 OK\r\nCSeq: {number}\r\nSession: id{number}\r\n\r\n")
+                    .as_bytes(),
+            );
+        }
+        for (cseq, session) in (3..).zip(self.sessions.clone()) {
+            let aggregate = url("rtsp://nvr/");
+            self.request(session, SessionRequest::Play { aggregate });
+            self.receive(format!("RTSP/1.0 200 OK\r\nCSeq: {cseq}\r\n\r\n").as_bytes());
+        }
+        if let [first, second] = self.sessions[..] {
+            self.setup(first, 1);
+            self.request(second, SessionRequest::Describe);
+        }
+        self.sent.clear();
+        self.events.clear();
+    }
+
+    fn setup(&mut self, session: SessionKey, stream: usize) {
+        let request = SessionRequest::Setup {
+            stream,
+            control: url("rtsp://nvr/track"),
+            payload_types: vec![96],
+        };
+        self.request(session, request);
+    }
+
+    pub fn request(&mut self, session: SessionKey, request: SessionRequest) {
+        let id = RequestId(self.next_request);
+        self.next_request += 1;
+        self.connection.request(self.now(), session, id, request);
+        self.drain();
+    }
+
+    fn now(&self) -> Instant {
+        self.epoch + self.elapsed
+    }
+
+    pub fn receive(&mut self, bytes: &[u8]) {
+        self.unread.extend_from_slice(bytes);
+        let now = self.now();
+        self.connection.handle_input(now, &mut self.unread);
+        self.drain();
+        // A body and its head, or a frame: nothing larger is kept.
+        assert!(self.unread.len() <= 256 * 1024 + bytes.len());
+    }
+
+    pub fn advance(&mut self, time: Duration) {
+        self.elapsed += time;
+        self.connection.handle_timeout(self.now());
+        self.drain();
+        let now = self.now();
+        if let Some(deadline) = self.connection.poll_timeout() {
+            assert!(deadline > now, "a deadline that was met comes back");
+        }
+    }
+
+    pub fn release(&mut self, which: usize) {
+        if let Some(session) = self.sessions.get(which % 2) {
+            self.connection.release(self.now(), *session);
+            self.drain();
+        }
+    }
+
+    /// Everything that came out so far: events, and the bytes sent.
+    pub fn into_trace(self) -> (Vec<String>, Vec<u8>) {
+        (self.events, self.sent)
+    }
+
+    fn drain(&mut self) {
+        while let Some(bytes) = self.connection.poll_transmit() {
+            self.connection.handle_write_progress(self.now(), 0);
+            self.sent.extend_from_slice(&bytes);
+        }
+        while let Some(event) = self.connection.poll_event() {
+            let is_completion = matches!(event, Event::Completed { .. });
+            assert!(!self.is_closed || is_completion, "after the end: {event:?}");
+            self.is_closed |= matches!(event, Event::Closed(_));
+            self.events.push(format!("{event:?}"));
+        }
+    }
+}
+
+fn url(text: &str) -> Url {
+    Url::parse(text).expect("a URL")
+}

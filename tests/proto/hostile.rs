@@ -1,0 +1,393 @@
+//! Servers that send too much, too slowly, or what nobody asked for.
+
+use bytes::BytesMut;
+use gstrtspmux::mux::proto::{
+    CloseReason, Connection, CredentialStatus, Event, FailureKind, Reply, RequestId,
+};
+
+use crate::sim::{SECOND, Sim, config, config_with, media};
+use crate::support::rtsp::{Incoming, Request, Response};
+
+const KIB: usize = 1024;
+
+/// Two descriptions asked for while a third session plays.
+fn two_described(sim: &mut Sim) -> [(RequestId, u32); 2] {
+    sim.playing(1);
+    [2, 3].map(|number| {
+        let session = sim.open(&format!("rtsp://nvr/{number}"));
+        let id = sim.describe(session);
+        (id, sim.expect_sent("DESCRIBE"))
+    })
+}
+
+/// The second description and the media of the third session come as if nothing had been.
+fn expect_undisturbed(sim: &mut Sim, (id, cseq): (RequestId, u32)) {
+    let answer = Response::new(200)
+        .header("CSeq", cseq.to_string())
+        .content("application/sdp", "v=0\r\n");
+    sim.receive(&answer.to_bytes());
+    assert!(matches!(
+        sim.expect_completed(id),
+        Ok(Reply::Described { .. })
+    ));
+    sim.media(0, 1);
+    sim.expect_packet();
+    sim.expect_no_event();
+}
+
+/// Sends in reads of 4 KiB, and sees that the core keeps no more than it must.
+fn receive_in_reads(sim: &mut Sim, bytes: &[u8], most: usize) {
+    for read in bytes.chunks(4 * KIB) {
+        sim.receive(read);
+        assert!(sim.unread() <= most, "{} bytes are kept", sim.unread());
+    }
+}
+
+#[test]
+fn f36_an_oversize_description_fails_its_own_request() {
+    let mut sim = Sim::new(config());
+    let [(large, cseq), other] = two_described(&mut sim);
+    let answer = Response::new(200)
+        .header("CSeq", cseq.to_string())
+        .content("application/sdp", vec![b'a'; 600 * KIB]);
+    receive_in_reads(&mut sim, &answer.to_bytes(), 256 * KIB);
+    assert!(matches!(
+        sim.expect_failed(large),
+        FailureKind::LimitExceeded(_)
+    ));
+    expect_undisturbed(&mut sim, other);
+}
+
+#[test]
+fn f36_a_flood_of_headers_fails_its_own_request() {
+    let mut sim = Sim::new(config());
+    let [(flooded, cseq), other] = two_described(&mut sim);
+    let mut answer = Response::new(200).header("CSeq", cseq.to_string());
+    for number in 0..8000 {
+        answer = answer.header(&format!("X-{number}"), "x".repeat(20));
+    }
+    receive_in_reads(&mut sim, &answer.to_bytes(), 64 * KIB + 4 * KIB);
+    assert!(matches!(
+        sim.expect_failed(flooded),
+        FailureKind::LimitExceeded(_)
+    ));
+    expect_undisturbed(&mut sim, other);
+}
+
+#[test]
+fn f36_an_impossible_content_length_fails_its_own_request() {
+    for length in ["9223372036854775808", "99999999999999999999999", "-1", "x"] {
+        let mut sim = Sim::new(config());
+        let [(impossible, cseq), other] = two_described(&mut sim);
+        sim.answer(200, cseq, &[&format!("Content-Length: {length}")]);
+        let kind = sim.expect_failed(impossible);
+        assert!(
+            matches!(
+                kind,
+                FailureKind::LimitExceeded(_) | FailureKind::Malformed(_)
+            ),
+            "{length}: {kind:?}"
+        );
+        expect_undisturbed(&mut sim, other);
+    }
+}
+
+#[test]
+fn f36_contradictory_lengths_fail_their_own_request() {
+    let mut sim = Sim::new(config());
+    let [(repeated, cseq), other] = two_described(&mut sim);
+    let lengths = ["Content-Length: 0", "Content-Length: 7"];
+    sim.answer(200, cseq, &lengths);
+    assert!(matches!(
+        sim.expect_failed(repeated),
+        FailureKind::Malformed(_)
+    ));
+    expect_undisturbed(&mut sim, other);
+}
+
+#[test]
+fn f19_provisional_answers_without_end_end_the_connection() {
+    let mut sim = Sim::new(config());
+    let session = sim.open("rtsp://nvr/1");
+    let describe = sim.describe(session);
+    let cseq = sim.expect_sent("DESCRIBE");
+    for _ in 0..20 {
+        sim.answer(100, cseq, &[]);
+    }
+    sim.expect_no_event();
+    sim.answer(100, cseq, &[]);
+    assert!(matches!(
+        sim.expect_failed(describe),
+        FailureKind::ConnectionLost(_)
+    ));
+    assert!(matches!(sim.expect_closed(), CloseReason::Protocol(_)));
+}
+
+#[test]
+fn f19_a_storm_of_unsolicited_answers_ends_the_connection() {
+    let mut sim = Sim::new(config());
+    sim.playing(1);
+    for cseq in 1000..1020 {
+        sim.answer(200, cseq, &[]);
+    }
+    sim.expect_no_event();
+    sim.answer(200, 1020, &[]);
+    assert!(matches!(sim.expect_closed(), CloseReason::Protocol(_)));
+}
+
+#[test]
+fn f19_a_stray_answer_now_and_then_is_no_storm() {
+    let mut sim = Sim::new(config());
+    for _ in 0..3600 {
+        sim.advance(SECOND);
+        sim.answer(200, 77, &[]);
+    }
+    sim.expect_no_event();
+    assert_eq!(sim.connection.counters().unmatched_responses, 3600);
+}
+
+fn server_request(cseq: u32) -> Vec<u8> {
+    Request::new("OPTIONS", "rtsp://nvr/1")
+        .header("CSeq", cseq.to_string())
+        .to_bytes()
+}
+
+#[test]
+fn f20_every_request_of_a_talkative_server_is_answered() {
+    let mut sim = Sim::new(config());
+    for cseq in 0..600 {
+        sim.advance(SECOND / 8);
+        sim.receive(&server_request(cseq));
+        let Some(Incoming::Response(answer)) = sim.next_sent() else {
+            panic!("no answer to {cseq}");
+        };
+        assert_eq!((answer.status, answer.headers.cseq()), (200, Some(cseq)));
+    }
+    sim.expect_no_event();
+}
+
+#[test]
+fn f19_a_storm_of_requests_ends_the_connection() {
+    let mut sim = Sim::new(config());
+    for cseq in 0..101 {
+        sim.receive(&server_request(cseq));
+    }
+    assert!(matches!(sim.expect_closed(), CloseReason::Protocol(_)));
+    let answers = std::iter::from_fn(|| sim.next_sent()).count();
+    assert_eq!(answers, 100);
+}
+
+#[test]
+fn f35_an_answer_at_one_byte_a_second_ends_the_connection() {
+    let mut sim = Sim::new(config());
+    let session = sim.open("rtsp://nvr/1");
+    let describe = sim.describe(session);
+    let cseq = sim.expect_sent("DESCRIBE");
+    sim.advance(SECOND);
+    let begun = sim.elapsed();
+    let answer = Response::new(404).header("CSeq", cseq.to_string());
+    for byte in answer.to_bytes() {
+        sim.receive(&[byte]);
+        if sim.close_reason().is_some() {
+            break;
+        }
+        sim.advance(SECOND);
+    }
+    assert!(matches!(
+        sim.expect_failed(describe),
+        FailureKind::ConnectionLost(_)
+    ));
+    assert!(matches!(sim.expect_closed(), CloseReason::Dead(_)));
+    assert!(sim.elapsed() - begun <= 10 * SECOND);
+}
+
+#[test]
+fn f35_a_stall_of_the_link_in_mid_frame_is_no_offence() {
+    let mut sim = Sim::new(config());
+    sim.playing(1);
+    let frame = media(0, 1);
+    for _ in 0..20 {
+        let (first, second) = frame.split_at(7);
+        sim.receive(first);
+        sim.advance(9 * SECOND);
+        sim.receive(second);
+        sim.expect_packet();
+        while let Some(request) = sim.next_request() {
+            sim.answer(200, request.headers.cseq().unwrap(), &[]);
+        }
+    }
+    sim.expect_no_event();
+}
+
+#[test]
+fn f34_a_peer_that_does_not_read_is_dead_after_20_s_and_delivers_until_then() {
+    let mut sim = Sim::new(config());
+    let session = sim.playing(1);
+    sim.stop_reading();
+    let report = [0x80, 0xc9, 0, 1, 0, 0, 0, 9];
+    assert!(sim.send_rtcp(session, 0, &report));
+    let other = sim.open("rtsp://nvr/2");
+    let describe = sim.describe(other);
+    for _ in 0..19 {
+        sim.advance(SECOND);
+        sim.media(0, 1);
+        sim.expect_packet();
+    }
+    sim.expect_no_event();
+    sim.advance(SECOND);
+    assert!(matches!(
+        sim.expect_failed(describe),
+        FailureKind::ConnectionLost(_)
+    ));
+    assert!(matches!(sim.expect_closed(), CloseReason::Dead(_)));
+}
+
+#[test]
+fn f34_reports_to_a_peer_that_does_not_read_are_dropped() {
+    let mut sim = Sim::new(config());
+    let session = sim.playing(1);
+    sim.stop_reading();
+    let report = [0x80; 1000];
+    let sent = (0..1000).filter(|_| sim.send_rtcp(session, 0, &report));
+    assert_eq!(sent.count(), 64 * KIB / 1004);
+    assert!(sim.connection.counters().reports_dropped > 900);
+}
+
+#[test]
+fn f34_a_stall_that_only_reports_can_show_is_found() {
+    let mut sim = Sim::new(config());
+    let session = sim.playing(1);
+    sim.stop_reading();
+    let report = [0x80, 0xc9, 0, 1, 0, 0, 0, 9];
+    sim.send_rtcp(session, 0, &report);
+    for _ in 0..20 {
+        sim.advance(SECOND);
+        sim.media(0, 1);
+        if sim.close_reason().is_none() {
+            sim.expect_packet();
+        }
+    }
+    assert!(matches!(sim.close_reason(), Some(CloseReason::Dead(_))));
+}
+
+#[test]
+fn f12_the_121st_session_is_refused_and_8_pairs_stay_for_streams() {
+    let mut sim = Sim::new(config());
+    let sessions: Vec<_> = (1..=120).map(|number| sim.playing(number)).collect();
+    let last = sim.open("rtsp://nvr/121");
+    let refused = sim.setup(last, "rtsp://nvr/121/track1");
+    sim.expect_nothing_sent();
+    assert_eq!(sim.expect_failed(refused), FailureKind::ChannelsExhausted);
+    for session in sessions.iter().take(8) {
+        let setup = sim.setup_stream(*session, 1, "rtsp://nvr/1/track2");
+        let cseq = sim.expect_sent("SETUP");
+        sim.answer(200, cseq, &[]);
+        sim.expect_granted(setup);
+    }
+    let none_left = sim.setup_stream(sessions[0], 2, "rtsp://nvr/1/track3");
+    assert_eq!(sim.expect_failed(none_left), FailureKind::ChannelsExhausted);
+    for (channel, session) in (0..=238).step_by(2).zip(&sessions) {
+        sim.media(channel, 1);
+        assert_eq!(sim.expect_packet().session, *session);
+    }
+}
+
+#[test]
+fn f14_media_on_unknown_channels_is_counted_and_dropped() {
+    let mut sim = Sim::new(config());
+    sim.playing(1);
+    for _ in 0..10_000 {
+        sim.media(200, 1);
+    }
+    sim.expect_no_event();
+    assert_eq!(sim.connection.counters().unknown_frames, 10_000);
+    assert_eq!(sim.unread(), 0);
+    sim.media(0, 1);
+    sim.expect_packet();
+}
+
+#[test]
+fn f16_frames_are_found_again_behind_garbage_of_any_size() {
+    for size in [1, 2, 3, 4, 5, 100, 4 * KIB, 60 * KIB] {
+        let mut sim = Sim::new(config());
+        sim.playing(1);
+        receive_in_reads(&mut sim, &vec![b'\xfe'; size], 4 * KIB);
+        for _ in 0..3 {
+            sim.media(0, 1);
+            assert_eq!(sim.expect_packet().payload, media(0, 1)[4..], "{size}");
+        }
+        sim.expect_no_event();
+        assert_eq!(sim.connection.counters().resyncs, 1, "{size}");
+    }
+}
+
+#[test]
+fn f16_garbage_without_end_or_again_and_again_ends_the_connection() {
+    let mut sim = Sim::new(config());
+    sim.playing(1);
+    receive_in_reads(&mut sim, &[b'\xfe'; 65 * KIB], 4 * KIB);
+    assert!(matches!(sim.expect_closed(), CloseReason::Protocol(_)));
+
+    let mut sim = Sim::new(config());
+    sim.playing(1);
+    sim.receive(b"\xfe");
+    sim.advance(SECOND);
+    assert!(matches!(sim.expect_closed(), CloseReason::Protocol(_)));
+
+    let mut sim = Sim::new(config());
+    sim.playing(1);
+    for _ in 0..3 {
+        sim.receive(b"\xfe");
+        sim.media(0, 1);
+        sim.expect_packet();
+    }
+    sim.receive(b"\xfe");
+    assert!(matches!(sim.expect_closed(), CloseReason::Protocol(_)));
+}
+
+#[test]
+fn f22_of_16_sessions_one_at_a_time_tries_the_password() {
+    let mut sim = Sim::new(config_with("u", "p", CredentialStatus::Unproven));
+    let challenge = r#"WWW-Authenticate: Digest realm="cam", nonce="n", qop="auth""#;
+    for number in 1..=16 {
+        let session = sim.open(&format!("rtsp://nvr/{number}"));
+        sim.describe(session);
+    }
+    let first = sim.expect_sent("DESCRIBE");
+    sim.expect_nothing_sent();
+    sim.answer(401, first, &[challenge]);
+    assert!(matches!(sim.next_event(), Some(Event::CredentialsWanted)));
+    sim.expect_nothing_sent();
+    sim.set_credentials(CredentialStatus::Permitted);
+    let trial = sim.expect_sent("DESCRIBE");
+    sim.expect_nothing_sent();
+    sim.answer(401, trial, &[challenge]);
+    sim.expect_nothing_sent();
+    assert!(matches!(sim.next_event(), Some(Event::CredentialsRefused)));
+    assert_eq!(sim.unfinished(), 0, "all 16 were told");
+}
+
+#[test]
+fn http_is_told_by_name() {
+    let mut sim = Sim::new(config());
+    sim.receive(b"HTTP/1.0 400 Bad Request\r\n\r\n");
+    match sim.expect_closed() {
+        CloseReason::Protocol(why) => assert!(why.contains("HTTP"), "{why}"),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn packets_share_the_memory_they_were_read_into() {
+    let mut sim = Sim::new(config());
+    sim.playing(1);
+    let now = sim.now();
+    let mut read = BytesMut::from(&media(0, 1)[..]);
+    let range = read.as_ptr_range();
+    let connection: &mut Connection = &mut sim.connection;
+    connection.handle_input(now, &mut read);
+    match connection.poll_event() {
+        Some(Event::Packet(packet)) => assert!(range.contains(&packet.payload.as_ptr())),
+        other => panic!("{other:?}"),
+    }
+}

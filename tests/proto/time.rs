@@ -1,0 +1,226 @@
+//! What the clock asks for, over times that no transcript wants to spell out.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use gstrtspmux::mux::proto::{CloseReason, Event, SessionKey};
+
+use crate::sim::{MILLISECOND, SECOND, Sim, config};
+use crate::support::rtsp::Incoming;
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+/// A server that ends a session it has not heard of for 0.8 of the timeout it announced, and takes
+/// its time to answer.
+struct ImpatientServer {
+    expiry: Duration,
+    heard: BTreeMap<String, Duration>,
+    answers: VecDeque<(Duration, u32)>,
+    expired: Vec<(String, Duration)>,
+}
+
+impl ImpatientServer {
+    fn new(timeout: Duration) -> Self {
+        Self {
+            expiry: timeout.mul_f64(0.8),
+            heard: BTreeMap::new(),
+            answers: VecDeque::new(),
+            expired: Vec::new(),
+        }
+    }
+
+    fn listen(&mut self, sim: &mut Sim) {
+        let now = sim.elapsed();
+        while let Some(request) = sim.next_request() {
+            let cseq = request.headers.cseq().expect("a CSeq");
+            let delay = u64::from(cseq * 7919 % 3000);
+            let due = now + Duration::from_millis(delay);
+            let earlier = self.answers.back().map_or(due, |(last, _)| *last);
+            self.answers.push_back((due.max(earlier), cseq));
+            if let Some(id) = request.headers.value("Session") {
+                self.heard.insert(id.to_owned(), now);
+            }
+        }
+        let expiry = self.expiry;
+        let silent = self.heard.iter().filter(|(_, at)| now - **at > expiry);
+        self.expired
+            .extend(silent.map(|(id, at)| (id.clone(), *at)));
+        while let Some((_, cseq)) = self.answers.front().filter(|(due, _)| *due <= now) {
+            sim.answer(200, *cseq, &[]);
+            self.answers.pop_front();
+        }
+    }
+}
+
+#[test]
+fn f26_no_session_of_15_s_expires_in_a_day() {
+    let mut sim = Sim::new(config());
+    let sessions: Vec<SessionKey> = (1..=4).map(|n| sim.ready_for(n, 15)).collect();
+    let mut server = ImpatientServer::new(15 * SECOND);
+    for (number, session) in (1..=4).zip(&sessions) {
+        sim.play(*session, &format!("rtsp://nvr/{number}/"));
+    }
+    while sim.elapsed() < DAY {
+        sim.advance(SECOND / 4);
+        server.listen(&mut sim);
+        if sim.elapsed().subsec_millis() == 0 {
+            sim.media(0, 1);
+        }
+        while let Some(event) = sim.next_event() {
+            assert!(
+                matches!(event, Event::Packet(_) | Event::Completed { .. }),
+                "at {:?}: {event:?}",
+                sim.elapsed()
+            );
+        }
+    }
+    assert_eq!(server.expired, []);
+    assert_eq!(server.heard.len(), 4);
+    let asked = sim.connection.counters().requests;
+    assert!(asked < 4 * 86_400 / 3, "{asked} requests are too many");
+}
+
+#[test]
+fn keep_alives_of_sessions_that_began_together_are_spread() {
+    let mut sim = Sim::new(config());
+    for number in 1..=16 {
+        sim.ready(number);
+    }
+    let mut times = Vec::new();
+    while times.len() < 16 && sim.advance_to_deadline() {
+        while let Some(request) = sim.next_request() {
+            times.push(sim.elapsed());
+            sim.answer(200, request.headers.cseq().unwrap(), &[]);
+        }
+    }
+    times.dedup();
+    assert!(times.len() >= 15, "{times:?}");
+    assert!(*times.first().unwrap() >= Duration::from_secs(21));
+    assert!(*times.last().unwrap() <= Duration::from_secs(24));
+}
+
+#[test]
+fn f05_a_half_open_connection_is_found_within_20_s() {
+    let mut sim = Sim::new(config());
+    sim.playing(1);
+    sim.advance(10 * SECOND);
+    sim.expect_sent("OPTIONS");
+    sim.expect_no_event();
+    sim.advance(10 * SECOND);
+    assert!(matches!(sim.expect_closed(), CloseReason::Dead(_)));
+}
+
+#[test]
+fn f27_media_alone_keeps_a_connection_without_answers() {
+    let mut sim = Sim::new(config());
+    sim.playing(1);
+    for _ in 0..3600 {
+        sim.advance(SECOND);
+        sim.media(0, 1);
+        assert!(matches!(sim.next_event(), Some(Event::Packet(_))));
+        sim.expect_no_event();
+    }
+    // GET_PARAMETER is not known to this server; OPTIONS goes unanswered once.
+    sim.expect_sent("OPTIONS");
+    sim.expect_nothing_sent();
+}
+
+#[test]
+fn nothing_is_asked_of_the_clock_on_a_connection_at_rest() {
+    let mut sim = Sim::new(config());
+    assert_eq!(sim.deadline(), None);
+    let session = sim.playing(1);
+    sim.teardown(session);
+    let cseq = sim.expect_sent("TEARDOWN");
+    sim.answer(200, cseq, &[]);
+    sim.advance(60 * SECOND);
+    sim.expect_nothing_sent();
+    assert_eq!(sim.deadline(), None);
+}
+
+/// Who comes first where a reference is taken as the idle time ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum First {
+    Timer,
+    Reference,
+}
+
+/// An hour around the end of the idle time; gives how often it was said to be over.
+fn idle_expiries(first: First, at: Duration) -> usize {
+    let mut sim = Sim::new(config());
+    sim.set_idle(Some(60 * SECOND));
+    sim.advance_asleep(at);
+    if first == First::Timer {
+        sim.wake();
+    }
+    sim.set_idle(None);
+    sim.advance(Duration::from_secs(3600));
+    let mut expiries = 0;
+    while let Some(event) = sim.next_event() {
+        assert!(matches!(event, Event::IdleExpired), "{event:?}");
+        expiries += 1;
+    }
+    // Whatever was said, it can still be used, and is looked at first.
+    let session = sim.open("rtsp://nvr/1");
+    sim.describe(session);
+    let ping = sim.expect_sent("OPTIONS");
+    sim.answer(200, ping, &[]);
+    sim.expect_sent("DESCRIBE");
+    expiries
+}
+
+#[test]
+fn f38_idle_expiry_and_reuse_never_both_and_never_neither() {
+    let at = 60 * SECOND;
+    for (first, early, on_time, late) in [(First::Timer, 0, 1, 1), (First::Reference, 0, 0, 0)] {
+        assert_eq!(idle_expiries(first, at - MILLISECOND), early, "{first:?}");
+        assert_eq!(idle_expiries(first, at), on_time, "{first:?}");
+        assert_eq!(idle_expiries(first, at + MILLISECOND), late, "{first:?}");
+    }
+}
+
+#[test]
+fn f38_an_idle_connection_expires_once() {
+    let mut sim = Sim::new(config());
+    sim.set_idle(Some(60 * SECOND));
+    sim.advance(60 * SECOND - MILLISECOND);
+    sim.expect_no_event();
+    sim.advance(MILLISECOND);
+    assert!(matches!(sim.next_event(), Some(Event::IdleExpired)));
+    sim.advance(DAY);
+    sim.expect_no_event();
+    sim.close();
+    assert_eq!(sim.expect_closed(), CloseReason::Local);
+}
+
+#[test]
+fn an_idle_time_without_end_never_expires() {
+    let mut sim = Sim::new(config());
+    sim.set_idle(Some(Duration::MAX));
+    sim.advance(DAY);
+    sim.expect_no_event();
+}
+
+#[test]
+fn f29_close_takes_2_s_at_most_whatever_is_under_way() {
+    let mut sim = Sim::new(config());
+    sim.playing(1);
+    let second = sim.open("rtsp://nvr/2");
+    let setup = sim.setup(second, "rtsp://nvr/2/track1");
+    let third = sim.open("rtsp://nvr/3");
+    let describe = sim.describe(third);
+    sim.close();
+    let begun = sim.elapsed();
+    assert_eq!(sim.unfinished(), 0, "{setup:?} and {describe:?} are over");
+    sim.advance(5 * SECOND);
+    let mut released = 0;
+    while let Some(event) = sim.next_event() {
+        released += usize::from(matches!(event, Event::SessionClosed(_)));
+    }
+    assert_eq!(released, 3);
+    assert_eq!(sim.close_reason(), Some(&CloseReason::Local));
+    assert_eq!(begun, Duration::ZERO);
+    let teardowns = std::iter::from_fn(|| sim.next_sent())
+        .filter(|sent| matches!(sent, Incoming::Request(request) if request.method == "TEARDOWN"));
+    assert_eq!(teardowns.count(), 1, "one id was known");
+}
