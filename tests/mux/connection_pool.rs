@@ -6,7 +6,7 @@ use gstrtspmux::mux::{Multiplex, Pooling};
 
 use crate::player::{
     PATIENCE, assert_clean, assert_own_media, camera_url, eventually, mux, mux_of_this_runtime,
-    options, pass, play, play_all, play_camera, server,
+    options, pass_while_stopped, play, play_all, play_camera, server,
 };
 
 #[cfg(feature = "plugin")]
@@ -111,19 +111,21 @@ async fn f38_reuses_until_the_idle_timeout_and_not_after() {
     let options = options(&camera_url(&server, 1));
     let first = mux.pool().checkout(&options).await.unwrap();
     let id = first.id();
+    tokio::time::pause();
     drop(first);
-    pass(Duration::from_secs(60) - Duration::from_millis(1)).await;
+    pass_while_stopped(Duration::from_secs(60) - Duration::from_millis(1)).await;
     let again = mux.pool().checkout(&options).await.unwrap();
     assert_eq!(again.id(), id, "1 ms before the deadline");
-    pass(Duration::from_secs(3600)).await;
+    pass_while_stopped(Duration::from_secs(3600)).await;
     assert_eq!(
         mux.stats().servers[0].connections.len(),
         1,
         "never while it is referenced"
     );
     drop(again);
-    pass(Duration::from_millis(60_001)).await;
+    pass_while_stopped(Duration::from_millis(60_001)).await;
     assert_eq!(mux.stats().servers, [], "1 ms after the deadline");
+    tokio::time::resume();
     let fresh = mux.pool().checkout(&options).await.unwrap();
     assert_ne!(fresh.id(), id);
 }
