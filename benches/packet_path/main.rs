@@ -52,7 +52,7 @@ fn main() {
         let mut group = criterion.benchmark_group(format!("packet_path/{unit}"));
         group.throughput(throughput).sample_size(15);
         group.bench_function("bare", |bencher| {
-            bencher.iter_custom(|rounds| link.time(rounds, &mut Bare::default()));
+            bencher.iter_custom(|rounds| link.time(rounds, &mut Bare));
         });
         group.bench_function("multiplexer", |bencher| {
             bencher.iter_custom(|rounds| link.time(rounds, &mut Multiplexer::new()));
@@ -64,7 +64,7 @@ fn main() {
 
 /// Interleaved, so that whatever else the machine does falls on both.
 fn assert_ratio(link: &mut Link) {
-    let (mut bare, mut multiplexer) = (Bare::default(), Multiplexer::new());
+    let (mut bare, mut multiplexer) = (Bare, Multiplexer::new());
     let mut ratios: Vec<f64> = (0..ROUNDS)
         .map(|_| {
             let bare = link.time(1, &mut bare);
@@ -87,7 +87,6 @@ trait Reader {
 }
 
 /// Read and slice.
-#[derive(Default)]
 struct Bare;
 
 impl Reader for Bare {

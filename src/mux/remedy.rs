@@ -39,7 +39,8 @@ pub(super) enum Remedy {
 /// Decides what may help against `failure`.
 pub(super) fn remedy(failure: &FailureKind, on: Circumstances, multiplex: Multiplex) -> Remedy {
     let remedy = match failure {
-        // Others need not be on it: what left it a moment ago still holds its channels.
+        // Quarantine may fill a connection that nobody else is on. On a fresh one the session's own
+        // streams are too many.
         FailureKind::ChannelsExhausted if on.is_last_resort => Remedy::Nothing,
         FailureKind::ChannelsExhausted => Remedy::Elsewhere,
         FailureKind::CannotShare(violation) => Remedy::Alone(Evidence::Violation(*violation)),
@@ -130,23 +131,23 @@ mod tests {
             assert_eq!(auto(&status(code), SHARED), Remedy::Elsewhere, "{code}");
             assert_eq!(auto(&status(code), OWN), Remedy::Nothing, "{code}");
         }
+        let exhausted = FailureKind::ChannelsExhausted;
+        assert_eq!(auto(&exhausted, SHARED), Remedy::Elsewhere);
+        let last_resort = Circumstances {
+            is_last_resort: true,
+            ..OWN
+        };
+        assert_eq!(auto(&exhausted, last_resort), Remedy::Nothing);
+        let quarantined = Circumstances {
+            is_shared: false,
+            ..SHARED
+        };
+        assert_eq!(auto(&exhausted, quarantined), Remedy::Elsewhere);
         let last = Circumstances {
             is_last_resort: true,
             ..SHARED
         };
         assert_eq!(auto(&status(503), last), Remedy::Nothing);
-    }
-
-    #[test]
-    fn without_free_channels_another_connection_helps_even_who_is_alone() {
-        for on in [SHARED, OWN, IDLE] {
-            assert_eq!(auto(&FailureKind::ChannelsExhausted, on), Remedy::Elsewhere);
-        }
-        let last = Circumstances {
-            is_last_resort: true,
-            ..OWN
-        };
-        assert_eq!(auto(&FailureKind::ChannelsExhausted, last), Remedy::Nothing);
     }
 
     #[test]
