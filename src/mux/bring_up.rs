@@ -2,12 +2,14 @@
 
 mod trial;
 
+use std::fmt;
+
 use url::Url;
 
 use super::{
     attachment::{Attachment, Pending},
     config::SessionOptions,
-    connection_pool::{ConnectionHandle, ConnectionPool, Described, Intent, Wish},
+    connection_pool::{ConnectionHandle, ConnectionPool, Described, Intent, PresentationUri, Wish},
     driver,
     error::{Error, ErrorKind, Initiator, Scope},
     monitor::{Debt, SessionMonitor},
@@ -38,7 +40,6 @@ enum Step {
 }
 
 /// A session on its way, with all that was learned on it so far.
-#[derive(Debug)]
 pub(super) struct BringUp {
     pool: ConnectionPool,
     /// As the user gave them: whom to present the credentials to.
@@ -55,11 +56,13 @@ pub(super) struct BringUp {
     /// before that is a verdict on the server.
     suspected: Option<Suspected>,
     /// How its first control URL read where another URI had been described with the same one.
-    twin: Option<String>,
+    twin: Option<PresentationUri>,
     /// Announced this session, until it has a place at a connection.
     intent: Option<Intent>,
     /// Its last DESCRIBE.
     described: Option<Described>,
+    /// It left a connection whose answers were held up.
+    has_regrouped: bool,
     /// It is not to send a canary, or not again.
     is_canary_spent: bool,
     /// Sessions that were on the connection on which there was no room for this one.
@@ -89,6 +92,7 @@ impl BringUp {
             twin: None,
             intent: None,
             described: None,
+            has_regrouped: false,
             is_canary_spent: false,
             full_with: None,
             refusal: None,
@@ -117,7 +121,10 @@ impl BringUp {
                 }
             };
             let sent = driver::now();
-            match attachment.request(SessionRequest::Describe).await {
+            let Some(answer) = self.describe_in_time(&attachment, sent).await? else {
+                continue;
+            };
+            match answer {
                 Ok(reply) => {
                     let at = driver::now();
                     let took = at.saturating_duration_since(sent);
@@ -130,7 +137,10 @@ impl BringUp {
                 Err(Failure {
                     kind: FailureKind::Redirect { location, .. },
                     ..
-                }) => self.follow(location)?,
+                }) => {
+                    self.introduce(&attachment, None);
+                    self.follow(location)?;
+                }
                 Err(failure) => self.recover(Step::SetUp, attachment.handle(), failure)?,
             }
         }
@@ -158,7 +168,6 @@ impl BringUp {
             sdp,
             content_base,
             content_location,
-            server,
         } = reply
         else {
             return Err(self.unusable(attachment, "the answer is not one to DESCRIBE"));
@@ -170,15 +179,22 @@ impl BringUp {
         );
         let presentation = parse_presentation(sdp, base)
             .map_err(|error| self.unusable(attachment, &error.to_string()))?;
+        self.introduce(attachment, Some(&presentation));
+        Ok(presentation)
+    }
+
+    /// An answer says who the server is.
+    fn introduce(&self, attachment: &Attachment, presentation: Option<&Presentation>) {
+        let server = attachment.link().insight().server_header;
         let introduction = Introduction {
             server: server.as_deref(),
-            tool: presentation.tool.as_deref(),
-            session_name: presentation.session_name.as_deref(),
+            tool: presentation.and_then(|presentation| presentation.tool.as_deref()),
+            session_name: presentation
+                .and_then(|presentation| presentation.session_name.as_deref()),
         };
         self.pool.learn(self.wish.key.server(), |sharing| {
             sharing.on_introduced(driver::now(), introduction);
         });
-        Ok(presentation)
     }
 
     fn unusable(&self, attachment: &Attachment, what: &str) -> Error {
@@ -412,6 +428,17 @@ impl BringUp {
         Error::from_failure(failure)
             .of_camera(&self.camera())
             .on(handle.link().id)
+    }
+}
+
+/// Its URLs may hold secrets.
+impl fmt::Debug for BringUp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BringUp")
+            .field("camera", &self.camera())
+            .field("wish", &self.wish)
+            .field("connections", &self.connections)
+            .finish_non_exhaustive()
     }
 }
 

@@ -36,7 +36,10 @@ use tokio::{
 
 pub use self::{handle::ConnectionHandle, intent::Intent};
 pub(super) use self::{
-    registration::Registration, table::ConnectionId, trials::Described, wish::Wish,
+    registration::Registration,
+    table::{ConnectionId, PresentationUri},
+    trials::Described,
+    wish::Wish,
 };
 use self::{
     state::{Aftermath, State},

@@ -103,6 +103,7 @@ async fn run(plan: Plan) {
         connect_timeout,
     } = plan;
     let mut deferred = Vec::new();
+    let began = now();
     match connect(
         &registration,
         &link,
@@ -114,6 +115,8 @@ async fn run(plan: Plan) {
     {
         Ok(socket) => {
             tracing::info!("{}/-: connected to {}", link.id, link.server);
+            let connect_time = now().saturating_duration_since(began);
+            link.learn(|insight| insight.connect_time = Some(connect_time));
             registration.on_connected();
             ends.readiness.send_replace(Readiness::Ready);
             let driver = Driver::new(registration, link, ends, socket, config);
@@ -171,6 +174,8 @@ struct Driver {
     over: Option<CloseReason>,
     /// The pool knows that the server knows Digest.
     told_of_digest: bool,
+    /// Answers of which what they tell about the server was passed on.
+    answers: u64,
     /// The last field, dropped last.
     registration: Registration,
 }
@@ -196,6 +201,7 @@ impl Driver {
             timer_at: None,
             over: None,
             told_of_digest: false,
+            answers: 0,
             registration,
         }
     }
@@ -363,6 +369,7 @@ impl Driver {
             self.told_of_digest = true;
             self.registration.on_digest_seen();
         }
+        self.pass_on_insight();
         // First the books, then those who may look at them.
         self.update_counters();
         self.sessions.answer();
@@ -441,6 +448,21 @@ impl Driver {
         }
     }
 
+    /// What the core has learned of the server, if a request was answered since.
+    fn pass_on_insight(&mut self) {
+        let answers = self.core.counters().answers;
+        if answers == self.answers {
+            return;
+        }
+        self.answers = answers;
+        self.link.learn(|insight| {
+            insight.measures = self.core.measures();
+            insight.server_header = self.core.server_header().map(str::to_owned);
+            insight.public_header = self.core.public_header().map(str::to_owned);
+            insight.is_serial = !self.core.is_pipelining();
+        });
+    }
+
     fn update_counters(&self) {
         let counts = self.core.counters();
         let counters = &self.link.counters;
@@ -457,6 +479,7 @@ impl Driver {
 
     fn finish(mut self, reason: CloseReason) {
         tracing::info!("{}/-: closed: {reason}", self.link.id);
+        tracing::debug!("{}/-: {:?}", self.link.id, self.link.insight());
         self.sessions.on_closed(&reason);
     }
 }

@@ -46,6 +46,8 @@ pub(super) fn remedy(failure: &FailureKind, on: Circumstances, multiplex: Multip
         FailureKind::CannotShare(violation) => Remedy::Alone(Evidence::Violation(*violation)),
         FailureKind::Status { code, .. } => remedy_for_status(*code, on),
         FailureKind::ConnectionLost(reason) => remedy_for_loss(reason, on),
+        // A fence that was sent after it was answered (EvoStream; go2rtc while something plays).
+        FailureKind::Swallowed if on.is_shared => Remedy::Alone(Evidence::Unanswered),
         _ => Remedy::Nothing,
     };
     match remedy {
@@ -178,6 +180,17 @@ mod tests {
         let violation = SharingViolation::SameSessionId;
         let remedy = auto(&FailureKind::CannotShare(violation), SHARED);
         assert_eq!(remedy, Remedy::Alone(Evidence::Violation(violation)));
+    }
+
+    #[test]
+    fn f09_a_request_that_is_ignored_is_evidence_and_a_blocked_one_is_none() {
+        let swallowed = FailureKind::Swallowed;
+        let alone = Remedy::Alone(Evidence::Unanswered);
+        assert_eq!(auto(&swallowed, SHARED), alone);
+        assert_eq!(auto(&swallowed, OWN), Remedy::Nothing);
+        // gst-rtsp-server holds answers for 20 s while media flows.
+        let blocked = FailureKind::TimedOut(std::time::Duration::from_secs(25));
+        assert_eq!(auto(&blocked, SHARED), Remedy::Nothing);
     }
 
     #[test]

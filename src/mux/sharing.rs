@@ -167,6 +167,7 @@ impl Sharing {
     }
 
     /// Whom the verdict is about.
+    #[allow(dead_code, reason = "for the remembered state")]
     pub(super) fn fingerprint(&self) -> Option<&Fingerprint> {
         self.fingerprint.as_ref()
     }
@@ -263,9 +264,9 @@ impl Sharing {
         self.is_canary_under_way = false;
     }
 
-    /// A session was held up by the gathering and left.
-    pub(super) fn on_gathering_lapsed(&mut self) {
-        self.is_gathering_barred = true;
+    /// A session was held up by the gathering and left. True if it is the first.
+    pub(super) fn on_gathering_lapsed(&mut self) -> bool {
+        !std::mem::replace(&mut self.is_gathering_barred, true)
     }
 
     /// The server had no room for another session on a connection that had `sessions`.

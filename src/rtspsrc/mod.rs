@@ -59,7 +59,8 @@ glib::wrapper! {
         @implements gst::ChildProxy, gst::URIHandler;
 }
 
-/// Registers the element. Its rank is NONE: `rtspsrc` stays what `playbin` takes.
+/// Registers the element. Its rank is NONE, as `rtspsrc`'s: of the two, `playbin` takes the one whose
+/// name sorts first, which is ours, unless `GST_PLUGIN_FEATURE_RANK=rtspsrc:1` says otherwise.
 ///
 /// # Errors
 ///

@@ -136,6 +136,12 @@ async fn f11_go2rtc_plays_each_camera_as_itself() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f09_a_late_joiner_of_evostream_plays_all_the_same() {
+    let server = server(Family::EvoStream, 16);
+    assert_one_after_another(&server, 16..=16, SharingVerdict::No).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_rockchip_camera_with_one_id_for_all_gets_a_connection_each() {
     let constant = || [Behaviour::SessionId("12345678".to_owned())];
     let gathered = anonymous(constant(), 16);
@@ -150,6 +156,12 @@ async fn a_server_that_refuses_the_second_session_gets_one_each() {
     assert_gathered(&anonymous(refuses(), 16), 16, SharingVerdict::No).await;
     let late = anonymous(refuses(), 16);
     assert_one_after_another(&late, 16..=16, SharingVerdict::No).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f09_evostream_that_ignores_the_second_session_is_found_out() {
+    let gathered = server(Family::EvoStream, 16);
+    assert_gathered(&gathered, 16, SharingVerdict::No).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -4,22 +4,22 @@
 //! until a second one has been set up on the connection. Who comes later gets a fresh connection
 //! and sends a *canary* there: one more SETUP of its own presentation, torn down again at once.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::{BringUp, Step, StreamsSetUp, setup_request};
 use crate::mux::{
     attachment::Attachment,
     config::Multiplex,
-    connection_pool::ConnectionPool,
+    connection_pool::{ConnectionPool, PresentationUri},
     driver,
     error::Error,
     monitor::SessionMonitor,
-    proto::{Failure, FailureKind, Presentation, SessionConfig},
+    proto::{Failure, FailureKind, Presentation, Reply, SessionConfig, SessionRequest},
     remedy::{Circumstances, Remedy, remedy},
     server_key::ServerId,
     sharing::{
         Evidence, Stance,
-        gate::{Gate, patience},
+        gate::{FENCE, Gate, patience},
     },
 };
 
@@ -115,8 +115,7 @@ impl BringUp {
         presentation: &Presentation,
     ) -> Passage {
         let id = attachment.connection();
-        let control = presentation.streams.first().map(|media| &media.control);
-        let control = control.map(ToString::to_string).unwrap_or_default();
+        let control = first_control(presentation);
         let uri = self.wish.presentation();
         let is_twin = self.pool.on_described(id, &uri, &control);
         if let Some(twin) = self.twin.take()
@@ -128,12 +127,13 @@ impl BringUp {
         if !self.is_tried() || self.wish.is_dedicated {
             return Passage::Open;
         }
-        if is_twin && self.stance() != Stance::Share {
+        let is_doubtful = is_twin || self.pool.is_doubtful(id, &uri, &control);
+        if is_doubtful && self.stance() != Stance::Share {
             self.twin = Some(control);
             self.suspect(Evidence::SameDescription, Step::SetUp);
             return Passage::Elsewhere;
         }
-        if self.pool.may_set_up(id, attachment.key(), &uri) {
+        if self.pool.may_set_up(id, attachment.key(), &uri, &control) {
             return Passage::Open;
         }
         tracing::info!("{id}/-: others stay here, one session alone may");
@@ -158,6 +158,38 @@ impl BringUp {
     fn step_aside(&mut self, attachment: &Attachment) {
         self.wish.is_apart = true;
         self.wish.avoid.push(attachment.connection());
+    }
+
+    /// DESCRIBE, given up when a connection's other sessions hold it up for too long: one slow
+    /// DESCRIBE held everybody's answers for 20 s on gst-rtsp-server. The last one stays.
+    pub(super) async fn describe_in_time(
+        &mut self,
+        attachment: &Attachment,
+        sent: Instant,
+    ) -> Result<Option<Result<Reply, Failure>>, Error> {
+        let id = attachment.connection();
+        let mut answer = std::pin::pin!(attachment.request(SessionRequest::Describe));
+        loop {
+            let deadline = self
+                .pool
+                .regrouping_at(id, sent)
+                .filter(|_| self.is_tried());
+            let Some(until) = deadline else {
+                return Ok(Some(answer.await));
+            };
+            let left = until.saturating_duration_since(driver::now());
+            if left.is_zero() {
+                tracing::info!("{id}/{}: held up, trying elsewhere", attachment.key());
+                // Which of them holds up the others nobody knows. The second time each goes alone.
+                self.wish.is_apart |= attachment.handle().is_founding() || self.has_regrouped;
+                self.has_regrouped = true;
+                self.wish.avoid.push(id);
+                return Ok(None);
+            }
+            if let Ok(answer) = driver::within(self.pool.runtime()?, left, answer.as_mut()).await {
+                return Ok(Some(answer));
+            }
+        }
     }
 
     /// SETUP, given up when a connection's other sessions hold it up for too long.
@@ -196,14 +228,16 @@ impl BringUp {
         Ok(outcome)
     }
 
-    /// The others took too long: this session goes, and plays without being tried again.
+    /// The others took too long: this session goes. The first to do so plays without being tried
+    /// again; one of those that follow sends the canary.
     fn on_lapsed(&mut self, attachment: &Attachment) {
         let id = attachment.connection();
         tracing::info!("{id}/{}: not waiting for others any more", attachment.key());
+        let mut is_first = false;
         self.pool.learn(self.wish.key.server(), |sharing| {
-            sharing.on_gathering_lapsed()
+            is_first = sharing.on_gathering_lapsed();
         });
-        self.is_canary_spent = true;
+        self.is_canary_spent |= is_first;
         self.step_aside(attachment);
     }
 
@@ -219,9 +253,19 @@ impl BringUp {
             self.pool.on_playing(id);
             return Ok(Passage::Open);
         };
+        let uri = self.wish.presentation();
+        let control = first_control(presentation);
         let mut changes = self.pool.watch(self.wish.key.server());
         loop {
             changes.mark_unchanged();
+            if !self.wish.is_dedicated
+                && self.stance() != Stance::Share
+                && self.pool.is_doubtful(id, &uri, &control)
+            {
+                self.twin = Some(control);
+                self.suspect(Evidence::SameDescription, Step::SetUp);
+                return Ok(Passage::Elsewhere);
+            }
             match self.pool.gate(id, described, !self.is_canary_spent) {
                 Gate::Play => return Ok(Passage::Open),
                 Gate::Leave => {
@@ -311,12 +355,8 @@ impl BringUp {
         let took = self
             .described
             .map_or(Duration::ZERO, |described| described.took);
-        let answer = driver::within(
-            self.pool.runtime()?,
-            patience(took),
-            canary.request(request),
-        )
-        .await;
+        let limit = patience(took) + FENCE;
+        let answer = driver::within(self.pool.runtime()?, limit, canary.request(request)).await;
         Ok(match answer {
             Ok(Ok(_)) => Canary::Passed,
             Ok(Err(failure)) => self.canary_failed(server, &failure.kind),
@@ -364,4 +404,14 @@ fn spoiling(evidence: Evidence) -> Evidence {
         Evidence::Status(_) => Evidence::Closed,
         other => other,
     }
+}
+
+/// What tells presentations apart: their URIs may be names of one.
+fn first_control(presentation: &Presentation) -> PresentationUri {
+    let first = presentation.streams.first();
+    PresentationUri(
+        first
+            .map(|media| media.control.to_string())
+            .unwrap_or_default(),
+    )
 }

@@ -179,8 +179,11 @@ impl State {
     ) -> Option<ConnectionHandle> {
         match placement {
             Placement::Existing(id) => {
-                let link = Arc::clone(&self.registered.get(&id)?.link);
-                if self.table.entry(id)?.references == 1 {
+                let is_first = self.table.entry(id)?.references == 1;
+                let registered = self.registered.get_mut(&id)?;
+                let link = Arc::clone(&registered.link);
+                if is_first {
+                    registered.trial = Trial::default();
                     link.on_reused();
                 }
                 self.update_gauges(&link.server);

@@ -56,7 +56,7 @@ pub(super) struct Demand<S, K> {
     pub(super) preferred_sessions: u32,
     /// What it is to be used for: servers that are not known to share stay with the first
     /// presentation that was asked for on a connection (go2rtc, ZLMediaKit).
-    pub(super) presentation: String,
+    pub(super) presentation: PresentationUri,
     /// With whom it may be shared.
     pub(super) company: Company,
     /// References beyond which no connection takes another one.
@@ -69,6 +69,23 @@ pub(super) struct Demand<S, K> {
     pub(super) avoid: Vec<ConnectionId>,
     /// Only a connection younger than this one will do: whatever is older may be as stale.
     pub(super) younger_than: Option<ConnectionId>,
+}
+
+/// What a connection is used for first. It may hold secrets, and shows nothing.
+#[derive(Clone, PartialEq, Eq)]
+pub(in crate::mux) struct PresentationUri(pub(in crate::mux) String);
+
+impl PresentationUri {
+    /// Whether a control URL is below this one, and so certainly this presentation's.
+    pub(super) fn is_above(&self, control: &Self) -> bool {
+        control.0.starts_with(self.0.trim_end_matches('/'))
+    }
+}
+
+impl fmt::Debug for PresentationUri {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("..")
+    }
 }
 
 /// With whom a caller may share a connection.
@@ -126,7 +143,7 @@ pub(super) struct Entry<S, K> {
     pub(super) purpose: Purpose,
     pub(super) phase: Phase,
     /// The presentation it was made for.
-    pub(super) presentation: String,
+    pub(super) presentation: PresentationUri,
     /// Something on it plays, or is about to.
     is_playing: bool,
     /// Live handles. The driver's own use of the connection is not counted.

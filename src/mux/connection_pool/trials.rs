@@ -9,7 +9,7 @@ use super::{
     Aftermath, ConnectionHandle, ConnectionPool, State,
     intent::{Intent, IntentId},
     server::Server,
-    table::{ConnectionId, Purpose},
+    table::{ConnectionId, PresentationUri, Purpose},
 };
 use crate::mux::{
     driver,
@@ -18,7 +18,7 @@ use crate::mux::{
     server_key::{ConnectionKey, ServerId},
     sharing::{
         Sharing, Stance, Verdict,
-        gate::{Facts, Gate, gate, intent_patience, patience},
+        gate::{FENCE, Facts, Gate, REGROUP, gate, intent_patience, patience},
     },
 };
 
@@ -37,12 +37,17 @@ pub(in crate::mux) struct Described {
 pub(super) struct Trial {
     /// When an answer last came that somebody may wait for.
     progress: Option<Instant>,
+    /// A session was set up on it.
+    has_set_up: bool,
     /// Until when the server may still close it.
     suspect_until: Option<Instant>,
     /// The session that goes on here although others are to leave.
     claimant: Option<SessionKey>,
+    /// Two URIs were described alike: the server may stay with the first one it saw, and which that
+    /// was, only the control URLs can tell.
+    is_mixed: bool,
     /// URIs described here, each with its first control URL.
-    described: Vec<(String, String)>,
+    described: Vec<(PresentationUri, PresentationUri)>,
 }
 
 impl Trial {
@@ -84,13 +89,37 @@ impl ConnectionPool {
 
     /// A presentation was described. True if another URI of the same connection was described as
     /// the very same presentation.
-    pub(in crate::mux) fn on_described(&self, id: ConnectionId, uri: &str, control: &str) -> bool {
+    pub(in crate::mux) fn on_described(
+        &self,
+        id: ConnectionId,
+        uri: &PresentationUri,
+        control: &PresentationUri,
+    ) -> bool {
         self.lock().on_described(id, driver::now(), uri, control)
     }
 
     /// Whether a session that is described may be set up on its connection.
-    pub(in crate::mux) fn may_set_up(&self, id: ConnectionId, key: SessionKey, uri: &str) -> bool {
-        self.lock().may_set_up(id, driver::now(), key, uri)
+    pub(in crate::mux) fn may_set_up(
+        &self,
+        id: ConnectionId,
+        key: SessionKey,
+        uri: &PresentationUri,
+        control: &PresentationUri,
+    ) -> bool {
+        self.lock()
+            .may_set_up(id, driver::now(), key, (uri, control))
+    }
+
+    /// Whether what was described to a session may be another one's.
+    pub(in crate::mux) fn is_doubtful(
+        &self,
+        id: ConnectionId,
+        uri: &PresentationUri,
+        control: &PresentationUri,
+    ) -> bool {
+        let state = self.lock();
+        let registered = state.registered.get(&id);
+        registered.is_some_and(|registered| registered.trial.is_mixed) && !uri.is_above(control)
     }
 
     /// A session is set up.
@@ -100,6 +129,11 @@ impl ConnectionPool {
         }
         let id = handle.link().id;
         self.change(|state, aftermath| state.on_set_up(id, driver::now(), aftermath));
+    }
+
+    /// Until when a DESCRIBE waits behind others; none if it is not to be moved.
+    pub(in crate::mux) fn regrouping_at(&self, id: ConnectionId, sent: Instant) -> Option<Instant> {
+        self.lock().regrouping_at(id, sent, driver::now())
     }
 
     /// Until when a session waits for those it is tried with; none if nothing is being tried.
@@ -190,7 +224,13 @@ impl State {
         }
     }
 
-    fn on_described(&mut self, id: ConnectionId, now: Instant, uri: &str, control: &str) -> bool {
+    fn on_described(
+        &mut self,
+        id: ConnectionId,
+        now: Instant,
+        uri: &PresentationUri,
+        control: &PresentationUri,
+    ) -> bool {
         let Some(registered) = self.registered.get_mut(&id) else {
             return false;
         };
@@ -201,25 +241,32 @@ impl State {
             .iter()
             .any(|(other, theirs)| other != uri && theirs == control);
         if !is_twin && !trial.described.iter().any(|(other, _)| other == uri) {
-            trial.described.push((uri.to_owned(), control.to_owned()));
+            trial.described.push((uri.clone(), control.clone()));
         }
+        trial.is_mixed |= is_twin;
         let server = registered.link.server.clone();
         self.server(&server).notify();
-        is_twin
+        is_twin && !uri.is_above(control)
     }
 
     /// While others are on the connection of a server that cannot share, or is suspected of that,
     /// only one may go on: the one whose URI the server saw first there, for the server may stay
     /// with it (go2rtc, ZLMediaKit).
-    fn may_set_up(&mut self, id: ConnectionId, now: Instant, key: SessionKey, uri: &str) -> bool {
+    fn may_set_up(
+        &mut self,
+        id: ConnectionId,
+        now: Instant,
+        key: SessionKey,
+        (uri, control): (&PresentationUri, &PresentationUri),
+    ) -> bool {
         let Some(entry) = self.table.entry(id) else {
             return true;
         };
         match self.stance(&entry.server, now) {
             Stance::Share | Stance::TryInBand | Stance::Try => true,
-            Stance::Apart(_) if entry.references < 2 && entry.presentation == uri => true,
+            Stance::Apart(_) if entry.references < 2 && entry.presentation == *uri => true,
             Stance::Apart(_) => {
-                let is_first = entry.presentation == uri && entry.set_up == 0;
+                let is_first = uri.is_above(control) && entry.set_up == 0;
                 let Some(registered) = self.registered.get_mut(&id) else {
                     return true;
                 };
@@ -230,6 +277,9 @@ impl State {
 
     fn on_set_up(&mut self, id: ConnectionId, now: Instant, aftermath: &mut Aftermath) {
         let sessions = self.table.on_set_up(id, true);
+        if let Some(registered) = self.registered.get_mut(&id) {
+            registered.trial.has_set_up = true;
+        }
         let Some(server) = self.server_of(id) else {
             return;
         };
@@ -252,11 +302,30 @@ impl State {
         now: Instant,
     ) -> Option<Instant> {
         let (entry, registered) = (self.table.entry(id)?, self.registered.get(&id)?);
+        // With a No, too: it may have come while this session waited for an answer.
+        let stance = self.stance(&entry.server, now);
+        let is_open = matches!(stance, Stance::Try | Stance::Apart(_));
+        let trial = &registered.trial;
+        // Where one session is set up and another is not, the server may ignore the other one
+        // (EvoStream); where none is, it holds all answers back.
+        let fence = if trial.has_set_up {
+            FENCE
+        } else {
+            Duration::ZERO
+        };
+        let has_others = entry.references > 1 || trial.has_set_up;
+        (is_open && has_others).then(|| trial.until(described) + fence)
+    }
+
+    /// Until when a DESCRIBE that was sent at `sent` waits behind those of others.
+    fn regrouping_at(&self, id: ConnectionId, sent: Instant, now: Instant) -> Option<Instant> {
+        let (entry, registered) = (self.table.entry(id)?, self.registered.get(&id)?);
         let is_open = matches!(
             self.stance(&entry.server, now),
             Stance::Try | Stance::Apart(None)
         );
-        (is_open && entry.references > 1).then(|| registered.trial.until(described))
+        let progress = registered.trial.progress.map_or(sent, |at| at.max(sent));
+        (is_open && entry.references > 1).then_some(progress + REGROUP)
     }
 
     fn on_suspect(&mut self, id: ConnectionId, now: Instant) {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{
-    table::{Company, ConnectionId, Demand, SESSION_CEILING},
+    table::{Company, ConnectionId, Demand, PresentationUri, SESSION_CEILING},
     terms::Terms,
 };
 use crate::mux::{
@@ -74,8 +74,8 @@ impl Wish {
     }
 
     /// What it is for: a camera is often only in the query.
-    pub(in crate::mux) fn presentation(&self) -> String {
-        self.options.url.to_string()
+    pub(in crate::mux) fn presentation(&self) -> PresentationUri {
+        PresentationUri(self.options.url.to_string())
     }
 
     /// What a caller is told who gets nothing.

@@ -49,15 +49,23 @@ enum State {
     /// A head is complete, `length` bytes of body are to come.
     Body { message: Message, length: usize },
     /// The rest of an oversize head is thrown away, up to its blank line.
-    DiscardHead {
-        message: Message,
-        discarded: usize,
-        line: LineState,
-    },
+    DiscardHead(OversizeHead),
     /// The rest of an oversize body is thrown away.
     DiscardBody { message: Message, left: usize },
     /// Framing is lost.
     Lost { skipped: usize },
+}
+
+/// A head over the limit whose end has not come.
+#[derive(Debug)]
+struct OversizeHead {
+    /// What its first lines say.
+    message: Message,
+    /// Length of the body that follows it.
+    body: usize,
+    /// Bytes thrown away so far.
+    discarded: usize,
+    line: LineState,
 }
 
 /// Where in a head's line we are, while looking for a blank one byte by byte.
@@ -93,11 +101,7 @@ impl Decoder {
             let unit = match std::mem::replace(&mut self.state, State::Boundary { searched: 0 }) {
                 State::Boundary { searched } => self.decode_boundary(buffer, searched)?,
                 State::Body { message, length } => self.decode_body(buffer, message, length),
-                State::DiscardHead {
-                    message,
-                    discarded,
-                    line,
-                } => self.discard_head(buffer, message, discarded, line)?,
+                State::DiscardHead(head) => self.discard_head(buffer, head)?,
                 State::DiscardBody { message, left } => self.discard_body(buffer, message, left),
                 State::Lost { skipped } => self.resync(buffer, skipped, &plausible)?,
             };
@@ -135,26 +139,33 @@ impl Decoder {
         if !may_begin_message(buffer) {
             return Ok(self.lose_framing(0));
         }
-        if let Some(end) = find_head_end(buffer, searched) {
-            let head = buffer.split_to(end);
-            return self.begin_message(&head);
-        }
         if !start_line_within(buffer, self.limits.start_line) {
             return Ok(self.lose_framing(0));
         }
-        if buffer.len() > self.limits.headers {
-            return self.begin_discarding_head(buffer);
+        // What is over the limit does not depend on how the head came in pieces.
+        match find_head_end(buffer, searched) {
+            Some(end) if end <= self.limits.headers => self.begin_message(&buffer.split_to(end)),
+            None if buffer.len() <= self.limits.headers => {
+                self.state = State::Boundary {
+                    searched: buffer.len(),
+                };
+                Ok(Step::NeedMore)
+            }
+            _ => self.begin_discarding_head(buffer),
         }
-        self.state = State::Boundary {
-            searched: buffer.len(),
-        };
-        Ok(Step::NeedMore)
     }
 
     fn begin_message(&mut self, head: &[u8]) -> Result<Step, &'static str> {
-        let Some((start, headers)) = parse_head(head) else {
+        let Some((message, length)) = self.parse_message(head) else {
             return Ok(self.lose_framing(head.len()));
         };
+        self.await_body(message, length);
+        Ok(Step::Again)
+    }
+
+    /// A message without its body yet, and how long that is.
+    fn parse_message(&self, head: &[u8]) -> Option<(Message, usize)> {
+        let (start, headers) = parse_head(head)?;
         let (length, defect) = self.body_length(head, &headers);
         let message = Message {
             start,
@@ -162,12 +173,14 @@ impl Decoder {
             body: Bytes::new(),
             defect,
         };
+        Some((message, length.unwrap_or(0)))
+    }
+
+    fn await_body(&mut self, message: Message, length: usize) {
         self.state = match length {
-            Some(length) if length <= self.limits.body => State::Body { message, length },
-            Some(left) => State::DiscardBody { message, left },
-            None => State::Body { message, length: 0 },
+            length if length <= self.limits.body => State::Body { message, length },
+            left => State::DiscardBody { message, left },
         };
-        Ok(Step::Again)
     }
 
     /// Length of the body that follows, `None` where the head's word on it is not to be believed.
@@ -229,63 +242,59 @@ impl Decoder {
         Step::Unit(Unit::Message(message))
     }
 
+    /// Keeps the whole lines within the limit, which have the CSeq, and throws the others away.
     fn begin_discarding_head(&mut self, buffer: &mut BytesMut) -> Result<Step, &'static str> {
-        let kept = buffer.split();
-        let Some((start, headers)) = parse_head(&kept) else {
+        let limit = self.limits.headers;
+        let lines = buffer.get(..limit).unwrap_or_default();
+        let kept = lines
+            .iter()
+            .rposition(|byte| *byte == b'\n')
+            .map_or(0, |at| at + 1);
+        let kept = buffer.split_to(kept);
+        let Some((mut message, body)) = self.parse_message(&kept) else {
             return Ok(self.lose_framing(kept.len()));
         };
-        let limit = self.limits.headers;
-        let defect = Some(Defect::Limit(LimitExceeded {
+        message.defect = Some(Defect::Limit(LimitExceeded {
             what: "header bytes",
             limit,
         }));
-        let message = Message {
-            start,
-            headers,
-            body: Bytes::new(),
-            defect,
-        };
-        let line = if kept.ends_with(b"\n") {
-            LineState::Empty
-        } else {
-            LineState::Filled
-        };
-        self.state = State::DiscardHead {
+        self.state = State::DiscardHead(OversizeHead {
             message,
+            body,
             discarded: 0,
-            line,
-        };
+            line: LineState::Empty,
+        });
         Ok(Step::Again)
     }
 
     fn discard_head(
         &mut self,
         buffer: &mut BytesMut,
-        message: Message,
-        discarded: usize,
-        mut line: LineState,
+        mut head: OversizeHead,
     ) -> Result<Step, &'static str> {
-        for (at, byte) in buffer.iter().enumerate() {
-            match (byte, line) {
+        let left = LONGEST_HEAD_DISCARD.saturating_sub(head.discarded);
+        for (at, byte) in buffer.iter().take(left).enumerate() {
+            match (byte, head.line) {
                 (b'\n', LineState::Empty) => {
                     buffer.advance(at + 1);
-                    return Ok(Step::Unit(Unit::Message(message)));
+                    let OversizeHead { message, body, .. } = head;
+                    self.state = State::DiscardBody {
+                        message,
+                        left: body,
+                    };
+                    return Ok(Step::Again);
                 }
-                (b'\n', LineState::Filled) => line = LineState::Empty,
+                (b'\n', LineState::Filled) => head.line = LineState::Empty,
                 (b'\r', _) => {}
-                _ => line = LineState::Filled,
+                _ => head.line = LineState::Filled,
             }
         }
-        let discarded = discarded + buffer.len();
-        buffer.clear();
-        if discarded > LONGEST_HEAD_DISCARD {
+        if buffer.len() > left {
             return Err("the head of an answer has no end");
         }
-        self.state = State::DiscardHead {
-            message,
-            discarded,
-            line,
-        };
+        head.discarded += buffer.len();
+        buffer.clear();
+        self.state = State::DiscardHead(head);
         Ok(Step::NeedMore)
     }
 
@@ -332,7 +341,7 @@ impl Decoder {
     pub(super) fn is_mid_unit(&self, buffer: &[u8]) -> bool {
         match self.state {
             State::Boundary { .. } => !buffer.is_empty(),
-            State::Body { .. } | State::DiscardHead { .. } | State::DiscardBody { .. } => true,
+            State::Body { .. } | State::DiscardHead(_) | State::DiscardBody { .. } => true,
             State::Lost { .. } => false,
         }
     }
@@ -435,222 +444,4 @@ impl Message {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const OK: &[u8] = b"RTSP/1.0 200 OK\r\nCSeq: 1\r\n\r\n";
-
-    fn frame(channel: u8, payload: &[u8]) -> Vec<u8> {
-        let mut out = BytesMut::new();
-        write_frame(&mut out, channel, payload).unwrap();
-        out.to_vec()
-    }
-
-    /// What comes out, in words, when `pieces` arrive one after the other.
-    fn decode<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Vec<String> {
-        let mut decoder = Decoder::new(Limits::default());
-        let (mut buffer, mut seen) = (BytesMut::new(), Vec::new());
-        for piece in pieces {
-            buffer.extend_from_slice(piece);
-            loop {
-                let on_even = |channel: u8, first: [u8; 2]| channel < 2 && first[0] >> 6 == 2;
-                match decoder.decode(&mut buffer, on_even) {
-                    Ok(Some(unit)) => seen.push(in_words(&unit)),
-                    Ok(None) => break,
-                    Err(why) => {
-                        seen.push(format!("error {why}"));
-                        return seen;
-                    }
-                }
-            }
-        }
-        seen
-    }
-
-    fn in_words(unit: &Unit) -> String {
-        match unit {
-            Unit::Frame { channel, payload } => format!("frame {channel} of {}", payload.len()),
-            Unit::Message(message) => {
-                let defect = if message.defect.is_some() {
-                    " defect"
-                } else {
-                    ""
-                };
-                format!("{:?} body {}{defect}", message.status(), message.body.len())
-            }
-            Unit::FramingLost => "lost".to_owned(),
-            Unit::FramingFound => "found".to_owned(),
-        }
-    }
-
-    fn response(headers: &str, body: &[u8]) -> Vec<u8> {
-        [b"RTSP/1.0 200 OK\r\n", headers.as_bytes(), b"\r\n", body].concat()
-    }
-
-    #[test]
-    fn frames_of_every_size_around_the_powers_of_two_come_out_whole() {
-        for size in [
-            0, 1, 11, 12, 4091, 4092, 4096, 8187, 8188, 8189, 8192, 65530, 65535,
-        ] {
-            let bytes = [frame(0, &vec![0x80; size]), frame(1, b"x")].concat();
-            let whole = vec![format!("frame 0 of {size}"), "frame 1 of 1".to_owned()];
-            assert_eq!(decode([&bytes[..]]), whole);
-            for chunk in [1 + size / 7, 1460, 4096, 8192] {
-                assert_eq!(
-                    decode(bytes.chunks(chunk)),
-                    whole,
-                    "{size} in chunks of {chunk}"
-                );
-            }
-        }
-    }
-
-    #[test]
-    fn a_payload_shares_the_memory_it_was_read_into() {
-        let mut decoder = Decoder::new(Limits::default());
-        let mut buffer = BytesMut::from(&frame(0, b"payload")[..]);
-        let read_into = buffer.as_ptr() as usize;
-        let Ok(Some(Unit::Frame { payload, .. })) = decoder.decode(&mut buffer, |_, _| false)
-        else {
-            panic!("a frame");
-        };
-        assert_eq!(payload.as_ptr() as usize, read_into + FRAME_HEADER);
-    }
-
-    #[test]
-    fn f17_every_split_gives_the_same_units() {
-        let bytes = [
-            OK.to_vec(),
-            frame(0, b"\x80\x60abc"),
-            response("CSeq: 2\r\nContent-Length: 4\r\n", b"v=0\n"),
-            frame(1, b"\x80\xc8abc"),
-            b"OPTIONS * RTSP/1.0\nCSeq: 9\n\n".to_vec(),
-            b"\r\n\0\0".to_vec(),
-            OK.to_vec(),
-        ]
-        .concat();
-        let whole = decode([&bytes[..]]);
-        assert_eq!(whole.len(), 6, "{whole:?}");
-        assert_eq!(decode(bytes.chunks(1)), whole);
-        for at in 0..bytes.len() {
-            let (first, second) = bytes.split_at(at);
-            assert_eq!(decode([first, second]), whole, "split at {at}");
-        }
-    }
-
-    #[test]
-    fn an_oversize_body_is_discarded_and_only_its_answer_suffers() {
-        let body = vec![b'x'; 300 * 1024];
-        let headers = format!("CSeq: 1\r\nContent-Length: {}\r\n", body.len());
-        let bytes = [response(&headers, &body), frame(0, b"\x80")].concat();
-        let whole = vec![
-            "Some((200, \"OK\")) body 0 defect".to_owned(),
-            "frame 0 of 1".to_owned(),
-        ];
-        assert_eq!(decode([&bytes[..]]), whole);
-        assert_eq!(decode(bytes.chunks(1000)), whole);
-    }
-
-    #[test]
-    fn an_oversize_head_is_discarded_and_only_its_answer_suffers() {
-        let flood = "X-Flood: yes\r\n".repeat(10_000);
-        let bytes = [
-            response(&format!("CSeq: 1\r\n{flood}"), b""),
-            frame(0, b"\x80"),
-        ]
-        .concat();
-        let seen = decode(bytes.chunks(1000));
-        assert_eq!(seen, ["Some((200, \"OK\")) body 0 defect", "frame 0 of 1"]);
-    }
-
-    #[test]
-    fn f36_hostile_content_lengths_are_typed_and_bounded() {
-        for length in [
-            "9223372036854775808",
-            "99999999999999999999999999",
-            "-1",
-            "+5",
-            "x",
-            "20000000",
-        ] {
-            let bytes = [
-                response(&format!("Content-Length: {length}\r\n"), b""),
-                OK.to_vec(),
-            ]
-            .concat();
-            let seen = decode([&bytes[..]]);
-            assert_eq!(
-                seen,
-                [
-                    "Some((200, \"OK\")) body 0 defect",
-                    "Some((200, \"OK\")) body 0"
-                ],
-                "{length}"
-            );
-        }
-        let twice = response("Content-Length: 4\r\nContent-Length: 5\r\n", b"");
-        assert_eq!(decode([&twice[..]]), ["Some((200, \"OK\")) body 0 defect"]);
-        let same = response("Content-Length: 4\r\ncontent-length: 4\r\n", b"abcd");
-        assert_eq!(decode([&same[..]]), ["Some((200, \"OK\")) body 4"]);
-    }
-
-    #[test]
-    fn f16_garbage_between_frames_is_skipped_up_to_the_next_plausible_frame() {
-        for garbage in [
-            &b"\x01"[..],
-            b"$$$",
-            b"garbage $\x07\x00\x05 $\x00\x00\x04\x00\x00",
-            &[0xff; 5000],
-        ] {
-            let bytes = [
-                &frame(0, b"\x80\x60abc")[..],
-                b"~",
-                garbage,
-                &frame(1, b"\x80\x60abc"),
-                OK,
-            ]
-            .concat();
-            let seen = decode([&bytes[..]]);
-            let expected = [
-                "frame 0 of 5",
-                "lost",
-                "found",
-                "frame 1 of 5",
-                "Some((200, \"OK\")) body 0",
-            ];
-            assert_eq!(seen, expected, "{garbage:?}");
-            assert_eq!(
-                decode(bytes.chunks(1)),
-                expected,
-                "byte by byte {garbage:?}"
-            );
-        }
-    }
-
-    #[test]
-    fn f16_garbage_without_end_is_an_error() {
-        let garbage = vec![0x01; 70 * 1024];
-        let seen = decode(garbage.chunks(4096));
-        assert_eq!(seen, ["lost", "error framing was lost and not found again"]);
-    }
-
-    #[test]
-    fn a_web_server_is_called_one() {
-        let seen = decode([&b"HTTP/1.1 400 Bad Request\r\n\r\n"[..]]);
-        assert!(seen[0].contains("web port"), "{seen:?}");
-    }
-
-    #[test]
-    fn memory_stays_bounded_whatever_arrives() {
-        let mut decoder = Decoder::new(Limits::default());
-        let mut buffer = BytesMut::new();
-        let mut largest = 0;
-        buffer.extend_from_slice(b"RTSP/1.0 200 OK\r\n");
-        for _ in 0..200 {
-            buffer.extend_from_slice(&[b'a'; 4096]);
-            largest = largest.max(buffer.len());
-            while let Ok(Some(_)) = decoder.decode(&mut buffer, |_, _| false) {}
-        }
-        assert!(largest <= Limits::default().headers + 8192, "{largest}");
-    }
-}
+mod tests;

@@ -46,6 +46,7 @@ mod channels;
 mod codec;
 mod digest;
 mod keep_alive;
+mod measures;
 mod message;
 mod requests;
 mod session;
@@ -61,5 +62,6 @@ pub use self::{
     },
     header::RtpInfo,
     limits::{Limits, Timeouts},
+    measures::Measures,
     sdp::{InvalidSdp, MediaStream, Presentation, SkipReason, SkippedMedia},
 };

@@ -15,6 +15,11 @@ const PATIENCE_IN_DESCRIBES: u32 = 4;
 /// them all, however fast the server is.
 const SHORTEST_INTENT: Duration = Duration::from_millis(20);
 
+/// How long it takes the core to find out that a server ignores a request, round trips aside.
+pub(in crate::mux) const FENCE: Duration = Duration::from_secs(1);
+/// How long a DESCRIBE waits behind those of others without any answer: slow cameras need a second.
+pub(in crate::mux) const REGROUP: Duration = Duration::from_secs(2);
+
 /// How long a session whose DESCRIBE took `describe` waits for those it shares with.
 pub(in crate::mux) fn patience(describe: Duration) -> Duration {
     SHORTEST_PATIENCE.max(describe.saturating_mul(PATIENCE_IN_DESCRIBES))

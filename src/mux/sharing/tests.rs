@@ -130,7 +130,8 @@ fn words_say_no_without_a_trial_and_another_server_is_judged_anew() {
 fn after_a_gathering_that_held_up_a_session_a_canary_decides() {
     let now = Instant::now();
     let mut sharing = Sharing::default();
-    sharing.on_gathering_lapsed();
+    assert!(sharing.on_gathering_lapsed());
+    assert!(!sharing.on_gathering_lapsed());
     assert_eq!(sharing.stance(now), Stance::Apart(None));
     assert!(sharing.wants_canary() && sharing.may_send_canary(now));
     sharing.on_shared(now);

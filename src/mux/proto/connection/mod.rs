@@ -1,11 +1,12 @@
 //! The connection's state machine: what is kept, and the contract's commands, inputs and outputs.
 //!
 //! The rest of the machine is next door: `sending` decides what may go out, `answers` what an answer
-//! means, `departure` how sessions and the connection end, `liveness` what the clock asks for, and
-//! `server_requests` answers the server's own requests.
+//! means, `fence` what the lack of one means, `departure` how sessions and the connection end,
+//! `liveness` what the clock asks for, and `server_requests` answers the server's own requests.
 
 mod answers;
 mod departure;
+mod fence;
 mod liveness;
 mod sending;
 mod server_requests;
@@ -19,6 +20,7 @@ use bytes::{Bytes, BytesMut};
 use rtsp_types::Method;
 
 use self::{
+    fence::Fences,
     liveness::{Health, Idle},
     sending::Authorizer,
     server_requests::StormGuard,
@@ -34,6 +36,7 @@ use super::{
     header::Methods,
     keep_alive::Means,
     limits::{Limits, Timeouts},
+    measures::{Measures, Meter},
     message::{Message, StartLine},
     requests::{Draft, RequestTable},
     session::{Departure, Phase, Session},
@@ -64,6 +67,8 @@ pub struct ConnectionConfig {
 pub struct Counters {
     /// Requests sent, repetitions after a 401 included.
     pub requests: u64,
+    /// Final answers to them.
+    pub answers: u64,
     /// Frames on channels that nobody owns.
     pub unknown_frames: u64,
     /// Frames that do not fit their channel's stream: version, payload type, source.
@@ -103,7 +108,11 @@ pub struct Connection {
     authorizer: Authorizer,
     /// What the server says it can do (`Public`).
     public: Methods,
+    public_header: Option<String>,
+    server_header: Option<String>,
+    meter: Meter,
     keep_alive_means: Means,
+    fences: Fences,
     health: Health,
     idle: Option<Idle>,
     /// The server gave two streams one channel: no session of the connection can be addressed
@@ -137,7 +146,11 @@ impl Connection {
             waiting: VecDeque::new(),
             authorizer: Authorizer::new(&config),
             public: Methods::default(),
+            public_header: None,
+            server_header: None,
+            meter: Meter::default(),
             keep_alive_means: Means::default(),
+            fences: Fences::default(),
             health: Health::Good,
             idle: None,
             tainted: false,
@@ -393,7 +406,7 @@ impl Connection {
         }
         let requests = self.requests.next_deadline(self.config.timeouts.ceiling);
         let keep_alive = self.next_keep_alive();
-        [self.timers.next(), requests, keep_alive]
+        [self.timers.next(), requests, keep_alive, self.next_fence()]
             .into_iter()
             .flatten()
             .min()
@@ -410,6 +423,29 @@ impl Connection {
     /// Sessions that are open or still owe or await a TEARDOWN.
     pub fn session_count(&self) -> usize {
         self.sessions.len()
+    }
+
+    /// What was measured so far.
+    pub fn measures(&self) -> Measures {
+        self.meter.measures()
+    }
+
+    /// What the server calls itself (`Server`), shortened and without control characters. live555
+    /// and go2rtc say nothing.
+    pub fn server_header(&self) -> Option<&str> {
+        self.server_header.as_deref()
+    }
+
+    /// The methods the server named last (`Public`), as written, shortened and without control
+    /// characters.
+    pub fn public_header(&self) -> Option<&str> {
+        self.public_header.as_deref()
+    }
+
+    /// Whether several requests may be outstanding. Not any more once one of several was lost (VLC
+    /// drops all but the first).
+    pub fn is_pipelining(&self) -> bool {
+        self.fences.is_pipelining()
     }
 
     /// Whether the server was seen to know Digest, for other connections'

@@ -1,0 +1,198 @@
+use super::*;
+
+const A: SessionKey = SessionKey(1);
+const B: SessionKey = SessionKey(2);
+
+fn rtp(payload_type: u8, ssrc: u32) -> Vec<u8> {
+    let mut packet = vec![0x80, payload_type, 0, 1, 0, 0, 0, 0];
+    packet.extend_from_slice(&ssrc.to_be_bytes());
+    packet
+}
+
+fn rtcp() -> Vec<u8> {
+    vec![0x80, 200, 0, 1, 0, 0, 0, 1]
+}
+
+fn granted(table: &mut ChannelTable, session: SessionKey, first: u8) -> Result<(), Collision> {
+    table.grant(
+        session,
+        0,
+        ChannelPair::from_answer(first, None),
+        PayloadTypes::from_iter([96]),
+    )
+}
+
+fn delivered(
+    table: &mut ChannelTable,
+    channel: u8,
+    packet: &[u8],
+    now: Instant,
+) -> Option<SessionKey> {
+    match table.judge(channel, packet, now) {
+        Verdict::Deliver { session, .. } => Some(session),
+        _ => None,
+    }
+}
+
+#[test]
+fn the_first_session_asks_for_0_and_the_next_for_2() {
+    let (mut table, now) = (ChannelTable::new(), Instant::now());
+    assert_eq!(table.reserve(A, 0, now), Some(0));
+    assert_eq!(table.reserve(B, 0, now), Some(2));
+    table.unreserve(A, 0);
+    assert_eq!(table.reserve(B, 0, now), Some(0));
+}
+
+#[test]
+fn all_128_pairs_can_be_had_and_spare_ones_are_kept() {
+    let (mut table, now) = (ChannelTable::new(), Instant::now());
+    for _ in 0..120 {
+        assert!(table.reserve(A, 8, now).is_some());
+    }
+    assert_eq!(table.reserve(A, 8, now), None);
+    for _ in 0..8 {
+        assert!(table.reserve(A, 0, now).is_some());
+    }
+    assert_eq!(table.reserve(A, 0, now), None);
+}
+
+#[test]
+fn frames_go_to_the_session_that_was_granted_the_channel() {
+    let (mut table, now) = (ChannelTable::new(), Instant::now());
+    granted(&mut table, A, 0).unwrap();
+    granted(&mut table, B, 6).unwrap();
+    assert_eq!(delivered(&mut table, 0, &rtp(96, 1), now), Some(A));
+    assert_eq!(delivered(&mut table, 6, &rtp(96, 1), now), Some(B));
+    assert_eq!(delivered(&mut table, 7, &rtcp(), now), Some(B));
+    assert_eq!(table.judge(2, &rtp(96, 1), now), Verdict::Unknown);
+}
+
+#[test]
+fn nothing_is_delivered_on_a_channel_merely_asked_for() {
+    let (mut table, now) = (ChannelTable::new(), Instant::now());
+    table.reserve(A, 0, now);
+    assert_eq!(table.judge(0, &rtp(96, 1), now), Verdict::Unknown);
+}
+
+#[test]
+fn two_answers_with_one_channel_collide_and_a_reservation_gives_way() {
+    let (mut table, now) = (ChannelTable::new(), Instant::now());
+    assert_eq!(table.reserve(A, 0, now), Some(0));
+    assert_eq!(granted(&mut table, B, 0), Ok(()));
+    assert_eq!(granted(&mut table, A, 0), Err(Collision::WithSession(B)));
+    assert_eq!(granted(&mut table, B, 1), Err(Collision::WithItself));
+    table.unreserve(A, 0);
+    assert_eq!(
+        delivered(&mut table, 0, &rtp(96, 1), now),
+        Some(B),
+        "B keeps what it was granted"
+    );
+}
+
+#[test]
+fn packets_of_another_version_payload_type_or_length_are_foreign() {
+    let (mut table, now) = (ChannelTable::new(), Instant::now());
+    granted(&mut table, A, 0).unwrap();
+    for packet in [
+        vec![],
+        vec![0x80],
+        vec![0x40; 20],
+        rtp(97, 1),
+        rtp(96, 1)[..11].to_vec(),
+    ] {
+        assert_eq!(table.judge(0, &packet, now), Verdict::Foreign, "{packet:?}");
+    }
+    assert_eq!(
+        table.judge(1, &rtp(96, 1), now),
+        Verdict::Foreign,
+        "RTP on the RTCP channel"
+    );
+}
+
+#[test]
+fn rtcp_on_the_rtp_channel_is_rtcp() {
+    let (mut table, now) = (ChannelTable::new(), Instant::now());
+    granted(&mut table, A, 0).unwrap();
+    let verdict = table.judge(0, &rtcp(), now);
+    assert_eq!(
+        verdict,
+        Verdict::Deliver {
+            session: A,
+            stream: 0,
+            kind: PacketKind::Rtcp
+        }
+    );
+}
+
+#[test]
+fn f15_a_freed_channel_rests_before_it_is_used_again() {
+    let (mut table, now) = (ChannelTable::new(), Instant::now());
+    granted(&mut table, A, 0).unwrap();
+    table.quarantine(A, now + Duration::from_secs(2), Duration::ZERO);
+    assert_eq!(table.judge(0, &rtp(96, 1), now), Verdict::Quarantined);
+    assert_eq!(table.quarantined_pairs(), 1);
+    assert_eq!(table.reserve(B, 0, now), Some(2));
+    assert_eq!(table.reserve(B, 0, now + Duration::from_secs(2)), Some(0));
+}
+
+#[test]
+fn a_quarantine_without_answer_lasts_as_long_as_frames_come() {
+    let (mut table, now) = (ChannelTable::new(), Instant::now());
+    let second = Duration::from_secs(1);
+    granted(&mut table, A, 0).unwrap();
+    table.quarantine(A, now + 60 * second, 5 * second);
+    assert_eq!(table.judge(0, &rtp(96, 1), now), Verdict::Quarantined);
+    table.judge(0, &rtp(96, 1), now + 58 * second);
+    assert_eq!(table.reserve(B, 0, now + 62 * second), Some(2));
+    assert_eq!(table.reserve(B, 0, now + 63 * second), Some(0));
+}
+
+#[test]
+fn a_confirmed_departure_shortens_the_quarantine() {
+    let (mut table, now) = (ChannelTable::new(), Instant::now());
+    let second = Duration::from_secs(1);
+    granted(&mut table, A, 0).unwrap();
+    table.quarantine(A, now + 60 * second, 5 * second);
+    table.confirm_departure(A, now + 2 * second);
+    assert_eq!(table.reserve(B, 0, now + 2 * second), Some(0));
+}
+
+#[test]
+fn an_adopted_channel_does_not_deliver_its_last_owners_packets() {
+    let (mut table, now) = (ChannelTable::new(), Instant::now());
+    granted(&mut table, A, 0).unwrap();
+    table.judge(0, &rtp(96, 0xaa), now);
+    table.quarantine(A, now + Duration::from_secs(2), Duration::ZERO);
+    granted(&mut table, B, 0).unwrap();
+    assert_eq!(table.judge(0, &rtp(96, 0xaa), now), Verdict::Foreign);
+    assert_eq!(delivered(&mut table, 0, &rtp(96, 0xbb), now), Some(B));
+}
+
+#[test]
+fn single_numbers_and_the_end_of_the_channel_space() {
+    assert_eq!(
+        ChannelPair::from_answer(6, None),
+        ChannelPair {
+            rtp: 6,
+            rtcp: Some(7)
+        }
+    );
+    assert_eq!(
+        ChannelPair::from_answer(9, Some(4)),
+        ChannelPair {
+            rtp: 9,
+            rtcp: Some(4)
+        }
+    );
+    assert_eq!(
+        ChannelPair::from_answer(255, None),
+        ChannelPair {
+            rtp: 255,
+            rtcp: None
+        }
+    );
+    assert_eq!(
+        ChannelPair::from_answer(3, Some(3)),
+        ChannelPair { rtp: 3, rtcp: None }
+    );
+}
