@@ -45,6 +45,7 @@ impl Attachment {
             Ok(key) => {
                 let (link, delivery) = (link.clone(), consumer.delivery().clone());
                 monitor.set_seat(Seat {
+                    pool: handle.pool().clone(),
                     link,
                     delivery,
                     grants: Vec::new(),

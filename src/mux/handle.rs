@@ -62,6 +62,14 @@ impl Opening {
         })
     }
 
+    /// The camera's URL without secrets.
+    pub fn camera(&self) -> String {
+        self.bring_up
+            .as_ref()
+            .map(BringUp::camera)
+            .unwrap_or_default()
+    }
+
     /// Observes this session through all its stages.
     pub fn monitor(&self) -> SessionMonitor {
         self.monitor.clone()

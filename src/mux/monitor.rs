@@ -6,6 +6,7 @@ use std::{
 };
 
 use super::{
+    connection_pool::ConnectionPool,
     delivery::Delivery,
     driver::Link,
     proto::StreamGrant,
@@ -50,6 +51,7 @@ impl Drop for Debt {
 /// Where a session is at the moment.
 #[derive(Clone, Debug)]
 pub(super) struct Seat {
+    pub(super) pool: ConnectionPool,
     pub(super) link: Arc<Link>,
     pub(super) delivery: Arc<Delivery>,
     pub(super) grants: Vec<StreamGrant>,
@@ -110,7 +112,11 @@ impl SessionMonitor {
                 dropped: count.dropped,
             }
         });
+        let (sharing, cannot_share, sharing_age) = seat.pool.sharing_stats(&seat.link.server);
         SessionStats {
+            sharing,
+            cannot_share,
+            sharing_age,
             connection: Some(seat.link.id.0),
             sessions_on_connection: counters.sessions.get(),
             references_on_connection: counters.references.get(),

@@ -1,6 +1,11 @@
 //! What an operator wants to know, per connection, session and stream.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
+
+use super::event::SharingVerdict;
 
 /// A number that one task writes and anybody reads. Relaxed: each stands for itself.
 #[derive(Debug, Default)]
@@ -52,8 +57,12 @@ pub struct MuxStats {
 pub struct ServerStats {
     /// Host and port.
     pub server: String,
+    /// Whether its sessions share connections.
+    pub sharing: SharingVerdict,
     /// Why its sessions do not share connections, if so.
     pub cannot_share: Option<String>,
+    /// How old that verdict is; none while there is none.
+    pub sharing_age: Option<Duration>,
     /// Callers waiting for a connection.
     pub waiting: usize,
     /// Its connections, oldest first, without those of `enable-connection-pooling=false`.
@@ -119,6 +128,12 @@ pub struct SessionStats {
     pub references_on_connection: u64,
     /// Connections to its server.
     pub connections_to_server: u64,
+    /// Whether sessions of its server share connections.
+    pub sharing: SharingVerdict,
+    /// Why they do not, if so.
+    pub cannot_share: Option<String>,
+    /// How old that verdict is; none while there is none.
+    pub sharing_age: Option<Duration>,
     /// The session's id at the server.
     pub session_id: Option<String>,
     /// Its streams, in the order of their set-up.

@@ -26,12 +26,14 @@ use super::{
     settings::{Settings, parse_location},
     stats,
 };
-use crate::mux::Mux;
+use crate::mux::{Intent, Mux};
 
 /// What `rtspmuxsrc` is made of.
 #[derive(Default)]
 pub struct RtspMuxSrc {
     settings: Mutex<Settings>,
+    /// Says between NULL and PAUSED that a session is to come: others need not play before it.
+    intent: Mutex<Option<Intent>>,
     /// From READY to PAUSED until READY to NULL: after its end it is known what it still owes.
     session: Mutex<Option<Arc<SessionControl>>>,
     /// From a context; none: the process's own.
@@ -131,6 +133,7 @@ impl ElementImpl for RtspMuxSrc {
         match transition {
             gst::StateChange::NullToReady => {
                 self.find_mux();
+                self.announce();
                 self.parent_change_state(transition)
             }
             gst::StateChange::ReadyToPaused => {
@@ -152,6 +155,7 @@ impl ElementImpl for RtspMuxSrc {
             }
             gst::StateChange::PausedToReady => self.stop(transition),
             gst::StateChange::ReadyToNull => {
+                self.set_intent(None);
                 self.wait_released();
                 self.parent_change_state(transition)
             }
@@ -223,6 +227,23 @@ impl RtspMuxSrc {
         }
     }
 
+    fn mux(&self) -> Mux {
+        lock(&self.mux).clone().unwrap_or_else(context::global)
+    }
+
+    /// GStreamer takes all children of a pipeline to READY before the first of them to PAUSED. What
+    /// is wrong with the settings is told then.
+    fn announce(&self) {
+        let settings = lock(&self.settings).clone();
+        let options = settings.session_options().ok();
+        self.set_intent(options.and_then(|options| self.mux().intend(&options).ok()));
+    }
+
+    fn set_intent(&self, intent: Option<Intent>) {
+        let previous = std::mem::replace(&mut *lock(&self.intent), intent);
+        drop(previous);
+    }
+
     /// Asks for the session and returns before anything was sent.
     fn start(&self) -> Result<(), gst::StateChangeError> {
         let element = self.obj();
@@ -231,13 +252,13 @@ impl RtspMuxSrc {
             messages::invalid_settings(&element, &invalid);
             gst::StateChangeError
         })?;
-        let mux = lock(&self.mux).clone().unwrap_or_else(context::global);
-        let session = SessionControl::start(&element, &mux, options, settings.latency_ms).map_err(
-            |error| {
+        let intent = lock(&self.intent).take();
+        let opening = self.mux().open(options).intended(intent);
+        let session =
+            SessionControl::start(&element, opening, settings.latency_ms).map_err(|error| {
                 gst::element_error!(element, gst::ResourceError::Failed, ("no threads: {error}"));
                 gst::StateChangeError
-            },
-        )?;
+            })?;
         *lock(&self.session) = Some(Arc::new(session));
         Ok(())
     }

@@ -19,9 +19,7 @@ use super::{
     panics, runtime,
     stage::Stage,
 };
-use crate::mux::{
-    self, Mux, Opening, Presentation, Ready, Session, SessionMonitor, SessionOptions,
-};
+use crate::mux::{self, Opening, Presentation, Ready, Session, SessionMonitor};
 
 /// Where the element wants its session to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,15 +47,13 @@ impl SessionControl {
     /// The system gives no threads.
     pub(super) fn start(
         element: &RtspMuxSrc,
-        mux: &Mux,
-        options: SessionOptions,
+        opening: Opening,
         latency_ms: u32,
     ) -> std::io::Result<Self> {
         let runtime = runtime::feeders()?;
         let (sender, target) = watch::channel(Target::Paused);
         let stage = Arc::new(Stage::default());
-        let camera = mux::proto::uri::redacted(&options.url);
-        let opening = mux.open(options);
+        let camera = opening.camera();
         let monitor = opening.monitor();
         let task = SessionTask {
             element: element.downgrade(),

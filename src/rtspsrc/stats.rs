@@ -3,7 +3,7 @@
 use gst::{glib, prelude::*};
 use gstreamer as gst;
 
-use crate::mux::{SessionStats, StreamStats};
+use crate::mux::{SessionStats, SharingVerdict, StreamStats};
 
 /// Fields that are not known (yet) are left out.
 pub(super) fn structure(stats: &SessionStats) -> gst::Structure {
@@ -13,9 +13,20 @@ pub(super) fn structure(stats: &SessionStats) -> gst::Structure {
         .field("sessions", stats.sessions_on_connection)
         .field("references", stats.references_on_connection)
         .field("connections-to-server", stats.connections_to_server)
+        .field("sharing", sharing(stats.sharing))
+        .field_if_some("cannot-share", stats.cannot_share.as_deref())
+        .field_if_some("sharing-age", stats.sharing_age.map(|age| age.as_secs()))
         .field_if_some("session-id", stats.session_id.as_deref())
         .field("streams", gst::Array::from_values(streams))
         .build()
+}
+
+fn sharing(verdict: SharingVerdict) -> &'static str {
+    match verdict {
+        SharingVerdict::Unknown => "unknown",
+        SharingVerdict::Yes => "yes",
+        SharingVerdict::No => "no",
+    }
 }
 
 /// No session: no stream, no connection.

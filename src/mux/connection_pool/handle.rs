@@ -73,6 +73,10 @@ impl ConnectionHandle {
         self.link.counters.references.get()
     }
 
+    pub(in crate::mux) fn pool(&self) -> &ConnectionPool {
+        &self.pool
+    }
+
     pub(in crate::mux) fn link(&self) -> &Arc<Link> {
         &self.link
     }

@@ -496,11 +496,12 @@ impl State {
         }
         let servers = servers.into_iter().map(|(server, mut connections)| {
             connections.sort_by_key(|connection| connection.id);
+            let (sharing, cannot_share, sharing_age) = self.sharing_stats(server, now);
             ServerStats {
                 server: server.to_string(),
-                cannot_share: self
-                    .objection(server, now)
-                    .map(|evidence| evidence.to_string()),
+                sharing,
+                cannot_share,
+                sharing_age,
                 waiting: self.table.waiting_for(server),
                 connections,
             }

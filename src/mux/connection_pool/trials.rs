@@ -13,7 +13,7 @@ use super::{
 };
 use crate::mux::{
     driver,
-    event::{MuxEvent, SharingChange},
+    event::{MuxEvent, SharingChange, SharingVerdict},
     proto::SessionKey,
     server_key::{ConnectionKey, ServerId},
     sharing::{
@@ -31,6 +31,9 @@ pub(in crate::mux) struct Described {
     pub(in crate::mux) took: Duration,
     pub(in crate::mux) at: Instant,
 }
+
+/// Verdict, reason for a No, age.
+type SharingStats = (SharingVerdict, Option<String>, Option<Duration>);
 
 /// What is known of the trial on one connection.
 #[derive(Debug, Default)]
@@ -80,6 +83,11 @@ impl ConnectionPool {
         question: impl FnOnce(&Sharing) -> T,
     ) -> T {
         question(&self.lock().server(server).sharing)
+    }
+
+    /// Verdict, reason and age, for people.
+    pub(in crate::mux) fn sharing_stats(&self, server: &ServerId) -> SharingStats {
+        self.lock().sharing_stats(server, driver::now())
     }
 
     /// Told whenever something changes at a server.
@@ -188,6 +196,20 @@ impl State {
         self.servers
             .get(server)
             .map_or(Stance::Try, |server| server.sharing.stance(now))
+    }
+
+    pub(super) fn sharing_stats(&self, server: &ServerId, now: Instant) -> SharingStats {
+        let verdict = self
+            .servers
+            .get(server)
+            .map_or(Verdict::Unknown, |server| server.sharing.verdict(now));
+        let (reason, since) = match verdict {
+            Verdict::Unknown => (None, None),
+            Verdict::Yes { since } => (None, Some(since)),
+            Verdict::No { reason, since } => (Some(reason.to_string()), Some(since)),
+        };
+        let age = since.map(|since| now.saturating_duration_since(since));
+        (verdict.into(), reason, age)
     }
 
     pub(super) fn learn(
