@@ -48,6 +48,8 @@ use super::{
     proto::{CloseReason, Connection, ConnectionConfig, Event, Reply, uri::redacted},
 };
 
+/// Target of the wire log: every RTSP message without its secrets, at level TRACE.
+const WIRE: &str = "rtspmux::wire";
 /// What is reserved for reading when the buffer runs low: also what a packet's slice may pin.
 const READ_CHUNK: usize = 64 * 1024;
 /// Free space below which the next chunk is reserved.
@@ -68,6 +70,11 @@ pub(super) fn now() -> Instant {
 pub(super) fn within<F: Future>(runtime: &Handle, limit: Duration, future: F) -> Timeout<F> {
     let _context = runtime.enter();
     tokio::time::timeout(limit, future)
+}
+
+/// Whether anybody wants to see every message. Next to nothing where nobody does.
+fn is_wire_logged() -> bool {
+    tracing::enabled!(target: WIRE, tracing::Level::TRACE)
 }
 
 /// 128 random bits, from the system's random keys for hash tables.
@@ -207,11 +214,13 @@ impl Driver {
     }
 
     async fn run(mut self, deferred: Vec<Command>) {
+        self.core.set_wire_log(is_wire_logged());
         for command in deferred {
             self.on_command(command);
         }
         loop {
             self.settle();
+            self.core.set_wire_log(is_wire_logged());
             if let Some(reason) = self.over.take() {
                 return self.finish(reason);
             }
@@ -395,6 +404,13 @@ impl Driver {
     }
 
     fn drain_events(&mut self, now: Instant) {
+        while let Some(message) = self.core.poll_wire() {
+            let id = self.link.id;
+            match message.session {
+                Some(session) => tracing::trace!(target: WIRE, "{id}/{session}: {message}"),
+                None => tracing::trace!(target: WIRE, "{id}/-: {message}"),
+            }
+        }
         while let Some(event) = self.core.poll_event() {
             self.on_event(now, event);
         }

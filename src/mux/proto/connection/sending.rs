@@ -395,6 +395,7 @@ impl Connection {
         let cseq = self.requests.insert(draft.clone(), challenge, now);
         self.counters.requests += 1;
 
+        let from = self.out.len();
         let mut writer =
             MessageWriter::request(&mut self.out, &draft.method, draft.url.as_str(), cseq);
         if let Some(value) = value {
@@ -415,6 +416,7 @@ impl Connection {
             writer.header("Session", &id);
         }
         writer.finish();
+        self.log_sent(draft.session, from);
         cseq
     }
 
