@@ -19,6 +19,7 @@
 mod command;
 mod dial;
 mod outbox;
+mod quick_ack;
 mod sessions;
 
 use std::{
@@ -41,7 +42,7 @@ use tokio::{
 };
 
 pub(super) use self::command::{Command, Link, LinkEnds, Report};
-use self::{command::Readiness, outbox::Outbox, sessions::Sessions};
+use self::{command::Readiness, outbox::Outbox, quick_ack::QuickAck, sessions::Sessions};
 use super::{
     connection_pool::Registration,
     error::Error,
@@ -174,6 +175,7 @@ struct Driver {
     socket: TcpStream,
     input: BytesMut,
     outbox: Outbox,
+    quick_ack: QuickAck,
     /// Armed at or before the core's deadline: a deadline that moves away costs nothing, the timer
     /// fires early and is armed again.
     timer: Pin<Box<Sleep>>,
@@ -204,6 +206,7 @@ impl Driver {
             socket,
             input: BytesMut::new(),
             outbox: Outbox::default(),
+            quick_ack: QuickAck::default(),
             timer: Box::pin(sleep_until(tokio::time::Instant::now())),
             timer_at: None,
             over: None,
@@ -258,6 +261,8 @@ impl Driver {
                 Ok(read) => {
                     let now = now();
                     self.link.counters.bytes_received.add(read as u64);
+                    let is_bringing_up = self.core.is_bringing_up();
+                    self.quick_ack.on_read(now, &self.socket, is_bringing_up);
                     self.core.handle_input(now, &mut self.input);
                     self.drain_events(now);
                 }

@@ -257,3 +257,18 @@ fn round_trip_and_service_time_are_measured() {
     assert_eq!(server, Some("GStreamer RTSP server"));
     assert_eq!(sim.connection.public_header(), Some("OPTIONS, PLAY"));
 }
+
+#[test]
+fn a_bring_up_lasts_until_play_is_answered() {
+    let mut sim = Sim::new(config());
+    assert!(!sim.connection.is_bringing_up());
+    let session = sim.ready(1);
+    assert!(!sim.connection.is_bringing_up(), "nothing is under way");
+    sim.play(session, "rtsp://nvr/1/");
+    assert!(sim.connection.is_bringing_up());
+    let cseq = sim.expect_sent("PLAY");
+    sim.answer(200, cseq, &[]);
+    assert!(!sim.connection.is_bringing_up());
+    sim.teardown(session);
+    assert!(!sim.connection.is_bringing_up());
+}

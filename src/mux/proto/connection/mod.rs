@@ -38,7 +38,7 @@ use super::{
     limits::{Limits, Timeouts},
     measures::{Measures, Meter},
     message::{Message, StartLine},
-    requests::{Draft, RequestTable},
+    requests::{Draft, Purpose, RequestTable},
     session::{Departure, Phase, Session},
     timers::{Timer, TimerTable},
     wire::WireMessage,
@@ -436,6 +436,19 @@ impl Connection {
     /// Whether [`Event::Closed`] was or will be polled, and nothing else happens any more.
     pub fn is_closed(&self) -> bool {
         matches!(self.state, State::Closed(_))
+    }
+
+    /// Whether a session is on its way to its first packet: DESCRIBE, SETUP or PLAY is unanswered.
+    pub fn is_bringing_up(&self) -> bool {
+        let brings_up = |purpose: &Purpose| {
+            matches!(
+                purpose,
+                Purpose::Describe | Purpose::Setup { .. } | Purpose::Play
+            )
+        };
+        self.requests
+            .waiting()
+            .any(|entry| brings_up(&entry.draft.purpose))
     }
 
     /// Sessions that are open or still owe or await a TEARDOWN.
