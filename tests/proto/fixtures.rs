@@ -80,7 +80,9 @@ transcripts! {
     no_credentials
     no_cseq_one_outstanding
     no_cseq_several_outstanding
+    password_changed
     paused_is_kept_alive
+    permit_given_back
     ping_after_idle_expiry
     ping_before_reuse
     ping_unanswered

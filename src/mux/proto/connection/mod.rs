@@ -275,7 +275,8 @@ impl Connection {
         }
     }
 
-    /// What is now known of the credentials.
+    /// What is now known of the credentials. A permit that nothing wants any more is given back at
+    /// once, as [`Event::CredentialsUnwanted`].
     pub fn handle_credential_status(&mut self, now: Instant, status: CredentialStatus) {
         self.authorizer.set_status(status);
         self.flush(now);
