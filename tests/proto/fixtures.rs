@@ -90,6 +90,7 @@ transcripts! {
     second_session_swallowed
     server_teardown
     setup_failed_owes_teardown
+    setup_without_describe
     silence_is_death
     silence_is_probed
     stale_nonce_in_mid_session
