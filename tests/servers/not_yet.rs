@@ -55,8 +55,14 @@ const NOT_YET: &[NotYet] = &[
         },
     ),
     varies(
-        "whether a session plays before the others are refused is chance; then the rest is swallowed",
-        |case| case.family == Family::Go2Rtc && case.order == Order::Together && case.cameras > 1,
+        "whether a session plays before the others are refused is chance",
+        |case| {
+            let harms = matches!(
+                case.family,
+                Family::Go2Rtc | Family::MediaMtx | Family::ZlMediaKit
+            );
+            harms && case.order == Order::Together && case.cameras > 1
+        },
     ),
     varies(
         "of requests that arrive together only the first is answered, the others wait for their deadline",
