@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use gstrtspmux::mux::{Error, Mux, Session, SessionOptions};
+use gstrtspmux::mux::{Error, Mux, Opening, Session, SessionOptions};
 use tokio::task::JoinHandle;
 
 use crate::support::mock_server::{Family, MockServer, Reaction, Rule, ServerView, SessionView};
@@ -107,6 +107,7 @@ impl Case {
                 server: &server,
                 mux: Mux::builder().runtime(runtime.handle().clone()).build(),
                 patience,
+                outcomes: (0..self.cameras).map(|_| Outcome::NotAwaited).collect(),
             };
             let outcomes = runtime.block_on(run.outcomes());
             is_over.store(true, Ordering::SeqCst);
@@ -290,28 +291,16 @@ struct Run<'a> {
     server: &'a MockServer,
     mux: Mux,
     patience: Duration,
+    outcomes: Vec<Outcome>,
 }
 
 impl Run<'_> {
     /// What became of each camera, in their order. Ends with the first that becomes nothing.
-    async fn outcomes(self) -> Vec<Outcome> {
-        let mut outcomes: Vec<Outcome> = (0..self.case.cameras)
-            .map(|_| Outcome::NotAwaited)
-            .collect();
-        let mut starting = Vec::new();
-        for camera in 1..=self.case.cameras {
-            let task = self.start(camera);
-            if self.case.order == Order::Together || self.is_slow(camera) {
-                starting.push((camera, task));
-                continue;
-            }
-            let outcome = self.finish(camera, task).await;
-            let is_over = matches!(outcome, Outcome::Waits);
-            outcomes[camera as usize - 1] = outcome;
-            if is_over {
-                return outcomes;
-            }
-        }
+    async fn outcomes(mut self) -> Vec<Outcome> {
+        let mut starting = match self.case.order {
+            Order::Together => self.start_all(),
+            Order::OneByOne => self.start_one_by_one().await,
+        };
         // The slow one last.
         starting.sort_by_key(|(camera, _)| self.is_slow(*camera));
         for (camera, task) in starting {
@@ -319,49 +308,81 @@ impl Run<'_> {
                 self.server.clear_rules();
                 self.server.release();
             }
-            let outcome = self.finish(camera, task).await;
-            let is_over = matches!(outcome, Outcome::Waits);
-            outcomes[camera as usize - 1] = outcome;
-            if is_over {
-                return outcomes;
+            if self.finish(camera, task).await == Then::GiveUp {
+                break;
             }
         }
-        outcomes
+        self.outcomes
+    }
+
+    fn start_all(&self) -> Vec<(u32, Starting)> {
+        let start = |(camera, opening)| (camera, start(opening));
+        (1..).zip(self.open_all()).map(start).collect()
+    }
+
+    /// Each is known before the first one starts.
+    fn open_all(&self) -> Vec<Opening> {
+        let options = (1..=self.case.cameras).map(|camera| self.case.options(self.server, camera));
+        options.map(|options| self.mux.open(options)).collect()
+    }
+
+    /// Gives back the slow one, which nobody waits for.
+    async fn start_one_by_one(&mut self) -> Vec<(u32, Starting)> {
+        let mut waiting = Vec::new();
+        for camera in 1..=self.case.cameras {
+            let options = self.case.options(self.server, camera);
+            let task = start(self.mux.open(options));
+            if self.is_slow(camera) {
+                self.wait_for_describe(camera);
+                waiting.push((camera, task));
+            } else if self.finish(camera, task).await == Then::GiveUp {
+                return Vec::new();
+            }
+        }
+        waiting
+    }
+
+    /// The next ones are to find it waiting.
+    fn wait_for_describe(&self, camera: u32) {
+        let path = self.case.family.path(camera);
+        let has_asked = |view: &ServerView| {
+            let mut requests = view.requests.iter();
+            requests.any(|r| r.method == "DESCRIBE" && r.uri.ends_with(&path))
+        };
+        self.server.wait_until(has_asked, self.patience);
+    }
+
+    async fn finish(&mut self, camera: u32, mut task: Starting) -> Then {
+        let outcome = match tokio::time::timeout(self.patience, &mut task).await {
+            Ok(Ok(Ok(session))) => Outcome::Plays(Watch::start(camera, session)),
+            Ok(Ok(Err(error))) => Outcome::Failed(Box::new(error)),
+            Ok(Err(panic)) => std::panic::resume_unwind(panic.into_panic()),
+            Err(_) => Outcome::Waits,
+        };
+        let then = match outcome {
+            Outcome::Waits => Then::GiveUp,
+            _ => Then::GoOn,
+        };
+        self.outcomes[camera as usize - 1] = outcome;
+        then
     }
 
     fn is_slow(&self, camera: u32) -> bool {
         self.case.trouble == Trouble::Slow(camera)
     }
+}
 
-    fn start(&self, camera: u32) -> JoinHandle<Result<Session, Error>> {
-        let options = self.case.options(self.server, camera);
-        let mux = self.mux.clone();
-        let task = tokio::spawn(async move {
-            let described = mux.open(options).describe().await?;
-            described.setup_all().await?.play().await
-        });
-        // The next ones are to find it waiting.
-        if self.is_slow(camera) && self.case.order == Order::OneByOne {
-            let path = self.case.family.path(camera);
-            let has_asked = |view: &ServerView| {
-                let mut requests = view.requests.iter();
-                requests.any(|r| r.method == "DESCRIBE" && r.uri.ends_with(&path))
-            };
-            self.server.wait_until(has_asked, self.patience);
-        }
-        task
-    }
+type Starting = JoinHandle<Result<Session, Error>>;
 
-    async fn finish(&self, camera: u32, task: JoinHandle<Result<Session, Error>>) -> Outcome {
-        let abort = task.abort_handle();
-        match tokio::time::timeout(self.patience, task).await {
-            Ok(Ok(Ok(session))) => Outcome::Plays(Watch::start(camera, session)),
-            Ok(Ok(Err(error))) => Outcome::Failed(Box::new(error)),
-            Ok(Err(panic)) => std::panic::resume_unwind(panic.into_panic()),
-            Err(_) => {
-                abort.abort();
-                Outcome::Waits
-            }
-        }
-    }
+fn start(opening: Opening) -> Starting {
+    tokio::spawn(async move {
+        let ready = opening.describe().await?.setup_all().await?;
+        ready.play().await
+    })
+}
+
+#[derive(PartialEq, Eq)]
+enum Then {
+    GoOn,
+    GiveUp,
 }
