@@ -105,3 +105,33 @@ transcripts! {
     wrong_password
     wrong_password_new_nonces
 }
+
+transcripts! {
+    servers:
+    at_limit_453
+    at_limit_503
+    axis
+    cheap_camera
+    dahua
+    evostream
+    go2rtc
+    go2rtc_playing
+    gst_rtsp_server
+    gst_rtsp_server_full_connection
+    h264dvr
+    hikvision
+    live555
+    live555_bad_request
+    live555_before_2017
+    mediamtx
+    mediamtx_not_found
+    no_interleaved
+    own_channels
+    rockchip
+    serial
+    tapo
+    vlc
+    zlmediakit
+    zlmediakit_lost_id
+    zlmediakit_not_playing
+}
