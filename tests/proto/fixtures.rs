@@ -78,6 +78,7 @@ transcripts! {
     late_setup_answer_of_dropped_session
     media_before_setup_answer
     no_credentials
+    no_cseq_and_not_repeatable
     no_cseq_one_outstanding
     no_cseq_several_outstanding
     password_changed

@@ -55,8 +55,8 @@ impl Connection {
             }
             None => {
                 self.on_unmatched(now);
-                if code >= 400 {
-                    self.on_stray_error(now);
+                if let Some(error) = failure_of(&response).filter(|_| code >= 400) {
+                    self.on_stray_error(now, error);
                 }
             }
         }
@@ -210,7 +210,7 @@ impl Connection {
         }
     }
 
-    fn on_failure(&mut self, now: Instant, answered: Outstanding, kind: FailureKind) {
+    pub(super) fn on_failure(&mut self, now: Instant, answered: Outstanding, kind: FailureKind) {
         let is_gone = matches!(
             kind,
             FailureKind::Status {
