@@ -1,5 +1,7 @@
 //! Getting a session described and set up: on which connection, and where to turn if that fails.
 
+use std::fmt;
+
 use url::Url;
 
 use super::{
@@ -34,7 +36,6 @@ enum Step {
 }
 
 /// A session on its way, with all that was learned on it so far.
-#[derive(Debug)]
 pub(super) struct BringUp {
     pool: ConnectionPool,
     /// As the user gave them: whom to present the credentials to.
@@ -339,6 +340,17 @@ impl BringUp {
         Error::from_failure(failure)
             .of_camera(&self.camera())
             .on(handle.link().id)
+    }
+}
+
+/// Its URLs may hold secrets.
+impl fmt::Debug for BringUp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BringUp")
+            .field("camera", &self.camera())
+            .field("wish", &self.wish)
+            .field("connections", &self.connections)
+            .finish_non_exhaustive()
     }
 }
 

@@ -57,8 +57,8 @@ impl SessionOptions {
     ///
     /// As [`new`](Self::new).
     pub fn from_url(mut url: Url) -> Result<Self, Error> {
-        let credentials =
-            take_userinfo(&mut url).map_err(|error| Error::invalid_url(error.to_string()))?;
+        let credentials = take_userinfo(&mut url)
+            .map_err(|error| Error::invalid_url(error.to_string()).of_camera(&redacted(&url)))?;
         let options = Self {
             url,
             credentials,
@@ -69,7 +69,9 @@ impl SessionOptions {
             group: None,
             pooling: Pooling::default(),
         };
-        options.connection_key()?;
+        options
+            .connection_key()
+            .map_err(|error| of_url(error, &options.url))?;
         Ok(options)
     }
 
@@ -90,6 +92,15 @@ impl SessionOptions {
     /// The camera's name in logs and errors.
     pub(super) fn camera(&self) -> String {
         redacted(&self.url)
+    }
+}
+
+/// Names the URL, but for one that may be no URL at all: `admin:password@nvr/1` parses as one.
+fn of_url(error: Error, url: &Url) -> Error {
+    if url.has_host() {
+        error.of_camera(&redacted(url))
+    } else {
+        error
     }
 }
 

@@ -232,7 +232,7 @@ fn with_budgets(connection: Arc<Budget>, process: &'static Budget) -> (Producer,
     )
 }
 
-/// The driver's end. Dropped without [`end`](Self::end), it reports that the driver died.
+/// The driver's end. Dropped before it was ended, it reports that the driver died.
 #[derive(Debug)]
 pub struct Producer {
     delivery: Arc<Delivery>,

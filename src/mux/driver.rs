@@ -19,6 +19,7 @@
 mod command;
 mod dial;
 mod outbox;
+mod quick_ack;
 mod sessions;
 
 use std::{
@@ -41,13 +42,15 @@ use tokio::{
 };
 
 pub(super) use self::command::{Command, Link, LinkEnds, Report};
-use self::{command::Readiness, outbox::Outbox, sessions::Sessions};
+use self::{command::Readiness, outbox::Outbox, quick_ack::QuickAck, sessions::Sessions};
 use super::{
     connection_pool::Registration,
     error::Error,
     proto::{CloseReason, Connection, ConnectionConfig, Event, Reply, uri::redacted},
 };
 
+/// Target of the wire log: every RTSP message without its secrets, at level TRACE.
+const WIRE: &str = "rtspmux::wire";
 /// What is reserved for reading when the buffer runs low: also what a packet's slice may pin.
 const READ_CHUNK: usize = 64 * 1024;
 /// Free space below which the next chunk is reserved.
@@ -68,6 +71,11 @@ pub(super) fn now() -> Instant {
 pub(super) fn within<F: Future>(runtime: &Handle, limit: Duration, future: F) -> Timeout<F> {
     let _context = runtime.enter();
     tokio::time::timeout(limit, future)
+}
+
+/// Whether anybody wants to see every message. Next to nothing where nobody does.
+fn is_wire_logged() -> bool {
+    tracing::enabled!(target: WIRE, tracing::Level::TRACE)
 }
 
 /// 128 random bits, from the system's random keys for hash tables.
@@ -103,6 +111,7 @@ async fn run(plan: Plan) {
         connect_timeout,
     } = plan;
     let mut deferred = Vec::new();
+    let began = now();
     match connect(
         &registration,
         &link,
@@ -114,6 +123,8 @@ async fn run(plan: Plan) {
     {
         Ok(socket) => {
             tracing::info!("{}/-: connected to {}", link.id, link.server);
+            let connect_time = now().saturating_duration_since(began);
+            link.learn(|insight| insight.connect_time = Some(connect_time));
             registration.on_connected();
             ends.readiness.send_replace(Readiness::Ready);
             let driver = Driver::new(registration, link, ends, socket, config);
@@ -164,6 +175,7 @@ struct Driver {
     socket: TcpStream,
     input: BytesMut,
     outbox: Outbox,
+    quick_ack: QuickAck,
     /// Armed at or before the core's deadline: a deadline that moves away costs nothing, the timer
     /// fires early and is armed again.
     timer: Pin<Box<Sleep>>,
@@ -171,6 +183,8 @@ struct Driver {
     over: Option<CloseReason>,
     /// The pool knows that the server knows Digest.
     told_of_digest: bool,
+    /// Answers of which what they tell about the server was passed on.
+    answers: u64,
     /// The last field, dropped last.
     registration: Registration,
 }
@@ -192,20 +206,24 @@ impl Driver {
             socket,
             input: BytesMut::new(),
             outbox: Outbox::default(),
+            quick_ack: QuickAck::default(),
             timer: Box::pin(sleep_until(tokio::time::Instant::now())),
             timer_at: None,
             over: None,
             told_of_digest: false,
+            answers: 0,
             registration,
         }
     }
 
     async fn run(mut self, deferred: Vec<Command>) {
+        self.core.set_wire_log(is_wire_logged());
         for command in deferred {
             self.on_command(command);
         }
         loop {
             self.settle();
+            self.core.set_wire_log(is_wire_logged());
             if let Some(reason) = self.over.take() {
                 return self.finish(reason);
             }
@@ -243,6 +261,8 @@ impl Driver {
                 Ok(read) => {
                     let now = now();
                     self.link.counters.bytes_received.add(read as u64);
+                    let is_bringing_up = self.core.is_bringing_up();
+                    self.quick_ack.on_read(now, &self.socket, is_bringing_up);
                     self.core.handle_input(now, &mut self.input);
                     self.drain_events(now);
                 }
@@ -363,6 +383,7 @@ impl Driver {
             self.told_of_digest = true;
             self.registration.on_digest_seen();
         }
+        self.pass_on_insight();
         // First the books, then those who may look at them.
         self.update_counters();
         self.sessions.answer();
@@ -388,6 +409,13 @@ impl Driver {
     }
 
     fn drain_events(&mut self, now: Instant) {
+        while let Some(message) = self.core.poll_wire() {
+            let id = self.link.id;
+            match message.session {
+                Some(session) => tracing::trace!(target: WIRE, "{id}/{session}: {message}"),
+                None => tracing::trace!(target: WIRE, "{id}/-: {message}"),
+            }
+        }
         while let Some(event) = self.core.poll_event() {
             self.on_event(now, event);
         }
@@ -441,6 +469,21 @@ impl Driver {
         }
     }
 
+    /// What the core has learned of the server, if a request was answered since.
+    fn pass_on_insight(&mut self) {
+        let answers = self.core.counters().answers;
+        if answers == self.answers {
+            return;
+        }
+        self.answers = answers;
+        self.link.learn(|insight| {
+            insight.measures = self.core.measures();
+            insight.server_header = self.core.server_header().map(str::to_owned);
+            insight.public_header = self.core.public_header().map(str::to_owned);
+            insight.is_serial = !self.core.is_pipelining();
+        });
+    }
+
     fn update_counters(&self) {
         let counts = self.core.counters();
         let counters = &self.link.counters;
@@ -457,6 +500,7 @@ impl Driver {
 
     fn finish(mut self, reason: CloseReason) {
         tracing::info!("{}/-: closed: {reason}", self.link.id);
+        tracing::debug!("{}/-: {:?}", self.link.id, self.link.insight());
         self.sessions.on_closed(&reason);
     }
 }

@@ -305,7 +305,9 @@ fn classify(kind: &FailureKind) -> (ErrorKind, Scope, Initiator) {
         FailureKind::Status { code, .. } => (ErrorKind::Status(*code), Scope::Request, Server),
         FailureKind::Redirect { .. } => (ErrorKind::Redirects, Scope::Session, Server),
         FailureKind::Unauthorized { .. } => (ErrorKind::Unauthorized, Scope::Session, Server),
-        FailureKind::TimedOut(_) => (ErrorKind::TimedOut, Scope::Request, Server),
+        FailureKind::TimedOut(_) | FailureKind::Swallowed => {
+            (ErrorKind::TimedOut, Scope::Request, Server)
+        }
         FailureKind::LimitExceeded(_) => (ErrorKind::LimitExceeded, Scope::Request, Server),
         FailureKind::Malformed(_) => (ErrorKind::Malformed, Scope::Request, Server),
         FailureKind::ChannelsExhausted => (ErrorKind::ServerLimit, Scope::Session, Library),

@@ -4,6 +4,8 @@
 //! dropped at any moment, and so may the future of a step: what the server has begun for it by then
 //! is torn down behind the scenes.
 
+use std::fmt;
+
 use super::{
     attachment::Attachment,
     bring_up::{BringUp, StreamsSetUp},
@@ -58,7 +60,6 @@ impl Opening {
 }
 
 /// A session whose presentation is known; nothing is reserved at the server yet.
-#[derive(Debug)]
 #[must_use = "dropping it gives the connection back"]
 pub struct Described {
     attachment: Attachment,
@@ -119,8 +120,18 @@ impl Described {
     }
 }
 
+/// Without the presentation: its URLs may hold secrets.
+impl fmt::Debug for Described {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Described")
+            .field("camera", &self.bring_up.camera())
+            .field("connection", &self.attachment.connection())
+            .field("session", &self.attachment.key())
+            .finish_non_exhaustive()
+    }
+}
+
 /// A session that is set up and can be played.
-#[derive(Debug)]
 #[must_use = "dropping it tears the session down"]
 pub struct Ready {
     attachment: Attachment,
@@ -165,5 +176,16 @@ impl Ready {
         } = self;
         let playing = bring_up.play(attachment, presentation, streams).await?;
         Ok(Session::new(playing, bring_up))
+    }
+}
+
+/// Without the presentation: its URLs may hold secrets.
+impl fmt::Debug for Ready {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ready")
+            .field("camera", &self.bring_up.camera())
+            .field("connection", &self.attachment.connection())
+            .field("session", &self.attachment.key())
+            .finish_non_exhaustive()
     }
 }

@@ -1,6 +1,6 @@
 //! A session that plays.
 
-use std::{future::poll_fn, sync::Arc};
+use std::{fmt, future::poll_fn, sync::Arc};
 
 use bytes::Bytes;
 
@@ -18,7 +18,6 @@ use super::{
 ///
 /// Dropping it releases it: its TEARDOWN goes out and its reference to the connection is given
 /// back, without blocking and whatever state it is in.
-#[derive(Debug)]
 pub struct Session {
     attachment: Attachment,
     presentation: Presentation,
@@ -132,6 +131,18 @@ impl Session {
     /// Observes this session.
     pub fn monitor(&self) -> SessionMonitor {
         self.bring_up.monitor.clone()
+    }
+}
+
+/// Without the presentation: its URLs may hold secrets.
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session")
+            .field("camera", &self.bring_up.camera())
+            .field("connection", &self.attachment.connection())
+            .field("session", &self.attachment.key())
+            .field("streams", &self.streams)
+            .finish_non_exhaustive()
     }
 }
 

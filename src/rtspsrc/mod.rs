@@ -21,6 +21,7 @@ mod caps;
 mod context;
 mod feed;
 mod imp;
+mod log;
 mod manager;
 mod messages;
 mod pads;
@@ -59,7 +60,8 @@ glib::wrapper! {
         @implements gst::ChildProxy, gst::URIHandler;
 }
 
-/// Registers the element. Its rank is NONE: `rtspsrc` stays what `playbin` takes.
+/// Registers the element. Its rank is NONE, as `rtspsrc`'s: of the two, `playbin` takes the one whose
+/// name sorts first, which is ours, unless `GST_PLUGIN_FEATURE_RANK=rtspsrc:1` says otherwise.
 ///
 /// # Errors
 ///
@@ -77,6 +79,7 @@ pub(crate) fn register(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
             env!("CARGO_PKG_NAME")
         ));
     }
+    log::forward();
     gst::Element::register(
         Some(plugin),
         "rtspmuxsrc",

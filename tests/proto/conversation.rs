@@ -579,6 +579,7 @@ fn with_reason(seen: Seen, failure: &Failure) -> Seen {
         FailureKind::Status { code, .. } => seen.with("status", code),
         FailureKind::Unauthorized { .. } => seen.with("reason", "unauthorized"),
         FailureKind::TimedOut(_) => seen.with("reason", "timeout"),
+        FailureKind::Swallowed => seen.with("reason", "swallowed"),
         FailureKind::CannotShare(_) => seen.with("reason", "cannot-share"),
         FailureKind::ConnectionLost(_) => seen.with("reason", "connection"),
         FailureKind::LimitExceeded(_) => seen.with("reason", "limit"),

@@ -63,6 +63,7 @@ transcripts! {
 transcripts! {
     core:
     adopted_from_quarantine
+    blocked_is_not_swallowed
     channels_come_back
     close_ends_idleness
     close_without_answer
@@ -83,11 +84,14 @@ transcripts! {
     ping_after_idle_expiry
     ping_before_reuse
     ping_unanswered
+    pipelined_requests_dropped
+    second_session_swallowed
     server_teardown
     setup_failed_owes_teardown
     silence_is_death
     silence_is_probed
     stale_nonce_in_mid_session
+    swallowed_setup_answered_late
     tainted_by_second_owner
     teardown_401
     teardown_refused

@@ -224,3 +224,51 @@ fn f29_close_takes_2_s_at_most_whatever_is_under_way() {
         .filter(|sent| matches!(sent, Incoming::Request(request) if request.method == "TEARDOWN"));
     assert_eq!(teardowns.count(), 1, "one id was known");
 }
+
+#[test]
+fn round_trip_and_service_time_are_measured() {
+    let mut sim = Sim::new(config());
+    let sessions: Vec<SessionKey> = (1..=3)
+        .map(|number| sim.open(&format!("rtsp://nvr/{number}")))
+        .collect();
+    sim.describe(sessions[0]);
+    sim.advance(50 * MILLISECOND);
+    let headers = [
+        "Server: GStreamer RTSP server\u{7}",
+        "Public: OPTIONS, PLAY",
+    ];
+    sim.answer(404, 1, &headers);
+    sim.describe(sessions[0]);
+    for session in &sessions {
+        sim.setup(*session, "rtsp://nvr/1/track1");
+    }
+    sim.advance(55 * MILLISECOND);
+    sim.answer(404, 2, &[]);
+    for cseq in 3..=5 {
+        sim.advance(10 * MILLISECOND);
+        sim.answer(404, cseq, &[]);
+    }
+    let measures = sim.connection.measures();
+    assert_eq!(measures.round_trip, Some(50 * MILLISECOND));
+    assert_eq!(measures.service_time, Some(10 * MILLISECOND));
+    assert_eq!(measures.describe_time, None);
+    assert_eq!(sim.connection.counters().answers, 5);
+    let server = sim.connection.server_header();
+    assert_eq!(server, Some("GStreamer RTSP server"));
+    assert_eq!(sim.connection.public_header(), Some("OPTIONS, PLAY"));
+}
+
+#[test]
+fn a_bring_up_lasts_until_play_is_answered() {
+    let mut sim = Sim::new(config());
+    assert!(!sim.connection.is_bringing_up());
+    let session = sim.ready(1);
+    assert!(!sim.connection.is_bringing_up(), "nothing is under way");
+    sim.play(session, "rtsp://nvr/1/");
+    assert!(sim.connection.is_bringing_up());
+    let cseq = sim.expect_sent("PLAY");
+    sim.answer(200, cseq, &[]);
+    assert!(!sim.connection.is_bringing_up());
+    sim.teardown(session);
+    assert!(!sim.connection.is_bringing_up());
+}

@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc, OnceLock,
+        Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicU32, Ordering},
     },
     time::Duration,
@@ -20,8 +20,8 @@ use crate::mux::{
     error::Error,
     monitor::Debt,
     proto::{
-        CloseReason, CredentialStatus, Failure, FailureKind, Reply, SessionConfig, SessionKey,
-        SessionRequest,
+        CloseReason, CredentialStatus, Failure, FailureKind, Measures, Reply, SessionConfig,
+        SessionKey, SessionRequest,
     },
     server_key::ServerId,
     stats::ConnectionCounters,
@@ -76,6 +76,21 @@ pub(in crate::mux) enum Readiness {
     Failed(Error),
 }
 
+/// What a connection has learned of its server.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(in crate::mux) struct Insight {
+    /// How long it took to connect: one round trip for an address, more for a name.
+    pub(in crate::mux) connect_time: Option<Duration>,
+    /// What the answers took.
+    pub(in crate::mux) measures: Measures,
+    /// Its `Server` header.
+    pub(in crate::mux) server_header: Option<String>,
+    /// Its `Public` header.
+    pub(in crate::mux) public_header: Option<String>,
+    /// It loses requests unless they come one at a time.
+    pub(in crate::mux) is_serial: bool,
+}
+
 /// What everybody but the driver itself holds of a connection. Holding it is no reference in the
 /// pool's sense; a [`ConnectionHandle`](crate::mux::ConnectionHandle) is.
 #[derive(Debug)]
@@ -91,6 +106,7 @@ pub(in crate::mux) struct Link {
     peak_references: AtomicU32,
     /// The server answered a session since the connection was last taken out of idleness.
     is_proven: AtomicBool,
+    insight: Mutex<Insight>,
     task: OnceLock<AbortHandle>,
     /// Set when the connection is over.
     close_reason: OnceLock<CloseReason>,
@@ -120,6 +136,7 @@ impl Link {
             readiness,
             peak_references: AtomicU32::new(1),
             is_proven: AtomicBool::new(false),
+            insight: Mutex::default(),
             task: OnceLock::new(),
             close_reason: OnceLock::new(),
         };
@@ -202,6 +219,18 @@ impl Link {
     pub(in crate::mux) fn on_reused(&self) {
         self.is_proven.store(false, Ordering::Relaxed);
         self.send(Command::SetIdle(None));
+    }
+
+    /// What was learned of the server so far.
+    pub(in crate::mux) fn insight(&self) -> Insight {
+        self.insight
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    pub(super) fn learn(&self, change: impl FnOnce(&mut Insight)) {
+        change(&mut self.insight.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
     pub(super) fn set_task(&self, task: AbortHandle) {

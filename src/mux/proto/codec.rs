@@ -49,15 +49,23 @@ enum State {
     /// A head is complete, `length` bytes of body are to come.
     Body { message: Message, length: usize },
     /// The rest of an oversize head is thrown away, up to its blank line.
-    DiscardHead {
-        message: Message,
-        discarded: usize,
-        line: LineState,
-    },
+    DiscardHead(OversizeHead),
     /// The rest of an oversize body is thrown away.
     DiscardBody { message: Message, left: usize },
     /// Framing is lost.
     Lost { skipped: usize },
+}
+
+/// A head over the limit whose end has not come.
+#[derive(Debug)]
+struct OversizeHead {
+    /// What its first lines say.
+    message: Message,
+    /// Length of the body that follows it.
+    body: usize,
+    /// Bytes thrown away so far.
+    discarded: usize,
+    line: LineState,
 }
 
 /// Where in a head's line we are, while looking for a blank one byte by byte.
@@ -93,11 +101,7 @@ impl Decoder {
             let unit = match std::mem::replace(&mut self.state, State::Boundary { searched: 0 }) {
                 State::Boundary { searched } => self.decode_boundary(buffer, searched)?,
                 State::Body { message, length } => self.decode_body(buffer, message, length),
-                State::DiscardHead {
-                    message,
-                    discarded,
-                    line,
-                } => self.discard_head(buffer, message, discarded, line)?,
+                State::DiscardHead(head) => self.discard_head(buffer, head)?,
                 State::DiscardBody { message, left } => self.discard_body(buffer, message, left),
                 State::Lost { skipped } => self.resync(buffer, skipped, &plausible)?,
             };
@@ -135,26 +139,33 @@ impl Decoder {
         if !may_begin_message(buffer) {
             return Ok(self.lose_framing(0));
         }
-        if let Some(end) = find_head_end(buffer, searched) {
-            let head = buffer.split_to(end);
-            return self.begin_message(&head);
-        }
         if !start_line_within(buffer, self.limits.start_line) {
             return Ok(self.lose_framing(0));
         }
-        if buffer.len() > self.limits.headers {
-            return self.begin_discarding_head(buffer);
+        // What is over the limit does not depend on how the head came in pieces.
+        match find_head_end(buffer, searched) {
+            Some(end) if end <= self.limits.headers => self.begin_message(&buffer.split_to(end)),
+            None if buffer.len() <= self.limits.headers => {
+                self.state = State::Boundary {
+                    searched: buffer.len(),
+                };
+                Ok(Step::NeedMore)
+            }
+            _ => self.begin_discarding_head(buffer),
         }
-        self.state = State::Boundary {
-            searched: buffer.len(),
-        };
-        Ok(Step::NeedMore)
     }
 
     fn begin_message(&mut self, head: &[u8]) -> Result<Step, &'static str> {
-        let Some((start, headers)) = parse_head(head) else {
+        let Some((message, length)) = self.parse_message(head) else {
             return Ok(self.lose_framing(head.len()));
         };
+        self.await_body(message, length);
+        Ok(Step::Again)
+    }
+
+    /// A message without its body yet, and how long that is.
+    fn parse_message(&self, head: &[u8]) -> Option<(Message, usize)> {
+        let (start, headers) = parse_head(head)?;
         let (length, defect) = self.body_length(head, &headers);
         let message = Message {
             start,
@@ -162,12 +173,14 @@ impl Decoder {
             body: Bytes::new(),
             defect,
         };
+        Some((message, length.unwrap_or(0)))
+    }
+
+    fn await_body(&mut self, message: Message, length: usize) {
         self.state = match length {
-            Some(length) if length <= self.limits.body => State::Body { message, length },
-            Some(left) => State::DiscardBody { message, left },
-            None => State::Body { message, length: 0 },
+            length if length <= self.limits.body => State::Body { message, length },
+            left => State::DiscardBody { message, left },
         };
-        Ok(Step::Again)
     }
 
     /// Length of the body that follows, `None` where the head's word on it is not to be believed.
@@ -229,63 +242,59 @@ impl Decoder {
         Step::Unit(Unit::Message(message))
     }
 
+    /// Keeps the whole lines within the limit, which have the CSeq, and throws the others away.
     fn begin_discarding_head(&mut self, buffer: &mut BytesMut) -> Result<Step, &'static str> {
-        let kept = buffer.split();
-        let Some((start, headers)) = parse_head(&kept) else {
+        let limit = self.limits.headers;
+        let lines = buffer.get(..limit).unwrap_or_default();
+        let kept = lines
+            .iter()
+            .rposition(|byte| *byte == b'\n')
+            .map_or(0, |at| at + 1);
+        let kept = buffer.split_to(kept);
+        let Some((mut message, body)) = self.parse_message(&kept) else {
             return Ok(self.lose_framing(kept.len()));
         };
-        let limit = self.limits.headers;
-        let defect = Some(Defect::Limit(LimitExceeded {
+        message.defect = Some(Defect::Limit(LimitExceeded {
             what: "header bytes",
             limit,
         }));
-        let message = Message {
-            start,
-            headers,
-            body: Bytes::new(),
-            defect,
-        };
-        let line = if kept.ends_with(b"\n") {
-            LineState::Empty
-        } else {
-            LineState::Filled
-        };
-        self.state = State::DiscardHead {
+        self.state = State::DiscardHead(OversizeHead {
             message,
+            body,
             discarded: 0,
-            line,
-        };
+            line: LineState::Empty,
+        });
         Ok(Step::Again)
     }
 
     fn discard_head(
         &mut self,
         buffer: &mut BytesMut,
-        message: Message,
-        discarded: usize,
-        mut line: LineState,
+        mut head: OversizeHead,
     ) -> Result<Step, &'static str> {
-        for (at, byte) in buffer.iter().enumerate() {
-            match (byte, line) {
+        let left = LONGEST_HEAD_DISCARD.saturating_sub(head.discarded);
+        for (at, byte) in buffer.iter().take(left).enumerate() {
+            match (byte, head.line) {
                 (b'\n', LineState::Empty) => {
                     buffer.advance(at + 1);
-                    return Ok(Step::Unit(Unit::Message(message)));
+                    let OversizeHead { message, body, .. } = head;
+                    self.state = State::DiscardBody {
+                        message,
+                        left: body,
+                    };
+                    return Ok(Step::Again);
                 }
-                (b'\n', LineState::Filled) => line = LineState::Empty,
+                (b'\n', LineState::Filled) => head.line = LineState::Empty,
                 (b'\r', _) => {}
-                _ => line = LineState::Filled,
+                _ => head.line = LineState::Filled,
             }
         }
-        let discarded = discarded + buffer.len();
-        buffer.clear();
-        if discarded > LONGEST_HEAD_DISCARD {
+        if buffer.len() > left {
             return Err("the head of an answer has no end");
         }
-        self.state = State::DiscardHead {
-            message,
-            discarded,
-            line,
-        };
+        head.discarded += buffer.len();
+        buffer.clear();
+        self.state = State::DiscardHead(head);
         Ok(Step::NeedMore)
     }
 
@@ -332,7 +341,7 @@ impl Decoder {
     pub(super) fn is_mid_unit(&self, buffer: &[u8]) -> bool {
         match self.state {
             State::Boundary { .. } => !buffer.is_empty(),
-            State::Body { .. } | State::DiscardHead { .. } | State::DiscardBody { .. } => true,
+            State::Body { .. } | State::DiscardHead(_) | State::DiscardBody { .. } => true,
             State::Lost { .. } => false,
         }
     }

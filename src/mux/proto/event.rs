@@ -173,6 +173,9 @@ pub enum FailureKind {
     },
     /// No answer within the response deadline.
     TimedOut(Duration),
+    /// A request sent after it was answered and it was not (go2rtc, EvoStream): the server ignores
+    /// it. Should its answer come after all, it is dropped, and what it made is undone.
+    Swallowed,
     /// The answer, or what is in it, is over a limit.
     LimitExceeded(LimitExceeded),
     /// The answer cannot be used.
@@ -200,6 +203,9 @@ impl fmt::Display for FailureKind {
             }
             Self::Unauthorized { explanation, .. } => f.write_str(explanation),
             Self::TimedOut(after) => write!(f, "no answer within {after:?}"),
+            Self::Swallowed => {
+                f.write_str("the server ignores it, and answers what was sent later")
+            }
             Self::LimitExceeded(limit) => limit.fmt(f),
             Self::Malformed(what) => write!(f, "the answer cannot be used: {what}"),
             Self::ChannelsExhausted => {

@@ -186,8 +186,9 @@ pub(crate) fn parse_content_length(value: &str) -> Option<u64> {
     lengths.all(|length| length == Some(first)).then_some(first)
 }
 
-/// What the answer to a PLAY says about one stream: where its packets start.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+/// What the answer to a PLAY says about one stream: where its packets start. `Debug` leaves the URL
+/// out: it may carry a password.
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct RtpInfo {
     /// The stream's control URL as written, possibly relative or empty.
     pub url: String,
@@ -195,6 +196,15 @@ pub struct RtpInfo {
     pub seq: Option<u16>,
     /// The RTP time that corresponds to the start of the range.
     pub rtptime: Option<u32>,
+}
+
+impl fmt::Debug for RtpInfo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RtpInfo")
+            .field("seq", &self.seq)
+            .field("rtptime", &self.rtptime)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Reads `RTP-Info`: at most 64 entries, in order.

@@ -71,6 +71,9 @@ pub struct Timeouts {
     pub ceiling: Duration,
     /// A message that has begun must be complete after this time in which bytes arrived (fault F35).
     pub message: Duration,
+    /// Silence towards a DESCRIBE or SETUP of a session to be added, beside others, after which an
+    /// OPTIONS goes out as a fence (fault F09). `Duration::MAX`: never.
+    pub fence: Duration,
     /// Silence on a connection with playing sessions after which the server is probed.
     pub silence_probe: Duration,
     /// Silence on a connection with playing sessions after which it is dead.
@@ -102,6 +105,7 @@ impl Default for Timeouts {
             teardown: Duration::from_secs(2),
             ceiling: Duration::from_secs(60),
             message: Duration::from_secs(10),
+            fence: Duration::from_secs(1),
             silence_probe: Duration::from_secs(10),
             silence_dead: Duration::from_secs(20),
             health_check_after: Duration::from_secs(5),

@@ -18,6 +18,9 @@
 //!    arm a timer for [`poll_timeout`](Connection::poll_timeout).
 //! 4. *Getters*.
 //!
+//! For a log, [`set_wire_log`](Connection::set_wire_log) turns on what
+//! [`poll_wire`](Connection::poll_wire) gives: every message, without secrets.
+//!
 //! # What it promises
 //!
 //! * A packet goes only to the session that owned its channel when the frame began.
@@ -46,10 +49,12 @@ mod channels;
 mod codec;
 mod digest;
 mod keep_alive;
+mod measures;
 mod message;
 mod requests;
 mod session;
 mod timers;
+mod wire;
 
 pub use self::{
     command::{CredentialStatus, RequestId, SessionConfig, SessionKey, SessionRequest},
@@ -61,5 +66,7 @@ pub use self::{
     },
     header::RtpInfo,
     limits::{Limits, Timeouts},
+    measures::Measures,
     sdp::{InvalidSdp, MediaStream, Presentation, SkipReason, SkippedMedia},
+    wire::{Direction, WireMessage},
 };

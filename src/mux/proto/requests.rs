@@ -7,6 +7,9 @@
 //! * a response deadline runs only while its request is *head of line*, the oldest unanswered one;
 //! * a request that timed out completes for its caller but stays as a *tombstone*, and no later
 //!   deadline runs, until it or a later request is answered. A ceiling bounds every wait.
+//!
+//! A request that was *swallowed* - one sent after it was answered, and it was not - stays as well,
+//! out of the line: its answer may come after all, and must not be taken for another's.
 
 use std::{
     collections::VecDeque,
@@ -38,6 +41,12 @@ pub(super) enum Purpose {
     KeepAlive,
     /// Finds out whether the connection is still good: before reuse, or in silence.
     Ping,
+    /// Its answer tells that whatever was sent before it and is unanswered was swallowed.
+    Fence,
+    /// Ends a session that nobody wants: its id came with the late answer to a swallowed SETUP.
+    Undo {
+        id: String,
+    },
 }
 
 /// A request that can be written, once or - after a 401 - once more.
@@ -46,13 +55,29 @@ pub(super) struct Draft {
     pub(super) method: Method,
     pub(super) url: Url,
     pub(super) purpose: Purpose,
-    /// Whose request; none for a ping.
+    /// Whose request; none if it is the connection's own.
     pub(super) session: Option<SessionKey>,
     /// The caller to tell; none if nobody waits, or no longer.
     pub(super) caller: Option<RequestId>,
     pub(super) deadline: Duration,
     /// How often it was sent with credentials and refused.
     pub(super) refusals: u8,
+    /// Whether it was sent before and swallowed.
+    pub(super) is_repeated: bool,
+}
+
+/// Longest time that the answer to a swallowed request is still recognised.
+const SWALLOWED_MEMORY: Duration = Duration::from_secs(60);
+
+/// What is still expected of a request on the wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    /// Its answer.
+    Awaited,
+    /// It timed out for its caller; its answer may still come, and others wait behind it.
+    TimedOut,
+    /// Nothing: a later request was answered. Nobody waits behind it.
+    Swallowed,
 }
 
 /// A request on the wire.
@@ -61,17 +86,34 @@ pub(super) struct Outstanding {
     pub(super) cseq: u32,
     pub(super) draft: Draft,
     pub(super) authorization: Option<ChallengeGeneration>,
-    sent: Instant,
+    pub(super) sent: Instant,
     /// Since when it is the oldest unanswered one.
     head_since: Option<Instant>,
+    /// When it was sent, or a request before it was answered since.
+    quiet_since: Instant,
+    /// Nothing else was waiting for an answer when it was sent.
+    pub(super) was_alone: bool,
     provisional: u32,
-    /// Timed out for its caller; its answer may still come.
-    tombstone: bool,
+    standing: Standing,
 }
 
 impl Outstanding {
+    fn is_awaited(&self) -> bool {
+        self.standing == Standing::Awaited
+    }
+
+    pub(super) fn is_swallowed(&self) -> bool {
+        self.standing == Standing::Swallowed
+    }
+
+    /// Since when nothing was heard of it or of what is before it; none once a provisional answer
+    /// has come for it.
+    pub(super) fn quiet_since(&self) -> Option<Instant> {
+        (self.provisional == 0).then_some(self.quiet_since)
+    }
+
     fn due(&self, ceiling: Duration) -> Option<Instant> {
-        if self.tombstone {
+        if !self.is_awaited() {
             return None;
         }
         let latest = self.sent + ceiling.max(self.draft.deadline);
@@ -107,15 +149,23 @@ impl RequestTable {
     ) -> u32 {
         self.last_cseq = self.last_cseq.wrapping_add(1);
         let cseq = self.last_cseq;
-        let head_since = self.outstanding.is_empty().then_some(now);
+        self.outstanding.retain(|entry| {
+            let age = now.saturating_duration_since(entry.sent);
+            !(entry.is_swallowed() && age >= SWALLOWED_MEMORY)
+        });
+        let is_first = self.outstanding.iter().all(Outstanding::is_swallowed);
+        let head_since = is_first.then_some(now);
+        let was_alone = self.waiting().next().is_none();
         self.outstanding.push_back(Outstanding {
             cseq,
             draft,
             authorization,
             sent: now,
             head_since,
+            quiet_since: now,
+            was_alone,
             provisional: 0,
-            tombstone: false,
+            standing: Standing::Awaited,
         });
         cseq
     }
@@ -132,10 +182,20 @@ impl RequestTable {
         self.outstanding.retain(|entry| {
             let is_earlier = earlier > 0;
             earlier = earlier.saturating_sub(1);
-            !(is_earlier && entry.tombstone)
+            !(is_earlier && entry.standing == Standing::TimedOut)
         });
+        let is_behind = |entry: &&mut Outstanding| entry.cseq > cseq;
+        for entry in self.outstanding.iter_mut().filter(is_behind) {
+            entry.quiet_since = now;
+        }
         self.promote_head(now);
         Some(answered)
+    }
+
+    /// Whose request this is.
+    pub(super) fn session_of(&self, cseq: u32) -> Option<SessionKey> {
+        let entry = self.outstanding.iter().find(|entry| entry.cseq == cseq)?;
+        entry.draft.session
     }
 
     pub(super) fn contains(&self, cseq: u32) -> bool {
@@ -145,7 +205,7 @@ impl RequestTable {
     /// The only request that waits for an answer, if there is exactly one and no tombstone.
     pub(super) fn only(&self) -> Option<u32> {
         match (self.outstanding.front(), self.outstanding.len()) {
-            (Some(entry), 1) if !entry.tombstone => Some(entry.cseq),
+            (Some(entry), 1) if entry.is_awaited() => Some(entry.cseq),
             _ => None,
         }
     }
@@ -164,7 +224,7 @@ impl RequestTable {
     pub(super) fn expire_one(&mut self, now: Instant, ceiling: Duration) -> Option<Expired> {
         let is_due = |entry: &&mut Outstanding| entry.due(ceiling).is_some_and(|due| due <= now);
         let entry = self.outstanding.iter_mut().find(is_due)?;
-        entry.tombstone = true;
+        entry.standing = Standing::TimedOut;
         let mut draft = entry.draft.clone();
         draft.caller = entry.draft.caller.take();
         Some(Expired {
@@ -172,6 +232,21 @@ impl RequestTable {
             sent: entry.sent,
             draft,
         })
+    }
+
+    /// The request of this CSeq was swallowed: its answer is not awaited any more. Gives what was
+    /// asked, with the caller to tell. `url` is what a late answer may be undone under.
+    pub(super) fn swallow(&mut self, cseq: u32, url: Option<Url>, now: Instant) -> Option<Draft> {
+        let is_it = |entry: &&mut Outstanding| entry.cseq == cseq && entry.is_awaited();
+        let entry = self.outstanding.iter_mut().find(is_it)?;
+        entry.standing = Standing::Swallowed;
+        let draft = entry.draft.clone();
+        entry.draft.caller = None;
+        if let Some(url) = url {
+            entry.draft.url = url;
+        }
+        self.promote_head(now);
+        Some(draft)
     }
 
     pub(super) fn next_deadline(&self, ceiling: Duration) -> Option<Instant> {
@@ -199,13 +274,14 @@ impl RequestTable {
 
     /// Requests that wait for an answer, tombstones left out.
     pub(super) fn waiting(&self) -> impl Iterator<Item = &Outstanding> {
-        self.outstanding.iter().filter(|entry| !entry.tombstone)
+        self.outstanding.iter().filter(|entry| entry.is_awaited())
     }
 
     /// Whether an answer may still come that gives this session an id.
     pub(super) fn has_setup(&self, session: SessionKey) -> bool {
         self.outstanding.iter().any(|entry| {
             entry.draft.session == Some(session)
+                && !entry.is_swallowed()
                 && matches!(entry.draft.purpose, Purpose::Setup { .. })
         })
     }
@@ -215,7 +291,8 @@ impl RequestTable {
     }
 
     fn promote_head(&mut self, now: Instant) {
-        if let Some(head) = self.outstanding.front_mut() {
+        let is_in_line = |entry: &&mut Outstanding| !entry.is_swallowed();
+        if let Some(head) = self.outstanding.iter_mut().find(is_in_line) {
             head.head_since.get_or_insert(now);
         }
     }
@@ -237,6 +314,7 @@ mod tests {
             caller: Some(RequestId(deadline)),
             deadline: Duration::from_secs(deadline),
             refusals: 0,
+            is_repeated: false,
         }
     }
 
@@ -319,7 +397,29 @@ mod tests {
         let mut table = table(&[10], now);
         table.expire_one(now + 10 * SECOND, CEILING);
         let late = table.take(1, now + 11 * SECOND).unwrap();
-        assert!(late.tombstone && late.draft.caller.is_none());
+        assert!(late.standing == Standing::TimedOut && late.draft.caller.is_none());
+    }
+
+    #[test]
+    fn a_swallowed_request_holds_up_nobody_and_keeps_its_answer_apart() {
+        let now = Instant::now();
+        let mut table = table(&[25, 10], now);
+        let swallowed = table.swallow(1, None, now + SECOND).unwrap();
+        assert_eq!(swallowed.caller, Some(RequestId(25)));
+        assert_eq!(table.next_deadline(CEILING), Some(now + 11 * SECOND));
+        assert!(table.take(2, now + SECOND).is_some());
+        assert!(!table.has_setup(SessionKey(1)));
+        let late = table.take(1, now + 2 * SECOND).unwrap();
+        assert!(late.is_swallowed() && late.draft.caller.is_none());
+    }
+
+    #[test]
+    fn silence_begins_anew_for_whatever_is_behind_an_answer() {
+        let now = Instant::now();
+        let mut table = table(&[10, 10, 10], now);
+        table.take(2, now + SECOND);
+        let quiet: Vec<_> = table.waiting().map(Outstanding::quiet_since).collect();
+        assert_eq!(quiet, [Some(now), Some(now + SECOND)]);
     }
 
     #[test]

@@ -24,8 +24,8 @@ const MAX_STREAMS: usize = 32;
 /// Texts for people are cut to this many characters.
 const MAX_TEXT: usize = 256;
 
-/// What one DESCRIBE describes.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// What one DESCRIBE describes. `Debug` shows its URLs redacted and its text not at all.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Presentation {
     /// Where the streams' control attributes resolve.
     pub base: Url,
@@ -43,8 +43,22 @@ pub struct Presentation {
     pub tool: Option<String>,
 }
 
-/// One `m=` section: one control URL, one SETUP.
-#[derive(Debug, Clone, PartialEq, Eq)]
+impl fmt::Debug for Presentation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Presentation")
+            .field("base", &uri::redacted(&self.base))
+            .field("aggregate", &uri::redacted(&self.aggregate))
+            .field("streams", &self.streams)
+            .field("skipped", &self.skipped)
+            .field("sdp", &format_args!("{} bytes", self.sdp.len()))
+            .field("session_name", &self.session_name)
+            .field("tool", &self.tool)
+            .finish()
+    }
+}
+
+/// One `m=` section: one control URL, one SETUP. `Debug` shows the URL redacted.
+#[derive(Clone, PartialEq, Eq)]
 pub struct MediaStream {
     /// Which of the `m=` lines it is, those skipped included.
     pub index: usize,
@@ -57,6 +71,18 @@ pub struct MediaStream {
     /// `a=rtpmap`: payload type, encoding name in upper case, clock rate in Hz. Static payload
     /// types (RFC 3551) need none and may be missing.
     pub encodings: Vec<(u8, String, u32)>,
+}
+
+impl fmt::Debug for MediaStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MediaStream")
+            .field("index", &self.index)
+            .field("media", &self.media)
+            .field("payload_types", &self.payload_types)
+            .field("control", &uri::redacted(&self.control))
+            .field("encodings", &self.encodings)
+            .finish()
+    }
 }
 
 /// An `m=` section that is no stream for us.

@@ -113,15 +113,23 @@ fn an_oversize_body_is_discarded_and_only_its_answer_suffers() {
 }
 
 #[test]
-fn an_oversize_head_is_discarded_and_only_its_answer_suffers() {
+fn f36_an_oversize_head_is_discarded_and_only_its_answer_suffers() {
     let flood = "X-Flood: yes\r\n".repeat(10_000);
-    let bytes = [
-        response(&format!("CSeq: 1\r\n{flood}"), b""),
-        frame(0, b"\x80"),
-    ]
-    .concat();
-    let seen = decode(bytes.chunks(1000));
-    assert_eq!(seen, ["Some((200, \"OK\")) body 0 defect", "frame 0 of 1"]);
+    let headers = format!("CSeq: 1\r\nContent-Length: 3\r\n{flood}");
+    let bytes = [response(&headers, b"v=0"), frame(0, b"\x80")].concat();
+    let whole = decode([&bytes[..]]);
+    assert_eq!(whole, ["Some((200, \"OK\")) body 0 defect", "frame 0 of 1"]);
+    for chunk in [1, 1000, 4096, 65_536, 65_537] {
+        assert_eq!(decode(bytes.chunks(chunk)), whole, "in chunks of {chunk}");
+    }
+}
+
+#[test]
+fn f36_a_head_without_end_is_an_error_wherever_it_is_cut() {
+    let bytes = response(&"X-Flood: yes\r\n".repeat(100_000), b"");
+    let whole = decode([&bytes[..]]);
+    assert_eq!(whole, ["error the head of an answer has no end"]);
+    assert_eq!(decode(bytes.chunks(4096)), whole);
 }
 
 #[test]

@@ -2,6 +2,8 @@
 
 use std::time::Instant;
 
+use rtsp_types::Method;
+
 use super::{Connection, Health, Phase, Session};
 use crate::mux::proto::{
     auth::Unauthorized,
@@ -51,7 +53,12 @@ impl Connection {
                 self.on_answer(now, answered, &response);
                 self.settle_departures(now);
             }
-            None => self.on_unmatched(now),
+            None => {
+                self.on_unmatched(now);
+                if code >= 400 {
+                    self.on_stray_error(now);
+                }
+            }
         }
     }
 
@@ -96,12 +103,17 @@ impl Connection {
 
     fn on_answer(&mut self, now: Instant, mut answered: Outstanding, response: &Message) {
         self.authorizer.note_answer();
-        if let Some(public) = response.headers.joined("Public") {
-            self.public = parse_public(&public);
-        }
+        self.counters.answers += 1;
+        self.learn_of_server(now, &answered, response);
         let Some((code, _)) = response.status() else {
             return;
         };
+        if answered.is_swallowed() {
+            return self.on_late_answer(now, answered, response);
+        }
+        if answered.draft.purpose == Purpose::Fence {
+            return self.on_fence_answered(now, answered.cseq);
+        }
         if code == UNAUTHORIZED {
             match self.on_unauthorized(&mut answered, response) {
                 None => return,
@@ -112,6 +124,18 @@ impl Connection {
         match failure_of(response) {
             Some(kind) => self.on_failure(now, answered, kind),
             None => self.on_success(now, answered, response),
+        }
+    }
+
+    fn learn_of_server(&mut self, now: Instant, answered: &Outstanding, response: &Message) {
+        let (method, sent) = (&answered.draft.method, answered.sent);
+        self.meter.on_answer(now, method, sent, answered.was_alone);
+        if let Some(public) = response.headers.joined("Public") {
+            self.public = parse_public(&public);
+            self.public_header = Some(printable(&public));
+        }
+        if self.server_header.is_none() {
+            self.server_header = response.headers.first("Server").map(printable);
         }
     }
 
@@ -165,10 +189,11 @@ impl Connection {
     }
 
     /// Whether anybody is better off if this request is sent again.
-    fn is_wanted(&self, draft: &Draft) -> bool {
+    pub(super) fn is_wanted(&self, draft: &Draft) -> bool {
         match draft.purpose {
             Purpose::Ping => true,
-            Purpose::Teardown => !self.tainted,
+            Purpose::Teardown | Purpose::Undo { .. } => !self.tainted,
+            Purpose::Fence => false,
             Purpose::KeepAlive => draft
                 .session
                 .and_then(|key| self.sessions.get(&key))
@@ -196,6 +221,7 @@ impl Connection {
             // Any other status says nothing about the session: its media does.
             (Purpose::KeepAlive, Some(key)) => self.end_keep_alive(key),
             (Purpose::Ping, _) => self.on_pong(),
+            (Purpose::Fence | Purpose::Undo { .. }, _) => {}
             (Purpose::Setup { asked, .. }, Some(key)) => {
                 self.channels.unreserve(key, *asked);
                 self.fail_draft(answered.draft, cseq, kind);
@@ -208,11 +234,14 @@ impl Connection {
         let cseq = answered.cseq;
         let method = answered.draft.method.clone();
         let Some(key) = answered.draft.session else {
-            return self.on_pong();
+            if answered.draft.purpose == Purpose::Ping {
+                self.on_pong();
+            }
+            return;
         };
         let caller = answered.draft.caller;
         let result = match answered.draft.purpose.clone() {
-            Purpose::Ping => return self.on_pong(),
+            Purpose::Ping | Purpose::Fence | Purpose::Undo { .. } => return,
             Purpose::KeepAlive => return self.end_keep_alive(key),
             Purpose::Teardown => return self.on_torn_down(now, key, answered),
             Purpose::Describe => {
@@ -403,6 +432,44 @@ impl Connection {
     fn cannot_share(&mut self, violation: SharingViolation) -> FailureKind {
         self.retire(Retirement::CannotShare(violation));
         FailureKind::CannotShare(violation)
+    }
+}
+
+/// Answers to what was swallowed.
+impl Connection {
+    /// It is dropped. A session that it made is nobody's: the server is to forget it.
+    fn on_late_answer(&mut self, now: Instant, answered: Outstanding, response: &Message) {
+        let Purpose::Setup { asked, .. } = answered.draft.purpose else {
+            return;
+        };
+        let Some(key) = answered.draft.session else {
+            return;
+        };
+        if failure_of(response).is_some() {
+            return;
+        }
+        if let Ok((pair, _)) = granted_pair(response, asked) {
+            let (until, quiet) = self.unconfirmed_quarantine(now, key);
+            self.channels.quarantine_pair(key, pair, until, quiet);
+        }
+        let header = response.headers.first("Session").and_then(parse_session);
+        let id = header.map(|header| header.id).filter(|id| {
+            let is_it = |session: &Session| session.id.as_ref() == Some(id);
+            !self.sessions.values().any(is_it)
+        });
+        if let Some(id) = id.filter(|_| !self.tainted) {
+            let purpose = Purpose::Undo { id };
+            self.waiting.push_back(Draft {
+                method: Method::Teardown,
+                url: answered.draft.url,
+                deadline: self.deadline_of(&purpose),
+                purpose,
+                session: None,
+                caller: None,
+                refusals: 0,
+                is_repeated: false,
+            });
+        }
     }
 }
 

@@ -94,6 +94,7 @@ impl Connection {
                 caller,
                 deadline: self.config.timeouts.teardown,
                 refusals: 0,
+                is_repeated: false,
             });
             self.flush(now);
         } else if session.id.is_some() || !self.requests.has_setup(key) {

@@ -8,7 +8,7 @@ use rtsp_types::Method;
 use super::{Connection, State, Timer};
 use crate::mux::proto::{
     command::SessionKey,
-    event::{CloseReason, Event, FailureKind},
+    event::{CloseReason, Event, FailureKind, Retirement},
     requests::{Draft, Expired, Purpose},
 };
 
@@ -36,6 +36,7 @@ impl Connection {
         }
         self.send_keep_alives(now);
         self.flush(now);
+        self.send_fence_if_due(now);
     }
 
     fn on_timer(&mut self, now: Instant, timer: Timer) {
@@ -62,6 +63,9 @@ impl Connection {
                 }
                 return;
             }
+            // Blocked, or of no use any more: no verdict.
+            (Purpose::Fence, _) => return,
+            (Purpose::Undo { .. }, _) => return self.retire(Retirement::TeardownUnanswered),
             (Purpose::KeepAlive, Some(key)) => {
                 return self.on_keep_alive_failed(key, &draft.method);
             }
@@ -129,6 +133,7 @@ impl Connection {
                 caller: None,
                 deadline,
                 refusals: 0,
+                is_repeated: false,
             });
         }
     }
@@ -186,6 +191,7 @@ impl Connection {
             caller: None,
             deadline: self.deadline_of(&Purpose::Ping),
             refusals: 0,
+            is_repeated: false,
         }
     }
 }

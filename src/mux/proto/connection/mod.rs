@@ -1,11 +1,12 @@
 //! The connection's state machine: what is kept, and the contract's commands, inputs and outputs.
 //!
 //! The rest of the machine is next door: `sending` decides what may go out, `answers` what an answer
-//! means, `departure` how sessions and the connection end, `liveness` what the clock asks for, and
-//! `server_requests` answers the server's own requests.
+//! means, `fence` what the lack of one means, `departure` how sessions and the connection end,
+//! `liveness` what the clock asks for, and `server_requests` answers the server's own requests.
 
 mod answers;
 mod departure;
+mod fence;
 mod liveness;
 mod sending;
 mod server_requests;
@@ -19,6 +20,7 @@ use bytes::{Bytes, BytesMut};
 use rtsp_types::Method;
 
 use self::{
+    fence::Fences,
     liveness::{Health, Idle},
     sending::Authorizer,
     server_requests::StormGuard,
@@ -31,13 +33,15 @@ use super::{
     event::{
         CloseReason, Event, Failure, FailureKind, Packet, Reply, Retirement, SharingViolation,
     },
-    header::Methods,
+    header::{Methods, parse_cseq, parse_session},
     keep_alive::Means,
     limits::{Limits, Timeouts},
+    measures::{Measures, Meter},
     message::{Message, StartLine},
-    requests::{Draft, RequestTable},
+    requests::{Draft, Purpose, RequestTable},
     session::{Departure, Phase, Session},
     timers::{Timer, TimerTable},
+    wire::WireMessage,
 };
 
 /// What a connection has to know from the start.
@@ -64,6 +68,8 @@ pub struct ConnectionConfig {
 pub struct Counters {
     /// Requests sent, repetitions after a 401 included.
     pub requests: u64,
+    /// Final answers to them.
+    pub answers: u64,
     /// Frames on channels that nobody owns.
     pub unknown_frames: u64,
     /// Frames that do not fit their channel's stream: version, payload type, source.
@@ -103,7 +109,11 @@ pub struct Connection {
     authorizer: Authorizer,
     /// What the server says it can do (`Public`).
     public: Methods,
+    public_header: Option<String>,
+    server_header: Option<String>,
+    meter: Meter,
     keep_alive_means: Means,
+    fences: Fences,
     health: Health,
     idle: Option<Idle>,
     /// The server gave two streams one channel: no session of the connection can be addressed
@@ -121,6 +131,8 @@ pub struct Connection {
     /// Bytes handed out but not yet taken by the peer.
     write_backlog: usize,
     events: VecDeque<Event>,
+    /// Messages for the log; none while nobody wants them.
+    wire: Option<VecDeque<WireMessage>>,
 }
 
 /// Commands.
@@ -137,7 +149,11 @@ impl Connection {
             waiting: VecDeque::new(),
             authorizer: Authorizer::new(&config),
             public: Methods::default(),
+            public_header: None,
+            server_header: None,
+            meter: Meter::default(),
             keep_alive_means: Means::default(),
+            fences: Fences::default(),
             health: Health::Good,
             idle: None,
             tainted: false,
@@ -151,6 +167,7 @@ impl Connection {
             out: BytesMut::new(),
             write_backlog: 0,
             events: VecDeque::new(),
+            wire: None,
             config,
         }
     }
@@ -250,6 +267,14 @@ impl Connection {
         }
     }
 
+    /// Whether [`poll_wire`](Self::poll_wire) gives messages. Off at first, and then it costs
+    /// nothing.
+    pub fn set_wire_log(&mut self, is_on: bool) {
+        if is_on != self.wire.is_some() {
+            self.wire = is_on.then(VecDeque::new);
+        }
+    }
+
     /// What is now known of the credentials.
     pub fn handle_credential_status(&mut self, now: Instant, status: CredentialStatus) {
         self.authorizer.set_status(status);
@@ -345,9 +370,10 @@ impl Connection {
     }
 
     fn on_message(&mut self, now: Instant, message: Message) {
+        self.log_received(&message);
         match &message.start {
             StartLine::Response { .. } => self.on_response(now, message),
-            StartLine::Request { method } => {
+            StartLine::Request { method, .. } => {
                 let method = method.clone();
                 self.on_server_request(now, &method, &message);
             }
@@ -386,6 +412,11 @@ impl Connection {
         self.events.pop_front()
     }
 
+    /// The next message that was sent or received, if they are wanted.
+    pub fn poll_wire(&mut self) -> Option<WireMessage> {
+        self.wire.as_mut()?.pop_front()
+    }
+
     /// When to call [`handle_timeout`](Self::handle_timeout) next.
     pub fn poll_timeout(&mut self) -> Option<Instant> {
         if self.is_closed() {
@@ -393,7 +424,7 @@ impl Connection {
         }
         let requests = self.requests.next_deadline(self.config.timeouts.ceiling);
         let keep_alive = self.next_keep_alive();
-        [self.timers.next(), requests, keep_alive]
+        [self.timers.next(), requests, keep_alive, self.next_fence()]
             .into_iter()
             .flatten()
             .min()
@@ -407,9 +438,45 @@ impl Connection {
         matches!(self.state, State::Closed(_))
     }
 
+    /// Whether a session is on its way to its first packet: DESCRIBE, SETUP or PLAY is unanswered.
+    pub fn is_bringing_up(&self) -> bool {
+        let brings_up = |purpose: &Purpose| {
+            matches!(
+                purpose,
+                Purpose::Describe | Purpose::Setup { .. } | Purpose::Play
+            )
+        };
+        self.requests
+            .waiting()
+            .any(|entry| brings_up(&entry.draft.purpose))
+    }
+
     /// Sessions that are open or still owe or await a TEARDOWN.
     pub fn session_count(&self) -> usize {
         self.sessions.len()
+    }
+
+    /// What was measured so far.
+    pub fn measures(&self) -> Measures {
+        self.meter.measures()
+    }
+
+    /// What the server calls itself (`Server`), shortened and without control characters. live555
+    /// and go2rtc say nothing.
+    pub fn server_header(&self) -> Option<&str> {
+        self.server_header.as_deref()
+    }
+
+    /// The methods the server named last (`Public`), as written, shortened and without control
+    /// characters.
+    pub fn public_header(&self) -> Option<&str> {
+        self.public_header.as_deref()
+    }
+
+    /// Whether several requests may be outstanding. Not any more once one of several was lost (VLC
+    /// drops all but the first).
+    pub fn is_pipelining(&self) -> bool {
+        self.fences.is_pipelining()
     }
 
     /// Whether the server was seen to know Digest, for other connections'
@@ -489,6 +556,37 @@ impl Connection {
             }
         }
         self.events.push_back(Event::Closed(reason));
+    }
+
+    /// The message that begins at `from` in what is to be written is complete.
+    fn log_sent(&mut self, session: Option<SessionKey>, from: usize) {
+        if let Some(wire) = &mut self.wire {
+            let bytes = self.out.get(from..).unwrap_or_default();
+            wire.extend(WireMessage::sent(session, bytes));
+        }
+    }
+
+    fn log_received(&mut self, message: &Message) {
+        let Some(wire) = &mut self.wire else {
+            return;
+        };
+        let session = match &message.start {
+            StartLine::Response { .. } => {
+                let cseq = message.headers.first("CSeq").and_then(parse_cseq);
+                cseq.and_then(|cseq| self.requests.session_of(cseq))
+            }
+            StartLine::Request { .. } => {
+                let named = message.headers.first("Session").and_then(parse_session);
+                let is_it = |session: &Session| {
+                    named.as_ref().map(|named| &named.id) == session.id.as_ref()
+                };
+                let mut with_id = self.sessions.iter().filter(|(_, s)| s.id.is_some());
+                with_id
+                    .find(|(_, session)| is_it(session))
+                    .map(|(key, _)| *key)
+            }
+        };
+        wire.push_back(WireMessage::received(session, message));
     }
 
     fn retire(&mut self, reason: Retirement) {

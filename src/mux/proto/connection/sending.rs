@@ -8,7 +8,7 @@ use std::{
 use rtsp_types::Method;
 use url::Url;
 
-use super::{Connection, ConnectionConfig, Health, Timer};
+use super::{Connection, ConnectionConfig, Health, State, Timer};
 use crate::mux::proto::{
     auth::{Authenticator, Authorization},
     command::{CredentialStatus, RequestId, SessionKey, SessionRequest},
@@ -195,12 +195,13 @@ impl Connection {
             session: Some(key),
             caller: Some(id),
             refusals: 0,
+            is_repeated: false,
         })
     }
 
     /// A pair for a SETUP. A new session leaves some pairs to the others and stays away from a
     /// connection whose channels do not come back.
-    fn reserve_channels(
+    pub(super) fn reserve_channels(
         &mut self,
         now: Instant,
         key: SessionKey,
@@ -222,8 +223,8 @@ impl Connection {
         match purpose {
             Purpose::Describe => timeouts.describe,
             Purpose::Setup { .. } | Purpose::Play | Purpose::Pause => timeouts.response,
-            Purpose::Teardown => timeouts.teardown,
-            Purpose::KeepAlive | Purpose::Ping => timeouts.keep_alive,
+            Purpose::Teardown | Purpose::Undo { .. } => timeouts.teardown,
+            Purpose::KeepAlive | Purpose::Ping | Purpose::Fence => timeouts.keep_alive,
         }
     }
 
@@ -256,6 +257,13 @@ impl Connection {
                 return None;
             }
         }
+        let is_held = self.is_held_back();
+        if let Some(retry) = self.authorizer.retries.front()
+            && is_held
+            && retry.purpose != Purpose::Teardown
+        {
+            return None;
+        }
         if let Some(retry) = self.authorizer.retries.pop_front() {
             return Some(retry);
         }
@@ -264,8 +272,17 @@ impl Connection {
             Health::Checking => return None,
             Health::Suspect => return self.begin_health_check(),
         }
-        let at = self.waiting.iter().position(|draft| self.may_send(draft))?;
+        let may_send = |draft: &Draft| {
+            self.may_send(draft) && (!is_held || draft.purpose == Purpose::Teardown)
+        };
+        let at = self.waiting.iter().position(may_send)?;
         self.waiting.remove(at)
+    }
+
+    /// Whether one request is on the wire where only one may be. A TEARDOWN goes out all the same:
+    /// whoever leaves does not wait for somebody's slow DESCRIBE.
+    fn is_held_back(&self) -> bool {
+        !self.is_pipelining() && self.requests.waiting().next().is_some()
     }
 
     /// Whether nothing of its own session holds a request back.
@@ -334,7 +351,10 @@ impl Connection {
     /// Gives up a request that is not on the wire.
     pub(super) fn withdraw(&mut self, draft: Draft, kind: FailureKind) {
         let Some(key) = draft.session else {
-            return self.health = Health::Good;
+            if draft.purpose == Purpose::Ping {
+                self.health = Health::Good;
+            }
+            return;
         };
         match draft.purpose {
             Purpose::Setup { asked, .. } => self.channels.unreserve(key, asked),
@@ -348,7 +368,15 @@ impl Connection {
         }
     }
 
-    fn write(&mut self, now: Instant, draft: Draft) {
+    /// Whether nothing that concerns the whole connection keeps a request from being written.
+    pub(super) fn may_write(&self) -> bool {
+        self.state == State::Open
+            && self.health == Health::Good
+            && self.authorizer.gate(&self.requests) == Gate::Open
+    }
+
+    /// Writes a request; gives its CSeq.
+    pub(super) fn write(&mut self, now: Instant, draft: Draft) -> u32 {
         let authorization = self.authorizer.authorize(&draft.method, &draft.url);
         let (value, challenge) = match authorization {
             Some(Authorization { value, challenge }) => (Some(value), Some(challenge)),
@@ -356,6 +384,7 @@ impl Connection {
         };
         let session = draft.session.and_then(|key| self.sessions.get_mut(&key));
         let (session_id, is_first_play) = match session {
+            None if let Purpose::Undo { id } = &draft.purpose => (Some(id.clone()), false),
             Some(session) => {
                 session.last_request = Some(now);
                 let is_first_play = session.phase != Phase::Paused;
@@ -366,6 +395,7 @@ impl Connection {
         let cseq = self.requests.insert(draft.clone(), challenge, now);
         self.counters.requests += 1;
 
+        let from = self.out.len();
         let mut writer =
             MessageWriter::request(&mut self.out, &draft.method, draft.url.as_str(), cseq);
         if let Some(value) = value {
@@ -386,6 +416,8 @@ impl Connection {
             writer.header("Session", &id);
         }
         writer.finish();
+        self.log_sent(draft.session, from);
+        cseq
     }
 
     /// Tells the caller of a request, if there is one, that it failed.

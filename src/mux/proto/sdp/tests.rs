@@ -254,3 +254,16 @@ fn f36_mutated_descriptions_never_panic_nor_smuggle_control_characters() {
         }
     }
 }
+
+#[test]
+fn debug_shows_no_password() {
+    let sdp =
+        Bytes::from_static(b"v=0\r\nm=video 0 RTP/AVP 96\r\na=control:t?password=hunter2\r\n");
+    let base = Url::parse("rtsp://nvr/1?user=admin&password=hunter2").unwrap();
+    let presentation = parse_presentation(sdp, base).unwrap();
+    let shown = format!("{presentation:?}");
+    assert!(
+        !shown.contains("hunter2") && shown.contains("nvr"),
+        "{shown}"
+    );
+}

@@ -5,9 +5,16 @@ use std::time::Duration;
 use gstrtspmux::mux::{Credentials, ErrorKind, Mux, Pooling, Timeouts};
 
 use crate::{
-    PATIENCE, assert_clean, assert_own_media, mux, options, play, play_camera, server,
+    player::{
+        PATIENCE, assert_clean, assert_own_media, camera_url, mux, next_of_mock, options, play,
+        play_all, play_camera, server,
+    },
     support::mock_server::{Algorithm, Auth, Behaviour, MockServer, Reaction, Rule},
 };
+
+#[cfg(feature = "plugin")]
+#[path = "pool_reuse/real_server.rs"]
+mod real_server;
 
 #[tokio::test]
 async fn ten_sessions_one_after_the_other_use_one_connection() {
@@ -75,7 +82,7 @@ async fn a_healthy_idle_connection_is_pinged_and_used_again() {
     assert_eq!(server.accepted(), 1);
     assert_eq!(server.view().count("OPTIONS"), 1);
     server.send_packets("/cam/2", 1);
-    assert_eq!(crate::next_camera(&mut second).await, Some(2));
+    assert_eq!(next_of_mock(&mut second).await.0, 2);
 }
 
 #[tokio::test]
@@ -90,7 +97,7 @@ async fn a_stale_connection_that_does_not_answer_is_replaced_unseen() {
     let mut second = play_camera(&mux, &server, 2).await;
     assert_eq!(server.accepted(), 2);
     server.send_packets("/cam/2", 1);
-    assert_eq!(crate::next_camera(&mut second).await, Some(2));
+    assert_eq!(next_of_mock(&mut second).await.0, 2);
 }
 
 #[tokio::test]
@@ -113,7 +120,7 @@ async fn a_fresh_connection_that_is_closed_is_an_error_and_no_loop() {
         .cameras(1)
         .rule(Rule::new("DESCRIBE", Reaction::Close))
         .start();
-    let error = play(&mux(), options(&server.url("/cam/1"), Pooling::default()))
+    let error = play(&mux(), options(&camera_url(&server, 1)))
         .await
         .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::ConnectionLost);
@@ -148,7 +155,7 @@ async fn the_nonce_is_kept_with_the_connection() {
     let server = MockServer::builder().cameras(4).credentials(auth).start();
     let mux = mux();
     for camera in 1..=4 {
-        let mut options = options(&server.url(&format!("/cam/{camera}")), Pooling::default());
+        let mut options = options(&camera_url(&server, camera));
         options.credentials = Some(Credentials::new("admin", "p:w @d").unwrap());
         play(&mux, options).await.unwrap().teardown().await.unwrap();
     }
@@ -160,4 +167,30 @@ async fn the_nonce_is_kept_with_the_connection() {
         .count();
     assert_eq!(unauthorized, 1, "one challenge for all");
     assert_clean(&server);
+}
+
+#[tokio::test]
+async fn f39_replaces_a_connection_the_server_gave_up() {
+    let (mux, server) = (mux(), server(8));
+    drop(play_camera(&mux, &server, 1).await);
+    assert!(server.wait_until(|view| view.sessions.is_empty(), PATIENCE));
+    server.add_rule(Rule::new("DESCRIBE", Reaction::Close).times(1));
+    let sessions = play_all(&mux, &server, 8, &Pooling::default()).await;
+    assert_eq!(
+        (sessions.len(), server.accepted()),
+        (8, 2),
+        "one fresh connection for all"
+    );
+    assert_eq!(mux.stats().servers[0].cannot_share, None);
+}
+
+#[tokio::test]
+async fn never_of_a_connection_the_server_closed() {
+    let (mux, server) = (mux(), server(1));
+    drop(play_camera(&mux, &server, 1).await);
+    assert!(server.wait_until(|view| view.sessions.is_empty(), PATIENCE));
+    server.close_connections();
+    assert!(server.wait_until(|view| view.open_connections == 0, PATIENCE));
+    let _session = play_camera(&mux, &server, 1).await;
+    assert_eq!(server.accepted(), 2);
 }

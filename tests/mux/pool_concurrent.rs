@@ -1,11 +1,23 @@
 //! Many at once: one dial, exact limits, nobody's cancellation is another's.
 
+use std::{
+    pin::Pin,
+    task::{Context, Poll, Waker},
+};
+
 use gstrtspmux::mux::{Mux, Pooling};
 
 use crate::{
-    PATIENCE, assert_clean, assert_own_media, mux, options, play, play_all, server,
+    player::{
+        PATIENCE, assert_clean, assert_own_media, camera_url, eventually, mux, mux_of_this_runtime,
+        options, play, play_all, server,
+    },
     support::mock_server::{MockServer, Reaction, Rule},
 };
+
+#[cfg(feature = "plugin")]
+#[path = "pool_concurrent/real_server.rs"]
+mod real_server;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sixteen_at_once_make_one_connection() {
@@ -54,9 +66,7 @@ fn threads_of_any_kind_share_one_connection() {
                 .enable_all()
                 .build()
                 .unwrap();
-            runtime
-                .block_on(play(&mux, options(&url, Pooling::default())))
-                .unwrap()
+            runtime.block_on(play(&mux, options(&url))).unwrap()
         })
     };
     let threads: Vec<_> = (1..=8).map(play_on_a_thread).collect();
@@ -77,7 +87,7 @@ async fn one_who_gives_up_does_not_take_the_others_along() {
         .start();
     let mux = mux();
     let start = |camera: u32| {
-        let options = options(&server.url(&format!("/cam/{camera}")), Pooling::default());
+        let options = options(&camera_url(&server, camera));
         let mux = mux.clone();
         tokio::spawn(async move { play(&mux, options).await })
     };
@@ -93,10 +103,7 @@ async fn one_who_gives_up_does_not_take_the_others_along() {
 }
 
 async fn open_and_drop_at(mux: &Mux, server: &MockServer, camera: u32, polls: usize) {
-    let mut playing = Box::pin(play(
-        mux,
-        options(&server.url(&format!("/cam/{camera}")), Pooling::default()),
-    ));
+    let mut playing = Box::pin(play(mux, options(&camera_url(server, camera))));
     for _ in 0..polls {
         let polled = tokio::select! {
             biased;
@@ -137,4 +144,43 @@ async fn f30_dropped_at_any_moment_nothing_is_left_at_the_server() {
     distinct.dedup();
     assert_eq!(distinct.len(), ids.len(), "no session was torn down twice");
     assert_clean(&server);
+}
+
+/// On one thread: the attempt is under way exactly while nothing is awaited.
+#[tokio::test]
+async fn a_caller_that_goes_away_does_not_disturb_the_others() {
+    let (mux, server) = (mux_of_this_runtime(), server(2));
+    let (first, second) = (
+        options(&camera_url(&server, 1)),
+        options(&camera_url(&server, 2)),
+    );
+    let mut cancelled = Box::pin(mux.pool().checkout(&first));
+    let mut kept = Box::pin(mux.pool().checkout(&second));
+    assert!(poll_once(&mut cancelled).is_pending());
+    assert!(poll_once(&mut kept).is_pending());
+    assert_eq!(
+        mux.stats().servers[0].connections[0].references,
+        2,
+        "both wait for one attempt"
+    );
+    drop(cancelled);
+    let handle = kept.await.unwrap();
+    assert_eq!(handle.references(), 1);
+    eventually(|| server.accepted() == 1).await;
+    mux.pool().checkin(handle);
+}
+
+#[tokio::test]
+async fn an_attempt_that_everybody_left_is_given_up() {
+    let (mux, server) = (mux_of_this_runtime(), server(1));
+    let options = options(&camera_url(&server, 1));
+    let mut cancelled = Box::pin(mux.pool().checkout(&options));
+    assert!(poll_once(&mut cancelled).is_pending());
+    drop(cancelled);
+    mux.shutdown(PATIENCE).await;
+    assert_eq!(mux.stats().servers, []);
+}
+
+fn poll_once<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
+    Pin::new(future).poll(&mut Context::from_waker(Waker::noop()))
 }

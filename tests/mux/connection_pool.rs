@@ -2,13 +2,16 @@
 
 use std::time::Duration;
 
-use gstrtspmux::mux::{ErrorKind, Multiplex, Pooling};
+use gstrtspmux::mux::{Multiplex, Pooling};
 
-use crate::{
-    PATIENCE, assert_clean, assert_own_media, eventually, mux, options, play, play_all,
-    play_camera, server,
-    support::mock_server::{Behaviour, ChannelPolicy, Excess, MockServer, Reaction, Rule},
+use crate::player::{
+    PATIENCE, assert_clean, assert_own_media, camera_url, eventually, mux, mux_of_this_runtime,
+    options, pass_while_stopped, play, play_all, play_camera, server,
 };
+
+#[cfg(feature = "plugin")]
+#[path = "connection_pool/real_server.rs"]
+mod real_server;
 
 #[tokio::test]
 async fn sixteen_cameras_share_one_connection() {
@@ -16,6 +19,11 @@ async fn sixteen_cameras_share_one_connection() {
     let mut sessions = play_all(&mux, &server, 16, &Pooling::default()).await;
     assert_eq!(server.accepted(), 1);
     assert_eq!(server.sessions_alive(), 16);
+    let stats = sessions[0].monitor().stats();
+    assert_eq!(
+        (stats.sessions_on_connection, stats.references_on_connection),
+        (16, 16)
+    );
     assert_own_media(&server, &mut sessions).await;
     assert_clean(&server);
 }
@@ -96,14 +104,40 @@ async fn without_idle_time_it_is_closed_once_the_teardowns_are_answered() {
     assert_eq!(server.view().count("TEARDOWN"), 2);
 }
 
+/// The clock stands still but for what is said here; the server is real.
+#[tokio::test]
+async fn f38_reuses_until_the_idle_timeout_and_not_after() {
+    let (mux, server) = (mux_of_this_runtime(), server(1));
+    let options = options(&camera_url(&server, 1));
+    let first = mux.pool().checkout(&options).await.unwrap();
+    let id = first.id();
+    tokio::time::pause();
+    drop(first);
+    pass_while_stopped(Duration::from_secs(60) - Duration::from_millis(1)).await;
+    let again = mux.pool().checkout(&options).await.unwrap();
+    assert_eq!(again.id(), id, "1 ms before the deadline");
+    pass_while_stopped(Duration::from_secs(3600)).await;
+    assert_eq!(
+        mux.stats().servers[0].connections.len(),
+        1,
+        "never while it is referenced"
+    );
+    drop(again);
+    pass_while_stopped(Duration::from_millis(60_001)).await;
+    assert_eq!(mux.stats().servers, [], "1 ms after the deadline");
+    tokio::time::resume();
+    let fresh = mux.pool().checkout(&options).await.unwrap();
+    assert_ne!(fresh.id(), id);
+}
+
 #[tokio::test]
 async fn another_user_agent_or_group_does_not_share() {
     let (mux, server) = (mux(), server(3));
     let _plain = play_camera(&mux, &server, 1).await;
-    let mut other_agent = options(&server.url("/cam/2"), Pooling::default());
+    let mut other_agent = options(&camera_url(&server, 2));
     other_agent.user_agent = Some("NVR/2.0".to_owned());
     let _other_agent = play(&mux, other_agent).await.unwrap();
-    let mut other_group = options(&server.url("/cam/3"), Pooling::default());
+    let mut other_group = options(&camera_url(&server, 3));
     other_group.group = Some("tenant".to_owned());
     let _other_group = play(&mux, other_group).await.unwrap();
     assert_eq!(server.accepted(), 3);
@@ -136,118 +170,4 @@ async fn multiplex_never_is_a_connection_each_and_listed() {
     let stats = mux.stats();
     assert_eq!(stats.servers.len(), 1);
     assert_eq!(stats.servers[0].connections.len(), 5);
-}
-
-#[tokio::test]
-async fn a_full_server_under_always_is_an_error_that_names_property_and_limit() {
-    let server = MockServer::builder()
-        .cameras(2)
-        .behaviour(Behaviour::SessionsPerConnection(1, Excess::Status(461)))
-        .start();
-    let mux = mux();
-    let pooling = Pooling {
-        multiplex: Multiplex::Always,
-        max_connections_per_server: 1,
-        ..Pooling::default()
-    };
-    let _first = play(&mux, options(&server.url("/cam/1"), pooling.clone()))
-        .await
-        .unwrap();
-    let error = play(&mux, options(&server.url("/cam/2"), pooling))
-        .await
-        .unwrap_err();
-    let text = error.to_string();
-    assert!(text.contains("/cam/2"), "{text}");
-    assert!(
-        text.contains("max-connections-per-server") || text.contains("461"),
-        "{text}"
-    );
-}
-
-#[tokio::test]
-async fn a_461_moves_the_session_to_the_next_connection() {
-    let server = MockServer::builder()
-        .cameras(4)
-        .behaviour(Behaviour::SessionsPerConnection(2, Excess::Status(461)))
-        .start();
-    let mux = mux();
-    let mut sessions = play_all(&mux, &server, 4, &Pooling::default()).await;
-    assert!(server.open_connections() <= 4);
-    assert_own_media(&server, &mut sessions).await;
-}
-
-/// A server that shows it cannot share: both cameras play all the same, each on its own.
-async fn assert_falls_back(behaviour: Behaviour) {
-    let server = MockServer::builder()
-        .cameras(2)
-        .behaviour(behaviour)
-        .start();
-    let mux = mux();
-    let mut sessions = play_all(&mux, &server, 2, &Pooling::default()).await;
-    let view = server.view();
-    let mut connections: Vec<_> = view
-        .sessions
-        .iter()
-        .map(|session| session.connection)
-        .collect();
-    connections.dedup();
-    assert_eq!(connections.len(), 2, "a connection each: {view:?}");
-    assert_own_media(&server, &mut sessions).await;
-}
-
-#[tokio::test]
-async fn f11_the_same_channels_twice_gives_the_new_session_its_own_connection() {
-    assert_falls_back(Behaviour::Channels(ChannelPolicy::PerTrack)).await;
-}
-
-#[tokio::test]
-async fn the_same_session_id_twice_gives_the_new_session_its_own_connection() {
-    assert_falls_back(Behaviour::SessionId("12345678".to_owned())).await;
-}
-
-#[tokio::test]
-async fn f07_a_refusal_and_close_gives_both_sessions_their_own_connection() {
-    assert_falls_back(Behaviour::SessionsPerConnection(
-        1,
-        Excess::BadRequestAndClose,
-    ))
-    .await;
-}
-
-#[tokio::test]
-async fn an_error_status_gives_the_new_session_its_own_connection() {
-    assert_falls_back(Behaviour::SessionsPerConnection(1, Excess::Status(455))).await;
-}
-
-#[tokio::test]
-async fn what_fails_alone_too_is_the_cameras_own_error() {
-    let server = MockServer::builder()
-        .cameras(2)
-        .rule(Rule::new("SETUP", Reaction::status(455)).camera("/cam/2"))
-        .start();
-    let mux = mux();
-    let mut first = play_camera(&mux, &server, 1).await;
-    let error = play(&mux, options(&server.url("/cam/2"), Pooling::default()))
-        .await
-        .unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Status(455));
-    assert_eq!(error.request(), Some("SETUP"));
-    assert!(
-        mux.stats().servers[0].cannot_share.is_none(),
-        "no verdict from a broken camera"
-    );
-    assert_own_media(&server, std::slice::from_mut(&mut first)).await;
-}
-
-#[tokio::test]
-async fn shutdown_tears_everything_down_and_refuses_more() {
-    let (mux, server) = (mux(), server(8));
-    let sessions = play_all(&mux, &server, 8, &Pooling::default()).await;
-    mux.shutdown(Duration::from_secs(3)).await;
-    assert!(server.wait_until(|view| view.open_connections == 0, PATIENCE));
-    assert_eq!(server.view().count("TEARDOWN"), 8);
-    let refused = play(&mux, options(&server.url("/cam/1"), Pooling::default())).await;
-    assert_eq!(refused.unwrap_err().kind(), ErrorKind::ShutDown);
-    drop(sessions);
-    assert_eq!(server.view().count("TEARDOWN"), 8);
 }

@@ -1,0 +1,226 @@
+//! What the lack of an answer means.
+//!
+//! Some servers ignore the request that would add a session (go2rtc while something plays,
+//! EvoStream); others are merely busy (gst-rtsp-server holds all answers for the 20 s of one slow
+//! DESCRIBE). A *fence* tells them apart: after some silence one OPTIONS goes out, under the URL of a
+//! session that is known to work. If it is answered and the request before it is not, that request
+//! was swallowed. If neither is, the server is blocked, and nothing follows from it.
+//!
+//! A request that was lost among several may have been lost for that (VLC drops all but the first):
+//! it is sent once more, and from then on one request goes out at a time. The same for an error that
+//! nobody can be matched with (Tapo C520WS: wrong CSeq; live555: none) while several wait.
+
+use std::time::Instant;
+
+use rtsp_types::Method;
+use url::Url;
+
+use super::Connection;
+use crate::mux::proto::{
+    channels::ChannelPair,
+    command::SessionKey,
+    event::FailureKind,
+    requests::{Draft, Outstanding, Purpose},
+};
+
+#[derive(Debug, Default)]
+pub(super) struct Fences {
+    /// CSeq of the last fence: whatever was sent before it needs no other.
+    last: u32,
+    /// The last fence was sent for an error that could be anybody's.
+    is_for_stray: bool,
+    /// A request was lost among several: one at a time from now on.
+    is_serial: bool,
+}
+
+impl Fences {
+    pub(super) fn is_pipelining(&self) -> bool {
+        !self.is_serial
+    }
+}
+
+/// Sending one.
+impl Connection {
+    /// When a fence is due, unless an answer comes first.
+    pub(super) fn next_fence(&self) -> Option<Instant> {
+        if !self.may_fence() {
+            return None;
+        }
+        let is_one_of_several = self.requests.waiting().nth(1).is_some();
+        let due = |entry: &Outstanding| {
+            let key = entry.draft.session?;
+            let is_beside_others = is_one_of_several || self.neighbour(key).is_some();
+            let is_new = entry.cseq > self.fences.last && self.would_add_session(&entry.draft);
+            let since = entry.quiet_since().filter(|_| is_beside_others && is_new)?;
+            since.checked_add(self.config.timeouts.fence)
+        };
+        self.requests.waiting().filter_map(due).min()
+    }
+
+    fn may_fence(&self) -> bool {
+        let is_fence = |entry: &Outstanding| entry.draft.purpose == Purpose::Fence;
+        self.may_write() && !self.requests.waiting().any(is_fence)
+    }
+
+    /// DESCRIBE or the first SETUP of a session.
+    fn would_add_session(&self, draft: &Draft) -> bool {
+        let session = draft.session.and_then(|key| self.sessions.get(&key));
+        let has_id = session.is_some_and(|session| session.id.is_some());
+        match draft.purpose {
+            Purpose::Describe => !has_id && draft.caller.is_some(),
+            // Even if nobody waits for it any more: its answer owes a TEARDOWN.
+            Purpose::Setup { .. } => !has_id,
+            _ => false,
+        }
+    }
+
+    /// The aggregate URL of another session that works, one that plays if there is any.
+    fn neighbour(&self, key: SessionKey) -> Option<&Url> {
+        let others = || {
+            self.sessions
+                .iter()
+                .filter(|(other, session)| {
+                    **other != key && session.is_set_up() && !session.is_leaving()
+                })
+                .map(|(_, session)| session)
+        };
+        let playing = others().find(|session| session.is_playing());
+        playing
+            .or_else(|| others().next())
+            .map(|session| session.aggregate())
+    }
+
+    pub(super) fn send_fence_if_due(&mut self, now: Instant) {
+        if self.next_fence().is_some_and(|due| due <= now) {
+            self.send_fence(now, false);
+        }
+    }
+
+    /// An error that may be the answer to any of several requests.
+    pub(super) fn on_stray_error(&mut self, now: Instant) {
+        if self.requests.waiting().next().is_some() && self.may_fence() {
+            self.send_fence(now, true);
+        }
+    }
+
+    fn send_fence(&mut self, now: Instant, is_for_stray: bool) {
+        let Some(url) = self.fence_url() else {
+            return;
+        };
+        let purpose = Purpose::Fence;
+        let fence = Draft {
+            method: Method::Options,
+            url,
+            deadline: self.deadline_of(&purpose),
+            purpose,
+            session: None,
+            caller: None,
+            refusals: 0,
+            is_repeated: false,
+        };
+        self.fences.last = self.write(now, fence);
+        self.fences.is_for_stray = is_for_stray;
+        self.flush(now);
+    }
+
+    /// Never `*`, and never a URL the server has not seen: go2rtc takes the first one for the one to
+    /// play.
+    fn fence_url(&self) -> Option<Url> {
+        let oldest = &self.requests.waiting().next()?.draft;
+        let key = oldest.session;
+        let own = || {
+            let session = key.and_then(|key| self.sessions.get(&key));
+            session.map(|session| session.aggregate())
+        };
+        let url = key.and_then(|key| self.neighbour(key)).or_else(own);
+        Some(url.unwrap_or(&oldest.url).clone())
+    }
+}
+
+/// Its answer.
+impl Connection {
+    pub(super) fn on_fence_answered(&mut self, now: Instant, fence: u32) {
+        let is_for_stray = fence == self.fences.last && self.fences.is_for_stray;
+        let is_before = |entry: &&Outstanding| entry.cseq < fence;
+        let unanswered: Vec<(u32, Remedy)> = self
+            .requests
+            .waiting()
+            .filter(is_before)
+            .filter_map(|entry| Some((entry.cseq, self.remedy(entry, is_for_stray)?)))
+            .collect();
+        let mut repeats = Vec::new();
+        for (cseq, remedy) in unanswered {
+            let Some(draft) = self.swallow(now, cseq) else {
+                continue;
+            };
+            match remedy {
+                Remedy::Repeat => repeats.extend(self.repeat(now, cseq, draft)),
+                Remedy::GiveUp => self.fail_draft(draft, Some(cseq), FailureKind::Swallowed),
+            }
+        }
+        for draft in repeats.into_iter().rev() {
+            self.waiting.push_front(draft);
+        }
+    }
+
+    /// What to do about a request that was sent before an answered fence and is unanswered. `None`:
+    /// nothing, its deadline runs.
+    fn remedy(&self, entry: &Outstanding, is_for_stray: bool) -> Option<Remedy> {
+        entry.quiet_since()?; // else it is being worked on
+        let draft = &entry.draft;
+        let is_candidate = self.would_add_session(draft);
+        let is_idempotent = is_candidate
+            || matches!(draft.purpose, Purpose::Describe) && draft.caller.is_some()
+            || matches!(draft.purpose, Purpose::KeepAlive);
+        let may_repeat = !draft.is_repeated && (is_for_stray || !entry.was_alone);
+        match (is_candidate, is_idempotent && may_repeat) {
+            (true, true) => Some(Remedy::Repeat),
+            (false, true) if is_for_stray => Some(Remedy::Repeat),
+            (true, false) => Some(Remedy::GiveUp),
+            _ => None,
+        }
+    }
+
+    /// Nobody waits for this answer any more. A pair that it may still grant is not given to others.
+    fn swallow(&mut self, now: Instant, cseq: u32) -> Option<Draft> {
+        let entry = self.requests.waiting().find(|entry| entry.cseq == cseq)?;
+        let session = entry.draft.session.and_then(|key| self.sessions.get(&key));
+        let url = session.map(|session| session.aggregate().clone());
+        let draft = self.requests.swallow(cseq, url, now)?;
+        if let (Purpose::Setup { asked, .. }, Some(key)) = (&draft.purpose, draft.session) {
+            let (until, quiet) = self.unconfirmed_quarantine(now, key);
+            self.channels.unreserve(key, *asked);
+            let pair = ChannelPair::from_answer(*asked, None);
+            self.channels.quarantine_pair(key, pair, until, quiet);
+        }
+        Some(draft)
+    }
+
+    /// The same request once more, if anybody still wants it.
+    fn repeat(&mut self, now: Instant, cseq: u32, mut draft: Draft) -> Option<Draft> {
+        if !self.is_wanted(&draft) {
+            if let (Purpose::KeepAlive, Some(key)) = (&draft.purpose, draft.session) {
+                self.end_keep_alive(key);
+            }
+            return None;
+        }
+        if let (Purpose::Setup { asked, .. }, Some(key)) = (&mut draft.purpose, draft.session) {
+            match self.reserve_channels(now, key, true) {
+                Ok(pair) => *asked = pair,
+                Err(kind) => {
+                    self.fail_draft(draft, Some(cseq), kind);
+                    return None;
+                }
+            }
+        }
+        self.fences.is_serial = true;
+        draft.is_repeated = true;
+        Some(draft)
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Remedy {
+    Repeat,
+    GiveUp,
+}

@@ -1,0 +1,144 @@
+//! How long the way to the server takes, and how long the server.
+//!
+//! Both are what placement goes by: over a long way one connection serves as well as many; a server
+//! that works a connection's requests off one by one, and slowly, is asked over several.
+
+use std::time::{Duration, Instant};
+
+use rtsp_types::Method;
+
+/// What was measured on a connection so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Measures {
+    /// The quickest answer to a request that was alone on the connection: the round trip, and
+    /// whatever the server takes for its quickest request.
+    pub round_trip: Option<Duration>,
+    /// Mean time from one answer to the next where requests were pipelined.
+    pub service_time: Option<Duration>,
+    /// The same for DESCRIBE alone; live555 takes up to 100 ms for that of a file.
+    pub describe_time: Option<Duration>,
+}
+
+/// A mean of what was added.
+#[derive(Clone, Copy, Debug, Default)]
+struct Mean {
+    total: Duration,
+    count: u32,
+}
+
+impl Mean {
+    /// Samples after which the older ones count half: a server may become slower.
+    const LONGEST: u32 = 64;
+
+    fn add(&mut self, sample: Duration) {
+        if self.count == Self::LONGEST {
+            (self.total, self.count) = (self.total / 2, self.count / 2);
+        }
+        self.total = self.total.saturating_add(sample);
+        self.count += 1;
+    }
+
+    fn mean(self) -> Option<Duration> {
+        (self.count > 0).then(|| self.total / self.count)
+    }
+}
+
+/// Measures by the answers that come in.
+#[derive(Debug, Default)]
+pub(super) struct Meter {
+    round_trip: Option<Duration>,
+    any: Mean,
+    describe: Mean,
+    last_answer: Option<Instant>,
+}
+
+impl Meter {
+    /// A request was answered that was sent at `sent`, and then was the only one on its way or not.
+    pub(super) fn on_answer(
+        &mut self,
+        now: Instant,
+        method: &Method,
+        sent: Instant,
+        was_alone: bool,
+    ) {
+        let last = self.last_answer.replace(now);
+        let took = now.saturating_duration_since(sent);
+        if was_alone {
+            self.round_trip = Some(self.round_trip.map_or(took, |least| least.min(took)));
+            return;
+        }
+        // The server began with it when it had answered the one before, or when it got it.
+        let Some(last) = last.filter(|last| *last >= sent) else {
+            return;
+        };
+        let received = sent + self.round_trip.unwrap_or_default();
+        let service = now.saturating_duration_since(last.max(received));
+        self.any.add(service);
+        if *method == Method::Describe {
+            self.describe.add(service);
+        }
+    }
+
+    pub(super) fn measures(&self) -> Measures {
+        Measures {
+            round_trip: self.round_trip,
+            service_time: self.any.mean(),
+            describe_time: self.describe.mean(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    #[test]
+    fn the_quickest_lonely_answer_is_the_round_trip() {
+        let (start, mut meter) = (Instant::now(), Meter::default());
+        assert_eq!(meter.measures(), Measures::default());
+        meter.on_answer(start + 900 * MS, &Method::Describe, start, true);
+        meter.on_answer(start + 950 * MS, &Method::Options, start + 900 * MS, true);
+        meter.on_answer(start + 999 * MS, &Method::Setup, start, false);
+        assert_eq!(meter.measures().round_trip, Some(50 * MS));
+    }
+
+    #[test]
+    fn the_time_between_pipelined_answers_is_the_servers() {
+        let (start, mut meter) = (Instant::now(), Meter::default());
+        meter.on_answer(start + 50 * MS, &Method::Options, start, true);
+        let sent = start + 50 * MS;
+        meter.on_answer(start + 110 * MS, &Method::Describe, sent, true);
+        for answered in 1..=4 {
+            let now = start + (110 + 10 * answered) * MS;
+            meter.on_answer(now, &Method::Setup, sent, false);
+        }
+        meter.on_answer(start + 180 * MS, &Method::Describe, sent, false);
+        let measures = meter.measures();
+        assert_eq!(measures.describe_time, Some(30 * MS));
+        assert_eq!(measures.service_time, Some(14 * MS));
+    }
+
+    #[test]
+    fn the_way_is_not_taken_for_service() {
+        let (start, mut meter) = (Instant::now(), Meter::default());
+        meter.on_answer(start + 50 * MS, &Method::Options, start, true);
+        // Sent 10 ms before the answer to the one before it: it was still under way then.
+        let sent = start + 40 * MS;
+        meter.on_answer(start + 95 * MS, &Method::Setup, sent, false);
+        assert_eq!(meter.measures().service_time, Some(5 * MS));
+    }
+
+    #[test]
+    fn a_server_that_becomes_slower_is_noticed() {
+        let (mut now, mut meter) = (Instant::now(), Meter::default());
+        let sent = now;
+        meter.on_answer(now, &Method::Options, sent, true);
+        for sample in 0..1000 {
+            now += if sample < 800 { MS } else { 100 * MS };
+            meter.on_answer(now, &Method::Setup, sent, false);
+        }
+        assert!(meter.measures().service_time > Some(80 * MS));
+    }
+}

@@ -1,0 +1,31 @@
+//! The multiplexer over TCP, against the mock server and a real gst-rtsp-server.
+//!
+//! How many connections there are is what the *server* accepted, never our own word. Nothing
+//! sleeps: tests wait for what a server or a session has come to.
+#![allow(clippy::unwrap_used, reason = "a test binary")]
+
+#[cfg(feature = "plugin")]
+#[path = "support/gst_server.rs"]
+mod gst_server;
+mod support;
+
+#[path = "mux/connection_pool.rs"]
+mod connection_pool;
+#[path = "mux/errors.rs"]
+mod errors;
+#[path = "mux/fallback.rs"]
+mod fallback;
+#[path = "mux/player.rs"]
+mod player;
+#[path = "mux/pool_concurrent.rs"]
+mod pool_concurrent;
+#[path = "mux/pool_reuse.rs"]
+mod pool_reuse;
+#[path = "mux/redirects.rs"]
+mod redirects;
+#[path = "mux/secrets.rs"]
+mod secrets;
+#[path = "mux/sessions.rs"]
+mod sessions;
+#[path = "mux/shutdown.rs"]
+mod shutdown;

@@ -1,0 +1,181 @@
+//! Servers that cannot carry several sessions on one connection, or not that many.
+
+use std::time::Duration;
+
+use gstrtspmux::mux::{ErrorKind, Multiplex, Pooling};
+
+use crate::{
+    player::{
+        PATIENCE, assert_own_media, camera_url, mux, options, play, play_all, play_camera, pooled,
+        set_up,
+    },
+    support::mock_server::{Behaviour, ChannelPolicy, Excess, Family, MockServer, Reaction, Rule},
+};
+
+#[tokio::test]
+async fn a_461_moves_the_session_to_the_next_connection() {
+    let server = MockServer::builder()
+        .cameras(4)
+        .behaviour(Behaviour::SessionsPerConnection(2, Excess::Status(461)))
+        .start();
+    let mux = mux();
+    let mut sessions = play_all(&mux, &server, 4, &Pooling::default()).await;
+    assert!(server.open_connections() <= 4);
+    assert_own_media(&server, &mut sessions).await;
+}
+
+#[tokio::test]
+async fn a_full_server_under_always_is_an_error_that_names_property_and_limit() {
+    let server = MockServer::builder()
+        .cameras(2)
+        .behaviour(Behaviour::SessionsPerConnection(1, Excess::Status(461)))
+        .start();
+    let mux = mux();
+    let pooling = Pooling {
+        multiplex: Multiplex::Always,
+        max_connections_per_server: 1,
+        ..Pooling::default()
+    };
+    let _first = play(&mux, pooled(&camera_url(&server, 1), &pooling))
+        .await
+        .unwrap();
+    let error = play(&mux, pooled(&camera_url(&server, 2), &pooling))
+        .await
+        .unwrap_err();
+    let text = error.to_string();
+    assert!(text.contains("/cam/2"), "{text}");
+    assert!(
+        text.contains("max-connections-per-server") || text.contains("461"),
+        "{text}"
+    );
+}
+
+#[tokio::test]
+async fn f07_with_multiplex_always_the_server_s_refusal_is_the_error() {
+    let excess = Behaviour::SessionsPerConnection(1, Excess::Status(455));
+    let server = MockServer::builder().cameras(2).behaviour(excess).start();
+    let mux = mux();
+    let pooling = Pooling {
+        multiplex: Multiplex::Always,
+        ..Pooling::default()
+    };
+    let always = |camera| pooled(&camera_url(&server, camera), &pooling);
+    let _first = play(&mux, always(1)).await.unwrap();
+    let error = play(&mux, always(2)).await.unwrap_err();
+    assert_eq!(
+        (error.status(), error.request()),
+        (Some(455), Some("SETUP"))
+    );
+    assert_eq!(server.accepted(), 1);
+}
+
+#[tokio::test]
+async fn f23_a_full_server_is_asked_once_more_on_another_connection() {
+    let server = MockServer::builder()
+        .cameras(2)
+        .behaviour(Behaviour::Sessions(1))
+        .start();
+    let mux = mux();
+    let _first = play_camera(&mux, &server, 1).await;
+    let error = play(&mux, options(&camera_url(&server, 2)))
+        .await
+        .unwrap_err();
+    assert_eq!(
+        (error.status(), error.retry_after()),
+        (Some(503), Some(Duration::from_secs(5)))
+    );
+    assert_eq!((server.accepted(), server.view().count("SETUP")), (2, 3));
+}
+
+/// A server that shows it cannot share: both cameras play all the same, each on its own.
+async fn assert_falls_back(behaviour: Behaviour) {
+    let server = MockServer::builder()
+        .cameras(2)
+        .behaviour(behaviour)
+        .start();
+    let mux = mux();
+    let mut sessions = play_all(&mux, &server, 2, &Pooling::default()).await;
+    let view = server.view();
+    let mut connections: Vec<_> = view
+        .sessions
+        .iter()
+        .map(|session| session.connection)
+        .collect();
+    connections.dedup();
+    assert_eq!(connections.len(), 2, "a connection each: {view:?}");
+    assert_own_media(&server, &mut sessions).await;
+}
+
+#[tokio::test]
+async fn f11_the_same_channels_twice_gives_the_new_session_its_own_connection() {
+    assert_falls_back(Behaviour::Channels(ChannelPolicy::PerTrack)).await;
+}
+
+#[tokio::test]
+async fn the_same_session_id_twice_gives_the_new_session_its_own_connection() {
+    assert_falls_back(Behaviour::SessionId("12345678".to_owned())).await;
+}
+
+#[tokio::test]
+async fn f07_a_refusal_and_close_gives_both_sessions_their_own_connection() {
+    assert_falls_back(Behaviour::SessionsPerConnection(
+        1,
+        Excess::BadRequestAndClose,
+    ))
+    .await;
+}
+
+#[tokio::test]
+async fn an_error_status_gives_the_new_session_its_own_connection() {
+    assert_falls_back(Behaviour::SessionsPerConnection(1, Excess::Status(455))).await;
+}
+
+/// All are set up before the first one plays: what a pipeline with many cameras does.
+#[tokio::test]
+async fn f07_cameras_of_a_server_that_cannot_share_get_a_connection_each() {
+    let server = MockServer::builder()
+        .cameras(6)
+        .family(Family::MediaMtx)
+        .start();
+    let mux = mux();
+    let mut ready = Vec::new();
+    for camera in 1..=6 {
+        let options = options(&camera_url(&server, camera));
+        ready.push(set_up(&mux, options).await.unwrap());
+    }
+    let mut sessions = Vec::new();
+    for ready in ready {
+        sessions.push(ready.play().await.unwrap());
+    }
+    assert!(mux.stats().servers[0].cannot_share.is_some());
+    assert!(server.wait_until(
+        |view| view.playing() == 6 && view.open_connections == 6,
+        PATIENCE
+    ));
+    assert_own_media(&server, &mut sessions).await;
+    drop(sessions);
+    assert!(
+        server.wait_until(|view| view.open_connections == 0, PATIENCE),
+        "closed after their TEARDOWNs"
+    );
+}
+
+#[tokio::test]
+async fn what_fails_alone_too_is_the_cameras_own_error() {
+    let server = MockServer::builder()
+        .cameras(2)
+        .rule(Rule::new("SETUP", Reaction::status(455)).camera("/cam/2"))
+        .start();
+    let mux = mux();
+    let mut first = play_camera(&mux, &server, 1).await;
+    let error = play(&mux, options(&camera_url(&server, 2)))
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Status(455));
+    assert_eq!(error.request(), Some("SETUP"));
+    assert!(
+        mux.stats().servers[0].cannot_share.is_none(),
+        "no verdict from a broken camera"
+    );
+    assert_own_media(&server, std::slice::from_mut(&mut first)).await;
+}

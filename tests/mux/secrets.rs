@@ -1,0 +1,148 @@
+//! Passwords appear nowhere.
+
+use std::fmt::Write as _;
+use std::sync::{Arc, Mutex};
+
+use gstrtspmux::mux::{Credentials, SessionOptions, Timeouts};
+use tracing::{
+    Event, Metadata, Subscriber,
+    field::{Field, Visit},
+    span,
+};
+
+use crate::{
+    player::{mux_of_this_runtime, play, set_up, with_credentials},
+    support::mock_server::{Algorithm, Auth, MockServer, Reaction, Rule},
+};
+
+const SECRET: &str = "hunter2";
+
+/// Collects all that is logged.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<String>>);
+
+impl Subscriber for Log {
+    fn enabled(&self, _: &Metadata<'_>) -> bool {
+        true
+    }
+
+    fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
+        span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
+
+    fn event(&self, event: &Event<'_>) {
+        struct Text<'a>(&'a mut String);
+        impl Visit for Text<'_> {
+            fn record_debug(&mut self, _: &Field, value: &dyn std::fmt::Debug) {
+                let _ = writeln!(self.0, "{value:?}");
+            }
+        }
+        event.record(&mut Text(&mut self.0.lock().unwrap()));
+    }
+
+    fn enter(&self, _: &span::Id) {}
+
+    fn exit(&self, _: &span::Id) {}
+}
+
+/// On one thread, so that everything is logged where it can be seen.
+#[tokio::test]
+async fn no_password_is_displayed_debugged_or_logged() {
+    let log = Log::default();
+    let _guard = tracing::subscriber::set_default(log.clone());
+    let auth = Auth::Digest {
+        algorithm: Algorithm::Md5,
+        user: "admin".to_owned(),
+        password: SECRET.to_owned(),
+    };
+    let paths = [
+        "/cam?password=hunter2&channel=1",
+        "/a?pwd=hunter2",
+        "/b?token=hunter2",
+    ];
+    let mut builder = MockServer::builder().cameras(1).credentials(auth);
+    for path in paths {
+        builder = builder.camera(path, crate::support::mock_server::Camera::video());
+    }
+    let server = builder.start();
+    let moved = format!(
+        "{}?password={SECRET}",
+        with_credentials(&server.url("/gone"), "admin", SECRET)
+    );
+    server.add_rule(Rule::new("DESCRIBE", Reaction::redirect(&moved)).camera("/cam/1"));
+    let timeouts = Timeouts::default();
+    let mux = mux_of_this_runtime();
+    let mut shown = format!(
+        "{timeouts:?} {:?}",
+        Credentials::new("admin", SECRET).unwrap()
+    );
+    let mut playing = Vec::new();
+    for path in paths {
+        let url = with_credentials(&server.url(path), "admin", SECRET);
+        let options = SessionOptions::new(&url).unwrap();
+        let opening = mux.open(options.clone());
+        let _ = write!(shown, "{options:?} {opening:?} {:?}", opening.monitor());
+        let described = opening.describe().await.unwrap();
+        let _ = write!(shown, "{described:?}");
+        let ready = set_up(&mux, options).await.unwrap();
+        let _ = write!(shown, "{ready:?} {:?}", ready.streams());
+        let session = ready.play().await.unwrap();
+        let _ = write!(shown, "{session:?} {:?}", session.monitor().stats());
+        let _ = write!(shown, "{:?}", session.rtcp_sender());
+        playing.push(session);
+    }
+    let _ = write!(shown, "{mux:?} {:?} {:?}", mux.stats(), mux.pool());
+    let mut errors = Vec::new();
+    for url in [
+        with_credentials(&server.url("/cam/1"), "admin", SECRET),
+        with_credentials(&server.url("/none?password=hunter2"), "admin", SECRET),
+        with_credentials(&server.url("/none"), SECRET, SECRET),
+        format!("rtsp://admin:{SECRET}@no-such-host.invalid/?token={SECRET}"),
+        format!("rtsp://admin:{SECRET}@127.0.0.1:1/?user=x&pwd={SECRET}"),
+    ] {
+        errors.push(
+            play(&mux, SessionOptions::new(&url).unwrap())
+                .await
+                .unwrap_err(),
+        );
+    }
+    server.close_connections();
+    for mut session in playing {
+        while session.next().await.is_some() {}
+        errors.push(session.end_reason().unwrap());
+        errors.extend(session.teardown().await.err());
+    }
+    for url in [
+        format!("http://admin:{SECRET}@nvr/"),
+        format!("rtsp://admin:{SECRET}@nvr:99999/"),
+        format!("rtsp://admin:{SECRET}@/"),
+        format!("rtsp://admin:{SECRET}%0d@nvr/"),
+        format!("admin:{SECRET}@nvr/"),
+    ] {
+        errors.extend(SessionOptions::new(&url).err());
+    }
+    assert!(errors.len() >= 14, "{errors:?}");
+    for error in &errors {
+        let _ = write!(shown, "{error} {error:?}");
+    }
+    let logged = log.0.lock().unwrap();
+    assert!(logged.contains("connected to"), "{logged}");
+    for text in [&shown, &*logged] {
+        let found: Vec<_> = text
+            .match_indices(SECRET)
+            .map(|(at, _)| {
+                let from = text[..at]
+                    .char_indices()
+                    .rev()
+                    .nth(80)
+                    .map_or(0, |(from, _)| from);
+                &text[from..at + SECRET.len()]
+            })
+            .collect();
+        assert_eq!(found, Vec::<&str>::new());
+    }
+}
