@@ -47,7 +47,7 @@ const NOT_YET: &[NotYet] = &[
             && case.cameras > 1
     }),
     fails(
-        "a request that is swallowed waits for its deadline",
+        "a request that is swallowed is not tried elsewhere",
         |case| match case.family {
             Family::Go2Rtc => case.order == Order::OneByOne && case.cameras > 1,
             Family::EvoStream => case.cameras > 1,
