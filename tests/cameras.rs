@@ -6,6 +6,8 @@
 
 #[path = "support/gst_server.rs"]
 mod gst_server;
+#[path = "cameras/sessions.rs"]
+mod sessions;
 #[path = "cameras/wall.rs"]
 mod wall;
 

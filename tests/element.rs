@@ -17,6 +17,8 @@ mod context;
 mod errors;
 #[path = "element/leaks.rs"]
 mod leaks;
+#[path = "element/log.rs"]
+mod log;
 #[path = "element/media.rs"]
 mod media;
 #[path = "element/pads.rs"]

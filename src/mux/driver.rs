@@ -19,6 +19,7 @@
 mod command;
 mod dial;
 mod outbox;
+mod quick_ack;
 mod sessions;
 
 use std::{
@@ -41,13 +42,15 @@ use tokio::{
 };
 
 pub(super) use self::command::{Command, Link, LinkEnds, Report};
-use self::{command::Readiness, outbox::Outbox, sessions::Sessions};
+use self::{command::Readiness, outbox::Outbox, quick_ack::QuickAck, sessions::Sessions};
 use super::{
     connection_pool::Registration,
     error::Error,
     proto::{CloseReason, Connection, ConnectionConfig, Event, Reply, uri::redacted},
 };
 
+/// Target of the wire log: every RTSP message without its secrets, at level TRACE.
+const WIRE: &str = "rtspmux::wire";
 /// What is reserved for reading when the buffer runs low: also what a packet's slice may pin.
 const READ_CHUNK: usize = 64 * 1024;
 /// Free space below which the next chunk is reserved.
@@ -68,6 +71,11 @@ pub(super) fn now() -> Instant {
 pub(super) fn within<F: Future>(runtime: &Handle, limit: Duration, future: F) -> Timeout<F> {
     let _context = runtime.enter();
     tokio::time::timeout(limit, future)
+}
+
+/// Whether anybody wants to see every message. Next to nothing where nobody does.
+fn is_wire_logged() -> bool {
+    tracing::enabled!(target: WIRE, tracing::Level::TRACE)
 }
 
 /// 128 random bits, from the system's random keys for hash tables.
@@ -167,6 +175,7 @@ struct Driver {
     socket: TcpStream,
     input: BytesMut,
     outbox: Outbox,
+    quick_ack: QuickAck,
     /// Armed at or before the core's deadline: a deadline that moves away costs nothing, the timer
     /// fires early and is armed again.
     timer: Pin<Box<Sleep>>,
@@ -197,6 +206,7 @@ impl Driver {
             socket,
             input: BytesMut::new(),
             outbox: Outbox::default(),
+            quick_ack: QuickAck::default(),
             timer: Box::pin(sleep_until(tokio::time::Instant::now())),
             timer_at: None,
             over: None,
@@ -207,11 +217,13 @@ impl Driver {
     }
 
     async fn run(mut self, deferred: Vec<Command>) {
+        self.core.set_wire_log(is_wire_logged());
         for command in deferred {
             self.on_command(command);
         }
         loop {
             self.settle();
+            self.core.set_wire_log(is_wire_logged());
             if let Some(reason) = self.over.take() {
                 return self.finish(reason);
             }
@@ -249,6 +261,8 @@ impl Driver {
                 Ok(read) => {
                     let now = now();
                     self.link.counters.bytes_received.add(read as u64);
+                    let is_bringing_up = self.core.is_bringing_up();
+                    self.quick_ack.on_read(now, &self.socket, is_bringing_up);
                     self.core.handle_input(now, &mut self.input);
                     self.drain_events(now);
                 }
@@ -395,6 +409,13 @@ impl Driver {
     }
 
     fn drain_events(&mut self, now: Instant) {
+        while let Some(message) = self.core.poll_wire() {
+            let id = self.link.id;
+            match message.session {
+                Some(session) => tracing::trace!(target: WIRE, "{id}/{session}: {message}"),
+                None => tracing::trace!(target: WIRE, "{id}/-: {message}"),
+            }
+        }
         while let Some(event) = self.core.poll_event() {
             self.on_event(now, event);
         }
@@ -426,6 +447,7 @@ impl Driver {
             }
             Event::CredentialsWanted => self.registration.on_credentials_wanted(now),
             Event::CredentialsProven => self.registration.on_credentials_proven(),
+            Event::CredentialsUnwanted => self.registration.give_back_permit(),
             Event::CredentialsRefused => {
                 tracing::info!("{id}/-: credentials refused");
                 self.registration.on_credentials_refused(now);

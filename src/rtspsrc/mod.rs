@@ -21,6 +21,7 @@ mod caps;
 mod context;
 mod feed;
 mod imp;
+mod log;
 mod manager;
 mod messages;
 mod pads;
@@ -78,6 +79,7 @@ pub(crate) fn register(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
             env!("CARGO_PKG_NAME")
         ));
     }
+    log::forward();
     gst::Element::register(
         Some(plugin),
         "rtspmuxsrc",

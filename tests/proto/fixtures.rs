@@ -78,9 +78,12 @@ transcripts! {
     late_setup_answer_of_dropped_session
     media_before_setup_answer
     no_credentials
+    no_cseq_and_not_repeatable
     no_cseq_one_outstanding
     no_cseq_several_outstanding
+    password_changed
     paused_is_kept_alive
+    permit_given_back
     ping_after_idle_expiry
     ping_before_reuse
     ping_unanswered
@@ -88,6 +91,7 @@ transcripts! {
     second_session_swallowed
     server_teardown
     setup_failed_owes_teardown
+    setup_without_describe
     silence_is_death
     silence_is_probed
     stale_nonce_in_mid_session
@@ -101,4 +105,34 @@ transcripts! {
     udp_instead_of_tcp
     wrong_password
     wrong_password_new_nonces
+}
+
+transcripts! {
+    servers:
+    at_limit_453
+    at_limit_503
+    axis
+    cheap_camera
+    dahua
+    evostream
+    go2rtc
+    go2rtc_playing
+    gst_rtsp_server
+    gst_rtsp_server_full_connection
+    h264dvr
+    hikvision
+    live555
+    live555_bad_request
+    live555_before_2017
+    mediamtx
+    mediamtx_not_found
+    no_interleaved
+    own_channels
+    rockchip
+    serial
+    tapo
+    vlc
+    zlmediakit
+    zlmediakit_lost_id
+    zlmediakit_not_playing
 }

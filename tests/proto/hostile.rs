@@ -391,3 +391,36 @@ fn packets_share_the_memory_they_were_read_into() {
         other => panic!("{other:?}"),
     }
 }
+
+#[test]
+fn the_wire_log_has_every_message_and_no_secret() {
+    let mut sim = Sim::new(config_with("us3r", "hunter2", CredentialStatus::Proven));
+    let session = sim.open("rtsp://nvr/1?password=hunter2");
+    sim.describe(session);
+    assert!(sim.wire_log().is_empty(), "not asked for");
+    sim.connection.set_wire_log(true);
+    let challenge = r#"WWW-Authenticate: Digest realm="cam", nonce="n0nce", qop="auth""#;
+    sim.answer(401, 1, &[challenge]);
+    let request = Request::new("OPTIONS", "rtsp://u:hunter2@nvr/").header("CSeq", "9");
+    sim.receive(&request.to_bytes());
+    sim.next_request();
+    let authorized = sim.next_request().expect("the DESCRIBE again");
+    let value = authorized.headers.value("Authorization").expect("a digest");
+    let response = value.split("response=\"").nth(1).expect("a response");
+    let response = response.split('"').next().unwrap_or_default();
+    let log = sim.wire_log();
+    let starts: Vec<&str> = log.iter().filter_map(|text| text.lines().next()).collect();
+    assert_eq!(
+        starts,
+        [
+            "s0: < RTSP/1.0 401 Unauthorized",
+            "s0: > DESCRIBE rtsp://nvr/1?password=*** RTSP/1.0",
+            "-: < OPTIONS rtsp://***@nvr/ RTSP/1.0",
+            "-: > RTSP/1.0 200 OK",
+        ]
+    );
+    for secret in ["us3r", "hunter2", "n0nce", response] {
+        assert!(!log.concat().contains(secret), "{secret} in {log:?}");
+    }
+    assert!(log.concat().contains("realm=\"cam\""));
+}

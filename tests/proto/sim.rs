@@ -11,7 +11,7 @@ use bytes::BytesMut;
 use gstrtspmux::mux::proto::{
     CloseReason, Connection, ConnectionConfig, CredentialStatus, Credentials, Event, Failure,
     FailureKind, Limits, Packet, Reply, RequestId, SessionConfig, SessionKey, SessionRequest,
-    StreamGrant, Timeouts,
+    StreamGrant, Timeouts, WireMessage,
 };
 use url::Url;
 
@@ -320,6 +320,15 @@ impl Sim {
         if let Some(sent) = self.sent.front() {
             panic!("at {:?} was sent {}", self.elapsed, sent.summary());
         }
+    }
+
+    /// What is in the wire log by now.
+    pub(crate) fn wire_log(&mut self) -> Vec<String> {
+        let shown = |message: WireMessage| match message.session {
+            Some(session) => format!("{session}: {message}"),
+            None => format!("-: {message}"),
+        };
+        std::iter::from_fn(|| self.connection.poll_wire().map(shown)).collect()
     }
 
     pub(crate) fn next_event(&mut self) -> Option<Event> {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use gstrtspmux::mux::proto::{CloseReason, Event, SessionKey};
+use gstrtspmux::mux::proto::{CloseReason, Event, FailureKind, SessionKey};
 
 use crate::sim::{MILLISECOND, SECOND, Sim, config};
 use crate::support::rtsp::Incoming;
@@ -256,4 +256,89 @@ fn round_trip_and_service_time_are_measured() {
     let server = sim.connection.server_header();
     assert_eq!(server, Some("GStreamer RTSP server"));
     assert_eq!(sim.connection.public_header(), Some("OPTIONS, PLAY"));
+}
+
+#[test]
+fn a_bring_up_lasts_until_play_is_answered() {
+    let mut sim = Sim::new(config());
+    assert!(!sim.connection.is_bringing_up());
+    let session = sim.ready(1);
+    assert!(!sim.connection.is_bringing_up(), "nothing is under way");
+    sim.play(session, "rtsp://nvr/1/");
+    assert!(sim.connection.is_bringing_up());
+    let cseq = sim.expect_sent("PLAY");
+    sim.answer(200, cseq, &[]);
+    assert!(!sim.connection.is_bringing_up());
+    sim.teardown(session);
+    assert!(!sim.connection.is_bringing_up());
+}
+
+#[test]
+fn f09_no_fence_for_a_request_that_has_the_connection_to_itself() {
+    let mut sim = Sim::new(config());
+    let session = sim.open("rtsp://nvr/1");
+    sim.describe(session);
+    sim.expect_sent("DESCRIBE");
+    sim.advance(20 * SECOND);
+    sim.expect_nothing_sent();
+    sim.expect_no_event();
+}
+
+#[test]
+fn f09_each_request_gets_one_fence_and_a_blocked_one_is_not_repeated() {
+    let mut sim = Sim::new(config());
+    sim.playing(1);
+    for (number, at) in [(2, 0), (3, 10)] {
+        let session = sim.open(&format!("rtsp://nvr/{number}"));
+        sim.describe(session);
+        sim.expect_sent("DESCRIBE");
+        sim.advance(SECOND);
+        if at == 0 {
+            sim.expect_sent("OPTIONS");
+            sim.advance(4 * SECOND);
+        }
+        sim.expect_nothing_sent();
+    }
+    // The first one is answered, and its fence; the second one is not: it gets a fence of its own.
+    sim.answer(404, 3, &[]);
+    sim.answer(200, 4, &[]);
+    sim.expect_nothing_sent();
+    sim.advance(SECOND);
+    let fence = sim.expect_sent("OPTIONS");
+    while sim.next_event().is_some() {}
+    sim.answer(200, fence, &[]);
+    // Another one was outstanding when it was sent: perhaps that is why. Once more, alone.
+    assert!(!sim.connection.is_pipelining());
+    sim.expect_sent("DESCRIBE");
+    sim.advance(SECOND);
+    let fence = sim.expect_sent("OPTIONS");
+    sim.expect_no_event();
+    sim.answer(200, fence, &[]);
+    let Some(Event::Completed { result, .. }) = sim.next_event() else {
+        panic!("no verdict");
+    };
+    let failure = result.expect_err("a failure");
+    assert_eq!(failure.kind, FailureKind::Swallowed);
+}
+
+#[test]
+fn f09_a_late_answer_never_ends_the_session_that_took_its_place() {
+    let mut sim = Sim::new(config());
+    sim.playing(1);
+    let second = sim.open("rtsp://nvr/2");
+    let swallowed = sim.setup(second, "rtsp://nvr/2/track1");
+    let lost = sim.expect_sent("SETUP");
+    sim.advance(SECOND);
+    let fence = sim.expect_sent("OPTIONS");
+    sim.answer(200, fence, &[]);
+    assert_eq!(sim.expect_failed(swallowed), FailureKind::Swallowed);
+    let again = sim.setup(second, "rtsp://nvr/2/track1");
+    let cseq = sim.expect_sent("SETUP");
+    sim.answer(200, cseq, &["Session: same"]);
+    let grant = sim.expect_granted(again);
+    assert_ne!(grant.rtp_channel, 2, "the lost answer may still grant it");
+    sim.answer(200, lost, &["Session: same"]);
+    sim.expect_nothing_sent();
+    sim.answer(200, lost, &["Session: other"]);
+    sim.expect_nothing_sent();
 }

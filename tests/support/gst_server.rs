@@ -110,6 +110,51 @@ pub(crate) enum Auth {
     Digest,
 }
 
+/// What a DESCRIBE of the held mount waits for. It holds up the server's only thread, as a camera
+/// that is slow to start does with gst-rtsp-server's default of one thread.
+#[derive(Debug, Default)]
+pub(crate) struct Gate {
+    state: Mutex<GateState>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct GateState {
+    is_reached: bool,
+    is_open: bool,
+}
+
+impl Gate {
+    /// Lets the DESCRIBE go on.
+    pub(crate) fn open(&self) {
+        self.lock().is_open = true;
+        self.changed.notify_all();
+    }
+
+    /// Waits until a DESCRIBE is held; false if none was within `timeout`.
+    pub(crate) fn wait_until_reached(&self, timeout: Duration) -> bool {
+        let waited = self
+            .changed
+            .wait_timeout_while(self.lock(), timeout, |state| !state.is_reached);
+        waited.unwrap_or_else(PoisonError::into_inner).0.is_reached
+    }
+
+    /// The server's side. A test that has failed does not open it.
+    fn pass(&self) {
+        let mut state = self.lock();
+        state.is_reached = true;
+        self.changed.notify_all();
+        let waited = self
+            .changed
+            .wait_timeout_while(state, STOP_TIMEOUT, |state| !state.is_open);
+        drop(waited);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, GateState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// Made by [`GstServer::builder`].
 #[derive(Clone, Debug)]
 pub(crate) struct Builder {
@@ -117,6 +162,7 @@ pub(crate) struct Builder {
     size: Size,
     audio: fn(usize) -> bool,
     shared: bool,
+    held: Option<(usize, Arc<Gate>)>,
     port: u16,
     max_sessions: u32,
     session_timeout: Option<u32>,
@@ -124,6 +170,12 @@ pub(crate) struct Builder {
 }
 
 impl Builder {
+    /// The DESCRIBE of this camera waits at the gate.
+    pub(crate) fn held(mut self, camera: usize, gate: &Arc<Gate>) -> Self {
+        self.held = Some((camera, Arc::clone(gate)));
+        self
+    }
+
     /// Cameras, at `/cam/0`, `/cam/1` ...
     pub(crate) fn mounts(mut self, mounts: usize) -> Self {
         self.mounts = mounts;
@@ -249,7 +301,11 @@ impl Builder {
             };
             let factory = self.factory(&format!("( {video} {audio} )"));
             let observed = Arc::clone(observed);
+            let held = self.held.clone().filter(|(held, _)| *held == camera);
             factory.connect_media_configure(move |_, media| {
+                if let Some((_, gate)) = &held {
+                    gate.pass();
+                }
                 configure(media, camera, &clip, &observed);
             });
             mounts.add_factory(&format!("/cam/{camera}"), factory);
@@ -420,6 +476,7 @@ impl GstServer {
             size: (160, 120),
             audio: |_| false,
             shared: true,
+            held: None,
             port: 0,
             max_sessions: 0,
             session_timeout: None,

@@ -41,7 +41,11 @@ pub enum Event {
     CredentialsWanted,
     /// An authorised request was not refused.
     CredentialsProven,
-    /// An authorised request was refused for good.
+    /// What wanted the credentials was withdrawn before they were proven or refused: whoever else
+    /// waits for them may try. They count as unproven here again.
+    CredentialsUnwanted,
+    /// An authorised request was refused for good: one that tried the credentials, or several in a
+    /// row of sessions that they had set up (the server's password was changed).
     CredentialsRefused,
     /// The connection should take no further session. Those it has go on.
     NoMoreSessions(Retirement),

@@ -20,8 +20,15 @@ pub(super) struct Message {
 
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum StartLine {
-    Response { code: u16, reason: String },
-    Request { method: Method },
+    Response {
+        code: u16,
+        reason: String,
+    },
+    /// The URI as written.
+    Request {
+        method: Method,
+        uri: String,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,6 +58,13 @@ impl Headers {
             .iter()
             .filter(move |(candidate, _)| candidate.eq_ignore_ascii_case(name))
             .map(|(_, value)| value.as_str())
+    }
+
+    /// Names and values, in order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
     fn push_line(&mut self, line: &str) {
@@ -119,9 +133,11 @@ fn parse_start_line(line: &str) -> Option<StartLine> {
             reason: printable(reason),
         });
     }
-    let version = rest.trim_end().rsplit(' ').next()?;
+    let rest = rest.trim_end();
+    let (uri, version) = rest.rsplit_once(' ').unwrap_or(("", rest));
     version.starts_with("RTSP/").then(|| StartLine::Request {
         method: Method::from(first),
+        uri: uri.to_owned(),
     })
 }
 
@@ -227,7 +243,8 @@ mod tests {
         assert_eq!(
             head("OPTIONS * RTSP/1.0\r\nCSeq: 1").0,
             StartLine::Request {
-                method: Method::Options
+                method: Method::Options,
+                uri: "*".to_owned(),
             }
         );
         assert!(parse_head(b"OPTIONS * HTTP/1.1").is_none());

@@ -18,6 +18,9 @@
 //!    arm a timer for [`poll_timeout`](Connection::poll_timeout).
 //! 4. *Getters*.
 //!
+//! For a log, [`set_wire_log`](Connection::set_wire_log) turns on what
+//! [`poll_wire`](Connection::poll_wire) gives: every message, without secrets.
+//!
 //! # What it promises
 //!
 //! * A packet goes only to the session that owned its channel when the frame began.
@@ -51,6 +54,7 @@ mod message;
 mod requests;
 mod session;
 mod timers;
+mod wire;
 
 pub use self::{
     command::{CredentialStatus, RequestId, SessionConfig, SessionKey, SessionRequest},
@@ -64,4 +68,5 @@ pub use self::{
     limits::{Limits, Timeouts},
     measures::Measures,
     sdp::{InvalidSdp, MediaStream, Presentation, SkipReason, SkippedMedia},
+    wire::{Direction, WireMessage},
 };

@@ -192,6 +192,12 @@ impl RequestTable {
         Some(answered)
     }
 
+    /// Whose request this is.
+    pub(super) fn session_of(&self, cseq: u32) -> Option<SessionKey> {
+        let entry = self.outstanding.iter().find(|entry| entry.cseq == cseq)?;
+        entry.draft.session
+    }
+
     pub(super) fn contains(&self, cseq: u32) -> bool {
         self.outstanding.iter().any(|entry| entry.cseq == cseq)
     }

@@ -204,8 +204,36 @@ pub fn redacted(url: &Url) -> String {
     shown.set_fragment(None);
     let (authority, resource) = split_authority(shown.as_str());
     let pieces = resource.split_inclusive(['&', ';', '?', '/']);
-    let resource: String = pieces.map(redacted_piece).collect();
+    let resource: String = pieces
+        .map(|piece| redacted_piece(piece, &['&', ';', '?', '/']))
+        .collect();
     format!("{authority}{resource}{fragment}")
+}
+
+/// Any text for logs, with every URL in it redacted like [`redacted`] does.
+pub(super) fn redacted_text(text: &str) -> String {
+    const SEPARATORS: [char; 11] = ['&', ';', '?', '/', ',', ' ', '\t', '"', '<', '>', '\''];
+    let mut shown = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find("://") {
+        let (before, authority) = rest.split_at(at + 3);
+        shown.push_str(before);
+        let end = authority.find(['/', '?', ' ', '\t', '"', '<', '>']);
+        let (authority, after) = authority.split_at(end.unwrap_or(authority.len()));
+        match authority.rsplit_once('@') {
+            Some((_, host)) => {
+                shown.push_str("***@");
+                shown.push_str(host);
+            }
+            None => shown.push_str(authority),
+        }
+        rest = after;
+    }
+    shown.push_str(rest);
+    let pieces = shown.split_inclusive(SEPARATORS);
+    pieces
+        .map(|piece| redacted_piece(piece, &SEPARATORS))
+        .collect()
 }
 
 fn split_authority(url: &str) -> (&str, &str) {
@@ -217,8 +245,8 @@ fn split_authority(url: &str) -> (&str, &str) {
 }
 
 /// Hides what follows the first secret parameter of a piece, up to the separator that ends it.
-fn redacted_piece(piece: &str) -> Cow<'_, str> {
-    let body = piece.trim_end_matches(['&', ';', '?', '/']);
+fn redacted_piece<'a>(piece: &'a str, separators: &[char]) -> Cow<'a, str> {
+    let body = piece.trim_end_matches(separators);
     let end = piece.strip_prefix(body).unwrap_or_default();
     let mut read = 0;
     for name in body.split_inclusive('=') {

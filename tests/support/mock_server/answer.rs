@@ -30,8 +30,9 @@ impl State {
         for (name, value) in &habits.headers {
             response.headers.push(name, value);
         }
-        // A server that latches is ZLMediaKit's kind, which closes on a session it does not know.
-        let closes = answer.closes || (habits.latches_first && response.status == 454);
+        let closes = answer.closes
+            || (habits.id_per_describe && response.status == 454)
+            || (habits.close_on_not_found && response.status == 404);
         Answer {
             before: answer.before,
             after: answer.after,
@@ -47,9 +48,25 @@ impl State {
             .sessions
             .iter()
             .any(|s| s.connection == connection && s.is_playing);
-        let is_heard = matches!(request.method.as_str(), "OPTIONS" | "TEARDOWN");
-        if config.habits.mute_while_playing && is_playing && !is_heard {
+        let habits = &config.habits;
+        if habits.mute_while_playing && is_playing && request.method != "OPTIONS" {
             return Some(Answer::default());
+        }
+        if habits.close_on_early_get_parameter && request.method == "GET_PARAMETER" && !is_playing {
+            return Some(Answer {
+                closes: true,
+                ..Answer::default()
+            });
+        }
+        let is_keep_alive = matches!(request.method.as_str(), "OPTIONS" | "GET_PARAMETER")
+            && request.headers.contains("Session");
+        if let Some(status) = habits.keep_alive_with_wrong_cseq.filter(|_| is_keep_alive) {
+            let cseq = request.headers.cseq().unwrap_or_default().saturating_sub(1);
+            return Some(
+                Response::new(status)
+                    .header("CSeq", cseq.to_string())
+                    .into(),
+            );
         }
         let auth = config
             .auth
@@ -73,12 +90,13 @@ impl State {
         connection: usize,
         uri: &'a str,
     ) -> Option<(usize, &'a str)> {
-        let found = config.camera(uri)?;
+        let found = config.camera(uri);
         if !config.habits.latches_first {
-            return Some(found);
+            return found;
         }
-        let first = self.peers[connection].latched.get_or_insert(found.0);
-        Some((*first, found.1))
+        let latched = &mut self.peers[connection].latched;
+        *latched = latched.or(found.map(|(camera, _)| camera));
+        latched.map(|first| (first, found.map_or("", |(_, rest)| rest)))
     }
 
     fn describe(
@@ -94,10 +112,19 @@ impl State {
         if request.headers.value("Accept").is_none() {
             self.violate(connection, "DESCRIBE without Accept".to_owned());
         }
+        let habits = &config.habits;
+        let peer = &mut self.peers[connection];
+        peer.describes += 1;
+        if let Some(status) = habits.one_describe.filter(|_| peer.describes > 1) {
+            return Response::new(status);
+        }
+        if habits.id_per_describe {
+            self.rename(connection);
+        }
         let (path, camera) = &config.cameras[camera];
         Response::new(200)
             .header("Content-Base", format!("rtsp://{authority}{path}/"))
-            .content("application/sdp", camera.description())
+            .content("application/sdp", habits.sdp(camera.description()))
     }
 
     fn setup(&mut self, config: &Config, connection: usize, request: &Request) -> Answer {
@@ -111,12 +138,15 @@ impl State {
         let Some(asked) = request.headers.value("Transport").and_then(interleaved) else {
             return Response::new(461).into();
         };
+        if config.habits.id_per_describe || config.habits.one_consumer {
+            return self.setup_latched(config, connection, (path, track), asked);
+        }
         let session = match request.headers.value("Session") {
             None => match self.refuse_session(config, connection) {
                 Some(answer) => return answer,
                 None => None,
             },
-            Some(_) => match self.session(connection, request) {
+            Some(_) => match self.session(config, connection, request) {
                 Some(index) if self.view.sessions[index].camera == *path => Some(index),
                 Some(_) => return Response::new(459).into(),
                 None => return Response::new(454).into(),
@@ -125,32 +155,50 @@ impl State {
         let Some(pair) = self.choose(config.habits.channels, connection, track, asked) else {
             return Response::new(461).into();
         };
+        let is_later = session.is_some();
         let index = session.unwrap_or_else(|| self.new_session(config, connection, path));
-        let session = &mut self.view.sessions[index];
+        self.set_up(config, index, (camera, track), pair, is_later)
+            .into()
+    }
+
+    /// The effect of a SETUP, and its answer.
+    pub(super) fn set_up(
+        &mut self,
+        config: &Config,
+        session: usize,
+        (camera, track): (&Camera, usize),
+        pair: (u8, u8),
+        is_later: bool,
+    ) -> Response {
+        let habits = &config.habits;
+        let session = &mut self.view.sessions[session];
         session.tracks.retain(|(t, _)| *t != track);
         session.tracks.push((track, pair));
-        let id = session.id.clone();
+        let id = match is_later && habits.other_id_in_later_setups {
+            true => format!("{}x{track}", session.id),
+            false => session.id.clone(),
+        };
         let ssrc = Camera::ssrc(camera.own_number(), track);
-        let channels = match config.habits.channels {
+        let channels = match habits.channels {
             ChannelPolicy::Omit => String::new(),
             ChannelPolicy::SingleNumber => format!(";interleaved={}", pair.0),
             _ => format!(";interleaved={}-{}", pair.0, pair.1),
         };
+        let ssrc = match habits.omit_ssrc {
+            true => String::new(),
+            false => format!(";ssrc={ssrc:08X}"),
+        };
         Response::new(200)
             .header(
                 "Transport",
-                format!("RTP/AVP/TCP;unicast{channels};ssrc={ssrc:08X};mode=\"PLAY\""),
+                format!("RTP/AVP/TCP;unicast{channels}{ssrc};mode=\"PLAY\""),
             )
-            .header("Session", format!("{id}{}", config.habits.session_suffix))
-            .into()
+            .header("Session", config.habits.session_header(&id))
     }
 
     /// The answer to a SETUP that would make a session too many.
     fn refuse_session(&mut self, config: &Config, connection: usize) -> Option<Answer> {
-        let sessions = &mut self.view.sessions;
-        if config.habits.latches_first {
-            sessions.retain(|s| s.connection != connection);
-        }
+        let sessions = &self.view.sessions;
         let here = sessions
             .iter()
             .filter(|s| s.connection == connection)
@@ -167,25 +215,35 @@ impl State {
                 },
             });
         }
-        (sessions.len() >= config.habits.sessions)
-            .then(|| Response::new(503).header("Retry-After", "5").into())
+        let full = Response::new(config.habits.full_status);
+        let full = match full.status {
+            503 => full.header("Retry-After", "5"),
+            _ => full,
+        };
+        (sessions.len() >= config.habits.sessions).then(|| full.into())
     }
 
-    fn new_session(&mut self, config: &Config, connection: usize, path: &str) -> usize {
-        self.sessions_made += 1;
-        let own_id = || format!("M0CK{:04}", self.sessions_made);
-        let id = config.habits.session_id.clone().unwrap_or_else(own_id);
+    pub(super) fn new_session(&mut self, config: &Config, connection: usize, path: &str) -> usize {
+        let own_id = self.new_id();
+        let id = config.habits.session_id.clone().unwrap_or(own_id);
         self.view.sessions.push(SessionView {
             id,
             connection,
             camera: path.to_owned(),
             tracks: Vec::new(),
             is_playing: false,
+            number: self.sessions_made,
+            sent: Vec::new(),
         });
         self.view.sessions.len() - 1
     }
 
-    fn choose(
+    pub(super) fn new_id(&mut self) -> String {
+        self.sessions_made += 1;
+        format!("M0CK{:04}", self.sessions_made)
+    }
+
+    pub(super) fn choose(
         &self,
         policy: ChannelPolicy,
         connection: usize,
@@ -202,6 +260,10 @@ impl State {
             ChannelPolicy::Reassign => (0..=127)
                 .map(|half: u8| (2 * half, 2 * half + 1))
                 .find(|&(a, b)| is_free(a, b)),
+            ChannelPolicy::Own => (0..=127)
+                .rev()
+                .map(|half: u8| (2 * half, 2 * half + 1))
+                .find(|&(a, b)| is_free(a, b)),
             ChannelPolicy::PerTrack => {
                 let first = u8::try_from(2 * track).ok()?;
                 Some((first, first + 1))
@@ -215,7 +277,7 @@ impl State {
 
     fn play(&mut self, config: &Config, connection: usize, request: &Request) -> Answer {
         let habits = &config.habits;
-        let Some(index) = self.session(connection, request) else {
+        let Some(index) = self.session(config, connection, request) else {
             return Response::new(454).into();
         };
         let path = self.view.sessions[index].camera.clone();
@@ -224,7 +286,11 @@ impl State {
         }
         self.view.sessions[index].is_playing = true;
         let id = self.view.sessions[index].id.clone();
-        let before = self.media_of(config, index, habits.before_play_answer);
+        let mut before = match habits.reports_before_play_answer {
+            true => self.reports_of(config, index),
+            false => Vec::new(),
+        };
+        before.extend(self.media_of(config, index, habits.before_play_answer));
         let mut after = self.media_of(config, index, habits.after_play);
         if let Some((channel, count)) = habits.stray {
             for packet in 0..count {
@@ -239,7 +305,7 @@ impl State {
             before,
             after,
             ..Response::new(200)
-                .header("Session", format!("{id}{}", habits.session_suffix))
+                .header("Session", habits.session_header(&id))
                 .header("Range", "npt=now-")
                 .header("RTP-Info", format!("url={}", request.uri))
                 .into()
@@ -247,7 +313,7 @@ impl State {
     }
 
     fn teardown(&mut self, config: &Config, connection: usize, request: &Request) -> Answer {
-        let Some(index) = self.session(connection, request) else {
+        let Some(index) = self.session(config, connection, request) else {
             return Response::new(454).into();
         };
         let after = self.media_of(config, index, config.habits.after_teardown);
@@ -271,7 +337,8 @@ impl State {
 
     /// Methods that are no more than looked up.
     fn simple(&mut self, config: &Config, connection: usize, request: &Request) -> Response {
-        let session = self.session(connection, request);
+        self.resolve(config, connection, &request.uri);
+        let session = self.session(config, connection, request);
         if session.is_none() && request.headers.contains("Session") {
             return Response::new(454);
         }
@@ -288,7 +355,7 @@ impl State {
         match session {
             Some(index) => {
                 let id = &self.view.sessions[index].id;
-                response.header("Session", format!("{id}{}", config.habits.session_suffix))
+                response.header("Session", config.habits.session_header(id))
             }
             None => response,
         }

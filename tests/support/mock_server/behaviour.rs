@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::support::rtsp::{Request, Response};
 
@@ -12,15 +13,39 @@ pub enum Behaviour {
     SessionId(String),
     /// What follows the id in the Session header; the default is `;timeout=60`.
     SessionSuffix(String),
+    /// What stands before it: padding (Hikvision).
+    SessionPrefix(String),
+    /// The answer to a later SETUP of a session names an id that nobody knows (H264DVR).
+    OtherIdInLaterSetups,
     /// How the channels of a SETUP are chosen.
     Channels(ChannelPolicy),
     /// So many sessions on one connection; beyond it, this happens.
     SessionsPerConnection(usize, Excess),
     /// So many sessions on the server; beyond it, 503 with `Retry-After: 5`.
     Sessions(usize),
-    /// Every URI on a connection is answered as the first one, and a second session takes the place of the first,
-    /// whose id is then answered with 454 and a close (ZLMediaKit).
+    /// Beyond it, this status instead.
+    FullStatus(u16),
+    /// Every URI on a connection is answered as the first one (ZLMediaKit, go2rtc).
     LatchesFirst,
+    /// A connection has one session. Every DESCRIBE gives it another id; the one before is answered with 454 and a
+    /// close. A SETUP of a track that is set up, with no DESCRIBE in between, closes without an answer (ZLMediaKit).
+    IdPerDescribe,
+    /// A connection has one session, which every SETUP renames and every PLAY plays (go2rtc).
+    OneConsumer,
+    /// Only the first DESCRIBE of a connection succeeds; the others get this status (cheap cameras).
+    OneDescribe(u16),
+    /// The connection is closed after a 404 (MediaMTX, ZLMediaKit).
+    CloseOnNotFound,
+    /// GET_PARAMETER closes the connection unless one of its sessions plays (go2rtc).
+    CloseOnEarlyGetParameter,
+    /// A keep-alive gets this status, with the CSeq of the request before it (Tapo).
+    KeepAliveWithWrongCSeq(u16),
+    /// No `ssrc` in the answer to SETUP (live555).
+    OmitSsrc,
+    /// This line in the head of every description, in place of `s=` if it is one.
+    SdpLine(String),
+    /// So long is worked on each request of a connection, one after the other.
+    ServiceTime(Duration),
     /// While a session of the connection plays, nothing but OPTIONS and TEARDOWN is answered (go2rtc).
     MuteWhilePlaying,
     /// Of requests that arrive together, only the first is seen (VLC).
@@ -29,6 +54,11 @@ pub enum Behaviour {
     PacketsAfterPlay(u32),
     /// Packets per track right before the PLAY answer.
     PacketsBeforePlayAnswer(u32),
+    /// A sender report per track right before the PLAY answer (live555).
+    ReportsBeforePlayAnswer,
+    /// When a connection ends with sessions on it, their packets go to the next one that comes, on the same channels
+    /// (live555 before 2017.06).
+    StraysOfTheDead,
     /// Packets on the freed channels right after the TEARDOWN answer.
     PacketsAfterTeardown(u32),
     /// Packets on a channel nobody set up, right after the PLAY answer.
@@ -67,6 +97,8 @@ pub enum ChannelPolicy {
     PerTrack,
     /// So much more than asked for.
     Shift(u8),
+    /// The highest free pair, whatever was asked for.
+    Own,
     /// Honoured, and not mentioned in the answer.
     Omit,
     /// Honoured, and only the first number mentioned.
@@ -84,72 +116,33 @@ pub enum Excess {
     Status(u16),
 }
 
-/// A family of servers, as measured.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Family {
-    /// gst-rtsp-server: the default.
-    Gst,
-    /// live555: channels verbatim.
-    Live555,
-    /// MediaMTX and everything on gortsplib: one session, the second one kills the connection.
-    MediaMtx,
-    /// go2rtc: the first URI is latched, mute while playing.
-    Go2Rtc,
-    /// ZLMediaKit: the first URI is latched, the second session replaces the first.
-    ZlMediaKit,
-    /// EvoStream: the second SETUP is never answered.
-    EvoStream,
-    /// VLC: no TCP interleaving, pipelined requests are lost.
-    Vlc,
-}
-
-impl Family {
-    pub(super) fn behaviours(self) -> Vec<Behaviour> {
-        use Behaviour::*;
-        let server = |name: &str| Header("Server".to_owned(), name.to_owned());
-        match self {
-            Self::Gst => vec![server("GStreamer RTSP server")],
-            Self::Live555 => vec![
-                Channels(ChannelPolicy::Verbatim),
-                SessionSuffix(";timeout=65".to_owned()),
-            ],
-            Self::MediaMtx => vec![
-                server("gortsplib"),
-                SessionsPerConnection(1, Excess::BadRequestAndClose),
-            ],
-            Self::Go2Rtc => vec![
-                LatchesFirst,
-                MuteWhilePlaying,
-                Channels(ChannelPolicy::PerTrack),
-            ],
-            Self::ZlMediaKit => vec![
-                server("ZLMediaKit"),
-                LatchesFirst,
-                Channels(ChannelPolicy::PerTrack),
-            ],
-            Self::EvoStream => vec![SessionsPerConnection(1, Excess::Swallow)],
-            Self::Vlc => vec![
-                server("VLC/3.0.24"),
-                DropsPipelined,
-                SessionsPerConnection(0, Excess::Status(461)),
-            ],
-        }
-    }
-}
-
 /// The habits of one server, gathered from its [`Behaviour`]s.
 #[derive(Debug, Clone)]
 pub(super) struct Habits {
     pub(super) session_id: Option<String>,
+    pub(super) session_prefix: String,
     pub(super) session_suffix: String,
+    pub(super) other_id_in_later_setups: bool,
     pub(super) channels: ChannelPolicy,
     pub(super) per_connection: Option<(usize, Excess)>,
     pub(super) sessions: usize,
+    pub(super) full_status: u16,
     pub(super) latches_first: bool,
+    pub(super) id_per_describe: bool,
+    pub(super) one_consumer: bool,
+    pub(super) one_describe: Option<u16>,
+    pub(super) close_on_not_found: bool,
+    pub(super) close_on_early_get_parameter: bool,
+    pub(super) keep_alive_with_wrong_cseq: Option<u16>,
+    pub(super) omit_ssrc: bool,
+    pub(super) sdp_lines: Vec<String>,
+    pub(super) service_time: Duration,
     pub(super) mute_while_playing: bool,
     pub(super) drops_pipelined: bool,
     pub(super) after_play: u32,
     pub(super) before_play_answer: u32,
+    pub(super) reports_before_play_answer: bool,
+    pub(super) strays_of_the_dead: bool,
     pub(super) after_teardown: u32,
     pub(super) stray: Option<(u8, u32)>,
     pub(super) garbage: Vec<u8>,
@@ -166,15 +159,29 @@ impl Default for Habits {
     fn default() -> Self {
         Self {
             session_id: None,
+            session_prefix: String::new(),
             session_suffix: ";timeout=60".to_owned(),
+            other_id_in_later_setups: false,
             channels: ChannelPolicy::Reassign,
             per_connection: None,
             sessions: usize::MAX,
+            full_status: 503,
             latches_first: false,
+            id_per_describe: false,
+            one_consumer: false,
+            one_describe: None,
+            close_on_not_found: false,
+            close_on_early_get_parameter: false,
+            keep_alive_with_wrong_cseq: None,
+            omit_ssrc: false,
+            sdp_lines: Vec::new(),
+            service_time: Duration::ZERO,
             mute_while_playing: false,
             drops_pipelined: false,
             after_play: 0,
             before_play_answer: 0,
+            reports_before_play_answer: false,
+            strays_of_the_dead: false,
             after_teardown: 0,
             stray: None,
             garbage: Vec::new(),
@@ -191,20 +198,62 @@ impl Default for Habits {
 }
 
 impl Habits {
+    /// The value of a Session header.
+    pub(super) fn session_header(&self, id: &str) -> String {
+        format!("{}{id}{}", self.session_prefix, self.session_suffix)
+    }
+
+    /// A description with the lines of this server.
+    pub(super) fn sdp(&self, sdp: Vec<u8>) -> Vec<u8> {
+        if self.sdp_lines.is_empty() {
+            return sdp;
+        }
+        let mut lines: Vec<String> = String::from_utf8_lossy(&sdp)
+            .lines()
+            .map(str::to_owned)
+            .collect();
+        for line in &self.sdp_lines {
+            match lines.iter_mut().find(|old| old.starts_with("s=")) {
+                Some(old) if line.starts_with("s=") => old.clone_from(line),
+                _ => {
+                    let at = lines.iter().position(|old| old.starts_with("a=control"));
+                    lines.insert(at.unwrap_or(lines.len()), line.clone());
+                }
+            }
+        }
+        format!("{}\r\n", lines.join("\r\n")).into_bytes()
+    }
+
     pub(super) fn add(&mut self, behaviour: Behaviour) {
         match behaviour {
             Behaviour::SessionId(id) => self.session_id = Some(id),
             Behaviour::SessionSuffix(suffix) => self.session_suffix = suffix,
+            Behaviour::SessionPrefix(prefix) => self.session_prefix = prefix,
+            Behaviour::OtherIdInLaterSetups => self.other_id_in_later_setups = true,
             Behaviour::Channels(policy) => self.channels = policy,
             Behaviour::SessionsPerConnection(most, excess) => {
                 self.per_connection = Some((most, excess))
             }
             Behaviour::Sessions(most) => self.sessions = most,
+            Behaviour::FullStatus(status) => self.full_status = status,
             Behaviour::LatchesFirst => self.latches_first = true,
+            Behaviour::IdPerDescribe => self.id_per_describe = true,
+            Behaviour::OneConsumer => self.one_consumer = true,
+            Behaviour::OneDescribe(status) => self.one_describe = Some(status),
+            Behaviour::CloseOnNotFound => self.close_on_not_found = true,
+            Behaviour::CloseOnEarlyGetParameter => self.close_on_early_get_parameter = true,
+            Behaviour::KeepAliveWithWrongCSeq(status) => {
+                self.keep_alive_with_wrong_cseq = Some(status)
+            }
+            Behaviour::OmitSsrc => self.omit_ssrc = true,
+            Behaviour::SdpLine(line) => self.sdp_lines.push(line),
+            Behaviour::ServiceTime(time) => self.service_time = time,
             Behaviour::MuteWhilePlaying => self.mute_while_playing = true,
             Behaviour::DropsPipelined => self.drops_pipelined = true,
             Behaviour::PacketsAfterPlay(count) => self.after_play = count,
             Behaviour::PacketsBeforePlayAnswer(count) => self.before_play_answer = count,
+            Behaviour::ReportsBeforePlayAnswer => self.reports_before_play_answer = true,
+            Behaviour::StraysOfTheDead => self.strays_of_the_dead = true,
             Behaviour::PacketsAfterTeardown(count) => self.after_teardown = count,
             Behaviour::StrayPackets { channel, count } => self.stray = Some((channel, count)),
             Behaviour::GarbageBetweenFrames(bytes) => self.garbage = bytes,

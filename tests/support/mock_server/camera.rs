@@ -99,6 +99,13 @@ impl Camera {
         number.try_into().ok().map(u32::from_be_bytes)
     }
 
+    /// Which packet of its track this is in its session, from 0; `None` when it is no packet of a mock camera.
+    pub fn index_of(packet: &[u8]) -> Option<u32> {
+        let payload = RtpPacket::parse(packet)?.payload;
+        let index = payload.get(5..9)?;
+        index.try_into().ok().map(u32::from_be_bytes)
+    }
+
     /// The SSRC of a track of the camera of that number.
     pub fn ssrc(number: u32, track: usize) -> u32 {
         0x4d00_0000 | (number << 4) | u32::try_from(track).unwrap_or_default()

@@ -83,7 +83,7 @@ impl Connection {
         // The descriptors go before the count: who sees the count sees the connection closed.
         let in_state = shared.state().links.get_mut(number).and_then(Option::take);
         drop((in_state, link, stream));
-        shared.update(|state| state.closed(number));
+        shared.update(|state| state.closed(&shared.config, number));
     }
 
     fn serve(&mut self, stream: &mut TcpStream) {
@@ -106,11 +106,15 @@ impl Connection {
                         return;
                     }
                 };
-                let is_request = matches!(message, Incoming::Request(_));
-                if is_request && of_chunk > 0 && self.shared.config.habits.drops_pipelined {
-                    continue;
+                if let Incoming::Request(request) = &message {
+                    of_chunk += 1;
+                    if of_chunk > 1 && self.shared.config.habits.drops_pipelined {
+                        let cseq = request.headers.cseq();
+                        self.shared
+                            .update(|state| state.peers[self.number].last_cseq = cseq);
+                        continue;
+                    }
                 }
-                of_chunk += usize::from(is_request);
                 if self.on_message(message) == Then::Close {
                     return;
                 }
@@ -154,6 +158,7 @@ impl Connection {
         if matches!(reaction, Some(Reaction::Hold)) {
             self.wait_for_release(releases);
         }
+        self.shared.pause(config.habits.service_time);
         let then = self.react(request, reaction, releases);
         if self.shared.config.habits.stop_reading_after == Some(self.seen) {
             self.wait_for_release(releases);

@@ -10,12 +10,15 @@ mod auth;
 mod behaviour;
 mod camera;
 mod connection;
+mod family;
+mod latched;
 mod play;
 mod state;
 
 pub use auth::{Algorithm, Auth};
-pub use behaviour::{Behaviour, ChannelPolicy, Excess, Family, Reaction, Rule};
+pub use behaviour::{Behaviour, ChannelPolicy, Excess, Reaction, Rule};
 pub use camera::{Camera, Track};
+pub use family::Family;
 pub use play::TranscriptServer;
 
 use std::io::Write as _;
@@ -68,6 +71,10 @@ pub struct SessionView {
     pub tracks: Vec<(usize, (u8, u8))>,
     /// PLAY was answered, and no PAUSE since.
     pub is_playing: bool,
+    /// How many sessions there were before it; ids may repeat.
+    pub number: usize,
+    /// Packets sent so far, by track: the index of the next one.
+    pub sent: Vec<u32>,
 }
 
 /// What the server has seen, and how it stands.
@@ -129,6 +136,15 @@ impl Shared {
         let result = change(&mut self.state());
         self.changed.notify_all();
         result
+    }
+
+    /// The time a server takes for its work; a stop cuts it short.
+    fn pause(&self, time: Duration) {
+        if time > Duration::ZERO {
+            let guard = self.state();
+            let is_busy = |state: &mut State| !state.is_stopped;
+            drop(self.changed.wait_timeout_while(guard, time, is_busy));
+        }
     }
 
     /// Waits, without limit, until the state is so.
@@ -218,9 +234,17 @@ impl Builder {
         self
     }
 
-    /// The habits of a family of servers.
-    pub fn family(self, family: Family) -> Self {
+    /// The habits of a family of servers, its credentials included.
+    pub fn family(mut self, family: Family) -> Self {
+        if let Some((auth, requests)) = family.auth() {
+            self = self.credentials(auth).rotate_nonce_after(requests);
+        }
         family.behaviours().into_iter().fold(self, Self::behaviour)
+    }
+
+    /// A camera as a family has it, at the path that [`Family::path`] names.
+    pub fn camera_of(self, family: Family, number: u32) -> Self {
+        self.camera(&family.path(number), family.camera(number))
     }
 
     /// What happens to single requests; of the rules that match a request the first one counts.
@@ -354,6 +378,14 @@ impl MockServer {
         if let Some(link) = self.link(connection) {
             link.write(bytes);
         }
+    }
+
+    /// Sends so many packets on every track of every session that plays, whatever the camera.
+    pub fn send_packets_to_all(&self, count: u32) -> usize {
+        let cameras = self.shared.config.cameras.iter();
+        cameras
+            .map(|(path, _)| self.send_packets(path, count))
+            .sum()
     }
 
     /// Adds a rule, before all others.

@@ -55,17 +55,27 @@ pub(super) struct State {
     pub(super) is_stopped: bool,
     pub(super) peers: Vec<Peer>,
     pub(super) sessions_made: usize,
-    /// Packets sent so far, per session id and track: the next sequence number.
-    sent: std::collections::BTreeMap<(String, usize), u32>,
+    ghosts: Vec<Ghost>,
+}
+
+/// A session whose connection is gone, and which the server still feeds.
+struct Ghost {
+    session: SessionView,
+    /// The connection its packets go to, once there is one.
+    haunts: Option<usize>,
 }
 
 /// What is remembered of one connection.
 #[derive(Default)]
 pub(super) struct Peer {
     pub(super) guard: Guard,
-    last_cseq: Option<u32>,
+    pub(super) last_cseq: Option<u32>,
     own_cseq: u32,
     pub(super) latched: Option<usize>,
+    /// DESCRIBEs that succeeded.
+    pub(super) describes: usize,
+    /// Tracks that were set up since the last DESCRIBE.
+    pub(super) initialised: Vec<usize>,
     /// Channels that once were set up: the client may still send RTCP on its way while TEARDOWN is answered.
     pub(super) past_channels: Vec<u8>,
 }
@@ -81,6 +91,11 @@ impl State {
     pub(super) fn accept(&mut self, link: Link) -> usize {
         self.links.push(Some(link));
         self.peers.push(Peer::default());
+        let homeless = self
+            .ghosts
+            .iter_mut()
+            .filter(|ghost| ghost.haunts.is_none());
+        homeless.for_each(|ghost| ghost.haunts = Some(self.links.len() - 1));
         self.view.accepted += 1;
         self.view.open_connections += 1;
         self.view.most_open_connections = self
@@ -90,8 +105,16 @@ impl State {
         self.links.len() - 1
     }
 
-    pub(super) fn closed(&mut self, connection: usize) {
+    pub(super) fn closed(&mut self, config: &Config, connection: usize) {
         self.view.open_connections -= 1;
+        if config.habits.strays_of_the_dead {
+            let dead = self.view.sessions.iter();
+            let dead = dead.filter(|s| s.connection == connection && s.is_playing);
+            self.ghosts.extend(dead.map(|session| Ghost {
+                session: session.clone(),
+                haunts: None,
+            }));
+        }
         self.view.sessions.retain(|s| s.connection != connection);
     }
 
@@ -158,9 +181,15 @@ impl State {
     }
 
     /// The session a request names, when it lives on this connection.
-    pub(super) fn session(&self, connection: usize, request: &Request) -> Option<usize> {
+    pub(super) fn session(
+        &self,
+        config: &Config,
+        connection: usize,
+        request: &Request,
+    ) -> Option<usize> {
         let id = request.headers.value("Session")?;
-        let is_it = |s: &SessionView| s.connection == connection && s.id == id;
+        let is_any = config.habits.one_consumer;
+        let is_it = |s: &SessionView| s.connection == connection && (is_any || s.id == id);
         self.view.sessions.iter().position(is_it)
     }
 
@@ -204,11 +233,7 @@ impl State {
         for index in self.players(connection, path) {
             let session = &self.view.sessions[index];
             for (track, (_, channel)) in &session.tracks {
-                let sent = self
-                    .sent
-                    .get(&(session.id.clone(), *track))
-                    .copied()
-                    .unwrap_or(0);
+                let sent = session.sent.get(*track).copied().unwrap_or(0);
                 let timestamp = config
                     .camera_at(path)
                     .map_or(0, |c| c.timestamp(*track, sent));
@@ -231,24 +256,56 @@ impl State {
             .collect()
     }
 
+    /// Packets for one session, and with them those that go astray to its connection.
     pub(super) fn media_of(&mut self, config: &Config, session: usize, count: u32) -> Vec<u8> {
-        let session = &self.view.sessions[session];
-        let Some(camera) = config.camera_at(&session.camera) else {
-            return Vec::new();
-        };
         let mut out = Vec::new();
+        let connection = self.view.sessions[session].connection;
         for _ in 0..count {
-            for (track, (channel, _)) in &session.tracks {
-                let sent = self.sent.entry((session.id.clone(), *track)).or_default();
-                let payload = camera.packet(*track, *sent);
-                *sent += 1;
-                out.extend_from_slice(&config.habits.garbage);
-                let channel = *channel;
-                out.extend(Frame { channel, payload }.to_bytes());
+            out.extend(packets(config, &mut self.view.sessions[session]));
+            let ghosts = self.ghosts.iter_mut();
+            for ghost in ghosts.filter(|ghost| ghost.haunts == Some(connection)) {
+                out.extend(packets(config, &mut ghost.session));
             }
         }
         out
     }
+
+    /// Sender reports for one session.
+    pub(super) fn reports_of(&self, config: &Config, session: usize) -> Vec<u8> {
+        let session = &self.view.sessions[session];
+        let number = config
+            .camera_at(&session.camera)
+            .map_or(0, Camera::own_number);
+        let frames = session.tracks.iter().map(|(track, (_, channel))| Frame {
+            channel: *channel,
+            payload: SenderReport {
+                ssrc: Camera::ssrc(number, *track),
+                ntp: 1,
+                ..SenderReport::default()
+            }
+            .to_bytes(),
+        });
+        frames.flat_map(|frame| frame.to_bytes()).collect()
+    }
+}
+
+/// The next packet of each track of a session.
+fn packets(config: &Config, session: &mut SessionView) -> Vec<u8> {
+    let Some(camera) = config.camera_at(&session.camera) else {
+        return Vec::new();
+    };
+    let mut out = Vec::new();
+    for (track, (channel, _)) in &session.tracks {
+        if session.sent.len() <= *track {
+            session.sent.resize(track + 1, 0);
+        }
+        let payload = camera.packet(*track, session.sent[*track]);
+        session.sent[*track] += 1;
+        out.extend_from_slice(&config.habits.garbage);
+        let channel = *channel;
+        out.extend(Frame { channel, payload }.to_bytes());
+    }
+    out
 }
 
 impl From<Response> for Answer {

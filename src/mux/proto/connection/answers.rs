@@ -55,8 +55,8 @@ impl Connection {
             }
             None => {
                 self.on_unmatched(now);
-                if code >= 400 {
-                    self.on_stray_error(now);
+                if let Some(error) = failure_of(&response).filter(|_| code >= 400) {
+                    self.on_stray_error(now, error);
                 }
             }
         }
@@ -140,8 +140,11 @@ impl Connection {
     }
 
     fn note_credentials(&mut self, answered: &Outstanding) {
-        if answered.authorization.is_some() && self.authorizer.status() != CredentialStatus::Proven
-        {
+        if answered.authorization.is_none() {
+            return;
+        }
+        self.authorizer.note_accepted();
+        if self.authorizer.status() != CredentialStatus::Proven {
             self.authorizer.set_status(CredentialStatus::Proven);
             self.events.push_back(Event::CredentialsProven);
         }
@@ -181,7 +184,12 @@ impl Connection {
                 }
                 Unauthorized::Unsupported(why) => format!("cannot authenticate (401): {why}"),
             };
-        if tried && self.authorizer.status() != CredentialStatus::Proven {
+        let session = answered
+            .draft
+            .session
+            .and_then(|key| self.sessions.get(&key));
+        let had_set_up = session.is_some_and(|session| session.id.is_some());
+        if tried && self.authorizer.note_refused(had_set_up) {
             self.authorizer.set_status(CredentialStatus::Refused);
             self.events.push_back(Event::CredentialsRefused);
         }
@@ -202,7 +210,7 @@ impl Connection {
         }
     }
 
-    fn on_failure(&mut self, now: Instant, answered: Outstanding, kind: FailureKind) {
+    pub(super) fn on_failure(&mut self, now: Instant, answered: Outstanding, kind: FailureKind) {
         let is_gone = matches!(
             kind,
             FailureKind::Status {

@@ -27,8 +27,8 @@ use crate::mux::proto::{
 pub(super) struct Fences {
     /// CSeq of the last fence: whatever was sent before it needs no other.
     last: u32,
-    /// The last fence was sent for an error that could be anybody's.
-    is_for_stray: bool,
+    /// The last fence was sent for this error, which could be anybody's.
+    stray: Option<FailureKind>,
     /// A request was lost among several: one at a time from now on.
     is_serial: bool,
 }
@@ -92,18 +92,18 @@ impl Connection {
 
     pub(super) fn send_fence_if_due(&mut self, now: Instant) {
         if self.next_fence().is_some_and(|due| due <= now) {
-            self.send_fence(now, false);
+            self.send_fence(now, None);
         }
     }
 
     /// An error that may be the answer to any of several requests.
-    pub(super) fn on_stray_error(&mut self, now: Instant) {
+    pub(super) fn on_stray_error(&mut self, now: Instant, error: FailureKind) {
         if self.requests.waiting().next().is_some() && self.may_fence() {
-            self.send_fence(now, true);
+            self.send_fence(now, Some(error));
         }
     }
 
-    fn send_fence(&mut self, now: Instant, is_for_stray: bool) {
+    fn send_fence(&mut self, now: Instant, stray: Option<FailureKind>) {
         let Some(url) = self.fence_url() else {
             return;
         };
@@ -119,7 +119,7 @@ impl Connection {
             is_repeated: false,
         };
         self.fences.last = self.write(now, fence);
-        self.fences.is_for_stray = is_for_stray;
+        self.fences.stray = stray;
         self.flush(now);
     }
 
@@ -140,7 +140,13 @@ impl Connection {
 /// Its answer.
 impl Connection {
     pub(super) fn on_fence_answered(&mut self, now: Instant, fence: u32) {
-        let is_for_stray = fence == self.fences.last && self.fences.is_for_stray;
+        let stray = self.fences.stray.take_if(|_| fence == self.fences.last);
+        let is_for_stray = stray.is_some();
+        if let Some(error) = stray
+            && let Some(answered) = self.sole_owner_of_stray(now, fence)
+        {
+            return self.on_failure(now, answered, error);
+        }
         let is_before = |entry: &&Outstanding| entry.cseq < fence;
         let unanswered: Vec<(u32, Remedy)> = self
             .requests
@@ -161,6 +167,21 @@ impl Connection {
         for draft in repeats.into_iter().rev() {
             self.waiting.push_front(draft);
         }
+    }
+
+    /// The only request before the fence that is unanswered, if it is one that is not to be sent
+    /// again: the error is its answer.
+    fn sole_owner_of_stray(&mut self, now: Instant, fence: u32) -> Option<Outstanding> {
+        let mut unanswered = self.requests.waiting().filter(|entry| entry.cseq < fence);
+        let only = unanswered.next()?;
+        let is_only = unanswered.next().is_none();
+        let is_repeatable = self.remedy(only, true) == Some(Remedy::Repeat);
+        let cseq = only.cseq;
+        drop(unanswered);
+        if !is_only || is_repeatable {
+            return None;
+        }
+        self.requests.take(cseq, now)
     }
 
     /// What to do about a request that was sent before an answered fence and is unanswered. `None`:

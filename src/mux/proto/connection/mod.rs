@@ -33,14 +33,15 @@ use super::{
     event::{
         CloseReason, Event, Failure, FailureKind, Packet, Reply, Retirement, SharingViolation,
     },
-    header::Methods,
+    header::{Methods, parse_cseq, parse_session},
     keep_alive::Means,
     limits::{Limits, Timeouts},
     measures::{Measures, Meter},
     message::{Message, StartLine},
-    requests::{Draft, RequestTable},
+    requests::{Draft, Purpose, RequestTable},
     session::{Departure, Phase, Session},
     timers::{Timer, TimerTable},
+    wire::WireMessage,
 };
 
 /// What a connection has to know from the start.
@@ -130,6 +131,8 @@ pub struct Connection {
     /// Bytes handed out but not yet taken by the peer.
     write_backlog: usize,
     events: VecDeque<Event>,
+    /// Messages for the log; none while nobody wants them.
+    wire: Option<VecDeque<WireMessage>>,
 }
 
 /// Commands.
@@ -164,6 +167,7 @@ impl Connection {
             out: BytesMut::new(),
             write_backlog: 0,
             events: VecDeque::new(),
+            wire: None,
             config,
         }
     }
@@ -263,7 +267,16 @@ impl Connection {
         }
     }
 
-    /// What is now known of the credentials.
+    /// Whether [`poll_wire`](Self::poll_wire) gives messages. Off at first, and then it costs
+    /// nothing.
+    pub fn set_wire_log(&mut self, is_on: bool) {
+        if is_on != self.wire.is_some() {
+            self.wire = is_on.then(VecDeque::new);
+        }
+    }
+
+    /// What is now known of the credentials. A permit that nothing wants any more is given back at
+    /// once, as [`Event::CredentialsUnwanted`].
     pub fn handle_credential_status(&mut self, now: Instant, status: CredentialStatus) {
         self.authorizer.set_status(status);
         self.flush(now);
@@ -358,9 +371,10 @@ impl Connection {
     }
 
     fn on_message(&mut self, now: Instant, message: Message) {
+        self.log_received(&message);
         match &message.start {
             StartLine::Response { .. } => self.on_response(now, message),
-            StartLine::Request { method } => {
+            StartLine::Request { method, .. } => {
                 let method = method.clone();
                 self.on_server_request(now, &method, &message);
             }
@@ -399,6 +413,11 @@ impl Connection {
         self.events.pop_front()
     }
 
+    /// The next message that was sent or received, if they are wanted.
+    pub fn poll_wire(&mut self) -> Option<WireMessage> {
+        self.wire.as_mut()?.pop_front()
+    }
+
     /// When to call [`handle_timeout`](Self::handle_timeout) next.
     pub fn poll_timeout(&mut self) -> Option<Instant> {
         if self.is_closed() {
@@ -418,6 +437,19 @@ impl Connection {
     /// Whether [`Event::Closed`] was or will be polled, and nothing else happens any more.
     pub fn is_closed(&self) -> bool {
         matches!(self.state, State::Closed(_))
+    }
+
+    /// Whether a session is on its way to its first packet: DESCRIBE, SETUP or PLAY is unanswered.
+    pub fn is_bringing_up(&self) -> bool {
+        let brings_up = |purpose: &Purpose| {
+            matches!(
+                purpose,
+                Purpose::Describe | Purpose::Setup { .. } | Purpose::Play
+            )
+        };
+        self.requests
+            .waiting()
+            .any(|entry| brings_up(&entry.draft.purpose))
     }
 
     /// Sessions that are open or still owe or await a TEARDOWN.
@@ -525,6 +557,37 @@ impl Connection {
             }
         }
         self.events.push_back(Event::Closed(reason));
+    }
+
+    /// The message that begins at `from` in what is to be written is complete.
+    fn log_sent(&mut self, session: Option<SessionKey>, from: usize) {
+        if let Some(wire) = &mut self.wire {
+            let bytes = self.out.get(from..).unwrap_or_default();
+            wire.extend(WireMessage::sent(session, bytes));
+        }
+    }
+
+    fn log_received(&mut self, message: &Message) {
+        let Some(wire) = &mut self.wire else {
+            return;
+        };
+        let session = match &message.start {
+            StartLine::Response { .. } => {
+                let cseq = message.headers.first("CSeq").and_then(parse_cseq);
+                cseq.and_then(|cseq| self.requests.session_of(cseq))
+            }
+            StartLine::Request { .. } => {
+                let named = message.headers.first("Session").and_then(parse_session);
+                let is_it = |session: &Session| {
+                    named.as_ref().map(|named| &named.id) == session.id.as_ref()
+                };
+                let mut with_id = self.sessions.iter().filter(|(_, s)| s.id.is_some());
+                with_id
+                    .find(|(_, session)| is_it(session))
+                    .map(|(key, _)| *key)
+            }
+        };
+        wire.push_back(WireMessage::received(session, message));
     }
 
     fn retire(&mut self, reason: Retirement) {

@@ -22,6 +22,10 @@ use crate::mux::proto::{
 /// given one channel.
 const TAINTED: FailureKind = FailureKind::CannotShare(SharingViolation::SameChannels);
 
+/// Refusals in a row, of sessions that were set up with the same credentials, after which these are
+/// not tried any more: a changed password must not lock the account.
+const MOST_REFUSED_IN_A_ROW: u32 = 2;
+
 /// What may be sent just now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Gate {
@@ -43,6 +47,10 @@ pub(super) struct Authorizer {
     pub(super) authenticator: Option<Authenticator>,
     status: CredentialStatus,
     permit_requested: bool,
+    /// The permit was asked for or given, and nothing has come of it yet.
+    is_undecided: bool,
+    /// Refusals since the last acceptance, of sessions that these credentials had set up.
+    refusals: u32,
     has_answer: bool,
     /// Refused once for want of (newer) credentials; they go before everything else.
     retries: VecDeque<Draft>,
@@ -61,6 +69,8 @@ impl Authorizer {
             authenticator,
             status: config.credential_status,
             permit_requested: false,
+            is_undecided: false,
+            refusals: 0,
             has_answer: false,
             retries: VecDeque::new(),
         }
@@ -69,6 +79,36 @@ impl Authorizer {
     pub(super) fn set_status(&mut self, status: CredentialStatus) {
         self.status = status;
         self.permit_requested = false;
+        self.is_undecided = match status {
+            CredentialStatus::Permitted => true,
+            CredentialStatus::Unproven => self.is_undecided,
+            CredentialStatus::Proven | CredentialStatus::Refused => false,
+        };
+    }
+
+    /// An authorised request was not refused.
+    pub(super) fn note_accepted(&mut self) {
+        self.refusals = 0;
+    }
+
+    /// An authorised request was refused. Whether that says that the credentials are no good: they
+    /// never were; or they were, and sessions they had set up are refused again and again. One camera
+    /// of a recorder that this user may not see says nothing.
+    pub(super) fn note_refused(&mut self, had_set_up: bool) -> bool {
+        if self.status != CredentialStatus::Proven {
+            return true;
+        }
+        self.refusals += u32::from(had_set_up);
+        self.refusals >= MOST_REFUSED_IN_A_ROW
+    }
+
+    /// Whether the permit was asked for and nothing is left that it would serve.
+    fn is_unwanted(&self, requests: &RequestTable) -> bool {
+        self.is_undecided
+            && self.retries.is_empty()
+            && !requests
+                .waiting()
+                .any(|entry| entry.authorization.is_some())
     }
 
     pub(super) fn status(&self) -> CredentialStatus {
@@ -233,9 +273,19 @@ impl Connection {
         while let Some(draft) = self.next_draft() {
             self.write(now, draft);
         }
+        self.give_back_permit();
         if !self.out.is_empty() && !self.timers.is_set(Timer::WriteStall) {
             self.timers
                 .set(Timer::WriteStall, now + self.config.timeouts.write_stall);
+        }
+    }
+
+    fn give_back_permit(&mut self) {
+        let has_work = !self.waiting.is_empty() || self.is_closed();
+        if !has_work && self.authorizer.is_unwanted(&self.requests) {
+            self.authorizer.set_status(CredentialStatus::Unproven);
+            self.authorizer.is_undecided = false;
+            self.events.push_back(Event::CredentialsUnwanted);
         }
     }
 
@@ -248,6 +298,7 @@ impl Connection {
             Gate::Wait => return None,
             Gate::WantsPermit => {
                 if !std::mem::replace(&mut self.authorizer.permit_requested, true) {
+                    self.authorizer.is_undecided = true;
                     self.events.push_back(Event::CredentialsWanted);
                 }
                 return None;
@@ -395,6 +446,7 @@ impl Connection {
         let cseq = self.requests.insert(draft.clone(), challenge, now);
         self.counters.requests += 1;
 
+        let from = self.out.len();
         let mut writer =
             MessageWriter::request(&mut self.out, &draft.method, draft.url.as_str(), cseq);
         if let Some(value) = value {
@@ -415,6 +467,7 @@ impl Connection {
             writer.header("Session", &id);
         }
         writer.finish();
+        self.log_sent(draft.session, from);
         cseq
     }
 

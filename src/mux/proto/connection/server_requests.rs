@@ -65,6 +65,7 @@ impl Connection {
             _ => (501, "Not Implemented"),
         };
         let cseq: String = cseq.chars().filter(char::is_ascii_digit).take(10).collect();
+        let from = self.out.len();
         let mut writer = MessageWriter::response(&mut self.out, code, reason, &cseq);
         if let Some(session) = request.headers.first("Session").and_then(parse_session) {
             writer.header("Session", &session.id);
@@ -74,6 +75,7 @@ impl Connection {
         }
         writer.header("User-Agent", &self.config.user_agent);
         writer.finish();
+        self.log_sent(None, from);
     }
 
     /// The server ends one of our sessions (RFC 7826 13.7.2).

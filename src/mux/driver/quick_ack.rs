@@ -1,0 +1,36 @@
+//! Acknowledging at once while sessions come up.
+//!
+//! A delayed acknowledgement holds up a server that waits for it before it sends the next answer, or
+//! the rest of the first key frame: up to 40 ms each, against a round trip of a few. Once media flows
+//! steadily acknowledgements may wait: they cost packets, and nobody waits for them.
+
+use std::time::{Duration, Instant};
+
+use socket2::SockRef;
+use tokio::net::TcpStream;
+
+/// How long after the last answer of a bring-up its first frames may take.
+const AFTERMATH: Duration = Duration::from_secs(1);
+
+/// Until when a connection acknowledges at once.
+#[derive(Debug, Default)]
+pub(super) struct QuickAck {
+    until: Option<Instant>,
+}
+
+impl QuickAck {
+    /// Something was read. The system forgets the option by itself, so it is set anew each time.
+    pub(super) fn on_read(&mut self, now: Instant, socket: &TcpStream, is_bringing_up: bool) {
+        if is_bringing_up {
+            self.until = Some(now + AFTERMATH);
+        }
+        if self.until.is_none_or(|until| until < now) {
+            return;
+        }
+        // Without it everything is a little slower, and nothing else.
+        #[cfg(target_os = "linux")]
+        let _ = SockRef::from(socket).set_tcp_quickack(true);
+        #[cfg(not(target_os = "linux"))]
+        let _ = SockRef::from(socket);
+    }
+}

@@ -1,0 +1,106 @@
+//! The matrix: one test a family.
+
+use crate::case::{Case, Order, PATIENCE, Trouble};
+use crate::not_yet::{self, Today};
+use crate::support::mock_server::Family;
+
+/// 1, 2, 4 and 16 cameras in both orders; of four, one missing or one slow.
+fn cases(family: Family) -> Vec<Case> {
+    let troubles = [
+        (1, Trouble::Nothing),
+        (2, Trouble::Nothing),
+        (4, Trouble::Nothing),
+        (16, Trouble::Nothing),
+        (4, Trouble::Missing(3)),
+        (4, Trouble::Slow(2)),
+    ];
+    let orders = [Order::Together, Order::OneByOne];
+    let case = |order| {
+        troubles.map(|(cameras, trouble)| Case {
+            family,
+            cameras,
+            order,
+            trouble,
+        })
+    };
+    orders.into_iter().flat_map(case).collect()
+}
+
+/// Runs a case; `Some` is what is wrong with that.
+fn check(case: Case) -> Option<String> {
+    let Some(not_yet) = case.not_yet() else {
+        let cost = match case.run(PATIENCE) {
+            Ok(cost) => cost,
+            Err(what) => return Some(format!("{case}: {what}")),
+        };
+        return case.too_much(cost);
+    };
+    let reason = not_yet.reason;
+    if not_yet.today == Today::Varies {
+        println!("skipped: {case}: {reason}");
+        return None;
+    }
+    match case
+        .run(not_yet::PATIENCE)
+        .map(|cost| (cost, case.too_much(cost)))
+    {
+        Ok((_, None)) => Some(format!(
+            "{case}: holds now, delete it from not_yet.rs ({reason})"
+        )),
+        Ok((_, Some(what))) | Err(what) => {
+            println!("not yet: {case}: {reason}: {what}");
+            None
+        }
+    }
+}
+
+fn check_all(family: Family) {
+    let running: Vec<_> = cases(family)
+        .into_iter()
+        .map(|case| std::thread::spawn(move || check(case)))
+        .collect();
+    let wrong: Vec<String> = running
+        .into_iter()
+        .filter_map(|case| case.join().unwrap())
+        .collect();
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+}
+
+macro_rules! families {
+    ($($name:ident: $family:expr;)*) => {
+        $(
+            #[test]
+            fn $name() {
+                check_all($family);
+            }
+        )*
+
+        #[test]
+        fn every_family_has_a_test() {
+            assert_eq!([$($family),*], Family::ALL);
+        }
+    };
+}
+
+families! {
+    gst_rtsp_server: Family::Gst;
+    live555: Family::Live555;
+    live555_before_2017: Family::LiveOld;
+    mediamtx: Family::MediaMtx;
+    go2rtc: Family::Go2Rtc;
+    zlmediakit: Family::ZlMediaKit;
+    evostream: Family::EvoStream;
+    vlc: Family::Vlc;
+    rockchip: Family::Rockchip;
+    h264dvr: Family::H264Dvr;
+    cheap_camera: Family::CheapCamera;
+    tapo: Family::Tapo;
+    axis: Family::Axis;
+    hikvision: Family::Hikvision;
+    dahua: Family::Dahua;
+    own_channels: Family::OwnChannels;
+    no_interleaved: Family::NoInterleaved;
+    at_limit_453: Family::AtLimit(453);
+    at_limit_503: Family::AtLimit(503);
+    serial: Family::Serial;
+}

@@ -1,0 +1,103 @@
+//! What a family costs in connections and requests.
+
+use std::fmt::Write as _;
+
+use crate::case::{Case, Cost, Order, PATIENCE, Trouble};
+use crate::support::mock_server::Family;
+
+/// Whether several sessions of a family can share a connection.
+fn shares(family: Family) -> bool {
+    !matches!(
+        family,
+        Family::MediaMtx
+            | Family::Go2Rtc
+            | Family::ZlMediaKit
+            | Family::EvoStream
+            | Family::Vlc
+            | Family::Rockchip
+            | Family::CheapCamera
+            | Family::AtLimit(_)
+    )
+}
+
+impl Case {
+    /// The most it may cost. Learning costs at most one extra round-trip set, once per server: a connection, and a
+    /// DESCRIBE and a SETUP of each session that is on the way by then; or a canary and its TEARDOWN.
+    fn limit(&self) -> Cost {
+        let cameras = self.cameras as usize;
+        let of_one = match self.family {
+            // Two SETUPs.
+            Family::H264Dvr => 4,
+            // A challenge now and then.
+            Family::Axis => 5,
+            _ => 3,
+        };
+        let learning = match (cameras, self.order) {
+            (1, _) => 0,
+            (_, Order::Together) => 2 * cameras,
+            (_, Order::OneByOne) => 4,
+        };
+        let connections = match (shares(self.family), self.order) {
+            (true, Order::Together) => 1,
+            (true, Order::OneByOne) => cameras.min(2),
+            (false, _) if cameras == 1 => 1,
+            (false, _) => cameras + 1,
+        };
+        Cost {
+            connections,
+            requests: of_one * cameras + learning,
+        }
+    }
+
+    /// What is wrong with such a cost, if it is too high.
+    pub(crate) fn too_much(&self, cost: Cost) -> Option<String> {
+        let limit = self.limit();
+        let is_too_much = self.trouble == Trouble::Nothing
+            && (cost.connections > limit.connections || cost.requests > limit.requests);
+        is_too_much.then(|| format!("{self}: {cost:?}, which is more than {limit:?}"))
+    }
+}
+
+/// Prints the table of the README.
+#[test]
+fn connections_and_requests_by_family() {
+    let mut table = "connections / requests by cameras\n\
+         | family | together: 1 | 2 | 16 | one after another: 2 | 16 |\n|---|---|---|---|---|---|\n"
+        .to_owned();
+    let running: Vec<_> = Family::ALL
+        .map(|family| std::thread::spawn(move || row(family)))
+        .into_iter()
+        .collect();
+    for row in running {
+        let _ = writeln!(table, "{}", row.join().unwrap());
+    }
+    println!("{table}");
+}
+
+fn row(family: Family) -> String {
+    let mut row = format!("| {family:?} |");
+    let columns = [
+        (1, Order::Together),
+        (2, Order::Together),
+        (16, Order::Together),
+        (2, Order::OneByOne),
+        (16, Order::OneByOne),
+    ];
+    for (cameras, order) in columns {
+        let case = Case {
+            family,
+            cameras,
+            order,
+            trouble: Trouble::Nothing,
+        };
+        let cost = match case.not_yet() {
+            Some(_) => Err("not yet".to_owned()),
+            None => case.run(PATIENCE),
+        };
+        let _ = match cost {
+            Ok(cost) => write!(row, " {} / {} |", cost.connections, cost.requests),
+            Err(text) => write!(row, " {text} |"),
+        };
+    }
+    row
+}
