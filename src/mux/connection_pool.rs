@@ -17,6 +17,7 @@
 mod handle;
 mod intent;
 mod registration;
+mod remembered;
 mod server;
 mod state;
 mod table;
@@ -25,6 +26,7 @@ mod trials;
 mod wish;
 
 use std::{
+    path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -73,18 +75,31 @@ struct Shared {
     /// Drivers that have not ended.
     running: watch::Sender<usize>,
     events: broadcast::Sender<MuxEvent>,
+    /// Where verdicts are kept between runs.
+    verdicts: Option<PathBuf>,
+    /// Held while they are written.
+    saving: Mutex<()>,
 }
 
 impl ConnectionPool {
-    pub(super) fn new(runtime: Option<Handle>, limits: Limits, timeouts: Timeouts) -> Self {
-        Self(Arc::new(Shared {
+    pub(super) fn new(
+        runtime: Option<Handle>,
+        limits: Limits,
+        timeouts: Timeouts,
+        verdicts: Option<PathBuf>,
+    ) -> Self {
+        let pool = Self(Arc::new(Shared {
             state: Mutex::new(State::new()),
             runtime: RuntimeChoice::new(runtime),
             limits,
             timeouts,
             running: watch::Sender::new(0),
             events: broadcast::Sender::new(EVENTS),
-        }))
+            verdicts,
+            saving: Mutex::new(()),
+        }));
+        pool.load_verdicts();
+        pool
     }
 
     /// Takes a reference to a connection that a session with these options may use, and waits
@@ -132,7 +147,12 @@ impl ConnectionPool {
     fn change<T>(&self, change: impl FnOnce(&mut State, &mut Aftermath) -> T) -> T {
         let mut aftermath = Aftermath::default();
         let result = change(&mut self.lock(), &mut aftermath);
-        for event in std::mem::take(&mut aftermath.events) {
+        let events = std::mem::take(&mut aftermath.events);
+        if !events.is_empty() {
+            let _saving = self.0.saving.lock().unwrap_or_else(PoisonError::into_inner);
+            self.save_verdicts();
+        }
+        for event in events {
             self.tell(event);
         }
         // Without a runtime nothing was ever placed, and there is nothing to do afterwards.

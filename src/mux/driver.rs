@@ -47,6 +47,7 @@ use super::{
     connection_pool::Registration,
     error::Error,
     proto::{CloseReason, Connection, ConnectionConfig, Event, Reply, uri::redacted},
+    sharing::memory::Moment,
 };
 
 /// Target of the wire log: every RTSP message without its secrets, at level TRACE.
@@ -64,6 +65,14 @@ const MAX_COMMANDS: usize = 64;
 /// The time, as the core and everybody else is told it. Follows tokio's clock, which tests can stop.
 pub(super) fn now() -> Instant {
     tokio::time::Instant::now().into_std()
+}
+
+/// The time on both clocks.
+pub(super) fn moment() -> Moment {
+    Moment {
+        monotonic: now(),
+        wall: std::time::SystemTime::now(),
+    }
 }
 
 /// The future's output, or an error if it takes longer. The timer is the runtime's, so that the

@@ -70,7 +70,7 @@ mod session;
 mod sharing;
 mod stats;
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use tokio::runtime::Handle;
 
@@ -168,6 +168,7 @@ pub struct MuxBuilder {
     runtime: Option<Handle>,
     limits: Limits,
     timeouts: Timeouts,
+    verdicts: Option<PathBuf>,
 }
 
 impl MuxBuilder {
@@ -190,10 +191,18 @@ impl MuxBuilder {
         self
     }
 
+    /// A file in which the sharing verdicts are kept from run to run; none by default. It holds
+    /// servers, verdicts and what the servers call themselves, no user, password or path. A file
+    /// that cannot be read is ignored. It is written when a verdict changes, which is rare.
+    pub fn state(mut self, path: impl Into<PathBuf>) -> Self {
+        self.verdicts = Some(path.into());
+        self
+    }
+
     /// Makes it. Nothing is started yet.
     pub fn build(self) -> Mux {
         Mux {
-            pool: ConnectionPool::new(self.runtime, self.limits, self.timeouts),
+            pool: ConnectionPool::new(self.runtime, self.limits, self.timeouts, self.verdicts),
         }
     }
 }

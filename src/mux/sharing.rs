@@ -10,6 +10,7 @@
 pub(super) mod evidence;
 pub(super) mod fingerprint;
 pub(super) mod gate;
+pub(super) mod memory;
 
 use std::time::{Duration, Instant};
 
@@ -164,12 +165,6 @@ impl Sharing {
             && self.session_cap(now).is_none()
             && !self.has_said_full
             && self.no_canary_before.is_none_or(|before| now >= before)
-    }
-
-    /// Whom the verdict is about.
-    #[allow(dead_code, reason = "for the remembered state")]
-    pub(super) fn fingerprint(&self) -> Option<&Fingerprint> {
-        self.fingerprint.as_ref()
     }
 }
 

@@ -68,7 +68,7 @@ async fn auto_goes_beyond_the_limit_where_the_server_cannot() {
 
 #[tokio::test]
 async fn auto_with_a_limit_of_one_sends_the_canary_on_a_dedicated_connection() {
-    let server = server(Family::Live555);
+    let server = MockServer::builder().cameras(6).start();
     let (mux, _sessions) = one_by_one(&server, &with(Multiplex::Auto, 1)).await;
     assert_eq!(server.open_connections(), 2);
     let connections = &mux.stats().servers[0].connections;

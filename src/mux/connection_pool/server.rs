@@ -17,8 +17,13 @@ pub(super) struct Server {
 
 impl Server {
     pub(super) fn new() -> Self {
+        Self::with(Sharing::default())
+    }
+
+    /// A server of which so much is remembered.
+    pub(super) fn with(sharing: Sharing) -> Self {
         Self {
-            sharing: Sharing::default(),
+            sharing,
             intents: Vec::new(),
             changed: watch::Sender::new(()),
         }

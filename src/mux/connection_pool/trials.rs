@@ -326,7 +326,7 @@ impl State {
         let (entry, registered) = (self.table.entry(id)?, self.registered.get(&id)?);
         // With a No, too: it may have come while this session waited for an answer.
         let stance = self.stance(&entry.server, now);
-        let is_open = matches!(stance, Stance::Try | Stance::Apart(_));
+        let is_open = stance != Stance::Share;
         let trial = &registered.trial;
         // Where one session is set up and another is not, the server may ignore the other one
         // (EvoStream); where none is, it holds all answers back.
@@ -342,10 +342,7 @@ impl State {
     /// Until when a DESCRIBE that was sent at `sent` waits behind those of others.
     fn regrouping_at(&self, id: ConnectionId, sent: Instant, now: Instant) -> Option<Instant> {
         let (entry, registered) = (self.table.entry(id)?, self.registered.get(&id)?);
-        let is_open = matches!(
-            self.stance(&entry.server, now),
-            Stance::Try | Stance::Apart(None)
-        );
+        let is_open = self.stance(&entry.server, now) != Stance::Share;
         let progress = registered.trial.progress.map_or(sent, |at| at.max(sent));
         (is_open && entry.references > 1).then_some(progress + REGROUP)
     }

@@ -29,7 +29,6 @@ impl Evidence {
     }
 
     /// Its name in the remembered state.
-    #[allow(dead_code, reason = "for the remembered state")]
     pub(in crate::mux) fn code(self) -> String {
         match self {
             Self::Violation(SharingViolation::SameSessionId) => "same-session-id".to_owned(),
@@ -43,7 +42,6 @@ impl Evidence {
     }
 
     /// The evidence of that name.
-    #[allow(dead_code, reason = "for the remembered state")]
     pub(in crate::mux) fn from_code(code: &str) -> Option<Self> {
         if let Some(status) = code.strip_prefix("status-") {
             return Some(Self::Status(status.parse().ok()?));

@@ -14,7 +14,6 @@ pub(in crate::mux) enum Words {
 }
 
 impl Words {
-    #[allow(dead_code, reason = "for the remembered state")]
     const ALL: [Self; 4] = [Self::Gortsplib, Self::ZlMediaKit, Self::Vlc, Self::Go2Rtc];
 
     pub(in crate::mux) fn name(self) -> &'static str {
@@ -26,7 +25,6 @@ impl Words {
         }
     }
 
-    #[allow(dead_code, reason = "for the remembered state")]
     pub(in crate::mux) fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|words| words.name() == name)
     }
@@ -121,7 +119,6 @@ impl Fingerprint {
     }
 
     /// As it is remembered: a kind and a text.
-    #[allow(dead_code, reason = "for the remembered state")]
     pub(in crate::mux) fn parts(&self) -> (&'static str, &str) {
         match self {
             Self::Server(text) => ("server", text),
@@ -130,7 +127,6 @@ impl Fingerprint {
         }
     }
 
-    #[allow(dead_code, reason = "for the remembered state")]
     pub(in crate::mux) fn from_parts(kind: &str, text: &str) -> Option<Self> {
         let text = text.to_owned();
         match kind {

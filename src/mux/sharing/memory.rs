@@ -1,0 +1,170 @@
+//! Verdicts as they are kept between runs: one line for each server, no secrets.
+//!
+//! ```text
+//! rtspmux-verdicts 1
+//! no nvr:554 1700000000 2 closed server gortsplib
+//! yes nvr:8554 1700000000 0 - - -
+//! ```
+//!
+//! Verdict, server, when (seconds since 1970), how often it was No, evidence, fingerprint. A line
+//! that cannot be read is left out; a file of another kind or version holds none.
+
+use std::time::{Duration, Instant, SystemTime};
+
+use super::{Evidence, Fingerprint, Sharing, Verdict};
+use crate::mux::server_key::ServerId;
+
+const HEADER: &str = "rtspmux-verdicts 1";
+/// More than anybody has; a bound on what a broken file may cost.
+const MAX_LINES: usize = 65_536;
+
+/// One moment on both clocks: verdicts are dated by the one that stops with the process.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::mux) struct Moment {
+    pub(in crate::mux) monotonic: Instant,
+    pub(in crate::mux) wall: SystemTime,
+}
+
+impl Moment {
+    fn seconds_at(&self, at: Instant) -> u64 {
+        let age = self.monotonic.saturating_duration_since(at);
+        self.wall
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap_or_default()
+            .saturating_sub(age)
+            .as_secs()
+    }
+
+    /// None for what is from before the machine started, or from the future.
+    fn instant_of(&self, seconds: u64) -> Option<Instant> {
+        let then = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds))?;
+        let age = self.wall.duration_since(then).ok()?;
+        self.monotonic.checked_sub(age)
+    }
+}
+
+/// The line of one server; none if there is nothing to remember.
+pub(in crate::mux) fn line(server: &ServerId, sharing: &Sharing, now: Moment) -> Option<String> {
+    let (verdict, since, evidence) = match sharing.verdict {
+        Verdict::Unknown => return None,
+        Verdict::Yes { since } => ("yes", since, "-".to_owned()),
+        Verdict::No { reason, since } => ("no", since, reason.code()),
+    };
+    let (kind, text) = sharing
+        .fingerprint
+        .as_ref()
+        .map_or(("-", "-"), Fingerprint::parts);
+    let text: String = text.chars().filter(|c| !c.is_control()).collect();
+    let (seconds, denials) = (now.seconds_at(since), sharing.denials);
+    Some(format!(
+        "{verdict} {server} {seconds} {denials} {evidence} {kind} {text}"
+    ))
+}
+
+/// A whole file.
+pub(in crate::mux) fn file(lines: impl IntoIterator<Item = String>) -> String {
+    let mut text = format!("{HEADER}\n");
+    for line in lines {
+        text.push_str(&line);
+        text.push('\n');
+    }
+    text
+}
+
+/// What a file says; none if it is no such file.
+pub(in crate::mux) fn parse(text: &str, now: Moment) -> Option<Vec<(ServerId, Sharing)>> {
+    let mut lines = text.lines();
+    (lines.next()? == HEADER).then(|| {
+        lines
+            .take(MAX_LINES)
+            .filter_map(|line| parse_line(line, now))
+            .collect()
+    })
+}
+
+fn parse_line(line: &str, now: Moment) -> Option<(ServerId, Sharing)> {
+    let mut words = line.splitn(7, ' ');
+    let verdict = words.next()?;
+    let (host, port) = words.next()?.rsplit_once(':')?;
+    let server = ServerId::new(host, port.parse().ok()?).ok()?;
+    let since = now.instant_of(words.next()?.parse().ok()?)?;
+    let denials = words.next()?.parse().ok()?;
+    let evidence = words.next()?;
+    let verdict = match verdict {
+        "yes" => Verdict::Yes { since },
+        "no" => Verdict::No {
+            reason: Evidence::from_code(evidence)?,
+            since,
+        },
+        _ => return None,
+    };
+    let fingerprint = Fingerprint::from_parts(words.next()?, words.next()?);
+    let sharing = Sharing {
+        verdict,
+        denials,
+        fingerprint,
+        ..Sharing::default()
+    };
+    Some((server, sharing))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn now() -> Moment {
+        Moment {
+            monotonic: Instant::now() + Duration::from_secs(1_000_000),
+            wall: SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000),
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        let now = now();
+        let since = now.monotonic - Duration::from_secs(100);
+        let no = Sharing {
+            verdict: Verdict::No {
+                reason: Evidence::Closed,
+                since,
+            },
+            denials: 2,
+            fingerprint: Some(Fingerprint::Server("a b/1".to_owned())),
+            ..Sharing::default()
+        };
+        let yes = Sharing {
+            verdict: Verdict::Yes { since },
+            ..Sharing::default()
+        };
+        let known = [
+            (ServerId::new("nvr", 554).unwrap(), no),
+            (ServerId::new("fe80::1%eth0", 8554).unwrap(), yes),
+        ];
+        let lines = known
+            .iter()
+            .filter_map(|(id, sharing)| line(id, sharing, now));
+        assert_eq!(parse(&file(lines), now).unwrap(), known);
+        let nothing = ServerId::new("nvr", 554).unwrap();
+        assert_eq!(line(&nothing, &Sharing::default(), now), None);
+    }
+
+    #[test]
+    fn a_broken_file_holds_nothing_and_a_broken_line_is_left_out() {
+        let now = now();
+        assert!(parse("", now).is_none());
+        assert!(parse("something else\nno nvr:554 1 1 closed - -", now).is_none());
+        let broken = [
+            "no nvr:554 1700000000 1 nonsense - -",
+            "no nvr:0 1700000000 1 closed - -",
+            "maybe nvr:554 1700000000 1 closed - -",
+            "no nvr:554 x 1 closed - -",
+            "no nvr:554 1700000001 1 closed - -",
+            "no",
+            "",
+            "yes good:554 1699999999 0 - - -",
+        ];
+        let read = parse(&file(broken.map(str::to_owned)), now).unwrap();
+        assert_eq!(read.len(), 1);
+        assert_eq!(read[0].0.host(), "good");
+    }
+}
