@@ -33,25 +33,18 @@ const fn fails(reason: &'static str, is_it: fn(&Case) -> bool) -> NotYet {
 }
 
 const NOT_YET: &[NotYet] = &[
-    fails(
-        "a DESCRIBE that is not answered holds up all that share its connection",
+    varies(
+        "a DESCRIBE that is not answered holds up those behind it for 2 s, and all for good once one plays",
         |case| matches!(case.trouble, Trouble::Slow(_)),
     ),
     fails(
         "a stream's SSRC is not latched where the answer to SETUP names none",
         |case| case.family == Family::LiveOld,
     ),
-    fails("the trial is made where something plays already", |case| {
-        matches!(case.family, Family::MediaMtx | Family::ZlMediaKit)
-            && case.order == Order::OneByOne
-            && case.cameras > 1
-    }),
-    fails(
-        "a request that is swallowed is not tried elsewhere",
-        |case| match case.family {
-            Family::Go2Rtc => case.order == Order::OneByOne && case.cameras > 1,
-            Family::EvoStream => case.cameras > 1,
-            _ => false,
+    varies(
+        "of many requests that are swallowed together, more are sent than need be",
+        |case| {
+            case.family == Family::EvoStream && case.order == Order::Together && case.cameras > 1
         },
     ),
     varies(
