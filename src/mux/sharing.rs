@@ -85,6 +85,9 @@ pub(super) struct Sharing {
     denials: u32,
     fingerprint: Option<Fingerprint>,
     is_safe_in_band: bool,
+    /// A canary passed where a session had been refused: cheap cameras let a second SETUP pass and
+    /// no second DESCRIBE. The next refusal counts.
+    was_refuted: bool,
     /// Gathering held up a session; a canary has to decide.
     is_gathering_barred: bool,
     has_said_full: bool,
@@ -199,6 +202,7 @@ impl Sharing {
             self.denials = 0;
         }
         if is_refuted {
+            self.was_refuted |= self.suspicion.is_some();
             self.suspicion = None;
             self.is_gathering_barred = false;
         }
@@ -226,7 +230,7 @@ impl Sharing {
         let needs_agreement = self.objection(now).is_none()
             && (evidence.needs_agreement() || (was_yes && evidence == Evidence::Closed));
         let instances = self.suspicion.map_or(0, |suspicion| suspicion.instances) + 1;
-        if needs_agreement && instances < 2 {
+        if needs_agreement && instances < 2 && !self.was_refuted {
             self.suspicion = Some(Suspicion {
                 evidence,
                 instances,

@@ -344,7 +344,9 @@ impl State {
         let (entry, registered) = (self.table.entry(id)?, self.registered.get(&id)?);
         let is_open = self.stance(&entry.server, now) != Stance::Share;
         let progress = registered.trial.progress.map_or(sent, |at| at.max(sent));
-        (is_open && entry.references > 1).then_some(progress + REGROUP)
+        // Whoever left may have left the request behind that holds up the others.
+        let has_company = registered.link.peak_references() > 1;
+        (is_open && has_company).then_some(progress + REGROUP)
     }
 
     fn on_suspect(&mut self, id: ConnectionId, now: Instant) {
