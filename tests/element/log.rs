@@ -10,27 +10,25 @@ use crate::support::mock_server::{Algorithm, Auth, Camera, MockServer};
 
 const PASSWORD: &str = "hunter2";
 
-/// All that comes in the category of the multiplexer, until it is dropped.
+/// All that comes in the category of the multiplexer.
+///
+/// Its function is never removed: GStreamer frees it then, while a thread of ours may be logging.
 struct Log {
     lines: Arc<Mutex<Vec<(gst::DebugLevel, String)>>>,
-    function: Option<gst::log::DebugLogFunction>,
 }
 
 impl Log {
     fn new() -> Self {
         let lines = Arc::<Mutex<Vec<_>>>::default();
         let kept = Arc::clone(&lines);
-        let function = gst::log::add_log_function(move |category, level, _, _, _, _, message| {
+        gst::log::add_log_function(move |category, level, _, _, _, _, message| {
             if category.name() == "rtspmux" {
                 let text = message.get().map(|text| text.to_string());
                 kept.lock().unwrap().push((level, text.unwrap_or_default()));
             }
         });
         gst::log::set_threshold_for_name("rtspmux", gst::DebugLevel::Trace);
-        Self {
-            lines,
-            function: Some(function),
-        }
+        Self { lines }
     }
 
     /// At this level and in this order, as text.
@@ -38,15 +36,6 @@ impl Log {
         let lines = self.lines.lock().unwrap();
         let at_level = lines.iter().filter(|(at, _)| *at == level);
         at_level.map(|(_, text)| text.clone()).collect()
-    }
-}
-
-impl Drop for Log {
-    fn drop(&mut self) {
-        gst::log::unset_threshold_for_name("rtspmux");
-        if let Some(function) = self.function.take() {
-            gst::log::remove_log_function(function);
-        }
     }
 }
 
