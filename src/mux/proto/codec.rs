@@ -97,6 +97,11 @@ impl Decoder {
         buffer: &mut BytesMut,
         plausible: impl Fn(u8, [u8; 2]) -> bool,
     ) -> Result<Option<Unit>, &'static str> {
+        // Nearly everything is a frame after a frame: that is the short way.
+        if matches!(self.state, State::Boundary { searched: 0 }) && buffer.first() == Some(&DOLLAR)
+        {
+            return Ok(cut_frame(buffer));
+        }
         loop {
             let unit = match std::mem::replace(&mut self.state, State::Boundary { searched: 0 }) {
                 State::Boundary { searched } => self.decode_boundary(buffer, searched)?,
@@ -123,7 +128,7 @@ impl Decoder {
         }
         match buffer.first() {
             None => Ok(Step::NeedMore),
-            Some(&DOLLAR) => Ok(cut_frame(buffer)),
+            Some(&DOLLAR) => Ok(cut_frame(buffer).map_or(Step::NeedMore, Step::Unit)),
             Some(_) => self.decode_head(buffer, searched),
         }
     }
@@ -362,19 +367,16 @@ fn skip_padding(buffer: &mut BytesMut) {
     buffer.advance(padding);
 }
 
-fn cut_frame(buffer: &mut BytesMut) -> Step {
-    let Some(&[_, channel, high, low]) = buffer.first_chunk::<FRAME_HEADER>() else {
-        return Step::NeedMore;
-    };
+/// `None`: the frame is not complete.
+fn cut_frame(buffer: &mut BytesMut) -> Option<Unit> {
+    let &[_, channel, high, low] = buffer.first_chunk::<FRAME_HEADER>()?;
     let length = usize::from(u16::from_be_bytes([high, low]));
     if buffer.len() < FRAME_HEADER + length {
-        return Step::NeedMore;
+        return None;
     }
     buffer.advance(FRAME_HEADER);
-    Step::Unit(Unit::Frame {
-        channel,
-        payload: buffer.split_to(length).freeze(),
-    })
+    let payload = buffer.split_to(length).freeze();
+    Some(Unit::Frame { channel, payload })
 }
 
 /// End of the head including its blank line. CRLF CRLF, LF LF and their mixtures all end one.

@@ -48,6 +48,7 @@ mod challenge;
 mod channels;
 mod codec;
 mod digest;
+mod event_queue;
 mod keep_alive;
 mod measures;
 mod message;

@@ -146,7 +146,7 @@ impl Connection {
         self.authorizer.note_accepted();
         if self.authorizer.status() != CredentialStatus::Proven {
             self.authorizer.set_status(CredentialStatus::Proven);
-            self.events.push_back(Event::CredentialsProven);
+            self.events.push(Event::CredentialsProven);
         }
     }
 
@@ -191,7 +191,7 @@ impl Connection {
         let had_set_up = session.is_some_and(|session| session.id.is_some());
         if tried && self.authorizer.note_refused(had_set_up) {
             self.authorizer.set_status(CredentialStatus::Refused);
-            self.events.push_back(Event::CredentialsRefused);
+            self.events.push(Event::CredentialsRefused);
         }
         Some(FailureKind::Unauthorized { tried, explanation })
     }
@@ -330,7 +330,7 @@ impl Connection {
                 cseq: Some(answered.cseq),
                 kind,
             };
-            self.events.push_back(Event::SessionLost {
+            self.events.push(Event::SessionLost {
                 session: key,
                 failure,
             });

@@ -223,7 +223,7 @@ impl Connection {
             idle.until_empty = false;
         }
         if self.state == State::Open {
-            self.events.push_back(Event::IdleExpired);
+            self.events.push(Event::IdleExpired);
         }
     }
 

@@ -33,6 +33,7 @@ use super::{
     event::{
         CloseReason, Event, Failure, FailureKind, Packet, Reply, Retirement, SharingViolation,
     },
+    event_queue::EventQueue,
     header::{Methods, parse_cseq, parse_session},
     keep_alive::Means,
     limits::{Limits, Timeouts},
@@ -130,7 +131,7 @@ pub struct Connection {
     out: BytesMut,
     /// Bytes handed out but not yet taken by the peer.
     write_backlog: usize,
-    events: VecDeque<Event>,
+    events: EventQueue,
     /// Messages for the log; none while nobody wants them.
     wire: Option<VecDeque<WireMessage>>,
 }
@@ -166,7 +167,7 @@ impl Connection {
             counters: Counters::default(),
             out: BytesMut::new(),
             write_backlog: 0,
-            events: VecDeque::new(),
+            events: EventQueue::default(),
             wire: None,
             config,
         }
@@ -362,7 +363,7 @@ impl Connection {
                     kind,
                     payload,
                 };
-                self.events.push_back(Event::Packet(packet));
+                self.events.push_packet(packet);
             }
             Verdict::Unknown => self.counters.unknown_frames += 1,
             Verdict::Foreign => self.counters.foreign_frames += 1,
@@ -410,7 +411,7 @@ impl Connection {
 
     /// The next thing that happened.
     pub fn poll_event(&mut self) -> Option<Event> {
-        self.events.pop_front()
+        self.events.pop()
     }
 
     /// The next message that was sent or received, if they are wanted.
@@ -501,7 +502,7 @@ impl Connection {
         result: Result<Reply, Failure>,
     ) {
         if let Some(request) = caller {
-            self.events.push_back(Event::Completed {
+            self.events.push(Event::Completed {
                 session,
                 request,
                 result,
@@ -553,10 +554,10 @@ impl Connection {
                 self.complete(key, caller, Err(failure));
             }
             if session.is_leaving() {
-                self.events.push_back(Event::SessionClosed(key));
+                self.events.push(Event::SessionClosed(key));
             }
         }
-        self.events.push_back(Event::Closed(reason));
+        self.events.push(Event::Closed(reason));
     }
 
     /// The message that begins at `from` in what is to be written is complete.
@@ -591,7 +592,7 @@ impl Connection {
     }
 
     fn retire(&mut self, reason: Retirement) {
-        self.events.push_back(Event::NoMoreSessions(reason));
+        self.events.push(Event::NoMoreSessions(reason));
     }
 
     fn set_phase(&mut self, key: SessionKey, phase: Phase) {

@@ -285,7 +285,7 @@ impl Connection {
         if !has_work && self.authorizer.is_unwanted(&self.requests) {
             self.authorizer.set_status(CredentialStatus::Unproven);
             self.authorizer.is_undecided = false;
-            self.events.push_back(Event::CredentialsUnwanted);
+            self.events.push(Event::CredentialsUnwanted);
         }
     }
 
@@ -299,7 +299,7 @@ impl Connection {
             Gate::WantsPermit => {
                 if !std::mem::replace(&mut self.authorizer.permit_requested, true) {
                     self.authorizer.is_undecided = true;
-                    self.events.push_back(Event::CredentialsWanted);
+                    self.events.push(Event::CredentialsWanted);
                 }
                 return None;
             }

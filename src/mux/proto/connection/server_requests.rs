@@ -98,8 +98,7 @@ impl Connection {
                 cseq: None,
                 kind,
             };
-            self.events
-                .push_back(Event::SessionLost { session, failure });
+            self.events.push(Event::SessionLost { session, failure });
         }
     }
 }
