@@ -76,9 +76,11 @@ pub(super) struct Demand<S, K> {
 pub(in crate::mux) struct PresentationUri(pub(in crate::mux) String);
 
 impl PresentationUri {
-    /// Whether a control URL is below this one, and so certainly this presentation's.
+    /// Whether a control URL is below this one, and so certainly this presentation's. Camera 1 is
+    /// not above the streams of camera 14: what follows has to begin something new.
     pub(super) fn is_above(&self, control: &Self) -> bool {
-        control.0.starts_with(self.0.trim_end_matches('/'))
+        let rest = control.0.strip_prefix(self.0.trim_end_matches('/'));
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', '?', '&', ';']))
     }
 }
 

@@ -442,3 +442,22 @@ fn step(numbers: &mut Numbers, table: &mut Names, model: &mut Model) {
     }
     model.serve(table);
 }
+
+#[test]
+fn a_control_url_is_below_its_own_presentation_only() {
+    let is_above = |uri: &str, control: &str| {
+        PresentationUri(uri.to_owned()).is_above(&PresentationUri(control.to_owned()))
+    };
+    assert!(is_above("rtsp://nvr/cam/1", "rtsp://nvr/cam/1/stream=0"));
+    assert!(is_above("rtsp://nvr/cam/1/", "rtsp://nvr/cam/1/stream=0"));
+    assert!(is_above("rtsp://nvr/cam/1", "rtsp://nvr/cam/1"));
+    assert!(is_above(
+        "rtsp://nvr/c?channel=1",
+        "rtsp://nvr/c?channel=1/trackID=0"
+    ));
+    assert!(!is_above("rtsp://nvr/cam/1", "rtsp://nvr/cam/14/stream=0"));
+    assert!(!is_above(
+        "rtsp://nvr/c?channel=1",
+        "rtsp://nvr/c?channel=14/trackID=0"
+    ));
+}
