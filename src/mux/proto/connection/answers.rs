@@ -466,17 +466,9 @@ impl Connection {
             !self.sessions.values().any(is_it)
         });
         if let Some(id) = id.filter(|_| !self.tainted) {
-            let purpose = Purpose::Undo { id };
-            self.waiting.push_back(Draft {
-                method: Method::Teardown,
-                url: answered.draft.url,
-                deadline: self.deadline_of(&purpose),
-                purpose,
-                session: None,
-                caller: None,
-                refusals: 0,
-                is_repeated: false,
-            });
+            let url = answered.draft.url;
+            let undo = self.own_draft(Method::Teardown, url, Purpose::Undo { id });
+            self.waiting.push_back(undo);
         }
     }
 }

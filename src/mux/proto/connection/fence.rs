@@ -107,17 +107,7 @@ impl Connection {
         let Some(url) = self.fence_url() else {
             return;
         };
-        let purpose = Purpose::Fence;
-        let fence = Draft {
-            method: Method::Options,
-            url,
-            deadline: self.deadline_of(&purpose),
-            purpose,
-            session: None,
-            caller: None,
-            refusals: 0,
-            is_repeated: false,
-        };
+        let fence = self.own_draft(Method::Options, url, Purpose::Fence);
         self.fences.last = self.write(now, fence);
         self.fences.stray = stray;
         self.flush(now);

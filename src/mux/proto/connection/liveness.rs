@@ -183,16 +183,7 @@ impl Connection {
     }
 
     fn ping(&self, url: url::Url) -> Draft {
-        Draft {
-            method: Method::Options,
-            url,
-            purpose: Purpose::Ping,
-            session: None,
-            caller: None,
-            deadline: self.deadline_of(&Purpose::Ping),
-            refusals: 0,
-            is_repeated: false,
-        }
+        self.own_draft(Method::Options, url, Purpose::Ping)
     }
 }
 

@@ -258,6 +258,20 @@ impl Connection {
             .ok_or(FailureKind::ChannelsExhausted)
     }
 
+    /// A request that is no session's, and that nobody waits for.
+    pub(super) fn own_draft(&self, method: Method, url: Url, purpose: Purpose) -> Draft {
+        Draft {
+            deadline: self.deadline_of(&purpose),
+            method,
+            url,
+            purpose,
+            session: None,
+            caller: None,
+            refusals: 0,
+            is_repeated: false,
+        }
+    }
+
     pub(super) fn deadline_of(&self, purpose: &Purpose) -> Duration {
         let timeouts = &self.config.timeouts;
         match purpose {
