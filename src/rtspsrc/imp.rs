@@ -12,14 +12,14 @@
 
 use gstreamer as gst;
 use std::{
-    sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, LazyLock, Mutex},
     time::Duration,
 };
 
 use gst::{glib, prelude::*, subclass::prelude::*};
 
 use super::{
-    CAT, context,
+    CAT, context, lock,
     manager::{self, Manager},
     messages, panics, properties,
     session_task::{SessionControl, Target},
@@ -38,10 +38,6 @@ pub struct RtspMuxSrc {
     session: Mutex<Option<Arc<SessionControl>>>,
     /// From a context; none: the process's own.
     mux: Mutex<Option<Mux>>,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[glib::object_subclass]

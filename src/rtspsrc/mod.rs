@@ -36,7 +36,7 @@ mod stats;
 
 use gstreamer as gst;
 use std::sync::{
-    LazyLock,
+    LazyLock, Mutex, MutexGuard, PoisonError,
     atomic::{AtomicBool, Ordering},
 };
 
@@ -58,6 +58,11 @@ glib::wrapper! {
     pub struct RtspMuxSrc(ObjectSubclass<imp::RtspMuxSrc>)
         @extends gst::Bin, gst::Element, gst::Object,
         @implements gst::ChildProxy, gst::URIHandler;
+}
+
+/// Locks a mutex, also one whose holder panicked: that panic was caught and reported (see `panics`).
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Registers the element. Its rank is NONE, as `rtspsrc`'s: of the two, `playbin` takes the one whose

@@ -6,13 +6,13 @@
 
 use gstreamer as gst;
 use std::sync::{
-    Arc, Mutex, PoisonError,
+    Arc, Mutex,
     atomic::{AtomicU64, AtomicUsize, Ordering},
 };
 
 use gst::{glib, prelude::*};
 
-use super::{CAT, RtspMuxSrc, caps::PayloadMap, panics};
+use super::{CAT, RtspMuxSrc, caps::PayloadMap, lock, panics};
 
 /// The pads of one session.
 pub(super) struct Pads {
@@ -184,10 +184,6 @@ impl Pads {
     fn stream(&self, number: usize) -> Option<&Stream> {
         self.streams.iter().find(|stream| stream.number == number)
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A hash, because stream ids go into files and logs and a URL may say more than it should.

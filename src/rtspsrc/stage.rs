@@ -5,9 +5,9 @@
 //! So such work is done in *sections*, one at a time; closing waits for the section in progress, as
 //! deactivating a pad waits for its streaming thread, and no other begins.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
-use super::manager::Manager;
+use super::{lock, manager::Manager};
 
 /// The stage of one session.
 #[derive(Default)]
@@ -61,10 +61,6 @@ impl Stage {
         *lock(&self.slot) = Slot::Closed;
         manager
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@
 use gstreamer as gst;
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, OnceLock, PoisonError, Weak},
+    sync::{Arc, Mutex, OnceLock, Weak},
 };
 
 use bytes::Bytes;
@@ -17,7 +17,7 @@ use gst::{glib, prelude::*};
 use super::Manager;
 use crate::{
     mux::RtcpSender,
-    rtspsrc::{CAT, RtspMuxSrc, pads::Pads, panics},
+    rtspsrc::{CAT, RtspMuxSrc, lock, pads::Pads, panics},
 };
 
 /// The manager that is `rtspsrc`'s as well.
@@ -353,10 +353,6 @@ fn guarded<T>(pads: &Weak<Pads>, fallback: T, body: impl FnOnce(&Pads) -> T) -> 
         Some(pads) => panics::guard_weak(pads.element(), fallback, |_| body(&pads)),
         None => fallback,
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
