@@ -27,5 +27,7 @@ mod pads;
 mod player;
 #[path = "element/properties.rs"]
 mod properties;
+#[path = "element/sharing.rs"]
+mod sharing;
 #[path = "element/states.rs"]
 mod states;

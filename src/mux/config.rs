@@ -89,6 +89,15 @@ impl SessionOptions {
         ConnectionKey::new(&options).map_err(|error| Error::invalid_url(error.to_string()))
     }
 
+    /// Host and port of the server, as in [`SharingChange::server`](super::SharingChange::server).
+    ///
+    /// # Errors
+    ///
+    /// The URL is none that could be opened.
+    pub fn server(&self) -> Result<String, Error> {
+        Ok(self.connection_key()?.server().to_string())
+    }
+
     /// The camera's name in logs and errors.
     pub(super) fn camera(&self) -> String {
         redacted(&self.url)

@@ -186,6 +186,10 @@ impl ConnectionPool {
         let _ = self.0.events.send(event);
     }
 
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     pub(super) fn events(&self) -> MuxEvents {
         MuxEvents::new(self.0.events.subscribe())
     }

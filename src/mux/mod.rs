@@ -134,6 +134,15 @@ impl Mux {
         self.pool.events()
     }
 
+    /// Whether both are clones of one.
+    #[cfg_attr(
+        not(feature = "plugin"),
+        expect(dead_code, reason = "the element asks")
+    )]
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        self.pool.is_same(&other.pool)
+    }
+
     /// The connections.
     pub fn pool(&self) -> &ConnectionPool {
         &self.pool

@@ -7,7 +7,7 @@
 //! 1. GStreamer's state lock of the element (held by GStreamer around `change_state`)
 //! 2. [`Stage`](super::stage::Stage): a section, waited for in PAUSED to READY
 //! 3. GStreamer's locks of pads and of rtpbin
-//! 4. `settings`, `session`, `mux`, and the small ones of `pads` and `rtpbin`: leaves. Nothing is
+//! 4. `settings`, `intent`, `seat`, `session`, `mux`, the announcer's, and the small ones of `pads` and `rtpbin`: leaves. Nothing is
 //!    called while one is held: no message, pad, state or signal, and no other lock is taken.
 
 use gstreamer as gst;
@@ -19,14 +19,14 @@ use std::{
 use gst::{glib, prelude::*, subclass::prelude::*};
 
 use super::{
-    CAT, context, lock,
+    CAT, announcer, context, lock,
     manager::{self, Manager},
     messages, panics, properties,
     session_task::{SessionControl, Target},
     settings::{Settings, parse_location},
     stats,
 };
-use crate::mux::{Intent, Mux};
+use crate::mux::{Intent, Mux, SessionOptions};
 
 /// What `rtspmuxsrc` is made of.
 #[derive(Default)]
@@ -34,6 +34,8 @@ pub struct RtspMuxSrc {
     settings: Mutex<Settings>,
     /// Says between NULL and PAUSED that a session is to come: others need not play before it.
     intent: Mutex<Option<Intent>>,
+    /// From NULL to READY until back: tells the bus about the server.
+    seat: Mutex<Option<announcer::Seat>>,
     /// From READY to PAUSED until READY to NULL: after its end it is known what it still owes.
     session: Mutex<Option<Arc<SessionControl>>>,
     /// From a context; none: the process's own.
@@ -153,6 +155,7 @@ impl ElementImpl for RtspMuxSrc {
             gst::StateChange::ReadyToNull => {
                 self.set_intent(None);
                 self.wait_released();
+                self.set_seat(None);
                 self.parent_change_state(transition)
             }
             _ => self.parent_change_state(transition),
@@ -231,8 +234,23 @@ impl RtspMuxSrc {
     /// is wrong with the settings is told then.
     fn announce(&self) {
         let settings = lock(&self.settings).clone();
-        let options = settings.session_options().ok();
-        self.set_intent(options.and_then(|options| self.mux().intend(&options).ok()));
+        let Ok(options) = settings.session_options() else {
+            return;
+        };
+        let mux = self.mux();
+        self.set_intent(mux.intend(&options).ok());
+        self.attend(&mux, &options);
+    }
+
+    /// The bus hears about the server from now on, and about no other one.
+    fn attend(&self, mux: &Mux, options: &SessionOptions) {
+        let server = options.server().ok();
+        self.set_seat(server.and_then(|server| announcer::attend(&self.obj(), mux, server).ok()));
+    }
+
+    fn set_seat(&self, seat: Option<announcer::Seat>) {
+        let previous = std::mem::replace(&mut *lock(&self.seat), seat);
+        drop(previous);
     }
 
     fn set_intent(&self, intent: Option<Intent>) {
@@ -249,7 +267,10 @@ impl RtspMuxSrc {
             gst::StateChangeError
         })?;
         let intent = lock(&self.intent).take();
-        let opening = self.mux().open(options).intended(intent);
+        let mux = self.mux();
+        // Location and context may be others than on the way to READY.
+        self.attend(&mux, &options);
+        let opening = mux.open(options).intended(intent);
         let session =
             SessionControl::start(&element, opening, settings.latency_ms).map_err(|error| {
                 gst::element_error!(element, gst::ResourceError::Failed, ("no threads: {error}"));

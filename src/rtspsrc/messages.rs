@@ -6,7 +6,7 @@ use gst::{
 };
 use gstreamer as gst;
 
-use super::{RtspMuxSrc, settings::Invalid};
+use super::{RtspMuxSrc, settings::Invalid, stats};
 use crate::mux;
 
 /// How far a session was when it failed.
@@ -45,13 +45,47 @@ pub(super) fn progress(element: &RtspMuxSrc, kind: gst::ProgressType, step: Step
     let _ = element.post_message(message);
 }
 
+/// Posts `rtspmux-sharing`: what a server can do is known anew. Fields: `server` (host and port),
+/// `verdict` (`yes`, `no`, `unknown`) and, for a `no`, `reason`.
+pub(super) fn sharing(element: &RtspMuxSrc, change: &mux::SharingChange) {
+    let structure = gst::Structure::builder("rtspmux-sharing")
+        .field("server", &change.server)
+        .field("verdict", stats::sharing(change.verdict))
+        .field_if_some("reason", change.reason.as_deref())
+        .build();
+    let message = gst::message::Element::builder(structure)
+        .src(element)
+        .build();
+    // Without a bus nobody wants to know.
+    let _ = element.post_message(message);
+}
+
 /// Posts ERROR for a failure of the multiplexer.
 pub(super) fn error(element: &RtspMuxSrc, phase: Phase, error: &mux::Error) {
-    let debug = format!("{error:?}");
+    let debug = debug_text(error);
     let message = gst::message::Error::builder_from_error(glib_error(phase, error))
         .debug(&debug)
         .details_if_some(details(error));
     post(element, message);
+}
+
+/// What the sentence does not say, for who has the log before him.
+fn debug_text(error: &mux::Error) -> String {
+    let what = format!(
+        "{:?} of the {:?}, by the {:?}",
+        error.kind(),
+        error.scope(),
+        error.initiator()
+    );
+    let again = if error.is_retryable() {
+        "may succeed later"
+    } else {
+        "will not succeed by itself"
+    };
+    match error.retry_after() {
+        Some(wait) => format!("{what}; {again}, not before {} s", wait.as_secs()),
+        None => format!("{what}; {again}"),
+    }
 }
 
 /// The text is the error's own sentence: it names camera, request and status.

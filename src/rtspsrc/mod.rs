@@ -8,6 +8,7 @@
 //! feed          packets -> buffers -> pads of the manager, flows combined
 //! stage         where the task builds, and how a state change takes that away
 //! manager       who turns RTP packets into timed buffers: rtpbin
+//! announcer     tells each pipeline once what concerns a whole server
 //! pads          the pads people link to, with ids, caps and segment
 //! caps          SDP -> caps, behind `sdp_gate`
 //! ```
@@ -16,6 +17,7 @@
 //! sockets. State changes wait for neither, save READY to NULL: up to `teardown-timeout` for the
 //! answer to TEARDOWN.
 
+mod announcer;
 mod buffer;
 mod caps;
 mod context;

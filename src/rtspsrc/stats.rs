@@ -21,7 +21,7 @@ pub(super) fn structure(stats: &SessionStats) -> gst::Structure {
         .build()
 }
 
-fn sharing(verdict: SharingVerdict) -> &'static str {
+pub(super) fn sharing(verdict: SharingVerdict) -> &'static str {
     match verdict {
         SharingVerdict::Unknown => "unknown",
         SharingVerdict::Yes => "yes",
