@@ -104,6 +104,27 @@ fn two_elements_of_one_line_share_a_connection() {
     assert_eq!((counts.accepted, counts.plays), (1, 2), "{counts:?}");
 }
 
+/// The second line shares from the first moment on: the first one has left what it learned.
+#[test]
+fn what_one_line_learned_of_the_server_the_next_one_knows() {
+    let server = server();
+    let tool = Tool::with_plugin("state");
+    for _ in 0..2 {
+        let branch = |camera: usize| {
+            format!(
+                "rtspmuxsrc location={} protocols=tcp latency=0 ! identity eos-after=5 ! fakesink sync=false ",
+                server.url(camera)
+            )
+        };
+        tool.launch(&(branch(0) + &branch(1))).finish();
+        let known = std::fs::read_to_string(tool.file("servers")).unwrap();
+        assert!(
+            known.contains(&format!("yes 127.0.0.1:{}", server.port())),
+            "{known}"
+        );
+    }
+}
+
 #[test]
 fn an_error_ends_the_line_and_names_the_camera() {
     let server = server();

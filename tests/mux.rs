@@ -15,6 +15,8 @@ mod connection_pool;
 mod errors;
 #[path = "mux/fallback.rs"]
 mod fallback;
+#[path = "mux/placement.rs"]
+mod placement;
 #[path = "mux/player.rs"]
 mod player;
 #[path = "mux/pool_concurrent.rs"]

@@ -19,6 +19,7 @@ pub(crate) fn connection(sessions: u8, now: Instant) -> Connection {
         credential_status: CredentialStatus::Unproven,
         user_agent: "bench".to_owned(),
         refuse_basic: false,
+        is_serial: false,
         seed: 1,
         limits: Limits::default(),
         timeouts: Timeouts::default(),

@@ -31,6 +31,7 @@ impl Subject {
             credential_status: CredentialStatus::Proven,
             user_agent: "fuzz".to_owned(),
             refuse_basic: false,
+        is_serial: false,
             seed: 7,
             limits: Limits::default(),
             timeouts: Timeouts::default(),

@@ -202,6 +202,7 @@ impl ConnectionPool {
     /// has not ended after `deadline` is aborted.
     pub(super) async fn shutdown(&self, deadline: Duration) {
         self.change(State::shut_down);
+        self.save_verdicts();
         // Without one nothing was ever connected.
         let Some(runtime) = self.0.runtime.get() else {
             return;

@@ -62,6 +62,7 @@ mod error;
 mod event;
 mod handle;
 mod monitor;
+mod pace;
 pub mod proto;
 mod remedy;
 mod runtime;
@@ -201,8 +202,9 @@ impl MuxBuilder {
     }
 
     /// A file in which the sharing verdicts are kept from run to run; none by default. It holds
-    /// servers, verdicts and what the servers call themselves, no user, password or path. A file
-    /// that cannot be read is ignored. It is written when a verdict changes, which is rare.
+    /// servers, verdicts, how far away and how fast the servers are and what they call themselves,
+    /// no user, password or path. A file that cannot be read is ignored. It is written when a
+    /// verdict changes, which is rare, and by [`Mux::shutdown`].
     pub fn state(mut self, path: impl Into<PathBuf>) -> Self {
         self.verdicts = Some(path.into());
         self

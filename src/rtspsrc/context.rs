@@ -21,6 +21,10 @@ use crate::mux::Mux;
 /// The type of the context.
 pub const CONTEXT_TYPE: &str = "rtspmux.pool";
 
+/// Environment variable: the file in which the process's own multiplexer keeps what it learns of
+/// servers, as [`MuxBuilder::state`](crate::mux::MuxBuilder::state) does.
+pub const STATE_VARIABLE: &str = "RTSPMUX_STATE";
+
 /// The field of the context's structure.
 const FIELD: &str = "pool";
 
@@ -54,7 +58,15 @@ pub(super) fn global() -> Mux {
     static GLOBAL: Mutex<Option<Mux>> = Mutex::new(None);
 
     let mut global = GLOBAL.lock().unwrap_or_else(PoisonError::into_inner);
-    global.get_or_insert_with(|| Mux::builder().build()).clone()
+    global.get_or_insert_with(make_global).clone()
+}
+
+fn make_global() -> Mux {
+    let builder = Mux::builder();
+    match std::env::var_os(STATE_VARIABLE).filter(|path| !path.is_empty()) {
+        Some(path) => builder.state(path).build(),
+        None => builder.build(),
+    }
 }
 
 /// Asks whoever is around `element` for a context: it comes through `set_context`, if at all,

@@ -44,7 +44,7 @@ use std::sync::{
 
 use gst::{glib, prelude::*};
 
-pub use context::{CONTEXT_TYPE, pool_context};
+pub use context::{CONTEXT_TYPE, STATE_VARIABLE, pool_context};
 pub use settings::Multiplex;
 
 static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {

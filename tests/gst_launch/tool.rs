@@ -49,6 +49,7 @@ impl Tool {
             .env("GST_PLUGIN_PATH", self.directory.join("plugins"))
             .env("GST_REGISTRY", self.directory.join("registry.bin"))
             .env("GST_PLUGIN_FEATURE_RANK", &self.ranks)
+            .env("RTSPMUX_STATE", self.file("servers"))
             .env_remove("GST_DEBUG")
             .stdin(Stdio::null());
         command

@@ -27,6 +27,7 @@ pub(crate) fn config() -> ConnectionConfig {
         credential_status: CredentialStatus::Proven,
         user_agent: "test".to_owned(),
         refuse_basic: false,
+        is_serial: false,
         seed: 7,
         limits: Limits::default(),
         timeouts: Timeouts::default(),

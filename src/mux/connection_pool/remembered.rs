@@ -24,8 +24,8 @@ impl ConnectionPool {
             return tracing::warn!("{}: not a file of verdicts, ignored", path.display());
         };
         let mut state = self.lock();
-        for (id, sharing) in known {
-            state.servers.insert(id, Server::with(sharing));
+        for (id, sharing, pace) in known {
+            state.servers.insert(id, Server::with(sharing, pace));
         }
     }
 
@@ -37,7 +37,7 @@ impl ConnectionPool {
             .lock()
             .servers
             .iter()
-            .filter_map(|(id, server)| memory::line(id, &server.sharing, now))
+            .filter_map(|(id, server)| memory::line(id, &server.sharing, &server.pace, now))
             .collect();
         lines.sort();
         if let Err(error) = replace(path, &memory::file(lines)) {

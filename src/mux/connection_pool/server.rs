@@ -3,12 +3,13 @@
 use tokio::sync::watch;
 
 use super::intent::IntentId;
-use crate::mux::{server_key::ConnectionKey, sharing::Sharing};
+use crate::mux::{pace::Pace, server_key::ConnectionKey, sharing::Sharing};
 
 /// One server.
 #[derive(Debug)]
 pub(super) struct Server {
     pub(super) sharing: Sharing,
+    pub(super) pace: Pace,
     /// Sessions that were announced and have not come.
     pub(super) intents: Vec<(IntentId, ConnectionKey)>,
     /// Told whenever anything changes that a session held before its PLAY may wait for.
@@ -17,13 +18,14 @@ pub(super) struct Server {
 
 impl Server {
     pub(super) fn new() -> Self {
-        Self::with(Sharing::default())
+        Self::with(Sharing::default(), Pace::default())
     }
 
     /// A server of which so much is remembered.
-    pub(super) fn with(sharing: Sharing) -> Self {
+    pub(super) fn with(sharing: Sharing, pace: Pace) -> Self {
         Self {
             sharing,
+            pace,
             intents: Vec::new(),
             changed: watch::Sender::new(()),
         }

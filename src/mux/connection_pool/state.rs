@@ -21,7 +21,7 @@ use crate::mux::{
     driver::{self, Command, Link, Plan},
     error::Error,
     event::MuxEvent,
-    proto::{CredentialStatus, Credentials},
+    proto::{ConnectionConfig, CredentialStatus, Credentials},
     server_key::{ConnectionKey, ServerId},
     sharing::Evidence,
     stats::{ConnectionState, ConnectionStats, MuxStats, ServerStats},
@@ -119,11 +119,10 @@ impl State {
         let objection = self.objection(wish.key.server(), now);
         let stance = self.stance(wish.key.server(), now);
         let terms = terms(&wish.options.pooling, stance);
-        let cap = self
-            .servers
-            .get(wish.key.server())
-            .and_then(|server| server.sharing.session_cap(now));
-        let demand = wish.demand(terms, cap);
+        let server = self.servers.get(wish.key.server());
+        let cap = server.and_then(|server| server.sharing.session_cap(now));
+        let batch = server.and_then(|server| server.pace.batch());
+        let demand = wish.demand(terms, cap, batch);
         if wish.is_dedicated || terms == Terms::Dedicated {
             let id = self.table.dedicate(&demand);
             return Ok(Placed::Now(self.register(pool, id, &wish, now, aftermath)));
@@ -219,6 +218,10 @@ impl State {
             None => CredentialStatus::default(),
         };
         let refuse_basic = self.digest_servers.contains(&server);
+        let is_serial = self
+            .servers
+            .get(&server)
+            .is_some_and(|known| known.pace.is_serial);
         let is_dedicated = self
             .table
             .entry(id)
@@ -240,12 +243,12 @@ impl State {
             registration: Registration::new(pool.clone(), id),
             link: Arc::clone(&link),
             ends,
-            config: wish.connection_config(
-                pool.0.limits,
-                pool.0.timeouts,
+            config: ConnectionConfig {
                 credential_status,
                 refuse_basic,
-            ),
+                is_serial,
+                ..wish.connection_config(pool.0.limits, pool.0.timeouts)
+            },
             connect_timeout: wish.options.connect_timeout,
         });
         ConnectionHandle::founding(
@@ -379,6 +382,7 @@ impl State {
         let Some(Registered { link, gate, .. }) = self.registered.remove(&id) else {
             return;
         };
+        self.measure(&link);
         if entry.is_some_and(|entry| entry.set_up > 0) {
             let server = self.server(&link.server);
             server.sharing.on_unclean_end(now, GHOSTS_LIVE);
@@ -400,6 +404,17 @@ impl State {
         }
         self.serve(pool, &link.server, aftermath);
         self.update_gauges(&link.server);
+    }
+
+    /// Takes over what a connection has measured. Of a server that nobody knows there is nothing to
+    /// keep.
+    pub(super) fn measure(&mut self, link: &Link) {
+        if let Some(server) = self.servers.get_mut(&link.server) {
+            let insight = link.insight();
+            let pace = &mut server.pace;
+            pace.on_measured(insight.connect_time, insight.measures);
+            pace.is_serial |= insight.is_serial;
+        }
     }
 
     /// Asks the gate of a connection's credentials and passes on what it says.

@@ -54,6 +54,8 @@ pub(super) struct Demand<S, K> {
     pub(super) max_connections: Option<u32>,
     /// References beyond which another connection is preferred.
     pub(super) preferred_sessions: u32,
+    /// Sessions not yet set up beyond which another connection is preferred, if it would not be.
+    pub(super) batch: u32,
     /// What it is to be used for: servers that are not known to share stay with the first
     /// presentation that was asked for on a connection (go2rtc, ZLMediaKit).
     pub(super) presentation: PresentationUri,
@@ -181,6 +183,11 @@ impl<S: PartialEq, K: PartialEq> Entry<S, K> {
         }
     }
 
+    /// Sessions that are not set up yet.
+    fn coming_up(&self) -> u32 {
+        self.references.saturating_sub(self.set_up)
+    }
+
     fn is_idle(&self) -> bool {
         self.phase == Phase::Open && self.references == 0
     }
@@ -233,7 +240,9 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq> Table<S, K> {
             .into_iter()
             .chain(others)
             .any(|(_, other)| other.key == demand.key);
-        if !same_key && let Some(id) = self.least_loaded(demand, demand.preferred_sessions) {
+        if !same_key
+            && let Some(id) = self.least_loaded(demand, demand.preferred_sessions, u32::MAX)
+        {
             return self.reference(id);
         }
         self.wait_or_refuse(demand)
@@ -241,7 +250,8 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq> Table<S, K> {
 
     /// The decision itself, the same for newcomers and for those who waited.
     fn place(&mut self, demand: &Demand<S, K>) -> Placement {
-        if let Some(id) = self.least_loaded(demand, demand.preferred_sessions) {
+        let preferred = demand.preferred_sessions;
+        if let Some(id) = self.least_loaded(demand, preferred, demand.batch) {
             return self.reference(id);
         }
         if self.has_room(demand) {
@@ -253,8 +263,10 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq> Table<S, K> {
             self.retire(id);
             return Placement::Wait { close: Some(id) };
         }
-        if let Some(id) = self.least_loaded(demand, demand.ceiling) {
-            return self.reference(id);
+        for limit in [preferred, demand.ceiling] {
+            if let Some(id) = self.least_loaded(demand, limit, u32::MAX) {
+                return self.reference(id);
+            }
         }
         if demand.overflows {
             return Placement::Connect(self.insert(demand, Purpose::Dedicated));
@@ -466,12 +478,13 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq> Table<S, K> {
             .is_none_or(|max| self.pooled_connections(&demand.server) < max)
     }
 
-    /// The least loaded connection below `limit` references; of equals the oldest, so that the same
-    /// calls give the same placement.
-    fn least_loaded(&self, demand: &Demand<S, K>, limit: u32) -> Option<ConnectionId> {
+    /// The least loaded connection below `limit` references, of which less than `batch` are coming
+    /// up; of equals the oldest, so that the same calls give the same placement.
+    fn least_loaded(&self, demand: &Demand<S, K>, limit: u32, batch: u32) -> Option<ConnectionId> {
         self.connections
             .iter()
             .filter(|(id, entry)| entry.suits(**id, demand) && entry.references < limit)
+            .filter(|(_, entry)| entry.coming_up() < batch)
             .min_by_key(|(id, entry)| (entry.references, **id))
             .map(|(id, _)| *id)
     }

@@ -301,6 +301,8 @@ impl State {
         let sessions = self.table.on_set_up(id, true);
         if let Some(registered) = self.registered.get_mut(&id) {
             registered.trial.has_set_up = true;
+            let link = std::sync::Arc::clone(&registered.link);
+            self.measure(&link);
         }
         let Some(server) = self.server_of(id) else {
             return;

@@ -44,8 +44,14 @@ impl Wish {
         })
     }
 
-    /// What the table has to know; `cap` is how many sessions the server lets onto a connection.
-    pub(super) fn demand(&self, terms: Terms, cap: Option<u32>) -> Demand<ServerId, ConnectionKey> {
+    /// What the table has to know; `cap` is how many sessions the server lets onto a connection,
+    /// `batch` how many had better come up there at a time.
+    pub(super) fn demand(
+        &self,
+        terms: Terms,
+        cap: Option<u32>,
+        batch: Option<u32>,
+    ) -> Demand<ServerId, ConnectionKey> {
         let pooling = &self.options.pooling;
         let max = pooling.max_connections_per_server;
         let ceiling = cap.map_or(SESSION_CEILING, |cap| cap.clamp(1, SESSION_CEILING));
@@ -63,6 +69,10 @@ impl Wish {
             key: self.key.clone(),
             max_connections: (max > 0).then_some(max),
             preferred_sessions: pooling.max_sessions_per_connection.clamp(1, ceiling),
+            // One that is only being tried is not spread: its sessions are the trial.
+            batch: batch
+                .filter(|_| company == Company::Any)
+                .unwrap_or(u32::MAX),
             presentation: self.presentation(),
             company,
             ceiling,
@@ -96,13 +106,11 @@ impl Wish {
         Error::new(kind, Scope::Session, Initiator::Library, explanation)
     }
 
-    /// A connection made for this caller.
+    /// A connection made for this caller, to a server of which nothing is known.
     pub(super) fn connection_config(
         &self,
         limits: Limits,
         mut timeouts: Timeouts,
-        credential_status: CredentialStatus,
-        refuse_basic: bool,
     ) -> ConnectionConfig {
         if let Some(silence) = self.options.silence_timeout {
             timeouts.silence_dead = silence;
@@ -110,13 +118,14 @@ impl Wish {
         }
         ConnectionConfig {
             credentials: self.key.credentials().cloned(),
-            credential_status,
+            credential_status: CredentialStatus::default(),
             user_agent: self
                 .key
                 .user_agent()
                 .unwrap_or(DEFAULT_USER_AGENT)
                 .to_owned(),
-            refuse_basic,
+            refuse_basic: false,
+            is_serial: false,
             seed: random_seed(),
             limits,
             timeouts,

@@ -13,33 +13,35 @@ pub struct Measures {
     /// The quickest answer to a request that was alone on the connection: the round trip, and
     /// whatever the server takes for its quickest request.
     pub round_trip: Option<Duration>,
-    /// Mean time from one answer to the next where requests were pipelined.
+    /// Time from one answer to the next where requests were pipelined: a quarter were quicker.
     pub service_time: Option<Duration>,
     /// The same for DESCRIBE alone; live555 takes up to 100 ms for that of a file.
     pub describe_time: Option<Duration>,
 }
 
-/// A mean of what was added.
+/// The last samples. Their lower quartile is what the server takes: a busy machine on this side
+/// makes some answers seem late, and those behind them quick.
 #[derive(Clone, Copy, Debug, Default)]
-struct Mean {
-    total: Duration,
-    count: u32,
+struct Samples {
+    last: [Duration; Self::KEPT],
+    count: usize,
 }
 
-impl Mean {
-    /// Samples after which the older ones count half: a server may become slower.
-    const LONGEST: u32 = 64;
+impl Samples {
+    const KEPT: usize = 16;
 
     fn add(&mut self, sample: Duration) {
-        if self.count == Self::LONGEST {
-            (self.total, self.count) = (self.total / 2, self.count / 2);
+        if let Some(oldest) = self.last.get_mut(self.count % Self::KEPT) {
+            *oldest = sample;
         }
-        self.total = self.total.saturating_add(sample);
         self.count += 1;
     }
 
-    fn mean(self) -> Option<Duration> {
-        (self.count > 0).then(|| self.total / self.count)
+    fn lower_quartile(&self) -> Option<Duration> {
+        let mut sorted = self.last;
+        let kept = sorted.get_mut(..self.count.min(Self::KEPT))?;
+        kept.sort_unstable();
+        kept.get(kept.len() / 4).copied()
     }
 }
 
@@ -47,8 +49,8 @@ impl Mean {
 #[derive(Debug, Default)]
 pub(super) struct Meter {
     round_trip: Option<Duration>,
-    any: Mean,
-    describe: Mean,
+    any: Samples,
+    describe: Samples,
     last_answer: Option<Instant>,
 }
 
@@ -82,8 +84,8 @@ impl Meter {
     pub(super) fn measures(&self) -> Measures {
         Measures {
             round_trip: self.round_trip,
-            service_time: self.any.mean(),
-            describe_time: self.describe.mean(),
+            service_time: self.any.lower_quartile(),
+            describe_time: self.describe.lower_quartile(),
         }
     }
 }
@@ -117,7 +119,7 @@ mod tests {
         meter.on_answer(start + 180 * MS, &Method::Describe, sent, false);
         let measures = meter.measures();
         assert_eq!(measures.describe_time, Some(30 * MS));
-        assert_eq!(measures.service_time, Some(14 * MS));
+        assert_eq!(measures.service_time, Some(10 * MS));
     }
 
     #[test]

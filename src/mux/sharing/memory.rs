@@ -1,20 +1,22 @@
 //! Verdicts as they are kept between runs: one line for each server, no secrets.
 //!
 //! ```text
-//! rtspmux-verdicts 1
-//! no nvr:554 1700000000 2 closed server gortsplib
-//! yes nvr:8554 1700000000 0 - - -
+//! rtspmux-verdicts 2
+//! no nvr:554 1700000000 2 closed 950 - serial server gortsplib
+//! yes nvr:8554 1700000000 0 - 20100 3000 - - -
 //! ```
 //!
-//! Verdict, server, when (seconds since 1970), how often it was No, evidence, fingerprint. A line
-//! that cannot be read is left out; a file of another kind or version holds none.
+//! Verdict, server, when (seconds since 1970), how often it was No, evidence, round trip and work per
+//! session (microseconds), whether it wants one request at a time, fingerprint. A line that cannot be
+//! read is left out; a file of another kind or version holds none.
 
 use std::time::{Duration, Instant, SystemTime};
 
 use super::{Evidence, Fingerprint, Sharing, Verdict};
-use crate::mux::server_key::ServerId;
+use crate::mux::{pace::Pace, server_key::ServerId};
 
-const HEADER: &str = "rtspmux-verdicts 1";
+const SERIAL: &str = "serial";
+const HEADER: &str = "rtspmux-verdicts 2";
 /// More than anybody has; a bound on what a broken file may cost.
 const MAX_LINES: usize = 65_536;
 
@@ -44,7 +46,12 @@ impl Moment {
 }
 
 /// The line of one server; none if there is nothing to remember.
-pub(in crate::mux) fn line(server: &ServerId, sharing: &Sharing, now: Moment) -> Option<String> {
+pub(in crate::mux) fn line(
+    server: &ServerId,
+    sharing: &Sharing,
+    pace: &Pace,
+    now: Moment,
+) -> Option<String> {
     let (verdict, since, evidence) = match sharing.verdict {
         Verdict::Unknown => return None,
         Verdict::Yes { since } => ("yes", since, "-".to_owned()),
@@ -56,9 +63,28 @@ pub(in crate::mux) fn line(server: &ServerId, sharing: &Sharing, now: Moment) ->
         .map_or(("-", "-"), Fingerprint::parts);
     let text: String = text.chars().filter(|c| !c.is_control()).collect();
     let (seconds, denials) = (now.seconds_at(since), sharing.denials);
+    let pace = pace_words(pace);
     Some(format!(
-        "{verdict} {server} {seconds} {denials} {evidence} {kind} {text}"
+        "{verdict} {server} {seconds} {denials} {evidence} {pace} {kind} {text}"
     ))
+}
+
+fn pace_words(pace: &Pace) -> String {
+    let micros =
+        |time: Option<Duration>| time.map_or("-".to_owned(), |t| t.as_micros().to_string());
+    let serial = if pace.is_serial { SERIAL } else { "-" };
+    let (way, work) = (micros(pace.round_trip), micros(pace.work_per_session));
+    format!("{way} {work} {serial}")
+}
+
+/// What is no number was not measured.
+fn pace_of_words(way: &str, work: &str, serial: &str) -> Pace {
+    let time = |word: &str| word.parse().ok().map(Duration::from_micros);
+    Pace {
+        round_trip: time(way),
+        work_per_session: time(work),
+        is_serial: serial == SERIAL,
+    }
 }
 
 /// A whole file.
@@ -72,7 +98,7 @@ pub(in crate::mux) fn file(lines: impl IntoIterator<Item = String>) -> String {
 }
 
 /// What a file says; none if it is no such file.
-pub(in crate::mux) fn parse(text: &str, now: Moment) -> Option<Vec<(ServerId, Sharing)>> {
+pub(in crate::mux) fn parse(text: &str, now: Moment) -> Option<Vec<(ServerId, Sharing, Pace)>> {
     let mut lines = text.lines();
     (lines.next()? == HEADER).then(|| {
         lines
@@ -82,8 +108,8 @@ pub(in crate::mux) fn parse(text: &str, now: Moment) -> Option<Vec<(ServerId, Sh
     })
 }
 
-fn parse_line(line: &str, now: Moment) -> Option<(ServerId, Sharing)> {
-    let mut words = line.splitn(7, ' ');
+fn parse_line(line: &str, now: Moment) -> Option<(ServerId, Sharing, Pace)> {
+    let mut words = line.splitn(10, ' ');
     let verdict = words.next()?;
     let (host, port) = words.next()?.rsplit_once(':')?;
     let server = ServerId::new(host, port.parse().ok()?).ok()?;
@@ -98,6 +124,7 @@ fn parse_line(line: &str, now: Moment) -> Option<(ServerId, Sharing)> {
         },
         _ => return None,
     };
+    let pace = pace_of_words(words.next()?, words.next()?, words.next()?);
     let fingerprint = Fingerprint::from_parts(words.next()?, words.next()?);
     let sharing = Sharing {
         verdict,
@@ -105,7 +132,7 @@ fn parse_line(line: &str, now: Moment) -> Option<(ServerId, Sharing)> {
         fingerprint,
         ..Sharing::default()
     };
-    Some((server, sharing))
+    Some((server, sharing, pace))
 }
 
 #[cfg(test)]
@@ -136,16 +163,25 @@ mod tests {
             verdict: Verdict::Yes { since },
             ..Sharing::default()
         };
+        let slow = Pace {
+            round_trip: Some(Duration::from_micros(20_100)),
+            work_per_session: Some(Duration::from_millis(30)),
+            is_serial: true,
+        };
         let known = [
-            (ServerId::new("nvr", 554).unwrap(), no),
-            (ServerId::new("fe80::1%eth0", 8554).unwrap(), yes),
+            (ServerId::new("nvr", 554).unwrap(), no, slow),
+            (
+                ServerId::new("fe80::1%eth0", 8554).unwrap(),
+                yes,
+                Pace::default(),
+            ),
         ];
         let lines = known
             .iter()
-            .filter_map(|(id, sharing)| line(id, sharing, now));
+            .filter_map(|(id, sharing, pace)| line(id, sharing, pace, now));
         assert_eq!(parse(&file(lines), now).unwrap(), known);
         let nothing = ServerId::new("nvr", 554).unwrap();
-        assert_eq!(line(&nothing, &Sharing::default(), now), None);
+        assert_eq!(line(&nothing, &Sharing::default(), &slow, now), None);
     }
 
     #[test]
@@ -154,17 +190,18 @@ mod tests {
         assert!(parse("", now).is_none());
         assert!(parse("something else\nno nvr:554 1 1 closed - -", now).is_none());
         let broken = [
-            "no nvr:554 1700000000 1 nonsense - -",
-            "no nvr:0 1700000000 1 closed - -",
-            "maybe nvr:554 1700000000 1 closed - -",
-            "no nvr:554 x 1 closed - -",
-            "no nvr:554 1700000001 1 closed - -",
+            "no nvr:554 1700000000 1 nonsense - - - - -",
+            "no nvr:0 1700000000 1 closed - - - - -",
+            "maybe nvr:554 1700000000 1 closed - - - - -",
+            "no nvr:554 x 1 closed - - - - -",
+            "no nvr:554 1700000001 1 closed - - - - -",
             "no",
             "",
-            "yes good:554 1699999999 0 - - -",
+            "yes good:554 1699999999 0 - - - - - -",
         ];
         let read = parse(&file(broken.map(str::to_owned)), now).unwrap();
         assert_eq!(read.len(), 1);
         assert_eq!(read[0].0.host(), "good");
+        assert_eq!(read[0].2, Pace::default());
     }
 }

@@ -9,6 +9,7 @@ fn demand(server: &'static str, key: u8) -> Demand<&'static str, u8> {
         key,
         max_connections: Some(4),
         preferred_sessions: 16,
+        batch: u32::MAX,
         presentation: PresentationUri("/1".to_owned()),
         company: Company::Any,
         ceiling: SESSION_CEILING,

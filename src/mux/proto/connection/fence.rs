@@ -34,6 +34,13 @@ pub(super) struct Fences {
 }
 
 impl Fences {
+    pub(super) fn new(is_serial: bool) -> Self {
+        Self {
+            is_serial,
+            ..Self::default()
+        }
+    }
+
     pub(super) fn is_pipelining(&self) -> bool {
         !self.is_serial
     }

@@ -56,6 +56,8 @@ pub struct ConnectionConfig {
     pub user_agent: String,
     /// Refuse to send the password in clear text (Basic): this server was seen to know Digest.
     pub refuse_basic: bool,
+    /// One request at a time: this server was seen to lose those that come together.
+    pub is_serial: bool,
     /// Randomness for client nonces; another one for every connection.
     pub seed: u128,
     /// What is accepted.
@@ -154,7 +156,7 @@ impl Connection {
             server_header: None,
             meter: Meter::default(),
             keep_alive_means: Means::default(),
-            fences: Fences::default(),
+            fences: Fences::new(config.is_serial),
             health: Health::Good,
             idle: None,
             tainted: false,

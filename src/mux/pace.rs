@@ -1,0 +1,129 @@
+//! How far away a server is and how fast it works: what decides whether one connection serves.
+//!
+//! One connection serves as well as several while the way is short and the server quick. Where it
+//! works the requests of a connection off one by one, and slowly, those of many sessions that start
+//! together queue up behind each other; and over a long way all of them share one initial window of
+//! TCP. Then more of the connections that are allowed are used - for sessions that start *together*;
+//! one that comes alone finds nobody to wait for. Pure.
+
+use std::time::Duration;
+
+use super::proto::Measures;
+
+/// What may queue up on a connection before another one pays: a delay that people notice, and far
+/// above what a busy machine adds.
+const QUEUE_WORTH_A_CONNECTION: Duration = Duration::from_millis(100);
+
+/// From here on a way is long: slow start, not the server, is what first pictures wait for.
+const LONG_WAY: Duration = Duration::from_millis(10);
+
+/// Sessions whose answers and first pictures fit about two flights of a fresh connection
+/// (RFC 6928: ten segments, then twenty).
+const BATCH_OVER_A_LONG_WAY: u32 = 4;
+
+/// Answers in a row, one for each session, besides DESCRIBE: SETUP and PLAY.
+const OTHER_REQUESTS: u32 = 2;
+
+/// What was measured of one server, over all its connections.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Pace {
+    /// The shortest seen.
+    pub(super) round_trip: Option<Duration>,
+    /// For the requests of one session that nobody else's can overtake.
+    pub(super) work_per_session: Option<Duration>,
+    /// It loses requests unless they come one at a time.
+    pub(super) is_serial: bool,
+}
+
+impl Pace {
+    /// A connection took so long to connect and has measured this so far. What is seen last holds,
+    /// save for the round trip, which waiting can only lengthen.
+    pub(super) fn on_measured(&mut self, connect_time: Option<Duration>, measures: Measures) {
+        self.round_trip = [self.round_trip, connect_time, measures.round_trip]
+            .into_iter()
+            .flatten()
+            .min();
+        if let Some(service) = measures.service_time {
+            let describe = measures.describe_time.unwrap_or(service);
+            self.work_per_session = Some(describe + OTHER_REQUESTS * service);
+        }
+    }
+
+    /// Sessions that may come up on one connection at a time before another connection is preferred.
+    /// None: as many as want to.
+    pub(super) fn batch(&self) -> Option<u32> {
+        [self.batch_by_way(), self.batch_by_work()]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    fn batch_by_way(&self) -> Option<u32> {
+        self.round_trip
+            .is_some_and(|way| way >= LONG_WAY)
+            .then_some(BATCH_OVER_A_LONG_WAY)
+    }
+
+    /// Another connection costs a round trip.
+    fn batch_by_work(&self) -> Option<u32> {
+        let work = self.work_per_session.filter(|work| !work.is_zero())?;
+        let worth = self.round_trip.unwrap_or_default() + QUEUE_WORTH_A_CONNECTION;
+        let batch = worth.as_nanos() / work.as_nanos();
+        Some(u32::try_from(batch).unwrap_or(u32::MAX).max(1))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    fn pace(way: Duration, service: Duration, describe: Option<Duration>) -> Pace {
+        let mut pace = Pace::default();
+        let measures = Measures {
+            round_trip: Some(way + service),
+            service_time: Some(service),
+            describe_time: describe,
+        };
+        pace.on_measured(Some(way), measures);
+        pace
+    }
+
+    #[test]
+    fn of_an_unknown_server_everything_goes_on_one_connection() {
+        assert_eq!(Pace::default().batch(), None);
+    }
+
+    #[test]
+    fn near_and_quick_is_one_connection_for_sixteen() {
+        assert!(pace(MS, MS / 2, None).batch() >= Some(16));
+        assert_eq!(pace(MS, Duration::ZERO, None).batch(), None);
+    }
+
+    #[test]
+    fn a_server_that_takes_10_ms_for_each_request_gets_several() {
+        assert_eq!(pace(Duration::ZERO, 10 * MS, None).batch(), Some(3));
+        assert_eq!(pace(MS, MS, Some(60 * MS)).batch(), Some(1));
+        assert_eq!(pace(MS, 500 * MS, None).batch(), Some(1));
+    }
+
+    #[test]
+    fn over_a_long_way_slow_start_counts() {
+        assert_eq!(pace(20 * MS, Duration::ZERO, None).batch(), Some(4));
+    }
+
+    #[test]
+    fn a_slow_name_lookup_is_not_the_way() {
+        let mut pace = pace(900 * MS, Duration::ZERO, None);
+        pace.on_measured(
+            None,
+            Measures {
+                round_trip: Some(MS),
+                ..Measures::default()
+            },
+        );
+        assert_eq!(pace.round_trip, Some(MS));
+        assert_eq!(pace.batch(), None);
+    }
+}

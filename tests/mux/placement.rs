@@ -1,0 +1,86 @@
+//! How many connections sessions get that start together, by what was measured before.
+
+use std::{env, fs, process, time::Duration};
+
+use gstrtspmux::mux::{Mux, Pooling, Session};
+
+use crate::{
+    player::{PATIENCE, assert_clean, mux, play_all, play_camera},
+    support::mock_server::{Behaviour, Family, MockServer},
+};
+
+/// As gst-rtsp-server, but taking so long for each request of a connection.
+fn server(service: Duration) -> MockServer {
+    MockServer::builder()
+        .cameras(16)
+        .family(Family::Gst)
+        .behaviour(Behaviour::ServiceTime(service))
+        .start()
+}
+
+async fn play_sixteen(mux: &Mux, server: &MockServer) -> Vec<Session> {
+    play_all(mux, server, 16, &Pooling::default()).await
+}
+
+/// All are torn down, and their connections closed.
+async fn stop(mux: &Mux, server: &MockServer, sessions: Vec<Session>) {
+    drop(sessions);
+    mux.shutdown(PATIENCE).await;
+    assert!(server.wait_until(|view| view.sessions.is_empty(), PATIENCE));
+}
+
+#[tokio::test]
+async fn a_slow_server_gets_the_connections_it_may_have_once_that_is_known() {
+    let server = server(Duration::from_millis(20));
+    let mux = mux();
+    let first = play_sixteen(&mux, &server).await;
+    assert_eq!(server.accepted(), 1, "nothing was known");
+    // Playing sessions are no load: only those that come up queue behind each other.
+    let second = play_sixteen(&mux, &server).await;
+    assert_eq!(server.accepted(), 4, "max-connections-per-server");
+    drop(first);
+    stop(&mux, &server, second).await;
+    assert_clean(&server);
+}
+
+#[tokio::test]
+async fn what_was_measured_is_remembered_with_the_verdict() {
+    let server = server(Duration::from_millis(20));
+    let path = env::temp_dir().join(format!("rtspmux-pace-{}", process::id()));
+    let known = || Mux::builder().state(&path).build();
+    let mux = known();
+    let sessions = play_sixteen(&mux, &server).await;
+    stop(&mux, &server, sessions).await;
+    let mux = known();
+    let sessions = play_sixteen(&mux, &server).await;
+    assert_eq!(server.accepted(), 1 + 4);
+    stop(&mux, &server, sessions).await;
+    fs::remove_file(path).unwrap();
+}
+
+#[tokio::test]
+async fn sessions_that_come_one_by_one_stay_on_one_connection() {
+    let server = server(Duration::from_millis(20));
+    let mux = mux();
+    let sixteen = play_sixteen(&mux, &server).await;
+    drop(sixteen);
+    assert!(server.wait_until(|view| view.sessions.is_empty(), PATIENCE));
+    let mut sessions = Vec::new();
+    for camera in 1..=8 {
+        sessions.push(play_camera(&mux, &server, camera).await);
+    }
+    assert_eq!(server.accepted(), 1);
+    stop(&mux, &server, sessions).await;
+}
+
+#[tokio::test]
+async fn a_quick_server_close_by_keeps_one_connection_for_sixteen() {
+    let server = server(Duration::ZERO);
+    let mux = mux();
+    for _ in 0..3 {
+        let sessions = play_sixteen(&mux, &server).await;
+        assert_eq!(server.accepted(), 1);
+        drop(sessions);
+        assert!(server.wait_until(|view| view.sessions.is_empty(), PATIENCE));
+    }
+}
