@@ -148,7 +148,7 @@ impl ConnectionPool {
         let mut aftermath = Aftermath::default();
         let result = change(&mut self.lock(), &mut aftermath);
         let events = std::mem::take(&mut aftermath.events);
-        if !events.is_empty() {
+        if !events.is_empty() || aftermath.has_learned {
             let _saving = self.0.saving.lock().unwrap_or_else(PoisonError::into_inner);
             self.save_verdicts();
         }

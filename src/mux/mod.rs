@@ -204,7 +204,7 @@ impl MuxBuilder {
     /// A file in which the sharing verdicts are kept from run to run; none by default. It holds
     /// servers, verdicts, how far away and how fast the servers are and what they call themselves,
     /// no user, password or path. A file that cannot be read is ignored. It is written when a
-    /// verdict changes, which is rare, and by [`Mux::shutdown`].
+    /// verdict, or what follows from the speed, changes, which is rare, and by [`Mux::shutdown`].
     pub fn state(mut self, path: impl Into<PathBuf>) -> Self {
         self.verdicts = Some(path.into());
         self

@@ -59,6 +59,8 @@ pub(super) struct Aftermath {
     answers: Vec<(Answer, Result<ConnectionHandle, Error>)>,
     /// What is to be told.
     pub(super) events: Vec<MuxEvent>,
+    /// Something is known that is worth remembering.
+    pub(super) has_learned: bool,
 }
 
 impl Aftermath {
@@ -382,7 +384,7 @@ impl State {
         let Some(Registered { link, gate, .. }) = self.registered.remove(&id) else {
             return;
         };
-        self.measure(&link);
+        self.measure(&link, aftermath);
         if entry.is_some_and(|entry| entry.set_up > 0) {
             let server = self.server(&link.server);
             server.sharing.on_unclean_end(now, GHOSTS_LIVE);
@@ -408,13 +410,17 @@ impl State {
 
     /// Takes over what a connection has measured. Of a server that nobody knows there is nothing to
     /// keep.
-    pub(super) fn measure(&mut self, link: &Link) {
-        if let Some(server) = self.servers.get_mut(&link.server) {
-            let insight = link.insight();
-            let pace = &mut server.pace;
-            pace.on_measured(insight.connect_time, insight.measures);
-            pace.is_serial |= insight.is_serial;
-        }
+    pub(super) fn measure(&mut self, link: &Link, aftermath: &mut Aftermath) {
+        let Some(server) = self.servers.get_mut(&link.server) else {
+            return;
+        };
+        let (before, insight) = (server.pace, link.insight());
+        let pace = &mut server.pace;
+        pace.on_measured(insight.connect_time, insight.measures);
+        pace.is_serial |= insight.is_serial;
+        // Not every microsecond is.
+        aftermath.has_learned |=
+            (before.batch(), before.is_serial) != (pace.batch(), pace.is_serial);
     }
 
     /// Asks the gate of a connection's credentials and passes on what it says.

@@ -302,7 +302,7 @@ impl State {
         if let Some(registered) = self.registered.get_mut(&id) {
             registered.trial.has_set_up = true;
             let link = std::sync::Arc::clone(&registered.link);
-            self.measure(&link);
+            self.measure(&link, aftermath);
         }
         let Some(server) = self.server_of(id) else {
             return;
