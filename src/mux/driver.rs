@@ -20,6 +20,7 @@ mod command;
 mod dial;
 mod outbox;
 mod quick_ack;
+mod receive_buffer;
 mod sessions;
 
 use std::{

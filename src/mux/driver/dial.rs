@@ -8,6 +8,7 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
+use super::receive_buffer;
 use crate::mux::{
     error::{Error, ErrorKind, Initiator, Scope},
     server_key::ServerId,
@@ -63,7 +64,7 @@ async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
     };
     // Requests are small and each waits for its answer: Nagle would add 40 ms to every round trip.
     socket.set_nodelay(true)?;
-    // The receive buffer is left to the system: with a small one live555 loses framing.
+    receive_buffer::widen(&socket);
     watch_for_death(&socket)?;
     socket.connect(address).await
 }
