@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use gstrtspmux::mux::{Error, Mux, Opening, Session, SessionOptions};
+use gstrtspmux::mux::{Error, Mux, Opening, SessionOptions};
 use tokio::task::JoinHandle;
 
 use crate::support::mock_server::{Family, MockServer, Reaction, Rule, ServerView, SessionView};
@@ -316,7 +316,7 @@ impl Run<'_> {
     }
 
     fn start_all(&self) -> Vec<(u32, Starting)> {
-        let start = |(camera, opening)| (camera, start(opening));
+        let start = |(camera, opening)| (camera, start(camera, opening));
         (1..).zip(self.open_all()).map(start).collect()
     }
 
@@ -331,7 +331,7 @@ impl Run<'_> {
         let mut waiting = Vec::new();
         for camera in 1..=self.case.cameras {
             let options = self.case.options(self.server, camera);
-            let task = start(self.mux.open(options));
+            let task = start(camera, self.mux.open(options));
             if self.is_slow(camera) {
                 self.wait_for_describe(camera);
                 waiting.push((camera, task));
@@ -354,7 +354,7 @@ impl Run<'_> {
 
     async fn finish(&mut self, camera: u32, mut task: Starting) -> Then {
         let outcome = match tokio::time::timeout(self.patience, &mut task).await {
-            Ok(Ok(Ok(session))) => Outcome::Plays(Watch::start(camera, session)),
+            Ok(Ok(Ok(watch))) => Outcome::Plays(watch),
             Ok(Ok(Err(error))) => Outcome::Failed(Box::new(error)),
             Ok(Err(panic)) => std::panic::resume_unwind(panic.into_panic()),
             Err(_) => Outcome::Waits,
@@ -372,12 +372,13 @@ impl Run<'_> {
     }
 }
 
-type Starting = JoinHandle<Result<Session, Error>>;
+type Starting = JoinHandle<Result<Watch, Error>>;
 
-fn start(opening: Opening) -> Starting {
+/// Watched from the first packet on: what nobody takes for two seconds is dropped.
+fn start(camera: u32, opening: Opening) -> Starting {
     tokio::spawn(async move {
         let ready = opening.describe().await?.setup_all().await?;
-        ready.play().await
+        Ok(Watch::start(camera, ready.play().await?))
     })
 }
 

@@ -68,16 +68,21 @@ impl State {
                     .into(),
             );
         }
+        // Asked without need, the digest counts all the same.
+        let is_open = request.method == "OPTIONS";
         let auth = config
             .auth
             .as_ref()
-            .filter(|_| request.method != "OPTIONS")?;
+            .filter(|_| !is_open || request.headers.contains("Authorization"))?;
         let guard = &mut self.peers[connection].guard;
         let refused = guard
             .check(auth, connection, config.rotate_nonce_after, request)
             .err()?;
         if let Some(text) = refused.violation {
             self.violate(connection, text);
+        }
+        if is_open {
+            return None;
         }
         let response = Response::new(401).header("WWW-Authenticate", refused.challenge);
         Some(response.into())
