@@ -11,6 +11,8 @@ mod support;
 
 #[path = "mux/connection_pool.rs"]
 mod connection_pool;
+#[path = "mux/describing.rs"]
+mod describing;
 #[path = "mux/errors.rs"]
 mod errors;
 #[path = "mux/fallback.rs"]

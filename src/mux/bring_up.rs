@@ -1,13 +1,17 @@
 //! Getting a session described and set up: on which connection, and where to turn if that fails.
 
+mod capacity;
+mod redirect;
+mod set_up;
 mod trial;
+mod waiting;
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use url::Url;
 
 use super::{
-    attachment::{Attachment, Pending},
+    attachment::Attachment,
     config::SessionOptions,
     connection_pool::{ConnectionHandle, ConnectionPool, Described, Intent, PresentationUri, Wish},
     driver,
@@ -15,17 +19,17 @@ use super::{
     monitor::{Debt, SessionMonitor},
     proto::{
         Failure, FailureKind, Presentation, Reply, RtpInfo, SessionConfig, SessionRequest,
-        StreamGrant,
         sdp::parse_presentation,
         uri::{presentation_base, redacted},
     },
-    remedy::{Circumstances, Remedy, is_about_capacity, remedy},
-    sharing::Introduction,
+    remedy::{Circumstances, Remedy, remedy},
+    sharing::{Introduction, Stance},
 };
-use trial::{Passage, Suspected};
-
-/// Redirects followed for one session.
-const MAX_REDIRECTS: usize = 5;
+use capacity::RoomTrial;
+pub(super) use set_up::StreamsSetUp;
+use set_up::setup_request;
+use trial::{Flight, Passage, Suspected};
+use waiting::Wait;
 
 /// Connections tried for one session at one server. A bound for servers that refuse at random.
 const MAX_CONNECTIONS: usize = 16;
@@ -61,12 +65,20 @@ pub(super) struct BringUp {
     intent: Option<Intent>,
     /// Its last DESCRIBE.
     described: Option<Described>,
-    /// It left a connection whose answers were held up.
-    has_regrouped: bool,
+    /// What that said: where a server shares, it need not be asked again on another connection.
+    known: Option<Presentation>,
+    /// That is how it was described for an earlier session: to be asked for again with the SETUP.
+    is_remembered: bool,
+    /// The server wants to describe on the very connection what it is to set up there.
+    is_described_in_place: bool,
+    /// It is to send the canary that others wait for.
+    flight: Option<Flight>,
     /// It is not to send a canary, or not again.
     is_canary_spent: bool,
     /// Sessions that were on the connection on which there was no room for this one.
     full_with: Option<u32>,
+    /// It is the one that looks for room elsewhere.
+    room_trial: Option<RoomTrial>,
     /// What the server said before another connection was tried: worth more than "limit reached".
     refusal: Option<Error>,
     pub(super) monitor: SessionMonitor,
@@ -92,9 +104,13 @@ impl BringUp {
             twin: None,
             intent: None,
             described: None,
-            has_regrouped: false,
+            known: None,
+            is_remembered: false,
+            is_described_in_place: false,
+            flight: None,
             is_canary_spent: false,
             full_with: None,
+            room_trial: None,
             refusal: None,
             _debt: monitor.debt(),
             monitor,
@@ -112,6 +128,7 @@ impl BringUp {
 
     /// Describes the presentation on whichever connection the server does it, following redirects.
     pub(super) async fn describe(&mut self) -> Result<(Attachment, Presentation), Error> {
+        self.recall();
         loop {
             let attachment = match self.attach().await? {
                 Ok(attachment) => attachment,
@@ -120,8 +137,21 @@ impl BringUp {
                     continue;
                 }
             };
+            if let Some(presentation) = self.known.clone().filter(|_| !self.wish.needs_describe) {
+                let now = driver::now();
+                self.described.get_or_insert(Described {
+                    took: Duration::ZERO,
+                    at: now,
+                });
+                return Ok((attachment, presentation));
+            }
             let sent = driver::now();
-            let Some(answer) = self.describe_in_time(&attachment, sent).await? else {
+            let describing = attachment.request(SessionRequest::Describe);
+            let Some(answer) = self
+                .unless_held_up(&attachment, Wait::Describe, describing)
+                .await?
+            else {
+                self.wish.avoid.push(attachment.connection());
                 continue;
             };
             match answer {
@@ -131,6 +161,7 @@ impl BringUp {
                     self.described = Some(Described { took, at });
                     let presentation = self.presentation(&attachment, reply)?;
                     if self.may_stay(&attachment, &presentation) == Passage::Open {
+                        self.known = Some(presentation.clone());
                         return Ok((attachment, presentation));
                     }
                 }
@@ -146,14 +177,28 @@ impl BringUp {
         }
     }
 
+    /// What was played before need not be described first, where the server shares.
+    fn recall(&mut self) {
+        let may = self.is_tried() && !self.wish.is_dedicated && self.stance() == Stance::Share;
+        if may && self.known.is_none() && !self.is_described_in_place {
+            self.known = self.pool.recall(&self.wish);
+            self.is_remembered = self.known.is_some();
+        }
+    }
+
     /// A session on a connection that the wish allows.
     async fn attach(&mut self) -> Result<Result<Attachment, (ConnectionHandle, Failure)>, Error> {
+        self.await_decision().await?;
+        self.await_room().await?;
         self.connections += 1;
-        let handle = self.pool.fulfil(self.wish.clone()).await.map_err(|error| {
-            let limited = error.kind() == ErrorKind::ServerLimit;
-            let refusal = self.refusal.take().filter(|_| limited);
-            refusal.unwrap_or(error).of_camera(&self.camera())
-        })?;
+        self.wish.needs_describe = self.needs_describe();
+        let handle = loop {
+            match self.pool.fulfil(self.wish.clone()).await {
+                Ok(handle) => break handle,
+                Err(error) if self.does_without(&error) => self.refusal = Some(error),
+                Err(error) => return Err(self.best_error(error)),
+            }
+        };
         // From here on it is counted where it is.
         self.intent = None;
         let config = SessionConfig {
@@ -161,6 +206,13 @@ impl BringUp {
             keep_alive: self.options.keep_alive,
         };
         Ok(Attachment::open(handle, config, &self.monitor).await)
+    }
+
+    /// What the server said before is worth more than that no other connection is to be had.
+    fn best_error(&mut self, error: Error) -> Error {
+        let is_limit = error.kind() == ErrorKind::ServerLimit;
+        let refusal = self.refusal.take().filter(|_| is_limit);
+        refusal.unwrap_or(error).of_camera(&self.camera())
     }
 
     fn presentation(&self, attachment: &Attachment, reply: Reply) -> Result<Presentation, Error> {
@@ -210,42 +262,6 @@ impl BringUp {
         .on(attachment.connection())
     }
 
-    /// Sets up `streams`; as far as another connection is needed for it, describes again there.
-    /// Gives back what took part in the end, the grants, and why streams were left out.
-    pub(super) async fn set_up(
-        &mut self,
-        mut attachment: Attachment,
-        mut presentation: Presentation,
-        streams: &[usize],
-    ) -> Result<(Attachment, Presentation, StreamsSetUp), Error> {
-        loop {
-            if self.may_stay(&attachment, &presentation) == Passage::Open {
-                match self
-                    .set_up_in_time(&attachment, &presentation, streams)
-                    .await?
-                {
-                    Some(Ok(done)) => {
-                        self.pool.on_set_up(attachment.handle());
-                        self.on_success(Step::SetUp);
-                        self.monitor.set_grants(&done.grants);
-                        return Ok((attachment, presentation, done));
-                    }
-                    Some(Err(failure)) => {
-                        self.recover(Step::SetUp, attachment.handle(), failure)?;
-                    }
-                    None => {}
-                }
-            }
-            // Released before the next one is opened: the server may allow one session more only.
-            drop(attachment);
-            let streams_before = presentation.streams.len();
-            (attachment, presentation) = self.describe().await?;
-            if presentation.streams.len() != streams_before {
-                return Err(self.unusable(&attachment, "it has changed between two connections"));
-            }
-        }
-    }
-
     /// Plays what is set up. Another session may have upset the server meanwhile: then all is done
     /// again on another connection, since nothing played yet that could be disturbed.
     pub(super) async fn play(
@@ -260,9 +276,14 @@ impl BringUp {
                 let request = SessionRequest::Play {
                     aggregate: presentation.aggregate.clone(),
                 };
-                match attachment.request(request).await {
-                    Ok(reply) => {
+                let playing = attachment.request(request);
+                match self
+                    .unless_held_up(&attachment, Wait::Play, playing)
+                    .await?
+                {
+                    Some(Ok(reply)) => {
                         self.on_success(Step::Play);
+                        self.pool.remember(&self.wish, &presentation);
                         return Ok(Playing {
                             attachment,
                             presentation,
@@ -270,7 +291,10 @@ impl BringUp {
                             rtp_info: rtp_info(reply),
                         });
                     }
-                    Err(failure) => self.recover(Step::Play, attachment.handle(), failure)?,
+                    Some(Err(failure)) => {
+                        self.recover(Step::Play, attachment.handle(), failure)?;
+                    }
+                    None => self.on_held_up(&attachment),
                 }
             }
             drop(attachment);
@@ -279,43 +303,6 @@ impl BringUp {
             (attachment, presentation, streams) =
                 self.set_up(attachment, presentation, &wanted).await?;
         }
-    }
-
-    /// The first stream alone, because its answer brings the session id; then the others at once.
-    async fn set_up_on(
-        &self,
-        attachment: &Attachment,
-        presentation: &Presentation,
-        streams: &[usize],
-    ) -> Result<StreamsSetUp, Failure> {
-        let mut done = StreamsSetUp::default();
-        let mut requests = streams
-            .iter()
-            .filter_map(|stream| setup_request(presentation, *stream));
-        let Some((_, first)) = requests.next() else {
-            return Ok(done);
-        };
-        done.grants
-            .extend(granted(attachment.request(first).await?));
-        let pending: Vec<(usize, Pending<'_>)> = requests
-            .map(|(stream, request)| (stream, attachment.send(request)))
-            .collect();
-        for (stream, pending) in pending {
-            match pending.reply().await {
-                Ok(reply) => done.grants.extend(granted(reply)),
-                Err(failure) if is_of_stream_alone(&failure) => {
-                    tracing::info!(
-                        "{}/{}: stream {stream} left out: {failure}",
-                        attachment.connection(),
-                        attachment.key()
-                    );
-                    done.failed
-                        .push((stream, self.error(attachment.handle(), &failure)));
-                }
-                Err(failure) => return Err(failure),
-            }
-        }
-        Ok(done)
     }
 
     /// After a failure: prepares the next attempt, or gives the error that it is.
@@ -343,6 +330,14 @@ impl BringUp {
                 self.wish.younger_than = Some(link.id);
             }
             Remedy::Elsewhere if !self.wish.is_dedicated => self.wish.avoid.push(link.id),
+            // Set up a moment ago: the server has mixed sessions up (Rockchip, where all have one id).
+            // Nothing of this one plays yet that could be disturbed.
+            Remedy::Nothing
+                if step == Step::Play && circumstances.is_shared && error.status() == Some(404) =>
+            {
+                self.wish.is_apart = true;
+                self.wish.avoid.push(link.id);
+            }
             Remedy::Alone(evidence) if !self.wish.is_dedicated => {
                 if evidence.needs_agreement() {
                     self.pool.on_suspect(link.id);
@@ -363,65 +358,11 @@ impl BringUp {
             suspected.confirm();
         }
         if let Some(sessions) = self.full_with.take() {
+            self.room_trial = None;
             self.pool.learn(self.wish.key.server(), |sharing| {
                 sharing.on_room_elsewhere(driver::now(), sessions);
             });
         }
-    }
-
-    /// A server without room, apart from one that refuses: it is never judged for that.
-    fn note_capacity(&mut self, handle: &ConnectionHandle, failure: &Failure) {
-        if let FailureKind::Status { code, .. } = failure.kind
-            && is_about_capacity(code)
-        {
-            self.pool
-                .learn(self.wish.key.server(), |sharing| sharing.on_full(code));
-            self.full_with = Some(self.pool.sessions_on(handle.link().id));
-        }
-    }
-
-    /// Turns to where a DESCRIBE was redirected (fault F40).
-    fn follow(&mut self, location: Url) -> Result<(), Error> {
-        let refuse = |why: String| {
-            Error::new(ErrorKind::Redirects, Scope::Session, Initiator::Server, why)
-                .in_request("DESCRIBE")
-        };
-        self.redirected
-            .push(std::mem::replace(&mut self.url, location));
-        let from = redacted(&self.options.url);
-        if self.redirected.len() > MAX_REDIRECTS {
-            return Err(refuse(format!("more than {MAX_REDIRECTS} redirects")).of_camera(&from));
-        }
-        if self.redirected.contains(&self.url) {
-            return Err(refuse("the server redirects in a loop".to_owned()).of_camera(&from));
-        }
-        self.wish = self.wish_after_redirect().map_err(|error| {
-            refuse(format!("redirected to where we cannot go: {error}")).of_camera(&from)
-        })?;
-        self.connections = 0;
-        self.tried_younger = false;
-        self.suspected = None;
-        self.twin = None;
-        self.full_with = None;
-        self.refusal = None;
-        Ok(())
-    }
-
-    /// Another origin than the user's gets no credentials.
-    fn wish_after_redirect(&self) -> Result<Wish, Error> {
-        let origin = Wish::new(&self.options)?;
-        let here = SessionOptions {
-            url: self.url.clone(),
-            ..self.options.clone()
-        };
-        let wish = Wish::new(&here)?;
-        if wish.key.server() == origin.key.server() {
-            return Ok(wish);
-        }
-        Wish::new(&SessionOptions {
-            credentials: None,
-            ..here
-        })
     }
 
     fn error(&self, handle: &ConnectionHandle, failure: &Failure) -> Error {
@@ -450,40 +391,9 @@ pub(super) struct Playing {
     pub(super) rtp_info: Vec<RtpInfo>,
 }
 
-/// What the SETUPs of a session came to.
-#[derive(Debug, Default)]
-pub(super) struct StreamsSetUp {
-    pub(super) grants: Vec<StreamGrant>,
-    /// Streams left out, and why.
-    pub(super) failed: Vec<(usize, Error)>,
-}
-
-fn setup_request(presentation: &Presentation, stream: usize) -> Option<(usize, SessionRequest)> {
-    let media = presentation.streams.get(stream)?;
-    let request = SessionRequest::Setup {
-        stream,
-        control: media.control.clone(),
-        payload_types: media.payload_types.clone(),
-    };
-    Some((stream, request))
-}
-
-fn granted(reply: Reply) -> Option<StreamGrant> {
-    match reply {
-        Reply::SetUp(grant) => Some(grant),
-        _ => None,
-    }
-}
-
 fn rtp_info(reply: Reply) -> Vec<RtpInfo> {
     match reply {
         Reply::Playing(rtp_info) => rtp_info,
         _ => Vec::new(),
     }
-}
-
-/// Whether a later stream's failure leaves the session as it is: the server does not want this one.
-/// 461 and what shows that it confuses sessions is about the connection.
-fn is_of_stream_alone(failure: &Failure) -> bool {
-    matches!(failure.kind, FailureKind::Status { code: 400..=460 | 462..=499, .. })
 }

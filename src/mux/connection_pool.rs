@@ -14,6 +14,8 @@
 //! [`checkout`]: ConnectionPool::checkout
 //! [`checkin`]: ConnectionPool::checkin
 
+mod books;
+mod descriptions;
 mod handle;
 mod intent;
 mod registration;
@@ -23,6 +25,7 @@ mod state;
 mod table;
 mod terms;
 mod trials;
+mod verdicts;
 mod wish;
 
 use std::{
@@ -40,7 +43,7 @@ pub use self::{handle::ConnectionHandle, intent::Intent};
 pub(super) use self::{
     registration::Registration,
     table::{ConnectionId, PresentationUri},
-    trials::Described,
+    trials::{Canary, Described},
     wish::Wish,
 };
 use self::{

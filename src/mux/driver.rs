@@ -38,7 +38,10 @@ use tokio::{
     io::Interest,
     net::TcpStream,
     runtime::Handle,
-    sync::mpsc::{Receiver, UnboundedReceiver},
+    sync::{
+        mpsc::{Receiver, UnboundedReceiver},
+        oneshot, watch,
+    },
     time::{Sleep, Timeout, sleep_until},
 };
 
@@ -47,7 +50,10 @@ use self::{command::Readiness, outbox::Outbox, quick_ack::QuickAck, sessions::Se
 use super::{
     connection_pool::Registration,
     error::Error,
-    proto::{CloseReason, Connection, ConnectionConfig, Event, Reply, uri::redacted},
+    proto::{
+        Backlog, CloseReason, Connection, ConnectionConfig, Event, ProbeOutcome, Reply,
+        uri::redacted,
+    },
     sharing::memory::Moment,
 };
 
@@ -81,6 +87,30 @@ pub(super) fn moment() -> Moment {
 pub(super) fn within<F: Future>(runtime: &Handle, limit: Duration, future: F) -> Timeout<F> {
     let _context = runtime.enter();
     tokio::time::timeout(limit, future)
+}
+
+/// The future's output; none as soon as either of the two changes, or after `limit`.
+pub(super) async fn unless_changed<F: Future, A, B>(
+    runtime: &Handle,
+    limit: Option<Duration>,
+    future: Pin<&mut F>,
+    one: &mut watch::Receiver<A>,
+    other: &mut watch::Receiver<B>,
+) -> Option<F::Output> {
+    let first = async {
+        tokio::select! {
+            biased;
+            output = future => Some(output),
+            // Whoever could change them may have gone: then there is nothing to wait for.
+            Ok(()) = one.changed() => None,
+            Ok(()) = other.changed() => None,
+            else => None,
+        }
+    };
+    match limit {
+        Some(limit) => within(runtime, limit, first).await.ok().flatten(),
+        None => first.await,
+    }
 }
 
 /// Whether anybody wants to see every message. Next to nothing where nobody does.
@@ -181,6 +211,9 @@ struct Driver {
     core: Connection,
     commands: UnboundedReceiver<Command>,
     reports: Receiver<Report>,
+    backlog: watch::Sender<Backlog>,
+    /// Waits for the result of the probe under way.
+    probed: Option<oneshot::Sender<ProbeOutcome>>,
     sessions: Sessions,
     socket: TcpStream,
     input: BytesMut,
@@ -213,6 +246,8 @@ impl Driver {
             core: Connection::new(config, now()),
             commands: ends.commands,
             reports: ends.reports,
+            backlog: ends.backlog,
+            probed: None,
             socket,
             input: BytesMut::new(),
             outbox: Outbox::default(),
@@ -336,6 +371,14 @@ impl Driver {
                 let id = self.sessions.on_request(reply);
                 self.core.request(now, session, id, request);
             }
+            Command::Probe {
+                missing,
+                known,
+                done,
+            } => {
+                self.probed = Some(done);
+                self.core.probe(now, missing, known);
+            }
             Command::Release(session) => {
                 tracing::debug!("{}/{session}: released", self.link.id);
                 self.core.release(now, session);
@@ -394,6 +437,12 @@ impl Driver {
             self.registration.on_digest_seen();
         }
         self.pass_on_insight();
+        let backlog = self.core.backlog();
+        self.backlog.send_if_modified(|known| {
+            let is_new = *known != backlog;
+            *known = backlog;
+            is_new
+        });
         // First the books, then those who may look at them.
         self.update_counters();
         self.sessions.answer();
@@ -449,6 +498,7 @@ impl Driver {
             }
             Event::SessionLost { session, failure } => {
                 tracing::info!("{id}/{session}: lost: {failure}");
+                self.registration.on_session_lost(now);
                 self.sessions.on_lost(session, &failure);
             }
             Event::SessionClosed(session) => {
@@ -465,6 +515,14 @@ impl Driver {
             Event::NoMoreSessions(reason) => {
                 tracing::info!("{id}/-: takes no more sessions: {reason:?}");
                 self.registration.on_no_more_sessions();
+            }
+            Event::Probed(outcome) => {
+                tracing::debug!("{id}/-: a DESCRIBE of nothing: {outcome:?}");
+                self.registration.on_probed(outcome);
+                if let Some(waiter) = self.probed.take() {
+                    // Nobody need wait.
+                    let _ = waiter.send(outcome);
+                }
             }
             Event::IdleExpired => {
                 if self.registration.try_retire() {

@@ -7,17 +7,21 @@
 //! not cost a server its sharing for a day. What is seen and not confirmed is a *suspicion*: nobody
 //! is added while there is one. Pure: time is passed in.
 
+mod breakages;
 pub(super) mod evidence;
 pub(super) mod fingerprint;
 pub(super) mod gate;
 pub(super) mod memory;
+mod room;
 
 use std::time::{Duration, Instant};
 
+use self::{breakages::Breakages, room::Room};
 pub(super) use self::{
     evidence::Evidence,
     fingerprint::{Fingerprint, Introduction},
 };
+use super::proto::ProbeOutcome;
 
 /// After the first *No* sharing is tried again soon: it may have been wrong.
 const FIRST_RETRY: Duration = Duration::from_secs(10 * 60);
@@ -61,12 +65,26 @@ pub(super) enum Stance {
     Apart(Option<Evidence>),
 }
 
+/// Who finds out whether a server can share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Deciding {
+    /// Nobody: it is known, or not to be known now.
+    Nobody,
+    /// Whoever asked.
+    You,
+    /// Somebody else is about to.
+    Others,
+}
+
 /// Evidence that waits for confirmation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Suspicion {
     evidence: Evidence,
     /// Sessions that met it and worked alone.
     instances: u32,
+    /// Sessions that met it and are being tried alone.
+    open: u32,
+    since: Instant,
 }
 
 /// How many sessions the server lets onto one connection.
@@ -90,10 +108,15 @@ pub(super) struct Sharing {
     was_refuted: bool,
     /// Gathering held up a session; a canary has to decide.
     is_gathering_barred: bool,
+    /// Whether its connections stand a DESCRIBE that fails, once that was tried.
+    stands_describe: Option<bool>,
+    is_probing: bool,
     has_said_full: bool,
     is_canary_under_way: bool,
     no_canary_before: Option<Instant>,
     cap: Option<Cap>,
+    room: Room,
+    breakages: Breakages,
     /// A session ended without its TEARDOWN: until its ghost is gone, a full server means nothing.
     ghosts_until: Option<Instant>,
 }
@@ -106,6 +129,12 @@ impl Sharing {
             Verdict::No { since, .. } if now >= since + self.memory() => Verdict::Unknown,
             verdict => verdict,
         }
+    }
+
+    /// What is suspected; not for ever, where nothing confirms or refutes it.
+    fn suspicion(&self, now: Instant) -> Option<Suspicion> {
+        self.suspicion
+            .filter(|suspicion| suspicion.open > 0 || now < suspicion.since + FIRST_RETRY)
     }
 
     fn memory(&self) -> Duration {
@@ -128,7 +157,7 @@ impl Sharing {
     pub(super) fn stance(&self, now: Instant) -> Stance {
         match self.verdict(now) {
             Verdict::No { reason, .. } => Stance::Apart(Some(reason)),
-            _ if self.suspicion.is_some() => Stance::Apart(None),
+            _ if self.suspicion(now).is_some() => Stance::Apart(None),
             Verdict::Yes { .. } => Stance::Share,
             Verdict::Unknown if self.is_safe_in_band => Stance::TryInBand,
             Verdict::Unknown if self.is_gathering_barred => Stance::Apart(None),
@@ -149,9 +178,29 @@ impl Sharing {
                 .is_none_or(|suspicion| suspicion.evidence.needs_agreement())
     }
 
+    /// Whether requests that would add a session are ignored, or would come to nothing.
+    pub(super) fn is_ignoring(&self, now: Instant) -> bool {
+        let is_suspected = |suspicion: Suspicion| suspicion.evidence == Evidence::Unanswered;
+        self.objection(now).is_some() || self.suspicion(now).is_some_and(is_suspected)
+    }
+
     /// Whether something is open that a canary would decide.
     pub(super) fn wants_canary(&self) -> bool {
         self.is_gathering_barred || self.suspicion.is_some()
+    }
+
+    /// Whether a URI that may not be there may be described where something plays: MediaMTX closes
+    /// the connection behind a 404.
+    pub(super) fn describes_in_band(&self) -> bool {
+        self.is_safe_in_band || self.stands_describe == Some(true)
+    }
+
+    /// Whether that is not known, and nobody is finding it out.
+    pub(super) fn wants_probe(&self) -> bool {
+        !self.is_safe_in_band
+            && self.stands_describe.is_none()
+            && !self.is_probing
+            && self.suspicion.is_none()
     }
 
     /// Sessions on one connection beyond which the server was seen to refuse.
@@ -208,19 +257,44 @@ impl Sharing {
         }
     }
 
-    /// A session met `evidence` on a connection that it shares: nothing is confirmed.
-    pub(super) fn on_suspected(&mut self, evidence: Evidence) {
-        if self.suspicion.is_none() {
-            self.suspicion = Some(Suspicion {
-                evidence,
-                instances: 0,
-            });
+    /// Who finds out whether the server can share, where each session would get a connection of its
+    /// own until that is known. If it is the one who asks, a canary is under way from now on.
+    pub(super) fn deciding(&mut self, now: Instant, may_decide: bool) -> Deciding {
+        if self.stance(now) != Stance::Apart(None) {
+            return Deciding::Nobody;
         }
+        let is_open = self
+            .suspicion(now)
+            .is_some_and(|suspicion| suspicion.open > 0);
+        if self.is_canary_under_way || is_open {
+            return Deciding::Others;
+        }
+        if may_decide && self.may_send_canary(now) {
+            self.is_canary_under_way = true;
+            return Deciding::You;
+        }
+        Deciding::Nobody
     }
 
-    /// The suspicion came to nothing: the session fails alone, too.
+    /// A session met `evidence` on a connection that it shares: nothing is confirmed.
+    pub(super) fn on_suspected(&mut self, now: Instant, evidence: Evidence) {
+        self.suspicion = self.suspicion(now);
+        let first = Suspicion {
+            evidence,
+            instances: 0,
+            open: 0,
+            since: now,
+        };
+        self.suspicion.get_or_insert(first).open += 1;
+    }
+
+    /// The suspicion came to nothing: the session fails alone, too. What others have met stays.
     pub(super) fn on_own_error(&mut self) {
-        self.suspicion = None;
+        self.suspicion = self.suspicion.and_then(|suspicion| {
+            let open = suspicion.open.saturating_sub(1);
+            let is_held = open > 0 || suspicion.instances > 0;
+            is_held.then_some(Suspicion { open, ..suspicion })
+        });
     }
 
     /// A session that met `evidence` on a shared connection works on one of its own.
@@ -229,11 +303,15 @@ impl Sharing {
         let was_yes = matches!(self.verdict, Verdict::Yes { .. });
         let needs_agreement = self.objection(now).is_none()
             && (evidence.needs_agreement() || (was_yes && evidence == Evidence::Closed));
-        let instances = self.suspicion.map_or(0, |suspicion| suspicion.instances) + 1;
+        let (instances, open) = self.suspicion.map_or((1, 0), |suspicion| {
+            (suspicion.instances + 1, suspicion.open.saturating_sub(1))
+        });
         if needs_agreement && instances < 2 && !self.was_refuted {
             self.suspicion = Some(Suspicion {
                 evidence,
                 instances,
+                open,
+                since: now,
             });
             if was_yes {
                 // So that a canary may decide.
@@ -241,6 +319,28 @@ impl Sharing {
             }
         } else {
             self.deny(now, evidence);
+        }
+    }
+
+    /// A connection with so many sessions, or one of them, broke off; the last was added at `added`.
+    pub(super) fn on_broken(&mut self, now: Instant, sessions: u32, added: Instant) {
+        if self.breakages.on_broken(now, sessions, added) {
+            self.deny(now, Evidence::BrokeOff);
+        }
+    }
+
+    /// A DESCRIBE of nothing goes out.
+    pub(super) fn on_probe_sent(&mut self) {
+        self.is_probing = true;
+    }
+
+    /// It is known what it did to its connection; or not, and then it may be tried again.
+    pub(super) fn on_probed(&mut self, outcome: ProbeOutcome) {
+        self.is_probing = false;
+        match outcome {
+            ProbeOutcome::Stands => self.stands_describe = Some(true),
+            ProbeOutcome::Fails => self.stands_describe = Some(false),
+            ProbeOutcome::Undecided => {}
         }
     }
 
@@ -273,8 +373,24 @@ impl Sharing {
         self.has_said_full |= matches!(code, 453 | 503);
     }
 
+    /// Nor was there room on a fresh connection; the server wants to be left alone for so long.
+    pub(super) fn on_no_room(&mut self, now: Instant, retry_after: Duration) {
+        self.room.on_none(now, retry_after);
+    }
+
+    /// Who looks for room on a fresh connection, after a refusal; none if there is no room.
+    pub(super) fn seek_room(&mut self, now: Instant) -> Option<Deciding> {
+        self.room.seek(now)
+    }
+
+    /// Whoever looked has gone.
+    pub(super) fn on_room_trial_over(&mut self) {
+        self.room.on_given_up();
+    }
+
     /// What had no room on a connection with `sessions` works on another one.
     pub(super) fn on_room_elsewhere(&mut self, now: Instant, sessions: u32) {
+        self.room.on_found(now);
         let has_ghosts = self.ghosts_until.is_some_and(|until| now < until);
         if sessions > 0 && !has_ghosts {
             self.cap = Some(Cap {

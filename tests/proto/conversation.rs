@@ -366,6 +366,10 @@ impl Player {
                 self.sim().set_idle(Some(Duration::from_secs(time)));
             }
             ["busy"] => self.sim().set_idle(None),
+            ["probe", missing, known] => {
+                let url = |text: &str| url::Url::parse(text).map_err(|error| error.to_string());
+                self.sim().probe(url(missing)?, url(known)?);
+            }
             ["close"] => {
                 let cameras = self.cameras.values_mut();
                 cameras.for_each(|camera| camera.has_left = true);
@@ -512,6 +516,9 @@ impl Player {
             Event::CredentialsUnwanted => Seen::new(None, "credentials-unwanted"),
             Event::CredentialsRefused => Seen::new(None, "credentials-refused"),
             Event::NoMoreSessions(_) => Seen::new(None, "no-more-sessions"),
+            Event::Probed(outcome) => {
+                Seen::new(None, "probed").with("outcome", format!("{outcome:?}").to_lowercase())
+            }
             Event::IdleExpired => Seen::new(None, "idle-expired"),
             Event::Closed(reason) => Seen::new(None, "closed").with("reason", word_for(&reason)),
         };

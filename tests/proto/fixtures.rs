@@ -88,6 +88,9 @@ transcripts! {
     ping_before_reuse
     ping_unanswered
     pipelined_requests_dropped
+    probe_closed
+    probe_stood
+    probe_unanswered
     second_session_swallowed
     server_teardown
     setup_failed_owes_teardown

@@ -588,6 +588,7 @@ fn kind_of(event: &Event) -> &'static str {
         Event::CredentialsUnwanted => "credentials unwanted",
         Event::CredentialsRefused => "credentials refused",
         Event::NoMoreSessions(_) => "no more sessions",
+        Event::Probed(_) => "probed",
         Event::IdleExpired => "idle expired",
         Event::Closed(_) => "closed",
     }

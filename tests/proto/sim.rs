@@ -184,6 +184,11 @@ impl Sim {
         self.drain();
     }
 
+    pub(crate) fn probe(&mut self, missing: url::Url, known: url::Url) {
+        self.connection.probe(self.now(), missing, known);
+        self.drain();
+    }
+
     pub(crate) fn set_credentials(&mut self, status: CredentialStatus) {
         let now = self.now();
         self.connection.handle_credential_status(now, status);

@@ -22,7 +22,8 @@ fn shares(family: Family) -> bool {
 
 impl Case {
     /// The most it may cost. Learning costs at most one extra round-trip set, once per server: a connection, and a
-    /// DESCRIBE and a SETUP of each session that is on the way by then; or a canary and its TEARDOWN.
+    /// DESCRIBE and a SETUP of each session that is on the way by then, a fence, a TEARDOWN; or what a second session would
+    /// send: a canary of DESCRIBE, SETUP and TEARDOWN, a DESCRIBE of nothing and an OPTIONS behind it.
     fn limit(&self) -> Cost {
         let cameras = self.cameras as usize;
         let of_one = match self.family {
@@ -34,8 +35,8 @@ impl Case {
         };
         let learning = match (cameras, self.order) {
             (1, _) => 0,
-            (_, Order::Together) => 2 * cameras,
-            (_, Order::OneByOne) => 4,
+            (_, Order::Together) => 2 * cameras + 2,
+            (_, Order::OneByOne) => 5,
         };
         let connections = match (shares(self.family), self.order) {
             (true, Order::Together) => 1,

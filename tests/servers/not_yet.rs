@@ -32,50 +32,10 @@ const fn fails(reason: &'static str, is_it: fn(&Case) -> bool) -> NotYet {
     }
 }
 
-const NOT_YET: &[NotYet] = &[
-    varies(
-        "a DESCRIBE that is not answered holds up those behind it for 2 s, and all for good once one plays",
-        |case| matches!(case.trouble, Trouble::Slow(_)),
-    ),
-    fails(
-        "a stream's SSRC is not latched where the answer to SETUP names none",
-        |case| case.family == Family::LiveOld,
-    ),
-    varies(
-        "a camera whose second DESCRIBE fails is taken for one that shares until the second refusal",
-        |case| {
-            case.family == Family::CheapCamera && case.order == Order::OneByOne && case.cameras > 2
-        },
-    ),
-    varies(
-        "of many requests that are swallowed together, more are sent than need be",
-        |case| {
-            case.family == Family::EvoStream && case.order == Order::Together && case.cameras > 1
-        },
-    ),
-    varies(
-        "whether a session plays before the others are refused is chance",
-        |case| {
-            let harms = matches!(
-                case.family,
-                Family::Go2Rtc | Family::MediaMtx | Family::ZlMediaKit
-            );
-            harms && case.order == Order::Together && case.cameras > 1
-        },
-    ),
-    varies(
-        "of requests that arrive together only the first is answered, the others wait for their deadline",
-        |case| case.family == Family::Vlc && case.order == Order::Together && case.cameras > 1,
-    ),
-    fails(
-        "a full server is asked again on every connection there is",
-        |case| {
-            matches!(case.family, Family::AtLimit(_))
-                && case.order == Order::Together
-                && case.cameras == 16
-        },
-    ),
-];
+const NOT_YET: &[NotYet] = &[fails(
+    "a stream's SSRC is not latched where the answer to SETUP names none",
+    |case| case.family == Family::LiveOld,
+)];
 
 const fn varies(reason: &'static str, is_it: fn(&Case) -> bool) -> NotYet {
     NotYet {

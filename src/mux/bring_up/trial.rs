@@ -4,17 +4,17 @@
 //! until a second one has been set up on the connection. Who comes later gets a fresh connection
 //! and sends a *canary* there: one more SETUP of its own presentation, torn down again at once.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::{BringUp, Step, StreamsSetUp, setup_request};
 use crate::mux::{
     attachment::Attachment,
     config::Multiplex,
-    connection_pool::{ConnectionPool, PresentationUri},
+    connection_pool::{self as pool, ConnectionPool, PresentationUri},
     driver,
     error::Error,
     monitor::SessionMonitor,
-    proto::{Failure, FailureKind, Presentation, Reply, SessionConfig, SessionRequest},
+    proto::{FailureKind, Presentation, ProbeOutcome, SessionConfig, SessionRequest},
     remedy::{Circumstances, Remedy, remedy},
     server_key::ServerId,
     sharing::{
@@ -52,7 +52,9 @@ impl Suspected {
         evidence: Evidence,
         step: Step,
     ) -> Self {
-        pool.learn(server, |sharing| sharing.on_suspected(evidence));
+        pool.learn(server, |sharing| {
+            sharing.on_suspected(driver::now(), evidence)
+        });
         Self {
             pool: pool.clone(),
             server: server.clone(),
@@ -82,16 +84,27 @@ impl Drop for Suspected {
 
 /// What a canary brought.
 enum Canary {
-    Passed,
+    /// With what a DESCRIBE of nothing did on its connection.
+    Passed(ProbeOutcome),
     /// The server is full, or did not answer.
     Undecided,
     Failed(Evidence),
 }
 
-/// A canary on its way; however it ends, another one may go out then.
-struct Flight {
+/// A canary that is promised or on its way; however it ends, another one may go out then.
+#[derive(Debug)]
+pub(super) struct Flight {
     pool: ConnectionPool,
     server: ServerId,
+}
+
+impl Flight {
+    pub(super) fn new(pool: &ConnectionPool, server: &ServerId) -> Self {
+        Self {
+            pool: pool.clone(),
+            server: server.clone(),
+        }
+    }
 }
 
 impl Drop for Flight {
@@ -103,7 +116,7 @@ impl Drop for Flight {
 
 impl BringUp {
     /// Whether the session takes part in trials: with the other settings all is said beforehand.
-    fn is_tried(&self) -> bool {
+    pub(super) fn is_tried(&self) -> bool {
         let pooling = &self.options.pooling;
         pooling.enable_connection_pooling && pooling.multiplex == Multiplex::Auto
     }
@@ -117,7 +130,12 @@ impl BringUp {
         let id = attachment.connection();
         let control = first_control(presentation);
         let uri = self.wish.presentation();
-        let is_twin = self.pool.on_described(id, &uri, &control);
+        let took = self
+            .described
+            .map_or(Duration::ZERO, |described| described.took);
+        let is_twin = self
+            .pool
+            .on_described(attachment.handle(), &uri, &control, took);
         if let Some(twin) = self.twin.take()
             && twin == control
         {
@@ -141,7 +159,7 @@ impl BringUp {
         Passage::Elsewhere
     }
 
-    fn stance(&self) -> Stance {
+    pub(super) fn stance(&self) -> Stance {
         let now = driver::now();
         self.pool
             .sharing(self.wish.key.server(), |sharing| sharing.stance(now))
@@ -154,85 +172,34 @@ impl BringUp {
         self.suspected = Some(Suspected::new(&self.pool, server, evidence, step));
     }
 
-    /// The next attempt is made on a connection where nobody else is.
+    /// Whether the presentation has to be described on the connection that comes next. A server that
+    /// shares has said it once; with others a connection may be bound to what it described first.
+    pub(super) fn needs_describe(&self) -> bool {
+        let is_shared = self.is_tried() && !self.wish.is_dedicated;
+        let is_known = self.known.is_some() && is_shared && self.stance() == Stance::Share;
+        !is_known || self.is_described_in_place
+    }
+
+    /// Whether this is the session that goes on here although others are to leave.
+    pub(super) fn is_claimant(&self, attachment: &Attachment) -> bool {
+        self.pool
+            .is_claimant(attachment.connection(), attachment.key())
+    }
+
+    /// The next attempt is made elsewhere, where a server is being tried on a connection where
+    /// nobody else is.
     fn step_aside(&mut self, attachment: &Attachment) {
-        self.wish.is_apart = true;
+        self.wish.is_apart = self.stance() != Stance::Share;
         self.wish.avoid.push(attachment.connection());
     }
 
-    /// DESCRIBE, given up when a connection's other sessions hold it up for too long: one slow
-    /// DESCRIBE held everybody's answers for 20 s on gst-rtsp-server. The last one stays.
-    pub(super) async fn describe_in_time(
-        &mut self,
-        attachment: &Attachment,
-        sent: Instant,
-    ) -> Result<Option<Result<Reply, Failure>>, Error> {
-        let id = attachment.connection();
-        let mut answer = std::pin::pin!(attachment.request(SessionRequest::Describe));
-        loop {
-            let deadline = self
-                .pool
-                .regrouping_at(id, sent)
-                .filter(|_| self.is_tried());
-            let Some(until) = deadline else {
-                return Ok(Some(answer.await));
-            };
-            let left = until.saturating_duration_since(driver::now());
-            if left.is_zero() {
-                tracing::info!("{id}/{}: held up, trying elsewhere", attachment.key());
-                // Which of them holds up the others nobody knows. The second time each goes alone.
-                self.wish.is_apart |= attachment.handle().is_founding() || self.has_regrouped;
-                self.has_regrouped = true;
-                self.wish.avoid.push(id);
-                return Ok(None);
-            }
-            if let Ok(answer) = driver::within(self.pool.runtime()?, left, answer.as_mut()).await {
-                return Ok(Some(answer));
-            }
+    /// Its answer does not come, for others are in the way: this session goes. Where one is set up
+    /// and held up, the server is not tried like that again; the first to go plays without being
+    /// tried, one of those that follow sends the canary.
+    pub(super) fn on_held_up(&mut self, attachment: &Attachment) {
+        if !self.is_tried() || self.stance() != Stance::Try {
+            return self.step_aside(attachment);
         }
-    }
-
-    /// SETUP, given up when a connection's other sessions hold it up for too long.
-    pub(super) async fn set_up_in_time(
-        &mut self,
-        attachment: &Attachment,
-        presentation: &Presentation,
-        streams: &[usize],
-    ) -> Result<Option<Result<StreamsSetUp, Failure>>, Error> {
-        let described = self.described.filter(|_| self.is_tried());
-        let mut lapsed = false;
-        let outcome = {
-            let mut set_up = std::pin::pin!(self.set_up_on(attachment, presentation, streams));
-            loop {
-                let deadline = described.and_then(|described| {
-                    self.pool
-                        .gathering_until(attachment.connection(), described)
-                });
-                let Some(until) = deadline else {
-                    break Some(set_up.await);
-                };
-                let left = until.saturating_duration_since(driver::now());
-                if left.is_zero() {
-                    lapsed = true;
-                    break None;
-                }
-                if let Ok(done) = driver::within(self.pool.runtime()?, left, set_up.as_mut()).await
-                {
-                    break Some(done);
-                }
-            }
-        };
-        if lapsed {
-            self.on_lapsed(attachment);
-        }
-        Ok(outcome)
-    }
-
-    /// The others took too long: this session goes. The first to do so plays without being tried
-    /// again; one of those that follow sends the canary.
-    fn on_lapsed(&mut self, attachment: &Attachment) {
-        let id = attachment.connection();
-        tracing::info!("{id}/{}: not waiting for others any more", attachment.key());
         let mut is_first = false;
         self.pool.learn(self.wish.key.server(), |sharing| {
             is_first = sharing.on_gathering_lapsed();
@@ -256,8 +223,10 @@ impl BringUp {
         let uri = self.wish.presentation();
         let control = first_control(presentation);
         let mut changes = self.pool.watch(self.wish.key.server());
+        let mut backlog = attachment.link().watch_backlog();
         loop {
             changes.mark_unchanged();
+            backlog.mark_unchanged();
             if !self.wish.is_dedicated
                 && self.stance() != Stance::Share
                 && self.pool.is_doubtful(id, &uri, &control)
@@ -266,25 +235,50 @@ impl BringUp {
                 self.suspect(Evidence::SameDescription, Step::SetUp);
                 return Ok(Passage::Elsewhere);
             }
-            match self.pool.gate(id, described, !self.is_canary_spent) {
+            let canary = match (&self.flight, self.is_canary_spent) {
+                (Some(_), _) => pool::Canary::Promised,
+                (None, true) => pool::Canary::Spent,
+                (None, false) => pool::Canary::Possible,
+            };
+            match self.pool.gate(id, described, canary) {
                 Gate::Play => return Ok(Passage::Open),
                 Gate::Leave => {
-                    self.on_lapsed(attachment);
+                    tracing::info!("{id}/{}: not waiting for others any more", attachment.key());
+                    self.on_held_up(attachment);
                     return Ok(Passage::Elsewhere);
                 }
                 Gate::Hold(until) => {
                     let left = until.saturating_duration_since(driver::now());
-                    let _ = driver::within(self.pool.runtime()?, left, changes.changed()).await;
+                    let never = std::pin::pin!(std::future::pending::<()>());
+                    let runtime = self.pool.runtime()?;
+                    let _ = driver::unless_changed(
+                        runtime,
+                        Some(left),
+                        never,
+                        &mut changes,
+                        &mut backlog,
+                    )
+                    .await;
                 }
                 Gate::Canary => {
                     self.is_canary_spent = true;
+                    let flight = self.take_flight();
                     let passage = self.try_canary(attachment, presentation, streams).await?;
+                    drop(flight);
                     if passage == Passage::Elsewhere {
                         return Ok(passage);
                     }
                 }
             }
         }
+    }
+
+    fn take_flight(&mut self) -> Flight {
+        let server = self.wish.key.server();
+        self.flight.take().unwrap_or_else(|| {
+            self.pool.learn(server, |sharing| sharing.on_canary_sent());
+            Flight::new(&self.pool, server)
+        })
     }
 
     async fn try_canary(
@@ -299,9 +293,14 @@ impl BringUp {
             .await?;
         let now = driver::now();
         let evidence = match outcome {
-            Canary::Passed => {
+            Canary::Passed(outcome) => {
                 self.pool.learn(&server, |sharing| sharing.on_shared(now));
-                return Ok(Passage::Open);
+                // The DESCRIBE of nothing may have cost the connection, on which nothing plays yet.
+                let is_lost = outcome == ProbeOutcome::Fails && self.closes(attachment).await?;
+                return Ok(match is_lost {
+                    true => Passage::Elsewhere,
+                    false => Passage::Open,
+                });
             }
             Canary::Undecided => {
                 self.pool
@@ -339,11 +338,6 @@ impl BringUp {
         else {
             return Ok(Canary::Undecided);
         };
-        self.pool.learn(server, |sharing| sharing.on_canary_sent());
-        let _flight = Flight {
-            pool: self.pool.clone(),
-            server: server.clone(),
-        };
         let config = SessionConfig {
             url: self.url.clone(),
             keep_alive: false,
@@ -355,10 +349,26 @@ impl BringUp {
         let took = self
             .described
             .map_or(Duration::ZERO, |described| described.took);
+        // All that a second session would send, in one round trip.
+        let answers = async {
+            let describe = canary.send(SessionRequest::Describe);
+            let set_up = canary.send(request);
+            let probe = self.pool.probe(canary.link(), &presentation.aggregate);
+            let answer = match describe.reply().await {
+                Ok(_) => set_up.reply().await,
+                Err(failure) => Err(failure),
+            };
+            // Nothing plays here before that is over.
+            let outcome = match probe {
+                Some(outcome) => outcome.await.unwrap_or(ProbeOutcome::Fails),
+                None => ProbeOutcome::Undecided,
+            };
+            answer.map(|_| outcome)
+        };
         let limit = patience(took) + FENCE;
-        let answer = driver::within(self.pool.runtime()?, limit, canary.request(request)).await;
+        let answer = driver::within(self.pool.runtime()?, limit, answers).await;
         Ok(match answer {
-            Ok(Ok(_)) => Canary::Passed,
+            Ok(Ok(outcome)) => Canary::Passed(outcome),
             Ok(Err(failure)) => self.canary_failed(server, &failure.kind),
             Err(_) => Canary::Undecided,
         })
@@ -381,17 +391,19 @@ impl BringUp {
         }
     }
 
+    /// Whether the connection is closed for what was done on it.
+    async fn closes(&self, attachment: &Attachment) -> Result<bool, Error> {
+        let closed = attachment.link().closed();
+        let within = driver::within(self.pool.runtime()?, CLOSE_MAY_FOLLOW, closed);
+        Ok(within.await.is_ok())
+    }
+
     /// Whether the canary took its own connection with it.
     async fn is_spoilt(&self, attachment: &Attachment, evidence: Evidence) -> Result<bool, Error> {
         Ok(match evidence {
             // The other session keeps its id and its channels (Rockchip: always one id).
             Evidence::Violation(violation) => violation.taints(),
-            Evidence::Status(_) => {
-                let closed = attachment.link().closed();
-                driver::within(self.pool.runtime()?, CLOSE_MAY_FOLLOW, closed)
-                    .await
-                    .is_ok()
-            }
+            Evidence::Status(_) => self.closes(attachment).await?,
             Evidence::Closed => true,
             _ => false,
         })

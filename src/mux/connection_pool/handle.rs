@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use super::ConnectionPool;
+use super::{ConnectionPool, Wish};
 use crate::mux::driver::Link;
 
 /// One counted reference to a connection: while there is one, the connection is kept. Not
@@ -23,39 +23,66 @@ pub struct ConnectionHandle {
     is_reused: bool,
     /// The connection was made for this reference, though others may have joined.
     is_founding: bool,
+    /// It is here to be described only: what plays is elsewhere.
+    is_aside: bool,
+    /// What the session that holds it plays was described, here or before.
+    is_described: AtomicBool,
     /// The session that holds it is set up.
     is_set_up: AtomicBool,
 }
 
 impl ConnectionHandle {
     /// The reference for which the connection is made.
-    pub(super) fn founding(pool: ConnectionPool, link: Arc<Link>, idle_timeout: Duration) -> Self {
+    pub(super) fn founding(pool: ConnectionPool, link: Arc<Link>, wish: &Wish) -> Self {
         Self {
             pool,
             link,
-            idle_timeout,
+            idle_timeout: wish.options.pooling.idle_connection_timeout,
             is_reused: false,
             is_founding: true,
+            is_aside: false,
+            is_described: AtomicBool::new(!wish.needs_describe),
             is_set_up: AtomicBool::new(false),
         }
     }
 
     /// Another reference, which the table has counted.
-    pub(super) fn existing(pool: ConnectionPool, link: Arc<Link>, idle_timeout: Duration) -> Self {
+    pub(super) fn existing(pool: ConnectionPool, link: Arc<Link>, wish: &Wish) -> Self {
         let is_reused = link.is_connected();
+        let mut handle = Self::founding(pool, link, wish);
+        (handle.is_reused, handle.is_founding) = (is_reused, false);
+        handle
+    }
+
+    /// A further reference, which the table has counted; it is for what is described already.
+    pub(super) fn sibling(&self) -> Self {
         Self {
-            pool,
-            link,
-            idle_timeout,
-            is_reused,
+            pool: self.pool.clone(),
+            link: Arc::clone(&self.link),
+            idle_timeout: self.idle_timeout,
+            is_reused: self.link.is_connected(),
             is_founding: false,
+            is_aside: false,
+            is_described: AtomicBool::new(true),
             is_set_up: AtomicBool::new(false),
         }
     }
 
-    /// A further reference, which the table has counted.
-    pub(super) fn sibling(&self) -> Self {
-        Self::existing(self.pool.clone(), Arc::clone(&self.link), self.idle_timeout)
+    pub(super) fn set_aside(&mut self) {
+        self.is_aside = true;
+    }
+
+    /// True if that is new.
+    pub(super) fn mark_described(&self) -> bool {
+        !self.is_described.swap(true, Ordering::Relaxed)
+    }
+
+    pub(super) fn is_set_up(&self) -> bool {
+        self.is_set_up.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn idle_timeout(&self) -> Duration {
+        self.idle_timeout
     }
 
     /// True if that is new.
@@ -91,6 +118,11 @@ impl ConnectionHandle {
         self.is_founding
     }
 
+    /// Whether its session is here to be described only.
+    pub(in crate::mux) fn is_aside(&self) -> bool {
+        self.is_aside
+    }
+
     /// Whether others have used the connection at the same time.
     pub(in crate::mux) fn was_shared(&self) -> bool {
         self.link.peak_references() > 1
@@ -100,9 +132,7 @@ impl ConnectionHandle {
 impl Drop for ConnectionHandle {
     fn drop(&mut self) {
         self.pool.change(|state, aftermath| {
-            let was_set_up = self.is_set_up.load(Ordering::Relaxed);
-            let (id, idle_timeout) = (self.link.id, self.idle_timeout);
-            state.checkin(&self.pool, id, idle_timeout, was_set_up, aftermath);
+            state.checkin(&self.pool, self, aftermath);
         });
     }
 }

@@ -3,7 +3,10 @@
 use std::time::Instant;
 
 use super::{ConnectionId, ConnectionPool};
-use crate::mux::credential_gate::{CredentialGate, Notice};
+use crate::mux::{
+    credential_gate::{CredentialGate, Notice},
+    proto::ProbeOutcome,
+};
 
 /// Held by a driver for as long as it runs. Dropped, however that comes about, the pool forgets the
 /// connection.
@@ -53,6 +56,18 @@ impl Registration {
     /// The server refused the credentials.
     pub(in crate::mux) fn on_credentials_refused(&self, now: Instant) {
         self.ask_gate(|gate| gate.on_refused(now));
+    }
+
+    /// The server has ended one of several sessions.
+    pub(in crate::mux) fn on_session_lost(&self, now: Instant) {
+        self.pool
+            .change(|state, aftermath| state.on_broken(self.id, now, aftermath));
+    }
+
+    /// What a DESCRIBE of nothing does to connections of this server.
+    pub(in crate::mux) fn on_probed(&self, outcome: ProbeOutcome) {
+        self.pool
+            .change(|state, aftermath| state.on_probed(self.id, outcome, aftermath));
     }
 
     /// The server asked for Digest.

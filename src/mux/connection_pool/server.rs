@@ -1,15 +1,26 @@
 //! What the pool knows of one server, apart from its connections.
 
+use std::time::Duration;
+
 use tokio::sync::watch;
 
 use super::intent::IntentId;
-use crate::mux::{pace::Pace, server_key::ConnectionKey, sharing::Sharing};
+use crate::mux::{
+    pace::Pace,
+    server_key::ConnectionKey,
+    sharing::{
+        Sharing,
+        gate::{REGROUP, patience},
+    },
+};
 
 /// One server.
 #[derive(Debug)]
 pub(super) struct Server {
     pub(super) sharing: Sharing,
     pub(super) pace: Pace,
+    /// How long the last DESCRIBE took that was answered.
+    describe_took: Option<Duration>,
     /// Sessions that were announced and have not come.
     pub(super) intents: Vec<(IntentId, ConnectionKey)>,
     /// Told whenever anything changes that a session held before its PLAY may wait for.
@@ -26,9 +37,20 @@ impl Server {
         Self {
             sharing,
             pace,
+            describe_took: None,
             intents: Vec::new(),
             changed: watch::Sender::new(()),
         }
+    }
+
+    pub(super) fn on_described(&mut self, took: Duration) {
+        self.describe_took = Some(took);
+        self.notify();
+    }
+
+    /// How long a request waits behind another one's before its session turns elsewhere.
+    pub(super) fn patience(&self) -> Duration {
+        self.describe_took.map_or(REGROUP, patience)
     }
 
     pub(super) fn watch(&self) -> watch::Receiver<()> {

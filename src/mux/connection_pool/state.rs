@@ -1,7 +1,7 @@
 //! What the pool's lock protects.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{HashMap, HashSet},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -10,10 +10,12 @@ use tokio::{runtime::Handle, sync::oneshot};
 
 use super::{
     ConnectionHandle, ConnectionPool, Placed, Registration, Ticket, Wish,
+    descriptions::Descriptions,
     server::Server,
-    table::{Checkin, ConnectionId, Demand, Phase, Placement, Purpose, Table, WaiterId},
+    table::{Checkin, ConnectionId, Demand, Placement, Purpose, Table, WaiterId},
     terms::{Terms, terms},
     trials::Trial,
+    wish::Known,
 };
 use crate::mux::{
     config::Multiplex,
@@ -21,10 +23,9 @@ use crate::mux::{
     driver::{self, Command, Link, Plan},
     error::Error,
     event::MuxEvent,
-    proto::{ConnectionConfig, CredentialStatus, Credentials},
+    proto::{CloseReason, ConnectionConfig, CredentialStatus, Credentials},
     server_key::{ConnectionKey, ServerId},
-    sharing::Evidence,
-    stats::{ConnectionState, ConnectionStats, MuxStats, ServerStats},
+    sharing::{Evidence, gate::SHORTEST_PATIENCE},
 };
 
 /// How long a server keeps sessions whose connection went without TEARDOWN: the session timeout
@@ -39,8 +40,8 @@ pub(super) struct Registered {
     pub(super) link: Arc<Link>,
     pub(super) trial: Trial,
     gate: Option<GateId>,
-    is_dedicated: bool,
-    is_listed: bool,
+    pub(super) is_dedicated: bool,
+    pub(super) is_listed: bool,
     /// Made with `multiplex=always`, which comes back to it whatever the server can do.
     is_of_always: bool,
 }
@@ -87,6 +88,7 @@ pub(super) struct State {
     gates: HashMap<GateId, CredentialGate>,
     pub(super) servers: HashMap<ServerId, Server>,
     pub(super) last_intent: u64,
+    pub(super) descriptions: Descriptions,
     /// Seen to know Digest: never sent a password in clear text again.
     digest_servers: HashSet<ServerId>,
     is_shut_down: bool,
@@ -101,6 +103,7 @@ impl State {
             gates: HashMap::new(),
             servers: HashMap::new(),
             last_intent: 0,
+            descriptions: Descriptions::default(),
             digest_servers: HashSet::new(),
             is_shut_down: false,
         }
@@ -119,16 +122,14 @@ impl State {
     ) -> Result<Placed, Error> {
         let now = driver::now();
         let objection = self.objection(wish.key.server(), now);
+        let demand = self.demand(&wish, now);
         let stance = self.stance(wish.key.server(), now);
         let terms = terms(&wish.options.pooling, stance);
-        let server = self.servers.get(wish.key.server());
-        let cap = server.and_then(|server| server.sharing.session_cap(now));
-        let batch = server.and_then(|server| server.pace.batch());
-        let demand = wish.demand(terms, cap, batch);
         if wish.is_dedicated || terms == Terms::Dedicated {
             let id = self.table.dedicate(&demand);
             return Ok(Placed::Now(self.register(pool, id, &wish, now, aftermath)));
         }
+        let is_aside = self.table.is_put_aside(&demand);
         match self.table.checkout(&demand) {
             Placement::Refused => Err(wish.refusal(objection)),
             Placement::Wait { close } => {
@@ -136,10 +137,43 @@ impl State {
                 self.enqueue(pool, demand, wish, objection)
             }
             placement => match self.hand_out(pool, placement, &wish, now, aftermath) {
-                Some(handle) => Ok(Placed::Now(handle)),
+                Some(mut handle) => {
+                    if is_aside {
+                        handle.set_aside();
+                    }
+                    Ok(Placed::Now(handle))
+                }
                 None => Err(Error::driver_died()),
             },
         }
+    }
+
+    /// What a placement at `server` goes by.
+    pub(super) fn known(&self, name: &ServerId, now: Instant) -> Known {
+        let Some(server) = self.servers.get(name) else {
+            return Known::default();
+        };
+        let of_server = self
+            .registered
+            .iter()
+            .filter(|(_, r)| r.link.server == *name);
+        let busy = of_server.filter(|(_, registered)| {
+            let head = registered.link.backlog().head;
+            head.is_some_and(|head| now >= head.since + SHORTEST_PATIENCE)
+        });
+        Known {
+            cap: server.sharing.session_cap(now),
+            batch: server.pace.batch(),
+            describes_in_band: server.sharing.describes_in_band(),
+            busy: busy.map(|(id, _)| *id).collect(),
+        }
+    }
+
+    /// What the table has to know of a wish.
+    pub(super) fn demand(&self, wish: &Wish, now: Instant) -> Demand<ServerId, ConnectionKey> {
+        let stance = self.stance(wish.key.server(), now);
+        let terms = terms(&wish.options.pooling, stance);
+        wish.demand(terms, self.known(wish.key.server(), now))
     }
 
     fn enqueue(
@@ -188,8 +222,7 @@ impl State {
                     link.on_reused();
                 }
                 self.update_gauges(&link.server);
-                let idle_timeout = wish.options.pooling.idle_connection_timeout;
-                Some(ConnectionHandle::existing(pool.clone(), link, idle_timeout))
+                Some(ConnectionHandle::existing(pool.clone(), link, wish))
             }
             Placement::Connect(id) => Some(self.register(pool, id, wish, now, aftermath)),
             Placement::Wait { .. } | Placement::Refused => None,
@@ -253,23 +286,21 @@ impl State {
             },
             connect_timeout: wish.options.connect_timeout,
         });
-        ConnectionHandle::founding(
-            pool.clone(),
-            link,
-            wish.options.pooling.idle_connection_timeout,
-        )
+        ConnectionHandle::founding(pool.clone(), link, wish)
     }
 
     /// A reference came back.
     pub(super) fn checkin(
         &mut self,
         pool: &ConnectionPool,
-        id: ConnectionId,
-        idle_timeout: Duration,
-        was_set_up: bool,
+        handle: &ConnectionHandle,
         aftermath: &mut Aftermath,
     ) {
-        if was_set_up {
+        let (id, idle_timeout) = (handle.link().id, handle.idle_timeout());
+        if handle.mark_described() {
+            self.table.on_described(id);
+        }
+        if handle.is_set_up() {
             self.table.on_set_up(id, false);
         }
         let outcome = self.checkin_reference(id);
@@ -380,6 +411,12 @@ impl State {
     ) {
         let now = driver::now();
         self.ask_gate(id, |gate| gate.leave(now, id));
+        let link = self.registered.get(&id).map(|registered| &registered.link);
+        if let Some(CloseReason::PeerClosed | CloseReason::Io(_)) =
+            link.map(|link| link.close_reason())
+        {
+            self.on_broken(id, now, aftermath);
+        }
         let entry = self.table.remove(id);
         let Some(Registered { link, gate, .. }) = self.registered.remove(&id) else {
             return;
@@ -478,82 +515,5 @@ impl State {
             self.table.retire(*id);
             registered.link.send(Command::Close);
         }
-    }
-
-    /// Tells all connections of a server how many references and sisters they have.
-    pub(super) fn update_gauges(&self, server: &ServerId) {
-        let connections = self.table.connections_to(server) as u64;
-        for (id, registered) in self
-            .registered
-            .iter()
-            .filter(|(_, registered)| registered.link.server == *server)
-        {
-            let references = self.table.entry(*id).map_or(0, |entry| entry.references);
-            registered.link.on_references(references);
-            registered
-                .link
-                .counters
-                .connections_to_server
-                .set(connections);
-        }
-        if let Some(server) = self.servers.get(server) {
-            server.notify();
-        }
-    }
-
-    pub(super) fn stats(&self, now: Instant) -> MuxStats {
-        let mut servers: BTreeMap<&ServerId, Vec<ConnectionStats>> = BTreeMap::new();
-        for (id, registered) in self
-            .registered
-            .iter()
-            .filter(|(_, registered)| registered.is_listed)
-        {
-            if let Some(entry) = self.table.entry(*id) {
-                servers
-                    .entry(&entry.server)
-                    .or_default()
-                    .push(connection_stats(registered, entry.phase));
-            }
-        }
-        let servers = servers.into_iter().map(|(server, mut connections)| {
-            connections.sort_by_key(|connection| connection.id);
-            let (sharing, cannot_share, sharing_age) = self.sharing_stats(server, now);
-            ServerStats {
-                server: server.to_string(),
-                sharing,
-                cannot_share,
-                sharing_age,
-                waiting: self.table.waiting_for(server),
-                connections,
-            }
-        });
-        MuxStats {
-            servers: servers.collect(),
-        }
-    }
-}
-
-fn connection_stats(registered: &Registered, phase: Phase) -> ConnectionStats {
-    let counters = &registered.link.counters;
-    ConnectionStats {
-        id: registered.link.id.0,
-        state: match phase {
-            Phase::Connecting => ConnectionState::Connecting,
-            Phase::Open => ConnectionState::Open,
-            Phase::Closing => ConnectionState::Closing,
-        },
-        is_dedicated: registered.is_dedicated,
-        references: counters.references.get(),
-        sessions: counters.sessions.get(),
-        bytes_received: counters.bytes_received.get(),
-        bytes_sent: counters.bytes_sent.get(),
-        packets: counters.packets.get(),
-        requests: counters.requests.get(),
-        server_requests: counters.server_requests.get(),
-        frames_unknown: counters.frames_unknown.get(),
-        frames_foreign: counters.frames_foreign.get(),
-        frames_late: counters.frames_late.get(),
-        reports_dropped: counters.reports_dropped.get(),
-        resyncs: counters.resyncs.get(),
     }
 }

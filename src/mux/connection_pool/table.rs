@@ -11,10 +11,19 @@
 //! * No caller causes a connection beyond its own limit; those connecting and closing count.
 //! * A connection is retired only while nobody references it, and at most once.
 
+mod demand;
+mod entry;
+
 use std::{
     collections::{HashMap, VecDeque},
     fmt,
     hash::Hash,
+};
+
+pub(in crate::mux) use self::demand::PresentationUri;
+pub(super) use self::{
+    demand::{Company, Demand, Describes, Placement},
+    entry::{Entry, Phase, Purpose},
 };
 
 /// Sessions one connection can carry at most: channels are one octet and come in pairs.
@@ -42,156 +51,6 @@ impl fmt::Debug for ConnectionId {
 /// Names a caller that waits for a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct WaiterId(u64);
-
-/// What one caller asks for. Limits are the caller's own.
-#[derive(Clone, Debug)]
-pub(super) struct Demand<S, K> {
-    /// The server: what limits are counted for.
-    pub(super) server: S,
-    /// Who may share a connection to it.
-    pub(super) key: K,
-    /// Pooled connections the server may have; none: no limit.
-    pub(super) max_connections: Option<u32>,
-    /// References beyond which another connection is preferred.
-    pub(super) preferred_sessions: u32,
-    /// Sessions not yet set up beyond which another connection is preferred, if it would not be.
-    pub(super) batch: u32,
-    /// What it is to be used for: servers that are not known to share stay with the first
-    /// presentation that was asked for on a connection (go2rtc, ZLMediaKit).
-    pub(super) presentation: PresentationUri,
-    /// With whom it may be shared.
-    pub(super) company: Company,
-    /// References beyond which no connection takes another one.
-    pub(super) ceiling: u32,
-    /// Where nothing fits, a connection of its own is made, which does not count.
-    pub(super) overflows: bool,
-    /// Whether to wait when nothing fits and no room is being made either.
-    pub(super) patient: bool,
-    /// Connections that were tried already.
-    pub(super) avoid: Vec<ConnectionId>,
-    /// Only a connection younger than this one will do: whatever is older may be as stale.
-    pub(super) younger_than: Option<ConnectionId>,
-}
-
-/// What a connection is used for first. It may hold secrets, and shows nothing.
-#[derive(Clone, PartialEq, Eq)]
-pub(in crate::mux) struct PresentationUri(pub(in crate::mux) String);
-
-impl PresentationUri {
-    /// Whether a control URL is below this one, and so certainly this presentation's. Camera 1 is
-    /// not above the streams of camera 14: what follows has to begin something new.
-    pub(super) fn is_above(&self, control: &Self) -> bool {
-        let rest = control.0.strip_prefix(self.0.trim_end_matches('/'));
-        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', '?', '&', ';']))
-    }
-}
-
-impl fmt::Debug for PresentationUri {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("..")
-    }
-}
-
-/// With whom a caller may share a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Company {
-    /// With everybody: the server shares, or is to.
-    Any,
-    /// Only with those who do not play yet: the server is being tried.
-    NobodyPlaying,
-    /// With nobody.
-    Nobody,
-}
-
-/// The table's answer to a [`Demand`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Placement {
-    /// This one; a reference to it was counted. It may still be connecting.
-    Existing(ConnectionId),
-    /// A new one, which the owner is to connect; a reference to it was counted.
-    Connect(ConnectionId),
-    /// None yet: wait with [`Table::enqueue`].
-    Wait {
-        /// An idle connection of another key, retired to make room, which the owner is to close.
-        close: Option<ConnectionId>,
-    },
-    /// None, and none is to be expected.
-    Refused,
-}
-
-/// Who may use a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Purpose {
-    /// Everybody with an equal key; counts against the server's limit.
-    Pooled,
-    /// The one it was made for; does not count.
-    Dedicated,
-}
-
-/// Where a connection is in its life, as far as handing it out goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Phase {
-    /// The one attempt that all its callers wait for is under way.
-    Connecting,
-    /// Connected.
-    Open,
-    /// Never handed out again; counts until it is removed.
-    Closing,
-}
-
-/// One connection in the table.
-#[derive(Clone, Debug)]
-pub(super) struct Entry<S, K> {
-    pub(super) server: S,
-    pub(super) key: K,
-    pub(super) purpose: Purpose,
-    pub(super) phase: Phase,
-    /// The presentation it was made for.
-    pub(super) presentation: PresentationUri,
-    /// Something on it plays, or is about to.
-    is_playing: bool,
-    /// Live handles. The driver's own use of the connection is not counted.
-    pub(super) references: u32,
-    /// Of these, those whose sessions are set up.
-    pub(super) set_up: u32,
-    /// Whether new sessions may be put on it.
-    takes_sessions: bool,
-}
-
-impl<S: PartialEq, K: PartialEq> Entry<S, K> {
-    fn counts_for(&self, server: &S) -> bool {
-        self.purpose == Purpose::Pooled && self.server == *server
-    }
-
-    /// Whether it may be handed out for `demand` at all, load aside.
-    fn suits(&self, id: ConnectionId, demand: &Demand<S, K>) -> bool {
-        self.counts_for(&demand.server)
-            && self.key == demand.key
-            && self.phase != Phase::Closing
-            && self.takes_sessions
-            && self.is_company_for(demand)
-            && !demand.avoid.contains(&id)
-            && demand.younger_than.is_none_or(|old| id > old)
-    }
-
-    fn is_company_for(&self, demand: &Demand<S, K>) -> bool {
-        let is_free = self.references == 0 && self.presentation == demand.presentation;
-        match demand.company {
-            Company::Any => true,
-            Company::NobodyPlaying => is_free || (self.references > 0 && !self.is_playing),
-            Company::Nobody => is_free,
-        }
-    }
-
-    /// Sessions that are not set up yet.
-    fn coming_up(&self) -> u32 {
-        self.references.saturating_sub(self.set_up)
-    }
-
-    fn is_idle(&self) -> bool {
-        self.phase == Phase::Open && self.references == 0
-    }
-}
 
 /// What the return of a reference means for the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -243,7 +102,7 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq> Table<S, K> {
         if !same_key
             && let Some(id) = self.least_loaded(demand, demand.preferred_sessions, u32::MAX)
         {
-            return self.reference(id);
+            return self.reference(id, demand);
         }
         self.wait_or_refuse(demand)
     }
@@ -251,8 +110,8 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq> Table<S, K> {
     /// The decision itself, the same for newcomers and for those who waited.
     fn place(&mut self, demand: &Demand<S, K>) -> Placement {
         let preferred = demand.preferred_sessions;
-        if let Some(id) = self.least_loaded(demand, preferred, demand.batch) {
-            return self.reference(id);
+        if let Some(id) = self.least_busy(demand, preferred, demand.batch) {
+            return self.reference(id, demand);
         }
         if self.has_room(demand) {
             return Placement::Connect(self.insert(demand, Purpose::Pooled));
@@ -264,8 +123,9 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq> Table<S, K> {
             return Placement::Wait { close: Some(id) };
         }
         for limit in [preferred, demand.ceiling] {
-            if let Some(id) = self.least_loaded(demand, limit, u32::MAX) {
-                return self.reference(id);
+            let place = self.least_busy(demand, limit, u32::MAX);
+            if let Some(id) = place.or_else(|| self.least_loaded(demand, limit, u32::MAX)) {
+                return self.reference(id, demand);
             }
         }
         if demand.overflows {
@@ -351,7 +211,9 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq> Table<S, K> {
             "{id}: more references returned than taken"
         );
         entry.references = entry.references.saturating_sub(1);
-        entry.is_playing &= entry.references > 0;
+        if entry.references == 0 {
+            (entry.is_playing, entry.is_pressed) = (false, false);
+        }
         if entry.references > 0 || entry.phase == Phase::Closing {
             Checkin::Nothing
         } else if entry.purpose == Purpose::Pooled && entry.takes_sessions {
@@ -371,6 +233,20 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq> Table<S, K> {
             false => entry.set_up.saturating_sub(1),
         };
         entry.set_up
+    }
+
+    /// What a session on the connection plays is described, or it has gone.
+    pub(super) fn on_described(&mut self, id: ConnectionId) {
+        if let Some(entry) = self.connections.get_mut(&id) {
+            entry.undescribed = entry.undescribed.saturating_sub(1);
+        }
+    }
+
+    /// A session on the connection expires too soon to wait behind slow requests of others.
+    pub(super) fn on_pressed(&mut self, id: ConnectionId) {
+        if let Some(entry) = self.connections.get_mut(&id) {
+            entry.is_pressed = true;
+        }
     }
 
     /// A session on the connection may play: nobody is tried on it any more.
@@ -405,6 +281,45 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq> Table<S, K> {
                 && entry.counts_for(&here.server)
                 && entry.key == here.key
         })
+    }
+
+    /// Whether `demand` is kept from a connection on which others play because it is for a DESCRIBE.
+    pub(super) fn is_put_aside(&self, demand: &Demand<S, K>) -> bool {
+        if demand.describes == Describes::Nothing {
+            return false;
+        }
+        let undemanding = Demand {
+            describes: Describes::Nothing,
+            ..demand.clone()
+        };
+        self.candidates(&undemanding, demand.preferred_sessions, u32::MAX)
+            .any(|(_, entry)| entry.is_playing && !entry.bears(demand.describes))
+    }
+
+    /// Where a session that is described on `id` goes to those that play, if there is such a place:
+    /// a reference there is counted.
+    pub(super) fn rejoin(
+        &mut self,
+        id: ConnectionId,
+        demand: &Demand<S, K>,
+    ) -> Option<ConnectionId> {
+        let is_place = |(other, entry): &(ConnectionId, &Entry<S, K>)| {
+            *other != id && entry.set_up > 0 && !demand.shun.contains(other)
+        };
+        let place = self
+            .candidates(demand, demand.preferred_sessions, demand.batch)
+            .filter(is_place)
+            .min_by_key(|(other, entry)| (entry.references, *other))
+            .map(|(other, _)| other)?;
+        self.reference(place, demand);
+        Some(place)
+    }
+
+    /// Whether `demand` would get a connection now, or one would be made for it.
+    pub(super) fn has_place(&self, demand: &Demand<S, K>) -> bool {
+        demand.overflows
+            || self.has_room(demand)
+            || self.least_busy(demand, demand.ceiling, u32::MAX).is_some()
     }
 
     /// The idle timeout of a connection passed: true if it is to be closed, false if somebody took
@@ -478,15 +393,33 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq> Table<S, K> {
             .is_none_or(|max| self.pooled_connections(&demand.server) < max)
     }
 
+    /// The same among those whose server is not busy with something.
+    fn least_busy(&self, demand: &Demand<S, K>, limit: u32, batch: u32) -> Option<ConnectionId> {
+        self.candidates(demand, limit, batch)
+            .filter(|(id, _)| !demand.shun.contains(id))
+            .min_by_key(|(id, entry)| (entry.references, *id))
+            .map(|(id, _)| id)
+    }
+
     /// The least loaded connection below `limit` references, of which less than `batch` are coming
     /// up; of equals the oldest, so that the same calls give the same placement.
     fn least_loaded(&self, demand: &Demand<S, K>, limit: u32, batch: u32) -> Option<ConnectionId> {
+        self.candidates(demand, limit, batch)
+            .min_by_key(|(id, entry)| (entry.references, *id))
+            .map(|(id, _)| id)
+    }
+
+    fn candidates(
+        &self,
+        demand: &Demand<S, K>,
+        limit: u32,
+        batch: u32,
+    ) -> impl Iterator<Item = (ConnectionId, &Entry<S, K>)> {
         self.connections
             .iter()
-            .filter(|(id, entry)| entry.suits(**id, demand) && entry.references < limit)
-            .filter(|(_, entry)| entry.coming_up() < batch)
-            .min_by_key(|(id, entry)| (entry.references, **id))
-            .map(|(id, _)| *id)
+            .filter(move |(id, entry)| entry.suits(**id, demand) && entry.references < limit)
+            .filter(move |(_, entry)| entry.coming_up() < batch)
+            .map(|(id, entry)| (*id, entry))
     }
 
     /// The oldest idle connection that `demand` itself cannot use.
@@ -507,9 +440,10 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq> Table<S, K> {
         })
     }
 
-    fn reference(&mut self, id: ConnectionId) -> Placement {
+    fn reference(&mut self, id: ConnectionId, demand: &Demand<S, K>) -> Placement {
         if let Some(entry) = self.connections.get_mut(&id) {
             entry.references += 1;
+            entry.undescribed += u32::from(demand.describes != Describes::Nothing);
         }
         Placement::Existing(id)
     }
@@ -524,8 +458,10 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq> Table<S, K> {
             phase: Phase::Connecting,
             presentation: demand.presentation.clone(),
             is_playing: false,
+            is_pressed: false,
             references: 1,
             set_up: 0,
+            undescribed: u32::from(demand.describes != Describes::Nothing),
             takes_sessions: true,
         };
         self.connections.insert(id, entry);

@@ -1,29 +1,31 @@
 //! What the pool does for a session that is tried on a shared connection: under the lock, since
 //! whether something plays and who comes next must not change in between.
 
-use std::time::{Duration, Instant};
-
-use tokio::sync::watch;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use super::{
-    Aftermath, ConnectionHandle, ConnectionPool, State,
+    Aftermath, ConnectionHandle, ConnectionPool, State, Wish,
     intent::{Intent, IntentId},
-    server::Server,
     table::{ConnectionId, PresentationUri, Purpose},
 };
 use crate::mux::{
     driver,
-    event::{MuxEvent, SharingChange, SharingVerdict},
-    proto::SessionKey,
+    proto::{Presentation, SessionKey},
     server_key::{ConnectionKey, ServerId},
     sharing::{
-        Sharing, Stance, Verdict,
-        gate::{FENCE, Facts, Gate, REGROUP, gate, intent_patience, patience},
+        Stance,
+        gate::{Facts, Gate, gate, intent_patience, patience},
     },
 };
 
 /// How long after a refusal a server may still close the connection for it (gortsplib).
 const CLOSE_MAY_FOLLOW: Duration = Duration::from_millis(200);
+
+/// Sessions that expire sooner cannot wait for 20 s behind a slow request.
+const PRESSING: Duration = Duration::from_secs(35);
 
 /// How long a session's DESCRIBE took, and when it was answered.
 #[derive(Clone, Copy, Debug)]
@@ -32,8 +34,16 @@ pub(in crate::mux) struct Described {
     pub(in crate::mux) at: Instant,
 }
 
-/// Verdict, reason for a No, age.
-type SharingStats = (SharingVerdict, Option<String>, Option<Duration>);
+/// Whether a session that wants to play is to send a canary.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::mux) enum Canary {
+    /// It has done so, or is not to be held up any more.
+    Spent,
+    /// If the server is to be tried.
+    Possible,
+    /// Others wait for it.
+    Promised,
+}
 
 /// What is known of the trial on one connection.
 #[derive(Debug, Default)]
@@ -42,6 +52,8 @@ pub(super) struct Trial {
     progress: Option<Instant>,
     /// A session was set up on it.
     has_set_up: bool,
+    /// When the last one was.
+    pub(super) last_set_up: Option<Instant>,
     /// Until when the server may still close it.
     suspect_until: Option<Instant>,
     /// The session that goes on here although others are to leave.
@@ -71,39 +83,22 @@ impl ConnectionPool {
         Intent::new(self.clone(), key, id)
     }
 
-    /// Learns something of a server's sharing.
-    pub(in crate::mux) fn learn(&self, server: &ServerId, lesson: impl FnOnce(&mut Sharing)) {
-        self.change(|state, aftermath| state.learn(server, driver::now(), lesson, aftermath));
-    }
-
-    /// What is known of a server's sharing.
-    pub(in crate::mux) fn sharing<T>(
-        &self,
-        server: &ServerId,
-        question: impl FnOnce(&Sharing) -> T,
-    ) -> T {
-        question(&self.lock().server(server).sharing)
-    }
-
-    /// Verdict, reason and age, for people.
-    pub(in crate::mux) fn sharing_stats(&self, server: &ServerId) -> SharingStats {
-        self.lock().sharing_stats(server, driver::now())
-    }
-
-    /// Told whenever something changes at a server.
-    pub(in crate::mux) fn watch(&self, server: &ServerId) -> watch::Receiver<()> {
-        self.lock().server(server).watch()
-    }
-
-    /// A presentation was described. True if another URI of the same connection was described as
-    /// the very same presentation.
+    /// A presentation was described on the connection of `handle`. True if another URI was described
+    /// there as the very same presentation.
     pub(in crate::mux) fn on_described(
         &self,
-        id: ConnectionId,
+        handle: &ConnectionHandle,
         uri: &PresentationUri,
         control: &PresentationUri,
+        took: Duration,
     ) -> bool {
-        self.lock().on_described(id, driver::now(), uri, control)
+        let mut state = self.lock();
+        let id = handle.link().id;
+        if handle.mark_described() {
+            state.table.on_described(id);
+        }
+        state.server(&handle.link().server).on_described(took);
+        state.on_described(id, driver::now(), uri, control)
     }
 
     /// Whether a session that is described may be set up on its connection.
@@ -130,27 +125,52 @@ impl ConnectionPool {
         registered.is_some_and(|registered| registered.trial.is_mixed) && !uri.is_above(control)
     }
 
-    /// A session is set up.
-    pub(in crate::mux) fn on_set_up(&self, handle: &ConnectionHandle) {
+    /// A session is set up, and expires after `timeout` if it is not kept alive.
+    pub(in crate::mux) fn on_set_up(&self, handle: &ConnectionHandle, timeout: Duration) {
         if !handle.mark_set_up() {
             return;
         }
         let id = handle.link().id;
-        self.change(|state, aftermath| state.on_set_up(id, driver::now(), aftermath));
+        self.change(|state, aftermath| {
+            if timeout < PRESSING {
+                state.table.on_pressed(id);
+            }
+            state.on_set_up(id, driver::now(), aftermath);
+        });
     }
 
-    /// Until when a DESCRIBE waits behind others; none if it is not to be moved.
-    pub(in crate::mux) fn regrouping_at(&self, id: ConnectionId, sent: Instant) -> Option<Instant> {
-        self.lock().regrouping_at(id, sent, driver::now())
+    /// How long a request waits behind another one's before its session turns elsewhere.
+    pub(in crate::mux) fn patience(&self, server: &ServerId) -> Duration {
+        self.lock().server(server).patience()
     }
 
-    /// Until when a session waits for those it is tried with; none if nothing is being tried.
-    pub(in crate::mux) fn gathering_until(
-        &self,
-        id: ConnectionId,
-        described: Described,
-    ) -> Option<Instant> {
-        self.lock().gathering_until(id, described, driver::now())
+    /// Whether a session with this wish would get a connection that it has not tried.
+    pub(in crate::mux) fn has_place(&self, wish: &Wish, tried: ConnectionId) -> bool {
+        let state = self.lock();
+        let mut demand = state.demand(wish, driver::now());
+        demand.avoid.push(tried);
+        wish.is_dedicated || state.table.has_place(&demand)
+    }
+
+    /// Whether something is known of the server that takes a session from a connection on which it
+    /// waits for its answer.
+    pub(in crate::mux) fn is_doomed(&self, id: ConnectionId, is_described: bool) -> bool {
+        let mut state = self.lock();
+        let (Some(entry), Some(registered)) = (state.table.entry(id), state.registered.get(&id))
+        else {
+            return false;
+        };
+        let (server, others_set_up) = (entry.server.clone(), entry.set_up > 0);
+        // Whoever has left may have been answered in its place.
+        let has_company = registered.link.peak_references() > 1;
+        let is_ignoring = state.server(&server).sharing.is_ignoring(driver::now());
+        is_ignoring && has_company && (others_set_up || !is_described)
+    }
+
+    /// A reference to a connection that others play on, for a session that was described on `id`
+    /// because that might have cost them.
+    pub(in crate::mux) fn rejoin(&self, wish: &Wish, id: ConnectionId) -> Option<ConnectionHandle> {
+        self.lock().rejoin(self, wish, id)
     }
 
     /// A session on the connection was refused: the connection itself may go.
@@ -168,15 +188,48 @@ impl ConnectionPool {
         &self,
         id: ConnectionId,
         described: Described,
-        may_send_canary: bool,
+        canary: Canary,
     ) -> Gate {
-        self.lock()
-            .gate(id, described, may_send_canary, driver::now())
+        self.lock().gate(id, described, canary, driver::now())
     }
 
     /// Nothing is tried on the connection any more: its session does not wait for others.
     pub(in crate::mux) fn on_playing(&self, id: ConnectionId) {
         self.lock().table.on_playing(id);
+    }
+
+    /// Whether this session goes on here although others are to leave.
+    pub(in crate::mux) fn is_claimant(&self, id: ConnectionId, key: SessionKey) -> bool {
+        let state = self.lock();
+        let registered = state.registered.get(&id);
+        registered.is_some_and(|registered| registered.trial.claimant == Some(key))
+    }
+
+    /// A session plays what was described so.
+    pub(in crate::mux) fn remember(&self, wish: &Wish, presentation: &Presentation) {
+        let mut state = self.lock();
+        let uri = wish.presentation();
+        state.descriptions.remember(&wish.key, &uri, presentation);
+    }
+
+    /// How that which is wished for was described when it was last played.
+    pub(in crate::mux) fn recall(&self, wish: &Wish) -> Option<Presentation> {
+        let mut state = self.lock();
+        state.descriptions.recall(&wish.key, &wish.presentation())
+    }
+
+    /// It is not so any more.
+    pub(in crate::mux) fn forget(&self, wish: &Wish) {
+        let mut state = self.lock();
+        state.descriptions.forget(&wish.key, &wish.presentation());
+    }
+
+    /// Whether nobody else is on the connection.
+    pub(in crate::mux) fn is_alone(&self, id: ConnectionId) -> bool {
+        self.lock()
+            .table
+            .entry(id)
+            .is_none_or(|entry| entry.references < 2)
     }
 
     /// Another reference to a connection, for a canary.
@@ -186,51 +239,6 @@ impl ConnectionPool {
 }
 
 impl State {
-    pub(super) fn server(&mut self, server: &ServerId) -> &mut Server {
-        self.servers
-            .entry(server.clone())
-            .or_insert_with(Server::new)
-    }
-
-    pub(super) fn stance(&self, server: &ServerId, now: Instant) -> Stance {
-        self.servers
-            .get(server)
-            .map_or(Stance::Try, |server| server.sharing.stance(now))
-    }
-
-    pub(super) fn sharing_stats(&self, server: &ServerId, now: Instant) -> SharingStats {
-        let verdict = self
-            .servers
-            .get(server)
-            .map_or(Verdict::Unknown, |server| server.sharing.verdict(now));
-        let (reason, since) = match verdict {
-            Verdict::Unknown => (None, None),
-            Verdict::Yes { since } => (None, Some(since)),
-            Verdict::No { reason, since } => (Some(reason.to_string()), Some(since)),
-        };
-        let age = since.map(|since| now.saturating_duration_since(since));
-        (verdict.into(), reason, age)
-    }
-
-    pub(super) fn learn(
-        &mut self,
-        name: &ServerId,
-        now: Instant,
-        lesson: impl FnOnce(&mut Sharing),
-        aftermath: &mut Aftermath,
-    ) {
-        let server = self.server(name);
-        let before = server.sharing.verdict(now);
-        lesson(&mut server.sharing);
-        let after = server.sharing.verdict(now);
-        server.notify();
-        if before != after {
-            aftermath
-                .events
-                .push(MuxEvent::Sharing(sharing_change(name, after)));
-        }
-    }
-
     fn intend(&mut self, key: &ConnectionKey) -> IntentId {
         self.last_intent += 1;
         let id = IntentId(self.last_intent);
@@ -301,7 +309,8 @@ impl State {
         let sessions = self.table.on_set_up(id, true);
         if let Some(registered) = self.registered.get_mut(&id) {
             registered.trial.has_set_up = true;
-            let link = std::sync::Arc::clone(&registered.link);
+            registered.trial.last_set_up = Some(now);
+            let link = Arc::clone(&registered.link);
             self.measure(&link, aftermath);
         }
         let Some(server) = self.server_of(id) else {
@@ -319,36 +328,19 @@ impl State {
         );
     }
 
-    fn gathering_until(
-        &self,
+    fn rejoin(
+        &mut self,
+        pool: &ConnectionPool,
+        wish: &Wish,
         id: ConnectionId,
-        described: Described,
-        now: Instant,
-    ) -> Option<Instant> {
-        let (entry, registered) = (self.table.entry(id)?, self.registered.get(&id)?);
-        // With a No, too: it may have come while this session waited for an answer.
-        let stance = self.stance(&entry.server, now);
-        let is_open = stance != Stance::Share;
-        let trial = &registered.trial;
-        // Where one session is set up and another is not, the server may ignore the other one
-        // (EvoStream); where none is, it holds all answers back.
-        let fence = if trial.has_set_up {
-            FENCE
-        } else {
-            Duration::ZERO
-        };
-        let has_others = entry.references > 1 || trial.has_set_up;
-        (is_open && has_others).then(|| trial.until(described) + fence)
-    }
-
-    /// Until when a DESCRIBE that was sent at `sent` waits behind those of others.
-    fn regrouping_at(&self, id: ConnectionId, sent: Instant, now: Instant) -> Option<Instant> {
-        let (entry, registered) = (self.table.entry(id)?, self.registered.get(&id)?);
-        let is_open = self.stance(&entry.server, now) != Stance::Share;
-        let progress = registered.trial.progress.map_or(sent, |at| at.max(sent));
-        // Whoever left may have left the request behind that holds up the others.
-        let has_company = registered.link.peak_references() > 1;
-        (is_open && has_company).then_some(progress + REGROUP)
+    ) -> Option<ConnectionHandle> {
+        let mut wish = wish.clone();
+        wish.needs_describe = false;
+        let demand = self.demand(&wish, driver::now());
+        let place = self.table.rejoin(id, &demand)?;
+        let link = Arc::clone(&self.registered.get(&place)?.link);
+        self.update_gauges(&link.server);
+        Some(ConnectionHandle::existing(pool.clone(), link, &wish))
     }
 
     fn on_suspect(&mut self, id: ConnectionId, now: Instant) {
@@ -361,7 +353,7 @@ impl State {
         &mut self,
         id: ConnectionId,
         described: Described,
-        may_send_canary: bool,
+        canary: Canary,
         now: Instant,
     ) -> Gate {
         let (Some(entry), Some(registered)) = (self.table.entry(id), self.registered.get(&id))
@@ -373,6 +365,9 @@ impl State {
             return Gate::Play;
         };
         let sharing = &server.sharing;
+        let described_elsewhere =
+            || entry.undescribed > 0 || registered.link.backlog().describes > 0;
+        let is_endangered = !sharing.describes_in_band() && described_elsewhere();
         let is_asked_for = self.table.could_share_beside(id)
             || entry.purpose == Purpose::Dedicated
             || sharing.wants_canary();
@@ -384,13 +379,19 @@ impl State {
                 .iter()
                 .filter(|(_, key)| *key == entry.key)
                 .count(),
-            wants_canary: may_send_canary && is_asked_for && sharing.may_send_canary(now),
+            is_endangered,
+            wants_canary: match canary {
+                Canary::Spent => false,
+                Canary::Possible => is_asked_for && sharing.may_send_canary(now),
+                Canary::Promised => true,
+            },
             suspect_until: registered.trial.suspect_until,
             until: registered.trial.until(described),
             intents_until: described.at + intent_patience(described.took),
         };
         let gate = gate(&facts, now);
-        if gate == Gate::Play {
+        // Nobody is described any more where something is about to play.
+        if gate == Gate::Play || is_endangered {
             self.table.on_playing(id);
         }
         gate
@@ -402,17 +403,5 @@ impl State {
             self.update_gauges(&server);
         }
         joined
-    }
-}
-
-/// What is told of a new verdict.
-fn sharing_change(server: &ServerId, verdict: Verdict) -> SharingChange {
-    SharingChange {
-        server: server.to_string(),
-        verdict: verdict.into(),
-        reason: match verdict {
-            Verdict::No { reason, .. } => Some(reason.to_string()),
-            _ => None,
-        },
     }
 }

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use super::{
-    table::{Company, ConnectionId, Demand, PresentationUri, SESSION_CEILING},
+    table::{Company, ConnectionId, Demand, Describes, PresentationUri, SESSION_CEILING},
     terms::Terms,
 };
 use crate::mux::{
-    config::{Limits, SessionOptions, Timeouts},
+    config::{Limits, Multiplex, SessionOptions, Timeouts},
     driver::random_seed,
     error::{Error, ErrorKind, Initiator, Scope},
     proto::{ConnectionConfig, CredentialStatus},
@@ -16,6 +16,19 @@ use crate::mux::{
 };
 
 const DEFAULT_USER_AGENT: &str = concat!("rtspmux/", env!("CARGO_PKG_VERSION"));
+
+/// What is known of the server when a caller comes.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Known {
+    /// How many sessions it lets onto a connection.
+    pub(super) cap: Option<u32>,
+    /// How many had better come up on a connection at a time.
+    pub(super) batch: Option<u32>,
+    /// Whether its connections stand a DESCRIBE that fails.
+    pub(super) describes_in_band: bool,
+    /// Connections on which it has been busy with one request for long.
+    pub(super) busy: Vec<ConnectionId>,
+}
 
 /// What a caller wants.
 #[derive(Clone, Debug)]
@@ -26,6 +39,10 @@ pub(in crate::mux) struct Wish {
     pub(in crate::mux) is_dedicated: bool,
     /// A connection that nobody else uses, though others may join once something is known.
     pub(in crate::mux) is_apart: bool,
+    /// What it plays has to be described on the connection first.
+    pub(in crate::mux) needs_describe: bool,
+    /// No connection is made for it: the server refuses more.
+    pub(in crate::mux) is_within: bool,
     /// Connections that were tried already.
     pub(in crate::mux) avoid: Vec<ConnectionId>,
     /// Only connections made after this one.
@@ -38,23 +55,22 @@ impl Wish {
             key: options.connection_key()?,
             is_dedicated: options.pooling.is_dedicated(),
             is_apart: false,
+            needs_describe: true,
+            is_within: false,
             options: Arc::new(options.clone()),
             avoid: Vec::new(),
             younger_than: None,
         })
     }
 
-    /// What the table has to know; `cap` is how many sessions the server lets onto a connection,
-    /// `batch` how many had better come up there at a time.
-    pub(super) fn demand(
-        &self,
-        terms: Terms,
-        cap: Option<u32>,
-        batch: Option<u32>,
-    ) -> Demand<ServerId, ConnectionKey> {
+    /// What the table has to know.
+    pub(super) fn demand(&self, terms: Terms, known: Known) -> Demand<ServerId, ConnectionKey> {
         let pooling = &self.options.pooling;
         let max = pooling.max_connections_per_server;
-        let ceiling = cap.map_or(SESSION_CEILING, |cap| cap.clamp(1, SESSION_CEILING));
+        let ceiling = known
+            .cap
+            .map_or(SESSION_CEILING, |cap| cap.clamp(1, SESSION_CEILING));
+        let describes = self.describes(known.describes_in_band);
         let (company, overflows, patient) = match terms {
             Terms::Dedicated => (Company::Nobody, false, false),
             Terms::Pooled { .. } if self.is_apart => (Company::Nobody, true, true),
@@ -67,19 +83,37 @@ impl Wish {
         Demand {
             server: self.key.server().clone(),
             key: self.key.clone(),
-            max_connections: (max > 0).then_some(max),
+            max_connections: match self.is_within {
+                true => Some(0),
+                false => (max > 0).then_some(max),
+            },
             preferred_sessions: pooling.max_sessions_per_connection.clamp(1, ceiling),
             // One that is only being tried is not spread: its sessions are the trial.
-            batch: batch
+            batch: known
+                .batch
                 .filter(|_| company == Company::Any)
                 .unwrap_or(u32::MAX),
             presentation: self.presentation(),
             company,
             ceiling,
-            overflows,
-            patient,
+            describes,
+            // A DESCRIBE made aside is soon over, and where the others play it might cost them.
+            overflows: !self.is_within
+                && (overflows
+                    || (describes == Describes::Aside && pooling.multiplex != Multiplex::Always)),
+            patient: patient && !self.is_within,
             avoid: self.avoid.clone(),
+            shun: known.busy,
             younger_than: self.younger_than,
+        }
+    }
+
+    fn describes(&self, in_band: bool) -> Describes {
+        match (self.needs_describe, self.options.pooling.multiplex) {
+            (false, _) => Describes::Nothing,
+            (true, _) if self.is_within => Describes::InBand,
+            (true, Multiplex::Auto) if !in_band => Describes::Aside,
+            (true, _) => Describes::InBand,
         }
     }
 

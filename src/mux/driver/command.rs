@@ -13,6 +13,7 @@ use tokio::{
     sync::{mpsc, oneshot, watch},
     task::AbortHandle,
 };
+use url::Url;
 
 use crate::mux::{
     connection_pool::ConnectionId,
@@ -20,8 +21,8 @@ use crate::mux::{
     error::Error,
     monitor::Debt,
     proto::{
-        CloseReason, CredentialStatus, Failure, FailureKind, Measures, Reply, SessionConfig,
-        SessionKey, SessionRequest,
+        Backlog, CloseReason, CredentialStatus, Failure, FailureKind, Measures, ProbeOutcome,
+        Reply, SessionConfig, SessionKey, SessionRequest,
     },
     server_key::ServerId,
     stats::ConnectionCounters,
@@ -49,6 +50,13 @@ pub(in crate::mux) enum Command {
         session: SessionKey,
         request: SessionRequest,
         reply: oneshot::Sender<Result<Reply, Failure>>,
+    },
+    /// Finds out whether the connection stands a DESCRIBE of something that is not there. Told the
+    /// pool, and then whoever waits.
+    Probe {
+        missing: Url,
+        known: Url,
+        done: oneshot::Sender<ProbeOutcome>,
     },
     /// The session's handle is gone.
     Release(SessionKey),
@@ -107,6 +115,7 @@ pub(in crate::mux) struct Link {
     /// The server answered a session since the connection was last taken out of idleness.
     is_proven: AtomicBool,
     insight: Mutex<Insight>,
+    backlog: watch::Receiver<Backlog>,
     task: OnceLock<AbortHandle>,
     /// Set when the connection is over.
     close_reason: OnceLock<CloseReason>,
@@ -118,6 +127,7 @@ pub(in crate::mux) struct LinkEnds {
     pub(super) commands: mpsc::UnboundedReceiver<Command>,
     pub(super) reports: mpsc::Receiver<Report>,
     pub(super) readiness: watch::Sender<Readiness>,
+    pub(super) backlog: watch::Sender<Backlog>,
 }
 
 impl Link {
@@ -126,6 +136,7 @@ impl Link {
         let (command_sender, commands) = mpsc::unbounded_channel();
         let (report_sender, reports) = mpsc::channel(REPORTS);
         let (readiness_sender, readiness) = watch::channel(Readiness::Connecting);
+        let (backlog_sender, backlog) = watch::channel(Backlog::default());
         let link = Self {
             id,
             server,
@@ -137,6 +148,7 @@ impl Link {
             peak_references: AtomicU32::new(1),
             is_proven: AtomicBool::new(false),
             insight: Mutex::default(),
+            backlog,
             task: OnceLock::new(),
             close_reason: OnceLock::new(),
         };
@@ -146,6 +158,7 @@ impl Link {
                 commands,
                 reports,
                 readiness: readiness_sender,
+                backlog: backlog_sender,
             },
         )
     }
@@ -224,6 +237,16 @@ impl Link {
     pub(in crate::mux) fn on_reused(&self) {
         self.is_proven.store(false, Ordering::Relaxed);
         self.send(Command::SetIdle(None));
+    }
+
+    /// What the server has not answered yet.
+    pub(in crate::mux) fn backlog(&self) -> Backlog {
+        *self.backlog.borrow()
+    }
+
+    /// Told whenever that changes.
+    pub(in crate::mux) fn watch_backlog(&self) -> watch::Receiver<Backlog> {
+        self.backlog.clone()
     }
 
     /// What was learned of the server so far.

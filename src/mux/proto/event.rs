@@ -49,6 +49,8 @@ pub enum Event {
     CredentialsRefused,
     /// The connection should take no further session. Those it has go on.
     NoMoreSessions(Retirement),
+    /// A [`probe`](super::Connection::probe) is over.
+    Probed(ProbeOutcome),
     /// The idle timeout has passed: close with [`Connection::close`](super::Connection::close), or
     /// find that somebody took a reference meanwhile and do nothing.
     IdleExpired,
@@ -264,6 +266,17 @@ impl fmt::Display for SharingViolation {
             Self::SameChannels => "the server gave two streams of one connection the same channels",
         })
     }
+}
+
+/// What a DESCRIBE of nothing does to a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProbeOutcome {
+    /// None: it is answered, and so is what comes after it.
+    Stands,
+    /// The server closes the connection for it, or answers no second DESCRIBE.
+    Fails,
+    /// It was not found out.
+    Undecided,
 }
 
 /// Why a connection takes no further session.

@@ -10,8 +10,8 @@
 //!
 //! 1. *Commands*, from whoever uses sessions: [`open_session`](Connection::open_session),
 //!    [`request`](Connection::request), [`release`](Connection::release),
-//!    [`send_rtcp`](Connection::send_rtcp), [`set_idle`](Connection::set_idle),
-//!    [`close`](Connection::close).
+//!    [`send_rtcp`](Connection::send_rtcp), [`probe`](Connection::probe),
+//!    [`set_idle`](Connection::set_idle), [`close`](Connection::close).
 //! 2. *Inputs*, `handle_*`, from the socket and the clock.
 //! 3. *Outputs*, `poll_*`. After any command or input drain
 //!    [`poll_transmit`](Connection::poll_transmit) and [`poll_event`](Connection::poll_event), then
@@ -44,6 +44,7 @@ pub mod sdp;
 pub mod uri;
 
 mod auth;
+mod backlog;
 mod challenge;
 mod channels;
 mod codec;
@@ -58,12 +59,13 @@ mod timers;
 mod wire;
 
 pub use self::{
+    backlog::{Backlog, HeadOfLine},
     command::{CredentialStatus, RequestId, SessionConfig, SessionKey, SessionRequest},
     connection::{Connection, ConnectionConfig, Counters},
     credentials::Credentials,
     event::{
-        CloseReason, Event, Failure, FailureKind, LimitExceeded, Packet, PacketKind, Reply,
-        Retirement, SharingViolation, StreamGrant,
+        CloseReason, Event, Failure, FailureKind, LimitExceeded, Packet, PacketKind, ProbeOutcome,
+        Reply, Retirement, SharingViolation, StreamGrant,
     },
     header::RtpInfo,
     limits::{Limits, Timeouts},

@@ -21,6 +21,7 @@ use url::Url;
 
 use super::{
     auth::ChallengeGeneration,
+    backlog::HeadOfLine,
     command::{RequestId, SessionKey},
 };
 
@@ -43,6 +44,10 @@ pub(super) enum Purpose {
     Ping,
     /// Its answer tells that whatever was sent before it and is unanswered was swallowed.
     Fence,
+    /// A DESCRIBE of nothing: what it does to the connection is what matters.
+    Probe,
+    /// Its answer tells that the connection stood the probe before it.
+    ProbeFence,
     /// Ends a session that nobody wants: its id came with the late answer to a swallowed SETUP.
     Undo {
         id: String,
@@ -93,6 +98,8 @@ pub(super) struct Outstanding {
     quiet_since: Instant,
     /// Nothing else was waiting for an answer when it was sent.
     pub(super) was_alone: bool,
+    /// A request that was sent later was answered sooner, a fence left out.
+    pub(super) is_overtaken: bool,
     provisional: u32,
     standing: Standing,
 }
@@ -137,6 +144,8 @@ pub(super) struct Expired {
 pub(super) struct RequestTable {
     outstanding: VecDeque<Outstanding>,
     last_cseq: u32,
+    /// A request was answered that had come while another one waited: none is lost for that.
+    stands_pipelining: bool,
 }
 
 impl RequestTable {
@@ -164,6 +173,7 @@ impl RequestTable {
             head_since,
             quiet_since: now,
             was_alone,
+            is_overtaken: false,
             provisional: 0,
             standing: Standing::Awaited,
         });
@@ -184,6 +194,12 @@ impl RequestTable {
             earlier = earlier.saturating_sub(1);
             !(is_earlier && entry.standing == Standing::TimedOut)
         });
+        let is_before = |entry: &&mut Outstanding| entry.cseq < cseq;
+        for entry in self.outstanding.iter_mut().filter(is_before) {
+            // A fence was sent to be the last.
+            entry.is_overtaken |= answered.draft.purpose != Purpose::Fence;
+        }
+        self.stands_pipelining |= !answered.was_alone && answered.draft.purpose != Purpose::Fence;
         let is_behind = |entry: &&mut Outstanding| entry.cseq > cseq;
         for entry in self.outstanding.iter_mut().filter(is_behind) {
             entry.quiet_since = now;
@@ -218,6 +234,12 @@ impl RequestTable {
             .find(|entry| entry.cseq == cseq)?;
         entry.provisional += 1;
         Some(entry.provisional)
+    }
+
+    /// Whether the server certainly saw a request: it came alone, or it is known that others that come
+    /// with it do not get lost (VLC loses all but the first).
+    pub(super) fn was_seen(&self, entry: &Outstanding) -> bool {
+        entry.was_alone || self.stands_pipelining
     }
 
     /// Turns one request whose deadline has passed into a tombstone.
@@ -275,6 +297,26 @@ impl RequestTable {
     /// Requests that wait for an answer, tombstones left out.
     pub(super) fn waiting(&self) -> impl Iterator<Item = &Outstanding> {
         self.outstanding.iter().filter(|entry| entry.is_awaited())
+    }
+
+    /// The oldest request in line, and since when it is that.
+    pub(super) fn head(&self) -> Option<HeadOfLine> {
+        let entry = self
+            .outstanding
+            .iter()
+            .find(|entry| !entry.is_swallowed())?;
+        Some(HeadOfLine {
+            session: entry.draft.session,
+            since: entry.head_since?,
+        })
+    }
+
+    /// DESCRIBEs that the server may still be working on.
+    pub(super) fn describes(&self) -> usize {
+        let is_describe = |entry: &&Outstanding| {
+            entry.draft.purpose == Purpose::Describe && !entry.is_swallowed()
+        };
+        self.outstanding.iter().filter(is_describe).count()
     }
 
     /// Whether an answer may still come that gives this session an id.

@@ -43,6 +43,14 @@ pub struct Presentation {
     pub tool: Option<String>,
 }
 
+impl Presentation {
+    /// Whether what was set up by `other` is what this one describes; codec parameters aside, which
+    /// no SETUP depends on.
+    pub(in crate::mux) fn is_set_up_like(&self, other: &Self) -> bool {
+        self.aggregate == other.aggregate && self.streams == other.streams
+    }
+}
+
 impl fmt::Debug for Presentation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Presentation")

@@ -18,6 +18,8 @@ pub(in crate::mux) enum Evidence {
     Closed,
     /// It never answered the second session, though it answered what came after (EvoStream).
     Unanswered,
+    /// Sessions broke off again and again after others had been added to their connection.
+    BrokeOff,
     /// It says who it is.
     Words(Words),
 }
@@ -37,6 +39,7 @@ impl Evidence {
             Self::Status(code) => format!("status-{code}"),
             Self::Closed => "closed".to_owned(),
             Self::Unanswered => "unanswered".to_owned(),
+            Self::BrokeOff => "broke-off".to_owned(),
             Self::Words(words) => format!("words-{}", words.name()),
         }
     }
@@ -55,6 +58,7 @@ impl Evidence {
             "same-description" => Self::SameDescription,
             "closed" => Self::Closed,
             "unanswered" => Self::Unanswered,
+            "broke-off" => Self::BrokeOff,
             _ => return None,
         })
     }
@@ -76,6 +80,9 @@ impl fmt::Display for Evidence {
             }
             Self::Unanswered => {
                 f.write_str("the server never answered a second session of a connection")
+            }
+            Self::BrokeOff => {
+                f.write_str("sessions broke off whenever others were added to their connection")
             }
             Self::Words(words) => write!(
                 f,
@@ -99,6 +106,7 @@ mod tests {
             Evidence::Status(455),
             Evidence::Closed,
             Evidence::Unanswered,
+            Evidence::BrokeOff,
             Evidence::Words(Words::Go2Rtc),
         ];
         for evidence in all {

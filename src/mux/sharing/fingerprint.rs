@@ -51,7 +51,7 @@ impl Introduction<'_> {
             Some(Words::ZlMediaKit)
         } else if server.starts_with("VLC/") {
             Some(Words::Vlc)
-        } else if self.session_name == Some("go2rtc") {
+        } else if self.session_name.is_some_and(is_go2rtc) {
             Some(Words::Go2Rtc)
         } else {
             None
@@ -80,6 +80,10 @@ impl Introduction<'_> {
             .or_else(|| some(self.tool).map(Fingerprint::Tool))
             .or_else(|| some(self.session_name).map(Fingerprint::SessionName))
     }
+}
+
+fn is_go2rtc(session_name: &str) -> bool {
+    session_name == "go2rtc" || session_name.starts_with("go2rtc/")
 }
 
 /// `LIVE555 Streaming Media v2017.06.04` gives (2017, 6, 4).

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::Stance;
 
 /// How long a session waits for the answers of others at least.
-const SHORTEST_PATIENCE: Duration = Duration::from_millis(500);
+pub(in crate::mux) const SHORTEST_PATIENCE: Duration = Duration::from_millis(500);
 /// How many of its own DESCRIBEs it waits, if that is longer.
 const PATIENCE_IN_DESCRIBES: u32 = 4;
 /// How long an intent is waited for at least: a pipeline with many elements takes its time to start
@@ -17,7 +17,8 @@ const SHORTEST_INTENT: Duration = Duration::from_millis(20);
 
 /// How long it takes the core to find out that a server ignores a request, round trips aside.
 pub(in crate::mux) const FENCE: Duration = Duration::from_secs(1);
-/// How long a DESCRIBE waits behind those of others without any answer: slow cameras need a second.
+/// How long a DESCRIBE waits behind another one's where none was ever answered: slow cameras need a
+/// second.
 pub(in crate::mux) const REGROUP: Duration = Duration::from_secs(2);
 
 /// How long a session whose DESCRIBE took `describe` waits for those it shares with.
@@ -39,6 +40,8 @@ pub(in crate::mux) struct Facts {
     pub(in crate::mux) references: u32,
     /// Sessions that were announced for such a connection and have not come.
     pub(in crate::mux) intents: usize,
+    /// A DESCRIBE on the connection is unanswered that may cost it.
+    pub(in crate::mux) is_endangered: bool,
     /// A canary would decide something, and may be sent.
     pub(in crate::mux) wants_canary: bool,
     /// Until when the server may still close the connection for what another session did on it.
@@ -68,15 +71,14 @@ pub(in crate::mux) fn gate(facts: &Facts, now: Instant) -> Gate {
     if let Some(until) = facts.suspect_until.filter(|until| now < *until) {
         return Gate::Hold(until);
     }
+    let hold = || match now < facts.until {
+        true => Gate::Hold(facts.until),
+        false => Gate::Leave,
+    };
     match facts.stance {
+        _ if facts.is_endangered => hold(),
         Stance::Share | Stance::TryInBand | Stance::Apart(Some(_)) => Gate::Play,
-        Stance::Try | Stance::Apart(None) if facts.references > 1 => {
-            if now < facts.until {
-                Gate::Hold(facts.until)
-            } else {
-                Gate::Leave
-            }
-        }
+        Stance::Try | Stance::Apart(None) if facts.references > 1 => hold(),
         Stance::Try if facts.intents > 0 && now < facts.intents_until => {
             Gate::Hold(facts.intents_until)
         }
@@ -94,6 +96,7 @@ mod tests {
             stance: Stance::Try,
             references: 1,
             intents: 0,
+            is_endangered: false,
             wants_canary: false,
             suspect_until: None,
             until: now + Duration::from_millis(500),
@@ -132,6 +135,20 @@ mod tests {
             ..facts
         };
         assert_eq!(gate(&decided, now), Gate::Play);
+    }
+
+    #[test]
+    fn f25_nothing_plays_before_a_describe_that_may_cost_the_connection_is_answered() {
+        let now = Instant::now();
+        for stance in [Stance::Share, Stance::Apart(None)] {
+            let facts = Facts {
+                stance,
+                is_endangered: true,
+                ..facts(now)
+            };
+            assert_eq!(gate(&facts, now), Gate::Hold(facts.until));
+            assert_eq!(gate(&facts, facts.until), Gate::Leave);
+        }
     }
 
     #[test]

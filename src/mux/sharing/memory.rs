@@ -1,13 +1,13 @@
 //! Verdicts as they are kept between runs: one line for each server, no secrets.
 //!
 //! ```text
-//! rtspmux-verdicts 2
-//! no nvr:554 1700000000 2 closed 950 - serial server gortsplib
-//! yes nvr:8554 1700000000 0 - 20100 3000 - - -
+//! rtspmux-verdicts 3
+//! no nvr:554 1700000000 2 closed - 950 - serial server gortsplib
+//! yes nvr:8554 1700000000 0 - in-band 20100 3000 - - -
 //! ```
 //!
-//! Verdict, server, when (seconds since 1970), how often it was No, evidence, round trip and work per
-//! session (microseconds), whether it wants one request at a time, fingerprint. A line that cannot be
+//! Verdict, server, when (seconds since 1970), how often it was No, evidence, whether its connections
+//! stand a DESCRIBE that fails, round trip and work per session (microseconds), whether it wants one request at a time, fingerprint. A line that cannot be
 //! read is left out; a file of another kind or version holds none.
 
 use std::time::{Duration, Instant, SystemTime};
@@ -16,7 +16,9 @@ use super::{Evidence, Fingerprint, Sharing, Verdict};
 use crate::mux::{pace::Pace, server_key::ServerId};
 
 const SERIAL: &str = "serial";
-const HEADER: &str = "rtspmux-verdicts 2";
+const IN_BAND: &str = "in-band";
+const ASIDE: &str = "aside";
+const HEADER: &str = "rtspmux-verdicts 3";
 /// More than anybody has; a bound on what a broken file may cost.
 const MAX_LINES: usize = 65_536;
 
@@ -63,10 +65,23 @@ pub(in crate::mux) fn line(
         .map_or(("-", "-"), Fingerprint::parts);
     let text: String = text.chars().filter(|c| !c.is_control()).collect();
     let (seconds, denials) = (now.seconds_at(since), sharing.denials);
+    let describes = match (sharing.describes_in_band(), sharing.stands_describe) {
+        (true, _) => IN_BAND,
+        (false, Some(false)) => ASIDE,
+        (false, _) => "-",
+    };
     let pace = pace_words(pace);
     Some(format!(
-        "{verdict} {server} {seconds} {denials} {evidence} {pace} {kind} {text}"
+        "{verdict} {server} {seconds} {denials} {evidence} {describes} {pace} {kind} {text}"
     ))
+}
+
+fn describes_of_word(word: &str) -> Option<bool> {
+    match word {
+        IN_BAND => Some(true),
+        ASIDE => Some(false),
+        _ => None,
+    }
 }
 
 fn pace_words(pace: &Pace) -> String {
@@ -109,7 +124,7 @@ pub(in crate::mux) fn parse(text: &str, now: Moment) -> Option<Vec<(ServerId, Sh
 }
 
 fn parse_line(line: &str, now: Moment) -> Option<(ServerId, Sharing, Pace)> {
-    let mut words = line.splitn(10, ' ');
+    let mut words = line.splitn(11, ' ');
     let verdict = words.next()?;
     let (host, port) = words.next()?.rsplit_once(':')?;
     let server = ServerId::new(host, port.parse().ok()?).ok()?;
@@ -124,12 +139,14 @@ fn parse_line(line: &str, now: Moment) -> Option<(ServerId, Sharing, Pace)> {
         },
         _ => return None,
     };
+    let stands_describe = describes_of_word(words.next()?);
     let pace = pace_of_words(words.next()?, words.next()?, words.next()?);
     let fingerprint = Fingerprint::from_parts(words.next()?, words.next()?);
     let sharing = Sharing {
         verdict,
         denials,
         fingerprint,
+        stands_describe,
         ..Sharing::default()
     };
     Some((server, sharing, pace))
@@ -161,6 +178,7 @@ mod tests {
         };
         let yes = Sharing {
             verdict: Verdict::Yes { since },
+            stands_describe: Some(true),
             ..Sharing::default()
         };
         let slow = Pace {
@@ -190,14 +208,14 @@ mod tests {
         assert!(parse("", now).is_none());
         assert!(parse("something else\nno nvr:554 1 1 closed - -", now).is_none());
         let broken = [
-            "no nvr:554 1700000000 1 nonsense - - - - -",
-            "no nvr:0 1700000000 1 closed - - - - -",
-            "maybe nvr:554 1700000000 1 closed - - - - -",
-            "no nvr:554 x 1 closed - - - - -",
-            "no nvr:554 1700000001 1 closed - - - - -",
+            "no nvr:554 1700000000 1 nonsense - - - - - -",
+            "no nvr:0 1700000000 1 closed - - - - - -",
+            "maybe nvr:554 1700000000 1 closed - - - - - -",
+            "no nvr:554 x 1 closed - - - - - -",
+            "no nvr:554 1700000001 1 closed - - - - - -",
             "no",
             "",
-            "yes good:554 1699999999 0 - - - - - -",
+            "yes good:554 1699999999 0 - - - - - - -",
         ];
         let read = parse(&file(broken.map(str::to_owned)), now).unwrap();
         assert_eq!(read.len(), 1);

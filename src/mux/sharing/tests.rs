@@ -36,7 +36,7 @@ fn two_sessions_on_one_connection_are_a_yes() {
 fn f11_evidence_is_provisional_until_the_session_works_alone() {
     let now = Instant::now();
     let mut sharing = Sharing::default();
-    sharing.on_suspected(CHANNELS);
+    sharing.on_suspected(now, CHANNELS);
     assert_eq!(sharing.verdict(now), Verdict::Unknown);
     assert_eq!(
         sharing.stance(now),
@@ -52,7 +52,7 @@ fn f11_evidence_is_provisional_until_the_session_works_alone() {
 fn what_fails_alone_too_was_its_own_error() {
     let now = Instant::now();
     let mut sharing = Sharing::default();
-    sharing.on_suspected(REFUSED);
+    sharing.on_suspected(now, REFUSED);
     sharing.on_own_error();
     assert_eq!(sharing.stance(now), Stance::Try);
 }
@@ -61,7 +61,7 @@ fn what_fails_alone_too_was_its_own_error() {
 fn a_status_counts_when_a_second_session_met_it_too() {
     let now = Instant::now();
     let mut sharing = Sharing::default();
-    sharing.on_suspected(REFUSED);
+    sharing.on_suspected(now, REFUSED);
     sharing.on_works_alone(now, REFUSED);
     assert_eq!(sharing.verdict(now), Verdict::Unknown);
     sharing.on_works_alone(now, REFUSED);
@@ -72,7 +72,7 @@ fn a_status_counts_when_a_second_session_met_it_too() {
 fn a_status_counts_when_a_canary_met_it_too_and_not_when_it_passed() {
     let now = Instant::now();
     let mut sharing = Sharing::default();
-    sharing.on_suspected(REFUSED);
+    sharing.on_suspected(now, REFUSED);
     sharing.on_works_alone(now, REFUSED);
     assert!(sharing.wants_canary() && sharing.may_send_canary(now));
     let mut flaky = sharing.clone();

@@ -12,10 +12,12 @@ fn demand(server: &'static str, key: u8) -> Demand<&'static str, u8> {
         batch: u32::MAX,
         presentation: PresentationUri("/1".to_owned()),
         company: Company::Any,
+        describes: Describes::Nothing,
         ceiling: SESSION_CEILING,
         overflows: false,
         patient: true,
         avoid: Vec::new(),
+        shun: Vec::new(),
         younger_than: None,
     }
 }

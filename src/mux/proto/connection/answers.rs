@@ -199,7 +199,7 @@ impl Connection {
     /// Whether anybody is better off if this request is sent again.
     pub(super) fn is_wanted(&self, draft: &Draft) -> bool {
         match draft.purpose {
-            Purpose::Ping => true,
+            Purpose::Ping | Purpose::Probe | Purpose::ProbeFence => true,
             Purpose::Teardown | Purpose::Undo { .. } => !self.tainted,
             Purpose::Fence => false,
             Purpose::KeepAlive => draft
@@ -229,6 +229,8 @@ impl Connection {
             // Any other status says nothing about the session: its media does.
             (Purpose::KeepAlive, Some(key)) => self.end_keep_alive(key),
             (Purpose::Ping, _) => self.on_pong(),
+            (Purpose::Probe, _) => self.on_probe_answered(status_of(&kind)),
+            (Purpose::ProbeFence, _) => self.on_probe_over(true),
             (Purpose::Fence | Purpose::Undo { .. }, _) => {}
             (Purpose::Setup { asked, .. }, Some(key)) => {
                 self.channels.unreserve(key, *asked);
@@ -242,14 +244,20 @@ impl Connection {
         let cseq = answered.cseq;
         let method = answered.draft.method.clone();
         let Some(key) = answered.draft.session else {
-            if answered.draft.purpose == Purpose::Ping {
-                self.on_pong();
-            }
-            return;
+            return match answered.draft.purpose {
+                Purpose::Ping => self.on_pong(),
+                Purpose::Probe => self.on_probe_answered(None),
+                Purpose::ProbeFence => self.on_probe_over(true),
+                _ => {}
+            };
         };
         let caller = answered.draft.caller;
         let result = match answered.draft.purpose.clone() {
-            Purpose::Ping | Purpose::Fence | Purpose::Undo { .. } => return,
+            Purpose::Ping
+            | Purpose::Probe
+            | Purpose::ProbeFence
+            | Purpose::Fence
+            | Purpose::Undo { .. } => return,
             Purpose::KeepAlive => return self.end_keep_alive(key),
             Purpose::Teardown => return self.on_torn_down(now, key, answered),
             Purpose::Describe => {
@@ -490,6 +498,13 @@ fn granted_pair(response: &Message, asked: u8) -> Result<(ChannelPair, Option<u3
         .interleaved
         .map(|(first, second)| ChannelPair::from_answer(first, second));
     Ok((pair.unwrap_or(as_asked), transport.ssrc))
+}
+
+fn status_of(kind: &FailureKind) -> Option<u16> {
+    match kind {
+        FailureKind::Status { code, .. } => Some(*code),
+        _ => None,
+    }
 }
 
 fn is_unsupported(kind: &FailureKind) -> bool {

@@ -56,7 +56,8 @@ impl Connection {
         let is_one_of_several = self.requests.waiting().nth(1).is_some();
         let due = |entry: &Outstanding| {
             let key = entry.draft.session?;
-            let is_beside_others = is_one_of_several || self.neighbour(key).is_some();
+            let is_beside_others =
+                is_one_of_several || entry.is_overtaken || self.neighbour(key).is_some();
             let is_new = entry.cseq > self.fences.last && self.would_add_session(&entry.draft);
             let since = entry.quiet_since().filter(|_| is_beside_others && is_new)?;
             since.checked_add(self.config.timeouts.fence)
@@ -145,11 +146,18 @@ impl Connection {
             return self.on_failure(now, answered, error);
         }
         let is_before = |entry: &&Outstanding| entry.cseq < fence;
-        let unanswered: Vec<(u32, Remedy)> = self
-            .requests
-            .waiting()
-            .filter(is_before)
-            .filter_map(|entry| Some((entry.cseq, self.remedy(entry, is_for_stray)?)))
+        let before = || self.requests.waiting().filter(is_before);
+        // One that the server saw and ignored tells that the others were not lost for coming together.
+        let is_ignored = |entry: &Outstanding| {
+            self.requests.was_seen(entry) && self.would_add_session(&entry.draft)
+        };
+        let may_repeat = is_for_stray || !before().any(is_ignored);
+        let unanswered: Vec<(u32, Remedy)> = before()
+            .filter_map(|entry| {
+                let remedy = self.remedy(entry, is_for_stray)?;
+                let remedy = if may_repeat { remedy } else { Remedy::GiveUp };
+                Some((entry.cseq, remedy))
+            })
             .collect();
         let mut repeats = Vec::new();
         for (cseq, remedy) in unanswered {
@@ -190,7 +198,7 @@ impl Connection {
         let is_idempotent = is_candidate
             || matches!(draft.purpose, Purpose::Describe) && draft.caller.is_some()
             || matches!(draft.purpose, Purpose::KeepAlive);
-        let may_repeat = !draft.is_repeated && (is_for_stray || !entry.was_alone);
+        let may_repeat = !draft.is_repeated && (is_for_stray || !self.requests.was_seen(entry));
         match (is_candidate, is_idempotent && may_repeat) {
             (true, true) => Some(Remedy::Repeat),
             (false, true) if is_for_stray => Some(Remedy::Repeat),

@@ -64,7 +64,8 @@ impl Connection {
                 return;
             }
             // Blocked, or of no use any more: no verdict.
-            (Purpose::Fence, _) => return,
+            (Purpose::Fence | Purpose::Probe, _) => return,
+            (Purpose::ProbeFence, _) => return self.on_probe_over(false),
             (Purpose::Undo { .. }, _) => return self.retire(Retirement::TeardownUnanswered),
             (Purpose::KeepAlive, Some(key)) => {
                 return self.on_keep_alive_failed(key, &draft.method);

@@ -2,12 +2,13 @@
 //!
 //! The rest of the machine is next door: `sending` decides what may go out, `answers` what an answer
 //! means, `fence` what the lack of one means, `departure` how sessions and the connection end,
-//! `liveness` what the clock asks for, and `server_requests` answers the server's own requests.
+//! `liveness` what the clock asks for, `probe` what a DESCRIBE of nothing does, and `server_requests` answers the server's own requests.
 
 mod answers;
 mod departure;
 mod fence;
 mod liveness;
+mod probe;
 mod sending;
 mod server_requests;
 
@@ -22,10 +23,12 @@ use rtsp_types::Method;
 use self::{
     fence::Fences,
     liveness::{Health, Idle},
+    probe::Probe,
     sending::Authorizer,
     server_requests::StormGuard,
 };
 use super::{
+    backlog::Backlog,
     channels::{ChannelTable, Verdict},
     codec::{Decoder, Unit, write_frame},
     command::{CredentialStatus, RequestId, SessionConfig, SessionKey, SessionRequest},
@@ -118,6 +121,7 @@ pub struct Connection {
     keep_alive_means: Means,
     fences: Fences,
     health: Health,
+    probe: Option<Probe>,
     idle: Option<Idle>,
     /// The server gave two streams one channel: no session of the connection can be addressed
     /// safely any more.
@@ -158,6 +162,7 @@ impl Connection {
             keep_alive_means: Means::default(),
             fences: Fences::new(config.is_serial),
             health: Health::Good,
+            probe: None,
             idle: None,
             tainted: false,
             requests_of_server: StormGuard::default(),
@@ -455,6 +460,16 @@ impl Connection {
             .any(|entry| brings_up(&entry.draft.purpose))
     }
 
+    /// What the server has not answered yet.
+    pub fn backlog(&self) -> Backlog {
+        let waits = |draft: &&Draft| draft.purpose == Purpose::Describe;
+        let waiting = self.waiting.iter().filter(waits).count();
+        Backlog {
+            head: self.requests.head(),
+            describes: self.requests.describes() + self.authorizer.describes() + waiting,
+        }
+    }
+
     /// Sessions that are open or still owe or await a TEARDOWN.
     pub fn session_count(&self) -> usize {
         self.sessions.len()
@@ -559,6 +574,7 @@ impl Connection {
                 self.events.push(Event::SessionClosed(key));
             }
         }
+        self.end_probe(&reason);
         self.events.push(Event::Closed(reason));
     }
 

@@ -129,6 +129,12 @@ impl Authorizer {
         self.retries.push_back(draft);
     }
 
+    /// DESCRIBEs that are to be repeated.
+    pub(super) fn describes(&self) -> usize {
+        let is_describe = |draft: &&Draft| draft.purpose == Purpose::Describe;
+        self.retries.iter().filter(is_describe).count()
+    }
+
     /// Takes out what is to be repeated for one session.
     pub(super) fn take_retries_of(&mut self, key: SessionKey) -> VecDeque<Draft> {
         let (mine, others): (VecDeque<Draft>, VecDeque<Draft>) = std::mem::take(&mut self.retries)
@@ -275,10 +281,12 @@ impl Connection {
     pub(super) fn deadline_of(&self, purpose: &Purpose) -> Duration {
         let timeouts = &self.config.timeouts;
         match purpose {
-            Purpose::Describe => timeouts.describe,
+            Purpose::Describe | Purpose::Probe => timeouts.describe,
             Purpose::Setup { .. } | Purpose::Play | Purpose::Pause => timeouts.response,
             Purpose::Teardown | Purpose::Undo { .. } => timeouts.teardown,
-            Purpose::KeepAlive | Purpose::Ping | Purpose::Fence => timeouts.keep_alive,
+            Purpose::KeepAlive | Purpose::Ping | Purpose::Fence | Purpose::ProbeFence => {
+                timeouts.keep_alive
+            }
         }
     }
 
@@ -416,10 +424,11 @@ impl Connection {
     /// Gives up a request that is not on the wire.
     pub(super) fn withdraw(&mut self, draft: Draft, kind: FailureKind) {
         let Some(key) = draft.session else {
-            if draft.purpose == Purpose::Ping {
-                self.health = Health::Good;
-            }
-            return;
+            return match draft.purpose {
+                Purpose::Ping => self.health = Health::Good,
+                Purpose::ProbeFence => self.on_probe_over(false),
+                _ => {}
+            };
         };
         match draft.purpose {
             Purpose::Setup { asked, .. } => self.channels.unreserve(key, asked),
@@ -468,7 +477,7 @@ impl Connection {
         }
         writer.header("User-Agent", &self.config.user_agent);
         match &draft.purpose {
-            Purpose::Describe => writer.header("Accept", "application/sdp"),
+            Purpose::Describe | Purpose::Probe => writer.header("Accept", "application/sdp"),
             Purpose::Setup { asked, .. } => {
                 let transport = format!("RTP/AVP/TCP;unicast;interleaved={asked}-{}", asked | 1);
                 writer.header("Transport", &transport);

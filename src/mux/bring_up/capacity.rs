@@ -1,0 +1,100 @@
+//! A server without room, apart from one that refuses: what is learned from it is a limit, never a
+//! verdict.
+//!
+//! Whether the connection is full or the server, one session finds out on a fresh connection. The
+//! others that were refused wait for that: sixteen that start together at a full server must not ask
+//! it sixteen times on every connection there is.
+
+use std::time::Duration;
+
+use super::BringUp;
+use crate::mux::{
+    connection_pool::{ConnectionHandle, ConnectionPool},
+    driver,
+    error::{Error, ErrorKind},
+    proto::{Failure, FailureKind},
+    remedy::is_about_capacity,
+    server_key::ServerId,
+    sharing::{Deciding, Stance},
+};
+
+/// The one session that looks for room on a fresh connection; given up when it is dropped.
+#[derive(Debug)]
+pub(super) struct RoomTrial {
+    pool: ConnectionPool,
+    server: ServerId,
+}
+
+impl Drop for RoomTrial {
+    fn drop(&mut self) {
+        self.pool
+            .learn(&self.server, |sharing| sharing.on_room_trial_over());
+    }
+}
+
+impl BringUp {
+    /// A server that has no room says so.
+    pub(super) fn note_capacity(&mut self, handle: &ConnectionHandle, failure: &Failure) {
+        let FailureKind::Status {
+            code, retry_after, ..
+        } = failure.kind
+        else {
+            return;
+        };
+        if !is_about_capacity(code) {
+            return;
+        }
+        let is_last = self.room_trial.is_some();
+        let now = driver::now();
+        self.pool.learn(self.wish.key.server(), |sharing| {
+            sharing.on_full(code);
+            if is_last {
+                sharing.on_no_room(now, retry_after.unwrap_or(Duration::ZERO));
+            }
+        });
+        self.full_with = Some(self.pool.sessions_on(handle.link().id));
+    }
+
+    /// After a refusal for want of room: goes on if there may be some on another connection.
+    ///
+    /// # Errors
+    ///
+    /// The refusal, if there is none.
+    pub(super) async fn await_room(&mut self) -> Result<(), Error> {
+        if self.full_with.is_none() || self.room_trial.is_some() {
+            return Ok(());
+        }
+        let server = self.wish.key.server().clone();
+        let mut changes = self.pool.watch(&server);
+        let until = driver::now() + self.options.connect_timeout;
+        loop {
+            changes.mark_unchanged();
+            let left = until.saturating_duration_since(driver::now());
+            match self.pool.seek_room(&server) {
+                Some(Deciding::You) => {
+                    self.room_trial = Some(RoomTrial {
+                        pool: self.pool.clone(),
+                        server,
+                    });
+                    // A fresh one, whatever others there are: they may be as full.
+                    self.wish.is_apart = self.is_tried();
+                    return Ok(());
+                }
+                Some(Deciding::Others) if !left.is_zero() => {
+                    let _ = driver::within(self.pool.runtime()?, left, changes.changed()).await;
+                }
+                Some(_) => return Ok(()),
+                None => return self.refusal.take().map_or(Ok(()), Err),
+            }
+        }
+    }
+
+    /// Whether a session does without a connection that the server refused to make: it may take no
+    /// more of them, and those there are take another session.
+    pub(super) fn does_without(&mut self, error: &Error) -> bool {
+        let is_refused = error.kind() == ErrorKind::Connect && !self.wish.is_dedicated;
+        let may = is_refused && !self.wish.is_within && self.stance() == Stance::Share;
+        self.wish.is_within |= may;
+        may
+    }
+}

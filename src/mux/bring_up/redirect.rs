@@ -1,0 +1,63 @@
+//! Going where a DESCRIBE is redirected.
+
+use url::Url;
+
+use super::BringUp;
+use crate::mux::{
+    config::SessionOptions,
+    connection_pool::Wish,
+    error::{Error, ErrorKind, Initiator, Scope},
+    proto::uri::redacted,
+};
+
+/// Redirects followed for one session.
+const MAX_REDIRECTS: usize = 5;
+
+impl BringUp {
+    /// Turns to where a DESCRIBE was redirected (fault F40).
+    pub(super) fn follow(&mut self, location: Url) -> Result<(), Error> {
+        let refuse = |why: String| {
+            Error::new(ErrorKind::Redirects, Scope::Session, Initiator::Server, why)
+                .in_request("DESCRIBE")
+        };
+        self.redirected
+            .push(std::mem::replace(&mut self.url, location));
+        let from = redacted(&self.options.url);
+        if self.redirected.len() > MAX_REDIRECTS {
+            return Err(refuse(format!("more than {MAX_REDIRECTS} redirects")).of_camera(&from));
+        }
+        if self.redirected.contains(&self.url) {
+            return Err(refuse("the server redirects in a loop".to_owned()).of_camera(&from));
+        }
+        self.wish = self.wish_after_redirect().map_err(|error| {
+            refuse(format!("redirected to where we cannot go: {error}")).of_camera(&from)
+        })?;
+        self.connections = 0;
+        self.tried_younger = false;
+        self.suspected = None;
+        self.twin = None;
+        self.full_with = None;
+        self.room_trial = None;
+        self.known = None;
+        self.flight = None;
+        self.refusal = None;
+        Ok(())
+    }
+
+    /// Another origin than the user's gets no credentials.
+    fn wish_after_redirect(&self) -> Result<Wish, Error> {
+        let origin = Wish::new(&self.options)?;
+        let here = SessionOptions {
+            url: self.url.clone(),
+            ..self.options.clone()
+        };
+        let wish = Wish::new(&here)?;
+        if wish.key.server() == origin.key.server() {
+            return Ok(wish);
+        }
+        Wish::new(&SessionOptions {
+            credentials: None,
+            ..here
+        })
+    }
+}

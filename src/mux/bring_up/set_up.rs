@@ -1,0 +1,178 @@
+//! SETUP of the streams that are wanted.
+
+use super::{BringUp, Passage, Step, waiting::Wait};
+use crate::mux::{
+    attachment::{Attachment, Pending},
+    error::Error,
+    proto::{Failure, FailureKind, Presentation, Reply, SessionRequest, StreamGrant},
+};
+
+/// What the SETUPs of a session came to.
+#[derive(Debug, Default)]
+pub(in crate::mux) struct StreamsSetUp {
+    pub(in crate::mux) grants: Vec<StreamGrant>,
+    /// Streams left out, and why.
+    pub(in crate::mux) failed: Vec<(usize, Error)>,
+    /// What the server describes now, where an earlier description was gone by.
+    described: Option<Reply>,
+}
+
+pub(super) fn setup_request(
+    presentation: &Presentation,
+    stream: usize,
+) -> Option<(usize, SessionRequest)> {
+    let media = presentation.streams.get(stream)?;
+    let request = SessionRequest::Setup {
+        stream,
+        control: media.control.clone(),
+        payload_types: media.payload_types.clone(),
+    };
+    Some((stream, request))
+}
+
+fn granted(reply: Reply) -> Option<StreamGrant> {
+    match reply {
+        Reply::SetUp(grant) => Some(grant),
+        _ => None,
+    }
+}
+
+impl BringUp {
+    /// Sets up `streams`; as far as another connection is needed for it, describes again there.
+    /// Gives back what took part in the end, the grants, and why streams were left out.
+    pub(in crate::mux) async fn set_up(
+        &mut self,
+        mut attachment: Attachment,
+        mut presentation: Presentation,
+        streams: &[usize],
+    ) -> Result<(Attachment, Presentation, StreamsSetUp), Error> {
+        let mut streams = streams.to_vec();
+        loop {
+            let may_stay = !self.wish.needs_describe
+                || self.may_stay(&attachment, &presentation) == Passage::Open;
+            if may_stay {
+                attachment = match self.rejoin(attachment, &presentation).await {
+                    Ok(attachment) => attachment,
+                    Err((handle, failure)) => {
+                        self.recover(Step::SetUp, &handle, failure)?;
+                        drop(handle);
+                        (attachment, presentation) = self.describe().await?;
+                        continue;
+                    }
+                };
+                let setting_up = self.set_up_on(&attachment, &presentation, &streams);
+                let outcome = self.unless_held_up(&attachment, Wait::SetUp, setting_up);
+                match outcome.await? {
+                    Some(Ok(mut done)) => {
+                        if self.still_holds(&attachment, &mut presentation, &mut done)? {
+                            self.on_set_up(&attachment, &done);
+                            return Ok((attachment, presentation, done));
+                        }
+                    }
+                    // Of what is described no more.
+                    Some(Err(_)) if std::mem::take(&mut self.is_remembered) => {
+                        self.pool.forget(&self.wish);
+                        self.known = None;
+                    }
+                    Some(Err(failure)) => {
+                        self.recover(Step::SetUp, attachment.handle(), failure)?;
+                    }
+                    None => self.on_held_up(&attachment),
+                }
+            }
+            // Released before the next one is opened: the server may allow one session more only.
+            drop(attachment);
+            let streams_before = presentation.streams.len();
+            (attachment, presentation) = self.describe().await?;
+            let streams_now = presentation.streams.len();
+            if streams_now == streams_before {
+                continue;
+            }
+            if streams.len() < streams_before {
+                return Err(self.unusable(&attachment, "it has other streams than before"));
+            }
+            streams = (0..streams_now).collect();
+        }
+    }
+
+    /// Whether what was set up is what the server describes now, where an earlier description was
+    /// gone by. If so `presentation` is the new one.
+    fn still_holds(
+        &mut self,
+        attachment: &Attachment,
+        presentation: &mut Presentation,
+        done: &mut StreamsSetUp,
+    ) -> Result<bool, Error> {
+        let Some(reply) = done.described.take() else {
+            return Ok(true);
+        };
+        self.is_remembered = false;
+        let fresh = self.presentation(attachment, reply)?;
+        self.known = Some(fresh.clone());
+        let holds = fresh.is_set_up_like(presentation);
+        if holds {
+            *presentation = fresh;
+        } else {
+            self.pool.forget(&self.wish);
+        }
+        Ok(holds)
+    }
+
+    fn on_set_up(&mut self, attachment: &Attachment, done: &StreamsSetUp) {
+        let timeouts = done.grants.iter().map(|grant| grant.session_timeout);
+        let timeout = timeouts.min().unwrap_or_default();
+        self.pool.on_set_up(attachment.handle(), timeout);
+        self.on_success(Step::SetUp);
+        self.monitor.set_grants(&done.grants);
+    }
+
+    /// The first stream alone, because its answer brings the session id; then the others at once.
+    async fn set_up_on(
+        &self,
+        attachment: &Attachment,
+        presentation: &Presentation,
+        streams: &[usize],
+    ) -> Result<StreamsSetUp, Failure> {
+        let mut done = StreamsSetUp::default();
+        let mut requests = streams
+            .iter()
+            .filter_map(|stream| setup_request(presentation, *stream));
+        let Some((_, first)) = requests.next() else {
+            return Ok(done);
+        };
+        let first = attachment.send(first);
+        // In the same round trip, and behind it: the server has described this before.
+        let describing = self
+            .is_remembered
+            .then(|| attachment.send(SessionRequest::Describe));
+        done.grants.extend(granted(first.reply().await?));
+        let pending: Vec<(usize, Pending<'_>)> = requests
+            .map(|(stream, request)| (stream, attachment.send(request)))
+            .collect();
+        for (stream, pending) in pending {
+            match pending.reply().await {
+                Ok(reply) => done.grants.extend(granted(reply)),
+                Err(failure) if is_of_stream_alone(&failure) => {
+                    tracing::info!(
+                        "{}/{}: stream {stream} left out: {failure}",
+                        attachment.connection(),
+                        attachment.key()
+                    );
+                    done.failed
+                        .push((stream, self.error(attachment.handle(), &failure)));
+                }
+                Err(failure) => return Err(failure),
+            }
+        }
+        if let Some(describing) = describing {
+            done.described = Some(describing.reply().await?);
+        }
+        Ok(done)
+    }
+}
+
+/// Whether a later stream's failure leaves the session as it is: the server does not want this one.
+/// 461 and what shows that it confuses sessions is about the connection.
+fn is_of_stream_alone(failure: &Failure) -> bool {
+    matches!(failure.kind, FailureKind::Status { code: 400..=460 | 462..=499, .. })
+}

@@ -1,0 +1,128 @@
+//! Waiting for answers: how long a session waits behind others before it turns elsewhere.
+
+use std::time::Duration;
+
+use super::{BringUp, trial::Flight};
+use crate::mux::{
+    attachment::Attachment,
+    connection_pool::ConnectionHandle,
+    driver,
+    error::Error,
+    proto::{Failure, Presentation, SessionConfig},
+    sharing::{
+        Deciding, Stance,
+        gate::{FENCE, SHORTEST_PATIENCE},
+    },
+};
+
+/// What is waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wait {
+    Describe,
+    SetUp,
+    Play,
+}
+
+impl BringUp {
+    /// The answer; none if it does not come because the server is busy with another session's
+    /// request, and there is another connection to turn to. One slow DESCRIBE held everybody's
+    /// answers for 20 s on gst-rtsp-server. The session whose request is the slow one stays.
+    pub(super) async fn unless_held_up<T>(
+        &self,
+        attachment: &Attachment,
+        wait: Wait,
+        answer: impl Future<Output = T>,
+    ) -> Result<Option<T>, Error> {
+        let (id, link) = (attachment.connection(), attachment.link());
+        let runtime = self.pool.runtime()?;
+        let patience = self.patience(wait);
+        let mut backlog = link.watch_backlog();
+        let mut changes = self.pool.watch(self.wish.key.server());
+        let mut answer = std::pin::pin!(answer);
+        loop {
+            changes.mark_unchanged();
+            let blocked_since = backlog.borrow_and_update().blocked_since(attachment.key());
+            let limit = blocked_since.map(|since| {
+                let until = since + patience;
+                until.saturating_duration_since(driver::now())
+            });
+            let is_held_up = limit == Some(Duration::ZERO) && self.pool.has_place(&self.wish, id);
+            let is_doomed = self.is_tried() && wait != Wait::Play && {
+                let is_described = wait != Wait::Describe;
+                self.pool.is_doomed(id, is_described) && !self.is_claimant(attachment)
+            };
+            if is_held_up || is_doomed {
+                tracing::info!("{id}/{}: held up, trying elsewhere", attachment.key());
+                return Ok(None);
+            }
+            // Where there is no other place, one may become free.
+            let limit = limit.map(|limit| limit.max(SHORTEST_PATIENCE / 10));
+            let done =
+                driver::unless_changed(runtime, limit, answer.as_mut(), &mut changes, &mut backlog);
+            if let Some(answer) = done.await {
+                return Ok(Some(answer));
+            }
+        }
+    }
+
+    fn patience(&self, wait: Wait) -> Duration {
+        let patience = self.pool.patience(self.wish.key.server());
+        // Where a session that would be added is ignored, that is what is found out meanwhile.
+        match wait {
+            Wait::SetUp if self.is_tried() && self.stance() != Stance::Share => patience + FENCE,
+            _ => patience,
+        }
+    }
+
+    /// While it is open whether the server can share, one session finds that out; the others wait a
+    /// moment for it instead of taking a connection each.
+    pub(super) async fn await_decision(&mut self) -> Result<(), Error> {
+        if !self.is_tried() || self.wish.is_dedicated || self.flight.is_some() {
+            return Ok(());
+        }
+        let server = self.wish.key.server().clone();
+        let until = driver::now() + self.pool.patience(&server).max(SHORTEST_PATIENCE);
+        let mut changes = self.pool.watch(&server);
+        loop {
+            changes.mark_unchanged();
+            let left = until.saturating_duration_since(driver::now());
+            match self.pool.deciding(&server, !self.is_canary_spent) {
+                Deciding::You => {
+                    self.flight = Some(Flight::new(&self.pool, &server));
+                    return Ok(());
+                }
+                Deciding::Others if !left.is_zero() => {
+                    let _ = driver::within(self.pool.runtime()?, left, changes.changed()).await;
+                }
+                Deciding::Others | Deciding::Nobody => return Ok(()),
+            }
+        }
+    }
+
+    /// A session that was described aside, because that might have cost the others their
+    /// connection, goes to them.
+    pub(super) async fn rejoin(
+        &mut self,
+        attachment: Attachment,
+        presentation: &Presentation,
+    ) -> Result<Attachment, (ConnectionHandle, Failure)> {
+        let shares = matches!(self.stance(), Stance::Share | Stance::TryInBand);
+        let is_aside = attachment.handle().is_aside() && shares;
+        if !is_aside || self.is_described_in_place {
+            return Ok(attachment);
+        }
+        let id = attachment.connection();
+        let Some(handle) = self.pool.rejoin(&self.wish, id) else {
+            return Ok(attachment);
+        };
+        if self.pool.is_alone(id) {
+            // What becomes of it is written down; nobody waits for it.
+            drop(self.pool.probe(attachment.link(), &presentation.aggregate));
+        }
+        let config = SessionConfig {
+            url: self.url.clone(),
+            keep_alive: self.options.keep_alive,
+        };
+        Attachment::open(handle, config, &self.monitor).await
+    }
+}

@@ -1,0 +1,88 @@
+//! What the pool tells of its connections: to each how many use it, to whoever asks how they stand.
+
+use std::{collections::BTreeMap, time::Instant};
+
+use super::{State, state::Registered, table::Phase};
+use crate::mux::{
+    server_key::ServerId,
+    stats::{ConnectionState, ConnectionStats, MuxStats, ServerStats},
+};
+
+impl State {
+    /// Tells all connections of a server how many references and sisters they have.
+    pub(super) fn update_gauges(&self, server: &ServerId) {
+        let connections = self.table.connections_to(server) as u64;
+        for (id, registered) in self
+            .registered
+            .iter()
+            .filter(|(_, registered)| registered.link.server == *server)
+        {
+            let references = self.table.entry(*id).map_or(0, |entry| entry.references);
+            registered.link.on_references(references);
+            registered
+                .link
+                .counters
+                .connections_to_server
+                .set(connections);
+        }
+        if let Some(server) = self.servers.get(server) {
+            server.notify();
+        }
+    }
+
+    pub(super) fn stats(&self, now: Instant) -> MuxStats {
+        let mut servers: BTreeMap<&ServerId, Vec<ConnectionStats>> = BTreeMap::new();
+        for (id, registered) in self
+            .registered
+            .iter()
+            .filter(|(_, registered)| registered.is_listed)
+        {
+            if let Some(entry) = self.table.entry(*id) {
+                servers
+                    .entry(&entry.server)
+                    .or_default()
+                    .push(connection_stats(registered, entry.phase));
+            }
+        }
+        let servers = servers.into_iter().map(|(server, mut connections)| {
+            connections.sort_by_key(|connection| connection.id);
+            let (sharing, cannot_share, sharing_age) = self.sharing_stats(server, now);
+            ServerStats {
+                server: server.to_string(),
+                sharing,
+                cannot_share,
+                sharing_age,
+                waiting: self.table.waiting_for(server),
+                connections,
+            }
+        });
+        MuxStats {
+            servers: servers.collect(),
+        }
+    }
+}
+
+fn connection_stats(registered: &Registered, phase: Phase) -> ConnectionStats {
+    let counters = &registered.link.counters;
+    ConnectionStats {
+        id: registered.link.id.0,
+        state: match phase {
+            Phase::Connecting => ConnectionState::Connecting,
+            Phase::Open => ConnectionState::Open,
+            Phase::Closing => ConnectionState::Closing,
+        },
+        is_dedicated: registered.is_dedicated,
+        references: counters.references.get(),
+        sessions: counters.sessions.get(),
+        bytes_received: counters.bytes_received.get(),
+        bytes_sent: counters.bytes_sent.get(),
+        packets: counters.packets.get(),
+        requests: counters.requests.get(),
+        server_requests: counters.server_requests.get(),
+        frames_unknown: counters.frames_unknown.get(),
+        frames_foreign: counters.frames_foreign.get(),
+        frames_late: counters.frames_late.get(),
+        reports_dropped: counters.reports_dropped.get(),
+        resyncs: counters.resyncs.get(),
+    }
+}

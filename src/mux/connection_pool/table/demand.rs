@@ -1,0 +1,97 @@
+//! What a caller asks of the table, and what it is answered.
+
+use std::fmt;
+
+use super::ConnectionId;
+
+/// What one caller asks for. Limits are the caller's own.
+#[derive(Clone, Debug)]
+pub(in crate::mux::connection_pool) struct Demand<S, K> {
+    /// The server: what limits are counted for.
+    pub(in crate::mux::connection_pool) server: S,
+    /// Who may share a connection to it.
+    pub(in crate::mux::connection_pool) key: K,
+    /// Pooled connections the server may have; none: no limit.
+    pub(in crate::mux::connection_pool) max_connections: Option<u32>,
+    /// References beyond which another connection is preferred.
+    pub(in crate::mux::connection_pool) preferred_sessions: u32,
+    /// Sessions not yet set up beyond which another connection is preferred, if it would not be.
+    pub(in crate::mux::connection_pool) batch: u32,
+    /// What it is to be used for: servers that are not known to share stay with the first
+    /// presentation that was asked for on a connection (go2rtc, ZLMediaKit).
+    pub(in crate::mux::connection_pool) presentation: PresentationUri,
+    /// With whom it may be shared.
+    pub(in crate::mux::connection_pool) company: Company,
+    /// Whether a DESCRIBE is to be made on it.
+    pub(in crate::mux::connection_pool) describes: Describes,
+    /// References beyond which no connection takes another one.
+    pub(in crate::mux::connection_pool) ceiling: u32,
+    /// Where nothing fits, a connection of its own is made, which does not count.
+    pub(in crate::mux::connection_pool) overflows: bool,
+    /// Whether to wait when nothing fits and no room is being made either.
+    pub(in crate::mux::connection_pool) patient: bool,
+    /// Connections that were tried already.
+    pub(in crate::mux::connection_pool) avoid: Vec<ConnectionId>,
+    /// Connections whose server is busy with something: others are preferred.
+    pub(in crate::mux::connection_pool) shun: Vec<ConnectionId>,
+    /// Only a connection younger than this one will do: whatever is older may be as stale.
+    pub(in crate::mux::connection_pool) younger_than: Option<ConnectionId>,
+}
+
+/// What a connection is used for first. It may hold secrets, and shows nothing.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub(in crate::mux) struct PresentationUri(pub(in crate::mux) String);
+
+impl PresentationUri {
+    /// Whether a control URL is below this one, and so certainly this presentation's. Camera 1 is
+    /// not above the streams of camera 14: what follows has to begin something new.
+    pub(in crate::mux::connection_pool) fn is_above(&self, control: &Self) -> bool {
+        let rest = control.0.strip_prefix(self.0.trim_end_matches('/'));
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', '?', '&', ';']))
+    }
+}
+
+impl fmt::Debug for PresentationUri {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("..")
+    }
+}
+
+/// With whom a caller may share a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::mux::connection_pool) enum Company {
+    /// With everybody: the server shares, or is to.
+    Any,
+    /// Only with those who do not play yet: the server is being tried.
+    NobodyPlaying,
+    /// With nobody.
+    Nobody,
+}
+
+/// What a caller will do first on a connection that others play on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::mux::connection_pool) enum Describes {
+    /// Nothing that could do harm: what it plays is described.
+    Nothing,
+    /// DESCRIBE, which the server stands: not where sessions expire so soon that they cannot wait
+    /// behind a slow one.
+    InBand,
+    /// DESCRIBE, which may cost the connection (MediaMTX closes it behind a 404).
+    Aside,
+}
+
+/// The table's answer to a [`Demand`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::mux::connection_pool) enum Placement {
+    /// This one; a reference to it was counted. It may still be connecting.
+    Existing(ConnectionId),
+    /// A new one, which the owner is to connect; a reference to it was counted.
+    Connect(ConnectionId),
+    /// None yet: wait with [`Table::enqueue`].
+    Wait {
+        /// An idle connection of another key, retired to make room, which the owner is to close.
+        close: Option<ConnectionId>,
+    },
+    /// None, and none is to be expected.
+    Refused,
+}

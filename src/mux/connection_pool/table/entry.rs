@@ -1,0 +1,97 @@
+//! One connection, as the table knows it.
+
+use super::{
+    ConnectionId,
+    demand::{Company, Demand, Describes, PresentationUri},
+};
+
+/// Who may use a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::mux::connection_pool) enum Purpose {
+    /// Everybody with an equal key; counts against the server's limit.
+    Pooled,
+    /// The one it was made for; does not count.
+    Dedicated,
+}
+
+/// Where a connection is in its life, as far as handing it out goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::mux::connection_pool) enum Phase {
+    /// The one attempt that all its callers wait for is under way.
+    Connecting,
+    /// Connected.
+    Open,
+    /// Never handed out again; counts until it is removed.
+    Closing,
+}
+
+/// One connection in the table.
+#[derive(Clone, Debug)]
+pub(in crate::mux::connection_pool) struct Entry<S, K> {
+    pub(in crate::mux::connection_pool) server: S,
+    pub(in crate::mux::connection_pool) key: K,
+    pub(in crate::mux::connection_pool) purpose: Purpose,
+    pub(in crate::mux::connection_pool) phase: Phase,
+    /// The presentation it was made for.
+    pub(in crate::mux::connection_pool) presentation: PresentationUri,
+    /// Something on it plays, or is about to.
+    pub(in crate::mux::connection_pool) is_playing: bool,
+    /// A session on it expires so soon that it cannot wait behind a slow request.
+    pub(in crate::mux::connection_pool) is_pressed: bool,
+    /// Live handles. The driver's own use of the connection is not counted.
+    pub(in crate::mux::connection_pool) references: u32,
+    /// Of these, those whose sessions are set up.
+    pub(in crate::mux::connection_pool) set_up: u32,
+    /// Those that are to be described here first.
+    pub(in crate::mux::connection_pool) undescribed: u32,
+    /// Whether new sessions may be put on it.
+    pub(in crate::mux::connection_pool) takes_sessions: bool,
+}
+
+impl<S: PartialEq, K: PartialEq> Entry<S, K> {
+    pub(in crate::mux::connection_pool) fn counts_for(&self, server: &S) -> bool {
+        self.purpose == Purpose::Pooled && self.server == *server
+    }
+
+    /// Whether it may be handed out for `demand` at all, load aside.
+    pub(in crate::mux::connection_pool) fn suits(
+        &self,
+        id: ConnectionId,
+        demand: &Demand<S, K>,
+    ) -> bool {
+        self.counts_for(&demand.server)
+            && self.key == demand.key
+            && self.phase != Phase::Closing
+            && self.takes_sessions
+            && self.is_company_for(demand)
+            && self.bears(demand.describes)
+            && !demand.avoid.contains(&id)
+            && demand.younger_than.is_none_or(|old| id > old)
+    }
+
+    pub(in crate::mux::connection_pool) fn bears(&self, describes: Describes) -> bool {
+        match describes {
+            Describes::Nothing => true,
+            Describes::InBand => !self.is_pressed,
+            Describes::Aside => !self.is_playing,
+        }
+    }
+
+    fn is_company_for(&self, demand: &Demand<S, K>) -> bool {
+        let is_free = self.references == 0 && self.presentation == demand.presentation;
+        match demand.company {
+            Company::Any => true,
+            Company::NobodyPlaying => is_free || (self.references > 0 && !self.is_playing),
+            Company::Nobody => is_free,
+        }
+    }
+
+    /// Sessions that are not set up yet.
+    pub(in crate::mux::connection_pool) fn coming_up(&self) -> u32 {
+        self.references.saturating_sub(self.set_up)
+    }
+
+    pub(in crate::mux::connection_pool) fn is_idle(&self) -> bool {
+        self.phase == Phase::Open && self.references == 0
+    }
+}

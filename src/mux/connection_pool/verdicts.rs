@@ -1,0 +1,180 @@
+//! What is learned of servers: under the lock, told to those who wait for it, and remembered.
+
+use std::time::{Duration, Instant};
+
+use tokio::sync::{oneshot, watch};
+use url::Url;
+
+use super::{Aftermath, ConnectionPool, State, server::Server, table::ConnectionId};
+use crate::mux::{
+    driver::{self, Command, Link},
+    event::{MuxEvent, SharingChange, SharingVerdict},
+    proto::ProbeOutcome,
+    server_key::ServerId,
+    sharing::{Deciding, Sharing, Stance, Verdict},
+};
+
+/// The path of nothing.
+const MISSING: &str = "/rtspmux-is-not-there";
+
+/// Verdict, reason for a No, age.
+type SharingStats = (SharingVerdict, Option<String>, Option<Duration>);
+
+impl ConnectionPool {
+    /// Learns something of a server's sharing.
+    pub(in crate::mux) fn learn(&self, server: &ServerId, lesson: impl FnOnce(&mut Sharing)) {
+        self.change(|state, aftermath| state.learn(server, driver::now(), lesson, aftermath));
+    }
+
+    /// What is known of a server's sharing.
+    pub(in crate::mux) fn sharing<T>(
+        &self,
+        server: &ServerId,
+        question: impl FnOnce(&Sharing) -> T,
+    ) -> T {
+        question(&self.lock().server(server).sharing)
+    }
+
+    /// Verdict, reason and age, for people.
+    pub(in crate::mux) fn sharing_stats(&self, server: &ServerId) -> SharingStats {
+        self.lock().sharing_stats(server, driver::now())
+    }
+
+    /// Told whenever something changes at a server.
+    pub(in crate::mux) fn watch(&self, server: &ServerId) -> watch::Receiver<()> {
+        self.lock().server(server).watch()
+    }
+
+    /// Whoever finds out whether the server can share does so for all that come meanwhile.
+    pub(in crate::mux) fn deciding(&self, server: &ServerId, may_decide: bool) -> Deciding {
+        let now = driver::now();
+        let mut state = self.lock();
+        state.server(server).sharing.deciding(now, may_decide)
+    }
+
+    /// Who looks for room on a fresh connection of a server that has none; none: there is none.
+    pub(in crate::mux) fn seek_room(&self, server: &ServerId) -> Option<Deciding> {
+        let now = driver::now();
+        self.lock().server(server).sharing.seek_room(now)
+    }
+
+    /// Finds out whether a connection on which nothing plays stands a DESCRIBE that fails, unless
+    /// that is known or being found out.
+    pub(in crate::mux) fn probe(
+        &self,
+        link: &Link,
+        known: &Url,
+    ) -> Option<oneshot::Receiver<ProbeOutcome>> {
+        let missing = known.join(MISSING).ok()?;
+        {
+            let mut state = self.lock();
+            let sharing = &mut state.server(&link.server).sharing;
+            if !sharing.wants_probe() {
+                return None;
+            }
+            sharing.on_probe_sent();
+        }
+        let (done, outcome) = oneshot::channel();
+        let probe = Command::Probe {
+            missing,
+            known: known.clone(),
+            done,
+        };
+        if !link.send(probe) {
+            self.learn(&link.server, |sharing| {
+                sharing.on_probed(ProbeOutcome::Undecided)
+            });
+        }
+        Some(outcome)
+    }
+}
+
+impl State {
+    pub(super) fn server(&mut self, server: &ServerId) -> &mut Server {
+        self.servers
+            .entry(server.clone())
+            .or_insert_with(Server::new)
+    }
+
+    pub(super) fn stance(&self, server: &ServerId, now: Instant) -> Stance {
+        self.servers
+            .get(server)
+            .map_or(Stance::Try, |server| server.sharing.stance(now))
+    }
+
+    pub(super) fn sharing_stats(&self, server: &ServerId, now: Instant) -> SharingStats {
+        let verdict = self
+            .servers
+            .get(server)
+            .map_or(Verdict::Unknown, |server| server.sharing.verdict(now));
+        let (reason, since) = match verdict {
+            Verdict::Unknown => (None, None),
+            Verdict::Yes { since } => (None, Some(since)),
+            Verdict::No { reason, since } => (Some(reason.to_string()), Some(since)),
+        };
+        let age = since.map(|since| now.saturating_duration_since(since));
+        (verdict.into(), reason, age)
+    }
+
+    pub(super) fn learn(
+        &mut self,
+        name: &ServerId,
+        now: Instant,
+        lesson: impl FnOnce(&mut Sharing),
+        aftermath: &mut Aftermath,
+    ) {
+        let server = self.server(name);
+        let before = server.sharing.verdict(now);
+        lesson(&mut server.sharing);
+        let after = server.sharing.verdict(now);
+        server.notify();
+        if before != after {
+            aftermath
+                .events
+                .push(MuxEvent::Sharing(sharing_change(name, after)));
+        }
+    }
+
+    pub(super) fn on_probed(
+        &mut self,
+        id: ConnectionId,
+        outcome: ProbeOutcome,
+        aftermath: &mut Aftermath,
+    ) {
+        if let Some(server) = self.server_of(id) {
+            let now = driver::now();
+            self.learn(
+                &server,
+                now,
+                |sharing| sharing.on_probed(outcome),
+                aftermath,
+            );
+            aftermath.has_learned = true;
+        }
+    }
+
+    /// The connection, or one of its sessions, broke off.
+    pub(super) fn on_broken(&mut self, id: ConnectionId, now: Instant, aftermath: &mut Aftermath) {
+        let (Some(entry), Some(registered)) = (self.table.entry(id), self.registered.get(&id))
+        else {
+            return;
+        };
+        let (server, sessions) = (entry.server.clone(), entry.set_up);
+        if let Some(added) = registered.trial.last_set_up {
+            let lesson = |sharing: &mut Sharing| sharing.on_broken(now, sessions, added);
+            self.learn(&server, now, lesson, aftermath);
+        }
+    }
+}
+
+/// What is told of a new verdict.
+fn sharing_change(server: &ServerId, verdict: Verdict) -> SharingChange {
+    SharingChange {
+        server: server.to_string(),
+        verdict: verdict.into(),
+        reason: match verdict {
+            Verdict::No { reason, .. } => Some(reason.to_string()),
+            _ => None,
+        },
+    }
+}

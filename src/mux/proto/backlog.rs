@@ -1,0 +1,32 @@
+//! What a connection's server has not answered yet: who waits behind whom.
+
+use std::time::Instant;
+
+use super::command::SessionKey;
+
+/// What waits for an answer. Servers that work a connection's requests off one by one hold all
+/// answers back while they work on the first (gst-rtsp-server for the 20 s of one slow DESCRIBE).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Backlog {
+    /// The oldest unanswered request on the wire.
+    pub head: Option<HeadOfLine>,
+    /// DESCRIBEs that are unanswered or wait to be sent, whoever still wants them.
+    pub describes: usize,
+}
+
+/// The request that all others wait behind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeadOfLine {
+    /// Whose it is; none if it is the connection's own.
+    pub session: Option<SessionKey>,
+    /// Since when it is the oldest one.
+    pub since: Instant,
+}
+
+impl Backlog {
+    /// Since when `session` waits behind another one's request.
+    pub fn blocked_since(&self, session: SessionKey) -> Option<Instant> {
+        let head = self.head?;
+        (head.session != Some(session)).then_some(head.since)
+    }
+}

@@ -1,0 +1,89 @@
+//! Whether a session that found no room on its connection finds some on another one.
+
+use std::time::{Duration, Instant};
+
+use super::Deciding;
+
+/// What was found holds for so long: those that were refused together need not all look.
+const HOLDS: Duration = Duration::from_secs(5);
+/// Longest `Retry-After` that is believed.
+const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(60);
+
+/// What is known of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Room {
+    /// Nobody has looked lately.
+    #[default]
+    Unknown,
+    /// Somebody is looking.
+    Sought,
+    /// There was some, at that time.
+    Found(Instant),
+    /// There was none, and nobody need look before that time.
+    None(Instant),
+}
+
+impl Room {
+    /// Who looks, after a refusal; none if there is no room.
+    pub(super) fn seek(&mut self, now: Instant) -> Option<Deciding> {
+        match *self {
+            Self::Sought => Some(Deciding::Others),
+            Self::Found(at) if now < at + HOLDS => Some(Deciding::Nobody),
+            Self::None(until) if now < until => None,
+            _ => {
+                *self = Self::Sought;
+                Some(Deciding::You)
+            }
+        }
+    }
+
+    /// There was some.
+    pub(super) fn on_found(&mut self, now: Instant) {
+        *self = Self::Found(now);
+    }
+
+    /// There was none; the server wants to be left alone for `retry_after`.
+    pub(super) fn on_none(&mut self, now: Instant, retry_after: Duration) {
+        *self = Self::None(now + retry_after.clamp(HOLDS, LONGEST_RETRY_AFTER));
+    }
+
+    /// Whoever looked has gone, whatever came of it.
+    pub(super) fn on_given_up(&mut self) {
+        if *self == Self::Sought {
+            *self = Self::Unknown;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_looks_and_the_others_wait_for_what_comes_of_it() {
+        let (now, mut room) = (Instant::now(), Room::default());
+        assert_eq!(room.seek(now), Some(Deciding::You));
+        assert_eq!(room.seek(now), Some(Deciding::Others));
+        let mut found = room;
+        found.on_found(now);
+        assert_eq!(found.seek(now), Some(Deciding::Nobody), "there is room");
+        assert_eq!(found.seek(now + HOLDS), Some(Deciding::You));
+        room.on_none(now, Duration::ZERO);
+        assert_eq!(room.seek(now), None);
+        room.on_given_up();
+        assert_eq!(room.seek(now), None, "it is known");
+        assert_eq!(room.seek(now + HOLDS), Some(Deciding::You));
+        room.on_given_up();
+        assert_eq!(room.seek(now + HOLDS), Some(Deciding::You));
+    }
+
+    #[test]
+    fn f23_the_servers_own_time_is_kept_within_reason() {
+        let (now, mut room) = (Instant::now(), Room::default());
+        let minute = Duration::from_secs(60);
+        room.on_none(now, minute / 2);
+        assert_eq!(room.seek(now + minute / 2 - HOLDS), None);
+        room.on_none(now, 1000 * minute);
+        assert_eq!(room.seek(now + minute), Some(Deciding::You));
+    }
+}

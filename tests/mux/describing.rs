@@ -1,0 +1,194 @@
+//! Where sessions are described, and how often: a DESCRIBE may cost the connection it is made on.
+
+use gstrtspmux::mux::{Error, Mux, Pooling, Session, SessionOptions};
+use tokio::task::JoinHandle;
+
+use crate::{
+    player::{
+        PATIENCE, assert_own_media, camera_url, mux, options, play, play_all, play_camera, set_up,
+    },
+    support::mock_server::{Behaviour, Camera, Family, MockServer, Reaction, Rule},
+};
+
+/// Shares, does not say who it is, and closes a connection behind a 404.
+fn touchy(cameras: u32) -> MockServer {
+    MockServer::builder()
+        .cameras(cameras)
+        .behaviour(Behaviour::CloseOnNotFound)
+        .start()
+}
+
+fn tolerant(cameras: u32) -> MockServer {
+    MockServer::builder().cameras(cameras).start()
+}
+
+fn start(mux: &Mux, options: SessionOptions) -> JoinHandle<Result<Session, Error>> {
+    let mux = mux.clone();
+    tokio::spawn(async move { play(&mux, options).await })
+}
+
+async fn one_by_one(mux: &Mux, server: &MockServer, cameras: u32) -> Vec<Session> {
+    let mut sessions = Vec::new();
+    for camera in 1..=cameras {
+        sessions.push(play_camera(mux, server, camera).await);
+        assert_own_media(server, &mut sessions).await;
+    }
+    sessions
+}
+
+/// A camera that is not there, beside those that play.
+async fn miss(mux: &Mux, server: &MockServer, sessions: &mut [Session]) {
+    let error = play(mux, options(&server.url("/missing")))
+        .await
+        .unwrap_err();
+    assert_eq!(error.status(), Some(404), "{error}");
+    assert_own_media(server, sessions).await;
+}
+
+#[tokio::test]
+async fn f25_a_404_that_costs_the_connection_costs_no_session() {
+    let server = touchy(4);
+    let mux = mux();
+    let mut sessions = one_by_one(&mux, &server, 3).await;
+    for _ in 0..3 {
+        miss(&mux, &server, &mut sessions).await;
+    }
+    sessions.push(play_camera(&mux, &server, 4).await);
+    assert_own_media(&server, &mut sessions).await;
+    let view = server.view();
+    assert!(view.most_open_connections <= 2, "{view:?}");
+    let connection = view.sessions[0].connection;
+    assert!(view.sessions.iter().all(|s| s.connection == connection));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f25_started_together_with_one_that_is_not_there_the_others_play() {
+    for _ in 0..10 {
+        let server = touchy(8);
+        let mux = mux();
+        let missing = start(&mux, options(&server.url("/missing")));
+        let mut sessions = play_all(&mux, &server, 8, &Pooling::default()).await;
+        assert_eq!(missing.await.unwrap().unwrap_err().status(), Some(404));
+        assert_own_media(&server, &mut sessions).await;
+    }
+}
+
+#[tokio::test]
+async fn what_stands_a_404_is_described_where_the_others_play() {
+    let server = tolerant(4);
+    let mux = mux();
+    let mut sessions = one_by_one(&mux, &server, 4).await;
+    miss(&mux, &server, &mut sessions).await;
+    assert_eq!(server.accepted(), 2, "one for the canary");
+    let strange = |r: &&crate::support::mock_server::Recorded| r.uri.contains("is-not-there");
+    assert_eq!(server.requests().iter().filter(strange).count(), 1, "once");
+}
+
+#[tokio::test]
+async fn sessions_that_expire_soon_do_not_wait_behind_a_describe() {
+    let short = Behaviour::SessionSuffix(";timeout=15".to_owned());
+    let server = MockServer::builder()
+        .cameras(2)
+        .family(Family::Gst)
+        .behaviour(short)
+        .start();
+    let mux = mux();
+    let mut sessions = one_by_one(&mux, &server, 2).await;
+    assert_own_media(&server, &mut sessions).await;
+    let view = server.view();
+    let of = |camera: &str, method: &str| {
+        let mut requests = view.requests.iter();
+        let found = requests.find(|r| r.method == method && r.uri.contains(camera));
+        found.unwrap().connection
+    };
+    assert_ne!(of("/cam/2", "DESCRIBE"), of("/cam/1", "PLAY"), "aside");
+    assert_eq!(
+        of("/cam/2", "SETUP"),
+        of("/cam/1", "PLAY"),
+        "and then there"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f20_one_that_takes_for_ever_holds_up_nobody_for_long() {
+    let server = MockServer::builder()
+        .cameras(8)
+        .family(Family::Gst)
+        .rule(Rule::new("DESCRIBE", Reaction::Hold).camera("/cam/8"))
+        .start();
+    let mux = mux();
+    let mut sessions = one_by_one(&mux, &server, 2).await;
+    let slow = start(&mux, options(&camera_url(&server, 8)));
+    assert!(server.wait_until(|view| view.count("DESCRIBE") == 3, PATIENCE));
+    for camera in 3..=7 {
+        sessions.push(play_camera(&mux, &server, camera).await);
+    }
+    assert_own_media(&server, &mut sessions).await;
+    assert!(!slow.is_finished());
+    server.clear_rules();
+    server.release();
+    sessions.push(slow.await.unwrap().unwrap());
+    assert_own_media(&server, &mut sessions).await;
+    assert!(server.accepted() <= 3, "{}", server.accepted());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_played_before_is_set_up_without_waiting_for_its_description() {
+    let server = tolerant(2);
+    let mux = mux();
+    let sessions = play_all(&mux, &server, 2, &Pooling::default()).await;
+    drop(sessions);
+    assert!(server.wait_until(|view| view.sessions.is_empty(), PATIENCE));
+    // The description is asked for, but comes late.
+    server.add_rule(Rule::new("DESCRIBE", Reaction::Defer));
+    let opening = start(&mux, options(&camera_url(&server, 1)));
+    assert!(server.wait_until(|view| view.count("DESCRIBE") == 3, PATIENCE));
+    assert!(server.wait_until(|view| view.sessions.len() == 1, PATIENCE));
+    assert_eq!(server.view().playing(), 0, "it may have changed");
+    server.clear_rules();
+    server.release();
+    let session = opening.await.unwrap().unwrap();
+    assert_own_media(&server, &mut [session]).await;
+}
+
+#[tokio::test]
+async fn a_description_that_has_changed_is_set_up_anew() {
+    let server = tolerant(2);
+    let port = server.address().port();
+    let mux = mux();
+    drop(play_all(&mux, &server, 2, &Pooling::default()).await);
+    assert!(server.wait_until(|view| view.sessions.is_empty(), PATIENCE));
+    server.stop();
+    let server = MockServer::builder()
+        .camera("/cam/1", Camera::av().number(1))
+        .camera("/cam/2", Camera::video().number(2))
+        .start_at(port);
+    let ready = set_up(&mux, options(&camera_url(&server, 1)))
+        .await
+        .unwrap();
+    assert_eq!(ready.presentation().streams.len(), 2);
+    assert_eq!(ready.streams().len(), 2);
+    let session = ready.play().await.unwrap();
+    assert_own_media(&server, &mut [session]).await;
+    assert!(server.wait_until(|view| view.sessions.is_empty(), PATIENCE));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f23_at_a_full_server_one_looks_for_room_and_the_others_wait_for_what_it_finds() {
+    let server = MockServer::builder()
+        .cameras(16)
+        .family(Family::AtLimit(503))
+        .start();
+    let mux = mux();
+    let openings = (1..=16).map(|camera| start(&mux, options(&camera_url(&server, camera))));
+    let mut playing = Vec::new();
+    for opening in openings.collect::<Vec<_>>() {
+        match opening.await.unwrap() {
+            Ok(session) => playing.push(session),
+            Err(error) => assert_eq!(error.status(), Some(503), "{error}"),
+        }
+    }
+    assert_eq!(playing.len(), 2);
+    assert_eq!(server.accepted(), 2);
+    assert_eq!(server.view().count("SETUP"), 17);
+}
