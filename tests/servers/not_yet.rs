@@ -37,10 +37,6 @@ const NOT_YET: &[NotYet] = &[
         "a DESCRIBE that is not answered holds up those behind it for 2 s, and all for good once one plays",
         |case| matches!(case.trouble, Trouble::Slow(_)),
     ),
-    fails(
-        "a stream's SSRC is not latched where the answer to SETUP names none",
-        |case| case.family == Family::LiveOld,
-    ),
     varies(
         "a camera whose second DESCRIBE fails is taken for one that shares until the second refusal",
         |case| {

@@ -41,6 +41,7 @@ use super::{
     message::{Message, StartLine},
     requests::{Draft, Purpose, RequestTable},
     session::{Departure, Phase, Session},
+    sources::SourcePolicy,
     timers::{Timer, TimerTable},
     wire::WireMessage,
 };
@@ -104,6 +105,8 @@ pub struct Connection {
     state: State,
     decoder: Decoder,
     channels: ChannelTable,
+    /// Of streams that are set up from now on.
+    sources: SourcePolicy,
     sessions: BTreeMap<SessionKey, Session>,
     next_session: u32,
     requests: RequestTable,
@@ -146,6 +149,7 @@ impl Connection {
             state: State::Open,
             decoder: Decoder::new(config.limits),
             channels: ChannelTable::new(),
+            sources: SourcePolicy::default(),
             sessions: BTreeMap::new(),
             next_session: 0,
             requests: RequestTable::default(),
