@@ -11,6 +11,8 @@ mod channels;
 mod full;
 #[path = "support/gst_server.rs"]
 mod gst_server;
+#[path = "real_server/live555.rs"]
+mod live555;
 #[path = "real_server/proxy.rs"]
 mod proxy;
 #[path = "real_server/restart.rs"]
