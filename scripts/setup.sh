@@ -7,6 +7,9 @@ packages=(
     build-essential pkg-config curl ca-certificates
 )
 
+# Programs that some tests run and are left out without. Not every release has them.
+optional_packages=(livemedia-utils)
+
 give_up() {
     echo "$(basename "$0"): $*" >&2
     exit 1
@@ -17,11 +20,26 @@ have_gstreamer() {
         pkg-config --atleast-version=1.22 gstreamer-1.0 gstreamer-rtsp-1.0 gstreamer-rtsp-server-1.0
 }
 
+is_installed() {
+    [ "$(dpkg-query -W -f='${db:Status-Status}' "$1" 2>/dev/null)" = installed ]
+}
+
 missing_packages() {
     local package
     for package in "${packages[@]}"; do
-        [ "$(dpkg-query -W -f='${db:Status-Status}' "$package" 2>/dev/null)" = installed ] ||
-            echo "$package"
+        is_installed "$package" || echo "$package"
+    done
+}
+
+# As root only, as in CI; nobody is asked for a password for them, and nothing fails without them.
+want_packages() {
+    local package
+    [ "$(id -u)" = 0 ] || return 0
+    for package in "${optional_packages[@]}"; do
+        is_installed "$package" ||
+            ! apt-cache policy "$package" 2>/dev/null | grep -q '^  Candidate: [^(]' ||
+            DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "$package" >/dev/null 2>&1 ||
+            echo "not installed: $package"
     done
 }
 
@@ -47,6 +65,7 @@ need_packages() {
         } >"$log" 2>&1 || give_up "cannot install ${missing[*]}: $(grep -v '^$' "$log" | tail -n 1)"
         rm -f "$log"
     fi
+    want_packages
     have_gstreamer || give_up "GStreamer 1.22 or later is needed, this system has $(pkg-config --modversion gstreamer-1.0 2>/dev/null || echo none)"
 }
 

@@ -13,7 +13,5 @@ mod case;
 mod families;
 #[path = "servers/figures.rs"]
 mod figures;
-#[path = "servers/not_yet.rs"]
-mod not_yet;
 #[path = "servers/watch.rs"]
 mod watch;

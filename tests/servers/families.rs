@@ -1,7 +1,6 @@
 //! The matrix: one test a family.
 
 use crate::case::{Case, Order, PATIENCE, Trouble};
-use crate::not_yet::{self, Today};
 use crate::support::mock_server::Family;
 
 /// 1, 2, 4 and 16 cameras in both orders; of four, one missing or one slow.
@@ -28,29 +27,9 @@ fn cases(family: Family) -> Vec<Case> {
 
 /// Runs a case; `Some` is what is wrong with that.
 fn check(case: Case) -> Option<String> {
-    let Some(not_yet) = case.not_yet() else {
-        let cost = match case.run(PATIENCE) {
-            Ok(cost) => cost,
-            Err(what) => return Some(format!("{case}: {what}")),
-        };
-        return case.too_much(cost);
-    };
-    let reason = not_yet.reason;
-    if not_yet.today == Today::Varies {
-        println!("skipped: {case}: {reason}");
-        return None;
-    }
-    match case
-        .run(not_yet::PATIENCE)
-        .map(|cost| (cost, case.too_much(cost)))
-    {
-        Ok((_, None)) => Some(format!(
-            "{case}: holds now, delete it from not_yet.rs ({reason})"
-        )),
-        Ok((_, Some(what))) | Err(what) => {
-            println!("not yet: {case}: {reason}: {what}");
-            None
-        }
+    match case.run(PATIENCE) {
+        Ok(cost) => case.too_much(cost),
+        Err(what) => Some(format!("{case}: {what}")),
     }
 }
 

@@ -8,8 +8,9 @@
 //! ```
 //!
 //! The server has a thread and a `MainContext` of its own; every connection is worked there too,
-//! as gst-rtsp-server does it: strictly one request after the other. What the cameras send is
-//! described in the module `clip`.
+//! as gst-rtsp-server does it: strictly one request after the other. With `threads(true)` each
+//! connection has a thread of its own, so that only its own requests wait for a slow one. What the
+//! cameras send is described in the module `clip`.
 #![allow(
     dead_code,
     reason = "included by several binaries, none of which uses all of it"
@@ -44,6 +45,9 @@ pub(crate) const BROKEN: &str = "/broken";
 
 /// How long `stop` waits for connections and media to be gone.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long a DESCRIBE is held that no test lets go.
+const HOLD_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The RTP SSRC of a camera's stream (0 video, 1 audio), the same in every session.
 pub(crate) fn ssrc(camera: usize, stream: usize) -> u32 {
@@ -110,8 +114,8 @@ pub(crate) enum Auth {
     Digest,
 }
 
-/// What a DESCRIBE of the held mount waits for. It holds up the server's only thread, as a camera
-/// that is slow to start does with gst-rtsp-server's default of one thread.
+/// What a DESCRIBE of the held mount waits for. It holds up its connection's thread, which is the
+/// server's only one unless it has `threads`.
 #[derive(Debug, Default)]
 pub(crate) struct Gate {
     state: Mutex<GateState>,
@@ -146,7 +150,7 @@ impl Gate {
         self.changed.notify_all();
         let waited = self
             .changed
-            .wait_timeout_while(state, STOP_TIMEOUT, |state| !state.is_open);
+            .wait_timeout_while(state, HOLD_TIMEOUT, |state| !state.is_open);
         drop(waited);
     }
 
@@ -163,6 +167,7 @@ pub(crate) struct Builder {
     audio: fn(usize) -> bool,
     shared: bool,
     held: Option<(usize, Arc<Gate>)>,
+    threads: bool,
     port: u16,
     max_sessions: u32,
     session_timeout: Option<u32>,
@@ -173,6 +178,12 @@ impl Builder {
     /// The DESCRIBE of this camera waits at the gate.
     pub(crate) fn held(mut self, camera: usize, gate: &Arc<Gate>) -> Self {
         self.held = Some((camera, Arc::clone(gate)));
+        self
+    }
+
+    /// A thread for each connection. Default: one for all of them.
+    pub(crate) fn threads(mut self, threads: bool) -> Self {
+        self.threads = threads;
         self
     }
 
@@ -237,7 +248,8 @@ impl Builder {
         server.set_service(&self.port.to_string());
         server.set_backlog(512);
         if let Some(threads) = server.thread_pool() {
-            threads.set_max_threads(0);
+            // 0: connections are worked by the server's own; -1: as many as there are connections.
+            threads.set_max_threads(if self.threads { -1 } else { 0 });
         }
         let sessions = server.session_pool().ok_or("no session pool")?;
         sessions.set_max_sessions(self.max_sessions);
@@ -477,6 +489,7 @@ impl GstServer {
             audio: |_| false,
             shared: true,
             held: None,
+            threads: false,
             port: 0,
             max_sessions: 0,
             session_timeout: None,

@@ -11,11 +11,18 @@
 //! * a server answers with the pair it was asked for - or with any other, or with a single number;
 //! * a pair belongs to one stream - live555 mixes two streams on one channel past 255, go2rtc gives
 //!   every session the same pair;
-//! * nothing arrives on a pair after TEARDOWN - it does, hence the quarantine.
+//! * nothing arrives on a pair after TEARDOWN - it does, hence the quarantine;
+//! * what arrives on a pair is its owner's - old live555 writes a dead session's packets there, hence
+//!   the [`SourcePolicy`].
 
 use std::time::{Duration, Instant};
 
-use super::{command::SessionKey, event::PacketKind};
+use super::{
+    command::SessionKey,
+    event::PacketKind,
+    header::RtpInfo,
+    sources::{SourcePolicy, Sources, Stamp, Start},
+};
 
 /// Which payload types a stream may carry. Empty: any.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -44,16 +51,30 @@ pub(super) struct Route {
     pub(super) stream: u32,
     pub(super) kind: PacketKind,
     payload_types: PayloadTypes,
-    /// Packets of this source belong to the channel's previous owner.
-    foreign_ssrc: Option<u32>,
+    /// The stream's RTP channel, where its sources are kept.
+    rtp_channel: u8,
 }
+
+/// What a granted SETUP says of its stream.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Grant {
+    pub(super) session: SessionKey,
+    pub(super) stream: u32,
+    pub(super) payload_types: PayloadTypes,
+    /// `ssrc` in its answer.
+    pub(super) announced_ssrc: Option<u32>,
+    pub(super) sources: SourcePolicy,
+}
+
+/// Sources heard on channels without an owner that are kept in mind; a server has not many dead.
+const MOST_STRAYS: usize = 16;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Slot {
     #[default]
     Free,
     Reserved(SessionKey),
-    Live(Route, Option<u32>),
+    Live(Route, Sources),
     Quarantined {
         owner: SessionKey,
         until: Instant,
@@ -111,12 +132,19 @@ pub(super) enum Collision {
 #[derive(Debug)]
 pub(super) struct ChannelTable {
     slots: Box<[Slot; 256]>,
+    /// Sources heard on channels while nobody owned them.
+    strays: Vec<(u8, u32)>,
+    /// Where the streams of the sessions begin, by their answers to PLAY; for sessions whose sources
+    /// are policed.
+    starts: Vec<(SessionKey, Vec<Start>)>,
 }
 
 impl ChannelTable {
     pub(super) fn new() -> Self {
         Self {
             slots: Box::new([Slot::Free; 256]),
+            strays: Vec::new(),
+            starts: Vec::new(),
         }
     }
 
@@ -174,44 +202,85 @@ impl ChannelTable {
 
     /// Opens the route that a SETUP's answer grants. A pair that another session merely asked for
     /// gives way; one in quarantine is adopted, but for the packets of its last source.
-    pub(super) fn grant(
-        &mut self,
-        session: SessionKey,
-        stream: u32,
-        pair: ChannelPair,
-        payload_types: PayloadTypes,
-    ) -> Result<(), Collision> {
+    pub(super) fn grant(&mut self, pair: ChannelPair, grant: Grant) -> Result<(), Collision> {
         for (channel, _) in pair.channels() {
             if let Slot::Live(route, _) = self.slot(channel) {
                 return Err(match route.session {
-                    owner if owner == session => Collision::WithItself,
+                    owner if owner == grant.session => Collision::WithItself,
                     owner => Collision::WithSession(owner),
                 });
             }
         }
         for (channel, kind) in pair.channels() {
-            let foreign_ssrc = match self.slot(channel) {
-                Slot::Quarantined { ssrc, .. } if kind == PacketKind::Rtp => *ssrc,
-                _ => None,
-            };
             let route = Route {
-                session,
-                stream,
+                session: grant.session,
+                stream: grant.stream,
                 kind,
-                payload_types,
-                foreign_ssrc,
+                payload_types: grant.payload_types,
+                rtp_channel: pair.rtp,
             };
-            *self.slot_mut(channel) = Slot::Live(route, None);
+            let sources = self.sources_heard(channel, kind, grant);
+            *self.slot_mut(channel) = Slot::Live(route, sources);
         }
         Ok(())
+    }
+
+    /// What the channel's new owner has to know of those heard there before.
+    fn sources_heard(&self, channel: u8, kind: PacketKind, grant: Grant) -> Sources {
+        let previous = match self.slot(channel) {
+            Slot::Quarantined { ssrc, .. } if kind == PacketKind::Rtp => *ssrc,
+            _ => None,
+        };
+        let mut sources = Sources::new(grant.sources, grant.announced_ssrc, previous);
+        let strays = self.strays.iter();
+        let here = strays.filter(|(heard_on, _)| *heard_on == channel);
+        here.for_each(|(_, ssrc)| sources.note_stray(*ssrc));
+        previous
+            .into_iter()
+            .for_each(|ssrc| sources.note_stray(ssrc));
+        sources
+    }
+
+    /// The server works on a session's PLAY: all that was asked before is answered.
+    pub(super) fn on_play_begun(&mut self, session: SessionKey, now: Instant) {
+        self.sources_of(session).for_each(|s| s.on_begun(now));
+    }
+
+    /// The answer to PLAY says where the session's streams begin. Which of them is which does not
+    /// matter: no stray is where any of them begins.
+    pub(super) fn on_play_answered(
+        &mut self,
+        session: SessionKey,
+        infos: &[RtpInfo],
+        now: Instant,
+    ) {
+        let starts: Vec<Start> = infos.iter().filter_map(Start::of).collect();
+        let mut is_policed = false;
+        for sources in self.sources_of(session) {
+            is_policed |= sources.policy() != SourcePolicy::Any;
+            sources.on_begun(now);
+            sources.on_started(&starts);
+        }
+        self.starts.retain(|(owner, _)| *owner != session);
+        if is_policed {
+            self.starts.push((session, starts));
+        }
+    }
+
+    fn sources_of(&mut self, session: SessionKey) -> impl Iterator<Item = &mut Sources> {
+        self.slots.iter_mut().filter_map(move |slot| match slot {
+            Slot::Live(route, sources) if route.session == session => Some(sources),
+            _ => None,
+        })
     }
 
     /// Takes all channels from a session that leaves; they rest until `until`, and as long as
     /// frames keep coming less than `quiet` apart.
     pub(super) fn quarantine(&mut self, owner: SessionKey, until: Instant, quiet: Duration) {
+        self.starts.retain(|(session, _)| *session != owner);
         for slot in self.slots.iter_mut() {
             let ssrc = match slot {
-                Slot::Live(route, ssrc) if route.session == owner => *ssrc,
+                Slot::Live(route, sources) if route.session == owner => sources.last(),
                 Slot::Reserved(session) if *session == owner => None,
                 _ => continue,
             };
@@ -271,27 +340,59 @@ impl ChannelTable {
     /// Decides on one frame. By channel, never by SSRC: a shared gst-rtsp-server mount gives the
     /// same SSRC to two sessions.
     pub(super) fn judge(&mut self, channel: u8, payload: &[u8], now: Instant) -> Verdict {
-        match self.slot_mut(channel) {
-            Slot::Free | Slot::Reserved(_) => Verdict::Unknown,
+        match &mut self.slots[usize::from(channel)] {
+            Slot::Free | Slot::Reserved(_) => {
+                self.note_stray(channel, payload);
+                Verdict::Unknown
+            }
             Slot::Quarantined { until, quiet, .. } => {
                 if !quiet.is_zero() {
                     *until = (*until).max(now + *quiet);
                 }
                 Verdict::Quarantined
             }
-            Slot::Live(route, last_ssrc) => match route.kind_of(payload) {
-                None => Verdict::Foreign,
-                Some(kind) => {
-                    if kind == PacketKind::Rtp {
-                        *last_ssrc = ssrc_of(payload);
+            Slot::Live(route, sources) => {
+                let (session, stream) = (route.session, route.stream);
+                let rtp_channel = route.rtp_channel;
+                let (kind, is_admitted) = match route.heard(payload) {
+                    None => return Verdict::Foreign,
+                    Some(Heard::Rtp(stamp)) => {
+                        let is_start = |stamp| is_start(&self.starts, session, stamp);
+                        (PacketKind::Rtp, sources.admit(stamp, now, is_start))
                     }
-                    Verdict::Deliver {
-                        session: route.session,
-                        stream: route.stream,
+                    Some(Heard::Rtcp(ssrc)) => {
+                        (PacketKind::Rtcp, self.admit_report(rtp_channel, ssrc))
+                    }
+                };
+                match is_admitted {
+                    true => Verdict::Deliver {
+                        session,
+                        stream,
                         kind,
-                    }
+                    },
+                    false => Verdict::Foreign,
                 }
-            },
+            }
+        }
+    }
+
+    fn admit_report(&mut self, rtp_channel: u8, ssrc: u32) -> bool {
+        match self.slot_mut(rtp_channel) {
+            Slot::Live(_, sources) => sources.admit_report(ssrc),
+            _ => true,
+        }
+    }
+
+    /// What comes on a channel of nobody will come when it is somebody's.
+    fn note_stray(&mut self, channel: u8, payload: &[u8]) {
+        let is_rtp = matches!(payload, [first, second, ..]
+            if has_rtp_version(*first) && !RTCP_TYPES.contains(second));
+        let Some(stamp) = Stamp::of(payload).filter(|_| is_rtp) else {
+            return;
+        };
+        let stray = (channel, stamp.ssrc);
+        if self.strays.len() < MOST_STRAYS && !self.strays.contains(&stray) {
+            self.strays.push(stray);
         }
     }
 
@@ -329,14 +430,19 @@ fn has_rtp_version(first: u8) -> bool {
 
 /// Second bytes that mean RTCP, where RTP has marker and payload type (RFC 5761 4).
 const RTCP_TYPES: std::ops::RangeInclusive<u8> = 200..=207;
-const RTP_HEADER: usize = 12;
 const RTCP_HEADER: usize = 8;
 
-fn ssrc_of(packet: &[u8]) -> Option<u32> {
-    packet
-        .get(8..)?
-        .first_chunk()
-        .map(|ssrc| u32::from_be_bytes(*ssrc))
+/// Whether the answer to the session's PLAY says that a stream begins with this packet.
+fn is_start(starts: &[(SessionKey, Vec<Start>)], session: SessionKey, stamp: Stamp) -> bool {
+    let mut of_session = starts.iter().filter(|(owner, _)| *owner == session);
+    of_session.any(|(_, starts)| starts.iter().any(|start| start.fits(stamp)))
+}
+
+/// A packet that fits its channel, and who sent it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Heard {
+    Rtp(Stamp),
+    Rtcp(u32),
 }
 
 impl Route {
@@ -352,17 +458,13 @@ impl Route {
             .then_some(PacketKind::Rtp)
     }
 
-    fn kind_of(&self, packet: &[u8]) -> Option<PacketKind> {
-        let kind = self.plausible_kind(*packet.first_chunk()?)?;
-        match kind {
-            PacketKind::Rtcp => (packet.len() >= RTCP_HEADER).then_some(kind),
-            PacketKind::Rtp if packet.len() < RTP_HEADER => None,
-            PacketKind::Rtp
-                if self.foreign_ssrc.is_some() && self.foreign_ssrc == ssrc_of(packet) =>
-            {
-                None
+    fn heard(&self, packet: &[u8]) -> Option<Heard> {
+        match self.plausible_kind(*packet.first_chunk()?)? {
+            PacketKind::Rtp => Stamp::of(packet).map(Heard::Rtp),
+            PacketKind::Rtcp => {
+                let ssrc = packet.get(4..RTCP_HEADER)?.first_chunk()?;
+                Some(Heard::Rtcp(u32::from_be_bytes(*ssrc)))
             }
-            PacketKind::Rtp => Some(kind),
         }
     }
 }

@@ -55,6 +55,7 @@ mod measures;
 mod message;
 mod requests;
 mod session;
+mod sources;
 mod timers;
 mod wire;
 

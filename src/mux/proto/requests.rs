@@ -208,6 +208,17 @@ impl RequestTable {
         Some(answered)
     }
 
+    /// Whose PLAY is at the head of the line. A server that works on one request after the other
+    /// sends nothing for a PLAY further back.
+    pub(super) fn session_that_begins_to_play(&self) -> Option<SessionKey> {
+        let head = self
+            .outstanding
+            .iter()
+            .find(|entry| !entry.is_swallowed())?;
+        let is_play = head.draft.purpose == Purpose::Play;
+        head.draft.session.filter(|_| is_play)
+    }
+
     /// Whose request this is.
     pub(super) fn session_of(&self, cseq: u32) -> Option<SessionKey> {
         let entry = self.outstanding.iter().find(|entry| entry.cseq == cseq)?;

@@ -14,12 +14,14 @@ fn rtcp() -> Vec<u8> {
 }
 
 fn granted(table: &mut ChannelTable, session: SessionKey, first: u8) -> Result<(), Collision> {
-    table.grant(
+    let grant = Grant {
         session,
-        0,
-        ChannelPair::from_answer(first, None),
-        PayloadTypes::from_iter([96]),
-    )
+        stream: 0,
+        payload_types: PayloadTypes::from_iter([96]),
+        announced_ssrc: None,
+        sources: SourcePolicy::Any,
+    };
+    table.grant(ChannelPair::from_answer(first, None), grant)
 }
 
 fn delivered(
@@ -195,4 +197,52 @@ fn single_numbers_and_the_end_of_the_channel_space() {
         ChannelPair::from_answer(3, Some(3)),
         ChannelPair { rtp: 3, rtcp: None }
     );
+}
+
+/// A dead session's packets come on a channel before anybody has it.
+#[test]
+fn who_was_heard_on_a_channel_of_nobody_gets_no_stream_there() {
+    let grant = |session, sources| Grant {
+        session,
+        stream: 0,
+        payload_types: PayloadTypes::from_iter([96]),
+        announced_ssrc: None,
+        sources,
+    };
+    let (mut table, now) = (ChannelTable::new(), Instant::now());
+    for channel in [0, 4] {
+        assert_eq!(table.judge(channel, &rtp(96, 9), now), Verdict::Unknown);
+    }
+    let pair = |first| ChannelPair::from_answer(first, None);
+    table
+        .grant(pair(0), grant(A, SourcePolicy::OneAtATime))
+        .unwrap();
+    table.grant(pair(4), grant(B, SourcePolicy::Any)).unwrap();
+    table.on_play_begun(A, now);
+    assert_eq!(table.judge(0, &rtp(96, 9), now), Verdict::Foreign);
+    assert_eq!(delivered(&mut table, 0, &rtp(96, 1), now), Some(A));
+    assert_eq!(table.judge(0, &rtp(96, 9), now), Verdict::Foreign);
+    let everybody = delivered(&mut table, 4, &rtp(96, 9), now);
+    assert_eq!(everybody, Some(B), "another policy");
+}
+
+/// Two sessions of a mount that the server encodes once for all.
+#[test]
+fn one_source_may_be_that_of_two_streams() {
+    let (mut table, now) = (ChannelTable::new(), Instant::now());
+    for (session, first) in [(A, 0), (B, 2)] {
+        let grant = Grant {
+            session,
+            stream: 0,
+            payload_types: PayloadTypes::default(),
+            announced_ssrc: None,
+            sources: SourcePolicy::OneAtATime,
+        };
+        table
+            .grant(ChannelPair::from_answer(first, None), grant)
+            .unwrap();
+        table.on_play_begun(session, now);
+    }
+    assert_eq!(delivered(&mut table, 0, &rtp(96, 5), now), Some(A));
+    assert_eq!(delivered(&mut table, 2, &rtp(96, 5), now), Some(B));
 }

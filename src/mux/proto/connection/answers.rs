@@ -7,7 +7,7 @@ use rtsp_types::Method;
 use super::{Connection, Health, Phase, Session};
 use crate::mux::proto::{
     auth::Unauthorized,
-    channels::{ChannelPair, Collision, PayloadTypes},
+    channels::{ChannelPair, Collision, Grant, PayloadTypes},
     command::{CredentialStatus, SessionKey},
     event::{
         CloseReason, Event, Failure, FailureKind, Reply, Retirement, SharingViolation, StreamGrant,
@@ -19,6 +19,7 @@ use crate::mux::proto::{
     message::{Defect, Message, printable},
     requests::{Draft, Outstanding, Purpose},
     sdp::parse_presentation,
+    sources::SourcePolicy,
     uri,
 };
 
@@ -261,7 +262,7 @@ impl Connection {
             Purpose::KeepAlive => return self.end_keep_alive(key),
             Purpose::Teardown => return self.on_torn_down(now, key, answered),
             Purpose::Describe => {
-                self.learn_aggregate(key, response);
+                self.learn_description(key, response);
                 Ok(described(response))
             }
             Purpose::Setup {
@@ -300,8 +301,9 @@ impl Connection {
     }
 
     /// A session that goes before it played is torn down under the URL of its description, which
-    /// need not be the one that was described.
-    fn learn_aggregate(&mut self, key: SessionKey, response: &Message) {
+    /// need not be the one that was described. And what one description says of the server holds for
+    /// all of the connection's streams.
+    fn learn_description(&mut self, key: SessionKey, response: &Message) {
         let Some(session) = self.sessions.get_mut(&key) else {
             return;
         };
@@ -310,6 +312,10 @@ impl Connection {
         let base = uri::presentation_base(&session.config.url, base, location);
         if let Ok(presentation) = parse_presentation(response.body.clone(), base) {
             session.on_described(presentation.aggregate);
+            let policy = SourcePolicy::of_tool(presentation.tool.as_deref());
+            if policy != SourcePolicy::Any {
+                self.sources = policy;
+            }
         }
     }
 
@@ -317,7 +323,9 @@ impl Connection {
         self.set_phase(key, Phase::Playing);
         self.watch_silence(now);
         let rtp_info = response.headers.joined("RTP-Info");
-        Reply::Playing(rtp_info.map_or_else(Vec::new, |value| parse_rtp_info(&value)))
+        let infos = rtp_info.map_or_else(Vec::new, |value| parse_rtp_info(&value));
+        self.channels.on_play_answered(key, &infos, now);
+        Reply::Playing(infos)
     }
 
     fn on_pong(&mut self) {
@@ -375,7 +383,7 @@ impl Connection {
             session_id: session.id.clone().unwrap_or_default(),
             session_timeout: session.timeout,
         };
-        self.open_route(key, &asked, pair)?;
+        self.open_route(key, &asked, pair, ssrc)?;
         self.on_ready(key);
         Ok(Reply::SetUp(grant))
     }
@@ -393,12 +401,19 @@ impl Connection {
         key: SessionKey,
         asked: &Asked,
         pair: ChannelPair,
+        announced_ssrc: Option<u32>,
     ) -> Result<(), FailureKind> {
         if pair.rtp != asked.channel {
             self.channels.unreserve(key, asked.channel);
         }
-        let stream = u32::try_from(asked.stream).unwrap_or(u32::MAX);
-        match self.channels.grant(key, stream, pair, asked.payload_types) {
+        let grant = Grant {
+            session: key,
+            stream: u32::try_from(asked.stream).unwrap_or(u32::MAX),
+            payload_types: asked.payload_types,
+            announced_ssrc,
+            sources: self.sources,
+        };
+        match self.channels.grant(pair, grant) {
             Ok(()) => Ok(()),
             Err(Collision::WithItself) => {
                 let text = "the server gave two streams of the session the same channels";

@@ -44,6 +44,7 @@ use super::{
     message::{Message, StartLine},
     requests::{Draft, Purpose, RequestTable},
     session::{Departure, Phase, Session},
+    sources::SourcePolicy,
     timers::{Timer, TimerTable},
     wire::WireMessage,
 };
@@ -107,6 +108,8 @@ pub struct Connection {
     state: State,
     decoder: Decoder,
     channels: ChannelTable,
+    /// Of streams that are set up from now on.
+    sources: SourcePolicy,
     sessions: BTreeMap<SessionKey, Session>,
     next_session: u32,
     requests: RequestTable,
@@ -150,6 +153,7 @@ impl Connection {
             state: State::Open,
             decoder: Decoder::new(config.limits),
             channels: ChannelTable::new(),
+            sources: SourcePolicy::default(),
             sessions: BTreeMap::new(),
             next_session: 0,
             requests: RequestTable::default(),

@@ -295,6 +295,9 @@ impl Connection {
         while let Some(draft) = self.next_draft() {
             self.write(now, draft);
         }
+        if let Some(key) = self.requests.session_that_begins_to_play() {
+            self.channels.on_play_begun(key, now);
+        }
         self.give_back_permit();
         if !self.out.is_empty() && !self.timers.is_set(Timer::WriteStall) {
             self.timers

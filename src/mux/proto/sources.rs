@@ -1,0 +1,335 @@
+//! Which sources (SSRCs) a stream takes packets from.
+//!
+//! A packet's stream is told by its channel. Its source only polices that, and only where a server
+//! is known to write packets of others on the channel:
+//!
+//! live555 before 2017.06.04 goes on sending the packets of a session whose connection has died,
+//! with the number of the old socket, which by then is that of another connection: its client gets
+//! them on the dead session's channels, of the right version and often of the right payload type,
+//! from the first moment of the connection on. So a *stray* is mostly heard before its channel has
+//! an owner, or before the server works on that owner's PLAY: live555 works on one request of a
+//! connection after the other. It may also be heard first after that.
+//!
+//! Nothing about a source is proof: a dead session of the *same* camera has the same SSRC where the
+//! server encodes once for all, sender reports of the dead come as their packets do, and some
+//! servers announce an SSRC that they do not use. So each source has a standing, a better one takes
+//! the stream at once, and none is shut out for ever.
+
+use std::time::{Duration, Instant};
+
+use super::header::RtpInfo;
+
+/// Whose packets are taken on a stream's channels.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum SourcePolicy {
+    /// Everybody's, but those of the channel's previous owner while that is in quarantine. For all
+    /// servers but those below: a stream may have several sources, as with retransmission or where
+    /// an encoder restarts.
+    #[default]
+    Any,
+    /// One source's at a time, for live555 before 2017.06.04 and the cameras it is in (many of
+    /// Reolink).
+    ///
+    /// The stream belongs to the first source heard once PLAY is at the head of the line. It passes to another one
+    /// * at once if that has a better [`Standing`];
+    /// * else when its own has been silent for [`SILENCE`] - an encoder that starts again under a
+    ///   new SSRC - or for [`STRAY_SILENCE`], if the other is known for a stray.
+    ///
+    /// Two sources of equal standing that both go on cannot be told apart: the first one keeps the
+    /// stream. It takes a server that names neither an SSRC nor, in `RTP-Info`, the first packet,
+    /// and a stray that was not heard before PLAY. live555 does send `RTP-Info`.
+    OneAtATime,
+}
+
+impl SourcePolicy {
+    /// By the `a=tool` of a description.
+    pub(super) fn of_tool(tool: Option<&str>) -> Self {
+        /// The first one without strays.
+        const MENDED: (u16, u8, u8) = (2017, 6, 4);
+        match tool.and_then(live555_version) {
+            Some(version) if version < MENDED => Self::OneAtATime,
+            _ => Self::Any,
+        }
+    }
+}
+
+/// `LIVE555 Streaming Media v2017.06.04` gives (2017, 6, 4).
+fn live555_version(tool: &str) -> Option<(u16, u8, u8)> {
+    if !tool.starts_with("LIVE555") {
+        return None;
+    }
+    let (_, version) = tool.rsplit_once('v')?;
+    let mut parts = version.trim().split('.');
+    let year = parts.next()?.parse().ok()?;
+    let month = parts.next()?.parse().ok()?;
+    let day = parts.next()?.parse().ok()?;
+    Some((year, month, day))
+}
+
+/// How long the source of a stream must be silent before another one of its standing follows it;
+/// and how long a stream waits, after PLAY, for a better source than a stray. Longer than a camera
+/// of one picture a second is silent; what is lost when an encoder starts again.
+pub(super) const SILENCE: Duration = Duration::from_secs(2);
+
+/// The same where the other one is known for a stray. A picture of the wrong camera is worse than
+/// none - but not worse than none for ever. Less than it takes a watchdog to give up the session.
+pub(super) const STRAY_SILENCE: Duration = Duration::from_secs(10);
+
+/// What is known of a source, from worst to best.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Standing {
+    /// Heard before PLAY, or in between the packets of the stream's source.
+    Stray,
+    /// First heard once the server worked on PLAY.
+    Fresh,
+    /// Announced in the answer to SETUP, or its packets are where `RTP-Info` says they begin.
+    /// That it is not announced says nothing: some servers announce another one.
+    Named,
+}
+
+/// The header fields that police a packet, all from RFC 3550 5.1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Stamp {
+    pub(super) ssrc: u32,
+    sequence: u16,
+    timestamp: u32,
+}
+
+impl Stamp {
+    /// Of an RTP packet; none if it is too short.
+    pub(super) fn of(packet: &[u8]) -> Option<Self> {
+        let header: &[u8; 12] = packet.first_chunk()?;
+        let [_, _, s0, s1, t0, t1, t2, t3, ssrc @ ..] = *header;
+        Some(Self {
+            ssrc: u32::from_be_bytes(ssrc),
+            sequence: u16::from_be_bytes([s0, s1]),
+            timestamp: u32::from_be_bytes([t0, t1, t2, t3]),
+        })
+    }
+}
+
+/// Where a stream begins, as the answer to PLAY says (RFC 2326 12.33).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Start {
+    sequence: u16,
+    timestamp: Option<u32>,
+}
+
+impl Start {
+    pub(super) fn of(info: &RtpInfo) -> Option<Self> {
+        Some(Self {
+            sequence: info.seq?,
+            timestamp: info.rtptime,
+        })
+    }
+
+    /// Whether a packet is about the first one. Packets overtake the answer, and the first ones may
+    /// never have been heard.
+    pub(super) fn fits(self, stamp: Stamp) -> bool {
+        const PACKETS: std::ops::RangeInclusive<i16> = -32..=256;
+        /// 12 s at 90 kHz.
+        const TICKS: u32 = 1 << 20;
+        let packets = stamp.sequence.wrapping_sub(self.sequence).cast_signed();
+        let is_near = |timestamp: u32| {
+            let ticks = stamp.timestamp.wrapping_sub(timestamp).cast_signed();
+            ticks.unsigned_abs() <= TICKS
+        };
+        PACKETS.contains(&packets) && self.timestamp.is_none_or(is_near)
+    }
+}
+
+/// The source a stream belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Latched {
+    standing: Standing,
+    first: Stamp,
+    last_heard: Instant,
+}
+
+/// Another source than the stream's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Other {
+    ssrc: u32,
+    is_stray: bool,
+}
+
+/// The sources of one stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Sources {
+    policy: SourcePolicy,
+    /// By the answer to SETUP.
+    announced: Option<u32>,
+    /// Of the channel's previous owner.
+    previous: Option<u32>,
+    /// Whose packet was taken last.
+    last: Option<u32>,
+    /// Since when the server works on PLAY or plays.
+    begun: Option<Instant>,
+    latched: Option<Latched>,
+    /// The oldest gives way; a server has not many dead at once.
+    others: [Option<Other>; 4],
+}
+
+impl Sources {
+    pub(super) fn new(policy: SourcePolicy, announced: Option<u32>, previous: Option<u32>) -> Self {
+        Self {
+            policy,
+            announced,
+            previous,
+            last: None,
+            begun: None,
+            latched: None,
+            others: [None; 4],
+        }
+    }
+
+    pub(super) fn policy(&self) -> SourcePolicy {
+        self.policy
+    }
+
+    /// Whose packet was taken last.
+    pub(super) fn last(&self) -> Option<u32> {
+        self.last
+    }
+
+    /// The server works on PLAY: from now on it may send.
+    pub(super) fn on_begun(&mut self, now: Instant) {
+        self.begun.get_or_insert(now);
+    }
+
+    /// The answer to PLAY is there.
+    pub(super) fn on_started(&mut self, starts: &[Start]) {
+        if let Some(latched) = &mut self.latched
+            && starts.iter().any(|start| start.fits(latched.first))
+        {
+            latched.standing = Standing::Named;
+        }
+    }
+
+    /// A source was heard where it had no business.
+    pub(super) fn note_stray(&mut self, ssrc: u32) {
+        match self.others.iter_mut().flatten().find(|o| o.ssrc == ssrc) {
+            Some(other) => other.is_stray = true,
+            None => self.insert(ssrc, true),
+        }
+    }
+
+    fn insert(&mut self, ssrc: u32, is_stray: bool) {
+        self.others.rotate_right(1);
+        self.others[0] = Some(Other { ssrc, is_stray });
+    }
+
+    fn is_stray(&self, ssrc: u32) -> bool {
+        let mut others = self.others.iter().flatten();
+        others.any(|other| other.ssrc == ssrc && other.is_stray)
+    }
+
+    /// Whether a packet is taken. `is_start`: whether the answer to PLAY says that a stream of the
+    /// session begins with it.
+    pub(super) fn admit(
+        &mut self,
+        stamp: Stamp,
+        now: Instant,
+        is_start: impl FnOnce(Stamp) -> bool,
+    ) -> bool {
+        let is_admitted = match self.policy {
+            SourcePolicy::Any => self.previous != Some(stamp.ssrc),
+            SourcePolicy::OneAtATime => {
+                self.is_latched(stamp.ssrc, now) || {
+                    let standing = self.standing(stamp.ssrc, is_start(stamp));
+                    self.admit_other(stamp, standing, now)
+                }
+            }
+        };
+        if is_admitted {
+            self.last = Some(stamp.ssrc);
+        }
+        is_admitted
+    }
+
+    /// Whether this is the stream's source, which then was heard just now.
+    fn is_latched(&mut self, ssrc: u32, now: Instant) -> bool {
+        let Some(latched) = &mut self.latched else {
+            return false;
+        };
+        if latched.first.ssrc != ssrc {
+            return false;
+        }
+        latched.last_heard = now;
+        // An encoder that has started again does not come back: who was heard in between is none.
+        let between = self.others.iter_mut().flatten();
+        between.for_each(|other| other.is_stray = true);
+        true
+    }
+
+    fn standing(&self, ssrc: u32, is_start: bool) -> Standing {
+        if is_start || self.announced == Some(ssrc) {
+            Standing::Named
+        } else if self.is_stray(ssrc) {
+            Standing::Stray
+        } else {
+            Standing::Fresh
+        }
+    }
+
+    /// Whether another source than the stream's takes it over.
+    fn admit_other(&mut self, stamp: Stamp, standing: Standing, now: Instant) -> bool {
+        let Some(begun) = self.begun else {
+            self.note_stray(stamp.ssrc);
+            return false;
+        };
+        let is_its_turn = match self.latched {
+            None => standing > Standing::Stray || now.saturating_duration_since(begun) >= SILENCE,
+            Some(latched) => {
+                let silence = now.saturating_duration_since(latched.last_heard);
+                standing > latched.standing || silence >= patience(standing)
+            }
+        };
+        if is_its_turn {
+            self.latch(stamp, standing, now);
+        } else if !self.others.iter().flatten().any(|o| o.ssrc == stamp.ssrc) {
+            self.insert(stamp.ssrc, false);
+        }
+        is_its_turn
+    }
+
+    /// The one before is no stray for that: if it comes back, it is when this one is silent.
+    fn latch(&mut self, stamp: Stamp, standing: Standing, now: Instant) {
+        self.latched = Some(Latched {
+            standing,
+            first: stamp,
+            last_heard: now,
+        });
+        for other in &mut self.others {
+            if other.is_some_and(|other| other.ssrc == stamp.ssrc) {
+                *other = None;
+            }
+        }
+    }
+
+    /// Whether a report of this source is taken. It never makes a source the stream's: the dead
+    /// report as well.
+    pub(super) fn admit_report(&mut self, ssrc: u32) -> bool {
+        if self.policy == SourcePolicy::Any {
+            return true;
+        }
+        match self.latched {
+            Some(latched) => latched.first.ssrc == ssrc,
+            None if self.begun.is_none() => {
+                self.note_stray(ssrc);
+                false
+            }
+            None => self.announced == Some(ssrc) || !self.is_stray(ssrc),
+        }
+    }
+}
+
+fn patience(standing: Standing) -> Duration {
+    match standing {
+        Standing::Stray => STRAY_SILENCE,
+        Standing::Fresh | Standing::Named => SILENCE,
+    }
+}
+
+#[cfg(test)]
+mod tests;

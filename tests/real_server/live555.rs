@@ -1,0 +1,156 @@
+//! A real live555: `live555MediaServer` of the package `livemedia-utils`, where that is installed.
+//!
+//! It serves the files of its directory, to each session from the beginning, and listens on all
+//! interfaces, on port 554 if it may. So test and server run in a network namespace of their own,
+//! which has but its loopback: the test starts itself there once more.
+
+use std::io::{BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use gstreamer as gst;
+
+use crate::PATIENCE;
+use crate::gst_server::clip;
+use crate::viewer::{mux, play_one_by_one, play_together, wait_for_frames};
+
+const SERVER: &str = "live555MediaServer";
+/// Set where the test runs in its namespace.
+const INSIDE: &str = "RTSPMUX_TEST_NAMESPACE";
+const SCRIPT: &str = "ip link set lo up && exec \"$0\" \"$@\"";
+/// A minute: more than any session plays.
+const FRAMES: u64 = 60 * clip::FRAME_RATE as u64;
+
+fn is_installed(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
+}
+
+fn namespace() -> Command {
+    let mut command = Command::new("unshare");
+    command.args(["--map-root-user", "--net", "sh", "-c", SCRIPT]);
+    command
+}
+
+/// Why the server cannot be run here, if so.
+fn obstacle() -> Option<&'static str> {
+    if !is_installed(SERVER) {
+        return Some("live555MediaServer is not installed");
+    }
+    let may_unshare = namespace().arg("true").stderr(Stdio::null()).status();
+    match may_unshare {
+        Ok(status) if status.success() => None,
+        _ => Some("no network namespace can be made"),
+    }
+}
+
+/// Runs the test of this name in a namespace, where it comes here again and then runs `body`.
+fn in_namespace(test: &str, body: impl FnOnce()) {
+    if std::env::var_os(INSIDE).is_some() {
+        return body();
+    }
+    if let Some(obstacle) = obstacle() {
+        println!("skipped: {obstacle}");
+        return;
+    }
+    let mut command = namespace();
+    command.arg(std::env::current_exe().unwrap());
+    command.args(["--exact", "--nocapture", &format!("live555::{test}")]);
+    let status = command.env(INSIDE, "1").status().unwrap();
+    assert!(status.success(), "{status}");
+}
+
+/// The server and its files. Dropped, it is killed and they are removed.
+struct MediaServer {
+    process: Child,
+    folder: PathBuf,
+}
+
+impl MediaServer {
+    fn start(cameras: usize) -> Self {
+        gst::init().unwrap();
+        let name = format!("rtspmux-live555-{}", std::process::id());
+        let folder = std::env::temp_dir().join(name);
+        std::fs::create_dir_all(&folder).unwrap();
+        write_files(&folder, cameras);
+        let mut process = Command::new(SERVER)
+            .current_dir(&folder)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(process.stderr.take().unwrap()).lines();
+        // It listens when it says so.
+        let is_ready = lines.any(|line| line.unwrap().starts_with("Play streams"));
+        let server = Self { process, folder };
+        assert!(is_ready, "{SERVER} did not start");
+        std::thread::spawn(move || lines.for_each(drop));
+        server
+    }
+}
+
+impl Drop for MediaServer {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+fn write_files(folder: &Path, cameras: usize) {
+    let clips = clip::clips(cameras, (160, 120)).unwrap();
+    for (camera, clip) in clips.iter().enumerate() {
+        let frame = |number| clip.frame(number).map_readable().unwrap().to_vec();
+        let frames: Vec<Vec<u8>> = (0..FRAMES).map(frame).collect();
+        std::fs::write(folder.join(format!("cam{camera}.264")), frames.concat()).unwrap();
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Order {
+    Together,
+    OneByOne,
+}
+
+/// 1, 2, 4 and 16 cameras, each number with a multiplexer that knows nothing of the server.
+fn play(order: Order) {
+    let _server = MediaServer::start(16);
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    for count in [1, 2, 4, 16] {
+        runtime.block_on(play_cameras(order, count));
+    }
+}
+
+async fn play_cameras(order: Order, count: usize) {
+    let mux = mux();
+    let url = |camera| format!("rtsp://127.0.0.1/cam{camera}.264");
+    let cameras: Vec<_> = (0..count).map(|camera| (url(camera), camera)).collect();
+    let played = match order {
+        Order::Together => play_together(&mux, &cameras).await,
+        Order::OneByOne => play_one_by_one(&mux, &cameras).await,
+    };
+    let mut viewers: Vec<_> = played.into_iter().map(Result::unwrap).collect();
+    wait_for_frames(&mut viewers, 50).await;
+    for viewer in &viewers {
+        assert_eq!(viewer.seen().frames[0], 0, "from the first frame on");
+    }
+    let server = &mux.stats().servers[0];
+    let connections = server.connections.len();
+    println!("{count} cameras: {connections} connections");
+    assert_eq!(server.cannot_share, None);
+    assert_eq!(connections, 1);
+    viewers.remove(0).tear_down().await;
+    wait_for_frames(&mut viewers, 10).await;
+    mux.shutdown(PATIENCE).await;
+}
+
+#[test]
+fn cameras_together() {
+    in_namespace("cameras_together", || play(Order::Together));
+}
+
+#[test]
+fn cameras_one_after_another() {
+    in_namespace("cameras_one_after_another", || play(Order::OneByOne));
+}
