@@ -323,7 +323,7 @@ impl Run<'_> {
     /// Each is known before the first one starts.
     fn open_all(&self) -> Vec<Opening> {
         let options = (1..=self.case.cameras).map(|camera| self.case.options(self.server, camera));
-        options.map(|options| self.mux.open(options)).collect()
+        self.mux.open_many(options.collect())
     }
 
     /// Gives back the slow one, which nobody waits for.

@@ -367,7 +367,8 @@ impl State {
         let sharing = &server.sharing;
         let described_elsewhere =
             || entry.undescribed > 0 || registered.link.backlog().describes > 0;
-        let is_endangered = !sharing.describes_in_band() && described_elsewhere();
+        let ends_describing = !sharing.describes_in_band();
+        let is_endangered = ends_describing && described_elsewhere();
         let is_asked_for = self.table.could_share_beside(id)
             || entry.purpose == Purpose::Dedicated
             || sharing.wants_canary();
@@ -379,6 +380,7 @@ impl State {
                 .iter()
                 .filter(|(_, key)| *key == entry.key)
                 .count(),
+            ends_describing,
             is_endangered,
             wants_canary: match canary {
                 Canary::Spent => false,

@@ -40,6 +40,8 @@ pub(in crate::mux) struct Facts {
     pub(in crate::mux) references: u32,
     /// Sessions that were announced for such a connection and have not come.
     pub(in crate::mux) intents: usize,
+    /// Where something plays nobody may be described any more.
+    pub(in crate::mux) ends_describing: bool,
     /// A DESCRIBE on the connection is unanswered that may cost it.
     pub(in crate::mux) is_endangered: bool,
     /// A canary would decide something, and may be sent.
@@ -77,6 +79,12 @@ pub(in crate::mux) fn gate(facts: &Facts, now: Instant) -> Gate {
     };
     match facts.stance {
         _ if facts.is_endangered => hold(),
+        // Who comes now is described here; who comes later, on a connection made for it.
+        Stance::Share
+            if facts.ends_describing && facts.intents > 0 && now < facts.intents_until =>
+        {
+            Gate::Hold(facts.intents_until)
+        }
         Stance::Share | Stance::TryInBand | Stance::Apart(Some(_)) => Gate::Play,
         Stance::Try | Stance::Apart(None) if facts.references > 1 => hold(),
         Stance::Try if facts.intents > 0 && now < facts.intents_until => {
@@ -96,6 +104,7 @@ mod tests {
             stance: Stance::Try,
             references: 1,
             intents: 0,
+            ends_describing: false,
             is_endangered: false,
             wants_canary: false,
             suspect_until: None,
@@ -116,6 +125,23 @@ mod tests {
         let facts = Facts {
             intents: 1,
             ..facts(now)
+        };
+        assert_eq!(gate(&facts, now), Gate::Hold(facts.intents_until));
+        assert_eq!(gate(&facts, facts.intents_until), Gate::Play);
+    }
+
+    #[test]
+    fn where_nothing_is_described_beside_what_plays_those_announced_are_waited_for() {
+        let now = Instant::now();
+        let facts = Facts {
+            stance: Stance::Share,
+            intents: 1,
+            ..facts(now)
+        };
+        assert_eq!(gate(&facts, now), Gate::Play);
+        let facts = Facts {
+            ends_describing: true,
+            ..facts
         };
         assert_eq!(gate(&facts, now), Gate::Hold(facts.intents_until));
         assert_eq!(gate(&facts, facts.intents_until), Gate::Play);
