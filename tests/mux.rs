@@ -17,6 +17,8 @@ mod describing;
 mod errors;
 #[path = "mux/fallback.rs"]
 mod fallback;
+#[path = "mux/moving.rs"]
+mod moving;
 #[path = "mux/placement.rs"]
 mod placement;
 #[path = "mux/player.rs"]

@@ -117,6 +117,26 @@ impl BringUp {
         })
     }
 
+    /// Brings up the same once more, beside it, on a connection of its own; none where that is not to
+    /// be: the server is known to be full at times.
+    pub(super) fn successor(&self) -> Option<Self> {
+        let server = self.wish.key.server();
+        let has_room = self
+            .pool
+            .sharing(server, |sharing| !sharing.has_said_full());
+        let mut successor = Self::new(
+            self.pool.clone(),
+            self.options.clone(),
+            self.monitor.clone(),
+        )
+        .ok()
+        .filter(|_| has_room && self.is_tried())?;
+        successor.url.clone_from(&self.url);
+        successor.wish = self.wish.clone();
+        successor.wish.is_dedicated = true;
+        Some(successor)
+    }
+
     pub(super) fn set_intent(&mut self, intent: Option<Intent>) {
         self.intent = intent;
     }

@@ -281,6 +281,13 @@ impl Producer {
         }
     }
 
+    /// Wakes the consumer though there is no packet: it is to look at its connection.
+    pub(super) fn wake_for_notice(&mut self) {
+        if let Some(waker) = self.take_waker() {
+            waker.wake();
+        }
+    }
+
     /// Nothing comes any more; what waits is still delivered. The first reason counts.
     pub(super) fn end(&mut self, reason: Error) {
         self.delivery.lock().end.get_or_insert(reason);

@@ -51,7 +51,7 @@ use super::{
     connection_pool::Registration,
     error::Error,
     proto::{
-        Backlog, CloseReason, Connection, ConnectionConfig, Event, ProbeOutcome, Reply,
+        Backlog, CloseReason, Connection, ConnectionConfig, Event, ProbeOutcome, Reply, Retirement,
         uri::redacted,
     },
     sharing::memory::Moment,
@@ -515,6 +515,12 @@ impl Driver {
             Event::NoMoreSessions(reason) => {
                 tracing::info!("{id}/-: takes no more sessions: {reason:?}");
                 self.registration.on_no_more_sessions();
+                if let Retirement::CannotShare(violation) = reason
+                    && violation.taints()
+                {
+                    self.link.on_tainted();
+                    self.sessions.touch_all();
+                }
             }
             Event::Probed(outcome) => {
                 tracing::debug!("{id}/-: a DESCRIBE of nothing: {outcome:?}");

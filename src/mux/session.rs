@@ -1,9 +1,18 @@
 //! A session that plays.
 
-use std::{fmt, future::poll_fn, sync::Arc};
+mod successor;
+
+use std::{
+    collections::VecDeque,
+    fmt,
+    future::poll_fn,
+    sync::{Arc, Mutex, PoisonError},
+    task::{Context, Poll},
+};
 
 use bytes::Bytes;
 
+use self::successor::Successor;
 use super::{
     attachment::Attachment,
     bring_up::{BringUp, Playing},
@@ -23,6 +32,12 @@ pub struct Session {
     presentation: Presentation,
     streams: Vec<StreamGrant>,
     rtp_info: Vec<RtpInfo>,
+    /// The first packets after a move, where packets are asked for one by one.
+    taken: VecDeque<Packet>,
+    /// Takes over where the connection is of no use any more.
+    successor: Option<Successor>,
+    /// Where it is, for those who send RTCP.
+    place: Arc<Mutex<Place>>,
     /// Declared last: it settles the handle's debt, after the release went out.
     bring_up: BringUp,
 }
@@ -36,10 +51,13 @@ impl Session {
             rtp_info,
         } = playing;
         Self {
+            place: Arc::new(Mutex::new(Place::of(&attachment))),
             attachment,
             presentation,
             streams: streams.grants,
             rtp_info,
+            taken: VecDeque::new(),
+            successor: None,
             bring_up,
         }
     }
@@ -63,15 +81,68 @@ impl Session {
     ///
     /// Dropping the future loses nothing.
     pub async fn next(&mut self) -> Option<Packet> {
-        let consumer = &mut self.attachment.consumer;
-        poll_fn(|context| consumer.poll_next(context)).await
+        poll_fn(|context| self.poll_next(context)).await
     }
 
     /// Appends all packets there are, waiting for one if there is none. False once the session is
     /// over. Cheaper than [`next`](Self::next), and as safe to drop.
     pub async fn next_batch(&mut self, batch: &mut Vec<Packet>) -> bool {
-        let consumer = &mut self.attachment.consumer;
-        poll_fn(|context| consumer.poll_batch(context, batch)).await
+        batch.extend(self.taken.drain(..));
+        if !batch.is_empty() {
+            return true;
+        }
+        poll_fn(|context| self.poll_batch(context, batch)).await
+    }
+
+    fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Packet>> {
+        if self.taken.is_empty() && self.attachment.link().is_tainted() {
+            let mut first = Vec::new();
+            if self.poll_move(context, &mut first).is_ready() {
+                self.taken.extend(first);
+            }
+        }
+        match self.taken.pop_front() {
+            Some(packet) => Poll::Ready(Some(packet)),
+            None => self.attachment.consumer.poll_next(context),
+        }
+    }
+
+    fn poll_batch(&mut self, context: &mut Context<'_>, batch: &mut Vec<Packet>) -> Poll<bool> {
+        if self.attachment.link().is_tainted() && self.poll_move(context, batch).is_ready() {
+            return Poll::Ready(true);
+        }
+        self.attachment.consumer.poll_batch(context, batch)
+    }
+
+    /// Moves to another connection; ready with the first packets from there. Not where the server
+    /// was seen to be full: there a second session is one too many, and only what has lost its media
+    /// is set up again, by whoever misses it.
+    fn poll_move(&mut self, context: &mut Context<'_>, batch: &mut Vec<Packet>) -> Poll<()> {
+        if self.successor.is_none() {
+            let Some(bring_up) = self.bring_up.successor() else {
+                return Poll::Pending;
+            };
+            let streams = self.streams.iter().map(|grant| grant.stream).collect();
+            self.successor = Some(Successor::new(bring_up, streams));
+        }
+        let Some(successor) = &mut self.successor else {
+            return Poll::Pending;
+        };
+        let (playing, bring_up) = *std::task::ready!(successor.poll_take_over(context, batch));
+        tracing::info!(
+            "{}/{}: moved to {}",
+            self.attachment.connection(),
+            self.attachment.key(),
+            playing.attachment.connection()
+        );
+        self.successor = None;
+        self.streams = playing.streams.grants;
+        (self.presentation, self.rtp_info) = (playing.presentation, playing.rtp_info);
+        // The old one is released with this, and its debt settled.
+        self.attachment = playing.attachment;
+        self.bring_up = bring_up;
+        *self.place.lock().unwrap_or_else(PoisonError::into_inner) = Place::of(&self.attachment);
+        Poll::Ready(())
     }
 
     /// Why there are no more packets; none while there may be.
@@ -123,8 +194,7 @@ impl Session {
     /// Sends RTCP to the server.
     pub fn rtcp_sender(&self) -> RtcpSender {
         RtcpSender {
-            link: Arc::clone(self.attachment.link()),
-            session: self.attachment.key(),
+            place: Arc::clone(&self.place),
         }
     }
 
@@ -149,8 +219,23 @@ impl fmt::Debug for Session {
 /// Sends RTCP of one session from any thread. Holds no reference: it keeps nothing alive.
 #[derive(Clone, Debug)]
 pub struct RtcpSender {
+    place: Arc<Mutex<Place>>,
+}
+
+/// Where a session is.
+#[derive(Clone, Debug)]
+struct Place {
     link: Arc<Link>,
     session: SessionKey,
+}
+
+impl Place {
+    fn of(attachment: &Attachment) -> Self {
+        Self {
+            link: Arc::clone(attachment.link()),
+            session: attachment.key(),
+        }
+    }
 }
 
 impl RtcpSender {
@@ -158,8 +243,9 @@ impl RtcpSender {
     /// dropped because too much waits or the connection is over. A session that is over sends
     /// nothing.
     pub fn try_send(&self, stream: usize, packet: impl Into<Bytes>) -> bool {
-        self.link.try_send_report(Report {
-            session: self.session,
+        let place = self.place.lock().unwrap_or_else(PoisonError::into_inner);
+        place.link.try_send_report(Report {
+            session: place.session,
             stream,
             packet: packet.into(),
         })

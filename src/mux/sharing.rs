@@ -178,6 +178,11 @@ impl Sharing {
                 .is_none_or(|suspicion| suspicion.evidence.needs_agreement())
     }
 
+    /// Whether the server was ever out of room.
+    pub(super) fn has_said_full(&self) -> bool {
+        self.has_said_full
+    }
+
     /// Whether requests that would add a session are ignored, or would come to nothing.
     pub(super) fn is_ignoring(&self, now: Instant) -> bool {
         let is_suspected = |suspicion: Suspicion| suspicion.evidence == Evidence::Unanswered;

@@ -114,6 +114,8 @@ pub(in crate::mux) struct Link {
     peak_references: AtomicU32,
     /// The server answered a session since the connection was last taken out of idleness.
     is_proven: AtomicBool,
+    /// No session of it can be addressed any more.
+    is_tainted: AtomicBool,
     insight: Mutex<Insight>,
     backlog: watch::Receiver<Backlog>,
     task: OnceLock<AbortHandle>,
@@ -147,6 +149,7 @@ impl Link {
             readiness,
             peak_references: AtomicU32::new(1),
             is_proven: AtomicBool::new(false),
+            is_tainted: AtomicBool::new(false),
             insight: Mutex::default(),
             backlog,
             task: OnceLock::new(),
@@ -231,6 +234,15 @@ impl Link {
 
     pub(super) fn on_proven(&self) {
         self.is_proven.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether its sessions had better be elsewhere: none can be addressed any more.
+    pub(in crate::mux) fn is_tainted(&self) -> bool {
+        self.is_tainted.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn on_tainted(&self) {
+        self.is_tainted.store(true, Ordering::Relaxed);
     }
 
     /// An idle connection is referenced again.

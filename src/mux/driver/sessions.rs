@@ -132,6 +132,13 @@ impl Sessions {
         }
     }
 
+    /// Wakes all consumers with the next ones: something concerns them that is no packet.
+    pub(super) fn touch_all(&mut self) {
+        for session in self.opened.values_mut() {
+            session.producer.wake_for_notice();
+        }
+    }
+
     /// Packets delivered so far.
     pub(super) fn packets(&self) -> u64 {
         self.packets

@@ -1,0 +1,90 @@
+//! Moving a session that plays to another connection, without a gap: make before break.
+//!
+//! Two sessions of a *tainted* connection were given one channel: whose packets come next, and what a
+//! request does, is anybody's guess. It is read as long as it has something to say, and nothing else
+//! is asked there. Meanwhile the same presentation is brought up on a connection of its own, and
+//! takes over with its first packet.
+
+use std::{
+    fmt,
+    future::Future,
+    pin::Pin,
+    sync::{Mutex, PoisonError},
+    task::{Context, Poll},
+};
+
+use crate::mux::{
+    bring_up::{BringUp, Playing},
+    delivery::Packet,
+    error::Error,
+};
+
+type Coming = dyn Future<Output = Result<(Playing, BringUp), Error>> + Send;
+
+/// The one that is to take over.
+pub(super) enum Successor {
+    /// It is being brought up. The mutex is for `Sync` and never locked.
+    Coming(Mutex<Pin<Box<Coming>>>),
+    /// It plays; its first packet has not come.
+    Here(Box<(Playing, BringUp)>),
+    /// It came to nothing. The session stays where it is while it gets something there.
+    Failed,
+}
+
+impl Successor {
+    /// Brings up the streams of a session once more.
+    pub(super) fn new(mut bring_up: BringUp, streams: Vec<usize>) -> Self {
+        Self::Coming(Mutex::new(Box::pin(async move {
+            let (attachment, presentation) = bring_up.describe().await?;
+            let (attachment, presentation, streams) =
+                bring_up.set_up(attachment, presentation, &streams).await?;
+            let playing = bring_up.play(attachment, presentation, streams).await?;
+            Ok((playing, bring_up))
+        })))
+    }
+
+    /// Ready with its first packets, once.
+    pub(super) fn poll_take_over(
+        &mut self,
+        context: &mut Context<'_>,
+        batch: &mut Vec<Packet>,
+    ) -> Poll<Box<(Playing, BringUp)>> {
+        if let Self::Coming(coming) = self {
+            let coming = coming.get_mut().unwrap_or_else(PoisonError::into_inner);
+            match std::task::ready!(coming.as_mut().poll(context)) {
+                Ok(here) => *self = Self::Here(Box::new(here)),
+                Err(error) => {
+                    tracing::warn!("not moved to another connection: {error}");
+                    *self = Self::Failed;
+                }
+            }
+        }
+        let Self::Here(here) = self else {
+            return Poll::Pending;
+        };
+        let first = batch.len();
+        let is_alive = std::task::ready!(here.0.attachment.consumer.poll_batch(context, batch));
+        match std::mem::replace(self, Self::Failed) {
+            Self::Here(here) if is_alive => {
+                // What came before was another session's as far as clocks and numbers go.
+                let mut begun: Vec<usize> = Vec::new();
+                for packet in batch.iter_mut().skip(first) {
+                    packet.discontinuity |= !begun.contains(&packet.stream);
+                    begun.push(packet.stream);
+                }
+                Poll::Ready(here)
+            }
+            _ => Poll::Pending,
+        }
+    }
+}
+
+impl fmt::Debug for Successor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Coming(_) => "Coming",
+            Self::Here(_) => "Here",
+            Self::Failed => "Failed",
+        })
+    }
+}

@@ -1,0 +1,126 @@
+//! Sessions that play and had better be elsewhere: moved, made before broken.
+
+use gstrtspmux::mux::{Mux, PacketKind, Pooling, Session, SharingVerdict};
+
+use crate::{
+    player::{PATIENCE, camera_url, mux, play, play_camera, pooled},
+    support::{
+        mock_server::{Camera, Family, MockServer, Reaction, Rule},
+        rtsp::Response,
+    },
+};
+
+/// Shares until camera 3 comes, to which it gives the channels of camera 1.
+fn treacherous() -> MockServer {
+    let same_channels = Reaction::edit(|response: &mut Response| {
+        let transport = "RTP/AVP/TCP;unicast;interleaved=0-1";
+        let mut edited = Response::new(response.status);
+        for (name, value) in response.headers.iter() {
+            let is_it = name.eq_ignore_ascii_case("Transport");
+            edited = edited.header(name, if is_it { transport } else { value });
+        }
+        *response = edited;
+    });
+    MockServer::builder()
+        .cameras(4)
+        .family(Family::Gst)
+        .rule(Rule::new("SETUP", Reaction::status(453)).camera("/cam/4"))
+        .rule(Rule::new("SETUP", same_channels).camera("/cam/3").times(1))
+        .start()
+}
+
+/// Its next packets, until one is the first of a new life: the camera of each, and none is missing.
+async fn follow_to_a_new_life(server: &MockServer, camera: u32, session: &mut Session) {
+    let before = session.monitor().stats().connection;
+    let mut expected = None;
+    loop {
+        server.send_packets_to_all(1);
+        let packet = session.next().await.unwrap();
+        if packet.kind != PacketKind::Rtp {
+            continue;
+        }
+        assert_eq!(Camera::number_of(&packet.payload), Some(camera));
+        let index = Camera::index_of(&packet.payload).unwrap();
+        if packet.discontinuity {
+            assert_eq!(index, 0, "from its beginning");
+            assert_ne!(session.monitor().stats().connection, before);
+            return;
+        }
+        assert!(
+            expected.is_none_or(|expected| expected == index),
+            "a gap before it moved"
+        );
+        expected = Some(index + 1);
+    }
+}
+
+async fn two_playing(mux: &Mux, server: &MockServer) -> Vec<Session> {
+    let mut sessions = Vec::new();
+    for camera in 1..=2 {
+        sessions.push(play_camera(mux, server, camera).await);
+    }
+    assert_eq!(server.accepted(), 1);
+    sessions
+}
+
+#[tokio::test]
+async fn f11_what_plays_on_a_connection_that_is_mixed_up_moves_without_a_gap() {
+    let server = treacherous();
+    let mux = mux();
+    let mut sessions = two_playing(&mux, &server).await;
+    let third = play_camera(&mux, &server, 3).await;
+    for (camera, session) in (1..).zip(&mut sessions) {
+        follow_to_a_new_life(&server, camera, session).await;
+    }
+    sessions.push(third);
+    // The old one is closed, not asked for anything: its ids may be anybody's.
+    assert!(server.wait_until(|view| view.open_connections == 3, PATIENCE));
+    assert_eq!(server.view().count("TEARDOWN"), 0);
+    assert_eq!(mux.stats().servers[0].sharing, SharingVerdict::No);
+    for (camera, session) in (1..).zip(&mut sessions) {
+        server.send_packets(&format!("/cam/{camera}"), 1);
+        let packet = session.next().await.unwrap();
+        assert_eq!(Camera::number_of(&packet.payload), Some(camera));
+        assert!(session.rtcp_sender().try_send(0, RECEIVER_REPORT.to_vec()));
+    }
+    assert!(server.wait_until(|view| view.frames.len() >= 3, PATIENCE));
+    let channels: Vec<_> = server
+        .frames_from_client()
+        .iter()
+        .map(|f| (f.connection, f.channel))
+        .collect();
+    assert_eq!(channels.len(), 3, "{channels:?}");
+}
+
+/// An empty one (RFC 3550 6.4.2).
+const RECEIVER_REPORT: [u8; 8] = [0x80, 201, 0, 1, 0, 0, 0, 1];
+
+#[tokio::test]
+async fn where_the_server_is_full_at_times_nothing_is_moved_that_plays() {
+    let server = treacherous();
+    let mux = mux();
+    let one_connection = Pooling {
+        max_connections_per_server: 1,
+        ..Pooling::default()
+    };
+    let play = |camera| play(&mux, pooled(&camera_url(&server, camera), &one_connection));
+    let mut sessions = vec![play(1).await.unwrap(), play(2).await.unwrap()];
+    let refused = play(4).await;
+    assert_eq!(refused.unwrap_err().status(), Some(453));
+    let _third = play(3).await.unwrap();
+    assert_eq!(mux.stats().servers[0].sharing, SharingVerdict::No);
+    for round in 0..20 {
+        server.send_packets_to_all(1);
+        for (camera, session) in (1..).zip(&mut sessions) {
+            let packet = session.next().await.unwrap();
+            let seen = (
+                Camera::number_of(&packet.payload),
+                Camera::index_of(&packet.payload),
+            );
+            assert_eq!(seen, (Some(camera), Some(round)));
+        }
+    }
+    let view = server.view();
+    let of_first_two = view.sessions.iter().filter(|s| s.camera != "/cam/3");
+    assert_eq!(of_first_two.filter(|s| s.connection == 0).count(), 2);
+}
