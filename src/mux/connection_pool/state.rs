@@ -252,6 +252,7 @@ impl State {
                 ..wish.connection_config(pool.0.limits, pool.0.timeouts)
             },
             connect_timeout: wish.options.connect_timeout,
+            network: pool.0.network.clone(),
         });
         ConnectionHandle::founding(
             pool.clone(),
