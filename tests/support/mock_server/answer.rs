@@ -71,7 +71,7 @@ impl State {
         let auth = config
             .auth
             .as_ref()
-            .filter(|_| request.method != "OPTIONS")?;
+            .filter(|_| request.method != "OPTIONS" || request.headers.contains("Authorization"))?;
         let guard = &mut self.peers[connection].guard;
         let refused = guard
             .check(auth, connection, config.rotate_nonce_after, request)

@@ -89,7 +89,14 @@ impl Engine {
     /// Forgets a session, as one that expired: no BYE, the connection stays.
     pub fn expire(&mut self, connection: usize, id: &str) {
         let sessions = &mut self.state.view.sessions;
-        sessions.retain(|session| session.connection != connection || session.id != id);
+        let is_it = |s: &SessionView| s.connection == connection && s.id == id;
+        let Some(index) = sessions.iter().position(is_it) else {
+            return;
+        };
+        // The client cannot know, and goes on with its receiver reports.
+        let tracks = sessions.remove(index).tracks;
+        let channels = tracks.iter().flat_map(|(_, (a, b))| [*a, *b]);
+        self.state.peers[connection].past_channels.extend(channels);
     }
 
     /// A request of the server, with the CSeq it has there.
