@@ -88,6 +88,7 @@ transcripts! {
     ping_before_reuse
     ping_unanswered
     pipelined_requests_dropped
+    resume_454_loses_session
     second_session_swallowed
     server_teardown
     setup_failed_owes_teardown
