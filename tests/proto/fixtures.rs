@@ -65,6 +65,7 @@ transcripts! {
     adopted_from_quarantine
     blocked_is_not_swallowed
     channels_come_back
+    channels_of_a_liar_rest
     close_ends_idleness
     close_without_answer
     credentials_one_at_a_time
