@@ -8,6 +8,12 @@ mod support;
 mod coverage;
 #[path = "sim/faults.rs"]
 mod faults;
+#[path = "sim/known.rs"]
+mod known;
+#[path = "sim/memory.rs"]
+mod memory;
+#[path = "sim/month.rs"]
+mod month;
 #[path = "sim/network.rs"]
 mod network;
 #[path = "sim/random.rs"]

@@ -20,6 +20,10 @@ impl Coverage {
         }
     }
 
+    pub(crate) fn has(&self, path: &str) -> bool {
+        self.0.contains_key(path)
+    }
+
     pub(crate) fn add(&mut self, other: &Self) {
         for (path, times) in &other.0 {
             *self.0.entry(path.clone()).or_default() += times;

@@ -8,7 +8,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use gstrtspmux::mux::network::Network;
-use gstrtspmux::mux::{ConnectionStats, Mux, MuxStats, Opening, SharingVerdict};
+use gstrtspmux::mux::{ConnectionStats, Multiplex, Mux, MuxStats, Opening, SharingVerdict};
 use tokio::runtime::{Builder, Handle};
 use tokio::time::{Instant, sleep_until};
 
@@ -54,6 +54,31 @@ pub(crate) fn run(seed: u64, is_told: bool) -> Report {
     report.coverage.add(&heard.coverage);
     report.story.append(heard.lines.get_or_insert_default());
     report
+}
+
+/// A number from the environment.
+pub(crate) fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
+/// Until something happens, anywhere, or until `limit`.
+pub(crate) async fn wait(net: &Net, troupe: &Troupe, limit: Option<Millis>) {
+    let next = net.world().next_event();
+    let until = next.into_iter().chain(limit).min();
+    let far = Instant::now() + Duration::from_secs(3_600);
+    let mut timer = pin!(sleep_until(until.map_or(far, |at| net.instant(at))));
+    let mut is_waiting = false;
+    poll_fn(|context| {
+        if std::mem::replace(&mut is_waiting, true) {
+            return Poll::Ready(());
+        }
+        net.world().runner = Some(context.waker().clone());
+        if !troupe.call(context.waker()) {
+            return Poll::Ready(());
+        }
+        timer.as_mut().poll(context)
+    })
+    .await;
 }
 
 /// What happens at a cue.
@@ -123,6 +148,11 @@ impl Run {
                 world.trace.tell(0, || about);
             }
             world.servers = servers;
+            for user in &run.users {
+                if user.options.pooling.multiplex == Multiplex::Always {
+                    world.servers[user.server].is_forced = true;
+                }
+            }
             for (at, fault) in faults {
                 world.at(at, Event::Fault(fault));
             }
@@ -267,24 +297,8 @@ impl Run {
         self.troupe.enter(number, actor.act(opening));
     }
 
-    /// Until something happens, anywhere, or until `limit`.
     async fn wait(&self, limit: Option<Millis>) {
-        let next = self.net.world().next_event();
-        let until = next.into_iter().chain(limit).min();
-        let far = Instant::now() + Duration::from_secs(3_600);
-        let mut timer = pin!(sleep_until(until.map_or(far, |at| self.net.instant(at))));
-        let mut is_waiting = false;
-        poll_fn(|context| {
-            if std::mem::replace(&mut is_waiting, true) {
-                return Poll::Ready(());
-            }
-            self.net.world().runner = Some(context.waker().clone());
-            if !self.troupe.call(context.waker()) {
-                return Poll::Ready(());
-            }
-            timer.as_mut().poll(context)
-        })
-        .await;
+        wait(&self.net, &self.troupe, limit).await;
     }
 
     /// Nobody is left: connections become idle and close.

@@ -9,7 +9,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::coverage::Coverage;
-use crate::run::{Report, run};
+use crate::run::{Report, number, run};
 
 const SCHEDULES: u64 = 1_000;
 
@@ -69,10 +69,6 @@ const PATHS: [&str; 46] = [
     "shutdown in mid-run",
     "vanished",
 ];
-
-fn number(name: &str) -> Option<u64> {
-    std::env::var(name).ok()?.parse().ok()
-}
 
 /// A panic is a violation like any other.
 fn attempt(seed: u64) -> Result<Report, String> {

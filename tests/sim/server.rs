@@ -29,6 +29,8 @@ pub(crate) struct Server {
     /// What it announces.
     pub(crate) session_timeout: Millis,
     pub(crate) media_every: Millis,
+    /// Some user shares there whatever the server can bear (`multiplex=always`).
+    pub(crate) is_forced: bool,
     /// Rules may swallow what the client did right.
     pub(crate) has_rules: bool,
     /// How long sessions have been kept apart.
@@ -46,12 +48,28 @@ pub(crate) struct Server {
 struct Desk {
     parser: Parser,
     queue: VecDeque<Task>,
-    current: Option<Request>,
+    current: Option<(Millis, Request)>,
     busy_until: Millis,
+}
+
+impl Desk {
+    /// Whether a TEARDOWN has come that the server has not got to.
+    fn has_goodbye_of(&self, id: &str) -> bool {
+        let requests = self.queue.iter().filter_map(|task| match task {
+            Task::Request(_, request) => Some(request),
+            _ => None,
+        });
+        let current = self.current.iter().map(|(_, request)| request);
+        current
+            .chain(requests)
+            .any(|r| r.method == "TEARDOWN" && r.headers.value("Session") == Some(id))
+    }
 }
 
 /// What a connection has brought.
 enum Task {
+    /// A request, and when it came.
+    Request(Millis, Request),
     Message(Incoming),
     /// It came with another one, and is lost.
     Lost(Request),
@@ -95,6 +113,7 @@ impl Server {
             slow: None,
             session_timeout: 60_000,
             media_every: 500,
+            is_forced: false,
             has_rules: false,
             apart_since: None,
             is_ticking: false,
@@ -139,10 +158,11 @@ impl World {
                 {
                     desk.queue.push_back(Task::Lost(request));
                 }
-                Ok(Some(message)) => {
-                    is_first &= !matches!(message, Incoming::Request(_));
-                    desk.queue.push_back(Task::Message(message));
+                Ok(Some(Incoming::Request(request))) => {
+                    is_first = false;
+                    desk.queue.push_back(Task::Request(self.now, request));
                 }
+                Ok(Some(message)) => desk.queue.push_back(Task::Message(message)),
                 Err(error) => {
                     nonsense = Some(error.to_string());
                     break;
@@ -167,28 +187,26 @@ impl World {
             if desk.current.is_some() && now < desk.busy_until {
                 return;
             }
-            if let Some(request) = desk.current.take() {
-                self.answer(wire, &request);
+            if let Some((arrived, request)) = desk.current.take() {
+                self.answer(wire, arrived, &request);
                 continue;
             }
             match desk.queue.pop_front() {
                 None => return,
                 Some(Task::Lost(request)) => server.engine.lose(peer, &request),
-                Some(Task::Message(Incoming::Response(_))) => {
-                    self.coverage.hit("server request answered")
-                }
                 Some(Task::Message(Incoming::Frame(frame))) => {
                     self.coverage.hit("frame from client");
                     server.engine.frame(peer, frame.channel);
                 }
-                Some(Task::Message(Incoming::Request(request))) => {
+                Some(Task::Message(_)) => self.coverage.hit("server request answered"),
+                Some(Task::Request(arrived, request)) => {
                     let work = server.work_for(&request);
                     if work == 0 {
-                        self.answer(wire, &request);
+                        self.answer(wire, arrived, &request);
                         continue;
                     }
                     if let Some(desk) = server.desks.get_mut(&wire) {
-                        desk.current = Some(request);
+                        desk.current = Some((arrived, request));
                         desk.busy_until = now + work;
                     }
                     return self.at(now + work, Event::Work(wire));
@@ -197,9 +215,9 @@ impl World {
         }
     }
 
-    fn answer(&mut self, wire: usize, request: &Request) {
+    fn answer(&mut self, wire: usize, arrived: Millis, request: &Request) {
         let (number, peer) = (self.wires[wire].server, self.wires[wire].peer);
-        self.before_answer(wire, request);
+        self.before_answer(wire, arrived, request);
         let now = self.now;
         let server = &mut self.servers[number];
         let outcome = server.engine.request(peer, request);
@@ -238,7 +256,7 @@ impl World {
         self.start_media(number);
     }
 
-    fn before_answer(&mut self, wire: usize, request: &Request) {
+    fn before_answer(&mut self, wire: usize, arrived: Millis, request: &Request) {
         let (now, peer) = (self.now, self.wires[wire].peer);
         let server = &mut self.servers[self.wires[wire].server];
         let id = request.headers.value("Session").map(str::to_owned);
@@ -262,13 +280,15 @@ impl World {
         let is_late = here.iter().any(|s| s.is_playing);
         // What was under way, or waited for a free place, when the verdict came may still come.
         let grace = 2 * server.latency + 3_000;
-        let is_apart = server.apart_since.is_some_and(|since| since + grace < now);
+        let is_apart = server
+            .apart_since
+            .is_some_and(|since| since + grace < arrived);
         self.coverage.hit(match (is_canary, is_late) {
             (true, _) => "canary",
             (_, true) => "second session beside one that plays",
             _ => "second session",
         });
-        if is_apart && !self.wires[wire].is_disturbed {
+        if is_apart && !self.wires[wire].is_disturbed && !server.is_forced {
             self.violate(format!(
                 "i11: wire {wire}: {} although sessions are kept apart",
                 request.uri
@@ -322,10 +342,17 @@ impl World {
             .filter(|session| session.connection == peer)
             .map(|session| session.id.clone())
             .collect();
+        let said_goodbye = |id: &str| {
+            let desk = server.desks.get(&wire);
+            desk.is_some_and(|desk| desk.has_goodbye_of(id))
+        };
         let is_left_behind = |id: &&String| {
             let grant = server.grants.get(&(peer, id.to_string()));
             grant.is_some_and(|grant| {
-                !grant.is_lost && grant.teardowns == 0 && grant.arrives < closed
+                !grant.is_lost
+                    && grant.teardowns == 0
+                    && grant.arrives < closed
+                    && !said_goodbye(id)
             })
         };
         let left_behind: Vec<&String> = alive.iter().filter(is_left_behind).collect();

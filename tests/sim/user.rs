@@ -11,6 +11,7 @@ use gstrtspmux::mux::{
 };
 use tokio::time::{Instant, sleep, sleep_until};
 
+use crate::known;
 use crate::network::{Net, Weather};
 use crate::schedule::{User, stamp};
 use crate::support::mock_server::Family;
@@ -210,8 +211,13 @@ impl Actor {
             return world.violate(format!("i1: user {}: no packet of a camera", self.number));
         };
         if camera != self.user.camera {
-            let user = self.number;
-            return world.violate(format!("i1: user {user}: a packet of camera {camera}"));
+            if let Some(known) = known::wrong_camera(&world.servers[self.user.server]) {
+                return world.coverage.hit(known);
+            }
+            let (user, multiplex) = (self.number, self.user.options.pooling.multiplex);
+            return world.violate(format!(
+                "i1: user {user}: {family:?}, {multiplex:?}: a packet of camera {camera}"
+            ));
         }
         let next = seen.next_mut(packet.stream);
         let (expected, is_in_order) = (*next, index >= *next);
@@ -261,7 +267,10 @@ impl Actor {
             || self.user.options.pooling.multiplex == Multiplex::Always
             || server.slow.is_some()
             || self.user.has_wrong_password;
-        if !is_expected {
+        let known = known::failure(server, step, error.kind());
+        if let Some(known) = known.filter(|_| !is_expected) {
+            world.coverage.hit(known);
+        } else if !is_expected {
             let (user, family) = (self.number, server.family);
             world.violate(format!(
                 "user {user}: {family:?} and a calm network, but: {error}"
@@ -277,11 +286,14 @@ impl Actor {
         let kind = reason.map(Error::kind);
         world.coverage.hit(&format!("lost: {kind:?}"));
         let is_expected = self.scene.weather != Weather::Calm || world.is_shut_down;
-        if !is_expected {
+        let known = known::loss(&world.servers[self.user.server], kind);
+        if let Some(known) = known.filter(|_| !is_expected) {
+            world.coverage.hit(known);
+        } else if !is_expected {
             let family = world.servers[self.user.server].family;
-            let user = self.number;
+            let (user, multiplex) = (self.number, self.user.options.pooling.multiplex);
             world.violate(format!(
-                "i11: user {user}: {family:?}: lost in play: {reason:?}"
+                "i11: user {user}: {family:?}, {multiplex:?}: lost in play: {reason:?}"
             ));
         }
     }
