@@ -8,10 +8,15 @@ use crate::support::mock_server::Family;
 
 /// A packet of another camera.
 pub(crate) fn wrong_camera(server: &Server) -> Option<&'static str> {
-    // With `multiplex=always` nobody compares the descriptions of a server that stays with the
-    // first URI it saw (seeds 5113, 6443).
+    // A server stays with the first URI it saw. With `multiplex=always` nobody compares its
+    // descriptions (seeds 5113, 6443); else that is only noticed if the first one was answered to
+    // somebody who was still there (seed 18321).
     let latches = matches!(server.family, Family::Go2Rtc | Family::ZlMediaKit);
-    (server.is_forced && latches).then_some("known: always shows another camera")
+    match (latches, server.is_forced) {
+        (true, true) => Some("known: always shows another camera"),
+        (true, false) => Some("known: shows the camera of somebody who has left"),
+        (false, _) => None,
+    }
 }
 
 /// A session that could not be opened, although nothing was in its way.
@@ -32,6 +37,34 @@ pub(crate) fn failure(server: &Server, step: &str, kind: ErrorKind) -> Option<&'
     }
 }
 
+/// A session that was there only after a long time.
+pub(crate) fn delay(server: &Server) -> Option<&'static str> {
+    if server.is_forced && !is_plain(server.family) {
+        return Some("known: always holds up others");
+    }
+    // Asked again and again, each time with a connection of its own (seed 4872).
+    match server.family {
+        Family::AtLimit(_) => Some("known: full and asked again"),
+        // As with `second_session` (26667).
+        Family::EvoStream => Some("known: asked for one by one"),
+        _ => None,
+    }
+}
+
+/// A second session on a connection of a server whose sessions are kept apart.
+pub(crate) fn second_session(server: &Server) -> Option<&'static str> {
+    // Waiting in line when the verdict came, and asked for one by one, at a second each (8818).
+    let swallows = server.family == Family::EvoStream;
+    swallows.then_some("known: asked for in spite of the verdict")
+}
+
+/// A session that the server let expire.
+pub(crate) fn expiry(server: &Server) -> Option<&'static str> {
+    // Several slow DESCRIBEs in a row, behind which keep-alives wait (seed 7081).
+    let is_slow = server.slow.is_some();
+    is_slow.then_some("known: keep-alives behind slow DESCRIBEs")
+}
+
 /// A session that was lost in play, although nothing happened to it.
 pub(crate) fn loss(server: &Server, kind: Option<ErrorKind>) -> Option<&'static str> {
     // A session of `always` is tried beside one of `auto` that plays (seed 12348).
@@ -40,6 +73,9 @@ pub(crate) fn loss(server: &Server, kind: Option<ErrorKind>) -> Option<&'static 
     }
     // An error in answer to both kinds of keep-alive ends them for good, though the server may
     // have noticed them (seed 1763).
-    let has_expired = server.family == Family::Tapo && kind == Some(ErrorKind::Status(454));
-    has_expired.then_some("known: keep-alives given up")
+    let has_expired = kind == Some(ErrorKind::Status(454));
+    if has_expired && server.family == Family::Tapo {
+        return Some("known: keep-alives given up");
+    }
+    expiry(server).filter(|_| has_expired)
 }

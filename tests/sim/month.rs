@@ -28,7 +28,7 @@ const HOUR: Millis = 3_600_000;
 
 #[test]
 fn f26_days_of_64_sessions_at_a_packet_a_second_each() {
-    let hours = number("RTSPMUX_DAYS").map_or(1, |days| 24 * days);
+    let hours = number("RTSPMUX_DAYS").map_or(2, |days| 24 * days);
     let runtime = Builder::new_current_thread()
         .enable_time()
         .start_paused(true)

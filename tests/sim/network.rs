@@ -80,6 +80,7 @@ pub(crate) enum Fault {
 
 struct Dial {
     server: usize,
+    connection: u64,
     answer: oneshot::Sender<io::Result<Box<dyn Wire>>>,
 }
 
@@ -94,6 +95,8 @@ pub(crate) struct World {
     pub(crate) servers: Vec<Server>,
     dials: BTreeMap<usize, Dial>,
     dialled: usize,
+    /// Connections that were begun: each asks for a seed first, and then dials at once if at all.
+    connections: u64,
     pub(crate) trace: Trace,
     pub(crate) coverage: Coverage,
     pub(crate) violations: Vec<String>,
@@ -133,6 +136,7 @@ impl Net {
                 servers: Vec::new(),
                 dials: BTreeMap::new(),
                 dialled: 0,
+                connections: 0,
                 trace: Trace::new(is_told),
                 coverage: Coverage::default(),
                 violations: Vec::new(),
@@ -168,7 +172,9 @@ impl Network for Net {
     }
 
     fn seed(&self) -> u128 {
-        u128::from(self.world().random.next())
+        let mut world = self.world();
+        world.connections += 1;
+        u128::from(world.random.next())
     }
 }
 
@@ -237,6 +243,7 @@ impl World {
         self.trace.note(self.now, "dial", server, &[]);
         let dial = Dial {
             server,
+            connection: self.connections,
             answer: sender,
         };
         self.dials.insert(number, dial);
@@ -251,9 +258,14 @@ impl World {
     }
 
     fn on_dialled(&mut self, number: usize) {
-        let Some(Dial { server, answer }) = self.dials.remove(&number) else {
+        let Some(dial) = self.dials.remove(&number) else {
             return;
         };
+        let Dial {
+            server,
+            connection,
+            answer,
+        } = dial;
         if answer.is_closed() {
             return;
         }
@@ -272,6 +284,7 @@ impl World {
         let peer = self.servers[server].accept(wire);
         self.wires.push(WireState {
             server,
+            connection,
             peer,
             ..WireState::default()
         });

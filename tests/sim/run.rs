@@ -18,6 +18,7 @@ use crate::random::Random;
 use crate::schedule::{Schedule, User};
 use crate::troupe::Troupe;
 use crate::user::{Actor, Scene, Stage, Stages};
+use crate::wire::WireState;
 
 /// Every future completes within that: the longest chain of deadlines there is.
 const PATIENCE: Millis = 600_000;
@@ -372,6 +373,7 @@ impl Run {
         let stats = self.scene.mux.stats();
         self.check_limits(&stats);
         self.check_references(&stats);
+        self.check_frames(&stats);
     }
 
     /// Invariant 7, and what is known of the servers.
@@ -399,6 +401,28 @@ impl Run {
             let limit = limits.iter().max().copied().unwrap_or_default();
             if !limits.contains(&0) && pooled > limit as usize {
                 world.violate(format!("i7: {pooled} connections to {name}, limit {limit}"));
+            }
+        }
+    }
+
+    /// Invariant 2: whatever was received is delivered or counted.
+    fn check_frames(&self, stats: &MuxStats) {
+        let mut world = self.net.world();
+        for connection in stats.servers.iter().flat_map(|server| &server.connections) {
+            let is_it = |wire: &&WireState| wire.connection == connection.id;
+            let Some(wire) = world.wires.iter().find(is_it) else {
+                continue;
+            };
+            let is_judged = wire.is_open() && wire.is_quiet() && !wire.is_disturbed;
+            let counted = connection.packets
+                + connection.frames_unknown
+                + connection.frames_foreign
+                + connection.frames_late;
+            if is_judged && counted != wire.frames {
+                let (id, frames) = (connection.id, wire.frames);
+                world.violate(format!(
+                    "i2: {frames} frames for connection {id}: {connection:?}"
+                ));
             }
         }
     }

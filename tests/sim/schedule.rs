@@ -90,6 +90,11 @@ fn server(random: &mut Random, weather: Weather, number: usize) -> Server {
     for camera in 1..=CAMERAS {
         builder = builder.camera_of(family, camera);
     }
+    if weather != Weather::Calm && random.once_in(3) {
+        for _ in 0..random.between(1, 3) {
+            builder = builder.behaviour(habit(random));
+        }
+    }
     let is_short = matches!(family, Family::Gst | Family::Serial) && random.once_in(4);
     if is_short {
         builder = builder.behaviour(Behaviour::SessionSuffix(";timeout=15".to_owned()));
@@ -115,6 +120,26 @@ fn server(random: &mut Random, weather: Weather, number: usize) -> Server {
     server
 }
 
+/// What servers of any family may have picked up.
+fn habit(random: &mut Random) -> Behaviour {
+    let few = u32::try_from(random.between(1, 4)).unwrap_or(1);
+    match random.below(7) {
+        0 => Behaviour::PacketsAfterPlay(few),
+        1 => Behaviour::PacketsBeforePlayAnswer(few),
+        2 => Behaviour::ReportsBeforePlayAnswer,
+        3 => Behaviour::PacketsAfterTeardown(few),
+        4 => Behaviour::StrayPackets {
+            channel: 150,
+            count: few,
+        },
+        5 => Behaviour::CloseAfterLastTeardown,
+        _ => Behaviour::RequestsAfterPlay(vec![
+            Request::new("OPTIONS", "*"),
+            Request::new("GET_PARAMETER", "*"),
+        ]),
+    }
+}
+
 fn rule(random: &mut Random) -> Rule {
     let method = random.pick(&[
         "DESCRIBE",
@@ -127,7 +152,9 @@ fn rule(random: &mut Random) -> Rule {
         "OPTIONS",
     ]);
     let status = random.pick(&[400, 404, 451, 453, 454, 461, 500, 503]);
-    let reaction = match random.below(10) {
+    // What goes out with the answer to PLAY would be held back, too, and come out of order.
+    let kinds = if method == "PLAY" { 7 } else { 10 };
+    let reaction = match random.below(kinds) {
         0..3 => Reaction::Answer(Response::new(status)),
         3 => Reaction::AnswerAndClose(Response::new(status)),
         4 => Reaction::Ignore,
@@ -160,7 +187,10 @@ fn pooling(random: &mut Random) -> Pooling {
 }
 
 fn users(random: &mut Random, servers: &[Server]) -> Vec<User> {
-    let count = random.between(1, 10);
+    let count = match random.once_in(10) {
+        true => random.between(10, 40),
+        false => random.between(1, 10),
+    };
     let all = pooling(random);
     let each_its_own = random.once_in(6);
     let starts_together = random.once_in(2);

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use crate::known;
 use crate::network::{Event, Millis, World};
 use crate::support::mock_server::{Ends, Engine, Family};
 use crate::support::rtsp::{Incoming, Parser, Request};
@@ -240,10 +241,17 @@ impl World {
             };
             server.grants.insert((peer, id), grant);
         }
-        self.after_answer(wire, request, status);
+        let is_stale = outcome.bytes.windows(10).any(|w| w == b"stale=true");
+        self.after_answer(wire, request, status.map(|status| (status, is_stale)));
+        // An answer that was changed on its way may have named other channels.
+        let is_corrupted = self.wires[wire].is_corrupted;
         for violation in self.servers[number].engine.take_violations() {
+            if is_corrupted && violation.contains("never set up") {
+                continue;
+            }
             self.violate(format!("wire {wire}: {violation}"));
         }
+        self.wires[wire].frames += frames_in(&outcome.bytes);
         self.send_to_client(wire, &outcome.bytes);
         match outcome.ends {
             Ends::Nothing => {}
@@ -288,7 +296,10 @@ impl World {
             (_, true) => "second session beside one that plays",
             _ => "second session",
         });
-        if is_apart && !self.wires[wire].is_disturbed && !server.is_forced {
+        let is_judged = is_apart && !self.wires[wire].is_disturbed && !server.is_forced;
+        if let Some(known) = known::second_session(server).filter(|_| is_judged) {
+            self.coverage.hit(known);
+        } else if is_judged {
             self.violate(format!(
                 "i11: wire {wire}: {} although sessions are kept apart",
                 request.uri
@@ -296,20 +307,27 @@ impl World {
         }
     }
 
-    fn after_answer(&mut self, wire: usize, request: &Request, status: Option<u16>) {
+    fn after_answer(&mut self, wire: usize, request: &Request, answer: Option<(u16, bool)>) {
+        let (status, is_stale) = (
+            answer.map(|(status, _)| status),
+            answer.is_some_and(|a| a.1),
+        );
         let (now, peer) = (self.now, self.wires[wire].peer);
         let server = &mut self.servers[self.wires[wire].server];
         if let Some(status) = status.filter(|status| *status != 200) {
             self.coverage.hit(&format!("status {status}"));
         }
-        if status == Some(401) && request.headers.contains("Authorization") {
+        // A nonce that has grown old is refused, too, and is no guess.
+        if is_stale {
+            self.coverage.hit("stale nonce");
+        } else if status == Some(401) && request.headers.contains("Authorization") {
+            self.coverage.hit("wrong password");
             server.refusals.push_back(now);
             while server.refusals.front().is_some_and(|at| at + 60_000 <= now) {
                 server.refusals.pop_front();
             }
         }
-        // A nonce that has grown old is refused, too, and is no guess.
-        let is_guessing = server.refusals.len() > 2 && server.family != Family::Axis;
+        let is_guessing = server.refusals.len() > 2;
         let id = request.headers.value("Session").unwrap_or_default();
         let grant = server.grants.get_mut(&(peer, id.to_owned()));
         let mut is_torn_down_again = false;
@@ -396,6 +414,7 @@ impl World {
         for wire in wires {
             let (peer, server) = (self.wires[wire].peer, &mut self.servers[number]);
             let bytes = server.engine.media(peer);
+            self.wires[wire].frames += frames_in(&bytes);
             self.send_to_client(wire, &bytes);
         }
         let server = &mut self.servers[number];
@@ -434,11 +453,44 @@ impl World {
             let server = &mut self.servers[number];
             server.engine.expire(peer, &id);
             let is_excused = disturbed || server.has_rules || !is_plain(server.family);
-            if !is_excused {
+            if is_excused {
+                continue;
+            }
+            if let Some(known) = known::expiry(server) {
+                self.coverage.hit(known);
+            } else {
                 self.violate(format!("i12: {id} on connection {peer} has expired"));
             }
         }
     }
+}
+
+/// Interleaved frames in what a server sends, which is never half a message.
+fn frames_in(bytes: &[u8]) -> u64 {
+    let (mut rest, mut frames) = (bytes, 0);
+    while let [first, ..] = rest {
+        let length = match (first, rest) {
+            (b'$', [_, _, high, low, ..]) => {
+                frames += 1;
+                4 + usize::from(u16::from_be_bytes([*high, *low]))
+            }
+            _ => message_length(rest),
+        };
+        rest = rest.get(length..).unwrap_or_default();
+    }
+    frames
+}
+
+fn message_length(bytes: &[u8]) -> usize {
+    let Some(head) = bytes.windows(4).position(|w| w == b"\r\n\r\n") else {
+        return bytes.len();
+    };
+    let text = String::from_utf8_lossy(&bytes[..head]);
+    let length = text
+        .lines()
+        .find_map(|line| line.strip_prefix("Content-Length: "))
+        .and_then(|length| length.parse().ok());
+    head + 4 + length.unwrap_or(0)
 }
 
 /// The status of the answer in what a server sends.

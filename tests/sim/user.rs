@@ -19,6 +19,9 @@ use crate::support::mock_server::Family;
 /// An empty receiver report.
 const REPORT: &[u8] = &[0x80, 201, 0, 1, 0, 0, 0, 7];
 
+/// F07, F09: a decision takes 3 s at most, and a second way to be tried may take as long.
+const LONGEST_START: Duration = Duration::from_secs(7);
+
 /// How far a user is.
 #[derive(Clone, Debug, Default)]
 pub(crate) enum Stage {
@@ -95,6 +98,7 @@ impl Actor {
     }
 
     async fn play(&self, opening: Opening) -> End {
+        let begin = Instant::now();
         self.stage(Stage::Moving);
         self.tell("opens: user");
         let described = match opening.describe().await {
@@ -118,12 +122,35 @@ impl Actor {
         self.stage(Stage::Holding(session.monitor()));
         self.tell("plays: user");
         self.hit("played");
+        self.check_time(begin.elapsed());
         self.watch(session).await
+    }
+
+    /// Without faults and slow cameras a session is there at once, whatever its server can bear.
+    fn check_time(&self, took: Duration) {
+        let took = took.saturating_sub(self.user.lingers * 2);
+        let mut world = self.scene.net.world();
+        let server = &world.servers[self.user.server];
+        let is_judged =
+            self.scene.weather == Weather::Calm && server.slow.is_none() && !world.is_shut_down;
+        if !is_judged || took <= LONGEST_START {
+            return;
+        }
+        match known::delay(server) {
+            Some(known) => world.coverage.hit(known),
+            None => {
+                let (user, family) = (self.number, server.family);
+                world.violate(format!("f07: user {user}: {family:?}: only after {took:?}"));
+            }
+        }
     }
 
     async fn watch(&self, mut session: Session) -> End {
         let monitor = session.monitor();
-        let mut seen = Seen::default();
+        let mut seen = Seen {
+            connection: monitor.stats().connection,
+            ..Seen::default()
+        };
         let end = self.listen_through(&mut session, &mut seen).await;
         if let End::Lost = end {
             let reason = session.end_reason();
@@ -199,9 +226,10 @@ impl Actor {
         world
             .trace
             .note(now, "packet of user", self.number, &packet.payload);
-        let of_server = |wire: &&crate::wire::WireState| wire.server == self.user.server;
-        let mut wires = world.wires.iter().filter(of_server);
-        let is_spoilt = wires.any(|wire| wire.is_corrupted);
+        let is_spoilt = world
+            .wires
+            .iter()
+            .any(|wire| Some(wire.connection) == seen.connection && wire.is_corrupted);
         let family = world.servers[self.user.server].family;
         // live555 of old: what the dead are still sent is just like what the living get.
         if is_spoilt || family == Family::LiveOld {
@@ -302,6 +330,7 @@ impl Actor {
 /// What a user got of one session.
 #[derive(Debug, Default)]
 struct Seen {
+    connection: Option<u64>,
     /// The index of the next packet of each stream.
     next: Vec<u32>,
     taken: u64,

@@ -37,6 +37,8 @@ impl Flight {
 #[derive(Debug, Default)]
 pub(crate) struct WireState {
     pub(crate) server: usize,
+    /// Its number at the client.
+    pub(crate) connection: u64,
     /// Its number at the server.
     pub(crate) peer: usize,
     pub(crate) to_server: Flight,
@@ -63,6 +65,8 @@ pub(crate) struct WireState {
     pub(crate) is_disturbed: bool,
     /// Bytes of the server were changed.
     pub(crate) is_corrupted: bool,
+    /// Interleaved frames that the server has sent.
+    pub(crate) frames: u64,
     /// So many deliveries to the client are still to be spoilt.
     pub(crate) to_corrupt: u32,
     /// Each delivery of it comes byte by byte.
@@ -74,6 +78,11 @@ impl WireState {
         if let Some(waker) = self.waker.take() {
             waker.wake();
         }
+    }
+
+    /// Everything that was sent has been read.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.to_client.chunks.is_empty() && self.inbox.is_empty()
     }
 
     /// Both ends think that it works.
