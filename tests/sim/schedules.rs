@@ -11,13 +11,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::coverage::Coverage;
 use crate::run::{Report, number, run};
 
-const SCHEDULES: u64 = 1_000;
+const SCHEDULES: u64 = 500;
 
 /// From how many schedules on all paths are expected to have been taken.
 const ENOUGH: u64 = 1_000;
 
 /// Ways to go wrong and back that a batch has to have taken.
-const PATHS: [&str; 46] = [
+const PATHS: [&str; 48] = [
     // The network.
     "black hole",
     "bytes corrupted",
@@ -54,6 +54,7 @@ const PATHS: [&str; 46] = [
     "setup: Status(503)",
     "describe: ServerLimit",
     "describe: Unauthorized",
+    "stale nonce",
     "status 401",
     "status 404",
     "status 454",
@@ -68,6 +69,7 @@ const PATHS: [&str; 46] = [
     "session lost in play",
     "shutdown in mid-run",
     "vanished",
+    "wrong password",
 ];
 
 /// A panic is a violation like any other.
