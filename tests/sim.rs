@@ -4,6 +4,8 @@
 
 mod support;
 
+#[path = "sim/bytes.rs"]
+mod bytes;
 #[path = "sim/coverage.rs"]
 mod coverage;
 #[path = "sim/faults.rs"]

@@ -9,6 +9,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::coverage::Coverage;
+use crate::memory::in_use;
 use crate::run::{Report, number, run};
 
 const SCHEDULES: u64 = 500;
@@ -141,6 +142,21 @@ fn tell(seed: u64) {
     }
     println!("{}", report.coverage);
     assert!(report.violations.is_empty(), "{:#?}", report.violations);
+}
+
+/// Nothing of a run is left: no task, no connection, no handle that keeps another one.
+#[test]
+fn i13_nothing_is_left_in_memory() {
+    // What is allocated once in a process, such as places in the code that log.
+    for seed in 0..10 {
+        drop(run(seed, false));
+    }
+    for seed in 0..40 {
+        let before = in_use();
+        drop(run(seed, false));
+        let left = in_use() - before;
+        assert!(left.abs() < 8 * 1024, "RTSPMUX_SEED={seed}: {left} octets");
+    }
 }
 
 #[test]
