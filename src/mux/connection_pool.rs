@@ -55,6 +55,7 @@ use super::{
     driver,
     error::Error,
     event::{MuxEvent, MuxEvents, SharingVerdict},
+    network::Network,
     runtime::RuntimeChoice,
     stats::MuxStats,
 };
@@ -75,6 +76,8 @@ struct Shared {
     runtime: RuntimeChoice,
     limits: Limits,
     timeouts: Timeouts,
+    /// In place of the system's.
+    network: Option<Arc<dyn Network>>,
     /// Drivers that have not ended.
     running: watch::Sender<usize>,
     events: broadcast::Sender<MuxEvent>,
@@ -90,12 +93,14 @@ impl ConnectionPool {
         limits: Limits,
         timeouts: Timeouts,
         verdicts: Option<PathBuf>,
+        network: Option<Arc<dyn Network>>,
     ) -> Self {
         let pool = Self(Arc::new(Shared {
             state: Mutex::new(State::new()),
             runtime: RuntimeChoice::new(runtime),
             limits,
             timeouts,
+            network,
             running: watch::Sender::new(0),
             events: broadcast::Sender::new(EVENTS),
             verdicts,

@@ -22,6 +22,8 @@ mod outbox;
 mod quick_ack;
 mod receive_buffer;
 mod sessions;
+mod transport;
+mod turns;
 
 use std::{
     collections::hash_map::RandomState,
@@ -35,8 +37,6 @@ use std::{
 
 use bytes::BytesMut;
 use tokio::{
-    io::Interest,
-    net::TcpStream,
     runtime::Handle,
     sync::{
         mpsc::{Receiver, UnboundedReceiver},
@@ -46,10 +46,18 @@ use tokio::{
 };
 
 pub(super) use self::command::{Command, Link, LinkEnds, Report};
-use self::{command::Readiness, outbox::Outbox, quick_ack::QuickAck, sessions::Sessions};
+use self::{
+    command::Readiness,
+    outbox::Outbox,
+    quick_ack::QuickAck,
+    sessions::Sessions,
+    transport::Transport,
+    turns::{Sources, Turn, Turns},
+};
 use super::{
     connection_pool::Registration,
     error::Error,
+    network::Network,
     proto::{
         Backlog, CloseReason, Connection, ConnectionConfig, Event, ProbeOutcome, Reply, Retirement,
         uri::redacted,
@@ -132,6 +140,8 @@ pub(super) struct Plan {
     pub(super) ends: LinkEnds,
     pub(super) config: ConnectionConfig,
     pub(super) connect_timeout: Duration,
+    /// None: the system's.
+    pub(super) network: Option<Arc<dyn Network>>,
 }
 
 /// Starts the driver of one connection. It ends by itself once the connection is over.
@@ -147,27 +157,24 @@ async fn run(plan: Plan) {
         registration,
         link,
         mut ends,
-        config,
+        mut config,
         connect_timeout,
+        network,
     } = plan;
     let mut deferred = Vec::new();
     let began = now();
-    match connect(
-        &registration,
-        &link,
-        &mut ends,
-        connect_timeout,
-        &mut deferred,
-    )
-    .await
-    {
-        Ok(socket) => {
+    if let Some(network) = &network {
+        config.seed = network.seed();
+    }
+    let dialing = dial::dial(&link.server, connect_timeout, network);
+    match connect(&registration, &link, &mut ends, dialing, &mut deferred).await {
+        Ok(transport) => {
             tracing::info!("{}/-: connected to {}", link.id, link.server);
             let connect_time = now().saturating_duration_since(began);
             link.learn(|insight| insight.connect_time = Some(connect_time));
             registration.on_connected();
             ends.readiness.send_replace(Readiness::Ready);
-            let driver = Driver::new(registration, link, ends, socket, config);
+            let driver = Driver::new(registration, link, ends, transport, config);
             driver.run(deferred).await;
         }
         Err(error) => {
@@ -185,11 +192,11 @@ async fn connect(
     registration: &Registration,
     link: &Link,
     ends: &mut LinkEnds,
-    timeout: Duration,
+    dialing: impl Future<Output = Result<Transport, Error>>,
     deferred: &mut Vec<Command>,
-) -> Result<TcpStream, Error> {
+) -> Result<Transport, Error> {
     tracing::debug!("{}/-: connecting to {}", link.id, link.server);
-    let mut dialing = std::pin::pin!(dial::dial(&link.server, timeout));
+    let mut dialing = std::pin::pin!(dialing);
     loop {
         tokio::select! {
             biased;
@@ -215,7 +222,8 @@ struct Driver {
     /// Waits for the result of the probe under way.
     probed: Option<oneshot::Sender<ProbeOutcome>>,
     sessions: Sessions,
-    socket: TcpStream,
+    transport: Transport,
+    turns: Turns,
     input: BytesMut,
     outbox: Outbox,
     quick_ack: QuickAck,
@@ -237,7 +245,7 @@ impl Driver {
         registration: Registration,
         link: Arc<Link>,
         ends: LinkEnds,
-        socket: TcpStream,
+        transport: Transport,
         config: ConnectionConfig,
     ) -> Self {
         Self {
@@ -248,7 +256,8 @@ impl Driver {
             reports: ends.reports,
             backlog: ends.backlog,
             probed: None,
-            socket,
+            transport,
+            turns: Turns::default(),
             input: BytesMut::new(),
             outbox: Outbox::default(),
             quick_ack: QuickAck::default(),
@@ -273,20 +282,21 @@ impl Driver {
                 return self.finish(reason);
             }
             self.arm_timer();
-            let interest = if self.outbox.is_empty() {
-                Interest::READABLE
-            } else {
-                Interest::READABLE | Interest::WRITABLE
-            };
-            tokio::select! {
-                ready = self.socket.ready(interest) => match ready {
-                    // Writing is tried whenever the loop settles.
-                    Ok(ready) => if ready.is_readable() || ready.is_read_closed() { self.read() },
-                    Err(error) => self.on_io_error(&error),
-                },
-                Some(command) = self.commands.recv() => self.on_commands(command),
-                Some(report) = self.reports.recv() => self.on_reports(report),
-                () = self.timer.as_mut(), if self.timer_at.is_some() => self.on_timer(),
+            let turn = self.turns.next(Sources {
+                transport: &mut self.transport,
+                wants_to_write: !self.outbox.is_empty(),
+                commands: &mut self.commands,
+                reports: &mut self.reports,
+                timer: self.timer_at.is_some().then_some(self.timer.as_mut()),
+            });
+            match turn.await {
+                Turn::Read => self.read(),
+                // Tried whenever the loop settles.
+                Turn::Write => {}
+                Turn::Fail(error) => self.on_io_error(&error),
+                Turn::Command(command) => self.on_commands(command),
+                Turn::Report(report) => self.on_reports(report),
+                Turn::Timer => self.on_timer(),
             }
         }
     }
@@ -297,7 +307,7 @@ impl Driver {
             if self.input.capacity() - self.input.len() < READ_LOW {
                 self.input.reserve(READ_CHUNK);
             }
-            match self.socket.try_read_buf(&mut self.input) {
+            match self.transport.try_read_buf(&mut self.input) {
                 Ok(0) => {
                     // Before anything else: nobody gets this connection any more.
                     self.registration.retire();
@@ -307,7 +317,9 @@ impl Driver {
                     let now = now();
                     self.link.counters.bytes_received.add(read as u64);
                     let is_bringing_up = self.core.is_bringing_up();
-                    self.quick_ack.on_read(now, &self.socket, is_bringing_up);
+                    if self.quick_ack.on_read(now, is_bringing_up) {
+                        self.transport.acknowledge_at_once();
+                    }
                     self.core.handle_input(now, &mut self.input);
                     self.drain_events(now);
                 }
@@ -454,7 +466,7 @@ impl Driver {
         if self.outbox.is_empty() || self.over.is_some() {
             return false;
         }
-        match self.outbox.write_to(&self.socket) {
+        match self.outbox.write_to(&mut self.transport) {
             Ok(written) => {
                 self.link.counters.bytes_sent.add(written as u64);
                 self.core.handle_write_progress(now, self.outbox.backlog());

@@ -62,6 +62,9 @@ mod error;
 mod event;
 mod handle;
 mod monitor;
+// Public for `tests/sim` only.
+#[doc(hidden)]
+pub mod network;
 mod pace;
 pub mod proto;
 mod remedy;
@@ -71,7 +74,7 @@ mod session;
 mod sharing;
 mod stats;
 
-use std::{path::PathBuf, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use tokio::runtime::Handle;
 
@@ -179,6 +182,7 @@ pub struct MuxBuilder {
     limits: Limits,
     timeouts: Timeouts,
     verdicts: Option<PathBuf>,
+    network: Option<Arc<dyn network::Network>>,
 }
 
 impl MuxBuilder {
@@ -210,10 +214,23 @@ impl MuxBuilder {
         self
     }
 
+    /// Another network than the system's.
+    #[doc(hidden)]
+    pub fn network(mut self, network: Arc<dyn network::Network>) -> Self {
+        self.network = Some(network);
+        self
+    }
+
     /// Makes it. Nothing is started yet.
     pub fn build(self) -> Mux {
         Mux {
-            pool: ConnectionPool::new(self.runtime, self.limits, self.timeouts, self.verdicts),
+            pool: ConnectionPool::new(
+                self.runtime,
+                self.limits,
+                self.timeouts,
+                self.verdicts,
+                self.network,
+            ),
         }
     }
 }

@@ -1,7 +1,10 @@
 //! Watching a session from outside, and waiting until nothing is owed to its server any more.
 
 use std::{
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -61,6 +64,7 @@ pub(super) struct Seat {
 struct Watched {
     ledger: Arc<Ledger>,
     seat: Mutex<Option<Seat>>,
+    is_moving: AtomicBool,
 }
 
 /// Observes one session through all its stages, from any thread. Holds no reference to the
@@ -80,6 +84,10 @@ impl SessionMonitor {
 
     pub(super) fn set_seat(&self, seat: Seat) {
         *self.seat() = Some(seat);
+    }
+
+    pub(super) fn set_moving(&self, is_moving: bool) {
+        self.0.is_moving.store(is_moving, Ordering::Relaxed);
     }
 
     pub(super) fn set_grants(&self, grants: &[StreamGrant]) {
@@ -121,6 +129,7 @@ impl SessionMonitor {
             sessions_on_connection: counters.sessions.get(),
             references_on_connection: counters.references.get(),
             connections_to_server: counters.connections_to_server.get(),
+            is_moving: self.0.is_moving.load(Ordering::Relaxed),
             session_id: seat.grants.first().map(|grant| grant.session_id.clone()),
             streams: streams.collect(),
         }

@@ -123,12 +123,17 @@ impl Session {
                 return Poll::Pending;
             };
             let streams = self.streams.iter().map(|grant| grant.stream).collect();
+            self.bring_up.monitor.set_moving(true);
             self.successor = Some(Successor::new(bring_up, streams));
         }
         let Some(successor) = &mut self.successor else {
             return Poll::Pending;
         };
-        let (playing, bring_up) = *std::task::ready!(successor.poll_take_over(context, batch));
+        let outcome = successor.poll_take_over(context, batch);
+        if !successor.is_on_its_way() {
+            self.bring_up.monitor.set_moving(false);
+        }
+        let (playing, bring_up) = *std::task::ready!(outcome);
         tracing::info!(
             "{}/{}: moved to {}",
             self.attachment.connection(),

@@ -134,6 +134,9 @@ pub struct SessionStats {
     pub cannot_share: Option<String>,
     /// How old that verdict is; none while there is none.
     pub sharing_age: Option<Duration>,
+    /// It is being brought up on another connection, where it will go on: for as long as that takes
+    /// it has two references.
+    pub is_moving: bool,
     /// The session's id at the server.
     pub session_id: Option<String>,
     /// Its streams, in the order of their set-up.

@@ -65,6 +65,7 @@ transcripts! {
     adopted_from_quarantine
     blocked_is_not_swallowed
     channels_come_back
+    channels_of_a_liar_rest
     close_ends_idleness
     close_without_answer
     credentials_one_at_a_time
@@ -91,6 +92,7 @@ transcripts! {
     probe_closed
     probe_stood
     probe_unanswered
+    resume_454_loses_session
     second_session_swallowed
     server_teardown
     setup_failed_owes_teardown

@@ -204,7 +204,8 @@ impl Frame {
     pub fn to_bytes(&self) -> Vec<u8> {
         let length =
             u16::try_from(self.payload.len()).expect("an interleaved frame holds 65535 bytes");
-        let mut out = vec![b'$', self.channel];
+        let mut out = Vec::with_capacity(4 + self.payload.len());
+        out.extend_from_slice(&[b'$', self.channel]);
         out.extend_from_slice(&length.to_be_bytes());
         out.extend_from_slice(&self.payload);
         out
@@ -232,7 +233,8 @@ impl RtpPacket {
     /// The packet, without the interleaved header.
     pub fn to_bytes(&self) -> Vec<u8> {
         let marker = if self.marker { 0x80 } else { 0 };
-        let mut out = vec![0x80, marker | (self.payload_type & 0x7f)];
+        let mut out = Vec::with_capacity(12 + self.payload.len());
+        out.extend_from_slice(&[0x80, marker | (self.payload_type & 0x7f)]);
         out.extend_from_slice(&self.sequence.to_be_bytes());
         out.extend_from_slice(&self.timestamp.to_be_bytes());
         out.extend_from_slice(&self.ssrc.to_be_bytes());

@@ -1,7 +1,7 @@
 //! What the pool's lock protects.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -83,8 +83,8 @@ impl Aftermath {
 #[derive(Debug)]
 pub(super) struct State {
     pub(super) table: Table<ServerId, ConnectionKey>,
-    pub(super) registered: HashMap<ConnectionId, Registered>,
-    waiters: HashMap<WaiterId, Waiter>,
+    pub(super) registered: BTreeMap<ConnectionId, Registered>,
+    waiters: BTreeMap<WaiterId, Waiter>,
     gates: HashMap<GateId, CredentialGate>,
     pub(super) servers: HashMap<ServerId, Server>,
     pub(super) last_intent: u64,
@@ -98,8 +98,8 @@ impl State {
     pub(super) fn new() -> Self {
         Self {
             table: Table::new(),
-            registered: HashMap::new(),
-            waiters: HashMap::new(),
+            registered: BTreeMap::new(),
+            waiters: BTreeMap::new(),
             gates: HashMap::new(),
             servers: HashMap::new(),
             last_intent: 0,
@@ -285,6 +285,7 @@ impl State {
                 ..wish.connection_config(pool.0.limits, pool.0.timeouts)
             },
             connect_timeout: wish.options.connect_timeout,
+            network: pool.0.network.clone(),
         });
         ConnectionHandle::founding(pool.clone(), link, wish)
     }
@@ -505,7 +506,7 @@ impl State {
     /// Nobody gets a connection any more, and those there are close.
     pub(super) fn shut_down(&mut self, aftermath: &mut Aftermath) {
         self.is_shut_down = true;
-        for (id, waiter) in self.waiters.drain() {
+        for (id, waiter) in std::mem::take(&mut self.waiters) {
             self.table.stop_waiting(id);
             aftermath
                 .answers

@@ -1,6 +1,6 @@
 //! Making the TCP connection: addresses one by one, within one deadline.
 
-use std::{io, net::SocketAddr, time::Duration};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use socket2::{SockRef, TcpKeepalive};
 use tokio::{
@@ -8,9 +8,10 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use super::receive_buffer;
+use super::{receive_buffer, transport::Transport};
 use crate::mux::{
     error::{Error, ErrorKind, Initiator, Scope},
+    network::Network,
     server_key::ServerId,
 };
 
@@ -23,25 +24,46 @@ const USER_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Connects to `server`. All addresses of its name together get `timeout`, shared out evenly, so
 /// that a first one that swallows packets does not use up the time of a second one that answers.
-pub(super) async fn dial(server: &ServerId, timeout: Duration) -> Result<TcpStream, Error> {
+/// A `network` takes the place of the system's.
+pub(super) async fn dial(
+    server: &ServerId,
+    timeout: Duration,
+    network: Option<Arc<dyn Network>>,
+) -> Result<Transport, Error> {
     let deadline = Instant::now() + timeout;
-    let addresses = resolve(server, deadline).await?;
     let mut last = None;
+    if let Some(network) = network {
+        let connecting = network.connect(server.host(), server.port());
+        return match timeout_at(deadline, connecting).await {
+            Ok(Ok(wire)) => Ok(Transport::Simulated(wire)),
+            Ok(Err(error)) => Err(refused(server, &error.to_string())),
+            Err(_) => Err(refused(server, &no_answer(timeout))),
+        };
+    }
+    let addresses = resolve(server, deadline).await?;
     for (tried, address) in addresses.iter().enumerate() {
         let left = u32::try_from(addresses.len() - tried).unwrap_or(u32::MAX);
         let now = Instant::now();
         let until = now + deadline.saturating_duration_since(now) / left;
         match timeout_at(until, connect(*address)).await {
-            Ok(Ok(socket)) => return Ok(socket),
+            Ok(Ok(socket)) => return Ok(Transport::Tcp(socket)),
             Ok(Err(error)) => last = Some(error.to_string()),
-            Err(_) => last = Some(format!("no answer within {timeout:?}")),
+            Err(_) => last = Some(no_answer(timeout)),
         }
     }
     let reason = last.unwrap_or_else(|| "its name has no address".to_owned());
-    Err(failure(
+    Err(refused(server, &reason))
+}
+
+fn no_answer(timeout: Duration) -> String {
+    format!("no answer within {timeout:?}")
+}
+
+fn refused(server: &ServerId, reason: &str) -> Error {
+    failure(
         ErrorKind::Connect,
         format!("cannot connect to {server}: {reason}"),
-    ))
+    )
 }
 
 async fn resolve(server: &ServerId, deadline: Instant) -> Result<Vec<SocketAddr>, Error> {

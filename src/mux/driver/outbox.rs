@@ -6,7 +6,8 @@ use std::{
 };
 
 use bytes::{Buf, Bytes};
-use tokio::net::TcpStream;
+
+use super::transport::Transport;
 
 /// Messages given to the system in one call.
 const SLICES: usize = 32;
@@ -34,7 +35,7 @@ impl Outbox {
     }
 
     /// Writes what the socket takes without waiting; tells how much that was.
-    pub(super) fn write_to(&mut self, socket: &TcpStream) -> io::Result<usize> {
+    pub(super) fn write_to(&mut self, transport: &mut Transport) -> io::Result<usize> {
         let mut total = 0;
         while !self.is_empty() {
             let mut slices = [IoSlice::new(&[]); SLICES];
@@ -43,7 +44,7 @@ impl Outbox {
                 *slice = IoSlice::new(message);
                 used += 1;
             }
-            match socket.try_write_vectored(&slices[..used]) {
+            match transport.try_write_vectored(&slices[..used]) {
                 Ok(written) => {
                     self.advance(written);
                     total += written;

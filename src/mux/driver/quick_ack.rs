@@ -6,9 +6,6 @@
 
 use std::time::{Duration, Instant};
 
-use socket2::SockRef;
-use tokio::net::TcpStream;
-
 /// How long after the last answer of a bring-up its first frames may take.
 const AFTERMATH: Duration = Duration::from_secs(1);
 
@@ -19,18 +16,11 @@ pub(super) struct QuickAck {
 }
 
 impl QuickAck {
-    /// Something was read. The system forgets the option by itself, so it is set anew each time.
-    pub(super) fn on_read(&mut self, now: Instant, socket: &TcpStream, is_bringing_up: bool) {
+    /// Something was read; whether that is acknowledged at once.
+    pub(super) fn on_read(&mut self, now: Instant, is_bringing_up: bool) -> bool {
         if is_bringing_up {
             self.until = Some(now + AFTERMATH);
         }
-        if self.until.is_none_or(|until| until < now) {
-            return;
-        }
-        // Without it everything is a little slower, and nothing else.
-        #[cfg(target_os = "linux")]
-        let _ = SockRef::from(socket).set_tcp_quickack(true);
-        #[cfg(not(target_os = "linux"))]
-        let _ = SockRef::from(socket);
+        self.until.is_some_and(|until| now <= until)
     }
 }

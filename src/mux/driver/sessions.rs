@@ -1,6 +1,6 @@
 //! Who on our side belongs to the core's sessions and requests.
 
-use std::{collections::HashMap, time::Instant};
+use std::{collections::BTreeMap, time::Instant};
 
 use tokio::sync::oneshot;
 
@@ -32,8 +32,8 @@ struct Opened {
 #[derive(Debug)]
 pub(super) struct Sessions {
     connection: ConnectionId,
-    opened: HashMap<SessionKey, Opened>,
-    replies: HashMap<RequestId, ReplySender>,
+    opened: BTreeMap<SessionKey, Opened>,
+    replies: BTreeMap<RequestId, ReplySender>,
     /// Requests that are over and whose callers are to be told.
     completed: Vec<(ReplySender, Result<Reply, Failure>)>,
     last_request: u64,
@@ -46,8 +46,8 @@ impl Sessions {
     pub(super) fn new(connection: ConnectionId) -> Self {
         Self {
             connection,
-            opened: HashMap::new(),
-            replies: HashMap::new(),
+            opened: BTreeMap::new(),
+            replies: BTreeMap::new(),
             completed: Vec::new(),
             last_request: 0,
             touched: Vec::new(),
@@ -156,7 +156,7 @@ impl Sessions {
 
     /// The connection is over, and with it all sessions.
     pub(super) fn on_closed(&mut self, reason: &CloseReason) {
-        for (_, mut session) in self.opened.drain() {
+        for (_, mut session) in std::mem::take(&mut self.opened) {
             let error = Error::connection_lost(reason)
                 .of_camera(&session.camera)
                 .on(self.connection);

@@ -313,8 +313,9 @@ impl ChannelTable {
         }
     }
 
-    /// The server has confirmed that the session is gone: its channels rest until `until` only.
-    pub(super) fn confirm_departure(&mut self, session: SessionKey, confirmed: Instant) {
+    /// The server has confirmed that the session is gone: its channels rest until nothing has come
+    /// on them for the time of `rest`. A server may say so and go on sending.
+    pub(super) fn confirm_departure(&mut self, session: SessionKey, now: Instant, rest: Duration) {
         for slot in self.slots.iter_mut() {
             if let Slot::Quarantined {
                 owner,
@@ -324,7 +325,7 @@ impl ChannelTable {
             } = slot
                 && *owner == session
             {
-                (*until, *quiet) = (confirmed, Duration::ZERO);
+                (*until, *quiet) = (now + rest, rest);
             }
         }
     }

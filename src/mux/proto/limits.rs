@@ -80,7 +80,8 @@ pub struct Timeouts {
     pub silence_dead: Duration,
     /// An idle connection is pinged before reuse when it was idle for longer than this.
     pub health_check_after: Duration,
-    /// Quarantine of a channel pair after its TEARDOWN was answered.
+    /// Quarantine of a channel pair after its TEARDOWN was answered, and after the last frame that
+    /// came on it all the same.
     pub quarantine: Duration,
     /// Quiet time on an unanswered TEARDOWN's channels, after the session timeout, before reuse.
     pub quarantine_quiet: Duration,

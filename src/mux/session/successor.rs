@@ -43,6 +43,11 @@ impl Successor {
         })))
     }
 
+    /// Whether it may still take over.
+    pub(super) fn is_on_its_way(&self) -> bool {
+        !matches!(self, Self::Failed)
+    }
+
     /// Ready with its first packets, once.
     pub(super) fn poll_take_over(
         &mut self,

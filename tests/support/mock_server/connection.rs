@@ -5,7 +5,7 @@ use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::Arc;
 
 use super::behaviour::Reaction;
-use super::state::{Answer, State};
+use super::state::{Ends, State};
 use super::{FrameFromClient, Link, Shared};
 use crate::support::rtsp::{Incoming, Parser, Request, SenderReport};
 
@@ -19,14 +19,13 @@ pub(super) fn accept(shared: &Arc<Shared>, listener: &TcpListener) {
         let Ok(link) = Link::new(&stream) else {
             continue;
         };
-        let number = shared.update(|state| state.accept(link.clone()));
+        let number = shared.update(|state| state.accept(Some(link.clone())));
         let shared = Arc::clone(shared);
         threads.push(std::thread::spawn(move || {
             let connection = Connection {
                 shared,
                 number,
                 link,
-                swapped: Vec::new(),
                 seen: 0,
             };
             connection.run(stream);
@@ -54,8 +53,6 @@ struct Connection {
     shared: Arc<Shared>,
     number: usize,
     link: Link,
-    /// An answer that goes out after the next one.
-    swapped: Vec<u8>,
     seen: usize,
 }
 
@@ -179,74 +176,27 @@ impl Connection {
         let mut writer = link.writer();
         let shared = Arc::clone(&self.shared);
         let number = self.number;
-        let ordinary = || {
-            shared.update(|state| state.answer(&shared.config, &shared.authority, number, request))
-        };
-        let mut answer = Answer::default();
-        let mut is_half_closed = false;
-        match reaction {
-            None | Some(Reaction::Hold) => answer = ordinary(),
-            Some(Reaction::Ignore) => return Then::GoOn,
-            Some(Reaction::Close) => return Then::Close,
-            Some(Reaction::Raw(bytes)) => answer.before = bytes,
-            Some(Reaction::Answer(response)) => answer = Answer::to(request, response),
-            Some(Reaction::AnswerAndClose(response)) => {
-                answer = Answer::to(request, response);
-                answer.closes = true;
+        let outcome = shared.update(|state| {
+            let is_deferred =
+                matches!(reaction, Some(Reaction::Defer)) && state.releases <= releases;
+            let mut outcome =
+                state.react(&shared.config, &shared.authority, number, request, reaction);
+            if is_deferred {
+                state
+                    .deferred
+                    .push((number, std::mem::take(&mut outcome.bytes)));
             }
-            Some(Reaction::Edit(edit)) => {
-                answer = ordinary();
-                answer
-                    .response
-                    .iter_mut()
-                    .for_each(|response| edit(response));
-            }
-            Some(Reaction::Before(bytes)) => {
-                answer = ordinary();
-                answer.before.splice(0..0, bytes);
-            }
-            Some(Reaction::After(bytes)) => {
-                answer = ordinary();
-                answer.after.extend(bytes);
-            }
-            Some(Reaction::Unanswered) => {
-                ordinary();
-                return Then::GoOn;
-            }
-            Some(Reaction::Defer) => {
-                let bytes = ordinary().into_bytes();
-                let is_released = shared.update(|state| {
-                    let is_released = state.releases > releases;
-                    if !is_released {
-                        state.deferred.push((number, bytes.clone()));
-                    }
-                    is_released
-                });
-                if !is_released {
-                    return Then::GoOn;
-                }
-                answer.before = bytes;
-            }
-            Some(Reaction::Swap) => {
-                self.swapped = ordinary().into_bytes();
-                return Then::GoOn;
-            }
-            Some(Reaction::HalfClose) => {
-                answer = ordinary();
-                is_half_closed = true;
-            }
-        }
-        let closes = answer.closes;
-        let mut bytes = answer.into_bytes();
-        bytes.append(&mut self.swapped);
+            outcome
+        });
         // A client that is gone is found by the next read.
-        let _ = writer.write_all(&bytes);
-        if is_half_closed {
-            self.link.shutdown(Shutdown::Write);
-        }
-        match closes {
-            true => Then::Close,
-            false => Then::GoOn,
+        let _ = writer.write_all(&outcome.bytes);
+        match outcome.ends {
+            Ends::Nothing => Then::GoOn,
+            Ends::Writing => {
+                self.link.shutdown(Shutdown::Write);
+                Then::GoOn
+            }
+            Ends::Both => Then::Close,
         }
     }
 }

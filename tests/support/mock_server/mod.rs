@@ -10,6 +10,7 @@ mod auth;
 mod behaviour;
 mod camera;
 mod connection;
+mod engine;
 mod family;
 mod latched;
 mod play;
@@ -18,8 +19,10 @@ mod state;
 pub use auth::{Algorithm, Auth};
 pub use behaviour::{Behaviour, ChannelPolicy, Excess, Reaction, Rule};
 pub use camera::{Camera, Track};
+pub use engine::Engine;
 pub use family::Family;
 pub use play::TranscriptServer;
+pub use state::{Ends, Outcome};
 
 use std::io::Write as _;
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -253,6 +256,22 @@ impl Builder {
         self
     }
 
+    /// The server alone, to be driven by a simulation; `authority` is what URLs call it.
+    pub fn engine(self, authority: &str) -> Engine {
+        let (config, rules) = self.split();
+        Engine::new(config, authority, rules)
+    }
+
+    fn split(self) -> (Config, Vec<Rule>) {
+        let config = Config {
+            cameras: self.cameras,
+            auth: self.auth,
+            rotate_nonce_after: self.rotate_nonce_after.unwrap_or(usize::MAX),
+            habits: self.habits,
+        };
+        (config, self.rules)
+    }
+
     /// Listens on a free port of 127.0.0.1.
     ///
     /// # Panics
@@ -268,15 +287,11 @@ impl Builder {
     pub fn start_at(self, port: u16) -> MockServer {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).expect("a port to listen on");
         let address = listener.local_addr().expect("an address of its own");
+        let (config, rules) = self.split();
         let shared = Arc::new(Shared {
-            config: Config {
-                cameras: self.cameras,
-                auth: self.auth,
-                rotate_nonce_after: self.rotate_nonce_after.unwrap_or(usize::MAX),
-                habits: self.habits,
-            },
+            config,
             authority: address.to_string(),
-            state: Mutex::new(State::new(self.rules)),
+            state: Mutex::new(State::new(rules)),
             changed: Condvar::new(),
         });
         let for_thread = Arc::clone(&shared);

@@ -1,4 +1,4 @@
-//! What the mock server knows: connections, sessions, what was sent.
+//! What the mock server knows: connections, sessions, what was sent. Without threads, sockets or a clock.
 
 use super::auth::Guard;
 use super::behaviour::{Reaction, Rule};
@@ -45,6 +45,27 @@ impl Answer {
     }
 }
 
+/// What a request comes to on the wire.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    /// What goes out.
+    pub bytes: Vec<u8>,
+    /// What ends after that.
+    pub ends: Ends,
+}
+
+/// What the server ends after an answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Ends {
+    /// Nothing does.
+    #[default]
+    Nothing,
+    /// It still reads.
+    Writing,
+    /// The connection does.
+    Both,
+}
+
 #[derive(Default)]
 pub(super) struct State {
     pub(super) view: ServerView,
@@ -55,6 +76,8 @@ pub(super) struct State {
     pub(super) is_stopped: bool,
     pub(super) peers: Vec<Peer>,
     pub(super) sessions_made: usize,
+    /// Requests are checked and not kept: for runs that would fill the memory with them.
+    pub(super) is_forgetful: bool,
     ghosts: Vec<Ghost>,
 }
 
@@ -76,6 +99,8 @@ pub(super) struct Peer {
     pub(super) describes: usize,
     /// Tracks that were set up since the last DESCRIBE.
     pub(super) initialised: Vec<usize>,
+    /// An answer that goes out after the next one.
+    swapped: Vec<u8>,
     /// Channels that once were set up: the client may still send RTCP on its way while TEARDOWN is answered.
     pub(super) past_channels: Vec<u8>,
 }
@@ -88,8 +113,8 @@ impl State {
         }
     }
 
-    pub(super) fn accept(&mut self, link: Link) -> usize {
-        self.links.push(Some(link));
+    pub(super) fn accept(&mut self, link: Option<Link>) -> usize {
+        self.links.push(link);
         self.peers.push(Peer::default());
         let homeless = self
             .ghosts
@@ -142,6 +167,9 @@ impl State {
             );
         }
         self.peers[connection].last_cseq = cseq;
+        if self.is_forgetful {
+            return;
+        }
         self.view.requests.push(Recorded {
             connection,
             method: request.method.clone(),
@@ -155,6 +183,69 @@ impl State {
         self.view
             .violations
             .push(format!("connection {connection}: {text}"));
+    }
+
+    /// The effect of a request, and what goes out for it.
+    pub(super) fn react(
+        &mut self,
+        config: &Config,
+        authority: &str,
+        connection: usize,
+        request: &Request,
+        reaction: Option<Reaction>,
+    ) -> Outcome {
+        let mut answer = Answer::default();
+        let mut ends = Ends::Nothing;
+        let ordinary = |state: &mut Self| state.answer(config, authority, connection, request);
+        match reaction {
+            None | Some(Reaction::Hold | Reaction::Defer) => answer = ordinary(self),
+            Some(Reaction::Ignore) => return Outcome::default(),
+            Some(Reaction::Close) => {
+                return Outcome {
+                    ends: Ends::Both,
+                    ..Outcome::default()
+                };
+            }
+            Some(Reaction::Raw(bytes)) => answer.before = bytes,
+            Some(Reaction::Answer(response)) => answer = Answer::to(request, response),
+            Some(Reaction::AnswerAndClose(response)) => {
+                answer = Answer::to(request, response);
+                answer.closes = true;
+            }
+            Some(Reaction::Edit(edit)) => {
+                answer = ordinary(self);
+                answer
+                    .response
+                    .iter_mut()
+                    .for_each(|response| edit(response));
+            }
+            Some(Reaction::Before(bytes)) => {
+                answer = ordinary(self);
+                answer.before.splice(0..0, bytes);
+            }
+            Some(Reaction::After(bytes)) => {
+                answer = ordinary(self);
+                answer.after.extend(bytes);
+            }
+            Some(Reaction::Unanswered) => {
+                ordinary(self);
+                return Outcome::default();
+            }
+            Some(Reaction::Swap) => {
+                self.peers[connection].swapped = ordinary(self).into_bytes();
+                return Outcome::default();
+            }
+            Some(Reaction::HalfClose) => {
+                answer = ordinary(self);
+                ends = Ends::Writing;
+            }
+        }
+        if answer.closes {
+            ends = Ends::Both;
+        }
+        let mut bytes = answer.into_bytes();
+        bytes.append(&mut self.peers[connection].swapped);
+        Outcome { bytes, ends }
     }
 
     /// live555 loses its framing over a frame on a channel it does not know.

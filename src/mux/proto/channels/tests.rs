@@ -155,7 +155,7 @@ fn a_confirmed_departure_shortens_the_quarantine() {
     let second = Duration::from_secs(1);
     granted(&mut table, A, 0).unwrap();
     table.quarantine(A, now + 60 * second, 5 * second);
-    table.confirm_departure(A, now + 2 * second);
+    table.confirm_departure(A, now, 2 * second);
     assert_eq!(table.reserve(B, 0, now + 2 * second), Some(0));
 }
 

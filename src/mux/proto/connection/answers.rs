@@ -223,7 +223,15 @@ impl Connection {
         match (&answered.draft.purpose, answered.draft.session) {
             (Purpose::Teardown, Some(key)) if is_gone => self.on_torn_down(now, key, answered),
             (Purpose::Teardown, Some(key)) => self.on_teardown_refused(key, answered),
-            (Purpose::KeepAlive, Some(key)) if is_gone => self.on_session_lost(key, answered, kind),
+            (Purpose::KeepAlive, Some(key)) if is_gone => {
+                self.end_keep_alive(key);
+                self.on_session_lost(key, &answered, kind);
+            }
+            // Before it played the next step says so, and takes it to where it works.
+            (Purpose::Play | Purpose::Pause, Some(key)) if is_gone && self.has_played(key) => {
+                self.on_session_lost(key, &answered, kind.clone());
+                self.fail_draft(answered.draft, cseq, kind);
+            }
             (Purpose::KeepAlive, Some(key)) if is_unsupported(&kind) => {
                 self.on_keep_alive_failed(key, &answered.draft.method);
             }
@@ -332,17 +340,21 @@ impl Connection {
         self.health = Health::Good;
     }
 
-    /// 454 to a keep-alive (fault F24): this session is gone, and only this one.
-    fn on_session_lost(&mut self, key: SessionKey, answered: Outstanding, kind: FailureKind) {
-        self.end_keep_alive(key);
-        self.set_phase(key, Phase::Lost);
-        if self
-            .sessions
-            .get(&key)
-            .is_some_and(|session| !session.is_leaving())
-        {
+    fn has_played(&self, key: SessionKey) -> bool {
+        let session = self.sessions.get(&key);
+        session.is_some_and(|session| matches!(session.phase, Phase::Playing | Phase::Paused))
+    }
+
+    /// 454 to a keep-alive (fault F24), or to PLAY or PAUSE of what has played: this session is
+    /// gone, and only this one.
+    fn on_session_lost(&mut self, key: SessionKey, answered: &Outstanding, kind: FailureKind) {
+        let Some(session) = self.sessions.get_mut(&key) else {
+            return;
+        };
+        let was_lost = std::mem::replace(&mut session.phase, Phase::Lost) == Phase::Lost;
+        if !was_lost && !session.is_leaving() {
             let failure = Failure {
-                method: answered.draft.method,
+                method: answered.draft.method.clone(),
                 cseq: Some(answered.cseq),
                 kind,
             };

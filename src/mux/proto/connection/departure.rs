@@ -136,7 +136,7 @@ impl Connection {
     /// gst-rtsp-server's `Connection: close` in this answer means nothing.
     pub(super) fn on_torn_down(&mut self, now: Instant, key: SessionKey, answered: Outstanding) {
         self.channels
-            .confirm_departure(key, now + self.config.timeouts.quarantine);
+            .confirm_departure(key, now, self.config.timeouts.quarantine);
         self.on_teardown_refused(key, answered);
     }
 

@@ -258,6 +258,11 @@ impl Connection {
     /// because the session is not live or the peer reads too slowly.
     pub fn send_rtcp(&mut self, key: SessionKey, stream: usize, packet: &[u8]) -> bool {
         let stream = u32::try_from(stream).unwrap_or(u32::MAX);
+        // The server knows a lost session's channels no more: live555 would lose its framing.
+        let session = self.sessions.get(&key);
+        if session.is_some_and(|session| session.phase == Phase::Lost) {
+            return false;
+        }
         let Some(channel) = self.channels.report_channel(key, stream) else {
             return false;
         };

@@ -1,0 +1,153 @@
+//! What a driver turns to next.
+//!
+//! In a fixed order somebody who never stops sending would hold up all who come after; in a random
+//! one no run could be repeated. So they take turns at being looked at first.
+
+use std::{
+    future::poll_fn,
+    io,
+    pin::{Pin, pin},
+    task::{Context, Poll},
+};
+
+use tokio::{
+    sync::mpsc::{Receiver, UnboundedReceiver},
+    time::Sleep,
+};
+
+use super::{Command, Report, transport::Transport};
+
+/// What there is to do.
+#[derive(Debug)]
+pub(super) enum Turn {
+    /// Reading is worth a try.
+    Read,
+    /// Writing is.
+    Write,
+    /// The socket is broken.
+    Fail(io::Error),
+    Command(Command),
+    Report(Report),
+    Timer,
+}
+
+/// All that a driver waits for.
+pub(super) struct Sources<'a> {
+    pub(super) transport: &'a mut Transport,
+    pub(super) wants_to_write: bool,
+    pub(super) commands: &'a mut UnboundedReceiver<Command>,
+    pub(super) reports: &'a mut Receiver<Report>,
+    /// None while it is not armed.
+    pub(super) timer: Option<Pin<&'a mut Sleep>>,
+}
+
+/// Who is looked at first.
+#[derive(Debug, Default)]
+pub(super) struct Turns(usize);
+
+impl Turns {
+    const SOURCES: usize = 4;
+
+    /// Waits until there is something to do. Dropping the future loses nothing.
+    pub(super) async fn next(&mut self, sources: Sources<'_>) -> Turn {
+        let Sources {
+            transport,
+            wants_to_write,
+            commands,
+            reports,
+            mut timer,
+        } = sources;
+        let first = self.0;
+        self.0 = (first + 1) % Self::SOURCES;
+        let mut ready = pin!(transport.ready(wants_to_write));
+        poll_fn(|context| {
+            for source in first..first + Self::SOURCES {
+                let turn = match source % Self::SOURCES {
+                    0 => ready.as_mut().poll(context).map(|ready| match ready {
+                        Ok(true) => Turn::Read,
+                        Ok(false) => Turn::Write,
+                        Err(error) => Turn::Fail(error),
+                    }),
+                    1 => some(commands.poll_recv(context)).map(Turn::Command),
+                    2 => some(reports.poll_recv(context)).map(Turn::Report),
+                    _ => expired(timer.as_mut(), context),
+                };
+                if turn.is_ready() {
+                    return turn;
+                }
+            }
+            Poll::Pending
+        })
+        .await
+    }
+}
+
+/// A channel that nobody sends on any more has nothing, for good.
+fn some<T>(received: Poll<Option<T>>) -> Poll<T> {
+    match received {
+        Poll::Ready(Some(value)) => Poll::Ready(value),
+        Poll::Ready(None) | Poll::Pending => Poll::Pending,
+    }
+}
+
+fn expired(timer: Option<&mut Pin<&mut Sleep>>, context: &mut Context<'_>) -> Poll<Turn> {
+    match timer {
+        Some(timer) => timer.as_mut().poll(context).map(|()| Turn::Timer),
+        None => Poll::Pending,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::BytesMut;
+    use tokio::{sync::mpsc, time::sleep_until};
+
+    use super::*;
+    use crate::mux::network::Wire;
+
+    /// Always ready.
+    #[derive(Debug)]
+    struct Busy;
+
+    impl Wire for Busy {
+        fn try_read(&mut self, _: &mut BytesMut) -> io::Result<usize> {
+            Err(io::ErrorKind::WouldBlock.into())
+        }
+
+        fn try_write(&mut self, _: &[io::IoSlice<'_>]) -> io::Result<usize> {
+            Err(io::ErrorKind::WouldBlock.into())
+        }
+
+        fn poll_ready(&mut self, _: &mut Context<'_>, _: bool) -> Poll<io::Result<bool>> {
+            Poll::Ready(Ok(true))
+        }
+    }
+
+    #[tokio::test]
+    async fn nobody_who_never_stops_holds_up_the_others() {
+        let (command_sender, mut commands) = mpsc::unbounded_channel();
+        // Nobody sends reports any more.
+        let (_, mut reports) = mpsc::channel(1);
+        let mut transport = Transport::Simulated(Box::new(Busy));
+        let mut timer = pin!(sleep_until(tokio::time::Instant::now()));
+        timer.as_mut().await;
+        let mut turns = Turns::default();
+        let mut seen = [0; 3];
+        for _ in 0..30 {
+            command_sender.send(Command::Close).unwrap();
+            let turn = turns.next(Sources {
+                transport: &mut transport,
+                wants_to_write: false,
+                commands: &mut commands,
+                reports: &mut reports,
+                timer: Some(timer.as_mut()),
+            });
+            match turn.await {
+                Turn::Read => seen[0] += 1,
+                Turn::Command(_) => seen[1] += 1,
+                _ => seen[2] += 1,
+            }
+        }
+        assert!(seen.iter().all(|times| *times >= 7), "{seen:?}");
+    }
+}

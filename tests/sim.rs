@@ -1,0 +1,38 @@
+//! The whole multiplexer in simulated time: pool, verdicts, connections, drivers, credentials and
+//! delivery, over a network and servers that follow from a seed.
+#![allow(clippy::unwrap_used, reason = "a test binary")]
+
+mod support;
+
+#[path = "sim/bytes.rs"]
+mod bytes;
+#[path = "sim/coverage.rs"]
+mod coverage;
+#[path = "sim/faults.rs"]
+mod faults;
+#[path = "sim/known.rs"]
+mod known;
+#[path = "sim/memory.rs"]
+mod memory;
+#[path = "sim/month.rs"]
+mod month;
+#[path = "sim/network.rs"]
+mod network;
+#[path = "sim/random.rs"]
+mod random;
+#[path = "sim/run.rs"]
+mod run;
+#[path = "sim/schedule.rs"]
+mod schedule;
+#[path = "sim/schedules.rs"]
+mod schedules;
+#[path = "sim/server.rs"]
+mod server;
+#[path = "sim/trace.rs"]
+mod trace;
+#[path = "sim/troupe.rs"]
+mod troupe;
+#[path = "sim/user.rs"]
+mod user;
+#[path = "sim/wire.rs"]
+mod wire;

@@ -1,0 +1,467 @@
+//! The simulated servers: the mock server's state, fed by the network, and what is checked there.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use crate::bytes::{frames_in, status_of};
+use crate::known;
+use crate::network::{Event, Millis, World};
+use crate::support::mock_server::{Ends, Engine, Family};
+use crate::support::rtsp::{Incoming, Parser, Request};
+
+/// Whether one gets through to a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reach {
+    Up,
+    /// Its machine says no.
+    Refusing,
+    /// Nobody says anything.
+    Unreachable,
+}
+
+/// One server.
+pub(crate) struct Server {
+    pub(crate) host: String,
+    pub(crate) engine: Engine,
+    pub(crate) family: Family,
+    pub(crate) reach: Reach,
+    /// One way.
+    pub(crate) latency: Millis,
+    /// Whose DESCRIBE takes how long.
+    pub(crate) slow: Option<(String, Millis)>,
+    /// What it announces.
+    pub(crate) session_timeout: Millis,
+    pub(crate) media_every: Millis,
+    /// Some user shares there whatever the server can bear (`multiplex=always`).
+    pub(crate) is_forced: bool,
+    /// Rules may swallow what the client did right.
+    pub(crate) has_rules: bool,
+    /// How long sessions have been kept apart.
+    pub(crate) apart_since: Option<Millis>,
+    is_ticking: bool,
+    desks: BTreeMap<usize, Desk>,
+    /// By connection and session id.
+    pub(crate) grants: BTreeMap<(usize, String), Grant>,
+    /// Authorised requests that were refused.
+    refusals: VecDeque<Millis>,
+}
+
+/// What the server works on for one connection.
+#[derive(Default)]
+struct Desk {
+    parser: Parser,
+    queue: VecDeque<Task>,
+    current: Option<(Millis, Request)>,
+    busy_until: Millis,
+}
+
+impl Desk {
+    /// Whether a TEARDOWN has come that the server has not got to.
+    fn has_goodbye_of(&self, id: &str) -> bool {
+        let requests = self.queue.iter().filter_map(|task| match task {
+            Task::Request(_, request) => Some(request),
+            _ => None,
+        });
+        let current = self.current.iter().map(|(_, request)| request);
+        current
+            .chain(requests)
+            .any(|r| r.method == "TEARDOWN" && r.headers.value("Session") == Some(id))
+    }
+}
+
+/// What a connection has brought.
+enum Task {
+    /// A request, and when it came.
+    Request(Millis, Request),
+    Message(Incoming),
+    /// It came with another one, and is lost.
+    Lost(Request),
+}
+
+/// A session that the server has made.
+#[derive(Debug)]
+pub(crate) struct Grant {
+    /// The answer is with the client.
+    arrives: Millis,
+    last_request: Millis,
+    teardowns: u32,
+    /// The client was told that it is gone, or not told that it is there.
+    is_lost: bool,
+}
+
+/// Families that bear several sessions and whose ids name sessions.
+pub(crate) fn is_plain(family: Family) -> bool {
+    matches!(
+        family,
+        Family::Gst
+            | Family::Live555
+            | Family::Hikvision
+            | Family::Dahua
+            | Family::OwnChannels
+            | Family::NoInterleaved
+            | Family::Axis
+            | Family::Serial
+            | Family::AtLimit(_)
+    )
+}
+
+impl Server {
+    pub(crate) fn new(host: &str, engine: Engine, family: Family, latency: Millis) -> Self {
+        Self {
+            host: host.to_owned(),
+            engine,
+            family,
+            reach: Reach::Up,
+            latency,
+            slow: None,
+            session_timeout: 60_000,
+            media_every: 500,
+            is_forced: false,
+            has_rules: false,
+            apart_since: None,
+            is_ticking: false,
+            desks: BTreeMap::new(),
+            grants: BTreeMap::new(),
+            refusals: VecDeque::new(),
+        }
+    }
+
+    pub(crate) fn accept(&mut self, wire: usize) -> usize {
+        self.desks.insert(wire, Desk::default());
+        self.engine.accept()
+    }
+
+    fn work_for(&self, request: &Request) -> Millis {
+        let work = u64::try_from(self.engine.service_time().as_millis()).unwrap_or_default();
+        match &self.slow {
+            Some((path, time)) if request.method == "DESCRIBE" && request.uri.contains(path) => {
+                work + time
+            }
+            _ => work,
+        }
+    }
+}
+
+impl World {
+    /// Bytes of the client have come.
+    pub(crate) fn arrive(&mut self, wire: usize, bytes: &[u8]) {
+        let number = self.wires[wire].server;
+        let server = &mut self.servers[number];
+        let Some(desk) = server.desks.get_mut(&wire) else {
+            return;
+        };
+        desk.parser.push(bytes);
+        let mut is_first = true;
+        let mut nonsense = None;
+        loop {
+            match desk.parser.next() {
+                Ok(None) => break,
+                Ok(Some(Incoming::Request(request)))
+                    if !is_first && server.engine.drops_pipelined() =>
+                {
+                    desk.queue.push_back(Task::Lost(request));
+                }
+                Ok(Some(Incoming::Request(request))) => {
+                    is_first = false;
+                    desk.queue.push_back(Task::Request(self.now, request));
+                }
+                Ok(Some(message)) => desk.queue.push_back(Task::Message(message)),
+                Err(error) => {
+                    nonsense = Some(error.to_string());
+                    break;
+                }
+            }
+        }
+        if let Some(nonsense) = nonsense {
+            self.violate(format!("wire {wire}: {nonsense}"));
+        }
+        self.work(wire);
+    }
+
+    /// The server goes on with what a connection has asked.
+    pub(crate) fn work(&mut self, wire: usize) {
+        let (number, peer) = (self.wires[wire].server, self.wires[wire].peer);
+        loop {
+            let now = self.now;
+            let server = &mut self.servers[number];
+            let Some(desk) = server.desks.get_mut(&wire) else {
+                return;
+            };
+            if desk.current.is_some() && now < desk.busy_until {
+                return;
+            }
+            if let Some((arrived, request)) = desk.current.take() {
+                self.answer(wire, arrived, &request);
+                continue;
+            }
+            match desk.queue.pop_front() {
+                None => return,
+                Some(Task::Lost(request)) => server.engine.lose(peer, &request),
+                Some(Task::Message(Incoming::Frame(frame))) => {
+                    self.coverage.hit("frame from client");
+                    server.engine.frame(peer, frame.channel);
+                }
+                Some(Task::Message(_)) => self.coverage.hit("server request answered"),
+                Some(Task::Request(arrived, request)) => {
+                    let work = server.work_for(&request);
+                    if work == 0 {
+                        self.answer(wire, arrived, &request);
+                        continue;
+                    }
+                    if let Some(desk) = server.desks.get_mut(&wire) {
+                        desk.current = Some((arrived, request));
+                        desk.busy_until = now + work;
+                    }
+                    return self.at(now + work, Event::Work(wire));
+                }
+            }
+        }
+    }
+
+    fn answer(&mut self, wire: usize, arrived: Millis, request: &Request) {
+        let (number, peer) = (self.wires[wire].server, self.wires[wire].peer);
+        self.before_answer(wire, arrived, request);
+        let now = self.now;
+        let server = &mut self.servers[number];
+        let outcome = server.engine.request(peer, request);
+        let status = status_of(&outcome.bytes);
+        let arrives = now + server.latency;
+        let made: Vec<String> = server
+            .engine
+            .sessions()
+            .iter()
+            .filter(|session| session.connection == peer)
+            .map(|session| session.id.clone())
+            .filter(|id| !server.grants.contains_key(&(peer, id.clone())))
+            .collect();
+        for id in made {
+            let grant = Grant {
+                arrives,
+                last_request: now,
+                teardowns: 0,
+                is_lost: status != Some(200),
+            };
+            server.grants.insert((peer, id), grant);
+        }
+        let is_stale = outcome.bytes.windows(10).any(|w| w == b"stale=true");
+        self.after_answer(wire, request, status.map(|status| (status, is_stale)));
+        // An answer that was changed on its way may have named other channels.
+        let is_corrupted = self.wires[wire].is_corrupted;
+        for violation in self.servers[number].engine.take_violations() {
+            if is_corrupted && violation.contains("never set up") {
+                continue;
+            }
+            self.violate(format!("wire {wire}: {violation}"));
+        }
+        self.wires[wire].frames += frames_in(&outcome.bytes);
+        self.send_to_client(wire, &outcome.bytes);
+        match outcome.ends {
+            Ends::Nothing => {}
+            Ends::Writing => self.close_by_server(wire),
+            Ends::Both => {
+                self.close_by_server(wire);
+                self.forget(wire);
+            }
+        }
+        self.start_media(number);
+    }
+
+    fn before_answer(&mut self, wire: usize, arrived: Millis, request: &Request) {
+        let (now, peer) = (self.now, self.wires[wire].peer);
+        let server = &mut self.servers[self.wires[wire].server];
+        let id = request.headers.value("Session").map(str::to_owned);
+        if let Some(id) = &id {
+            if let Some(grant) = server.grants.get_mut(&(peer, id.clone())) {
+                grant.last_request = now;
+            }
+            if request.method == "GET_PARAMETER" || request.method == "OPTIONS" {
+                self.coverage.hit("keep-alive");
+            }
+        }
+        if request.method != "SETUP" || id.is_some() {
+            return;
+        }
+        let sessions = server.engine.sessions().iter();
+        let here: Vec<_> = sessions.filter(|s| s.connection == peer).collect();
+        if here.is_empty() {
+            return;
+        }
+        let is_canary = here.iter().any(|s| request.uri.contains(&s.camera));
+        let is_late = here.iter().any(|s| s.is_playing);
+        // What was under way, or waited for a free place, when the verdict came may still come.
+        let grace = 2 * server.latency + 3_000;
+        let is_apart = server
+            .apart_since
+            .is_some_and(|since| since + grace < arrived);
+        self.coverage.hit(match (is_canary, is_late) {
+            (true, _) => "canary",
+            (_, true) => "second session beside one that plays",
+            _ => "second session",
+        });
+        let is_judged = is_apart && !self.wires[wire].is_disturbed && !server.is_forced;
+        if let Some(known) = known::second_session(server).filter(|_| is_judged) {
+            self.coverage.hit(known);
+        } else if is_judged {
+            self.violate(format!(
+                "i11: wire {wire}: {} although sessions are kept apart",
+                request.uri
+            ));
+        }
+    }
+
+    fn after_answer(&mut self, wire: usize, request: &Request, answer: Option<(u16, bool)>) {
+        let (status, is_stale) = (
+            answer.map(|(status, _)| status),
+            answer.is_some_and(|a| a.1),
+        );
+        let (now, peer) = (self.now, self.wires[wire].peer);
+        let server = &mut self.servers[self.wires[wire].server];
+        if let Some(status) = status.filter(|status| *status != 200) {
+            self.coverage.hit(&format!("status {status}"));
+        }
+        // A nonce that has grown old is refused, too, and is no guess.
+        if is_stale {
+            self.coverage.hit("stale nonce");
+        } else if status == Some(401) && request.headers.contains("Authorization") {
+            self.coverage.hit("wrong password");
+            server.refusals.push_back(now);
+            while server.refusals.front().is_some_and(|at| at + 60_000 <= now) {
+                server.refusals.pop_front();
+            }
+        }
+        let is_guessing = server.refusals.len() > 2;
+        let id = request.headers.value("Session").unwrap_or_default();
+        let grant = server.grants.get_mut(&(peer, id.to_owned()));
+        let mut is_torn_down_again = false;
+        if let Some(grant) = grant {
+            grant.is_lost |= status == Some(454);
+            if request.method == "TEARDOWN" && status != Some(401) {
+                grant.teardowns += 1;
+                is_torn_down_again = grant.teardowns > 1 && is_plain(server.family);
+                self.coverage.hit("teardown");
+            }
+        }
+        if is_torn_down_again {
+            self.violate(format!("i5: wire {wire}: a second TEARDOWN of {id}"));
+        }
+        if is_guessing {
+            self.violate("f22: more than two refusals of a password in a minute".to_owned());
+        }
+    }
+
+    /// The client has closed a wire, and the server has heard of it.
+    pub(crate) fn on_client_gone(&mut self, wire: usize) {
+        let state = &self.wires[wire];
+        let (peer, closed) = (state.peer, state.closed.unwrap_or(self.now));
+        let server = &self.servers[state.server];
+        let is_owed = is_plain(server.family) && !state.is_disturbed && !server.has_rules;
+        let alive: Vec<String> = server
+            .engine
+            .sessions()
+            .iter()
+            .filter(|session| session.connection == peer)
+            .map(|session| session.id.clone())
+            .collect();
+        let said_goodbye = |id: &str| {
+            let desk = server.desks.get(&wire);
+            desk.is_some_and(|desk| desk.has_goodbye_of(id))
+        };
+        let is_left_behind = |id: &&String| {
+            let grant = server.grants.get(&(peer, id.to_string()));
+            grant.is_some_and(|grant| {
+                !grant.is_lost
+                    && grant.teardowns == 0
+                    && grant.arrives < closed
+                    && !said_goodbye(id)
+            })
+        };
+        let left_behind: Vec<&String> = alive.iter().filter(is_left_behind).collect();
+        if !left_behind.is_empty() {
+            let what = format!("i5: wire {wire}: closed without TEARDOWN of {left_behind:?}");
+            match is_owed {
+                true => self.violate(what),
+                false => self.coverage.hit("sessions left behind"),
+            }
+        }
+        self.forget(wire);
+    }
+
+    /// The server has done with a wire.
+    pub(crate) fn forget(&mut self, wire: usize) {
+        let state = &mut self.wires[wire];
+        if std::mem::replace(&mut state.is_forgotten, true) {
+            return;
+        }
+        let (server, peer) = (&mut self.servers[state.server], state.peer);
+        server.desks.remove(&wire);
+        server
+            .grants
+            .retain(|(connection, _), _| *connection != peer);
+        server.engine.close(peer);
+    }
+
+    fn start_media(&mut self, number: usize) {
+        let server = &mut self.servers[number];
+        let plays = server.engine.sessions().iter().any(|s| s.is_playing);
+        if plays && !std::mem::replace(&mut server.is_ticking, true) {
+            let at = self.now + server.media_every;
+            self.at(at, Event::Media(number));
+        }
+    }
+
+    /// One packet of every stream that plays; and a look at what has expired.
+    pub(crate) fn send_media(&mut self, number: usize) {
+        self.expire_sessions(number);
+        let wires: Vec<usize> = self.servers[number].desks.keys().copied().collect();
+        for wire in wires {
+            let (peer, server) = (self.wires[wire].peer, &mut self.servers[number]);
+            let bytes = server.engine.media(peer);
+            self.wires[wire].frames += frames_in(&bytes);
+            self.send_to_client(wire, &bytes);
+        }
+        let server = &mut self.servers[number];
+        server.is_ticking = !server.engine.sessions().is_empty();
+        if server.is_ticking {
+            let at = self.now + server.media_every;
+            self.at(at, Event::Media(number));
+        }
+    }
+
+    /// Servers were seen to be impatient.
+    fn expire_sessions(&mut self, number: usize) {
+        let now = self.now;
+        let server = &self.servers[number];
+        let patience = server.session_timeout * 8 / 10;
+        let expired: Vec<(usize, String)> = server
+            .grants
+            .iter()
+            .filter(|(_, grant)| grant.last_request + patience < now)
+            .filter(|((peer, id), _)| {
+                let sessions = server.engine.sessions();
+                sessions
+                    .iter()
+                    .any(|s| s.connection == *peer && s.id == *id)
+            })
+            .map(|(key, _)| key.clone())
+            .collect();
+        for (peer, id) in expired {
+            let of_peer = |w: &crate::wire::WireState| w.server == number && w.peer == peer;
+            let disturbed = self
+                .wires
+                .iter()
+                .find(|w| of_peer(w))
+                .is_none_or(|w| w.is_disturbed || w.closed.is_some());
+            self.coverage.hit("session expired");
+            let server = &mut self.servers[number];
+            server.engine.expire(peer, &id);
+            let is_excused = disturbed || server.has_rules || !is_plain(server.family);
+            if is_excused {
+                continue;
+            }
+            if let Some(known) = known::expiry(server) {
+                self.coverage.hit(known);
+            } else {
+                self.violate(format!("i12: {id} on connection {peer} has expired"));
+            }
+        }
+    }
+}
