@@ -214,9 +214,9 @@ impl RequestTable {
     }
 
     /// The only request that waits for an answer, if there is exactly one and no tombstone.
-    pub(super) fn only(&self) -> Option<u32> {
+    pub(super) fn only(&self) -> Option<&Outstanding> {
         match (self.outstanding.front(), self.outstanding.len()) {
-            (Some(entry), 1) if entry.is_awaited() => Some(entry.cseq),
+            (Some(entry), 1) if entry.is_awaited() => Some(entry),
             _ => None,
         }
     }
@@ -359,7 +359,7 @@ mod tests {
         );
         assert!(table.take(1, now).is_none());
         assert!(table.take(9, now).is_none());
-        assert_eq!(table.only(), Some(2));
+        assert_eq!(table.only().map(|entry| entry.cseq), Some(2));
     }
 
     #[test]
@@ -391,7 +391,7 @@ mod tests {
         assert!(table.take(2, now + 59 * SECOND).is_some());
         assert_eq!(table.waiting().count(), 1);
         assert_eq!(
-            table.only(),
+            table.only().map(|entry| entry.cseq),
             Some(3),
             "the tombstone went with the later answer"
         );
