@@ -192,13 +192,14 @@ impl RequestTable {
         Some(answered)
     }
 
-    /// Whose PLAY is at the head of the line. A server that works on one request after the other
-    /// sends nothing for a PLAY further back.
+    /// Whose PLAY is at the head of the line, but for DESCRIBEs: live555 2017.01.26 goes on with the
+    /// requests behind a DESCRIBE while it reads the file. For a PLAY further back a server sends
+    /// nothing yet.
     pub(super) fn session_that_begins_to_play(&self) -> Option<SessionKey> {
-        let head = self
-            .outstanding
-            .iter()
-            .find(|entry| !entry.is_swallowed())?;
+        let is_ahead = |entry: &&Outstanding| {
+            !entry.is_swallowed() && entry.draft.purpose != Purpose::Describe
+        };
+        let head = self.outstanding.iter().find(is_ahead)?;
         let is_play = head.draft.purpose == Purpose::Play;
         head.draft.session.filter(|_| is_play)
     }
