@@ -129,6 +129,7 @@ transcripts! {
     live555
     live555_bad_request
     live555_before_2017
+    live555_before_2017_answers_twice
     live555_before_2017_pipelined
     live555_before_2017_restart
     live555_before_2017_strays_first

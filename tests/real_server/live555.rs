@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use gstreamer as gst;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 
 use crate::PATIENCE;
 use crate::gst_server::clip;
@@ -137,12 +139,56 @@ async fn play_cameras(order: Order, count: usize) {
     }
     let server = &mux.stats().servers[0];
     let connections = server.connections.len();
-    println!("{count} cameras: {connections} connections");
+    let foreign: u64 = server.connections.iter().map(|c| c.frames_foreign).sum();
+    let unknown: u64 = server.connections.iter().map(|c| c.frames_unknown).sum();
+    println!(
+        "{count} cameras: {connections} connections, {foreign} foreign and {unknown} unknown frames"
+    );
     assert_eq!(server.cannot_share, None);
     assert_eq!(connections, 1);
     viewers.remove(0).tear_down().await;
     wait_for_frames(&mut viewers, 10).await;
     mux.shutdown(PATIENCE).await;
+}
+
+/// A client that plays a camera, sees media, and goes without a word. live555 before 2017.06.04 feeds
+/// whoever comes next.
+async fn die_playing(camera: usize) {
+    let mut stream = TcpStream::connect("127.0.0.1:554").await.unwrap();
+    let url = format!("rtsp://127.0.0.1/cam{camera}.264");
+    let setup = format!(
+        "SETUP {url}/track1 RTSP/1.0\r\nCSeq: 1\r\nTransport: RTP/AVP/TCP;unicast;interleaved=0-1\r\n\r\n"
+    );
+    stream.write_all(setup.as_bytes()).await.unwrap();
+    let mut chunk = vec![0; 64 * 1024];
+    let count = stream.read(&mut chunk).await.unwrap();
+    let answer = String::from_utf8_lossy(&chunk[..count]).into_owned();
+    let id = answer
+        .lines()
+        .find_map(|line| line.strip_prefix("Session: "));
+    let id = id.unwrap().split(';').next().unwrap();
+    let play = format!("PLAY {url}/ RTSP/1.0\r\nCSeq: 2\r\nSession: {id}\r\n\r\n");
+    stream.write_all(play.as_bytes()).await.unwrap();
+    let mut received = 0;
+    while received < 2_000 {
+        received += stream.read(&mut chunk).await.unwrap();
+    }
+}
+
+async fn play_after_death(count: usize) {
+    die_playing(15).await;
+    play_cameras(Order::Together, count).await;
+}
+
+#[test]
+fn f15_packets_of_a_dead_session_reach_nobody() {
+    in_namespace("f15_packets_of_a_dead_session_reach_nobody", || {
+        let _server = MediaServer::start(16);
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        for count in [1, 2, 4] {
+            runtime.block_on(play_after_death(count));
+        }
+    });
 }
 
 #[test]

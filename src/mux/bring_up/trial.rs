@@ -12,7 +12,7 @@ use crate::mux::{
     config::Multiplex,
     connection_pool::{self as pool, ConnectionPool, PresentationUri},
     driver,
-    error::Error,
+    error::{Error, ErrorKind, Initiator, Scope},
     monitor::SessionMonitor,
     proto::{FailureKind, Presentation, ProbeOutcome, SessionConfig, SessionRequest},
     remedy::{Circumstances, Remedy, remedy},
@@ -142,20 +142,41 @@ impl BringUp {
             // Two names of one camera: it is described so on a connection of its own, too.
             self.suspected = None;
         }
-        if !self.is_tried() || self.wish.is_dedicated {
+        if self.wish.is_dedicated {
             return Passage::Open;
         }
+        let stance = self.stance();
         let is_doubtful = is_twin || self.pool.is_doubtful(id, &uri, &control);
-        if is_doubtful && self.stance() != Stance::Share {
+        if is_doubtful && stance != Stance::Share {
             self.twin = Some(control);
-            self.suspect(Evidence::SameDescription, Step::SetUp);
-            return Passage::Elsewhere;
+            return self.doubt(attachment);
         }
-        if self.pool.may_set_up(id, attachment.key(), &uri, &control) {
+        let is_apart = self.is_tried() || matches!(stance, Stance::Apart(Some(_)));
+        let is_first = || self.pool.may_set_up(id, attachment.key(), &uri, &control);
+        if !is_apart || is_first() {
             return Passage::Open;
         }
         tracing::info!("{id}/-: others stay here, one session alone may");
         self.step_aside(attachment);
+        Passage::Elsewhere
+    }
+
+    /// What was described may be another camera. With `multiplex=always` that is no verdict, but a
+    /// camera that shows another one is worse than one that fails.
+    fn doubt(&mut self, attachment: &Attachment) -> Passage {
+        if self.is_tried() {
+            self.suspect(Evidence::SameDescription, Step::SetUp);
+        } else {
+            let explanation = Evidence::SameDescription.to_string();
+            let error = Error::new(
+                ErrorKind::CannotShare,
+                Scope::Session,
+                Initiator::Server,
+                explanation,
+            );
+            self.refusal = Some(error.in_request("DESCRIBE").on(attachment.connection()));
+            self.wish.avoid.push(attachment.connection());
+        }
         Passage::Elsewhere
     }
 
@@ -189,7 +210,7 @@ impl BringUp {
     /// The next attempt is made elsewhere, where a server is being tried on a connection where
     /// nobody else is.
     fn step_aside(&mut self, attachment: &Attachment) {
-        self.wish.is_apart = self.stance() != Stance::Share;
+        self.wish.is_apart = self.is_tried() && self.stance() != Stance::Share;
         self.wish.avoid.push(attachment.connection());
     }
 

@@ -25,7 +25,7 @@ use crate::mux::{
     event::MuxEvent,
     proto::{CloseReason, ConnectionConfig, CredentialStatus, Credentials},
     server_key::{ConnectionKey, ServerId},
-    sharing::{Evidence, gate::SHORTEST_PATIENCE},
+    sharing::{Evidence, Stance, gate::SHORTEST_PATIENCE},
 };
 
 /// How long a server keeps sessions whose connection went without TEARDOWN: the session timeout
@@ -173,7 +173,24 @@ impl State {
     pub(super) fn demand(&self, wish: &Wish, now: Instant) -> Demand<ServerId, ConnectionKey> {
         let stance = self.stance(wish.key.server(), now);
         let terms = terms(&wish.options.pooling, stance);
-        wish.demand(terms, self.known(wish.key.server(), now))
+        let mut demand = wish.demand(terms, self.known(wish.key.server(), now));
+        if !matches!(stance, Stance::Share | Stance::TryInBand) {
+            demand.avoid.extend(self.still_leaving(wish.key.server()));
+        }
+        demand
+    }
+
+    /// Idle connections whose TEARDOWN is not answered: a server that keeps one session on each may
+    /// never answer it, nor anything else (go2rtc).
+    fn still_leaving(&self, server: &ServerId) -> Vec<ConnectionId> {
+        let is_leaving = |(id, registered): &(&ConnectionId, &Registered)| {
+            let is_idle = self.table.entry(**id).is_some_and(|e| e.references == 0);
+            registered.link.server == *server
+                && is_idle
+                && registered.link.counters.sessions.get() > 0
+        };
+        let leaving = self.registered.iter().filter(is_leaving);
+        leaving.map(|(id, _)| *id).collect()
     }
 
     fn enqueue(

@@ -266,10 +266,14 @@ impl State {
         };
         let trial = &mut registered.trial;
         trial.progress = Some(now);
-        let is_twin = trial
-            .described
-            .iter()
-            .any(|(other, theirs)| other != uri && theirs == control);
+        // What the connection was made for counts even if whoever asked for it has gone since.
+        let first = self.table.entry(id).map(|entry| &entry.presentation);
+        let is_first_ones = first.is_some_and(|first| first != uri && first.is_above(control));
+        let is_twin = is_first_ones
+            || trial
+                .described
+                .iter()
+                .any(|(other, theirs)| other != uri && theirs == control);
         if !is_twin && !trial.described.iter().any(|(other, _)| other == uri) {
             trial.described.push((uri.clone(), control.clone()));
         }

@@ -208,13 +208,14 @@ impl RequestTable {
         Some(answered)
     }
 
-    /// Whose PLAY is at the head of the line. A server that works on one request after the other
-    /// sends nothing for a PLAY further back.
+    /// Whose PLAY is at the head of the line, but for DESCRIBEs: live555 2017.01.26 goes on with the
+    /// requests behind a DESCRIBE while it reads the file. For a PLAY further back a server sends
+    /// nothing yet.
     pub(super) fn session_that_begins_to_play(&self) -> Option<SessionKey> {
-        let head = self
-            .outstanding
-            .iter()
-            .find(|entry| !entry.is_swallowed())?;
+        let is_ahead = |entry: &&Outstanding| {
+            !entry.is_swallowed() && entry.draft.purpose != Purpose::Describe
+        };
+        let head = self.outstanding.iter().find(is_ahead)?;
         let is_play = head.draft.purpose == Purpose::Play;
         head.draft.session.filter(|_| is_play)
     }
@@ -230,9 +231,9 @@ impl RequestTable {
     }
 
     /// The only request that waits for an answer, if there is exactly one and no tombstone.
-    pub(super) fn only(&self) -> Option<u32> {
+    pub(super) fn only(&self) -> Option<&Outstanding> {
         match (self.outstanding.front(), self.outstanding.len()) {
-            (Some(entry), 1) if entry.is_awaited() => Some(entry.cseq),
+            (Some(entry), 1) if entry.is_awaited() => Some(entry),
             _ => None,
         }
     }
@@ -401,7 +402,7 @@ mod tests {
         );
         assert!(table.take(1, now).is_none());
         assert!(table.take(9, now).is_none());
-        assert_eq!(table.only(), Some(2));
+        assert_eq!(table.only().map(|entry| entry.cseq), Some(2));
     }
 
     #[test]
@@ -433,7 +434,7 @@ mod tests {
         assert!(table.take(2, now + 59 * SECOND).is_some());
         assert_eq!(table.waiting().count(), 1);
         assert_eq!(
-            table.only(),
+            table.only().map(|entry| entry.cseq),
             Some(3),
             "the tombstone went with the later answer"
         );

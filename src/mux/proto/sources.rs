@@ -8,7 +8,7 @@
 //! them on the dead session's channels, of the right version and often of the right payload type,
 //! from the first moment of the connection on. So a *stray* is mostly heard before its channel has
 //! an owner, or before the server works on that owner's PLAY: live555 works on one request of a
-//! connection after the other. It may also be heard first after that.
+//! connection after the other, DESCRIBE apart. It may also be heard first after that.
 //!
 //! Nothing about a source is proof: a dead session of the *same* camera has the same SSRC where the
 //! server encodes once for all, sender reports of the dead come as their packets do, and some

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use rtsp_types::Method;
+use url::Url;
 
 use super::{Connection, Health, Phase, Session};
 use crate::mux::proto::{
@@ -47,7 +48,7 @@ impl Connection {
         }
         let cseq = response.headers.first("CSeq").and_then(parse_cseq);
         match self
-            .matching(cseq, code)
+            .matching(cseq, code, &response)
             .and_then(|cseq| self.requests.take(cseq, now))
         {
             Some(answered) => {
@@ -64,15 +65,19 @@ impl Connection {
     }
 
     /// The request an answer belongs to: that of its CSeq; or, for an error without CSeq (live555's
-    /// 400) or with a wrong one (Tapo C520WS), the only one there is.
-    fn matching(&self, cseq: Option<u32>, code: u16) -> Option<u32> {
+    /// 400) or with a wrong one (Tapo C520WS), the only one there is; for a success without CSeq the
+    /// same, if it looks like one.
+    fn matching(&self, cseq: Option<u32>, code: u16, response: &Message) -> Option<u32> {
         let known = cseq.filter(|cseq| self.requests.contains(*cseq));
         known.or_else(|| {
-            if code >= 400 || cseq.is_none() {
-                self.requests.only()
-            } else {
-                None
-            }
+            let only = self.requests.only()?;
+            let is_its = match code {
+                400.. => true,
+                _ if cseq.is_some() => false,
+                300.. => true,
+                _ => looks_like_answer(response, &only.draft),
+            };
+            is_its.then_some(only.cseq)
         })
     }
 
@@ -531,6 +536,26 @@ fn status_of(kind: &FailureKind) -> Option<u16> {
     match kind {
         FailureKind::Status { code, .. } => Some(*code),
         _ => None,
+    }
+}
+
+/// Whether a success that names no request can be this one's. live555 2017.01.26 answers a DESCRIBE
+/// that came right behind another one twice, the second time without CSeq and after whatever came
+/// next: that is no answer to a SETUP, nor to the DESCRIBE of another camera.
+fn looks_like_answer(response: &Message, request: &Draft) -> bool {
+    let header = |name| response.headers.first(name);
+    let is_description = !response.body.is_empty() || header("Content-Base").is_some();
+    match request.purpose {
+        Purpose::Setup { .. } => header("Session").is_some() || header("Transport").is_some(),
+        Purpose::Describe => {
+            let base = header("Content-Base").and_then(|base| Url::parse(base).ok());
+            let asked = request.url.path();
+            let is_of =
+                |base: Url| base.path().starts_with(asked) || asked.starts_with(base.path());
+            is_description && base.is_none_or(is_of)
+        }
+        Purpose::KeepAlive => true,
+        _ => !is_description,
     }
 }
 
