@@ -23,6 +23,7 @@ mod state;
 mod table;
 mod terms;
 mod trials;
+mod turns;
 mod wish;
 
 use std::{
@@ -36,7 +37,7 @@ use tokio::{
     sync::{broadcast, oneshot, watch},
 };
 
-pub use self::{handle::ConnectionHandle, intent::Intent};
+pub use self::{handle::ConnectionHandle, intent::Intent, turns::Turn};
 pub(super) use self::{
     registration::Registration,
     table::{ConnectionId, PresentationUri},
@@ -128,8 +129,9 @@ impl ConnectionPool {
             Placed::Now(handle) => handle,
             Placed::Later(ticket) => ticket.wait(patience).await?,
         };
-        handle.link().connected().await?;
-        Ok(handle)
+        let outcome = handle.link().connected().await;
+        self.on_dialled(handle.link(), &outcome);
+        outcome.map(|()| handle)
     }
 
     fn place(&self, wish: Wish) -> Result<Placed, Error> {

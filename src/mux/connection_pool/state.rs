@@ -14,6 +14,7 @@ use super::{
     table::{Checkin, ConnectionId, Demand, Phase, Placement, Purpose, Table, WaiterId},
     terms::{Terms, terms},
     trials::Trial,
+    turns::Turns,
 };
 use crate::mux::{
     config::Multiplex,
@@ -87,6 +88,7 @@ pub(super) struct State {
     gates: HashMap<GateId, CredentialGate>,
     pub(super) servers: HashMap<ServerId, Server>,
     pub(super) last_intent: u64,
+    pub(super) turns: Turns,
     /// Seen to know Digest: never sent a password in clear text again.
     digest_servers: HashSet<ServerId>,
     is_shut_down: bool,
@@ -101,6 +103,7 @@ impl State {
             gates: HashMap::new(),
             servers: HashMap::new(),
             last_intent: 0,
+            turns: Turns::default(),
             digest_servers: HashSet::new(),
             is_shut_down: false,
         }
