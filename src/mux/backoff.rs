@@ -180,8 +180,13 @@ impl Backoff {
         }
     }
 
-    /// A connection could not be made.
-    pub(super) fn on_failed(&mut self, now: Instant, connection: ConnectionId, chance: f64) {
+    /// A connection could not be made. False if that was known.
+    pub(super) fn on_failed(
+        &mut self,
+        now: Instant,
+        connection: ConnectionId,
+        chance: f64,
+    ) -> bool {
         let took = match self.phase {
             Phase::Down {
                 scout: Some((_, since)),
@@ -189,9 +194,11 @@ impl Backoff {
             } => now.saturating_duration_since(since),
             _ => Duration::ZERO,
         };
-        if self.is_news(connection) {
+        let is_news = self.is_news(connection);
+        if is_news {
             self.fall(now, Setback::after(took), chance);
         }
+        is_news
     }
 
     /// A connection that sessions used is gone.

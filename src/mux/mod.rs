@@ -111,12 +111,13 @@ impl Mux {
     /// Waits until it is this session's turn to be tried (again); for sessions that are recovered.
     /// `after` is what ended the last attempt, if there was one. At once, unless the server was lost:
     /// then one session at a time dials, after a wait that grows, and when it has a connection all
-    /// others have their turn, too. Keep the [`Turn`] until the session is described, then drop it.
+    /// others have their turn, too; if it fails, all others fail with it. Keep the [`Turn`] until the session is described, then drop it.
     /// Dropping the future gives the place up.
     ///
     /// # Errors
     ///
-    /// The URL is none that could be opened, or there is no runtime to wait in.
+    /// What the one who dialled for all met. The URL is none that could be opened, or there is no
+    /// runtime to wait in.
     pub async fn turn(
         &self,
         options: &SessionOptions,
@@ -127,7 +128,8 @@ impl Mux {
         if let Some(error) = after {
             self.pool.on_lost(key.server(), error);
         }
-        self.pool.turn(key.server(), bounds).await
+        let turn = self.pool.turn(key.server(), bounds).await;
+        turn.map_err(|error| error.of_camera(&options.camera()))
     }
 
     /// A session that takes the place of one that was lost: `monitor` goes on watching.

@@ -153,13 +153,13 @@ fn receiver_reports_go_back_on_the_rtcp_channel() {
 }
 
 #[test]
-fn goodbye_ends_the_stream() {
+fn without_recovery_goodbye_ends_the_stream() {
     init();
     let server = MockServer::builder()
         .camera("/cam", Camera::video())
         .start();
     let player = Player::playing(&format!(
-        "rtspmuxsrc location={} latency=0 ! fakesink name=sink sync=false",
+        "rtspmuxsrc location={} latency=0 reconnect=false ! fakesink name=sink sync=false",
         server.url("/cam")
     ));
     assert!(server.wait_until(|view| view.playing() == 1, PATIENCE));

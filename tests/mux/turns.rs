@@ -13,10 +13,14 @@ use crate::{
 /// Tries until it plays; how often that was.
 async fn recover(mux: Mux, options: SessionOptions, mut after: Error) -> (Session, u32) {
     for tries in 1.. {
-        let turn = mux
-            .turn(&options, Some(&after), RetryBounds::default())
-            .await
-            .unwrap();
+        let turn = mux.turn(&options, Some(&after), RetryBounds::default());
+        let turn = match turn.await {
+            Ok(turn) => turn,
+            Err(error) => {
+                after = error;
+                continue;
+            }
+        };
         let described = mux.open(options.clone()).describe().await;
         drop(turn);
         let played = match described {

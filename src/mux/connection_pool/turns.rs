@@ -25,6 +25,9 @@ pub(super) struct Turns(HashMap<ServerId, Queue>);
 #[derive(Debug)]
 struct Queue {
     backoff: Backoff,
+    /// Attempts that failed, and what the last of them came to.
+    failures: u64,
+    failure: Option<Error>,
     /// Told whenever it may be somebody's turn.
     changed: watch::Sender<()>,
 }
@@ -42,6 +45,22 @@ impl Turns {
         Some(result)
     }
 
+    /// An attempt failed, for everybody who waits.
+    fn on_failed(&mut self, now: Instant, link: &Link, chance: f64, error: &Error) {
+        let Some(queue) = self.0.get_mut(&link.server) else {
+            return;
+        };
+        if queue.backoff.on_failed(now, link.id, chance) {
+            queue.failures += 1;
+            queue.failure = Some(error.clone());
+            queue.changed.send_replace(());
+        }
+    }
+
+    fn failures(&self, server: &ServerId) -> u64 {
+        self.0.get(server).map_or(0, |queue| queue.failures)
+    }
+
     /// A server of which there is something bad to know.
     fn remember(&mut self, now: Instant, server: &ServerId) {
         self.0.retain(|_, queue| {
@@ -49,6 +68,8 @@ impl Turns {
         });
         self.0.entry(server.clone()).or_insert_with(|| Queue {
             backoff: Backoff::new(),
+            failures: 0,
+            failure: None,
             changed: watch::Sender::new(()),
         });
     }
@@ -56,7 +77,11 @@ impl Turns {
 
 /// Where a session that waits for its turn stands.
 enum Place {
+    /// It is its turn.
     Turn(Option<u64>),
+    /// The one who dialled for all has failed.
+    Failed(Error),
+    /// Until then, or until something changes.
     Waiting(Option<Instant>, watch::Receiver<()>),
 }
 
@@ -70,9 +95,7 @@ impl ConnectionPool {
             Ok(()) => _ = turns.change(&link.server, |backoff| backoff.on_reached(now, link.id)),
             Err(error) if matches!(error.kind(), ErrorKind::Connect | ErrorKind::Resolve) => {
                 turns.remember(now, &link.server);
-                turns.change(&link.server, |backoff| {
-                    backoff.on_failed(now, link.id, chance)
-                });
+                turns.on_failed(now, link, chance, error);
             }
             Err(_) => {}
         }
@@ -94,14 +117,17 @@ impl ConnectionPool {
             .change(server, |backoff| backoff.on_lost(now, id, chance));
     }
 
-    /// Waits until a session may try `server` (again). Dropping the future gives its place up.
+    /// Waits until a session may try `server` (again), or another one has tried for it and failed.
+    /// Dropping the future gives its place up.
     pub(in crate::mux) async fn turn(
         &self,
         server: &ServerId,
         bounds: RetryBounds,
     ) -> Result<Turn, Error> {
+        let failures = self.lock().turns.failures(server);
         loop {
-            let (until, mut changed) = match self.place_in_line(server, bounds) {
+            let (until, mut changed) = match self.place_in_line(server, bounds, failures) {
+                Place::Failed(error) => return Err(error),
                 Place::Turn(number) => {
                     return Ok(Turn {
                         pool: self.clone(),
@@ -122,11 +148,16 @@ impl ConnectionPool {
         }
     }
 
-    fn place_in_line(&self, server: &ServerId, bounds: RetryBounds) -> Place {
+    /// `failures`: those it knows of.
+    fn place_in_line(&self, server: &ServerId, bounds: RetryBounds, failures: u64) -> Place {
         let mut state = self.lock();
         let Some(queue) = state.turns.0.get_mut(server) else {
             return Place::Turn(None);
         };
+        let news = queue.failure.as_ref().filter(|_| queue.failures > failures);
+        if let Some(error) = news {
+            return Place::Failed(error.clone());
+        }
         match queue.backoff.admit(driver::now(), bounds) {
             Admission::Free => Place::Turn(None),
             Admission::Scout(number) => Place::Turn(Some(number)),

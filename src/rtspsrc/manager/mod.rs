@@ -16,13 +16,29 @@ pub(super) use rtpbin::Rtpbin;
 use super::pads::Pads;
 use crate::mux::RtcpSender;
 
+/// What it means if a source says goodbye (RTCP BYE).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Goodbye {
+    /// The end of the stream, as `rtspsrc` has it.
+    End,
+    /// The loss of the session: cameras have no end.
+    Loss,
+}
+
 /// Manages the RTP sessions of one element.
 pub(super) trait Manager: Send + Sync {
     /// Takes the state of the element, which may have changed while this was being added to it.
     fn sync_state(&self);
 
-    /// The session plays: reports go to `reports`, and the streams' caps are final.
-    fn start(&self, reports: RtcpSender);
+    /// The session plays: reports go to `reports`, and the streams' caps are final. When that is not
+    /// for the first time, nothing is left of the sources, times and reports of the life before, and
+    /// the pads go on with what comes now.
+    ///
+    /// May wait for a push that is under way downstream.
+    fn start(&self, reports: RtcpSender) -> Result<(), glib::BoolError>;
+
+    /// Whether the stream's source said goodbye, and that was not the end of the stream.
+    fn has_left(&self, stream: usize) -> bool;
 
     /// The pad into which the stream's RTP packets go.
     fn rtp_pad(&self, stream: usize) -> Option<&gst::Pad>;

@@ -8,13 +8,16 @@
 use gstreamer as gst;
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, OnceLock, Weak},
+    sync::{
+        Arc, Mutex, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use bytes::Bytes;
 use gst::{glib, prelude::*};
 
-use super::Manager;
+use super::{Goodbye, Manager};
 use crate::{
     mux::RtcpSender,
     rtspsrc::{CAT, RtspMuxSrc, lock, pads::Pads, panics},
@@ -25,8 +28,12 @@ pub(in crate::rtspsrc) struct Rtpbin {
     bin: gst::Element,
     pads: Arc<Pads>,
     streams: Arc<BTreeMap<usize, Stream>>,
-    reports: Arc<OnceLock<RtcpSender>>,
+    reports: Reports,
+    goodbye: Goodbye,
 }
+
+/// Who takes rtpbin's reports at present.
+type Reports = Arc<Mutex<Option<RtcpSender>>>;
 
 /// Our pads of one stream. They have no parent, so they live only as long as this.
 struct Stream {
@@ -36,6 +43,8 @@ struct Stream {
     reports: gst::Pad,
     /// SSRC and payload type behind the stream's pad.
     shown: Mutex<Option<(u32, u8)>>,
+    /// Its source said goodbye.
+    has_left: AtomicBool,
 }
 
 impl Rtpbin {
@@ -44,12 +53,13 @@ impl Rtpbin {
         element: &RtspMuxSrc,
         pads: Arc<Pads>,
         latency_ms: u32,
+        goodbye: Goodbye,
     ) -> Result<Self, glib::BoolError> {
         let bin = gst::ElementFactory::make("rtpbin")
             .name("manager")
             .property("latency", latency_ms)
             .build()?;
-        let reports = Arc::new(OnceLock::new());
+        let reports = Reports::default();
         let streams: BTreeMap<_, _> = pads
             .streams()
             .map(|index| (index, Stream::new(element, index, &reports)))
@@ -59,6 +69,7 @@ impl Rtpbin {
             pads,
             streams: Arc::new(streams),
             reports,
+            goodbye,
         };
         manager.connect_signals();
         element.add(&manager.bin)?;
@@ -76,11 +87,33 @@ impl Rtpbin {
             for pad in [&stream.rtp, &stream.rtcp, &stream.reports] {
                 pad.set_active(true)?;
             }
-            self.link_rtp(*index, stream)?;
-            let rtcp = self.request(&format!("recv_rtcp_sink_{index}"))?;
-            link(&stream.rtcp, &rtcp)?;
-            let reports = self.request(&format!("send_rtcp_src_{index}"))?;
-            link(&reports, &stream.reports)?;
+            self.link_stream(*index, stream)?;
+        }
+        Ok(())
+    }
+
+    fn link_stream(&self, index: usize, stream: &Stream) -> Result<(), glib::BoolError> {
+        self.link_rtp(index, stream)?;
+        let rtcp = self.request(&format!("recv_rtcp_sink_{index}"))?;
+        link(&stream.rtcp, &rtcp)?;
+        let reports = self.request(&format!("send_rtcp_src_{index}"))?;
+        link(&reports, &stream.reports)
+    }
+
+    /// Gives all pads of a stream back, and with the last of them rtpbin's session of it: source,
+    /// jitterbuffer, sequence numbers, goodbyes and what reports have said about the time.
+    fn unlink_stream(&self, stream: &Stream) -> Result<(), glib::BoolError> {
+        *lock(&stream.shown) = None;
+        stream.has_left.store(false, Ordering::Release);
+        for pad in [&stream.rtp, &stream.rtcp] {
+            if let Some(sink) = pad.peer() {
+                pad.unlink(&sink)?;
+                self.bin.release_request_pad(&sink);
+            }
+        }
+        if let Some(source) = stream.reports.peer() {
+            source.unlink(&stream.reports)?;
+            self.bin.release_request_pad(&source);
         }
         Ok(())
     }
@@ -113,11 +146,11 @@ impl Rtpbin {
             Some(caps.to_value())
         });
         // The end of a stream, as rtspsrc sees it: a BYE, or the end of what DESCRIBE announced.
-        for signal in ["on-bye-ssrc", "on-npt-stop"] {
+        for (signal, meaning) in [("on-bye-ssrc", self.goodbye), ("on-npt-stop", Goodbye::End)] {
             let pads = Arc::downgrade(&self.pads);
             let streams = Arc::downgrade(&self.streams);
             self.bin.connect(signal, false, move |args| {
-                guarded(&pads, (), |_| on_end(&streams, args));
+                guarded(&pads, (), |_| on_end(&streams, args, meaning));
                 None
             });
         }
@@ -131,10 +164,14 @@ impl Manager for Rtpbin {
         }
     }
 
-    fn start(&self, reports: RtcpSender) {
-        // A session has one sender for all its life; it may be started again after a pause.
-        let _ = self.reports.set(reports);
+    fn start(&self, reports: RtcpSender) -> Result<(), glib::BoolError> {
+        let again = lock(&self.reports).replace(reports).is_some();
         for (index, stream) in self.streams.iter() {
+            if again {
+                self.unlink_stream(stream)?;
+                self.link_stream(*index, stream)?;
+                self.pads.begin_anew(*index);
+            }
             for event in self.pads.first_events(*index) {
                 stream.rtp.push_event(event);
             }
@@ -143,6 +180,13 @@ impl Manager for Rtpbin {
                 stream.rtcp.push_event(event);
             }
         }
+        Ok(())
+    }
+
+    fn has_left(&self, stream: usize) -> bool {
+        self.streams
+            .get(&stream)
+            .is_some_and(|stream| stream.has_left.load(Ordering::Acquire))
     }
 
     fn rtp_pad(&self, stream: usize) -> Option<&gst::Pad> {
@@ -198,12 +242,13 @@ impl Manager for Rtpbin {
 }
 
 impl Stream {
-    fn new(element: &RtspMuxSrc, index: usize, reports: &Arc<OnceLock<RtcpSender>>) -> Self {
+    fn new(element: &RtspMuxSrc, index: usize, reports: &Reports) -> Self {
         Self {
             rtp: src_pad(element, &format!("rtp_{index}")),
             rtcp: src_pad(element, &format!("rtcp_{index}")),
             reports: report_pad(element, index, reports.clone()),
             shown: Mutex::new(None),
+            has_left: AtomicBool::new(false),
         }
     }
 }
@@ -230,13 +275,14 @@ fn src_pad(element: &RtspMuxSrc, name: &str) -> gst::Pad {
 }
 
 /// Takes rtpbin's receiver reports on rtpsession's thread: send or drop, never wait.
-fn report_pad(element: &RtspMuxSrc, index: usize, reports: Arc<OnceLock<RtcpSender>>) -> gst::Pad {
+fn report_pad(element: &RtspMuxSrc, index: usize, reports: Reports) -> gst::Pad {
     let weak = element.downgrade();
     gst::Pad::builder(gst::PadDirection::Sink)
         .name(format!("reports_{index}"))
         .chain_function(move |_, _, buffer| {
             panics::guard_weak(&weak, Err(gst::FlowError::Error), |element| {
-                let sent = match (reports.get(), buffer.map_readable()) {
+                let reports = lock(&reports).clone();
+                let sent = match (reports, buffer.map_readable()) {
                     (Some(reports), Ok(report)) => {
                         reports.try_send(index, Bytes::copy_from_slice(&report))
                     }
@@ -303,8 +349,8 @@ fn output(name: &str) -> Option<(usize, u32, u8)> {
     numbers.next().is_none().then_some(output)
 }
 
-/// A source has said goodbye: end of stream, if it is the one that is shown.
-fn on_end(streams: &Weak<BTreeMap<usize, Stream>>, args: &[glib::Value]) {
+/// A source has said goodbye, or its time is over: if it is the one that is shown.
+fn on_end(streams: &Weak<BTreeMap<usize, Stream>>, args: &[glib::Value], meaning: Goodbye) {
     let (Some(streams), Some((session, ssrc))) = (streams.upgrade(), numbers(args)) else {
         return;
     };
@@ -318,7 +364,10 @@ fn on_end(streams: &Weak<BTreeMap<usize, Stream>>, args: &[glib::Value]) {
             obj = stream.rtp,
             "the server has ended stream {session}"
         );
-        stream.rtp.push_event(gst::event::Eos::new());
+        match meaning {
+            Goodbye::End => _ = stream.rtp.push_event(gst::event::Eos::new()),
+            Goodbye::Loss => stream.has_left.store(true, Ordering::Release),
+        }
     }
 }
 
