@@ -60,11 +60,15 @@ impl Feed {
 
     /// After a pause: every stream begins anew.
     pub(super) fn restart(&mut self) -> Result<(), gst::FlowError> {
-        for (stream, marker) in &mut self.markers {
-            marker.reset();
-            restart(&self.stage, *stream)?;
+        self.resume();
+        match self.stage.work(|manager| manager.renew()) {
+            Some(Ok(())) => Ok(()),
+            Some(Err(error)) => {
+                gst::error!(CAT, "the streams cannot begin anew: {error}");
+                Err(gst::FlowError::Error)
+            }
+            None => Err(gst::FlowError::Flushing),
         }
-        Ok(())
     }
 
     /// Pushes one packet; may block for as long as downstream likes.

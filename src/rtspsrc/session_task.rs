@@ -293,14 +293,10 @@ impl SessionTask {
                 .pads()
                 .set_payloads(number, |payloads| payloads.with_play_info(&info));
         }
-        // Waits for a push of the life before that is under way downstream: let another thread feed
-        // the other sessions meanwhile.
         let reports = session.rtcp_sender();
-        let started = tokio::task::block_in_place(|| {
-            self.stage.work(|manager| {
-                manager.sync_state();
-                manager.start(reports)
-            })
+        let started = self.stage.work(|manager| {
+            manager.sync_state();
+            manager.start(reports)
         });
         started.ok_or(End::Stopped)?.map_err(End::Manager)?;
         match &mut self.feed {

@@ -5,6 +5,7 @@
 //! only inside the session's [`Stage`](super::stage::Stage); pushing needs no lock.
 
 mod rtpbin;
+mod stream;
 
 use gstreamer as gst;
 use std::sync::Arc;
@@ -31,10 +32,7 @@ pub(super) trait Manager: Send + Sync {
     fn sync_state(&self);
 
     /// The session plays: reports go to `reports`, and the streams' caps are final. When that is not
-    /// for the first time, nothing is left of the sources, times and reports of the life before, and
-    /// the pads go on with what comes now.
-    ///
-    /// May wait for a push that is under way downstream.
+    /// for the first time, all streams begin anew, and the pads tell of the outage.
     fn start(&self, reports: RtcpSender) -> Result<(), glib::BoolError>;
 
     /// Whether the stream's source said goodbye, and that was not the end of the stream.
@@ -45,6 +43,10 @@ pub(super) trait Manager: Send + Sync {
 
     /// The pad into which the stream's RTCP packets go.
     fn rtcp_pad(&self, stream: usize) -> Option<&gst::Pad>;
+
+    /// Begins all streams anew: nothing is left of their sources, times and reports. Waits for no
+    /// push that is under way downstream.
+    fn renew(&self) -> Result<(), glib::BoolError>;
 
     /// Forgets the stream's source and its times: the next packet is the first one again.
     fn restart(&self, stream: usize) -> Result<(), glib::BoolError>;
