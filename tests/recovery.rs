@@ -1,0 +1,118 @@
+//! A real server that is killed under recorders, and comes back.
+//!
+//! The server is a process of its own, so that it can go as it does when it crashes: without a
+//! goodbye, its connections reset by the system. The recorders are one pipeline that goes on all the
+//! time. The outage is a wait of the test's own: it is what is tested, and nothing that happens ends
+//! it. In an ordinary run it is one second; `RTSPMUX_RUNS=20 cargo nextest run --run-ignored only
+//! -E 'test(many_runs)' --no-capture` makes it five and prints what the runs came to.
+#![allow(clippy::unwrap_used, reason = "a test binary")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "outages are timed by the wall clock"
+)]
+
+#[path = "support/gst_server.rs"]
+mod gst_server;
+
+#[path = "recovery/process.rs"]
+mod process;
+#[path = "recovery/recorders.rs"]
+mod recorders;
+
+use std::time::{Duration, Instant};
+
+use process::ServerProcess;
+use recorders::{Kind, Recorders};
+
+/// Far more than anything here takes; a test that waits for it has failed.
+const PATIENCE: Duration = Duration::from_secs(40);
+
+const CAMERAS: usize = 16;
+
+/// All have to be back this long after the server is.
+const BACK_WITHIN: Duration = Duration::from_secs(3);
+
+/// What the gap in a recording may differ from the one on the wall: the first buffer after an outage
+/// may be held for the latency of the jitterbuffer, 200 ms, and a busy machine adds to that.
+const TOLERANCE: Duration = Duration::from_millis(500);
+
+/// One outage under recorders that play; how long after the server's return the last one went on.
+fn outage(
+    recorders: &Recorders,
+    server: ServerProcess,
+    away: Duration,
+) -> (ServerProcess, Duration) {
+    let port = server.port();
+    recorders.wait_for(&vec![[0, 0]; CAMERAS], 25);
+    server.kill();
+    let before = recorders.counts();
+    recorders.pass(away);
+    let server = ServerProcess::start(port, CAMERAS);
+    let back = Instant::now();
+    recorders.wait_for(&before, 50);
+    recorders.assert_in_order();
+    let gaps = recorders.gaps(&before);
+    for gap in gaps.iter().flatten() {
+        assert!(
+            gap.recorded.abs_diff(gap.lived) < TOLERANCE && gap.recorded >= away,
+            "{gap:?}"
+        );
+    }
+    let last = gaps.iter().flatten().map(|gap| gap.back).max().unwrap();
+    (server, last.saturating_duration_since(back))
+}
+
+fn goes_on(kind: Kind) {
+    recorders::init();
+    let server = ServerProcess::start(0, CAMERAS);
+    let recorders = Recorders::start(kind, server.port(), CAMERAS);
+    let (_server, took) = outage(&recorders, server, Duration::from_secs(1));
+    println!("{kind:?}: {took:?}");
+    assert!(took < 2 * BACK_WITHIN, "{took:?}");
+    recorders.finish();
+}
+
+#[test]
+fn f06_sixteen_recordings_go_on_in_matroskamux() {
+    goes_on(Kind::Matroska);
+}
+
+#[test]
+fn f06_sixteen_recordings_go_on_in_splitmuxsink() {
+    goes_on(Kind::SplitMux);
+}
+
+#[test]
+fn f06_sixteen_recordings_go_on_through_x264enc() {
+    goes_on(Kind::X264);
+}
+
+#[test]
+#[ignore = "takes minutes; for its figures"]
+fn f06_many_runs() {
+    recorders::init();
+    let runs: usize = std::env::var("RTSPMUX_RUNS")
+        .ok()
+        .and_then(|runs| runs.parse().ok())
+        .unwrap_or(20);
+    for kind in [Kind::Matroska, Kind::SplitMux, Kind::X264] {
+        let mut took: Vec<Duration> = (0..runs)
+            .map(|_| {
+                let server = ServerProcess::start(0, CAMERAS);
+                let recorders = Recorders::start(kind, server.port(), CAMERAS);
+                let (_server, took) = outage(&recorders, server, Duration::from_secs(5));
+                recorders.finish();
+                took
+            })
+            .collect();
+        took.sort();
+        let in_time = took.iter().filter(|took| **took <= BACK_WITHIN).count();
+        println!(
+            "{kind:?}: {in_time} of {runs} within {BACK_WITHIN:?}; {:?} to {:?}, median {:?}",
+            took[0],
+            took[runs - 1],
+            took[runs / 2]
+        );
+        assert!(in_time * 20 >= runs * 19, "{took:?}");
+    }
+}
