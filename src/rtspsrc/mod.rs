@@ -11,6 +11,7 @@
 //! streams       what is described -> what is played; whether that is still the same
 //! outage        the time of an outage on a pad
 //! end           why a session ended, and how that is said
+//! narrator      what a session task says on the bus
 //! status        how a session stands, for `stats`
 //! feed          packets -> buffers -> pads of the manager, flows combined
 //! stage         where the task builds, and how a state change takes that away
@@ -34,6 +35,7 @@ mod imp;
 mod log;
 mod manager;
 mod messages;
+mod narrator;
 mod outage;
 mod pads;
 mod panics;

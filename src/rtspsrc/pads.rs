@@ -12,7 +12,7 @@ use std::sync::{
 
 use gst::{glib, prelude::*};
 
-use super::{CAT, RtspMuxSrc, caps::PayloadMap, lock, outage::Timeline, panics, streams};
+use super::{CAT, RtspMuxSrc, caps::PayloadMap, lock, outage::Timeline, panics};
 
 /// The pads of one session.
 pub(super) struct Pads {
@@ -120,12 +120,6 @@ impl Pads {
         if let Some(stream) = self.stream(number) {
             stream.timeline.begin_anew();
         }
-    }
-
-    /// What a stream carries: `video`, `audio` ...
-    pub(super) fn media(&self, number: usize) -> Option<String> {
-        let payloads = lock(&self.stream(number)?.payloads);
-        streams::media(&payloads).map(str::to_owned)
     }
 
     /// Makes `target` the source of the stream's pad; adds the pad if there is none yet, and

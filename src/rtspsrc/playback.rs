@@ -47,6 +47,7 @@ impl Playback<'_> {
         let mut batch = Vec::new();
         let mut is_first = true;
         self.watchdog.restart(timer::now());
+        let mut alarm = timer::Alarm::at(self.watchdog.deadline());
         loop {
             tokio::select! {
                 biased;
@@ -54,7 +55,10 @@ impl Playback<'_> {
                 more = self.session.next_batch(&mut batch) => if !more {
                     return Err(self.session.end_reason().map_or(End::Regular, playing_failed));
                 },
-                () = timer::at(self.watchdog.deadline()) => self.check_silence()?,
+                () = alarm.rings() => {
+                    self.check_silence()?;
+                    alarm = timer::Alarm::at(self.watchdog.deadline());
+                }
             }
             let element = self.element.upgrade().ok_or(End::Stopped)?;
             for packet in batch.drain(..) {

@@ -8,6 +8,8 @@
 //! far, and the next ones go on with them. During an outage nothing is sent downstream, no flush and
 //! no end of stream: running time goes on, and recordings with it.
 
+mod set_up;
+
 use gstreamer as gst;
 use std::sync::Arc;
 
@@ -18,20 +20,19 @@ use super::{
     CAT, RtspMuxSrc, caps,
     end::End,
     feed::Feed,
-    manager::{self, Goodbye, Manager, Rtpbin},
-    messages::{self, Change, Phase, Step},
-    pads::{NewStream, Pads},
+    manager,
+    messages::{Change, News, Phase, Step},
+    narrator::Narrator,
     playback::Playback,
     recovery::{Recovery, Verdict},
     session_control::{Plan, SessionControl, Target, reached},
     stage::Stage,
-    status::{State, Status},
-    streams, timer,
+    status::State,
+    streams::Shape,
+    timer,
     watchdog::Watchdog,
 };
-use crate::mux::{
-    Error, Opening, Ready, Session, SessionMonitor, SessionOptions, Turn, proto::uri::redacted,
-};
+use crate::mux::{Error, Ready, Session, SessionMonitor, SessionOptions};
 
 /// User and password are set one after the other; both count.
 const BOTH_SET: std::time::Duration = std::time::Duration::from_millis(300);
@@ -45,18 +46,18 @@ pub(super) struct SessionTask {
     latest: watch::Receiver<SessionOptions>,
     stage: Arc<Stage>,
     monitor: SessionMonitor,
-    status: Arc<Status>,
+    narrator: Narrator,
     recovery: Recovery,
     /// What ended the last attempt.
     failure: Option<Error>,
     /// Its URL without secrets.
     camera: String,
+    /// What was described when the pads were made.
+    shape: Option<Shape>,
     /// The streams that are watched for silence.
     watched: Vec<usize>,
     /// From the first PLAY on.
     feed: Option<Feed>,
-    /// The step that was announced and is not complete.
-    step: Option<Step>,
 }
 
 impl SessionTask {
@@ -73,32 +74,32 @@ impl SessionTask {
             latest,
             stage: control.stage().clone(),
             monitor: control.monitor().clone(),
-            status: control.status().clone(),
+            narrator: Narrator::new(element, control.status()),
             recovery: Recovery::new(plan.policy),
             failure: None,
             camera: String::new(),
+            shape: None,
             watched: Vec::new(),
             feed: None,
-            step: None,
             plan,
         }
     }
 
     pub(super) async fn run(mut self) {
         let mut target = self.target.clone();
-        self.set_state(State::Opening);
+        self.narrator.set_state(State::Opening);
         let end = tokio::select! {
             biased;
             () = reached(&mut target, |target| target == Target::Stopped) => End::Stopped,
             end = self.live() => end,
         };
-        self.set_state(State::Ended);
+        self.narrator.set_state(State::Ended);
         self.report(&end);
     }
 
     /// One session after the other, until there is no sense in another one.
     async fn live(&mut self) -> End {
-        self.begin(Step::Open, "Opening Stream");
+        self.narrator.begin(Step::Open, "Opening Stream");
         loop {
             let end = self.attempt().await;
             if let Some(end) = self.recover(end).await {
@@ -135,7 +136,7 @@ impl SessionTask {
         let verdict = self
             .recovery
             .verdict(now, end.ailment(), glib::random_double());
-        self.status.change(|standing| {
+        self.narrator.note(|standing| {
             standing.last_error = Some(reason.clone());
             standing.outages = self.recovery.outages();
         });
@@ -146,46 +147,49 @@ impl SessionTask {
             gst::warning!(CAT, "lost: {reason}");
             self.tell(Change::Lost, &reason);
         }
-        if self.step != Some(Step::Open) {
-            self.progress(gst::ProgressType::Canceled, "Cancelled");
-            self.begin(Step::Open, &format!("Reconnecting to {}", self.camera));
+        if !self.narrator.is_at(Step::Open) {
+            self.narrator
+                .begin(Step::Open, &format!("Reconnecting to {}", self.camera));
         }
         match verdict {
             Verdict::After(wait) => {
-                self.set_state(State::Recovering);
-                self.go_on(&format!(
+                self.narrator.set_state(State::Recovering);
+                self.narrator.go_on(&format!(
                     "Trying again in {:.1} s: {reason}",
                     wait.as_secs_f64()
                 ));
                 timer::pass(wait).await;
             }
-            Verdict::Ask => self.wait_for_credentials(&end).await?,
+            Verdict::Ask => {
+                if !self.wait_for_credentials(&end).await {
+                    return Some(End::Stopped);
+                }
+            }
             _ => {
-                self.set_state(State::Recovering);
-                self.go_on(&format!("Trying again: {reason}"));
+                self.narrator.set_state(State::Recovering);
+                self.narrator.go_on(&format!("Trying again: {reason}"));
             }
         }
         if self.is_finished() {
             return Some(End::Flow(gst::FlowError::Eos));
         }
         let attempt = self.recovery.on_attempt();
-        self.status.change(|standing| standing.attempts = attempt);
+        self.narrator.note(|standing| standing.attempts = attempt);
         self.tell(Change::Retrying, &reason);
         None
     }
 
     /// Says that the credentials were refused, and waits for others: repeating them locks accounts.
-    async fn wait_for_credentials(&mut self, end: &End) -> Option<()> {
-        let element = self.element.upgrade()?;
-        self.set_state(State::Unauthorized);
-        self.progress(gst::ProgressType::Error, "Failed");
-        end.post(&element);
-        drop(element);
-        // The element is gone if that fails.
-        self.latest.changed().await.ok()?;
+    /// False if there will be none, because the element is gone.
+    async fn wait_for_credentials(&mut self, end: &End) -> bool {
+        self.narrator.set_state(State::Unauthorized);
+        self.narrator.fail(end);
+        if self.latest.changed().await.is_err() {
+            return false;
+        }
         while let Some(()) = self.changed_soon().await {}
-        self.begin(Step::Open, "Opening Stream");
-        Some(())
+        self.narrator.begin(Step::Open, "Opening Stream");
+        true
     }
 
     async fn changed_soon(&mut self) -> Option<()> {
@@ -195,97 +199,13 @@ impl SessionTask {
         }
     }
 
-    /// DESCRIBE and SETUP, and all that GStreamer needs to take the first packet.
-    async fn open(&mut self) -> Result<Ready, End> {
-        let options = self.latest.borrow_and_update().clone();
-        self.camera = redacted(&options.url);
-        let turn = self.turn(&options).await?;
-        let opening = self.opening(options);
-        self.go_on(&format!("Connecting to {}", self.camera));
-        let described = opening.describe().await;
-        drop(turn);
-        let described = described.map_err(|error| self.failed(Phase::Opening, error))?;
-        let mut streams = streams::playable(&self.camera, described.presentation())?;
-        let goodbye = self.meaning_of_goodbye(&described.presentation().sdp);
-        let numbers: Vec<usize> = streams.iter().map(|stream| stream.number).collect();
-        self.go_on("Setting up streams");
-        let ready = described.setup(&numbers).await;
-        let ready = ready.map_err(|error| self.failed(Phase::Opening, error))?;
-        for (number, error) in ready.failed_streams() {
-            gst::warning!(CAT, "stream {number} left out: {error}");
-        }
-        streams.retain(|stream| {
-            ready
-                .streams()
-                .iter()
-                .any(|grant| grant.stream == stream.number)
-        });
-        self.watched = streams::steady(&streams);
-        self.build(streams, goodbye)?;
-        self.complete("Opened Stream");
-        Ok(ready)
-    }
-
-    /// Sessions that are recovered wait for their turn; others fail at once if the server is away.
-    async fn turn(&self, options: &SessionOptions) -> Result<Option<Turn>, End> {
-        let policy = self.recovery.policy();
-        if !policy.is_on {
-            return Ok(None);
-        }
-        let after = self.failure.as_ref();
-        let turn = self.plan.mux.turn(options, after, policy.bounds).await;
-        turn.map(Some)
-            .map_err(|error| self.failed(Phase::Opening, error))
-    }
-
-    fn opening(&mut self, options: SessionOptions) -> Opening {
-        self.plan
-            .mux
-            .reopen(options, &self.monitor)
-            .intended(self.plan.intent.take())
-    }
-
-    /// Recordings have an end; a camera that says goodbye restarts.
-    fn meaning_of_goodbye(&self, sdp: &[u8]) -> Goodbye {
-        if !self.recovery.policy().is_on || streams::has_end(sdp) {
-            Goodbye::End
-        } else {
-            Goodbye::Loss
-        }
-    }
-
-    /// Pads and manager, or the check that those of the session before will do.
-    fn build(&self, streams: Vec<NewStream>, goodbye: Goodbye) -> Result<(), End> {
-        let element = self.element.upgrade().ok_or(End::Stopped)?;
-        if let Some(manager) = self.stage.manager() {
-            streams::fit(&self.camera, manager.pads(), &streams)?;
-            for stream in streams {
-                manager
-                    .pads()
-                    .set_payloads(stream.number, |_| stream.payloads);
-            }
-            return Ok(());
-        }
-        let latency = self.plan.latency_ms;
-        let built = self.stage.build(|| {
-            let pads = Arc::new(Pads::new(&element, &self.camera, streams));
-            let manager = Rtpbin::build(&element, pads, latency, goodbye)?;
-            Ok(Arc::new(manager) as Arc<dyn Manager>)
-        });
-        match built {
-            Some(Ok(_)) => Ok(()),
-            Some(Err(error)) => Err(End::Manager(error)),
-            None => Err(End::Stopped),
-        }
-    }
-
     /// PLAY, once the element wants to, and all that makes the pads ready for what comes.
     async fn play(&mut self, ready: Ready) -> Result<Session, End> {
         self.reach(Target::Playing).await?;
-        self.begin(Step::Request, "Sending PLAY request");
+        self.narrator.begin(Step::Request, "Sending PLAY request");
         let session = ready.play().await;
         let session = session.map_err(|error| self.failed(Phase::Playing, error))?;
-        self.complete("Sent PLAY request");
+        self.narrator.complete("Sent PLAY request");
         self.recovery.on_playing();
         let manager = self.stage.manager().ok_or(End::Stopped)?;
         for (number, info) in caps::play_info(session.rtp_info(), &session.presentation().streams) {
@@ -335,22 +255,17 @@ impl SessionTask {
 
     /// Media has come, which is the end of an outage if there was one.
     fn on_media(&mut self) {
-        self.set_state(State::Playing);
+        self.narrator.set_state(State::Playing);
         let Some(recovered) = self.recovery.on_media(timer::now()) else {
             return;
         };
-        if let Some(element) = self.element.upgrade() {
-            messages::session(
-                &element,
-                &messages::News {
-                    change: Change::Recovered,
-                    reason: None,
-                    attempt: recovered.attempts,
-                    outages: recovered.outages,
-                    duration: recovered.duration,
-                },
-            );
-        }
+        self.narrator.tell(&News {
+            change: Change::Recovered,
+            reason: None,
+            attempt: recovered.attempts,
+            outages: recovered.outages,
+            duration: recovered.duration,
+        });
     }
 
     async fn reach(&mut self, wanted: Target) -> Result<(), End> {
@@ -384,57 +299,23 @@ impl SessionTask {
         End::Mux(phase, error)
     }
 
-    fn set_state(&self, state: State) {
-        self.status.change(|standing| standing.state = state);
-    }
-
     /// Says on the bus what happens to the session.
     fn tell(&self, change: Change, reason: &str) {
-        if let Some(element) = self.element.upgrade() {
-            messages::session(
-                &element,
-                &messages::News {
-                    change,
-                    reason: Some(reason),
-                    attempt: self.recovery.attempts(),
-                    outages: self.recovery.outages(),
-                    duration: self.recovery.duration(timer::now()),
-                },
-            );
-        }
-    }
-
-    fn begin(&mut self, step: Step, text: &str) {
-        self.step = Some(step);
-        self.progress(gst::ProgressType::Start, text);
-    }
-
-    fn go_on(&self, text: &str) {
-        self.progress(gst::ProgressType::Continue, text);
-    }
-
-    fn complete(&mut self, text: &str) {
-        self.progress(gst::ProgressType::Complete, text);
-        self.step = None;
-    }
-
-    /// About the step under way, if there is one.
-    fn progress(&self, kind: gst::ProgressType, text: &str) {
-        if let (Some(step), Some(element)) = (self.step, self.element.upgrade()) {
-            messages::progress(&element, kind, step, text);
-        }
+        self.narrator.tell(&News {
+            change,
+            reason: Some(reason),
+            attempt: self.recovery.attempts(),
+            outages: self.recovery.outages(),
+            duration: self.recovery.duration(timer::now()),
+        });
     }
 
     /// Says on the bus why the session ended, and ends the streams.
-    fn report(&self, end: &End) {
-        let Some(element) = self.element.upgrade() else {
-            return;
-        };
+    fn report(&mut self, end: &End) {
         if end.is_wanted() {
-            return self.progress(gst::ProgressType::Canceled, "Cancelled");
+            return self.narrator.cancel();
         }
-        self.progress(gst::ProgressType::Error, "Failed");
-        end.post(&element);
+        self.narrator.fail(end);
         if let Some(manager) = self.stage.manager() {
             manager::push_event(&*manager, &gst::event::Eos::new());
         }

@@ -1,13 +1,9 @@
 //! From what a server describes to the streams that are played, and whether they are still the same.
 
 use gstreamer as gst;
+use std::fmt;
 
-use super::{
-    CAT,
-    caps::{self, PayloadMap},
-    end::End,
-    pads::{NewStream, Pads},
-};
+use super::{CAT, caps, end::End, pads::NewStream};
 use crate::mux::Presentation;
 
 /// The streams of the presentation that GStreamer has caps for.
@@ -39,45 +35,49 @@ pub(super) fn playable(camera: &str, presentation: &Presentation) -> Result<Vec<
     Ok(streams)
 }
 
-/// What a stream carries, as the pipeline behind its pad was built for it.
-pub(super) fn media(payloads: &PayloadMap) -> Option<&str> {
-    payloads.default_caps()?.structure(0)?.get("media").ok()
+/// What a stream carries, as the pipeline behind its pad was built for it: `video`, `audio` ...
+fn media(stream: &NewStream) -> Option<&str> {
+    let caps = stream.payloads.default_caps()?;
+    caps.structure(0)?.get("media").ok()
+}
+
+/// Which streams there are, and what they carry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Shape(Vec<(usize, Option<String>)>);
+
+impl Shape {
+    pub(super) fn of(streams: &[NewStream]) -> Self {
+        let kind = |stream: &NewStream| (stream.section, media(stream).map(str::to_owned));
+        Self(streams.iter().map(kind).collect())
+    }
+
+    /// Whether the pads of a session that described itself like this can go on with `now`: as many
+    /// streams, each of the kind that it was. Another codec is new caps on the same pad.
+    pub(super) fn fit(&self, camera: &str, now: &Self) -> Result<(), End> {
+        if self == now {
+            return Ok(());
+        }
+        Err(End::Changed(format!(
+            "{camera}: the streams have changed, and the pads cannot follow: {now} instead of {self}"
+        )))
+    }
+}
+
+impl fmt::Display for Shape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kinds = self.0.iter().map(|(_, kind)| kind.as_deref());
+        let kinds: Vec<&str> = kinds.map(|kind| kind.unwrap_or("unknown")).collect();
+        f.write_str(&kinds.join(", "))
+    }
 }
 
 /// Of these, the ones that send all the time, unlike metadata.
 pub(super) fn steady(streams: &[NewStream]) -> Vec<usize> {
     streams
         .iter()
-        .filter(|stream| matches!(media(&stream.payloads), Some("video" | "audio")))
+        .filter(|stream| matches!(media(stream), Some("video" | "audio")))
         .map(|stream| stream.number)
         .collect()
-}
-
-/// Whether the pads of a session that is set up again can go on with `streams`: as many, and each of
-/// the kind that it was. Another codec is new caps on the same pad.
-pub(super) fn fit(camera: &str, pads: &Pads, streams: &[NewStream]) -> Result<(), End> {
-    let before: Vec<_> = pads.streams().collect();
-    let now: Vec<_> = streams.iter().map(|stream| stream.number).collect();
-    if before != now {
-        return Err(End::Changed(format!(
-            "{camera}: the streams have changed, and the pads cannot follow: {} before, {} now",
-            before.len(),
-            now.len()
-        )));
-    }
-    for stream in streams {
-        let kind = media(&stream.payloads).map(str::to_owned);
-        let was = pads.media(stream.number);
-        if kind != was {
-            return Err(End::Changed(format!(
-                "{camera}: the streams have changed, and the pads cannot follow: stream {} was {}, and is {} now",
-                stream.section,
-                was.as_deref().unwrap_or("unknown"),
-                kind.as_deref().unwrap_or("unknown"),
-            )));
-        }
-    }
-    Ok(())
 }
 
 /// Whether the description announces an end: a recording, unlike a camera (RFC 2326 C.1.5).

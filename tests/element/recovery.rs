@@ -425,6 +425,43 @@ fn streams_that_the_pads_cannot_follow_are_an_error() {
 }
 
 #[test]
+fn a_stream_that_was_refused_at_first_is_left_out_again() {
+    init();
+    let server = MockServer::builder()
+        .camera("/cam", Camera::av())
+        .rule(Rule::new("SETUP", Reaction::status(404)).skip(1).times(1))
+        .start();
+    let (player, seen) = playing(&server, "");
+    server.close_connections();
+    more(&server, &seen, 2);
+    assert_eq!(server.view().count("SETUP"), 3);
+    assert_eq!(player.element("source").src_pads().len(), 1);
+    player.assert_no_error();
+}
+
+#[test]
+fn a_stream_that_has_a_pad_is_asked_for_until_it_is_granted() {
+    init();
+    let server = MockServer::builder()
+        .camera("/cam", Camera::av())
+        .rule(Rule::new("SETUP", Reaction::status(404)).skip(3).times(1))
+        .start();
+    let line = line(&server.url("/cam"), "")
+        .replace("! fakesink", "! application/x-rtp,media=video ! fakesink");
+    let player = Player::playing(&line);
+    let seen = player.seen_by("sink");
+    more(&server, &seen, 1);
+    server.close_connections();
+    more(&server, &seen, 2);
+    assert_eq!(
+        server.view().count("SETUP"),
+        6,
+        "two, one and a refusal, two"
+    );
+    player.assert_no_error();
+}
+
+#[test]
 fn what_has_played_comes_back_after_a_404() {
     init();
     let server = one_camera();
