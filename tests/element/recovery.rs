@@ -131,6 +131,34 @@ fn a_lost_connection_is_made_again_under_the_same_pad() {
 }
 
 #[test]
+fn every_step_that_begins_is_completed() {
+    init();
+    let server = one_camera();
+    let (player, seen) = playing(&server, "");
+    server.close_connections();
+    more(&server, &seen, 2);
+    let bus = player.pipeline.bus().unwrap();
+    let progress = std::iter::from_fn(|| bus.pop_filtered(&[gst::MessageType::Progress]));
+    let steps: Vec<String> = progress
+        .filter_map(|message| match message.view() {
+            gst::MessageView::Progress(progress) => {
+                let (kind, code, _) = progress.get();
+                let is_between = kind == gst::ProgressType::Continue;
+                (!is_between).then(|| format!("{kind:?} {code}"))
+            }
+            _ => None,
+        })
+        .collect();
+    let life = [
+        "Start open",
+        "Complete open",
+        "Start request",
+        "Complete request",
+    ];
+    assert_eq!(steps, [life, life].concat());
+}
+
+#[test]
 fn f03_after_a_reset_sixteen_elements_dial_once_and_come_back() {
     init();
     let server = MockServer::builder().cameras(16).start();
