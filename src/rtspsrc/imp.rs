@@ -6,8 +6,10 @@
 //!
 //! 1. GStreamer's state lock of the element (held by GStreamer around `change_state`)
 //! 2. [`Stage`](super::stage::Stage): a section, waited for in PAUSED to READY
-//! 3. GStreamer's locks of pads and of rtpbin
-//! 4. `settings`, `intent`, `seat`, `session`, `mux`, the announcer's, and the small ones of `pads` and `rtpbin`: leaves. Nothing is
+//! 3. The one under which pads are added and announced (`pads`): by streaming threads, which hold
+//!    their stream's lock, and of which nothing above waits
+//! 4. GStreamer's other locks of pads, and of rtpbin
+//! 5. `settings`, `intent`, `seat`, `session`, `mux`, the announcer's, and the small ones of `pads` and `rtpbin`: leaves. Nothing is
 //!    called while one is held: no message, pad, state or signal, and no other lock is taken.
 
 use gstreamer as gst;

@@ -18,6 +18,10 @@ use super::{CAT, RtspMuxSrc, caps::PayloadMap, lock, outage::Timeline, panics};
 pub(super) struct Pads {
     element: glib::WeakRef<RtspMuxSrc>,
     streams: Vec<Stream>,
+    /// Held while a pad is added and announced: one at a time. What links pads as they come
+    /// (`gst_parse_launch`, applications) expects that of `rtspsrc` and links the wrong halves
+    /// together otherwise.
+    adding: Mutex<()>,
     exposed: AtomicUsize,
 }
 
@@ -56,6 +60,7 @@ impl Pads {
         Self {
             element: element.downgrade(),
             streams: streams.collect(),
+            adding: Mutex::default(),
             exposed: AtomicUsize::new(0),
         }
     }
@@ -125,7 +130,7 @@ impl Pads {
     /// Makes `target` the source of the stream's pad; adds the pad if there is none yet, and
     /// announces that there will be no more when it was the last one.
     ///
-    /// Called from the stream's streaming thread, without a lock.
+    /// Called from the stream's streaming thread, with no lock of ours held.
     pub(super) fn expose(&self, number: usize, target: &gst::Pad) -> Result<(), glib::BoolError> {
         let (Some(stream), Some(element)) = (self.stream(number), self.element.upgrade()) else {
             return Ok(());
@@ -135,6 +140,7 @@ impl Pads {
             gst::debug!(CAT, obj = ghost, "new source {}", target.name());
             return ghost.set_target(Some(target));
         }
+        let _adding = lock(&self.adding);
         let ghost = ghost_pad(&element, stream.section, target)?;
         let (timeline, weak) = (stream.timeline.clone(), element.downgrade());
         ghost.add_probe(gst::PadProbeType::BUFFER, move |pad, info| {
