@@ -33,15 +33,25 @@ const CAMERAS: usize = 16;
 const BACK_WITHIN: Duration = Duration::from_secs(3);
 
 /// What the gap in a recording may differ from the one on the wall: the first buffer after an outage
-/// may be held for the latency of the jitterbuffer, 200 ms, and a busy machine adds to that.
-const TOLERANCE: Duration = Duration::from_millis(500);
+/// may be held for the latency of the jitterbuffer, 200 ms, and a busy machine, on which sixteen
+/// recorders and as many cameras start at a time, adds to that.
+const TOLERANCE: Duration = Duration::from_secs(1);
 
-/// One outage under recorders that play; how long after the server's return the last one went on.
+/// What an outage came to.
+#[derive(Clone, Copy, Debug)]
+struct Outcome {
+    /// How long after the server's return the last recorder went on.
+    took: Duration,
+    /// The largest difference between a gap in a recording and on the wall.
+    off: Duration,
+}
+
+/// One outage under recorders that play.
 fn outage(
     recorders: &Recorders,
     server: ServerProcess,
     away: Duration,
-) -> (ServerProcess, Duration) {
+) -> (ServerProcess, Outcome) {
     let port = server.port();
     recorders.wait_for(&vec![[0, 0]; CAMERAS], 25);
     server.kill();
@@ -51,25 +61,31 @@ fn outage(
     let back = Instant::now();
     recorders.wait_for(&before, 50);
     recorders.assert_in_order();
-    let gaps = recorders.gaps(&before);
-    for gap in gaps.iter().flatten() {
-        assert!(
-            gap.recorded.abs_diff(gap.lived) < TOLERANCE && gap.recorded >= away,
-            "{gap:?}"
-        );
-    }
-    let last = gaps.iter().flatten().map(|gap| gap.back).max().unwrap();
-    (server, last.saturating_duration_since(back))
+    let gaps = recorders.gaps(&before).concat();
+    let off = gaps.iter().map(|gap| gap.recorded.abs_diff(gap.lived));
+    let off = off.max().unwrap();
+    assert!(off < TOLERANCE, "{gaps:?}");
+    assert!(gaps.iter().all(|gap| gap.recorded >= away), "{gaps:?}");
+    let last = gaps.iter().map(|gap| gap.back).max().unwrap();
+    let took = last.saturating_duration_since(back);
+    (server, Outcome { took, off })
 }
 
-fn goes_on(kind: Kind) {
+/// One recording with one outage.
+fn record(kind: Kind, away: Duration) -> Outcome {
     recorders::init();
     let server = ServerProcess::start(0, CAMERAS);
     let recorders = Recorders::start(kind, server.port(), CAMERAS);
-    let (_server, took) = outage(&recorders, server, Duration::from_secs(1));
-    println!("{kind:?}: {took:?}");
-    assert!(took < 2 * BACK_WITHIN, "{took:?}");
+    let (_server, outcome) = outage(&recorders, server, away);
     recorders.finish();
+    outcome
+}
+
+fn goes_on(kind: Kind) {
+    let outcome = record(kind, Duration::from_secs(1));
+    println!("{kind:?}: {outcome:?}");
+    // Loaded as a machine may be that runs all tests at a time.
+    assert!(outcome.took < 2 * BACK_WITHIN, "{outcome:?}");
 }
 
 #[test]
@@ -90,28 +106,23 @@ fn f06_sixteen_recordings_go_on_through_x264enc() {
 #[test]
 #[ignore = "takes minutes; for its figures"]
 fn f06_many_runs() {
-    recorders::init();
     let runs: usize = std::env::var("RTSPMUX_RUNS")
         .ok()
         .and_then(|runs| runs.parse().ok())
         .unwrap_or(20);
     for kind in [Kind::Matroska, Kind::SplitMux, Kind::X264] {
-        let mut took: Vec<Duration> = (0..runs)
-            .map(|_| {
-                let server = ServerProcess::start(0, CAMERAS);
-                let recorders = Recorders::start(kind, server.port(), CAMERAS);
-                let (_server, took) = outage(&recorders, server, Duration::from_secs(5));
-                recorders.finish();
-                took
-            })
+        let outcomes: Vec<Outcome> = (0..runs)
+            .map(|_| record(kind, Duration::from_secs(5)))
             .collect();
+        let mut took: Vec<Duration> = outcomes.iter().map(|outcome| outcome.took).collect();
         took.sort();
         let in_time = took.iter().filter(|took| **took <= BACK_WITHIN).count();
         println!(
-            "{kind:?}: {in_time} of {runs} within {BACK_WITHIN:?}; {:?} to {:?}, median {:?}",
+            "{kind:?}: {in_time} of {runs} within {BACK_WITHIN:?}; {:?} to {:?}, median {:?}; gaps off by {:?} at most",
             took[0],
             took[runs - 1],
-            took[runs / 2]
+            took[runs / 2],
+            outcomes.iter().map(|outcome| outcome.off).max()
         );
         assert!(in_time * 20 >= runs * 19, "{took:?}");
     }
