@@ -14,10 +14,15 @@
 #[path = "support/gst_server.rs"]
 mod gst_server;
 
+#[path = "recovery/lip_sync.rs"]
+mod lip_sync;
 #[path = "recovery/process.rs"]
 mod process;
 #[path = "recovery/recorders.rs"]
 mod recorders;
+#[path = "cameras/wall.rs"]
+#[allow(dead_code, reason = "a part of it will do here")]
+mod wall;
 
 use std::time::{Duration, Instant};
 
@@ -32,10 +37,10 @@ const CAMERAS: usize = 16;
 /// All have to be back this long after the server is.
 const BACK_WITHIN: Duration = Duration::from_secs(3);
 
-/// What the gap in a recording may differ from the one on the wall: the first buffer after an outage
-/// may be held for the latency of the jitterbuffer, 200 ms, and a busy machine, on which sixteen
-/// recorders and as many cameras start at a time, adds to that.
-const TOLERANCE: Duration = Duration::from_secs(1);
+/// How much longer than on the wall a gap in a recording may be: the last buffer before it may have
+/// come out late, by the latency of the jitterbuffer, 200 ms, and by what else a busy machine does.
+/// How much shorter has another bound: never less than the server was away.
+const LATE: Duration = Duration::from_millis(500);
 
 /// What an outage came to.
 #[derive(Clone, Copy, Debug)]
@@ -64,8 +69,10 @@ fn outage(
     let gaps = recorders.gaps(&before).concat();
     let off = gaps.iter().map(|gap| gap.recorded.abs_diff(gap.lived));
     let off = off.max().unwrap();
-    assert!(off < TOLERANCE, "{gaps:?}");
-    assert!(gaps.iter().all(|gap| gap.recorded >= away), "{gaps:?}");
+    for gap in &gaps {
+        let is_as_long = gap.recorded >= away && gap.recorded <= gap.lived + LATE;
+        assert!(is_as_long, "{gap:?}");
+    }
     let last = gaps.iter().map(|gap| gap.back).max().unwrap();
     let took = last.saturating_duration_since(back);
     (server, Outcome { took, off })
