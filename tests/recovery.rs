@@ -3,8 +3,8 @@
 //! The server is a process of its own, so that it can go as it does when it crashes: without a
 //! goodbye, its connections reset by the system. The recorders are one pipeline that goes on all the
 //! time. The outage is a wait of the test's own: it is what is tested, and nothing that happens ends
-//! it. In an ordinary run it is one second; `RTSPMUX_RUNS=20 cargo nextest run --run-ignored only
-//! -E 'test(many_runs)' --no-capture` makes it five and prints what the runs came to.
+//! it. In an ordinary run it is one second; `RTSPMUX_RUNS=20 cargo test --test recovery many_runs --
+//! --ignored --nocapture` makes it five and prints what the runs came to.
 #![allow(clippy::unwrap_used, reason = "a test binary")]
 #![allow(
     clippy::disallowed_methods,

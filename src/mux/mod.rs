@@ -34,6 +34,13 @@
 //! goes out if the server has begun a session by then, or turns out to have. [`SessionMonitor`]
 //! watches from outside and can wait until nothing is owed any more.
 //!
+//! # Recovery
+//!
+//! A session that ended is not brought back here: its user opens another one, with
+//! [`Mux::reopen`] if the monitor is to go on. Who asks for its [turn](Mux::turn) before takes part in
+//! what makes that bearable for a server that restarts: one session dials for all, after waits that
+//! grow.
+//!
 //! # What is counted
 //!
 //! References are live handles, one for each session from its checkout to its release. The
