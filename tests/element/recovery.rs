@@ -11,7 +11,7 @@ use crate::player::{PATIENCE, PROMPT, Player, Seen, init};
 use crate::support::mock_server::{
     Algorithm, Auth, Behaviour, Camera, MockServer, Reaction, Rule, ServerView,
 };
-use crate::support::rtsp::rtcp_bye;
+use crate::support::rtsp::{Frame, RtpPacket, rtcp_bye};
 
 /// The next `rtspmux-session` message of that state, and who sent it. An ERROR before it fails.
 fn news(player: &Player, state: &str) -> (String, gst::Structure) {
@@ -537,6 +537,57 @@ fn a_pipeline_that_is_ended_during_an_outage_ends_in_good_order() {
     news(&player, "lost");
     assert!(player.pipeline.send_event(gst::event::Eos::new()));
     player.message(gst::MessageType::Eos);
+}
+
+/// As a muxer without queues does: it keeps the thread of the picture until there is sound, which
+/// the outage has cut off.
+#[test]
+fn a_thread_that_waits_for_another_stream_holds_up_no_recovery() {
+    init();
+    let server = MockServer::builder().camera("/cam", Camera::av()).start();
+    let player = Player::playing(&format!(
+        "rtspmuxsrc name=source location={} latency=0 \
+         source. ! application/x-rtp,media=video ! fakesink name=video sync=false async=false \
+         source. ! application/x-rtp,media=audio ! fakesink name=audio sync=false async=false",
+        server.url("/cam")
+    ));
+    assert!(server.wait_until(|view| view.playing() == 1, PATIENCE));
+    let (video, audio) = (player.seen_by("video"), player.seen_by("audio"));
+    server.send_packets("/cam", 10);
+    video.wait_for(10);
+    let before = audio.wait_for(10).len();
+    let (held, is_held) = std::sync::mpsc::channel();
+    let sound = Arc::clone(&audio);
+    let pad = player.element("video").static_pad("sink").unwrap();
+    pad.add_probe(gst::PadProbeType::BUFFER, move |_, _| {
+        let _ = held.send(());
+        sound.wait_for(before + 1);
+        gst::PadProbeReturn::Remove
+    });
+    let session = &server.view().sessions[0];
+    let packet = RtpPacket {
+        payload_type: 96,
+        sequence: 10,
+        timestamp: 30_000,
+        ssrc: Camera::ssrc(0, 0),
+        marker: true,
+        payload: vec![0x41],
+    };
+    let frame = Frame {
+        channel: session.tracks[0].1.0,
+        payload: packet.to_bytes(),
+    };
+    server.send_raw(session.connection, &frame.to_bytes());
+    is_held.recv_timeout(PATIENCE).unwrap();
+    server.close_connections();
+    assert!(server.wait_until(
+        |view| view.count("PLAY") == 2 && view.playing() == 1,
+        PATIENCE
+    ));
+    server.send_packets("/cam", 5);
+    audio.wait_for(before + 5);
+    video.wait_for(16);
+    player.assert_no_error();
 }
 
 #[test]
