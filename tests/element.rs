@@ -27,6 +27,8 @@ mod pads;
 mod player;
 #[path = "element/properties.rs"]
 mod properties;
+#[path = "element/recovery.rs"]
+mod recovery;
 #[path = "element/sharing.rs"]
 mod sharing;
 #[path = "element/states.rs"]

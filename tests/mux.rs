@@ -35,3 +35,5 @@ mod secrets;
 mod sessions;
 #[path = "mux/shutdown.rs"]
 mod shutdown;
+#[path = "mux/turns.rs"]
+mod turns;

@@ -25,6 +25,7 @@ mod state;
 mod table;
 mod terms;
 mod trials;
+mod turns;
 mod verdicts;
 mod wish;
 
@@ -39,7 +40,7 @@ use tokio::{
     sync::{broadcast, oneshot, watch},
 };
 
-pub use self::{handle::ConnectionHandle, intent::Intent};
+pub use self::{handle::ConnectionHandle, intent::Intent, turns::Turn};
 pub(super) use self::{
     registration::Registration,
     table::{ConnectionId, PresentationUri},
@@ -136,8 +137,9 @@ impl ConnectionPool {
             Placed::Now(handle) => handle,
             Placed::Later(ticket) => ticket.wait(patience).await?,
         };
-        handle.link().connected().await?;
-        Ok(handle)
+        let outcome = handle.link().connected().await;
+        self.on_dialled(handle.link(), &outcome);
+        outcome.map(|()| handle)
     }
 
     fn place(&self, wish: Wish) -> Result<Placed, Error> {

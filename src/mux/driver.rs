@@ -132,6 +132,11 @@ pub(super) fn random_seed() -> u128 {
     (half() << 64) | half()
 }
 
+/// A number from 0 to 1, drawn at random.
+pub(super) fn chance() -> f64 {
+    f64::from(random_seed() as u32) / f64::from(u32::MAX)
+}
+
 /// What a driver starts with.
 #[derive(Debug)]
 pub(super) struct Plan {

@@ -260,6 +260,10 @@ impl Error {
         self.0.connection.map(|id| id.0)
     }
 
+    pub(super) fn connection_id(&self) -> Option<ConnectionId> {
+        self.0.connection
+    }
+
     /// Whether the same may succeed later without anybody changing anything.
     pub fn is_retryable(&self) -> bool {
         match self.0.kind {

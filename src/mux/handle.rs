@@ -27,7 +27,15 @@ pub struct Opening {
 
 impl Opening {
     pub(super) fn new(pool: ConnectionPool, options: SessionOptions) -> Self {
-        let monitor = SessionMonitor::new();
+        Self::watched(pool, options, SessionMonitor::new())
+    }
+
+    /// The same under a monitor that is there already.
+    pub(super) fn watched(
+        pool: ConnectionPool,
+        options: SessionOptions,
+        monitor: SessionMonitor,
+    ) -> Self {
         Self {
             bring_up: BringUp::new(pool, options, monitor.clone()),
             monitor,

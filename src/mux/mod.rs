@@ -34,6 +34,13 @@
 //! goes out if the server has begun a session by then, or turns out to have. [`SessionMonitor`]
 //! watches from outside and can wait until nothing is owed any more.
 //!
+//! # Recovery
+//!
+//! A session that ended is not brought back here: its user opens another one, with
+//! [`Mux::reopen`] if the monitor is to go on. Who asks for its [turn](Mux::turn) before takes part in
+//! what makes that bearable for a server that restarts: one session dials for all, after waits that
+//! grow.
+//!
 //! # What is counted
 //!
 //! References are live handles, one for each session from its checkout to its release. The
@@ -50,6 +57,7 @@
 #![forbid(unsafe_code)]
 
 mod attachment;
+mod backoff;
 mod bring_up;
 mod config;
 mod connection_pool;
@@ -79,8 +87,9 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 use tokio::runtime::Handle;
 
 pub use self::{
+    backoff::{RetryBounds, RetrySchedule, Setback},
     config::{Limits, Multiplex, Pooling, SessionOptions, Timeouts},
-    connection_pool::{ConnectionHandle, ConnectionPool, Intent},
+    connection_pool::{ConnectionHandle, ConnectionPool, Intent, Turn},
     delivery::Packet,
     error::{Error, ErrorKind, Initiator, Scope},
     event::{MuxEvent, MuxEvents, SharingChange, SharingVerdict},
@@ -107,6 +116,35 @@ impl Mux {
     /// A new session. Does nothing until [`Opening::describe`].
     pub fn open(&self, options: SessionOptions) -> Opening {
         Opening::new(self.pool.clone(), options)
+    }
+
+    /// Waits until it is this session's turn to be tried (again); for sessions that are recovered.
+    /// `after` is what ended the last attempt, if there was one. At once, unless the server was lost:
+    /// then one session at a time dials, after a wait that grows, and when it has a connection all
+    /// others have their turn, too; if it fails, all others fail with it. Keep the [`Turn`] until the session is described, then drop it.
+    /// Dropping the future gives the place up.
+    ///
+    /// # Errors
+    ///
+    /// What the one who dialled for all met. The URL is none that could be opened, or there is no
+    /// runtime to wait in.
+    pub async fn turn(
+        &self,
+        options: &SessionOptions,
+        after: Option<&Error>,
+        bounds: RetryBounds,
+    ) -> Result<Turn, Error> {
+        let key = options.connection_key()?;
+        if let Some(error) = after {
+            self.pool.on_lost(key.server(), error);
+        }
+        let turn = self.pool.turn(key.server(), bounds).await;
+        turn.map_err(|error| error.of_camera(&options.camera()))
+    }
+
+    /// A session that takes the place of one that was lost: `monitor` goes on watching.
+    pub fn reopen(&self, options: SessionOptions, monitor: &SessionMonitor) -> Opening {
+        Opening::watched(self.pool.clone(), options, monitor.clone())
     }
 
     /// New sessions that know of each other: at a server not yet known they are tried together on

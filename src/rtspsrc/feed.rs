@@ -14,7 +14,16 @@ use super::{
 };
 use crate::mux::{Packet, PacketKind};
 
-/// Pushes the packets of one session.
+/// Why nothing more can be pushed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Halt {
+    /// The combined flow of all streams: this session has nowhere to go any more.
+    Flow(gst::FlowError),
+    /// A source has left that was not to leave.
+    Goodbye,
+}
+
+/// Pushes the packets of a session, over all its lives.
 pub(super) struct Feed {
     stage: Arc<Stage>,
     manager: Arc<dyn Manager>,
@@ -41,34 +50,42 @@ impl Feed {
         }
     }
 
+    /// After an outage: the manager has begun anew, and so does every stream.
+    pub(super) fn resume(&mut self) {
+        for marker in self.markers.values_mut() {
+            marker.reset();
+        }
+        self.flows.reset();
+    }
+
     /// After a pause: every stream begins anew.
     pub(super) fn restart(&mut self) -> Result<(), gst::FlowError> {
-        for (stream, marker) in &mut self.markers {
-            marker.reset();
-            restart(&self.stage, *stream)?;
+        self.resume();
+        match self.stage.work(|manager| manager.renew()) {
+            Some(Ok(())) => Ok(()),
+            Some(Err(error)) => {
+                gst::error!(CAT, "the streams cannot begin anew: {error}");
+                Err(gst::FlowError::Error)
+            }
+            None => Err(gst::FlowError::Flushing),
         }
-        Ok(())
     }
 
     /// Pushes one packet; may block for as long as downstream likes.
     ///
     /// # Errors
     ///
-    /// The combined flow of all streams: this session has nowhere to go any more.
-    pub(super) fn push(
-        &mut self,
-        element: &RtspMuxSrc,
-        packet: Packet,
-    ) -> Result<(), gst::FlowError> {
+    /// The session cannot go on.
+    pub(super) fn push(&mut self, element: &RtspMuxSrc, packet: Packet) -> Result<(), Halt> {
         match packet.kind {
-            PacketKind::Rtp => self.push_rtp(element, packet),
+            PacketKind::Rtp => self.push_rtp(element, packet).map_err(Halt::Flow),
             PacketKind::Rtcp => self.push_rtcp(packet),
         }
     }
 
     /// Reports are worth no error: without them there is no lip-sync, but media. But one may be the
     /// goodbye of the last stream, and then there is no packet more to learn that from.
-    fn push_rtcp(&mut self, packet: Packet) -> Result<(), gst::FlowError> {
+    fn push_rtcp(&mut self, packet: Packet) -> Result<(), Halt> {
         let (Some(rtcp), Some(rtp)) = (
             self.manager.rtcp_pad(packet.stream),
             self.manager.rtp_pad(packet.stream),
@@ -78,7 +95,11 @@ impl Feed {
         let _ = rtcp.push(buffer::from_payload(packet.payload));
         if rtp.pad_flags().contains(gst::PadFlags::EOS) {
             let ended = Err(gst::FlowError::Eos);
-            return self.flows.update_pad_flow(rtp, ended).map(drop);
+            let flow = self.flows.update_pad_flow(rtp, ended);
+            return flow.map(drop).map_err(Halt::Flow);
+        }
+        if self.manager.has_left(packet.stream) {
+            return Err(Halt::Goodbye);
         }
         Ok(())
     }

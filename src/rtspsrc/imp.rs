@@ -6,8 +6,10 @@
 //!
 //! 1. GStreamer's state lock of the element (held by GStreamer around `change_state`)
 //! 2. [`Stage`](super::stage::Stage): a section, waited for in PAUSED to READY
-//! 3. GStreamer's locks of pads and of rtpbin
-//! 4. `settings`, `intent`, `seat`, `session`, `mux`, the announcer's, and the small ones of `pads` and `rtpbin`: leaves. Nothing is
+//! 3. The one under which pads are added and announced (`pads`): by streaming threads, which hold
+//!    their stream's lock, and of which nothing above waits
+//! 4. GStreamer's other locks of pads, and of rtpbin
+//! 5. `settings`, `intent`, `seat`, `session`, `mux`, the announcer's, and the small ones of `pads` and `rtpbin`: leaves. Nothing is
 //!    called while one is held: no message, pad, state or signal, and no other lock is taken.
 
 use gstreamer as gst;
@@ -22,7 +24,7 @@ use super::{
     CAT, announcer, context, lock,
     manager::{self, Manager},
     messages, panics, properties,
-    session_task::{SessionControl, Target},
+    session_control::{Plan, SessionControl, Target},
     settings::{Settings, parse_location},
     stats,
 };
@@ -74,6 +76,9 @@ impl ObjectImpl for RtspMuxSrc {
                 return;
             }
             lock(&self.settings).set(spec.name(), value);
+            if matches!(spec.name(), "user-id" | "user-pw") {
+                self.change_credentials();
+            }
         });
     }
 
@@ -214,6 +219,18 @@ impl RtspMuxSrc {
         self.obj().current_state() > gst::State::Ready
     }
 
+    /// Others from the next attempt on; what plays goes on.
+    fn change_credentials(&self) {
+        let Some(session) = self.session().filter(|_| self.is_running()) else {
+            return;
+        };
+        let settings = lock(&self.settings).clone();
+        match settings.session_options() {
+            Ok(options) => session.set_options(options),
+            Err(invalid) => gst::warning!(CAT, imp = self, "not used: {invalid}"),
+        }
+    }
+
     fn aim(&self, target: Target) {
         if let Some(session) = self.session() {
             session.set(target);
@@ -270,12 +287,18 @@ impl RtspMuxSrc {
         let mux = self.mux();
         // Location and context may be others than on the way to READY.
         self.attend(&mux, &options);
-        let opening = mux.open(options).intended(intent);
-        let session =
-            SessionControl::start(&element, opening, settings.latency_ms).map_err(|error| {
-                gst::element_error!(element, gst::ResourceError::Failed, ("no threads: {error}"));
-                gst::StateChangeError
-            })?;
+        let plan = Plan {
+            mux,
+            options,
+            intent,
+            latency_ms: settings.latency_ms,
+            media_timeout: settings.media_timeout(),
+            policy: settings.recovery_policy(),
+        };
+        let session = SessionControl::start(&element, plan).map_err(|error| {
+            gst::element_error!(element, gst::ResourceError::Failed, ("no threads: {error}"));
+            gst::StateChangeError
+        })?;
         *lock(&self.session) = Some(Arc::new(session));
         Ok(())
     }
@@ -319,7 +342,7 @@ impl RtspMuxSrc {
 
     fn stats(&self) -> gst::Structure {
         match self.session() {
-            Some(session) => stats::structure(&session.monitor().stats()),
+            Some(session) => stats::structure(&session.monitor().stats(), &session.standing()),
             None => stats::empty(),
         }
     }

@@ -6,6 +6,8 @@ use gst::{
 };
 use gstreamer as gst;
 
+use std::time::Duration;
+
 use super::{RtspMuxSrc, settings::Invalid, stats};
 use crate::mux;
 
@@ -52,6 +54,59 @@ pub(super) fn sharing(element: &RtspMuxSrc, change: &mux::SharingChange) {
         .field("server", &change.server)
         .field("verdict", stats::sharing(change.verdict))
         .field_if_some("reason", change.reason.as_deref())
+        .build();
+    let message = gst::message::Element::builder(structure)
+        .src(element)
+        .build();
+    // Without a bus nobody wants to know.
+    let _ = element.post_message(message);
+}
+
+/// What happens to a session that is recovered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Change {
+    /// It stopped playing by itself.
+    Lost,
+    /// An attempt to set it up again begins.
+    Retrying,
+    /// Media has come again.
+    Recovered,
+}
+
+impl Change {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Lost => "lost",
+            Self::Retrying => "retrying",
+            Self::Recovered => "recovered",
+        }
+    }
+}
+
+/// What there is to say about that.
+#[derive(Debug)]
+pub(super) struct News<'a> {
+    pub(super) change: Change,
+    /// Why, without secrets.
+    pub(super) reason: Option<&'a str>,
+    /// Attempts in this outage.
+    pub(super) attempt: u32,
+    /// Outages so far, this one included.
+    pub(super) outages: u64,
+    /// How long this one lasts, or lasted.
+    pub(super) duration: Duration,
+}
+
+/// Posts `rtspmux-session`. Fields: `state` (`lost`, `retrying`, `recovered`), `attempt`, `outages`,
+/// `duration` in nanoseconds and, while it lasts, `reason`.
+pub(super) fn session(element: &RtspMuxSrc, news: &News<'_>) {
+    let duration = u64::try_from(news.duration.as_nanos()).unwrap_or(u64::MAX);
+    let structure = gst::Structure::builder("rtspmux-session")
+        .field("state", news.change.name())
+        .field_if_some("reason", news.reason)
+        .field("attempt", news.attempt)
+        .field("outages", news.outages)
+        .field("duration", duration)
         .build();
     let message = gst::message::Element::builder(structure)
         .src(element)

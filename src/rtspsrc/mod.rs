@@ -4,7 +4,15 @@
 //! imp           the element: properties, URI, state changes; translates, decides nothing
 //! settings      what it was told -> what the multiplexer is asked for
 //! context       which multiplexer: the process's, or an application's
-//! session_task  the life of one session: open, set up, play, feed, end
+//! session_task  the life of one session: open, set up, play, lose, and again
+//! session_control  the element's end of that
+//! recovery      whether and when a session that ended is set up again
+//! playback      a session while it plays, with its watchdog
+//! streams       what is described -> what is played; whether that is still the same
+//! outage        the time of an outage on a pad
+//! end           why a session ended, and how that is said
+//! narrator      what a session task says on the bus
+//! status        how a session stands, for `stats`
 //! feed          packets -> buffers -> pads of the manager, flows combined
 //! stage         where the task builds, and how a state change takes that away
 //! manager       who turns RTP packets into timed buffers: rtpbin
@@ -21,20 +29,30 @@ mod announcer;
 mod buffer;
 mod caps;
 mod context;
+mod end;
 mod feed;
 mod imp;
 mod log;
 mod manager;
 mod messages;
+mod narrator;
+mod outage;
 mod pads;
 mod panics;
+mod playback;
 mod properties;
+mod recovery;
 mod runtime;
 mod sdp_gate;
+mod session_control;
 mod session_task;
 mod settings;
 mod stage;
 mod stats;
+mod status;
+mod streams;
+mod timer;
+mod watchdog;
 
 use gstreamer as gst;
 use std::sync::{

@@ -7,17 +7,21 @@
 use gstreamer as gst;
 use std::sync::{
     Arc, Mutex,
-    atomic::{AtomicU64, AtomicUsize, Ordering},
+    atomic::{AtomicUsize, Ordering},
 };
 
 use gst::{glib, prelude::*};
 
-use super::{CAT, RtspMuxSrc, caps::PayloadMap, lock, panics};
+use super::{CAT, RtspMuxSrc, caps::PayloadMap, lock, outage::Timeline, panics};
 
 /// The pads of one session.
 pub(super) struct Pads {
     element: glib::WeakRef<RtspMuxSrc>,
     streams: Vec<Stream>,
+    /// Held while a pad is added and announced: one at a time. What links pads as they come
+    /// (`gst_parse_launch`, applications) expects that of `rtspsrc` and links the wrong halves
+    /// together otherwise.
+    adding: Mutex<()>,
     exposed: AtomicUsize,
 }
 
@@ -36,23 +40,7 @@ struct Stream {
     stream_start: gst::Event,
     payloads: Mutex<PayloadMap>,
     ghost: Mutex<Option<gst::GhostPad>>,
-    last: Arc<LastTime>,
-}
-
-/// The time of the last buffer that left a pad; whatever comes behind it must not go back.
-#[derive(Default)]
-struct LastTime(AtomicU64);
-
-impl LastTime {
-    fn see(&self, time: Option<gst::ClockTime>) {
-        if let Some(time) = time {
-            self.0.store(time.nseconds(), Ordering::Relaxed);
-        }
-    }
-
-    fn get(&self) -> gst::ClockTime {
-        gst::ClockTime::from_nseconds(self.0.load(Ordering::Relaxed))
-    }
+    timeline: Arc<Timeline>,
 }
 
 impl Pads {
@@ -67,11 +55,12 @@ impl Pads {
                 .build(),
             payloads: Mutex::new(stream.payloads),
             ghost: Mutex::new(None),
-            last: Arc::default(),
+            timeline: Arc::default(),
         });
         Self {
             element: element.downgrade(),
             streams: streams.collect(),
+            adding: Mutex::default(),
             exposed: AtomicUsize::new(0),
         }
     }
@@ -128,13 +117,20 @@ impl Pads {
     /// shown of the old one, which may have come in a burst.
     pub(super) fn first_time(&self, number: usize) -> Option<gst::ClockTime> {
         let now = self.element.upgrade()?.current_running_time()?;
-        Some(now.max(self.stream(number)?.last.get()))
+        Some(now.max(self.stream(number)?.timeline.last()))
+    }
+
+    /// A stream goes on after an outage, of which its pad tells with the next buffer.
+    pub(super) fn begin_anew(&self, number: usize) {
+        if let Some(stream) = self.stream(number) {
+            stream.timeline.begin_anew();
+        }
     }
 
     /// Makes `target` the source of the stream's pad; adds the pad if there is none yet, and
     /// announces that there will be no more when it was the last one.
     ///
-    /// Called from the stream's streaming thread, without a lock.
+    /// Called from the stream's streaming thread, with no lock of ours held.
     pub(super) fn expose(&self, number: usize, target: &gst::Pad) -> Result<(), glib::BoolError> {
         let (Some(stream), Some(element)) = (self.stream(number), self.element.upgrade()) else {
             return Ok(());
@@ -144,11 +140,16 @@ impl Pads {
             gst::debug!(CAT, obj = ghost, "new source {}", target.name());
             return ghost.set_target(Some(target));
         }
+        let _adding = lock(&self.adding);
         let ghost = ghost_pad(&element, stream.section, target)?;
-        let (last, weak) = (stream.last.clone(), element.downgrade());
-        ghost.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
+        let (timeline, weak) = (stream.timeline.clone(), element.downgrade());
+        ghost.add_probe(gst::PadProbeType::BUFFER, move |pad, info| {
             panics::guard_weak(&weak, gst::PadProbeReturn::Ok, |_| {
-                last.see(info.buffer().and_then(|buffer| buffer.pts()));
+                let gap = info.buffer().and_then(|buffer| timeline.see(buffer.pts()?));
+                if let Some(gap) = gap {
+                    // Nobody may be linked: then nobody wants to know.
+                    let _ = pad.push_event(gap.event());
+                }
                 gst::PadProbeReturn::Ok
             })
         });

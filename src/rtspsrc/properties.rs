@@ -16,6 +16,7 @@ const HIDDEN: &str = "***";
 pub(super) static SPECS: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(|| {
     let mut specs = rtspsrc_specs();
     specs.extend(pooling_specs());
+    specs.extend(recovery_specs());
     specs
 });
 
@@ -31,12 +32,12 @@ fn rtspsrc_specs() -> Vec<glib::ParamSpec> {
         glib::ParamSpecString::builder("user-id")
             .nick("User id")
             .blurb("RTSP location URI user id for authentication")
-            .mutable_ready()
+            .mutable_playing()
             .build(),
         glib::ParamSpecString::builder("user-pw")
             .nick("User password")
             .blurb("RTSP location URI user password for authentication; reads back as ***")
-            .mutable_ready()
+            .mutable_playing()
             .build(),
         glib::ParamSpecFlags::builder::<RTSPLowerTrans>("protocols")
             .nick("Protocols")
@@ -126,6 +127,44 @@ fn pooling_specs() -> Vec<glib::ParamSpec> {
     ]
 }
 
+/// Those of recovery.
+fn recovery_specs() -> Vec<glib::ParamSpec> {
+    let defaults = Settings::default();
+    vec![
+        glib::ParamSpecBoolean::builder("reconnect")
+            .nick("Reconnect")
+            .blurb("Set a session that was lost up again, on the same pads; also wait for a camera that is not there at the start. false: an error")
+            .default_value(defaults.reconnect)
+            .mutable_ready()
+            .build(),
+        glib::ParamSpecInt::builder("reconnect-attempts")
+            .nick("Reconnect attempts")
+            .blurb("Attempts in one outage before it is an error (-1 = without end)")
+            .minimum(-1)
+            .default_value(defaults.reconnect_attempts)
+            .mutable_ready()
+            .build(),
+        glib::ParamSpecUInt64::builder("reconnect-min-delay")
+            .nick("Reconnect minimum delay")
+            .blurb("Nanoseconds to wait at least before another attempt")
+            .default_value(defaults.reconnect_min_delay_ns)
+            .mutable_ready()
+            .build(),
+        glib::ParamSpecUInt64::builder("reconnect-max-delay")
+            .nick("Reconnect maximum delay")
+            .blurb("Nanoseconds to wait at most before another attempt; a server is dialled 30 times a minute at most, whatever is set, and Retry-After is kept")
+            .default_value(defaults.reconnect_max_delay_ns)
+            .mutable_ready()
+            .build(),
+        glib::ParamSpecUInt64::builder("media-timeout")
+            .nick("Media timeout")
+            .blurb("Nanoseconds without RTP on any stream of pictures or sound, while playing, after which the session is taken for lost (0 = never)")
+            .default_value(defaults.media_timeout_ns)
+            .mutable_ready()
+            .build(),
+    ]
+}
+
 impl Settings {
     /// Takes the value of a property; false: it is none of the settings.
     pub(super) fn set(&mut self, name: &str, value: &glib::Value) -> bool {
@@ -147,6 +186,11 @@ impl Settings {
             "idle-connection-timeout" => self.idle_connection_timeout_ns = get(value),
             "multiplex" => self.multiplex = get(value),
             "max-sessions-per-connection" => self.max_sessions_per_connection = get(value),
+            "reconnect" => self.reconnect = get(value),
+            "reconnect-attempts" => self.reconnect_attempts = get(value),
+            "reconnect-min-delay" => self.reconnect_min_delay_ns = get(value),
+            "reconnect-max-delay" => self.reconnect_max_delay_ns = get(value),
+            "media-timeout" => self.media_timeout_ns = get(value),
             _ => return false,
         }
         true
@@ -170,6 +214,11 @@ impl Settings {
             "idle-connection-timeout" => self.idle_connection_timeout_ns.to_value(),
             "multiplex" => self.multiplex.to_value(),
             "max-sessions-per-connection" => self.max_sessions_per_connection.to_value(),
+            "reconnect" => self.reconnect.to_value(),
+            "reconnect-attempts" => self.reconnect_attempts.to_value(),
+            "reconnect-min-delay" => self.reconnect_min_delay_ns.to_value(),
+            "reconnect-max-delay" => self.reconnect_max_delay_ns.to_value(),
+            "media-timeout" => self.media_timeout_ns.to_value(),
             _ => return None,
         })
     }

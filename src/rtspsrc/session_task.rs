@@ -1,315 +1,271 @@
-//! The life of one element's session, as a task: open, set up, play, feed, end.
+//! The life of one element's session, as a task: open, set up, play, lose, and again.
 //!
 //! State changes only say what they want, as a [`Target`]; the task gets there when the network
 //! lets it. Stopping drops whatever future is under way, and with it the session's handle: the
 //! multiplexer sends the TEARDOWN.
+//!
+//! What the pipeline sees outlives sessions: pads and manager are built by the first one that gets so
+//! far, and the next ones go on with them. During an outage nothing is sent downstream, no flush and
+//! no end of stream: running time goes on, and recordings with it.
+
+mod set_up;
 
 use gstreamer as gst;
-use std::{panic::AssertUnwindSafe, sync::Arc};
+use std::sync::Arc;
 
 use gst::{glib, prelude::*};
 use tokio::sync::watch;
 
 use super::{
     CAT, RtspMuxSrc, caps,
+    end::End,
     feed::Feed,
-    manager::{self, Manager, Rtpbin},
-    messages::{self, Phase, Step},
-    pads::{NewStream, Pads},
-    panics, runtime,
+    manager,
+    messages::{Change, News, Phase, Step},
+    narrator::Narrator,
+    playback::Playback,
+    recovery::{Recovery, Verdict},
+    session_control::{Plan, SessionControl, Target, reached},
     stage::Stage,
+    status::State,
+    streams::Shape,
+    timer,
+    watchdog::Watchdog,
 };
-use crate::mux::{self, Opening, Presentation, Ready, Session, SessionMonitor};
+use crate::mux::{Error, Ready, Session, SessionMonitor, SessionOptions};
 
-/// Where the element wants its session to be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Target {
-    /// Set up, or paused.
-    Paused,
-    /// Playing.
-    Playing,
-    /// Gone.
-    Stopped,
-}
+/// User and password are set one after the other; both count.
+const BOTH_SET: std::time::Duration = std::time::Duration::from_millis(300);
 
-/// The element's end of a session task. Dropping it stops the task.
-pub(super) struct SessionControl {
-    target: watch::Sender<Target>,
+/// The task of one session.
+pub(super) struct SessionTask {
+    element: glib::WeakRef<RtspMuxSrc>,
+    plan: Plan,
+    target: watch::Receiver<Target>,
+    /// What is to be played by now.
+    latest: watch::Receiver<SessionOptions>,
     stage: Arc<Stage>,
     monitor: SessionMonitor,
-}
-
-impl SessionControl {
-    /// Starts the session of `element`. Nothing was sent when this returns.
-    ///
-    /// # Errors
-    ///
-    /// The system gives no threads.
-    pub(super) fn start(
-        element: &RtspMuxSrc,
-        opening: Opening,
-        latency_ms: u32,
-    ) -> std::io::Result<Self> {
-        let runtime = runtime::feeders()?;
-        let (sender, target) = watch::channel(Target::Paused);
-        let stage = Arc::new(Stage::default());
-        let camera = opening.camera();
-        let monitor = opening.monitor();
-        let task = SessionTask {
-            element: element.downgrade(),
-            target,
-            stage: stage.clone(),
-            camera,
-            latency_ms,
-            step: None,
-        };
-        let task = supervise(element.downgrade(), task.run(opening));
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "the one task of a session; it ends when this control is dropped"
-        )]
-        runtime.spawn(task);
-        Ok(Self {
-            target: sender,
-            stage,
-            monitor,
-        })
-    }
-
-    /// Tells the task where to go. Never blocks.
-    pub(super) fn set(&self, target: Target) {
-        self.target.send_replace(target);
-    }
-
-    /// Ends the session and gives what was built for it. Waits for no network, only for the task to
-    /// finish building, if it is just doing that.
-    pub(super) fn stop(&self) -> Option<Arc<dyn Manager>> {
-        self.set(Target::Stopped);
-        self.stage.close()
-    }
-
-    /// What was built for the session so far.
-    pub(super) fn manager(&self) -> Option<Arc<dyn Manager>> {
-        self.stage.manager()
-    }
-
-    /// Statistics, and when nothing is owed to the server any more.
-    pub(super) fn monitor(&self) -> &SessionMonitor {
-        &self.monitor
-    }
-}
-
-/// A panic in a task is silent unless somebody looks.
-async fn supervise(element: glib::WeakRef<RtspMuxSrc>, task: impl Future<Output = ()>) {
-    let mut task = std::pin::pin!(task);
-    let outcome = std::future::poll_fn(|context| {
-        match std::panic::catch_unwind(AssertUnwindSafe(|| task.as_mut().poll(context))) {
-            Ok(poll) => poll.map(Ok),
-            Err(panic) => std::task::Poll::Ready(Err(panic)),
-        }
-    });
-    if let (Err(panic), Some(element)) = (outcome.await, element.upgrade()) {
-        panics::report(&element, &*panic);
-    }
-}
-
-struct SessionTask {
-    element: glib::WeakRef<RtspMuxSrc>,
-    target: watch::Receiver<Target>,
-    stage: Arc<Stage>,
+    narrator: Narrator,
+    recovery: Recovery,
+    /// What ended the last attempt.
+    failure: Option<Error>,
     /// Its URL without secrets.
     camera: String,
-    latency_ms: u32,
-    /// The step that was announced and is not complete.
-    step: Option<Step>,
-}
-
-/// Why a session ended by itself.
-enum End {
-    /// The server ended it in good order.
-    Regular,
-    /// The multiplexer gave it up.
-    Mux(Phase, mux::Error),
-    /// What the server describes cannot be played.
-    Description(String),
-    /// rtpbin is missing or refuses.
-    Manager(glib::BoolError),
-    /// Downstream has ended, or does not want data.
-    Flow(gst::FlowError),
-    /// The element is on its way down or gone.
-    Stopped,
+    /// What was described when the pads were made.
+    shape: Option<Shape>,
+    /// The streams that are watched for silence.
+    watched: Vec<usize>,
+    /// From the first PLAY on.
+    feed: Option<Feed>,
 }
 
 impl SessionTask {
-    async fn run(mut self, opening: Opening) {
+    pub(super) fn new(
+        element: &RtspMuxSrc,
+        plan: Plan,
+        control: &SessionControl,
+        target: watch::Receiver<Target>,
+        latest: watch::Receiver<SessionOptions>,
+    ) -> Self {
+        Self {
+            element: element.downgrade(),
+            target,
+            latest,
+            stage: control.stage().clone(),
+            monitor: control.monitor().clone(),
+            narrator: Narrator::new(element, control.status()),
+            recovery: Recovery::new(plan.policy),
+            failure: None,
+            camera: String::new(),
+            shape: None,
+            watched: Vec::new(),
+            feed: None,
+            plan,
+        }
+    }
+
+    pub(super) async fn run(mut self) {
         let mut target = self.target.clone();
+        self.narrator.set_state(State::Opening);
         let end = tokio::select! {
             biased;
             () = reached(&mut target, |target| target == Target::Stopped) => End::Stopped,
-            end = self.live(opening) => end,
+            end = self.live() => end,
         };
+        self.narrator.set_state(State::Ended);
         self.report(&end);
     }
 
-    async fn live(&mut self, opening: Opening) -> End {
-        match self.open(opening).await {
-            Ok(ready) => match self.play(ready).await {
-                Ok(()) => End::Regular,
-                Err(end) => end,
-            },
+    /// One session after the other, until there is no sense in another one.
+    async fn live(&mut self) -> End {
+        self.narrator.begin(Step::Open, "Opening Stream");
+        loop {
+            let end = self.attempt().await;
+            if let Some(end) = self.recover(end).await {
+                return end;
+            }
+        }
+    }
+
+    /// One session, from its turn to its end.
+    async fn attempt(&mut self) -> End {
+        let ready = match self.open().await {
+            Ok(ready) => ready,
+            Err(end) => return end,
+        };
+        match self.play(ready).await {
+            Ok(session) => self.play_on(session).await,
             Err(end) => end,
         }
     }
 
-    /// DESCRIBE and SETUP, and all that GStreamer needs to take the first packet.
-    async fn open(&mut self, opening: Opening) -> Result<Ready, End> {
-        let opening_failed = |error| End::Mux(Phase::Opening, error);
-        self.begin(Step::Open, "Opening Stream");
-        self.go_on(&format!("Connecting to {}", self.camera));
-        let described = opening.describe().await.map_err(opening_failed)?;
-        let mut streams = self.streams(described.presentation())?;
-        let numbers: Vec<usize> = streams.iter().map(|stream| stream.number).collect();
-        self.go_on("Setting up streams");
-        let ready = described.setup(&numbers).await.map_err(opening_failed)?;
-        for (number, error) in ready.failed_streams() {
-            gst::warning!(CAT, "stream {number} left out: {error}");
+    /// The session has ended: waits for the time of the next attempt. Gives the end back if it is
+    /// final.
+    async fn recover(&mut self, end: End) -> Option<End> {
+        let now = timer::now();
+        if end.is_wanted() {
+            return Some(end);
         }
-        streams.retain(|stream| {
-            ready
-                .streams()
-                .iter()
-                .any(|grant| grant.stream == stream.number)
+        if self.is_finished() {
+            return Some(End::Flow(gst::FlowError::Eos));
+        }
+        let is_new = self.recovery.on_end(now);
+        self.failure = end.error().cloned();
+        let reason = end.reason();
+        let verdict = self
+            .recovery
+            .verdict(now, end.ailment(), glib::random_double());
+        self.narrator.note(|standing| {
+            standing.last_error = Some(reason.clone());
+            standing.outages = self.recovery.outages();
         });
-        self.build(streams)?;
-        self.complete("Opened Stream");
-        Ok(ready)
-    }
-
-    /// The streams of the presentation that GStreamer has caps for.
-    fn streams(&self, presentation: &Presentation) -> Result<Vec<NewStream>, End> {
-        let mut maps = caps::payload_maps(&presentation.sdp)
-            .map_err(|refused| End::Description(format!("{}: DESCRIBE: {refused}", self.camera)))?;
-        let mut streams = Vec::new();
-        for (number, stream) in presentation.streams.iter().enumerate() {
-            let map = match maps.get_mut(stream.index) {
-                Some(map) => std::mem::replace(map, Err(caps::Unusable::Malformed)),
-                None => Err(caps::Unusable::Malformed),
-            };
-            match map {
-                Ok(payloads) => streams.push(NewStream {
-                    number,
-                    section: stream.index,
-                    payloads,
-                }),
-                Err(reason) => {
-                    gst::warning!(
-                        CAT,
-                        "{}: m= line {} left out: {reason}",
-                        self.camera,
-                        stream.index
-                    );
+        if verdict == Verdict::GiveUp {
+            return Some(end);
+        }
+        if is_new && self.recovery.has_played() {
+            gst::warning!(CAT, "lost: {reason}");
+            self.tell(Change::Lost, &reason);
+        }
+        if !self.narrator.is_at(Step::Open) {
+            self.narrator
+                .begin(Step::Open, &format!("Reconnecting to {}", self.camera));
+        }
+        match verdict {
+            Verdict::After(wait) => {
+                self.narrator.set_state(State::Recovering);
+                self.narrator.go_on(&format!(
+                    "Trying again in {:.1} s: {reason}",
+                    wait.as_secs_f64()
+                ));
+                timer::pass(wait).await;
+            }
+            Verdict::Ask => {
+                if !self.wait_for_credentials(&end).await {
+                    return Some(End::Stopped);
                 }
             }
+            _ => {
+                self.narrator.set_state(State::Recovering);
+                self.narrator.go_on(&format!("Trying again: {reason}"));
+            }
         }
-        if streams.is_empty() {
-            let text = format!(
-                "{}: DESCRIBE: no stream of the session description can be played",
-                self.camera
-            );
-            return Err(End::Description(text));
+        if self.is_finished() {
+            return Some(End::Flow(gst::FlowError::Eos));
         }
-        Ok(streams)
+        let attempt = self.recovery.on_attempt();
+        self.narrator.note(|standing| standing.attempts = attempt);
+        self.tell(Change::Retrying, &reason);
+        None
     }
 
-    fn build(&self, streams: Vec<NewStream>) -> Result<(), End> {
-        let element = self.element.upgrade().ok_or(End::Stopped)?;
-        let built = self.stage.build(|| {
-            let pads = Arc::new(Pads::new(&element, &self.camera, streams));
-            let manager = Rtpbin::build(&element, pads, self.latency_ms)?;
-            Ok(Arc::new(manager) as Arc<dyn Manager>)
-        });
-        match built {
-            Some(Ok(_)) => Ok(()),
-            Some(Err(error)) => Err(End::Manager(error)),
-            None => Err(End::Stopped),
+    /// Says that the credentials were refused, and waits for others: repeating them locks accounts.
+    /// False if there will be none, because the element is gone.
+    async fn wait_for_credentials(&mut self, end: &End) -> bool {
+        self.narrator.set_state(State::Unauthorized);
+        self.narrator.fail(end);
+        if self.latest.changed().await.is_err() {
+            return false;
+        }
+        while let Some(()) = self.changed_soon().await {}
+        self.narrator.begin(Step::Open, "Opening Stream");
+        true
+    }
+
+    async fn changed_soon(&mut self) -> Option<()> {
+        tokio::select! {
+            changed = self.latest.changed() => changed.ok(),
+            () = timer::pass(BOTH_SET) => None,
         }
     }
 
-    /// From the first PLAY to the end.
-    async fn play(&mut self, ready: Ready) -> Result<(), End> {
+    /// PLAY, once the element wants to, and all that makes the pads ready for what comes.
+    async fn play(&mut self, ready: Ready) -> Result<Session, End> {
         self.reach(Target::Playing).await?;
-        self.begin(Step::Request, "Sending PLAY request");
-        let mut session = ready.play().await.map_err(playing_failed)?;
-        self.complete("Sent PLAY request");
+        self.narrator.begin(Step::Request, "Sending PLAY request");
+        let session = ready.play().await;
+        let session = session.map_err(|error| self.failed(Phase::Playing, error))?;
+        self.narrator.complete("Sent PLAY request");
+        self.recovery.on_playing();
         let manager = self.stage.manager().ok_or(End::Stopped)?;
         for (number, info) in caps::play_info(session.rtp_info(), &session.presentation().streams) {
             manager
                 .pads()
                 .set_payloads(number, |payloads| payloads.with_play_info(&info));
         }
-        self.stage
-            .work(|manager| {
-                manager.sync_state();
-                manager.start(session.rtcp_sender());
-            })
-            .ok_or(End::Stopped)?;
-        let mut feed = Feed::new(self.stage.clone(), manager);
-        loop {
-            self.feed(&mut session, &mut feed).await?;
-            self.pause(&mut session, &mut feed).await?;
+        let reports = session.rtcp_sender();
+        let started = self.stage.work(|manager| {
+            manager.sync_state();
+            manager.start(reports)
+        });
+        started.ok_or(End::Stopped)?.map_err(End::Manager)?;
+        match &mut self.feed {
+            Some(feed) => feed.resume(),
+            None => self.feed = Some(Feed::new(self.stage.clone(), manager)),
         }
+        Ok(session)
     }
 
-    /// Feeds until the element wants to pause.
-    async fn feed(&mut self, session: &mut Session, feed: &mut Feed) -> Result<(), End> {
-        let mut batch = Vec::new();
-        loop {
-            tokio::select! {
-                biased;
-                () = reached(&mut self.target, |target| target != Target::Playing) => return Ok(()),
-                more = session.next_batch(&mut batch) => if !more {
-                    return Err(session.end_reason().map_or(End::Regular, playing_failed));
-                },
-            }
-            let element = self.element.upgrade().ok_or(End::Stopped)?;
-            for packet in batch.drain(..) {
-                feed.push(&element, packet).map_err(End::Flow)?;
-            }
-            drop(element);
-            // A batch is as long as the queue was; the other sessions of this thread come next.
-            tokio::task::yield_now().await;
-        }
-    }
-
-    /// PAUSE, until the element wants to play again; then PLAY.
-    async fn pause(&mut self, session: &mut Session, feed: &mut Feed) -> Result<(), End> {
-        let paused = match session.pause().await {
-            Ok(()) => true,
-            // Live servers may know no PAUSE. What they go on sending is read and dropped.
-            Err(error) if matches!(error.kind(), mux::ErrorKind::Status(_)) => {
-                gst::info!(CAT, "no pause: {error}");
-                false
-            }
-            Err(error) => return Err(playing_failed(error)),
+    /// From PLAY to the end of the session.
+    async fn play_on(&mut self, session: Session) -> End {
+        let (stage, element) = (self.stage.clone(), self.element.clone());
+        let watchdog = Watchdog::new(
+            self.plan.media_timeout,
+            std::mem::take(&mut self.watched),
+            timer::now(),
+        );
+        let Some(mut feed) = self.feed.take() else {
+            return End::Stopped;
         };
-        let mut batch = Vec::new();
-        loop {
-            tokio::select! {
-                biased;
-                () = reached(&mut self.target, |target| target == Target::Playing) => break,
-                more = session.next_batch(&mut batch) => if !more {
-                    return Err(session.end_reason().map_or(End::Regular, playing_failed));
-                },
-            }
-            batch.clear();
-        }
-        if paused {
-            session.play().await.map_err(playing_failed)?;
-        }
-        self.stage
-            .work(|manager| manager.sync_state())
-            .ok_or(End::Stopped)?;
-        feed.restart().map_err(End::Flow)
+        let camera = self.camera.clone();
+        let mut playback = Playback {
+            element: &element,
+            camera: &camera,
+            stage: &stage,
+            target: self.target.clone(),
+            session,
+            feed: &mut feed,
+            watchdog,
+        };
+        let end = playback.run(|| self.on_media()).await;
+        drop(playback);
+        self.feed = Some(feed);
+        end
+    }
+
+    /// Media has come, which is the end of an outage if there was one.
+    fn on_media(&mut self) {
+        self.narrator.set_state(State::Playing);
+        let Some(recovered) = self.recovery.on_media(timer::now()) else {
+            return;
+        };
+        self.narrator.tell(&News {
+            change: Change::Recovered,
+            reason: None,
+            attempt: recovered.attempts,
+            outages: recovered.outages,
+            duration: recovered.duration,
+        });
     }
 
     async fn reach(&mut self, wanted: Target) -> Result<(), End> {
@@ -322,68 +278,46 @@ impl SessionTask {
         }
     }
 
-    fn begin(&mut self, step: Step, text: &str) {
-        self.step = Some(step);
-        self.progress(gst::ProgressType::Start, text);
+    /// Whether the pipeline has ended the streams while nothing came.
+    fn is_finished(&self) -> bool {
+        let Some(manager) = self.stage.manager() else {
+            return false;
+        };
+        manager.pads().streams().all(|stream| {
+            manager
+                .rtp_pad(stream)
+                .is_some_and(|pad| pad.pad_flags().contains(gst::PadFlags::EOS))
+        })
     }
 
-    fn go_on(&self, text: &str) {
-        self.progress(gst::ProgressType::Continue, text);
+    fn failed(&self, phase: Phase, error: Error) -> End {
+        let phase = if self.recovery.has_played() {
+            Phase::Playing
+        } else {
+            phase
+        };
+        End::Mux(phase, error)
     }
 
-    fn complete(&mut self, text: &str) {
-        self.progress(gst::ProgressType::Complete, text);
-        self.step = None;
-    }
-
-    /// About the step under way, if there is one.
-    fn progress(&self, kind: gst::ProgressType, text: &str) {
-        if let (Some(step), Some(element)) = (self.step, self.element.upgrade()) {
-            messages::progress(&element, kind, step, text);
-        }
+    /// Says on the bus what happens to the session.
+    fn tell(&self, change: Change, reason: &str) {
+        self.narrator.tell(&News {
+            change,
+            reason: Some(reason),
+            attempt: self.recovery.attempts(),
+            outages: self.recovery.outages(),
+            duration: self.recovery.duration(timer::now()),
+        });
     }
 
     /// Says on the bus why the session ended, and ends the streams.
-    fn report(&self, end: &End) {
-        let Some(element) = self.element.upgrade() else {
-            return;
-        };
-        match end {
-            End::Stopped | End::Flow(gst::FlowError::Flushing) => {
-                return self.progress(gst::ProgressType::Canceled, "Cancelled");
-            }
-            _ => self.progress(gst::ProgressType::Error, "Failed"),
+    fn report(&mut self, end: &End) {
+        if end.is_wanted() {
+            return self.narrator.cancel();
         }
-        match end {
-            End::Stopped
-            | End::Regular
-            | End::Flow(gst::FlowError::Eos | gst::FlowError::Flushing) => {}
-            End::Mux(phase, error) => messages::error(&element, *phase, error),
-            End::Description(text) => {
-                gst::element_error!(element, gst::StreamError::Format, ("{text}"));
-            }
-            End::Manager(error) => {
-                gst::element_error!(
-                    element,
-                    gst::CoreError::MissingPlugin,
-                    ("rtpbin cannot be used"),
-                    ["{error}"]
-                );
-            }
-            End::Flow(flow) => messages::flow_error(&element, *flow),
-        }
+        self.narrator.fail(end);
         if let Some(manager) = self.stage.manager() {
             manager::push_event(&*manager, &gst::event::Eos::new());
         }
     }
-}
-
-fn playing_failed(error: mux::Error) -> End {
-    End::Mux(Phase::Playing, error)
-}
-
-/// Returns once the target is as wanted, or the element is gone.
-async fn reached(target: &mut watch::Receiver<Target>, wanted: impl Fn(Target) -> bool) {
-    // An error means that the control was dropped: the caller looks at the target again.
-    let _ = target.wait_for(|target| wanted(*target)).await;
 }

@@ -8,6 +8,7 @@ use gst::{glib, prelude::*};
 use gst_rtsp::RTSPLowerTrans;
 use url::Url;
 
+use super::recovery::Policy;
 use crate::mux::{self, Credentials, SessionOptions, proto::uri};
 
 /// What a timeout of 0 means: long enough to be never, short enough to be added to any time.
@@ -63,6 +64,12 @@ pub(super) struct Settings {
     pub(super) idle_connection_timeout_ns: u64,
     pub(super) multiplex: Multiplex,
     pub(super) max_sessions_per_connection: u32,
+    pub(super) reconnect: bool,
+    /// Below 0: without end.
+    pub(super) reconnect_attempts: i32,
+    pub(super) reconnect_min_delay_ns: u64,
+    pub(super) reconnect_max_delay_ns: u64,
+    pub(super) media_timeout_ns: u64,
 }
 
 /// `tcp-timeout` of `rtspsrc`, in microseconds.
@@ -72,6 +79,7 @@ impl Default for Settings {
     /// The first ten are the defaults of `rtspsrc` 1.22, save `protocols`: only TCP is played.
     fn default() -> Self {
         let pooling = mux::Pooling::default();
+        let bounds = mux::RetryBounds::default();
         Self {
             location: None,
             user_id: None,
@@ -88,6 +96,12 @@ impl Default for Settings {
             idle_connection_timeout_ns: nanoseconds(pooling.idle_connection_timeout),
             multiplex: Multiplex::default(),
             max_sessions_per_connection: pooling.max_sessions_per_connection,
+            reconnect: true,
+            reconnect_attempts: -1,
+            reconnect_min_delay_ns: nanoseconds(bounds.min),
+            reconnect_max_delay_ns: nanoseconds(bounds.max),
+            // As long as a connection may be silent. Cameras that send less at night want more.
+            media_timeout_ns: 20_000_000_000,
         }
     }
 }
@@ -141,6 +155,23 @@ impl Settings {
     /// What `tcp-timeout` reads as.
     pub(super) fn tcp_timeout_us(&self) -> u64 {
         self.tcp_timeout_us.unwrap_or(DEFAULT_TCP_TIMEOUT_US)
+    }
+
+    /// Whether and when a session that ended is set up again.
+    pub(super) fn recovery_policy(&self) -> Policy {
+        Policy {
+            is_on: self.reconnect,
+            attempts: u32::try_from(self.reconnect_attempts).ok(),
+            bounds: mux::RetryBounds {
+                min: Duration::from_nanos(self.reconnect_min_delay_ns).min(NEVER),
+                max: Duration::from_nanos(self.reconnect_max_delay_ns).min(NEVER),
+            },
+        }
+    }
+
+    /// How long a session that plays may be silent; 0: for ever.
+    pub(super) fn media_timeout(&self) -> Duration {
+        Duration::from_nanos(self.media_timeout_ns).min(NEVER)
     }
 
     /// What the multiplexer is asked for.

@@ -3,12 +3,17 @@
 use gst::{glib, prelude::*};
 use gstreamer as gst;
 
+use super::status::Standing;
 use crate::mux::{SessionStats, SharingVerdict, StreamStats};
 
 /// Fields that are not known (yet) are left out.
-pub(super) fn structure(stats: &SessionStats) -> gst::Structure {
+pub(super) fn structure(stats: &SessionStats, standing: &Standing) -> gst::Structure {
     let streams: Vec<glib::SendValue> = stats.streams.iter().map(stream).collect();
     gst::Structure::builder("application/x-rtspmux-stats")
+        .field("state", standing.state.name())
+        .field("outages", standing.outages)
+        .field("attempts", standing.attempts)
+        .field_if_some("last-error", standing.last_error.as_deref())
         .field_if_some("connection-id", stats.connection)
         .field("sessions", stats.sessions_on_connection)
         .field("references", stats.references_on_connection)
@@ -31,7 +36,7 @@ pub(super) fn sharing(verdict: SharingVerdict) -> &'static str {
 
 /// No session: no stream, no connection.
 pub(super) fn empty() -> gst::Structure {
-    structure(&SessionStats::default())
+    structure(&SessionStats::default(), &Standing::default())
 }
 
 fn stream(stats: &StreamStats) -> glib::SendValue {

@@ -78,7 +78,7 @@ fn the_right_password_plays_from_the_url_and_from_properties() {
 }
 
 #[test]
-fn a_refused_port_and_an_unknown_host_cannot_be_opened() {
+fn without_recovery_a_refused_port_and_an_unknown_host_cannot_be_opened() {
     init();
     let port = TcpListener::bind("127.0.0.1:0")
         .unwrap()
@@ -90,7 +90,7 @@ fn a_refused_port_and_an_unknown_host_cannot_be_opened() {
         "rtsp://no-such-host.invalid/cam".to_owned(),
     ] {
         let begin = Instant::now();
-        let player = play(&url, "");
+        let player = play(&url, "reconnect=false");
         assert!(
             begin.elapsed() < PROMPT,
             "state changes do not wait for {url}"
@@ -191,12 +191,12 @@ fn statuses_of_setup_and_play_are_told_apart() {
 }
 
 #[test]
-fn a_connection_lost_while_playing_is_a_read_error() {
+fn a_connection_lost_without_recovery_is_a_read_error() {
     init();
     let server = MockServer::builder()
         .camera("/cam", Camera::video())
         .start();
-    let player = play(&server.url("/cam"), "latency=0");
+    let player = play(&server.url("/cam"), "latency=0 reconnect=false");
     assert!(server.wait_until(|view| view.playing() == 1, crate::player::PATIENCE));
     server.close_connections();
     let (error, _) = player.error();

@@ -65,20 +65,34 @@ fn child() {
     }
 }
 
-/// Four elements, stopped at four moments, their connections closed.
+fn player(url: &str) -> Player {
+    Player::new(&format!(
+        "rtspmuxsrc idle-connection-timeout=0 reconnect-max-delay=100000000 location={url} latency=50 \
+         ! fakesink name=sink sync=false"
+    ))
+}
+
+/// Four elements that lose their connection, stopped at four moments, and one whose server is away
+/// (fault F31).
 fn round(server: &GstServer) {
-    let players: Vec<Player> = (0..4)
-        .map(|camera| {
-            Player::new(&format!(
-                "rtspmuxsrc idle-connection-timeout=0 location={} latency=50 ! fakesink name=sink sync=false",
-                server.url(camera)
-            ))
-        })
-        .collect();
+    let mut players: Vec<Player> = (0..4).map(|camera| player(&server.url(camera))).collect();
+    let plays = server.counts().plays;
     for player in &players {
         player.set_state(gst::State::Playing).unwrap();
     }
+    let has_played = |times: usize| {
+        let played = server.wait_until(PATIENCE, |counts| counts.plays >= plays + 4 * times);
+        played.unwrap();
+    };
+    has_played(1);
     players[0].seen_by("sink").wait_for(5);
+    server.close_connections();
+    has_played(2);
+    players[0].seen_by("sink").wait_for(5);
+    players.push(player("rtsp://127.0.0.1:1/away"));
+    players[4].set_state(gst::State::Playing).unwrap();
+    // Its first attempt has failed.
+    players[4].message(gst::MessageType::Element);
     players[1].set_state(gst::State::Paused).unwrap();
     players[2].set_state(gst::State::Ready).unwrap();
     drop(players);

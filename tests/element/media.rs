@@ -153,13 +153,13 @@ fn receiver_reports_go_back_on_the_rtcp_channel() {
 }
 
 #[test]
-fn goodbye_ends_the_stream() {
+fn without_recovery_goodbye_ends_the_stream() {
     init();
     let server = MockServer::builder()
         .camera("/cam", Camera::video())
         .start();
     let player = Player::playing(&format!(
-        "rtspmuxsrc location={} latency=0 ! fakesink name=sink sync=false",
+        "rtspmuxsrc location={} latency=0 reconnect=false ! fakesink name=sink sync=false",
         server.url("/cam")
     ));
     assert!(server.wait_until(|view| view.playing() == 1, PATIENCE));
@@ -231,6 +231,50 @@ fn a_new_source_goes_on_on_the_same_pad() {
         "{times:?}"
     );
     assert_eq!(player.element("source").src_pads().len(), 1);
+    player.assert_no_error();
+}
+
+/// As a muxer without queues does: it keeps the thread of the picture until there is sound.
+#[test]
+fn a_new_source_goes_on_though_the_old_one_waits_for_another_stream() {
+    init();
+    let server = MockServer::builder().camera("/cam", Camera::av()).start();
+    let player = Player::playing(&format!(
+        "rtspmuxsrc name=source location={} latency=0 \
+         source. ! application/x-rtp,media=video ! fakesink name=video sync=false async=false \
+         source. ! application/x-rtp,media=audio ! fakesink name=audio sync=false async=false",
+        server.url("/cam")
+    ));
+    assert!(server.wait_until(|view| view.playing() == 1, PATIENCE));
+    let (video, audio) = (player.seen_by("video"), player.seen_by("audio"));
+    server.send_packets("/cam", 10);
+    video.wait_for(10);
+    let before = audio.wait_for(10).len();
+    let (held, is_held) = std::sync::mpsc::channel();
+    let sound = std::sync::Arc::clone(&audio);
+    let pad = player.element("video").static_pad("sink").unwrap();
+    pad.add_probe(gst::PadProbeType::BUFFER, move |_, _| {
+        let _ = held.send(());
+        sound.wait_for(before + 1);
+        gst::PadProbeReturn::Remove
+    });
+    let session = &server.view().sessions[0];
+    let send = |track: usize, packet: Vec<u8>| {
+        let mut frame = vec![b'$', session.tracks[track].1.0, 0, packet.len() as u8];
+        frame.extend(packet);
+        server.send_raw(session.connection, &frame);
+    };
+    // Of the old source: it waits in the sink.
+    let mut last = of_another_source(10);
+    last[8..12].copy_from_slice(&Camera::ssrc(0, 0).to_be_bytes());
+    send(0, last);
+    is_held.recv_timeout(PATIENCE).unwrap();
+    for sequence in 7_000..7_010 {
+        send(0, of_another_source(sequence));
+    }
+    server.send_packets("/cam", 5);
+    audio.wait_for(before + 1);
+    video.wait_for(15);
     player.assert_no_error();
 }
 

@@ -1,12 +1,12 @@
 //! Pads: names, caps, events, and when they come.
 
-use std::sync::mpsc;
+use std::sync::{Arc, Condvar, Mutex, mpsc};
 
 use gst::prelude::*;
 use gstreamer as gst;
 
 use crate::gst_server::GstServer;
-use crate::player::{PATIENCE, Player, init};
+use crate::player::{PATIENCE, PROMPT, Player, init};
 
 /// What a pad had when it was added.
 struct Added {
@@ -145,4 +145,33 @@ fn queries_are_answered() {
     let mut uri = gst::query::Uri::new();
     assert!(pad.peer_query(&mut uri));
     assert_eq!(uri.uri().unwrap(), server.url(0));
+}
+
+/// What links pads as they come, as `gst_parse_launch` does, looks at all pads each time: two at a
+/// time would take each other's.
+#[test]
+fn pads_are_added_one_at_a_time() {
+    init();
+    let server = GstServer::builder().audio(|_| true).start().unwrap();
+    let player = Player::new(&format!(
+        "rtspmuxsrc name=source latency=0 location={} fakesrc is-live=true num-buffers=1 ! fakesink async=false",
+        server.url(0)
+    ));
+    let inside = Arc::<(Mutex<usize>, Condvar)>::default();
+    let (added, all) = mpsc::channel();
+    player.element("source").connect_pad_added(move |_, _| {
+        let (count, changed) = &*inside;
+        let mut count = count.lock().unwrap();
+        *count += 1;
+        changed.notify_all();
+        // Time for the other one to come, which it must not use.
+        let alone = changed.wait_timeout_while(count, PROMPT / 4, |count| *count == 1);
+        let (mut count, waited) = alone.unwrap();
+        *count -= 1;
+        let _ = added.send(waited.timed_out());
+    });
+    player.set_state(gst::State::Playing).unwrap();
+    for _ in 0..2 {
+        assert!(all.recv_timeout(PATIENCE).unwrap(), "two at a time");
+    }
 }

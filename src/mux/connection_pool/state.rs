@@ -15,6 +15,7 @@ use super::{
     table::{Checkin, ConnectionId, Demand, Placement, Purpose, Table, WaiterId},
     terms::{Terms, terms},
     trials::Trial,
+    turns::Turns,
     wish::Known,
 };
 use crate::mux::{
@@ -89,6 +90,7 @@ pub(super) struct State {
     pub(super) servers: HashMap<ServerId, Server>,
     pub(super) last_intent: u64,
     pub(super) descriptions: Descriptions,
+    pub(super) turns: Turns,
     /// Seen to know Digest: never sent a password in clear text again.
     digest_servers: HashSet<ServerId>,
     is_shut_down: bool,
@@ -104,6 +106,7 @@ impl State {
             servers: HashMap::new(),
             last_intent: 0,
             descriptions: Descriptions::default(),
+            turns: Turns::default(),
             digest_servers: HashSet::new(),
             is_shut_down: false,
         }

@@ -5,6 +5,7 @@
 //! only inside the session's [`Stage`](super::stage::Stage); pushing needs no lock.
 
 mod rtpbin;
+mod stream;
 
 use gstreamer as gst;
 use std::sync::Arc;
@@ -16,19 +17,36 @@ pub(super) use rtpbin::Rtpbin;
 use super::pads::Pads;
 use crate::mux::RtcpSender;
 
+/// What it means if a source says goodbye (RTCP BYE).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Goodbye {
+    /// The end of the stream, as `rtspsrc` has it.
+    End,
+    /// The loss of the session: cameras have no end.
+    Loss,
+}
+
 /// Manages the RTP sessions of one element.
 pub(super) trait Manager: Send + Sync {
     /// Takes the state of the element, which may have changed while this was being added to it.
     fn sync_state(&self);
 
-    /// The session plays: reports go to `reports`, and the streams' caps are final.
-    fn start(&self, reports: RtcpSender);
+    /// The session plays: reports go to `reports`, and the streams' caps are final. When that is not
+    /// for the first time, all streams begin anew, and the pads tell of the outage.
+    fn start(&self, reports: RtcpSender) -> Result<(), glib::BoolError>;
+
+    /// Whether the stream's source said goodbye, and that was not the end of the stream.
+    fn has_left(&self, stream: usize) -> bool;
 
     /// The pad into which the stream's RTP packets go.
     fn rtp_pad(&self, stream: usize) -> Option<&gst::Pad>;
 
     /// The pad into which the stream's RTCP packets go.
     fn rtcp_pad(&self, stream: usize) -> Option<&gst::Pad>;
+
+    /// Begins all streams anew: nothing is left of their sources, times and reports. Waits for no
+    /// push that is under way downstream.
+    fn renew(&self) -> Result<(), glib::BoolError>;
 
     /// Forgets the stream's source and its times: the next packet is the first one again.
     fn restart(&self, stream: usize) -> Result<(), glib::BoolError>;

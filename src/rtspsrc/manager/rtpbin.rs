@@ -8,34 +8,34 @@
 use gstreamer as gst;
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, OnceLock, Weak},
+    sync::{
+        Arc, Mutex, Weak,
+        atomic::{AtomicU32, Ordering},
+    },
 };
 
-use bytes::Bytes;
 use gst::{glib, prelude::*};
 
-use super::Manager;
+use super::{
+    Goodbye, Manager,
+    stream::{Reports, Stream, rtcp_events},
+};
 use crate::{
     mux::RtcpSender,
     rtspsrc::{CAT, RtspMuxSrc, lock, pads::Pads, panics},
 };
 
-/// The manager that is `rtspsrc`'s as well.
+/// The manager that is `rtspsrc`'s as well: one rtpbin after the other, behind the same pads.
 pub(in crate::rtspsrc) struct Rtpbin {
-    bin: gst::Element,
+    /// The one at present. A leaf in the order of locks.
+    bin: Mutex<gst::Element>,
     pads: Arc<Pads>,
     streams: Arc<BTreeMap<usize, Stream>>,
-    reports: Arc<OnceLock<RtcpSender>>,
-}
-
-/// Our pads of one stream. They have no parent, so they live only as long as this.
-struct Stream {
-    rtp: gst::Pad,
-    rtcp: gst::Pad,
-    /// Where rtpbin's reports come in.
-    reports: gst::Pad,
-    /// SSRC and payload type behind the stream's pad.
-    shown: Mutex<Option<(u32, u8)>>,
+    reports: Reports,
+    latency_ms: u32,
+    goodbye: Goodbye,
+    /// How many there were; what an older one still says does not count.
+    life: Arc<AtomicU32>,
 }
 
 impl Rtpbin {
@@ -44,25 +44,26 @@ impl Rtpbin {
         element: &RtspMuxSrc,
         pads: Arc<Pads>,
         latency_ms: u32,
+        goodbye: Goodbye,
     ) -> Result<Self, glib::BoolError> {
-        let bin = gst::ElementFactory::make("rtpbin")
-            .name("manager")
-            .property("latency", latency_ms)
-            .build()?;
-        let reports = Arc::new(OnceLock::new());
+        let bin = make(latency_ms)?;
+        let reports = Reports::default();
         let streams: BTreeMap<_, _> = pads
             .streams()
             .map(|index| (index, Stream::new(element, index, &reports)))
             .collect();
         let manager = Self {
-            bin,
+            bin: Mutex::new(bin.clone()),
             pads,
             streams: Arc::new(streams),
             reports,
+            latency_ms,
+            goodbye,
+            life: Arc::default(),
         };
-        manager.connect_signals();
-        element.add(&manager.bin)?;
-        if let Err(error) = manager.link() {
+        manager.connect_signals(&bin, 0);
+        element.add(&bin)?;
+        if let Err(error) = manager.activate().and_then(|()| manager.link()) {
             manager.deactivate();
             manager.remove();
             return Err(error);
@@ -71,11 +72,19 @@ impl Rtpbin {
         Ok(manager)
     }
 
+    fn bin(&self) -> gst::Element {
+        lock(&self.bin).clone()
+    }
+
+    fn activate(&self) -> Result<(), glib::BoolError> {
+        for pad in self.streams.values().flat_map(Stream::pads) {
+            pad.set_active(true)?;
+        }
+        Ok(())
+    }
+
     fn link(&self) -> Result<(), glib::BoolError> {
         for (index, stream) in self.streams.iter() {
-            for pad in [&stream.rtp, &stream.rtcp, &stream.reports] {
-                pad.set_active(true)?;
-            }
             self.link_rtp(*index, stream)?;
             let rtcp = self.request(&format!("recv_rtcp_sink_{index}"))?;
             link(&stream.rtcp, &rtcp)?;
@@ -93,19 +102,22 @@ impl Rtpbin {
     }
 
     fn request(&self, name: &str) -> Result<gst::Pad, glib::BoolError> {
-        self.bin
+        self.bin()
             .request_pad_simple(name)
             .ok_or_else(|| glib::bool_error!("rtpbin gives no pad {name}"))
     }
 
-    fn connect_signals(&self) {
+    fn connect_signals(&self, bin: &gst::Element, life: u32) {
         let pads = Arc::downgrade(&self.pads);
         let streams = Arc::downgrade(&self.streams);
-        self.bin.connect_pad_added(move |_, pad| {
-            guarded(&pads, (), |pads| on_pad_added(pads, &streams, pad));
+        let present = self.life.clone();
+        bin.connect_pad_added(move |_, pad| {
+            if present.load(Ordering::Acquire) == life {
+                guarded(&pads, (), |pads| on_pad_added(pads, &streams, pad));
+            }
         });
         let pads = Arc::downgrade(&self.pads);
-        self.bin.connect("request-pt-map", false, move |args| {
+        bin.connect("request-pt-map", false, move |args| {
             let caps = guarded(&pads, None, |pads| {
                 let (session, payload_type) = numbers(args)?;
                 pads.caps(session as usize, u8::try_from(payload_type).ok()?)
@@ -113,11 +125,14 @@ impl Rtpbin {
             Some(caps.to_value())
         });
         // The end of a stream, as rtspsrc sees it: a BYE, or the end of what DESCRIBE announced.
-        for signal in ["on-bye-ssrc", "on-npt-stop"] {
+        for (signal, meaning) in [("on-bye-ssrc", self.goodbye), ("on-npt-stop", Goodbye::End)] {
             let pads = Arc::downgrade(&self.pads);
             let streams = Arc::downgrade(&self.streams);
-            self.bin.connect(signal, false, move |args| {
-                guarded(&pads, (), |_| on_end(&streams, args));
+            let present = self.life.clone();
+            bin.connect(signal, false, move |args| {
+                if present.load(Ordering::Acquire) == life {
+                    guarded(&pads, (), |_| on_end(&streams, args, meaning));
+                }
                 None
             });
         }
@@ -126,14 +141,19 @@ impl Rtpbin {
 
 impl Manager for Rtpbin {
     fn sync_state(&self) {
-        if let Err(error) = self.bin.sync_state_with_parent() {
-            gst::warning!(CAT, obj = self.bin, "{error}");
+        let bin = self.bin();
+        if let Err(error) = bin.sync_state_with_parent() {
+            gst::warning!(CAT, obj = bin, "{error}");
         }
     }
 
-    fn start(&self, reports: RtcpSender) {
-        // A session has one sender for all its life; it may be started again after a pause.
-        let _ = self.reports.set(reports);
+    fn start(&self, reports: RtcpSender) -> Result<(), glib::BoolError> {
+        if lock(&self.reports).replace(reports).is_some() {
+            self.renew()?;
+            for index in self.streams.keys() {
+                self.pads.begin_anew(*index);
+            }
+        }
         for (index, stream) in self.streams.iter() {
             for event in self.pads.first_events(*index) {
                 stream.rtp.push_event(event);
@@ -143,6 +163,37 @@ impl Manager for Rtpbin {
                 stream.rtcp.push_event(event);
             }
         }
+        Ok(())
+    }
+
+    /// Another rtpbin: with the old one go sources, jitterbuffers, sequence numbers, goodbyes, and
+    /// what reports have said about the time.
+    ///
+    /// A thread of the old one may be in a muxer, where it waits for what another stream is to send.
+    /// That comes out of the new one, so nothing here waits for the thread; it is ended aside.
+    fn renew(&self) -> Result<(), glib::BoolError> {
+        let Some(element) = self.pads.element().upgrade() else {
+            return Ok(());
+        };
+        let life = self.life.fetch_add(1, Ordering::AcqRel) + 1;
+        for stream in self.streams.values() {
+            stream.leave()?;
+        }
+        let bin = make(self.latency_ms)?;
+        self.connect_signals(&bin, life);
+        let old = std::mem::replace(&mut *lock(&self.bin), bin.clone());
+        element.remove(&old)?;
+        retire(old);
+        element.add(&bin)?;
+        self.link()?;
+        self.sync_state();
+        Ok(())
+    }
+
+    fn has_left(&self, stream: usize) -> bool {
+        self.streams
+            .get(&stream)
+            .is_some_and(|stream| stream.has_left.load(Ordering::Acquire))
     }
 
     fn rtp_pad(&self, stream: usize) -> Option<&gst::Pad> {
@@ -162,33 +213,30 @@ impl Manager for Rtpbin {
         *lock(&stream.shown) = None;
         if let Some(sink) = stream.rtp.peer() {
             stream.rtp.unlink(&sink)?;
-            self.bin.release_request_pad(&sink);
+            self.bin().release_request_pad(&sink);
         }
         self.link_rtp(index, stream)
     }
 
     fn deactivate(&self) {
-        for stream in self.streams.values() {
-            for pad in [&stream.rtp, &stream.rtcp, &stream.reports] {
-                // Deactivating cannot fail.
-                let _ = pad.set_active(false);
-            }
+        for pad in self.streams.values().flat_map(Stream::pads) {
+            // Deactivating cannot fail.
+            let _ = pad.set_active(false);
         }
     }
 
     fn remove(&self) {
+        let bin = self.bin();
         // Neither can going down.
-        let _ = self.bin.set_state(gst::State::Null);
-        for stream in self.streams.values() {
-            for pad in [&stream.rtp, &stream.rtcp, &stream.reports] {
-                if let Some(peer) = pad.peer() {
-                    self.bin.release_request_pad(&peer);
-                }
+        let _ = bin.set_state(gst::State::Null);
+        for pad in self.streams.values().flat_map(Stream::pads) {
+            if let Some(peer) = pad.peer() {
+                bin.release_request_pad(&peer);
             }
         }
         self.pads.remove();
         if let Some(element) = self.pads.element().upgrade() {
-            let _ = element.remove(&self.bin);
+            let _ = element.remove(&bin);
         }
     }
 
@@ -197,63 +245,25 @@ impl Manager for Rtpbin {
     }
 }
 
-impl Stream {
-    fn new(element: &RtspMuxSrc, index: usize, reports: &Arc<OnceLock<RtcpSender>>) -> Self {
-        Self {
-            rtp: src_pad(element, &format!("rtp_{index}")),
-            rtcp: src_pad(element, &format!("rtcp_{index}")),
-            reports: report_pad(element, index, reports.clone()),
-            shown: Mutex::new(None),
-        }
+fn make(latency_ms: u32) -> Result<gst::Element, glib::BoolError> {
+    gst::ElementFactory::make("rtpbin")
+        .name("manager")
+        .property("latency", latency_ms)
+        .build()
+}
+
+/// Ends an rtpbin that feeds nobody any more, on a thread that may wait for downstream.
+fn retire(bin: gst::Element) {
+    let down = {
+        let bin = bin.clone();
+        // Going down cannot fail.
+        move || _ = bin.set_state(gst::State::Null)
+    };
+    let thread = std::thread::Builder::new().name("rtspmux-retire".to_owned());
+    if let Err(error) = thread.spawn(down) {
+        gst::warning!(CAT, obj = bin, "no thread to end it: {error}");
+        let _ = bin.set_state(gst::State::Null);
     }
-}
-
-/// A pad as rtspsrc's of a TCP stream: live, without latency, and events from downstream end here.
-fn src_pad(element: &RtspMuxSrc, name: &str) -> gst::Pad {
-    let weak = element.downgrade();
-    let events = element.downgrade();
-    gst::Pad::builder(gst::PadDirection::Src)
-        .name(name)
-        .query_function(move |pad, parent, query| {
-            panics::guard_weak(&weak, false, |_| match query.view_mut() {
-                gst::QueryViewMut::Latency(latency) => {
-                    latency.set(true, gst::ClockTime::ZERO, gst::ClockTime::NONE);
-                    true
-                }
-                _ => gst::Pad::query_default(pad, parent, query),
-            })
-        })
-        .event_function(move |_, _, event| {
-            panics::guard_weak(&events, false, |_| event.type_() != gst::EventType::Seek)
-        })
-        .build()
-}
-
-/// Takes rtpbin's receiver reports on rtpsession's thread: send or drop, never wait.
-fn report_pad(element: &RtspMuxSrc, index: usize, reports: Arc<OnceLock<RtcpSender>>) -> gst::Pad {
-    let weak = element.downgrade();
-    gst::Pad::builder(gst::PadDirection::Sink)
-        .name(format!("reports_{index}"))
-        .chain_function(move |_, _, buffer| {
-            panics::guard_weak(&weak, Err(gst::FlowError::Error), |element| {
-                let sent = match (reports.get(), buffer.map_readable()) {
-                    (Some(reports), Ok(report)) => {
-                        reports.try_send(index, Bytes::copy_from_slice(&report))
-                    }
-                    _ => false,
-                };
-                if !sent {
-                    gst::log!(
-                        CAT,
-                        obj = element,
-                        "stream {index}: report of {} octets dropped",
-                        buffer.size()
-                    );
-                }
-                Ok(gst::FlowSuccess::Ok)
-            })
-        })
-        .build()
 }
 
 /// rtpbin has a new source.
@@ -303,8 +313,8 @@ fn output(name: &str) -> Option<(usize, u32, u8)> {
     numbers.next().is_none().then_some(output)
 }
 
-/// A source has said goodbye: end of stream, if it is the one that is shown.
-fn on_end(streams: &Weak<BTreeMap<usize, Stream>>, args: &[glib::Value]) {
+/// A source has said goodbye, or its time is over: if it is the one that is shown.
+fn on_end(streams: &Weak<BTreeMap<usize, Stream>>, args: &[glib::Value], meaning: Goodbye) {
     let (Some(streams), Some((session, ssrc))) = (streams.upgrade(), numbers(args)) else {
         return;
     };
@@ -318,23 +328,16 @@ fn on_end(streams: &Weak<BTreeMap<usize, Stream>>, args: &[glib::Value]) {
             obj = stream.rtp,
             "the server has ended stream {session}"
         );
-        stream.rtp.push_event(gst::event::Eos::new());
+        match meaning {
+            Goodbye::End => _ = stream.rtp.push_event(gst::event::Eos::new()),
+            Goodbye::Loss => stream.has_left.store(true, Ordering::Release),
+        }
     }
 }
 
 /// The two numbers after the object in the arguments of rtpbin's signals.
 fn numbers(args: &[glib::Value]) -> Option<(u32, u32)> {
     Some((args.get(1)?.get().ok()?, args.get(2)?.get().ok()?))
-}
-
-/// A stream of its own for RTCP, as rtpbin has it.
-fn rtcp_events(pad: &gst::Pad, caps: &gst::Caps) -> [gst::Event; 3] {
-    let segment = gst::FormattedSegment::<gst::ClockTime>::new();
-    [
-        gst::event::StreamStart::new(&pad.name()),
-        gst::event::Caps::new(caps),
-        gst::event::Segment::new(&segment),
-    ]
 }
 
 fn link(src: &gst::Pad, sink: &gst::Pad) -> Result<(), glib::BoolError> {

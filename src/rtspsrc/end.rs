@@ -1,0 +1,101 @@
+//! Why a session ended by itself, and how that is said on the bus.
+
+use gstreamer as gst;
+use std::time::Duration;
+
+use super::{
+    RtspMuxSrc,
+    messages::{self, Phase},
+    recovery::Ailment,
+};
+use crate::mux;
+
+/// Why a session ended by itself.
+#[derive(Debug)]
+pub(super) enum End {
+    /// The server ended it in good order.
+    Regular,
+    /// The multiplexer gave it up.
+    Mux(Phase, mux::Error),
+    /// What the server describes cannot be played.
+    Description(String),
+    /// What the server describes now does not fit the pads that are there.
+    Changed(String),
+    /// Nothing came for so long, on a connection that is alive.
+    Silent(String, Duration),
+    /// A source said goodbye, though the description had announced no end.
+    Goodbye(String),
+    /// rtpbin is missing or refuses.
+    Manager(gst::glib::BoolError),
+    /// Downstream has ended, or does not want data.
+    Flow(gst::FlowError),
+    /// The element is on its way down or gone.
+    Stopped,
+}
+
+impl End {
+    /// What that is, as far as it decides whether the session is set up again.
+    pub(super) fn ailment(&self) -> Ailment {
+        match self {
+            Self::Mux(_, error) => Ailment::of(error.kind(), error.retry_after()),
+            Self::Description(_) | Self::Silent(..) | Self::Goodbye(_) => Ailment::Refused,
+            Self::Regular | Self::Changed(_) | Self::Manager(_) | Self::Flow(_) | Self::Stopped => {
+                Ailment::Hopeless
+            }
+        }
+    }
+
+    /// The error of the multiplexer, if it is one.
+    pub(super) fn error(&self) -> Option<&mux::Error> {
+        match self {
+            Self::Mux(_, error) => Some(error),
+            _ => None,
+        }
+    }
+
+    /// In a sentence, without secrets.
+    pub(super) fn reason(&self) -> String {
+        match self {
+            Self::Regular => "the server ended the session".to_owned(),
+            Self::Mux(_, error) => error.to_string(),
+            Self::Description(text) | Self::Changed(text) => text.clone(),
+            Self::Silent(camera, silence) => {
+                format!("{camera}: no media for {:.1} s", silence.as_secs_f64())
+            }
+            Self::Goodbye(camera) => format!("{camera}: the server said goodbye"),
+            Self::Manager(error) => error.to_string(),
+            Self::Flow(flow) => format!("streaming stopped, reason {flow}"),
+            Self::Stopped => "stopped".to_owned(),
+        }
+    }
+
+    /// Whether somebody wanted it, so that it is no failure.
+    pub(super) fn is_wanted(&self) -> bool {
+        matches!(self, Self::Stopped | Self::Flow(gst::FlowError::Flushing))
+    }
+
+    /// Posts the ERROR that it is, if it is one.
+    pub(super) fn post(&self, element: &RtspMuxSrc) {
+        match self {
+            Self::Stopped
+            | Self::Regular
+            | Self::Flow(gst::FlowError::Eos | gst::FlowError::Flushing) => {}
+            Self::Mux(phase, error) => messages::error(element, *phase, error),
+            Self::Description(text) | Self::Changed(text) => {
+                gst::element_error!(element, gst::StreamError::Format, ("{text}"));
+            }
+            Self::Silent(..) | Self::Goodbye(_) => {
+                gst::element_error!(element, gst::ResourceError::Read, ("{}", self.reason()));
+            }
+            Self::Manager(error) => {
+                gst::element_error!(
+                    element,
+                    gst::CoreError::MissingPlugin,
+                    ("rtpbin cannot be used"),
+                    ["{error}"]
+                );
+            }
+            Self::Flow(flow) => messages::flow_error(element, *flow),
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! What a session task says: progress, news and errors on the bus, its standing for `stats`.
+
+use gst::{glib, prelude::*};
+use gstreamer as gst;
+use std::sync::Arc;
+
+use super::{
+    RtspMuxSrc,
+    end::End,
+    messages::{self, News, Step},
+    status::{Standing, State, Status},
+};
+
+/// Speaks for one session, as long as there is an element.
+pub(super) struct Narrator {
+    element: glib::WeakRef<RtspMuxSrc>,
+    status: Arc<Status>,
+    /// The step that was announced and is not complete.
+    step: Option<Step>,
+}
+
+impl Narrator {
+    pub(super) fn new(element: &RtspMuxSrc, status: &Arc<Status>) -> Self {
+        Self {
+            element: element.downgrade(),
+            status: status.clone(),
+            step: None,
+        }
+    }
+
+    pub(super) fn set_state(&self, state: State) {
+        self.note(|standing| standing.state = state);
+    }
+
+    /// For `stats`.
+    pub(super) fn note(&self, change: impl FnOnce(&mut Standing)) {
+        self.status.change(change);
+    }
+
+    /// A step begins; another one that was under way is not completed any more.
+    pub(super) fn begin(&mut self, step: Step, text: &str) {
+        if self.step.is_some_and(|under_way| under_way != step) {
+            self.cancel();
+        }
+        self.step = Some(step);
+        self.progress(gst::ProgressType::Start, text);
+    }
+
+    /// The step under way is this one.
+    pub(super) fn is_at(&self, step: Step) -> bool {
+        self.step == Some(step)
+    }
+
+    pub(super) fn go_on(&self, text: &str) {
+        self.progress(gst::ProgressType::Continue, text);
+    }
+
+    pub(super) fn complete(&mut self, text: &str) {
+        self.progress(gst::ProgressType::Complete, text);
+        self.step = None;
+    }
+
+    pub(super) fn cancel(&mut self) {
+        self.progress(gst::ProgressType::Canceled, "Cancelled");
+        self.step = None;
+    }
+
+    /// The session is over, or waits for somebody to do something.
+    pub(super) fn fail(&mut self, end: &End) {
+        self.progress(gst::ProgressType::Error, "Failed");
+        self.step = None;
+        if let Some(element) = self.element.upgrade() {
+            end.post(&element);
+        }
+    }
+
+    /// Tells of a loss, an attempt or a recovery.
+    pub(super) fn tell(&self, news: &News<'_>) {
+        if let Some(element) = self.element.upgrade() {
+            messages::session(&element, news);
+        }
+    }
+
+    /// About the step under way, if there is one.
+    fn progress(&self, kind: gst::ProgressType, text: &str) {
+        if let (Some(step), Some(element)) = (self.step, self.element.upgrade()) {
+            messages::progress(&element, kind, step, text);
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! What to do when a session has ended: again, or not, and when. Pure: time and chance are passed in.
+//!
+//! A recorder wants its cameras back, whatever happened to them. So what has played once is set up
+//! again until it plays, but for what time does not heal: a wrong password locks accounts if it is
+//! repeated, and a pipeline that takes no data any more takes none from a new session either. A first
+//! start is tried again only if the camera was not there: it may be off while the recorder starts.
+//! What it says about what was asked of it is told at once.
+
+use std::time::{Duration, Instant};
+
+use crate::mux::{ErrorKind, RetryBounds, RetrySchedule, Setback};
+
+/// After so much time with media the next failure is the first again.
+const STEADY: Duration = Duration::from_secs(30);
+
+/// What the properties say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Policy {
+    /// `reconnect`.
+    pub(super) is_on: bool,
+    /// `reconnect-attempts`; none: without end.
+    pub(super) attempts: Option<u32>,
+    /// `reconnect-min-delay` and `reconnect-max-delay`.
+    pub(super) bounds: RetryBounds,
+}
+
+/// What a session died of, as far as that decides what to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ailment {
+    /// The server is not there, or its connection went.
+    Unreachable,
+    /// It does not answer, or wants to be asked later.
+    Busy(Option<Duration>),
+    /// The session itself was lost or refused.
+    Refused,
+    /// It wants other credentials.
+    Credentials,
+    /// Nothing that time heals.
+    Hopeless,
+}
+
+impl Ailment {
+    /// What an error of the multiplexer is.
+    pub(super) fn of(kind: ErrorKind, retry_after: Option<Duration>) -> Self {
+        match kind {
+            ErrorKind::Resolve | ErrorKind::Connect | ErrorKind::ConnectionLost => {
+                Self::Unreachable
+            }
+            ErrorKind::TimedOut => Self::Busy(None),
+            ErrorKind::Unauthorized | ErrorKind::Status(401 | 403 | 407) => Self::Credentials,
+            ErrorKind::Status(_) if retry_after.is_some() => Self::Busy(retry_after),
+            ErrorKind::Status(_)
+            | ErrorKind::Sdp
+            | ErrorKind::LimitExceeded
+            | ErrorKind::Malformed
+            | ErrorKind::Redirects
+            | ErrorKind::ServerLimit => Self::Refused,
+            ErrorKind::InvalidUrl
+            | ErrorKind::CannotShare
+            | ErrorKind::Cancelled
+            | ErrorKind::ShutDown
+            | ErrorKind::Runtime => Self::Hopeless,
+        }
+    }
+}
+
+/// What to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// Nothing; it is over.
+    GiveUp,
+    /// Wait for other credentials.
+    Ask,
+    /// Again, when it is the session's turn at the server.
+    InTurn,
+    /// Again after so long.
+    After(Duration),
+}
+
+/// A time without media.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Outage {
+    began: Instant,
+    attempts: u32,
+}
+
+/// What an outage came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Recovered {
+    /// Attempts it took.
+    pub(super) attempts: u32,
+    /// How long it lasted.
+    pub(super) duration: Duration,
+    /// Which one it was, from 1; 0: it had not played before.
+    pub(super) outages: u64,
+}
+
+/// The recoveries of one session over all its lives.
+#[derive(Debug)]
+pub(super) struct Recovery {
+    policy: Policy,
+    schedule: RetrySchedule,
+    outage: Option<Outage>,
+    /// Since when there is media.
+    media_since: Option<Instant>,
+    has_played: bool,
+    outages: u64,
+}
+
+impl Recovery {
+    pub(super) fn new(policy: Policy) -> Self {
+        Self {
+            policy,
+            schedule: RetrySchedule::default(),
+            outage: None,
+            media_since: None,
+            has_played: false,
+            outages: 0,
+        }
+    }
+
+    pub(super) fn policy(&self) -> Policy {
+        self.policy
+    }
+
+    /// Whether it has ever played: what it describes is known to be playable.
+    pub(super) fn has_played(&self) -> bool {
+        self.has_played
+    }
+
+    /// Times it stopped playing by itself.
+    pub(super) fn outages(&self) -> u64 {
+        self.outages
+    }
+
+    /// Attempts in the present outage.
+    pub(super) fn attempts(&self) -> u32 {
+        self.outage.map_or(0, |outage| outage.attempts)
+    }
+
+    /// How long the present outage lasts.
+    pub(super) fn duration(&self, now: Instant) -> Duration {
+        self.outage
+            .map(|outage| now.saturating_duration_since(outage.began))
+            .unwrap_or_default()
+    }
+
+    /// PLAY was answered.
+    pub(super) fn on_playing(&mut self) {
+        self.has_played = true;
+    }
+
+    /// Media came; says what that is the end of, if anything.
+    pub(super) fn on_media(&mut self, now: Instant) -> Option<Recovered> {
+        if self.media_since.is_some() {
+            return None;
+        }
+        self.media_since = Some(now);
+        self.outage.take().map(|outage| Recovered {
+            attempts: outage.attempts,
+            duration: now.saturating_duration_since(outage.began),
+            outages: self.outages,
+        })
+    }
+
+    /// The session has ended by itself. True if that is the beginning of an outage.
+    pub(super) fn on_end(&mut self, now: Instant) -> bool {
+        if let Some(since) = self.media_since.take()
+            && now.saturating_duration_since(since) >= STEADY
+        {
+            self.schedule.reset();
+        }
+        if self.outage.is_some() {
+            return false;
+        }
+        self.outage = Some(Outage {
+            began: now,
+            attempts: 0,
+        });
+        self.outages += u64::from(self.has_played);
+        true
+    }
+
+    /// What to do about it; `chance` is drawn from 0 to 1.
+    pub(super) fn verdict(&mut self, now: Instant, ailment: Ailment, chance: f64) -> Verdict {
+        if !self.policy.is_on || ailment == Ailment::Hopeless {
+            return Verdict::GiveUp;
+        }
+        if ailment == Ailment::Credentials {
+            return Verdict::Ask;
+        }
+        let is_used_up = |attempts| attempts <= self.attempts();
+        let is_refusal_at_first = ailment == Ailment::Refused && !self.has_played;
+        if is_refusal_at_first || self.policy.attempts.is_some_and(is_used_up) {
+            return Verdict::GiveUp;
+        }
+        if ailment == Ailment::Unreachable {
+            return Verdict::InTurn;
+        }
+        let wait = self.schedule.next(now, Setback::Refused, chance);
+        let asked = match ailment {
+            Ailment::Busy(retry_after) => retry_after.unwrap_or_default(),
+            _ => Duration::ZERO,
+        };
+        // What the server asks for comes before what the user does.
+        Verdict::After(self.policy.bounds.clamp(wait).max(asked))
+    }
+
+    /// Another attempt begins; its number in this outage.
+    pub(super) fn on_attempt(&mut self) -> u32 {
+        let Some(outage) = &mut self.outage else {
+            return 0;
+        };
+        outage.attempts = outage.attempts.saturating_add(1);
+        outage.attempts
+    }
+}
+
+#[cfg(test)]
+#[path = "recovery_tests.rs"]
+mod tests;

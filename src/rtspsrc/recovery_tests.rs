@@ -1,0 +1,185 @@
+//! What is tried again, and what is not.
+#![expect(clippy::disallowed_methods, reason = "any time will do")]
+
+use super::*;
+
+const S: Duration = Duration::from_secs(1);
+
+fn policy(attempts: Option<u32>) -> Policy {
+    Policy {
+        is_on: true,
+        attempts,
+        bounds: RetryBounds::default(),
+    }
+}
+
+fn played(policy: Policy) -> Recovery {
+    let mut recovery = Recovery::new(policy);
+    recovery.on_playing();
+    recovery.on_media(Instant::now());
+    recovery
+}
+
+fn verdict(recovery: &mut Recovery, kind: ErrorKind) -> Verdict {
+    let now = Instant::now();
+    recovery.on_end(now);
+    recovery.verdict(now, Ailment::of(kind, None), 0.0)
+}
+
+#[test]
+fn a_camera_that_is_off_at_first_is_waited_for() {
+    for kind in [
+        ErrorKind::Connect,
+        ErrorKind::Resolve,
+        ErrorKind::ConnectionLost,
+    ] {
+        let mut recovery = Recovery::new(policy(None));
+        assert_eq!(verdict(&mut recovery, kind), Verdict::InTurn, "{kind:?}");
+        assert_eq!(recovery.outages(), 0, "it has never played");
+    }
+    let mut recovery = Recovery::new(policy(None));
+    assert!(matches!(
+        verdict(&mut recovery, ErrorKind::TimedOut),
+        Verdict::After(_)
+    ));
+}
+
+#[test]
+fn what_a_camera_says_at_first_is_told_at_once() {
+    for kind in [
+        ErrorKind::Status(404),
+        ErrorKind::Status(453),
+        ErrorKind::Status(503),
+        ErrorKind::Sdp,
+        ErrorKind::InvalidUrl,
+        ErrorKind::CannotShare,
+        ErrorKind::ServerLimit,
+    ] {
+        let mut recovery = Recovery::new(policy(None));
+        assert_eq!(verdict(&mut recovery, kind), Verdict::GiveUp, "{kind:?}");
+    }
+}
+
+#[test]
+fn what_has_played_is_set_up_again_whatever_the_camera_says() {
+    for kind in [
+        ErrorKind::Status(404),
+        ErrorKind::Status(454),
+        ErrorKind::Status(503),
+        ErrorKind::Sdp,
+        ErrorKind::Malformed,
+    ] {
+        let mut recovery = played(policy(None));
+        assert!(
+            matches!(verdict(&mut recovery, kind), Verdict::After(_)),
+            "{kind:?}"
+        );
+        assert_eq!(recovery.outages(), 1);
+    }
+    let mut recovery = played(policy(None));
+    assert_eq!(
+        verdict(&mut recovery, ErrorKind::ConnectionLost),
+        Verdict::InTurn
+    );
+    let mut recovery = played(policy(None));
+    assert_eq!(verdict(&mut recovery, ErrorKind::ShutDown), Verdict::GiveUp);
+}
+
+#[test]
+fn f22_credentials_that_are_refused_are_asked_for_not_repeated() {
+    for mut recovery in [Recovery::new(policy(None)), played(policy(None))] {
+        assert_eq!(
+            verdict(&mut recovery, ErrorKind::Unauthorized),
+            Verdict::Ask
+        );
+    }
+}
+
+#[test]
+fn without_reconnect_nothing_is_tried_again() {
+    let off = Policy {
+        is_on: false,
+        ..policy(None)
+    };
+    for kind in [ErrorKind::ConnectionLost, ErrorKind::Unauthorized] {
+        assert_eq!(verdict(&mut played(off), kind), Verdict::GiveUp);
+    }
+}
+
+#[test]
+fn attempts_are_counted_in_each_outage() {
+    let mut recovery = played(policy(Some(2)));
+    for _ in 0..2 {
+        let now = Instant::now();
+        for attempt in 1..=2 {
+            assert_eq!(
+                verdict(&mut recovery, ErrorKind::Connect),
+                Verdict::InTurn,
+                "{attempt}"
+            );
+            assert_eq!(recovery.on_attempt(), attempt);
+        }
+        let recovered = recovery.on_media(now + S).unwrap();
+        assert_eq!(recovered.attempts, 2);
+    }
+    assert_eq!(recovery.outages(), 2);
+    for _ in 0..2 {
+        verdict(&mut recovery, ErrorKind::Connect);
+        recovery.on_attempt();
+    }
+    assert_eq!(verdict(&mut recovery, ErrorKind::Connect), Verdict::GiveUp);
+}
+
+#[test]
+fn f23_retry_after_is_kept_and_is_a_reason_to_wait_at_first() {
+    let now = Instant::now();
+    let mut recovery = Recovery::new(policy(None));
+    recovery.on_end(now);
+    let busy = Ailment::of(ErrorKind::Status(503), Some(40 * S));
+    assert_eq!(
+        recovery.verdict(now, busy, 0.5),
+        Verdict::After(40 * S),
+        "longer than reconnect-max-delay"
+    );
+}
+
+#[test]
+fn waits_grow_until_media_has_come_for_half_a_minute() {
+    let start = Instant::now();
+    for (lived, wait) in [(29 * S, S), (30 * S, Duration::ZERO)] {
+        let mut recovery = played(policy(None));
+        recovery.on_end(start);
+        assert_eq!(
+            recovery.verdict(start, Ailment::Refused, 0.0),
+            Verdict::After(Duration::ZERO)
+        );
+        recovery.on_media(start + S);
+        let end = start + S + lived;
+        assert!(recovery.on_end(end));
+        assert_eq!(
+            recovery.verdict(end, Ailment::Refused, 0.0),
+            Verdict::After(wait)
+        );
+    }
+}
+
+#[test]
+fn an_outage_lasts_from_the_loss_to_the_first_media() {
+    let start = Instant::now();
+    let mut recovery = played(policy(None));
+    assert!(recovery.on_end(start));
+    recovery.on_attempt();
+    recovery.on_playing();
+    assert!(!recovery.on_end(start + 3 * S), "it played without media");
+    assert_eq!(recovery.duration(start + 3 * S), 3 * S);
+    recovery.on_attempt();
+    assert_eq!(
+        recovery.on_media(start + 5 * S),
+        Some(Recovered {
+            attempts: 2,
+            duration: 5 * S,
+            outages: 1
+        })
+    );
+    assert_eq!(recovery.on_media(start + 6 * S), None);
+}

@@ -1,0 +1,63 @@
+//! How a session stands, for those who look at the element from outside.
+
+use std::sync::Mutex;
+
+use super::lock;
+
+/// Where a session is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum State {
+    /// There is no session.
+    #[default]
+    None,
+    /// It is being set up for the first time.
+    Opening,
+    /// PLAY was answered.
+    Playing,
+    /// It is being set up again.
+    Recovering,
+    /// It waits for other credentials.
+    Unauthorized,
+    /// It is over.
+    Ended,
+}
+
+impl State {
+    /// As `stats` has it.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Opening => "opening",
+            Self::Playing => "playing",
+            Self::Recovering => "recovering",
+            Self::Unauthorized => "unauthorized",
+            Self::Ended => "ended",
+        }
+    }
+}
+
+/// What is known of a session's recoveries.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Standing {
+    pub(super) state: State,
+    /// Times it stopped playing by itself.
+    pub(super) outages: u64,
+    /// Attempts in the present outage, or in the last one.
+    pub(super) attempts: u32,
+    /// Why it ended last; without secrets.
+    pub(super) last_error: Option<String>,
+}
+
+/// The standing of one session, written by its task.
+#[derive(Debug, Default)]
+pub(super) struct Status(Mutex<Standing>);
+
+impl Status {
+    pub(super) fn change(&self, change: impl FnOnce(&mut Standing)) {
+        change(&mut lock(&self.0));
+    }
+
+    pub(super) fn standing(&self) -> Standing {
+        lock(&self.0).clone()
+    }
+}

@@ -1,0 +1,39 @@
+//! The clock and the timers of session tasks, which the runtime of the feeders drives.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a session task waits between attempts and watches for silence"
+)]
+
+use std::{
+    pin::Pin,
+    time::{Duration, Instant},
+};
+
+/// The time.
+pub(super) fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
+/// Returns after `time`.
+pub(super) async fn pass(time: Duration) {
+    tokio::time::sleep(time).await;
+}
+
+/// Rings at a time that may be moved. Moving it away costs nothing where it is left to ring early and
+/// set again then.
+pub(super) struct Alarm(Option<Pin<Box<tokio::time::Sleep>>>);
+
+impl Alarm {
+    /// Rings at `until`; never without one.
+    pub(super) fn at(until: Option<Instant>) -> Self {
+        Self(until.map(|until| Box::pin(tokio::time::sleep_until(until.into()))))
+    }
+
+    /// Returns when it rings. Dropping the future loses nothing.
+    pub(super) async fn rings(&mut self) {
+        match &mut self.0 {
+            Some(sleep) => sleep.as_mut().await,
+            None => std::future::pending().await,
+        }
+    }
+}

@@ -1,0 +1,635 @@
+//! Sessions that are lost are set up again: same pads, same pipeline, no end of stream.
+
+use std::net::TcpListener;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use gst::prelude::*;
+use gstreamer as gst;
+
+use crate::player::{PATIENCE, PROMPT, Player, Seen, init};
+use crate::support::mock_server::{
+    Algorithm, Auth, Behaviour, Camera, MockServer, Reaction, Rule, ServerView,
+};
+use crate::support::rtsp::{Frame, RtpPacket, rtcp_bye};
+
+/// The next `rtspmux-session` message of that state, and who sent it. An ERROR before it fails.
+fn news(player: &Player, state: &str) -> (String, gst::Structure) {
+    loop {
+        let message = player.message(gst::MessageType::Element);
+        let structure = message.structure().unwrap();
+        if structure.name() == "rtspmux-session" && structure.get::<&str>("state") == Ok(state) {
+            return (
+                message.src().unwrap().name().to_string(),
+                structure.to_owned(),
+            );
+        }
+    }
+}
+
+/// One camera into a sink named `sink`, from a source named `source`.
+fn line(url: &str, properties: &str) -> String {
+    format!(
+        "rtspmuxsrc name=source location=\"{url}\" latency=0 {properties} \
+         ! fakesink name=sink sync=false async=false"
+    )
+}
+
+/// Plays, and has got packets.
+fn playing(server: &MockServer, properties: &str) -> (Player, Arc<Seen>) {
+    let player = Player::playing(&line(&server.url("/cam"), properties));
+    let seen = player.seen_by("sink");
+    assert!(server.wait_until(|view| view.playing() == 1, PATIENCE));
+    server.send_packets("/cam", 10);
+    seen.wait_for(10);
+    (player, seen)
+}
+
+fn one_camera() -> MockServer {
+    MockServer::builder()
+        .camera("/cam", Camera::video())
+        .start()
+}
+
+/// Sends five packets, once there were so many PLAYs and one session plays; gives all that came out.
+fn more(server: &MockServer, seen: &Seen, plays: usize) -> Vec<gst::Buffer> {
+    let before = seen.count();
+    let plays = |view: &ServerView| view.count("PLAY") == plays && view.playing() == 1;
+    assert!(server.wait_until(plays, PATIENCE));
+    server.send_packets("/cam", 5);
+    seen.wait_for(before + 5)
+}
+
+fn times(buffers: &[gst::Buffer]) -> Vec<gst::ClockTime> {
+    buffers.iter().map(|buffer| buffer.pts().unwrap()).collect()
+}
+
+fn stats(player: &Player) -> gst::Structure {
+    player.element("source").property("stats")
+}
+
+fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().port()
+}
+
+#[test]
+fn a_lost_connection_is_made_again_under_the_same_pad() {
+    init();
+    let server = one_camera();
+    // Longer than the pictures that came in a burst.
+    let (player, seen) = playing(&server, "reconnect-min-delay=600000000");
+    let gaps = Arc::<Mutex<Vec<gst::Event>>>::default();
+    let pad = player.element("sink").static_pad("sink").unwrap();
+    let collected = Arc::clone(&gaps);
+    pad.add_probe(gst::PadProbeType::EVENT_DOWNSTREAM, move |_, info| {
+        if let Some(event) = info.event() {
+            collected.lock().unwrap().push(event.clone());
+        }
+        gst::PadProbeReturn::Ok
+    });
+    let before = seen.count();
+    server.close_connections();
+    let (_, lost) = news(&player, "lost");
+    assert!(lost.get::<&str>("reason").unwrap().contains("/cam"));
+    assert_eq!(lost.get::<u64>("outages"), Ok(1));
+    assert_eq!(news(&player, "retrying").1.get::<u32>("attempt"), Ok(1));
+    let buffers = more(&server, &seen, 2);
+    let (_, recovered) = news(&player, "recovered");
+    assert!(recovered.get::<u64>("duration").unwrap() > 0);
+    assert!(!recovered.has_field("reason"));
+
+    assert_eq!(player.element("source").src_pads().len(), 1);
+    assert!(buffers[before].flags().contains(gst::BufferFlags::DISCONT));
+    let times = times(&buffers);
+    assert!(times.is_sorted(), "{times:?}");
+    let events = gaps.lock().unwrap();
+    let kinds: Vec<_> = events.iter().map(|event| event.type_()).collect();
+    for never in [
+        gst::EventType::Eos,
+        gst::EventType::FlushStart,
+        gst::EventType::FlushStop,
+    ] {
+        assert!(!kinds.contains(&never), "{kinds:?}");
+    }
+    let gap = events
+        .iter()
+        .find(|event| event.type_() == gst::EventType::Gap)
+        .unwrap_or_else(|| panic!("no gap in {kinds:?}"));
+    let gst::EventView::Gap(gap) = gap.view() else {
+        unreachable!()
+    };
+    let (start, duration) = gap.get();
+    assert_eq!(start, times[before - 1]);
+    assert_eq!(start + duration.unwrap(), times[before]);
+    player.assert_no_error();
+    let stats = stats(&player);
+    assert_eq!(stats.get::<u64>("outages"), Ok(1));
+    assert_eq!(stats.get::<u32>("attempts"), Ok(1));
+    assert_eq!(stats.get::<&str>("state"), Ok("playing"));
+    assert!(stats.get::<&str>("last-error").unwrap().contains("/cam"));
+}
+
+#[test]
+fn every_step_that_begins_is_completed() {
+    init();
+    let server = one_camera();
+    let (player, seen) = playing(&server, "");
+    server.close_connections();
+    more(&server, &seen, 2);
+    let bus = player.pipeline.bus().unwrap();
+    let progress = std::iter::from_fn(|| bus.pop_filtered(&[gst::MessageType::Progress]));
+    let steps: Vec<String> = progress
+        .filter_map(|message| match message.view() {
+            gst::MessageView::Progress(progress) => {
+                let (kind, code, _) = progress.get();
+                let is_between = kind == gst::ProgressType::Continue;
+                (!is_between).then(|| format!("{kind:?} {code}"))
+            }
+            _ => None,
+        })
+        .collect();
+    let life = [
+        "Start open",
+        "Complete open",
+        "Start request",
+        "Complete request",
+    ];
+    assert_eq!(steps, [life, life].concat());
+}
+
+#[test]
+fn f03_after_a_reset_sixteen_elements_dial_once_and_come_back() {
+    init();
+    let server = MockServer::builder().cameras(16).start();
+    let lines: Vec<String> = (1..=16)
+        .map(|camera| {
+            format!(
+                "rtspmuxsrc location={} latency=0 ! fakesink name=sink{camera} sync=false async=false",
+                server.url(&format!("/cam/{camera}"))
+            )
+        })
+        .collect();
+    let player = Player::playing(&lines.join(" "));
+    let seen: Vec<_> = (1..=16)
+        .map(|camera| player.seen_by(&format!("sink{camera}")))
+        .collect();
+    assert!(server.wait_until(|view| view.playing() == 16, PATIENCE));
+    server.send_packets_to_all(10);
+    seen.iter().for_each(|seen| drop(seen.wait_for(5)));
+    let before: Vec<usize> = seen.iter().map(|seen| seen.count()).collect();
+    assert_eq!(server.accepted(), 1);
+    server.reset_connections();
+    let lost = Instant::now();
+    assert!(server.wait_until(|view| view.accepted >= 2 && view.playing() == 16, PATIENCE));
+    assert!(
+        lost.elapsed() < Duration::from_secs(3),
+        "{:?}",
+        lost.elapsed()
+    );
+    assert_eq!(server.accepted(), 2, "one dial for all");
+    server.send_packets_to_all(10);
+    for (seen, before) in seen.iter().zip(before) {
+        let buffers = seen.wait_for(before + 5);
+        assert!(times(&buffers).is_sorted());
+    }
+    player.assert_no_error();
+    assert_eq!(server.violations(), [""; 0]);
+}
+
+#[test]
+fn f24_a_session_that_the_server_forgot_is_set_up_again_alone() {
+    init();
+    let server = MockServer::builder()
+        .cameras(2)
+        .behaviour(Behaviour::SessionSuffix(";timeout=1".to_owned()))
+        .start();
+    let player = Player::playing(&format!(
+        "rtspmuxsrc name=one location={} latency=0 ! fakesink name=sink1 sync=false async=false \
+         rtspmuxsrc name=two location={} latency=0 ! fakesink name=sink2 sync=false async=false",
+        server.url("/cam/1"),
+        server.url("/cam/2")
+    ));
+    assert!(server.wait_until(|view| view.playing() == 2, PATIENCE));
+    let seen = [player.seen_by("sink1"), player.seen_by("sink2")];
+    server.send_packets_to_all(10);
+    seen.iter().for_each(|seen| drop(seen.wait_for(5)));
+    let forgotten = server
+        .view()
+        .sessions
+        .iter()
+        .find(|session| session.camera == "/cam/1")
+        .unwrap()
+        .id
+        .clone();
+    server.expire_session(&forgotten);
+    let (who, lost) = news(&player, "lost");
+    assert_eq!(who, "one");
+    assert!(
+        lost.get::<&str>("reason").unwrap().contains("454"),
+        "{lost}"
+    );
+    assert!(server.wait_until(|view| view.playing() == 2, PATIENCE));
+    let before: Vec<usize> = seen.iter().map(|seen| seen.count()).collect();
+    server.send_packets_to_all(10);
+    for (seen, before) in seen.iter().zip(before) {
+        seen.wait_for(before + 5);
+    }
+    assert_eq!(news(&player, "recovered").0, "one");
+    assert_eq!(server.accepted(), 1, "on the same connection");
+    assert_eq!(server.view().count("PLAY"), 3);
+    player.assert_no_error();
+}
+
+#[test]
+fn f28_a_session_that_falls_silent_is_set_up_again() {
+    init();
+    let server = MockServer::builder().camera("/cam", Camera::av()).start();
+    let player = Player::playing(
+        &line(&server.url("/cam"), "media-timeout=500000000")
+            .replace("! fakesink", "! application/x-rtp,media=video ! fakesink"),
+    );
+    let seen = player.seen_by("sink");
+    assert!(server.wait_until(|view| view.playing() == 1, PATIENCE));
+    server.send_packets("/cam", 10);
+    seen.wait_for(5);
+    let (_, lost) = news(&player, "lost");
+    assert!(
+        lost.get::<&str>("reason").unwrap().contains("no media"),
+        "{lost}"
+    );
+    assert!(server.wait_until(
+        |view| view.count("TEARDOWN") == 1 && view.count("PLAY") >= 2,
+        PATIENCE
+    ));
+    more(&server, &seen, 2);
+    news(&player, "recovered");
+    assert_eq!(server.accepted(), 1);
+    player.assert_no_error();
+}
+
+#[test]
+fn silence_is_no_loss_with_a_media_timeout_of_0() {
+    init();
+    let server = one_camera();
+    let (player, _) = playing(&server, "media-timeout=0");
+    let source = player.element("source");
+    assert_eq!(source.property::<u64>("media-timeout"), 0);
+    // A second is more than the other test's timeout; nothing is waited for that could come.
+    let bus = player.pipeline.bus().unwrap();
+    let lost = bus.timed_pop_filtered(gst::ClockTime::SECOND, &[gst::MessageType::Element]);
+    assert!(
+        lost.is_none_or(|it| it.structure().unwrap().name() != "rtspmux-session"),
+        "a loss"
+    );
+    assert_eq!(server.view().count("TEARDOWN"), 0);
+}
+
+#[test]
+fn a_camera_that_says_goodbye_is_set_up_again() {
+    init();
+    let server = one_camera();
+    let (player, seen) = playing(&server, "");
+    let ssrc = Camera::ssrc(0, 0);
+    let session = &server.view().sessions[0];
+    // An empty receiver report has to come before it (RFC 3550 6.1).
+    let report = [&[0x80, 201, 0, 1][..], &ssrc.to_be_bytes(), &rtcp_bye(ssrc)].concat();
+    let mut frame = vec![b'$', session.tracks[0].1.1, 0, report.len() as u8];
+    frame.extend(report);
+    server.send_raw(session.connection, &frame);
+    let (_, lost) = news(&player, "lost");
+    assert!(lost.get::<&str>("reason").unwrap().contains("goodbye"));
+    assert!(server.wait_until(|view| view.count("PLAY") == 2, PATIENCE));
+    more(&server, &seen, 2);
+    news(&player, "recovered");
+    player.assert_no_error();
+}
+
+#[test]
+fn a_camera_that_is_off_at_the_start_comes_up_by_itself() {
+    init();
+    let port = free_port();
+    let begin = Instant::now();
+    let player = Player::playing(&line(&format!("rtsp://127.0.0.1:{port}/cam"), ""));
+    assert!(begin.elapsed() < PROMPT, "state changes do not wait");
+    let (_, retrying) = news(&player, "retrying");
+    assert!(
+        retrying.get::<&str>("reason").unwrap().contains("/cam"),
+        "{retrying}"
+    );
+    assert_eq!(retrying.get::<u64>("outages"), Ok(0));
+    assert_eq!(stats(&player).get::<&str>("state"), Ok("recovering"));
+    let server = MockServer::builder()
+        .camera("/cam", Camera::video())
+        .start_at(port);
+    let seen = player.seen_by("sink");
+    more(&server, &seen, 1);
+    news(&player, "recovered");
+    player.assert_no_error();
+}
+
+#[test]
+fn attempts_that_are_used_up_are_an_error() {
+    init();
+    let url = format!("rtsp://127.0.0.1:{}/cam", free_port());
+    let player = Player::playing(&line(
+        &url,
+        "reconnect-attempts=2 reconnect-max-delay=10000000",
+    ));
+    for attempt in 1..=2 {
+        let (_, retrying) = news(&player, "retrying");
+        assert_eq!(retrying.get::<u32>("attempt"), Ok(attempt));
+    }
+    let (error, _) = player.error();
+    assert!(error.matches(gst::ResourceError::OpenRead), "{error}");
+    assert_eq!(stats(&player).get::<&str>("state"), Ok("ended"));
+}
+
+#[test]
+fn without_reconnect_a_loss_ends_the_stream() {
+    init();
+    let server = one_camera();
+    let (player, _) = playing(&server, "reconnect=false");
+    server.close_connections();
+    let (error, _) = player.error();
+    assert!(error.matches(gst::ResourceError::Read), "{error}");
+    assert_eq!(server.accepted(), 1);
+}
+
+/// A camera of the user admin, on this port or a free one.
+fn protected(password: &str, port: u16) -> MockServer {
+    MockServer::builder()
+        .camera("/cam", Camera::video())
+        .credentials(Auth::Digest {
+            algorithm: Algorithm::Md5,
+            user: "admin".to_owned(),
+            password: password.to_owned(),
+        })
+        .start_at(port)
+}
+
+#[test]
+fn f22_a_wrong_password_stops_until_there_is_another_one() {
+    init();
+    let server = protected("right", 0);
+    let player = Player::playing(&line(&server.url("/cam"), "user-id=admin user-pw=wrong"));
+    let (error, _) = player.error();
+    assert!(error.matches(gst::ResourceError::NotAuthorized), "{error}");
+    assert_eq!(stats(&player).get::<&str>("state"), Ok("unauthorized"));
+    let tries = || {
+        let requests = server.requests();
+        let with = requests
+            .iter()
+            .filter(|request| request.headers.contains("Authorization"));
+        with.count()
+    };
+    assert_eq!(tries(), 1, "cameras lock accounts");
+    player.element("source").set_property("user-pw", "right");
+    let seen = player.seen_by("sink");
+    more(&server, &seen, 1);
+    player.assert_no_error();
+    assert_eq!(stats(&player).get::<&str>("state"), Ok("playing"));
+}
+
+#[test]
+fn f22_a_password_that_was_changed_while_it_played_is_asked_for_after_a_loss() {
+    init();
+    let server = protected("right", 0);
+    let port = server.address().port();
+    let (player, seen) = playing(&server, "user-id=admin user-pw=right");
+    server.stop();
+    news(&player, "lost");
+    let server = protected("other", port);
+    let (error, _) = player.error();
+    assert!(error.matches(gst::ResourceError::NotAuthorized), "{error}");
+    player.element("source").set_property("user-pw", "other");
+    more(&server, &seen, 1);
+    news(&player, "recovered");
+    assert_eq!(player.element("source").src_pads().len(), 1);
+}
+
+/// A camera that came back as another one: H.265 instead of H.264.
+const OTHER_CODEC: &str = "v=0\r\no=- 0 1 IN IP4 127.0.0.1\r\ns=x\r\nt=0 0\r\na=range:npt=now-\r\n\
+    m=video 0 RTP/AVP 96\r\na=rtpmap:96 H265/90000\r\na=control:stream=0\r\n";
+
+#[test]
+fn another_codec_is_new_caps_on_the_same_pad() {
+    init();
+    let server = one_camera();
+    let port = server.address().port();
+    let (player, seen) = playing(&server, "");
+    server.stop();
+    let server = MockServer::builder()
+        .camera("/cam", Camera::video().sdp(OTHER_CODEC))
+        .start_at(port);
+    more(&server, &seen, 1);
+    let pad = player.element("sink").static_pad("sink").unwrap();
+    let caps = pad.current_caps().unwrap();
+    let codec = caps.structure(0).unwrap().get::<String>("encoding-name");
+    assert_eq!(codec.as_deref(), Ok("H265"));
+    assert_eq!(player.element("source").src_pads().len(), 1);
+    player.assert_no_error();
+}
+
+#[test]
+fn streams_that_the_pads_cannot_follow_are_an_error() {
+    init();
+    for other in [
+        Camera::av(),
+        Camera::video().sdp(OTHER_CODEC.replace("m=video", "m=audio")),
+    ] {
+        let server = one_camera();
+        let port = server.address().port();
+        let (player, _) = playing(&server, "");
+        server.stop();
+        let _server = MockServer::builder().camera("/cam", other).start_at(port);
+        let (error, _) = player.error();
+        assert!(error.matches(gst::StreamError::Format), "{error}");
+        assert!(
+            error.to_string().contains("cannot follow") && error.to_string().contains("/cam"),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn a_stream_that_was_refused_at_first_is_left_out_again() {
+    init();
+    let server = MockServer::builder()
+        .camera("/cam", Camera::av())
+        .rule(Rule::new("SETUP", Reaction::status(404)).skip(1).times(1))
+        .start();
+    let (player, seen) = playing(&server, "");
+    server.close_connections();
+    more(&server, &seen, 2);
+    assert_eq!(server.view().count("SETUP"), 3);
+    assert_eq!(player.element("source").src_pads().len(), 1);
+    player.assert_no_error();
+}
+
+#[test]
+fn a_stream_that_has_a_pad_is_asked_for_until_it_is_granted() {
+    init();
+    let server = MockServer::builder()
+        .camera("/cam", Camera::av())
+        .rule(Rule::new("SETUP", Reaction::status(404)).skip(3).times(1))
+        .start();
+    let line = line(&server.url("/cam"), "")
+        .replace("! fakesink", "! application/x-rtp,media=video ! fakesink");
+    let player = Player::playing(&line);
+    let seen = player.seen_by("sink");
+    more(&server, &seen, 1);
+    server.close_connections();
+    more(&server, &seen, 2);
+    assert_eq!(
+        server.view().count("SETUP"),
+        6,
+        "two, one and a refusal, two"
+    );
+    player.assert_no_error();
+}
+
+#[test]
+fn what_has_played_comes_back_after_a_404() {
+    init();
+    let server = one_camera();
+    let (player, seen) = playing(&server, "");
+    server.add_rule(Rule::new("DESCRIBE", Reaction::status(404)).times(2));
+    server.close_connections();
+    more(&server, &seen, 2);
+    let (_, recovered) = news(&player, "recovered");
+    assert_eq!(recovered.get::<u32>("attempt"), Ok(3));
+    player.assert_no_error();
+}
+
+#[test]
+fn f31_null_is_prompt_during_recovery() {
+    init();
+    // Waiting for the time of the next attempt, and in each step of one.
+    for method in ["", "DESCRIBE", "SETUP", "PLAY"] {
+        let server = one_camera();
+        let (player, _) = playing(&server, "");
+        let count = server.view().count(method);
+        if method.is_empty() {
+            server.stop();
+            news(&player, "retrying");
+        } else {
+            server.add_rule(Rule::new(method, Reaction::Ignore));
+            server.close_connections();
+            assert!(server.wait_until(|view| view.count(method) > count, PATIENCE));
+        }
+        for state in [gst::State::Ready, gst::State::Null] {
+            let begin = Instant::now();
+            player.set_state(state).unwrap();
+            assert!(begin.elapsed() < PROMPT, "{method}: {:?}", begin.elapsed());
+        }
+        assert_eq!(player.element("source").src_pads().len(), 0);
+        player.assert_no_error();
+    }
+}
+
+#[test]
+fn a_pipeline_that_is_ended_during_an_outage_ends_in_good_order() {
+    init();
+    let server = one_camera();
+    let (player, _) = playing(&server, "");
+    server.stop();
+    news(&player, "lost");
+    assert!(player.pipeline.send_event(gst::event::Eos::new()));
+    player.message(gst::MessageType::Eos);
+}
+
+/// As a muxer without queues does: it keeps the thread of the picture until there is sound, which
+/// the outage has cut off.
+#[test]
+fn a_thread_that_waits_for_another_stream_holds_up_no_recovery() {
+    init();
+    let server = MockServer::builder().camera("/cam", Camera::av()).start();
+    let player = Player::playing(&format!(
+        "rtspmuxsrc name=source location={} latency=0 \
+         source. ! application/x-rtp,media=video ! fakesink name=video sync=false async=false \
+         source. ! application/x-rtp,media=audio ! fakesink name=audio sync=false async=false",
+        server.url("/cam")
+    ));
+    assert!(server.wait_until(|view| view.playing() == 1, PATIENCE));
+    let (video, audio) = (player.seen_by("video"), player.seen_by("audio"));
+    server.send_packets("/cam", 10);
+    video.wait_for(10);
+    let before = audio.wait_for(10).len();
+    let (held, is_held) = std::sync::mpsc::channel();
+    let sound = Arc::clone(&audio);
+    let pad = player.element("video").static_pad("sink").unwrap();
+    pad.add_probe(gst::PadProbeType::BUFFER, move |_, _| {
+        let _ = held.send(());
+        sound.wait_for(before + 1);
+        gst::PadProbeReturn::Remove
+    });
+    let session = &server.view().sessions[0];
+    let packet = RtpPacket {
+        payload_type: 96,
+        sequence: 10,
+        timestamp: 30_000,
+        ssrc: Camera::ssrc(0, 0),
+        marker: true,
+        payload: vec![0x41],
+    };
+    let frame = Frame {
+        channel: session.tracks[0].1.0,
+        payload: packet.to_bytes(),
+    };
+    server.send_raw(session.connection, &frame.to_bytes());
+    is_held.recv_timeout(PATIENCE).unwrap();
+    server.close_connections();
+    assert!(server.wait_until(
+        |view| view.count("PLAY") == 2 && view.playing() == 1,
+        PATIENCE
+    ));
+    server.send_packets("/cam", 5);
+    audio.wait_for(before + 5);
+    video.wait_for(16);
+    player.assert_no_error();
+}
+
+#[test]
+fn a_session_lost_while_it_is_paused_plays_again_when_it_is_told_to() {
+    init();
+    let server = one_camera();
+    let (player, seen) = playing(&server, "");
+    player.set_state(gst::State::Paused).unwrap();
+    assert!(server.wait_until(|view| view.count("PAUSE") == 1, PATIENCE));
+    server.close_connections();
+    assert!(server.wait_until(|view| view.count("SETUP") == 2, PATIENCE));
+    assert_eq!(server.view().count("PLAY"), 1);
+    player.set_state(gst::State::Playing).unwrap();
+    let buffers = more(&server, &seen, 2);
+    assert!(times(&buffers).is_sorted());
+    player.assert_no_error();
+}
+
+#[test]
+fn threads_do_not_grow_with_outages() {
+    init();
+    // GLib keeps threads for 15 s otherwise.
+    gst::glib::ThreadPool::set_max_unused_threads(Some(0));
+    let server = one_camera();
+    let (player, seen) = playing(&server, "reconnect-max-delay=100000000");
+    let threads = || std::fs::read_dir("/proc/self/task").unwrap().count();
+    let before = threads();
+    for round in 0..6 {
+        server.close_connections();
+        news(&player, "lost");
+        more(&server, &seen, round + 2);
+        news(&player, "recovered");
+    }
+    let deadline = Instant::now() + PATIENCE;
+    while threads() > before {
+        assert!(
+            Instant::now() < deadline,
+            "{} threads, not {before}",
+            threads()
+        );
+        // They end when they like.
+        std::thread::park_timeout(Duration::from_millis(20));
+    }
+    player.assert_no_error();
+}
