@@ -159,8 +159,11 @@ impl Wall {
                     .min()
                     .unwrap()
             };
-            // The first flash may have come before the sound did.
-            camera.flashes.iter().skip(1).map(nearest).max().unwrap()
+            // The first flash may have come before the sound did, the last one's beep is to come.
+            let last = *camera.beeps.last().unwrap() + gst::ClockTime::from_mseconds(500);
+            let flashes = camera.flashes.iter().skip(1);
+            let with_beep = flashes.filter(|flash| **flash < last);
+            with_beep.map(nearest).max().unwrap()
         };
         cameras.iter().map(apart).collect()
     }

@@ -28,7 +28,6 @@ async fn wait_until_held(gate: &Arc<Gate>) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "a DESCRIBE that is not answered holds up those behind it on its connection"]
 async fn f09_who_starts_after_a_slow_one_does_not_wait_for_it() {
     let gate = Arc::<Gate>::default();
     let server = server(6, 2, &gate);
@@ -52,7 +51,6 @@ async fn f09_who_starts_after_a_slow_one_does_not_wait_for_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "a DESCRIBE that is not answered holds up those behind it on its connection"]
 async fn f09_who_starts_together_with_a_slow_one_does_not_wait_for_it() {
     let gate = Arc::<Gate>::default();
     let server = server(8, 2, &gate);

@@ -271,15 +271,17 @@ impl Tracks {
 }
 
 impl Track {
-    /// The longest pause between two buffers, the first of which is not before number `from`.
+    /// The longest pause between two buffers, the first of which is not before number `from`. A
+    /// picture that was cut in two may come out only with the next one: what was waited for is then
+    /// the one, and the step in time the other.
     fn gap(&self, from: usize) -> Gap {
-        let pairs = self.passed[from.saturating_sub(1)..].windows(2);
-        let longest = pairs.max_by_key(|pair| pair[1].at - pair[0].at).unwrap();
-        let [last, first] = [longest[0], longest[1]];
+        let pairs = || self.passed[from.saturating_sub(1)..].windows(2);
+        let waited = pairs().max_by_key(|pair| pair[1].at - pair[0].at).unwrap();
+        let steps = pairs().map(|pair| pair[1].time.saturating_sub(pair[0].time));
         Gap {
-            recorded: Duration::from_nanos(first.time.saturating_sub(last.time).nseconds()),
-            lived: first.at - last.at,
-            back: first.at,
+            recorded: Duration::from_nanos(steps.max().unwrap().nseconds()),
+            lived: waited[1].at - waited[0].at,
+            back: waited[1].at,
         }
     }
 }

@@ -140,11 +140,12 @@ impl BringUp {
         let Some((_, first)) = requests.next() else {
             return Ok(done);
         };
-        let first = attachment.send(first);
-        // In the same round trip, and behind it: the server has described this before.
+        // In the same round trip, and before it: gst-rtsp-server keeps a medium that it has described
+        // for the SETUP that comes next, and would make another one for a DESCRIBE behind it.
         let describing = self
             .is_remembered
             .then(|| attachment.send(SessionRequest::Describe));
+        let first = attachment.send(first);
         done.grants.extend(granted(first.reply().await?));
         let pending: Vec<(usize, Pending<'_>)> = requests
             .map(|(stream, request)| (stream, attachment.send(request)))
