@@ -298,9 +298,7 @@ impl World {
             _ => "second session",
         });
         let is_judged = is_apart && !self.wires[wire].is_disturbed && !server.is_forced;
-        if let Some(known) = known::second_session(server).filter(|_| is_judged) {
-            self.coverage.hit(known);
-        } else if is_judged {
+        if is_judged {
             self.violate(format!(
                 "i11: wire {wire}: {} although sessions are kept apart",
                 request.uri

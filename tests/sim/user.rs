@@ -136,13 +136,8 @@ impl Actor {
         if !is_judged || took <= LONGEST_START {
             return;
         }
-        match known::delay(server) {
-            Some(known) => world.coverage.hit(known),
-            None => {
-                let (user, family) = (self.number, server.family);
-                world.violate(format!("f07: user {user}: {family:?}: only after {took:?}"));
-            }
-        }
+        let (user, family) = (self.number, server.family);
+        world.violate(format!("f07: user {user}: {family:?}: only after {took:?}"));
     }
 
     async fn watch(&self, mut session: Session) -> End {
@@ -239,9 +234,6 @@ impl Actor {
             return world.violate(format!("i1: user {}: no packet of a camera", self.number));
         };
         if camera != self.user.camera {
-            if let Some(known) = known::wrong_camera(&world.servers[self.user.server]) {
-                return world.coverage.hit(known);
-            }
             let (user, multiplex) = (self.number, self.user.options.pooling.multiplex);
             return world.violate(format!(
                 "i1: user {user}: {family:?}, {multiplex:?}: a packet of camera {camera}"
@@ -300,10 +292,7 @@ impl Actor {
             || self.user.options.pooling.multiplex == Multiplex::Always
             || server.slow.is_some()
             || self.user.has_wrong_password;
-        let known = known::failure(server, step, error.kind());
-        if let Some(known) = known.filter(|_| !is_expected) {
-            world.coverage.hit(known);
-        } else if !is_expected {
+        if !is_expected {
             let (user, family) = (self.number, server.family);
             world.violate(format!(
                 "user {user}: {family:?} and a calm network, but: {error}"
