@@ -16,6 +16,7 @@ use std::sync::Arc;
 use gst::{glib, prelude::*};
 use tokio::sync::watch;
 
+use self::set_up::Blueprint;
 use super::{
     CAT, RtspMuxSrc, caps,
     end::End,
@@ -110,11 +111,11 @@ impl SessionTask {
 
     /// One session, from its turn to its end.
     async fn attempt(&mut self) -> End {
-        let ready = match self.open().await {
-            Ok(ready) => ready,
+        let session = match self.open().await {
+            Ok((ready, blueprint)) => self.play(ready, blueprint).await,
             Err(end) => return end,
         };
-        match self.play(ready).await {
+        match session {
             Ok(session) => self.play_on(session).await,
             Err(end) => end,
         }
@@ -200,10 +201,24 @@ impl SessionTask {
     }
 
     /// PLAY, once the element wants to, and all that makes the pads ready for what comes.
-    async fn play(&mut self, ready: Ready) -> Result<Session, End> {
-        self.reach(Target::Playing).await?;
-        self.narrator.begin(Step::Request, "Sending PLAY request");
-        let session = ready.play().await;
+    async fn play(&mut self, ready: Ready, blueprint: Blueprint) -> Result<Session, End> {
+        let session = if *self.target.borrow() == Target::Playing {
+            self.narrator.begin(Step::Request, "Sending PLAY request");
+            // While the answer is on its way pads can be made; and first all sessions that start
+            // together are to ask, so that no picture waits for somebody's pads.
+            let building = async {
+                tokio::task::yield_now().await;
+                self.build(blueprint)
+            };
+            let (session, built) = tokio::join!(ready.play(), building);
+            built?;
+            session
+        } else {
+            self.build(blueprint)?;
+            self.reach(Target::Playing).await?;
+            self.narrator.begin(Step::Request, "Sending PLAY request");
+            ready.play().await
+        };
         let session = session.map_err(|error| self.failed(Phase::Playing, error))?;
         self.narrator.complete("Sent PLAY request");
         self.recovery.on_playing();

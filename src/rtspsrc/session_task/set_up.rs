@@ -17,9 +17,15 @@ use crate::{
     },
 };
 
+/// What is to be built for a session that is set up.
+pub(super) struct Blueprint {
+    streams: Vec<NewStream>,
+    goodbye: Goodbye,
+}
+
 impl SessionTask {
-    /// DESCRIBE and SETUP, and all that GStreamer needs to take the first packet.
-    pub(super) async fn open(&mut self) -> Result<Ready, End> {
+    /// DESCRIBE and SETUP.
+    pub(super) async fn open(&mut self) -> Result<(Ready, Blueprint), End> {
         let options = self.latest.borrow_and_update().clone();
         self.camera = redacted(&options.url);
         let turn = self.turn(&options).await?;
@@ -56,9 +62,8 @@ impl SessionTask {
                 .any(|grant| grant.stream == stream.number)
         });
         self.watched = streams::steady(&streams);
-        self.build(streams, goodbye)?;
         self.narrator.complete("Opened Stream");
-        Ok(ready)
+        Ok((ready, Blueprint { streams, goodbye }))
     }
 
     /// Sessions that are recovered wait for their turn; others fail at once if the server is away.
@@ -104,7 +109,8 @@ impl SessionTask {
     }
 
     /// Pads and manager, or new caps for those that are there.
-    fn build(&self, streams: Vec<NewStream>, goodbye: Goodbye) -> Result<(), End> {
+    pub(super) fn build(&self, blueprint: Blueprint) -> Result<(), End> {
+        let Blueprint { streams, goodbye } = blueprint;
         let element = self.element.upgrade().ok_or(End::Stopped)?;
         if let Some(manager) = self.stage.manager() {
             for stream in streams {
