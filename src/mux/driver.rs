@@ -18,6 +18,7 @@
 
 mod command;
 mod dial;
+mod gathering;
 mod outbox;
 mod quick_ack;
 mod receive_buffer;
@@ -48,6 +49,7 @@ use tokio::{
 pub(super) use self::command::{Command, Link, LinkEnds, Report};
 use self::{
     command::Readiness,
+    gathering::Gathering,
     outbox::Outbox,
     quick_ack::QuickAck,
     sessions::Sessions,
@@ -232,6 +234,9 @@ struct Driver {
     input: BytesMut,
     outbox: Outbox,
     quick_ack: QuickAck,
+    gathering: Gathering,
+    /// Until when what is to be written waits for more.
+    held_until: Option<Instant>,
     /// Armed at or before the core's deadline: a deadline that moves away costs nothing, the timer
     /// fires early and is armed again.
     timer: Pin<Box<Sleep>>,
@@ -253,6 +258,7 @@ impl Driver {
         transport: Transport,
         config: ConnectionConfig,
     ) -> Self {
+        let gathering = Gathering::new(link.insight().connect_time.unwrap_or_default());
         Self {
             sessions: Sessions::new(link.id),
             link,
@@ -266,6 +272,8 @@ impl Driver {
             input: BytesMut::new(),
             outbox: Outbox::default(),
             quick_ack: QuickAck::default(),
+            gathering,
+            held_until: None,
             timer: Box::pin(sleep_until(tokio::time::Instant::now())),
             timer_at: None,
             over: None,
@@ -289,7 +297,7 @@ impl Driver {
             self.arm_timer();
             let turn = self.turns.next(Sources {
                 transport: &mut self.transport,
-                wants_to_write: !self.outbox.is_empty(),
+                wants_to_write: !self.outbox.is_empty() && self.held_until.is_none(),
                 commands: &mut self.commands,
                 reports: &mut self.reports,
                 timer: self.timer_at.is_some().then_some(self.timer.as_mut()),
@@ -345,7 +353,8 @@ impl Driver {
     }
 
     fn arm_timer(&mut self) {
-        let Some(deadline) = self.core.poll_timeout() else {
+        let deadlines = [self.core.poll_timeout(), self.held_until];
+        let Some(deadline) = deadlines.into_iter().flatten().min() else {
             return;
         };
         if self.timer_at.is_none_or(|armed| deadline < armed) {
@@ -471,10 +480,21 @@ impl Driver {
         if self.outbox.is_empty() || self.over.is_some() {
             return false;
         }
+        let sessions = self.core.session_count();
+        self.held_until = match self.core.is_about_to_play() {
+            true => self.gathering.until(now, sessions),
+            false => None,
+        };
+        if self.held_until.is_some() {
+            return false;
+        }
         match self.outbox.write_to(&mut self.transport) {
             Ok(written) => {
                 self.link.counters.bytes_sent.add(written as u64);
                 self.core.handle_write_progress(now, self.outbox.backlog());
+                if self.outbox.is_empty() {
+                    self.gathering.on_written();
+                }
                 written > 0
             }
             Err(error) => {

@@ -86,9 +86,10 @@ async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
     };
     // Requests are small and each waits for its answer: Nagle would add 40 ms to every round trip.
     socket.set_nodelay(true)?;
-    receive_buffer::widen(&socket);
     watch_for_death(&socket)?;
-    socket.connect(address).await
+    let socket = socket.connect(address).await?;
+    receive_buffer::widen(&socket);
+    Ok(socket)
 }
 
 fn watch_for_death(socket: &TcpSocket) -> io::Result<()> {

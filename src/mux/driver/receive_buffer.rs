@@ -9,7 +9,8 @@
 
 use std::{fs, sync::OnceLock};
 
-use tokio::net::TcpSocket;
+use socket2::SockRef;
+use tokio::net::TcpStream;
 
 /// 320 Mbit/s at a round trip of 50 ms.
 const WANTED: u32 = 2 * 1024 * 1024;
@@ -17,13 +18,13 @@ const WANTED: u32 = 2 * 1024 * 1024;
 /// Where Linux says what a process may ask for, in octets.
 const LIMIT: &str = "/proc/sys/net/core/rmem_max";
 
-/// Before the connection is made: the window it announces follows from it.
-pub(super) fn widen(socket: &TcpSocket) {
+/// Once the connection is made: set before, it costs a round trip where the first pictures are small.
+pub(super) fn widen(socket: &TcpStream) {
     static IS_GRANTED: OnceLock<bool> = OnceLock::new();
 
     if *IS_GRANTED.get_or_init(|| fs::read_to_string(LIMIT).is_ok_and(|limit| grants(&limit))) {
         // Without it a start over a long way is slower, and nothing else.
-        let _ = socket.set_recv_buffer_size(WANTED);
+        let _ = SockRef::from(socket).set_recv_buffer_size(WANTED as usize);
     }
 }
 

@@ -479,6 +479,12 @@ impl Connection {
         }
     }
 
+    /// Whether a PLAY is unanswered.
+    pub fn is_about_to_play(&self) -> bool {
+        let mut waiting = self.requests.waiting();
+        waiting.any(|entry| entry.draft.purpose == Purpose::Play)
+    }
+
     /// Sessions that are open or still owe or await a TEARDOWN.
     pub fn session_count(&self) -> usize {
         self.sessions.len()
