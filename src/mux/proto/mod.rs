@@ -51,6 +51,7 @@ mod codec;
 mod digest;
 mod event_queue;
 mod keep_alive;
+pub(in crate::mux) mod live555;
 mod measures;
 mod message;
 mod requests;

@@ -17,7 +17,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::header::RtpInfo;
+use super::{header::RtpInfo, live555::feeds_the_dead};
 
 /// Whose packets are taken on a stream's channels.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -44,26 +44,11 @@ pub(super) enum SourcePolicy {
 impl SourcePolicy {
     /// By the `a=tool` of a description.
     pub(super) fn of_tool(tool: Option<&str>) -> Self {
-        /// The first one without strays.
-        const MENDED: (u16, u8, u8) = (2017, 6, 4);
-        match tool.and_then(live555_version) {
-            Some(version) if version < MENDED => Self::OneAtATime,
+        match tool.and_then(feeds_the_dead) {
+            Some(true) => Self::OneAtATime,
             _ => Self::Any,
         }
     }
-}
-
-/// `LIVE555 Streaming Media v2017.06.04` gives (2017, 6, 4).
-fn live555_version(tool: &str) -> Option<(u16, u8, u8)> {
-    if !tool.starts_with("LIVE555") {
-        return None;
-    }
-    let (_, version) = tool.rsplit_once('v')?;
-    let mut parts = version.trim().split('.');
-    let year = parts.next()?.parse().ok()?;
-    let month = parts.next()?.parse().ok()?;
-    let day = parts.next()?.parse().ok()?;
-    Some((year, month, day))
 }
 
 /// How long the source of a stream must be silent before another one of its standing follows it;

@@ -1,5 +1,7 @@
 //! How a server introduces itself, and what that tells about sharing.
 
+use crate::mux::proto::live555::feeds_the_dead;
+
 /// Servers whose name says that they carry one session per connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::mux) enum Words {
@@ -61,15 +63,10 @@ impl Introduction<'_> {
     /// Whether a second session was measured never to harm the first one, whatever comes of it:
     /// gst-rtsp-server, and live555 since 2017.06.04, which fixed packets of dead sessions.
     pub(super) fn is_safe_in_band(&self) -> bool {
-        const FIRST_SAFE: (u16, u8, u8) = (2017, 6, 4);
         let is_gst = self
             .server
             .is_some_and(|server| server.starts_with("GStreamer RTSP server"));
-        is_gst
-            || self
-                .tool
-                .and_then(live555_version)
-                .is_some_and(|version| version >= FIRST_SAFE)
+        is_gst || self.tool.and_then(feeds_the_dead) == Some(false)
     }
 
     /// The strongest thing it says about itself.
@@ -84,19 +81,6 @@ impl Introduction<'_> {
 
 fn is_go2rtc(session_name: &str) -> bool {
     session_name == "go2rtc" || session_name.starts_with("go2rtc/")
-}
-
-/// `LIVE555 Streaming Media v2017.06.04` gives (2017, 6, 4).
-fn live555_version(tool: &str) -> Option<(u16, u8, u8)> {
-    if !tool.starts_with("LIVE555") {
-        return None;
-    }
-    let (_, version) = tool.rsplit_once('v')?;
-    let mut parts = version.trim().split('.');
-    let year = parts.next()?.parse().ok()?;
-    let month = parts.next()?.parse().ok()?;
-    let day = parts.next()?.parse().ok()?;
-    Some((year, month, day))
 }
 
 /// Who a verdict is about: another one behind the same address is judged anew.

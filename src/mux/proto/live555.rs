@@ -1,0 +1,44 @@
+//! Which live555 a server is: in cameras and recorders of many makers, and different before and after
+//! its version of 2017.06.04.
+
+/// Whether `a=tool` names a live555 that still writes packets of sessions whose connection has died
+/// into other connections; none if it names no live555, or none with a version.
+pub(in crate::mux) fn feeds_the_dead(tool: &str) -> Option<bool> {
+    /// The first that does not.
+    const MENDED: (u16, u8, u8) = (2017, 6, 4);
+    version(tool).map(|version| version < MENDED)
+}
+
+/// `LIVE555 Streaming Media v2017.06.04` gives (2017, 6, 4).
+fn version(tool: &str) -> Option<(u16, u8, u8)> {
+    if !tool.starts_with("LIVE555") {
+        return None;
+    }
+    let (_, version) = tool.rsplit_once('v')?;
+    let mut parts = version.trim().split('.');
+    let year = parts.next()?.parse().ok()?;
+    let month = parts.next()?.parse().ok()?;
+    let day = parts.next()?.parse().ok()?;
+    Some((year, month, day))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_version_says_it() {
+        let tool = |version: &str| format!("LIVE555 Streaming Media v{version}");
+        assert_eq!(feeds_the_dead(&tool("2017.06.03")), Some(true));
+        assert_eq!(feeds_the_dead(&tool("2017.06.04")), Some(false));
+        for unknown in [
+            &tool("2017.06"),
+            &tool("x.y.z"),
+            "LIVE555",
+            "Lavf v2010.01.01",
+            "",
+        ] {
+            assert_eq!(feeds_the_dead(unknown), None, "{unknown}");
+        }
+    }
+}
