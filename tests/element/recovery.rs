@@ -9,7 +9,7 @@ use gstreamer as gst;
 
 use crate::player::{PATIENCE, PROMPT, Player, Seen, init};
 use crate::support::mock_server::{
-    Algorithm, Auth, Behaviour, Camera, MockServer, Reaction, Rule, ServerView,
+    Algorithm, Auth, Behaviour, Camera, Family, MockServer, Reaction, Rule, ServerView,
 };
 use crate::support::rtsp::{Frame, RtpPacket, rtcp_bye};
 
@@ -161,7 +161,10 @@ fn every_step_that_begins_is_completed() {
 #[test]
 fn f03_after_a_reset_sixteen_elements_dial_once_and_come_back() {
     init();
-    let server = MockServer::builder().cameras(16).start();
+    let server = MockServer::builder()
+        .cameras(16)
+        .family(Family::Gst)
+        .start();
     let lines: Vec<String> = (1..=16)
         .map(|camera| {
             format!(

@@ -377,7 +377,13 @@ fn spawn(
             let (context, main_loop) = (context.clone(), main_loop.clone());
             move || {
                 let ran = context.with_thread_default(|| {
-                    let _ = running.send(());
+                    // Told from within: a loop that is to quit before it runs, runs for ever.
+                    let tell = move || {
+                        let _ = running.send(());
+                        glib::ControlFlow::Break
+                    };
+                    glib::idle_source_new(None, glib::Priority::DEFAULT, tell)
+                        .attach(Some(&context));
                     main_loop.run();
                 });
                 debug_assert!(ran.is_ok(), "a context of our own is ours to run");
