@@ -23,7 +23,7 @@ use super::{
         uri::{presentation_base, redacted},
     },
     remedy::{Circumstances, Remedy, remedy},
-    sharing::{Introduction, Stance},
+    sharing::Introduction,
 };
 use capacity::RoomTrial;
 pub(super) use set_up::StreamsSetUp;
@@ -69,8 +69,6 @@ pub(super) struct BringUp {
     known: Option<Presentation>,
     /// That is how it was described for an earlier session: to be asked for again with the SETUP.
     is_remembered: bool,
-    /// The server wants to describe on the very connection what it is to set up there.
-    is_described_in_place: bool,
     /// It is to send the canary that others wait for.
     flight: Option<Flight>,
     /// It is not to send a canary, or not again.
@@ -106,7 +104,6 @@ impl BringUp {
             described: None,
             known: None,
             is_remembered: false,
-            is_described_in_place: false,
             flight: None,
             is_canary_spent: false,
             full_with: None,
@@ -199,8 +196,7 @@ impl BringUp {
 
     /// What was played before need not be described first, where the server shares.
     fn recall(&mut self) {
-        let may = self.is_tried() && !self.wish.is_dedicated && self.stance() == Stance::Share;
-        if may && self.known.is_none() && !self.is_described_in_place {
+        if self.known.is_none() && self.is_described_once() {
             self.known = self.pool.recall(&self.wish);
             self.is_remembered = self.known.is_some();
         }
@@ -221,11 +217,19 @@ impl BringUp {
         };
         // From here on it is counted where it is.
         self.intent = None;
+        Ok(self.attach_to(handle).await)
+    }
+
+    /// A session on this connection.
+    async fn attach_to(
+        &self,
+        handle: ConnectionHandle,
+    ) -> Result<Attachment, (ConnectionHandle, Failure)> {
         let config = SessionConfig {
             url: self.url.clone(),
             keep_alive: self.options.keep_alive,
         };
-        Ok(Attachment::open(handle, config, &self.monitor).await)
+        Attachment::open(handle, config, &self.monitor).await
     }
 
     /// What the server said before is worth more than that no other connection is to be had.

@@ -15,11 +15,11 @@ use super::proto::Measures;
 const QUEUE_WORTH_A_CONNECTION: Duration = Duration::from_millis(100);
 
 /// From here on a way is long: slow start, not the server, is what first pictures wait for.
-const LONG_WAY: Duration = Duration::from_millis(10);
+pub(super) const LONG_WAY: Duration = Duration::from_millis(10);
 
 /// Sessions whose answers and first pictures fit about two flights of a fresh connection
 /// (RFC 6928: ten segments, then twenty).
-const BATCH_OVER_A_LONG_WAY: u32 = 4;
+pub(super) const BATCH_OVER_A_LONG_WAY: u32 = 4;
 
 /// Answers in a row, one for each session, besides DESCRIBE: SETUP and PLAY.
 const OTHER_REQUESTS: u32 = 2;

@@ -193,12 +193,15 @@ impl BringUp {
         self.suspected = Some(Suspected::new(&self.pool, server, evidence, step));
     }
 
-    /// Whether the presentation has to be described on the connection that comes next. A server that
-    /// shares has said it once; with others a connection may be bound to what it described first.
+    /// Whether a description holds on every connection: a server that shares says it once; with others
+    /// a connection may be bound to what it described first.
+    pub(super) fn is_described_once(&self) -> bool {
+        self.is_tried() && !self.wish.is_dedicated && self.stance() == Stance::Share
+    }
+
+    /// Whether the presentation has to be described on the connection that comes next.
     pub(super) fn needs_describe(&self) -> bool {
-        let is_shared = self.is_tried() && !self.wish.is_dedicated;
-        let is_known = self.known.is_some() && is_shared && self.stance() == Stance::Share;
-        !is_known || self.is_described_in_place
+        self.known.is_none() || !self.is_described_once()
     }
 
     /// Whether this is the session that goes on here although others are to leave.

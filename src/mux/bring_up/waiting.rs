@@ -8,7 +8,7 @@ use crate::mux::{
     connection_pool::ConnectionHandle,
     driver,
     error::Error,
-    proto::{Failure, Presentation, SessionConfig},
+    proto::{Failure, Presentation},
     sharing::{
         Deciding, Stance,
         gate::{FENCE, SHORTEST_PATIENCE},
@@ -108,7 +108,7 @@ impl BringUp {
     ) -> Result<Attachment, (ConnectionHandle, Failure)> {
         let shares = matches!(self.stance(), Stance::Share | Stance::TryInBand);
         let is_aside = attachment.handle().is_aside() && shares;
-        if !is_aside || self.is_described_in_place {
+        if !is_aside {
             return Ok(attachment);
         }
         let id = attachment.connection();
@@ -119,10 +119,6 @@ impl BringUp {
             // What becomes of it is written down; nobody waits for it.
             drop(self.pool.probe(attachment.link(), &presentation.aggregate));
         }
-        let config = SessionConfig {
-            url: self.url.clone(),
-            keep_alive: self.options.keep_alive,
-        };
-        Attachment::open(handle, config, &self.monitor).await
+        self.attach_to(handle).await
     }
 }

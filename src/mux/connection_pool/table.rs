@@ -303,14 +303,10 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq> Table<S, K> {
         id: ConnectionId,
         demand: &Demand<S, K>,
     ) -> Option<ConnectionId> {
-        let is_place = |(other, entry): &(ConnectionId, &Entry<S, K>)| {
+        let candidates = self.candidates(demand, demand.preferred_sessions, demand.batch);
+        let place = least_referenced(candidates.filter(|(other, entry)| {
             *other != id && entry.set_up > 0 && !demand.shun.contains(other)
-        };
-        let place = self
-            .candidates(demand, demand.preferred_sessions, demand.batch)
-            .filter(is_place)
-            .min_by_key(|(other, entry)| (entry.references, *other))
-            .map(|(other, _)| other)?;
+        }))?;
         self.reference(place, demand);
         Some(place)
     }
@@ -395,18 +391,14 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq> Table<S, K> {
 
     /// The same among those whose server is not busy with something.
     fn least_busy(&self, demand: &Demand<S, K>, limit: u32, batch: u32) -> Option<ConnectionId> {
-        self.candidates(demand, limit, batch)
-            .filter(|(id, _)| !demand.shun.contains(id))
-            .min_by_key(|(id, entry)| (entry.references, *id))
-            .map(|(id, _)| id)
+        let candidates = self.candidates(demand, limit, batch);
+        least_referenced(candidates.filter(|(id, _)| !demand.shun.contains(id)))
     }
 
     /// The least loaded connection below `limit` references, of which less than `batch` are coming
-    /// up; of equals the oldest, so that the same calls give the same placement.
+    /// up.
     fn least_loaded(&self, demand: &Demand<S, K>, limit: u32, batch: u32) -> Option<ConnectionId> {
-        self.candidates(demand, limit, batch)
-            .min_by_key(|(id, entry)| (entry.references, *id))
-            .map(|(id, _)| id)
+        least_referenced(self.candidates(demand, limit, batch))
     }
 
     fn candidates(
@@ -467,6 +459,15 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq> Table<S, K> {
         self.connections.insert(id, entry);
         id
     }
+}
+
+/// Of equals the oldest, so that the same calls give the same placement.
+fn least_referenced<'a, S: 'a, K: 'a>(
+    candidates: impl Iterator<Item = (ConnectionId, &'a Entry<S, K>)>,
+) -> Option<ConnectionId> {
+    candidates
+        .min_by_key(|(id, entry)| (entry.references, *id))
+        .map(|(id, _)| id)
 }
 
 #[cfg(test)]

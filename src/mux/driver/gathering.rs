@@ -10,13 +10,11 @@
 
 use std::time::{Duration, Instant};
 
-/// From here on a way is long.
-const LONG_WAY: Duration = Duration::from_millis(10);
+use crate::mux::pace::{BATCH_OVER_A_LONG_WAY, LONG_WAY};
+
 /// Of a round trip.
 const SHARE: u32 = 40;
 const LONGEST: Duration = Duration::from_millis(3);
-/// The answers and first pictures of so few fit a fresh connection in any packets.
-const FEW: usize = 4;
 
 /// Holds back what is to be written for a moment.
 #[derive(Debug)]
@@ -38,7 +36,8 @@ impl Gathering {
     /// Until when what waits is held back on a connection with so many sessions; none if it is to be
     /// written now.
     pub(super) fn until(&mut self, now: Instant, sessions: usize) -> Option<Instant> {
-        if sessions <= FEW {
+        // What so few get fits a fresh connection in packets of any size.
+        if sessions <= BATCH_OVER_A_LONG_WAY as usize {
             return None;
         }
         let until = *self.since.get_or_insert(now) + self.time;
