@@ -7,10 +7,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gstrtspmux::mux::SessionOptions;
+use tokio::task::JoinHandle;
 
 use crate::PATIENCE;
 use crate::gst_server::{Gate, GstServer};
-use crate::viewer::{mux, open, play_one_by_one, play_together, start, wait_for_frames, within};
+use crate::viewer::{
+    Played, Viewer, mux, open, play_one_by_one, play_together, start, wait_for_frames, within,
+};
 
 /// In which the others have to play while one is slow.
 const SOON: Duration = Duration::from_secs(8);
@@ -25,6 +28,14 @@ async fn wait_until_held(gate: &Arc<Gate>) {
     let gate = Arc::clone(gate);
     let held = tokio::task::spawn_blocking(move || gate.wait_until_reached(PATIENCE));
     assert!(held.await.unwrap());
+}
+
+/// It has waited all the time; let go, it plays beside the others.
+async fn play_slow_one(gate: &Gate, slow: JoinHandle<Played>, viewers: &mut Vec<Viewer>) {
+    assert!(!slow.is_finished());
+    gate.open();
+    viewers.push(within(PATIENCE, slow).await.unwrap());
+    wait_for_frames(viewers, 10).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -43,10 +54,7 @@ async fn f09_who_starts_after_a_slow_one_does_not_wait_for_it() {
         viewers.push(within(SOON, starting).await.unwrap());
         wait_for_frames(&mut viewers, 10).await;
     }
-    assert!(!slow.is_finished());
-    gate.open();
-    viewers.push(within(PATIENCE, slow).await.unwrap());
-    wait_for_frames(&mut viewers, 10).await;
+    play_slow_one(&gate, slow, &mut viewers).await;
     mux.shutdown(PATIENCE).await;
 }
 
@@ -66,10 +74,7 @@ async fn f09_who_starts_together_with_a_slow_one_does_not_wait_for_it() {
     }
     wait_for_frames(&mut viewers, 10).await;
     wait_until_held(&gate).await;
-    assert!(!slow.is_finished());
-    gate.open();
-    viewers.push(within(PATIENCE, slow).await.unwrap());
-    wait_for_frames(&mut viewers, 10).await;
+    play_slow_one(&gate, slow, &mut viewers).await;
     mux.shutdown(PATIENCE).await;
 }
 
