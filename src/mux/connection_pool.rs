@@ -19,9 +19,9 @@ mod descriptions;
 mod handle;
 mod intent;
 mod registration;
-mod remembered;
 mod server;
 mod state;
+mod state_file;
 mod table;
 mod terms;
 mod trials;
@@ -82,9 +82,9 @@ struct Shared {
     /// Drivers that have not ended.
     running: watch::Sender<usize>,
     events: broadcast::Sender<MuxEvent>,
-    /// Where verdicts are kept between runs.
-    verdicts: Option<PathBuf>,
-    /// Held while they are written.
+    /// Where is kept between runs what was learned of servers.
+    state_file: Option<PathBuf>,
+    /// Held while it is written.
     saving: Mutex<()>,
 }
 
@@ -93,7 +93,7 @@ impl ConnectionPool {
         runtime: Option<Handle>,
         limits: Limits,
         timeouts: Timeouts,
-        verdicts: Option<PathBuf>,
+        state_file: Option<PathBuf>,
         network: Option<Arc<dyn Network>>,
     ) -> Self {
         let pool = Self(Arc::new(Shared {
@@ -104,10 +104,10 @@ impl ConnectionPool {
             network,
             running: watch::Sender::new(0),
             events: broadcast::Sender::new(EVENTS),
-            verdicts,
+            state_file,
             saving: Mutex::new(()),
         }));
-        pool.load_verdicts();
+        pool.load();
         pool
     }
 
@@ -160,7 +160,7 @@ impl ConnectionPool {
         let events = std::mem::take(&mut aftermath.events);
         if !events.is_empty() || aftermath.has_learned {
             let _saving = self.0.saving.lock().unwrap_or_else(PoisonError::into_inner);
-            self.save_verdicts();
+            self.save();
         }
         for event in events {
             self.tell(event);
@@ -212,7 +212,7 @@ impl ConnectionPool {
     /// has not ended after `deadline` is aborted.
     pub(super) async fn shutdown(&self, deadline: Duration) {
         self.change(State::shut_down);
-        self.save_verdicts();
+        self.save();
         // Without one nothing was ever connected.
         let Some(runtime) = self.0.runtime.get() else {
             return;

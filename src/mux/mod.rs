@@ -219,7 +219,7 @@ pub struct MuxBuilder {
     runtime: Option<Handle>,
     limits: Limits,
     timeouts: Timeouts,
-    verdicts: Option<PathBuf>,
+    state_file: Option<PathBuf>,
     network: Option<Arc<dyn network::Network>>,
 }
 
@@ -243,12 +243,16 @@ impl MuxBuilder {
         self
     }
 
-    /// A file in which the sharing verdicts are kept from run to run; none by default. It holds
-    /// servers, verdicts, how far away and how fast the servers are and what they call themselves,
-    /// no user, password or path. A file that cannot be read is ignored. It is written when a
-    /// verdict, or what follows from the speed, changes, which is rare, and by [`Mux::shutdown`].
+    /// A file in which is kept from run to run what was learned of servers; none by default. It
+    /// holds servers, sharing verdicts, how far away and how fast the servers are and what they call
+    /// themselves; and of cameras that were played on servers that share, the URI without user and
+    /// password and the description, so that they start a round trip sooner. A description is left
+    /// out if it, or its URI, has anything that looks like a secret. A new file is for its owner
+    /// only (mode 0600); one that cannot be read is ignored. It is written when a verdict, or what
+    /// follows from the speed, changes, which is rare, a second after new descriptions came, and by
+    /// [`Mux::shutdown`].
     pub fn state(mut self, path: impl Into<PathBuf>) -> Self {
-        self.verdicts = Some(path.into());
+        self.state_file = Some(path.into());
         self
     }
 
@@ -266,7 +270,7 @@ impl MuxBuilder {
                 self.runtime,
                 self.limits,
                 self.timeouts,
-                self.verdicts,
+                self.state_file,
                 self.network,
             ),
         }

@@ -1,14 +1,13 @@
 //! Verdicts as they are kept between runs: one line for each server, no secrets.
 //!
 //! ```text
-//! rtspmux-verdicts 3
 //! no nvr:554 1700000000 2 closed - 950 - serial server gortsplib
 //! yes nvr:8554 1700000000 0 - in-band 20100 3000 - - -
 //! ```
 //!
 //! Verdict, server, when (seconds since 1970), how often it was No, evidence, whether its connections
-//! stand a DESCRIBE that fails, round trip and work per session (microseconds), whether it wants one request at a time, fingerprint. A line that cannot be
-//! read is left out; a file of another kind or version holds none.
+//! stand a DESCRIBE that fails, round trip and work per session (microseconds), whether it wants one
+//! request at a time, fingerprint.
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -18,9 +17,6 @@ use crate::mux::{pace::Pace, server_key::ServerId};
 const SERIAL: &str = "serial";
 const IN_BAND: &str = "in-band";
 const ASIDE: &str = "aside";
-const HEADER: &str = "rtspmux-verdicts 3";
-/// More than anybody has; a bound on what a broken file may cost.
-const MAX_LINES: usize = 65_536;
 
 /// One moment on both clocks: verdicts are dated by the one that stops with the process.
 #[derive(Clone, Copy, Debug)]
@@ -102,28 +98,8 @@ fn pace_of_words(way: &str, work: &str, serial: &str) -> Pace {
     }
 }
 
-/// A whole file.
-pub(in crate::mux) fn file(lines: impl IntoIterator<Item = String>) -> String {
-    let mut text = format!("{HEADER}\n");
-    for line in lines {
-        text.push_str(&line);
-        text.push('\n');
-    }
-    text
-}
-
-/// What a file says; none if it is no such file.
-pub(in crate::mux) fn parse(text: &str, now: Moment) -> Option<Vec<(ServerId, Sharing, Pace)>> {
-    let mut lines = text.lines();
-    (lines.next()? == HEADER).then(|| {
-        lines
-            .take(MAX_LINES)
-            .filter_map(|line| parse_line(line, now))
-            .collect()
-    })
-}
-
-fn parse_line(line: &str, now: Moment) -> Option<(ServerId, Sharing, Pace)> {
+/// None for what cannot be read.
+pub(in crate::mux) fn parse_line(line: &str, now: Moment) -> Option<(ServerId, Sharing, Pace)> {
     let mut words = line.splitn(11, ' ');
     let verdict = words.next()?;
     let (host, port) = words.next()?.rsplit_once(':')?;
@@ -196,17 +172,16 @@ mod tests {
         ];
         let lines = known
             .iter()
-            .filter_map(|(id, sharing, pace)| line(id, sharing, pace, now));
-        assert_eq!(parse(&file(lines), now).unwrap(), known);
+            .filter_map(|(id, sharing, pace)| line(id, sharing, pace, now))
+            .filter_map(|line| parse_line(&line, now));
+        assert!(lines.eq(known.clone()));
         let nothing = ServerId::new("nvr", 554).unwrap();
         assert_eq!(line(&nothing, &Sharing::default(), &slow, now), None);
     }
 
     #[test]
-    fn a_broken_file_holds_nothing_and_a_broken_line_is_left_out() {
+    fn a_broken_line_says_nothing() {
         let now = now();
-        assert!(parse("", now).is_none());
-        assert!(parse("something else\nno nvr:554 1 1 closed - -", now).is_none());
         let broken = [
             "no nvr:554 1700000000 1 nonsense - - - - - -",
             "no nvr:0 1700000000 1 closed - - - - - -",
@@ -215,11 +190,10 @@ mod tests {
             "no nvr:554 1700000001 1 closed - - - - - -",
             "no",
             "",
-            "yes good:554 1699999999 0 - - - - - - -",
         ];
-        let read = parse(&file(broken.map(str::to_owned)), now).unwrap();
-        assert_eq!(read.len(), 1);
-        assert_eq!(read[0].0.host(), "good");
-        assert_eq!(read[0].2, Pace::default());
+        assert!(broken.iter().all(|line| parse_line(line, now).is_none()));
+        let good = "yes good:554 1699999999 0 - - - - - - -";
+        let (server, _, pace) = parse_line(good, now).unwrap();
+        assert_eq!((server.host(), pace), ("good", Pace::default()));
     }
 }
