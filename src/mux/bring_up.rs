@@ -138,6 +138,11 @@ impl BringUp {
         self.intent = intent;
     }
 
+    /// Whether the description is from memory, and not asked for again yet.
+    pub(super) fn is_remembered(&self) -> bool {
+        self.is_remembered
+    }
+
     /// The camera's name in logs and errors.
     pub(super) fn camera(&self) -> String {
         redacted(&self.url)

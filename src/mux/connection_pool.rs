@@ -31,7 +31,7 @@ mod wish;
 
 use std::{
     path::PathBuf,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicBool},
     time::Duration,
 };
 
@@ -86,6 +86,8 @@ struct Shared {
     state_file: Option<PathBuf>,
     /// Held while it is written.
     saving: Mutex<()>,
+    /// It will be written in a moment.
+    is_save_due: AtomicBool,
 }
 
 impl ConnectionPool {
@@ -106,6 +108,7 @@ impl ConnectionPool {
             events: broadcast::Sender::new(EVENTS),
             state_file,
             saving: Mutex::new(()),
+            is_save_due: AtomicBool::new(false),
         }));
         pool.load();
         pool
@@ -159,7 +162,6 @@ impl ConnectionPool {
         let result = change(&mut self.lock(), &mut aftermath);
         let events = std::mem::take(&mut aftermath.events);
         if !events.is_empty() || aftermath.has_learned {
-            let _saving = self.0.saving.lock().unwrap_or_else(PoisonError::into_inner);
             self.save();
         }
         for event in events {

@@ -99,6 +99,16 @@ pub(super) fn within<F: Future>(runtime: &Handle, limit: Duration, future: F) ->
     tokio::time::timeout(limit, future)
 }
 
+/// Does something after a while, if the runtime is there then.
+pub(super) fn later(runtime: &Handle, wait: Duration, work: impl FnOnce() + Send + 'static) {
+    let _context = runtime.enter();
+    let due = tokio::time::Instant::now() + wait;
+    runtime.spawn(async move {
+        sleep_until(due).await;
+        work();
+    });
+}
+
 /// The future's output; none as soon as either of the two changes, or after `limit`.
 pub(super) async fn unless_changed<F: Future, A, B>(
     runtime: &Handle,

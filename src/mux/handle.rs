@@ -57,6 +57,9 @@ impl Opening {
     /// to stand several sessions on one connection is tried on one of its own, if
     /// [`Multiplex`](super::Multiplex) allows.
     ///
+    /// A presentation that was played before on a server that shares is told from memory, and asked
+    /// for again together with its first SETUP, see [`Described::is_remembered`].
+    ///
     /// # Errors
     ///
     /// The first thing that went wrong and could not be helped.
@@ -97,6 +100,13 @@ impl Described {
     /// What there is to play.
     pub fn presentation(&self) -> &Presentation {
         &self.presentation
+    }
+
+    /// Whether that is what the server said before, perhaps to an earlier process (see
+    /// [`MuxBuilder::state`](super::MuxBuilder::state)): it is asked again together with the first
+    /// SETUP, and what it says then is in [`Ready::presentation`].
+    pub fn is_remembered(&self) -> bool {
+        self.bring_up.is_remembered()
     }
 
     /// Observes this session through all its stages.

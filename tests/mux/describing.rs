@@ -1,5 +1,7 @@
 //! Where sessions are described, and how often: a DESCRIBE may cost the connection it is made on.
 
+use std::{env, fs, process};
+
 use gstrtspmux::mux::{Error, Mux, Pooling, Session, SessionOptions};
 use tokio::task::JoinHandle;
 
@@ -136,19 +138,35 @@ async fn f20_one_that_takes_for_ever_holds_up_nobody_for_long() {
 async fn what_was_played_before_is_set_up_without_waiting_for_its_description() {
     let server = tolerant(2);
     let mux = mux();
-    let sessions = play_all(&mux, &server, 2, &Pooling::default()).await;
-    drop(sessions);
+    drop(play_all(&mux, &server, 2, &Pooling::default()).await);
+    assert_set_up_before_described(&mux, &server).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_an_earlier_process_played_is_set_up_without_waiting_for_its_description() {
+    let server = tolerant(2);
+    let path = env::temp_dir().join(format!("rtspmux-played-{}", process::id()));
+    let mux = || Mux::builder().state(&path).build();
+    let before = mux();
+    drop(play_all(&before, &server, 2, &Pooling::default()).await);
+    before.shutdown(PATIENCE).await;
+    assert_set_up_before_described(&mux(), &server).await;
+    fs::remove_file(path).unwrap();
+}
+
+/// Of a server with two cameras that both have played.
+async fn assert_set_up_before_described(mux: &Mux, server: &MockServer) {
     assert!(server.wait_until(|view| view.sessions.is_empty(), PATIENCE));
     // The description is asked for, but comes late.
     server.add_rule(Rule::new("DESCRIBE", Reaction::Defer));
-    let opening = start(&mux, options(&camera_url(&server, 1)));
+    let opening = start(mux, options(&camera_url(server, 1)));
     assert!(server.wait_until(|view| view.count("DESCRIBE") == 3, PATIENCE));
     assert!(server.wait_until(|view| view.sessions.len() == 1, PATIENCE));
     assert_eq!(server.view().playing(), 0, "it may have changed");
     server.clear_rules();
     server.release();
     let session = opening.await.unwrap().unwrap();
-    assert_own_media(&server, &mut [session]).await;
+    assert_own_media(server, &mut [session]).await;
 }
 
 #[tokio::test]

@@ -1,9 +1,16 @@
 //! Passwords appear nowhere.
 
-use std::fmt::Write as _;
-use std::sync::{Arc, Mutex};
+use std::{
+    env,
+    fmt::Write as _,
+    fs,
+    os::unix::fs::PermissionsExt as _,
+    process,
+    sync::{Arc, Mutex},
+};
 
-use gstrtspmux::mux::{Credentials, SessionOptions, Timeouts};
+use gstrtspmux::mux::{Credentials, Mux, SessionOptions, Timeouts};
+use tokio::runtime::Handle;
 use tracing::{
     Event, Metadata, Subscriber,
     field::{Field, Visit},
@@ -11,7 +18,7 @@ use tracing::{
 };
 
 use crate::{
-    player::{mux_of_this_runtime, play, set_up, with_credentials},
+    player::{PATIENCE, play, set_up, with_credentials},
     support::mock_server::{Algorithm, Auth, MockServer, Reaction, Rule},
 };
 
@@ -51,7 +58,7 @@ impl Subscriber for Log {
 
 /// On one thread, so that everything is logged where it can be seen.
 #[tokio::test]
-async fn no_password_is_displayed_debugged_or_logged() {
+async fn no_password_is_displayed_debugged_logged_or_kept() {
     let log = Log::default();
     let _guard = tracing::subscriber::set_default(log.clone());
     let auth = Auth::Digest {
@@ -63,6 +70,7 @@ async fn no_password_is_displayed_debugged_or_logged() {
         "/cam?password=hunter2&channel=1",
         "/a?pwd=hunter2",
         "/b?token=hunter2",
+        "/plain",
     ];
     let mut builder = MockServer::builder().cameras(1).credentials(auth);
     for path in paths {
@@ -75,7 +83,11 @@ async fn no_password_is_displayed_debugged_or_logged() {
     );
     server.add_rule(Rule::new("DESCRIBE", Reaction::redirect(&moved)).camera("/cam/1"));
     let timeouts = Timeouts::default();
-    let mux = mux_of_this_runtime();
+    let path = env::temp_dir().join(format!("rtspmux-secrets-{}", process::id()));
+    let mux = Mux::builder()
+        .runtime(Handle::current())
+        .state(&path)
+        .build();
     let mut shown = format!(
         "{timeouts:?} {:?}",
         Credentials::new("admin", SECRET).unwrap()
@@ -129,20 +141,30 @@ async fn no_password_is_displayed_debugged_or_logged() {
     for error in &errors {
         let _ = write!(shown, "{error} {error:?}");
     }
+    mux.shutdown(PATIENCE).await;
+    let kept = fs::read_to_string(&path).unwrap();
+    assert!(kept.contains("/plain rtsp://"), "{kept}");
+    let mode = fs::metadata(&path).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    fs::remove_file(path).unwrap();
     let logged = log.0.lock().unwrap();
     assert!(logged.contains("connected to"), "{logged}");
-    for text in [&shown, &*logged] {
-        let found: Vec<_> = text
-            .match_indices(SECRET)
-            .map(|(at, _)| {
-                let from = text[..at]
-                    .char_indices()
-                    .rev()
-                    .nth(80)
-                    .map_or(0, |(from, _)| from);
-                &text[from..at + SECRET.len()]
-            })
-            .collect();
-        assert_eq!(found, Vec::<&str>::new());
+    for text in [&shown, &*logged, &kept] {
+        assert_holds_no_secret(text);
     }
+}
+
+fn assert_holds_no_secret(text: &str) {
+    let found: Vec<_> = text
+        .match_indices(SECRET)
+        .map(|(at, _)| {
+            let from = text[..at]
+                .char_indices()
+                .rev()
+                .nth(80)
+                .map_or(0, |(from, _)| from);
+            &text[from..at + SECRET.len()]
+        })
+        .collect();
+    assert_eq!(found, Vec::<&str>::new());
 }

@@ -2,8 +2,12 @@
 //!
 //! Only of servers that share, where a SETUP does not depend on what was described on its connection
 //! before. The description is asked for all the same, together with the SETUP: it may have changed.
+//! That is also why what an earlier process has played may be known to whoever asks for its URI:
+//! nobody is told a description that the server did not give to him as well.
 
-use std::collections::HashMap;
+mod line;
+
+use std::collections::{BTreeSet, HashMap};
 
 use super::table::PresentationUri;
 use crate::mux::{proto::Presentation, server_key::ConnectionKey};
@@ -12,6 +16,9 @@ use crate::mux::{proto::Presentation, server_key::ConnectionKey};
 const MOST: usize = 1024;
 /// Octets of SDP, so that a few huge ones cannot fill the memory.
 const MOST_OCTETS: usize = 8 * 1024 * 1024;
+
+/// Who has played what; nobody: an earlier process.
+type Name = (Option<ConnectionKey>, PresentationUri);
 
 #[derive(Debug)]
 struct Remembered {
@@ -23,32 +30,41 @@ struct Remembered {
 /// Descriptions by who may see them and what they are of; the least recently used go first.
 #[derive(Debug, Default)]
 pub(super) struct Descriptions {
-    known: HashMap<(ConnectionKey, PresentationUri), Remembered>,
+    known: HashMap<Name, Remembered>,
     octets: usize,
     uses: u64,
 }
 
 impl Descriptions {
-    /// A presentation was played.
+    /// A presentation was played. True if it was not known so.
     pub(super) fn remember(
         &mut self,
         key: &ConnectionKey,
         uri: &PresentationUri,
         presentation: &Presentation,
-    ) {
+    ) -> bool {
+        let is_new = self.recall(key, uri).as_ref() != Some(presentation);
         self.forget(key, uri);
-        self.uses += 1;
+        self.insert((Some(key.clone()), uri.clone()), presentation.clone());
+        is_new
+    }
+
+    fn insert(&mut self, name: Name, presentation: Presentation) {
+        self.remove(&name);
         self.octets += presentation.sdp.len();
-        let remembered = Remembered {
-            presentation: presentation.clone(),
-            used: self.uses,
-        };
-        self.known.insert((key.clone(), uri.clone()), remembered);
+        self.uses += 1;
+        let used = self.uses;
+        self.known.insert(name, Remembered { presentation, used });
         while self.known.len() > MOST || self.octets > MOST_OCTETS {
             let oldest = self.known.iter().min_by_key(|(_, known)| known.used);
             let Some((oldest, _)) = oldest else { return };
-            let (key, uri) = oldest.clone();
-            self.forget(&key, &uri);
+            self.remove(&oldest.clone());
+        }
+    }
+
+    fn remove(&mut self, name: &Name) {
+        if let Some(gone) = self.known.remove(name) {
+            self.octets -= gone.presentation.sdp.len();
         }
     }
 
@@ -58,7 +74,11 @@ impl Descriptions {
         key: &ConnectionKey,
         uri: &PresentationUri,
     ) -> Option<Presentation> {
-        let remembered = self.known.get_mut(&(key.clone(), uri.clone()))?;
+        let name = (Some(key.clone()), uri.clone());
+        let remembered = match self.known.get_mut(&name) {
+            Some(of_now) => of_now,
+            None => self.known.get_mut(&(None, name.1))?,
+        };
         self.uses += 1;
         remembered.used = self.uses;
         Some(remembered.presentation.clone())
@@ -66,8 +86,22 @@ impl Descriptions {
 
     /// It does not hold any more.
     pub(super) fn forget(&mut self, key: &ConnectionKey, uri: &PresentationUri) {
-        if let Some(gone) = self.known.remove(&(key.clone(), uri.clone())) {
-            self.octets -= gone.presentation.sdp.len();
+        self.remove(&(Some(key.clone()), uri.clone()));
+        self.remove(&(None, uri.clone()));
+    }
+
+    /// What may be told to the next process, as lines of the state file.
+    pub(super) fn lines(&self) -> BTreeSet<String> {
+        let lines = self.known.iter();
+        lines
+            .filter_map(|((_, uri), known)| line::line(uri, &known.presentation))
+            .collect()
+    }
+
+    /// Takes over a line of an earlier process, if it is one of a description.
+    pub(super) fn load(&mut self, line: &str) {
+        if let Some((uri, presentation)) = line::parse(line) {
+            self.insert((None, uri), presentation);
         }
     }
 }
@@ -105,16 +139,36 @@ mod tests {
     }
 
     #[test]
+    fn what_an_earlier_process_played_is_known_to_all_until_it_holds_no_more() {
+        let mut before = Descriptions::default();
+        let (admin, guest) = (key("rtsp://admin:a@nvr/1"), key("rtsp://guest:b@nvr/1"));
+        assert!(before.remember(&admin, &uri(1), &presentation(1)));
+        assert!(!before.remember(&admin, &uri(1), &presentation(1)));
+        let mut now = Descriptions::default();
+        before.lines().iter().for_each(|line| now.load(line));
+        assert_eq!(now.recall(&guest, &uri(1)), Some(presentation(1)));
+        assert!(!now.remember(&admin, &uri(1), &presentation(1)));
+        assert!(
+            now.recall(&guest, &uri(1)).is_none(),
+            "it is the admin's now"
+        );
+        before.lines().iter().for_each(|line| now.load(line));
+        now.forget(&guest, &uri(1));
+        assert!(now.recall(&guest, &uri(1)).is_none());
+        assert_eq!(now.octets, presentation(1).sdp.len());
+    }
+
+    #[test]
     fn the_least_recently_used_go_when_it_is_too_much() {
         let mut known = Descriptions::default();
         let (key, small) = (key("rtsp://nvr/1"), presentation(1));
-        (0..MOST).for_each(|number| known.remember(&key, &uri(number), &small));
+        assert!((0..MOST).all(|number| known.remember(&key, &uri(number), &small)));
         assert!(known.recall(&key, &uri(0)).is_some());
         known.remember(&key, &uri(MOST), &small);
         assert!(known.recall(&key, &uri(1)).is_none());
         assert!(known.recall(&key, &uri(0)).is_some());
         let large = presentation(200_000);
-        (0..100).for_each(|number| known.remember(&key, &uri(number), &large));
+        assert!((0..100).all(|number| known.remember(&key, &uri(number), &large)));
         assert!(known.octets <= MOST_OCTETS);
         assert!(known.recall(&key, &uri(99)).is_some());
     }

@@ -11,9 +11,12 @@
 //! A line that cannot be read is left out; a file of another kind or version holds none.
 
 use std::{
+    collections::BTreeSet,
     fs::{self, OpenOptions},
     io::{self, Write},
     path::{Path, PathBuf},
+    sync::{Arc, PoisonError, atomic::Ordering},
+    time::Duration,
 };
 
 use super::{ConnectionPool, server::Server};
@@ -22,6 +25,8 @@ use crate::mux::{driver, sharing::memory};
 const HEADER: &str = "rtspmux-state 4";
 /// More than anybody has; a bound on what a broken file may cost.
 const MAX_LINES: usize = 65_536;
+/// Sixty-four cameras that start together are written down together.
+const SAVED_AFTER: Duration = Duration::from_secs(1);
 
 impl ConnectionPool {
     /// Takes over what is remembered. A file that cannot be read is ignored: everything in it can be
@@ -45,6 +50,8 @@ impl ConnectionPool {
         for line in lines {
             if let Some((id, sharing, pace)) = memory::parse_line(line, now) {
                 state.servers.insert(id, Server::with(sharing, pace));
+            } else {
+                state.descriptions.load(line);
             }
         }
     }
@@ -54,17 +61,36 @@ impl ConnectionPool {
         let Some(path) = &self.0.state_file else {
             return;
         };
+        let _saving = self.0.saving.lock().unwrap_or_else(PoisonError::into_inner);
         let now = driver::moment();
-        let mut lines: Vec<String> = self
-            .lock()
-            .servers
-            .iter()
-            .filter_map(|(id, server)| memory::line(id, &server.sharing, &server.pace, now))
-            .collect();
-        lines.sort();
-        if let Err(error) = replace(path, &file_of(lines)) {
+        let (verdicts, descriptions) = {
+            let state = self.lock();
+            let servers = state.servers.iter();
+            let verdicts: BTreeSet<String> = servers
+                .filter_map(|(id, server)| memory::line(id, &server.sharing, &server.pace, now))
+                .collect();
+            (verdicts, state.descriptions.lines())
+        };
+        if let Err(error) = replace(path, &file_of(verdicts.into_iter().chain(descriptions))) {
             tracing::warn!("{}: not written: {error}", path.display());
         }
+    }
+
+    /// Writes what is known in a moment, together with what else will have been learned by then.
+    pub(super) fn save_soon(&self) {
+        let Some(runtime) = self.0.runtime.get() else {
+            return;
+        };
+        if self.0.state_file.is_none() || self.0.is_save_due.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let shared = Arc::downgrade(&self.0);
+        driver::later(runtime, SAVED_AFTER, move || {
+            if let Some(shared) = shared.upgrade() {
+                shared.is_save_due.store(false, Ordering::Relaxed);
+                Self(shared).save();
+            }
+        });
     }
 }
 

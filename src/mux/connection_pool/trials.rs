@@ -207,9 +207,13 @@ impl ConnectionPool {
 
     /// A session plays what was described so.
     pub(in crate::mux) fn remember(&self, wish: &Wish, presentation: &Presentation) {
-        let mut state = self.lock();
         let uri = wish.presentation();
-        state.descriptions.remember(&wish.key, &uri, presentation);
+        let mut state = self.lock();
+        let is_new = state.descriptions.remember(&wish.key, &uri, presentation);
+        drop(state);
+        if is_new {
+            self.save_soon();
+        }
     }
 
     /// How that which is wished for was described when it was last played.

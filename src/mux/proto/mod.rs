@@ -41,6 +41,7 @@ pub mod event;
 pub mod header;
 pub mod limits;
 pub mod sdp;
+pub(super) mod secrets;
 pub mod uri;
 
 mod auth;

@@ -1,0 +1,84 @@
+//! What had better not be written down: signs of passwords, tokens and keys in URLs and descriptions.
+//!
+//! Errs on the side of secrecy. That passwords have telling names, [`uri`](super::uri) knows; tokens
+//! are told by their looks, as UniFi has them in place of a path (`/5nPr7RCmueGTKMP7`).
+
+use url::Url;
+
+use super::uri;
+
+/// From so many letters and digits on, mixed, a word is taken for a token.
+const TOKEN: usize = 12;
+/// From so many on, whatever they are.
+const LONG_TOKEN: usize = 24;
+
+/// Whether a URL may hold a secret.
+pub(in crate::mux) fn may_be_in_url(url: &Url) -> bool {
+    let words = url.as_str().split(|c: char| !c.is_ascii_alphanumeric());
+    uri::redacted(url) != url.as_str() || words.into_iter().any(is_like_token)
+}
+
+/// Whether a session description may hold a secret: keys of media (RFC 4566, 5.12; RFC 4568; RFC
+/// 4567), or what a URL in it may hold.
+pub(in crate::mux) fn may_be_in_sdp(sdp: &[u8]) -> bool {
+    const KEYS: [&str; 3] = ["k=", "a=crypto", "a=key-mgmt"];
+    let text = String::from_utf8_lossy(sdp);
+    let has_key = |line: &str| KEYS.iter().any(|key| line.trim_start().starts_with(key));
+    uri::redacted_text(&text) != text || text.split(['\r', '\n']).any(has_key)
+}
+
+fn is_like_token(word: &str) -> bool {
+    let has = |kind: fn(&u8) -> bool| word.as_bytes().iter().any(kind);
+    let is_mixed = has(u8::is_ascii_digit) && has(u8::is_ascii_alphabetic);
+    word.len() >= if is_mixed { TOKEN } else { LONG_TOKEN }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cameras_have_in_their_paths_is_no_secret() {
+        for path in [
+            "Streaming/Channels/101?transportmode=unicast",
+            "cam/realmonitor?channel=1&subtype=0&unicast=true&proto=Onvif",
+            "axis-media/media.amp?videocodec=h264",
+            "h264Preview_01_main/trackID=1",
+            "LowResolutionVideo",
+            "av0_0",
+        ] {
+            let url = format!("rtsp://192.168.100.201:554/{path}")
+                .parse()
+                .unwrap();
+            assert!(!may_be_in_url(&url), "{path}");
+        }
+    }
+
+    #[test]
+    fn passwords_and_tokens_are() {
+        for url in [
+            "rtsp://admin:x@nvr/1",
+            "rtsp://nvr/user=admin&password=x&channel=1.sdp",
+            "rtsp://nvr/5nPr7RCmueGTKMP7",
+            "rtsp://nvr/live?sig=MTIzNDU2Nzg5MDEyMzQ1Njc4",
+            "rtsp://nvr/1#x",
+        ] {
+            assert!(may_be_in_url(&url.parse().unwrap()), "{url}");
+        }
+    }
+
+    #[test]
+    fn keys_of_media_are() {
+        for sdp in [
+            "v=0\nk=clear:x",
+            "v=0\r\n a=crypto:1 x",
+            "a=key-mgmt:mikey x",
+            "a=control:rtsp://a:b@c/",
+        ] {
+            assert!(may_be_in_sdp(sdp.as_bytes()), "{sdp}");
+        }
+        assert!(!may_be_in_sdp(
+            b"v=0\r\ns=Session streamed by \"x\"\r\na=control:track1\r\n\xff"
+        ));
+    }
+}
