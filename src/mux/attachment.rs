@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 use super::{
     connection_pool::{ConnectionHandle, ConnectionId},
     delivery::{Consumer, delivery},
-    driver::{Command, Link},
+    driver::{Command, Link, Lease},
     monitor::{Seat, SessionMonitor},
     proto::{Failure, FailureKind, Reply, SessionConfig, SessionKey, SessionRequest},
 };
@@ -17,13 +17,14 @@ use super::{
 /// then the reference is given back. Neither blocks.
 #[derive(Debug)]
 pub(super) struct Attachment {
-    key: SessionKey,
+    /// Declared first, so that the driver knows of the TEARDOWN when it becomes idle.
+    lease: Lease,
     pub(super) consumer: Consumer,
     handle: ConnectionHandle,
 }
 
 impl Attachment {
-    /// Makes the session. If the future is dropped, the driver finds nobody waiting and releases it.
+    /// Makes the session. If the future is dropped, it is released whether or not it was made by then.
     pub(super) async fn open(
         handle: ConnectionHandle,
         config: SessionConfig,
@@ -42,7 +43,7 @@ impl Attachment {
             .await
             .unwrap_or_else(|_| Err(FailureKind::ConnectionLost(link.close_reason())));
         match result {
-            Ok(key) => {
+            Ok(lease) => {
                 let (link, delivery) = (link.clone(), consumer.delivery().clone());
                 monitor.set_seat(Seat {
                     pool: handle.pool().clone(),
@@ -51,7 +52,7 @@ impl Attachment {
                     grants: Vec::new(),
                 });
                 Ok(Self {
-                    key,
+                    lease,
                     consumer,
                     handle,
                 })
@@ -78,7 +79,7 @@ impl Attachment {
         let method = method_of(&request);
         let (sender, reply) = oneshot::channel();
         self.link().send(Command::Request {
-            session: self.key,
+            session: self.key(),
             request,
             reply: sender,
         });
@@ -102,14 +103,7 @@ impl Attachment {
     }
 
     pub(super) fn key(&self) -> SessionKey {
-        self.key
-    }
-}
-
-impl Drop for Attachment {
-    fn drop(&mut self) {
-        // Before the handle goes, so that the driver knows of the TEARDOWN when it becomes idle.
-        self.link().send(Command::Release(self.key));
+        self.lease.key
     }
 }
 

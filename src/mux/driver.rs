@@ -46,7 +46,7 @@ use tokio::{
     time::{Sleep, Timeout, sleep_until},
 };
 
-pub(super) use self::command::{Command, Link, LinkEnds, Report};
+pub(super) use self::command::{Command, Lease, Link, LinkEnds, Report};
 use self::{
     command::Readiness,
     gathering::Gathering,
@@ -443,17 +443,18 @@ impl Driver {
         // A refusal of the credentials that is old enough does not hold for a new session.
         self.registration.refresh_credentials(now);
         let camera = redacted(&config.url);
-        let result = self.core.open_session(config);
-        let Ok(session) = result else {
-            // Whether anybody still waits does not matter: nothing was opened.
-            let _ = opened.send(result);
-            return;
+        let session = match self.core.open_session(config) {
+            Ok(session) => session,
+            Err(failure) => {
+                // Whether anybody still waits does not matter: nothing was opened.
+                let _ = opened.send(Err(failure));
+                return;
+            }
         };
         tracing::debug!("{}/{session}: opened for {camera}", self.link.id);
         self.sessions.insert(session, producer, camera, debt);
-        if opened.send(Ok(session)).is_err() {
-            self.core.release(now, session);
-        }
+        // If nobody waits any more it is dropped here, and else by whoever does not take it.
+        let _ = opened.send(Ok(Lease::new(session, &self.link)));
     }
 
     /// Takes everything out of the core and writes what the socket takes.

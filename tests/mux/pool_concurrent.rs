@@ -3,6 +3,7 @@
 use std::{
     pin::Pin,
     task::{Context, Poll, Waker},
+    time::Duration,
 };
 
 use gstrtspmux::mux::{Mux, Pooling};
@@ -10,7 +11,7 @@ use gstrtspmux::mux::{Mux, Pooling};
 use crate::{
     player::{
         PATIENCE, assert_clean, assert_own_media, camera_url, eventually, mux, mux_of_this_runtime,
-        options, play, play_all, server,
+        options, pass, play, play_all, server,
     },
     support::mock_server::{MockServer, Reaction, Rule},
 };
@@ -144,6 +145,49 @@ async fn f30_dropped_at_any_moment_nothing_is_left_at_the_server() {
     distinct.dedup();
     assert_eq!(distinct.len(), ids.len(), "no session was torn down twice");
     assert_clean(&server);
+}
+
+fn sessions_on(mux: &Mux) -> u64 {
+    let servers = mux.stats().servers;
+    let connections = servers.iter().flat_map(|server| &server.connections);
+    connections.map(|connection| connection.sessions).sum()
+}
+
+/// On one thread, so that the clock can be moved past the quarantine.
+#[tokio::test]
+async fn f30_dropped_at_any_moment_channels_come_back() {
+    let (mux, server) = (mux_of_this_runtime(), server(16));
+    drop(play_all(&mux, &server, 1, &Pooling::default()).await);
+    for polls in 1..300 {
+        open_and_drop_at(&mux, &server, 1 + polls % 16, polls as usize).await;
+        // Answers come in order: behind those of one more session nothing is on its way, and no
+        // request misses its answer because the clock is moved.
+        drop(play_all(&mux, &server, 1, &Pooling::default()).await);
+        eventually(|| server.sessions_alive() == 0 && sessions_on(&mux) == 0).await;
+        pass(Duration::from_secs(3)).await;
+    }
+    let sessions = play_all(&mux, &server, 16, &Pooling::default()).await;
+    let view = server.view();
+    let tracks = view.sessions.iter().flat_map(|session| &session.tracks);
+    let mut channels: Vec<_> = tracks.map(|(_, (rtp, _))| *rtp).collect();
+    channels.sort_unstable();
+    assert!(channels.into_iter().eq((0..32).step_by(2)));
+    assert_eq!(view.accepted, 1);
+    drop(sessions);
+}
+
+#[tokio::test]
+async fn f30_dropped_while_its_session_is_handed_over_nothing_is_left() {
+    let (mux, server) = (mux(), server(1));
+    let options = options(&camera_url(&server, 1));
+    let handle = mux.pool().checkout(&options).await.unwrap();
+    let mut describing = Box::pin(mux.open(options).describe());
+    assert!(poll_once(&mut describing).is_pending());
+    // The connection's own thread has made the session, and nobody has looked yet.
+    eventually(|| sessions_on(&mux) == 1).await;
+    drop(describing);
+    eventually(|| sessions_on(&mux) == 0).await;
+    mux.pool().checkin(handle);
 }
 
 /// On one thread: the attempt is under way exactly while nothing is awaited.

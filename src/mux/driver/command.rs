@@ -42,8 +42,8 @@ pub(in crate::mux) enum Command {
         producer: Producer,
         /// Given back once nothing is owed to the server any more.
         debt: Debt,
-        /// The core's name for it. If nobody waits for that any more, the session is released.
-        opened: oneshot::Sender<Result<SessionKey, FailureKind>>,
+        /// Who holds it. If nobody waits for that any more, the session is released.
+        opened: oneshot::Sender<Result<Lease, FailureKind>>,
     },
     /// Asks the server something.
     Request {
@@ -66,6 +66,28 @@ pub(in crate::mux) enum Command {
     Credentials(CredentialStatus),
     /// Tear down all sessions and close.
     Close,
+}
+
+/// A session in the core. Dropped, wherever that is - on the way to whoever asked for it, too -, the
+/// session is released.
+#[derive(Debug)]
+pub(in crate::mux) struct Lease {
+    /// The core's name for the session.
+    pub(in crate::mux) key: SessionKey,
+    link: Arc<Link>,
+}
+
+impl Lease {
+    pub(super) fn new(key: SessionKey, link: &Arc<Link>) -> Self {
+        let link = Arc::clone(link);
+        Self { key, link }
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.link.send(Command::Release(self.key));
+    }
 }
 
 /// An RTCP packet to the server.

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use bytes::Bytes;
 use rtsp_types::Method;
 use url::Url;
 
@@ -566,7 +567,8 @@ fn is_unsupported(kind: &FailureKind) -> bool {
 fn described(response: &Message) -> Reply {
     let header = |name| response.headers.first(name).map(str::to_owned);
     Reply::Described {
-        sdp: response.body.clone(),
+        // A copy: it is kept for as long as the session, and would pin the whole chunk it was read in.
+        sdp: Bytes::copy_from_slice(&response.body),
         content_base: header("Content-Base"),
         content_location: header("Content-Location"),
     }
