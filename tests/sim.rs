@@ -18,8 +18,6 @@ mod memory;
 mod month;
 #[path = "sim/network.rs"]
 mod network;
-#[path = "sim/random.rs"]
-mod random;
 #[path = "sim/run.rs"]
 mod run;
 #[path = "sim/schedule.rs"]

@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 use super::{
     connection_pool::{ConnectionHandle, ConnectionId},
     delivery::{Consumer, delivery},
-    driver::{Command, Link, Lease},
+    driver::{Command, Lease, Link},
     monitor::{Seat, SessionMonitor},
     proto::{Failure, FailureKind, Reply, SessionConfig, SessionKey, SessionRequest},
 };

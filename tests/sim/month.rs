@@ -12,11 +12,11 @@ use tokio::time::Instant;
 
 use crate::memory::in_use;
 use crate::network::{Millis, Net, Weather};
-use crate::random::Random;
 use crate::run::{number, wait};
 use crate::schedule::stamp;
 use crate::server::Server;
 use crate::support::mock_server::{Behaviour, Family, MockServer};
+use crate::support::random::Random;
 use crate::troupe::Troupe;
 
 /// Cameras of a server with the usual timeout, and of one with a short one.

@@ -12,8 +12,8 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::coverage::Coverage;
-use crate::random::Random;
 use crate::server::{Reach, Server};
+use crate::support::random::Random;
 use crate::trace::Trace;
 use crate::wire::{ClientEnd, WireState};
 

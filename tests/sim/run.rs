@@ -14,8 +14,8 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::coverage::{Coverage, Listener};
 use crate::network::{Event, Millis, Net};
-use crate::random::Random;
 use crate::schedule::{Schedule, User};
+use crate::support::random::Random;
 use crate::troupe::Troupe;
 use crate::user::{Actor, Scene, Stage, Stages};
 use crate::wire::WireState;

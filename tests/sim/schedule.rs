@@ -5,9 +5,9 @@ use std::time::Duration;
 use gstrtspmux::mux::{Multiplex, Pooling, SessionOptions};
 
 use crate::network::{Fault, Millis, Weather};
-use crate::random::Random;
 use crate::server::Server;
 use crate::support::mock_server::{Behaviour, Camera, Family, MockServer, Reaction, Rule};
+use crate::support::random::Random;
 use crate::support::rtsp::{Request, Response};
 
 /// Cameras of a server.

@@ -12,5 +12,6 @@
 )]
 
 pub mod mock_server;
+pub mod random;
 pub mod rtsp;
 pub mod transcript;

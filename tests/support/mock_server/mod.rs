@@ -350,6 +350,11 @@ impl MockServer {
         self.view().frames
     }
 
+    /// How many sessions it has made so far.
+    pub fn sessions_made(&self) -> usize {
+        self.shared.state().sessions_made
+    }
+
     /// How many sessions are alive.
     pub fn sessions_alive(&self) -> usize {
         self.shared.state().view.sessions.len()
