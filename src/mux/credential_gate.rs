@@ -2,8 +2,9 @@
 //!
 //! Cameras lock an account after a few wrong passwords. So for one server and one set of
 //! credentials, over all connections together, one request at a time carries them until a server
-//! did not refuse it; and once they were refused nobody tries again for a while. 64 sessions with a
-//! wrong password cost the camera two tries a minute, not 64.
+//! did not refuse it. One refusal may be about one camera of a recorder that this user may not see;
+//! with the second in a row nobody tries again for a while. 64 sessions with a wrong password cost
+//! the camera two tries a minute, not 64.
 //!
 //! Pure: time is passed in. Each call returns what to tell which connection.
 
@@ -14,12 +15,9 @@ use std::{
 
 use super::{connection_pool::ConnectionId, proto::CredentialStatus};
 
-/// How long refused credentials are not tried again: at most two tries in any minute.
-const REFUSAL_MEMORY: Duration = Duration::from_secs(30);
-
-/// Connections lost while trying, in a row, that count as a refusal: some cameras close instead of
-/// answering 401.
-const LOST_TRIES: u32 = 2;
+/// How long refused credentials are not tried again, and how long a first refusal counts: at most two
+/// tries in any minute.
+const REFUSAL_MEMORY: Duration = Duration::from_secs(60);
 
 /// What is known of the credentials.
 #[derive(Debug)]
@@ -28,7 +26,9 @@ enum Knowledge {
     Unproven {
         holder: Option<ConnectionId>,
         queue: VecDeque<ConnectionId>,
-        lost_tries: u32,
+        /// When a try failed, if the last one did: refused, or its connection lost - some cameras
+        /// close instead of answering 401.
+        failed: Option<Instant>,
     },
     /// They were accepted.
     Proven,
@@ -41,7 +41,7 @@ impl Knowledge {
         Self::Unproven {
             holder: None,
             queue: VecDeque::new(),
-            lost_tries: 0,
+            failed: None,
         }
     }
 }
@@ -74,23 +74,14 @@ impl CredentialGate {
     /// A connection is over. If it was trying, the next one may.
     pub(super) fn leave(&mut self, now: Instant, connection: ConnectionId) -> Vec<Notice> {
         self.members.retain(|member| *member != connection);
-        let Knowledge::Unproven {
-            holder,
-            queue,
-            lost_tries,
-        } = &mut self.knowledge
-        else {
+        let Knowledge::Unproven { holder, queue, .. } = &mut self.knowledge else {
             return Vec::new();
         };
         queue.retain(|waiting| *waiting != connection);
-        if *holder != Some(connection) {
-            return Vec::new();
+        match *holder == Some(connection) {
+            true => self.on_refused(now),
+            false => Vec::new(),
         }
-        *lost_tries += 1;
-        if *lost_tries >= LOST_TRIES {
-            return self.on_refused(now);
-        }
-        self.pass_on()
     }
 
     /// A connection has a request that needs the credentials: it gets the permit, or waits for it.
@@ -137,8 +128,15 @@ impl CredentialGate {
         self.tell_all(CredentialStatus::Proven)
     }
 
-    /// An authorised request was refused: nobody uses them for a while.
+    /// An authorised request was refused: the next one may try, or nobody does for a while.
     pub(super) fn on_refused(&mut self, now: Instant) -> Vec<Notice> {
+        if let Knowledge::Unproven { failed, .. } = &mut self.knowledge
+            && !failed
+                .replace(now)
+                .is_some_and(|first| is_recent(now, first))
+        {
+            return self.pass_on();
+        }
         self.knowledge = Knowledge::Refused {
             until: now + REFUSAL_MEMORY,
         };
@@ -156,8 +154,12 @@ impl CredentialGate {
 
     /// Whether forgetting the gate changes nothing.
     pub(super) fn is_forgettable(&self, now: Instant) -> bool {
-        self.members.is_empty()
-            && !matches!(self.knowledge, Knowledge::Refused { until } if now < until)
+        let matters = match self.knowledge {
+            Knowledge::Unproven { failed, .. } => failed.is_some_and(|at| is_recent(now, at)),
+            Knowledge::Proven => false,
+            Knowledge::Refused { until } => now < until,
+        };
+        self.members.is_empty() && !matters
     }
 
     fn forget_old_refusal(&mut self, now: Instant) -> bool {
@@ -205,6 +207,10 @@ impl CredentialGate {
     }
 }
 
+fn is_recent(now: Instant, at: Instant) -> bool {
+    now.saturating_duration_since(at) < REFUSAL_MEMORY
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -250,11 +256,21 @@ mod tests {
     }
 
     #[test]
+    fn one_camera_that_this_user_may_not_see_keeps_nobody_from_the_others() {
+        let now = Instant::now();
+        let mut gate = gate(now, &[A, B]);
+        gate.on_wanted(now, A);
+        gate.on_wanted(now, B);
+        assert_eq!(gate.on_refused(now), [(B, CredentialStatus::Permitted)]);
+        assert_eq!(gate.on_proven().len(), 2);
+    }
+
+    #[test]
     fn f22_refused_credentials_are_tried_twice_a_minute() {
         let start = Instant::now();
         let mut gate = gate(start, &[A, B]);
         let mut tries = 0;
-        for second in 0..60 {
+        for second in 0..600 {
             let now = start + Duration::from_secs(second);
             for connection in [A, B] {
                 gate.refresh(now);
@@ -267,7 +283,7 @@ mod tests {
                 }
             }
         }
-        assert_eq!(tries, 2);
+        assert_eq!(tries, 20);
     }
 
     #[test]
@@ -302,6 +318,7 @@ mod tests {
     fn an_expired_refusal_is_forgotten_by_all() {
         let start = Instant::now();
         let mut gate = gate(start, &[A, B]);
+        gate.on_refused(start);
         gate.on_refused(start);
         let before = start + REFUSAL_MEMORY - Duration::from_millis(1);
         assert_eq!(gate.refresh(before), []);

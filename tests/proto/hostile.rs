@@ -364,6 +364,10 @@ fn f22_of_16_sessions_one_at_a_time_tries_the_password() {
     sim.answer(401, trial, &[challenge]);
     sim.expect_nothing_sent();
     assert!(matches!(sim.next_event(), Some(Event::CredentialsRefused)));
+    let mut events = std::iter::from_fn(|| sim.next_event());
+    assert!(events.any(|event| matches!(event, Event::CredentialsWanted)));
+    sim.set_credentials(CredentialStatus::Refused);
+    sim.expect_nothing_sent();
     assert_eq!(sim.unfinished(), 0, "all 16 were told");
 }
 

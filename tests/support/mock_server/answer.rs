@@ -42,7 +42,12 @@ impl State {
     }
 
     /// What is refused before anybody looks at the method; an answer without response is none at all.
-    fn refused(&mut self, config: &Config, connection: usize, request: &Request) -> Option<Answer> {
+    pub(super) fn refused(
+        &mut self,
+        config: &Config,
+        connection: usize,
+        request: &Request,
+    ) -> Option<Answer> {
         let is_playing = self
             .view
             .sessions

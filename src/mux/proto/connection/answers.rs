@@ -147,7 +147,8 @@ impl Connection {
     }
 
     fn note_credentials(&mut self, answered: &Outstanding) {
-        if answered.authorization.is_none() {
+        // Many servers answer OPTIONS to anybody.
+        if answered.authorization.is_none() || answered.draft.method == Method::Options {
             return;
         }
         self.authorizer.note_accepted();
@@ -197,7 +198,7 @@ impl Connection {
             .and_then(|key| self.sessions.get(&key));
         let had_set_up = session.is_some_and(|session| session.id.is_some());
         if tried && self.authorizer.note_refused(had_set_up) {
-            self.authorizer.set_status(CredentialStatus::Refused);
+            self.authorizer.on_refused();
             self.events.push(Event::CredentialsRefused);
         }
         Some(FailureKind::Unauthorized { tried, explanation })

@@ -86,6 +86,21 @@ impl Authorizer {
         };
     }
 
+    /// The permit is used up, or of no use.
+    pub(super) fn give_back(&mut self) {
+        self.set_status(CredentialStatus::Unproven);
+        self.is_undecided = false;
+    }
+
+    /// The credentials are no good any more; or this try was none, and what follows from that is
+    /// decided for all connections together.
+    pub(super) fn on_refused(&mut self) {
+        match self.status {
+            CredentialStatus::Proven => self.set_status(CredentialStatus::Refused),
+            _ => self.give_back(),
+        }
+    }
+
     /// An authorised request was not refused.
     pub(super) fn note_accepted(&mut self) {
         self.refusals = 0;
@@ -308,8 +323,7 @@ impl Connection {
     fn give_back_permit(&mut self) {
         let has_work = !self.waiting.is_empty() || self.is_closed();
         if !has_work && self.authorizer.is_unwanted(&self.requests) {
-            self.authorizer.set_status(CredentialStatus::Unproven);
-            self.authorizer.is_undecided = false;
+            self.authorizer.give_back();
             self.events.push(Event::CredentialsUnwanted);
         }
     }
