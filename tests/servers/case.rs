@@ -4,11 +4,11 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use gstrtspmux::mux::{Error, Mux, Opening, SessionOptions};
+use gstrtspmux::mux::{Error, ErrorKind, Mux, Opening, SessionOptions};
 use tokio::task::JoinHandle;
 
 use crate::support::mock_server::{Family, MockServer, Reaction, Rule, ServerView, SessionView};
-use crate::support::rtsp::{Incoming, Parser, Request};
+use crate::support::rtsp::{Incoming, Parser, Request, Response};
 use crate::watch::Watch;
 
 /// How long a case that should hold may take; only one that does not hold waits for it.
@@ -31,6 +31,34 @@ pub(crate) enum Trouble {
     Missing(u32),
     /// This one's DESCRIBE is answered only when all others are done, standing for 20 s.
     Slow(u32),
+    /// Four of them at once: [`DEAD`], [`SLOW`], [`MALFORMED`] and [`REFUSED`].
+    Four,
+}
+
+/// With [`Trouble::Four`]: its DESCRIBE is never answered.
+const DEAD: u32 = 2;
+/// As with [`Trouble::Slow`].
+const SLOW: u32 = 5;
+/// What describes it is no description.
+const MALFORMED: u32 = 9;
+/// 401, whatever the credentials, which are good for the others.
+const REFUSED: u32 = 14;
+
+impl Trouble {
+    /// What becomes of which camera's DESCRIBE.
+    fn reactions(self) -> Vec<(u32, Reaction)> {
+        let garbage = |response: &mut Response| response.body = b"\x00\xff<html>".to_vec();
+        match self {
+            Self::Nothing | Self::Missing(_) => Vec::new(),
+            Self::Slow(camera) => vec![(camera, Reaction::Hold)],
+            Self::Four => vec![
+                (DEAD, Reaction::Ignore),
+                (SLOW, Reaction::Hold),
+                (MALFORMED, Reaction::edit(garbage)),
+                (REFUSED, Reaction::Unauthorized),
+            ],
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -52,6 +80,7 @@ impl fmt::Display for Case {
             Trouble::Nothing => Ok(()),
             Trouble::Missing(camera) => write!(f, ", camera {camera} missing"),
             Trouble::Slow(camera) => write!(f, ", camera {camera} slow"),
+            Trouble::Four => write!(f, ", one dead, one slow, one malformed, one 401"),
         }
     }
 }
@@ -126,8 +155,8 @@ impl Case {
         {
             server = server.camera_of(self.family, camera);
         }
-        if let Trouble::Slow(camera) = self.trouble {
-            let rule = Rule::new("DESCRIBE", Reaction::Hold).camera(&self.family.path(camera));
+        for (camera, reaction) in self.trouble.reactions() {
+            let rule = Rule::new("DESCRIBE", reaction).camera(&self.family.path(camera));
             server = server.rule(rule);
         }
         if self.family == Family::LiveOld {
@@ -182,6 +211,19 @@ impl Case {
         }
         let mut playing = 0;
         for (camera, outcome) in (1..).zip(outcomes) {
+            if self.trouble == Trouble::Four {
+                match (camera, outcome) {
+                    (DEAD, Outcome::NotAwaited) => continue,
+                    (MALFORMED, Outcome::Failed(error)) if error.kind() == ErrorKind::Sdp => {
+                        continue;
+                    }
+                    (REFUSED, Outcome::Failed(error)) if error.status() == Some(401) => continue,
+                    (DEAD | MALFORMED | REFUSED, _) => {
+                        return Err(format!("camera {camera}: {}", outcome.text()));
+                    }
+                    _ => {}
+                }
+            }
             let may_fail = match self.family {
                 _ if self.is_missing(camera) => Some(404),
                 Family::Vlc => Some(461),
@@ -211,7 +253,12 @@ impl Case {
     }
 
     fn expected_to_play(self) -> u32 {
-        let there = self.cameras - u32::from(matches!(self.trouble, Trouble::Missing(_)));
+        let out_of_order = match self.trouble {
+            Trouble::Nothing | Trouble::Slow(_) => 0,
+            Trouble::Missing(_) => 1,
+            Trouble::Four => 3,
+        };
+        let there = self.cameras - out_of_order;
         match self.family {
             Family::Vlc => 0,
             Family::AtLimit(_) => there.min(2),
@@ -301,14 +348,16 @@ impl Run<'_> {
             Order::Together => self.start_all(),
             Order::OneByOne => self.start_one_by_one().await,
         };
-        // The slow one last.
-        starting.sort_by_key(|(camera, _)| self.is_slow(*camera));
+        // The slow one and the dead one last.
+        starting.sort_by_key(|(camera, _)| (self.is_dead(*camera), self.is_slow(*camera)));
         for (camera, task) in starting {
             if self.is_slow(camera) {
                 self.server.clear_rules();
                 self.server.release();
             }
-            if self.finish(camera, task).await == Then::GiveUp {
+            if self.is_dead(camera) {
+                task.abort();
+            } else if self.finish(camera, task).await == Then::GiveUp {
                 break;
             }
         }
@@ -326,13 +375,13 @@ impl Run<'_> {
         self.mux.open_many(options.collect())
     }
 
-    /// Gives back the slow one, which nobody waits for.
+    /// Gives back the slow one and the dead one, which nobody waits for.
     async fn start_one_by_one(&mut self) -> Vec<(u32, Starting)> {
         let mut waiting = Vec::new();
         for camera in 1..=self.case.cameras {
             let options = self.case.options(self.server, camera);
             let task = start(camera, self.mux.open(options));
-            if self.is_slow(camera) {
+            if self.is_slow(camera) || self.is_dead(camera) {
                 self.wait_for_describe(camera);
                 waiting.push((camera, task));
             } else if self.finish(camera, task).await == Then::GiveUp {
@@ -368,7 +417,15 @@ impl Run<'_> {
     }
 
     fn is_slow(&self, camera: u32) -> bool {
-        self.case.trouble == Trouble::Slow(camera)
+        match self.case.trouble {
+            Trouble::Slow(slow) => camera == slow,
+            Trouble::Four => camera == SLOW,
+            Trouble::Nothing | Trouble::Missing(_) => false,
+        }
+    }
+
+    fn is_dead(&self, camera: u32) -> bool {
+        self.case.trouble == Trouble::Four && camera == DEAD
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::case::{Case, Order, PATIENCE, Trouble};
 use crate::support::mock_server::Family;
 
-/// 1, 2, 4 and 16 cameras in both orders; of four, one missing or one slow.
+/// 1, 2, 4 and 16 cameras in both orders; of four, one missing or one slow; of sixteen, four in trouble.
 fn cases(family: Family) -> Vec<Case> {
     let troubles = [
         (1, Trouble::Nothing),
@@ -12,6 +12,7 @@ fn cases(family: Family) -> Vec<Case> {
         (16, Trouble::Nothing),
         (4, Trouble::Missing(3)),
         (4, Trouble::Slow(2)),
+        (16, Trouble::Four),
     ];
     let orders = [Order::Together, Order::OneByOne];
     let case = |order| {

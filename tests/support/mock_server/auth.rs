@@ -136,6 +136,16 @@ impl Guard {
         Ok(())
     }
 
+    /// What a server says to somebody it knows and does not let in.
+    pub(super) fn challenge(&self, auth: Option<&Auth>, connection: usize) -> String {
+        match auth {
+            Some(Auth::Digest { algorithm, .. }) => {
+                self.refuse(*algorithm, connection, false, None).challenge
+            }
+            Some(Auth::Basic { .. }) | None => format!("Basic realm=\"{REALM}\""),
+        }
+    }
+
     fn refuse(
         &self,
         algorithm: Algorithm,

@@ -279,6 +279,8 @@ pub enum Reaction {
     Raw(Vec<u8>),
     /// The ordinary answer, changed on its way out.
     Edit(Arc<dyn Fn(&mut Response) + Send + Sync>),
+    /// 401, whoever asks: this camera is not for him.
+    Unauthorized,
     /// These bytes, then the ordinary answer: garbage, 1xx, a request of the server.
     Before(Vec<u8>),
     /// The ordinary answer, then these bytes.
@@ -337,6 +339,7 @@ impl fmt::Debug for Reaction {
             }
             Self::Raw(_) => "Raw",
             Self::Edit(_) => "Edit",
+            Self::Unauthorized => "Unauthorized",
             Self::Before(_) => "Before",
             Self::After(_) => "After",
             Self::Unanswered => "Unanswered",

@@ -199,7 +199,11 @@ impl State {
         let ordinary = |state: &mut Self| state.answer(config, authority, connection, request);
         match reaction {
             None | Some(Reaction::Hold | Reaction::Defer) => answer = ordinary(self),
-            Some(Reaction::Ignore) => return Outcome::default(),
+            Some(Reaction::Ignore) => {
+                // Its digest counts all the same.
+                let _ = self.refused(config, connection, request);
+                return Outcome::default();
+            }
             Some(Reaction::Close) => {
                 return Outcome {
                     ends: Ends::Both,
@@ -218,6 +222,13 @@ impl State {
                     .response
                     .iter_mut()
                     .for_each(|response| edit(response));
+            }
+            Some(Reaction::Unauthorized) => {
+                let guard = &self.peers[connection].guard;
+                let challenge = guard.challenge(config.auth.as_ref(), connection);
+                answer = ordinary(self);
+                let response = Response::new(401).header("WWW-Authenticate", challenge);
+                answer.response = Answer::to(request, response).response;
             }
             Some(Reaction::Before(bytes)) => {
                 answer = ordinary(self);
