@@ -1,7 +1,7 @@
 //! A session while it plays: from its packets to the manager, paused and played again, watched.
 
 use gstreamer as gst;
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use gst::glib;
 use tokio::sync::watch;
@@ -16,7 +16,10 @@ use super::{
     timer,
     watchdog::Watchdog,
 };
-use crate::mux::{self, PacketKind, Session};
+use crate::mux::{self, Packet, PacketKind, Session};
+
+/// Pushing takes so long only where downstream holds it up.
+const HELD_UP: Duration = Duration::from_secs(1);
 
 /// One session that plays.
 pub(super) struct Playback<'a> {
@@ -52,15 +55,19 @@ impl Playback<'_> {
             tokio::select! {
                 biased;
                 () = reached(&mut self.target, |target| target != Target::Playing) => return Ok(()),
-                more = self.session.next_batch(&mut batch) => if !more {
+                more = next_batch(self.feed, &mut self.session, &mut self.watchdog, &mut batch) => if !more {
                     return Err(self.session.end_reason().map_or(End::Regular, playing_failed));
                 },
                 () = alarm.rings() => {
+                    if self.feed.is_held_up() {
+                        self.watchdog.restart(timer::now());
+                    }
                     self.check_silence()?;
                     alarm = timer::Alarm::at(self.watchdog.deadline());
                 }
             }
             let element = self.element.upgrade().ok_or(End::Stopped)?;
+            let began = timer::now();
             for packet in batch.drain(..) {
                 if packet.kind == PacketKind::Rtp {
                     self.watchdog.on_packet(packet.stream, packet.received);
@@ -73,6 +80,9 @@ impl Playback<'_> {
                     .map_err(|halt| self.halted(halt))?;
             }
             drop(element);
+            if timer::now().saturating_duration_since(began) > HELD_UP {
+                self.watchdog.restart(timer::now());
+            }
             // A batch is as long as the queue was; the other sessions of this thread come next.
             tokio::task::yield_now().await;
         }
@@ -122,6 +132,19 @@ impl Playback<'_> {
             .ok_or(End::Stopped)?;
         self.feed.restart().map_err(End::Flow)
     }
+}
+
+/// The next packets, once there is room for them. What downstream held up is no silence of the camera.
+async fn next_batch(
+    feed: &Feed,
+    session: &mut Session,
+    watchdog: &mut Watchdog,
+    batch: &mut Vec<Packet>,
+) -> bool {
+    if feed.room().await {
+        watchdog.restart(timer::now());
+    }
+    session.next_batch(batch).await
 }
 
 fn playing_failed(error: mux::Error) -> End {
