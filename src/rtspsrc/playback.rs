@@ -1,7 +1,10 @@
 //! A session while it plays: from its packets to the manager, paused and played again, watched.
 
 use gstreamer as gst;
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use gst::glib;
 use tokio::sync::watch;
@@ -10,7 +13,8 @@ use super::{
     CAT, RtspMuxSrc,
     end::End,
     feed::{Feed, Halt},
-    messages::Phase,
+    losses::Losses,
+    messages::{self, Phase},
     session_control::{Target, reached},
     stage::Stage,
     timer,
@@ -30,6 +34,7 @@ pub(super) struct Playback<'a> {
     pub(super) session: Session,
     pub(super) feed: &'a mut Feed,
     pub(super) watchdog: Watchdog,
+    pub(super) losses: Losses,
 }
 
 impl Playback<'_> {
@@ -69,6 +74,7 @@ impl Playback<'_> {
             let element = self.element.upgrade().ok_or(End::Stopped)?;
             let began = timer::now();
             for packet in batch.drain(..) {
+                self.tell_losses(&element, began, &packet);
                 if packet.kind == PacketKind::Rtp {
                     self.watchdog.on_packet(packet.stream, packet.received);
                     if std::mem::take(&mut is_first) {
@@ -85,6 +91,31 @@ impl Playback<'_> {
             }
             // A batch is as long as the queue was; the other sessions of this thread come next.
             tokio::task::yield_now().await;
+        }
+    }
+
+    /// `began`: when the batch did, which will do for packets of which nothing is told.
+    fn tell_losses(&mut self, element: &RtspMuxSrc, began: Instant, packet: &Packet) {
+        let now = match packet.discontinuity {
+            true => timer::now(),
+            false => began,
+        };
+        let session = &self.session;
+        let dropped = || {
+            let streams = session.monitor().stats().streams;
+            let mut streams = streams.iter();
+            let stream = streams.find(|stream| stream.stream == packet.stream);
+            stream.map_or(0, |stream| stream.dropped)
+        };
+        let overflow = self.losses.on_packet(packet, now, dropped);
+        if let Some(overflow) = overflow {
+            gst::warning!(
+                CAT,
+                obj = element,
+                "stream {}: not taken in time: {overflow:?}",
+                packet.stream
+            );
+            messages::overflow(element, &overflow);
         }
     }
 
