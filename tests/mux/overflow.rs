@@ -7,14 +7,15 @@ use gstrtspmux::mux::{
 };
 
 use crate::{
-    player::{PATIENCE, camera_url, mux, pooled, server, set_up},
+    player::{PATIENCE, camera_url, mux, play_all, pooled, server, set_up},
     support::mock_server::{Camera, MockServer},
 };
 
 /// More than a queue takes.
 const PACKETS: u32 = 60_000;
-/// What a queue takes, and what is read beyond that at most: a chunk of packets of 40 octets.
-const QUEUE: usize = 8_192 + 64 * 1024 / 20;
+/// What a queue takes, and what is read at once beyond that: buffers grow to twice a chunk of 64 KiB,
+/// and packets are 25 octets long.
+const QUEUE: usize = 8_192 + 2 * 64 * 1024 / 25;
 
 fn blocking(server: &MockServer, multiplex: Multiplex) -> SessionOptions {
     let pooling = Pooling {
@@ -98,4 +99,36 @@ async fn block_is_refused_where_others_would_wait_too() {
         );
     }
     assert_eq!(server.view().accepted, 0);
+}
+
+/// Far more than the sockets hold.
+const FLOOD: u32 = 100_000;
+
+#[tokio::test]
+async fn f33_who_takes_nothing_is_read_on_and_bounded() {
+    let (mux, server) = (mux(), Arc::new(server(4)));
+    let mut sessions = play_all(&mux, &server, 4, &Pooling::default()).await;
+    let sender = Arc::clone(&server);
+    let flood = tokio::task::spawn_blocking(move || sender.send_packets_to_all(FLOOD));
+    let sent = tokio::time::timeout(PATIENCE, flood).await.unwrap();
+    assert_eq!(sent.unwrap(), 4 * FLOOD as usize);
+    for (camera, session) in (1..).zip(&mut sessions) {
+        let monitor = session.monitor();
+        let reading = async {
+            while monitor.stats().streams[0].packets < u64::from(FLOOD) {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, reading).await.unwrap();
+        let waiting = next_batch(session).await.len();
+        let stats = &monitor.stats().streams[0];
+        assert!(waiting <= 8_192, "{waiting}");
+        assert_eq!(stats.dropped + waiting as u64, u64::from(FLOOD));
+        assert_eq!(stats.overflows, 1);
+        server.send_packets(&format!("/cam/{camera}"), 1);
+        let next = next_batch(session).await;
+        assert!(next[0].discontinuity);
+        assert_eq!(Camera::index_of(&next[0].payload), Some(FLOOD));
+    }
+    assert_eq!(server.view().accepted, 1);
 }
