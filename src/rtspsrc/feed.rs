@@ -143,15 +143,16 @@ impl Feed {
         ) else {
             return Ok(());
         };
-        let marks = match marker.handle_packet(&packet.payload, packet.discontinuity) {
-            Step::Push(marks) => marks,
-            Step::Restart(marks) => {
-                gst::info!(CAT, obj = element, "stream {}: new source", packet.stream);
-                restart(&self.stage, packet.stream)?;
-                marks
-            }
-            Step::Drop => return Ok(()),
-        };
+        let marks =
+            match marker.handle_packet(&packet.payload, packet.received, packet.discontinuity) {
+                Step::Push(marks) => marks,
+                Step::Restart(marks) => {
+                    gst::info!(CAT, obj = element, "stream {}: new source", packet.stream);
+                    restart(&self.stage, packet.stream)?;
+                    marks
+                }
+                Step::Drop => return Ok(()),
+            };
         let mut buffer = buffer::from_payload(packet.payload);
         buffer::mark(&mut buffer, marks, || {
             self.manager.pads().first_time(packet.stream)
