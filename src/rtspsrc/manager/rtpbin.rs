@@ -199,11 +199,12 @@ impl Manager for Rtpbin {
             .is_some_and(|stream| stream.has_left.load(Ordering::Acquire))
     }
 
-    /// All streams come out of one queue, so the fullest one decides.
+    /// All streams come out of one queue. While one of them has room the others wait for it: a muxer
+    /// holds the picture until there is sound.
     fn poll_room(&self, context: &mut Context<'_>, now: Instant) -> Poll<()> {
-        let streams = self.streams.values();
-        let mut rooms = streams.map(|stream| stream.poll_room(context, now));
-        match rooms.all(|room| room.is_ready()) {
+        let mut streams = self.streams.values();
+        let has_room = streams.any(|stream| stream.poll_room(context, now).is_ready());
+        match has_room || self.streams.is_empty() {
             true => Poll::Ready(()),
             false => Poll::Pending,
         }
