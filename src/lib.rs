@@ -22,8 +22,9 @@
 //!
 //! The driver reads into one growing buffer. The codec cuts `$ channel length payload` out of it
 //! without a copy; the channel table names session and stream; the packet goes into that session's
-//! bounded queue, and if the queue is full it is dropped there and counted. **The reader never
-//! waits**: not for a consumer, not for a lock held across I/O, not for the writer. The element's
+//! bounded queue, and if the queue is full something is dropped there and counted
+//! ([`OverflowPolicy`](mux::OverflowPolicy)). **The reader never waits**, save where a session has
+//! asked for that and has the connection for itself: not for a consumer, not for a lock held across I/O, not for the writer. The element's
 //! task takes what is queued and pushes it, on threads of its own, through the RTP manager to the
 //! pad.
 //!

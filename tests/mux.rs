@@ -19,6 +19,8 @@ mod errors;
 mod fallback;
 #[path = "mux/moving.rs"]
 mod moving;
+#[path = "mux/overflow.rs"]
+mod overflow;
 #[path = "mux/placement.rs"]
 mod placement;
 #[path = "mux/player.rs"]

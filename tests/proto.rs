@@ -11,6 +11,8 @@ mod sim;
 mod fixtures;
 #[path = "proto/hostile.rs"]
 mod hostile;
+#[path = "proto/listening.rs"]
+mod listening;
 #[path = "proto/property.rs"]
 mod property;
 #[path = "proto/time.rs"]

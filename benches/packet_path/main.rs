@@ -23,7 +23,7 @@ use std::{
 use bytes::{Buf as _, BytesMut};
 use criterion::{Criterion, Throughput};
 use gstrtspmux::mux::{
-    Packet,
+    OverflowPolicy, Packet,
     delivery::{Budget, Consumer, Producer, delivery},
     proto::{Connection, Event},
 };
@@ -120,7 +120,7 @@ impl Multiplexer {
         Self {
             connection: playing::connection(SESSIONS, now),
             queues: (0..SESSIONS)
-                .map(|_| delivery(Arc::clone(&budget)))
+                .map(|_| delivery(Arc::clone(&budget), OverflowPolicy::default()))
                 .collect(),
             batch: Vec::new(),
             now,

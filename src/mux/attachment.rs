@@ -6,6 +6,7 @@ use rtsp_types::Method;
 use tokio::sync::oneshot;
 
 use super::{
+    config::OverflowPolicy,
     connection_pool::{ConnectionHandle, ConnectionId},
     delivery::{Consumer, delivery},
     driver::{Command, Lease, Link},
@@ -28,10 +29,11 @@ impl Attachment {
     pub(super) async fn open(
         handle: ConnectionHandle,
         config: SessionConfig,
+        overflow: OverflowPolicy,
         monitor: &SessionMonitor,
     ) -> Result<Self, (ConnectionHandle, Failure)> {
         let link = handle.link();
-        let (producer, consumer) = delivery(Arc::clone(&link.budget));
+        let (producer, consumer) = delivery(Arc::clone(&link.budget), overflow);
         let (sender, opened) = oneshot::channel();
         link.send(Command::Open {
             config,

@@ -234,7 +234,7 @@ impl BringUp {
             url: self.url.clone(),
             keep_alive: self.options.keep_alive,
         };
-        Attachment::open(handle, config, &self.monitor).await
+        Attachment::open(handle, config, self.options.overflow, &self.monitor).await
     }
 
     /// What the server said before is worth more than that no other connection is to be had.

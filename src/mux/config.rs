@@ -36,6 +36,8 @@ pub struct SessionOptions {
     pub group: Option<String>,
     /// How connections are shared.
     pub pooling: Pooling,
+    /// What happens to packets that are not taken in time.
+    pub overflow: OverflowPolicy,
 }
 
 impl SessionOptions {
@@ -68,6 +70,7 @@ impl SessionOptions {
             silence_timeout: None,
             group: None,
             pooling: Pooling::default(),
+            overflow: OverflowPolicy::default(),
         };
         options
             .connection_key()
@@ -124,6 +127,7 @@ impl fmt::Debug for SessionOptions {
             .field("silence_timeout", &self.silence_timeout)
             .field("group", &self.group)
             .field("pooling", &self.pooling)
+            .field("overflow", &self.overflow)
             .finish()
     }
 }
@@ -175,6 +179,38 @@ pub enum Multiplex {
     Always,
     /// A connection for each session.
     Never,
+}
+
+/// What gives way when a session's packets are not taken in time: when 4 MiB or 8192 packets of RTP
+/// wait, or the oldest of them has waited for 2 s; also when all sessions of a connection have 64 MiB
+/// waiting, or all of the process 512 MiB. RTCP has a place of its own, 256 packets or 64 KiB, of
+/// which the oldest go.
+///
+/// Whatever is dropped is counted, and the next packet of its stream says so
+/// ([`Packet::discontinuity`](super::Packet::discontinuity)). Access units - packets of one RTP
+/// timestamp - are dropped as a whole, as far as their beginning has not been taken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum OverflowPolicy {
+    /// What waits stays; what comes is dropped. H.264 and H.265 go on with a key picture, or one that
+    /// is announced as a recovery point, together with the parameter sets right before it, so a
+    /// decoder sees no picture that refers to a missing one. If none comes within 20 s of there being
+    /// room again, they go on with any picture. Everything else, and video in which no key picture
+    /// was ever recognised (it is encrypted, or packetised in an unknown way), goes on with the next
+    /// access unit.
+    #[default]
+    DropToKeyframe,
+    /// What has waited for longest is dropped: what waits is the newest. Pictures are broken from the
+    /// gap to the next key picture.
+    DropOldest,
+    /// Nothing is dropped by the session's own limits, which here know no age: the connection is not
+    /// read from while they are reached, and the server finds that out. Some drop packets then, some
+    /// close the connection. Meanwhile nothing else is heard of the server either: no deadline of a
+    /// request runs, the connection is not taken for dead, keep-alives go out, their answers wait.
+    ///
+    /// Only for a session with a connection of its own: `enable_connection_pooling` false or
+    /// `multiplex` [`Never`](Multiplex::Never). [`Opening::describe`](super::Opening::describe) is
+    /// refused otherwise.
+    Block,
 }
 
 #[cfg(test)]

@@ -305,8 +305,11 @@ impl Driver {
                 return self.finish(reason);
             }
             self.arm_timer();
+            let blocking = self.blocking();
+            self.core.set_listening(now(), !blocking);
             let turn = self.turns.next(Sources {
                 transport: &mut self.transport,
+                blocking: self.sessions.blocking().filter(|_| blocking),
                 wants_to_write: !self.outbox.is_empty() && self.held_until.is_none(),
                 commands: &mut self.commands,
                 reports: &mut self.reports,
@@ -322,6 +325,12 @@ impl Driver {
                 Turn::Timer => self.on_timer(),
             }
         }
+    }
+
+    /// Whether nothing is to be read before a consumer has caught up. While we leave, answers are
+    /// read whatever there is between them.
+    fn blocking(&self) -> bool {
+        !self.core.is_closing() && self.sessions.blocking().is_some()
     }
 
     /// Reads and processes what is there; bounded, so that nothing else starves.
@@ -345,6 +354,9 @@ impl Driver {
                     }
                     self.core.handle_input(now, &mut self.input);
                     self.drain_events(now);
+                    if self.blocking() {
+                        return;
+                    }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Err(error) => return self.on_io_error(&error),

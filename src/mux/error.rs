@@ -55,6 +55,8 @@ pub enum ErrorKind {
     CannotShare,
     /// The connection ended.
     ConnectionLost,
+    /// The session's options contradict each other.
+    Options,
     /// Too many redirects, a loop of them, or one that must not be followed.
     Redirects,
     /// The session was dropped or torn down meanwhile.

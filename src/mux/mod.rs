@@ -53,7 +53,8 @@
 //! [`Mux::shutdown_blocking`]. Every `drop` sends a command at most. The futures run on any
 //! executor; sockets and timers are in the tokio runtime given to [`MuxBuilder::runtime`], or in one
 //! that all [`Mux`] of the process share, with a single thread named `rtspmux-io`. A consumer that
-//! does not take its packets loses them ([`Packet::discontinuity`]) and holds up nobody.
+//! does not take its packets loses them ([`OverflowPolicy`], [`Packet::discontinuity`]) and holds up
+//! nobody.
 #![forbid(unsafe_code)]
 
 mod attachment;
@@ -88,7 +89,7 @@ use tokio::runtime::Handle;
 
 pub use self::{
     backoff::{RetryBounds, RetrySchedule, Setback},
-    config::{Limits, Multiplex, Pooling, SessionOptions, Timeouts},
+    config::{Limits, Multiplex, OverflowPolicy, Pooling, SessionOptions, Timeouts},
     connection_pool::{ConnectionHandle, ConnectionPool, Intent, Turn},
     delivery::Packet,
     error::{Error, ErrorKind, Initiator, Scope},

@@ -118,6 +118,8 @@ impl SessionMonitor {
                 bytes: count.bytes,
                 rtcp_packets: count.rtcp_packets,
                 dropped: count.dropped,
+                dropped_bytes: count.dropped_bytes,
+                overflows: count.overflows,
             }
         });
         let (sharing, cannot_share, sharing_age) = seat.pool.sharing_stats(&seat.link.server);

@@ -41,8 +41,8 @@ pub trait Wire: fmt::Debug + Send + Sync {
     /// [`WouldBlock`](io::ErrorKind::WouldBlock) if nothing fits; everything else ends it.
     fn try_write(&mut self, slices: &[io::IoSlice<'_>]) -> io::Result<usize>;
 
-    /// Ready with true if a read would not block, with false if only a write would not. Without
-    /// `wants_to_write` writing does not matter.
+    /// Ready with true if a read would not block, with false if only a write would not. What is not
+    /// wanted does not matter.
     ///
     /// # Errors
     ///
@@ -50,6 +50,7 @@ pub trait Wire: fmt::Debug + Send + Sync {
     fn poll_ready(
         &mut self,
         context: &mut Context<'_>,
+        wants_to_read: bool,
         wants_to_write: bool,
     ) -> Poll<io::Result<bool>>;
 }

@@ -163,4 +163,8 @@ pub struct StreamStats {
     pub rtcp_packets: u64,
     /// Packets dropped because they were not taken in time.
     pub dropped: u64,
+    /// Their octets.
+    pub dropped_bytes: u64,
+    /// How often RTP packets began to be dropped; a run of them is one overflow.
+    pub overflows: u64,
 }

@@ -1,5 +1,7 @@
 //! From a packet to a buffer: what is copied, stamped and flagged.
 
+use std::time::{Duration, Instant};
+
 use bytes::Bytes;
 use gstreamer as gst;
 
@@ -10,6 +12,12 @@ const COPY_BELOW: usize = 512;
 /// Packets in a row with another SSRC after which the stream has changed its source. RTP senders
 /// collide and misbehave one packet at a time; `rtpsession` wants two as well before it believes.
 const SOURCE_CHANGE: u32 = 2;
+
+/// Gaps after which the times of what follows cannot be had from what came before: a jitterbuffer
+/// that misses more than a minute, by the rate it has estimated, or half of all sequence numbers,
+/// begins anew, and has no time to begin with. Half of that, since it estimates.
+const LONG_GAP: Duration = Duration::from_secs(30);
+const LONG_GAP_PACKETS: u16 = 0x4000;
 
 /// What to do with an RTP packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,11 +41,13 @@ pub(super) struct Marks {
 
 /// The state of one stream between packets.
 ///
-/// As `rtspsrc` does over TCP, only the first packet is stamped: the times of the others follow
+/// As `rtspsrc` does over TCP, only the first packet is stamped, and the first after a long gap: the times of the others follow
 /// from their RTP times, free of the jitter of a transport that delivers in bursts.
 #[derive(Debug, Default)]
 pub(super) struct Marker {
     source: Option<u32>,
+    /// Sequence number and arrival of the last packet of the source.
+    last: Option<(u16, Instant)>,
     /// SSRC of the last packets of another source, and how many came in a row.
     candidate: Option<(u32, u32)>,
 }
@@ -49,7 +59,12 @@ impl Marker {
     }
 
     /// Decides on the RTP packet `payload`; `discontinuity`: packets before it were lost here.
-    pub(super) fn handle_packet(&mut self, payload: &[u8], discontinuity: bool) -> Step {
+    pub(super) fn handle_packet(
+        &mut self,
+        payload: &[u8],
+        received: Instant,
+        discontinuity: bool,
+    ) -> Step {
         let first = Marks {
             stamp: true,
             discont: true,
@@ -60,12 +75,15 @@ impl Marker {
         match self.source {
             None => {
                 self.source = Some(ssrc);
+                self.last = sequence(payload).map(|sequence| (sequence, received));
                 Step::Push(first)
             }
             Some(source) if source == ssrc => {
                 self.candidate = None;
+                let stamp = discontinuity && self.is_long_gap(payload, received);
+                self.last = sequence(payload).map(|sequence| (sequence, received));
                 Step::Push(Marks {
-                    stamp: false,
+                    stamp,
                     discont: discontinuity,
                 })
             }
@@ -80,12 +98,30 @@ impl Marker {
                 }
                 *self = Self {
                     source: Some(ssrc),
+                    last: sequence(payload).map(|sequence| (sequence, received)),
                     candidate: None,
                 };
                 Step::Restart(first)
             }
         }
     }
+}
+
+impl Marker {
+    /// Whether so much is missing before this packet that a jitterbuffer begins anew.
+    fn is_long_gap(&self, payload: &[u8], received: Instant) -> bool {
+        let (Some((last, at)), Some(sequence)) = (self.last, sequence(payload)) else {
+            return true;
+        };
+        sequence.wrapping_sub(last) >= LONG_GAP_PACKETS
+            || received.saturating_duration_since(at) >= LONG_GAP
+    }
+}
+
+/// The sequence number of an RTP packet (RFC 3550 5.1).
+fn sequence(payload: &[u8]) -> Option<u16> {
+    let bytes = payload.get(2..4)?;
+    Some(u16::from_be_bytes(bytes.try_into().ok()?))
 }
 
 /// The SSRC of an RTP packet; none if it is too short for one (RFC 3550 5.1).
@@ -125,12 +161,19 @@ pub(super) fn mark(
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::disallowed_methods, reason = "any time will do")]
+
     use super::*;
 
     const FIRST: Marks = Marks {
         stamp: true,
         discont: true,
     };
+
+    fn now() -> Instant {
+        static START: std::sync::LazyLock<Instant> = std::sync::LazyLock::new(Instant::now);
+        *START
+    }
 
     fn packet(ssrc: u32) -> [u8; 12] {
         let mut packet = [0x80, 96, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0];
@@ -141,43 +184,72 @@ mod tests {
     #[test]
     fn only_the_first_packet_is_stamped() {
         let mut marker = Marker::default();
-        assert_eq!(marker.handle_packet(&packet(1), false), Step::Push(FIRST));
         assert_eq!(
-            marker.handle_packet(&packet(1), false),
+            marker.handle_packet(&packet(1), now(), false),
+            Step::Push(FIRST)
+        );
+        assert_eq!(
+            marker.handle_packet(&packet(1), now(), false),
             Step::Push(Marks::default())
         );
         marker.reset();
-        assert_eq!(marker.handle_packet(&packet(1), false), Step::Push(FIRST));
+        assert_eq!(
+            marker.handle_packet(&packet(1), now(), false),
+            Step::Push(FIRST)
+        );
     }
 
     #[test]
     fn a_gap_is_marked_but_not_stamped() {
         let mut marker = Marker::default();
-        marker.handle_packet(&packet(1), false);
+        marker.handle_packet(&packet(1), now(), false);
         let gap = Marks {
             stamp: false,
             discont: true,
         };
-        assert_eq!(marker.handle_packet(&packet(1), true), Step::Push(gap));
+        assert_eq!(
+            marker.handle_packet(&packet(1), now(), true),
+            Step::Push(gap)
+        );
+    }
+
+    #[test]
+    fn f32_the_packet_after_a_long_gap_is_stamped() {
+        let mut marker = Marker::default();
+        marker.handle_packet(&packet(1), now(), false);
+        let late = now() + LONG_GAP;
+        assert_eq!(
+            marker.handle_packet(&packet(1), late, true),
+            Step::Push(FIRST)
+        );
+        let mut far = packet(1);
+        far[2..4].copy_from_slice(&(1 + LONG_GAP_PACKETS).to_be_bytes());
+        assert_eq!(marker.handle_packet(&far, late, true), Step::Push(FIRST));
+        // Nothing is missing: a camera may be silent for that long.
+        let later = late + LONG_GAP;
+        assert_eq!(
+            marker.handle_packet(&far, later, false),
+            Step::Push(Marks::default())
+        );
     }
 
     #[test]
     fn a_stray_packet_changes_nothing_a_new_source_begins_anew() {
         let mut marker = Marker::default();
-        marker.handle_packet(&packet(1), false);
-        assert_eq!(marker.handle_packet(&packet(2), false), Step::Drop);
+        marker.handle_packet(&packet(1), now(), false);
+        assert_eq!(marker.handle_packet(&packet(2), now(), false), Step::Drop);
         assert_eq!(
-            marker.handle_packet(&packet(1), false),
+            marker.handle_packet(&packet(1), now(), false),
             Step::Push(Marks::default())
         );
-        assert_eq!(marker.handle_packet(&packet(2), false), Step::Drop);
-        assert_eq!(marker.handle_packet(&packet(3), false), Step::Drop);
+        assert_eq!(marker.handle_packet(&packet(2), now(), false), Step::Drop);
+        assert_eq!(marker.handle_packet(&packet(3), now(), false), Step::Drop);
         assert_eq!(
-            marker.handle_packet(&packet(3), false),
+            marker.handle_packet(&packet(3), now(), false),
             Step::Restart(FIRST)
         );
         assert_eq!(
-            marker.handle_packet(&packet(3), false),
+            marker.handle_packet(&packet(3), now(), false),
             Step::Push(Marks::default())
         );
     }
@@ -185,10 +257,13 @@ mod tests {
     #[test]
     fn a_packet_without_room_for_an_ssrc_is_left_out() {
         assert_eq!(
-            Marker::default().handle_packet(&[0x80; 11], false),
+            Marker::default().handle_packet(&[0x80; 11], now(), false),
             Step::Drop
         );
-        assert_eq!(Marker::default().handle_packet(&[], false), Step::Drop);
+        assert_eq!(
+            Marker::default().handle_packet(&[], now(), false),
+            Step::Drop
+        );
     }
 
     #[test]

@@ -2,7 +2,13 @@
 
 use gstreamer as gst;
 use gstreamer_base as gst_base;
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    future::poll_fn,
+    sync::Arc,
+    task::{Context, Waker},
+    time::Duration,
+};
 
 use gst::prelude::*;
 
@@ -11,8 +17,12 @@ use super::{
     buffer::{self, Marker, Step},
     manager::Manager,
     stage::Stage,
+    timer,
 };
 use crate::mux::{Packet, PacketKind};
+
+/// How often the manager is asked again whether it takes more.
+const RECHECK: Duration = Duration::from_secs(1);
 
 /// Why nothing more can be pushed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +58,28 @@ impl Feed {
             markers,
             flows,
         }
+    }
+
+    /// Waits until the manager takes more; tells whether it had to. Dropping the future loses nothing.
+    pub(super) async fn room(&self) -> bool {
+        let mut had_to_wait = false;
+        let waiting = || poll_fn(|context| self.manager.poll_room(context, timer::now()));
+        loop {
+            tokio::select! {
+                biased;
+                () = waiting() => return had_to_wait,
+                () = timer::pass(RECHECK), if had_to_wait => {}
+                () = std::future::ready(()), if !had_to_wait => had_to_wait = true,
+            }
+        }
+    }
+
+    /// Whether the manager takes no more at present.
+    pub(super) fn is_held_up(&self) -> bool {
+        let mut context = Context::from_waker(Waker::noop());
+        self.manager
+            .poll_room(&mut context, timer::now())
+            .is_pending()
     }
 
     /// After an outage: the manager has begun anew, and so does every stream.
@@ -111,15 +143,16 @@ impl Feed {
         ) else {
             return Ok(());
         };
-        let marks = match marker.handle_packet(&packet.payload, packet.discontinuity) {
-            Step::Push(marks) => marks,
-            Step::Restart(marks) => {
-                gst::info!(CAT, obj = element, "stream {}: new source", packet.stream);
-                restart(&self.stage, packet.stream)?;
-                marks
-            }
-            Step::Drop => return Ok(()),
-        };
+        let marks =
+            match marker.handle_packet(&packet.payload, packet.received, packet.discontinuity) {
+                Step::Push(marks) => marks,
+                Step::Restart(marks) => {
+                    gst::info!(CAT, obj = element, "stream {}: new source", packet.stream);
+                    restart(&self.stage, packet.stream)?;
+                    marks
+                }
+                Step::Drop => return Ok(()),
+            };
         let mut buffer = buffer::from_payload(packet.payload);
         buffer::mark(&mut buffer, marks, || {
             self.manager.pads().first_time(packet.stream)

@@ -115,6 +115,49 @@ pub(super) fn session(element: &RtspMuxSrc, news: &News<'_>) {
     let _ = element.post_message(message);
 }
 
+/// Packets of a stream that were not taken in time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Overflow {
+    /// How long ago the gap began.
+    pub(super) ago: Duration,
+    /// How long it is.
+    pub(super) gap: Duration,
+    /// How late the first packet after it is.
+    pub(super) late: Duration,
+    /// RTP packets of the stream passed on so far in this session.
+    pub(super) processed: u64,
+    /// And dropped.
+    pub(super) dropped: u64,
+}
+
+/// Posts QOS: one for each overflow, at the end of its gap, and a second apart at least. Times are
+/// those of the gap, counts those of the session so far.
+pub(super) fn overflow(element: &RtspMuxSrc, overflow: &Overflow) {
+    let now = element.current_running_time();
+    let began = now.map(|now| now.saturating_sub(clock_time(overflow.ago)));
+    let jitter = i64::try_from(overflow.late.as_nanos()).unwrap_or(i64::MAX);
+    let message = gst::message::Qos::builder(true)
+        .running_time(began)
+        .stream_time(began)
+        .timestamp(began)
+        .duration(clock_time(overflow.gap))
+        .values(jitter, 1.0, 1_000_000)
+        .stats(buffers(overflow.processed), buffers(overflow.dropped))
+        .src(element)
+        .build();
+    // Without a bus nobody wants to know.
+    let _ = element.post_message(message);
+}
+
+fn clock_time(duration: Duration) -> gst::ClockTime {
+    gst::ClockTime::try_from(duration).unwrap_or(gst::ClockTime::MAX)
+}
+
+/// The largest number stands for none there.
+fn buffers(count: u64) -> gst::format::Buffers {
+    gst::format::Buffers::from_u64(count.min(u64::MAX - 1))
+}
+
 /// Posts ERROR for a failure of the multiplexer.
 pub(super) fn error(element: &RtspMuxSrc, phase: Phase, error: &mux::Error) {
     let debug = debug_text(error);
@@ -193,7 +236,7 @@ pub(super) fn invalid_settings(element: &RtspMuxSrc, invalid: &Invalid) {
         Invalid::NoLocation | Invalid::Location(_) => {
             glib::Error::new(gst::ResourceError::NotFound, &invalid.to_string())
         }
-        Invalid::Protocols(_) | Invalid::Credentials(_) => {
+        Invalid::Protocols(_) | Invalid::Credentials(_) | Invalid::BlocksOthers => {
             glib::Error::new(gst::ResourceError::Settings, &invalid.to_string())
         }
     };

@@ -33,6 +33,7 @@ mod end;
 mod feed;
 mod imp;
 mod log;
+mod losses;
 mod manager;
 mod messages;
 mod narrator;
@@ -63,7 +64,7 @@ use std::sync::{
 use gst::{glib, prelude::*};
 
 pub use context::{CONTEXT_TYPE, STATE_VARIABLE, pool_context};
-pub use settings::Multiplex;
+pub use settings::{Multiplex, OverflowPolicy};
 
 static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
     gst::DebugCategory::new(

@@ -1,7 +1,10 @@
 //! A session while it plays: from its packets to the manager, paused and played again, watched.
 
 use gstreamer as gst;
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use gst::glib;
 use tokio::sync::watch;
@@ -10,13 +13,17 @@ use super::{
     CAT, RtspMuxSrc,
     end::End,
     feed::{Feed, Halt},
-    messages::Phase,
+    losses::Losses,
+    messages::{self, Phase},
     session_control::{Target, reached},
     stage::Stage,
     timer,
     watchdog::Watchdog,
 };
-use crate::mux::{self, PacketKind, Session};
+use crate::mux::{self, Packet, PacketKind, Session};
+
+/// Pushing takes so long only where downstream holds it up.
+const HELD_UP: Duration = Duration::from_secs(1);
 
 /// One session that plays.
 pub(super) struct Playback<'a> {
@@ -27,6 +34,7 @@ pub(super) struct Playback<'a> {
     pub(super) session: Session,
     pub(super) feed: &'a mut Feed,
     pub(super) watchdog: Watchdog,
+    pub(super) losses: Losses,
 }
 
 impl Playback<'_> {
@@ -52,16 +60,21 @@ impl Playback<'_> {
             tokio::select! {
                 biased;
                 () = reached(&mut self.target, |target| target != Target::Playing) => return Ok(()),
-                more = self.session.next_batch(&mut batch) => if !more {
+                more = next_batch(self.feed, &mut self.session, &mut self.watchdog, &mut batch) => if !more {
                     return Err(self.session.end_reason().map_or(End::Regular, playing_failed));
                 },
                 () = alarm.rings() => {
+                    if self.feed.is_held_up() {
+                        self.watchdog.restart(timer::now());
+                    }
                     self.check_silence()?;
                     alarm = timer::Alarm::at(self.watchdog.deadline());
                 }
             }
             let element = self.element.upgrade().ok_or(End::Stopped)?;
+            let began = timer::now();
             for packet in batch.drain(..) {
+                self.tell_losses(&element, began, &packet);
                 if packet.kind == PacketKind::Rtp {
                     self.watchdog.on_packet(packet.stream, packet.received);
                     if std::mem::take(&mut is_first) {
@@ -73,8 +86,36 @@ impl Playback<'_> {
                     .map_err(|halt| self.halted(halt))?;
             }
             drop(element);
+            if timer::now().saturating_duration_since(began) > HELD_UP {
+                self.watchdog.restart(timer::now());
+            }
             // A batch is as long as the queue was; the other sessions of this thread come next.
             tokio::task::yield_now().await;
+        }
+    }
+
+    /// `began`: when the batch did, which will do for packets of which nothing is told.
+    fn tell_losses(&mut self, element: &RtspMuxSrc, began: Instant, packet: &Packet) {
+        let now = match packet.discontinuity {
+            true => timer::now(),
+            false => began,
+        };
+        let session = &self.session;
+        let dropped = || {
+            let streams = session.monitor().stats().streams;
+            let mut streams = streams.iter();
+            let stream = streams.find(|stream| stream.stream == packet.stream);
+            stream.map_or(0, |stream| stream.dropped)
+        };
+        let overflow = self.losses.on_packet(packet, now, dropped);
+        if let Some(overflow) = overflow {
+            gst::warning!(
+                CAT,
+                obj = element,
+                "stream {}: not taken in time: {overflow:?}",
+                packet.stream
+            );
+            messages::overflow(element, &overflow);
         }
     }
 
@@ -122,6 +163,19 @@ impl Playback<'_> {
             .ok_or(End::Stopped)?;
         self.feed.restart().map_err(End::Flow)
     }
+}
+
+/// The next packets, once there is room for them. What downstream held up is no silence of the camera.
+async fn next_batch(
+    feed: &Feed,
+    session: &mut Session,
+    watchdog: &mut Watchdog,
+    batch: &mut Vec<Packet>,
+) -> bool {
+    if feed.room().await {
+        watchdog.restart(timer::now());
+    }
+    session.next_batch(batch).await
 }
 
 fn playing_failed(error: mux::Error) -> End {

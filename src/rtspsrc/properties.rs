@@ -119,6 +119,11 @@ fn pooling_specs() -> Vec<glib::ParamSpec> {
             .default_value(defaults.max_sessions_per_connection)
             .mutable_ready()
             .build(),
+        glib::ParamSpecEnum::builder_with_default("overflow-policy", defaults.overflow_policy)
+            .nick("Overflow policy")
+            .blurb("What gives way when packets are not taken in time; block needs enable-connection-pooling=false or multiplex=never")
+            .mutable_ready()
+            .build(),
         glib::ParamSpecBoxed::builder::<gst::Structure>("stats")
             .nick("Statistics")
             .blurb("Connection, session and streams of this element, while it has a session")
@@ -186,6 +191,7 @@ impl Settings {
             "idle-connection-timeout" => self.idle_connection_timeout_ns = get(value),
             "multiplex" => self.multiplex = get(value),
             "max-sessions-per-connection" => self.max_sessions_per_connection = get(value),
+            "overflow-policy" => self.overflow_policy = get(value),
             "reconnect" => self.reconnect = get(value),
             "reconnect-attempts" => self.reconnect_attempts = get(value),
             "reconnect-min-delay" => self.reconnect_min_delay_ns = get(value),
@@ -214,6 +220,7 @@ impl Settings {
             "idle-connection-timeout" => self.idle_connection_timeout_ns.to_value(),
             "multiplex" => self.multiplex.to_value(),
             "max-sessions-per-connection" => self.max_sessions_per_connection.to_value(),
+            "overflow-policy" => self.overflow_policy.to_value(),
             "reconnect" => self.reconnect.to_value(),
             "reconnect-attempts" => self.reconnect_attempts.to_value(),
             "reconnect-min-delay" => self.reconnect_min_delay_ns.to_value(),

@@ -59,6 +59,7 @@ impl Ailment {
             | ErrorKind::CannotShare
             | ErrorKind::Cancelled
             | ErrorKind::ShutDown
+            | ErrorKind::Options
             | ErrorKind::Runtime => Self::Hopeless,
         }
     }

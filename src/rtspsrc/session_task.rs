@@ -21,6 +21,7 @@ use super::{
     CAT, RtspMuxSrc, caps,
     end::End,
     feed::Feed,
+    losses::Losses,
     manager,
     messages::{Change, News, Phase, Step},
     narrator::Narrator,
@@ -261,6 +262,7 @@ impl SessionTask {
             session,
             feed: &mut feed,
             watchdog,
+            losses: Losses::default(),
         };
         let end = playback.run(|| self.on_media()).await;
         drop(playback);

@@ -44,6 +44,35 @@ impl From<Multiplex> for mux::Multiplex {
     }
 }
 
+/// `overflow-policy`: what gives way when packets are not taken in time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, glib::Enum)]
+#[enum_type(name = "GstRtspMuxOverflowPolicy")]
+pub enum OverflowPolicy {
+    /// What comes is dropped; video goes on with a keyframe, the rest with the next access unit.
+    #[default]
+    #[enum_value(name = "Drop up to the next keyframe", nick = "drop-to-keyframe")]
+    DropToKeyframe,
+    /// What has waited for longest is dropped.
+    #[enum_value(name = "Drop what is oldest", nick = "drop-oldest")]
+    DropOldest,
+    /// Nothing is dropped: the server has to wait.
+    #[enum_value(
+        name = "Do not read from the connection, which must be unshared",
+        nick = "block"
+    )]
+    Block,
+}
+
+impl From<OverflowPolicy> for mux::OverflowPolicy {
+    fn from(policy: OverflowPolicy) -> Self {
+        match policy {
+            OverflowPolicy::DropToKeyframe => Self::DropToKeyframe,
+            OverflowPolicy::DropOldest => Self::DropOldest,
+            OverflowPolicy::Block => Self::Block,
+        }
+    }
+}
+
 /// The values of the properties.
 #[derive(Clone)]
 pub(super) struct Settings {
@@ -64,6 +93,7 @@ pub(super) struct Settings {
     pub(super) idle_connection_timeout_ns: u64,
     pub(super) multiplex: Multiplex,
     pub(super) max_sessions_per_connection: u32,
+    pub(super) overflow_policy: OverflowPolicy,
     pub(super) reconnect: bool,
     /// Below 0: without end.
     pub(super) reconnect_attempts: i32,
@@ -96,6 +126,7 @@ impl Default for Settings {
             idle_connection_timeout_ns: nanoseconds(pooling.idle_connection_timeout),
             multiplex: Multiplex::default(),
             max_sessions_per_connection: pooling.max_sessions_per_connection,
+            overflow_policy: OverflowPolicy::default(),
             reconnect: true,
             reconnect_attempts: -1,
             reconnect_min_delay_ns: nanoseconds(bounds.min),
@@ -126,6 +157,8 @@ pub(super) enum Invalid {
     Protocols(RTSPLowerTrans),
     /// `user-id` or `user-pw` cannot be used.
     Credentials(String),
+    /// `overflow-policy=block` on connections that others would have to wait on as well.
+    BlocksOthers,
 }
 
 impl fmt::Display for Invalid {
@@ -133,6 +166,10 @@ impl fmt::Display for Invalid {
         match self {
             Self::NoLocation => f.write_str("no location is set"),
             Self::Location(text) | Self::Credentials(text) => f.write_str(text),
+            Self::BlocksOthers => f.write_str(
+                "overflow-policy=block holds up the whole connection: it needs \
+                 enable-connection-pooling=false or multiplex=never",
+            ),
             Self::Protocols(protocols) => {
                 let shown = protocols.to_value().serialize().unwrap_or_default();
                 write!(
@@ -186,6 +223,11 @@ impl Settings {
         if self.user_id.is_some() || self.user_pw.is_some() {
             options.credentials = Some(self.credentials(options.credentials.as_ref())?);
         }
+        let is_shared = self.pooling && self.multiplex != Multiplex::Never;
+        if is_shared && self.overflow_policy == OverflowPolicy::Block {
+            return Err(Invalid::BlocksOthers);
+        }
+        options.overflow = self.overflow_policy.into();
         options.user_agent = Some(self.user_agent.clone());
         options.keep_alive = self.keep_alive;
         // 0 switches the timeout off, in rtspsrc as here.
@@ -344,6 +386,21 @@ mod tests {
             Err(Invalid::Protocols(_))
         ));
         settings.protocols |= RTSPLowerTrans::TCP;
+        assert!(settings.session_options().is_ok());
+    }
+
+    #[test]
+    fn block_needs_a_connection_of_its_own() {
+        let mut settings = settings("rtsp://nvr/1");
+        settings.overflow_policy = OverflowPolicy::Block;
+        let error = settings.session_options().unwrap_err();
+        assert_eq!(error, Invalid::BlocksOthers);
+        assert!(error.to_string().contains("overflow-policy=block"));
+        settings.multiplex = Multiplex::Never;
+        let options = settings.session_options().unwrap();
+        assert_eq!(options.overflow, mux::OverflowPolicy::Block);
+        settings.multiplex = Multiplex::Auto;
+        settings.pooling = false;
         assert!(settings.session_options().is_ok());
     }
 

@@ -49,6 +49,8 @@ fn stream(stats: &StreamStats) -> glib::SendValue {
         .field("bytes", stats.bytes)
         .field("rtcp-packets", stats.rtcp_packets)
         .field("drops", stats.dropped)
+        .field("dropped-bytes", stats.dropped_bytes)
+        .field("overflows", stats.overflows)
         .build()
         .to_send_value()
 }

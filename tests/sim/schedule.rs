@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use gstrtspmux::mux::{Multiplex, Pooling, SessionOptions};
+use gstrtspmux::mux::{Multiplex, OverflowPolicy, Pooling, SessionOptions};
 
 use crate::network::{Fault, Millis, Weather};
 use crate::server::Server;
@@ -186,6 +186,15 @@ fn pooling(random: &mut Random) -> Pooling {
     }
 }
 
+fn overflow(random: &mut Random, pooling: &Pooling) -> OverflowPolicy {
+    let is_dedicated = !pooling.enable_connection_pooling || pooling.multiplex == Multiplex::Never;
+    match random.below(5) {
+        0 | 1 => OverflowPolicy::DropOldest,
+        2 if is_dedicated => OverflowPolicy::Block,
+        _ => OverflowPolicy::DropToKeyframe,
+    }
+}
+
 fn users(random: &mut Random, servers: &[Server]) -> Vec<User> {
     let count = match random.once_in(10) {
         true => random.between(10, 40),
@@ -224,6 +233,7 @@ fn user(random: &mut Random, server: usize, of: &Server, pooling: Pooling) -> Us
     };
     let url = format!("rtsp://{userinfo}{}{}", of.host, of.family.path(camera));
     let mut options = SessionOptions::new(&url).expect("a URL");
+    options.overflow = overflow(random, &pooling);
     options.pooling = pooling;
     let often = |random: &mut Random, time: Duration| random.once_in(5).then_some(time);
     User {

@@ -18,7 +18,7 @@ const SCHEDULES: u64 = 500;
 const ENOUGH: u64 = 1_000;
 
 /// Ways to go wrong and back that a batch has to have taken.
-const PATHS: [&str; 48] = [
+const PATHS: [&str; 49] = [
     // The network.
     "black hole",
     "bytes corrupted",
@@ -63,7 +63,8 @@ const PATHS: [&str; 48] = [
     "all connections went",
     "idle timeout",
     "keep-alive",
-    "packets dropped",
+    "packets dropped: DropOldest",
+    "packets dropped: DropToKeyframe",
     "paused and played",
     "server request answered",
     "session expired",

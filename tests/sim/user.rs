@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use gstrtspmux::mux::{
-    Error, ErrorKind, Multiplex, Mux, Opening, Packet, PacketKind, Session, SessionMonitor,
+    Error, ErrorKind, Multiplex, Mux, Opening, OverflowPolicy, Packet, PacketKind, Session,
+    SessionMonitor,
 };
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -260,8 +261,12 @@ impl Actor {
     fn check_counts(&self, monitor: &SessionMonitor, seen: &Seen) {
         for stream in monitor.stats().streams {
             let received = stream.packets + stream.rtcp_packets;
+            let policy = self.user.options.overflow;
             if stream.dropped > 0 {
-                self.hit("packets dropped");
+                self.hit(&format!("packets dropped: {policy:?}"));
+            }
+            if policy == OverflowPolicy::Block && stream.overflows > 0 {
+                self.violate("packets dropped though the connection was to wait");
             }
             if monitor.stats().streams.len() == 1 && received != seen.taken + stream.dropped {
                 self.violate(&format!(

@@ -157,12 +157,13 @@ impl Wire for ClientEnd {
     fn poll_ready(
         &mut self,
         context: &mut Context<'_>,
+        wants_to_read: bool,
         wants_to_write: bool,
     ) -> Poll<io::Result<bool>> {
         let mut world = self.net.world();
         let wire = &mut world.wires[self.number];
         let is_readable = !wire.inbox.is_empty() || wire.is_ended || wire.is_reset;
-        if is_readable {
+        if wants_to_read && is_readable {
             return Poll::Ready(Ok(true));
         }
         if wants_to_write && wire.room() > 0 {

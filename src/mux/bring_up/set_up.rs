@@ -134,6 +134,8 @@ impl BringUp {
         streams: &[usize],
     ) -> Result<StreamsSetUp, Failure> {
         let mut done = StreamsSetUp::default();
+        let delivery = attachment.consumer.delivery();
+        delivery.describe(&presentation.streams);
         let mut requests = streams
             .iter()
             .filter_map(|stream| setup_request(presentation, *stream));

@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::{BringUp, Step, StreamsSetUp, setup_request};
 use crate::mux::{
     attachment::Attachment,
-    config::Multiplex,
+    config::{Multiplex, OverflowPolicy},
     connection_pool::{self as pool, ConnectionPool, PresentationUri},
     driver,
     error::{Error, ErrorKind, Initiator, Scope},
@@ -366,7 +366,14 @@ impl BringUp {
             url: self.url.clone(),
             keep_alive: false,
         };
-        let canary = match Attachment::open(handle, config, &SessionMonitor::new()).await {
+        let canary = match Attachment::open(
+            handle,
+            config,
+            OverflowPolicy::default(),
+            &SessionMonitor::new(),
+        )
+        .await
+        {
             Ok(canary) => canary,
             Err((_, failure)) => return Ok(self.canary_failed(server, &failure.kind)),
         };

@@ -7,7 +7,7 @@ use super::{
     terms::Terms,
 };
 use crate::mux::{
-    config::{Limits, Multiplex, SessionOptions, Timeouts},
+    config::{Limits, Multiplex, OverflowPolicy, SessionOptions, Timeouts},
     driver::random_seed,
     error::{Error, ErrorKind, Initiator, Scope},
     proto::{ConnectionConfig, CredentialStatus},
@@ -51,6 +51,16 @@ pub(in crate::mux) struct Wish {
 
 impl Wish {
     pub(in crate::mux) fn new(options: &SessionOptions) -> Result<Self, Error> {
+        if options.overflow == OverflowPolicy::Block && !options.pooling.is_dedicated() {
+            return Err(Error::new(
+                ErrorKind::Options,
+                Scope::Session,
+                Initiator::User,
+                "overflow-policy=block would hold up all sessions of a shared connection: it needs \
+                 enable-connection-pooling=false or multiplex=never",
+            )
+            .of_camera(&options.camera()));
+        }
         Ok(Self {
             key: options.connection_key()?,
             is_dedicated: options.pooling.is_dedicated(),

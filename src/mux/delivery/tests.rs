@@ -1,12 +1,17 @@
 use std::{
     sync::atomic::{AtomicU32, Ordering},
     task::Wake,
+    time::Duration,
 };
 
-use super::*;
+use super::{
+    budget::PROCESS_BYTES,
+    queue::{COPY_BEYOND, MAX_AGE, MAX_BYTES, MAX_PACKETS, MAX_REPORTS},
+    *,
+};
 
 #[derive(Default)]
-struct Wakes(AtomicU32);
+pub(super) struct Wakes(pub(super) AtomicU32);
 
 impl Wake for Wakes {
     fn wake(self: Arc<Self>) {
@@ -15,11 +20,15 @@ impl Wake for Wakes {
 }
 
 fn queue() -> (Producer, Consumer) {
-    let process = Box::leak(Box::new(Budget::new(PROCESS_BYTES)));
-    with_budgets(Budget::for_connection(), process)
+    queue_with(OverflowPolicy::default())
 }
 
-fn rtp(stream: usize, payload: Bytes, received: Instant) -> Packet {
+pub(super) fn queue_with(policy: OverflowPolicy) -> (Producer, Consumer) {
+    let process = Box::leak(Box::new(Budget::new(PROCESS_BYTES)));
+    with_budgets(Budget::for_connection(), process, policy)
+}
+
+pub(super) fn rtp(stream: usize, payload: Bytes, received: Instant) -> Packet {
     Packet {
         stream,
         kind: PacketKind::Rtp,
@@ -29,14 +38,14 @@ fn rtp(stream: usize, payload: Bytes, received: Instant) -> Packet {
     }
 }
 
-fn rtcp(stream: usize, received: Instant) -> Packet {
+pub(super) fn rtcp(stream: usize, received: Instant) -> Packet {
     Packet {
         kind: PacketKind::Rtcp,
         ..rtp(stream, Bytes::from_static(&[0; 28]), received)
     }
 }
 
-fn take(consumer: &mut Consumer) -> Vec<Packet> {
+pub(super) fn take(consumer: &mut Consumer) -> Vec<Packet> {
     let mut batch = Vec::new();
     let _ = consumer.poll_batch(&mut Context::from_waker(Waker::noop()), &mut batch);
     batch
@@ -95,7 +104,7 @@ fn rtcp_gets_through_when_rtp_does_not() {
     for _ in 0..MAX_PACKETS + 10 {
         producer.push(rtp(0, Bytes::from_static(b"x"), now));
     }
-    for _ in 0..RTCP_RESERVE_PACKETS + 5 {
+    for _ in 0..MAX_REPORTS + 5 {
         producer.push(rtcp(0, now));
     }
     let packets = take(&mut consumer);
@@ -103,7 +112,7 @@ fn rtcp_gets_through_when_rtp_does_not() {
         .iter()
         .filter(|packet| packet.kind == PacketKind::Rtcp)
         .count();
-    assert_eq!(reports, RTCP_RESERVE_PACKETS);
+    assert_eq!(reports, MAX_REPORTS);
     assert_eq!(consumer.delivery().counts()[0].dropped, 15);
 }
 
@@ -132,20 +141,20 @@ fn the_caps_of_session_connection_and_process_hold_and_everything_is_given_back(
     ] {
         let process: &'static Budget = Box::leak(Box::new(Budget::new(process)));
         let connection = Arc::new(Budget::new(connection));
-        let limit = MAX_BYTES.min(connection.limit).min(process.limit);
-        let (mut producer, consumer) = with_budgets(Arc::clone(&connection), process);
-        let payload = Bytes::from(vec![0; 10_000]);
-        for _ in 0..1000 {
-            producer.push(rtp(0, payload.clone(), Instant::now()));
+        let limit = MAX_BYTES.min(connection.limit()).min(process.limit());
+        let policy = OverflowPolicy::default();
+        let (mut producer, consumer) = with_budgets(Arc::clone(&connection), process, policy);
+        for n in 0..1000_u32 {
+            // An access unit each.
+            let mut payload = vec![0; 10_000];
+            payload[4..8].copy_from_slice(&n.to_be_bytes());
+            producer.push(rtp(0, Bytes::from(payload), Instant::now()));
         }
-        let used = connection.used.load(Ordering::Relaxed);
-        assert!(
-            used <= limit && used + payload.len() > limit,
-            "{used} of {limit}"
-        );
+        let used = connection.used();
+        assert!(used <= limit && used + 10_000 > limit, "{used} of {limit}");
         drop((producer, consumer));
-        assert_eq!(connection.used.load(Ordering::Relaxed), 0);
-        assert_eq!(process.used.load(Ordering::Relaxed), 0);
+        assert_eq!(connection.used(), 0);
+        assert_eq!(process.used(), 0);
     }
 }
 

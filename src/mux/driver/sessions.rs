@@ -40,6 +40,8 @@ pub(super) struct Sessions {
     /// Sessions with `is_touched`, each once.
     touched: Vec<SessionKey>,
     packets: u64,
+    /// Among them was one that may hold up the connection, which is its own.
+    may_block: bool,
 }
 
 impl Sessions {
@@ -52,6 +54,7 @@ impl Sessions {
             last_request: 0,
             touched: Vec::new(),
             packets: 0,
+            may_block: false,
         }
     }
 
@@ -62,6 +65,7 @@ impl Sessions {
         camera: String,
         debt: Debt,
     ) {
+        self.may_block |= producer.may_block();
         self.opened.insert(
             key,
             Opened {
@@ -137,6 +141,16 @@ impl Sessions {
         for session in self.opened.values_mut() {
             session.producer.wake_for_notice();
         }
+    }
+
+    /// Who has to catch up before anything more is read. Nobody while somebody waits for an answer:
+    /// it comes behind the media.
+    pub(super) fn blocking(&self) -> Option<&Producer> {
+        if !self.may_block || !self.replies.is_empty() {
+            return None;
+        }
+        let mut producers = self.opened.values().map(|session| &session.producer);
+        producers.find(|producer| producer.is_blocking())
     }
 
     /// Packets delivered so far.

@@ -1,7 +1,7 @@
 //! What a driver reads from and writes to.
 
 use std::{
-    future::poll_fn,
+    future::{pending, poll_fn},
     io::{self, IoSlice},
 };
 
@@ -35,20 +35,26 @@ impl Transport {
         }
     }
 
-    /// Waits until there is something to read, or room to write where that is wanted; true if
+    /// Waits until there is something to read, or room to write, as far as that is wanted; true if
     /// reading is worth a try. Dropping the future loses nothing.
-    pub(super) async fn ready(&mut self, wants_to_write: bool) -> io::Result<bool> {
+    pub(super) async fn ready(
+        &mut self,
+        wants_to_read: bool,
+        wants_to_write: bool,
+    ) -> io::Result<bool> {
         match self {
             Self::Tcp(socket) => {
-                let interest = match wants_to_write {
-                    true => Interest::READABLE | Interest::WRITABLE,
-                    false => Interest::READABLE,
+                let interest = match (wants_to_read, wants_to_write) {
+                    (true, true) => Interest::READABLE | Interest::WRITABLE,
+                    (true, false) => Interest::READABLE,
+                    (false, true) => Interest::WRITABLE,
+                    (false, false) => return pending().await,
                 };
                 let ready = socket.ready(interest).await?;
-                Ok(ready.is_readable() || ready.is_read_closed())
+                Ok(wants_to_read && (ready.is_readable() || ready.is_read_closed()))
             }
             Self::Simulated(wire) => {
-                poll_fn(|context| wire.poll_ready(context, wants_to_write)).await
+                poll_fn(|context| wire.poll_ready(context, wants_to_read, wants_to_write)).await
             }
         }
     }

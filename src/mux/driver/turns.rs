@@ -16,6 +16,7 @@ use tokio::{
 };
 
 use super::{Command, Report, transport::Transport};
+use crate::mux::delivery::Producer;
 
 /// What there is to do.
 #[derive(Debug)]
@@ -34,6 +35,8 @@ pub(super) enum Turn {
 /// All that a driver waits for.
 pub(super) struct Sources<'a> {
     pub(super) transport: &'a mut Transport,
+    /// Nothing is read before there is room in its queue.
+    pub(super) blocking: Option<&'a Producer>,
     pub(super) wants_to_write: bool,
     pub(super) commands: &'a mut UnboundedReceiver<Command>,
     pub(super) reports: &'a mut Receiver<Report>,
@@ -52,6 +55,7 @@ impl Turns {
     pub(super) async fn next(&mut self, sources: Sources<'_>) -> Turn {
         let Sources {
             transport,
+            blocking,
             wants_to_write,
             commands,
             reports,
@@ -59,8 +63,11 @@ impl Turns {
         } = sources;
         let first = self.0;
         self.0 = (first + 1) % Self::SOURCES;
-        let mut ready = pin!(transport.ready(wants_to_write));
+        let mut ready = pin!(transport.ready(blocking.is_none(), wants_to_write));
         poll_fn(|context| {
+            if blocking.is_some_and(|producer| producer.poll_room(context).is_ready()) {
+                return Poll::Ready(Turn::Read);
+            }
             for source in first..first + Self::SOURCES {
                 let turn = match source % Self::SOURCES {
                     0 => ready.as_mut().poll(context).map(|ready| match ready {
@@ -118,7 +125,7 @@ mod tests {
             Err(io::ErrorKind::WouldBlock.into())
         }
 
-        fn poll_ready(&mut self, _: &mut Context<'_>, _: bool) -> Poll<io::Result<bool>> {
+        fn poll_ready(&mut self, _: &mut Context<'_>, _: bool, _: bool) -> Poll<io::Result<bool>> {
             Poll::Ready(Ok(true))
         }
     }
@@ -137,6 +144,7 @@ mod tests {
             command_sender.send(Command::Close).unwrap();
             let turn = turns.next(Sources {
                 transport: &mut transport,
+                blocking: None,
                 wants_to_write: false,
                 commands: &mut commands,
                 reports: &mut reports,

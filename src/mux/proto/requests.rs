@@ -283,6 +283,16 @@ impl RequestTable {
         Some(draft)
     }
 
+    /// For `time` up to `now` no answer could be heard: it does not count.
+    pub(super) fn postpone(&mut self, now: Instant, time: Duration) {
+        for entry in &mut self.outstanding {
+            let later = |at: Instant| (at + time).min(now);
+            entry.sent = later(entry.sent);
+            entry.head_since = entry.head_since.map(later);
+            entry.quiet_since = later(entry.quiet_since);
+        }
+    }
+
     pub(super) fn next_deadline(&self, ceiling: Duration) -> Option<Instant> {
         self.outstanding
             .iter()

@@ -100,12 +100,12 @@ impl Session {
         self.has_played = true;
     }
 
-    /// When its next keep-alive is due.
-    pub(super) fn keep_alive_due(&self) -> Option<Instant> {
+    /// When its next keep-alive is due: one at a time, unless no answer can be heard.
+    pub(super) fn keep_alive_due(&self, is_listening: bool) -> Option<Instant> {
         let is_kept_alive = self.config.keep_alive
             && self.id.is_some()
             && !self.is_leaving()
-            && !self.keep_alive_outstanding
+            && !(self.keep_alive_outstanding && is_listening)
             && self.is_set_up();
         let last = self.last_request.filter(|_| is_kept_alive)?;
         Some(last + keep_alive::interval(self.timeout, self.spread))

@@ -4,11 +4,16 @@
 //! [`Pads`], which both own the caps, ids and times of streams. It is built, restarted and removed
 //! only inside the session's [`Stage`](super::stage::Stage); pushing needs no lock.
 
+mod inside;
 mod rtpbin;
 mod stream;
 
 use gstreamer as gst;
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    task::{Context, Poll},
+    time::Instant,
+};
 
 use gst::glib;
 
@@ -43,6 +48,13 @@ pub(super) trait Manager: Send + Sync {
 
     /// The pad into which the stream's RTCP packets go.
     fn rtcp_pad(&self, stream: usize) -> Option<&gst::Pad>;
+
+    /// Ready unless so much was pushed and has not come out that more had better wait outside. Then
+    /// `context` is woken when that has changed, or not: ask again now and then. A manager whose
+    /// pushes wait for downstream themselves is always ready.
+    fn poll_room(&self, _context: &mut Context<'_>, _now: Instant) -> Poll<()> {
+        Poll::Ready(())
+    }
 
     /// Begins all streams anew: nothing is left of their sources, times and reports. Waits for no
     /// push that is under way downstream.

@@ -12,6 +12,8 @@ use std::{
         Arc, Mutex, Weak,
         atomic::{AtomicU32, Ordering},
     },
+    task::{Context, Poll},
+    time::{Duration, Instant},
 };
 
 use gst::{glib, prelude::*};
@@ -48,9 +50,10 @@ impl Rtpbin {
     ) -> Result<Self, glib::BoolError> {
         let bin = make(latency_ms)?;
         let reports = Reports::default();
+        let latency = Duration::from_millis(latency_ms.into());
         let streams: BTreeMap<_, _> = pads
             .streams()
-            .map(|index| (index, Stream::new(element, index, &reports)))
+            .map(|index| (index, Stream::new(element, index, latency, &reports)))
             .collect();
         let manager = Self {
             bin: Mutex::new(bin.clone()),
@@ -196,6 +199,17 @@ impl Manager for Rtpbin {
             .is_some_and(|stream| stream.has_left.load(Ordering::Acquire))
     }
 
+    /// All streams come out of one queue. While one of them has room the others wait for it: a muxer
+    /// holds the picture until there is sound.
+    fn poll_room(&self, context: &mut Context<'_>, now: Instant) -> Poll<()> {
+        let mut streams = self.streams.values();
+        let has_room = streams.any(|stream| stream.poll_room(context, now).is_ready());
+        match has_room || self.streams.is_empty() {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
+        }
+    }
+
     fn rtp_pad(&self, stream: usize) -> Option<&gst::Pad> {
         self.streams.get(&stream).map(|stream| &stream.rtp)
     }
@@ -210,7 +224,7 @@ impl Manager for Rtpbin {
         let Some(stream) = self.streams.get(&index) else {
             return Ok(());
         };
-        *lock(&stream.shown) = None;
+        stream.forget();
         if let Some(sink) = stream.rtp.peer() {
             stream.rtp.unlink(&sink)?;
             self.bin().release_request_pad(&sink);
@@ -296,6 +310,9 @@ fn on_pad_added(pads: &Pads, streams: &Weak<BTreeMap<usize, Stream>>, pad: &gst:
             gst::PadProbeReturn::Drop
         });
         return;
+    }
+    if let Some(element) = pads.element().upgrade() {
+        stream.set_output(&element, pad);
     }
     if let Err(error) = pads.expose(index, pad) {
         gst::error!(CAT, obj = pad, "cannot be shown: {error}");

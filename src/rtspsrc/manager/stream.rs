@@ -1,17 +1,22 @@
 //! Our pads of one stream: packets go out of them into rtpbin, and its reports come back.
 
 use gstreamer as gst;
-use std::sync::{
-    Arc, Mutex,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll},
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
 use gst::{glib, prelude::*};
 
+use super::inside::Inside;
 use crate::{
     mux::RtcpSender,
-    rtspsrc::{CAT, RtspMuxSrc, lock, panics},
+    rtspsrc::{CAT, RtspMuxSrc, lock, panics, timer},
 };
 
 /// Who takes rtpbin's reports at present.
@@ -25,14 +30,28 @@ pub(super) struct Stream {
     pub(super) reports: gst::Pad,
     /// SSRC and payload type behind the stream's pad.
     pub(super) shown: Mutex<Option<(u32, u8)>>,
+    /// Where the packets of that come out.
+    output: Mutex<glib::WeakRef<gst::Pad>>,
+    /// What of it is in rtpbin.
+    inside: Arc<Inside>,
     /// Its source said goodbye.
     pub(super) has_left: AtomicBool,
 }
 
 impl Stream {
-    pub(super) fn new(element: &RtspMuxSrc, index: usize, reports: &Reports) -> Self {
+    pub(super) fn new(
+        element: &RtspMuxSrc,
+        index: usize,
+        latency: Duration,
+        reports: &Reports,
+    ) -> Self {
+        let rtp = src_pad(element, &format!("rtp_{index}"));
+        let inside = Arc::new(Inside::new(latency));
+        watch(element, &rtp, &inside, Inside::on_in);
         Self {
-            rtp: src_pad(element, &format!("rtp_{index}")),
+            rtp,
+            inside,
+            output: Mutex::default(),
             rtcp: src_pad(element, &format!("rtcp_{index}")),
             reports: report_pad(element, index, reports.clone()),
             shown: Mutex::new(None),
@@ -44,9 +63,30 @@ impl Stream {
         [&self.rtp, &self.rtcp, &self.reports]
     }
 
+    /// What is pushed comes out of `output`.
+    pub(super) fn set_output(&self, element: &RtspMuxSrc, output: &gst::Pad) {
+        watch(element, output, &self.inside, Inside::on_out);
+        *lock(&self.output) = output.downgrade();
+    }
+
+    /// Forgets what was shown, and what is inside.
+    pub(super) fn forget(&self) {
+        *lock(&self.shown) = None;
+        *lock(&self.output) = glib::WeakRef::new();
+        self.inside.clear();
+    }
+
+    /// As [`Manager::poll_room`](super::Manager::poll_room), for this stream.
+    pub(super) fn poll_room(&self, context: &mut Context<'_>, now: Instant) -> Poll<()> {
+        self.inside.poll_room(context, now, || {
+            let output = lock(&self.output).upgrade();
+            output.is_none_or(|output| is_idle(&output))
+        })
+    }
+
     /// Lets go of the rtpbin it is linked to.
     pub(super) fn leave(&self) -> Result<(), glib::BoolError> {
-        *lock(&self.shown) = None;
+        self.forget();
         self.has_left.store(false, Ordering::Release);
         for pad in [&self.rtp, &self.rtcp] {
             if let Some(sink) = pad.peer() {
@@ -107,6 +147,44 @@ fn report_pad(element: &RtspMuxSrc, index: usize, reports: Reports) -> gst::Pad 
             })
         })
         .build()
+}
+
+/// Tells `inside` of the packets that a pad lets through.
+fn watch(
+    element: &RtspMuxSrc,
+    pad: &gst::Pad,
+    inside: &Arc<Inside>,
+    tell: fn(&Inside, u16, Instant),
+) {
+    let (weak, inside) = (element.downgrade(), inside.clone());
+    pad.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
+        panics::guard_weak(&weak, gst::PadProbeReturn::Ok, |_| {
+            if let Some(sequence) = info.buffer().and_then(|buffer| sequence(buffer)) {
+                tell(&inside, sequence, timer::now());
+            }
+            gst::PadProbeReturn::Ok
+        })
+    });
+}
+
+/// Of an RTP packet (RFC 3550 5.1).
+fn sequence(packet: &gst::BufferRef) -> Option<u16> {
+    let mut number = [0; 2];
+    packet.copy_to_slice(2, &mut number).ok()?;
+    Some(u16::from_be_bytes(number))
+}
+
+/// Whether no push out of the pad is under way.
+fn is_idle(pad: &gst::Pad) -> bool {
+    // Called at once, and gone by then, if the pad is idle; else once it is.
+    let probe = pad.add_probe(gst::PadProbeType::IDLE, |_, _| gst::PadProbeReturn::Remove);
+    match probe {
+        None => true,
+        Some(probe) => {
+            pad.remove_probe(probe);
+            false
+        }
+    }
 }
 
 /// A stream of its own for RTCP, as rtpbin has it.

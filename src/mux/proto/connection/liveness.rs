@@ -28,7 +28,9 @@ const LONGEST_GAP: Duration = Duration::from_secs(1);
 impl Connection {
     /// The time of [`poll_timeout`](Self::poll_timeout) has come.
     pub fn handle_timeout(&mut self, now: Instant) {
-        while let Some(expired) = self.requests.expire_one(now, self.config.timeouts.ceiling) {
+        while self.is_listening()
+            && let Some(expired) = self.requests.expire_one(now, self.config.timeouts.ceiling)
+        {
             self.on_expired(expired);
         }
         while let Some(timer) = self.timers.take_due(now) {
@@ -41,6 +43,7 @@ impl Connection {
 
     fn on_timer(&mut self, now: Instant, timer: Timer) {
         match timer {
+            Timer::Silence | Timer::Resync if !self.is_listening() => self.postpone(now, timer),
             Timer::Idle => self.on_idle_expired(),
             Timer::Closing => self.lose(CloseReason::Local),
             Timer::Silence => self.on_silence(now),
@@ -103,7 +106,7 @@ impl Connection {
         }
         self.sessions
             .values()
-            .filter_map(|session| session.keep_alive_due())
+            .filter_map(|session| session.keep_alive_due(self.is_listening()))
             .min()
     }
 
@@ -112,8 +115,12 @@ impl Connection {
             return;
         }
         let deadline = self.config.timeouts.keep_alive;
+        let is_listening = self.is_listening();
         for (key, session) in &mut self.sessions {
-            if session.keep_alive_due().is_none_or(|due| due > now) {
+            if session
+                .keep_alive_due(is_listening)
+                .is_none_or(|due| due > now)
+            {
                 continue;
             }
             // Counted from here even if it cannot be sent (no means left but receiver reports, or the

@@ -7,6 +7,7 @@
 mod answers;
 mod departure;
 mod fence;
+mod listening;
 mod liveness;
 mod probe;
 mod sending;
@@ -133,6 +134,8 @@ pub struct Connection {
     unmatched: StormGuard,
     timers: TimerTable,
     last_byte: Instant,
+    /// Since when nothing is read, by our own choice.
+    deaf_since: Option<Instant>,
     /// Time spent, while bytes arrived, on the unit that is still incomplete.
     unit_time: Duration,
     recent_resyncs: VecDeque<Instant>,
@@ -173,6 +176,7 @@ impl Connection {
             unmatched: StormGuard::default(),
             timers: TimerTable::default(),
             last_byte: now,
+            deaf_since: None,
             unit_time: Duration::ZERO,
             recent_resyncs: VecDeque::new(),
             counters: Counters::default(),
@@ -441,6 +445,7 @@ impl Connection {
             return None;
         }
         let requests = self.requests.next_deadline(self.config.timeouts.ceiling);
+        let requests = requests.filter(|_| self.is_listening());
         let keep_alive = self.next_keep_alive();
         [self.timers.next(), requests, keep_alive, self.next_fence()]
             .into_iter()
@@ -454,6 +459,11 @@ impl Connection {
     /// Whether [`Event::Closed`] was or will be polled, and nothing else happens any more.
     pub fn is_closed(&self) -> bool {
         matches!(self.state, State::Closed(_))
+    }
+
+    /// Whether it takes leave: sessions are torn down, nothing else is done.
+    pub fn is_closing(&self) -> bool {
+        self.state == State::Closing
     }
 
     /// Whether a session is on its way to its first packet: DESCRIBE, SETUP or PLAY is unanswered.

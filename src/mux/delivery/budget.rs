@@ -1,0 +1,108 @@
+//! What may wait for consumers, of one connection and of the whole process.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+/// What one connection may have waiting for all its consumers.
+const CONNECTION_BYTES: usize = 64 * 1024 * 1024;
+/// What all connections of the process may have waiting.
+pub(super) const PROCESS_BYTES: usize = 512 * 1024 * 1024;
+
+pub(super) static PROCESS_BUDGET: Budget = Budget::new(PROCESS_BYTES);
+
+/// Octets that several queues may use together.
+#[derive(Debug)]
+pub struct Budget {
+    used: AtomicUsize,
+    limit: usize,
+}
+
+impl Budget {
+    pub(super) const fn new(limit: usize) -> Self {
+        Self {
+            used: AtomicUsize::new(0),
+            limit,
+        }
+    }
+
+    /// The budget of one connection.
+    pub fn for_connection() -> Arc<Self> {
+        Arc::new(Self::new(CONNECTION_BYTES))
+    }
+
+    fn try_take(&self, bytes: usize) -> bool {
+        // Relaxed: only the sum matters, nothing else is published by it.
+        if self
+            .used
+            .fetch_add(bytes, Ordering::Relaxed)
+            .saturating_add(bytes)
+            <= self.limit
+        {
+            return true;
+        }
+        self.give_back(bytes);
+        false
+    }
+
+    fn give_back(&self, bytes: usize) {
+        self.used.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    #[cfg(test)]
+    pub(super) fn used(&self) -> usize {
+        self.used.load(Ordering::Relaxed)
+    }
+
+    #[cfg(test)]
+    pub(super) fn limit(&self) -> usize {
+        self.limit
+    }
+}
+
+/// What one queue draws on, and what it has drawn.
+#[derive(Debug)]
+pub(super) struct Account {
+    connection: Arc<Budget>,
+    process: &'static Budget,
+    drawn: usize,
+}
+
+impl Account {
+    pub(super) fn new(connection: Arc<Budget>, process: &'static Budget) -> Self {
+        Self {
+            connection,
+            process,
+            drawn: 0,
+        }
+    }
+
+    pub(super) fn try_draw(&mut self, bytes: usize) -> bool {
+        if !self.connection.try_take(bytes) {
+            return false;
+        }
+        if !self.process.try_take(bytes) {
+            self.connection.give_back(bytes);
+            return false;
+        }
+        self.drawn += bytes;
+        true
+    }
+
+    pub(super) fn give_back(&mut self, bytes: usize) {
+        self.drawn -= bytes;
+        self.connection.give_back(bytes);
+        self.process.give_back(bytes);
+    }
+
+    pub(super) fn give_back_all(&mut self) {
+        self.give_back(self.drawn);
+    }
+}
+
+impl Drop for Account {
+    fn drop(&mut self) {
+        self.give_back_all();
+    }
+}

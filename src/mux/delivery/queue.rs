@@ -1,0 +1,381 @@
+//! What waits for one consumer, and who has to go where there is no room. No locks, no wakers.
+
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
+
+use super::{
+    Packet,
+    budget::Account,
+    stream::{Admission, Stream, StreamCount},
+};
+use crate::mux::{
+    config::OverflowPolicy,
+    proto::{MediaStream, PacketKind},
+};
+
+/// What may wait for one consumer. Whichever is reached first.
+pub(super) const MAX_BYTES: usize = 4 * 1024 * 1024;
+/// About 2 s of a 16 Mbit/s camera in packets of 500 bytes.
+pub(super) const MAX_PACKETS: usize = 8192;
+/// What is older is of no use to a live pipeline.
+pub(super) const MAX_AGE: Duration = Duration::from_secs(2);
+
+/// RTCP is small, rare and what synchronisation hangs on: it has a place of its own.
+pub(super) const MAX_REPORTS: usize = 256;
+const MAX_REPORT_BYTES: usize = 64 * 1024;
+
+/// Packets waiting beyond which payloads are copied out of their read chunk. A consumer that keeps
+/// up gets slices, for which nothing is copied; one that does not would pin 64 KiB with each 1.4 kB.
+pub(super) const COPY_BEYOND: usize = 32;
+
+/// Packets of other streams between those of one access unit, within which all of it is found.
+const INTERLEAVED: usize = 256;
+
+/// Packets and their octets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Load {
+    packets: usize,
+    bytes: usize,
+}
+
+impl Load {
+    fn of(packet: &Packet) -> Self {
+        Self {
+            packets: 1,
+            bytes: packet.payload.len(),
+        }
+    }
+
+    fn with(self, other: Self) -> Self {
+        Self {
+            packets: self.packets + other.packets,
+            bytes: self.bytes + other.bytes,
+        }
+    }
+
+    fn without(self, other: Self) -> Self {
+        Self {
+            packets: self.packets - other.packets,
+            bytes: self.bytes - other.bytes,
+        }
+    }
+
+    fn is_within(self, packets: usize, bytes: usize) -> bool {
+        self.packets <= packets && self.bytes <= bytes
+    }
+}
+
+/// The queue of one session.
+#[derive(Debug)]
+pub(super) struct Queue {
+    policy: OverflowPolicy,
+    waiting: VecDeque<Packet>,
+    media: Load,
+    reports: Load,
+    streams: Vec<Stream>,
+    account: Account,
+    /// Nobody takes anything any more.
+    is_closed: bool,
+}
+
+impl Queue {
+    pub(super) fn new(policy: OverflowPolicy, account: Account) -> Self {
+        Self {
+            policy,
+            waiting: VecDeque::new(),
+            media: Load::default(),
+            reports: Load::default(),
+            streams: Vec::new(),
+            account,
+            is_closed: false,
+        }
+    }
+
+    /// What the streams carry: without it no picture is known from another one.
+    pub(super) fn describe(&mut self, streams: &[MediaStream]) {
+        for (number, media) in streams.iter().enumerate() {
+            self.stream_mut(number).describe(media);
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    /// Whether whoever fills it should stop, with [`OverflowPolicy::Block`].
+    pub(super) fn is_blocking(&self) -> bool {
+        self.policy == OverflowPolicy::Block
+            && !self.is_closed
+            && (self.media.packets >= MAX_PACKETS || self.media.bytes >= MAX_BYTES)
+    }
+
+    pub(super) fn counts(&self) -> Vec<StreamCount> {
+        self.streams.iter().map(|stream| stream.count).collect()
+    }
+
+    /// Queues a packet, or makes room for it, or drops and counts it.
+    pub(super) fn push(&mut self, packet: Packet) {
+        self.stream_mut(packet.stream).count.on_received(&packet);
+        if self.is_closed {
+            return self.discard(&packet);
+        }
+        match (packet.kind, self.policy) {
+            (PacketKind::Rtcp, _) => self.push_report(packet),
+            (PacketKind::Rtp, OverflowPolicy::DropOldest) => self.push_newest(packet),
+            (PacketKind::Rtp, OverflowPolicy::DropToKeyframe | OverflowPolicy::Block) => {
+                self.push_in_turn(packet);
+            }
+        }
+    }
+
+    /// Hands over everything; false if there is nothing.
+    pub(super) fn take(&mut self, taken: &mut VecDeque<Packet>) -> bool {
+        if self.waiting.is_empty() {
+            return false;
+        }
+        std::mem::swap(&mut self.waiting, taken);
+        self.media = Load::default();
+        self.reports = Load::default();
+        self.account.give_back_all();
+        for (number, stream) in self.streams.iter_mut().enumerate() {
+            let is_next = |packet: &&mut Packet| is_media_of(packet, number);
+            if stream.is_gap_ahead()
+                && let Some(next) = taken.iter_mut().find(is_next)
+            {
+                stream.on_gap_passed();
+                next.discontinuity = true;
+            }
+        }
+        true
+    }
+
+    /// Nothing more is queued; what waits can still be taken.
+    pub(super) fn close(&mut self) {
+        self.is_closed = true;
+        for number in 0..self.streams.len() {
+            self.discard_held(number);
+        }
+    }
+
+    /// Nobody takes anything any more: what waits, and `taken`, counts as dropped.
+    pub(super) fn abandon(&mut self, taken: &VecDeque<Packet>) {
+        self.close();
+        let waiting = std::mem::take(&mut self.waiting);
+        for packet in waiting.iter().chain(taken) {
+            self.discard(packet);
+        }
+        self.media = Load::default();
+        self.reports = Load::default();
+        self.account.give_back_all();
+    }
+
+    fn stream_mut(&mut self, number: usize) -> &mut Stream {
+        if self.streams.len() <= number {
+            self.streams.resize_with(number + 1, Stream::default);
+        }
+        &mut self.streams[number]
+    }
+
+    fn discard(&mut self, packet: &Packet) {
+        self.stream_mut(packet.stream).count.on_dropped(packet);
+    }
+
+    fn discard_held(&mut self, number: usize) {
+        for packet in self.stream_mut(number).take_held() {
+            self.discard(&packet);
+        }
+    }
+
+    /// Whether the session's own caps leave room for RTP.
+    fn has_room(&self, more: Load, received: Instant) -> bool {
+        if self.policy == OverflowPolicy::Block {
+            // Whoever fills it stops by itself; what it has read by then has to go somewhere.
+            return true;
+        }
+        let oldest = self.waiting.iter().find(|packet| is_media(packet));
+        let age = oldest.map(|oldest| received.saturating_duration_since(oldest.received));
+        self.media.with(more).is_within(MAX_PACKETS, MAX_BYTES)
+            && age.is_none_or(|age| age <= MAX_AGE)
+    }
+
+    /// Takes the room, also of what connection and process share.
+    fn reserve(&mut self, more: Load, received: Instant) -> bool {
+        self.has_room(more, received) && self.account.try_draw(more.bytes)
+    }
+
+    /// For which room was reserved.
+    fn enqueue(&mut self, mut packet: Packet) {
+        if self.waiting.len() >= COPY_BEYOND {
+            packet.detach();
+        }
+        let load = match packet.kind {
+            PacketKind::Rtp => &mut self.media,
+            PacketKind::Rtcp => &mut self.reports,
+        };
+        *load = load.with(Load::of(&packet));
+        self.waiting.push_back(packet);
+    }
+
+    /// What is taken back out of the queue counts as dropped.
+    fn remove(&mut self, at: usize) {
+        if let Some(packet) = self.waiting.remove(at) {
+            self.release(&packet);
+            self.discard(&packet);
+        }
+    }
+
+    fn release(&mut self, packet: &Packet) {
+        let load = match packet.kind {
+            PacketKind::Rtp => &mut self.media,
+            PacketKind::Rtcp => &mut self.reports,
+        };
+        *load = load.without(Load::of(packet));
+        self.account.give_back(packet.payload.len());
+    }
+
+    /// The newest report is worth most: where too many wait, the oldest goes.
+    fn push_report(&mut self, packet: Packet) {
+        let load = Load::of(&packet);
+        while !self
+            .reports
+            .with(load)
+            .is_within(MAX_REPORTS, MAX_REPORT_BYTES)
+        {
+            match self.waiting.iter().position(|packet| !is_media(packet)) {
+                Some(oldest) => self.remove(oldest),
+                None => return self.discard(&packet),
+            }
+        }
+        match self.account.try_draw(load.bytes) {
+            true => self.enqueue(packet),
+            false => self.discard(&packet),
+        }
+    }
+}
+
+/// What does not fit is dropped, whole access units of it.
+impl Queue {
+    fn push_in_turn(&mut self, packet: Packet) {
+        let (number, load) = (packet.stream, Load::of(&packet));
+        let has_room = self.has_room(load, packet.received);
+        match self.stream_mut(number).admit(&packet, has_room) {
+            Admission::Follow => match self.reserve(load, packet.received) {
+                true => self.enqueue(packet),
+                false => self.begin_gap(packet),
+            },
+            Admission::Resume => self.resume(packet),
+            Admission::Hold => {
+                for refused in self.stream_mut(number).hold(packet) {
+                    self.discard(&refused);
+                }
+            }
+            Admission::Drop => {
+                self.discard_held(number);
+                self.discard(&packet);
+            }
+        }
+    }
+
+    /// `packet` is the first one that does not fit. What is queued of its access unit would be a
+    /// broken picture, so it goes as well, unless nothing of the picture has come yet.
+    fn begin_gap(&mut self, packet: Packet) {
+        let mut cut = self.take_tail(packet.stream, packet.unit());
+        let to_keyframe = self.policy == OverflowPolicy::DropToKeyframe;
+        let stream = self.stream_mut(packet.stream);
+        stream.count.overflows += 1;
+        stream.cut(&packet, to_keyframe);
+        cut.push(packet);
+        let is_ahead = cut.iter().all(|packet| stream.is_ahead(packet));
+        for packet in cut {
+            let refused = match is_ahead {
+                true => self.stream_mut(packet.stream).hold(packet),
+                false => vec![packet],
+            };
+            refused.iter().for_each(|packet| self.discard(packet));
+        }
+    }
+
+    /// Takes out what waits of an access unit, if it is the one that came last of the stream.
+    fn take_tail(&mut self, number: usize, unit: Option<u32>) -> Vec<Packet> {
+        let is_earlier = |packet: &Packet| is_media_of(packet, number) && !packet.is_of_unit(unit);
+        let keep = self.waiting.iter().rposition(is_earlier);
+        let tail = self.waiting.split_off(keep.map_or(0, |last| last + 1));
+        let (cut, others): (Vec<Packet>, Vec<Packet>) = tail
+            .into_iter()
+            .partition(|packet| is_media_of(packet, number));
+        self.waiting.extend(others);
+        cut.iter().for_each(|packet| self.release(packet));
+        cut
+    }
+
+    /// The stream may go on with what was held of it and `packet`, if there is room for all of that.
+    fn resume(&mut self, mut packet: Packet) {
+        let number = packet.stream;
+        let held = self.stream_mut(number).held().iter().map(Load::of);
+        let load = held.fold(Load::of(&packet), Load::with);
+        if !self.reserve(load, packet.received) {
+            self.discard_held(number);
+            self.stream_mut(number).on_refused(&packet);
+            return self.discard(&packet);
+        }
+        let mut held = self.stream_mut(number).take_held();
+        self.stream_mut(number).on_resumed();
+        held.first_mut().unwrap_or(&mut packet).discontinuity = true;
+        held.into_iter().for_each(|packet| self.enqueue(packet));
+        self.enqueue(packet);
+    }
+}
+
+/// What has waited for longest makes room, whole access units of it.
+impl Queue {
+    fn push_newest(&mut self, packet: Packet) {
+        let (number, load) = (packet.stream, Load::of(&packet));
+        match self.stream_mut(number).admit(&packet, true) {
+            Admission::Drop | Admission::Hold => return self.discard(&packet),
+            Admission::Resume => self.stream_mut(number).on_resumed(),
+            Admission::Follow => {}
+        }
+        while !self.reserve(load, packet.received) {
+            let dropped = self.drop_oldest();
+            // The packet's own access unit has lost its beginning.
+            if dropped.is_none_or(|(of, unit)| of == number && packet.is_of_unit(unit)) {
+                let stream = self.stream_mut(number);
+                stream.cut(&packet, false);
+                stream.on_gap_ahead();
+                return self.discard(&packet);
+            }
+        }
+        self.enqueue(packet);
+    }
+
+    /// Drops the access unit that has waited for longest; tells which one.
+    fn drop_oldest(&mut self) -> Option<(usize, Option<u32>)> {
+        let mut at = self.waiting.iter().position(is_media)?;
+        let oldest = &self.waiting[at];
+        let (number, unit) = (oldest.stream, oldest.unit());
+        self.remove(at);
+        let last = at + INTERLEAVED;
+        while let Some(packet) = self.waiting.get(at).filter(|_| at < last) {
+            match is_media_of(packet, number) {
+                true if packet.is_of_unit(unit) => self.remove(at),
+                true => break,
+                false => at += 1,
+            }
+        }
+        self.stream_mut(number).on_gap_ahead();
+        Some((number, unit))
+    }
+}
+
+fn is_media(packet: &Packet) -> bool {
+    packet.kind == PacketKind::Rtp
+}
+
+fn is_media_of(packet: &Packet, number: usize) -> bool {
+    is_media(packet) && packet.stream == number
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,266 @@
+//! One stream at the entrance of the queue: what was counted, and where it may go on after a gap.
+
+use std::time::{Duration, Instant};
+
+use super::Packet;
+use crate::mux::proto::{
+    MediaStream, PacketKind,
+    random_access::{Content, VideoCoding},
+    rtp::RtpPacket,
+};
+
+/// How long a stream waits for a key picture from when there is room again. Longer than cameras are
+/// apart with them, those included that send one in 10 s while nothing moves; after that a broken
+/// picture is better than none.
+pub(super) const MAX_WAIT: Duration = Duration::from_secs(20);
+
+/// What takes longer than this is no access unit: some devices give all packets one timestamp.
+const LONGEST_UNIT: Duration = Duration::from_secs(1);
+
+/// What is kept of what stands before a picture, until the picture shows what it is: two delimiters,
+/// parameter sets for each slice as some encoders repeat them, messages.
+const MAX_AHEAD: usize = 32;
+const MAX_AHEAD_BYTES: usize = 16 * 1024;
+
+/// What was counted for one stream.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::mux) struct StreamCount {
+    /// RTP packets received, delivered or not.
+    pub(in crate::mux) packets: u64,
+    /// Octets of RTP received.
+    pub(in crate::mux) bytes: u64,
+    /// RTCP packets received.
+    pub(in crate::mux) rtcp_packets: u64,
+    /// Packets dropped because they were not taken in time, or came when nobody wanted them.
+    pub(in crate::mux) dropped: u64,
+    /// Their octets.
+    pub(in crate::mux) dropped_bytes: u64,
+    /// How often RTP packets began to be dropped: a run of them is one overflow.
+    pub(in crate::mux) overflows: u64,
+}
+
+impl StreamCount {
+    pub(super) fn on_received(&mut self, packet: &Packet) {
+        match packet.kind {
+            PacketKind::Rtp => {
+                self.packets += 1;
+                self.bytes += packet.payload.len() as u64;
+            }
+            PacketKind::Rtcp => self.rtcp_packets += 1,
+        }
+    }
+
+    pub(super) fn on_dropped(&mut self, packet: &Packet) {
+        self.dropped += 1;
+        self.dropped_bytes += packet.payload.len() as u64;
+    }
+}
+
+/// What is to be done with a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Admission {
+    /// It follows what was queued.
+    Follow,
+    /// The stream may go on with it, what was [held](Stream::hold) first.
+    Resume,
+    /// Whether the stream may go on with it, the next packets will show.
+    Hold,
+    /// It is dropped, and what was held before it.
+    Drop,
+}
+
+/// Whether a stream is being queued.
+#[derive(Debug, Default)]
+enum Flow {
+    #[default]
+    On,
+    /// This access unit was cut: it goes on with the next one.
+    Cut { unit: Option<u32>, since: Instant },
+    /// It goes on with a key picture.
+    Awaiting {
+        /// Since when there is room for one.
+        since: Option<Instant>,
+        /// What stands before the next picture.
+        ahead: Vec<Packet>,
+        /// It says that decoding can begin there.
+        recovers: bool,
+    },
+}
+
+/// One stream.
+#[derive(Debug, Default)]
+pub(super) struct Stream {
+    pub(super) count: StreamCount,
+    /// The next packet taken of it follows a gap.
+    is_gap_ahead: bool,
+    /// Of its payload types.
+    codings: Vec<(u8, VideoCoding)>,
+    /// Key pictures can be told from others: one was. Not so where the payload is encrypted.
+    has_key_pictures: bool,
+    flow: Flow,
+}
+
+impl Stream {
+    pub(super) fn describe(&mut self, media: &MediaStream) {
+        let coding = |(payload_type, name, _): &(u8, String, u32)| {
+            Some((*payload_type, VideoCoding::of_encoding(name)?))
+        };
+        self.codings = media.encodings.iter().filter_map(coding).collect();
+    }
+
+    /// Packets that were next to be taken are dropped: those until the next take are one overflow.
+    pub(super) fn on_gap_ahead(&mut self) {
+        if !std::mem::replace(&mut self.is_gap_ahead, true) {
+            self.count.overflows += 1;
+        }
+    }
+
+    pub(super) fn is_gap_ahead(&self) -> bool {
+        self.is_gap_ahead
+    }
+
+    pub(super) fn on_gap_passed(&mut self) {
+        self.is_gap_ahead = false;
+    }
+
+    /// Decides on an RTP packet; `has_room`: it would fit.
+    pub(super) fn admit(&mut self, packet: &Packet, has_room: bool) -> Admission {
+        match self.flow {
+            Flow::On => {
+                self.has_key_pictures = self.has_key_pictures || self.is_key(packet);
+                Admission::Follow
+            }
+            Flow::Cut { unit, since } => {
+                let age = packet.received.saturating_duration_since(since);
+                match packet.is_of_unit(unit) && age < LONGEST_UNIT {
+                    true => Admission::Drop,
+                    false => Admission::Resume,
+                }
+            }
+            Flow::Awaiting { .. } => self.admit_key(packet, has_room),
+        }
+    }
+
+    fn admit_key(&mut self, packet: &Packet, has_room: bool) -> Admission {
+        let content = self.look(packet);
+        let Flow::Awaiting {
+            since, recovers, ..
+        } = &mut self.flow
+        else {
+            return Admission::Follow;
+        };
+        if has_room {
+            since.get_or_insert(packet.received);
+        }
+        let waited = since.map(|since| packet.received.saturating_duration_since(since));
+        match content {
+            Content::Ahead { recovers: says_so } => {
+                *recovers |= says_so;
+                Admission::Hold
+            }
+            Content::Picture { is_key } => {
+                let is_enough = waited.is_some_and(|waited| waited >= MAX_WAIT);
+                match is_key || *recovers || is_enough {
+                    true => Admission::Resume,
+                    false => Admission::Drop,
+                }
+            }
+            // Of a payload that is not what was described nothing ever begins.
+            Content::Rest if waited.is_some_and(|waited| waited >= 2 * MAX_WAIT) => {
+                Admission::Resume
+            }
+            Content::Rest => Admission::Drop,
+        }
+    }
+
+    /// Something of the access unit of `packet` is missing. `to_keyframe`: pictures go on with a key
+    /// picture, else with the next one.
+    pub(super) fn cut(&mut self, packet: &Packet, to_keyframe: bool) {
+        self.flow = match to_keyframe && self.has_key_pictures {
+            true => Flow::Awaiting {
+                since: None,
+                ahead: Vec::new(),
+                recovers: false,
+            },
+            false => Flow::Cut {
+                unit: packet.unit(),
+                since: packet.received,
+            },
+        };
+    }
+
+    /// It could have gone on, but there was no room.
+    pub(super) fn on_refused(&mut self, packet: &Packet) {
+        if matches!(self.flow, Flow::Cut { .. }) {
+            self.cut(packet, false);
+        }
+    }
+
+    /// It goes on.
+    pub(super) fn on_resumed(&mut self) {
+        self.flow = Flow::On;
+    }
+
+    /// Keeps what stands before a picture; gives what there is no place for.
+    pub(super) fn hold(&mut self, mut packet: Packet) -> Vec<Packet> {
+        let Flow::Awaiting { ahead, .. } = &mut self.flow else {
+            return vec![packet];
+        };
+        let bytes: usize = ahead.iter().map(|packet| packet.payload.len()).sum();
+        let is_too_much =
+            ahead.len() >= MAX_AHEAD || bytes + packet.payload.len() > MAX_AHEAD_BYTES;
+        if is_too_much {
+            let mut refused = self.take_held();
+            refused.push(packet);
+            return refused;
+        }
+        packet.detach();
+        ahead.push(packet);
+        Vec::new()
+    }
+
+    /// What stands before the picture that comes.
+    pub(super) fn take_held(&mut self) -> Vec<Packet> {
+        match &mut self.flow {
+            Flow::Awaiting {
+                ahead, recovers, ..
+            } => {
+                *recovers = false;
+                std::mem::take(ahead)
+            }
+            Flow::On | Flow::Cut { .. } => Vec::new(),
+        }
+    }
+
+    pub(super) fn held(&self) -> &[Packet] {
+        match &self.flow {
+            Flow::Awaiting { ahead, .. } => ahead,
+            Flow::On | Flow::Cut { .. } => &[],
+        }
+    }
+
+    /// Whether the packet belongs before a picture and holds nothing of one.
+    pub(super) fn is_ahead(&self, packet: &Packet) -> bool {
+        matches!(self.look(packet), Content::Ahead { .. })
+    }
+
+    fn is_key(&self, packet: &Packet) -> bool {
+        matches!(
+            self.look(packet),
+            Content::Picture { is_key: true } | Content::Ahead { recovers: true }
+        )
+    }
+
+    fn look(&self, packet: &Packet) -> Content {
+        if self.codings.is_empty() {
+            return Content::Rest;
+        }
+        let coding = |rtp: &RtpPacket<'_>| {
+            let mut codings = self.codings.iter();
+            let (_, coding) = codings.find(|(kind, _)| *kind == rtp.payload_type)?;
+            Some(coding.look(rtp.payload))
+        };
+        let rtp = RtpPacket::parse(&packet.payload);
+        rtp.as_ref().and_then(coding).unwrap_or(Content::Rest)
+    }
+}

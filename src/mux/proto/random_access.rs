@@ -1,0 +1,177 @@
+//! Where in a stream of pictures a decoder can begin, as far as a packet tells by itself.
+//!
+//! H.264 (RFC 6184) and H.265 (RFC 7798) in their usual modes: single NAL units, aggregates (STAP-A,
+//! AP) and fragments (FU-A, FU). The interleaved modes, which no camera was seen to use, are like
+//! unknown ones: nothing begins there.
+//!
+//! A picture may be in several slices, and each of them in packets of its own. Only the first one
+//! begins the picture: the first bit of a slice header says so, in H.264 as `first_mb_in_slice` = 0
+//! (7.3.3), in H.265 as `first_slice_segment_in_pic_flag` (7.3.6.1).
+
+/// How pictures are coded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::mux) enum VideoCoding {
+    H264,
+    H265,
+}
+
+/// What a packet is for who looks for a beginning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::mux) enum Content {
+    /// What stands before a picture: parameter sets, delimiters, messages. `recovers`: one of them
+    /// says that decoding can begin with the picture that follows. Streams without key pictures
+    /// (gradual refresh, open groups of pictures) say so now and then.
+    Ahead { recovers: bool },
+    /// The first octets of a picture; `is_key`: one with which decoding can begin.
+    Picture { is_key: bool },
+    /// Anything else.
+    Rest,
+}
+
+/// What one NAL unit is.
+enum Unit {
+    Ahead,
+    Message,
+    Slice { is_key: bool },
+    Unknown,
+}
+
+/// The message that announces a recovery point (H.264 D.1.8, H.265 D.2.8).
+const RECOVERY_POINT: usize = 6;
+
+impl VideoCoding {
+    /// By the encoding name of `a=rtpmap`, in upper case.
+    pub(in crate::mux) fn of_encoding(name: &str) -> Option<Self> {
+        match name {
+            "H264" => Some(Self::H264),
+            "H265" => Some(Self::H265),
+            _ => None,
+        }
+    }
+
+    /// Looks at the payload of an RTP packet.
+    pub(in crate::mux) fn look(self, payload: &[u8]) -> Content {
+        match self {
+            Self::H264 => self.look_at_h264(payload),
+            Self::H265 => self.look_at_h265(payload),
+        }
+        .unwrap_or(Content::Rest)
+    }
+
+    /// None: it is cut short.
+    fn look_at_h264(self, payload: &[u8]) -> Option<Content> {
+        const STAP_A: u8 = 24;
+        const FU_A: u8 = 28;
+        match payload.first()? & 0x1f {
+            STAP_A => self.look_at_aggregate(payload.get(1..)?),
+            FU_A => self.look_at_fragment(*payload.get(1)?, 0x1f, payload.get(2..)?),
+            kind => Some(self.look_at_unit(kind, payload.get(1..)?)),
+        }
+    }
+
+    fn look_at_h265(self, payload: &[u8]) -> Option<Content> {
+        const AP: u8 = 48;
+        const FU: u8 = 49;
+        match h265_kind(*payload.first()?) {
+            AP => self.look_at_aggregate(payload.get(2..)?),
+            FU => self.look_at_fragment(*payload.get(2)?, 0x3f, payload.get(3..)?),
+            kind => Some(self.look_at_unit(kind, payload.get(2..)?)),
+        }
+    }
+
+    /// `header` is that of the fragment: start, end and kind of the unit.
+    fn look_at_fragment(self, header: u8, kinds: u8, body: &[u8]) -> Option<Content> {
+        const START: u8 = 0x80;
+        let kind = header & kinds;
+        if header & START != 0 {
+            return Some(self.look_at_unit(kind, body));
+        }
+        Some(match self.classify(kind) {
+            Unit::Ahead | Unit::Message => Content::Ahead { recovers: false },
+            Unit::Slice { .. } | Unit::Unknown => Content::Rest,
+        })
+    }
+
+    /// The first slice decides, with what stands before it.
+    fn look_at_aggregate(self, mut rest: &[u8]) -> Option<Content> {
+        let mut recovers = false;
+        while !rest.is_empty() {
+            let (size, after) = rest.split_first_chunk::<2>()?;
+            let (unit, after) = after.split_at_checked(usize::from(u16::from_be_bytes(*size)))?;
+            rest = after;
+            let content = match self {
+                Self::H264 => self.look_at_unit(unit.first()? & 0x1f, unit.get(1..)?),
+                Self::H265 => self.look_at_unit(h265_kind(*unit.first()?), unit.get(2..)?),
+            };
+            match content {
+                Content::Ahead { recovers: says_so } => recovers |= says_so,
+                Content::Picture { is_key } => {
+                    return Some(Content::Picture {
+                        is_key: is_key || recovers,
+                    });
+                }
+                Content::Rest => return Some(Content::Rest),
+            }
+        }
+        Some(Content::Ahead { recovers })
+    }
+
+    /// `body`: what follows the header of the NAL unit.
+    fn look_at_unit(self, kind: u8, body: &[u8]) -> Content {
+        match self.classify(kind) {
+            Unit::Ahead => Content::Ahead { recovers: false },
+            Unit::Message => Content::Ahead {
+                recovers: announces_recovery(body),
+            },
+            Unit::Slice { is_key } if body.first().is_some_and(|first| first & 0x80 != 0) => {
+                Content::Picture { is_key }
+            }
+            Unit::Slice { .. } | Unit::Unknown => Content::Rest,
+        }
+    }
+
+    fn classify(self, kind: u8) -> Unit {
+        match (self, kind) {
+            (Self::H264, 5) => Unit::Slice { is_key: true },
+            // 2 is the first of a partitioned slice; 3 and 4 follow it.
+            (Self::H264, 1 | 2) => Unit::Slice { is_key: false },
+            (Self::H264, 6) | (Self::H265, 39) => Unit::Message,
+            // Parameter sets, delimiter, prefix.
+            (Self::H264, 7..=9 | 13..=15) | (Self::H265, 32..=35) => Unit::Ahead,
+            // BLA, IDR and CRA pictures, and what is reserved for their like.
+            (Self::H265, 16..=23) => Unit::Slice { is_key: true },
+            (Self::H265, 0..=9) => Unit::Slice { is_key: false },
+            _ => Unit::Unknown,
+        }
+    }
+}
+
+fn h265_kind(first: u8) -> u8 {
+    first >> 1 & 0x3f
+}
+
+/// Whether a SEI unit holds the message. Emulation prevention does not matter: it cannot come
+/// within the kinds and sizes of short messages, and a long one is skipped by a few octets less,
+/// which at worst misses what follows it.
+fn announces_recovery(mut body: &[u8]) -> bool {
+    while let Some((kind, after)) = number(body) {
+        if kind == RECOVERY_POINT {
+            return true;
+        }
+        let Some((size, after)) = number(after) else {
+            return false;
+        };
+        body = after.get(size..).unwrap_or_default();
+    }
+    false
+}
+
+/// A number as SEI has it: octets of 255, then a last one (H.264 7.3.2.3.1).
+fn number(body: &[u8]) -> Option<(usize, &[u8])> {
+    let full = body.iter().take_while(|octet| **octet == 0xff).count();
+    let last = usize::from(*body.get(full)?);
+    Some((full * 0xff + last, body.get(full + 1..)?))
+}
+
+#[cfg(test)]
+mod tests;

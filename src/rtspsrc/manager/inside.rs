@@ -1,0 +1,154 @@
+//! How much is inside rtpbin.
+//!
+//! A jitterbuffer takes everything in at once, and lets it out as downstream takes it: in front of a
+//! sink that blocks it grows until memory ends, and the queue that is made to overflow never does.
+//! So it is not fed any more while a packet has been in there for longer than the latency explains.
+//!
+//! What goes in and never comes out - late, doubled, of an unknown payload type - must not count for
+//! ever. It is forgotten with the next packet that does come out; where none does though the way out
+//! is free, everything is.
+
+use std::{
+    collections::VecDeque,
+    sync::Mutex,
+    task::{Context, Poll, Waker},
+    time::{Duration, Instant},
+};
+
+use crate::rtspsrc::lock;
+
+/// How much longer than the latency a packet may be inside.
+const TOLERANCE: Duration = Duration::from_secs(2);
+
+/// The packets of one stream that are inside.
+#[derive(Debug)]
+pub(super) struct Inside {
+    /// The longest that a packet may be inside.
+    limit: Duration,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Sequence numbers, and when they went in.
+    packets: VecDeque<(u16, Instant)>,
+    last_out: Option<Instant>,
+    waker: Option<Waker>,
+}
+
+impl Inside {
+    pub(super) fn new(latency: Duration) -> Self {
+        Self {
+            limit: latency + TOLERANCE,
+            state: Mutex::default(),
+        }
+    }
+
+    pub(super) fn on_in(&self, sequence: u16, now: Instant) {
+        lock(&self.state).packets.push_back((sequence, now));
+    }
+
+    /// Came out, or was about to: with it all that went in before.
+    pub(super) fn on_out(&self, sequence: u16, now: Instant) {
+        let mut state = lock(&self.state);
+        state.last_out = Some(now);
+        let mut packets = state.packets.iter();
+        if let Some(at) = packets.position(|(inside, _)| *inside == sequence) {
+            state.packets.drain(..=at);
+        }
+        let waker = match state.is_older_than(self.limit, now) {
+            true => None,
+            false => state.waker.take(),
+        };
+        drop(state);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// Nothing is inside any more.
+    pub(super) fn clear(&self) {
+        let waker = {
+            let mut state = lock(&self.state);
+            state.packets.clear();
+            state.waker.take()
+        };
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// Ready if more may go in; else `context` is woken when it may, but for what never comes out:
+    /// ask again now and then. `is_free` tells whether what comes out could go on.
+    pub(super) fn poll_room(
+        &self,
+        context: &mut Context<'_>,
+        now: Instant,
+        is_free: impl FnOnce() -> bool,
+    ) -> Poll<()> {
+        if !lock(&self.state).is_older_than(self.limit, now) {
+            return Poll::Ready(());
+        }
+        // With the lock let go of: it looks at a pad.
+        let is_free = is_free();
+        let mut state = lock(&self.state);
+        let age = |last: Instant| now.saturating_duration_since(last);
+        if is_free && state.last_out.is_none_or(|last| age(last) >= TOLERANCE) {
+            state.packets.clear();
+        }
+        if !state.is_older_than(self.limit, now) {
+            return Poll::Ready(());
+        }
+        state.waker = Some(context.waker().clone());
+        Poll::Pending
+    }
+}
+
+impl State {
+    fn is_older_than(&self, limit: Duration, now: Instant) -> bool {
+        let oldest = self.packets.front();
+        oldest.is_some_and(|(_, at)| now.saturating_duration_since(*at) > limit)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::disallowed_methods, reason = "any time will do")]
+
+    use super::*;
+
+    const S: Duration = Duration::from_secs(1);
+
+    fn has_room(inside: &Inside, now: Instant, is_free: bool) -> bool {
+        let mut context = Context::from_waker(Waker::noop());
+        inside.poll_room(&mut context, now, || is_free).is_ready()
+    }
+
+    #[test]
+    fn f33_it_is_full_while_a_packet_is_in_for_longer_than_the_latency_explains() {
+        let (inside, start) = (Inside::new(S), Instant::now());
+        for n in 0..50 {
+            inside.on_in(65_530_u16.wrapping_add(n), start + u32::from(n) * S / 10);
+        }
+        assert!(has_room(&inside, start + 3 * S, false));
+        assert!(!has_room(&inside, start + 4 * S, false));
+        inside.on_out(65_530, start + 4 * S);
+        assert!(!has_room(&inside, start + 4 * S, false));
+        // The ones between were late, or came twice.
+        inside.on_out(10, start + 4 * S);
+        assert!(has_room(&inside, start + 4 * S, false));
+    }
+
+    #[test]
+    fn what_never_comes_out_is_forgotten_where_the_way_is_free() {
+        let (inside, start) = (Inside::new(S), Instant::now());
+        inside.on_in(1, start);
+        assert!(!has_room(&inside, start + 60 * S, false));
+        assert!(has_room(&inside, start + 60 * S, true));
+        inside.on_in(2, start + 60 * S);
+        inside.on_in(3, start + 60 * S);
+        // Slow, but something comes.
+        inside.on_out(2, start + 64 * S);
+        assert!(!has_room(&inside, start + 65 * S, true));
+    }
+}
