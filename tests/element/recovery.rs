@@ -562,7 +562,16 @@ fn a_thread_that_waits_for_another_stream_holds_up_no_recovery() {
     let (held, is_held) = std::sync::mpsc::channel();
     let sound = Arc::clone(&audio);
     let pad = player.element("video").static_pad("sink").unwrap();
-    pad.add_probe(gst::PadProbeType::BUFFER, move |_, _| {
+    pad.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
+        // The one before may be on its way through the probes still.
+        let buffer = info.buffer().unwrap();
+        if RtpPacket::parse(&buffer.map_readable().unwrap())
+            .unwrap()
+            .sequence
+            != 10
+        {
+            return gst::PadProbeReturn::Ok;
+        }
         let _ = held.send(());
         sound.wait_for(before + 1);
         gst::PadProbeReturn::Remove
