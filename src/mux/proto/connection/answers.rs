@@ -238,7 +238,8 @@ impl Connection {
                 self.fail_draft(answered.draft, cseq, kind);
             }
             (Purpose::KeepAlive, Some(key)) if is_unsupported(&kind) => {
-                self.on_keep_alive_failed(key, &answered.draft.method);
+                self.keep_alive_means.on_refused(&answered.draft.method);
+                self.end_keep_alive(key);
             }
             // Any other status says nothing about the session: its media does.
             (Purpose::KeepAlive, Some(key)) => self.end_keep_alive(key),

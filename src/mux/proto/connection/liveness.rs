@@ -68,7 +68,8 @@ impl Connection {
             (Purpose::ProbeFence, _) => return self.on_probe_over(false),
             (Purpose::Undo { .. }, _) => return self.retire(Retirement::TeardownUnanswered),
             (Purpose::KeepAlive, Some(key)) => {
-                return self.on_keep_alive_failed(key, &draft.method);
+                self.keep_alive_means.on_unanswered(&draft.method);
+                return self.end_keep_alive(key);
             }
             (Purpose::Teardown, Some(key)) => {
                 self.fail_draft(
@@ -137,12 +138,6 @@ impl Connection {
                 is_repeated: false,
             });
         }
-    }
-
-    /// No answer, or one that says "not this method".
-    pub(super) fn on_keep_alive_failed(&mut self, key: SessionKey, method: &Method) {
-        self.keep_alive_means.step_down(method);
-        self.end_keep_alive(key);
     }
 
     pub(super) fn end_keep_alive(&mut self, key: SessionKey) {
