@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::bytes::{frames_in, status_of};
-use crate::known;
 use crate::network::{Event, Millis, World};
 use crate::support::mock_server::{Ends, Engine, Family};
 use crate::support::rtsp::{Incoming, Parser, Request};
@@ -452,12 +451,7 @@ impl World {
             let server = &mut self.servers[number];
             server.engine.expire(peer, &id);
             let is_excused = disturbed || server.has_rules || !is_plain(server.family);
-            if is_excused {
-                continue;
-            }
-            if let Some(known) = known::expiry(server) {
-                self.coverage.hit(known);
-            } else {
+            if !is_excused {
                 self.violate(format!("i12: {id} on connection {peer} has expired"));
             }
         }

@@ -11,7 +11,6 @@ use gstrtspmux::mux::{
 };
 use tokio::time::{Instant, sleep, sleep_until};
 
-use crate::known;
 use crate::network::{Net, Weather};
 use crate::schedule::{User, stamp};
 use crate::support::mock_server::Family;
@@ -308,10 +307,7 @@ impl Actor {
         let kind = reason.map(Error::kind);
         world.coverage.hit(&format!("lost: {kind:?}"));
         let is_expected = self.scene.weather != Weather::Calm || world.is_shut_down;
-        let known = known::loss(&world.servers[self.user.server], kind);
-        if let Some(known) = known.filter(|_| !is_expected) {
-            world.coverage.hit(known);
-        } else if !is_expected {
+        if !is_expected {
             let family = world.servers[self.user.server].family;
             let (user, multiplex) = (self.number, self.user.options.pooling.multiplex);
             world.violate(format!(

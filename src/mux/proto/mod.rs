@@ -48,6 +48,7 @@ mod backlog;
 mod challenge;
 mod channels;
 mod codec;
+mod describe_window;
 mod digest;
 mod event_queue;
 mod keep_alive;

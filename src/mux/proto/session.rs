@@ -100,14 +100,15 @@ impl Session {
         self.has_played = true;
     }
 
+    /// Whether the server is to hear of it from time to time.
+    pub(super) fn is_kept_alive(&self) -> bool {
+        self.config.keep_alive && self.id.is_some() && !self.is_leaving() && self.is_set_up()
+    }
+
     /// When its next keep-alive is due.
     pub(super) fn keep_alive_due(&self) -> Option<Instant> {
-        let is_kept_alive = self.config.keep_alive
-            && self.id.is_some()
-            && !self.is_leaving()
-            && !self.keep_alive_outstanding
-            && self.is_set_up();
-        let last = self.last_request.filter(|_| is_kept_alive)?;
+        let is_wanted = self.is_kept_alive() && !self.keep_alive_outstanding;
+        let last = self.last_request.filter(|_| is_wanted)?;
         Some(last + keep_alive::interval(self.timeout, self.spread))
     }
 }

@@ -136,6 +136,9 @@ impl Connection {
     fn learn_of_server(&mut self, now: Instant, answered: &Outstanding, response: &Message) {
         let (method, sent) = (&answered.draft.method, answered.sent);
         self.meter.on_answer(now, method, sent, answered.was_alone);
+        if answered.draft.purpose == Purpose::Describe {
+            self.describe_window.on_taken(answered.head_time(now));
+        }
         if let Some(public) = response.headers.joined("Public") {
             self.public = parse_public(&public);
             self.public_header = Some(printable(&public));

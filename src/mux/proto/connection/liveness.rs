@@ -113,7 +113,7 @@ impl Connection {
             return;
         }
         let deadline = self.config.timeouts.keep_alive;
-        for (key, session) in &mut self.sessions {
+        for (key, session) in self.sessions.iter_mut().rev() {
             if session.keep_alive_due().is_none_or(|due| due > now) {
                 continue;
             }
@@ -127,7 +127,8 @@ impl Connection {
                 continue;
             };
             session.keep_alive_outstanding = true;
-            self.waiting.push_back(Draft {
+            // Before the DESCRIBEs of others, which may take their time.
+            self.waiting.push_front(Draft {
                 method,
                 url: session.aggregate().clone(),
                 purpose: Purpose::KeepAlive,

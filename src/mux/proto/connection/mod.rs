@@ -33,6 +33,7 @@ use super::{
     codec::{Decoder, Unit, write_frame},
     command::{CredentialStatus, RequestId, SessionConfig, SessionKey, SessionRequest},
     credentials::Credentials,
+    describe_window::DescribeWindow,
     event::{
         CloseReason, Event, Failure, FailureKind, Packet, Reply, Retirement, SharingViolation,
     },
@@ -122,6 +123,7 @@ pub struct Connection {
     server_header: Option<String>,
     meter: Meter,
     keep_alive_means: Means,
+    describe_window: DescribeWindow,
     fences: Fences,
     health: Health,
     probe: Option<Probe>,
@@ -164,6 +166,7 @@ impl Connection {
             server_header: None,
             meter: Meter::default(),
             keep_alive_means: Means::default(),
+            describe_window: DescribeWindow::default(),
             fences: Fences::new(config.is_serial),
             health: Health::Good,
             probe: None,
@@ -475,7 +478,7 @@ impl Connection {
         let waiting = self.waiting.iter().filter(waits).count();
         Backlog {
             head: self.requests.head(),
-            describes: self.requests.describes() + self.authorizer.describes() + waiting,
+            describes: self.requests.describes().count() + self.authorizer.describes() + waiting,
         }
     }
 
