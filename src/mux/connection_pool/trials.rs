@@ -16,7 +16,7 @@ use crate::mux::{
     proto::{Presentation, SessionKey},
     server_key::{ConnectionKey, ServerId},
     sharing::{
-        Stance,
+        Addition, Stance,
         gate::{Facts, Gate, gate, intent_patience, patience},
     },
 };
@@ -52,8 +52,8 @@ pub(super) struct Trial {
     progress: Option<Instant>,
     /// A session was set up on it.
     has_set_up: bool,
-    /// When the last one was.
-    pub(super) last_set_up: Option<Instant>,
+    /// The last one that was.
+    pub(super) last_set_up: Option<Addition>,
     /// Until when the server may still close it.
     suspect_until: Option<Instant>,
     /// The session that goes on here although others are to leave.
@@ -126,7 +126,12 @@ impl ConnectionPool {
     }
 
     /// A session is set up, and expires after `timeout` if it is not kept alive.
-    pub(in crate::mux) fn on_set_up(&self, handle: &ConnectionHandle, timeout: Duration) {
+    pub(in crate::mux) fn on_set_up(
+        &self,
+        handle: &ConnectionHandle,
+        uri: PresentationUri,
+        timeout: Duration,
+    ) {
         if !handle.mark_set_up() {
             return;
         }
@@ -135,7 +140,8 @@ impl ConnectionPool {
             if timeout < PRESSING {
                 state.table.on_pressed(id);
             }
-            state.on_set_up(id, driver::now(), aftermath);
+            let at = driver::now();
+            state.on_set_up(id, Addition { at, uri }, aftermath);
         });
     }
 
@@ -309,11 +315,12 @@ impl State {
         }
     }
 
-    fn on_set_up(&mut self, id: ConnectionId, now: Instant, aftermath: &mut Aftermath) {
+    fn on_set_up(&mut self, id: ConnectionId, added: Addition, aftermath: &mut Aftermath) {
+        let now = added.at;
         let sessions = self.table.on_set_up(id, true);
         if let Some(registered) = self.registered.get_mut(&id) {
             registered.trial.has_set_up = true;
-            registered.trial.last_set_up = Some(now);
+            registered.trial.last_set_up = Some(added);
             let link = Arc::clone(&registered.link);
             self.measure(&link, aftermath);
         }

@@ -160,8 +160,8 @@ impl State {
             return;
         };
         let (server, sessions) = (entry.server.clone(), entry.set_up);
-        if let Some(added) = registered.trial.last_set_up {
-            let lesson = |sharing: &mut Sharing| sharing.on_broken(now, sessions, added);
+        if let Some(added) = registered.trial.last_set_up.clone() {
+            let lesson = |sharing: &mut Sharing| sharing.on_broken(now, sessions, &added);
             self.learn(&server, now, lesson, aftermath);
         }
     }
