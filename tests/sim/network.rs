@@ -23,6 +23,9 @@ pub(crate) type Millis = u64;
 /// Never.
 pub(crate) const NEVER: Millis = Millis::MAX;
 
+/// What a network that is not calm adds to a way, at most.
+pub(crate) const LONGEST_DELAY: Millis = 300;
+
 /// What the network is like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Weather {
@@ -226,7 +229,7 @@ impl World {
         let way = self.servers[server].latency;
         match self.weather {
             Weather::Calm => way,
-            _ if self.random.once_in(20) => way + self.random.below(300),
+            _ if self.random.once_in(20) => way + self.random.below(LONGEST_DELAY),
             _ => way + self.random.below(way + 1),
         }
     }

@@ -4,38 +4,51 @@
 //! it waits for a camera that is off. Behind one of these a keep-alive still comes in time
 //! ([`keep_alive`](super::keep_alive) reckons with it), behind two in a row it does not. But for that
 //! DESCRIBEs are best sent all at once. So the window opens with quick answers, to as many as a
-//! connection usually has sessions, and a slow one closes it.
+//! connection usually has sessions, and a slow one closes it. From then on it holds also while there
+//! is nobody to keep alive: those who wait may be set up before the last of them is described.
 
 use std::time::Duration;
 
 /// A DESCRIBE that takes so long is a slow one; a file costs live555 0.1 s.
-pub(super) const SLOW: Duration = Duration::from_secs(1);
+const SLOW: Duration = Duration::from_secs(1);
 const WIDEST: usize = 16;
 
 /// The window of one connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct DescribeWindow(usize);
+pub(super) struct DescribeWindow {
+    size: usize,
+    has_seen_slow: bool,
+}
 
 impl Default for DescribeWindow {
     fn default() -> Self {
-        Self(1)
+        Self {
+            size: 1,
+            has_seen_slow: false,
+        }
     }
 }
 
 impl DescribeWindow {
+    /// Whether it holds for a connection with or without sessions to keep alive.
+    pub(super) fn holds(self, has_kept_alive: bool) -> bool {
+        has_kept_alive || self.has_seen_slow
+    }
+
     /// Whether another one may go out beside `under_way`, of which the oldest is being worked on for
     /// `head_time`.
     pub(super) fn admits(self, under_way: usize, head_time: Duration) -> bool {
-        under_way == 0 || (under_way < self.0 && head_time < SLOW)
+        under_way == 0 || (under_way < self.size && head_time < SLOW)
     }
 
-    /// The server took so long to answer one, or has not answered it by now.
-    pub(super) fn on_taken(&mut self, time: Duration) {
-        self.0 = if time < SLOW {
-            (self.0 * 2).min(WIDEST)
+    /// The server took so long to answer one.
+    pub(super) fn on_answered(&mut self, took: Duration) {
+        if took < SLOW {
+            self.size = (self.size * 2).min(WIDEST);
         } else {
-            1
-        };
+            self.size = 1;
+            self.has_seen_slow = true;
+        }
     }
 }
 
@@ -49,18 +62,20 @@ mod tests {
         assert!(window.admits(0, Duration::ZERO));
         assert!(!window.admits(1, Duration::ZERO));
         for _ in 0..10 {
-            window.on_taken(SLOW / 2);
+            window.on_answered(SLOW / 2);
         }
         assert!(window.admits(WIDEST - 1, Duration::ZERO));
         assert!(!window.admits(WIDEST, Duration::ZERO));
-        window.on_taken(SLOW);
+        assert!(!window.holds(false) && window.holds(true));
+        window.on_answered(SLOW);
         assert!(!window.admits(1, Duration::ZERO));
+        assert!(window.holds(false));
     }
 
     #[test]
     fn behind_one_that_is_slow_nothing_else_goes_out() {
         let mut window = DescribeWindow::default();
-        window.on_taken(Duration::ZERO);
+        window.on_answered(Duration::ZERO);
         assert!(window.admits(1, Duration::ZERO));
         assert!(!window.admits(1, SLOW));
     }

@@ -137,7 +137,7 @@ impl Connection {
         let (method, sent) = (&answered.draft.method, answered.sent);
         self.meter.on_answer(now, method, sent, answered.was_alone);
         if answered.draft.purpose == Purpose::Describe {
-            self.describe_window.on_taken(answered.head_time(now));
+            self.describe_window.on_answered(answered.head_time(now));
         }
         if let Some(public) = response.headers.joined("Public") {
             self.public = parse_public(&public);

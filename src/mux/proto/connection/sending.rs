@@ -361,19 +361,18 @@ impl Connection {
         !self.is_pipelining() && self.requests.waiting().next().is_some()
     }
 
-    /// Whether a DESCRIBE would make keep-alives late, or learn the same as one that is under way.
+    /// Whether a DESCRIBE makes no keep-alive late. One of the same camera takes as long again.
     fn may_describe(&self, now: Instant, draft: &Draft) -> bool {
-        let has_sessions = self.sessions.values().any(Session::is_kept_alive);
+        let has_kept_alive = self.sessions.values().any(Session::is_kept_alive);
         let ceiling = self.config.timeouts.ceiling;
         let under_way = || {
             let describes = self.requests.describes();
             describes.filter(|entry| now.saturating_duration_since(entry.sent) < ceiling)
         };
         let head_time = under_way().map(|entry| entry.head_time(now)).max();
-        !has_sessions
-            || (self
-                .describe_window
-                .admits(under_way().count(), head_time.unwrap_or_default())
+        let window = self.describe_window;
+        !window.holds(has_kept_alive)
+            || (window.admits(under_way().count(), head_time.unwrap_or_default())
                 && under_way().all(|entry| entry.draft.url != draft.url))
     }
 
