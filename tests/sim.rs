@@ -18,6 +18,8 @@ mod month;
 mod network;
 #[path = "sim/random.rs"]
 mod random;
+#[path = "sim/recovery.rs"]
+mod recovery;
 #[path = "sim/run.rs"]
 mod run;
 #[path = "sim/schedule.rs"]

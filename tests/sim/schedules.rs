@@ -18,7 +18,7 @@ const SCHEDULES: u64 = 500;
 const ENOUGH: u64 = 1_000;
 
 /// Ways to go wrong and back that a batch has to have taken.
-const PATHS: [&str; 48] = [
+const PATHS: [&str; 49] = [
     // The network.
     "black hole",
     "bytes corrupted",
@@ -29,6 +29,7 @@ const PATHS: [&str; 48] = [
     "garbage",
     "reset",
     "server killed",
+    "slept",
     "stall",
     "trickle",
     // Sharing, and doing without.

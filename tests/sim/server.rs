@@ -431,6 +431,20 @@ impl World {
         }
     }
 
+    /// All sessions of a connection expire.
+    pub(crate) fn expire_all(&mut self, wire: usize) {
+        let (number, peer) = (self.wires[wire].server, self.wires[wire].peer);
+        let engine = &mut self.servers[number].engine;
+        let sessions = engine.sessions().iter();
+        let ids: Vec<String> = sessions
+            .filter(|session| session.connection == peer)
+            .map(|session| session.id.clone())
+            .collect();
+        for id in ids {
+            engine.expire(peer, &id);
+        }
+    }
+
     /// Servers were seen to be impatient.
     fn expire_sessions(&mut self, number: usize) {
         let now = self.now;

@@ -153,6 +153,12 @@ impl State {
         }
     }
 
+    pub(super) fn on_slept(&mut self, id: ConnectionId) {
+        if let Some(registered) = self.registered.get_mut(&id) {
+            registered.trial.last_set_up = None;
+        }
+    }
+
     /// The connection, or one of its sessions, broke off.
     pub(super) fn on_broken(&mut self, id: ConnectionId, now: Instant, aftermath: &mut Aftermath) {
         let (Some(entry), Some(registered)) = (self.table.entry(id), self.registered.get(&id))

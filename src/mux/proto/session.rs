@@ -100,6 +100,15 @@ impl Session {
         self.has_played = true;
     }
 
+    /// Time has passed at the server while ours stood still.
+    pub(super) fn on_slept(&mut self, slept: Duration) {
+        let interval = keep_alive::interval(self.timeout, self.spread);
+        let passed = slept.min(interval);
+        if let Some(last) = &mut self.last_request {
+            *last = last.checked_sub(passed).unwrap_or(*last);
+        }
+    }
+
     /// Whether the server is to hear of it from time to time.
     pub(super) fn is_kept_alive(&self) -> bool {
         self.config.keep_alive && self.id.is_some() && !self.is_leaving() && self.is_set_up()

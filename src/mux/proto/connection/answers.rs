@@ -347,6 +347,7 @@ impl Connection {
 
     fn on_pong(&mut self) {
         self.health = Health::Good;
+        self.has_slept = false;
     }
 
     fn has_played(&self, key: SessionKey) -> bool {

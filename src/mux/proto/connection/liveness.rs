@@ -59,7 +59,8 @@ impl Connection {
         match (&draft.purpose, draft.session) {
             (Purpose::Ping, _) => {
                 if self.health == Health::Checking {
-                    self.lose(CloseReason::Dead("no answer to the ping before reuse"));
+                    let reason = CloseReason::Dead("no answer to the ping before reuse");
+                    self.lose(self.reason_for_loss(reason));
                 }
                 return;
             }
@@ -89,9 +90,8 @@ impl Connection {
         self.fail_draft(draft, Some(cseq), kind);
         // With media flowing, one lost answer is no dead connection; in silence, it is.
         if was_silent {
-            self.lose(CloseReason::Dead(
-                "no answer and not a byte from the server",
-            ));
+            let reason = CloseReason::Dead("no answer and not a byte from the server");
+            self.lose(self.reason_for_loss(reason));
         }
     }
 }
@@ -165,7 +165,8 @@ impl Connection {
         };
         let silence = now.saturating_duration_since(self.last_byte);
         if silence >= timeouts.silence_dead {
-            return self.lose(CloseReason::Dead("not a byte from the server for too long"));
+            let reason = CloseReason::Dead("not a byte from the server for too long");
+            return self.lose(self.reason_for_loss(reason));
         }
         if silence < timeouts.silence_probe {
             return self
@@ -179,7 +180,7 @@ impl Connection {
         self.waiting.push_back(ping);
     }
 
-    fn ping(&self, url: url::Url) -> Draft {
+    pub(super) fn ping(&self, url: url::Url) -> Draft {
         self.own_draft(Method::Options, url, Purpose::Ping)
     }
 }
@@ -235,9 +236,13 @@ impl Connection {
     /// The ping goes to the URL of whatever is to follow it, never to `*`: go2rtc takes the first
     /// URL it sees for the one to play.
     pub(super) fn begin_health_check(&mut self) -> Option<Draft> {
-        let url = self.waiting.front()?.url.clone();
+        let first = self.waiting.front()?;
+        let (url, is_ping) = (first.url.clone(), first.purpose == Purpose::Ping);
         self.health = Health::Checking;
-        Some(self.ping(url))
+        match is_ping {
+            true => self.waiting.pop_front(),
+            false => Some(self.ping(url)),
+        }
     }
 }
 
@@ -247,6 +252,13 @@ pub(super) struct Idle {
     since: Instant,
     /// Over as soon as the last TEARDOWN is answered.
     until_empty: bool,
+}
+
+impl Idle {
+    /// It was idle while our clock stood still, too.
+    pub(super) fn on_slept(&mut self, slept: Duration) {
+        self.since = self.since.checked_sub(slept).unwrap_or(self.since);
+    }
 }
 
 /// Units that do not come to an end.

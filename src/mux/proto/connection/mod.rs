@@ -5,6 +5,7 @@
 //! `liveness` what the clock asks for, `probe` what a DESCRIBE of nothing does, and `server_requests` answers the server's own requests.
 
 mod answers;
+mod awakening;
 mod departure;
 mod fence;
 mod liveness;
@@ -126,6 +127,8 @@ pub struct Connection {
     describe_window: DescribeWindow,
     fences: Fences,
     health: Health,
+    /// The machine was asleep, and the server has not been heard of since.
+    has_slept: bool,
     probe: Option<Probe>,
     idle: Option<Idle>,
     /// The server gave two streams one channel: no session of the connection can be addressed
@@ -169,6 +172,7 @@ impl Connection {
             describe_window: DescribeWindow::default(),
             fences: Fences::new(config.is_serial),
             health: Health::Good,
+            has_slept: false,
             probe: None,
             idle: None,
             tainted: false,
@@ -340,12 +344,12 @@ impl Connection {
 
     /// The server has closed the connection.
     pub fn handle_eof(&mut self, _now: Instant) {
-        self.lose(CloseReason::PeerClosed);
+        self.lose(self.reason_for_loss(CloseReason::PeerClosed));
     }
 
     /// The socket has failed.
     pub fn handle_io_error(&mut self, _now: Instant, error: String) {
-        self.lose(CloseReason::Io(error));
+        self.lose(self.reason_for_loss(CloseReason::Io(error)));
     }
 
     /// The peer took some of what was written; `backlog` bytes are still waiting.
