@@ -30,13 +30,13 @@ impl Default for DescribeWindow {
 }
 
 impl DescribeWindow {
-    /// Whether it holds for a connection with or without sessions to keep alive.
-    pub(super) fn holds(self, has_kept_alive: bool) -> bool {
-        has_kept_alive || self.has_seen_slow
+    /// Whether it holds for a connection with or without sessions to keep alive, on which the oldest
+    /// request is a DESCRIBE that is being worked on for `head_time`.
+    pub(super) fn holds(self, has_kept_alive: bool, head_time: Duration) -> bool {
+        has_kept_alive || self.has_seen_slow || head_time >= SLOW
     }
 
-    /// Whether another one may go out beside `under_way`, of which the oldest is being worked on for
-    /// `head_time`.
+    /// Whether another one may go out beside `under_way`, if it holds.
     pub(super) fn admits(self, under_way: usize, head_time: Duration) -> bool {
         under_way == 0 || (under_way < self.size && head_time < SLOW)
     }
@@ -66,10 +66,11 @@ mod tests {
         }
         assert!(window.admits(WIDEST - 1, Duration::ZERO));
         assert!(!window.admits(WIDEST, Duration::ZERO));
-        assert!(!window.holds(false) && window.holds(true));
+        assert!(!window.holds(false, Duration::ZERO) && window.holds(true, Duration::ZERO));
+        assert!(window.holds(false, SLOW));
         window.on_answered(SLOW);
         assert!(!window.admits(1, Duration::ZERO));
-        assert!(window.holds(false));
+        assert!(window.holds(false, Duration::ZERO));
     }
 
     #[test]

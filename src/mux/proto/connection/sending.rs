@@ -369,10 +369,11 @@ impl Connection {
             let describes = self.requests.describes();
             describes.filter(|entry| now.saturating_duration_since(entry.sent) < ceiling)
         };
-        let head_time = under_way().map(|entry| entry.head_time(now)).max();
+        let head_times = under_way().map(|entry| entry.head_time(now));
+        let head_time = head_times.max().unwrap_or_default();
         let window = self.describe_window;
-        !window.holds(has_kept_alive)
-            || (window.admits(under_way().count(), head_time.unwrap_or_default())
+        !window.holds(has_kept_alive, head_time)
+            || (window.admits(under_way().count(), head_time)
                 && under_way().all(|entry| entry.draft.url != draft.url))
     }
 
