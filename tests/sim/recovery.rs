@@ -44,6 +44,7 @@ struct User {
     options: SessionOptions,
     net: Arc<Net>,
     camera: u32,
+    begins: Instant,
     until: Instant,
     /// When its packets came.
     seen: Rc<RefCell<Vec<Millis>>>,
@@ -51,6 +52,7 @@ struct User {
 
 impl User {
     async fn watch(self) {
+        sleep_until(self.begins).await;
         let mut failure: Option<Error> = None;
         let mut schedule = RetrySchedule::default();
         while Instant::now() < self.until {
@@ -98,15 +100,20 @@ impl User {
 
 /// All of them play, then `fault` happens, and they have `time` to come back.
 fn after(fault: Fault, time: Millis) -> Outcome {
+    after_a_late_addition(fault, time, 0)
+}
+
+/// The same, where the last camera comes when the others play.
+fn after_a_late_addition(fault: Fault, time: Millis, last_begins: Millis) -> Outcome {
     let runtime = Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
         .build()
         .expect("a runtime");
-    runtime.block_on(run(fault, time))
+    runtime.block_on(run(fault, time, last_begins))
 }
 
-async fn run(fault: Fault, time: Millis) -> Outcome {
+async fn run(fault: Fault, time: Millis, last_begins: Millis) -> Outcome {
     let net = Net::new(Random::new(1), Weather::Calm, false);
     {
         let mut world = net.world();
@@ -132,6 +139,7 @@ async fn run(fault: Fault, time: Millis) -> Outcome {
             options: SessionOptions::new(&format!("rtsp://nvr/cam/{camera}")).expect("a URL"),
             net: Arc::clone(&net),
             camera,
+            begins: net.instant(if camera == CAMERAS { last_begins } else { 0 }),
             until,
             seen: Rc::clone(&seen[number]),
         };
@@ -200,6 +208,20 @@ fn after_an_hour_asleep_a_connection_that_is_gone_is_noticed_at_once() {
         assert_eq!(outcome.dials, 1, "{awakening:?}: one dials for all");
         outcome.assert_nothing_was_learned();
     }
+}
+
+#[test]
+fn f03_the_one_that_was_added_last_comes_back_last() {
+    let kill = Fault::Kill(0, 0, true);
+    let outcome = after_a_late_addition(kill, 60 * SECOND, FAULT - 10 * SECOND);
+    let mut back = outcome.back.clone();
+    let last = back.pop().expect("the last camera");
+    assert!(
+        back.iter().all(|other| other + SECOND < last),
+        "{back:?}, {last}"
+    );
+    assert!(last <= 3 * SECOND, "{last}");
+    outcome.assert_nothing_was_learned();
 }
 
 #[test]

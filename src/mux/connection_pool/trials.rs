@@ -54,6 +54,8 @@ pub(super) struct Trial {
     has_set_up: bool,
     /// The last one that was.
     pub(super) last_set_up: Option<Addition>,
+    /// Sessions that it had when it ended: they leave one by one.
+    sessions_at_end: Option<u32>,
     /// Until when the server may still close it.
     suspect_until: Option<Instant>,
     /// The session that goes on here although others are to leave.
@@ -245,6 +247,24 @@ impl ConnectionPool {
 }
 
 impl State {
+    /// Nobody is to get the connection any more.
+    pub(super) fn retire(&mut self, id: ConnectionId) {
+        self.table.retire(id);
+        let sessions = self.table.entry(id).map(|entry| entry.set_up);
+        if let Some(registered) = self.registered.get_mut(&id) {
+            let at_end = &mut registered.trial.sessions_at_end;
+            *at_end = at_end.or(sessions);
+        }
+    }
+
+    /// Sessions that are set up on the connection, or were when it ended.
+    pub(super) fn company(&self, id: ConnectionId) -> u32 {
+        let registered = self.registered.get(&id);
+        let at_end = registered.and_then(|registered| registered.trial.sessions_at_end);
+        let now = self.table.entry(id).map(|entry| entry.set_up);
+        at_end.or(now).unwrap_or_default()
+    }
+
     fn intend(&mut self, key: &ConnectionKey) -> IntentId {
         self.last_intent += 1;
         let id = IntentId(self.last_intent);
@@ -327,6 +347,7 @@ impl State {
         let Some(server) = self.server_of(id) else {
             return;
         };
+        self.turns.on_set_up(&server);
         self.learn(
             &server,
             now,

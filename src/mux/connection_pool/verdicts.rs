@@ -165,7 +165,7 @@ impl State {
         else {
             return;
         };
-        let (server, sessions) = (entry.server.clone(), entry.set_up);
+        let (server, sessions) = (entry.server.clone(), self.company(id));
         if let Some(added) = registered.trial.last_set_up.clone() {
             let lesson = |sharing: &mut Sharing| sharing.on_broken(now, sessions, &added);
             self.learn(&server, now, lesson, aftermath);

@@ -28,6 +28,13 @@ pub(in crate::mux) struct Addition {
     pub(in crate::mux) uri: PresentationUri,
 }
 
+impl Addition {
+    /// Which session it was, if what breaks off now is held against it.
+    pub(in crate::mux) fn suspect(self, now: Instant) -> Option<PresentationUri> {
+        (now.saturating_duration_since(self.at) < SOON).then_some(self.uri)
+    }
+}
+
 /// What follows from a breakage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Blame {
