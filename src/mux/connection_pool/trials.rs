@@ -143,7 +143,7 @@ impl ConnectionPool {
                 state.table.on_pressed(id);
             }
             let at = driver::now();
-            state.on_set_up(id, Addition { at, uri }, aftermath);
+            state.on_set_up(id, at, uri, aftermath);
         });
     }
 
@@ -335,12 +335,18 @@ impl State {
         }
     }
 
-    fn on_set_up(&mut self, id: ConnectionId, added: Addition, aftermath: &mut Aftermath) {
-        let now = added.at;
+    fn on_set_up(
+        &mut self,
+        id: ConnectionId,
+        now: Instant,
+        uri: PresentationUri,
+        aftermath: &mut Aftermath,
+    ) {
         let sessions = self.table.on_set_up(id, true);
         if let Some(registered) = self.registered.get_mut(&id) {
             registered.trial.has_set_up = true;
-            registered.trial.last_set_up = Some(added);
+            let last = &mut registered.trial.last_set_up;
+            *last = Some(Addition::new(now, uri, last.as_ref()));
             let link = Arc::clone(&registered.link);
             self.measure(&link, aftermath);
         }

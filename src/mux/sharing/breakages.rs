@@ -26,12 +26,28 @@ const TWICE: usize = 2;
 pub(in crate::mux) struct Addition {
     pub(in crate::mux) at: Instant,
     pub(in crate::mux) uri: PresentationUri,
+    /// The others had been there for a moment: of those that start together none stands out.
+    pub(in crate::mux) is_late: bool,
 }
 
+/// Sessions that start together are set up within that of each other.
+const TOGETHER: Duration = Duration::from_secs(2);
+
 impl Addition {
+    /// After `last`, if there was one before.
+    pub(in crate::mux) fn new(at: Instant, uri: PresentationUri, last: Option<&Self>) -> Self {
+        let since = |last: &Self| at.saturating_duration_since(last.at);
+        Self {
+            at,
+            uri,
+            is_late: last.is_some_and(|last| since(last) >= TOGETHER),
+        }
+    }
+
     /// Which session it was, if what breaks off now is held against it.
     pub(in crate::mux) fn suspect(self, now: Instant) -> Option<PresentationUri> {
-        (now.saturating_duration_since(self.at) < SOON).then_some(self.uri)
+        let is_soon = now.saturating_duration_since(self.at) < SOON;
+        (is_soon && self.is_late).then_some(self.uri)
     }
 }
 
@@ -88,7 +104,22 @@ mod tests {
         Addition {
             at,
             uri: PresentationUri(format!("rtsp://nvr/{number}")),
+            is_late: true,
         }
+    }
+
+    #[test]
+    fn who_starts_together_with_others_does_not_stand_out() {
+        let now = Instant::now();
+        let add = |at: Instant, last: &Addition| Addition::new(at, last.uri.clone(), Some(last));
+        let first = Addition::new(now, added(now, 1).uri, None);
+        let second = add(now + TOGETHER / 2, &first);
+        let third = add(now + 2 * TOGETHER, &second);
+        assert_eq!(first.suspect(now), None);
+        assert_eq!(second.suspect(now + TOGETHER / 2), None);
+        let uri = Some(third.uri.clone());
+        assert_eq!(third.clone().suspect(third.at), uri);
+        assert_eq!(third.clone().suspect(third.at + SOON), None);
     }
 
     #[test]
