@@ -461,7 +461,9 @@ impl State {
         }
         if self.table.connections_to(&link.server) == 0
             && self.servers.get(&link.server).is_some_and(|server| {
-                server.intents.is_empty() && server.sharing.is_forgettable(now)
+                server.intents.is_empty()
+                    && !server.is_watched()
+                    && server.sharing.is_forgettable(now)
             })
         {
             self.servers.remove(&link.server);
