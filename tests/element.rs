@@ -21,6 +21,8 @@ mod leaks;
 mod log;
 #[path = "element/media.rs"]
 mod media;
+#[path = "element/one_camera.rs"]
+mod one_camera;
 #[path = "element/pads.rs"]
 mod pads;
 #[path = "element/player.rs"]

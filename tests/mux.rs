@@ -9,6 +9,8 @@
 mod gst_server;
 mod support;
 
+#[path = "mux/breakages.rs"]
+mod breakages;
 #[path = "mux/connection_pool.rs"]
 mod connection_pool;
 #[path = "mux/describing.rs"]

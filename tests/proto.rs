@@ -7,6 +7,8 @@ mod conversation;
 #[path = "proto/sim.rs"]
 mod sim;
 
+#[path = "proto/awakening.rs"]
+mod awakening;
 #[path = "proto/fixtures.rs"]
 mod fixtures;
 #[path = "proto/hostile.rs"]

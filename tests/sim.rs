@@ -10,14 +10,14 @@ mod bytes;
 mod coverage;
 #[path = "sim/faults.rs"]
 mod faults;
-#[path = "sim/known.rs"]
-mod known;
 #[path = "sim/memory.rs"]
 mod memory;
 #[path = "sim/month.rs"]
 mod month;
 #[path = "sim/network.rs"]
 mod network;
+#[path = "sim/recovery.rs"]
+mod recovery;
 #[path = "sim/run.rs"]
 mod run;
 #[path = "sim/schedule.rs"]

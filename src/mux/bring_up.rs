@@ -213,6 +213,7 @@ impl BringUp {
         self.await_room().await?;
         self.connections += 1;
         self.wish.needs_describe = self.needs_describe();
+        self.wish.is_dedicated |= self.is_tried() && self.is_isolated();
         let handle = loop {
             match self.pool.fulfil(self.wish.clone()).await {
                 Ok(handle) => break handle,
@@ -223,6 +224,14 @@ impl BringUp {
         // From here on it is counted where it is.
         self.intent = None;
         Ok(self.attach_to(handle).await)
+    }
+
+    /// Whether connections broke off when this session was added to them.
+    fn is_isolated(&self) -> bool {
+        let (server, uri) = (self.wish.key.server(), self.wish.presentation());
+        let now = driver::now();
+        self.pool
+            .sharing(server, |sharing| sharing.is_isolated(now, &uri))
     }
 
     /// A session on this connection.

@@ -6,6 +6,7 @@ use url::Url;
 
 pub use super::proto::{Limits, Timeouts};
 use super::{
+    connection_pool::PresentationUri,
     error::Error,
     proto::{
         credentials::Credentials,
@@ -99,6 +100,11 @@ impl SessionOptions {
     /// The URL is none that could be opened.
     pub fn server(&self) -> Result<String, Error> {
         Ok(self.connection_key()?.server().to_string())
+    }
+
+    /// What it plays: a camera is often only in the query.
+    pub(super) fn presentation(&self) -> PresentationUri {
+        PresentationUri(self.url.to_string())
     }
 
     /// The camera's name in logs and errors.

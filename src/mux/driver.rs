@@ -23,6 +23,7 @@ mod outbox;
 mod quick_ack;
 mod receive_buffer;
 mod sessions;
+mod sleep_watch;
 mod transport;
 mod turns;
 
@@ -53,6 +54,7 @@ use self::{
     outbox::Outbox,
     quick_ack::QuickAck,
     sessions::Sessions,
+    sleep_watch::SleepWatch,
     transport::Transport,
     turns::{Sources, Turn, Turns},
 };
@@ -183,6 +185,7 @@ async fn run(plan: Plan) {
     if let Some(network) = &network {
         config.seed = network.seed();
     }
+    let sleep_watch = SleepWatch::new(began, network.clone());
     let dialing = dial::dial(&link.server, connect_timeout, network);
     match connect(&registration, &link, &mut ends, dialing, &mut deferred).await {
         Ok(transport) => {
@@ -191,7 +194,7 @@ async fn run(plan: Plan) {
             link.learn(|insight| insight.connect_time = Some(connect_time));
             registration.on_connected();
             ends.readiness.send_replace(Readiness::Ready);
-            let driver = Driver::new(registration, link, ends, transport, config);
+            let driver = Driver::new(registration, link, ends, transport, config, sleep_watch);
             driver.run(deferred).await;
         }
         Err(error) => {
@@ -245,6 +248,7 @@ struct Driver {
     outbox: Outbox,
     quick_ack: QuickAck,
     gathering: Gathering,
+    sleep_watch: SleepWatch,
     /// Until when what is to be written waits for more.
     held_until: Option<Instant>,
     /// Armed at or before the core's deadline: a deadline that moves away costs nothing, the timer
@@ -267,6 +271,7 @@ impl Driver {
         ends: LinkEnds,
         transport: Transport,
         config: ConnectionConfig,
+        sleep_watch: SleepWatch,
     ) -> Self {
         let gathering = Gathering::new(link.insight().connect_time.unwrap_or_default());
         Self {
@@ -283,6 +288,7 @@ impl Driver {
             outbox: Outbox::default(),
             quick_ack: QuickAck::default(),
             gathering,
+            sleep_watch,
             held_until: None,
             timer: Box::pin(sleep_until(tokio::time::Instant::now())),
             timer_at: None,
@@ -371,11 +377,25 @@ impl Driver {
 
     fn on_timer(&mut self) {
         self.timer_at = None;
+        self.look_for_sleep();
         self.core.handle_timeout(now());
     }
 
+    /// Before anything is sent or given up by a clock that stood still.
+    fn look_for_sleep(&mut self) {
+        let now = now();
+        let Some(slept) = self.sleep_watch.look(now) else {
+            return;
+        };
+        tracing::info!("{}/-: the machine was asleep for {slept:?}", self.link.id);
+        self.registration.on_slept();
+        self.core.handle_slept(now, slept);
+    }
+
     fn arm_timer(&mut self) {
-        let deadlines = [self.core.poll_timeout(), self.held_until];
+        let has_sessions = self.core.session_count() > 0;
+        let next_look = has_sessions.then(|| self.sleep_watch.next_look());
+        let deadlines = [self.core.poll_timeout(), self.held_until, next_look];
         let Some(deadline) = deadlines.into_iter().flatten().min() else {
             return;
         };
@@ -398,6 +418,7 @@ impl Driver {
     }
 
     fn on_commands(&mut self, first: Command) {
+        self.look_for_sleep();
         self.on_command(first);
         for _ in 1..MAX_COMMANDS {
             let Ok(command) = self.commands.try_recv() else {

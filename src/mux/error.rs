@@ -152,7 +152,7 @@ impl Error {
     /// A connection ended while sessions used it.
     pub(super) fn connection_lost(reason: &CloseReason) -> Self {
         let initiator = match reason {
-            CloseReason::Local => Initiator::Library,
+            CloseReason::Local | CloseReason::Slept => Initiator::Library,
             _ => Initiator::Server,
         };
         Self::new(
@@ -289,6 +289,9 @@ pub(super) fn explain(reason: &CloseReason) -> String {
         CloseReason::Io(error) => format!("the connection broke: {error}"),
         CloseReason::Dead(what) => format!("the connection is dead: {what}"),
         CloseReason::Protocol(what) => format!("the server's bytes cannot be understood: {what}"),
+        CloseReason::Slept => {
+            "this machine slept, and the server has given the connection up meanwhile".to_owned()
+        }
     }
 }
 
@@ -320,7 +323,7 @@ fn classify(kind: &FailureKind) -> (ErrorKind, Scope, Initiator) {
         FailureKind::CannotShare(
             SharingViolation::SameSessionId | SharingViolation::SameChannels,
         ) => (ErrorKind::CannotShare, Scope::Session, Server),
-        FailureKind::ConnectionLost(CloseReason::Local) => {
+        FailureKind::ConnectionLost(CloseReason::Local | CloseReason::Slept) => {
             (ErrorKind::ConnectionLost, Scope::Connection, Library)
         }
         FailureKind::ConnectionLost(_) => (ErrorKind::ConnectionLost, Scope::Connection, Server),

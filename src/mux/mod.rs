@@ -82,6 +82,7 @@ pub mod server_key;
 mod session;
 mod sharing;
 mod stats;
+mod vanguard;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
@@ -121,8 +122,10 @@ impl Mux {
 
     /// Waits until it is this session's turn to be tried (again); for sessions that are recovered.
     /// `after` is what ended the last attempt, if there was one. At once, unless the server was lost:
-    /// then one session at a time dials, after a wait that grows, and when it has a connection all
-    /// others have their turn, too; if it fails, all others fail with it. Keep the [`Turn`] until the session is described, then drop it.
+    /// then one session at a time dials, after a wait that grows, and when it has a connection another
+    /// one follows, and when both are set up, or after half a second, all others, but for the one that
+    /// was added last to a connection that broke off soon after: it comes a second later. If the dial
+    /// fails, all others fail with it. Keep the [`Turn`] until the session is described, then drop it.
     /// Dropping the future gives the place up.
     ///
     /// # Errors
@@ -139,7 +142,8 @@ impl Mux {
         if let Some(error) = after {
             self.pool.on_lost(key.server(), error);
         }
-        let turn = self.pool.turn(key.server(), bounds).await;
+        let uri = options.presentation();
+        let turn = self.pool.turn(key.server(), &uri, bounds).await;
         turn.map_err(|error| error.of_camera(&options.camera()))
     }
 

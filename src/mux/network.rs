@@ -8,6 +8,7 @@ use std::{
     fmt, io,
     pin::Pin,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use bytes::BytesMut;
@@ -22,6 +23,10 @@ pub trait Network: fmt::Debug + Send + Sync {
 
     /// In place of 128 random bits, for the next connection.
     fn seed(&self) -> u128;
+
+    /// How long the machine has slept since it was started, in all its sleeps. The runtime's clock
+    /// stood still meanwhile.
+    fn time_asleep(&self) -> Duration;
 }
 
 /// One connection, as a socket that does not block. Closed by dropping it.

@@ -16,12 +16,16 @@ mod room;
 
 use std::time::{Duration, Instant};
 
-use self::{breakages::Breakages, room::Room};
 pub(super) use self::{
+    breakages::Addition,
     evidence::Evidence,
     fingerprint::{Fingerprint, Introduction},
 };
-use super::proto::ProbeOutcome;
+use self::{
+    breakages::{Blame, Breakages},
+    room::Room,
+};
+use super::{connection_pool::PresentationUri, proto::ProbeOutcome};
 
 /// After the first *No* sharing is tried again soon: it may have been wrong.
 const FIRST_RETRY: Duration = Duration::from_secs(10 * 60);
@@ -29,6 +33,10 @@ const FIRST_RETRY: Duration = Duration::from_secs(10 * 60);
 const LATER_RETRY: Duration = Duration::from_secs(24 * 60 * 60);
 /// A learned limit of sessions is tried again by one more after each of these.
 const CAP_RETRY: Duration = Duration::from_secs(10 * 60);
+/// So long a session gets a connection of its own whose company broke off twice.
+const ISOLATION: Duration = LATER_RETRY;
+/// Such sessions of one server that are remembered; of so many none is to blame.
+const MOST_ISOLATED: usize = 16;
 /// A canary that brought no verdict is not sent again before.
 const CANARY_RETRY: Duration = Duration::from_secs(10 * 60);
 
@@ -117,6 +125,8 @@ pub(super) struct Sharing {
     cap: Option<Cap>,
     room: Room,
     breakages: Breakages,
+    /// Sessions with which connections broke off, and until when they get their own.
+    isolated: Vec<(PresentationUri, Instant)>,
     /// A session ended without its TEARDOWN: until its ghost is gone, a full server means nothing.
     ghosts_until: Option<Instant>,
 }
@@ -216,9 +226,16 @@ impl Sharing {
         Some(cap.sessions.saturating_add(more))
     }
 
+    /// Whether this session is to have a connection of its own: the others broke off when it came.
+    pub(super) fn is_isolated(&self, now: Instant, uri: &PresentationUri) -> bool {
+        let mut isolated = self.isolated.iter();
+        isolated.any(|(other, until)| other == uri && now < *until)
+    }
+
     /// Whether nothing would be lost by forgetting it.
     pub(super) fn is_forgettable(&self, now: Instant) -> bool {
         self.verdict == Verdict::Unknown
+            && self.isolated.iter().all(|(_, until)| now >= *until)
             && self.session_cap(now).is_none()
             && !self.has_said_full
             && self.no_canary_before.is_none_or(|before| now >= before)
@@ -327,10 +344,20 @@ impl Sharing {
         }
     }
 
-    /// A connection with so many sessions, or one of them, broke off; the last was added at `added`.
-    pub(super) fn on_broken(&mut self, now: Instant, sessions: u32, added: Instant) {
-        if self.breakages.on_broken(now, sessions, added) {
-            self.deny(now, Evidence::BrokeOff);
+    /// A connection with so many sessions, or one of them, broke off; `added` is the last of them.
+    pub(super) fn on_broken(&mut self, now: Instant, sessions: u32, added: &Addition) {
+        match self.breakages.on_broken(now, sessions, added) {
+            Blame::Nobody => {}
+            Blame::Added => self.isolate(now, &added.uri),
+            Blame::Server => self.deny(now, Evidence::BrokeOff),
+        }
+    }
+
+    fn isolate(&mut self, now: Instant, uri: &PresentationUri) {
+        self.isolated
+            .retain(|(other, until)| other != uri && now < *until);
+        if self.isolated.len() < MOST_ISOLATED {
+            self.isolated.push((uri.clone(), now + ISOLATION));
         }
     }
 

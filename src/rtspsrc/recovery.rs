@@ -2,7 +2,9 @@
 //!
 //! A recorder wants its cameras back, whatever happened to them. So what has played once is set up
 //! again until it plays, but for what time does not heal: a wrong password locks accounts if it is
-//! repeated, and a pipeline that takes no data any more takes none from a new session either. A first
+//! repeated, and a pipeline that takes no data any more takes none from a new session either. With a
+//! password that was good before, though, it may be the camera: some refuse everybody in the first
+//! seconds after they were switched on. That one is tried again, rarely enough for any account. A first
 //! start is tried again only if the camera was not there: it may be off while the recorder starts.
 //! What it says about what was asked of it is told at once.
 
@@ -12,6 +14,10 @@ use crate::mux::{ErrorKind, RetryBounds, RetrySchedule, Setback};
 
 /// After so much time with media the next failure is the first again.
 const STEADY: Duration = Duration::from_secs(30);
+
+/// Until refused credentials that were good before are tried again; then twice as long each time.
+const FIRST_REFUSAL: Duration = Duration::from_secs(60);
+const LONGEST_REFUSAL: Duration = Duration::from_secs(15 * 60);
 
 /// What the properties say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,6 +82,8 @@ pub(super) enum Verdict {
     InTurn,
     /// Again after so long.
     After(Duration),
+    /// Again after so long, or as soon as there are other credentials.
+    Later(Duration),
 }
 
 /// A time without media.
@@ -105,6 +113,10 @@ pub(super) struct Recovery {
     /// Since when there is media.
     media_since: Option<Instant>,
     has_played: bool,
+    /// It has played with the credentials that it has now.
+    are_credentials_good: bool,
+    /// How often these were refused since.
+    refusals: u32,
     outages: u64,
 }
 
@@ -116,6 +128,8 @@ impl Recovery {
             outage: None,
             media_since: None,
             has_played: false,
+            are_credentials_good: false,
+            refusals: 0,
             outages: 0,
         }
     }
@@ -149,6 +163,14 @@ impl Recovery {
     /// PLAY was answered.
     pub(super) fn on_playing(&mut self) {
         self.has_played = true;
+        self.are_credentials_good = true;
+        self.refusals = 0;
+    }
+
+    /// From now on it is tried with other credentials.
+    pub(super) fn on_other_credentials(&mut self) {
+        self.are_credentials_good = false;
+        self.refusals = 0;
     }
 
     /// Media came; says what that is the end of, if anything.
@@ -187,12 +209,16 @@ impl Recovery {
         if !self.policy.is_on || ailment == Ailment::Hopeless {
             return Verdict::GiveUp;
         }
+        let attempts = self.attempts();
+        let is_used_up = self.policy.attempts.is_some_and(|most| most <= attempts);
         if ailment == Ailment::Credentials {
-            return Verdict::Ask;
+            return match self.are_credentials_good && !is_used_up {
+                true => Verdict::Later(self.wait_after_refusal()),
+                false => Verdict::Ask,
+            };
         }
-        let is_used_up = |attempts| attempts <= self.attempts();
         let is_refusal_at_first = ailment == Ailment::Refused && !self.has_played;
-        if is_refusal_at_first || self.policy.attempts.is_some_and(is_used_up) {
+        if is_refusal_at_first || is_used_up {
             return Verdict::GiveUp;
         }
         if ailment == Ailment::Unreachable {
@@ -205,6 +231,14 @@ impl Recovery {
         };
         // What the server asks for comes before what the user does.
         Verdict::After(self.policy.bounds.clamp(wait).max(asked))
+    }
+
+    /// Not drawn at random: the sessions of a server were refused together, and of those that try again
+    /// together only one does so with the password.
+    fn wait_after_refusal(&mut self) -> Duration {
+        let wait = FIRST_REFUSAL.saturating_mul(1 << self.refusals.min(8));
+        self.refusals = self.refusals.saturating_add(1);
+        wait.min(LONGEST_REFUSAL)
     }
 
     /// Another attempt begins; its number in this outage.

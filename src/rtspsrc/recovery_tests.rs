@@ -86,13 +86,29 @@ fn what_has_played_is_set_up_again_whatever_the_camera_says() {
 }
 
 #[test]
-fn f22_credentials_that_are_refused_are_asked_for_not_repeated() {
-    for mut recovery in [Recovery::new(policy(None)), played(policy(None))] {
-        assert_eq!(
-            verdict(&mut recovery, ErrorKind::Unauthorized),
-            Verdict::Ask
-        );
+fn f22_credentials_that_never_played_are_asked_for_not_repeated() {
+    let mut other = played(policy(None));
+    other.on_other_credentials();
+    for mut recovery in [Recovery::new(policy(None)), other] {
+        for kind in [ErrorKind::Unauthorized, ErrorKind::Status(403)] {
+            assert_eq!(verdict(&mut recovery, kind), Verdict::Ask);
+        }
     }
+}
+
+#[test]
+fn f22_credentials_that_have_played_are_tried_again_rarely() {
+    let mut recovery = played(policy(None));
+    for minutes in [1, 2, 4, 8, 15, 15] {
+        let later = Verdict::Later(60 * minutes * S);
+        assert_eq!(verdict(&mut recovery, ErrorKind::Unauthorized), later);
+    }
+    recovery.on_playing();
+    let later = Verdict::Later(60 * S);
+    assert_eq!(verdict(&mut recovery, ErrorKind::Unauthorized), later);
+    let mut limited = played(policy(Some(0)));
+    let ask = verdict(&mut limited, ErrorKind::Unauthorized);
+    assert_eq!(ask, Verdict::Ask, "no attempt is left");
 }
 
 #[test]

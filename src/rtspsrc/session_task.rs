@@ -34,7 +34,7 @@ use super::{
     timer,
     watchdog::Watchdog,
 };
-use crate::mux::{Error, Ready, Session, SessionMonitor, SessionOptions};
+use crate::mux::{Credentials, Error, Ready, Session, SessionMonitor, SessionOptions};
 
 /// User and password are set one after the other; both count.
 const BOTH_SET: std::time::Duration = std::time::Duration::from_millis(300);
@@ -52,6 +52,8 @@ pub(super) struct SessionTask {
     recovery: Recovery,
     /// What ended the last attempt.
     failure: Option<Error>,
+    /// What it was made with.
+    credentials: Option<Credentials>,
     /// Its URL without secrets.
     camera: String,
     /// What was described when the pads were made.
@@ -79,6 +81,7 @@ impl SessionTask {
             narrator: Narrator::new(element, control.status()),
             recovery: Recovery::new(plan.policy),
             failure: None,
+            credentials: None,
             camera: String::new(),
             shape: None,
             watched: Vec::new(),
@@ -162,10 +165,23 @@ impl SessionTask {
                 ));
                 timer::pass(wait).await;
             }
-            Verdict::Ask => {
-                if !self.wait_for_credentials(&end).await {
+            Verdict::Later(wait) => {
+                self.narrator.set_state(State::Unauthorized);
+                self.narrator.go_on(&format!(
+                    "Trying again in {} s, or with other credentials: {reason}",
+                    wait.as_secs()
+                ));
+                if let Some(false) = timer::within(wait, self.other_credentials()).await {
                     return Some(End::Stopped);
                 }
+            }
+            Verdict::Ask => {
+                self.narrator.set_state(State::Unauthorized);
+                self.narrator.fail(&end);
+                if !self.other_credentials().await {
+                    return Some(End::Stopped);
+                }
+                self.narrator.begin(Step::Open, "Opening Stream");
             }
             _ => {
                 self.narrator.set_state(State::Recovering);
@@ -181,16 +197,13 @@ impl SessionTask {
         None
     }
 
-    /// Says that the credentials were refused, and waits for others: repeating them locks accounts.
-    /// False if there will be none, because the element is gone.
-    async fn wait_for_credentials(&mut self, end: &End) -> bool {
-        self.narrator.set_state(State::Unauthorized);
-        self.narrator.fail(end);
+    /// Waits for credentials other than those that were refused: repeating them locks accounts. False
+    /// if there will be none, because the element is gone.
+    async fn other_credentials(&mut self) -> bool {
         if self.latest.changed().await.is_err() {
             return false;
         }
         while let Some(()) = self.changed_soon().await {}
-        self.narrator.begin(Step::Open, "Opening Stream");
         true
     }
 

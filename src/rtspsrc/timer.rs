@@ -19,6 +19,11 @@ pub(super) async fn pass(time: Duration) {
     tokio::time::sleep(time).await;
 }
 
+/// The future's output; none if it takes longer.
+pub(super) async fn within<T>(time: Duration, future: impl Future<Output = T>) -> Option<T> {
+    tokio::time::timeout(time, future).await.ok()
+}
+
 /// Rings at a time that may be moved. Moving it away costs nothing where it is left to ring early and
 /// set again then.
 pub(super) struct Alarm(Option<Pin<Box<tokio::time::Sleep>>>);

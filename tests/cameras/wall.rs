@@ -147,8 +147,16 @@ impl Wall {
         }
     }
 
+    /// Sound and picture are in sync: one packet of sound is 20 ms long.
+    pub(crate) fn assert_in_sync(&self) {
+        for (camera, apart) in self.flash_to_beep().into_iter().enumerate() {
+            let limit = gst::ClockTime::from_mseconds(25);
+            assert!(apart < limit, "camera {camera}: {apart}");
+        }
+    }
+
     /// For each camera the largest distance between a flash and the beep nearest to it.
-    pub(crate) fn flash_to_beep(&self) -> Vec<gst::ClockTime> {
+    fn flash_to_beep(&self) -> Vec<gst::ClockTime> {
         let cameras = self.shared.cameras.lock().unwrap();
         let apart = |camera: &Received| {
             let nearest = |flash: &gst::ClockTime| {

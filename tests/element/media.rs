@@ -6,6 +6,7 @@ use gst::prelude::*;
 use gstreamer as gst;
 
 use crate::gst_server::GstServer;
+use crate::one_camera::{Entangled, one_camera, playing, say_goodbye, send_frame};
 use crate::player::{PATIENCE, Player, Seen, init};
 use crate::support::mock_server::{Camera, MockServer};
 
@@ -129,17 +130,8 @@ fn no_stream_linked_is_an_error() {
 #[test]
 fn receiver_reports_go_back_on_the_rtcp_channel() {
     init();
-    let server = MockServer::builder()
-        .camera("/cam", Camera::video())
-        .start();
-    let player = Player::playing(&format!(
-        "rtspmuxsrc location={} latency=0 ! fakesink name=sink sync=false",
-        server.url("/cam")
-    ));
-    assert!(server.wait_until(|view| view.playing() == 1, PATIENCE));
-    let seen = player.seen_by("sink");
-    server.send_packets("/cam", 10);
-    seen.wait_for(5);
+    let server = one_camera();
+    let (_player, _) = playing(&server, "");
     // rtpsession sends its first report after half an interval, 2.5 s.
     let reported = server.wait_until(|view| !view.frames.is_empty(), PATIENCE);
     assert!(reported);
@@ -155,24 +147,9 @@ fn receiver_reports_go_back_on_the_rtcp_channel() {
 #[test]
 fn without_recovery_goodbye_ends_the_stream() {
     init();
-    let server = MockServer::builder()
-        .camera("/cam", Camera::video())
-        .start();
-    let player = Player::playing(&format!(
-        "rtspmuxsrc location={} latency=0 reconnect=false ! fakesink name=sink sync=false",
-        server.url("/cam")
-    ));
-    assert!(server.wait_until(|view| view.playing() == 1, PATIENCE));
-    let seen = player.seen_by("sink");
-    server.send_packets("/cam", 10);
-    seen.wait_for(5);
-    let ssrc = Camera::ssrc(0, 0).to_be_bytes();
-    let session = &server.view().sessions[0];
-    // An empty sender report has to come before it (RFC 3550 6.1), then BYE (6.6).
-    let report = [&[0x80, 201, 0, 1][..], &ssrc, &[0x81, 203, 0, 1], &ssrc].concat();
-    let mut frame = vec![b'$', session.tracks[0].1.1, 0, 16];
-    frame.extend(report);
-    server.send_raw(session.connection, &frame);
+    let server = one_camera();
+    let (player, _) = playing(&server, "reconnect=false");
+    say_goodbye(&server);
     player.message(gst::MessageType::Eos);
     assert!(server.wait_until(|view| view.count("TEARDOWN") == 1, PATIENCE));
 }
@@ -205,23 +182,12 @@ fn of_another_source(sequence: u16) -> Vec<u8> {
 #[test]
 fn a_new_source_goes_on_on_the_same_pad() {
     init();
-    let server = MockServer::builder()
-        .camera("/cam", Camera::video())
-        .start();
-    let player = Player::playing(&format!(
-        "rtspmuxsrc name=source location={} latency=0 ! fakesink name=sink sync=false",
-        server.url("/cam")
-    ));
-    assert!(server.wait_until(|view| view.playing() == 1, PATIENCE));
-    let seen = player.seen_by("sink");
-    server.send_packets("/cam", 10);
-    let before = seen.wait_for(10).len();
-    let session = &server.view().sessions[0];
+    let server = one_camera();
+    let (player, seen) = playing(&server, "");
+    let before = seen.count();
+    let channel = server.view().sessions[0].tracks[0].1.0;
     for sequence in 7_000..7_020 {
-        let packet = of_another_source(sequence);
-        let mut frame = vec![b'$', session.tracks[0].1.0, 0, packet.len() as u8];
-        frame.extend(packet);
-        server.send_raw(session.connection, &frame);
+        send_frame(&server, channel, of_another_source(sequence));
     }
     let buffers = seen.wait_for(before + 10);
     assert!(buffers[before].flags().contains(gst::BufferFlags::DISCONT));
@@ -234,48 +200,19 @@ fn a_new_source_goes_on_on_the_same_pad() {
     player.assert_no_error();
 }
 
-/// As a muxer without queues does: it keeps the thread of the picture until there is sound.
 #[test]
 fn a_new_source_goes_on_though_the_old_one_waits_for_another_stream() {
-    init();
     let server = MockServer::builder().camera("/cam", Camera::av()).start();
-    let player = Player::playing(&format!(
-        "rtspmuxsrc name=source location={} latency=0 \
-         source. ! application/x-rtp,media=video ! fakesink name=video sync=false async=false \
-         source. ! application/x-rtp,media=audio ! fakesink name=audio sync=false async=false",
-        server.url("/cam")
-    ));
-    assert!(server.wait_until(|view| view.playing() == 1, PATIENCE));
-    let (video, audio) = (player.seen_by("video"), player.seen_by("audio"));
-    server.send_packets("/cam", 10);
-    video.wait_for(10);
-    let before = audio.wait_for(10).len();
-    let (held, is_held) = std::sync::mpsc::channel();
-    let sound = std::sync::Arc::clone(&audio);
-    let pad = player.element("video").static_pad("sink").unwrap();
-    pad.add_probe(gst::PadProbeType::BUFFER, move |_, _| {
-        let _ = held.send(());
-        sound.wait_for(before + 1);
-        gst::PadProbeReturn::Remove
-    });
-    let session = &server.view().sessions[0];
-    let send = |track: usize, packet: Vec<u8>| {
-        let mut frame = vec![b'$', session.tracks[track].1.0, 0, packet.len() as u8];
-        frame.extend(packet);
-        server.send_raw(session.connection, &frame);
-    };
-    // Of the old source: it waits in the sink.
-    let mut last = of_another_source(10);
-    last[8..12].copy_from_slice(&Camera::ssrc(0, 0).to_be_bytes());
-    send(0, last);
-    is_held.recv_timeout(PATIENCE).unwrap();
+    let entangled = Entangled::new(&server);
+    entangled.hold(&server);
+    let channel = server.view().sessions[0].tracks[0].1.0;
     for sequence in 7_000..7_010 {
-        send(0, of_another_source(sequence));
+        send_frame(&server, channel, of_another_source(sequence));
     }
     server.send_packets("/cam", 5);
-    audio.wait_for(before + 1);
-    video.wait_for(15);
-    player.assert_no_error();
+    entangled.audio.wait_for(entangled.before + 1);
+    entangled.video.wait_for(15);
+    entangled.player.assert_no_error();
 }
 
 #[test]

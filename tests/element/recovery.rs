@@ -1,5 +1,12 @@
 //! Sessions that are lost are set up again: same pads, same pipeline, no end of stream.
 
+#[path = "recovery/credentials.rs"]
+mod credentials;
+#[path = "recovery/silence.rs"]
+mod silence;
+#[path = "recovery/streams.rs"]
+mod streams;
+
 use std::net::TcpListener;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -7,11 +14,9 @@ use std::time::{Duration, Instant};
 use gst::prelude::*;
 use gstreamer as gst;
 
-use crate::player::{PATIENCE, PROMPT, Player, Seen, init};
-use crate::support::mock_server::{
-    Algorithm, Auth, Behaviour, Camera, Family, MockServer, Reaction, Rule, ServerView,
-};
-use crate::support::rtsp::{Frame, RtpPacket, rtcp_bye};
+use crate::one_camera::{Entangled, line, more, one_camera, playing};
+use crate::player::{PATIENCE, PROMPT, Player, init};
+use crate::support::mock_server::{Behaviour, Camera, Family, MockServer, Reaction, Rule};
 
 /// The next `rtspmux-session` message of that state, and who sent it. An ERROR before it fails.
 fn news(player: &Player, state: &str) -> (String, gst::Structure) {
@@ -25,39 +30,6 @@ fn news(player: &Player, state: &str) -> (String, gst::Structure) {
             );
         }
     }
-}
-
-/// One camera into a sink named `sink`, from a source named `source`.
-fn line(url: &str, properties: &str) -> String {
-    format!(
-        "rtspmuxsrc name=source location=\"{url}\" latency=0 {properties} \
-         ! fakesink name=sink sync=false async=false"
-    )
-}
-
-/// Plays, and has got packets.
-fn playing(server: &MockServer, properties: &str) -> (Player, Arc<Seen>) {
-    let player = Player::playing(&line(&server.url("/cam"), properties));
-    let seen = player.seen_by("sink");
-    assert!(server.wait_until(|view| view.playing() == 1, PATIENCE));
-    server.send_packets("/cam", 10);
-    seen.wait_for(10);
-    (player, seen)
-}
-
-fn one_camera() -> MockServer {
-    MockServer::builder()
-        .camera("/cam", Camera::video())
-        .start()
-}
-
-/// Sends five packets, once there were so many PLAYs and one session plays; gives all that came out.
-fn more(server: &MockServer, seen: &Seen, plays: usize) -> Vec<gst::Buffer> {
-    let before = seen.count();
-    let plays = |view: &ServerView| view.count("PLAY") == plays && view.playing() == 1;
-    assert!(server.wait_until(plays, PATIENCE));
-    server.send_packets("/cam", 5);
-    seen.wait_for(before + 5)
 }
 
 fn times(buffers: &[gst::Buffer]) -> Vec<gst::ClockTime> {
@@ -245,70 +217,6 @@ fn f24_a_session_that_the_server_forgot_is_set_up_again_alone() {
 }
 
 #[test]
-fn f28_a_session_that_falls_silent_is_set_up_again() {
-    init();
-    let server = MockServer::builder().camera("/cam", Camera::av()).start();
-    let player = Player::playing(
-        &line(&server.url("/cam"), "media-timeout=500000000")
-            .replace("! fakesink", "! application/x-rtp,media=video ! fakesink"),
-    );
-    let seen = player.seen_by("sink");
-    assert!(server.wait_until(|view| view.playing() == 1, PATIENCE));
-    server.send_packets("/cam", 10);
-    seen.wait_for(5);
-    let (_, lost) = news(&player, "lost");
-    assert!(
-        lost.get::<&str>("reason").unwrap().contains("no media"),
-        "{lost}"
-    );
-    assert!(server.wait_until(
-        |view| view.count("TEARDOWN") == 1 && view.count("PLAY") >= 2,
-        PATIENCE
-    ));
-    more(&server, &seen, 2);
-    news(&player, "recovered");
-    assert_eq!(server.accepted(), 1);
-    player.assert_no_error();
-}
-
-#[test]
-fn silence_is_no_loss_with_a_media_timeout_of_0() {
-    init();
-    let server = one_camera();
-    let (player, _) = playing(&server, "media-timeout=0");
-    let source = player.element("source");
-    assert_eq!(source.property::<u64>("media-timeout"), 0);
-    // A second is more than the other test's timeout; nothing is waited for that could come.
-    let bus = player.pipeline.bus().unwrap();
-    let lost = bus.timed_pop_filtered(gst::ClockTime::SECOND, &[gst::MessageType::Element]);
-    assert!(
-        lost.is_none_or(|it| it.structure().unwrap().name() != "rtspmux-session"),
-        "a loss"
-    );
-    assert_eq!(server.view().count("TEARDOWN"), 0);
-}
-
-#[test]
-fn a_camera_that_says_goodbye_is_set_up_again() {
-    init();
-    let server = one_camera();
-    let (player, seen) = playing(&server, "");
-    let ssrc = Camera::ssrc(0, 0);
-    let session = &server.view().sessions[0];
-    // An empty receiver report has to come before it (RFC 3550 6.1).
-    let report = [&[0x80, 201, 0, 1][..], &ssrc.to_be_bytes(), &rtcp_bye(ssrc)].concat();
-    let mut frame = vec![b'$', session.tracks[0].1.1, 0, report.len() as u8];
-    frame.extend(report);
-    server.send_raw(session.connection, &frame);
-    let (_, lost) = news(&player, "lost");
-    assert!(lost.get::<&str>("reason").unwrap().contains("goodbye"));
-    assert!(server.wait_until(|view| view.count("PLAY") == 2, PATIENCE));
-    more(&server, &seen, 2);
-    news(&player, "recovered");
-    player.assert_no_error();
-}
-
-#[test]
 fn a_camera_that_is_off_at_the_start_comes_up_by_itself() {
     init();
     let port = free_port();
@@ -357,139 +265,6 @@ fn without_reconnect_a_loss_ends_the_stream() {
     let (error, _) = player.error();
     assert!(error.matches(gst::ResourceError::Read), "{error}");
     assert_eq!(server.accepted(), 1);
-}
-
-/// A camera of the user admin, on this port or a free one.
-fn protected(password: &str, port: u16) -> MockServer {
-    MockServer::builder()
-        .camera("/cam", Camera::video())
-        .credentials(Auth::Digest {
-            algorithm: Algorithm::Md5,
-            user: "admin".to_owned(),
-            password: password.to_owned(),
-        })
-        .start_at(port)
-}
-
-#[test]
-fn f22_a_wrong_password_stops_until_there_is_another_one() {
-    init();
-    let server = protected("right", 0);
-    let player = Player::playing(&line(&server.url("/cam"), "user-id=admin user-pw=wrong"));
-    let (error, _) = player.error();
-    assert!(error.matches(gst::ResourceError::NotAuthorized), "{error}");
-    assert_eq!(stats(&player).get::<&str>("state"), Ok("unauthorized"));
-    let tries = || {
-        let requests = server.requests();
-        let with = requests
-            .iter()
-            .filter(|request| request.headers.contains("Authorization"));
-        with.count()
-    };
-    assert_eq!(tries(), 1, "cameras lock accounts");
-    player.element("source").set_property("user-pw", "right");
-    let seen = player.seen_by("sink");
-    more(&server, &seen, 1);
-    player.assert_no_error();
-    assert_eq!(stats(&player).get::<&str>("state"), Ok("playing"));
-}
-
-#[test]
-fn f22_a_password_that_was_changed_while_it_played_is_asked_for_after_a_loss() {
-    init();
-    let server = protected("right", 0);
-    let port = server.address().port();
-    let (player, seen) = playing(&server, "user-id=admin user-pw=right");
-    server.stop();
-    news(&player, "lost");
-    let server = protected("other", port);
-    let (error, _) = player.error();
-    assert!(error.matches(gst::ResourceError::NotAuthorized), "{error}");
-    player.element("source").set_property("user-pw", "other");
-    more(&server, &seen, 1);
-    news(&player, "recovered");
-    assert_eq!(player.element("source").src_pads().len(), 1);
-}
-
-/// A camera that came back as another one: H.265 instead of H.264.
-const OTHER_CODEC: &str = "v=0\r\no=- 0 1 IN IP4 127.0.0.1\r\ns=x\r\nt=0 0\r\na=range:npt=now-\r\n\
-    m=video 0 RTP/AVP 96\r\na=rtpmap:96 H265/90000\r\na=control:stream=0\r\n";
-
-#[test]
-fn another_codec_is_new_caps_on_the_same_pad() {
-    init();
-    let server = one_camera();
-    let port = server.address().port();
-    let (player, seen) = playing(&server, "");
-    server.stop();
-    let server = MockServer::builder()
-        .camera("/cam", Camera::video().sdp(OTHER_CODEC))
-        .start_at(port);
-    more(&server, &seen, 1);
-    let pad = player.element("sink").static_pad("sink").unwrap();
-    let caps = pad.current_caps().unwrap();
-    let codec = caps.structure(0).unwrap().get::<String>("encoding-name");
-    assert_eq!(codec.as_deref(), Ok("H265"));
-    assert_eq!(player.element("source").src_pads().len(), 1);
-    player.assert_no_error();
-}
-
-#[test]
-fn streams_that_the_pads_cannot_follow_are_an_error() {
-    init();
-    for other in [
-        Camera::av(),
-        Camera::video().sdp(OTHER_CODEC.replace("m=video", "m=audio")),
-    ] {
-        let server = one_camera();
-        let port = server.address().port();
-        let (player, _) = playing(&server, "");
-        server.stop();
-        let _server = MockServer::builder().camera("/cam", other).start_at(port);
-        let (error, _) = player.error();
-        assert!(error.matches(gst::StreamError::Format), "{error}");
-        assert!(
-            error.to_string().contains("cannot follow") && error.to_string().contains("/cam"),
-            "{error}"
-        );
-    }
-}
-
-#[test]
-fn a_stream_that_was_refused_at_first_is_left_out_again() {
-    init();
-    let server = MockServer::builder()
-        .camera("/cam", Camera::av())
-        .rule(Rule::new("SETUP", Reaction::status(404)).skip(1).times(1))
-        .start();
-    let (player, seen) = playing(&server, "");
-    server.close_connections();
-    more(&server, &seen, 2);
-    assert_eq!(server.view().count("SETUP"), 3);
-    assert_eq!(player.element("source").src_pads().len(), 1);
-    player.assert_no_error();
-}
-
-#[test]
-fn a_stream_that_has_a_pad_is_asked_for_until_it_is_granted() {
-    init();
-    let server = MockServer::builder()
-        .camera("/cam", Camera::av())
-        .rule(Rule::new("SETUP", Reaction::status(404)).skip(3).times(1))
-        .start();
-    let line = line(&server.url("/cam"), "")
-        .replace("! fakesink", "! application/x-rtp,media=video ! fakesink");
-    let player = Player::playing(&line);
-    let seen = player.seen_by("sink");
-    more(&server, &seen, 1);
-    server.close_connections();
-    more(&server, &seen, 2);
-    assert_eq!(
-        server.view().count("SETUP"),
-        6,
-        "two, one and a refusal, two"
-    );
-    player.assert_no_error();
 }
 
 #[test]
@@ -546,60 +321,18 @@ fn a_pipeline_that_is_ended_during_an_outage_ends_in_good_order() {
 /// the outage has cut off.
 #[test]
 fn a_thread_that_waits_for_another_stream_holds_up_no_recovery() {
-    init();
     let server = MockServer::builder().camera("/cam", Camera::av()).start();
-    let player = Player::playing(&format!(
-        "rtspmuxsrc name=source location={} latency=0 \
-         source. ! application/x-rtp,media=video ! fakesink name=video sync=false async=false \
-         source. ! application/x-rtp,media=audio ! fakesink name=audio sync=false async=false",
-        server.url("/cam")
-    ));
-    assert!(server.wait_until(|view| view.playing() == 1, PATIENCE));
-    let (video, audio) = (player.seen_by("video"), player.seen_by("audio"));
-    server.send_packets("/cam", 10);
-    video.wait_for(10);
-    let before = audio.wait_for(10).len();
-    let (held, is_held) = std::sync::mpsc::channel();
-    let sound = Arc::clone(&audio);
-    let pad = player.element("video").static_pad("sink").unwrap();
-    pad.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
-        // The one before may be on its way through the probes still.
-        let buffer = info.buffer().unwrap();
-        if RtpPacket::parse(&buffer.map_readable().unwrap())
-            .unwrap()
-            .sequence
-            != 10
-        {
-            return gst::PadProbeReturn::Ok;
-        }
-        let _ = held.send(());
-        sound.wait_for(before + 1);
-        gst::PadProbeReturn::Remove
-    });
-    let session = &server.view().sessions[0];
-    let packet = RtpPacket {
-        payload_type: 96,
-        sequence: 10,
-        timestamp: 30_000,
-        ssrc: Camera::ssrc(0, 0),
-        marker: true,
-        payload: vec![0x41],
-    };
-    let frame = Frame {
-        channel: session.tracks[0].1.0,
-        payload: packet.to_bytes(),
-    };
-    server.send_raw(session.connection, &frame.to_bytes());
-    is_held.recv_timeout(PATIENCE).unwrap();
+    let entangled = Entangled::new(&server);
+    entangled.hold(&server);
     server.close_connections();
     assert!(server.wait_until(
         |view| view.count("PLAY") == 2 && view.playing() == 1,
         PATIENCE
     ));
     server.send_packets("/cam", 5);
-    audio.wait_for(before + 5);
-    video.wait_for(16);
-    player.assert_no_error();
+    entangled.audio.wait_for(entangled.before + 5);
+    entangled.video.wait_for(16);
+    entangled.player.assert_no_error();
 }
 
 #[test]

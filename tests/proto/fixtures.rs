@@ -74,6 +74,8 @@ transcripts! {
     idle_zero_waits_for_teardown
     keep_alive_401_after_teardown
     keep_alive_454_loses_one
+    keep_alive_before_slow_describes
+    keep_alive_refused_goes_on
     keep_alive_steps_down
     keep_alive_without_public
     late_setup_answer_of_dropped_session

@@ -12,7 +12,12 @@ const KIB: usize = 1024;
 
 /// Two descriptions asked for while a third session plays.
 fn two_described(sim: &mut Sim) -> [(RequestId, u32); 2] {
-    sim.playing(1);
+    let playing = sim.playing(1);
+    // After a quick answer two may go out at a time.
+    let quick = sim.describe(playing);
+    let cseq = sim.expect_sent("DESCRIBE");
+    sim.answer(404, cseq, &[]);
+    sim.expect_failed(quick);
     [2, 3].map(|number| {
         let session = sim.open(&format!("rtsp://nvr/{number}"));
         let id = sim.describe(session);

@@ -256,6 +256,12 @@ impl Sim {
         self.drain();
     }
 
+    /// The machine sleeps: this clock stands still.
+    pub(crate) fn sleep(&mut self, slept: Duration) {
+        self.connection.handle_slept(self.now(), slept);
+        self.drain();
+    }
+
     fn wake_at(&mut self, deadline: Duration) {
         self.elapsed = deadline;
         self.wake();

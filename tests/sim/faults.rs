@@ -1,6 +1,6 @@
 //! What goes wrong, and how.
 
-use crate::network::{Event, Fault, Millis, NEVER, World};
+use crate::network::{Awakening, Event, Fault, Millis, NEVER, World};
 use crate::server::Reach;
 
 impl World {
@@ -10,6 +10,7 @@ impl World {
         match fault {
             Fault::Kill(server, back, is_refusing) => self.kill(server, back, is_refusing),
             Fault::Return(server) => self.servers[server].reach = Reach::Up,
+            Fault::Sleep(time, awakening) => self.sleep(time, awakening),
             _ => {
                 let open: Vec<usize> = (0..self.wires.len())
                     .filter(|wire| self.wires[*wire].is_open())
@@ -61,7 +62,26 @@ impl World {
                 self.coverage.hit("trickle");
                 self.wires[wire].trickles = true;
             }
-            Fault::Kill(..) | Fault::Return(_) => {}
+            Fault::Kill(..) | Fault::Return(_) | Fault::Sleep(..) => {}
+        }
+    }
+
+    fn sleep(&mut self, time: Millis, awakening: Awakening) {
+        self.coverage.hit("slept");
+        self.asleep += time;
+        let wires: Vec<usize> = (0..self.wires.len())
+            .filter(|wire| !self.wires[*wire].is_forgotten)
+            .collect();
+        for wire in wires {
+            self.wires[wire].is_disturbed = true;
+            match awakening {
+                Awakening::Expired => self.expire_all(wire),
+                Awakening::Reset => self.reset(wire),
+                Awakening::Silence => {
+                    self.forget(wire);
+                    self.wires[wire].stalled_until = NEVER;
+                }
+            }
         }
     }
 

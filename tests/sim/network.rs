@@ -6,6 +6,7 @@ use std::fmt;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::Waker;
+use std::time::Duration;
 
 use gstrtspmux::mux::network::{Connecting, Network, Wire};
 use tokio::sync::oneshot;
@@ -22,6 +23,9 @@ pub(crate) type Millis = u64;
 
 /// Never.
 pub(crate) const NEVER: Millis = Millis::MAX;
+
+/// What a network that is not calm adds to a way, at most.
+pub(crate) const LONGEST_DELAY: Millis = 300;
 
 /// What the network is like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,6 +80,19 @@ pub(crate) enum Fault {
     Kill(usize, Millis, bool),
     /// It is back.
     Return(usize),
+    /// The client's machine sleeps for so long, and wakes up to this.
+    Sleep(Millis, Awakening),
+}
+
+/// What has become of all connections while the client slept. No session of it is left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Awakening {
+    /// They are open, and their sessions have expired.
+    Expired,
+    /// The server has closed them, and says so.
+    Reset,
+    /// They are gone, and nobody says anything.
+    Silence,
 }
 
 struct Dial {
@@ -87,6 +104,8 @@ struct Dial {
 /// Everything outside of the multiplexer.
 pub(crate) struct World {
     pub(crate) now: Millis,
+    /// For how long the client's machine has slept. Its clock, which is `now`, stood still.
+    pub(crate) asleep: Millis,
     pub(crate) random: Random,
     pub(crate) weather: Weather,
     events: BinaryHeap<Reverse<(Millis, u64, Event)>>,
@@ -94,7 +113,8 @@ pub(crate) struct World {
     pub(crate) wires: Vec<WireState>,
     pub(crate) servers: Vec<Server>,
     dials: BTreeMap<usize, Dial>,
-    dialled: usize,
+    /// Attempts to connect.
+    pub(crate) dialled: usize,
     /// Connections that were begun: each asks for a seed first, and then dials at once if at all.
     connections: u64,
     pub(crate) trace: Trace,
@@ -128,6 +148,7 @@ impl Net {
             begin: Instant::now(),
             world: Mutex::new(World {
                 now: 0,
+                asleep: 0,
                 random,
                 weather,
                 events: BinaryHeap::new(),
@@ -158,7 +179,7 @@ impl Net {
 
     /// On the runtime's clock.
     pub(crate) fn instant(&self, at: Millis) -> Instant {
-        self.begin + std::time::Duration::from_millis(at)
+        self.begin + Duration::from_millis(at)
     }
 }
 
@@ -175,6 +196,10 @@ impl Network for Net {
         let mut world = self.world();
         world.connections += 1;
         u128::from(world.random.next())
+    }
+
+    fn time_asleep(&self) -> Duration {
+        Duration::from_millis(self.world().asleep)
     }
 }
 
@@ -226,7 +251,7 @@ impl World {
         let way = self.servers[server].latency;
         match self.weather {
             Weather::Calm => way,
-            _ if self.random.once_in(20) => way + self.random.below(300),
+            _ if self.random.once_in(20) => way + self.random.below(LONGEST_DELAY),
             _ => way + self.random.below(way + 1),
         }
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use gstrtspmux::mux::{Multiplex, OverflowPolicy, Pooling, SessionOptions};
 
-use crate::network::{Fault, Millis, Weather};
+use crate::network::{Awakening, Fault, Millis, Weather};
 use crate::server::Server;
 use crate::support::mock_server::{Behaviour, Camera, Family, MockServer, Reaction, Rule};
 use crate::support::random::Random;
@@ -265,11 +265,13 @@ fn user(random: &mut Random, server: usize, of: &Server, pooling: Pooling) -> Us
     }
 }
 
+const AWAKENINGS: [Awakening; 3] = [Awakening::Expired, Awakening::Reset, Awakening::Silence];
+
 fn faults(random: &mut Random, servers: usize) -> Vec<(Millis, Fault)> {
     (0..random.between(1, 6))
         .map(|_| {
             let time = random.pick(&[200, 1_000, 8_000, 30_000]);
-            let fault = match random.below(10) {
+            let fault = match random.below(11) {
                 0 => Fault::Reset,
                 1 => Fault::CutFrame,
                 2 => Fault::Stall(time),
@@ -278,6 +280,7 @@ fn faults(random: &mut Random, servers: usize) -> Vec<(Millis, Fault)> {
                 5 => Fault::Corrupt(u32::try_from(random.between(1, 4)).unwrap_or(1)),
                 6 => Fault::Garbage(u16::try_from(random.between(1, 3_000)).unwrap_or(1)),
                 7 => Fault::Trickle,
+                8 => Fault::Sleep(time * 100, random.pick(&AWAKENINGS)),
                 _ => Fault::Kill(random.index(servers), time, random.once_in(2)),
             };
             (random.between(1, 25_000), fault)

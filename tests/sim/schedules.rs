@@ -2,7 +2,7 @@
 //!
 //! A schedule follows from its seed alone. Play one again, with all that happened written out:
 //! `RTSPMUX_SEED=123 cargo test --test sim random_schedules -- --nocapture`. More of them:
-//! `RTSPMUX_SCHEDULES=20000`.
+//! `RTSPMUX_SCHEDULES=20000`; others: `RTSPMUX_FIRST=1000000`, the seed to begin with.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
@@ -18,7 +18,7 @@ const SCHEDULES: u64 = 500;
 const ENOUGH: u64 = 1_000;
 
 /// Ways to go wrong and back that a batch has to have taken.
-const PATHS: [&str; 49] = [
+const PATHS: [&str; 50] = [
     // The network.
     "black hole",
     "bytes corrupted",
@@ -29,6 +29,7 @@ const PATHS: [&str; 49] = [
     "garbage",
     "reset",
     "server killed",
+    "slept",
     "stall",
     "trickle",
     // Sharing, and doing without.
@@ -90,13 +91,15 @@ fn random_schedules() {
         return tell(seed);
     }
     let schedules = number("RTSPMUX_SCHEDULES").unwrap_or(SCHEDULES);
+    let first = number("RTSPMUX_FIRST").unwrap_or_default();
+    let seeds = first..first + schedules;
     let coverage = Mutex::new(Coverage::default());
     let failures = Mutex::new(Vec::new());
-    let (next, steps) = (AtomicU64::new(0), AtomicU64::new(0));
+    let (next, steps) = (AtomicU64::new(first), AtomicU64::new(0));
     let work = || {
         loop {
             let seed = next.fetch_add(1, Ordering::Relaxed);
-            if seed >= schedules {
+            if !seeds.contains(&seed) {
                 return;
             }
             match attempt(seed) {
@@ -119,7 +122,7 @@ fn random_schedules() {
         failures.into_inner().unwrap(),
     );
     println!(
-        "{schedules} schedules, {} steps\n{coverage}",
+        "schedules {seeds:?}, {} steps\n{coverage}",
         steps.into_inner()
     );
     for (seed, what) in failures.iter().take(20) {

@@ -3,8 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::bytes::{frames_in, status_of};
-use crate::known;
-use crate::network::{Event, Millis, World};
+use crate::network::{Event, LONGEST_DELAY, Millis, Weather, World};
 use crate::support::mock_server::{Ends, Engine, Family};
 use crate::support::rtsp::{Incoming, Parser, Request};
 
@@ -130,6 +129,14 @@ impl Server {
         self.engine.accept()
     }
 
+    /// How long an answer is under way at most, while nothing is wrong.
+    fn longest_way(&self, weather: Weather) -> Millis {
+        match weather {
+            Weather::Calm => self.latency,
+            Weather::Rough | Weather::Stormy => self.latency + LONGEST_DELAY,
+        }
+    }
+
     fn work_for(&self, request: &Request) -> Millis {
         let work = u64::try_from(self.engine.service_time().as_millis()).unwrap_or_default();
         match &self.slow {
@@ -224,7 +231,7 @@ impl World {
         let server = &mut self.servers[number];
         let outcome = server.engine.request(peer, request);
         let status = status_of(&outcome.bytes);
-        let arrives = now + server.latency;
+        let arrives = now + server.longest_way(self.weather);
         let made: Vec<String> = server
             .engine
             .sessions()
@@ -424,6 +431,20 @@ impl World {
         }
     }
 
+    /// All sessions of a connection expire.
+    pub(crate) fn expire_all(&mut self, wire: usize) {
+        let (number, peer) = (self.wires[wire].server, self.wires[wire].peer);
+        let engine = &mut self.servers[number].engine;
+        let sessions = engine.sessions().iter();
+        let ids: Vec<String> = sessions
+            .filter(|session| session.connection == peer)
+            .map(|session| session.id.clone())
+            .collect();
+        for id in ids {
+            engine.expire(peer, &id);
+        }
+    }
+
     /// Servers were seen to be impatient.
     fn expire_sessions(&mut self, number: usize) {
         let now = self.now;
@@ -443,21 +464,20 @@ impl World {
             .collect();
         for (peer, id) in expired {
             let of_peer = |w: &crate::wire::WireState| w.server == number && w.peer == peer;
-            let disturbed = self
-                .wires
-                .iter()
-                .find(|w| of_peer(w))
-                .is_none_or(|w| w.is_disturbed || w.closed.is_some());
+            let wire = self.wires.iter().position(of_peer);
+            let disturbed = wire.is_none_or(|number| {
+                let wire = &self.wires[number];
+                wire.is_disturbed || wire.closed.is_some()
+            });
+            // Whoever leaves is not kept alive.
+            let desk = wire.and_then(|wire| self.servers[number].desks.get(&wire));
+            let is_leaving = desk.is_some_and(|desk| desk.has_goodbye_of(&id));
             self.coverage.hit("session expired");
             let server = &mut self.servers[number];
             server.engine.expire(peer, &id);
-            let is_excused = disturbed || server.has_rules || !is_plain(server.family);
-            if is_excused {
-                continue;
-            }
-            if let Some(known) = known::expiry(server) {
-                self.coverage.hit(known);
-            } else {
+            let is_excused =
+                disturbed || is_leaving || server.has_rules || !is_plain(server.family);
+            if !is_excused {
                 self.violate(format!("i12: {id} on connection {peer} has expired"));
             }
         }

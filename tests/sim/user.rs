@@ -12,7 +12,6 @@ use gstrtspmux::mux::{
 };
 use tokio::time::{Instant, sleep, sleep_until};
 
-use crate::known;
 use crate::network::{Net, Weather};
 use crate::schedule::{User, stamp};
 use crate::support::mock_server::Family;
@@ -259,6 +258,10 @@ impl Actor {
 
     /// Invariant 2: delivered and dropped are all that was received.
     fn check_counts(&self, monitor: &SessionMonitor, seen: &Seen) {
+        // What it received on a connection that it had to leave is not in its statistics any more.
+        if monitor.stats().connection != seen.connection {
+            return;
+        }
         for stream in monitor.stats().streams {
             let received = stream.packets + stream.rtcp_packets;
             let policy = self.user.options.overflow;
@@ -313,10 +316,7 @@ impl Actor {
         let kind = reason.map(Error::kind);
         world.coverage.hit(&format!("lost: {kind:?}"));
         let is_expected = self.scene.weather != Weather::Calm || world.is_shut_down;
-        let known = known::loss(&world.servers[self.user.server], kind);
-        if let Some(known) = known.filter(|_| !is_expected) {
-            world.coverage.hit(known);
-        } else if !is_expected {
+        if !is_expected {
             let family = world.servers[self.user.server].family;
             let (user, multiplex) = (self.number, self.user.options.pooling.multiplex);
             world.violate(format!(

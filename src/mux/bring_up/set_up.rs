@@ -121,7 +121,8 @@ impl BringUp {
     fn on_set_up(&mut self, attachment: &Attachment, done: &StreamsSetUp) {
         let timeouts = done.grants.iter().map(|grant| grant.session_timeout);
         let timeout = timeouts.min().unwrap_or_default();
-        self.pool.on_set_up(attachment.handle(), timeout);
+        let uri = self.wish.presentation();
+        self.pool.on_set_up(attachment.handle(), uri, timeout);
         self.on_success(Step::SetUp);
         self.monitor.set_grants(&done.grants);
     }

@@ -64,6 +64,11 @@ impl Registration {
             .change(|state, aftermath| state.on_broken(self.id, now, aftermath));
     }
 
+    /// The machine was asleep. What breaks off now is not held against the session added last.
+    pub(in crate::mux) fn on_slept(&self) {
+        self.pool.lock().on_slept(self.id);
+    }
+
     /// What a DESCRIBE of nothing does to connections of this server.
     pub(in crate::mux) fn on_probed(&self, outcome: ProbeOutcome) {
         self.pool

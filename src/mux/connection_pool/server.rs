@@ -57,7 +57,27 @@ impl Server {
         self.changed.subscribe()
     }
 
+    /// Whether anybody waits to be told: forgotten, it would tell him nothing, again and again.
+    pub(super) fn is_watched(&self) -> bool {
+        self.changed.receiver_count() > 0
+    }
+
     pub(super) fn notify(&self) {
         self.changed.send_replace(());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_is_watched_as_long_as_somebody_waits() {
+        let server = Server::new();
+        assert!(!server.is_watched());
+        let watch = server.watch();
+        assert!(server.is_watched());
+        drop(watch);
+        assert!(!server.is_watched());
     }
 }

@@ -397,10 +397,6 @@ impl State {
         self.table.on_connected(id);
     }
 
-    pub(super) fn retire(&mut self, id: ConnectionId) {
-        self.table.retire(id);
-    }
-
     pub(super) fn try_retire(&mut self, id: ConnectionId) -> bool {
         self.table.try_retire(id)
     }
@@ -438,10 +434,18 @@ impl State {
         {
             self.on_broken(id, now, aftermath);
         }
+        let sessions = self.company(id);
         let entry = self.table.remove(id);
-        let Some(Registered { link, gate, .. }) = self.registered.remove(&id) else {
+        let Some(Registered {
+            link, gate, trial, ..
+        }) = self.registered.remove(&id)
+        else {
             return;
         };
+        if sessions > 1 {
+            let suspect = trial.last_set_up.and_then(|added| added.suspect(now));
+            self.turns.on_broken(now, &link.server, sessions, suspect);
+        }
         self.measure(&link, aftermath);
         if entry.is_some_and(|entry| entry.set_up > 0) {
             let server = self.server(&link.server);
@@ -457,7 +461,9 @@ impl State {
         }
         if self.table.connections_to(&link.server) == 0
             && self.servers.get(&link.server).is_some_and(|server| {
-                server.intents.is_empty() && server.sharing.is_forgettable(now)
+                server.intents.is_empty()
+                    && !server.is_watched()
+                    && server.sharing.is_forgettable(now)
             })
         {
             self.servers.remove(&link.server);

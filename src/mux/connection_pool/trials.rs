@@ -16,7 +16,7 @@ use crate::mux::{
     proto::{Presentation, SessionKey},
     server_key::{ConnectionKey, ServerId},
     sharing::{
-        Stance,
+        Addition, Stance,
         gate::{Facts, Gate, gate, intent_patience, patience},
     },
 };
@@ -52,8 +52,10 @@ pub(super) struct Trial {
     progress: Option<Instant>,
     /// A session was set up on it.
     has_set_up: bool,
-    /// When the last one was.
-    pub(super) last_set_up: Option<Instant>,
+    /// The last one that was.
+    pub(super) last_set_up: Option<Addition>,
+    /// Sessions that it had when it ended: they leave one by one.
+    sessions_at_end: Option<u32>,
     /// Until when the server may still close it.
     suspect_until: Option<Instant>,
     /// The session that goes on here although others are to leave.
@@ -126,7 +128,12 @@ impl ConnectionPool {
     }
 
     /// A session is set up, and expires after `timeout` if it is not kept alive.
-    pub(in crate::mux) fn on_set_up(&self, handle: &ConnectionHandle, timeout: Duration) {
+    pub(in crate::mux) fn on_set_up(
+        &self,
+        handle: &ConnectionHandle,
+        uri: PresentationUri,
+        timeout: Duration,
+    ) {
         if !handle.mark_set_up() {
             return;
         }
@@ -135,7 +142,8 @@ impl ConnectionPool {
             if timeout < PRESSING {
                 state.table.on_pressed(id);
             }
-            state.on_set_up(id, driver::now(), aftermath);
+            let at = driver::now();
+            state.on_set_up(id, at, uri, aftermath);
         });
     }
 
@@ -243,6 +251,24 @@ impl ConnectionPool {
 }
 
 impl State {
+    /// Nobody is to get the connection any more.
+    pub(super) fn retire(&mut self, id: ConnectionId) {
+        self.table.retire(id);
+        let sessions = self.table.entry(id).map(|entry| entry.set_up);
+        if let Some(registered) = self.registered.get_mut(&id) {
+            let at_end = &mut registered.trial.sessions_at_end;
+            *at_end = at_end.or(sessions);
+        }
+    }
+
+    /// Sessions that are set up on the connection, or were when it ended.
+    pub(super) fn company(&self, id: ConnectionId) -> u32 {
+        let registered = self.registered.get(&id);
+        let at_end = registered.and_then(|registered| registered.trial.sessions_at_end);
+        let now = self.table.entry(id).map(|entry| entry.set_up);
+        at_end.or(now).unwrap_or_default()
+    }
+
     fn intend(&mut self, key: &ConnectionKey) -> IntentId {
         self.last_intent += 1;
         let id = IntentId(self.last_intent);
@@ -313,17 +339,25 @@ impl State {
         }
     }
 
-    fn on_set_up(&mut self, id: ConnectionId, now: Instant, aftermath: &mut Aftermath) {
+    fn on_set_up(
+        &mut self,
+        id: ConnectionId,
+        now: Instant,
+        uri: PresentationUri,
+        aftermath: &mut Aftermath,
+    ) {
         let sessions = self.table.on_set_up(id, true);
         if let Some(registered) = self.registered.get_mut(&id) {
             registered.trial.has_set_up = true;
-            registered.trial.last_set_up = Some(now);
+            let last = &mut registered.trial.last_set_up;
+            *last = Some(Addition::new(now, uri, last.as_ref()));
             let link = Arc::clone(&registered.link);
             self.measure(&link, aftermath);
         }
         let Some(server) = self.server_of(id) else {
             return;
         };
+        self.turns.on_set_up(&server);
         self.learn(
             &server,
             now,

@@ -9,12 +9,13 @@ use std::{collections::HashMap, time::Instant};
 
 use tokio::sync::watch;
 
-use super::ConnectionPool;
+use super::{ConnectionPool, PresentationUri};
 use crate::mux::{
     backoff::{Admission, Backoff, RetryBounds},
     driver::{self, Link},
     error::{Error, ErrorKind},
     server_key::ServerId,
+    vanguard::Vanguard,
 };
 
 /// The servers that were lost, and not for good.
@@ -25,6 +26,7 @@ pub(super) struct Turns(HashMap<ServerId, Queue>);
 #[derive(Debug)]
 struct Queue {
     backoff: Backoff,
+    vanguard: Vanguard,
     /// Attempts that failed, and what the last of them came to.
     failures: u64,
     failure: Option<Error>,
@@ -51,8 +53,31 @@ impl Turns {
             return;
         };
         if queue.backoff.on_failed(now, link.id, chance) {
+            queue.vanguard.regroup();
             queue.failures += 1;
             queue.failure = Some(error.clone());
+            queue.changed.send_replace(());
+        }
+    }
+
+    /// A connection with so many sessions is gone; `suspect` had been added to it shortly before.
+    pub(super) fn on_broken(
+        &mut self,
+        now: Instant,
+        server: &ServerId,
+        sessions: u32,
+        suspect: Option<PresentationUri>,
+    ) {
+        self.remember(now, server);
+        if let Some(queue) = self.0.get_mut(server) {
+            queue.vanguard.on_lost(now, sessions, suspect);
+        }
+    }
+
+    /// A session was set up.
+    pub(super) fn on_set_up(&mut self, server: &ServerId) {
+        if let Some(queue) = self.0.get_mut(server) {
+            queue.vanguard.on_set_up();
             queue.changed.send_replace(());
         }
     }
@@ -64,10 +89,13 @@ impl Turns {
     /// A server of which there is something bad to know.
     fn remember(&mut self, now: Instant, server: &ServerId) {
         self.0.retain(|_, queue| {
-            !queue.backoff.is_forgettable(now) || queue.changed.receiver_count() > 0
+            let is_forgettable =
+                queue.backoff.is_forgettable(now) && queue.vanguard.is_forgettable(now);
+            !is_forgettable || queue.changed.receiver_count() > 0
         });
         self.0.entry(server.clone()).or_insert_with(|| Queue {
             backoff: Backoff::new(),
+            vanguard: Vanguard::default(),
             failures: 0,
             failure: None,
             changed: watch::Sender::new(()),
@@ -122,11 +150,12 @@ impl ConnectionPool {
     pub(in crate::mux) async fn turn(
         &self,
         server: &ServerId,
+        uri: &PresentationUri,
         bounds: RetryBounds,
     ) -> Result<Turn, Error> {
         let failures = self.lock().turns.failures(server);
         loop {
-            let (until, mut changed) = match self.place_in_line(server, bounds, failures) {
+            let (until, mut changed) = match self.place_in_line(server, uri, bounds, failures) {
                 Place::Failed(error) => return Err(error),
                 Place::Turn(number) => {
                     return Ok(Turn {
@@ -149,7 +178,13 @@ impl ConnectionPool {
     }
 
     /// `failures`: those it knows of.
-    fn place_in_line(&self, server: &ServerId, bounds: RetryBounds, failures: u64) -> Place {
+    fn place_in_line(
+        &self,
+        server: &ServerId,
+        uri: &PresentationUri,
+        bounds: RetryBounds,
+        failures: u64,
+    ) -> Place {
         let mut state = self.lock();
         let Some(queue) = state.turns.0.get_mut(server) else {
             return Place::Turn(None);
@@ -158,12 +193,20 @@ impl ConnectionPool {
         if let Some(error) = news {
             return Place::Failed(error.clone());
         }
-        match queue.backoff.admit(driver::now(), bounds) {
-            Admission::Free => Place::Turn(None),
-            Admission::Scout(number) => Place::Turn(Some(number)),
-            Admission::NotBefore(until) => Place::Waiting(Some(until), queue.changed.subscribe()),
-            Admission::Behind => Place::Waiting(None, queue.changed.subscribe()),
+        let now = driver::now();
+        if let Err(until) = queue.vanguard.may_go(now, uri) {
+            return Place::Waiting(Some(until), queue.changed.subscribe());
         }
+        let number = match queue.backoff.admit(now, bounds) {
+            Admission::Free => None,
+            Admission::Scout(number) => Some(number),
+            Admission::NotBefore(until) => {
+                return Place::Waiting(Some(until), queue.changed.subscribe());
+            }
+            Admission::Behind => return Place::Waiting(None, queue.changed.subscribe()),
+        };
+        queue.vanguard.on_gone(now);
+        Place::Turn(number)
     }
 }
 

@@ -153,15 +153,21 @@ impl State {
         }
     }
 
+    pub(super) fn on_slept(&mut self, id: ConnectionId) {
+        if let Some(registered) = self.registered.get_mut(&id) {
+            registered.trial.last_set_up = None;
+        }
+    }
+
     /// The connection, or one of its sessions, broke off.
     pub(super) fn on_broken(&mut self, id: ConnectionId, now: Instant, aftermath: &mut Aftermath) {
         let (Some(entry), Some(registered)) = (self.table.entry(id), self.registered.get(&id))
         else {
             return;
         };
-        let (server, sessions) = (entry.server.clone(), entry.set_up);
-        if let Some(added) = registered.trial.last_set_up {
-            let lesson = |sharing: &mut Sharing| sharing.on_broken(now, sessions, added);
+        let (server, sessions) = (entry.server.clone(), self.company(id));
+        if let Some(added) = registered.trial.last_set_up.clone() {
+            let lesson = |sharing: &mut Sharing| sharing.on_broken(now, sessions, &added);
             self.learn(&server, now, lesson, aftermath);
         }
     }

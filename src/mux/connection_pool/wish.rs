@@ -127,9 +127,9 @@ impl Wish {
         }
     }
 
-    /// What it is for: a camera is often only in the query.
+    /// What it is for.
     pub(in crate::mux) fn presentation(&self) -> PresentationUri {
-        PresentationUri(self.options.url.to_string())
+        self.options.presentation()
     }
 
     /// What a caller is told who gets nothing.

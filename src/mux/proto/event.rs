@@ -304,6 +304,8 @@ pub enum CloseReason {
     Dead(&'static str),
     /// The server's bytes cannot be understood; the text says why.
     Protocol(&'static str),
+    /// This machine was asleep, and the server has not kept the connection.
+    Slept,
 }
 
 impl fmt::Display for CloseReason {
@@ -313,6 +315,7 @@ impl fmt::Display for CloseReason {
             Self::PeerClosed => f.write_str("closed by the server"),
             Self::Io(error) => f.write_str(error),
             Self::Dead(what) | Self::Protocol(what) => f.write_str(what),
+            Self::Slept => f.write_str("given up by the server while this machine slept"),
         }
     }
 }

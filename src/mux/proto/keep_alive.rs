@@ -37,7 +37,7 @@ pub(super) enum Means {
     GetParameter,
     /// OPTIONS: the server answered GET_PARAMETER with an error, or not at all.
     Options,
-    /// Receiver reports alone: it does not answer OPTIONS either.
+    /// Receiver reports alone: it left OPTIONS without an answer.
     ReceiverReports,
 }
 
@@ -52,13 +52,20 @@ impl Means {
         }
     }
 
-    /// The server did not take to `method`.
-    pub(super) fn step_down(&mut self, method: &Method) {
-        *self = match (*self, method) {
-            (Self::GetParameter, Method::GetParameter) => Self::Options,
-            (_, Method::Options) => Self::ReceiverReports,
-            (means, _) => means,
-        };
+    /// The server answered `method` with an error. It has seen the session all the same, and to say
+    /// nothing more would let a paused one expire: OPTIONS goes on, whatever the answers are (Tapo).
+    pub(super) fn on_refused(&mut self, method: &Method) {
+        if (*self, method) == (Self::GetParameter, &Method::GetParameter) {
+            *self = Self::Options;
+        }
+    }
+
+    /// The server did not answer `method`: another one would hold up whatever comes behind it.
+    pub(super) fn on_unanswered(&mut self, method: &Method) {
+        match method {
+            Method::Options => *self = Self::ReceiverReports,
+            method => self.on_refused(method),
+        }
     }
 }
 
@@ -121,9 +128,19 @@ mod tests {
             means.method(Methods::default(), true),
             Some(Method::Options)
         );
-        means.step_down(&Method::GetParameter);
+        means.on_refused(&Method::GetParameter);
         assert_eq!(means.method(public, true), Some(Method::Options));
-        means.step_down(&Method::Options);
+        means.on_refused(&Method::Options);
+        assert_eq!(
+            means.method(public, true),
+            Some(Method::Options),
+            "an error is an answer"
+        );
+        means.on_unanswered(&Method::GetParameter);
+        assert_eq!(means.method(public, true), Some(Method::Options));
+        means.on_unanswered(&Method::Options);
+        assert_eq!(means.method(public, true), None);
+        means.on_unanswered(&Method::GetParameter);
         assert_eq!(means.method(public, true), None);
     }
 }

@@ -12,7 +12,8 @@
 //!    [`request`](Connection::request), [`release`](Connection::release),
 //!    [`send_rtcp`](Connection::send_rtcp), [`probe`](Connection::probe),
 //!    [`set_idle`](Connection::set_idle), [`close`](Connection::close).
-//! 2. *Inputs*, `handle_*`, from the socket and the clock.
+//! 2. *Inputs*, `handle_*`, from the socket and the clock. A clock that stood still while the machine
+//!    slept is made up for by [`handle_slept`](Connection::handle_slept).
 //! 3. *Outputs*, `poll_*`. After any command or input drain
 //!    [`poll_transmit`](Connection::poll_transmit) and [`poll_event`](Connection::poll_event), then
 //!    arm a timer for [`poll_timeout`](Connection::poll_timeout).
@@ -49,6 +50,7 @@ mod backlog;
 mod challenge;
 mod channels;
 mod codec;
+mod describe_window;
 mod digest;
 mod event_queue;
 mod keep_alive;

@@ -119,6 +119,13 @@ impl Outstanding {
         (self.provisional == 0).then_some(self.quiet_since)
     }
 
+    /// For how long it has been the oldest unanswered one.
+    pub(super) fn head_time(&self, now: Instant) -> Duration {
+        self.head_since
+            .map(|since| now.saturating_duration_since(since))
+            .unwrap_or_default()
+    }
+
     fn due(&self, ceiling: Duration) -> Option<Instant> {
         if !self.is_awaited() {
             return None;
@@ -334,11 +341,11 @@ impl RequestTable {
     }
 
     /// DESCRIBEs that the server may still be working on.
-    pub(super) fn describes(&self) -> usize {
+    pub(super) fn describes(&self) -> impl Iterator<Item = &Outstanding> {
         let is_describe = |entry: &&Outstanding| {
             entry.draft.purpose == Purpose::Describe && !entry.is_swallowed()
         };
-        self.outstanding.iter().filter(is_describe).count()
+        self.outstanding.iter().filter(is_describe)
     }
 
     /// Whether an answer may still come that gives this session an id.

@@ -100,14 +100,25 @@ impl Session {
         self.has_played = true;
     }
 
+    /// Time has passed at the server while ours stood still.
+    pub(super) fn on_slept(&mut self, slept: Duration) {
+        let interval = keep_alive::interval(self.timeout, self.spread);
+        let passed = slept.min(interval);
+        if let Some(last) = &mut self.last_request {
+            *last = last.checked_sub(passed).unwrap_or(*last);
+        }
+    }
+
+    /// Whether the server is to hear of it from time to time.
+    pub(super) fn is_kept_alive(&self) -> bool {
+        self.config.keep_alive && self.id.is_some() && !self.is_leaving() && self.is_set_up()
+    }
+
     /// When its next keep-alive is due: one at a time, unless no answer can be heard.
     pub(super) fn keep_alive_due(&self, is_listening: bool) -> Option<Instant> {
-        let is_kept_alive = self.config.keep_alive
-            && self.id.is_some()
-            && !self.is_leaving()
-            && !(self.keep_alive_outstanding && is_listening)
-            && self.is_set_up();
-        let last = self.last_request.filter(|_| is_kept_alive)?;
+        let is_one_too_many = self.keep_alive_outstanding && is_listening;
+        let is_wanted = self.is_kept_alive() && !is_one_too_many;
+        let last = self.last_request.filter(|_| is_wanted)?;
         Some(last + keep_alive::interval(self.timeout, self.spread))
     }
 }

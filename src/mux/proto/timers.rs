@@ -1,7 +1,7 @@
 //! The connection's own timers. Response deadlines live with the requests, keep-alives with the
 //! sessions.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Timer {
@@ -43,6 +43,13 @@ impl TimerTable {
         self.0[timer as usize].is_some()
     }
 
+    /// Sets a timer that is set so much earlier, though not before `now`.
+    pub(super) fn hasten(&mut self, timer: Timer, now: Instant, by: Duration) {
+        if let Some(at) = &mut self.0[timer as usize] {
+            *at = at.checked_sub(by).unwrap_or(now).max(now);
+        }
+    }
+
     /// Takes one timer that is due.
     pub(super) fn take_due(&mut self, now: Instant) -> Option<Timer> {
         let due = |timer: &Timer| self.0[*timer as usize].is_some_and(|at| at <= now);
@@ -58,8 +65,6 @@ impl TimerTable {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[test]
@@ -74,5 +79,18 @@ mod tests {
         assert_eq!(timers.next(), Some(later));
         timers.clear(Timer::Closing);
         assert_eq!(timers.take_due(later), None);
+    }
+
+    #[test]
+    fn a_timer_is_hastened_to_now_at_most_and_only_if_it_is_set() {
+        let (mut timers, now) = (TimerTable::default(), Instant::now());
+        let second = Duration::from_secs(1);
+        timers.hasten(Timer::Idle, now, second);
+        assert_eq!(timers.next(), None);
+        timers.set(Timer::Idle, now + 60 * second);
+        timers.hasten(Timer::Idle, now, second);
+        assert_eq!(timers.next(), Some(now + 59 * second));
+        timers.hasten(Timer::Idle, now, Duration::MAX);
+        assert_eq!(timers.next(), Some(now));
     }
 }

@@ -179,3 +179,35 @@ fn a_canary_without_an_answer_is_not_repeated_soon() {
     assert!(!sharing.may_send_canary(now + SECOND));
     assert!(sharing.may_send_canary(now + CANARY_RETRY));
 }
+
+#[test]
+fn the_wall_clock_may_step_by_any_amount() {
+    use std::time::SystemTime;
+
+    use super::memory::{Moment, line, parse_line};
+    use crate::mux::{pace::Pace, server_key::ServerId};
+
+    let start = Instant::now();
+    let moment = |wall| Moment {
+        monotonic: start + SECOND,
+        wall,
+    };
+    let seconds = |count| SystemTime::UNIX_EPOCH + Duration::from_secs(count);
+    let years = |count: u32| SystemTime::UNIX_EPOCH + LATER_RETRY * 365 * count;
+    let before_1970 = SystemTime::UNIX_EPOCH - LATER_RETRY;
+    let server = ServerId::new("nvr", 554).unwrap();
+    let mut sharing = Sharing::default();
+    sharing.on_introduced(start, named("gortsplib"));
+    for written in [before_1970, seconds(0), seconds(1), years(50), years(5_000)] {
+        let text = line(&server, &sharing, &Pace::default(), moment(written)).unwrap();
+        for read in [before_1970, seconds(0), years(50), years(5_000)] {
+            let now = moment(read);
+            if let Some((_, sharing, _)) = parse_line(&text, now) {
+                let tomorrow = now.monotonic + LATER_RETRY;
+                assert_eq!(sharing.objection(tomorrow), None, "held for too long");
+            }
+        }
+    }
+    let never = format!("no nvr:554 {} 1 closed - - - - - -", u64::MAX);
+    assert_eq!(parse_line(&never, moment(years(50))), None);
+}

@@ -28,6 +28,10 @@ impl SessionTask {
     pub(super) async fn open(&mut self) -> Result<(Ready, Blueprint), End> {
         let options = self.latest.borrow_and_update().clone();
         self.camera = redacted(&options.url);
+        if self.credentials != options.credentials {
+            self.credentials.clone_from(&options.credentials);
+            self.recovery.on_other_credentials();
+        }
         let turn = self.turn(&options).await?;
         let opening = self.opening(options);
         self.narrator

@@ -239,8 +239,8 @@ impl State {
                 answer.after.extend(bytes);
             }
             Some(Reaction::Unanswered) => {
-                ordinary(self);
-                return Outcome::default();
+                answer = ordinary(self);
+                answer.response = None;
             }
             Some(Reaction::Swap) => {
                 self.peers[connection].swapped = ordinary(self).into_bytes();

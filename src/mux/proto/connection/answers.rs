@@ -137,6 +137,9 @@ impl Connection {
     fn learn_of_server(&mut self, now: Instant, answered: &Outstanding, response: &Message) {
         let (method, sent) = (&answered.draft.method, answered.sent);
         self.meter.on_answer(now, method, sent, answered.was_alone);
+        if answered.draft.purpose == Purpose::Describe {
+            self.describe_window.on_answered(answered.head_time(now));
+        }
         if let Some(public) = response.headers.joined("Public") {
             self.public = parse_public(&public);
             self.public_header = Some(printable(&public));
@@ -240,7 +243,8 @@ impl Connection {
                 self.fail_draft(answered.draft, cseq, kind);
             }
             (Purpose::KeepAlive, Some(key)) if is_unsupported(&kind) => {
-                self.on_keep_alive_failed(key, &answered.draft.method);
+                self.keep_alive_means.on_refused(&answered.draft.method);
+                self.end_keep_alive(key);
             }
             // Any other status says nothing about the session: its media does.
             (Purpose::KeepAlive, Some(key)) => self.end_keep_alive(key),
@@ -345,6 +349,7 @@ impl Connection {
 
     fn on_pong(&mut self) {
         self.health = Health::Good;
+        self.has_slept = false;
     }
 
     fn has_played(&self, key: SessionKey) -> bool {

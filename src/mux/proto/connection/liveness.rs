@@ -62,7 +62,8 @@ impl Connection {
         match (&draft.purpose, draft.session) {
             (Purpose::Ping, _) => {
                 if self.health == Health::Checking {
-                    self.lose(CloseReason::Dead("no answer to the ping before reuse"));
+                    let reason = CloseReason::Dead("no answer to the ping before reuse");
+                    self.lose(self.reason_for_loss(reason));
                 }
                 return;
             }
@@ -71,7 +72,8 @@ impl Connection {
             (Purpose::ProbeFence, _) => return self.on_probe_over(false),
             (Purpose::Undo { .. }, _) => return self.retire(Retirement::TeardownUnanswered),
             (Purpose::KeepAlive, Some(key)) => {
-                return self.on_keep_alive_failed(key, &draft.method);
+                self.keep_alive_means.on_unanswered(&draft.method);
+                return self.end_keep_alive(key);
             }
             (Purpose::Teardown, Some(key)) => {
                 self.fail_draft(
@@ -91,9 +93,8 @@ impl Connection {
         self.fail_draft(draft, Some(cseq), kind);
         // With media flowing, one lost answer is no dead connection; in silence, it is.
         if was_silent {
-            self.lose(CloseReason::Dead(
-                "no answer and not a byte from the server",
-            ));
+            let reason = CloseReason::Dead("no answer and not a byte from the server");
+            self.lose(self.reason_for_loss(reason));
         }
     }
 }
@@ -116,7 +117,7 @@ impl Connection {
         }
         let deadline = self.config.timeouts.keep_alive;
         let is_listening = self.is_listening();
-        for (key, session) in &mut self.sessions {
+        for (key, session) in self.sessions.iter_mut().rev() {
             if session
                 .keep_alive_due(is_listening)
                 .is_none_or(|due| due > now)
@@ -133,7 +134,8 @@ impl Connection {
                 continue;
             };
             session.keep_alive_outstanding = true;
-            self.waiting.push_back(Draft {
+            // Before the DESCRIBEs of others, which may take their time.
+            self.waiting.push_front(Draft {
                 method,
                 url: session.aggregate().clone(),
                 purpose: Purpose::KeepAlive,
@@ -144,12 +146,6 @@ impl Connection {
                 is_repeated: false,
             });
         }
-    }
-
-    /// No answer, or one that says "not this method".
-    pub(super) fn on_keep_alive_failed(&mut self, key: SessionKey, method: &Method) {
-        self.keep_alive_means.step_down(method);
-        self.end_keep_alive(key);
     }
 
     pub(super) fn end_keep_alive(&mut self, key: SessionKey) {
@@ -176,7 +172,8 @@ impl Connection {
         };
         let silence = now.saturating_duration_since(self.last_byte);
         if silence >= timeouts.silence_dead {
-            return self.lose(CloseReason::Dead("not a byte from the server for too long"));
+            let reason = CloseReason::Dead("not a byte from the server for too long");
+            return self.lose(self.reason_for_loss(reason));
         }
         if silence < timeouts.silence_probe {
             return self
@@ -190,7 +187,7 @@ impl Connection {
         self.waiting.push_back(ping);
     }
 
-    fn ping(&self, url: url::Url) -> Draft {
+    pub(super) fn ping(&self, url: url::Url) -> Draft {
         self.own_draft(Method::Options, url, Purpose::Ping)
     }
 }
@@ -246,9 +243,13 @@ impl Connection {
     /// The ping goes to the URL of whatever is to follow it, never to `*`: go2rtc takes the first
     /// URL it sees for the one to play.
     pub(super) fn begin_health_check(&mut self) -> Option<Draft> {
-        let url = self.waiting.front()?.url.clone();
+        let first = self.waiting.front()?;
+        let (url, is_ping) = (first.url.clone(), first.purpose == Purpose::Ping);
         self.health = Health::Checking;
-        Some(self.ping(url))
+        match is_ping {
+            true => self.waiting.pop_front(),
+            false => Some(self.ping(url)),
+        }
     }
 }
 
@@ -258,6 +259,13 @@ pub(super) struct Idle {
     since: Instant,
     /// Over as soon as the last TEARDOWN is answered.
     until_empty: bool,
+}
+
+impl Idle {
+    /// It was idle while our clock stood still, too.
+    pub(super) fn on_slept(&mut self, slept: Duration) {
+        self.since = self.since.checked_sub(slept).unwrap_or(self.since);
+    }
 }
 
 /// Units that do not come to an end.

@@ -5,6 +5,7 @@
 //! `liveness` what the clock asks for, `probe` what a DESCRIBE of nothing does, and `server_requests` answers the server's own requests.
 
 mod answers;
+mod awakening;
 mod departure;
 mod fence;
 mod listening;
@@ -34,6 +35,7 @@ use super::{
     codec::{Decoder, Unit, write_frame},
     command::{CredentialStatus, RequestId, SessionConfig, SessionKey, SessionRequest},
     credentials::Credentials,
+    describe_window::DescribeWindow,
     event::{
         CloseReason, Event, Failure, FailureKind, Packet, Reply, Retirement, SharingViolation,
     },
@@ -123,8 +125,11 @@ pub struct Connection {
     server_header: Option<String>,
     meter: Meter,
     keep_alive_means: Means,
+    describe_window: DescribeWindow,
     fences: Fences,
     health: Health,
+    /// The machine was asleep, and the server has not been heard of since.
+    has_slept: bool,
     probe: Option<Probe>,
     idle: Option<Idle>,
     /// The server gave two streams one channel: no session of the connection can be addressed
@@ -167,8 +172,10 @@ impl Connection {
             server_header: None,
             meter: Meter::default(),
             keep_alive_means: Means::default(),
+            describe_window: DescribeWindow::default(),
             fences: Fences::new(config.is_serial),
             health: Health::Good,
+            has_slept: false,
             probe: None,
             idle: None,
             tainted: false,
@@ -341,12 +348,12 @@ impl Connection {
 
     /// The server has closed the connection.
     pub fn handle_eof(&mut self, _now: Instant) {
-        self.lose(CloseReason::PeerClosed);
+        self.lose(self.reason_for_loss(CloseReason::PeerClosed));
     }
 
     /// The socket has failed.
     pub fn handle_io_error(&mut self, _now: Instant, error: String) {
-        self.lose(CloseReason::Io(error));
+        self.lose(self.reason_for_loss(CloseReason::Io(error)));
     }
 
     /// The peer took some of what was written; `backlog` bytes are still waiting.
@@ -485,7 +492,7 @@ impl Connection {
         let waiting = self.waiting.iter().filter(waits).count();
         Backlog {
             head: self.requests.head(),
-            describes: self.requests.describes() + self.authorizer.describes() + waiting,
+            describes: self.requests.describes().count() + self.authorizer.describes() + waiting,
         }
     }
 

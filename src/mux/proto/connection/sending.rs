@@ -15,7 +15,7 @@ use crate::mux::proto::{
     event::{Event, Failure, FailureKind, Retirement, SharingViolation},
     message::MessageWriter,
     requests::{Draft, Purpose, RequestTable},
-    session::Phase,
+    session::{Phase, Session},
 };
 
 /// Why nothing begins and nothing is addressed any more on a connection where two streams were
@@ -307,7 +307,7 @@ impl Connection {
 
     /// Writes what may be written.
     pub(super) fn flush(&mut self, now: Instant) {
-        while let Some(draft) = self.next_draft() {
+        while let Some(draft) = self.next_draft(now) {
             self.write(now, draft);
         }
         if let Some(key) = self.requests.session_that_begins_to_play() {
@@ -328,7 +328,7 @@ impl Connection {
         }
     }
 
-    fn next_draft(&mut self) -> Option<Draft> {
+    fn next_draft(&mut self, now: Instant) -> Option<Draft> {
         if self.is_closed() || (self.waiting.is_empty() && self.authorizer.retries.is_empty()) {
             return None;
         }
@@ -363,7 +363,7 @@ impl Connection {
             Health::Suspect => return self.begin_health_check(),
         }
         let may_send = |draft: &Draft| {
-            self.may_send(draft) && (!is_held || draft.purpose == Purpose::Teardown)
+            self.may_send(now, draft) && (!is_held || draft.purpose == Purpose::Teardown)
         };
         let at = self.waiting.iter().position(may_send)?;
         self.waiting.remove(at)
@@ -375,11 +375,30 @@ impl Connection {
         !self.is_pipelining() && self.requests.waiting().next().is_some()
     }
 
-    /// Whether nothing of its own session holds a request back.
-    fn may_send(&self, draft: &Draft) -> bool {
+    /// Whether a DESCRIBE makes no keep-alive late. One of the same camera takes as long again.
+    fn may_describe(&self, now: Instant, draft: &Draft) -> bool {
+        let has_kept_alive = self.sessions.values().any(Session::is_kept_alive);
+        let ceiling = self.config.timeouts.ceiling;
+        let under_way = || {
+            let describes = self.requests.describes();
+            describes.filter(|entry| now.saturating_duration_since(entry.sent) < ceiling)
+        };
+        let head_times = under_way().map(|entry| entry.head_time(now));
+        let head_time = head_times.max().unwrap_or_default();
+        let window = self.describe_window;
+        !window.holds(has_kept_alive, head_time)
+            || (window.admits(under_way().count(), head_time)
+                && under_way().all(|entry| entry.draft.url != draft.url))
+    }
+
+    /// Whether nothing of its own session holds a request back, nor what would suffer from it.
+    fn may_send(&self, now: Instant, draft: &Draft) -> bool {
         let Some(key) = draft.session else {
             return true;
         };
+        if draft.purpose == Purpose::Describe && !self.may_describe(now, draft) {
+            return false;
+        }
         // Whoever leaves does not wait for what he has asked before.
         if draft.purpose == Purpose::Teardown {
             return true;

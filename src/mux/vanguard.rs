@@ -1,0 +1,178 @@
+//! In which order sessions come back to a server that has lost a connection with several of them.
+//!
+//! Something else may answer there now, or the server may have had enough of them: so two go first,
+//! and when both are set up the others follow together. The one that was added last before the
+//! connection broke off, soon after that, comes last: if it was its fault, all others play by then, and
+//! when it happens again nobody else is to blame. Pure.
+
+use std::time::{Duration, Instant};
+
+use super::connection_pool::PresentationUri;
+
+/// How many go first.
+const FIRST: u32 = 2;
+/// The others wait so long for them at most; a second answer takes two round trips.
+const PATIENCE: Duration = Duration::from_millis(500);
+/// How long after the first two the suspect comes.
+const SUSPECT_AFTER: Duration = Duration::from_millis(1_500);
+/// Longer than that nobody waits whose turn it may become.
+const FORGOTTEN: Duration = Duration::from_secs(10 * 60);
+
+/// The order of one server's sessions; none for most of the time.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Vanguard(Option<Order>);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Order {
+    /// When the first one went; before that, when the connection was lost.
+    since: Instant,
+    suspect: Option<PresentationUri>,
+    admitted: u32,
+    set_up: u32,
+}
+
+impl Vanguard {
+    /// A connection with so many sessions is lost; `suspect` was added to it shortly before.
+    pub(super) fn on_lost(
+        &mut self,
+        now: Instant,
+        sessions: u32,
+        suspect: Option<PresentationUri>,
+    ) {
+        if sessions >= FIRST {
+            self.0 = Some(Order {
+                since: now,
+                suspect,
+                admitted: 0,
+                set_up: 0,
+            });
+        }
+    }
+
+    /// Those who went first did not get there.
+    pub(super) fn regroup(&mut self) {
+        if let Some(order) = &mut self.0 {
+            (order.admitted, order.set_up) = (0, 0);
+        }
+    }
+
+    /// A session was set up there.
+    pub(super) fn on_set_up(&mut self) {
+        if let Some(order) = &mut self.0 {
+            order.set_up += u32::from(order.admitted > 0);
+        }
+    }
+
+    /// Whether a session may go; else when to ask again, unless something changes before.
+    pub(super) fn may_go(&self, now: Instant, uri: &PresentationUri) -> Result<(), Instant> {
+        let Some(order) = &self.0 else {
+            return Ok(());
+        };
+        let until = match order.suspect.as_ref() == Some(uri) {
+            true => order.since + SUSPECT_AFTER,
+            false if order.admitted < FIRST || order.set_up >= FIRST => now,
+            false => order.since + PATIENCE,
+        };
+        if now < until { Err(until) } else { Ok(()) }
+    }
+
+    /// A session goes.
+    pub(super) fn on_gone(&mut self, now: Instant) {
+        let Some(order) = &mut self.0 else {
+            return;
+        };
+        if order.admitted == 0 {
+            order.since = now;
+        }
+        order.admitted += 1;
+        if now >= order.since + SUSPECT_AFTER {
+            self.0 = None;
+        }
+    }
+
+    /// Whether forgetting it changes nothing.
+    pub(super) fn is_forgettable(&self, now: Instant) -> bool {
+        let is_old = |order: &Order| now.saturating_duration_since(order.since) >= FORGOTTEN;
+        self.0.as_ref().is_none_or(is_old)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::disallowed_methods, reason = "any time will do")]
+
+    use super::*;
+
+    fn uri(number: u32) -> PresentationUri {
+        PresentationUri(format!("rtsp://nvr/{number}"))
+    }
+
+    /// Sixteen sessions are lost, of which the seventh came last.
+    fn lost(now: Instant) -> Vanguard {
+        let mut vanguard = Vanguard::default();
+        vanguard.on_lost(now, 16, Some(uri(7)));
+        vanguard
+    }
+
+    fn go(vanguard: &mut Vanguard, now: Instant, number: u32) -> bool {
+        let may = vanguard.may_go(now, &uri(number)).is_ok();
+        if may {
+            vanguard.on_gone(now);
+        }
+        may
+    }
+
+    #[test]
+    fn two_go_first_and_the_others_when_these_are_set_up() {
+        let now = Instant::now();
+        let mut vanguard = lost(now);
+        let went: Vec<u32> = (1..=16).filter(|n| go(&mut vanguard, now, *n)).collect();
+        assert_eq!(went, [1, 2]);
+        vanguard.on_set_up();
+        assert!(!go(&mut vanguard, now, 3));
+        vanguard.on_set_up();
+        let went: Vec<u32> = (3..=16).filter(|n| go(&mut vanguard, now, *n)).collect();
+        assert_eq!(went.len(), 13, "all but the suspect");
+        assert_eq!(vanguard.may_go(now, &uri(7)), Err(now + SUSPECT_AFTER));
+        assert!(go(&mut vanguard, now + SUSPECT_AFTER, 7));
+        assert!(vanguard.is_forgettable(now + SUSPECT_AFTER));
+    }
+
+    #[test]
+    fn nobody_waits_for_long_for_two_that_come_to_nothing() {
+        let now = Instant::now();
+        let mut vanguard = lost(now);
+        assert!(go(&mut vanguard, now, 1) && go(&mut vanguard, now, 2));
+        assert_eq!(vanguard.may_go(now, &uri(3)), Err(now + PATIENCE));
+        assert!(go(&mut vanguard, now + PATIENCE, 3));
+    }
+
+    #[test]
+    fn the_order_outlasts_an_outage() {
+        let now = Instant::now();
+        let mut vanguard = lost(now);
+        let later = now + Duration::from_secs(45);
+        for _ in 0..10 {
+            assert!(go(&mut vanguard, later, 1), "dials");
+            vanguard.regroup();
+        }
+        assert!(go(&mut vanguard, later, 1) && go(&mut vanguard, later, 2));
+        assert!(!go(&mut vanguard, later, 3));
+    }
+
+    #[test]
+    fn a_session_that_was_alone_has_no_order_to_keep() {
+        let now = Instant::now();
+        let mut vanguard = Vanguard::default();
+        vanguard.on_lost(now, 1, Some(uri(1)));
+        assert!((1..=16).all(|number| go(&mut vanguard, now, number)));
+    }
+
+    #[test]
+    fn a_suspect_that_nobody_goes_before_goes_itself() {
+        let now = Instant::now();
+        let mut vanguard = lost(now);
+        assert!(!go(&mut vanguard, now, 7));
+        assert!(go(&mut vanguard, now + SUSPECT_AFTER, 7));
+    }
+}
