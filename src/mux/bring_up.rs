@@ -168,6 +168,8 @@ impl BringUp {
                 return Ok((attachment, presentation));
             }
             let sent = driver::now();
+            let uri = self.wish.presentation();
+            self.pool.on_describing(attachment.connection(), &uri);
             let describing = attachment.request(SessionRequest::Describe);
             let Some(answer) = self
                 .unless_held_up(&attachment, Wait::Describe, describing)

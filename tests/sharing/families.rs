@@ -1,5 +1,10 @@
 //! Each family of servers, in each order of arrival.
 
+use std::{
+    pin::Pin,
+    task::{Context, Waker},
+};
+
 use gstrtspmux::mux::{Mux, Pooling, Session, SharingVerdict};
 
 use crate::{
@@ -258,4 +263,35 @@ async fn verdicts_are_remembered_from_run_to_run() {
     assert_eq!(server.accepted(), accepted + 1, "known to share: {text}");
     assert_media(&server, &mut sessions).await;
     std::fs::remove_file(&path).unwrap();
+}
+
+fn poll_once<F: Future + Unpin>(future: &mut F) {
+    let polled = Pin::new(future).poll(&mut Context::from_waker(Waker::noop()));
+    assert!(polled.is_pending());
+}
+
+/// The camera that the server stays with for the connection is not the one that the connection was
+/// made for, nor one that anybody still waits for.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f11_a_camera_whose_user_has_gone_is_not_played_in_place_of_another() {
+    let server = server(Family::Go2Rtc, 2);
+    server.add_rule(Rule::new("DESCRIBE", Reaction::Defer).times(1));
+    let mux = mux();
+    let all = [2, 1].map(|camera| options(&server, camera, &Pooling::default()));
+    let mut openings = mux.open_many(all.to_vec());
+    let (first, second) = (openings.remove(0), openings.remove(0));
+    // The first one announced dials; the other one is the first to ask.
+    let mut staying = Box::pin(play(first));
+    let mut going = Box::pin(play(second));
+    poll_once(&mut staying);
+    while server.view().count("DESCRIBE") == 0 {
+        poll_once(&mut going);
+    }
+    while server.view().count("DESCRIBE") == 1 {
+        poll_once(&mut staying);
+    }
+    drop(going);
+    server.release();
+    let mut sessions = vec![(2, staying.await.unwrap())];
+    assert_media(&server, &mut sessions).await;
 }

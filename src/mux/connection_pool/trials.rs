@@ -63,6 +63,8 @@ pub(super) struct Trial {
     /// Two URIs were described alike: the server may stay with the first one it saw, and which that
     /// was, only the control URLs can tell.
     is_mixed: bool,
+    /// URIs asked for here, whoever still waits for the answer: the server may stay with any of them.
+    asked: Vec<PresentationUri>,
     /// URIs described here, each with its first control URL.
     described: Vec<(PresentationUri, PresentationUri)>,
 }
@@ -83,6 +85,16 @@ impl ConnectionPool {
     pub(in crate::mux) fn intend(&self, key: ConnectionKey) -> Intent {
         let id = self.lock().intend(&key);
         Intent::new(self.clone(), key, id)
+    }
+
+    /// A presentation is going to be asked for on the connection.
+    pub(in crate::mux) fn on_describing(&self, id: ConnectionId, uri: &PresentationUri) {
+        if let Some(registered) = self.lock().registered.get_mut(&id) {
+            let asked = &mut registered.trial.asked;
+            if !asked.contains(uri) {
+                asked.push(uri.clone());
+            }
+        }
     }
 
     /// A presentation was described on the connection of `handle`. True if another URI was described
@@ -296,10 +308,12 @@ impl State {
         };
         let trial = &mut registered.trial;
         trial.progress = Some(now);
-        // What the connection was made for counts even if whoever asked for it has gone since.
-        let first = self.table.entry(id).map(|entry| &entry.presentation);
-        let is_first_ones = first.is_some_and(|first| first != uri && first.is_above(control));
-        let is_twin = is_first_ones
+        // What was asked for counts even if whoever asked for it has gone since.
+        let is_anothers = trial
+            .asked
+            .iter()
+            .any(|asked| asked != uri && asked.is_above(control) && !uri.is_above(control));
+        let is_twin = is_anothers
             || trial
                 .described
                 .iter()
