@@ -8,7 +8,7 @@ use gst::prelude::*;
 
 use super::{
     CAT, RtspMuxSrc,
-    buffer::{self, Marker, Step},
+    buffer::{Marker, Step},
     manager::Manager,
     stage::Stage,
 };
@@ -83,22 +83,20 @@ impl Feed {
         }
     }
 
-    /// Reports are worth no error: without them there is no lip-sync, but media. But one may be the
-    /// goodbye of the last stream, and then there is no packet more to learn that from.
+    /// A report may be the goodbye of the last stream, and then there is no packet more to learn
+    /// that from.
     fn push_rtcp(&mut self, packet: Packet) -> Result<(), Halt> {
-        let (Some(rtcp), Some(rtp)) = (
-            self.manager.rtcp_pad(packet.stream),
-            self.manager.rtp_pad(packet.stream),
-        ) else {
+        let stream = packet.stream;
+        let Some(rtp) = self.manager.rtp_pad(stream) else {
             return Ok(());
         };
-        let _ = rtcp.push(buffer::from_payload(packet.payload));
+        self.manager.push_rtcp(packet);
         if rtp.pad_flags().contains(gst::PadFlags::EOS) {
             let ended = Err(gst::FlowError::Eos);
             let flow = self.flows.update_pad_flow(rtp, ended);
             return flow.map(drop).map_err(Halt::Flow);
         }
-        if self.manager.has_left(packet.stream) {
+        if self.manager.has_left(stream) {
             return Err(Halt::Goodbye);
         }
         Ok(())
@@ -120,11 +118,7 @@ impl Feed {
             }
             Step::Drop => return Ok(()),
         };
-        let mut buffer = buffer::from_payload(packet.payload);
-        buffer::mark(&mut buffer, marks, || {
-            self.manager.pads().first_time(packet.stream)
-        });
-        let flow = pad.push(buffer);
+        let flow = self.manager.push_rtp(packet, marks);
         self.flows.update_pad_flow(pad, flow).map(drop)
     }
 }

@@ -1,8 +1,8 @@
 //! Who turns RTP packets into timed RTP buffers: the seam for something lighter than `rtpbin`.
 //!
-//! A manager has pads of its own into which packets are pushed, and hands its output pads to
-//! [`Pads`], which both own the caps, ids and times of streams. It is built, restarted and removed
-//! only inside the session's [`Stage`](super::stage::Stage); pushing needs no lock.
+//! A manager takes the packets of a session and hands its output pads to [`Pads`], which own the caps,
+//! ids and times of streams. It is built, restarted and removed only inside the session's
+//! [`Stage`](super::stage::Stage); pushing needs no lock.
 
 mod rtpbin;
 mod stream;
@@ -14,8 +14,8 @@ use gst::glib;
 
 pub(super) use rtpbin::Rtpbin;
 
-use super::pads::Pads;
-use crate::mux::RtcpSender;
+use super::{buffer::Marks, pads::Pads};
+use crate::mux::{Packet, RtcpSender};
 
 /// What it means if a source says goodbye (RTCP BYE).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,11 +38,15 @@ pub(super) trait Manager: Send + Sync {
     /// Whether the stream's source said goodbye, and that was not the end of the stream.
     fn has_left(&self, stream: usize) -> bool;
 
-    /// The pad into which the stream's RTP packets go.
+    /// The pad out of which the stream's RTP packets go, into the manager or out of it. Events for
+    /// the stream begin there, and an end of stream stays on it.
     fn rtp_pad(&self, stream: usize) -> Option<&gst::Pad>;
 
-    /// The pad into which the stream's RTCP packets go.
-    fn rtcp_pad(&self, stream: usize) -> Option<&gst::Pad>;
+    /// Takes an RTP packet; may block for as long as downstream likes.
+    fn push_rtp(&self, packet: Packet, marks: Marks) -> Result<gst::FlowSuccess, gst::FlowError>;
+
+    /// Takes an RTCP packet.
+    fn push_rtcp(&self, packet: Packet);
 
     /// Begins all streams anew: nothing is left of their sources, times and reports. Waits for no
     /// push that is under way downstream.

@@ -21,8 +21,14 @@ use super::{
     stream::{Reports, Stream, rtcp_events},
 };
 use crate::{
-    mux::RtcpSender,
-    rtspsrc::{CAT, RtspMuxSrc, lock, pads::Pads, panics},
+    mux::{Packet, RtcpSender},
+    rtspsrc::{
+        CAT, RtspMuxSrc,
+        buffer::{self, Marks},
+        lock,
+        pads::Pads,
+        panics,
+    },
 };
 
 /// The manager that is `rtspsrc`'s as well: one rtpbin after the other, behind the same pads.
@@ -200,8 +206,20 @@ impl Manager for Rtpbin {
         self.streams.get(&stream).map(|stream| &stream.rtp)
     }
 
-    fn rtcp_pad(&self, stream: usize) -> Option<&gst::Pad> {
-        self.streams.get(&stream).map(|stream| &stream.rtcp)
+    fn push_rtp(&self, packet: Packet, marks: Marks) -> Result<gst::FlowSuccess, gst::FlowError> {
+        let Some(stream) = self.streams.get(&packet.stream) else {
+            return Ok(gst::FlowSuccess::Ok);
+        };
+        let mut buffer = buffer::from_payload(packet.payload);
+        buffer::mark(&mut buffer, marks, || self.pads.first_time(packet.stream));
+        stream.rtp.push(buffer)
+    }
+
+    fn push_rtcp(&self, packet: Packet) {
+        if let Some(stream) = self.streams.get(&packet.stream) {
+            // Reports are worth no error: without them there is no lip-sync, but media.
+            let _ = stream.rtcp.push(buffer::from_payload(packet.payload));
+        }
     }
 
     /// Gives the sink back and asks for it anew. With that the old source's jitterbuffer and its
