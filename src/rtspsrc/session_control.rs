@@ -7,11 +7,10 @@ use gst::{glib, prelude::*};
 use tokio::sync::watch;
 
 use super::{
-    RtspMuxSrc,
+    RtspMuxSrc, crew,
     manager::Manager,
     panics,
     recovery::Policy,
-    runtime,
     session_task::SessionTask,
     stage::Stage,
     status::{Standing, Status},
@@ -58,7 +57,6 @@ impl SessionControl {
     ///
     /// The system gives no threads.
     pub(super) fn start(element: &RtspMuxSrc, plan: Plan) -> std::io::Result<Self> {
-        let runtime = runtime::feeders()?;
         let (target, targets) = watch::channel(Target::Paused);
         let (options, latest) = watch::channel(plan.options.clone());
         let control = Self {
@@ -70,11 +68,7 @@ impl SessionControl {
         };
         let task = SessionTask::new(element, plan, &control, targets, latest);
         let task = supervise(element.downgrade(), task.run());
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "the one task of a session; it ends when this control is dropped"
-        )]
-        runtime.spawn(task);
+        crew::spawn(task)?;
         Ok(control)
     }
 
