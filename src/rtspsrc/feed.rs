@@ -4,8 +4,6 @@ use gstreamer as gst;
 use gstreamer_base as gst_base;
 use std::{collections::BTreeMap, sync::Arc};
 
-use gst::prelude::*;
-
 use super::{
     CAT, RtspMuxSrc,
     buffer::{Marker, Step},
@@ -71,7 +69,12 @@ impl Feed {
         }
     }
 
-    /// Pushes one packet; may block for as long as downstream likes.
+    /// Returns once there is room for packets. Dropping the future loses nothing.
+    pub(super) async fn room(&self) {
+        std::future::poll_fn(|context| self.manager.poll_room(context)).await;
+    }
+
+    /// Pushes one packet.
     ///
     /// # Errors
     ///
@@ -91,7 +94,7 @@ impl Feed {
             return Ok(());
         };
         self.manager.push_rtcp(packet);
-        if rtp.pad_flags().contains(gst::PadFlags::EOS) {
+        if self.manager.has_ended(stream) {
             let ended = Err(gst::FlowError::Eos);
             let flow = self.flows.update_pad_flow(rtp, ended);
             return flow.map(drop).map_err(Halt::Flow);
@@ -125,9 +128,8 @@ impl Feed {
 
 /// FLUSHING once the stage is closed: the element is on its way down.
 fn restart(stage: &Stage, stream: usize) -> Result<(), gst::FlowError> {
-    // Waits for the old jitterbuffer's thread, which may be in a sink that takes its time: let
-    // another thread feed the other sessions meanwhile.
-    match tokio::task::block_in_place(|| stage.work(|manager| manager.restart(stream))) {
+    // May wait for the old jitterbuffer's thread, which may be in a sink that takes its time.
+    match stage.work(|manager| manager.restart(stream)) {
         Some(Ok(())) => Ok(()),
         Some(Err(error)) => {
             gst::error!(CAT, "stream {stream} cannot begin anew: {error}");

@@ -15,7 +15,7 @@
 //! status        how a session stands, for `stats`
 //! feed          packets -> buffers -> pads of the manager, flows combined
 //! stage         where the task builds, and how a state change takes that away
-//! manager       who turns RTP packets into timed buffers: rtpbin
+//! manager       who turns RTP packets into timed buffers: the light path, or rtpbin
 //! announcer     tells each pipeline once what concerns a whole server
 //! pads          the pads people link to, with ids, caps and segment
 //! caps          SDP -> caps, behind `sdp_gate`
@@ -65,7 +65,7 @@ use std::sync::{
 use gst::{glib, prelude::*};
 
 pub use context::{CONTEXT_TYPE, STATE_VARIABLE, pool_context};
-
+pub use manager::ManagerChoice;
 pub use settings::Multiplex;
 
 static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {

@@ -52,7 +52,10 @@ impl Playback<'_> {
             tokio::select! {
                 biased;
                 () = reached(&mut self.target, |target| target != Target::Playing) => return Ok(()),
-                more = self.session.next_batch(&mut batch) => if !more {
+                more = async {
+                    self.feed.room().await;
+                    self.session.next_batch(&mut batch).await
+                } => if !more {
                     return Err(self.session.end_reason().map_or(End::Regular, playing_failed));
                 },
                 () = alarm.rings() => {
@@ -73,7 +76,7 @@ impl Playback<'_> {
                     .map_err(|halt| self.halted(halt))?;
             }
             drop(element);
-            // A batch is as long as the queue was; the other sessions of this thread come next.
+            // A batch is as long as the queue was; its streams and the other sessions come next.
             tokio::task::yield_now().await;
         }
     }

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 
 use super::{
     RtspMuxSrc, crew,
-    manager::Manager,
+    manager::{Manager, ManagerChoice},
     panics,
     recovery::Policy,
     session_task::SessionTask,
@@ -35,6 +35,7 @@ pub(super) struct Plan {
     pub(super) options: SessionOptions,
     /// Announced the session, for its first attempt.
     pub(super) intent: Option<Intent>,
+    pub(super) manager: ManagerChoice,
     pub(super) latency_ms: u32,
     /// `media-timeout`; 0: off.
     pub(super) media_timeout: Duration,

@@ -12,12 +12,13 @@ use std::{
         Arc, Mutex, Weak,
         atomic::{AtomicU32, Ordering},
     },
+    task::{Context, Poll},
 };
 
 use gst::{glib, prelude::*};
 
 use super::{
-    Goodbye, Manager,
+    Goodbye, Manager, StreamReport,
     stream::{Reports, Stream, rtcp_events},
 };
 use crate::{
@@ -26,7 +27,7 @@ use crate::{
         CAT, RtspMuxSrc,
         buffer::{self, Marks},
         lock,
-        pads::Pads,
+        pads::{Pads, Watch},
         panics,
     },
 };
@@ -161,7 +162,7 @@ impl Manager for Rtpbin {
             }
         }
         for (index, stream) in self.streams.iter() {
-            for event in self.pads.first_events(*index) {
+            for event in self.pads.first_events(*index, None) {
                 stream.rtp.push_event(event);
             }
             let caps = gst::Caps::new_empty_simple("application/x-rtcp");
@@ -196,6 +197,11 @@ impl Manager for Rtpbin {
         Ok(())
     }
 
+    fn has_ended(&self, stream: usize) -> bool {
+        self.rtp_pad(stream)
+            .is_some_and(|pad| pad.pad_flags().contains(gst::PadFlags::EOS))
+    }
+
     fn has_left(&self, stream: usize) -> bool {
         self.streams
             .get(&stream)
@@ -204,6 +210,16 @@ impl Manager for Rtpbin {
 
     fn rtp_pad(&self, stream: usize) -> Option<&gst::Pad> {
         self.streams.get(&stream).map(|stream| &stream.rtp)
+    }
+
+    fn push_event(&self, stream: usize, event: gst::Event) -> bool {
+        self.rtp_pad(stream)
+            .is_some_and(|pad| pad.push_event(event))
+    }
+
+    /// A push ends in the jitterbuffer's queue.
+    fn poll_room(&self, _: &mut Context<'_>) -> Poll<()> {
+        Poll::Ready(())
     }
 
     fn push_rtp(&self, packet: Packet, marks: Marks) -> Result<gst::FlowSuccess, gst::FlowError> {
@@ -261,6 +277,10 @@ impl Manager for Rtpbin {
     fn pads(&self) -> &Arc<Pads> {
         &self.pads
     }
+
+    fn reports(&self) -> Vec<StreamReport> {
+        Vec::new()
+    }
 }
 
 fn make(latency_ms: u32) -> Result<gst::Element, glib::BoolError> {
@@ -315,7 +335,7 @@ fn on_pad_added(pads: &Pads, streams: &Weak<BTreeMap<usize, Stream>>, pad: &gst:
         });
         return;
     }
-    if let Err(error) = pads.expose(index, pad) {
+    if let Err(error) = pads.expose(index, pad, Watch::ByPad) {
         gst::error!(CAT, obj = pad, "cannot be shown: {error}");
     }
 }
