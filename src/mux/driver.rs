@@ -16,6 +16,7 @@
     reason = "the driver is where clock, timers and tasks belong"
 )]
 
+mod breath;
 mod command;
 mod dial;
 mod gathering;
@@ -43,11 +44,12 @@ use tokio::{
         mpsc::{Receiver, UnboundedReceiver},
         oneshot, watch,
     },
-    time::{Sleep, Timeout, sleep_until},
+    time::{Sleep, Timeout, sleep, sleep_until},
 };
 
 pub(super) use self::command::{Command, Link, LinkEnds, Report};
 use self::{
+    breath::{Breath, MOMENT},
     command::Readiness,
     gathering::Gathering,
     outbox::Outbox,
@@ -234,6 +236,7 @@ struct Driver {
     input: BytesMut,
     outbox: Outbox,
     quick_ack: QuickAck,
+    breath: Breath,
     gathering: Gathering,
     /// Until when what is to be written waits for more.
     held_until: Option<Instant>,
@@ -272,6 +275,7 @@ impl Driver {
             input: BytesMut::new(),
             outbox: Outbox::default(),
             quick_ack: QuickAck::default(),
+            breath: Breath::default(),
             gathering,
             held_until: None,
             timer: Box::pin(sleep_until(tokio::time::Instant::now())),
@@ -295,6 +299,9 @@ impl Driver {
                 return self.finish(reason);
             }
             self.arm_timer();
+            if self.breath.take() {
+                sleep(MOMENT).await;
+            }
             let turn = self.turns.next(Sources {
                 transport: &mut self.transport,
                 wants_to_write: !self.outbox.is_empty() && self.held_until.is_none(),
@@ -335,6 +342,9 @@ impl Driver {
                     }
                     self.core.handle_input(now, &mut self.input);
                     self.drain_events(now);
+                    if self.breath.on_read(self.link.budget.used()) {
+                        return;
+                    }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Err(error) => return self.on_io_error(&error),

@@ -9,6 +9,7 @@ use super::{
     buffer::{Marker, Step},
     manager::Manager,
     stage::Stage,
+    timer,
 };
 use crate::mux::{Packet, PacketKind};
 
@@ -71,7 +72,7 @@ impl Feed {
 
     /// Returns once there is room for packets. Dropping the future loses nothing.
     pub(super) async fn room(&self) {
-        std::future::poll_fn(|context| self.manager.poll_room(context)).await;
+        std::future::poll_fn(|context| self.manager.poll_room(context, timer::now())).await;
     }
 
     /// Pushes one packet.

@@ -142,7 +142,7 @@ impl Manager for Light {
         is_taken
     }
 
-    fn poll_room(&self, context: &mut Context<'_>) -> Poll<()> {
+    fn poll_room(&self, context: &mut Context<'_>, _now: Instant) -> Poll<()> {
         self.outlet.poll_room(context)
     }
 

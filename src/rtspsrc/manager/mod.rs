@@ -12,6 +12,7 @@ use gstreamer as gst;
 use std::{
     sync::Arc,
     task::{Context, Poll},
+    time::Instant,
 };
 
 use gst::glib;
@@ -114,8 +115,11 @@ pub(super) trait Manager: Send + Sync {
     /// Sends a downstream event into the stream, behind its packets; false if it is not taken.
     fn push_event(&self, stream: usize, event: gst::Event) -> bool;
 
-    /// Ready when there is room for packets.
-    fn poll_room(&self, context: &mut Context<'_>) -> Poll<()>;
+    /// Ready unless so much was pushed and has not come out that more had better wait outside. Then
+    /// `context` is woken when that has changed.
+    fn poll_room(&self, _context: &mut Context<'_>, _now: Instant) -> Poll<()> {
+        Poll::Ready(())
+    }
 
     /// Takes an RTP packet. What is given back may be what came of an earlier one.
     fn push_rtp(&self, packet: Packet, marks: Marks) -> Result<gst::FlowSuccess, gst::FlowError>;

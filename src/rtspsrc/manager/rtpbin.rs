@@ -12,7 +12,6 @@ use std::{
         Arc, Mutex, Weak,
         atomic::{AtomicU32, Ordering},
     },
-    task::{Context, Poll},
 };
 
 use gst::{glib, prelude::*};
@@ -215,11 +214,6 @@ impl Manager for Rtpbin {
     fn push_event(&self, stream: usize, event: gst::Event) -> bool {
         self.rtp_pad(stream)
             .is_some_and(|pad| pad.push_event(event))
-    }
-
-    /// A push ends in the jitterbuffer's queue.
-    fn poll_room(&self, _: &mut Context<'_>) -> Poll<()> {
-        Poll::Ready(())
     }
 
     fn push_rtp(&self, packet: Packet, marks: Marks) -> Result<gst::FlowSuccess, gst::FlowError> {

@@ -16,7 +16,7 @@ use crate::{mux::Packet, rtspsrc::buffer::Marks};
 /// Packets waiting beyond which the session takes no more from its connection, if all its streams are
 /// held up: then the queue there fills, which drops by its own rules. Payloads beyond it are copied out
 /// of what they were read into, which they would keep as a whole.
-const FULL: usize = 128;
+const FULL: usize = 32;
 /// Packets and octets that are kept of a stream that is blocked while others of its session are not.
 /// A second of 16 Mbit/s.
 const MAX_PACKETS: usize = 2_048;
