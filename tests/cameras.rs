@@ -177,15 +177,17 @@ fn stats_say_what_is_shared() {
 
 /// A flash in the picture and a beep in the sound happen at the same moment, once a second; one
 /// packet of sound is 20 ms long.
-#[test]
-fn sound_and_picture_are_in_sync() {
+fn sound_and_picture_are_in_sync(manager: &str) {
     wall::init();
     let server = GstServer::builder()
         .mounts(2)
         .audio(|_| true)
         .start()
         .unwrap();
-    let wall = Wall::start(&urls(&server, 2), &[("latency", "200")]);
+    let wall = Wall::start(
+        &urls(&server, 2),
+        &[("latency", "200"), ("manager", manager)],
+    );
     wall.wait_for_flashes_and_beeps(3, PATIENCE);
     for (camera, apart) in wall.flash_to_beep().into_iter().enumerate() {
         assert!(
@@ -195,4 +197,14 @@ fn sound_and_picture_are_in_sync() {
     }
     assert_eq!(server.counts().accepted, 1);
     wall.stop();
+}
+
+#[test]
+fn sound_and_picture_are_in_sync_in_the_light() {
+    sound_and_picture_are_in_sync("light");
+}
+
+#[test]
+fn sound_and_picture_are_in_sync_with_rtpbin() {
+    sound_and_picture_are_in_sync("rtpbin");
 }

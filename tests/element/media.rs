@@ -6,7 +6,7 @@ use gst::prelude::*;
 use gstreamer as gst;
 
 use crate::gst_server::GstServer;
-use crate::player::{PATIENCE, Player, Seen, init};
+use crate::player::{PATIENCE, Player, Seen, for_both_managers, init};
 use crate::support::mock_server::{Camera, MockServer};
 
 /// A file of this process's own that goes away.
@@ -28,7 +28,7 @@ impl Drop for TemporaryFile {
     }
 }
 
-#[test]
+for_both_managers!(a_recording_ends_in_good_order_and_plays_back);
 fn a_recording_ends_in_good_order_and_plays_back() {
     init();
     let server = GstServer::builder().start().unwrap();
@@ -52,7 +52,7 @@ fn a_recording_ends_in_good_order_and_plays_back() {
     playback.message(gst::MessageType::Eos);
 }
 
-#[test]
+for_both_managers!(decodebin_finds_a_decoder);
 fn decodebin_finds_a_decoder() {
     init();
     let server = GstServer::builder().start().unwrap();
@@ -71,7 +71,7 @@ fn decodebin_finds_a_decoder() {
     player.assert_no_error();
 }
 
-#[test]
+for_both_managers!(times_rise_and_follow_the_clock_of_the_pipeline);
 fn times_rise_and_follow_the_clock_of_the_pipeline() {
     init();
     let server = GstServer::builder().start().unwrap();
@@ -97,7 +97,7 @@ fn times_rise_and_follow_the_clock_of_the_pipeline() {
     );
 }
 
-#[test]
+for_both_managers!(a_stream_that_nobody_links_is_no_error);
 fn a_stream_that_nobody_links_is_no_error() {
     init();
     let server = GstServer::builder().audio(|_| true).start().unwrap();
@@ -109,7 +109,7 @@ fn a_stream_that_nobody_links_is_no_error() {
     player.assert_no_error();
 }
 
-#[test]
+for_both_managers!(no_stream_linked_is_an_error);
 fn no_stream_linked_is_an_error() {
     init();
     let server = GstServer::builder().audio(|_| true).start().unwrap();
@@ -126,7 +126,7 @@ fn no_stream_linked_is_an_error() {
         .unwrap();
 }
 
-#[test]
+for_both_managers!(receiver_reports_go_back_on_the_rtcp_channel);
 fn receiver_reports_go_back_on_the_rtcp_channel() {
     init();
     let server = MockServer::builder()
@@ -152,7 +152,7 @@ fn receiver_reports_go_back_on_the_rtcp_channel() {
     assert_eq!(server.violations(), [""; 0]);
 }
 
-#[test]
+for_both_managers!(without_recovery_goodbye_ends_the_stream);
 fn without_recovery_goodbye_ends_the_stream() {
     init();
     let server = MockServer::builder()
@@ -177,7 +177,7 @@ fn without_recovery_goodbye_ends_the_stream() {
     assert!(server.wait_until(|view| view.count("TEARDOWN") == 1, PATIENCE));
 }
 
-#[test]
+for_both_managers!(two_elements_watch_one_camera);
 fn two_elements_watch_one_camera() {
     init();
     let server = GstServer::builder().start().unwrap();
@@ -202,7 +202,7 @@ fn of_another_source(sequence: u16) -> Vec<u8> {
     packet
 }
 
-#[test]
+for_both_managers!(a_new_source_goes_on_on_the_same_pad);
 fn a_new_source_goes_on_on_the_same_pad() {
     init();
     let server = MockServer::builder()
@@ -234,8 +234,8 @@ fn a_new_source_goes_on_on_the_same_pad() {
     player.assert_no_error();
 }
 
+for_both_managers!(a_new_source_goes_on_though_the_old_one_waits_for_another_stream);
 /// As a muxer without queues does: it keeps the thread of the picture until there is sound.
-#[test]
 fn a_new_source_goes_on_though_the_old_one_waits_for_another_stream() {
     init();
     let server = MockServer::builder().camera("/cam", Camera::av()).start();
@@ -278,7 +278,7 @@ fn a_new_source_goes_on_though_the_old_one_waits_for_another_stream() {
     player.assert_no_error();
 }
 
-#[test]
+for_both_managers!(a_sink_that_blocks_holds_up_nobody_else);
 fn a_sink_that_blocks_holds_up_nobody_else() {
     init();
     let server = GstServer::builder().mounts(4).start().unwrap();

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use gst::prelude::*;
 use gstreamer as gst;
 
-use crate::player::{PATIENCE, PROMPT, Player, Seen, init};
+use crate::player::{PATIENCE, PROMPT, Player, Seen, for_both_managers, init};
 use crate::support::mock_server::{
     Algorithm, Auth, Behaviour, Camera, Family, MockServer, Reaction, Rule, ServerView,
 };
@@ -73,7 +73,7 @@ fn free_port() -> u16 {
     listener.local_addr().unwrap().port()
 }
 
-#[test]
+for_both_managers!(a_lost_connection_is_made_again_under_the_same_pad);
 fn a_lost_connection_is_made_again_under_the_same_pad() {
     init();
     let server = one_camera();
@@ -244,7 +244,7 @@ fn f24_a_session_that_the_server_forgot_is_set_up_again_alone() {
     player.assert_no_error();
 }
 
-#[test]
+for_both_managers!(f28_a_session_that_falls_silent_is_set_up_again);
 fn f28_a_session_that_falls_silent_is_set_up_again() {
     init();
     let server = MockServer::builder().camera("/cam", Camera::av()).start();
@@ -288,7 +288,7 @@ fn silence_is_no_loss_with_a_media_timeout_of_0() {
     assert_eq!(server.view().count("TEARDOWN"), 0);
 }
 
-#[test]
+for_both_managers!(a_camera_that_says_goodbye_is_set_up_again);
 fn a_camera_that_says_goodbye_is_set_up_again() {
     init();
     let server = one_camera();
@@ -542,9 +542,9 @@ fn a_pipeline_that_is_ended_during_an_outage_ends_in_good_order() {
     player.message(gst::MessageType::Eos);
 }
 
+for_both_managers!(a_thread_that_waits_for_another_stream_holds_up_no_recovery);
 /// As a muxer without queues does: it keeps the thread of the picture until there is sound, which
 /// the outage has cut off.
-#[test]
 fn a_thread_that_waits_for_another_stream_holds_up_no_recovery() {
     init();
     let server = MockServer::builder().camera("/cam", Camera::av()).start();
@@ -593,7 +593,7 @@ fn a_thread_that_waits_for_another_stream_holds_up_no_recovery() {
     player.assert_no_error();
 }
 
-#[test]
+for_both_managers!(a_session_lost_while_it_is_paused_plays_again_when_it_is_told_to);
 fn a_session_lost_while_it_is_paused_plays_again_when_it_is_told_to() {
     init();
     let server = one_camera();

@@ -22,11 +22,13 @@ const RUNNING: u8 = 2;
 /// A hand is at it, and it was called for since.
 const RECALLED: u8 = 3;
 
+type Turn = Box<dyn Fn(&Arc<Errand>) + Send + Sync>;
+
 /// Something that is done when it is called for; may block.
 pub(in crate::rtspsrc) struct Errand {
     crew: &'static Crew,
     state: AtomicU8,
-    turn: Box<dyn Fn(&Arc<Errand>) + Send + Sync>,
+    turn: Turn,
 }
 
 impl Errand {

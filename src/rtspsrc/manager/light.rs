@@ -9,7 +9,7 @@
 //! inbox      what waits for downstream, per stream
 //! header     the fixed part of an RTP packet
 //! reception  order, losses, jitter
-//! timing     RTP time -> running time; `drift` follows the sender's clock
+//! timing     RTP time -> running time; `skew` follows the sender's clock
 //! lip_sync   streams of a session against each other, by sender reports
 //! rtcp       reading sender reports, names and goodbyes, writing receiver reports
 //! stream     all that is known of one stream, and its pad
@@ -19,7 +19,6 @@
 //!
 //! From `header` to `rtcp` they know neither GStreamer nor a clock.
 
-mod drift;
 mod header;
 mod inbox;
 mod lip_sync;
@@ -27,8 +26,12 @@ mod outlet;
 mod reception;
 mod reporter;
 mod rtcp;
+mod skew;
 mod stream;
 mod timing;
+
+#[cfg(test)]
+mod reference_tests;
 
 use gstreamer as gst;
 use std::{

@@ -188,7 +188,6 @@ impl Outlet {
         let mut buffer = buffer::from_payload(packet.payload);
         let fields = buffer.make_mut();
         fields.set_pts(time);
-        fields.set_dts(time);
         if has_gap || marks.discont {
             fields.set_flags(gst::BufferFlags::DISCONT);
         }

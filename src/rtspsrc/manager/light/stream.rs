@@ -69,6 +69,8 @@ pub(super) struct Stream {
     life: AtomicU32,
     /// What came of the last push.
     flow: Mutex<Flow>,
+    /// In nanoseconds.
+    latency: u64,
     /// Who we are in reports.
     own: u32,
     /// A leaf in the order of locks.
@@ -104,7 +106,7 @@ impl State {
             source: None,
             payload_type: None,
             reception: Reception::default(),
-            timing: Timing::new(0),
+            timing: Timing::new(0, 0),
             origin: None,
             last: None,
             sender: None,
@@ -140,6 +142,7 @@ impl Stream {
             taken: Mutex::default(),
             life: AtomicU32::new(0),
             flow: Mutex::new(Ok(gst::FlowSuccess::Ok)),
+            latency: latency.nseconds(),
             own: glib::random_int(),
             state: Mutex::new(State::new()),
         }
@@ -201,7 +204,7 @@ impl Stream {
             };
             state.payload_type = Some(header.payload_type);
             state.source = Some(header.ssrc);
-            state.timing = Timing::new(clock_rate);
+            state.timing = Timing::new(clock_rate, self.latency);
         }
         let arrival = state.arrival(received);
         let order = state
@@ -212,7 +215,7 @@ impl Stream {
             return Step::Drop;
         }
         if order == Order::Anew {
-            state.timing = Timing::new(state.timing.clock_rate());
+            state.timing = Timing::new(state.timing.clock_rate(), self.latency);
             state.last = None;
         }
         let has_gap = order != Order::Next || is_first;
