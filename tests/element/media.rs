@@ -313,3 +313,50 @@ fn a_sink_that_blocks_holds_up_nobody_else() {
         .wait_until(PATIENCE, |counts| counts.sessions_now == 0)
         .unwrap();
 }
+
+/// More than there are processors: each holds a thread, and the next one has its own all the same.
+#[test]
+fn sixteen_sinks_that_block_hold_up_neither_the_seventeenth_nor_a_stop() {
+    init();
+    let server = MockServer::builder().cameras(17).start();
+    let line: String = (1..=17)
+        .map(|camera| {
+            format!(
+                "rtspmuxsrc name=source{camera} manager=light location={} latency=0 \
+                   ! fakesink name=sink{camera} sync=false async=false ",
+                server.url(&format!("/cam/{camera}"))
+            )
+        })
+        .collect();
+    let player = Player::new(&line);
+    let (held, is_held) = std::sync::mpsc::channel();
+    for camera in 1..=16 {
+        let pad = player.element(&format!("sink{camera}"));
+        let pad = pad.static_pad("sink").unwrap();
+        let held = held.clone();
+        pad.add_probe(
+            gst::PadProbeType::BLOCK | gst::PadProbeType::BUFFER,
+            move |_, _| {
+                let _ = held.send(());
+                gst::PadProbeReturn::Ok
+            },
+        );
+    }
+    player.set_state(gst::State::Playing).unwrap();
+    let seen = player.seen_by("sink17");
+    assert!(server.wait_until(|view| view.playing() == 17, PATIENCE));
+    server.send_packets_to_all(20);
+    for _ in 1..=16 {
+        is_held.recv_timeout(PATIENCE).unwrap();
+    }
+    server.send_packets("/cam/17", 20);
+    seen.wait_for(40);
+    let begin = std::time::Instant::now();
+    let free = player.element("source17");
+    free.set_state(gst::State::Null).unwrap();
+    assert!(begin.elapsed() < crate::player::PROMPT);
+    player.set_state(gst::State::Null).unwrap();
+    assert!(begin.elapsed() < 2 * crate::player::PROMPT);
+    player.assert_no_error();
+    assert!(server.wait_until(|view| view.playing() == 0, PATIENCE));
+}

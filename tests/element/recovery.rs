@@ -542,9 +542,9 @@ fn a_pipeline_that_is_ended_during_an_outage_ends_in_good_order() {
     player.message(gst::MessageType::Eos);
 }
 
-for_both_managers!(a_thread_that_waits_for_another_stream_holds_up_no_recovery);
 /// As a muxer without queues does: it keeps the thread of the picture until there is sound, which
 /// the outage has cut off.
+#[test]
 fn a_thread_that_waits_for_another_stream_holds_up_no_recovery() {
     init();
     let server = MockServer::builder().camera("/cam", Camera::av()).start();
