@@ -175,18 +175,31 @@ fn stats_say_what_is_shared() {
     wall.stop();
 }
 
-/// A flash in the picture and a beep in the sound happen at the same moment, once a second.
-#[test]
-fn sound_and_picture_are_in_sync() {
+/// A flash in the picture and a beep in the sound happen at the same moment, once a second; one
+/// packet of sound is 20 ms long.
+fn sound_and_picture_are_in_sync(manager: &str) {
     wall::init();
     let server = GstServer::builder()
         .mounts(2)
         .audio(|_| true)
         .start()
         .unwrap();
-    let wall = Wall::start(&urls(&server, 2), &[("latency", "200")]);
+    let wall = Wall::start(
+        &urls(&server, 2),
+        &[("latency", "200"), ("manager", manager)],
+    );
     wall.wait_for_flashes_and_beeps(3, PATIENCE);
     wall.assert_in_sync();
     assert_eq!(server.counts().accepted, 1);
     wall.stop();
+}
+
+#[test]
+fn sound_and_picture_are_in_sync_in_the_light() {
+    sound_and_picture_are_in_sync("light");
+}
+
+#[test]
+fn sound_and_picture_are_in_sync_with_rtpbin() {
+    sound_and_picture_are_in_sync("rtpbin");
 }

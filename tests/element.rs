@@ -19,6 +19,8 @@ mod errors;
 mod leaks;
 #[path = "element/log.rs"]
 mod log;
+#[path = "element/managers.rs"]
+mod managers;
 #[path = "element/media.rs"]
 mod media;
 #[path = "element/one_camera.rs"]

@@ -16,6 +16,7 @@
     reason = "the driver is where clock, timers and tasks belong"
 )]
 
+mod breath;
 mod command;
 mod dial;
 mod gathering;
@@ -44,11 +45,12 @@ use tokio::{
         mpsc::{Receiver, UnboundedReceiver},
         oneshot, watch,
     },
-    time::{Sleep, Timeout, sleep_until},
+    time::{Sleep, Timeout, sleep, sleep_until},
 };
 
 pub(super) use self::command::{Command, Lease, Link, LinkEnds, Report};
 use self::{
+    breath::{Breath, MOMENT},
     command::Readiness,
     gathering::Gathering,
     outbox::Outbox,
@@ -247,6 +249,7 @@ struct Driver {
     input: BytesMut,
     outbox: Outbox,
     quick_ack: QuickAck,
+    breath: Breath,
     gathering: Gathering,
     sleep_watch: SleepWatch,
     /// Until when what is to be written waits for more.
@@ -287,6 +290,7 @@ impl Driver {
             input: BytesMut::new(),
             outbox: Outbox::default(),
             quick_ack: QuickAck::default(),
+            breath: Breath::default(),
             gathering,
             sleep_watch,
             held_until: None,
@@ -311,6 +315,9 @@ impl Driver {
                 return self.finish(reason);
             }
             self.arm_timer();
+            if self.breath.take() {
+                sleep(MOMENT).await;
+            }
             let blocking = self.blocking();
             self.core.set_listening(now(), !blocking);
             let turn = self.turns.next(Sources {
@@ -360,7 +367,8 @@ impl Driver {
                     }
                     self.core.handle_input(now, &mut self.input);
                     self.drain_events(now);
-                    if self.blocking() {
+                    let is_ahead = self.breath.on_read(self.link.budget.used());
+                    if is_ahead || self.blocking() {
                         return;
                     }
                 }

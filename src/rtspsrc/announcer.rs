@@ -70,7 +70,7 @@ impl Drop for Seat {
 pub(super) fn attend(element: &RtspMuxSrc, mux: &Mux, server: String) -> io::Result<Seat> {
     static LAST: AtomicU64 = AtomicU64::new(0);
 
-    let runtime = runtime::feeders()?;
+    let runtime = runtime::timers()?;
     let seat = LAST.fetch_add(1, Ordering::Relaxed);
     let listener = Listener {
         seat,

@@ -10,11 +10,9 @@ use std::{
     time::Duration,
 };
 
-use gst::prelude::*;
-
 use super::{
     CAT, RtspMuxSrc,
-    buffer::{self, Marker, Step},
+    buffer::{Marker, Step},
     manager::Manager,
     stage::Stage,
     timer,
@@ -103,7 +101,7 @@ impl Feed {
         }
     }
 
-    /// Pushes one packet; may block for as long as downstream likes.
+    /// Pushes one packet.
     ///
     /// # Errors
     ///
@@ -115,22 +113,20 @@ impl Feed {
         }
     }
 
-    /// Reports are worth no error: without them there is no lip-sync, but media. But one may be the
-    /// goodbye of the last stream, and then there is no packet more to learn that from.
+    /// A report may be the goodbye of the last stream, and then there is no packet more to learn
+    /// that from.
     fn push_rtcp(&mut self, packet: Packet) -> Result<(), Halt> {
-        let (Some(rtcp), Some(rtp)) = (
-            self.manager.rtcp_pad(packet.stream),
-            self.manager.rtp_pad(packet.stream),
-        ) else {
+        let stream = packet.stream;
+        let Some(rtp) = self.manager.rtp_pad(stream) else {
             return Ok(());
         };
-        let _ = rtcp.push(buffer::from_payload(packet.payload));
-        if rtp.pad_flags().contains(gst::PadFlags::EOS) {
+        self.manager.push_rtcp(packet);
+        if self.manager.has_ended(stream) {
             let ended = Err(gst::FlowError::Eos);
             let flow = self.flows.update_pad_flow(rtp, ended);
             return flow.map(drop).map_err(Halt::Flow);
         }
-        if self.manager.has_left(packet.stream) {
+        if self.manager.has_left(stream) {
             return Err(Halt::Goodbye);
         }
         Ok(())
@@ -153,20 +149,15 @@ impl Feed {
                 }
                 Step::Drop => return Ok(()),
             };
-        let mut buffer = buffer::from_payload(packet.payload);
-        buffer::mark(&mut buffer, marks, || {
-            self.manager.pads().first_time(packet.stream)
-        });
-        let flow = pad.push(buffer);
+        let flow = self.manager.push_rtp(packet, marks);
         self.flows.update_pad_flow(pad, flow).map(drop)
     }
 }
 
 /// FLUSHING once the stage is closed: the element is on its way down.
 fn restart(stage: &Stage, stream: usize) -> Result<(), gst::FlowError> {
-    // Waits for the old jitterbuffer's thread, which may be in a sink that takes its time: let
-    // another thread feed the other sessions meanwhile.
-    match tokio::task::block_in_place(|| stage.work(|manager| manager.restart(stream))) {
+    // May wait for the old jitterbuffer's thread, which may be in a sink that takes its time.
+    match stage.work(|manager| manager.restart(stream)) {
         Some(Ok(())) => Ok(()),
         Some(Err(error)) => {
             gst::error!(CAT, "stream {stream} cannot begin anew: {error}");

@@ -291,6 +291,7 @@ impl RtspMuxSrc {
             mux,
             options,
             intent,
+            manager: settings.manager,
             latency_ms: settings.latency_ms,
             media_timeout: settings.media_timeout(),
             policy: settings.recovery_policy(),
@@ -342,7 +343,14 @@ impl RtspMuxSrc {
 
     fn stats(&self) -> gst::Structure {
         match self.session() {
-            Some(session) => stats::structure(&session.monitor().stats(), &session.standing()),
+            Some(session) => {
+                let reports = session.manager().map(|manager| manager.reports());
+                stats::structure(
+                    &session.monitor().stats(),
+                    &session.standing(),
+                    &reports.unwrap_or_default(),
+                )
+            }
             None => stats::empty(),
         }
     }

@@ -15,13 +15,14 @@
 //! status        how a session stands, for `stats`
 //! feed          packets -> buffers -> pads of the manager, flows combined
 //! stage         where the task builds, and how a state change takes that away
-//! manager       who turns RTP packets into timed buffers: rtpbin
+//! manager       who turns RTP packets into timed buffers: the light path, or rtpbin
 //! announcer     tells each pipeline once what concerns a whole server
 //! pads          the pads people link to, with ids, caps and segment
 //! caps          SDP -> caps, behind `sdp_gate`
+//! crew          the threads that run session tasks and push
 //! ```
 //!
-//! Packets are pushed from the threads `rtspmux-feed` (see `runtime`), never from those that read
+//! Packets are pushed from the threads `rtspmux-feed` (see `crew`), never from those that read
 //! sockets. State changes wait for neither, save READY to NULL: up to `teardown-timeout` for the
 //! answer to TEARDOWN.
 
@@ -29,6 +30,7 @@ mod announcer;
 mod buffer;
 mod caps;
 mod context;
+mod crew;
 mod end;
 mod feed;
 mod imp;
@@ -64,6 +66,7 @@ use std::sync::{
 use gst::{glib, prelude::*};
 
 pub use context::{CONTEXT_TYPE, STATE_VARIABLE, pool_context};
+pub use manager::ManagerChoice;
 pub use settings::{Multiplex, OverflowPolicy};
 
 static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {

@@ -12,7 +12,13 @@ use std::sync::{
 
 use gst::{glib, prelude::*};
 
-use super::{CAT, RtspMuxSrc, caps::PayloadMap, lock, outage::Timeline, panics};
+use super::{
+    CAT, RtspMuxSrc,
+    caps::PayloadMap,
+    lock,
+    outage::{Gap, Timeline},
+    panics,
+};
 
 /// The pads of one session.
 pub(super) struct Pads {
@@ -23,6 +29,15 @@ pub(super) struct Pads {
     /// together otherwise.
     adding: Mutex<()>,
     exposed: AtomicUsize,
+}
+
+/// Who tells the timeline of a stream what leaves its pad.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Watch {
+    /// A probe on the pad, whoever pushes.
+    ByPad,
+    /// The manager, by [`Pads::see`].
+    ByManager,
 }
 
 /// A media stream that is set up.
@@ -94,14 +109,21 @@ impl Pads {
             .cloned()
     }
 
-    /// What comes before the first packet of a stream: stream-start, caps, segment.
-    pub(super) fn first_events(&self, number: usize) -> Vec<gst::Event> {
+    /// The clock rate of a payload type of a stream, in Hz.
+    pub(super) fn clock_rate(&self, number: usize, payload_type: u8) -> Option<u32> {
+        let caps = self.caps(number, payload_type)?;
+        let clock_rate = caps.structure(0)?.get::<i32>("clock-rate").ok()?;
+        u32::try_from(clock_rate).ok().filter(|rate| *rate > 0)
+    }
+
+    /// What comes before the first packet of a stream: stream-start, caps - these or those of its
+    /// first payload type -, segment.
+    pub(super) fn first_events(&self, number: usize, caps: Option<gst::Caps>) -> Vec<gst::Event> {
         let Some(stream) = self.stream(number) else {
             return Vec::new();
         };
-        let caps = lock(&stream.payloads)
-            .default_caps()
-            .map(gst::event::Caps::new);
+        let caps = caps.or_else(|| lock(&stream.payloads).default_caps().cloned());
+        let caps = caps.as_ref().map(gst::event::Caps::new);
         let segment = gst::FormattedSegment::<gst::ClockTime>::new();
         [
             Some(stream.stream_start.clone()),
@@ -120,6 +142,18 @@ impl Pads {
         Some(now.max(self.stream(number)?.timeline.last()))
     }
 
+    /// The time of the last buffer of a stream; what comes behind it must not go back.
+    pub(super) fn last_time(&self, number: usize) -> gst::ClockTime {
+        let stream = self.stream(number);
+        stream.map_or(gst::ClockTime::ZERO, |stream| stream.timeline.last())
+    }
+
+    /// A buffer of this time is about to leave the stream's pad; gives the outage that it ends. For
+    /// managers that watch by themselves.
+    pub(super) fn see(&self, number: usize, time: gst::ClockTime) -> Option<Gap> {
+        self.stream(number)?.timeline.see(time)
+    }
+
     /// A stream goes on after an outage, of which its pad tells with the next buffer.
     pub(super) fn begin_anew(&self, number: usize) {
         if let Some(stream) = self.stream(number) {
@@ -130,8 +164,13 @@ impl Pads {
     /// Makes `target` the source of the stream's pad; adds the pad if there is none yet, and
     /// announces that there will be no more when it was the last one.
     ///
-    /// Called from the stream's streaming thread, with no lock of ours held.
-    pub(super) fn expose(&self, number: usize, target: &gst::Pad) -> Result<(), glib::BoolError> {
+    /// Called from the stream's streaming thread, with none of the small locks held.
+    pub(super) fn expose(
+        &self,
+        number: usize,
+        target: &gst::Pad,
+        watch: Watch,
+    ) -> Result<(), glib::BoolError> {
         let (Some(stream), Some(element)) = (self.stream(number), self.element.upgrade()) else {
             return Ok(());
         };
@@ -142,17 +181,9 @@ impl Pads {
         }
         let _adding = lock(&self.adding);
         let ghost = ghost_pad(&element, stream.section, target)?;
-        let (timeline, weak) = (stream.timeline.clone(), element.downgrade());
-        ghost.add_probe(gst::PadProbeType::BUFFER, move |pad, info| {
-            panics::guard_weak(&weak, gst::PadProbeReturn::Ok, |_| {
-                let gap = info.buffer().and_then(|buffer| timeline.see(buffer.pts()?));
-                if let Some(gap) = gap {
-                    // Nobody may be linked: then nobody wants to know.
-                    let _ = pad.push_event(gap.event());
-                }
-                gst::PadProbeReturn::Ok
-            })
-        });
+        if watch == Watch::ByPad {
+            see_all(&ghost, stream.timeline.clone(), element.downgrade());
+        }
         *lock(&stream.ghost) = Some(ghost.clone());
         ghost.set_active(true)?;
         copy_sticky_events(target, &ghost);
@@ -185,6 +216,20 @@ impl Pads {
     fn stream(&self, number: usize) -> Option<&Stream> {
         self.streams.iter().find(|stream| stream.number == number)
     }
+}
+
+/// Lets the timeline see what leaves a pad.
+fn see_all(ghost: &gst::GhostPad, timeline: Arc<Timeline>, element: glib::WeakRef<RtspMuxSrc>) {
+    ghost.add_probe(gst::PadProbeType::BUFFER, move |pad, info| {
+        panics::guard_weak(&element, gst::PadProbeReturn::Ok, |_| {
+            let gap = info.buffer().and_then(|buffer| timeline.see(buffer.pts()?));
+            if let Some(gap) = gap {
+                // Nobody may be linked: then nobody wants to know.
+                let _ = pad.push_event(gap.event());
+            }
+            gst::PadProbeReturn::Ok
+        })
+    });
 }
 
 /// A hash, because stream ids go into files and logs and a URL may say more than it should.

@@ -89,7 +89,7 @@ impl Playback<'_> {
             if timer::now().saturating_duration_since(began) > HELD_UP {
                 self.watchdog.restart(timer::now());
             }
-            // A batch is as long as the queue was; the other sessions of this thread come next.
+            // A batch is as long as the queue was; its streams and the other sessions come next.
             tokio::task::yield_now().await;
         }
     }

@@ -17,6 +17,7 @@ pub(super) static SPECS: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(|| {
     let mut specs = rtspsrc_specs();
     specs.extend(pooling_specs());
     specs.extend(recovery_specs());
+    specs.push(manager_spec());
     specs
 });
 
@@ -170,6 +171,15 @@ fn recovery_specs() -> Vec<glib::ParamSpec> {
     ]
 }
 
+/// Who manages RTP sessions.
+fn manager_spec() -> glib::ParamSpec {
+    glib::ParamSpecEnum::builder_with_default("manager", Settings::default().manager)
+        .nick("Manager")
+        .blurb("Who turns RTP packets into timed buffers; taken from READY to PAUSED")
+        .mutable_ready()
+        .build()
+}
+
 impl Settings {
     /// Takes the value of a property; false: it is none of the settings.
     pub(super) fn set(&mut self, name: &str, value: &glib::Value) -> bool {
@@ -197,6 +207,7 @@ impl Settings {
             "reconnect-min-delay" => self.reconnect_min_delay_ns = get(value),
             "reconnect-max-delay" => self.reconnect_max_delay_ns = get(value),
             "media-timeout" => self.media_timeout_ns = get(value),
+            "manager" => self.manager = get(value),
             _ => return false,
         }
         true
@@ -226,6 +237,7 @@ impl Settings {
             "reconnect-min-delay" => self.reconnect_min_delay_ns.to_value(),
             "reconnect-max-delay" => self.reconnect_max_delay_ns.to_value(),
             "media-timeout" => self.media_timeout_ns.to_value(),
+            "manager" => self.manager.to_value(),
             _ => return None,
         })
     }

@@ -7,11 +7,10 @@ use gst::{glib, prelude::*};
 use tokio::sync::watch;
 
 use super::{
-    RtspMuxSrc,
-    manager::Manager,
+    RtspMuxSrc, crew,
+    manager::{Manager, ManagerChoice},
     panics,
     recovery::Policy,
-    runtime,
     session_task::SessionTask,
     stage::Stage,
     status::{Standing, Status},
@@ -36,6 +35,7 @@ pub(super) struct Plan {
     pub(super) options: SessionOptions,
     /// Announced the session, for its first attempt.
     pub(super) intent: Option<Intent>,
+    pub(super) manager: ManagerChoice,
     pub(super) latency_ms: u32,
     /// `media-timeout`; 0: off.
     pub(super) media_timeout: Duration,
@@ -58,7 +58,6 @@ impl SessionControl {
     ///
     /// The system gives no threads.
     pub(super) fn start(element: &RtspMuxSrc, plan: Plan) -> std::io::Result<Self> {
-        let runtime = runtime::feeders()?;
         let (target, targets) = watch::channel(Target::Paused);
         let (options, latest) = watch::channel(plan.options.clone());
         let control = Self {
@@ -70,11 +69,7 @@ impl SessionControl {
         };
         let task = SessionTask::new(element, plan, &control, targets, latest);
         let task = supervise(element.downgrade(), task.run());
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "the one task of a session; it ends when this control is dropped"
-        )]
-        runtime.spawn(task);
+        crew::spawn(task)?;
         Ok(control)
     }
 

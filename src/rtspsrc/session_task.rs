@@ -313,11 +313,8 @@ impl SessionTask {
         let Some(manager) = self.stage.manager() else {
             return false;
         };
-        manager.pads().streams().all(|stream| {
-            manager
-                .rtp_pad(stream)
-                .is_some_and(|pad| pad.pad_flags().contains(gst::PadFlags::EOS))
-        })
+        let mut streams = manager.pads().streams();
+        streams.all(|stream| manager.has_ended(stream))
     }
 
     fn failed(&self, phase: Phase, error: Error) -> End {

@@ -8,7 +8,7 @@ use gst::{glib, prelude::*};
 use gst_rtsp::RTSPLowerTrans;
 use url::Url;
 
-use super::recovery::Policy;
+use super::{manager::ManagerChoice, recovery::Policy};
 use crate::mux::{self, Credentials, SessionOptions, proto::uri};
 
 /// What a timeout of 0 means: long enough to be never, short enough to be added to any time.
@@ -100,6 +100,7 @@ pub(super) struct Settings {
     pub(super) reconnect_min_delay_ns: u64,
     pub(super) reconnect_max_delay_ns: u64,
     pub(super) media_timeout_ns: u64,
+    pub(super) manager: ManagerChoice,
 }
 
 /// `tcp-timeout` of `rtspsrc`, in microseconds.
@@ -133,6 +134,7 @@ impl Default for Settings {
             reconnect_max_delay_ns: nanoseconds(bounds.max),
             // As long as a connection may be silent. Cameras that send less at night want more.
             media_timeout_ns: 20_000_000_000,
+            manager: ManagerChoice::default(),
         }
     }
 }

@@ -3,12 +3,20 @@
 use gst::{glib, prelude::*};
 use gstreamer as gst;
 
-use super::status::Standing;
+use super::{manager::StreamReport, status::Standing};
 use crate::mux::{SessionStats, SharingVerdict, StreamStats};
 
 /// Fields that are not known (yet) are left out.
-pub(super) fn structure(stats: &SessionStats, standing: &Standing) -> gst::Structure {
-    let streams: Vec<glib::SendValue> = stats.streams.iter().map(stream).collect();
+pub(super) fn structure(
+    stats: &SessionStats,
+    standing: &Standing,
+    reports: &[StreamReport],
+) -> gst::Structure {
+    let report = |number| reports.iter().find(|report| report.stream == number);
+    let streams = stats.streams.iter();
+    let streams: Vec<glib::SendValue> = streams
+        .map(|stats| stream(stats, report(stats.stream)))
+        .collect();
     gst::Structure::builder("application/x-rtspmux-stats")
         .field("state", standing.state.name())
         .field("outages", standing.outages)
@@ -36,21 +44,32 @@ pub(super) fn sharing(verdict: SharingVerdict) -> &'static str {
 
 /// No session: no stream, no connection.
 pub(super) fn empty() -> gst::Structure {
-    structure(&SessionStats::default(), &Standing::default())
+    structure(&SessionStats::default(), &Standing::default(), &[])
 }
 
-fn stream(stats: &StreamStats) -> glib::SendValue {
+fn stream(stats: &StreamStats, report: Option<&StreamReport>) -> glib::SendValue {
+    let source = report.and_then(|report| report.ssrc);
+    let sender = report.and_then(|report| report.sender);
     gst::Structure::builder("application/x-rtspmux-stream-stats")
         .field("stream", stats.stream as u64)
         .field("rtp-channel", u32::from(stats.rtp_channel))
         .field_if_some("rtcp-channel", stats.rtcp_channel.map(u32::from))
-        .field_if_some("ssrc", stats.ssrc)
+        .field_if_some("ssrc", source.or(stats.ssrc))
         .field("packets", stats.packets)
         .field("bytes", stats.bytes)
         .field("rtcp-packets", stats.rtcp_packets)
-        .field("drops", stats.dropped)
+        .field(
+            "drops",
+            stats.dropped + report.map_or(0, |report| report.dropped),
+        )
         .field("dropped-bytes", stats.dropped_bytes)
         .field("overflows", stats.overflows)
+        .field_if_some("highest-sequence", report.map(|it| it.highest_sequence))
+        .field_if_some("lost", report.map(|report| report.lost))
+        .field_if_some("jitter", report.map(|report| report.jitter))
+        .field_if_some("reports-sent", report.map(|report| report.reports_sent))
+        .field_if_some("sr-ntp-time", sender.map(|sender| sender.ntp))
+        .field_if_some("sr-rtp-time", sender.map(|sender| sender.time))
         .build()
         .to_send_value()
 }

@@ -1,4 +1,4 @@
-//! The clock and the timers of session tasks, which the runtime of the feeders drives.
+//! The clock and the timers of session tasks, which `runtime` drives.
 #![expect(
     clippy::disallowed_methods,
     reason = "a session task waits between attempts and watches for silence"

@@ -7,7 +7,7 @@ use gstreamer as gst;
 
 use crate::gst_server::GstServer;
 use crate::one_camera::{Entangled, one_camera, playing, say_goodbye, send_frame};
-use crate::player::{PATIENCE, Player, Seen, init};
+use crate::player::{PATIENCE, Player, Seen, for_both_managers, init};
 use crate::support::mock_server::{Camera, MockServer};
 
 /// A file of this process's own that goes away.
@@ -29,7 +29,7 @@ impl Drop for TemporaryFile {
     }
 }
 
-#[test]
+for_both_managers!(a_recording_ends_in_good_order_and_plays_back);
 fn a_recording_ends_in_good_order_and_plays_back() {
     init();
     let server = GstServer::builder().start().unwrap();
@@ -53,7 +53,7 @@ fn a_recording_ends_in_good_order_and_plays_back() {
     playback.message(gst::MessageType::Eos);
 }
 
-#[test]
+for_both_managers!(decodebin_finds_a_decoder);
 fn decodebin_finds_a_decoder() {
     init();
     let server = GstServer::builder().start().unwrap();
@@ -72,7 +72,7 @@ fn decodebin_finds_a_decoder() {
     player.assert_no_error();
 }
 
-#[test]
+for_both_managers!(times_rise_and_follow_the_clock_of_the_pipeline);
 fn times_rise_and_follow_the_clock_of_the_pipeline() {
     init();
     let server = GstServer::builder().start().unwrap();
@@ -98,7 +98,7 @@ fn times_rise_and_follow_the_clock_of_the_pipeline() {
     );
 }
 
-#[test]
+for_both_managers!(a_stream_that_nobody_links_is_no_error);
 fn a_stream_that_nobody_links_is_no_error() {
     init();
     let server = GstServer::builder().audio(|_| true).start().unwrap();
@@ -110,7 +110,7 @@ fn a_stream_that_nobody_links_is_no_error() {
     player.assert_no_error();
 }
 
-#[test]
+for_both_managers!(no_stream_linked_is_an_error);
 fn no_stream_linked_is_an_error() {
     init();
     let server = GstServer::builder().audio(|_| true).start().unwrap();
@@ -127,7 +127,7 @@ fn no_stream_linked_is_an_error() {
         .unwrap();
 }
 
-#[test]
+for_both_managers!(receiver_reports_go_back_on_the_rtcp_channel);
 fn receiver_reports_go_back_on_the_rtcp_channel() {
     init();
     let server = one_camera();
@@ -144,7 +144,7 @@ fn receiver_reports_go_back_on_the_rtcp_channel() {
     assert_eq!(server.violations(), [""; 0]);
 }
 
-#[test]
+for_both_managers!(without_recovery_goodbye_ends_the_stream);
 fn without_recovery_goodbye_ends_the_stream() {
     init();
     let server = one_camera();
@@ -154,7 +154,7 @@ fn without_recovery_goodbye_ends_the_stream() {
     assert!(server.wait_until(|view| view.count("TEARDOWN") == 1, PATIENCE));
 }
 
-#[test]
+for_both_managers!(two_elements_watch_one_camera);
 fn two_elements_watch_one_camera() {
     init();
     let server = GstServer::builder().start().unwrap();
@@ -179,7 +179,7 @@ fn of_another_source(sequence: u16) -> Vec<u8> {
     packet
 }
 
-#[test]
+for_both_managers!(a_new_source_goes_on_on_the_same_pad);
 fn a_new_source_goes_on_on_the_same_pad() {
     init();
     let server = one_camera();
@@ -200,7 +200,8 @@ fn a_new_source_goes_on_on_the_same_pad() {
     player.assert_no_error();
 }
 
-#[test]
+for_both_managers!(a_new_source_goes_on_though_the_old_one_waits_for_another_stream);
+/// As a muxer without queues does: it keeps the thread of the picture until there is sound.
 fn a_new_source_goes_on_though_the_old_one_waits_for_another_stream() {
     let server = MockServer::builder().camera("/cam", Camera::av()).start();
     let entangled = Entangled::new(&server);
@@ -215,7 +216,7 @@ fn a_new_source_goes_on_though_the_old_one_waits_for_another_stream() {
     entangled.player.assert_no_error();
 }
 
-#[test]
+for_both_managers!(a_sink_that_blocks_holds_up_nobody_else);
 fn a_sink_that_blocks_holds_up_nobody_else() {
     init();
     let server = GstServer::builder().mounts(4).start().unwrap();
@@ -249,4 +250,51 @@ fn a_sink_that_blocks_holds_up_nobody_else() {
     server
         .wait_until(PATIENCE, |counts| counts.sessions_now == 0)
         .unwrap();
+}
+
+/// More than there are processors: each holds a thread, and the next one has its own all the same.
+#[test]
+fn sixteen_sinks_that_block_hold_up_neither_the_seventeenth_nor_a_stop() {
+    init();
+    let server = MockServer::builder().cameras(17).start();
+    let line: String = (1..=17)
+        .map(|camera| {
+            format!(
+                "rtspmuxsrc name=source{camera} manager=light location={} latency=0 \
+                   ! fakesink name=sink{camera} sync=false async=false ",
+                server.url(&format!("/cam/{camera}"))
+            )
+        })
+        .collect();
+    let player = Player::new(&line);
+    let (held, is_held) = std::sync::mpsc::channel();
+    for camera in 1..=16 {
+        let pad = player.element(&format!("sink{camera}"));
+        let pad = pad.static_pad("sink").unwrap();
+        let held = held.clone();
+        pad.add_probe(
+            gst::PadProbeType::BLOCK | gst::PadProbeType::BUFFER,
+            move |_, _| {
+                let _ = held.send(());
+                gst::PadProbeReturn::Ok
+            },
+        );
+    }
+    player.set_state(gst::State::Playing).unwrap();
+    let seen = player.seen_by("sink17");
+    assert!(server.wait_until(|view| view.playing() == 17, PATIENCE));
+    server.send_packets_to_all(20);
+    for _ in 1..=16 {
+        is_held.recv_timeout(PATIENCE).unwrap();
+    }
+    server.send_packets("/cam/17", 20);
+    seen.wait_for(40);
+    let begin = std::time::Instant::now();
+    let free = player.element("source17");
+    free.set_state(gst::State::Null).unwrap();
+    assert!(begin.elapsed() < crate::player::PROMPT);
+    player.set_state(gst::State::Null).unwrap();
+    assert!(begin.elapsed() < 2 * crate::player::PROMPT);
+    player.assert_no_error();
+    assert!(server.wait_until(|view| view.playing() == 0, PATIENCE));
 }

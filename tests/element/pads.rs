@@ -6,7 +6,7 @@ use gst::prelude::*;
 use gstreamer as gst;
 
 use crate::gst_server::GstServer;
-use crate::player::{PATIENCE, PROMPT, Player, init};
+use crate::player::{PATIENCE, PROMPT, Player, for_both_managers, init};
 
 /// What a pad had when it was added.
 struct Added {
@@ -54,7 +54,7 @@ fn pads_of(url: &str) -> Vec<Added> {
     pads
 }
 
-#[test]
+for_both_managers!(there_is_one_for_each_stream_with_all_that_autopluggers_look_at);
 fn there_is_one_for_each_stream_with_all_that_autopluggers_look_at() {
     init();
     let server = GstServer::builder().audio(|_| true).start().unwrap();
@@ -90,8 +90,8 @@ fn stream_ids_are_the_same_in_every_run() {
     assert_ne!(once[0].stream_id, pads_of(&server.url(1))[0].stream_id);
 }
 
+for_both_managers!(caps_are_those_of_rtspsrc);
 /// The caps of `rtspsrc`, field by field, but for what differs by nature.
-#[test]
 fn caps_are_those_of_rtspsrc() {
     init();
     let server = GstServer::builder().start().unwrap();
@@ -125,7 +125,7 @@ fn caps_are_those_of_rtspsrc() {
     }
 }
 
-#[test]
+for_both_managers!(queries_are_answered);
 fn queries_are_answered() {
     init();
     let server = GstServer::builder().start().unwrap();
@@ -147,9 +147,9 @@ fn queries_are_answered() {
     assert_eq!(uri.uri().unwrap(), server.url(0));
 }
 
+for_both_managers!(pads_are_added_one_at_a_time);
 /// What links pads as they come, as `gst_parse_launch` does, looks at all pads each time: two at a
 /// time would take each other's.
-#[test]
 fn pads_are_added_one_at_a_time() {
     init();
     let server = GstServer::builder().audio(|_| true).start().unwrap();

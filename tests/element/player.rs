@@ -1,5 +1,6 @@
 //! A pipeline written as one line, and what came out of it.
 
+use std::cell::Cell;
 use std::sync::{Arc, Condvar, Mutex, Once};
 use std::time::Duration;
 
@@ -20,6 +21,36 @@ pub(crate) fn init() {
         gstrtspmux::plugin_register_static().unwrap();
     });
 }
+
+thread_local! {
+    /// `manager` of all elements that the test on this thread makes.
+    static MANAGER: Cell<&'static str> = const { Cell::new("auto") };
+}
+
+/// Elements of this test have this manager.
+pub(crate) fn use_manager(manager: &'static str) {
+    MANAGER.set(manager);
+}
+
+/// Makes two tests of a function, one for each manager.
+macro_rules! for_both_managers {
+    ($name:ident) => {
+        mod $name {
+            #[test]
+            fn light() {
+                crate::player::use_manager("light");
+                super::$name();
+            }
+
+            #[test]
+            fn rtpbin() {
+                crate::player::use_manager("rtpbin");
+                super::$name();
+            }
+        }
+    };
+}
+pub(crate) use for_both_managers;
 
 /// What a pad let through.
 #[derive(Default)]
@@ -72,7 +103,8 @@ impl Player {
     /// Takes the place of gst-launch.
     pub(crate) fn new(line: &str) -> Self {
         init();
-        let pipeline = gst::parse::launch(line).unwrap();
+        let source = format!("rtspmuxsrc manager={} ", MANAGER.get());
+        let pipeline = gst::parse::launch(&line.replace("rtspmuxsrc ", &source)).unwrap();
         Self {
             pipeline: pipeline.downcast().unwrap(),
         }

@@ -15,7 +15,7 @@ use gst::prelude::*;
 use gstreamer as gst;
 
 use crate::one_camera::{Entangled, line, more, one_camera, playing};
-use crate::player::{PATIENCE, PROMPT, Player, init};
+use crate::player::{PATIENCE, PROMPT, Player, for_both_managers, init};
 use crate::support::mock_server::{Behaviour, Camera, Family, MockServer, Reaction, Rule};
 
 /// The next `rtspmux-session` message of that state, and who sent it. An ERROR before it fails.
@@ -45,7 +45,7 @@ fn free_port() -> u16 {
     listener.local_addr().unwrap().port()
 }
 
-#[test]
+for_both_managers!(a_lost_connection_is_made_again_under_the_same_pad);
 fn a_lost_connection_is_made_again_under_the_same_pad() {
     init();
     let server = one_camera();
@@ -335,7 +335,7 @@ fn a_thread_that_waits_for_another_stream_holds_up_no_recovery() {
     entangled.player.assert_no_error();
 }
 
-#[test]
+for_both_managers!(a_session_lost_while_it_is_paused_plays_again_when_it_is_told_to);
 fn a_session_lost_while_it_is_paused_plays_again_when_it_is_told_to() {
     init();
     let server = one_camera();

@@ -6,7 +6,7 @@ use gst::prelude::*;
 use gstreamer as gst;
 
 use crate::gst_server::GstServer;
-use crate::player::{PATIENCE, PROMPT, Player, init};
+use crate::player::{PATIENCE, PROMPT, Player, for_both_managers, init};
 use crate::support::mock_server::{Camera, MockServer, Reaction, Rule};
 
 /// `rtspmuxsrc ! fakesink`, linked anew in every run: gst-launch does so in the first one only.
@@ -39,7 +39,7 @@ fn to_null_promptly(player: &Player, when: &str) {
     assert!(begin.elapsed() < PROMPT, "{when}: {:?}", begin.elapsed());
 }
 
-#[test]
+for_both_managers!(states_below_playing_need_no_preroll);
 fn states_below_playing_need_no_preroll() {
     init();
     let server = GstServer::builder().start().unwrap();
@@ -73,7 +73,7 @@ fn states_below_playing_need_no_preroll() {
     assert_eq!(server.counts().teardowns, 1);
 }
 
-#[test]
+for_both_managers!(a_pause_is_followed_by_more_of_the_same_stream);
 fn a_pause_is_followed_by_more_of_the_same_stream() {
     init();
     let server = GstServer::builder().shared(false).start().unwrap();
@@ -95,7 +95,7 @@ fn a_pause_is_followed_by_more_of_the_same_stream() {
     assert_eq!(server.counts().plays, 2);
 }
 
-#[test]
+for_both_managers!(a_server_without_pause_is_paused_all_the_same);
 fn a_server_without_pause_is_paused_all_the_same() {
     init();
     let server = MockServer::builder()

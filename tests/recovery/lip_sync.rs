@@ -9,8 +9,7 @@ use crate::wall::{self, Wall};
 
 /// A flash in the picture and a beep in the sound happen at the same moment, once a second. What
 /// reports said about the time before does not hold any more.
-#[test]
-fn sound_and_picture_are_in_sync_after_an_outage() {
+fn sound_and_picture_are_in_sync_after_an_outage(manager: &str) {
     wall::init();
     let server = GstServer::builder()
         .mounts(2)
@@ -18,7 +17,7 @@ fn sound_and_picture_are_in_sync_after_an_outage() {
         .start()
         .unwrap();
     let urls = [server.url(0), server.url(1)];
-    let wall = Wall::start(&urls, &[("latency", "200")]);
+    let wall = Wall::start(&urls, &[("latency", "200"), ("manager", manager)]);
     wall.wait_for_flashes_and_beeps(2, PATIENCE);
     server.close_connections();
     let outages = || {
@@ -37,4 +36,14 @@ fn sound_and_picture_are_in_sync_after_an_outage() {
     wall.wait_for_flashes_and_beeps(4, PATIENCE);
     wall.assert_in_sync();
     wall.stop();
+}
+
+#[test]
+fn sound_and_picture_are_in_sync_after_an_outage_in_the_light() {
+    sound_and_picture_are_in_sync_after_an_outage("light");
+}
+
+#[test]
+fn sound_and_picture_are_in_sync_after_an_outage_with_rtpbin() {
+    sound_and_picture_are_in_sync_after_an_outage("rtpbin");
 }

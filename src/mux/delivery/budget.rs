@@ -50,8 +50,8 @@ impl Budget {
         self.used.fetch_sub(bytes, Ordering::Relaxed);
     }
 
-    #[cfg(test)]
-    pub(super) fn used(&self) -> usize {
+    /// Octets waiting.
+    pub(in crate::mux) fn used(&self) -> usize {
         self.used.load(Ordering::Relaxed)
     }
 

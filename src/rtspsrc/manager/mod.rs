@@ -1,10 +1,11 @@
-//! Who turns RTP packets into timed RTP buffers: the seam for something lighter than `rtpbin`.
+//! Who turns RTP packets into timed RTP buffers: [`Light`], or `rtpbin`.
 //!
-//! A manager has pads of its own into which packets are pushed, and hands its output pads to
-//! [`Pads`], which both own the caps, ids and times of streams. It is built, restarted and removed
-//! only inside the session's [`Stage`](super::stage::Stage); pushing needs no lock.
+//! A manager takes the packets of a session and hands its output pads to [`Pads`], which own the caps,
+//! ids and times of streams. It is built, restarted and removed only inside the session's
+//! [`Stage`](super::stage::Stage); pushing needs no lock.
 
 mod inside;
+mod light;
 mod rtpbin;
 mod stream;
 
@@ -17,10 +18,11 @@ use std::{
 
 use gst::glib;
 
-pub(super) use rtpbin::Rtpbin;
+use light::Light;
+use rtpbin::Rtpbin;
 
-use super::pads::Pads;
-use crate::mux::RtcpSender;
+use super::{RtspMuxSrc, buffer::Marks, pads::Pads};
+use crate::mux::{Packet, RtcpSender};
 
 /// What it means if a source says goodbye (RTCP BYE).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +31,68 @@ pub(super) enum Goodbye {
     End,
     /// The loss of the session: cameras have no end.
     Loss,
+}
+
+/// `manager`: who is to manage the RTP sessions of an element.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, glib::Enum)]
+#[enum_type(name = "GstRtspMuxManager")]
+pub enum ManagerChoice {
+    /// The light one, unless something is asked for that only rtpbin does.
+    #[default]
+    #[enum_value(name = "Light, unless only rtpbin will do", nick = "auto")]
+    Auto,
+    /// Without rtpbin.
+    #[enum_value(name = "Without rtpbin: no jitterbuffer, no threads", nick = "light")]
+    Light,
+    /// rtpbin.
+    #[enum_value(name = "rtpbin, as in rtspsrc", nick = "rtpbin")]
+    Rtpbin,
+}
+
+impl ManagerChoice {
+    /// Builds it for the streams of `pads`. Nothing that only rtpbin does can be asked for yet: what
+    /// looks into it (`new-manager`, `request-rtcp-key`), SRTP, retransmission, RFC 7273 and
+    /// `buffer-mode` are to be asked for here.
+    pub(super) fn build(
+        self,
+        element: &RtspMuxSrc,
+        pads: Arc<Pads>,
+        latency_ms: u32,
+        goodbye: Goodbye,
+    ) -> Result<Arc<dyn Manager>, glib::BoolError> {
+        Ok(match self {
+            Self::Auto | Self::Light => Arc::new(Light::build(element, pads, latency_ms, goodbye)?),
+            Self::Rtpbin => Arc::new(Rtpbin::build(element, pads, latency_ms, goodbye)?),
+        })
+    }
+}
+
+/// The clocks of a sender at one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct SenderReport {
+    /// Wall clock since 1900, in units of 2^-32 s.
+    pub(super) ntp: u64,
+    /// In units of the stream's clock rate.
+    pub(super) time: u32,
+}
+
+/// What reports say, and are told, about a stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct StreamReport {
+    pub(super) stream: usize,
+    /// Of its source.
+    pub(super) ssrc: Option<u32>,
+    /// With its cycles in the upper half.
+    pub(super) highest_sequence: u32,
+    /// Packets that never came.
+    pub(super) lost: u64,
+    /// In units of the stream's clock rate.
+    pub(super) jitter: u32,
+    /// The last one.
+    pub(super) sender: Option<SenderReport>,
+    pub(super) reports_sent: u64,
+    /// Packets dropped on the way to the pad, because downstream did not take them in time.
+    pub(super) dropped: u64,
 }
 
 /// Manages the RTP sessions of one element.
@@ -40,14 +104,23 @@ pub(super) trait Manager: Send + Sync {
     /// for the first time, all streams begin anew, and the pads tell of the outage.
     fn start(&self, reports: RtcpSender) -> Result<(), glib::BoolError>;
 
+    /// Whether the stream has ended: nothing can be sent any more.
+    fn has_ended(&self, stream: usize) -> bool;
+
     /// Whether the stream's source said goodbye, and that was not the end of the stream.
     fn has_left(&self, stream: usize) -> bool;
 
-    /// The pad into which the stream's RTP packets go.
+    /// The pad out of which the stream's RTP packets go, into the manager or out of it.
     fn rtp_pad(&self, stream: usize) -> Option<&gst::Pad>;
 
-    /// The pad into which the stream's RTCP packets go.
-    fn rtcp_pad(&self, stream: usize) -> Option<&gst::Pad>;
+    /// Sends a downstream event into the stream, behind its packets; false if it is not taken.
+    fn push_event(&self, stream: usize, event: gst::Event) -> bool;
+
+    /// Takes an RTP packet. What is given back may be what came of an earlier one.
+    fn push_rtp(&self, packet: Packet, marks: Marks) -> Result<gst::FlowSuccess, gst::FlowError>;
+
+    /// Takes an RTCP packet.
+    fn push_rtcp(&self, packet: Packet);
 
     /// Ready unless so much was pushed and has not come out that more had better wait outside. Then
     /// `context` is woken when that has changed, or not: ask again now and then. A manager whose
@@ -71,19 +144,16 @@ pub(super) trait Manager: Send + Sync {
 
     /// The pads it feeds.
     fn pads(&self) -> &Arc<Pads>;
+
+    /// What is known from reports; nothing if that is rtpbin's own.
+    fn reports(&self) -> Vec<StreamReport>;
 }
 
 /// Sends a downstream event into all streams; true if one took it.
 pub(super) fn push_event(manager: &dyn Manager, event: &gst::Event) -> bool {
-    use gst::prelude::*;
-
     let mut taken = false;
-    for pad in manager
-        .pads()
-        .streams()
-        .filter_map(|stream| manager.rtp_pad(stream))
-    {
-        taken |= pad.push_event(event.clone());
+    for stream in manager.pads().streams() {
+        taken |= manager.push_event(stream, event.clone());
     }
     taken
 }

@@ -19,12 +19,18 @@ use std::{
 use gst::{glib, prelude::*};
 
 use super::{
-    Goodbye, Manager,
+    Goodbye, Manager, StreamReport,
     stream::{Reports, Stream, rtcp_events},
 };
 use crate::{
-    mux::RtcpSender,
-    rtspsrc::{CAT, RtspMuxSrc, lock, pads::Pads, panics},
+    mux::{Packet, RtcpSender},
+    rtspsrc::{
+        CAT, RtspMuxSrc,
+        buffer::{self, Marks},
+        lock,
+        pads::{Pads, Watch},
+        panics,
+    },
 };
 
 /// The manager that is `rtspsrc`'s as well: one rtpbin after the other, behind the same pads.
@@ -158,7 +164,7 @@ impl Manager for Rtpbin {
             }
         }
         for (index, stream) in self.streams.iter() {
-            for event in self.pads.first_events(*index) {
+            for event in self.pads.first_events(*index, None) {
                 stream.rtp.push_event(event);
             }
             let caps = gst::Caps::new_empty_simple("application/x-rtcp");
@@ -193,6 +199,11 @@ impl Manager for Rtpbin {
         Ok(())
     }
 
+    fn has_ended(&self, stream: usize) -> bool {
+        self.rtp_pad(stream)
+            .is_some_and(|pad| pad.pad_flags().contains(gst::PadFlags::EOS))
+    }
+
     fn has_left(&self, stream: usize) -> bool {
         self.streams
             .get(&stream)
@@ -214,8 +225,25 @@ impl Manager for Rtpbin {
         self.streams.get(&stream).map(|stream| &stream.rtp)
     }
 
-    fn rtcp_pad(&self, stream: usize) -> Option<&gst::Pad> {
-        self.streams.get(&stream).map(|stream| &stream.rtcp)
+    fn push_event(&self, stream: usize, event: gst::Event) -> bool {
+        self.rtp_pad(stream)
+            .is_some_and(|pad| pad.push_event(event))
+    }
+
+    fn push_rtp(&self, packet: Packet, marks: Marks) -> Result<gst::FlowSuccess, gst::FlowError> {
+        let Some(stream) = self.streams.get(&packet.stream) else {
+            return Ok(gst::FlowSuccess::Ok);
+        };
+        let mut buffer = buffer::from_payload(packet.payload);
+        buffer::mark(&mut buffer, marks, || self.pads.first_time(packet.stream));
+        stream.rtp.push(buffer)
+    }
+
+    fn push_rtcp(&self, packet: Packet) {
+        if let Some(stream) = self.streams.get(&packet.stream) {
+            // Reports are worth no error: without them there is no lip-sync, but media.
+            let _ = stream.rtcp.push(buffer::from_payload(packet.payload));
+        }
     }
 
     /// Gives the sink back and asks for it anew. With that the old source's jitterbuffer and its
@@ -256,6 +284,10 @@ impl Manager for Rtpbin {
 
     fn pads(&self) -> &Arc<Pads> {
         &self.pads
+    }
+
+    fn reports(&self) -> Vec<StreamReport> {
+        Vec::new()
     }
 }
 
@@ -314,7 +346,7 @@ fn on_pad_added(pads: &Pads, streams: &Weak<BTreeMap<usize, Stream>>, pad: &gst:
     if let Some(element) = pads.element().upgrade() {
         stream.set_output(&element, pad);
     }
-    if let Err(error) = pads.expose(index, pad) {
+    if let Err(error) = pads.expose(index, pad, Watch::ByPad) {
         gst::error!(CAT, obj = pad, "cannot be shown: {error}");
     }
 }

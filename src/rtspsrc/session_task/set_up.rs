@@ -10,7 +10,7 @@ use crate::{
     rtspsrc::{
         CAT,
         end::End,
-        manager::{Goodbye, Manager, Rtpbin},
+        manager::Goodbye,
         messages::Phase,
         pads::{NewStream, Pads},
         streams::{self, Shape},
@@ -124,11 +124,10 @@ impl SessionTask {
             }
             return Ok(());
         }
-        let latency = self.plan.latency_ms;
+        let (choice, latency) = (self.plan.manager, self.plan.latency_ms);
         let built = self.stage.build(|| {
             let pads = Arc::new(Pads::new(&element, &self.camera, streams));
-            let manager = Rtpbin::build(&element, pads, latency, goodbye)?;
-            Ok(Arc::new(manager) as Arc<dyn Manager>)
+            choice.build(&element, pads, latency, goodbye)
         });
         match built {
             Some(Ok(_)) => Ok(()),

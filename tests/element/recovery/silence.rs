@@ -5,10 +5,10 @@ use gstreamer as gst;
 
 use super::news;
 use crate::one_camera::{line, more, one_camera, playing, say_goodbye};
-use crate::player::{PATIENCE, Player, init};
+use crate::player::{PATIENCE, Player, for_both_managers, init};
 use crate::support::mock_server::{Camera, MockServer};
 
-#[test]
+for_both_managers!(f28_a_session_that_falls_silent_is_set_up_again);
 fn f28_a_session_that_falls_silent_is_set_up_again() {
     init();
     let server = MockServer::builder().camera("/cam", Camera::av()).start();
@@ -52,7 +52,7 @@ fn silence_is_no_loss_with_a_media_timeout_of_0() {
     assert_eq!(server.view().count("TEARDOWN"), 0);
 }
 
-#[test]
+for_both_managers!(a_camera_that_says_goodbye_is_set_up_again);
 fn a_camera_that_says_goodbye_is_set_up_again() {
     init();
     let server = one_camera();

@@ -1,0 +1,174 @@
+//! The threads that run session tasks and feed pads: few, and never too few.
+//!
+//! Pushing a buffer runs downstream's code, which may block for as long as it likes: in a sink that
+//! waits for its clock, in a muxer that waits for another stream. So there is no fixed number of
+//! threads that is right. Here as many [`Errand`]s are on the way at a time as the machine has
+//! processors, and a thread that is found in one for longer than [`PATIENCE`] while others wait does
+//! not count any more: another one takes its place. When it comes back there may be one too many,
+//! which ends after a while.
+//!
+//! ```text
+//! called -> queue -> a hand takes it -> idle, or called again
+//!             ^                |
+//!             +--- foreman: looks every PATIENCE, while there is work, who is held up
+//! ```
+//!
+//! One hand is woken for a queue that was empty; others come only where that one does not get through
+//! within [`PATIENCE`]. So a burst for many sessions costs one wake-up, and what follows runs on
+//! a processor that is warm.
+
+mod errand;
+mod roll;
+
+use std::{
+    collections::VecDeque,
+    io,
+    sync::{Arc, Condvar, Mutex, OnceLock, PoisonError},
+    time::Duration,
+};
+
+use gstreamer as gst;
+
+use self::roll::Roll;
+use super::{CAT, lock, runtime, timer};
+
+pub(super) use errand::{Errand, spawn};
+
+/// How long an errand may take before its thread is taken for blocked, if others wait.
+const PATIENCE: Duration = Duration::from_millis(10);
+
+/// How long a thread that is one too many is kept.
+const SURPLUS: Duration = Duration::from_secs(5);
+
+/// The threads of the process.
+pub(super) struct Crew {
+    state: Mutex<State>,
+    /// For hands.
+    summons: Condvar,
+    /// For the foreman.
+    stir: Condvar,
+    timers: tokio::runtime::Handle,
+}
+
+struct State {
+    queue: VecDeque<Arc<Errand>>,
+    roll: Roll,
+    foreman_sleeps: bool,
+}
+
+impl Crew {
+    /// The crew; made when the first element starts.
+    ///
+    /// # Errors
+    ///
+    /// The system gives no threads; the next call tries again.
+    pub(super) fn shared() -> io::Result<&'static Self> {
+        static CREW: OnceLock<Crew> = OnceLock::new();
+        static MAKING: Mutex<()> = Mutex::new(());
+
+        let _making = lock(&MAKING);
+        if let Some(crew) = CREW.get() {
+            return Ok(crew);
+        }
+        let hands = std::thread::available_parallelism().map_or(1, usize::from);
+        let crew = Self {
+            state: Mutex::new(State {
+                queue: VecDeque::new(),
+                roll: Roll::new(hands),
+                foreman_sleeps: false,
+            }),
+            summons: Condvar::new(),
+            stir: Condvar::new(),
+            timers: runtime::timers()?,
+        };
+        // The foreman comes first, and finds the crew when it is there.
+        std::thread::Builder::new()
+            .name("rtspmux-lead".to_owned())
+            .spawn(|| CREW.wait().lead())?;
+        Ok(CREW.get_or_init(|| crew))
+    }
+
+    /// Puts an errand at the end of the queue.
+    fn take_on(&self, errand: Arc<Errand>) {
+        let mut state = lock(&self.state);
+        state.queue.push_back(errand);
+        if state.roll.is_nobody_at_it() {
+            self.summon(&mut state);
+        } else if state.foreman_sleeps {
+            state.foreman_sleeps = false;
+            self.stir.notify_one();
+        }
+    }
+
+    /// Another hand, if there may be one.
+    fn summon(&self, state: &mut State) {
+        if !state.roll.may_summon() {
+            return;
+        }
+        if state.roll.summon() {
+            self.summons.notify_one();
+            return;
+        }
+        let hand = std::thread::Builder::new().name("rtspmux-feed".to_owned());
+        match hand.spawn(|| Self::shared().map(Self::work)) {
+            Ok(_) => state.roll.on_hired(),
+            // Those that are there go on; the foreman tries again.
+            Err(error) => gst::error!(CAT, "no thread to feed pads: {error}"),
+        }
+    }
+
+    /// The life of a hand: errands, as long as there are any and it is one of those that count.
+    fn work(&self) {
+        // Session tasks have timers.
+        let _timers = self.timers.enter();
+        let mut state = lock(&self.state);
+        loop {
+            let mut counts = true;
+            while counts && let Some(errand) = state.queue.pop_front() {
+                let turn = state.roll.begin(timer::now());
+                drop(state);
+                let again = errand.run();
+                state = lock(&self.state);
+                if again {
+                    state.queue.push_back(errand);
+                }
+                counts = state.roll.end(turn);
+            }
+            if counts {
+                state.roll.leave();
+            }
+            loop {
+                let waited = self.summons.wait_timeout(state, SURPLUS);
+                let (next, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
+                state = next;
+                if state.roll.is_summoned() {
+                    break;
+                }
+                if timeout.timed_out() && state.roll.may_go() {
+                    return;
+                }
+            }
+        }
+    }
+
+    /// The life of the foreman.
+    fn lead(&self) {
+        let mut state = lock(&self.state);
+        loop {
+            if state.queue.is_empty() && state.roll.is_nobody_at_it() {
+                state.foreman_sleeps = true;
+                let asleep = self.stir.wait_while(state, |state| state.foreman_sleeps);
+                state = asleep.unwrap_or_else(PoisonError::into_inner);
+            }
+            let waited = self.stir.wait_timeout(state, PATIENCE);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+            if !state.queue.is_empty() {
+                state.roll.strike_off(timer::now(), PATIENCE);
+                self.summon(&mut state);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,266 @@
+//! From the inboxes of a session out of its pads: on the hands of the crew, which may block there.
+
+use gstreamer as gst;
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, Mutex, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll, Waker},
+    time::Instant,
+};
+
+use gst::{glib, prelude::*};
+
+use super::{
+    header::Header,
+    inbox::Message,
+    lip_sync::LipSync,
+    reporter,
+    stream::{Flow, Step, Stream},
+    timing::Stamp,
+};
+use crate::{
+    mux::{Packet, RtcpSender},
+    rtspsrc::{
+        CAT, RtspMuxSrc,
+        buffer::{self, Marks},
+        crew::{Crew, Errand},
+        lock,
+        pads::{Pads, Watch},
+        panics, timer,
+    },
+};
+
+/// The streams of one session, on their way out.
+pub(super) struct Outlet {
+    pub(super) pads: Arc<Pads>,
+    pub(super) streams: BTreeMap<usize, Stream>,
+    pub(super) lip_sync: Mutex<LipSync>,
+    /// Where receiver reports go; none before the first PLAY and after the end.
+    pub(super) reports: Mutex<Option<RtcpSender>>,
+    /// Our name in reports.
+    pub(super) name: String,
+    room: Room,
+}
+
+/// The session task, waiting for room.
+#[derive(Default)]
+struct Room {
+    is_awaited: AtomicBool,
+    waker: Mutex<Option<Waker>>,
+}
+
+impl Outlet {
+    pub(super) fn build(
+        element: &RtspMuxSrc,
+        pads: Arc<Pads>,
+        latency: gst::ClockTime,
+    ) -> Result<Arc<Self>, glib::BoolError> {
+        let crew = Crew::shared().map_err(|error| glib::bool_error!("no threads: {error}"))?;
+        let outlet = Arc::new_cyclic(|outlet: &Weak<Self>| {
+            let stream = |number| {
+                let outlet = outlet.clone();
+                let errand = Errand::new(crew, move |_| send(&outlet, number));
+                (number, Stream::new(element, number, latency, errand))
+            };
+            Self {
+                streams: pads.streams().map(stream).collect(),
+                pads,
+                lip_sync: Mutex::default(),
+                reports: Mutex::default(),
+                name: reporter::new_name(),
+                room: Room::default(),
+            }
+        });
+        for stream in outlet.streams.values() {
+            stream.pad.set_active(true)?;
+        }
+        Ok(outlet)
+    }
+
+    /// Nothing is sent any more; what is under way comes back with FLUSHING.
+    pub(super) fn close(&self) {
+        *lock(&self.reports) = None;
+        for stream in self.streams.values() {
+            stream.close();
+            lock(&stream.gate).is_open = false;
+            // Deactivating cannot fail.
+            let _ = stream.pad.set_active(false);
+        }
+        self.announce_room();
+    }
+
+    /// Ready while a stream that somebody is linked to can take more. Others may be blocked: they
+    /// may be waiting for this one.
+    pub(super) fn poll_room(&self, context: &mut Context<'_>) -> Poll<()> {
+        if self.has_room() {
+            return Poll::Ready(());
+        }
+        *lock(&self.room.waker) = Some(context.waker().clone());
+        self.room.is_awaited.store(true, Ordering::SeqCst);
+        // An inbox may have been emptied just before.
+        if self.has_room() {
+            return Poll::Ready(());
+        }
+        Poll::Pending
+    }
+
+    fn has_room(&self) -> bool {
+        let mut is_any_linked = false;
+        for stream in self.streams.values() {
+            if stream.flow() == Err(gst::FlowError::NotLinked) {
+                continue;
+            }
+            if !lock(&stream.inbox).is_full() {
+                return true;
+            }
+            is_any_linked = true;
+        }
+        !is_any_linked
+    }
+
+    fn announce_room(&self) {
+        if self.room.is_awaited.swap(false, Ordering::SeqCst)
+            && let Some(waker) = lock(&self.room.waker).take()
+        {
+            waker.wake();
+        }
+    }
+
+    /// What a sender report says of running time, and what follows for all streams.
+    pub(super) fn place_report(&self, stream: &Stream) {
+        let Some((ntp, time)) = stream.place_report() else {
+            return;
+        };
+        lock(&self.lip_sync).on_report(stream.number, ntp, time, |number, offset| {
+            if let Some(stream) = self.streams.get(&number) {
+                stream.offset.store(offset, Ordering::Relaxed);
+            }
+        });
+    }
+
+    /// Sends what there is in a stream's inbox.
+    fn send(&self, stream: &Stream) {
+        let mut taken = lock(&stream.taken);
+        let life = stream.life();
+        lock(&stream.inbox).take(&mut taken);
+        self.announce_room();
+        let mut last = stream.flow();
+        for message in taken.drain(..) {
+            match message {
+                Message::Event(event) => _ = stream.pad.push_event(event),
+                Message::Rtp(..) if stream.life() != life => {}
+                Message::Rtp(header, packet, marks) => {
+                    let flow = self.push(stream, &header, packet, marks);
+                    if flow != last && stream.life() == life {
+                        stream.set_flow(flow);
+                        last = flow;
+                    }
+                }
+            }
+        }
+    }
+
+    fn push(&self, stream: &Stream, header: &Header, packet: Packet, marks: Marks) -> Flow {
+        if marks.stamp {
+            stream.begin(Some(header.ssrc));
+            lock(&self.lip_sync).forget(stream.number);
+        }
+        let clock_rate = |payload_type| self.pads.clock_rate(stream.number, payload_type);
+        let (time, has_gap) = match stream.take(header, packet.received, clock_rate) {
+            Step::Drop => return Ok(gst::FlowSuccess::Ok),
+            Step::Again { time, has_gap } => (time, has_gap),
+            Step::Stamp { has_gap, is_first } => {
+                if is_first {
+                    self.announce(stream, header)?;
+                }
+                let stamp = self.stamp(stream, header, packet.received);
+                (stamp.time, has_gap || stamp.is_anew)
+            }
+        };
+        let time = gst::ClockTime::from_nseconds(time);
+        if let Some(gap) = self.pads.see(stream.number, time) {
+            // Nobody may be linked: then nobody wants to know.
+            let _ = stream.pad.push_event(gap.event());
+        }
+        let mut buffer = buffer::from_payload(packet.payload);
+        let fields = buffer.make_mut();
+        fields.set_pts(time);
+        if has_gap || marks.discont {
+            fields.set_flags(gst::BufferFlags::DISCONT);
+        }
+        stream.pad.push(buffer)
+    }
+
+    /// Stamps a packet that is the first of its time.
+    fn stamp(&self, stream: &Stream, header: &Header, received: Instant) -> Stamp {
+        let floor = self.pads.last_time(stream.number);
+        let arrival = self.arrival(received);
+        let stamp = stream.stamp(header.time, arrival.nseconds(), floor.nseconds());
+        // A report that came before its source did.
+        if stream.has_unplaced_report() {
+            self.place_report(stream);
+        }
+        stamp
+    }
+
+    /// The running time at which a packet came. Without a clock all came at once.
+    fn arrival(&self, received: Instant) -> gst::ClockTime {
+        let element = self.pads.element().upgrade();
+        let now = element.and_then(|element| element.current_running_time());
+        let age = timer::now().saturating_duration_since(received);
+        let age = gst::ClockTime::try_from(age).unwrap_or_default();
+        now.unwrap_or_default().saturating_sub(age)
+    }
+
+    /// Sends ahead what a stream begins with, and shows its pad when it is the first time.
+    fn announce(&self, stream: &Stream, header: &Header) -> Result<(), gst::FlowError> {
+        let Some(caps) = self.caps(stream, header) else {
+            return Ok(());
+        };
+        let present = stream.pad.current_caps();
+        if present.is_none() {
+            for event in self.pads.first_events(stream.number, Some(caps)) {
+                stream.pad.push_event(event);
+            }
+        } else if present.as_ref() != Some(&caps) {
+            stream.pad.push_event(gst::event::Caps::new(&caps));
+        }
+        // The gate keeps a state change from taking pads away while one is shown.
+        let gate = lock(&stream.gate);
+        if !gate.is_open {
+            return Err(gst::FlowError::Flushing);
+        }
+        if present.is_some() {
+            return Ok(());
+        }
+        let shown = self
+            .pads
+            .expose(stream.number, &stream.pad, Watch::ByManager);
+        shown.map_err(|error| {
+            gst::error!(CAT, obj = stream.pad, "cannot be shown: {error}");
+            gst::FlowError::Error
+        })
+    }
+
+    /// Those of the payload type, with what rtpbin adds.
+    fn caps(&self, stream: &Stream, header: &Header) -> Option<gst::Caps> {
+        let mut caps = self.pads.caps(stream.number, header.payload_type)?;
+        let fields = caps.make_mut();
+        fields.set("payload", i32::from(header.payload_type));
+        fields.set("ssrc", header.ssrc);
+        Some(caps)
+    }
+}
+
+/// A turn of a stream's errand.
+fn send(outlet: &Weak<Outlet>, number: usize) {
+    let Some(outlet) = outlet.upgrade() else {
+        return;
+    };
+    if let Some(stream) = outlet.streams.get(&number) {
+        panics::guard_weak(outlet.pads.element(), (), |_| outlet.send(stream));
+    }
+}

@@ -1,0 +1,129 @@
+//! When receiver reports are due: one timer for all sessions of the process.
+//!
+//! RFC 3550 6.2 has them every 5 s, more or less by half, so that many do not report at once; here
+//! they are also gathered, so that there are two wake-ups a second at most, however many sessions.
+
+use std::{
+    sync::{Arc, Mutex, OnceLock, Weak},
+    time::{Duration, Instant},
+};
+
+use gstreamer::glib;
+use tokio::sync::Notify;
+
+use super::{outlet::Outlet, rtcp};
+use crate::rtspsrc::{CAT, lock, runtime, timer};
+
+/// Between two reports of a session, on average. The first one comes after half of it.
+const INTERVAL: Duration = Duration::from_secs(5);
+
+/// What is due within this time is sent at once.
+const GATHER: Duration = Duration::from_millis(500);
+
+/// Who reports when.
+#[derive(Default)]
+struct Agenda {
+    entries: Mutex<Vec<Entry>>,
+    changed: Notify,
+}
+
+struct Entry {
+    due: Instant,
+    session: Weak<Outlet>,
+}
+
+/// Reports of a session go out from now on, until it has nowhere to send them or is gone.
+pub(super) fn attend(session: &Arc<Outlet>) {
+    static AGENDA: OnceLock<Arc<Agenda>> = OnceLock::new();
+
+    let agenda = match AGENDA.get() {
+        Some(agenda) => agenda,
+        None => match runtime::timers() {
+            Ok(timers) => AGENDA.get_or_init(|| begin(&timers)),
+            Err(error) => {
+                gstreamer::warning!(CAT, "no receiver reports: {error}");
+                return;
+            }
+        },
+    };
+    let entry = Entry {
+        due: timer::now() + about(INTERVAL / 2),
+        session: Arc::downgrade(session),
+    };
+    lock(&agenda.entries).push(entry);
+    agenda.changed.notify_one();
+}
+
+fn begin(timers: &tokio::runtime::Handle) -> Arc<Agenda> {
+    let agenda = Arc::<Agenda>::default();
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the one task for the reports of all sessions; it waits while there are none"
+    )]
+    timers.spawn(keep(agenda.clone()));
+    agenda
+}
+
+async fn keep(agenda: Arc<Agenda>) {
+    loop {
+        let next = lock(&agenda.entries).iter().map(|entry| entry.due).min();
+        let mut alarm = timer::Alarm::at(next);
+        tokio::select! {
+            () = alarm.rings() => report_all(&agenda),
+            () = agenda.changed.notified() => {}
+        }
+    }
+}
+
+fn report_all(agenda: &Agenda) {
+    let now = timer::now();
+    let mut due = Vec::new();
+    lock(&agenda.entries).retain_mut(|entry| {
+        if entry.due > now + GATHER {
+            return true;
+        }
+        let Some(session) = entry.session.upgrade() else {
+            return false;
+        };
+        due.push(session);
+        entry.due = now + about(INTERVAL);
+        true
+    });
+    let is_over = |session: &Arc<Outlet>| !session.report(now);
+    let over: Vec<_> = due.into_iter().filter(is_over).collect();
+    if !over.is_empty() {
+        let is_over = |entry: &Entry| {
+            over.iter()
+                .any(|it| entry.session.as_ptr() == Arc::as_ptr(it))
+        };
+        lock(&agenda.entries).retain(|entry| !is_over(entry));
+    }
+}
+
+/// More or less by half.
+fn about(time: Duration) -> Duration {
+    time.mul_f64(glib::random_double_range(0.5, 1.5))
+}
+
+/// A name for reports that says nothing about this machine (RFC 7022).
+pub(super) fn new_name() -> String {
+    let random = [glib::random_int(), glib::random_int(), glib::random_int()];
+    random.iter().map(|word| format!("{word:08x}")).collect()
+}
+
+impl Outlet {
+    /// Sends a report for each stream; false if there is nowhere to.
+    fn report(&self, now: Instant) -> bool {
+        let Some(reports) = lock(&self.reports).clone() else {
+            return false;
+        };
+        for stream in self.streams.values() {
+            let (own, report) = stream.receiver_report(now);
+            let packet = rtcp::receiver_report(own, report, &self.name);
+            if !reports.try_send(stream.number, packet) {
+                gstreamer::log!(CAT, obj = stream.pad, "a report was dropped");
+            }
+        }
+        true
+    }
+}

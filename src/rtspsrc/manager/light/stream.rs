@@ -1,0 +1,339 @@
+//! One stream: its pad, its source, and what is known of it.
+
+use gstreamer as gst;
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use gst::{glib, prelude::*};
+
+use super::{
+    header::Header,
+    inbox::{Inbox, Message},
+    reception::{Order, Reception},
+    rtcp::Report,
+    timing::{Stamp, Timing},
+};
+use crate::rtspsrc::{
+    RtspMuxSrc,
+    crew::Errand,
+    lock,
+    manager::{SenderReport, StreamReport},
+    panics,
+};
+
+/// What comes of a push.
+pub(super) type Flow = Result<gst::FlowSuccess, gst::FlowError>;
+
+/// What to do with an RTP packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    /// Leave it out: it was there, or is of a payload type beside the stream's own.
+    Drop,
+    /// It has the time of the one before it.
+    Again { time: u64, has_gap: bool },
+    /// It wants a time; `is_first`: and all that comes before the first packet of a source.
+    Stamp { has_gap: bool, is_first: bool },
+}
+
+/// Whether the pad may be shown.
+pub(super) struct Gate {
+    pub(super) is_open: bool,
+}
+
+/// One stream.
+pub(super) struct Stream {
+    pub(super) number: usize,
+    /// Packets go out of it. It has no parent, so it lives only as long as this.
+    pub(super) pad: gst::Pad,
+    /// Held while the pad is shown, which runs the application's code, and to close it.
+    pub(super) gate: Mutex<Gate>,
+    /// What lip-sync adds to its times, in nanoseconds.
+    pub(super) offset: AtomicI64,
+    /// Its source said goodbye.
+    pub(super) has_left: AtomicBool,
+    /// The server, or the pipeline, has ended it.
+    pub(super) has_ended: AtomicBool,
+    /// What is to be sent.
+    pub(super) inbox: Mutex<Inbox>,
+    /// Sends it.
+    pub(super) errand: Arc<Errand>,
+    /// What the sending hand has taken out of the inbox. Empty between its turns.
+    pub(super) taken: Mutex<VecDeque<Message>>,
+    /// How often it was begun anew: what was taken before is not sent.
+    life: AtomicU32,
+    /// What came of the last push.
+    flow: Mutex<Flow>,
+    /// In nanoseconds.
+    latency: u64,
+    /// Who we are in reports.
+    own: u32,
+    /// A leaf in the order of locks.
+    state: Mutex<State>,
+}
+
+/// A sender report that came.
+#[derive(Clone, Copy, Debug)]
+struct Received {
+    ssrc: u32,
+    report: SenderReport,
+    at: Instant,
+    /// Not compared with running time yet.
+    is_unplaced: bool,
+}
+
+struct State {
+    source: Option<u32>,
+    /// The one that is shown.
+    payload_type: Option<u8>,
+    reception: Reception,
+    timing: Timing,
+    /// Where arrivals are counted from.
+    origin: Option<Instant>,
+    last: Option<(u32, u64)>,
+    sender: Option<Received>,
+    reports_sent: u64,
+}
+
+impl State {
+    fn new() -> Self {
+        Self {
+            source: None,
+            payload_type: None,
+            reception: Reception::default(),
+            timing: Timing::new(0, 0),
+            origin: None,
+            last: None,
+            sender: None,
+            reports_sent: 0,
+        }
+    }
+
+    /// Since the first packet, in units of the clock rate.
+    fn arrival(&mut self, received: Instant) -> i64 {
+        let origin = *self.origin.get_or_insert(received);
+        let passed = received.saturating_duration_since(origin).as_nanos();
+        let units = passed * u128::from(self.timing.clock_rate()) / 1_000_000_000;
+        units as i64
+    }
+}
+
+impl Stream {
+    pub(super) fn new(
+        element: &RtspMuxSrc,
+        number: usize,
+        latency: gst::ClockTime,
+        errand: Arc<Errand>,
+    ) -> Self {
+        Self {
+            number,
+            pad: src_pad(element, number, latency),
+            gate: Mutex::new(Gate { is_open: true }),
+            offset: AtomicI64::new(0),
+            has_left: AtomicBool::new(false),
+            has_ended: AtomicBool::new(false),
+            inbox: Mutex::default(),
+            errand,
+            taken: Mutex::default(),
+            life: AtomicU32::new(0),
+            flow: Mutex::new(Ok(gst::FlowSuccess::Ok)),
+            latency: latency.nseconds(),
+            own: glib::random_int(),
+            state: Mutex::new(State::new()),
+        }
+    }
+
+    /// All begins anew: what waits is not sent any more, and nothing is known of the source.
+    pub(super) fn renew(&self) {
+        self.life.fetch_add(1, Ordering::AcqRel);
+        lock(&self.inbox).renew();
+        self.set_flow(Ok(gst::FlowSuccess::Ok));
+        self.has_left.store(false, Ordering::Release);
+        self.begin(None);
+    }
+
+    /// Nothing is sent any more.
+    pub(super) fn close(&self) {
+        self.life.fetch_add(1, Ordering::AcqRel);
+        lock(&self.inbox).close();
+    }
+
+    pub(super) fn life(&self) -> u32 {
+        self.life.load(Ordering::Acquire)
+    }
+
+    /// What came of the last push.
+    pub(super) fn flow(&self) -> Flow {
+        *lock(&self.flow)
+    }
+
+    pub(super) fn set_flow(&self, flow: Flow) {
+        *lock(&self.flow) = flow;
+    }
+
+    /// The next packet is the first one of this source. A report of it that came before it counts.
+    pub(super) fn begin(&self, source: Option<u32>) {
+        let mut state = lock(&self.state);
+        let is_ahead = |sender: &Received| sender.is_unplaced && Some(sender.ssrc) == source;
+        *state = State {
+            sender: state.sender.filter(is_ahead),
+            reports_sent: state.reports_sent,
+            ..State::new()
+        };
+        drop(state);
+        self.offset.store(0, Ordering::Relaxed);
+    }
+
+    /// Decides on a packet. `clock_rate` gives that of a payload type that is known.
+    pub(super) fn take(
+        &self,
+        header: &Header,
+        received: Instant,
+        clock_rate: impl FnOnce(u8) -> Option<u32>,
+    ) -> Step {
+        let mut state = lock(&self.state);
+        let is_first = state.payload_type.is_none();
+        if is_first {
+            let Some(clock_rate) = clock_rate(header.payload_type) else {
+                return Step::Drop;
+            };
+            state.payload_type = Some(header.payload_type);
+            state.source = Some(header.ssrc);
+            state.timing = Timing::new(clock_rate, self.latency);
+        }
+        let arrival = state.arrival(received);
+        let order = state
+            .reception
+            .on_packet(header.sequence, header.time, arrival);
+        // Comfort noise or telephone events beside the audio have its sequence numbers.
+        if order == Order::Old || state.payload_type != Some(header.payload_type) {
+            return Step::Drop;
+        }
+        if order == Order::Anew {
+            state.timing = Timing::new(state.timing.clock_rate(), self.latency);
+            state.last = None;
+        }
+        let has_gap = order != Order::Next || is_first;
+        match state.last {
+            Some((time, stamp)) if time == header.time => Step::Again {
+                time: stamp,
+                has_gap,
+            },
+            _ => Step::Stamp { has_gap, is_first },
+        }
+    }
+
+    /// The time of a packet that came at the running time `arrival`, not before `floor` if it is the
+    /// first one. All in nanoseconds.
+    pub(super) fn stamp(&self, time: u32, arrival: u64, floor: u64) -> Stamp {
+        let offset = self.offset.load(Ordering::Relaxed);
+        let mut state = lock(&self.state);
+        let stamp = state.timing.stamp(time, arrival, floor, offset);
+        state.last = Some((time, stamp.time));
+        stamp
+    }
+
+    /// Whether the last packet that came is of this source.
+    pub(super) fn is_source(&self, ssrc: u32) -> bool {
+        lock(&self.inbox).source() == Some(ssrc)
+    }
+
+    /// A sender report; false if it is of another source.
+    pub(super) fn on_sender_report(&self, ssrc: u32, ntp: u64, time: u32, at: Instant) -> bool {
+        let mut state = lock(&self.state);
+        if state.source.is_some_and(|source| source != ssrc) {
+            return false;
+        }
+        state.sender = Some(Received {
+            ssrc,
+            report: SenderReport { ntp, time },
+            at,
+            is_unplaced: true,
+        });
+        true
+    }
+
+    /// Whether a report waits for the first packet.
+    pub(super) fn has_unplaced_report(&self) -> bool {
+        lock(&self.state)
+            .sender
+            .is_some_and(|sender| sender.is_unplaced)
+    }
+
+    /// Wall clock and running time of the last sender report, once there are packets to compare it
+    /// with. None too if the sender has no wall clock (RFC 3550 6.4.1: it says 0).
+    pub(super) fn place_report(&self) -> Option<(u64, i64)> {
+        let mut state = lock(&self.state);
+        // Before the first packet it waits.
+        state.last?;
+        let sender = state.sender.as_mut()?;
+        sender.is_unplaced = false;
+        let SenderReport { ntp, time } = sender.report;
+        let placed = state.timing.time_of(time)?;
+        (ntp != 0).then_some((ntp, placed))
+    }
+
+    /// Our SSRC and what is to be reported of the stream's source at this time.
+    pub(super) fn receiver_report(&self, now: Instant) -> (u32, Option<Report>) {
+        let mut state = lock(&self.state);
+        state.reports_sent += 1;
+        let report = state
+            .source
+            .and_then(|source| state.reception.report(source));
+        let sender = state.sender;
+        let report = report.map(|report| match sender {
+            Some(sender) => Report {
+                last_sender_report: (sender.report.ntp >> 16) as u32,
+                delay: delay(now.saturating_duration_since(sender.at)),
+                ..report
+            },
+            None => report,
+        });
+        (self.own, report)
+    }
+
+    /// For `stats`.
+    pub(super) fn report(&self) -> StreamReport {
+        let state = lock(&self.state);
+        StreamReport {
+            stream: self.number,
+            ssrc: state.source,
+            highest_sequence: state.reception.highest(),
+            lost: state.reception.lost(),
+            jitter: state.reception.jitter(),
+            sender: state.sender.map(|sender| sender.report),
+            reports_sent: state.reports_sent,
+            dropped: lock(&self.inbox).dropped(),
+        }
+    }
+}
+
+/// In units of 2^-16 s.
+fn delay(passed: Duration) -> u32 {
+    u32::try_from((passed.as_nanos() << 16) / 1_000_000_000).unwrap_or(u32::MAX)
+}
+
+/// Live, with the latency that was asked for; events from downstream end here.
+fn src_pad(element: &RtspMuxSrc, number: usize, latency: gst::ClockTime) -> gst::Pad {
+    let (queries, events) = (element.downgrade(), element.downgrade());
+    gst::Pad::builder(gst::PadDirection::Src)
+        .name(format!("rtp_{number}"))
+        .query_function(move |pad, parent, query| {
+            panics::guard_weak(&queries, false, |_| match query.view_mut() {
+                gst::QueryViewMut::Latency(query) => {
+                    query.set(true, latency, gst::ClockTime::NONE);
+                    true
+                }
+                _ => gst::Pad::query_default(pad, parent, query),
+            })
+        })
+        .event_function(move |_, _, event| {
+            panics::guard_weak(&events, false, |_| event.type_() != gst::EventType::Seek)
+        })
+        .build()
+}
