@@ -151,7 +151,7 @@ impl Outlet {
         for message in taken.drain(..) {
             match message {
                 Message::Event(event) => _ = stream.pad.push_event(event),
-                Message::Rtp(..) if stream.life() != life => {}
+                Message::Rtp(..) if stream.life() != life || is_over(last) => {}
                 Message::Rtp(header, packet, marks) => {
                     let flow = self.push(stream, &header, packet, marks);
                     if flow != last && stream.life() == life {
@@ -253,6 +253,11 @@ impl Outlet {
         fields.set("ssrc", header.ssrc);
         Some(caps)
     }
+}
+
+/// Whether downstream takes no more of the stream, though it may say so but once.
+fn is_over(flow: Flow) -> bool {
+    !matches!(flow, Ok(_) | Err(gst::FlowError::NotLinked))
 }
 
 /// A turn of a stream's errand.
