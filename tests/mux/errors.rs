@@ -2,9 +2,9 @@
 
 use std::{
     io::{Read as _, Write as _},
-    net::TcpListener,
+    net::{TcpListener, TcpStream},
     thread::JoinHandle,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use gstrtspmux::mux::{Error, ErrorKind, Initiator, Mux, Session, SessionOptions, Timeouts};
@@ -507,4 +507,38 @@ async fn server_requests_within_reason_are_answered_once_each() {
         .collect();
     answered.dedup();
     assert_eq!(answered.len(), 50);
+}
+
+/// A listener whose queue is full: the system drops what else would connect, without a word.
+fn black_hole() -> (socket2::Socket, Vec<TcpStream>) {
+    let listener =
+        socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    let any_port = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
+    listener.bind(&any_port.into()).unwrap();
+    listener.listen(0).unwrap();
+    let address = listener.local_addr().unwrap().as_socket().unwrap();
+    let fill = || TcpStream::connect_timeout(&address, Duration::from_millis(200)).ok();
+    let waiting = std::iter::from_fn(fill).collect();
+    (listener, waiting)
+}
+
+#[tokio::test]
+async fn f02_a_server_that_does_not_answer_at_all_is_an_error_after_connect_timeout() {
+    let (listener, _waiting) = black_hole();
+    let address = listener.local_addr().unwrap().as_socket().unwrap();
+    let mut options = options(&format!("rtsp://{address}/cam/1"));
+    assert_eq!(
+        options.connect_timeout,
+        Duration::from_secs(5),
+        "the default"
+    );
+    options.connect_timeout = Duration::from_millis(300);
+    let started = Instant::now();
+    let error = within_patience(play(&mux(), options)).await.unwrap_err();
+    assert!(started.elapsed() >= Duration::from_millis(300));
+    assert_eq!(error.kind(), ErrorKind::Connect, "{error}");
+    assert!(
+        error.to_string().contains("no answer within 300ms"),
+        "{error}"
+    );
 }
