@@ -461,7 +461,8 @@ impl Driver {
                 self.core.release(now, session);
             }
             Command::SetIdle(idle) => {
-                if idle.is_some() {
+                // A try that is under way counts, whoever still waits for it.
+                if idle.is_some() && !self.core.is_trying_credentials() {
                     self.registration.give_back_permit();
                 }
                 self.core.set_idle(now, idle);

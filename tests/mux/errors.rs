@@ -542,3 +542,37 @@ async fn f02_a_server_that_does_not_answer_at_all_is_an_error_after_connect_time
         "{error}"
     );
 }
+
+/// Whoever goes away while the server looks at his password has tried it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f22_a_try_that_nobody_waits_for_counts() {
+    let auth = Auth::Digest {
+        algorithm: Algorithm::Md5,
+        user: "admin".to_owned(),
+        password: "right".to_owned(),
+    };
+    let server = MockServer::builder().cameras(1).credentials(auth).start();
+    // The second one carries the password.
+    server.add_rule(Rule::new("DESCRIBE", Reaction::Ignore).skip(1).times(1));
+    let mux = mux();
+    let url = with_credentials(&camera_url(&server, 1), "admin", "wrong");
+    let mut options = options(&url);
+    options.pooling.idle_connection_timeout = Duration::ZERO;
+    let going = tokio::spawn({
+        let (mux, options) = (mux.clone(), options.clone());
+        async move { play(&mux, options).await }
+    });
+    assert!(server.wait_until(|view| view.count("DESCRIBE") == 2, PATIENCE));
+    going.abort();
+    assert!(server.wait_until(|view| view.open_connections == 0, PATIENCE));
+    for _ in 0..3 {
+        let error = play(&mux, options.clone()).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unauthorized, "{error}");
+    }
+    let view = server.view();
+    let tries = view
+        .requests
+        .iter()
+        .filter(|request| request.headers.contains("Authorization"));
+    assert_eq!(tries.count(), 2);
+}

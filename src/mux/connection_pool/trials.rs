@@ -308,10 +308,13 @@ impl State {
         };
         let trial = &mut registered.trial;
         trial.progress = Some(now);
-        // What was asked for counts even if whoever asked for it has gone since.
+        // What was asked for counts even if whoever asked for it has gone since; and so does what the
+        // connection was made for, which may have been set up without a DESCRIBE.
+        let first = self.table.entry(id).map(|entry| &entry.presentation);
         let is_anothers = trial
             .asked
             .iter()
+            .chain(first)
             .any(|asked| asked != uri && asked.is_above(control) && !uri.is_above(control));
         let is_twin = is_anothers
             || trial

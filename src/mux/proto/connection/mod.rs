@@ -502,6 +502,12 @@ impl Connection {
         waiting.any(|entry| entry.draft.purpose == Purpose::Play)
     }
 
+    /// Whether a request that carries the credentials is unanswered.
+    pub fn is_trying_credentials(&self) -> bool {
+        let mut waiting = self.requests.waiting();
+        waiting.any(|entry| entry.authorization.is_some())
+    }
+
     /// Sessions that are open or still owe or await a TEARDOWN.
     pub fn session_count(&self) -> usize {
         self.sessions.len()
