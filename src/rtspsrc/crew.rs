@@ -35,9 +35,9 @@ use super::{CAT, lock, runtime, timer};
 pub(super) use errand::{Errand, spawn};
 
 /// How long an errand may take before its thread is taken for blocked, if others wait.
-const PATIENCE: Duration = Duration::from_millis(10);
+const PATIENCE: Duration = Duration::from_millis(5);
 
-/// How long a thread that is one too many is kept.
+/// How long threads that nobody needs are kept.
 const SURPLUS: Duration = Duration::from_secs(5);
 
 /// The threads of the process.
@@ -92,7 +92,7 @@ impl Crew {
     fn take_on(&self, errand: Arc<Errand>) {
         let mut state = lock(&self.state);
         state.queue.push_back(errand);
-        if state.roll.is_nobody_at_it() {
+        if state.roll.is_nobody_at_it() && state.roll.may_summon() {
             self.summon(&mut state);
         } else if state.foreman_sleeps {
             state.foreman_sleeps = false;
@@ -100,11 +100,8 @@ impl Crew {
         }
     }
 
-    /// Another hand, if there may be one.
+    /// Another hand.
     fn summon(&self, state: &mut State) {
-        if !state.roll.may_summon() {
-            return;
-        }
         if state.roll.summon() {
             self.summons.notify_one();
             return;
@@ -139,12 +136,11 @@ impl Crew {
             }
             loop {
                 let waited = self.summons.wait_timeout(state, SURPLUS);
-                let (next, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
-                state = next;
+                state = waited.unwrap_or_else(PoisonError::into_inner).0;
                 if state.roll.is_summoned() {
                     break;
                 }
-                if timeout.timed_out() && state.roll.may_go() {
+                if state.roll.may_go(timer::now(), SURPLUS) {
                     return;
                 }
             }
@@ -163,8 +159,11 @@ impl Crew {
             let waited = self.stir.wait_timeout(state, PATIENCE);
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
             if !state.queue.is_empty() {
-                state.roll.strike_off(timer::now(), PATIENCE);
-                self.summon(&mut state);
+                let held_up = state.roll.strike_off(timer::now(), PATIENCE);
+                let wanted = state.roll.reinforcements(held_up);
+                for _ in 0..wanted.min(state.queue.len()) {
+                    self.summon(&mut state);
+                }
             }
         }
     }

@@ -18,7 +18,7 @@ pub(super) struct TurnNumber(u64);
 /// The roll of the crew.
 ///
 /// Invariant: `counting` are the hands that are on an errand, or were summoned to be, less those struck
-/// off; never more than `hands`.
+/// off. More than `hands` only for as long as many are found held up at once.
 #[derive(Debug)]
 pub(super) struct Roll {
     /// As many may be at work at a time.
@@ -29,6 +29,11 @@ pub(super) struct Roll {
     summoned: usize,
     turns: Vec<Turn>,
     last: u64,
+    /// The fewest that were idle at a time since `since`: so many were not needed.
+    least_idle: usize,
+    since: Option<Instant>,
+    /// Idle ones that go as soon as they look.
+    leaving: usize,
 }
 
 impl Roll {
@@ -40,6 +45,9 @@ impl Roll {
             summoned: 0,
             turns: Vec::new(),
             last: 0,
+            least_idle: 0,
+            since: None,
+            leaving: 0,
         }
     }
 
@@ -52,12 +60,21 @@ impl Roll {
         self.counting < self.hands
     }
 
+    /// How many are to come in place of `held_up` that were just found to be: twice as many, for
+    /// what holds these up will hold up the next ones. Sinks that wait for each other to begin
+    /// (preroll) are so many as there are streams, and each needs a thread.
+    pub(super) fn reinforcements(&self, held_up: usize) -> usize {
+        let missing = self.hands.saturating_sub(self.counting);
+        missing.max(2 * held_up)
+    }
+
     /// Summons an idle hand; false if there is none.
     pub(super) fn summon(&mut self) -> bool {
         if self.idle == 0 {
             return false;
         }
         self.idle -= 1;
+        self.least_idle = self.least_idle.min(self.idle);
         self.summoned += 1;
         self.counting += 1;
         true
@@ -106,22 +123,33 @@ impl Roll {
         self.idle += 1;
     }
 
-    /// Whether an idle hand may go for good: one is kept.
-    pub(super) fn may_go(&mut self) -> bool {
-        let may_go = self.idle > 1;
-        self.idle -= usize::from(may_go);
+    /// Whether an idle hand may go for good. Which one of them is woken is a matter of chance, so
+    /// that none is idle for long; but if some were all the `while_`, so many go, save one.
+    pub(super) fn may_go(&mut self, now: Instant, while_: Duration) -> bool {
+        let since = *self.since.get_or_insert(now);
+        if now.saturating_duration_since(since) >= while_ {
+            self.leaving = self.least_idle.saturating_sub(1);
+            self.since = Some(now);
+            self.least_idle = self.idle;
+        }
+        let may_go = self.leaving > 0 && self.idle > 1;
+        if may_go {
+            self.leaving -= 1;
+            self.idle -= 1;
+            self.least_idle = self.least_idle.min(self.idle);
+        }
         may_go
     }
 
-    /// Strikes off those that are on one errand for this long.
-    pub(super) fn strike_off(&mut self, now: Instant, patience: Duration) {
-        for turn in &mut self.turns {
-            let is_late = now.saturating_duration_since(turn.since) >= patience;
-            if is_late && !turn.is_struck_off {
-                turn.is_struck_off = true;
-                self.counting -= 1;
-            }
+    /// Strikes off those that are on one errand for this long; tells how many.
+    pub(super) fn strike_off(&mut self, now: Instant, patience: Duration) -> usize {
+        let is_late = |turn: &Turn| now.saturating_duration_since(turn.since) >= patience;
+        let mut count = 0;
+        for turn in self.turns.iter_mut().filter(|turn| is_late(turn)) {
+            count += usize::from(!std::mem::replace(&mut turn.is_struck_off, true));
         }
+        self.counting -= count;
+        count
     }
 }
 
@@ -158,9 +186,54 @@ mod tests {
         assert!(roll.may_summon());
         roll.on_hired();
         assert!(!roll.end(turn), "its place is taken");
-        assert!(!roll.may_go(), "one is kept");
-        roll.leave();
-        assert!(roll.may_go());
+    }
+
+    #[test]
+    fn as_many_as_were_never_needed_go_and_one_is_kept() {
+        const WHILE: Duration = Duration::from_secs(5);
+        let mut roll = Roll::new(4);
+        for _ in 0..4 {
+            roll.on_hired();
+        }
+        for _ in 0..4 {
+            roll.leave();
+        }
+        assert!(!roll.may_go(now(), WHILE), "nothing is known yet");
+        assert!(
+            !roll.may_go(now() + WHILE, WHILE),
+            "there were none idle at first"
+        );
+        // In this time two of them are needed at once, whichever these are.
+        for _ in 0..2 {
+            assert!(roll.summon() && roll.is_summoned());
+        }
+        for _ in 0..2 {
+            roll.leave();
+        }
+        let later = now() + 2 * WHILE;
+        assert!(roll.may_go(later, WHILE));
+        assert!(!roll.may_go(later, WHILE), "one of the two is kept");
+        assert!(!roll.may_go(later + WHILE / 2, WHILE));
+        assert!(roll.may_go(later + WHILE, WHILE) && roll.may_go(later + WHILE, WHILE));
+        assert!(!roll.may_go(later + WHILE, WHILE), "one stays for good");
+    }
+
+    #[test]
+    fn many_that_are_held_up_are_replaced_by_ever_more() {
+        let mut roll = Roll::new(2);
+        let mut there = 0;
+        for expected in [2, 4, 8, 16] {
+            let held_up = roll.strike_off(now() + PATIENCE, PATIENCE);
+            let coming = roll.reinforcements(held_up);
+            assert_eq!(coming, expected);
+            for _ in 0..coming {
+                roll.on_hired();
+                roll.begin(now());
+            }
+            there += coming;
+        }
+        assert_eq!(roll.strike_off(now() + PATIENCE, PATIENCE), 16);
+        assert_eq!(there, 30);
     }
 
     #[test]
