@@ -8,7 +8,7 @@ packages=(
 )
 
 # Programs that some tests run and are left out without. Not every release has them.
-optional_packages=(livemedia-utils)
+optional_packages=(livemedia-utils valgrind)
 
 give_up() {
     echo "$(basename "$0"): $*" >&2
