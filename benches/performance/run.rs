@@ -35,14 +35,15 @@ pub(crate) struct Load {
 }
 
 impl Load {
-    /// Of one server, a while at its own pace.
+    /// Of one server, at the clip's own pace.
     pub(crate) fn paced(streams: usize, kbits: u32) -> Self {
         Self {
             streams,
             servers: 1,
             kbits,
             is_paced: true,
-            warm_up: Duration::from_millis(1500),
+            // Longer than threads are kept that only the start has needed.
+            warm_up: Duration::from_secs(3),
             window: Duration::from_secs(4),
             is_pinned: true,
         }

@@ -61,7 +61,7 @@ pub(crate) fn measure(bench: &Bench) -> Outcome<Section> {
     };
     section.paragraph(&format!(
         "Taken on: {}. `{OURS}` in its default settings but for the number of sessions on a connection; \
-         medians of {runs} runs.",
+         means of {runs} runs.",
         bench.machine()
     ));
     let points = look(bench, &places(bench.is_quick()), runs, &mut section)?;
