@@ -59,7 +59,8 @@ impl fmt::Display for Machine {
         let (major, minor, micro, _) = gst::version();
         write!(
             f,
-            "{}, {} cores, Linux {}, GStreamer {major}.{minor}.{micro}, rmem_max {}, {}; load {} at the start",
+            "{}, {} cores, Linux {}, GStreamer {major}.{minor}.{micro}, rmem_max {}, congestion control {}; \
+             load {} at the start",
             self.processor,
             self.cores,
             self.kernel,

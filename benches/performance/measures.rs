@@ -9,97 +9,118 @@ use crate::{
     samples::Samples,
 };
 
-/// What a column shows: its head, the name of the value, and its unit.
+/// The head of a column, and the name of the value in it.
 type Column = (&'static str, &'static str);
+
+/// Ratios for the plot: what was measured, and who got which.
+type Groups = Vec<(String, Vec<(String, f64)>)>;
 
 /// Everything against `rtspsrc`.
 pub(crate) fn compare(bench: &Bench) -> Outcome<Section> {
-    let elements = Contender::elements();
     let mut section = Section::new("compare");
     section.paragraph(&format!(
-        "Taken on: {}. {} interleaved runs each. In brackets: the ratio to `rtspsrc`, median of the rounds.",
+        "Taken on: {}. {} interleaved runs each, twice as many of start and stop. In brackets: the \
+         ratio to `rtspsrc`, median of the rounds.",
         bench.machine(),
         bench.runs()
     ));
-    let mut groups = Vec::new();
-
-    let samples = bench.rounds(&elements, Load::unthrottled(64), bench.runs())?;
-    section.paragraph("**64 streams, unthrottled: the server sends as fast as it is read**");
-    table(
-        &mut section,
-        &elements,
-        &samples,
-        &[
-            ("CPU s/Gbit", "cpu-per-gbit"),
-            ("Gbit/s", "gbits-per-second"),
-            ("dropped, % of packets", "dropped"),
-            ("connections", "connections"),
-            ("threads", "threads"),
-            ("resident MB", "memory"),
-        ],
-    );
-    group(
-        &mut groups,
-        "CPU per Gbit, unthrottled",
-        &elements,
-        &samples,
-        "cpu-per-gbit",
-    );
-
-    let mut all = elements.clone();
-    all.extend(Contender::ffmpeg());
-    let samples = bench.rounds(&all, Load::paced(64, 4000), bench.runs())?;
-    section.paragraph("**64 streams of 4 Mbit/s**");
-    table(
-        &mut section,
-        &all,
-        &samples,
-        &[
-            ("CPU, % of a core", "cpu"),
-            ("threads", "threads"),
-            ("resident MB", "memory"),
-            ("connections", "connections"),
-            ("requests", "requests"),
-        ],
-    );
-    for (name, value) in [
-        ("CPU, 64 x 4 Mbit/s", "cpu"),
-        ("threads", "threads"),
-        ("resident memory", "memory"),
-    ] {
-        group(&mut groups, name, &elements, &samples, value);
-    }
-
+    let elements = Contender::elements();
+    let mut groups = Groups::new();
+    unthrottled(bench, &elements, &mut section, &mut groups)?;
+    paced(bench, &elements, &mut section, &mut groups)?;
     for streams in [16, 64] {
-        // Cheap, and noisier than the rest.
-        let samples = bench.rounds(&elements, Load::start(streams), 2 * bench.runs())?;
-        section.paragraph(&format!(
-            "**{streams} streams of 500 kbit/s, start and stop on loopback**"
-        ));
-        table(
-            &mut section,
-            &elements,
-            &samples,
-            &[
-                ("all first pictures, ms", "start"),
-                ("stopped, ms", "stop"),
-                ("connections", "connections"),
-            ],
-        );
-        group(
-            &mut groups,
-            &format!("start of {streams}"),
-            &elements,
-            &samples,
-            "start",
-        );
-        if streams == 64 {
-            group(&mut groups, "stop of 64", &elements, &samples, "stop");
-        }
+        start_and_stop(bench, &elements, streams, &mut section, &mut groups)?;
     }
     let plot = plot::bars("Ratio to rtspsrc, less is better", &groups);
     section.plot("ratios.svg", "Ratios to rtspsrc", plot);
     Ok(section)
+}
+
+fn unthrottled(
+    bench: &Bench,
+    elements: &[Contender],
+    section: &mut Section,
+    groups: &mut Groups,
+) -> Outcome {
+    let samples = bench.rounds(elements, Load::unthrottled(64), bench.runs())?;
+    section.paragraph("**64 streams, unthrottled: the server sends as fast as it is read**");
+    let columns = [
+        ("CPU s/Gbit", "cpu-per-gbit"),
+        ("Gbit/s", "gbits-per-second"),
+        ("dropped, % of packets", "dropped"),
+        ("connections", "connections"),
+        ("threads", "threads"),
+        ("resident MB", "memory"),
+    ];
+    table(RTSPSRC, section, elements, &samples, &columns);
+    groups.push(group(
+        "CPU per Gbit, unthrottled",
+        elements,
+        &samples,
+        "cpu-per-gbit",
+    ));
+    Ok(())
+}
+
+fn paced(
+    bench: &Bench,
+    elements: &[Contender],
+    section: &mut Section,
+    groups: &mut Groups,
+) -> Outcome {
+    let mut all = elements.to_vec();
+    all.extend(Contender::ffmpeg());
+    let samples = bench.rounds(&all, Load::paced(64, 4000), bench.runs())?;
+    section.paragraph("**64 streams of 4 Mbit/s**");
+    let columns = [
+        ("CPU, % of a core", "cpu"),
+        ("threads", "threads"),
+        ("resident MB", "memory"),
+        ("connections", "connections"),
+        ("requests", "requests"),
+    ];
+    table(RTSPSRC, section, &all, &samples, &columns);
+    for (title, name) in [
+        ("CPU, 64 x 4 Mbit/s", "cpu"),
+        ("threads", "threads"),
+        ("resident memory", "memory"),
+    ] {
+        groups.push(group(title, elements, &samples, name));
+    }
+    Ok(())
+}
+
+/// Cheap, and noisier than the rest: so there are twice as many runs.
+fn start_and_stop(
+    bench: &Bench,
+    elements: &[Contender],
+    streams: usize,
+    section: &mut Section,
+    groups: &mut Groups,
+) -> Outcome {
+    let samples = bench.rounds(elements, Load::start(streams), 2 * bench.runs())?;
+    section.paragraph(&format!(
+        "**{streams} streams of 500 kbit/s, start and stop on loopback**"
+    ));
+    let columns = [
+        ("all first pictures, ms", "start"),
+        ("stopped, ms", "stop"),
+        ("connections", "connections"),
+    ];
+    table(RTSPSRC, section, elements, &samples, &columns);
+    groups.push(group(
+        &format!("start of {streams}"),
+        elements,
+        &samples,
+        "start",
+    ));
+    groups.push(group(
+        &format!("stop of {streams}"),
+        elements,
+        &samples,
+        "stop",
+    ));
+    Ok(())
 }
 
 /// The library alone against a loop that reads and slices.
@@ -133,16 +154,12 @@ pub(crate) fn core(bench: &Bench) -> Outcome<Section> {
     ] {
         let samples = bench.rounds(&contenders, load, bench.runs())?;
         section.paragraph(title);
-        table_against(BARE, &mut section, &contenders, &samples, &columns);
+        table(BARE, &mut section, &contenders, &samples, &columns);
     }
     Ok(section)
 }
 
-fn table(section: &mut Section, contenders: &[Contender], samples: &Samples, columns: &[Column]) {
-    table_against(RTSPSRC, section, contenders, samples, columns);
-}
-
-fn table_against(
+fn table(
     baseline: &str,
     section: &mut Section,
     contenders: &[Contender],
@@ -183,13 +200,13 @@ fn cell(samples: &Samples, contender: &str, baseline: &str, name: &str) -> Strin
     }
 }
 
+/// The bars of everybody but `rtspsrc`.
 fn group(
-    groups: &mut Vec<(String, Vec<(String, f64)>)>,
     title: &str,
     contenders: &[Contender],
     samples: &Samples,
     name: &str,
-) {
+) -> (String, Vec<(String, f64)>) {
     let bars = contenders
         .iter()
         .filter(|contender| contender.name != RTSPSRC)
@@ -197,5 +214,5 @@ fn group(
             let ratio = samples.ratio(&contender.name, RTSPSRC, name)?;
             Some((contender.name.clone(), ratio))
         });
-    groups.push((title.to_owned(), bars.collect()));
+    (title.to_owned(), bars.collect())
 }

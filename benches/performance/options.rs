@@ -32,18 +32,21 @@ pub(crate) struct Options {
 }
 
 impl Options {
-    /// `None`: help is asked for.
+    /// `None`: help is asked for, or this is a `cargo bench` of everything, which must not take a
+    /// quarter of an hour: only `./bench` says `--run`.
     pub(crate) fn parse(mut words: impl Iterator<Item = String>) -> Result<Option<Self>, String> {
         let mut options = Self {
             parts: Vec::new(),
             runs: 0,
             quick: false,
         };
+        let mut is_to_run = false;
         while let Some(word) = words.next() {
             match word.as_str() {
                 "compare" => options.parts.push(Part::Compare),
                 "core" => options.parts.push(Part::Core),
                 "scale" => options.parts.push(Part::Scale),
+                "--run" => is_to_run = true,
                 "--quick" => options.quick = true,
                 "--runs" => {
                     let value = words.next().ok_or("--runs needs a number")?;
@@ -54,6 +57,9 @@ impl Options {
                 "--help" | "-h" => return Ok(None),
                 _ => return Err(format!("unknown: {word}; see --help")),
             }
+        }
+        if !is_to_run {
+            return Ok(None);
         }
         if options.parts.is_empty() {
             options.parts = vec![Part::Compare, Part::Core, Part::Scale];

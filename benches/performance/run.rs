@@ -73,6 +73,7 @@ pub(crate) struct Bench {
     machine: Machine,
     runs: usize,
     is_quick: bool,
+    /// For clips; below `target`.
     folder: PathBuf,
     clips: RefCell<BTreeMap<u32, Rc<PathBuf>>>,
 }
@@ -81,7 +82,7 @@ impl Bench {
     pub(crate) fn new(options: &Options) -> Outcome<Self> {
         gst::init()?;
         gstrtspmux::plugin_register_static()?;
-        let folder = std::env::temp_dir().join(format!("rtspmux-bench-{}", std::process::id()));
+        let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
         std::fs::create_dir_all(&folder)?;
         Ok(Self {
             machine: Machine::look(),
@@ -188,13 +189,6 @@ impl Bench {
         encode::encode(kbits, &clip)?;
         self.clips.borrow_mut().insert(kbits, Rc::clone(&clip));
         Ok(clip)
-    }
-}
-
-impl Drop for Bench {
-    fn drop(&mut self) {
-        // In the system's folder for what is temporary.
-        let _ = std::fs::remove_dir_all(&self.folder);
     }
 }
 

@@ -54,11 +54,8 @@ const USED: f64 = 0.7;
 
 pub(crate) fn measure(bench: &Bench) -> Outcome<Section> {
     let mut section = Section::new("scale");
-    let runs = if bench.is_quick() {
-        1
-    } else {
-        bench.runs().min(3)
-    };
+    // There are many points, and the model goes through all of them.
+    let runs = if bench.is_quick() { 1 } else { 2 };
     section.paragraph(&format!(
         "Taken on: {}. `{OURS}` in its default settings but for the number of sessions on a connection; \
          means of {runs} runs.",
