@@ -250,7 +250,8 @@ impl Process {
             output.read_to_string(&mut errors)?;
         }
         if !status.success() {
-            let last = errors.lines().last().unwrap_or("no word").to_owned();
+            let last = errors.lines().last().unwrap_or("no word");
+            let last = last.trim_start_matches("bench: ");
             return Err(format!("{last} ({status})").into());
         }
         Ok(Arguments::parse(said.lines().map(str::to_owned))?)
