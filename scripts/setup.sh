@@ -1,4 +1,4 @@
-# Sourced by ./demo and ./test: gets what the machine lacks, or says in one line what it is.
+# Sourced by ./bench, ./demo and ./test: gets what the machine lacks, or says in one line what it is.
 
 packages=(
     libgstreamer1.0-dev libgstreamer-plugins-base1.0-dev libgstrtspserver-1.0-dev
@@ -7,8 +7,8 @@ packages=(
     build-essential pkg-config curl ca-certificates
 )
 
-# Programs that some tests run and are left out without. Not every release has them.
-optional_packages=(livemedia-utils)
+# Programs that some tests or measures run and are left out without. Not every release has them.
+optional_packages=(livemedia-utils valgrind)
 
 give_up() {
     echo "$(basename "$0"): $*" >&2

@@ -9,24 +9,18 @@
 //! ratio from interleaved rounds of one run; it fails if that is over the limit.
 
 mod playing;
+mod reader;
 
 use std::{
-    hint::black_box,
     io::Write as _,
     net::{Ipv4Addr, TcpListener},
-    sync::Arc,
-    task::{Context, Waker},
     thread::JoinHandle,
     time::{Duration, Instant},
 };
 
-use bytes::{Buf as _, BytesMut};
+use bytes::BytesMut;
 use criterion::{Criterion, Throughput};
-use gstrtspmux::mux::{
-    OverflowPolicy, Packet,
-    delivery::{Budget, Consumer, Producer, delivery},
-    proto::{Connection, Event},
-};
+use reader::{Bare, Multiplexer, Reader};
 use rustix::time::{ClockId, clock_gettime};
 use tokio::{
     net::TcpStream,
@@ -55,7 +49,9 @@ fn main() {
             bencher.iter_custom(|rounds| link.time(rounds, &mut Bare));
         });
         group.bench_function("multiplexer", |bencher| {
-            bencher.iter_custom(|rounds| link.time(rounds, &mut Multiplexer::new()));
+            bencher.iter_custom(|rounds| {
+                link.time(rounds, &mut Multiplexer::new(SESSIONS, Instant::now()))
+            });
         });
     }
     criterion.final_summary();
@@ -64,7 +60,7 @@ fn main() {
 
 /// Interleaved, so that whatever else the machine does falls on both.
 fn assert_ratio(link: &mut Link) {
-    let (mut bare, mut multiplexer) = (Bare, Multiplexer::new());
+    let (mut bare, mut multiplexer) = (Bare, Multiplexer::new(SESSIONS, Instant::now()));
     let mut ratios: Vec<f64> = (0..ROUNDS)
         .map(|_| {
             let bare = link.time(1, &mut bare);
@@ -78,83 +74,6 @@ fn assert_ratio(link: &mut Link) {
          (least {least:.2}, most {most:.2}, {ROUNDS} rounds; limit {LIMIT})"
     );
     assert!(median <= LIMIT, "over the limit");
-}
-
-/// Something that takes a connection's bytes.
-trait Reader {
-    /// Takes what is complete off the buffer; gives the packets in it.
-    fn take(&mut self, buffer: &mut BytesMut) -> usize;
-}
-
-/// Read and slice.
-struct Bare;
-
-impl Reader for Bare {
-    fn take(&mut self, buffer: &mut BytesMut) -> usize {
-        let mut packets = 0;
-        while let Some(&[_, _, high, low]) = buffer.first_chunk::<4>() {
-            let length = usize::from(u16::from_be_bytes([high, low]));
-            if buffer.len() < 4 + length {
-                break;
-            }
-            buffer.advance(4);
-            black_box(buffer.split_to(length).freeze());
-            packets += 1;
-        }
-        packets
-    }
-}
-
-/// Codec, channel table, queue.
-struct Multiplexer {
-    connection: Connection,
-    queues: Vec<(Producer, Consumer)>,
-    batch: Vec<Packet>,
-    now: Instant,
-}
-
-impl Multiplexer {
-    fn new() -> Self {
-        let now = Instant::now();
-        let budget = Budget::for_connection();
-        Self {
-            connection: playing::connection(SESSIONS, now),
-            queues: (0..SESSIONS)
-                .map(|_| delivery(Arc::clone(&budget), OverflowPolicy::default()))
-                .collect(),
-            batch: Vec::new(),
-            now,
-        }
-    }
-}
-
-impl Reader for Multiplexer {
-    fn take(&mut self, buffer: &mut BytesMut) -> usize {
-        self.connection.handle_input(self.now, buffer);
-        while let Some(event) = self.connection.poll_event() {
-            if let Event::Packet(packet) = event {
-                let (producer, _) = &mut self.queues[packet.session.index()];
-                producer.push(Packet {
-                    stream: packet.stream,
-                    kind: packet.kind,
-                    payload: packet.payload,
-                    received: self.now,
-                    discontinuity: false,
-                });
-            }
-        }
-        let mut packets = 0;
-        for (_, consumer) in &mut self.queues {
-            let taken =
-                consumer.poll_batch(&mut Context::from_waker(Waker::noop()), &mut self.batch);
-            if taken.is_ready() {
-                packets += self.batch.len();
-                black_box(&self.batch);
-                self.batch.clear();
-            }
-        }
-        packets
-    }
 }
 
 /// A loopback connection on which a thread sends the same packets, as often as it is asked to.

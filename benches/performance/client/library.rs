@@ -1,0 +1,95 @@
+//! The multiplexer without GStreamer: all streams on one connection, one thread for everything.
+
+use std::{
+    cell::Cell,
+    rc::Rc,
+    time::{Duration, Instant},
+};
+
+use gstrtspmux::mux::{Mux, Opening, SessionOptions};
+use tokio::{
+    runtime::{Builder, Handle},
+    task::LocalSet,
+    time::sleep,
+};
+
+use super::{Task, usage};
+use crate::{Outcome, arguments::Arguments};
+
+/// Octets and packets taken so far.
+type Meter = Rc<Cell<(u64, u64)>>;
+
+pub(crate) fn run(arguments: &Arguments) -> Outcome {
+    let task = Task::new(arguments)?;
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    LocalSet::new().block_on(&runtime, play(&task))
+}
+
+async fn play(task: &Task) -> Outcome {
+    let mux = Mux::builder().runtime(Handle::current()).build();
+    let options = (0..task.streams)
+        .map(|stream| {
+            let mut options = SessionOptions::new(&task.url(stream))?;
+            options.pooling.max_connections_per_server = 1;
+            options.pooling.max_sessions_per_connection = 128;
+            Ok(options)
+        })
+        .collect::<Outcome<Vec<_>>>()?;
+    let meter = Meter::default();
+    let openings = mux.open_many(options);
+    let monitors: Vec<_> = openings.iter().map(Opening::monitor).collect();
+    let sessions: Vec<_> = openings
+        .into_iter()
+        .map(|opening| tokio::task::spawn_local(take(opening, Rc::clone(&meter))))
+        .collect();
+    sleep(task.warm_up).await;
+    report(task.window, &meter).await;
+    if let Some(ended) = sessions
+        .iter()
+        .position(tokio::task::JoinHandle::is_finished)
+    {
+        return Err(format!("session {ended} has ended").into());
+    }
+    let (mut packets, mut drops) = (0, 0);
+    for stream in monitors.iter().flat_map(|monitor| monitor.stats().streams) {
+        packets += stream.packets;
+        drops += stream.dropped;
+    }
+    println!("dropped={}", 100.0 * drops as f64 / packets.max(1) as f64);
+    sessions.iter().for_each(tokio::task::JoinHandle::abort);
+    mux.shutdown(Duration::from_secs(3)).await;
+    Ok(())
+}
+
+/// Plays one session, and takes what comes.
+async fn take(opening: Opening, meter: Meter) -> Result<(), gstrtspmux::mux::Error> {
+    let mut session = opening.describe().await?.setup_all().await?.play().await?;
+    let mut batch = Vec::new();
+    while session.next_batch(&mut batch).await {
+        let bytes: u64 = batch.iter().map(|packet| packet.payload.len() as u64).sum();
+        let (octets, packets) = meter.get();
+        meter.set((octets + bytes, packets + batch.len() as u64));
+        batch.clear();
+    }
+    Ok(())
+}
+
+async fn report(window: Duration, meter: &Meter) {
+    let (before, cpu, (octets, packets)) = (Instant::now(), usage::cpu_time(), meter.get());
+    sleep(window).await;
+    let cpu = (usage::cpu_time() - cpu).as_secs_f64();
+    let seconds = before.elapsed().as_secs_f64();
+    let (octets_now, packets_now) = meter.get();
+    print(seconds, cpu, octets_now - octets, packets_now - packets);
+}
+
+/// The same lines for this client and the bare one.
+pub(super) fn print(seconds: f64, cpu: f64, octets: u64, packets: u64) {
+    let gbits = octets as f64 * 8e-9;
+    println!("cpu={}", 100.0 * cpu / seconds);
+    println!("gbits-per-second={}", gbits / seconds);
+    println!("cpu-per-gbit={}", cpu / gbits);
+    println!("packets-per-cpu-second={}", packets as f64 / cpu);
+    let (threads, memory) = usage::threads_and_memory("self");
+    println!("threads={threads}\nmemory={memory}");
+}

@@ -1,0 +1,218 @@
+//! The measures that compare.
+
+use crate::{
+    Outcome,
+    contender::{Contender, RTSPSRC},
+    document::{Section, number},
+    plot,
+    run::{Bench, Load},
+    samples::Samples,
+};
+
+/// The head of a column, and the name of the value in it.
+type Column = (&'static str, &'static str);
+
+/// Ratios for the plot: what was measured, and who got which.
+type Groups = Vec<(String, Vec<(String, f64)>)>;
+
+/// Everything against `rtspsrc`.
+pub(crate) fn compare(bench: &Bench) -> Outcome<Section> {
+    let mut section = Section::new("compare");
+    section.paragraph(&format!(
+        "Taken on: {}. {} interleaved runs each, twice as many of start and stop. In brackets: the \
+         ratio to `rtspsrc`, median of the rounds.",
+        bench.machine(),
+        bench.runs()
+    ));
+    let elements = Contender::elements();
+    let mut groups = Groups::new();
+    unthrottled(bench, &elements, &mut section, &mut groups)?;
+    paced(bench, &elements, &mut section, &mut groups)?;
+    for streams in [16, 64] {
+        start_and_stop(bench, &elements, streams, &mut section, &mut groups)?;
+    }
+    let plot = plot::bars("Ratio to rtspsrc, less is better", &groups);
+    section.plot("ratios.svg", "Ratios to rtspsrc", plot);
+    Ok(section)
+}
+
+fn unthrottled(
+    bench: &Bench,
+    elements: &[Contender],
+    section: &mut Section,
+    groups: &mut Groups,
+) -> Outcome {
+    let samples = bench.rounds(elements, Load::unthrottled(64), bench.runs())?;
+    section.paragraph("**64 streams, unthrottled: the server sends as fast as it is read**");
+    let columns = [
+        ("CPU s/Gbit", "cpu-per-gbit"),
+        ("Gbit/s", "gbits-per-second"),
+        ("dropped, % of packets", "dropped"),
+        ("connections", "connections"),
+        ("threads", "threads"),
+        ("resident MB", "memory"),
+    ];
+    table(RTSPSRC, section, elements, &samples, &columns);
+    groups.push(group(
+        "CPU per Gbit, unthrottled",
+        elements,
+        &samples,
+        "cpu-per-gbit",
+    ));
+    Ok(())
+}
+
+fn paced(
+    bench: &Bench,
+    elements: &[Contender],
+    section: &mut Section,
+    groups: &mut Groups,
+) -> Outcome {
+    let mut all = elements.to_vec();
+    all.extend(Contender::ffmpeg());
+    let samples = bench.rounds(&all, Load::paced(64, 4000), bench.runs())?;
+    section.paragraph("**64 streams of 4 Mbit/s**");
+    let columns = [
+        ("CPU, % of a core", "cpu"),
+        ("threads", "threads"),
+        ("resident MB", "memory"),
+        ("connections", "connections"),
+        ("requests", "requests"),
+    ];
+    table(RTSPSRC, section, &all, &samples, &columns);
+    for (title, name) in [
+        ("CPU, 64 x 4 Mbit/s", "cpu"),
+        ("threads", "threads"),
+        ("resident memory", "memory"),
+    ] {
+        groups.push(group(title, elements, &samples, name));
+    }
+    Ok(())
+}
+
+/// Cheap, and noisier than the rest: so there are twice as many runs.
+fn start_and_stop(
+    bench: &Bench,
+    elements: &[Contender],
+    streams: usize,
+    section: &mut Section,
+    groups: &mut Groups,
+) -> Outcome {
+    let samples = bench.rounds(elements, Load::start(streams), 2 * bench.runs())?;
+    section.paragraph(&format!(
+        "**{streams} streams of 500 kbit/s, start and stop on loopback**"
+    ));
+    let columns = [
+        ("all first pictures, ms", "start"),
+        ("stopped, ms", "stop"),
+        ("connections", "connections"),
+    ];
+    table(RTSPSRC, section, elements, &samples, &columns);
+    groups.push(group(
+        &format!("start of {streams}"),
+        elements,
+        &samples,
+        "start",
+    ));
+    groups.push(group(
+        &format!("stop of {streams}"),
+        elements,
+        &samples,
+        "stop",
+    ));
+    Ok(())
+}
+
+/// The library alone against a loop that reads and slices.
+pub(crate) fn core(bench: &Bench) -> Outcome<Section> {
+    const BARE: &str = "reading and slicing";
+    let contenders = [
+        Contender::bare(BARE, "role:bare"),
+        Contender::bare("library", "role:library"),
+    ];
+    let mut section = Section::new("core");
+    section.paragraph(&format!(
+        "Taken on: {}. {} interleaved runs of 64 streams on one connection. In brackets: the ratio to \
+         the loop that reads and slices.",
+        bench.machine(),
+        bench.runs()
+    ));
+    let columns = [
+        ("CPU s/Gbit", "cpu-per-gbit"),
+        ("Gbit/s", "gbits-per-second"),
+        ("packets per CPU second", "packets-per-cpu-second"),
+        ("dropped, % of packets", "dropped"),
+        ("threads", "threads"),
+        ("resident MB", "memory"),
+    ];
+    for (title, load) in [
+        (
+            "**64 streams of 16 Mbit/s, 1 Gbit/s in all**",
+            Load::paced(64, 16_000),
+        ),
+        ("**Unthrottled**", Load::unthrottled(64)),
+    ] {
+        let samples = bench.rounds(&contenders, load, bench.runs())?;
+        section.paragraph(title);
+        table(BARE, &mut section, &contenders, &samples, &columns);
+    }
+    Ok(section)
+}
+
+fn table(
+    baseline: &str,
+    section: &mut Section,
+    contenders: &[Contender],
+    samples: &Samples,
+    columns: &[Column],
+) {
+    let mut head = vec![""];
+    head.extend(columns.iter().map(|column| column.0));
+    let rows: Vec<Vec<String>> = contenders
+        .iter()
+        .map(|contender| {
+            let cells = columns
+                .iter()
+                .map(|column| cell(samples, &contender.name, baseline, column.1));
+            std::iter::once(contender.name.clone())
+                .chain(cells)
+                .collect()
+        })
+        .collect();
+    section.table(&head, &rows);
+    for (contender, errors) in samples.failures() {
+        section.paragraph(&format!(
+            "Runs of {contender} that failed: {} (the last: {}).",
+            errors.len(),
+            errors[errors.len() - 1]
+        ));
+    }
+}
+
+/// The median, and the ratio where that says something.
+fn cell(samples: &Samples, contender: &str, baseline: &str, name: &str) -> String {
+    let Some(median) = samples.median(contender, name) else {
+        return "-".to_owned();
+    };
+    match samples.ratio(contender, baseline, name) {
+        Some(ratio) if contender != baseline => format!("{} ({ratio:.2})", number(median)),
+        _ => number(median),
+    }
+}
+
+/// The bars of everybody but `rtspsrc`.
+fn group(
+    title: &str,
+    contenders: &[Contender],
+    samples: &Samples,
+    name: &str,
+) -> (String, Vec<(String, f64)>) {
+    let bars = contenders
+        .iter()
+        .filter(|contender| contender.name != RTSPSRC)
+        .filter_map(|contender| {
+            let ratio = samples.ratio(&contender.name, RTSPSRC, name)?;
+            Some((contender.name.clone(), ratio))
+        });
+    (title.to_owned(), bars.collect())
+}

@@ -1,0 +1,72 @@
+//! The command line.
+
+pub(crate) const HELP: &str = "\
+Measures rtspmuxsrc against rtspsrc, and against rtspsrc2 and FFmpeg where they are installed;
+writes the tables and plots of docs/performance.md. Keep the machine quiet meanwhile.
+
+  ./bench [PART...] [OPTION...]
+
+  compare     CPU, threads, memory, start and stop of 64 streams (about 8 minutes)
+  core        the library without GStreamer against a loop that only reads (a minute)
+  scale       1 to 128 sessions on a connection, 400 sessions on 200 servers: what
+              a stream, a Mbit/s and a connection cost (about 6 minutes)
+              without a part: all of them
+
+  --runs N    rounds of each measure (5)
+  --quick     a short look: 2 short rounds, nothing is written
+  --help";
+
+/// A section of the document.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    Compare,
+    Core,
+    Scale,
+}
+
+#[derive(Debug)]
+pub(crate) struct Options {
+    pub(crate) parts: Vec<Part>,
+    pub(crate) runs: usize,
+    pub(crate) quick: bool,
+}
+
+impl Options {
+    /// `None`: help is asked for, or this is a `cargo bench` of everything, which must not take a
+    /// quarter of an hour: only `./bench` says `--run`.
+    pub(crate) fn parse(mut words: impl Iterator<Item = String>) -> Result<Option<Self>, String> {
+        let mut options = Self {
+            parts: Vec::new(),
+            runs: 0,
+            quick: false,
+        };
+        let mut is_to_run = false;
+        while let Some(word) = words.next() {
+            match word.as_str() {
+                "compare" => options.parts.push(Part::Compare),
+                "core" => options.parts.push(Part::Core),
+                "scale" => options.parts.push(Part::Scale),
+                "--run" => is_to_run = true,
+                "--quick" => options.quick = true,
+                "--runs" => {
+                    let value = words.next().ok_or("--runs needs a number")?;
+                    options.runs = value.parse().map_err(|_| format!("--runs {value}"))?;
+                }
+                // What cargo adds to every benchmark.
+                "--bench" => {}
+                "--help" | "-h" => return Ok(None),
+                _ => return Err(format!("unknown: {word}; see --help")),
+            }
+        }
+        if !is_to_run {
+            return Ok(None);
+        }
+        if options.parts.is_empty() {
+            options.parts = vec![Part::Compare, Part::Core, Part::Scale];
+        }
+        if options.runs == 0 {
+            options.runs = if options.quick { 2 } else { 5 };
+        }
+        Ok(Some(options))
+    }
+}
