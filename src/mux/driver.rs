@@ -23,6 +23,8 @@ mod outbox;
 mod quick_ack;
 mod receive_buffer;
 mod sessions;
+mod socket;
+mod tls;
 mod transport;
 mod turns;
 
@@ -46,7 +48,6 @@ use tokio::{
     time::{Sleep, Timeout, sleep_until},
 };
 
-pub(super) use self::command::{Command, Lease, Link, LinkEnds, Report};
 use self::{
     command::Readiness,
     gathering::Gathering,
@@ -55,6 +56,10 @@ use self::{
     sessions::Sessions,
     transport::Transport,
     turns::{Sources, Turn, Turns},
+};
+pub(super) use self::{
+    command::{Command, Lease, Link, LinkEnds, Report},
+    tls::TlsClient,
 };
 use super::{
     connection_pool::Registration,
@@ -157,6 +162,8 @@ pub(super) struct Plan {
     pub(super) ends: LinkEnds,
     pub(super) config: ConnectionConfig,
     pub(super) connect_timeout: Duration,
+    /// None: in clear text.
+    pub(super) tls: Option<Arc<TlsClient>>,
     /// None: the system's.
     pub(super) network: Option<Arc<dyn Network>>,
 }
@@ -176,19 +183,17 @@ async fn run(plan: Plan) {
         mut ends,
         mut config,
         connect_timeout,
+        tls,
         network,
     } = plan;
     let mut deferred = Vec::new();
-    let began = now();
     if let Some(network) = &network {
         config.seed = network.seed();
     }
-    let dialing = dial::dial(&link.server, connect_timeout, network);
+    let dialing = dial(&link, connect_timeout, tls, network);
     match connect(&registration, &link, &mut ends, dialing, &mut deferred).await {
         Ok(transport) => {
             tracing::info!("{}/-: connected to {}", link.id, link.server);
-            let connect_time = now().saturating_duration_since(began);
-            link.learn(|insight| insight.connect_time = Some(connect_time));
             registration.on_connected();
             ends.readiness.send_replace(Readiness::Ready);
             let driver = Driver::new(registration, link, ends, transport, config);
@@ -201,6 +206,25 @@ async fn run(plan: Plan) {
             ends.readiness.send_replace(Readiness::Failed(error));
         }
     }
+}
+
+/// Connects, and makes the TLS handshake if there is to be one, each within `limit`.
+async fn dial(
+    link: &Link,
+    limit: Duration,
+    tls: Option<Arc<TlsClient>>,
+    network: Option<Arc<dyn Network>>,
+) -> Result<Transport, Error> {
+    let began = now();
+    let socket = dial::dial(&link.server, limit, network).await?;
+    // Before the handshake, which takes one round trip more, or two.
+    let connect_time = now().saturating_duration_since(began);
+    link.learn(|insight| insight.connect_time = Some(connect_time));
+    let Some(tls) = tls else {
+        return Ok(Transport::Plain(socket));
+    };
+    let stream = tls.secure(socket, &link.server, limit).await?;
+    Ok(Transport::Tls(Box::new(stream)))
 }
 
 /// Dials until that succeeds or fails, everybody who waits for it has gone, or all is shut down.

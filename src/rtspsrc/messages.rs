@@ -211,7 +211,7 @@ fn domain(phase: Phase, error: &mux::Error) -> Domain {
         Kind::InvalidUrl | Kind::Status(404 | 410) => Resource::NotFound,
         Kind::ServerLimit | Kind::Status(453 | 503) => Resource::Busy,
         Kind::Sdp => return Domain::Stream(gst::StreamError::Format),
-        Kind::Resolve | Kind::Connect | Kind::Redirects => Resource::OpenRead,
+        Kind::Resolve | Kind::Connect | Kind::Tls(_) | Kind::Redirects => Resource::OpenRead,
         _ => match phase {
             Phase::Opening => Resource::OpenRead,
             Phase::Playing => Resource::Read,

@@ -8,7 +8,7 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use super::{receive_buffer, transport::Transport};
+use super::{receive_buffer, socket::Socket};
 use crate::mux::{
     error::{Error, ErrorKind, Initiator, Scope},
     network::Network,
@@ -29,13 +29,13 @@ pub(super) async fn dial(
     server: &ServerId,
     timeout: Duration,
     network: Option<Arc<dyn Network>>,
-) -> Result<Transport, Error> {
+) -> Result<Socket, Error> {
     let deadline = Instant::now() + timeout;
     let mut last = None;
     if let Some(network) = network {
         let connecting = network.connect(server.host(), server.port());
         return match timeout_at(deadline, connecting).await {
-            Ok(Ok(wire)) => Ok(Transport::Simulated(wire)),
+            Ok(Ok(wire)) => Ok(Socket::Simulated(wire)),
             Ok(Err(error)) => Err(refused(server, &error.to_string())),
             Err(_) => Err(refused(server, &no_answer(timeout))),
         };
@@ -46,7 +46,7 @@ pub(super) async fn dial(
         let now = Instant::now();
         let until = now + deadline.saturating_duration_since(now) / left;
         match timeout_at(until, connect(*address)).await {
-            Ok(Ok(socket)) => return Ok(Transport::Tcp(socket)),
+            Ok(Ok(socket)) => return Ok(Socket::Tcp(socket)),
             Ok(Err(error)) => last = Some(error.to_string()),
             Err(_) => last = Some(no_answer(timeout)),
         }
