@@ -4,6 +4,7 @@ use std::{io, time::Duration};
 
 use rustls::CertificateError;
 
+use super::verifier::claims_authority;
 use crate::mux::{
     error::{Error, ErrorKind, Initiator, Scope, TlsFailure},
     server_key::ServerId,
@@ -155,6 +156,10 @@ fn explain_certificate(server: &ServerId, flaw: CertificateError) -> (TlsFailure
             );
             (TlsFailure::NotYetValid, what)
         }
+        flaw if claims_authority(&flaw) => (
+            TlsFailure::UnknownAuthority,
+            "its certificate is an authority's, and not one of those that are trusted".to_owned(),
+        ),
         flaw => (
             TlsFailure::Certificate,
             format!("its certificate cannot be used: {flaw}"),

@@ -89,12 +89,17 @@ impl Verifier {
 fn is_about_issuer(flaw: &CertificateError) -> bool {
     match flaw {
         CertificateError::UnknownIssuer | CertificateError::BadSignature => true,
-        CertificateError::Other(other) => other
-            .0
-            .downcast_ref::<webpki::Error>()
-            .is_some_and(|error| *error == webpki::Error::CaUsedAsEndEntity),
-        _ => false,
+        flaw => claims_authority(flaw),
     }
+}
+
+/// Whether a server's certificate says that it is an authority's.
+pub(super) fn claims_authority(flaw: &CertificateError) -> bool {
+    let CertificateError::Other(other) = flaw else {
+        return false;
+    };
+    let error = other.0.downcast_ref::<webpki::Error>();
+    error.is_some_and(|error| *error == webpki::Error::CaUsedAsEndEntity)
 }
 
 fn is_about_dates(flaw: &CertificateError) -> bool {
