@@ -236,7 +236,10 @@ pub(super) fn invalid_settings(element: &RtspMuxSrc, invalid: &Invalid) {
         Invalid::NoLocation | Invalid::Location(_) => {
             glib::Error::new(gst::ResourceError::NotFound, &invalid.to_string())
         }
-        Invalid::Protocols(_) | Invalid::Credentials(_) | Invalid::BlocksOthers => {
+        Invalid::Protocols(_)
+        | Invalid::Credentials(_)
+        | Invalid::Tls(_)
+        | Invalid::BlocksOthers => {
             glib::Error::new(gst::ResourceError::Settings, &invalid.to_string())
         }
     };
