@@ -190,7 +190,7 @@ async fn run(plan: Plan) {
     if let Some(network) = &network {
         config.seed = network.seed();
     }
-    let dialing = dial(&link, connect_timeout, tls, network);
+    let dialing = dial::dial(&link, connect_timeout, tls, network);
     match connect(&registration, &link, &mut ends, dialing, &mut deferred).await {
         Ok(transport) => {
             tracing::info!("{}/-: connected to {}", link.id, link.server);
@@ -206,25 +206,6 @@ async fn run(plan: Plan) {
             ends.readiness.send_replace(Readiness::Failed(error));
         }
     }
-}
-
-/// Connects, and makes the TLS handshake if there is to be one, each within `limit`.
-async fn dial(
-    link: &Link,
-    limit: Duration,
-    tls: Option<Arc<TlsClient>>,
-    network: Option<Arc<dyn Network>>,
-) -> Result<Transport, Error> {
-    let began = now();
-    let socket = dial::dial(&link.server, limit, network).await?;
-    // Before the handshake, which takes one round trip more, or two.
-    let connect_time = now().saturating_duration_since(began);
-    link.learn(|insight| insight.connect_time = Some(connect_time));
-    let Some(tls) = tls else {
-        return Ok(Transport::Plain(socket));
-    };
-    let stream = tls.secure(socket, &link.server, limit).await?;
-    Ok(Transport::Tls(Box::new(stream)))
 }
 
 /// Dials until that succeeds or fails, everybody who waits for it has gone, or all is shut down.

@@ -1,4 +1,4 @@
-//! Making the TCP connection: addresses one by one, within one deadline.
+//! Making the connection: addresses one by one, within one deadline, and TLS if there is to be any.
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -8,7 +8,7 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use super::{receive_buffer, socket::Socket};
+use super::{Link, TlsClient, now, receive_buffer, socket::Socket, transport::Transport};
 use crate::mux::{
     error::{Error, ErrorKind, Initiator, Scope},
     network::Network,
@@ -22,10 +22,29 @@ const KEEPALIVE_PROBES: u32 = 3;
 #[cfg(target_os = "linux")]
 const USER_TIMEOUT: Duration = Duration::from_secs(20);
 
+/// Connects, and makes the TLS handshake if there is to be one, each within `limit`.
+pub(super) async fn dial(
+    link: &Link,
+    limit: Duration,
+    tls: Option<Arc<TlsClient>>,
+    network: Option<Arc<dyn Network>>,
+) -> Result<Transport, Error> {
+    let began = now();
+    let socket = connect_to(&link.server, limit, network).await?;
+    // Before the handshake, which takes one round trip more, or two.
+    let connect_time = now().saturating_duration_since(began);
+    link.learn(|insight| insight.connect_time = Some(connect_time));
+    let Some(tls) = tls else {
+        return Ok(Transport::Plain(socket));
+    };
+    let stream = tls.secure(socket, &link.server, limit).await?;
+    Ok(Transport::Tls(Box::new(stream)))
+}
+
 /// Connects to `server`. All addresses of its name together get `timeout`, shared out evenly, so
 /// that a first one that swallows packets does not use up the time of a second one that answers.
 /// A `network` takes the place of the system's.
-pub(super) async fn dial(
+async fn connect_to(
     server: &ServerId,
     timeout: Duration,
     network: Option<Arc<dyn Network>>,
