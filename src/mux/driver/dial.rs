@@ -29,16 +29,21 @@ pub(super) async fn dial(
     tls: Option<Arc<TlsClient>>,
     network: Option<Arc<dyn Network>>,
 ) -> Result<Transport, Error> {
-    let began = now();
-    let socket = connect_to(&link.server, limit, network).await?;
-    // Before the handshake, which takes one round trip more, or two.
-    let connect_time = now().saturating_duration_since(began);
-    link.learn(|insight| insight.connect_time = Some(connect_time));
-    let Some(tls) = tls else {
-        return Ok(Transport::Plain(socket));
+    let connecting = async {
+        let began = now();
+        let socket = connect_to(&link.server, limit, network).await?;
+        // Before the handshake, which takes one round trip more, or two.
+        let connect_time = now().saturating_duration_since(began);
+        link.learn(|insight| insight.connect_time = Some(connect_time));
+        Ok(socket)
     };
-    let stream = tls.secure(socket, &link.server, limit).await?;
-    Ok(Transport::Tls(Box::new(stream)))
+    match tls {
+        None => connecting.await.map(Transport::Plain),
+        Some(tls) => {
+            let stream = tls.secure(connecting, &link.server, limit).await?;
+            Ok(Transport::Tls(Box::new(stream)))
+        }
+    }
 }
 
 /// Connects to `server`. All addresses of its name together get `timeout`, shared out evenly, so

@@ -28,14 +28,17 @@ impl TlsClient {
         }
     }
 
-    /// Makes the handshake with `server` over a connection to it, within `limit`.
+    /// Makes the handshake with `server` within `limit`, over the connection to it that `connecting`
+    /// comes to. Meanwhile the first of a process reads the system's authorities, which takes some
+    /// ten milliseconds.
     pub(in crate::mux::driver) async fn secure(
         &self,
-        socket: Socket,
+        connecting: impl Future<Output = Result<Socket, Error>>,
         server: &ServerId,
         limit: Duration,
     ) -> Result<TlsStream, Error> {
-        let config = self.config.get_or_try_init(|| self.configure()).await?;
+        let configuring = self.config.get_or_try_init(|| self.configure());
+        let (socket, config) = tokio::try_join!(connecting, configuring)?;
         let name = name_of(server).ok_or_else(|| failure::no_name(server))?;
         let session = ClientConnection::new(Arc::clone(config), name)
             .map_err(|error| failure::error(server, error.into()))?;
