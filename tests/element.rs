@@ -7,6 +7,8 @@
     reason = "state changes are timed by the wall clock"
 )]
 
+#[path = "support/certificates.rs"]
+mod certificates;
 #[path = "support/gst_server.rs"]
 mod gst_server;
 mod support;
@@ -37,3 +39,5 @@ mod recovery;
 mod sharing;
 #[path = "element/states.rs"]
 mod states;
+#[path = "element/tls.rs"]
+mod tls;

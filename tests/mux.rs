@@ -4,10 +4,14 @@
 //! sleeps: tests wait for what a server or a session has come to.
 #![allow(clippy::unwrap_used, reason = "a test binary")]
 
+#[path = "support/certificates.rs"]
+mod certificates;
 #[cfg(feature = "plugin")]
 #[path = "support/gst_server.rs"]
 mod gst_server;
 mod support;
+#[path = "support/tls_front.rs"]
+mod tls_front;
 
 #[path = "mux/breakages.rs"]
 mod breakages;
@@ -39,5 +43,7 @@ mod secrets;
 mod sessions;
 #[path = "mux/shutdown.rs"]
 mod shutdown;
+#[path = "mux/tls.rs"]
+mod tls;
 #[path = "mux/turns.rs"]
 mod turns;

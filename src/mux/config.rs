@@ -12,7 +12,8 @@ use super::{
         credentials::Credentials,
         uri::{redacted, take_userinfo},
     },
-    server_key::{ConnectionKey, ConnectionOptions, ServerId, WorkloadClass},
+    server_key::{ConnectionKey, ConnectionOptions, ServerId, WorkloadClass, is_secure},
+    tls::TlsOptions,
 };
 
 /// What to play, as whom, and on what kind of connection.
@@ -28,11 +29,14 @@ pub struct SessionOptions {
     pub keep_alive: bool,
     /// How long a connection attempt may take, all addresses of the host together. 5 s: a camera
     /// answers in milliseconds, a lost SYN is repeated after 1 s and 3 s. Also the longest wait
-    /// for a free place at the server.
+    /// for a free place at the server, and the longest TLS handshake, counted from when there is a
+    /// connection.
     pub connect_timeout: Duration,
     /// Silence after which a connection with playing sessions is taken for dead; none: that of
     /// [`Timeouts`]. The one who opens a connection decides for it.
     pub silence_timeout: Option<Duration>,
+    /// Whom TLS connections trust, and who we are to them. Of no effect unless the URL is `rtsps`.
+    pub tls: TlsOptions,
     /// Whose connections it may share. Sessions of different groups never share one.
     pub group: Option<String>,
     /// How connections are shared.
@@ -42,8 +46,8 @@ pub struct SessionOptions {
 }
 
 impl SessionOptions {
-    /// The defaults for a URL `rtsp://[user:password@]host[:port]/path`; user and password are
-    /// taken out of it.
+    /// The defaults for a URL `rtsp[s]://[user:password@]host[:port]/path`; user and password are
+    /// taken out of it. `rtspt` and `rtspst` are other names for `rtsp` and `rtsps`.
     ///
     /// # Errors
     ///
@@ -69,6 +73,7 @@ impl SessionOptions {
             keep_alive: true,
             connect_timeout: Duration::from_secs(5),
             silence_timeout: None,
+            tls: TlsOptions::default(),
             group: None,
             pooling: Pooling::default(),
             overflow: OverflowPolicy::default(),
@@ -85,6 +90,7 @@ impl SessionOptions {
             ServerId::from_url(&self.url).map_err(|error| Error::invalid_url(error.to_string()))?;
         let options = ConnectionOptions {
             server,
+            tls: is_secure(&self.url).then(|| self.tls.clone()),
             credentials: self.credentials.clone(),
             user_agent: self.user_agent.clone(),
             workload: WorkloadClass::Live,
@@ -131,6 +137,7 @@ impl fmt::Debug for SessionOptions {
             .field("keep_alive", &self.keep_alive)
             .field("connect_timeout", &self.connect_timeout)
             .field("silence_timeout", &self.silence_timeout)
+            .field("tls", &self.tls)
             .field("group", &self.group)
             .field("pooling", &self.pooling)
             .field("overflow", &self.overflow)
@@ -222,6 +229,7 @@ pub enum OverflowPolicy {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mux::tls::CertificateChecks;
 
     #[test]
     fn user_and_password_leave_the_url_and_show_nowhere() {
@@ -238,10 +246,24 @@ mod tests {
 
     #[test]
     fn what_is_no_rtsp_url_is_refused() {
-        for url in ["", "nvr/1", "http://nvr/1", "rtsp:///1", "rtsps://nvr/1"] {
+        for url in ["", "nvr/1", "http://nvr/1", "rtsp:///1", "rtsps:///1"] {
             let error = SessionOptions::new(url).unwrap_err();
             assert_eq!(error.kind(), super::super::ErrorKind::InvalidUrl, "{url}");
         }
+    }
+
+    #[test]
+    fn tls_options_separate_connections_where_there_is_tls() {
+        let key = |url: &str, checks| {
+            let mut options = SessionOptions::new(url).unwrap();
+            options.tls.checks = checks;
+            options.connection_key().unwrap()
+        };
+        let (all, none) = (CertificateChecks::default(), CertificateChecks::NONE);
+        assert_ne!(key("rtsps://nvr/1", all), key("rtsps://nvr/1", none));
+        assert_eq!(key("rtsps://nvr/1", all), key("rtspst://nvr:322/2", all));
+        assert_eq!(key("rtsp://nvr/1", all), key("rtsp://nvr/2", none));
+        assert_ne!(key("rtsps://nvr:554/1", all), key("rtsp://nvr/1", all));
     }
 
     #[test]

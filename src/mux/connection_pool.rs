@@ -24,6 +24,7 @@ mod state;
 mod state_file;
 mod table;
 mod terms;
+mod tls_clients;
 mod trials;
 mod turns;
 mod verdicts;
@@ -136,12 +137,13 @@ impl ConnectionPool {
 
     pub(super) async fn fulfil(&self, wish: Wish) -> Result<ConnectionHandle, Error> {
         let patience = wish.options.connect_timeout;
+        let key = wish.key.clone();
         let handle = match self.place(wish)? {
             Placed::Now(handle) => handle,
             Placed::Later(ticket) => ticket.wait(patience).await?,
         };
         let outcome = handle.link().connected().await;
-        self.on_dialled(handle.link(), &outcome);
+        self.on_dialled(handle.link(), &key, &outcome);
         outcome.map(|()| handle)
     }
 

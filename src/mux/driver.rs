@@ -25,6 +25,8 @@ mod quick_ack;
 mod receive_buffer;
 mod sessions;
 mod sleep_watch;
+mod socket;
+mod tls;
 mod transport;
 mod turns;
 
@@ -48,7 +50,6 @@ use tokio::{
     time::{Sleep, Timeout, sleep, sleep_until},
 };
 
-pub(super) use self::command::{Command, Lease, Link, LinkEnds, Report};
 use self::{
     breath::{Breath, MOMENT},
     command::Readiness,
@@ -59,6 +60,10 @@ use self::{
     sleep_watch::SleepWatch,
     transport::Transport,
     turns::{Sources, Turn, Turns},
+};
+pub(super) use self::{
+    command::{Command, Lease, Link, LinkEnds, Report},
+    tls::TlsClient,
 };
 use super::{
     connection_pool::Registration,
@@ -161,6 +166,8 @@ pub(super) struct Plan {
     pub(super) ends: LinkEnds,
     pub(super) config: ConnectionConfig,
     pub(super) connect_timeout: Duration,
+    /// None: in clear text.
+    pub(super) tls: Option<Arc<TlsClient>>,
     /// None: the system's.
     pub(super) network: Option<Arc<dyn Network>>,
 }
@@ -180,20 +187,18 @@ async fn run(plan: Plan) {
         mut ends,
         mut config,
         connect_timeout,
+        tls,
         network,
     } = plan;
     let mut deferred = Vec::new();
-    let began = now();
     if let Some(network) = &network {
         config.seed = network.seed();
     }
-    let sleep_watch = SleepWatch::new(began, network.clone());
-    let dialing = dial::dial(&link.server, connect_timeout, network);
+    let sleep_watch = SleepWatch::new(now(), network.clone());
+    let dialing = dial::dial(&link, connect_timeout, tls, network);
     match connect(&registration, &link, &mut ends, dialing, &mut deferred).await {
         Ok(transport) => {
             tracing::info!("{}/-: connected to {}", link.id, link.server);
-            let connect_time = now().saturating_duration_since(began);
-            link.learn(|insight| insight.connect_time = Some(connect_time));
             registration.on_connected();
             ends.readiness.send_replace(Readiness::Ready);
             let driver = Driver::new(registration, link, ends, transport, config, sleep_watch);

@@ -37,6 +37,8 @@ pub enum ErrorKind {
     Resolve,
     /// No connection could be made.
     Connect,
+    /// A connection could be made, and no TLS on it.
+    Tls(TlsFailure),
     /// The server answered with this status.
     Status(u16),
     /// The server wants credentials, or other ones.
@@ -65,6 +67,37 @@ pub enum ErrorKind {
     ShutDown,
     /// The system gave no runtime to work in.
     Runtime,
+}
+
+/// Why there is no TLS connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum TlsFailure {
+    /// Nobody who is trusted has issued the server's certificate.
+    UnknownAuthority,
+    /// It is for other names.
+    WrongName,
+    /// Its time is over.
+    Expired,
+    /// Its time has not come; or our clock was not set yet.
+    NotYetValid,
+    /// It cannot be used, for another reason.
+    Certificate,
+    /// What answers speaks no TLS.
+    NotTls,
+    /// The server refuses, or can do nothing that we can.
+    Refused,
+    /// The connection ended in the handshake.
+    Interrupted,
+    /// The handshake took too long.
+    TimedOut,
+}
+
+impl TlsFailure {
+    /// Whether it may pass without anybody changing anything.
+    pub fn is_passing(self) -> bool {
+        matches!(self, Self::Interrupted | Self::TimedOut | Self::NotYetValid)
+    }
 }
 
 /// What an error is the end of.
@@ -223,6 +256,25 @@ impl Error {
         self.0.initiator
     }
 
+    /// Whether no connection could be made.
+    pub(super) fn is_of_dialling(&self) -> bool {
+        matches!(
+            self.0.kind,
+            ErrorKind::Connect | ErrorKind::Resolve | ErrorKind::Tls(_)
+        )
+    }
+
+    /// Whether an error of dialling is everybody's who wants a connection to the server, rather than
+    /// theirs who trust the same authorities and are the same to TLS.
+    pub(super) fn concerns_server(&self) -> bool {
+        match self.0.kind {
+            ErrorKind::Tls(failure) => {
+                matches!(failure, TlsFailure::Interrupted | TlsFailure::TimedOut)
+            }
+            _ => true,
+        }
+    }
+
     /// The server's status code, if it answered with one.
     pub fn status(&self) -> Option<u16> {
         match self.0.kind {
@@ -274,6 +326,7 @@ impl Error {
             | ErrorKind::TimedOut
             | ErrorKind::ServerLimit
             | ErrorKind::ConnectionLost => true,
+            ErrorKind::Tls(failure) => failure.is_passing(),
             // Timeout, not enough bandwidth, session gone: these pass. Other 4xx are about what we asked.
             ErrorKind::Status(code) => code >= 500 || matches!(code, 408 | 453 | 454),
             _ => false,

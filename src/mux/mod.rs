@@ -34,6 +34,16 @@
 //! goes out if the server has begun a session by then, or turns out to have. [`SessionMonitor`]
 //! watches from outside and can wait until nothing is owed any more.
 //!
+//! # TLS
+//!
+//! A URL `rtsps` is played over TLS 1.2 or 1.3 on a connection to port 322, unless it names another:
+//! one handshake for all sessions of the connection, within the
+//! [time that connecting may take](SessionOptions::connect_timeout), counted anew. The server's
+//! certificate has to stand [everything](CertificateChecks) that the session's [`TlsOptions`] do not
+//! leave out, or its [error](TlsFailure) says what was wrong. Sessions whose options differ share no
+//! connection. A redirect may lead into TLS and never out of it. The system's authorities are read
+//! once in the life of a process.
+//!
 //! # Recovery
 //!
 //! A session that ended is not brought back here: its user opens another one, with
@@ -82,6 +92,7 @@ pub mod server_key;
 mod session;
 mod sharing;
 mod stats;
+mod tls;
 mod vanguard;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
@@ -93,13 +104,14 @@ pub use self::{
     config::{Limits, Multiplex, OverflowPolicy, Pooling, SessionOptions, Timeouts},
     connection_pool::{ConnectionHandle, ConnectionPool, Intent, Turn},
     delivery::Packet,
-    error::{Error, ErrorKind, Initiator, Scope},
+    error::{Error, ErrorKind, Initiator, Scope, TlsFailure},
     event::{MuxEvent, MuxEvents, SharingChange, SharingVerdict},
     handle::{Described, Opening, Ready},
     monitor::SessionMonitor,
     proto::{Credentials, MediaStream, PacketKind, Presentation, RtpInfo, StreamGrant},
     session::{RtcpSender, Session},
     stats::{ConnectionState, ConnectionStats, MuxStats, ServerStats, SessionStats, StreamStats},
+    tls::{CertificateChecks, InvalidTls, TlsOptions},
 };
 
 /// Opens sessions and owns the connections they share. Cheap to clone; a process normally has one,
@@ -143,7 +155,7 @@ impl Mux {
             self.pool.on_lost(key.server(), error);
         }
         let uri = options.presentation();
-        let turn = self.pool.turn(key.server(), &uri, bounds).await;
+        let turn = self.pool.turn(&key, &uri, bounds).await;
         turn.map_err(|error| error.of_camera(&options.camera()))
     }
 

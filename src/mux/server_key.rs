@@ -7,10 +7,17 @@ use std::fmt;
 
 use url::Url;
 
-use super::proto::credentials::Credentials;
+use super::{proto::credentials::Credentials, tls::TlsOptions};
 
 /// RFC 2326, 3.2.
 const DEFAULT_PORT: u16 = 554;
+/// RFC 7826, 4.2; RFC 2326 has no TLS.
+const DEFAULT_TLS_PORT: u16 = 322;
+
+/// Whether a URL is one of those that are played over TLS.
+pub(super) fn is_secure(url: &Url) -> bool {
+    matches!(url.scheme(), "rtsps" | "rtspst")
+}
 
 /// A server: host and port, as the user wrote them.
 ///
@@ -49,19 +56,20 @@ impl ServerId {
         })
     }
 
-    /// The server of an `rtsp` or `rtspt` URL; path, query and user do not matter.
+    /// The server of an `rtsp`, `rtspt`, `rtsps` or `rtspst` URL; path, query and user do not
+    /// matter. Without a port it is 554, and with TLS (`rtsps`, `rtspst`) 322.
     ///
     /// # Errors
     ///
-    /// Other schemes are refused, `rtsps` too, and URLs without a host.
+    /// Other schemes are refused, and URLs without a host.
     pub fn from_url(url: &Url) -> Result<Self, InvalidUrl> {
-        match url.scheme() {
-            "rtsp" | "rtspt" => {}
-            "rtsps" => return Err(InvalidUrl::TlsUnsupported),
+        let default_port = match url.scheme() {
+            "rtsp" | "rtspt" => DEFAULT_PORT,
+            _ if is_secure(url) => DEFAULT_TLS_PORT,
             other => return Err(InvalidUrl::UnsupportedScheme(other.to_owned())),
-        }
+        };
         let host = url.host_str().unwrap_or_default();
-        Self::new(host, url.port().unwrap_or(DEFAULT_PORT))
+        Self::new(host, url.port().unwrap_or(default_port))
     }
 
     /// The host in lower case, an IPv6 address without brackets.
@@ -118,6 +126,8 @@ pub enum WorkloadClass {
 pub struct ConnectionOptions {
     /// Where it goes.
     pub server: ServerId,
+    /// How it is encrypted, whom it trusts, and who we are to TLS; None is clear text.
+    pub tls: Option<TlsOptions>,
     /// Who we are there; None sends no authorisation, and is not "any".
     pub credentials: Option<Credentials>,
     /// The `User-Agent` header; None is the default one.
@@ -135,6 +145,7 @@ pub struct ConnectionOptions {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ConnectionKey {
     server: ServerId,
+    tls: Option<TlsOptions>,
     credentials: Option<Credentials>,
     user_agent: Option<String>,
     workload: WorkloadClass,
@@ -154,6 +165,7 @@ impl ConnectionKey {
     pub fn new(options: &ConnectionOptions) -> Result<Self, InvalidUserAgent> {
         let ConnectionOptions {
             server,
+            tls,
             credentials,
             user_agent,
             workload,
@@ -165,6 +177,7 @@ impl ConnectionKey {
         }
         Ok(Self {
             server,
+            tls,
             credentials,
             user_agent,
             workload,
@@ -175,6 +188,11 @@ impl ConnectionKey {
     /// Where connections with this key go.
     pub fn server(&self) -> &ServerId {
         &self.server
+    }
+
+    /// How they are encrypted; None is clear text.
+    pub fn tls(&self) -> Option<&TlsOptions> {
+        self.tls.as_ref()
     }
 
     /// Who we are there.
@@ -202,9 +220,7 @@ impl ConnectionKey {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum InvalidUrl {
-    /// `rtsps`.
-    TlsUnsupported,
-    /// Neither `rtsp` nor `rtspt`.
+    /// None of `rtsp`, `rtspt`, `rtsps` and `rtspst`.
     UnsupportedScheme(String),
     /// There is no host.
     NoHost,
@@ -217,12 +233,8 @@ pub enum InvalidUrl {
 impl fmt::Display for InvalidUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::TlsUnsupported => f.write_str("TLS is not supported yet (rtsps)"),
             Self::UnsupportedScheme(scheme) => {
-                write!(
-                    f,
-                    "the scheme of the URL is {scheme:?}, neither rtsp nor rtspt"
-                )
+                write!(f, "the scheme of the URL is {scheme:?}, not rtsp or rtsps")
             }
             Self::NoHost => f.write_str("the URL names no host"),
             Self::InvalidHost => f.write_str("the host contains a character that no host has"),
@@ -250,6 +262,7 @@ mod tests {
     use std::collections::HashSet;
 
     use super::*;
+    use crate::mux::CertificateChecks;
 
     fn server(url: &str) -> Result<ServerId, InvalidUrl> {
         ServerId::from_url(&Url::parse(url).unwrap())
@@ -258,6 +271,7 @@ mod tests {
     fn options(url: &str) -> ConnectionOptions {
         ConnectionOptions {
             server: server(url).unwrap(),
+            tls: None,
             credentials: None,
             user_agent: None,
             workload: WorkloadClass::Live,
@@ -285,6 +299,12 @@ mod tests {
             key(&base),
             change(|o| o.server = server("rtsp://nvr2/1").unwrap()),
             change(|o| o.server = server("rtsp://nvr:8554/1").unwrap()),
+            change(|o| o.tls = Some(TlsOptions::default())),
+            change(|o| {
+                let mut tls = TlsOptions::default();
+                tls.checks = CertificateChecks::NONE;
+                o.tls = Some(tls);
+            }),
             change(|o| o.credentials = user("admin", "")),
             change(|o| o.credentials = user("admin", "a")),
             change(|o| o.credentials = user("admin", "b")),
@@ -319,6 +339,8 @@ mod tests {
             ("rtsp://NVR.Local./a", "nvr.local.:554"),
             ("rtsp://10.0.0.1:8554", "10.0.0.1:8554"),
             ("rtsp://[FE80::1]/a", "[fe80::1]:554"),
+            ("rtsps://nvr", "nvr:322"),
+            ("rtspst://nvr:8322", "nvr:8322"),
         ] {
             assert_eq!(server(url).unwrap().to_string(), shown);
         }
@@ -329,7 +351,6 @@ mod tests {
 
     #[test]
     fn urls_without_a_reachable_server_are_refused() {
-        assert_eq!(server("rtsps://nvr/"), Err(InvalidUrl::TlsUnsupported));
         assert_eq!(
             server("http://nvr/"),
             Err(InvalidUrl::UnsupportedScheme("http".into()))
@@ -344,8 +365,6 @@ mod tests {
                 "{host}"
             );
         }
-        let text = InvalidUrl::TlsUnsupported.to_string();
-        assert!(text.starts_with("TLS is not supported yet"));
     }
 
     #[test]

@@ -190,7 +190,7 @@ impl URIHandlerImpl for RtspMuxSrc {
     const URI_TYPE: gst::URIType = gst::URIType::Src;
 
     fn protocols() -> &'static [&'static str] {
-        &["rtsp", "rtspt"]
+        &["rtsp", "rtspt", "rtsps", "rtspst"]
     }
 
     fn uri(&self) -> Option<String> {

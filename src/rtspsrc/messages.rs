@@ -211,7 +211,7 @@ fn domain(phase: Phase, error: &mux::Error) -> Domain {
         Kind::InvalidUrl | Kind::Status(404 | 410) => Resource::NotFound,
         Kind::ServerLimit | Kind::Status(453 | 503) => Resource::Busy,
         Kind::Sdp => return Domain::Stream(gst::StreamError::Format),
-        Kind::Resolve | Kind::Connect | Kind::Redirects => Resource::OpenRead,
+        Kind::Resolve | Kind::Connect | Kind::Tls(_) | Kind::Redirects => Resource::OpenRead,
         _ => match phase {
             Phase::Opening => Resource::OpenRead,
             Phase::Playing => Resource::Read,
@@ -236,7 +236,10 @@ pub(super) fn invalid_settings(element: &RtspMuxSrc, invalid: &Invalid) {
         Invalid::NoLocation | Invalid::Location(_) => {
             glib::Error::new(gst::ResourceError::NotFound, &invalid.to_string())
         }
-        Invalid::Protocols(_) | Invalid::Credentials(_) | Invalid::BlocksOthers => {
+        Invalid::Protocols(_)
+        | Invalid::Credentials(_)
+        | Invalid::Tls(_)
+        | Invalid::BlocksOthers => {
             glib::Error::new(gst::ResourceError::Settings, &invalid.to_string())
         }
     };

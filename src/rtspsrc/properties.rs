@@ -4,6 +4,7 @@ use gstreamer as gst;
 use gstreamer_rtsp as gst_rtsp;
 use std::sync::LazyLock;
 
+use gio::TlsCertificateFlags;
 use gst::{glib, prelude::*};
 use gst_rtsp::RTSPLowerTrans;
 
@@ -15,6 +16,7 @@ const HIDDEN: &str = "***";
 /// All properties, in the order `gst-inspect-1.0` sorts anyway.
 pub(super) static SPECS: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(|| {
     let mut specs = rtspsrc_specs();
+    specs.extend(tls_specs());
     specs.extend(pooling_specs());
     specs.extend(recovery_specs());
     specs.push(manager_spec());
@@ -80,6 +82,28 @@ fn rtspsrc_specs() -> Vec<glib::ParamSpec> {
             .nick("Do RTSP Keep Alive")
             .blurb("Send RTSP keep alive packets, disable for old incompatible server")
             .default_value(defaults.keep_alive)
+            .mutable_ready()
+            .build(),
+        glib::ParamSpecFlags::builder::<TlsCertificateFlags>("tls-validation-flags")
+            .nick("TLS validation flags")
+            .blurb("TLS certificate validation flags used to validate the server certificate; without any, every certificate is accepted")
+            .default_value(defaults.tls_validation_flags)
+            .mutable_ready()
+            .build(),
+    ]
+}
+
+/// Those of TLS that `rtspsrc` has as objects.
+fn tls_specs() -> Vec<glib::ParamSpec> {
+    vec![
+        glib::ParamSpecString::builder("tls-ca-file")
+            .nick("TLS CA file")
+            .blurb("PEM file with certificates that are trusted as well as the system's: of authorities, or the server's own")
+            .mutable_ready()
+            .build(),
+        glib::ParamSpecString::builder("tls-client-certificate")
+            .nick("TLS client certificate")
+            .blurb("PEM file with certificate and private key, for servers that ask for one")
             .mutable_ready()
             .build(),
     ]
@@ -196,6 +220,9 @@ impl Settings {
                 self.user_agent = get::<Option<String>>(value).unwrap_or_else(default_user_agent);
             }
             "do-rtsp-keep-alive" => self.keep_alive = get(value),
+            "tls-validation-flags" => self.tls_validation_flags = get(value),
+            "tls-ca-file" => self.tls_ca_file = get(value),
+            "tls-client-certificate" => self.tls_client_certificate = get(value),
             "enable-connection-pooling" => self.pooling = get(value),
             "max-connections-per-server" => self.max_connections_per_server = get(value),
             "idle-connection-timeout" => self.idle_connection_timeout_ns = get(value),
@@ -226,6 +253,9 @@ impl Settings {
             "teardown-timeout" => self.teardown_timeout_ns.to_value(),
             "user-agent" => self.user_agent.to_value(),
             "do-rtsp-keep-alive" => self.keep_alive.to_value(),
+            "tls-validation-flags" => self.tls_validation_flags.to_value(),
+            "tls-ca-file" => self.tls_ca_file.to_value(),
+            "tls-client-certificate" => self.tls_client_certificate.to_value(),
             "enable-connection-pooling" => self.pooling.to_value(),
             "max-connections-per-server" => self.max_connections_per_server.to_value(),
             "idle-connection-timeout" => self.idle_connection_timeout_ns.to_value(),

@@ -37,6 +37,8 @@ pub(super) enum Ailment {
     Unreachable,
     /// It does not answer, or wants to be asked later.
     Busy(Option<Duration>),
+    /// It cannot be trusted, or cannot be talked to in secret, until somebody changes something there.
+    Untrusted,
     /// The session itself was lost or refused.
     Refused,
     /// It wants other credentials.
@@ -52,6 +54,8 @@ impl Ailment {
             ErrorKind::Resolve | ErrorKind::Connect | ErrorKind::ConnectionLost => {
                 Self::Unreachable
             }
+            ErrorKind::Tls(failure) if failure.is_passing() => Self::Unreachable,
+            ErrorKind::Tls(_) => Self::Untrusted,
             ErrorKind::TimedOut => Self::Busy(None),
             ErrorKind::Unauthorized | ErrorKind::Status(401 | 403 | 407) => Self::Credentials,
             ErrorKind::Status(_) if retry_after.is_some() => Self::Busy(retry_after),
@@ -217,11 +221,12 @@ impl Recovery {
                 false => Verdict::Ask,
             };
         }
-        let is_refusal_at_first = ailment == Ailment::Refused && !self.has_played;
-        if is_refusal_at_first || is_used_up {
+        let is_refusal = matches!(ailment, Ailment::Refused | Ailment::Untrusted);
+        if (is_refusal && !self.has_played) || is_used_up {
             return Verdict::GiveUp;
         }
-        if ailment == Ailment::Unreachable {
+        // One asks for all of the server, where that is what all of them would find out.
+        if matches!(ailment, Ailment::Unreachable | Ailment::Untrusted) {
             return Verdict::InTurn;
         }
         let wait = self.schedule.next(now, Setback::Refused, chance);

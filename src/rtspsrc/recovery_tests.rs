@@ -2,6 +2,7 @@
 #![expect(clippy::disallowed_methods, reason = "any time will do")]
 
 use super::*;
+use crate::mux::TlsFailure;
 
 const S: Duration = Duration::from_secs(1);
 
@@ -32,6 +33,9 @@ fn a_camera_that_is_off_at_first_is_waited_for() {
         ErrorKind::Connect,
         ErrorKind::Resolve,
         ErrorKind::ConnectionLost,
+        ErrorKind::Tls(TlsFailure::Interrupted),
+        // The recorder has no clock before the network is there.
+        ErrorKind::Tls(TlsFailure::NotYetValid),
     ] {
         let mut recovery = Recovery::new(policy(None));
         assert_eq!(verdict(&mut recovery, kind), Verdict::InTurn, "{kind:?}");
@@ -54,6 +58,8 @@ fn what_a_camera_says_at_first_is_told_at_once() {
         ErrorKind::InvalidUrl,
         ErrorKind::CannotShare,
         ErrorKind::ServerLimit,
+        ErrorKind::Tls(TlsFailure::UnknownAuthority),
+        ErrorKind::Tls(TlsFailure::NotTls),
     ] {
         let mut recovery = Recovery::new(policy(None));
         assert_eq!(verdict(&mut recovery, kind), Verdict::GiveUp, "{kind:?}");
@@ -76,11 +82,13 @@ fn what_has_played_is_set_up_again_whatever_the_camera_says() {
         );
         assert_eq!(recovery.outages(), 1);
     }
-    let mut recovery = played(policy(None));
-    assert_eq!(
-        verdict(&mut recovery, ErrorKind::ConnectionLost),
-        Verdict::InTurn
-    );
+    for kind in [
+        ErrorKind::ConnectionLost,
+        ErrorKind::Tls(TlsFailure::Expired),
+    ] {
+        let mut recovery = played(policy(None));
+        assert_eq!(verdict(&mut recovery, kind), Verdict::InTurn, "{kind:?}");
+    }
     let mut recovery = played(policy(None));
     assert_eq!(verdict(&mut recovery, ErrorKind::ShutDown), Verdict::GiveUp);
 }

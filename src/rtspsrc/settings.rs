@@ -2,14 +2,17 @@
 
 use gstreamer as gst;
 use gstreamer_rtsp as gst_rtsp;
-use std::{fmt, time::Duration};
+use std::{fmt, fs, time::Duration};
 
+use gio::TlsCertificateFlags;
 use gst::{glib, prelude::*};
 use gst_rtsp::RTSPLowerTrans;
 use url::Url;
 
 use super::{manager::ManagerChoice, recovery::Policy};
-use crate::mux::{self, Credentials, SessionOptions, proto::uri};
+use crate::mux::{
+    self, CertificateChecks, Credentials, InvalidTls, SessionOptions, TlsOptions, proto::uri,
+};
 
 /// What a timeout of 0 means: long enough to be never, short enough to be added to any time.
 const NEVER: Duration = Duration::from_secs(365 * 24 * 3600);
@@ -88,6 +91,10 @@ pub(super) struct Settings {
     pub(super) teardown_timeout_ns: u64,
     pub(super) user_agent: String,
     pub(super) keep_alive: bool,
+    pub(super) tls_validation_flags: TlsCertificateFlags,
+    /// Names of PEM files.
+    pub(super) tls_ca_file: Option<String>,
+    pub(super) tls_client_certificate: Option<String>,
     pub(super) pooling: bool,
     pub(super) max_connections_per_server: u32,
     pub(super) idle_connection_timeout_ns: u64,
@@ -107,7 +114,7 @@ pub(super) struct Settings {
 pub(super) const DEFAULT_TCP_TIMEOUT_US: u64 = 20_000_000;
 
 impl Default for Settings {
-    /// The first ten are the defaults of `rtspsrc` 1.22, save `protocols`: only TCP is played.
+    /// The first eleven are the defaults of `rtspsrc` 1.22, save `protocols`: only TCP is played.
     fn default() -> Self {
         let pooling = mux::Pooling::default();
         let bounds = mux::RetryBounds::default();
@@ -122,6 +129,9 @@ impl Default for Settings {
             teardown_timeout_ns: 100_000_000,
             user_agent: default_user_agent(),
             keep_alive: true,
+            tls_validation_flags: TlsCertificateFlags::VALIDATE_ALL,
+            tls_ca_file: None,
+            tls_client_certificate: None,
             pooling: pooling.enable_connection_pooling,
             max_connections_per_server: pooling.max_connections_per_server,
             idle_connection_timeout_ns: nanoseconds(pooling.idle_connection_timeout),
@@ -159,6 +169,8 @@ pub(super) enum Invalid {
     Protocols(RTSPLowerTrans),
     /// `user-id` or `user-pw` cannot be used.
     Credentials(String),
+    /// A file of a `tls-` property cannot be used.
+    Tls(String),
     /// `overflow-policy=block` on connections that others would have to wait on as well.
     BlocksOthers,
 }
@@ -167,7 +179,7 @@ impl fmt::Display for Invalid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoLocation => f.write_str("no location is set"),
-            Self::Location(text) | Self::Credentials(text) => f.write_str(text),
+            Self::Location(text) | Self::Credentials(text) | Self::Tls(text) => f.write_str(text),
             Self::BlocksOthers => f.write_str(
                 "overflow-policy=block holds up the whole connection: it needs \
                  enable-connection-pooling=false or multiplex=never",
@@ -229,6 +241,7 @@ impl Settings {
         if is_shared && self.overflow_policy == OverflowPolicy::Block {
             return Err(Invalid::BlocksOthers);
         }
+        options.tls = self.tls_options()?;
         options.overflow = self.overflow_policy.into();
         options.user_agent = Some(self.user_agent.clone());
         options.keep_alive = self.keep_alive;
@@ -245,6 +258,21 @@ impl Settings {
         Ok(options)
     }
 
+    /// The files are read anew for each start, so that a certificate may be replaced meanwhile.
+    fn tls_options(&self) -> Result<TlsOptions, Invalid> {
+        let mut options = TlsOptions::default();
+        options.checks = checks(self.tls_validation_flags);
+        if let Some(file) = &self.tls_ca_file {
+            options = with_file("tls-ca-file", file, |pem| options.with_authorities(pem))?;
+        }
+        if let Some(file) = &self.tls_client_certificate {
+            options = with_file("tls-client-certificate", file, |pem| {
+                options.with_client_certificate(pem, pem)
+            })?;
+        }
+        Ok(options)
+    }
+
     /// `user-id` and `user-pw` come before what the URL has, each by itself.
     fn credentials(&self, in_url: Option<&Credentials>) -> Result<Credentials, Invalid> {
         let user = self.user_id.as_deref().or(in_url.map(Credentials::user));
@@ -257,7 +285,31 @@ impl Settings {
     }
 }
 
-/// A `location` as an `rtsp` URL. `rtspt` is `rtspsrc`'s name for RTSP with TCP transport.
+/// What the flags stand for. Revocation is found out neither here nor, with the usual backends of
+/// GLib, there.
+fn checks(flags: TlsCertificateFlags) -> CertificateChecks {
+    CertificateChecks {
+        authority: flags.contains(TlsCertificateFlags::UNKNOWN_CA),
+        identity: flags.contains(TlsCertificateFlags::BAD_IDENTITY),
+        not_yet_valid: flags.contains(TlsCertificateFlags::NOT_ACTIVATED),
+        expired: flags.contains(TlsCertificateFlags::EXPIRED),
+        form: flags.intersects(TlsCertificateFlags::INSECURE | TlsCertificateFlags::GENERIC_ERROR),
+    }
+}
+
+/// Options with the contents of a file, or why not; that says nothing of the contents.
+fn with_file(
+    property: &str,
+    file: &str,
+    options: impl FnOnce(&[u8]) -> Result<TlsOptions, InvalidTls>,
+) -> Result<TlsOptions, Invalid> {
+    let invalid = |why: &dyn fmt::Display| Invalid::Tls(format!("{property}={file}: {why}"));
+    let pem = fs::read(file).map_err(|error| invalid(&error))?;
+    options(&pem).map_err(|error| invalid(&error))
+}
+
+/// A `location` as an `rtsp` or `rtsps` URL. `rtspt` and `rtspst` are `rtspsrc`'s names for those with
+/// TCP transport.
 pub(super) fn parse_location(location: &str) -> Result<Url, Invalid> {
     let invalid =
         |why: &str| Invalid::Location(format!("cannot play {:?}: {why}", shown(location)));
@@ -266,10 +318,11 @@ pub(super) fn parse_location(location: &str) -> Result<Url, Invalid> {
         .split_once("://")
         .map(|(scheme, _)| scheme.to_ascii_lowercase());
     let url = match scheme.as_deref() {
-        Some("rtsp") => Url::parse(location),
+        Some("rtsp" | "rtsps") => Url::parse(location),
         // A change of the scheme afterwards would keep the path but lose the default port.
         Some("rtspt") => Url::parse(&format!("rtsp{}", &location["rtspt".len()..])),
-        Some(other) => return Err(invalid(&format!("scheme {other:?} is not rtsp or rtspt"))),
+        Some("rtspst") => Url::parse(&format!("rtsps{}", &location["rtspst".len()..])),
+        Some(other) => return Err(invalid(&format!("scheme {other:?} is not rtsp or rtsps"))),
         None => return Err(invalid("not a URL")),
     };
     let url = url.map_err(|error| invalid(&error.to_string()))?;
@@ -337,10 +390,51 @@ mod tests {
     }
 
     #[test]
+    fn rtspst_is_rtsps_over_tcp() {
+        for location in ["rtspst://nvr/cam", "RTSPS://nvr/cam"] {
+            let options = settings(location).session_options().unwrap();
+            assert_eq!(options.url.as_str(), "rtsps://nvr/cam");
+            assert_eq!(options.server().unwrap(), "nvr:322");
+        }
+    }
+
+    #[test]
+    fn flags_choose_what_is_checked() {
+        let mut settings = settings("rtsps://nvr/cam");
+        let all = settings.session_options().unwrap().tls;
+        assert_eq!(all, TlsOptions::default());
+        settings.tls_validation_flags = TlsCertificateFlags::empty();
+        let none = settings.session_options().unwrap().tls;
+        assert_eq!(none.checks, CertificateChecks::NONE);
+        settings.tls_validation_flags =
+            TlsCertificateFlags::VALIDATE_ALL - TlsCertificateFlags::BAD_IDENTITY;
+        let some = settings.session_options().unwrap().tls;
+        let expected = CertificateChecks {
+            identity: false,
+            ..CertificateChecks::default()
+        };
+        assert_eq!(some.checks, expected);
+    }
+
+    #[test]
+    fn files_that_cannot_be_used_are_named() {
+        let mut settings = settings("rtsps://nvr/cam");
+        settings.tls_ca_file = Some("/nonexistent.pem".into());
+        let error = settings.session_options().unwrap_err();
+        assert!(matches!(&error, Invalid::Tls(_)), "{error}");
+        let text = error.to_string();
+        assert!(text.starts_with("tls-ca-file=/nonexistent.pem: "), "{text}");
+        settings.tls_ca_file = None;
+        settings.tls_client_certificate = Some("/dev/null".into());
+        let text = settings.session_options().unwrap_err().to_string();
+        assert!(text.ends_with("there is no certificate in it"), "{text}");
+    }
+
+    #[test]
     fn a_bad_location_is_named_without_its_password() {
         for location in [
             "http://u:secret@nvr/",
-            "rtsps://u:secret@nvr/",
+            "rtspsu://u:secret@nvr/",
             "u:secret@nvr",
             "rtsp://u:secret@",
         ] {

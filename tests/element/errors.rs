@@ -112,7 +112,7 @@ fn what_is_no_rtsp_url_fails_on_the_way_to_paused() {
         "http://viewer:secret@nvr/cam",
         "nvr/cam",
         "rtsp://",
-        "rtsps://viewer:secret@nvr/cam",
+        "rtspsh://viewer:secret@nvr/cam",
     ] {
         let player = Player::new(&format!(
             "rtspmuxsrc location=\"{url}\" ! fakesink async=false"

@@ -75,11 +75,11 @@ fn any_value_can_be_written_without_a_panic() {
 }
 
 #[test]
-fn uris_of_two_schemes_are_handled() {
+fn uris_with_and_without_tls_are_handled() {
     let element = make("rtspmuxsrc");
     let handler = element.dynamic_cast_ref::<gst::URIHandler>().unwrap();
     assert_eq!(handler.uri_type(), gst::URIType::Src);
-    assert_eq!(handler.protocols(), ["rtsp", "rtspt"]);
+    assert_eq!(handler.protocols(), ["rtsp", "rtspt", "rtsps", "rtspst"]);
     handler.set_uri("rtspt://viewer:secret@nvr/cam").unwrap();
     let shown = handler.uri().unwrap();
     assert!(

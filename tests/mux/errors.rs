@@ -414,7 +414,7 @@ async fn a_refused_port_and_an_unknown_host_are_told_apart() {
 fn what_is_no_rtsp_url_is_refused_at_once_and_named() {
     for (url, named) in [
         ("http://u:hunter2@nvr/cam", Some("http://nvr/cam")),
-        ("rtsps://u:hunter2@nvr/cam", Some("rtsps://nvr/cam")),
+        ("rtsps://u:hunter2@nvr:0/cam", Some("rtsps://nvr:0/cam")),
         ("file:///dev/video0", None),
         ("rtsp:///cam", None),
         ("admin:hunter2@nvr/cam", None),

@@ -64,7 +64,7 @@ async fn f40_a_loop_of_redirects_ends() {
 #[tokio::test]
 async fn f40_another_protocol_is_not_followed() {
     let (mux, server) = (mux(), server(1));
-    for to in ["rtsps://127.0.0.1/cam", "http://127.0.0.1/cam"] {
+    for to in ["rtspu://127.0.0.1/cam", "http://127.0.0.1/cam"] {
         redirect(&server, 1, to);
         let error = refused(&mux, options(&camera_url(&server, 1))).await;
         assert!(error.to_string().contains("cannot go"), "{to}: {error}");

@@ -9,8 +9,9 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use gstrtspmux::mux::{Credentials, Mux, SessionOptions, Timeouts};
+use gstrtspmux::mux::{Credentials, Mux, SessionOptions, Timeouts, TlsOptions};
 use tokio::runtime::Handle;
+use tokio_rustls::rustls::pki_types::{PrivateKeyDer, pem::PemObject as _};
 use tracing::{
     Event, Metadata, Subscriber,
     field::{Field, Visit},
@@ -18,8 +19,10 @@ use tracing::{
 };
 
 use crate::{
+    certificates::{Authority, Request},
     player::{PATIENCE, play, set_up, with_credentials},
     support::mock_server::{Algorithm, Auth, MockServer, Reaction, Rule},
+    tls_front::{Terms, TlsFront},
 };
 
 const SECRET: &str = "hunter2";
@@ -152,6 +155,55 @@ async fn no_password_is_displayed_debugged_logged_or_kept() {
     for text in [&shown, &*logged, &kept] {
         assert_holds_no_secret(text);
     }
+}
+
+/// Nor is what proves to TLS who we are; and what was encrypted is in no log in clear text.
+#[tokio::test]
+async fn no_private_key_is_displayed_debugged_or_logged() {
+    let log = Log::default();
+    let _guard = tracing::subscriber::set_default(log.clone());
+    let (authority, clients) = (Authority::new(), Authority::new());
+    let auth = Auth::Basic {
+        user: "admin".to_owned(),
+        password: SECRET.to_owned(),
+    };
+    let server = MockServer::builder().cameras(1).credentials(auth).start();
+    let identity = authority.issue(&Request::server(&["localhost"]));
+    let terms = Terms {
+        clients_of: Some(clients.pem()),
+        ..Terms::default()
+    };
+    let front = TlsFront::with_terms(&identity, server.address(), &terms);
+    let client = clients.issue(&Request::client());
+    let url = front
+        .url("/cam/1")
+        .replacen("rtsps://", &format!("rtsps://admin:{SECRET}@"), 1);
+    let mut options = SessionOptions::new(&url).unwrap();
+    options.tls = TlsOptions::default()
+        .with_authorities(authority.pem().as_bytes())
+        .unwrap()
+        .with_client_certificate(client.certificate.as_bytes(), client.key.as_bytes())
+        .unwrap();
+    let mux = Mux::builder().runtime(Handle::current()).build();
+    let session = play(&mux, options.clone()).await.unwrap();
+    let mut shown = format!("{options:?} {session:?} {mux:?} {:?}", mux.stats());
+    mux.shutdown(PATIENCE).await;
+    shown.push_str(&log.0.lock().unwrap());
+    assert!(shown.contains("DESCRIBE rtsps://localhost"), "{shown}");
+    assert_holds_no_secret(&shown);
+    let der: Vec<u8> = PrivateKeyDer::from_pem_slice(client.key.as_bytes())
+        .unwrap()
+        .secret_der()
+        .to_vec();
+    let (list, hex) = (format!("{:?}", &der[40..48]), hex(&der[40..48]));
+    let base64 = client.key.lines().nth(2).unwrap();
+    for key in [list.trim_matches(['[', ']']), &hex, base64] {
+        assert!(!shown.to_lowercase().contains(&key.to_lowercase()));
+    }
+}
+
+fn hex(octets: &[u8]) -> String {
+    octets.iter().map(|octet| format!("{octet:02x}")).collect()
 }
 
 fn assert_holds_no_secret(text: &str) {

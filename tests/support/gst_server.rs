@@ -172,9 +172,16 @@ pub(crate) struct Builder {
     max_sessions: u32,
     session_timeout: Option<u32>,
     credentials: Option<(Auth, String, String)>,
+    tls: Option<String>,
 }
 
 impl Builder {
+    /// Speaks TLS only, with the certificate and key of this PEM text.
+    pub(crate) fn tls(mut self, identity: String) -> Self {
+        self.tls = Some(identity);
+        self
+    }
+
     /// The DESCRIBE of this camera waits at the gate.
     pub(crate) fn held(mut self, camera: usize, gate: &Arc<Gate>) -> Self {
         self.held = Some((camera, Arc::clone(gate)));
@@ -254,7 +261,7 @@ impl Builder {
         let sessions = server.session_pool().ok_or("no session pool")?;
         sessions.set_max_sessions(self.max_sessions);
         self.mount(&server, &observed)?;
-        self.protect(&server);
+        self.protect(&server)?;
         observe(&server, &sessions, &observed, self.session_timeout);
 
         let context = glib::MainContext::new();
@@ -275,6 +282,7 @@ impl Builder {
         let thread = spawn(&context, &main_loop)?;
         Ok(GstServer {
             port: u16::try_from(server.bound_port())?,
+            scheme: if self.tls.is_some() { "rtsps" } else { "rtsp" },
             credentials: self.credentials,
             server,
             sessions,
@@ -342,14 +350,23 @@ impl Builder {
         factory
     }
 
-    fn protect(&self, server: &rtsp_server::RTSPServer) {
-        let Some((kind, user, password)) = &self.credentials else {
-            return;
-        };
+    fn protect(&self, server: &rtsp_server::RTSPServer) -> Result<(), Box<dyn Error>> {
+        if self.credentials.is_none() && self.tls.is_none() {
+            return Ok(());
+        }
         let token = rtsp_server::RTSPToken::builder()
             .field("media.factory.role", "viewer")
             .build();
         let auth = rtsp_server::RTSPAuth::new();
+        if let Some(identity) = &self.tls {
+            let certificate = rtsp_server::gio::TlsCertificate::from_pem(identity)?;
+            auth.set_tls_certificate(Some(&certificate));
+        }
+        let Some((kind, user, password)) = &self.credentials else {
+            auth.set_default_token(Some(&mut token.clone()));
+            server.set_auth(Some(&auth));
+            return Ok(());
+        };
         match kind {
             Auth::Basic => {
                 auth.set_supported_methods(gst_rtsp::RTSPAuthMethod::Basic);
@@ -362,6 +379,7 @@ impl Builder {
             }
         }
         server.set_auth(Some(&auth));
+        Ok(())
     }
 }
 
@@ -476,6 +494,7 @@ fn observe(
 /// A running server. Dropped, it is stopped.
 pub(crate) struct GstServer {
     port: u16,
+    scheme: &'static str,
     credentials: Option<(Auth, String, String)>,
     server: rtsp_server::RTSPServer,
     sessions: rtsp_server::RTSPSessionPool,
@@ -500,6 +519,7 @@ impl GstServer {
             max_sessions: 0,
             session_timeout: None,
             credentials: None,
+            tls: None,
         }
     }
 
@@ -514,7 +534,7 @@ impl GstServer {
 
     /// Of any path, without credentials.
     pub(crate) fn url_of(&self, path: &str) -> String {
-        format!("rtsp://127.0.0.1:{}{path}", self.port)
+        format!("{}://127.0.0.1:{}{path}", self.scheme, self.port)
     }
 
     /// Of a camera, with the credentials the server asks for, if it does.

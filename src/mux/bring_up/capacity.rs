@@ -11,7 +11,7 @@ use super::BringUp;
 use crate::mux::{
     connection_pool::{ConnectionHandle, ConnectionPool},
     driver,
-    error::{Error, ErrorKind},
+    error::{Error, ErrorKind, TlsFailure},
     proto::{Failure, FailureKind},
     remedy::is_about_capacity,
     server_key::ServerId,
@@ -92,7 +92,10 @@ impl BringUp {
     /// Whether a session does without a connection that the server refused to make: it may take no
     /// more of them, and those there are take another session.
     pub(super) fn does_without(&mut self, error: &Error) -> bool {
-        let is_refused = error.kind() == ErrorKind::Connect && !self.wish.is_dedicated;
+        let is_refused = matches!(
+            error.kind(),
+            ErrorKind::Connect | ErrorKind::Tls(TlsFailure::Interrupted)
+        ) && !self.wish.is_dedicated;
         let may = is_refused && !self.wish.is_within && self.stance() == Stance::Share;
         self.wish.is_within |= may;
         may

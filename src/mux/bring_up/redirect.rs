@@ -8,6 +8,7 @@ use crate::mux::{
     connection_pool::Wish,
     error::{Error, ErrorKind, Initiator, Scope},
     proto::uri::redacted,
+    server_key::is_secure,
 };
 
 /// Redirects followed for one session.
@@ -20,6 +21,11 @@ impl BringUp {
             Error::new(ErrorKind::Redirects, Scope::Session, Initiator::Server, why)
                 .in_request("DESCRIBE")
         };
+        if is_secure(&self.url) && !is_secure(&location) {
+            let from = redacted(&self.options.url);
+            let why = "redirected from TLS to a connection in clear text".to_owned();
+            return Err(refuse(why).of_camera(&from));
+        }
         self.redirected
             .push(std::mem::replace(&mut self.url, location));
         let from = redacted(&self.options.url);
@@ -44,7 +50,7 @@ impl BringUp {
         Ok(())
     }
 
-    /// Another origin than the user's gets no credentials.
+    /// Another origin than the user's gets no credentials, and is not told who we are to TLS.
     fn wish_after_redirect(&self) -> Result<Wish, Error> {
         let origin = Wish::new(&self.options)?;
         let here = SessionOptions {
@@ -57,6 +63,7 @@ impl BringUp {
         }
         Wish::new(&SessionOptions {
             credentials: None,
+            tls: here.tls.clone().without_client_certificate(),
             ..here
         })
     }

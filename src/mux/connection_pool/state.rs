@@ -14,6 +14,7 @@ use super::{
     server::Server,
     table::{Checkin, ConnectionId, Demand, Placement, Purpose, Table, WaiterId},
     terms::{Terms, terms},
+    tls_clients::TlsClients,
     trials::Trial,
     turns::Turns,
     wish::Known,
@@ -91,6 +92,7 @@ pub(super) struct State {
     pub(super) last_intent: u64,
     pub(super) descriptions: Descriptions,
     pub(super) turns: Turns,
+    tls: TlsClients,
     /// Seen to know Digest: never sent a password in clear text again.
     digest_servers: HashSet<ServerId>,
     is_shut_down: bool,
@@ -107,6 +109,7 @@ impl State {
             last_intent: 0,
             descriptions: Descriptions::default(),
             turns: Turns::default(),
+            tls: TlsClients::default(),
             digest_servers: HashSet::new(),
             is_shut_down: false,
         }
@@ -305,6 +308,7 @@ impl State {
                 ..wish.connection_config(pool.0.limits, pool.0.timeouts)
             },
             connect_timeout: wish.options.connect_timeout,
+            tls: wish.key.tls().map(|options| self.tls.client(options)),
             network: pool.0.network.clone(),
         });
         ConnectionHandle::founding(pool.clone(), link, wish)

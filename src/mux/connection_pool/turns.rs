@@ -14,7 +14,7 @@ use crate::mux::{
     backoff::{Admission, Backoff, RetryBounds},
     driver::{self, Link},
     error::{Error, ErrorKind},
-    server_key::ServerId,
+    server_key::{ConnectionKey, ServerId},
     vanguard::Vanguard,
 };
 
@@ -29,9 +29,23 @@ struct Queue {
     vanguard: Vanguard,
     /// Attempts that failed, and what the last of them came to.
     failures: u64,
-    failure: Option<Error>,
+    failure: Option<Failure>,
     /// Told whenever it may be somebody's turn.
     changed: watch::Sender<()>,
+}
+
+/// What an attempt came to.
+#[derive(Debug)]
+struct Failure {
+    error: Error,
+    /// Whom it concerns, if not everybody: a certificate may do for others.
+    key: Option<ConnectionKey>,
+}
+
+impl Failure {
+    fn concerns(&self, key: &ConnectionKey) -> bool {
+        self.key.as_ref().is_none_or(|failed| failed == key)
+    }
 }
 
 impl Turns {
@@ -47,15 +61,15 @@ impl Turns {
         Some(result)
     }
 
-    /// An attempt failed, for everybody who waits.
-    fn on_failed(&mut self, now: Instant, link: &Link, chance: f64, error: &Error) {
+    /// An attempt failed, for everybody who waits and is concerned.
+    fn on_failed(&mut self, now: Instant, link: &Link, chance: f64, failure: Failure) {
         let Some(queue) = self.0.get_mut(&link.server) else {
             return;
         };
         if queue.backoff.on_failed(now, link.id, chance) {
             queue.vanguard.regroup();
             queue.failures += 1;
-            queue.failure = Some(error.clone());
+            queue.failure = Some(failure);
             queue.changed.send_replace(());
         }
     }
@@ -115,15 +129,19 @@ enum Place {
 
 impl ConnectionPool {
     /// The fate of a connection attempt, as everybody sees it who waited for it.
-    pub(super) fn on_dialled(&self, link: &Link, outcome: &Result<(), Error>) {
+    pub(super) fn on_dialled(&self, link: &Link, key: &ConnectionKey, outcome: &Result<(), Error>) {
         let (now, chance) = (driver::now(), driver::chance());
         let mut state = self.lock();
         let turns = &mut state.turns;
         match outcome {
             Ok(()) => _ = turns.change(&link.server, |backoff| backoff.on_reached(now, link.id)),
-            Err(error) if matches!(error.kind(), ErrorKind::Connect | ErrorKind::Resolve) => {
+            Err(error) if error.is_of_dialling() => {
+                let failure = Failure {
+                    error: error.clone(),
+                    key: (!error.concerns_server()).then(|| key.clone()),
+                };
                 turns.remember(now, &link.server);
-                turns.on_failed(now, link, chance, error);
+                turns.on_failed(now, link, chance, failure);
             }
             Err(_) => {}
         }
@@ -145,17 +163,18 @@ impl ConnectionPool {
             .change(server, |backoff| backoff.on_lost(now, id, chance));
     }
 
-    /// Waits until a session may try `server` (again), or another one has tried for it and failed.
+    /// Waits until a session may try the server (again), or another one has tried for it and failed.
     /// Dropping the future gives its place up.
     pub(in crate::mux) async fn turn(
         &self,
-        server: &ServerId,
+        key: &ConnectionKey,
         uri: &PresentationUri,
         bounds: RetryBounds,
     ) -> Result<Turn, Error> {
+        let server = key.server();
         let failures = self.lock().turns.failures(server);
         loop {
-            let (until, mut changed) = match self.place_in_line(server, uri, bounds, failures) {
+            let (until, mut changed) = match self.place_in_line(key, uri, bounds, failures) {
                 Place::Failed(error) => return Err(error),
                 Place::Turn(number) => {
                     return Ok(Turn {
@@ -180,18 +199,18 @@ impl ConnectionPool {
     /// `failures`: those it knows of.
     fn place_in_line(
         &self,
-        server: &ServerId,
+        key: &ConnectionKey,
         uri: &PresentationUri,
         bounds: RetryBounds,
         failures: u64,
     ) -> Place {
         let mut state = self.lock();
-        let Some(queue) = state.turns.0.get_mut(server) else {
+        let Some(queue) = state.turns.0.get_mut(key.server()) else {
             return Place::Turn(None);
         };
         let news = queue.failure.as_ref().filter(|_| queue.failures > failures);
-        if let Some(error) = news {
-            return Place::Failed(error.clone());
+        if let Some(failure) = news.filter(|failure| failure.concerns(key)) {
+            return Place::Failed(failure.error.clone());
         }
         let now = driver::now();
         if let Err(until) = queue.vanguard.may_go(now, uri) {

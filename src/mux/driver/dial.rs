@@ -1,4 +1,4 @@
-//! Making the TCP connection: addresses one by one, within one deadline.
+//! Making the connection: addresses one by one, within one deadline, and TLS if there is to be any.
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -8,7 +8,7 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use super::{receive_buffer, transport::Transport};
+use super::{Link, TlsClient, now, receive_buffer, socket::Socket, transport::Transport};
 use crate::mux::{
     error::{Error, ErrorKind, Initiator, Scope},
     network::Network,
@@ -22,20 +22,44 @@ const KEEPALIVE_PROBES: u32 = 3;
 #[cfg(target_os = "linux")]
 const USER_TIMEOUT: Duration = Duration::from_secs(20);
 
+/// Connects, and makes the TLS handshake if there is to be one, each within `limit`.
+pub(super) async fn dial(
+    link: &Link,
+    limit: Duration,
+    tls: Option<Arc<TlsClient>>,
+    network: Option<Arc<dyn Network>>,
+) -> Result<Transport, Error> {
+    let connecting = async {
+        let began = now();
+        let socket = connect_to(&link.server, limit, network).await?;
+        // Before the handshake, which takes one round trip more, or two.
+        let connect_time = now().saturating_duration_since(began);
+        link.learn(|insight| insight.connect_time = Some(connect_time));
+        Ok(socket)
+    };
+    match tls {
+        None => connecting.await.map(Transport::Plain),
+        Some(tls) => {
+            let stream = tls.secure(connecting, &link.server, limit).await?;
+            Ok(Transport::Tls(Box::new(stream)))
+        }
+    }
+}
+
 /// Connects to `server`. All addresses of its name together get `timeout`, shared out evenly, so
 /// that a first one that swallows packets does not use up the time of a second one that answers.
 /// A `network` takes the place of the system's.
-pub(super) async fn dial(
+async fn connect_to(
     server: &ServerId,
     timeout: Duration,
     network: Option<Arc<dyn Network>>,
-) -> Result<Transport, Error> {
+) -> Result<Socket, Error> {
     let deadline = Instant::now() + timeout;
     let mut last = None;
     if let Some(network) = network {
         let connecting = network.connect(server.host(), server.port());
         return match timeout_at(deadline, connecting).await {
-            Ok(Ok(wire)) => Ok(Transport::Simulated(wire)),
+            Ok(Ok(wire)) => Ok(Socket::Simulated(wire)),
             Ok(Err(error)) => Err(refused(server, &error.to_string())),
             Err(_) => Err(refused(server, &no_answer(timeout))),
         };
@@ -46,7 +70,7 @@ pub(super) async fn dial(
         let now = Instant::now();
         let until = now + deadline.saturating_duration_since(now) / left;
         match timeout_at(until, connect(*address)).await {
-            Ok(Ok(socket)) => return Ok(Transport::Tcp(socket)),
+            Ok(Ok(socket)) => return Ok(Socket::Tcp(socket)),
             Ok(Err(error)) => last = Some(error.to_string()),
             Err(_) => last = Some(no_answer(timeout)),
         }

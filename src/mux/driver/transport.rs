@@ -1,37 +1,34 @@
 //! What a driver reads from and writes to.
 
-use std::{
-    future::{pending, poll_fn},
-    io::{self, IoSlice},
-};
+use std::io::{self, IoSlice};
 
 use bytes::BytesMut;
-use socket2::SockRef;
-use tokio::{io::Interest, net::TcpStream};
 
-use crate::mux::network::Wire;
+use super::{socket::Socket, tls::TlsStream};
 
-/// A socket, or what stands for one in simulations.
+/// A socket, or TLS over one (RFC 7826, 19.2).
 #[derive(Debug)]
 pub(super) enum Transport {
-    Tcp(TcpStream),
-    Simulated(Box<dyn Wire>),
+    Plain(Socket),
+    Tls(Box<TlsStream>),
 }
 
 impl Transport {
-    /// As [`TcpStream::try_read_buf`].
+    /// Appends what has come to `buffer`, as far as it has room, and tells how much; 0: the peer has
+    /// closed. [`WouldBlock`](io::ErrorKind::WouldBlock) if there is nothing.
     pub(super) fn try_read_buf(&mut self, buffer: &mut BytesMut) -> io::Result<usize> {
         match self {
-            Self::Tcp(socket) => socket.try_read_buf(buffer),
-            Self::Simulated(wire) => wire.try_read(buffer),
+            Self::Plain(socket) => socket.try_read_buf(buffer),
+            Self::Tls(stream) => stream.try_read_buf(buffer),
         }
     }
 
-    /// As [`TcpStream::try_write_vectored`].
+    /// Writes what fits, and tells how much. [`WouldBlock`](io::ErrorKind::WouldBlock) if nothing
+    /// does.
     pub(super) fn try_write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         match self {
-            Self::Tcp(socket) => socket.try_write_vectored(slices),
-            Self::Simulated(wire) => wire.try_write(slices),
+            Self::Plain(socket) => socket.try_write_vectored(slices),
+            Self::Tls(stream) => stream.try_write_vectored(slices),
         }
     }
 
@@ -43,29 +40,16 @@ impl Transport {
         wants_to_write: bool,
     ) -> io::Result<bool> {
         match self {
-            Self::Tcp(socket) => {
-                let interest = match (wants_to_read, wants_to_write) {
-                    (true, true) => Interest::READABLE | Interest::WRITABLE,
-                    (true, false) => Interest::READABLE,
-                    (false, true) => Interest::WRITABLE,
-                    (false, false) => return pending().await,
-                };
-                let ready = socket.ready(interest).await?;
-                Ok(wants_to_read && (ready.is_readable() || ready.is_read_closed()))
-            }
-            Self::Simulated(wire) => {
-                poll_fn(|context| wire.poll_ready(context, wants_to_read, wants_to_write)).await
-            }
+            Self::Plain(socket) => socket.ready(wants_to_read, wants_to_write).await,
+            Self::Tls(stream) => stream.ready(wants_to_read, wants_to_write).await,
         }
     }
 
     /// Acknowledges what was read at once. The system forgets the option by itself.
     pub(super) fn acknowledge_at_once(&self) {
-        let Self::Tcp(socket) = self else { return };
-        // Without it everything is a little slower, and nothing else.
-        #[cfg(target_os = "linux")]
-        let _ = SockRef::from(socket).set_tcp_quickack(true);
-        #[cfg(not(target_os = "linux"))]
-        let _ = SockRef::from(socket);
+        match self {
+            Self::Plain(socket) => socket.acknowledge_at_once(),
+            Self::Tls(stream) => stream.acknowledge_at_once(),
+        }
     }
 }

@@ -110,7 +110,7 @@ mod tests {
     use tokio::{sync::mpsc, time::sleep_until};
 
     use super::*;
-    use crate::mux::network::Wire;
+    use crate::mux::{driver::socket::Socket, network::Wire};
 
     /// Always ready.
     #[derive(Debug)]
@@ -135,7 +135,7 @@ mod tests {
         let (command_sender, mut commands) = mpsc::unbounded_channel();
         // Nobody sends reports any more.
         let (_, mut reports) = mpsc::channel(1);
-        let mut transport = Transport::Simulated(Box::new(Busy));
+        let mut transport = Transport::Plain(Socket::Simulated(Box::new(Busy)));
         let mut timer = pin!(sleep_until(tokio::time::Instant::now()));
         timer.as_mut().await;
         let mut turns = Turns::default();

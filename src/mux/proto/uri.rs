@@ -47,15 +47,17 @@ impl fmt::Display for InvalidControl {
 
 impl std::error::Error for InvalidControl {}
 
-/// A user's URL as a Request-URI: without user and password, `rtspt` written as `rtsp`, and '$' as
-/// `%24`, because live555 takes a '$' for the start of an interleaved frame.
+/// A user's URL as a Request-URI: without user and password, `rtspt` and `rtspst`, which choose how it
+/// is asked for, written as `rtsp` and `rtsps`, and '$' as `%24`, because live555 takes a '$' for the start of an interleaved frame.
 pub(crate) fn request_uri(url: &Url) -> Url {
     let mut url = url.clone();
     strip_userinfo(&mut url);
-    // Both schemes have no special rules, so that the change cannot fail.
-    if url.scheme().eq_ignore_ascii_case("rtspt") {
-        let _ = url.set_scheme("rtsp");
-    }
+    // None of the schemes has special rules, so that the change cannot fail.
+    let _ = match url.scheme() {
+        "rtspt" => url.set_scheme("rtsp"),
+        "rtspst" => url.set_scheme("rtsps"),
+        _ => Ok(()),
+    };
     if !url.as_str().contains('$') {
         return url;
     }
@@ -84,7 +86,9 @@ fn usable_base(request: &Url, value: &str) -> Option<Url> {
     }
     let base = match request.host_str().and_then(|host| value.strip_prefix(host)) {
         // Some cameras leave the scheme out: `192.168.1.10:554/stream0/`.
-        Some(rest) if rest.starts_with([':', '/']) => Url::parse(&format!("rtsp://{value}")),
+        Some(rest) if rest.starts_with([':', '/']) => {
+            Url::parse(&format!("{}://{value}", request.scheme()))
+        }
         _ => request.join(value),
     };
     base.ok()
@@ -144,7 +148,7 @@ fn absolute_scheme(control: &str) -> Option<&str> {
 
 /// All that name the same resource; the scheme too chooses the URI, not the socket.
 fn is_rtsp(scheme: &str) -> bool {
-    ["rtsp", "rtspt", "rtspu", "rtsps"]
+    ["rtsp", "rtspt", "rtspu", "rtsps", "rtspst"]
         .iter()
         .any(|known| known.eq_ignore_ascii_case(scheme))
 }
@@ -383,6 +387,10 @@ mod tests {
             "rtsp://h/a%24b/t%241?x=%24"
         );
         assert_eq!(request_uri(&url("rtspt://u@h/$")).as_str(), "rtsp://h/%24");
+        assert_eq!(
+            request_uri(&url("RTSPST://u@h/$")).as_str(),
+            "rtsps://h/%24"
+        );
     }
 
     fn base(content_base: Option<&str>, content_location: Option<&str>) -> String {

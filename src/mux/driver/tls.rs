@@ -1,0 +1,203 @@
+//! TLS between a socket and the rest of the driver.
+//!
+//! rustls is a state machine without I/O, as our own core is, so that it fits between the two without
+//! an adapter that has buffers and wakers of its own: what the driver asks of a socket - to read and
+//! write without waiting, and to wait for either - is asked here as well.
+
+mod client;
+mod failure;
+mod verifier;
+
+use std::io::{self, BufRead, IoSlice, Write};
+
+use bytes::{Buf, BytesMut};
+use rustls::ClientConnection;
+
+pub(in crate::mux) use self::client::TlsClient;
+use self::failure::Breakdown;
+use super::socket::Socket;
+
+/// Ciphertext read at a time. rustls alone would ask the system for 4 KiB, four times for a record.
+const READ_CHUNK: usize = 32 * 1024;
+/// Plaintext taken for writing at a time: a record. What is encrypted is past recall, and not seen
+/// by who watches how much the server is behind.
+const RECORD: usize = 16 * 1024;
+
+/// A connection after its handshake.
+#[derive(Debug)]
+pub(super) struct TlsStream {
+    socket: Socket,
+    session: ClientConnection,
+    /// Read, and not yet decrypted.
+    ciphertext: BytesMut,
+    /// Octets decrypted, and not yet taken.
+    plaintext: usize,
+    /// Nothing more will come.
+    is_closed: bool,
+}
+
+impl TlsStream {
+    /// Makes the handshake over a socket that was just connected.
+    async fn handshake(socket: Socket, mut session: ClientConnection) -> Result<Self, Breakdown> {
+        session.set_buffer_limit(Some(RECORD));
+        let mut stream = Self {
+            socket,
+            session,
+            ciphertext: BytesMut::new(),
+            plaintext: 0,
+            is_closed: false,
+        };
+        let outcome = stream.shake_hands().await;
+        // The last word is ours: that we are done, or why it came to nothing.
+        let flushed = stream.flush();
+        outcome?;
+        flushed?;
+        Ok(stream)
+    }
+
+    async fn shake_hands(&mut self) -> Result<(), Breakdown> {
+        while self.session.is_handshaking() {
+            self.flush()?;
+            let wants_to_write = self.session.wants_write();
+            self.socket.ready(true, wants_to_write).await?;
+            match self.receive() {
+                Ok(()) if self.is_closed => return Err(Breakdown::Closed),
+                Ok(()) => {}
+                Err(Breakdown::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// See [`Transport::try_read_buf`](super::transport::Transport::try_read_buf).
+    pub(super) fn try_read_buf(&mut self, buffer: &mut BytesMut) -> io::Result<usize> {
+        while self.plaintext == 0 {
+            if self.is_closed {
+                return Ok(0);
+            }
+            self.receive()?;
+        }
+        self.take_plaintext(buffer)
+    }
+
+    fn take_plaintext(&mut self, buffer: &mut BytesMut) -> io::Result<usize> {
+        let mut reader = self.session.reader();
+        let mut total = 0;
+        while self.plaintext > 0 {
+            let room = buffer.capacity() - buffer.len();
+            let chunk = reader.fill_buf()?;
+            let taken = chunk.len().min(room);
+            if taken == 0 {
+                break;
+            }
+            buffer.extend_from_slice(&chunk[..taken]);
+            reader.consume(taken);
+            self.plaintext = self.plaintext.saturating_sub(taken);
+            total += taken;
+        }
+        Ok(total)
+    }
+
+    /// Reads from the socket unless there is something left, and decrypts up to the next plaintext.
+    fn receive(&mut self) -> Result<(), Breakdown> {
+        if self.ciphertext.is_empty() {
+            self.ciphertext.reserve(READ_CHUNK);
+            // An end without `close_notify` is how cameras end it. RTSP's own framing shows whether
+            // something is missing.
+            self.is_closed = self.socket.try_read_buf(&mut self.ciphertext)? == 0;
+        }
+        while !self.ciphertext.is_empty() && self.plaintext == 0 && !self.is_closed {
+            let mut unread = &self.ciphertext[..];
+            let read = self.session.read_tls(&mut unread)?;
+            self.ciphertext.advance(read);
+            let state = self.session.process_new_packets()?;
+            self.plaintext = state.plaintext_bytes_to_read();
+            self.is_closed = state.peer_has_closed();
+        }
+        Ok(())
+    }
+
+    /// See [`Transport::try_write_vectored`](super::transport::Transport::try_write_vectored).
+    pub(super) fn try_write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.flush()?;
+        if self.session.wants_write() {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let taken = self.session.writer().write_vectored(slices)?;
+        self.flush()?;
+        Ok(taken)
+    }
+
+    /// Writes of what is encrypted as much as fits.
+    fn flush(&mut self) -> io::Result<()> {
+        while self.session.wants_write() {
+            match self.session.write_tls(&mut NonBlocking(&mut self.socket)) {
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// See [`Transport::ready`](super::transport::Transport::ready). Writes as well what is left of
+    /// a record, and what TLS has to say of its own accord.
+    pub(super) async fn ready(
+        &mut self,
+        wants_to_read: bool,
+        wants_to_write: bool,
+    ) -> io::Result<bool> {
+        let has_input = self.plaintext > 0 || !self.ciphertext.is_empty() || self.is_closed;
+        if wants_to_read && has_input {
+            return Ok(true);
+        }
+        loop {
+            let owes = self.session.wants_write();
+            let readable = self
+                .socket
+                .ready(wants_to_read, wants_to_write || owes)
+                .await?;
+            if owes {
+                self.flush()?;
+            }
+            if readable || wants_to_write {
+                return Ok(readable);
+            }
+        }
+    }
+
+    /// See [`Transport::acknowledge_at_once`](super::transport::Transport::acknowledge_at_once).
+    pub(super) fn acknowledge_at_once(&self) {
+        self.socket.acknowledge_at_once();
+    }
+}
+
+/// Says that it is the end, if that can be said without waiting (RFC 8446, 6.1).
+impl Drop for TlsStream {
+    fn drop(&mut self) {
+        self.session.send_close_notify();
+        // Who has gone does not hear it.
+        let _ = self.flush();
+    }
+}
+
+/// A socket as rustls writes to it.
+struct NonBlocking<'a>(&'a mut Socket);
+
+impl Write for NonBlocking<'_> {
+    fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
+        self.0.try_write_vectored(&[IoSlice::new(octets)])
+    }
+
+    fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.0.try_write_vectored(slices)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

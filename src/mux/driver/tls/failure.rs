@@ -1,0 +1,245 @@
+//! What a handshake that failed is called.
+
+use std::{io, time::Duration};
+
+use rustls::CertificateError;
+
+use super::verifier::claims_authority;
+use crate::mux::{
+    error::{Error, ErrorKind, Initiator, Scope, TlsFailure},
+    server_key::ServerId,
+};
+
+/// Names of a certificate that are told.
+const MAX_NAMES: usize = 4;
+
+/// Why TLS does not go on.
+#[derive(Debug)]
+pub(super) enum Breakdown {
+    /// The socket's error; `WouldBlock` is none.
+    Io(io::Error),
+    Tls(rustls::Error),
+    /// The server closed the connection.
+    Closed,
+}
+
+impl From<io::Error> for Breakdown {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+impl From<rustls::Error> for Breakdown {
+    fn from(error: rustls::Error) -> Self {
+        Self::Tls(error)
+    }
+}
+
+/// After the handshake an error of TLS is the end of the connection like any other.
+impl From<Breakdown> for io::Error {
+    fn from(breakdown: Breakdown) -> Self {
+        match breakdown {
+            Breakdown::Io(error) => error,
+            Breakdown::Tls(error) => Self::other(format!("TLS: {error}")),
+            Breakdown::Closed => io::ErrorKind::UnexpectedEof.into(),
+        }
+    }
+}
+
+/// The error of a handshake with `server`.
+pub(super) fn error(server: &ServerId, breakdown: Breakdown) -> Error {
+    match breakdown {
+        Breakdown::Io(error) => {
+            let what = format!("the connection broke in the handshake: {error}");
+            failed(server, TlsFailure::Interrupted, &what)
+        }
+        Breakdown::Closed => failed(
+            server,
+            TlsFailure::Interrupted,
+            "the server closed the connection in the handshake; it may not speak TLS on this port",
+        ),
+        Breakdown::Tls(error) => {
+            let (failure, what) = explain(server, error);
+            failed(server, failure, &what)
+        }
+    }
+}
+
+/// The handshake took too long.
+pub(super) fn timed_out(server: &ServerId, limit: Duration) -> Error {
+    let what =
+        format!("the handshake did not end within {limit:?}; it may not speak TLS on this port");
+    failed(server, TlsFailure::TimedOut, &what)
+}
+
+/// The host is called what no certificate can be for.
+pub(super) fn no_name(server: &ServerId) -> Error {
+    let what = "the host's name is none that a certificate could be for";
+    failed(server, TlsFailure::WrongName, what)
+}
+
+/// The options make no TLS client.
+pub(super) fn unusable(error: &rustls::Error) -> Error {
+    Error::new(
+        ErrorKind::Options,
+        Scope::Session,
+        Initiator::User,
+        format!("the TLS options cannot be used: {error}"),
+    )
+}
+
+fn failed(server: &ServerId, failure: TlsFailure, what: &str) -> Error {
+    Error::new(
+        ErrorKind::Tls(failure),
+        Scope::Connection,
+        Initiator::Server,
+        format!("no TLS connection to {server}: {what}"),
+    )
+}
+
+fn explain(server: &ServerId, error: rustls::Error) -> (TlsFailure, String) {
+    use rustls::Error as E;
+    match error {
+        E::InvalidCertificate(flaw) => explain_certificate(server, flaw),
+        E::NoCertificatesPresented => (
+            TlsFailure::Certificate,
+            "the server shows no certificate".to_owned(),
+        ),
+        E::InvalidMessage(_) => (
+            TlsFailure::NotTls,
+            "what answers on this port does not speak TLS".to_owned(),
+        ),
+        E::AlertReceived(alert) => (
+            TlsFailure::Refused,
+            format!("the server refuses the handshake: {alert:?}"),
+        ),
+        E::PeerIncompatible(what) => (
+            TlsFailure::Refused,
+            format!("the server cannot do what is needed (TLS 1.2 or later): {what:?}"),
+        ),
+        error => (
+            TlsFailure::Refused,
+            format!("the handshake failed: {error}"),
+        ),
+    }
+}
+
+fn explain_certificate(server: &ServerId, flaw: CertificateError) -> (TlsFailure, String) {
+    use CertificateError as C;
+    match flaw {
+        C::UnknownIssuer => (
+            TlsFailure::UnknownAuthority,
+            "nobody who is trusted has issued its certificate".to_owned(),
+        ),
+        C::NotValidForName => (TlsFailure::WrongName, not_for(server, &[])),
+        C::NotValidForNameContext { presented, .. } => {
+            (TlsFailure::WrongName, not_for(server, &presented))
+        }
+        C::Expired => (
+            TlsFailure::Expired,
+            "its certificate has expired".to_owned(),
+        ),
+        C::ExpiredContext { time, not_after } => {
+            let over = time.as_secs().saturating_sub(not_after.as_secs());
+            let what = format!("its certificate expired {} ago", span(over));
+            (TlsFailure::Expired, what)
+        }
+        C::NotValidYet => (
+            TlsFailure::NotYetValid,
+            "its certificate is not valid yet; is the clock right?".to_owned(),
+        ),
+        C::NotValidYetContext { time, not_before } => {
+            let left = not_before.as_secs().saturating_sub(time.as_secs());
+            let what = format!(
+                "its certificate will not be valid for another {}; is the clock right?",
+                span(left)
+            );
+            (TlsFailure::NotYetValid, what)
+        }
+        flaw if claims_authority(&flaw) => (
+            TlsFailure::UnknownAuthority,
+            "its certificate is an authority's, and not one of those that are trusted".to_owned(),
+        ),
+        flaw => (
+            TlsFailure::Certificate,
+            format!("its certificate cannot be used: {flaw}"),
+        ),
+    }
+}
+
+/// The names are the peer's words: escaped, and not too many.
+fn not_for(server: &ServerId, names: &[String]) -> String {
+    let host = server.host();
+    if names.is_empty() {
+        return format!("its certificate has no name, and so is not for {host}");
+    }
+    let shown: Vec<_> = names
+        .iter()
+        .take(MAX_NAMES)
+        .map(|name| name.escape_debug().take(80).collect::<String>())
+        .collect();
+    let more = match names.len() - shown.len() {
+        0 => String::new(),
+        more => format!(" and {more} others"),
+    };
+    let names = shown.join(", ");
+    format!("its certificate is not for {host}, but for {names}{more}")
+}
+
+fn span(seconds: u64) -> String {
+    match seconds {
+        0..120 => format!("{seconds} s"),
+        120..7_200 => format!("{} minutes", seconds / 60),
+        7_200..172_800 => format!("{} hours", seconds / 3_600),
+        _ => format!("{} days", seconds / 86_400),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustls::pki_types::UnixTime;
+
+    use super::*;
+
+    fn text(error: rustls::Error) -> (ErrorKind, String) {
+        let server = ServerId::new("nvr", 322).unwrap();
+        let error = super::error(&server, error.into());
+        (error.kind(), error.to_string())
+    }
+
+    #[test]
+    fn a_certificate_that_is_refused_says_why() {
+        let time = |seconds| UnixTime::since_unix_epoch(Duration::from_secs(seconds));
+        let expired = CertificateError::ExpiredContext {
+            time: time(10 * 86_400),
+            not_after: time(7 * 86_400),
+        };
+        let (kind, shown) = text(expired.into());
+        assert_eq!(kind, ErrorKind::Tls(TlsFailure::Expired));
+        assert_eq!(
+            shown,
+            "no TLS connection to nvr:322: its certificate expired 3 days ago"
+        );
+        let other = CertificateError::NotValidForNameContext {
+            expected: "nvr".try_into().unwrap(),
+            presented: vec!["a\r\nb".to_owned(); 9],
+        };
+        let (kind, shown) = text(other.into());
+        assert_eq!(kind, ErrorKind::Tls(TlsFailure::WrongName));
+        assert!(shown.contains(r"a\r\nb"), "{shown}");
+        assert!(shown.ends_with("and 5 others"), "{shown}");
+    }
+
+    #[test]
+    fn spans_are_told_in_what_they_are_many_of() {
+        for (seconds, shown) in [
+            (0, "0 s"),
+            (119, "119 s"),
+            (120, "2 minutes"),
+            (7_200, "2 hours"),
+            (172_800, "2 days"),
+        ] {
+            assert_eq!(span(seconds), shown);
+        }
+    }
+}

@@ -1,0 +1,273 @@
+use std::{
+    sync::{Arc, Mutex, MutexGuard},
+    task::{Context, Poll, Waker},
+};
+
+use rustls::{
+    ClientConfig, RootCertStore, ServerConfig, ServerConnection,
+    crypto::ring,
+    pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer},
+};
+
+use super::*;
+use crate::mux::network::Wire;
+
+/// The server's end, and how much it lets pass at a time.
+#[derive(Debug)]
+struct Peer {
+    session: ServerConnection,
+    /// Sent, and on the way to the client.
+    sent: Vec<u8>,
+    /// What the client has said.
+    heard: Vec<u8>,
+    portion: usize,
+    /// Every other attempt comes at the wrong time, unless everything passes.
+    attempts: usize,
+    is_closed: bool,
+}
+
+impl Peer {
+    fn is_wrong_time(&mut self) -> bool {
+        self.attempts += 1;
+        self.portion < usize::MAX && self.attempts.is_multiple_of(2)
+    }
+
+    fn say(&mut self, text: &[u8]) {
+        self.session.writer().write_all(text).unwrap();
+        self.send();
+    }
+
+    fn send(&mut self) {
+        while self.session.wants_write() {
+            self.session.write_tls(&mut self.sent).unwrap();
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+struct TestWire(Arc<Mutex<Peer>>);
+
+impl TestWire {
+    fn peer(&self) -> MutexGuard<'_, Peer> {
+        self.0.lock().unwrap()
+    }
+}
+
+impl Wire for TestWire {
+    fn try_read(&mut self, buffer: &mut BytesMut) -> io::Result<usize> {
+        let mut peer = self.peer();
+        if peer.sent.is_empty() && peer.is_closed {
+            return Ok(0);
+        }
+        if peer.sent.is_empty() || peer.is_wrong_time() {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let room = buffer.capacity() - buffer.len();
+        let count = peer.sent.len().min(peer.portion).min(room);
+        buffer.extend(peer.sent.drain(..count));
+        Ok(count)
+    }
+
+    fn try_write(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        let mut peer = self.peer();
+        if peer.is_wrong_time() {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let octets: Vec<u8> = slices.iter().flat_map(|slice| slice.to_vec()).collect();
+        let count = octets.len().min(peer.portion);
+        let mut rest = &octets[..count];
+        while !rest.is_empty() {
+            peer.session.read_tls(&mut rest).unwrap();
+            let Ok(state) = peer.session.process_new_packets() else {
+                // The client says that it gives up.
+                return Ok(count);
+            };
+            let mut said = vec![0; state.plaintext_bytes_to_read()];
+            io::Read::read_exact(&mut peer.session.reader(), &mut said).unwrap();
+            peer.heard.extend(said);
+        }
+        peer.send();
+        Ok(count)
+    }
+
+    fn poll_ready(
+        &mut self,
+        _: &mut Context<'_>,
+        wants_to_read: bool,
+        wants_to_write: bool,
+    ) -> Poll<io::Result<bool>> {
+        let peer = self.peer();
+        if wants_to_read && (!peer.sent.is_empty() || peer.is_closed) {
+            return Poll::Ready(Ok(true));
+        }
+        match wants_to_write {
+            true => Poll::Ready(Ok(false)),
+            false => Poll::Pending,
+        }
+    }
+}
+
+/// Runs what never has to wait for anything but its own wire.
+fn run<F: Future>(future: F) -> F::Output {
+    let mut future = std::pin::pin!(future);
+    let mut context = Context::from_waker(Waker::noop());
+    for _ in 0..1_000_000 {
+        if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
+            return output;
+        }
+    }
+    panic!("it waits for ever");
+}
+
+/// A connection over which so many octets pass at a time.
+fn connected(portion: usize) -> (TlsStream, TestWire) {
+    let made = rcgen::generate_simple_self_signed(["nvr".to_owned()]).unwrap();
+    let certificate = CertificateDer::from(made.cert.der().to_vec());
+    let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
+    let provider = Arc::new(ring::default_provider());
+    let server = ServerConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate.clone()], key)
+        .unwrap();
+    let mut roots = RootCertStore::empty();
+    roots.add(certificate).unwrap();
+    let client = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let wire = TestWire(Arc::new(Mutex::new(Peer {
+        session: ServerConnection::new(Arc::new(server)).unwrap(),
+        sent: Vec::new(),
+        heard: Vec::new(),
+        portion,
+        attempts: 0,
+        is_closed: false,
+    })));
+    let session = ClientConnection::new(Arc::new(client), "nvr".try_into().unwrap()).unwrap();
+    let socket = Socket::Simulated(Box::new(wire.clone()));
+    let mut stream = run(TlsStream::handshake(socket, session)).unwrap();
+    while wire.peer().session.is_handshaking() {
+        stream.flush().unwrap();
+    }
+    (stream, wire)
+}
+
+/// Some text that repeats itself nowhere soon.
+fn text(octets: usize) -> Vec<u8> {
+    (0..octets).map(|at| (at % 251) as u8).collect()
+}
+
+/// Reads as the driver does, until there are so many octets or the end.
+fn read(stream: &mut TlsStream, octets: usize) -> Vec<u8> {
+    let mut input = BytesMut::new();
+    loop {
+        loop {
+            input.reserve(1_000);
+            match stream.try_read_buf(&mut input) {
+                Ok(0) => return input.to_vec(),
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) => panic!("{error}"),
+            }
+        }
+        if input.len() >= octets {
+            return input.to_vec();
+        }
+        assert!(run(stream.ready(true, false)).unwrap());
+    }
+}
+
+const PORTIONS: [usize; 6] = [1, 7, 1_000, 4_096, 20_000, usize::MAX];
+
+#[test]
+fn what_comes_in_any_portions_is_read_whole() {
+    for portion in PORTIONS {
+        let (mut stream, wire) = connected(portion);
+        for octets in [1, 100, 40_000] {
+            wire.peer().say(&text(octets));
+            assert_eq!(read(&mut stream, octets), text(octets), "{portion}");
+        }
+    }
+}
+
+#[test]
+fn what_is_written_in_any_portions_arrives_whole_without_another_word() {
+    for portion in PORTIONS {
+        let (mut stream, wire) = connected(portion);
+        let text = text(portion.saturating_mul(3_000).min(50_000));
+        let mut written = 0;
+        while written < text.len() {
+            let (one, other) = text[written..].split_at((text.len() - written) / 3);
+            match stream.try_write_vectored(&[IoSlice::new(one), IoSlice::new(other)]) {
+                Ok(more) => {
+                    assert!(more <= RECORD);
+                    written += more;
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    assert!(!run(stream.ready(false, true)).unwrap());
+                }
+                Err(error) => panic!("{error}"),
+            }
+        }
+        // Who only waits to read has the rest written all the same.
+        let mut context = Context::from_waker(Waker::noop());
+        while wire.peer().heard.len() < text.len() {
+            // What the server had to say of its own accord.
+            if std::pin::pin!(stream.ready(true, false))
+                .poll(&mut context)
+                .is_ready()
+            {
+                assert!(read(&mut stream, 0).is_empty());
+            }
+        }
+        assert_eq!(wire.peer().heard, text, "{portion}");
+    }
+}
+
+#[test]
+fn the_end_is_the_end_with_and_without_a_word() {
+    for says_so in [true, false] {
+        let (mut stream, wire) = connected(usize::MAX);
+        let mut peer = wire.peer();
+        peer.say(b"last words");
+        if says_so {
+            peer.session.send_close_notify();
+            peer.send();
+        }
+        // A server may say that it is the end and leave the connection as it is.
+        peer.is_closed = !says_so;
+        drop(peer);
+        assert_eq!(read(&mut stream, usize::MAX), b"last words");
+    }
+}
+
+#[test]
+fn a_stream_that_is_dropped_says_so() {
+    let (stream, wire) = connected(usize::MAX);
+    drop(stream);
+    let mut peer = wire.peer();
+    assert!(
+        peer.session
+            .process_new_packets()
+            .unwrap()
+            .peer_has_closed()
+    );
+}
+
+#[test]
+fn octets_that_are_no_tls_end_it() {
+    let (mut stream, wire) = connected(usize::MAX);
+    wire.peer().sent.extend(b"RTSP/1.0 200 OK\r\n\r\n");
+    let mut input = BytesMut::with_capacity(100);
+    let error = loop {
+        match stream.try_read_buf(&mut input) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => break error,
+            Ok(read) => panic!("{read}"),
+        }
+    };
+    assert!(error.to_string().starts_with("TLS: "), "{error}");
+}

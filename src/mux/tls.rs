@@ -1,0 +1,252 @@
+//! Whom a TLS connection trusts, and who it says we are.
+//!
+//! All of it is part of the [`ConnectionKey`](super::server_key::ConnectionKey): a session that wants
+//! the server's certificate checked must not end up on a connection where it was not.
+
+use std::{
+    fmt,
+    hash::{Hash, Hasher},
+    sync::Arc,
+};
+
+use rustls::{
+    crypto::ring,
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+    sign::CertifiedKey,
+};
+
+/// How TLS connections are made; for `rtsps` URLs, without effect for others. Equal ones share
+/// connections.
+#[derive(Clone, Default, PartialEq, Eq, Hash)]
+pub struct TlsOptions {
+    /// What the server's certificate has to stand. Default: everything.
+    pub checks: CertificateChecks,
+    authorities: Arc<[CertificateDer<'static>]>,
+    client: Option<Arc<ClientIdentity>>,
+}
+
+impl TlsOptions {
+    /// Trusts the certificates of `pem` as well as the system's authorities: others that issue, or
+    /// the server's own, which is then trusted as it is.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidTls::Pem`], [`InvalidTls::NoCertificate`].
+    pub fn with_authorities(mut self, pem: &[u8]) -> Result<Self, InvalidTls> {
+        self.authorities = certificates(pem)?.into();
+        Ok(self)
+    }
+
+    /// Shows the server the certificate that `chain` begins with, if it asks for one; both PEM, and
+    /// both may be in the same text.
+    ///
+    /// # Errors
+    ///
+    /// There is no certificate or no key, the key is of a kind that is not supported (RSA, ECDSA and
+    /// Ed25519 in PKCS #8, RSA in PKCS #1 and ECDSA in SEC1 are; none with a passphrase), or it is
+    /// not that of the certificate.
+    pub fn with_client_certificate(mut self, chain: &[u8], key: &[u8]) -> Result<Self, InvalidTls> {
+        let chain = certificates(chain)?;
+        let key = PrivateKeyDer::from_pem_slice(key).map_err(|_| InvalidTls::NoKey)?;
+        let provider = ring::default_provider();
+        CertifiedKey::from_der(chain.clone(), key.clone_key(), &provider).map_err(|error| {
+            match error {
+                rustls::Error::InconsistentKeys(_) => InvalidTls::OtherKey,
+                _ => InvalidTls::UnusableKey,
+            }
+        })?;
+        self.client = Some(Arc::new(ClientIdentity { chain, key }));
+        Ok(self)
+    }
+
+    /// The same for a server that need not know who we are.
+    pub(super) fn without_client_certificate(mut self) -> Self {
+        self.client = None;
+        self
+    }
+
+    /// Trusted beside the system's.
+    pub(super) fn authorities(&self) -> &[CertificateDer<'static>] {
+        &self.authorities
+    }
+
+    /// Who we are, for servers that ask.
+    pub(super) fn client(&self) -> Option<&ClientIdentity> {
+        self.client.as_deref()
+    }
+}
+
+/// Without a key, and certificates as numbers of them.
+impl fmt::Debug for TlsOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TlsOptions")
+            .field("checks", &self.checks)
+            .field("authorities", &self.authorities.len())
+            .field("client", &self.client.is_some())
+            .finish()
+    }
+}
+
+/// What is checked of a server's certificate. The names are read from its `subjectAltName` only.
+/// Whether it was revoked is not found out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct CertificateChecks {
+    /// That it was issued by somebody who is trusted. Without this anybody between us and the server
+    /// can read everything, passwords included.
+    pub authority: bool,
+    /// That it is for the host of the URL. An address is a name like any other, and has to be in it.
+    pub identity: bool,
+    /// That its time has come.
+    pub not_yet_valid: bool,
+    /// That its time is not over.
+    pub expired: bool,
+    /// That it is well formed, for servers, and signed in a way that is held to be safe. Always
+    /// checked together with `authority`.
+    pub form: bool,
+}
+
+impl CertificateChecks {
+    /// Nothing: any certificate will do.
+    pub const NONE: Self = Self {
+        authority: false,
+        identity: false,
+        not_yet_valid: false,
+        expired: false,
+        form: false,
+    };
+}
+
+impl Default for CertificateChecks {
+    fn default() -> Self {
+        Self {
+            authority: true,
+            identity: true,
+            not_yet_valid: true,
+            expired: true,
+            form: true,
+        }
+    }
+}
+
+/// A certificate of ours, those that vouch for it, and its key.
+#[derive(PartialEq, Eq)]
+pub(super) struct ClientIdentity {
+    pub(super) chain: Vec<CertificateDer<'static>>,
+    pub(super) key: PrivateKeyDer<'static>,
+}
+
+/// Equal ones have equal chains; the key stays out of it.
+impl Hash for ClientIdentity {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.chain.hash(state);
+    }
+}
+
+/// Why TLS options cannot be used. Says nothing of what was given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum InvalidTls {
+    /// The text is not PEM (RFC 7468).
+    Pem,
+    /// There is no certificate in it.
+    NoCertificate,
+    /// There is no private key in it, or it has a passphrase.
+    NoKey,
+    /// The private key is of a kind that is not supported.
+    UnusableKey,
+    /// The private key is not that of the certificate.
+    OtherKey,
+}
+
+impl fmt::Display for InvalidTls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Pem => "it is not PEM",
+            Self::NoCertificate => "there is no certificate in it",
+            Self::NoKey => "there is no private key in it, or it has a passphrase",
+            Self::UnusableKey => "the private key is of a kind that is not supported",
+            Self::OtherKey => "the private key is not that of the certificate",
+        })
+    }
+}
+
+impl std::error::Error for InvalidTls {}
+
+fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, InvalidTls> {
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
+    match found {
+        Ok(none) if none.is_empty() => Err(InvalidTls::NoCertificate),
+        Ok(found) => Ok(found),
+        Err(_) => Err(InvalidTls::Pem),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    /// Certificate and key, in one text.
+    fn identity(name: &str) -> String {
+        let made = rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
+        made.cert.pem() + &made.signing_key.serialize_pem()
+    }
+
+    fn with_client(identity: &str) -> Result<TlsOptions, InvalidTls> {
+        let pem = identity.as_bytes();
+        TlsOptions::default().with_client_certificate(pem, pem)
+    }
+
+    #[test]
+    fn whatever_differs_makes_other_options() {
+        let base = TlsOptions::default();
+        let change = |change: fn(&mut CertificateChecks)| {
+            let mut changed = base.clone();
+            change(&mut changed.checks);
+            changed
+        };
+        let (one, two) = (identity("one"), identity("two"));
+        let trusting = |pem: &str| base.clone().with_authorities(pem.as_bytes()).unwrap();
+        let all = [
+            base.clone(),
+            change(|checks| checks.authority = false),
+            change(|checks| checks.identity = false),
+            change(|checks| checks.not_yet_valid = false),
+            change(|checks| checks.expired = false),
+            change(|checks| checks.form = false),
+            change(|checks| *checks = CertificateChecks::NONE),
+            trusting(&one),
+            trusting(&two),
+            with_client(&one).unwrap(),
+            with_client(&two).unwrap(),
+        ];
+        let count = all.len();
+        assert_eq!(all.into_iter().collect::<HashSet<_>>().len(), count);
+        assert_eq!(with_client(&one), with_client(&one));
+    }
+
+    #[test]
+    fn what_cannot_be_used_is_refused_at_once() {
+        let (one, two) = (identity("one"), identity("two"));
+        let trusting = |pem: &str| TlsOptions::default().with_authorities(pem.as_bytes());
+        let broken = "-----BEGIN CERTIFICATE-----\n%\n-----END CERTIFICATE-----\n";
+        assert_eq!(trusting(""), Err(InvalidTls::NoCertificate));
+        assert_eq!(trusting(broken), Err(InvalidTls::Pem));
+        let certificate = &one[..one.find("-----BEGIN PRIVATE").unwrap()];
+        assert_eq!(with_client(certificate), Err(InvalidTls::NoKey));
+        let others = TlsOptions::default().with_client_certificate(one.as_bytes(), two.as_bytes());
+        assert_eq!(others, Err(InvalidTls::OtherKey));
+    }
+
+    #[test]
+    fn the_private_key_is_not_shown() {
+        let identity = identity("one");
+        let options = with_client(&identity).unwrap();
+        let key = options.client().unwrap().key.secret_der();
+        let shown = format!("{options:?} {options:#?}");
+        let octets = format!("{}, {}, {}", key[40], key[41], key[42]);
+        assert!(!shown.contains(&octets), "{shown}");
+        assert!(shown.contains("client: true"), "{shown}");
+    }
+}
