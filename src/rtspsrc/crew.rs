@@ -10,7 +10,7 @@
 //! ```text
 //! called -> queue -> a hand takes it -> idle, or called again
 //!             ^                |
-//!             +--- foreman: looks every PATIENCE, while there is work, who is held up
+//!             +--- foreman: looks every PATIENCE, while somebody waits, who is held up
 //! ```
 //!
 //! One hand is woken for a queue that was empty; others come only where that one does not get through
@@ -35,7 +35,7 @@ use super::{CAT, lock, runtime, timer};
 pub(super) use errand::{Errand, spawn};
 
 /// How long an errand may take before its thread is taken for blocked, if others wait.
-const PATIENCE: Duration = Duration::from_millis(5);
+const PATIENCE: Duration = Duration::from_millis(2);
 
 /// How long threads that nobody needs are kept.
 const SURPLUS: Duration = Duration::from_secs(5);
@@ -151,7 +151,7 @@ impl Crew {
     fn lead(&self) {
         let mut state = lock(&self.state);
         loop {
-            if state.queue.is_empty() && state.roll.is_nobody_at_it() {
+            if state.queue.is_empty() {
                 state.foreman_sleeps = true;
                 let asleep = self.stir.wait_while(state, |state| state.foreman_sleeps);
                 state = asleep.unwrap_or_else(PoisonError::into_inner);
