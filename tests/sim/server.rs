@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::bytes::{frames_in, status_of};
+use crate::known;
 use crate::network::{Event, LONGEST_DELAY, Millis, Weather, World};
 use crate::support::mock_server::{Ends, Engine, Family};
 use crate::support::rtsp::{Incoming, Parser, Request};
@@ -477,8 +478,12 @@ impl World {
             server.engine.expire(peer, &id);
             let is_excused =
                 disturbed || is_leaving || server.has_rules || !is_plain(server.family);
-            if !is_excused {
-                self.violate(format!("i12: {id} on connection {peer} has expired"));
+            if is_excused {
+                continue;
+            }
+            match known::expiry(server) {
+                Some(known) => self.coverage.hit(known),
+                None => self.violate(format!("i12: {id} on connection {peer} has expired")),
             }
         }
     }
