@@ -34,7 +34,7 @@ use self::{
 use super::{
     config::OverflowPolicy,
     error::Error,
-    proto::{MediaStream, PacketKind},
+    proto::{MediaStream, PacketKind, rtp::RtpHeader},
 };
 
 /// One RTP or RTCP packet of a session.
@@ -56,8 +56,7 @@ impl Packet {
     /// The access unit of its stream that it belongs to: its RTP timestamp (RFC 3550 5.1); none if
     /// it is too short for one.
     fn unit(&self) -> Option<u32> {
-        let bytes = self.payload.get(4..8)?;
-        Some(u32::from_be_bytes(bytes.try_into().ok()?))
+        RtpHeader::of(&self.payload).map(|header| header.timestamp)
     }
 
     fn is_of_unit(&self, unit: Option<u32>) -> bool {

@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use gstreamer as gst;
 
+use crate::mux::proto::rtp::RtpHeader;
+
 /// Payloads below it are copied: a slice keeps the whole read buffer alive for as long as the
 /// jitterbuffer holds the packet, and audio comes in pieces of 172 bytes.
 const COPY_BELOW: usize = 512;
@@ -69,19 +71,19 @@ impl Marker {
             stamp: true,
             discont: true,
         };
-        let Some(ssrc) = ssrc(payload) else {
+        let Some(RtpHeader { ssrc, sequence, .. }) = RtpHeader::of(payload) else {
             return Step::Drop;
         };
         match self.source {
             None => {
                 self.source = Some(ssrc);
-                self.last = sequence(payload).map(|sequence| (sequence, received));
+                self.last = Some((sequence, received));
                 Step::Push(first)
             }
             Some(source) if source == ssrc => {
                 self.candidate = None;
-                let stamp = discontinuity && self.is_long_gap(payload, received);
-                self.last = sequence(payload).map(|sequence| (sequence, received));
+                let stamp = discontinuity && self.is_long_gap(sequence, received);
+                self.last = Some((sequence, received));
                 Step::Push(Marks {
                     stamp,
                     discont: discontinuity,
@@ -98,7 +100,7 @@ impl Marker {
                 }
                 *self = Self {
                     source: Some(ssrc),
-                    last: sequence(payload).map(|sequence| (sequence, received)),
+                    last: Some((sequence, received)),
                     candidate: None,
                 };
                 Step::Restart(first)
@@ -109,25 +111,13 @@ impl Marker {
 
 impl Marker {
     /// Whether so much is missing before this packet that a jitterbuffer begins anew.
-    fn is_long_gap(&self, payload: &[u8], received: Instant) -> bool {
-        let (Some((last, at)), Some(sequence)) = (self.last, sequence(payload)) else {
+    fn is_long_gap(&self, sequence: u16, received: Instant) -> bool {
+        let Some((last, at)) = self.last else {
             return true;
         };
         sequence.wrapping_sub(last) >= LONG_GAP_PACKETS
             || received.saturating_duration_since(at) >= LONG_GAP
     }
-}
-
-/// The sequence number of an RTP packet (RFC 3550 5.1).
-fn sequence(payload: &[u8]) -> Option<u16> {
-    let bytes = payload.get(2..4)?;
-    Some(u16::from_be_bytes(bytes.try_into().ok()?))
-}
-
-/// The SSRC of an RTP packet; none if it is too short for one (RFC 3550 5.1).
-fn ssrc(payload: &[u8]) -> Option<u32> {
-    let bytes = payload.get(8..12)?;
-    Some(u32::from_be_bytes(bytes.try_into().ok()?))
 }
 
 /// A buffer with `payload`; no time, no flags.

@@ -257,7 +257,7 @@ impl Stream {
         }
         let coding = |rtp: &RtpPacket<'_>| {
             let mut codings = self.codings.iter();
-            let (_, coding) = codings.find(|(kind, _)| *kind == rtp.payload_type)?;
+            let (_, coding) = codings.find(|(kind, _)| *kind == rtp.header.payload_type)?;
             Some(coding.look(rtp.payload))
         };
         let rtp = RtpPacket::parse(&packet.payload);

@@ -59,7 +59,7 @@ mod measures;
 mod message;
 pub(in crate::mux) mod random_access;
 mod requests;
-pub(in crate::mux) mod rtp;
+pub(crate) mod rtp;
 mod session;
 mod sources;
 mod timers;

@@ -1,20 +1,51 @@
-//! What is read of an RTP packet beside what [polices](super::sources) its source.
+//! RTP packets (RFC 3550 5.1), as far as anybody here looks into them.
 
-/// An RTP packet (RFC 3550 5.1), as far as it matters where its stream may be cut.
+const VERSION: u8 = 2;
+
+/// The fixed part of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::mux) struct RtpPacket<'a> {
-    pub(in crate::mux) payload_type: u8,
-    /// The same for all packets of an access unit.
-    pub(in crate::mux) timestamp: u32,
-    pub(in crate::mux) payload: &'a [u8],
+pub(crate) struct RtpHeader {
+    pub(crate) version: u8,
+    pub(crate) payload_type: u8,
+    pub(crate) sequence: u16,
+    /// In units of the clock rate; the same for all packets of an access unit.
+    pub(crate) timestamp: u32,
+    pub(crate) ssrc: u32,
+}
+
+impl RtpHeader {
+    /// Of a packet; none if it is too short for one.
+    pub(crate) fn of(packet: &[u8]) -> Option<Self> {
+        let [flags, kind, s0, s1, t0, t1, t2, t3, ssrc @ ..] = *packet.first_chunk::<12>()?;
+        Some(Self {
+            version: flags >> 6,
+            payload_type: kind & 0x7f,
+            sequence: u16::from_be_bytes([s0, s1]),
+            timestamp: u32::from_be_bytes([t0, t1, t2, t3]),
+            ssrc: u32::from_be_bytes(ssrc),
+        })
+    }
+
+    /// Of a packet of RTP as we know it, all of whose parts fit into it. Depayloaders rely on that.
+    pub(crate) fn of_whole(packet: &[u8]) -> Option<Self> {
+        let header = RtpPacket::parse(packet)?.header;
+        (header.version == VERSION).then_some(header)
+    }
+}
+
+/// A packet whose parts all fit into it (RFC 3550 A.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct RtpPacket<'a> {
+    pub(crate) header: RtpHeader,
+    pub(crate) payload: &'a [u8],
 }
 
 impl<'a> RtpPacket<'a> {
     /// Reads a packet; none if it is shorter than it says.
-    pub(in crate::mux) fn parse(packet: &'a [u8]) -> Option<Self> {
-        let (header, rest) = packet.split_first_chunk::<12>()?;
-        let [flags, marker_and_type, _, _, t0, t1, t2, t3, ..] = *header;
-        let mut payload = rest.get(usize::from(flags & 0x0f) * 4..)?;
+    pub(crate) fn parse(packet: &'a [u8]) -> Option<Self> {
+        let header = RtpHeader::of(packet)?;
+        let flags = *packet.first()?;
+        let mut payload = packet.get(12 + usize::from(flags & 0x0f) * 4..)?;
         if flags & 0x10 != 0 {
             let (extension, rest) = payload.split_first_chunk::<4>()?;
             let words = u16::from_be_bytes([extension[2], extension[3]]);
@@ -24,11 +55,7 @@ impl<'a> RtpPacket<'a> {
             let padding = usize::from(*payload.last()?);
             payload = payload.get(..payload.len().checked_sub(padding)?)?;
         }
-        Some(Self {
-            payload_type: marker_and_type & 0x7f,
-            timestamp: u32::from_be_bytes([t0, t1, t2, t3]),
-            payload,
-        })
+        Some(Self { header, payload })
     }
 }
 
@@ -36,8 +63,56 @@ impl<'a> RtpPacket<'a> {
 mod tests {
     use super::*;
 
+    const PACKET: [u8; 14] = [0x80, 0xe0, 1, 2, 0, 0, 0, 3, 0, 0, 0, 4, 9, 9];
+
     fn packet(flags: u8, rest: &[u8]) -> Vec<u8> {
         [&[flags, 0xe0, 0, 1, 0, 0, 0, 7, 0, 0, 0, 9], rest].concat()
+    }
+
+    #[test]
+    fn the_fields_are_read() {
+        let header = RtpHeader {
+            version: 2,
+            payload_type: 96,
+            sequence: 0x102,
+            timestamp: 3,
+            ssrc: 4,
+        };
+        assert_eq!(RtpHeader::of(&PACKET), Some(header));
+        assert_eq!(RtpPacket::parse(&PACKET).map(|it| it.header), Some(header));
+    }
+
+    #[test]
+    fn no_prefix_of_a_header_is_one() {
+        for length in 0..12 {
+            assert_eq!(RtpHeader::of(&PACKET[..length]), None);
+            assert_eq!(RtpHeader::of_whole(&PACKET[..length]), None);
+        }
+    }
+
+    fn with_first(first: u8) -> [u8; 14] {
+        let mut packet = PACKET;
+        packet[0] = first;
+        packet
+    }
+
+    #[test]
+    fn what_does_not_fit_is_no_packet() {
+        let of_whole = |first| RtpHeader::of_whole(&with_first(first));
+        assert_eq!(RtpHeader::of_whole(&PACKET), RtpHeader::of(&PACKET));
+        assert_eq!(of_whole(0x40), None, "another version");
+        assert_eq!(of_whole(0x81), None, "a source too many");
+        assert_eq!(of_whole(0x90), None, "half an extension");
+        assert_eq!(of_whole(0xa0), None, "padded with 9 of 2");
+    }
+
+    #[test]
+    fn extension_and_padding_that_fit_are_fine() {
+        let mut packet = vec![0xb0, 96, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0];
+        packet.extend([0xbe, 0xde, 0, 1, 1, 2, 3, 4, 0x41, 0, 0, 3]);
+        assert!(RtpHeader::of_whole(&packet).is_some());
+        packet[15] = 9;
+        assert_eq!(RtpHeader::of_whole(&packet), None);
     }
 
     #[test]
@@ -46,7 +121,8 @@ mod tests {
         let whole = packet(0xb1, b"csrc\xbe\xde\0\x01ext.media\0\0\x03");
         for bytes in [plain, whole] {
             let packet = RtpPacket::parse(&bytes).unwrap();
-            assert_eq!((packet.payload_type, packet.timestamp), (96, 7));
+            let header = packet.header;
+            assert_eq!((header.payload_type, header.timestamp), (96, 7));
             assert_eq!(packet.payload, b"media");
         }
     }

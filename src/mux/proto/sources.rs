@@ -17,7 +17,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{header::RtpInfo, live555::feeds_the_dead};
+use super::{header::RtpInfo, live555::feeds_the_dead, rtp::RtpHeader};
 
 /// Whose packets are taken on a stream's channels.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -83,12 +83,11 @@ pub(super) struct Stamp {
 impl Stamp {
     /// Of an RTP packet; none if it is too short.
     pub(super) fn of(packet: &[u8]) -> Option<Self> {
-        let header: &[u8; 12] = packet.first_chunk()?;
-        let [_, _, s0, s1, t0, t1, t2, t3, ssrc @ ..] = *header;
+        let header = RtpHeader::of(packet)?;
         Some(Self {
-            ssrc: u32::from_be_bytes(ssrc),
-            sequence: u16::from_be_bytes([s0, s1]),
-            timestamp: u32::from_be_bytes([t0, t1, t2, t3]),
+            ssrc: header.ssrc,
+            sequence: header.sequence,
+            timestamp: header.timestamp,
         })
     }
 }

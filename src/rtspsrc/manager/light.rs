@@ -7,7 +7,6 @@
 //!
 //! ```text
 //! inbox      what waits for downstream, per stream
-//! header     the fixed part of an RTP packet
 //! reception  order, losses, jitter
 //! timing     RTP time -> running time; `skew` follows the sender's clock
 //! lip_sync   streams of a session against each other, by sender reports
@@ -17,9 +16,8 @@
 //! reporter   when receiver reports are due: one timer for all sessions
 //! ```
 //!
-//! From `header` to `rtcp` they know neither GStreamer nor a clock.
+//! From `reception` to `rtcp` they know neither GStreamer nor a clock.
 
-mod header;
 mod inbox;
 mod lip_sync;
 mod outlet;
@@ -42,10 +40,10 @@ use std::{
 
 use gst::glib;
 
-use self::{header::Header, outlet::Outlet, rtcp::Item, stream::Stream};
+use self::{outlet::Outlet, rtcp::Item, stream::Stream};
 use super::{Goodbye, Manager, StreamReport};
 use crate::{
-    mux::{Packet, RtcpSender},
+    mux::{Packet, RtcpSender, proto::rtp::RtpHeader},
     rtspsrc::{CAT, RtspMuxSrc, buffer::Marks, lock, pads::Pads},
 };
 
@@ -151,9 +149,10 @@ impl Manager for Light {
 
     /// Puts it into the stream's inbox; gives what came of the last one that was sent.
     fn push_rtp(&self, packet: Packet, marks: Marks) -> Result<gst::FlowSuccess, gst::FlowError> {
-        let (Some(stream), Some(header)) =
-            (self.stream(packet.stream), Header::parse(&packet.payload))
-        else {
+        let (Some(stream), Some(header)) = (
+            self.stream(packet.stream),
+            RtpHeader::of_whole(&packet.payload),
+        ) else {
             return Ok(gst::FlowSuccess::Ok);
         };
         if !lock(&stream.inbox).put(header, packet, marks) {

@@ -10,8 +10,10 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use gstreamer as gst;
 
-use super::header::Header;
-use crate::{mux::Packet, rtspsrc::buffer::Marks};
+use crate::{
+    mux::{Packet, proto::rtp::RtpHeader},
+    rtspsrc::buffer::Marks,
+};
 
 /// Packets waiting beyond which the session takes no more from its connection, if all its streams are
 /// held up: then the queue there fills, which drops by its own rules. Payloads beyond it are copied out
@@ -24,7 +26,7 @@ const MAX_BYTES: usize = 2 * 1024 * 1024;
 /// What a stream's pad is to send.
 pub(super) enum Message {
     /// A packet, and how it is marked.
-    Rtp(Header, Packet, Marks),
+    Rtp(RtpHeader, Packet, Marks),
     Event(gst::Event),
 }
 
@@ -44,7 +46,7 @@ pub(super) struct Inbox {
 
 impl Inbox {
     /// Takes a packet, or drops it if too much waits. False: nothing is sent any more.
-    pub(super) fn put(&mut self, header: Header, mut packet: Packet, mut marks: Marks) -> bool {
+    pub(super) fn put(&mut self, header: RtpHeader, mut packet: Packet, mut marks: Marks) -> bool {
         if self.is_closed {
             return false;
         }
@@ -114,10 +116,11 @@ mod tests {
     use crate::mux::PacketKind;
 
     fn put(inbox: &mut Inbox, length: usize) -> bool {
-        let header = Header {
+        let header = RtpHeader {
+            version: 2,
             payload_type: 96,
             sequence: 0,
-            time: 0,
+            timestamp: 0,
             ssrc: 7,
         };
         let packet = Packet {

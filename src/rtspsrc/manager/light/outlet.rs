@@ -14,7 +14,6 @@ use std::{
 use gst::{glib, prelude::*};
 
 use super::{
-    header::Header,
     inbox::Message,
     lip_sync::LipSync,
     reporter,
@@ -22,7 +21,7 @@ use super::{
     timing::Stamp,
 };
 use crate::{
-    mux::{Packet, RtcpSender},
+    mux::{Packet, RtcpSender, proto::rtp::RtpHeader},
     rtspsrc::{
         CAT, RtspMuxSrc,
         buffer::{self, Marks},
@@ -163,7 +162,7 @@ impl Outlet {
         }
     }
 
-    fn push(&self, stream: &Stream, header: &Header, packet: Packet, marks: Marks) -> Flow {
+    fn push(&self, stream: &Stream, header: &RtpHeader, packet: Packet, marks: Marks) -> Flow {
         if marks.stamp {
             stream.begin(Some(header.ssrc));
             lock(&self.lip_sync).forget(stream.number);
@@ -195,10 +194,10 @@ impl Outlet {
     }
 
     /// Stamps a packet that is the first of its time.
-    fn stamp(&self, stream: &Stream, header: &Header, received: Instant) -> Stamp {
+    fn stamp(&self, stream: &Stream, header: &RtpHeader, received: Instant) -> Stamp {
         let floor = self.pads.last_time(stream.number);
         let arrival = self.arrival(received);
-        let stamp = stream.stamp(header.time, arrival.nseconds(), floor.nseconds());
+        let stamp = stream.stamp(header.timestamp, arrival.nseconds(), floor.nseconds());
         // A report that came before its source did.
         if stream.has_unplaced_report() {
             self.place_report(stream);
@@ -216,7 +215,7 @@ impl Outlet {
     }
 
     /// Sends ahead what a stream begins with, and shows its pad when it is the first time.
-    fn announce(&self, stream: &Stream, header: &Header) -> Result<(), gst::FlowError> {
+    fn announce(&self, stream: &Stream, header: &RtpHeader) -> Result<(), gst::FlowError> {
         let Some(caps) = self.caps(stream, header) else {
             return Ok(());
         };
@@ -246,7 +245,7 @@ impl Outlet {
     }
 
     /// Those of the payload type, with what rtpbin adds.
-    fn caps(&self, stream: &Stream, header: &Header) -> Option<gst::Caps> {
+    fn caps(&self, stream: &Stream, header: &RtpHeader) -> Option<gst::Caps> {
         let mut caps = self.pads.caps(stream.number, header.payload_type)?;
         let fields = caps.make_mut();
         fields.set("payload", i32::from(header.payload_type));

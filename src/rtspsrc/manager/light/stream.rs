@@ -13,18 +13,20 @@ use std::{
 use gst::{glib, prelude::*};
 
 use super::{
-    header::Header,
     inbox::{Inbox, Message},
     reception::{Order, Reception},
     rtcp::Report,
     timing::{Stamp, Timing},
 };
-use crate::rtspsrc::{
-    RtspMuxSrc,
-    crew::Errand,
-    lock,
-    manager::{SenderReport, StreamReport},
-    panics,
+use crate::{
+    mux::proto::rtp::RtpHeader,
+    rtspsrc::{
+        RtspMuxSrc,
+        crew::Errand,
+        lock,
+        manager::{SenderReport, StreamReport},
+        panics,
+    },
 };
 
 /// What comes of a push.
@@ -192,7 +194,7 @@ impl Stream {
     /// Decides on a packet. `clock_rate` gives that of a payload type that is known.
     pub(super) fn take(
         &self,
-        header: &Header,
+        header: &RtpHeader,
         received: Instant,
         clock_rate: impl FnOnce(u8) -> Option<u32>,
     ) -> Step {
@@ -209,7 +211,7 @@ impl Stream {
         let arrival = state.arrival(received);
         let order = state
             .reception
-            .on_packet(header.sequence, header.time, arrival);
+            .on_packet(header.sequence, header.timestamp, arrival);
         // Comfort noise or telephone events beside the audio have its sequence numbers.
         if order == Order::Old || state.payload_type != Some(header.payload_type) {
             return Step::Drop;
@@ -220,7 +222,7 @@ impl Stream {
         }
         let has_gap = order != Order::Next || is_first;
         match state.last {
-            Some((time, stamp)) if time == header.time => Step::Again {
+            Some((time, stamp)) if time == header.timestamp => Step::Again {
                 time: stamp,
                 has_gap,
             },
