@@ -4,10 +4,9 @@
 //! ids and times of streams. It is built, restarted and removed only inside the session's
 //! [`Stage`](super::stage::Stage); pushing needs no lock.
 
-mod inside;
 mod light;
 mod rtpbin;
-mod stream;
+mod src_pad;
 
 use gstreamer as gst;
 use std::{

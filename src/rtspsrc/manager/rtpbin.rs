@@ -5,6 +5,9 @@
 //! `send_rtcp_src_%u` into a sink pad of ours, which hands them to the connection or drops them:
 //! that thread is rtpsession's and must not wait.
 
+mod inside;
+mod stream;
+
 use gstreamer as gst;
 use std::{
     collections::BTreeMap,
@@ -18,10 +21,8 @@ use std::{
 
 use gst::{glib, prelude::*};
 
-use super::{
-    Goodbye, Manager, StreamReport,
-    stream::{Reports, Stream, rtcp_events},
-};
+use self::stream::{Reports, Stream, rtcp_events};
+use super::{Goodbye, Manager, StreamReport};
 use crate::{
     mux::{Packet, RtcpSender},
     rtspsrc::{

@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use gst::{glib, prelude::*};
+use gst::glib;
 
 use super::{
     inbox::{Inbox, Message},
@@ -24,8 +24,7 @@ use crate::{
         RtspMuxSrc,
         crew::Errand,
         lock,
-        manager::{SenderReport, StreamReport},
-        panics,
+        manager::{SenderReport, StreamReport, src_pad::src_pad},
     },
 };
 
@@ -134,7 +133,7 @@ impl Stream {
     ) -> Self {
         Self {
             number,
-            pad: src_pad(element, number, latency),
+            pad: src_pad(element, &format!("rtp_{number}"), latency),
             gate: Mutex::new(Gate { is_open: true }),
             offset: AtomicI64::new(0),
             has_left: AtomicBool::new(false),
@@ -318,24 +317,4 @@ impl Stream {
 /// In units of 2^-16 s.
 fn delay(passed: Duration) -> u32 {
     u32::try_from((passed.as_nanos() << 16) / 1_000_000_000).unwrap_or(u32::MAX)
-}
-
-/// Live, with the latency that was asked for; events from downstream end here.
-fn src_pad(element: &RtspMuxSrc, number: usize, latency: gst::ClockTime) -> gst::Pad {
-    let (queries, events) = (element.downgrade(), element.downgrade());
-    gst::Pad::builder(gst::PadDirection::Src)
-        .name(format!("rtp_{number}"))
-        .query_function(move |pad, parent, query| {
-            panics::guard_weak(&queries, false, |_| match query.view_mut() {
-                gst::QueryViewMut::Latency(query) => {
-                    query.set(true, latency, gst::ClockTime::NONE);
-                    true
-                }
-                _ => gst::Pad::query_default(pad, parent, query),
-            })
-        })
-        .event_function(move |_, _, event| {
-            panics::guard_weak(&events, false, |_| event.type_() != gst::EventType::Seek)
-        })
-        .build()
 }

@@ -16,7 +16,7 @@ use gst::{glib, prelude::*};
 use super::inside::Inside;
 use crate::{
     mux::RtcpSender,
-    rtspsrc::{CAT, RtspMuxSrc, lock, panics, timer},
+    rtspsrc::{CAT, RtspMuxSrc, lock, manager::src_pad::src_pad, panics, timer},
 };
 
 /// Who takes rtpbin's reports at present.
@@ -45,14 +45,16 @@ impl Stream {
         latency: Duration,
         reports: &Reports,
     ) -> Self {
-        let rtp = src_pad(element, &format!("rtp_{index}"));
+        // Without latency: rtpbin adds its own.
+        let src_pad = |kind| src_pad(element, &format!("{kind}_{index}"), gst::ClockTime::ZERO);
+        let rtp = src_pad("rtp");
         let inside = Arc::new(Inside::new(latency));
         watch(element, &rtp, &inside, Inside::on_in);
         Self {
             rtp,
             inside,
             output: Mutex::default(),
-            rtcp: src_pad(element, &format!("rtcp_{index}")),
+            rtcp: src_pad("rtcp"),
             reports: report_pad(element, index, reports.clone()),
             shown: Mutex::new(None),
             has_left: AtomicBool::new(false),
@@ -76,7 +78,7 @@ impl Stream {
         self.inside.clear();
     }
 
-    /// As [`Manager::poll_room`](super::Manager::poll_room), for this stream.
+    /// As [`Manager::poll_room`](super::super::Manager::poll_room), for this stream.
     pub(super) fn poll_room(&self, context: &mut Context<'_>, now: Instant) -> Poll<()> {
         self.inside.poll_room(context, now, || {
             let output = lock(&self.output).upgrade();
@@ -98,27 +100,6 @@ impl Stream {
             None => Ok(()),
         }
     }
-}
-
-/// A pad as rtspsrc's of a TCP stream: live, without latency, and events from downstream end here.
-fn src_pad(element: &RtspMuxSrc, name: &str) -> gst::Pad {
-    let weak = element.downgrade();
-    let events = element.downgrade();
-    gst::Pad::builder(gst::PadDirection::Src)
-        .name(name)
-        .query_function(move |pad, parent, query| {
-            panics::guard_weak(&weak, false, |_| match query.view_mut() {
-                gst::QueryViewMut::Latency(latency) => {
-                    latency.set(true, gst::ClockTime::ZERO, gst::ClockTime::NONE);
-                    true
-                }
-                _ => gst::Pad::query_default(pad, parent, query),
-            })
-        })
-        .event_function(move |_, _, event| {
-            panics::guard_weak(&events, false, |_| event.type_() != gst::EventType::Seek)
-        })
-        .build()
 }
 
 /// Takes rtpbin's receiver reports on rtpsession's thread: send or drop, never wait.
