@@ -5,9 +5,9 @@
 //! That is also why what an earlier process has played may be known to whoever asks for its URI:
 //! nobody is told a description that the server did not give to him as well.
 
-mod line;
+pub(super) mod line;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 
 use super::table::PresentationUri;
 use crate::mux::{proto::Presentation, server_key::ConnectionKey};
@@ -43,7 +43,8 @@ impl Descriptions {
         uri: &PresentationUri,
         presentation: &Presentation,
     ) -> bool {
-        let is_new = self.recall(key, uri).as_ref() != Some(presentation);
+        let known = self.find(key, uri);
+        let is_new = known.is_none_or(|known| known.presentation != *presentation);
         self.forget(key, uri);
         self.insert((Some(key.clone()), uri.clone()), presentation.clone());
         is_new
@@ -74,14 +75,22 @@ impl Descriptions {
         key: &ConnectionKey,
         uri: &PresentationUri,
     ) -> Option<Presentation> {
-        let name = (Some(key.clone()), uri.clone());
-        let remembered = match self.known.get_mut(&name) {
-            Some(of_now) => of_now,
-            None => self.known.get_mut(&(None, name.1))?,
+        let uses = self.uses + 1;
+        let remembered = self.find(key, uri)?;
+        remembered.used = uses;
+        let presentation = remembered.presentation.clone();
+        self.uses = uses;
+        Some(presentation)
+    }
+
+    /// This process's own description before that of an earlier one.
+    fn find(&mut self, key: &ConnectionKey, uri: &PresentationUri) -> Option<&mut Remembered> {
+        let own = (Some(key.clone()), uri.clone());
+        let name = match self.known.contains_key(&own) {
+            true => own,
+            false => (None, own.1),
         };
-        self.uses += 1;
-        remembered.used = self.uses;
-        Some(remembered.presentation.clone())
+        self.known.get_mut(&name)
     }
 
     /// It does not hold any more.
@@ -90,11 +99,11 @@ impl Descriptions {
         self.remove(&(None, uri.clone()));
     }
 
-    /// What may be told to the next process, as lines of the state file.
-    pub(super) fn lines(&self) -> BTreeSet<String> {
-        let lines = self.known.iter();
-        lines
-            .filter_map(|((_, uri), known)| line::line(uri, &known.presentation))
+    /// All that is known, for the next process.
+    pub(super) fn all(&self) -> Vec<(PresentationUri, Presentation)> {
+        let known = self.known.iter();
+        known
+            .map(|((_, uri), known)| (uri.clone(), known.presentation.clone()))
             .collect()
     }
 
@@ -125,6 +134,11 @@ mod tests {
         parse_presentation(sdp.into(), "rtsp://nvr/1".parse().unwrap()).unwrap()
     }
 
+    fn lines(known: &Descriptions) -> impl Iterator<Item = String> {
+        let all = known.all().into_iter();
+        all.filter_map(|(uri, presentation)| line::line(&uri, &presentation))
+    }
+
     #[test]
     fn it_is_for_those_who_may_share_a_connection_only() {
         let mut known = Descriptions::default();
@@ -145,14 +159,14 @@ mod tests {
         assert!(before.remember(&admin, &uri(1), &presentation(1)));
         assert!(!before.remember(&admin, &uri(1), &presentation(1)));
         let mut now = Descriptions::default();
-        before.lines().iter().for_each(|line| now.load(line));
+        lines(&before).for_each(|line| now.load(&line));
         assert_eq!(now.recall(&guest, &uri(1)), Some(presentation(1)));
         assert!(!now.remember(&admin, &uri(1), &presentation(1)));
         assert!(
             now.recall(&guest, &uri(1)).is_none(),
             "it is the admin's now"
         );
-        before.lines().iter().for_each(|line| now.load(line));
+        lines(&before).for_each(|line| now.load(&line));
         now.forget(&guest, &uri(1));
         assert!(now.recall(&guest, &uri(1)).is_none());
         assert_eq!(now.octets, presentation(1).sdp.len());

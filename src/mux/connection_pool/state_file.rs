@@ -19,7 +19,7 @@ use std::{
     time::Duration,
 };
 
-use super::{ConnectionPool, server::Server};
+use super::{ConnectionPool, descriptions::line, server::Server};
 use crate::mux::{driver, sharing::memory};
 
 const HEADER: &str = "rtspmux-state 4";
@@ -69,8 +69,13 @@ impl ConnectionPool {
             let verdicts: BTreeSet<String> = servers
                 .filter_map(|(id, server)| memory::line(id, &server.sharing, &server.pace, now))
                 .collect();
-            (verdicts, state.descriptions.lines())
+            (verdicts, state.descriptions.all())
         };
+        // With the lock let go of: each is looked through for secrets.
+        let descriptions: BTreeSet<String> = descriptions
+            .iter()
+            .filter_map(|(uri, presentation)| line::line(uri, presentation))
+            .collect();
         if let Err(error) = replace(path, &file_of(verdicts.into_iter().chain(descriptions))) {
             tracing::warn!("{}: not written: {error}", path.display());
         }

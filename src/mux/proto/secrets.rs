@@ -1,6 +1,6 @@
 //! What had better not be written down: signs of passwords, tokens and keys in URLs and descriptions.
 //!
-//! Errs on the side of secrecy. That passwords have telling names, [`uri`](super::uri) knows; tokens
+//! Errs on the side of secrecy. That passwords have telling names, [`uri`] knows; tokens
 //! are told by their looks, as UniFi has them in place of a path (`/5nPr7RCmueGTKMP7`).
 
 use url::Url;

@@ -12,7 +12,10 @@ const KIND: &str = "played";
 const ENCODED: &AsciiSet = &CONTROLS.add(b' ').add(b'%');
 
 /// None if it is not to be written down, or would not be the same when it is read.
-pub(super) fn line(uri: &PresentationUri, presentation: &Presentation) -> Option<String> {
+pub(in crate::mux::connection_pool) fn line(
+    uri: &PresentationUri,
+    presentation: &Presentation,
+) -> Option<String> {
     let url: Url = uri.0.parse().ok()?;
     let base = &presentation.base;
     let controls = presentation.streams.iter().map(|stream| &stream.control);
