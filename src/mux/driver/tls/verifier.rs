@@ -74,6 +74,18 @@ impl Verifier {
         Err(CertificateError::Expired.into())
     }
 
+    /// Where any certificate will do, that its key was used says nothing. Old cameras have keys and
+    /// certificates (RSA of 1024 bits, X.509 version 1) with which that could not be checked.
+    fn unless_any_will_do(
+        &self,
+        verify: impl FnOnce(&WebPkiSupportedAlgorithms) -> Result<HandshakeSignatureValid, Error>,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        match self.checks == CertificateChecks::NONE {
+            true => Ok(HandshakeSignatureValid::assertion()),
+            false => verify(&self.algorithms),
+        }
+    }
+
     /// Whether a flaw that is no matter of dates is none here. What was found before it is looked
     /// for an issuer, dates among it, has no flaw.
     fn overlooks(&self, flaw: &CertificateError, certificate: &CertificateDer<'_>) -> bool {
@@ -130,31 +142,26 @@ impl ServerCertVerifier for Verifier {
         Ok(ServerCertVerified::assertion())
     }
 
-    /// Where any certificate will do, that its key was used says nothing. Old cameras have keys and
-    /// certificates (RSA of 1024 bits, X.509 version 1) with which that could not be checked.
     fn verify_tls12_signature(
         &self,
         message: &[u8],
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        if self.checks == CertificateChecks::NONE {
-            return Ok(HandshakeSignatureValid::assertion());
-        }
-        verify_tls12_signature(message, certificate, signature, &self.algorithms)
+        self.unless_any_will_do(|algorithms| {
+            verify_tls12_signature(message, certificate, signature, algorithms)
+        })
     }
 
-    /// As [`verify_tls12_signature`](Self::verify_tls12_signature).
     fn verify_tls13_signature(
         &self,
         message: &[u8],
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        if self.checks == CertificateChecks::NONE {
-            return Ok(HandshakeSignatureValid::assertion());
-        }
-        verify_tls13_signature(message, certificate, signature, &self.algorithms)
+        self.unless_any_will_do(|algorithms| {
+            verify_tls13_signature(message, certificate, signature, algorithms)
+        })
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
