@@ -4,18 +4,22 @@ const VERSION: u8 = 2;
 
 /// The fixed part of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct RtpHeader {
-    pub(crate) version: u8,
-    pub(crate) payload_type: u8,
-    pub(crate) sequence: u16,
+pub struct RtpHeader {
+    /// 2, if it is RTP.
+    pub version: u8,
+    /// What it carries, 0 to 127.
+    pub payload_type: u8,
+    /// Rises by one with each packet.
+    pub sequence: u16,
     /// In units of the clock rate; the same for all packets of an access unit.
-    pub(crate) timestamp: u32,
-    pub(crate) ssrc: u32,
+    pub timestamp: u32,
+    /// The source it is of.
+    pub ssrc: u32,
 }
 
 impl RtpHeader {
     /// Of a packet; none if it is too short for one.
-    pub(crate) fn of(packet: &[u8]) -> Option<Self> {
+    pub fn of(packet: &[u8]) -> Option<Self> {
         let [flags, kind, s0, s1, t0, t1, t2, t3, ssrc @ ..] = *packet.first_chunk::<12>()?;
         Some(Self {
             version: flags >> 6,
@@ -27,7 +31,7 @@ impl RtpHeader {
     }
 
     /// Of a packet of RTP as we know it, all of whose parts fit into it. Depayloaders rely on that.
-    pub(crate) fn of_whole(packet: &[u8]) -> Option<Self> {
+    pub fn of_whole(packet: &[u8]) -> Option<Self> {
         let header = RtpPacket::parse(packet)?.header;
         (header.version == VERSION).then_some(header)
     }
@@ -35,14 +39,16 @@ impl RtpHeader {
 
 /// A packet whose parts all fit into it (RFC 3550 A.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct RtpPacket<'a> {
-    pub(crate) header: RtpHeader,
-    pub(crate) payload: &'a [u8],
+pub struct RtpPacket<'a> {
+    /// Its fixed part.
+    pub header: RtpHeader,
+    /// What it carries: without sources, extension and padding.
+    pub payload: &'a [u8],
 }
 
 impl<'a> RtpPacket<'a> {
     /// Reads a packet; none if it is shorter than it says.
-    pub(crate) fn parse(packet: &'a [u8]) -> Option<Self> {
+    pub fn parse(packet: &'a [u8]) -> Option<Self> {
         let header = RtpHeader::of(packet)?;
         let flags = *packet.first()?;
         let mut payload = packet.get(12 + usize::from(flags & 0x0f) * 4..)?;
