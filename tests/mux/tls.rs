@@ -49,6 +49,17 @@ struct Secured {
 }
 
 impl Secured {
+    /// A camera for each version of TLS.
+    fn of_each_version() -> impl Iterator<Item = Self> {
+        [&TLS12, &TLS13].into_iter().map(|version| {
+            let terms = Terms {
+                version: Some(version),
+                ..Terms::default()
+            };
+            Self::with_terms(1, &terms)
+        })
+    }
+
     fn with_terms(cameras: u32, terms: &Terms) -> Self {
         let authority = Authority::new();
         let identity = authority.issue(&Request::server(&["localhost", "127.0.0.1"]));
@@ -108,12 +119,8 @@ async fn an_address_is_checked_and_not_sent() {
 #[tokio::test]
 async fn nothing_is_lost_of_what_comes_in_a_rush() {
     const PACKETS: u32 = 5_000;
-    for version in [&TLS12, &TLS13] {
-        let terms = Terms {
-            version: Some(version),
-            ..Terms::default()
-        };
-        let (mux, secured) = (mux(), Secured::with_terms(1, &terms));
+    for secured in Secured::of_each_version() {
+        let mux = mux();
         let mut session = secured.play(&mux, 1).await.unwrap();
         let sent = secured.server.send_packets("/cam/1", PACKETS);
         assert_eq!(sent, PACKETS as usize);
@@ -237,12 +244,8 @@ async fn who_we_are_is_shown_to_a_server_that_asks() {
 /// All sessions of one identity, of whichever multiplexer's life: a ticket instead of certificates.
 #[tokio::test]
 async fn a_connection_that_is_made_again_takes_up_the_session() {
-    for version in [&TLS12, &TLS13] {
-        let terms = Terms {
-            version: Some(version),
-            ..Terms::default()
-        };
-        let (mux, secured) = (mux(), Secured::with_terms(1, &terms));
+    for secured in Secured::of_each_version() {
+        let mux = mux();
         let mut session = secured.play(&mux, 1).await.unwrap();
         secured.server.close_connections();
         while session.next().await.is_some() {}
