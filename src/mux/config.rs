@@ -108,6 +108,11 @@ impl SessionOptions {
         Ok(self.connection_key()?.server().to_string())
     }
 
+    /// Whether it would hold up sessions that share its connection, which is refused.
+    pub(crate) fn blocks_others(&self) -> bool {
+        self.overflow == OverflowPolicy::Block && !self.pooling.is_dedicated()
+    }
+
     /// What it plays: a camera is often only in the query.
     pub(super) fn presentation(&self) -> PresentationUri {
         PresentationUri(self.url.to_string())

@@ -237,17 +237,7 @@ impl Settings {
         if self.user_id.is_some() || self.user_pw.is_some() {
             options.credentials = Some(self.credentials(options.credentials.as_ref())?);
         }
-        let is_shared = self.pooling && self.multiplex != Multiplex::Never;
-        if is_shared && self.overflow_policy == OverflowPolicy::Block {
-            return Err(Invalid::BlocksOthers);
-        }
-        options.tls = self.tls_options()?;
         options.overflow = self.overflow_policy.into();
-        options.user_agent = Some(self.user_agent.clone());
-        options.keep_alive = self.keep_alive;
-        // 0 switches the timeout off, in rtspsrc as here.
-        options.silence_timeout = Some(timeout(self.tcp_timeout_us()));
-        options.connect_timeout = self.tcp_timeout_us.map_or(CONNECT_TIMEOUT, timeout);
         options.pooling = mux::Pooling {
             enable_connection_pooling: self.pooling,
             multiplex: self.multiplex.into(),
@@ -255,6 +245,15 @@ impl Settings {
             idle_connection_timeout: Duration::from_nanos(self.idle_connection_timeout_ns),
             max_sessions_per_connection: self.max_sessions_per_connection,
         };
+        if options.blocks_others() {
+            return Err(Invalid::BlocksOthers);
+        }
+        options.tls = self.tls_options()?;
+        options.user_agent = Some(self.user_agent.clone());
+        options.keep_alive = self.keep_alive;
+        // 0 switches the timeout off, in rtspsrc as here.
+        options.silence_timeout = Some(timeout(self.tcp_timeout_us()));
+        options.connect_timeout = self.tcp_timeout_us.map_or(CONNECT_TIMEOUT, timeout);
         Ok(options)
     }
 

@@ -7,7 +7,7 @@ use super::{
     terms::Terms,
 };
 use crate::mux::{
-    config::{Limits, Multiplex, OverflowPolicy, SessionOptions, Timeouts},
+    config::{Limits, Multiplex, SessionOptions, Timeouts},
     driver::random_seed,
     error::{Error, ErrorKind, Initiator, Scope},
     proto::{ConnectionConfig, CredentialStatus},
@@ -51,7 +51,7 @@ pub(in crate::mux) struct Wish {
 
 impl Wish {
     pub(in crate::mux) fn new(options: &SessionOptions) -> Result<Self, Error> {
-        if options.overflow == OverflowPolicy::Block && !options.pooling.is_dedicated() {
+        if options.blocks_others() {
             return Err(Error::new(
                 ErrorKind::Options,
                 Scope::Session,
