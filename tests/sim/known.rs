@@ -3,10 +3,11 @@
 
 use crate::server::Server;
 
-/// A session that the server let expire.
-pub(crate) fn expiry(server: &Server) -> Option<&'static str> {
+/// A session that the server let expire; `is_waiting`: a request of it was there in time, and not
+/// answered.
+pub(crate) fn expiry(server: &Server, is_waiting: bool) -> Option<&'static str> {
     // Several DESCRIBEs of a camera that is not known to be slow yet, in one burst with the SETUPs of
     // others: behind three times 20 s their keep-alives come too late (seed 19265).
-    let is_slow = server.slow.is_some();
-    is_slow.then_some("known: keep-alives behind a burst of slow DESCRIBEs")
+    let is_behind = server.slow.is_some() && is_waiting;
+    is_behind.then_some("known: keep-alives behind a burst of slow DESCRIBEs")
 }

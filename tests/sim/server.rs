@@ -55,8 +55,8 @@ struct Desk {
 }
 
 impl Desk {
-    /// Whether a TEARDOWN has come that the server has not got to.
-    fn has_goodbye_of(&self, id: &str) -> bool {
+    /// Requests of a session that have come and are not answered.
+    fn requests_of(&self, id: &str) -> impl Iterator<Item = &Request> {
         let requests = self.queue.iter().filter_map(|task| match task {
             Task::Request(_, request) => Some(request),
             _ => None,
@@ -64,7 +64,12 @@ impl Desk {
         let current = self.current.iter().map(|(_, request)| request);
         current
             .chain(requests)
-            .any(|r| r.method == "TEARDOWN" && r.headers.value("Session") == Some(id))
+            .filter(move |request| request.headers.value("Session") == Some(id))
+    }
+
+    /// Whether a TEARDOWN has come that the server has not got to.
+    fn has_goodbye_of(&self, id: &str) -> bool {
+        self.requests_of(id).any(|r| r.method == "TEARDOWN")
     }
 }
 
@@ -473,6 +478,7 @@ impl World {
             // Whoever leaves is not kept alive.
             let desk = wire.and_then(|wire| self.servers[number].desks.get(&wire));
             let is_leaving = desk.is_some_and(|desk| desk.has_goodbye_of(&id));
+            let is_waiting = desk.is_some_and(|desk| desk.requests_of(&id).next().is_some());
             self.coverage.hit("session expired");
             let server = &mut self.servers[number];
             server.engine.expire(peer, &id);
@@ -481,7 +487,7 @@ impl World {
             if is_excused {
                 continue;
             }
-            match known::expiry(server) {
+            match known::expiry(server, is_waiting) {
                 Some(known) => self.coverage.hit(known),
                 None => self.violate(format!("i12: {id} on connection {peer} has expired")),
             }
