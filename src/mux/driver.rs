@@ -538,9 +538,8 @@ impl Driver {
         if self.outbox.is_empty() || self.over.is_some() {
             return false;
         }
-        let sessions = self.core.session_count();
         self.held_until = match self.core.is_about_to_play() {
-            true => self.gathering.until(now, sessions),
+            true => self.gathering.until(now, self.core.sessions_coming_up()),
             false => None,
         };
         if self.held_until.is_some() {

@@ -273,6 +273,26 @@ fn a_bring_up_lasts_until_play_is_answered() {
     assert!(!sim.connection.is_bringing_up());
 }
 
+/// A PLAY is held for those of others only while there are others that are to play.
+#[test]
+fn a_session_comes_up_until_it_plays_or_leaves() {
+    let mut sim = Sim::new(config());
+    for number in 1..=3 {
+        sim.playing(number);
+    }
+    assert_eq!(sim.connection.sessions_coming_up(), 0);
+    let one = sim.ready(4);
+    let other = sim.open("rtsp://nvr/5");
+    assert_eq!(sim.connection.sessions_coming_up(), 2);
+    sim.play(one, "rtsp://nvr/4/");
+    assert_eq!(sim.connection.sessions_coming_up(), 2);
+    let cseq = sim.expect_sent("PLAY");
+    sim.answer(200, cseq, &[]);
+    assert_eq!(sim.connection.sessions_coming_up(), 1);
+    sim.release(other);
+    assert_eq!(sim.connection.sessions_coming_up(), 0);
+}
+
 #[test]
 fn f09_no_fence_for_a_request_that_has_the_connection_to_itself() {
     let mut sim = Sim::new(config());

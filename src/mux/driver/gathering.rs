@@ -33,11 +33,11 @@ impl Gathering {
         Self { time, since: None }
     }
 
-    /// Until when what waits is held back on a connection with so many sessions; none if it is to be
-    /// written now.
-    pub(super) fn until(&mut self, now: Instant, sessions: usize) -> Option<Instant> {
+    /// Until when what waits is held back on a connection on which so many sessions come up; none if
+    /// it is to be written now: one more session beside those that play waits for nobody.
+    pub(super) fn until(&mut self, now: Instant, coming_up: usize) -> Option<Instant> {
         // What so few get fits a fresh connection in packets of any size.
-        if sessions <= BATCH_OVER_A_LONG_WAY as usize {
+        if coming_up <= BATCH_OVER_A_LONG_WAY as usize {
             return None;
         }
         let until = *self.since.get_or_insert(now) + self.time;

@@ -75,6 +75,11 @@ impl Session {
         self.phase == Phase::Playing && !self.is_leaving()
     }
 
+    /// Whether it is not playing yet.
+    pub(super) fn is_coming_up(&self) -> bool {
+        matches!(self.phase, Phase::Init | Phase::Ready) && !self.is_leaving()
+    }
+
     /// Whether it has a stream, and the server has not ended it.
     pub(super) fn is_set_up(&self) -> bool {
         matches!(self.phase, Phase::Ready | Phase::Playing | Phase::Paused)

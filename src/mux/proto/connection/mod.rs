@@ -508,6 +508,12 @@ impl Connection {
         waiting.any(|entry| entry.authorization.is_some())
     }
 
+    /// Sessions that have not played yet and are to.
+    pub fn sessions_coming_up(&self) -> usize {
+        let sessions = self.sessions.values();
+        sessions.filter(|session| session.is_coming_up()).count()
+    }
+
     /// Sessions that are open or still owe or await a TEARDOWN.
     pub fn session_count(&self) -> usize {
         self.sessions.len()
