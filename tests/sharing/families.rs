@@ -287,11 +287,10 @@ async fn f11_a_camera_whose_user_has_gone_is_not_played_in_place_of_another() {
     while server.view().count("DESCRIBE") == 0 {
         poll_once(&mut going);
     }
-    while server.view().count("DESCRIBE") == 1 {
-        poll_once(&mut staying);
-    }
     drop(going);
+    let staying = tokio::spawn(staying);
+    assert!(server.wait_until(|view| view.count("DESCRIBE") > 1, PATIENCE));
     server.release();
-    let mut sessions = vec![(2, staying.await.unwrap())];
+    let mut sessions = vec![(2, staying.await.unwrap().unwrap())];
     assert_media(&server, &mut sessions).await;
 }
