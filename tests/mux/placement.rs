@@ -11,9 +11,13 @@ use crate::{
 
 /// As gst-rtsp-server, but taking so long for each request of a connection.
 fn server(service: Duration) -> MockServer {
+    server_of(Family::Gst, service)
+}
+
+fn server_of(family: Family, service: Duration) -> MockServer {
     MockServer::builder()
         .cameras(16)
-        .family(Family::Gst)
+        .family(family)
         .behaviour(Behaviour::ServiceTime(service))
         .start()
 }
@@ -80,6 +84,25 @@ async fn a_quick_server_close_by_keeps_one_connection_for_sixteen() {
     let mux = mux();
     for _ in 0..3 {
         let sessions = play_sixteen(&mux, &server).await;
+        assert_eq!(server.accepted(), 1);
+        drop(sessions);
+        assert!(server.wait_until(|view| view.sessions.is_empty(), PATIENCE));
+    }
+}
+
+/// Of a server that might close its connection behind a DESCRIBE nothing plays while any is unanswered. All of
+/// them are asked for again with the SETUPs, which takes this one a second, and there is no other
+/// connection to go to.
+#[tokio::test]
+async fn nobody_leaves_a_slow_server_where_there_is_no_other_place() {
+    let server = server_of(Family::Hikvision, Duration::from_millis(35));
+    let mux = mux();
+    let one_connection = Pooling {
+        max_connections_per_server: 1,
+        ..Pooling::default()
+    };
+    for _ in 0..2 {
+        let sessions = play_all(&mux, &server, 16, &one_connection).await;
         assert_eq!(server.accepted(), 1);
         drop(sessions);
         assert!(server.wait_until(|view| view.sessions.is_empty(), PATIENCE));

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use super::{BringUp, Step, StreamsSetUp, setup_request};
+use super::{BringUp, Step, StreamsSetUp, setup_request, waiting::NEXT_LOOK};
 use crate::mux::{
     attachment::Attachment,
     config::{Multiplex, OverflowPolicy},
@@ -266,13 +266,16 @@ impl BringUp {
             };
             match self.pool.gate(id, described, canary) {
                 Gate::Play => return Ok(Passage::Open),
-                Gate::Leave => {
+                Gate::Leave if self.pool.has_place(&self.wish, id) => {
                     tracing::info!("{id}/{}: not waiting for others any more", attachment.key());
                     self.on_held_up(attachment);
                     return Ok(Passage::Elsewhere);
                 }
-                Gate::Hold(until) => {
-                    let left = until.saturating_duration_since(driver::now());
+                gate @ (Gate::Hold(_) | Gate::Leave) => {
+                    let left = match gate {
+                        Gate::Hold(until) => until.saturating_duration_since(driver::now()),
+                        _ => NEXT_LOOK,
+                    };
                     let never = std::pin::pin!(std::future::pending::<()>());
                     let runtime = self.pool.runtime()?;
                     let _ = driver::unless_changed(

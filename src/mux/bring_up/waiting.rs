@@ -15,6 +15,9 @@ use crate::mux::{
     },
 };
 
+/// Where there is no other place, one may become free: that is looked at this often.
+pub(super) const NEXT_LOOK: Duration = Duration::from_millis(50);
+
 /// What is waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Wait {
@@ -55,8 +58,7 @@ impl BringUp {
                 tracing::info!("{id}/{}: held up, trying elsewhere", attachment.key());
                 return Ok(None);
             }
-            // Where there is no other place, one may become free.
-            let limit = limit.map(|limit| limit.max(SHORTEST_PATIENCE / 10));
+            let limit = limit.map(|limit| limit.max(NEXT_LOOK));
             let done =
                 driver::unless_changed(runtime, limit, answer.as_mut(), &mut changes, &mut backlog);
             if let Some(answer) = done.await {

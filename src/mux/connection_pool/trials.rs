@@ -366,6 +366,7 @@ impl State {
         let sessions = self.table.on_set_up(id, true);
         if let Some(registered) = self.registered.get_mut(&id) {
             registered.trial.has_set_up = true;
+            registered.trial.progress = Some(now);
             let last = &mut registered.trial.last_set_up;
             *last = Some(Addition::new(now, uri, last.as_ref()));
             let link = Arc::clone(&registered.link);
