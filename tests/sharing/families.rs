@@ -5,7 +5,7 @@ use std::{
     task::{Context, Waker},
 };
 
-use gstrtspmux::mux::{Mux, Pooling, Session, SharingVerdict};
+use gstrtspmux::mux::{Multiplex, Mux, Pooling, Session, SharingVerdict};
 
 use crate::{
     PATIENCE, assert_media, gather, join, options, play,
@@ -293,4 +293,33 @@ async fn f11_a_camera_whose_user_has_gone_is_not_played_in_place_of_another() {
     server.release();
     let mut sessions = vec![(2, staying.await.unwrap().unwrap())];
     assert_media(&server, &mut sessions).await;
+}
+
+/// The same when nobody is on the connection any more: the server stays with the camera as long as the
+/// connection lasts.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_without_sessions_still_shows_what_it_was_first_asked_for() {
+    let server = server(Family::ZlMediaKit, 2);
+    let mux = mux();
+    let always = Pooling {
+        multiplex: Multiplex::Always,
+        ..Pooling::default()
+    };
+    let all = [2, 1].map(|camera| options(&server, camera, &always));
+    let mut openings = mux.open_many(all.to_vec());
+    let (first, second) = (openings.remove(0), openings.remove(0));
+    let mut dialing = Box::pin(play(first));
+    poll_once(&mut dialing);
+    let mut asking = Box::pin(play(second));
+    while server.view().count("DESCRIBE") == 0 {
+        poll_once(&mut asking);
+    }
+    drop(dialing);
+    drop(asking.await.unwrap());
+    assert!(server.wait_until(|view| view.sessions.is_empty(), PATIENCE));
+    while mux.stats().servers[0].connections[0].sessions > 0 {
+        tokio::task::yield_now().await;
+    }
+    let session = play(mux.open(options(&server, 2, &always))).await.unwrap();
+    assert_media(&server, &mut [(2, session)]).await;
 }

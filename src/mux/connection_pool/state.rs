@@ -241,7 +241,7 @@ impl State {
                 let registered = self.registered.get_mut(&id)?;
                 let link = Arc::clone(&registered.link);
                 if is_first {
-                    registered.trial = Trial::default();
+                    registered.trial.begin_again();
                     link.on_reused();
                 }
                 self.update_gauges(&link.server);

@@ -9,7 +9,7 @@ use std::{
 use super::{
     Aftermath, ConnectionHandle, ConnectionPool, State, Wish,
     intent::{Intent, IntentId},
-    table::{ConnectionId, PresentationUri, Purpose},
+    table::{ConnectionId, PresentationUri, Purpose, SESSION_CEILING},
 };
 use crate::mux::{
     driver,
@@ -26,6 +26,9 @@ const CLOSE_MAY_FOLLOW: Duration = Duration::from_millis(200);
 
 /// Sessions that expire sooner cannot wait for 20 s behind a slow request.
 const PRESSING: Duration = Duration::from_secs(35);
+
+/// URIs of one connection that are remembered; a server stays with one of the first if with any.
+const MOST_REMEMBERED: usize = SESSION_CEILING as usize;
 
 /// How long a session's DESCRIBE took, and when it was answered.
 #[derive(Clone, Copy, Debug)]
@@ -70,6 +73,16 @@ pub(super) struct Trial {
 }
 
 impl Trial {
+    /// Somebody comes to a connection on which nobody was left. What the server saw on it, it may
+    /// still stay with (ZLMediaKit: the first URI, as long as the connection lasts).
+    pub(super) fn begin_again(&mut self) {
+        *self = Self {
+            asked: std::mem::take(&mut self.asked),
+            described: std::mem::take(&mut self.described),
+            ..Self::default()
+        };
+    }
+
     /// Until when a session waits for the others: from its own answer on, or the last one that
     /// came, for a server may work requests off one by one (live555: 100 ms for each file).
     fn until(&self, described: Described) -> Instant {
@@ -91,7 +104,7 @@ impl ConnectionPool {
     pub(in crate::mux) fn on_describing(&self, id: ConnectionId, uri: &PresentationUri) {
         if let Some(registered) = self.lock().registered.get_mut(&id) {
             let asked = &mut registered.trial.asked;
-            if !asked.contains(uri) {
+            if asked.len() < MOST_REMEMBERED && !asked.contains(uri) {
                 asked.push(uri.clone());
             }
         }
@@ -321,7 +334,8 @@ impl State {
                 .described
                 .iter()
                 .any(|(other, theirs)| other != uri && theirs == control);
-        if !is_twin && !trial.described.iter().any(|(other, _)| other == uri) {
+        let is_new = !trial.described.iter().any(|(other, _)| other == uri);
+        if !is_twin && is_new && trial.described.len() < MOST_REMEMBERED {
             trial.described.push((uri.clone(), control.clone()));
         }
         trial.is_mixed |= is_twin;
