@@ -26,8 +26,8 @@ enum Knowledge {
     Unproven {
         holder: Option<ConnectionId>,
         queue: VecDeque<ConnectionId>,
-        /// When a try failed, if the last one did: refused, or its connection lost - some cameras
-        /// close instead of answering 401.
+        /// When a try failed, if the last one did: refused, not answered, or its connection lost -
+        /// some cameras close instead of answering 401.
         failed: Option<Instant>,
     },
     /// They were accepted.
@@ -120,6 +120,17 @@ impl CredentialGate {
             }
             _ => Vec::new(),
         }
+    }
+
+    /// The request that tried was not answered. It may have been refused, and counts as the first
+    /// refusal; it is none to give up for.
+    pub(super) fn on_unanswered(&mut self, now: Instant, connection: ConnectionId) -> Vec<Notice> {
+        if let Knowledge::Unproven { holder, failed, .. } = &mut self.knowledge
+            && *holder == Some(connection)
+        {
+            *failed = Some(now);
+        }
+        self.on_given_back(connection)
     }
 
     /// An authorised request was not refused: everybody may use the credentials freely.
@@ -295,6 +306,31 @@ mod tests {
         }
         assert_eq!(gate.leave(now, A), [(B, CredentialStatus::Permitted)]);
         assert_eq!(gate.leave(now, B), [(C, CredentialStatus::Refused)]);
+    }
+
+    #[test]
+    fn f22_a_try_without_an_answer_counts_as_a_first_refusal() {
+        let now = Instant::now();
+        let mut gate = gate(now, &[A, B]);
+        gate.on_wanted(now, A);
+        gate.on_wanted(now, B);
+        let told = gate.on_unanswered(now, A);
+        assert!(told.contains(&(B, CredentialStatus::Permitted)));
+        assert_eq!(gate.on_unanswered(now, A), [], "it has no permit any more");
+        let told = gate.on_refused(now);
+        assert!(told.contains(&(A, CredentialStatus::Refused)));
+    }
+
+    #[test]
+    fn f22_answers_that_do_not_come_are_no_refusal() {
+        let now = Instant::now();
+        let mut gate = gate(now, &[A, B, C]);
+        for connection in [A, B, C] {
+            gate.on_wanted(now, connection);
+        }
+        gate.on_unanswered(now, A);
+        let told = gate.on_unanswered(now, B);
+        assert!(told.contains(&(C, CredentialStatus::Permitted)));
     }
 
     #[test]

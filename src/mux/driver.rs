@@ -602,6 +602,7 @@ impl Driver {
             Event::CredentialsWanted => self.registration.on_credentials_wanted(now),
             Event::CredentialsProven => self.registration.on_credentials_proven(),
             Event::CredentialsUnwanted => self.registration.give_back_permit(),
+            Event::CredentialsUnanswered => self.registration.on_credentials_unanswered(now),
             Event::CredentialsRefused => {
                 tracing::info!("{id}/-: credentials refused");
                 self.registration.on_credentials_refused(now);

@@ -514,6 +514,7 @@ impl Player {
             Event::CredentialsWanted => Seen::new(None, "credentials-wanted"),
             Event::CredentialsProven => Seen::new(None, "credentials-proven"),
             Event::CredentialsUnwanted => Seen::new(None, "credentials-unwanted"),
+            Event::CredentialsUnanswered => Seen::new(None, "credentials-unanswered"),
             Event::CredentialsRefused => Seen::new(None, "credentials-refused"),
             Event::NoMoreSessions(_) => Seen::new(None, "no-more-sessions"),
             Event::Probed(outcome) => {

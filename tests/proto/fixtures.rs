@@ -70,6 +70,7 @@ transcripts! {
     close_without_answer
     credentials_one_at_a_time
     credentials_refused_in_mid_session
+    credentials_unanswered
     deadline_at_head_of_line
     idle_zero_waits_for_teardown
     keep_alive_401_after_teardown

@@ -586,6 +586,7 @@ fn kind_of(event: &Event) -> &'static str {
         Event::CredentialsWanted => "credentials wanted",
         Event::CredentialsProven => "credentials proven",
         Event::CredentialsUnwanted => "credentials unwanted",
+        Event::CredentialsUnanswered => "credentials unanswered",
         Event::CredentialsRefused => "credentials refused",
         Event::NoMoreSessions(_) => "no more sessions",
         Event::Probed(_) => "probed",

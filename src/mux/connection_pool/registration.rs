@@ -58,6 +58,11 @@ impl Registration {
         self.ask_gate(|gate| gate.on_refused(now));
     }
 
+    /// The server did not say whether it takes the credentials.
+    pub(in crate::mux) fn on_credentials_unanswered(&self, now: Instant) {
+        self.ask_gate(|gate| gate.on_unanswered(now, self.id));
+    }
+
     /// The server has ended one of several sessions.
     pub(in crate::mux) fn on_session_lost(&self, now: Instant) {
         self.pool

@@ -44,6 +44,9 @@ pub enum Event {
     /// What wanted the credentials was withdrawn before they were proven or refused: whoever else
     /// waits for them may try. They count as unproven here again.
     CredentialsUnwanted,
+    /// A request that tried the credentials was not answered in time: it may have been refused.
+    /// Whoever else waits for them may try. They count as unproven here again.
+    CredentialsUnanswered,
     /// An authorised request was refused for good: one that tried the credentials, or several in a
     /// row of sessions that they had set up (the server's password was changed).
     CredentialsRefused,

@@ -49,6 +49,8 @@ pub(super) struct Authorizer {
     permit_requested: bool,
     /// The permit was asked for or given, and nothing has come of it yet.
     is_undecided: bool,
+    /// A request went out under the permit.
+    is_tried: bool,
     /// Refusals since the last acceptance, of sessions that these credentials had set up.
     refusals: u32,
     has_answer: bool,
@@ -70,6 +72,7 @@ impl Authorizer {
             status: config.credential_status,
             permit_requested: false,
             is_undecided: false,
+            is_tried: false,
             refusals: 0,
             has_answer: false,
             retries: VecDeque::new(),
@@ -79,6 +82,7 @@ impl Authorizer {
     pub(super) fn set_status(&mut self, status: CredentialStatus) {
         self.status = status;
         self.permit_requested = false;
+        self.is_tried &= status == CredentialStatus::Permitted;
         self.is_undecided = match status {
             CredentialStatus::Permitted => true,
             CredentialStatus::Unproven => self.is_undecided,
@@ -190,9 +194,10 @@ impl Authorizer {
     }
 
     fn authorize(&mut self, method: &Method, url: &Url) -> Option<Authorization> {
-        self.authenticator
-            .as_mut()?
-            .authorize(<&str>::from(method), url.as_str())
+        let authenticator = self.authenticator.as_mut()?;
+        let authorization = authenticator.authorize(<&str>::from(method), url.as_str())?;
+        self.is_tried |= self.status == CredentialStatus::Permitted;
+        Some(authorization)
     }
 }
 
@@ -323,8 +328,11 @@ impl Connection {
     fn give_back_permit(&mut self) {
         let has_work = !self.waiting.is_empty() || self.is_closed();
         if !has_work && self.authorizer.is_unwanted(&self.requests) {
+            self.events.push(match self.authorizer.is_tried {
+                true => Event::CredentialsUnanswered,
+                false => Event::CredentialsUnwanted,
+            });
             self.authorizer.give_back();
-            self.events.push(Event::CredentialsUnwanted);
         }
     }
 
