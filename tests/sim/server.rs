@@ -212,6 +212,7 @@ impl World {
                 Some(Task::Message(Incoming::Frame(frame))) => {
                     self.coverage.hit("frame from client");
                     server.engine.frame(peer, frame.channel);
+                    self.take_violations(wire);
                 }
                 Some(Task::Message(_)) => self.coverage.hit("server request answered"),
                 Some(Task::Request(arrived, request)) => {
@@ -257,14 +258,7 @@ impl World {
         }
         let is_stale = outcome.bytes.windows(10).any(|w| w == b"stale=true");
         self.after_answer(wire, request, status.map(|status| (status, is_stale)));
-        // An answer that was changed on its way may have named other channels.
-        let is_corrupted = self.wires[wire].is_corrupted;
-        for violation in self.servers[number].engine.take_violations() {
-            if is_corrupted && violation.contains("never set up") {
-                continue;
-            }
-            self.violate(format!("wire {wire}: {violation}"));
-        }
+        self.take_violations(wire);
         self.wires[wire].frames += frames_in(&outcome.bytes);
         self.send_to_client(wire, &outcome.bytes);
         match outcome.ends {
@@ -276,6 +270,19 @@ impl World {
             }
         }
         self.start_media(number);
+    }
+
+    /// What the client did wrong on `wire`.
+    fn take_violations(&mut self, wire: usize) {
+        // An answer that was changed on its way may have named other channels.
+        let is_corrupted = self.wires[wire].is_corrupted;
+        let number = self.wires[wire].server;
+        for violation in self.servers[number].engine.take_violations() {
+            if is_corrupted && violation.contains("never set up") {
+                continue;
+            }
+            self.violate(format!("wire {wire}: {violation}"));
+        }
     }
 
     fn before_answer(&mut self, wire: usize, arrived: Millis, request: &Request) {
