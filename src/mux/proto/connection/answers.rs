@@ -512,11 +512,20 @@ impl Connection {
             let is_it = |session: &Session| session.id.as_ref() == Some(id);
             !self.sessions.values().any(is_it)
         });
-        if let Some(id) = id.filter(|_| !self.tainted) {
+        // Several SETUPs of one session, each answered late: it is torn down once.
+        if let Some(id) = id.filter(|id| !self.tainted && !self.is_being_undone(id)) {
             let url = answered.draft.url;
             let undo = self.own_draft(Method::Teardown, url, Purpose::Undo { id });
             self.waiting.push_back(undo);
         }
+    }
+
+    fn is_being_undone(&self, id: &str) -> bool {
+        let sent = self.requests.waiting().map(|entry| &entry.draft);
+        self.waiting
+            .iter()
+            .chain(sent)
+            .any(|draft| matches!(&draft.purpose, Purpose::Undo { id: other } if other == id))
     }
 }
 
