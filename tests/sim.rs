@@ -10,8 +10,6 @@ mod bytes;
 mod coverage;
 #[path = "sim/faults.rs"]
 mod faults;
-#[path = "sim/known.rs"]
-mod known;
 #[path = "sim/memory.rs"]
 mod memory;
 #[path = "sim/month.rs"]

@@ -80,11 +80,13 @@ transcripts! {
     keep_alive_steps_down
     keep_alive_without_public
     late_setup_answer_of_dropped_session
+    late_setup_answers_undone_once
     media_before_setup_answer
     no_credentials
     no_cseq_and_not_repeatable
     no_cseq_one_outstanding
     no_cseq_several_outstanding
+    one_describe_of_a_camera
     password_changed
     paused_is_kept_alive
     permit_given_back

@@ -611,7 +611,7 @@ fn random_schedules_keep_the_invariants() {
         assert!(run.is_ok(), "play it again with RTSPMUX_SEED={seed}");
         seen.append(&mut world.seen);
     }
-    assert_eq!(seen.len(), 13, "only these events ever came: {seen:?}");
+    assert_eq!(seen.len(), 14, "only these events ever came: {seen:?}");
 }
 
 #[test]

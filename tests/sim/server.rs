@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::bytes::{frames_in, status_of};
-use crate::known;
 use crate::network::{Event, LONGEST_DELAY, Millis, Weather, World};
 use crate::support::mock_server::{Ends, Engine, Family};
 use crate::support::rtsp::{Incoming, Parser, Request};
@@ -485,18 +484,13 @@ impl World {
             // Whoever leaves is not kept alive.
             let desk = wire.and_then(|wire| self.servers[number].desks.get(&wire));
             let is_leaving = desk.is_some_and(|desk| desk.has_goodbye_of(&id));
-            let is_waiting = desk.is_some_and(|desk| desk.requests_of(&id).next().is_some());
             self.coverage.hit("session expired");
             let server = &mut self.servers[number];
             server.engine.expire(peer, &id);
             let is_excused =
                 disturbed || is_leaving || server.has_rules || !is_plain(server.family);
-            if is_excused {
-                continue;
-            }
-            match known::expiry(server, is_waiting) {
-                Some(known) => self.coverage.hit(known),
-                None => self.violate(format!("i12: {id} on connection {peer} has expired")),
+            if !is_excused {
+                self.violate(format!("i12: {id} on connection {peer} has expired"));
             }
         }
     }

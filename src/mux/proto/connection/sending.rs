@@ -383,7 +383,8 @@ impl Connection {
         !self.is_pipelining() && self.requests.waiting().next().is_some()
     }
 
-    /// Whether a DESCRIBE makes no keep-alive late. One of the same camera takes as long again.
+    /// Whether a DESCRIBE makes no keep-alive late, now or for those who are described with it and set
+    /// up before. One of the same camera takes as long again, and waits for the first.
     fn may_describe(&self, now: Instant, draft: &Draft) -> bool {
         let has_kept_alive = self.sessions.values().any(Session::is_kept_alive);
         let ceiling = self.config.timeouts.ceiling;
@@ -394,9 +395,9 @@ impl Connection {
         let head_times = under_way().map(|entry| entry.head_time(now));
         let head_time = head_times.max().unwrap_or_default();
         let window = self.describe_window;
-        !window.holds(has_kept_alive, head_time)
-            || (window.admits(under_way().count(), head_time)
-                && under_way().all(|entry| entry.draft.url != draft.url))
+        let fits = !window.holds(has_kept_alive, head_time)
+            || window.admits(under_way().count(), head_time);
+        fits && under_way().all(|entry| entry.draft.url != draft.url)
     }
 
     /// Whether nothing of its own session holds a request back, nor what would suffer from it.
