@@ -311,9 +311,7 @@ async fn a_connection_without_sessions_still_shows_what_it_was_first_asked_for()
     let mut dialing = Box::pin(play(first));
     poll_once(&mut dialing);
     let mut asking = Box::pin(play(second));
-    while server.view().count("DESCRIBE") == 0 {
-        poll_once(&mut asking);
-    }
+    poll_once(&mut asking);
     drop(dialing);
     drop(asking.await.unwrap());
     assert!(server.wait_until(|view| view.sessions.is_empty(), PATIENCE));
