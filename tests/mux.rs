@@ -43,6 +43,8 @@ mod secrets;
 mod sessions;
 #[path = "mux/shutdown.rs"]
 mod shutdown;
+#[path = "mux/strain.rs"]
+mod strain;
 #[path = "mux/tls.rs"]
 mod tls;
 #[path = "mux/turns.rs"]

@@ -13,7 +13,9 @@ use url::Url;
 use super::{
     attachment::Attachment,
     config::SessionOptions,
-    connection_pool::{ConnectionHandle, ConnectionPool, Described, Intent, PresentationUri, Wish},
+    connection_pool::{
+        ConnectionHandle, ConnectionId, ConnectionPool, Described, Intent, PresentationUri, Wish,
+    },
     driver,
     error::{Error, ErrorKind, Initiator, Scope},
     monitor::{Debt, SessionMonitor},
@@ -121,17 +123,30 @@ impl BringUp {
         let has_room = self
             .pool
             .sharing(server, |sharing| !sharing.has_said_full());
-        let mut successor = Self::new(
-            self.pool.clone(),
-            self.options.clone(),
-            self.monitor.clone(),
-        )
-        .ok()
-        .filter(|_| has_room && self.is_tried())?;
-        successor.url.clone_from(&self.url);
-        successor.wish = self.wish.clone();
+        let mut successor = self.another().filter(|_| has_room && self.is_tried())?;
         successor.wish.is_dedicated = true;
         Some(successor)
+    }
+
+    /// Brings up the same once more, beside it, on another connection than the one that carries too
+    /// much; none where there is none.
+    pub(super) fn relief(&self, strained: ConnectionId) -> Option<Self> {
+        let is_shared = self.options.pooling.enable_connection_pooling && !self.wish.is_dedicated;
+        let mut relief = self.another().filter(|_| is_shared)?;
+        relief.wish.avoid = vec![strained];
+        // It plays, and so is described.
+        relief.wish.needs_describe = false;
+        self.pool
+            .has_relief(&relief.wish, strained)
+            .then_some(relief)
+    }
+
+    fn another(&self) -> Option<Self> {
+        let (options, monitor) = (self.options.clone(), self.monitor.clone());
+        let mut another = Self::new(self.pool.clone(), options, monitor).ok()?;
+        another.url.clone_from(&self.url);
+        another.wish = self.wish.clone();
+        Some(another)
     }
 
     pub(super) fn set_intent(&mut self, intent: Option<Intent>) {

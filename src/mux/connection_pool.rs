@@ -19,6 +19,7 @@ mod descriptions;
 mod handle;
 mod intent;
 mod registration;
+mod relief;
 mod server;
 mod state;
 mod state_file;
@@ -56,7 +57,7 @@ use super::{
     config::{Limits, SessionOptions, Timeouts},
     driver,
     error::Error,
-    event::{MuxEvent, MuxEvents, SharingVerdict},
+    event::{MuxEvent, MuxEvents},
     network::Network,
     runtime::RuntimeChoice,
     stats::MuxStats,
@@ -185,16 +186,9 @@ impl ConnectionPool {
     }
 
     fn tell(&self, event: MuxEvent) {
-        let MuxEvent::Sharing(change) = &event;
-        let (server, reason) = (&change.server, change.reason.as_deref().unwrap_or_default());
-        match change.verdict {
-            SharingVerdict::Yes => tracing::info!("{server}: sessions share connections"),
-            SharingVerdict::No => {
-                tracing::info!("{server}: sessions get a connection each: {reason}");
-            }
-            SharingVerdict::Unknown => {
-                tracing::info!("{server}: whether sessions share is open again");
-            }
+        match &event {
+            MuxEvent::Sharing(change) => tracing::info!("{change}"),
+            MuxEvent::Limit(limit) => tracing::warn!("{limit}"),
         }
         // Nobody need listen.
         let _ = self.0.events.send(event);

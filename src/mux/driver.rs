@@ -19,6 +19,7 @@
 mod breath;
 mod command;
 mod dial;
+mod gaps;
 mod gathering;
 mod outbox;
 mod quick_ack;
@@ -26,9 +27,11 @@ mod receive_buffer;
 mod sessions;
 mod sleep_watch;
 mod socket;
+mod tcp_info;
 mod tls;
 mod transport;
 mod turns;
+mod vitals;
 
 use std::{
     collections::hash_map::RandomState,
@@ -60,10 +63,12 @@ use self::{
     sleep_watch::SleepWatch,
     transport::Transport,
     turns::{Sources, Turn, Turns},
+    vitals::Examination,
 };
 pub(super) use self::{
     command::{Command, Lease, Link, LinkEnds, Report},
     tls::TlsClient,
+    vitals::Vitals,
 };
 use super::{
     connection_pool::Registration,
@@ -255,6 +260,7 @@ struct Driver {
     outbox: Outbox,
     quick_ack: QuickAck,
     breath: Breath,
+    examination: Examination,
     gathering: Gathering,
     sleep_watch: SleepWatch,
     /// Until when what is to be written waits for more.
@@ -296,6 +302,7 @@ impl Driver {
             outbox: Outbox::default(),
             quick_ack: QuickAck::default(),
             breath: Breath::default(),
+            examination: Examination::default(),
             gathering,
             sleep_watch,
             held_until: None,
@@ -372,6 +379,7 @@ impl Driver {
                     }
                     self.core.handle_input(now, &mut self.input);
                     self.drain_events(now);
+                    self.examine(now);
                     let is_ahead = self.breath.on_read(self.link.budget.used());
                     if is_ahead || self.blocking() {
                         return;
@@ -380,6 +388,20 @@ impl Driver {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Err(error) => return self.on_io_error(&error),
             }
+        }
+    }
+
+    /// Looks now and then how the connection bears what is sent over it.
+    fn examine(&mut self, now: Instant) {
+        let link = &self.link;
+        let octets = link.counters.bytes_received.get();
+        let patient = (&mut self.sessions, &self.transport);
+        let measures = || self.core.measures();
+        let vitals = self
+            .examination
+            .look(now, octets, measures, &link.budget, patient);
+        if let Some(vitals) = vitals {
+            self.registration.on_examined(now, vitals);
         }
     }
 

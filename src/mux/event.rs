@@ -1,8 +1,10 @@
 //! What the multiplexer tells of its own accord.
 
+use std::fmt;
+
 use tokio::sync::broadcast::{self, error::RecvError};
 
-use super::sharing;
+use super::{sharing, strain::Strain};
 
 /// Whether a server may carry several sessions on one connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -38,12 +40,52 @@ pub struct SharingChange {
     pub reason: Option<String>,
 }
 
+impl fmt::Display for SharingChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (server, reason) = (&self.server, self.reason.as_deref().unwrap_or_default());
+        match self.verdict {
+            SharingVerdict::Yes => write!(f, "{server}: sessions share connections"),
+            SharingVerdict::No => write!(f, "{server}: sessions get a connection each: {reason}"),
+            SharingVerdict::Unknown => write!(f, "{server}: whether sessions share is open again"),
+        }
+    }
+}
+
+/// A limit of the user's stands in the way: sessions of a server suffer, and would not on one more
+/// connection. Told once in ten minutes for a server, as long as it is so.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ConnectionLimit {
+    /// Host and port.
+    pub server: String,
+    /// The setting: `max-connections-per-server`.
+    pub limit: &'static str,
+    /// Its value.
+    pub value: u32,
+    /// What the sessions suffer from.
+    pub reason: Strain,
+}
+
+impl fmt::Display for ConnectionLimit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            server,
+            limit,
+            value,
+            reason,
+        } = self;
+        write!(f, "{limit}={value} holds up sessions of {server}: {reason}")
+    }
+}
+
 /// Something that happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum MuxEvent {
     /// A server's verdict has changed.
     Sharing(SharingChange),
+    /// A limit of the user's stands in the way.
+    Limit(ConnectionLimit),
 }
 
 /// The events of a [`Mux`](super::Mux), from the moment it was made on. Who does not keep up loses

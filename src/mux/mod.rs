@@ -92,6 +92,7 @@ pub mod server_key;
 mod session;
 mod sharing;
 mod stats;
+mod strain;
 mod tls;
 mod vanguard;
 
@@ -105,12 +106,16 @@ pub use self::{
     connection_pool::{ConnectionHandle, ConnectionPool, Intent, Turn},
     delivery::Packet,
     error::{Error, ErrorKind, Initiator, Scope, TlsFailure},
-    event::{MuxEvent, MuxEvents, SharingChange, SharingVerdict},
+    event::{ConnectionLimit, MuxEvent, MuxEvents, SharingChange, SharingVerdict},
     handle::{Described, Opening, Ready},
     monitor::SessionMonitor,
     proto::{Credentials, MediaStream, PacketKind, Presentation, RtpInfo, StreamGrant},
     session::{RtcpSender, Session},
-    stats::{ConnectionState, ConnectionStats, MuxStats, ServerStats, SessionStats, StreamStats},
+    stats::{
+        ConnectionHealth, ConnectionState, ConnectionStats, MuxStats, ServerStats, SessionStats,
+        StreamStats,
+    },
+    strain::Strain,
     tls::{CertificateChecks, InvalidTls, TlsOptions},
 };
 

@@ -131,6 +131,7 @@ impl SessionMonitor {
             sessions_on_connection: counters.sessions.get(),
             references_on_connection: counters.references.get(),
             connections_to_server: counters.connections_to_server.get(),
+            health: seat.link.health(),
             is_moving: self.0.is_moving.load(Ordering::Relaxed),
             session_id: seat.grants.first().map(|grant| grant.session_id.clone()),
             streams: streams.collect(),

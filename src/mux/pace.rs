@@ -85,6 +85,7 @@ mod tests {
             round_trip: Some(way + service),
             service_time: Some(service),
             describe_time: describe,
+            ..Measures::default()
         };
         pace.on_measured(Some(way), measures);
         pace

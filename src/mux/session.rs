@@ -95,7 +95,7 @@ impl Session {
     }
 
     fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Packet>> {
-        if self.taken.is_empty() && self.attachment.link().is_tainted() {
+        if self.taken.is_empty() && self.is_to_move() {
             let mut first = Vec::new();
             if self.poll_move(context, &mut first).is_ready() {
                 self.taken.extend(first);
@@ -108,10 +108,30 @@ impl Session {
     }
 
     fn poll_batch(&mut self, context: &mut Context<'_>, batch: &mut Vec<Packet>) -> Poll<bool> {
-        if self.attachment.link().is_tainted() && self.poll_move(context, batch).is_ready() {
+        if self.is_to_move() && self.poll_move(context, batch).is_ready() {
             return Poll::Ready(true);
         }
         self.attachment.consumer.poll_batch(context, batch)
+    }
+
+    fn is_to_move(&self) -> bool {
+        self.successor.is_some() || self.attachment.link().is_to_be_left()
+    }
+
+    /// Who is to take over, if anybody can: from a connection where nothing can be addressed any
+    /// more all go, from one that carries too much one at a time.
+    fn begin_to_move(&mut self) {
+        let link = self.attachment.link();
+        let bring_up = match link.is_tainted() {
+            true => self.bring_up.successor(),
+            false if link.accept_invitation() => self.bring_up.relief(link.id),
+            false => None,
+        };
+        if let Some(bring_up) = bring_up {
+            let streams = self.streams.iter().map(|grant| grant.stream).collect();
+            self.bring_up.monitor.set_moving(true);
+            self.successor = Some(Successor::new(bring_up, streams));
+        }
     }
 
     /// Moves to another connection; ready with the first packets from there. Not where the server
@@ -119,12 +139,7 @@ impl Session {
     /// is set up again, by whoever misses it.
     fn poll_move(&mut self, context: &mut Context<'_>, batch: &mut Vec<Packet>) -> Poll<()> {
         if self.successor.is_none() {
-            let Some(bring_up) = self.bring_up.successor() else {
-                return Poll::Pending;
-            };
-            let streams = self.streams.iter().map(|grant| grant.stream).collect();
-            self.bring_up.monitor.set_moving(true);
-            self.successor = Some(Successor::new(bring_up, streams));
+            self.begin_to_move();
         }
         let Some(successor) = &mut self.successor else {
             return Poll::Pending;
@@ -132,6 +147,11 @@ impl Session {
         let outcome = successor.poll_take_over(context, batch);
         if !successor.is_on_its_way() {
             self.bring_up.monitor.set_moving(false);
+            // Where all are to go nothing else is tried; else there may be another invitation.
+            if outcome.is_pending() && !self.attachment.link().is_tainted() {
+                self.successor = None;
+                return Poll::Pending;
+            }
         }
         let (playing, bring_up) = *std::task::ready!(outcome);
         tracing::info!(

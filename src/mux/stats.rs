@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use super::event::SharingVerdict;
+use super::{event::SharingVerdict, strain::Strain};
 
 /// A number that one task writes and anybody reads. Relaxed: each stands for itself.
 #[derive(Debug, Default)]
@@ -114,6 +114,30 @@ pub struct ConnectionStats {
     pub reports_dropped: u64,
     /// Losses of framing that were recovered.
     pub resyncs: u64,
+    /// How it bears what is sent over it.
+    pub health: ConnectionHealth,
+}
+
+/// How a connection bears what is sent over it; taken once in two seconds while something is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ConnectionHealth {
+    /// What its sessions suffer from, if they do.
+    pub strain: Option<Strain>,
+    /// The quickest answer so far to a request that was alone on the connection.
+    pub round_trip: Option<Duration>,
+    /// The last one to a keep-alive: while sessions play it waits behind their media.
+    pub last_answer: Option<Duration>,
+    /// What the server takes for a request, where several were on their way.
+    pub service_time: Option<Duration>,
+    /// Octets received a second.
+    pub rate: u64,
+    /// RTP packets that the server has left out.
+    pub lost: u64,
+    /// The receiver's estimate of the round trip (`tcpi_rcv_rtt`), queues on the way included. Linux.
+    pub path_round_trip: Option<Duration>,
+    /// Segments that came out of order (`tcpi_rcv_ooopack`): most were lost before and sent again. Linux.
+    pub out_of_order: Option<u32>,
 }
 
 /// One session.
@@ -137,6 +161,8 @@ pub struct SessionStats {
     /// It is being brought up on another connection, where it will go on: for as long as that takes
     /// it has two references.
     pub is_moving: bool,
+    /// How its connection bears what is sent over it.
+    pub health: ConnectionHealth,
     /// The session's id at the server.
     pub session_id: Option<String>,
     /// Its streams, in the order of their set-up.

@@ -1,4 +1,4 @@
-//! Tells pipelines when a server's sharing verdict changes: once each, however many elements play
+//! Tells pipelines when a server's sharing verdict changes, or a limit holds up its sessions: once each, however many elements play
 //! from that server.
 //!
 //! An element takes part from NULL to READY on until it is back in NULL. Of those that share a
@@ -17,7 +17,7 @@ use gstreamer as gst;
 use tokio::task::AbortHandle;
 
 use super::{RtspMuxSrc, lock, messages, runtime};
-use crate::mux::{Mux, MuxEvent, MuxEvents, SharingChange};
+use crate::mux::{Mux, MuxEvent, MuxEvents};
 
 /// Every multiplexer that has elements. A leaf in the order of locks: nothing is called or dropped
 /// under it that could come back.
@@ -99,8 +99,13 @@ async fn tell(mux: Mux, mut events: MuxEvents) {
     while let Some(event) = events.next().await {
         match event {
             MuxEvent::Sharing(change) => {
-                for element in spokesmen(&mux, &change) {
+                for element in spokesmen(&mux, &change.server) {
                     messages::sharing(&element, &change);
+                }
+            }
+            MuxEvent::Limit(limit) => {
+                for element in spokesmen(&mux, &limit.server) {
+                    messages::limit(&element, &limit);
                 }
             }
         }
@@ -108,9 +113,9 @@ async fn tell(mux: Mux, mut events: MuxEvents) {
 }
 
 /// One element for each bus.
-fn spokesmen(mux: &Mux, change: &SharingChange) -> Vec<RtspMuxSrc> {
+fn spokesmen(mux: &Mux, server: &str) -> Vec<RtspMuxSrc> {
     let mut spokesmen: Vec<(gst::Bus, RtspMuxSrc)> = Vec::new();
-    for element in listening(mux, &change.server)
+    for element in listening(mux, server)
         .iter()
         .filter_map(glib::WeakRef::upgrade)
     {

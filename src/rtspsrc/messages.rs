@@ -62,6 +62,26 @@ pub(super) fn sharing(element: &RtspMuxSrc, change: &mux::SharingChange) {
     let _ = element.post_message(message);
 }
 
+/// Posts a WARNING: a limit of the user's holds up the sessions of a server. Its details are
+/// `rtspmux-limit` with `server` (host and port), `limit` (the property), `value` and `reason`
+/// (`path`, `losses`, `late-answers`).
+pub(super) fn limit(element: &RtspMuxSrc, limit: &mux::ConnectionLimit) {
+    let details = gst::Structure::builder("rtspmux-limit")
+        .field("server", &limit.server)
+        .field("limit", limit.limit)
+        .field("value", limit.value)
+        .field("reason", stats::strain(limit.reason))
+        .build();
+    let text = format!("{} does not suffice", limit.limit);
+    let message = gst::message::Warning::builder(gst::ResourceError::Busy, &text)
+        .debug(&limit.to_string())
+        .details(details)
+        .src(element)
+        .build();
+    // Without a bus nobody wants to know.
+    let _ = element.post_message(message);
+}
+
 /// What happens to a session that is recovered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Change {

@@ -1,10 +1,12 @@
 //! The `stats` property: what the multiplexer knows of a session, as a structure.
 
+use std::time::Duration;
+
 use gst::{glib, prelude::*};
 use gstreamer as gst;
 
 use super::{manager::StreamReport, status::Standing};
-use crate::mux::{SessionStats, SharingVerdict, StreamStats};
+use crate::mux::{ConnectionHealth, SessionStats, SharingVerdict, Strain, StreamStats};
 
 /// Fields that are not known (yet) are left out.
 pub(super) fn structure(
@@ -29,9 +31,33 @@ pub(super) fn structure(
         .field("sharing", sharing(stats.sharing))
         .field_if_some("cannot-share", stats.cannot_share.as_deref())
         .field_if_some("sharing-age", stats.sharing_age.map(|age| age.as_secs()))
+        .field("connection-health", health(&stats.health))
         .field_if_some("session-id", stats.session_id.as_deref())
         .field("streams", gst::Array::from_values(streams))
         .build()
+}
+
+/// How the connection bears what is sent over it; times in nanoseconds.
+fn health(health: &ConnectionHealth) -> gst::Structure {
+    let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+    gst::Structure::builder("application/x-rtspmux-connection-health")
+        .field_if_some("strain", health.strain.map(strain))
+        .field_if_some("round-trip", health.round_trip.map(nanos))
+        .field_if_some("last-answer", health.last_answer.map(nanos))
+        .field_if_some("service-time", health.service_time.map(nanos))
+        .field("rate", health.rate)
+        .field("lost", health.lost)
+        .field_if_some("path-round-trip", health.path_round_trip.map(nanos))
+        .field_if_some("out-of-order", health.out_of_order)
+        .build()
+}
+
+pub(super) fn strain(strain: Strain) -> &'static str {
+    match strain {
+        Strain::Path => "path",
+        Strain::Losses => "losses",
+        Strain::LateAnswers => "late-answers",
+    }
 }
 
 pub(super) fn sharing(verdict: SharingVerdict) -> &'static str {

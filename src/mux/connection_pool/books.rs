@@ -84,5 +84,6 @@ fn connection_stats(registered: &Registered, phase: Phase) -> ConnectionStats {
         frames_late: counters.frames_late.get(),
         reports_dropped: counters.reports_dropped.get(),
         resyncs: counters.resyncs.get(),
+        health: registered.link.health(),
     }
 }

@@ -5,6 +5,7 @@ use std::time::Instant;
 use super::{ConnectionId, ConnectionPool};
 use crate::mux::{
     credential_gate::{CredentialGate, Notice},
+    driver::Vitals,
     proto::ProbeOutcome,
 };
 
@@ -61,6 +62,11 @@ impl Registration {
     /// The server did not say whether it takes the credentials.
     pub(in crate::mux) fn on_credentials_unanswered(&self, now: Instant) {
         self.ask_gate(|gate| gate.on_unanswered(now, self.id));
+    }
+
+    /// What the connection shows while its sessions play.
+    pub(in crate::mux) fn on_examined(&self, now: Instant, vitals: Vitals) {
+        self.pool.lock().on_examined(self.id, now, vitals);
     }
 
     /// The server has ended one of several sessions.

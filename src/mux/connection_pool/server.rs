@@ -1,6 +1,6 @@
 //! What the pool knows of one server, apart from its connections.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
@@ -23,6 +23,10 @@ pub(super) struct Server {
     describe_took: Option<Duration>,
     /// Sessions that were announced and have not come.
     pub(super) intents: Vec<(IntentId, ConnectionKey)>,
+    /// Until when no session that plays is moved: it did not help.
+    pub(super) rests_until: Option<Instant>,
+    /// When it was last told that a limit of the user hurts.
+    pub(super) limit_told: Option<Instant>,
     /// Told whenever anything changes that a session held before its PLAY may wait for.
     changed: watch::Sender<()>,
 }
@@ -39,6 +43,8 @@ impl Server {
             pace,
             describe_took: None,
             intents: Vec::new(),
+            rests_until: None,
+            limit_told: None,
             changed: watch::Sender::new(()),
         }
     }

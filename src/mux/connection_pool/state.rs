@@ -11,6 +11,7 @@ use tokio::{runtime::Handle, sync::oneshot};
 use super::{
     ConnectionHandle, ConnectionPool, Placed, Registration, Ticket, Wish,
     descriptions::Descriptions,
+    relief::Relief,
     server::Server,
     table::{Checkin, ConnectionId, Demand, Placement, Purpose, Table, WaiterId},
     terms::{Terms, terms},
@@ -41,6 +42,8 @@ type GateId = (ServerId, Credentials);
 pub(super) struct Registered {
     pub(super) link: Arc<Link>,
     pub(super) trial: Trial,
+    /// While it is strained.
+    pub(super) relief: Option<Relief>,
     gate: Option<GateId>,
     pub(super) is_dedicated: bool,
     pub(super) is_listed: bool,
@@ -165,7 +168,8 @@ impl State {
             .filter(|(_, r)| r.link.server == *name);
         let busy = of_server.filter(|(_, registered)| {
             let head = registered.link.backlog().head;
-            head.is_some_and(|head| now >= head.since + SHORTEST_PATIENCE)
+            registered.link.vitals().strain.is_some()
+                || head.is_some_and(|head| now >= head.since + SHORTEST_PATIENCE)
         });
         Known {
             cap: server.sharing.session_cap(now),
@@ -290,6 +294,7 @@ impl State {
             Registered {
                 link: Arc::clone(&link),
                 trial: Trial::default(),
+                relief: None,
                 gate,
                 is_dedicated,
                 is_listed,

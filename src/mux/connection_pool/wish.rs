@@ -26,7 +26,7 @@ pub(super) struct Known {
     pub(super) batch: Option<u32>,
     /// Whether its connections stand a DESCRIBE that fails.
     pub(super) describes_in_band: bool,
-    /// Connections on which it has been busy with one request for long.
+    /// Connections on which it has been busy with one request for long, and those that are strained.
     pub(super) busy: Vec<ConnectionId>,
 }
 

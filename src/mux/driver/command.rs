@@ -15,6 +15,7 @@ use tokio::{
 };
 use url::Url;
 
+use super::vitals::Vitals;
 use crate::mux::{
     connection_pool::ConnectionId,
     delivery::{Budget, Producer},
@@ -25,7 +26,7 @@ use crate::mux::{
         Reply, SessionConfig, SessionKey, SessionRequest,
     },
     server_key::ServerId,
-    stats::ConnectionCounters,
+    stats::{ConnectionCounters, ConnectionHealth},
 };
 
 /// RTCP packets that may wait for the driver; more are dropped, as a congested network would.
@@ -139,6 +140,10 @@ pub(in crate::mux) struct Link {
     /// No session of it can be addressed any more.
     is_tainted: AtomicBool,
     insight: Mutex<Insight>,
+    /// What it showed when it was last looked at.
+    vitals: Mutex<Vitals>,
+    /// One of its sessions is to move elsewhere, whichever hears it first.
+    invites_to_move: AtomicBool,
     backlog: watch::Receiver<Backlog>,
     task: OnceLock<AbortHandle>,
     /// Set when the connection is over.
@@ -172,6 +177,8 @@ impl Link {
             peak_references: AtomicU32::new(1),
             is_proven: AtomicBool::new(false),
             is_tainted: AtomicBool::new(false),
+            vitals: Mutex::default(),
+            invites_to_move: AtomicBool::new(false),
             insight: Mutex::default(),
             backlog,
             task: OnceLock::new(),
@@ -265,6 +272,47 @@ impl Link {
 
     pub(super) fn on_tainted(&self) {
         self.is_tainted.store(true, Ordering::Relaxed);
+    }
+
+    /// What it showed when it was last looked at.
+    pub(in crate::mux) fn vitals(&self) -> Vitals {
+        *self.vitals.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How it bears what is sent over it.
+    pub(in crate::mux) fn health(&self) -> ConnectionHealth {
+        let (vitals, measures) = (self.vitals(), self.insight().measures);
+        ConnectionHealth {
+            strain: vitals.strain,
+            round_trip: measures.round_trip,
+            last_answer: measures.last_answer,
+            service_time: measures.service_time,
+            rate: vitals.rate,
+            lost: vitals.lost,
+            path_round_trip: vitals.way.map(|way| way.round_trip),
+            out_of_order: vitals.way.map(|way| way.out_of_order),
+        }
+    }
+
+    /// Gives what it showed before.
+    pub(in crate::mux) fn set_vitals(&self, vitals: Vitals) -> Vitals {
+        let mut known = self.vitals.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::replace(&mut *known, vitals)
+    }
+
+    /// Whether one of its sessions is to move elsewhere.
+    pub(in crate::mux) fn invite_to_move(&self, is_wanted: bool) {
+        self.invites_to_move.store(is_wanted, Ordering::Relaxed);
+    }
+
+    /// Whether some or all of its sessions had better be elsewhere.
+    pub(in crate::mux) fn is_to_be_left(&self) -> bool {
+        self.is_tainted() || self.invites_to_move.load(Ordering::Relaxed)
+    }
+
+    /// True for one session after each invitation.
+    pub(in crate::mux) fn accept_invitation(&self) -> bool {
+        self.invites_to_move.swap(false, Ordering::Relaxed)
     }
 
     /// An idle connection is referenced again.

@@ -4,12 +4,14 @@ use std::{collections::BTreeMap, time::Instant};
 
 use tokio::sync::oneshot;
 
+use super::gaps::Gaps;
 use crate::mux::{
     connection_pool::ConnectionId,
     delivery::{self, Producer},
     error::Error,
     monitor::Debt,
-    proto::{self, CloseReason, Failure, Reply, RequestId, SessionKey},
+    proto::{self, CloseReason, Failure, PacketKind, Reply, RequestId, SessionKey},
+    strain::Reading,
 };
 
 type ReplySender = oneshot::Sender<Result<Reply, Failure>>;
@@ -21,6 +23,7 @@ struct Opened {
     /// Something was pushed since its consumer was last woken.
     is_touched: bool,
     camera: String,
+    gaps: Gaps,
     /// Settled when the core has forgotten the session, or with the connection.
     _debt: Debt,
 }
@@ -72,6 +75,7 @@ impl Sessions {
                 producer,
                 is_touched: false,
                 camera,
+                gaps: Gaps::default(),
                 _debt: debt,
             },
         );
@@ -112,6 +116,11 @@ impl Sessions {
         let Some(session) = self.opened.get_mut(&packet.session) else {
             return;
         };
+        if packet.kind == PacketKind::Rtp {
+            session
+                .gaps
+                .on_packet(received, packet.stream, &packet.payload);
+        }
         session.producer.push(delivery::Packet {
             stream: packet.stream,
             kind: packet.kind,
@@ -123,6 +132,16 @@ impl Sessions {
         if !session.is_touched {
             session.is_touched = true;
             self.touched.push(packet.session);
+        }
+    }
+
+    /// What the sessions got since the last call.
+    pub(super) fn take_gaps(&mut self, reading: &mut Reading) {
+        for session in self.opened.values_mut() {
+            let (packets, lost) = session.gaps.take();
+            reading.sessions += u32::from(packets > 0);
+            reading.lossy += u32::from(lost > 0);
+            reading.lost += lost;
         }
     }
 

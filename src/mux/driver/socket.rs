@@ -9,7 +9,8 @@ use bytes::BytesMut;
 use socket2::SockRef;
 use tokio::{io::Interest, net::TcpStream};
 
-use crate::mux::network::Wire;
+use super::tcp_info;
+use crate::mux::{network::Wire, strain::Way};
 
 /// A socket, or what stands for one in simulations.
 #[derive(Debug)]
@@ -57,6 +58,12 @@ impl Socket {
                 poll_fn(|context| wire.poll_ready(context, wants_to_read, wants_to_write)).await
             }
         }
+    }
+
+    /// What the system says of the way.
+    pub(super) fn way(&self) -> Option<Way> {
+        let Self::Tcp(socket) = self else { return None };
+        tcp_info::way(socket.local_addr().ok()?, socket.peer_addr().ok()?)
     }
 
     /// Acknowledges what was read at once. The system forgets the option by itself.

@@ -16,6 +16,7 @@ use rustls::ClientConnection;
 pub(in crate::mux) use self::client::TlsClient;
 use self::failure::Breakdown;
 use super::socket::Socket;
+use crate::mux::strain::Way;
 
 /// Ciphertext read at a time. rustls alone would ask the system for 4 KiB, four times for a record.
 const READ_CHUNK: usize = 32 * 1024;
@@ -165,6 +166,11 @@ impl TlsStream {
                 return Ok(readable);
             }
         }
+    }
+
+    /// See [`Transport::way`](super::transport::Transport::way).
+    pub(super) fn way(&self) -> Option<Way> {
+        self.socket.way()
     }
 
     /// See [`Transport::acknowledge_at_once`](super::transport::Transport::acknowledge_at_once).

@@ -5,6 +5,7 @@ use std::io::{self, IoSlice};
 use bytes::BytesMut;
 
 use super::{socket::Socket, tls::TlsStream};
+use crate::mux::strain::Way;
 
 /// A socket, or TLS over one (RFC 7826, 19.2).
 #[derive(Debug)]
@@ -42,6 +43,14 @@ impl Transport {
         match self {
             Self::Plain(socket) => socket.ready(wants_to_read, wants_to_write).await,
             Self::Tls(stream) => stream.ready(wants_to_read, wants_to_write).await,
+        }
+    }
+
+    /// What the system says of the way.
+    pub(super) fn way(&self) -> Option<Way> {
+        match self {
+            Self::Plain(socket) => socket.way(),
+            Self::Tls(stream) => stream.way(),
         }
     }
 

@@ -17,6 +17,11 @@ pub struct Measures {
     pub service_time: Option<Duration>,
     /// The same for DESCRIBE alone; live555 takes up to 100 ms for that of a file.
     pub describe_time: Option<Duration>,
+    /// How long the last keep-alive took, or other OPTIONS, that was alone on the connection: nothing
+    /// to do for the server, but its answer queues up there behind the media of all sessions.
+    pub last_answer: Option<Duration>,
+    /// How many of these were answered.
+    pub lone_answers: u64,
 }
 
 /// The last samples. Their lower quartile is what the server takes: a busy machine on this side
@@ -52,6 +57,8 @@ pub(super) struct Meter {
     any: Samples,
     describe: Samples,
     last_answer: Option<Instant>,
+    lone_answer: Option<Duration>,
+    lone_answers: u64,
 }
 
 impl Meter {
@@ -67,6 +74,10 @@ impl Meter {
         let took = now.saturating_duration_since(sent);
         if was_alone {
             self.round_trip = Some(self.round_trip.map_or(took, |least| least.min(took)));
+            if matches!(method, Method::Options | Method::GetParameter) {
+                self.lone_answer = Some(took);
+                self.lone_answers += 1;
+            }
             return;
         }
         // The server began with it when it had answered the one before, or when it got it.
@@ -86,6 +97,8 @@ impl Meter {
             round_trip: self.round_trip,
             service_time: self.any.lower_quartile(),
             describe_time: self.describe.lower_quartile(),
+            last_answer: self.lone_answer,
+            lone_answers: self.lone_answers,
         }
     }
 }
@@ -103,7 +116,10 @@ mod tests {
         meter.on_answer(start + 900 * MS, &Method::Describe, start, true);
         meter.on_answer(start + 950 * MS, &Method::Options, start + 900 * MS, true);
         meter.on_answer(start + 999 * MS, &Method::Setup, start, false);
-        assert_eq!(meter.measures().round_trip, Some(50 * MS));
+        let measures = meter.measures();
+        assert_eq!(measures.round_trip, Some(50 * MS));
+        assert_eq!(measures.last_answer, Some(50 * MS));
+        assert_eq!(measures.lone_answers, 1, "a DESCRIBE takes its time");
     }
 
     #[test]

@@ -380,6 +380,12 @@ impl MockServer {
         connection::send_media(&self.shared, path, count)
     }
 
+    /// So many packets of this camera do not go out on the connection: the next ones follow a gap.
+    pub fn leave_out(&self, connection: usize, path: &str, count: u32) {
+        let mut state = self.shared.state();
+        let (_, _left_out) = state.media(&self.shared.config, connection, path, count);
+    }
+
     /// Sends a sender report on every track of every session that plays this camera.
     pub fn send_reports(&self, path: &str, ntp: u64) -> usize {
         connection::send_reports(&self.shared, path, ntp)

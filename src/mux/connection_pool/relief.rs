@@ -1,0 +1,178 @@
+//! What is done about a connection that carries too much: new sessions go elsewhere at once, and some
+//! of those that play a little later.
+//!
+//! One at a time, make before break, and no more than half of them: whether that helps is seen
+//! before the next one goes. If it does not, the cause is another one, and nothing moves at this server
+//! for a while. Where the user's limit stands in the way, that is said.
+
+use std::time::{Duration, Instant};
+
+use super::{Aftermath, ConnectionPool, State, Wish, table::ConnectionId};
+use crate::mux::{
+    driver::{self, Vitals},
+    event::{ConnectionLimit, MuxEvent},
+    sharing::Stance,
+    strain::Strain,
+};
+
+/// How long a connection is strained before the first session is moved: new ones going elsewhere may
+/// be enough.
+const FIRST_MOVE: Duration = Duration::from_secs(10);
+/// How long after a move the next one comes: two looks, and the time that setting up takes.
+const NEXT_MOVE: Duration = Duration::from_secs(5);
+/// How long nothing is moved at a server where moving did not help, and how often a limit in the
+/// way is told.
+const REST: Duration = Duration::from_secs(10 * 60);
+
+/// The moves from one strained connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Relief {
+    /// Sessions that may move.
+    left: u32,
+    next: Instant,
+}
+
+impl Relief {
+    fn new(now: Instant, sessions: u32) -> Self {
+        Self {
+            left: sessions / 2,
+            next: now + FIRST_MOVE,
+        }
+    }
+
+    /// Whether one more is to move now.
+    fn step(&mut self, now: Instant) -> Step {
+        if now < self.next {
+            return Step::Wait;
+        }
+        if self.left == 0 {
+            return Step::GiveUp;
+        }
+        self.left -= 1;
+        self.next = now + NEXT_MOVE;
+        Step::Move
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    Wait,
+    Move,
+    /// Half of them have gone, and it is no better.
+    GiveUp,
+}
+
+impl ConnectionPool {
+    /// Whether a session that plays on `strained` has a place elsewhere. If it is the user's limit that
+    /// it has none, that is told.
+    pub(in crate::mux) fn has_relief(&self, wish: &Wish, strained: ConnectionId) -> bool {
+        let has_relief = self.has_place(wish, strained);
+        if !has_relief {
+            self.change(|state, aftermath| {
+                state.on_limit_hurts(wish, strained, driver::now(), aftermath);
+            });
+        }
+        has_relief
+    }
+}
+
+impl State {
+    /// A connection was looked at.
+    pub(super) fn on_examined(&mut self, id: ConnectionId, now: Instant, vitals: Vitals) {
+        let Some(entry) = self.table.entry(id) else {
+            return;
+        };
+        let (server, sessions) = (entry.server.clone(), entry.set_up);
+        let stance = self.stance(&server, now);
+        let may_move = self.servers.get(&server).is_some_and(|known| {
+            // A server that was ever full has no room for a session that is there twice.
+            !known.sharing.has_said_full() && known.rests_until.is_none_or(|until| now >= until)
+        }) && stance == Stance::Share;
+        let Some(registered) = self.registered.get_mut(&id) else {
+            return;
+        };
+        let link = &registered.link;
+        let before = link.set_vitals(vitals).strain;
+        match (before, vitals.strain) {
+            (None, Some(strain)) => tracing::info!("{id}/-: strained: {strain}"),
+            (Some(_), None) => tracing::info!("{id}/-: not strained any more"),
+            _ => {}
+        }
+        if vitals.strain.is_none() {
+            registered.relief = None;
+            link.invite_to_move(false);
+            return;
+        }
+        let relief = &mut registered.relief;
+        let relief = relief.get_or_insert_with(|| Relief::new(now, sessions));
+        // While it becomes better nobody moves.
+        if !may_move || !vitals.is_suffering {
+            return;
+        }
+        match relief.step(now) {
+            Step::Wait => {}
+            Step::Move => link.invite_to_move(true),
+            Step::GiveUp => {
+                tracing::info!("{id}/-: moving sessions did not help");
+                registered.relief = None;
+                if let Some(known) = self.servers.get_mut(&server) {
+                    known.rests_until = Some(now + REST);
+                }
+            }
+        }
+    }
+
+    fn on_limit_hurts(
+        &mut self,
+        wish: &Wish,
+        strained: ConnectionId,
+        now: Instant,
+        aftermath: &mut Aftermath,
+    ) {
+        let max = wish.options.pooling.max_connections_per_server;
+        let strain = self.strain(strained);
+        let server = wish.key.server();
+        let is_at_limit = max > 0 && self.table.pooled_connections(server) >= max;
+        let (Some(strain), true) = (strain, is_at_limit) else {
+            return;
+        };
+        let Some(known) = self.servers.get_mut(server) else {
+            return;
+        };
+        if known.limit_told.is_some_and(|told| now < told + REST) {
+            return;
+        }
+        known.limit_told = Some(now);
+        let limit = ConnectionLimit {
+            server: server.to_string(),
+            limit: "max-connections-per-server",
+            value: max,
+            reason: strain,
+        };
+        aftermath.events.push(MuxEvent::Limit(limit));
+    }
+
+    /// Why a connection is strained, if it is.
+    pub(super) fn strain(&self, id: ConnectionId) -> Option<Strain> {
+        self.registered.get(&id)?.link.vitals().strain
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn half_of_the_sessions_move_one_by_one_and_then_it_is_given_up() {
+        let start = Instant::now();
+        let mut relief = Relief::new(start, 5);
+        assert_eq!(relief.step(start), Step::Wait);
+        let mut at = start + FIRST_MOVE;
+        for _ in 0..2 {
+            assert_eq!(relief.step(at), Step::Move);
+            assert_eq!(relief.step(at), Step::Wait);
+            at += NEXT_MOVE;
+        }
+        assert_eq!(relief.step(at), Step::GiveUp);
+    }
+}
