@@ -143,8 +143,11 @@ impl Manager for Light {
         is_taken
     }
 
-    fn poll_room(&self, context: &mut Context<'_>, _now: Instant) -> Poll<()> {
-        self.outlet.poll_room(context)
+    fn poll_room(&self, stream: usize, context: &mut Context<'_>, _now: Instant) -> Poll<()> {
+        match self.stream(stream) {
+            Some(stream) => self.outlet.poll_room(stream, context),
+            None => Poll::Ready(()),
+        }
     }
 
     /// Puts it into the stream's inbox; gives what came of the last one that was sent.

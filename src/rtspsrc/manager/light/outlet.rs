@@ -91,33 +91,18 @@ impl Outlet {
         self.announce_room();
     }
 
-    /// Ready while a stream that somebody is linked to can take more. Others may be blocked: they
-    /// may be waiting for this one.
-    pub(super) fn poll_room(&self, context: &mut Context<'_>) -> Poll<()> {
-        if self.has_room() {
+    /// Ready while the stream can take more. All streams of the session are waited for by one task.
+    pub(super) fn poll_room(&self, stream: &Stream, context: &mut Context<'_>) -> Poll<()> {
+        if stream.has_room() {
             return Poll::Ready(());
         }
         *lock(&self.room.waker) = Some(context.waker().clone());
         self.room.is_awaited.store(true, Ordering::SeqCst);
-        // An inbox may have been emptied just before.
-        if self.has_room() {
-            return Poll::Ready(());
+        // The inbox may have been emptied just before.
+        match stream.has_room() {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
         }
-        Poll::Pending
-    }
-
-    fn has_room(&self) -> bool {
-        let mut is_any_linked = false;
-        for stream in self.streams.values() {
-            if stream.flow() == Err(gst::FlowError::NotLinked) {
-                continue;
-            }
-            if !lock(&stream.inbox).is_full() {
-                return true;
-            }
-            is_any_linked = true;
-        }
-        !is_any_linked
     }
 
     fn announce_room(&self) {

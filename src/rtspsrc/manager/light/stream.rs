@@ -168,6 +168,11 @@ impl Stream {
         self.life.load(Ordering::Acquire)
     }
 
+    /// Whether it can take more. If nobody is linked it is never held up.
+    pub(super) fn has_room(&self) -> bool {
+        !lock(&self.inbox).is_full() || self.flow() == Err(gst::FlowError::NotLinked)
+    }
+
     /// What came of the last push.
     pub(super) fn flow(&self) -> Flow {
         *lock(&self.flow)
@@ -309,7 +314,6 @@ impl Stream {
             jitter: state.reception.jitter(),
             sender: state.sender.map(|sender| sender.report),
             reports_sent: state.reports_sent,
-            dropped: lock(&self.inbox).dropped(),
         }
     }
 }
