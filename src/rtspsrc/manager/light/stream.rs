@@ -47,6 +47,14 @@ pub(super) struct Gate {
     pub(super) is_open: bool,
 }
 
+/// Messages that were taken out of an inbox.
+#[derive(Default)]
+pub(super) struct Taken {
+    pub(super) messages: VecDeque<Message>,
+    /// Of the stream, when they were.
+    pub(super) life: u32,
+}
+
 /// One stream.
 pub(super) struct Stream {
     pub(super) number: usize,
@@ -64,8 +72,8 @@ pub(super) struct Stream {
     pub(super) inbox: Mutex<Inbox>,
     /// Sends it.
     pub(super) errand: Arc<Errand>,
-    /// What the sending hand has taken out of the inbox. Empty between its turns.
-    pub(super) taken: Mutex<VecDeque<Message>>,
+    /// What the sending hand has taken out of the inbox.
+    pub(super) taken: Mutex<Taken>,
     /// How often it was begun anew: what was taken before is not sent.
     life: AtomicU32,
     /// What came of the last push.
