@@ -156,7 +156,7 @@ impl Producer {
     pub fn push(&mut self, packet: Packet) {
         let mut state = self.delivery.lock();
         let was_empty = state.queue.is_empty();
-        state.queue.push(packet);
+        state.queue.lane_mut(packet.stream).push(packet);
         self.wants_wake |= was_empty && !state.queue.is_empty();
     }
 

@@ -100,9 +100,12 @@ impl Session {
     ///
     /// What waits of a stream that is parked has room of its own, as much as a session has, and goes
     /// by the session's [`OverflowPolicy`](super::OverflowPolicy). What had been taken from the queue
-    /// before may still come, and once the session is over all that waits does.
+    /// before may still come, and once the session is over all that waits does. A stream that the
+    /// presentation does not have is left out.
     pub fn set_parked(&mut self, stream: usize, is_parked: bool) {
-        self.attachment.consumer.set_parked(stream, is_parked);
+        if stream < self.presentation.streams.len() {
+            self.attachment.consumer.set_parked(stream, is_parked);
+        }
     }
 
     fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Packet>> {

@@ -55,13 +55,12 @@ impl Lanes {
         counts
     }
 
-    /// Queues a packet, or makes room for it, or drops and counts it.
-    pub(super) fn push(&mut self, packet: Packet) {
-        let parked = match self.parked.is_empty() {
-            true => None,
-            false => self.parked.get_mut(&packet.stream),
-        };
-        parked.unwrap_or(&mut self.open).push(packet);
+    /// The queue that packets of a stream go into.
+    pub(super) fn lane_mut(&mut self, stream: usize) -> &mut Queue {
+        match self.parked.is_empty() {
+            true => &mut self.open,
+            false => self.parked.get_mut(&stream).unwrap_or(&mut self.open),
+        }
     }
 
     /// Parks just these streams. What waits of those that were parked is taken next.

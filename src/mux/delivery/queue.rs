@@ -56,7 +56,8 @@ impl Load {
     }
 
     fn add(&mut self, other: Self) {
-        *self = self.with(other);
+        self.packets += other.packets;
+        self.bytes += other.bytes;
     }
 
     fn subtract(&mut self, other: Self) {

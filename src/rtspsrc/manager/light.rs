@@ -6,7 +6,7 @@
 //! rules:
 //!
 //! ```text
-//! inbox      what waits for downstream, per stream
+//! inbox      what is to be pushed next, per stream
 //! reception  order, losses, jitter
 //! timing     RTP time -> running time; `skew` follows the sender's clock
 //! lip_sync   streams of a session against each other, by sender reports
