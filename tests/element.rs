@@ -17,6 +17,8 @@ mod support;
 mod context;
 #[path = "element/errors.rs"]
 mod errors;
+#[path = "element/held_up.rs"]
+mod held_up;
 #[path = "element/leaks.rs"]
 mod leaks;
 #[path = "element/log.rs"]

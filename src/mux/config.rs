@@ -202,7 +202,8 @@ pub enum Multiplex {
 /// What gives way when a session's packets are not taken in time: when 4 MiB or 8192 packets of RTP
 /// wait, or the oldest of them has waited for 2 s; also when all sessions of a connection have 64 MiB
 /// waiting, or all of the process 512 MiB. RTCP has a place of its own, 256 packets or 64 KiB, of
-/// which the oldest go.
+/// which the oldest go. Streams that are [parked](super::Session::set_parked) have as much each, beside
+/// the others.
 ///
 /// Whatever is dropped is counted, and the next packet of its stream says so
 /// ([`Packet::discontinuity`](super::Packet::discontinuity)). Access units - packets of one RTP

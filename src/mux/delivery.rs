@@ -5,19 +5,20 @@
 //! go is the session's [`OverflowPolicy`]; with `Block` none do, and the driver of the session's own
 //! connection stops reading until there is room.
 //! The consumer takes everything that waits at once, by swapping queues, and is woken only when an
-//! empty queue gets something.
+//! empty queue gets something. It may leave `lanes` of some streams waiting and take from the others.
 //!
 //! Invariants: of each stream, order delivered is order pushed (across streams likewise, but for
-//! parameter sets that after a gap have to wait for their picture); delivered + dropped + waiting = pushed; what waits
+//! parameter sets that after a gap have to wait for their picture, and streams that are parked); delivered + dropped + waiting = pushed; what waits
 //! stays below the caps of session, connection and process. `Block` goes beyond the session's by
 //! what was read at once.
 
 mod budget;
+mod lanes;
 mod queue;
 mod stream;
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeSet, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, Waker},
     time::Instant,
@@ -29,6 +30,7 @@ pub use self::budget::Budget;
 pub(super) use self::stream::StreamCount;
 use self::{
     budget::{Account, PROCESS_BUDGET},
+    lanes::Lanes,
     queue::Queue,
 };
 use super::{
@@ -72,7 +74,7 @@ impl Packet {
 /// What is behind the lock.
 #[derive(Debug)]
 struct State {
-    queue: Queue,
+    queue: Lanes,
     /// Of the consumer, while there is nothing.
     waker: Option<Waker>,
     /// Of the driver, while there is no room.
@@ -119,7 +121,7 @@ fn with_budgets(
 ) -> (Producer, Consumer) {
     let account = Account::new(connection, process);
     let delivery = Arc::new(Delivery(Mutex::new(State {
-        queue: Queue::new(policy, account),
+        queue: Lanes::new(Queue::new(policy, account)),
         waker: None,
         room_waker: None,
         end: None,
@@ -133,6 +135,8 @@ fn with_budgets(
         Consumer {
             delivery,
             taken: VecDeque::new(),
+            parked: BTreeSet::new(),
+            is_parking_new: false,
         },
     )
 }
@@ -152,7 +156,7 @@ impl Producer {
     pub fn push(&mut self, packet: Packet) {
         let mut state = self.delivery.lock();
         let was_empty = state.queue.is_empty();
-        state.queue.push(packet);
+        state.queue.lane_mut(packet.stream).push(packet);
         self.wants_wake |= was_empty && !state.queue.is_empty();
     }
 
@@ -224,9 +228,28 @@ pub struct Consumer {
     delivery: Arc<Delivery>,
     /// Taken from the queue and not yet given to the user.
     taken: VecDeque<Packet>,
+    /// The streams whose packets are left waiting.
+    parked: BTreeSet<usize>,
+    /// The queue does not know of it yet: it learns when it is taken from, or what had waited could be
+    /// in the way of what comes.
+    is_parking_new: bool,
 }
 
 impl Consumer {
+    /// Leaves the packets of a stream waiting from now on, or no more.
+    pub(super) fn set_parked(&mut self, stream: usize, is_parked: bool) {
+        self.is_parking_new |= match is_parked {
+            true => self.parked.insert(stream),
+            false => self.parked.remove(&stream),
+        };
+    }
+
+    /// Leaves waiting what `other` did.
+    pub(super) fn park_as(&mut self, other: &Self) {
+        self.parked.clone_from(&other.parked);
+        self.is_parking_new = true;
+    }
+
     /// The next packet; none once the session is over and everything was taken.
     pub(super) fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Packet>> {
         if self.taken.is_empty() && !std::task::ready!(self.poll_take(context)) {
@@ -247,6 +270,9 @@ impl Consumer {
     /// Swaps the full queue for our empty one, so that neither side ever allocates in steady state.
     fn poll_take(&mut self, context: &mut Context<'_>) -> Poll<bool> {
         let mut state = self.delivery.lock();
+        if std::mem::take(&mut self.is_parking_new) {
+            state.queue.park(&self.parked);
+        }
         if state.queue.take(&mut self.taken) {
             let room_waker = state.room_waker.take();
             drop(state);

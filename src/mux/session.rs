@@ -94,6 +94,20 @@ impl Session {
         poll_fn(|context| self.poll_batch(context, batch)).await
     }
 
+    /// Parks a stream: its packets, RTCP too, are left waiting while those of the others are taken; or
+    /// no more. For consumers that cannot take from one stream for a while, perhaps because they wait
+    /// for another one, as a muxer does for sound.
+    ///
+    /// What waits of a stream that is parked has room of its own, as much as a session has, and goes
+    /// by the session's [`OverflowPolicy`](super::OverflowPolicy). What had been taken from the queue
+    /// before may still come, and once the session is over all that waits does. A stream that the
+    /// presentation does not have is left out.
+    pub fn set_parked(&mut self, stream: usize, is_parked: bool) {
+        if stream < self.presentation.streams.len() {
+            self.attachment.consumer.set_parked(stream, is_parked);
+        }
+    }
+
     fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Packet>> {
         if self.taken.is_empty() && self.is_to_move() {
             let mut first = Vec::new();
@@ -163,8 +177,10 @@ impl Session {
         self.successor = None;
         self.streams = playing.streams.grants;
         (self.presentation, self.rtp_info) = (playing.presentation, playing.rtp_info);
-        // The old one is released with this, and its debt settled.
-        self.attachment = playing.attachment;
+        let old = std::mem::replace(&mut self.attachment, playing.attachment);
+        self.attachment.consumer.park_as(&old.consumer);
+        // The old one is released, and its debt settled with its own.
+        drop(old);
         self.bring_up = bring_up;
         *self.place.lock().unwrap_or_else(PoisonError::into_inner) = Place::of(&self.attachment);
         Poll::Ready(())

@@ -3,9 +3,10 @@
 //! Pushing a buffer runs downstream's code, which may block for as long as it likes: in a sink that
 //! waits for its clock, in a muxer that waits for another stream. So there is no fixed number of
 //! threads that is right. Here as many [`Errand`]s are on the way at a time as the machine has
-//! processors, and a thread that is found in one for longer than [`PATIENCE`] while others wait does
-//! not count any more: another one takes its place. When it comes back there may be one too many,
-//! which ends after a while.
+//! processors, and a thread that is found waiting in one for longer than [`PATIENCE`] while others
+//! wait does not count any more: another one takes its place. Not so a thread that is busy, or would
+//! be if it got a processor: another one would only compete with it. When one comes back there may be
+//! one too many, which ends after a while.
 //!
 //! ```text
 //! called -> queue -> a hand takes it -> idle, or called again
@@ -18,33 +19,38 @@
 //! a processor that is warm.
 
 mod errand;
+mod hand;
 mod roll;
+mod tenure;
 
 use std::{
     collections::VecDeque,
     io,
-    sync::{Arc, Condvar, Mutex, OnceLock, PoisonError},
+    sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError},
     time::Duration,
 };
 
 use gstreamer as gst;
 
-use self::roll::Roll;
+use self::{
+    hand::Hand,
+    roll::{Late, Roll},
+};
 use super::{CAT, lock, runtime, timer};
 
 pub(super) use errand::{Errand, spawn};
 
-/// How long an errand may take before its thread is taken for blocked, if others wait.
-const PATIENCE: Duration = Duration::from_millis(2);
+/// How long an errand may take before its thread is taken for blocked, if it waits for something and
+/// others wait for it.
+const PATIENCE: Duration = Duration::from_millis(1);
 
-/// How long threads that nobody needs are kept.
-const SURPLUS: Duration = Duration::from_secs(5);
+/// How long if it waits for nothing: it may be decoding, or be in a loop until another stream has come
+/// as far as its own, which that one then has to be let do.
+const LONG_PATIENCE: Duration = Duration::from_millis(100);
 
 /// The threads of the process.
 pub(super) struct Crew {
     state: Mutex<State>,
-    /// For hands.
-    summons: Condvar,
     /// For the foreman.
     stir: Condvar,
     timers: tokio::runtime::Handle,
@@ -77,7 +83,6 @@ impl Crew {
                 roll: Roll::new(hands),
                 foreman_sleeps: false,
             }),
-            summons: Condvar::new(),
             stir: Condvar::new(),
             timers: runtime::timers()?,
         };
@@ -102,13 +107,13 @@ impl Crew {
 
     /// Another hand.
     fn summon(&self, state: &mut State) {
-        if state.roll.summon() {
-            self.summons.notify_one();
+        if let Some(hand) = state.roll.summon() {
+            hand.summons.notify_one();
             return;
         }
         let hand = std::thread::Builder::new().name("rtspmux-feed".to_owned());
         match hand.spawn(|| Self::shared().map(Self::work)) {
-            Ok(_) => state.roll.on_hired(),
+            Ok(_) => state.roll.on_hired(timer::now()),
             // Those that are there go on; the foreman tries again.
             Err(error) => gst::error!(CAT, "no thread to feed pads: {error}"),
         }
@@ -118,33 +123,46 @@ impl Crew {
     fn work(&self) {
         // Session tasks have timers.
         let _timers = self.timers.enter();
+        let hand = Arc::new(Hand::of_this_thread());
         let mut state = lock(&self.state);
         loop {
             let mut counts = true;
             while counts && let Some(errand) = state.queue.pop_front() {
-                let turn = state.roll.begin(timer::now());
+                let turn = state.roll.begin(timer::now(), &hand);
                 drop(state);
                 let again = errand.run();
                 state = lock(&self.state);
                 if again {
                     state.queue.push_back(errand);
                 }
-                counts = state.roll.end(turn);
+                counts = state.roll.end(turn, &hand);
             }
             if counts {
-                state.roll.leave();
+                state.roll.leave(&hand);
             }
-            loop {
-                let waited = self.summons.wait_timeout(state, SURPLUS);
-                state = waited.unwrap_or_else(PoisonError::into_inner).0;
-                if state.roll.is_summoned() {
-                    break;
-                }
-                if state.roll.may_go(timer::now(), SURPLUS) {
-                    return;
-                }
+            state = match self.rest(state, &hand) {
+                Some(state) => state,
+                None => return,
+            };
+        }
+    }
+
+    /// Until the hand is summoned; none: it is to go.
+    fn rest<'a>(
+        &self,
+        mut state: MutexGuard<'a, State>,
+        hand: &Arc<Hand>,
+    ) -> Option<MutexGuard<'a, State>> {
+        let is_idle = |state: &mut State| !state.roll.is_summoned(hand);
+        if let Some(tenure) = state.roll.tenure() {
+            let rested = hand.summons.wait_timeout_while(state, tenure, is_idle);
+            state = rested.unwrap_or_else(PoisonError::into_inner).0;
+            if state.roll.may_go(hand, timer::now()) {
+                return None;
             }
         }
+        let rested = hand.summons.wait_while(state, is_idle);
+        Some(rested.unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The life of the foreman.
@@ -158,12 +176,25 @@ impl Crew {
             }
             let waited = self.stir.wait_timeout(state, PATIENCE);
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
-            if !state.queue.is_empty() {
-                let held_up = state.roll.strike_off(timer::now(), PATIENCE);
-                let wanted = state.roll.reinforcements(held_up);
-                for _ in 0..wanted.min(state.queue.len()) {
-                    self.summon(&mut state);
-                }
+            if state.queue.is_empty() {
+                continue;
+            }
+            let late = state.roll.late(timer::now(), PATIENCE);
+            let mut held_up = 0;
+            if !late.is_empty() {
+                // Looking at threads takes a while.
+                drop(state);
+                let is_waiting = |late: &Late| late.hand.is_waiting();
+                let (waiting, busy): (Vec<Late>, Vec<Late>) =
+                    late.into_iter().partition(is_waiting);
+                state = lock(&self.state);
+                held_up = state.roll.strike_off(&waiting);
+                let busy = busy.into_iter().filter(|it| it.takes >= LONG_PATIENCE);
+                state.roll.strike_off(&busy.collect::<Vec<_>>());
+            }
+            let wanted = state.roll.reinforcements(held_up);
+            for _ in 0..wanted.min(state.queue.len()) {
+                self.summon(&mut state);
             }
         }
     }

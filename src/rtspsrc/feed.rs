@@ -6,7 +6,7 @@ use std::{
     collections::BTreeMap,
     future::poll_fn,
     sync::Arc,
-    task::{Context, Waker},
+    task::{Context, Poll, Waker},
     time::Duration,
 };
 
@@ -17,10 +17,21 @@ use super::{
     stage::Stage,
     timer,
 };
-use crate::mux::{Packet, PacketKind};
+use crate::mux::{Packet, PacketKind, Session};
 
 /// How often the manager is asked again whether it takes more.
 const RECHECK: Duration = Duration::from_secs(1);
+
+/// What comes next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    /// Packets, to be pushed.
+    Packets,
+    /// No packet yet, but a stream that was held up has room again.
+    Room,
+    /// The end of the session.
+    End,
+}
 
 /// Why nothing more can be pushed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,26 +69,66 @@ impl Feed {
         }
     }
 
-    /// Waits until the manager takes more; tells whether it had to. Dropping the future loses nothing.
-    pub(super) async fn room(&self) -> bool {
-        let mut had_to_wait = false;
-        let waiting = || poll_fn(|context| self.manager.poll_room(context, timer::now()));
-        loop {
-            tokio::select! {
-                biased;
-                () = waiting() => return had_to_wait,
-                () = timer::pass(RECHECK), if had_to_wait => {}
-                () = std::future::ready(()), if !had_to_wait => had_to_wait = true,
+    /// The next packets of streams that have room for them; the others are left waiting in the
+    /// session, for a stream that is held up may be waiting for another one, as in a muxer. Dropping
+    /// the future loses nothing.
+    pub(super) async fn next_batch(&self, session: &mut Session, batch: &mut Vec<Packet>) -> Next {
+        let full = self.full();
+        let is_any_open = full.is_empty() || full.len() < self.markers.len();
+        if is_any_open {
+            for stream in self.markers.keys() {
+                session.set_parked(*stream, full.contains(stream));
             }
+        }
+        tokio::select! {
+            biased;
+            more = session.next_batch(batch), if is_any_open => match more {
+                true => Next::Packets,
+                false => Next::End,
+            },
+            () = self.room(&full), if !full.is_empty() => Next::Room,
         }
     }
 
-    /// Whether the manager takes no more at present.
-    pub(super) fn is_held_up(&self) -> bool {
+    /// No stream is left waiting any more.
+    pub(super) fn unpark(&self, session: &mut Session) {
+        for stream in self.markers.keys() {
+            session.set_parked(*stream, false);
+        }
+    }
+
+    /// The streams that take no more at present.
+    fn full(&self) -> Vec<usize> {
         let mut context = Context::from_waker(Waker::noop());
-        self.manager
-            .poll_room(&mut context, timer::now())
-            .is_pending()
+        let mut is_full = |stream: &usize| {
+            let room = self.manager.poll_room(*stream, &mut context, timer::now());
+            room.is_pending()
+        };
+        let streams = self.markers.keys().copied();
+        streams.filter(|stream| is_full(stream)).collect()
+    }
+
+    /// Waits until one of these streams takes more.
+    async fn room(&self, full: &[usize]) {
+        let waiting = || {
+            poll_fn(|context| {
+                let mut full = full.iter();
+                let has_room = full.any(|stream| {
+                    let room = self.manager.poll_room(*stream, context, timer::now());
+                    room.is_ready()
+                });
+                match has_room {
+                    true => Poll::Ready(()),
+                    false => Poll::Pending,
+                }
+            })
+        };
+        while timer::within(RECHECK, waiting()).await.is_none() {}
+    }
+
+    /// Whether downstream holds a stream up at present.
+    pub(super) fn is_held_up(&self) -> bool {
+        !self.full().is_empty()
     }
 
     /// After an outage: the manager has begun anew, and so does every stream.

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use super::{
     CAT, RtspMuxSrc,
     end::End,
-    feed::{Feed, Halt},
+    feed::{Feed, Halt, Next},
     losses::Losses,
     messages::{self, Phase},
     session_control::{Target, reached},
@@ -60,8 +60,13 @@ impl Playback<'_> {
             tokio::select! {
                 biased;
                 () = reached(&mut self.target, |target| target != Target::Playing) => return Ok(()),
-                more = next_batch(self.feed, &mut self.session, &mut self.watchdog, &mut batch) => if !more {
-                    return Err(self.session.end_reason().map_or(End::Regular, playing_failed));
+                next = self.feed.next_batch(&mut self.session, &mut batch) => match next {
+                    Next::Packets => {}
+                    // What downstream held up is no silence of the camera.
+                    Next::Room => self.watchdog.restart(timer::now()),
+                    Next::End => {
+                        return Err(self.session.end_reason().map_or(End::Regular, playing_failed));
+                    }
                 },
                 () = alarm.rings() => {
                     if self.feed.is_held_up() {
@@ -145,6 +150,7 @@ impl Playback<'_> {
             Err(error) => return Err(playing_failed(error)),
         };
         let mut batch = Vec::new();
+        self.feed.unpark(&mut self.session);
         loop {
             tokio::select! {
                 biased;
@@ -163,19 +169,6 @@ impl Playback<'_> {
             .ok_or(End::Stopped)?;
         self.feed.restart().map_err(End::Flow)
     }
-}
-
-/// The next packets, once there is room for them. What downstream held up is no silence of the camera.
-async fn next_batch(
-    feed: &Feed,
-    session: &mut Session,
-    watchdog: &mut Watchdog,
-    batch: &mut Vec<Packet>,
-) -> bool {
-    if feed.room().await {
-        watchdog.restart(timer::now());
-    }
-    session.next_batch(batch).await
 }
 
 fn playing_failed(error: mux::Error) -> End {

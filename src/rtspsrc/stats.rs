@@ -84,10 +84,7 @@ fn stream(stats: &StreamStats, report: Option<&StreamReport>) -> glib::SendValue
         .field("packets", stats.packets)
         .field("bytes", stats.bytes)
         .field("rtcp-packets", stats.rtcp_packets)
-        .field(
-            "drops",
-            stats.dropped + report.map_or(0, |report| report.dropped),
-        )
+        .field("drops", stats.dropped)
         .field("dropped-bytes", stats.dropped_bytes)
         .field("overflows", stats.overflows)
         .field_if_some("highest-sequence", report.map(|it| it.highest_sequence))

@@ -78,6 +78,17 @@ impl Account {
         }
     }
 
+    /// An empty one on the same budgets.
+    pub(super) fn another(&self) -> Self {
+        Self::new(Arc::clone(&self.connection), self.process)
+    }
+
+    /// What it has drawn passes to another one on the same budgets.
+    pub(super) fn hand_over(&mut self, bytes: usize, to: &mut Self) {
+        self.drawn -= bytes;
+        to.drawn += bytes;
+    }
+
     pub(super) fn try_draw(&mut self, bytes: usize) -> bool {
         if !self.connection.try_take(bytes) {
             return false;

@@ -55,11 +55,14 @@ impl Load {
         }
     }
 
-    fn without(self, other: Self) -> Self {
-        Self {
-            packets: self.packets - other.packets,
-            bytes: self.bytes - other.bytes,
-        }
+    fn add(&mut self, other: Self) {
+        self.packets += other.packets;
+        self.bytes += other.bytes;
+    }
+
+    fn subtract(&mut self, other: Self) {
+        self.packets -= other.packets;
+        self.bytes -= other.bytes;
     }
 
     fn is_within(self, packets: usize, bytes: usize) -> bool {
@@ -113,6 +116,14 @@ impl Queue {
 
     pub(super) fn counts(&self) -> Vec<StreamCount> {
         self.streams.iter().map(|stream| stream.count).collect()
+    }
+
+    pub(super) fn count(&self, number: usize) -> Option<StreamCount> {
+        self.streams.get(number).map(|stream| stream.count)
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.is_closed
     }
 
     /// Queues a packet, or makes room for it, or drops and counts it.
@@ -210,12 +221,15 @@ impl Queue {
         if self.waiting.len() >= COPY_BEYOND {
             packet.detach();
         }
-        let load = match packet.kind {
+        self.load_mut(packet.kind).add(Load::of(&packet));
+        self.waiting.push_back(packet);
+    }
+
+    fn load_mut(&mut self, kind: PacketKind) -> &mut Load {
+        match kind {
             PacketKind::Rtp => &mut self.media,
             PacketKind::Rtcp => &mut self.reports,
-        };
-        *load = load.with(Load::of(&packet));
-        self.waiting.push_back(packet);
+        }
     }
 
     /// What is taken back out of the queue counts as dropped.
@@ -227,11 +241,7 @@ impl Queue {
     }
 
     fn release(&mut self, packet: &Packet) {
-        let load = match packet.kind {
-            PacketKind::Rtp => &mut self.media,
-            PacketKind::Rtcp => &mut self.reports,
-        };
-        *load = load.without(Load::of(packet));
+        self.load_mut(packet.kind).subtract(Load::of(packet));
         self.account.give_back(packet.payload.len());
     }
 
@@ -252,6 +262,38 @@ impl Queue {
             true => self.enqueue(packet),
             false => self.discard(&packet),
         }
+    }
+}
+
+/// A stream may get a queue of its own, and come back.
+impl Queue {
+    /// Moves a stream, and what waits of it, into another queue.
+    pub(super) fn split_off(&mut self, number: usize) -> Self {
+        let mut other = Self::new(self.policy, self.account.another());
+        *other.stream_mut(number) = std::mem::take(self.stream_mut(number));
+        let (own, rest) = std::mem::take(&mut self.waiting)
+            .into_iter()
+            .partition(|packet| packet.stream == number);
+        self.waiting = rest;
+        for packet in own {
+            let load = Load::of(&packet);
+            self.load_mut(packet.kind).subtract(load);
+            other.load_mut(packet.kind).add(load);
+            self.account.hand_over(load.bytes, &mut other.account);
+            other.waiting.push_back(packet);
+        }
+        other
+    }
+
+    /// Takes a stream back, with what waits of it, even if that is more than has room.
+    pub(super) fn join(&mut self, number: usize, mut other: Self) {
+        *self.stream_mut(number) = std::mem::take(other.stream_mut(number));
+        self.media.add(other.media);
+        self.reports.add(other.reports);
+        other
+            .account
+            .hand_over(other.media.bytes + other.reports.bytes, &mut self.account);
+        self.waiting.append(&mut other.waiting);
     }
 }
 
@@ -378,4 +420,4 @@ fn is_media_of(packet: &Packet, number: usize) -> bool {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -6,7 +6,7 @@
 //! rules:
 //!
 //! ```text
-//! inbox      what waits for downstream, per stream
+//! inbox      what is to be pushed next, per stream
 //! reception  order, losses, jitter
 //! timing     RTP time -> running time; `skew` follows the sender's clock
 //! lip_sync   streams of a session against each other, by sender reports
@@ -143,8 +143,11 @@ impl Manager for Light {
         is_taken
     }
 
-    fn poll_room(&self, context: &mut Context<'_>, _now: Instant) -> Poll<()> {
-        self.outlet.poll_room(context)
+    fn poll_room(&self, stream: usize, context: &mut Context<'_>, _now: Instant) -> Poll<()> {
+        match self.stream(stream) {
+            Some(stream) => self.outlet.poll_room(stream, context),
+            None => Poll::Ready(()),
+        }
     }
 
     /// Puts it into the stream's inbox; gives what came of the last one that was sent.

@@ -90,8 +90,6 @@ pub(super) struct StreamReport {
     /// The last one.
     pub(super) sender: Option<SenderReport>,
     pub(super) reports_sent: u64,
-    /// Packets dropped on the way to the pad, because downstream did not take them in time.
-    pub(super) dropped: u64,
 }
 
 /// Manages the RTP sessions of one element.
@@ -121,12 +119,9 @@ pub(super) trait Manager: Send + Sync {
     /// Takes an RTCP packet.
     fn push_rtcp(&self, packet: Packet);
 
-    /// Ready unless so much was pushed and has not come out that more had better wait outside. Then
-    /// `context` is woken when that has changed, or not: ask again now and then. A manager whose
-    /// pushes wait for downstream themselves is always ready.
-    fn poll_room(&self, _context: &mut Context<'_>, _now: Instant) -> Poll<()> {
-        Poll::Ready(())
-    }
+    /// Ready unless so much of the stream was pushed and has not come out that more had better wait
+    /// outside. Then `context` is woken when that has changed, or not: ask again now and then.
+    fn poll_room(&self, stream: usize, context: &mut Context<'_>, now: Instant) -> Poll<()>;
 
     /// Begins all streams anew: nothing is left of their sources, times and reports. Waits for no
     /// push that is under way downstream.

@@ -211,14 +211,10 @@ impl Manager for Rtpbin {
             .is_some_and(|stream| stream.has_left.load(Ordering::Acquire))
     }
 
-    /// All streams come out of one queue. While one of them has room the others wait for it: a muxer
-    /// holds the picture until there is sound.
-    fn poll_room(&self, context: &mut Context<'_>, now: Instant) -> Poll<()> {
-        let mut streams = self.streams.values();
-        let has_room = streams.any(|stream| stream.poll_room(context, now).is_ready());
-        match has_room || self.streams.is_empty() {
-            true => Poll::Ready(()),
-            false => Poll::Pending,
+    fn poll_room(&self, stream: usize, context: &mut Context<'_>, now: Instant) -> Poll<()> {
+        match self.streams.get(&stream) {
+            Some(stream) => stream.poll_room(context, now),
+            None => Poll::Ready(()),
         }
     }
 

@@ -23,12 +23,12 @@ const POLICIES: [OverflowPolicy; 3] = [
     OverflowPolicy::Block,
 ];
 
-const VIDEO: usize = 0;
-const AUDIO: usize = 1;
+pub(in crate::mux::delivery) const VIDEO: usize = 0;
+pub(in crate::mux::delivery) const AUDIO: usize = 1;
 
 /// What a packet of H.264 carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Part {
+pub(in crate::mux::delivery) enum Part {
     ParameterSets,
     RecoveryPoint,
     Key,
@@ -59,15 +59,15 @@ fn media(name: &str, payload_type: u8, encoding: &str) -> MediaStream {
 }
 
 /// A session with H.264 and sound, and its packets.
-struct Camera {
-    producer: Producer,
-    consumer: Consumer,
-    now: Instant,
+pub(in crate::mux::delivery) struct Camera {
+    pub(in crate::mux::delivery) producer: Producer,
+    pub(in crate::mux::delivery) consumer: Consumer,
+    pub(in crate::mux::delivery) now: Instant,
     sent: u32,
 }
 
 impl Camera {
-    fn new(policy: OverflowPolicy) -> Self {
+    pub(in crate::mux::delivery) fn new(policy: OverflowPolicy) -> Self {
         let (producer, consumer) = queue_with(policy);
         let streams = [media("video", 96, "H264"), media("audio", 8, "PCMA")];
         consumer.delivery().describe(&streams);
@@ -80,7 +80,12 @@ impl Camera {
     }
 
     /// Its number is where the source is, at which nobody looks here.
-    fn push(&mut self, stream: usize, timestamp: u32, body: &[u8]) -> u32 {
+    pub(in crate::mux::delivery) fn push(
+        &mut self,
+        stream: usize,
+        timestamp: u32,
+        body: &[u8],
+    ) -> u32 {
         let number = self.sent;
         self.sent += 1;
         let payload_type = if stream == VIDEO { 96 } else { 8 };
@@ -95,18 +100,18 @@ impl Camera {
         number
     }
 
-    fn picture(&mut self, timestamp: u32, parts: &[Part]) -> Vec<u32> {
+    pub(in crate::mux::delivery) fn picture(&mut self, timestamp: u32, parts: &[Part]) -> Vec<u32> {
         let push = |part: &Part| self.push(VIDEO, timestamp, part.payload());
         parts.iter().map(push).collect()
     }
 
     /// Nothing fits any more, until something is taken.
-    fn fill(&mut self) {
+    pub(in crate::mux::delivery) fn fill(&mut self) {
         self.now += MAX_AGE + Duration::from_millis(1);
     }
 
     /// What is taken: the packets' numbers, and which of them follow a gap.
-    fn take(&mut self) -> (Vec<u32>, Vec<u32>) {
+    pub(in crate::mux::delivery) fn take(&mut self) -> (Vec<u32>, Vec<u32>) {
         let packets = take(&mut self.consumer);
         let gaps = packets.iter().filter(|packet| packet.discontinuity);
         (
@@ -115,7 +120,7 @@ impl Camera {
         )
     }
 
-    fn count(&self, stream: usize) -> StreamCount {
+    pub(in crate::mux::delivery) fn count(&self, stream: usize) -> StreamCount {
         self.consumer.delivery().counts()[stream]
     }
 }
@@ -395,13 +400,15 @@ struct Pushed {
 #[test]
 fn i2_whatever_is_pushed_and_taken_is_delivered_or_dropped() {
     for policy in POLICIES {
-        let overflows: u64 = (1..=60).map(|seed| run(policy, seed)).sum();
-        assert_eq!(overflows > 60, policy != OverflowPolicy::Block);
+        for may_park in [false, true] {
+            let overflows: u64 = (1..=60).map(|seed| run(policy, seed, may_park)).sum();
+            assert_eq!(overflows > 60, policy != OverflowPolicy::Block);
+        }
     }
 }
 
-/// Gives how often the queue overflowed.
-fn run(policy: OverflowPolicy, seed: u64) -> u64 {
+/// Gives how often the queue overflowed. `may_park`: now and then a stream is left waiting.
+fn run(policy: OverflowPolicy, seed: u64, may_park: bool) -> u64 {
     let mut dice = Dice(seed * 0x9E37_79B9);
     let mut camera = Camera::new(policy);
     let mut pushed: Vec<Pushed> = Vec::new();
@@ -446,6 +453,10 @@ fn run(policy: OverflowPolicy, seed: u64) -> u64 {
         }
         // A picture is taken as a whole, so that none is cut by who takes.
         if dice.below(60) < 4 {
+            for stream in [VIDEO, AUDIO] {
+                let is_parked = may_park && dice.below(3) == 0;
+                camera.consumer.set_parked(stream, is_parked);
+            }
             let packets = take(&mut camera.consumer);
             delivered.extend(
                 packets
@@ -454,14 +465,15 @@ fn run(policy: OverflowPolicy, seed: u64) -> u64 {
             );
         }
     }
+    // At the end all is taken, parked or not.
+    camera.producer.end(Error::shut_down());
     let packets = take(&mut camera.consumer);
     delivered.extend(
         packets
             .iter()
             .map(|packet| (number(packet), packet.discontinuity)),
     );
-    camera.producer.end(Error::shut_down());
-    let about = format!("{policy:?}, seed {seed}");
+    let about = format!("{policy:?}, seed {seed}, parking {may_park}");
     for stream in [VIDEO, AUDIO] {
         let of_stream = |n: &u32| pushed[*n as usize].stream == stream;
         let all: Vec<u32> = (0..pushed.len() as u32).filter(of_stream).collect();

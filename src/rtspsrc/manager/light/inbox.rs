@@ -1,13 +1,11 @@
-//! What waits for downstream on one stream.
+//! What is on its way out of one stream's pad, for the hand that pushes it.
 //!
-//! Mostly nothing: a hand of the crew takes all that is there and pushes it. Only while downstream
-//! blocks packets gather here, because a stream that is blocked may be waiting for another one of its
-//! session, as in a muxer without queues. If that other one gets its packets and the wait does not
-//! end, then at last packets are dropped.
+//! Mostly nothing: a hand of the crew takes all that is there. While downstream holds that hand a few
+//! packets gather here; then the stream is full, and what comes waits in the session's queue, which
+//! knows what to drop.
 
 use std::collections::VecDeque;
 
-use bytes::Bytes;
 use gstreamer as gst;
 
 use crate::{
@@ -15,14 +13,9 @@ use crate::{
     rtspsrc::buffer::Marks,
 };
 
-/// Packets waiting beyond which the session takes no more from its connection, if all its streams are
-/// held up: then the queue there fills, which drops by its own rules. Payloads beyond it are copied out
-/// of what they were read into, which they would keep as a whole.
+/// So many messages waiting are enough for a hand that comes back.
 const FULL: usize = 32;
-/// Packets and octets that are kept of a stream that is blocked while others of its session are not.
-/// A second of 16 Mbit/s.
-const MAX_PACKETS: usize = 2_048;
-const MAX_BYTES: usize = 2 * 1024 * 1024;
+
 /// What a stream's pad is to send.
 pub(super) enum Message {
     /// A packet, and how it is marked.
@@ -34,36 +27,20 @@ pub(super) enum Message {
 #[derive(Default)]
 pub(super) struct Inbox {
     waiting: VecDeque<Message>,
-    bytes: usize,
     /// The source of the last packet.
     source: Option<u32>,
-    /// The next packet follows a gap.
-    has_gap: bool,
-    dropped: u64,
     /// Nothing is taken any more.
     is_closed: bool,
 }
 
 impl Inbox {
-    /// Takes a packet, or drops it if too much waits. False: nothing is sent any more.
-    pub(super) fn put(&mut self, header: RtpHeader, mut packet: Packet, mut marks: Marks) -> bool {
-        if self.is_closed {
-            return false;
+    /// Takes a packet, full or not. False: nothing is sent any more.
+    pub(super) fn put(&mut self, header: RtpHeader, packet: Packet, marks: Marks) -> bool {
+        if !self.is_closed {
+            self.source = Some(header.ssrc);
+            self.waiting.push_back(Message::Rtp(header, packet, marks));
         }
-        self.source = Some(header.ssrc);
-        let length = packet.payload.len();
-        if self.waiting.len() >= MAX_PACKETS || self.bytes + length > MAX_BYTES {
-            self.dropped += 1;
-            self.has_gap = true;
-            return true;
-        }
-        marks.discont |= std::mem::take(&mut self.has_gap);
-        if self.waiting.len() >= FULL {
-            packet.payload = Bytes::copy_from_slice(&packet.payload);
-        }
-        self.bytes += length;
-        self.waiting.push_back(Message::Rtp(header, packet, marks));
-        true
+        !self.is_closed
     }
 
     /// Takes an event, behind the packets; false: nothing is sent any more.
@@ -77,14 +54,12 @@ impl Inbox {
     /// Swaps all that waits for `taken`, which is empty.
     pub(super) fn take(&mut self, taken: &mut VecDeque<Message>) {
         std::mem::swap(&mut self.waiting, taken);
-        self.bytes = 0;
     }
 
     /// Drops what waits: it is of a source that is over. Events are kept.
     pub(super) fn renew(&mut self) {
         self.waiting
             .retain(|message| matches!(message, Message::Event(_)));
-        self.bytes = 0;
         self.source = None;
     }
 
@@ -103,11 +78,6 @@ impl Inbox {
     pub(super) fn source(&self) -> Option<u32> {
         self.source
     }
-
-    /// Packets that were dropped because too much waited.
-    pub(super) fn dropped(&self) -> u64 {
-        self.dropped
-    }
 }
 
 #[cfg(test)]
@@ -115,7 +85,7 @@ mod tests {
     use super::*;
     use crate::mux::PacketKind;
 
-    fn put(inbox: &mut Inbox, length: usize) -> bool {
+    fn put(inbox: &mut Inbox) -> bool {
         let header = RtpHeader {
             version: 2,
             payload_type: 96,
@@ -126,7 +96,7 @@ mod tests {
         let packet = Packet {
             stream: 0,
             kind: PacketKind::Rtp,
-            payload: vec![0; length].into(),
+            payload: vec![0; 10].into(),
             received: crate::rtspsrc::timer::now(),
             discontinuity: false,
         };
@@ -140,42 +110,26 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_is_dropped_and_the_next_one_says_so() {
+    fn what_comes_to_a_full_one_is_taken_all_the_same() {
         let mut inbox = Inbox::default();
-        for _ in 0..MAX_PACKETS + 3 {
-            assert!(put(&mut inbox, 10));
+        for _ in 0..FULL {
+            assert!(!inbox.is_full() && put(&mut inbox));
         }
-        assert!(inbox.is_full());
-        assert_eq!((take(&mut inbox).len(), inbox.dropped()), (MAX_PACKETS, 3));
+        assert!(inbox.is_full() && put(&mut inbox));
+        assert_eq!(take(&mut inbox).len(), FULL + 1);
         assert!(!inbox.is_full());
-        put(&mut inbox, 10);
-        put(&mut inbox, 10);
-        let gaps = take(&mut inbox).into_iter().map(|message| match message {
-            Message::Rtp(_, _, marks) => marks.discont,
-            Message::Event(_) => unreachable!(),
-        });
-        assert_eq!(gaps.collect::<Vec<_>>(), [true, false]);
-    }
-
-    #[test]
-    fn octets_count_as_well() {
-        let mut inbox = Inbox::default();
-        for _ in 0..4 {
-            put(&mut inbox, MAX_BYTES / 3);
-        }
-        assert_eq!((take(&mut inbox).len(), inbox.dropped()), (3, 1));
     }
 
     #[test]
     fn an_end_outlives_what_was_before_it() {
         gst::init().unwrap();
         let mut inbox = Inbox::default();
-        put(&mut inbox, 10);
+        put(&mut inbox);
         assert!(inbox.put_event(gst::event::Eos::new()));
         assert_eq!(inbox.source(), Some(7));
         inbox.renew();
         assert_eq!((take(&mut inbox).len(), inbox.source()), (1, None));
         inbox.close();
-        assert!(!put(&mut inbox, 10) && !inbox.put_event(gst::event::Eos::new()));
+        assert!(!put(&mut inbox) && !inbox.put_event(gst::event::Eos::new()));
     }
 }

@@ -8,7 +8,7 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     task::{Context, Poll, Waker},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use gst::{glib, prelude::*};
@@ -17,7 +17,7 @@ use super::{
     inbox::Message,
     lip_sync::LipSync,
     reporter,
-    stream::{Flow, Step, Stream},
+    stream::{Flow, Step, Stream, Taken},
     timing::Stamp,
 };
 use crate::{
@@ -31,6 +31,13 @@ use crate::{
         panics, timer,
     },
 };
+
+/// How long a stream sends before others have a turn. Less than makes the crew's foreman look what
+/// holds it up.
+const TURN: Duration = Duration::from_micros(500);
+
+/// After so many messages it looks at the time.
+const LOOK_AFTER: usize = 8;
 
 /// The streams of one session, on their way out.
 pub(super) struct Outlet {
@@ -91,33 +98,18 @@ impl Outlet {
         self.announce_room();
     }
 
-    /// Ready while a stream that somebody is linked to can take more. Others may be blocked: they
-    /// may be waiting for this one.
-    pub(super) fn poll_room(&self, context: &mut Context<'_>) -> Poll<()> {
-        if self.has_room() {
+    /// Ready while the stream can take more. All streams of the session are waited for by one task.
+    pub(super) fn poll_room(&self, stream: &Stream, context: &mut Context<'_>) -> Poll<()> {
+        if stream.has_room() {
             return Poll::Ready(());
         }
         *lock(&self.room.waker) = Some(context.waker().clone());
         self.room.is_awaited.store(true, Ordering::SeqCst);
-        // An inbox may have been emptied just before.
-        if self.has_room() {
-            return Poll::Ready(());
+        // The inbox may have been emptied just before.
+        match stream.has_room() {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
         }
-        Poll::Pending
-    }
-
-    fn has_room(&self) -> bool {
-        let mut is_any_linked = false;
-        for stream in self.streams.values() {
-            if stream.flow() == Err(gst::FlowError::NotLinked) {
-                continue;
-            }
-            if !lock(&stream.inbox).is_full() {
-                return true;
-            }
-            is_any_linked = true;
-        }
-        !is_any_linked
     }
 
     fn announce_room(&self) {
@@ -140,25 +132,40 @@ impl Outlet {
         });
     }
 
-    /// Sends what there is in a stream's inbox.
+    /// Sends what there is in a stream's inbox; if that takes long, the rest in another turn.
     fn send(&self, stream: &Stream) {
         let mut taken = lock(&stream.taken);
-        let life = stream.life();
-        lock(&stream.inbox).take(&mut taken);
-        self.announce_room();
+        let Taken { messages, life } = &mut *taken;
+        // Calls for what is in the inbox may have come before this turn.
+        let mut is_more = !messages.is_empty();
+        if !is_more {
+            *life = stream.life();
+            lock(&stream.inbox).take(messages);
+            self.announce_room();
+        }
+        let began = timer::now();
         let mut last = stream.flow();
-        for message in taken.drain(..) {
+        let mut count = 0;
+        while let Some(message) = messages.pop_front() {
             match message {
                 Message::Event(event) => _ = stream.pad.push_event(event),
-                Message::Rtp(..) if stream.life() != life || is_over(last) => {}
+                Message::Rtp(..) if stream.life() != *life || is_over(last) => {}
                 Message::Rtp(header, packet, marks) => {
                     let flow = self.push(stream, &header, packet, marks);
-                    if flow != last && stream.life() == life {
+                    if flow != last && stream.life() == *life {
                         stream.set_flow(flow);
                         last = flow;
                     }
                 }
             }
+            count += 1;
+            if count % LOOK_AFTER == 0 && timer::now().saturating_duration_since(began) >= TURN {
+                is_more = true;
+                break;
+            }
+        }
+        if is_more {
+            stream.errand.call();
         }
     }
 

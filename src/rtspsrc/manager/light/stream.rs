@@ -47,6 +47,14 @@ pub(super) struct Gate {
     pub(super) is_open: bool,
 }
 
+/// Messages that were taken out of an inbox.
+#[derive(Default)]
+pub(super) struct Taken {
+    pub(super) messages: VecDeque<Message>,
+    /// Of the stream, when they were.
+    pub(super) life: u32,
+}
+
 /// One stream.
 pub(super) struct Stream {
     pub(super) number: usize,
@@ -64,8 +72,8 @@ pub(super) struct Stream {
     pub(super) inbox: Mutex<Inbox>,
     /// Sends it.
     pub(super) errand: Arc<Errand>,
-    /// What the sending hand has taken out of the inbox. Empty between its turns.
-    pub(super) taken: Mutex<VecDeque<Message>>,
+    /// What the sending hand has taken out of the inbox.
+    pub(super) taken: Mutex<Taken>,
     /// How often it was begun anew: what was taken before is not sent.
     life: AtomicU32,
     /// What came of the last push.
@@ -166,6 +174,11 @@ impl Stream {
 
     pub(super) fn life(&self) -> u32 {
         self.life.load(Ordering::Acquire)
+    }
+
+    /// Whether it can take more. If nobody is linked it is never held up.
+    pub(super) fn has_room(&self) -> bool {
+        !lock(&self.inbox).is_full() || self.flow() == Err(gst::FlowError::NotLinked)
     }
 
     /// What came of the last push.
@@ -309,7 +322,6 @@ impl Stream {
             jitter: state.reception.jitter(),
             sender: state.sender.map(|sender| sender.report),
             reports_sent: state.reports_sent,
-            dropped: lock(&self.inbox).dropped(),
         }
     }
 }
