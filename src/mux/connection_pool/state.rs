@@ -382,6 +382,7 @@ impl State {
     /// Gives waiters of `server` what there is for them.
     fn serve(&mut self, pool: &ConnectionPool, server: &ServerId, aftermath: &mut Aftermath) {
         let now = driver::now();
+        self.refresh_waiting(server, now);
         for (id, placement) in self.table.serve(server) {
             if let Placement::Wait { close } = placement {
                 self.close(close);
@@ -393,6 +394,18 @@ impl State {
             let handle = self.hand_out(pool, placement, &waiter.wish, now, aftermath);
             let answer = handle.ok_or_else(|| waiter.wish.refusal(None));
             aftermath.answers.push((waiter.answer, answer));
+        }
+    }
+
+    /// Which connections are to be avoided has changed while they waited.
+    fn refresh_waiting(&mut self, server: &ServerId, now: Instant) {
+        let of_server = |waiter: &Waiter| waiter.wish.key.server() == server;
+        let waiting = self.waiters.iter().filter(|(_, it)| of_server(it));
+        let fresh: Vec<_> = waiting
+            .map(|(id, waiter)| (*id, self.demand(&waiter.wish, now)))
+            .collect();
+        for (id, demand) in fresh {
+            self.table.refresh_waiting(id, demand.avoid, demand.shun);
         }
     }
 

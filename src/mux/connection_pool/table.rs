@@ -163,6 +163,19 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq> Table<S, K> {
         self.waiting.retain(|(waiter, _)| *waiter != id);
     }
 
+    /// A caller that waits is to avoid these connections now, and to shun those.
+    pub(super) fn refresh_waiting(
+        &mut self,
+        id: WaiterId,
+        avoid: Vec<ConnectionId>,
+        shun: Vec<ConnectionId>,
+    ) {
+        let mut waiting = self.waiting.iter_mut();
+        if let Some((_, demand)) = waiting.find(|(waiter, _)| *waiter == id) {
+            (demand.avoid, demand.shun) = (avoid, shun);
+        }
+    }
+
     /// Serves those who wait for `server`, first come first, as far as it goes; call it after any
     /// change that may have made room. Each result is that waiter's, who has left the queue, save
     /// for `Wait { close }`, where it stays and only the closing is to be done.

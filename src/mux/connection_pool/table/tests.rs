@@ -158,6 +158,28 @@ fn f37_waiters_are_served_in_order_and_not_overtaken() {
     }
 }
 
+/// A server that cannot share may never answer the TEARDOWN that has just gone out on a connection.
+#[test]
+fn who_waits_avoids_what_is_to_be_avoided_by_then() {
+    let mut table = Names::new();
+    let one = Demand {
+        max_connections: Some(1),
+        ..demand("nvr", 0)
+    };
+    let id = connect(&mut table, &one);
+    table.on_connected(id);
+    let waiter = table.enqueue(one.clone()).unwrap();
+    table.checkin(id);
+    table.refresh_waiting(waiter, vec![id], Vec::new());
+    let replaced = Placement::Wait { close: Some(id) };
+    assert_eq!(table.serve(&"nvr"), [(waiter, replaced)]);
+    table.remove(id);
+    assert!(matches!(
+        table.serve(&"nvr")[..],
+        [(_, Placement::Connect(_))]
+    ));
+}
+
 #[test]
 fn f37_the_queue_is_bounded() {
     let mut table = Names::new();
