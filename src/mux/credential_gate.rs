@@ -26,14 +26,27 @@ enum Knowledge {
     Unproven {
         holder: Option<ConnectionId>,
         queue: VecDeque<ConnectionId>,
-        /// When a try failed, if the last one did: refused, not answered, or its connection lost -
-        /// some cameras close instead of answering 401.
-        failed: Option<Instant>,
+        /// The last try, if it failed.
+        failed: Option<FailedTry>,
     },
     /// They were accepted.
     Proven,
     /// They were refused.
     Refused { until: Instant },
+}
+
+/// A try that was refused, or not answered, or whose connection was lost - some cameras close instead
+/// of answering 401.
+#[derive(Clone, Copy, Debug)]
+struct FailedTry {
+    at: Instant,
+    was_answered: bool,
+}
+
+impl FailedTry {
+    fn is_recent(self, now: Instant) -> bool {
+        now.saturating_duration_since(self.at) < REFUSAL_MEMORY
+    }
 }
 
 impl Knowledge {
@@ -123,12 +136,19 @@ impl CredentialGate {
     }
 
     /// The request that tried was not answered. It may have been refused, and counts as the first
-    /// refusal; it is none to give up for.
+    /// refusal, or as the second where there was one. By themselves such requests refuse nothing.
     pub(super) fn on_unanswered(&mut self, now: Instant, connection: ConnectionId) -> Vec<Notice> {
         if let Knowledge::Unproven { holder, failed, .. } = &mut self.knowledge
             && *holder == Some(connection)
         {
-            *failed = Some(now);
+            let this = FailedTry {
+                at: now,
+                was_answered: false,
+            };
+            let before = failed.replace(this);
+            if before.is_some_and(|first| first.was_answered && first.is_recent(now)) {
+                return self.on_refused(now);
+            }
         }
         self.on_given_back(connection)
     }
@@ -141,12 +161,17 @@ impl CredentialGate {
 
     /// An authorised request was refused: the next one may try, or nobody does for a while.
     pub(super) fn on_refused(&mut self, now: Instant) -> Vec<Notice> {
-        if let Knowledge::Unproven { failed, .. } = &mut self.knowledge
-            && !failed
-                .replace(now)
-                .is_some_and(|first| is_recent(now, first))
-        {
-            return self.pass_on();
+        if let Knowledge::Unproven { failed, .. } = &mut self.knowledge {
+            let this = FailedTry {
+                at: now,
+                was_answered: true,
+            };
+            if !failed
+                .replace(this)
+                .is_some_and(|first| first.is_recent(now))
+            {
+                return self.pass_on();
+            }
         }
         self.knowledge = Knowledge::Refused {
             until: now + REFUSAL_MEMORY,
@@ -166,7 +191,7 @@ impl CredentialGate {
     /// Whether forgetting the gate changes nothing.
     pub(super) fn is_forgettable(&self, now: Instant) -> bool {
         let matters = match self.knowledge {
-            Knowledge::Unproven { failed, .. } => failed.is_some_and(|at| is_recent(now, at)),
+            Knowledge::Unproven { failed, .. } => failed.is_some_and(|it| it.is_recent(now)),
             Knowledge::Proven => false,
             Knowledge::Refused { until } => now < until,
         };
@@ -216,10 +241,6 @@ impl CredentialGate {
             .map(|member| (*member, status))
             .collect()
     }
-}
-
-fn is_recent(now: Instant, at: Instant) -> bool {
-    now.saturating_duration_since(at) < REFUSAL_MEMORY
 }
 
 #[cfg(test)]
@@ -309,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn f22_a_try_without_an_answer_counts_as_a_first_refusal() {
+    fn f22_a_thiswithout_an_answer_counts_as_a_first_refusal() {
         let now = Instant::now();
         let mut gate = gate(now, &[A, B]);
         gate.on_wanted(now, A);
@@ -319,6 +340,17 @@ mod tests {
         assert_eq!(gate.on_unanswered(now, A), [], "it has no permit any more");
         let told = gate.on_refused(now);
         assert!(told.contains(&(A, CredentialStatus::Refused)));
+    }
+
+    #[test]
+    fn f22_after_a_refusal_a_thiswithout_an_answer_is_the_second() {
+        let now = Instant::now();
+        let mut gate = gate(now, &[A, B]);
+        gate.on_wanted(now, A);
+        gate.on_refused(now);
+        gate.on_wanted(now, A);
+        let told = gate.on_unanswered(now, A);
+        assert!(told.contains(&(B, CredentialStatus::Refused)));
     }
 
     #[test]
