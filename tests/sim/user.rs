@@ -126,13 +126,16 @@ impl Actor {
         self.watch(session).await
     }
 
-    /// Without faults and slow cameras a session is there at once, whatever its server can bear.
+    /// Without faults and slow cameras a session is there at once, whatever its server can bear. One that
+    /// is full aside: there somebody may have to go first.
     fn check_time(&self, took: Duration) {
         let took = took.saturating_sub(self.user.lingers * 2);
         let mut world = self.scene.net.world();
         let server = &world.servers[self.user.server];
-        let is_judged =
-            self.scene.weather == Weather::Calm && server.slow.is_none() && !world.is_shut_down;
+        let is_judged = self.scene.weather == Weather::Calm
+            && server.slow.is_none()
+            && !matches!(server.family, Family::AtLimit(_))
+            && !world.is_shut_down;
         if !is_judged || took <= LONGEST_START {
             return;
         }
