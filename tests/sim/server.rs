@@ -335,10 +335,15 @@ impl World {
         if let Some(status) = status.filter(|status| *status != 200) {
             self.coverage.hit(&format!("status {status}"));
         }
-        // A nonce that has grown old is refused, too, and is no guess.
+        // A nonce that has grown old is refused, too, and is no guess; nor is an answer to a challenge
+        // that was changed on its way.
+        let is_corrupted = self.wires[wire].is_corrupted;
         if is_stale {
             self.coverage.hit("stale nonce");
-        } else if status == Some(401) && request.headers.contains("Authorization") {
+        } else if status == Some(401)
+            && request.headers.contains("Authorization")
+            && !is_corrupted
+        {
             self.coverage.hit("wrong password");
             server.refusals.push_back(now);
             while server.refusals.front().is_some_and(|at| at + 60_000 <= now) {
