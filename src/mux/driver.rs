@@ -20,6 +20,7 @@ mod breath;
 mod command;
 mod dial;
 mod gathering;
+mod input;
 mod outbox;
 mod quick_ack;
 mod receive_buffer;
@@ -40,7 +41,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::BytesMut;
 use tokio::{
     runtime::Handle,
     sync::{
@@ -54,6 +54,7 @@ use self::{
     breath::{Breath, MOMENT},
     command::Readiness,
     gathering::Gathering,
+    input::Input,
     outbox::Outbox,
     quick_ack::QuickAck,
     sessions::Sessions,
@@ -78,10 +79,6 @@ use super::{
 
 /// Target of the wire log: every RTSP message without its secrets, at level TRACE.
 const WIRE: &str = "rtspmux::wire";
-/// What is reserved for reading when the buffer runs low: also what a packet's slice may pin.
-const READ_CHUNK: usize = 64 * 1024;
-/// Free space below which the next chunk is reserved.
-const READ_LOW: usize = 16 * 1024;
 /// Reads in a row while there is more: fewer wake-ups under load, and a bound on how long commands
 /// and timers wait.
 const MAX_READS: usize = 16;
@@ -251,7 +248,7 @@ struct Driver {
     sessions: Sessions,
     transport: Transport,
     turns: Turns,
-    input: BytesMut,
+    input: Input,
     outbox: Outbox,
     quick_ack: QuickAck,
     breath: Breath,
@@ -292,7 +289,7 @@ impl Driver {
             probed: None,
             transport,
             turns: Turns::default(),
-            input: BytesMut::new(),
+            input: Input::new(),
             outbox: Outbox::default(),
             quick_ack: QuickAck::default(),
             breath: Breath::default(),
@@ -354,10 +351,7 @@ impl Driver {
     /// Reads and processes what is there; bounded, so that nothing else starves.
     fn read(&mut self) {
         for _ in 0..MAX_READS {
-            if self.input.capacity() - self.input.len() < READ_LOW {
-                self.input.reserve(READ_CHUNK);
-            }
-            match self.transport.try_read_buf(&mut self.input) {
+            match self.transport.try_read_buf(self.input.with_room()) {
                 Ok(0) => {
                     // Before anything else: nobody gets this connection any more.
                     self.registration.retire();
@@ -370,7 +364,7 @@ impl Driver {
                     if self.quick_ack.on_read(now, is_bringing_up) {
                         self.transport.acknowledge_at_once();
                     }
-                    self.core.handle_input(now, &mut self.input);
+                    self.core.handle_input(now, self.input.unread());
                     self.drain_events(now);
                     let is_ahead = self.breath.on_read(self.link.budget.used());
                     if is_ahead || self.blocking() {
