@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, time::Instant};
 
 use tokio::sync::oneshot;
 
+use super::breath::Tally;
 use crate::mux::{
     connection_pool::ConnectionId,
     delivery::{self, Producer},
@@ -18,7 +19,7 @@ type ReplySender = oneshot::Sender<Result<Reply, Failure>>;
 #[derive(Debug)]
 struct Opened {
     producer: Producer,
-    /// Something was pushed since its consumer was last woken.
+    /// Something was pushed and not handed over.
     is_touched: bool,
     camera: String,
     /// Settled when the core has forgotten the session, or with the connection.
@@ -107,7 +108,7 @@ impl Sessions {
         }
     }
 
-    /// Queues a packet for its consumer, who is woken by [`wake`](Self::wake).
+    /// Takes a packet for its consumer, who gets it by [`hand_over`](Self::hand_over).
     pub(super) fn deliver(&mut self, received: Instant, packet: proto::Packet) {
         let Some(session) = self.opened.get_mut(&packet.session) else {
             return;
@@ -126,14 +127,16 @@ impl Sessions {
         }
     }
 
-    /// Wakes the consumers of all that was delivered since the last call: once per batch.
-    pub(super) fn wake(&mut self) {
+    /// Hands over all that was delivered since the last call: each consumer is woken once for it.
+    pub(super) fn hand_over(&mut self, now: Instant) -> Tally {
+        let mut tally = Tally::default();
         for key in self.touched.drain(..) {
             if let Some(session) = self.opened.get_mut(&key) {
                 session.is_touched = false;
-                session.producer.wake();
+                tally.add(session.producer.hand_over(now));
             }
         }
+        tally
     }
 
     /// Wakes all consumers with the next ones: something concerns them that is no packet.
@@ -141,6 +144,11 @@ impl Sessions {
         for session in self.opened.values_mut() {
             session.producer.wake_for_notice();
         }
+    }
+
+    /// Whether [`blocking`](Self::blocking) may ever name somebody.
+    pub(super) fn may_block(&self) -> bool {
+        self.may_block
     }
 
     /// Who has to catch up before anything more is read. Nobody while somebody waits for an answer:
