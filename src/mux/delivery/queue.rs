@@ -285,7 +285,7 @@ impl Queue {
         let (number, load) = (packet.stream, Load::of(&packet));
         let has_room = self.has_room(load, packet.received);
         match self.stream_mut(number).admit(&packet, has_room) {
-            Admission::Follow => match self.reserve(load, packet.received) {
+            Admission::Follow => match has_room && self.account.try_draw(load.bytes) {
                 true => self.enqueue(packet),
                 false => self.begin_gap(packet),
             },
