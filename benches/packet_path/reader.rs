@@ -80,7 +80,8 @@ impl Reader for Multiplexer {
             }
         }
         let mut packets = 0;
-        for (_, consumer) in &mut self.queues {
+        for (producer, consumer) in &mut self.queues {
+            producer.hand_over(self.now);
             let taken =
                 consumer.poll_batch(&mut Context::from_waker(Waker::noop()), &mut self.batch);
             if taken.is_ready() {

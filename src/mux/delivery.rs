@@ -4,8 +4,9 @@
 //! so. So one slow consumer costs itself packets and its siblings nothing (fault F32). Which packets
 //! go is the session's [`OverflowPolicy`]; with `Block` none do, and the driver of the session's own
 //! connection stops reading until there is room.
-//! The consumer takes everything that waits at once, by swapping queues, and is woken only when an
-//! empty queue gets something. It may leave `lanes` of some streams waiting and take from the others.
+//! Packets are handed over in batches, those of one turn of the driver. The consumer takes everything
+//! that waits at once, by swapping queues, and is woken only when an empty queue gets something. It may
+//! leave `lanes` of some streams waiting and take from the others.
 //!
 //! Invariants: of each stream, order delivered is order pushed (across streams likewise, but for
 //! parameter sets that after a gap have to wait for their picture, and streams that are parked); delivered + dropped + waiting = pushed; what waits
@@ -21,7 +22,7 @@ use std::{
     collections::{BTreeSet, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, Waker},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -129,7 +130,8 @@ fn with_budgets(
     (
         Producer {
             delivery: Arc::clone(&delivery),
-            wants_wake: false,
+            batch: Vec::new(),
+            last_taken: None,
             may_block: policy == OverflowPolicy::Block,
         },
         Consumer {
@@ -141,23 +143,72 @@ fn with_budgets(
     )
 }
 
+/// How long a consumer may take nothing and count as one that only needs the processor. A thread
+/// among hundreds that are ready to run on one processor has its turn within that.
+const PATIENCE: Duration = Duration::from_millis(250);
+
+/// How a consumer does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Attention {
+    /// It had taken everything.
+    Prompt,
+    /// Not everything, but something not long ago.
+    Late,
+    /// It stands still, or has not begun.
+    None,
+}
+
+/// A batch that was handed over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HandedOver {
+    /// Octets of its packets, dropped ones included.
+    pub octets: usize,
+    /// What its consumer had done before.
+    pub attention: Attention,
+}
+
 /// The driver's end. Dropped before it was ended, it reports that the driver died.
 #[derive(Debug)]
 pub struct Producer {
     delivery: Arc<Delivery>,
-    /// The queue was empty when this batch began.
-    wants_wake: bool,
+    /// Pushed and not handed over yet.
+    batch: Vec<Packet>,
+    /// When the consumer was last seen to have taken something.
+    last_taken: Option<Instant>,
     may_block: bool,
 }
 
 impl Producer {
-    /// Queues a packet, or makes room for it, or drops it; never waits. The consumer learns of it by
-    /// [`wake`](Self::wake), once per batch.
+    /// Adds a packet to the batch, which [`hand_over`](Self::hand_over) queues.
     pub fn push(&mut self, packet: Packet) {
+        self.batch.push(packet);
+    }
+
+    /// Queues the packets of the batch, or makes room for them, or drops them; never waits. Wakes
+    /// the consumer if it had nothing. Tells how it does.
+    pub fn hand_over(&mut self, now: Instant) -> HandedOver {
         let mut state = self.delivery.lock();
+        if state.queue.take_was_taken() {
+            self.last_taken = Some(now);
+        }
         let was_empty = state.queue.is_empty();
-        state.queue.lane_mut(packet.stream).push(packet);
-        self.wants_wake |= was_empty && !state.queue.is_empty();
+        let octets = state.queue.push_all(&mut self.batch);
+        // Not for a batch that was dropped.
+        let waker = match state.queue.is_empty() {
+            true => None,
+            false => state.waker.take(),
+        };
+        drop(state);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+        let took_lately = |last| now.saturating_duration_since(last) < PATIENCE;
+        let attention = match self.last_taken {
+            _ if was_empty => Attention::Prompt,
+            Some(last) if took_lately(last) => Attention::Late,
+            _ => Attention::None,
+        };
+        HandedOver { octets, attention }
     }
 
     /// Whether it was made with [`OverflowPolicy::Block`].
@@ -181,18 +232,11 @@ impl Producer {
         Poll::Pending
     }
 
-    /// Wakes the consumer if it found the queue empty before this batch.
-    pub fn wake(&mut self) {
-        if std::mem::take(&mut self.wants_wake)
-            && let Some(waker) = self.take_waker()
-        {
-            waker.wake();
-        }
-    }
-
     /// Wakes the consumer though there is no packet: it is to look at its connection.
     pub(super) fn wake_for_notice(&mut self) {
-        if let Some(waker) = self.take_waker() {
+        // Taken under the lock, woken outside of it.
+        let waker = self.delivery.lock().waker.take();
+        if let Some(waker) = waker {
             waker.wake();
         }
     }
@@ -201,6 +245,7 @@ impl Producer {
     pub(super) fn end(&mut self, reason: Error) {
         let waker = {
             let mut state = self.delivery.lock();
+            state.queue.push_all(&mut self.batch);
             state.end.get_or_insert(reason);
             state.queue.close();
             state.waker.take()
@@ -208,11 +253,6 @@ impl Producer {
         if let Some(waker) = waker {
             waker.wake();
         }
-    }
-
-    /// Taken under the lock, woken outside of it.
-    fn take_waker(&self) -> Option<Waker> {
-        self.delivery.lock().waker.take()
     }
 }
 
@@ -263,7 +303,14 @@ impl Consumer {
         if self.taken.is_empty() && !std::task::ready!(self.poll_take(context)) {
             return Poll::Ready(false);
         }
-        batch.extend(self.taken.drain(..));
+        if batch.is_empty() {
+            // No packet is moved, since a queue that is filled from empty begins where its memory
+            // does; and the batch's memory becomes that of the next queue.
+            let empty = VecDeque::from(std::mem::take(batch));
+            *batch = std::mem::replace(&mut self.taken, empty).into();
+        } else {
+            batch.extend(self.taken.drain(..));
+        }
         Poll::Ready(true)
     }
 

@@ -21,6 +21,7 @@ mod command;
 mod dial;
 mod gaps;
 mod gathering;
+mod input;
 mod outbox;
 mod quick_ack;
 mod receive_buffer;
@@ -38,18 +39,18 @@ use std::{
     future::Future,
     hash::BuildHasher,
     io,
-    pin::Pin,
+    pin::{Pin, pin},
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use bytes::BytesMut;
 use tokio::{
     runtime::Handle,
     sync::{
         mpsc::{Receiver, UnboundedReceiver},
         oneshot, watch,
     },
+    task::yield_now,
     time::{Sleep, Timeout, sleep, sleep_until},
 };
 
@@ -57,6 +58,7 @@ use self::{
     breath::{Breath, MOMENT},
     command::Readiness,
     gathering::Gathering,
+    input::Input,
     outbox::Outbox,
     quick_ack::QuickAck,
     sessions::Sessions,
@@ -83,13 +85,9 @@ use super::{
 
 /// Target of the wire log: every RTSP message without its secrets, at level TRACE.
 const WIRE: &str = "rtspmux::wire";
-/// What is reserved for reading when the buffer runs low: also what a packet's slice may pin.
-const READ_CHUNK: usize = 64 * 1024;
-/// Free space below which the next chunk is reserved.
-const READ_LOW: usize = 16 * 1024;
-/// Reads in a row while there is more: fewer wake-ups under load, and a bound on how long commands
-/// and timers wait.
-const MAX_READS: usize = 16;
+/// Reads in a row while there is more: fewer wake-ups under load. More of them would put off commands
+/// and timers, and consumers would find their packets in memory rather than in the processor's cache.
+const MAX_READS: usize = 4;
 /// Commands in a row, likewise.
 const MAX_COMMANDS: usize = 64;
 
@@ -256,11 +254,13 @@ struct Driver {
     sessions: Sessions,
     transport: Transport,
     turns: Turns,
-    input: BytesMut,
+    input: Input,
     outbox: Outbox,
     quick_ack: QuickAck,
     breath: Breath,
     examination: Examination,
+    /// Reading was interrupted.
+    has_more_input: bool,
     gathering: Gathering,
     sleep_watch: SleepWatch,
     /// Until when what is to be written waits for more.
@@ -298,11 +298,12 @@ impl Driver {
             probed: None,
             transport,
             turns: Turns::default(),
-            input: BytesMut::new(),
+            input: Input::new(),
             outbox: Outbox::default(),
             quick_ack: QuickAck::default(),
             breath: Breath::default(),
             examination: Examination::default(),
+            has_more_input: false,
             gathering,
             sleep_watch,
             held_until: None,
@@ -327,13 +328,17 @@ impl Driver {
                 return self.finish(reason);
             }
             self.arm_timer();
-            if self.breath.take() {
-                sleep(MOMENT).await;
+            if std::mem::take(&mut self.has_more_input) {
+                // First those who were woken just now, if they are on this thread.
+                yield_now().await;
             }
+            let is_taking_breath = self.breath.take(self.link.budget.used());
+            let mut pause = pin!(is_taking_breath.then(|| sleep(MOMENT)));
             let blocking = self.blocking();
-            self.core.set_listening(now(), !blocking);
+            self.listen(!blocking);
             let turn = self.turns.next(Sources {
                 transport: &mut self.transport,
+                pause: pause.as_mut().as_pin_mut(),
                 blocking: self.sessions.blocking().filter(|_| blocking),
                 wants_to_write: !self.outbox.is_empty() && self.held_until.is_none(),
                 commands: &mut self.commands,
@@ -342,8 +347,8 @@ impl Driver {
             });
             match turn.await {
                 Turn::Read => self.read(),
-                // Tried whenever the loop settles.
-                Turn::Write => {}
+                // What they are about is tried whenever the loop settles, and begins.
+                Turn::Write | Turn::Resume => {}
                 Turn::Fail(error) => self.on_io_error(&error),
                 Turn::Command(command) => self.on_commands(command),
                 Turn::Report(report) => self.on_reports(report),
@@ -358,13 +363,22 @@ impl Driver {
         !self.core.is_closing() && self.sessions.blocking().is_some()
     }
 
+    /// Tells the core whether anything is read.
+    fn listen(&mut self, is_listening: bool) {
+        if is_listening != self.core.is_listening() {
+            self.core.set_listening(now(), is_listening);
+        }
+    }
+
     /// Reads and processes what is there; bounded, so that nothing else starves.
     fn read(&mut self) {
-        for _ in 0..MAX_READS {
-            if self.input.capacity() - self.input.len() < READ_LOW {
-                self.input.reserve(READ_CHUNK);
-            }
-            match self.transport.try_read_buf(&mut self.input) {
+        // Who may block is to find out after each read.
+        let reads = match self.sessions.may_block() {
+            true => 1,
+            false => MAX_READS,
+        };
+        for _ in 0..reads {
+            match self.transport.try_read_buf(self.input.with_room()) {
                 Ok(0) => {
                     // Before anything else: nobody gets this connection any more.
                     self.registration.retire();
@@ -377,18 +391,15 @@ impl Driver {
                     if self.quick_ack.on_read(now, is_bringing_up) {
                         self.transport.acknowledge_at_once();
                     }
-                    self.core.handle_input(now, &mut self.input);
+                    self.core.handle_input(now, self.input.unread());
                     self.drain_events(now);
                     self.examine(now);
-                    let is_ahead = self.breath.on_read(self.link.budget.used());
-                    if is_ahead || self.blocking() {
-                        return;
-                    }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Err(error) => return self.on_io_error(&error),
             }
         }
+        self.has_more_input = true;
     }
 
     /// Looks now and then how the connection bears what is sent over it.
@@ -552,7 +563,9 @@ impl Driver {
         // First the books, then those who may look at them.
         self.update_counters();
         self.sessions.answer();
-        self.sessions.wake();
+        let handed_over = self.sessions.hand_over(now());
+        self.breath
+            .on_handed_over(handed_over, self.link.budget.used());
     }
 
     /// Writes without waiting; true if the core was told something and may have more to say.

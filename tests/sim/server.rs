@@ -340,9 +340,7 @@ impl World {
         let is_corrupted = self.wires[wire].is_corrupted;
         if is_stale {
             self.coverage.hit("stale nonce");
-        } else if status == Some(401)
-            && request.headers.contains("Authorization")
-            && !is_corrupted
+        } else if status == Some(401) && request.headers.contains("Authorization") && !is_corrupted
         {
             self.coverage.hit("wrong password");
             server.refusals.push_back(now);

@@ -67,6 +67,8 @@ pub(super) struct Account {
     connection: Arc<Budget>,
     process: &'static Budget,
     drawn: usize,
+    /// Drawn ahead, and for nothing yet.
+    ahead: usize,
 }
 
 impl Account {
@@ -75,6 +77,23 @@ impl Account {
             connection,
             process,
             drawn: 0,
+            ahead: 0,
+        }
+    }
+
+    /// Draws what a batch of packets needs at most, if there is so much. The budgets are written to
+    /// by all threads, and so once for a batch rather than for each packet in it.
+    pub(super) fn draw_ahead(&mut self, bytes: usize) {
+        if self.try_take(bytes) {
+            self.ahead += bytes;
+        }
+    }
+
+    /// The batch is over.
+    pub(super) fn give_back_rest(&mut self) {
+        let rest = std::mem::take(&mut self.ahead);
+        if rest > 0 {
+            self.return_to_budgets(rest);
         }
     }
 
@@ -90,11 +109,9 @@ impl Account {
     }
 
     pub(super) fn try_draw(&mut self, bytes: usize) -> bool {
-        if !self.connection.try_take(bytes) {
-            return false;
-        }
-        if !self.process.try_take(bytes) {
-            self.connection.give_back(bytes);
+        if let Some(left) = self.ahead.checked_sub(bytes) {
+            self.ahead = left;
+        } else if !self.try_take(bytes) {
             return false;
         }
         self.drawn += bytes;
@@ -103,17 +120,33 @@ impl Account {
 
     pub(super) fn give_back(&mut self, bytes: usize) {
         self.drawn -= bytes;
-        self.connection.give_back(bytes);
-        self.process.give_back(bytes);
+        self.return_to_budgets(bytes);
     }
 
     pub(super) fn give_back_all(&mut self) {
         self.give_back(self.drawn);
+    }
+
+    fn try_take(&self, bytes: usize) -> bool {
+        if !self.connection.try_take(bytes) {
+            return false;
+        }
+        let is_taken = self.process.try_take(bytes);
+        if !is_taken {
+            self.connection.give_back(bytes);
+        }
+        is_taken
+    }
+
+    fn return_to_budgets(&self, bytes: usize) {
+        self.connection.give_back(bytes);
+        self.process.give_back(bytes);
     }
 }
 
 impl Drop for Account {
     fn drop(&mut self) {
         self.give_back_all();
+        self.give_back_rest();
     }
 }

@@ -55,12 +55,21 @@ impl Lanes {
         counts
     }
 
-    /// The queue that packets of a stream go into.
-    pub(super) fn lane_mut(&mut self, stream: usize) -> &mut Queue {
-        match self.parked.is_empty() {
-            true => &mut self.open,
-            false => self.parked.get_mut(&stream).unwrap_or(&mut self.open),
+    /// Queues the packets that were read together, or makes room for them, or drops and counts them.
+    /// Gives their octets.
+    pub(super) fn push_all(&mut self, packets: &mut Vec<Packet>) -> usize {
+        let mut octets = 0;
+        for (number, queue) in &mut self.parked {
+            let is_own = |packet: &mut Packet| packet.stream == *number;
+            let mut own: Vec<Packet> = packets.extract_if(.., is_own).collect();
+            octets += queue.push_all(&mut own);
         }
+        octets + self.open.push_all(packets)
+    }
+
+    /// Whether something was taken since this was asked last.
+    pub(super) fn take_was_taken(&mut self) -> bool {
+        self.open.take_was_taken()
     }
 
     /// Parks just these streams. What waits of those that were parked is taken next.

@@ -26,8 +26,9 @@ pub(super) const MAX_AGE: Duration = Duration::from_secs(2);
 pub(super) const MAX_REPORTS: usize = 256;
 const MAX_REPORT_BYTES: usize = 64 * 1024;
 
-/// Packets waiting beyond which payloads are copied out of their read chunk. A consumer that keeps
-/// up gets slices, for which nothing is copied; one that does not would pin 64 KiB with each 1.4 kB.
+/// Packets waiting, before a batch comes, beyond which the payloads in it are copied out of their
+/// read chunk. A consumer that keeps up gets slices, for which nothing is copied, and be it a whole
+/// key picture at once; one that does not would pin 64 KiB with each 1.4 kB.
 pub(super) const COPY_BEYOND: usize = 32;
 
 /// Packets of other streams between those of one access unit, within which all of it is found.
@@ -79,6 +80,10 @@ pub(super) struct Queue {
     reports: Load,
     streams: Vec<Stream>,
     account: Account,
+    /// More waited before this batch than a consumer leaves that keeps up.
+    is_behind: bool,
+    /// Something was taken, and nobody has asked yet.
+    was_taken: bool,
     /// Nobody takes anything any more.
     is_closed: bool,
 }
@@ -92,6 +97,8 @@ impl Queue {
             reports: Load::default(),
             streams: Vec::new(),
             account,
+            is_behind: false,
+            was_taken: false,
             is_closed: false,
         }
     }
@@ -126,8 +133,24 @@ impl Queue {
         self.is_closed
     }
 
+    /// Queues the packets that were read together, or makes room for them, or drops and counts them.
+    /// Gives their octets.
+    pub(super) fn push_all(&mut self, packets: &mut Vec<Packet>) -> usize {
+        self.is_behind = self.waiting.len() >= COPY_BEYOND;
+        let bytes = packets.iter().map(|packet| packet.payload.len()).sum();
+        self.account.draw_ahead(bytes);
+        packets.drain(..).for_each(|packet| self.push(packet));
+        self.account.give_back_rest();
+        bytes
+    }
+
+    /// Whether something was taken since this was asked last.
+    pub(super) fn take_was_taken(&mut self) -> bool {
+        std::mem::take(&mut self.was_taken)
+    }
+
     /// Queues a packet, or makes room for it, or drops and counts it.
-    pub(super) fn push(&mut self, packet: Packet) {
+    fn push(&mut self, packet: Packet) {
         self.stream_mut(packet.stream).count.on_received(&packet);
         if self.is_closed {
             return self.discard(&packet);
@@ -147,6 +170,7 @@ impl Queue {
             return false;
         }
         std::mem::swap(&mut self.waiting, taken);
+        self.was_taken = true;
         self.media = Load::default();
         self.reports = Load::default();
         self.account.give_back_all();
@@ -218,7 +242,7 @@ impl Queue {
 
     /// For which room was reserved.
     fn enqueue(&mut self, mut packet: Packet) {
-        if self.waiting.len() >= COPY_BEYOND {
+        if self.is_behind {
             packet.detach();
         }
         self.load_mut(packet.kind).add(Load::of(&packet));
@@ -303,7 +327,7 @@ impl Queue {
         let (number, load) = (packet.stream, Load::of(&packet));
         let has_room = self.has_room(load, packet.received);
         match self.stream_mut(number).admit(&packet, has_room) {
-            Admission::Follow => match self.reserve(load, packet.received) {
+            Admission::Follow => match has_room && self.account.try_draw(load.bytes) {
                 true => self.enqueue(packet),
                 false => self.begin_gap(packet),
             },

@@ -45,6 +45,13 @@ pub(super) fn rtcp(stream: usize, received: Instant) -> Packet {
     }
 }
 
+/// A batch of its own.
+pub(super) fn push(producer: &mut Producer, packet: Packet) {
+    let now = packet.received;
+    producer.push(packet);
+    producer.hand_over(now);
+}
+
 pub(super) fn take(consumer: &mut Consumer) -> Vec<Packet> {
     let mut batch = Vec::new();
     let _ = consumer.poll_batch(&mut Context::from_waker(Waker::noop()), &mut batch);
@@ -56,7 +63,10 @@ fn packets_arrive_in_order() {
     let (mut producer, mut consumer) = queue();
     let now = Instant::now();
     for n in 0..100_u8 {
-        producer.push(rtp(usize::from(n % 3), Bytes::from(vec![n]), now));
+        push(
+            &mut producer,
+            rtp(usize::from(n % 3), Bytes::from(vec![n]), now),
+        );
     }
     let order: Vec<u8> = take(&mut consumer)
         .iter()
@@ -71,7 +81,7 @@ fn f32_delivered_and_dropped_are_all_that_was_pushed() {
     let now = Instant::now();
     let pushed = MAX_PACKETS + 500;
     for _ in 0..pushed {
-        producer.push(rtp(0, Bytes::from_static(b"x"), now));
+        push(&mut producer, rtp(0, Bytes::from_static(b"x"), now));
     }
     let delivered = take(&mut consumer).len();
     let count = consumer.delivery().counts()[0];
@@ -84,11 +94,11 @@ fn the_packet_after_a_gap_says_so_and_only_that_of_its_stream() {
     let (mut producer, mut consumer) = queue();
     let now = Instant::now();
     for _ in 0..=MAX_PACKETS {
-        producer.push(rtp(1, Bytes::from_static(b"x"), now));
+        push(&mut producer, rtp(1, Bytes::from_static(b"x"), now));
     }
     take(&mut consumer);
     for stream in [0, 1, 1] {
-        producer.push(rtp(stream, Bytes::from_static(b"y"), now));
+        push(&mut producer, rtp(stream, Bytes::from_static(b"y"), now));
     }
     let gaps: Vec<bool> = take(&mut consumer)
         .iter()
@@ -102,10 +112,10 @@ fn rtcp_gets_through_when_rtp_does_not() {
     let (mut producer, mut consumer) = queue();
     let now = Instant::now();
     for _ in 0..MAX_PACKETS + 10 {
-        producer.push(rtp(0, Bytes::from_static(b"x"), now));
+        push(&mut producer, rtp(0, Bytes::from_static(b"x"), now));
     }
     for _ in 0..MAX_REPORTS + 5 {
-        producer.push(rtcp(0, now));
+        push(&mut producer, rtcp(0, now));
     }
     let packets = take(&mut consumer);
     let reports = packets
@@ -120,15 +130,24 @@ fn rtcp_gets_through_when_rtp_does_not() {
 fn what_waits_for_too_long_closes_the_queue_until_it_is_taken() {
     let (mut producer, mut consumer) = queue();
     let start = Instant::now();
-    producer.push(rtp(0, Bytes::from_static(b"1"), start));
-    producer.push(rtp(0, Bytes::from_static(b"2"), start + MAX_AGE));
-    producer.push(rtp(
-        0,
-        Bytes::from_static(b"3"),
-        start + MAX_AGE + Duration::from_millis(1),
-    ));
+    push(&mut producer, rtp(0, Bytes::from_static(b"1"), start));
+    push(
+        &mut producer,
+        rtp(0, Bytes::from_static(b"2"), start + MAX_AGE),
+    );
+    push(
+        &mut producer,
+        rtp(
+            0,
+            Bytes::from_static(b"3"),
+            start + MAX_AGE + Duration::from_millis(1),
+        ),
+    );
     assert_eq!(take(&mut consumer).len(), 2);
-    producer.push(rtp(0, Bytes::from_static(b"4"), start + MAX_AGE * 2));
+    push(
+        &mut producer,
+        rtp(0, Bytes::from_static(b"4"), start + MAX_AGE * 2),
+    );
     assert!(take(&mut consumer)[0].discontinuity);
 }
 
@@ -148,7 +167,7 @@ fn the_caps_of_session_connection_and_process_hold_and_everything_is_given_back(
             // An access unit each.
             let mut payload = vec![0; 10_000];
             payload[4..8].copy_from_slice(&n.to_be_bytes());
-            producer.push(rtp(0, Bytes::from(payload), Instant::now()));
+            push(&mut producer, rtp(0, Bytes::from(payload), Instant::now()));
         }
         let used = connection.used();
         assert!(used <= limit && used + 10_000 > limit, "{used} of {limit}");
@@ -163,11 +182,10 @@ fn a_backlog_does_not_pin_the_chunks_it_was_read_into() {
     let (mut producer, mut consumer) = queue();
     let chunk = Bytes::from(vec![7; 64 * 1024]);
     for n in 0..COPY_BEYOND + 1 {
-        producer.push(rtp(
-            0,
-            chunk.slice(n * 1000..(n + 1) * 1000),
-            Instant::now(),
-        ));
+        push(
+            &mut producer,
+            rtp(0, chunk.slice(n * 1000..(n + 1) * 1000), Instant::now()),
+        );
     }
     let within = |payload: &Bytes| chunk.as_ptr_range().contains(&payload.as_ptr());
     let packets = take(&mut consumer);
@@ -194,7 +212,7 @@ fn the_consumer_is_woken_once_per_batch() {
         for _ in 0..10 {
             producer.push(rtp(0, Bytes::from_static(b"x"), Instant::now()));
         }
-        producer.wake();
+        producer.hand_over(Instant::now());
     }
     assert_eq!(wakes.0.load(Ordering::Relaxed), 1);
 }
@@ -202,7 +220,10 @@ fn the_consumer_is_woken_once_per_batch() {
 #[test]
 fn what_waits_is_delivered_before_the_end() {
     let (mut producer, mut consumer) = queue();
-    producer.push(rtp(0, Bytes::from_static(b"x"), Instant::now()));
+    push(
+        &mut producer,
+        rtp(0, Bytes::from_static(b"x"), Instant::now()),
+    );
     drop(producer);
     let mut context = Context::from_waker(Waker::noop());
     assert!(matches!(
@@ -217,9 +238,15 @@ fn what_waits_is_delivered_before_the_end() {
 fn without_a_consumer_everything_is_dropped_and_counted() {
     let (mut producer, consumer) = queue();
     let delivery = Arc::clone(consumer.delivery());
-    producer.push(rtp(0, Bytes::from_static(b"x"), Instant::now()));
+    push(
+        &mut producer,
+        rtp(0, Bytes::from_static(b"x"), Instant::now()),
+    );
     drop(consumer);
-    producer.push(rtp(0, Bytes::from_static(b"x"), Instant::now()));
+    push(
+        &mut producer,
+        rtp(0, Bytes::from_static(b"x"), Instant::now()),
+    );
     let count = delivery.counts()[0];
     assert_eq!((count.packets, count.dropped), (2, 2));
 }

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Instant};
 
 use tokio::sync::oneshot;
 
-use super::gaps::Gaps;
+use super::{breath::Tally, gaps::Gaps};
 use crate::mux::{
     connection_pool::ConnectionId,
     delivery::{self, Producer},
@@ -20,7 +20,7 @@ type ReplySender = oneshot::Sender<Result<Reply, Failure>>;
 #[derive(Debug)]
 struct Opened {
     producer: Producer,
-    /// Something was pushed since its consumer was last woken.
+    /// Something was pushed and not handed over.
     is_touched: bool,
     camera: String,
     gaps: Gaps,
@@ -35,7 +35,10 @@ struct Opened {
 #[derive(Debug)]
 pub(super) struct Sessions {
     connection: ConnectionId,
-    opened: BTreeMap<SessionKey, Opened>,
+    /// By key. Keys only rise, so that a new one is the last.
+    opened: Vec<(SessionKey, Opened)>,
+    /// Whose packet came last: mostly, the next one is of the same picture.
+    last_delivered: usize,
     replies: BTreeMap<RequestId, ReplySender>,
     /// Requests that are over and whose callers are to be told.
     completed: Vec<(ReplySender, Result<Reply, Failure>)>,
@@ -51,7 +54,8 @@ impl Sessions {
     pub(super) fn new(connection: ConnectionId) -> Self {
         Self {
             connection,
-            opened: BTreeMap::new(),
+            opened: Vec::new(),
+            last_delivered: 0,
             replies: BTreeMap::new(),
             completed: Vec::new(),
             last_request: 0,
@@ -69,21 +73,31 @@ impl Sessions {
         debt: Debt,
     ) {
         self.may_block |= producer.may_block();
-        self.opened.insert(
-            key,
-            Opened {
-                producer,
-                is_touched: false,
-                camera,
-                gaps: Gaps::default(),
-                _debt: debt,
-            },
-        );
+        let opened = Opened {
+            producer,
+            is_touched: false,
+            camera,
+            gaps: Gaps::default(),
+            _debt: debt,
+        };
+        let at = self.opened.partition_point(|(other, _)| *other < key);
+        self.opened.insert(at, (key, opened));
+    }
+
+    fn position(&self, key: SessionKey) -> Option<usize> {
+        self.opened.binary_search_by_key(&key, |(key, _)| *key).ok()
+    }
+
+    fn get_mut(&mut self, key: SessionKey) -> Option<&mut Opened> {
+        let at = self.position(key)?;
+        self.opened.get_mut(at).map(|(_, session)| session)
     }
 
     /// The core has forgotten the session.
     pub(super) fn remove(&mut self, key: SessionKey) {
-        self.opened.remove(&key);
+        if let Some(at) = self.position(key) {
+            self.opened.remove(at);
+        }
     }
 
     /// Remembers who waits; the id is new.
@@ -111,11 +125,16 @@ impl Sessions {
         }
     }
 
-    /// Queues a packet for its consumer, who is woken by [`wake`](Self::wake).
+    /// Takes a packet for its consumer, who gets it by [`hand_over`](Self::hand_over).
     pub(super) fn deliver(&mut self, received: Instant, packet: proto::Packet) {
-        let Some(session) = self.opened.get_mut(&packet.session) else {
-            return;
-        };
+        let last = self.opened.get(self.last_delivered);
+        if last.is_none_or(|(key, _)| *key != packet.session) {
+            let Some(at) = self.position(packet.session) else {
+                return;
+            };
+            self.last_delivered = at;
+        }
+        let (_, session) = &mut self.opened[self.last_delivered];
         if packet.kind == PacketKind::Rtp {
             session
                 .gaps
@@ -137,7 +156,7 @@ impl Sessions {
 
     /// What the sessions got since the last call.
     pub(super) fn take_gaps(&mut self, reading: &mut Reading) {
-        for session in self.opened.values_mut() {
+        for (_, session) in &mut self.opened {
             let (packets, lost) = session.gaps.take();
             reading.sessions += u32::from(packets > 0);
             reading.lossy += u32::from(lost > 0);
@@ -145,21 +164,31 @@ impl Sessions {
         }
     }
 
-    /// Wakes the consumers of all that was delivered since the last call: once per batch.
-    pub(super) fn wake(&mut self) {
-        for key in self.touched.drain(..) {
-            if let Some(session) = self.opened.get_mut(&key) {
+    /// Hands over all that was delivered since the last call: each consumer is woken once for it.
+    pub(super) fn hand_over(&mut self, now: Instant) -> Tally {
+        let mut tally = Tally::default();
+        let mut touched = std::mem::take(&mut self.touched);
+        for key in touched.drain(..) {
+            if let Some(session) = self.get_mut(key) {
                 session.is_touched = false;
-                session.producer.wake();
+                tally.add(session.producer.hand_over(now));
             }
         }
+        // Its memory is used again.
+        self.touched = touched;
+        tally
     }
 
     /// Wakes all consumers with the next ones: something concerns them that is no packet.
     pub(super) fn touch_all(&mut self) {
-        for session in self.opened.values_mut() {
+        for (_, session) in &mut self.opened {
             session.producer.wake_for_notice();
         }
+    }
+
+    /// Whether [`blocking`](Self::blocking) may ever name somebody.
+    pub(super) fn may_block(&self) -> bool {
+        self.may_block
     }
 
     /// Who has to catch up before anything more is read. Nobody while somebody waits for an answer:
@@ -168,7 +197,7 @@ impl Sessions {
         if !self.may_block || !self.replies.is_empty() {
             return None;
         }
-        let mut producers = self.opened.values().map(|session| &session.producer);
+        let mut producers = self.opened.iter().map(|(_, session)| &session.producer);
         producers.find(|producer| producer.is_blocking())
     }
 
@@ -179,10 +208,11 @@ impl Sessions {
 
     /// The server ended one session.
     pub(super) fn on_lost(&mut self, key: SessionKey, failure: &Failure) {
-        if let Some(session) = self.opened.get_mut(&key) {
+        let connection = self.connection;
+        if let Some(session) = self.get_mut(key) {
             let error = Error::from_failure(failure)
                 .of_camera(&session.camera)
-                .on(self.connection);
+                .on(connection);
             session.producer.end(error);
         }
     }

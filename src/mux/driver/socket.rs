@@ -20,10 +20,11 @@ pub(super) enum Socket {
 }
 
 impl Socket {
-    /// As [`TcpStream::try_read_buf`].
+    /// As [`TcpStream::try_read_buf`]; but after a read that leaves room in `buffer`, the next one
+    /// finds nothing without asking the system, until that says that there is more.
     pub(super) fn try_read_buf(&mut self, buffer: &mut BytesMut) -> io::Result<usize> {
         match self {
-            Self::Tcp(socket) => socket.try_read_buf(buffer),
+            Self::Tcp(socket) => read_all(socket, buffer),
             Self::Simulated(wire) => wire.try_read(buffer),
         }
     }
@@ -74,5 +75,24 @@ impl Socket {
         let _ = SockRef::from(socket).set_tcp_quickack(true);
         #[cfg(not(target_os = "linux"))]
         let _ = SockRef::from(socket);
+    }
+}
+
+/// Reads, and takes a read that leaves room for the last one. That is so where readiness is told by
+/// epoll, and is how tokio's own [`AsyncRead`](tokio::io::AsyncRead) sees it; elsewhere it would wait
+/// for what is there already.
+fn read_all(socket: &TcpStream, buffer: &mut BytesMut) -> io::Result<usize> {
+    let room = buffer.capacity() - buffer.len();
+    let mut read = 0;
+    let result = socket.try_io(Interest::READABLE, || {
+        read = socket.try_read_buf(buffer)?;
+        match cfg!(target_os = "linux") && (1..room).contains(&read) {
+            true => Err(io::ErrorKind::WouldBlock.into()),
+            false => Ok(()),
+        }
+    });
+    match result {
+        Err(error) if read == 0 => Err(error),
+        _ => Ok(read),
     }
 }

@@ -30,11 +30,15 @@ pub(super) enum Turn {
     Command(Command),
     Report(Report),
     Timer,
+    /// The pause is over.
+    Resume,
 }
 
 /// All that a driver waits for.
 pub(super) struct Sources<'a> {
     pub(super) transport: &'a mut Transport,
+    /// Nothing is read before it is over.
+    pub(super) pause: Option<Pin<&'a mut Sleep>>,
     /// Nothing is read before there is room in its queue.
     pub(super) blocking: Option<&'a Producer>,
     pub(super) wants_to_write: bool,
@@ -55,6 +59,7 @@ impl Turns {
     pub(super) async fn next(&mut self, sources: Sources<'_>) -> Turn {
         let Sources {
             transport,
+            mut pause,
             blocking,
             wants_to_write,
             commands,
@@ -63,8 +68,12 @@ impl Turns {
         } = sources;
         let first = self.0;
         self.0 = (first + 1) % Self::SOURCES;
-        let mut ready = pin!(transport.ready(blocking.is_none(), wants_to_write));
+        let wants_to_read = pause.is_none() && blocking.is_none();
+        let mut ready = pin!(transport.ready(wants_to_read, wants_to_write));
         poll_fn(|context| {
+            if expired(pause.as_mut(), context).is_ready() {
+                return Poll::Ready(Turn::Resume);
+            }
             if blocking.is_some_and(|producer| producer.poll_room(context).is_ready()) {
                 return Poll::Ready(Turn::Read);
             }
@@ -77,7 +86,7 @@ impl Turns {
                     }),
                     1 => some(commands.poll_recv(context)).map(Turn::Command),
                     2 => some(reports.poll_recv(context)).map(Turn::Report),
-                    _ => expired(timer.as_mut(), context),
+                    _ => expired(timer.as_mut(), context).map(|()| Turn::Timer),
                 };
                 if turn.is_ready() {
                     return turn;
@@ -97,9 +106,9 @@ fn some<T>(received: Poll<Option<T>>) -> Poll<T> {
     }
 }
 
-fn expired(timer: Option<&mut Pin<&mut Sleep>>, context: &mut Context<'_>) -> Poll<Turn> {
+fn expired(timer: Option<&mut Pin<&mut Sleep>>, context: &mut Context<'_>) -> Poll<()> {
     match timer {
-        Some(timer) => timer.as_mut().poll(context).map(|()| Turn::Timer),
+        Some(timer) => timer.as_mut().poll(context),
         None => Poll::Pending,
     }
 }
@@ -144,6 +153,7 @@ mod tests {
             command_sender.send(Command::Close).unwrap();
             let turn = turns.next(Sources {
                 transport: &mut transport,
+                pause: None,
                 blocking: None,
                 wants_to_write: false,
                 commands: &mut commands,

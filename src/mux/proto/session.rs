@@ -14,7 +14,7 @@ pub(super) struct Session {
     pub(super) config: SessionConfig,
     /// What the server calls it; none before the first answered SETUP.
     pub(super) id: Option<String>,
-    pub(super) timeout: Duration,
+    timeout: Duration,
     pub(super) phase: Phase,
     pub(super) departure: Departure,
     /// Aggregate control URL, known from the description or the first PLAY on.
@@ -26,6 +26,8 @@ pub(super) struct Session {
     pub(super) keep_alive_outstanding: bool,
     /// Where between its siblings its keep-alives fall, 0 to 1.
     spread: f64,
+    /// Between two of them. Follows from the above; asked for after everything that is read.
+    keep_alive_interval: Duration,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +55,7 @@ impl Session {
     pub(super) fn new(key: SessionKey, config: SessionConfig, default_timeout: Duration) -> Self {
         /// Multiples of the golden ratio fill an interval evenly, however many there are.
         const GOLDEN_RATIO: f64 = 0.618_033_988_749_895;
+        let spread = (f64::from(key.0) * GOLDEN_RATIO).fract();
         Self {
             config,
             id: None,
@@ -63,8 +66,20 @@ impl Session {
             has_played: false,
             last_request: None,
             keep_alive_outstanding: false,
-            spread: (f64::from(key.0) * GOLDEN_RATIO).fract(),
+            spread,
+            keep_alive_interval: keep_alive::interval(default_timeout, spread),
         }
+    }
+
+    /// After how long without a word the server forgets it.
+    pub(super) fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    /// The server has said so.
+    pub(super) fn set_timeout(&mut self, timeout: Duration) {
+        self.timeout = timeout;
+        self.keep_alive_interval = keep_alive::interval(timeout, self.spread);
     }
 
     pub(super) fn is_leaving(&self) -> bool {
@@ -107,8 +122,7 @@ impl Session {
 
     /// Time has passed at the server while ours stood still.
     pub(super) fn on_slept(&mut self, slept: Duration) {
-        let interval = keep_alive::interval(self.timeout, self.spread);
-        let passed = slept.min(interval);
+        let passed = slept.min(self.keep_alive_interval);
         if let Some(last) = &mut self.last_request {
             *last = last.checked_sub(passed).unwrap_or(*last);
         }
@@ -124,6 +138,6 @@ impl Session {
         let is_one_too_many = self.keep_alive_outstanding && is_listening;
         let is_wanted = self.is_kept_alive() && !is_one_too_many;
         let last = self.last_request.filter(|_| is_wanted)?;
-        Some(last + keep_alive::interval(self.timeout, self.spread))
+        Some(last + self.keep_alive_interval)
     }
 }

@@ -15,7 +15,7 @@ use crate::mux::{
             MAX_AGE, MAX_PACKETS,
             tests::{AUDIO, Camera, Part, VIDEO},
         },
-        tests::{Wakes, rtcp, take},
+        tests::{Wakes, push, rtcp, take},
         with_budgets,
     },
     error::Error,
@@ -28,7 +28,6 @@ fn parked(policy: OverflowPolicy, stream: usize) -> Camera {
     let mut camera = Camera::new(policy);
     camera.picture(1, KEY_PICTURE);
     camera.push(AUDIO, 1, b"sound");
-    camera.producer.wake();
     camera.take();
     camera.consumer.set_parked(stream, true);
     assert_eq!(camera.take(), (vec![], vec![]));
@@ -39,10 +38,10 @@ fn parked(policy: OverflowPolicy, stream: usize) -> Camera {
 fn a_parked_stream_waits_and_the_others_are_taken() {
     let mut camera = parked(OverflowPolicy::default(), VIDEO);
     let picture = camera.picture(2, &[Part::Picture]);
-    camera.producer.push(rtcp(VIDEO, camera.now));
+    push(&mut camera.producer, rtcp(VIDEO, camera.now));
     let next = camera.picture(3, &[Part::Picture]);
     let sound = camera.push(AUDIO, 2, b"sound");
-    camera.producer.push(rtcp(AUDIO, camera.now));
+    push(&mut camera.producer, rtcp(AUDIO, camera.now));
     let kinds: Vec<_> = take(&mut camera.consumer)
         .iter()
         .map(|packet| (packet.stream, packet.kind))
@@ -170,10 +169,8 @@ fn nobody_is_woken_for_a_parked_stream() {
     let mut context = Context::from_waker(&waker);
     assert!(camera.consumer.poll_next(&mut context).is_pending());
     camera.picture(2, &[Part::Picture]);
-    camera.producer.wake();
     assert_eq!(wakes.0.load(Ordering::Relaxed), 0);
     camera.push(AUDIO, 2, b"sound");
-    camera.producer.wake();
     assert_eq!(wakes.0.load(Ordering::Relaxed), 1);
 }
 
@@ -197,9 +194,11 @@ fn what_is_parked_counts_in_the_budgets_until_it_is_gone() {
     let mut push = {
         let mut producer = producer;
         move |n: usize| {
+            let now = std::time::Instant::now();
             for stream in [VIDEO, AUDIO].into_iter().cycle().take(n) {
-                producer.push(rtcp(stream, std::time::Instant::now()));
+                producer.push(rtcp(stream, now));
             }
+            producer.hand_over(now);
         }
     };
     push(4);

@@ -12,7 +12,7 @@ use super::*;
 use crate::mux::{
     delivery::{
         Consumer, Producer, stream,
-        tests::{Wakes, queue_with, rtcp, rtp, take},
+        tests::{Wakes, push, queue_with, rtcp, rtp, take},
     },
     error::Error,
 };
@@ -96,7 +96,7 @@ impl Camera {
             body,
         ];
         let packet = rtp(stream, Bytes::from(payload.concat()), self.now);
-        self.producer.push(packet);
+        push(&mut self.producer, packet);
         number
     }
 
@@ -319,10 +319,13 @@ fn the_newest_reports_are_kept_beside_whatever_waits() {
         }
         for n in 0..=MAX_REPORTS {
             let report = Bytes::from(vec![n as u8, (n >> 8) as u8]);
-            camera.producer.push(Packet {
-                payload: report,
-                ..rtcp(VIDEO, camera.now)
-            });
+            push(
+                &mut camera.producer,
+                Packet {
+                    payload: report,
+                    ..rtcp(VIDEO, camera.now)
+                },
+            );
         }
         let packets = take(&mut camera.consumer);
         let mut reports = packets

@@ -405,7 +405,7 @@ impl Connection {
             rtcp_channel: pair.rtcp,
             ssrc,
             session_id: session.id.clone().unwrap_or_default(),
-            session_timeout: session.timeout,
+            session_timeout: session.timeout(),
         };
         self.open_route(key, &asked, pair, ssrc)?;
         self.on_ready(key);
@@ -479,7 +479,9 @@ impl Connection {
             && is_new
         {
             session.id = Some(header.id);
-            session.timeout = header.timeout.unwrap_or(session.timeout);
+            if let Some(timeout) = header.timeout {
+                session.set_timeout(timeout);
+            }
         }
         Ok(())
     }

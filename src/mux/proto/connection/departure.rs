@@ -178,7 +178,7 @@ impl Connection {
         let session_timeout = self
             .sessions
             .get(&key)
-            .map_or(timeouts.session, |session| session.timeout);
+            .map_or(timeouts.session, |session| session.timeout());
         (now + session_timeout, timeouts.quarantine_quiet)
     }
 }

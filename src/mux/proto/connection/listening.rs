@@ -24,7 +24,8 @@ impl Connection {
         }
     }
 
-    pub(super) fn is_listening(&self) -> bool {
+    /// Whether input is read at present.
+    pub fn is_listening(&self) -> bool {
         self.deaf_since.is_none()
     }
 
