@@ -58,6 +58,9 @@ impl Lanes {
     /// Queues the packets that were read together, or makes room for them, or drops and counts them.
     /// Gives their octets.
     pub(super) fn push_all(&mut self, packets: &mut Vec<Packet>) -> usize {
+        if self.parked.is_empty() {
+            return self.open.push_all(packets);
+        }
         let mut octets = 0;
         for (number, queue) in &mut self.parked {
             let is_own = |packet: &mut Packet| packet.stream == *number;

@@ -150,6 +150,7 @@ impl Queue {
     }
 
     /// Queues a packet, or makes room for it, or drops and counts it.
+    #[inline]
     fn push(&mut self, packet: Packet) {
         self.stream_mut(packet.stream).count.on_received(&packet);
         if self.is_closed {
@@ -224,6 +225,7 @@ impl Queue {
     }
 
     /// Whether the session's own caps leave room for RTP.
+    #[inline]
     fn has_room(&self, more: Load, received: Instant) -> bool {
         if self.policy == OverflowPolicy::Block {
             // Whoever fills it stops by itself; what it has read by then has to go somewhere.
@@ -241,6 +243,7 @@ impl Queue {
     }
 
     /// For which room was reserved.
+    #[inline]
     fn enqueue(&mut self, mut packet: Packet) {
         if self.is_behind {
             packet.detach();
@@ -249,6 +252,7 @@ impl Queue {
         self.waiting.push_back(packet);
     }
 
+    #[inline]
     fn load_mut(&mut self, kind: PacketKind) -> &mut Load {
         match kind {
             PacketKind::Rtp => &mut self.media,
@@ -323,6 +327,7 @@ impl Queue {
 
 /// What does not fit is dropped, whole access units of it.
 impl Queue {
+    #[inline]
     fn push_in_turn(&mut self, packet: Packet) {
         let (number, load) = (packet.stream, Load::of(&packet));
         let has_room = self.has_room(load, packet.received);

@@ -136,9 +136,7 @@ impl Sessions {
         }
         let (_, session) = &mut self.opened[self.last_delivered];
         if packet.kind == PacketKind::Rtp {
-            session
-                .gaps
-                .on_packet(received, packet.stream, &packet.payload);
+            session.gaps.on_packet(packet.stream, &packet.payload);
         }
         session.producer.push(delivery::Packet {
             stream: packet.stream,
@@ -157,8 +155,8 @@ impl Sessions {
     /// What the sessions got since the last call.
     pub(super) fn take_gaps(&mut self, reading: &mut Reading) {
         for (_, session) in &mut self.opened {
-            let (packets, lost) = session.gaps.take();
-            reading.sessions += u32::from(packets > 0);
+            let (had_any, lost) = session.gaps.take();
+            reading.sessions += u32::from(had_any);
             reading.lossy += u32::from(lost > 0);
             reading.lost += lost;
         }

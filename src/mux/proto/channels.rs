@@ -340,6 +340,7 @@ impl ChannelTable {
 
     /// Decides on one frame. By channel, never by SSRC: a shared gst-rtsp-server mount gives the
     /// same SSRC to two sessions.
+    #[inline]
     pub(super) fn judge(&mut self, channel: u8, payload: &[u8], now: Instant) -> Verdict {
         match &mut self.slots[usize::from(channel)] {
             Slot::Free | Slot::Reserved(_) => {
