@@ -4,10 +4,7 @@
 //! until a second one has been set up on the connection. Who comes later gets a fresh connection
 //! and sends a *canary* there: one more SETUP of its own presentation, torn down again at once.
 
-use std::{
-    pin::Pin,
-    time::{Duration, Instant},
-};
+use std::time::Duration;
 
 use super::{BringUp, Step, StreamsSetUp, setup_request, waiting::NEXT_LOOK};
 use crate::mux::{
@@ -402,44 +399,13 @@ impl BringUp {
             };
             answer.map(|_| outcome)
         };
-        let until = driver::now() + patience(took) + FENCE;
-        let answers = std::pin::pin!(answers);
-        Ok(match self.unless_denied(&canary, until, answers).await? {
-            Some(Ok(outcome)) => Canary::Passed(outcome),
-            Some(Err(failure)) => self.canary_failed(server, &failure.kind),
-            None => Canary::Undecided,
+        let limit = patience(took) + FENCE;
+        let answer = driver::within(self.pool.runtime()?, limit, answers).await;
+        Ok(match answer {
+            Ok(Ok(outcome)) => Canary::Passed(outcome),
+            Ok(Err(failure)) => self.canary_failed(server, &failure.kind),
+            Err(_) => Canary::Undecided,
         })
-    }
-
-    /// What becomes of a canary; none if that takes too long, or another session has shown meanwhile
-    /// that the server cannot share: then nothing is tried any more.
-    async fn unless_denied<F: Future>(
-        &self,
-        canary: &Attachment,
-        until: Instant,
-        mut answers: Pin<&mut F>,
-    ) -> Result<Option<F::Output>, Error> {
-        let mut changes = self.pool.watch(self.wish.key.server());
-        let mut backlog = canary.link().watch_backlog();
-        loop {
-            changes.mark_unchanged();
-            backlog.mark_unchanged();
-            let left = until.saturating_duration_since(driver::now());
-            let is_denied = matches!(self.stance(), Stance::Apart(Some(_)));
-            if is_denied || left.is_zero() {
-                return Ok(None);
-            }
-            let answer = driver::unless_changed(
-                self.pool.runtime()?,
-                Some(left),
-                answers.as_mut(),
-                &mut changes,
-                &mut backlog,
-            );
-            if let Some(answer) = answer.await {
-                return Ok(Some(answer));
-            }
-        }
     }
 
     fn canary_failed(&self, server: &ServerId, failure: &FailureKind) -> Canary {

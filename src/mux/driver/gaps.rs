@@ -13,7 +13,9 @@ const MOST_STREAMS: usize = 64;
 struct Sequence {
     ssrc: u32,
     next: u16,
-    /// There were packets since the last look. A stream that was paused may go on where it likes.
+    /// There were packets since the last look.
+    is_heard: bool,
+    /// There are some, or were before the last look. A stream that was paused may go on where it likes.
     is_known: bool,
 }
 
@@ -23,7 +25,7 @@ impl Sequence {
         let missing = header.sequence.wrapping_sub(self.next);
         if missing == 0 && self.ssrc == header.ssrc {
             self.next = self.next.wrapping_add(1);
-            self.is_known = true;
+            (self.is_heard, self.is_known) = (true, true);
             return 0;
         }
         let is_followed = self.is_known && self.ssrc == header.ssrc;
@@ -32,7 +34,8 @@ impl Sequence {
         if !is_late {
             self.next = header.sequence.wrapping_add(1);
         }
-        (self.ssrc, self.is_known) = (header.ssrc, true);
+        self.ssrc = header.ssrc;
+        (self.is_heard, self.is_known) = (true, true);
         match is_followed && missing < LONGEST_GAP {
             true => missing,
             false => 0,
@@ -66,7 +69,8 @@ impl Gaps {
     pub(super) fn take(&mut self) -> (bool, u64) {
         let mut had_any = false;
         for sequence in &mut self.streams {
-            had_any |= std::mem::take(&mut sequence.is_known);
+            sequence.is_known = std::mem::take(&mut sequence.is_heard);
+            had_any |= sequence.is_known;
         }
         (had_any, std::mem::take(&mut self.lost))
     }
@@ -103,6 +107,8 @@ mod tests {
         gaps.on_packet(0, &packet(8, 30_000));
         gaps.on_packet(0, &packet(8, 30_001));
         assert_eq!(gaps.take(), (true, 0));
+        gaps.on_packet(0, &packet(8, 30_003));
+        assert_eq!(gaps.take(), (true, 1), "a look is no pause");
         assert_eq!(gaps.take(), (false, 0));
         gaps.on_packet(0, &packet(8, 30_100));
         assert_eq!(gaps.take(), (true, 0), "it was paused");
