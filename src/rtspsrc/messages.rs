@@ -40,11 +40,8 @@ impl Step {
 
 /// Posts PROGRESS.
 pub(super) fn progress(element: &RtspMuxSrc, kind: gst::ProgressType, step: Step, text: &str) {
-    let message = gst::message::Progress::builder(kind, step.code(), text)
-        .src(element)
-        .build();
-    // Without a bus nobody wants to know.
-    let _ = element.post_message(message);
+    let message = gst::message::Progress::builder(kind, step.code(), text);
+    post(element, message.src(element).build());
 }
 
 /// Posts `rtspmux-sharing`: what a server can do is known anew. Fields: `server` (host and port),
@@ -55,11 +52,8 @@ pub(super) fn sharing(element: &RtspMuxSrc, change: &mux::SharingChange) {
         .field("verdict", stats::sharing(change.verdict))
         .field_if_some("reason", change.reason.as_deref())
         .build();
-    let message = gst::message::Element::builder(structure)
-        .src(element)
-        .build();
-    // Without a bus nobody wants to know.
-    let _ = element.post_message(message);
+    let message = gst::message::Element::builder(structure);
+    post(element, message.src(element).build());
 }
 
 /// Posts a WARNING: a limit of the user's holds up the sessions of a server. Its details are
@@ -78,8 +72,7 @@ pub(super) fn limit(element: &RtspMuxSrc, limit: &mux::ConnectionLimit) {
         .details(details)
         .src(element)
         .build();
-    // Without a bus nobody wants to know.
-    let _ = element.post_message(message);
+    post(element, message);
 }
 
 /// What happens to a session that is recovered.
@@ -128,11 +121,8 @@ pub(super) fn session(element: &RtspMuxSrc, news: &News<'_>) {
         .field("outages", news.outages)
         .field("duration", duration)
         .build();
-    let message = gst::message::Element::builder(structure)
-        .src(element)
-        .build();
-    // Without a bus nobody wants to know.
-    let _ = element.post_message(message);
+    let message = gst::message::Element::builder(structure);
+    post(element, message.src(element).build());
 }
 
 /// Packets of a stream that were not taken in time.
@@ -165,8 +155,7 @@ pub(super) fn overflow(element: &RtspMuxSrc, overflow: &Overflow) {
         .stats(buffers(overflow.processed), buffers(overflow.dropped))
         .src(element)
         .build();
-    // Without a bus nobody wants to know.
-    let _ = element.post_message(message);
+    post(element, message);
 }
 
 fn clock_time(duration: Duration) -> gst::ClockTime {
@@ -184,7 +173,7 @@ pub(super) fn error(element: &RtspMuxSrc, phase: Phase, error: &mux::Error) {
     let message = gst::message::Error::builder_from_error(glib_error(phase, error))
         .debug(&debug)
         .details_if_some(details(error));
-    post(element, message);
+    post_error(element, message);
 }
 
 /// What the sentence does not say, for who has the log before him.
@@ -263,7 +252,7 @@ pub(super) fn invalid_settings(element: &RtspMuxSrc, invalid: &Invalid) {
             glib::Error::new(gst::ResourceError::Settings, &invalid.to_string())
         }
     };
-    post(element, gst::message::Error::builder_from_error(error));
+    post_error(element, gst::message::Error::builder_from_error(error));
 }
 
 /// Posts ERROR for a stream that nobody takes, as every source does.
@@ -273,7 +262,7 @@ pub(super) fn flow_error(element: &RtspMuxSrc, flow: gst::FlowError) {
         .build();
     let error = glib::Error::new(gst::StreamError::Failed, "Internal data stream error.");
     let debug = format!("streaming stopped, reason {flow}");
-    post(
+    post_error(
         element,
         gst::message::Error::builder_from_error(error)
             .debug(&debug)
@@ -281,7 +270,11 @@ pub(super) fn flow_error(element: &RtspMuxSrc, flow: gst::FlowError) {
     );
 }
 
-fn post(element: &RtspMuxSrc, error: gst::message::ErrorBuilder<'_>) {
+fn post_error(element: &RtspMuxSrc, error: gst::message::ErrorBuilder<'_>) {
+    post(element, error.src(element).build());
+}
+
+fn post(element: &RtspMuxSrc, message: gst::Message) {
     // Without a bus nobody wants to know.
-    let _ = element.post_message(error.src(element).build());
+    let _ = element.post_message(message);
 }
