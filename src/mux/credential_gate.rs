@@ -138,17 +138,13 @@ impl CredentialGate {
     /// The request that tried was not answered. It may have been refused, and counts as the first
     /// refusal, or as the second where there was one. By themselves such requests refuse nothing.
     pub(super) fn on_unanswered(&mut self, now: Instant, connection: ConnectionId) -> Vec<Notice> {
-        if let Knowledge::Unproven { holder, failed, .. } = &mut self.knowledge
-            && *holder == Some(connection)
+        let is_trying = self.status_of(connection) == CredentialStatus::Permitted;
+        if is_trying
+            && self
+                .note_failed(now, false)
+                .is_some_and(|first| first.was_answered)
         {
-            let this = FailedTry {
-                at: now,
-                was_answered: false,
-            };
-            let before = failed.replace(this);
-            if before.is_some_and(|first| first.was_answered && first.is_recent(now)) {
-                return self.on_refused(now);
-            }
+            return self.on_refused(now);
         }
         self.on_given_back(connection)
     }
@@ -161,22 +157,28 @@ impl CredentialGate {
 
     /// An authorised request was refused: the next one may try, or nobody does for a while.
     pub(super) fn on_refused(&mut self, now: Instant) -> Vec<Notice> {
-        if let Knowledge::Unproven { failed, .. } = &mut self.knowledge {
-            let this = FailedTry {
-                at: now,
-                was_answered: true,
-            };
-            if !failed
-                .replace(this)
-                .is_some_and(|first| first.is_recent(now))
-            {
-                return self.pass_on();
-            }
+        let is_unproven = matches!(self.knowledge, Knowledge::Unproven { .. });
+        if is_unproven && self.note_failed(now, true).is_none() {
+            return self.pass_on();
         }
         self.knowledge = Knowledge::Refused {
             until: now + REFUSAL_MEMORY,
         };
         self.tell_all(CredentialStatus::Refused)
+    }
+
+    /// A try has failed. Gives the one before it, if that has, too, and not long ago.
+    fn note_failed(&mut self, now: Instant, was_answered: bool) -> Option<FailedTry> {
+        let Knowledge::Unproven { failed, .. } = &mut self.knowledge else {
+            return None;
+        };
+        let this_one = FailedTry {
+            at: now,
+            was_answered,
+        };
+        failed
+            .replace(this_one)
+            .filter(|before| before.is_recent(now))
     }
 
     /// Before a connection starts something new: a refusal that has expired is forgotten by all.
@@ -330,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn f22_a_thiswithout_an_answer_counts_as_a_first_refusal() {
+    fn f22_a_try_without_an_answer_counts_as_a_first_refusal() {
         let now = Instant::now();
         let mut gate = gate(now, &[A, B]);
         gate.on_wanted(now, A);
@@ -343,7 +345,7 @@ mod tests {
     }
 
     #[test]
-    fn f22_after_a_refusal_a_thiswithout_an_answer_is_the_second() {
+    fn f22_after_a_refusal_a_try_without_an_answer_is_the_second() {
         let now = Instant::now();
         let mut gate = gate(now, &[A, B]);
         gate.on_wanted(now, A);
