@@ -12,7 +12,6 @@ use crate::mux::{
     driver::{self, Vitals},
     event::{ConnectionLimit, MuxEvent},
     sharing::Stance,
-    strain::Strain,
 };
 
 /// How long a connection is strained before the first session is moved: new ones going elsewhere may
@@ -130,7 +129,8 @@ impl State {
         aftermath: &mut Aftermath,
     ) {
         let max = wish.options.pooling.max_connections_per_server;
-        let strain = self.strain(strained);
+        let registered = self.registered.get(&strained);
+        let strain = registered.and_then(|registered| registered.link.vitals().strain);
         let server = wish.key.server();
         let is_at_limit = max > 0 && self.table.pooled_connections(server) >= max;
         let (Some(strain), true) = (strain, is_at_limit) else {
@@ -150,11 +150,6 @@ impl State {
             reason: strain,
         };
         aftermath.events.push(MuxEvent::Limit(limit));
-    }
-
-    /// Why a connection is strained, if it is.
-    pub(super) fn strain(&self, id: ConnectionId) -> Option<Strain> {
-        self.registered.get(&id)?.link.vitals().strain
     }
 }
 

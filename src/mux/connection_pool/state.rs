@@ -184,10 +184,18 @@ impl State {
         let stance = self.stance(wish.key.server(), now);
         let terms = terms(&wish.options.pooling, stance);
         let mut demand = wish.demand(terms, self.known(wish.key.server(), now));
-        if !matches!(stance, Stance::Share | Stance::TryInBand) {
-            demand.avoid.extend(self.still_leaving(wish.key.server()));
-        }
         demand
+            .avoid
+            .extend(self.not_yet_free(stance, wish.key.server()));
+        demand
+    }
+
+    /// What nobody is to get who shares no connection.
+    fn not_yet_free(&self, stance: Stance, server: &ServerId) -> Vec<ConnectionId> {
+        match stance {
+            Stance::Share | Stance::TryInBand => Vec::new(),
+            Stance::Try | Stance::Apart(_) => self.still_leaving(server),
+        }
     }
 
     /// Idle connections whose TEARDOWN is not answered: a server that keeps one session on each may
@@ -399,13 +407,15 @@ impl State {
 
     /// Which connections are to be avoided has changed while they waited.
     fn refresh_waiting(&mut self, server: &ServerId, now: Instant) {
-        let of_server = |waiter: &Waiter| waiter.wish.key.server() == server;
-        let waiting = self.waiters.iter().filter(|(_, it)| of_server(it));
-        let fresh: Vec<_> = waiting
-            .map(|(id, waiter)| (*id, self.demand(&waiter.wish, now)))
-            .collect();
-        for (id, demand) in fresh {
-            self.table.refresh_waiting(id, demand.avoid, demand.shun);
+        if self.table.waiting_for(server) == 0 {
+            return;
+        }
+        let not_yet_free = self.not_yet_free(self.stance(server, now), server);
+        let shun = self.known(server, now).busy;
+        let waiters = self.waiters.iter();
+        for (id, waiter) in waiters.filter(|(_, it)| it.wish.key.server() == server) {
+            let avoid = [&waiter.wish.avoid[..], &not_yet_free].concat();
+            self.table.refresh_waiting(*id, avoid, shun.clone());
         }
     }
 

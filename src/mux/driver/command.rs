@@ -281,7 +281,9 @@ impl Link {
 
     /// How it bears what is sent over it.
     pub(in crate::mux) fn health(&self) -> ConnectionHealth {
-        let (vitals, measures) = (self.vitals(), self.insight().measures);
+        let insight = self.insight.lock();
+        let measures = insight.unwrap_or_else(PoisonError::into_inner).measures;
+        let vitals = self.vitals();
         ConnectionHealth {
             strain: vitals.strain,
             round_trip: measures.round_trip,
