@@ -4,14 +4,15 @@
 //! so. So one slow consumer costs itself packets and its siblings nothing (fault F32). Which packets
 //! go is the session's [`OverflowPolicy`]; with `Block` none do, and the driver of the session's own
 //! connection stops reading until there is room.
+//!
 //! Packets are handed over in batches, those of one turn of the driver. The consumer takes everything
 //! that waits at once, by swapping queues, and is woken only when an empty queue gets something. It may
 //! leave `lanes` of some streams waiting and take from the others.
 //!
 //! Invariants: of each stream, order delivered is order pushed (across streams likewise, but for
-//! parameter sets that after a gap have to wait for their picture, and streams that are parked); delivered + dropped + waiting = pushed; what waits
-//! stays below the caps of session, connection and process. `Block` goes beyond the session's by
-//! what was read at once.
+//! parameter sets that after a gap have to wait for their picture, and streams that are parked);
+//! delivered + dropped + waiting = pushed; what waits stays below the caps of session, connection and
+//! process. `Block` goes beyond the session's by what was read at once.
 
 mod budget;
 mod lanes;

@@ -1,5 +1,5 @@
-//! Tells pipelines when a server's sharing verdict changes, or a limit holds up its sessions: once each, however many elements play
-//! from that server.
+//! Tells pipelines when a server's sharing verdict changes, or a limit holds up its sessions: once
+//! each, however many elements play from that server.
 //!
 //! An element takes part from NULL to READY on until it is back in NULL. Of those that share a
 //! multiplexer and a bus, one posts; which one does not matter, as the message names the server.

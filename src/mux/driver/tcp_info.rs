@@ -1,7 +1,8 @@
 //! What Linux knows of a TCP connection (`TCP_INFO`), asked for over netlink (`sock_diag(7)`).
 //!
-//! The socket option has the same; but no crate reads it, and without one it takes unsafe code. Where netlink is
-//! not to be had - another system, a sandbox - nothing is known, and nothing is lost but a reason.
+//! The socket option has the same; but no crate reads it, and without one it takes unsafe code. Where
+//! netlink is not to be had - another system, a sandbox - nothing is known, and nothing is lost but a
+//! reason.
 
 #[cfg(target_os = "linux")]
 pub(super) use linux::way;
