@@ -5,6 +5,8 @@
 
 #[path = "support/gst_server.rs"]
 mod gst_server;
+#[path = "support/thread_names.rs"]
+mod thread_names;
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -13,16 +15,14 @@ use gst::prelude::*;
 use gstreamer as gst;
 
 use gst_server::GstServer;
+use thread_names::thread_names;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The names of this process's threads, without those GIO starts once for a process.
 fn threads() -> BTreeSet<String> {
-    std::fs::read_dir("/proc/self/task")
-        .unwrap()
-        .flatten()
-        .filter_map(|task| std::fs::read_to_string(task.path().join("comm")).ok())
-        .map(|name| name.trim().to_owned())
+    thread_names()
+        .into_iter()
         .filter(|name| !["gmain", "gdbus", "dconf worker"].contains(&name.as_str()))
         .collect()
 }

@@ -13,7 +13,7 @@ use std::{
 use gst::prelude::*;
 use gstreamer as gst;
 
-use support::mock_server::MockServer;
+use support::{mock_server::MockServer, thread_names::thread_names};
 
 /// Far more than anything here takes; a test that waits for it has failed.
 const PATIENCE: Duration = Duration::from_secs(40);
@@ -22,9 +22,8 @@ const CAMERAS: u32 = 32;
 
 /// The threads of this process that run session tasks and push.
 fn hands() -> usize {
-    let tasks = std::fs::read_dir("/proc/self/task").unwrap().flatten();
-    let names = tasks.filter_map(|task| std::fs::read_to_string(task.path().join("comm")).ok());
-    names.filter(|name| name.trim() == "rtspmux-feed").count()
+    let names = thread_names();
+    names.iter().filter(|name| *name == "rtspmux-feed").count()
 }
 
 /// A sink keeps its first buffer, and the thread that brought it, until all sinks of the pipeline have

@@ -12,6 +12,7 @@ use gstreamer as gst;
 
 use crate::gst_server::GstServer;
 use crate::player::{PATIENCE, Player, init};
+use crate::support::thread_names::thread_names;
 
 const CHILD: &str = "leaks::child";
 
@@ -133,10 +134,8 @@ fn is_within(now: &BTreeMap<String, usize>, before: &BTreeMap<String, usize>) ->
 
 fn threads() -> BTreeMap<String, usize> {
     let mut threads = BTreeMap::new();
-    for task in std::fs::read_dir("/proc/self/task").unwrap().flatten() {
-        if let Ok(name) = std::fs::read_to_string(task.path().join("comm")) {
-            *threads.entry(name.trim().to_owned()).or_default() += 1;
-        }
+    for name in thread_names() {
+        *threads.entry(name).or_default() += 1;
     }
     threads
 }

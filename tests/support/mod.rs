@@ -14,4 +14,5 @@
 pub mod mock_server;
 pub mod random;
 pub mod rtsp;
+pub mod thread_names;
 pub mod transcript;
