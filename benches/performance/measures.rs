@@ -78,6 +78,7 @@ fn paced(
         ("resident MB", "memory"),
         ("connections", "connections"),
         ("requests", "requests"),
+        ("allocations per picture, but for C", "allocations"),
     ];
     table(RTSPSRC, section, &all, &samples, &columns);
     for (title, name) in [
@@ -141,6 +142,8 @@ pub(crate) fn core(bench: &Bench) -> Outcome<Section> {
         ("CPU s/Gbit", "cpu-per-gbit"),
         ("Gbit/s", "gbits-per-second"),
         ("packets per CPU second", "packets-per-cpu-second"),
+        ("packets taken at once", "packets-per-batch"),
+        ("allocations per 1000 packets", "allocations"),
         ("dropped, % of packets", "dropped"),
         ("threads", "threads"),
         ("resident MB", "memory"),
