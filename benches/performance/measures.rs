@@ -127,13 +127,14 @@ fn start_and_stop(
 /// The library alone against a loop that reads and slices.
 pub(crate) fn core(bench: &Bench) -> Outcome<Section> {
     const BARE: &str = "reading and slicing";
-    let contenders = [
+    let mut contenders = vec![
         Contender::bare(BARE, "role:bare"),
         Contender::bare("library", "role:library"),
     ];
+    contenders.extend(Contender::retina());
     let mut section = Section::new("core");
     section.paragraph(&format!(
-        "Taken on: {}. {} interleaved runs of 64 streams on one connection. In brackets: the ratio to \
+        "Taken on: {}. {} interleaved runs of 64 streams, on one connection if nothing else is said. In brackets: the ratio to \
          the loop that reads and slices.",
         bench.machine(),
         bench.runs()
