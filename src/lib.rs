@@ -20,13 +20,15 @@
 //!
 //! # One packet, from socket to pad
 //!
-//! The driver reads into one growing buffer. The codec cuts `$ channel length payload` out of it
-//! without a copy; the channel table names session and stream; the packet goes into that session's
-//! bounded queue, and if the queue is full something is dropped there and counted
-//! ([`OverflowPolicy`](mux::OverflowPolicy)). **The reader never waits**, save where a session has
-//! asked for that and has the connection for itself: not for a consumer, not for a lock held across I/O, not for the writer. The element's
-//! task takes what is queued and pushes it, on threads of its own, through the RTP manager to the
-//! pad.
+//! The driver reads into chunks that go round. The codec cuts `$ channel length payload` out of
+//! them without a copy; the channel table names session and stream; the packet goes, with all that
+//! was read together, into that session's bounded queue, and if the queue is full something is
+//! dropped there and counted ([`OverflowPolicy`](mux::OverflowPolicy)). **The reader never waits**,
+//! save where a session has asked for that and has the connection for itself: not for a consumer,
+//! not for a lock held across I/O, not for the writer. It does pause, for milliseconds, while most
+//! of what it reads is for consumers that are behind and only need the processor. The
+//! element's task takes what is queued and pushes it, on threads of its own, through the RTP manager
+//! to the pad.
 //!
 //! # One request
 //!

@@ -1,5 +1,7 @@
 //! Who is measured.
 
+use std::path::PathBuf;
+
 use gst::prelude::*;
 use gstreamer as gst;
 
@@ -16,6 +18,8 @@ pub(crate) struct Contender {
     pub(crate) name: String,
     role: &'static str,
     arguments: Arguments,
+    /// None: this program.
+    program: Option<PathBuf>,
 }
 
 impl Contender {
@@ -32,6 +36,7 @@ impl Contender {
             name: name.to_owned(),
             role: "role:elements",
             arguments,
+            program: None,
         }
     }
 
@@ -41,7 +46,18 @@ impl Contender {
             name: name.to_owned(),
             role,
             arguments: Arguments::default(),
+            program: None,
         }
+    }
+
+    /// Where it was built; see `benches/retina`.
+    pub(crate) fn retina() -> Option<Self> {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/target/retina/release");
+        let program = PathBuf::from(folder).join("bench-retina");
+        program.exists().then(|| Self {
+            program: Some(program),
+            ..Self::bare("retina, 64 connections", "role:retina")
+        })
     }
 
     /// `rtspsrc` first, which all are compared with; then ours in every way it can be, and what
@@ -77,6 +93,10 @@ impl Contender {
 
     pub(crate) fn role(&self) -> &'static str {
         self.role
+    }
+
+    pub(crate) fn program(&self) -> std::io::Result<PathBuf> {
+        self.program.clone().map_or_else(std::env::current_exe, Ok)
     }
 
     pub(crate) fn arguments(&self) -> Arguments {

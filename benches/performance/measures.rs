@@ -78,6 +78,7 @@ fn paced(
         ("resident MB", "memory"),
         ("connections", "connections"),
         ("requests", "requests"),
+        ("allocations per picture, but for C", "allocations"),
     ];
     table(RTSPSRC, section, &all, &samples, &columns);
     for (title, name) in [
@@ -126,13 +127,14 @@ fn start_and_stop(
 /// The library alone against a loop that reads and slices.
 pub(crate) fn core(bench: &Bench) -> Outcome<Section> {
     const BARE: &str = "reading and slicing";
-    let contenders = [
+    let mut contenders = vec![
         Contender::bare(BARE, "role:bare"),
         Contender::bare("library", "role:library"),
     ];
+    contenders.extend(Contender::retina());
     let mut section = Section::new("core");
     section.paragraph(&format!(
-        "Taken on: {}. {} interleaved runs of 64 streams on one connection. In brackets: the ratio to \
+        "Taken on: {}. {} interleaved runs of 64 streams, on one connection if nothing else is said. In brackets: the ratio to \
          the loop that reads and slices.",
         bench.machine(),
         bench.runs()
@@ -141,6 +143,8 @@ pub(crate) fn core(bench: &Bench) -> Outcome<Section> {
         ("CPU s/Gbit", "cpu-per-gbit"),
         ("Gbit/s", "gbits-per-second"),
         ("packets per CPU second", "packets-per-cpu-second"),
+        ("packets taken at once", "packets-per-batch"),
+        ("allocations per 1000 packets", "allocations"),
         ("dropped, % of packets", "dropped"),
         ("threads", "threads"),
         ("resident MB", "memory"),

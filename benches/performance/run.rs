@@ -144,7 +144,7 @@ impl Bench {
             false => arguments,
         };
         let server = on(Arguments::default().with("clip", clip.display()), 0);
-        let mut server = Process::start("role:server", &server)?;
+        let mut server = Process::start(std::env::current_exe()?, "role:server", &server)?;
         let port = server.line()?;
         let warm_up = if self.is_quick {
             load.warm_up / 2
@@ -171,7 +171,7 @@ impl Bench {
             )
             .with("warm-up", warm_up.as_millis())
             .with("window", window.as_millis());
-        let client = Process::start(contender.role(), &client)?.finish()?;
+        let client = Process::start(contender.program()?, contender.role(), &client)?.finish()?;
         let server = server.finish()?;
         if server.value::<u64>("dropped-frames")? > 0 {
             return Err("the server had to leave pictures out".into());
@@ -206,15 +206,15 @@ fn show(progress: &str) {
     }
 }
 
-/// This program in another role.
+/// This program in another role, or another program in its role.
 struct Process {
     child: Child,
     output: BufReader<std::process::ChildStdout>,
 }
 
 impl Process {
-    fn start(role: &str, arguments: &Arguments) -> Outcome<Self> {
-        let mut child = Command::new(std::env::current_exe()?)
+    fn start(program: PathBuf, role: &str, arguments: &Arguments) -> Outcome<Self> {
+        let mut child = Command::new(program)
             .arg(role)
             .args(arguments.words())
             .stdin(Stdio::piped())

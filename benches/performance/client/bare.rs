@@ -9,7 +9,7 @@ use tokio::{
     runtime::Builder,
 };
 
-use super::{Task, library, usage};
+use super::{Task, allocations::allocations, library, usage};
 use crate::{Outcome, arguments::Arguments, rtsp::Request};
 
 /// As the library's receive buffer.
@@ -49,6 +49,7 @@ async fn play(task: &Task) -> Outcome {
     client.read_for(task.warm_up).await?;
     let (before, cpu) = (Instant::now(), usage::cpu_time());
     let (octets, packets) = (client.octets, client.packets);
+    let allocated = allocations();
     client.read_for(task.window).await?;
     let cpu = (usage::cpu_time() - cpu).as_secs_f64();
     let seconds = before.elapsed().as_secs_f64();
@@ -58,6 +59,7 @@ async fn play(task: &Task) -> Outcome {
         client.octets - octets,
         client.packets - packets,
     );
+    library::print_allocations(allocated, client.packets - packets);
     Ok(())
 }
 

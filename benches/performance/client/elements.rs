@@ -12,8 +12,8 @@ use std::{
 use gst::prelude::*;
 use gstreamer as gst;
 
-use super::{Task, usage};
-use crate::{Outcome, arguments::Arguments};
+use super::{Task, allocations::allocations, usage};
+use crate::{Outcome, arguments::Arguments, contender::OURS};
 
 /// For all first pictures.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -55,7 +55,9 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
     wait_for_all(&pipeline, &firsts, task.streams)?;
     println!("start={}", started.elapsed().as_secs_f64() * 1e3);
     watch(&pipeline, task.warm_up)?;
-    look(&pipeline, &task, &meter)?;
+    // Of an element in C there are none to be seen.
+    let allocations = (element == OURS).then_some(allocations as fn() -> u64);
+    look(&pipeline, &task, &meter, allocations)?;
     report_drops(&sources);
 
     let stopping = Instant::now();
@@ -65,10 +67,16 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
 }
 
 /// CPU and media of the window, threads and memory at its end.
-fn look(pipeline: &gst::Pipeline, task: &Task, meter: &Meter) -> Outcome {
+fn look(
+    pipeline: &gst::Pipeline,
+    task: &Task,
+    meter: &Meter,
+    allocations: Option<fn() -> u64>,
+) -> Outcome {
     let (before, cpu) = (Instant::now(), usage::cpu_time());
     let bytes = meter.bytes.load(Ordering::Relaxed);
     let units = meter.units.load(Ordering::Relaxed);
+    let allocated = allocations.map(|count| count());
     watch(pipeline, task.window)?;
     let cpu = (usage::cpu_time() - cpu).as_secs_f64();
     let seconds = before.elapsed().as_secs_f64();
@@ -78,6 +86,9 @@ fn look(pipeline: &gst::Pipeline, task: &Task, meter: &Meter) -> Outcome {
     println!("cpu-per-gbit={}", cpu / gbits);
     let units = meter.units.load(Ordering::Relaxed) - units;
     println!("pictures-per-second={}", units as f64 / seconds);
+    if let (Some(before), Some(count)) = (allocated, allocations) {
+        println!("allocations={}", (count() - before) as f64 / units as f64);
+    }
     let (threads, memory) = usage::threads_and_memory("self");
     println!("threads={threads}\nmemory={memory}");
     Ok(())

@@ -13,11 +13,19 @@ use tokio::{
     time::sleep,
 };
 
-use super::{Task, usage};
+use super::{Task, allocations::allocations, usage};
 use crate::{Outcome, arguments::Arguments};
 
-/// Octets and packets taken so far.
-type Meter = Rc<Cell<(u64, u64)>>;
+/// What was taken so far.
+#[derive(Clone, Copy, Debug, Default)]
+struct Taken {
+    octets: u64,
+    packets: u64,
+    /// At once: for each of them the consumer was woken.
+    batches: u64,
+}
+
+type Meter = Rc<Cell<Taken>>;
 
 pub(crate) fn run(arguments: &Arguments) -> Outcome {
     let task = Task::new(arguments)?;
@@ -66,21 +74,36 @@ async fn take(opening: Opening, meter: Meter) -> Result<(), gstrtspmux::mux::Err
     let mut session = opening.describe().await?.setup_all().await?.play().await?;
     let mut batch = Vec::new();
     while session.next_batch(&mut batch).await {
-        let bytes: u64 = batch.iter().map(|packet| packet.payload.len() as u64).sum();
-        let (octets, packets) = meter.get();
-        meter.set((octets + bytes, packets + batch.len() as u64));
+        let octets: u64 = batch.iter().map(|packet| packet.payload.len() as u64).sum();
+        let before = meter.get();
+        meter.set(Taken {
+            octets: before.octets + octets,
+            packets: before.packets + batch.len() as u64,
+            batches: before.batches + 1,
+        });
         batch.clear();
     }
     Ok(())
 }
 
 async fn report(window: Duration, meter: &Meter) {
-    let (before, cpu, (octets, packets)) = (Instant::now(), usage::cpu_time(), meter.get());
+    let (before, cpu, taken) = (Instant::now(), usage::cpu_time(), meter.get());
+    let allocated = allocations();
     sleep(window).await;
     let cpu = (usage::cpu_time() - cpu).as_secs_f64();
     let seconds = before.elapsed().as_secs_f64();
-    let (octets_now, packets_now) = meter.get();
-    print(seconds, cpu, octets_now - octets, packets_now - packets);
+    let now = meter.get();
+    let packets = now.packets - taken.packets;
+    print(seconds, cpu, now.octets - taken.octets, packets);
+    print_allocations(allocated, packets);
+    let batches = now.batches - taken.batches;
+    println!("packets-per-batch={}", packets as f64 / batches as f64);
+}
+
+/// Since there were so many.
+pub(super) fn print_allocations(before: u64, packets: u64) {
+    let allocations = 1e3 * (allocations() - before) as f64;
+    println!("allocations={}", allocations / packets as f64);
 }
 
 /// The same lines for this client and the bare one.

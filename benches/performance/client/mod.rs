@@ -1,6 +1,7 @@
 //! The clients that are measured, each in a process of its own. Common to them: they warm up, look
 //! for a while and say what they saw as `name=value` lines.
 
+mod allocations;
 pub(crate) mod bare;
 pub(crate) mod elements;
 pub(crate) mod ffmpeg;
