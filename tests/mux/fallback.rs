@@ -9,7 +9,9 @@ use crate::{
         PATIENCE, assert_own_media, camera_url, mux, options, play, play_all, play_camera, pooled,
         set_up,
     },
-    support::mock_server::{Behaviour, ChannelPolicy, Excess, Family, MockServer, Reaction, Rule},
+    support::mock_server::{
+        Behaviour, ChannelPolicy, Excess, Family, MockServer, Reaction, Rule, ServerView,
+    },
 };
 
 #[tokio::test]
@@ -178,4 +180,36 @@ async fn what_fails_alone_too_is_the_cameras_own_error() {
         "no verdict from a broken camera"
     );
     assert_own_media(&server, std::slice::from_mut(&mut first)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_waits_behind_another_leaves_once_the_server_cannot_share() {
+    let server = MockServer::builder()
+        .cameras(3)
+        .behaviour(Behaviour::SessionsPerConnection(1, Excess::Status(455)))
+        .rule(Rule::new("SETUP", Reaction::Hold).camera("/cam/1").times(1))
+        .start();
+    let mux = mux();
+    let pooling = Pooling {
+        max_connections_per_server: 1,
+        ..Pooling::default()
+    };
+    let open = |camera| mux.open(pooled(&camera_url(&server, camera), &pooling));
+    let (first, second) = tokio::join!(open(1).describe(), open(2).describe());
+    let slow = tokio::spawn(first.unwrap().setup_all());
+    let is_held = |view: &ServerView| view.count("SETUP") == 1;
+    assert!(server.wait_until(is_held, PATIENCE));
+    let waiting = tokio::spawn(second.unwrap().setup_all());
+    // It gets a connection of its own, and its canary shows that the server cannot share.
+    let third = play(&mux, pooled(&camera_url(&server, 3), &pooling)).await;
+    let second = waiting.await.unwrap().unwrap().play().await;
+    let setups = server
+        .requests()
+        .into_iter()
+        .filter(|request| request.connection == 0 && request.method == "SETUP");
+    assert_eq!(setups.count(), 1, "the one that is slow");
+    server.release();
+    let first = slow.await.unwrap().unwrap().play().await;
+    let mut sessions = [first, second, third].map(Result::unwrap);
+    assert_own_media(&server, &mut sessions).await;
 }

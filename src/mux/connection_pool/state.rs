@@ -132,9 +132,7 @@ impl State {
         let now = driver::now();
         let objection = self.objection(wish.key.server(), now);
         let demand = self.demand(&wish, now);
-        let stance = self.stance(wish.key.server(), now);
-        let terms = terms(&wish.options.pooling, stance);
-        if wish.is_dedicated || terms == Terms::Dedicated {
+        if self.is_dedicated(&wish, now) {
             let id = self.table.dedicate(&demand);
             return Ok(Placed::Now(self.register(pool, id, &wish, now, aftermath)));
         }
@@ -177,6 +175,12 @@ impl State {
             describes_in_band: server.sharing.describes_in_band(),
             busy: busy.map(|(id, _)| *id).collect(),
         }
+    }
+
+    /// Whether a session with this wish gets a connection of its own, whatever there is.
+    pub(super) fn is_dedicated(&self, wish: &Wish, now: Instant) -> bool {
+        let stance = self.stance(wish.key.server(), now);
+        wish.is_dedicated || terms(&wish.options.pooling, stance) == Terms::Dedicated
     }
 
     /// What the table has to know of a wish.
