@@ -52,7 +52,9 @@ pub struct Packet {
     pub payload: Bytes,
     /// When it was read from the socket.
     pub received: Instant,
-    /// Packets of this stream were dropped right before this one, because they were not taken in time.
+    /// Packets of this stream were dropped right before this one, because they were not taken in time;
+    /// or the session was moved to another connection, and what came before was another one's as far
+    /// as clock, sequence numbers and SSRC go.
     pub discontinuity: bool,
 }
 
@@ -83,6 +85,16 @@ struct State {
     room_waker: Option<Waker>,
     /// Set once: why nothing comes any more.
     end: Option<Error>,
+}
+
+impl State {
+    /// The consumer has to wait.
+    fn wake_later(&mut self, context: &Context<'_>) {
+        let waker = context.waker();
+        if !self.waker.as_ref().is_some_and(|it| it.will_wake(waker)) {
+            self.waker = Some(waker.clone());
+        }
+    }
 }
 
 /// What producer, consumer and observers share.
@@ -291,6 +303,25 @@ impl Consumer {
         self.is_parking_new = true;
     }
 
+    /// Takes over from another session's: the next RTP packet of each of these streams says so.
+    pub(super) fn begin_anew(&mut self, streams: impl Iterator<Item = usize>) {
+        let mut state = self.delivery.lock();
+        streams.for_each(|stream| state.queue.begin_anew(stream));
+    }
+
+    /// Ready once there is an RTP packet, or false once the session is over.
+    pub(super) fn poll_media(&mut self, context: &mut Context<'_>) -> Poll<bool> {
+        let mut state = self.delivery.lock();
+        if state.queue.has_media() {
+            return Poll::Ready(true);
+        }
+        if state.end.is_some() {
+            return Poll::Ready(false);
+        }
+        state.wake_later(context);
+        Poll::Pending
+    }
+
     /// The next packet; none once the session is over and everything was taken.
     pub(super) fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Packet>> {
         if self.taken.is_empty() && !std::task::ready!(self.poll_take(context)) {
@@ -332,13 +363,7 @@ impl Consumer {
         if state.end.is_some() {
             return Poll::Ready(false);
         }
-        if !state
-            .waker
-            .as_ref()
-            .is_some_and(|waker| waker.will_wake(context.waker()))
-        {
-            state.waker = Some(context.waker().clone());
-        }
+        state.wake_later(context);
         Poll::Pending
     }
 

@@ -32,8 +32,8 @@ pub struct Session {
     presentation: Presentation,
     streams: Vec<StreamGrant>,
     rtp_info: Vec<RtpInfo>,
-    /// The first packets after a move, where packets are asked for one by one.
-    taken: VecDeque<Packet>,
+    /// What waited where it was before it moved.
+    left: VecDeque<Packet>,
     /// Takes over where the connection is of no use any more.
     successor: Option<Successor>,
     /// Where it is, for those who send RTCP.
@@ -56,7 +56,7 @@ impl Session {
             presentation,
             streams: streams.grants,
             rtp_info,
-            taken: VecDeque::new(),
+            left: VecDeque::new(),
             successor: None,
             bring_up,
         }
@@ -87,10 +87,6 @@ impl Session {
     /// Appends all packets there are, waiting for one if there is none. False once the session is
     /// over. Cheaper than [`next`](Self::next), and as safe to drop.
     pub async fn next_batch(&mut self, batch: &mut Vec<Packet>) -> bool {
-        batch.extend(self.taken.drain(..));
-        if !batch.is_empty() {
-            return true;
-        }
         poll_fn(|context| self.poll_batch(context, batch)).await
     }
 
@@ -109,20 +105,17 @@ impl Session {
     }
 
     fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Packet>> {
-        if self.taken.is_empty() && self.is_to_move() {
-            let mut first = Vec::new();
-            if self.poll_move(context, &mut first).is_ready() {
-                self.taken.extend(first);
-            }
-        }
-        match self.taken.pop_front() {
+        self.poll_move(context);
+        match self.left.pop_front() {
             Some(packet) => Poll::Ready(Some(packet)),
             None => self.attachment.consumer.poll_next(context),
         }
     }
 
     fn poll_batch(&mut self, context: &mut Context<'_>, batch: &mut Vec<Packet>) -> Poll<bool> {
-        if self.is_to_move() && self.poll_move(context, batch).is_ready() {
+        self.poll_move(context);
+        if !self.left.is_empty() {
+            batch.extend(self.left.drain(..));
             return Poll::Ready(true);
         }
         self.attachment.consumer.poll_batch(context, batch)
@@ -148,26 +141,32 @@ impl Session {
         }
     }
 
-    /// Moves to another connection; ready with the first packets from there. Not where the server
-    /// was seen to be full: there a second session is one too many, and only what has lost its media
-    /// is set up again, by whoever misses it.
-    fn poll_move(&mut self, context: &mut Context<'_>, batch: &mut Vec<Packet>) -> Poll<()> {
+    /// Moves to another connection once that has media. Not where the server was seen to be full:
+    /// there a second session is one too many, and only what has lost its media is set up again, by
+    /// whoever misses it.
+    fn poll_move(&mut self, context: &mut Context<'_>) {
+        if !self.is_to_move() {
+            return;
+        }
         if self.successor.is_none() {
             self.begin_to_move();
         }
         let Some(successor) = &mut self.successor else {
-            return Poll::Pending;
+            return;
         };
-        let outcome = successor.poll_take_over(context, batch);
+        let outcome = successor.poll_take_over(context);
         if !successor.is_on_its_way() {
             self.bring_up.monitor.set_moving(false);
-            // Where all are to go nothing else is tried; else there may be another invitation.
-            if outcome.is_pending() && !self.attachment.link().is_tainted() {
-                self.successor = None;
-                return Poll::Pending;
-            }
         }
-        let (playing, bring_up) = *std::task::ready!(outcome);
+        match outcome {
+            Poll::Ready(here) => self.move_over(context, *here),
+            // Where all are to go nothing else is tried; else there may be another invitation.
+            Poll::Pending if successor.is_on_its_way() || self.attachment.link().is_tainted() => {}
+            Poll::Pending => self.successor = None,
+        }
+    }
+
+    fn move_over(&mut self, context: &mut Context<'_>, (playing, bring_up): (Playing, BringUp)) {
         tracing::info!(
             "{}/{}: moved to {}",
             self.attachment.connection(),
@@ -177,13 +176,15 @@ impl Session {
         self.successor = None;
         self.streams = playing.streams.grants;
         (self.presentation, self.rtp_info) = (playing.presentation, playing.rtp_info);
-        let old = std::mem::replace(&mut self.attachment, playing.attachment);
+        let mut old = std::mem::replace(&mut self.attachment, playing.attachment);
+        let mut left = Vec::new();
+        _ = old.consumer.poll_batch(context, &mut left);
+        self.left.extend(left);
         self.attachment.consumer.park_as(&old.consumer);
         // The old one is released, and its debt settled with its own.
         drop(old);
         self.bring_up = bring_up;
         *self.place.lock().unwrap_or_else(PoisonError::into_inner) = Place::of(&self.attachment);
-        Poll::Ready(())
     }
 
     /// Why there are no more packets; none while there may be.

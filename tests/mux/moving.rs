@@ -1,17 +1,19 @@
 //! Sessions that play and had better be elsewhere: moved, made before broken.
 
+use std::sync::Arc;
+
 use gstrtspmux::mux::{Mux, PacketKind, Pooling, Session, SharingVerdict};
 
 use crate::{
-    player::{PATIENCE, camera_url, mux, play, play_camera, pooled},
+    player::{PATIENCE, camera_url, mux, next_rtp, play, play_camera, pooled, within_patience},
     support::{
-        mock_server::{Camera, Family, MockServer, Reaction, Rule},
+        mock_server::{Behaviour, Builder, Camera, Family, MockServer, Reaction, Rule},
         rtsp::Response,
     },
 };
 
 /// Shares until camera 3 comes, to which it gives the channels of camera 1.
-fn treacherous() -> MockServer {
+fn treacherous() -> Builder {
     let same_channels = Reaction::edit(|response: &mut Response| {
         let transport = "RTP/AVP/TCP;unicast;interleaved=0-1";
         let mut edited = Response::new(response.status);
@@ -26,7 +28,6 @@ fn treacherous() -> MockServer {
         .family(Family::Gst)
         .rule(Rule::new("SETUP", Reaction::status(453)).camera("/cam/4"))
         .rule(Rule::new("SETUP", same_channels).camera("/cam/3").times(1))
-        .start()
 }
 
 /// Its next packets, until one is the first of a new life: the camera of each, and none is missing.
@@ -65,7 +66,7 @@ async fn two_playing(mux: &Mux, server: &MockServer) -> Vec<Session> {
 
 #[tokio::test]
 async fn f11_what_plays_on_a_connection_that_is_mixed_up_moves_without_a_gap() {
-    let server = treacherous();
+    let server = treacherous().start();
     let mux = mux();
     let mut sessions = two_playing(&mux, &server).await;
     let third = play_camera(&mux, &server, 3).await;
@@ -92,12 +93,54 @@ async fn f11_what_plays_on_a_connection_that_is_mixed_up_moves_without_a_gap() {
     assert_eq!(channels.len(), 3, "{channels:?}");
 }
 
+/// So many packets have come on each of the server's connections.
+async fn until_received(mux: &Mux, packets: u64) {
+    let is_there = || {
+        let stats = mux.stats();
+        let mut connections = stats.servers[0].connections.iter();
+        connections.all(|connection| connection.packets >= packets)
+    };
+    within_patience(async {
+        while !is_there() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_report_moves_nothing_and_what_waits_comes_first() {
+    let reports = Behaviour::ReportsBeforePlayAnswer;
+    let server = Arc::new(treacherous().behaviour(reports).start());
+    let mux = mux();
+    let mut sessions = two_playing(&mux, &server).await;
+    let mut session = sessions.remove(0);
+    let _third = play_camera(&mux, &server, 3).await;
+    // While it asks for packets its successor comes up, and gets nothing yet but a report.
+    let watched = Arc::clone(&server);
+    let has_successor = move || watched.wait_until(|view| view.playing() == 4, PATIENCE);
+    tokio::select! {
+        packet = next_rtp(&mut session) => panic!("nobody sent {packet:?}"),
+        seen = tokio::task::spawn_blocking(has_successor) => assert!(seen.unwrap()),
+    }
+    server.send_packets_to_all(3);
+    until_received(&mux, 3).await;
+    let mut seen = Vec::new();
+    for _ in 0..6 {
+        let packet = next_rtp(&mut session).await.unwrap();
+        let index = Camera::index_of(&packet.payload).unwrap();
+        seen.push((index, packet.discontinuity));
+    }
+    let [old, new] = [false, true].map(|is_new| [(0, is_new), (1, false), (2, false)]);
+    assert_eq!(seen, [old, new].concat());
+}
+
 /// An empty one (RFC 3550 6.4.2).
 const RECEIVER_REPORT: [u8; 8] = [0x80, 201, 0, 1, 0, 0, 0, 1];
 
 #[tokio::test]
 async fn where_the_server_is_full_at_times_nothing_is_moved_that_plays() {
-    let server = treacherous();
+    let server = treacherous().start();
     let mux = mux();
     let one_connection = Pooling {
         max_connections_per_server: 1,

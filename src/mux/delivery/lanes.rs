@@ -32,6 +32,16 @@ impl Lanes {
         self.open.describe(streams);
     }
 
+    /// The next RTP packet that is taken of a stream follows another session's; before any is parked.
+    pub(super) fn begin_anew(&mut self, stream: usize) {
+        self.open.begin_anew(stream);
+    }
+
+    /// Whether an RTP packet can be taken.
+    pub(super) fn has_media(&self) -> bool {
+        self.open.has_media()
+    }
+
     /// Whether there is nothing to take.
     pub(super) fn is_empty(&self) -> bool {
         self.open.is_empty()

@@ -129,6 +129,16 @@ impl Queue {
         self.streams.get(number).map(|stream| stream.count)
     }
 
+    /// The next RTP packet that is taken of a stream follows another session's.
+    pub(super) fn begin_anew(&mut self, number: usize) {
+        self.stream_mut(number).begin_anew();
+    }
+
+    /// Whether an RTP packet waits.
+    pub(super) fn has_media(&self) -> bool {
+        self.media.packets > 0
+    }
+
     pub(super) fn is_closed(&self) -> bool {
         self.is_closed
     }

@@ -93,6 +93,8 @@ pub(super) struct Stream {
     pub(super) count: StreamCount,
     /// The next packet taken of it follows a gap.
     is_gap_ahead: bool,
+    /// The next packet taken of it follows another session's.
+    is_beginning: bool,
     /// Of its payload types.
     codings: Vec<(u8, VideoCoding)>,
     /// Key pictures can be told from others: one was. Not so where the payload is encrypted.
@@ -115,12 +117,17 @@ impl Stream {
         }
     }
 
+    /// It takes over from another session's: no overflow, but clocks and numbers are others.
+    pub(super) fn begin_anew(&mut self) {
+        self.is_beginning = true;
+    }
+
     pub(super) fn is_gap_ahead(&self) -> bool {
-        self.is_gap_ahead
+        self.is_gap_ahead || self.is_beginning
     }
 
     pub(super) fn on_gap_passed(&mut self) {
-        self.is_gap_ahead = false;
+        (self.is_gap_ahead, self.is_beginning) = (false, false);
     }
 
     /// Decides on an RTP packet; `has_room`: it would fit.

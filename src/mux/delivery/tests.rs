@@ -90,6 +90,26 @@ fn f32_delivered_and_dropped_are_all_that_was_pushed() {
 }
 
 #[test]
+fn each_stream_that_takes_over_says_so_whenever_its_media_begins() {
+    let (mut producer, mut consumer) = queue();
+    let (now, mut context) = (Instant::now(), Context::from_waker(Waker::noop()));
+    consumer.begin_anew(0..2);
+    push(&mut producer, rtcp(0, now));
+    assert!(consumer.poll_media(&mut context).is_pending(), "a report");
+    let mut begun = Vec::new();
+    for stream in [0, 0, 1, 1, 0] {
+        push(&mut producer, rtp(stream, Bytes::from_static(b"x"), now));
+        assert!(consumer.poll_media(&mut context).is_ready());
+        let batch = take(&mut consumer);
+        begun.extend(batch.iter().map(|packet| packet.discontinuity));
+    }
+    assert_eq!(begun, [false, true, false, true, false, false]);
+    assert_eq!(consumer.delivery().counts()[0].overflows, 0);
+    producer.end(Error::driver_died());
+    assert_eq!(consumer.poll_media(&mut context), Poll::Ready(false));
+}
+
+#[test]
 fn the_packet_after_a_gap_says_so_and_only_that_of_its_stream() {
     let (mut producer, mut consumer) = queue();
     let now = Instant::now();

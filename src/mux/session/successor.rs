@@ -3,7 +3,7 @@
 //! Two sessions of a *tainted* connection were given one channel: whose packets come next, and what a
 //! request does, is anybody's guess. It is read as long as it has something to say, and nothing else
 //! is asked there. Meanwhile the same presentation is brought up on a connection of its own, and
-//! takes over with its first packet.
+//! takes over with its first RTP packet: reports may come long before.
 
 use std::{
     fmt,
@@ -15,7 +15,6 @@ use std::{
 
 use crate::mux::{
     bring_up::{BringUp, Playing},
-    delivery::Packet,
     error::Error,
 };
 
@@ -25,7 +24,7 @@ type Coming = dyn Future<Output = Result<(Playing, BringUp), Error>> + Send;
 pub(super) enum Successor {
     /// It is being brought up. The mutex is for `Sync` and never locked.
     Coming(Mutex<Pin<Box<Coming>>>),
-    /// It plays; its first packet has not come.
+    /// It plays; its media has not come.
     Here(Box<(Playing, BringUp)>),
     /// It came to nothing. The session stays where it is while it gets something there.
     Failed,
@@ -48,16 +47,19 @@ impl Successor {
         !matches!(self, Self::Failed)
     }
 
-    /// Ready with its first packets, once.
+    /// Ready with it once it has media.
     pub(super) fn poll_take_over(
         &mut self,
         context: &mut Context<'_>,
-        batch: &mut Vec<Packet>,
     ) -> Poll<Box<(Playing, BringUp)>> {
         if let Self::Coming(coming) = self {
             let coming = coming.get_mut().unwrap_or_else(PoisonError::into_inner);
             match std::task::ready!(coming.as_mut().poll(context)) {
-                Ok(here) => *self = Self::Here(Box::new(here)),
+                Ok((mut playing, bring_up)) => {
+                    let streams = playing.streams.grants.iter().map(|grant| grant.stream);
+                    playing.attachment.consumer.begin_anew(streams);
+                    *self = Self::Here(Box::new((playing, bring_up)));
+                }
                 Err(error) => {
                     tracing::warn!("not moved to another connection: {error}");
                     *self = Self::Failed;
@@ -67,18 +69,9 @@ impl Successor {
         let Self::Here(here) = self else {
             return Poll::Pending;
         };
-        let first = batch.len();
-        let is_alive = std::task::ready!(here.0.attachment.consumer.poll_batch(context, batch));
+        let is_alive = std::task::ready!(here.0.attachment.consumer.poll_media(context));
         match std::mem::replace(self, Self::Failed) {
-            Self::Here(here) if is_alive => {
-                // What came before was another session's as far as clocks and numbers go.
-                let mut begun: Vec<usize> = Vec::new();
-                for packet in batch.iter_mut().skip(first) {
-                    packet.discontinuity |= !begun.contains(&packet.stream);
-                    begun.push(packet.stream);
-                }
-                Poll::Ready(here)
-            }
+            Self::Here(here) if is_alive => Poll::Ready(here),
             _ => Poll::Pending,
         }
     }
