@@ -162,7 +162,12 @@ impl ConnectionPool {
     /// Changes the state under the lock and does afterwards what must not be done under it.
     fn change<T>(&self, change: impl FnOnce(&mut State, &mut Aftermath) -> T) -> T {
         let mut aftermath = Aftermath::default();
-        let result = change(&mut self.lock(), &mut aftermath);
+        let mut state = self.lock();
+        let result = change(&mut state, &mut aftermath);
+        for server in std::mem::take(&mut aftermath.judged) {
+            state.serve(self, &server, &mut aftermath);
+        }
+        drop(state);
         let events = std::mem::take(&mut aftermath.events);
         if !events.is_empty() || aftermath.has_learned {
             self.save();

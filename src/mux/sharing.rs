@@ -61,11 +61,12 @@ pub(super) enum Verdict {
 }
 
 /// What follows for a session that asks for a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Stance {
     /// Share.
     Share,
     /// Try, but only where nothing plays.
+    #[default]
     Try,
     /// Try, also where something plays: this family is known to leave it alone.
     TryInBand,

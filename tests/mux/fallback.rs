@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use gstrtspmux::mux::{ErrorKind, Multiplex, Pooling};
+use gstrtspmux::mux::{ErrorKind, Multiplex, Pooling, SharingVerdict};
 
 use crate::{
     player::{
-        PATIENCE, assert_own_media, camera_url, mux, options, play, play_all, play_camera, pooled,
-        set_up,
+        PATIENCE, assert_own_media, camera_url, mux, next_of_mock, options, play, play_all,
+        play_camera, pooled, set_up, with_credentials, within_patience,
     },
     support::mock_server::{
         Behaviour, ChannelPolicy, Excess, Family, MockServer, Reaction, Rule, ServerView,
@@ -212,4 +212,35 @@ async fn whoever_waits_behind_another_leaves_once_the_server_cannot_share() {
     let first = slow.await.unwrap().unwrap().play().await;
     let mut sessions = [first, second, third].map(Result::unwrap);
     assert_own_media(&server, &mut sessions).await;
+}
+
+#[tokio::test]
+async fn whoever_waits_for_a_place_gets_one_once_the_server_cannot_share() {
+    let same_channels = Rule::new("SETUP", Reaction::channels("0-1"));
+    let server = MockServer::builder()
+        .cameras(3)
+        .family(Family::Gst)
+        .rule(same_channels.camera("/cam/3").times(1))
+        .start();
+    let mux = mux();
+    let limited = Pooling {
+        max_connections_per_server: 1,
+        ..Pooling::default()
+    };
+    let url = |camera| camera_url(&server, camera);
+    let _first = play(&mux, pooled(&url(1), &limited)).await.unwrap();
+    // Another user cannot share the one connection that there may be.
+    let others = with_credentials(&url(2), "other", "secret");
+    let waiting = tokio::spawn({
+        let mux = mux.clone();
+        async move { play(&mux, pooled(&others, &limited)).await }
+    });
+    while mux.stats().servers[0].waiting == 0 {
+        tokio::task::yield_now().await;
+    }
+    let _third = play(&mux, options(&url(3))).await.unwrap();
+    assert_eq!(mux.stats().servers[0].sharing, SharingVerdict::No);
+    let mut second = within_patience(waiting).await.unwrap().unwrap();
+    server.send_packets("/cam/2", 1);
+    assert_eq!(next_of_mock(&mut second).await, (2, 0));
 }

@@ -6,28 +6,20 @@ use gstrtspmux::mux::{Mux, PacketKind, Pooling, Session, SharingVerdict};
 
 use crate::{
     player::{PATIENCE, camera_url, mux, next_rtp, play, play_camera, pooled, within_patience},
-    support::{
-        mock_server::{Behaviour, Builder, Camera, Family, MockServer, Reaction, Rule},
-        rtsp::Response,
-    },
+    support::mock_server::{Behaviour, Builder, Camera, Family, MockServer, Reaction, Rule},
 };
 
 /// Shares until camera 3 comes, to which it gives the channels of camera 1.
 fn treacherous() -> Builder {
-    let same_channels = Reaction::edit(|response: &mut Response| {
-        let transport = "RTP/AVP/TCP;unicast;interleaved=0-1";
-        let mut edited = Response::new(response.status);
-        for (name, value) in response.headers.iter() {
-            let is_it = name.eq_ignore_ascii_case("Transport");
-            edited = edited.header(name, if is_it { transport } else { value });
-        }
-        *response = edited;
-    });
     MockServer::builder()
         .cameras(4)
         .family(Family::Gst)
         .rule(Rule::new("SETUP", Reaction::status(453)).camera("/cam/4"))
-        .rule(Rule::new("SETUP", same_channels).camera("/cam/3").times(1))
+        .rule(
+            Rule::new("SETUP", Reaction::channels("0-1"))
+                .camera("/cam/3")
+                .times(1),
+        )
 }
 
 /// Its next packets, until one is the first of a new life: the camera of each, and none is missing.

@@ -14,7 +14,6 @@ use super::{
     relief::Relief,
     server::Server,
     table::{Checkin, ConnectionId, Demand, Placement, Purpose, Table, WaiterId},
-    terms::{Terms, terms},
     tls_clients::TlsClients,
     trials::Trial,
     turns::Turns,
@@ -63,6 +62,8 @@ struct Waiter {
 pub(super) struct Aftermath {
     plans: Vec<Plan>,
     answers: Vec<(Answer, Result<ConnectionHandle, Error>)>,
+    /// Servers with another verdict: who waits there may get something else now.
+    pub(super) judged: Vec<ServerId>,
     /// What is to be told.
     pub(super) events: Vec<MuxEvent>,
     /// Something is known that is worth remembering.
@@ -132,10 +133,6 @@ impl State {
         let now = driver::now();
         let objection = self.objection(wish.key.server(), now);
         let demand = self.demand(&wish, now);
-        if self.is_dedicated(&wish, now) {
-            let id = self.table.dedicate(&demand);
-            return Ok(Placed::Now(self.register(pool, id, &wish, now, aftermath)));
-        }
         let is_aside = self.table.is_put_aside(&demand);
         match self.table.checkout(&demand) {
             Placement::Refused => Err(wish.refusal(objection)),
@@ -169,29 +166,20 @@ impl State {
             registered.link.vitals().strain.is_some()
                 || head.is_some_and(|head| now >= head.since + SHORTEST_PATIENCE)
         });
+        let stance = server.sharing.stance(now);
         Known {
+            stance,
             cap: server.sharing.session_cap(now),
             batch: server.pace.batch(),
             describes_in_band: server.sharing.describes_in_band(),
             busy: busy.map(|(id, _)| *id).collect(),
+            not_yet_free: self.not_yet_free(stance, name),
         }
-    }
-
-    /// Whether a session with this wish gets a connection of its own, whatever there is.
-    pub(super) fn is_dedicated(&self, wish: &Wish, now: Instant) -> bool {
-        let stance = self.stance(wish.key.server(), now);
-        wish.is_dedicated || terms(&wish.options.pooling, stance) == Terms::Dedicated
     }
 
     /// What the table has to know of a wish.
     pub(super) fn demand(&self, wish: &Wish, now: Instant) -> Demand<ServerId, ConnectionKey> {
-        let stance = self.stance(wish.key.server(), now);
-        let terms = terms(&wish.options.pooling, stance);
-        let mut demand = wish.demand(terms, self.known(wish.key.server(), now));
-        demand
-            .avoid
-            .extend(self.not_yet_free(stance, wish.key.server()));
-        demand
+        wish.demand(&self.known(wish.key.server(), now))
     }
 
     /// What nobody is to get who shares no connection.
@@ -392,7 +380,12 @@ impl State {
     }
 
     /// Gives waiters of `server` what there is for them.
-    fn serve(&mut self, pool: &ConnectionPool, server: &ServerId, aftermath: &mut Aftermath) {
+    pub(super) fn serve(
+        &mut self,
+        pool: &ConnectionPool,
+        server: &ServerId,
+        aftermath: &mut Aftermath,
+    ) {
         let now = driver::now();
         self.refresh_waiting(server, now);
         for (id, placement) in self.table.serve(server) {
@@ -409,17 +402,15 @@ impl State {
         }
     }
 
-    /// Which connections are to be avoided has changed while they waited.
+    /// What is known has changed while they waited.
     fn refresh_waiting(&mut self, server: &ServerId, now: Instant) {
         if self.table.waiting_for(server) == 0 {
             return;
         }
-        let not_yet_free = self.not_yet_free(self.stance(server, now), server);
-        let shun = self.known(server, now).busy;
+        let known = self.known(server, now);
         let waiters = self.waiters.iter();
         for (id, waiter) in waiters.filter(|(_, it)| it.wish.key.server() == server) {
-            let avoid = [&waiter.wish.avoid[..], &not_yet_free].concat();
-            self.table.refresh_waiting(*id, avoid, shun.clone());
+            self.table.refresh_waiting(*id, waiter.wish.demand(&known));
         }
     }
 

@@ -92,7 +92,7 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq> Table<S, K> {
             .iter()
             .filter(|(_, other)| other.server == demand.server);
         let first = others.next();
-        if first.is_none() {
+        if first.is_none() || demand.is_dedicated {
             return self.place(demand);
         }
         let same_key = first
@@ -109,6 +109,9 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq> Table<S, K> {
 
     /// The decision itself, the same for newcomers and for those who waited.
     fn place(&mut self, demand: &Demand<S, K>) -> Placement {
+        if demand.is_dedicated {
+            return Placement::Connect(self.insert(demand, Purpose::Dedicated));
+        }
         let preferred = demand.preferred_sessions;
         if let Some(id) = self.least_busy(demand, preferred, demand.batch) {
             return self.reference(id, demand);
@@ -142,11 +145,6 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq> Table<S, K> {
         }
     }
 
-    /// A connection of its own for `demand`, outside all limits; one reference is counted.
-    pub(super) fn dedicate(&mut self, demand: &Demand<S, K>) -> ConnectionId {
-        self.insert(demand, Purpose::Dedicated)
-    }
-
     /// Puts a caller at the end of the queue; none: the queue is full.
     pub(super) fn enqueue(&mut self, demand: Demand<S, K>) -> Option<WaiterId> {
         if self.waiting_for(&demand.server) >= MAX_WAITING {
@@ -163,16 +161,11 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq> Table<S, K> {
         self.waiting.retain(|(waiter, _)| *waiter != id);
     }
 
-    /// A caller that waits is to avoid these connections now, and to shun those.
-    pub(super) fn refresh_waiting(
-        &mut self,
-        id: WaiterId,
-        avoid: Vec<ConnectionId>,
-        shun: Vec<ConnectionId>,
-    ) {
+    /// A caller that waits asks for this now. Does nothing if it was served.
+    pub(super) fn refresh_waiting(&mut self, id: WaiterId, demand: Demand<S, K>) {
         let mut waiting = self.waiting.iter_mut();
-        if let Some((_, demand)) = waiting.find(|(waiter, _)| *waiter == id) {
-            (demand.avoid, demand.shun) = (avoid, shun);
+        if let Some((_, asked)) = waiting.find(|(waiter, _)| *waiter == id) {
+            *asked = demand;
         }
     }
 
@@ -184,8 +177,9 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq> Table<S, K> {
         let mut kept = VecDeque::with_capacity(self.waiting.len());
         let mut blocked: Vec<K> = Vec::new();
         for (id, demand) in std::mem::take(&mut self.waiting) {
-            // Who waits behind one of the same key gets nothing before it.
-            if demand.server != *server || blocked.contains(&demand.key) {
+            // Who waits behind one of the same key gets nothing before it that it could use.
+            let is_blocked = blocked.contains(&demand.key) && !demand.is_dedicated;
+            if demand.server != *server || is_blocked {
                 kept.push_back((id, demand));
                 continue;
             }
@@ -298,7 +292,7 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq> Table<S, K> {
 
     /// Whether `demand` is kept from a connection on which others play because it is for a DESCRIBE.
     pub(super) fn is_put_aside(&self, demand: &Demand<S, K>) -> bool {
-        if demand.describes == Describes::Nothing {
+        if demand.is_dedicated || demand.describes == Describes::Nothing {
             return false;
         }
         let undemanding = Demand {
@@ -326,7 +320,8 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq> Table<S, K> {
 
     /// Whether `demand` would get a connection now, or one would be made for it.
     pub(super) fn has_place(&self, demand: &Demand<S, K>) -> bool {
-        demand.overflows
+        demand.is_dedicated
+            || demand.overflows
             || self.has_room(demand)
             || self.least_busy(demand, demand.ceiling, u32::MAX).is_some()
     }

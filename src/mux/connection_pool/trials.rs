@@ -179,10 +179,10 @@ impl ConnectionPool {
 
     /// Whether a session with this wish would get a connection that it has not tried.
     pub(in crate::mux) fn has_place(&self, wish: &Wish, tried: ConnectionId) -> bool {
-        let (state, now) = (self.lock(), driver::now());
-        let mut demand = state.demand(wish, now);
+        let state = self.lock();
+        let mut demand = state.demand(wish, driver::now());
         demand.avoid.push(tried);
-        state.is_dedicated(wish, now) || state.table.has_place(&demand)
+        state.table.has_place(&demand)
     }
 
     /// Whether something is known of the server that takes a session from a connection on which it

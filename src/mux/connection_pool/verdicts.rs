@@ -132,6 +132,7 @@ impl State {
             aftermath
                 .events
                 .push(MuxEvent::Sharing(sharing_change(name, after)));
+            aftermath.judged.push(name.clone());
         }
     }
 

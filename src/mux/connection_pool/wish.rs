@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{
     table::{Company, ConnectionId, Demand, Describes, PresentationUri, SESSION_CEILING},
-    terms::Terms,
+    terms::{Terms, terms},
 };
 use crate::mux::{
     config::{Limits, Multiplex, SessionOptions, Timeouts},
@@ -12,7 +12,7 @@ use crate::mux::{
     error::{Error, ErrorKind, Initiator, Scope},
     proto::{ConnectionConfig, CredentialStatus},
     server_key::{ConnectionKey, ServerId},
-    sharing::Evidence,
+    sharing::{Evidence, Stance},
 };
 
 const DEFAULT_USER_AGENT: &str = concat!("rtspmux/", env!("CARGO_PKG_VERSION"));
@@ -20,6 +20,8 @@ const DEFAULT_USER_AGENT: &str = concat!("rtspmux/", env!("CARGO_PKG_VERSION"));
 /// What is known of the server when a caller comes.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Known {
+    /// Whether it can share connections.
+    pub(super) stance: Stance,
     /// How many sessions it lets onto a connection.
     pub(super) cap: Option<u32>,
     /// How many had better come up on a connection at a time.
@@ -28,6 +30,8 @@ pub(super) struct Known {
     pub(super) describes_in_band: bool,
     /// Connections on which it has been busy with one request for long, and those that are strained.
     pub(super) busy: Vec<ConnectionId>,
+    /// Connections that nobody is to get yet.
+    pub(super) not_yet_free: Vec<ConnectionId>,
 }
 
 /// What a caller wants.
@@ -74,13 +78,14 @@ impl Wish {
     }
 
     /// What the table has to know.
-    pub(super) fn demand(&self, terms: Terms, known: Known) -> Demand<ServerId, ConnectionKey> {
+    pub(super) fn demand(&self, known: &Known) -> Demand<ServerId, ConnectionKey> {
         let pooling = &self.options.pooling;
         let max = pooling.max_connections_per_server;
         let ceiling = known
             .cap
             .map_or(SESSION_CEILING, |cap| cap.clamp(1, SESSION_CEILING));
         let describes = self.describes(known.describes_in_band);
+        let terms = terms(pooling, known.stance);
         let (company, overflows, patient) = match terms {
             Terms::Dedicated => (Company::Nobody, false, false),
             Terms::Pooled { .. } if self.is_apart => (Company::Nobody, true, true),
@@ -104,6 +109,7 @@ impl Wish {
                 .filter(|_| company == Company::Any)
                 .unwrap_or(u32::MAX),
             presentation: self.presentation(),
+            is_dedicated: self.is_dedicated || terms == Terms::Dedicated,
             company,
             ceiling,
             describes,
@@ -112,8 +118,8 @@ impl Wish {
                 && (overflows
                     || (describes == Describes::Aside && pooling.multiplex != Multiplex::Always)),
             patient: patient && !self.is_within,
-            avoid: self.avoid.clone(),
-            shun: known.busy,
+            avoid: [&self.avoid[..], &known.not_yet_free].concat(),
+            shun: known.busy.clone(),
             younger_than: self.younger_than,
         }
     }

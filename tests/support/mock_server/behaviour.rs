@@ -318,6 +318,19 @@ impl Reaction {
         Self::Edit(Arc::new(edit))
     }
 
+    /// The ordinary answer to SETUP, but with these channels.
+    pub fn channels(interleaved: &'static str) -> Self {
+        Self::edit(move |response| {
+            let mut edited = Response::new(response.status);
+            for (name, value) in response.headers.iter() {
+                let transport = format!("RTP/AVP/TCP;unicast;interleaved={interleaved}");
+                let is_it = name.eq_ignore_ascii_case("Transport");
+                edited = edited.header(name, if is_it { &transport } else { value });
+            }
+            *response = edited;
+        })
+    }
+
     /// The ordinary answer with so many headers more, of so many bytes each.
     pub fn header_flood(count: usize, length: usize) -> Self {
         Self::edit(move |response| {

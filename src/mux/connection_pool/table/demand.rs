@@ -20,6 +20,8 @@ pub(in crate::mux::connection_pool) struct Demand<S, K> {
     /// What it is to be used for: servers that are not known to share stay with the first
     /// presentation that was asked for on a connection (go2rtc, ZLMediaKit).
     pub(in crate::mux::connection_pool) presentation: PresentationUri,
+    /// A connection of its own, which does not count against the limit, whatever there is.
+    pub(in crate::mux::connection_pool) is_dedicated: bool,
     /// With whom it may be shared.
     pub(in crate::mux::connection_pool) company: Company,
     /// Whether a DESCRIBE is to be made on it.

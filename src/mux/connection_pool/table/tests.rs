@@ -11,6 +11,7 @@ fn demand(server: &'static str, key: u8) -> Demand<&'static str, u8> {
         preferred_sessions: 16,
         batch: u32::MAX,
         presentation: PresentationUri("/1".to_owned()),
+        is_dedicated: false,
         company: Company::Any,
         describes: Describes::Nothing,
         ceiling: SESSION_CEILING,
@@ -19,6 +20,15 @@ fn demand(server: &'static str, key: u8) -> Demand<&'static str, u8> {
         avoid: Vec::new(),
         shun: Vec::new(),
         younger_than: None,
+    }
+}
+
+fn dedicated(server: &'static str, key: u8) -> Demand<&'static str, u8> {
+    Demand {
+        is_dedicated: true,
+        company: Company::Nobody,
+        patient: false,
+        ..demand(server, key)
     }
 }
 
@@ -170,7 +180,8 @@ fn who_waits_avoids_what_is_to_be_avoided_by_then() {
     table.on_connected(id);
     let waiter = table.enqueue(one.clone()).unwrap();
     table.checkin(id);
-    table.refresh_waiting(waiter, vec![id], Vec::new());
+    let avoid = vec![id];
+    table.refresh_waiting(waiter, Demand { avoid, ..one });
     let replaced = Placement::Wait { close: Some(id) };
     assert_eq!(table.serve(&"nvr"), [(waiter, replaced)]);
     table.remove(id);
@@ -260,12 +271,39 @@ fn what_was_tried_is_not_given_again() {
 #[test]
 fn a_dedicated_connection_counts_for_nobody_and_is_given_to_nobody() {
     let mut table = Names::new();
-    let own = table.dedicate(&demand("nvr", 0));
+    let own = connect(&mut table, &dedicated("nvr", 0));
     table.on_connected(own);
     assert_eq!(table.pooled_connections(&"nvr"), 0);
     assert_eq!(table.connections_to(&"nvr"), 1);
     assert_ne!(connect(&mut table, &demand("nvr", 0)), own);
     assert_eq!(table.checkin(own), Checkin::Finished);
+}
+
+#[test]
+fn who_gets_a_connection_of_its_own_by_now_waits_behind_nobody() {
+    let mut table = Names::new();
+    let one = Demand {
+        max_connections: Some(1),
+        preferred_sessions: 1,
+        ceiling: 1,
+        ..demand("nvr", 0)
+    };
+    let id = connect(&mut table, &one);
+    table.on_connected(id);
+    let first = table.enqueue(one.clone()).unwrap();
+    let second = table.enqueue(one).unwrap();
+    assert_eq!(table.serve(&"nvr"), []);
+    table.refresh_waiting(second, dedicated("nvr", 0));
+    assert!(matches!(
+        table.serve(&"nvr")[..],
+        [(waiter, Placement::Connect(_))] if waiter == second
+    ));
+    table.refresh_waiting(first, dedicated("nvr", 0));
+    connect(&mut table, &dedicated("nvr", 0));
+    assert!(matches!(
+        table.serve(&"nvr")[..],
+        [(waiter, Placement::Connect(_))] if waiter == first
+    ));
 }
 
 #[test]
