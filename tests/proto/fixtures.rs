@@ -105,6 +105,7 @@ transcripts! {
     silence_is_death
     silence_is_probed
     stale_nonce_in_mid_session
+    swallowed_of_dropped_session
     swallowed_setup_answered_late
     tainted_by_second_owner
     teardown_401
