@@ -100,6 +100,7 @@ transcripts! {
     resume_454_loses_session
     second_session_swallowed
     server_teardown
+    session_id_comes_again
     setup_failed_owes_teardown
     setup_without_describe
     silence_is_death
