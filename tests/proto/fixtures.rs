@@ -103,6 +103,7 @@ transcripts! {
     session_id_comes_again
     setup_failed_owes_teardown
     setup_without_describe
+    silence_at_head_of_line_is_death
     silence_is_death
     silence_is_probed
     stale_nonce_in_mid_session
