@@ -1,13 +1,14 @@
 //! Where sessions are described, and how often: a DESCRIBE may cost the connection it is made on.
 
-use std::{env, fs, process};
+use std::{env, fs, process, time::Duration};
 
-use gstrtspmux::mux::{Error, Mux, Pooling, Session, SessionOptions};
+use gstrtspmux::mux::{Error, ErrorKind, Mux, Pooling, Session, SessionOptions, Timeouts};
 use tokio::task::JoinHandle;
 
 use crate::{
     player::{
-        PATIENCE, assert_own_media, camera_url, mux, options, play, play_all, play_camera, set_up,
+        PATIENCE, assert_own_media, camera_url, mux, options, play, play_all, play_camera, pooled,
+        set_up, within_patience,
     },
     support::mock_server::{Behaviour, Camera, Family, MockServer, Reaction, Rule},
 };
@@ -73,6 +74,33 @@ async fn f25_started_together_with_one_that_is_not_there_the_others_play() {
         assert_eq!(missing.await.unwrap().unwrap_err().status(), Some(404));
         assert_own_media(&server, &mut sessions).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f25_one_that_is_never_described_holds_up_the_others_until_that_times_out() {
+    let server = touchy(3);
+    let timeouts = Timeouts {
+        describe: Duration::from_millis(800),
+        fence: Duration::MAX,
+        ..Timeouts::default()
+    };
+    let mux = Mux::builder().timeouts(timeouts).build();
+    // What was played before asks for no other connection, and there is none.
+    let pooling = Pooling {
+        max_connections_per_server: 1,
+        ..Pooling::default()
+    };
+    let camera = |camera| pooled(&camera_url(&server, camera), &pooling);
+    drop(play_all(&mux, &server, 2, &pooling).await);
+    assert!(server.wait_until(|view| view.sessions.is_empty(), PATIENCE));
+    server.add_rule(Rule::new("DESCRIBE", Reaction::Unanswered).camera("/cam/3"));
+    let missing = start(&mux, camera(3));
+    assert!(server.wait_until(|view| view.count("DESCRIBE") == 3, PATIENCE));
+    let session = within_patience(play(&mux, camera(1))).await.unwrap();
+    assert_eq!(server.view().count("OPTIONS"), 0, "before a keep-alive");
+    assert_own_media(&server, &mut [session]).await;
+    let error = missing.await.unwrap().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::TimedOut, "{error}");
 }
 
 #[tokio::test]

@@ -100,11 +100,14 @@ transcripts! {
     resume_454_loses_session
     second_session_swallowed
     server_teardown
+    session_id_comes_again
     setup_failed_owes_teardown
     setup_without_describe
+    silence_at_head_of_line_is_death
     silence_is_death
     silence_is_probed
     stale_nonce_in_mid_session
+    swallowed_of_dropped_session
     swallowed_setup_answered_late
     tainted_by_second_owner
     teardown_401

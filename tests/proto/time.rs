@@ -126,6 +126,32 @@ fn f27_media_alone_keeps_a_connection_without_answers() {
 }
 
 #[test]
+fn f25_a_describe_that_timed_out_is_not_waited_for_any_more() {
+    let mut sim = Sim::new(config());
+    sim.playing(1);
+    let second = sim.open("rtsp://nvr/2");
+    let describe = sim.describe(second);
+    for _ in 0..25 {
+        assert_eq!(sim.connection.backlog().describes, 1, "{:?}", sim.elapsed());
+        sim.advance(SECOND);
+        sim.media(0, 1);
+    }
+    let is_end = |event: &Event| matches!(event, Event::Completed { .. });
+    let end = std::iter::from_fn(|| sim.next_event()).find(is_end);
+    let Some(Event::Completed {
+        request, result, ..
+    }) = end
+    else {
+        panic!("it did not end");
+    };
+    assert_eq!(request, describe);
+    let kind = result.expect_err("no answer").kind;
+    assert!(matches!(kind, FailureKind::TimedOut(_)), "{kind:?}");
+    assert_eq!(sim.connection.backlog().describes, 0);
+    assert_eq!(sim.close_reason(), None);
+}
+
+#[test]
 fn nothing_is_asked_of_the_clock_on_a_connection_at_rest() {
     let mut sim = Sim::new(config());
     assert_eq!(sim.deadline(), None);

@@ -10,7 +10,8 @@ use super::command::SessionKey;
 pub struct Backlog {
     /// The oldest unanswered request on the wire.
     pub head: Option<HeadOfLine>,
-    /// DESCRIBEs that are unanswered or wait to be sent, whoever still wants them.
+    /// DESCRIBEs that are unanswered or wait to be sent, whoever still wants them. Not those that
+    /// timed out: their answer may never come, and nobody could wait for it.
     pub describes: usize,
 }
 

@@ -143,6 +143,8 @@ impl Outstanding {
 pub(super) struct Expired {
     pub(super) cseq: u32,
     pub(super) sent: Instant,
+    /// When an answer brought it to the head of the line.
+    pub(super) promoted: Option<Instant>,
     /// A copy of what was asked; its caller is taken out of the table.
     pub(super) draft: Draft,
 }
@@ -271,6 +273,7 @@ impl RequestTable {
         Some(Expired {
             cseq: entry.cseq,
             sent: entry.sent,
+            promoted: entry.head_since.filter(|since| *since > entry.sent),
             draft,
         })
     }

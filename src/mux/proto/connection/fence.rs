@@ -70,16 +70,12 @@ impl Connection {
         self.may_write() && !self.requests.waiting().any(is_fence)
     }
 
-    /// DESCRIBE or the first SETUP of a session.
+    /// DESCRIBE or the first SETUP of a session, even if nobody waits for it any more: the answer to
+    /// the one is waited for by whoever is to be described next, and that to the other owes a TEARDOWN.
     fn would_add_session(&self, draft: &Draft) -> bool {
         let session = draft.session.and_then(|key| self.sessions.get(&key));
         let has_id = session.is_some_and(|session| session.id.is_some());
-        match draft.purpose {
-            Purpose::Describe => !has_id && draft.caller.is_some(),
-            // Even if nobody waits for it any more: its answer owes a TEARDOWN.
-            Purpose::Setup { .. } => !has_id,
-            _ => false,
-        }
+        !has_id && matches!(draft.purpose, Purpose::Describe | Purpose::Setup { .. })
     }
 
     /// The aggregate URL of another session that works, one that plays if there is any.

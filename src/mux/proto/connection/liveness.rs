@@ -57,8 +57,8 @@ impl Connection {
     }
 
     fn on_expired(&mut self, expired: Expired) {
-        let Expired { cseq, sent, draft } = expired;
-        let was_silent = self.last_byte < sent;
+        let was_silent = self.was_silent(&expired);
+        let Expired { cseq, draft, .. } = expired;
         match (&draft.purpose, draft.session) {
             (Purpose::Ping, _) => {
                 if self.health == Health::Checking {
@@ -96,6 +96,13 @@ impl Connection {
             let reason = CloseReason::Dead("no answer and not a byte from the server");
             self.lose(self.reason_for_loss(reason));
         }
+    }
+
+    /// Whether nothing has come since a request was sent, or since the answer that brought it to the
+    /// head of the line.
+    fn was_silent(&self, expired: &Expired) -> bool {
+        let is_last = |promoted: Instant| self.last_byte <= promoted;
+        self.last_byte < expired.sent || expired.promoted.is_some_and(is_last)
     }
 }
 

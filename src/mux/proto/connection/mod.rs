@@ -488,11 +488,12 @@ impl Connection {
 
     /// What the server has not answered yet.
     pub fn backlog(&self) -> Backlog {
-        let waits = |draft: &&Draft| draft.purpose == Purpose::Describe;
-        let waiting = self.waiting.iter().filter(waits).count();
+        let is_describe = |draft: &&Draft| draft.purpose == Purpose::Describe;
+        let sent = self.requests.waiting().map(|entry| &entry.draft);
+        let unanswered = sent.chain(&self.waiting).filter(is_describe).count();
         Backlog {
             head: self.requests.head(),
-            describes: self.requests.describes().count() + self.authorizer.describes() + waiting,
+            describes: unanswered + self.authorizer.describes(),
         }
     }
 
