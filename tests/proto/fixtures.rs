@@ -76,6 +76,7 @@ transcripts! {
     keep_alive_401_after_teardown
     keep_alive_454_loses_one
     keep_alive_before_slow_describes
+    keep_alive_refused_and_unmatched
     keep_alive_refused_goes_on
     keep_alive_steps_down
     keep_alive_without_public

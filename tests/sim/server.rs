@@ -104,6 +104,7 @@ pub(crate) fn is_plain(family: Family) -> bool {
             | Family::NoInterleaved
             | Family::Axis
             | Family::Serial
+            | Family::Tapo
             | Family::AtLimit(_)
     )
 }

@@ -100,6 +100,8 @@ pub(super) struct Outstanding {
     pub(super) was_alone: bool,
     /// A request that was sent later was answered sooner, a fence left out.
     pub(super) is_overtaken: bool,
+    /// While it waited an error came that no request could be matched with: it may be its answer.
+    is_perhaps_refused: bool,
     provisional: u32,
     standing: Standing,
 }
@@ -147,6 +149,8 @@ pub(super) struct Expired {
     pub(super) promoted: Option<Instant>,
     /// A copy of what was asked; its caller is taken out of the table.
     pub(super) draft: Draft,
+    /// An error that no request could be matched with may have been its answer.
+    pub(super) is_perhaps_refused: bool,
 }
 
 #[derive(Debug, Default)]
@@ -183,6 +187,7 @@ impl RequestTable {
             quiet_since: now,
             was_alone,
             is_overtaken: false,
+            is_perhaps_refused: false,
             provisional: 0,
             standing: Standing::Awaited,
         });
@@ -257,6 +262,13 @@ impl RequestTable {
         Some(entry.provisional)
     }
 
+    /// An error has come that no request can be matched with: it may be the answer to any that waits.
+    pub(super) fn note_stray_error(&mut self) {
+        for entry in &mut self.outstanding {
+            entry.is_perhaps_refused |= entry.is_awaited();
+        }
+    }
+
     /// Whether the server certainly saw a request: it came alone, or it is known that others that come
     /// with it do not get lost (VLC loses all but the first).
     pub(super) fn was_seen(&self, entry: &Outstanding) -> bool {
@@ -275,6 +287,7 @@ impl RequestTable {
             sent: entry.sent,
             promoted: entry.head_since.filter(|since| *since > entry.sent),
             draft,
+            is_perhaps_refused: entry.is_perhaps_refused,
         })
     }
 

@@ -102,6 +102,7 @@ impl Connection {
 
     /// An error that may be the answer to any of several requests.
     pub(super) fn on_stray_error(&mut self, now: Instant, error: FailureKind) {
+        self.requests.note_stray_error();
         if self.requests.waiting().next().is_some() && self.may_fence() {
             self.send_fence(now, Some(error));
         }

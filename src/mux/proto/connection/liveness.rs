@@ -58,7 +58,12 @@ impl Connection {
 
     fn on_expired(&mut self, expired: Expired) {
         let was_silent = self.was_silent(&expired);
-        let Expired { cseq, draft, .. } = expired;
+        let Expired {
+            cseq,
+            draft,
+            is_perhaps_refused,
+            ..
+        } = expired;
         match (&draft.purpose, draft.session) {
             (Purpose::Ping, _) => {
                 if self.health == Health::Checking {
@@ -72,7 +77,12 @@ impl Connection {
             (Purpose::ProbeFence, _) => return self.on_probe_over(false),
             (Purpose::Undo { .. }, _) => return self.retire(Retirement::TeardownUnanswered),
             (Purpose::KeepAlive, Some(key)) => {
-                self.keep_alive_means.on_unanswered(&draft.method);
+                // Tapo C520WS refuses keep-alives with a wrong CSeq. Whoever takes that for silence
+                // gives up the last means, and paused sessions with it.
+                match is_perhaps_refused {
+                    true => self.keep_alive_means.on_refused(&draft.method),
+                    false => self.keep_alive_means.on_unanswered(&draft.method),
+                }
                 return self.end_keep_alive(key);
             }
             (Purpose::Teardown, Some(key)) => {
