@@ -244,3 +244,27 @@ async fn whoever_waits_for_a_place_gets_one_once_the_server_cannot_share() {
     server.send_packets("/cam/2", 1);
     assert_eq!(next_of_mock(&mut second).await, (2, 0));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_another_has_played_nobody_is_added_once_the_server_cannot_share() {
+    let server = MockServer::builder()
+        .cameras(3)
+        .behaviour(Behaviour::SessionId("12345678".to_owned()))
+        .start();
+    let mux = mux();
+    let open = |camera| mux.open(options(&camera_url(&server, camera)));
+    let (first, second, third) =
+        tokio::join!(open(1).describe(), open(2).describe(), open(3).describe());
+    assert_eq!(server.accepted(), 1);
+    let first = first.unwrap().setup_all().await.unwrap();
+    let _second = second.unwrap().setup_all().await.unwrap();
+    assert_eq!(mux.stats().servers[0].sharing, SharingVerdict::No);
+    // What the second one was given there, and did not take, may still be there.
+    drop(first);
+    assert!(server.wait_until(|view| view.count("TEARDOWN") == 1, PATIENCE));
+    let _third = third.unwrap().setup_all().await.unwrap();
+    let requests = server.requests();
+    let setups = requests.iter().filter(|r| r.method == "SETUP");
+    let connections: Vec<usize> = setups.map(|setup| setup.connection).collect();
+    assert_eq!(connections, [0, 0, 1, 2]);
+}

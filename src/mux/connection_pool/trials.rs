@@ -360,12 +360,17 @@ impl State {
         match self.stance(&entry.server, now) {
             Stance::Share | Stance::TryInBand | Stance::Try => true,
             Stance::Apart(_) if entry.references < 2 && entry.presentation == *uri => true,
-            Stance::Apart(_) => {
+            Stance::Apart(verdict) => {
                 let is_first = uri.is_above(control) && entry.set_up == 0;
                 let Some(registered) = self.registered.get_mut(&id) else {
                     return true;
                 };
-                is_first && *registered.trial.claimant.get_or_insert(key) == key
+                let trial = &mut registered.trial;
+                // What others had there, refused sessions too, the server may still have.
+                if trial.claimant.is_none() && trial.has_set_up && verdict.is_some() {
+                    return false;
+                }
+                is_first && *trial.claimant.get_or_insert(key) == key
             }
         }
     }
