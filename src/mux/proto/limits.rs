@@ -23,7 +23,8 @@ pub struct Limits {
     pub provisional: u32,
     /// Requests of the server answered in [`Timeouts::storm_window`]; more is a storm (fault F19).
     pub server_requests: u32,
-    /// Answers to nothing we asked in [`Timeouts::storm_window`], before the connection is given up.
+    /// Answers to nothing we asked in [`Timeouts::storm_window`], and one more for each session, before
+    /// the connection is given up.
     pub unmatched_responses: u32,
     /// Requests of one session on the wire at a time (RFC 7826 10.2 asks for restraint).
     pub outstanding_per_session: usize,

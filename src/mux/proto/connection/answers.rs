@@ -96,11 +96,13 @@ impl Connection {
         }
     }
 
-    /// An answer now and then to what was given up, or a second one, is no offence.
+    /// An answer now and then to what was given up, or a second one, is no offence; nor are wrong
+    /// numbers in the answers to keep-alives, of which each session has one (Tapo C520WS).
     fn on_unmatched(&mut self, now: Instant) {
         self.counters.unmatched_responses += 1;
         let window = self.config.timeouts.storm_window;
-        let limit = self.config.limits.unmatched_responses;
+        let keep_alives = u32::try_from(self.sessions.len()).unwrap_or(u32::MAX);
+        let limit = (self.config.limits.unmatched_responses).saturating_add(keep_alives);
         if self.unmatched.is_storm(now, window, limit) {
             self.lose(CloseReason::Protocol(
                 "the server keeps answering what was not asked",
