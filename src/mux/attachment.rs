@@ -11,7 +11,7 @@ use super::{
     delivery::{Consumer, delivery},
     driver::{Command, Lease, Link},
     monitor::{Seat, SessionMonitor},
-    proto::{Failure, FailureKind, Reply, SessionConfig, SessionKey, SessionRequest},
+    proto::{Failure, FailureKind, Reply, SessionConfig, SessionKey, SessionRequest, StreamGrant},
 };
 
 /// One session on one connection. Dropped, the session is released: its TEARDOWN goes out, and only
@@ -46,18 +46,13 @@ impl Attachment {
             .unwrap_or_else(|_| Err(FailureKind::ConnectionLost(link.close_reason())));
         match result {
             Ok(lease) => {
-                let (link, delivery) = (link.clone(), consumer.delivery().clone());
-                monitor.set_seat(Seat {
-                    pool: handle.pool().clone(),
-                    link,
-                    delivery,
-                    grants: Vec::new(),
-                });
-                Ok(Self {
+                let attachment = Self {
                     lease,
                     consumer,
                     handle,
-                })
+                };
+                monitor.set_seat(attachment.seat(Vec::new()));
+                Ok(attachment)
             }
             // What could not be opened was going to be described.
             Err(kind) => Err((
@@ -68,6 +63,16 @@ impl Attachment {
                     kind,
                 },
             )),
+        }
+    }
+
+    /// What its monitor observes.
+    pub(super) fn seat(&self, grants: Vec<StreamGrant>) -> Seat {
+        Seat {
+            pool: self.handle.pool().clone(),
+            link: self.link().clone(),
+            delivery: self.consumer.delivery().clone(),
+            grants,
         }
     }
 

@@ -86,8 +86,9 @@ impl SessionMonitor {
         *self.seat() = Some(seat);
     }
 
-    pub(super) fn set_moving(&self, is_moving: bool) {
-        self.0.is_moving.store(is_moving, Ordering::Relaxed);
+    /// Gives whether it was before.
+    pub(super) fn set_moving(&self, is_moving: bool) -> bool {
+        self.0.is_moving.swap(is_moving, Ordering::Relaxed)
     }
 
     pub(super) fn set_grants(&self, grants: &[StreamGrant]) {

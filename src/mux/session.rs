@@ -155,8 +155,11 @@ impl Session {
             return;
         };
         let outcome = successor.poll_take_over(context);
-        if !successor.is_on_its_way() {
-            self.bring_up.monitor.set_moving(false);
+        let has_stopped = !successor.is_on_its_way() && self.bring_up.monitor.set_moving(false);
+        if has_stopped && outcome.is_pending() {
+            // It had observed the one that has come to nothing.
+            let seat = self.attachment.seat(self.streams.clone());
+            self.bring_up.monitor.set_seat(seat);
         }
         match outcome {
             Poll::Ready(here) => self.move_over(context, *here),

@@ -127,6 +127,31 @@ async fn a_report_moves_nothing_and_what_waits_comes_first() {
     assert_eq!(seen, [old, new].concat());
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_cannot_move_is_seen_where_it_stays() {
+    let gone = Rule::new("SETUP", Reaction::status(404)).camera("/cam/1");
+    let server = treacherous().rule(gone.skip(1)).start();
+    let mux = mux();
+    let mut session = two_playing(&mux, &server).await.remove(0);
+    let before = session.monitor().stats().connection;
+    let _third = play_camera(&mux, &server, 3).await;
+    let mut has_moved = false;
+    within_patience(async {
+        loop {
+            server.send_packets("/cam/1", 1);
+            next_rtp(&mut session).await.unwrap();
+            let is_moving = session.monitor().stats().is_moving;
+            if has_moved && !is_moving {
+                break;
+            }
+            has_moved |= is_moving;
+        }
+    })
+    .await;
+    assert_eq!(session.monitor().stats().connection, before);
+    assert_eq!(session.monitor().stats().streams.len(), 1);
+}
+
 /// An empty one (RFC 3550 6.4.2).
 const RECEIVER_REPORT: [u8; 8] = [0x80, 201, 0, 1, 0, 0, 0, 1];
 
