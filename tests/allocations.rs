@@ -1,38 +1,16 @@
 //! The protocol core allocates nothing for a packet: what it hands out shares the memory read into.
 //! Alone in its binary, because the allocator counts for the whole process.
-#![allow(unsafe_code, reason = "an allocator that counts")]
 
+#[path = "../benches/performance/client/allocations.rs"]
+mod allocations;
 #[path = "../benches/packet_path/playing.rs"]
 mod playing;
 
-use std::{
-    alloc::{GlobalAlloc, Layout, System},
-    sync::atomic::{AtomicUsize, Ordering},
-    time::Instant,
-};
+use std::time::Instant;
 
 use bytes::BytesMut;
 
-struct Counting;
-
-static ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
-
-// SAFETY: everything is passed on to the system's allocator.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: as asked of us.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: as asked of us.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
+use self::allocations::allocations;
 
 const SESSIONS: u8 = 64;
 const CHUNK: usize = 64 * 1024;
@@ -53,13 +31,13 @@ fn packets_cost_no_allocation_but_the_chunks_they_are_read_into_do() {
     // The queue of events grows once.
     let warm_up = receive(chunks.next().expect("a chunk"));
 
-    let before = ALLOCATIONS.load(Ordering::Relaxed);
+    let before = allocations();
     let rest: Vec<usize> = chunks.map(&mut receive).collect();
-    let allocations = ALLOCATIONS.load(Ordering::Relaxed) - before;
+    let allocations = allocations() - before;
 
     assert_eq!(warm_up + rest.iter().sum::<usize>(), 10_000);
     // A chunk and its reference count each, and the vector just collected.
-    let allowed = 3 * rest.len() + 8;
+    let allowed = 3 * rest.len() as u64 + 8;
     assert!(
         allocations <= allowed,
         "{allocations} allocations for {} chunks",

@@ -1,4 +1,4 @@
-//! How often memory is asked for. Code in C, GStreamer's own, is not counted.
+//! How often memory is asked for, by the whole process. Code in C, GStreamer's own, is not counted.
 #![allow(unsafe_code, reason = "an allocator that counts")]
 
 use std::{
