@@ -27,7 +27,7 @@ use super::{
     remedy::{Circumstances, Remedy, remedy},
     sharing::Introduction,
 };
-use capacity::RoomTrial;
+use capacity::{Leavers, RoomTrial};
 pub(super) use set_up::StreamsSetUp;
 use set_up::setup_request;
 use trial::{Flight, Passage, Suspected};
@@ -77,6 +77,7 @@ pub(super) struct BringUp {
     is_canary_spent: bool,
     /// Sessions that were on the connection on which there was no room for this one.
     full_with: Option<u32>,
+    leavers: Leavers,
     /// It is the one that looks for room elsewhere.
     room_trial: Option<RoomTrial>,
     /// What the server said before another connection was tried: worth more than "limit reached".
@@ -109,6 +110,7 @@ impl BringUp {
             flight: None,
             is_canary_spent: false,
             full_with: None,
+            leavers: Leavers::default(),
             room_trial: None,
             refusal: None,
             _debt: monitor.debt(),
@@ -368,9 +370,13 @@ impl BringUp {
         failure: Failure,
     ) -> Result<(), Error> {
         let error = self.error(handle, &failure);
-        self.note_capacity(handle, &failure);
+        let is_premature = self.note_capacity(handle, &failure);
         if self.connections >= MAX_CONNECTIONS {
             return Err(error);
+        }
+        if is_premature {
+            self.refusal = Some(error);
+            return Ok(());
         }
         let link = handle.link();
         let circumstances = Circumstances {

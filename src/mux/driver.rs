@@ -694,6 +694,7 @@ impl Driver {
         let counters = &self.link.counters;
         counters.packets.set(self.sessions.packets());
         counters.sessions.set(self.core.session_count() as u64);
+        counters.leaving.set(self.core.leaving_count() as u64);
         counters.requests.set(counts.requests);
         counters.server_requests.set(counts.server_requests);
         counters.frames_unknown.set(counts.unknown_frames);

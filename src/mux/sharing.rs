@@ -416,6 +416,11 @@ impl Sharing {
         self.room.seek(now)
     }
 
+    /// Sessions that took up room have left.
+    pub(super) fn on_room_freed(&mut self) {
+        self.room.on_freed();
+    }
+
     /// Whoever looked has gone.
     pub(super) fn on_room_trial_over(&mut self) {
         self.room.on_given_up();

@@ -32,6 +32,8 @@ pub(super) struct ConnectionCounters {
     pub(super) bytes_sent: Gauge,
     pub(super) packets: Gauge,
     pub(super) sessions: Gauge,
+    /// Of these, the ones whose end the server has not confirmed.
+    pub(super) leaving: Gauge,
     pub(super) requests: Gauge,
     pub(super) server_requests: Gauge,
     pub(super) frames_unknown: Gauge,

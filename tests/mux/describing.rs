@@ -2,13 +2,12 @@
 
 use std::{env, fs, process, time::Duration};
 
-use gstrtspmux::mux::{Error, ErrorKind, Mux, Pooling, Session, SessionOptions, Timeouts};
-use tokio::task::JoinHandle;
+use gstrtspmux::mux::{ErrorKind, Mux, Pooling, Session, Timeouts};
 
 use crate::{
     player::{
         PATIENCE, assert_own_media, camera_url, mux, options, play, play_all, play_camera, pooled,
-        set_up, within_patience,
+        set_up, start, within_patience,
     },
     support::mock_server::{Behaviour, Camera, Family, MockServer, Reaction, Rule},
 };
@@ -23,11 +22,6 @@ fn touchy(cameras: u32) -> MockServer {
 
 fn tolerant(cameras: u32) -> MockServer {
     MockServer::builder().cameras(cameras).start()
-}
-
-fn start(mux: &Mux, options: SessionOptions) -> JoinHandle<Result<Session, Error>> {
-    let mux = mux.clone();
-    tokio::spawn(async move { play(&mux, options).await })
 }
 
 async fn one_by_one(mux: &Mux, server: &MockServer, cameras: u32) -> Vec<Session> {

@@ -7,7 +7,7 @@ use gstrtspmux::mux::{ErrorKind, Multiplex, Pooling, SharingVerdict};
 use crate::{
     player::{
         PATIENCE, assert_own_media, camera_url, mux, next_of_mock, options, play, play_all,
-        play_camera, pooled, set_up, with_credentials, within_patience,
+        play_camera, pooled, set_up, start, with_credentials, within_patience,
     },
     support::mock_server::{
         Behaviour, ChannelPolicy, Excess, Family, MockServer, Reaction, Rule, ServerView,
@@ -87,6 +87,34 @@ async fn f23_a_full_server_is_asked_once_on_a_fresh_connection() {
         (Some(503), Some(Duration::from_secs(5)))
     );
     assert_eq!((server.accepted(), server.view().count("SETUP")), (2, 2));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f23_a_refusal_is_final_only_when_the_sessions_that_leave_have_left() {
+    for status in [453, 503] {
+        let server = MockServer::builder()
+            .cameras(3)
+            .family(Family::AtLimit(status))
+            .start();
+        let mux = mux();
+        let mut sessions = vec![play_camera(&mux, &server, 1).await];
+        let leaver = play_camera(&mux, &server, 3).await;
+        let canaries = server.view().count("TEARDOWN");
+        server.add_rule(Rule::new("TEARDOWN", Reaction::Hold));
+        drop(leaver);
+        let is_leaving = |view: &ServerView| view.count("TEARDOWN") > canaries;
+        assert!(server.wait_until(is_leaving, PATIENCE));
+        let next = start(&mux, options(&camera_url(&server, 2)));
+        let is_refused = |view: &ServerView| {
+            let mut requests = view.requests.iter();
+            requests.any(|r| r.method == "SETUP" && r.uri.contains("/cam/2"))
+        };
+        assert!(server.wait_until(is_refused, PATIENCE));
+        server.clear_rules();
+        server.release();
+        sessions.push(next.await.unwrap().unwrap());
+        assert_own_media(&server, &mut sessions).await;
+    }
 }
 
 /// A server that shows it cannot share: both cameras play all the same, each on its own.

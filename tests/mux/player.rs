@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use gstrtspmux::mux::{Error, Mux, Packet, PacketKind, Pooling, Ready, Session, SessionOptions};
+use tokio::task::JoinHandle;
 
 #[cfg(feature = "plugin")]
 use crate::gst_server::{GstServer, clip::Stamp};
@@ -61,6 +62,11 @@ pub(crate) async fn play(mux: &Mux, options: SessionOptions) -> Result<Session, 
     set_up(mux, options).await?.play().await
 }
 
+pub(crate) fn start(mux: &Mux, options: SessionOptions) -> JoinHandle<Result<Session, Error>> {
+    let mux = mux.clone();
+    tokio::spawn(async move { play(&mux, options).await })
+}
+
 pub(crate) async fn play_camera(mux: &Mux, server: &MockServer, camera: u32) -> Session {
     play(mux, options(&camera_url(server, camera)))
         .await
@@ -73,11 +79,8 @@ pub(crate) async fn try_all(
     urls: impl IntoIterator<Item = String>,
     pooling: &Pooling,
 ) -> Vec<Result<Session, Error>> {
-    let start = |url: String| {
-        let (mux, options) = (mux.clone(), pooled(&url, pooling));
-        tokio::spawn(async move { play(&mux, options).await })
-    };
-    let started: Vec<_> = urls.into_iter().map(start).collect();
+    let urls = urls.into_iter();
+    let started: Vec<_> = urls.map(|url| start(mux, pooled(&url, pooling))).collect();
     let mut results = Vec::new();
     for result in started {
         results.push(result.await.unwrap());

@@ -5,9 +5,9 @@
 //! others that were refused wait for that: sixteen that start together at a full server must not ask
 //! it sixteen times on every connection there is.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use super::BringUp;
+use super::{BringUp, waiting::NEXT_LOOK};
 use crate::mux::{
     connection_pool::{ConnectionHandle, ConnectionPool},
     driver,
@@ -15,7 +15,7 @@ use crate::mux::{
     proto::{Failure, FailureKind},
     remedy::is_about_capacity,
     server_key::ServerId,
-    sharing::{Deciding, Stance},
+    sharing::{Deciding, Sharing, Stance},
 };
 
 /// The one session that looks for room on a fresh connection; given up when it is dropped.
@@ -32,27 +32,80 @@ impl Drop for RoomTrial {
     }
 }
 
+/// Sessions that have left the server and may be there still when another one asks for a place.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Leavers {
+    #[default]
+    Unseen,
+    /// There are some.
+    Seen,
+    /// They may be why there was no place.
+    InTheWay,
+    /// They have gone, or were waited for in vain.
+    Awaited,
+}
+
 impl BringUp {
-    /// A server that has no room says so.
-    pub(super) fn note_capacity(&mut self, handle: &ConnectionHandle, failure: &Failure) {
+    /// Before a place is asked for: those that are leaving now may be gone when it is refused.
+    pub(super) fn look_for_leavers(&mut self) {
+        let has_leavers = || self.pool.has_leavers(self.wish.key.server());
+        self.leavers = match self.leavers {
+            Leavers::Awaited => Leavers::Awaited,
+            _ if has_leavers() => Leavers::Seen,
+            _ => Leavers::Unseen,
+        };
+    }
+
+    /// A server that has no room says so. Gives whether that may be because of sessions that have
+    /// left, but not there yet: that says nothing of connections, and is asked again, once.
+    pub(super) fn note_capacity(&mut self, handle: &ConnectionHandle, failure: &Failure) -> bool {
         let FailureKind::Status {
             code, retry_after, ..
         } = failure.kind
         else {
-            return;
+            return false;
         };
         if !is_about_capacity(code) {
-            return;
+            return false;
         }
-        let is_last = self.room_trial.is_some();
+        let server = self.wish.key.server();
+        let is_premature = match self.leavers {
+            Leavers::Unseen => self.pool.has_leavers(server),
+            Leavers::Seen => true,
+            Leavers::InTheWay | Leavers::Awaited => false,
+        };
+        let is_last = self.room_trial.is_some() && !is_premature;
         let now = driver::now();
-        self.pool.learn(self.wish.key.server(), |sharing| {
+        self.pool.learn(server, |sharing| {
             sharing.on_full(code);
             if is_last {
                 sharing.on_no_room(now, retry_after.unwrap_or(Duration::ZERO));
             }
         });
-        self.full_with = Some(self.pool.sessions_on(handle.link().id));
+        if is_premature {
+            self.leavers = Leavers::InTheWay;
+            self.room_trial = None;
+            self.full_with = Some(0);
+        } else {
+            self.full_with = Some(self.pool.sessions_on(handle.link().id));
+        }
+        is_premature
+    }
+
+    /// Until no session is on its way out of the server any more: their TEARDOWNs are answered, or
+    /// given up.
+    async fn await_leavers(&mut self, until: Instant) -> Result<(), Error> {
+        if self.leavers != Leavers::InTheWay {
+            return Ok(());
+        }
+        self.leavers = Leavers::Awaited;
+        let server = self.wish.key.server();
+        while self.pool.has_leavers(server) && driver::now() < until {
+            let wait = std::future::pending::<()>();
+            let _ = driver::within(self.pool.runtime()?, NEXT_LOOK, wait).await;
+        }
+        self.pool.learn(server, Sharing::on_room_freed);
+        Ok(())
     }
 
     /// After a refusal for want of room: goes on if there may be some on another connection.
@@ -65,8 +118,9 @@ impl BringUp {
             return Ok(());
         }
         let server = self.wish.key.server().clone();
-        let mut changes = self.pool.watch(&server);
         let until = driver::now() + self.options.connect_timeout;
+        self.await_leavers(until).await?;
+        let mut changes = self.pool.watch(&server);
         loop {
             changes.mark_unchanged();
             let left = until.saturating_duration_since(driver::now());

@@ -60,6 +60,7 @@ impl BringUp {
                         continue;
                     }
                 };
+                self.look_for_leavers();
                 let setting_up = self.set_up_on(&attachment, &presentation, &streams);
                 let outcome = self.unless_held_up(&attachment, Wait::SetUp, setting_up);
                 match outcome.await? {

@@ -58,6 +58,15 @@ impl ConnectionPool {
         self.lock().server(server).sharing.seek_room(now)
     }
 
+    /// Whether sessions have left the server that may still take up room there.
+    pub(in crate::mux) fn has_leavers(&self, server: &ServerId) -> bool {
+        let state = self.lock();
+        let mut registered = state.registered.values();
+        registered.any(|registered| {
+            registered.link.server == *server && registered.link.counters.leaving.get() > 0
+        })
+    }
+
     /// Finds out whether a connection on which nothing plays stands a DESCRIBE that fails, unless
     /// that is known or being found out.
     pub(in crate::mux) fn probe(

@@ -47,6 +47,13 @@ impl Room {
         *self = Self::None(now + retry_after.clamp(HOLDS, LONGEST_RETRY_AFTER));
     }
 
+    /// Sessions have left: there may be some now, whatever the server has said before.
+    pub(super) fn on_freed(&mut self) {
+        if matches!(self, Self::None(_)) {
+            *self = Self::Unknown;
+        }
+    }
+
     /// Whoever looked has gone, whatever came of it.
     pub(super) fn on_given_up(&mut self) {
         if *self == Self::Sought {
@@ -75,6 +82,16 @@ mod tests {
         assert_eq!(room.seek(now + HOLDS), Some(Deciding::You));
         room.on_given_up();
         assert_eq!(room.seek(now + HOLDS), Some(Deciding::You));
+    }
+
+    #[test]
+    fn it_is_looked_again_when_a_session_has_left() {
+        let (now, mut room) = (Instant::now(), Room::default());
+        room.on_none(now, Duration::ZERO);
+        room.on_freed();
+        assert_eq!(room.seek(now), Some(Deciding::You));
+        room.on_freed();
+        assert_eq!(room.seek(now), Some(Deciding::Others), "by one at a time");
     }
 
     #[test]

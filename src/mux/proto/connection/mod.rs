@@ -520,6 +520,12 @@ impl Connection {
         self.sessions.len()
     }
 
+    /// Of these, the ones that have left: the server may still have them.
+    pub fn leaving_count(&self) -> usize {
+        let sessions = self.sessions.values();
+        sessions.filter(|session| session.is_leaving()).count()
+    }
+
     /// What was measured so far.
     pub fn measures(&self) -> Measures {
         self.meter.measures()
