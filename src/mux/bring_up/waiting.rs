@@ -11,7 +11,7 @@ use crate::mux::{
     proto::{Failure, Presentation},
     sharing::{
         Deciding, Stance,
-        gate::{FENCE, SHORTEST_PATIENCE},
+        gate::{FENCE, REGROUP},
     },
 };
 
@@ -83,7 +83,8 @@ impl BringUp {
             return Ok(());
         }
         let server = self.wish.key.server().clone();
-        let until = driver::now() + self.pool.patience(&server).max(SHORTEST_PATIENCE);
+        // That one may be dead, and finds out nothing.
+        let until = driver::now() + self.pool.patience(&server).min(REGROUP);
         let mut changes = self.pool.watch(&server);
         loop {
             changes.mark_unchanged();

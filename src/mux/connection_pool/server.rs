@@ -19,8 +19,8 @@ use crate::mux::{
 pub(super) struct Server {
     pub(super) sharing: Sharing,
     pub(super) pace: Pace,
-    /// How long the last DESCRIBE took that was answered.
-    describe_took: Option<Duration>,
+    /// How long the last two DESCRIBEs took that were answered, the latest one last.
+    describes_took: [Option<Duration>; 2],
     /// Sessions that were announced and have not come.
     pub(super) intents: Vec<(IntentId, ConnectionKey)>,
     /// Until when no session that plays is moved: it did not help.
@@ -41,7 +41,7 @@ impl Server {
         Self {
             sharing,
             pace,
-            describe_took: None,
+            describes_took: [None; 2],
             intents: Vec::new(),
             rests_until: None,
             limit_told: None,
@@ -50,13 +50,16 @@ impl Server {
     }
 
     pub(super) fn on_described(&mut self, took: Duration) {
-        self.describe_took = Some(took);
+        let [_, last] = self.describes_took;
+        self.describes_took = [last, Some(took)];
         self.notify();
     }
 
-    /// How long a request waits behind another one's before its session turns elsewhere.
+    /// How long a request waits behind another one's before its session turns elsewhere. One slow
+    /// camera says nothing about the others.
     pub(super) fn patience(&self) -> Duration {
-        self.describe_took.map_or(REGROUP, patience)
+        let took = self.describes_took.into_iter().flatten().min();
+        took.map_or(REGROUP, patience)
     }
 
     pub(super) fn watch(&self) -> watch::Receiver<()> {
@@ -76,6 +79,18 @@ impl Server {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_slow_camera_makes_nobody_wait_longer_for_the_others() {
+        let mut server = Server::new();
+        assert_eq!(server.patience(), REGROUP);
+        let (usual, slow) = (Duration::from_millis(200), Duration::from_secs(20));
+        server.on_described(usual);
+        server.on_described(slow);
+        assert_eq!(server.patience(), patience(usual));
+        server.on_described(slow);
+        assert_eq!(server.patience(), patience(slow));
+    }
 
     #[test]
     fn a_server_is_watched_as_long_as_somebody_waits() {

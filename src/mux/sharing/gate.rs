@@ -9,7 +9,9 @@ use super::Stance;
 
 /// How long a session waits for the answers of others at least.
 pub(in crate::mux) const SHORTEST_PATIENCE: Duration = Duration::from_millis(500);
-/// How many of its own DESCRIBEs it waits, if that is longer.
+/// How long at most: on gst-rtsp-server a camera may take 20 s to be described.
+const LONGEST_PATIENCE: Duration = Duration::from_secs(10);
+/// How many of its own DESCRIBEs it waits, in between.
 const PATIENCE_IN_DESCRIBES: u32 = 4;
 /// How long an intent is waited for at least: a pipeline with many elements takes its time to start
 /// them all, however fast the server is.
@@ -23,7 +25,8 @@ pub(in crate::mux) const REGROUP: Duration = Duration::from_secs(2);
 
 /// How long a session whose DESCRIBE took `describe` waits for those it shares with.
 pub(in crate::mux) fn patience(describe: Duration) -> Duration {
-    SHORTEST_PATIENCE.max(describe.saturating_mul(PATIENCE_IN_DESCRIBES))
+    let patience = describe.saturating_mul(PATIENCE_IN_DESCRIBES);
+    patience.clamp(SHORTEST_PATIENCE, LONGEST_PATIENCE)
 }
 
 /// How long it waits for those that were announced and have not come.
@@ -203,12 +206,13 @@ mod tests {
     }
 
     #[test]
-    fn patience_is_four_describes_and_half_a_second_at_least() {
+    fn patience_is_four_describes_within_bounds() {
         assert_eq!(
             patience(Duration::from_millis(1)),
             Duration::from_millis(500)
         );
         assert_eq!(patience(Duration::from_secs(1)), Duration::from_secs(4));
+        assert_eq!(patience(Duration::from_secs(20)), Duration::from_secs(10));
         assert_eq!(
             intent_patience(Duration::from_secs(1)),
             Duration::from_secs(1)
