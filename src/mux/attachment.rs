@@ -84,6 +84,9 @@ impl Attachment {
     /// Asks without waiting, so that several requests can be under way.
     pub(super) fn send(&self, request: SessionRequest) -> Pending<'_> {
         let method = method_of(&request);
+        if method == Method::Setup {
+            self.lease.set_known(true);
+        }
         let (sender, reply) = oneshot::channel();
         self.link().send(Command::Request {
             session: self.key(),
@@ -95,6 +98,11 @@ impl Attachment {
             method,
             reply,
         }
+    }
+
+    /// Its first SETUP was refused: the server has no session of it.
+    pub(super) fn on_refused(&self) {
+        self.lease.set_known(false);
     }
 
     pub(super) fn link(&self) -> &Arc<Link> {

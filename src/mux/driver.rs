@@ -494,9 +494,13 @@ impl Driver {
                 self.probed = Some(done);
                 self.core.probe(now, missing, known);
             }
-            Command::Release(session) => {
+            Command::Release { session, is_known } => {
                 tracing::debug!("{}/{session}: released", self.link.id);
                 self.core.release(now, session);
+                if is_known {
+                    self.update_leaving();
+                    self.link.on_released();
+                }
             }
             Command::SetIdle(idle) => {
                 // A try that is under way counts, whoever still waits for it.
@@ -691,10 +695,10 @@ impl Driver {
 
     fn update_counters(&self) {
         let counts = self.core.counters();
+        self.update_leaving();
         let counters = &self.link.counters;
         counters.packets.set(self.sessions.packets());
         counters.sessions.set(self.core.session_count() as u64);
-        counters.leaving.set(self.core.leaving_count() as u64);
         counters.requests.set(counts.requests);
         counters.server_requests.set(counts.server_requests);
         counters.frames_unknown.set(counts.unknown_frames);
@@ -702,6 +706,11 @@ impl Driver {
         counters.frames_late.set(counts.late_frames);
         counters.reports_dropped.set(counts.reports_dropped);
         counters.resyncs.set(counts.resyncs);
+    }
+
+    fn update_leaving(&self) {
+        let leaving = self.core.leaving_count();
+        self.link.counters.leaving.set(leaving as u64);
     }
 
     fn finish(mut self, reason: CloseReason) {

@@ -5,7 +5,7 @@
 //! others that were refused wait for that: sixteen that start together at a full server must not ask
 //! it sixteen times on every connection there is.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::{BringUp, waiting::NEXT_LOOK};
 use crate::mux::{
@@ -92,14 +92,15 @@ impl BringUp {
         is_premature
     }
 
-    /// Until no session is on its way out of the server any more: their TEARDOWNs are answered, or
-    /// given up.
-    async fn await_leavers(&mut self, until: Instant) -> Result<(), Error> {
+    /// Until no session is on its way out of the server any more, or as long as one request waits
+    /// for another: a TEARDOWN may be stuck behind a slow DESCRIBE.
+    async fn await_leavers(&mut self) -> Result<(), Error> {
         if self.leavers != Leavers::InTheWay {
             return Ok(());
         }
         self.leavers = Leavers::Awaited;
         let server = self.wish.key.server();
+        let until = driver::now() + self.pool.patience(server);
         while self.pool.has_leavers(server) && driver::now() < until {
             let wait = std::future::pending::<()>();
             let _ = driver::within(self.pool.runtime()?, NEXT_LOOK, wait).await;
@@ -118,9 +119,9 @@ impl BringUp {
             return Ok(());
         }
         let server = self.wish.key.server().clone();
-        let until = driver::now() + self.options.connect_timeout;
-        self.await_leavers(until).await?;
+        self.await_leavers().await?;
         let mut changes = self.pool.watch(&server);
+        let until = driver::now() + self.options.connect_timeout;
         loop {
             changes.mark_unchanged();
             let left = until.saturating_duration_since(driver::now());

@@ -150,7 +150,12 @@ impl BringUp {
             .is_remembered
             .then(|| attachment.send(SessionRequest::Describe));
         let first = attachment.send(first);
-        done.grants.extend(granted(first.reply().await?));
+        let granted_first = first.reply().await.inspect_err(|failure| {
+            if matches!(failure.kind, FailureKind::Status { .. }) {
+                attachment.on_refused();
+            }
+        })?;
+        done.grants.extend(granted(granted_first));
         let pending: Vec<(usize, Pending<'_>)> = requests
             .map(|(stream, request)| (stream, attachment.send(request)))
             .collect();

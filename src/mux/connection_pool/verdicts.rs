@@ -62,9 +62,8 @@ impl ConnectionPool {
     pub(in crate::mux) fn has_leavers(&self, server: &ServerId) -> bool {
         let state = self.lock();
         let mut registered = state.registered.values();
-        registered.any(|registered| {
-            registered.link.server == *server && registered.link.counters.leaving.get() > 0
-        })
+        registered
+            .any(|registered| registered.link.server == *server && registered.link.has_leavers())
     }
 
     /// Finds out whether a connection on which nothing plays stands a DESCRIBE that fails, unless

@@ -60,7 +60,7 @@ pub(in crate::mux) enum Command {
         done: oneshot::Sender<ProbeOutcome>,
     },
     /// The session's handle is gone.
-    Release(SessionKey),
+    Release { session: SessionKey, is_known: bool },
     /// The connection has no reference any more, or has one again.
     SetIdle(Option<Duration>),
     /// What is known of the credentials changed.
@@ -76,18 +76,36 @@ pub(in crate::mux) struct Lease {
     /// The core's name for the session.
     pub(in crate::mux) key: SessionKey,
     link: Arc<Link>,
+    /// The server may know the session.
+    is_known: AtomicBool,
 }
 
 impl Lease {
     pub(super) fn new(key: SessionKey, link: &Arc<Link>) -> Self {
         let link = Arc::clone(link);
-        Self { key, link }
+        Self {
+            key,
+            link,
+            is_known: AtomicBool::new(false),
+        }
+    }
+
+    /// The server is asked to set the session up, or has refused to.
+    pub(in crate::mux) fn set_known(&self, is_known: bool) {
+        self.is_known.store(is_known, Ordering::Relaxed);
     }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.link.send(Command::Release(self.key));
+        let is_known = *self.is_known.get_mut();
+        if is_known {
+            self.link.released.fetch_add(1, Ordering::Relaxed);
+        }
+        self.link.send(Command::Release {
+            session: self.key,
+            is_known,
+        });
     }
 }
 
@@ -135,6 +153,8 @@ pub(in crate::mux) struct Link {
     readiness: watch::Receiver<Readiness>,
     /// The most references at a time since there were none; written under the pool's lock.
     peak_references: AtomicU32,
+    /// Sessions that the server may know, released where the driver has not heard of it yet.
+    released: AtomicU32,
     /// The server answered a session since the connection was last taken out of idleness.
     is_proven: AtomicBool,
     /// No session of it can be addressed any more.
@@ -160,6 +180,17 @@ pub(in crate::mux) struct LinkEnds {
 }
 
 impl Link {
+    /// Whether there are sessions that have left, as far as we are concerned, and that the server may
+    /// still have.
+    pub(in crate::mux) fn has_leavers(&self) -> bool {
+        self.released.load(Ordering::Acquire) > 0 || self.counters.leaving.get() > 0
+    }
+
+    /// The driver has heard that a session was released; it counts among those that are leaving.
+    pub(super) fn on_released(&self) {
+        self.released.fetch_sub(1, Ordering::Release);
+    }
+
     /// The link of a connection that is about to be made.
     pub(in crate::mux) fn new(id: ConnectionId, server: ServerId) -> (Arc<Self>, LinkEnds) {
         let (command_sender, commands) = mpsc::unbounded_channel();
@@ -175,6 +206,7 @@ impl Link {
             reports: report_sender,
             readiness,
             peak_references: AtomicU32::new(1),
+            released: AtomicU32::new(0),
             is_proven: AtomicBool::new(false),
             is_tainted: AtomicBool::new(false),
             vitals: Mutex::default(),
