@@ -407,6 +407,10 @@ impl Rule {
         self
     }
 
+    pub(super) fn is_of(&self, camera: &str) -> bool {
+        self.camera.as_deref() == Some(camera)
+    }
+
     pub(super) fn apply(&mut self, method: &str, camera: Option<&str>) -> Option<Reaction> {
         let is_for = (self.method == "*" || self.method == method)
             && (self.camera.is_none() || self.camera.as_deref() == camera);

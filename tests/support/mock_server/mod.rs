@@ -424,6 +424,12 @@ impl MockServer {
         self.shared.state().rules.clear();
     }
 
+    /// Removes the rules for this camera.
+    pub fn clear_rules_of(&self, path: &str) {
+        self.shared
+            .update(|state| state.rules.retain(|rule| !rule.is_of(path)));
+    }
+
     /// Lets go on what waits: answers held or deferred, connections no longer read. What comes later waits again.
     pub fn release(&self) {
         let deferred = self.shared.update(State::release);
