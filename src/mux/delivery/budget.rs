@@ -109,11 +109,22 @@ impl Account {
     }
 
     pub(super) fn try_draw(&mut self, bytes: usize) -> bool {
-        if let Some(left) = self.ahead.checked_sub(bytes) {
-            self.ahead = left;
-        } else if !self.try_take(bytes) {
-            return false;
+        if self.try_draw_ahead(bytes) {
+            return true;
         }
+        let is_taken = self.try_take(bytes);
+        if is_taken {
+            self.drawn += bytes;
+        }
+        is_taken
+    }
+
+    /// The same, of what was drawn ahead only.
+    pub(super) fn try_draw_ahead(&mut self, bytes: usize) -> bool {
+        let Some(left) = self.ahead.checked_sub(bytes) else {
+            return false;
+        };
+        self.ahead = left;
         self.drawn += bytes;
         true
     }

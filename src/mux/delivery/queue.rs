@@ -149,9 +149,40 @@ impl Queue {
         self.is_behind = self.waiting.len() >= COPY_BEYOND;
         let bytes = packets.iter().map(|packet| packet.payload.len()).sum();
         self.account.draw_ahead(bytes);
-        packets.drain(..).for_each(|packet| self.push(packet));
+        match self.is_plain(packets, bytes) && self.account.try_draw_ahead(bytes) {
+            true => self.push_whole(packets, bytes),
+            false => packets.drain(..).for_each(|packet| self.push(packet)),
+        }
         self.account.give_back_rest();
         bytes
+    }
+
+    /// Whether nothing is to be decided about any packet of a batch, whose consumer keeps up.
+    fn is_plain(&self, packets: &[Packet], bytes: usize) -> bool {
+        let is_flowing = |number| self.streams.get(number).is_some_and(Stream::is_flowing);
+        self.waiting.is_empty()
+            && !self.is_closed
+            && packets.len() <= MAX_PACKETS
+            && bytes <= MAX_BYTES
+            && packets
+                .iter()
+                .all(|packet| is_media(packet) && is_flowing(packet.stream))
+    }
+
+    /// Queues a batch that is plain, and for which room was reserved: no packet is moved.
+    fn push_whole(&mut self, packets: &mut Vec<Packet>, bytes: usize) {
+        for packet in &*packets {
+            let stream = self.stream_mut(packet.stream);
+            stream.count.on_received(packet);
+            stream.admit(packet, true);
+        }
+        let packets_read = packets.len();
+        self.media.add(Load {
+            packets: packets_read,
+            bytes,
+        });
+        let waiting = VecDeque::from(std::mem::take(packets));
+        *packets = std::mem::replace(&mut self.waiting, waiting).into();
     }
 
     /// Whether something was taken since this was asked last.

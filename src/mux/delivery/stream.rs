@@ -130,6 +130,11 @@ impl Stream {
         (self.is_gap_ahead, self.is_beginning) = (false, false);
     }
 
+    /// Whether its RTP packets are queued as they come, if they fit.
+    pub(super) fn is_flowing(&self) -> bool {
+        matches!(self.flow, Flow::On)
+    }
+
     /// Decides on an RTP packet; `has_room`: it would fit.
     pub(super) fn admit(&mut self, packet: &Packet, has_room: bool) -> Admission {
         match self.flow {
