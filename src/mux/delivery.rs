@@ -193,6 +193,7 @@ pub struct Producer {
 
 impl Producer {
     /// Adds a packet to the batch, which [`hand_over`](Self::hand_over) queues.
+    #[inline]
     pub fn push(&mut self, packet: Packet) {
         self.batch.push(packet);
     }

@@ -608,8 +608,14 @@ impl Driver {
                 None => tracing::trace!(target: WIRE, "{id}/-: {message}"),
             }
         }
-        while let Some(event) = self.core.poll_event() {
-            self.on_event(now, event);
+        loop {
+            while let Some(packet) = self.core.poll_packet() {
+                self.sessions.deliver(now, packet);
+            }
+            match self.core.poll_event() {
+                Some(event) => self.on_event(now, event),
+                None => return,
+            }
         }
     }
 

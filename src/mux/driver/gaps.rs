@@ -53,6 +53,7 @@ pub(super) struct Gaps {
 
 impl Gaps {
     /// An RTP packet has come.
+    #[inline]
     pub(super) fn on_packet(&mut self, stream: usize, packet: &[u8]) {
         let Some(header) = RtpHeader::of(packet) else {
             return;

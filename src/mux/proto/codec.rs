@@ -92,6 +92,7 @@ impl Decoder {
     /// Cuts the next unit off `buffer`. `None`: more bytes are needed. `Err`: framing cannot be
     /// kept; the text says why. `plausible(channel, first two bytes)` tells whether a frame on that
     /// channel would be one of ours.
+    #[inline]
     pub(super) fn decode(
         &mut self,
         buffer: &mut BytesMut,
@@ -102,6 +103,15 @@ impl Decoder {
         {
             return Ok(cut_frame(buffer));
         }
+        self.decode_other(buffer, plausible)
+    }
+
+    /// Anything but a frame after a frame.
+    fn decode_other(
+        &mut self,
+        buffer: &mut BytesMut,
+        plausible: impl Fn(u8, [u8; 2]) -> bool,
+    ) -> Result<Option<Unit>, &'static str> {
         loop {
             let unit = match std::mem::replace(&mut self.state, State::Boundary { searched: 0 }) {
                 State::Boundary { searched } => self.decode_boundary(buffer, searched)?,
@@ -368,6 +378,7 @@ fn skip_padding(buffer: &mut BytesMut) {
 }
 
 /// `None`: the frame is not complete.
+#[inline]
 fn cut_frame(buffer: &mut BytesMut) -> Option<Unit> {
     let &[_, channel, high, low] = buffer.first_chunk::<FRAME_HEADER>()?;
     let length = usize::from(u16::from_be_bytes([high, low]));

@@ -17,6 +17,7 @@ pub(super) struct EventQueue {
 }
 
 impl EventQueue {
+    #[inline]
     pub(super) fn push_packet(&mut self, packet: Packet) {
         self.packets_in += 1;
         self.packets.push_back(packet);
@@ -27,13 +28,22 @@ impl EventQueue {
     }
 
     pub(super) fn pop(&mut self) -> Option<Event> {
+        match self.pop_packet() {
+            Some(packet) => Some(Event::Packet(packet)),
+            None => self.others.pop_front().map(|(_, event)| event),
+        }
+    }
+
+    /// The next one if it is a packet.
+    #[inline]
+    pub(super) fn pop_packet(&mut self) -> Option<Packet> {
         let is_next = |(packets_before, _): &(u64, Event)| *packets_before == self.packets_out;
         if self.others.front().is_some_and(is_next) {
-            return self.others.pop_front().map(|(_, event)| event);
+            return None;
         }
         let packet = self.packets.pop_front()?;
         self.packets_out += 1;
-        Some(Event::Packet(packet))
+        Some(packet)
     }
 }
 

@@ -377,6 +377,7 @@ impl Connection {
         }
     }
 
+    #[inline]
     fn on_frame(&mut self, now: Instant, channel: u8, payload: Bytes) {
         match self.channels.judge(channel, &payload, now) {
             Verdict::Deliver {
@@ -434,6 +435,12 @@ impl Connection {
         let bytes = self.out.split().freeze();
         self.write_backlog += bytes.len();
         Some(bytes)
+    }
+
+    /// The next packet, if that is what comes next: packets are many, and an [`Event`] is large.
+    #[inline]
+    pub fn poll_packet(&mut self) -> Option<Packet> {
+        self.events.pop_packet()
     }
 
     /// The next thing that happened.
