@@ -85,7 +85,13 @@ impl Sessions {
     }
 
     fn position(&self, key: SessionKey) -> Option<usize> {
-        self.opened.binary_search_by_key(&key, |(key, _)| *key).ok()
+        // Mostly none between the first one and it has gone.
+        let (first, _) = self.opened.first()?;
+        let nearby = key.index().checked_sub(first.index())?;
+        match self.opened.get(nearby) {
+            Some((found, _)) if *found == key => Some(nearby),
+            _ => self.opened.binary_search_by_key(&key, |(key, _)| *key).ok(),
+        }
     }
 
     fn get_mut(&mut self, key: SessionKey) -> Option<&mut Opened> {
@@ -126,6 +132,7 @@ impl Sessions {
     }
 
     /// Takes a packet for its consumer, who gets it by [`hand_over`](Self::hand_over).
+    #[inline]
     pub(super) fn deliver(&mut self, received: Instant, packet: proto::Packet) {
         let last = self.opened.get(self.last_delivered);
         if last.is_none_or(|(key, _)| *key != packet.session) {

@@ -60,6 +60,7 @@ mod measures;
 mod message;
 pub(in crate::mux) mod random_access;
 mod requests;
+mod roster;
 mod session;
 mod sources;
 mod timers;

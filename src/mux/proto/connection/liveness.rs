@@ -118,14 +118,12 @@ impl Connection {
 
 /// Keep-alives.
 impl Connection {
-    pub(super) fn next_keep_alive(&self) -> Option<Instant> {
+    pub(super) fn next_keep_alive(&mut self) -> Option<Instant> {
         if self.state != State::Open {
             return None;
         }
-        self.sessions
-            .values()
-            .filter_map(|session| session.keep_alive_due(self.is_listening()))
-            .min()
+        let is_listening = self.is_listening();
+        self.sessions.next_keep_alive(is_listening)
     }
 
     fn send_keep_alives(&mut self, now: Instant) {

@@ -15,7 +15,7 @@ mod sending;
 mod server_requests;
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::VecDeque,
     time::{Duration, Instant},
 };
 
@@ -46,6 +46,7 @@ use super::{
     measures::{Measures, Meter},
     message::{Message, StartLine},
     requests::{Draft, Purpose, RequestTable},
+    roster::Roster,
     session::{Departure, Phase, Session},
     sources::SourcePolicy,
     timers::{Timer, TimerTable},
@@ -113,7 +114,7 @@ pub struct Connection {
     channels: ChannelTable,
     /// Of streams that are set up from now on.
     sources: SourcePolicy,
-    sessions: BTreeMap<SessionKey, Session>,
+    sessions: Roster,
     next_session: u32,
     requests: RequestTable,
     /// Not yet written, in order.
@@ -162,7 +163,7 @@ impl Connection {
             decoder: Decoder::new(config.limits),
             channels: ChannelTable::new(),
             sources: SourcePolicy::default(),
-            sessions: BTreeMap::new(),
+            sessions: Roster::default(),
             next_session: 0,
             requests: RequestTable::default(),
             waiting: VecDeque::new(),
@@ -368,6 +369,7 @@ impl Connection {
         }
     }
 
+    #[inline]
     fn on_unit(&mut self, now: Instant, unit: Unit) {
         match unit {
             Unit::Frame { channel, payload } => self.on_frame(now, channel, payload),
@@ -618,7 +620,7 @@ impl Connection {
                 );
             }
         }
-        for (key, session) in std::mem::take(&mut self.sessions) {
+        for (key, session) in std::mem::take(&mut *self.sessions) {
             if let Departure::Due(caller) = session.departure {
                 let kind = FailureKind::ConnectionLost(reason.clone());
                 let failure = Failure {
