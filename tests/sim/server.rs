@@ -40,8 +40,8 @@ pub(crate) struct Server {
     desks: BTreeMap<usize, Desk>,
     /// By connection and session id.
     pub(crate) grants: BTreeMap<(usize, String), Grant>,
-    /// Authorised requests that were refused.
-    refusals: VecDeque<Millis>,
+    /// Authorised requests that were refused: when, and on which wire.
+    refusals: VecDeque<(Millis, usize)>,
 }
 
 /// What the server works on for one connection.
@@ -338,20 +338,18 @@ impl World {
         if let Some(status) = status.filter(|status| *status != 200) {
             self.coverage.hit(&format!("status {status}"));
         }
-        // A nonce that has grown old is refused, too, and is no guess; nor is an answer to a challenge
-        // that was changed on its way.
-        let is_corrupted = self.wires[wire].is_corrupted;
+        // A nonce that has grown old is refused, too, and is no guess.
         if is_stale {
             self.coverage.hit("stale nonce");
-        } else if status == Some(401) && request.headers.contains("Authorization") && !is_corrupted
-        {
+        } else if status == Some(401) && request.headers.contains("Authorization") {
             self.coverage.hit("wrong password");
-            server.refusals.push_back(now);
-            while server.refusals.front().is_some_and(|at| at + 60_000 <= now) {
-                server.refusals.pop_front();
-            }
+            server.refusals.push_back((now, wire));
+            server.refusals.retain(|(at, _)| at + 60_000 > now);
         }
-        let is_guessing = server.refusals.len() > 2;
+        // Nor is an answer to a challenge that was changed on its way, or a refusal that was.
+        let is_intact = |(_, wire): &&(Millis, usize)| !self.wires[*wire].is_corrupted;
+        let is_guessing = server.refusals.iter().filter(is_intact).count() > 2;
+        let is_corrupted = self.wires[wire].is_corrupted;
         let id = request.headers.value("Session").unwrap_or_default();
         let grant = server.grants.get_mut(&(peer, id.to_owned()));
         let mut is_torn_down_again = false;
