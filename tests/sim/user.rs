@@ -237,6 +237,11 @@ impl Actor {
             return world.violate(format!("i1: user {}: no packet of a camera", self.number));
         };
         if camera != self.user.camera {
+            // It may have been described elsewhere, and the description changed on its way.
+            let mut wires = world.wires.iter();
+            if wires.any(|wire| wire.server == self.user.server && wire.is_corrupted) {
+                return world.coverage.hit("packet not judged");
+            }
             let (user, multiplex) = (self.number, self.user.options.pooling.multiplex);
             return world.violate(format!(
                 "i1: user {user}: {family:?}, {multiplex:?}: a packet of camera {camera}"
