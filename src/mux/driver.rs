@@ -699,7 +699,7 @@ impl Driver {
         });
     }
 
-    fn update_counters(&self) {
+    fn update_counters(&mut self) {
         let counts = self.core.counters();
         self.update_leaving();
         let counters = &self.link.counters;
@@ -714,7 +714,7 @@ impl Driver {
         counters.resyncs.set(counts.resyncs);
     }
 
-    fn update_leaving(&self) {
+    fn update_leaving(&mut self) {
         let leaving = self.core.leaving_count();
         self.link.counters.leaving.set(leaving as u64);
     }

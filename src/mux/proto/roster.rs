@@ -1,7 +1,7 @@
-//! The sessions of a connection, and when the next one of them is to be kept alive.
+//! The sessions of a connection, and what is asked about all of them whenever something was read.
 //!
-//! Whoever polls wants to know that whenever something was read, and with many sessions most of the
-//! time it is what it was: it is worked out again only when a session may have changed.
+//! With many sessions that is most of the time what it was: it is worked out again only when one of
+//! them may have changed.
 
 use std::{
     collections::BTreeMap,
@@ -16,6 +16,8 @@ pub(super) struct Roster {
     sessions: BTreeMap<SessionKey, Session>,
     /// The next keep-alive, when answers are heard or not; none: to be worked out.
     next_keep_alive: Option<(bool, Option<Instant>)>,
+    /// How many are leaving; none: to be counted.
+    leaving: Option<usize>,
 }
 
 impl Roster {
@@ -32,6 +34,15 @@ impl Roster {
             }
         }
     }
+
+    /// How many have left that the server may still have.
+    pub(super) fn leaving(&mut self) -> usize {
+        let leaving = self
+            .sessions
+            .values()
+            .filter(|session| session.is_leaving());
+        *self.leaving.get_or_insert_with(|| leaving.count())
+    }
 }
 
 impl Deref for Roster {
@@ -45,7 +56,7 @@ impl Deref for Roster {
 /// To change one, or which there are.
 impl DerefMut for Roster {
     fn deref_mut(&mut self) -> &mut Self::Target {
-        self.next_keep_alive = None;
+        (self.next_keep_alive, self.leaving) = (None, None);
         &mut self.sessions
     }
 }
@@ -57,25 +68,29 @@ mod tests {
     use url::Url;
 
     use super::*;
-    use crate::mux::proto::{command::SessionConfig, session::Phase};
+    use crate::mux::proto::{
+        command::SessionConfig,
+        session::{Departure, Phase},
+    };
 
-    #[test]
-    fn what_changes_a_session_changes_when_the_next_one_is_due() {
-        let (now, timeout) = (Instant::now(), Duration::from_secs(60));
+    fn session(key: SessionKey, now: Instant) -> Session {
         let config = SessionConfig {
             url: Url::parse("rtsp://nvr/1").unwrap(),
             keep_alive: true,
         };
-        let session = |key| {
-            let mut session = Session::new(key, config.clone(), timeout);
-            session.id = Some("1".to_owned());
-            session.phase = Phase::Ready;
-            session.last_request = Some(now);
-            session
-        };
+        let mut session = Session::new(key, config, Duration::from_secs(60));
+        session.id = Some("1".to_owned());
+        session.phase = Phase::Ready;
+        session.last_request = Some(now);
+        session
+    }
+
+    #[test]
+    fn what_changes_a_session_changes_when_the_next_one_is_due() {
+        let now = Instant::now();
         let mut roster = Roster::default();
         assert_eq!(roster.next_keep_alive(true), None);
-        roster.insert(SessionKey(0), session(SessionKey(0)));
+        roster.insert(SessionKey(0), session(SessionKey(0), now));
         let due = roster.next_keep_alive(true).unwrap();
         assert_eq!(roster.next_keep_alive(true), Some(due));
         let later = Duration::from_secs(5);
@@ -89,5 +104,17 @@ mod tests {
         assert_eq!(roster.next_keep_alive(false), Some(due + later), "unheard");
         roster.remove(&SessionKey(0));
         assert_eq!(roster.next_keep_alive(false), None);
+    }
+
+    #[test]
+    fn who_leaves_is_counted_until_it_has_left() {
+        let key = SessionKey(0);
+        let mut roster = Roster::default();
+        roster.insert(key, session(key, Instant::now()));
+        assert_eq!(roster.leaving(), 0);
+        roster.get_mut(&key).unwrap().departure = Departure::UnderWay;
+        assert_eq!((roster.leaving(), roster.leaving()), (1, 1));
+        roster.remove(&key);
+        assert_eq!(roster.leaving(), 0);
     }
 }

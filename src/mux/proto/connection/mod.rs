@@ -530,9 +530,8 @@ impl Connection {
     }
 
     /// Of these, the ones that have left: the server may still have them.
-    pub fn leaving_count(&self) -> usize {
-        let sessions = self.sessions.values();
-        sessions.filter(|session| session.is_leaving()).count()
+    pub fn leaving_count(&mut self) -> usize {
+        self.sessions.leaving()
     }
 
     /// What was measured so far.
