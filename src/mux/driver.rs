@@ -412,6 +412,9 @@ impl Driver {
             .examination
             .look(now, octets, measures, &link.budget, patient);
         if let Some(vitals) = vitals {
+            if vitals.calls_for_answer {
+                self.core.keep_next_alive(now);
+            }
             self.registration.on_examined(now, vitals);
         }
     }

@@ -102,6 +102,12 @@ impl Reading {
         self.way.is_some_and(|way| way.out_of_order >= OUT_OF_ORDER)
     }
 
+    /// Whether it is worth asking the server, for how long its answer takes: on a way that loses
+    /// something the next keep-alive may be most of a minute off.
+    pub(super) fn calls_for_answer(&self) -> bool {
+        self.is_way_lossy() && self.sessions >= 2 && !self.is_behind
+    }
+
     /// Octets a second.
     pub(super) fn rate(&self) -> u64 {
         let millis = u64::try_from(self.time.as_millis()).unwrap_or(u64::MAX);
@@ -147,7 +153,7 @@ impl StrainWatch {
             if self.score >= ENOUGH {
                 self.strain.get_or_insert(sign);
             }
-        } else {
+        } else if !reading.calls_for_answer() || reading.answer.is_some() {
             self.on_good(reading);
         }
         if self.score == 0 {
@@ -223,6 +229,34 @@ mod tests {
         assert_eq!(looks(&mut watch, fine(), 2), None);
         assert_eq!(looks(&mut watch, late, 2), None);
         assert_eq!(looks(&mut watch, late, 1), Some(Strain::LateAnswers));
+    }
+
+    #[test]
+    fn a_way_that_loses_and_was_never_better_is_found_by_asking() {
+        let mut watch = StrainWatch::default();
+        let unanswered = Reading {
+            answer: None,
+            way: Some(Way {
+                out_of_order: OUT_OF_ORDER,
+                ..Way::default()
+            }),
+            ..fine()
+        };
+        let late = Reading {
+            answer: Some(2100 * MS),
+            ..unanswered
+        };
+        assert!(unanswered.calls_for_answer() && !fine().calls_for_answer());
+        for _ in 0..2 {
+            assert_eq!(looks(&mut watch, unanswered, 5), None);
+            assert_eq!(looks(&mut watch, late, 1), None);
+        }
+        assert_eq!(looks(&mut watch, late, 1), Some(Strain::Path));
+        let prompt = Reading {
+            answer: Some(25 * MS),
+            ..unanswered
+        };
+        assert_eq!(looks(&mut watch, prompt, ENOUGH), None, "it bears that");
     }
 
     #[test]

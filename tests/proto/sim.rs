@@ -179,6 +179,11 @@ impl Sim {
         self.drain();
     }
 
+    pub(crate) fn keep_next_alive(&mut self) {
+        self.connection.keep_next_alive(self.now());
+        self.drain();
+    }
+
     pub(crate) fn set_idle(&mut self, timeout: Option<Duration>) {
         self.connection.set_idle(self.now(), timeout);
         self.drain();

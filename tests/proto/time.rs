@@ -100,6 +100,25 @@ fn keep_alives_of_sessions_that_began_together_are_spread() {
 }
 
 #[test]
+fn one_is_kept_alive_before_its_time_while_nothing_is_unanswered() {
+    let mut sim = Sim::new(config());
+    for number in 1..=2 {
+        sim.ready(number);
+    }
+    let mut asked = Vec::new();
+    for _ in 0..2 {
+        sim.advance(2 * SECOND);
+        sim.keep_next_alive();
+        sim.keep_next_alive();
+        let request = sim.next_request().expect("a keep-alive");
+        sim.expect_nothing_sent();
+        asked.push(request.headers.value("Session").unwrap().to_owned());
+        sim.answer(200, request.headers.cseq().unwrap(), &[]);
+    }
+    assert_ne!(asked[0], asked[1], "in turn");
+}
+
+#[test]
 fn f05_a_half_open_connection_is_found_within_20_s() {
     let mut sim = Sim::new(config());
     sim.playing(1);

@@ -21,6 +21,8 @@ pub(in crate::mux) struct Vitals {
     pub(in crate::mux) strain: Option<Strain>,
     /// The last look was as bad.
     pub(in crate::mux) is_suffering: bool,
+    /// The server is to be asked, for how long its answer takes.
+    pub(in crate::mux) calls_for_answer: bool,
     /// Octets a second.
     pub(in crate::mux) rate: u64,
     /// RTP packets the server has left out since the connection was made.
@@ -80,6 +82,7 @@ impl Examination {
         self.vitals = Vitals {
             strain: self.watch.on_reading(&reading),
             is_suffering: self.watch.was_bad(),
+            calls_for_answer: reading.calls_for_answer(),
             rate: reading.rate(),
             lost: self.vitals.lost + reading.lost,
             way,

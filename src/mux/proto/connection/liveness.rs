@@ -10,6 +10,7 @@ use crate::mux::proto::{
     command::SessionKey,
     event::{CloseReason, Event, FailureKind, Retirement},
     requests::{Draft, Expired, Purpose},
+    session::Session,
 };
 
 /// Whether requests may be sent on the connection.
@@ -130,37 +131,60 @@ impl Connection {
         if self.state != State::Open {
             return;
         }
-        let deadline = self.config.timeouts.keep_alive;
         let is_listening = self.is_listening();
-        for (key, session) in self.sessions.iter_mut().rev() {
-            if session
-                .keep_alive_due(is_listening)
-                .is_none_or(|due| due > now)
-            {
-                continue;
-            }
-            // Counted from here even if it cannot be sent (no means left but receiver reports, or the
-            // credentials refused), or it would be due again at once.
-            session.last_request = Some(now);
-            let Some(method) = self
-                .keep_alive_means
-                .method(self.public, session.has_played())
-            else {
-                continue;
-            };
-            session.keep_alive_outstanding = true;
-            // Before the DESCRIBEs of others, which may take their time.
-            self.waiting.push_front(Draft {
-                method,
-                url: session.aggregate().clone(),
-                purpose: Purpose::KeepAlive,
-                session: Some(*key),
-                caller: None,
-                deadline,
-                refusals: 0,
-                is_repeated: false,
-            });
+        let is_due = |session: &Session| {
+            let due = session.keep_alive_due(is_listening);
+            due.is_some_and(|due| due <= now)
+        };
+        let due = self.sessions.iter().filter(|(_, session)| is_due(session));
+        let keys: Vec<SessionKey> = due.map(|(key, _)| *key).collect();
+        for key in keys.into_iter().rev() {
+            self.keep_alive(now, key);
         }
+    }
+
+    /// Keeps the session alive whose turn is next, before its time, unless something is unanswered:
+    /// how long the answer takes shows how the connection does.
+    pub fn keep_next_alive(&mut self, now: Instant) {
+        let is_answered = self.requests.waiting().next().is_none() && self.waiting.is_empty();
+        if self.state != State::Open || !self.is_listening() || !is_answered {
+            return;
+        }
+        let kept_alive = self.sessions.iter().filter_map(|(key, session)| {
+            let due = session.keep_alive_due(true)?;
+            Some((due, *key))
+        });
+        if let Some((_, key)) = kept_alive.min() {
+            self.keep_alive(now, key);
+            self.flush(now);
+        }
+    }
+
+    fn keep_alive(&mut self, now: Instant, key: SessionKey) {
+        let Some(session) = self.sessions.get_mut(&key) else {
+            return;
+        };
+        // Counted from here even if it cannot be sent (no means left but receiver reports, or the
+        // credentials refused), or it would be due again at once.
+        session.last_request = Some(now);
+        let Some(method) = self
+            .keep_alive_means
+            .method(self.public, session.has_played())
+        else {
+            return;
+        };
+        session.keep_alive_outstanding = true;
+        // Before the DESCRIBEs of others, which may take their time.
+        self.waiting.push_front(Draft {
+            method,
+            url: session.aggregate().clone(),
+            purpose: Purpose::KeepAlive,
+            session: Some(key),
+            caller: None,
+            deadline: self.config.timeouts.keep_alive,
+            refusals: 0,
+            is_repeated: false,
+        });
     }
 
     pub(super) fn end_keep_alive(&mut self, key: SessionKey) {
