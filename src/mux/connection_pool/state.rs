@@ -197,7 +197,7 @@ impl State {
             let is_idle = self.table.entry(**id).is_some_and(|e| e.references == 0);
             registered.link.server == *server
                 && is_idle
-                && registered.link.counters.leaving.get() > 0
+                && registered.link.counters.sessions.get() > 0
         };
         let leaving = self.registered.iter().filter(is_leaving);
         leaving.map(|(id, _)| *id).collect()
