@@ -40,8 +40,8 @@ pub(crate) struct Server {
     desks: BTreeMap<usize, Desk>,
     /// By connection and session id.
     pub(crate) grants: BTreeMap<(usize, String), Grant>,
-    /// Authorised requests that were refused: when, and on which wire.
-    refusals: VecDeque<(Millis, usize)>,
+    /// Authorised requests that were refused.
+    refusals: VecDeque<Millis>,
 }
 
 /// What the server works on for one connection.
@@ -343,13 +343,16 @@ impl World {
             self.coverage.hit("stale nonce");
         } else if status == Some(401) && request.headers.contains("Authorization") {
             self.coverage.hit("wrong password");
-            server.refusals.push_back((now, wire));
-            server.refusals.retain(|(at, _)| at + 60_000 > now);
+            server.refusals.push_back(now);
+            server.refusals.retain(|at| at + 60_000 > now);
         }
-        // Nor is an answer to a challenge that was changed on its way, or a refusal that was.
-        let is_intact = |(_, wire): &&(Millis, usize)| !self.wires[*wire].is_corrupted;
-        let is_guessing = server.refusals.iter().filter(is_intact).count() > 2;
         let is_corrupted = self.wires[wire].is_corrupted;
+        // A refusal that was changed on its way reads like a success, for all connections; an answer to
+        // a challenge that was is no guess.
+        let of_server = self.wires[wire].server;
+        let mut wires = self.wires.iter();
+        let is_misled = wires.any(|wire| wire.server == of_server && wire.is_corrupted);
+        let is_guessing = server.refusals.len() > 2 && !is_misled;
         let id = request.headers.value("Session").unwrap_or_default();
         let grant = server.grants.get_mut(&(peer, id.to_owned()));
         let mut is_torn_down_again = false;
