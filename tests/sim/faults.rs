@@ -4,6 +4,12 @@ use crate::network::{Awakening, Event, Fault, Millis, NEVER, World};
 use crate::server::Reach;
 
 impl World {
+    /// Whether bytes were changed on a way from this server: what clients take it for may be wrong.
+    pub(crate) fn has_corrupted(&self, server: usize) -> bool {
+        let mut wires = self.wires.iter();
+        wires.any(|wire| wire.server == server && wire.is_corrupted)
+    }
+
     pub(crate) fn on_fault(&mut self, fault: Fault) {
         self.trace
             .note(self.now, &format!("fault {fault:?}"), 0, &[]);

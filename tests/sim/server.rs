@@ -334,6 +334,7 @@ impl World {
             answer.is_some_and(|a| a.1),
         );
         let (now, peer) = (self.now, self.wires[wire].peer);
+        let is_misled = self.has_corrupted(self.wires[wire].server);
         let server = &mut self.servers[self.wires[wire].server];
         if let Some(status) = status.filter(|status| *status != 200) {
             self.coverage.hit(&format!("status {status}"));
@@ -349,9 +350,6 @@ impl World {
         let is_corrupted = self.wires[wire].is_corrupted;
         // A refusal that was changed on its way reads like a success, for all connections; an answer to
         // a challenge that was is no guess.
-        let of_server = self.wires[wire].server;
-        let mut wires = self.wires.iter();
-        let is_misled = wires.any(|wire| wire.server == of_server && wire.is_corrupted);
         let is_guessing = server.refusals.len() > 2 && !is_misled;
         let id = request.headers.value("Session").unwrap_or_default();
         let grant = server.grants.get_mut(&(peer, id.to_owned()));

@@ -238,8 +238,7 @@ impl Actor {
         };
         if camera != self.user.camera {
             // It may have been described elsewhere, and the description changed on its way.
-            let mut wires = world.wires.iter();
-            if wires.any(|wire| wire.server == self.user.server && wire.is_corrupted) {
+            if world.has_corrupted(self.user.server) {
                 return world.coverage.hit("packet not judged");
             }
             let (user, multiplex) = (self.number, self.user.options.pooling.multiplex);
