@@ -134,6 +134,42 @@ async fn sessions_that_expire_soon_do_not_wait_behind_a_describe() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn at_the_limit_those_that_are_described_aside_share_a_connection() {
+    let short = Behaviour::SessionSuffix(";timeout=15".to_owned());
+    let pressed = MockServer::builder()
+        .cameras(20)
+        .family(Family::Gst)
+        .behaviour(short)
+        .start();
+    for server in [touchy(20), pressed] {
+        let mux = mux();
+        let pooling = Pooling {
+            max_connections_per_server: 1,
+            ..Pooling::default()
+        };
+        let camera = |camera| pooled(&camera_url(&server, camera), &pooling);
+        let mut sessions = Vec::new();
+        for number in 1..=2 {
+            sessions.push(play(&mux, camera(number)).await.unwrap());
+        }
+        server.add_rule(Rule::new("DESCRIBE", Reaction::Defer));
+        let openings: Vec<_> = (3..=20).map(|number| start(&mux, camera(number))).collect();
+        // One after the other reaches the server; it answers none before all have.
+        assert!(server.wait_until(|view| view.count("DESCRIBE") >= 20, PATIENCE));
+        server.clear_rules();
+        server.release();
+        for opening in openings {
+            sessions.push(opening.await.unwrap().unwrap());
+        }
+        assert_own_media(&server, &mut sessions).await;
+        let view = server.view();
+        let connection = view.sessions[0].connection;
+        assert!(view.sessions.iter().all(|s| s.connection == connection));
+        assert!(view.most_open_connections <= 2, "{view:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn f20_one_that_takes_for_ever_holds_up_nobody_for_long() {
     let server = MockServer::builder()
         .cameras(8)

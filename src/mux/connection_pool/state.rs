@@ -140,15 +140,14 @@ impl State {
                 self.close(close);
                 self.enqueue(pool, demand, wish, objection)
             }
-            placement => match self.hand_out(pool, placement, &wish, now, aftermath) {
-                Some(mut handle) => {
-                    if is_aside {
-                        handle.set_aside();
-                    }
-                    Ok(Placed::Now(handle))
+            placement => {
+                let handle = self.hand_out(pool, placement, &wish, now, aftermath);
+                let mut handle = handle.ok_or_else(Error::driver_died)?;
+                if is_aside {
+                    handle.set_aside();
                 }
-                None => Err(Error::driver_died()),
-            },
+                Ok(Placed::Now(handle))
+            }
         }
     }
 
@@ -239,7 +238,7 @@ impl State {
         now: Instant,
         aftermath: &mut Aftermath,
     ) -> Option<ConnectionHandle> {
-        match placement {
+        let mut handle = match placement {
             Placement::Existing(id) => {
                 let is_first = self.table.entry(id)?.references == 1;
                 let registered = self.registered.get_mut(&id)?;
@@ -249,11 +248,20 @@ impl State {
                     link.on_reused();
                 }
                 self.update_gauges(&link.server);
-                Some(ConnectionHandle::existing(pool.clone(), link, wish))
+                ConnectionHandle::existing(pool.clone(), link, wish)
             }
-            Placement::Connect(id) => Some(self.register(pool, id, wish, now, aftermath)),
-            Placement::Wait { .. } | Placement::Refused => None,
+            Placement::Connect(id) => self.register(pool, id, wish, now, aftermath),
+            Placement::Wait { .. } | Placement::Refused => return None,
+        };
+        if self.has_purpose(handle.link().id, Purpose::Aside) {
+            handle.set_aside();
         }
+        Some(handle)
+    }
+
+    fn has_purpose(&self, id: ConnectionId, purpose: Purpose) -> bool {
+        let entry = self.table.entry(id);
+        entry.is_some_and(|entry| entry.purpose == purpose)
     }
 
     /// Everything a new connection needs; its driver starts when the lock is free.
@@ -284,10 +292,7 @@ impl State {
             .servers
             .get(&server)
             .is_some_and(|known| known.pace.is_serial);
-        let is_dedicated = self
-            .table
-            .entry(id)
-            .is_some_and(|entry| entry.purpose == Purpose::Dedicated);
+        let is_dedicated = self.has_purpose(id, Purpose::Dedicated);
         let is_listed = wish.options.pooling.enable_connection_pooling;
         self.registered.insert(
             id,

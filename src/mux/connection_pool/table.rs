@@ -11,6 +11,7 @@
 //! * No caller causes a connection beyond its own limit; those connecting and closing count.
 //! * A connection is retired only while nobody references it, and at most once.
 
+mod aside;
 mod demand;
 mod entry;
 
@@ -131,10 +132,13 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq> Table<S, K> {
                 return self.reference(id, demand);
             }
         }
-        if demand.overflows {
-            return Placement::Connect(self.insert(demand, Purpose::Dedicated));
+        match self.overflow(demand) {
+            Some(Purpose::Aside) if let Some(id) = self.least_busy_aside(demand) => {
+                self.reference(id, demand)
+            }
+            Some(purpose) => Placement::Connect(self.insert(demand, purpose)),
+            None => self.wait_or_refuse(demand),
         }
-        self.wait_or_refuse(demand)
     }
 
     fn wait_or_refuse(&self, demand: &Demand<S, K>) -> Placement {
@@ -290,38 +294,10 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq> Table<S, K> {
         })
     }
 
-    /// Whether `demand` is kept from a connection on which others play because it is for a DESCRIBE.
-    pub(super) fn is_put_aside(&self, demand: &Demand<S, K>) -> bool {
-        if demand.is_dedicated || demand.describes == Describes::Nothing {
-            return false;
-        }
-        let undemanding = Demand {
-            describes: Describes::Nothing,
-            ..demand.clone()
-        };
-        self.candidates(&undemanding, demand.preferred_sessions, u32::MAX)
-            .any(|(_, entry)| entry.is_playing && !entry.bears(demand.describes))
-    }
-
-    /// Where a session that is described on `id` goes to those that play, if there is such a place:
-    /// a reference there is counted.
-    pub(super) fn rejoin(
-        &mut self,
-        id: ConnectionId,
-        demand: &Demand<S, K>,
-    ) -> Option<ConnectionId> {
-        let candidates = self.candidates(demand, demand.preferred_sessions, demand.batch);
-        let place = least_referenced(candidates.filter(|(other, entry)| {
-            *other != id && entry.set_up > 0 && !demand.shun.contains(other)
-        }))?;
-        self.reference(place, demand);
-        Some(place)
-    }
-
     /// Whether `demand` would get a connection now, or one would be made for it.
     pub(super) fn has_place(&self, demand: &Demand<S, K>) -> bool {
         demand.is_dedicated
-            || demand.overflows
+            || self.overflow(demand).is_some()
             || self.has_room(demand)
             || self.least_busy(demand, demand.ceiling, u32::MAX).is_some()
     }

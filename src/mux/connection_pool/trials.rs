@@ -449,7 +449,7 @@ impl State {
         let ends_describing = !sharing.describes_in_band();
         let is_endangered = ends_describing && described_elsewhere();
         let is_asked_for = self.table.could_share_beside(id)
-            || entry.purpose == Purpose::Dedicated
+            || entry.purpose != Purpose::Pooled
             || sharing.wants_canary();
         let facts = Facts {
             stance: sharing.stance(now),

@@ -81,6 +81,7 @@ impl ConnectionPool {
                 return None;
             }
             sharing.on_probe_sent();
+            state.table.on_probed(link.id);
         }
         let (done, outcome) = oneshot::channel();
         let probe = Command::Probe {

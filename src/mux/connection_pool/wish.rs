@@ -116,7 +116,7 @@ impl Wish {
             // A DESCRIBE made aside is soon over, and where the others play it might cost them.
             overflows: !self.is_within
                 && (overflows
-                    || (describes == Describes::Aside && pooling.multiplex != Multiplex::Always)),
+                    || (describes != Describes::Nothing && pooling.multiplex != Multiplex::Always)),
             patient: patient && !self.is_within,
             avoid: [&self.avoid[..], &known.not_yet_free].concat(),
             shun: known.busy.clone(),

@@ -28,7 +28,8 @@ pub(in crate::mux::connection_pool) struct Demand<S, K> {
     pub(in crate::mux::connection_pool) describes: Describes,
     /// References beyond which no connection takes another one.
     pub(in crate::mux::connection_pool) ceiling: u32,
-    /// Where nothing fits, a connection of its own is made, which does not count.
+    /// Where nothing fits, a connection is made that does not count: for those that are only to be
+    /// described there one together, else one of its own.
     pub(in crate::mux::connection_pool) overflows: bool,
     /// Whether to wait when nothing fits and no room is being made either.
     pub(in crate::mux::connection_pool) patient: bool,
@@ -38,6 +39,21 @@ pub(in crate::mux::connection_pool) struct Demand<S, K> {
     pub(in crate::mux::connection_pool) shun: Vec<ConnectionId>,
     /// Only a connection younger than this one will do: whatever is older may be as stale.
     pub(in crate::mux::connection_pool) younger_than: Option<ConnectionId>,
+}
+
+impl<S: Clone, K: Clone> Demand<S, K> {
+    /// The same once it is described.
+    pub(in crate::mux::connection_pool) fn described(&self) -> Self {
+        Self {
+            describes: Describes::Nothing,
+            ..self.clone()
+        }
+    }
+
+    /// Whether it is to go to those that play as soon as it is described.
+    pub(in crate::mux::connection_pool) fn is_only_described(&self) -> bool {
+        self.company == Company::Any && self.describes != Describes::Nothing
+    }
 }
 
 /// What a connection is used for first. It may hold secrets, and shows nothing.

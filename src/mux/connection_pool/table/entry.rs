@@ -10,6 +10,9 @@ use super::{
 pub(in crate::mux::connection_pool) enum Purpose {
     /// Everybody with an equal key; counts against the server's limit.
     Pooled,
+    /// Everybody with an equal key who is only to be described there and then goes to those that
+    /// play; does not count.
+    Aside,
     /// The one it was made for; does not count.
     Dedicated,
 }
@@ -59,8 +62,20 @@ impl<S: PartialEq, K: PartialEq> Entry<S, K> {
         id: ConnectionId,
         demand: &Demand<S, K>,
     ) -> bool {
-        self.counts_for(&demand.server)
-            && self.key == demand.key
+        self.counts_for(&demand.server) && self.takes(id, demand)
+    }
+
+    /// Whether it may be handed out for `demand`, which is only to be described there.
+    pub(in crate::mux::connection_pool) fn suits_aside(
+        &self,
+        id: ConnectionId,
+        demand: &Demand<S, K>,
+    ) -> bool {
+        self.purpose == Purpose::Aside && self.server == demand.server && self.takes(id, demand)
+    }
+
+    fn takes(&self, id: ConnectionId, demand: &Demand<S, K>) -> bool {
+        self.key == demand.key
             && self.phase != Phase::Closing
             && self.takes_sessions
             && self.is_company_for(demand)

@@ -524,3 +524,107 @@ fn a_control_url_is_below_its_own_presentation_only() {
         "rtsp://nvr/c?channel=14/trackID=0"
     ));
 }
+
+/// A session that is to be described first, which might cost the others their connection.
+fn aside(server: &'static str, key: u8) -> Demand<&'static str, u8> {
+    Demand {
+        max_connections: Some(1),
+        describes: Describes::Aside,
+        overflows: true,
+        ..demand(server, key)
+    }
+}
+
+/// The one connection a server may have, with something that plays.
+fn playing(table: &mut Names, demand: &Demand<&'static str, u8>) -> ConnectionId {
+    let id = connect(table, demand);
+    table.on_connected(id);
+    table.on_set_up(id, true);
+    table.on_playing(id);
+    id
+}
+
+#[test]
+fn at_the_limit_those_that_are_only_described_share_a_connection() {
+    let mut table = Names::new();
+    let pooled = playing(&mut table, &aside("nvr", 0));
+    let beside = connect(&mut table, &aside("nvr", 0));
+    for _ in 1..20 {
+        assert_eq!(
+            table.checkout(&aside("nvr", 0)),
+            Placement::Existing(beside)
+        );
+    }
+    assert_eq!(table.pooled_connections(&"nvr"), 1);
+    let described = aside("nvr", 0).described();
+    assert_eq!(table.checkout(&described), Placement::Existing(pooled));
+    for left in (0..20).rev() {
+        assert_eq!(table.rejoin(beside, &described), Some(pooled));
+        let outcome = match left {
+            0 => Checkin::Finished,
+            _ => Checkin::Nothing,
+        };
+        assert_eq!(table.checkin(beside), outcome);
+    }
+    assert_eq!(table.entry(pooled).unwrap().references, 22);
+}
+
+#[test]
+fn what_is_described_aside_stays_away_from_what_is_busy_probed_or_anothers() {
+    let mut table = Names::new();
+    playing(&mut table, &aside("nvr", 0));
+    let busy = connect(&mut table, &aside("nvr", 0));
+    let shun = vec![busy];
+    let elsewhere = Demand {
+        shun,
+        ..aside("nvr", 0)
+    };
+    let probed = connect(&mut table, &elsewhere);
+    table.on_probed(probed);
+    let tried = Demand {
+        avoid: vec![busy],
+        ..aside("nvr", 0)
+    };
+    let third = connect(&mut table, &tried);
+    assert_ne!(third, probed);
+    let apart = Demand {
+        company: Company::Nobody,
+        ..aside("nvr", 0)
+    };
+    let own = connect(&mut table, &apart);
+    assert_eq!(table.entry(own).unwrap().purpose, Purpose::Dedicated);
+    table.retire(third);
+    assert_eq!(table.checkout(&aside("nvr", 0)), Placement::Existing(busy));
+}
+
+#[test]
+fn nobody_is_described_aside_who_has_no_place_to_go_to() {
+    let mut table = Names::new();
+    let full = Demand {
+        ceiling: 1,
+        ..aside("nvr", 0)
+    };
+    let id = playing(&mut table, &full);
+    assert!(!table.has_place(&full));
+    assert_eq!(table.checkout(&full), Placement::Wait { close: None });
+    let waiter = table.enqueue(full.clone()).unwrap();
+    assert!(table.has_place(&aside("nvr", 0)));
+    table.checkin(id);
+    assert_eq!(table.serve(&"nvr"), [(waiter, Placement::Existing(id))]);
+}
+
+#[test]
+fn a_connection_counts_from_when_its_sessions_have_nowhere_else_to_go() {
+    let mut table = Names::new();
+    let pooled = playing(&mut table, &aside("nvr", 0));
+    let beside = connect(&mut table, &aside("nvr", 0));
+    table.on_connected(beside);
+    table.retire(pooled);
+    table.remove(pooled);
+    assert_eq!(table.rejoin(beside, &aside("nvr", 0).described()), None);
+    assert_eq!(table.pooled_connections(&"nvr"), 1);
+    assert_eq!(
+        table.checkout(&aside("nvr", 0)),
+        Placement::Existing(beside)
+    );
+}

@@ -1,0 +1,91 @@
+//! Sessions that are described where nothing plays, because a DESCRIBE might cost those that play
+//! their connection or come before their keep-alives, and then go to them.
+
+use std::hash::Hash;
+
+use super::{ConnectionId, Demand, Describes, Entry, Phase, Purpose, Table, least_referenced};
+
+impl<S: Clone + Eq + Hash, K: Clone + Eq> Table<S, K> {
+    /// What is made at the limit, where nothing that there is will do. Who is only to be described
+    /// needs a place to go to afterwards.
+    pub(super) fn overflow(&self, demand: &Demand<S, K>) -> Option<Purpose> {
+        if !demand.overflows {
+            None
+        } else if !demand.is_only_described() {
+            Some(Purpose::Dedicated)
+        } else {
+            let described = demand.described();
+            let mut places = self.candidates(&described, demand.ceiling, u32::MAX);
+            places.next().map(|_| Purpose::Aside)
+        }
+    }
+
+    pub(super) fn least_busy_aside(&self, demand: &Demand<S, K>) -> Option<ConnectionId> {
+        let connections = self.connections.iter();
+        let suiting = connections.filter(|(id, entry)| {
+            entry.suits_aside(**id, demand)
+                && !demand.shun.contains(id)
+                && entry.references < demand.ceiling
+                && entry.coming_up() < demand.batch
+        });
+        least_referenced(suiting.map(|(id, entry)| (*id, entry)))
+    }
+
+    /// Whether `demand` is kept from a connection on which others play because it is for a DESCRIBE.
+    pub(in crate::mux::connection_pool) fn is_put_aside(&self, demand: &Demand<S, K>) -> bool {
+        if demand.is_dedicated || demand.describes == Describes::Nothing {
+            return false;
+        }
+        self.candidates(&demand.described(), demand.preferred_sessions, u32::MAX)
+            .any(|(_, entry)| entry.is_playing && !entry.bears(demand.describes))
+    }
+
+    /// Where a session that is described on `id` goes to those that play, if there is such a place:
+    /// a reference there is counted. What is outside the limit is left if at all possible, or
+    /// counts from now on.
+    pub(in crate::mux::connection_pool) fn rejoin(
+        &mut self,
+        id: ConnectionId,
+        demand: &Demand<S, K>,
+    ) -> Option<ConnectionId> {
+        let is_outside = |entry: &Entry<S, K>| entry.purpose == Purpose::Aside;
+        let place = if self.entry(id).is_some_and(is_outside) {
+            let candidates = self.candidates(demand, demand.ceiling, u32::MAX);
+            let open = candidates.filter(|(_, entry)| entry.phase == Phase::Open);
+            // The busy ones last, as in any placement.
+            open.min_by_key(|(other, entry)| {
+                (demand.shun.contains(other), entry.references, *other)
+            })
+            .map(|(other, _)| other)
+        } else {
+            let candidates = self.candidates(demand, demand.preferred_sessions, demand.batch);
+            least_referenced(candidates.filter(|(other, entry)| {
+                *other != id && entry.set_up > 0 && !demand.shun.contains(other)
+            }))
+        };
+        match place {
+            Some(place) => _ = self.reference(place, demand),
+            None if self.has_room(demand) => self.count(id),
+            None => {}
+        }
+        place
+    }
+
+    /// A connection counts from now on, and is everybody's.
+    fn count(&mut self, id: ConnectionId) {
+        if let Some(entry) = self.connections.get_mut(&id)
+            && entry.purpose == Purpose::Aside
+        {
+            entry.purpose = Purpose::Pooled;
+        }
+    }
+
+    /// A connection takes nobody any more who is only to be described there.
+    pub(in crate::mux::connection_pool) fn on_probed(&mut self, id: ConnectionId) {
+        if let Some(entry) = self.connections.get_mut(&id)
+            && entry.purpose == Purpose::Aside
+        {
+            entry.takes_sessions = false;
+        }
+    }
+}
