@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use gstrtspmux::mux::proto::{CloseReason, Event, FailureKind, SessionKey};
+use gstrtspmux::mux::proto::{CloseReason, Event, FailureKind, RequestId, SessionKey};
 
 use crate::sim::{MILLISECOND, SECOND, Sim, config};
 use crate::support::rtsp::Incoming;
@@ -347,6 +347,56 @@ fn f09_no_fence_for_a_request_that_has_the_connection_to_itself() {
     sim.advance(20 * SECOND);
     sim.expect_nothing_sent();
     sim.expect_no_event();
+}
+
+/// Two SETUPs together, of which the first one is refused; its session leaves. Gives what the other one
+/// waits for, and the fence that is sent for it.
+fn lost_beside_one_that_has_gone(sim: &mut Sim, sessions: [SessionKey; 2]) -> (RequestId, u32) {
+    let setup = |session| {
+        let id = sim.setup(session, "rtsp://nvr/track1");
+        (id, sim.expect_sent("SETUP"))
+    };
+    let [(refused, cseq), (lost, _)] = sessions.map(setup);
+    sim.answer(461, cseq, &[]);
+    sim.expect_failed(refused);
+    sim.release(sessions[0]);
+    while sim.next_event().is_some() {}
+    sim.advance(SECOND);
+    (lost, sim.expect_sent("OPTIONS"))
+}
+
+/// VLC loses all but the first of the requests that it reads together, and refuses every session
+/// over TCP.
+#[test]
+fn f09_a_request_that_was_lost_among_others_is_repeated_though_they_have_gone() {
+    let mut sim = Sim::new(config());
+    let sessions = [1, 2].map(|number| sim.open(&format!("rtsp://nvr/{number}")));
+    let (lost, fence) = lost_beside_one_that_has_gone(&mut sim, sessions);
+    sim.answer(200, fence, &[]);
+    let again = sim.expect_sent("SETUP");
+    sim.answer(461, again, &[]);
+    assert!(matches!(
+        sim.expect_failed(lost),
+        FailureKind::Status { code: 461, .. }
+    ));
+}
+
+/// Where others came together and were all answered - VLC read them one by one - it was ignored.
+#[test]
+fn f09_a_request_that_was_ignored_is_given_up_though_the_others_have_gone() {
+    let mut sim = Sim::new(config());
+    let sessions = [1, 2].map(|number| sim.open(&format!("rtsp://nvr/{number}")));
+    let described = sessions.map(|session| {
+        let id = sim.describe(session);
+        (id, sim.expect_sent("DESCRIBE"))
+    });
+    for (id, cseq) in described {
+        sim.answer(404, cseq, &[]);
+        sim.expect_failed(id);
+    }
+    let (lost, fence) = lost_beside_one_that_has_gone(&mut sim, sessions);
+    sim.answer(200, fence, &[]);
+    assert_eq!(sim.expect_failed(lost), FailureKind::Swallowed);
 }
 
 #[test]

@@ -56,8 +56,10 @@ impl Connection {
         let is_one_of_several = self.requests.waiting().nth(1).is_some();
         let due = |entry: &Outstanding| {
             let key = entry.draft.session?;
-            let is_beside_others =
-                is_one_of_several || entry.is_overtaken || self.neighbour(key).is_some();
+            let is_beside_others = is_one_of_several
+                || entry.is_overtaken
+                || !entry.was_alone
+                || self.neighbour(key).is_some();
             let is_new = entry.cseq > self.fences.last && self.would_add_session(&entry.draft);
             let since = entry.quiet_since().filter(|_| is_beside_others && is_new)?;
             since.checked_add(self.config.timeouts.fence)
