@@ -28,7 +28,7 @@ pub(crate) fn connection(sessions: u8, now: Instant) -> Connection {
     for session in 0..sessions {
         set_up(&mut connection, session, now);
     }
-    drain(&mut connection);
+    while connection.poll_event().is_some() {}
     connection
 }
 
@@ -81,12 +81,7 @@ fn exchange(
          Transport: RTP/AVP/TCP;unicast;interleaved={channel}-{}\r\n\r\n",
         channel + 1
     );
-    connection.handle_input(now, &mut BytesMut::from(answer.as_bytes()));
-}
-
-/// Takes what has happened; gives how many things did.
-pub(crate) fn drain(connection: &mut Connection) -> usize {
-    std::iter::from_fn(|| connection.poll_event()).count()
+    connection.handle_input(now, &mut BytesMut::from(answer.as_bytes()), drop);
 }
 
 /// `packets` interleaved RTP packets, the sessions taking turns.

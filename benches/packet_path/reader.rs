@@ -11,7 +11,7 @@ use bytes::{Buf as _, BytesMut};
 use gstrtspmux::mux::{
     OverflowPolicy, Packet,
     delivery::{Budget, Consumer, Producer, delivery},
-    proto::{Connection, Event},
+    proto::Connection,
 };
 
 use crate::playing;
@@ -66,19 +66,17 @@ impl Multiplexer {
 
 impl Reader for Multiplexer {
     fn take(&mut self, buffer: &mut BytesMut) -> usize {
-        self.connection.handle_input(self.now, buffer);
-        while let Some(event) = self.connection.poll_event() {
-            if let Event::Packet(packet) = event {
-                let (producer, _) = &mut self.queues[packet.session.index()];
-                producer.push(Packet {
-                    stream: packet.stream,
-                    kind: packet.kind,
-                    payload: packet.payload,
-                    received: self.now,
-                    discontinuity: false,
-                });
-            }
-        }
+        let (queues, received) = (&mut self.queues, self.now);
+        self.connection.handle_input(received, buffer, |packet| {
+            let (producer, _) = &mut queues[packet.session.index()];
+            producer.push(Packet {
+                stream: packet.stream,
+                kind: packet.kind,
+                payload: packet.payload,
+                received,
+                discontinuity: false,
+            });
+        });
         let mut packets = 0;
         for (producer, consumer) in &mut self.queues {
             producer.hand_over(self.now);

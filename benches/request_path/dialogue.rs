@@ -92,7 +92,8 @@ impl Dialogue {
             let text = std::str::from_utf8(&bytes).expect("requests are text");
             self.answer
                 .extend_from_slice(answer(text, self.sessions).as_bytes());
-            self.connection.handle_input(self.now, &mut self.answer);
+            self.connection
+                .handle_input(self.now, &mut self.answer, drop);
         }
         let mut reply = None;
         while let Some(event) = self.connection.poll_event() {

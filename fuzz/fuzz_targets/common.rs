@@ -105,7 +105,11 @@ impl Subject {
     pub fn receive(&mut self, bytes: &[u8]) {
         self.unread.extend_from_slice(bytes);
         let now = self.now();
-        self.connection.handle_input(now, &mut self.unread);
+        let mut packets = Vec::new();
+        let deliver = |packet| packets.push(Event::Packet(packet));
+        self.connection
+            .handle_input(now, &mut self.unread, deliver);
+        packets.into_iter().for_each(|packet| self.take_event(&packet));
         self.drain();
         // A body and its head, or a frame: nothing larger is kept.
         assert!(self.unread.len() <= 256 * 1024 + bytes.len());
@@ -139,11 +143,15 @@ impl Subject {
             self.sent.extend_from_slice(&bytes);
         }
         while let Some(event) = self.connection.poll_event() {
-            let is_completion = matches!(event, Event::Completed { .. });
-            assert!(!self.is_closed || is_completion, "after the end: {event:?}");
-            self.is_closed |= matches!(event, Event::Closed(_));
-            self.events.push(format!("{event:?}"));
+            self.take_event(&event);
         }
+    }
+
+    fn take_event(&mut self, event: &Event) {
+        let is_completion = matches!(event, Event::Completed { .. });
+        assert!(!self.is_closed || is_completion, "after the end: {event:?}");
+        self.is_closed |= matches!(event, Event::Closed(_));
+        self.events.push(format!("{event:?}"));
     }
 }
 

@@ -391,7 +391,9 @@ impl Driver {
                     if self.quick_ack.on_read(now, is_bringing_up) {
                         self.transport.acknowledge_at_once();
                     }
-                    self.core.handle_input(now, self.input.unread());
+                    let sessions = &mut self.sessions;
+                    let deliver = |packet| sessions.deliver(now, packet);
+                    self.core.handle_input(now, self.input.unread(), deliver);
                     self.drain_events(now);
                     self.examine(now);
                 }
@@ -611,14 +613,8 @@ impl Driver {
                 None => tracing::trace!(target: WIRE, "{id}/-: {message}"),
             }
         }
-        loop {
-            while let Some(packet) = self.core.poll_packet() {
-                self.sessions.deliver(now, packet);
-            }
-            match self.core.poll_event() {
-                Some(event) => self.on_event(now, event),
-                None => return,
-            }
+        while let Some(event) = self.core.poll_event() {
+            self.on_event(now, event);
         }
     }
 

@@ -406,11 +406,25 @@ fn packets_share_the_memory_they_were_read_into() {
     let mut read = BytesMut::from(&media(0, 1)[..]);
     let range = read.as_ptr_range();
     let connection: &mut Connection = &mut sim.connection;
-    connection.handle_input(now, &mut read);
-    match connection.poll_event() {
-        Some(Event::Packet(packet)) => assert!(range.contains(&packet.payload.as_ptr())),
-        other => panic!("{other:?}"),
-    }
+    let mut packets = Vec::new();
+    connection.handle_input(now, &mut read, |packet| packets.push(packet));
+    assert_eq!(packets.len(), 1);
+    assert!(range.contains(&packets[0].payload.as_ptr()));
+}
+
+#[test]
+fn packets_and_answers_that_are_read_together_come_in_their_order() {
+    let mut sim = Sim::new(config());
+    sim.playing(1);
+    let session = sim.ready(2);
+    let play = sim.play(session, "rtsp://nvr/2/");
+    let cseq = sim.expect_sent("PLAY");
+    let answer = format!("RTSP/1.0 200 OK\r\nCSeq: {cseq}\r\nSession: id2\r\n\r\n");
+    sim.receive(&[&media(0, 1)[..], answer.as_bytes(), &media(2, 2)].concat());
+    assert_ne!(sim.expect_packet().session, session);
+    assert!(matches!(sim.expect_completed(play), Ok(Reply::Playing(_))));
+    assert_eq!(sim.expect_packet().session, session);
+    sim.expect_no_event();
 }
 
 #[test]

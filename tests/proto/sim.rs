@@ -217,7 +217,12 @@ impl Sim {
     pub(crate) fn receive(&mut self, bytes: &[u8]) {
         self.unread.extend_from_slice(bytes);
         let now = self.now();
-        self.connection.handle_input(now, &mut self.unread);
+        let mut packets = Vec::new();
+        let deliver = |packet| packets.push(Event::Packet(packet));
+        self.connection.handle_input(now, &mut self.unread, deliver);
+        for packet in packets {
+            self.take_event(packet);
+        }
         self.drain();
     }
 
@@ -398,9 +403,13 @@ impl Sim {
     fn drain(&mut self) {
         self.drain_output();
         while let Some(event) = self.connection.poll_event() {
-            self.check_event(&event);
-            self.events.push_back(event);
+            self.take_event(event);
         }
+    }
+
+    fn take_event(&mut self, event: Event) {
+        self.check_event(&event);
+        self.events.push_back(event);
     }
 
     fn drain_output(&mut self) {

@@ -53,7 +53,6 @@ mod channels;
 mod codec;
 mod describe_window;
 mod digest;
-mod event_queue;
 mod keep_alive;
 pub(in crate::mux) mod live555;
 mod measures;

@@ -159,7 +159,7 @@ impl Connection {
         self.authorizer.note_accepted();
         if self.authorizer.status() != CredentialStatus::Proven {
             self.authorizer.set_status(CredentialStatus::Proven);
-            self.events.push(Event::CredentialsProven);
+            self.events.push_back(Event::CredentialsProven);
         }
     }
 
@@ -204,7 +204,7 @@ impl Connection {
         let had_set_up = session.is_some_and(|session| session.id.is_some());
         if tried && self.authorizer.note_refused(had_set_up) {
             self.authorizer.on_refused();
-            self.events.push(Event::CredentialsRefused);
+            self.events.push_back(Event::CredentialsRefused);
         }
         Some(FailureKind::Unauthorized { tried, explanation })
     }
@@ -372,7 +372,7 @@ impl Connection {
                 cseq: Some(answered.cseq),
                 kind,
             };
-            self.events.push(Event::SessionLost {
+            self.events.push_back(Event::SessionLost {
                 session: key,
                 failure,
             });

@@ -155,7 +155,7 @@ impl Connection {
 
     fn forget(&mut self, key: SessionKey) {
         if self.sessions.remove(&key).is_some() {
-            self.events.push(Event::SessionClosed(key));
+            self.events.push_back(Event::SessionClosed(key));
         }
         self.finish_closing();
         self.expire_idle_if_empty();

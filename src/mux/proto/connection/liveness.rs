@@ -258,7 +258,7 @@ impl Connection {
             idle.until_empty = false;
         }
         if self.state == State::Open {
-            self.events.push(Event::IdleExpired);
+            self.events.push_back(Event::IdleExpired);
         }
     }
 

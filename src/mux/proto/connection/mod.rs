@@ -39,7 +39,6 @@ use super::{
     event::{
         CloseReason, Event, Failure, FailureKind, Packet, Reply, Retirement, SharingViolation,
     },
-    event_queue::EventQueue,
     header::{Methods, parse_cseq, parse_session},
     keep_alive::Means,
     limits::{Limits, Timeouts},
@@ -149,7 +148,7 @@ pub struct Connection {
     out: BytesMut,
     /// Bytes handed out but not yet taken by the peer.
     write_backlog: usize,
-    events: EventQueue,
+    events: VecDeque<Event>,
     /// Messages for the log; none while nobody wants them.
     wire: Option<VecDeque<WireMessage>>,
 }
@@ -190,7 +189,7 @@ impl Connection {
             counters: Counters::default(),
             out: BytesMut::new(),
             write_backlog: 0,
-            events: EventQueue::default(),
+            events: VecDeque::new(),
             wire: None,
             config,
         }
@@ -328,8 +327,15 @@ impl Connection {
 
 /// Inputs.
 impl Connection {
-    /// Bytes have arrived. Takes what is complete off `buffer` and leaves the rest there.
-    pub fn handle_input(&mut self, now: Instant, buffer: &mut BytesMut) {
+    /// Bytes have arrived. Takes what is complete off `buffer` and leaves the rest there. Packets
+    /// go to `deliver`; those that follow something which was not polled yet come after it, as
+    /// [`Event::Packet`].
+    pub fn handle_input(
+        &mut self,
+        now: Instant,
+        buffer: &mut BytesMut,
+        mut deliver: impl FnMut(Packet),
+    ) {
         let quiet = now.saturating_duration_since(self.last_byte);
         self.last_byte = now;
         let mut units = 0;
@@ -338,7 +344,14 @@ impl Connection {
             match self.decoder.decode(buffer, |channel, first| {
                 channels.is_plausible(channel, first)
             }) {
-                Ok(Some(unit)) => self.on_unit(now, unit),
+                Ok(Some(Unit::Frame { channel, payload })) => {
+                    if let Some(packet) = self.on_frame(now, channel, payload) {
+                        deliver(packet);
+                    }
+                }
+                Ok(Some(Unit::Message(message))) => self.on_message(now, message),
+                Ok(Some(Unit::FramingLost)) => self.on_framing_lost(now),
+                Ok(Some(Unit::FramingFound)) => self.timers.clear(Timer::Resync),
                 Ok(None) => break,
                 Err(reason) => return self.lose(CloseReason::Protocol(reason)),
             }
@@ -369,18 +382,9 @@ impl Connection {
         }
     }
 
+    /// The packet in a frame, if nothing has to come before it.
     #[inline]
-    fn on_unit(&mut self, now: Instant, unit: Unit) {
-        match unit {
-            Unit::Frame { channel, payload } => self.on_frame(now, channel, payload),
-            Unit::Message(message) => self.on_message(now, message),
-            Unit::FramingLost => self.on_framing_lost(now),
-            Unit::FramingFound => self.timers.clear(Timer::Resync),
-        }
-    }
-
-    #[inline]
-    fn on_frame(&mut self, now: Instant, channel: u8, payload: Bytes) {
+    fn on_frame(&mut self, now: Instant, channel: u8, payload: Bytes) -> Option<Packet> {
         match self.channels.judge(channel, &payload, now) {
             Verdict::Deliver {
                 session,
@@ -393,12 +397,16 @@ impl Connection {
                     kind,
                     payload,
                 };
-                self.events.push_packet(packet);
+                if self.events.is_empty() {
+                    return Some(packet);
+                }
+                self.events.push_back(Event::Packet(packet));
             }
             Verdict::Unknown => self.counters.unknown_frames += 1,
             Verdict::Foreign => self.counters.foreign_frames += 1,
             Verdict::Quarantined => self.counters.late_frames += 1,
         }
+        None
     }
 
     fn on_message(&mut self, now: Instant, message: Message) {
@@ -439,15 +447,9 @@ impl Connection {
         Some(bytes)
     }
 
-    /// The next packet, if that is what comes next: packets are many, and an [`Event`] is large.
-    #[inline]
-    pub fn poll_packet(&mut self) -> Option<Packet> {
-        self.events.pop_packet()
-    }
-
     /// The next thing that happened.
     pub fn poll_event(&mut self) -> Option<Event> {
-        self.events.pop()
+        self.events.pop_front()
     }
 
     /// The next message that was sent or received, if they are wanted.
@@ -578,7 +580,7 @@ impl Connection {
         result: Result<Reply, Failure>,
     ) {
         if let Some(request) = caller {
-            self.events.push(Event::Completed {
+            self.events.push_back(Event::Completed {
                 session,
                 request,
                 result,
@@ -630,11 +632,11 @@ impl Connection {
                 self.complete(key, caller, Err(failure));
             }
             if session.is_leaving() {
-                self.events.push(Event::SessionClosed(key));
+                self.events.push_back(Event::SessionClosed(key));
             }
         }
         self.end_probe(&reason);
-        self.events.push(Event::Closed(reason));
+        self.events.push_back(Event::Closed(reason));
     }
 
     /// The message that begins at `from` in what is to be written is complete.
@@ -669,7 +671,7 @@ impl Connection {
     }
 
     fn retire(&mut self, reason: Retirement) {
-        self.events.push(Event::NoMoreSessions(reason));
+        self.events.push_back(Event::NoMoreSessions(reason));
     }
 
     fn set_phase(&mut self, key: SessionKey, phase: Phase) {

@@ -32,7 +32,9 @@ impl Connection {
     /// nothing, `known` one that the server has described.
     pub fn probe(&mut self, now: Instant, missing: Url, known: Url) {
         if self.state != State::Open || self.probe.is_some() {
-            return self.events.push(Event::Probed(ProbeOutcome::Undecided));
+            return self
+                .events
+                .push_back(Event::Probed(ProbeOutcome::Undecided));
         }
         self.probe = Some(Probe::default());
         let describe = self.own_draft(Method::Describe, missing, Purpose::Probe);
@@ -57,7 +59,7 @@ impl Connection {
         if let Some(probe) = self.probe.take() {
             let answer = probe.answer.filter(|_| was_answered);
             let outcome = answer.unwrap_or(ProbeOutcome::Undecided);
-            self.events.push(Event::Probed(outcome));
+            self.events.push_back(Event::Probed(outcome));
         }
     }
 
@@ -68,7 +70,7 @@ impl Connection {
                 CloseReason::PeerClosed | CloseReason::Io(_) => ProbeOutcome::Fails,
                 _ => ProbeOutcome::Undecided,
             };
-            self.events.push(Event::Probed(outcome));
+            self.events.push_back(Event::Probed(outcome));
         }
     }
 }

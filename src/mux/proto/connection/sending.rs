@@ -328,7 +328,7 @@ impl Connection {
     fn give_back_permit(&mut self) {
         let has_work = !self.waiting.is_empty() || self.is_closed();
         if !has_work && self.authorizer.is_unwanted(&self.requests) {
-            self.events.push(match self.authorizer.is_tried {
+            self.events.push_back(match self.authorizer.is_tried {
                 true => Event::CredentialsUnanswered,
                 false => Event::CredentialsUnwanted,
             });
@@ -346,7 +346,7 @@ impl Connection {
             Gate::WantsPermit => {
                 if !std::mem::replace(&mut self.authorizer.permit_requested, true) {
                     self.authorizer.is_undecided = true;
-                    self.events.push(Event::CredentialsWanted);
+                    self.events.push_back(Event::CredentialsWanted);
                 }
                 return None;
             }

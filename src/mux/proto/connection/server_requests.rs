@@ -98,7 +98,8 @@ impl Connection {
                 cseq: None,
                 kind,
             };
-            self.events.push(Event::SessionLost { session, failure });
+            self.events
+                .push_back(Event::SessionLost { session, failure });
         }
     }
 }
