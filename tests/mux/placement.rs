@@ -2,10 +2,10 @@
 
 use std::{env, fs, process, time::Duration};
 
-use gstrtspmux::mux::{Mux, Pooling, Session};
+use gstrtspmux::mux::{Limits, Mux, Pooling, Session};
 
 use crate::{
-    player::{PATIENCE, assert_clean, mux, play_all, play_camera},
+    player::{PATIENCE, assert_clean, assert_own_media, mux, play_all, play_camera},
     support::mock_server::{Behaviour, Family, MockServer},
 };
 
@@ -107,4 +107,29 @@ async fn nobody_leaves_a_slow_server_where_there_is_no_other_place() {
         drop(sessions);
         assert!(server.wait_until(|view| view.sessions.is_empty(), PATIENCE));
     }
+}
+
+/// All that 256 channels are enough for. By default eight pairs are kept for sessions that are half set
+/// up.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_connection_carries_128_sessions_where_no_channels_are_spared() {
+    let server = MockServer::builder()
+        .cameras(128)
+        .family(Family::Gst)
+        .start();
+    let limits = Limits {
+        spare_pairs: 0,
+        ..Limits::default()
+    };
+    let mux = Mux::builder().limits(limits).build();
+    let one_connection = Pooling {
+        max_connections_per_server: 1,
+        max_sessions_per_connection: 128,
+        ..Pooling::default()
+    };
+    let mut sessions = play_all(&mux, &server, 128, &one_connection).await;
+    assert_own_media(&server, &mut sessions).await;
+    let view = server.view();
+    let connection = view.sessions[0].connection;
+    assert!(view.sessions.iter().all(|s| s.connection == connection));
 }
