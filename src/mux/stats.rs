@@ -90,8 +90,10 @@ pub struct ConnectionStats {
     pub id: u64,
     /// How far it is.
     pub state: ConnectionState,
-    /// Whether it is one session's own.
+    /// Whether it is one session's own. Does not count against `max-connections-per-server`.
     pub is_dedicated: bool,
+    /// Whether sessions are only described on it, and then go to others. Does not count either.
+    pub is_aside: bool,
     /// Handles to it.
     pub references: u64,
     /// Sessions on it, those being torn down included.

@@ -156,6 +156,9 @@ async fn at_the_limit_those_that_are_described_aside_share_a_connection() {
         let openings: Vec<_> = (3..=20).map(|number| start(&mux, camera(number))).collect();
         // One after the other reaches the server; it answers none before all have.
         assert!(server.wait_until(|view| view.count("DESCRIBE") >= 20, PATIENCE));
+        let stats = mux.stats();
+        let connections = stats.servers[0].connections.iter();
+        assert_eq!(connections.filter(|c| c.is_aside).count(), 1, "{stats:?}");
         server.clear_rules();
         server.release();
         for opening in openings {

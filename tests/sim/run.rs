@@ -396,7 +396,10 @@ impl Run {
             let limits: Vec<u32> = limits
                 .map(|user| user.options.pooling.max_connections_per_server)
                 .collect();
-            let pooled = of_server.connections.iter().filter(|c| !c.is_dedicated);
+            let pooled = of_server
+                .connections
+                .iter()
+                .filter(|c| !c.is_dedicated && !c.is_aside);
             let pooled = pooled.count();
             let limit = limits.iter().max().copied().unwrap_or_default();
             if !limits.contains(&0) && pooled > limit as usize {

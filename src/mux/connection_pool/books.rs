@@ -2,7 +2,11 @@
 
 use std::{collections::BTreeMap, time::Instant};
 
-use super::{State, state::Registered, table::Phase};
+use super::{
+    State,
+    state::Registered,
+    table::{Phase, Purpose},
+};
 use crate::mux::{
     server_key::ServerId,
     stats::{ConnectionState, ConnectionStats, MuxStats, ServerStats},
@@ -41,7 +45,7 @@ impl State {
                 servers
                     .entry(&entry.server)
                     .or_default()
-                    .push(connection_stats(registered, entry.phase));
+                    .push(connection_stats(registered, entry.phase, entry.purpose));
             }
         }
         let servers = servers.into_iter().map(|(server, mut connections)| {
@@ -62,7 +66,7 @@ impl State {
     }
 }
 
-fn connection_stats(registered: &Registered, phase: Phase) -> ConnectionStats {
+fn connection_stats(registered: &Registered, phase: Phase, purpose: Purpose) -> ConnectionStats {
     let counters = &registered.link.counters;
     ConnectionStats {
         id: registered.link.id.0,
@@ -71,7 +75,8 @@ fn connection_stats(registered: &Registered, phase: Phase) -> ConnectionStats {
             Phase::Open => ConnectionState::Open,
             Phase::Closing => ConnectionState::Closing,
         },
-        is_dedicated: registered.is_dedicated,
+        is_dedicated: purpose == Purpose::Dedicated,
+        is_aside: purpose == Purpose::Aside,
         references: counters.references.get(),
         sessions: counters.sessions.get(),
         bytes_received: counters.bytes_received.get(),

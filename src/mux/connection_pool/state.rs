@@ -44,7 +44,6 @@ pub(super) struct Registered {
     /// While it is strained.
     pub(super) relief: Option<Relief>,
     gate: Option<GateId>,
-    pub(super) is_dedicated: bool,
     pub(super) is_listed: bool,
     /// Made with `multiplex=always`, which comes back to it whatever the server can do.
     is_of_always: bool,
@@ -253,15 +252,11 @@ impl State {
             Placement::Connect(id) => self.register(pool, id, wish, now, aftermath),
             Placement::Wait { .. } | Placement::Refused => return None,
         };
-        if self.has_purpose(handle.link().id, Purpose::Aside) {
+        let entry = self.table.entry(handle.link().id);
+        if entry.is_some_and(|entry| entry.purpose == Purpose::Aside) {
             handle.set_aside();
         }
         Some(handle)
-    }
-
-    fn has_purpose(&self, id: ConnectionId, purpose: Purpose) -> bool {
-        let entry = self.table.entry(id);
-        entry.is_some_and(|entry| entry.purpose == purpose)
     }
 
     /// Everything a new connection needs; its driver starts when the lock is free.
@@ -292,7 +287,6 @@ impl State {
             .servers
             .get(&server)
             .is_some_and(|known| known.pace.is_serial);
-        let is_dedicated = self.has_purpose(id, Purpose::Dedicated);
         let is_listed = wish.options.pooling.enable_connection_pooling;
         self.registered.insert(
             id,
@@ -301,7 +295,6 @@ impl State {
                 trial: Trial::default(),
                 relief: None,
                 gate,
-                is_dedicated,
                 is_listed,
                 is_of_always: wish.options.pooling.multiplex == Multiplex::Always,
             },
