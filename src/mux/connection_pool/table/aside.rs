@@ -6,18 +6,35 @@ use std::hash::Hash;
 use super::{ConnectionId, Demand, Describes, Entry, Phase, Purpose, Table, least_referenced};
 
 impl<S: Clone + Eq + Hash, K: Clone + Eq> Table<S, K> {
-    /// What is made at the limit, where nothing that there is will do. Who is only to be described
-    /// needs a place to go to afterwards.
+    /// What is made at the limit, where nothing that there is will do.
     pub(super) fn overflow(&self, demand: &Demand<S, K>) -> Option<Purpose> {
         if !demand.overflows {
             None
         } else if !demand.is_only_described() {
             Some(Purpose::Dedicated)
         } else {
-            let described = demand.described();
-            let mut places = self.candidates(&described, demand.ceiling, u32::MAX);
-            places.next().map(|_| Purpose::Aside)
+            self.is_described_aside(demand).then_some(Purpose::Aside)
         }
+    }
+
+    /// Who is only to be described needs a place to go to afterwards.
+    fn is_described_aside(&self, demand: &Demand<S, K>) -> bool {
+        let mut described = demand.described();
+        match demand.describes {
+            // One that was left because its server was busy is none to be described on, but may be
+            // free by then.
+            Describes::Aside => described.avoid.clear(),
+            // Where all that there are only happen to be busy it is described on one of them.
+            _ if self
+                .least_loaded(demand, demand.ceiling, u32::MAX)
+                .is_some() =>
+            {
+                return false;
+            }
+            _ => {}
+        }
+        self.least_loaded(&described, demand.ceiling, u32::MAX)
+            .is_some()
     }
 
     pub(super) fn least_busy_aside(&self, demand: &Demand<S, K>) -> Option<ConnectionId> {

@@ -614,6 +614,42 @@ fn nobody_is_described_aside_who_has_no_place_to_go_to() {
 }
 
 #[test]
+fn who_has_left_a_busy_connection_is_described_aside_if_that_may_cost_the_others() {
+    let mut table = Names::new();
+    let id = playing(&mut table, &aside("nvr", 0));
+    let left = |describes| Demand {
+        describes,
+        avoid: vec![id],
+        ..aside("nvr", 0)
+    };
+    assert!(!table.has_place(&left(Describes::InBand)));
+    assert!(table.has_place(&left(Describes::Aside)));
+    let beside = connect(&mut table, &left(Describes::Aside));
+    let described = left(Describes::Aside).described();
+    assert_eq!(table.rejoin(beside, &described), None);
+    assert_eq!(table.pooled_connections(&"nvr"), 1, "it does not count");
+}
+
+#[test]
+fn nobody_leaves_for_a_connection_that_is_as_busy() {
+    let mut table = Names::new();
+    let in_band = Demand {
+        describes: Describes::InBand,
+        ..aside("nvr", 0)
+    };
+    let id = playing(&mut table, &in_band);
+    let shun = vec![id];
+    assert!(!table.has_place(&Demand {
+        shun,
+        ..in_band.clone()
+    }));
+    assert!(table.has_place(&in_band));
+    table.on_pressed(id);
+    assert!(table.has_place(&in_band));
+    assert_ne!(connect(&mut table, &in_band), id);
+}
+
+#[test]
 fn a_connection_counts_from_when_its_sessions_have_nowhere_else_to_go() {
     let mut table = Names::new();
     let pooled = playing(&mut table, &aside("nvr", 0));
