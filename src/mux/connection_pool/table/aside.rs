@@ -21,8 +21,8 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq> Table<S, K> {
     fn is_described_aside(&self, demand: &Demand<S, K>) -> bool {
         let mut described = demand.described();
         match demand.describes {
-            // One that was left because its server was busy is none to be described on, but may be
-            // free by then.
+            // One that was left because its server was busy is no reason to wait: where it is the
+            // only one, what is described aside plays there.
             Describes::Aside => described.avoid.clear(),
             // Where all that there are only happen to be busy it is described on one of them.
             _ if self
