@@ -24,6 +24,16 @@ fn tolerant(cameras: u32) -> MockServer {
     MockServer::builder().cameras(cameras).start()
 }
 
+/// As gst-rtsp-server, but its sessions expire soon.
+fn brief(cameras: u32) -> MockServer {
+    let short = Behaviour::SessionSuffix(";timeout=15".to_owned());
+    MockServer::builder()
+        .cameras(cameras)
+        .family(Family::Gst)
+        .behaviour(short)
+        .start()
+}
+
 async fn one_by_one(mux: &Mux, server: &MockServer, cameras: u32) -> Vec<Session> {
     let mut sessions = Vec::new();
     for camera in 1..=cameras {
@@ -110,12 +120,7 @@ async fn what_stands_a_404_is_described_where_the_others_play() {
 
 #[tokio::test]
 async fn sessions_that_expire_soon_do_not_wait_behind_a_describe() {
-    let short = Behaviour::SessionSuffix(";timeout=15".to_owned());
-    let server = MockServer::builder()
-        .cameras(2)
-        .family(Family::Gst)
-        .behaviour(short)
-        .start();
+    let server = brief(2);
     let mux = mux();
     let mut sessions = one_by_one(&mux, &server, 2).await;
     assert_own_media(&server, &mut sessions).await;
@@ -135,13 +140,7 @@ async fn sessions_that_expire_soon_do_not_wait_behind_a_describe() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn at_the_limit_those_that_are_described_aside_share_a_connection() {
-    let short = Behaviour::SessionSuffix(";timeout=15".to_owned());
-    let pressed = MockServer::builder()
-        .cameras(20)
-        .family(Family::Gst)
-        .behaviour(short)
-        .start();
-    for server in [touchy(20), pressed] {
+    for server in [touchy(20), brief(20)] {
         let mux = mux();
         let pooling = Pooling {
             max_connections_per_server: 1,

@@ -297,9 +297,9 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq> Table<S, K> {
     /// Whether `demand` would get a connection now, or one would be made for it.
     pub(super) fn has_place(&self, demand: &Demand<S, K>) -> bool {
         demand.is_dedicated
-            || self.overflow(demand).is_some()
             || self.has_room(demand)
             || self.least_busy(demand, demand.ceiling, u32::MAX).is_some()
+            || self.overflow(demand).is_some()
     }
 
     /// The idle timeout of a connection passed: true if it is to be closed, false if somebody took
@@ -375,7 +375,17 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq> Table<S, K> {
 
     /// The same among those whose server is not busy with something.
     fn least_busy(&self, demand: &Demand<S, K>, limit: u32, batch: u32) -> Option<ConnectionId> {
-        let candidates = self.candidates(demand, limit, batch);
+        self.least_busy_of(Purpose::Pooled, demand, limit, batch)
+    }
+
+    fn least_busy_of(
+        &self,
+        purpose: Purpose,
+        demand: &Demand<S, K>,
+        limit: u32,
+        batch: u32,
+    ) -> Option<ConnectionId> {
+        let candidates = self.candidates_of(purpose, demand, limit, batch);
         least_referenced(candidates.filter(|(id, _)| !demand.shun.contains(id)))
     }
 
@@ -391,9 +401,20 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq> Table<S, K> {
         limit: u32,
         batch: u32,
     ) -> impl Iterator<Item = (ConnectionId, &Entry<S, K>)> {
+        self.candidates_of(Purpose::Pooled, demand, limit, batch)
+    }
+
+    fn candidates_of(
+        &self,
+        purpose: Purpose,
+        demand: &Demand<S, K>,
+        limit: u32,
+        batch: u32,
+    ) -> impl Iterator<Item = (ConnectionId, &Entry<S, K>)> {
         self.connections
             .iter()
-            .filter(move |(id, entry)| entry.suits(**id, demand) && entry.references < limit)
+            .filter(move |(_, entry)| entry.purpose == purpose && entry.references < limit)
+            .filter(move |(id, entry)| entry.suits(**id, demand))
             .filter(move |(_, entry)| entry.coming_up() < batch)
             .map(|(id, entry)| (*id, entry))
     }

@@ -19,33 +19,26 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq> Table<S, K> {
 
     /// Who is only to be described needs a place to go to afterwards.
     fn is_described_aside(&self, demand: &Demand<S, K>) -> bool {
-        let mut described = demand.described();
-        match demand.describes {
-            // One that was left because its server was busy is no reason to wait: where it is the
-            // only one, what is described aside plays there.
-            Describes::Aside => described.avoid.clear(),
-            // Where all that there are only happen to be busy it is described on one of them.
-            _ if self
-                .least_loaded(demand, demand.ceiling, u32::MAX)
-                .is_some() =>
-            {
-                return false;
-            }
-            _ => {}
+        let fits = |demand: &Demand<S, K>| {
+            let place = self.least_loaded(demand, demand.ceiling, u32::MAX);
+            place.is_some()
+        };
+        // Where all that there are only happen to be busy it is described on one of them.
+        if demand.describes == Describes::InBand && fits(demand) {
+            return false;
         }
-        self.least_loaded(&described, demand.ceiling, u32::MAX)
-            .is_some()
+        let mut described = demand.described();
+        // One that was left because its server was busy is no reason to wait: where it is the only
+        // one, what is described aside plays there.
+        if demand.describes == Describes::Aside {
+            described.avoid.clear();
+        }
+        fits(&described)
     }
 
     pub(super) fn least_busy_aside(&self, demand: &Demand<S, K>) -> Option<ConnectionId> {
-        let connections = self.connections.iter();
-        let suiting = connections.filter(|(id, entry)| {
-            entry.suits_aside(**id, demand)
-                && !demand.shun.contains(id)
-                && entry.references < demand.ceiling
-                && entry.coming_up() < demand.batch
-        });
-        least_referenced(suiting.map(|(id, entry)| (*id, entry)))
+        let (limit, batch) = (demand.ceiling, demand.batch);
+        self.least_busy_of(Purpose::Aside, demand, limit, batch)
     }
 
     /// Whether `demand` is kept from a connection on which others play because it is for a DESCRIBE.

@@ -56,26 +56,14 @@ impl<S: PartialEq, K: PartialEq> Entry<S, K> {
         self.purpose == Purpose::Pooled && self.server == *server
     }
 
-    /// Whether it may be handed out for `demand` at all, load aside.
+    /// Whether it may be handed out for `demand` at all, purpose and load aside.
     pub(in crate::mux::connection_pool) fn suits(
         &self,
         id: ConnectionId,
         demand: &Demand<S, K>,
     ) -> bool {
-        self.counts_for(&demand.server) && self.takes(id, demand)
-    }
-
-    /// Whether it may be handed out for `demand`, which is only to be described there.
-    pub(in crate::mux::connection_pool) fn suits_aside(
-        &self,
-        id: ConnectionId,
-        demand: &Demand<S, K>,
-    ) -> bool {
-        self.purpose == Purpose::Aside && self.server == demand.server && self.takes(id, demand)
-    }
-
-    fn takes(&self, id: ConnectionId, demand: &Demand<S, K>) -> bool {
-        self.key == demand.key
+        self.server == demand.server
+            && self.key == demand.key
             && self.phase != Phase::Closing
             && self.takes_sessions
             && self.is_company_for(demand)
