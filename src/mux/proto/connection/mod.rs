@@ -1,10 +1,11 @@
 //! The connection's state machine: what is kept, and the contract's commands, inputs and outputs.
 //!
-//! The rest of the machine is next door: `sending` decides what may go out, `answers` what an answer
-//! means, `fence` what the lack of one means, `departure` how sessions and the connection end,
+//! The rest of the machine is next door: `sending` decides what may go out, `authorizer` what may
+//! carry the credentials, `answers` what an answer means, `fence` what the lack of one means, `departure` how sessions and the connection end,
 //! `liveness` what the clock asks for, `probe` what a DESCRIBE of nothing does, and `server_requests` answers the server's own requests.
 
 mod answers;
+mod authorizer;
 mod awakening;
 mod departure;
 mod fence;
@@ -23,10 +24,10 @@ use bytes::{Bytes, BytesMut};
 use rtsp_types::Method;
 
 use self::{
+    authorizer::Authorizer,
     fence::Fences,
     liveness::{Health, Idle},
     probe::Probe,
-    sending::Authorizer,
     server_requests::StormGuard,
 };
 use super::{
