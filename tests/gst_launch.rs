@@ -2,10 +2,17 @@
 //! against a gst-rtsp-server in this one.
 #![allow(clippy::unwrap_used, reason = "a test binary")]
 
+#[path = "gst_launch/breaking_front.rs"]
+mod breaking_front;
+#[path = "support/certificates.rs"]
+mod certificates;
 #[path = "support/gst_server.rs"]
 mod gst_server;
 #[path = "gst_launch/recording.rs"]
 mod recording;
+#[path = "gst_launch/sigpipe.rs"]
+mod sigpipe;
+mod support;
 #[path = "gst_launch/tool.rs"]
 mod tool;
 

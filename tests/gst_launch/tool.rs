@@ -1,4 +1,4 @@
-//! gst-launch-1.0 and gst-inspect-1.0, which see the plugin file of this build.
+//! gst-launch-1.0, gst-inspect-1.0 and other programs, which see the plugin file of this build.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _};
@@ -69,15 +69,17 @@ impl Tool {
 
     /// Runs a line as a shell would give it to gst-launch-1.0; there is nothing to quote in it.
     pub(crate) fn launch(&self, line: &str) -> Launched {
-        let child = self
-            .command("gst-launch-1.0")
-            .arg("--no-position")
-            .args(line.split_whitespace())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        Launched::new(child, line)
+        let mut command = self.command("gst-launch-1.0");
+        command.arg("--no-position");
+        Launched::spawn(command, line)
+    }
+
+    /// Runs another program that takes such a line, and has a standard input that can be closed.
+    pub(crate) fn run(&self, program: &Path, line: &str) -> Launched {
+        let program = program.to_str().unwrap();
+        let mut command = self.command(program);
+        command.stdin(Stdio::piped());
+        Launched::spawn(command, line)
     }
 }
 
@@ -109,7 +111,13 @@ pub(crate) struct Launched {
 }
 
 impl Launched {
-    fn new(mut child: Child, line: &str) -> Self {
+    fn spawn(mut command: Command, line: &str) -> Self {
+        let mut child = command
+            .args(line.split_whitespace())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
         let printed = Arc::<Printed>::default();
         let errors = Arc::<Mutex<String>>::default();
         let (mut stdout, mut stderr) = (
@@ -156,6 +164,11 @@ impl Launched {
     /// Waits until it has printed so many lines that contain `text`.
     pub(crate) fn wait_for_lines(&self, text: &str, count: usize) {
         self.wait_until(|printed, _| printed.matches(text).count() >= count);
+    }
+
+    /// Ends its standard input.
+    pub(crate) fn close_input(&mut self) {
+        drop(self.child.stdin.take());
     }
 
     /// What Ctrl-C does.

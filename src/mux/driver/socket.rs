@@ -29,10 +29,10 @@ impl Socket {
         }
     }
 
-    /// As [`TcpStream::try_write_vectored`].
+    /// As [`TcpStream::try_write_vectored`], but never raises SIGPIPE.
     pub(super) fn try_write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         match self {
-            Self::Tcp(socket) => socket.try_write_vectored(slices),
+            Self::Tcp(socket) => send(socket, slices),
             Self::Simulated(wire) => wire.try_write(slices),
         }
     }
@@ -78,6 +78,31 @@ impl Socket {
     }
 }
 
+/// Writes to a socket whose peer may have closed it. `writev`, which tokio uses, raises SIGPIPE then,
+/// and that ends a process that has no handler for it: every C program, `gst-launch-1.0` too. Only a
+/// Rust program ignores the signal from the start.
+#[cfg(all(unix, not(target_vendor = "apple")))]
+fn send(socket: &TcpStream, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+    use rustix::net::{SendAncillaryBuffer, SendFlags, sendmsg};
+
+    socket.try_io(Interest::WRITABLE, || {
+        let mut no_control_data = SendAncillaryBuffer::default();
+        Ok(sendmsg(
+            socket,
+            slices,
+            &mut no_control_data,
+            SendFlags::NOSIGNAL,
+        )?)
+    })
+}
+
+/// Apple's systems have an option of the socket instead, which socket2 sets when it makes the socket
+/// for tokio. Windows has no signals.
+#[cfg(not(all(unix, not(target_vendor = "apple"))))]
+fn send(socket: &TcpStream, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+    socket.try_write_vectored(slices)
+}
+
 /// Reads, and takes a read that leaves room for the last one. That is so where readiness is told by
 /// epoll, and is how tokio's own [`AsyncRead`](tokio::io::AsyncRead) sees it; elsewhere it would wait
 /// for what is there already.
@@ -94,5 +119,42 @@ fn read_all(socket: &TcpStream, buffer: &mut BytesMut) -> io::Result<usize> {
     match result {
         Err(error) if read == 0 => Err(error),
         _ => Ok(read),
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use std::{
+        net::TcpListener,
+        sync::{
+            Arc,
+            atomic::{AtomicBool, Ordering},
+        },
+    };
+
+    use super::*;
+
+    /// The peer closes, the next octets make it answer with a reset, and those after that find the
+    /// connection broken.
+    #[tokio::test]
+    async fn f52_a_write_after_the_peer_has_closed_raises_no_sigpipe() {
+        let is_raised = Arc::new(AtomicBool::new(false));
+        signal_hook::flag::register(signal_hook::consts::SIGPIPE, Arc::clone(&is_raised)).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap())
+            .await
+            .unwrap();
+        drop(listener.accept().unwrap());
+        let mut socket = Socket::Tcp(stream);
+        let broken = loop {
+            socket.ready(false, true).await.unwrap();
+            match socket.try_write_vectored(&[IoSlice::new(b"OPTIONS"), IoSlice::new(b" * ")]) {
+                Ok(written) => assert_eq!(written, 10),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(broken.kind(), io::ErrorKind::BrokenPipe);
+        assert!(!is_raised.load(Ordering::Relaxed));
     }
 }
