@@ -17,5 +17,7 @@ mod hostile;
 mod listening;
 #[path = "proto/property.rs"]
 mod property;
+#[path = "proto/repeated.rs"]
+mod repeated;
 #[path = "proto/time.rs"]
 mod time;

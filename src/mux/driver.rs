@@ -711,6 +711,7 @@ impl Driver {
         counters.frames_late.set(counts.late_frames);
         counters.reports_dropped.set(counts.reports_dropped);
         counters.resyncs.set(counts.resyncs);
+        counters.repeated_responses.set(counts.repeated_responses);
     }
 
     fn update_leaving(&mut self) {

@@ -41,6 +41,7 @@ pub(super) struct ConnectionCounters {
     pub(super) frames_late: Gauge,
     pub(super) reports_dropped: Gauge,
     pub(super) resyncs: Gauge,
+    pub(super) repeated_responses: Gauge,
     pub(super) references: Gauge,
     pub(super) connections_to_server: Gauge,
 }
@@ -118,6 +119,8 @@ pub struct ConnectionStats {
     pub reports_dropped: u64,
     /// Losses of framing that were recovered.
     pub resyncs: u64,
+    /// Answers that the server gave once more, dropped.
+    pub repeated_responses: u64,
     /// How it bears what is sent over it.
     pub health: ConnectionHealth,
 }

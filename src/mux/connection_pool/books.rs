@@ -89,6 +89,7 @@ fn connection_stats(registered: &Registered, phase: Phase, purpose: Purpose) -> 
         frames_late: counters.frames_late.get(),
         reports_dropped: counters.reports_dropped.get(),
         resyncs: counters.resyncs.get(),
+        repeated_responses: counters.repeated_responses.get(),
         health: registered.link.health(),
     }
 }

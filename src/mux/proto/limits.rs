@@ -26,6 +26,10 @@ pub struct Limits {
     /// Answers to nothing we asked in [`Timeouts::storm_window`], and one more for each session, before
     /// the connection is given up.
     pub unmatched_responses: u32,
+    /// Answers given once more in [`Timeouts::storm_window`]. live555 repeats the answer to a DESCRIBE
+    /// for each byte that comes meanwhile, and a server that says everything twice repeats three for
+    /// each session that starts: up to 1400 are no reason to give up sessions that play.
+    pub repeated_responses: u32,
     /// Requests of one session on the wire at a time (RFC 7826 10.2 asks for restraint).
     pub outstanding_per_session: usize,
     /// Channel pairs a new session has to leave free, for collisions and further streams of others.
@@ -49,6 +53,7 @@ impl Default for Limits {
             provisional: 20,
             server_requests: 100,
             unmatched_responses: 20,
+            repeated_responses: 2000,
             outstanding_per_session: 10,
             spare_pairs: 8,
             quarantined_pairs: 32,

@@ -46,6 +46,7 @@ pub mod sdp;
 pub(super) mod secrets;
 pub mod uri;
 
+mod answered;
 mod auth;
 mod backlog;
 mod challenge;

@@ -252,6 +252,13 @@ impl RequestTable {
         }
     }
 
+    /// The only request that waits for an answer, tombstones left out.
+    pub(super) fn only_awaited(&self) -> Option<&Outstanding> {
+        let mut waiting = self.waiting();
+        let first = waiting.next();
+        first.filter(|_| waiting.next().is_none())
+    }
+
     /// Counts a provisional (1xx) answer; `None` if nothing of that CSeq is outstanding.
     pub(super) fn count_provisional(&mut self, cseq: u32) -> Option<u32> {
         let entry = self

@@ -4,9 +4,8 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use rtsp_types::Method;
-use url::Url;
 
-use super::{Connection, Health, Phase, Session};
+use super::{Connection, Health, Phase, Session, matching::Match};
 use crate::mux::proto::{
     auth::Unauthorized,
     channels::{ChannelPair, Collision, Grant, PayloadTypes},
@@ -47,39 +46,29 @@ impl Connection {
         if code < 200 {
             return self.on_provisional(now, &response);
         }
-        let cseq = response.headers.first("CSeq").and_then(parse_cseq);
-        match self
-            .matching(cseq, code, &response)
-            .and_then(|cseq| self.requests.take(cseq, now))
-        {
-            Some(answered) => {
-                self.on_answer(now, answered, &response);
-                self.settle_departures(now);
-            }
-            None => {
-                self.on_unmatched(now);
-                if let Some(error) = failure_of(&response).filter(|_| code >= 400) {
-                    self.on_stray_error(now, error);
-                }
-            }
+        let (matched, is_named) = match self.matching(code, &response) {
+            Match::Named(cseq) => (self.requests.take(cseq, now), true),
+            Match::Only(cseq) => (self.requests.take(cseq, now), false),
+            Match::Repeated => return self.on_repeated(now),
+            Match::None if self.is_unnumbered(&response) => return self.on_unnumbered(now),
+            Match::None => return self.on_foreign_answer(now, code, &response),
+        };
+        let Some(answered) = matched else {
+            return;
+        };
+        match is_named {
+            true => self.note_named(&answered, code),
+            false => self.note_misnamed(code, &response),
         }
+        self.on_answer(now, answered, &response);
+        self.settle_departures(now);
     }
 
-    /// The request an answer belongs to: that of its CSeq; or, for an error without CSeq (live555's
-    /// 400) or with a wrong one (Tapo C520WS), the only one there is; for a success without CSeq the
-    /// same, if it looks like one.
-    fn matching(&self, cseq: Option<u32>, code: u16, response: &Message) -> Option<u32> {
-        let known = cseq.filter(|cseq| self.requests.contains(*cseq));
-        known.or_else(|| {
-            let only = self.requests.only()?;
-            let is_its = match code {
-                400.. => true,
-                _ if cseq.is_some() => false,
-                300.. => true,
-                _ => looks_like_answer(response, &only.draft),
-            };
-            is_its.then_some(only.cseq)
-        })
+    fn on_foreign_answer(&mut self, now: Instant, code: u16, response: &Message) {
+        self.on_unmatched(now);
+        if let Some(error) = failure_of(response).filter(|_| code >= 400) {
+            self.on_stray_error(now, error);
+        }
     }
 
     fn on_provisional(&mut self, now: Instant, response: &Message) {
@@ -93,20 +82,6 @@ impl Connection {
             }
             Some(_) => {}
             None => self.on_unmatched(now),
-        }
-    }
-
-    /// An answer now and then to what was given up, or a second one, is no offence; nor are wrong
-    /// numbers in the answers to keep-alives, of which each session has one (Tapo C520WS).
-    fn on_unmatched(&mut self, now: Instant) {
-        self.counters.unmatched_responses += 1;
-        let window = self.config.timeouts.storm_window;
-        let keep_alives = u32::try_from(self.sessions.len()).unwrap_or(u32::MAX);
-        let limit = (self.config.limits.unmatched_responses).saturating_add(keep_alives);
-        if self.unmatched.is_storm(now, window, limit) {
-            self.lose(CloseReason::Protocol(
-                "the server keeps answering what was not asked",
-            ));
         }
     }
 
@@ -556,26 +531,6 @@ fn status_of(kind: &FailureKind) -> Option<u16> {
     match kind {
         FailureKind::Status { code, .. } => Some(*code),
         _ => None,
-    }
-}
-
-/// Whether a success that names no request can be this one's. live555 2017.01.26 answers a DESCRIBE
-/// that came right behind another one twice, the second time without CSeq and after whatever came
-/// next: that is no answer to a SETUP, nor to the DESCRIBE of another camera.
-fn looks_like_answer(response: &Message, request: &Draft) -> bool {
-    let header = |name| response.headers.first(name);
-    let is_description = !response.body.is_empty() || header("Content-Base").is_some();
-    match request.purpose {
-        Purpose::Setup { .. } => header("Session").is_some() || header("Transport").is_some(),
-        Purpose::Describe => {
-            let base = header("Content-Base").and_then(|base| Url::parse(base).ok());
-            let asked = request.url.path();
-            let is_of =
-                |base: Url| base.path().starts_with(asked) || asked.starts_with(base.path());
-            is_description && base.is_none_or(is_of)
-        }
-        Purpose::KeepAlive => true,
-        _ => !is_description,
     }
 }
 

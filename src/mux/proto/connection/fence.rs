@@ -41,6 +41,11 @@ impl Fences {
         }
     }
 
+    /// One request at a time from now on.
+    pub(super) fn become_serial(&mut self) {
+        self.is_serial = true;
+    }
+
     pub(super) fn is_pipelining(&self) -> bool {
         !self.is_serial
     }
@@ -213,12 +218,17 @@ impl Connection {
         let url = session.map(|session| session.aggregate().clone());
         let draft = self.requests.swallow(cseq, url, now)?;
         if let (Purpose::Setup { asked, .. }, Some(key)) = (&draft.purpose, draft.session) {
-            let (until, quiet) = self.unconfirmed_quarantine(now, key);
-            self.channels.unreserve(key, *asked);
-            let pair = ChannelPair::from_answer(*asked, None);
-            self.channels.quarantine_pair(key, pair, until, quiet);
+            self.forgo_channels(now, key, *asked);
         }
         Some(draft)
+    }
+
+    /// The answer to a SETUP may grant what it asked for, unheard.
+    pub(super) fn forgo_channels(&mut self, now: Instant, key: SessionKey, asked: u8) {
+        let (until, quiet) = self.unconfirmed_quarantine(now, key);
+        self.channels.unreserve(key, asked);
+        let pair = ChannelPair::from_answer(asked, None);
+        self.channels.quarantine_pair(key, pair, until, quiet);
     }
 
     /// The same request once more, if anybody still wants it.

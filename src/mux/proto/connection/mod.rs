@@ -1,7 +1,8 @@
 //! The connection's state machine: what is kept, and the contract's commands, inputs and outputs.
 //!
 //! The rest of the machine is next door: `sending` decides what may go out, `authorizer` what may
-//! carry the credentials, `answers` what an answer means, `fence` what the lack of one means, `departure` how sessions and the connection end,
+//! carry the credentials, `matching` whose an answer is, `answers` what it means, `fence` what the lack
+//! of one means, `departure` how sessions and the connection end,
 //! `liveness` what the clock asks for, `probe` what a DESCRIBE of nothing does, and `server_requests` answers the server's own requests.
 
 mod answers;
@@ -11,6 +12,7 @@ mod departure;
 mod fence;
 mod listening;
 mod liveness;
+mod matching;
 mod probe;
 mod sending;
 mod server_requests;
@@ -31,6 +33,7 @@ use self::{
     server_requests::StormGuard,
 };
 use super::{
+    answered::AnswerHistory,
     backlog::Backlog,
     channels::{ChannelTable, Verdict},
     codec::{Decoder, Unit, write_frame},
@@ -93,6 +96,8 @@ pub struct Counters {
     pub server_requests: u64,
     /// Answers to nothing that was asked.
     pub unmatched_responses: u64,
+    /// Answers that had been given before.
+    pub repeated_responses: u64,
     /// Receiver reports not sent, because the peer reads too slowly.
     pub reports_dropped: u64,
 }
@@ -138,6 +143,8 @@ pub struct Connection {
     tainted: bool,
     requests_of_server: StormGuard,
     unmatched: StormGuard,
+    repeated: StormGuard,
+    answered: AnswerHistory,
     timers: TimerTable,
     last_byte: Instant,
     /// Since when nothing is read, by our own choice.
@@ -182,6 +189,8 @@ impl Connection {
             tainted: false,
             requests_of_server: StormGuard::default(),
             unmatched: StormGuard::default(),
+            repeated: StormGuard::default(),
+            answered: AnswerHistory::default(),
             timers: TimerTable::default(),
             last_byte: now,
             deaf_since: None,
