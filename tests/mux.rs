@@ -43,6 +43,9 @@ mod secrets;
 mod sessions;
 #[path = "mux/shutdown.rs"]
 mod shutdown;
+#[cfg(target_os = "linux")]
+#[path = "mux/state_file.rs"]
+mod state_file;
 #[path = "mux/strain.rs"]
 mod strain;
 #[path = "mux/tls.rs"]

@@ -33,7 +33,7 @@ mod wish;
 
 use std::{
     path::PathBuf,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicBool},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, atomic::AtomicBool},
     time::Duration,
 };
 
@@ -51,13 +51,14 @@ pub(super) use self::{
 };
 use self::{
     state::{Aftermath, State},
+    state_file::Saver,
     table::WaiterId,
 };
 use super::{
     config::{Limits, SessionOptions, Timeouts},
     driver,
     error::Error,
-    event::{MuxEvent, MuxEvents},
+    event::{MuxEvent, MuxEvents, StateFileProblem},
     network::Network,
     runtime::RuntimeChoice,
     stats::MuxStats,
@@ -84,10 +85,10 @@ struct Shared {
     /// Drivers that have not ended.
     running: watch::Sender<usize>,
     events: broadcast::Sender<MuxEvent>,
-    /// Where is kept between runs what was learned of servers.
-    state_file: Option<PathBuf>,
-    /// Held while it is written.
-    saving: Mutex<()>,
+    /// Keeps from run to run what was learned of servers.
+    saver: Option<Arc<Saver>>,
+    /// The first thing that was wrong with its file.
+    state_file_problem: OnceLock<StateFileProblem>,
     /// It will be written in a moment.
     is_save_due: AtomicBool,
 }
@@ -108,8 +109,8 @@ impl ConnectionPool {
             network,
             running: watch::Sender::new(0),
             events: broadcast::Sender::new(EVENTS),
-            state_file,
-            saving: Mutex::new(()),
+            saver: state_file.map(|path| Arc::new(Saver::new(path))),
+            state_file_problem: OnceLock::new(),
             is_save_due: AtomicBool::new(false),
         }));
         pool.load();
@@ -194,6 +195,7 @@ impl ConnectionPool {
         match &event {
             MuxEvent::Sharing(change) => tracing::info!("{change}"),
             MuxEvent::Limit(limit) => tracing::warn!("{limit}"),
+            MuxEvent::StateFile(problem) => tracing::warn!("{problem}"),
         }
         // Nobody need listen.
         let _ = self.0.events.send(event);
@@ -204,7 +206,8 @@ impl ConnectionPool {
     }
 
     pub(super) fn events(&self) -> MuxEvents {
-        MuxEvents::new(self.0.events.subscribe())
+        let events = self.0.events.subscribe();
+        MuxEvents::new(events, self.0.state_file_problem.get().cloned())
     }
 
     pub(super) fn stats(&self) -> MuxStats {
@@ -212,24 +215,30 @@ impl ConnectionPool {
     }
 
     /// Nobody gets a connection any more; those there are tear down their sessions and close. What
-    /// has not ended after `deadline` is aborted.
+    /// has not ended after `deadline` is aborted. The state file is written by then, unless its disk is
+    /// too slow.
     pub(super) async fn shutdown(&self, deadline: Duration) {
         self.change(State::shut_down);
-        self.save();
-        // Without one nothing was ever connected.
+        // Without one nothing was ever connected, and nothing learned.
         let Some(runtime) = self.0.runtime.get() else {
             return;
         };
+        self.save();
         let mut running = self.0.running.subscribe();
-        if driver::within(runtime, deadline, running.wait_for(|drivers| *drivers == 0))
-            .await
-            .is_ok()
-        {
+        let ended = async {
+            // The sender is ours.
+            let _ = running.wait_for(|drivers| *drivers == 0).await;
+            if let Some(saver) = &self.0.saver {
+                saver.written().await;
+            }
+        };
+        if driver::within(runtime, deadline, ended).await.is_ok() {
             return;
         }
         for link in self.lock().links() {
             link.abort();
         }
+        let mut running = self.0.running.subscribe();
         let _ = driver::within(
             runtime,
             ABORT_GRACE,

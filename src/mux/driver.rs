@@ -121,6 +121,12 @@ pub(super) fn later(runtime: &Handle, wait: Duration, work: impl FnOnce() + Send
     });
 }
 
+/// Does something that may block, on a thread that lives for nothing else.
+pub(super) fn in_background(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    let thread = std::thread::Builder::new().name(name.to_owned());
+    thread.spawn(work).map(drop)
+}
+
 /// The future's output; none as soon as either of the two changes, or after `limit`.
 pub(super) async fn unless_changed<F: Future, A, B>(
     runtime: &Handle,

@@ -1,6 +1,6 @@
 //! What the multiplexer tells of its own accord.
 
-use std::fmt;
+use std::{fmt, path::PathBuf};
 
 use tokio::sync::broadcast::{self, error::RecvError};
 
@@ -78,6 +78,23 @@ impl fmt::Display for ConnectionLimit {
     }
 }
 
+/// The [state file](super::MuxBuilder::state) cannot be used: what is learned is lost with the process.
+/// Told once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StateFileProblem {
+    /// The file.
+    pub path: PathBuf,
+    /// What is wrong with it, in words.
+    pub reason: String,
+}
+
+impl fmt::Display for StateFileProblem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "state file {}: {}", self.path.display(), self.reason)
+    }
+}
+
 /// Something that happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -86,23 +103,41 @@ pub enum MuxEvent {
     Sharing(SharingChange),
     /// A limit of the user's stands in the way.
     Limit(ConnectionLimit),
+    /// The state file cannot be used.
+    StateFile(StateFileProblem),
 }
 
-/// The events of a [`Mux`](super::Mux), from the moment it was made on. Who does not keep up loses
-/// the oldest.
+/// The events of a [`Mux`](super::Mux), from the moment it was made on; the first one is what was wrong
+/// with its state file before, if anything was. A receiver that does not keep up loses the oldest.
 #[derive(Debug)]
-pub struct MuxEvents(broadcast::Receiver<MuxEvent>);
+pub struct MuxEvents {
+    receiver: broadcast::Receiver<MuxEvent>,
+    /// Was there before the receiver, and is told first.
+    earlier: Option<StateFileProblem>,
+    is_problem_told: bool,
+}
 
 impl MuxEvents {
-    pub(super) fn new(receiver: broadcast::Receiver<MuxEvent>) -> Self {
-        Self(receiver)
+    pub(super) fn new(
+        receiver: broadcast::Receiver<MuxEvent>,
+        earlier: Option<StateFileProblem>,
+    ) -> Self {
+        Self {
+            receiver,
+            earlier,
+            is_problem_told: false,
+        }
     }
 
     /// The next event; none once the last clone of the [`Mux`](super::Mux) is gone. Dropping the
     /// future loses nothing.
     pub async fn next(&mut self) -> Option<MuxEvent> {
+        if let Some(event) = self.take_earlier() {
+            return Some(event);
+        }
         loop {
-            match self.0.recv().await {
+            match self.receiver.recv().await {
+                Ok(event) if self.is_repeated(&event) => {}
                 Ok(event) => return Some(event),
                 Err(RecvError::Lagged(_)) => {}
                 Err(RecvError::Closed) => return None,
@@ -112,12 +147,27 @@ impl MuxEvents {
 
     /// The next event if there is one.
     pub fn try_next(&mut self) -> Option<MuxEvent> {
+        if let Some(event) = self.take_earlier() {
+            return Some(event);
+        }
         loop {
-            match self.0.try_recv() {
+            match self.receiver.try_recv() {
+                Ok(event) if self.is_repeated(&event) => {}
                 Ok(event) => return Some(event),
                 Err(broadcast::error::TryRecvError::Lagged(_)) => {}
                 Err(_) => return None,
             }
         }
+    }
+
+    fn take_earlier(&mut self) -> Option<MuxEvent> {
+        let problem = self.earlier.take()?;
+        self.is_problem_told = true;
+        Some(MuxEvent::StateFile(problem))
+    }
+
+    /// The problem may have come up between the two looks of [`new`](Self::new)'s caller.
+    fn is_repeated(&self, event: &MuxEvent) -> bool {
+        self.is_problem_told && matches!(event, MuxEvent::StateFile(_))
     }
 }

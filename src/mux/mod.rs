@@ -106,7 +106,9 @@ pub use self::{
     connection_pool::{ConnectionHandle, ConnectionPool, Intent, Turn},
     delivery::Packet,
     error::{Error, ErrorKind, Initiator, Scope, TlsFailure},
-    event::{ConnectionLimit, MuxEvent, MuxEvents, SharingChange, SharingVerdict},
+    event::{
+        ConnectionLimit, MuxEvent, MuxEvents, SharingChange, SharingVerdict, StateFileProblem,
+    },
     handle::{Described, Opening, Ready},
     monitor::SessionMonitor,
     proto::{Credentials, MediaStream, PacketKind, Presentation, RtpInfo, StreamGrant},
@@ -269,10 +271,18 @@ impl MuxBuilder {
     /// holds servers, sharing verdicts, how far away and how fast the servers are and what they call
     /// themselves; and of cameras that were played on servers that share, the URI without user and
     /// password and the description, so that they start a round trip sooner. A description is left
-    /// out if it, or its URI, has anything that looks like a secret. A new file is for its owner
-    /// only (mode 0600); one that cannot be read is ignored. It is written when a verdict, or what
-    /// follows from the speed, changes, which is rare, a second after new descriptions came, and by
-    /// [`Mux::shutdown`].
+    /// out if it, or its URI, has anything that looks like a secret.
+    ///
+    /// The file is read when the [`Mux`] is made, which waits for a slow disk for a quarter of a second
+    /// at most. It is written when a verdict, or what follows from the speed, changes, which is rare, a
+    /// second after new descriptions came, and by [`Mux::shutdown`], which waits for it until its
+    /// deadline. A thread of its own reads and writes, and ends when there is nothing to do. A new file
+    /// takes the old one's place as a whole and is for its owner only (mode 0600). Of several processes
+    /// with one file each keeps what the others have learned of other servers.
+    ///
+    /// Up to 16 MiB are read and written. What is no regular file (a symbolic link, a FIFO, a device, a
+    /// directory) and what holds something else is neither read nor replaced; that is
+    /// [told](MuxEvent::StateFile) once, as any failure is, and everything works without the file.
     pub fn state(mut self, path: impl Into<PathBuf>) -> Self {
         self.state_file = Some(path.into());
         self

@@ -1,5 +1,5 @@
-//! Tells pipelines when a server's sharing verdict changes, or a limit holds up its sessions: once
-//! each, however many elements play from that server.
+//! Tells pipelines when a server's sharing verdict changes, a limit holds up its sessions, or the state
+//! file cannot be used: once each, however many elements there are.
 //!
 //! An element takes part from NULL to READY on until it is back in NULL. Of those that share a
 //! multiplexer and a bus, one posts; which one does not matter, as the message names the server.
@@ -99,21 +99,26 @@ async fn tell(mux: Mux, mut events: MuxEvents) {
     while let Some(event) = events.next().await {
         match event {
             MuxEvent::Sharing(change) => {
-                for element in spokesmen(&mux, &change.server) {
+                for element in spokesmen(&mux, Some(&change.server)) {
                     messages::sharing(&element, &change);
                 }
             }
             MuxEvent::Limit(limit) => {
-                for element in spokesmen(&mux, &limit.server) {
+                for element in spokesmen(&mux, Some(&limit.server)) {
                     messages::limit(&element, &limit);
+                }
+            }
+            MuxEvent::StateFile(problem) => {
+                for element in spokesmen(&mux, None) {
+                    messages::state_file(&element, &problem);
                 }
             }
         }
     }
 }
 
-/// One element for each bus.
-fn spokesmen(mux: &Mux, server: &str) -> Vec<RtspMuxSrc> {
+/// One element for each bus, of those that play from the server, or of all.
+fn spokesmen(mux: &Mux, server: Option<&str>) -> Vec<RtspMuxSrc> {
     let mut spokesmen: Vec<(gst::Bus, RtspMuxSrc)> = Vec::new();
     for element in listening(mux, server)
         .iter()
@@ -127,14 +132,14 @@ fn spokesmen(mux: &Mux, server: &str) -> Vec<RtspMuxSrc> {
     spokesmen.into_iter().map(|(_, element)| element).collect()
 }
 
-fn listening(mux: &Mux, server: &str) -> Vec<glib::WeakRef<RtspMuxSrc>> {
+fn listening(mux: &Mux, server: Option<&str>) -> Vec<glib::WeakRef<RtspMuxSrc>> {
     let audiences = lock(&AUDIENCES);
     let Some(audience) = audiences.iter().find(|there| there.mux.is_same(mux)) else {
         return Vec::new();
     };
     let listeners = audience.listeners.iter();
     listeners
-        .filter(|listener| listener.server == server)
+        .filter(|listener| server.is_none_or(|server| listener.server == server))
         .map(|listener| listener.element.clone())
         .collect()
 }

@@ -75,6 +75,22 @@ pub(super) fn limit(element: &RtspMuxSrc, limit: &mux::ConnectionLimit) {
     post(element, message);
 }
 
+/// Posts a WARNING: the state file cannot be used. Its details are `rtspmux-state-file` with `path` and
+/// `reason`.
+pub(super) fn state_file(element: &RtspMuxSrc, problem: &mux::StateFileProblem) {
+    let path = problem.path.display().to_string();
+    let details = gst::Structure::builder("rtspmux-state-file")
+        .field("path", &path)
+        .field("reason", &problem.reason)
+        .build();
+    let text = format!("What is learned of servers is not kept: {problem}");
+    let message = gst::message::Warning::builder(gst::ResourceError::Settings, &text)
+        .details(details)
+        .src(element)
+        .build();
+    post(element, message);
+}
+
 /// What happens to a session that is recovered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Change {

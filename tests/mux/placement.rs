@@ -1,6 +1,11 @@
 //! How many connections sessions get that start together, by what was measured before.
 
-use std::{env, fs, process, time::Duration};
+use std::{
+    env, fs,
+    path::Path,
+    process, thread,
+    time::{Duration, Instant},
+};
 
 use gstrtspmux::mux::{Limits, Mux, Pooling, Session};
 
@@ -55,12 +60,26 @@ async fn what_was_measured_is_remembered_with_the_verdict() {
     let mux = known();
     // As when the process is killed: nothing is shut down.
     let killed = play_sixteen(&mux, &server).await;
+    wait_until_measured(&path);
     let mux = known();
     let sessions = play_sixteen(&mux, &server).await;
     assert_eq!(server.accepted(), 1 + 4);
     drop(killed);
     stop(&mux, &server, sessions).await;
     fs::remove_file(path).unwrap();
+}
+
+/// Both times are in the file; a thread of its own writes it.
+fn wait_until_measured(path: &Path) {
+    let until = Instant::now() + PATIENCE;
+    let is_measured = |line: &str| {
+        let words: Vec<&str> = line.split(' ').collect();
+        words[0] == "yes" && words[6..8].iter().all(|word| *word != "-")
+    };
+    while !fs::read_to_string(path).is_ok_and(|text| text.lines().skip(1).any(is_measured)) {
+        assert!(Instant::now() < until, "what was measured is written");
+        thread::yield_now();
+    }
 }
 
 #[tokio::test]

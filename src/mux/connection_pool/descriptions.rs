@@ -7,7 +7,7 @@
 
 pub(super) mod line;
 
-use std::collections::HashMap;
+use std::{cmp::Reverse, collections::HashMap};
 
 use super::table::PresentationUri;
 use crate::mux::{proto::Presentation, server_key::ConnectionKey};
@@ -99,19 +99,19 @@ impl Descriptions {
         self.remove(&(None, uri.clone()));
     }
 
-    /// All that is known, for the next process.
-    pub(super) fn all(&self) -> Vec<(PresentationUri, Presentation)> {
-        let known = self.known.iter();
+    /// All that is known, for the next process: what was used last comes first.
+    pub(super) fn latest_first(&self) -> Vec<(PresentationUri, Presentation)> {
+        let mut known: Vec<_> = self.known.iter().collect();
+        known.sort_unstable_by_key(|(_, known)| Reverse(known.used));
+        let known = known.into_iter();
         known
             .map(|((_, uri), known)| (uri.clone(), known.presentation.clone()))
             .collect()
     }
 
-    /// Takes over a line of an earlier process, if it is one of a description.
-    pub(super) fn load(&mut self, line: &str) {
-        if let Some((uri, presentation)) = line::parse(line) {
-            self.insert((None, uri), presentation);
-        }
+    /// Takes over what an earlier process has played.
+    pub(super) fn load(&mut self, uri: PresentationUri, presentation: Presentation) {
+        self.insert((None, uri), presentation);
     }
 }
 
@@ -135,8 +135,13 @@ mod tests {
     }
 
     fn lines(known: &Descriptions) -> impl Iterator<Item = String> {
-        let all = known.all().into_iter();
+        let all = known.latest_first().into_iter();
         all.filter_map(|(uri, presentation)| line::line(&uri, &presentation))
+    }
+
+    fn load(known: &mut Descriptions, line: &str) {
+        let (uri, presentation) = line::parse(line).unwrap();
+        known.load(uri, presentation);
     }
 
     #[test]
@@ -159,14 +164,14 @@ mod tests {
         assert!(before.remember(&admin, &uri(1), &presentation(1)));
         assert!(!before.remember(&admin, &uri(1), &presentation(1)));
         let mut now = Descriptions::default();
-        lines(&before).for_each(|line| now.load(&line));
+        lines(&before).for_each(|line| load(&mut now, &line));
         assert_eq!(now.recall(&guest, &uri(1)), Some(presentation(1)));
         assert!(!now.remember(&admin, &uri(1), &presentation(1)));
         assert!(
             now.recall(&guest, &uri(1)).is_none(),
             "it is the admin's now"
         );
-        lines(&before).for_each(|line| now.load(&line));
+        lines(&before).for_each(|line| load(&mut now, &line));
         now.forget(&guest, &uri(1));
         assert!(now.recall(&guest, &uri(1)).is_none());
         assert_eq!(now.octets, presentation(1).sdp.len());

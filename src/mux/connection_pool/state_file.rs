@@ -9,75 +9,174 @@
 //! ```
 //!
 //! A line that cannot be read is left out; a file of another kind or version holds none.
+//!
+//! Both are done by a thread of their own ([`saver`]), for disks may be slow: the thread that moves
+//! octets never waits for one. What may stand in the file's place, [`disk`] knows.
+
+mod disk;
+mod saver;
 
 use std::{
-    collections::BTreeSet,
-    fs::{self, OpenOptions},
-    io::{self, Write},
-    path::{Path, PathBuf},
-    sync::{Arc, PoisonError, atomic::Ordering},
+    collections::HashSet,
+    io,
+    sync::{Arc, PoisonError, atomic::Ordering, mpsc},
     time::Duration,
 };
 
-use super::{ConnectionPool, descriptions::line, server::Server};
-use crate::mux::{driver, sharing::memory};
+use self::disk::{Existing, MAX_SIZE};
+pub(super) use self::saver::Saver;
+use super::{ConnectionPool, PresentationUri, descriptions::line, server::Server};
+use crate::mux::{
+    driver,
+    event::{MuxEvent, StateFileProblem},
+    pace::Pace,
+    proto::Presentation,
+    server_key::ServerId,
+    sharing::{
+        Sharing,
+        memory::{self, Moment},
+    },
+};
 
 const HEADER: &str = "rtspmux-state 4";
-/// More than anybody has; a bound on what a broken file may cost.
+/// More than one installation has; a bound on what a broken file may cost.
 const MAX_LINES: usize = 65_536;
 /// Sixty-four cameras that start together are written down together.
 const SAVED_AFTER: Duration = Duration::from_secs(1);
+/// How long making a pool waits for the file: a local one is there within a millisecond. If it comes
+/// later, only what is not known by then is taken from it.
+const LOAD_PATIENCE: Duration = Duration::from_millis(250);
+
+/// What one line says.
+enum Entry {
+    Server(ServerId, Sharing, Pace),
+    Played(PresentationUri, Presentation),
+}
+
+impl Entry {
+    fn parse(line: &str, now: Moment) -> Option<Self> {
+        if let Some((id, sharing, pace)) = memory::parse_line(line, now) {
+            return Some(Self::Server(id, sharing, pace));
+        }
+        let (uri, presentation) = line::parse(line)?;
+        Some(Self::Played(uri, presentation))
+    }
+
+    /// None if it is not to be written down.
+    fn line(&self, now: Moment) -> Option<String> {
+        match self {
+            Self::Server(id, sharing, pace) => memory::line(id, sharing, pace, now),
+            Self::Played(uri, presentation) => line::line(uri, presentation),
+        }
+    }
+}
 
 impl ConnectionPool {
     /// Takes over what is remembered. A file that cannot be read is ignored: everything in it can be
     /// learned again.
     pub(in crate::mux) fn load(&self) {
-        let Some(path) = &self.0.state_file else {
+        let Some(saver) = self.0.saver.clone() else {
             return;
         };
-        let text = match fs::read_to_string(path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return,
-            Err(error) => {
-                return tracing::warn!("{}: not read: {error}", path.display());
+        let pool = Arc::downgrade(&self.0);
+        let (reading, read) = mpsc::channel::<()>();
+        let load = move || {
+            let found = Existing::open(&saver.path).and_then(|found| {
+                let Some(found) = found else { return Ok(None) };
+                let identity = found.identity.clone();
+                found.text().map(|text| Some((text, identity)))
+            });
+            if let Some(pool) = pool.upgrade().map(Self) {
+                pool.on_read(&saver, found);
             }
+            drop(reading);
+            disk::remove_left_overs(&saver.path, driver::moment().wall);
         };
-        let Some(lines) = lines_of(&text) else {
-            return tracing::warn!("{}: not a file of ours, ignored", path.display());
-        };
-        let now = driver::moment();
-        let mut state = self.lock();
-        for line in lines {
-            if let Some((id, sharing, pace)) = memory::parse_line(line, now) {
-                state.servers.insert(id, Server::with(sharing, pace));
-            } else {
-                state.descriptions.load(line);
-            }
+        match driver::in_background(saver::THREAD, load) {
+            // Dropped unused at the end, or by a panic.
+            Ok(()) => drop(read.recv_timeout(LOAD_PATIENCE)),
+            Err(error) => self.on_state_file_unusable("not read", &error),
         }
     }
 
-    /// Writes what is known. On failure the next change tries again.
+    fn on_read(&self, saver: &Saver, found: io::Result<Option<(String, disk::Identity)>>) {
+        let (text, identity) = match found {
+            Ok(Some(found)) => found,
+            Ok(None) => return,
+            Err(error) => return self.on_state_file_unusable("not read", &error),
+        };
+        let now = driver::moment();
+        let entries: Vec<Entry> = lines_of(&text)
+            .filter_map(|line| Entry::parse(line, now))
+            .collect();
+        let mut state = self.lock();
+        for entry in entries {
+            match entry {
+                Entry::Server(id, sharing, pace) => {
+                    let server = state.servers.entry(id);
+                    server.or_insert_with(|| Server::with(sharing, pace));
+                }
+                Entry::Played(uri, presentation) => state.descriptions.load(uri, presentation),
+            }
+        }
+        drop(state);
+        *saver.seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(identity);
+    }
+
+    /// Has written what is known, soon. On failure the next change tries again.
     pub(super) fn save(&self) {
-        let Some(path) = &self.0.state_file else {
+        let Some(saver) = &self.0.saver else {
             return;
         };
-        let _saving = self.0.saving.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = driver::moment();
-        let (verdicts, descriptions) = {
-            let state = self.lock();
-            let servers = state.servers.iter();
-            let verdicts: BTreeSet<String> = servers
-                .filter_map(|(id, server)| memory::line(id, &server.sharing, &server.pace, now))
-                .collect();
-            (verdicts, state.descriptions.all())
+        let pool = self.clone();
+        let path = Arc::clone(saver);
+        let write = move || {
+            if let Err(error) = pool.write(&path) {
+                pool.on_state_file_unusable("not written", &error);
+            }
         };
-        // With the lock let go of: each is looked through for secrets.
-        let descriptions: BTreeSet<String> = descriptions
-            .iter()
-            .filter_map(|(uri, presentation)| line::line(uri, presentation))
+        if let Err(error) = saver.request(write) {
+            self.on_state_file_unusable("not written", &error);
+        }
+    }
+
+    /// Writes what is known, and what another process has learned of other servers and cameras.
+    fn write(&self, saver: &Saver) -> io::Result<()> {
+        let now = driver::moment();
+        let mut seen = saver.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let existing = Existing::open(&saver.path)?;
+        let theirs = existing.filter(|found| seen.as_ref() != Some(&found.identity));
+        // One that cannot be read as a whole has nothing worth keeping.
+        let theirs = theirs.and_then(|found| found.text().ok());
+        let theirs = theirs.as_deref().map(lines_of).into_iter().flatten();
+        let theirs = theirs.filter_map(|line| Entry::parse(line, now));
+        let text = file_of(written(self.entries().into_iter().chain(theirs), now));
+        *seen = Some(disk::replace(&saver.path, &text)?);
+        Ok(())
+    }
+
+    /// What is known, the most useful first.
+    fn entries(&self) -> Vec<Entry> {
+        let state = self.lock();
+        let servers = state.servers.iter();
+        let mut entries: Vec<Entry> = servers
+            .map(|(id, server)| Entry::Server(id.clone(), server.sharing.clone(), server.pace))
             .collect();
-        if let Err(error) = replace(path, &file_of(verdicts.into_iter().chain(descriptions))) {
-            tracing::warn!("{}: not written: {error}", path.display());
+        let descriptions = state.descriptions.latest_first().into_iter();
+        entries.extend(descriptions.map(|(uri, known)| Entry::Played(uri, known)));
+        entries
+    }
+
+    /// Told once for the life of a pool; a disk that is full says so again and again.
+    fn on_state_file_unusable(&self, what: &str, error: &io::Error) {
+        let Some(saver) = &self.0.saver else { return };
+        let problem = StateFileProblem {
+            path: saver.path.clone(),
+            reason: format!("{what}: {error}"),
+        };
+        tracing::debug!("{problem}");
+        if self.0.state_file_problem.set(problem.clone()).is_ok() {
+            self.tell(MuxEvent::StateFile(problem));
         }
     }
 
@@ -86,7 +185,7 @@ impl ConnectionPool {
         let Some(runtime) = self.0.runtime.get() else {
             return;
         };
-        if self.0.state_file.is_none() || self.0.is_save_due.swap(true, Ordering::Relaxed) {
+        if self.0.saver.is_none() || self.0.is_save_due.swap(true, Ordering::Relaxed) {
             return;
         }
         let shared = Arc::downgrade(&self.0);
@@ -99,50 +198,166 @@ impl ConnectionPool {
     }
 }
 
-/// The lines of a file; none if it is another kind of file.
-fn lines_of(text: &str) -> Option<impl Iterator<Item = &str>> {
-    let mut lines = text.lines();
-    (lines.next()? == HEADER).then(|| lines.take(MAX_LINES))
-}
-
-fn file_of(lines: impl IntoIterator<Item = String>) -> String {
-    let mut text = format!("{HEADER}\n");
-    for line in lines {
-        text.push_str(&line);
-        text.push('\n');
+/// The lines to write, servers and cameras apart. Of two entries for one of them the first counts,
+/// unless it is one that is not written down.
+fn written(entries: impl Iterator<Item = Entry>, now: Moment) -> (Vec<String>, Vec<String>) {
+    let (mut known, mut played) = (HashSet::new(), HashSet::new());
+    let (mut servers, mut cameras) = (Vec::new(), Vec::new());
+    for entry in entries {
+        let Some(line) = entry.line(now) else {
+            continue;
+        };
+        match entry {
+            Entry::Server(id, ..) if known.insert(id.clone()) => servers.push(line),
+            Entry::Played(uri, _) if played.insert(uri.clone()) => cameras.push(line),
+            _ => {}
+        }
     }
-    text
+    (servers, cameras)
 }
 
-/// Whoever reads the file finds the old one or the new one, whole.
-fn replace(path: &Path, text: &str) -> io::Result<()> {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}.new", std::process::id()));
-    let new: PathBuf = path.with_file_name(name);
-    write(&new, text)
-        .and_then(|()| fs::rename(&new, path))
-        .inspect_err(|_| drop(fs::remove_file(&new)))
+/// The lines of a file; none if it is of another version.
+fn lines_of(text: &str) -> impl Iterator<Item = &str> {
+    let mut lines = text.lines();
+    let is_known = lines.next() == Some(HEADER);
+    lines.take(if is_known { MAX_LINES } else { 0 })
 }
 
-/// For nobody else to read: which cameras there are is their owner's business.
-fn write(path: &Path, text: &str) -> io::Result<()> {
-    let mut options = OpenOptions::new();
-    options.write(true).create(true).truncate(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(path)?.write_all(text.as_bytes())
+/// What does not fit is left out. Servers go first, for they are more useful and small; then what was
+/// used last. The file is read in the other direction, so that this again counts as used last.
+fn file_of((servers, cameras): (Vec<String>, Vec<String>)) -> String {
+    let mut size = HEADER.len() + 1;
+    let fits = |line: &String| {
+        size += line.len() + 1;
+        size <= MAX_SIZE
+    };
+    let lines = servers.into_iter().chain(cameras);
+    let mut lines: Vec<String> = lines.take_while(fits).take(MAX_LINES).collect();
+    lines.push(HEADER.to_owned());
+    lines.reverse();
+    lines.push(String::new());
+    lines.join("\n")
 }
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        path::PathBuf,
+        time::{Instant, SystemTime},
+    };
+
+    use tokio::runtime::Handle;
+
     use super::*;
+    use crate::mux::config::{Limits, Timeouts};
+
+    fn now() -> Moment {
+        Moment {
+            monotonic: Instant::now() + Duration::from_secs(1_000_000),
+            wall: SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_100),
+        }
+    }
+
+    fn entries(lines: &[String], now: Moment) -> Vec<Entry> {
+        let lines = lines.iter();
+        lines.map(|line| Entry::parse(line, now).unwrap()).collect()
+    }
+
+    fn server(name: &str, verdict: &str) -> String {
+        let evidence = if verdict == "no" { "closed" } else { "-" };
+        format!("{verdict} {name}:554 1700000000 0 {evidence} - - - - - -")
+    }
+
+    fn played(camera: usize, length: usize) -> String {
+        let text = "x".repeat(length);
+        let sdp = format!("v=0%0Di={text}%0Dm=video%200%20RTP/AVP%2096%0Da=control:1%0D");
+        format!("played rtsp://nvr/{camera} rtsp://nvr/{camera} {sdp}")
+    }
 
     #[test]
-    fn a_file_of_another_kind_holds_nothing() {
-        assert!(lines_of("").is_none());
-        assert!(lines_of("something else\nno nvr:554 1 1 closed - -").is_none());
-        let lines = ["one", "two"];
-        let file = file_of(lines.map(str::to_owned));
-        assert!(lines_of(&file).unwrap().eq(lines));
+    fn a_file_of_another_version_holds_nothing() {
+        assert_eq!(lines_of("").count(), 0);
+        assert_eq!(
+            lines_of("rtspmux-state 3\nno nvr:554 1 1 closed").count(),
+            0
+        );
+        let file = file_of((vec!["one".to_owned()], vec!["two".to_owned()]));
+        assert_eq!(file, "rtspmux-state 4\ntwo\none\n");
+        assert!(lines_of(&file).eq(["two", "one"]));
+    }
+
+    /// Two processes with one file: neither forgets what only the other one has learned.
+    #[test]
+    fn what_another_process_has_learned_is_kept_unless_ours_is_about_the_same() {
+        let ours = [server("a", "yes"), server("b", "no"), played(1, 1)];
+        let theirs = [
+            server("a", "no"),
+            server("c", "yes"),
+            played(1, 2),
+            played(2, 1),
+        ];
+        let now = now();
+        let all = entries(&ours, now).into_iter();
+        let (servers, cameras) = written(all.chain(entries(&theirs, now)), now);
+        assert_eq!(servers, [&ours[0], &ours[1], &theirs[1]].map(Clone::clone));
+        assert_eq!(cameras, [&ours[2], &theirs[3]].map(Clone::clone));
+    }
+
+    #[test]
+    fn what_does_not_fit_is_left_out_and_servers_do_not_give_way() {
+        let cameras: Vec<String> = (0..40).map(|number| played(number, 500_000)).collect();
+        let file = file_of((vec![server("a", "yes")], cameras.clone()));
+        assert!((MAX_SIZE - 600_000..=MAX_SIZE).contains(&file.len()));
+        let lines: Vec<&str> = lines_of(&file).collect();
+        assert_eq!(lines.last().unwrap(), &server("a", "yes"));
+        assert_eq!(lines[lines.len() - 2], cameras[0], "the last one used");
+    }
+
+    fn pool(path: PathBuf) -> ConnectionPool {
+        let runtime = Handle::current();
+        let (limits, timeouts) = (Limits::default(), Timeouts::default());
+        ConnectionPool::new(Some(runtime), limits, timeouts, Some(path), None)
+    }
+
+    /// A disk that does not answer.
+    #[tokio::test]
+    async fn f48_shutdown_waits_for_a_disk_until_its_deadline() {
+        let pool = pool(std::env::temp_dir().join("rtspmux-never-written"));
+        let (go_on, stalled) = mpsc::channel::<()>();
+        let saver = pool.0.saver.clone().unwrap();
+        let write = move || assert!(stalled.recv().is_err());
+        saver.request(write).unwrap();
+        pool.shutdown(Duration::from_millis(20)).await;
+        assert!(!saver.path.exists());
+        drop(go_on);
+        saver.written().await;
+    }
+
+    /// What is read late does not take the place of what was learned meanwhile.
+    #[tokio::test]
+    async fn f48_a_file_that_comes_late_tells_what_is_not_known_yet() {
+        let pool = pool(std::env::temp_dir().join("rtspmux-never-read"));
+        let now = driver::moment();
+        let seconds = now.wall.duration_since(SystemTime::UNIX_EPOCH).unwrap();
+        let today = |line: String| line.replace("1700000000", &seconds.as_secs().to_string());
+        let early = today(server("a", "yes"));
+        let late = [today(server("a", "no")), today(server("b", "no"))];
+        let Some(Entry::Server(a, sharing, pace)) = Entry::parse(&early, now) else {
+            unreachable!()
+        };
+        let learned = Server::with(sharing, pace);
+        pool.lock().servers.insert(a, learned);
+        let saver = pool.0.saver.clone().unwrap();
+        let text = file_of((late.to_vec(), Vec::new()));
+        let path = std::env::temp_dir().join(format!("rtspmux-late-{}", std::process::id()));
+        let identity = disk::replace(&path, &text).unwrap();
+        std::fs::remove_file(path).unwrap();
+        pool.on_read(&saver, Ok(Some((text, identity))));
+        let known = pool.entries().into_iter();
+        let (mut servers, _) = written(known, driver::moment());
+        let verdict = |line: &mut String| line.truncate("yes a:554".len());
+        servers.iter_mut().for_each(verdict);
+        servers.sort();
+        assert_eq!(servers, ["no b:554 ", "yes a:554"]);
     }
 }

@@ -30,7 +30,9 @@ pub(in crate::mux::connection_pool) fn line(
 }
 
 /// None for a line of something else, or one that cannot be read.
-pub(super) fn parse(line: &str) -> Option<(PresentationUri, Presentation)> {
+pub(in crate::mux::connection_pool) fn parse(
+    line: &str,
+) -> Option<(PresentationUri, Presentation)> {
     let mut words = line.strip_prefix(KIND)?.strip_prefix(' ')?.split(' ');
     let url: Url = words.next()?.parse().ok()?;
     let base: Url = words.next()?.parse().ok()?;
