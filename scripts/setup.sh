@@ -8,7 +8,7 @@ packages=(
 )
 
 # Programs that some tests or measures run and are left out without. Not every release has them.
-optional_packages=(livemedia-utils valgrind)
+optional_packages=(livemedia-utils valgrind python3-gi gir1.2-gstreamer-1.0)
 
 give_up() {
     echo "$(basename "$0"): $*" >&2

@@ -1,0 +1,1 @@
+"""What scripts/against_server.py is made of."""
