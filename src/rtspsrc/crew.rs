@@ -3,10 +3,12 @@
 //! Pushing a buffer runs downstream's code, which may block for as long as it likes: in a sink that
 //! waits for its clock, in a muxer that waits for another stream. So there is no fixed number of
 //! threads that is right. Here as many [`Errand`]s are on the way at a time as the machine has
-//! processors, and a thread that is found waiting in one for longer than [`PATIENCE`] while others
-//! wait does not count any more: another one takes its place. Not so a thread that is busy, or would
-//! be if it got a processor: another one would only compete with it. When one comes back there may be
-//! one too many, which ends after a while.
+//! processors, four at most, and a thread that is found twice at the same wait in one for longer than
+//! [`PATIENCE`] while others wait does not count any more: another one takes its place. Not so a thread
+//! that is busy, or would be if it got a processor: another one would only compete with it. When one
+//! comes back there may be one too many, which ends after a while.
+//!
+//! No errand posts messages: see [`bus_queue`](super::bus_queue).
 //!
 //! ```text
 //! called -> queue -> a hand takes it -> idle, or called again
@@ -43,10 +45,6 @@ pub(super) use errand::{Errand, spawn};
 /// How long an errand may take before its thread is taken for blocked, if it waits for something and
 /// others wait for it.
 const PATIENCE: Duration = Duration::from_millis(1);
-
-/// How long if it waits for nothing: it may be decoding, or be in a loop until another stream has come
-/// as far as its own, which that one then has to be let do.
-const LONG_PATIENCE: Duration = Duration::from_millis(100);
 
 /// The threads of the process.
 pub(super) struct Crew {
@@ -184,13 +182,10 @@ impl Crew {
             if !late.is_empty() {
                 // Looking at threads takes a while.
                 drop(state);
-                let is_waiting = |late: &Late| late.hand.is_waiting();
-                let (waiting, busy): (Vec<Late>, Vec<Late>) =
-                    late.into_iter().partition(is_waiting);
+                let look = |late: &Late| (late.turn, late.hand.look());
+                let found: Vec<_> = late.iter().map(look).collect();
                 state = lock(&self.state);
-                held_up = state.roll.strike_off(&waiting);
-                let busy = busy.into_iter().filter(|it| it.takes >= LONG_PATIENCE);
-                state.roll.strike_off(&busy.collect::<Vec<_>>());
+                held_up = state.roll.on_found(timer::now(), &found);
             }
             let wanted = state.roll.reinforcements(held_up);
             for _ in 0..wanted.min(state.queue.len()) {

@@ -8,7 +8,18 @@ pub(super) struct Hand {
     /// For this one, while it is idle.
     pub(super) summons: Condvar,
     /// Where Linux tells how it is (proc(5)). None on other systems.
-    stat: Option<PathBuf>,
+    status: Option<PathBuf>,
+}
+
+/// How a thread was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Found {
+    /// It runs, or would if it got a processor.
+    Busy,
+    /// It waits for something: a lock, a condition, a disk. `waits`: how often it has begun to wait
+    /// so far. A thread that is found at the same wait twice is held up; one that contends with
+    /// others for a lock, as for that of a bus, is found at another one.
+    Waiting { waits: u64 },
 }
 
 impl Hand {
@@ -16,28 +27,36 @@ impl Hand {
         let own = fs::read_link("/proc/thread-self");
         Self {
             summons: Condvar::new(),
-            stat: own
+            status: own
                 .ok()
-                .map(|own| PathBuf::from("/proc").join(own).join("stat")),
+                .map(|own| PathBuf::from("/proc").join(own).join("status")),
         }
     }
 
-    /// Whether it waits for something: a lock, a condition, a disk. Where the system does not tell, a
-    /// thread that takes its time does.
-    pub(super) fn is_waiting(&self) -> bool {
-        let stat = self.stat.as_ref().and_then(|stat| fs::read(stat).ok());
-        stat.and_then(|stat| is_at_rest(&stat)).unwrap_or(true)
+    /// How it is. Where the system does not tell, a thread that takes its time waits.
+    pub(super) fn look(&self) -> Found {
+        let status = self
+            .status
+            .as_ref()
+            .and_then(|status| fs::read_to_string(status).ok());
+        let found = status.and_then(|status| found(&status));
+        found.unwrap_or(Found::Waiting { waits: 0 })
     }
 }
 
-/// Whether a line of `/proc/.../stat` is of a thread that neither runs nor could. The name before the
-/// state may be anything.
-fn is_at_rest(stat: &[u8]) -> Option<bool> {
-    let name_end = stat.iter().rposition(|octet| *octet == b')')?;
-    match stat.get(name_end + 1..)? {
-        [b' ', state, b' ', ..] => Some(*state != b'R'),
-        _ => None,
+/// What `/proc/.../status` says.
+fn found(status: &str) -> Option<Found> {
+    let field = |name| {
+        let mut lines = status.lines();
+        lines
+            .find_map(|line| line.strip_prefix(name))
+            .map(str::trim)
+    };
+    if field("State:")?.starts_with('R') {
+        return Some(Found::Busy);
     }
+    let waits = field("voluntary_ctxt_switches:")?.parse().ok()?;
+    Some(Found::Waiting { waits })
 }
 
 #[cfg(test)]
@@ -54,22 +73,32 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_state_is_found_behind_any_name() {
-        assert_eq!(is_at_rest(b"17 (rtspmux-feed) R 1 17"), Some(false));
-        assert_eq!(is_at_rest(b"17 (a) R (b) ) S 1 17"), Some(true));
-        assert_eq!(is_at_rest(b"17 (rtspmux-feed) D 1 17"), Some(true));
-        for cut in [&b""[..], b"17", b"17 (x)", b"17 (x) R"] {
-            assert_eq!(is_at_rest(cut), None);
+    fn the_state_and_the_waits_are_found_in_a_status() {
+        let status = |state: &str| {
+            format!(
+                "Name:\trtspmux-feed\nState:\t{state}\nvoluntary_ctxt_switches:\t17\nnonvoluntary_ctxt_switches:\t3\n"
+            )
+        };
+        assert_eq!(found(&status("R (running)")), Some(Found::Busy));
+        let waiting = Some(Found::Waiting { waits: 17 });
+        assert_eq!(found(&status("S (sleeping)")), waiting);
+        assert_eq!(found(&status("D (disk sleep)")), waiting);
+        for cut in [
+            "",
+            "State:\tS (sleeping)\n",
+            "voluntary_ctxt_switches:\t17\n",
+        ] {
+            assert_eq!(found(cut), None);
         }
     }
 
     #[test]
     fn what_cannot_be_looked_at_waits() {
         let hand = Hand {
-            stat: None,
+            status: None,
             ..Hand::of_this_thread()
         };
-        assert!(hand.is_waiting());
+        assert_eq!(hand.look(), Found::Waiting { waits: 0 });
     }
 
     #[cfg(target_os = "linux")]
@@ -88,7 +117,7 @@ mod tests {
         });
         let busy_one = told.recv().unwrap();
         // It may wait for memory or for the channel just then.
-        while busy_one.is_waiting() {
+        while busy_one.look() != Found::Busy {
             thread::yield_now();
         }
         is_enough.store(true, Ordering::Relaxed);
@@ -103,7 +132,14 @@ mod tests {
             }
         });
         let waiting_one = told.recv().unwrap();
-        while !waiting_one.is_waiting() {
+        // It is at the same wait twice only once it is at the gate.
+        let mut before = Found::Busy;
+        loop {
+            let now = waiting_one.look();
+            if now != Found::Busy && now == before {
+                break;
+            }
+            before = now;
             thread::yield_now();
         }
         gate.set(()).unwrap();

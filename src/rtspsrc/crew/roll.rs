@@ -5,7 +5,18 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{hand::Hand, tenure::Tenure};
+use super::{
+    hand::{Found, Hand},
+    tenure::Tenure,
+};
+
+/// So many are at work at most, those left out that downstream holds up: also where all of them spin,
+/// as the writers of a bus do. Another one would only compete with them.
+const MOST: usize = 4;
+
+/// How long a hand may be busy before it is not counted on any more: it may be decoding, or be in a loop
+/// until another stream has come as far as its own, which that one then has to be let do.
+const BUSY_PATIENCE: Duration = Duration::from_millis(100);
 
 /// One errand that a hand is on.
 #[derive(Debug)]
@@ -13,8 +24,20 @@ struct Turn {
     number: TurnNumber,
     hand: Arc<Hand>,
     since: Instant,
-    /// It takes so long that its hand does not count.
-    is_struck_off: bool,
+    standing: Standing,
+    /// The wait it was found at last.
+    waits: Option<u64>,
+}
+
+/// What a hand that is on an errand counts as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    /// It is at work.
+    Counts,
+    /// Busy for long: it has a processor, and others may be at work beside it.
+    Busy,
+    /// It waits for something downstream: another one has its place.
+    HeldUp,
 }
 
 /// What a hand is given when it begins an errand, and gives back at its end.
@@ -26,19 +49,18 @@ pub(super) struct TurnNumber(u64);
 pub(super) struct Late {
     pub(super) turn: TurnNumber,
     pub(super) hand: Arc<Hand>,
-    /// So far.
-    pub(super) takes: Duration,
 }
 
 /// The roll of the crew.
 ///
-/// Invariant: `counting` are the hands that are on an errand, or were summoned to be, less those struck
-/// off. More than `hands` only for as long as many are found held up at once.
+/// Invariant: `counting` are the hands that are on an errand, or were summoned to be, less those held up
+/// and those `busy` for long; all but those held up are [`MOST`] at most.
 #[derive(Debug)]
 pub(super) struct Roll {
     /// As many may be at work at a time, and as many are kept when there is no work.
     hands: usize,
     counting: usize,
+    busy: usize,
     /// The one that was at work last is summoned first: its processor is warm, and the others are
     /// seen not to be needed.
     idle: Vec<Arc<Hand>>,
@@ -50,8 +72,9 @@ pub(super) struct Roll {
 impl Roll {
     pub(super) fn new(hands: usize) -> Self {
         Self {
-            hands: hands.max(1),
+            hands: hands.clamp(1, MOST),
             counting: 0,
+            busy: 0,
             idle: Vec::new(),
             turns: Vec::new(),
             last: 0,
@@ -65,7 +88,12 @@ impl Roll {
     }
 
     pub(super) fn may_summon(&self) -> bool {
-        self.counting < self.hands
+        self.counting < self.hands && self.room() > 0
+    }
+
+    /// How many more may be at work.
+    fn room(&self) -> usize {
+        MOST.saturating_sub(self.counting + self.busy)
     }
 
     /// How many are to come in place of `held_up` that were just found to be: twice as many, for
@@ -73,7 +101,7 @@ impl Roll {
     /// (preroll) are so many as there are streams, and each needs a thread.
     pub(super) fn reinforcements(&self, held_up: usize) -> usize {
         let missing = self.hands.saturating_sub(self.counting);
-        missing.max(2 * held_up)
+        missing.max(2 * held_up).min(self.room())
     }
 
     /// Summons an idle hand, if there is one.
@@ -106,7 +134,8 @@ impl Roll {
             number,
             hand: Arc::clone(hand),
             since: now,
-            is_struck_off: false,
+            standing: Standing::Counts,
+            waits: None,
         });
         number
     }
@@ -115,11 +144,12 @@ impl Roll {
     /// it is idle.
     pub(super) fn end(&mut self, turn: TurnNumber, hand: &Arc<Hand>) -> bool {
         let at = self.turns.iter().position(|it| it.number == turn);
-        let is_struck_off = at.is_some_and(|at| self.turns.swap_remove(at).is_struck_off);
-        if !is_struck_off {
-            return true;
+        match at.map(|at| self.turns.swap_remove(at).standing) {
+            None | Some(Standing::Counts) => return true,
+            Some(Standing::Busy) => self.busy -= 1,
+            Some(Standing::HeldUp) => {}
         }
-        let has_room = self.counting < self.hands;
+        let has_room = self.may_summon();
         match has_room {
             true => self.counting += 1,
             false => self.idle.push(Arc::clone(hand)),
@@ -151,26 +181,56 @@ impl Roll {
         }
     }
 
-    /// The turns that take this long and were not struck off.
+    /// The turns that take this long and are not known to be held up.
     pub(super) fn late(&self, now: Instant, patience: Duration) -> Vec<Late> {
-        let turns = self.turns.iter().filter(|turn| !turn.is_struck_off);
-        let late = turns.map(|turn| Late {
+        let is_late = |turn: &&Turn| {
+            turn.standing != Standing::HeldUp
+                && now.saturating_duration_since(turn.since) >= patience
+        };
+        let late = self.turns.iter().filter(is_late).map(|turn| Late {
             turn: turn.number,
             hand: Arc::clone(&turn.hand),
-            takes: now.saturating_duration_since(turn.since),
         });
-        late.filter(|late| late.takes >= patience).collect()
+        late.collect()
     }
 
-    /// Strikes off the hands that are still on these turns; tells how many.
-    pub(super) fn strike_off(&mut self, late: &[Late]) -> usize {
-        let is_late = |turn: &Turn| late.iter().any(|late| late.turn == turn.number);
-        let mut count = 0;
-        for turn in self.turns.iter_mut().filter(|turn| is_late(turn)) {
-            count += usize::from(!std::mem::replace(&mut turn.is_struck_off, true));
+    /// How hands on such turns were found; tells how many turned out to be held up. One of which
+    /// the turn has ended meanwhile is at work.
+    pub(super) fn on_found(&mut self, now: Instant, found: &[(TurnNumber, Found)]) -> usize {
+        let mut held_up = 0;
+        for (number, found) in found {
+            let room = self.room();
+            let Some(turn) = self.turns.iter_mut().find(|turn| turn.number == *number) else {
+                continue;
+            };
+            let waits = match *found {
+                Found::Waiting { waits } => Some(waits),
+                Found::Busy => None,
+            };
+            let is_held_up = waits.is_some() && turn.waits == waits;
+            turn.waits = waits;
+            let is_long = now.saturating_duration_since(turn.since) >= BUSY_PATIENCE;
+            match turn.standing {
+                Standing::HeldUp => {}
+                Standing::Counts if is_held_up => {
+                    turn.standing = Standing::HeldUp;
+                    self.counting -= 1;
+                    held_up += 1;
+                }
+                Standing::Busy if is_held_up => {
+                    turn.standing = Standing::HeldUp;
+                    self.busy -= 1;
+                    held_up += 1;
+                }
+                Standing::Counts if is_long && room > 0 => {
+                    turn.standing = Standing::Busy;
+                    self.counting -= 1;
+                    self.busy += 1;
+                }
+                Standing::Counts | Standing::Busy => {}
+            }
         }
-        self.counting -= count;
-        count
+        held_up
     }
 }
 
@@ -190,10 +250,24 @@ mod tests {
         Arc::new(Hand::of_this_thread())
     }
 
-    /// As the foreman does, if all that are late wait for something.
+    /// As the foreman does in two looks, if all that are late wait for something.
     fn strike_off(roll: &mut Roll, now: Instant) -> usize {
         let late = roll.late(now, PATIENCE);
-        roll.strike_off(&late)
+        let waiting = Found::Waiting { waits: 7 };
+        let found: Vec<_> = late.iter().map(|late| (late.turn, waiting)).collect();
+        assert_eq!(
+            roll.on_found(now, &found),
+            0,
+            "it may have just begun to wait"
+        );
+        roll.on_found(now, &found)
+    }
+
+    /// The same in one look, if all are found like this.
+    fn find(roll: &mut Roll, now: Instant, found: Found) -> usize {
+        let late = roll.late(now, PATIENCE);
+        let found: Vec<_> = late.iter().map(|late| (late.turn, found)).collect();
+        roll.on_found(now, &found)
     }
 
     /// So many, none of them at work.
@@ -219,7 +293,7 @@ mod tests {
         let (mut roll, hand) = (Roll::new(1), hand());
         roll.on_hired(now());
         let turn = roll.begin(now(), &hand);
-        assert_eq!(strike_off(&mut roll, now() + PATIENCE / 2), 0);
+        assert!(roll.late(now() + PATIENCE / 2, PATIENCE).is_empty());
         assert!(!roll.may_summon());
         assert_eq!(strike_off(&mut roll, now() + PATIENCE), 1);
         assert!(roll.may_summon());
@@ -233,19 +307,19 @@ mod tests {
         let (mut roll, hand) = (Roll::new(1), hand());
         roll.on_hired(now());
         let turn = roll.begin(now(), &hand);
-        let late = roll.late(now() + PATIENCE, PATIENCE);
-        assert!(late.iter().map(|late| late.takes).eq([PATIENCE]));
+        let waiting = [(turn, Found::Waiting { waits: 7 })];
+        assert_eq!(roll.on_found(now() + PATIENCE, &waiting), 0);
         assert!(roll.end(turn, &hand));
         roll.begin(now() + PATIENCE, &hand);
-        assert_eq!(roll.strike_off(&late), 0);
+        assert_eq!(roll.on_found(now() + PATIENCE, &waiting), 0);
         assert!(!roll.may_summon());
     }
 
     #[test]
-    fn many_that_are_held_up_are_replaced_by_ever_more() {
+    fn those_that_are_held_up_are_replaced_however_many_they_are() {
         let (mut roll, hand) = (Roll::new(2), hand());
         let mut there = 0;
-        for expected in [2, 4, 8, 16] {
+        for expected in [2, 4, 4, 4] {
             let held_up = strike_off(&mut roll, now() + PATIENCE);
             let coming = roll.reinforcements(held_up);
             assert_eq!(coming, expected);
@@ -255,8 +329,46 @@ mod tests {
             }
             there += coming;
         }
-        assert_eq!(strike_off(&mut roll, now() + PATIENCE), 16);
-        assert_eq!(there, 30);
+        assert_eq!(strike_off(&mut roll, now() + PATIENCE), 4);
+        assert_eq!(there, 14);
+    }
+
+    /// As the writers of a bus that nobody reads: some spin, some wait for its lock, each for a
+    /// moment.
+    #[test]
+    fn f53_those_that_are_busy_or_contend_with_each_other_bring_no_more_than_four() {
+        let (mut roll, hand) = (Roll::new(16), hand());
+        for look in 0..1000 {
+            let coming = roll.reinforcements(0);
+            for _ in 0..coming {
+                roll.on_hired(now());
+                roll.begin(now(), &hand);
+            }
+            let found = match look % 2 {
+                0 => Found::Busy,
+                _ => Found::Waiting { waits: look },
+            };
+            let held_up = find(&mut roll, now() + look as u32 * PATIENCE, found);
+            assert_eq!(held_up, 0);
+        }
+        assert_eq!(roll.turns.len(), MOST);
+        assert!(!roll.may_summon());
+    }
+
+    #[test]
+    fn beside_one_that_is_busy_for_long_another_one_is_at_work() {
+        let (mut roll, hand) = (Roll::new(1), hand());
+        roll.on_hired(now());
+        let turn = roll.begin(now(), &hand);
+        find(&mut roll, now() + BUSY_PATIENCE / 2, Found::Busy);
+        assert!(!roll.may_summon());
+        find(&mut roll, now() + BUSY_PATIENCE, Found::Busy);
+        assert!(roll.may_summon());
+        // It begins to wait, and then its thread is not one of those at work.
+        assert_eq!((roll.counting, roll.busy), (0, 1));
+        assert_eq!(strike_off(&mut roll, now() + BUSY_PATIENCE), 1);
+        assert_eq!((roll.counting, roll.busy), (0, 0));
+        assert!(roll.end(turn, &hand), "its place is free");
     }
 
     #[test]
