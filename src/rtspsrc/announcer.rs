@@ -16,7 +16,7 @@ use gst::{glib, prelude::*};
 use gstreamer as gst;
 use tokio::task::AbortHandle;
 
-use super::{RtspMuxSrc, lock, messages, runtime};
+use super::{RtspMuxSrc, bus_queue::bus_of, lock, messages, runtime};
 use crate::mux::{Mux, MuxEvent, MuxEvents};
 
 /// Every multiplexer that has elements. A leaf in the order of locks: nothing is called or dropped
@@ -124,7 +124,9 @@ fn spokesmen(mux: &Mux, server: Option<&str>) -> Vec<RtspMuxSrc> {
         .iter()
         .filter_map(glib::WeakRef::upgrade)
     {
-        let Some(bus) = element.bus() else { continue };
+        let Some(bus) = bus_of(&element) else {
+            continue;
+        };
         if spokesmen.iter().all(|(other, _)| *other != bus) {
             spokesmen.push((bus, element));
         }

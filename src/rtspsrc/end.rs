@@ -1,12 +1,13 @@
 //! Why a session ended by itself, and how that is said on the bus.
 
+use gst::glib;
 use gstreamer as gst;
 use std::time::Duration;
 
 use super::{
-    RtspMuxSrc,
-    messages::{self, Phase},
+    messages::{Failure, Phase},
     recovery::Ailment,
+    reports::ReasonClass,
 };
 use crate::mux;
 
@@ -23,10 +24,12 @@ pub(super) enum End {
     Changed(String),
     /// Nothing came for so long, on a connection that is alive.
     Silent(String, Duration),
+    /// Packets came for so long, and none of them can be delivered.
+    Undeliverable(String),
     /// A source said goodbye, though the description had announced no end.
     Goodbye(String),
     /// rtpbin is missing or refuses.
-    Manager(gst::glib::BoolError),
+    Manager(glib::BoolError),
     /// Downstream has ended, or does not want data.
     Flow(gst::FlowError),
     /// The element is on its way down or gone.
@@ -38,7 +41,9 @@ impl End {
     pub(super) fn ailment(&self) -> Ailment {
         match self {
             Self::Mux(_, error) => Ailment::of(error.kind(), error.retry_after()),
-            Self::Description(_) | Self::Silent(..) | Self::Goodbye(_) => Ailment::Refused,
+            Self::Description(_) | Self::Silent(..) | Self::Undeliverable(_) | Self::Goodbye(_) => {
+                Ailment::Refused
+            }
             Self::Regular | Self::Changed(_) | Self::Manager(_) | Self::Flow(_) | Self::Stopped => {
                 Ailment::Hopeless
             }
@@ -58,7 +63,9 @@ impl End {
         match self {
             Self::Regular => "the server ended the session".to_owned(),
             Self::Mux(_, error) => error.to_string(),
-            Self::Description(text) | Self::Changed(text) => text.clone(),
+            Self::Description(text) | Self::Changed(text) | Self::Undeliverable(text) => {
+                text.clone()
+            }
             Self::Silent(camera, silence) => {
                 format!("{camera}: no media for {:.1} s", silence.as_secs_f64())
             }
@@ -74,28 +81,37 @@ impl End {
         matches!(self, Self::Stopped | Self::Flow(gst::FlowError::Flushing))
     }
 
-    /// Posts the ERROR that it is, if it is one.
-    pub(super) fn post(&self, element: &RtspMuxSrc) {
+    /// The class of its reason.
+    pub(super) fn class(&self) -> ReasonClass {
         match self {
+            Self::Mux(_, error) => ReasonClass::of(error.kind()),
+            Self::Description(_) | Self::Changed(_) | Self::Manager(_) => ReasonClass::Unusable,
+            Self::Silent(..) => ReasonClass::Silent,
+            Self::Undeliverable(_) => ReasonClass::Undeliverable,
+            Self::Regular | Self::Goodbye(_) | Self::Flow(_) | Self::Stopped => ReasonClass::Ended,
+        }
+    }
+
+    /// What there is to say on the bus; none if it is no failure.
+    pub(super) fn failure(&self) -> Option<Failure> {
+        let failure = |code: &dyn Fn(&str) -> glib::Error| Failure::new(code(&self.reason()));
+        Some(match self {
             Self::Stopped
             | Self::Regular
-            | Self::Flow(gst::FlowError::Eos | gst::FlowError::Flushing) => {}
-            Self::Mux(phase, error) => messages::error(element, *phase, error),
-            Self::Description(text) | Self::Changed(text) => {
-                gst::element_error!(element, gst::StreamError::Format, ("{text}"));
+            | Self::Flow(gst::FlowError::Eos | gst::FlowError::Flushing) => return None,
+            Self::Mux(phase, error) => Failure::of_mux(*phase, error),
+            Self::Description(_) | Self::Changed(_) => {
+                failure(&|text| glib::Error::new(gst::StreamError::Format, text))
             }
-            Self::Silent(..) | Self::Goodbye(_) => {
-                gst::element_error!(element, gst::ResourceError::Read, ("{}", self.reason()));
+            Self::Silent(..) | Self::Undeliverable(_) | Self::Goodbye(_) => {
+                failure(&|text| glib::Error::new(gst::ResourceError::Read, text))
             }
-            Self::Manager(error) => {
-                gst::element_error!(
-                    element,
-                    gst::CoreError::MissingPlugin,
-                    ("rtpbin cannot be used"),
-                    ["{error}"]
-                );
-            }
-            Self::Flow(flow) => messages::flow_error(element, *flow),
-        }
+            Self::Manager(error) => Failure {
+                error: glib::Error::new(gst::CoreError::MissingPlugin, "rtpbin cannot be used"),
+                debug: error.to_string(),
+                details: None,
+            },
+            Self::Flow(flow) => Failure::of_flow(*flow),
+        })
     }
 }

@@ -13,6 +13,7 @@ use std::{
 use super::{
     CAT, RtspMuxSrc,
     buffer::{Marker, Step},
+    deliverable::{Shown, Undeliverable},
     manager::Manager,
     stage::Stage,
     timer,
@@ -42,11 +43,27 @@ pub(super) enum Halt {
     Goodbye,
 }
 
+/// What becomes of a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// It is on its way, or was dropped because downstream does not take it.
+    Delivered,
+    /// It was left out.
+    Left(Undeliverable),
+}
+
+/// One stream.
+#[derive(Default)]
+struct Stream {
+    marker: Marker,
+    shown: Shown,
+}
+
 /// Pushes the packets of a session, over all its lives.
 pub(super) struct Feed {
     stage: Arc<Stage>,
     manager: Arc<dyn Manager>,
-    markers: BTreeMap<usize, Marker>,
+    streams: BTreeMap<usize, Stream>,
     /// One stream that nobody has linked is no error; all of them are.
     flows: gst_base::UniqueFlowCombiner,
 }
@@ -54,9 +71,9 @@ pub(super) struct Feed {
 impl Feed {
     pub(super) fn new(stage: Arc<Stage>, manager: Arc<dyn Manager>) -> Self {
         let mut flows = gst_base::UniqueFlowCombiner::new();
-        let mut markers = BTreeMap::new();
+        let mut streams = BTreeMap::new();
         for stream in manager.pads().streams() {
-            markers.insert(stream, Marker::default());
+            streams.insert(stream, Stream::default());
             if let Some(pad) = manager.rtp_pad(stream) {
                 flows.add_pad(pad);
             }
@@ -64,7 +81,7 @@ impl Feed {
         Self {
             stage,
             manager,
-            markers,
+            streams,
             flows,
         }
     }
@@ -74,9 +91,9 @@ impl Feed {
     /// the future loses nothing.
     pub(super) async fn next_batch(&self, session: &mut Session, batch: &mut Vec<Packet>) -> Next {
         let full = self.full();
-        let is_any_open = full.is_empty() || full.len() < self.markers.len();
+        let is_any_open = full.is_empty() || full.len() < self.streams.len();
         if is_any_open {
-            for stream in self.markers.keys() {
+            for stream in self.streams.keys() {
                 session.set_parked(*stream, full.contains(stream));
             }
         }
@@ -92,7 +109,7 @@ impl Feed {
 
     /// No stream is left waiting any more.
     pub(super) fn unpark(&self, session: &mut Session) {
-        for stream in self.markers.keys() {
+        for stream in self.streams.keys() {
             session.set_parked(*stream, false);
         }
     }
@@ -104,7 +121,7 @@ impl Feed {
             let room = self.manager.poll_room(*stream, &mut context, timer::now());
             room.is_pending()
         };
-        let streams = self.markers.keys().copied();
+        let streams = self.streams.keys().copied();
         streams.filter(|stream| is_full(stream)).collect()
     }
 
@@ -133,8 +150,8 @@ impl Feed {
 
     /// After an outage: the manager has begun anew, and so does every stream.
     pub(super) fn resume(&mut self) {
-        for marker in self.markers.values_mut() {
-            marker.reset();
+        for stream in self.streams.values_mut() {
+            stream.marker.reset();
         }
         self.flows.reset();
     }
@@ -157,10 +174,10 @@ impl Feed {
     /// # Errors
     ///
     /// The session cannot go on.
-    pub(super) fn push(&mut self, element: &RtspMuxSrc, packet: Packet) -> Result<(), Halt> {
+    pub(super) fn push(&mut self, element: &RtspMuxSrc, packet: Packet) -> Result<Fate, Halt> {
         match packet.kind {
             PacketKind::Rtp => self.push_rtp(element, packet).map_err(Halt::Flow),
-            PacketKind::Rtcp => self.push_rtcp(packet),
+            PacketKind::Rtcp => self.push_rtcp(packet).map(|()| Fate::Delivered),
         }
     }
 
@@ -183,13 +200,15 @@ impl Feed {
         Ok(())
     }
 
-    fn push_rtp(&mut self, element: &RtspMuxSrc, packet: Packet) -> Result<(), gst::FlowError> {
-        let (Some(marker), Some(pad)) = (
-            self.markers.get_mut(&packet.stream),
+    fn push_rtp(&mut self, element: &RtspMuxSrc, packet: Packet) -> Result<Fate, gst::FlowError> {
+        let (Some(Stream { marker, shown }), Some(pad)) = (
+            self.streams.get_mut(&packet.stream),
             self.manager.rtp_pad(packet.stream),
         ) else {
-            return Ok(());
+            return Ok(Fate::Left(Undeliverable::Foreign));
         };
+        // Behind the marker bit (RFC 3550 5.1).
+        let payload_type = packet.payload.get(1).map_or(0, |second| second & 0x7f);
         let marks =
             match marker.handle_packet(&packet.payload, packet.received, packet.discontinuity) {
                 Step::Push(marks) => marks,
@@ -198,10 +217,15 @@ impl Feed {
                     restart(&self.stage, packet.stream)?;
                     marks
                 }
-                Step::Drop => return Ok(()),
+                Step::Drop => return Ok(Fate::Left(Undeliverable::Foreign)),
             };
+        let described = |payload_type| self.manager.pads().described(packet.stream, payload_type);
+        let fate = match shown.judge(payload_type, marks.stamp, described) {
+            Ok(()) => Fate::Delivered,
+            Err(why) => Fate::Left(why),
+        };
         let flow = self.manager.push_rtp(packet, marks);
-        self.flows.update_pad_flow(pad, flow).map(drop)
+        self.flows.update_pad_flow(pad, flow).map(|_| fate)
     }
 }
 

@@ -9,7 +9,7 @@
 //! 3. The one under which pads are added and announced (`pads`): by streaming threads, which hold
 //!    their stream's lock, and of which nothing above waits
 //! 4. GStreamer's other locks of pads, and of rtpbin
-//! 5. `settings`, `intent`, `seat`, `session`, `mux`, the announcer's, and the small ones of `pads` and `rtpbin`: leaves. Nothing is
+//! 5. `settings`, `intent`, `seat`, `session`, `mux`, the announcer's, that of `bus_queue`, and the small ones of `pads` and `rtpbin`: leaves. Nothing is
 //!    called while one is held: no message, pad, state or signal, and no other lock is taken.
 
 use gstreamer as gst;
@@ -21,7 +21,9 @@ use std::{
 use gst::{glib, prelude::*, subclass::prelude::*};
 
 use super::{
-    CAT, announcer, context, lock,
+    CAT, announcer,
+    bus_queue::{self, Voice},
+    context, lock,
     manager::{self, Manager},
     messages, panics, properties,
     session_control::{Plan, SessionControl, Target},
@@ -42,6 +44,8 @@ pub struct RtspMuxSrc {
     session: Mutex<Option<Arc<SessionControl>>>,
     /// From a context; none: the process's own.
     mux: Mutex<Option<Mux>>,
+    /// Whether messages of this element may still be posted.
+    voice: Voice,
 }
 
 #[glib::object_subclass]
@@ -135,6 +139,7 @@ impl ElementImpl for RtspMuxSrc {
     ) -> Result<gst::StateChangeSuccess, gst::StateChangeError> {
         match transition {
             gst::StateChange::NullToReady => {
+                bus_queue::open(&self.obj());
                 self.find_mux();
                 self.announce();
                 self.parent_change_state(transition)
@@ -161,6 +166,7 @@ impl ElementImpl for RtspMuxSrc {
                 self.set_intent(None);
                 self.wait_released();
                 self.set_seat(None);
+                bus_queue::close(&self.obj());
                 self.parent_change_state(transition)
             }
             _ => self.parent_change_state(transition),
@@ -211,6 +217,10 @@ impl URIHandlerImpl for RtspMuxSrc {
 }
 
 impl RtspMuxSrc {
+    pub(super) fn voice(&self) -> &Voice {
+        &self.voice
+    }
+
     fn session(&self) -> Option<Arc<SessionControl>> {
         lock(&self.session).clone()
     }

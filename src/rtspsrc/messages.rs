@@ -8,7 +8,12 @@ use gstreamer as gst;
 
 use std::time::Duration;
 
-use super::{RtspMuxSrc, settings::Invalid, stats};
+use super::{
+    CAT, RtspMuxSrc,
+    bus_queue::{self, Topic},
+    settings::Invalid,
+    stats,
+};
 use crate::mux;
 
 /// How far a session was when it failed.
@@ -41,7 +46,7 @@ impl Step {
 /// Posts PROGRESS.
 pub(super) fn progress(element: &RtspMuxSrc, kind: gst::ProgressType, step: Step, text: &str) {
     let message = gst::message::Progress::builder(kind, step.code(), text);
-    post(element, message.src(element).build());
+    bus_queue::post(element, Topic::Progress, message.src(element).build());
 }
 
 /// Posts `rtspmux-sharing`: what a server can do is known anew. Fields: `server` (host and port),
@@ -53,7 +58,7 @@ pub(super) fn sharing(element: &RtspMuxSrc, change: &mux::SharingChange) {
         .field_if_some("reason", change.reason.as_deref())
         .build();
     let message = gst::message::Element::builder(structure);
-    post(element, message.src(element).build());
+    bus_queue::post(element, Topic::Server, message.src(element).build());
 }
 
 /// Posts a WARNING: a limit of the user's holds up the sessions of a server. Its details are
@@ -72,7 +77,7 @@ pub(super) fn limit(element: &RtspMuxSrc, limit: &mux::ConnectionLimit) {
         .details(details)
         .src(element)
         .build();
-    post(element, message);
+    bus_queue::post(element, Topic::Warning(text), message);
 }
 
 /// Posts a WARNING: the state file cannot be used. Its details are `rtspmux-state-file` with `path` and
@@ -88,7 +93,7 @@ pub(super) fn state_file(element: &RtspMuxSrc, problem: &mux::StateFileProblem) 
         .details(details)
         .src(element)
         .build();
-    post(element, message);
+    bus_queue::post(element, Topic::Warning(text), message);
 }
 
 /// What happens to a session that is recovered.
@@ -126,19 +131,48 @@ pub(super) struct News<'a> {
     pub(super) duration: Duration,
 }
 
+impl News<'_> {
+    fn structure(&self) -> gst::structure::Builder {
+        let duration = u64::try_from(self.duration.as_nanos()).unwrap_or(u64::MAX);
+        gst::Structure::builder("rtspmux-session")
+            .field("state", self.change.name())
+            .field_if_some("reason", self.reason)
+            .field("attempt", self.attempt)
+            .field("outages", self.outages)
+            .field("duration", duration)
+    }
+}
+
 /// Posts `rtspmux-session`. Fields: `state` (`lost`, `retrying`, `recovered`), `attempt`, `outages`,
 /// `duration` in nanoseconds and, while it lasts, `reason`.
 pub(super) fn session(element: &RtspMuxSrc, news: &News<'_>) {
-    let duration = u64::try_from(news.duration.as_nanos()).unwrap_or(u64::MAX);
-    let structure = gst::Structure::builder("rtspmux-session")
-        .field("state", news.change.name())
-        .field_if_some("reason", news.reason)
-        .field("attempt", news.attempt)
-        .field("outages", news.outages)
-        .field("duration", duration)
+    let message = gst::message::Element::builder(news.structure().build());
+    bus_queue::post(element, Topic::Session, message.src(element).build());
+}
+
+/// Posts WARNING: a session has not come up, and is tried again later. Its details are as those of
+/// `rtspmux-session`, with the status that the server has answered, if it has.
+pub(super) fn not_up(element: &RtspMuxSrc, failure: Failure, news: &News<'_>) {
+    let text = failure.error.message().to_owned();
+    let mut details = news.structure().build();
+    if let Some(status) = &failure.details {
+        details.extend(status.iter().map(|(name, value)| (name, value.clone())));
+    }
+    gst::warning!(CAT, obj = element, "{text}");
+    let message = gst::message::Warning::builder_from_error(failure.error)
+        .debug(&failure.debug)
+        .details(details)
+        .src(element)
         .build();
-    let message = gst::message::Element::builder(structure);
-    post(element, message.src(element).build());
+    bus_queue::post(element, Topic::Warning(text), message);
+}
+
+/// Posts WARNING: of one stream nothing can be delivered, though the session goes on.
+pub(super) fn left_out(element: &RtspMuxSrc, text: &str) {
+    gst::warning!(CAT, obj = element, "{text}");
+    let message = gst::message::Warning::builder(gst::StreamError::Format, text);
+    let topic = Topic::Warning(text.to_owned());
+    bus_queue::post(element, topic, message.src(element).build());
 }
 
 /// Packets of a stream that were not taken in time.
@@ -171,7 +205,7 @@ pub(super) fn overflow(element: &RtspMuxSrc, overflow: &Overflow) {
         .stats(buffers(overflow.processed), buffers(overflow.dropped))
         .src(element)
         .build();
-    post(element, message);
+    bus_queue::post(element, Topic::Overflow, message);
 }
 
 fn clock_time(duration: Duration) -> gst::ClockTime {
@@ -183,13 +217,55 @@ fn buffers(count: u64) -> gst::format::Buffers {
     gst::format::Buffers::from_u64(count.min(u64::MAX - 1))
 }
 
-/// Posts ERROR for a failure of the multiplexer.
-pub(super) fn error(element: &RtspMuxSrc, phase: Phase, error: &mux::Error) {
-    let debug = debug_text(error);
-    let message = gst::message::Error::builder_from_error(glib_error(phase, error))
-        .debug(&debug)
-        .details_if_some(details(error));
-    post_error(element, message);
+/// Why a session cannot go on, as the bus hears it.
+#[derive(Debug)]
+pub(super) struct Failure {
+    pub(super) error: glib::Error,
+    pub(super) debug: String,
+    pub(super) details: Option<gst::Structure>,
+}
+
+impl Failure {
+    pub(super) fn new(error: glib::Error) -> Self {
+        Self {
+            error,
+            debug: "the session has ended".to_owned(),
+            details: None,
+        }
+    }
+
+    /// A failure of the multiplexer.
+    pub(super) fn of_mux(phase: Phase, error: &mux::Error) -> Self {
+        Self {
+            error: glib_error(phase, error),
+            debug: debug_text(error),
+            details: details(error),
+        }
+    }
+
+    /// A stream that is not taken, told as every source does.
+    pub(super) fn of_flow(flow: gst::FlowError) -> Self {
+        let details = gst::Structure::builder("details")
+            .field("flow-return", gst::FlowReturn::from(flow).into_glib())
+            .build();
+        Self {
+            error: glib::Error::new(gst::StreamError::Failed, "Internal data stream error."),
+            debug: format!("streaming stopped, reason {flow}"),
+            details: Some(details),
+        }
+    }
+}
+
+/// Posts ERROR.
+pub(super) fn error(element: &RtspMuxSrc, failure: Failure) {
+    let text = failure.error.message().to_owned();
+    gst::error!(CAT, obj = element, "{text}");
+    let message = gst::message::Error::builder_from_error(failure.error)
+        .debug(&failure.debug)
+        .details_if_some(failure.details)
+        .src(element)
+        .build();
+    bus_queue::post(element, Topic::Error(text), message);
 }
 
 /// What the sentence does not say, for who has the log before him.
@@ -268,29 +344,8 @@ pub(super) fn invalid_settings(element: &RtspMuxSrc, invalid: &Invalid) {
             glib::Error::new(gst::ResourceError::Settings, &invalid.to_string())
         }
     };
-    post_error(element, gst::message::Error::builder_from_error(error));
-}
-
-/// Posts ERROR for a stream that nobody takes, as every source does.
-pub(super) fn flow_error(element: &RtspMuxSrc, flow: gst::FlowError) {
-    let details = gst::Structure::builder("details")
-        .field("flow-return", gst::FlowReturn::from(flow).into_glib())
-        .build();
-    let error = glib::Error::new(gst::StreamError::Failed, "Internal data stream error.");
-    let debug = format!("streaming stopped, reason {flow}");
-    post_error(
-        element,
-        gst::message::Error::builder_from_error(error)
-            .debug(&debug)
-            .details(details),
-    );
-}
-
-fn post_error(element: &RtspMuxSrc, error: gst::message::ErrorBuilder<'_>) {
-    post(element, error.src(element).build());
-}
-
-fn post(element: &RtspMuxSrc, message: gst::Message) {
-    // Without a bus nobody wants to know.
-    let _ = element.post_message(message);
+    // Within the state change that fails for it: see `bus_queue`.
+    let message = gst::message::Error::builder_from_error(error);
+    // Without a bus there is no reader.
+    let _ = element.post_message(message.src(element).build());
 }

@@ -7,12 +7,15 @@
 //! session_task  the life of one session: open, set up, play, lose, and again
 //! session_control  the element's end of that
 //! recovery      whether and when a session that ended is set up again
+//! reports       what the bus hears of a session that does not come up, and how often
 //! playback      a session while it plays, with its watchdog
 //! streams       what is described -> what is played; whether that is still the same
 //! outage        the time of an outage on a pad
 //! end           why a session ended, and how that is said
 //! narrator      what a session task says on the bus
+//! bus_queue     messages on their way to a bus, and the thread that posts them
 //! status        how a session stands, for `stats`
+//! deliverable   whether packets can be delivered at all
 //! feed          packets -> buffers -> pads of the manager, flows combined
 //! stage         where the task builds, and how a state change takes that away
 //! manager       who turns RTP packets into timed buffers: the light path, or rtpbin
@@ -23,14 +26,16 @@
 //! ```
 //!
 //! Packets are pushed from the threads `rtspmux-feed` (see `crew`), never from those that read
-//! sockets. State changes wait for neither, save READY to NULL: up to `teardown-timeout` for the
+//! sockets, and messages are posted from neither (see `bus_queue`). State changes wait for neither, save READY to NULL: up to `teardown-timeout` for the
 //! answer to TEARDOWN.
 
 mod announcer;
 mod buffer;
+mod bus_queue;
 mod caps;
 mod context;
 mod crew;
+mod deliverable;
 mod end;
 mod feed;
 mod imp;
@@ -45,6 +50,7 @@ mod panics;
 mod playback;
 mod properties;
 mod recovery;
+mod reports;
 mod runtime;
 mod sdp_gate;
 mod session_control;

@@ -5,7 +5,7 @@ use gstreamer as gst;
 use std::sync::Arc;
 
 use super::{
-    RtspMuxSrc,
+    RtspMuxSrc, bus_queue,
     end::End,
     messages::{self, News, Step},
     status::{Standing, State, Status},
@@ -17,6 +17,8 @@ pub(super) struct Narrator {
     status: Arc<Status>,
     /// The step that was announced and is not complete.
     step: Option<Step>,
+    /// Nothing is said of steps, but that one is complete which was announced.
+    is_quiet: bool,
 }
 
 impl Narrator {
@@ -25,7 +27,13 @@ impl Narrator {
             element: element.downgrade(),
             status: status.clone(),
             step: None,
+            is_quiet: false,
         }
+    }
+
+    /// Whether something is said of steps. Attempts that are made for days are told otherwise.
+    pub(super) fn set_quiet(&mut self, is_quiet: bool) {
+        self.is_quiet = is_quiet;
     }
 
     pub(super) fn set_state(&self, state: State) {
@@ -42,8 +50,10 @@ impl Narrator {
         if self.step.is_some_and(|under_way| under_way != step) {
             self.cancel();
         }
-        self.step = Some(step);
-        self.progress(gst::ProgressType::Start, text);
+        if !self.is_quiet {
+            self.step = Some(step);
+            self.progress(gst::ProgressType::Start, text);
+        }
     }
 
     /// The step under way is this one.
@@ -52,7 +62,9 @@ impl Narrator {
     }
 
     pub(super) fn go_on(&self, text: &str) {
-        self.progress(gst::ProgressType::Continue, text);
+        if !self.is_quiet {
+            self.progress(gst::ProgressType::Continue, text);
+        }
     }
 
     pub(super) fn complete(&mut self, text: &str) {
@@ -69,8 +81,22 @@ impl Narrator {
     pub(super) fn fail(&mut self, end: &End) {
         self.progress(gst::ProgressType::Error, "Failed");
         self.step = None;
+        if let (Some(element), Some(failure)) = (self.element.upgrade(), end.failure()) {
+            messages::error(&element, failure);
+        }
+    }
+
+    /// The session did not come up, and waits.
+    pub(super) fn warn(&self, end: &End, news: &News<'_>) {
+        if let (Some(element), Some(failure)) = (self.element.upgrade(), end.failure()) {
+            messages::not_up(&element, failure, news);
+        }
+    }
+
+    /// Returns once all that was said is on the bus, or will not be.
+    pub(super) async fn said(&self) {
         if let Some(element) = self.element.upgrade() {
-            end.post(&element);
+            bus_queue::posted(&element).await;
         }
     }
 

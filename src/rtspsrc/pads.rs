@@ -15,6 +15,7 @@ use gst::{glib, prelude::*};
 use super::{
     CAT, RtspMuxSrc,
     caps::PayloadMap,
+    deliverable::Undeliverable,
     lock,
     outage::{Gap, Timeline},
     panics,
@@ -114,6 +115,18 @@ impl Pads {
         let caps = self.caps(number, payload_type)?;
         let clock_rate = caps.structure(0)?.get::<i32>("clock-rate").ok()?;
         u32::try_from(clock_rate).ok().filter(|rate| *rate > 0)
+    }
+
+    /// Whether packets of a payload type of a stream can be delivered.
+    pub(super) fn described(&self, number: usize, payload_type: u8) -> Result<(), Undeliverable> {
+        match (
+            self.caps(number, payload_type),
+            self.clock_rate(number, payload_type),
+        ) {
+            (Some(_), Some(_)) => Ok(()),
+            (Some(_), None) => Err(Undeliverable::NoClockRate(payload_type)),
+            (None, _) => Err(Undeliverable::NoMap(payload_type)),
+        }
     }
 
     /// What comes before the first packet of a stream: stream-start, caps - these or those of its

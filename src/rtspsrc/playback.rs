@@ -11,8 +11,9 @@ use tokio::sync::watch;
 
 use super::{
     CAT, RtspMuxSrc,
+    deliverable::{Left, LeftOut, Undeliverable},
     end::End,
-    feed::{Feed, Halt, Next},
+    feed::{Fate, Feed, Halt, Next},
     losses::Losses,
     messages::{self, Phase},
     session_control::{Target, reached},
@@ -35,11 +36,16 @@ pub(super) struct Playback<'a> {
     pub(super) feed: &'a mut Feed,
     pub(super) watchdog: Watchdog,
     pub(super) losses: Losses,
+    pub(super) left_out: LeftOut,
+    pub(super) media_timeout: Duration,
+    /// Packets dropped for the sake of a consumer, when that was looked at last.
+    pub(super) dropped: u64,
 }
 
 impl Playback<'_> {
-    /// Plays and pauses until the session is over; `on_media` is told when the first RTP packet came.
-    pub(super) async fn run(&mut self, mut on_media: impl FnMut()) -> End {
+    /// Plays and pauses until the session is over; `on_media` is called when the first RTP packet was
+    /// delivered, and again when it asked for that.
+    pub(super) async fn run(&mut self, mut on_media: impl FnMut() -> Option<Instant>) -> End {
         loop {
             if let Err(end) = self.feed(&mut on_media).await {
                 return end;
@@ -51,9 +57,10 @@ impl Playback<'_> {
     }
 
     /// Feeds until the element wants to pause.
-    async fn feed(&mut self, on_media: &mut impl FnMut()) -> Result<(), End> {
+    async fn feed(&mut self, on_media: &mut impl FnMut() -> Option<Instant>) -> Result<(), End> {
         let mut batch = Vec::new();
         let mut is_first = true;
+        let mut proof = None;
         self.watchdog.restart(timer::now());
         let mut alarm = timer::Alarm::at(self.watchdog.deadline());
         loop {
@@ -69,26 +76,37 @@ impl Playback<'_> {
                     }
                 },
                 () = alarm.rings() => {
-                    if self.feed.is_held_up() {
+                    if self.feed.is_held_up() || self.has_dropped() {
                         self.watchdog.restart(timer::now());
                     }
                     self.check_silence()?;
-                    alarm = timer::Alarm::at(self.watchdog.deadline());
+                    if proof.is_some_and(|due| timer::now() >= due) {
+                        proof = on_media();
+                    }
+                    alarm = self.alarm(proof);
                 }
             }
             let element = self.element.upgrade().ok_or(End::Stopped)?;
             let began = timer::now();
             for packet in batch.drain(..) {
                 self.tell_losses(&element, began, &packet);
-                if packet.kind == PacketKind::Rtp {
-                    self.watchdog.on_packet(packet.stream, packet.received);
-                    if std::mem::take(&mut is_first) {
-                        on_media();
-                    }
+                let (kind, stream, received) = (packet.kind, packet.stream, packet.received);
+                let pushed = self.feed.push(&element, packet);
+                let fate = pushed.map_err(|halt| self.halted(halt))?;
+                if kind != PacketKind::Rtp {
+                    continue;
                 }
-                self.feed
-                    .push(&element, packet)
-                    .map_err(|halt| self.halted(halt))?;
+                match fate {
+                    Fate::Delivered => {
+                        self.watchdog.on_packet(stream, received);
+                        self.left_out.on_delivered(stream);
+                        if std::mem::take(&mut is_first) {
+                            proof = on_media();
+                            alarm = self.alarm(proof);
+                        }
+                    }
+                    Fate::Left(why) => self.on_left(&element, stream, why, received),
+                }
             }
             drop(element);
             if timer::now().saturating_duration_since(began) > HELD_UP {
@@ -124,11 +142,35 @@ impl Playback<'_> {
         }
     }
 
-    fn check_silence(&self) -> Result<(), End> {
-        match self.watchdog.silence(timer::now()) {
-            Some(silence) => Err(End::Silent(self.camera.to_owned(), silence)),
-            None => Ok(()),
+    fn alarm(&self, proof: Option<Instant>) -> timer::Alarm {
+        let times = [self.watchdog.deadline(), proof];
+        timer::Alarm::at(times.into_iter().flatten().min())
+    }
+
+    /// Whether packets were dropped for the sake of a consumer since the last time: because they were
+    /// not taken, or no key picture has come since. The camera lives.
+    fn has_dropped(&mut self) -> bool {
+        let streams = self.session.monitor().stats().streams;
+        let dropped = streams.iter().map(|stream| stream.dropped).sum();
+        dropped > std::mem::replace(&mut self.dropped, dropped)
+    }
+
+    fn on_left(&mut self, element: &RtspMuxSrc, stream: usize, why: Undeliverable, now: Instant) {
+        let told = self.left_out.on_left(stream, why, now, self.media_timeout);
+        if let Some(left) = told {
+            let text = format!("{}: stream {stream}: {}", self.camera, undeliverable(&left));
+            messages::left_out(element, &text);
         }
+    }
+
+    fn check_silence(&self) -> Result<(), End> {
+        let Some(silence) = self.watchdog.silence(timer::now()) else {
+            return Ok(());
+        };
+        Err(match self.left_out.all() {
+            Some(left) => End::Undeliverable(format!("{}: {}", self.camera, undeliverable(&left))),
+            None => End::Silent(self.camera.to_owned(), silence),
+        })
     }
 
     fn halted(&self, halt: Halt) -> End {
@@ -169,6 +211,10 @@ impl Playback<'_> {
             .ok_or(End::Stopped)?;
         self.feed.restart().map_err(End::Flow)
     }
+}
+
+fn undeliverable(left: &Left) -> String {
+    format!("{} packets cannot be delivered: {}", left.count, left.why)
 }
 
 fn playing_failed(error: mux::Error) -> End {

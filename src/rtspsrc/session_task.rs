@@ -11,7 +11,7 @@
 mod set_up;
 
 use gstreamer as gst;
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use gst::{glib, prelude::*};
 use tokio::sync::watch;
@@ -19,6 +19,7 @@ use tokio::sync::watch;
 use self::set_up::Blueprint;
 use super::{
     CAT, RtspMuxSrc, caps,
+    deliverable::LeftOut,
     end::End,
     feed::Feed,
     losses::Losses,
@@ -26,7 +27,8 @@ use super::{
     messages::{Change, News, Phase, Step},
     narrator::Narrator,
     playback::Playback,
-    recovery::{Recovery, Verdict},
+    recovery::{Recovered, Recovery, Verdict},
+    reports::Reports,
     session_control::{Plan, SessionControl, Target, reached},
     stage::Stage,
     status::State,
@@ -50,6 +52,11 @@ pub(super) struct SessionTask {
     monitor: SessionMonitor,
     narrator: Narrator,
     recovery: Recovery,
+    reports: Reports,
+    /// Media has come in this attempt.
+    has_media: bool,
+    /// What the outage came to that media has ended, until that is told.
+    recovered: Option<Recovered>,
     /// What ended the last attempt.
     failure: Option<Error>,
     /// What it was made with.
@@ -80,6 +87,9 @@ impl SessionTask {
             monitor: control.monitor().clone(),
             narrator: Narrator::new(element, control.status()),
             recovery: Recovery::new(plan.policy),
+            reports: Reports::default(),
+            has_media: false,
+            recovered: None,
             failure: None,
             credentials: None,
             camera: String::new(),
@@ -99,7 +109,11 @@ impl SessionTask {
             end = self.live() => end,
         };
         self.narrator.set_state(State::Ended);
-        self.report(&end);
+        tokio::select! {
+            biased;
+            () = reached(&mut target, |target| target == Target::Stopped), if !end.is_wanted() => {}
+            () = self.report(&end) => {}
+        }
     }
 
     /// One session after the other, until there is no sense in another one.
@@ -115,6 +129,7 @@ impl SessionTask {
 
     /// One session, from its turn to its end.
     async fn attempt(&mut self) -> End {
+        self.has_media = false;
         let session = match self.open().await {
             Ok((ready, blueprint)) => self.play(ready, blueprint).await,
             Err(end) => return end,
@@ -148,9 +163,16 @@ impl SessionTask {
         if verdict == Verdict::GiveUp {
             return Some(end);
         }
-        if is_new && self.recovery.has_played() {
+        if is_new && self.recovery.has_played() && self.reports.on_lost(now) {
             gst::warning!(CAT, "lost: {reason}");
             self.tell(Change::Lost, &reason);
+        }
+        let is_credentials = matches!(verdict, Verdict::Later(_) | Verdict::Ask);
+        self.narrator
+            .set_quiet(!self.reports.tells_steps() && !is_credentials);
+        if verdict != Verdict::Ask && !self.has_media && self.reports.on_failure(now, end.class()) {
+            self.narrator
+                .warn(&end, &self.news(Change::Retrying, &reason));
         }
         if !self.narrator.is_at(Step::Open) {
             self.narrator
@@ -193,7 +215,10 @@ impl SessionTask {
         }
         let attempt = self.recovery.on_attempt();
         self.narrator.note(|standing| standing.attempts = attempt);
-        self.tell(Change::Retrying, &reason);
+        if self.reports.on_attempt(timer::now()) {
+            self.tell(Change::Retrying, &reason);
+        }
+        self.narrator.set_quiet(!self.reports.tells_steps());
         None
     }
 
@@ -276,6 +301,9 @@ impl SessionTask {
             feed: &mut feed,
             watchdog,
             losses: Losses::default(),
+            left_out: LeftOut::default(),
+            media_timeout: self.plan.media_timeout,
+            dropped: 0,
         };
         let end = playback.run(|| self.on_media()).await;
         drop(playback);
@@ -283,19 +311,30 @@ impl SessionTask {
         end
     }
 
-    /// Media has come, which is the end of an outage if there was one.
-    fn on_media(&mut self) {
+    /// Media has come, which is the end of an outage if there was one. Gives when to call again,
+    /// if the media has to last until it is told.
+    fn on_media(&mut self) -> Option<Instant> {
+        let now = timer::now();
+        self.has_media = true;
         self.narrator.set_state(State::Playing);
-        let Some(recovered) = self.recovery.on_media(timer::now()) else {
-            return;
-        };
+        if let Some(recovered) = self.recovery.on_media(now) {
+            self.recovered = Some(recovered);
+        }
+        let due = self.reports.on_media(now, self.plan.media_timeout)?;
+        if now < due {
+            return Some(due);
+        }
+        let duration = self.reports.on_recovered()?;
+        let recovered = self.recovered.take()?;
+        self.narrator.set_quiet(false);
         self.narrator.tell(&News {
             change: Change::Recovered,
             reason: None,
             attempt: recovered.attempts,
             outages: recovered.outages,
-            duration: recovered.duration,
+            duration,
         });
+        None
     }
 
     async fn reach(&mut self, wanted: Target) -> Result<(), End> {
@@ -328,21 +367,27 @@ impl SessionTask {
 
     /// Says on the bus what happens to the session.
     fn tell(&self, change: Change, reason: &str) {
-        self.narrator.tell(&News {
+        self.narrator.tell(&self.news(change, reason));
+    }
+
+    fn news<'a>(&self, change: Change, reason: &'a str) -> News<'a> {
+        News {
             change,
             reason: Some(reason),
             attempt: self.recovery.attempts(),
             outages: self.recovery.outages(),
             duration: self.recovery.duration(timer::now()),
-        });
+        }
     }
 
-    /// Says on the bus why the session ended, and ends the streams.
-    fn report(&mut self, end: &End) {
+    /// Says on the bus why the session ended, and ends the streams. An application that sees the end
+    /// of the stream first takes it for a good one.
+    async fn report(&mut self, end: &End) {
         if end.is_wanted() {
             return self.narrator.cancel();
         }
         self.narrator.fail(end);
+        self.narrator.said().await;
         if let Some(manager) = self.stage.manager() {
             manager::push_event(&*manager, &gst::event::Eos::new());
         }

@@ -6,6 +6,8 @@ mod credentials;
 mod silence;
 #[path = "recovery/streams.rs"]
 mod streams;
+#[path = "recovery/told.rs"]
+mod told;
 
 use std::net::TcpListener;
 use std::sync::{Arc, Mutex};
