@@ -37,6 +37,8 @@ mod player;
 mod properties;
 #[path = "element/recovery.rs"]
 mod recovery;
+#[path = "element/secrets.rs"]
+mod secrets;
 #[path = "element/sharing.rs"]
 mod sharing;
 #[path = "element/states.rs"]

@@ -271,7 +271,9 @@ impl MuxBuilder {
     /// holds servers, sharing verdicts, how far away and how fast the servers are and what they call
     /// themselves; and of cameras that were played on servers that share, the URI without user and
     /// password and the description, so that they start a round trip sooner. A description is left
-    /// out if it, or its URI, has anything that looks like a secret.
+    /// out if it, or its URI, has anything that may be a secret: any parameter but those that choose a
+    /// stream. It also holds the random key of the hashes that stand in logs and messages in place of
+    /// secrets, so that those of two runs can be compared.
     ///
     /// The file is read when the [`Mux`] is made, which waits for a slow disk for a quarter of a second
     /// at most. It is written when a verdict, or what follows from the speed, changes, which is rare, a

@@ -12,7 +12,7 @@ use super::{
     connection_pool::ConnectionPool,
     delivery::Delivery,
     driver::Link,
-    proto::StreamGrant,
+    proto::{ServerText, StreamGrant},
     stats::{SessionStats, StreamStats},
 };
 
@@ -134,7 +134,10 @@ impl SessionMonitor {
             connections_to_server: counters.connections_to_server.get(),
             health: seat.link.health(),
             is_moving: self.0.is_moving.load(Ordering::Relaxed),
-            session_id: seat.grants.first().map(|grant| grant.session_id.clone()),
+            session_id: seat
+                .grants
+                .first()
+                .map(|grant| ServerText::of_identifier(&grant.session_id).into()),
             streams: streams.collect(),
         }
     }

@@ -7,7 +7,10 @@ use std::fmt;
 
 use url::Url;
 
-use super::{proto::credentials::Credentials, tls::TlsOptions};
+use super::{
+    proto::{ServerText, credentials::Credentials},
+    tls::TlsOptions,
+};
 
 /// RFC 2326, 3.2.
 const DEFAULT_PORT: u16 = 554;
@@ -234,7 +237,11 @@ impl fmt::Display for InvalidUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::UnsupportedScheme(scheme) => {
-                write!(f, "the scheme of the URL is {scheme:?}, not rtsp or rtsps")
+                let scheme = ServerText::of_identifier(scheme);
+                write!(
+                    f,
+                    "the scheme of the URL is \"{scheme}\", not rtsp or rtsps"
+                )
             }
             Self::NoHost => f.write_str("the URL names no host"),
             Self::InvalidHost => f.write_str("the host contains a character that no host has"),

@@ -8,7 +8,7 @@ use gstreamer_sdp as gst_sdp;
 use std::collections::BTreeMap;
 
 use super::sdp_gate::{MediaLine, Refused, Sections};
-use crate::mux::{MediaStream, RtpInfo};
+use crate::mux::{MediaStream, RtpInfo, proto::ServerText};
 
 /// The caps of each payload type of one media stream.
 #[derive(Clone, Debug)]
@@ -113,7 +113,10 @@ pub(super) enum Unusable {
 impl std::fmt::Display for Unusable {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Protocol(protocol) => write!(f, "protocol {protocol:?} is not supported"),
+            Self::Protocol(protocol) => {
+                let protocol = ServerText::new(protocol);
+                write!(f, "protocol \"{protocol}\" is not supported")
+            }
             Self::NoPayload => f.write_str("no payload type with a known format"),
             Self::Malformed => f.write_str("the section cannot be parsed"),
         }

@@ -20,6 +20,7 @@ use super::{
     outage::{Gap, Timeline},
     panics,
 };
+use crate::mux::proto::redaction::without_hashes;
 
 /// The pads of one session.
 pub(super) struct Pads {
@@ -245,9 +246,12 @@ fn see_all(ghost: &gst::GhostPad, timeline: Arc<Timeline>, element: glib::WeakRe
     });
 }
 
-/// A hash, because stream ids go into files and logs and a URL may say more than it should.
+/// A hash, because stream ids go into files and logs and a URL may say more than it should; and of what
+/// is shown of it alone, for anyone can try passwords until this hash comes out. It is the same in each
+/// run, which the hashes in `camera` are not.
 fn stream_id(camera: &str, section: usize) -> String {
-    let camera = glib::compute_checksum_for_string(glib::ChecksumType::Sha256, camera);
+    let camera = without_hashes(camera);
+    let camera = glib::compute_checksum_for_string(glib::ChecksumType::Sha256, &camera);
     format!("{}/{section:03}", camera.unwrap_or_default())
 }
 
@@ -309,6 +313,7 @@ fn copy_sticky_events(from: &gst::Pad, to: &gst::GhostPad) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mux::proto::uri::redacted;
 
     #[test]
     fn stream_ids_are_stable_and_tell_cameras_and_streams_apart() {
@@ -316,5 +321,9 @@ mod tests {
         assert_ne!(stream_id("rtsp://nvr/1", 0), stream_id("rtsp://nvr/2", 0));
         assert_ne!(stream_id("rtsp://nvr/1", 0), stream_id("rtsp://nvr/1", 1));
         assert!(!stream_id("rtsp://nvr/1", 0).contains("nvr"));
+        let shown = |url: &str| redacted(&url.parse().unwrap());
+        let (one, other) = (shown("rtsp://nvr/1?key=x"), shown("rtsp://nvr/1?key=y"));
+        assert_ne!(one, other);
+        assert_eq!(stream_id(&one, 0), stream_id(&other, 0));
     }
 }

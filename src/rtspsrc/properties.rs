@@ -29,7 +29,7 @@ fn rtspsrc_specs() -> Vec<glib::ParamSpec> {
     vec![
         glib::ParamSpecString::builder("location")
             .nick("RTSP location")
-            .blurb("Location of the RTSP url to read; reads back without user and password")
+            .blurb("Location of the RTSP url to read; reads back without user and password, and with hashes in place of what else may be secret")
             .mutable_ready()
             .build(),
         glib::ParamSpecString::builder("user-id")

@@ -7,6 +7,8 @@
 
 use std::{borrow::Cow, fmt};
 
+use crate::mux::proto::server_text::{ServerText, is_harmful};
+
 /// The largest SDP let through, in bytes. The largest seen in the wild has 579 KB.
 const MAX_SIZE: usize = 1024 * 1024;
 
@@ -102,18 +104,52 @@ pub(super) struct MediaLine<'a> {
     pub(super) formats: Vec<&'a str>,
 }
 
-/// One line as GStreamer may see it; none if it is to be left out.
+/// One line as GStreamer may see it; none if it is to be left out. GStreamer logs what it is shown, and
+/// makes caps of it, which are in logs, dot files and on the terminal of `gst-launch-1.0 -v`: so what is
+/// no data is shown as a text of a server is anywhere.
 fn clean_line(line: &str) -> Option<Cow<'_, str>> {
     let line = line.trim();
     // GStreamer wants `x=`; anything else ends its parser or is skipped by it.
-    if line.as_bytes().get(1) != Some(&b'=') || is_key_management(line) {
+    if line.as_bytes().get(1) != Some(&b'=') || is_key_management(line) || is_key(line) {
         return None;
     }
-    Some(if line.contains(char::is_control) {
-        Cow::Owned(line.chars().filter(|c| !c.is_control()).collect())
-    } else {
-        Cow::Borrowed(line)
-    })
+    let line = match line.contains(is_harmful) {
+        true => Cow::Owned(line.replace(is_harmful, "")),
+        false => Cow::Borrowed(line),
+    };
+    if is_data(&line) {
+        return Some(line);
+    }
+    let shown = ServerText::of_sdp_line(&line);
+    match shown == *line {
+        true => Some(line),
+        false => Some(Cow::Owned(shown.into())),
+    }
+}
+
+/// What decoders are made of.
+fn is_data(line: &str) -> bool {
+    const BEGINNINGS: [&str; 6] = [
+        "m=",
+        "a=rtpmap:",
+        "a=fmtp:",
+        "a=rtcp-fb:",
+        "a=extmap:",
+        "a=framesize:",
+    ];
+    BEGINNINGS.iter().any(|begin| begins_with(line, begin))
+}
+
+/// A key of media. We have no use for it: SRTP is not played.
+fn is_key(line: &str) -> bool {
+    ["k=", "a=crypto"]
+        .iter()
+        .any(|begin| begins_with(line, begin))
+}
+
+fn begins_with(line: &str, begin: &str) -> bool {
+    let beginning = line.get(..begin.len());
+    beginning.is_some_and(|it| it.eq_ignore_ascii_case(begin))
 }
 
 /// Generous on purpose: a line is not needed only because it looks like this one.
@@ -180,6 +216,22 @@ mod tests {
                 "{line:?}"
             );
         }
+    }
+
+    #[test]
+    fn f54_gstreamer_is_shown_data_as_it_is_and_of_texts_what_may_be_logged() {
+        let long = "Z".repeat(400);
+        let sdp = format!(
+            "v=0\ns=x\u{202e}y /cam?k=hunter2\nk=clear:hunter2\na=crypto:1 hunter2\n\
+             a=control:/user=hunter2&password=hunter2\na=x-long:{long}\n\
+             m=video 0 RTP/AVP 96\na=fmtp:96 sprop-parameter-sets={long}\u{2066}\n"
+        );
+        let sections = Sections::new(sdp.as_bytes()).unwrap();
+        let shown = sections.description(0).unwrap();
+        assert!(shown.contains(&format!("\r\na=fmtp:96 sprop-parameter-sets={long}\r\n")));
+        assert!(!shown.contains("hunter2"), "{shown}");
+        assert!(shown.contains("\r\ns=xy /cam?~"), "{shown}");
+        assert!(shown.contains("ZZ…\r\n"), "{shown}");
     }
 
     #[test]

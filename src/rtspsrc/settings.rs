@@ -11,7 +11,11 @@ use url::Url;
 
 use super::{manager::ManagerChoice, recovery::Policy};
 use crate::mux::{
-    self, CertificateChecks, Credentials, InvalidTls, SessionOptions, TlsOptions, proto::uri,
+    self, CertificateChecks, Credentials, InvalidTls, SessionOptions, TlsOptions,
+    proto::{
+        redaction::{redacted_reference, redacted_whole},
+        server_text::harmless,
+    },
 };
 
 /// What a timeout of 0 means: long enough to be never, short enough to be added to any time.
@@ -331,15 +335,16 @@ pub(super) fn parse_location(location: &str) -> Result<Url, Invalid> {
     Ok(url)
 }
 
-/// `location` without secrets. What is not a URL may hold some as well: only its scheme is shown.
+/// `location` without secrets. What is no URL may hold some as well: of what has an `@`, only the scheme
+/// is shown.
 fn shown(location: &str) -> String {
     match Url::parse(location.trim()) {
-        Ok(url) if url.has_host() => uri::redacted(&url),
+        Ok(url) if url.has_host() => redacted_whole(&url),
         _ if location.contains('@') => match location.split_once("://") {
             Some((scheme, _)) => format!("{scheme}://..."),
             None => "...".to_owned(),
         },
-        _ => location.to_owned(),
+        _ => harmless(&redacted_reference(location)).into_owned(),
     }
 }
 

@@ -4,7 +4,7 @@ use gstreamer as gst;
 use std::fmt;
 
 use super::{CAT, caps, end::End, pads::NewStream};
-use crate::mux::Presentation;
+use crate::mux::{Presentation, proto::ServerText};
 
 /// The streams of the presentation that GStreamer has caps for.
 pub(super) fn playable(camera: &str, presentation: &Presentation) -> Result<Vec<NewStream>, End> {
@@ -47,7 +47,8 @@ pub(super) struct Shape(Vec<(usize, Option<String>)>);
 
 impl Shape {
     pub(super) fn of(streams: &[NewStream]) -> Self {
-        let kind = |stream: &NewStream| (stream.section, media(stream).map(str::to_owned));
+        let shown = |media: &str| String::from(ServerText::new(media));
+        let kind = |stream: &NewStream| (stream.section, media(stream).map(shown));
         Self(streams.iter().map(kind).collect())
     }
 

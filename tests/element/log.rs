@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use gstreamer as gst;
+use gstrtspmux::mux::proto::uri::redacted;
 
 use crate::player::{Player, init};
 use crate::support::mock_server::{Algorithm, Auth, Camera, MockServer};
@@ -60,8 +61,13 @@ fn every_rtsp_message_is_in_the_log_without_secrets() {
     drop(player);
     assert!(server.wait_until(|view| view.count("TEARDOWN") > 0, Duration::from_secs(10)));
     let wire = log.at(gst::DebugLevel::Trace);
+    let shown = redacted(&url.parse().unwrap());
+    assert!(
+        shown.starts_with(&server.url("/logged?password=~")),
+        "{shown}"
+    );
     for method in ["DESCRIBE", "SETUP", "PLAY", "TEARDOWN"] {
-        let start = format!(": > {method} {}", server.url("/logged?password=***"));
+        let start = format!(": > {method} {shown}");
         assert!(
             wire.iter().any(|text| text.contains(&start)),
             "no {start} in {wire:#?}"

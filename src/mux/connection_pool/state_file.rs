@@ -4,11 +4,13 @@
 //!
 //! ```text
 //! rtspmux-state 4
+//! key 0123456789abcdef0123456789abcdef
 //! yes nvr:8554 1700000000 0 - in-band 20100 3000 - - -
 //! played rtsp://nvr:8554/1 rtsp://nvr:8554/1/ v=0%0D%0A...
 //! ```
 //!
-//! A line that cannot be read is left out; a file of another kind or version holds none.
+//! A line that cannot be read is left out; a file of another kind or version holds none. The key is that
+//! of the [hashes](redaction) which are shown in place of secrets.
 //!
 //! Both are done by a thread of their own ([`saver`]), for disks may be slow: the thread that moves
 //! octets never waits for one. What may stand in the file's place, [`disk`] knows.
@@ -30,7 +32,7 @@ use crate::mux::{
     driver,
     event::{MuxEvent, StateFileProblem},
     pace::Pace,
-    proto::Presentation,
+    proto::{Presentation, redaction},
     server_key::ServerId,
     sharing::{
         Sharing,
@@ -39,6 +41,7 @@ use crate::mux::{
 };
 
 const HEADER: &str = "rtspmux-state 4";
+const KEY: &str = "key";
 /// More than one installation has; a bound on what a broken file may cost.
 const MAX_LINES: usize = 65_536;
 /// Sixty-four cameras that start together are written down together.
@@ -105,6 +108,9 @@ impl ConnectionPool {
             Ok(None) => return,
             Err(error) => return self.on_state_file_unusable("not read", &error),
         };
+        if let Some(key) = lines_of(&text).find_map(parse_key) {
+            redaction::use_key(key);
+        }
         let now = driver::moment();
         let entries: Vec<Entry> = lines_of(&text)
             .filter_map(|line| Entry::parse(line, now))
@@ -226,17 +232,30 @@ fn lines_of(text: &str) -> impl Iterator<Item = &str> {
 /// What does not fit is left out. Servers go first, for they are more useful and small; then what was
 /// used last. The file is read in the other direction, so that this again counts as used last.
 fn file_of((servers, cameras): (Vec<String>, Vec<String>)) -> String {
-    let mut size = HEADER.len() + 1;
+    let key = key_line();
+    let mut size = HEADER.len() + key.len() + 2;
     let fits = |line: &String| {
         size += line.len() + 1;
         size <= MAX_SIZE
     };
     let lines = servers.into_iter().chain(cameras);
     let mut lines: Vec<String> = lines.take_while(fits).take(MAX_LINES).collect();
-    lines.push(HEADER.to_owned());
+    lines.extend([key, HEADER.to_owned()]);
     lines.reverse();
     lines.push(String::new());
     lines.join("\n")
+}
+
+fn key_line() -> String {
+    let [first, second] = redaction::key();
+    format!("{KEY} {first:016x}{second:016x}")
+}
+
+fn parse_key(line: &str) -> Option<[u64; 2]> {
+    let digits = line.strip_prefix(KEY)?.strip_prefix(' ')?;
+    let half = |half: Option<&str>| u64::from_str_radix(half?, 16).ok();
+    let is_number = digits.len() == 32 && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+    is_number.then_some([half(digits.get(..16))?, half(digits.get(16..))?])
 }
 
 #[cfg(test)]
@@ -282,8 +301,13 @@ mod tests {
             0
         );
         let file = file_of((vec!["one".to_owned()], vec!["two".to_owned()]));
-        assert_eq!(file, "rtspmux-state 4\ntwo\none\n");
-        assert!(lines_of(&file).eq(["two", "one"]));
+        let key = key_line();
+        assert_eq!(file, format!("rtspmux-state 4\n{key}\ntwo\none\n"));
+        assert!(lines_of(&file).eq([&key, "two", "one"]));
+        assert_eq!(parse_key(&key), Some(redaction::key()));
+        for broken in ["", "key", "key 12", "key +000000000000000+000000000000000"] {
+            assert_eq!(parse_key(broken), None, "{broken}");
+        }
     }
 
     /// Two processes with one file: neither forgets what only the other one has learned.

@@ -8,6 +8,7 @@
 
 use std::fmt;
 
+use super::server_text::ServerText;
 use http_auth::{ChallengeRef, DigestClient, ParamValue, digest::Algorithm};
 
 /// A challenge that can be answered.
@@ -96,10 +97,11 @@ fn usable(challenge: &ChallengeRef<'_>) -> Option<Scheme> {
 
 /// The server's words, cut so that they can stand in an error message.
 fn describe(challenge: &ChallengeRef<'_>) -> String {
-    let scheme: String = challenge.scheme.chars().take(32).collect();
+    let short = |text: &str| -> String { ServerText::new(text).chars().take(32).collect() };
+    let scheme = short(challenge.scheme);
     match param(challenge, "algorithm") {
         Some(algorithm) => {
-            let algorithm: String = algorithm.as_escaped().chars().take(32).collect();
+            let algorithm = short(algorithm.as_escaped());
             format!("{scheme} ({algorithm})")
         }
         None => scheme,

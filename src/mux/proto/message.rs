@@ -6,7 +6,7 @@
 use bytes::{Bytes, BytesMut};
 use rtsp_types::Method;
 
-use super::event::LimitExceeded;
+use super::{event::LimitExceeded, server_text::ServerText};
 
 /// A received message.
 #[derive(Debug)]
@@ -141,14 +141,9 @@ fn parse_start_line(line: &str) -> Option<StartLine> {
     })
 }
 
-/// A peer's words as they may appear in errors and logs: short and without controls.
+/// A peer's words as they may appear in errors and logs.
 pub(super) fn printable(text: &str) -> String {
-    const LONGEST: usize = 120;
-    text.trim()
-        .chars()
-        .filter(|c| !c.is_control())
-        .take(LONGEST)
-        .collect()
+    ServerText::new(text).into()
 }
 
 /// Writes one message. CSeq always comes first: old camera firmware looks for it there.

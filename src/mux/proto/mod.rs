@@ -41,6 +41,7 @@ pub mod credentials;
 pub mod event;
 pub mod header;
 pub mod limits;
+pub(crate) mod redaction;
 pub mod rtp;
 pub mod sdp;
 pub(super) mod secrets;
@@ -61,6 +62,7 @@ mod message;
 pub(in crate::mux) mod random_access;
 mod requests;
 mod roster;
+pub(crate) mod server_text;
 mod session;
 mod sources;
 mod timers;
@@ -79,5 +81,6 @@ pub use self::{
     limits::{Limits, Timeouts},
     measures::Measures,
     sdp::{InvalidSdp, MediaStream, Presentation, SkipReason, SkippedMedia},
+    server_text::ServerText,
     wire::{Direction, WireMessage},
 };

@@ -16,13 +16,11 @@ use std::fmt;
 use bytes::Bytes;
 use url::Url;
 
-use super::uri;
+use super::{server_text::ServerText, uri};
 
 /// `m=` lines in one description. Cameras have two to five; a session of 32 streams already needs
 /// a quarter of a connection's channels.
 const MAX_STREAMS: usize = 32;
-/// Texts for people are cut to this many characters.
-const MAX_TEXT: usize = 256;
 
 /// What one DESCRIBE describes. `Debug` shows its URLs redacted and its text not at all.
 #[derive(Clone, PartialEq, Eq)]
@@ -37,9 +35,9 @@ pub struct Presentation {
     pub skipped: Vec<SkippedMedia>,
     /// The description as received.
     pub sdp: Bytes,
-    /// `s=`, cut to 256 characters.
+    /// `s=`, cut to 200 characters and without control characters.
     pub session_name: Option<String>,
-    /// `a=tool`, cut to 256 characters.
+    /// `a=tool`, cut to 200 characters and without control characters.
     pub tool: Option<String>,
 }
 
@@ -59,10 +57,15 @@ impl fmt::Debug for Presentation {
             .field("streams", &self.streams)
             .field("skipped", &self.skipped)
             .field("sdp", &format_args!("{} bytes", self.sdp.len()))
-            .field("session_name", &self.session_name)
-            .field("tool", &self.tool)
+            .field("session_name", &shown(&self.session_name))
+            .field("tool", &shown(&self.tool))
             .finish()
     }
+}
+
+/// They may quote a URL.
+fn shown(text: &Option<String>) -> Option<ServerText> {
+    text.as_deref().map(ServerText::new)
 }
 
 /// One `m=` section: one control URL, one SETUP. `Debug` shows the URL redacted.
@@ -321,7 +324,7 @@ fn attribute(line: &str) -> (&str, &str) {
 }
 
 fn text(value: &str) -> Option<String> {
-    let text: String = value.trim().chars().take(MAX_TEXT).collect();
+    let text = String::from(ServerText::of_identifier(value));
     (!text.is_empty()).then_some(text)
 }
 

@@ -1,11 +1,11 @@
 //! What had better not be written down: signs of passwords, tokens and keys in URLs and descriptions.
 //!
-//! Errs on the side of secrecy. That passwords have telling names, [`uri`] knows; tokens
-//! are told by their looks, as UniFi has them in place of a path (`/5nPr7RCmueGTKMP7`).
+//! Errs on the side of secrecy: what is not shown is not kept. Tokens are told by their looks, as UniFi
+//! has them in place of a path (`/5nPr7RCmueGTKMP7`).
 
 use url::Url;
 
-use super::uri;
+use super::redaction::{redacted_sdp_line, redacted_whole};
 
 /// From so many letters and digits on, mixed, a word is taken for a token.
 const TOKEN: usize = 12;
@@ -15,16 +15,14 @@ const LONG_TOKEN: usize = 24;
 /// Whether a URL may hold a secret.
 pub(in crate::mux) fn may_be_in_url(url: &Url) -> bool {
     let words = url.as_str().split(|c: char| !c.is_ascii_alphanumeric());
-    uri::redacted(url) != url.as_str() || words.into_iter().any(is_like_token)
+    redacted_whole(url) != url.as_str() || words.into_iter().any(is_like_token)
 }
 
-/// Whether a session description may hold a secret: keys of media (RFC 4566, 5.12; RFC 4568; RFC
-/// 4567), or what a URL in it may hold.
+/// Whether a session description may hold a secret: keys of media, or what a URL in it may hold.
 pub(in crate::mux) fn may_be_in_sdp(sdp: &[u8]) -> bool {
-    const KEYS: [&str; 3] = ["k=", "a=crypto", "a=key-mgmt"];
     let text = String::from_utf8_lossy(sdp);
-    let has_key = |line: &str| KEYS.iter().any(|key| line.trim_start().starts_with(key));
-    uri::redacted_text(&text) != text || text.split(['\r', '\n']).any(has_key)
+    let mut lines = text.split(['\r', '\n']).map(str::trim_start);
+    lines.any(|line| redacted_sdp_line(line) != line)
 }
 
 fn is_like_token(word: &str) -> bool {
@@ -40,9 +38,9 @@ mod tests {
     #[test]
     fn what_cameras_have_in_their_paths_is_no_secret() {
         for path in [
-            "Streaming/Channels/101?transportmode=unicast",
+            "Streaming/Channels/101?profile=1",
             "cam/realmonitor?channel=1&subtype=0&unicast=true&proto=Onvif",
-            "axis-media/media.amp?videocodec=h264",
+            "axis-media/media.amp?camera=1",
             "h264Preview_01_main/trackID=1",
             "LowResolutionVideo",
             "av0_0",
@@ -62,6 +60,8 @@ mod tests {
             "rtsp://nvr/5nPr7RCmueGTKMP7",
             "rtsp://nvr/live?sig=MTIzNDU2Nzg5MDEyMzQ1Njc4",
             "rtsp://nvr/1#x",
+            "rtsp://nvr/1?anything=x",
+            "rtsp://nvr/1;x",
         ] {
             assert!(may_be_in_url(&url.parse().unwrap()), "{url}");
         }

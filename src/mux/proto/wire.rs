@@ -1,25 +1,55 @@
-//! Messages as they may be shown: whole, but without secrets.
+//! Messages as they may be shown: line by line, but without secrets.
 //!
 //! Out of an `Authorization` only the scheme is left, out of a challenge what says which kind it is,
-//! not its nonce. URLs, wherever they stand, lose user, password and the values of parameters that
-//! hold such.
+//! not its nonce. URLs, wherever they stand, are shown as [`redaction`](super::redaction) has it, and
+//! every line as a [`ServerText`].
 
-use std::{borrow::Cow, fmt};
+use std::fmt;
 
 use super::{
     command::SessionKey,
     message::{Headers, Message, StartLine, parse_head},
-    uri::redacted_text,
+    redaction::{Kind, redacted_rtp_info, redacted_text},
+    server_text::ServerText,
 };
 
 /// Bytes of a body that are shown.
 const LONGEST_BODY: usize = 4 * 1024;
 /// What a challenge may show.
-const SHOWN_PARAMETERS: [&str; 5] = ["realm", "algorithm", "qop", "stale", "charset"];
+const SHOWN_PARAMETERS: [&str; 4] = ["algorithm", "qop", "stale", "charset"];
 /// What it may have whose values are nobody's business; of the rest not even the name is shown.
 const HIDDEN_PARAMETERS: [&str; 3] = ["nonce", "opaque", "domain"];
-/// Lines of a description that hold keys.
-const KEY_LINES: [&str; 3] = ["k=", "a=crypto:", "a=key-mgmt:"];
+/// Headers that are a URL.
+const URL_HEADERS: [&str; 5] = [
+    "Content-Base",
+    "Content-Location",
+    "Location",
+    "Base",
+    "Referer",
+];
+/// Headers whose parameters are of use to whoever looks for a fault, and hold no URL's.
+const PROTOCOL_HEADERS: [&str; 20] = [
+    "Accept",
+    "Accept-Ranges",
+    "Allow",
+    "Blocksize",
+    "Cache-Control",
+    "Connection",
+    "Content-Length",
+    "Content-Type",
+    "CSeq",
+    "Date",
+    "Expires",
+    "Last-Modified",
+    "Public",
+    "Range",
+    "Retry-After",
+    "Scale",
+    "Session",
+    "Speed",
+    "Transport",
+    "User-Agent",
+];
 
 /// One RTSP message that was sent or received, without secrets. Its `Display` has one line for each
 /// line of the message.
@@ -74,41 +104,54 @@ impl WireMessage {
 fn shown(start: &StartLine, headers: &Headers, body: &[u8]) -> String {
     let mut lines = vec![match start {
         StartLine::Response { code, reason } => {
-            format!("RTSP/1.0 {code} {}", redacted_text(reason))
+            format!("RTSP/1.0 {code} {}", ServerText::new(reason))
         }
         StartLine::Request { method, uri } => {
-            let uri = redacted_text(uri);
-            format!("{} {uri} RTSP/1.0", <&str>::from(method))
+            let method = ServerText::of_identifier(<&str>::from(method));
+            format!("{method} {} RTSP/1.0", ServerText::of_reference(uri))
         }
     }];
-    let header = |(name, value): (&str, &str)| format!("{name}: {}", shown_header(name, value));
+    let header = |(name, value): (&str, &str)| {
+        let shown = shown_header(name, value);
+        format!("{}: {shown}", ServerText::of_identifier(name))
+    };
     lines.extend(headers.iter().map(header));
     if !body.is_empty() {
         let part = body.get(..LONGEST_BODY).unwrap_or(body);
+        let content = headers.first("Content-Type").unwrap_or("application/sdp");
+        let is_sdp = content.to_ascii_lowercase().starts_with("application/sdp");
+        let line = |line: &str| match is_sdp {
+            true => ServerText::of_sdp_line(line).into(),
+            false => ServerText::new(line).into(),
+        };
         lines.push(String::new());
-        lines.extend(String::from_utf8_lossy(part).lines().map(shown_line));
+        lines.extend(String::from_utf8_lossy(part).lines().map(line));
         if part.len() < body.len() {
             lines.push(format!("... ({} bytes in all)", body.len()));
         }
     }
-    let text = lines.join("\n");
-    // A terminal would obey them.
-    text.replace(|c: char| c.is_control() && c != '\n', "?")
+    lines.join("\n")
 }
 
-fn shown_header<'a>(name: &str, value: &'a str) -> Cow<'a, str> {
+fn shown_header(name: &str, value: &str) -> ServerText {
     let is = |other: &str| name.eq_ignore_ascii_case(other);
+    let is_in = |names: &[&str]| names.iter().any(|other| is(other));
     if is("Authorization") || is("Proxy-Authorization") {
         let scheme = value.split(' ').next().unwrap_or_default();
-        return Cow::Owned(format!("{scheme} ***"));
+        ServerText::of_identifier(&format!("{scheme} ***"))
+    } else if is("WWW-Authenticate") || is("Proxy-Authenticate") {
+        ServerText::of_identifier(&shown_challenge(value))
+    } else if is("Authentication-Info") || is("Proxy-Authentication-Info") {
+        ServerText::of_identifier("***")
+    } else if is("RTP-Info") {
+        ServerText::of_identifier(&redacted_rtp_info(value))
+    } else if is_in(&URL_HEADERS) {
+        ServerText::of_reference(value)
+    } else if is_in(&PROTOCOL_HEADERS) {
+        ServerText::of_protocol(value)
+    } else {
+        ServerText::new(value)
     }
-    if is("WWW-Authenticate") || is("Proxy-Authenticate") {
-        return Cow::Owned(shown_challenge(value));
-    }
-    if is("Authentication-Info") || is("Proxy-Authentication-Info") {
-        return Cow::Borrowed("***");
-    }
-    Cow::Owned(redacted_text(value))
 }
 
 /// `Digest realm="cam", nonce=***`; a list of several is shown as well.
@@ -122,7 +165,10 @@ fn shown_challenge(value: &str) -> String {
         };
         let is_in = |names: &[&str]| names.iter().any(|known| name.eq_ignore_ascii_case(known));
         let is_bare = scheme.is_empty() && value.is_empty();
-        if is_bare || is_in(&SHOWN_PARAMETERS) {
+        if is_in(&["realm"]) {
+            // The words of whoever has set the camera up.
+            format!("{scheme}{name}={}", redacted_text(value, Kind::Words))
+        } else if is_bare || is_in(&SHOWN_PARAMETERS) {
             part.to_owned()
         } else if is_in(&HIDDEN_PARAMETERS) {
             format!("{scheme}{name}=***")
@@ -153,16 +199,10 @@ fn outside_quotes(value: &str) -> Vec<&str> {
     parts
 }
 
-fn shown_line(line: &str) -> String {
-    match KEY_LINES.iter().find(|key| line.starts_with(**key)) {
-        Some(key) => format!("{key}***"),
-        None => redacted_text(line),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mux::proto::redaction::{redacted_reference, without_hashes};
 
     #[test]
     fn credentials_and_nonces_are_not_shown() {
@@ -171,7 +211,10 @@ mod tests {
         let shown = WireMessage::sent(None, request).unwrap().to_string();
         assert_eq!(
             shown,
-            "> DESCRIBE rtsp://***@nvr/1?pwd=*** RTSP/1.0\nCSeq: 1\nAuthorization: Digest ***"
+            format!(
+                "> DESCRIBE {} RTSP/1.0\nCSeq: 1\nAuthorization: Digest ***",
+                redacted_reference("rtsp://nvr/1?pwd=hunter2")
+            )
         );
         let basic = b"PLAY rtsp://nvr/1 RTSP/1.0\r\nAuthorization: Basic dTpw\r\nSession: a1\r\n";
         let shown = WireMessage::sent(None, basic).unwrap().to_string();
@@ -185,8 +228,8 @@ mod tests {
     fn a_challenge_shows_its_kind() {
         let value = r#"Digest realm="a, b\", nonce=x", nonce="n0", qop="auth,auth-int", opaque=o0, Basic realm="c", Negotiate"#;
         assert_eq!(
-            shown_challenge(value),
-            r#"Digest realm="a, b\", nonce=x", nonce=***, qop="auth,auth-int", opaque=***, Basic realm="c", Negotiate"#
+            without_hashes(&shown_challenge(value)),
+            r#"Digest realm="a, b\", nonce=~", nonce=***, qop="auth,auth-int", opaque=***, Basic realm="c", Negotiate"#
         );
         assert_eq!(shown_challenge(r#"Digest nonce="n0""#), "Digest nonce=***");
         assert_eq!(shown_challenge("Digest Nonce = n0"), "Digest Nonce=***");
@@ -198,18 +241,18 @@ mod tests {
     fn a_description_is_shown_up_to_a_limit() {
         let (start, headers) =
             parse_head(b"RTSP/1.0 200 OK\r\nContent-Base: rtsp://u:p@nvr/").unwrap();
-        let body = "v=0\r\nk=clear:key0\r\na=control:rtsp://nvr/1?token=t0&x=1\r\n\x1b[2J\r\n";
+        let body = "v=0\r\nk=clear:key0\r\na=control:rtsp://nvr/1?token=t0&x=1\r\nx\x1b[2J\r\n";
         assert_eq!(
             shown(&start, &headers, body.as_bytes()),
-            "RTSP/1.0 200 OK\nContent-Base: rtsp://***@nvr/\n\n\
-             v=0\nk=***\na=control:rtsp://nvr/1?token=***&x=1\n?[2J"
+            format!(
+                "RTSP/1.0 200 OK\nContent-Base: rtsp://nvr/\n\n\
+                 v=0\nk=***\na=control:{}\nx\u{fffd}[2J",
+                redacted_reference("rtsp://nvr/1?token=t0&x=1")
+            )
         );
         let long = vec![b'x'; LONGEST_BODY + 1];
         let shown = shown(&start, &headers, &long);
-        assert!(
-            shown.ends_with("x\n... (4097 bytes in all)"),
-            "{}",
-            shown.len()
-        );
+        assert!(shown.ends_with("xx…\n... (4097 bytes in all)"), "{shown}");
+        assert!(shown.lines().all(|line| line.chars().count() <= 200));
     }
 }

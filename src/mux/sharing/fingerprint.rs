@@ -1,6 +1,6 @@
 //! How a server introduces itself, and what that tells about sharing.
 
-use crate::mux::proto::live555::feeds_the_dead;
+use crate::mux::proto::{ServerText, live555::feeds_the_dead};
 
 /// Servers whose name says that they carry one session per connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,7 +71,11 @@ impl Introduction<'_> {
 
     /// The strongest thing it says about itself.
     pub(super) fn fingerprint(&self) -> Option<Fingerprint> {
-        let some = |text: Option<&str>| text.filter(|text| !text.is_empty()).map(str::to_owned);
+        // It is kept and compared, and goes where texts are shown.
+        let some = |text: Option<&str>| {
+            let text = text.filter(|text| !text.is_empty());
+            text.map(|text| ServerText::new(text).into())
+        };
         some(self.server)
             .map(Fingerprint::Server)
             .or_else(|| some(self.tool).map(Fingerprint::Tool))

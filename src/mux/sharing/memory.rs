@@ -12,7 +12,7 @@
 use std::time::{Duration, Instant, SystemTime};
 
 use super::{Evidence, Fingerprint, Sharing, Verdict};
-use crate::mux::{pace::Pace, server_key::ServerId};
+use crate::mux::{pace::Pace, proto::ServerText, server_key::ServerId};
 
 const SERIAL: &str = "serial";
 const IN_BAND: &str = "in-band";
@@ -59,7 +59,8 @@ pub(in crate::mux) fn line(
         .fingerprint
         .as_ref()
         .map_or(("-", "-"), Fingerprint::parts);
-    let text: String = text.chars().filter(|c| !c.is_control()).collect();
+    // What an earlier version has kept is as it was said.
+    let text = ServerText::new(text);
     let (seconds, denials) = (now.seconds_at(since), sharing.denials);
     let describes = match (sharing.describes_in_band(), sharing.stands_describe) {
         (true, _) => IN_BAND,

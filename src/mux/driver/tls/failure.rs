@@ -1,12 +1,13 @@
 //! What a handshake that failed is called.
 
-use std::{io, time::Duration};
+use std::{fmt, io, time::Duration};
 
 use rustls::CertificateError;
 
 use super::verifier::claims_authority;
 use crate::mux::{
     error::{Error, ErrorKind, Initiator, Scope, TlsFailure},
+    proto::ServerText,
     server_key::ServerId,
 };
 
@@ -40,7 +41,7 @@ impl From<Breakdown> for io::Error {
     fn from(breakdown: Breakdown) -> Self {
         match breakdown {
             Breakdown::Io(error) => error,
-            Breakdown::Tls(error) => Self::other(format!("TLS: {error}")),
+            Breakdown::Tls(error) => Self::other(format!("TLS: {}", shown(&error))),
             Breakdown::Closed => io::ErrorKind::UnexpectedEof.into(),
         }
     }
@@ -119,7 +120,7 @@ fn explain(server: &ServerId, error: rustls::Error) -> (TlsFailure, String) {
         ),
         error => (
             TlsFailure::Refused,
-            format!("the handshake failed: {error}"),
+            format!("the handshake failed: {}", shown(&error)),
         ),
     }
 }
@@ -162,9 +163,14 @@ fn explain_certificate(server: &ServerId, flaw: CertificateError) -> (TlsFailure
         ),
         flaw => (
             TlsFailure::Certificate,
-            format!("its certificate cannot be used: {flaw}"),
+            format!("its certificate cannot be used: {}", shown(&flaw)),
         ),
     }
+}
+
+/// An error of the TLS library, which may quote what the peer has sent.
+fn shown(error: &dyn fmt::Display) -> ServerText {
+    ServerText::of_identifier(&error.to_string())
 }
 
 /// The names are the peer's words: escaped, and not too many.

@@ -217,7 +217,11 @@ fn f36_large_descriptions_are_read_within_bounds() {
     assert!(sdp.len() > 300_000);
     let presentation = parse(sdp, "rtsp://h/a/").unwrap();
     assert_eq!(presentation.streams.len(), 2);
-    assert_eq!(presentation.session_name.unwrap().len(), MAX_TEXT);
+    let name = presentation.session_name.unwrap();
+    assert!(
+        name.ends_with("n…") && name.chars().count() == 200,
+        "{name}"
+    );
 }
 
 #[test]

@@ -1,0 +1,453 @@
+//! What of a URL may be shown, in logs, messages, dot files, getters and errors.
+//!
+//! Shown are scheme, host, port and path, and of parameters, wherever they stand, those that choose a
+//! stream ([`SHOWN_PARAMETERS`]) if their value is short and plain. In place of all the rest stands a
+//! hash, such as `~1b2e9f04`, by which cameras can be told apart: keys have any name, and cameras have
+//! them in the query, in the path (`/user=admin&password=x&channel=1.sdp`, Hi3516 and XM recorders),
+//! behind a semicolon and in fragments. User and password before the host are left out.
+//!
+//! The hash is keyed with a random number, so that nobody can find a password by trying: the state
+//! file's, if there is one, for then the hashes of two runs can be compared; else the process's own.
+//! Nothing but what is shown depends on it.
+
+use std::{
+    collections::hash_map::RandomState,
+    hash::{BuildHasher, Hasher},
+    sync::OnceLock,
+};
+
+use percent_encoding::percent_decode_str;
+use url::Url;
+
+use super::server_text::cut;
+
+/// Parameters that choose a stream and are no secret.
+const SHOWN_PARAMETERS: [&str; 10] = [
+    "channel", "subtype", "stream", "profile", "unicast", "proto", "trackid", "camera", "video",
+    "audio",
+];
+/// The longest value of one of them that is shown.
+const LONGEST_VALUE: usize = 8;
+/// Names that may be shown, though not their values: common words, which are no secret themselves.
+const KNOWN_NAMES: [&str; 29] = [
+    "user",
+    "username",
+    "usr",
+    "loginuse",
+    "login",
+    "account",
+    "password",
+    "passwd",
+    "pass",
+    "pwd",
+    "loginpas",
+    "token",
+    "auth",
+    "authbasic",
+    "key",
+    "apikey",
+    "secret",
+    "sig",
+    "signature",
+    "sign",
+    "session",
+    "sessionid",
+    "ticket",
+    "nonce",
+    "streamid",
+    "track",
+    "starttime",
+    "endtime",
+    "transportmode",
+];
+/// Of these, the ones whose value is secret in whatever text they stand.
+const SECRET_NAMES: usize = 24;
+/// A word of a path that has so many characters, small and capital letters and digits, is a token: UniFi
+/// has them in place of a path (`/5nPr7RCmueGTKMP7`).
+const TOKEN: usize = 16;
+
+type Key = [u64; 2];
+
+static KEPT_KEY: OnceLock<Key> = OnceLock::new();
+static OWN_KEY: OnceLock<Key> = OnceLock::new();
+
+/// The key of all hashes.
+pub(in crate::mux) fn key() -> Key {
+    let random = || {
+        let half = || RandomState::new().hash_one(0_u8);
+        [half(), half()]
+    };
+    *KEPT_KEY
+        .get()
+        .unwrap_or_else(|| OWN_KEY.get_or_init(random))
+}
+
+/// Takes the key that was kept from an earlier run; the first one that a process takes stays.
+pub(in crate::mux) fn use_key(key: Key) {
+    let _ = KEPT_KEY.set(key);
+}
+
+/// Digits of a hash: half of what there is tells a million cameras apart.
+const HASH: usize = 8;
+
+/// Stands for something that is not shown.
+fn hash(text: &str) -> String {
+    hash_with(key(), text)
+}
+
+fn hash_with([k0, k1]: Key, text: &str) -> String {
+    #[expect(
+        deprecated,
+        reason = "std has no other keyed hash that is the same in two runs"
+    )]
+    let mut hasher = std::hash::SipHasher::new_with_keys(k0, k1);
+    hasher.write(text.as_bytes());
+    format!("~{:0HASH$x}", hasher.finish() as u32)
+}
+
+/// What is shown of a URL, with all that is hidden made alike.
+#[cfg_attr(
+    not(any(feature = "plugin", test)),
+    expect(dead_code, reason = "the element asks")
+)]
+pub(crate) fn without_hashes(shown: &str) -> String {
+    let mut parts = shown.split('~');
+    let mut alike = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let is_hash = |hash: &&str| hash.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let hash = part.get(..HASH).filter(is_hash).unwrap_or_default();
+        alike.push('~');
+        alike.push_str(part.strip_prefix(hash).unwrap_or(part));
+    }
+    alike
+}
+
+/// A URL for logs and messages, at most 200 characters of it.
+pub fn redacted(url: &Url) -> String {
+    let shown = redacted_whole(url);
+    let short = cut(&shown);
+    if short.len() == shown.len() {
+        return shown;
+    }
+    // Two that begin alike are still told apart.
+    let hash = hash(url.as_str());
+    let kept: String = short
+        .chars()
+        .take(short.chars().count() - 1 - hash.len())
+        .collect();
+    format!("{kept}…{hash}")
+}
+
+/// A URL without secrets, however long it is.
+pub(crate) fn redacted_whole(url: &Url) -> String {
+    redacted_reference(url.as_str())
+}
+
+/// An absolute or relative URL, as written.
+pub(crate) fn redacted_reference(text: &str) -> String {
+    let Some((scheme, rest)) = split_scheme(text) else {
+        return redacted_resource(text);
+    };
+    let end = rest.find(['/', '?', '#', '\\']).unwrap_or(rest.len());
+    let (authority, resource) = rest.split_at(end);
+    let host = authority
+        .rsplit_once('@')
+        .map_or(authority, |(_, host)| host);
+    // `rtsp://admin:pass/word@nvr/`: what is taken for the host is not one.
+    let host = if is_host(host) {
+        host.to_owned()
+    } else {
+        hash(host)
+    };
+    format!("{scheme}://{host}{}", redacted_resource(resource))
+}
+
+fn split_scheme(text: &str) -> Option<(&str, &str)> {
+    let (scheme, rest) = text.split_once("://")?;
+    let is_scheme = |c: char| c.is_ascii_alphanumeric() || "+-.".contains(c);
+    (!scheme.is_empty() && scheme.len() <= 16 && scheme.chars().all(is_scheme))
+        .then_some((scheme, rest))
+}
+
+/// A name or an address, and perhaps a port.
+fn is_host(authority: &str) -> bool {
+    let (host, port) = match authority
+        .strip_prefix('[')
+        .and_then(|it| it.split_once(']'))
+    {
+        Some((address, "")) => (address, "0"),
+        Some((address, port)) => (address, port.strip_prefix(':').unwrap_or("x")),
+        None => authority.split_once(':').unwrap_or((authority, "0")),
+    };
+    let is_name = |c: char| c.is_alphanumeric() || "-._:%~".contains(c);
+    host.chars().all(is_name) && port.len() <= 5 && port.bytes().all(|b| b.is_ascii_digit())
+}
+
+/// Path, query and fragment.
+fn redacted_resource(text: &str) -> String {
+    let (text, fragment) = text
+        .split_once('#')
+        .map_or((text, None), |(text, fragment)| {
+            // A part of a password, if its '#' was not encoded.
+            (text, Some(fragment))
+        });
+    let (path, query) = match text.split_once('?') {
+        Some((path, query)) => (path, Some(query)),
+        None => (text, None),
+    };
+    let mut shown = redacted_path(path);
+    if let Some(query) = query {
+        shown.push('?');
+        shown.push_str(&redacted_query(query));
+    }
+    if let Some(fragment) = fragment {
+        shown.push('#');
+        shown.push_str(&hash(fragment));
+    }
+    shown
+}
+
+fn redacted_path(path: &str) -> String {
+    let mut shown = String::with_capacity(path.len());
+    let mut is_value = false;
+    for segment in path.split_inclusive('/') {
+        let (segment, end) = match segment.strip_suffix('/') {
+            Some(segment) => (segment, "/"),
+            None => (segment, ""),
+        };
+        // `/token/abc` as well as `/token=abc`.
+        let shown_segment = match is_value && !segment.is_empty() {
+            true => hash(segment),
+            false => redacted_segment(segment),
+        };
+        is_value = is_secret_name(segment) || is_value && segment.is_empty();
+        shown.push_str(&shown_segment);
+        shown.push_str(end);
+    }
+    shown
+}
+
+/// One part of a path between slashes: a name, and parameters in it or behind it.
+fn redacted_segment(segment: &str) -> String {
+    let pieces = segment.split_inclusive(['&', ';']).enumerate();
+    let shown = pieces.map(|(number, piece)| {
+        let (piece, end) = split_end(piece);
+        let shown = match number == 0 && is_plain(piece) {
+            true => piece.to_owned(),
+            false => redacted_parameter(piece),
+        };
+        shown + end
+    });
+    shown.collect()
+}
+
+/// Whether it holds no parameter, no `user:password@` and no token, encoded or not.
+fn is_plain(name: &str) -> bool {
+    let decoded = decoded(name);
+    let is_separator = |c: char| "=&;@:?#%".contains(c) || c.is_control();
+    !decoded.contains(is_separator) && !decoded.split(|c: char| !c.is_alphanumeric()).any(is_token)
+}
+
+fn is_token(word: &str) -> bool {
+    let has = |kind: fn(char) -> bool| word.chars().any(kind);
+    word.len() >= TOKEN
+        && has(|c| c.is_ascii_digit())
+        && has(|c| c.is_ascii_lowercase())
+        && has(|c| c.is_ascii_uppercase())
+}
+
+fn redacted_query(query: &str) -> String {
+    // Control attributes are appended to a query: `?channel=1&subtype=0/trackID=0`.
+    let pieces = query.split_inclusive(['&', ';', '/', '?']);
+    let shown = pieces.map(|piece| {
+        let (piece, end) = split_end(piece);
+        redacted_parameter(piece) + end
+    });
+    shown.collect()
+}
+
+/// The separator at the end of a piece, apart.
+fn split_end(piece: &str) -> (&str, &str) {
+    let body = piece.strip_suffix(['&', ';', '/', '?']).unwrap_or(piece);
+    (body, piece.strip_prefix(body).unwrap_or_default())
+}
+
+/// A parameter with its value, or what stands in place of one.
+fn redacted_parameter(parameter: &str) -> String {
+    if parameter.is_empty() {
+        return String::new();
+    }
+    let at = parameter.find(['=', ':']).unwrap_or(parameter.len());
+    let (name, value) = parameter.split_at(at);
+    let mut characters = value.chars();
+    let (sign, value) = (characters.next(), characters.as_str());
+    match sign {
+        Some(_) if is_in(&SHOWN_PARAMETERS, name) && is_short(value) => parameter.to_owned(),
+        Some(sign) if is_in(&SHOWN_PARAMETERS, name) || is_in(&KNOWN_NAMES, name) => {
+            // With its name: that user and password are the same word is not shown either.
+            format!("{name}{sign}{}", hash(parameter))
+        }
+        _ => hash(parameter),
+    }
+}
+
+/// Recorders of XM write `channel=1&stream=0.sdp`.
+fn is_short(value: &str) -> bool {
+    let value = value.strip_suffix(".sdp").unwrap_or(value);
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-".contains(&byte);
+    value.len() <= LONGEST_VALUE && value.bytes().all(is_plain)
+}
+
+fn is_in(names: &[&str], name: &str) -> bool {
+    names.iter().any(|known| known.eq_ignore_ascii_case(name))
+}
+
+/// Also with something before: `ch_user=admin_password=x` is common with XM recorders.
+fn is_secret_name(name: &str) -> bool {
+    let name = decoded(name);
+    let last = name.rsplit(['_', '-', '.']).next().unwrap_or_default();
+    let secret = KNOWN_NAMES.get(..SECRET_NAMES).unwrap_or_default();
+    is_in(secret, &name) || is_in(secret, last)
+}
+
+fn decoded(text: &str) -> String {
+    percent_decode_str(text).decode_utf8_lossy().into_owned()
+}
+
+/// How much of a text is suspect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Words for people, which quote a URL or a parameter at most: hidden as in a URL.
+    Words,
+    /// What a standard says how to write, and whose parameters are of use: URLs are redacted, and values
+    /// hidden whose names say that they are secret.
+    Protocol,
+}
+
+/// Any text, with the secrets in it hidden.
+pub(super) fn redacted_text(text: &str, kind: Kind) -> String {
+    const ENDS: [char; 9] = [' ', '\t', '"', '\'', '<', '>', '(', ')', '|'];
+    let mut shown = String::with_capacity(text.len());
+    let mut is_value = false;
+    for piece in text.split_inclusive(ENDS) {
+        let word = piece.strip_suffix(ENDS).unwrap_or(piece);
+        let end = piece.strip_prefix(word).unwrap_or_default();
+        match is_value && !word.is_empty() {
+            true => shown.push_str(&hash(word)),
+            false => shown.push_str(&redacted_word(word, kind)),
+        }
+        shown.push_str(end);
+        // `password: x` and `password="x"` as well as `password=x`.
+        is_value = match word.strip_suffix([':', '=']) {
+            Some(name) => is_secret_name(last_part(name)),
+            None => is_value && word.is_empty(),
+        };
+    }
+    shown
+}
+
+fn last_part(name: &str) -> &str {
+    name.rsplit([',', ';', '&', '?', '/'])
+        .next()
+        .unwrap_or(name)
+}
+
+fn redacted_word(word: &str, kind: Kind) -> String {
+    let Some(at) = word.find("://") else {
+        return redacted_local(word, kind);
+    };
+    // `url=rtsp://nvr/1`, `a=control:rtsp://nvr/1`
+    let is_of_scheme = |c: char| c.is_ascii_alphanumeric() || "+-.".contains(c);
+    let before = word.get(..at).unwrap_or_default();
+    let (before, url) = word.split_at(before.trim_end_matches(is_of_scheme).len());
+    redacted_local(before, kind) + &redacted_reference(url)
+}
+
+/// A word without a whole URL in it.
+fn redacted_local(word: &str, kind: Kind) -> String {
+    let is_of_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-_=".contains(&byte);
+    if let Some(name) = word.strip_suffix([':', '='])
+        && name.bytes().all(is_of_name)
+    {
+        // It introduces what follows.
+        return word.to_owned();
+    }
+    let is_suspect = word.contains(['=', '?', '&', ';', '@', '#', '/']) || decoded(word) != word;
+    match kind {
+        Kind::Words if is_suspect => redacted_reference(word),
+        Kind::Words => word.to_owned(),
+        Kind::Protocol => {
+            let query = word.find('?').unwrap_or(word.len());
+            let (before, query) = word.split_at(query);
+            without_secret_parameters(before) + &redacted_resource(query)
+        }
+    }
+}
+
+/// Hides what follows a name that says that it is secret.
+fn without_secret_parameters(word: &str) -> String {
+    const SEPARATORS: [char; 5] = ['&', ';', '?', '/', ','];
+    let pieces = word.split_inclusive(SEPARATORS).map(|piece| {
+        let body = piece.strip_suffix(SEPARATORS).unwrap_or(piece);
+        let mut read = 0;
+        for part in body.split_inclusive(['=', ':']) {
+            read += part.len();
+            let name = part.strip_suffix(['=', ':']);
+            if read < body.len() && name.is_some_and(is_secret_name) {
+                let kept = body.get(..read).unwrap_or_default();
+                let end = piece.get(body.len()..).unwrap_or_default();
+                return format!("{kept}{}{end}", hash(body));
+            }
+        }
+        piece.to_owned()
+    });
+    pieces.collect()
+}
+
+/// Lines of a session description that hold keys of media (RFC 4566, 5.12; RFC 4568; RFC 4567).
+const KEY_LINES: [&str; 3] = ["k=", "a=crypto:", "a=key-mgmt:"];
+
+/// A line of a session description.
+pub(super) fn redacted_sdp_line(line: &str) -> String {
+    let begins = |begin: &str| {
+        let begins = |it: &str| it.eq_ignore_ascii_case(begin);
+        line.get(..begin.len()).is_some_and(begins)
+    };
+    let rest = |begin: &str| line.split_at(begin.len());
+    if let Some(key) = KEY_LINES.iter().find(|key| begins(key)) {
+        return format!("{key}***");
+    }
+    for begin in ["a=control:", "u="] {
+        if begins(begin) {
+            let (begin, url) = rest(begin);
+            return format!("{begin}{}", redacted_reference(url));
+        }
+    }
+    for begin in ["s=", "i=", "e=", "p=", "a=tool:"] {
+        if begins(begin) {
+            let (begin, words) = rest(begin);
+            return format!("{begin}{}", redacted_text(words, Kind::Words));
+        }
+    }
+    redacted_text(line, Kind::Protocol)
+}
+
+/// `RTP-Info`: the URLs in it are not quoted, and may hold commas and semicolons.
+pub(super) fn redacted_rtp_info(value: &str) -> String {
+    const FIELDS: [&str; 3] = [";seq=", ";rtptime=", ";ssrc="];
+    let mut entries = value.split("url=");
+    let mut shown = redacted_text(entries.next().unwrap_or_default(), Kind::Protocol);
+    for entry in entries {
+        let ends = FIELDS.iter().filter_map(|field| entry.find(field));
+        let url = entry.get(..ends.min().unwrap_or(entry.len()));
+        let url = url.unwrap_or(entry).trim_end_matches([',', ' ']);
+        let rest = entry.strip_prefix(url).unwrap_or_default();
+        shown.push_str("url=");
+        shown.push_str(&redacted_reference(url.trim_matches('"')));
+        shown.push_str(&redacted_text(rest, Kind::Protocol));
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests;

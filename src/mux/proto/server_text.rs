@@ -1,0 +1,190 @@
+//! A peer's words, fit to be shown.
+//!
+//! What a server says may hold escape sequences, which a terminal obeys, marks that turn the direction
+//! of writing, which make a log line say something else, the user's own keys, quoted, and a megabyte of
+//! it. So nothing of it gets into an error, an event, a log or a message but as a [`ServerText`].
+
+use std::{borrow::Cow, fmt, ops::Deref};
+
+use super::redaction::{self, Kind};
+
+/// Characters of one text that are shown.
+const LONGEST: usize = 200;
+/// Bytes of one text that are looked at; far more than can be shown.
+const LONGEST_READ: usize = 4 * 1024;
+
+/// What a server said: no secrets, no control characters, no marks of direction, at most 200
+/// characters; the last one is `…` if there were more.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct ServerText(String);
+
+impl ServerText {
+    /// From words meant for people, which may quote a URL.
+    pub fn new(text: &str) -> Self {
+        Self::redacted(text, Kind::Words)
+    }
+
+    /// From a text whose form a standard says, such as a `Transport` header.
+    pub(super) fn of_protocol(text: &str) -> Self {
+        Self::redacted(text, Kind::Protocol)
+    }
+
+    /// From a line of a session description.
+    pub(crate) fn of_sdp_line(text: &str) -> Self {
+        let text = harmless(beginning(text));
+        Self(cut(&redaction::redacted_sdp_line(&text)))
+    }
+
+    /// From an absolute or relative URL.
+    pub(super) fn of_reference(text: &str) -> Self {
+        let text = harmless(beginning(text));
+        Self(cut(&redaction::redacted_reference(&text)))
+    }
+
+    /// From a text that is an identifier, and no secret whatever is in it.
+    pub fn of_identifier(text: &str) -> Self {
+        Self(cut(&harmless(beginning(text))))
+    }
+
+    fn redacted(text: &str, kind: Kind) -> Self {
+        let text = harmless(beginning(text));
+        Self(cut(&redaction::redacted_text(&text, kind)))
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Deref for ServerText {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<&str> for ServerText {
+    fn from(text: &str) -> Self {
+        Self::new(text)
+    }
+}
+
+impl From<ServerText> for String {
+    fn from(text: ServerText) -> Self {
+        text.0
+    }
+}
+
+impl PartialEq<str> for ServerText {
+    fn eq(&self, other: &str) -> bool {
+        self.0 == other
+    }
+}
+
+impl PartialEq<&str> for ServerText {
+    fn eq(&self, other: &&str) -> bool {
+        self.0 == *other
+    }
+}
+
+impl fmt::Display for ServerText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+/// As much of a text as is looked at, without what is not seen at either end.
+fn beginning(text: &str) -> &str {
+    let text = text.trim_matches(|c: char| c.is_whitespace() || is_harmful(c));
+    match text.len() <= LONGEST_READ {
+        true => text,
+        false => text
+            .get(..text.floor_char_boundary(LONGEST_READ))
+            .unwrap_or_default(),
+    }
+}
+
+/// With U+FFFD in place of each character that a terminal obeys or that is not seen.
+pub(crate) fn harmless(text: &str) -> Cow<'_, str> {
+    match text.contains(is_harmful) {
+        true => Cow::Owned(text.replace(is_harmful, "\u{fffd}")),
+        false => Cow::Borrowed(text),
+    }
+}
+
+/// Control characters (C0, DEL, C1); marks, embeddings, overrides and isolates of direction; separators
+/// of lines and paragraphs; what has no width; tags.
+pub(crate) fn is_harmful(c: char) -> bool {
+    c.is_control()
+        || matches!(
+            c,
+            '\u{ad}'
+                | '\u{61c}'
+                | '\u{180e}'
+                | '\u{200b}'..='\u{200f}'
+                | '\u{2028}'..='\u{202e}'
+                | '\u{2060}'..='\u{206f}'
+                | '\u{feff}'
+                | '\u{fff9}'..='\u{fffb}'
+                | '\u{e0000}'..='\u{e007f}'
+        )
+}
+
+/// At most 200 characters; the last one is `…` if there were more.
+pub(super) fn cut(text: &str) -> String {
+    if text.chars().nth(LONGEST).is_none() {
+        return text.to_owned();
+    }
+    let mut kept: String = text.chars().take(LONGEST - 1).collect();
+    kept.push('…');
+    kept
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn f54_what_a_terminal_obeys_is_not_shown() {
+        for (raw, shown) in [
+            ("x\x1b[2J\x1b]0;title\x07gone", "x?[2J?]0;title?gone"),
+            ("a\u{9b}31mb\u{85}c", "a?31mb?c"),
+            ("abc\u{202e}fed\u{2066}x\u{2069}\u{200f}", "abc?fed?x"),
+            (
+                "one\u{2028}two\u{2029}three\r\nfour\0",
+                "one?two?three??four",
+            ),
+            (" Größe 5° 中文 ", "Größe 5° 中文"),
+        ] {
+            let shown = shown.replace('?', "\u{fffd}");
+            assert_eq!(ServerText::of_identifier(raw), shown.as_str());
+            assert!(!ServerText::new(raw).contains(is_harmful));
+            assert!(!ServerText::of_reference(raw).contains(is_harmful));
+            assert!(!ServerText::of_sdp_line(raw).contains(is_harmful));
+        }
+    }
+
+    #[test]
+    fn f54_a_text_is_cut_at_200_characters_and_says_so() {
+        for letter in ["x", "ö", "中", "🎥"] {
+            assert_eq!(
+                ServerText::new(&letter.repeat(200)),
+                letter.repeat(200).as_str()
+            );
+            for length in [201, 1023, 1365, 2000, 100_000] {
+                let text = ServerText::new(&letter.repeat(length));
+                assert_eq!(text.chars().count(), 200);
+                let kept = text.strip_suffix('…').unwrap();
+                assert_eq!(kept, letter.repeat(199));
+            }
+        }
+    }
+
+    #[test]
+    fn f54_a_key_is_not_half_shown_where_a_text_is_cut() {
+        let text = ServerText::new(&format!("{} /cam?key=hunter2", "x".repeat(185)));
+        assert!(!text.contains("hunter") && text.ends_with('…'), "{text}");
+    }
+}
