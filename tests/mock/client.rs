@@ -104,6 +104,18 @@ impl Client {
     /// SETUP and PLAY; the session's id.
     pub(crate) fn start(&mut self, url: &str, channels: &str) -> String {
         let setup = self.setup(url, channels);
+        self.play(url, setup)
+    }
+
+    /// The same, of the control that go2rtc writes into its descriptions.
+    pub(crate) fn start_go2rtc(&mut self, url: &str, channels: &str) -> String {
+        let transport = format!("RTP/AVP/TCP;unicast;interleaved={channels}");
+        let control = format!("{url}/trackID=0");
+        let setup = self.ask("SETUP", &control, &[("Transport", &transport)]);
+        self.play(url, setup)
+    }
+
+    fn play(&mut self, url: &str, setup: Response) -> String {
         assert_eq!(setup.status, 200, "{setup:?}");
         let id = session_id(&setup);
         assert_eq!(self.ask("PLAY", url, &[("Session", &id)]).status, 200);

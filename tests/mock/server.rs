@@ -311,7 +311,7 @@ fn go2rtc_is_mute_while_it_plays() {
         .family(Family::Go2Rtc)
         .start();
     let mut client = Client::connect(&server);
-    client.start(&server.url("/cam/1"), "0-1");
+    client.start_go2rtc(&server.url("/cam/1"), "0-1");
     client.send(
         "DESCRIBE",
         &server.url("/cam/2"),
@@ -324,6 +324,68 @@ fn go2rtc_is_mute_while_it_plays() {
             .cseq(),
         Some(4)
     );
+}
+
+/// As captured: `batch`, `never_played`.
+#[test]
+fn go2rtc_describes_the_first_camera_once_more_each_time_and_plays_it_under_any_id() {
+    let server = MockServer::builder()
+        .cameras(2)
+        .family(Family::Go2Rtc)
+        .start();
+    let mut client = Client::connect(&server);
+    let first = client.describe(&server.url("/cam/1"));
+    let second = client.describe(&server.url("/cam/2"));
+    let media = |response: &Response| {
+        let text = String::from_utf8_lossy(&response.body).into_owned();
+        let lines = text.lines().filter(|line| line.starts_with("m="));
+        lines.map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(first.headers.value("Content-Base"), None);
+    assert_eq!(media(&first), ["m=video 0 RTP/AVP 96"]);
+    let both = ["m=video 0 RTP/AVP 96", "m=video 0 RTP/AVP 97"];
+    assert_eq!(media(&second), both);
+    let set_up = |client: &mut Client, camera: &str, channels: &str| {
+        let transport = format!("RTP/AVP/TCP;unicast;interleaved={channels}");
+        let control = server.url(&format!("{camera}/trackID=0"));
+        client.ask("SETUP", &control, &[("Transport", &transport)])
+    };
+    let one = session_id(&set_up(&mut client, "/cam/1", "0-1"));
+    let answer = set_up(&mut client, "/cam/2", "2-3");
+    let other = session_id(&answer);
+    assert_ne!(one, other);
+    assert_eq!(channels(&answer), Some("0-1"));
+    let play = client.ask("PLAY", &server.url("/cam/1"), &[("Session", &one)]);
+    assert_eq!(session_id(&play), other, "the last one");
+    server.send_packets("/cam/1", 1);
+    assert_eq!(client.frame().channel, 0);
+    // Before it plays, any TEARDOWN ends the connection.
+    let mut client = Client::connect(&server);
+    let id = session_id(&set_up(&mut client, "/cam/1", "0-1"));
+    let url = server.url("/cam/1");
+    let teardown = client.ask("TEARDOWN", &url, &[("Session", &id)]);
+    assert_eq!(teardown.status, 200);
+    assert_eq!(client.next(), None);
+}
+
+/// As captured: `late_setup_only`, and `late` for the TEARDOWN.
+#[test]
+fn aio_rtsp_toolkit_silences_the_first_camera_at_the_second_setup() {
+    let server = MockServer::builder()
+        .cameras(2)
+        .family(Family::AioToolkit)
+        .start();
+    let mut client = Client::connect(&server);
+    let first = client.start(&server.url("/cam/1"), "0-1");
+    let second = session_id(&client.setup(&server.url("/cam/2"), "2-3"));
+    assert_eq!(first, second);
+    assert_eq!(server.send_packets("/cam/1", 1), 0);
+    server.send_packets("/cam/2", 1);
+    assert_eq!(client.frame().channel, 2);
+    let url = server.url("/cam/2");
+    let teardown = client.ask("TEARDOWN", &url, &[("Session", &second)]);
+    assert_eq!(teardown.status, 200);
+    assert_eq!(client.next(), None);
 }
 
 #[test]

@@ -123,6 +123,7 @@ transcripts! {
 
 transcripts! {
     servers:
+    aio_rtsp_toolkit
     at_limit_453
     at_limit_503
     axis

@@ -69,6 +69,7 @@ families! {
     mediamtx: Family::MediaMtx;
     go2rtc: Family::Go2Rtc;
     zlmediakit: Family::ZlMediaKit;
+    aio_rtsp_toolkit: Family::AioToolkit;
     evostream: Family::EvoStream;
     vlc: Family::Vlc;
     rockchip: Family::Rockchip;

@@ -31,6 +31,7 @@ impl State {
             response.headers.push(name, value);
         }
         let closes = answer.closes
+            || (habits.close_on_teardown && request.method == "TEARDOWN" && response.status == 200)
             || (habits.id_per_describe && response.status == 454)
             || (habits.close_on_not_found && response.status == 404);
         Answer {
@@ -125,16 +126,28 @@ impl State {
         let habits = &config.habits;
         let peer = &mut self.peers[connection];
         peer.describes += 1;
-        if let Some(status) = habits.one_describe.filter(|_| peer.describes > 1) {
+        let describes = peer.describes;
+        if let Some(status) = habits.one_describe.filter(|_| describes > 1) {
             return Response::new(status);
         }
+        let mut response = Response::new(200);
         if habits.id_per_describe {
-            self.rename(connection);
+            let id = self.rename(connection);
+            response = response.header("Session", id);
+        } else if habits.one_consumer
+            && let Some(session) = self.session_on(connection)
+        {
+            response = response.header("Session", &session.id);
         }
         let (path, camera) = &config.cameras[camera];
-        Response::new(200)
-            .header("Content-Base", format!("rtsp://{authority}{path}/"))
-            .content("application/sdp", habits.sdp(camera.description()))
+        if !habits.no_content_base {
+            response = response.header("Content-Base", format!("rtsp://{authority}{path}/"));
+        }
+        let sdp = match habits.description_grows {
+            true => camera.grown_description(describes),
+            false => camera.description(),
+        };
+        response.content("application/sdp", habits.sdp(sdp))
     }
 
     fn setup(&mut self, config: &Config, connection: usize, request: &Request) -> Answer {
@@ -142,7 +155,7 @@ impl State {
             return Response::new(404).into();
         };
         let (path, camera) = &config.cameras[camera];
-        let Some(track) = camera.track(rest) else {
+        let Some(track) = self.track(config, connection, camera, rest) else {
             return Response::new(404).into();
         };
         let Some(asked) = request.headers.value("Transport").and_then(interleaved) else {
@@ -150,6 +163,9 @@ impl State {
         };
         if config.habits.id_per_describe || config.habits.one_consumer {
             return self.setup_latched(config, connection, (path, track), asked);
+        }
+        if config.habits.one_source {
+            return self.setup_replacing(config, connection, (path, track), asked);
         }
         let session = match request.headers.value("Session") {
             None => match self.refuse_session(config, connection) {
@@ -291,7 +307,8 @@ impl State {
             return Response::new(454).into();
         };
         let path = self.view.sessions[index].camera.clone();
-        if !config.is_of(&request.uri, &path) && !habits.latches_first {
+        let is_any = habits.latches_first || habits.one_source;
+        if !config.is_of(&request.uri, &path) && !is_any {
             return Response::new(404).into();
         }
         self.view.sessions[index].is_playing = true;
@@ -302,6 +319,13 @@ impl State {
         };
         before.extend(self.media_of(config, index, habits.before_play_answer));
         let mut after = self.media_of(config, index, habits.after_play);
+        if habits.one_consumer {
+            return Answer {
+                before,
+                after,
+                ..Response::new(200).header("Session", id).into()
+            };
+        }
         if let Some((channel, count)) = habits.stray {
             for packet in 0..count {
                 let payload = Camera::video().packet(0, packet);

@@ -32,6 +32,15 @@ pub enum Behaviour {
     IdPerDescribe,
     /// A connection has one session, which every SETUP renames and every PLAY plays (go2rtc).
     OneConsumer,
+    /// A connection has one session with one id. A SETUP of another camera replaces what it plays, and moves the media
+    /// to the channels of that SETUP (aio-rtsp-toolkit).
+    OneSource,
+    /// No Content-Base in the answer to DESCRIBE: control URLs resolve against the request URI (go2rtc).
+    NoContentBase,
+    /// Every DESCRIBE of a connection adds the media of the first camera once more (go2rtc).
+    DescriptionGrows,
+    /// The connection is closed behind the answer to any TEARDOWN (go2rtc, ZLMediaKit, aio-rtsp-toolkit).
+    CloseOnTeardown,
     /// Only the first DESCRIBE of a connection succeeds; the others get this status (cheap cameras).
     OneDescribe(u16),
     /// The connection is closed after a 404 (MediaMTX, ZLMediaKit).
@@ -46,7 +55,7 @@ pub enum Behaviour {
     SdpLine(String),
     /// So long is worked on each request of a connection, one after the other.
     ServiceTime(Duration),
-    /// While a session of the connection plays, nothing but OPTIONS and TEARDOWN is answered (go2rtc).
+    /// While a session of the connection plays, nothing but OPTIONS is answered (go2rtc).
     MuteWhilePlaying,
     /// Of requests that arrive together, only the first is seen (VLC).
     DropsPipelined,
@@ -130,6 +139,10 @@ pub(super) struct Habits {
     pub(super) latches_first: bool,
     pub(super) id_per_describe: bool,
     pub(super) one_consumer: bool,
+    pub(super) one_source: bool,
+    pub(super) no_content_base: bool,
+    pub(super) description_grows: bool,
+    pub(super) close_on_teardown: bool,
     pub(super) one_describe: Option<u16>,
     pub(super) close_on_not_found: bool,
     pub(super) close_on_early_get_parameter: bool,
@@ -169,6 +182,10 @@ impl Default for Habits {
             latches_first: false,
             id_per_describe: false,
             one_consumer: false,
+            one_source: false,
+            no_content_base: false,
+            description_grows: false,
+            close_on_teardown: false,
             one_describe: None,
             close_on_not_found: false,
             close_on_early_get_parameter: false,
@@ -239,6 +256,10 @@ impl Habits {
             Behaviour::LatchesFirst => self.latches_first = true,
             Behaviour::IdPerDescribe => self.id_per_describe = true,
             Behaviour::OneConsumer => self.one_consumer = true,
+            Behaviour::OneSource => self.one_source = true,
+            Behaviour::NoContentBase => self.no_content_base = true,
+            Behaviour::DescriptionGrows => self.description_grows = true,
+            Behaviour::CloseOnTeardown => self.close_on_teardown = true,
             Behaviour::OneDescribe(status) => self.one_describe = Some(status),
             Behaviour::CloseOnNotFound => self.close_on_not_found = true,
             Behaviour::CloseOnEarlyGetParameter => self.close_on_early_get_parameter = true,

@@ -13,6 +13,7 @@ pub struct Camera {
     number: u32,
     tracks: Vec<Track>,
     description: Description,
+    is_of_one_model: bool,
 }
 
 /// One media stream of a camera.
@@ -66,12 +67,19 @@ impl Camera {
             number: 0,
             tracks: tracks.collect(),
             description: Description::Tracks,
+            is_of_one_model: false,
         }
     }
 
     /// The number every packet of this camera carries: see [`Camera::number_of`].
     pub fn number(mut self, number: u32) -> Self {
         self.number = number;
+        self
+    }
+
+    /// Described with the media of every other camera of its model: only the session lines name it.
+    pub fn of_one_model(mut self) -> Self {
+        self.is_of_one_model = true;
         self
     }
 
@@ -171,15 +179,40 @@ impl Camera {
             sdp.push_str("a=x-filler:0123456789abcdef0123456789abcdef0123456789abcdef\r\n");
         }
         for track in &self.tracks {
-            let media = match track.kind {
-                Kind::H264 => format!(
-                    "m=video 0 RTP/AVP 96\r\na=rtpmap:96 H264/90000\r\n\
-                     a=fmtp:96 packetization-mode=1;profile-level-id=42c01e;sprop-parameter-sets={SPROP}\r\n"
-                ),
-                Kind::Pcma => "m=audio 0 RTP/AVP 8\r\na=rtpmap:8 PCMA/8000\r\n".to_owned(),
-            };
+            let media = self.media_lines(track.kind, 96);
             let _ = write!(sdp, "{media}a=control:{}\r\n", track.control);
         }
         sdp
+    }
+
+    /// As go2rtc describes it on a connection of which this is the DESCRIBE of that number, from 1: the media of the
+    /// camera that often, each with the next payload type and track number.
+    pub(super) fn grown_description(&self, times: usize) -> Vec<u8> {
+        let mut sdp =
+            "v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nc=IN IP4 0.0.0.0\r\nt=0 0\r\n".to_owned();
+        let media = (0..times).flat_map(|_| &self.tracks);
+        for (number, (track, payload_type)) in media.zip(96u8..=127).enumerate() {
+            let media = self.media_lines(track.kind, payload_type);
+            let _ = write!(sdp, "{media}a=recvonly\r\na=control:trackID={number}\r\n");
+        }
+        sdp.into_bytes()
+    }
+
+    fn media_lines(&self, kind: Kind, dynamic: u8) -> String {
+        match kind {
+            Kind::H264 => {
+                // The largest bit rate: an encoder of its own for each camera that is not of one model.
+                let rate = match self.is_of_one_model {
+                    true => String::new(),
+                    false => format!(";max-br={}", 1200 + self.number),
+                };
+                format!(
+                    "m=video 0 RTP/AVP {dynamic}\r\na=rtpmap:{dynamic} H264/90000\r\n\
+                     a=fmtp:{dynamic} packetization-mode=1;profile-level-id=42c01e;\
+                     sprop-parameter-sets={SPROP}{rate}\r\n"
+                )
+            }
+            Kind::Pcma => "m=audio 0 RTP/AVP 8\r\na=rtpmap:8 PCMA/8000\r\n".to_owned(),
+        }
     }
 }

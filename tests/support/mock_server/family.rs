@@ -19,10 +19,12 @@ pub enum Family {
     LiveOld,
     /// MediaMTX and everything on gortsplib: one session, the second one kills the connection, and so does a 404.
     MediaMtx,
-    /// go2rtc: the first URI is latched, mute while playing.
+    /// go2rtc: the first URI is latched, its description grows with every DESCRIBE, mute while playing.
     Go2Rtc,
     /// ZLMediaKit: the first URI is latched, every DESCRIBE replaces the session's id.
     ZlMediaKit,
+    /// aio-rtsp-toolkit: one session and one id for each connection, each SETUP replaces what it plays.
+    AioToolkit,
     /// EvoStream: the second SETUP is never answered.
     EvoStream,
     /// VLC: no TCP interleaving, pipelined requests are lost.
@@ -53,13 +55,14 @@ pub enum Family {
 
 impl Family {
     /// All of them.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::Gst,
         Self::Live555,
         Self::LiveOld,
         Self::MediaMtx,
         Self::Go2Rtc,
         Self::ZlMediaKit,
+        Self::AioToolkit,
         Self::EvoStream,
         Self::Vlc,
         Self::Rockchip,
@@ -137,9 +140,13 @@ impl Family {
                 CloseOnNotFound,
             ],
             Self::Go2Rtc => vec![
-                sdp("s=go2rtc/1.9.14"),
+                sdp("s=go2rtc/1.9.14+dev.dc1685e"),
                 LatchesFirst,
                 OneConsumer,
+                NoContentBase,
+                DescriptionGrows,
+                CloseOnTeardown,
+                OmitSsrc,
                 MuteWhilePlaying,
                 CloseOnEarlyGetParameter,
                 Channels(ChannelPolicy::PerTrack),
@@ -149,7 +156,14 @@ impl Family {
                 LatchesFirst,
                 IdPerDescribe,
                 CloseOnNotFound,
+                CloseOnTeardown,
                 Channels(ChannelPolicy::PerTrack),
+            ],
+            Self::AioToolkit => vec![
+                server("python aio rtsp server"),
+                OneSource,
+                OmitSsrc,
+                CloseOnTeardown,
             ],
             Self::EvoStream => vec![SessionsPerConnection(1, Excess::Swallow)],
             Self::Vlc => vec![

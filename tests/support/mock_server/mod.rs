@@ -219,6 +219,15 @@ impl Builder {
         self
     }
 
+    /// The same, all of one model: described alike but for the session lines.
+    pub fn cameras_of_one_model(mut self, count: u32) -> Self {
+        for number in 1..=count {
+            let camera = Camera::video().number(number).of_one_model();
+            self = self.camera(&format!("/cam/{number}"), camera);
+        }
+        self
+    }
+
     /// Every request but OPTIONS needs these.
     pub fn credentials(mut self, auth: Auth) -> Self {
         self.auth = Some(auth);

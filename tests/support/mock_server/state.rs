@@ -97,6 +97,8 @@ pub(super) struct Peer {
     pub(super) latched: Option<usize>,
     /// DESCRIBEs that succeeded.
     pub(super) describes: usize,
+    /// The id in the last answer to DESCRIBE, where these carry one.
+    pub(super) described_id: Option<String>,
     /// Tracks that were set up since the last DESCRIBE.
     pub(super) initialised: Vec<usize>,
     /// An answer that goes out after the next one.
@@ -290,7 +292,9 @@ impl State {
         request: &Request,
     ) -> Option<usize> {
         let id = request.headers.value("Session")?;
-        let is_any = config.habits.one_consumer;
+        // ZLMediaKit answers keep-alives that carry an id from before the last DESCRIBE.
+        let is_keep_alive = matches!(request.method.as_str(), "OPTIONS" | "GET_PARAMETER");
+        let is_any = config.habits.one_consumer || (config.habits.id_per_describe && is_keep_alive);
         let is_it = |s: &SessionView| s.connection == connection && (is_any || s.id == id);
         self.view.sessions.iter().position(is_it)
     }
