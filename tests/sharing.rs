@@ -8,6 +8,8 @@ mod support;
 mod combine;
 #[path = "sharing/families.rs"]
 mod families;
+#[path = "sharing/pictures.rs"]
+mod pictures;
 
 use std::time::Duration;
 

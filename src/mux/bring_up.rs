@@ -1,6 +1,7 @@
 //! Getting a session described and set up: on which connection, and where to turn if that fails.
 
 mod capacity;
+mod description_check;
 mod redirect;
 mod set_up;
 mod trial;
@@ -13,14 +14,14 @@ use url::Url;
 use super::{
     attachment::Attachment,
     config::SessionOptions,
-    connection_pool::{
-        ConnectionHandle, ConnectionId, ConnectionPool, Described, Intent, PresentationUri, Wish,
-    },
+    connection_pool::{ConnectionHandle, ConnectionId, ConnectionPool, Described, Intent, Wish},
     driver,
     error::{Error, ErrorKind, Initiator, Scope},
     monitor::{Debt, SessionMonitor},
+    policy::sharing::descriptions::Account,
     proto::{
-        Failure, FailureKind, Presentation, Reply, RtpInfo, SessionConfig, SessionRequest,
+        Failure, FailureKind, FirstAsked, Presentation, Reply, RtpInfo, SessionConfig,
+        SessionRequest,
         sdp::parse_presentation,
         uri::{presentation_base, redacted},
     },
@@ -61,8 +62,8 @@ pub(super) struct BringUp {
     /// Why the session is tried on a connection of its own, and the step that has to work there
     /// before that is a verdict on the server.
     suspected: Option<Suspected>,
-    /// How its first control URL read where another URI had been described with the same one.
-    twin: Option<PresentationUri>,
+    /// How it was described where that may have been another URI's presentation.
+    doubted: Option<Account>,
     /// Announced this session, until it has a place at a connection.
     intent: Option<Intent>,
     /// Its last DESCRIBE.
@@ -102,7 +103,7 @@ impl BringUp {
             connections: 0,
             tried_younger: false,
             suspected: None,
-            twin: None,
+            doubted: None,
             intent: None,
             described: None,
             known: None,
@@ -178,10 +179,13 @@ impl BringUp {
             };
             if let Some(presentation) = self.known.clone().filter(|_| !self.wish.needs_describe) {
                 let now = driver::now();
-                self.described.get_or_insert(Described {
+                let described = self.described.get_or_insert(Described {
                     took: Duration::ZERO,
                     at: now,
+                    is_first: false,
                 });
+                // That was on another connection.
+                described.is_first = false;
                 return Ok((attachment, presentation));
             }
             let sent = driver::now();
@@ -199,9 +203,12 @@ impl BringUp {
                 Ok(reply) => {
                     let at = driver::now();
                     let took = at.saturating_duration_since(sent);
-                    self.described = Some(Described { took, at });
+                    let first = first_asked(&reply);
+                    let is_first = first == FirstAsked::Own;
+                    self.described = Some(Described { took, at, is_first });
                     let presentation = self.presentation(&attachment, reply)?;
-                    if self.may_stay(&attachment, &presentation) == Passage::Open {
+                    let passage = self.may_stay(&attachment, &presentation, &first).await?;
+                    if passage == Passage::Open {
                         self.known = Some(presentation.clone());
                         return Ok((attachment, presentation));
                     }
@@ -277,6 +284,7 @@ impl BringUp {
             sdp,
             content_base,
             content_location,
+            ..
         } = reply
         else {
             return Err(self.unusable(attachment, "the answer is not one to DESCRIBE"));
@@ -450,6 +458,14 @@ pub(super) struct Playing {
     pub(super) presentation: Presentation,
     pub(super) streams: StreamsSetUp,
     pub(super) rtp_info: Vec<RtpInfo>,
+}
+
+/// What the connection on which this was answered had been asked for first.
+fn first_asked(reply: &Reply) -> FirstAsked {
+    match reply {
+        Reply::Described { first, .. } => first.clone(),
+        _ => FirstAsked::Unanswered,
+    }
 }
 
 fn rtp_info(reply: Reply) -> Vec<RtpInfo> {

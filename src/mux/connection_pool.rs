@@ -46,7 +46,7 @@ pub use self::{handle::ConnectionHandle, intent::Intent, turns::Turn};
 pub(super) use self::{
     registration::Registration,
     table::{ConnectionId, PresentationUri},
-    trials::{Canary, Described},
+    trials::{Canary, Described, Description},
     wish::Wish,
 };
 use self::{

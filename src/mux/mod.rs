@@ -85,6 +85,7 @@ mod monitor;
 #[doc(hidden)]
 pub mod network;
 mod pace;
+mod policy;
 pub mod proto;
 mod remedy;
 mod runtime;

@@ -25,7 +25,11 @@ use self::{
     breakages::{Blame, Breakages},
     room::Room,
 };
-use super::{connection_pool::PresentationUri, proto::ProbeOutcome};
+use super::{
+    connection_pool::PresentationUri,
+    policy::sharing::description_check::{DescriptionCheck, NextCheck},
+    proto::ProbeOutcome,
+};
 
 /// After the first *No* sharing is tried again soon: it may have been wrong.
 const FIRST_RETRY: Duration = Duration::from_secs(10 * 60);
@@ -117,6 +121,8 @@ pub(super) struct Sharing {
     was_refuted: bool,
     /// Gathering held up a session; a canary has to decide.
     is_gathering_barred: bool,
+    /// Whether descriptions that are alike are known to be those of cameras that are alike.
+    description_check: DescriptionCheck,
     /// Whether its connections stand a DESCRIBE that fails, once that was tried.
     stands_describe: Option<bool>,
     is_probing: bool,
@@ -137,9 +143,19 @@ impl Sharing {
     /// The verdict as it holds now.
     pub(super) fn verdict(&self, now: Instant) -> Verdict {
         match self.verdict {
-            Verdict::No { since, .. } if now >= since + self.memory() => Verdict::Unknown,
+            Verdict::No { since, reason }
+                if !reason.mixes_sessions() && now >= since + self.memory() =>
+            {
+                Verdict::Unknown
+            }
             verdict => verdict,
         }
+    }
+
+    /// Whether the server is known to describe each URI of a connection as itself, so that cameras
+    /// which are described alike are alike.
+    pub(super) fn tells_apart(&self) -> bool {
+        self.is_safe_in_band || self.description_check.is_told_apart()
     }
 
     /// What is suspected; not for ever, where nothing confirms or refutes it.
@@ -248,8 +264,13 @@ impl Sharing {
     /// A DESCRIBE was answered: the server says who it is.
     pub(super) fn on_introduced(&mut self, now: Instant, introduction: Introduction<'_>) {
         let fingerprint = introduction.fingerprint();
+        let is_lasting = self.objection(now).is_some_and(Evidence::mixes_sessions);
         let is_another = match (&self.fingerprint, &fingerprint) {
-            (Some(known), Some(new)) => known.is_contradicted_by(new),
+            (Some(known), Some(new)) => {
+                known.is_contradicted_by(new)
+                    // What would hold for ever else is judged by this, too.
+                    || (is_lasting && known.has_server_header() != new.has_server_header())
+            }
             _ => false,
         };
         if is_another {
@@ -362,6 +383,32 @@ impl Sharing {
         }
     }
 
+    /// What a session is to do whose description may be that of another URI.
+    pub(super) fn next_description_check(&mut self, now: Instant) -> NextCheck {
+        match self.is_safe_in_band {
+            true => NextCheck::Needless,
+            false => self.description_check.next(now),
+        }
+    }
+
+    /// The session that described its URI on a fresh connection has gone, or has said what it saw.
+    pub(super) fn on_description_check_over(&mut self) {
+        self.description_check.on_given_up();
+    }
+
+    /// The server did not describe the URI on a fresh connection.
+    pub(super) fn on_description_check_failed(&mut self, now: Instant) {
+        self.description_check.on_failed(now);
+    }
+
+    /// A URI was described in company, so that it could have been another's, and alone.
+    pub(super) fn on_described_twice(&mut self, now: Instant, is_same: bool) {
+        match is_same {
+            true => self.description_check.on_told_apart(),
+            false => self.deny(now, Evidence::SameDescription),
+        }
+    }
+
     /// A DESCRIBE of nothing goes out.
     pub(super) fn on_probe_sent(&mut self) {
         self.is_probing = true;
@@ -447,7 +494,9 @@ impl Sharing {
     fn deny(&mut self, now: Instant, reason: Evidence) {
         self.suspicion = None;
         self.is_gathering_barred = false;
-        if self.objection(now).is_some() {
+        let objection = self.objection(now);
+        let is_worse = reason.mixes_sessions() && !objection.is_some_and(Evidence::mixes_sessions);
+        if objection.is_some() && !is_worse {
             return;
         }
         self.denials = self.denials.saturating_add(1);

@@ -567,6 +567,7 @@ impl Camera {
                 sdp,
                 content_base,
                 content_location,
+                ..
             } => {
                 let (base, location) = (content_base.as_deref(), content_location.as_deref());
                 let base = uri::presentation_base(&self.url, base, location);

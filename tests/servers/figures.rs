@@ -12,6 +12,7 @@ fn shares(family: Family) -> bool {
         Family::MediaMtx
             | Family::Go2Rtc
             | Family::ZlMediaKit
+            | Family::AioToolkit
             | Family::EvoStream
             | Family::Vlc
             | Family::Rockchip
@@ -20,10 +21,16 @@ fn shares(family: Family) -> bool {
     )
 }
 
+/// Whether its sessions have one id.
+fn has_one_id(family: Family) -> bool {
+    matches!(family, Family::Rockchip | Family::AioToolkit)
+}
+
 impl Case {
     /// The most it may cost. Learning costs at most one extra round-trip set, once per server: a connection, and a
     /// DESCRIBE and a SETUP of each session that is on the way by then, a fence, a TEARDOWN; or what a second session would
-    /// send: a canary of DESCRIBE, SETUP and TEARDOWN, a DESCRIBE of nothing and an OPTIONS behind it.
+    /// send: a canary of DESCRIBE, SETUP and TEARDOWN, a DESCRIBE of nothing and an OPTIONS behind it. Where a canary is
+    /// given the id of the session that it was sent beside, that one is brought up anew, and nothing is torn down.
     fn limit(&self) -> Cost {
         let cameras = self.cameras as usize;
         let of_one = match self.family {
@@ -36,6 +43,7 @@ impl Case {
         let learning = match (cameras, self.order) {
             (1, _) => 0,
             (_, Order::Together) => 2 * cameras + 2,
+            (_, Order::OneByOne) if has_one_id(self.family) => 6,
             (_, Order::OneByOne) => 5,
         };
         let connections = match (shares(self.family), self.order) {

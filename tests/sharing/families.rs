@@ -299,7 +299,7 @@ async fn f11_a_camera_whose_user_has_gone_is_not_played_in_place_of_another() {
 /// connection lasts.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_connection_without_sessions_still_shows_what_it_was_first_asked_for() {
-    let server = server(Family::ZlMediaKit, 2);
+    let server = anonymous([Behaviour::LatchesFirst], 2);
     let mux = mux();
     let always = Pooling {
         multiplex: Multiplex::Always,

@@ -41,7 +41,7 @@ impl BringUp {
         self.connections = 0;
         self.tried_younger = false;
         self.suspected = None;
-        self.twin = None;
+        self.doubted = None;
         self.full_with = None;
         self.room_trial = None;
         self.known = None;

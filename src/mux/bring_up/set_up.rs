@@ -1,10 +1,10 @@
 //! SETUP of the streams that are wanted.
 
-use super::{BringUp, Passage, Step, waiting::Wait};
+use super::{BringUp, Passage, Step, first_asked, waiting::Wait};
 use crate::mux::{
     attachment::{Attachment, Pending},
     error::Error,
-    proto::{Failure, FailureKind, Presentation, Reply, SessionRequest, StreamGrant},
+    proto::{Failure, FailureKind, FirstAsked, Presentation, Reply, SessionRequest, StreamGrant},
 };
 
 /// What the SETUPs of a session came to.
@@ -48,8 +48,8 @@ impl BringUp {
     ) -> Result<(Attachment, Presentation, StreamsSetUp), Error> {
         let mut streams = streams.to_vec();
         loop {
-            let may_stay = !self.wish.needs_describe
-                || self.may_stay(&attachment, &presentation) == Passage::Open;
+            let may_stay =
+                !self.wish.needs_describe || self.may_set_up(&attachment) == Passage::Open;
             if may_stay {
                 attachment = match self.rejoin(attachment, &presentation).await {
                     Ok(attachment) => attachment,
@@ -108,6 +108,9 @@ impl BringUp {
             return Ok(true);
         };
         self.is_remembered = false;
+        if let Some(described) = &mut self.described {
+            described.is_first = first_asked(&reply) == FirstAsked::Own;
+        }
         let fresh = self.presentation(attachment, reply)?;
         self.known = Some(fresh.clone());
         let holds = fresh.is_set_up_like(presentation);

@@ -10,11 +10,12 @@ use super::{BringUp, Step, StreamsSetUp, setup_request, waiting::NEXT_LOOK};
 use crate::mux::{
     attachment::Attachment,
     config::{Multiplex, OverflowPolicy},
-    connection_pool::{self as pool, ConnectionPool, PresentationUri},
+    connection_pool::{self as pool, ConnectionPool, Described},
     driver,
-    error::{Error, ErrorKind, Initiator, Scope},
+    error::Error,
     monitor::SessionMonitor,
-    proto::{FailureKind, Presentation, ProbeOutcome, SessionConfig, SessionRequest},
+    policy::sharing::descriptions::Account,
+    proto::{FailureKind, FirstAsked, Presentation, ProbeOutcome, SessionConfig, SessionRequest},
     remedy::{Circumstances, Remedy, remedy},
     server_key::ServerId,
     sharing::{
@@ -122,61 +123,41 @@ impl BringUp {
     }
 
     /// After a DESCRIBE: whether the session may go on where it is.
-    pub(super) fn may_stay(
+    pub(super) async fn may_stay(
         &mut self,
         attachment: &Attachment,
         presentation: &Presentation,
-    ) -> Passage {
-        let id = attachment.connection();
-        let control = first_control(presentation);
-        let uri = self.wish.presentation();
-        let took = self
-            .described
-            .map_or(Duration::ZERO, |described| described.took);
-        let is_twin = self
-            .pool
-            .on_described(attachment.handle(), &uri, &control, took);
-        if let Some(twin) = self.twin.take()
-            && twin == control
+        first: &FirstAsked,
+    ) -> Result<Passage, Error> {
+        let doubt = self.note_description(attachment, presentation, first);
+        if let Some(doubt) = doubt
+            && !self.wish.is_dedicated
+            && !matches!(self.stance(), Stance::Apart(_))
         {
-            // Two names of one camera: it is described so on a connection of its own, too.
-            self.suspected = None;
+            let id = attachment.connection();
+            tracing::debug!("{id}/{}: described as another: {doubt:?}", attachment.key());
+            let account = Account::of(presentation);
+            if !self.await_description_check(attachment, &account).await? {
+                return Ok(self.leave_in_doubt(attachment, account));
+            }
         }
+        Ok(self.may_set_up(attachment))
+    }
+
+    /// Where a server cannot share, or is suspected of that, one session stays on a connection that
+    /// others use as well: the one whose DESCRIBE was written there first.
+    pub(super) fn may_set_up(&mut self, attachment: &Attachment) -> Passage {
         if self.wish.is_dedicated {
             return Passage::Open;
         }
-        let stance = self.stance();
-        let is_doubtful = is_twin || self.pool.is_doubtful(id, &uri, &control);
-        if is_doubtful && stance != Stance::Share {
-            self.twin = Some(control);
-            return self.doubt(attachment);
-        }
-        let is_apart = self.is_tried() || matches!(stance, Stance::Apart(Some(_)));
-        let is_first = || self.pool.may_set_up(id, attachment.key(), &uri, &control);
-        if !is_apart || is_first() {
+        let id = attachment.connection();
+        let is_apart = self.is_tried() || matches!(self.stance(), Stance::Apart(Some(_)));
+        let is_first = self.described.is_some_and(|described| described.is_first);
+        if !is_apart || self.pool.may_set_up(id, attachment.key(), is_first) {
             return Passage::Open;
         }
         tracing::info!("{id}/-: others stay here, one session alone may");
         self.step_aside(attachment);
-        Passage::Elsewhere
-    }
-
-    /// What was described may be another camera. With `multiplex=always` that is no verdict, but a
-    /// camera that shows another one is worse than one that fails.
-    fn doubt(&mut self, attachment: &Attachment) -> Passage {
-        if self.is_tried() {
-            self.suspect(Evidence::SameDescription, Step::SetUp);
-        } else {
-            let explanation = Evidence::SameDescription.to_string();
-            let error = Error::new(
-                ErrorKind::CannotShare,
-                Scope::Session,
-                Initiator::Server,
-                explanation,
-            );
-            self.refusal = Some(error.in_request("DESCRIBE").on(attachment.connection()));
-            self.wish.avoid.push(attachment.connection());
-        }
         Passage::Elsewhere
     }
 
@@ -241,22 +222,15 @@ impl BringUp {
     ) -> Result<Passage, Error> {
         let id = attachment.connection();
         let Some(described) = self.described.filter(|_| self.is_tried()) else {
-            self.pool.on_playing(id);
-            return Ok(Passage::Open);
+            return self.pass_untried(attachment).await;
         };
-        let uri = self.wish.presentation();
-        let control = first_control(presentation);
         let mut changes = self.pool.watch(self.wish.key.server());
         let mut backlog = attachment.link().watch_backlog();
         loop {
             changes.mark_unchanged();
             backlog.mark_unchanged();
-            if !self.wish.is_dedicated
-                && self.stance() != Stance::Share
-                && self.pool.is_doubtful(id, &uri, &control)
-            {
-                self.twin = Some(control);
-                self.suspect(Evidence::SameDescription, Step::SetUp);
+            if self.is_mixed_up(attachment, described) {
+                self.step_aside(attachment);
                 return Ok(Passage::Elsewhere);
             }
             let canary = match (&self.flight, self.is_canary_spent) {
@@ -298,6 +272,29 @@ impl BringUp {
                 }
             }
         }
+    }
+
+    /// Whether the server turned out to take sessions of one connection for one another after this
+    /// one was set up beside others: it may be played under another's name.
+    fn is_mixed_up(&self, attachment: &Attachment, described: Described) -> bool {
+        let had_company = attachment.link().peak_references() > 1;
+        !self.wish.is_dedicated
+            && had_company
+            && !described.is_first
+            && matches!(self.stance(), Stance::Apart(Some(evidence)) if evidence.shows_one_for_all())
+    }
+
+    /// The gate of a session whose settings say beforehand that it shares, or that it does not.
+    async fn pass_untried(&mut self, attachment: &Attachment) -> Result<Passage, Error> {
+        let id = attachment.connection();
+        if let Some(described) = self.described
+            && self.is_mixed_up(attachment, described)
+        {
+            self.step_aside(attachment);
+            return Ok(Passage::Elsewhere);
+        }
+        self.pool.on_playing(id);
+        Ok(Passage::Open)
     }
 
     fn take_flight(&mut self) -> Flight {
@@ -435,8 +432,8 @@ impl BringUp {
     /// Whether the canary took its own connection with it.
     async fn is_spoilt(&self, attachment: &Attachment, evidence: Evidence) -> Result<bool, Error> {
         Ok(match evidence {
-            // The other session keeps its id and its channels (Rockchip: always one id).
-            Evidence::Violation(violation) => violation.taints(),
+            // Which of the two the server plays now is not known.
+            Evidence::Violation(_) => true,
             Evidence::Status(_) => self.closes(attachment).await?,
             Evidence::Closed => true,
             _ => false,
@@ -450,14 +447,4 @@ fn spoiling(evidence: Evidence) -> Evidence {
         Evidence::Status(_) => Evidence::Closed,
         other => other,
     }
-}
-
-/// What tells presentations apart: their URIs may be names of one.
-fn first_control(presentation: &Presentation) -> PresentationUri {
-    let first = presentation.streams.first();
-    PresentationUri(
-        first
-            .map(|media| media.control.to_string())
-            .unwrap_or_default(),
-    )
 }

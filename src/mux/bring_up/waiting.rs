@@ -122,6 +122,9 @@ impl BringUp {
             // What becomes of it is written down; nobody waits for it.
             drop(self.pool.probe(attachment.link(), &presentation.aggregate));
         }
+        if let Some(described) = &mut self.described {
+            described.is_first = false;
+        }
         self.attach_to(handle).await
     }
 }

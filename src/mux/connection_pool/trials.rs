@@ -13,7 +13,11 @@ use super::{
 };
 use crate::mux::{
     driver,
-    proto::{Presentation, SessionKey},
+    policy::sharing::{
+        description_check::NextCheck,
+        descriptions::{self, Doubt, Signature, doubt},
+    },
+    proto::{FirstAsked, Presentation, SessionKey},
     server_key::{ConnectionKey, ServerId},
     sharing::{
         Addition, Stance,
@@ -35,6 +39,17 @@ const MOST_REMEMBERED: usize = SESSION_CEILING as usize;
 pub(in crate::mux) struct Described {
     pub(in crate::mux) took: Duration,
     pub(in crate::mux) at: Instant,
+    /// Its connection was asked for this URI before any other.
+    pub(in crate::mux) is_first: bool,
+}
+
+/// What a session was answered to its DESCRIBE.
+#[derive(Clone, Debug)]
+pub(in crate::mux) struct Description {
+    pub(in crate::mux) uri: PresentationUri,
+    /// Its first control URL.
+    pub(in crate::mux) control: PresentationUri,
+    pub(in crate::mux) signature: Signature,
 }
 
 /// Whether a session that wants to play is to send a canary.
@@ -63,24 +78,51 @@ pub(super) struct Trial {
     suspect_until: Option<Instant>,
     /// The session that goes on here although others are to leave.
     claimant: Option<SessionKey>,
-    /// Two URIs were described alike: the server may stay with the first one it saw, and which that
-    /// was, only the control URLs can tell.
-    is_mixed: bool,
-    /// URIs asked for here, whoever still waits for the answer: the server may stay with any of them.
+    /// Sessions that wait until it is known whether they were described as themselves.
+    doubtful: u32,
+    /// Until when the last of them waits.
+    doubted_until: Option<Instant>,
+    /// URIs asked for here, in no certain order, whether or not a session still waits for the answer.
     asked: Vec<PresentationUri>,
-    /// URIs described here, each with its first control URL.
-    described: Vec<(PresentationUri, PresentationUri)>,
+    /// What was described here, one entry for each URI.
+    described: Vec<Description>,
 }
 
 impl Trial {
-    /// Somebody comes to a connection on which nobody was left. What the server saw on it, it may
-    /// still stay with (ZLMediaKit: the first URI, as long as the connection lasts).
+    /// A session checks out a connection that was idle. What the server saw on it, it may still stay
+    /// with (ZLMediaKit: the first URI, as long as the connection lasts).
     pub(super) fn begin_again(&mut self) {
         *self = Self {
             asked: std::mem::take(&mut self.asked),
             described: std::mem::take(&mut self.described),
             ..Self::default()
         };
+    }
+
+    /// Whether a description may be that of another URI.
+    fn doubt(
+        &self,
+        new: &Description,
+        first: &FirstAsked,
+        made_for: Option<&PresentationUri>,
+    ) -> Option<Doubt> {
+        // What was asked for counts even if its session has gone since; and so does what the
+        // connection was made for, which may have been set up without a DESCRIBE.
+        let names_another = self.asked.iter().chain(made_for).any(|asked| {
+            *asked != new.uri && asked.is_above(&new.control) && !new.uri.is_above(&new.control)
+        });
+        let others = self.described.iter().filter(|other| other.uri != new.uri);
+        let described = descriptions::Described {
+            signature: &new.signature,
+            first,
+            names_another,
+        };
+        doubt(described, others.map(|other| &other.signature))
+    }
+
+    /// Until when nothing plays, because a session there may have been described as another.
+    fn in_doubt_until(&self) -> Option<Instant> {
+        self.doubted_until.filter(|_| self.doubtful > 0)
     }
 
     /// Until when a session waits for the others: from its own answer on, or the last one that
@@ -90,6 +132,28 @@ impl Trial {
             .progress
             .map_or(described.at, |at| at.max(described.at));
         progress + patience(described.took)
+    }
+}
+
+/// A session waits until it is known whether it was described as itself.
+#[derive(Debug)]
+pub(in crate::mux) struct DoubtGuard {
+    pool: ConnectionPool,
+    id: ConnectionId,
+}
+
+impl Drop for DoubtGuard {
+    fn drop(&mut self) {
+        let mut state = self.pool.lock();
+        let Some(registered) = state.registered.get_mut(&self.id) else {
+            return;
+        };
+        let trial = &mut registered.trial;
+        trial.doubtful = trial.doubtful.saturating_sub(1);
+        // The others have waited for this, and not for a slow server.
+        trial.progress = Some(driver::now());
+        let server = registered.link.server.clone();
+        state.server(&server).notify();
     }
 }
 
@@ -110,22 +174,43 @@ impl ConnectionPool {
         }
     }
 
-    /// A presentation was described on the connection of `handle`. True if another URI was described
-    /// there as the very same presentation.
+    /// A presentation was described on the connection of `handle`. Gives why that may be the
+    /// presentation of another URI, if it may.
     pub(in crate::mux) fn on_described(
         &self,
         handle: &ConnectionHandle,
-        uri: &PresentationUri,
-        control: &PresentationUri,
+        description: Description,
+        first: &FirstAsked,
         took: Duration,
-    ) -> bool {
+    ) -> Option<Doubt> {
         let mut state = self.lock();
         let id = handle.link().id;
         if handle.mark_described() {
             state.table.on_described(id);
         }
         state.server(&handle.link().server).on_described(took);
-        state.on_described(id, driver::now(), uri, control)
+        state.on_described(id, driver::now(), description, first)
+    }
+
+    /// Sessions on the connection do not play before it is known whether one of them was described
+    /// as itself. Until the guard is dropped.
+    pub(in crate::mux) fn hold_in_doubt(&self, id: ConnectionId, until: Instant) -> DoubtGuard {
+        if let Some(registered) = self.lock().registered.get_mut(&id) {
+            let trial = &mut registered.trial;
+            trial.doubtful += 1;
+            trial.doubted_until = trial.doubted_until.max(Some(until));
+        }
+        DoubtGuard {
+            pool: self.clone(),
+            id,
+        }
+    }
+
+    /// What a session is to do whose description may be that of another URI.
+    pub(in crate::mux) fn next_description_check(&self, server: &ServerId) -> NextCheck {
+        let now = driver::now();
+        let mut state = self.lock();
+        state.server(server).sharing.next_description_check(now)
     }
 
     /// Whether a session that is described may be set up on its connection.
@@ -133,23 +218,9 @@ impl ConnectionPool {
         &self,
         id: ConnectionId,
         key: SessionKey,
-        uri: &PresentationUri,
-        control: &PresentationUri,
+        is_first: bool,
     ) -> bool {
-        self.lock()
-            .may_set_up(id, driver::now(), key, (uri, control))
-    }
-
-    /// Whether what was described to a session may be another one's.
-    pub(in crate::mux) fn is_doubtful(
-        &self,
-        id: ConnectionId,
-        uri: &PresentationUri,
-        control: &PresentationUri,
-    ) -> bool {
-        let state = self.lock();
-        let registered = state.registered.get(&id);
-        registered.is_some_and(|registered| registered.trial.is_mixed) && !uri.is_above(control)
+        self.lock().may_set_up(id, driver::now(), key, is_first)
     }
 
     /// A session is set up, and expires after `timeout` if it is not kept alive.
@@ -313,55 +384,41 @@ impl State {
         &mut self,
         id: ConnectionId,
         now: Instant,
-        uri: &PresentationUri,
-        control: &PresentationUri,
-    ) -> bool {
-        let Some(registered) = self.registered.get_mut(&id) else {
-            return false;
-        };
+        new: Description,
+        first: &FirstAsked,
+    ) -> Option<Doubt> {
+        let registered = self.registered.get_mut(&id)?;
         let trial = &mut registered.trial;
         trial.progress = Some(now);
-        // What was asked for counts even if whoever asked for it has gone since; and so does what the
-        // connection was made for, which may have been set up without a DESCRIBE.
-        let first = self.table.entry(id).map(|entry| &entry.presentation);
-        let is_anothers = trial
-            .asked
-            .iter()
-            .chain(first)
-            .any(|asked| asked != uri && asked.is_above(control) && !uri.is_above(control));
-        let is_twin = is_anothers
-            || trial
-                .described
-                .iter()
-                .any(|(other, theirs)| other != uri && theirs == control);
-        let is_new = !trial.described.iter().any(|(other, _)| other == uri);
-        if !is_twin && is_new && trial.described.len() < MOST_REMEMBERED {
-            trial.described.push((uri.clone(), control.clone()));
+        let made_for = self.table.entry(id).map(|entry| &entry.presentation);
+        let doubt = trial.doubt(&new, first, made_for);
+        let is_known = trial.described.iter().any(|other| other.uri == new.uri);
+        if !is_known && trial.described.len() < MOST_REMEMBERED {
+            trial.described.push(new);
         }
-        trial.is_mixed |= is_twin;
         let server = registered.link.server.clone();
         self.server(&server).notify();
-        is_twin && !uri.is_above(control)
+        doubt
     }
 
-    /// While others are on the connection of a server that cannot share, or is suspected of that,
-    /// only one may go on: the one whose URI the server saw first there, for the server may stay
-    /// with it (go2rtc, ZLMediaKit).
+    /// On a connection of a server that cannot share, or is suspected of that, only one session may
+    /// go on: the one whose URI the server was asked for first there, for the server may stay with it
+    /// (go2rtc, ZLMediaKit). If that session has gone, none may.
     fn may_set_up(
         &mut self,
         id: ConnectionId,
         now: Instant,
         key: SessionKey,
-        (uri, control): (&PresentationUri, &PresentationUri),
+        is_first: bool,
     ) -> bool {
         let Some(entry) = self.table.entry(id) else {
             return true;
         };
         match self.stance(&entry.server, now) {
             Stance::Share | Stance::TryInBand | Stance::Try => true,
-            Stance::Apart(_) if entry.references < 2 && entry.presentation == *uri => true,
+            Stance::Apart(_) if entry.references < 2 && is_first => true,
             Stance::Apart(verdict) => {
-                let is_first = uri.is_above(control) && entry.set_up == 0;
+                let is_first = is_first && entry.set_up == 0;
                 let Some(registered) = self.registered.get_mut(&id) else {
                     return true;
                 };
@@ -466,6 +523,7 @@ impl State {
                 Canary::Possible => is_asked_for && sharing.may_send_canary(now),
                 Canary::Promised => true,
             },
+            in_doubt_until: registered.trial.in_doubt_until(),
             suspect_until: registered.trial.suspect_until,
             until: registered.trial.until(described),
             intents_until: described.at + intent_patience(described.took),

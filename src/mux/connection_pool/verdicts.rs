@@ -134,8 +134,10 @@ impl State {
     ) {
         let server = self.server(name);
         let before = server.sharing.verdict(now);
+        let told_apart = server.sharing.tells_apart();
         lesson(&mut server.sharing);
         let after = server.sharing.verdict(now);
+        aftermath.has_learned |= server.sharing.tells_apart() != told_apart;
         server.notify();
         if before != after {
             aftermath

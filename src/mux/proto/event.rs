@@ -95,6 +95,9 @@ pub enum Reply {
         content_base: Option<String>,
         /// `Content-Location`, if any.
         content_location: Option<String>,
+        /// What the connection was asked for first: a server that stays with that (go2rtc,
+        /// ZLMediaKit) may have described it in place of this session's URL.
+        first: FirstAsked,
     },
     /// Answer to SETUP.
     SetUp(StreamGrant),
@@ -104,6 +107,20 @@ pub enum Reply {
     Paused,
     /// Answer to TEARDOWN.
     TornDown,
+}
+
+/// What had become of the first URL that a connection was asked for, when a URL was described there.
+/// First is what was written first, even if the session that asked for it has gone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FirstAsked {
+    /// It is the URL that was described.
+    Own,
+    /// It was described like this.
+    Described(Bytes),
+    /// The server has refused to describe it.
+    Refused,
+    /// It was not described, or not yet.
+    Unanswered,
 }
 
 /// What a SETUP got.

@@ -74,8 +74,8 @@ pub use self::{
     connection::{Connection, ConnectionConfig, Counters},
     credentials::Credentials,
     event::{
-        CloseReason, Event, Failure, FailureKind, LimitExceeded, Packet, PacketKind, ProbeOutcome,
-        Reply, Retirement, SharingViolation, StreamGrant,
+        CloseReason, Event, Failure, FailureKind, FirstAsked, LimitExceeded, Packet, PacketKind,
+        ProbeOutcome, Reply, Retirement, SharingViolation, StreamGrant,
     },
     header::RtpInfo,
     limits::{Limits, Timeouts},

@@ -211,7 +211,7 @@ fn split_sections(sdp: &[u8]) -> Result<(Session, Vec<Section>), InvalidSdp> {
 }
 
 /// Lines that hold something, whatever ends them.
-fn lines(sdp: &[u8]) -> impl Iterator<Item = Cow<'_, str>> {
+pub(in crate::mux) fn lines(sdp: &[u8]) -> impl Iterator<Item = Cow<'_, str>> {
     sdp.split(|byte| matches!(byte, b'\r' | b'\n' | 0))
         .map(<[u8]>::trim_ascii)
         .filter(|line| !line.is_empty())

@@ -24,6 +24,9 @@ pub(super) struct Session {
     /// there.
     pub(super) last_request: Option<Instant>,
     pub(super) keep_alive_outstanding: bool,
+    /// The server gave its id to another session before it played: the server may have replaced what
+    /// this one plays (aio-rtsp-toolkit), and would tear down both.
+    pub(super) is_replaced: bool,
     /// Where between its siblings its keep-alives fall, 0 to 1.
     spread: f64,
     /// Between two of them. Follows from the above; asked for after everything that is read.
@@ -66,6 +69,7 @@ impl Session {
             has_played: false,
             last_request: None,
             keep_alive_outstanding: false,
+            is_replaced: false,
             spread,
             keep_alive_interval: keep_alive::interval(default_timeout, spread),
         }

@@ -30,6 +30,19 @@ impl Evidence {
         matches!(self, Self::Status(_))
     }
 
+    /// Whether it shows that sessions of one connection are taken for one another. Sharing is not
+    /// tried again with such a server: each trial could show a camera's picture under another's name.
+    pub(in crate::mux) fn mixes_sessions(self) -> bool {
+        matches!(self, Self::Violation(_) | Self::SameDescription)
+    }
+
+    /// Whether a session set up beside others may be played as the first of them: what mixes sessions
+    /// up, and families that are known for it.
+    pub(in crate::mux) fn shows_one_for_all(self) -> bool {
+        let is_known_for_it = matches!(self, Self::Words(Words::Go2Rtc | Words::ZlMediaKit));
+        is_known_for_it || self.mixes_sessions()
+    }
+
     /// Its name in the remembered state.
     pub(in crate::mux) fn code(self) -> String {
         match self {

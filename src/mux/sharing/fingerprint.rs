@@ -103,11 +103,18 @@ impl Fingerprint {
     pub(super) fn is_contradicted_by(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Server(a), Self::Server(b)) | (Self::Tool(a), Self::Tool(b)) => a != b,
-            (Self::SessionName(a), Self::SessionName(b)) => {
-                (a == Words::Go2Rtc.name()) != (b == Words::Go2Rtc.name())
-            }
+            // go2rtc has no Server header, and its name in all that it describes.
+            (Self::SessionName(name), Self::Server(_))
+            | (Self::Server(_), Self::SessionName(name)) => is_go2rtc(name),
+            (Self::SessionName(a), Self::SessionName(b)) => is_go2rtc(a) != is_go2rtc(b),
             _ => false,
         }
+    }
+
+    /// Whether the server names itself in a header. One that does so does so in every answer to
+    /// DESCRIBE.
+    pub(super) fn has_server_header(&self) -> bool {
+        matches!(self, Self::Server(_))
     }
 
     /// As it is remembered: a kind and a text.
@@ -184,8 +191,12 @@ mod tests {
         let name = |text: &str| Fingerprint::SessionName(text.to_owned());
         assert!(!name("ch1").is_contradicted_by(&name("ch2")));
         assert!(name("go2rtc").is_contradicted_by(&name("ch2")));
+        assert!(name("go2rtc/1.9.14").is_contradicted_by(&name("ch2")));
+        assert!(!name("go2rtc/1.9.14").is_contradicted_by(&name("go2rtc/1.9.15")));
         let first = Fingerprint::Server("a/1".to_owned());
         assert!(first.is_contradicted_by(&Fingerprint::Server("a/2".to_owned())));
         assert!(!first.is_contradicted_by(&name("ch1")));
+        assert!(first.is_contradicted_by(&name("go2rtc/1.9.14")));
+        assert!(name("go2rtc/1.9.14").is_contradicted_by(&first));
     }
 }

@@ -47,6 +47,8 @@ pub(in crate::mux) struct Facts {
     pub(in crate::mux) ends_describing: bool,
     /// A DESCRIBE on the connection is unanswered that may cost it.
     pub(in crate::mux) is_endangered: bool,
+    /// Until when it is being found out whether a session on the connection was described as itself.
+    pub(in crate::mux) in_doubt_until: Option<Instant>,
     /// A canary would decide something, and may be sent.
     pub(in crate::mux) wants_canary: bool,
     /// Until when the server may still close the connection for what another session did on it.
@@ -82,6 +84,10 @@ pub(in crate::mux) fn gate(facts: &Facts, now: Instant) -> Gate {
     };
     match facts.stance {
         _ if facts.is_endangered => hold(),
+        _ if let Some(until) = facts.in_doubt_until => match now < until {
+            true => Gate::Hold(until),
+            false => Gate::Leave,
+        },
         // Who comes now is described here; who comes later, on a connection made for it.
         Stance::Share
             if facts.ends_describing && facts.intents > 0 && now < facts.intents_until =>
@@ -109,6 +115,7 @@ mod tests {
             intents: 0,
             ends_describing: false,
             is_endangered: false,
+            in_doubt_until: None,
             wants_canary: false,
             suspect_until: None,
             until: now + Duration::from_millis(500),
@@ -177,6 +184,20 @@ mod tests {
             };
             assert_eq!(gate(&facts, now), Gate::Hold(facts.until));
             assert_eq!(gate(&facts, facts.until), Gate::Leave);
+        }
+    }
+
+    #[test]
+    fn f11_nothing_plays_before_it_is_known_whether_all_were_described_as_themselves() {
+        let now = Instant::now();
+        for stance in [Stance::Share, Stance::Try, Stance::Apart(None)] {
+            let facts = Facts {
+                stance,
+                in_doubt_until: Some(now + REGROUP),
+                ..facts(now)
+            };
+            assert_eq!(gate(&facts, now), Gate::Hold(now + REGROUP));
+            assert_eq!(gate(&facts, now + REGROUP), Gate::Leave);
         }
     }
 

@@ -5,7 +5,8 @@
 //! yes nvr:8554 1700000000 0 - in-band 20100 3000 - - -
 //! ```
 //!
-//! Verdict, server, when (seconds since 1970), how often it was No, evidence, whether its connections
+//! Verdict, server, when (seconds since 1970), how often it was No, evidence for a No - for a Yes
+//! whether it is known to tell cameras apart that are described alike -, whether its connections
 //! stand a DESCRIBE that fails, round trip and work per session (microseconds), whether it wants one
 //! request at a time, fingerprint.
 
@@ -17,6 +18,7 @@ use crate::mux::{pace::Pace, proto::ServerText, server_key::ServerId};
 const SERIAL: &str = "serial";
 const IN_BAND: &str = "in-band";
 const ASIDE: &str = "aside";
+const TOLD_APART: &str = "told-apart";
 
 /// One moment on both clocks: verdicts are dated by the one that stops with the process.
 #[derive(Clone, Copy, Debug)]
@@ -52,7 +54,13 @@ pub(in crate::mux) fn line(
 ) -> Option<String> {
     let (verdict, since, evidence) = match sharing.verdict {
         Verdict::Unknown => return None,
-        Verdict::Yes { since } => ("yes", since, "-".to_owned()),
+        Verdict::Yes { since } => {
+            let word = match sharing.description_check.is_told_apart() {
+                true => TOLD_APART,
+                false => "-",
+            };
+            ("yes", since, word.to_owned())
+        }
         Verdict::No { reason, since } => ("no", since, reason.code()),
     };
     let (kind, text) = sharing
@@ -105,13 +113,26 @@ pub(in crate::mux) fn parse_line(line: &str, now: Moment) -> Option<(ServerId, S
     let verdict = words.next()?;
     let (host, port) = words.next()?.rsplit_once(':')?;
     let server = ServerId::new(host, port.parse().ok()?).ok()?;
-    let since = now.instant_of(words.next()?.parse().ok()?)?;
+    let seconds = words.next()?.parse().ok()?;
     let denials = words.next()?.parse().ok()?;
-    let evidence = words.next()?;
+    let word = words.next()?;
+    let evidence = Evidence::from_code(word);
+    let since = match now.instant_of(seconds) {
+        Some(since) => since,
+        // What holds for ever may be older than this machine's uptime.
+        None if evidence.is_some_and(Evidence::mixes_sessions) => now.monotonic,
+        None => return None,
+    };
+    let mut description_check = super::DescriptionCheck::default();
     let verdict = match verdict {
-        "yes" => Verdict::Yes { since },
+        "yes" => {
+            if word == TOLD_APART {
+                description_check.on_told_apart();
+            }
+            Verdict::Yes { since }
+        }
         "no" => Verdict::No {
-            reason: Evidence::from_code(evidence)?,
+            reason: evidence?,
             since,
         },
         _ => return None,
@@ -124,6 +145,7 @@ pub(in crate::mux) fn parse_line(line: &str, now: Moment) -> Option<(ServerId, S
         denials,
         fingerprint,
         stands_describe,
+        description_check,
         ..Sharing::default()
     };
     Some((server, sharing, pace))
@@ -178,6 +200,44 @@ mod tests {
         assert!(lines.eq(known.clone()));
         let nothing = ServerId::new("nvr", 554).unwrap();
         assert_eq!(line(&nothing, &Sharing::default(), &slow, now), None);
+    }
+
+    #[test]
+    fn what_lasts_is_remembered_however_old_it_is() {
+        let young = Moment {
+            monotonic: Instant::now(),
+            wall: SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000),
+        };
+        for (code, lasts) in [
+            ("same-description", true),
+            ("same-session-id", true),
+            ("same-channels", true),
+            ("closed", false),
+        ] {
+            let old = format!("no nvr:554 100000000 1 {code} - - - - - -");
+            let objection = parse_line(&old, young)
+                .and_then(|(_, sharing, _)| sharing.objection(young.monotonic));
+            assert_eq!(objection.is_some(), lasts, "{code}");
+        }
+    }
+
+    #[test]
+    fn that_cameras_are_told_apart_is_remembered_with_a_yes() {
+        let now = now();
+        let server = ServerId::new("nvr", 554).unwrap();
+        let mut yes = Sharing::default();
+        yes.on_shared(now.monotonic);
+        for is_known in [false, true] {
+            if is_known {
+                yes.on_described_twice(now.monotonic, true);
+            }
+            let line = line(&server, &yes, &Pace::default(), now).unwrap();
+            let (_, read, _) = parse_line(&line, now).unwrap();
+            assert_eq!(read.tells_apart(), is_known, "{line}");
+        }
+        let before_this_version = "yes nvr:554 1600000000 0 - in-band - - - - -";
+        let (_, read, _) = parse_line(before_this_version, now).unwrap();
+        assert!(!read.tells_apart());
     }
 
     #[test]

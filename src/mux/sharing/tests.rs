@@ -100,6 +100,61 @@ fn no_is_tried_again_after_ten_minutes_and_then_once_a_day() {
 }
 
 #[test]
+fn a_no_for_mixing_sessions_up_lasts_until_another_server_answers() {
+    let now = Instant::now();
+    let one_id = Evidence::Violation(SharingViolation::SameSessionId);
+    for evidence in [Evidence::SameDescription, CHANNELS, one_id] {
+        let mut sharing = Sharing::default();
+        sharing.on_introduced(now, named("relay/1"));
+        sharing.on_works_alone(now, evidence);
+        let later = now + 400 * LATER_RETRY;
+        assert_eq!(sharing.objection(later), Some(evidence));
+        assert!(!sharing.may_send_canary(later));
+        sharing.on_introduced(later, named("relay/1"));
+        assert_eq!(sharing.objection(later), Some(evidence), "the same server");
+        let mut unnamed = sharing.clone();
+        sharing.on_introduced(later, named("relay/2"));
+        assert_eq!(sharing.verdict(later), Verdict::Unknown);
+        let without_header = Introduction {
+            session_name: Some("Camera 1"),
+            ..Introduction::default()
+        };
+        unnamed.on_introduced(later, without_header);
+        assert_eq!(unnamed.verdict(later), Verdict::Unknown);
+    }
+}
+
+#[test]
+fn a_no_for_mixing_sessions_up_takes_the_place_of_one_that_passes() {
+    let now = Instant::now();
+    let mut sharing = Sharing::default();
+    sharing.on_works_alone(now, Evidence::Closed);
+    sharing.on_described_twice(now, false);
+    assert_eq!(sharing.objection(now), Some(Evidence::SameDescription));
+    sharing.on_works_alone(now, Evidence::Closed);
+    assert_eq!(sharing.objection(now), Some(Evidence::SameDescription));
+}
+
+#[test]
+fn one_check_of_descriptions_decides_for_a_server_and_not_for_the_next_one_there() {
+    let now = Instant::now();
+    let mut sharing = Sharing::default();
+    sharing.on_introduced(now, named("recorder/1"));
+    assert_eq!(sharing.next_description_check(now), NextCheck::Own);
+    assert_eq!(sharing.next_description_check(now), NextCheck::Others);
+    sharing.on_described_twice(now, true);
+    sharing.on_description_check_over();
+    assert!(sharing.tells_apart());
+    assert_eq!(sharing.next_description_check(now), NextCheck::Needless);
+    assert_eq!(sharing.stance(now), Stance::Try, "that is no Yes");
+    sharing.on_introduced(now, named("recorder/2"));
+    assert_eq!(sharing.next_description_check(now), NextCheck::Own);
+    let mut gst = Sharing::default();
+    gst.on_introduced(now, named("GStreamer RTSP server"));
+    assert_eq!(gst.next_description_check(now), NextCheck::Needless);
+}
+
+#[test]
 fn a_violation_demotes_a_yes_and_a_death_only_with_a_second_one() {
     let now = Instant::now();
     let mut sharing = Sharing::default();

@@ -5,13 +5,14 @@ use std::time::Instant;
 use bytes::Bytes;
 use rtsp_types::Method;
 
-use super::{Connection, Health, Phase, Session, matching::Match};
+use super::{Connection, Health, Phase, Session, matching::Match, sending::REPLACED};
 use crate::mux::proto::{
     auth::Unauthorized,
     channels::{ChannelPair, Collision, Grant, PayloadTypes},
     command::{CredentialStatus, SessionKey},
     event::{
-        CloseReason, Event, Failure, FailureKind, Reply, Retirement, SharingViolation, StreamGrant,
+        CloseReason, Event, Failure, FailureKind, FirstAsked, Reply, Retirement, SharingViolation,
+        StreamGrant,
     },
     header::{
         parse_cseq, parse_public, parse_retry_after, parse_rtp_info, parse_session, parse_transport,
@@ -207,6 +208,7 @@ impl Connection {
             }
         );
         let cseq = Some(answered.cseq);
+        self.note_refused(&answered.draft, &kind);
         match (&answered.draft.purpose, answered.draft.session) {
             (Purpose::Teardown, Some(key)) if is_gone => self.on_torn_down(now, key, answered),
             (Purpose::Teardown, Some(key)) => self.on_teardown_refused(key, answered),
@@ -259,7 +261,8 @@ impl Connection {
             Purpose::Teardown => return self.on_torn_down(now, key, answered),
             Purpose::Describe => {
                 self.learn_description(key, response);
-                Ok(described(response))
+                let first = self.note_described(&answered.draft, response);
+                Ok(described(response, first))
             }
             Purpose::Setup {
                 stream,
@@ -279,6 +282,7 @@ impl Connection {
                     response,
                 )
             }
+            Purpose::Play if self.is_replaced(key) => Err(REPLACED),
             Purpose::Play => Ok(self.on_playing(now, key, response)),
             Purpose::Pause => {
                 self.set_phase(key, Phase::Paused);
@@ -322,6 +326,11 @@ impl Connection {
         let infos = rtp_info.map_or_else(Vec::new, |value| parse_rtp_info(&value));
         self.channels.on_play_answered(key, &infos, now);
         Reply::Playing(infos)
+    }
+
+    fn is_replaced(&self, key: SessionKey) -> bool {
+        let session = self.sessions.get(&key);
+        session.is_some_and(|session| session.is_replaced)
     }
 
     fn on_pong(&mut self) {
@@ -450,6 +459,7 @@ impl Connection {
             .is_some_and(|session| session.id.is_none());
         if is_new && self.sessions.iter().any(is_taken) {
             // No TEARDOWN is owed for an id that is another session's as well: it would end both.
+            self.on_id_given_twice(&header.id);
             return Err(self.cannot_share(SharingViolation::SameSessionId));
         }
         if let Some(session) = self.sessions.get_mut(&key)
@@ -538,13 +548,14 @@ fn is_unsupported(kind: &FailureKind) -> bool {
     matches!(kind, FailureKind::Status { code, .. } if keep_alive::means_unsupported(*code))
 }
 
-fn described(response: &Message) -> Reply {
+fn described(response: &Message, first: FirstAsked) -> Reply {
     let header = |name| response.headers.first(name).map(str::to_owned);
     Reply::Described {
         // A copy: it is kept for as long as the session, and would pin the whole chunk it was read in.
         sdp: Bytes::copy_from_slice(&response.body),
         content_base: header("Content-Base"),
         content_location: header("Content-Location"),
+        first,
     }
 }
 

@@ -82,7 +82,8 @@ impl Connection {
         let Departure::Due(caller) = session.departure else {
             return;
         };
-        let owes_teardown = session.id.is_some() && session.phase != Phase::Lost && !self.tainted;
+        let is_known = session.id.is_some() && session.phase != Phase::Lost;
+        let owes_teardown = is_known && !session.is_replaced && !self.tainted;
         if owes_teardown {
             session.departure = Departure::UnderWay;
             let url = session.aggregate().clone();

@@ -10,6 +10,7 @@ mod authorizer;
 mod awakening;
 mod departure;
 mod fence;
+mod first_asked;
 mod listening;
 mod liveness;
 mod matching;
@@ -28,6 +29,7 @@ use rtsp_types::Method;
 use self::{
     authorizer::Authorizer,
     fence::Fences,
+    first_asked::First,
     liveness::{Health, Idle},
     probe::Probe,
     server_requests::StormGuard,
@@ -122,6 +124,7 @@ pub struct Connection {
     sessions: Roster,
     next_session: u32,
     requests: RequestTable,
+    first: First,
     /// Not yet written, in order.
     waiting: VecDeque<Draft>,
     authorizer: Authorizer,
@@ -173,6 +176,7 @@ impl Connection {
             sessions: Roster::default(),
             next_session: 0,
             requests: RequestTable::default(),
+            first: First::default(),
             waiting: VecDeque::new(),
             authorizer: Authorizer::new(&config),
             public: Methods::default(),

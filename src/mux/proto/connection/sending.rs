@@ -22,6 +22,9 @@ use crate::mux::proto::{
 /// given one channel.
 const TAINTED: FailureKind = FailureKind::CannotShare(SharingViolation::SameChannels);
 
+/// Why nothing begins any more for a session whose id the server has given to another one.
+pub(super) const REPLACED: FailureKind = FailureKind::CannotShare(SharingViolation::SameSessionId);
+
 impl Connection {
     /// What a session's request looks like, if its state allows it.
     pub(super) fn draft(
@@ -50,6 +53,9 @@ impl Connection {
             }
             SessionRequest::Play { .. } | SessionRequest::Pause if self.tainted => {
                 return Err(TAINTED);
+            }
+            SessionRequest::Play { .. } | SessionRequest::Setup { .. } if session.is_replaced => {
+                return Err(REPLACED);
             }
             SessionRequest::Play { aggregate } => {
                 session.begin_to_play(aggregate);
@@ -287,6 +293,31 @@ impl Connection {
         }
     }
 
+    /// The server gave one id to two sessions. What does not play yet under that id is brought up
+    /// anew elsewhere, the first session as well: which of them the server plays is not known.
+    pub(super) fn on_id_given_twice(&mut self, id: &str) {
+        let sessions = self.sessions.iter();
+        let replaced = sessions
+            .filter(|(_, session)| session.is_coming_up() && session.id.as_deref() == Some(id));
+        let replaced: Vec<SessionKey> = replaced.map(|(key, _)| *key).collect();
+        for key in &replaced {
+            if let Some(session) = self.sessions.get_mut(key) {
+                session.is_replaced = true;
+            }
+        }
+        let is_to_begin = |draft: &Draft| {
+            matches!(draft.purpose, Purpose::Play | Purpose::Setup { .. })
+                && draft.session.is_some_and(|key| replaced.contains(&key))
+        };
+        let waiting = std::mem::take(&mut self.waiting);
+        let (given_up, kept): (VecDeque<Draft>, VecDeque<Draft>) =
+            waiting.into_iter().partition(is_to_begin);
+        self.waiting = kept;
+        for draft in given_up {
+            self.withdraw(draft, REPLACED);
+        }
+    }
+
     /// Gives up a request that is not on the wire.
     pub(super) fn withdraw(&mut self, draft: Draft, kind: FailureKind) {
         let Some(key) = draft.session else {
@@ -327,6 +358,7 @@ impl Connection {
             None if let Purpose::Undo { id } = &draft.purpose => (Some(id.clone()), false),
             Some(session) => {
                 session.last_request = Some(now);
+                self.first.on_written(&session.config.url);
                 let is_first_play = session.phase != Phase::Paused;
                 (session.id.clone(), is_first_play)
             }

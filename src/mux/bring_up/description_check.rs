@@ -1,0 +1,196 @@
+//! A session whose description may be that of another URI: it does not play where it was described
+//! before its URI was described once on a fresh connection. One session does that for all of the
+//! server's, with a single DESCRIBE on a connection that is closed again.
+
+use std::{sync::Arc, time::Duration};
+
+use super::{BringUp, Passage, Step};
+use crate::mux::{
+    attachment::Attachment,
+    config::OverflowPolicy,
+    connection_pool::{ConnectionId, ConnectionPool, Description, PresentationUri, Wish},
+    driver,
+    error::{Error, ErrorKind, Initiator, Scope},
+    monitor::SessionMonitor,
+    policy::sharing::{
+        description_check::NextCheck,
+        descriptions::{Account, Doubt},
+    },
+    proto::{FirstAsked, Presentation, SessionConfig, SessionRequest},
+    server_key::ServerId,
+    sharing::{
+        Evidence, Stance,
+        gate::{REGROUP, patience},
+    },
+};
+
+/// A check that a session has begun; however it ends, another session may check then.
+#[derive(Debug)]
+struct CheckGuard {
+    pool: ConnectionPool,
+    server: ServerId,
+}
+
+impl Drop for CheckGuard {
+    fn drop(&mut self) {
+        self.pool
+            .learn(&self.server, |sharing| sharing.on_description_check_over());
+    }
+}
+
+impl BringUp {
+    /// Writes down how the presentation was described on the connection. Gives why that may be
+    /// another URI's, if it may.
+    pub(super) fn note_description(
+        &mut self,
+        attachment: &Attachment,
+        presentation: &Presentation,
+        first: &FirstAsked,
+    ) -> Option<Doubt> {
+        let account = Account::of(presentation);
+        let took = self
+            .described
+            .map_or(Duration::ZERO, |described| described.took);
+        let description = Description {
+            uri: self.wish.presentation(),
+            control: first_control(presentation),
+            signature: account.signature.clone(),
+        };
+        if *first == FirstAsked::Own
+            && let Some(doubted) = self.doubted.take()
+        {
+            self.on_described_twice(&doubted, &account);
+        }
+        self.pool
+            .on_described(attachment.handle(), description, first, took)
+    }
+
+    /// The URI was described in company, and now first on its connection.
+    fn on_described_twice(&mut self, in_company: &Account, alone: &Account) {
+        let is_same = in_company == alone;
+        if is_same {
+            // It would have been described so there, too: two names of one camera, or one model.
+            self.suspected = None;
+        }
+        self.pool.learn(self.wish.key.server(), |sharing| {
+            sharing.on_described_twice(driver::now(), is_same);
+        });
+    }
+
+    /// Waits until it is known whether the server describes the URIs of a connection as themselves, or
+    /// finds that out. False if it cannot be found out; if the server does not, it is a verdict.
+    pub(super) async fn await_description_check(
+        &mut self,
+        attachment: &Attachment,
+        account: &Account,
+    ) -> Result<bool, Error> {
+        let server = self.wish.key.server().clone();
+        let took = self
+            .described
+            .map_or(Duration::ZERO, |described| described.took);
+        let until = driver::now() + patience(took).max(REGROUP);
+        let mut changes = self.pool.watch(&server);
+        let _hold = self.pool.hold_in_doubt(attachment.connection(), until);
+        loop {
+            changes.mark_unchanged();
+            if matches!(self.stance(), Stance::Apart(_)) {
+                return Ok(true);
+            }
+            let left = until.saturating_duration_since(driver::now());
+            match self.pool.next_description_check(&server) {
+                NextCheck::Needless => return Ok(true),
+                NextCheck::Own => self.check(&server, attachment, account, left).await?,
+                NextCheck::Others if !left.is_zero() => {
+                    let _ = driver::within(self.pool.runtime()?, left, changes.changed()).await;
+                }
+                NextCheck::Others | NextCheck::None => return Ok(false),
+            }
+        }
+    }
+
+    /// Describes the URI on a fresh connection, and compares.
+    async fn check(
+        &self,
+        server: &ServerId,
+        attachment: &Attachment,
+        in_company: &Account,
+        limit: Duration,
+    ) -> Result<(), Error> {
+        let _guard = CheckGuard {
+            pool: self.pool.clone(),
+            server: server.clone(),
+        };
+        let describing = self.describe_alone(attachment.connection());
+        let alone = driver::within(self.pool.runtime()?, limit, describing).await;
+        let now = driver::now();
+        self.pool.learn(server, |sharing| match alone {
+            Ok(Some(alone)) => sharing.on_described_twice(now, alone == *in_company),
+            _ => sharing.on_description_check_failed(now),
+        });
+        Ok(())
+    }
+
+    /// How the URI is described on a connection that nothing else was asked of; none if it is not.
+    async fn describe_alone(&self, there: ConnectionId) -> Option<Account> {
+        let handle = self.pool.fulfil(self.check_wish()).await.ok()?;
+        tracing::debug!("{there}/-: described once more on {}", handle.link().id);
+        let config = SessionConfig {
+            url: self.url.clone(),
+            keep_alive: false,
+        };
+        let (overflow, monitor) = (OverflowPolicy::default(), SessionMonitor::new());
+        let opened = Attachment::open(handle, config, overflow, &monitor).await;
+        let attachment = opened.ok()?;
+        let reply = attachment.request(SessionRequest::Describe).await.ok()?;
+        let presentation = self.presentation(&attachment, reply).ok()?;
+        Some(Account::of(&presentation))
+    }
+
+    /// A connection that is made for the check and closed behind it: beyond the limit, except with
+    /// `multiplex=always`, where all connections stay within it.
+    fn check_wish(&self) -> Wish {
+        let mut wish = self.wish.clone();
+        wish.needs_describe = true;
+        wish.avoid.clear();
+        match self.is_tried() {
+            true => wish.is_dedicated = true,
+            false => {
+                wish.younger_than = Some(ConnectionId(u64::MAX));
+                let options = Arc::make_mut(&mut wish.options);
+                options.pooling.idle_connection_timeout = Duration::ZERO;
+            }
+        }
+        wish
+    }
+
+    /// What was described is not known to be this camera. It is brought up on a connection of its own.
+    /// With `multiplex=always` there may be none, and then it fails: a camera that shows another's
+    /// picture is worse than one that fails.
+    pub(super) fn leave_in_doubt(&mut self, attachment: &Attachment, account: Account) -> Passage {
+        self.doubted = Some(account);
+        if self.is_tried() {
+            self.suspect(Evidence::SameDescription, Step::SetUp);
+        } else {
+            let explanation = Evidence::SameDescription.to_string();
+            let error = Error::new(
+                ErrorKind::CannotShare,
+                Scope::Session,
+                Initiator::Server,
+                explanation,
+            );
+            self.refusal = Some(error.in_request("DESCRIBE").on(attachment.connection()));
+            self.wish.avoid.push(attachment.connection());
+        }
+        Passage::Elsewhere
+    }
+}
+
+/// What tells presentations apart: their URIs may be names of one.
+fn first_control(presentation: &Presentation) -> PresentationUri {
+    let first = presentation.streams.first();
+    PresentationUri(
+        first
+            .map(|media| media.control.to_string())
+            .unwrap_or_default(),
+    )
+}

@@ -1,0 +1,3 @@
+//! Decisions, each a table with its tests: no clock, lock, task or I/O. Facts and time are passed in.
+
+pub(super) mod sharing;
