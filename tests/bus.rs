@@ -147,7 +147,7 @@ fn is_ours(message: &gst::Message) -> bool {
 }
 
 /// Downstream posts a message for each buffer from the thread that pushes it, as `level` does, all
-/// sessions are lost now and then, and the bus is not read.
+/// sessions are lost once, and the bus is not read.
 #[test]
 fn f53_64_elements_that_post_on_a_bus_that_is_not_read_need_few_threads() {
     let _alone = alone();
@@ -167,8 +167,8 @@ fn f53_64_elements_that_post_on_a_bus_that_is_not_read_need_few_threads() {
     });
     wall.play();
     let mut most = 0;
-    for round in 0..60 {
-        if round % 20 == 19 {
+    for round in 0..30 {
+        if round == 15 {
             wall.server.reset_connections();
             let came_back = |view: &support::mock_server::ServerView| {
                 view.playing() == CAMERAS as usize && view.count("PLAY") > CAMERAS as usize

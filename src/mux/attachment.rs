@@ -1,6 +1,6 @@
 //! A session in one connection's core, together with the reference that keeps the connection.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use rtsp_types::Method;
 use tokio::sync::oneshot;
@@ -74,6 +74,14 @@ impl Attachment {
             delivery: self.consumer.delivery().clone(),
             grants,
         }
+    }
+
+    /// From now on it waits no longer than this for an answer.
+    pub(super) fn set_patience(&self, patience: Duration) {
+        self.link().send(Command::SetPatience {
+            session: self.key(),
+            patience,
+        });
     }
 
     /// Asks the server for something and waits for its answer.

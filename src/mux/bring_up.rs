@@ -269,7 +269,12 @@ impl BringUp {
             url: self.url.clone(),
             keep_alive: self.options.keep_alive,
         };
-        Attachment::open(handle, config, self.options.overflow, &self.monitor).await
+        let opened = Attachment::open(handle, config, self.options.overflow, &self.monitor).await;
+        opened.inspect(|attachment| {
+            if let Some(patience) = self.options.answer_timeout {
+                attachment.set_patience(patience);
+            }
+        })
     }
 
     /// What the server said before is worth more than that no other connection is to be had.

@@ -35,6 +35,10 @@ pub struct SessionOptions {
     /// Silence after which a connection with playing sessions is taken for dead; none: that of
     /// [`Timeouts`]. The one who opens a connection decides for it.
     pub silence_timeout: Option<Duration>,
+    /// The longest wait for an answer of the server, from when those to all requests before it have
+    /// come or are waited for no more; none: as [`Timeouts`] has it, 25 s for DESCRIBE and 10 s for
+    /// the others. Of this session only: the connection and the others on it go on waiting.
+    pub answer_timeout: Option<Duration>,
     /// Whom TLS connections trust, and who we are to them. Of no effect unless the URL is `rtsps`.
     pub tls: TlsOptions,
     /// Whose connections it may share. Sessions of different groups never share one.
@@ -73,6 +77,7 @@ impl SessionOptions {
             keep_alive: true,
             connect_timeout: Duration::from_secs(5),
             silence_timeout: None,
+            answer_timeout: None,
             tls: TlsOptions::default(),
             group: None,
             pooling: Pooling::default(),
@@ -142,6 +147,7 @@ impl fmt::Debug for SessionOptions {
             .field("keep_alive", &self.keep_alive)
             .field("connect_timeout", &self.connect_timeout)
             .field("silence_timeout", &self.silence_timeout)
+            .field("answer_timeout", &self.answer_timeout)
             .field("tls", &self.tls)
             .field("group", &self.group)
             .field("pooling", &self.pooling)

@@ -505,6 +505,9 @@ impl Driver {
                 self.probed = Some(done);
                 self.core.probe(now, missing, known);
             }
+            Command::SetPatience { session, patience } => {
+                self.core.set_patience(session, patience);
+            }
             Command::Release { session, is_known } => {
                 tracing::debug!("{}/{session}: released", self.link.id);
                 self.core.release(now, session);

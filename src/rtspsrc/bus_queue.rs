@@ -13,7 +13,7 @@ mod queue;
 
 use std::{
     sync::{
-        Condvar, Mutex, PoisonError,
+        Condvar, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     thread::{self, ThreadId},
@@ -32,11 +32,21 @@ use super::{CAT, RtspMuxSrc, lock};
 /// that takes microseconds; a handler may itself be waiting for the thread that goes to NULL.
 const LAST_WORD: Duration = Duration::from_millis(500);
 
+/// How long a thread waits for another message, if there are few such threads: a step of a session is
+/// seldom told alone.
+const LINGER: Duration = Duration::from_millis(20);
+const FEW: usize = 4;
+
 /// A leaf in the order of locks: no message is posted and none dropped under it.
 static BUSES: Mutex<Vec<Outgoing>> = Mutex::new(Vec::new());
 
+/// There is something to post.
+static ARRIVED: Condvar = Condvar::new();
+
 /// A message was posted.
 static POSTED: Condvar = Condvar::new();
+
+type Buses<'a> = MutexGuard<'a, Vec<Outgoing>>;
 
 /// What is on its way to one bus.
 struct Outgoing {
@@ -159,8 +169,9 @@ fn put(element: &RtspMuxSrc, topic: Topic, content: Content) {
         }
     };
     let dropped = there.queue.push(Source::of(element), topic, content);
-    if !there.has_thread {
-        there.has_thread = there.start_thread();
+    match there.has_thread {
+        true => ARRIVED.notify_all(),
+        false => there.has_thread = there.start_thread(),
     }
     drop(buses);
     drop(dropped);
@@ -188,9 +199,20 @@ impl Outgoing {
     }
 }
 
-/// The life of a thread: posts what there is, and ends.
+/// Until there is something to post on the bus, or not for a while.
+fn linger<'a>(buses: Buses<'a>, bus: &gst::Bus) -> Buses<'a> {
+    let is_idle = |buses: &mut Vec<Outgoing>| {
+        let mut queues = buses.iter().filter(|there| there.bus == *bus);
+        queues.all(|there| there.queue.is_empty())
+    };
+    let waited = ARRIVED.wait_timeout_while(buses, LINGER, is_idle);
+    waited.unwrap_or_else(PoisonError::into_inner).0
+}
+
+/// The life of a thread: posts what there is, and ends soon after.
 fn work(bus: &gst::Bus) {
     let mut buses = lock(&BUSES);
+    let mut has_lingered = false;
     loop {
         let Some(at) = buses.iter().position(|there| there.bus == *bus) else {
             return;
@@ -199,10 +221,16 @@ fn work(bus: &gst::Bus) {
         there.under_way = None;
         POSTED.notify_all();
         let Some((source, content)) = there.queue.pop() else {
+            if !has_lingered && buses.len() <= FEW {
+                has_lingered = true;
+                buses = linger(buses, bus);
+                continue;
+            }
             let ended = buses.swap_remove(at);
             drop(buses);
             return drop(ended);
         };
+        has_lingered = false;
         there.under_way = Some((source, thread::current().id()));
         drop(buses);
         match content {

@@ -62,7 +62,7 @@ fn rtspsrc_specs() -> Vec<glib::ParamSpec> {
             .build(),
         glib::ParamSpecUInt64::builder("tcp-timeout")
             .nick("TCP Timeout")
-            .blurb("Fail after timeout microseconds without data on a TCP connection (0 = disabled). Connecting may take 5 s, or this long once it is set")
+            .blurb("Fail after timeout microseconds without data on a TCP connection (0 = disabled). Connecting may take 5 s, an answer 10 s (DESCRIBE 25 s), or each of them this long at most once it is set")
             .default_value(DEFAULT_TCP_TIMEOUT_US)
             .mutable_ready()
             .build(),
@@ -188,7 +188,7 @@ fn recovery_specs() -> Vec<glib::ParamSpec> {
             .build(),
         glib::ParamSpecUInt64::builder("media-timeout")
             .nick("Media timeout")
-            .blurb("Nanoseconds without RTP on any stream of pictures or sound, while playing, after which the session is taken for lost (0 = never)")
+            .blurb("Nanoseconds without RTP that can be delivered on any stream of pictures or sound, while playing, after which the session is taken for lost (0 = never)")
             .default_value(defaults.media_timeout_ns)
             .mutable_ready()
             .build(),

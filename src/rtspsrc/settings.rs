@@ -90,7 +90,7 @@ pub(super) struct Settings {
     pub(super) protocols: RTSPLowerTrans,
     pub(super) latency_ms: u32,
     pub(super) udp_timeout_us: u64,
-    /// None: not set, [`DEFAULT_TCP_TIMEOUT_US`] applies, though not to connecting.
+    /// None: not set, [`DEFAULT_TCP_TIMEOUT_US`] applies, though neither to connecting nor to answers.
     pub(super) tcp_timeout_us: Option<u64>,
     pub(super) teardown_timeout_ns: u64,
     pub(super) user_agent: String,
@@ -258,6 +258,7 @@ impl Settings {
         // 0 switches the timeout off, in rtspsrc as here.
         options.silence_timeout = Some(timeout(self.tcp_timeout_us()));
         options.connect_timeout = self.tcp_timeout_us.map_or(CONNECT_TIMEOUT, timeout);
+        options.answer_timeout = self.tcp_timeout_us.map(timeout);
         Ok(options)
     }
 
@@ -505,11 +506,14 @@ mod tests {
     }
 
     #[test]
-    fn tcp_timeout_bounds_connecting_once_it_is_set() {
+    fn tcp_timeout_bounds_connecting_and_answers_once_it_is_set() {
         let mut settings = settings("rtsp://nvr/1");
+        let options = settings.session_options().unwrap();
+        assert_eq!(options.answer_timeout, None);
         settings.tcp_timeout_us = Some(1_500_000);
         let options = settings.session_options().unwrap();
         assert_eq!(options.connect_timeout, Duration::from_millis(1_500));
+        assert_eq!(options.answer_timeout, Some(options.connect_timeout));
         settings.tcp_timeout_us = Some(0);
         assert_eq!(
             settings.session_options().unwrap().silence_timeout,

@@ -113,7 +113,10 @@ fn every_step_that_begins_is_completed() {
     server.close_connections();
     more(&server, &seen, 2);
     let bus = player.pipeline.bus().unwrap();
-    let progress = std::iter::from_fn(|| bus.pop_filtered(&[gst::MessageType::Progress]));
+    // Messages are posted by a thread of their own: the last one may come behind the media.
+    let patience = gst::ClockTime::try_from(PATIENCE).unwrap();
+    let kinds = [gst::MessageType::Progress];
+    let progress = std::iter::from_fn(|| bus.timed_pop_filtered(patience, &kinds));
     let steps: Vec<String> = progress
         .filter_map(|message| match message.view() {
             gst::MessageView::Progress(progress) => {
@@ -123,6 +126,7 @@ fn every_step_that_begins_is_completed() {
             }
             _ => None,
         })
+        .take(8)
         .collect();
     let life = [
         "Start open",

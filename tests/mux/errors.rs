@@ -576,3 +576,23 @@ async fn f22_a_try_that_nobody_waits_for_counts() {
         .filter(|request| request.headers.contains("Authorization"));
     assert_eq!(tries.count(), 2);
 }
+
+/// The server says nothing to DESCRIBE, or to SETUP; another session of the connection goes on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f02_answer_timeout_bounds_the_wait_of_one_session() {
+    for method in ["DESCRIBE", "SETUP", "PLAY"] {
+        let server = MockServer::builder().cameras(2).start();
+        let mux = mux();
+        let mut sibling = play(&mux, options(&camera_url(&server, 1))).await.unwrap();
+        server.add_rule(Rule::new(method, Reaction::Ignore));
+        let mut impatient = options(&camera_url(&server, 2));
+        assert_eq!(impatient.answer_timeout, None, "the default");
+        impatient.answer_timeout = Some(Duration::from_millis(300));
+        let started = Instant::now();
+        let error = within_patience(play(&mux, impatient)).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::TimedOut, "{method}: {error}");
+        assert!(started.elapsed() < Duration::from_secs(5), "{method}");
+        server.send_packets("/cam/1", 1);
+        assert!(within_patience(sibling.next()).await.is_some(), "{method}");
+    }
+}

@@ -457,3 +457,51 @@ fn f09_a_late_answer_never_ends_the_session_that_took_its_place() {
     sim.answer(200, lost, &["Session: other"]);
     sim.expect_nothing_sent();
 }
+
+/// For its caller alone: what is behind it waits as long as it would without that.
+#[test]
+fn an_impatient_session_is_told_early_and_the_connection_waits_on() {
+    let mut sim = Sim::new(config());
+    sim.playing(1);
+    let sessions = [2, 3].map(|number| sim.open(&format!("rtsp://nvr/{number}")));
+    sim.connection.set_patience(sessions[0], 2 * SECOND);
+    let [early, patient] = sessions.map(|session| sim.describe(session));
+    let cseq = sim.expect_sent("DESCRIBE");
+    let mut ended = Vec::new();
+    for second in 1..=30 {
+        sim.advance(SECOND);
+        sim.media(0, 1);
+        while let Some(event) = sim.next_event() {
+            if let Event::Completed {
+                request, result, ..
+            } = event
+            {
+                let kind = result.expect_err("no answer").kind;
+                assert!(matches!(kind, FailureKind::TimedOut(_)), "{kind:?}");
+                ended.push((request, second));
+            }
+        }
+    }
+    assert_eq!(ended, [(early, 2)]);
+    assert_eq!(sim.close_reason(), None);
+    // The server goes on, in order.
+    sim.answer(404, cseq, &[]);
+    while let Some(request) = sim.next_request() {
+        let cseq = request.headers.cseq().expect("a CSeq");
+        sim.answer(404, cseq, &[]);
+    }
+    let is_end = |event: &Event| matches!(event, Event::Completed { .. });
+    let end = std::iter::from_fn(|| sim.next_event()).find(is_end);
+    let Some(Event::Completed {
+        request, result, ..
+    }) = end
+    else {
+        panic!("it did not end");
+    };
+    assert_eq!(request, patient);
+    let kind = result.expect_err("404").kind;
+    assert!(
+        matches!(kind, FailureKind::Status { code: 404, .. }),
+        "{kind:?}"
+    );
+}

@@ -59,6 +59,11 @@ pub(in crate::mux) enum Command {
         known: Url,
         done: oneshot::Sender<ProbeOutcome>,
     },
+    /// The session waits no longer than this for an answer.
+    SetPatience {
+        session: SessionKey,
+        patience: Duration,
+    },
     /// The session's handle is gone.
     Release { session: SessionKey, is_known: bool },
     /// The connection has no reference any more, or has one again.

@@ -8,6 +8,10 @@
 //! * a request that timed out completes for its caller but stays as a *tombstone*, and no later
 //!   deadline runs, until it or a later request is answered. A ceiling bounds every wait.
 //!
+//! A caller may be less patient than that. It is told that time is over, and the request stays in line
+//! as if its caller had gone. Its patience runs from when the callers of all requests before it have
+//! been told something.
+//!
 //! A request that was *swallowed* - one sent after it was answered, and it was not - stays as well,
 //! out of the line: its answer may come after all, and must not be taken for another's.
 
@@ -65,6 +69,8 @@ pub(super) struct Draft {
     /// The caller to tell; none if nobody waits, or no longer.
     pub(super) caller: Option<RequestId>,
     pub(super) deadline: Duration,
+    /// How long its caller waits, if not as long as that.
+    pub(super) patience: Option<Duration>,
     /// How often it was sent with credentials and refused.
     pub(super) refusals: u8,
     /// Whether it was sent before and swallowed.
@@ -94,6 +100,8 @@ pub(super) struct Outstanding {
     pub(super) sent: Instant,
     /// Since when it is the oldest unanswered one.
     head_since: Option<Instant>,
+    /// Since when no caller waits for a request before it.
+    front_since: Option<Instant>,
     /// When it was sent, or a request before it was answered since.
     quiet_since: Instant,
     /// Nothing else was waiting for an answer when it was sent.
@@ -126,6 +134,17 @@ impl Outstanding {
         self.head_since
             .map(|since| now.saturating_duration_since(since))
             .unwrap_or_default()
+    }
+
+    /// Whether its caller still waits.
+    fn has_caller(&self) -> bool {
+        self.is_awaited() && self.draft.caller.is_some()
+    }
+
+    /// When its caller's patience is over; none if that waits as long as the connection does.
+    fn patience_ends(&self) -> Option<Instant> {
+        let patience = self.draft.patience.filter(|_| self.has_caller())?;
+        Some(self.front_since? + patience)
     }
 
     fn due(&self, ceiling: Duration) -> Option<Instant> {
@@ -184,6 +203,7 @@ impl RequestTable {
             authorization,
             sent: now,
             head_since,
+            front_since: None,
             quiet_since: now,
             was_alone,
             is_overtaken: false,
@@ -191,6 +211,7 @@ impl RequestTable {
             provisional: 0,
             standing: Standing::Awaited,
         });
+        self.promote_front(now);
         cseq
     }
 
@@ -282,6 +303,18 @@ impl RequestTable {
         entry.was_alone || self.stands_pipelining
     }
 
+    /// Takes the caller of a request that waits no longer; gives what was asked, with that caller.
+    pub(super) fn lose_patience(&mut self, now: Instant) -> Option<(u32, Draft)> {
+        let is_over =
+            |entry: &&mut Outstanding| entry.patience_ends().is_some_and(|end| end <= now);
+        let entry = self.outstanding.iter_mut().find(is_over)?;
+        let mut draft = entry.draft.clone();
+        draft.caller = entry.draft.caller.take();
+        let cseq = entry.cseq;
+        self.promote_front(now);
+        Some((cseq, draft))
+    }
+
     /// Turns one request whose deadline has passed into a tombstone.
     pub(super) fn expire_one(&mut self, now: Instant, ceiling: Duration) -> Option<Expired> {
         let is_due = |entry: &&mut Outstanding| entry.due(ceiling).is_some_and(|due| due <= now);
@@ -289,13 +322,15 @@ impl RequestTable {
         entry.standing = Standing::TimedOut;
         let mut draft = entry.draft.clone();
         draft.caller = entry.draft.caller.take();
-        Some(Expired {
+        let expired = Expired {
             cseq: entry.cseq,
             sent: entry.sent,
             promoted: entry.head_since.filter(|since| *since > entry.sent),
             draft,
             is_perhaps_refused: entry.is_perhaps_refused,
-        })
+        };
+        self.promote_front(now);
+        Some(expired)
     }
 
     /// The request of this CSeq was swallowed: its answer is not awaited any more. Gives what was
@@ -319,6 +354,7 @@ impl RequestTable {
             let later = |at: Instant| (at + time).min(now);
             entry.sent = later(entry.sent);
             entry.head_since = entry.head_since.map(later);
+            entry.front_since = entry.front_since.map(later);
             entry.quiet_since = later(entry.quiet_since);
         }
     }
@@ -326,18 +362,26 @@ impl RequestTable {
     pub(super) fn next_deadline(&self, ceiling: Duration) -> Option<Instant> {
         self.outstanding
             .iter()
-            .filter_map(|entry| entry.due(ceiling))
+            .flat_map(|entry| [entry.due(ceiling), entry.patience_ends()])
+            .flatten()
             .min()
     }
 
     /// Nobody waits for this session's answers any more. Gives the callers to tell.
-    pub(super) fn disown(&mut self, session: SessionKey) -> Vec<(u32, Method, RequestId)> {
-        self.of_session(session)
+    pub(super) fn disown(
+        &mut self,
+        session: SessionKey,
+        now: Instant,
+    ) -> Vec<(u32, Method, RequestId)> {
+        let disowned = self
+            .of_session(session)
             .filter_map(|entry| {
                 let caller = entry.draft.caller.take()?;
                 Some((entry.cseq, entry.draft.method.clone(), caller))
             })
-            .collect()
+            .collect();
+        self.promote_front(now);
+        disowned
     }
 
     fn of_session(&mut self, session: SessionKey) -> impl Iterator<Item = &mut Outstanding> {
@@ -389,6 +433,14 @@ impl RequestTable {
         if let Some(head) = self.outstanding.iter_mut().find(is_in_line) {
             head.head_since.get_or_insert(now);
         }
+        self.promote_front(now);
+    }
+
+    fn promote_front(&mut self, now: Instant) {
+        let has_caller = |entry: &&mut Outstanding| entry.has_caller();
+        if let Some(front) = self.outstanding.iter_mut().find(has_caller) {
+            front.front_since.get_or_insert(now);
+        }
     }
 }
 
@@ -407,6 +459,7 @@ mod tests {
             session: Some(SessionKey(1)),
             caller: Some(RequestId(deadline)),
             deadline: Duration::from_secs(deadline),
+            patience: None,
             refusals: 0,
             is_repeated: false,
         }
@@ -486,6 +539,32 @@ mod tests {
     }
 
     #[test]
+    fn an_impatient_caller_is_told_and_its_request_stays_in_line() {
+        let now = Instant::now();
+        let mut table = RequestTable::default();
+        for (deadline, patience) in [(25, Some(2)), (24, Some(3)), (23, None)] {
+            let patience = patience.map(Duration::from_secs);
+            let draft = Draft {
+                patience,
+                ..draft(deadline)
+            };
+            table.insert(draft, None, now);
+        }
+        assert_eq!(table.next_deadline(CEILING), Some(now + 2 * SECOND));
+        assert!(table.lose_patience(now + SECOND).is_none());
+        let (cseq, draft) = table.lose_patience(now + 2 * SECOND).unwrap();
+        assert_eq!((cseq, draft.caller), (1, Some(RequestId(25))));
+        assert!(table.lose_patience(now + 2 * SECOND).is_none());
+        // The next one has had its turn since then, and the one without patience waits for the first.
+        assert_eq!(table.next_deadline(CEILING), Some(now + 5 * SECOND));
+        assert_eq!(table.lose_patience(now + 5 * SECOND).unwrap().0, 2);
+        assert_eq!(table.next_deadline(CEILING), Some(now + 25 * SECOND));
+        let late = table.take(1, now + 6 * SECOND).unwrap();
+        assert!(late.is_awaited() && late.draft.caller.is_none());
+        assert_eq!(table.waiting().count(), 2);
+    }
+
+    #[test]
     fn a_late_answer_finds_its_tombstone_without_a_caller() {
         let now = Instant::now();
         let mut table = table(&[10], now);
@@ -520,8 +599,8 @@ mod tests {
     fn a_disowned_session_tells_each_caller_once() {
         let now = Instant::now();
         let mut table = table(&[10, 20], now);
-        assert_eq!(table.disown(SessionKey(1)).len(), 2);
-        assert!(table.disown(SessionKey(1)).is_empty());
-        assert!(table.disown(SessionKey(2)).is_empty());
+        assert_eq!(table.disown(SessionKey(1), now).len(), 2);
+        assert!(table.disown(SessionKey(1), now).is_empty());
+        assert!(table.disown(SessionKey(2), now).is_empty());
     }
 }

@@ -27,6 +27,8 @@ pub(super) struct Session {
     /// The server gave its id to another session before it played: the server may have replaced what
     /// this one plays (aio-rtsp-toolkit), and would tear down both.
     pub(super) is_replaced: bool,
+    /// How long its callers wait for answers, if not as long as the connection.
+    pub(super) patience: Option<Duration>,
     /// Where between its siblings its keep-alives fall, 0 to 1.
     spread: f64,
     /// Between two of them. Follows from the above; asked for after everything that is read.
@@ -70,6 +72,7 @@ impl Session {
             last_request: None,
             keep_alive_outstanding: false,
             is_replaced: false,
+            patience: None,
             spread,
             keep_alive_interval: keep_alive::interval(default_timeout, spread),
         }

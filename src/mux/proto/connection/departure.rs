@@ -49,13 +49,13 @@ impl Connection {
             return;
         };
         session.departure = Departure::Due(caller);
-        self.cancel_requests(key);
+        self.cancel_requests(now, key);
         let (until, quiet) = self.unconfirmed_quarantine(now, key);
         self.channels.quarantine(key, until, quiet);
         self.settle_departure(now, key);
     }
 
-    fn cancel_requests(&mut self, key: SessionKey) {
+    fn cancel_requests(&mut self, now: Instant, key: SessionKey) {
         let (mine, others): (VecDeque<Draft>, VecDeque<Draft>) = std::mem::take(&mut self.waiting)
             .into_iter()
             .partition(|draft| draft.session == Some(key));
@@ -64,7 +64,7 @@ impl Connection {
         for draft in mine.into_iter().chain(retries) {
             self.withdraw(draft, FailureKind::Cancelled);
         }
-        for (cseq, method, caller) in self.requests.disown(key) {
+        for (cseq, method, caller) in self.requests.disown(key, now) {
             let failure = Failure {
                 method,
                 cseq: Some(cseq),
@@ -94,6 +94,7 @@ impl Connection {
                 session: Some(key),
                 caller,
                 deadline: self.config.timeouts.teardown,
+                patience: None,
                 refusals: 0,
                 is_repeated: false,
             });

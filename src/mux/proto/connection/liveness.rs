@@ -30,6 +30,12 @@ impl Connection {
     /// The time of [`poll_timeout`](Self::poll_timeout) has come.
     pub fn handle_timeout(&mut self, now: Instant) {
         while self.is_listening()
+            && let Some((cseq, draft)) = self.requests.lose_patience(now)
+        {
+            let kind = FailureKind::TimedOut(draft.patience.unwrap_or(draft.deadline));
+            self.fail_draft(draft, Some(cseq), kind);
+        }
+        while self.is_listening()
             && let Some(expired) = self.requests.expire_one(now, self.config.timeouts.ceiling)
         {
             self.on_expired(expired);
@@ -182,6 +188,7 @@ impl Connection {
             session: Some(key),
             caller: None,
             deadline: self.config.timeouts.keep_alive,
+            patience: None,
             refusals: 0,
             is_repeated: false,
         });

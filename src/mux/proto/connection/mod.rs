@@ -231,6 +231,15 @@ impl Connection {
         Ok(key)
     }
 
+    /// How long the callers of this session wait for answers from now on, once no other caller waits
+    /// for an answer before theirs. The connection waits for each answer as it would without that, for
+    /// the sake of others.
+    pub fn set_patience(&mut self, key: SessionKey, patience: Duration) {
+        if let Some(session) = self.sessions.get_mut(&key) {
+            session.patience = Some(patience);
+        }
+    }
+
     /// Asks something of the server for a session. Completes exactly once, as [`Event::Completed`];
     /// on a connection that is over at once, and then after [`Event::Closed`].
     pub fn request(

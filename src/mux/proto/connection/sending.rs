@@ -40,6 +40,7 @@ impl Connection {
             .get_mut(&key)
             .filter(|session| !session.is_leaving());
         let session = session.ok_or(FailureKind::Cancelled)?;
+        let patience = session.patience;
         let (url, purpose) = match request {
             SessionRequest::Describe => (session.config.url.clone(), Purpose::Describe),
             SessionRequest::Setup { .. } if session.phase == Phase::Lost => {
@@ -82,6 +83,7 @@ impl Connection {
         };
         Ok(Draft {
             deadline: self.deadline_of(&purpose),
+            patience,
             method,
             url,
             purpose,
@@ -115,6 +117,7 @@ impl Connection {
     pub(super) fn own_draft(&self, method: Method, url: Url, purpose: Purpose) -> Draft {
         Draft {
             deadline: self.deadline_of(&purpose),
+            patience: None,
             method,
             url,
             purpose,
