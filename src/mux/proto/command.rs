@@ -5,6 +5,8 @@ use std::fmt;
 use rtsp_types::Method;
 use url::Url;
 
+use super::uri::redacted;
+
 /// Names a session on one connection; never reused on that connection.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SessionKey(pub(super) u32);
@@ -34,7 +36,7 @@ impl fmt::Display for SessionKey {
 pub struct RequestId(pub u64);
 
 /// One session as the core has to know it before anything is sent.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct SessionConfig {
     /// The presentation to play, without userinfo.
     pub url: Url,
@@ -42,8 +44,17 @@ pub struct SessionConfig {
     pub keep_alive: bool,
 }
 
+impl fmt::Debug for SessionConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SessionConfig")
+            .field("url", &redacted(&self.url))
+            .field("keep_alive", &self.keep_alive)
+            .finish()
+    }
+}
+
 /// What a session can ask of the server.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub enum SessionRequest {
     /// DESCRIBE of the session's URL.
     Describe,
@@ -65,6 +76,19 @@ pub enum SessionRequest {
     Pause,
     /// TEARDOWN of the session: the last thing it does.
     Teardown,
+}
+
+/// Shows which request it is, and no URL.
+impl fmt::Debug for SessionRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Describe => "Describe",
+            Self::Setup { .. } => "Setup",
+            Self::Play { .. } => "Play",
+            Self::Pause => "Pause",
+            Self::Teardown => "Teardown",
+        })
+    }
 }
 
 impl SessionRequest {

@@ -9,6 +9,7 @@ use url::Url;
 use super::{
     command::{RequestId, SessionKey},
     header::RtpInfo,
+    server_text::ServerText,
 };
 
 /// One thing that happened. Drain them with [`Connection::poll_event`](super::Connection::poll_event).
@@ -85,7 +86,6 @@ pub enum PacketKind {
 }
 
 /// A request succeeded.
-#[derive(Debug)]
 pub enum Reply {
     /// Answer to DESCRIBE.
     Described {
@@ -109,9 +109,34 @@ pub enum Reply {
     TornDown,
 }
 
+/// Shows no description, and URLs as they may be shown.
+impl fmt::Debug for Reply {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = |url: &Option<String>| url.as_deref().map(ServerText::of_reference);
+        match self {
+            Self::Described {
+                sdp,
+                content_base,
+                content_location,
+                first,
+            } => f
+                .debug_struct("Described")
+                .field("sdp", &format_args!("{} bytes", sdp.len()))
+                .field("content_base", &shown(content_base))
+                .field("content_location", &shown(content_location))
+                .field("first", first)
+                .finish(),
+            Self::SetUp(grant) => f.debug_tuple("SetUp").field(grant).finish(),
+            Self::Playing(info) => f.debug_tuple("Playing").field(info).finish(),
+            Self::Paused => f.write_str("Paused"),
+            Self::TornDown => f.write_str("TornDown"),
+        }
+    }
+}
+
 /// What had become of the first URL that a connection was asked for, when a URL was described there.
 /// First is what was written first, even if the session that asked for it has gone.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum FirstAsked {
     /// It is the URL that was described.
     Own,
@@ -121,6 +146,18 @@ pub enum FirstAsked {
     Refused,
     /// It was not described, or not yet.
     Unanswered,
+}
+
+/// Shows no description.
+impl fmt::Debug for FirstAsked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Own => "Own",
+            Self::Described(_) => "Described",
+            Self::Refused => "Refused",
+            Self::Unanswered => "Unanswered",
+        })
+    }
 }
 
 /// What a SETUP got.
@@ -171,7 +208,7 @@ impl fmt::Display for Failure {
 }
 
 /// Why a request failed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum FailureKind {
     /// The server answered with an error status.
@@ -214,6 +251,13 @@ pub enum FailureKind {
     ConnectionLost(CloseReason),
     /// The session was released or torn down first, or the request made no sense in its state.
     Cancelled,
+}
+
+/// The sentence of [`Display`](fmt::Display): a redirect's URL may hold a secret.
+impl fmt::Debug for FailureKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "FailureKind({self})")
+    }
 }
 
 impl fmt::Display for FailureKind {

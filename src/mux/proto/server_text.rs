@@ -187,4 +187,43 @@ mod tests {
         let text = ServerText::new(&format!("{} /cam?key=hunter2", "x".repeat(185)));
         assert!(!text.contains("hunter") && text.ends_with('…'), "{text}");
     }
+
+    /// Whatever is said, in whatever way it is cut to pieces.
+    #[test]
+    fn f54_any_text_is_shown_within_the_rules() {
+        const PIECES: [&str; 24] = [
+            "rtsp://", "a:b@", "/", "?", "&", ";", "=", ":", "#", "%3D", "%", "user", "token",
+            "channel", "1", "~", "\u{202e}", "\x1b[", "\u{85}", " ", "\"", "ö", "🎥", "url=",
+        ];
+        let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+        let mut random = move |below: usize| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state as usize % below
+        };
+        for _ in 0..20_000 {
+            let count = random(40);
+            let mut text: String = (0..count).map(|_| PIECES[random(PIECES.len())]).collect();
+            let hides = [
+                "?zz=hunter2key",
+                "&k=hunter2key",
+                ";hunter2key=1",
+                "=hunter2key@h",
+            ];
+            text.push_str(hides[random(hides.len())]);
+            for shown in [
+                ServerText::new(&text),
+                ServerText::of_reference(&text),
+                ServerText::of_protocol(&redaction::redacted_rtp_info(&format!("url={text}"))),
+                ServerText::of_sdp_line(&format!("a=control:{text}")),
+                ServerText::of_sdp_line(&format!("s={text}")),
+            ] {
+                assert!(!shown.contains("hunter2key"), "{text:?}: {shown}");
+                assert!(!shown.contains(is_harmful), "{text:?}: {shown}");
+                assert!(shown.chars().count() <= LONGEST, "{text:?}: {shown}");
+            }
+            redaction::redacted_text(&text, Kind::Protocol);
+        }
+    }
 }
