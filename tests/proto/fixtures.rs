@@ -144,7 +144,9 @@ transcripts! {
     live555_before_2017_restart
     live555_before_2017_strays_first
     mediamtx
+    mediamtx_batch
     mediamtx_not_found
+    mediamtx_slow_setup
     no_interleaved
     own_channels
     rockchip
