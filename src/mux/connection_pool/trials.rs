@@ -416,9 +416,9 @@ impl State {
         };
         match self.stance(&entry.server, now) {
             Stance::Share | Stance::TryInBand | Stance::Try => true,
-            Stance::Apart(_) if entry.references < 2 && is_first => true,
             Stance::Apart(verdict) => {
-                let is_first = is_first && entry.set_up == 0;
+                let is_alone = entry.references < 2;
+                let is_first = is_first && (is_alone || entry.set_up == 0);
                 let Some(registered) = self.registered.get_mut(&id) else {
                     return true;
                 };
