@@ -17,7 +17,7 @@ use crate::{
     player::{
         PATIENCE, eventually, mux, next_of_mock, next_rtp, options, play, server, within_patience,
     },
-    support::mock_server::{MockServer, Reaction, Rule},
+    support::mock_server::{Behaviour, Family, MockServer, Reaction, Rule},
     tls_front::{Terms, TlsFront},
 };
 
@@ -61,9 +61,12 @@ impl Secured {
     }
 
     fn with_terms(cameras: u32, terms: &Terms) -> Self {
+        Self::in_front_of(server(cameras), terms)
+    }
+
+    fn in_front_of(server: MockServer, terms: &Terms) -> Self {
         let authority = Authority::new();
         let identity = authority.issue(&Request::server(&["localhost", "127.0.0.1"]));
-        let server = server(cameras);
         let front = TlsFront::with_terms(&identity, server.address(), terms);
         let tls = trusting(&authority);
         Self { server, front, tls }
@@ -76,6 +79,45 @@ impl Secured {
     async fn play(&self, mux: &Mux, camera: u32) -> Result<Session, Error> {
         let url = self.front.url(&format!("/cam/{camera}"));
         play(mux, secure(&url, &self.tls)).await
+    }
+}
+
+/// The check of descriptions that are alike goes over TLS as well.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f11_cameras_show_their_own_pictures() {
+    let of_family = |family| MockServer::builder().cameras(4).family(family).start();
+    let only_latches = MockServer::builder()
+        .cameras(4)
+        .behaviour(Behaviour::LatchesFirst)
+        .behaviour(Behaviour::NoContentBase);
+    for server in [
+        of_family(Family::Go2Rtc),
+        of_family(Family::AioToolkit),
+        only_latches.start(),
+        MockServer::builder().cameras_of_one_model(4).start(),
+    ] {
+        let secured = Secured::in_front_of(server, &Terms::default());
+        let mux = mux();
+        let all = (1..=4).map(|camera| {
+            let url = secured.front.url(&format!("/cam/{camera}"));
+            secure(&url, &secured.tls)
+        });
+        let openings = mux.open_many(all.collect()).into_iter();
+        let started: Vec<_> = openings
+            .map(|opening| {
+                tokio::spawn(async { opening.describe().await?.setup_all().await?.play().await })
+            })
+            .collect();
+        let mut sessions = Vec::new();
+        for session in started {
+            sessions.push(session.await.unwrap().unwrap());
+        }
+        for camera in 1..=4 {
+            secured.server.send_packets(&format!("/cam/{camera}"), 1);
+        }
+        for (camera, session) in (1..).zip(&mut sessions) {
+            assert_eq!(next_of_mock(session).await.0, camera);
+        }
     }
 }
 
