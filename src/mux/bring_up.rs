@@ -26,7 +26,7 @@ use super::{
         uri::{presentation_base, redacted},
     },
     remedy::{Circumstances, Remedy, remedy},
-    sharing::Introduction,
+    sharing::{Evidence, Introduction},
 };
 use capacity::{Leavers, RoomTrial};
 pub(super) use set_up::StreamsSetUp;
@@ -398,7 +398,16 @@ impl BringUp {
             is_last_resort: handle.is_founding() && self.connections > 1,
             is_proven: link.is_proven(),
         };
-        match remedy(&failure.kind, circumstances, self.options.pooling.multiplex) {
+        let remedy = remedy(&failure.kind, circumstances, self.options.pooling.multiplex);
+        let is_mishap = step == Step::Play
+            && remedy == Remedy::Alone(Evidence::Status(454))
+            && !self.is_session_lost_again();
+        match remedy {
+            // A relay answers so now and then to what it has set up.
+            Remedy::Alone(_) if is_mishap => {
+                self.wish.is_apart = true;
+                self.wish.avoid.push(link.id);
+            }
             Remedy::Younger if !self.tried_younger => {
                 self.tried_younger = true;
                 self.wish.younger_than = Some(link.id);
@@ -423,6 +432,16 @@ impl BringUp {
         tracing::info!("{}/-: trying another connection: {error}", link.id);
         self.refusal = Some(error);
         Ok(())
+    }
+
+    /// The server does not know a session that it set up a moment ago. Whether that happened before,
+    /// a short time ago.
+    fn is_session_lost_again(&self) -> bool {
+        let mut is_again = false;
+        self.pool.learn(self.wish.key.server(), |sharing| {
+            is_again = sharing.on_session_not_found(driver::now());
+        });
+        is_again
     }
 
     /// A step worked. If it was the one that had failed on a shared connection, and now the session

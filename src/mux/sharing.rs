@@ -127,6 +127,8 @@ pub(super) struct Sharing {
     stands_describe: Option<bool>,
     is_probing: bool,
     has_said_full: bool,
+    /// When it last did not know a session that it had just set up.
+    lost_session_at: Option<Instant>,
     is_canary_under_way: bool,
     no_canary_before: Option<Instant>,
     cap: Option<Cap>,
@@ -407,6 +409,13 @@ impl Sharing {
             true => self.description_check.on_told_apart(),
             false => self.deny(now, Evidence::SameDescription),
         }
+    }
+
+    /// PLAY was answered 454, right behind its SETUP. True if that is no mishap: it was so before,
+    /// a short time ago.
+    pub(super) fn on_session_not_found(&mut self, now: Instant) -> bool {
+        let last = self.lost_session_at.replace(now);
+        last.is_some_and(|last| now < last + FIRST_RETRY)
     }
 
     /// A DESCRIBE of nothing goes out.

@@ -182,6 +182,22 @@ async fn a_flaky_refusal_costs_no_verdict() {
     assert_eq!(verdicts(&mut events), [SharingVerdict::Yes]);
 }
 
+/// A relay does so now and then.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_single_454_to_play_costs_no_verdict() {
+    let server = server(Family::Live555, 3);
+    let mux = mux();
+    let mut events = mux.events();
+    let sessions = gather(&mux, &server, 2, &Pooling::default()).await;
+    let mut sessions = numbered(sessions.into_iter().map(Result::unwrap));
+    server.add_rule(Rule::new("PLAY", Reaction::status(454)).times(1));
+    sessions.push((3, join(&mux, &server, 3).await));
+    assert_media(&server, &mut sessions).await;
+    assert_eq!(verdicts(&mut events), [SharingVerdict::Yes]);
+    let stats = mux.stats();
+    assert_eq!(stats.servers[0].sharing, SharingVerdict::Yes);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn offline_cameras_hold_up_nobody() {
     let server = server(Family::Live555, 1);
