@@ -126,7 +126,8 @@ impl ConnectionPool {
             }
         }
         drop(state);
-        *saver.seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(identity);
+        let mut seen = saver.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.identity = Some(identity);
     }
 
     /// Has written what is known, soon. On failure the next change tries again.
@@ -150,14 +151,19 @@ impl ConnectionPool {
     fn write(&self, saver: &Saver) -> io::Result<()> {
         let now = driver::moment();
         let mut seen = saver.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let _locked = disk::lock(&saver.path);
         let existing = Existing::open(&saver.path)?;
-        let theirs = existing.filter(|found| seen.as_ref() != Some(&found.identity));
-        // One that cannot be read as a whole has nothing worth keeping.
-        let theirs = theirs.and_then(|found| found.text().ok());
-        let theirs = theirs.as_deref().map(lines_of).into_iter().flatten();
-        let theirs = theirs.filter_map(|line| Entry::parse(line, now));
-        let text = file_of(written(self.entries().into_iter().chain(theirs), now));
-        *seen = Some(disk::replace(&saver.path, &text)?);
+        if let Some(changed) =
+            existing.filter(|found| seen.identity.as_ref() != Some(&found.identity))
+        {
+            // One that cannot be read as a whole has nothing worth keeping.
+            let text = changed.text().unwrap_or_default();
+            seen.others = lines_of(&text).map(str::to_owned).collect();
+        }
+        let others = seen.others.iter();
+        let others = others.filter_map(|line| Entry::parse(line, now));
+        let text = file_of(written(self.entries().into_iter().chain(others), now));
+        seen.identity = Some(disk::replace(&saver.path, &text)?);
         Ok(())
     }
 

@@ -136,6 +136,22 @@ fn open(path: &Path) -> io::Result<File> {
     options.open(path)
 }
 
+/// Keeps the other processes and pools that use the same file from reading it for their own writing until
+/// it is dropped: what one of two had added between the other's reading and its writing would be lost.
+/// Waits for them. It is a lock on the directory, because the file is replaced. None where the system has no
+/// such locks, or the directory cannot be read.
+pub(super) fn lock(path: &Path) -> Option<File> {
+    let directory = File::open(directory_of(path)).ok()?;
+    directory.lock().ok()?;
+    Some(directory)
+}
+
+fn directory_of(path: &Path) -> &Path {
+    let parent = path.parent();
+    let parent = parent.filter(|parent| !parent.as_os_str().is_empty());
+    parent.unwrap_or(Path::new("."))
+}
+
 /// Puts a file with this text in place of `path`. A process that reads it meanwhile finds the old one
 /// or the new one, whole; of several processes that replace it the last one wins.
 ///
@@ -176,10 +192,7 @@ fn create_beside(path: &Path) -> io::Result<(PathBuf, File)> {
 
 /// Removes what killed processes have left in the directory of `path`.
 pub(super) fn remove_left_overs(path: &Path, now: SystemTime) {
-    let directory = path
-        .parent()
-        .filter(|parent| !parent.as_os_str().is_empty());
-    let Ok(entries) = fs::read_dir(directory.unwrap_or(Path::new("."))) else {
+    let Ok(entries) = fs::read_dir(directory_of(path)) else {
         return;
     };
     for entry in entries.take(MAX_ENTRIES).filter_map(Result::ok) {

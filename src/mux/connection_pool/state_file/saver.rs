@@ -26,13 +26,21 @@ enum Progress {
     Due,
 }
 
+/// The file as this pool last read or wrote it.
+#[derive(Debug, Default)]
+pub(super) struct Seen {
+    pub(super) identity: Option<Identity>,
+    /// Lines that were in it and not taken over: what other processes have written. They are written
+    /// again each time.
+    pub(super) others: Vec<String>,
+}
+
 /// The file, and what is being done to it.
 #[derive(Debug)]
 pub(in crate::mux::connection_pool) struct Saver {
     pub(super) path: PathBuf,
     progress: watch::Sender<Progress>,
-    /// The file as this process last read or wrote it.
-    pub(super) seen: Mutex<Option<Identity>>,
+    pub(super) seen: Mutex<Seen>,
 }
 
 impl Saver {
@@ -40,7 +48,7 @@ impl Saver {
         Self {
             path,
             progress: watch::Sender::new(Progress::Idle),
-            seen: Mutex::new(None),
+            seen: Mutex::default(),
         }
     }
 
