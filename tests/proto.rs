@@ -4,6 +4,8 @@ mod support;
 
 #[path = "proto/conversation.rs"]
 mod conversation;
+#[path = "proto/describing.rs"]
+mod describing;
 #[path = "proto/sim.rs"]
 mod sim;
 

@@ -87,6 +87,9 @@ pub(crate) fn play(transcript: &Transcript, arrival: Arrival) {
     let mut steps = transcript.steps.iter().peekable();
     while let Some(step) = steps.next() {
         let mut run = vec![step];
+        // What the application asks for in a row is in one write.
+        let has_more = is_action(step) && steps.peek().is_some_and(|next| is_action(next));
+        player.hold(has_more);
         if arrival.is_glued() && is_bytes(step) {
             while let Some(next) = steps.next_if(|step| is_bytes(step)) {
                 run.push(next);
@@ -108,6 +111,10 @@ pub(crate) fn play(transcript: &Transcript, arrival: Arrival) {
 
 fn is_bytes(step: &Step) -> bool {
     matches!(step, Step::ServerBytes { .. })
+}
+
+fn is_action(step: &Step) -> bool {
+    matches!(step, Step::Action { .. })
 }
 
 /// A line, and what is wrong there.
@@ -190,6 +197,13 @@ impl Player {
     fn sim(&mut self) -> &mut Sim {
         let config = &self.config;
         self.sim.get_or_insert_with(|| Sim::new(config.clone()))
+    }
+
+    /// Whether what is to be written waits for what the application does next.
+    fn hold(&mut self, is_held: bool) {
+        if let Some(sim) = &mut self.sim {
+            sim.is_held = is_held;
+        }
     }
 
     /// Plays one step, or a run of steps whose bytes arrive together.
@@ -612,14 +626,18 @@ fn word_for(reason: &CloseReason) -> &'static str {
 
 /// The credentials are those of the first session that has any.
 fn configuration(transcript: &Transcript) -> ConnectionConfig {
-    let opened = transcript.steps.iter().find_map(|step| match step {
-        Step::Action { words, .. } => credentials(words),
-        _ => None,
-    });
-    opened.unwrap_or_else(|| ConnectionConfig {
+    let actions = || {
+        transcript.steps.iter().filter_map(|step| match step {
+            Step::Action { words, .. } => Some(words),
+            _ => None,
+        })
+    };
+    let opened = actions().find_map(|words| credentials(words));
+    ConnectionConfig {
         limits: Limits::default(),
-        ..config()
-    })
+        is_in_order: actions().any(|words| words.iter().any(|word| word == "in-order")),
+        ..opened.unwrap_or_else(config)
+    }
 }
 
 fn credentials(words: &[String]) -> Option<ConnectionConfig> {

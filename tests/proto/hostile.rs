@@ -12,6 +12,7 @@ const KIB: usize = 1024;
 
 /// Two descriptions asked for while a third session plays.
 fn two_described(sim: &mut Sim) -> [(RequestId, u32); 2] {
+    sim.server = Some("GStreamer RTSP server");
     let playing = sim.playing(1);
     // After a quick answer two may go out at a time.
     let quick = sim.describe(playing);

@@ -89,6 +89,8 @@ struct World {
     has_garbage: bool,
     has_credentials: bool,
     was_idle: bool,
+    /// At the end a DESCRIBE was unanswered, behind which no TEARDOWN goes.
+    was_describing: bool,
     is_closing: bool,
     lost: BTreeSet<SessionKey>,
     /// Kinds of events.
@@ -122,6 +124,7 @@ impl World {
             has_garbage: false,
             has_credentials: kind > 0,
             was_idle: false,
+            was_describing: false,
             is_closing: false,
             lost: BTreeSet::new(),
             seen: BTreeSet::new(),
@@ -184,7 +187,7 @@ impl World {
         match choice {
             0 => {
                 self.is_closing = true;
-                self.sim.close();
+                self.close_connection();
             }
             1..4 => {
                 self.was_idle = true;
@@ -394,6 +397,11 @@ impl World {
 
 /// What comes out, and what must hold of it.
 impl World {
+    fn close_connection(&mut self) {
+        self.was_describing |= self.sim.connection.backlog().describes > 0;
+        self.sim.close();
+    }
+
     fn observe(&mut self) {
         while let Some(sent) = self.sim.next_sent() {
             self.tell(|| format!("client: {}", sent.summary()));
@@ -545,7 +553,7 @@ impl World {
         }
         self.observe();
         self.is_closing = true;
-        self.sim.close();
+        self.close_connection();
         self.observe();
         self.check();
         self.sim.advance(Duration::from_secs(2));
@@ -559,7 +567,8 @@ impl World {
     /// any more, or something had to be answered first that was not.
     fn check_teardowns(&self) {
         let has_died = self.sim.close_reason() != Some(&CloseReason::Local);
-        if has_died || self.is_tainted || self.has_credentials || self.was_idle {
+        let has_to_wait = self.was_idle || self.was_describing;
+        if has_died || self.is_tainted || self.has_credentials || has_to_wait {
             return;
         }
         for (session, camera) in &self.cameras {

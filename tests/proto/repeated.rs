@@ -175,9 +175,13 @@ fn f43_of_several_whose_answers_cannot_be_told_apart_each_is_described_once_more
     let mut described_by = Vec::new();
     for number in 1..=4 {
         let session = sim.open(&format!("rtsp://nvr/{number}"));
+        // In one write.
+        sim.is_held = number < 4;
         described_by.push((number, sim.describe(session)));
-        sim.expect_sent("DESCRIBE");
     }
+    described_by.iter().for_each(|_| {
+        sim.expect_sent("DESCRIBE");
+    });
     for number in 1..=4 {
         sim.receive(&described(0, &format!("v=0\r\na=of {number}\r\n")));
     }

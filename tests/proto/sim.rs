@@ -28,6 +28,7 @@ pub(crate) fn config() -> ConnectionConfig {
         user_agent: "test".to_owned(),
         refuse_basic: false,
         is_serial: false,
+        is_in_order: false,
         seed: 7,
         limits: Limits::default(),
         timeouts: Timeouts::default(),
@@ -57,6 +58,12 @@ pub(crate) struct Sim {
     parser: Parser,
     sent: VecDeque<Incoming>,
     events: VecDeque<Event>,
+    /// What the core wants to write stays there for now.
+    pub(crate) is_held: bool,
+    /// The `Server` header of all answers.
+    pub(crate) server: Option<&'static str>,
+    /// Bytes of the largest write.
+    pub(crate) largest_write: usize,
     last_cseq: u32,
     next_request: u64,
     unfinished: BTreeSet<RequestId>,
@@ -77,6 +84,9 @@ impl Sim {
             parser: Parser::default(),
             sent: VecDeque::new(),
             events: VecDeque::new(),
+            is_held: false,
+            server: None,
+            largest_write: 0,
             last_cseq: 0,
             next_request: 0,
             unfinished: BTreeSet::new(),
@@ -288,6 +298,9 @@ impl Sim {
     /// Answers the request of this CSeq; headers as `Name: value`.
     pub(crate) fn answer(&mut self, status: u16, cseq: u32, headers: &[&str]) {
         let mut response = Response::new(status).header("CSeq", cseq.to_string());
+        if let Some(server) = self.server {
+            response = response.header("Server", server);
+        }
         for header in headers {
             let (name, value) = header.split_once(": ").expect("Name: value");
             response = response.header(name, value);
@@ -401,7 +414,9 @@ impl Sim {
     }
 
     fn drain(&mut self) {
-        self.drain_output();
+        if !self.is_held {
+            self.drain_output();
+        }
         while let Some(event) = self.connection.poll_event() {
             self.take_event(event);
         }
@@ -414,6 +429,7 @@ impl Sim {
 
     fn drain_output(&mut self) {
         while let Some(bytes) = self.connection.poll_transmit() {
+            self.largest_write = self.largest_write.max(bytes.len());
             if self.is_read {
                 self.parser.push(&bytes);
             } else {

@@ -176,6 +176,7 @@ impl Wish {
                 .to_owned(),
             refuse_basic: false,
             is_serial: false,
+            is_in_order: false,
             seed: random_seed(),
             limits,
             timeouts,

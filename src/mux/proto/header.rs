@@ -147,6 +147,12 @@ pub(crate) struct Methods {
     pub(crate) record: bool,
 }
 
+/// Whether `Server` names a server that answers each request of a connection once and in order, even
+/// those that come while it works on a DESCRIBE: captured from gst-rtsp-server 1.22.0.
+pub(in crate::mux) fn is_in_order(server: &str) -> bool {
+    server.starts_with("GStreamer RTSP server")
+}
+
 /// Reads `Public` or `Allow`; names that are not known are passed over.
 pub(crate) fn parse_public(value: &str) -> Methods {
     let mut methods = Methods::default();

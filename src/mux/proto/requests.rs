@@ -261,6 +261,12 @@ impl RequestTable {
         entry.draft.session
     }
 
+    /// What this request is for.
+    pub(super) fn purpose_of(&self, cseq: u32) -> Option<&Purpose> {
+        let entry = self.outstanding.iter().find(|entry| entry.cseq == cseq)?;
+        Some(&entry.draft.purpose)
+    }
+
     pub(super) fn contains(&self, cseq: u32) -> bool {
         self.outstanding.iter().any(|entry| entry.cseq == cseq)
     }

@@ -140,6 +140,21 @@ impl Session {
         self.config.keep_alive && self.id.is_some() && !self.is_leaving() && self.is_set_up()
     }
 
+    /// Whether it has to be kept alive before the connection is blocked for up to `wait`: its keep-alive
+    /// falls due meanwhile, and it was not heard of just now. Servers expire sessions at 0.8 of what they
+    /// announce.
+    pub(super) fn is_late_after(&self, now: Instant, wait: Duration, is_listening: bool) -> bool {
+        const JUST_NOW: Duration = Duration::from_secs(1);
+        let due = self.keep_alive_due(is_listening);
+        let falls_due = due.is_some_and(|due| due <= now + wait);
+        let Some(last) = self.last_request.filter(|_| falls_due) else {
+            return false;
+        };
+        let age = now.saturating_duration_since(last);
+        let may_expire = age + wait + JUST_NOW >= self.timeout.mul_f64(0.8);
+        age >= self.keep_alive_interval / 2 || (may_expire && age >= JUST_NOW)
+    }
+
     /// When its next keep-alive is due: one at a time, unless no answer can be heard.
     pub(super) fn keep_alive_due(&self, is_listening: bool) -> Option<Instant> {
         let is_one_too_many = self.keep_alive_outstanding && is_listening;

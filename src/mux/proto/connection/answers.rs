@@ -5,7 +5,11 @@ use std::time::Instant;
 use bytes::Bytes;
 use rtsp_types::Method;
 
-use super::{Connection, Health, Phase, Session, matching::Match, sending::REPLACED};
+use super::{
+    Connection, Health, Phase, Session,
+    matching::{Match, is_description},
+    sending::REPLACED,
+};
 use crate::mux::proto::{
     auth::Unauthorized,
     channels::{ChannelPair, Collision, Grant, PayloadTypes},
@@ -52,6 +56,8 @@ impl Connection {
             Match::Only(cseq) => (self.requests.take(cseq, now), false),
             Match::Repeated => return self.on_repeated(now),
             Match::None if self.is_unnumbered(&response) => return self.on_unnumbered(now),
+            // Under a CSeq that is garbage (live555 2014.07.04), or none.
+            Match::None if code < 300 && is_description(&response) => return self.on_repeated(now),
             Match::None => return self.on_foreign_answer(now, code, &response),
         };
         let Some(answered) = matched else {
@@ -63,6 +69,7 @@ impl Connection {
         }
         self.on_answer(now, answered, &response);
         self.settle_departures(now);
+        self.settle_strays(now);
     }
 
     fn on_foreign_answer(&mut self, now: Instant, code: u16, response: &Message) {
@@ -116,7 +123,9 @@ impl Connection {
         let (method, sent) = (&answered.draft.method, answered.sent);
         self.meter.on_answer(now, method, sent, answered.was_alone);
         if answered.draft.purpose == Purpose::Describe {
-            self.describe_window.on_answered(answered.head_time(now));
+            let took = answered.head_time(now);
+            self.describe_window.on_answered(took);
+            self.describe_batch.on_answered(took);
         }
         if let Some(public) = response.headers.joined("Public") {
             self.public = parse_public(&public);

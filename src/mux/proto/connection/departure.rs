@@ -98,6 +98,7 @@ impl Connection {
                 refusals: 0,
                 is_repeated: false,
             });
+            self.watch_teardown(now, key);
             self.flush(now);
         } else if session.id.is_some() || !self.requests.has_setup(key) {
             self.complete(key, caller, Ok(Reply::TornDown));

@@ -29,6 +29,8 @@ pub(super) struct Fences {
     last: u32,
     /// The last fence was sent for this error, which could be anybody's.
     stray: Option<FailureKind>,
+    /// Errors that no DESCRIBE of those under way could be matched with.
+    strays: usize,
     /// A request was lost among several: one at a time from now on.
     is_serial: bool,
 }
@@ -74,7 +76,7 @@ impl Connection {
 
     fn may_fence(&self) -> bool {
         let is_fence = |entry: &Outstanding| entry.draft.purpose == Purpose::Fence;
-        self.may_write() && !self.requests.waiting().any(is_fence)
+        self.may_write() && !self.is_describing() && !self.requests.waiting().any(is_fence)
     }
 
     /// DESCRIBE or the first SETUP of a session, even if nobody waits for it any more: the answer to
@@ -110,9 +112,28 @@ impl Connection {
     /// An error that may be the answer to any of several requests.
     pub(super) fn on_stray_error(&mut self, now: Instant, error: FailureKind) {
         self.requests.note_stray_error();
-        if self.requests.waiting().next().is_some() && self.may_fence() {
+        if self.is_describing() {
+            self.fences.strays += 1;
+            self.settle_strays(now);
+        } else if self.requests.waiting().next().is_some() && self.may_fence() {
             self.send_fence(now, Some(error));
         }
+    }
+
+    /// Behind a DESCRIBE goes no fence. But once as many errors have come that match nothing as
+    /// requests are unanswered, they were the answers.
+    pub(super) fn settle_strays(&mut self, now: Instant) {
+        let unanswered = self.requests.waiting().count();
+        if self.fences.strays == 0 || unanswered > self.fences.strays {
+            return;
+        }
+        self.fences.strays = 0;
+        let remedies = self.requests.waiting().filter_map(|entry| {
+            let remedy = self.remedy(entry, true)?;
+            Some((entry.cseq, remedy))
+        });
+        let remedies = remedies.collect();
+        self.apply(now, remedies);
     }
 
     fn send_fence(&mut self, now: Instant, stray: Option<FailureKind>) {
@@ -163,6 +184,10 @@ impl Connection {
                 Some((entry.cseq, remedy))
             })
             .collect();
+        self.apply(now, unanswered);
+    }
+
+    fn apply(&mut self, now: Instant, unanswered: Vec<(u32, Remedy)>) {
         let mut repeats = Vec::new();
         for (cseq, remedy) in unanswered {
             let Some(draft) = self.swallow(now, cseq) else {

@@ -43,6 +43,7 @@ impl Connection {
         while let Some(timer) = self.timers.take_due(now) {
             self.on_timer(now, timer);
         }
+        self.give_up_teardowns(now);
         self.send_keep_alives(now);
         self.flush(now);
         self.send_fence_if_due(now);
@@ -80,8 +81,8 @@ impl Connection {
                 return;
             }
             // Blocked, or of no use any more: no verdict.
-            (Purpose::Fence | Purpose::Probe, _) => return,
-            (Purpose::ProbeFence, _) => return self.on_probe_over(false),
+            (Purpose::Fence, _) => return,
+            (Purpose::Probe | Purpose::ProbeFence, _) => return self.on_probe_over(false),
             (Purpose::Undo { .. }, _) => return self.retire(Retirement::TeardownUnanswered),
             (Purpose::KeepAlive, Some(key)) => {
                 // Tapo C520WS refuses keep-alives with a wrong CSeq. Whoever takes that for silence
@@ -166,7 +167,7 @@ impl Connection {
         }
     }
 
-    fn keep_alive(&mut self, now: Instant, key: SessionKey) {
+    pub(super) fn keep_alive(&mut self, now: Instant, key: SessionKey) {
         let Some(session) = self.sessions.get_mut(&key) else {
             return;
         };

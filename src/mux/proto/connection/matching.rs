@@ -35,7 +35,10 @@ impl Connection {
         let is_wrong = self.answered.numbering() == Numbering::Wrong;
         let known = cseq.filter(|cseq| self.requests.contains(*cseq));
         if let Some(cseq) = known.filter(|_| !is_wrong) {
-            return Match::Named(cseq);
+            return match code < 300 && self.is_misplaced(cseq, response) {
+                true => Match::Repeated,
+                false => Match::Named(cseq),
+            };
         }
         let repeated = cseq.and_then(|cseq| self.answered.repeated(cseq, code));
         let only = match is_wrong {
@@ -53,6 +56,14 @@ impl Connection {
             (None, None) if repeated.is_some() => Match::Repeated,
             (None, None) => Match::None,
         }
+    }
+
+    /// Whether an answer is a description and its request asked for none: live555 repeats descriptions
+    /// under the CSeq of what has come since.
+    fn is_misplaced(&self, cseq: u32, response: &Message) -> bool {
+        let purpose = self.requests.purpose_of(cseq);
+        let asks_for_it = matches!(purpose, Some(Purpose::Describe | Purpose::Probe));
+        !asks_for_it && is_description(response)
     }
 
     /// Whether an answer that names something else, or nothing, may be this request's.
@@ -166,7 +177,7 @@ fn is_constant(answered: &Method, only: &Draft) -> bool {
 /// next: that is no answer to a SETUP, nor to the DESCRIBE of another camera.
 fn looks_like_answer(response: &Message, request: &Draft) -> bool {
     let header = |name| response.headers.first(name);
-    let is_description = !response.body.is_empty() || header("Content-Base").is_some();
+    let has_description = !response.body.is_empty() || header("Content-Base").is_some();
     match request.purpose {
         Purpose::Setup { .. } => header("Session").is_some() || header("Transport").is_some(),
         Purpose::Describe => {
@@ -174,9 +185,20 @@ fn looks_like_answer(response: &Message, request: &Draft) -> bool {
             let asked = request.url.path();
             let is_of =
                 |base: Url| base.path().starts_with(asked) || asked.starts_with(base.path());
-            is_description && base.is_none_or(is_of)
+            has_description && base.is_none_or(is_of)
         }
-        Purpose::KeepAlive => true,
-        _ => !is_description,
+        Purpose::KeepAlive => !is_description(response),
+        _ => !has_description,
     }
+}
+
+/// Whether the answer has a description with it, whatever it was for. GET_PARAMETER may have another
+/// body.
+pub(super) fn is_description(response: &Message) -> bool {
+    let header = |name| response.headers.first(name);
+    let is_sdp = header("Content-Type").is_some_and(|kind| {
+        let kind = kind.split(';').next().unwrap_or_default();
+        kind.trim().eq_ignore_ascii_case("application/sdp")
+    });
+    !response.body.is_empty() && (is_sdp || header("Content-Base").is_some())
 }

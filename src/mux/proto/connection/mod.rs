@@ -3,12 +3,13 @@
 //! The rest of the machine is next door: `sending` decides what may go out, `authorizer` what may
 //! carry the credentials, `matching` whose an answer is, `answers` what it means, `fence` what the lack
 //! of one means, `departure` how sessions and the connection end,
-//! `liveness` what the clock asks for, `probe` what a DESCRIBE of nothing does, and `server_requests` answers the server's own requests.
+//! `describe_batch` what may follow a DESCRIBE, `liveness` what the clock asks for, `probe` what a DESCRIBE of nothing does, and `server_requests` answers the server's own requests.
 
 mod answers;
 mod authorizer;
 mod awakening;
 mod departure;
+mod describe_batch;
 mod fence;
 mod first_asked;
 mod listening;
@@ -28,6 +29,7 @@ use rtsp_types::Method;
 
 use self::{
     authorizer::Authorizer,
+    describe_batch::DescribeBatch,
     fence::Fences,
     first_asked::First,
     liveness::{Health, Idle},
@@ -71,6 +73,9 @@ pub struct ConnectionConfig {
     pub refuse_basic: bool,
     /// One request at a time: this server was seen to lose those that come together.
     pub is_serial: bool,
+    /// This server was seen to answer each request once and in order, whatever comes while it works on
+    /// a DESCRIBE. Holds until an answer on this connection shows something else.
+    pub is_in_order: bool,
     /// Randomness for client nonces; another one for every connection.
     pub seed: u128,
     /// What is accepted.
@@ -135,6 +140,9 @@ pub struct Connection {
     meter: Meter,
     keep_alive_means: Means,
     describe_window: DescribeWindow,
+    describe_batch: DescribeBatch,
+    /// A session was given up without its TEARDOWN: the server may still send its media.
+    has_given_up_teardown: bool,
     fences: Fences,
     health: Health,
     /// The machine was asleep, and the server has not been heard of since.
@@ -185,6 +193,8 @@ impl Connection {
             meter: Meter::default(),
             keep_alive_means: Means::default(),
             describe_window: DescribeWindow::default(),
+            describe_batch: DescribeBatch::default(),
+            has_given_up_teardown: false,
             fences: Fences::new(config.is_serial),
             health: Health::Good,
             has_slept: false,
@@ -465,6 +475,7 @@ impl Connection {
         if self.out.is_empty() {
             return None;
         }
+        self.describe_batch.on_transmitted();
         let bytes = self.out.split().freeze();
         self.write_backlog += bytes.len();
         Some(bytes)
@@ -488,7 +499,9 @@ impl Connection {
         let requests = self.requests.next_deadline(self.config.timeouts.ceiling);
         let requests = requests.filter(|_| self.is_listening());
         let keep_alive = self.next_keep_alive();
-        [self.timers.next(), requests, keep_alive, self.next_fence()]
+        let fence = self.next_fence();
+        let teardown = self.next_teardown_given_up();
+        [self.timers.next(), requests, keep_alive, fence, teardown]
             .into_iter()
             .flatten()
             .min()

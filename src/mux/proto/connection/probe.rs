@@ -2,8 +2,8 @@
 //!
 //! MediaMTX and ZLMediaKit close the connection behind a 404, and with it whatever plays on it; some
 //! cameras answer one DESCRIBE on a connection and no other. So on a connection where nothing plays
-//! one such DESCRIBE is made on purpose, and behind it one OPTIONS: if that is answered, the
-//! connection has stood it, and nobody had to wait for a close that does not come.
+//! one such DESCRIBE is made on purpose, and once it is answered one OPTIONS: if that is answered, too,
+//! the connection has stood it, and no session had to wait for a close that does not come.
 
 use std::time::Instant;
 
@@ -20,8 +20,10 @@ use crate::mux::proto::{
 const REFUSALS: [u16; 10] = [400, 405, 406, 451, 454, 455, 459, 460, 501, 551];
 
 /// A probe under way.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Probe {
+    /// A URL that the server has described.
+    known: Url,
     /// What the answer to the DESCRIBE says.
     answer: Option<ProbeOutcome>,
 }
@@ -36,21 +38,28 @@ impl Connection {
                 .events
                 .push_back(Event::Probed(ProbeOutcome::Undecided));
         }
-        self.probe = Some(Probe::default());
+        self.probe = Some(Probe {
+            known,
+            answer: None,
+        });
         let describe = self.own_draft(Method::Describe, missing, Purpose::Probe);
-        let options = self.own_draft(Method::Options, known, Purpose::ProbeFence);
-        self.waiting.extend([describe, options]);
+        self.waiting.push_back(describe);
         self.flush(now);
     }
 
     /// The DESCRIBE was answered, with a status if it failed.
     pub(super) fn on_probe_answered(&mut self, status: Option<u16>) {
+        let known = self.probe.as_ref().map(|probe| probe.known.clone());
         if let Some(probe) = &mut self.probe {
             let is_refused = status.is_some_and(|status| REFUSALS.contains(&status));
             probe.answer = Some(match is_refused {
                 true => ProbeOutcome::Fails,
                 false => ProbeOutcome::Stands,
             });
+        }
+        if let Some(known) = known {
+            let options = self.own_draft(Method::Options, known, Purpose::ProbeFence);
+            self.waiting.push_back(options);
         }
     }
 

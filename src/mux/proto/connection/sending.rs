@@ -142,6 +142,7 @@ impl Connection {
 
     /// Writes what may be written.
     pub(super) fn flush(&mut self, now: Instant) {
+        self.refresh_before_describe(now);
         while let Some(draft) = self.next_draft(now) {
             self.write(now, draft);
         }
@@ -187,23 +188,27 @@ impl Connection {
         }
         let is_held = self.is_held_back();
         if let Some(retry) = self.authorizer.retries.front()
-            && is_held
-            && retry.purpose != Purpose::Teardown
+            && !self.is_barred(retry)
         {
-            return None;
-        }
-        if let Some(retry) = self.authorizer.retries.pop_front() {
-            return Some(retry);
+            if is_held && retry.purpose != Purpose::Teardown {
+                return None;
+            }
+            return self.authorizer.retries.pop_front();
         }
         match self.health {
             Health::Good => {}
             Health::Checking => return None,
+            Health::Suspect if self.is_describing() => return None,
             Health::Suspect => return self.begin_health_check(),
         }
         let may_send = |draft: &Draft| {
             self.may_send(now, draft) && (!is_held || draft.purpose == Purpose::Teardown)
         };
-        let at = self.waiting.iter().position(may_send)?;
+        // What would have to wait behind a DESCRIBE goes before it.
+        let is_first = |draft: &Draft| self.is_in_order() || draft.method != Method::Describe;
+        let mut waiting = self.waiting.iter();
+        let at = waiting.position(|draft| is_first(draft) && may_send(draft));
+        let at = at.or_else(|| self.waiting.iter().position(may_send))?;
         self.waiting.remove(at)
     }
 
@@ -232,6 +237,9 @@ impl Connection {
 
     /// Whether nothing of its own session holds a request back, nor what would suffer from it.
     fn may_send(&self, now: Instant, draft: &Draft) -> bool {
+        if self.is_barred(draft) {
+            return false;
+        }
         let Some(key) = draft.session else {
             return true;
         };
@@ -326,7 +334,7 @@ impl Connection {
         let Some(key) = draft.session else {
             return match draft.purpose {
                 Purpose::Ping => self.health = Health::Good,
-                Purpose::ProbeFence => self.on_probe_over(false),
+                Purpose::Probe | Purpose::ProbeFence => self.on_probe_over(false),
                 _ => {}
             };
         };
@@ -373,6 +381,7 @@ impl Connection {
         let from = self.out.len();
         let mut writer =
             MessageWriter::request(&mut self.out, &draft.method, draft.url.as_str(), cseq);
+        let is_authorized = value.is_some();
         if let Some(value) = value {
             writer.header("Authorization", &value);
         }
@@ -391,6 +400,10 @@ impl Connection {
             writer.header("Session", &id);
         }
         writer.finish();
+        if draft.method == Method::Describe {
+            let urls = draft.url.as_str().len() * (1 + usize::from(is_authorized));
+            self.describe_batch.on_written(self.out.len() - from, urls);
+        }
         self.log_sent(draft.session, from);
         cseq
     }

@@ -1,0 +1,214 @@
+//! What may follow a DESCRIBE: nothing, before it is answered.
+//!
+//! live555, which is inside most cameras (2012 to 2026), runs an event loop of its own while it works
+//! on a DESCRIBE, 100 ms for each. Bytes that arrive on the connection meanwhile are handled inside
+//! that loop, and once media is interleaved there, byte by byte: 2026.08.07 answered a keep-alive of
+//! 106 bytes that came 10 ms behind a DESCRIBE and then the DESCRIBE 106 times more; DESCRIBE and SETUP
+//! of six cameras in one write hung the server for all its clients; 2014.07.04 died.
+//!
+//! So behind an unanswered DESCRIBE goes nothing but RTCP and the answers to the server's own requests,
+//! which were measured to do no harm. Where nothing plays several DESCRIBEs go together, in one write
+//! that fits one segment: the server finds all of them in its buffer and nothing comes while it works
+//! on them. Where something plays one goes alone, and the sessions whose keep-alive falls due within
+//! its deadline are kept alive first. A TEARDOWN that waits for too long is given up.
+//!
+//! gst-rtsp-server answers each request once and in order, whatever comes when (captured from 1.22.0):
+//! nothing of this is done to it.
+
+use std::time::{Duration, Instant};
+
+use super::{Connection, SessionKey};
+use crate::mux::proto::{
+    event::FailureKind,
+    header::is_in_order,
+    requests::{Draft, Purpose},
+    session::Session,
+};
+
+/// What a batch of DESCRIBEs fits, with all that is written before it: one segment, one TLS record.
+const ONE_SEGMENT: usize = 1400;
+
+/// A DESCRIBE that takes so long is not quick: live555 takes 100 ms for each, and handles what comes on
+/// other connections meanwhile, but never two of one connection at a time.
+const QUICK: Duration = Duration::from_millis(50);
+
+/// The DESCRIBEs that go out together, and what waits for their answers.
+#[derive(Debug, Default)]
+pub(super) struct DescribeBatch {
+    /// The DESCRIBE written last is still in the buffer from which the next write is made.
+    is_open: bool,
+    /// Length of that DESCRIBE without its URL.
+    overhead: usize,
+    /// The last DESCRIBE was not quick.
+    is_slow: bool,
+    /// The sessions that have to be kept alive before the next DESCRIBE have been asked for.
+    has_refreshed: bool,
+    /// TEARDOWNs that wait, and until when.
+    teardowns: Vec<(Instant, SessionKey)>,
+}
+
+impl DescribeBatch {
+    pub(super) fn on_written(&mut self, length: usize, url: usize) {
+        self.is_open = true;
+        self.overhead = length.saturating_sub(url);
+        self.has_refreshed = false;
+    }
+
+    /// What was written is on its way: a DESCRIBE that comes now would be in another segment.
+    pub(super) fn on_transmitted(&mut self) {
+        self.is_open = false;
+    }
+
+    pub(super) fn on_answered(&mut self, took: Duration) {
+        self.is_slow = took >= QUICK;
+    }
+}
+
+impl Connection {
+    /// Whether the server works on the requests of a connection strictly one after the other, so that
+    /// anything may follow a DESCRIBE. What an earlier connection has shown counts until this one shows
+    /// something else.
+    pub(super) fn is_in_order(&self) -> bool {
+        match &self.server_header {
+            Some(server) => is_in_order(server),
+            None => self.config.is_in_order && self.counters.answers == 0,
+        }
+    }
+
+    /// Whether a DESCRIBE is unanswered behind which nothing may go out. One that has timed out keeps
+    /// the sessions of the connection waiting no longer.
+    pub(super) fn is_describing(&self) -> bool {
+        let is_describe =
+            |purpose: &Purpose| matches!(purpose, Purpose::Describe | Purpose::Probe);
+        !self.is_in_order()
+            && self
+                .requests
+                .waiting()
+                .any(|entry| is_describe(&entry.draft.purpose))
+    }
+
+    /// Whether a request has to wait for the answer to a DESCRIBE, or for what goes before one.
+    pub(super) fn is_barred(&self, draft: &Draft) -> bool {
+        if self.is_in_order() {
+            return false;
+        }
+        match draft.purpose {
+            Purpose::Describe | Purpose::Probe => !self.may_join_batch(draft),
+            _ => self.is_describing(),
+        }
+    }
+
+    fn may_join_batch(&self, draft: &Draft) -> bool {
+        let may_interleave = self.is_media_interleaved();
+        if !self.is_describing() {
+            return !may_interleave || !self.is_keeping_alive();
+        }
+        let url = draft.url.as_str().len();
+        // The digest repeats the URL.
+        let urls = match self.authorizer.authenticator {
+            Some(_) => 2 * url,
+            None => url,
+        };
+        let length = self.out.len() + self.describe_batch.overhead + urls;
+        self.describe_batch.is_open
+            && !self.describe_batch.is_slow
+            && !may_interleave
+            && self.write_backlog == 0
+            && length <= ONE_SEGMENT
+    }
+
+    /// Whether the server may be sending media on this connection, or begin to.
+    fn is_media_interleaved(&self) -> bool {
+        self.has_given_up_teardown || self.sessions.values().any(Session::has_played)
+    }
+
+    /// Whether a keep-alive is on its way, or waits to be sent.
+    fn is_keeping_alive(&self) -> bool {
+        let sessions = self.sessions.values();
+        let mut kept = sessions.filter(|session| session.is_kept_alive());
+        kept.any(|session| session.keep_alive_outstanding)
+    }
+
+    /// Keeps alive the sessions that could not be kept alive in time behind a DESCRIBE that is about
+    /// to go out. Once for each: a session that expires sooner than that cannot be helped.
+    pub(super) fn refresh_before_describe(&mut self, now: Instant) {
+        let is_describe = |draft: &Draft| draft.purpose == Purpose::Describe;
+        if !self.waiting.iter().any(is_describe) {
+            self.describe_batch.has_refreshed = false;
+            return;
+        }
+        let is_too_early = !self.may_write() || self.is_in_order() || self.is_describing();
+        if is_too_early || self.describe_batch.has_refreshed {
+            return;
+        }
+        let (is_listening, wait) = (self.is_listening(), self.config.timeouts.describe);
+        let is_late = |session: &Session| session.is_late_after(now, wait, is_listening);
+        let late = self.sessions.iter().filter(|(_, session)| is_late(session));
+        let keys: Vec<SessionKey> = late.map(|(key, _)| *key).collect();
+        self.describe_batch.has_refreshed = true;
+        for key in keys.into_iter().rev() {
+            self.keep_alive(now, key);
+        }
+    }
+}
+
+/// TEARDOWNs that wait for the answer to a DESCRIBE.
+impl Connection {
+    pub(super) fn watch_teardown(&mut self, now: Instant, key: SessionKey) {
+        let until = now + self.config.timeouts.teardown;
+        self.describe_batch.teardowns.push((until, key));
+    }
+
+    /// Until when the one waits that has waited longest.
+    pub(super) fn next_teardown_given_up(&self) -> Option<Instant> {
+        let waiting = self.describe_batch.teardowns.iter();
+        waiting.map(|(until, _)| *until).min()
+    }
+
+    /// Gives up the sessions whose TEARDOWN has waited for too long. Their channels rest since they
+    /// left. The server is told once it may be.
+    pub(super) fn give_up_teardowns(&mut self, now: Instant) {
+        let teardowns = std::mem::take(&mut self.describe_batch.teardowns);
+        let (due, kept): (Vec<_>, Vec<_>) =
+            teardowns.into_iter().partition(|(until, _)| *until <= now);
+        self.describe_batch.teardowns = kept;
+        for (_, key) in due {
+            match self.is_describing() {
+                true => self.give_up_teardown(key),
+                // It waits for something else, and may still have to wait for a DESCRIBE.
+                false if self.teardown_waits(key) => self.watch_teardown(now, key),
+                false => {}
+            }
+        }
+    }
+
+    fn teardown_waits(&self, key: SessionKey) -> bool {
+        self.waiting.iter().any(|draft| is_teardown_of(draft, key))
+    }
+
+    fn give_up_teardown(&mut self, key: SessionKey) {
+        let is_its = |draft: &Draft| is_teardown_of(draft, key);
+        let at = self.waiting.iter().position(is_its);
+        let waiting = at.and_then(|at| self.waiting.remove(at));
+        let draft = waiting.or_else(|| {
+            let mut retries = self.authorizer.take_retries_of(key);
+            retries.pop_front()
+        });
+        let Some(draft) = draft else {
+            return;
+        };
+        let id = self.sessions.get(&key).and_then(|session| session.id.clone());
+        let (url, after) = (draft.url.clone(), draft.deadline);
+        self.fail_draft(draft, None, FailureKind::TimedOut(after));
+        self.has_given_up_teardown = true;
+        self.on_teardown_expired(key);
+        if let Some(id) = id {
+            let undo = self.own_draft(rtsp_types::Method::Teardown, url, Purpose::Undo { id });
+            self.waiting.push_back(undo);
+        }
+    }
+}
+
+fn is_teardown_of(draft: &Draft, key: SessionKey) -> bool {
+    draft.session == Some(key) && draft.purpose == Purpose::Teardown
+}
