@@ -26,7 +26,7 @@ use super::{
         uri::{presentation_base, redacted},
     },
     remedy::{Circumstances, Remedy, remedy},
-    sharing::{Evidence, Introduction},
+    sharing::{Evidence, Introduction, Sharing},
 };
 use capacity::{Leavers, RoomTrial};
 pub(super) use set_up::StreamsSetUp;
@@ -196,6 +196,7 @@ impl BringUp {
                 .unless_held_up(&attachment, Wait::Describe, describing)
                 .await?
             else {
+                self.wish.is_spread = true;
                 self.wish.avoid.push(attachment.connection());
                 continue;
             };
@@ -225,9 +226,12 @@ impl BringUp {
         }
     }
 
-    /// What was played before need not be described first, where the server shares.
+    /// What was played before need not be described first, where the server shares and a SETUP may
+    /// follow an unanswered DESCRIBE.
     fn recall(&mut self) {
-        if self.known.is_none() && self.is_described_once() {
+        let server = self.wish.key.server();
+        let is_in_order = self.pool.sharing(server, Sharing::is_in_order);
+        if is_in_order && self.known.is_none() && self.is_described_once() {
             self.known = self.pool.recall(&self.wish);
             self.is_remembered = self.known.is_some();
         }

@@ -76,6 +76,7 @@ use super::{
     connection_pool::Registration,
     error::Error,
     network::Network,
+    pace::LONG_WAY,
     proto::{
         Backlog, CloseReason, Connection, ConnectionConfig, Event, ProbeOutcome, Reply, Retirement,
         uri::redacted,
@@ -208,6 +209,9 @@ async fn run(plan: Plan) {
     match connect(&registration, &link, &mut ends, dialing, &mut deferred).await {
         Ok(transport) => {
             tracing::info!("{}/-: connected to {}", link.id, link.server);
+            // Over a long way a round trip costs more than what it would tell.
+            let connect_time = link.insight().connect_time;
+            config.describes_slowly &= connect_time.is_none_or(|time| time < LONG_WAY);
             registration.on_connected();
             ends.readiness.send_replace(Readiness::Ready);
             let driver = Driver::new(registration, link, ends, transport, config, sleep_watch);
@@ -575,7 +579,9 @@ impl Driver {
         let backlog = self.core.backlog();
         self.backlog.send_if_modified(|known| {
             let is_new = *known != backlog;
-            *known = backlog;
+            if is_new {
+                *known = backlog;
+            }
             is_new
         });
         // First the books, then those who may look at them.

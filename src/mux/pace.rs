@@ -14,6 +14,10 @@ use super::proto::Measures;
 /// above what a busy machine adds.
 const QUEUE_WORTH_A_CONNECTION: Duration = Duration::from_millis(100);
 
+/// A server that works so long on a DESCRIBE is asked over several connections, one at a time on each:
+/// live555 takes 100 ms, and goes on with what comes on other connections meanwhile.
+const SLOW_TO_DESCRIBE: Duration = Duration::from_millis(50);
+
 /// From here on a way is long: slow start, not the server, is what first pictures wait for.
 pub(super) const LONG_WAY: Duration = Duration::from_millis(10);
 
@@ -47,6 +51,20 @@ impl Pace {
             let describe = measures.describe_time.unwrap_or(service);
             self.work_per_session = Some(describe + OTHER_REQUESTS * service);
         }
+    }
+
+    /// A DESCRIBE that was alone on a connection took so long, round trip included.
+    pub(super) fn on_described(&mut self, took: Duration) {
+        let work = took.saturating_sub(self.round_trip.unwrap_or_default());
+        if work >= SLOW_TO_DESCRIBE {
+            self.work_per_session = self.work_per_session.max(Some(work));
+        }
+    }
+
+    /// Whether each DESCRIBE is to be answered before the next one is sent.
+    pub(super) fn is_slow_to_describe(&self) -> bool {
+        self.work_per_session
+            .is_some_and(|work| work >= SLOW_TO_DESCRIBE)
     }
 
     /// Sessions that may come up on one connection at a time before another connection is preferred.
@@ -107,6 +125,18 @@ mod tests {
         assert_eq!(pace(Duration::ZERO, 10 * MS, None).batch(), Some(3));
         assert_eq!(pace(MS, MS, Some(60 * MS)).batch(), Some(1));
         assert_eq!(pace(MS, 500 * MS, None).batch(), Some(1));
+    }
+
+    #[test]
+    fn one_slow_describe_tells_unless_it_is_the_way_that_takes_its_time() {
+        let mut far = pace(100 * MS, Duration::ZERO, None);
+        far.on_described(120 * MS);
+        assert!(!far.is_slow_to_describe());
+        let mut live555 = pace(MS, Duration::ZERO, None);
+        assert!(!live555.is_slow_to_describe());
+        live555.on_described(101 * MS);
+        assert!(live555.is_slow_to_describe());
+        assert_eq!(live555.batch(), Some(1));
     }
 
     #[test]

@@ -229,6 +229,12 @@ impl Sharing {
         self.is_safe_in_band || self.stands_describe == Some(true)
     }
 
+    /// Whether the server works on the requests of a connection strictly in order: anything may follow
+    /// an unanswered DESCRIBE.
+    pub(super) fn is_in_order(&self) -> bool {
+        self.is_safe_in_band
+    }
+
     /// Whether that is not known, and nobody is finding it out.
     pub(super) fn wants_probe(&self) -> bool {
         !self.is_safe_in_band

@@ -35,7 +35,9 @@ fn describe_together(sim: &mut Sim, sessions: &[SessionKey]) {
 
 fn open_all(sim: &mut Sim, count: usize) -> Vec<SessionKey> {
     let url = |number| format!("rtsp://nvr/{number}");
-    (0..count).map(|number| sim.open(&url(100 + number))).collect()
+    (0..count)
+        .map(|number| sim.open(&url(100 + number)))
+        .collect()
 }
 
 fn described(sim: &mut Sim, cseq: u32) {
@@ -109,7 +111,11 @@ fn behind_a_describe_go_reports_and_answers_to_the_servers_requests_and_nothing_
     assert!(matches!(sim.next_sent(), Some(Incoming::Response(_))));
     described(&mut sim, 3);
     let sent = methods(&mut sim);
-    assert_eq!(sent[..2], ["SETUP", "PAUSE"], "then what has waited: {sent:?}");
+    assert_eq!(
+        sent[..2],
+        ["SETUP", "PAUSE"],
+        "then what has waited: {sent:?}"
+    );
 }
 
 #[test]
@@ -158,13 +164,16 @@ fn f29_a_teardown_behind_a_describe_is_given_up_after_its_time_and_its_channels_
     sim.expect_nothing_sent();
     sim.advance(MILLISECOND);
     assert!(matches!(sim.expect_failed(third), FailureKind::TimedOut(_)));
-    let closed = std::iter::from_fn(|| sim.next_event()).any(|event| {
-        matches!(event, Event::SessionClosed(key) if key == first)
-    });
+    let closed = std::iter::from_fn(|| sim.next_event())
+        .any(|event| matches!(event, Event::SessionClosed(key) if key == first));
     assert!(closed);
     sim.expect_nothing_sent();
     sim.media(0, 1);
-    assert_eq!(sim.connection.counters().late_frames, 2, "its channels rest");
+    assert_eq!(
+        sim.connection.counters().late_frames,
+        2,
+        "its channels rest"
+    );
     // The server is told as soon as it may be.
     described(&mut sim, 3);
     assert_eq!(methods(&mut sim), ["TEARDOWN"]);

@@ -29,6 +29,7 @@ pub(crate) fn config() -> ConnectionConfig {
         refuse_basic: false,
         is_serial: false,
         is_in_order: false,
+        describes_slowly: false,
         seed: 7,
         limits: Limits::default(),
         timeouts: Timeouts::default(),

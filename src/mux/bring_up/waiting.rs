@@ -39,12 +39,33 @@ impl BringUp {
         let (id, link) = (attachment.connection(), attachment.link());
         let runtime = self.pool.runtime()?;
         let patience = self.patience(wait);
+        let behind_describe = self
+            .pool
+            .describe_patience(self.wish.key.server())
+            .min(patience);
         let mut backlog = link.watch_backlog();
         let mut changes = self.pool.watch(self.wish.key.server());
         let mut answer = std::pin::pin!(answer);
         loop {
             changes.mark_unchanged();
-            let blocked_since = backlog.borrow_and_update().blocked_since(attachment.key());
+            let (blocked_since, is_behind_describe, is_unsent) = {
+                let backlog = backlog.borrow_and_update();
+                let is_describe = backlog.head.is_some_and(|head| head.is_describe);
+                let is_unsent = backlog.unsent.contains(&attachment.key());
+                (
+                    backlog.blocked_since(attachment.key()),
+                    is_describe,
+                    is_unsent,
+                )
+            };
+            if is_unsent && self.is_to_spread(attachment) {
+                tracing::info!("{id}/{}: described on another connection", attachment.key());
+                return Ok(None);
+            }
+            let patience = match is_behind_describe {
+                true => behind_describe,
+                false => patience,
+            };
             let limit = blocked_since.map(|since| {
                 let until = since + patience;
                 until.saturating_duration_since(driver::now())
@@ -65,6 +86,16 @@ impl BringUp {
                 return Ok(Some(answer));
             }
         }
+    }
+
+    /// Whether a session that waits to be described goes to another connection, because the server takes
+    /// its time for each DESCRIBE and works on those of several connections at a time. Of the sessions
+    /// of a connection every so many stay, as there are connections.
+    fn is_to_spread(&self, attachment: &Attachment) -> bool {
+        let connections = self.pool.describe_spread(&self.wish);
+        let is_one_that_stays = attachment.key().index() % connections == 1 % connections;
+        let id = attachment.connection();
+        !self.wish.is_spread && !is_one_that_stays && self.pool.has_place(&self.wish, id)
     }
 
     fn patience(&self, wait: Wait) -> Duration {

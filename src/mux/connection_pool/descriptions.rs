@@ -1,7 +1,9 @@
 //! What was played before is known: its session need not wait for a description.
 //!
 //! Only of servers that share, where a SETUP does not depend on what was described on its connection
-//! before. The description is asked for all the same, together with the SETUP: it may have changed.
+//! before, and only of servers to which a SETUP may be sent behind an unanswered DESCRIBE
+//! (gst-rtsp-server; of others it is known that the URI is there). The description is asked for all the
+//! same, together with the SETUP: it may have changed.
 //! That is also why what an earlier process has played may be known to whoever asks for its URI:
 //! nobody is told a description that the server did not give to him as well.
 
@@ -91,6 +93,12 @@ impl Descriptions {
             false => (None, own.1),
         };
         self.known.get_mut(&name)
+    }
+
+    /// Whether it was played.
+    pub(super) fn has(&self, key: &ConnectionKey, uri: &PresentationUri) -> bool {
+        let own = (Some(key.clone()), uri.clone());
+        self.known.contains_key(&own) || self.known.contains_key(&(None, own.1))
     }
 
     /// It does not hold any more.

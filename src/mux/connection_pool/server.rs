@@ -10,7 +10,7 @@ use crate::mux::{
     server_key::ConnectionKey,
     sharing::{
         Sharing,
-        gate::{REGROUP, patience},
+        gate::{REGROUP, SHORTEST_DESCRIBE_PATIENCE, describe_patience, patience},
     },
 };
 
@@ -60,6 +60,19 @@ impl Server {
     pub(super) fn patience(&self) -> Duration {
         let took = self.describes_took.into_iter().flatten().min();
         took.map_or(REGROUP, patience)
+    }
+
+    /// How long a DESCRIBE may keep those that wait behind it from being sent at all, before they turn
+    /// elsewhere.
+    pub(super) fn describe_patience(&self) -> Duration {
+        let took = self.describes_took.into_iter().flatten().min();
+        took.map_or(SHORTEST_DESCRIBE_PATIENCE, describe_patience)
+    }
+
+    /// Whether it is known that a DESCRIBE is soon answered, so that several may go out together.
+    pub(super) fn is_quick_to_describe(&self) -> bool {
+        let is_known = self.pace.work_per_session.is_some() || self.describes_took[1].is_some();
+        is_known && !self.pace.is_slow_to_describe()
     }
 
     pub(super) fn watch(&self) -> watch::Receiver<()> {

@@ -25,7 +25,7 @@ use crate::mux::{
     driver::{self, Command, Link, Plan},
     error::Error,
     event::MuxEvent,
-    proto::{CloseReason, ConnectionConfig, CredentialStatus, Credentials},
+    proto::{CloseReason, ConnectionConfig, CredentialStatus, Credentials, HeadOfLine},
     server_key::{ConnectionKey, ServerId},
     sharing::{Evidence, Stance, gate::SHORTEST_PATIENCE},
 };
@@ -159,10 +159,18 @@ impl State {
             .registered
             .iter()
             .filter(|(_, r)| r.link.server == *name);
+        let is_in_order = server.sharing.is_in_order();
+        let describe_patience = server.describe_patience();
         let busy = of_server.filter(|(_, registered)| {
-            let head = registered.link.backlog().head;
+            let is_long = |head: HeadOfLine| {
+                let patience = match head.is_describe && !is_in_order {
+                    true => describe_patience,
+                    false => SHORTEST_PATIENCE,
+                };
+                now >= head.since + patience
+            };
             registered.link.vitals().strain.is_some()
-                || head.is_some_and(|head| now >= head.since + SHORTEST_PATIENCE)
+                || registered.link.backlog().head.is_some_and(is_long)
         });
         let stance = server.sharing.stance(now);
         Known {
@@ -170,6 +178,7 @@ impl State {
             cap: server.sharing.session_cap(now),
             batch: server.pace.batch(),
             describes_in_band: server.sharing.describes_in_band(),
+            is_in_order: server.sharing.is_in_order(),
             busy: busy.map(|(id, _)| *id).collect(),
             not_yet_free: self.not_yet_free(stance, name),
         }
@@ -177,7 +186,13 @@ impl State {
 
     /// What the table has to know of a wish.
     pub(super) fn demand(&self, wish: &Wish, now: Instant) -> Demand<ServerId, ConnectionKey> {
-        wish.demand(&self.known(wish.key.server(), now))
+        let is_proven = self.is_proven(wish);
+        wish.demand(&self.known(wish.key.server(), now), is_proven)
+    }
+
+    /// Whether what is wished for was played before.
+    fn is_proven(&self, wish: &Wish) -> bool {
+        self.descriptions.has(&wish.key, &wish.presentation())
     }
 
     /// What nobody is to get who shares no connection.
@@ -283,10 +298,10 @@ impl State {
             None => CredentialStatus::default(),
         };
         let refuse_basic = self.digest_servers.contains(&server);
-        let is_serial = self
-            .servers
-            .get(&server)
-            .is_some_and(|known| known.pace.is_serial);
+        let known = self.servers.get(&server);
+        let is_serial = known.is_some_and(|known| known.pace.is_serial);
+        let is_in_order = known.is_some_and(|known| known.sharing.is_in_order());
+        let describes_slowly = !known.is_some_and(Server::is_quick_to_describe);
         let is_listed = wish.options.pooling.enable_connection_pooling;
         self.registered.insert(
             id,
@@ -308,6 +323,8 @@ impl State {
                 credential_status,
                 refuse_basic,
                 is_serial,
+                is_in_order,
+                describes_slowly,
                 ..wish.connection_config(pool.0.limits, pool.0.timeouts)
             },
             connect_timeout: wish.options.connect_timeout,
@@ -408,7 +425,9 @@ impl State {
         let known = self.known(server, now);
         let waiters = self.waiters.iter();
         for (id, waiter) in waiters.filter(|(_, it)| it.wish.key.server() == server) {
-            self.table.refresh_waiting(*id, waiter.wish.demand(&known));
+            let is_proven = (self.descriptions).has(&waiter.wish.key, &waiter.wish.presentation());
+            let demand = waiter.wish.demand(&known, is_proven);
+            self.table.refresh_waiting(*id, demand);
         }
     }
 
@@ -497,6 +516,16 @@ impl State {
         self.update_gauges(&link.server);
     }
 
+    /// How long a DESCRIBE has just taken, for those that wait to be described.
+    pub(super) fn measure_describe(&mut self, link: &Link) {
+        let server = self.server(&link.server);
+        if let Some(took) = link.insight().measures.lone_describe
+            && !server.sharing.is_in_order()
+        {
+            server.pace.on_described(took);
+        }
+    }
+
     /// Takes over what a connection has measured. Of a server that nobody knows there is nothing to
     /// keep.
     pub(super) fn measure(&mut self, link: &Link, aftermath: &mut Aftermath) {
@@ -506,6 +535,11 @@ impl State {
         let (before, insight) = (server.pace, link.insight());
         let pace = &mut server.pace;
         pace.on_measured(insight.connect_time, insight.measures);
+        if let Some(took) = insight.measures.lone_describe
+            && !server.sharing.is_in_order()
+        {
+            pace.on_described(took);
+        }
         pace.is_serial |= insight.is_serial;
         // Not every microsecond is.
         aftermath.has_learned |=

@@ -188,6 +188,7 @@ impl ConnectionPool {
         if handle.mark_described() {
             state.table.on_described(id);
         }
+        state.measure_describe(handle.link());
         state.server(&handle.link().server).on_described(took);
         state.on_described(id, driver::now(), description, first)
     }
@@ -246,6 +247,29 @@ impl ConnectionPool {
     /// How long a request waits behind another one's before its session turns elsewhere.
     pub(in crate::mux) fn patience(&self, server: &ServerId) -> Duration {
         self.lock().server(server).patience()
+    }
+
+    /// Over how many connections to the server those with this wish are spread to be described; one: over
+    /// none but those that they are on.
+    pub(in crate::mux) fn describe_spread(&self, wish: &Wish) -> usize {
+        let mut state = self.lock();
+        let is_slow = state.server(wish.key.server()).pace.is_slow_to_describe();
+        let limit = wish.options.pooling.max_connections_per_server;
+        match limit {
+            _ if !is_slow || wish.is_dedicated || wish.is_within => 1,
+            0 => usize::MAX,
+            limit => limit as usize,
+        }
+    }
+
+    /// How long it waits behind a DESCRIBE before which nothing may be sent.
+    pub(in crate::mux) fn describe_patience(&self, server: &ServerId) -> Duration {
+        let mut state = self.lock();
+        let server = state.server(server);
+        match server.sharing.is_in_order() {
+            true => server.patience(),
+            false => server.describe_patience(),
+        }
     }
 
     /// Whether a session with this wish would get a connection that it has not tried.
@@ -503,7 +527,7 @@ impl State {
         let sharing = &server.sharing;
         let described_elsewhere =
             || entry.undescribed > 0 || registered.link.backlog().describes > 0;
-        let ends_describing = !sharing.describes_in_band();
+        let ends_describing = !(sharing.is_in_order() && sharing.describes_in_band());
         let is_endangered = ends_describing && described_elsewhere();
         let is_asked_for = self.table.could_share_beside(id)
             || entry.purpose != Purpose::Pooled

@@ -28,6 +28,9 @@ pub(super) struct Known {
     pub(super) batch: Option<u32>,
     /// Whether its connections stand a DESCRIBE that fails.
     pub(super) describes_in_band: bool,
+    /// Whether it works on the requests of a connection strictly in order, so that nothing has to wait
+    /// for a DESCRIBE that may never be answered.
+    pub(super) is_in_order: bool,
     /// Connections on which it has been busy with one request for long, and those that are strained.
     pub(super) busy: Vec<ConnectionId>,
     /// Connections that nobody is to get yet.
@@ -47,6 +50,9 @@ pub(in crate::mux) struct Wish {
     pub(in crate::mux) needs_describe: bool,
     /// No connection is made for it: the server refuses more.
     pub(in crate::mux) is_within: bool,
+    /// It left a connection on which many are described one after the other, and goes to one on which
+    /// fewer are.
+    pub(in crate::mux) is_spread: bool,
     /// Connections that were tried already.
     pub(in crate::mux) avoid: Vec<ConnectionId>,
     /// Only connections made after this one.
@@ -71,6 +77,7 @@ impl Wish {
             is_apart: false,
             needs_describe: true,
             is_within: false,
+            is_spread: false,
             options: Arc::new(options.clone()),
             avoid: Vec::new(),
             younger_than: None,
@@ -78,13 +85,15 @@ impl Wish {
     }
 
     /// What the table has to know.
-    pub(super) fn demand(&self, known: &Known) -> Demand<ServerId, ConnectionKey> {
+    /// `is_proven`: what it is for was played before.
+    pub(super) fn demand(&self, known: &Known, is_proven: bool) -> Demand<ServerId, ConnectionKey> {
         let pooling = &self.options.pooling;
         let max = pooling.max_connections_per_server;
         let ceiling = known
             .cap
             .map_or(SESSION_CEILING, |cap| cap.clamp(1, SESSION_CEILING));
-        let describes = self.describes(known.describes_in_band);
+        let in_band = known.describes_in_band && (known.is_in_order || is_proven);
+        let describes = self.describes(in_band);
         let terms = terms(pooling, known.stance);
         let (company, overflows, patient) = match terms {
             Terms::Dedicated => (Company::Nobody, false, false),
@@ -106,7 +115,7 @@ impl Wish {
             // One that is only being tried is not spread: its sessions are the trial.
             batch: known
                 .batch
-                .filter(|_| company == Company::Any)
+                .filter(|_| company == Company::Any || self.is_spread)
                 .unwrap_or(u32::MAX),
             presentation: self.presentation(),
             is_dedicated: self.is_dedicated || terms == Terms::Dedicated,
@@ -177,6 +186,7 @@ impl Wish {
             refuse_basic: false,
             is_serial: false,
             is_in_order: false,
+            describes_slowly: true,
             seed: random_seed(),
             limits,
             timeouts,

@@ -362,7 +362,7 @@ impl Link {
 
     /// What the server has not answered yet.
     pub(in crate::mux) fn backlog(&self) -> Backlog {
-        *self.backlog.borrow()
+        self.backlog.borrow().clone()
     }
 
     /// Told whenever that changes.

@@ -17,6 +17,8 @@ pub struct Measures {
     pub service_time: Option<Duration>,
     /// The same for DESCRIBE alone; live555 takes up to 100 ms for that of a file.
     pub describe_time: Option<Duration>,
+    /// How long the last DESCRIBE took that was alone on the connection, round trip included.
+    pub lone_describe: Option<Duration>,
     /// How long the last keep-alive took, or other OPTIONS, that was alone on the connection: nothing
     /// to do for the server, but its answer queues up there behind the media of all sessions.
     pub last_answer: Option<Duration>,
@@ -56,6 +58,7 @@ pub(super) struct Meter {
     round_trip: Option<Duration>,
     any: Samples,
     describe: Samples,
+    lone_describe: Option<Duration>,
     last_answer: Option<Instant>,
     lone_answer: Option<Duration>,
     lone_answers: u64,
@@ -74,6 +77,9 @@ impl Meter {
         let took = now.saturating_duration_since(sent);
         if was_alone {
             self.round_trip = Some(self.round_trip.map_or(took, |least| least.min(took)));
+            if *method == Method::Describe {
+                self.lone_describe = Some(took);
+            }
             if matches!(method, Method::Options | Method::GetParameter) {
                 self.lone_answer = Some(took);
                 self.lone_answers += 1;
@@ -97,6 +103,7 @@ impl Meter {
             round_trip: self.round_trip,
             service_time: self.any.lower_quartile(),
             describe_time: self.describe.lower_quartile(),
+            lone_describe: self.lone_describe,
             last_answer: self.lone_answer,
             lone_answers: self.lone_answers,
         }

@@ -410,6 +410,8 @@ impl RequestTable {
         Some(HeadOfLine {
             session: entry.draft.session,
             since: entry.head_since?,
+            is_describe: entry.draft.purpose == Purpose::Describe,
+            was_beside_others: !entry.was_alone,
         })
     }
 

@@ -9,6 +9,8 @@ use super::Stance;
 
 /// How long a session waits for the answers of others at least.
 pub(in crate::mux) const SHORTEST_PATIENCE: Duration = Duration::from_millis(500);
+/// The same where nothing may be sent meanwhile.
+pub(in crate::mux) const SHORTEST_DESCRIBE_PATIENCE: Duration = Duration::from_millis(300);
 /// How long at most: on gst-rtsp-server a camera may take 20 s to be described.
 const LONGEST_PATIENCE: Duration = Duration::from_secs(10);
 /// How many of its own DESCRIBEs it waits, in between.
@@ -27,6 +29,13 @@ pub(in crate::mux) const REGROUP: Duration = Duration::from_secs(2);
 pub(in crate::mux) fn patience(describe: Duration) -> Duration {
     let patience = describe.saturating_mul(PATIENCE_IN_DESCRIBES);
     patience.clamp(SHORTEST_PATIENCE, LONGEST_PATIENCE)
+}
+
+/// How long an unanswered DESCRIBE keeps others waiting where it usually takes `describe`: live555 takes
+/// 100 ms.
+pub(in crate::mux) fn describe_patience(describe: Duration) -> Duration {
+    let patience = describe.saturating_mul(PATIENCE_IN_DESCRIBES);
+    patience.clamp(SHORTEST_DESCRIBE_PATIENCE, LONGEST_PATIENCE)
 }
 
 /// How long it waits for those that were announced and have not come.

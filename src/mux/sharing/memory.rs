@@ -7,7 +7,8 @@
 //!
 //! Verdict, server, when (seconds since 1970), how often it was No, evidence for a No - for a Yes
 //! whether it is known to tell cameras apart that are described alike -, whether its connections
-//! stand a DESCRIBE that fails, round trip and work per session (microseconds), whether it wants one
+//! stand a DESCRIBE that fails (`in-band`: and anything behind it; of others than gst-rtsp-server this is
+//! from before 2026-12, and not believed), round trip and work per session (microseconds), whether it wants one
 //! request at a time, fingerprint.
 
 use std::time::{Duration, Instant, SystemTime};
@@ -16,7 +17,9 @@ use super::{Evidence, Fingerprint, Sharing, Verdict};
 use crate::mux::{pace::Pace, proto::ServerText, server_key::ServerId};
 
 const SERIAL: &str = "serial";
+/// Written for servers that work in order, and for live555 before it was known that it does not.
 const IN_BAND: &str = "in-band";
+const STANDS: &str = "stands";
 const ASIDE: &str = "aside";
 const TOLD_APART: &str = "told-apart";
 
@@ -70,10 +73,11 @@ pub(in crate::mux) fn line(
     // What an earlier version has kept is as it was said.
     let text = ServerText::new(text);
     let (seconds, denials) = (now.seconds_at(since), sharing.denials);
-    let describes = match (sharing.describes_in_band(), sharing.stands_describe) {
+    let describes = match (sharing.is_in_order(), sharing.stands_describe) {
         (true, _) => IN_BAND,
+        (false, Some(true)) => STANDS,
         (false, Some(false)) => ASIDE,
-        (false, _) => "-",
+        (false, None) => "-",
     };
     let pace = pace_words(pace);
     Some(format!(
@@ -83,7 +87,7 @@ pub(in crate::mux) fn line(
 
 fn describes_of_word(word: &str) -> Option<bool> {
     match word {
-        IN_BAND => Some(true),
+        STANDS => Some(true),
         ASIDE => Some(false),
         _ => None,
     }
@@ -140,12 +144,14 @@ pub(in crate::mux) fn parse_line(line: &str, now: Moment) -> Option<(ServerId, S
     let stands_describe = describes_of_word(words.next()?);
     let pace = pace_of_words(words.next()?, words.next()?, words.next()?);
     let fingerprint = Fingerprint::from_parts(words.next()?, words.next()?);
+    let is_safe_in_band = fingerprint.as_ref().is_some_and(Fingerprint::is_in_order);
     let sharing = Sharing {
         verdict,
         denials,
         fingerprint,
         stands_describe,
         description_check,
+        is_safe_in_band,
         ..Sharing::default()
     };
     Some((server, sharing, pace))
@@ -238,6 +244,16 @@ mod tests {
         let before_this_version = "yes nvr:554 1600000000 0 - in-band - - - - -";
         let (_, read, _) = parse_line(before_this_version, now).unwrap();
         assert!(!read.tells_apart());
+    }
+
+    #[test]
+    fn in_band_is_believed_of_servers_that_work_in_order() {
+        let line = |words: &str| format!("yes nvr:554 1699999999 0 - in-band - - - {words}");
+        let read = |words: &str| parse_line(&line(words), now()).unwrap().1;
+        assert!(read("server GStreamer RTSP server").is_in_order());
+        let live555 = read("tool LIVE555 Streaming Media v2026.06.24");
+        assert!(!live555.is_in_order() && !live555.describes_in_band());
+        assert!(matches!(live555.verdict, Verdict::Yes { .. }), "it shares");
     }
 
     #[test]

@@ -48,6 +48,13 @@ pub(super) struct DescribeBatch {
 }
 
 impl DescribeBatch {
+    pub(super) fn new(is_slow: bool) -> Self {
+        Self {
+            is_slow,
+            ..Self::default()
+        }
+    }
+
     pub(super) fn on_written(&mut self, length: usize, url: usize) {
         self.is_open = true;
         self.overhead = length.saturating_sub(url);
@@ -78,8 +85,7 @@ impl Connection {
     /// Whether a DESCRIBE is unanswered behind which nothing may go out. One that has timed out keeps
     /// the sessions of the connection waiting no longer.
     pub(super) fn is_describing(&self) -> bool {
-        let is_describe =
-            |purpose: &Purpose| matches!(purpose, Purpose::Describe | Purpose::Probe);
+        let is_describe = |purpose: &Purpose| matches!(purpose, Purpose::Describe | Purpose::Probe);
         !self.is_in_order()
             && self
                 .requests
@@ -197,7 +203,10 @@ impl Connection {
         let Some(draft) = draft else {
             return;
         };
-        let id = self.sessions.get(&key).and_then(|session| session.id.clone());
+        let id = self
+            .sessions
+            .get(&key)
+            .and_then(|session| session.id.clone());
         let (url, after) = (draft.url.clone(), draft.deadline);
         self.fail_draft(draft, None, FailureKind::TimedOut(after));
         self.has_given_up_teardown = true;

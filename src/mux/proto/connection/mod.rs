@@ -76,6 +76,9 @@ pub struct ConnectionConfig {
     /// This server was seen to answer each request once and in order, whatever comes while it works on
     /// a DESCRIBE. Holds until an answer on this connection shows something else.
     pub is_in_order: bool,
+    /// One DESCRIBE at a time until one was answered quickly: this server takes its time for them, or it
+    /// is not known whether it does.
+    pub describes_slowly: bool,
     /// Randomness for client nonces; another one for every connection.
     pub seed: u128,
     /// What is accepted.
@@ -193,7 +196,7 @@ impl Connection {
             meter: Meter::default(),
             keep_alive_means: Means::default(),
             describe_window: DescribeWindow::default(),
-            describe_batch: DescribeBatch::default(),
+            describe_batch: DescribeBatch::new(config.describes_slowly),
             has_given_up_teardown: false,
             fences: Fences::new(config.is_serial),
             health: Health::Good,
@@ -541,6 +544,12 @@ impl Connection {
         Backlog {
             head: self.requests.head(),
             describes: unanswered + self.authorizer.describes(),
+            unsent: self
+                .waiting
+                .iter()
+                .filter(is_describe)
+                .filter_map(|draft| draft.session)
+                .collect(),
         }
     }
 
