@@ -16,7 +16,7 @@ const QUEUE_WORTH_A_CONNECTION: Duration = Duration::from_millis(100);
 
 /// A server that works so long on a DESCRIBE is asked over several connections, one at a time on each:
 /// live555 takes 100 ms, and goes on with what comes on other connections meanwhile.
-const SLOW_TO_DESCRIBE: Duration = Duration::from_millis(50);
+const SLOW_TO_DESCRIBE: Duration = Duration::from_millis(80);
 
 /// From here on a way is long: slow start, not the server, is what first pictures wait for.
 pub(super) const LONG_WAY: Duration = Duration::from_millis(10);

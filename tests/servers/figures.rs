@@ -48,7 +48,9 @@ impl Case {
         };
         let connections = match (shares(self.family), self.order) {
             (true, Order::Together) => 1,
-            (true, Order::OneByOne) => cameras.min(2),
+            (true, Order::OneByOne) if self.family == Family::Gst => cameras.min(2),
+            // What has not been described is described where nothing plays.
+            (true, Order::OneByOne) => cameras.min(3),
             (false, _) if cameras == 1 => 1,
             (false, _) => cameras + 1,
         };

@@ -30,7 +30,7 @@ const ONE_SEGMENT: usize = 1400;
 
 /// A DESCRIBE that takes so long is not quick: live555 takes 100 ms for each, and handles what comes on
 /// other connections meanwhile, but never two of one connection at a time.
-const QUICK: Duration = Duration::from_millis(50);
+const QUICK: Duration = Duration::from_millis(80);
 
 /// The DESCRIBEs that go out together, and what waits for their answers.
 #[derive(Debug, Default)]
@@ -116,7 +116,9 @@ impl Connection {
             None => url,
         };
         let length = self.out.len() + self.describe_batch.overhead + urls;
-        self.describe_batch.is_open
+        // A DESCRIBE of nothing may cost the connection: what was asked before it goes first.
+        draft.purpose == Purpose::Describe
+            && self.describe_batch.is_open
             && !self.describe_batch.is_slow
             && !may_interleave
             && self.write_backlog == 0
