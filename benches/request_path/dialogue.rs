@@ -38,6 +38,8 @@ impl Dialogue {
             user_agent: "bench".to_owned(),
             refuse_basic: false,
             is_serial: false,
+            is_in_order: false,
+            describes_slowly: false,
             seed: 1,
             limits: Limits::default(),
             timeouts: Timeouts::default(),

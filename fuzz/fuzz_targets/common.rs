@@ -32,6 +32,8 @@ impl Subject {
             user_agent: "fuzz".to_owned(),
             refuse_basic: false,
         is_serial: false,
+        is_in_order: false,
+        describes_slowly: false,
             seed: 7,
             limits: Limits::default(),
             timeouts: Timeouts::default(),
