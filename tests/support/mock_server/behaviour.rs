@@ -55,6 +55,9 @@ pub enum Behaviour {
     SdpLine(String),
     /// So long is worked on each request of a connection, one after the other.
     ServiceTime(Duration),
+    /// A DESCRIBE takes so long, and what comes on the connection meanwhile is handled inside it: one answer more for
+    /// each byte where something plays, one where nothing does; several requests hang the server (live555).
+    ReentrantDescribe(Duration),
     /// While a session of the connection plays, nothing but OPTIONS is answered (go2rtc).
     MuteWhilePlaying,
     /// Of requests that arrive together, only the first is seen (VLC).
@@ -150,6 +153,7 @@ pub(super) struct Habits {
     pub(super) omit_ssrc: bool,
     pub(super) sdp_lines: Vec<String>,
     pub(super) service_time: Duration,
+    pub(super) reentrant_describe: Option<Duration>,
     pub(super) mute_while_playing: bool,
     pub(super) drops_pipelined: bool,
     pub(super) after_play: u32,
@@ -193,6 +197,7 @@ impl Default for Habits {
             omit_ssrc: false,
             sdp_lines: Vec::new(),
             service_time: Duration::ZERO,
+            reentrant_describe: None,
             mute_while_playing: false,
             drops_pipelined: false,
             after_play: 0,
@@ -269,6 +274,7 @@ impl Habits {
             Behaviour::OmitSsrc => self.omit_ssrc = true,
             Behaviour::SdpLine(line) => self.sdp_lines.push(line),
             Behaviour::ServiceTime(time) => self.service_time = time,
+            Behaviour::ReentrantDescribe(time) => self.reentrant_describe = Some(time),
             Behaviour::MuteWhilePlaying => self.mute_while_playing = true,
             Behaviour::DropsPipelined => self.drops_pipelined = true,
             Behaviour::PacketsAfterPlay(count) => self.after_play = count,

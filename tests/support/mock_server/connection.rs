@@ -3,6 +3,7 @@
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::behaviour::Reaction;
 use super::state::{Ends, State};
@@ -112,11 +113,89 @@ impl Connection {
                         continue;
                     }
                 }
+                let inside = match &message {
+                    Incoming::Request(request) if request.method == "DESCRIBE" => {
+                        self.read_inside(stream)
+                    }
+                    _ => Vec::new(),
+                };
+                let describe = match &message {
+                    Incoming::Request(request) => request.uri.clone(),
+                    _ => String::new(),
+                };
                 if self.on_message(message) == Then::Close {
+                    return;
+                }
+                if self.handle_inside(&describe, &inside) == Then::Close {
                     return;
                 }
             }
         }
+    }
+
+    /// What comes while the server works on a DESCRIBE and still reads the connection.
+    fn read_inside(&self, stream: &mut TcpStream) -> Vec<u8> {
+        let Some(time) = self.shared.config.habits.reentrant_describe else {
+            return Vec::new();
+        };
+        let (until, mut inside) = (Instant::now() + time, Vec::new());
+        let mut chunk = [0; 4096];
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            let _ = stream.set_read_timeout(Some(left));
+            match stream.read(&mut chunk) {
+                Ok(0) => {
+                    std::thread::sleep(left);
+                    break;
+                }
+                Ok(count) => inside.extend_from_slice(&chunk[..count]),
+                Err(_) => {}
+            }
+        }
+        let _ = stream.set_read_timeout(None);
+        inside
+    }
+
+    /// Each request that came inside a DESCRIBE is answered; then the DESCRIBE once more for each byte of it, under its
+    /// CSeq, or once where nothing plays. With more than one request the server is never heard of again.
+    fn handle_inside(&mut self, describe: &str, inside: &[u8]) -> Then {
+        let mut parser = Parser::default();
+        parser.push(inside);
+        let mut requests = 0;
+        while let Ok(Some(message)) = parser.next() {
+            let cseq = match &message {
+                Incoming::Request(request) => request.headers.value("CSeq").map(str::to_owned),
+                _ => None,
+            };
+            if self.on_message(message) == Then::Close {
+                return Then::Close;
+            }
+            let Some(cseq) = cseq else { continue };
+            requests += 1;
+            self.violation("a request behind an unanswered DESCRIBE".to_owned());
+            if requests > 1 {
+                let releases = self.shared.state().releases;
+                self.wait_for_release(releases);
+                return Then::Close;
+            }
+            self.repeat_description(describe, &cseq, inside.len());
+        }
+        Then::GoOn
+    }
+
+    fn repeat_description(&self, describe: &str, cseq: &str, bytes: usize) {
+        let again = Request::new("DESCRIBE", describe).header("CSeq", cseq);
+        let (shared, number) = (&self.shared, self.number);
+        let repeated = shared.update(|state| {
+            let mut sessions = state.view.sessions.iter();
+            let plays = sessions.any(|s| s.connection == number && s.is_playing);
+            let answer = state.answer(&shared.config, &shared.authority, number, &again);
+            answer.into_bytes().repeat(if plays { bytes } else { 1 })
+        });
+        self.link.write(&repeated);
     }
 
     fn violation(&self, text: String) {

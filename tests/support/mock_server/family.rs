@@ -13,7 +13,7 @@ use super::camera::Camera;
 pub enum Family {
     /// gst-rtsp-server: the default.
     Gst,
-    /// live555 since 2017.06: channels verbatim, RTCP before the PLAY answer.
+    /// live555 since 2017.06: channels verbatim, RTCP before the PLAY answer; works on what comes inside a DESCRIBE.
     Live555,
     /// live555 before 2017.06, many Reolink: RTP before the PLAY answer, packets of the dead go to the living.
     LiveOld,
@@ -125,6 +125,7 @@ impl Family {
                 sdp("a=tool:LIVE555 Streaming Media v2026.06.24"),
                 OmitSsrc,
                 ReportsBeforePlayAnswer,
+                ReentrantDescribe(Duration::from_millis(20)),
             ],
             Self::LiveOld => vec![
                 Channels(ChannelPolicy::Verbatim),
@@ -132,6 +133,7 @@ impl Family {
                 sdp("a=tool:LIVE555 Streaming Media v2013.04.08"),
                 OmitSsrc,
                 PacketsBeforePlayAnswer(1),
+                ReentrantDescribe(Duration::from_millis(20)),
                 StraysOfTheDead,
             ],
             Self::MediaMtx => vec![
