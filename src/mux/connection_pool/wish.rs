@@ -92,7 +92,8 @@ impl Wish {
         let ceiling = known
             .cap
             .map_or(SESSION_CEILING, |cap| cap.clamp(1, SESSION_CEILING));
-        let in_band = known.describes_in_band && (known.is_in_order || is_proven);
+        // What was played before is there: no 404 that could cost the connection.
+        let in_band = (known.describes_in_band && known.is_in_order) || is_proven;
         let describes = self.describes(in_band);
         let terms = terms(pooling, known.stance);
         let (company, overflows, patient) = match terms {
