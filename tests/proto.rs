@@ -13,6 +13,8 @@ mod sim;
 mod awakening;
 #[path = "proto/fixtures.rs"]
 mod fixtures;
+#[path = "proto/framing.rs"]
+mod framing;
 #[path = "proto/hostile.rs"]
 mod hostile;
 #[path = "proto/listening.rs"]
@@ -23,3 +25,5 @@ mod property;
 mod repeated;
 #[path = "proto/time.rs"]
 mod time;
+#[path = "proto/unasked.rs"]
+mod unasked;

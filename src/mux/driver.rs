@@ -25,6 +25,7 @@ mod input;
 mod outbox;
 mod quick_ack;
 mod receive_buffer;
+mod reuse;
 mod sessions;
 mod sleep_watch;
 mod socket;
@@ -360,7 +361,7 @@ impl Driver {
                 // What they are about is tried whenever the loop settles, and begins.
                 Turn::Write | Turn::Resume => {}
                 Turn::Fail(error) => self.on_io_error(&error),
-                Turn::Command(command) => self.on_commands(command),
+                Turn::Command(command) => self.on_commands(command).await,
                 Turn::Report(report) => self.on_reports(report),
                 Turn::Timer => self.on_timer(),
             }
@@ -478,14 +479,17 @@ impl Driver {
         }
     }
 
-    fn on_commands(&mut self, first: Command) {
+    async fn on_commands(&mut self, first: Command) {
         self.look_for_sleep();
-        self.on_command(first);
-        for _ in 1..MAX_COMMANDS {
-            let Ok(command) = self.commands.try_recv() else {
-                return;
-            };
+        let mut next = Some(first);
+        let mut taken = 0;
+        while let Some(command) = next {
+            self.look_before_reuse(&command).await;
             self.on_command(command);
+            taken += 1;
+            // What is not processed here stays in the channel.
+            let may_take = taken < MAX_COMMANDS;
+            next = may_take.then(|| self.commands.try_recv().ok()).flatten();
         }
     }
 

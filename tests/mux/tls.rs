@@ -26,6 +26,8 @@ mod certificates;
 #[cfg(feature = "plugin")]
 #[path = "tls/real_server.rs"]
 mod real_server;
+#[path = "tls/unasked.rs"]
+mod unasked;
 
 fn trusting(authority: &Authority) -> TlsOptions {
     let pem = authority.pem();

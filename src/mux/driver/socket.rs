@@ -3,6 +3,7 @@
 use std::{
     future::{pending, poll_fn},
     io::{self, IoSlice},
+    mem::MaybeUninit,
 };
 
 use bytes::BytesMut;
@@ -27,6 +28,16 @@ impl Socket {
             Self::Tcp(socket) => read_all(socket, buffer),
             Self::Simulated(wire) => wire.try_read(buffer),
         }
+    }
+
+    /// Whether the system has something to read, the end or a failure included, whatever tokio has
+    /// heard of.
+    pub(super) fn has_unread(&self) -> bool {
+        let Self::Tcp(socket) = self else {
+            return false;
+        };
+        let peeked = SockRef::from(socket).peek(&mut [MaybeUninit::uninit()]);
+        !peeked.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
     }
 
     /// As [`TcpStream::try_write_vectored`], but never raises SIGPIPE.

@@ -168,6 +168,11 @@ impl TlsStream {
         }
     }
 
+    /// See [`Transport::has_unread`](super::transport::Transport::has_unread).
+    pub(super) fn has_unread(&self) -> bool {
+        self.plaintext > 0 || !self.ciphertext.is_empty() || self.socket.has_unread()
+    }
+
     /// See [`Transport::way`](super::transport::Transport::way).
     pub(super) fn way(&self) -> Option<Way> {
         self.socket.way()

@@ -24,6 +24,15 @@ impl Transport {
         }
     }
 
+    /// Whether the system has something to read, the end or a failure included, whatever tokio has
+    /// heard of.
+    pub(super) fn has_unread(&self) -> bool {
+        match self {
+            Self::Plain(socket) => socket.has_unread(),
+            Self::Tls(stream) => stream.has_unread(),
+        }
+    }
+
     /// Writes what fits, and tells how much. [`WouldBlock`](io::ErrorKind::WouldBlock) if nothing
     /// does.
     pub(super) fn try_write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {

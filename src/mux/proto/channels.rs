@@ -407,6 +407,14 @@ impl ChannelTable {
         }
     }
 
+    /// Whose channel this is.
+    pub(super) fn owner(&self, channel: u8) -> Option<SessionKey> {
+        match self.slot(channel) {
+            Slot::Live(route, _) => Some(route.session),
+            _ => None,
+        }
+    }
+
     /// The RTCP channel to answer on, or the RTP channel where there is no other.
     pub(super) fn report_channel(&self, session: SessionKey, stream: u32) -> Option<u8> {
         let of_kind = |wanted: PacketKind| {

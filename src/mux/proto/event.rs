@@ -352,6 +352,15 @@ pub enum Retirement {
     TeardownUnanswered,
     /// Too many of its channels rest in quarantine.
     Quarantine,
+    /// The server said something unasked while it was idle.
+    SpokeUnasked,
+}
+
+/// Framing was lost: bytes came where a frame or message was to begin, and are neither.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FramingLoss {
+    /// Whose frame came right before. None: a message did, or a frame on a channel of no session.
+    pub after: Option<SessionKey>,
 }
 
 /// Why a connection ended.

@@ -17,8 +17,6 @@ pub struct Limits {
     pub body: usize,
     /// Bytes skipped while looking for the next frame or message before the connection is given up.
     pub resync: usize,
-    /// Losses of framing tolerated in [`Timeouts::resync_window`].
-    pub resyncs: u32,
     /// Provisional (1xx) answers to one request.
     pub provisional: u32,
     /// Requests of the server answered in [`Timeouts::storm_window`]; more is a storm (fault F19).
@@ -49,7 +47,6 @@ impl Default for Limits {
             header_count: 128,
             body: 256 * 1024,
             resync: 64 * 1024,
-            resyncs: 3,
             provisional: 20,
             server_requests: 100,
             unmatched_responses: 20,
@@ -93,9 +90,8 @@ pub struct Timeouts {
     pub quarantine_quiet: Duration,
     /// The session timeout where the server names none (RFC 2326 12.37).
     pub session: Duration,
-    /// Window of [`Limits::resyncs`].
-    pub resync_window: Duration,
-    /// Longest time without finding a frame or message after framing was lost.
+    /// Longest time in which bytes arrive without finding a frame or message after framing was lost.
+    /// How often it is lost does not matter.
     pub resync: Duration,
     /// Window of [`Limits::server_requests`] and [`Limits::unmatched_responses`].
     pub storm_window: Duration,
@@ -119,7 +115,6 @@ impl Default for Timeouts {
             quarantine: Duration::from_secs(2),
             quarantine_quiet: Duration::from_secs(5),
             session: Duration::from_secs(60),
-            resync_window: Duration::from_secs(60),
             resync: Duration::from_secs(1),
             storm_window: Duration::from_secs(10),
             write_stall: Duration::from_secs(20),

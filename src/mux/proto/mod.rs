@@ -16,7 +16,8 @@
 //!    slept is made up for by [`handle_slept`](Connection::handle_slept).
 //! 3. *Outputs*, `poll_*`. After any command or input drain
 //!    [`poll_transmit`](Connection::poll_transmit) and [`poll_event`](Connection::poll_event), then
-//!    arm a timer for [`poll_timeout`](Connection::poll_timeout).
+//!    arm a timer for [`poll_timeout`](Connection::poll_timeout). Losses of framing are told by
+//!    [`poll_framing_loss`](Connection::poll_framing_loss).
 //! 4. *Getters*.
 //!
 //! For a log, [`set_wire_log`](Connection::set_wire_log) turns on what
@@ -74,8 +75,8 @@ pub use self::{
     connection::{Connection, ConnectionConfig, Counters},
     credentials::Credentials,
     event::{
-        CloseReason, Event, Failure, FailureKind, FirstAsked, LimitExceeded, Packet, PacketKind,
-        ProbeOutcome, Reply, Retirement, SharingViolation, StreamGrant,
+        CloseReason, Event, Failure, FailureKind, FirstAsked, FramingLoss, LimitExceeded, Packet,
+        PacketKind, ProbeOutcome, Reply, Retirement, SharingViolation, StreamGrant,
     },
     header::RtpInfo,
     limits::{Limits, Timeouts},

@@ -23,9 +23,6 @@ pub(super) enum Health {
     Checking,
 }
 
-/// Longest gap between two reads that counts as bytes arriving.
-const LONGEST_GAP: Duration = Duration::from_secs(1);
-
 impl Connection {
     /// The time of [`poll_timeout`](Self::poll_timeout) has come.
     pub fn handle_timeout(&mut self, now: Instant) {
@@ -55,9 +52,7 @@ impl Connection {
             Timer::Idle => self.on_idle_expired(),
             Timer::Closing => self.lose(CloseReason::Local),
             Timer::Silence => self.on_silence(now),
-            Timer::Resync => self.lose(CloseReason::Protocol(
-                "framing was lost and not found again",
-            )),
+            Timer::Resync => self.on_resync_due(now),
             Timer::WriteStall => {
                 self.lose(CloseReason::Dead("the server does not read what we send"))
             }
@@ -271,6 +266,7 @@ impl Connection {
     }
 
     pub(super) fn become_busy(&mut self, now: Instant) {
+        self.check_before_reuse();
         self.timers.clear(Timer::Idle);
         if let Some(idle) = self.idle.take()
             && now.saturating_duration_since(idle.since) > self.config.timeouts.health_check_after
@@ -312,28 +308,5 @@ impl Idle {
     /// It was idle while our clock stood still, too.
     pub(super) fn on_slept(&mut self, slept: Duration) {
         self.since = self.since.checked_sub(slept).unwrap_or(self.since);
-    }
-}
-
-/// Units that do not come to an end.
-impl Connection {
-    /// Fault F35: a unit that has begun must be complete in time. Only time in which bytes arrive
-    /// counts: a stall of the whole link is no offence.
-    pub(super) fn watch_unit(
-        &mut self,
-        since_last_byte: Duration,
-        units: usize,
-        is_mid_unit: bool,
-    ) {
-        if units > 0 || !is_mid_unit {
-            self.unit_time = Duration::ZERO;
-            return;
-        }
-        self.unit_time += since_last_byte.min(LONGEST_GAP);
-        if self.unit_time >= self.config.timeouts.message {
-            self.lose(CloseReason::Dead(
-                "a message or frame has begun and does not come to an end",
-            ));
-        }
     }
 }

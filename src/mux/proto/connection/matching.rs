@@ -104,6 +104,7 @@ impl Connection {
     /// counted by itself: healthy sessions of a server that says everything twice are many.
     pub(super) fn on_repeated(&mut self, now: Instant) {
         self.counters.repeated_responses += 1;
+        self.on_unasked(now);
         if self.answered.on_repeated() {
             self.fences.become_serial();
         }
@@ -155,6 +156,7 @@ impl Connection {
     /// to keep-alives, of which each session has one (Tapo C520WS).
     pub(super) fn on_unmatched(&mut self, now: Instant) {
         self.counters.unmatched_responses += 1;
+        self.on_unasked(now);
         let window = self.config.timeouts.storm_window;
         let keep_alives = u32::try_from(self.sessions.len()).unwrap_or(u32::MAX);
         let limit = (self.config.limits.unmatched_responses).saturating_add(keep_alives);

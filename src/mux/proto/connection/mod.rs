@@ -2,8 +2,10 @@
 //!
 //! The rest of the machine is next door: `sending` decides what may go out, `authorizer` what may
 //! carry the credentials, `matching` whose an answer is, `answers` what it means, `fence` what the lack
-//! of one means, `departure` how sessions and the connection end,
-//! `describe_batch` what may follow a DESCRIBE, `liveness` what the clock asks for, `probe` what a DESCRIBE of nothing does, and `server_requests` answers the server's own requests.
+//! of one means, `departure` how sessions and the connection end, `describe_batch` what may follow a
+//! DESCRIBE, `framing` what becomes of bytes that are no unit, `unasked` of what comes while the
+//! connection is idle, `liveness` what the clock asks for, `probe` what a DESCRIBE of nothing does, and
+//! `server_requests` answers the server's own requests.
 
 mod answers;
 mod authorizer;
@@ -12,12 +14,14 @@ mod departure;
 mod describe_batch;
 mod fence;
 mod first_asked;
+mod framing;
 mod listening;
 mod liveness;
 mod matching;
 mod probe;
 mod sending;
 mod server_requests;
+mod unasked;
 
 use std::{
     collections::VecDeque,
@@ -32,6 +36,7 @@ use self::{
     describe_batch::DescribeBatch,
     fence::Fences,
     first_asked::First,
+    framing::{Framing, Read, is_sound},
     liveness::{Health, Idle},
     probe::Probe,
     server_requests::StormGuard,
@@ -163,9 +168,9 @@ pub struct Connection {
     last_byte: Instant,
     /// Since when nothing is read, by our own choice.
     deaf_since: Option<Instant>,
-    /// Time spent, while bytes arrived, on the unit that is still incomplete.
-    unit_time: Duration,
-    recent_resyncs: VecDeque<Instant>,
+    framing: Framing,
+    /// It was idle, and the server said something that nobody had asked for.
+    has_spoken_unasked: bool,
     counters: Counters,
     out: BytesMut,
     /// Bytes handed out but not yet taken by the peer.
@@ -211,8 +216,8 @@ impl Connection {
             timers: TimerTable::default(),
             last_byte: now,
             deaf_since: None,
-            unit_time: Duration::ZERO,
-            recent_resyncs: VecDeque::new(),
+            framing: Framing::default(),
+            has_spoken_unasked: false,
             counters: Counters::default(),
             out: BytesMut::new(),
             write_backlog: 0,
@@ -326,7 +331,10 @@ impl Connection {
     /// idle for long, the server is pinged before the next request goes out.
     pub fn set_idle(&mut self, now: Instant, timeout: Option<Duration>) {
         match timeout {
-            Some(timeout) => self.become_idle(now, timeout),
+            Some(timeout) => {
+                self.become_idle(now, timeout);
+                self.check_once_idle(now);
+            }
             None => self.become_busy(now),
         }
     }
@@ -374,26 +382,36 @@ impl Connection {
     ) {
         let quiet = now.saturating_duration_since(self.last_byte);
         self.last_byte = now;
-        let mut units = 0;
+        let new = self.count_new(buffer.len());
+        let mut sound = 0;
         while !self.is_closed() {
             let channels = &self.channels;
             match self.decoder.decode(buffer, |channel, first| {
                 channels.is_plausible(channel, first)
             }) {
                 Ok(Some(Unit::Frame { channel, payload })) => {
+                    sound += u32::from(is_sound(&payload));
                     if let Some(packet) = self.on_frame(now, channel, payload) {
                         deliver(packet);
                     }
                 }
-                Ok(Some(Unit::Message(message))) => self.on_message(now, message),
+                Ok(Some(Unit::Message(message))) => {
+                    sound += 1;
+                    self.on_message(now, message);
+                }
                 Ok(Some(Unit::FramingLost)) => self.on_framing_lost(now),
                 Ok(Some(Unit::FramingFound)) => self.timers.clear(Timer::Resync),
                 Ok(None) => break,
                 Err(reason) => return self.lose(CloseReason::Protocol(reason)),
             }
-            units += 1;
         }
-        self.watch_unit(quiet, units, self.decoder.is_mid_unit(buffer));
+        self.watch_unit(Read {
+            quiet,
+            new,
+            sound,
+            left: buffer.len(),
+            is_mid_unit: self.decoder.is_mid_unit(buffer),
+        });
     }
 
     /// The server has closed the connection.
@@ -421,6 +439,7 @@ impl Connection {
     /// The packet in a frame, if nothing has to come before it.
     #[inline]
     fn on_frame(&mut self, now: Instant, channel: u8, payload: Bytes) -> Option<Packet> {
+        self.framing.on_frame(channel);
         match self.channels.judge(channel, &payload, now) {
             Verdict::Deliver {
                 session,
@@ -438,7 +457,10 @@ impl Connection {
                 }
                 self.events.push_back(Event::Packet(packet));
             }
-            Verdict::Unknown => self.counters.unknown_frames += 1,
+            Verdict::Unknown => {
+                self.counters.unknown_frames += 1;
+                self.on_unasked(now);
+            }
             Verdict::Foreign => self.counters.foreign_frames += 1,
             Verdict::Quarantined => self.counters.late_frames += 1,
         }
@@ -446,6 +468,7 @@ impl Connection {
     }
 
     fn on_message(&mut self, now: Instant, message: Message) {
+        self.framing.on_message();
         self.log_received(&message);
         match &message.start {
             StartLine::Response { .. } => self.on_response(now, message),
@@ -455,19 +478,6 @@ impl Connection {
             }
         }
         self.flush(now);
-    }
-
-    fn on_framing_lost(&mut self, now: Instant) {
-        self.counters.resyncs += 1;
-        self.timers
-            .set(Timer::Resync, now + self.config.timeouts.resync);
-        let window = self.config.timeouts.resync_window;
-        self.recent_resyncs
-            .retain(|at| now.saturating_duration_since(*at) < window);
-        self.recent_resyncs.push_back(now);
-        if self.recent_resyncs.len() > self.config.limits.resyncs as usize {
-            self.lose(CloseReason::Protocol("framing was lost again and again"));
-        }
     }
 }
 

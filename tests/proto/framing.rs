@@ -1,0 +1,177 @@
+//! Bytes between frames that belong to nothing, and frames that are shorter than they say (faults F16
+//! and F42).
+
+use gstrtspmux::mux::proto::{CloseReason, FramingLoss, SessionKey};
+
+use crate::sim::{MILLISECOND, SECOND, Sim, config, media};
+
+const STRAY: [u8; 40] = *b"ABCDEFGHIJKLMNOPQRSTUVWXYZ[\\]^_`abcdefgh";
+
+/// Sixteen sessions that play, on channels 0, 2, 4...
+fn sixteen() -> (Sim, Vec<SessionKey>) {
+    let mut sim = Sim::new(config());
+    let sessions = (1..=16).map(|number| sim.playing(number)).collect();
+    (sim, sessions)
+}
+
+/// A packet of each, which all come whole.
+fn round(sim: &mut Sim, sessions: &[SessionKey]) {
+    for (channel, session) in (0..).step_by(2).zip(sessions) {
+        sim.media(channel, 1);
+        let packet = sim.expect_packet();
+        assert_eq!(packet.session, *session);
+        assert_eq!(packet.payload, media(channel, 1)[4..]);
+    }
+}
+
+fn answer_all(sim: &mut Sim) {
+    while let Some(request) = sim.next_request() {
+        sim.answer(200, request.headers.cseq().expect("a CSeq"), &[]);
+    }
+}
+
+fn losses(sim: &mut Sim) -> Vec<FramingLoss> {
+    std::iter::from_fn(|| sim.connection.poll_framing_loss()).collect()
+}
+
+fn after(session: SessionKey) -> FramingLoss {
+    FramingLoss {
+        after: Some(session),
+    }
+}
+
+#[test]
+fn f16_stray_bytes_every_2_s_cost_nothing_in_six_hours() {
+    let (mut sim, sessions) = sixteen();
+    for _ in 0..6 * 1800 {
+        sim.media(6, 1);
+        sim.expect_packet();
+        sim.receive(&STRAY);
+        round(&mut sim, &sessions);
+        assert_eq!(losses(&mut sim), [after(sessions[3])]);
+        sim.advance(2 * SECOND);
+        answer_all(&mut sim);
+    }
+    sim.expect_no_event();
+    assert_eq!(sim.connection.counters().resyncs, 6 * 1800);
+}
+
+#[test]
+fn f42_a_frame_that_is_cut_is_told_as_its_own_sessions_loss() {
+    let (mut sim, sessions) = sixteen();
+    for _ in 0..300 {
+        round(&mut sim, &sessions);
+        // 203 bytes are said to come, and 30 do: the next frames are taken for the rest.
+        let mut cut = vec![b'$', 6, 0, 203, 0x80, 96];
+        cut.resize(34, 7);
+        cut[8..12].copy_from_slice(&[0; 4]);
+        sim.receive(&cut);
+        let rest = (0..16).flat_map(|number| media(2 * number, 1));
+        sim.receive(&rest.collect::<Vec<u8>>());
+        let packet = sim.expect_packet();
+        assert_eq!((packet.session, packet.payload.len()), (sessions[3], 203));
+        while sim.next_event().is_some() {}
+        assert_eq!(losses(&mut sim), [after(sessions[3])]);
+        round(&mut sim, &sessions);
+        sim.advance(12 * SECOND);
+        answer_all(&mut sim);
+    }
+    sim.expect_no_event();
+}
+
+#[test]
+fn f42_stray_bytes_that_look_like_a_frame_are_one_loss_and_the_first_frames() {
+    let (mut sim, sessions) = sixteen();
+    sim.media(6, 1);
+    sim.expect_packet();
+    // A frame of the first session, and more that is none.
+    let bait = [&b"\xfe\xfe"[..], &media(0, 1), b"\xfe\xfe"].concat();
+    sim.receive(&bait);
+    sim.expect_packet();
+    sim.advance(10 * MILLISECOND);
+    round(&mut sim, &sessions);
+    assert_eq!(losses(&mut sim), [after(sessions[3])]);
+}
+
+#[test]
+fn f42_behind_an_answer_or_a_frame_of_no_session_a_loss_is_no_sessions() {
+    let (mut sim, sessions) = sixteen();
+    round(&mut sim, &sessions);
+    sim.media(200, 1);
+    sim.receive(b"\xfe\xfe");
+    round(&mut sim, &sessions);
+    sim.advance(SECOND);
+    sim.keep_next_alive();
+    let keep_alive = sim.expect_sent("OPTIONS");
+    sim.answer(200, keep_alive, &[]);
+    sim.receive(b"\xfe\xfe");
+    round(&mut sim, &sessions);
+    assert_eq!(losses(&mut sim), [FramingLoss { after: None }; 2]);
+}
+
+#[test]
+fn f16_garbage_without_end_ends_the_connection() {
+    let mut sim = Sim::new(config());
+    sim.playing(1);
+    for _ in 0..65 {
+        sim.receive(&[b'\xfe'; 1024]);
+    }
+    assert!(matches!(sim.expect_closed(), CloseReason::Protocol(_)));
+
+    let mut sim = Sim::new(config());
+    sim.playing(1);
+    for _ in 0..4 {
+        sim.receive(b"\xfe");
+        sim.advance(SECOND / 2);
+    }
+    assert!(matches!(sim.expect_closed(), CloseReason::Protocol(_)));
+}
+
+/// A camera with a picture every five seconds.
+#[test]
+fn f16_where_nothing_comes_behind_garbage_the_next_frame_is_waited_for() {
+    let mut sim = Sim::new(config());
+    let session = sim.playing(1);
+    for _ in 0..100 {
+        sim.receive(&STRAY);
+        sim.advance(5 * SECOND);
+        sim.media(0, 1);
+        assert_eq!(sim.expect_packet().session, session);
+        answer_all(&mut sim);
+    }
+    sim.expect_no_event();
+}
+
+/// What one byte a second may look like behind half a frame or half a header.
+#[test]
+fn f42_a_drip_behind_half_a_unit_is_found_out_within_12_s() {
+    let half_frame = media(0, 1)[..9].to_vec();
+    let answer = b"RTSP/1.0 200 OK\r\nCSeq: 7\r\n".to_vec();
+    let long = [&[b'$', 0, 5, 0, 0x80, 96][..], &[0; 100]].concat();
+    let halves = [
+        b"$".to_vec(),
+        b"$\0".to_vec(),
+        b"$\0\0".to_vec(),
+        half_frame,
+        long,
+        answer,
+        b"RTS".to_vec(),
+        b"OPTIONS".to_vec(),
+    ];
+    for half in halves {
+        for byte in [0, 1, b'\n', b'$', b'A', b' ', 0x80, 0xff] {
+            for gap in [SECOND / 2, SECOND, 1300 * MILLISECOND] {
+                let (mut sim, sessions) = sixteen();
+                round(&mut sim, &sessions);
+                sim.receive(&half);
+                let begun = sim.elapsed();
+                while sim.close_reason().is_none() {
+                    sim.advance(gap);
+                    sim.receive(&[byte]);
+                    let took = sim.elapsed() - begun;
+                    assert!(took <= 12 * SECOND, "{half:?}, then {byte}: {took:?}");
+                }
+            }
+        }
+    }
+}
