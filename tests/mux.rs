@@ -25,6 +25,8 @@ mod errors;
 mod fallback;
 #[path = "mux/moving.rs"]
 mod moving;
+#[path = "mux/odd_camera.rs"]
+mod odd_camera;
 #[path = "mux/overflow.rs"]
 mod overflow;
 #[path = "mux/placement.rs"]

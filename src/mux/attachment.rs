@@ -108,6 +108,20 @@ impl Attachment {
         }
     }
 
+    /// Ends the session at the server; done when that has answered, or will not.
+    pub(super) fn end(&self) -> impl Future<Output = ()> + Send + use<> {
+        let (sender, reply) = oneshot::channel();
+        self.link().send(Command::Request {
+            session: self.key(),
+            request: SessionRequest::Teardown,
+            reply: sender,
+        });
+        async move {
+            // What it says does not matter.
+            let _ = reply.await;
+        }
+    }
+
     /// Its first SETUP was refused: the server has no session of it.
     pub(super) fn on_refused(&self) {
         self.lease.set_known(false);

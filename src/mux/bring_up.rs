@@ -20,7 +20,7 @@ use super::{
     monitor::{Debt, SessionMonitor},
     policy::sharing::descriptions::Account,
     proto::{
-        Failure, FailureKind, FirstAsked, Presentation, Reply, RtpInfo, SessionConfig,
+        Failure, FailureKind, FirstAsked, Presentation, Reply, RtpInfo, SessionConfig, SessionKey,
         SessionRequest,
         sdp::parse_presentation,
         uri::{presentation_base, redacted},
@@ -142,6 +142,42 @@ impl BringUp {
         self.pool
             .has_relief(&relief.wish, strained)
             .then_some(relief)
+    }
+
+    /// Brings up the same once more, beside it, on a connection of its own: what it sends does its
+    /// neighbours on `odd` harm. None where no such connection may be made.
+    pub(super) fn apart(&self, odd: ConnectionId) -> Option<Self> {
+        let mut apart = self.another()?;
+        apart.wish.avoid = vec![odd];
+        apart.wish.is_apart = true;
+        apart.wish.is_dedicated = self.is_tried();
+        let has_place = self.pool.has_place_apart(&apart.wish, odd);
+        has_place.then_some(apart)
+    }
+
+    /// Brings up the same once more wherever there is room for it.
+    pub(super) fn anywhere(&self) -> Option<Self> {
+        self.another()
+    }
+
+    /// Whether the server was ever out of room: a session may not be there twice.
+    pub(super) fn is_ever_full(&self) -> bool {
+        let server = self.wish.key.server();
+        self.pool.sharing(server, |sharing| sharing.has_said_full())
+    }
+
+    /// It plays on a connection of its own, and is to have one when it comes again.
+    pub(super) fn on_apart(&self, (odd, session): (ConnectionId, SessionKey)) {
+        self.pool.on_odd_moved(odd, session);
+        let (now, uri) = (driver::now(), self.wish.presentation());
+        self.pool.learn(self.wish.key.server(), |sharing| {
+            sharing.isolate(now, &uri);
+        });
+    }
+
+    /// It could not move, and stays.
+    pub(super) fn on_stays(&self, (odd, session): (ConnectionId, SessionKey)) {
+        self.pool.on_odd_stays(odd, session);
     }
 
     fn another(&self) -> Option<Self> {

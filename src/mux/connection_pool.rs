@@ -18,6 +18,7 @@ mod books;
 mod descriptions;
 mod handle;
 mod intent;
+mod odd_session;
 mod registration;
 mod relief;
 mod server;

@@ -635,6 +635,9 @@ impl Driver {
         while let Some(event) = self.core.poll_event() {
             self.on_event(now, event);
         }
+        while let Some(loss) = self.core.poll_framing_loss() {
+            self.registration.on_framing_lost(now, loss);
+        }
     }
 
     fn on_event(&mut self, now: Instant, event: Event) {

@@ -16,6 +16,7 @@ use self::successor::Successor;
 use super::{
     attachment::Attachment,
     bring_up::{BringUp, Playing},
+    connection_pool::ConnectionId,
     delivery::Packet,
     driver::{Link, Report},
     error::Error,
@@ -36,6 +37,12 @@ pub struct Session {
     left: VecDeque<Packet>,
     /// Takes over where the connection is of no use any more.
     successor: Option<Successor>,
+    /// It was asked to leave this place, for its neighbours' sake.
+    odd: Option<(ConnectionId, SessionKey)>,
+    /// Its old place was given up before it had another one.
+    is_between: bool,
+    /// Why it has none.
+    lost: Option<Error>,
     /// Where it is, for those who send RTCP.
     place: Arc<Mutex<Place>>,
     /// Declared last: it settles the handle's debt, after the release went out.
@@ -58,6 +65,9 @@ impl Session {
             rtp_info,
             left: VecDeque::new(),
             successor: None,
+            odd: None,
+            is_between: false,
+            lost: None,
             bring_up,
         }
     }
@@ -108,7 +118,10 @@ impl Session {
         self.poll_move(context);
         match self.left.pop_front() {
             Some(packet) => Poll::Ready(Some(packet)),
-            None => self.attachment.consumer.poll_next(context),
+            None => match self.attachment.consumer.poll_next(context) {
+                Poll::Ready(None) if self.is_between => Poll::Pending,
+                polled => polled,
+            },
         }
     }
 
@@ -118,11 +131,37 @@ impl Session {
             batch.extend(self.left.drain(..));
             return Poll::Ready(true);
         }
-        self.attachment.consumer.poll_batch(context, batch)
+        match self.attachment.consumer.poll_batch(context, batch) {
+            Poll::Ready(false) if self.is_between => Poll::Pending,
+            polled => polled,
+        }
     }
 
-    fn is_to_move(&self) -> bool {
-        self.successor.is_some() || self.attachment.link().is_to_be_left()
+    fn is_to_move(&mut self) -> bool {
+        let link = self.attachment.link();
+        if self.successor.is_none() && link.is_asked_to_move(self.attachment.key()) {
+            self.odd = Some((link.id, self.attachment.key()));
+        }
+        self.successor.is_some() || self.odd.is_some() || link.is_to_be_left()
+    }
+
+    /// Moves to a connection of its own. Where the server may have no room for a session that is there
+    /// twice, the old one ends first.
+    fn begin_to_move_apart(&mut self, odd: (ConnectionId, SessionKey)) {
+        let streams: Vec<usize> = self.streams.iter().map(|grant| grant.stream).collect();
+        let Some(apart) = self.bring_up.apart(odd.0) else {
+            self.odd = None;
+            return self.bring_up.on_stays(odd);
+        };
+        self.successor = match self.bring_up.is_ever_full() {
+            false => Some(Successor::new(apart, streams)),
+            true => self.bring_up.anywhere().map(|back| {
+                let gone = self.attachment.end();
+                self.is_between = true;
+                Successor::after(gone, apart, back, streams)
+            }),
+        };
+        self.bring_up.monitor.set_moving(self.successor.is_some());
     }
 
     /// Who is to take over, if anybody can: from a connection where nothing can be addressed any
@@ -131,6 +170,7 @@ impl Session {
         let link = self.attachment.link();
         let bring_up = match link.is_tainted() {
             true => self.bring_up.successor(),
+            false if let Some(odd) = self.odd => return self.begin_to_move_apart(odd),
             false if link.accept_invitation() => self.bring_up.relief(link.id),
             false => None,
         };
@@ -165,7 +205,17 @@ impl Session {
             Poll::Ready(here) => self.move_over(context, *here),
             // Where all are to go nothing else is tried; else there may be another invitation.
             Poll::Pending if successor.is_on_its_way() || self.attachment.link().is_tainted() => {}
-            Poll::Pending => self.successor = None,
+            Poll::Pending => self.give_up_move(),
+        }
+    }
+
+    fn give_up_move(&mut self) {
+        let failure = self.successor.take().and_then(Successor::failure);
+        if std::mem::take(&mut self.is_between) {
+            self.lost = failure;
+        }
+        if let Some(odd) = self.odd.take() {
+            self.bring_up.on_stays(odd);
         }
     }
 
@@ -187,12 +237,19 @@ impl Session {
         // The old one is released, and its debt settled with its own.
         drop(old);
         self.bring_up = bring_up;
+        self.is_between = false;
+        match self.odd.take() {
+            Some(odd) if odd.0 == self.attachment.connection() => self.bring_up.on_stays(odd),
+            Some(odd) => self.bring_up.on_apart(odd),
+            None => {}
+        }
         *self.place.lock().unwrap_or_else(PoisonError::into_inner) = Place::of(&self.attachment);
     }
 
     /// Why there are no more packets; none while there may be.
     pub fn end_reason(&self) -> Option<Error> {
-        self.attachment.consumer.delivery().end_reason()
+        let lost = self.lost.clone();
+        lost.or_else(|| self.attachment.consumer.delivery().end_reason())
     }
 
     /// Stops the streams; the session stays and is kept alive.

@@ -383,7 +383,8 @@ impl Sharing {
         }
     }
 
-    fn isolate(&mut self, now: Instant, uri: &PresentationUri) {
+    /// This session is to have a connection of its own: its neighbours do better without it.
+    pub(super) fn isolate(&mut self, now: Instant, uri: &PresentationUri) {
         self.isolated
             .retain(|(other, until)| other != uri && now < *until);
         if self.isolated.len() < MOST_ISOLATED {

@@ -6,7 +6,7 @@ use super::{ConnectionId, ConnectionPool};
 use crate::mux::{
     credential_gate::{CredentialGate, Notice},
     driver::Vitals,
-    proto::ProbeOutcome,
+    proto::{FramingLoss, ProbeOutcome},
 };
 
 /// Held by a driver for as long as it runs. Dropped, however that comes about, the pool forgets the
@@ -67,6 +67,11 @@ impl Registration {
     /// What the connection shows while its sessions play.
     pub(in crate::mux) fn on_examined(&self, now: Instant, vitals: Vitals) {
         self.pool.lock().on_examined(self.id, now, vitals);
+    }
+
+    /// Framing was lost.
+    pub(in crate::mux) fn on_framing_lost(&self, now: Instant, loss: FramingLoss) {
+        self.pool.lock().on_framing_lost(self.id, now, loss);
     }
 
     /// The server has ended one of several sessions.

@@ -11,6 +11,7 @@ use tokio::{runtime::Handle, sync::oneshot};
 use super::{
     ConnectionHandle, ConnectionPool, Placed, Registration, Ticket, Wish,
     descriptions::Descriptions,
+    odd_session::FramingLosses,
     relief::Relief,
     server::Server,
     table::{Checkin, ConnectionId, Demand, Placement, Purpose, Table, WaiterId},
@@ -43,6 +44,7 @@ pub(super) struct Registered {
     pub(super) trial: Trial,
     /// While it is strained.
     pub(super) relief: Option<Relief>,
+    pub(super) losses: FramingLosses,
     gate: Option<GateId>,
     pub(super) is_listed: bool,
     /// Made with `multiplex=always`, which comes back to it whatever the server can do.
@@ -170,6 +172,7 @@ impl State {
                 now >= head.since + patience
             };
             registered.link.vitals().strain.is_some()
+                || registered.losses.is_connection_to_blame(now)
                 || registered.link.backlog().head.is_some_and(is_long)
         });
         let stance = server.sharing.stance(now);
@@ -309,6 +312,7 @@ impl State {
                 link: Arc::clone(&link),
                 trial: Trial::default(),
                 relief: None,
+                losses: FramingLosses::default(),
                 gate,
                 is_listed,
                 is_of_always: wish.options.pooling.multiplex == Multiplex::Always,

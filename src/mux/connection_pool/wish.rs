@@ -98,7 +98,11 @@ impl Wish {
         let terms = terms(pooling, known.stance);
         let (company, overflows, patient) = match terms {
             Terms::Dedicated => (Company::Nobody, false, false),
-            Terms::Pooled { .. } if self.is_apart => (Company::Nobody, true, true),
+            // With `multiplex=always` the limit holds for such a connection as well.
+            Terms::Pooled { overflows, .. } if self.is_apart => {
+                let is_soft = pooling.multiplex != Multiplex::Always;
+                (Company::Nobody, overflows || is_soft, true)
+            }
             Terms::Pooled {
                 company,
                 overflows,

@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc, Mutex, OnceLock, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicU32, Ordering},
     },
     time::Duration,
@@ -169,6 +169,10 @@ pub(in crate::mux) struct Link {
     vitals: Mutex<Vitals>,
     /// One of its sessions is to move elsewhere, whichever hears it first.
     invites_to_move: AtomicBool,
+    /// This one is.
+    asked_to_move: Mutex<Option<SessionKey>>,
+    /// There is one.
+    asks_to_move: AtomicBool,
     backlog: watch::Receiver<Backlog>,
     task: OnceLock<AbortHandle>,
     /// Set when the connection is over.
@@ -216,6 +220,8 @@ impl Link {
             is_tainted: AtomicBool::new(false),
             vitals: Mutex::default(),
             invites_to_move: AtomicBool::new(false),
+            asked_to_move: Mutex::default(),
+            asks_to_move: AtomicBool::new(false),
             insight: Mutex::default(),
             backlog,
             task: OnceLock::new(),
@@ -352,6 +358,30 @@ impl Link {
     /// True for one session after each invitation.
     pub(in crate::mux) fn accept_invitation(&self) -> bool {
         self.invites_to_move.swap(false, Ordering::Relaxed)
+    }
+
+    /// This session is to move elsewhere: its neighbours suffer from what it sends.
+    pub(in crate::mux) fn ask_to_move(&self, session: SessionKey) {
+        *self.asked_to_move() = Some(session);
+        self.asks_to_move.store(true, Ordering::Relaxed);
+    }
+
+    /// True once if this session was asked to move.
+    pub(in crate::mux) fn is_asked_to_move(&self, session: SessionKey) -> bool {
+        if !self.asks_to_move.load(Ordering::Relaxed) {
+            return false;
+        }
+        let is_it = self.asked_to_move().take_if(|asked| *asked == session);
+        if is_it.is_some() {
+            self.asks_to_move.store(false, Ordering::Relaxed);
+        }
+        is_it.is_some()
+    }
+
+    fn asked_to_move(&self) -> MutexGuard<'_, Option<SessionKey>> {
+        self.asked_to_move
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// An idle connection is referenced again.

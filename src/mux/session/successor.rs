@@ -4,6 +4,9 @@
 //! request does, is anybody's guess. It is read as long as it has something to say, and nothing else
 //! is asked there. Meanwhile the same presentation is brought up on a connection of its own, and
 //! takes over with its first RTP packet: reports may come long before.
+//!
+//! A session whose stray bytes do its neighbours harm moves in the same way. Where the server was ever
+//! out of room its old session ends first, for the server may have no room for it twice.
 
 use std::{
     fmt,
@@ -27,24 +30,52 @@ pub(super) enum Successor {
     /// It plays; its media has not come.
     Here(Box<(Playing, BringUp)>),
     /// It came to nothing. The session stays where it is while it gets something there.
-    Failed,
+    Failed(Option<Error>),
 }
 
 impl Successor {
     /// Brings up the streams of a session once more.
-    pub(super) fn new(mut bring_up: BringUp, streams: Vec<usize>) -> Self {
-        Self::Coming(Mutex::new(Box::pin(async move {
-            let (attachment, presentation) = bring_up.describe().await?;
-            let (attachment, presentation, streams) =
-                bring_up.set_up(attachment, presentation, &streams).await?;
-            let playing = bring_up.play(attachment, presentation, streams).await?;
-            Ok((playing, bring_up))
-        })))
+    pub(super) fn new(bring_up: BringUp, streams: Vec<usize>) -> Self {
+        Self::coming(async move { begin(bring_up, &streams).await })
+    }
+
+    /// Brings them up once the server has let go of the session; if that fails, once more, `back` to
+    /// where there is room.
+    pub(super) fn after(
+        gone: impl Future<Output = ()> + Send + 'static,
+        bring_up: BringUp,
+        back: BringUp,
+        streams: Vec<usize>,
+    ) -> Self {
+        Self::coming(async move {
+            gone.await;
+            match begin(bring_up, &streams).await {
+                Ok(here) => Ok(here),
+                Err(error) => {
+                    tracing::warn!("not moved to a connection of its own: {error}");
+                    begin(back, &streams).await
+                }
+            }
+        })
+    }
+
+    fn coming(
+        coming: impl Future<Output = Result<(Playing, BringUp), Error>> + Send + 'static,
+    ) -> Self {
+        Self::Coming(Mutex::new(Box::pin(coming)))
+    }
+
+    /// Why it came to nothing.
+    pub(super) fn failure(self) -> Option<Error> {
+        match self {
+            Self::Failed(error) => error,
+            _ => None,
+        }
     }
 
     /// Whether it may still take over.
     pub(super) fn is_on_its_way(&self) -> bool {
-        !matches!(self, Self::Failed)
+        !matches!(self, Self::Failed(_))
     }
 
     /// Ready with it once it has media.
@@ -62,7 +93,7 @@ impl Successor {
                 }
                 Err(error) => {
                     tracing::warn!("not moved to another connection: {error}");
-                    *self = Self::Failed;
+                    *self = Self::Failed(Some(error));
                 }
             }
         }
@@ -70,11 +101,20 @@ impl Successor {
             return Poll::Pending;
         };
         let is_alive = std::task::ready!(here.0.attachment.consumer.poll_media(context));
-        match std::mem::replace(self, Self::Failed) {
+        let reason = here.0.attachment.consumer.delivery().end_reason();
+        match std::mem::replace(self, Self::Failed(reason)) {
             Self::Here(here) if is_alive => Poll::Ready(here),
             _ => Poll::Pending,
         }
     }
+}
+
+async fn begin(mut bring_up: BringUp, streams: &[usize]) -> Result<(Playing, BringUp), Error> {
+    let (attachment, presentation) = bring_up.describe().await?;
+    let (attachment, presentation, streams) =
+        bring_up.set_up(attachment, presentation, streams).await?;
+    let playing = bring_up.play(attachment, presentation, streams).await?;
+    Ok((playing, bring_up))
 }
 
 impl fmt::Debug for Successor {
@@ -82,7 +122,7 @@ impl fmt::Debug for Successor {
         f.write_str(match self {
             Self::Coming(_) => "Coming",
             Self::Here(_) => "Here",
-            Self::Failed => "Failed",
+            Self::Failed(_) => "Failed",
         })
     }
 }

@@ -1,0 +1,64 @@
+//! What the pool does about losses of framing: see [`policy::odd_session`](crate::mux::policy::odd_session).
+
+use std::time::Instant;
+
+use super::{ConnectionPool, State, Wish, table::ConnectionId};
+use crate::mux::{
+    config::Multiplex,
+    driver,
+    policy::odd_session::{LossAction, LossRecord},
+    proto::{FramingLoss, SessionKey},
+};
+
+pub(super) type FramingLosses = LossRecord<SessionKey>;
+
+impl ConnectionPool {
+    /// Whether an odd session may be given a connection of its own. Only `multiplex=always` has a limit
+    /// that holds for such connections as well.
+    pub(in crate::mux) fn has_place_apart(&self, wish: &Wish, odd: ConnectionId) -> bool {
+        wish.options.pooling.multiplex != Multiplex::Always || self.has_place(wish, odd)
+    }
+
+    /// A session that was told to move has left this connection for another one.
+    pub(in crate::mux) fn on_odd_moved(&self, id: ConnectionId, session: SessionKey) {
+        if let Some(registered) = self.lock().registered.get_mut(&id) {
+            registered.losses.on_moved(driver::now(), session);
+        }
+    }
+
+    /// A session that was told to move stays on this connection.
+    pub(in crate::mux) fn on_odd_stays(&self, id: ConnectionId, session: SessionKey) {
+        if let Some(registered) = self.lock().registered.get_mut(&id) {
+            registered.losses.on_move_failed(session);
+        }
+    }
+}
+
+impl State {
+    /// Framing was lost on a connection, and is found again.
+    pub(super) fn on_framing_lost(&mut self, id: ConnectionId, now: Instant, loss: FramingLoss) {
+        let Some(sessions) = self.table.entry(id).map(|entry| entry.set_up) else {
+            return;
+        };
+        let Some(registered) = self.registered.get_mut(&id) else {
+            return;
+        };
+        match registered.losses.on_loss(now, loss.after, sessions) {
+            LossAction::None => match loss.after {
+                Some(session) => tracing::debug!("{id}/{session}: bytes that belong to nothing"),
+                None => tracing::debug!("{id}/-: bytes that belong to nothing"),
+            },
+            LossAction::Move(session) => {
+                tracing::warn!(
+                    "{id}/{session}: bytes that belong to nothing follow its frames: it is to have a \
+                     connection of its own"
+                );
+                registered.link.ask_to_move(session);
+            }
+            LossAction::BlameConnection => tracing::warn!(
+                "{id}/-: bytes that belong to nothing go on, whichever session is moved: none is \
+                 moved any more"
+            ),
+        }
+    }
+}
