@@ -6,9 +6,12 @@
 //! answer names the request before (one behind). A repeated answer is dropped. Where the numbers say
 //! nothing, an answer belongs to the one request that is out, and no other goes out beside it.
 
-use std::collections::VecDeque;
+use std::{
+    collections::VecDeque,
+    hash::{DefaultHasher, Hash as _, Hasher as _},
+};
 
-use rtsp_types::Method;
+use super::message::Message;
 
 /// Answers remembered. A repeated answer comes right behind the first one; a connection with 128
 /// sessions has as many answers in a row.
@@ -37,7 +40,22 @@ pub(super) enum Numbering {
 struct Answered {
     cseq: u32,
     status: u16,
-    method: Method,
+    content: Content,
+}
+
+/// Tells answers apart that have the same number: what they describe or set up, not their date.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Content(u64);
+
+impl Content {
+    pub(super) fn of(response: &Message) -> Self {
+        let mut hasher = DefaultHasher::new();
+        for name in ["Content-Base", "Session", "Transport"] {
+            response.headers.first(name).hash(&mut hasher);
+        }
+        response.body.hash(&mut hasher);
+        Self(hasher.finish())
+    }
 }
 
 /// The answers of one connection.
@@ -54,7 +72,7 @@ pub(super) struct AnswerHistory {
 
 impl AnswerHistory {
     /// An answer named the outstanding request it belongs to.
-    pub(super) fn on_right(&mut self, cseq: u32, status: u16, method: Method) {
+    pub(super) fn on_right(&mut self, cseq: u32, status: u16, content: Content) {
         self.right = self.right.saturating_add(1);
         if self.answered.len() == REMEMBERED {
             self.answered.pop_front();
@@ -62,7 +80,7 @@ impl AnswerHistory {
         self.answered.push_back(Answered {
             cseq,
             status,
-            method,
+            content,
         });
     }
 
@@ -71,11 +89,11 @@ impl AnswerHistory {
         self.is_wrong |= self.numbering() == Numbering::Unproven;
     }
 
-    /// What was asked, if this answer was given before. The status has to be the same: Tapo C520WS
-    /// refuses a keep-alive with the CSeq of the request before it, which it had answered with 200.
-    pub(super) fn repeated(&self, cseq: u32, status: u16) -> Option<&Method> {
-        let is_it = |answered: &&Answered| answered.cseq == cseq && answered.status == status;
-        self.answered.iter().find(is_it).map(|found| &found.method)
+    /// Whether this answer was given before. The status has to be the same: Tapo C520WS refuses a
+    /// keep-alive with the CSeq of the request before it, which it had answered with 200.
+    pub(super) fn is_repeated(&self, cseq: u32, status: u16, content: Content) -> bool {
+        let mut answered = self.answered.iter();
+        answered.any(|it| it.cseq == cseq && it.status == status && it.content == content)
     }
 
     /// An answer was given once more. True if the server does so by habit.
@@ -92,9 +110,14 @@ impl AnswerHistory {
         }
     }
 
-    /// Whether no answer has named its request yet.
-    pub(super) fn is_none_right(&self) -> bool {
-        self.right == 0
+    /// Whether too few answers have named their requests for the numbers to be believed.
+    pub(super) fn is_unproven(&self) -> bool {
+        self.numbering() == Numbering::Unproven
+    }
+
+    /// Whether answers are being counted, since nothing tells which is whose.
+    pub(super) fn is_counting(&self) -> bool {
+        self.unnumbered > 0
     }
 
     /// An answer named nothing outstanding, and `waiting` requests wait. True if so many
@@ -113,13 +136,19 @@ impl AnswerHistory {
 mod tests {
     use super::*;
 
+    const SAME: Content = Content(1);
+
     #[test]
     fn an_answer_is_repeated_only_with_the_same_status() {
         let mut history = AnswerHistory::default();
-        history.on_right(1, 401, Method::Setup);
-        history.on_right(2, 200, Method::Setup);
-        assert!(history.repeated(1, 401).is_some() && history.repeated(2, 200).is_some());
-        assert!(history.repeated(2, 400).is_none() && history.repeated(3, 200).is_none());
+        history.on_right(1, 401, SAME);
+        history.on_right(2, 200, SAME);
+        assert!(history.is_repeated(1, 401, SAME) && history.is_repeated(2, 200, SAME));
+        assert!(!history.is_repeated(2, 400, SAME) && !history.is_repeated(3, 200, SAME));
+        assert!(
+            !history.is_repeated(2, 200, Content(2)),
+            "it says something else"
+        );
         assert!(!history.on_repeated(), "one is an accident");
         assert!(history.on_repeated());
     }
@@ -128,23 +157,23 @@ mod tests {
     fn only_so_many_answers_are_remembered() {
         let mut history = AnswerHistory::default();
         for cseq in 0..1000 {
-            history.on_right(cseq, 200, Method::Setup);
+            history.on_right(cseq, 200, SAME);
         }
         assert_eq!(history.answered.len(), REMEMBERED);
-        assert!(history.repeated(999, 200).is_some() && history.repeated(0, 200).is_none());
+        assert!(history.is_repeated(999, 200, SAME) && !history.is_repeated(0, 200, SAME));
     }
 
     #[test]
     fn numbers_are_believed_after_two_right_ones_and_never_after_a_wrong_one() {
         let mut history = AnswerHistory::default();
-        history.on_right(1, 200, Method::Setup);
+        history.on_right(1, 200, SAME);
         assert_eq!(history.numbering(), Numbering::Unproven);
         let mut constant = AnswerHistory::default();
-        constant.on_right(1, 200, Method::Setup);
+        constant.on_right(1, 200, SAME);
         constant.on_wrong();
-        constant.on_right(1, 200, Method::Setup);
+        constant.on_right(1, 200, SAME);
         assert_eq!(constant.numbering(), Numbering::Wrong);
-        history.on_right(2, 200, Method::Setup);
+        history.on_right(2, 200, SAME);
         history.on_wrong();
         assert_eq!(history.numbering(), Numbering::Right, "a Tapo's refusal");
     }

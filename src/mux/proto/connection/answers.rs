@@ -51,11 +51,14 @@ impl Connection {
         if code < 200 {
             return self.on_provisional(now, &response);
         }
+        if self.answered.is_counting() && self.is_unnumbered(code, &response) {
+            return self.on_unnumbered(now);
+        }
         let (matched, is_named) = match self.matching(code, &response) {
             Match::Named(cseq) => (self.requests.take(cseq, now), true),
             Match::Only(cseq) => (self.requests.take(cseq, now), false),
             Match::Repeated => return self.on_repeated(now),
-            Match::None if self.is_unnumbered(&response) => return self.on_unnumbered(now),
+            Match::None if self.is_unnumbered(code, &response) => return self.on_unnumbered(now),
             // Under a CSeq that is garbage (live555 2014.07.04), or none.
             Match::None if code < 300 && is_description(&response) => return self.on_repeated(now),
             Match::None => return self.on_foreign_answer(now, code, &response),
@@ -64,7 +67,7 @@ impl Connection {
             return;
         };
         match is_named {
-            true => self.note_named(&answered, code),
+            true => self.note_named(answered.cseq, code, &response),
             false => self.note_misnamed(code, &response),
         }
         self.on_answer(now, answered, &response);

@@ -2,12 +2,11 @@
 
 use std::time::Instant;
 
-use rtsp_types::Method;
 use url::Url;
 
 use super::Connection;
 use crate::mux::proto::{
-    answered::Numbering,
+    answered::{Content, Numbering},
     event::{CloseReason, FailureKind},
     header::parse_cseq,
     message::Message,
@@ -40,7 +39,8 @@ impl Connection {
                 false => Match::Named(cseq),
             };
         }
-        let repeated = cseq.and_then(|cseq| self.answered.repeated(cseq, code));
+        let content = Content::of(response);
+        let is_repeated = cseq.is_some_and(|cseq| self.answered.is_repeated(cseq, code, content));
         let only = match is_wrong {
             // Tombstones of requests that this server never answered do not count.
             true => self.requests.only_awaited(),
@@ -48,12 +48,12 @@ impl Connection {
         };
         let only = only.filter(|only| {
             let is_its = self.may_be_answer(cseq.is_some(), code, response, &only.draft);
-            is_its && (is_wrong || repeated.is_none_or(|method| is_constant(method, &only.draft)))
+            is_its && (is_wrong || !is_repeated)
         });
         match (only, known) {
             (Some(only), _) => Match::Only(only.cseq),
             (None, Some(cseq)) => Match::Named(cseq),
-            (None, None) if repeated.is_some() => Match::Repeated,
+            (None, None) if is_repeated => Match::Repeated,
             (None, None) => Match::None,
         }
     }
@@ -82,9 +82,8 @@ impl Connection {
         }
     }
 
-    pub(super) fn note_named(&mut self, answered: &Outstanding, code: u16) {
-        let method = answered.draft.method.clone();
-        self.answered.on_right(answered.cseq, code, method);
+    pub(super) fn note_named(&mut self, cseq: u32, code: u16, response: &Message) {
+        self.answered.on_right(cseq, code, Content::of(response));
     }
 
     /// An answer was taken for that of the only request. An error says nothing of the server's other
@@ -117,11 +116,15 @@ impl Connection {
         }
     }
 
-    /// Whether an answer names nothing that is out, as all before it on this connection, and several
-    /// requests wait.
-    pub(super) fn is_unnumbered(&self, response: &Message) -> bool {
-        let is_numbered = response.headers.first("CSeq").is_some();
-        is_numbered && self.answered.is_none_right() && self.requests.waiting().nth(1).is_some()
+    /// Whether nothing tells which of several requests this answer belongs to: it names none of them,
+    /// and numbers are not known to be right. From then on those are not believed that do name one,
+    /// until each request has had an answer: they may name the one before. An error that names none is
+    /// asked about with a fence.
+    pub(super) fn is_unnumbered(&self, code: u16, response: &Message) -> bool {
+        let cseq = response.headers.first("CSeq").and_then(parse_cseq);
+        let is_known = cseq.is_some_and(|cseq| self.requests.contains(cseq));
+        let is_suspect = self.answered.is_counting() || (cseq.is_some() && !is_known && code < 400);
+        is_suspect && self.answered.is_unproven() && self.requests.waiting().nth(1).is_some()
     }
 
     /// Which answer is whose cannot be told. Once each request has had one, descriptions are asked for
@@ -166,12 +169,6 @@ impl Connection {
             ));
         }
     }
-}
-
-/// Whether an answer that names a request answered before is another request's all the same, because
-/// the server names that number always: what sets a session up is no repeated description.
-fn is_constant(answered: &Method, only: &Draft) -> bool {
-    matches!(only.purpose, Purpose::Setup { .. }) && *answered != Method::Setup
 }
 
 /// Whether a success that names no request can be this one's. live555 2017.01.26 answers a DESCRIBE
