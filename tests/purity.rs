@@ -106,6 +106,13 @@ fn the_protocol_core_is_pure() {
 }
 
 #[test]
+fn the_policies_are_pure() {
+    let paths = sources(&root().join("src/mux/policy"));
+    assert!(paths.len() > 4, "{paths:?}");
+    assert_eq!(offences(&paths, IMPURE), Vec::<String>::new());
+}
+
+#[test]
 fn only_the_driver_knows_the_clock_and_the_scheduler() {
     let is_driver = |path: &PathBuf| {
         let path = path.strip_prefix(root()).unwrap_or(path);

@@ -20,6 +20,8 @@ mod lip_sync;
 mod process;
 #[path = "recovery/recorders.rs"]
 mod recorders;
+#[path = "recovery/restarts.rs"]
+mod restarts;
 #[path = "cameras/wall.rs"]
 #[allow(dead_code, reason = "a part of it will do here")]
 mod wall;

@@ -26,6 +26,8 @@ mod schedule;
 mod schedules;
 #[path = "sim/server.rs"]
 mod server;
+#[path = "sim/storms.rs"]
+mod storms;
 #[path = "sim/torrent.rs"]
 mod torrent;
 #[path = "sim/trace.rs"]

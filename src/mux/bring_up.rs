@@ -7,14 +7,19 @@ mod set_up;
 mod trial;
 mod waiting;
 
-use std::{fmt, time::Duration};
+use std::{
+    fmt,
+    time::{Duration, Instant},
+};
 
 use url::Url;
 
 use super::{
     attachment::Attachment,
     config::SessionOptions,
-    connection_pool::{ConnectionHandle, ConnectionId, ConnectionPool, Described, Intent, Wish},
+    connection_pool::{
+        Attempt, ConnectionHandle, ConnectionId, ConnectionPool, Described, Intent, Joining, Wish,
+    },
     driver,
     error::{Error, ErrorKind, Initiator, Scope},
     monitor::{Debt, SessionMonitor},
@@ -57,6 +62,9 @@ pub(super) struct BringUp {
     wish: Wish,
     /// URLs that redirected.
     redirected: Vec<Url>,
+    /// Tells the redial policy what becomes of the session; none for one that is to take the place of
+    /// a session that plays.
+    attempt: Option<Attempt>,
     connections: usize,
     tried_younger: bool,
     /// Why the session is tried on a connection of its own, and the step that has to work there
@@ -74,6 +82,8 @@ pub(super) struct BringUp {
     is_remembered: bool,
     /// It is to send the canary that others wait for.
     flight: Option<Flight>,
+    /// Its PLAY was refused for want of room on one connection, and tried on another.
+    has_played_elsewhere: bool,
     /// It is not to send a canary, or not again.
     is_canary_spent: bool,
     /// Sessions that were on the connection on which there was no room for this one.
@@ -100,6 +110,7 @@ impl BringUp {
             pool,
             options,
             redirected: Vec::new(),
+            attempt: None,
             connections: 0,
             tried_younger: false,
             suspected: None,
@@ -109,6 +120,7 @@ impl BringUp {
             known: None,
             is_remembered: false,
             flight: None,
+            has_played_elsewhere: false,
             is_canary_spent: false,
             full_with: None,
             leavers: Leavers::default(),
@@ -184,8 +196,47 @@ impl BringUp {
         let (options, monitor) = (self.options.clone(), self.monitor.clone());
         let mut another = Self::new(self.pool.clone(), options, monitor).ok()?;
         another.url.clone_from(&self.url);
+        another.redirected.clone_from(&self.redirected);
         another.wish = self.wish.clone();
         Some(another)
+    }
+
+    /// From here on the redial policy follows the session.
+    pub(super) fn begin(&mut self) -> Result<(), Error> {
+        let key = self.options.connection_key()?;
+        let uri = self.options.presentation();
+        self.attempt = Some(self.pool.begin_attempt(key.server(), &uri));
+        Ok(())
+    }
+
+    /// The session goes on here that was brought up by `other`.
+    pub(super) fn take_over(&mut self, other: &mut Self) {
+        self.attempt = other.attempt.take();
+    }
+
+    /// Media came.
+    pub(super) fn on_media(&mut self, at: Instant) {
+        if let Some(attempt) = &mut self.attempt {
+            attempt.on_media(at);
+        }
+    }
+
+    /// An error as the user gets it: it says whether it was met behind a redirect.
+    pub(super) fn of_target(&self, error: Error) -> Error {
+        match self.redirected.is_empty() {
+            true => error,
+            false => error.behind_redirect(),
+        }
+    }
+
+    /// A request of the session goes out.
+    pub(super) fn joining(&self, attachment: &Attachment) -> Joining {
+        let uri = self.wish.presentation();
+        self.pool.joining(attachment.connection(), &uri)
+    }
+
+    pub(super) fn may_try_again(&self) -> bool {
+        self.attempt.as_ref().is_none_or(Attempt::may_go_on)
     }
 
     pub(super) fn set_intent(&mut self, intent: Option<Intent>) {
@@ -227,11 +278,13 @@ impl BringUp {
             let sent = driver::now();
             let uri = self.wish.presentation();
             self.pool.on_describing(attachment.connection(), &uri);
+            let joining = self.joining(&attachment);
             let describing = attachment.request(SessionRequest::Describe);
-            let Some(answer) = self
+            let answer = self
                 .unless_held_up(&attachment, Wait::Describe, describing)
-                .await?
-            else {
+                .await;
+            drop(joining);
+            let Some(answer) = answer? else {
                 self.wish.is_spread = true;
                 self.wish.avoid.push(attachment.connection());
                 continue;
@@ -383,15 +436,21 @@ impl BringUp {
         loop {
             let passage = self.pass_gate(&attachment, &presentation, &streams).await?;
             if passage == Passage::Open {
+                if let Some(attempt) = &self.attempt {
+                    attempt.on_play();
+                }
                 let request = SessionRequest::Play {
                     aggregate: presentation.aggregate.clone(),
                 };
+                let joining = self.joining(&attachment);
                 let playing = attachment.request(request);
-                match self
-                    .unless_held_up(&attachment, Wait::Play, playing)
-                    .await?
-                {
+                let answer = self.unless_held_up(&attachment, Wait::Play, playing).await;
+                drop(joining);
+                match answer? {
                     Some(Ok(reply)) => {
+                        if let Some(attempt) = &self.attempt {
+                            attempt.on_playing();
+                        }
                         self.on_success(Step::Play);
                         self.pool.remember(&self.wish, &presentation);
                         return Ok(Playing {
@@ -428,8 +487,7 @@ impl BringUp {
             return Err(error);
         }
         if is_premature {
-            self.refusal = Some(error);
-            return Ok(());
+            return self.try_again(error);
         }
         let link = handle.link();
         let circumstances = Circumstances {
@@ -452,7 +510,15 @@ impl BringUp {
                 self.tried_younger = true;
                 self.wish.younger_than = Some(link.id);
             }
-            Remedy::Elsewhere if !self.wish.is_dedicated => self.wish.avoid.push(link.id),
+            // Each PLAY elsewhere costs the server another DESCRIBE and SETUP: one is enough to find out
+            // whether the connection was full, or the server.
+            Remedy::Elsewhere if step == Step::Play && self.has_played_elsewhere => {
+                return Err(error);
+            }
+            Remedy::Elsewhere if !self.wish.is_dedicated => {
+                self.has_played_elsewhere |= step == Step::Play;
+                self.wish.avoid.push(link.id);
+            }
             // Set up a moment ago: the server has mixed sessions up (Rockchip, where all have one id).
             // Nothing of this one plays yet that could be disturbed.
             Remedy::Nothing
@@ -470,6 +536,14 @@ impl BringUp {
             _ => return Err(error),
         }
         tracing::info!("{}/-: trying another connection: {error}", link.id);
+        self.try_again(error)
+    }
+
+    /// Another connection is tried, if the server's budget has room for that.
+    fn try_again(&mut self, error: Error) -> Result<(), Error> {
+        if !self.may_try_again() {
+            return Err(error);
+        }
         self.refusal = Some(error);
         Ok(())
     }

@@ -19,6 +19,7 @@ mod descriptions;
 mod handle;
 mod intent;
 mod odd_session;
+mod redial;
 mod registration;
 mod relief;
 mod server;
@@ -28,7 +29,6 @@ mod table;
 mod terms;
 mod tls_clients;
 mod trials;
-mod turns;
 mod verdicts;
 mod wish;
 
@@ -43,11 +43,11 @@ use tokio::{
     sync::{broadcast, oneshot, watch},
 };
 
-pub use self::{handle::ConnectionHandle, intent::Intent, turns::Turn};
+pub use self::{handle::ConnectionHandle, intent::Intent, redial::RedialPermit};
 pub(super) use self::{
+    redial::Attempt,
     registration::Registration,
-    table::{ConnectionId, PresentationUri},
-    trials::{Canary, Described, Description},
+    trials::{Canary, Described, Description, Joining},
     wish::Wish,
 };
 use self::{
@@ -55,6 +55,7 @@ use self::{
     state_file::Saver,
     table::WaiterId,
 };
+pub(super) use super::ids::{ConnectionId, PresentationUri};
 use super::{
     config::{Limits, SessionOptions, Timeouts},
     driver,

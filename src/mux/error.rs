@@ -25,6 +25,7 @@ struct Detail {
     retry_after: Option<Duration>,
     camera: Option<String>,
     connection: Option<ConnectionId>,
+    is_behind_redirect: bool,
 }
 
 /// What kind of error.
@@ -140,6 +141,7 @@ impl Error {
             retry_after: None,
             camera: None,
             connection: None,
+            is_behind_redirect: false,
         }))
     }
 
@@ -254,6 +256,26 @@ impl Error {
     /// By whose doing.
     pub fn initiator(&self) -> Initiator {
         self.0.initiator
+    }
+
+    /// It was met at a server to which the one that the user named had redirected.
+    pub(super) fn behind_redirect(mut self) -> Self {
+        Arc::make_mut(&mut self.0).is_behind_redirect = true;
+        self
+    }
+
+    pub(super) fn is_behind_redirect(&self) -> bool {
+        self.0.is_behind_redirect
+    }
+
+    /// The user of a session has given it up: no media came, it was of no use, or its source said
+    /// goodbye.
+    #[cfg_attr(
+        not(feature = "plugin"),
+        expect(dead_code, reason = "the element does so")
+    )]
+    pub(crate) fn of_session(kind: ErrorKind, explanation: &str) -> Self {
+        Self::new(kind, Scope::Session, Initiator::Server, explanation)
     }
 
     /// Whether no connection could be made.

@@ -65,7 +65,9 @@ impl Opening {
     /// The first thing that went wrong and could not be helped.
     pub async fn describe(self) -> Result<Described, Error> {
         let mut bring_up = self.bring_up?;
-        let (attachment, presentation) = bring_up.describe().await?;
+        bring_up.begin()?;
+        let described = bring_up.describe().await;
+        let (attachment, presentation) = described.map_err(|error| bring_up.of_target(error))?;
         Ok(Described {
             attachment,
             presentation,
@@ -144,8 +146,9 @@ impl Described {
             let error = Error::new(ErrorKind::Sdp, Scope::Session, Initiator::User, explanation);
             return Err(error.in_request("SETUP").of_camera(&bring_up.camera()));
         }
+        let set_up = bring_up.set_up(attachment, presentation, streams).await;
         let (attachment, presentation, streams) =
-            bring_up.set_up(attachment, presentation, streams).await?;
+            set_up.map_err(|error| bring_up.of_target(error))?;
         Ok(Ready {
             attachment,
             presentation,
@@ -209,7 +212,8 @@ impl Ready {
             streams,
             mut bring_up,
         } = self;
-        let playing = bring_up.play(attachment, presentation, streams).await?;
+        let playing = bring_up.play(attachment, presentation, streams).await;
+        let playing = playing.map_err(|error| bring_up.of_target(error))?;
         Ok(Session::new(playing, bring_up))
     }
 }

@@ -68,7 +68,6 @@
 #![forbid(unsafe_code)]
 
 mod attachment;
-mod backoff;
 mod bring_up;
 mod config;
 mod connection_pool;
@@ -80,6 +79,7 @@ mod driver;
 mod error;
 mod event;
 mod handle;
+mod ids;
 mod monitor;
 // Public for `tests/sim` only.
 #[doc(hidden)]
@@ -95,16 +95,14 @@ mod sharing;
 mod stats;
 mod strain;
 mod tls;
-mod vanguard;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use tokio::runtime::Handle;
 
 pub use self::{
-    backoff::{RetryBounds, RetrySchedule, Setback},
     config::{Limits, Multiplex, OverflowPolicy, Pooling, SessionOptions, Timeouts},
-    connection_pool::{ConnectionHandle, ConnectionPool, Intent, Turn},
+    connection_pool::{ConnectionHandle, ConnectionPool, Intent, RedialPermit},
     delivery::Packet,
     error::{Error, ErrorKind, Initiator, Scope, TlsFailure},
     event::{
@@ -112,6 +110,7 @@ pub use self::{
     },
     handle::{Described, Opening, Ready},
     monitor::SessionMonitor,
+    policy::redial::{RetryBounds, RetrySchedule, Setback},
     proto::{Credentials, MediaStream, PacketKind, Presentation, RtpInfo, StreamGrant},
     session::{RtcpSender, Session},
     stats::{
@@ -145,7 +144,7 @@ impl Mux {
     /// then one session at a time dials, after a wait that grows, and when it has a connection another
     /// one follows, and when both are set up, or after half a second, all others, but for the one that
     /// was added last to a connection that broke off soon after: it comes a second later. If the dial
-    /// fails, all others fail with it. Keep the [`Turn`] until the session is described, then drop it.
+    /// fails, all others fail with it. Keep the [`RedialPermit`] until the session is described, then drop it.
     /// Dropping the future gives the place up.
     ///
     /// # Errors
@@ -157,13 +156,10 @@ impl Mux {
         options: &SessionOptions,
         after: Option<&Error>,
         bounds: RetryBounds,
-    ) -> Result<Turn, Error> {
+    ) -> Result<RedialPermit, Error> {
         let key = options.connection_key()?;
-        if let Some(error) = after {
-            self.pool.on_lost(key.server(), error);
-        }
         let uri = options.presentation();
-        let turn = self.pool.turn(&key, &uri, bounds).await;
+        let turn = self.pool.turn(&key, &uri, after, bounds).await;
         turn.map_err(|error| error.of_camera(&options.camera()))
     }
 

@@ -21,7 +21,7 @@ use super::{
     driver::{Link, Report},
     error::Error,
     monitor::SessionMonitor,
-    proto::{Presentation, Reply, RtpInfo, SessionKey, SessionRequest, StreamGrant},
+    proto::{PacketKind, Presentation, Reply, RtpInfo, SessionKey, SessionRequest, StreamGrant},
 };
 
 /// A playing session: a stream of packets, and the requests that steer it.
@@ -116,24 +116,42 @@ impl Session {
 
     fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Packet>> {
         self.poll_move(context);
-        match self.left.pop_front() {
+        let polled = match self.left.pop_front() {
             Some(packet) => Poll::Ready(Some(packet)),
             None => match self.attachment.consumer.poll_next(context) {
                 Poll::Ready(None) if self.is_between => Poll::Pending,
                 polled => polled,
             },
+        };
+        if let Poll::Ready(Some(packet)) = &polled {
+            self.note_media(packet);
         }
+        polled
     }
 
     fn poll_batch(&mut self, context: &mut Context<'_>, batch: &mut Vec<Packet>) -> Poll<bool> {
         self.poll_move(context);
-        if !self.left.is_empty() {
-            batch.extend(self.left.drain(..));
-            return Poll::Ready(true);
+        let polled = match self.left.is_empty() {
+            true => match self.attachment.consumer.poll_batch(context, batch) {
+                Poll::Ready(false) if self.is_between => Poll::Pending,
+                polled => polled,
+            },
+            false => {
+                batch.extend(self.left.drain(..));
+                Poll::Ready(true)
+            }
+        };
+        if let Some(packet) = batch.last() {
+            self.note_media(packet);
         }
-        match self.attachment.consumer.poll_batch(context, batch) {
-            Poll::Ready(false) if self.is_between => Poll::Pending,
-            polled => polled,
+        polled
+    }
+
+    /// For the redial policy: media is what makes a session a success. A batch that ends with a report
+    /// is followed by others.
+    fn note_media(&mut self, packet: &Packet) {
+        if packet.kind == PacketKind::Rtp {
+            self.bring_up.on_media(packet.received);
         }
     }
 
@@ -236,7 +254,8 @@ impl Session {
         self.attachment.consumer.park_as(&old.consumer);
         // The old one is released, and its debt settled with its own.
         drop(old);
-        self.bring_up = bring_up;
+        let mut left = std::mem::replace(&mut self.bring_up, bring_up);
+        self.bring_up.take_over(&mut left);
         self.is_between = false;
         match self.odd.take() {
             Some(odd) if odd.0 == self.attachment.connection() => self.bring_up.on_stays(odd),
@@ -249,7 +268,8 @@ impl Session {
     /// Why there are no more packets; none while there may be.
     pub fn end_reason(&self) -> Option<Error> {
         let lost = self.lost.clone();
-        lost.or_else(|| self.attachment.consumer.delivery().end_reason())
+        let reason = lost.or_else(|| self.attachment.consumer.delivery().end_reason());
+        reason.map(|error| self.bring_up.of_target(error))
     }
 
     /// Stops the streams; the session stays and is kept alive.
@@ -270,7 +290,10 @@ impl Session {
         let request = SessionRequest::Play {
             aggregate: self.presentation.aggregate.clone(),
         };
-        if let Reply::Playing(rtp_info) = self.request(request).await? {
+        let joining = self.bring_up.joining(&self.attachment);
+        let reply = self.request(request).await;
+        drop(joining);
+        if let Reply::Playing(rtp_info) = reply? {
             self.rtp_info = rtp_info;
         }
         Ok(())
@@ -287,9 +310,10 @@ impl Session {
 
     async fn request(&self, request: SessionRequest) -> Result<Reply, Error> {
         self.attachment.request(request).await.map_err(|failure| {
-            Error::from_failure(&failure)
+            let error = Error::from_failure(&failure)
                 .of_camera(&self.bring_up.camera())
-                .on(self.attachment.connection())
+                .on(self.attachment.connection());
+            self.bring_up.of_target(error)
         })
     }
 

@@ -7,7 +7,6 @@
 //! not cost a server its sharing for a day. What is seen and not confirmed is a *suspicion*: nobody
 //! is added while there is one. Pure: time is passed in.
 
-mod breakages;
 pub(super) mod evidence;
 pub(super) mod fingerprint;
 pub(super) mod gate;
@@ -16,18 +15,17 @@ mod room;
 
 use std::time::{Duration, Instant};
 
+use self::room::Room;
 pub(super) use self::{
-    breakages::Addition,
     evidence::Evidence,
     fingerprint::{Fingerprint, Introduction},
 };
-use self::{
-    breakages::{Blame, Breakages},
-    room::Room,
-};
 use super::{
-    connection_pool::PresentationUri,
-    policy::sharing::description_check::{DescriptionCheck, NextCheck},
+    ids::{ConnectionId, PresentationUri},
+    policy::{
+        join_history::{Blame, JoinHistory, Joins},
+        sharing::description_check::{DescriptionCheck, NextCheck},
+    },
     proto::ProbeOutcome,
 };
 
@@ -37,10 +35,6 @@ const FIRST_RETRY: Duration = Duration::from_secs(10 * 60);
 const LATER_RETRY: Duration = Duration::from_secs(24 * 60 * 60);
 /// A learned limit of sessions is tried again by one more after each of these.
 const CAP_RETRY: Duration = Duration::from_secs(10 * 60);
-/// So long a session gets a connection of its own whose company broke off twice.
-const ISOLATION: Duration = LATER_RETRY;
-/// Such sessions of one server that are remembered; of so many none is to blame.
-const MOST_ISOLATED: usize = 16;
 /// A canary that brought no verdict is not sent again before.
 const CANARY_RETRY: Duration = Duration::from_secs(10 * 60);
 
@@ -133,9 +127,7 @@ pub(super) struct Sharing {
     no_canary_before: Option<Instant>,
     cap: Option<Cap>,
     room: Room,
-    breakages: Breakages,
-    /// Sessions with which connections broke off, and until when they get their own.
-    isolated: Vec<(PresentationUri, Instant)>,
+    joins: JoinHistory,
     /// A session ended without its TEARDOWN: until its ghost is gone, a full server means nothing.
     ghosts_until: Option<Instant>,
 }
@@ -167,7 +159,14 @@ impl Sharing {
     }
 
     fn memory(&self) -> Duration {
-        if self.denials > 1 {
+        let is_of_crashes = matches!(
+            self.verdict,
+            Verdict::No {
+                reason: Evidence::Crashes,
+                ..
+            }
+        );
+        if self.denials > 1 && !is_of_crashes {
             LATER_RETRY
         } else {
             FIRST_RETRY
@@ -251,16 +250,20 @@ impl Sharing {
         Some(cap.sessions.saturating_add(more))
     }
 
+    /// Whether connections died, and it is not known what else did.
+    pub(super) fn has_unexplained_deaths(&self) -> bool {
+        self.joins.has_unexplained()
+    }
+
     /// Whether this session is to have a connection of its own: the others broke off when it came.
     pub(super) fn is_isolated(&self, now: Instant, uri: &PresentationUri) -> bool {
-        let mut isolated = self.isolated.iter();
-        isolated.any(|(other, until)| other == uri && now < *until)
+        self.joins.is_isolated(now, uri)
     }
 
     /// Whether nothing would be lost by forgetting it.
     pub(super) fn is_forgettable(&self, now: Instant) -> bool {
         self.verdict == Verdict::Unknown
-            && self.isolated.iter().all(|(_, until)| now >= *until)
+            && self.joins.is_forgettable(now)
             && self.session_cap(now).is_none()
             && !self.has_said_full
             && self.no_canary_before.is_none_or(|before| now >= before)
@@ -374,21 +377,39 @@ impl Sharing {
         }
     }
 
-    /// A connection with so many sessions, or one of them, broke off; `added` is the last of them.
-    pub(super) fn on_broken(&mut self, now: Instant, sessions: u32, added: &Addition) {
-        match self.breakages.on_broken(now, sessions, added) {
-            Blame::Nobody => {}
-            Blame::Added => self.isolate(now, &added.uri),
-            Blame::Server => self.deny(now, Evidence::BrokeOff),
-        }
+    /// A connection died that had so many sessions; `newest` is the youngest one there is.
+    pub(super) fn on_death(
+        &mut self,
+        now: Instant,
+        sessions: u32,
+        joins: &Joins,
+        newest: ConnectionId,
+    ) {
+        self.joins.on_death(now, sessions, joins, newest);
     }
 
     /// This session is to have a connection of its own: its neighbours do better without it.
     pub(super) fn isolate(&mut self, now: Instant, uri: &PresentationUri) {
-        self.isolated
-            .retain(|(other, until)| other != uri && now < *until);
-        if self.isolated.len() < MOST_ISOLATED {
-            self.isolated.push((uri.clone(), now + ISOLATION));
+        self.joins.isolate(now, uri);
+    }
+
+    /// One of so many sessions of a connection was lost, and the connection lives on.
+    pub(super) fn on_session_lost(&mut self, now: Instant, sessions: u32, joins: &Joins) {
+        let blame = self.joins.on_session_lost(now, sessions, joins);
+        self.blame(now, &blame);
+    }
+
+    /// A session got this connection, or none could be made.
+    pub(super) fn on_connection(&mut self, now: Instant, connection: Option<ConnectionId>) {
+        let blame = self.joins.on_connection(now, connection);
+        self.blame(now, &blame);
+    }
+
+    fn blame(&mut self, now: Instant, blame: &Blame) {
+        match blame {
+            Blame::Nothing => {}
+            Blame::Server => self.deny(now, Evidence::BrokeOff),
+            Blame::Crashes => self.deny(now, Evidence::Crashes),
         }
     }
 

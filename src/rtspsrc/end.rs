@@ -50,12 +50,14 @@ impl End {
         }
     }
 
-    /// The error of the multiplexer, if it is one.
-    pub(super) fn error(&self) -> Option<&mux::Error> {
-        match self {
-            Self::Mux(_, error) => Some(error),
-            _ => None,
-        }
+    /// The error that the multiplexer takes into account when the session is set up again.
+    pub(super) fn to_error(&self) -> mux::Error {
+        let kind = match self {
+            Self::Mux(_, error) => return error.clone(),
+            Self::Description(_) | Self::Undeliverable(_) => mux::ErrorKind::Sdp,
+            _ => mux::ErrorKind::TimedOut,
+        };
+        mux::Error::of_session(kind, &self.reason())
     }
 
     /// In a sentence, without secrets.

@@ -1,4 +1,5 @@
-//! What to do when a session has ended: again, or not, and when. Pure: time and chance are passed in.
+//! What to do when a session has ended: again, or not. When, the multiplexer decides for all sessions of
+//! the server ([`Mux::turn`](crate::mux::Mux::turn)). Pure: time is passed in.
 //!
 //! A recorder wants its cameras back, whatever happened to them. So what has played once is set up
 //! again until it plays, but for what time does not heal: a wrong password locks accounts if it is
@@ -10,10 +11,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::mux::{ErrorKind, RetryBounds, RetrySchedule, Setback};
-
-/// After so much time with media the next failure is the first again.
-const STEADY: Duration = Duration::from_secs(30);
+use crate::mux::{ErrorKind, RetryBounds};
 
 /// Until refused credentials that were good before are tried again; then twice as long each time.
 const FIRST_REFUSAL: Duration = Duration::from_secs(60);
@@ -112,7 +110,6 @@ pub(super) struct Recovered {
 #[derive(Debug)]
 pub(super) struct Recovery {
     policy: Policy,
-    schedule: RetrySchedule,
     outage: Option<Outage>,
     /// Since when there is media.
     media_since: Option<Instant>,
@@ -128,7 +125,6 @@ impl Recovery {
     pub(super) fn new(policy: Policy) -> Self {
         Self {
             policy,
-            schedule: RetrySchedule::default(),
             outage: None,
             media_since: None,
             has_played: false,
@@ -192,11 +188,7 @@ impl Recovery {
 
     /// The session has ended by itself. True if that is the beginning of an outage.
     pub(super) fn on_end(&mut self, now: Instant) -> bool {
-        if let Some(since) = self.media_since.take()
-            && now.saturating_duration_since(since) >= STEADY
-        {
-            self.schedule.reset();
-        }
+        self.media_since = None;
         if self.outage.is_some() {
             return false;
         }
@@ -208,8 +200,8 @@ impl Recovery {
         true
     }
 
-    /// What to do about it; `chance` is drawn from 0 to 1.
-    pub(super) fn verdict(&mut self, now: Instant, ailment: Ailment, chance: f64) -> Verdict {
+    /// What to do about it.
+    pub(super) fn verdict(&mut self, ailment: Ailment) -> Verdict {
         if !self.policy.is_on || ailment == Ailment::Hopeless {
             return Verdict::GiveUp;
         }
@@ -225,17 +217,12 @@ impl Recovery {
         if (is_refusal && !self.has_played) || is_used_up {
             return Verdict::GiveUp;
         }
-        // One asks for all of the server, where that is what all of them would find out.
-        if matches!(ailment, Ailment::Unreachable | Ailment::Untrusted) {
-            return Verdict::InTurn;
+        // How long it waits is decided for all sessions of the server together. What the server asks
+        // for comes before that, and before what the user does.
+        match ailment {
+            Ailment::Busy(Some(asked)) => Verdict::After(asked),
+            _ => Verdict::InTurn,
         }
-        let wait = self.schedule.next(now, Setback::Refused, chance);
-        let asked = match ailment {
-            Ailment::Busy(retry_after) => retry_after.unwrap_or_default(),
-            _ => Duration::ZERO,
-        };
-        // What the server asks for comes before what the user does.
-        Verdict::After(self.policy.bounds.clamp(wait).max(asked))
     }
 
     /// Not drawn at random: the sessions of a server were refused together, and of those that try again

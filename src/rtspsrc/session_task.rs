@@ -151,11 +151,10 @@ impl SessionTask {
             return Some(End::Flow(gst::FlowError::Eos));
         }
         let is_new = self.recovery.on_end(now);
-        self.failure = end.error().cloned();
         let reason = end.reason();
-        let verdict = self
-            .recovery
-            .verdict(now, end.ailment(), glib::random_double());
+        // None would say that the user starts it.
+        self.failure = Some(end.to_error());
+        let verdict = self.recovery.verdict(end.ailment());
         self.narrator.note(|standing| {
             standing.last_error = Some(reason.clone());
             standing.outages = self.recovery.outages();

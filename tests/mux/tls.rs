@@ -320,7 +320,7 @@ async fn f03_a_refused_certificate_fails_those_who_would_refuse_it_too() {
     let waiting = async {
         tokio::select! {
             biased;
-            turn = mux.turn(&trusting, None, bounds) => panic!("{turn:?}"),
+            turn = mux.turn(&trusting, Some(&first), bounds) => panic!("{turn:?}"),
             turn = mux.turn(&untrusting, Some(&first), bounds) => turn.unwrap_err(),
         }
     };

@@ -185,9 +185,11 @@ fn f43_of_several_whose_answers_cannot_be_told_apart_each_is_described_once_more
             .map(|(number, describe)| (number, describe, sim.expect_sent("DESCRIBE")))
             .collect();
         for (number, _, cseq) in &asked {
-            let body = format!("v=0
+            let body = format!(
+                "v=0
 a=of {number}
-");
+"
+            );
             sim.receive(&described(numbers(*cseq), &body));
         }
         if numbers(1) == "1" {
@@ -200,9 +202,11 @@ a=of {number}
             assert!(is_its, "{}", request.uri);
             sim.expect_nothing_sent();
             let cseq = request.headers.cseq().expect("a CSeq");
-            let body = format!("v=0
+            let body = format!(
+                "v=0
 a=of {number}
-");
+"
+            );
             sim.receive(&described(numbers(cseq), &body));
             expect_described(&mut sim, describe, &format!("of {number}"));
         }

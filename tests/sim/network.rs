@@ -115,6 +115,8 @@ pub(crate) struct World {
     dials: BTreeMap<usize, Dial>,
     /// Attempts to connect.
     pub(crate) dialled: usize,
+    /// When, and which server.
+    pub(crate) dials_made: Vec<(Millis, usize)>,
     /// Connections that were begun: each asks for a seed first, and then dials at once if at all.
     connections: u64,
     pub(crate) trace: Trace,
@@ -157,6 +159,7 @@ impl Net {
                 servers: Vec::new(),
                 dials: BTreeMap::new(),
                 dialled: 0,
+                dials_made: Vec::new(),
                 connections: 0,
                 trace: Trace::new(is_told),
                 coverage: Coverage::default(),
@@ -264,6 +267,7 @@ impl World {
             return answer;
         };
         self.dialled += 1;
+        self.dials_made.push((self.now, server));
         let number = self.dialled;
         self.trace.note(self.now, "dial", server, &[]);
         let dial = Dial {

@@ -5,12 +5,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use gstrtspmux::mux::network::Network;
-use gstrtspmux::mux::{
-    Error, ErrorKind, Mux, MuxStats, RetryBounds, RetrySchedule, SessionOptions, Setback,
-    SharingVerdict,
-};
+use gstrtspmux::mux::{Error, Mux, MuxStats, RetryBounds, SessionOptions, SharingVerdict};
 use tokio::runtime::{Builder, Handle};
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep_until};
 
 use crate::network::{Awakening, Event, Fault, Millis, Net, Weather};
 use crate::run::wait;
@@ -39,34 +36,25 @@ struct Outcome {
 }
 
 /// One user of one camera, from now until `until`.
-struct User {
-    mux: Mux,
-    options: SessionOptions,
-    net: Arc<Net>,
-    camera: u32,
-    begins: Instant,
-    until: Instant,
+pub(crate) struct User {
+    pub(crate) mux: Mux,
+    pub(crate) options: SessionOptions,
+    pub(crate) net: Arc<Net>,
+    pub(crate) camera: u32,
+    pub(crate) begins: Instant,
+    pub(crate) until: Instant,
     /// When its packets came.
-    seen: Rc<RefCell<Vec<Millis>>>,
+    pub(crate) seen: Rc<RefCell<Vec<Millis>>>,
 }
 
 impl User {
-    async fn watch(self) {
+    pub(crate) async fn watch(self) {
         sleep_until(self.begins).await;
         let mut failure: Option<Error> = None;
-        let mut schedule = RetrySchedule::default();
         while Instant::now() < self.until {
             let Err(error) = self.live(failure.as_ref()).await else {
                 return;
             };
-            let takes_turns = matches!(
-                error.kind(),
-                ErrorKind::ConnectionLost | ErrorKind::Connect | ErrorKind::Resolve
-            );
-            if !takes_turns {
-                let now = Instant::now().into_std();
-                sleep(schedule.next(now, Setback::Refused, 0.5)).await;
-            }
             failure = Some(error);
         }
     }

@@ -36,6 +36,8 @@ pub(crate) struct Server {
     pub(crate) has_rules: bool,
     /// How long sessions have been kept apart.
     pub(crate) apart_since: Option<Millis>,
+    /// Requests that it answered, where that is written down: when, and the method.
+    pub(crate) asked: Option<Vec<(Millis, String)>>,
     is_ticking: bool,
     desks: BTreeMap<usize, Desk>,
     /// By connection and session id.
@@ -123,6 +125,7 @@ impl Server {
             is_forced: false,
             has_rules: false,
             apart_since: None,
+            asked: None,
             is_ticking: false,
             desks: BTreeMap::new(),
             grants: BTreeMap::new(),
@@ -236,6 +239,9 @@ impl World {
         self.before_answer(wire, arrived, request);
         let now = self.now;
         let server = &mut self.servers[number];
+        if let Some(asked) = &mut server.asked {
+            asked.push((now, request.method.clone()));
+        }
         let outcome = server.engine.request(peer, request);
         let status = status_of(&outcome.bytes);
         let arrives = now + server.longest_way(self.weather);

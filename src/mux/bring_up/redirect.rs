@@ -35,18 +35,34 @@ impl BringUp {
         if self.redirected.contains(&self.url) {
             return Err(refuse("the server redirects in a loop".to_owned()).of_camera(&from));
         }
-        self.wish = self.wish_after_redirect().map_err(|error| {
+        let wish = self.wish_after_redirect().map_err(|error| {
             refuse(format!("redirected to where we cannot go: {error}")).of_camera(&from)
         })?;
-        self.connections = 0;
-        self.tried_younger = false;
-        self.suspected = None;
-        self.doubted = None;
-        self.full_with = None;
-        self.room_trial = None;
-        self.known = None;
-        self.flight = None;
-        self.refusal = None;
+        if !self.may_try_again() {
+            return Err(refuse("redirected again and again".to_owned()).of_camera(&from));
+        }
+        self.go_to(wish)
+    }
+
+    /// Begins anew at another server: of what was learned at this one nothing holds there. What is
+    /// kept is the session's own.
+    fn go_to(&mut self, wish: Wish) -> Result<(), Error> {
+        let there = Self::new(
+            self.pool.clone(),
+            self.options.clone(),
+            self.monitor.clone(),
+        )?;
+        let url = self.url.clone();
+        let redirected = std::mem::take(&mut self.redirected);
+        let (attempt, intent) = (self.attempt.take(), self.intent.take());
+        *self = Self {
+            url,
+            wish,
+            redirected,
+            attempt,
+            intent,
+            ..there
+        };
         Ok(())
     }
 

@@ -61,9 +61,12 @@ impl BringUp {
                     }
                 };
                 self.look_for_leavers();
+                let joining = self.joining(&attachment);
                 let setting_up = self.set_up_on(&attachment, &presentation, &streams);
                 let outcome = self.unless_held_up(&attachment, Wait::SetUp, setting_up);
-                match outcome.await? {
+                let outcome = outcome.await;
+                drop(joining);
+                match outcome? {
                     Some(Ok(mut done)) => {
                         if self.still_holds(&attachment, &mut presentation, &mut done)? {
                             self.on_set_up(&attachment, &done);
@@ -127,6 +130,9 @@ impl BringUp {
         let timeout = timeouts.min().unwrap_or_default();
         let uri = self.wish.presentation();
         self.pool.on_set_up(attachment.handle(), uri, timeout);
+        if let Some(attempt) = &self.attempt {
+            attempt.on_set_up();
+        }
         self.on_success(Step::SetUp);
         self.monitor.set_grants(&done.grants);
     }

@@ -77,7 +77,7 @@ impl Registration {
     /// The server has ended one of several sessions.
     pub(in crate::mux) fn on_session_lost(&self, now: Instant) {
         self.pool
-            .change(|state, aftermath| state.on_broken(self.id, now, aftermath));
+            .change(|state, aftermath| state.on_session_lost(self.id, now, aftermath));
     }
 
     /// The machine was asleep. What breaks off now is not held against the session added last.

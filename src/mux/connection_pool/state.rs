@@ -12,12 +12,12 @@ use super::{
     ConnectionHandle, ConnectionPool, Placed, Registration, Ticket, Wish,
     descriptions::Descriptions,
     odd_session::FramingLosses,
+    redial::Redials,
     relief::Relief,
     server::Server,
     table::{Checkin, ConnectionId, Demand, Placement, Purpose, Table, WaiterId},
     tls_clients::TlsClients,
     trials::Trial,
-    turns::Turns,
     wish::Known,
 };
 use crate::mux::{
@@ -26,6 +26,7 @@ use crate::mux::{
     driver::{self, Command, Link, Plan},
     error::Error,
     event::MuxEvent,
+    policy::join_history::Joins,
     proto::{CloseReason, ConnectionConfig, CredentialStatus, Credentials, HeadOfLine},
     server_key::{ConnectionKey, ServerId},
     sharing::{Evidence, Stance, gate::SHORTEST_PATIENCE},
@@ -42,6 +43,7 @@ type GateId = (ServerId, Credentials);
 pub(super) struct Registered {
     pub(super) link: Arc<Link>,
     pub(super) trial: Trial,
+    pub(super) joins: Joins,
     /// While it is strained.
     pub(super) relief: Option<Relief>,
     pub(super) losses: FramingLosses,
@@ -96,7 +98,7 @@ pub(super) struct State {
     pub(super) servers: HashMap<ServerId, Server>,
     pub(super) last_intent: u64,
     pub(super) descriptions: Descriptions,
-    pub(super) turns: Turns,
+    pub(super) redials: Redials,
     tls: TlsClients,
     /// Seen to know Digest: never sent a password in clear text again.
     digest_servers: HashSet<ServerId>,
@@ -113,7 +115,7 @@ impl State {
             servers: HashMap::new(),
             last_intent: 0,
             descriptions: Descriptions::default(),
-            turns: Turns::default(),
+            redials: Redials::default(),
             tls: TlsClients::default(),
             digest_servers: HashSet::new(),
             is_shut_down: false,
@@ -262,6 +264,7 @@ impl State {
                 let link = Arc::clone(&registered.link);
                 if is_first {
                     registered.trial.begin_again();
+                    registered.joins = Joins::default();
                     link.on_reused();
                 }
                 self.update_gauges(&link.server);
@@ -311,6 +314,7 @@ impl State {
             Registered {
                 link: Arc::clone(&link),
                 trial: Trial::default(),
+                joins: Joins::default(),
                 relief: None,
                 losses: FramingLosses::default(),
                 gate,
@@ -480,19 +484,20 @@ impl State {
         if let Some(CloseReason::PeerClosed | CloseReason::Io(_)) =
             link.map(|link| link.close_reason())
         {
-            self.on_broken(id, now, aftermath);
+            self.on_death(id, now, aftermath);
         }
-        let sessions = self.company(id);
+        let set_up = self.table.entry(id).map_or(0, |entry| entry.set_up);
         let entry = self.table.remove(id);
         let Some(Registered {
-            link, gate, trial, ..
+            link, gate, joins, ..
         }) = self.registered.remove(&id)
         else {
             return;
         };
+        let sessions = joins.sessions(set_up);
         if sessions > 1 {
-            let suspect = trial.last_set_up.and_then(|added| added.suspect(now));
-            self.turns.on_broken(now, &link.server, sessions, suspect);
+            let suspect = joins.suspect(now);
+            self.redials.on_broken(now, &link.server, sessions, suspect);
         }
         self.measure(&link, aftermath);
         if entry.is_some_and(|entry| entry.set_up > 0) {

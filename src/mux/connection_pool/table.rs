@@ -17,11 +17,11 @@ mod entry;
 
 use std::{
     collections::{HashMap, VecDeque},
-    fmt,
     hash::Hash,
 };
 
-pub(in crate::mux) use self::demand::PresentationUri;
+pub(super) use crate::mux::ids::{ConnectionId, PresentationUri};
+
 pub(super) use self::{
     demand::{Company, Demand, Describes, Placement},
     entry::{Entry, Phase, Purpose},
@@ -32,22 +32,6 @@ pub(in crate::mux) const SESSION_CEILING: u32 = 128;
 
 /// Callers that may wait for one server; beyond it the next one fails at once (fault F37).
 const MAX_WAITING: usize = 1024;
-
-/// Names a connection; rises with every connection and is never reused within a pool.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(in crate::mux) struct ConnectionId(pub(in crate::mux) u64);
-
-impl fmt::Display for ConnectionId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "c{}", self.0)
-    }
-}
-
-impl fmt::Debug for ConnectionId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
 
 /// Names a caller that waits for a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -82,6 +66,11 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq> Table<S, K> {
             last_connection: 0,
             last_waiter: 0,
         }
+    }
+
+    /// The youngest connection there has been.
+    pub(super) fn newest(&self) -> ConnectionId {
+        ConnectionId(self.last_connection)
     }
 
     /// Finds a connection for a caller who has just come. Nobody overtakes: where somebody with

@@ -13,14 +13,17 @@ use super::{
 };
 use crate::mux::{
     driver,
-    policy::sharing::{
-        description_check::NextCheck,
-        descriptions::{self, Doubt, Signature, doubt},
+    policy::{
+        join_history::Joins,
+        sharing::{
+            description_check::NextCheck,
+            descriptions::{self, Doubt, Signature, doubt},
+        },
     },
     proto::{FirstAsked, Presentation, SessionKey},
     server_key::{ConnectionKey, ServerId},
     sharing::{
-        Addition, Stance,
+        Stance,
         gate::{Facts, Gate, gate, intent_patience, patience},
     },
 };
@@ -70,10 +73,6 @@ pub(super) struct Trial {
     progress: Option<Instant>,
     /// A session was set up on it.
     has_set_up: bool,
-    /// The last one that was.
-    pub(super) last_set_up: Option<Addition>,
-    /// Sessions that it had when it ended: they leave one by one.
-    sessions_at_end: Option<u32>,
     /// Until when the server may still close it.
     suspect_until: Option<Instant>,
     /// The session that goes on here although others are to leave.
@@ -86,6 +85,29 @@ pub(super) struct Trial {
     asked: Vec<PresentationUri>,
     /// What was described here, one entry for each URI.
     described: Vec<Description>,
+}
+
+/// A request that a connection may die of.
+#[derive(Debug)]
+#[must_use = "dropping it says that it was answered"]
+pub(in crate::mux) struct Joining {
+    pool: ConnectionPool,
+    id: ConnectionId,
+    uri: PresentationUri,
+}
+
+impl Joining {
+    fn change(&self, change: impl FnOnce(&mut Joins, &PresentationUri)) {
+        if let Some(registered) = self.pool.lock().registered.get_mut(&self.id) {
+            change(&mut registered.joins, &self.uri);
+        }
+    }
+}
+
+impl Drop for Joining {
+    fn drop(&mut self) {
+        self.change(|joins, uri| joins.on_answer(driver::now(), uri));
+    }
 }
 
 impl Trial {
@@ -162,6 +184,18 @@ impl ConnectionPool {
     pub(in crate::mux) fn intend(&self, key: ConnectionKey) -> Intent {
         let id = self.lock().intend(&key);
         Intent::new(self.clone(), key, id)
+    }
+
+    /// A DESCRIBE, SETUP or PLAY of a session goes out on the connection; it is answered, or not waited
+    /// for any more, when what is given is dropped.
+    pub(in crate::mux) fn joining(&self, id: ConnectionId, uri: &PresentationUri) -> Joining {
+        let joining = Joining {
+            pool: self.clone(),
+            id,
+            uri: uri.clone(),
+        };
+        joining.change(|joins, uri| joins.on_request(driver::now(), uri));
+        joining
     }
 
     /// A presentation is going to be asked for on the connection.
@@ -375,18 +409,9 @@ impl State {
     pub(super) fn retire(&mut self, id: ConnectionId) {
         self.table.retire(id);
         let sessions = self.table.entry(id).map(|entry| entry.set_up);
-        if let Some(registered) = self.registered.get_mut(&id) {
-            let at_end = &mut registered.trial.sessions_at_end;
-            *at_end = at_end.or(sessions);
+        if let (Some(sessions), Some(registered)) = (sessions, self.registered.get_mut(&id)) {
+            registered.joins.on_end(sessions);
         }
-    }
-
-    /// Sessions that are set up on the connection, or were when it ended.
-    pub(super) fn company(&self, id: ConnectionId) -> u32 {
-        let registered = self.registered.get(&id);
-        let at_end = registered.and_then(|registered| registered.trial.sessions_at_end);
-        let now = self.table.entry(id).map(|entry| entry.set_up);
-        at_end.or(now).unwrap_or_default()
     }
 
     fn intend(&mut self, key: &ConnectionKey) -> IntentId {
@@ -467,15 +492,13 @@ impl State {
         if let Some(registered) = self.registered.get_mut(&id) {
             registered.trial.has_set_up = true;
             registered.trial.progress = Some(now);
-            let last = &mut registered.trial.last_set_up;
-            *last = Some(Addition::new(now, uri, last.as_ref()));
+            registered.joins.on_set_up(now, uri);
             let link = Arc::clone(&registered.link);
             self.measure(&link, aftermath);
         }
         let Some(server) = self.server_of(id) else {
             return;
         };
-        self.turns.on_set_up(&server);
         self.learn(
             &server,
             now,

@@ -9,6 +9,7 @@ use super::{Aftermath, ConnectionPool, State, server::Server, table::ConnectionI
 use crate::mux::{
     driver::{self, Command, Link},
     event::{MuxEvent, SharingChange, SharingVerdict},
+    policy::join_history::Joins,
     proto::ProbeOutcome,
     server_key::ServerId,
     sharing::{Deciding, Sharing, Stance, Verdict},
@@ -167,20 +168,59 @@ impl State {
 
     pub(super) fn on_slept(&mut self, id: ConnectionId) {
         if let Some(registered) = self.registered.get_mut(&id) {
-            registered.trial.last_set_up = None;
+            registered.joins.on_slept();
         }
     }
 
-    /// The connection, or one of its sessions, broke off.
-    pub(super) fn on_broken(&mut self, id: ConnectionId, now: Instant, aftermath: &mut Aftermath) {
+    /// The connection died.
+    pub(super) fn on_death(&mut self, id: ConnectionId, now: Instant, aftermath: &mut Aftermath) {
+        let newest = self.table.newest();
+        self.on_broken(id, now, aftermath, |sharing, sessions, joins| {
+            sharing.on_death(now, sessions, joins, newest);
+        });
+    }
+
+    /// The server has ended one of its sessions.
+    pub(super) fn on_session_lost(
+        &mut self,
+        id: ConnectionId,
+        now: Instant,
+        aftermath: &mut Aftermath,
+    ) {
+        self.on_broken(id, now, aftermath, |sharing, sessions, joins| {
+            sharing.on_session_lost(now, sessions, joins);
+        });
+    }
+
+    fn on_broken(
+        &mut self,
+        id: ConnectionId,
+        now: Instant,
+        aftermath: &mut Aftermath,
+        lesson: impl FnOnce(&mut Sharing, u32, &Joins),
+    ) {
         let (Some(entry), Some(registered)) = (self.table.entry(id), self.registered.get(&id))
         else {
             return;
         };
-        let (server, sessions) = (entry.server.clone(), self.company(id));
-        if let Some(added) = registered.trial.last_set_up.clone() {
-            let lesson = |sharing: &mut Sharing| sharing.on_broken(now, sessions, &added);
-            self.learn(&server, now, lesson, aftermath);
+        let (server, joins) = (entry.server.clone(), registered.joins.clone());
+        let sessions = joins.sessions(entry.set_up);
+        let lesson = |sharing: &mut Sharing| lesson(sharing, sessions, &joins);
+        self.learn(&server, now, lesson, aftermath);
+    }
+
+    /// A session got this connection, or none could be made: that explains deaths before.
+    pub(super) fn on_connection(
+        &mut self,
+        server: &ServerId,
+        connection: Option<ConnectionId>,
+        aftermath: &mut Aftermath,
+    ) {
+        let known = self.servers.get(server);
+        if known.is_some_and(|known| known.sharing.has_unexplained_deaths()) {
+            let now = driver::now();
+            let lesson = |sharing: &mut Sharing| sharing.on_connection(now, connection);
+            self.learn(server, now, lesson, aftermath);
         }
     }
 }

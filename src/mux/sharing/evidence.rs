@@ -18,8 +18,11 @@ pub(in crate::mux) enum Evidence {
     Closed,
     /// It never answered the second session, though it answered what came after (EvoStream).
     Unanswered,
-    /// Sessions broke off again and again after others had been added to their connection.
+    /// Connections died, or lost sessions, again and again when others joined.
     BrokeOff,
+    /// The server itself died again and again when sessions joined others. Until it is restarted with
+    /// mended firmware, or for a while.
+    Crashes,
     /// It says who it is.
     Words(Words),
 }
@@ -52,7 +55,9 @@ impl Evidence {
             Self::Status(code) => format!("status-{code}"),
             Self::Closed => "closed".to_owned(),
             Self::Unanswered => "unanswered".to_owned(),
-            Self::BrokeOff => "broke-off".to_owned(),
+            // What is called broke-off in older files was also said of servers that had been restarted.
+            Self::BrokeOff => "broke-off-2".to_owned(),
+            Self::Crashes => "crashes".to_owned(),
             Self::Words(words) => format!("words-{}", words.name()),
         }
     }
@@ -71,7 +76,8 @@ impl Evidence {
             "same-description" => Self::SameDescription,
             "closed" => Self::Closed,
             "unanswered" => Self::Unanswered,
-            "broke-off" => Self::BrokeOff,
+            "broke-off-2" => Self::BrokeOff,
+            "crashes" => Self::Crashes,
             _ => return None,
         })
     }
@@ -97,6 +103,9 @@ impl fmt::Display for Evidence {
             Self::BrokeOff => {
                 f.write_str("sessions broke off whenever others were added to their connection")
             }
+            Self::Crashes => f.write_str(
+                "the server died three times when sessions joined others on a connection",
+            ),
             Self::Words(words) => write!(
                 f,
                 "the server is {}, which carries one session per connection",
@@ -120,12 +129,21 @@ mod tests {
             Evidence::Closed,
             Evidence::Unanswered,
             Evidence::BrokeOff,
+            Evidence::Crashes,
             Evidence::Words(Words::Go2Rtc),
         ];
         for evidence in all {
             assert_eq!(Evidence::from_code(&evidence.code()), Some(evidence));
         }
-        for broken in ["", "status-", "status-99999", "words-", "words-x", "yes"] {
+        for broken in [
+            "",
+            "status-",
+            "status-99999",
+            "words-",
+            "words-x",
+            "yes",
+            "broke-off",
+        ] {
             assert_eq!(Evidence::from_code(broken), None, "{broken}");
         }
     }

@@ -269,6 +269,9 @@ mod tests {
             "",
         ];
         assert!(broken.iter().all(|line| parse_line(line, now).is_none()));
+        // Once said of servers that had been restarted.
+        let old = "no nvr:554 1699999999 1 broke-off - - - - - -";
+        assert!(parse_line(old, now).is_none());
         let good = "yes good:554 1699999999 0 - - - - - - -";
         let (server, _, pace) = parse_line(good, now).unwrap();
         assert_eq!((server.host(), pace), ("good", Pace::default()));

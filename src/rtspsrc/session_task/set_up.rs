@@ -6,7 +6,7 @@ use gstreamer as gst;
 
 use super::SessionTask;
 use crate::{
-    mux::{Opening, Ready, SessionOptions, Turn, proto::uri::redacted},
+    mux::{Opening, Ready, RedialPermit, SessionOptions, proto::uri::redacted},
     rtspsrc::{
         CAT,
         end::End,
@@ -71,7 +71,7 @@ impl SessionTask {
     }
 
     /// Sessions that are recovered wait for their turn; others fail at once if the server is away.
-    async fn turn(&self, options: &SessionOptions) -> Result<Option<Turn>, End> {
+    async fn turn(&self, options: &SessionOptions) -> Result<Option<RedialPermit>, End> {
         let policy = self.recovery.policy();
         if !policy.is_on {
             return Ok(None);

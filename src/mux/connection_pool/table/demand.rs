@@ -1,8 +1,6 @@
 //! What a caller asks of the table, and what it is answered.
 
-use std::fmt;
-
-use super::ConnectionId;
+use crate::mux::ids::{ConnectionId, PresentationUri};
 
 /// What one caller asks for. Limits are the caller's own.
 #[derive(Clone, Debug)]
@@ -53,25 +51,6 @@ impl<S: Clone, K: Clone> Demand<S, K> {
     /// Whether it is to go to those that play as soon as it is described.
     pub(in crate::mux::connection_pool) fn is_only_described(&self) -> bool {
         self.company == Company::Any && self.describes != Describes::Nothing
-    }
-}
-
-/// What a connection is used for first. It may hold secrets, and shows nothing.
-#[derive(Clone, PartialEq, Eq, Hash)]
-pub(in crate::mux) struct PresentationUri(pub(in crate::mux) String);
-
-impl PresentationUri {
-    /// Whether a control URL is below this one, and so certainly this presentation's. Camera 1 is
-    /// not above the streams of camera 14: what follows has to begin something new.
-    pub(in crate::mux::connection_pool) fn is_above(&self, control: &Self) -> bool {
-        let rest = control.0.strip_prefix(self.0.trim_end_matches('/'));
-        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', '?', '&', ';']))
-    }
-}
-
-impl fmt::Debug for PresentationUri {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("..")
     }
 }
 

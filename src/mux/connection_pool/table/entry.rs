@@ -1,8 +1,8 @@
 //! One connection, as the table knows it.
 
 use super::{
-    ConnectionId,
-    demand::{Company, Demand, Describes, PresentationUri},
+    ConnectionId, PresentationUri,
+    demand::{Company, Demand, Describes},
 };
 
 /// Who may use a connection.

@@ -7,7 +7,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::connection_pool::PresentationUri;
+use crate::mux::ids::PresentationUri;
 
 /// How many go first.
 const FIRST: u32 = 2;
@@ -20,7 +20,7 @@ const FORGOTTEN: Duration = Duration::from_secs(10 * 60);
 
 /// The order of one server's sessions; none for most of the time.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Vanguard(Option<Order>);
+pub(super) struct ReconnectOrder(Option<Order>);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Order {
@@ -31,7 +31,7 @@ struct Order {
     set_up: u32,
 }
 
-impl Vanguard {
+impl ReconnectOrder {
     /// A connection with so many sessions is lost; `suspect` was added to it shortly before.
     pub(super) fn on_lost(
         &mut self,
@@ -108,16 +108,16 @@ mod tests {
     }
 
     /// Sixteen sessions are lost, of which the seventh came last.
-    fn lost(now: Instant) -> Vanguard {
-        let mut vanguard = Vanguard::default();
-        vanguard.on_lost(now, 16, Some(uri(7)));
-        vanguard
+    fn lost(now: Instant) -> ReconnectOrder {
+        let mut order = ReconnectOrder::default();
+        order.on_lost(now, 16, Some(uri(7)));
+        order
     }
 
-    fn go(vanguard: &mut Vanguard, now: Instant, number: u32) -> bool {
-        let may = vanguard.may_go(now, &uri(number)).is_ok();
+    fn go(order: &mut ReconnectOrder, now: Instant, number: u32) -> bool {
+        let may = order.may_go(now, &uri(number)).is_ok();
         if may {
-            vanguard.on_gone(now);
+            order.on_gone(now);
         }
         may
     }
@@ -125,54 +125,54 @@ mod tests {
     #[test]
     fn two_go_first_and_the_others_when_these_are_set_up() {
         let now = Instant::now();
-        let mut vanguard = lost(now);
-        let went: Vec<u32> = (1..=16).filter(|n| go(&mut vanguard, now, *n)).collect();
+        let mut order = lost(now);
+        let went: Vec<u32> = (1..=16).filter(|n| go(&mut order, now, *n)).collect();
         assert_eq!(went, [1, 2]);
-        vanguard.on_set_up();
-        assert!(!go(&mut vanguard, now, 3));
-        vanguard.on_set_up();
-        let went: Vec<u32> = (3..=16).filter(|n| go(&mut vanguard, now, *n)).collect();
+        order.on_set_up();
+        assert!(!go(&mut order, now, 3));
+        order.on_set_up();
+        let went: Vec<u32> = (3..=16).filter(|n| go(&mut order, now, *n)).collect();
         assert_eq!(went.len(), 13, "all but the suspect");
-        assert_eq!(vanguard.may_go(now, &uri(7)), Err(now + SUSPECT_AFTER));
-        assert!(go(&mut vanguard, now + SUSPECT_AFTER, 7));
-        assert!(vanguard.is_forgettable(now + SUSPECT_AFTER));
+        assert_eq!(order.may_go(now, &uri(7)), Err(now + SUSPECT_AFTER));
+        assert!(go(&mut order, now + SUSPECT_AFTER, 7));
+        assert!(order.is_forgettable(now + SUSPECT_AFTER));
     }
 
     #[test]
     fn nobody_waits_for_long_for_two_that_come_to_nothing() {
         let now = Instant::now();
-        let mut vanguard = lost(now);
-        assert!(go(&mut vanguard, now, 1) && go(&mut vanguard, now, 2));
-        assert_eq!(vanguard.may_go(now, &uri(3)), Err(now + PATIENCE));
-        assert!(go(&mut vanguard, now + PATIENCE, 3));
+        let mut order = lost(now);
+        assert!(go(&mut order, now, 1) && go(&mut order, now, 2));
+        assert_eq!(order.may_go(now, &uri(3)), Err(now + PATIENCE));
+        assert!(go(&mut order, now + PATIENCE, 3));
     }
 
     #[test]
     fn the_order_outlasts_an_outage() {
         let now = Instant::now();
-        let mut vanguard = lost(now);
+        let mut order = lost(now);
         let later = now + Duration::from_secs(45);
         for _ in 0..10 {
-            assert!(go(&mut vanguard, later, 1), "dials");
-            vanguard.regroup();
+            assert!(go(&mut order, later, 1), "dials");
+            order.regroup();
         }
-        assert!(go(&mut vanguard, later, 1) && go(&mut vanguard, later, 2));
-        assert!(!go(&mut vanguard, later, 3));
+        assert!(go(&mut order, later, 1) && go(&mut order, later, 2));
+        assert!(!go(&mut order, later, 3));
     }
 
     #[test]
     fn a_session_that_was_alone_has_no_order_to_keep() {
         let now = Instant::now();
-        let mut vanguard = Vanguard::default();
-        vanguard.on_lost(now, 1, Some(uri(1)));
-        assert!((1..=16).all(|number| go(&mut vanguard, now, number)));
+        let mut order = ReconnectOrder::default();
+        order.on_lost(now, 1, Some(uri(1)));
+        assert!((1..=16).all(|number| go(&mut order, now, number)));
     }
 
     #[test]
     fn a_suspect_that_nobody_goes_before_goes_itself() {
         let now = Instant::now();
-        let mut vanguard = lost(now);
-        assert!(!go(&mut vanguard, now, 7));
-        assert!(go(&mut vanguard, now + SUSPECT_AFTER, 7));
+        let mut order = lost(now);
+        assert!(!go(&mut order, now, 7));
+        assert!(go(&mut order, now + SUSPECT_AFTER, 7));
     }
 }

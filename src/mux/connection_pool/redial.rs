@@ -1,0 +1,315 @@
+//! Sessions that wait until they may try a server (again), and what becomes of those that try: the
+//! decisions are [`Redial`]'s, one for each server.
+
+use std::{collections::HashMap, time::Instant};
+
+use tokio::sync::watch;
+
+use super::{ConnectionPool, PresentationUri};
+use crate::mux::{
+    driver::{self, Link},
+    error::{Error, ErrorKind},
+    policy::redial::{Admission, AttemptId, Ending, Redial, RetryBounds, WaiterId},
+    server_key::{ConnectionKey, ServerId},
+};
+
+/// The servers that sessions are on their way to, or that were lost, and not for good.
+#[derive(Debug, Default)]
+pub(super) struct Redials(HashMap<ServerId, Queue>);
+
+/// One of them.
+#[derive(Debug)]
+struct Queue {
+    redial: Redial,
+    /// Dials that failed, and what the last of them came to.
+    failures: u64,
+    failure: Option<DialFailure>,
+    /// Told whenever a session that waits may be admitted.
+    changed: watch::Sender<()>,
+}
+
+/// What a dial came to.
+#[derive(Debug)]
+struct DialFailure {
+    error: Error,
+    /// The key that it concerns, if not all: a certificate may do for others.
+    key: Option<ConnectionKey>,
+}
+
+impl DialFailure {
+    fn concerns(&self, key: &ConnectionKey) -> bool {
+        self.key.as_ref().is_none_or(|failed| failed == key)
+    }
+}
+
+impl Redials {
+    /// Changes what is known of a server and tells the sessions that wait.
+    fn change<T>(&mut self, server: &ServerId, change: impl FnOnce(&mut Redial) -> T) -> Option<T> {
+        let queue = self.0.get_mut(server)?;
+        let result = change(&mut queue.redial);
+        queue.changed.send_replace(());
+        Some(result)
+    }
+
+    /// A dial failed, for all that wait and are concerned.
+    fn on_dial_failed(&mut self, now: Instant, link: &Link, failure: DialFailure) {
+        let queue = self.queue(now, &link.server);
+        if queue.redial.on_dial_failed(now, link.id, driver::chance()) {
+            queue.failures += 1;
+            queue.failure = Some(failure);
+            queue.changed.send_replace(());
+        }
+    }
+
+    /// A connection with so many sessions is gone; `suspect` had been added to it shortly before.
+    pub(super) fn on_broken(
+        &mut self,
+        now: Instant,
+        server: &ServerId,
+        sessions: u32,
+        suspect: Option<PresentationUri>,
+    ) {
+        let queue = self.queue(now, server);
+        queue.redial.on_broken(now, sessions, suspect);
+    }
+
+    fn failures(&self, server: &ServerId) -> u64 {
+        self.0.get(server).map_or(0, |queue| queue.failures)
+    }
+
+    fn queue(&mut self, now: Instant, server: &ServerId) -> &mut Queue {
+        if !self.0.contains_key(server) {
+            self.0.retain(|_, queue| {
+                !queue.redial.is_forgettable(now) || queue.changed.receiver_count() > 0
+            });
+        }
+        self.0.entry(server.clone()).or_insert_with(|| Queue {
+            redial: Redial::new(now),
+            failures: 0,
+            failure: None,
+            changed: watch::Sender::new(()),
+        })
+    }
+}
+
+/// Where a session that waits for its turn stands.
+enum Place {
+    /// It is its turn.
+    Turn(Option<u64>),
+    /// The one that dialled for all has failed.
+    Failed(Error),
+    /// Until then, or until something changes.
+    Waiting(Instant, watch::Receiver<()>),
+}
+
+impl ConnectionPool {
+    /// The fate of a connection attempt, as each session sees it that waited for it.
+    pub(super) fn on_dialled(&self, link: &Link, key: &ConnectionKey, outcome: &Result<(), Error>) {
+        let now = driver::now();
+        self.change(|state, aftermath| {
+            let connection = match outcome {
+                Ok(()) => Some(link.id),
+                Err(error) if error.is_of_dialling() && error.concerns_server() => None,
+                Err(_) => return,
+            };
+            state.on_connection(&link.server, connection, aftermath);
+        });
+        let redials = &mut self.lock().redials;
+        match outcome {
+            Ok(()) => _ = redials.change(&link.server, |redial| redial.on_reached(now, link.id)),
+            Err(error) if error.is_of_dialling() => {
+                let failure = DialFailure {
+                    error: error.clone(),
+                    key: (!error.concerns_server()).then(|| key.clone()),
+                };
+                redials.on_dial_failed(now, link, failure);
+            }
+            Err(_) => {}
+        }
+    }
+
+    /// A session begins to be set up.
+    pub(in crate::mux) fn begin_attempt(
+        &self,
+        server: &ServerId,
+        uri: &PresentationUri,
+    ) -> Attempt {
+        let now = driver::now();
+        let mut state = self.lock();
+        Attempt {
+            pool: self.clone(),
+            server: server.clone(),
+            id: state.redials.queue(now, server).redial.begin(now, uri),
+            last_media: None,
+        }
+    }
+
+    /// Waits until a session may try the server (again), or another one has dialled for it and failed.
+    /// `after` is what ended its last attempt; none where a user starts it. Dropping the future gives
+    /// its place up.
+    pub(in crate::mux) async fn turn(
+        &self,
+        key: &ConnectionKey,
+        uri: &PresentationUri,
+        after: Option<&Error>,
+        bounds: RetryBounds,
+    ) -> Result<RedialPermit, Error> {
+        let waiting = self.enter(key.server(), uri, after);
+        loop {
+            let (until, mut changed) = match waiting.place(key, bounds) {
+                Place::Failed(error) => return Err(error),
+                Place::Turn(number) => {
+                    return Ok(RedialPermit {
+                        pool: self.clone(),
+                        server: key.server().clone(),
+                        number,
+                    });
+                }
+                Place::Waiting(until, changed) => (until, changed),
+            };
+            let left = until.saturating_duration_since(driver::now());
+            let _ = driver::within(self.runtime()?, left, changed.changed()).await;
+        }
+    }
+
+    fn enter(&self, server: &ServerId, uri: &PresentationUri, after: Option<&Error>) -> Waiting {
+        let now = driver::now();
+        let mut state = self.lock();
+        let failures = state.redials.failures(server);
+        let queue = state.redials.queue(now, server);
+        if let Some(error) = after {
+            let ending = ending(error);
+            queue.redial.on_failed(now, uri, ending, driver::chance());
+            queue.changed.send_replace(());
+        }
+        Waiting {
+            pool: self.clone(),
+            server: server.clone(),
+            id: queue.redial.enter(uri, after.is_none()),
+            failures,
+        }
+    }
+}
+
+/// What an error says of the server that the user named.
+fn ending(error: &Error) -> Ending {
+    match error.connection_id() {
+        _ if error.is_behind_redirect() => Ending::Failed,
+        _ if error.is_of_dialling() => Ending::NotDialled,
+        Some(id) if error.kind() == ErrorKind::ConnectionLost => Ending::Lost(id),
+        _ if error.kind() == ErrorKind::Sdp => Ending::Useless,
+        _ => Ending::Failed,
+    }
+}
+
+/// A session's place among those that wait; given up by dropping it.
+struct Waiting {
+    pool: ConnectionPool,
+    server: ServerId,
+    id: WaiterId,
+    /// Dials that had failed when it came.
+    failures: u64,
+}
+
+impl Waiting {
+    fn place(&self, key: &ConnectionKey, bounds: RetryBounds) -> Place {
+        let now = driver::now();
+        let mut state = self.pool.lock();
+        let Some(queue) = state.redials.0.get_mut(&self.server) else {
+            return Place::Turn(None);
+        };
+        let is_news = queue.failures > self.failures;
+        let news = queue.failure.as_ref().filter(|_| is_news);
+        if let Some(failure) = news.filter(|failure| failure.concerns(key)) {
+            return Place::Failed(failure.error.clone());
+        }
+        match queue.redial.admit(now, self.id, bounds) {
+            Admission::Go(number) => Place::Turn(number),
+            Admission::NotBefore(until) => Place::Waiting(until, queue.changed.subscribe()),
+        }
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        let mut state = self.pool.lock();
+        let redials = &mut state.redials;
+        redials.change(&self.server, |redial| redial.leave(self.id));
+    }
+}
+
+/// Says that it is a session's turn to try a server; keep it until that came to something, then drop
+/// it.
+#[derive(Debug)]
+#[must_use = "dropping it lets the next one try"]
+pub struct RedialPermit {
+    pool: ConnectionPool,
+    server: ServerId,
+    /// The number of the try, where one session tries for all.
+    number: Option<u64>,
+}
+
+impl Drop for RedialPermit {
+    fn drop(&mut self) {
+        if let Some(number) = self.number {
+            let mut state = self.pool.lock();
+            state
+                .redials
+                .change(&self.server, |redial| redial.on_permit_dropped(number));
+        }
+    }
+}
+
+/// Tells the redial policy what becomes of one session at the server that its user named; dropped when
+/// the session is over.
+#[derive(Debug)]
+pub(in crate::mux) struct Attempt {
+    pool: ConnectionPool,
+    server: ServerId,
+    id: AttemptId,
+    last_media: Option<Instant>,
+}
+
+impl Attempt {
+    fn change<T>(&self, change: impl FnOnce(&mut Redial, Instant) -> T) -> Option<T> {
+        let now = driver::now();
+        let mut state = self.pool.lock();
+        let redials = &mut state.redials;
+        redials.change(&self.server, |redial| change(redial, now))
+    }
+
+    /// It needs another dial or DESCRIBE. False if the budget has no room for that.
+    pub(in crate::mux) fn may_go_on(&self) -> bool {
+        self.change(|redial, now| redial.on_extra(now, self.id))
+            .unwrap_or(true)
+    }
+
+    pub(in crate::mux) fn on_set_up(&self) {
+        self.change(|redial, now| redial.on_set_up(now, self.id));
+    }
+
+    /// PLAY is sent.
+    pub(in crate::mux) fn on_play(&self) {
+        self.change(|redial, _| redial.on_play(self.id));
+    }
+
+    /// PLAY was answered.
+    pub(in crate::mux) fn on_playing(&self) {
+        self.change(|redial, _| redial.on_playing(self.id));
+    }
+
+    /// Media came.
+    pub(in crate::mux) fn on_media(&mut self, at: Instant) {
+        if self.last_media.replace(at).is_none() {
+            self.change(|redial, now| redial.on_media(now, self.id));
+        }
+    }
+}
+
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        let (id, last_media) = (self.id, self.last_media);
+        let chance = driver::chance();
+        self.change(|redial, now| redial.on_over(now, id, last_media, chance));
+    }
+}

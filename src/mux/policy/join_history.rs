@@ -1,0 +1,519 @@
+//! What breaks when a session joins others on a connection, and what follows from it.
+//!
+//! A connection may die for any reason, and a server may be restarted while all its cameras play. So a
+//! death is held against sharing only if it may follow from what we did: while a DESCRIBE, SETUP or
+//! PLAY was unanswered on that connection, or within [`SOON`] after one. And it matters what died:
+//!
+//! | what died | sign | what follows |
+//! |---|---|---|
+//! | one connection | another one lives on, or the next dial succeeds at once | twice after the same session joined: that one is alone from then on; [`MANY`] times: the server cannot share |
+//! | the whole server | the next dial fails, or all of several connections died together | [`MANY`] times: one session a connection for a while |
+//!
+//! Where sessions die that were alone, too, nothing is counted. Pure: time is passed in.
+
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
+
+use crate::mux::ids::{ConnectionId, PresentationUri};
+
+/// How long after a request of ours a death may follow from it.
+const SOON: Duration = Duration::from_secs(2);
+/// How long after a session joined the loss of another one, on a connection that lives on, may follow
+/// from it: it shows with the next keep-alive.
+const SHOWS_WITHIN: Duration = Duration::from_secs(60);
+/// How long all that is held against sharing.
+const WINDOW: Duration = Duration::from_secs(10 * 60);
+/// How many deaths are no chance any more.
+const MANY: usize = 3;
+/// How many after the same session joined are its fault.
+const TWICE: usize = 2;
+/// Connections of a server that dies are seen to die within that of each other.
+const TOGETHER: Duration = Duration::from_secs(1);
+/// A connection that is handed out so long after the death of another one has survived it.
+const SURVIVES: Duration = Duration::from_millis(500);
+/// So long a session gets a connection of its own that others died with twice.
+const ISOLATION: Duration = Duration::from_secs(24 * 60 * 60);
+/// Such sessions of one server that are remembered; of so many none is to blame.
+const MOST_ISOLATED: usize = 16;
+/// Sessions that start together are set up within that of each other.
+const START_TOGETHER: Duration = Duration::from_secs(2);
+
+/// A session was set up on a connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::mux) struct Join {
+    at: Instant,
+    uri: PresentationUri,
+    /// The others had been there for a moment: of those that start together none stands out.
+    is_late: bool,
+}
+
+/// The joins of one connection.
+#[derive(Clone, Debug, Default)]
+pub(in crate::mux) struct Joins {
+    last: Option<Join>,
+    /// DESCRIBEs, SETUPs and PLAYs that are not answered, and of which session and when the last one
+    /// was.
+    unanswered: u32,
+    last_request: Option<(Instant, PresentationUri)>,
+    /// How many sessions it had when it ended: they leave one by one.
+    sessions_at_end: Option<u32>,
+}
+
+impl Joins {
+    /// A DESCRIBE, SETUP or PLAY of this session goes out.
+    pub(in crate::mux) fn on_request(&mut self, now: Instant, uri: &PresentationUri) {
+        self.unanswered += 1;
+        self.last_request = Some((now, uri.clone()));
+    }
+
+    /// It is answered, or is not waited for any more.
+    pub(in crate::mux) fn on_answer(&mut self, now: Instant, uri: &PresentationUri) {
+        self.unanswered = self.unanswered.saturating_sub(1);
+        self.last_request = Some((now, uri.clone()));
+    }
+
+    /// The session is set up.
+    pub(in crate::mux) fn on_set_up(&mut self, at: Instant, uri: PresentationUri) {
+        let since = |last: &Join| at.saturating_duration_since(last.at);
+        let is_late = self
+            .last
+            .as_ref()
+            .is_some_and(|last| since(last) >= START_TOGETHER);
+        self.last = Some(Join { at, uri, is_late });
+    }
+
+    /// The machine was asleep: what dies now does not follow from what we did.
+    pub(in crate::mux) fn on_slept(&mut self) {
+        self.last = None;
+        self.last_request = None;
+    }
+
+    /// No session is added any more; it has so many.
+    pub(in crate::mux) fn on_end(&mut self, sessions: u32) {
+        self.sessions_at_end.get_or_insert(sessions);
+    }
+
+    /// Sessions that it had when it ended, or has now.
+    pub(in crate::mux) fn sessions(&self, now: u32) -> u32 {
+        self.sessions_at_end.unwrap_or(now)
+    }
+
+    /// Which session comes back last if the connection is gone: the one that had joined last, if the
+    /// others had been there before.
+    pub(in crate::mux) fn suspect(&self, now: Instant) -> Option<PresentationUri> {
+        let last = self.last.as_ref().filter(|last| last.is_late)?;
+        let is_recent = now.saturating_duration_since(last.at) < SHOWS_WITHIN;
+        is_recent.then(|| last.uri.clone())
+    }
+
+    /// What the death of the connection may follow from.
+    fn cause(&self, now: Instant) -> Option<Join> {
+        let (at, uri) = self.last_request.as_ref()?;
+        let is_soon = self.unanswered > 0 || now.saturating_duration_since(*at) < SOON;
+        is_soon.then(|| Join {
+            at: *at,
+            uri: uri.clone(),
+            is_late: false,
+        })
+    }
+}
+
+/// What follows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::mux) enum Blame {
+    /// Nothing: it may be chance.
+    Nothing,
+    /// The server cannot share.
+    Server,
+    /// The server dies of it.
+    Crashes,
+}
+
+/// The death of a connection, as long as it is not known what else died.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Death {
+    at: Instant,
+    sessions: u32,
+    cause: Option<Join>,
+    /// The youngest connection there was.
+    newest: ConnectionId,
+}
+
+/// What broke at one server when sessions joined others.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(in crate::mux) struct JoinHistory {
+    unexplained: Vec<Death>,
+    /// Deaths of connections, and losses of sessions, each with the join that it is held against.
+    held: VecDeque<(Instant, Join)>,
+    /// Deaths of the server.
+    crashes: VecDeque<Instant>,
+    /// Sessions with which connections died, and until when they are alone.
+    isolated: Vec<(PresentationUri, Instant)>,
+}
+
+impl JoinHistory {
+    /// A connection died that had so many sessions; `newest` is the youngest one there is.
+    pub(in crate::mux) fn on_death(
+        &mut self,
+        now: Instant,
+        sessions: u32,
+        joins: &Joins,
+        newest: ConnectionId,
+    ) {
+        self.unexplained
+            .retain(|death| now.saturating_duration_since(death.at) < WINDOW);
+        self.unexplained.push(Death {
+            at: now,
+            sessions,
+            cause: joins.cause(now),
+            newest,
+        });
+    }
+
+    /// A session got this connection, or none could be made: that says what else died.
+    pub(in crate::mux) fn on_connection(
+        &mut self,
+        now: Instant,
+        connection: Option<ConnectionId>,
+    ) -> Blame {
+        let (Some(first), Some(last)) = (self.unexplained.first(), self.unexplained.last()) else {
+            return Blame::Nothing;
+        };
+        let is_old = connection.is_some_and(|id| id <= last.newest);
+        if is_old && now.saturating_duration_since(last.at) < SURVIVES {
+            // It may be dead as well.
+            return Blame::Nothing;
+        }
+        let died_together = self.unexplained.len() > 1
+            && last.at.saturating_duration_since(first.at) < TOGETHER
+            && !is_old;
+        let deaths = std::mem::take(&mut self.unexplained);
+        let shared = deaths.iter().filter(|death| death.sessions > 1);
+        let causes: Vec<&Join> = shared
+            .clone()
+            .filter_map(|death| death.cause.as_ref())
+            .collect();
+        if shared.count() == 0 {
+            // It happens to those that are alone, too.
+            self.held.clear();
+            self.crashes.clear();
+            return Blame::Nothing;
+        }
+        if connection.is_none() || died_together {
+            return self.on_crash(now, !causes.is_empty());
+        }
+        let blames: Vec<Blame> = causes
+            .into_iter()
+            .map(|join| self.hold(now, join))
+            .collect();
+        match blames.contains(&Blame::Server) {
+            true => Blame::Server,
+            false => Blame::Nothing,
+        }
+    }
+
+    /// One of so many sessions is lost, and the connection lives on.
+    pub(in crate::mux) fn on_session_lost(
+        &mut self,
+        now: Instant,
+        sessions: u32,
+        joins: &Joins,
+    ) -> Blame {
+        if sessions < 2 {
+            self.held.clear();
+            return Blame::Nothing;
+        }
+        match &joins.last {
+            Some(join) if now.saturating_duration_since(join.at) < SHOWS_WITHIN => {
+                self.hold(now, join)
+            }
+            _ => Blame::Nothing,
+        }
+    }
+
+    fn on_crash(&mut self, now: Instant, follows_from_us: bool) -> Blame {
+        self.crashes
+            .retain(|at| now.saturating_duration_since(*at) < WINDOW);
+        if follows_from_us {
+            self.crashes.push_back(now);
+        }
+        if self.crashes.len() < MANY {
+            return Blame::Nothing;
+        }
+        self.crashes.clear();
+        Blame::Crashes
+    }
+
+    /// However much breaks after one join, that counts once.
+    fn hold(&mut self, now: Instant, join: &Join) -> Blame {
+        self.held
+            .retain(|(at, _)| now.saturating_duration_since(*at) < WINDOW);
+        if self.held.iter().any(|(_, held)| held == join) {
+            return Blame::Nothing;
+        }
+        self.held.push_back((now, join.clone()));
+        if self.held.len() >= MANY {
+            self.held.clear();
+            return Blame::Server;
+        }
+        if self.held_against(&join.uri) >= TWICE {
+            self.isolate(now, &join.uri);
+        }
+        Blame::Nothing
+    }
+
+    fn held_against(&self, uri: &PresentationUri) -> usize {
+        self.held
+            .iter()
+            .filter(|(_, held)| held.uri == *uri)
+            .count()
+    }
+
+    /// This session is to have a connection of its own.
+    pub(in crate::mux) fn isolate(&mut self, now: Instant, uri: &PresentationUri) {
+        self.isolated
+            .retain(|(other, until)| other != uri && now < *until);
+        if self.isolated.len() < MOST_ISOLATED {
+            self.isolated.push((uri.clone(), now + ISOLATION));
+        }
+    }
+
+    /// Whether the fate of the next connection says something.
+    pub(in crate::mux) fn has_unexplained(&self) -> bool {
+        !self.unexplained.is_empty()
+    }
+
+    /// Whether this session is to have a connection of its own. In doubt, too: where the last death
+    /// would be the second one, and the server has not been heard of since.
+    pub(in crate::mux) fn is_isolated(&self, now: Instant, uri: &PresentationUri) -> bool {
+        let is_cause = |death: &Death| {
+            let cause = death.cause.as_ref().filter(|_| death.sessions > 1);
+            cause.is_some_and(|cause| cause.uri == *uri)
+        };
+        let mut isolated = self.isolated.iter();
+        isolated.any(|(other, until)| other == uri && now < *until)
+            || (self.held_against(uri) + 1 >= TWICE && self.unexplained.iter().any(is_cause))
+    }
+
+    /// Whether nothing would be lost by forgetting it.
+    pub(in crate::mux) fn is_forgettable(&self, now: Instant) -> bool {
+        let is_recent = |at: &Instant| now.saturating_duration_since(*at) < WINDOW;
+        self.isolated.iter().all(|(_, until)| now >= *until)
+            && !self.crashes.iter().any(is_recent)
+            && !self.held.iter().any(|(at, _)| is_recent(at))
+            && !self.unexplained.iter().any(|death| is_recent(&death.at))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const S: Duration = Duration::from_secs(1);
+
+    fn uri(number: u32) -> PresentationUri {
+        PresentationUri(format!("rtsp://nvr/{number}"))
+    }
+
+    /// A connection that others were on, to which this session was added at a time.
+    fn joined(at: Instant, number: u32) -> Joins {
+        let mut joins = Joins::default();
+        joins.on_set_up(at, uri(number));
+        joins.on_request(at, &uri(number));
+        joins.on_answer(at, &uri(number));
+        joins
+    }
+
+    struct History {
+        now: Instant,
+        history: JoinHistory,
+        newest: u64,
+    }
+
+    impl History {
+        fn new() -> Self {
+            Self {
+                now: Instant::now() + WINDOW,
+                history: JoinHistory::default(),
+                newest: 4,
+            }
+        }
+
+        /// So many connections die `after` a session joined one of them.
+        fn die(&mut self, connections: usize, sessions: u32, number: u32, after: Duration) {
+            let joins = joined(self.now, number);
+            self.now += after;
+            for connection in 0..connections {
+                let joins = match connection {
+                    0 => joins.clone(),
+                    _ => Joins::default(),
+                };
+                let newest = ConnectionId(self.newest);
+                self.history.on_death(self.now, sessions, &joins, newest);
+            }
+        }
+
+        /// The next dial comes to this.
+        fn dial(&mut self, is_there: bool) -> Blame {
+            self.newest += 1;
+            self.now += S / 10;
+            let connection = is_there.then_some(ConnectionId(self.newest));
+            self.history.on_connection(self.now, connection)
+        }
+    }
+
+    #[test]
+    fn f45_restarts_teach_nothing() {
+        let mut history = History::new();
+        for restart in 0..10 {
+            // Back three seconds later; all have joined, and play for some seconds.
+            history.die(4, 16, restart, 4 * S);
+            for _ in 0..3 {
+                assert_eq!(history.dial(false), Blame::Nothing);
+                history.now += S;
+            }
+            assert_eq!(history.dial(true), Blame::Nothing);
+        }
+        assert!(!history.history.is_isolated(history.now, &uri(1)));
+        assert_eq!(history.history.held.len(), 0);
+        assert_eq!(history.history.crashes.len(), 0);
+    }
+
+    #[test]
+    fn f45_a_restart_that_is_over_at_once_is_told_by_several_connections_that_die_together() {
+        let mut history = History::new();
+        for restart in 0..2 {
+            history.die(4, 16, restart, S);
+            assert_eq!(history.dial(true), Blame::Nothing);
+        }
+        assert_eq!(history.history.held.len(), 0);
+        // Three times within two seconds is no chance.
+        history.die(4, 16, 7, S);
+        assert_eq!(history.dial(true), Blame::Crashes);
+    }
+
+    #[test]
+    fn a_server_that_dies_three_times_when_sessions_join_others_is_spared_that() {
+        let mut history = History::new();
+        for _ in 0..2 {
+            history.die(1, 2, 1, S);
+            assert_eq!(history.dial(false), Blame::Nothing);
+        }
+        history.die(1, 2, 2, S);
+        assert_eq!(history.dial(false), Blame::Crashes);
+        assert!(history.history.is_forgettable(history.now + WINDOW));
+    }
+
+    #[test]
+    fn a_server_that_dies_under_single_sessions_too_dies_of_something_else() {
+        let mut history = History::new();
+        for _ in 0..2 {
+            history.die(1, 2, 1, S);
+            assert_eq!(history.dial(false), Blame::Nothing);
+        }
+        history.die(1, 1, 1, S);
+        assert_eq!(history.dial(false), Blame::Nothing);
+        history.die(1, 2, 1, S);
+        assert_eq!(history.dial(false), Blame::Nothing, "counted anew");
+    }
+
+    #[test]
+    fn the_third_connection_that_dies_soon_after_a_join_is_too_many() {
+        let mut history = History::new();
+        for number in 1..=2 {
+            history.die(1, 2, number, S);
+            assert_eq!(history.dial(true), Blame::Nothing);
+        }
+        history.die(1, 2, 3, S);
+        assert_eq!(history.dial(true), Blame::Server);
+    }
+
+    #[test]
+    fn the_second_death_after_the_same_session_joined_is_its_fault() {
+        let mut history = History::new();
+        history.die(1, 16, 7, S);
+        assert_eq!(history.dial(true), Blame::Nothing);
+        assert!(!history.history.is_isolated(history.now, &uri(7)));
+        history.die(1, 16, 7, S);
+        // Before it is known whether the server is there.
+        assert!(history.history.is_isolated(history.now, &uri(7)));
+        assert!(!history.history.is_isolated(history.now, &uri(6)));
+        let mut restarted = History {
+            history: history.history.clone(),
+            ..history
+        };
+        assert_eq!(history.dial(true), Blame::Nothing);
+        assert!(history.history.is_isolated(history.now, &uri(7)));
+        restarted.dial(false);
+        assert!(!restarted.history.is_isolated(restarted.now, &uri(7)));
+    }
+
+    #[test]
+    fn only_what_follows_soon_on_our_requests_counts_unless_one_is_unanswered() {
+        let mut history = History::new();
+        for number in 0..5 {
+            history.die(1, 16, number, 3 * S);
+            assert_eq!(history.dial(true), Blame::Nothing);
+        }
+        assert_eq!(history.history.held.len(), 0);
+        let mut joins = joined(history.now, 1);
+        joins.on_request(history.now, &uri(2));
+        let later = history.now + 20 * S;
+        assert_eq!(joins.cause(later).map(|cause| cause.uri), Some(uri(2)));
+        joins.on_answer(later, &uri(2));
+        assert_eq!(joins.cause(later + 2 * S), None);
+        joins.on_request(later, &uri(2));
+        joins.on_slept();
+        assert_eq!(joins.cause(later), None);
+    }
+
+    #[test]
+    fn another_connection_that_lives_on_shows_that_the_server_does() {
+        let mut history = History::new();
+        for number in 1..=3 {
+            history.die(1, 2, number, S);
+            let survivor = Some(ConnectionId(2));
+            let at_once = history.now + SURVIVES / 2;
+            let blame = history.history.on_connection(at_once, survivor);
+            assert_eq!(blame, Blame::Nothing, "it may be dead, too");
+            history.now += SURVIVES;
+            let blame = history.history.on_connection(history.now, survivor);
+            assert_eq!(blame == Blame::Server, number == 3, "{number}");
+        }
+    }
+
+    #[test]
+    fn a_session_that_is_lost_soon_after_another_one_joined_counts_once_for_each_join() {
+        let mut history = JoinHistory::default();
+        let now = Instant::now() + WINDOW;
+        let joins = joined(now, 1);
+        for _ in 0..16 {
+            let blame = history.on_session_lost(now + 30 * S, 16, &joins);
+            assert_eq!(blame, Blame::Nothing);
+        }
+        let late = history.on_session_lost(now + 61 * S, 16, &joined(now, 2));
+        assert_eq!((late, history.held.len()), (Blame::Nothing, 1));
+        history.on_session_lost(now, 2, &joined(now, 2));
+        let third = history.on_session_lost(now, 2, &joined(now, 3));
+        assert_eq!(third, Blame::Server);
+    }
+
+    #[test]
+    fn a_session_that_starts_together_with_others_does_not_stand_out() {
+        let now = Instant::now();
+        let mut joins = Joins::default();
+        joins.on_set_up(now, uri(1));
+        assert_eq!(joins.suspect(now), None);
+        joins.on_set_up(now + START_TOGETHER / 2, uri(2));
+        assert_eq!(joins.suspect(now + START_TOGETHER), None);
+        let late = now + 2 * START_TOGETHER;
+        joins.on_set_up(late, uri(3));
+        assert_eq!(joins.suspect(late), Some(uri(3)));
+        assert_eq!(joins.suspect(late + SHOWS_WITHIN), None);
+        joins.on_end(3);
+        joins.on_end(1);
+        assert_eq!((joins.sessions(0), Joins::default().sessions(2)), (3, 2));
+    }
+}

@@ -1,0 +1,619 @@
+//! When a session may try its server again, and which one first: one policy, whatever step failed.
+//!
+//! Cameras and recorders come back minutes after a loss of power, and all clients of a server lose it
+//! in the same moment. So waits grow with the time the server is away and are drawn at random, and one
+//! session tries for all ([`breaker`]); when it has got through, the others follow in an order of
+//! their own ([`order`]). [`Redial`] is the state of one server:
+//!
+//! | what failed | whose failure it is | who tries again |
+//! |---|---|---|
+//! | the dial; a connection whose sessions had played | the server's | one for all; when it is connected the others follow |
+//! | a session, while no other one of the server has media | the server's | one for all; when it gets past that step the others follow |
+//! | a session, while others play | that camera's | it alone, within half of the [`budget`] |
+//!
+//! Sessions that a user starts wait for nothing, and neither do those that come back after a success:
+//! media for [`LASTS`], some times in a row ([`FREE_RETURNS`]). What a session that a user has started
+//! ends by first is no storm yet: there a PLAY that was answered will do. A session that follows a redirect counts
+//! at the server that redirected, whatever becomes of it at the other one.
+//!
+//! Pure: time and chance are passed in. Sessions are followed from their beginning to their end
+//! ([`begin`](Redial::begin), `on_set_up`, `on_play`, `on_playing`, `on_media`, [`on_over`](Redial::on_over)); a failure
+//! is reported when a session asks for its turn again ([`on_failed`](Redial::on_failed)).
+
+mod breaker;
+mod budget;
+mod order;
+mod schedule;
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    time::{Duration, Instant},
+};
+
+pub use self::schedule::{RetryBounds, RetrySchedule, Setback};
+use self::{
+    breaker::{Breaker, Passage, Step},
+    budget::Budget,
+    order::ReconnectOrder,
+};
+use crate::mux::ids::{ConnectionId, PresentationUri};
+
+/// Media that came for so long was a success; less is what a server sends that ends each session
+/// right after PLAY.
+const LASTS: Duration = Duration::from_secs(2);
+/// After so much media the next failure is the first again.
+const STEADY: Duration = Duration::from_secs(30);
+/// Successes shorter than [`STEADY`] after which a camera comes back without a charge on the budget: a
+/// server may restart several times in a row.
+const FREE_RETURNS: u8 = 6;
+/// From its third failure on a camera waits so long at least, so that it keeps to half of what a
+/// server is given.
+const CAMERA_WAITS: Duration = Duration::from_secs(4);
+/// How long a session lets others go first whose last try is longer ago.
+const YIELDS: Duration = Duration::from_millis(100);
+/// What a camera did is forgotten after so long.
+const FORGOTTEN: Duration = Duration::from_secs(10 * 60);
+
+/// Names a session on its way; never reused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(in crate::mux) struct AttemptId(u64);
+
+/// Names a session that waits for its turn; never reused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(in crate::mux) struct WaiterId(u64);
+
+/// How a session ended, as it says itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::mux) enum Ending {
+    /// No connection could be made to this server, which is known by then.
+    NotDialled,
+    /// This connection to the server is gone.
+    Lost(ConnectionId),
+    /// Anything else, also whatever happened at a server to which this one redirected.
+    Failed,
+    /// Its media was of no use, however long it came.
+    Useless,
+}
+
+/// Whether a session may try.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::mux) enum Admission {
+    /// It may; the number is that of its try if it tries for all.
+    Go(Option<u64>),
+    /// Not before this, or before something changes.
+    NotBefore(Instant),
+}
+
+/// How far a session has got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Progress {
+    Begun,
+    /// Since when.
+    SetUp(Instant),
+    /// PLAY was sent.
+    Asked,
+    /// PLAY was answered, and no media has come.
+    Playing,
+    /// When media came first.
+    Media(Instant),
+}
+
+/// A session from its DESCRIBE to its end.
+#[derive(Clone, Debug)]
+struct Attempt {
+    uri: PresentationUri,
+    began: Instant,
+    progress: Progress,
+    /// The try that it makes for all.
+    probe: Option<u64>,
+}
+
+/// How the last session of a camera ended.
+#[derive(Clone, Copy, Debug)]
+struct Ended {
+    began: Instant,
+    over: Instant,
+    needs: Step,
+    /// It had media, or was set up and waited to play, for so long; zero if PLAY was only answered.
+    lasted: Option<Duration>,
+}
+
+impl Ended {
+    /// Of how long a success it was, if it was one.
+    fn success(&self, is_first: bool) -> Option<Duration> {
+        self.lasted.filter(|lasted| is_first || *lasted >= LASTS)
+    }
+}
+
+/// Whether a camera's tries have to keep to the budget while the server is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Charge {
+    /// It comes back after a success, or a user starts it.
+    Free,
+    /// It comes back with all others; only where the server has let them down before.
+    IfFlapping,
+    /// Its successes are too short.
+    Server,
+    /// It has failed since then while others played.
+    Camera(Instant),
+}
+
+/// What is known of a camera.
+#[derive(Clone, Debug)]
+struct Camera {
+    last: Option<Ended>,
+    schedule: RetrySchedule,
+    /// When it failed, and how long it waits from then on while the server is there.
+    failed: Instant,
+    wait: Duration,
+    charge: Charge,
+    free_returns: u8,
+    /// Since a user started it, or it played for long.
+    has_failed: bool,
+    last_try: Option<Instant>,
+    /// What its last try cost, in dials.
+    cost: usize,
+    /// The try for all that it has been admitted to.
+    probe: Option<u64>,
+    touched: Instant,
+}
+
+impl Camera {
+    fn new(now: Instant) -> Self {
+        Self {
+            last: None,
+            schedule: RetrySchedule::default(),
+            failed: now,
+            wait: Duration::ZERO,
+            charge: Charge::Free,
+            free_returns: FREE_RETURNS,
+            has_failed: false,
+            last_try: None,
+            cost: 1,
+            probe: None,
+            touched: now,
+        }
+    }
+
+    /// It comes back after a success of so long. True if that is free.
+    fn is_return_free(&mut self, lasted: Duration) -> bool {
+        if lasted >= STEADY {
+            self.schedule.reset();
+            self.free_returns = FREE_RETURNS;
+            self.has_failed = false;
+        }
+        let is_free = self.free_returns > 0;
+        self.free_returns = self.free_returns.saturating_sub(1);
+        is_free
+    }
+
+    /// It failed, which is no fault of the server.
+    fn on_failed(&mut self, now: Instant, chance: f64) {
+        let is_first = self.schedule.failures() < 2;
+        let wait = self.schedule.next(now, Setback::Refused, chance);
+        self.failed = now;
+        self.wait = if is_first {
+            wait
+        } else {
+            wait.max(CAMERA_WAITS)
+        };
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Waiter {
+    uri: PresentationUri,
+    /// A user starts it.
+    is_start: bool,
+}
+
+/// One server.
+#[derive(Debug)]
+pub(in crate::mux) struct Redial {
+    breaker: Breaker,
+    order: ReconnectOrder,
+    budget: Budget,
+    cameras: HashMap<PresentationUri, Camera>,
+    attempts: BTreeMap<AttemptId, Attempt>,
+    waiters: BTreeMap<WaiterId, Waiter>,
+    last_number: u64,
+    /// When cameras were last forgotten.
+    swept: Instant,
+}
+
+impl Redial {
+    pub(in crate::mux) fn new(now: Instant) -> Self {
+        Self {
+            swept: now,
+            breaker: Breaker::new(),
+            order: ReconnectOrder::default(),
+            budget: Budget::default(),
+            cameras: HashMap::new(),
+            attempts: BTreeMap::new(),
+            waiters: BTreeMap::new(),
+            last_number: 0,
+        }
+    }
+
+    /// Whether forgetting it changes nothing.
+    pub(in crate::mux) fn is_forgettable(&self, now: Instant) -> bool {
+        self.attempts.is_empty()
+            && self.waiters.is_empty()
+            && self.breaker.is_forgettable(now)
+            && self.order.is_forgettable(now)
+            && self.cameras.values().all(|camera| is_old(camera, now))
+    }
+
+    fn number(&mut self) -> u64 {
+        self.last_number += 1;
+        self.last_number
+    }
+
+    fn forget_old_cameras(&mut self, now: Instant) {
+        if now.saturating_duration_since(self.swept) >= FORGOTTEN / 10 {
+            self.swept = now;
+            self.cameras.retain(|_, camera| !is_old(camera, now));
+        }
+    }
+
+    fn camera(&mut self, now: Instant, uri: &PresentationUri) -> &mut Camera {
+        let camera = self
+            .cameras
+            .entry(uri.clone())
+            .or_insert_with(|| Camera::new(now));
+        camera.touched = now;
+        camera
+    }
+}
+
+fn is_old(camera: &Camera, now: Instant) -> bool {
+    now.saturating_duration_since(camera.touched) >= FORGOTTEN
+}
+
+/// What becomes of connections.
+impl Redial {
+    /// A connection could not be made. False if that was known.
+    pub(in crate::mux) fn on_dial_failed(
+        &mut self,
+        now: Instant,
+        connection: ConnectionId,
+        chance: f64,
+    ) -> bool {
+        let is_news = self.breaker.on_dial_failed(now, connection, chance);
+        if is_news {
+            self.order.regroup();
+        }
+        is_news
+    }
+
+    /// A session got a connection.
+    pub(in crate::mux) fn on_reached(&mut self, now: Instant, connection: ConnectionId) {
+        self.breaker.on_reached(now, connection);
+    }
+
+    /// A connection with so many sessions is gone; `suspect` had been added to it shortly before.
+    pub(in crate::mux) fn on_broken(
+        &mut self,
+        now: Instant,
+        sessions: u32,
+        suspect: Option<PresentationUri>,
+    ) {
+        self.order.on_lost(now, sessions, suspect);
+    }
+}
+
+/// What becomes of sessions.
+impl Redial {
+    /// A session begins to be set up.
+    pub(in crate::mux) fn begin(&mut self, now: Instant, uri: &PresentationUri) -> AttemptId {
+        self.forget_old_cameras(now);
+        let id = AttemptId(self.number());
+        let probe = match self.cameras.get_mut(uri) {
+            Some(camera) => {
+                camera.cost = 1;
+                camera.probe.take()
+            }
+            None => None,
+        };
+        let attempt = Attempt {
+            uri: uri.clone(),
+            began: now,
+            progress: Progress::Begun,
+            probe,
+        };
+        self.attempts.insert(id, attempt);
+        id
+    }
+
+    /// It costs the server another dial or DESCRIBE: it goes to another connection, or where a redirect
+    /// leads. False if the budget has no room for that.
+    pub(in crate::mux) fn on_extra(&mut self, now: Instant, id: AttemptId) -> bool {
+        let Some(attempt) = self.attempts.get(&id) else {
+            return true;
+        };
+        let Some(camera) = self.cameras.get_mut(&attempt.uri) else {
+            return true;
+        };
+        let is_charged = match camera.charge {
+            Charge::Server | Charge::Camera(_) => true,
+            Charge::IfFlapping => self.breaker.is_flapping(),
+            Charge::Free => false,
+        };
+        if !is_charged && attempt.probe.is_none() {
+            return true;
+        }
+        camera.cost = camera.cost.saturating_add(1);
+        let has_room = self.budget.due(1).is_none_or(|due| due <= now);
+        self.budget.on_try(now);
+        has_room
+    }
+
+    /// It is set up.
+    pub(in crate::mux) fn on_set_up(&mut self, now: Instant, id: AttemptId) {
+        if let Some(attempt) = self.attempts.get_mut(&id) {
+            attempt.progress = Progress::SetUp(now);
+            self.order.on_set_up();
+            self.breaker.on_progress(now, Step::SetUp);
+        }
+    }
+
+    /// PLAY is sent.
+    pub(in crate::mux) fn on_play(&mut self, id: AttemptId) {
+        if let Some(attempt) = self.attempts.get_mut(&id) {
+            attempt.progress = Progress::Asked;
+        }
+    }
+
+    /// PLAY was answered.
+    pub(in crate::mux) fn on_playing(&mut self, id: AttemptId) {
+        if let Some(attempt) = self.attempts.get_mut(&id) {
+            attempt.progress = Progress::Playing;
+        }
+    }
+
+    /// Its first media came.
+    pub(in crate::mux) fn on_media(&mut self, now: Instant, id: AttemptId) {
+        if let Some(attempt) = self.attempts.get_mut(&id) {
+            attempt.progress = Progress::Media(now);
+        }
+    }
+
+    /// It is over; its last media came at `last_media`. Whether it failed is said by
+    /// [`on_failed`](Self::on_failed), but one that tried for all has not got far enough.
+    pub(in crate::mux) fn on_over(
+        &mut self,
+        now: Instant,
+        id: AttemptId,
+        last_media: Option<Instant>,
+        chance: f64,
+    ) {
+        let Some(attempt) = self.attempts.remove(&id) else {
+            return;
+        };
+        let until = last_media.unwrap_or(now);
+        let (needs, lasted) = match attempt.progress {
+            Progress::Begun => (Step::SetUp, None),
+            Progress::SetUp(since) => {
+                let waited = now.saturating_duration_since(since);
+                (Step::Media, Some(waited).filter(|waited| *waited >= LASTS))
+            }
+            Progress::Asked => (Step::Media, None),
+            Progress::Playing => (Step::Media, Some(Duration::ZERO)),
+            Progress::Media(since) => (Step::Media, Some(until.saturating_duration_since(since))),
+        };
+        let ended = Ended {
+            began: attempt.began,
+            over: now,
+            needs,
+            lasted,
+        };
+        if ended.success(false).is_some() {
+            self.breaker.on_progress(now, Step::Media);
+        } else if let Some(number) = attempt.probe {
+            self.breaker.on_probe_failed(now, number, needs, chance);
+        }
+        self.camera(now, &attempt.uri).last = Some(ended);
+    }
+
+    /// A session of this camera has ended like that, and asks for its turn again.
+    pub(in crate::mux) fn on_failed(
+        &mut self,
+        now: Instant,
+        uri: &PresentationUri,
+        ending: Ending,
+        chance: f64,
+    ) {
+        let camera = self.camera(now, uri);
+        let before = camera.charge;
+        let ended = camera.last.take().unwrap_or(Ended {
+            began: now,
+            over: now,
+            needs: Step::SetUp,
+            lasted: None,
+        });
+        if ending == Ending::NotDialled {
+            // The breaker has been told, and its wait is for all.
+            return;
+        }
+        let is_first = !std::mem::replace(&mut camera.has_failed, true);
+        let success = ended.success(is_first);
+        let success = success.filter(|_| ending != Ending::Useless);
+        let is_free = success.is_some_and(|lasted| camera.is_return_free(lasted));
+        camera.wait = Duration::ZERO;
+        camera.charge = match (success, is_free) {
+            (Some(_), true) => Charge::Free,
+            (Some(_), false) => Charge::Server,
+            (None, _) => Charge::IfFlapping,
+        };
+        let connection = match (ending, success) {
+            (Ending::Lost(id), Some(_)) => return self.breaker.on_lost(now, id, chance),
+            (Ending::Lost(id), None) => Some(id),
+            (Ending::Failed | Ending::Useless | Ending::NotDialled, _) => None,
+        };
+        if success.is_none() && !self.has_success(now) {
+            let times = (ended.began, ended.over);
+            return self
+                .breaker
+                .on_session_failed(now, times, connection, ended.needs, chance);
+        }
+        let camera = self.camera(now, uri);
+        camera.on_failed(now, chance);
+        if success.is_none() {
+            let since = match before {
+                Charge::Camera(since) => since,
+                _ => now,
+            };
+            camera.charge = Charge::Camera(since);
+        }
+    }
+
+    /// Whether some session of the server plays, or could, so that the server is there.
+    fn has_success(&self, now: Instant) -> bool {
+        let successes = self.attempts.values().filter_map(Attempt::success_at);
+        successes.min().is_some_and(|at| at <= now)
+    }
+}
+
+/// Sessions that wait for their turn.
+impl Redial {
+    /// A session of this camera waits; one that a user starts will not have to.
+    pub(in crate::mux) fn enter(&mut self, uri: &PresentationUri, is_start: bool) -> WaiterId {
+        let id = WaiterId(self.number());
+        if let Some(camera) = self.cameras.get_mut(uri).filter(|_| is_start) {
+            camera.charge = Charge::Free;
+            camera.has_failed = false;
+        }
+        let uri = uri.clone();
+        self.waiters.insert(id, Waiter { uri, is_start });
+        id
+    }
+
+    /// It does not wait any more.
+    pub(in crate::mux) fn leave(&mut self, id: WaiterId) {
+        self.waiters.remove(&id);
+    }
+
+    /// The session that was to try for all went away before it did anything: the next one may.
+    pub(in crate::mux) fn on_permit_dropped(&mut self, number: u64) {
+        let has_begun = |attempt: &Attempt| attempt.probe == Some(number);
+        if !self.attempts.values().any(has_begun) {
+            self.breaker.on_probe_gone(number);
+        }
+    }
+
+    /// Whether a session that waits may go.
+    pub(in crate::mux) fn admit(
+        &mut self,
+        now: Instant,
+        id: WaiterId,
+        bounds: RetryBounds,
+    ) -> Admission {
+        let Some(waiter) = self.waiters.get(&id).filter(|waiter| !waiter.is_start) else {
+            return Admission::Go(None);
+        };
+        let uri = waiter.uri.clone();
+        if self.has_success(now) {
+            self.breaker.on_progress(now, Step::Media);
+        }
+        if let Err(until) = self.order.may_go(now, &uri) {
+            return Admission::NotBefore(until);
+        }
+        let admission = match self.breaker.needs() {
+            Some(_) => self.admit_probe(now, &uri, bounds),
+            None => self.admit_camera(now, &uri, bounds),
+        };
+        if let Admission::Go(probe) = admission {
+            self.order.on_gone(now);
+            let camera = self.camera(now, &uri);
+            (camera.last_try, camera.probe) = (Some(now), probe);
+        }
+        admission
+    }
+
+    /// While the server is away.
+    fn admit_probe(
+        &mut self,
+        now: Instant,
+        uri: &PresentationUri,
+        bounds: RetryBounds,
+    ) -> Admission {
+        let yields = self.yields(uri);
+        let cost = self.camera(now, uri).cost;
+        let due = self.budget.due(cost);
+        match self.breaker.admit(now, bounds, due, yields) {
+            Passage::Probe(number) => {
+                self.budget.on_try(now);
+                Admission::Go(Some(number))
+            }
+            Passage::Free => Admission::Go(None),
+            Passage::NotBefore(due) => Admission::NotBefore(due),
+            Passage::Behind(until) => {
+                let successes = self.attempts.values().filter_map(Attempt::success_at);
+                Admission::NotBefore(successes.fold(until, Instant::min))
+            }
+        }
+    }
+
+    /// While the server is there.
+    fn admit_camera(
+        &mut self,
+        now: Instant,
+        uri: &PresentationUri,
+        bounds: RetryBounds,
+    ) -> Admission {
+        let (yields, is_flapping) = (self.yields(uri), self.breaker.is_flapping());
+        let camera = self.camera(now, uri);
+        let waited = camera.failed + bounds.clamp(camera.wait);
+        let cost = camera.cost;
+        let charge = match camera.charge {
+            Charge::IfFlapping if is_flapping => Charge::Server,
+            Charge::IfFlapping => Charge::Free,
+            charge => charge,
+        };
+        let due = match charge {
+            Charge::Camera(since) => self.budget.due_for_camera(now, cost, since),
+            Charge::Server | Charge::IfFlapping => self.budget.due(cost),
+            Charge::Free => None,
+        };
+        let yields = if charge == Charge::Free {
+            Duration::ZERO
+        } else {
+            yields
+        };
+        let due = due.map_or(waited, |due| due.max(waited)) + yields;
+        if now < due {
+            return Admission::NotBefore(due);
+        }
+        match charge {
+            Charge::Camera(_) => self.budget.on_try_of_camera(now),
+            Charge::Server | Charge::IfFlapping => self.budget.on_try(now),
+            Charge::Free => {}
+        }
+        Admission::Go(None)
+    }
+
+    /// How long a session lets others go first: those that wait and whose last try is longer ago.
+    fn yields(&self, uri: &PresentationUri) -> Duration {
+        let last_try = |uri| self.cameras.get(uri).and_then(|camera| camera.last_try);
+        let own = last_try(uri);
+        let mut others = self.waiters.values().filter(|waiter| !waiter.is_start);
+        match others.any(|waiter| last_try(&waiter.uri) < own) {
+            true => YIELDS,
+            false => Duration::ZERO,
+        }
+    }
+}
+
+impl Attempt {
+    /// When it is a success, as things stand.
+    fn success_at(&self) -> Option<Instant> {
+        match self.progress {
+            Progress::Begun | Progress::Asked | Progress::Playing => None,
+            // Its user has it wait, which it may do for long.
+            Progress::SetUp(since) | Progress::Media(since) => Some(since + LASTS),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

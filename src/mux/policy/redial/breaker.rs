@@ -1,0 +1,284 @@
+//! Whether a server is there, and which session finds out for all: a circuit breaker that is half
+//! open while one session tries.
+//!
+//! It opens when that session gets further than those that failed: past the dial where a connection
+//! that played was lost or no connection could be made; past SETUP where a set-up failed; and where
+//! sessions ended right after PLAY, when media has come for a while. Else a server that takes each
+//! session and drops it would get all of them again and again.
+
+use std::time::{Duration, Instant};
+
+use super::schedule::{LONG_OUTAGE, RetryBounds, RetrySchedule, Setback};
+use crate::mux::ids::ConnectionId;
+
+/// After so much time without a failure the next one is the first again.
+pub(super) const RECOVERED: Duration = Duration::from_secs(30);
+/// A session that tries for all, is set up and gets no media holds the others up for so long.
+const LONGEST_PROBE: Duration = Duration::from_secs(30);
+
+/// How far a session has to get before the others follow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Step {
+    /// A connection.
+    Dial,
+    /// Its SETUPs were answered.
+    SetUp,
+    /// Media has come for a while.
+    Media,
+}
+
+/// Which session may try.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Passage {
+    /// All of them: the server is there, as far as is known.
+    Free,
+    /// The one that asked, for all others; the number is that of the try.
+    Probe(u64),
+    /// None before this.
+    NotBefore(Instant),
+    /// Another one does, until then at most.
+    Behind(Instant),
+}
+
+/// One session that tries for all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Probe {
+    number: u64,
+    since: Instant,
+}
+
+/// What is known of a server that is not there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Outage {
+    /// When the last failure was seen, and how long to wait from then on.
+    seen: Instant,
+    wait: Duration,
+    needs: Step,
+    /// The connection whose loss began it.
+    lost: Option<ConnectionId>,
+    probe: Option<Probe>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// The server is there as far as is known; since when, if it was away before.
+    Up(Option<Instant>),
+    Down(Outage),
+}
+
+/// One server: how often it failed in a row, and which session tries next.
+///
+/// Sessions report a connection's fate one by one; each connection counts once, and a loss that is
+/// reported late, when a younger connection was made, does not count.
+#[derive(Debug)]
+pub(super) struct Breaker {
+    phase: Phase,
+    schedule: RetrySchedule,
+    /// The youngest connection whose fate is known.
+    judged: Option<ConnectionId>,
+    last_probe: u64,
+    /// How often, in this row of failures, sessions were let through after one had got past the dial.
+    openings: u32,
+}
+
+impl Breaker {
+    pub(super) fn new() -> Self {
+        Self {
+            phase: Phase::Up(None),
+            schedule: RetrySchedule::default(),
+            judged: None,
+            last_probe: 0,
+            openings: 0,
+        }
+    }
+
+    /// A connection could not be made. False if that was known.
+    pub(super) fn on_dial_failed(
+        &mut self,
+        now: Instant,
+        connection: ConnectionId,
+        chance: f64,
+    ) -> bool {
+        let (took, needs) = match self.phase {
+            Phase::Down(outage) => {
+                let since = outage.probe.map_or(now, |probe| probe.since);
+                (now.saturating_duration_since(since), outage.needs)
+            }
+            Phase::Up(_) => (Duration::ZERO, Step::Dial),
+        };
+        let is_news = self.is_news(connection);
+        if is_news {
+            self.fall(now, Setback::after(took), needs, None, chance);
+        }
+        is_news
+    }
+
+    /// A connection is gone on which sessions had played for a while.
+    pub(super) fn on_lost(&mut self, now: Instant, connection: ConnectionId, chance: f64) {
+        match &mut self.phase {
+            // What was said of it first was said by a session that had just come.
+            Phase::Down(outage) if outage.lost == Some(connection) => outage.needs = Step::Dial,
+            Phase::Down(_) => {}
+            // What is known of a younger one says more.
+            Phase::Up(_) if self.judged.is_some_and(|judged| connection < judged) => {}
+            Phase::Up(_) => {
+                self.judged = Some(connection);
+                self.fall(now, Setback::Refused, Step::Dial, Some(connection), chance);
+            }
+        }
+    }
+
+    /// A session that began to be set up at `began`, and was over at `over`, has failed, and no other one
+    /// of the server has media.
+    pub(super) fn on_session_failed(
+        &mut self,
+        now: Instant,
+        (began, over): (Instant, Instant),
+        connection: Option<ConnectionId>,
+        needs: Step,
+        chance: f64,
+    ) {
+        let is_late = connection.is_some_and(|id| self.judged.is_some_and(|judged| id < judged));
+        match &mut self.phase {
+            _ if is_late => {}
+            Phase::Down(outage) if began >= outage.seen || outage.lost.is_none() => {
+                outage.needs = outage.needs.max(needs);
+            }
+            Phase::Down(_) => {}
+            // Another one has shown since that the server is there.
+            Phase::Up(Some(since)) if over < *since => {}
+            Phase::Up(_) => self.fall(now, Setback::Refused, needs, connection, chance),
+        }
+    }
+
+    /// The session that was trying for all has ended without getting far enough.
+    pub(super) fn on_probe_failed(&mut self, now: Instant, number: u64, needs: Step, chance: f64) {
+        if let Phase::Down(outage) = self.phase
+            && outage.probe.is_some_and(|probe| probe.number == number)
+        {
+            let needs = outage.needs.max(needs);
+            self.fall(now, Setback::Refused, needs, None, chance);
+        }
+    }
+
+    /// A session got a connection: a new one, or while another was trying one that had survived.
+    pub(super) fn on_reached(&mut self, now: Instant, connection: ConnectionId) {
+        let Phase::Down(outage) = self.phase else {
+            return;
+        };
+        if self.is_news(connection) || outage.probe.is_some() {
+            self.on_progress(now, Step::Dial);
+        }
+    }
+
+    /// A session got so far. True if that lets others through.
+    pub(super) fn on_progress(&mut self, now: Instant, reached: Step) -> bool {
+        let Phase::Down(outage) = self.phase else {
+            return false;
+        };
+        let is_enough = outage.needs <= reached;
+        if is_enough {
+            self.phase = Phase::Up(Some(now));
+            self.openings = self
+                .openings
+                .saturating_add(u32::from(outage.needs > Step::Dial));
+        }
+        is_enough
+    }
+
+    /// Asks to try; the budget allows that from `due` on. For so long after that it lets others go first.
+    pub(super) fn admit(
+        &mut self,
+        now: Instant,
+        bounds: RetryBounds,
+        due: Option<Instant>,
+        yields: Duration,
+    ) -> Passage {
+        let Phase::Down(outage) = &mut self.phase else {
+            return Passage::Free;
+        };
+        if let Some(probe) = outage.probe {
+            let until = probe.since + LONGEST_PROBE;
+            if now < until {
+                return Passage::Behind(until);
+            }
+        }
+        let waited = outage.seen + bounds.clamp(outage.wait);
+        let due = due.map_or(waited, |due| due.max(waited)) + yields;
+        if now < due {
+            return Passage::NotBefore(due);
+        }
+        self.last_probe += 1;
+        outage.probe = Some(Probe {
+            number: self.last_probe,
+            since: now,
+        });
+        Passage::Probe(self.last_probe)
+    }
+
+    /// The session that was to dial in this try went away before it did anything: the next one may.
+    pub(super) fn on_probe_gone(&mut self, number: u64) {
+        if let Phase::Down(outage) = &mut self.phase {
+            outage.probe.take_if(|probe| probe.number == number);
+        }
+    }
+
+    /// What the sessions have to get past, if the server is away.
+    pub(super) fn needs(&self) -> Option<Step> {
+        match self.phase {
+            Phase::Up(_) => None,
+            Phase::Down(outage) => Some(outage.needs),
+        }
+    }
+
+    /// Whether sessions were let through before in this row of failures, and failed again: then they
+    /// have to keep to the budget.
+    pub(super) fn is_flapping(&self) -> bool {
+        self.openings > 1
+    }
+
+    /// Whether forgetting it changes nothing.
+    pub(super) fn is_forgettable(&self, now: Instant) -> bool {
+        let is_old = |since: Instant, age| now.saturating_duration_since(since) >= age;
+        match self.phase {
+            Phase::Up(since) => since.is_none_or(|since| is_old(since, RECOVERED)),
+            // The sessions that waited have gone; longer than this none waits.
+            Phase::Down(outage) => is_old(outage.seen, LONG_OUTAGE),
+        }
+    }
+
+    fn is_news(&mut self, connection: ConnectionId) -> bool {
+        let is_news = self.judged.is_none_or(|judged| connection > judged);
+        if is_news {
+            self.judged = Some(connection);
+        }
+        is_news
+    }
+
+    fn fall(
+        &mut self,
+        now: Instant,
+        setback: Setback,
+        needs: Step,
+        lost: Option<ConnectionId>,
+        chance: f64,
+    ) {
+        if let Phase::Up(Some(since)) = self.phase
+            && now.saturating_duration_since(since) >= RECOVERED
+        {
+            self.schedule.reset();
+            self.openings = 0;
+        }
+        let wait = self.schedule.next(now, setback, chance);
+        self.phase = Phase::Down(Outage {
+            seen: now,
+            wait,
+            needs,
+            lost,
+            probe: None,
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests;
