@@ -13,6 +13,8 @@ mod support;
 #[path = "support/tls_front.rs"]
 mod tls_front;
 
+#[path = "mux/account.rs"]
+mod account;
 #[path = "mux/breakages.rs"]
 mod breakages;
 #[path = "mux/connection_pool.rs"]

@@ -16,7 +16,9 @@ pub(crate) const PACKET: usize = 1400;
 pub(crate) fn connection(sessions: u8, now: Instant) -> Connection {
     let config = ConnectionConfig {
         credentials: None,
-        credential_status: CredentialStatus::Unproven,
+        credential_status: CredentialStatus::default(),
+        challenges: Vec::new(),
+        closes_behind_401: false,
         user_agent: "bench".to_owned(),
         refuse_basic: false,
         is_serial: false,

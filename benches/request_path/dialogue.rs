@@ -34,7 +34,9 @@ impl Dialogue {
     pub(crate) fn new(now: Instant) -> Self {
         let config = ConnectionConfig {
             credentials: None,
-            credential_status: CredentialStatus::Unproven,
+            credential_status: CredentialStatus::default(),
+            challenges: Vec::new(),
+            closes_behind_401: false,
             user_agent: "bench".to_owned(),
             refuse_basic: false,
             is_serial: false,

@@ -28,7 +28,9 @@ impl Subject {
         let epoch = Instant::now();
         let config = ConnectionConfig {
             credentials: Credentials::new("user", "password").ok(),
-            credential_status: CredentialStatus::Proven,
+            credential_status: CredentialStatus::Proven(None),
+        challenges: Vec::new(),
+        closes_behind_401: false,
             user_agent: "fuzz".to_owned(),
             refuse_basic: false,
         is_serial: false,

@@ -41,6 +41,9 @@ use waiting::Wait;
 
 /// Connections tried for one session at one server. A bound for servers that refuse at random.
 const MAX_CONNECTIONS: usize = 16;
+/// Connections tried for one session that the server closes behind a 401. Two are enough for most; a
+/// session that shares them with others meets the 401s of the others, too.
+const MOST_CHALLENGED: usize = 8;
 
 /// How far a session is brought up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -67,6 +70,8 @@ pub(super) struct BringUp {
     attempt: Option<Attempt>,
     connections: usize,
     tried_younger: bool,
+    /// Connections that were closed behind a 401.
+    challenged: usize,
     /// Why the session is tried on a connection of its own, and the step that has to work there
     /// before that is a verdict on the server.
     suspected: Option<Suspected>,
@@ -113,6 +118,7 @@ impl BringUp {
             attempt: None,
             connections: 0,
             tried_younger: false,
+            challenged: 0,
             suspected: None,
             doubted: None,
             intent: None,
@@ -508,6 +514,10 @@ impl BringUp {
             }
             Remedy::Younger if !self.tried_younger => {
                 self.tried_younger = true;
+                self.wish.younger_than = Some(link.id);
+            }
+            Remedy::Next if self.challenged < MOST_CHALLENGED => {
+                self.challenged += 1;
                 self.wish.younger_than = Some(link.id);
             }
             // Each PLAY elsewhere costs the server another DESCRIBE and SETUP: one is enough to find out

@@ -14,6 +14,7 @@
 //! [`checkout`]: ConnectionPool::checkout
 //! [`checkin`]: ConnectionPool::checkin
 
+mod accounts;
 mod books;
 mod descriptions;
 mod handle;

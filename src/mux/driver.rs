@@ -79,8 +79,8 @@ use super::{
     network::Network,
     pace::LONG_WAY,
     proto::{
-        Backlog, CloseReason, Connection, ConnectionConfig, Event, ProbeOutcome, Reply, Retirement,
-        uri::redacted,
+        Backlog, CloseReason, Connection, ConnectionConfig, CredentialReport, Event, ProbeOutcome,
+        Reply, Retirement, uri::redacted,
     },
     sharing::memory::Moment,
 };
@@ -496,7 +496,7 @@ impl Driver {
     fn on_command(&mut self, command: Command) {
         let now = now();
         match command {
-            Command::Open { .. } => self.on_open(now, command),
+            Command::Open { .. } => self.on_open(command),
             Command::Request {
                 session,
                 request,
@@ -525,18 +525,15 @@ impl Driver {
                 }
             }
             Command::SetIdle(idle) => {
-                // A try that is under way counts, whoever still waits for it.
-                if idle.is_some() && !self.core.is_trying_credentials() {
-                    self.registration.give_back_permit();
-                }
                 self.core.set_idle(now, idle);
             }
             Command::Credentials(status) => self.core.handle_credential_status(now, status),
+            Command::RefusalVerdict(verdict) => self.core.handle_refusal_verdict(now, verdict),
             Command::Close => self.core.close(now),
         }
     }
 
-    fn on_open(&mut self, now: Instant, command: Command) {
+    fn on_open(&mut self, command: Command) {
         let Command::Open {
             config,
             producer,
@@ -546,8 +543,6 @@ impl Driver {
         else {
             return;
         };
-        // A refusal of the credentials that is old enough does not hold for a new session.
-        self.registration.refresh_credentials(now);
         let camera = redacted(&config.url);
         let session = match self.core.open_session(config) {
             Ok(session) => session,
@@ -665,13 +660,11 @@ impl Driver {
                 tracing::debug!("{id}/{session}: closed");
                 self.sessions.remove(session);
             }
-            Event::CredentialsWanted => self.registration.on_credentials_wanted(now),
-            Event::CredentialsProven => self.registration.on_credentials_proven(),
-            Event::CredentialsUnwanted => self.registration.give_back_permit(),
-            Event::CredentialsUnanswered => self.registration.on_credentials_unanswered(now),
-            Event::CredentialsRefused => {
-                tracing::info!("{id}/-: credentials refused");
-                self.registration.on_credentials_refused(now);
+            Event::Credentials(report) => {
+                if let CredentialReport::Refused(_) = report {
+                    tracing::info!("{id}/-: credentials refused");
+                }
+                self.registration.on_credentials(now, report);
             }
             Event::NoMoreSessions(reason) => {
                 tracing::info!("{id}/-: takes no more sessions: {reason:?}");

@@ -218,6 +218,9 @@ impl Error {
             detail.reason = Some(reason.clone());
             detail.retry_after = *retry_after;
         }
+        if let FailureKind::Unauthorized { retry_after, .. } = &failure.kind {
+            detail.retry_after = *retry_after;
+        }
         error
     }
 
@@ -311,7 +314,8 @@ impl Error {
         self.0.reason.as_deref()
     }
 
-    /// When the server wants to be asked again, if it said so.
+    /// When the server wants to be asked again, if it said so; or after how long refused credentials
+    /// may be tried again.
     pub fn retry_after(&self) -> Option<Duration> {
         self.0.retry_after
     }
@@ -364,6 +368,7 @@ pub(super) fn explain(reason: &CloseReason) -> String {
         CloseReason::Io(error) => format!("the connection broke: {error}"),
         CloseReason::Dead(what) => format!("the connection is dead: {what}"),
         CloseReason::Protocol(what) => format!("the server's bytes cannot be understood: {what}"),
+        CloseReason::Challenged => "the server closed the connection behind its 401".to_owned(),
         CloseReason::Slept => {
             "this machine slept, and the server has given the connection up meanwhile".to_owned()
         }
@@ -481,6 +486,7 @@ mod tests {
         let tried = FailureKind::Unauthorized {
             tried: true,
             explanation: "no".into(),
+            retry_after: None,
         };
         assert!(!Error::from_failure(&failure(tried)).is_retryable());
     }

@@ -71,7 +71,6 @@ mod attachment;
 mod bring_up;
 mod config;
 mod connection_pool;
-mod credential_gate;
 // Public for `benches/` only.
 #[doc(hidden)]
 pub mod delivery;

@@ -30,6 +30,8 @@ pub(super) enum Remedy {
     Nothing,
     /// The connection was stale: one made after it.
     Younger,
+    /// The server closes connections behind a 401: the challenge is answered on one made after it.
+    Next,
     /// The connection, or the server's budget for it, is full: another one.
     Elsewhere,
     /// The server seems unable to share: a connection of its own.
@@ -86,11 +88,12 @@ fn remedy_for_status(code: u16, on: Circumstances) -> Remedy {
 }
 
 fn remedy_for_loss(reason: &CloseReason, on: Circumstances) -> Remedy {
-    if on.is_reused && !on.is_proven {
+    if on.is_reused && !on.is_proven && *reason != CloseReason::Challenged {
         // An idle connection that the server had given up (fault F39): no offence of ours.
         return Remedy::Younger;
     }
     match reason {
+        CloseReason::Challenged => Remedy::Next,
         CloseReason::PeerClosed | CloseReason::Io(_) if on.is_shared => {
             Remedy::Alone(Evidence::Closed)
         }
@@ -202,6 +205,14 @@ mod tests {
             ..IDLE
         };
         assert_eq!(auto(&closed, proven), Remedy::Alone(Evidence::Closed));
+    }
+
+    #[test]
+    fn f46_a_close_behind_a_401_is_no_evidence() {
+        let challenged = FailureKind::ConnectionLost(CloseReason::Challenged);
+        for on in [SHARED, OWN, IDLE] {
+            assert_eq!(auto(&challenged, on), Remedy::Next);
+        }
     }
 
     #[test]

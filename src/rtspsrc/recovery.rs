@@ -39,8 +39,9 @@ pub(super) enum Ailment {
     Untrusted,
     /// The session itself was lost or refused.
     Refused,
-    /// It wants other credentials.
-    Credentials,
+    /// It wants other credentials; or it refused them for another session, and they are not tried
+    /// again for so long.
+    Credentials(Option<Duration>),
     /// Nothing that time heals.
     Hopeless,
 }
@@ -55,7 +56,8 @@ impl Ailment {
             ErrorKind::Tls(failure) if failure.is_passing() => Self::Unreachable,
             ErrorKind::Tls(_) => Self::Untrusted,
             ErrorKind::TimedOut => Self::Busy(None),
-            ErrorKind::Unauthorized | ErrorKind::Status(401 | 403 | 407) => Self::Credentials,
+            ErrorKind::Unauthorized => Self::Credentials(retry_after),
+            ErrorKind::Status(401 | 403 | 407) => Self::Credentials(None),
             ErrorKind::Status(_) if retry_after.is_some() => Self::Busy(retry_after),
             ErrorKind::Status(_)
             | ErrorKind::Sdp
@@ -78,8 +80,8 @@ impl Ailment {
 pub(super) enum Verdict {
     /// Nothing; it is over.
     GiveUp,
-    /// Wait for other credentials.
-    Ask,
+    /// Wait for other credentials; or, where this session has not tried them itself, for so long.
+    Ask(Option<Duration>),
     /// Again, when it is the session's turn at the server.
     InTurn,
     /// Again after so long.
@@ -207,10 +209,10 @@ impl Recovery {
         }
         let attempts = self.attempts();
         let is_used_up = self.policy.attempts.is_some_and(|most| most <= attempts);
-        if ailment == Ailment::Credentials {
+        if let Ailment::Credentials(again) = ailment {
             return match self.are_credentials_good && !is_used_up {
-                true => Verdict::Later(self.wait_after_refusal()),
-                false => Verdict::Ask,
+                true => Verdict::Later(self.wait_after_refusal().max(again.unwrap_or_default())),
+                false => Verdict::Ask(again.filter(|_| !is_used_up)),
             };
         }
         let is_refusal = matches!(ailment, Ailment::Refused | Ailment::Untrusted);

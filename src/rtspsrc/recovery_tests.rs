@@ -93,7 +93,7 @@ fn f22_credentials_that_never_played_are_asked_for_not_repeated() {
     other.on_other_credentials();
     for mut recovery in [Recovery::new(policy(None)), other] {
         for kind in [ErrorKind::Unauthorized, ErrorKind::Status(403)] {
-            assert_eq!(verdict(&mut recovery, kind), Verdict::Ask);
+            assert_eq!(verdict(&mut recovery, kind), Verdict::Ask(None));
         }
     }
 }
@@ -110,7 +110,23 @@ fn f22_credentials_that_have_played_are_tried_again_rarely() {
     assert_eq!(verdict(&mut recovery, ErrorKind::Unauthorized), later);
     let mut limited = played(policy(Some(0)));
     let ask = verdict(&mut limited, ErrorKind::Unauthorized);
-    assert_eq!(ask, Verdict::Ask, "no attempt is left");
+    assert_eq!(ask, Verdict::Ask(None), "no attempt is left");
+}
+
+#[test]
+fn f22_a_session_that_has_not_tried_the_credentials_itself_does_so_when_it_may() {
+    let now = Instant::now();
+    let denied = Ailment::of(ErrorKind::Unauthorized, Some(90 * S));
+    let mut recovery = Recovery::new(policy(None));
+    recovery.on_end(now);
+    let verdict = recovery.verdict(denied);
+    assert_eq!(verdict, Verdict::Ask(Some(90 * S)));
+    let mut limited = Recovery::new(policy(Some(0)));
+    limited.on_end(now);
+    assert_eq!(limited.verdict(denied), Verdict::Ask(None));
+    let mut good = played(policy(None));
+    good.on_end(now);
+    assert_eq!(good.verdict(denied), Verdict::Later(90 * S));
 }
 
 #[test]

@@ -61,6 +61,8 @@ pub(super) struct SessionTask {
     failure: Option<Error>,
     /// What it was made with.
     credentials: Option<Credentials>,
+    /// An error was posted for these, and they have not played since.
+    is_refusal_told: bool,
     /// Its URL without secrets.
     camera: String,
     /// What was described when the pads were made.
@@ -92,6 +94,7 @@ impl SessionTask {
             recovered: None,
             failure: None,
             credentials: None,
+            is_refusal_told: false,
             camera: String::new(),
             shape: None,
             watched: Vec::new(),
@@ -166,10 +169,13 @@ impl SessionTask {
             gst::warning!(CAT, "lost: {reason}");
             self.tell(Change::Lost, &reason);
         }
-        let is_credentials = matches!(verdict, Verdict::Later(_) | Verdict::Ask);
+        let is_credentials = matches!(verdict, Verdict::Later(_) | Verdict::Ask(_));
         self.narrator
             .set_quiet(!self.reports.tells_steps() && !is_credentials);
-        if verdict != Verdict::Ask && !self.has_media && self.reports.on_failure(now, end.class()) {
+        if !matches!(verdict, Verdict::Ask(_))
+            && !self.has_media
+            && self.reports.on_failure(now, end.class())
+        {
             self.narrator
                 .warn(&end, &self.news(Change::Retrying, &reason));
         }
@@ -196,12 +202,20 @@ impl SessionTask {
                     return Some(End::Stopped);
                 }
             }
-            Verdict::Ask => {
+            Verdict::Ask(again) => {
                 self.narrator.set_state(State::Unauthorized);
-                self.narrator.fail(&end);
-                if !self.other_credentials().await {
+                // Told once: a session whose turn comes later is turned away several times.
+                if !std::mem::replace(&mut self.is_refusal_told, true) {
+                    self.narrator.fail(&end);
+                }
+                let other = match again {
+                    Some(wait) => timer::within(wait, self.other_credentials()).await,
+                    None => Some(self.other_credentials().await),
+                };
+                if other == Some(false) {
                     return Some(End::Stopped);
                 }
+                self.is_refusal_told &= other.is_none();
                 self.narrator.begin(Step::Open, "Opening Stream");
             }
             _ => {
@@ -260,6 +274,7 @@ impl SessionTask {
         let session = session.map_err(|error| self.failed(Phase::Playing, error))?;
         self.narrator.complete("Sent PLAY request");
         self.recovery.on_playing();
+        self.is_refusal_told = false;
         let manager = self.stage.manager().ok_or(End::Stopped)?;
         for (number, info) in caps::play_info(session.rtp_info(), &session.presentation().streams) {
             manager

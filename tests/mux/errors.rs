@@ -574,7 +574,7 @@ async fn f22_a_try_that_nobody_waits_for_counts() {
         .requests
         .iter()
         .filter(|request| request.headers.contains("Authorization"));
-    assert_eq!(tries.count(), 2);
+    assert_eq!(tries.count(), 1);
 }
 
 /// The server says nothing to DESCRIBE, or to SETUP; another session of the connection goes on.

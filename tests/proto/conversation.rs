@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use gstrtspmux::mux::proto::{
-    CloseReason, ConnectionConfig, CredentialStatus, Event, Failure, FailureKind, Limits,
-    Presentation, Reply, RequestId, SessionKey, SessionRequest, sdp, uri,
+    CloseReason, ConnectionConfig, CredentialReport, CredentialStatus, CredentialWant, Event,
+    Failure, FailureKind, Limits, Permit, PermitReturn, Presentation, RefusalVerdict, Reply,
+    RequestId, SessionKey, SessionRequest, sdp, uri,
 };
 use url::Url;
 
@@ -180,6 +181,12 @@ struct Player {
     released: BTreeMap<u32, usize>,
     /// Configuration for the connection that the first `open` makes.
     config: ConnectionConfig,
+    /// What leave was asked for last.
+    wants: Vec<CredentialWant>,
+    /// Leave is given at once.
+    is_permitting: bool,
+    /// Refusals are believed at once.
+    is_judging: bool,
 }
 
 impl Player {
@@ -190,6 +197,13 @@ impl Player {
             seen: Vec::new(),
             released: BTreeMap::new(),
             config: configuration(transcript),
+            wants: Vec::new(),
+            is_permitting: is_told(transcript, |words| {
+                words.iter().any(|it| it == "credentials=permitted")
+            }),
+            is_judging: !is_told(transcript, |words| {
+                words.first().is_some_and(|it| it == "verdict")
+            }),
         }
     }
 
@@ -390,8 +404,23 @@ impl Player {
                 self.sim().close();
             }
             ["credentials", status] => {
-                let status = credential_status(status).ok_or("what status?")?;
+                let status = match *status {
+                    "permitted" => CredentialStatus::Permitted(self.permit().ok_or("no want")?),
+                    "refused" => CredentialStatus::Refused {
+                        until: self.sim().now() + Duration::from_secs(60),
+                    },
+                    status => credential_status(status).ok_or("what status?")?,
+                };
                 self.sim().set_credentials(status);
+            }
+            ["verdict", verdict] => {
+                let verdict = match *verdict {
+                    "refused" => RefusalVerdict::Refused { try_weaker: false },
+                    "weaker" => RefusalVerdict::Refused { try_weaker: true },
+                    "excused" => RefusalVerdict::Excused,
+                    _ => return Err("what verdict?".to_owned()),
+                };
+                self.sim().judge(verdict);
             }
             _ => return Err(format!("unknown action on the connection: {words:?}")),
         }
@@ -525,11 +554,7 @@ impl Player {
                 *self.released.entry(label.unwrap_or_default()).or_default() += 1;
                 Seen::new(label, "released")
             }
-            Event::CredentialsWanted => Seen::new(None, "credentials-wanted"),
-            Event::CredentialsProven => Seen::new(None, "credentials-proven"),
-            Event::CredentialsUnwanted => Seen::new(None, "credentials-unwanted"),
-            Event::CredentialsUnanswered => Seen::new(None, "credentials-unanswered"),
-            Event::CredentialsRefused => Seen::new(None, "credentials-refused"),
+            Event::Credentials(report) => return self.on_report(report),
             Event::NoMoreSessions(_) => Seen::new(None, "no-more-sessions"),
             Event::Probed(outcome) => {
                 Seen::new(None, "probed").with("outcome", format!("{outcome:?}").to_lowercase())
@@ -538,6 +563,49 @@ impl Player {
             Event::Closed(reason) => Seen::new(None, "closed").with("reason", word_for(&reason)),
         };
         self.seen.push(seen);
+    }
+
+    /// What merely informs is not looked at.
+    fn on_report(&mut self, report: CredentialReport) {
+        let name = match report {
+            CredentialReport::Wanted(wants) => {
+                self.wants = wants;
+                if let Some(permit) = self.permit().filter(|_| self.is_permitting) {
+                    let status = CredentialStatus::Permitted(permit);
+                    return self.sim().set_credentials(status);
+                }
+                "credentials-wanted"
+            }
+            CredentialReport::Proven(_) => {
+                self.sim().set_credentials(CredentialStatus::Proven(None));
+                "credentials-proven"
+            }
+            CredentialReport::Returned(PermitReturn::Unused) => "credentials-unwanted",
+            CredentialReport::Returned(PermitReturn::Unanswered) => "credentials-unanswered",
+            CredentialReport::Returned(PermitReturn::Undecided) => "credentials-undecided",
+            CredentialReport::Returned(PermitReturn::Excused) => "credentials-excused",
+            CredentialReport::Returned(PermitReturn::Unseen) => "credentials-unseen",
+            CredentialReport::Refused(_) => "credentials-refused",
+            CredentialReport::Left(_) => "challenge-left",
+            CredentialReport::Tried(_)
+            | CredentialReport::NotAsked
+            | CredentialReport::Challenged(..) => return,
+        };
+        self.seen.push(Seen::new(None, name));
+        if name == "credentials-refused" && self.is_judging {
+            let verdict = RefusalVerdict::Refused { try_weaker: false };
+            self.sim().judge(verdict);
+        }
+    }
+
+    /// For the first that was asked for.
+    fn permit(&self) -> Option<Permit> {
+        self.wants.first().map(|want| Permit {
+            uri: want.uri,
+            below: None,
+            ceiling: None,
+            closes_behind_401: false,
+        })
     }
 
     fn on_completed(
@@ -624,6 +692,12 @@ fn word_for(reason: &CloseReason) -> &'static str {
     }
 }
 
+/// Whether the transcript has such an action.
+fn is_told(transcript: &Transcript, is_it: impl Fn(&[String]) -> bool) -> bool {
+    let mut steps = transcript.steps.iter();
+    steps.any(|step| matches!(step, Step::Action { words, .. } if is_it(words)))
+}
+
 /// The credentials are those of the first session that has any.
 fn configuration(transcript: &Transcript) -> ConnectionConfig {
     let actions = || {
@@ -643,16 +717,20 @@ fn configuration(transcript: &Transcript) -> ConnectionConfig {
 fn credentials(words: &[String]) -> Option<ConnectionConfig> {
     let value = |key: &str| words.iter().find_map(|word| word.strip_prefix(key));
     let status = value("credentials=").and_then(credential_status);
-    let status = status.unwrap_or(CredentialStatus::Proven);
+    let status = status.unwrap_or(CredentialStatus::Proven(None));
     Some(config_with(value("user=")?, value("password=")?, status))
 }
 
 fn credential_status(word: &str) -> Option<CredentialStatus> {
     match word {
-        "unproven" => Some(CredentialStatus::Unproven),
-        "permitted" => Some(CredentialStatus::Permitted),
-        "proven" => Some(CredentialStatus::Proven),
-        "refused" => Some(CredentialStatus::Refused),
+        "unproven" => Some(CredentialStatus::Unproven {
+            is_exclusive: false,
+        }),
+        "exclusive" => Some(CredentialStatus::Unproven { is_exclusive: true }),
+        "proven" => Some(CredentialStatus::Proven(None)),
+        "permitted" => Some(CredentialStatus::Unproven {
+            is_exclusive: false,
+        }),
         _ => None,
     }
 }

@@ -181,7 +181,7 @@ fn f29_a_teardown_behind_a_describe_is_given_up_after_its_time_and_its_channels_
 
 #[test]
 fn the_retries_after_a_401_are_a_batch_of_their_own() {
-    let status = gstrtspmux::mux::proto::CredentialStatus::Proven;
+    let status = gstrtspmux::mux::proto::CredentialStatus::Proven(None);
     let mut sim = Sim::new(crate::sim::config_with("root", "pass", status));
     let sessions = open_all(&mut sim, 3);
     // Before the first answer one goes alone, with credentials at hand.

@@ -66,6 +66,8 @@ transcripts! {
     blocked_is_not_swallowed
     channels_come_back
     channels_of_a_liar_rest
+    close_announced_and_not_made
+    close_behind_401
     close_ends_idleness
     close_without_answer
     credentials_one_at_a_time
@@ -87,6 +89,7 @@ transcripts! {
     no_cseq_and_not_repeatable
     no_cseq_one_outstanding
     no_cseq_several_outstanding
+    nonce_good_once
     one_describe_of_a_camera
     password_changed
     paused_is_kept_alive
@@ -98,6 +101,7 @@ transcripts! {
     probe_closed
     probe_stood
     probe_unanswered
+    realm_for_each_camera
     resume_454_loses_session
     second_session_swallowed
     server_teardown
@@ -117,6 +121,7 @@ transcripts! {
     tombstone
     torn_down_while_setup_is_lost
     udp_instead_of_tcp
+    weaker_algorithm
     wrong_password
     wrong_password_new_nonces
 }

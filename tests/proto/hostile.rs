@@ -1,8 +1,11 @@
 //! Servers that send too much, too slowly, or what nobody asked for.
 
 use bytes::BytesMut;
+use std::time::Duration;
+
 use gstrtspmux::mux::proto::{
-    CloseReason, Connection, CredentialStatus, Event, FailureKind, Reply, RequestId, uri::redacted,
+    CloseReason, Connection, CredentialReport, CredentialStatus, CredentialWant, Event,
+    FailureKind, Permit, RefusalVerdict, Reply, RequestId, uri::redacted,
 };
 
 use crate::sim::{SECOND, Sim, config, config_with, media};
@@ -339,28 +342,51 @@ fn f16_frames_are_found_again_behind_garbage_of_any_size() {
     }
 }
 
+/// What leave is asked for next.
+fn next_wants(sim: &mut Sim) -> Vec<CredentialWant> {
+    let mut events = std::iter::from_fn(|| sim.next_event());
+    let wants = events.find_map(|event| match event {
+        Event::Credentials(CredentialReport::Wanted(wants)) => Some(wants),
+        _ => None,
+    });
+    wants.expect("a question for leave")
+}
+
+fn permit(want: &CredentialWant) -> Permit {
+    Permit {
+        uri: want.uri,
+        below: None,
+        ceiling: None,
+        closes_behind_401: false,
+    }
+}
+
 #[test]
 fn f22_of_16_sessions_one_at_a_time_tries_the_password() {
-    let mut sim = Sim::new(config_with("u", "p", CredentialStatus::Unproven));
+    let unproven = CredentialStatus::Unproven { is_exclusive: true };
+    let mut sim = Sim::new(config_with("u", "p", unproven));
     let challenge = r#"WWW-Authenticate: Digest realm="cam", nonce="n", qop="auth""#;
     for number in 1..=16 {
         let session = sim.open(&format!("rtsp://nvr/{number}"));
         sim.describe(session);
     }
+    sim.expect_nothing_sent();
+    // Asked when only the first was there; then for the others, too.
+    let wants = next_wants(&mut sim);
+    assert_eq!(wants.len(), 1);
+    sim.set_credentials(CredentialStatus::Permitted(permit(&wants[0])));
     let first = sim.expect_sent("DESCRIBE");
     sim.expect_nothing_sent();
     sim.answer(401, first, &[challenge]);
-    assert!(matches!(sim.next_event(), Some(Event::CredentialsWanted)));
-    sim.expect_nothing_sent();
-    sim.set_credentials(CredentialStatus::Permitted);
     let trial = sim.expect_sent("DESCRIBE");
     sim.expect_nothing_sent();
     sim.answer(401, trial, &[challenge]);
     sim.expect_nothing_sent();
-    assert!(matches!(sim.next_event(), Some(Event::CredentialsRefused)));
-    let mut events = std::iter::from_fn(|| sim.next_event());
-    assert!(events.any(|event| matches!(event, Event::CredentialsWanted)));
-    sim.set_credentials(CredentialStatus::Refused);
+    let wants = next_wants(&mut sim);
+    assert_eq!(wants.len(), 15);
+    sim.judge(RefusalVerdict::Refused { try_weaker: false });
+    let until = sim.now() + Duration::from_secs(60);
+    sim.set_credentials(CredentialStatus::Refused { until });
     sim.expect_nothing_sent();
     assert_eq!(sim.unfinished(), 0, "all 16 were told");
 }
@@ -406,7 +432,11 @@ fn packets_and_answers_that_are_read_together_come_in_their_order() {
 
 #[test]
 fn the_wire_log_has_every_message_and_no_secret() {
-    let mut sim = Sim::new(config_with("us3r", "hunter2", CredentialStatus::Proven));
+    let mut sim = Sim::new(config_with(
+        "us3r",
+        "hunter2",
+        CredentialStatus::Proven(None),
+    ));
     let session = sim.open("rtsp://nvr/1?password=hunter2");
     sim.describe(session);
     assert!(sim.wire_log().is_empty(), "not asked for");

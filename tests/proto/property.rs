@@ -11,8 +11,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use gstrtspmux::mux::proto::{
-    CloseReason, CredentialStatus, Event, FailureKind, Reply, Retirement, SessionKey,
-    SessionRequest, SharingViolation,
+    CloseReason, CredentialReport, CredentialStatus, Event, FailureKind, Permit, RefusalVerdict,
+    Reply, Retirement, SessionKey, SessionRequest, SharingViolation,
 };
 use url::Url;
 
@@ -104,8 +104,11 @@ impl World {
         let swallows = random.once_in(4);
         let config = match kind {
             0 => config(),
-            1 => config_with("u", "p", CredentialStatus::Proven),
-            _ => config_with("u", "p", CredentialStatus::Unproven),
+            1 => config_with("u", "p", CredentialStatus::Proven(None)),
+            _ => {
+                let is_exclusive = random.once_in(2);
+                config_with("u", "p", CredentialStatus::Unproven { is_exclusive })
+            }
         };
         Self {
             random,
@@ -195,8 +198,11 @@ impl World {
                 self.sim.set_idle(timeout);
             }
             4..7 => self.sim.set_idle(None),
-            _ if self.random.once_in(2) => self.sim.set_credentials(CredentialStatus::Permitted),
-            _ => self.sim.set_credentials(CredentialStatus::Proven),
+            _ if self.random.once_in(2) => {
+                let status = CredentialStatus::Unproven { is_exclusive: true };
+                self.sim.set_credentials(status);
+            }
+            _ => self.sim.set_credentials(CredentialStatus::Proven(None)),
         }
     }
 
@@ -434,7 +440,7 @@ impl World {
                 "TEARDOWN on a tainted connection"
             );
             // A TEARDOWN is sent again only for a 401.
-            if is_teardown && !request.headers.contains("Authorization") {
+            if is_teardown && !self.has_credentials {
                 let sent = self.teardowns.entry(id.to_owned()).or_default();
                 *sent += 1;
                 assert_eq!(*sent, 1, "{id} is torn down again");
@@ -491,9 +497,42 @@ impl World {
             Event::SessionLost { session, .. } => {
                 self.lost.insert(session);
             }
+            Event::Credentials(report) => self.on_report(report),
+            _ => {}
+        }
+    }
+
+    fn on_report(&mut self, report: CredentialReport) {
+        match report {
             // Not at once, sometimes: what wants them may be withdrawn meanwhile.
-            Event::CredentialsWanted if self.random.once_in(4) => {}
-            Event::CredentialsWanted => self.sim.set_credentials(CredentialStatus::Permitted),
+            CredentialReport::Wanted(_) if self.random.once_in(4) => {}
+            CredentialReport::Wanted(_) if self.random.once_in(8) => {
+                let until = self.sim.now() + Duration::from_secs(60);
+                self.sim
+                    .set_credentials(CredentialStatus::Refused { until });
+            }
+            CredentialReport::Wanted(wants) => {
+                let uri = self.random.pick(&wants).expect("a want").uri;
+                self.sim
+                    .set_credentials(CredentialStatus::Permitted(Permit {
+                        uri,
+                        below: None,
+                        ceiling: None,
+                        closes_behind_401: false,
+                    }));
+            }
+            CredentialReport::Proven(_) if self.random.once_in(2) => {
+                self.sim.set_credentials(CredentialStatus::Proven(None));
+            }
+            CredentialReport::Refused(_) => {
+                let verdicts = [
+                    RefusalVerdict::Refused { try_weaker: false },
+                    RefusalVerdict::Refused { try_weaker: true },
+                    RefusalVerdict::Excused,
+                ];
+                let verdict = self.random.pick(&verdicts);
+                self.sim.judge(verdict.expect("a verdict"));
+            }
             _ => {}
         }
     }
@@ -592,11 +631,16 @@ fn kind_of(event: &Event) -> &'static str {
         Event::Completed { result: Err(_), .. } => "failure",
         Event::SessionLost { .. } => "session lost",
         Event::SessionClosed(_) => "session closed",
-        Event::CredentialsWanted => "credentials wanted",
-        Event::CredentialsProven => "credentials proven",
-        Event::CredentialsUnwanted => "credentials unwanted",
-        Event::CredentialsUnanswered => "credentials unanswered",
-        Event::CredentialsRefused => "credentials refused",
+        Event::Credentials(report) => match report {
+            CredentialReport::Wanted(_) => "credentials wanted",
+            CredentialReport::Tried(_) => "credentials tried",
+            CredentialReport::Proven(_) => "credentials proven",
+            CredentialReport::NotAsked => "credentials not asked for",
+            CredentialReport::Returned(_) => "permit returned",
+            CredentialReport::Refused(_) => "credentials refused",
+            CredentialReport::Challenged(..) => "challenged",
+            CredentialReport::Left(_) => "challenge left",
+        },
         Event::NoMoreSessions(_) => "no more sessions",
         Event::Probed(_) => "probed",
         Event::IdleExpired => "idle expired",
@@ -620,7 +664,7 @@ fn random_schedules_keep_the_invariants() {
         assert!(run.is_ok(), "play it again with RTSPMUX_SEED={seed}");
         seen.append(&mut world.seen);
     }
-    assert_eq!(seen.len(), 14, "only these events ever came: {seen:?}");
+    assert_eq!(seen.len(), 17, "only these events ever came: {seen:?}");
 }
 
 #[test]

@@ -48,7 +48,7 @@ fn f43_answers_sent_twice_cost_48_sessions_nothing() {
 
 #[test]
 fn f43_a_challenge_sent_twice_refuses_no_password() {
-    let mut sim = Sim::new(config_with("user", "pass", CredentialStatus::Proven));
+    let mut sim = Sim::new(config_with("user", "pass", CredentialStatus::Proven(None)));
     let session = sim.open("rtsp://nvr/1");
     let describe = sim.describe(session);
     let challenge = "WWW-Authenticate: Digest realm=\"r\", nonce=\"n\"";

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use bytes::BytesMut;
 use gstrtspmux::mux::proto::{
     CloseReason, Connection, ConnectionConfig, CredentialStatus, Credentials, Event, Failure,
-    FailureKind, Limits, Packet, Reply, RequestId, SessionConfig, SessionKey, SessionRequest,
-    StreamGrant, Timeouts, WireMessage,
+    FailureKind, Limits, Packet, RefusalVerdict, Reply, RequestId, SessionConfig, SessionKey,
+    SessionRequest, StreamGrant, Timeouts, WireMessage,
 };
 use url::Url;
 
@@ -24,7 +24,9 @@ pub(crate) const MILLISECOND: Duration = Duration::from_millis(1);
 pub(crate) fn config() -> ConnectionConfig {
     ConnectionConfig {
         credentials: None,
-        credential_status: CredentialStatus::Proven,
+        credential_status: CredentialStatus::Proven(None),
+        challenges: Vec::new(),
+        closes_behind_401: false,
         user_agent: "test".to_owned(),
         refuse_basic: false,
         is_serial: false,
@@ -205,6 +207,12 @@ impl Sim {
         self.drain();
     }
 
+    pub(crate) fn judge(&mut self, verdict: RefusalVerdict) {
+        let now = self.now();
+        self.connection.handle_refusal_verdict(now, verdict);
+        self.drain();
+    }
+
     pub(crate) fn set_credentials(&mut self, status: CredentialStatus) {
         let now = self.now();
         self.connection.handle_credential_status(now, status);
@@ -371,7 +379,10 @@ impl Sim {
         self.events.pop_front()
     }
 
+    /// But for what is told of credentials.
     pub(crate) fn expect_no_event(&mut self) {
+        self.events
+            .retain(|event| !matches!(event, Event::Credentials(_)));
         if let Some(event) = self.events.front() {
             panic!("at {:?} came {event:?}", self.elapsed);
         }

@@ -1,13 +1,15 @@
 //! A driver's entry in the pool: how it tells the pool what happens to its connection.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::{ConnectionId, ConnectionPool};
 use crate::mux::{
-    credential_gate::{CredentialGate, Notice},
-    driver::Vitals,
-    proto::{FramingLoss, ProbeOutcome},
+    driver::{self, Vitals},
+    proto::{CredentialReport, FramingLoss, ProbeOutcome},
 };
+
+/// So soon all connections have told what the server said to them by now.
+const SECOND_LOOK: Duration = Duration::from_millis(100);
 
 /// Held by a driver for as long as it runs. Dropped, however that comes about, the pool forgets the
 /// connection.
@@ -44,24 +46,18 @@ impl Registration {
             .change(|state, aftermath| state.on_no_more_sessions(&self.pool, self.id, aftermath));
     }
 
-    /// A request needs credentials that nobody has proven.
-    pub(in crate::mux) fn on_credentials_wanted(&self, now: Instant) {
-        self.ask_gate(|gate| gate.on_wanted(now, self.id));
-    }
-
-    /// The server took the credentials.
-    pub(in crate::mux) fn on_credentials_proven(&self) {
-        self.ask_gate(CredentialGate::on_proven);
-    }
-
-    /// The server refused the credentials.
-    pub(in crate::mux) fn on_credentials_refused(&self, now: Instant) {
-        self.ask_gate(|gate| gate.on_refused(now));
-    }
-
-    /// The server did not say whether it takes the credentials.
-    pub(in crate::mux) fn on_credentials_unanswered(&self, now: Instant) {
-        self.ask_gate(|gate| gate.on_unanswered(now, self.id));
+    /// What the connection asks or has learned of the credentials.
+    pub(in crate::mux) fn on_credentials(&self, now: Instant, report: CredentialReport) {
+        let mut state = self.pool.lock();
+        if state.is_premature(self.id, &report)
+            && let Ok(runtime) = self.pool.runtime()
+        {
+            let (pool, id) = (self.pool.clone(), self.id);
+            return driver::later(runtime, SECOND_LOOK, move || {
+                pool.lock().on_credentials(driver::now(), id, report);
+            });
+        }
+        state.on_credentials(now, self.id, report);
     }
 
     /// What the connection shows while its sessions play.
@@ -94,20 +90,6 @@ impl Registration {
     /// The server asked for Digest.
     pub(in crate::mux) fn on_digest_seen(&self) {
         self.pool.lock().on_digest_seen(self.id);
-    }
-
-    /// Nothing is under way here that needs the permit to try the credentials.
-    pub(in crate::mux) fn give_back_permit(&self) {
-        self.ask_gate(|gate| gate.on_given_back(self.id));
-    }
-
-    /// Something new begins: forget refusals that are old enough.
-    pub(in crate::mux) fn refresh_credentials(&self, now: Instant) {
-        self.ask_gate(|gate| gate.refresh(now));
-    }
-
-    fn ask_gate(&self, question: impl FnOnce(&mut CredentialGate) -> Vec<Notice>) {
-        self.pool.lock().ask_gate(self.id, question);
     }
 }
 

@@ -10,6 +10,7 @@ use tokio::{runtime::Handle, sync::oneshot};
 
 use super::{
     ConnectionHandle, ConnectionPool, Placed, Registration, Ticket, Wish,
+    accounts::{AccountId, AccountView, Accounts},
     descriptions::Descriptions,
     odd_session::FramingLosses,
     redial::Redials,
@@ -22,12 +23,11 @@ use super::{
 };
 use crate::mux::{
     config::Multiplex,
-    credential_gate::{CredentialGate, Notice},
     driver::{self, Command, Link, Plan},
     error::Error,
     event::MuxEvent,
     policy::join_history::Joins,
-    proto::{CloseReason, ConnectionConfig, CredentialStatus, Credentials, HeadOfLine},
+    proto::{CloseReason, ConnectionConfig, HeadOfLine},
     server_key::{ConnectionKey, ServerId},
     sharing::{Evidence, Stance, gate::SHORTEST_PATIENCE},
 };
@@ -37,7 +37,6 @@ use crate::mux::{
 const GHOSTS_LIVE: Duration = Duration::from_secs(60);
 
 type Answer = oneshot::Sender<Result<ConnectionHandle, Error>>;
-type GateId = (ServerId, Credentials);
 
 #[derive(Debug)]
 pub(super) struct Registered {
@@ -47,7 +46,7 @@ pub(super) struct Registered {
     /// While it is strained.
     pub(super) relief: Option<Relief>,
     pub(super) losses: FramingLosses,
-    gate: Option<GateId>,
+    pub(super) account: Option<AccountId>,
     pub(super) is_listed: bool,
     /// Made with `multiplex=always`, which comes back to it whatever the server can do.
     is_of_always: bool,
@@ -94,7 +93,7 @@ pub(super) struct State {
     pub(super) table: Table<ServerId, ConnectionKey>,
     pub(super) registered: BTreeMap<ConnectionId, Registered>,
     waiters: BTreeMap<WaiterId, Waiter>,
-    gates: HashMap<GateId, CredentialGate>,
+    pub(super) accounts: Accounts,
     pub(super) servers: HashMap<ServerId, Server>,
     pub(super) last_intent: u64,
     pub(super) descriptions: Descriptions,
@@ -111,7 +110,7 @@ impl State {
             table: Table::new(),
             registered: BTreeMap::new(),
             waiters: BTreeMap::new(),
-            gates: HashMap::new(),
+            accounts: Accounts::default(),
             servers: HashMap::new(),
             last_intent: 0,
             descriptions: Descriptions::default(),
@@ -291,18 +290,13 @@ impl State {
     ) -> ConnectionHandle {
         let server = wish.key.server().clone();
         let (link, ends) = Link::new(id, server.clone());
-        let gate = wish
-            .key
-            .credentials()
-            .map(|credentials| (server.clone(), credentials.clone()));
-        let credential_status = match &gate {
-            Some(gate) => self
-                .gates
-                .entry(gate.clone())
-                .or_insert_with(CredentialGate::new)
-                .join(now, id),
-            None => CredentialStatus::default(),
-        };
+        let credentials = wish.key.credentials().cloned();
+        let account = credentials.map(|credentials| (server.clone(), credentials));
+        let view = account
+            .as_ref()
+            .map_or_else(AccountView::default, |account| {
+                self.accounts.join(now, account, id)
+            });
         let refuse_basic = self.digest_servers.contains(&server);
         let known = self.servers.get(&server);
         let is_serial = known.is_some_and(|known| known.pace.is_serial);
@@ -317,7 +311,7 @@ impl State {
                 joins: Joins::default(),
                 relief: None,
                 losses: FramingLosses::default(),
-                gate,
+                account,
                 is_listed,
                 is_of_always: wish.options.pooling.multiplex == Multiplex::Always,
             },
@@ -328,7 +322,9 @@ impl State {
             link: Arc::clone(&link),
             ends,
             config: ConnectionConfig {
-                credential_status,
+                credential_status: view.status,
+                challenges: view.challenges,
+                closes_behind_401: view.closes_behind_401,
                 refuse_basic,
                 is_serial,
                 is_in_order,
@@ -479,7 +475,7 @@ impl State {
         aftermath: &mut Aftermath,
     ) {
         let now = driver::now();
-        self.ask_gate(id, |gate| gate.leave(now, id));
+        self.leave_account(now, id);
         let link = self.registered.get(&id).map(|registered| &registered.link);
         if let Some(CloseReason::PeerClosed | CloseReason::Io(_)) =
             link.map(|link| link.close_reason())
@@ -488,14 +484,12 @@ impl State {
         }
         let set_up = self.table.entry(id).map_or(0, |entry| entry.set_up);
         let entry = self.table.remove(id);
-        let Some(Registered {
-            link, gate, joins, ..
-        }) = self.registered.remove(&id)
-        else {
+        let Some(Registered { link, joins, .. }) = self.registered.remove(&id) else {
             return;
         };
         let sessions = joins.sessions(set_up);
-        if sessions > 1 {
+        // Closed behind a 401 it is no loss: the challenge is answered on the next one.
+        if sessions > 1 && link.close_reason() != CloseReason::Challenged {
             let suspect = joins.suspect(now);
             self.redials.on_broken(now, &link.server, sessions, suspect);
         }
@@ -503,14 +497,6 @@ impl State {
         if entry.is_some_and(|entry| entry.set_up > 0) {
             let server = self.server(&link.server);
             server.sharing.on_unclean_end(now, GHOSTS_LIVE);
-        }
-        if let Some(gate) = gate
-            && self
-                .gates
-                .get(&gate)
-                .is_some_and(|known| known.is_forgettable(now))
-        {
-            self.gates.remove(&gate);
         }
         if self.table.connections_to(&link.server) == 0
             && self.servers.get(&link.server).is_some_and(|server| {
@@ -553,29 +539,6 @@ impl State {
         // Not every microsecond is.
         aftermath.has_learned |=
             (before.batch(), before.is_serial) != (pace.batch(), pace.is_serial);
-    }
-
-    /// Asks the gate of a connection's credentials and passes on what it says.
-    pub(super) fn ask_gate(
-        &mut self,
-        id: ConnectionId,
-        question: impl FnOnce(&mut CredentialGate) -> Vec<Notice>,
-    ) {
-        let Some(gate) = self
-            .registered
-            .get(&id)
-            .and_then(|registered| registered.gate.as_ref())
-        else {
-            return;
-        };
-        let Some(gate) = self.gates.get_mut(gate) else {
-            return;
-        };
-        for (connection, status) in question(gate) {
-            if let Some(told) = self.registered.get(&connection) {
-                told.link.send(Command::Credentials(status));
-            }
-        }
     }
 
     pub(super) fn on_digest_seen(&mut self, id: ConnectionId) {

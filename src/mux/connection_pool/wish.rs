@@ -189,6 +189,8 @@ impl Wish {
                 .unwrap_or(DEFAULT_USER_AGENT)
                 .to_owned(),
             refuse_basic: false,
+            challenges: Vec::new(),
+            closes_behind_401: false,
             is_serial: false,
             is_in_order: false,
             describes_slowly: true,

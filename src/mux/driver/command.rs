@@ -23,7 +23,7 @@ use crate::mux::{
     monitor::Debt,
     proto::{
         Backlog, CloseReason, CredentialStatus, Failure, FailureKind, Measures, ProbeOutcome,
-        Reply, SessionConfig, SessionKey, SessionRequest,
+        RefusalVerdict, Reply, SessionConfig, SessionKey, SessionRequest,
     },
     server_key::ServerId,
     stats::{ConnectionCounters, ConnectionHealth},
@@ -70,6 +70,8 @@ pub(in crate::mux) enum Command {
     SetIdle(Option<Duration>),
     /// What is known of the credentials changed.
     Credentials(CredentialStatus),
+    /// What a refusal of them comes to that the connection has reported.
+    RefusalVerdict(RefusalVerdict),
     /// Tear down all sessions and close.
     Close,
 }

@@ -1,5 +1,9 @@
 //! Decisions, each a table with its tests: no clock, lock, task or I/O. Facts and time are passed in.
+//!
+//! * [`credential_gate`]: which connection may try the credentials, and how often.
+//! * [`sharing`]: whether a server can share connections.
 
+pub(super) mod credential_gate;
 pub(super) mod join_history;
 pub(super) mod odd_session;
 pub(super) mod redial;

@@ -1,30 +1,66 @@
 //! Authentication of the requests of one connection: Digest (RFC 7616, 2617, 2069) and Basic.
 //!
-//! Nonces and their counters belong to the connection, so there is one `Authenticator` each.
+//! A server may have several realms: recorders pass on the realm and the nonce of each camera behind
+//! them. So the newest challenge of each realm is kept, and which presentation got which realm. A
+//! presentation whose realm is unknown where there are several is asked for without credentials.
+//!
+//! Most nonces are good for many requests; some for one only. After a nonce was refused at its second
+//! use, requests go one at a time, and once that has happened to two nonces, each request gets a nonce
+//! of its own.
+//!
 //! `Authenticator::authorize` is called in the order in which requests go on the wire, which is
 //! what makes the nonce count rise in wire order (RFC 7616, 3.4). A 401 comes back through
-//! `Authenticator::handle_unauthorized` with the `ChallengeGeneration` that its request had
-//! answered: with pipelining, a 401 may belong to a challenge that has been replaced meanwhile,
-//! and such a request deserves another try, while a fresh answer refused is a wrong password.
-//! How often a request is tried is counted by the caller.
+//! `Authenticator::handle_unauthorized` with what its request had answered: only an answer to the
+//! newest challenge of a realm, with a nonce that was not used before, can be refused for the
+//! credentials. How often a request is tried is counted by the caller.
 //!
 //! The hashing is that of the crate `http-auth`. The choice of a challenge is ours: by strength,
 //! never the first one (see `challenge`). No randomness is drawn here; the seed comes in.
 
-use std::collections::VecDeque;
-use std::fmt;
+use std::{
+    collections::{HashMap, HashSet, VecDeque},
+    fmt,
+    time::Instant,
+};
 
 use super::challenge::{self, Scheme};
 use super::credentials::Credentials;
 use super::digest;
+use super::permit::{Strength, Tag};
 
-/// Challenges that are remembered, so that a late 401 finds the one it answered and a nonce that
-/// comes back is counted on. More than two only if the server changes its nonce with every 401.
-const REMEMBERED_CHALLENGES: usize = 8;
+/// Realms of one connection; a recorder has as many as it has cameras.
+const MOST_REALMS: usize = 256;
+/// Nonces of a realm that are remembered, so that one that comes back is counted on.
+const REMEMBERED_NONCES: usize = 8;
+/// Presentations and requests of which something is remembered.
+const MOST_REMEMBERED: usize = 4096;
 
-/// Which of the challenges of a connection an authorisation answers; rises with each new one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct ChallengeGeneration(u64);
+/// What an authorised request has answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Answered {
+    pub(crate) realm: Tag,
+    pub(crate) nonce: Tag,
+    /// The server has made the challenge since then.
+    pub(crate) challenged: Instant,
+    pub(crate) strength: Strength,
+    /// Challenges of the realm by then: a higher number later means that another one has come.
+    challenges: u64,
+    /// The nonce had not been used before.
+    is_fresh: bool,
+}
+
+/// What a request went through to be authorised.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct AuthTrail {
+    /// 401s that it got.
+    pub(crate) refusals: u8,
+    /// One of them came to the request without credentials.
+    pub(crate) is_challenged: bool,
+    /// A stale nonce has excused it once.
+    pub(crate) is_stale_excused: bool,
+    /// An algorithm weaker than this one is to be used, which was refused.
+    pub(crate) below: Option<Strength>,
+}
 
 /// The value of an `Authorization` header, and what it answers.
 #[derive(Clone, PartialEq, Eq)]
@@ -32,14 +68,14 @@ pub(crate) struct Authorization {
     /// The header's value. For Basic it *is* the password: never log it.
     pub(crate) value: String,
     /// To be handed back with a 401.
-    pub(crate) challenge: ChallengeGeneration,
+    pub(crate) answered: Answered,
 }
 
 impl fmt::Debug for Authorization {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Authorization")
             .field("value", &"***")
-            .field("challenge", &self.challenge)
+            .field("answered", &self.answered)
             .finish()
     }
 }
@@ -49,10 +85,138 @@ impl fmt::Debug for Authorization {
 pub(crate) enum Unauthorized {
     /// Send the request again, authorised anew.
     Retry,
-    /// The server knows the answer and does not accept it: wrong user or password.
-    Refused,
+    /// The same; the server says that only the nonce was too old.
+    RetryStale,
+    /// As far as this connection knows, the server does not accept user or password.
+    Refused {
+        /// The answer offers a weaker algorithm than the one that was refused.
+        offers_weaker: bool,
+    },
     /// No challenge can be answered; the text says why.
     Unsupported(String),
+}
+
+/// A request as authentication sees it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Asked<'a> {
+    pub(crate) method: &'a str,
+    /// The Request-URI as sent.
+    pub(crate) uri: &'a str,
+    /// The presentation that it is about.
+    pub(crate) home: &'a str,
+}
+
+impl Asked<'_> {
+    fn tag(&self) -> Tag {
+        Tag::of(&format!("{} {}", self.method, self.uri))
+    }
+}
+
+/// A challenge that came to a connection that is over, unanswered: it can be answered on the next one.
+#[derive(Clone)]
+pub struct LeftChallenge {
+    /// The `WWW-Authenticate` values.
+    header: String,
+    came: Instant,
+    /// Presentations that got it, and requests.
+    spaces: Vec<Tag>,
+    requests: Vec<Tag>,
+}
+
+/// Without the challenge: its nonce is half of a digest.
+impl fmt::Debug for LeftChallenge {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LeftChallenge")
+            .field("came", &self.came)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Whether a nonce of a realm is good for more than one request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reuse {
+    Unknown,
+    Works,
+    /// This nonce was refused at its second use, perhaps for its age.
+    Doubtful(Tag),
+    Never,
+}
+
+/// One algorithm that a challenge offers.
+#[derive(Debug)]
+struct Offer {
+    scheme: Scheme,
+    /// One per challenge, not per request: the session key of `-sess` is made with the cnonce of
+    /// the first request (RFC 2617, 3.2.2.2), and with a constant one that reading and the other
+    /// one, a key per request, agree.
+    cnonce: String,
+}
+
+/// The offers of one nonce, the strongest first.
+#[derive(Debug)]
+struct Nonce {
+    tag: Tag,
+    offers: Vec<Offer>,
+    uses: u32,
+}
+
+/// One realm and its newest challenge.
+#[derive(Debug)]
+struct Realm {
+    tag: Tag,
+    current: Nonce,
+    /// As it came.
+    header: String,
+    came: Instant,
+    /// The challenge has come, and nothing was sent for it since.
+    is_unanswered: bool,
+    /// Nonces before it, oldest first.
+    earlier: VecDeque<Nonce>,
+    challenges: u64,
+    reuse: Reuse,
+}
+
+impl Realm {
+    /// The offer to answer: the strongest that is allowed, or the strongest of all.
+    fn choose(&mut self, below: Option<Strength>, ceiling: Option<Strength>) -> Option<&mut Offer> {
+        let is_allowed = |offer: &Offer| {
+            let strength = offer.scheme.strength();
+            below.is_none_or(|below| strength < below)
+                && ceiling.is_none_or(|ceiling| strength <= ceiling)
+        };
+        let offers = &mut self.current.offers;
+        let at = offers.iter().position(is_allowed).unwrap_or(0);
+        offers.get_mut(at)
+    }
+
+    /// Takes a newer nonce; one that comes back is counted on.
+    fn renew(&mut self, fresh: Nonce) {
+        let known = self.earlier.iter().position(|old| old.tag == fresh.tag);
+        let next = known
+            .and_then(|at| self.earlier.remove(at))
+            .unwrap_or(fresh);
+        if self.earlier.len() == REMEMBERED_NONCES {
+            self.earlier.pop_front();
+        }
+        let old = std::mem::replace(&mut self.current, next);
+        self.earlier.push_back(old);
+        self.challenges += 1;
+    }
+
+    fn is_basic(&self) -> bool {
+        let first = self.current.offers.first();
+        first.is_some_and(|offer| matches!(offer.scheme, Scheme::Basic { .. }))
+    }
+
+    /// A nonce was refused that had been used before.
+    fn on_reuse_refused(&mut self, nonce: Tag) {
+        self.reuse = match self.reuse {
+            Reuse::Works => Reuse::Unknown,
+            Reuse::Unknown => Reuse::Doubtful(nonce),
+            Reuse::Doubtful(other) if other != nonce => Reuse::Never,
+            known => known,
+        };
+    }
 }
 
 /// Answers the challenges of one connection with one user's credentials.
@@ -60,20 +224,14 @@ pub(crate) enum Unauthorized {
 pub(crate) struct Authenticator {
     credentials: Credentials,
     cnonce_seed: u128,
-    /// Oldest first; the last one is answered by new requests.
-    accepted: VecDeque<Accepted>,
-    generations: u64,
+    cnonces: u64,
+    /// The one that was challenged last is the last.
+    realms: Vec<Realm>,
+    /// The realm of each presentation and URI.
+    spaces: HashMap<Tag, Tag>,
+    /// Requests that got a 401 without credentials.
+    challenged: HashSet<Tag>,
     basic_forbidden: bool,
-}
-
-#[derive(Debug)]
-struct Accepted {
-    scheme: Scheme,
-    generation: ChallengeGeneration,
-    /// One per challenge, not per request: the session key of `-sess` is made with the cnonce of
-    /// the first request (RFC 2617, 3.2.2.2), and with a constant one that reading and the other
-    /// one, a key per request, agree.
-    cnonce: String,
 }
 
 impl Authenticator {
@@ -82,8 +240,10 @@ impl Authenticator {
         Self {
             credentials,
             cnonce_seed,
-            accepted: VecDeque::new(),
-            generations: 0,
+            cnonces: 0,
+            realms: Vec::new(),
+            spaces: HashMap::new(),
+            challenged: HashSet::new(),
             basic_forbidden: false,
         }
     }
@@ -100,335 +260,333 @@ impl Authenticator {
 
     /// Whether the server has asked for credentials.
     pub(crate) fn has_challenge(&self) -> bool {
-        !self.accepted.is_empty()
+        !self.realms.is_empty()
     }
 
-    /// The authorisation of the next request on the wire, which must have no body.
+    /// Realm and nonce of the challenge that came last.
+    pub(crate) fn newest(&self) -> Option<(Tag, Tag)> {
+        self.realms
+            .last()
+            .map(|realm| (realm.tag, realm.current.tag))
+    }
+
+    /// Whether requests go one at a time, because a nonce may be good for one request only.
+    pub(crate) fn is_serial(&self) -> bool {
+        let is_serial = |realm: &Realm| matches!(realm.reuse, Reuse::Doubtful(_) | Reuse::Never);
+        self.realms.iter().any(is_serial)
+    }
+
+    /// Whether this request was answered with 401 when it came without credentials, here or on the
+    /// connection that the challenge came from.
+    pub(crate) fn was_challenged(&self, asked: Asked<'_>) -> bool {
+        self.challenged.contains(&asked.tag())
+    }
+
+    /// Whether the challenge that this request would answer has come since the last answer.
+    pub(crate) fn is_unanswered(&self, asked: Asked<'_>) -> bool {
+        let realm = self.realm_of(asked).and_then(|at| self.realms.get(at));
+        realm.is_some_and(|realm| realm.is_unanswered)
+    }
+
+    /// The authorisation of the next request on the wire, which must have no body; with an algorithm
+    /// weaker than `below` and none stronger than `ceiling`, if there is one.
     ///
-    /// `uri` is the Request-URI as sent. None as long as the server has not asked for one.
-    pub(crate) fn authorize(&mut self, method: &str, uri: &str) -> Option<Authorization> {
-        let current = self.accepted.back_mut()?;
-        let value = match &mut current.scheme {
-            Scheme::Digest(client) => {
-                digest::answer(client, &self.credentials, method, uri, &current.cnonce)?
-            }
+    /// None as long as the server has not asked for one, and where the request has to get a challenge
+    /// of its own first.
+    pub(crate) fn authorize(
+        &mut self,
+        asked: Asked<'_>,
+        below: Option<Strength>,
+        ceiling: Option<Strength>,
+    ) -> Option<Authorization> {
+        let at = self.realm_of(asked)?;
+        let realm = self.realms.get_mut(at)?;
+        let is_basic = realm.is_basic();
+        let is_fresh = realm.current.uses == 0 || is_basic;
+        if realm.reuse == Reuse::Never && !is_fresh && !realm.is_unanswered {
+            return None;
+        }
+        let offer = realm.choose(below, ceiling)?;
+        let strength = offer.scheme.strength();
+        let value = match &mut offer.scheme {
+            Scheme::Digest(client) => digest::answer(
+                client,
+                &self.credentials,
+                asked.method,
+                asked.uri,
+                &offer.cnonce,
+            )?,
             Scheme::Basic { .. } => http_auth::basic::encode_credentials(
                 self.credentials.user(),
                 self.credentials.password(),
             ),
         };
+        realm.current.uses = realm.current.uses.saturating_add(1);
+        realm.is_unanswered = false;
         Some(Authorization {
             value,
-            challenge: current.generation,
+            answered: Answered {
+                realm: realm.tag,
+                nonce: realm.current.tag,
+                challenged: realm.came,
+                strength,
+                challenges: realm.challenges,
+                is_fresh,
+            },
         })
     }
 
-    /// Judges a 401. `challenges` are all its `WWW-Authenticate` values, joined by ", ";
+    /// Judges a 401 to a request that was sent at `sent`: the server has made the challenge since.
+    /// `challenges` are all its `WWW-Authenticate` values, joined by ", ";
     /// `answered` is what the request's [`Authorization`] said, None if it carried none.
     pub(crate) fn handle_unauthorized(
         &mut self,
+        sent: Instant,
         challenges: &str,
-        answered: Option<ChallengeGeneration>,
+        asked: Asked<'_>,
+        answered: Option<Answered>,
+        trail: AuthTrail,
     ) -> Unauthorized {
-        let offer = match challenge::choose(challenges) {
-            Ok(scheme) => scheme,
+        let mut offers = match challenge::offers(challenges) {
+            Ok(offers) => offers,
             Err(none) => return self.on_nothing_usable(&none, answered),
         };
-        if let Some(why) = self.objection(&offer) {
-            return Unauthorized::Unsupported(why);
+        let has_digest = offers.iter().any(|o| matches!(o, Scheme::Digest(_)));
+        self.basic_forbidden |= has_digest;
+        let forbidden = self.objection();
+        if forbidden.is_some() {
+            offers.retain(|offer| matches!(offer, Scheme::Digest(_)));
         }
-        if self.is_answer_to(answered, &offer) {
-            return if is_stale(&offer) {
-                Unauthorized::Retry
-            } else {
-                Unauthorized::Refused
-            };
+        let Some(first) = offers.first() else {
+            return Unauthorized::Unsupported(forbidden.unwrap_or_default());
+        };
+        let (realm, nonce) = (Tag::of(first.realm()), Tag::of(first.nonce()));
+        let is_stale = first.is_stale();
+        let weakest = offers.last().map(Scheme::strength);
+        let others_before = self.challenges_of(realm);
+        self.accept(sent, challenges, offers);
+        self.remember(asked, realm, answered.is_none());
+        let Some(answered) = answered.filter(|answered| answered.realm == realm) else {
+            return Unauthorized::Retry;
+        };
+        if answered.challenges != others_before {
+            return Unauthorized::Retry;
         }
-        // Unanswered or newly answered: the server's latest nonce is the one to use. An answer to
-        // an older challenge says nothing about the current one, so that one stays.
-        if !self.is_outdated(answered) && !self.is_current(&offer) {
-            self.accept(offer);
+        if is_stale && !trail.is_stale_excused {
+            return Unauthorized::RetryStale;
         }
-        Unauthorized::Retry
+        if !answered.is_fresh && answered.nonce != nonce {
+            if let Some(realm) = self.realms.iter_mut().find(|known| known.tag == realm) {
+                realm.on_reuse_refused(answered.nonce);
+            }
+            return Unauthorized::Retry;
+        }
+        Unauthorized::Refused {
+            offers_weaker: weakest.is_some_and(|weakest| weakest < answered.strength),
+        }
+    }
+
+    /// A request that was sent at `sent` was answered with something else than 401. `next_nonce` is
+    /// what `Authentication-Info` says of the one to use next.
+    pub(crate) fn handle_accepted(
+        &mut self,
+        sent: Instant,
+        answered: Answered,
+        next_nonce: Option<&str>,
+    ) {
+        let is_it = |realm: &&mut Realm| realm.tag == answered.realm;
+        let Some(realm) = self.realms.iter_mut().find(is_it) else {
+            return;
+        };
+        if !answered.is_fresh && !realm.is_basic() {
+            realm.reuse = Reuse::Works;
+        }
+        let next = next_nonce.filter(|next| Tag::of(next) != realm.current.tag);
+        let current = realm.current.offers.first();
+        let Some((next, Scheme::Digest(client))) = next.zip(current.map(|offer| &offer.scheme))
+        else {
+            return;
+        };
+        let nonce = format!("nonce=\"{}\"", client.nonce());
+        let header = realm.header.replace(
+            &nonce,
+            &format!("nonce=\"{}\"", next.replace(['"', '\\'], "")),
+        );
+        if let Ok(mut offers) = challenge::offers(&header) {
+            offers.retain(|offer| matches!(offer, Scheme::Digest(_)));
+            self.accept(sent, &header, offers);
+        }
+    }
+
+    /// Another connection may have made the newest challenges invalid: a request under a permit gets one
+    /// of its own.
+    pub(crate) fn doubt_challenges(&mut self) {
+        for realm in &mut self.realms {
+            realm.is_unanswered = false;
+        }
+    }
+
+    /// The challenges that nothing was sent for, to be answered on another connection.
+    pub(crate) fn leave(&self) -> Vec<LeftChallenge> {
+        let unanswered = self.realms.iter().filter(|realm| realm.is_unanswered);
+        let of_realm = |realm: &Realm| {
+            let spaces = self.spaces.iter().filter(|(_, tag)| **tag == realm.tag);
+            spaces.map(|(space, _)| *space).collect()
+        };
+        unanswered
+            .map(|realm| LeftChallenge {
+                header: realm.header.clone(),
+                came: realm.came,
+                spaces: of_realm(realm),
+                requests: self.challenged.iter().copied().collect(),
+            })
+            .collect()
+    }
+
+    /// The peer closed the connection before it saw what was sent for the newest challenge of a realm.
+    pub(crate) fn take_back(&mut self, answered: Answered) {
+        let is_it =
+            |realm: &&mut Realm| realm.tag == answered.realm && realm.current.tag == answered.nonce;
+        if let Some(realm) = self.realms.iter_mut().find(is_it) {
+            realm.is_unanswered = true;
+        }
+    }
+
+    /// Takes over what an earlier connection has left.
+    pub(crate) fn adopt(&mut self, left: &LeftChallenge) {
+        let Ok(mut offers) = challenge::offers(&left.header) else {
+            return;
+        };
+        self.basic_forbidden |= offers.iter().any(|o| matches!(o, Scheme::Digest(_)));
+        if self.objection().is_some() {
+            offers.retain(|offer| matches!(offer, Scheme::Digest(_)));
+        }
+        let Some(realm) = offers.first().map(|offer| Tag::of(offer.realm())) else {
+            return;
+        };
+        self.accept(left.came, &left.header, offers);
+        let spaces = left.spaces.iter().map(|space| (*space, realm));
+        self.spaces.extend(spaces);
+        self.challenged.extend(&left.requests);
+    }
+
+    /// The realm of a request: that of its URI, of what its URI is a part of, or of its presentation;
+    /// or the only one there is.
+    fn realm_of(&self, asked: Asked<'_>) -> Option<usize> {
+        let parts = std::iter::successors(Some(asked.uri), |uri| {
+            let (rest, _) = uri.rsplit_once('/')?;
+            // What is left of `rtsp://host` names no presentation.
+            (rest.matches('/').count() > 2).then_some(rest)
+        });
+        let known = parts
+            .chain([asked.home])
+            .find_map(|part| self.spaces.get(&Tag::of(part)));
+        match known {
+            Some(tag) => self.realms.iter().position(|realm| realm.tag == *tag),
+            None => (self.realms.len() == 1).then_some(0),
+        }
+    }
+
+    fn challenges_of(&self, realm: Tag) -> u64 {
+        let known = self.realms.iter().find(|known| known.tag == realm);
+        known.map_or(0, |realm| realm.challenges)
+    }
+
+    fn remember(&mut self, asked: Asked<'_>, realm: Tag, is_bare: bool) {
+        if self.spaces.len() >= MOST_REMEMBERED {
+            self.spaces.clear();
+        }
+        self.spaces.insert(Tag::of(asked.uri), realm);
+        self.spaces.insert(Tag::of(asked.home), realm);
+        if is_bare {
+            if self.challenged.len() >= MOST_REMEMBERED {
+                self.challenged.clear();
+            }
+            self.challenged.insert(asked.tag());
+        }
     }
 
     /// An answer that is met with a 401 and no challenge at all is a wrong password.
     fn on_nothing_usable(
         &self,
         why: &challenge::NoneUsable,
-        answered: Option<ChallengeGeneration>,
+        answered: Option<Answered>,
     ) -> Unauthorized {
         match answered {
-            Some(_) if self.is_outdated(answered) => Unauthorized::Retry,
-            Some(_) if why.is_empty() => Unauthorized::Refused,
+            Some(answered) if self.challenges_of(answered.realm) > answered.challenges => {
+                Unauthorized::Retry
+            }
+            Some(_) if why.is_empty() => Unauthorized::Refused {
+                offers_weaker: false,
+            },
             _ => Unauthorized::Unsupported(why.to_string()),
         }
     }
 
-    fn objection(&self, offer: &Scheme) -> Option<String> {
-        match offer {
-            Scheme::Basic { .. } if self.basic_forbidden => Some(
+    /// Why Basic is not taken.
+    fn objection(&self) -> Option<String> {
+        if self.basic_forbidden {
+            return Some(
                 "the server asked for Digest authentication before and now only for Basic, \
                  which would send the password in clear text (downgrade)"
                     .to_owned(),
-            ),
-            // RFC 7617, section 2: the first colon ends the user name.
-            Scheme::Basic { .. } if self.credentials.user().contains(':') => Some(
-                "the server only offers Basic authentication, \
-                 which cannot carry a user name with a colon"
-                    .to_owned(),
-            ),
-            _ => None,
+            );
         }
+        // RFC 7617, section 2: the first colon ends the user name.
+        self.credentials.user().contains(':').then(|| {
+            "the server only offers Basic authentication, \
+             which cannot carry a user name with a colon"
+                .to_owned()
+        })
     }
 
-    fn accept(&mut self, offer: Scheme) {
-        self.basic_forbidden |= matches!(offer, Scheme::Digest(_));
-        let generation = ChallengeGeneration(self.generations);
-        self.generations += 1;
-        let known = self.accepted.iter().position(|a| a.scheme.is_same(&offer));
-        let accepted = match known.and_then(|index| self.accepted.remove(index)) {
-            // A nonce that comes back: its count goes on.
-            Some(known) => Accepted {
-                generation,
-                ..known
-            },
-            None => Accepted {
-                scheme: offer,
-                generation,
-                cnonce: digest::cnonce(self.cnonce_seed, generation.0),
+    /// Takes a challenge as the newest of its realm.
+    fn accept(&mut self, came: Instant, header: &str, offers: Vec<Scheme>) {
+        let Some(first) = offers.first() else {
+            return;
+        };
+        let (tag, nonce) = (Tag::of(first.realm()), Tag::of(first.nonce()));
+        let known = self.realms.iter().position(|realm| realm.tag == tag);
+        let fresh = |this: &mut Self| {
+            this.cnonces += 1;
+            let cnonce = digest::cnonce(this.cnonce_seed, this.cnonces - 1);
+            let offers = offers.into_iter().map(|scheme| Offer {
+                scheme,
+                cnonce: cnonce.clone(),
+            });
+            Nonce {
+                tag: nonce,
+                offers: offers.collect(),
+                uses: 0,
+            }
+        };
+        let mut realm = match known.map(|at| self.realms.remove(at)) {
+            Some(mut realm) => {
+                if realm.current.tag != nonce {
+                    realm.renew(fresh(self));
+                }
+                realm
+            }
+            None => Realm {
+                tag,
+                current: fresh(self),
+                header: String::new(),
+                came,
+                is_unanswered: true,
+                earlier: VecDeque::new(),
+                challenges: 1,
+                reuse: Reuse::Unknown,
             },
         };
-        if self.accepted.len() == REMEMBERED_CHALLENGES {
-            self.accepted.pop_front();
+        realm.is_unanswered = true;
+        realm.came = came;
+        header.clone_into(&mut realm.header);
+        if self.realms.len() == MOST_REALMS {
+            self.realms.remove(0);
         }
-        self.accepted.push_back(accepted);
+        self.realms.push(realm);
     }
-
-    fn is_answer_to(&self, answered: Option<ChallengeGeneration>, offer: &Scheme) -> bool {
-        self.accepted
-            .iter()
-            .any(|a| Some(a.generation) == answered && a.scheme.is_same(offer))
-    }
-
-    fn is_current(&self, offer: &Scheme) -> bool {
-        self.accepted
-            .back()
-            .is_some_and(|a| a.scheme.is_same(offer))
-    }
-
-    fn is_outdated(&self, answered: Option<ChallengeGeneration>) -> bool {
-        match (answered, self.accepted.back()) {
-            (Some(answered), Some(current)) => answered < current.generation,
-            _ => false,
-        }
-    }
-}
-
-fn is_stale(scheme: &Scheme) -> bool {
-    matches!(scheme, Scheme::Digest(client) if client.stale())
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const URI: &str = "rtsp://nvr/ch/1";
-
-    fn authenticator() -> Authenticator {
-        Authenticator::new(Credentials::new("admin", "secret").unwrap(), 7)
-    }
-
-    fn digest(nonce: &str, more: &str) -> String {
-        format!(r#"Digest realm="NVR", nonce="{nonce}", qop="auth"{more}"#)
-    }
-
-    fn authorize(auth: &mut Authenticator) -> Authorization {
-        auth.authorize("DESCRIBE", URI).unwrap()
-    }
-
-    #[test]
-    fn nothing_is_authorised_before_a_challenge() {
-        assert_eq!(authenticator().authorize("OPTIONS", URI), None);
-    }
-
-    #[test]
-    fn nonce_count_rises_by_one_per_nonce_in_call_order() {
-        let mut auth = authenticator();
-        auth.handle_unauthorized(&digest("a", ""), None);
-        for count in ["nc=00000001", "nc=00000002", "nc=00000003"] {
-            assert!(authorize(&mut auth).value.contains(count));
-        }
-        let last = authorize(&mut auth).challenge;
-        auth.handle_unauthorized(&digest("b", ""), Some(last));
-        assert!(authorize(&mut auth).value.contains("nc=00000001"));
-    }
-
-    #[test]
-    fn the_same_nonce_and_realm_once_answered_is_a_refusal() {
-        let mut auth = authenticator();
-        assert_eq!(
-            auth.handle_unauthorized(&digest("a", ""), None),
-            Unauthorized::Retry
-        );
-        let answered = authorize(&mut auth).challenge;
-        assert_eq!(
-            auth.handle_unauthorized(&digest("a", ""), Some(answered)),
-            Unauthorized::Refused
-        );
-        let other_realm = digest("a", "").replace("NVR", "camera 2");
-        assert_eq!(
-            auth.handle_unauthorized(&other_realm, Some(answered)),
-            Unauthorized::Retry
-        );
-    }
-
-    #[test]
-    fn stale_is_no_refusal_even_with_the_same_nonce() {
-        let mut auth = authenticator();
-        auth.handle_unauthorized(&digest("a", ""), None);
-        let answered = authorize(&mut auth).challenge;
-        assert_eq!(
-            auth.handle_unauthorized(&digest("a", ", stale=true"), Some(answered)),
-            Unauthorized::Retry
-        );
-        assert!(authorize(&mut auth).value.contains("nc=00000002"));
-        assert_eq!(
-            auth.handle_unauthorized(&digest("b", ", stale=TRUE"), Some(answered)),
-            Unauthorized::Retry
-        );
-        assert!(authorize(&mut auth).value.contains(r#"nonce="b""#));
-    }
-
-    #[test]
-    fn f21_a_new_nonce_in_mid_stream_is_answered() {
-        let mut auth = authenticator();
-        auth.handle_unauthorized(&digest("a", ""), None);
-        let first = authorize(&mut auth).challenge;
-        assert_eq!(
-            auth.handle_unauthorized(&digest("b", ""), Some(first)),
-            Unauthorized::Retry
-        );
-        let second = authorize(&mut auth);
-        assert!(second.challenge > first);
-        assert!(second.value.contains(r#"nonce="b""#));
-    }
-
-    #[test]
-    fn an_answer_to_a_replaced_challenge_is_sent_again_with_the_newest() {
-        let mut auth = authenticator();
-        auth.handle_unauthorized(&digest("a", ""), None);
-        let old = authorize(&mut auth).challenge;
-        auth.handle_unauthorized(&digest("b", ""), Some(old));
-        assert_eq!(
-            auth.handle_unauthorized(&digest("c", ""), Some(old)),
-            Unauthorized::Retry
-        );
-        assert!(authorize(&mut auth).value.contains(r#"nonce="b""#));
-        assert_eq!(auth.handle_unauthorized("", Some(old)), Unauthorized::Retry);
-        assert_eq!(
-            auth.handle_unauthorized(&digest("a", ""), Some(old)),
-            Unauthorized::Refused
-        );
-    }
-
-    #[test]
-    fn pipelined_requests_without_authorisation_share_one_challenge() {
-        let mut auth = authenticator();
-        auth.handle_unauthorized(&digest("a", ""), None);
-        let first = authorize(&mut auth);
-        auth.handle_unauthorized(&digest("a", ""), None);
-        let second = authorize(&mut auth);
-        assert_eq!(first.challenge, second.challenge);
-        assert!(second.value.contains("nc=00000002"));
-    }
-
-    #[test]
-    fn the_latest_of_several_nonces_is_used() {
-        let mut auth = authenticator();
-        for nonce in ["a", "b", "c"] {
-            auth.handle_unauthorized(&digest(nonce, ""), None);
-        }
-        assert!(authorize(&mut auth).value.contains(r#"nonce="c""#));
-    }
-
-    #[test]
-    fn a_nonce_that_comes_back_is_counted_on() {
-        let mut auth = authenticator();
-        for nonce in ["a", "b", "a"] {
-            auth.handle_unauthorized(&digest(nonce, ""), None);
-            authorize(&mut auth);
-        }
-        let value = authorize(&mut auth).value;
-        assert!(
-            value.contains(r#"nonce="a""#) && value.contains("nc=00000003"),
-            "{value}"
-        );
-    }
-
-    #[test]
-    fn basic_is_never_taken_once_digest_was_seen() {
-        let mut auth = authenticator();
-        auth.handle_unauthorized(&digest("a", ""), None);
-        let answered = authorize(&mut auth).challenge;
-        let verdict = auth.handle_unauthorized(r#"Basic realm="NVR""#, Some(answered));
-        assert!(matches!(verdict, Unauthorized::Unsupported(why) if why.contains("downgrade")));
-        assert!(auth.is_basic_forbidden());
-
-        let mut next_connection = authenticator();
-        next_connection.forbid_basic();
-        let verdict = next_connection.handle_unauthorized(r#"Basic realm="NVR""#, None);
-        assert!(matches!(verdict, Unauthorized::Unsupported(_)));
-        assert_eq!(next_connection.authorize("DESCRIBE", URI), None);
-    }
-
-    #[test]
-    fn basic_alone_is_taken_and_refused_the_second_time() {
-        let mut auth = authenticator();
-        let basic = r#"Basic realm="NVR""#;
-        assert_eq!(auth.handle_unauthorized(basic, None), Unauthorized::Retry);
-        let authorization = authorize(&mut auth);
-        assert_eq!(authorization.value, "Basic YWRtaW46c2VjcmV0");
-        assert_eq!(
-            auth.handle_unauthorized(basic, Some(authorization.challenge)),
-            Unauthorized::Refused
-        );
-    }
-
-    #[test]
-    fn basic_cannot_carry_a_user_with_a_colon() {
-        let mut auth = Authenticator::new(Credentials::new("a:b", "c").unwrap(), 0);
-        let verdict = auth.handle_unauthorized("Basic realm=x", None);
-        assert!(matches!(verdict, Unauthorized::Unsupported(why) if why.contains("colon")));
-        assert_eq!(
-            auth.handle_unauthorized(&digest("a", ""), None),
-            Unauthorized::Retry
-        );
-    }
-
-    #[test]
-    fn a_401_without_a_challenge_refuses_what_was_answered() {
-        let mut auth = authenticator();
-        assert!(matches!(
-            auth.handle_unauthorized("", None),
-            Unauthorized::Unsupported(_)
-        ));
-        auth.handle_unauthorized(&digest("a", ""), None);
-        let answered = authorize(&mut auth).challenge;
-        assert_eq!(
-            auth.handle_unauthorized("", Some(answered)),
-            Unauthorized::Refused
-        );
-    }
-
-    #[test]
-    fn debug_output_holds_no_secret() {
-        let mut auth = authenticator();
-        auth.handle_unauthorized("Basic realm=x", None);
-        let text = format!("{:?} {auth:?}", authorize(&mut auth));
-        assert!(
-            !text.contains("secret") && !text.contains("YWRtaW46"),
-            "{text}"
-        );
-    }
-}
+mod tests;

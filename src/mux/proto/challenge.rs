@@ -1,4 +1,4 @@
-//! Reading `WWW-Authenticate`, and choosing the strongest challenge that can be answered.
+//! Reading `WWW-Authenticate`: the challenges that can be answered, the strongest first.
 //!
 //! The parser of `http-auth` gives up on the whole header at the first byte that is not by the
 //! grammar, and cameras send such bytes: no comma between parameters, an empty value, a lower-case
@@ -6,10 +6,12 @@
 //! over, and a challenge that lacks something vital is not usable. Good and bad input take the same
 //! path. Validation of the values and everything computed stay with the crate.
 
-use std::fmt;
+use std::{cmp::Reverse, fmt};
 
 use super::server_text::ServerText;
 use http_auth::{ChallengeRef, DigestClient, ParamValue, digest::Algorithm};
+
+use super::permit::Strength;
 
 /// A challenge that can be answered.
 #[derive(Debug)]
@@ -19,22 +21,33 @@ pub(super) enum Scheme {
 }
 
 impl Scheme {
-    /// Whether an answer to the one is an answer to the other: same realm and nonce.
-    pub(super) fn is_same(&self, other: &Self) -> bool {
-        match (self, other) {
-            (Self::Digest(a), Self::Digest(b)) => (a.realm(), a.nonce()) == (b.realm(), b.nonce()),
-            (Self::Basic { realm: a }, Self::Basic { realm: b }) => a == b,
-            _ => false,
+    pub(super) fn realm(&self) -> &str {
+        match self {
+            Self::Digest(client) => client.realm(),
+            Self::Basic { realm } => realm,
         }
     }
 
-    fn strength(&self) -> u8 {
+    /// Empty for Basic, which has none.
+    pub(super) fn nonce(&self) -> &str {
         match self {
-            Self::Basic { .. } => 0,
+            Self::Digest(client) => client.nonce(),
+            Self::Basic { .. } => "",
+        }
+    }
+
+    /// Whether the server says that only the nonce was too old.
+    pub(super) fn is_stale(&self) -> bool {
+        matches!(self, Self::Digest(client) if client.stale())
+    }
+
+    pub(super) fn strength(&self) -> Strength {
+        match self {
+            Self::Basic { .. } => Strength::Basic,
             Self::Digest(client) => match client.algorithm() {
-                Algorithm::Sha512Trunc256 => 3,
-                Algorithm::Sha256 => 2,
-                _ => 1,
+                Algorithm::Sha512Trunc256 => Strength::Sha512,
+                Algorithm::Sha256 => Strength::Sha256,
+                _ => Strength::Md5,
             },
         }
     }
@@ -64,19 +77,29 @@ impl fmt::Display for NoneUsable {
     }
 }
 
-/// Picks the strongest challenge of a joined header, whatever their order; the first of equals.
-pub(super) fn choose(header: &str) -> Result<Scheme, NoneUsable> {
+/// The challenges of a joined header that can be answered, the strongest first; the first of equals.
+pub(super) fn offers(header: &str) -> Result<Vec<Scheme>, NoneUsable> {
     let challenges = parse(header);
-    let mut best: Option<Scheme> = None;
-    for scheme in challenges.iter().filter_map(usable) {
-        if best
-            .as_ref()
-            .is_none_or(|best| best.strength() < scheme.strength())
-        {
-            best = Some(scheme);
-        }
+    let mut offers: Vec<Scheme> = challenges.iter().filter_map(usable).collect();
+    if offers.is_empty() {
+        return Err(NoneUsable(
+            challenges.iter().take(8).map(describe).collect(),
+        ));
     }
-    best.ok_or_else(|| NoneUsable(challenges.iter().take(8).map(describe).collect()))
+    // A stable sort: what the server named first stays first.
+    offers.sort_by_key(|offer| Reverse(offer.strength()));
+    offers.dedup_by_key(|offer| offer.strength());
+    Ok(offers)
+}
+
+/// The parameter `name` of a list like that of `Authentication-Info`.
+pub(super) fn parameter(list: &str, name: &str) -> Option<String> {
+    let list = format!("List {list}");
+    let challenges = parse(&list);
+    challenges
+        .iter()
+        .find_map(|challenge| param(challenge, name))
+        .map(ParamValue::to_unescaped)
 }
 
 fn usable(challenge: &ChallengeRef<'_>) -> Option<Scheme> {
@@ -205,9 +228,10 @@ mod tests {
     const BASIC: &str = r#"Basic realm="r""#;
 
     fn nonce(header: &str) -> String {
-        match choose(header) {
-            Ok(Scheme::Digest(client)) => client.nonce().to_owned(),
-            Ok(Scheme::Basic { realm }) => format!("basic {realm}"),
+        match offers(header).as_deref() {
+            Ok([Scheme::Digest(client), ..]) => client.nonce().to_owned(),
+            Ok([Scheme::Basic { realm }, ..]) => format!("basic {realm}"),
+            Ok([]) => unreachable!("an empty list is an error"),
             Err(none) => none.to_string(),
         }
     }
@@ -257,16 +281,38 @@ mod tests {
             r#"Digest realm="r", nonce="n", qop="auth-conf""#,
             r#"Digest realm="r", nonce="n", algorithm=MD5-sess"#,
         ] {
-            assert!(choose(header).is_err(), "{header}");
+            assert!(offers(header).is_err(), "{header}");
         }
         assert_eq!(nonce(&format!("Digest junk {BASIC}")), "basic r");
     }
 
     #[test]
+    fn f46_all_that_an_answer_offers_is_there_once_for_each_strength() {
+        let header = [MD5, BASIC, SHA256, r#"Digest realm="r", nonce="n4""#].join(", ");
+        let strengths: Vec<Strength> = offers(&header)
+            .unwrap()
+            .iter()
+            .map(Scheme::strength)
+            .collect();
+        assert_eq!(
+            strengths,
+            [Strength::Sha256, Strength::Md5, Strength::Basic]
+        );
+    }
+
+    #[test]
+    fn a_parameter_of_a_list_is_found() {
+        let list = r#"qop=auth, rspauth="x", nextnonce="n, 2", nc=00000001"#;
+        assert_eq!(parameter(list, "nextnonce").as_deref(), Some("n, 2"));
+        assert_eq!(parameter(list, "cnonce"), None);
+        assert_eq!(parameter("", "nextnonce"), None);
+    }
+
+    #[test]
     fn nothing_at_all_is_told_from_nothing_usable() {
-        assert!(choose("").unwrap_err().is_empty());
-        assert!(choose(" ,;= \"").unwrap_err().is_empty());
-        assert!(!choose("NTLM").unwrap_err().is_empty());
+        assert!(offers("").unwrap_err().is_empty());
+        assert!(offers(" ,;= \"").unwrap_err().is_empty());
+        assert!(!offers("NTLM").unwrap_err().is_empty());
     }
 
     #[test]
@@ -281,7 +327,7 @@ mod tests {
                 state ^= state << 17;
                 text.push(alphabet[(state % 10) as usize]);
             }
-            let _ = choose(&text);
+            let _ = offers(&text);
         }
     }
 }

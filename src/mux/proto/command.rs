@@ -102,21 +102,3 @@ impl SessionRequest {
         }
     }
 }
-
-/// What is known of the credentials of this connection's server and user, across its connections.
-///
-/// Cameras lock accounts after a few wrong passwords (fault F22). So until one authorised request
-/// was not refused, one request at a time carries the credentials, on one connection at a time:
-/// the one that holds the permit.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum CredentialStatus {
-    /// Nobody has tried them yet, or somebody else is trying them just now: hold authorised requests.
-    #[default]
-    Unproven,
-    /// This connection may try them, with one request at a time.
-    Permitted,
-    /// They were accepted.
-    Proven,
-    /// They were refused: fail what needs them instead of sending it.
-    Refused,
-}

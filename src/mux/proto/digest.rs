@@ -72,8 +72,9 @@ mod tests {
     use crate::mux::proto::challenge::{self, Scheme};
 
     fn client(challenge: &str) -> DigestClient {
-        match challenge::choose(challenge) {
-            Ok(Scheme::Digest(client)) => client,
+        let offers = challenge::offers(challenge).expect("a challenge");
+        match offers.into_iter().next() {
+            Some(Scheme::Digest(client)) => client,
             other => panic!("{other:?}"),
         }
     }

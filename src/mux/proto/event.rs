@@ -9,6 +9,7 @@ use url::Url;
 use super::{
     command::{RequestId, SessionKey},
     header::RtpInfo,
+    permit::CredentialReport,
     server_text::ServerText,
 };
 
@@ -36,21 +37,9 @@ pub enum Event {
     /// Nothing is owed to the server for this session any more and the core has forgotten it. Comes
     /// exactly once for every released session.
     SessionClosed(SessionKey),
-    /// A request needs the credentials and they are unproven: call
-    /// [`Connection::handle_credential_status`](super::Connection::handle_credential_status) once
-    /// this connection may try them.
-    CredentialsWanted,
-    /// An authorised request was not refused.
-    CredentialsProven,
-    /// What wanted the credentials was withdrawn before they were proven or refused: whoever else
-    /// waits for them may try. They count as unproven here again.
-    CredentialsUnwanted,
-    /// A request that tried the credentials was not answered in time: it may have been refused.
-    /// Whoever else waits for them may try. They count as unproven here again.
-    CredentialsUnanswered,
-    /// An authorised request was refused for good: one that tried the credentials, or several in a
-    /// row of sessions that they had set up (the server's password was changed).
-    CredentialsRefused,
+    /// What the connection asks or has learned of the credentials. Answer what it asks with
+    /// [`Connection::handle_credential_status`](super::Connection::handle_credential_status).
+    Credentials(CredentialReport),
     /// The connection should take no further session. Those it has go on.
     NoMoreSessions(Retirement),
     /// A [`probe`](super::Connection::probe) is over.
@@ -233,6 +222,8 @@ pub enum FailureKind {
         tried: bool,
         /// What is wrong, in words.
         explanation: String,
+        /// How long they are not tried again.
+        retry_after: Option<Duration>,
     },
     /// No answer within the response deadline.
     TimedOut(Duration),
@@ -379,6 +370,8 @@ pub enum CloseReason {
     Protocol(&'static str),
     /// This machine was asleep, and the server has not kept the connection.
     Slept,
+    /// The server closed it behind a 401, whose challenge can be answered on another connection.
+    Challenged,
 }
 
 impl fmt::Display for CloseReason {
@@ -389,6 +382,7 @@ impl fmt::Display for CloseReason {
             Self::Io(error) => f.write_str(error),
             Self::Dead(what) | Self::Protocol(what) => f.write_str(what),
             Self::Slept => f.write_str("given up by the server while this machine slept"),
+            Self::Challenged => f.write_str("closed by the server behind its 401"),
         }
     }
 }

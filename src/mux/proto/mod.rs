@@ -60,6 +60,7 @@ mod keep_alive;
 pub(in crate::mux) mod live555;
 mod measures;
 mod message;
+mod permit;
 pub(in crate::mux) mod random_access;
 mod requests;
 mod roster;
@@ -70,8 +71,9 @@ mod timers;
 mod wire;
 
 pub use self::{
+    auth::LeftChallenge,
     backlog::{Backlog, HeadOfLine},
-    command::{CredentialStatus, RequestId, SessionConfig, SessionKey, SessionRequest},
+    command::{RequestId, SessionConfig, SessionKey, SessionRequest},
     connection::{Connection, ConnectionConfig, Counters},
     credentials::Credentials,
     event::{
@@ -81,6 +83,10 @@ pub use self::{
     header::RtpInfo,
     limits::{Limits, Timeouts},
     measures::Measures,
+    permit::{
+        CredentialReport, CredentialStatus, CredentialWant, Permit, PermitReturn, Refusal,
+        RefusalVerdict, Strength, Tag,
+    },
     sdp::{InvalidSdp, MediaStream, Presentation, SkipReason, SkippedMedia},
     server_text::ServerText,
     wire::{Direction, WireMessage},

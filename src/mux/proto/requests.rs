@@ -24,7 +24,7 @@ use rtsp_types::Method;
 use url::Url;
 
 use super::{
-    auth::ChallengeGeneration,
+    auth::{Answered, AuthTrail},
     backlog::HeadOfLine,
     command::{RequestId, SessionKey},
 };
@@ -71,8 +71,8 @@ pub(super) struct Draft {
     pub(super) deadline: Duration,
     /// How long its caller waits, if not as long as that.
     pub(super) patience: Option<Duration>,
-    /// How often it was sent with credentials and refused.
-    pub(super) refusals: u8,
+    /// What it went through to be authorised.
+    pub(super) auth: AuthTrail,
     /// Whether it was sent before and swallowed.
     pub(super) is_repeated: bool,
 }
@@ -96,7 +96,7 @@ enum Standing {
 pub(super) struct Outstanding {
     pub(super) cseq: u32,
     pub(super) draft: Draft,
-    pub(super) authorization: Option<ChallengeGeneration>,
+    pub(super) authorization: Option<Answered>,
     pub(super) sent: Instant,
     /// Since when it is the oldest unanswered one.
     head_since: Option<Instant>,
@@ -185,7 +185,7 @@ impl RequestTable {
     pub(super) fn insert(
         &mut self,
         draft: Draft,
-        authorization: Option<ChallengeGeneration>,
+        authorization: Option<Answered>,
         now: Instant,
     ) -> u32 {
         self.last_cseq = self.last_cseq.wrapping_add(1);
@@ -468,7 +468,7 @@ mod tests {
             caller: Some(RequestId(deadline)),
             deadline: Duration::from_secs(deadline),
             patience: None,
-            refusals: 0,
+            auth: AuthTrail::default(),
             is_repeated: false,
         }
     }

@@ -1,8 +1,9 @@
 //! How the mock server answers when no rule says otherwise.
 
+use super::account::Judgement;
 use super::behaviour::{ChannelPolicy, Excess};
 use super::state::{Answer, State};
-use super::{Camera, Config, SessionView};
+use super::{AccountOddity, Auth, Camera, Config, SessionView};
 use crate::support::rtsp::{Frame, Request, Response};
 
 impl State {
@@ -80,6 +81,9 @@ impl State {
             .auth
             .as_ref()
             .filter(|_| !is_open || request.headers.contains("Authorization"))?;
+        if !config.oddities.is_empty() {
+            return self.judged(config, auth, connection, request);
+        }
         let guard = &mut self.peers[connection].guard;
         let refused = guard
             .check(auth, connection, config.rotate_nonce_after, request)
@@ -92,6 +96,36 @@ impl State {
         }
         let response = Response::new(401).header("WWW-Authenticate", refused.challenge);
         Some(response.into())
+    }
+
+    /// The same at a server that is odd about it.
+    fn judged(
+        &mut self,
+        config: &Config,
+        auth: &Auth,
+        connection: usize,
+        request: &Request,
+    ) -> Option<Answer> {
+        let camera = config.camera(&request.uri);
+        let path = camera.map_or("", |(camera, _)| config.cameras[camera].0.as_str());
+        let oddities = &config.oddities;
+        let account = &mut self.account;
+        let Judgement::Challenged(challenges, closes) =
+            account.judge(oddities, auth, connection, path, request)
+        else {
+            return None;
+        };
+        let mut response = Response::new(401);
+        for challenge in challenges {
+            response = response.header("WWW-Authenticate", challenge);
+        }
+        if oddities.contains(&AccountOddity::ClosesBehind401 { is_announced: true }) {
+            response = response.header("Connection", "close".to_owned());
+        }
+        Some(Answer {
+            closes,
+            ..response.into()
+        })
     }
 
     /// The camera a request is about, and the rest of the URI; the first one for ever when the server latches.

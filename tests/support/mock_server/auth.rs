@@ -109,7 +109,7 @@ impl Guard {
         };
         let given = parameters(given);
         let is_stale = given.value("nonce") != Some(nonce.as_str());
-        let expected = expected(algorithm, user, password, &given, &request.method);
+        let expected = expected(algorithm, (user, REALM, password), &given, &request.method);
         if given.value("username") != Some(user.as_str())
             || given.value("response") != Some(expected.as_str())
         {
@@ -171,16 +171,15 @@ impl Guard {
 }
 
 /// RFC 7616, section 3.4.1.
-fn expected(
+pub(super) fn expected(
     algorithm: Algorithm,
-    user: &str,
-    password: &str,
+    (user, realm, password): (&str, &str, &str),
     given: &Headers,
     method: &str,
 ) -> String {
     let field = |name| given.value(name).unwrap_or_default();
     let nonce = field("nonce");
-    let mut secret = algorithm.hash(&format!("{user}:{REALM}:{password}"));
+    let mut secret = algorithm.hash(&format!("{user}:{realm}:{password}"));
     if algorithm == Algorithm::Md5Sess {
         secret = algorithm.hash(&format!("{secret}:{nonce}:{}", field("cnonce")));
     }
@@ -198,7 +197,7 @@ fn expected(
 }
 
 /// The `name=value` list after `Digest `.
-fn parameters(value: &str) -> Headers {
+pub(super) fn parameters(value: &str) -> Headers {
     let mut result = Headers::default();
     let list = value.strip_prefix("Digest ").unwrap_or_default();
     let mut quoted = false;

@@ -5,6 +5,7 @@
 //!
 //! Locks: a connection's writer before the state of the server, never the other way round.
 
+mod account;
 mod answer;
 mod auth;
 mod behaviour;
@@ -16,6 +17,7 @@ mod latched;
 mod play;
 mod state;
 
+pub use account::AccountOddity;
 pub use auth::{Algorithm, Auth};
 pub use behaviour::{Behaviour, ChannelPolicy, Excess, Reaction, Rule};
 pub use camera::{Camera, Track};
@@ -118,6 +120,7 @@ impl ServerView {
 struct Config {
     cameras: Vec<(String, Camera)>,
     auth: Option<Auth>,
+    oddities: Vec<AccountOddity>,
     rotate_nonce_after: usize,
     habits: Habits,
 }
@@ -199,6 +202,7 @@ pub struct MockServer {
 pub struct Builder {
     cameras: Vec<(String, Camera)>,
     auth: Option<Auth>,
+    oddities: Vec<AccountOddity>,
     rotate_nonce_after: Option<usize>,
     habits: Habits,
     rules: Vec<Rule>,
@@ -231,6 +235,12 @@ impl Builder {
     /// Every request but OPTIONS needs these.
     pub fn credentials(mut self, auth: Auth) -> Self {
         self.auth = Some(auth);
+        self
+    }
+
+    /// The server is odd about them.
+    pub fn account(mut self, oddity: AccountOddity) -> Self {
+        self.oddities.push(oddity);
         self
     }
 
@@ -275,6 +285,7 @@ impl Builder {
         let config = Config {
             cameras: self.cameras,
             auth: self.auth,
+            oddities: self.oddities,
             rotate_nonce_after: self.rotate_nonce_after.unwrap_or(usize::MAX),
             habits: self.habits,
         };
@@ -357,6 +368,11 @@ impl MockServer {
     /// Every interleaved frame from clients so far.
     pub fn frames_from_client(&self) -> Vec<FrameFromClient> {
         self.view().frames
+    }
+
+    /// Requests that carried a user and password which were not right.
+    pub fn wrong_passwords(&self) -> usize {
+        self.shared.state().account.failures
     }
 
     /// How many sessions it has made so far.

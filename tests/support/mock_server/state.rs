@@ -1,5 +1,6 @@
 //! What the mock server knows: connections, sessions, what was sent. Without threads, sockets or a clock.
 
+use super::account::Account;
 use super::auth::Guard;
 use super::behaviour::{Reaction, Rule};
 use super::{Camera, Config, Link, Recorded, ServerView, SessionView};
@@ -79,6 +80,7 @@ pub(super) struct State {
     /// Requests are checked and not kept: for runs that would fill the memory with them.
     pub(super) is_forgetful: bool,
     ghosts: Vec<Ghost>,
+    pub(super) account: Account,
 }
 
 /// A session whose connection is gone, and which the server still feeds.

@@ -11,9 +11,8 @@ use super::{
     sending::REPLACED,
 };
 use crate::mux::proto::{
-    auth::Unauthorized,
     channels::{ChannelPair, Collision, Grant, PayloadTypes},
-    command::{CredentialStatus, SessionKey},
+    command::SessionKey,
     event::{
         CloseReason, Event, Failure, FailureKind, FirstAsked, Reply, Retirement, SharingViolation,
         StreamGrant,
@@ -29,8 +28,6 @@ use crate::mux::proto::{
     uri,
 };
 
-/// How often one request is repeated after a 401: once for a challenge, once for a newer nonce.
-const MOST_REFUSALS: u8 = 2;
 const UNAUTHORIZED: u16 = 401;
 const SESSION_NOT_FOUND: u16 = 454;
 
@@ -96,7 +93,7 @@ impl Connection {
         }
     }
 
-    fn on_answer(&mut self, now: Instant, mut answered: Outstanding, response: &Message) {
+    fn on_answer(&mut self, now: Instant, answered: Outstanding, response: &Message) {
         self.authorizer.note_answer();
         self.counters.answers += 1;
         self.learn_of_server(now, &answered, response);
@@ -104,18 +101,17 @@ impl Connection {
             return;
         };
         if answered.is_swallowed() {
+            self.note_credentials(&answered, code, response);
             return self.on_late_answer(now, answered, response);
         }
         if answered.draft.purpose == Purpose::Fence {
+            self.note_credentials(&answered, code, response);
             return self.on_fence_answered(now, answered.cseq);
         }
         if code == UNAUTHORIZED {
-            match self.on_unauthorized(&mut answered, response) {
-                None => return,
-                Some(kind) => return self.on_failure(now, answered, kind),
-            }
+            return self.on_unauthorized(now, answered, response);
         }
-        self.note_credentials(&answered);
+        self.note_credentials(&answered, code, response);
         match failure_of(response) {
             Some(kind) => self.on_failure(now, answered, kind),
             None => self.on_success(now, answered, response),
@@ -137,64 +133,6 @@ impl Connection {
         if self.server_header.is_none() {
             self.server_header = response.headers.first("Server").map(printable);
         }
-    }
-
-    fn note_credentials(&mut self, answered: &Outstanding) {
-        // Many servers answer OPTIONS to anybody.
-        if answered.authorization.is_none() || answered.draft.method == Method::Options {
-            return;
-        }
-        self.authorizer.note_accepted();
-        if self.authorizer.status() != CredentialStatus::Proven {
-            self.authorizer.set_status(CredentialStatus::Proven);
-            self.events.push_back(Event::CredentialsProven);
-        }
-    }
-
-    /// A 401. `None`: the request is repeated.
-    fn on_unauthorized(
-        &mut self,
-        answered: &mut Outstanding,
-        response: &Message,
-    ) -> Option<FailureKind> {
-        let challenges = response
-            .headers
-            .joined("WWW-Authenticate")
-            .unwrap_or_default();
-        let Some(authenticator) = &mut self.authorizer.authenticator else {
-            let explanation = "the server asks for a user and password (401)".to_owned();
-            return Some(FailureKind::Unauthorized {
-                tried: false,
-                explanation,
-            });
-        };
-        let tried = answered.authorization.is_some();
-        let explanation =
-            match authenticator.handle_unauthorized(&challenges, answered.authorization) {
-                Unauthorized::Retry if answered.draft.refusals < MOST_REFUSALS => {
-                    if self.is_wanted(&answered.draft) {
-                        let mut draft = answered.draft.clone();
-                        draft.refusals += 1;
-                        self.authorizer.retry(draft);
-                        return None;
-                    }
-                    return Some(FailureKind::Cancelled);
-                }
-                Unauthorized::Retry | Unauthorized::Refused => {
-                    "the server refused the user or password (401)".to_owned()
-                }
-                Unauthorized::Unsupported(why) => format!("cannot authenticate (401): {why}"),
-            };
-        let session = answered
-            .draft
-            .session
-            .and_then(|key| self.sessions.get(&key));
-        let had_set_up = session.is_some_and(|session| session.id.is_some());
-        if tried && self.authorizer.note_refused(had_set_up) {
-            self.authorizer.on_refused();
-            self.events.push_back(Event::CredentialsRefused);
-        }
-        Some(FailureKind::Unauthorized { tried, explanation })
     }
 
     /// Whether anybody is better off if this request is sent again.

@@ -1,20 +1,40 @@
 //! The credentials on one connection: which requests may carry them, and which are sent again.
+//!
+//! Without an answer yet it is not known whether the server wants them, so with credentials at hand
+//! the first request goes alone; the others would all have to be sent again after its 401.
+//!
+//! Until the server has accepted the user, a request needs a permit, which is one for all connections
+//! to the server. It is good for one *exchange*: the request goes out without credentials, and once
+//! more with them if that was answered with a challenge. So each try answers a challenge of its own,
+//! and a 401 to it can only mean the credentials.
 
-use std::collections::VecDeque;
+use std::{
+    collections::{HashSet, VecDeque},
+    time::{Duration, Instant},
+};
 
 use rtsp_types::Method;
 use url::Url;
 
 use super::ConnectionConfig;
 use crate::mux::proto::{
-    auth::{Authenticator, Authorization},
-    command::{CredentialStatus, SessionKey},
-    requests::{Draft, Purpose, RequestTable},
+    auth::{Answered, Asked, Authenticator, Authorization, LeftChallenge},
+    command::SessionKey,
+    permit::{CredentialReport, CredentialStatus, CredentialWant, PermitReturn, Strength, Tag},
+    requests::{Draft, Outstanding, Purpose, RequestTable},
 };
 
-/// Refusals in a row, of sessions that were set up with the same credentials, after which these are
-/// not tried any more: a changed password must not lock the account.
-const MOST_REFUSED_IN_A_ROW: u32 = 2;
+/// After so long without an answer another request may try the credentials; and what waits for leave
+/// asks again.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// How long after a 401 that announces the end of the connection that is waited for.
+const CLOSE_MAY_FOLLOW: Duration = Duration::from_millis(300);
+/// A connection that ends so soon behind a 401, without another byte, was closed for it.
+const CLOSED_BEHIND: Duration = Duration::from_millis(500);
+/// Presentations that leave is asked for at a time.
+const MOST_WANTS: usize = 16;
+/// Presentations that were accepted and are remembered.
+const MOST_ACCEPTED: usize = 4096;
 
 /// What may be sent just now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,30 +42,72 @@ pub(super) enum Gate {
     Open,
     /// An answer has to come first.
     Wait,
-    /// Somebody has to allow the use of the credentials first.
+    /// The use of the credentials has to be allowed first.
     WantsPermit,
-    /// The credentials are no good.
-    Refused,
 }
 
-/// The credentials on this connection: who may send with them, and who has to send again.
-///
-/// Without an answer yet nobody knows whether the server wants them, so with credentials at hand
-/// the first request goes alone; the others would all have to be sent again after its 401.
+/// A question for leave that is not answered.
+#[derive(Debug)]
+struct Question {
+    at: Instant,
+    uris: Vec<Tag>,
+}
+
+/// What a permit is used for.
+#[derive(Debug)]
+struct Exchange {
+    since: Instant,
+    /// The request on the wire.
+    cseq: Option<u32>,
+    /// It carries the credentials.
+    tried: Option<Answered>,
+}
+
+/// Whether nothing is sent, because the server may close the connection behind a 401.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Hold {
+    /// There was no reason for it.
+    NotYet,
+    Until(Instant),
+    /// The server has not closed the connection.
+    Over,
+}
+
+/// A 401 on which the verdict is awaited.
+#[derive(Debug)]
+pub(super) struct Accused {
+    pub(super) answered: Outstanding,
+    pub(super) strength: Strength,
+    pub(super) offers_weaker: bool,
+    pub(super) explanation: String,
+}
+
 #[derive(Debug)]
 pub(super) struct Authorizer {
     pub(super) authenticator: Option<Authenticator>,
     status: CredentialStatus,
-    pub(super) permit_requested: bool,
-    /// The permit was asked for or given, and nothing has come of it yet.
-    pub(super) is_undecided: bool,
-    /// A request went out under the permit.
-    pub(super) is_tried: bool,
-    /// Refusals since the last acceptance, of sessions that these credentials had set up.
-    refusals: u32,
+    /// As it was told last.
+    is_exclusive: bool,
+    question: Option<Question>,
+    exchange: Option<Exchange>,
     has_answer: bool,
-    /// Refused once for want of (newer) credentials; they go before everything else.
-    pub(super) retries: VecDeque<Draft>,
+    /// Answered with 401, to be sent once more; they go before everything else.
+    retries: VecDeque<Draft>,
+    /// In the order in which the verdicts come; none for a session that has left.
+    accused: VecDeque<Option<Accused>>,
+    /// Presentations for which the server has accepted the credentials.
+    accepted: HashSet<Tag>,
+    /// When the last 401 came.
+    challenged: Option<Instant>,
+    hold: Hold,
+    /// The server was seen to do so.
+    closes_behind_401: bool,
+    reports: VecDeque<CredentialReport>,
+}
+
+/// The presentation that a request is about.
+fn home_of<'a>(draft: &'a Draft, session: Option<&'a Url>) -> &'a str {
+    session.unwrap_or(&draft.url).as_str()
 }
 
 impl Authorizer {
@@ -55,73 +117,77 @@ impl Authorizer {
             if config.refuse_basic {
                 authenticator.forbid_basic();
             }
+            let challenges = config.challenges.iter();
+            challenges.for_each(|challenge| authenticator.adopt(challenge));
             authenticator
         });
-        Self {
+        let mut this = Self {
             authenticator,
-            status: config.credential_status,
-            permit_requested: false,
-            is_undecided: false,
-            is_tried: false,
-            refusals: 0,
+            status: CredentialStatus::default(),
+            is_exclusive: false,
+            question: None,
+            exchange: None,
             has_answer: false,
             retries: VecDeque::new(),
+            accused: VecDeque::new(),
+            accepted: HashSet::new(),
+            challenged: None,
+            hold: Hold::NotYet,
+            closes_behind_401: config.closes_behind_401,
+            reports: VecDeque::new(),
+        };
+        this.status = config.credential_status;
+        if let CredentialStatus::Unproven { is_exclusive } = this.status {
+            this.is_exclusive = is_exclusive;
         }
+        this
     }
 
-    pub(super) fn set_status(&mut self, status: CredentialStatus) {
+    /// What is now known. Gives the presentations whose requests are not to be tried, if there are any.
+    pub(super) fn set_status(&mut self, now: Instant, status: CredentialStatus) -> Vec<Tag> {
         self.status = status;
-        self.permit_requested = false;
-        self.is_tried &= status == CredentialStatus::Permitted;
-        self.is_undecided = match status {
-            CredentialStatus::Permitted => true,
-            CredentialStatus::Unproven => self.is_undecided,
-            CredentialStatus::Proven | CredentialStatus::Refused => false,
+        self.exchange = None;
+        let question = self.question.take();
+        match status {
+            CredentialStatus::Unproven { is_exclusive } => self.is_exclusive = is_exclusive,
+            CredentialStatus::Permitted(permit) => {
+                self.closes_behind_401 |= permit.closes_behind_401;
+                self.exchange = Some(Exchange {
+                    since: now,
+                    cseq: None,
+                    tried: None,
+                });
+            }
+            CredentialStatus::Proven(_) => {}
+            CredentialStatus::Refused { .. } => {
+                self.withdraw_permit();
+                return question.map_or_else(Vec::new, |question| question.uris);
+            }
+        }
+        Vec::new()
+    }
+
+    fn withdraw_permit(&mut self) {
+        self.exchange = None;
+        self.status = CredentialStatus::Unproven {
+            is_exclusive: self.is_exclusive,
         };
     }
 
-    /// The permit is used up, or of no use.
-    pub(super) fn give_back(&mut self) {
-        self.set_status(CredentialStatus::Unproven);
-        self.is_undecided = false;
-    }
-
-    /// The credentials are no good any more; or this try was none, and what follows from that is
-    /// decided for all connections together.
-    pub(super) fn on_refused(&mut self) {
-        match self.status {
-            CredentialStatus::Proven => self.set_status(CredentialStatus::Refused),
-            _ => self.give_back(),
+    /// What a permit was given for is over.
+    pub(super) fn end_exchange(&mut self, reason: PermitReturn) {
+        if self.exchange.take().is_some() {
+            self.withdraw_permit();
+            self.reports.push_back(CredentialReport::Returned(reason));
         }
     }
 
-    /// An authorised request was not refused.
-    pub(super) fn note_accepted(&mut self) {
-        self.refusals = 0;
+    pub(super) fn poll_report(&mut self) -> Option<CredentialReport> {
+        self.reports.pop_front()
     }
 
-    /// An authorised request was refused. Whether that says that the credentials are no good: they
-    /// never were; or they were, and sessions they had set up are refused again and again. One camera
-    /// of a recorder that this user may not see says nothing.
-    pub(super) fn note_refused(&mut self, had_set_up: bool) -> bool {
-        if self.status != CredentialStatus::Proven {
-            return true;
-        }
-        self.refusals += u32::from(had_set_up);
-        self.refusals >= MOST_REFUSED_IN_A_ROW
-    }
-
-    /// Whether the permit was asked for and nothing is left that it would serve.
-    pub(super) fn is_unwanted(&self, requests: &RequestTable) -> bool {
-        self.is_undecided
-            && self.retries.is_empty()
-            && !requests
-                .waiting()
-                .any(|entry| entry.authorization.is_some())
-    }
-
-    pub(super) fn status(&self) -> CredentialStatus {
-        self.status
+    pub(super) fn is_proven(&self) -> bool {
+        matches!(self.status, CredentialStatus::Proven(_))
     }
 
     pub(super) fn has_seen_digest(&self) -> bool {
@@ -130,63 +196,330 @@ impl Authorizer {
             .is_some_and(Authenticator::is_basic_forbidden)
     }
 
+    pub(super) fn gate(&self, requests: &RequestTable) -> Gate {
+        let Some(authenticator) = &self.authenticator else {
+            return Gate::Open;
+        };
+        let is_alone = requests.waiting().next().is_none();
+        let has_challenge = authenticator.has_challenge();
+        let is_first = !has_challenge && !self.has_answer;
+        let is_held = matches!(self.hold, Hold::Until(_));
+        if is_held || (!is_alone && (is_first || authenticator.is_serial())) {
+            return Gate::Wait;
+        }
+        match self.status {
+            CredentialStatus::Proven(_) => Gate::Open,
+            CredentialStatus::Permitted(_) => match &self.exchange {
+                Some(exchange) if exchange.cseq.is_none() => Gate::Open,
+                _ => Gate::Wait,
+            },
+            CredentialStatus::Unproven {
+                is_exclusive: false,
+            } if !has_challenge => Gate::Open,
+            CredentialStatus::Unproven { .. } | CredentialStatus::Refused { .. } => {
+                Gate::WantsPermit
+            }
+        }
+    }
+
+    /// Whether a request is one that may go out: under a permit that is one of its presentation.
+    pub(super) fn admits(&self, draft: &Draft, session: Option<&Url>) -> bool {
+        match self.status {
+            CredentialStatus::Permitted(permit) => Tag::of(home_of(draft, session)) == permit.uri,
+            _ => true,
+        }
+    }
+
+    /// The authorisation of a request that is being written now, if it is to carry one.
+    pub(super) fn authorize(
+        &mut self,
+        draft: &mut Draft,
+        session: Option<&Url>,
+    ) -> Option<Authorization> {
+        let authenticator = self.authenticator.as_mut()?;
+        let asked = Asked {
+            method: <&str>::from(&draft.method),
+            uri: draft.url.as_str(),
+            home: home_of(draft, session),
+        };
+        let below = draft.auth.below;
+        match self.status {
+            CredentialStatus::Proven(ceiling) => authenticator.authorize(asked, below, ceiling),
+            CredentialStatus::Permitted(permit) => {
+                // A server that closes behind each 401 has asked others like it, and would close again.
+                let is_challenged = draft.auth.is_challenged
+                    || authenticator.was_challenged(asked)
+                    || (self.closes_behind_401 && authenticator.is_unanswered(asked));
+                let may_try = is_challenged && authenticator.is_unanswered(asked);
+                let authorization = may_try
+                    .then(|| authenticator.authorize(asked, below.or(permit.below), permit.ceiling))
+                    .flatten();
+                draft.auth.is_challenged = is_challenged;
+                authorization
+            }
+            CredentialStatus::Unproven { .. } | CredentialStatus::Refused { .. } => None,
+        }
+    }
+
+    /// A request went out.
+    pub(super) fn on_written(&mut self, now: Instant, cseq: u32, answered: Option<Answered>) {
+        let CredentialStatus::Permitted(permit) = self.status else {
+            return;
+        };
+        if let Some(exchange) = &mut self.exchange {
+            *exchange = Exchange {
+                since: now,
+                cseq: Some(cseq),
+                tried: answered,
+            };
+        }
+        if answered.is_some() {
+            self.reports.push_back(CredentialReport::Tried(permit.uri));
+        }
+    }
+
+    /// A request was answered with something else than 401, or its answer is of no use.
+    pub(super) fn on_answer(
+        &mut self,
+        entry: &Outstanding,
+        session: Option<&Url>,
+        is_acceptance: bool,
+    ) {
+        // Many servers answer OPTIONS whether or not the user is known.
+        let says_something = entry.draft.method != Method::Options;
+        let is_exchange = self
+            .exchange
+            .as_ref()
+            .is_some_and(|exchange| exchange.cseq == Some(entry.cseq));
+        let Some(answered) = entry.authorization else {
+            let is_news = !self.is_proven() && self.is_exclusive && says_something;
+            if is_news && self.authenticator.is_some() {
+                self.reports.push_back(CredentialReport::NotAsked);
+            }
+            if is_exchange {
+                self.end_exchange(PermitReturn::Unused);
+            }
+            return;
+        };
+        if is_acceptance && says_something {
+            if self.accepted.len() >= MOST_ACCEPTED {
+                self.accepted.clear();
+            }
+            self.accepted
+                .insert(Tag::of(home_of(&entry.draft, session)));
+            if entry.draft.auth.is_challenged && !self.is_proven() {
+                // Whether that opens the gate here is decided for all connections together.
+                self.withdraw_permit();
+                let report = CredentialReport::Proven(answered.strength);
+                return self.reports.push_back(report);
+            }
+        }
+        if is_exchange {
+            self.end_exchange(PermitReturn::Undecided);
+        }
+    }
+
     pub(super) fn note_answer(&mut self) {
         self.has_answer = true;
+    }
+
+    /// A 401 has come to a request that will be sent again.
+    pub(super) fn on_retry(&mut self, now: Instant, entry: &Outstanding, is_stale: bool) {
+        let is_it = |exchange: &&mut Exchange| exchange.cseq == Some(entry.cseq);
+        let Some(exchange) = self.exchange.as_mut().filter(is_it) else {
+            return;
+        };
+        match (entry.authorization, is_stale) {
+            (None, _) => {
+                exchange.cseq = None;
+                exchange.since = now;
+            }
+            (Some(_), true) => self.end_exchange(PermitReturn::Excused),
+            (Some(_), false) => self.end_exchange(PermitReturn::Undecided),
+        }
+    }
+
+    /// A 401 has come, which may be the last thing that the server says on this connection.
+    pub(super) fn on_challenged(&mut self, now: Instant, says_close: bool) {
+        if (says_close || self.closes_behind_401) && self.hold == Hold::NotYet {
+            self.hold = Hold::Until(now + CLOSE_MAY_FOLLOW);
+        }
+        self.challenged = Some(now);
+    }
+
+    /// The peer has closed the connection. If that was for a 401, gives the challenges to be answered
+    /// on the next one.
+    pub(super) fn challenges_left(
+        &mut self,
+        now: Instant,
+        last_byte: Instant,
+        requests: &RequestTable,
+    ) -> Option<Vec<LeftChallenge>> {
+        let challenged = self.challenged?;
+        let is_behind = last_byte <= challenged
+            && now.saturating_duration_since(challenged) <= CLOSED_BEHIND.max(CLOSE_MAY_FOLLOW);
+        let authenticator = self.authenticator.as_mut().filter(|_| is_behind)?;
+        let mut is_wanted = !self.retries.is_empty();
+        for entry in requests.waiting() {
+            if let Some(answered) = entry.authorization {
+                authenticator.take_back(answered);
+                is_wanted |= entry.draft.auth.refusals > 0;
+            }
+        }
+        let mut accused = self.accused.iter().flatten();
+        is_wanted |= accused.any(|accused| accused.offers_weaker);
+        let left = authenticator.leave();
+        if !is_wanted || left.is_empty() {
+            return None;
+        }
+        self.end_exchange(PermitReturn::Unseen);
+        Some(left)
+    }
+
+    pub(super) fn report(&mut self, report: CredentialReport) {
+        self.reports.push_back(report);
     }
 
     pub(super) fn retry(&mut self, draft: Draft) {
         self.retries.push_back(draft);
     }
 
-    /// DESCRIBEs that are to be repeated.
+    pub(super) fn has_retries(&self) -> bool {
+        !self.retries.is_empty()
+    }
+
+    pub(super) fn retries(&self) -> impl Iterator<Item = &Draft> {
+        self.retries.iter()
+    }
+
+    pub(super) fn take_retry(&mut self, at: usize) -> Option<Draft> {
+        self.retries.remove(at)
+    }
+
+    /// DESCRIBEs that are to be repeated, perhaps.
     pub(super) fn describes(&self) -> usize {
-        let is_describe = |draft: &&Draft| draft.purpose == Purpose::Describe;
-        self.retries.iter().filter(is_describe).count()
+        let accused = self.accused.iter().flatten();
+        let accused = accused.map(|accused| &accused.answered.draft);
+        let drafts = self.retries.iter().chain(accused);
+        drafts
+            .filter(|draft| draft.purpose == Purpose::Describe)
+            .count()
     }
 
     /// Takes out what is to be repeated for one session.
     pub(super) fn take_retries_of(&mut self, key: SessionKey) -> VecDeque<Draft> {
-        let (mine, others): (VecDeque<Draft>, VecDeque<Draft>) = std::mem::take(&mut self.retries)
-            .into_iter()
-            .partition(|draft| draft.session == Some(key));
+        let (mut mine, others): (VecDeque<Draft>, VecDeque<Draft>) =
+            std::mem::take(&mut self.retries)
+                .into_iter()
+                .partition(|draft| draft.session == Some(key));
         self.retries = others;
+        for place in &mut self.accused {
+            let accused = place.take_if(|accused| accused.answered.draft.session == Some(key));
+            mine.extend(accused.map(|accused| accused.answered.draft));
+        }
         mine
     }
 
+    /// Takes out what is to be repeated.
     pub(super) fn drain_retries(&mut self) -> impl Iterator<Item = Draft> {
         self.retries.drain(..)
     }
 
-    pub(super) fn gate(&self, requests: &RequestTable) -> Gate {
-        let Some(authenticator) = &self.authenticator else {
-            return Gate::Open;
-        };
-        if !authenticator.has_challenge() {
-            let is_alone = requests.waiting().next().is_none();
-            return if self.has_answer || is_alone {
-                Gate::Open
-            } else {
-                Gate::Wait
-            };
-        }
-        let is_trying = || {
-            requests
-                .waiting()
-                .any(|entry| entry.authorization.is_some())
-        };
-        match self.status {
-            CredentialStatus::Proven => Gate::Open,
-            CredentialStatus::Permitted if is_trying() => Gate::Wait,
-            CredentialStatus::Permitted => Gate::Open,
-            CredentialStatus::Unproven => Gate::WantsPermit,
-            CredentialStatus::Refused => Gate::Refused,
+    /// A request is refused, as far as this connection knows.
+    pub(super) fn accuse(&mut self, accused: Accused) {
+        self.accused.push_back(Some(accused));
+        if self.exchange.is_some() {
+            self.withdraw_permit();
         }
     }
 
-    pub(super) fn authorize(&mut self, method: &Method, url: &Url) -> Option<Authorization> {
-        let authenticator = self.authenticator.as_mut()?;
-        let authorization = authenticator.authorize(<&str>::from(method), url.as_str())?;
-        self.is_tried |= self.status == CredentialStatus::Permitted;
-        Some(authorization)
+    /// The verdict on the oldest refusal has come.
+    pub(super) fn take_accused(&mut self) -> Option<Accused> {
+        self.accused.pop_front().flatten()
+    }
+
+    /// Takes out what was refused and is not judged.
+    pub(super) fn drain_accused(&mut self) -> impl Iterator<Item = Accused> {
+        self.accused.drain(..).flatten()
+    }
+
+    /// Whether a question for leave is open.
+    pub(super) fn has_asked(&self) -> bool {
+        self.question.is_some()
+    }
+
+    /// Asks for leave for requests of these presentations, that go weaker than before, or not.
+    pub(super) fn ask(&mut self, now: Instant, requests: impl Iterator<Item = (Tag, bool)>) {
+        let mut wants: Vec<CredentialWant> = Vec::new();
+        for (uri, is_weaker) in requests {
+            let is_full = wants.len() >= MOST_WANTS;
+            match wants.iter_mut().find(|want| want.uri == uri) {
+                Some(want) => want.is_weaker |= is_weaker,
+                None if is_full => break,
+                None => wants.push(CredentialWant {
+                    uri,
+                    is_weaker,
+                    was_accepted: self.accepted.contains(&uri),
+                }),
+            }
+        }
+        if wants.is_empty() {
+            return;
+        }
+        self.question = Some(Question {
+            at: now,
+            uris: wants.iter().map(|want| want.uri).collect(),
+        });
+        self.reports.push_back(CredentialReport::Wanted(wants));
+    }
+
+    /// Gives back what nothing uses: `has_use` says whether a request waits for it.
+    pub(super) fn give_back(&mut self, has_use: bool) {
+        if has_use {
+            return;
+        }
+        let is_idle = |exchange: &Exchange| exchange.cseq.is_none();
+        if self.exchange.as_ref().is_some_and(is_idle) {
+            self.end_exchange(PermitReturn::Unused);
+        }
+        if self.question.take().is_some() {
+            let report = CredentialReport::Returned(PermitReturn::Unused);
+            self.reports.push_back(report);
+        }
+    }
+
+    /// When something is to be done without an answer.
+    pub(super) fn next_timeout(&self) -> Option<Instant> {
+        let asked = self
+            .question
+            .as_ref()
+            .map(|question| question.at + PATIENCE);
+        let tried = self
+            .exchange
+            .as_ref()
+            .map(|exchange| exchange.since + PATIENCE);
+        let held = match self.hold {
+            Hold::Until(until) => Some(until),
+            Hold::NotYet | Hold::Over => None,
+        };
+        [asked, tried, held].into_iter().flatten().min()
+    }
+
+    /// The time has come.
+    pub(super) fn on_timeout(&mut self, now: Instant) {
+        if matches!(self.hold, Hold::Until(until) if now >= until) {
+            self.hold = Hold::Over;
+        }
+        // If it still waits then, it asks again.
+        self.question
+            .take_if(|question| now >= question.at + PATIENCE);
+        let is_due = |exchange: &&Exchange| now >= exchange.since + PATIENCE;
+        if let Some(exchange) = self.exchange.as_ref().filter(is_due) {
+            let reason = match exchange.tried {
+                Some(_) => PermitReturn::Unanswered,
+                None => PermitReturn::Unused,
+            };
+            self.end_exchange(reason);
+        }
     }
 }

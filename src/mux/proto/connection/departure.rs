@@ -13,6 +13,7 @@ use rtsp_types::Method;
 
 use super::{Connection, Departure, State};
 use crate::mux::proto::{
+    auth::AuthTrail,
     command::{RequestId, SessionKey},
     event::{CloseReason, Event, Failure, FailureKind, Reply, Retirement},
     requests::{Draft, Outstanding, Purpose},
@@ -95,7 +96,7 @@ impl Connection {
                 caller,
                 deadline: self.config.timeouts.teardown,
                 patience: None,
-                refusals: 0,
+                auth: AuthTrail::default(),
                 is_repeated: false,
             });
             self.watch_teardown(now, key);

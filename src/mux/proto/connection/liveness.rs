@@ -7,6 +7,7 @@ use rtsp_types::Method;
 
 use super::{Connection, State, Timer};
 use crate::mux::proto::{
+    auth::AuthTrail,
     command::SessionKey,
     event::{CloseReason, Event, FailureKind, Retirement},
     requests::{Draft, Expired, Purpose},
@@ -41,6 +42,7 @@ impl Connection {
             self.on_timer(now, timer);
         }
         self.give_up_teardowns(now);
+        self.authorizer.on_timeout(now);
         self.send_keep_alives(now);
         self.flush(now);
         self.send_fence_if_due(now);
@@ -185,7 +187,7 @@ impl Connection {
             caller: None,
             deadline: self.config.timeouts.keep_alive,
             patience: None,
-            refusals: 0,
+            auth: AuthTrail::default(),
             is_repeated: false,
         });
     }

@@ -1,11 +1,11 @@
 //! The connection's state machine: what is kept, and the contract's commands, inputs and outputs.
 //!
 //! The rest of the machine is next door: `sending` decides what may go out, `authorizer` what may
-//! carry the credentials, `matching` whose an answer is, `answers` what it means, `fence` what the lack
-//! of one means, `departure` how sessions and the connection end, `describe_batch` what may follow a
-//! DESCRIBE, `framing` what becomes of bytes that are no unit, `unasked` of what comes while the
-//! connection is idle, `liveness` what the clock asks for, `probe` what a DESCRIBE of nothing does, and
-//! `server_requests` answers the server's own requests.
+//! carry the credentials, `unauthorized` what a 401 means, `matching` whose an answer is, `answers` what
+//! another one means, `fence` what the lack of one means, `departure` how sessions and the connection
+//! end, `describe_batch` what may follow a DESCRIBE, `framing` what becomes of bytes that are no unit,
+//! `unasked` of what comes while the connection is idle, `liveness` what the clock asks for, `probe`
+//! what a DESCRIBE of nothing does, and `server_requests` answers the server's own requests.
 
 mod answers;
 mod authorizer;
@@ -22,6 +22,7 @@ mod probe;
 mod sending;
 mod server_requests;
 mod unasked;
+mod unauthorized;
 
 use std::{
     collections::VecDeque,
@@ -43,10 +44,11 @@ use self::{
 };
 use super::{
     answered::AnswerHistory,
+    auth::LeftChallenge,
     backlog::Backlog,
     channels::{ChannelTable, Verdict},
     codec::{Decoder, Unit, write_frame},
-    command::{CredentialStatus, RequestId, SessionConfig, SessionKey, SessionRequest},
+    command::{RequestId, SessionConfig, SessionKey, SessionRequest},
     credentials::Credentials,
     describe_window::DescribeWindow,
     event::{
@@ -57,6 +59,7 @@ use super::{
     limits::{Limits, Timeouts},
     measures::{Measures, Meter},
     message::{Message, StartLine},
+    permit::CredentialStatus,
     requests::{Draft, Purpose, RequestTable},
     roster::Roster,
     session::{Departure, Phase, Session},
@@ -76,6 +79,10 @@ pub struct ConnectionConfig {
     pub user_agent: String,
     /// Refuse to send the password in clear text (Basic): this server was seen to know Digest.
     pub refuse_basic: bool,
+    /// Challenges that earlier connections of this server and user have left unanswered.
+    pub challenges: Vec<LeftChallenge>,
+    /// This server was seen to close the connection behind a 401.
+    pub closes_behind_401: bool,
     /// One request at a time: this server was seen to lose those that come together.
     pub is_serial: bool,
     /// This server was seen to answer each request once and in order, whatever comes while it works on
@@ -347,13 +354,6 @@ impl Connection {
         }
     }
 
-    /// What is now known of the credentials. A permit that nothing wants any more is given back at
-    /// once, as [`Event::CredentialsUnwanted`].
-    pub fn handle_credential_status(&mut self, now: Instant, status: CredentialStatus) {
-        self.authorizer.set_status(status);
-        self.flush(now);
-    }
-
     /// Ends all sessions and then the connection, within the time a TEARDOWN may take.
     pub fn close(&mut self, now: Instant) {
         if self.state != State::Open {
@@ -415,13 +415,13 @@ impl Connection {
     }
 
     /// The server has closed the connection.
-    pub fn handle_eof(&mut self, _now: Instant) {
-        self.lose(self.reason_for_loss(CloseReason::PeerClosed));
+    pub fn handle_eof(&mut self, now: Instant) {
+        self.on_closed_by_peer(now, CloseReason::PeerClosed);
     }
 
     /// The socket has failed.
-    pub fn handle_io_error(&mut self, _now: Instant, error: String) {
-        self.lose(self.reason_for_loss(CloseReason::Io(error)));
+    pub fn handle_io_error(&mut self, now: Instant, error: String) {
+        self.on_closed_by_peer(now, CloseReason::Io(error));
     }
 
     /// The peer took some of what was written; `backlog` bytes are still waiting.
@@ -512,12 +512,17 @@ impl Connection {
         let requests = self.requests.next_deadline(self.config.timeouts.ceiling);
         let requests = requests.filter(|_| self.is_listening());
         let keep_alive = self.next_keep_alive();
-        let fence = self.next_fence();
-        let teardown = self.next_teardown_given_up();
-        [self.timers.next(), requests, keep_alive, fence, teardown]
-            .into_iter()
-            .flatten()
-            .min()
+        [
+            self.timers.next(),
+            requests,
+            keep_alive,
+            self.next_fence(),
+            self.next_teardown_given_up(),
+            self.authorizer.next_timeout(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 }
 
@@ -526,6 +531,10 @@ impl Connection {
     /// Whether [`Event::Closed`] was or will be polled, and nothing else happens any more.
     pub fn is_closed(&self) -> bool {
         matches!(self.state, State::Closed(_))
+    }
+
+    fn is_closed_for_challenge(&self) -> bool {
+        self.state == State::Closed(CloseReason::Challenged)
     }
 
     /// Whether it takes leave: sessions are torn down, nothing else is done.
@@ -567,12 +576,6 @@ impl Connection {
     pub fn is_about_to_play(&self) -> bool {
         let mut waiting = self.requests.waiting();
         waiting.any(|entry| entry.draft.purpose == Purpose::Play)
-    }
-
-    /// Whether a request that carries the credentials is unanswered.
-    pub fn is_trying_credentials(&self) -> bool {
-        let mut waiting = self.requests.waiting();
-        waiting.any(|entry| entry.authorization.is_some())
     }
 
     /// Sessions that have not played yet and are to.
@@ -649,6 +652,7 @@ impl Connection {
             return;
         }
         self.state = State::Closed(reason.clone());
+        self.condemn_accused();
         let outstanding: Vec<_> = self
             .requests
             .drain()

@@ -10,9 +10,9 @@ use url::Url;
 
 use super::{Connection, Health, State, Timer, authorizer::Gate};
 use crate::mux::proto::{
-    auth::Authorization,
+    auth::{AuthTrail, Authorization},
     command::{RequestId, SessionKey, SessionRequest},
-    event::{Event, Failure, FailureKind, Retirement, SharingViolation},
+    event::{Failure, FailureKind, Retirement, SharingViolation},
     message::MessageWriter,
     requests::{Draft, Purpose},
     session::{Phase, Session},
@@ -89,7 +89,7 @@ impl Connection {
             purpose,
             session: Some(key),
             caller: Some(id),
-            refusals: 0,
+            auth: AuthTrail::default(),
             is_repeated: false,
         })
     }
@@ -123,7 +123,7 @@ impl Connection {
             purpose,
             session: None,
             caller: None,
-            refusals: 0,
+            auth: AuthTrail::default(),
             is_repeated: false,
         }
     }
@@ -150,50 +150,34 @@ impl Connection {
             self.channels.on_play_begun(key, now);
         }
         self.give_back_permit();
+        self.report_credentials();
         if !self.out.is_empty() && !self.timers.is_set(Timer::WriteStall) {
             self.timers
                 .set(Timer::WriteStall, now + self.config.timeouts.write_stall);
         }
     }
 
-    fn give_back_permit(&mut self) {
-        let has_work = !self.waiting.is_empty() || self.is_closed();
-        if !has_work && self.authorizer.is_unwanted(&self.requests) {
-            self.events.push_back(match self.authorizer.is_tried {
-                true => Event::CredentialsUnanswered,
-                false => Event::CredentialsUnwanted,
-            });
-            self.authorizer.give_back();
-        }
-    }
-
     fn next_draft(&mut self, now: Instant) -> Option<Draft> {
-        if self.is_closed() || (self.waiting.is_empty() && self.authorizer.retries.is_empty()) {
+        if self.is_closed() || (self.waiting.is_empty() && !self.authorizer.has_retries()) {
             return None;
         }
         match self.authorizer.gate(&self.requests) {
             Gate::Open => {}
             Gate::Wait => return None,
             Gate::WantsPermit => {
-                if !std::mem::replace(&mut self.authorizer.permit_requested, true) {
-                    self.authorizer.is_undecided = true;
-                    self.events.push_back(Event::CredentialsWanted);
-                }
-                return None;
-            }
-            Gate::Refused => {
-                self.fail_unauthorized();
+                self.ask_for_permit(now);
                 return None;
             }
         }
         let is_held = self.is_held_back();
-        if let Some(retry) = self.authorizer.retries.front()
-            && !self.is_barred(retry)
-        {
-            if is_held && retry.purpose != Purpose::Teardown {
-                return None;
-            }
-            return self.authorizer.retries.pop_front();
+        let next_retry = self
+            .authorizer
+            .retries()
+            .position(|draft| self.is_admitted(draft) && !self.is_barred(draft));
+        if let Some(at) = next_retry {
+            let retry = self.authorizer.retries().nth(at);
+            let may_go = retry.is_some_and(|it| !is_held || it.purpose == Purpose::Teardown);
+            return may_go.then(|| self.authorizer.take_retry(at)).flatten();
         }
         match self.health {
             Health::Good => {}
@@ -202,7 +186,9 @@ impl Connection {
             Health::Suspect => return self.begin_health_check(),
         }
         let may_send = |draft: &Draft| {
-            self.may_send(now, draft) && (!is_held || draft.purpose == Purpose::Teardown)
+            self.may_send(now, draft)
+                && (!is_held || draft.purpose == Purpose::Teardown)
+                && self.is_admitted(draft)
         };
         // What would have to wait behind a DESCRIBE goes before it.
         let is_first = |draft: &Draft| self.is_in_order() || draft.method != Method::Describe;
@@ -236,7 +222,7 @@ impl Connection {
     }
 
     /// Whether nothing of its own session holds a request back, nor what would suffer from it.
-    fn may_send(&self, now: Instant, draft: &Draft) -> bool {
+    pub(super) fn may_send(&self, now: Instant, draft: &Draft) -> bool {
         if self.is_barred(draft) {
             return false;
         }
@@ -268,23 +254,6 @@ impl Connection {
         has_id
             || !is_setup
             || !of_session().any(|entry| matches!(entry.draft.purpose, Purpose::Setup { .. }))
-    }
-
-    /// Fails whatever would need credentials that were refused.
-    fn fail_unauthorized(&mut self) {
-        let retries: Vec<Draft> = self.authorizer.drain_retries().collect();
-        let waiting: Vec<Draft> = self.waiting.drain(..).collect();
-        for draft in retries.into_iter().chain(waiting) {
-            let explanation =
-                "the credentials were refused; not trying them again so soon".to_owned();
-            self.withdraw(
-                draft,
-                FailureKind::Unauthorized {
-                    tried: false,
-                    explanation,
-                },
-            );
-        }
     }
 
     /// The connection has just become tainted: nothing of what waits may begin any more.
@@ -358,10 +327,10 @@ impl Connection {
     }
 
     /// Writes a request; gives its CSeq.
-    pub(super) fn write(&mut self, now: Instant, draft: Draft) -> u32 {
-        let authorization = self.authorizer.authorize(&draft.method, &draft.url);
-        let (value, challenge) = match authorization {
-            Some(Authorization { value, challenge }) => (Some(value), Some(challenge)),
+    pub(super) fn write(&mut self, now: Instant, mut draft: Draft) -> u32 {
+        let authorization = self.authorize(&mut draft);
+        let (value, answered) = match authorization {
+            Some(Authorization { value, answered }) => (Some(value), Some(answered)),
             None => (None, None),
         };
         let session = draft.session.and_then(|key| self.sessions.get_mut(&key));
@@ -375,7 +344,8 @@ impl Connection {
             }
             None => (None, false),
         };
-        let cseq = self.requests.insert(draft.clone(), challenge, now);
+        let cseq = self.requests.insert(draft.clone(), answered, now);
+        self.authorizer.on_written(now, cseq, answered);
         self.counters.requests += 1;
 
         let from = self.out.len();

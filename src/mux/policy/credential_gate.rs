@@ -1,0 +1,360 @@
+//! Who may try the credentials of one server and user, over all connections together (fault F22).
+//!
+//! Cameras lock an account after a few wrong passwords. So until the server has accepted the user, one
+//! connection at a time has the permit to try, and a budget bounds the tries: no second one before the
+//! first is answered or a second old, and that one only for another presentation or with the next
+//! weaker algorithm of the same answer; two in the first minute, then one after a minute, after two,
+//! after four, up to a quarter of an hour, and never more than four in half an hour. 64 sessions with
+//! a wrong password cost the camera as many tries as two.
+//!
+//! A refusal after the server had accepted the user may be about one camera of a recorder that this
+//! user may not see. It counts, and the user is unproven again until the next request is accepted.
+//!
+//! Two connections may invalidate each other's challenges, where a nonce is the server's and good for
+//! one request. Such a refusal is excused, and from then on they take turns.
+//!
+//! Pure: time is passed in. Each call returns what to tell which connection.
+
+mod budget;
+
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
+
+use self::budget::{Budget, Decision, Outcome};
+use crate::mux::proto::{
+    CredentialStatus, CredentialWant, Permit, PermitReturn, Refusal, RefusalVerdict, Strength, Tag,
+};
+
+/// For so long after they got in each other's way connections take turns.
+const TURNS: Duration = Duration::from_secs(60);
+/// Challenges that are remembered.
+const MOST_CHALLENGES: usize = 256;
+
+/// What to tell a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::mux) enum Notice {
+    Status(CredentialStatus),
+    Verdict(RefusalVerdict),
+}
+
+/// Notices, in order, and to which connection.
+pub(in crate::mux) type Notices<C> = Vec<(C, Notice)>;
+
+/// A challenge that a connection got.
+#[derive(Clone, Copy, Debug)]
+struct Challenge<C> {
+    at: Instant,
+    connection: C,
+    realm: Tag,
+    nonce: Tag,
+}
+
+/// The gate of one server and one set of credentials. `C` names a connection.
+#[derive(Debug)]
+pub(in crate::mux) struct CredentialGate<C> {
+    members: Vec<C>,
+    is_proven: bool,
+    /// The server has answered a request without asking for credentials.
+    is_open: bool,
+    holder: Option<C>,
+    queue: VecDeque<(C, Vec<CredentialWant>)>,
+    budget: Budget<C>,
+    /// The next try uses a weaker algorithm than this one, which was refused.
+    below: Option<Strength>,
+    /// Accepted where a stronger one had been refused.
+    ceiling: Option<Strength>,
+    challenges: VecDeque<Challenge<C>>,
+    turns_until: Option<Instant>,
+    closes_behind_401: bool,
+}
+
+impl<C: Copy + Eq> CredentialGate<C> {
+    pub(in crate::mux) fn new() -> Self {
+        Self {
+            members: Vec::new(),
+            is_proven: false,
+            is_open: false,
+            holder: None,
+            queue: VecDeque::new(),
+            budget: Budget::default(),
+            below: None,
+            ceiling: None,
+            challenges: VecDeque::new(),
+            turns_until: None,
+            closes_behind_401: false,
+        }
+    }
+
+    /// A connection that may need the credentials comes; tells what it starts with.
+    pub(in crate::mux) fn join(&mut self, now: Instant, connection: C) -> CredentialStatus {
+        self.members.push(connection);
+        self.status(now)
+    }
+
+    /// A connection is over. If it was trying, the server may have closed it in place of an answer.
+    pub(in crate::mux) fn leave(&mut self, now: Instant, connection: C) -> Notices<C> {
+        self.members.retain(|member| *member != connection);
+        self.queue.retain(|(waiting, _)| *waiting != connection);
+        self.budget.settle(connection, Outcome::Refused);
+        if self.members.is_empty() {
+            // The server may be another one by the next time.
+            self.is_proven = false;
+            self.is_open = false;
+            self.turns_until = None;
+            self.challenges.clear();
+        }
+        self.release(now, connection)
+    }
+
+    /// Requests of a connection need leave: it gets it, or waits, or is told that there is none.
+    pub(in crate::mux) fn on_wanted(
+        &mut self,
+        now: Instant,
+        connection: C,
+        wants: Vec<CredentialWant>,
+    ) -> Notices<C> {
+        self.queue.retain(|(waiting, _)| *waiting != connection);
+        if self.holder == Some(connection) {
+            self.holder = None;
+        }
+        self.queue.push_back((connection, wants));
+        self.pass_on(now)
+    }
+
+    /// A request with the credentials went out.
+    pub(in crate::mux) fn on_tried(&mut self, now: Instant, connection: C, uri: Tag) {
+        if !self.is_proven {
+            self.budget.on_tried(now, connection, uri);
+        }
+    }
+
+    /// The server has accepted the credentials.
+    pub(in crate::mux) fn on_proven(
+        &mut self,
+        now: Instant,
+        connection: C,
+        strength: Strength,
+    ) -> Notices<C> {
+        if self.below.take().is_some_and(|refused| strength < refused) {
+            self.ceiling = Some(strength);
+        }
+        self.budget = Budget::default();
+        let was_proven = std::mem::replace(&mut self.is_proven, true);
+        let status = self.status(now);
+        let mut notices = match was_proven {
+            true => vec![(connection, Notice::Status(status))],
+            false => self.tell_all(status),
+        };
+        notices.extend(self.release(now, connection));
+        notices
+    }
+
+    /// The server has answered a request without asking for credentials: others may go without, too.
+    pub(in crate::mux) fn on_not_asked(&mut self, now: Instant) -> Notices<C> {
+        if std::mem::replace(&mut self.is_open, true) || self.is_proven {
+            return Vec::new();
+        }
+        let mut notices = self.tell_all(self.status(now));
+        let holder = self.holder;
+        notices.retain(|(connection, _)| Some(*connection) != holder);
+        notices
+    }
+
+    /// A permit comes back, or a question is taken back.
+    pub(in crate::mux) fn on_returned(
+        &mut self,
+        now: Instant,
+        connection: C,
+        reason: PermitReturn,
+    ) -> Notices<C> {
+        match reason {
+            // What is not answered yet may be a refusal.
+            PermitReturn::Unused | PermitReturn::Unanswered => {}
+            PermitReturn::Undecided => self.budget.settle(connection, Outcome::Undecided),
+            PermitReturn::Excused => self.budget.settle(connection, Outcome::Excused),
+            PermitReturn::Unseen => {
+                self.closes_behind_401 = true;
+                self.budget.on_unseen(connection);
+            }
+        }
+        self.queue.retain(|(waiting, _)| *waiting != connection);
+        self.release(now, connection)
+    }
+
+    /// A connection has got a challenge.
+    pub(in crate::mux) fn on_challenged(
+        &mut self,
+        now: Instant,
+        connection: C,
+        realm: Tag,
+        nonce: Tag,
+    ) {
+        if self.challenges.len() == MOST_CHALLENGES {
+            self.challenges.pop_front();
+        }
+        self.challenges.push_back(Challenge {
+            at: now,
+            connection,
+            realm,
+            nonce,
+        });
+    }
+
+    /// Whether a refusal is to be reported once more in a moment: another connection may have been
+    /// challenged meanwhile and not told yet.
+    pub(in crate::mux) fn is_premature(&self, connection: C, refusal: &Refusal) -> bool {
+        let has_others = self.members.iter().any(|member| *member != connection);
+        let may_be_excused = self.is_proven && has_others && !refusal.is_same_nonce;
+        may_be_excused && !self.is_disturbed(connection, refusal)
+    }
+
+    /// A connection reports a refusal.
+    pub(in crate::mux) fn on_refused(
+        &mut self,
+        now: Instant,
+        connection: C,
+        refusal: &Refusal,
+    ) -> Notices<C> {
+        let is_excused = self.is_disturbed(connection, refusal);
+        let was_proven = self.is_proven;
+        // Where they take turns they have no other status, and one of them is at work.
+        let is_change = was_proven && !self.takes_turns(now);
+        let verdict = if is_excused {
+            self.turns_until = Some(now + TURNS);
+            self.budget.settle(connection, Outcome::Excused);
+            RefusalVerdict::Excused
+        } else {
+            self.is_proven = false;
+            self.budget.on_refused(now, connection, refusal.uri);
+            let may_weaken = refusal.offers_weaker && !was_proven;
+            self.below = may_weaken.then_some(refusal.strength);
+            RefusalVerdict::Refused {
+                try_weaker: may_weaken,
+            }
+        };
+        let mut notices = match is_change {
+            true => self.tell_all(self.status(now)),
+            false => Vec::new(),
+        };
+        notices.push((connection, Notice::Verdict(verdict)));
+        notices.extend(self.release(now, connection));
+        notices
+    }
+
+    /// Whether forgetting the gate changes nothing.
+    pub(in crate::mux) fn is_forgettable(&self, now: Instant) -> bool {
+        self.members.is_empty() && self.budget.is_forgettable(now) && self.ceiling.is_none()
+    }
+
+    /// Whether another connection may have made the challenge invalid that was answered: it got one of
+    /// the realm since, or the same nonce.
+    fn is_disturbed(&self, connection: C, refusal: &Refusal) -> bool {
+        let is_void = !refusal.is_same_nonce;
+        let mut challenges = self.challenges.iter().filter(|_| is_void);
+        challenges.any(|other| {
+            let is_others = other.connection != connection && other.realm == refusal.realm;
+            is_others && (other.at >= refusal.challenged || other.nonce == refusal.nonce)
+        })
+    }
+
+    fn takes_turns(&self, now: Instant) -> bool {
+        self.turns_until.is_some_and(|until| now < until)
+    }
+
+    fn status(&self, now: Instant) -> CredentialStatus {
+        match self.is_proven {
+            true if !self.takes_turns(now) => CredentialStatus::Proven(self.ceiling),
+            is_proven => CredentialStatus::Unproven {
+                is_exclusive: is_proven || !self.is_open,
+            },
+        }
+    }
+
+    fn tell_all(&self, status: CredentialStatus) -> Notices<C> {
+        let members = self.members.iter();
+        members
+            .map(|member| (*member, Notice::Status(status)))
+            .collect()
+    }
+
+    /// A connection has the permit no more.
+    fn release(&mut self, now: Instant, connection: C) -> Notices<C> {
+        if self.holder == Some(connection) {
+            self.holder = None;
+        }
+        self.pass_on(now)
+    }
+
+    /// Answers those who wait, as far as there is an answer.
+    fn pass_on(&mut self, now: Instant) -> Notices<C> {
+        let mut notices = Vec::new();
+        if self.is_proven && !self.takes_turns(now) {
+            let status = Notice::Status(self.status(now));
+            notices.extend(self.queue.drain(..).map(|(waiting, _)| (waiting, status)));
+            return notices;
+        }
+        if self.holder.is_none()
+            && let Some((at, permit)) = self.next_in_line(now)
+            && let Some((connection, _)) = self.queue.remove(at)
+        {
+            self.holder = Some(connection);
+            let status = CredentialStatus::Permitted(permit);
+            notices.push((connection, Notice::Status(status)));
+        }
+        if !self.is_proven {
+            self.turn_away(now, &mut notices);
+        }
+        notices
+    }
+
+    /// Who is next, for which presentation: those first that the server has accepted before.
+    fn next_in_line(&self, now: Instant) -> Option<(usize, Permit)> {
+        let may_go =
+            |want: &CredentialWant| self.is_proven || self.decide(now, want) == Decision::Go;
+        let candidates = self.queue.iter().enumerate().flat_map(|(at, (_, wants))| {
+            let wants = wants.iter().filter(|want| may_go(want));
+            wants.map(move |want| (at, want))
+        });
+        // Of equals the first.
+        let (at, want) = candidates.min_by_key(|(_, want)| !want.was_accepted)?;
+        let permit = Permit {
+            uri: want.uri,
+            below: self.below,
+            ceiling: self.ceiling,
+            closes_behind_401: self.closes_behind_401,
+        };
+        Some((at, permit))
+    }
+
+    fn decide(&self, now: Instant, want: &CredentialWant) -> Decision {
+        let is_weaker = want.is_weaker || self.below.is_some();
+        self.budget.decide(now, want.uri, is_weaker)
+    }
+
+    /// Tells those who may not try for a while.
+    fn turn_away(&mut self, now: Instant, notices: &mut Notices<C>) {
+        let queue = std::mem::take(&mut self.queue);
+        for (connection, wants) in queue {
+            let until = wants
+                .iter()
+                .map(|want| match self.decide(now, want) {
+                    Decision::NotBefore(until) => Some(until),
+                    Decision::Go | Decision::Wait => None,
+                })
+                .min()
+                .flatten();
+            match until {
+                Some(until) => {
+                    let status = CredentialStatus::Refused { until };
+                    notices.push((connection, Notice::Status(status)));
+                }
+                None => self.queue.push_back((connection, wants)),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

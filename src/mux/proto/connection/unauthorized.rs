@@ -1,0 +1,367 @@
+//! What a 401 means, and what the credentials may do on this connection.
+//!
+//! A 401 is a *refusal* of the credentials if the request had answered the newest challenge of its
+//! realm with a nonce that was not used before, no other challenge of that realm came in between, and
+//! this one is of the same realm and not stale. Any other is answered with the newest challenge of its
+//! own realm: recorders have a realm for each camera, and some nonces are good for one request. Whether
+//! another connection was challenged in between, this one cannot know: a refusal is reported, and the
+//! request waits for the verdict.
+
+use std::time::{Duration, Instant};
+
+use url::Url;
+
+use super::{CloseReason, Connection, FailureKind, authorizer::Accused};
+use crate::mux::proto::{
+    auth::{Asked, Authenticator, Authorization, Unauthorized},
+    challenge,
+    event::Event,
+    message::Message,
+    permit::{CredentialReport, CredentialStatus, Refusal, RefusalVerdict, Tag},
+    requests::{Draft, Outstanding, Purpose},
+};
+
+/// How often one request is repeated after a 401. A nonce of another connection's, of another realm, a
+/// used one and a stale one are four; a server that goes on like that is not to be satisfied.
+const MOST_REFUSALS: u8 = 8;
+
+const REFUSED: &str = "the server refused the user or password (401)";
+
+/// Commands.
+impl Connection {
+    /// What is now known of the credentials: the answer to [`CredentialReport::Wanted`], or news. A
+    /// permit that nothing wants any more is given back at once.
+    pub fn handle_credential_status(&mut self, now: Instant, status: CredentialStatus) {
+        let denied = self.authorizer.set_status(now, status);
+        if let CredentialStatus::Refused { until } = status {
+            self.deny(&denied, until.saturating_duration_since(now));
+        }
+        self.flush(now);
+    }
+
+    /// The verdict on the oldest [`CredentialReport::Refused`] that was not judged.
+    pub fn handle_refusal_verdict(&mut self, now: Instant, verdict: RefusalVerdict) {
+        if let (RefusalVerdict::Excused, Some(authenticator)) =
+            (verdict, &mut self.authorizer.authenticator)
+        {
+            authenticator.doubt_challenges();
+        }
+        if let Some(accused) = self.authorizer.take_accused() {
+            let Accused {
+                answered,
+                strength,
+                explanation,
+                ..
+            } = accused;
+            match verdict {
+                RefusalVerdict::Refused { try_weaker: true } => {
+                    let mut draft = answered.draft;
+                    draft.auth.below = Some(strength);
+                    self.repeat_authorized(draft);
+                }
+                RefusalVerdict::Excused if answered.draft.auth.refusals < MOST_REFUSALS => {
+                    self.repeat_authorized(answered.draft);
+                }
+                RefusalVerdict::Refused { .. } | RefusalVerdict::Excused => {
+                    let kind = unauthorized(true, explanation);
+                    self.on_failure(now, answered, kind);
+                }
+            }
+            self.settle_departures(now);
+        }
+        self.flush(now);
+    }
+}
+
+/// Sending.
+impl Connection {
+    fn home(&self, draft: &Draft) -> Option<&Url> {
+        let session = draft.session.and_then(|key| self.sessions.get(&key));
+        session.map(|session| &session.config.url)
+    }
+
+    /// Whether the permit at hand, if one is needed, is for this request.
+    pub(super) fn is_admitted(&self, draft: &Draft) -> bool {
+        self.authorizer.admits(draft, self.home(draft))
+    }
+
+    pub(super) fn authorize(&mut self, draft: &mut Draft) -> Option<Authorization> {
+        let session = draft.session.and_then(|key| self.sessions.get(&key));
+        let home = session.map(|session| &session.config.url);
+        self.authorizer.authorize(draft, home)
+    }
+
+    pub(super) fn ask_for_permit(&mut self, now: Instant) {
+        if self.authorizer.has_asked() {
+            return;
+        }
+        let waiting = self
+            .waiting
+            .iter()
+            .filter(|draft| self.may_send(now, draft));
+        let drafts = self.authorizer.retries().chain(waiting);
+        let requests: Vec<(Tag, bool)> = drafts
+            .map(|draft| (self.presentation_of(draft), draft.auth.below.is_some()))
+            .collect();
+        self.authorizer.ask(now, requests.into_iter());
+    }
+
+    fn presentation_of(&self, draft: &Draft) -> Tag {
+        Tag::of(self.home(draft).unwrap_or(&draft.url).as_str())
+    }
+
+    /// Gives back the permit that nothing uses any more.
+    pub(super) fn give_back_permit(&mut self) {
+        let is_of_use = |draft: &Draft| self.is_admitted(draft);
+        let has_use = !self.is_closed()
+            && (self.authorizer.retries().any(is_of_use) || self.waiting.iter().any(is_of_use));
+        self.authorizer.give_back(has_use);
+    }
+
+    /// Passes on what is to be told of the credentials.
+    pub(super) fn report_credentials(&mut self) {
+        let is_over = self.is_closed();
+        while let Some(report) = self.authorizer.poll_report() {
+            // The end is the last event.
+            if !is_over {
+                self.events.push_back(Event::Credentials(report));
+            }
+        }
+    }
+
+    /// Fails what waits for leave that is not given.
+    fn deny(&mut self, uris: &[Tag], retry_after: Duration) {
+        let retries: Vec<Draft> = self.authorizer.drain_retries().collect();
+        let waiting = std::mem::take(&mut self.waiting);
+        let is_denied = |this: &Self, draft: &Draft| uris.contains(&this.presentation_of(draft));
+        let mut denied = Vec::new();
+        for draft in retries {
+            match is_denied(self, &draft) {
+                true => denied.push(draft),
+                false => self.authorizer.retry(draft),
+            }
+        }
+        for draft in waiting {
+            match is_denied(self, &draft) {
+                true => denied.push(draft),
+                false => self.waiting.push_back(draft),
+            }
+        }
+        for draft in denied {
+            let tried = draft.auth.below.is_some();
+            let explanation = match tried {
+                true => REFUSED.to_owned(),
+                false => format!(
+                    "the server has refused the user or password; they are not tried again for \
+                     {} s, because cameras lock accounts",
+                    retry_after.as_secs().max(1)
+                ),
+            };
+            let kind = FailureKind::Unauthorized {
+                tried,
+                explanation,
+                retry_after: Some(retry_after),
+            };
+            self.withdraw(draft, kind);
+        }
+    }
+}
+
+/// Answers.
+impl Connection {
+    /// What an answer other than 401 says of the credentials.
+    pub(super) fn note_credentials(
+        &mut self,
+        answered: &Outstanding,
+        code: u16,
+        response: &Message,
+    ) {
+        let is_refused = code == 401;
+        if let (Some(authorization), Some(authenticator), false) = (
+            answered.authorization,
+            &mut self.authorizer.authenticator,
+            is_refused,
+        ) {
+            let info = response.headers.joined("Authentication-Info");
+            let next = info.and_then(|info| challenge::parameter(&info, "nextnonce"));
+            authenticator.handle_accepted(answered.sent, authorization, next.as_deref());
+        }
+        let session = answered
+            .draft
+            .session
+            .and_then(|key| self.sessions.get(&key));
+        let home = session.map(|session| &session.config.url);
+        let is_acceptance = (200..400).contains(&code);
+        self.authorizer.on_answer(answered, home, is_acceptance);
+    }
+
+    /// A 401: the request is repeated, reported as refused, or fails.
+    pub(super) fn on_unauthorized(
+        &mut self,
+        now: Instant,
+        mut answered: Outstanding,
+        response: &Message,
+    ) {
+        let challenges = response
+            .headers
+            .joined("WWW-Authenticate")
+            .unwrap_or_default();
+        let home = self.home(&answered.draft).cloned();
+        let Some(authenticator) = &mut self.authorizer.authenticator else {
+            let explanation = "the server asks for a user and password (401)".to_owned();
+            return self.on_failure(now, answered, unauthorized(false, explanation));
+        };
+        let draft = &answered.draft;
+        let asked = Asked {
+            method: <&str>::from(&draft.method),
+            uri: draft.url.as_str(),
+            home: home.as_ref().unwrap_or(&draft.url).as_str(),
+        };
+        let (authorization, trail) = (answered.authorization, draft.auth);
+        let verdict = authenticator.handle_unauthorized(
+            answered.sent,
+            &challenges,
+            asked,
+            authorization,
+            trail,
+        );
+        let home_tag = Tag::of(asked.home);
+        if let Some((realm, nonce)) = authenticator.newest() {
+            let report = CredentialReport::Challenged(realm, nonce);
+            self.authorizer.report(report);
+        }
+        let says_close = response
+            .headers
+            .first("Connection")
+            .is_some_and(|value| value.eq_ignore_ascii_case("close"));
+        self.authorizer.on_challenged(now, says_close);
+        answered.draft.auth.refusals = answered.draft.auth.refusals.saturating_add(1);
+        match (verdict, authorization) {
+            (Unauthorized::Retry | Unauthorized::RetryStale, _)
+                if answered.draft.auth.refusals > MOST_REFUSALS =>
+            {
+                self.authorizer.on_retry(now, &answered, true);
+                let explanation = "the server asks for the user and password again and again (401)";
+                let kind = unauthorized(authorization.is_some(), explanation.to_owned());
+                self.on_failure(now, answered, kind);
+            }
+            (Unauthorized::Retry, _) => self.on_retry(now, answered, false),
+            (Unauthorized::RetryStale, _) => self.on_retry(now, answered, true),
+            (Unauthorized::Refused { offers_weaker }, Some(_)) => {
+                self.accuse(answered, home_tag, offers_weaker, REFUSED.to_owned());
+            }
+            (Unauthorized::Unsupported(why), Some(_)) => {
+                let explanation = format!("cannot authenticate (401): {why}");
+                self.accuse(answered, home_tag, false, explanation);
+            }
+            (Unauthorized::Refused { .. }, None) => {
+                self.on_failure(now, answered, unauthorized(false, REFUSED.to_owned()));
+            }
+            (Unauthorized::Unsupported(why), None) => {
+                self.authorizer.on_answer(&answered, home.as_ref(), false);
+                let explanation = format!("cannot authenticate (401): {why}");
+                self.on_failure(now, answered, unauthorized(false, explanation));
+            }
+        }
+    }
+
+    fn on_retry(&mut self, now: Instant, mut answered: Outstanding, is_stale: bool) {
+        self.authorizer.on_retry(now, &answered, is_stale);
+        answered.draft.auth.is_stale_excused |= is_stale;
+        answered.draft.auth.is_challenged |= answered.authorization.is_none();
+        if self.is_wanted(&answered.draft) {
+            return self.repeat_authorized(answered.draft);
+        }
+        self.on_failure(now, answered, FailureKind::Cancelled);
+    }
+
+    fn repeat_authorized(&mut self, draft: Draft) {
+        match self.is_wanted(&draft) {
+            true => self.authorizer.retry(draft),
+            false => self.withdraw(draft, FailureKind::Cancelled),
+        }
+    }
+
+    fn accuse(
+        &mut self,
+        answered: Outstanding,
+        uri: Tag,
+        offers_weaker: bool,
+        explanation: String,
+    ) {
+        let Some(authorization) = answered.authorization else {
+            return;
+        };
+        let strength = authorization.strength;
+        let authenticator = self.authorizer.authenticator.as_ref();
+        let newest = authenticator.and_then(Authenticator::newest);
+        self.authorizer.accuse(Accused {
+            answered,
+            strength,
+            offers_weaker,
+            explanation,
+        });
+        self.authorizer.report(CredentialReport::Refused(Refusal {
+            uri,
+            realm: authorization.realm,
+            nonce: authorization.nonce,
+            is_same_nonce: newest == Some((authorization.realm, authorization.nonce)),
+            challenged: authorization.challenged,
+            strength,
+            offers_weaker,
+        }));
+    }
+}
+
+/// The end of the connection.
+impl Connection {
+    /// The peer has closed the connection; perhaps because of a 401, which then is answered on the
+    /// next one.
+    pub(super) fn on_closed_by_peer(&mut self, now: Instant, reason: CloseReason) {
+        let reason = self.reason_for_loss(reason);
+        let is_peers = matches!(reason, CloseReason::PeerClosed | CloseReason::Io(_));
+        let left = is_peers
+            .then(|| {
+                let (last_byte, requests) = (self.last_byte, &self.requests);
+                self.authorizer.challenges_left(now, last_byte, requests)
+            })
+            .flatten();
+        let Some(left) = left else {
+            return self.lose(reason);
+        };
+        self.authorizer.report(CredentialReport::Left(left));
+        self.report_credentials();
+        self.lose(CloseReason::Challenged);
+    }
+
+    /// The connection ends before the verdict on a refusal has come.
+    pub(super) fn condemn_accused(&mut self) {
+        let is_challenged = self.is_closed_for_challenge();
+        let accused: Vec<Accused> = self.authorizer.drain_accused().collect();
+        for accused in accused {
+            let kind = match accused.offers_weaker && is_challenged {
+                true => FailureKind::ConnectionLost(CloseReason::Challenged),
+                false => unauthorized(true, accused.explanation),
+            };
+            let cseq = Some(accused.answered.cseq);
+            match accused.answered.draft.purpose {
+                Purpose::Describe | Purpose::Setup { .. } | Purpose::Play | Purpose::Pause => {
+                    self.fail_draft(accused.answered.draft, cseq, kind);
+                }
+                Purpose::Teardown => {
+                    let kind = FailureKind::ConnectionLost(CloseReason::PeerClosed);
+                    self.fail_draft(accused.answered.draft, cseq, kind);
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+fn unauthorized(tried: bool, explanation: String) -> FailureKind {
+    FailureKind::Unauthorized {
+        tried,
+        explanation,
+        retry_after: None,
+    }
+}

@@ -1,0 +1,285 @@
+//! User and password: how often they are tried, and servers that are odd about them (F21, F22, F46).
+
+use std::time::Duration;
+
+use gstrtspmux::mux::{ErrorKind, Multiplex, Mux, Pooling, Session};
+
+use crate::{
+    player::{
+        assert_own_media, camera_url, eventually, mux, options, pass, play, pooled, start, try_all,
+        with_credentials, within_patience,
+    },
+    support::mock_server::{AccountOddity, Algorithm, Auth, Family, MockServer, Recorded},
+};
+
+const USER: &str = "viewer";
+
+fn digest() -> Auth {
+    Auth::Digest {
+        algorithm: Algorithm::Md5,
+        user: USER.to_owned(),
+        password: "right".to_owned(),
+    }
+}
+
+fn basic() -> Auth {
+    Auth::Basic {
+        user: USER.to_owned(),
+        password: "right".to_owned(),
+    }
+}
+
+fn server(cameras: u32, auth: Auth, oddities: &[AccountOddity]) -> MockServer {
+    let builder = MockServer::builder()
+        .cameras(cameras)
+        .family(Family::Gst)
+        .credentials(auth);
+    let builder = oddities
+        .iter()
+        .cloned()
+        .fold(builder, |builder, oddity| builder.account(oddity));
+    builder.start()
+}
+
+fn urls(server: &MockServer, cameras: u32, password: &str) -> Vec<String> {
+    let url = |camera| with_credentials(&camera_url(server, camera), USER, password);
+    (1..=cameras).map(url).collect()
+}
+
+fn with(multiplex: Multiplex) -> Pooling {
+    Pooling {
+        multiplex,
+        ..Pooling::default()
+    }
+}
+
+fn has_password(request: &&Recorded) -> bool {
+    request.headers.contains("Authorization")
+}
+
+/// Requests with a password, or what stands for one.
+fn tries(server: &MockServer) -> usize {
+    server.requests().iter().filter(has_password).count()
+}
+
+/// All cameras play, and show their own pictures.
+async fn all_play(server: &MockServer, cameras: u32, pooling: &Pooling) -> Vec<Session> {
+    let mux = mux();
+    let results = within_patience(try_all(&mux, urls(server, cameras, "right"), pooling)).await;
+    let sessions = results.into_iter().enumerate().map(|(camera, result)| {
+        result.unwrap_or_else(|error| panic!("camera {} of {cameras}: {error}", camera + 1))
+    });
+    let mut sessions: Vec<Session> = sessions.collect();
+    assert_own_media(server, &mut sessions).await;
+    sessions
+}
+
+#[tokio::test]
+async fn f22_a_wrong_password_is_sent_once_for_one_camera_and_twice_for_many() {
+    let new_nonce = [AccountOddity::NewNonceEachTime];
+    let same_nonce = [AccountOddity::LocksAfter(5)];
+    for (auth, oddities) in [
+        (basic(), &same_nonce),
+        (digest(), &same_nonce),
+        (digest(), &new_nonce),
+    ] {
+        for multiplex in [Multiplex::Auto, Multiplex::Never, Multiplex::Always] {
+            for cameras in [1, 2, 16, 64] {
+                let server = server(cameras, auth.clone(), oddities);
+                let pooling = Pooling {
+                    max_connections_per_server: 0,
+                    ..with(multiplex)
+                };
+                let urls = urls(&server, cameras, "wrong");
+                for result in within_patience(try_all(&mux(), urls, &pooling)).await {
+                    let error = result.unwrap_err();
+                    assert_eq!(error.kind(), ErrorKind::Unauthorized, "{error}");
+                }
+                let most = 2.min(cameras as usize);
+                let case = format!("{auth:?} {oddities:?} {multiplex:?}, {cameras} cameras");
+                assert_eq!(tries(&server), most, "{case}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn f22_sessions_one_by_one_share_the_tries_and_another_password_has_its_own() {
+    let server = server(8, digest(), &[AccountOddity::NewNonceEachTime]);
+    let mux = mux();
+    for url in urls(&server, 8, "wrong") {
+        let error = play(&mux, options(&url)).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unauthorized);
+    }
+    assert_eq!(tries(&server), 2, "however the connections come and go");
+    let right = urls(&server, 8, "right");
+    play(&mux, options(&right[0])).await.unwrap();
+}
+
+#[tokio::test]
+async fn f22_a_wrong_password_is_tried_four_times_in_half_an_hour() {
+    let server = server(4, digest(), &[]);
+    let mux = crate::player::mux_of_this_runtime();
+    let urls = urls(&server, 4, "wrong");
+    let mut in_minutes = Vec::new();
+    for _ in 0..30 {
+        for url in &urls {
+            play(&mux, options(url)).await.unwrap_err();
+        }
+        in_minutes.push(tries(&server));
+        pass(Duration::from_secs(60)).await;
+    }
+    assert_eq!(in_minutes[0], 2);
+    assert_eq!(in_minutes.last(), Some(&4), "{in_minutes:?}");
+}
+
+#[tokio::test]
+async fn f22_two_algorithms_are_two_tries() {
+    let server = server(4, digest(), &[AccountOddity::BrokenSha256]);
+    let error = play(&mux(), options(&urls(&server, 1, "wrong")[0])).await;
+    assert_eq!(error.unwrap_err().kind(), ErrorKind::Unauthorized);
+    let requests = server.requests();
+    let algorithms: Vec<bool> = requests
+        .iter()
+        .filter_map(|request| request.headers.value("Authorization"))
+        .map(|value| value.contains("SHA-256"))
+        .collect();
+    assert_eq!(algorithms, [true, false]);
+}
+
+#[tokio::test]
+async fn f46_odd_servers_play_and_none_is_refused() {
+    let oddities = [
+        vec![AccountOddity::RealmPerCamera],
+        vec![AccountOddity::NonceGoodOnce],
+        vec![AccountOddity::NewestNonceGoodOnce],
+        vec![AccountOddity::ServersNewestNonceGoodOnce],
+        vec![AccountOddity::NewNonceEachTime],
+        vec![AccountOddity::BrokenSha256],
+        vec![AccountOddity::ClosesBehind401 { is_announced: true }],
+        vec![AccountOddity::ClosesBehind401 {
+            is_announced: false,
+        }],
+        vec![
+            AccountOddity::ClosesBehind401 { is_announced: true },
+            AccountOddity::BrokenSha256,
+        ],
+        vec![AccountOddity::RealmPerCamera, AccountOddity::NonceGoodOnce],
+        vec![AccountOddity::RealmPerCamera, AccountOddity::BrokenSha256],
+    ];
+    for oddity in oddities {
+        for multiplex in [Multiplex::Auto, Multiplex::Never, Multiplex::Always] {
+            for cameras in [1, 4, 16] {
+                let case = format!("{oddity:?} {multiplex:?}, {cameras} cameras");
+                println!("{case}");
+                let server = server(cameras, digest(), &oddity);
+                let pooling = Pooling {
+                    max_connections_per_server: 0,
+                    ..with(multiplex)
+                };
+                let began = std::time::Instant::now();
+                let sessions = all_play(&server, cameras, &pooling).await;
+                println!(
+                    "  {:?}, {} connections, {} wrong",
+                    began.elapsed(),
+                    server.accepted(),
+                    server.wrong_passwords()
+                );
+                drop(sessions);
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn f22_one_camera_that_the_user_may_not_see_keeps_nothing_from_the_others() {
+    for forbidden in [1, 3, 8] {
+        for multiplex in [Multiplex::Auto, Multiplex::Never] {
+            let path = format!("/cam/{forbidden}");
+            let server = server(8, digest(), &[AccountOddity::Forbids(path)]);
+            let urls = urls(&server, 8, "right");
+            let results = within_patience(try_all(&mux(), urls, &with(multiplex))).await;
+            for (camera, result) in (1..).zip(results) {
+                match camera == forbidden {
+                    true => assert_eq!(result.unwrap_err().kind(), ErrorKind::Unauthorized),
+                    false => drop(result.unwrap()),
+                }
+            }
+        }
+    }
+}
+
+/// Behind the check of the password the mock looks for the camera.
+#[tokio::test]
+async fn f22_a_404_proves_nothing_and_the_next_camera_plays() {
+    let server = server(16, digest(), &[AccountOddity::NewNonceEachTime]);
+    let mux = mux();
+    let right = urls(&server, 1, "right").remove(0);
+    let error = play(&mux, options(&right.replace("/cam/1", "/gone"))).await;
+    assert_eq!(error.unwrap_err().status(), Some(404));
+    play(&mux, options(&right)).await.unwrap();
+}
+
+#[tokio::test]
+async fn f22_a_wrong_password_that_is_corrected_plays_at_once() {
+    let server = server(16, digest(), &[AccountOddity::LocksAfter(5)]);
+    let mux = mux();
+    let wrong = urls(&server, 16, "wrong");
+    for result in within_patience(try_all(&mux, wrong, &Pooling::default())).await {
+        assert_eq!(result.unwrap_err().kind(), ErrorKind::Unauthorized);
+    }
+    let right = urls(&server, 16, "right");
+    let results = within_patience(try_all(&mux, right, &Pooling::default())).await;
+    let mut sessions: Vec<Session> = results.into_iter().map(Result::unwrap).collect();
+    assert_own_media(&server, &mut sessions).await;
+}
+
+#[tokio::test]
+async fn f22_what_was_accepted_is_unproven_again_when_the_last_connection_is_gone() {
+    let server = server(16, digest(), &[AccountOddity::LocksAfter(5)]);
+    let port = server.address().port();
+    let mux = mux();
+    let session = play(&mux, options(&urls(&server, 1, "right")[0])).await;
+    drop(session.unwrap());
+    server.stop();
+    let is_gone = |mux: &Mux| {
+        mux.stats()
+            .servers
+            .iter()
+            .all(|server| server.connections.is_empty())
+    };
+    eventually(|| is_gone(&mux)).await;
+    let changed = Auth::Digest {
+        algorithm: Algorithm::Md5,
+        user: USER.to_owned(),
+        password: "other".to_owned(),
+    };
+    let server = MockServer::builder()
+        .cameras(16)
+        .credentials(changed)
+        .account(AccountOddity::NewNonceEachTime)
+        .start_at(port);
+    let urls = urls(&server, 16, "right");
+    for result in within_patience(try_all(&mux, urls, &with(Multiplex::Never))).await {
+        assert_eq!(result.unwrap_err().kind(), ErrorKind::Unauthorized);
+    }
+    assert_eq!(tries(&server), 2);
+}
+
+#[tokio::test]
+async fn a_server_that_wants_no_password_is_not_slowed_down() {
+    let server = MockServer::builder()
+        .cameras(16)
+        .family(Family::Gst)
+        .start();
+    let mux = mux();
+    let urls = urls(&server, 16, "needless");
+    let tasks: Vec<_> = urls
+        .iter()
+        .map(|url| start(&mux, pooled(url, &with(Multiplex::Never))))
+        .collect();
+    for task in tasks {
+        within_patience(task).await.unwrap().unwrap();
+    }
+    assert_eq!(tries(&server), 0);
+}
