@@ -54,7 +54,7 @@ class Row:
         yield f"{other} slices of another camera", other
         yield f"{unknown} slices that are in no clip", unknown
         yield "no slice could be compared", not any(run.own for run in runs)
-        yield f"too long a gap of a camera that played before in {long_gaps} of {len(runs)} runs", long_gaps
+        yield f"too long a gap of a camera that plays while others come in {long_gaps} of {len(runs)} runs", long_gaps
         yield f"the last first packet takes {ratio:.1f} times the peer's", self._is_late(ratio)
         yield f"{twice} answers too many", twice
         yield "the server died", any(run.died for run in runs)

@@ -33,7 +33,7 @@ class Figures:
     unknown: int = 0
     # From the start of the first that comes (of all, if none plays before) to the first packet of the last one.
     last_first_packet: float = None
-    # The longest time without a packet of a camera that played before the others came.
+    # The longest time without a packet of a camera that plays while others come.
     gap: float = None
     duplicates: int = None
     connections: int = None
@@ -199,8 +199,8 @@ class Runner:
             )
         if len(playing) == what.cameras:
             figures.last_first_packet = last_first_packet(what, cameras, since)
-        if what.later and cameras:
-            figures.gap = max(longest_gap(camera["packets"], since) for camera in cameras[: what.first])
+        if cameras:
+            figures.gap = gap_of_those_that_play(what, cameras, since)
         return figures
 
 
@@ -211,6 +211,16 @@ def last_first_packet(what, cameras, since):
     return max(
         camera["packets"][0] - camera["started"] for camera in cameras[what.first if what.later else 0 :]
     )
+
+
+def gap_of_those_that_play(what, cameras, since):
+    """The longest gap of a camera while others come; None where all start at once, or come back after a restart."""
+    if what.later:
+        return max(longest_gap(camera["packets"], since) for camera in cameras[: what.first])
+    if what.spacing:
+        played = [camera["packets"] for camera in cameras if camera["packets"]]
+        return max((longest_gap(packets, packets[0]) for packets in played), default=None)
+    return None
 
 
 def longest_gap(packets, since):

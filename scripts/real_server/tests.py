@@ -172,5 +172,21 @@ class Verdict(unittest.TestCase):
         self.assertEqual(len(faults(self.TOGETHER, [figures(last_first_packet=0.21)] * 3, peer)), 1)
 
 
+class Gap(unittest.TestCase):
+    CAMERAS = [{"packets": [1.0, 1.1, 2.0]}, {"packets": [1.5, 1.6, 2.1]}]
+
+    def gap(self, what, since=0.0):
+        return run.gap_of_those_that_play(what, self.CAMERAS, since)
+
+    def test_is_that_of_the_first_ones_once_the_others_come(self):
+        self.assertAlmostEqual(self.gap(scenario.Scenario("late", 1, 1), since=1.05), 0.9)
+
+    def test_is_that_of_each_one_from_its_first_packet_where_they_come_one_by_one(self):
+        self.assertAlmostEqual(self.gap(scenario.Scenario("staggered", 2, spacing=0.5)), 0.9)
+
+    def test_is_none_where_all_start_at_once(self):
+        self.assertIsNone(self.gap(scenario.Scenario("together", 2)))
+
+
 if __name__ == "__main__":
     unittest.main()
