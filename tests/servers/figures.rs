@@ -44,7 +44,8 @@ impl Case {
             (1, _) => 0,
             (_, Order::Together) => 2 * cameras + 2,
             (_, Order::OneByOne) if has_one_id(self.family) => 6,
-            (_, Order::OneByOne) => 5,
+            // And one URI that plays is described once more, to see that the server tells them apart.
+            (_, Order::OneByOne) => 6,
         };
         let connections = match (shares(self.family), self.order) {
             (true, Order::Together) => 1,

@@ -4,6 +4,8 @@
 
 use std::{sync::Arc, time::Duration};
 
+use url::Url;
+
 use super::{BringUp, Passage, Step};
 use crate::mux::{
     attachment::Attachment,
@@ -16,10 +18,13 @@ use crate::mux::{
         description_check::NextCheck,
         descriptions::{Account, Doubt},
     },
-    proto::{FirstAsked, Presentation, SessionConfig, SessionRequest},
+    proto::{
+        FirstAsked, Presentation, Reply, SessionConfig, SessionRequest, sdp::parse_presentation,
+        uri::presentation_base,
+    },
     server_key::ServerId,
     sharing::{
-        Evidence, Stance,
+        Evidence, Sharing, Stance,
         gate::{REGROUP, patience},
     },
 };
@@ -128,6 +133,59 @@ impl BringUp {
             _ => sharing.on_description_check_failed(now),
         });
         Ok(())
+    }
+
+    /// Whether a session that was described aside may be set up among those that play, where its URI is
+    /// not described. A server that stays with the first URI of a connection would play that one. So
+    /// where it is not known, a URI that plays is described once more, here, where another was described
+    /// first and nothing plays.
+    pub(super) async fn is_told_apart(&self, attachment: &Attachment) -> bool {
+        let server = self.wish.key.server();
+        if self.pool.sharing(server, Sharing::tells_apart) {
+            return true;
+        }
+        let Some((url, known)) = self.pool.another_description(&self.wish) else {
+            return false;
+        };
+        // Another session's slow DESCRIBE may be in the way here.
+        let limit = self.pool.describe_patience(server);
+        let describing = self.describe_beside(attachment, url);
+        let here = match self.pool.runtime() {
+            Ok(runtime) => driver::within(runtime, limit, describing).await,
+            Err(_) => return false,
+        };
+        let Ok(Some(here)) = here else {
+            return false;
+        };
+        let is_same = here == Account::of(&known);
+        self.pool.learn(server, |sharing| {
+            sharing.on_described_twice(driver::now(), is_same);
+        });
+        is_same
+    }
+
+    /// How another URI is described on the connection; none if it is not.
+    async fn describe_beside(&self, attachment: &Attachment, url: Url) -> Option<Account> {
+        let handle = self.pool.join(attachment.handle())?;
+        let config = SessionConfig {
+            url: url.clone(),
+            keep_alive: false,
+        };
+        let (overflow, monitor) = (OverflowPolicy::default(), SessionMonitor::new());
+        let other = Attachment::open(handle, config, overflow, &monitor).await;
+        let reply = other.ok()?.request(SessionRequest::Describe).await.ok()?;
+        let Reply::Described {
+            sdp,
+            content_base,
+            content_location,
+            ..
+        } = reply
+        else {
+            return None;
+        };
+        let base = presentation_base(&url, content_base.as_deref(), content_location.as_deref());
+        let presentation = parse_presentation(sdp, base).ok()?;
+        Some(Account::of(&presentation))
     }
 
     /// How the URI is described on a connection that nothing else was asked of; none if it is not.

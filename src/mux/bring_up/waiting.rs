@@ -145,6 +145,9 @@ impl BringUp {
         if !is_aside {
             return Ok(attachment);
         }
+        if !self.is_told_apart(&attachment).await {
+            return Ok(attachment);
+        }
         let id = attachment.connection();
         let Some(handle) = self.pool.rejoin(&self.wish, id) else {
             return Ok(attachment);

@@ -11,6 +11,8 @@ pub(super) mod line;
 
 use std::{cmp::Reverse, collections::HashMap};
 
+use url::Url;
+
 use super::table::PresentationUri;
 use crate::mux::{proto::Presentation, server_key::ConnectionKey};
 
@@ -93,6 +95,21 @@ impl Descriptions {
             false => (None, own.1),
         };
         self.known.get_mut(&name)
+    }
+
+    /// Another one that was played over the same kind of connection by this process, the last one.
+    pub(super) fn another(
+        &self,
+        key: &ConnectionKey,
+        uri: &PresentationUri,
+    ) -> Option<(Url, Presentation)> {
+        let others = self.known.iter().filter_map(|((by, other), known)| {
+            let is_other = by.as_ref() == Some(key) && other != uri;
+            let url = Url::parse(&other.0).ok().filter(|_| is_other)?;
+            Some((known.used, url, &known.presentation))
+        });
+        let (_, url, presentation) = others.max_by_key(|(used, ..)| *used)?;
+        Some((url, presentation.clone()))
     }
 
     /// Whether it was played.

@@ -6,6 +6,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use url::Url;
+
 use super::{
     Aftermath, ConnectionHandle, ConnectionPool, State, Wish,
     intent::{Intent, IntentId},
@@ -382,6 +384,12 @@ impl ConnectionPool {
     pub(in crate::mux) fn recall(&self, wish: &Wish) -> Option<Presentation> {
         let mut state = self.lock();
         state.descriptions.recall(&wish.key, &wish.presentation())
+    }
+
+    /// What else was played there with the same credentials, and how it was described.
+    pub(in crate::mux) fn another_description(&self, wish: &Wish) -> Option<(Url, Presentation)> {
+        let state = self.lock();
+        state.descriptions.another(&wish.key, &wish.presentation())
     }
 
     /// It is not so any more.
