@@ -16,7 +16,6 @@ use crate::run::wait;
 use crate::server::{Reach, Server};
 use crate::support::mock_server::{Family, MockServer, Reaction, Rule};
 use crate::support::random::Random;
-use crate::support::rtsp::Response;
 use crate::troupe::Troupe;
 
 const SECOND: Millis = 1_000;
@@ -91,7 +90,8 @@ impl Storm {
                 let elsewhere = Reaction::edit(move |response| {
                     let number = count.fetch_add(1, Ordering::Relaxed);
                     let to = format!("rtsp://nvr/cam/1?{number}");
-                    *response = Response::new(302).header("Location", &to);
+                    response.status = 302;
+                    response.headers.push("Location".to_owned(), to);
                 });
                 [vec![Rule::new("DESCRIBE", elsewhere)], vec![]]
             }
@@ -287,7 +287,11 @@ fn f44_no_storm_whatever_step_fails() {
                     );
                     // The start, and the return after a success, are free, though what fails among others is
                     // tried alone before it has failed, and what is remembered is asked for once more.
-                    let free = 3 * cameras as usize;
+                    let free = match kind {
+                        // Each start leads over five redirects, and some of these are tried on a second connection.
+                        Storm::RedirectsWithoutEnd => 9 * cameras as usize,
+                        _ => 3 * cameras as usize,
+                    };
                     let first = outcome.worst(begins, end);
                     assert!(first <= 30 + free, "{what}: {first} in the first minute");
                     let steady = outcome.worst(begins + 10 * SECOND, end);

@@ -74,9 +74,12 @@ impl BringUp {
                         }
                     }
                     // Of what is described no more.
-                    Some(Err(_)) if std::mem::take(&mut self.is_remembered) => {
+                    Some(Err(failure)) if std::mem::take(&mut self.is_remembered) => {
                         self.pool.forget(&self.wish);
                         self.known = None;
+                        if !self.may_try_again() {
+                            return Err(self.error(attachment.handle(), &failure));
+                        }
                     }
                     Some(Err(failure)) => {
                         self.recover(Step::SetUp, attachment.handle(), failure)?;
