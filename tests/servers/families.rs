@@ -26,22 +26,43 @@ fn cases(family: Family) -> Vec<Case> {
     orders.into_iter().flat_map(case).collect()
 }
 
-/// Runs a case; `Some` is what is wrong with that.
-fn check(case: Case) -> Option<String> {
+/// Why a case does not hold.
+enum Wrong {
+    /// A camera does not play, or plays wrongly.
+    Outcome(String),
+    /// It took more connections or requests than it should.
+    Cost(String),
+}
+
+fn check(case: Case) -> Result<(), Wrong> {
     match case.run(PATIENCE) {
-        Ok(cost) => case.too_much(cost),
-        Err(what) => Some(format!("{case}: {what}")),
+        Ok(cost) => case
+            .too_much(cost)
+            .map_or(Ok(()), |why| Err(Wrong::Cost(why))),
+        Err(what) => Err(Wrong::Outcome(format!("{case}: {what}"))),
     }
 }
 
 fn check_all(family: Family) {
     let running: Vec<_> = cases(family)
         .into_iter()
-        .map(|case| std::thread::spawn(move || check(case)))
+        .map(|case| (case, std::thread::spawn(move || check(case))))
         .collect();
     let wrong: Vec<String> = running
         .into_iter()
-        .filter_map(|case| case.join().unwrap())
+        .map(|(case, running)| (case, running.join().unwrap()))
+        .collect::<Vec<_>>()
+        .into_iter()
+        .filter_map(|(case, checked)| match checked {
+            Ok(()) => None,
+            Err(Wrong::Outcome(what)) => Some(what),
+            // Answers that take 300 ms spread sessions over more connections, and on a busy machine they do.
+            // The case has to hold when nothing runs beside it.
+            Err(Wrong::Cost(_)) => match check(case) {
+                Ok(()) => None,
+                Err(Wrong::Outcome(what) | Wrong::Cost(what)) => Some(what),
+            },
+        })
         .collect();
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
 }
