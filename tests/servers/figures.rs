@@ -70,7 +70,7 @@ impl Case {
     }
 }
 
-/// Prints the table of the README.
+/// Prints the table of docs/sharing.md.
 #[test]
 fn connections_and_requests_by_family() {
     let mut table = "connections / requests by cameras\n\
