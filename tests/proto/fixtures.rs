@@ -74,6 +74,7 @@ transcripts! {
     credentials_refused_in_mid_session
     credentials_unanswered
     deadline_at_head_of_line
+    id_given_twice_after_all_have_left
     idle_zero_waits_for_teardown
     keep_alive_401_after_teardown
     keep_alive_454_loses_one

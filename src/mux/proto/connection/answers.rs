@@ -407,7 +407,9 @@ impl Connection {
             .sessions
             .get(&key)
             .is_some_and(|session| session.id.is_none());
-        if is_new && self.sessions.iter().any(is_taken) {
+        // The sessions that were given it before may have left.
+        let is_known_twice = self.id_given_twice.as_ref() == Some(&header.id);
+        if is_new && (is_known_twice || self.sessions.iter().any(is_taken)) {
             // No TEARDOWN is owed for an id that is another session's as well: it would end both.
             self.on_id_given_twice(&header.id);
             return Err(self.cannot_share(SharingViolation::SameSessionId));

@@ -174,7 +174,8 @@ impl Connection {
     }
 
     /// Gives up the sessions whose TEARDOWN has waited for too long. Their channels rest since they
-    /// left. The server is told once it may be.
+    /// left. The server is told once the DESCRIBE is answered, if the connection is still open then:
+    /// it waits for that no longer than for anything else.
     pub(super) fn give_up_teardowns(&mut self, now: Instant) {
         let teardowns = std::mem::take(&mut self.describe_batch.teardowns);
         let (due, kept): (Vec<_>, Vec<_>) =

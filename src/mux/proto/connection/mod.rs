@@ -167,6 +167,9 @@ pub struct Connection {
     /// The server gave two streams one channel: no session of the connection can be addressed
     /// safely any more.
     tainted: bool,
+    /// The server gave this id to two sessions. No TEARDOWN ever tells the server to end it, and the
+    /// server may send its media on channels that are free here.
+    id_given_twice: Option<String>,
     requests_of_server: StormGuard,
     unmatched: StormGuard,
     repeated: StormGuard,
@@ -216,6 +219,7 @@ impl Connection {
             probe: None,
             idle: None,
             tainted: false,
+            id_given_twice: None,
             requests_of_server: StormGuard::default(),
             unmatched: StormGuard::default(),
             repeated: StormGuard::default(),

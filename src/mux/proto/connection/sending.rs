@@ -49,6 +49,11 @@ impl Connection {
             SessionRequest::Setup { .. } if session.id.is_none() && self.tainted => {
                 return Err(TAINTED);
             }
+            SessionRequest::Setup { .. }
+                if session.id.is_none() && self.id_given_twice.is_some() =>
+            {
+                return Err(REPLACED);
+            }
             SessionRequest::Play { .. } | SessionRequest::Pause if !session.is_set_up() => {
                 return Err(FailureKind::Cancelled);
             }
@@ -274,8 +279,10 @@ impl Connection {
     }
 
     /// The server gave one id to two sessions. What does not play yet under that id is brought up
-    /// anew elsewhere, the first session as well: which of them the server plays is not known.
+    /// anew elsewhere, the first session as well: which of them the server plays is not known. Nor is
+    /// any other session set up here: the server keeps the session with that id after all have left.
     pub(super) fn on_id_given_twice(&mut self, id: &str) {
+        self.id_given_twice = Some(id.to_owned());
         let sessions = self.sessions.iter();
         let replaced = sessions
             .filter(|(_, session)| session.is_coming_up() && session.id.as_deref() == Some(id));
@@ -285,9 +292,12 @@ impl Connection {
                 session.is_replaced = true;
             }
         }
-        let is_to_begin = |draft: &Draft| {
-            matches!(draft.purpose, Purpose::Play | Purpose::Setup { .. })
-                && draft.session.is_some_and(|key| replaced.contains(&key))
+        let sessions = &self.sessions;
+        let is_new = |key: &SessionKey| sessions.get(key).is_some_and(|s| s.id.is_none());
+        let is_to_begin = |draft: &Draft| match (&draft.purpose, draft.session) {
+            (Purpose::Play, Some(key)) => replaced.contains(&key),
+            (Purpose::Setup { .. }, Some(key)) => replaced.contains(&key) || is_new(&key),
+            _ => false,
         };
         let waiting = std::mem::take(&mut self.waiting);
         let (given_up, kept): (VecDeque<Draft>, VecDeque<Draft>) =
