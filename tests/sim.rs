@@ -8,6 +8,8 @@ mod support;
 mod bytes;
 #[path = "sim/coverage.rs"]
 mod coverage;
+#[path = "sim/departures.rs"]
+mod departures;
 #[path = "sim/faults.rs"]
 mod faults;
 #[path = "sim/memory.rs"]

@@ -8,6 +8,8 @@ use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Metadata, Subscriber};
 
+use crate::departures::Departures;
+
 /// How often each of them was.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Coverage(BTreeMap<String, u64>);
@@ -71,6 +73,7 @@ pub(crate) struct Listener {
 #[derive(Debug, Default)]
 pub(crate) struct Heard {
     pub(crate) coverage: Coverage,
+    pub(crate) departures: Departures,
     /// All of it, if it is to be told.
     pub(crate) lines: Option<Vec<String>>,
 }
@@ -111,6 +114,7 @@ impl Subscriber for Listener {
                 heard.coverage.hit(path);
             }
         }
+        heard.departures.hear(&message.0);
         if let Some(lines) = &mut heard.lines {
             lines.push(message.0);
         }

@@ -12,7 +12,7 @@ use gstrtspmux::mux::network::{Connecting, Network, Wire};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use crate::coverage::Coverage;
+use crate::coverage::{Coverage, Heard};
 use crate::server::{Reach, Server};
 use crate::support::random::Random;
 use crate::trace::Trace;
@@ -124,6 +124,9 @@ pub(crate) struct World {
     pub(crate) violations: Vec<String>,
     /// Everything was told to end.
     pub(crate) is_shut_down: bool,
+    /// What the library says of itself.
+    pub(crate) heard: Arc<Mutex<Heard>>,
+    begin: Instant,
     /// Users whose turn has come.
     pub(crate) cues: Vec<usize>,
     /// Whoever runs the world, while it waits for the next event.
@@ -146,8 +149,9 @@ impl fmt::Debug for Net {
 impl Net {
     /// Begins now, by the clock of the runtime.
     pub(crate) fn new(random: Random, weather: Weather, is_told: bool) -> Arc<Self> {
+        let begin = Instant::now();
         Arc::new_cyclic(|net| Self {
-            begin: Instant::now(),
+            begin,
             world: Mutex::new(World {
                 now: 0,
                 asleep: 0,
@@ -165,6 +169,8 @@ impl Net {
                 coverage: Coverage::default(),
                 violations: Vec::new(),
                 is_shut_down: false,
+                heard: Arc::default(),
+                begin,
                 cues: Vec::new(),
                 runner: None,
                 net: net.clone(),
@@ -216,6 +222,16 @@ impl World {
         if let Some(runner) = self.runner.take() {
             runner.wake();
         }
+    }
+
+    pub(crate) fn heard(&self) -> MutexGuard<'_, Heard> {
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// When that was.
+    pub(crate) fn millis(&self, at: Instant) -> Millis {
+        let elapsed = at.duration_since(self.begin);
+        u64::try_from(elapsed.as_millis()).unwrap_or(NEVER)
     }
 
     pub(crate) fn next_event(&self) -> Option<Millis> {

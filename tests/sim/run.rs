@@ -48,7 +48,9 @@ pub(crate) fn run(seed: u64, is_told: bool) -> Report {
         runtime.block_on(async {
             let mut random = Random::new(seed);
             let schedule = Schedule::new(&mut random);
-            Run::new(schedule, random, is_told).go().await
+            let run = Run::new(schedule, random, is_told);
+            run.net.world().heard = Arc::clone(&heard);
+            run.go().await
         })
     });
     let mut heard = heard.lock().unwrap_or_else(PoisonError::into_inner);
@@ -280,6 +282,7 @@ impl Run {
                 let mux = self.scene.mux.clone();
                 let mut world = self.net.world();
                 world.is_shut_down = true;
+                world.heard().departures.shut_down();
                 world.coverage.hit("shutdown in mid-run");
                 self.troupe.enter(
                     self.users.len(),
@@ -339,6 +342,7 @@ impl Run {
     /// Invariant 13.
     async fn shut_down(&mut self) {
         let begin = Instant::now();
+        self.net.world().heard().departures.shut_down();
         let mux = self.scene.mux.clone();
         let shutdown = self.users.len();
         self.troupe

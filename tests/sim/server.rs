@@ -7,6 +7,9 @@ use crate::network::{Event, LONGEST_DELAY, Millis, Weather, World};
 use crate::support::mock_server::{Ends, Engine, Family};
 use crate::support::rtsp::{Incoming, Parser, Request};
 
+/// How long a TEARDOWN waits for the answer to a DESCRIBE.
+const TEARDOWN_TIMEOUT: Millis = 2_000;
+
 /// Whether one gets through to a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reach {
@@ -53,6 +56,16 @@ struct Desk {
     queue: VecDeque<Task>,
     current: Option<(Millis, Request)>,
     busy_until: Millis,
+    describes: Vec<Describe>,
+}
+
+/// A DESCRIBE of the client.
+#[derive(Debug)]
+struct Describe {
+    cseq: String,
+    arrived: Millis,
+    /// When the whole answer is with the client.
+    answered: Option<Millis>,
 }
 
 impl Desk {
@@ -66,6 +79,24 @@ impl Desk {
         current
             .chain(requests)
             .filter(move |request| request.headers.value("Session") == Some(id))
+    }
+
+    fn note_describe(&mut self, now: Millis, request: &Request) {
+        if request.method == "DESCRIBE" {
+            self.describes.push(Describe {
+                cseq: request.headers.value("CSeq").unwrap_or_default().to_owned(),
+                arrived: now,
+                answered: None,
+            });
+        }
+    }
+
+    fn note_answer(&mut self, arrives: Millis, request: &Request) {
+        let cseq = request.headers.value("CSeq").unwrap_or_default();
+        let mut describes = self.describes.iter_mut();
+        if let Some(describe) = describes.find(|describe| describe.cseq == cseq) {
+            describe.answered = Some(arrives);
+        }
     }
 
     /// Whether a TEARDOWN has come that the server has not got to.
@@ -174,10 +205,12 @@ impl World {
                 Ok(Some(Incoming::Request(request)))
                     if !is_first && server.engine.drops_pipelined() =>
                 {
+                    desk.note_describe(self.now, &request);
                     desk.queue.push_back(Task::Lost(request));
                 }
                 Ok(Some(Incoming::Request(request))) => {
                     is_first = false;
+                    desk.note_describe(self.now, &request);
                     desk.queue.push_back(Task::Request(self.now, request));
                 }
                 Ok(Some(message)) => desk.queue.push_back(Task::Message(message)),
@@ -267,6 +300,12 @@ impl World {
         self.take_violations(wire);
         self.wires[wire].frames += frames_in(&outcome.bytes);
         self.send_to_client(wire, &outcome.bytes);
+        let arrives = self.wires[wire].to_client.last;
+        if let Some(desk) = self.servers[number].desks.get_mut(&wire)
+            && !outcome.bytes.is_empty()
+        {
+            desk.note_answer(arrives, request);
+        }
         match outcome.ends {
             Ends::Nothing => {}
             Ends::Writing => self.close_by_server(wire),
@@ -390,6 +429,7 @@ impl World {
             .sessions()
             .iter()
             .filter(|session| session.connection == peer)
+            .filter(|session| !self.is_given_up(wire, closed, &session.camera))
             .map(|session| session.id.clone())
             .collect();
         let said_goodbye = |id: &str| {
@@ -414,6 +454,27 @@ impl World {
             }
         }
         self.forget(wire);
+    }
+
+    /// Whether the client may close a wire without the TEARDOWN of a session: a DESCRIBE was unanswered
+    /// there, from before the session left until the end, and for longer than a TEARDOWN waits.
+    fn is_given_up(&self, wire: usize, closed: Millis, path: &str) -> bool {
+        let state = &self.wires[wire];
+        let server = &self.servers[state.server];
+        let left = self.heard().departures.last_of(state.connection, path);
+        let (Some(left), Some(desk)) = (left, server.desks.get(&wire)) else {
+            return false;
+        };
+        let left = self.millis(left);
+        let is_unanswered = |describe: &Describe| {
+            // It was written a while before it came.
+            describe.arrived <= left + server.longest_way(self.weather)
+                && describe.answered.is_none_or(|at| at >= closed)
+        };
+        // Answers in order: anything may follow its DESCRIBE.
+        server.family != Family::Gst
+            && left + TEARDOWN_TIMEOUT <= closed
+            && desk.describes.iter().any(is_unanswered)
     }
 
     /// The server has done with a wire.

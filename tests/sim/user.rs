@@ -156,6 +156,7 @@ impl Actor {
         } else if self.user.tears_down {
             self.tell("tears down: user");
             self.stage(Stage::Moving);
+            self.tell_departure(&monitor);
             let _ = session.teardown().await;
         } else {
             self.tell("drops: user");
@@ -164,6 +165,16 @@ impl Actor {
         self.stage(Stage::Away);
         self.check_counts(&monitor, &seen);
         end
+    }
+
+    fn tell_departure(&self, monitor: &SessionMonitor) {
+        let world = self.scene.net.world();
+        let path = world.servers[self.user.server]
+            .family
+            .path(self.user.camera);
+        if let Some(connection) = monitor.stats().connection {
+            world.heard().departures.tear_down(connection, &path);
+        }
     }
 
     async fn listen_through(&self, session: &mut Session, seen: &mut Seen) -> End {
