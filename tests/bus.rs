@@ -38,13 +38,16 @@ fn alone() -> MutexGuard<'static, ()> {
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// The names of the threads of ours.
+fn ours() -> Vec<String> {
+    let mut names = thread_names();
+    names.retain(|name| name.starts_with("rtspmux"));
+    names
+}
+
 /// Threads of ours.
 fn threads() -> usize {
-    let names = thread_names();
-    names
-        .iter()
-        .filter(|name| name.starts_with("rtspmux"))
-        .count()
+    ours().len()
 }
 
 /// Cameras of a server, each in a bin of a pipeline.
@@ -166,7 +169,7 @@ fn f53_64_elements_that_post_on_a_bus_that_is_not_read_need_few_threads() {
         let _ = pushed.send(number);
     });
     wall.play();
-    let mut most = 0;
+    let mut most = Vec::new();
     for round in 0..30 {
         if round == 15 {
             wall.server.reset_connections();
@@ -183,10 +186,10 @@ fn f53_64_elements_that_post_on_a_bus_that_is_not_read_need_few_threads() {
                 break;
             }
             assert!(Instant::now() < deadline);
-            most = most.max(threads());
+            most = [most, ours()].into_iter().max_by_key(Vec::len).unwrap();
         }
     }
-    assert!(most <= MOST_THREADS, "{most} threads");
+    assert!(most.len() <= MOST_THREADS, "{}: {most:?}", most.len());
 }
 
 /// The handler of our messages never comes back; media go on, and so does all else.

@@ -5,7 +5,8 @@
 //! threads that is right. Here as many [`Errand`]s are on the way at a time as the machine has
 //! processors, four at most, and a thread that is found twice at the same wait in one for longer than
 //! [`PATIENCE`] while others wait does not count any more: another one takes its place. Not so a thread
-//! that is busy, or would be if it got a processor: another one would only compete with it. When one
+//! that is busy, or would be if it got a processor: another one would only compete with it. And while
+//! one is busy the others may be waiting for a lock that it has, so they are given longer. When one
 //! comes back there may be one too many, which ends after a while.
 //!
 //! No errand posts messages: see [`bus_queue`](super::bus_queue).
@@ -35,7 +36,7 @@ use std::{
 use gstreamer as gst;
 
 use self::{
-    hand::Hand,
+    hand::{Found, Hand},
     roll::{Late, Roll},
 };
 use super::{CAT, lock, runtime, timer};
@@ -180,12 +181,16 @@ impl Crew {
             let late = state.roll.late(timer::now(), PATIENCE);
             let mut held_up = 0;
             if !late.is_empty() {
+                let others = state.roll.held_up();
                 // Looking at threads takes a while.
                 drop(state);
                 let look = |late: &Late| (late.turn, late.hand.look());
                 let found: Vec<_> = late.iter().map(look).collect();
+                let is_busy = |found| found == Found::Busy;
+                let is_any_busy = found.iter().any(|(_, found)| is_busy(*found))
+                    || others.iter().any(|hand| is_busy(hand.look()));
                 state = lock(&self.state);
-                held_up = state.roll.on_found(timer::now(), &found);
+                held_up = state.roll.on_found(timer::now(), &found, is_any_busy);
             }
             let wanted = state.roll.reinforcements(held_up);
             for _ in 0..wanted.min(state.queue.len()) {

@@ -18,6 +18,10 @@ const MOST: usize = 4;
 /// until another stream has come as far as its own, which that one then has to be let do.
 const BUSY_PATIENCE: Duration = Duration::from_millis(100);
 
+/// How long a hand must be at one wait while another hand is busy: that one may have the lock the wait
+/// is for, and lose its processor to other programs for some time slices.
+const CONTENTION: Duration = Duration::from_millis(20);
+
 /// One errand that a hand is on.
 #[derive(Debug)]
 struct Turn {
@@ -26,7 +30,15 @@ struct Turn {
     since: Instant,
     standing: Standing,
     /// The wait it was found at last.
-    waits: Option<u64>,
+    wait: Option<Wait>,
+}
+
+/// A wait that a hand was found at.
+#[derive(Clone, Copy, Debug)]
+struct Wait {
+    waits: u64,
+    /// When it was found there first.
+    since: Instant,
 }
 
 /// What a hand that is on an errand counts as.
@@ -38,6 +50,25 @@ enum Standing {
     Busy,
     /// It waits for something downstream: another one has its place.
     HeldUp,
+}
+
+impl Turn {
+    /// Whether the hand is at the wait where it was found before, for `patience` or longer.
+    fn is_found(&mut self, now: Instant, found: Found, patience: Duration) -> bool {
+        let Found::Waiting { waits } = found else {
+            self.wait = None;
+            return false;
+        };
+        match self.wait {
+            Some(wait) if wait.waits == waits => {
+                now.saturating_duration_since(wait.since) >= patience
+            }
+            _ => {
+                self.wait = Some(Wait { waits, since: now });
+                false
+            }
+        }
+    }
 }
 
 /// What a hand is given when it begins an errand, and gives back at its end.
@@ -135,7 +166,7 @@ impl Roll {
             hand: Arc::clone(hand),
             since: now,
             standing: Standing::Counts,
-            waits: None,
+            wait: None,
         });
         number
     }
@@ -194,21 +225,32 @@ impl Roll {
         late.collect()
     }
 
-    /// How hands on such turns were found; tells how many turned out to be held up. One of which
-    /// the turn has ended meanwhile is at work.
-    pub(super) fn on_found(&mut self, now: Instant, found: &[(TurnNumber, Found)]) -> usize {
+    /// The hands that are held up, as far as is known.
+    pub(super) fn held_up(&self) -> Vec<Arc<Hand>> {
+        let turns = self.turns.iter();
+        let held_up = turns.filter(|turn| turn.standing == Standing::HeldUp);
+        held_up.map(|turn| Arc::clone(&turn.hand)).collect()
+    }
+
+    /// How hands on such turns were found, and whether any hand is busy, be it one that was held up;
+    /// tells how many turned out to be held up. One of which the turn has ended meanwhile is at work.
+    pub(super) fn on_found(
+        &mut self,
+        now: Instant,
+        found: &[(TurnNumber, Found)],
+        is_any_busy: bool,
+    ) -> usize {
+        let patience = match is_any_busy {
+            true => CONTENTION,
+            false => Duration::ZERO,
+        };
         let mut held_up = 0;
         for (number, found) in found {
             let room = self.room();
             let Some(turn) = self.turns.iter_mut().find(|turn| turn.number == *number) else {
                 continue;
             };
-            let waits = match *found {
-                Found::Waiting { waits } => Some(waits),
-                Found::Busy => None,
-            };
-            let is_held_up = waits.is_some() && turn.waits == waits;
-            turn.waits = waits;
+            let is_held_up = turn.is_found(now, *found, patience);
             let is_long = now.saturating_duration_since(turn.since) >= BUSY_PATIENCE;
             match turn.standing {
                 Standing::HeldUp => {}
@@ -255,19 +297,17 @@ mod tests {
         let late = roll.late(now, PATIENCE);
         let waiting = Found::Waiting { waits: 7 };
         let found: Vec<_> = late.iter().map(|late| (late.turn, waiting)).collect();
-        assert_eq!(
-            roll.on_found(now, &found),
-            0,
-            "it may have just begun to wait"
-        );
-        roll.on_found(now, &found)
+        let held_up = roll.on_found(now, &found, false);
+        assert_eq!(held_up, 0, "it may have just begun to wait");
+        roll.on_found(now, &found, false)
     }
 
     /// The same in one look, if all are found like this.
     fn find(roll: &mut Roll, now: Instant, found: Found) -> usize {
         let late = roll.late(now, PATIENCE);
+        let is_any_busy = found == Found::Busy;
         let found: Vec<_> = late.iter().map(|late| (late.turn, found)).collect();
-        roll.on_found(now, &found)
+        roll.on_found(now, &found, is_any_busy)
     }
 
     /// So many, none of them at work.
@@ -308,10 +348,10 @@ mod tests {
         roll.on_hired(now());
         let turn = roll.begin(now(), &hand);
         let waiting = [(turn, Found::Waiting { waits: 7 })];
-        assert_eq!(roll.on_found(now() + PATIENCE, &waiting), 0);
+        assert_eq!(roll.on_found(now() + PATIENCE, &waiting, false), 0);
         assert!(roll.end(turn, &hand));
         roll.begin(now() + PATIENCE, &hand);
-        assert_eq!(roll.on_found(now() + PATIENCE, &waiting), 0);
+        assert_eq!(roll.on_found(now() + PATIENCE, &waiting, false), 0);
         assert!(!roll.may_summon());
     }
 
@@ -353,6 +393,22 @@ mod tests {
         }
         assert_eq!(roll.turns.len(), MOST);
         assert!(!roll.may_summon());
+    }
+
+    /// Its place in the queue of a lock is the same for as long as the one that has the lock gets no
+    /// processor, and that one may be a hand that was taken for held up.
+    #[test]
+    fn f53_one_that_waits_while_another_one_is_busy_is_held_up_only_after_longer() {
+        let (mut roll, hand) = (Roll::new(2), hand());
+        roll.on_hired(now());
+        let turn = roll.begin(now(), &hand);
+        let waiting = [(turn, Found::Waiting { waits: 7 })];
+        for after in [Duration::ZERO, CONTENTION / 2] {
+            assert_eq!(roll.on_found(now() + after, &waiting, true), 0);
+        }
+        assert!(roll.held_up().is_empty());
+        assert_eq!(roll.on_found(now() + CONTENTION, &waiting, true), 1);
+        assert_eq!(roll.held_up().len(), 1);
     }
 
     #[test]
