@@ -21,7 +21,7 @@ const ITS_OWN: usize = 3;
 /// Moves of a connection in [`WINDOW`].
 const MOST_MOVES: usize = 2;
 const WINDOW: Duration = Duration::from_secs(10 * 60);
-/// So long a move may take; a session that nobody reads from does not move at all.
+/// How long a move may take; a session without a reader does not move at all.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// A move has helped if losses come at least so many times more rarely.
 const HELPED: u32 = 2;

@@ -6,7 +6,7 @@
 //! them in the query, in the path (`/user=admin&password=x&channel=1.sdp`, Hi3516 and XM recorders),
 //! behind a semicolon and in fragments. User and password before the host are left out.
 //!
-//! The hash is keyed with a random number, so that nobody can find a password by trying: the state
+//! The hash is keyed with a random number, so that a reader of the log cannot find a password by trying: the state
 //! file's, if there is one, for then the hashes of two runs can be compared; else the process's own.
 //! Nothing but what is shown depends on it.
 

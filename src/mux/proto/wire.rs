@@ -27,7 +27,7 @@ const URL_HEADERS: [&str; 5] = [
     "Base",
     "Referer",
 ];
-/// Headers whose parameters are of use to whoever looks for a fault, and hold no URL's.
+/// Headers whose parameters help to find a fault, and hold no URL's.
 const PROTOCOL_HEADERS: [&str; 20] = [
     "Accept",
     "Accept-Ranges",
@@ -166,7 +166,7 @@ fn shown_challenge(value: &str) -> String {
         let is_in = |names: &[&str]| names.iter().any(|known| name.eq_ignore_ascii_case(known));
         let is_bare = scheme.is_empty() && value.is_empty();
         if is_in(&["realm"]) {
-            // The words of whoever has set the camera up.
+            // Words that the camera's owner has chosen.
             format!("{scheme}{name}={}", redacted_text(value, Kind::Words))
         } else if is_bare || is_in(&SHOWN_PARAMETERS) {
             part.to_owned()

@@ -373,7 +373,7 @@ mod tests {
         assert_eq!(there, 14);
     }
 
-    /// As the writers of a bus that nobody reads: some spin, some wait for its lock, each for a
+    /// As the writers of a bus that is not read: some spin, some wait for its lock, each for a
     /// moment.
     #[test]
     fn f53_those_that_are_busy_or_contend_with_each_other_bring_no_more_than_four() {

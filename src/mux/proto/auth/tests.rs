@@ -313,7 +313,7 @@ fn f46_a_challenge_is_answered_on_the_next_connection() {
     assert!(answered.value.contains(r#"nonce="a""#));
     assert!(next.leave().is_empty(), "it is answered");
     next.take_back(answered.answered);
-    assert_eq!(next.leave().len(), 1, "nobody has seen the answer");
+    assert_eq!(next.leave().len(), 1, "no server has seen the answer");
     let refused = unauthorized(&mut next, &digest("b", ""), Some(answered.answered));
     assert_eq!(refused, REFUSED);
     let text = format!("{left:?}");

@@ -24,7 +24,7 @@ use crate::mux::proto::event::{CloseReason, FramingLoss};
 /// in the middle of something else.
 const SAME_LOSS: Duration = Duration::from_millis(50);
 
-/// Losses that are kept for whoever polls them; a driver does so after each read.
+/// Losses that are kept until the driver polls them, which it does after each read.
 const MOST_KEPT: usize = 16;
 
 /// Longest gap between two reads that counts as bytes arriving, of a camera that sends one byte a
@@ -67,7 +67,7 @@ impl Framing {
     }
 }
 
-/// Whether a frame shows that the connection is understood: it holds RTP or RTCP, whoever's.
+/// Whether a frame shows that the connection is understood: it holds RTP or RTCP, of any session.
 pub(super) fn is_sound(payload: &[u8]) -> bool {
     payload.len() >= SHORTEST_PAYLOAD && payload.first().is_some_and(|first| first >> 6 == 2)
 }

@@ -179,7 +179,7 @@ pub struct Connection {
     /// Since when nothing is read, by our own choice.
     deaf_since: Option<Instant>,
     framing: Framing,
-    /// It was idle, and the server said something that nobody had asked for.
+    /// It was idle, and the server said something that no request had asked for.
     has_spoken_unasked: bool,
     counters: Counters,
     out: BytesMut,

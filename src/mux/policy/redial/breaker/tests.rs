@@ -64,7 +64,7 @@ fn f01_thirty_tries_a_minute_at_most_whatever_chance_and_bounds() {
         max: 10 * MS,
     };
     for chance in [0.0, 0.3, 1.0] {
-        // The first failure was nobody's try: an ordinary start.
+        // The first failure was an ordinary start, no try of the policy.
         for bounds in [BOUNDS, hasty] {
             let tries = dials(bounds, 300 * S, chance);
             assert!(most_in_a_minute(&tries[1..]) <= 30, "{chance} {bounds:?}");
