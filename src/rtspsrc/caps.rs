@@ -39,6 +39,20 @@ impl PayloadMap {
     }
 }
 
+impl PayloadMap {
+    /// The same for another source than the one that the answer to PLAY spoke of: where its numbers and
+    /// times begin is not known.
+    pub(super) fn without_start(&self) -> Self {
+        let mut map = self.clone();
+        for caps in map.caps.values_mut() {
+            if let Some(fields) = caps.make_mut().structure_mut(0) {
+                fields.remove_fields(["seqnum-base", "clock-base"]);
+            }
+        }
+        map
+    }
+}
+
 /// What the answer to PLAY says about a stream.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct PlayInfo {

@@ -93,6 +93,19 @@ fn play_info_goes_into_the_caps() {
 }
 
 #[test]
+fn f42_another_source_does_not_begin_where_play_said() {
+    let maps = maps(SDP.as_bytes());
+    let info = PlayInfo {
+        sequence: Some(1),
+        rtp_time: Some(2),
+    };
+    let playing = maps[0].as_ref().unwrap().with_play_info(&info);
+    let other = structure(&playing.without_start());
+    assert!(!other.has_field("seqnum-base") && !other.has_field("clock-base"));
+    assert_eq!(other.get::<u64>("npt-start"), Ok(0));
+}
+
+#[test]
 fn the_key_management_line_that_never_ends_does() {
     let everywhere = SDP.replace("a=control", &format!("{ENDLESS}a=control"));
     let maps = maps(everywhere.as_bytes());

@@ -111,6 +111,11 @@ impl Pads {
             .cloned()
     }
 
+    /// The caps of the payload type of a stream that is listed first.
+    pub(super) fn default_caps(&self, number: usize) -> Option<gst::Caps> {
+        lock(&self.stream(number)?.payloads).default_caps().cloned()
+    }
+
     /// The clock rate of a payload type of a stream, in Hz.
     pub(super) fn clock_rate(&self, number: usize, payload_type: u8) -> Option<u32> {
         let caps = self.caps(number, payload_type)?;

@@ -28,6 +28,7 @@ use crate::{
     rtspsrc::{
         CAT, RtspMuxSrc,
         buffer::{self, Marks},
+        caps::PayloadMap,
         lock,
         pads::{Pads, Watch},
         panics,
@@ -254,6 +255,13 @@ impl Manager for Rtpbin {
             stream.rtp.unlink(&sink)?;
             self.bin().release_request_pad(&sink);
         }
+        // The new jitterbuffer would take numbers below the first one of the old source for late ones.
+        self.pads.set_payloads(index, PayloadMap::without_start);
+        if let Some(caps) = self.pads.default_caps(index) {
+            // Refused only by a pad that is being flushed, which gets its events again.
+            let _ = stream.rtp.store_sticky_event(&gst::event::Caps::new(&caps));
+        }
+        self.bin().emit_by_name::<()>("clear-pt-map", &[]);
         self.link_rtp(index, stream)
     }
 
