@@ -3,22 +3,22 @@
 //! Pushing a buffer runs downstream's code, which may block for as long as it likes: in a sink that
 //! waits for its clock, in a muxer that waits for another stream. So there is no fixed number of
 //! threads that is right. Here as many [`Errand`]s are on the way at a time as the machine has
-//! processors, four at most, and a thread that is found twice at the same wait in one for longer than
-//! [`PATIENCE`] while others wait does not count any more: another one takes its place. Not so a thread
-//! that is busy, or would be if it got a processor: another one would only compete with it. And while
-//! one is busy the others may be waiting for a lock that it has, so they are given longer. When one
-//! comes back there may be one too many, which ends after a while.
+//! processors, four at most, and a thread that is found waiting in one for a millisecond or longer while
+//! others wait does not count any more: another one takes its place. Not so a thread that is busy, or
+//! would be if it got a processor: another one would only compete with it. A thread that waits for a lock
+//! has to be found at the same wait twice, and to be there for longer while another thread is busy, which
+//! may have the lock. When one comes back there may be one too many, which ends after a while.
 //!
 //! No errand posts messages: see [`bus_queue`](super::bus_queue).
 //!
 //! ```text
 //! called -> queue -> a hand takes it -> idle, or called again
 //!             ^                |
-//!             +--- foreman: looks every PATIENCE, while somebody waits, who is held up
+//!             +--- foreman: looks each millisecond, while errands wait, which hands are held up
 //! ```
 //!
 //! One hand is woken for a queue that was empty; others come only where that one does not get through
-//! within [`PATIENCE`]. So a burst for many sessions costs one wake-up, and what follows runs on
+//! within a millisecond. So a burst for many sessions costs one wake-up, and what follows runs on
 //! a processor that is warm.
 
 mod errand;
@@ -42,10 +42,6 @@ use self::{
 use super::{CAT, lock, runtime, timer};
 
 pub(super) use errand::{Errand, spawn};
-
-/// How long an errand may take before its thread is taken for blocked, if it waits for something and
-/// others wait for it.
-const PATIENCE: Duration = Duration::from_millis(1);
 
 /// The threads of the process.
 pub(super) struct Crew {
@@ -173,12 +169,13 @@ impl Crew {
                 let asleep = self.stir.wait_while(state, |state| state.foreman_sleeps);
                 state = asleep.unwrap_or_else(PoisonError::into_inner);
             }
-            let waited = self.stir.wait_timeout(state, PATIENCE);
+            let patience = state.roll.patience(timer::now());
+            let waited = self.stir.wait_timeout(state, patience);
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
             if state.queue.is_empty() {
                 continue;
             }
-            let late = state.roll.late(timer::now(), PATIENCE);
+            let late = state.roll.late(timer::now());
             let mut held_up = 0;
             if !late.is_empty() {
                 let others = state.roll.held_up();

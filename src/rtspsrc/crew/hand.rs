@@ -8,7 +8,7 @@ pub(super) struct Hand {
     /// For this one, while it is idle.
     pub(super) summons: Condvar,
     /// Where Linux tells how it is (proc(5)). None on other systems.
-    status: Option<PathBuf>,
+    folder: Option<PathBuf>,
 }
 
 /// How a thread was found.
@@ -16,10 +16,12 @@ pub(super) struct Hand {
 pub(super) enum Found {
     /// It runs, or would if it got a processor.
     Busy,
-    /// It waits for something: a lock, a condition, a disk. `waits`: how often it has begun to wait
-    /// so far. A thread that is found at the same wait twice is held up; one that contends with
-    /// others for a lock, as for that of a bus, is found at another one.
-    Waiting { waits: u64 },
+    /// It waits for something that takes its time: a condition, as a sink does before all are
+    /// prerolled, a clock, a disk.
+    Waiting,
+    /// It waits for a lock, or may do so. `waits`: how often it has begun to wait so far. A thread that
+    /// contends with others for a lock, as for that of a bus, is found at another wait soon.
+    Locked { waits: u64 },
 }
 
 impl Hand {
@@ -27,25 +29,23 @@ impl Hand {
         let own = fs::read_link("/proc/thread-self");
         Self {
             summons: Condvar::new(),
-            status: own
-                .ok()
-                .map(|own| PathBuf::from("/proc").join(own).join("status")),
+            folder: own.ok().map(|own| PathBuf::from("/proc").join(own)),
         }
     }
 
     /// How it is. Where the system does not tell, a thread that takes its time waits.
     pub(super) fn look(&self) -> Found {
-        let status = self
-            .status
-            .as_ref()
-            .and_then(|status| fs::read_to_string(status).ok());
-        let found = status.and_then(|status| found(&status));
-        found.unwrap_or(Found::Waiting { waits: 0 })
+        let read = |name| {
+            let folder = self.folder.as_ref()?;
+            fs::read_to_string(folder.join(name)).ok()
+        };
+        let found = read("status").and_then(|status| found(&status, read("syscall").as_deref()));
+        found.unwrap_or(Found::Waiting)
     }
 }
 
-/// What `/proc/.../status` says.
-fn found(status: &str) -> Option<Found> {
+/// What `/proc/.../status` and `/proc/.../syscall` say. Some systems keep the latter to themselves.
+fn found(status: &str, syscall: Option<&str>) -> Option<Found> {
     let field = |name| {
         let mut lines = status.lines();
         lines
@@ -55,15 +55,50 @@ fn found(status: &str) -> Option<Found> {
     if field("State:")?.starts_with('R') {
         return Some(Found::Busy);
     }
+    if syscall.is_some_and(|syscall| !may_be_for_a_lock(syscall)) {
+        return Some(Found::Waiting);
+    }
     let waits = field("voluntary_ctxt_switches:")?.parse().ok()?;
-    Some(Found::Waiting { waits })
+    Some(Found::Locked { waits })
 }
+
+/// Whether a thread in this system call may be waiting for a lock. The mutexes of GLib, glibc and Rust
+/// wait in futex(2) for a word that is 2, "locked, and others wait". Condition variables wait there for
+/// a number that counts, which is 2 at times.
+fn may_be_for_a_lock(syscall: &str) -> bool {
+    const WAIT: u64 = 0;
+    const WAIT_BITSET: u64 = 9;
+    const OPERATION: u64 = 0x7f;
+    const LOCKED_AND_OTHERS_WAIT: u64 = 2;
+
+    let mut words = syscall.split_ascii_whitespace();
+    let number = words.next().and_then(|number| number.parse().ok());
+    let mut arguments = words.map(|word| {
+        let digits = word.strip_prefix("0x").unwrap_or(word);
+        u64::from_str_radix(digits, 16).ok()
+    });
+    if number != FUTEX {
+        return false;
+    }
+    let (operation, word) = (arguments.nth(1).flatten(), arguments.next().flatten());
+    match operation.map(|operation| operation & OPERATION) {
+        Some(WAIT | WAIT_BITSET) => word.is_none_or(|word| word == LOCKED_AND_OTHERS_WAIT),
+        _ => true,
+    }
+}
+
+/// Its number in `/proc/.../syscall`.
+#[cfg(target_os = "linux")]
+const FUTEX: Option<i64> = Some(libc::SYS_futex as i64);
+/// There is no `/proc/.../syscall`.
+#[cfg(not(target_os = "linux"))]
+const FUTEX: Option<i64> = None;
 
 #[cfg(test)]
 mod tests {
     use std::{
         sync::{
-            Arc, OnceLock,
+            Arc, Mutex,
             atomic::{AtomicBool, Ordering},
             mpsc,
         },
@@ -72,38 +107,59 @@ mod tests {
 
     use super::*;
 
+    fn status(state: &str) -> String {
+        format!(
+            "Name:\trtspmux-feed\nState:\t{state}\nvoluntary_ctxt_switches:\t17\nnonvoluntary_ctxt_switches:\t3\n"
+        )
+    }
+
     #[test]
     fn the_state_and_the_waits_are_found_in_a_status() {
-        let status = |state: &str| {
-            format!(
-                "Name:\trtspmux-feed\nState:\t{state}\nvoluntary_ctxt_switches:\t17\nnonvoluntary_ctxt_switches:\t3\n"
-            )
-        };
-        assert_eq!(found(&status("R (running)")), Some(Found::Busy));
-        let waiting = Some(Found::Waiting { waits: 17 });
-        assert_eq!(found(&status("S (sleeping)")), waiting);
-        assert_eq!(found(&status("D (disk sleep)")), waiting);
+        assert_eq!(found(&status("R (running)"), None), Some(Found::Busy));
+        let locked = Some(Found::Locked { waits: 17 });
+        assert_eq!(found(&status("S (sleeping)"), None), locked);
+        assert_eq!(found(&status("D (disk sleep)"), None), locked);
         for cut in [
             "",
             "State:\tS (sleeping)\n",
             "voluntary_ctxt_switches:\t17\n",
         ] {
-            assert_eq!(found(cut), None);
+            assert_eq!(found(cut, None), None);
+        }
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_wait_for_a_lock_is_told_from_other_waits_by_the_system_call() {
+        let futex = libc::SYS_futex;
+        let sleeping = status("S (sleeping)");
+        let found_in = |syscall: &str| found(&sleeping, Some(syscall));
+        let locked = Some(Found::Locked { waits: 17 });
+        for lock in ["0x80 0x2 0x0", "0x189 0x2 0x0", "0x86 0x0 0x0", "x y"] {
+            let syscall = format!("{futex} 0x7f3010 {lock} 0x0 0x0 0x7ffe 0x7f30");
+            assert_eq!(found_in(&syscall), locked, "{syscall}");
+        }
+        for condition in ["0x80 0x0 0x0", "0x189 0x7 0x0"] {
+            let syscall = format!("{futex} 0x7f3010 {condition} 0x0 0x0 0x7ffe 0x7f30");
+            assert_eq!(found_in(&syscall), Some(Found::Waiting), "{syscall}");
+        }
+        for other in ["230 0x1 0x0", "-1 0x7ffe 0x7f30", "running", ""] {
+            assert_eq!(found_in(other), Some(Found::Waiting), "{other}");
         }
     }
 
     #[test]
     fn what_cannot_be_looked_at_waits() {
         let hand = Hand {
-            status: None,
+            folder: None,
             ..Hand::of_this_thread()
         };
-        assert_eq!(hand.look(), Found::Waiting { waits: 0 });
+        assert_eq!(hand.look(), Found::Waiting);
     }
 
     #[cfg(target_os = "linux")]
     #[test]
-    fn one_that_is_busy_is_told_from_one_that_waits() {
+    fn one_that_is_busy_waits_for_a_lock_or_for_a_condition_is_told_from_the_others() {
         let (tell, told) = mpsc::channel();
         let is_enough = Arc::new(AtomicBool::new(false));
         let busy = thread::spawn({
@@ -123,26 +179,34 @@ mod tests {
         is_enough.store(true, Ordering::Relaxed);
         busy.join().unwrap();
 
-        let gate = Arc::new(OnceLock::new());
+        let gate = Arc::new((Mutex::new(false), Condvar::new()));
+        let held = gate.0.lock().unwrap();
         let waiting = thread::spawn({
             let gate = Arc::clone(&gate);
             move || {
                 tell.send(Hand::of_this_thread()).unwrap();
-                let () = gate.wait();
+                let is_open = gate.0.lock().unwrap();
+                let open = gate.1.wait_while(is_open, |is_open| !*is_open);
+                drop(open);
             }
         });
         let waiting_one = told.recv().unwrap();
-        // It is at the same wait twice only once it is at the gate.
+        // It is at the same wait twice only once it waits for the lock.
         let mut before = Found::Busy;
         loop {
             let now = waiting_one.look();
-            if now != Found::Busy && now == before {
+            if matches!(now, Found::Locked { .. }) && now == before {
                 break;
             }
             before = now;
             thread::yield_now();
         }
-        gate.set(()).unwrap();
+        drop(held);
+        while waiting_one.look() != Found::Waiting {
+            thread::yield_now();
+        }
+        *gate.0.lock().unwrap() = true;
+        gate.1.notify_all();
         waiting.join().unwrap();
     }
 }

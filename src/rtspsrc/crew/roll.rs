@@ -14,12 +14,19 @@ use super::{
 /// as the writers of a bus do. Another one would only compete with them.
 const MOST: usize = 4;
 
+/// How long an errand may take before its hand is looked at, if others wait for it.
+const PATIENCE: Duration = Duration::from_millis(1);
+
+/// The same just after a hand was found held up: what holds it up will hold up the next ones. Sinks that
+/// wait for each other to preroll are so many as there are streams, and are done the sooner.
+const SHORT_PATIENCE: Duration = Duration::from_micros(250);
+
 /// How long a hand may be busy before it is not counted on any more: it may be decoding, or be in a loop
 /// until another stream has come as far as its own, which that one then has to be let do.
 const BUSY_PATIENCE: Duration = Duration::from_millis(100);
 
-/// How long a hand must be at one wait while another hand is busy: that one may have the lock the wait
-/// is for, and lose its processor to other programs for some time slices.
+/// How long a hand must be at one lock while another hand is busy: that one may have the lock, and lose
+/// its processor to other programs for some time slices.
 const CONTENTION: Duration = Duration::from_millis(20);
 
 /// One errand that a hand is on.
@@ -29,11 +36,11 @@ struct Turn {
     hand: Arc<Hand>,
     since: Instant,
     standing: Standing,
-    /// The wait it was found at last.
+    /// The wait for a lock it was found at last.
     wait: Option<Wait>,
 }
 
-/// A wait that a hand was found at.
+/// A wait for a lock that a hand was found at.
 #[derive(Clone, Copy, Debug)]
 struct Wait {
     waits: u64,
@@ -53,21 +60,17 @@ enum Standing {
 }
 
 impl Turn {
-    /// Whether the hand is at the wait where it was found before, for `patience` or longer.
-    fn is_found(&mut self, now: Instant, found: Found, patience: Duration) -> bool {
-        let Found::Waiting { waits } = found else {
-            self.wait = None;
-            return false;
+    /// Whether the hand waits for anything but a lock, or is at the lock where it was found before, for
+    /// `patience` or longer.
+    fn is_held_up(&mut self, now: Instant, found: Found, patience: Duration) -> bool {
+        let before = self.wait.take();
+        let Found::Locked { waits } = found else {
+            return found == Found::Waiting;
         };
-        match self.wait {
-            Some(wait) if wait.waits == waits => {
-                now.saturating_duration_since(wait.since) >= patience
-            }
-            _ => {
-                self.wait = Some(Wait { waits, since: now });
-                false
-            }
-        }
+        let same = before.filter(|wait| wait.waits == waits);
+        let wait = same.unwrap_or(Wait { waits, since: now });
+        self.wait = Some(wait);
+        same.is_some() && now.saturating_duration_since(wait.since) >= patience
     }
 }
 
@@ -97,6 +100,8 @@ pub(super) struct Roll {
     idle: Vec<Arc<Hand>>,
     turns: Vec<Turn>,
     last: u64,
+    /// When a hand was found held up last.
+    held_up_at: Option<Instant>,
     tenure: Tenure,
 }
 
@@ -109,6 +114,7 @@ impl Roll {
             idle: Vec::new(),
             turns: Vec::new(),
             last: 0,
+            held_up_at: None,
             tenure: Tenure::new(),
         }
     }
@@ -212,8 +218,18 @@ impl Roll {
         }
     }
 
-    /// The turns that take this long and are not known to be held up.
-    pub(super) fn late(&self, now: Instant, patience: Duration) -> Vec<Late> {
+    /// How long an errand may take at present before its hand is looked at.
+    pub(super) fn patience(&self, now: Instant) -> Duration {
+        let is_just_found = |at| now.saturating_duration_since(at) <= 2 * PATIENCE;
+        match self.held_up_at.is_some_and(is_just_found) {
+            true => SHORT_PATIENCE,
+            false => PATIENCE,
+        }
+    }
+
+    /// The turns that take so long and are not known to be held up.
+    pub(super) fn late(&self, now: Instant) -> Vec<Late> {
+        let patience = self.patience(now);
         let is_late = |turn: &&Turn| {
             turn.standing != Standing::HeldUp
                 && now.saturating_duration_since(turn.since) >= patience
@@ -242,7 +258,7 @@ impl Roll {
     ) -> usize {
         let patience = match is_any_busy {
             true => CONTENTION,
-            false => Duration::ZERO,
+            false => PATIENCE,
         };
         let mut held_up = 0;
         for (number, found) in found {
@@ -250,7 +266,7 @@ impl Roll {
             let Some(turn) = self.turns.iter_mut().find(|turn| turn.number == *number) else {
                 continue;
             };
-            let is_held_up = turn.is_found(now, *found, patience);
+            let is_held_up = turn.is_held_up(now, *found, patience);
             let is_long = now.saturating_duration_since(turn.since) >= BUSY_PATIENCE;
             match turn.standing {
                 Standing::HeldUp => {}
@@ -272,6 +288,9 @@ impl Roll {
                 Standing::Counts | Standing::Busy => {}
             }
         }
+        if held_up > 0 {
+            self.held_up_at = Some(now);
+        }
         held_up
     }
 }
@@ -279,8 +298,6 @@ impl Roll {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const PATIENCE: Duration = Duration::from_millis(10);
 
     fn now() -> Instant {
         static START: std::sync::LazyLock<Instant> =
@@ -294,17 +311,17 @@ mod tests {
 
     /// As the foreman does in two looks, if all that are late wait for something.
     fn strike_off(roll: &mut Roll, now: Instant) -> usize {
-        let late = roll.late(now, PATIENCE);
-        let waiting = Found::Waiting { waits: 7 };
-        let found: Vec<_> = late.iter().map(|late| (late.turn, waiting)).collect();
+        let late = roll.late(now);
+        let locked = Found::Locked { waits: 7 };
+        let found: Vec<_> = late.iter().map(|late| (late.turn, locked)).collect();
         let held_up = roll.on_found(now, &found, false);
         assert_eq!(held_up, 0, "it may have just begun to wait");
-        roll.on_found(now, &found, false)
+        roll.on_found(now + PATIENCE, &found, false)
     }
 
     /// The same in one look, if all are found like this.
     fn find(roll: &mut Roll, now: Instant, found: Found) -> usize {
-        let late = roll.late(now, PATIENCE);
+        let late = roll.late(now);
         let is_any_busy = found == Found::Busy;
         let found: Vec<_> = late.iter().map(|late| (late.turn, found)).collect();
         roll.on_found(now, &found, is_any_busy)
@@ -333,7 +350,7 @@ mod tests {
         let (mut roll, hand) = (Roll::new(1), hand());
         roll.on_hired(now());
         let turn = roll.begin(now(), &hand);
-        assert!(roll.late(now() + PATIENCE / 2, PATIENCE).is_empty());
+        assert!(roll.late(now() + PATIENCE / 2).is_empty());
         assert!(!roll.may_summon());
         assert_eq!(strike_off(&mut roll, now() + PATIENCE), 1);
         assert!(roll.may_summon());
@@ -347,7 +364,7 @@ mod tests {
         let (mut roll, hand) = (Roll::new(1), hand());
         roll.on_hired(now());
         let turn = roll.begin(now(), &hand);
-        let waiting = [(turn, Found::Waiting { waits: 7 })];
+        let waiting = [(turn, Found::Locked { waits: 7 })];
         assert_eq!(roll.on_found(now() + PATIENCE, &waiting, false), 0);
         assert!(roll.end(turn, &hand));
         roll.begin(now() + PATIENCE, &hand);
@@ -386,7 +403,7 @@ mod tests {
             }
             let found = match look % 2 {
                 0 => Found::Busy,
-                _ => Found::Waiting { waits: look },
+                _ => Found::Locked { waits: look },
             };
             let held_up = find(&mut roll, now() + look as u32 * PATIENCE, found);
             assert_eq!(held_up, 0);
@@ -402,13 +419,26 @@ mod tests {
         let (mut roll, hand) = (Roll::new(2), hand());
         roll.on_hired(now());
         let turn = roll.begin(now(), &hand);
-        let waiting = [(turn, Found::Waiting { waits: 7 })];
+        let waiting = [(turn, Found::Locked { waits: 7 })];
         for after in [Duration::ZERO, CONTENTION / 2] {
             assert_eq!(roll.on_found(now() + after, &waiting, true), 0);
         }
         assert!(roll.held_up().is_empty());
         assert_eq!(roll.on_found(now() + CONTENTION, &waiting, true), 1);
         assert_eq!(roll.held_up().len(), 1);
+    }
+
+    /// As sinks that wait for each other to preroll: another one is about to wait, too.
+    #[test]
+    fn one_that_waits_for_a_condition_is_held_up_at_once() {
+        let (mut roll, hand) = (Roll::new(2), hand());
+        roll.on_hired(now());
+        let turn = roll.begin(now(), &hand);
+        assert_eq!(roll.patience(now()), PATIENCE);
+        assert_eq!(roll.on_found(now(), &[(turn, Found::Waiting)], true), 1);
+        assert!(roll.may_summon());
+        assert_eq!(roll.patience(now() + PATIENCE), SHORT_PATIENCE);
+        assert_eq!(roll.patience(now() + 3 * PATIENCE), PATIENCE);
     }
 
     #[test]
