@@ -439,6 +439,11 @@ impl Sharing {
         }
     }
 
+    /// Another URI was described on a connection than the one asked for first, with media of its own.
+    pub(super) fn on_described_apart(&mut self) {
+        self.description_check.on_told_apart();
+    }
+
     /// PLAY was answered 454, right behind its SETUP. True if that is no mishap: it was so before,
     /// a short time ago.
     pub(super) fn on_session_not_found(&mut self, now: Instant) -> bool {

@@ -16,7 +16,7 @@ use crate::mux::{
     monitor::SessionMonitor,
     policy::sharing::{
         description_check::NextCheck,
-        descriptions::{Account, Doubt},
+        descriptions::{Account, Doubt, shows_another_camera},
     },
     proto::{
         FirstAsked, Presentation, Reply, SessionConfig, SessionRequest, sdp::parse_presentation,
@@ -66,8 +66,14 @@ impl BringUp {
         {
             self.on_described_twice(&doubted, &account);
         }
-        self.pool
-            .on_described(attachment.handle(), description, first, took)
+        let doubt = self
+            .pool
+            .on_described(attachment.handle(), description, first, took);
+        if doubt.is_none() && shows_another_camera(&presentation.sdp, first) {
+            let server = self.wish.key.server();
+            self.pool.learn(server, Sharing::on_described_apart);
+        }
+        doubt
     }
 
     /// The URI was described in company, and now first on its connection.

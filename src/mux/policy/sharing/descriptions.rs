@@ -160,6 +160,39 @@ pub(in crate::mux) fn doubt<'a>(
     }
 }
 
+/// Whether a description that is in no doubt shows that the server does not stay with the first URI of
+/// the connection: each of the two has a medium with parameters that the other one does not have.
+/// Payload types and control attributes do not count: go2rtc makes new ones for the same camera.
+pub(in crate::mux) fn shows_another_camera(description: &[u8], first: &FirstAsked) -> bool {
+    let FirstAsked::Described(first) = first else {
+        return false;
+    };
+    let (own, first) = (parameters(description), parameters(first));
+    let has_more = |one: &[String], other: &[String]| one.iter().any(|it| !other.contains(it));
+    has_more(&own, &first) && has_more(&first, &own)
+}
+
+/// What each medium is said to be encoded with.
+fn parameters(description: &[u8]) -> Vec<String> {
+    let mut media: Vec<String> = Vec::new();
+    for line in sdp::lines(description) {
+        if line.starts_with("m=") {
+            media.push(String::new());
+        }
+        let attribute = ["a=rtpmap:", "a=fmtp:"]
+            .into_iter()
+            .find_map(|name| line.strip_prefix(name));
+        let parameters = attribute.and_then(|attribute| attribute.split_once(' '));
+        if let (Some((_, parameters)), Some(medium)) = (parameters, media.last_mut()) {
+            medium.push_str(parameters.trim());
+            medium.push('\n');
+        }
+    }
+    // Of a medium without any, such as PCMA by its static payload type, nothing is said.
+    media.retain(|medium| !medium.is_empty());
+    media
+}
+
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
@@ -253,6 +286,23 @@ mod tests {
         let doubt = doubt_of(&own, &FirstAsked::Unanswered, &[]);
         assert_eq!(doubt, Some(Doubt::FirstUnknown));
         assert_eq!(doubt_of(&own, &FirstAsked::Refused, &[]), None);
+    }
+
+    #[test]
+    fn f11_parameters_of_its_own_show_another_camera_and_numbers_do_not() {
+        let shows = |own: &str, of_first: &str| {
+            shows_another_camera(text(own).as_bytes(), &first(of_first))
+        };
+        let (one, other) = (video(96, "aaaa", 0), video(96, "bbbb", 0));
+        assert!(shows(&other, &one));
+        assert!(!shows(&video(97, "aaaa", 1), &one), "the same camera");
+        let both = one.clone() + &other;
+        assert!(!shows(&both, &one), "grown");
+        assert!(!shows(&one, &both), "fewer");
+        let audio = "m=audio 0 RTP/AVP 97\r\na=rtpmap:97 MPEG4-GENERIC/8000\r\n";
+        assert!(shows(&(other + audio), &(one + audio)));
+        let unknown = FirstAsked::Unanswered;
+        assert!(!shows_another_camera(text(&both).as_bytes(), &unknown));
     }
 
     #[test]
