@@ -6,6 +6,8 @@ mod support;
 
 #[path = "sim/bytes.rs"]
 mod bytes;
+#[path = "sim/cold.rs"]
+mod cold;
 #[path = "sim/coverage.rs"]
 mod coverage;
 #[path = "sim/departures.rs"]

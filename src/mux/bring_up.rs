@@ -1,6 +1,7 @@
 //! Getting a session described and set up: on which connection, and where to turn if that fails.
 
 mod capacity;
+mod describe_only;
 mod description_check;
 mod redirect;
 mod set_up;
@@ -37,7 +38,7 @@ use capacity::{Leavers, RoomTrial};
 pub(super) use set_up::StreamsSetUp;
 use set_up::setup_request;
 use trial::{Flight, Passage, Suspected};
-use waiting::Wait;
+use waiting::{Wait, Waited};
 
 /// Connections tried for one session at one server. A bound for servers that refuse at random.
 const MAX_CONNECTIONS: usize = 16;
@@ -266,7 +267,9 @@ impl BringUp {
             let attachment = match self.attach().await? {
                 Ok(attachment) => attachment,
                 Err((handle, failure)) => {
-                    self.recover(Step::SetUp, &handle, failure)?;
+                    if !self.returns_from(&handle, &failure) {
+                        self.recover(Step::SetUp, &handle, failure)?;
+                    }
                     continue;
                 }
             };
@@ -290,13 +293,16 @@ impl BringUp {
                 .unless_held_up(&attachment, Wait::Describe, describing)
                 .await;
             drop(joining);
-            let Some(answer) = answer? else {
-                self.wish.is_spread = true;
-                self.wish.avoid.push(attachment.connection());
-                continue;
-            };
-            match answer {
-                Ok(reply) => {
+            match answer? {
+                Waited::Spread => self.wish.is_spread = true,
+                Waited::HeldUp if self.is_ignored_aside(&attachment) => {
+                    self.return_to_pool(attachment.handle());
+                }
+                Waited::HeldUp => {
+                    self.wish.is_spread = true;
+                    self.wish.avoid.push(attachment.connection());
+                }
+                Waited::Answer(Ok(reply)) => {
                     let at = driver::now();
                     let took = at.saturating_duration_since(sent);
                     let first = first_asked(&reply);
@@ -309,14 +315,18 @@ impl BringUp {
                         return Ok((attachment, presentation));
                     }
                 }
-                Err(Failure {
+                Waited::Answer(Err(Failure {
                     kind: FailureKind::Redirect { location, .. },
                     ..
-                }) => {
+                })) => {
                     self.introduce(&attachment, None);
                     self.follow(location)?;
                 }
-                Err(failure) => self.recover(Step::SetUp, attachment.handle(), failure)?,
+                Waited::Answer(Err(failure)) => {
+                    if !self.returns_from(attachment.handle(), &failure) {
+                        self.recover(Step::SetUp, attachment.handle(), failure)?;
+                    }
+                }
             }
         }
     }
@@ -453,7 +463,7 @@ impl BringUp {
                 let answer = self.unless_held_up(&attachment, Wait::Play, playing).await;
                 drop(joining);
                 match answer? {
-                    Some(Ok(reply)) => {
+                    Waited::Answer(Ok(reply)) => {
                         if let Some(attempt) = &self.attempt {
                             attempt.on_playing();
                         }
@@ -466,10 +476,10 @@ impl BringUp {
                             rtp_info: rtp_info(reply),
                         });
                     }
-                    Some(Err(failure)) => {
+                    Waited::Answer(Err(failure)) => {
                         self.recover(Step::Play, attachment.handle(), failure)?;
                     }
-                    None => self.on_held_up(&attachment),
+                    Waited::HeldUp | Waited::Spread => self.on_held_up(&attachment),
                 }
             }
             drop(attachment);

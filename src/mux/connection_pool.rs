@@ -16,6 +16,7 @@
 
 mod accounts;
 mod books;
+mod describe_only;
 mod descriptions;
 mod handle;
 mod intent;
@@ -140,16 +141,27 @@ impl ConnectionPool {
         drop(handle);
     }
 
-    pub(super) async fn fulfil(&self, wish: Wish) -> Result<ConnectionHandle, Error> {
+    pub(super) async fn fulfil(&self, mut wish: Wish) -> Result<ConnectionHandle, Error> {
         let patience = wish.options.connect_timeout;
         let key = wish.key.clone();
-        let handle = match self.place(wish)? {
-            Placed::Now(handle) => handle,
-            Placed::Later(ticket) => ticket.wait(patience).await?,
-        };
-        let outcome = handle.link().connected().await;
-        self.on_dialled(handle.link(), &key, &outcome);
-        outcome.map(|()| handle)
+        loop {
+            let handle = match self.place(wish.clone())? {
+                Placed::Now(handle) => handle,
+                Placed::Later(ticket) => ticket.wait(patience).await?,
+            };
+            if wish.is_spread && handle.is_describe_only() {
+                match self.reach_describe_only(handle, &key).await? {
+                    Some(handle) => return Ok(handle),
+                    None => {
+                        self.keep_pooled(&mut wish);
+                        continue;
+                    }
+                }
+            }
+            let outcome = handle.link().connected().await;
+            self.on_dialled(handle.link(), &key, &outcome);
+            return outcome.map(|()| handle);
+        }
     }
 
     fn place(&self, wish: Wish) -> Result<Placed, Error> {

@@ -35,6 +35,9 @@ pub(super) struct Pace {
     pub(super) round_trip: Option<Duration>,
     /// For the requests of one session that nobody else's can overtake.
     pub(super) work_per_session: Option<Duration>,
+    /// For the DESCRIBE that was answered last among those that were alone on their connection. Not
+    /// remembered from run to run.
+    pub(super) describe: Option<Duration>,
     /// It loses requests unless they come one at a time.
     pub(super) is_serial: bool,
 }
@@ -56,6 +59,7 @@ impl Pace {
     /// A DESCRIBE that was alone on a connection took so long, round trip included.
     pub(super) fn on_described(&mut self, took: Duration) {
         let work = took.saturating_sub(self.round_trip.unwrap_or_default());
+        self.describe = Some(work);
         if work >= SLOW_TO_DESCRIBE {
             self.work_per_session = self.work_per_session.max(Some(work));
         }
@@ -65,6 +69,13 @@ impl Pace {
     pub(super) fn is_slow_to_describe(&self) -> bool {
         self.work_per_session
             .is_some_and(|work| work >= SLOW_TO_DESCRIBE)
+    }
+
+    /// Whether it is the DESCRIBEs that take their time: connections that are only to
+    /// describe on pay.
+    pub(super) fn is_worth_describe_only(&self) -> bool {
+        let is_slow = |describe| describe >= SLOW_TO_DESCRIBE;
+        self.is_slow_to_describe() && self.describe.is_some_and(is_slow)
     }
 
     /// Sessions that may come up on one connection at a time before another connection is preferred.
@@ -137,6 +148,17 @@ mod tests {
         live555.on_described(101 * MS);
         assert!(live555.is_slow_to_describe());
         assert_eq!(live555.batch(), Some(1));
+    }
+
+    #[test]
+    fn describe_only_connections_pay_where_the_describe_is_what_takes_its_time() {
+        let mut slow_at_all = pace(MS, 35 * MS, Some(35 * MS));
+        slow_at_all.on_described(36 * MS);
+        assert!(slow_at_all.is_slow_to_describe());
+        assert!(!slow_at_all.is_worth_describe_only());
+        let mut live555 = pace(MS, Duration::ZERO, None);
+        live555.on_described(101 * MS);
+        assert!(live555.is_worth_describe_only());
     }
 
     #[test]

@@ -11,6 +11,7 @@ pub(super) mod evidence;
 pub(super) mod fingerprint;
 pub(super) mod gate;
 pub(super) mod memory;
+pub(super) mod rejoin;
 mod room;
 
 use std::time::{Duration, Instant};

@@ -6,8 +6,8 @@ use gstrtspmux::mux::{ErrorKind, Mux, Pooling, Session, Timeouts};
 
 use crate::{
     player::{
-        PATIENCE, assert_own_media, camera_url, mux, options, play, play_all, play_camera, pooled,
-        set_up, start, within_patience,
+        PATIENCE, assert_clean, assert_own_media, camera_url, mux, options, play, play_all,
+        play_camera, pooled, set_up, start, within_patience,
     },
     support::mock_server::{Behaviour, Camera, Family, MockServer, Reaction, Rule},
 };
@@ -253,6 +253,32 @@ async fn a_description_that_has_changed_is_set_up_anew() {
     let session = ready.play().await.unwrap();
     assert_own_media(&server, &mut [session]).await;
     assert!(server.wait_until(|view| view.sessions.is_empty(), PATIENCE));
+}
+
+/// Nothing goes out behind an unanswered DESCRIBE, however the sessions move, and what was only made to
+/// describe on is closed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sessions_described_on_describe_only_connections_play_on_those_that_count() {
+    for is_one_model in [false, true] {
+        let cameras = match is_one_model {
+            true => MockServer::builder().cameras_of_one_model(16),
+            false => MockServer::builder().cameras(16),
+        };
+        let server = cameras
+            .family(Family::Live555)
+            .behaviour(Behaviour::ReentrantDescribe(Duration::from_millis(100)))
+            .start();
+        let mux = mux();
+        let mut sessions = play_all(&mux, &server, 16, &Pooling::default()).await;
+        assert_own_media(&server, &mut sessions).await;
+        assert!(server.wait_until(|view| view.open_connections <= 4, PATIENCE));
+        let view = server.view();
+        // Four that count, four beside them, and one on which a camera is described once more.
+        assert!(view.most_open_connections <= 9, "{view:?}");
+        assert!(view.most_open_connections > 4, "{view:?}");
+        assert_eq!(view.playing(), 16);
+        assert_clean(&server);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

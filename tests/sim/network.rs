@@ -38,6 +38,17 @@ pub(crate) enum Weather {
     Stormy,
 }
 
+/// What becomes of a connection that a server has no place for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Crowd {
+    /// The dial is refused.
+    Refused,
+    /// It is closed at once.
+    Closed,
+    /// Nobody answers the dial.
+    Ignored,
+}
+
 /// Something that happens at a time.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Event {
@@ -117,6 +128,10 @@ pub(crate) struct World {
     pub(crate) dialled: usize,
     /// When, and which server.
     pub(crate) dials_made: Vec<(Millis, usize)>,
+    /// The most that any server had at a time.
+    pub(crate) most_open: usize,
+    /// Dials that nobody answers.
+    ignored: Vec<oneshot::Sender<io::Result<Box<dyn Wire>>>>,
     /// Connections that were begun: each asks for a seed first, and then dials at once if at all.
     connections: u64,
     pub(crate) trace: Trace,
@@ -164,6 +179,8 @@ impl Net {
                 dials: BTreeMap::new(),
                 dialled: 0,
                 dials_made: Vec::new(),
+                most_open: 0,
+                ignored: Vec::new(),
                 connections: 0,
                 trace: Trace::new(is_told),
                 coverage: Coverage::default(),
@@ -321,6 +338,19 @@ impl World {
             let _ = answer.send(Err(io::ErrorKind::ConnectionRefused.into()));
             return;
         }
+        let open = self.open_wires(server);
+        let crowd = self.servers[server].crowd.filter(|(most, _)| open >= *most);
+        match crowd {
+            Some((_, Crowd::Refused)) => {
+                let _ = answer.send(Err(io::ErrorKind::ConnectionRefused.into()));
+                return;
+            }
+            Some((_, Crowd::Ignored)) => {
+                self.ignored.push(answer);
+                return;
+            }
+            Some((_, Crowd::Closed)) | None => {}
+        }
         let Some(net) = self.net.upgrade() else {
             return;
         };
@@ -339,6 +369,20 @@ impl World {
             std::mem::forget(unwanted);
             self.close_by_client(wire);
         }
+        if crowd.is_some() {
+            self.close_by_server(wire);
+            self.forget(wire);
+        }
+        let open = self.open_wires(server);
+        self.most_open = self.most_open.max(open);
+    }
+
+    /// Connections that a server has.
+    pub(crate) fn open_wires(&self, server: usize) -> usize {
+        let wires = self.wires.iter();
+        wires
+            .filter(|wire| wire.server == server && wire.is_open())
+            .count()
     }
 
     /// A socket may take a part of what it is given.

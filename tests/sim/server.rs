@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::bytes::{frames_in, status_of};
-use crate::network::{Event, LONGEST_DELAY, Millis, Weather, World};
+use crate::network::{Crowd, Event, LONGEST_DELAY, Millis, Weather, World};
 use crate::support::mock_server::{Ends, Engine, Family};
 use crate::support::rtsp::{Incoming, Parser, Request};
 
@@ -41,6 +41,10 @@ pub(crate) struct Server {
     pub(crate) apart_since: Option<Millis>,
     /// Requests that it answered, where that is written down: when, and the method.
     pub(crate) asked: Option<Vec<(Millis, String)>>,
+    /// How many connections it takes, and what becomes of others.
+    pub(crate) crowd: Option<(usize, Crowd)>,
+    /// It handles what comes behind an unanswered DESCRIBE inside of that (live555).
+    pub(crate) is_reentrant: bool,
     is_ticking: bool,
     desks: BTreeMap<usize, Desk>,
     /// By connection and session id.
@@ -79,6 +83,12 @@ impl Desk {
         current
             .chain(requests)
             .filter(move |request| request.headers.value("Session") == Some(id))
+    }
+
+    /// It is asked something while it works on a DESCRIBE.
+    fn is_describing(&self) -> bool {
+        let is_describe = |(_, request): &(Millis, Request)| request.method == "DESCRIBE";
+        self.current.as_ref().is_some_and(is_describe)
     }
 
     fn note_describe(&mut self, now: Millis, request: &Request) {
@@ -157,6 +167,8 @@ impl Server {
             has_rules: false,
             apart_since: None,
             asked: None,
+            crowd: None,
+            is_reentrant: false,
             is_ticking: false,
             desks: BTreeMap::new(),
             grants: BTreeMap::new(),
@@ -197,6 +209,7 @@ impl World {
             return;
         };
         desk.parser.push(bytes);
+        let is_describing = server.is_reentrant && desk.is_describing();
         let mut is_first = true;
         let mut nonsense = None;
         loop {
@@ -222,6 +235,11 @@ impl World {
         }
         if let Some(nonsense) = nonsense {
             self.violate(format!("wire {wire}: {nonsense}"));
+        }
+        if is_describing {
+            self.violate(format!(
+                "wire {wire}: a request behind an unanswered DESCRIBE"
+            ));
         }
         self.work(wire);
     }

@@ -1,6 +1,9 @@
 //! SETUP of the streams that are wanted.
 
-use super::{BringUp, Passage, Step, first_asked, waiting::Wait};
+use super::{
+    BringUp, Passage, Step, first_asked,
+    waiting::{Wait, Waited},
+};
 use crate::mux::{
     attachment::{Attachment, Pending},
     error::Error,
@@ -48,8 +51,8 @@ impl BringUp {
     ) -> Result<(Attachment, Presentation, StreamsSetUp), Error> {
         let mut streams = streams.to_vec();
         loop {
-            let may_stay =
-                !self.wish.needs_describe || self.may_set_up(&attachment) == Passage::Open;
+            let may_stay = self.await_sharing(&attachment).await?
+                && (!self.wish.needs_describe || self.may_set_up(&attachment) == Passage::Open);
             if may_stay {
                 attachment = match self.rejoin(attachment, &presentation).await {
                     Ok(attachment) => attachment,
@@ -60,6 +63,8 @@ impl BringUp {
                         continue;
                     }
                 };
+            }
+            if may_stay && self.may_remain(&attachment) {
                 self.look_for_leavers();
                 let joining = self.joining(&attachment);
                 let setting_up = self.set_up_on(&attachment, &presentation, &streams);
@@ -67,24 +72,24 @@ impl BringUp {
                 let outcome = outcome.await;
                 drop(joining);
                 match outcome? {
-                    Some(Ok(mut done)) => {
+                    Waited::Answer(Ok(mut done)) => {
                         if self.still_holds(&attachment, &mut presentation, &mut done)? {
                             self.on_set_up(&attachment, &done);
                             return Ok((attachment, presentation, done));
                         }
                     }
                     // Of what is described no more.
-                    Some(Err(failure)) if std::mem::take(&mut self.is_remembered) => {
+                    Waited::Answer(Err(failure)) if std::mem::take(&mut self.is_remembered) => {
                         self.pool.forget(&self.wish);
                         self.known = None;
                         if !self.may_try_again() {
                             return Err(self.error(attachment.handle(), &failure));
                         }
                     }
-                    Some(Err(failure)) => {
+                    Waited::Answer(Err(failure)) => {
                         self.recover(Step::SetUp, attachment.handle(), failure)?;
                     }
-                    None => self.on_held_up(&attachment),
+                    Waited::HeldUp | Waited::Spread => self.on_held_up(&attachment),
                 }
             }
             // Released before the next one is opened: the server may allow one session more only.

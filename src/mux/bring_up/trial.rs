@@ -193,7 +193,7 @@ impl BringUp {
 
     /// The next attempt is made elsewhere, where a server is being tried on a connection where
     /// nobody else is.
-    fn step_aside(&mut self, attachment: &Attachment) {
+    pub(super) fn step_aside(&mut self, attachment: &Attachment) {
         self.wish.is_apart = self.is_tried() && self.stance() != Stance::Share;
         self.wish.avoid.push(attachment.connection());
     }

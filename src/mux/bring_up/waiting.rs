@@ -26,16 +26,27 @@ pub(super) enum Wait {
     Play,
 }
 
+/// What came of that.
+#[derive(Debug)]
+pub(super) enum Waited<T> {
+    Answer(T),
+    /// It does not come because the server is busy with another session's request, and there is another
+    /// connection to turn to.
+    HeldUp,
+    /// The request was not sent, and is answered sooner on another connection.
+    Spread,
+}
+
 impl BringUp {
-    /// The answer; none if it does not come because the server is busy with another session's
-    /// request, and there is another connection to turn to. One slow DESCRIBE held everybody's
-    /// answers for 20 s on gst-rtsp-server. The session whose request is the slow one stays.
+    /// The answer, unless the session had better turn to another connection: one slow DESCRIBE held the
+    /// answers of all sessions for 20 s on gst-rtsp-server. The session whose request is the slow one
+    /// stays, except on a describe-only connection on which the server has answered nothing.
     pub(super) async fn unless_held_up<T>(
         &self,
         attachment: &Attachment,
         wait: Wait,
         answer: impl Future<Output = T>,
-    ) -> Result<Option<T>, Error> {
+    ) -> Result<Waited<T>, Error> {
         let (id, link) = (attachment.connection(), attachment.link());
         let runtime = self.pool.runtime()?;
         let patience = self.patience(wait);
@@ -43,6 +54,7 @@ impl BringUp {
             .pool
             .describe_patience(self.wish.key.server())
             .min(patience);
+        let began = driver::now();
         let mut backlog = link.watch_backlog();
         let mut changes = self.pool.watch(self.wish.key.server());
         let mut answer = std::pin::pin!(answer);
@@ -58,9 +70,10 @@ impl BringUp {
                     is_unsent,
                 )
             };
-            if is_unsent && self.is_to_spread(attachment) {
+            let is_waiting = is_unsent && wait == Wait::Describe;
+            if is_waiting && self.pool.is_described_sooner_elsewhere(&self.wish, id) {
                 tracing::info!("{id}/{}: described on another connection", attachment.key());
-                return Ok(None);
+                return Ok(Waited::Spread);
             }
             let patience = match is_behind_describe {
                 true => behind_describe,
@@ -75,27 +88,24 @@ impl BringUp {
                 let is_described = wait != Wait::Describe;
                 self.pool.is_doomed(id, is_described) && !self.is_claimant(attachment)
             };
-            if is_held_up || is_doomed {
+            let ignored_until = (began + patience).saturating_duration_since(driver::now());
+            let is_unproven = wait == Wait::Describe && self.is_ignored_aside(attachment);
+            let is_ignored = is_unproven && ignored_until.is_zero();
+            if is_held_up || is_doomed || is_ignored {
                 tracing::info!("{id}/{}: held up, trying elsewhere", attachment.key());
-                return Ok(None);
+                return Ok(Waited::HeldUp);
             }
             let limit = limit.map(|limit| limit.max(NEXT_LOOK));
+            let limit = limit
+                .into_iter()
+                .chain(is_unproven.then_some(ignored_until))
+                .min();
             let done =
                 driver::unless_changed(runtime, limit, answer.as_mut(), &mut changes, &mut backlog);
             if let Some(answer) = done.await {
-                return Ok(Some(answer));
+                return Ok(Waited::Answer(answer));
             }
         }
-    }
-
-    /// Whether a session that waits to be described goes to another connection, because the server takes
-    /// its time for each DESCRIBE and works on those of several connections at a time. Of the sessions
-    /// of a connection every so many stay, as there are connections.
-    fn is_to_spread(&self, attachment: &Attachment) -> bool {
-        let connections = self.pool.describe_spread(&self.wish);
-        let is_one_that_stays = attachment.key().index() % connections == 1 % connections;
-        let id = attachment.connection();
-        !self.wish.is_spread && !is_one_that_stays && self.pool.has_place(&self.wish, id)
     }
 
     fn patience(&self, wait: Wait) -> Duration {
@@ -152,7 +162,7 @@ impl BringUp {
         let Some(handle) = self.pool.rejoin(&self.wish, id) else {
             return Ok(attachment);
         };
-        if self.pool.is_alone(id) {
+        if self.pool.is_alone(id) && !self.wish.is_spread {
             // What becomes of it is written down; nobody waits for it.
             drop(self.pool.probe(attachment.link(), &presentation.aggregate));
         }

@@ -25,6 +25,8 @@ pub struct ConnectionHandle {
     is_founding: bool,
     /// It is here to be described only: what plays is elsewhere.
     is_aside: bool,
+    /// The connection was made for descriptions alone.
+    is_describe_only: bool,
     /// What the session that holds it plays was described, here or before.
     is_described: AtomicBool,
     /// The session that holds it is set up.
@@ -41,6 +43,7 @@ impl ConnectionHandle {
             is_reused: false,
             is_founding: true,
             is_aside: false,
+            is_describe_only: false,
             is_described: AtomicBool::new(!wish.needs_describe),
             is_set_up: AtomicBool::new(false),
         }
@@ -63,6 +66,7 @@ impl ConnectionHandle {
             is_reused: self.link.is_connected(),
             is_founding: false,
             is_aside: false,
+            is_describe_only: false,
             is_described: AtomicBool::new(true),
             is_set_up: AtomicBool::new(false),
         }
@@ -70,6 +74,15 @@ impl ConnectionHandle {
 
     pub(super) fn set_aside(&mut self) {
         self.is_aside = true;
+    }
+
+    pub(super) fn set_describe_only(&mut self) {
+        (self.is_aside, self.is_describe_only) = (true, true);
+    }
+
+    /// Whether the connection was made for descriptions alone, also when it is over.
+    pub(in crate::mux) fn is_describe_only(&self) -> bool {
+        self.is_describe_only
     }
 
     /// True if that is new.

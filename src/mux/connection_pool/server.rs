@@ -27,6 +27,8 @@ pub(super) struct Server {
     pub(super) rests_until: Option<Instant>,
     /// When it was last told that a limit of the user hurts.
     pub(super) limit_told: Option<Instant>,
+    /// Until when no describe-only connection is made: it did not take one.
+    pub(super) no_describe_only_before: Option<Instant>,
     /// Told whenever anything changes that a session held before its PLAY may wait for.
     changed: watch::Sender<()>,
 }
@@ -45,6 +47,7 @@ impl Server {
             intents: Vec::new(),
             rests_until: None,
             limit_told: None,
+            no_describe_only_before: None,
             changed: watch::Sender::new(()),
         }
     }
@@ -73,6 +76,16 @@ impl Server {
     pub(super) fn is_quick_to_describe(&self) -> bool {
         let is_known = self.pace.work_per_session.is_some() || self.describes_took[1].is_some();
         is_known && !self.pace.is_slow_to_describe()
+    }
+
+    /// Whether describe-only connections may be made: one DESCRIBE takes so long that they pay, and the
+    /// server was never short of room.
+    pub(super) fn may_describe_only(&self, now: Instant) -> bool {
+        self.pace.is_worth_describe_only()
+            && !self.sharing.has_said_full()
+            && self
+                .no_describe_only_before
+                .is_none_or(|before| now >= before)
     }
 
     pub(super) fn watch(&self) -> watch::Receiver<()> {

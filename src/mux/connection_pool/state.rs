@@ -183,6 +183,7 @@ impl State {
             batch: server.pace.batch(),
             describes_in_band: server.sharing.describes_in_band(),
             is_in_order: server.sharing.is_in_order(),
+            may_describe_only: server.may_describe_only(now),
             busy: busy.map(|(id, _)| *id).collect(),
             not_yet_free: self.not_yet_free(stance, name),
         }
@@ -274,7 +275,7 @@ impl State {
         };
         let entry = self.table.entry(handle.link().id);
         if entry.is_some_and(|entry| entry.purpose == Purpose::Aside) {
-            handle.set_aside();
+            handle.set_describe_only();
         }
         Some(handle)
     }
@@ -479,6 +480,7 @@ impl State {
         let link = self.registered.get(&id).map(|registered| &registered.link);
         if let Some(CloseReason::PeerClosed | CloseReason::Io(_)) =
             link.map(|link| link.close_reason())
+            && !self.is_without_sessions_aside(id)
         {
             self.on_death(id, now, aftermath);
         }

@@ -14,6 +14,7 @@
 mod aside;
 mod demand;
 mod entry;
+mod spread;
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -22,6 +23,7 @@ use std::{
 
 pub(super) use crate::mux::ids::{ConnectionId, PresentationUri};
 
+use self::spread::DescribePlace;
 pub(super) use self::{
     demand::{Company, Demand, Describes, Placement},
     entry::{Entry, Phase, Purpose},
@@ -101,6 +103,13 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq> Table<S, K> {
     fn place(&mut self, demand: &Demand<S, K>) -> Placement {
         if demand.is_dedicated {
             return Placement::Connect(self.insert(demand, Purpose::Dedicated));
+        }
+        match self.place_to_describe(demand) {
+            Some(DescribePlace::Existing(id)) => return self.reference(id, demand),
+            Some(DescribePlace::New(purpose)) => {
+                return Placement::Connect(self.insert(demand, purpose));
+            }
+            None => {}
         }
         let preferred = demand.preferred_sessions;
         if let Some(id) = self.least_busy(demand, preferred, demand.batch) {

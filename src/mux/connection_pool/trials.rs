@@ -144,6 +144,16 @@ impl Trial {
         doubt(described, others.map(|other| &other.signature))
     }
 
+    /// When an answer last came.
+    pub(super) fn progress(&self) -> Option<Instant> {
+        self.progress
+    }
+
+    /// A session waits until it is known whether it was described as itself.
+    pub(super) fn is_in_doubt(&self) -> bool {
+        self.doubtful > 0
+    }
+
     /// Until when nothing plays, because a session there may have been described as another.
     fn in_doubt_until(&self) -> Option<Instant> {
         self.doubted_until.filter(|_| self.doubtful > 0)
@@ -283,19 +293,6 @@ impl ConnectionPool {
     /// How long a request waits behind another one's before its session turns elsewhere.
     pub(in crate::mux) fn patience(&self, server: &ServerId) -> Duration {
         self.lock().server(server).patience()
-    }
-
-    /// Over how many connections to the server those with this wish are spread to be described; one: over
-    /// none but those that they are on.
-    pub(in crate::mux) fn describe_spread(&self, wish: &Wish) -> usize {
-        let mut state = self.lock();
-        let is_slow = state.server(wish.key.server()).pace.is_slow_to_describe();
-        let limit = wish.options.pooling.max_connections_per_server;
-        match limit {
-            _ if !is_slow || wish.is_dedicated || wish.is_within => 1,
-            0 => usize::MAX,
-            limit => limit as usize,
-        }
     }
 
     /// How long it waits behind a DESCRIBE before which nothing may be sent.

@@ -31,6 +31,9 @@ pub(super) struct Known {
     /// Whether it works on the requests of a connection strictly in order, so that nothing has to wait
     /// for a DESCRIBE that may never be answered.
     pub(super) is_in_order: bool,
+    /// Whether it takes its time for each DESCRIBE, and has refused no connection: describe-only ones may
+    /// be made.
+    pub(super) may_describe_only: bool,
     /// Connections on which it has been busy with one request for long, and those that are strained.
     pub(super) busy: Vec<ConnectionId>,
     /// Connections that nobody is to get yet.
@@ -53,6 +56,8 @@ pub(in crate::mux) struct Wish {
     /// It left a connection on which many are described one after the other, and goes to one on which
     /// fewer are.
     pub(in crate::mux) is_spread: bool,
+    /// It goes to no describe-only connection: there was none for it, or it could not leave it in time.
+    pub(in crate::mux) is_kept_pooled: bool,
     /// Connections that were tried already.
     pub(in crate::mux) avoid: Vec<ConnectionId>,
     /// Only connections made after this one.
@@ -78,6 +83,7 @@ impl Wish {
             needs_describe: true,
             is_within: false,
             is_spread: false,
+            is_kept_pooled: false,
             options: Arc::new(options.clone()),
             avoid: Vec::new(),
             younger_than: None,
@@ -127,6 +133,7 @@ impl Wish {
             company,
             ceiling,
             describes,
+            describe_only: self.is_spread.then(|| self.describe_only(known)),
             // A DESCRIBE made aside is soon over, and where the others play it might cost them.
             overflows: !self.is_within
                 && (overflows
@@ -135,6 +142,20 @@ impl Wish {
             avoid: [&self.avoid[..], &known.not_yet_free].concat(),
             shun: known.busy.clone(),
             younger_than: self.younger_than,
+        }
+    }
+
+    /// Describe-only connections that the server may have for it: as many as others, where there is a
+    /// limit. Without one each session gets a connection that counts.
+    fn describe_only(&self, known: &Known) -> u32 {
+        let pooling = &self.options.pooling;
+        let may = known.may_describe_only
+            && pooling.multiplex == Multiplex::Auto
+            && !self.is_kept_pooled
+            && !self.is_within;
+        match may {
+            true => pooling.max_connections_per_server,
+            false => 0,
         }
     }
 

@@ -107,6 +107,7 @@ fn pace_of_words(way: &str, work: &str, serial: &str) -> Pace {
     Pace {
         round_trip: time(way),
         work_per_session: time(work),
+        describe: None,
         is_serial: serial == SERIAL,
     }
 }
@@ -190,6 +191,7 @@ mod tests {
             round_trip: Some(Duration::from_micros(20_100)),
             work_per_session: Some(Duration::from_millis(30)),
             is_serial: true,
+            describe: None,
         };
         let known = [
             (ServerId::new("nvr", 554).unwrap(), no, slow),

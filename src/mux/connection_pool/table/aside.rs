@@ -62,9 +62,12 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq> Table<S, K> {
         let place = if self.entry(id).is_some_and(is_outside) {
             let candidates = self.candidates(demand, demand.ceiling, u32::MAX);
             let open = candidates.filter(|(_, entry)| entry.phase == Phase::Open);
-            // The busy ones last, as in any placement.
+            // The busy ones last, as in any placement, and behind a DESCRIBE no SETUP goes out.
             open.min_by_key(|(other, entry)| {
-                (demand.shun.contains(other), entry.references, *other)
+                let is_full = entry.references >= demand.preferred_sessions;
+                let is_describing = entry.undescribed > 0;
+                let is_busy = demand.shun.contains(other);
+                (is_busy, is_full, is_describing, entry.references, *other)
             })
             .map(|(other, _)| other)
         } else {

@@ -24,6 +24,9 @@ pub(in crate::mux::connection_pool) struct Demand<S, K> {
     pub(in crate::mux::connection_pool) company: Company,
     /// Whether a DESCRIBE is to be made on it.
     pub(in crate::mux::connection_pool) describes: Describes,
+    /// Set where it waited to be described at a server that takes its time for each DESCRIBE: how many
+    /// describe-only connections the server may have for it.
+    pub(in crate::mux::connection_pool) describe_only: Option<u32>,
     /// References beyond which no connection takes another one.
     pub(in crate::mux::connection_pool) ceiling: u32,
     /// Where nothing fits, a connection is made that does not count: for those that are only to be

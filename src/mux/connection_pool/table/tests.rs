@@ -14,6 +14,7 @@ fn demand(server: &'static str, key: u8) -> Demand<&'static str, u8> {
         is_dedicated: false,
         company: Company::Any,
         describes: Describes::Nothing,
+        describe_only: None,
         ceiling: SESSION_CEILING,
         overflows: false,
         patient: true,

@@ -1,0 +1,134 @@
+//! Describe-only connections of servers that take their time for each DESCRIBE: when a session goes to
+//! one, and what follows where a server does not take it.
+
+use std::time::{Duration, Instant};
+
+use super::{
+    ConnectionHandle, ConnectionPool, State, Wish,
+    table::{ConnectionId, Purpose},
+};
+use crate::mux::{
+    driver::{self, Command, Link},
+    error::Error,
+    server_key::ConnectionKey,
+    sharing::{Stance, rejoin::Facts},
+};
+
+/// After a server did not take a describe-only connection, none is made there for so long.
+const RETRY: Duration = Duration::from_secs(10 * 60);
+
+impl ConnectionPool {
+    /// Whether a session that waits on a connection to be described would be described sooner on another
+    /// one, because the server takes its time for each DESCRIBE and works on those of several
+    /// connections at a time.
+    pub(in crate::mux) fn is_described_sooner_elsewhere(
+        &self,
+        wish: &Wish,
+        id: ConnectionId,
+    ) -> bool {
+        if wish.is_spread || wish.is_within || wish.is_dedicated {
+            return false;
+        }
+        let state = self.lock();
+        let server = state.servers.get(wish.key.server());
+        if !server.is_some_and(|server| server.pace.is_slow_to_describe()) {
+            return false;
+        }
+        let spread = Wish {
+            is_spread: true,
+            ..wish.clone()
+        };
+        let demand = state.demand(&spread, driver::now());
+        state.table.is_described_sooner_elsewhere(id, &demand)
+    }
+
+    /// Whether the connection counts against the user's limit.
+    pub(in crate::mux) fn is_counted(&self, id: ConnectionId) -> bool {
+        let state = self.lock();
+        let entry = state.table.entry(id);
+        entry.is_some_and(|entry| entry.purpose == Purpose::Pooled)
+    }
+
+    /// What decides whether a session that was described goes to a connection that counts; `until` is
+    /// how long it waits for others if none of them gets further.
+    pub(in crate::mux) fn rejoin_facts(&self, key: &ConnectionKey, until: Instant) -> Facts {
+        let state = self.lock();
+        let server = key.server();
+        let sharing = state.servers.get(server).map(|server| &server.sharing);
+        let of_server = || {
+            let registered = state.registered.values();
+            registered.filter(|registered| registered.link.server == *server)
+        };
+        let took = until.saturating_duration_since(driver::now());
+        let progress = of_server().filter_map(|registered| registered.trial.progress());
+        Facts {
+            stance: state.stance(server, driver::now()),
+            tells_apart: sharing.is_some_and(|sharing| sharing.tells_apart()),
+            is_being_tried: state.table.is_being_tried(server, key, None),
+            is_describing: state.table.is_describing(server)
+                || of_server().any(|registered| registered.trial.is_in_doubt()),
+            until: progress.fold(until, |until, at| until.max(at + took)),
+        }
+    }
+
+    /// The session on a describe-only connection remains there. False if others are there: then it may
+    /// not.
+    pub(in crate::mux) fn keep_others_away(&self, id: ConnectionId) -> bool {
+        let mut state = self.lock();
+        let is_alone = state
+            .table
+            .entry(id)
+            .is_none_or(|entry| entry.references < 2);
+        if is_alone {
+            state.table.keep_others_away(id);
+        }
+        is_alone
+    }
+
+    /// The session is described on a connection that counts; where the server shares no other one is made
+    /// for it, for that would be refused as well.
+    pub(in crate::mux) fn keep_pooled(&self, wish: &mut Wish) {
+        let stance = self.lock().stance(wish.key.server(), driver::now());
+        (wish.is_spread, wish.is_kept_pooled) = (false, true);
+        wish.is_within |= stance == Stance::Share;
+    }
+
+    /// A server did not take a describe-only connection, or did not work on it.
+    pub(in crate::mux) fn on_describe_only_refused(&self, link: &Link) {
+        let mut state = self.lock();
+        if state.table.retire(link.id) {
+            link.send(Command::Close);
+        }
+        let server = state.server(&link.server);
+        server.no_describe_only_before = Some(driver::now() + RETRY);
+        server.notify();
+    }
+
+    /// Waits until a describe-only connection is connected; none if it is not, or not in time. That is no
+    /// failure of the server's, which may take a limited number of connections: others play on those it
+    /// has.
+    pub(super) async fn reach_describe_only(
+        &self,
+        handle: ConnectionHandle,
+        key: &ConnectionKey,
+    ) -> Result<Option<ConnectionHandle>, Error> {
+        let link = handle.link();
+        let limit = self.patience(&link.server);
+        let connected = driver::within(self.runtime()?, limit, link.connected()).await;
+        let Ok(Ok(())) = connected else {
+            tracing::info!("{}/-: no describe-only connection to be had", link.id);
+            self.on_describe_only_refused(link);
+            return Ok(None);
+        };
+        self.on_dialled(link, key, &Ok(()));
+        Ok(Some(handle))
+    }
+}
+
+impl State {
+    /// Whether the connection was there for descriptions alone: its end says nothing of sharing.
+    pub(super) fn is_without_sessions_aside(&self, id: ConnectionId) -> bool {
+        let entry = self.table.entry(id);
+        self.table.is_describe_only(id) && entry.is_some_and(|entry| entry.set_up == 0)
+    }
+}

@@ -1,0 +1,243 @@
+//! Sessions that wait to be described by a server that takes its time for each DESCRIBE, and works on
+//! those of several connections at a time (live555: 100 ms): which connection describes one of them
+//! soonest.
+//!
+//! Where the connections that count do not suffice, describe-only connections are made beside them.
+//! They do not count against the user's limit, since no session stays there; but there are no more of
+//! them than that limit allows of the others.
+
+use std::hash::Hash;
+
+use super::{Company, ConnectionId, Demand, Describes, Entry, Phase, Purpose, Table};
+
+/// Where a session is to be described.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum DescribePlace {
+    Existing(ConnectionId),
+    New(Purpose),
+}
+
+/// A place, and what makes one better than another: sessions that queue up there, then its kind.
+type Ranked = ((u32, u8, u32, ConnectionId), DescribePlace);
+
+impl<S: Clone + Eq + Hash, K: Clone + Eq> Table<S, K> {
+    /// Whether the session with this demand, which waits on `here` to be described, would be described
+    /// sooner on another connection.
+    pub(in crate::mux::connection_pool) fn is_described_sooner_elsewhere(
+        &self,
+        here: ConnectionId,
+        demand: &Demand<S, K>,
+    ) -> bool {
+        let Some(entry) = self.entry(here) else {
+            return false;
+        };
+        let best = self.best_to_describe(demand, Some(here));
+        best.is_some_and(|((queue, ..), _)| queue + 1 < queue_of(entry))
+    }
+
+    /// Where the session is described soonest; none if its demand is not of that kind.
+    pub(super) fn place_to_describe(&self, demand: &Demand<S, K>) -> Option<DescribePlace> {
+        self.best_to_describe(demand, None).map(|(_, place)| place)
+    }
+
+    /// The best place but for `here`, where the session is still counted.
+    fn best_to_describe(
+        &self,
+        demand: &Demand<S, K>,
+        here: Option<ConnectionId>,
+    ) -> Option<Ranked> {
+        let most = demand.describe_only?;
+        let is_of_this_kind = demand.describes != Describes::Nothing
+            && demand.company != Company::Nobody
+            && !demand.is_dedicated;
+        if !is_of_this_kind {
+            return None;
+        }
+        let existing = |purpose, rank, limit| {
+            let is_free = move |(id, _): &(ConnectionId, &Entry<S, K>)| {
+                Some(*id) != here && !demand.shun.contains(id)
+            };
+            self.candidates_of(purpose, demand, limit, u32::MAX)
+                .filter(is_free)
+                .map(move |(id, entry)| {
+                    let order = (queue_of(entry), rank, entry.references, id);
+                    (order, DescribePlace::Existing(id))
+                })
+        };
+        let new = |purpose, rank| {
+            let order = (0, rank, 0, ConnectionId(u64::MAX));
+            (order, DescribePlace::New(purpose))
+        };
+        let pooled = existing(Purpose::Pooled, 0, demand.preferred_sessions);
+        let new_pooled = self.has_room(demand).then(|| new(Purpose::Pooled, 1));
+        let may_leave = most > 0 && self.is_tried_without(demand, here);
+        let aside = may_leave.then(|| existing(Purpose::Aside, 2, demand.ceiling));
+        let has_room_aside = may_leave && self.describe_only_connections(&demand.server) < most;
+        let new_aside = has_room_aside.then(|| new(Purpose::Aside, 3));
+        pooled
+            .chain(new_pooled)
+            .chain(aside.into_iter().flatten())
+            .chain(new_aside)
+            .min_by_key(|(order, _)| *order)
+    }
+
+    /// Whether it is known, or will be without the session, that it can go to a connection that counts
+    /// once it is described: two others are set up on one there.
+    fn is_tried_without(&self, demand: &Demand<S, K>, here: Option<ConnectionId>) -> bool {
+        let described = demand.described();
+        let mut pooled = self.candidates(&described, demand.ceiling, u32::MAX);
+        match demand.company {
+            Company::Any => pooled.next().is_some(),
+            _ => self.is_being_tried(&demand.server, &demand.key, here),
+        }
+    }
+
+    fn describe_only_connections(&self, server: &S) -> u32 {
+        let is_one =
+            |entry: &&Entry<S, K>| entry.purpose == Purpose::Aside && entry.server == *server;
+        let count = self.connections.values().filter(is_one).count();
+        u32::try_from(count).unwrap_or(u32::MAX)
+    }
+
+    /// Whether sessions only come to the connection to be described.
+    pub(in crate::mux::connection_pool) fn is_describe_only(&self, id: ConnectionId) -> bool {
+        self.entry(id)
+            .is_some_and(|entry| entry.purpose == Purpose::Aside)
+    }
+
+    /// Whether a connection that counts, and that sessions with this key may use, has several sessions
+    /// that are not all set up: it is being found out there whether the server shares. The session
+    /// that is about to leave `here` does not count.
+    pub(in crate::mux::connection_pool) fn is_being_tried(
+        &self,
+        server: &S,
+        key: &K,
+        here: Option<ConnectionId>,
+    ) -> bool {
+        self.connections.iter().any(|(id, entry)| {
+            let leaving = u32::from(here == Some(*id));
+            entry.counts_for(server)
+                && entry.key == *key
+                && entry.phase != Phase::Closing
+                && entry.references >= 2 + leaving
+                && entry.coming_up() > leaving
+        })
+    }
+
+    /// Whether any session of a server still waits to be described.
+    pub(in crate::mux::connection_pool) fn is_describing(&self, server: &S) -> bool {
+        let of_server = |entry: &&Entry<S, K>| entry.server == *server;
+        let mut entries = self.connections.values().filter(of_server);
+        entries.any(|entry| entry.undescribed > 0)
+    }
+
+    /// The session that is set up on a describe-only connection, for want of another place, has it for
+    /// itself.
+    pub(in crate::mux::connection_pool) fn keep_others_away(&mut self, id: ConnectionId) {
+        if self.is_describe_only(id) {
+            self.on_no_more_sessions(id);
+        }
+    }
+}
+
+/// Sessions that are to be described on the connection. One more where a session is described already
+/// and none is set up: the sooner nothing is described there, the sooner a SETUP goes out and shows
+/// whether the server shares.
+fn queue_of<S: PartialEq, K: PartialEq>(entry: &Entry<S, K>) -> u32 {
+    let is_kept_waiting = entry.set_up == 0 && entry.coming_up() > entry.undescribed;
+    entry.undescribed + u32::from(is_kept_waiting)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mux::connection_pool::table::{Placement, PresentationUri, SESSION_CEILING};
+
+    type Names = Table<&'static str, u8>;
+
+    /// A session of a server that is not known to share, which waits to be described.
+    fn demand(limit: u32) -> Demand<&'static str, u8> {
+        Demand {
+            server: "nvr",
+            key: 0,
+            max_connections: Some(limit),
+            preferred_sessions: 16,
+            batch: u32::MAX,
+            presentation: PresentationUri("/1".to_owned()),
+            is_dedicated: false,
+            company: Company::NobodyPlaying,
+            describes: Describes::Aside,
+            describe_only: Some(limit),
+            ceiling: SESSION_CEILING,
+            overflows: true,
+            patient: true,
+            avoid: Vec::new(),
+            shun: Vec::new(),
+            younger_than: None,
+        }
+    }
+
+    /// So many sessions on the first connection, the first of which is described; then each goes that has
+    /// reason to. What comes up on each connection that counts, and on those that do not.
+    fn spread(sessions: u32, demand: &Demand<&'static str, u8>) -> (Vec<u32>, Vec<u32>) {
+        let mut table = Names::new();
+        let together = Demand {
+            describe_only: None,
+            preferred_sessions: SESSION_CEILING,
+            ..demand.clone()
+        };
+        let Placement::Connect(first) = table.checkout(&together) else {
+            panic!("the first one makes a connection");
+        };
+        for _ in 1..sessions {
+            assert_eq!(table.checkout(&together), Placement::Existing(first));
+        }
+        table.on_described(first);
+        while table.is_described_sooner_elsewhere(first, demand) {
+            table.on_described(first);
+            table.checkin(first);
+            assert!(matches!(
+                table.checkout(demand),
+                Placement::Connect(_) | Placement::Existing(_)
+            ));
+        }
+        let loads = |purpose| {
+            let entries = table.connections.iter();
+            let of_kind = entries.filter(|(_, entry)| entry.purpose == purpose);
+            let mut loads: Vec<_> = of_kind.map(|(id, e)| (*id, e.coming_up())).collect();
+            loads.sort_unstable();
+            loads.into_iter().map(|(_, load)| load).collect()
+        };
+        (loads(Purpose::Pooled), loads(Purpose::Aside))
+    }
+
+    #[test]
+    fn sixteen_are_described_over_eight_connections() {
+        assert_eq!(spread(16, &demand(4)), (vec![2; 4], vec![2; 4]));
+        assert_eq!(spread(64, &demand(4)), (vec![8; 4], vec![8; 4]));
+        assert_eq!(spread(16, &demand(1)), (vec![8], vec![8]));
+    }
+
+    #[test]
+    fn connections_that_count_come_first_and_the_trial_stays_on_one() {
+        assert_eq!(spread(4, &demand(4)), (vec![1; 4], vec![]));
+        assert_eq!(spread(5, &demand(4)), (vec![2, 1, 1, 1], vec![]));
+        assert_eq!(spread(6, &demand(4)), (vec![2, 1, 1, 1], vec![1]));
+        assert_eq!(spread(2, &demand(1)), (vec![2], vec![]));
+        assert_eq!(spread(3, &demand(1)), (vec![2], vec![1]));
+    }
+
+    #[test]
+    fn no_describe_only_connection_is_made_or_used_where_none_may_be() {
+        let within = Demand {
+            describe_only: Some(0),
+            ..demand(4)
+        };
+        assert_eq!(spread(16, &within), (vec![4; 4], vec![]));
+        let not_of_this_kind = Demand {
+            describe_only: None,
+            ..demand(4)
+        };
+        assert_eq!(spread(16, &not_of_this_kind), (vec![16], vec![]));
+    }
+}
