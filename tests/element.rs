@@ -27,6 +27,8 @@ mod log;
 mod managers;
 #[path = "element/media.rs"]
 mod media;
+#[path = "element/odd_camera.rs"]
+mod odd_camera;
 #[path = "element/one_camera.rs"]
 mod one_camera;
 #[path = "element/pads.rs"]

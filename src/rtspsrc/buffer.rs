@@ -21,6 +21,14 @@ const SOURCE_CHANGE: u32 = 2;
 const LONG_GAP: Duration = Duration::from_secs(30);
 const LONG_GAP_PACKETS: u16 = 0x4000;
 
+/// Sequence numbers that go back or on by so much behind lost packets begin anew (RFC 3550 A.1).
+/// `rtpsession` drops the first packet of these, with its stamp, and the jitterbuffer all that follow.
+const MAX_MISORDER: i16 = 100;
+const MAX_DROPOUT: i16 = 3000;
+
+/// RTP time that jumps further than this, while our time does not, begins anew as well.
+const JUMP: Duration = Duration::from_secs(1);
+
 /// What to do with an RTP packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Step {
@@ -28,6 +36,9 @@ pub(super) enum Step {
     Push(Marks),
     /// The stream has a new source: begin anew, then push it.
     Restart(Marks),
+    /// The source has begun anew under its old SSRC. A manager that remembers sources begins anew and
+    /// takes it for the first one; others push it like this.
+    Renew(Marks),
     /// Leave it out: it is of another source than the stream.
     Drop,
 }
@@ -45,13 +56,21 @@ pub(super) struct Marks {
 ///
 /// As `rtspsrc` does over TCP, only the first packet is stamped, and the first after a long gap: the times of the others follow
 /// from their RTP times, free of the jitter of a transport that delivers in bursts.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Marker {
     source: Option<u32>,
-    /// Sequence number and arrival of the last packet of the source.
-    last: Option<(u16, Instant)>,
+    /// The last packet of the source.
+    last: Option<Last>,
     /// SSRC of the last packets of another source, and how many came in a row.
     candidate: Option<(u32, u32)>,
+}
+
+/// Numbers and arrival of a packet.
+#[derive(Clone, Copy, Debug)]
+struct Last {
+    sequence: u16,
+    timestamp: u32,
+    received: Instant,
 }
 
 impl Marker {
@@ -60,34 +79,51 @@ impl Marker {
         *self = Self::default();
     }
 
-    /// Decides on the RTP packet `payload`; `discontinuity`: packets before it were lost here.
+    /// Decides on the RTP packet `payload`; `discontinuity`: packets before it were lost here, or the
+    /// session was moved to another connection. `clock_rate`: the stream's, in Hz.
     pub(super) fn handle_packet(
         &mut self,
         payload: &[u8],
         received: Instant,
         discontinuity: bool,
+        clock_rate: impl FnOnce() -> Option<u32>,
     ) -> Step {
         let first = Marks {
             stamp: true,
             discont: true,
         };
-        let Some(RtpHeader { ssrc, sequence, .. }) = RtpHeader::of(payload) else {
+        let Some(header) = RtpHeader::of(payload) else {
             return Step::Drop;
         };
+        let ssrc = header.ssrc;
+        let last = Some(Last {
+            sequence: header.sequence,
+            timestamp: header.timestamp,
+            received,
+        });
         match self.source {
             None => {
                 self.source = Some(ssrc);
-                self.last = Some((sequence, received));
+                self.last = last;
                 Step::Push(first)
             }
             Some(source) if source == ssrc => {
                 self.candidate = None;
-                let stamp = discontinuity && self.is_long_gap(sequence, received);
-                self.last = Some((sequence, received));
-                Step::Push(Marks {
-                    stamp,
-                    discont: discontinuity,
-                })
+                let before = std::mem::replace(&mut self.last, last);
+                let (Some(before), Some(now)) = (before.filter(|_| discontinuity), last) else {
+                    return Step::Push(Marks {
+                        stamp: false,
+                        discont: discontinuity,
+                    });
+                };
+                let marks = Marks {
+                    stamp: now.is_long_after(&before),
+                    discont: true,
+                };
+                match now.goes_on_from(&before, clock_rate()) {
+                    true => Step::Push(marks),
+                    false => Step::Renew(marks),
+                }
             }
             Some(_) => {
                 let seen = match self.candidate {
@@ -100,7 +136,7 @@ impl Marker {
                 }
                 *self = Self {
                     source: Some(ssrc),
-                    last: Some((sequence, received)),
+                    last,
                     candidate: None,
                 };
                 Step::Restart(first)
@@ -109,14 +145,31 @@ impl Marker {
     }
 }
 
-impl Marker {
-    /// Whether so much is missing before this packet that a jitterbuffer begins anew.
-    fn is_long_gap(&self, sequence: u16, received: Instant) -> bool {
-        let Some((last, at)) = self.last else {
+impl Last {
+    fn passed_since(&self, before: &Self) -> Duration {
+        self.received.saturating_duration_since(before.received)
+    }
+
+    /// Whether so much is missing between the two that a jitterbuffer begins anew.
+    fn is_long_after(&self, before: &Self) -> bool {
+        self.sequence.wrapping_sub(before.sequence) >= LONG_GAP_PACKETS
+            || self.passed_since(before) >= LONG_GAP
+    }
+
+    /// Whether the numbers and times of a packet are those of the source of `before`, somewhat later.
+    fn goes_on_from(&self, before: &Self, clock_rate: Option<u32>) -> bool {
+        let step = self.sequence.wrapping_sub(before.sequence).cast_signed();
+        if !(-MAX_MISORDER..MAX_DROPOUT).contains(&step) {
+            return false;
+        }
+        let Some(clock_rate) = clock_rate.filter(|rate| *rate > 0) else {
             return true;
         };
-        sequence.wrapping_sub(last) >= LONG_GAP_PACKETS
-            || received.saturating_duration_since(at) >= LONG_GAP
+        let units = self.timestamp.wrapping_sub(before.timestamp).cast_signed();
+        let step = f64::from(units) / f64::from(clock_rate);
+        let passed = self.passed_since(before).as_secs_f64();
+        let jump = JUMP.as_secs_f64();
+        step.abs() <= jump || (step - passed).abs() <= jump
     }
 }
 
@@ -165,6 +218,11 @@ mod tests {
         *START
     }
 
+    /// As `handle_packet` at 90 kHz.
+    fn take(marker: &mut Marker, packet: &[u8], at: Instant, discontinuity: bool) -> Step {
+        marker.handle_packet(packet, at, discontinuity, || Some(90_000))
+    }
+
     fn packet(ssrc: u32) -> [u8; 12] {
         let mut packet = [0x80, 96, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0];
         packet[8..].copy_from_slice(&ssrc.to_be_bytes());
@@ -175,16 +233,16 @@ mod tests {
     fn only_the_first_packet_is_stamped() {
         let mut marker = Marker::default();
         assert_eq!(
-            marker.handle_packet(&packet(1), now(), false),
+            take(&mut marker, &packet(1), now(), false),
             Step::Push(FIRST)
         );
         assert_eq!(
-            marker.handle_packet(&packet(1), now(), false),
+            take(&mut marker, &packet(1), now(), false),
             Step::Push(Marks::default())
         );
         marker.reset();
         assert_eq!(
-            marker.handle_packet(&packet(1), now(), false),
+            take(&mut marker, &packet(1), now(), false),
             Step::Push(FIRST)
         );
     }
@@ -192,54 +250,87 @@ mod tests {
     #[test]
     fn a_gap_is_marked_but_not_stamped() {
         let mut marker = Marker::default();
-        marker.handle_packet(&packet(1), now(), false);
+        take(&mut marker, &packet(1), now(), false);
         let gap = Marks {
             stamp: false,
             discont: true,
         };
-        assert_eq!(
-            marker.handle_packet(&packet(1), now(), true),
-            Step::Push(gap)
-        );
+        assert_eq!(take(&mut marker, &packet(1), now(), true), Step::Push(gap));
     }
 
     #[test]
     fn f32_the_packet_after_a_long_gap_is_stamped() {
         let mut marker = Marker::default();
-        marker.handle_packet(&packet(1), now(), false);
+        take(&mut marker, &packet(1), now(), false);
         let late = now() + LONG_GAP;
-        assert_eq!(
-            marker.handle_packet(&packet(1), late, true),
-            Step::Push(FIRST)
-        );
-        let mut far = packet(1);
-        far[2..4].copy_from_slice(&(1 + LONG_GAP_PACKETS).to_be_bytes());
-        assert_eq!(marker.handle_packet(&far, late, true), Step::Push(FIRST));
+        assert_eq!(take(&mut marker, &packet(1), late, true), Step::Push(FIRST));
         // Nothing is missing: a camera may be silent for that long.
         let later = late + LONG_GAP;
         assert_eq!(
-            marker.handle_packet(&far, later, false),
+            take(&mut marker, &packet(1), later, false),
             Step::Push(Marks::default())
         );
+    }
+
+    /// A packet of SSRC 1 with these numbers.
+    fn numbered(sequence: u16, timestamp: u32) -> [u8; 12] {
+        let mut packet = packet(1);
+        packet[2..4].copy_from_slice(&sequence.to_be_bytes());
+        packet[4..8].copy_from_slice(&timestamp.to_be_bytes());
+        packet
+    }
+
+    #[test]
+    fn f42_a_source_whose_numbers_or_times_do_not_go_on_behind_lost_packets_begins_anew() {
+        const HZ: u32 = 90_000;
+        // Sequence number and time, and what came 4 s after (500, 1 000 000).
+        let table = [
+            (501, 1_000_000, true),
+            (620, 1_000_000 + 4 * HZ, true),
+            (620, 1_000_000 + 5 * HZ, true),
+            (620, 1_000_000 + 6 * HZ, false),
+            (620, 1_000_000 - 2 * HZ, false),
+            (620, 77, false),
+            (480, 1_000_000, true),
+            (300, 1_000_000, false),
+            (3_400, 1_000_000 + 4 * HZ, true),
+            (3_500, 1_000_000 + 4 * HZ, false),
+            (40_000, 1_000_000 + 4 * HZ, false),
+        ];
+        for (sequence, timestamp, goes_on) in table {
+            let mut marker = Marker::default();
+            take(&mut marker, &numbered(500, 1_000_000), now(), false);
+            let later = now() + Duration::from_secs(4);
+            let packet = numbered(sequence, timestamp);
+            let step = take(&mut marker.clone(), &packet, later, true);
+            assert_eq!(
+                !matches!(step, Step::Renew(_)),
+                goes_on,
+                "{sequence} {timestamp}"
+            );
+            // Where nothing was lost here, it is the sender's, and nothing that a move has done.
+            let step = take(&mut marker, &packet, later, false);
+            assert_eq!(step, Step::Push(Marks::default()));
+        }
     }
 
     #[test]
     fn a_stray_packet_changes_nothing_a_new_source_begins_anew() {
         let mut marker = Marker::default();
-        marker.handle_packet(&packet(1), now(), false);
-        assert_eq!(marker.handle_packet(&packet(2), now(), false), Step::Drop);
+        take(&mut marker, &packet(1), now(), false);
+        assert_eq!(take(&mut marker, &packet(2), now(), false), Step::Drop);
         assert_eq!(
-            marker.handle_packet(&packet(1), now(), false),
+            take(&mut marker, &packet(1), now(), false),
             Step::Push(Marks::default())
         );
-        assert_eq!(marker.handle_packet(&packet(2), now(), false), Step::Drop);
-        assert_eq!(marker.handle_packet(&packet(3), now(), false), Step::Drop);
+        assert_eq!(take(&mut marker, &packet(2), now(), false), Step::Drop);
+        assert_eq!(take(&mut marker, &packet(3), now(), false), Step::Drop);
         assert_eq!(
-            marker.handle_packet(&packet(3), now(), false),
+            take(&mut marker, &packet(3), now(), false),
             Step::Restart(FIRST)
         );
         assert_eq!(
-            marker.handle_packet(&packet(3), now(), false),
+            take(&mut marker, &packet(3), now(), false),
             Step::Push(Marks::default())
         );
     }
@@ -247,13 +338,10 @@ mod tests {
     #[test]
     fn a_packet_without_room_for_an_ssrc_is_left_out() {
         assert_eq!(
-            Marker::default().handle_packet(&[0x80; 11], now(), false),
+            take(&mut Marker::default(), &[0x80; 11], now(), false),
             Step::Drop
         );
-        assert_eq!(
-            Marker::default().handle_packet(&[], now(), false),
-            Step::Drop
-        );
+        assert_eq!(take(&mut Marker::default(), &[], now(), false), Step::Drop);
     }
 
     #[test]

@@ -156,7 +156,7 @@ impl Feed {
         self.flows.reset();
     }
 
-    /// After a pause: every stream begins anew.
+    /// After a pause, or where the source of a stream has begun anew: every stream does.
     pub(super) fn restart(&mut self) -> Result<(), gst::FlowError> {
         self.resume();
         match self.stage.work(|manager| manager.renew()) {
@@ -209,16 +209,30 @@ impl Feed {
         };
         // Behind the marker bit (RFC 3550 5.1).
         let payload_type = packet.payload.get(1).map_or(0, |second| second & 0x7f);
-        let marks =
-            match marker.handle_packet(&packet.payload, packet.received, packet.discontinuity) {
-                Step::Push(marks) => marks,
-                Step::Restart(marks) => {
-                    gst::info!(CAT, obj = element, "stream {}: new source", packet.stream);
-                    restart(&self.stage, packet.stream)?;
-                    marks
+        let clock_rate = || self.manager.pads().clock_rate(packet.stream, payload_type);
+        let step = marker.handle_packet(
+            &packet.payload,
+            packet.received,
+            packet.discontinuity,
+            clock_rate,
+        );
+        let marks = match step {
+            Step::Push(marks) => marks,
+            Step::Restart(marks) => {
+                gst::info!(CAT, obj = element, "stream {}: new source", packet.stream);
+                restart(&self.stage, packet.stream)?;
+                marks
+            }
+            Step::Renew(marks) => {
+                gst::info!(CAT, obj = element, "stream {}: begins anew", packet.stream);
+                if self.manager.remembers_sources() {
+                    self.restart()?;
+                    return self.push_rtp(element, packet);
                 }
-                Step::Drop => return Ok(Fate::Left(Undeliverable::Foreign)),
-            };
+                marks
+            }
+            Step::Drop => return Ok(Fate::Left(Undeliverable::Foreign)),
+        };
         let described = |payload_type| self.manager.pads().described(packet.stream, payload_type);
         let fate = match shown.judge(payload_type, marks.stamp, described) {
             Ok(()) => Fate::Delivered,

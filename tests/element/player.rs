@@ -92,6 +92,17 @@ impl Seen {
         );
         buffers.clone()
     }
+
+    /// The buffers, once they are so.
+    pub(crate) fn wait_until(&self, is_so: impl Fn(&[gst::Buffer]) -> bool) -> Vec<gst::Buffer> {
+        let buffers = self.buffers.lock().unwrap();
+        let (buffers, waited) = self
+            .changed
+            .wait_timeout_while(buffers, PATIENCE, |buffers| !is_so(buffers))
+            .unwrap();
+        assert!(!waited.timed_out(), "{} buffers are not so", buffers.len());
+        buffers.clone()
+    }
 }
 
 /// A pipeline; goes to NULL when it is dropped.

@@ -181,6 +181,10 @@ impl Manager for Light {
         Ok(())
     }
 
+    fn remembers_sources(&self) -> bool {
+        false
+    }
+
     /// The packet says so itself: it is marked as the first one.
     fn restart(&self, _stream: usize) -> Result<(), glib::BoolError> {
         Ok(())

@@ -127,6 +127,10 @@ pub(super) trait Manager: Send + Sync {
     /// push that is under way downstream.
     fn renew(&self) -> Result<(), glib::BoolError>;
 
+    /// Whether [`restart`](Self::restart) is not enough where a source begins anew under its old SSRC,
+    /// but [`renew`](Self::renew) is.
+    fn remembers_sources(&self) -> bool;
+
     /// Forgets the stream's source and its times: the next packet is the first one again.
     fn restart(&self, stream: usize) -> Result<(), glib::BoolError>;
 

@@ -118,6 +118,39 @@ impl Rtpbin {
             .ok_or_else(|| glib::bool_error!("rtpbin gives no pad {name}"))
     }
 
+    /// Another rtpbin: with the old one go sources, jitterbuffers, sequence numbers, goodbyes, and
+    /// what reports have said about the time.
+    ///
+    /// A thread of the old one may be in a muxer, where it waits for what another stream is to send.
+    /// That comes out of the new one, so nothing here waits for the thread; it is ended aside.
+    fn exchange(&self) -> Result<(), glib::BoolError> {
+        let Some(element) = self.pads.element().upgrade() else {
+            return Ok(());
+        };
+        let life = self.life.fetch_add(1, Ordering::AcqRel) + 1;
+        for stream in self.streams.values() {
+            stream.leave()?;
+        }
+        let bin = make(self.latency_ms)?;
+        self.connect_signals(&bin, life);
+        let old = std::mem::replace(&mut *lock(&self.bin), bin.clone());
+        element.remove(&old)?;
+        retire(old);
+        element.add(&bin)?;
+        self.link()?;
+        self.sync_state();
+        Ok(())
+    }
+
+    /// A new jitterbuffer would take numbers below the first one that PLAY spoke of for late ones.
+    fn forget_start(&self, index: usize, stream: &Stream) {
+        self.pads.set_payloads(index, PayloadMap::without_start);
+        if let Some(caps) = self.pads.default_caps(index) {
+            // Refused only by a pad that is being flushed, which gets its events again.
+            let _ = stream.rtp.store_sticky_event(&gst::event::Caps::new(&caps));
+        }
+    }
+
     fn connect_signals(&self, bin: &gst::Element, life: u32) {
         let pads = Arc::downgrade(&self.pads);
         let streams = Arc::downgrade(&self.streams);
@@ -160,7 +193,7 @@ impl Manager for Rtpbin {
 
     fn start(&self, reports: RtcpSender) -> Result<(), glib::BoolError> {
         if lock(&self.reports).replace(reports).is_some() {
-            self.renew()?;
+            self.exchange()?;
             for index in self.streams.keys() {
                 self.pads.begin_anew(*index);
             }
@@ -177,28 +210,11 @@ impl Manager for Rtpbin {
         Ok(())
     }
 
-    /// Another rtpbin: with the old one go sources, jitterbuffers, sequence numbers, goodbyes, and
-    /// what reports have said about the time.
-    ///
-    /// A thread of the old one may be in a muxer, where it waits for what another stream is to send.
-    /// That comes out of the new one, so nothing here waits for the thread; it is ended aside.
     fn renew(&self) -> Result<(), glib::BoolError> {
-        let Some(element) = self.pads.element().upgrade() else {
-            return Ok(());
-        };
-        let life = self.life.fetch_add(1, Ordering::AcqRel) + 1;
-        for stream in self.streams.values() {
-            stream.leave()?;
+        for (index, stream) in self.streams.iter() {
+            self.forget_start(*index, stream);
         }
-        let bin = make(self.latency_ms)?;
-        self.connect_signals(&bin, life);
-        let old = std::mem::replace(&mut *lock(&self.bin), bin.clone());
-        element.remove(&old)?;
-        retire(old);
-        element.add(&bin)?;
-        self.link()?;
-        self.sync_state();
-        Ok(())
+        self.exchange()
     }
 
     fn has_ended(&self, stream: usize) -> bool {
@@ -244,6 +260,11 @@ impl Manager for Rtpbin {
         }
     }
 
+    /// `rtpsession` remembers the sequence numbers of each SSRC.
+    fn remembers_sources(&self) -> bool {
+        true
+    }
+
     /// Gives the sink back and asks for it anew. With that the old source's jitterbuffer and its
     /// threads go; keeping the sink would leave them there for every new source.
     fn restart(&self, index: usize) -> Result<(), glib::BoolError> {
@@ -255,12 +276,7 @@ impl Manager for Rtpbin {
             stream.rtp.unlink(&sink)?;
             self.bin().release_request_pad(&sink);
         }
-        // The new jitterbuffer would take numbers below the first one of the old source for late ones.
-        self.pads.set_payloads(index, PayloadMap::without_start);
-        if let Some(caps) = self.pads.default_caps(index) {
-            // Refused only by a pad that is being flushed, which gets its events again.
-            let _ = stream.rtp.store_sticky_event(&gst::event::Caps::new(&caps));
-        }
+        self.forget_start(index, stream);
         self.bin().emit_by_name::<()>("clear-pt-map", &[]);
         self.link_rtp(index, stream)
     }

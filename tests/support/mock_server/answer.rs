@@ -238,7 +238,8 @@ impl State {
             true => format!("{}x{track}", session.id),
             false => session.id.clone(),
         };
-        let ssrc = Camera::ssrc(camera.own_number(), track);
+        let source = habits.source(session);
+        let ssrc = Camera::ssrc(camera.own_number(), track) ^ source.ssrc;
         let channels = match habits.channels {
             ChannelPolicy::Omit => String::new(),
             ChannelPolicy::SingleNumber => format!(";interleaved={}", pair.0),
@@ -352,6 +353,7 @@ impl State {
             false => Vec::new(),
         };
         before.extend(self.media_of(config, index, habits.before_play_answer));
+        let info = self.rtp_info(config, index, &request.uri);
         let mut after = self.media_of(config, index, habits.after_play);
         if habits.one_consumer {
             return Answer {
@@ -375,9 +377,29 @@ impl State {
             ..Response::new(200)
                 .header("Session", habits.session_header(&id))
                 .header("Range", "npt=now-")
-                .header("RTP-Info", format!("url={}", request.uri))
+                .header("RTP-Info", info)
                 .into()
         }
+    }
+
+    /// The URL alone, or where the numbers and times of each stream go on from here.
+    fn rtp_info(&self, config: &Config, session: usize, uri: &str) -> String {
+        let session = &self.view.sessions[session];
+        let camera = config.camera_at(&session.camera);
+        let Some(camera) = camera.filter(|_| !config.habits.sequence_begins.is_empty()) else {
+            return format!("url={uri}");
+        };
+        let source = config.habits.source(session);
+        let of_track = |(track, _): &(usize, (u8, u8))| {
+            let sent = session.sent.get(*track).copied().unwrap_or_default();
+            let control = &camera.tracks()[*track].control;
+            let sequence = source.sequence.wrapping_add(sent as u16);
+            let time = source.timestamp(camera.timestamp(*track, sent));
+            let base = uri.trim_end_matches('/');
+            format!("url={base}/{control};seq={sequence};rtptime={time}")
+        };
+        let tracks: Vec<_> = session.tracks.iter().map(of_track).collect();
+        tracks.join(",")
     }
 
     fn teardown(&mut self, config: &Config, connection: usize, request: &Request) -> Answer {

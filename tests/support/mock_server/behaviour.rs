@@ -4,6 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::SessionView;
+use super::camera::Source;
 use crate::support::rtsp::{Request, Response};
 
 /// A standing habit of the server.
@@ -51,6 +53,11 @@ pub enum Behaviour {
     KeepAliveWithWrongCSeq(u16),
     /// No `ssrc` in the answer to SETUP (live555).
     OmitSsrc,
+    /// Each session has SSRCs of its own, as encoders that start for each client have.
+    OwnSsrc,
+    /// The sequence numbers of the first session begin here, those of the second one there, and so on, the last one for
+    /// all that follow; RTP times begin elsewhere as well, and the answer to PLAY says so.
+    SequenceBegins(Vec<u16>),
     /// This line in the head of every description, in place of `s=` if it is one.
     SdpLine(String),
     /// So long is worked on each request of a connection, one after the other.
@@ -151,6 +158,8 @@ pub(super) struct Habits {
     pub(super) close_on_early_get_parameter: bool,
     pub(super) keep_alive_with_wrong_cseq: Option<u16>,
     pub(super) omit_ssrc: bool,
+    pub(super) own_ssrc: bool,
+    pub(super) sequence_begins: Vec<u16>,
     pub(super) sdp_lines: Vec<String>,
     pub(super) service_time: Duration,
     pub(super) reentrant_describe: Option<Duration>,
@@ -195,6 +204,8 @@ impl Default for Habits {
             close_on_early_get_parameter: false,
             keep_alive_with_wrong_cseq: None,
             omit_ssrc: false,
+            own_ssrc: false,
+            sequence_begins: Vec::new(),
             sdp_lines: Vec::new(),
             service_time: Duration::ZERO,
             reentrant_describe: None,
@@ -223,6 +234,23 @@ impl Habits {
     /// The value of a Session header.
     pub(super) fn session_header(&self, id: &str) -> String {
         format!("{}{id}{}", self.session_prefix, self.session_suffix)
+    }
+
+    /// What the packets of a session differ in from those of other sessions of its camera.
+    pub(super) fn source(&self, session: &SessionView) -> Source {
+        let (first, last) = (
+            session.number.saturating_sub(1),
+            self.sequence_begins.last(),
+        );
+        let begins = self.sequence_begins.get(first).or(last);
+        Source {
+            ssrc: if self.own_ssrc {
+                (session.number as u32) << 16
+            } else {
+                0
+            },
+            sequence: begins.copied().unwrap_or_default(),
+        }
     }
 
     /// A description with the lines of this server.
@@ -272,6 +300,8 @@ impl Habits {
                 self.keep_alive_with_wrong_cseq = Some(status)
             }
             Behaviour::OmitSsrc => self.omit_ssrc = true,
+            Behaviour::OwnSsrc => self.own_ssrc = true,
+            Behaviour::SequenceBegins(numbers) => self.sequence_begins = numbers,
             Behaviour::SdpLine(line) => self.sdp_lines.push(line),
             Behaviour::ServiceTime(time) => self.service_time = time,
             Behaviour::ReentrantDescribe(time) => self.reentrant_describe = Some(time),

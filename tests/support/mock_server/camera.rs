@@ -42,6 +42,22 @@ enum Description {
     Raw(Vec<u8>),
 }
 
+/// What the packets of one session differ in from those of other sessions of its camera.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Source {
+    /// Changes the SSRC.
+    pub(super) ssrc: u32,
+    /// The first sequence number.
+    pub(super) sequence: u16,
+}
+
+impl Source {
+    /// The RTP time for one that begins with 0: it jumps with the sequence numbers.
+    pub(super) fn timestamp(self, timestamp: u32) -> u32 {
+        timestamp.wrapping_add(u32::from(self.sequence).wrapping_mul(90_001))
+    }
+}
+
 impl Camera {
     /// One H.264 track, `stream=0`.
     pub fn video() -> Self {
@@ -142,6 +158,11 @@ impl Camera {
     }
 
     pub(super) fn packet(&self, track: usize, index: u32) -> Vec<u8> {
+        self.packet_of(Source::default(), track, index)
+    }
+
+    /// The same of one session, which may have a source of its own.
+    pub(super) fn packet_of(&self, source: Source, track: usize, index: u32) -> Vec<u8> {
         let kind = self.tracks.get(track).map_or(Kind::H264, |t| t.kind);
         let (payload_type, first) = match kind {
             Kind::H264 => (96, 0x65),
@@ -152,9 +173,9 @@ impl Camera {
         payload.extend_from_slice(&index.to_be_bytes());
         RtpPacket {
             payload_type,
-            sequence: index as u16,
-            timestamp: self.timestamp(track, index),
-            ssrc: Self::ssrc(self.number, track),
+            sequence: source.sequence.wrapping_add(index as u16),
+            timestamp: source.timestamp(self.timestamp(track, index)),
+            ssrc: Self::ssrc(self.number, track) ^ source.ssrc,
             marker: kind == Kind::H264,
             payload,
         }

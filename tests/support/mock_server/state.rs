@@ -340,12 +340,14 @@ impl State {
         let number = config.camera_at(path).map_or(0, Camera::own_number);
         for index in self.players(connection, path) {
             let session = &self.view.sessions[index];
+            let source = config.habits.source(session);
             for (track, (_, channel)) in &session.tracks {
                 let sent = session.sent.get(*track).copied().unwrap_or(0);
                 let timestamp = config
                     .camera_at(path)
                     .map_or(0, |c| c.timestamp(*track, sent));
-                let payload = make(Camera::ssrc(number, *track), timestamp).to_bytes();
+                let ssrc = Camera::ssrc(number, *track) ^ source.ssrc;
+                let payload = make(ssrc, source.timestamp(timestamp)).to_bytes();
                 let channel = *channel;
                 frames.extend(Frame { channel, payload }.to_bytes());
                 count += 1;
@@ -381,13 +383,14 @@ impl State {
     /// Sender reports for one session.
     pub(super) fn reports_of(&self, config: &Config, session: usize) -> Vec<u8> {
         let session = &self.view.sessions[session];
+        let source = config.habits.source(session);
         let number = config
             .camera_at(&session.camera)
             .map_or(0, Camera::own_number);
         let frames = session.tracks.iter().map(|(track, (_, channel))| Frame {
             channel: *channel,
             payload: SenderReport {
-                ssrc: Camera::ssrc(number, *track),
+                ssrc: Camera::ssrc(number, *track) ^ source.ssrc,
                 ntp: 1,
                 ..SenderReport::default()
             }
@@ -402,12 +405,12 @@ fn packets(config: &Config, session: &mut SessionView) -> Vec<u8> {
     let Some(camera) = config.camera_at(&session.camera) else {
         return Vec::new();
     };
-    let mut out = Vec::new();
+    let (mut out, source) = (Vec::new(), config.habits.source(session));
     for (track, (channel, _)) in &session.tracks {
         if session.sent.len() <= *track {
             session.sent.resize(track + 1, 0);
         }
-        let payload = camera.packet(*track, session.sent[*track]);
+        let payload = camera.packet_of(source, *track, session.sent[*track]);
         session.sent[*track] += 1;
         out.extend_from_slice(&config.habits.garbage);
         let channel = *channel;

@@ -1,0 +1,138 @@
+//! F42: one camera of a recorder sends stray bytes behind its frames, and is moved to a connection of its own.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use crate::player::{PATIENCE, Player, Seen, for_both_managers, init};
+use crate::support::mock_server::{Behaviour, Builder, Family, MockServer, ServerView};
+use crate::support::rtsp::RtpPacket;
+
+const CAMERAS: u32 = 4;
+/// The odd one.
+const ODD: u32 = 3;
+
+const STRAY: &[u8] = b"\x47AZAZAZAZAZAZAZAZAZAZAZAZAZAZAZAZAZAZAZAZ";
+
+/// Losses closer than 50 ms are taken for one.
+const BETWEEN: Duration = Duration::from_millis(100);
+
+/// The elements of all cameras, on one connection.
+struct Scene {
+    server: MockServer,
+    player: Player,
+    /// What came of the first stream of each camera.
+    seen: Vec<Arc<Seen>>,
+}
+
+fn path(camera: u32) -> String {
+    format!("/cam/{camera}")
+}
+
+fn odd(view: &ServerView) -> impl Iterator<Item = usize> {
+    let sessions = view.sessions.iter();
+    let of_odd = sessions.filter(|session| session.is_playing && session.camera == path(ODD));
+    of_odd.map(|session| session.connection)
+}
+
+impl Scene {
+    fn new(builder: Builder) -> Self {
+        init();
+        let server = builder.cameras(CAMERAS).family(Family::Gst).start();
+        let line = |camera| {
+            let url = server.url(&path(camera));
+            format!(
+                "rtspmuxsrc location={url} latency=0 ! fakesink name=sink{camera} sync=false async=false "
+            )
+        };
+        let player = Player::playing(&(1..=CAMERAS).map(line).collect::<String>());
+        let seen = |camera| player.seen_by(&format!("sink{camera}"));
+        let seen: Vec<_> = (1..=CAMERAS).map(seen).collect();
+        let all_play = |view: &ServerView| view.playing() == CAMERAS as usize;
+        assert!(server.wait_until(all_play, PATIENCE));
+        assert_eq!(server.accepted(), 1);
+        server.send_packets_to_all(10);
+        seen.iter().for_each(|seen| drop(seen.wait_for(10)));
+        Self {
+            server,
+            player,
+            seen,
+        }
+    }
+
+    /// Stray bytes right behind a frame of the odd camera, and then packets of all.
+    fn loss(&self) {
+        let connection = odd(&self.server.view()).next().unwrap();
+        self.server.send_packets(&path(ODD), 1);
+        self.server.send_raw(connection, STRAY);
+        self.server.send_packets_to_all(3);
+    }
+
+    /// Losses until the odd one has a connection of its own as well, and packets until it has no other.
+    fn move_odd_one(&self) {
+        let plays_elsewhere = |view: &ServerView| odd(view).any(|connection| connection > 0);
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            self.loss();
+            if self.server.wait_until(plays_elsewhere, BETWEEN) {
+                break;
+            }
+            assert!(Instant::now() < deadline, "it stays");
+        }
+        self.server.send_packets_to_all(3);
+        let has_moved = |view: &ServerView| odd(view).all(|connection| connection > 0);
+        assert!(self.server.wait_until(has_moved, PATIENCE));
+    }
+
+    fn seen_of(&self, camera: u32) -> &Seen {
+        &self.seen[camera as usize - 1]
+    }
+}
+
+fn sequence(buffer: &gstreamer::Buffer) -> u16 {
+    let data = buffer.map_readable().unwrap();
+    RtpPacket::parse(&data).unwrap().sequence
+}
+
+for_both_managers!(f42_a_camera_that_was_moved_goes_on_wherever_its_numbers_do);
+fn f42_a_camera_that_was_moved_goes_on_wherever_its_numbers_do() {
+    // Where the numbers begin: at first, and on the new connection.
+    for (at_first, then) in [
+        (1_000, 60_000),
+        (60_000, 1_000),
+        (30_000, 31_000),
+        (31_000, 30_000),
+        (65_530, 3),
+        (3, 65_530),
+    ] {
+        for has_own_ssrc in [true, false] {
+            let mut begins = vec![at_first; CAMERAS as usize];
+            begins.push(then);
+            let mut builder = MockServer::builder().behaviour(Behaviour::SequenceBegins(begins));
+            if has_own_ssrc {
+                builder = builder.behaviour(Behaviour::OwnSsrc);
+            }
+            println!("from {at_first} to {then}, SSRC of its own: {has_own_ssrc}");
+            let scene = Scene::new(builder);
+            scene.move_odd_one();
+            let sent = scene.server.view();
+            let sent = sent.sessions.iter().find(|s| s.camera == path(ODD));
+            let first = then.wrapping_add(sent.unwrap().sent[0] as u16);
+            for _ in 0..10 {
+                scene.server.send_packets_to_all(5);
+            }
+            let all: Vec<u16> = (0..50).map(|n| first.wrapping_add(n)).collect();
+            let seen = scene.seen_of(ODD).wait_until(|buffers| {
+                let last = buffers.last().map(sequence);
+                last == all.last().copied()
+            });
+            let came: Vec<u16> = seen[seen.len().saturating_sub(50)..]
+                .iter()
+                .map(sequence)
+                .collect();
+            assert_eq!(came, all, "{at_first} {then} {has_own_ssrc}");
+            scene.player.assert_no_error();
+        }
+    }
+}
