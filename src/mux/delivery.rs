@@ -198,6 +198,13 @@ impl Producer {
         self.batch.push(packet);
     }
 
+    /// So many packets of a stream came that are not delivered: its description does not name their
+    /// payload type.
+    pub fn note_undescribed(&mut self, stream: usize, payload_type: u8, count: u64) {
+        let mut state = self.delivery.lock();
+        state.queue.note_undescribed(stream, payload_type, count);
+    }
+
     /// Queues the packets of the batch, or makes room for them, or drops them; never waits. Wakes
     /// the consumer if it had nothing. Tells how it does.
     pub fn hand_over(&mut self, now: Instant) -> HandedOver {

@@ -633,6 +633,9 @@ impl Driver {
         while let Some(loss) = self.core.poll_framing_loss() {
             self.registration.on_framing_lost(now, loss);
         }
+        while let Some(undescribed) = self.core.poll_undescribed() {
+            self.sessions.on_undescribed(&undescribed);
+        }
     }
 
     fn on_event(&mut self, now: Instant, event: Event) {

@@ -121,6 +121,8 @@ impl SessionMonitor {
                 dropped: count.dropped,
                 dropped_bytes: count.dropped_bytes,
                 overflows: count.overflows,
+                undescribed: count.undescribed,
+                undescribed_type: (count.undescribed > 0).then_some(count.undescribed_type),
             }
         });
         let (sharing, cannot_share, sharing_age) = seat.pool.sharing_stats(&seat.link.server);

@@ -200,4 +200,9 @@ pub struct StreamStats {
     pub dropped_bytes: u64,
     /// How often RTP packets began to be dropped; a run of them is one overflow.
     pub overflows: u64,
+    /// RTP packets that came since the last one that is counted in `packets`, and were left out: the
+    /// description does not name their payload type.
+    pub undescribed: u64,
+    /// The payload type of the last one of these.
+    pub undescribed_type: Option<u8>,
 }

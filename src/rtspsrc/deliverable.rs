@@ -82,6 +82,12 @@ pub(super) struct Left {
     pub(super) why: Undeliverable,
 }
 
+impl Left {
+    pub(super) fn new(since: Instant, count: u64, why: Undeliverable) -> Self {
+        Self { since, count, why }
+    }
+}
+
 /// Those of all streams of a session.
 #[derive(Debug, Default)]
 pub(super) struct LeftOut {
@@ -117,6 +123,11 @@ impl LeftOut {
         let is_news = is_long && !timeout.is_zero() && !self.is_told;
         self.is_told |= is_news;
         is_news.then_some(*left)
+    }
+
+    /// Whether what is left out of a stream is news: once in a session.
+    pub(super) fn tell_once(&mut self) -> bool {
+        !std::mem::replace(&mut self.is_told, true)
     }
 
     /// Of all streams; none if everything that came was delivered.

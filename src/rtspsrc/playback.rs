@@ -80,6 +80,7 @@ impl Playback<'_> {
                         self.watchdog.restart(timer::now());
                     }
                     self.check_silence()?;
+                    self.tell_undescribed();
                     if proof.is_some_and(|due| timer::now() >= due) {
                         proof = on_media();
                     }
@@ -167,10 +168,42 @@ impl Playback<'_> {
         let Some(silence) = self.watchdog.silence(timer::now()) else {
             return Ok(());
         };
-        Err(match self.left_out.all() {
+        Err(match self.left_out.all().or_else(|| self.undescribed()) {
             Some(left) => End::Undeliverable(format!("{}: {}", self.camera, undeliverable(&left))),
             None => End::Silent(self.camera.to_owned(), silence),
         })
+    }
+
+    /// Of a stream nothing came but what the description does not name, for as long as the session may
+    /// be silent, though others may be delivered: told once in a session.
+    fn tell_undescribed(&mut self) {
+        let stats = self.session.monitor().stats();
+        let mut streams = stats.streams.iter();
+        let nothing_else =
+            |stream: &&mux::StreamStats| stream.packets == 0 && stream.undescribed > 0;
+        let Some(stream) = streams.find(nothing_else) else {
+            return;
+        };
+        let (Some(payload_type), Some(element)) = (stream.undescribed_type, self.element.upgrade())
+        else {
+            return;
+        };
+        if self.left_out.tell_once() {
+            let why = Undeliverable::NoMap(payload_type);
+            let left = undeliverable(&Left::new(timer::now(), stream.undescribed, why));
+            let text = format!("{}: stream {}: {left}", self.camera, stream.stream);
+            messages::left_out(&element, &text);
+        }
+    }
+
+    /// What came since anything was delivered and is of payload types that the description does not
+    /// name.
+    fn undescribed(&self) -> Option<Left> {
+        let stats = self.session.monitor().stats();
+        let mut streams = stats.streams.iter();
+        let stream = streams.find(|stream| stream.undescribed > 0)?;
+        let why = Undeliverable::NoMap(stream.undescribed_type?);
+        Some(Left::new(timer::now(), stream.undescribed, why))
     }
 
     fn halted(&self, halt: Halt) -> End {

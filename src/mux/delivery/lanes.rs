@@ -80,6 +80,12 @@ impl Lanes {
         octets + self.open.push_all(packets)
     }
 
+    /// So many packets of a stream came that cannot be queued.
+    pub(super) fn note_undescribed(&mut self, stream: usize, payload_type: u8, count: u64) {
+        let queue = self.parked.get_mut(&stream).unwrap_or(&mut self.open);
+        queue.note_undescribed(stream, payload_type, count);
+    }
+
     /// Whether something was taken since this was asked last.
     pub(super) fn take_was_taken(&mut self) -> bool {
         self.open.take_was_taken()

@@ -228,6 +228,13 @@ impl Queue {
         true
     }
 
+    /// So many packets of a stream came that cannot be queued.
+    pub(super) fn note_undescribed(&mut self, stream: usize, payload_type: u8, count: u64) {
+        let counts = &mut self.stream_mut(stream).count;
+        counts.undescribed = counts.undescribed.saturating_add(count);
+        counts.undescribed_type = payload_type;
+    }
+
     /// Nothing more is queued; what waits can still be taken.
     pub(super) fn close(&mut self) {
         self.is_closed = true;

@@ -37,6 +37,11 @@ pub(in crate::mux) struct StreamCount {
     pub(in crate::mux) dropped_bytes: u64,
     /// How often RTP packets began to be dropped: a run of them is one overflow.
     pub(in crate::mux) overflows: u64,
+    /// RTP packets that came since one was received and were not taken: the description does not name
+    /// their payload type.
+    pub(in crate::mux) undescribed: u64,
+    /// The payload type of the last one of them.
+    pub(in crate::mux) undescribed_type: u8,
 }
 
 impl StreamCount {
@@ -44,6 +49,7 @@ impl StreamCount {
         match packet.kind {
             PacketKind::Rtp => {
                 self.packets += 1;
+                self.undescribed = 0;
                 self.bytes += packet.payload.len() as u64;
             }
             PacketKind::Rtcp => self.rtcp_packets += 1,

@@ -131,6 +131,18 @@ impl Sessions {
         }
     }
 
+    /// Packets of a session came that are not delivered.
+    pub(super) fn on_undescribed(&mut self, undescribed: &proto::Undescribed) {
+        if let Some(at) = self.position(undescribed.session) {
+            let (_, session) = &mut self.opened[at];
+            session.producer.note_undescribed(
+                undescribed.stream,
+                undescribed.payload_type,
+                undescribed.count,
+            );
+        }
+    }
+
     /// Takes a packet for its consumer, who gets it by [`hand_over`](Self::hand_over).
     #[inline]
     pub(super) fn deliver(&mut self, received: Instant, packet: proto::Packet) {

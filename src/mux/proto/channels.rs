@@ -118,6 +118,12 @@ pub(super) enum Verdict {
     Unknown,
     /// Somebody owns the channel, but this packet is not theirs.
     Foreign,
+    /// It is an RTP packet of a payload type that the description of the channel's stream does not name.
+    OtherType {
+        session: SessionKey,
+        stream: u32,
+        payload_type: u8,
+    },
     /// The channel's owner has left.
     Quarantined,
 }
@@ -357,7 +363,7 @@ impl ChannelTable {
                 let (session, stream) = (route.session, route.stream);
                 let rtp_channel = route.rtp_channel;
                 let (kind, is_admitted) = match route.heard(payload) {
-                    None => return Verdict::Foreign,
+                    None => return route.of_other_type(payload).unwrap_or(Verdict::Foreign),
                     Some(Heard::Rtp(stamp)) => {
                         let is_start = |stamp| is_start(&self.starts, session, stamp);
                         (PacketKind::Rtp, sources.admit(stamp, now, is_start))
@@ -466,6 +472,18 @@ impl Route {
         }
         (self.kind == PacketKind::Rtp && self.payload_types.allows(second & 0x7f))
             .then_some(PacketKind::Rtp)
+    }
+
+    /// Whether nothing but its payload type is wrong with an RTP packet.
+    fn of_other_type(&self, packet: &[u8]) -> Option<Verdict> {
+        let [first, second] = *packet.first_chunk()?;
+        let is_rtp = has_rtp_version(first) && !RTCP_TYPES.contains(&second);
+        let is_whole = Stamp::of(packet).is_some();
+        (is_rtp && is_whole && self.kind == PacketKind::Rtp).then_some(Verdict::OtherType {
+            session: self.session,
+            stream: self.stream,
+            payload_type: second & 0x7f,
+        })
     }
 
     fn heard(&self, packet: &[u8]) -> Option<Heard> {

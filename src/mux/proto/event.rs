@@ -354,6 +354,20 @@ pub struct FramingLoss {
     pub after: Option<SessionKey>,
 }
 
+/// RTP packets of a stream that were not delivered because its description does not name their payload
+/// types.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Undescribed {
+    /// Whose channel they came on.
+    pub session: SessionKey,
+    /// The caller's number of the stream.
+    pub stream: usize,
+    /// That of the last one.
+    pub payload_type: u8,
+    /// How many.
+    pub count: u64,
+}
+
 /// Why a connection ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]

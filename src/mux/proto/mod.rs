@@ -78,7 +78,7 @@ pub use self::{
     credentials::Credentials,
     event::{
         CloseReason, Event, Failure, FailureKind, FirstAsked, FramingLoss, LimitExceeded, Packet,
-        PacketKind, ProbeOutcome, Reply, Retirement, SharingViolation, StreamGrant,
+        PacketKind, ProbeOutcome, Reply, Retirement, SharingViolation, StreamGrant, Undescribed,
     },
     header::RtpInfo,
     limits::{Limits, Timeouts},

@@ -127,6 +127,10 @@ fn f41_packets_that_the_description_does_not_say_how_to_play_are_told() {
             "m=video 0 RTP/AVP 97 96\r\na=rtpmap:97 H264/90000\r\n",
             "nothing of payload type 96",
         ),
+        (
+            "m=video 0 RTP/AVP 97\r\na=rtpmap:97 H264/90000\r\n",
+            "nothing of payload type 96",
+        ),
     ] {
         let server = described(lines);
         let player = Player::playing(&line(&server.url("/cam"), "media-timeout=300000000"));
@@ -174,10 +178,20 @@ fn f41_a_payload_type_that_changes_is_told() {
 #[test]
 fn f41_one_stream_of_which_nothing_can_be_delivered_is_a_warning() {
     init();
-    let sdp = "v=0\r\no=- 0 1 IN IP4 127.0.0.1\r\ns=x\r\nc=IN IP4 0.0.0.0\r\nt=0 0\r\n\
+    for audio in [
+        "m=audio 0 RTP/AVP 98 8\r\na=rtpmap:98 L16/8000\r\na=rtpmap:8 PCMA/0\r\n",
+        "m=audio 0 RTP/AVP 0\r\na=rtpmap:0 PCMU/8000\r\n",
+    ] {
+        one_stream_cannot_be_delivered(audio);
+    }
+}
+
+fn one_stream_cannot_be_delivered(audio: &str) {
+    let sdp = format!(
+        "v=0\r\no=- 0 1 IN IP4 127.0.0.1\r\ns=x\r\nc=IN IP4 0.0.0.0\r\nt=0 0\r\n\
                a=control:*\r\nm=video 0 RTP/AVP 96\r\na=rtpmap:96 H264/90000\r\n\
-               a=control:stream=0\r\nm=audio 0 RTP/AVP 98 8\r\na=rtpmap:98 L16/8000\r\n\
-               a=rtpmap:8 PCMA/0\r\na=control:stream=1\r\n";
+               a=control:stream=0\r\n{audio}a=control:stream=1\r\n"
+    );
     let server = MockServer::builder()
         .camera("/cam", Camera::av().sdp(sdp))
         .start();

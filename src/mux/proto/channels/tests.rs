@@ -99,7 +99,7 @@ fn packets_of_another_version_payload_type_or_length_are_foreign() {
         vec![],
         vec![0x80],
         vec![0x40; 20],
-        rtp(97, 1),
+        rtp(97, 1)[..11].to_vec(),
         rtp(96, 1)[..11].to_vec(),
     ] {
         assert_eq!(table.judge(0, &packet, now), Verdict::Foreign, "{packet:?}");
@@ -109,6 +109,19 @@ fn packets_of_another_version_payload_type_or_length_are_foreign() {
         Verdict::Foreign,
         "RTP on the RTCP channel"
     );
+}
+
+#[test]
+fn f41_a_packet_of_a_payload_type_that_is_not_described_names_it() {
+    let (mut table, now) = (ChannelTable::new(), Instant::now());
+    granted(&mut table, A, 0).unwrap();
+    let other = Verdict::OtherType {
+        session: A,
+        stream: 0,
+        payload_type: 97,
+    };
+    assert_eq!(table.judge(0, &rtp(97, 1), now), other);
+    assert_eq!(table.judge(1, &rtp(97, 1), now), Verdict::Foreign);
 }
 
 #[test]

@@ -23,6 +23,7 @@ mod sending;
 mod server_requests;
 mod unasked;
 mod unauthorized;
+mod undescribed;
 
 use std::{
     collections::VecDeque,
@@ -53,6 +54,7 @@ use super::{
     describe_window::DescribeWindow,
     event::{
         CloseReason, Event, Failure, FailureKind, Packet, Reply, Retirement, SharingViolation,
+        Undescribed,
     },
     header::{Methods, parse_cseq, parse_session},
     keep_alive::Means,
@@ -179,6 +181,7 @@ pub struct Connection {
     /// Since when nothing is read, by our own choice.
     deaf_since: Option<Instant>,
     framing: Framing,
+    undescribed: Vec<Undescribed>,
     /// It was idle, and the server said something that no request had asked for.
     has_spoken_unasked: bool,
     counters: Counters,
@@ -228,6 +231,7 @@ impl Connection {
             last_byte: now,
             deaf_since: None,
             framing: Framing::default(),
+            undescribed: Vec::new(),
             has_spoken_unasked: false,
             counters: Counters::default(),
             out: BytesMut::new(),
@@ -466,6 +470,15 @@ impl Connection {
                 self.on_unasked(now);
             }
             Verdict::Foreign => self.counters.foreign_frames += 1,
+            Verdict::OtherType {
+                session,
+                stream,
+                payload_type,
+            } => {
+                self.counters.foreign_frames += 1;
+                let stream = stream as usize;
+                self.note_undescribed(session, stream, payload_type);
+            }
             Verdict::Quarantined => self.counters.late_frames += 1,
         }
         None
