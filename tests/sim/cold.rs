@@ -335,6 +335,20 @@ fn a_server_that_takes_four_connections_describes_all_over_these() {
     }
 }
 
+/// Several sessions wait on a describe-only connection; the first that gives it up closes it.
+#[test]
+fn sessions_that_wait_on_a_silent_describe_only_connection_all_come_back() {
+    for cameras in [16, 64] {
+        let outcome = start(&Cold {
+            cameras,
+            crowd: Some((4, Crowd::Silent)),
+            ..Cold::default()
+        });
+        assert_eq!(outcome.describes, cameras as usize);
+        outcome.assert_shares(4);
+    }
+}
+
 #[test]
 fn at_a_server_of_which_some_play_those_that_come_are_described_over_as_many() {
     let outcome = start(&Cold {

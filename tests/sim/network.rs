@@ -47,6 +47,8 @@ pub(crate) enum Crowd {
     Closed,
     /// Nobody answers the dial.
     Ignored,
+    /// It is accepted, and no request on it is answered.
+    Silent,
 }
 
 /// Something that happens at a time.
@@ -349,7 +351,7 @@ impl World {
                 self.ignored.push(answer);
                 return;
             }
-            Some((_, Crowd::Closed)) | None => {}
+            Some((_, Crowd::Closed | Crowd::Silent)) | None => {}
         }
         let Some(net) = self.net.upgrade() else {
             return;
@@ -369,9 +371,13 @@ impl World {
             std::mem::forget(unwanted);
             self.close_by_client(wire);
         }
-        if crowd.is_some() {
-            self.close_by_server(wire);
-            self.forget(wire);
+        match crowd {
+            Some((_, Crowd::Silent)) => self.servers[server].ignore(wire),
+            Some(_) => {
+                self.close_by_server(wire);
+                self.forget(wire);
+            }
+            None => {}
         }
         let open = self.open_wires(server);
         self.most_open = self.most_open.max(open);

@@ -181,6 +181,11 @@ impl Server {
         self.engine.accept()
     }
 
+    /// Reads nothing from a connection.
+    pub(crate) fn ignore(&mut self, wire: usize) {
+        self.desks.remove(&wire);
+    }
+
     /// How long an answer is under way at most, while nothing is wrong.
     fn longest_way(&self, weather: Weather) -> Millis {
         match weather {

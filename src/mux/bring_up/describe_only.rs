@@ -84,7 +84,8 @@ impl BringUp {
             return false;
         }
         match failure.kind {
-            FailureKind::ConnectionLost(_) => {}
+            // Cancelled: another session has waited there in vain, and had it closed.
+            FailureKind::ConnectionLost(_) | FailureKind::Cancelled => {}
             FailureKind::Status { code, .. } if is_about_capacity(code) => {
                 let server = self.wish.key.server();
                 self.pool.learn(server, |sharing| sharing.on_full(code));
