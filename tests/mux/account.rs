@@ -209,6 +209,73 @@ async fn f22_one_camera_that_the_user_may_not_see_keeps_nothing_from_the_others(
     }
 }
 
+/// Cameras of 64 that a server answers in some other way than 401, whatever the password.
+fn dead(status: u16, cameras: impl Iterator<Item = u32>) -> AccountOddity {
+    let paths = cameras.map(|camera| format!("/cam/{camera}"));
+    AccountOddity::Dead(status, paths.collect())
+}
+
+#[tokio::test]
+async fn f22_a_wrong_password_is_sent_twice_where_dead_channels_come_first() {
+    // 0: closes the connection without an answer.
+    for status in [404, 503, 454, 500, 0] {
+        for multiplex in [Multiplex::Auto, Multiplex::Never, Multiplex::Always] {
+            for auth in [basic(), digest()] {
+                let oddities = [dead(status, 1..=10), AccountOddity::NewNonceEachTime];
+                let server = server(64, auth.clone(), &oddities);
+                let pooling = Pooling {
+                    max_connections_per_server: 0,
+                    ..with(multiplex)
+                };
+                let urls = urls(&server, 64, "wrong");
+                for result in within_patience(try_all(&mux(), urls, &pooling)).await {
+                    result.unwrap_err();
+                }
+                let tries = tries(&server);
+                assert!(tries <= 2, "{status} {multiplex:?} {auth:?}: {tries}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn f22_with_the_right_password_ten_dead_channels_of_64_delay_no_other() {
+    let places: [Vec<u32>; 3] = [
+        (1..=10).collect(),
+        (55..=64).collect(),
+        (1..=64).step_by(7).collect(),
+    ];
+    for status in [404, 503] {
+        for place in &places {
+            for multiplex in [Multiplex::Auto, Multiplex::Never, Multiplex::Always] {
+                let oddities = [
+                    dead(status, place.iter().copied()),
+                    AccountOddity::NewNonceEachTime,
+                ];
+                let server = server(64, digest(), &oddities);
+                let pooling = Pooling {
+                    max_connections_per_server: 0,
+                    ..with(multiplex)
+                };
+                let urls = urls(&server, 64, "right");
+                let began = std::time::Instant::now();
+                let results = within_patience(try_all(&mux(), urls, &pooling)).await;
+                let took = began.elapsed();
+                let case = format!("{status} {multiplex:?} {place:?}");
+                for (camera, result) in (1..).zip(results) {
+                    match (place.contains(&camera), result) {
+                        (true, result) => assert_eq!(result.unwrap_err().status(), Some(status)),
+                        (false, Ok(_)) => {}
+                        (false, Err(error)) => panic!("{case}: camera {camera}: {error}"),
+                    }
+                }
+                println!("{case}: {took:?}");
+                assert!(took < Duration::from_secs(2), "{case}: {took:?}");
+            }
+        }
+    }
+}
+
 /// Behind the check of the password the mock looks for the camera.
 #[tokio::test]
 async fn f22_a_404_proves_nothing_and_the_next_camera_plays() {

@@ -408,6 +408,7 @@ impl Player {
                     "permitted" => CredentialStatus::Permitted(self.permit().ok_or("no want")?),
                     "refused" => CredentialStatus::Refused {
                         until: self.sim().now() + Duration::from_secs(60),
+                        was_refused: true,
                     },
                     status => credential_status(status).ok_or("what status?")?,
                 };

@@ -386,7 +386,10 @@ fn f22_of_16_sessions_one_at_a_time_tries_the_password() {
     assert_eq!(wants.len(), 15);
     sim.judge(RefusalVerdict::Refused { try_weaker: false });
     let until = sim.now() + Duration::from_secs(60);
-    sim.set_credentials(CredentialStatus::Refused { until });
+    sim.set_credentials(CredentialStatus::Refused {
+        until,
+        was_refused: true,
+    });
     sim.expect_nothing_sent();
     assert_eq!(sim.unfinished(), 0, "all 16 were told");
 }

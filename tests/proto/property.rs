@@ -508,8 +508,10 @@ impl World {
             CredentialReport::Wanted(_) if self.random.once_in(4) => {}
             CredentialReport::Wanted(_) if self.random.once_in(8) => {
                 let until = self.sim.now() + Duration::from_secs(60);
-                self.sim
-                    .set_credentials(CredentialStatus::Refused { until });
+                self.sim.set_credentials(CredentialStatus::Refused {
+                    until,
+                    was_refused: true,
+                });
             }
             CredentialReport::Wanted(wants) => {
                 let uri = self.random.pick(&wants).expect("a want").uri;

@@ -7,6 +7,14 @@
 //! after four, up to a quarter of an hour, and never more than four in half an hour. 64 sessions with
 //! a wrong password cost the camera as many tries as two.
 //!
+//! Each request that carries the credentials counts, however it is answered: a server may look for the
+//! camera before the password (404), or count a failed login and answer 503. A recorder with dead
+//! channels and the right password must play its good ones all the same. So the second try is spent
+//! on the presentation that is most likely to tell: after a 404 or 503 the gate waits 300 ms for the
+//! sessions that start together, and takes one that is far from the first in their order, as dead
+//! channels are often neighbours; a later try takes one from between. Where both are dead, the
+//! third try is due after a minute: a locked account costs half an hour, for all clients.
+//!
 //! A refusal after the server had accepted the user may be about one camera of a recorder that this
 //! user may not see. It counts, and the user is unproven again until the next request is accepted.
 //!
@@ -115,11 +123,15 @@ impl<C: Copy + Eq> CredentialGate<C> {
         connection: C,
         wants: Vec<CredentialWant>,
     ) -> Notices<C> {
-        self.queue.retain(|(waiting, _)| *waiting != connection);
         if self.holder == Some(connection) {
             self.holder = None;
         }
-        self.queue.push_back((connection, wants));
+        // A connection that asks once more keeps its place.
+        let is_it = |place: &&mut (C, Vec<CredentialWant>)| place.0 == connection;
+        match self.queue.iter_mut().find(is_it) {
+            Some(place) => place.1 = wants,
+            None => self.queue.push_back((connection, wants)),
+        }
         self.pass_on(now)
     }
 
@@ -176,7 +188,8 @@ impl<C: Copy + Eq> CredentialGate<C> {
             PermitReturn::Excused => self.budget.settle(connection, Outcome::Excused),
             PermitReturn::Unseen => {
                 self.closes_behind_401 = true;
-                self.budget.on_unseen(connection);
+                // A server that closes in place of a refusal looks the same. So it counts.
+                self.budget.settle(connection, Outcome::Excused);
             }
         }
         self.queue.retain(|(waiting, _)| *waiting != connection);
@@ -303,7 +316,8 @@ impl<C: Copy + Eq> CredentialGate<C> {
             let status = CredentialStatus::Permitted(permit);
             notices.push((connection, Notice::Status(status)));
         }
-        if !self.is_proven {
+        // The one who tries may have good news.
+        if !self.is_proven && self.holder.is_none() {
             self.turn_away(now, &mut notices);
         }
         notices
@@ -317,8 +331,7 @@ impl<C: Copy + Eq> CredentialGate<C> {
             let wants = wants.iter().filter(|want| may_go(want));
             wants.map(move |want| (at, want))
         });
-        // Of equals the first.
-        let (at, want) = candidates.min_by_key(|(_, want)| !want.was_accepted)?;
+        let (at, want) = self.most_telling(&candidates.collect::<Vec<_>>())?;
         let permit = Permit {
             uri: want.uri,
             below: self.below,
@@ -328,31 +341,67 @@ impl<C: Copy + Eq> CredentialGate<C> {
         Some((at, permit))
     }
 
+    /// The request whose answer is most likely to tell whether the credentials are right: one of a
+    /// presentation that was accepted before, or else one that was not tried, far from those that were.
+    fn most_telling<'a>(
+        &self,
+        candidates: &[(usize, &'a CredentialWant)],
+    ) -> Option<(usize, &'a CredentialWant)> {
+        let mut accepted = candidates.iter().filter(|(_, want)| want.was_accepted);
+        if let Some(accepted) = accepted.next().copied() {
+            return Some(accepted);
+        }
+        let is_weaker = |want: &CredentialWant| want.is_weaker || self.below.is_some();
+        let is_new = |want: &CredentialWant| is_weaker(want) || !self.budget.has_tried(want.uri);
+        let new = candidates.iter().filter(|(_, want)| is_new(want)).copied();
+        let new: Vec<_> = new.collect();
+        let candidates = if new.is_empty() { candidates } else { &new };
+        let tries = match self.is_proven || self.below.is_some() {
+            true => 0,
+            false => self.budget.tries(),
+        };
+        let last = candidates.len().checked_sub(1)?;
+        candidates.get(spread(tries, last)).copied()
+    }
+
     fn decide(&self, now: Instant, want: &CredentialWant) -> Decision {
         let is_weaker = want.is_weaker || self.below.is_some();
         self.budget.decide(now, want.uri, is_weaker)
     }
 
-    /// Tells those who may not try for a while.
+    /// Tells those who may not try for a while, or in a moment.
     fn turn_away(&mut self, now: Instant, notices: &mut Notices<C>) {
+        let was_refused = self.budget.has_refusal();
         let queue = std::mem::take(&mut self.queue);
         for (connection, wants) in queue {
-            let until = wants
-                .iter()
-                .map(|want| match self.decide(now, want) {
-                    Decision::NotBefore(until) => Some(until),
-                    Decision::Go | Decision::Wait => None,
-                })
-                .min()
-                .flatten();
-            match until {
-                Some(until) => {
-                    let status = CredentialStatus::Refused { until };
-                    notices.push((connection, Notice::Status(status)));
+            let decisions = wants.iter().map(|want| self.decide(now, want));
+            let status = match decisions.min() {
+                Some(Decision::NotBefore(until)) => {
+                    CredentialStatus::Refused { until, was_refused }
                 }
-                None => self.queue.push_back((connection, wants)),
+                Some(Decision::Soon(at)) => CredentialStatus::AskAgain { at },
+                Some(Decision::Go | Decision::Wait) | None => {
+                    self.queue.push_back((connection, wants));
+                    continue;
+                }
+            };
+            notices.push((connection, Notice::Status(status)));
+            if matches!(status, CredentialStatus::AskAgain { .. }) {
+                self.queue.push_back((connection, wants));
             }
         }
+    }
+}
+
+/// Which of the candidates `0..=last` to try after so many tries. The second is far from the first, but
+/// not at the end: of a recorder with more channels than cameras the last ones are dead.
+fn spread(tries: usize, last: usize) -> usize {
+    match tries {
+        0 => 0,
+        1 => (last * 5).div_ceil(6),
+        2 => last / 2,
+        3 => last / 4,
+        _ => last,
     }
 }
 

@@ -80,6 +80,13 @@ pub enum CredentialStatus {
     Refused {
         /// When they may be tried again.
         until: Instant,
+        /// The server has refused them. If not, the answers so far say nothing of them (404, 503).
+        was_refused: bool,
+    },
+    /// The answer to what was asked last: not yet. The connection asks once more at this time.
+    AskAgain {
+        /// When.
+        at: Instant,
     },
 }
 
@@ -102,7 +109,7 @@ pub enum PermitReturn {
     Excused,
     /// There is no answer so far.
     Unanswered,
-    /// The server closed the connection behind its 401: it has not seen the try.
+    /// The server closed the connection behind its 401: it may not have seen the try.
     Unseen,
 }
 

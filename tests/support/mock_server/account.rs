@@ -29,6 +29,9 @@ pub enum AccountOddity {
     LocksAfter(usize),
     /// This user may not see this camera.
     Forbids(String),
+    /// These cameras are dead: a request with any password at all is answered with this status, one
+    /// without with 401.
+    Dead(u16, Vec<String>),
 }
 
 /// What became of a request's Authorization.

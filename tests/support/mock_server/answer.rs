@@ -109,6 +109,22 @@ impl State {
         let camera = config.camera(&request.uri);
         let path = camera.map_or("", |(camera, _)| config.cameras[camera].0.as_str());
         let oddities = &config.oddities;
+        let dead = oddities.iter().find_map(|oddity| match oddity {
+            AccountOddity::Dead(status, paths) if paths.iter().any(|it| it == path) => {
+                Some(*status)
+            }
+            _ => None,
+        });
+        if let Some(status) = dead.filter(|_| request.headers.contains("Authorization")) {
+            return Some(match status {
+                // No answer at all.
+                0 => Answer {
+                    closes: true,
+                    ..Answer::default()
+                },
+                status => Response::new(status).into(),
+            });
+        }
         let account = &mut self.account;
         let Judgement::Challenged(challenges, closes) =
             account.judge(oddities, auth, connection, path, request)

@@ -13,8 +13,10 @@ const LONGEST_WAIT: Duration = Duration::from_secs(15 * 60);
 /// At most so many tries within so long.
 const MOST_TRIES: usize = 4;
 const MOST_TRIES_WITHIN: Duration = Duration::from_secs(30 * 60);
-/// Tries in a minute whose answers say nothing of the credentials (a recorder with dead channels).
-const MOST_UNDECIDED: usize = 16;
+/// The second try of the first minute is the last one. After an answer that says nothing of the
+/// credentials (404, 503) it waits so long for the other sessions that start together, so that the gate
+/// can choose among them.
+const COMPANY: Duration = Duration::from_millis(300);
 /// Tries that are remembered.
 const REMEMBERED: usize = 64;
 
@@ -25,9 +27,9 @@ pub(super) enum Outcome {
     Pending,
     /// The server refused it, or closed the connection.
     Refused,
-    /// The server refused it for its nonce.
+    /// The server refused it for its nonce, or closed the connection before it could see it.
     Excused,
-    /// The answer says nothing of the credentials.
+    /// The answer says nothing of the credentials (404, 503).
     Undecided,
 }
 
@@ -45,6 +47,8 @@ pub(super) enum Decision {
     Go,
     /// An answer that is awaited decides.
     Wait,
+    /// In a moment, when there are more requests to choose from.
+    Soon(Instant),
     NotBefore(Instant),
 }
 
@@ -55,8 +59,6 @@ pub(super) struct Budget<C> {
     tries: Vec<Try<C>>,
     /// When the first was made, and how many were made after the first minute.
     row: Option<(Instant, u32)>,
-    /// A connection was closed once behind a 401: no try is taken for unseen again.
-    was_unseen: bool,
 }
 
 impl<C> Default for Budget<C> {
@@ -64,7 +66,6 @@ impl<C> Default for Budget<C> {
         Self {
             tries: Vec::new(),
             row: None,
-            was_unseen: false,
         }
     }
 }
@@ -87,16 +88,19 @@ impl<C: Copy + Eq> Budget<C> {
         self.settle_one(connection, None, outcome);
     }
 
-    /// The server closed the connection behind its 401 and has not seen the try. A server that closes
-    /// in place of a refusal looks the same, so that is believed once.
-    pub(super) fn on_unseen(&mut self, connection: C) {
-        let is_it = |it: &Try<C>| it.connection == connection && it.outcome == Outcome::Pending;
-        if let Some(at) = self.tries.iter().rposition(is_it) {
-            match std::mem::replace(&mut self.was_unseen, true) {
-                true => self.settle(connection, Outcome::Refused),
-                false => drop(self.tries.remove(at)),
-            }
-        }
+    /// Whether the server has refused a try.
+    pub(super) fn has_refusal(&self) -> bool {
+        self.tries.iter().any(|it| it.outcome == Outcome::Refused)
+    }
+
+    /// Tries that the present row has seen.
+    pub(super) fn tries(&self) -> usize {
+        self.tries.len()
+    }
+
+    /// Whether a try for `uri` was made of late.
+    pub(super) fn has_tried(&self, uri: Tag) -> bool {
+        self.tries.iter().any(|it| it.uri == uri)
     }
 
     fn settle_one(&mut self, connection: C, uri: Option<Tag>, outcome: Outcome) -> bool {
@@ -137,29 +141,28 @@ impl<C: Copy + Eq> Budget<C> {
     pub(super) fn decide(&self, now: Instant, uri: Tag, is_weaker: bool) -> Decision {
         let is_recent = |it: &&Try<C>| now.saturating_duration_since(it.at) < MOST_TRIES_WITHIN;
         let recent: Vec<&Try<C>> = self.tries.iter().filter(is_recent).collect();
-        // Of these an answer says nothing; so only the pace of the first minute counts them.
-        let is_undecided = |it: &&Try<C>| it.outcome == Outcome::Undecided;
-        let (undecided, counted): (Vec<&Try<C>>, Vec<&Try<C>>) =
-            recent.into_iter().partition(|it| is_undecided(it));
-        let Some((last, (began, later))) = counted.last().zip(self.row) else {
-            return Self::among_undecided(now, &undecided);
+        let Some((last, (began, later))) = recent.last().zip(self.row) else {
+            return Decision::Go;
         };
         let age = |it: &Try<C>| now.saturating_duration_since(it.at);
         let is_pending = |it: &&Try<C>| it.outcome == Outcome::Pending;
-        let mut pending = counted.iter().copied().filter(is_pending);
+        let mut pending = recent.iter().copied().filter(is_pending);
         if pending.clone().any(|it| age(it) < PATIENCE) {
             return Decision::Wait;
         }
-        let was_slow = undecided.iter().all(|it| age(it) >= MINUTE);
-        let is_second =
-            counted.len() == 1 && was_slow && now.saturating_duration_since(began) < MINUTE;
+        let is_second = recent.len() == 1 && now.saturating_duration_since(began) < MINUTE;
         let is_other = is_weaker || last.uri != uri || last.outcome == Outcome::Excused;
+        let says_nothing = last.outcome == Outcome::Undecided;
+        // Also for the same presentation: another one may prove the credentials meanwhile.
+        if is_second && says_nothing && age(last) < COMPANY {
+            return Decision::Soon(last.at + COMPANY);
+        }
         let mut earliest = match is_second && is_other {
             true => last.at,
             false => last.at + wait(later),
         };
-        let fourth = counted.len().checked_sub(MOST_TRIES);
-        if let Some(fourth) = fourth.and_then(|at| counted.get(at)) {
+        let fourth = recent.len().checked_sub(MOST_TRIES);
+        if let Some(fourth) = fourth.and_then(|at| recent.get(at)) {
             earliest = earliest.max(fourth.at + MOST_TRIES_WITHIN);
         }
         if now >= earliest {
@@ -169,16 +172,6 @@ impl<C: Copy + Eq> Budget<C> {
         match pending.any(|it| age(it) < MINUTE) {
             true => Decision::Wait,
             false => Decision::NotBefore(earliest),
-        }
-    }
-
-    fn among_undecided(now: Instant, undecided: &[&Try<C>]) -> Decision {
-        let in_minute = |it: &&&Try<C>| now.saturating_duration_since(it.at) < MINUTE;
-        let mut last_minute = undecided.iter().filter(in_minute);
-        let oldest = last_minute.clone().next();
-        match oldest.filter(|_| last_minute.by_ref().count() >= MOST_UNDECIDED) {
-            Some(oldest) => Decision::NotBefore(oldest.at + MINUTE),
-            None => Decision::Go,
         }
     }
 

@@ -5,6 +5,8 @@ use super::*;
 const A: u32 = 1;
 const B: u32 = 2;
 const C: u32 = 3;
+/// How long the second try waits for company.
+const SOON: Duration = Duration::from_millis(300);
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
 const HALF_HOUR: Duration = Duration::from_secs(1800);
@@ -35,8 +37,12 @@ fn permitted(uri: &str) -> Notice {
     }))
 }
 
+fn turned_away(until: Instant, was_refused: bool) -> Notice {
+    Notice::Status(CredentialStatus::Refused { until, was_refused })
+}
+
 fn refused(until: Instant) -> Notice {
-    Notice::Status(CredentialStatus::Refused { until })
+    turned_away(until, true)
 }
 
 fn refusal(now: Instant, uri: &str) -> Refusal {
@@ -233,28 +239,99 @@ fn f22_a_password_that_was_changed_is_tried_twice() {
 }
 
 #[test]
-fn f22_dead_channels_prove_nothing_and_keep_nothing_from_the_others() {
-    let now = Instant::now();
-    let mut gate = gate(now, &[A]);
-    for camera in 0..10 {
-        assert!(try_once(&mut gate, now, A, &camera.to_string()));
-        gate.on_returned(now, A, PermitReturn::Undecided);
+fn f22_a_404_uses_up_a_try() {
+    let start = Instant::now();
+    let mut gate = gate(start, &[A, B]);
+    assert!(try_once(&mut gate, start, A, "1"));
+    gate.on_returned(start, A, PermitReturn::Undecided);
+    let soon = Notice::Status(CredentialStatus::AskAgain { at: start + SOON });
+    let told = gate.on_wanted(start, A, vec![want("2")]);
+    assert_eq!(told, [(A, soon)], "others may come");
+    assert!(try_once(&mut gate, start + SOON, B, "3"));
+    gate.on_returned(start + SOON, B, PermitReturn::Undecided);
+    let third = gate.on_wanted(start + SOON, B, vec![want("4")]);
+    let until = start + SOON + MINUTE;
+    assert_eq!(third, [(B, turned_away(until, false))]);
+    let mut tries = vec![Duration::ZERO, SOON];
+    for second in 1..3600 {
+        let at = SECOND * second;
+        let uri = second.to_string();
+        if try_once(&mut gate, start + at, A, &uri) {
+            gate.on_returned(start + at, A, PermitReturn::Undecided);
+            tries.push(at);
+        }
     }
-    assert!(fail_once(&mut gate, now, A, "10"));
-    let told = gate.on_wanted(now, A, vec![want("11")]);
-    assert_eq!(
-        told,
-        [(A, refused(now + MINUTE))],
-        "they count all the same"
-    );
+    assert!(most_within(&tries, MINUTE) <= 2, "{tries:?}");
+    assert!(most_within(&tries, HALF_HOUR) <= 4, "{tries:?}");
+    assert!(tries.len() >= 6, "it is tried again: {tries:?}");
+}
 
-    let mut gate = self::gate(now, &[A]);
-    let tries = (0..64).filter(|camera| {
-        let may_go = try_once(&mut gate, now, A, &camera.to_string());
-        gate.on_returned(now, A, PermitReturn::Undecided);
-        may_go
-    });
-    assert_eq!(tries.count(), 16);
+/// 64 cameras, a connection for each or all on one, and the right password.
+#[test]
+fn f22_where_channels_are_dead_the_second_try_is_far_from_the_first() {
+    let dead_lists: [Vec<u32>; 5] = [
+        (0..10).collect(),
+        (0..5).chain(59..64).collect(),
+        (54..64).collect(),
+        (0..64).step_by(7).collect(),
+        (0..50).collect(),
+    ];
+    for dead in dead_lists {
+        for is_shared in [false, true] {
+            let start = Instant::now();
+            let mut gate = gate(start, &[]);
+            let connection_of = |camera: u32| if is_shared { 0 } else { camera };
+            let members = if is_shared { 1 } else { 64 };
+            for member in 0..members {
+                gate.join(start, member);
+            }
+            let wants = |tried: &[u32]| {
+                let left = (0..64).filter(|camera| !tried.contains(camera));
+                left.map(|camera| (camera, want(&camera.to_string())))
+                    .collect::<Vec<_>>()
+            };
+            let mut tried: Vec<u32> = Vec::new();
+            let mut now = start;
+            let is_proven = loop {
+                let mut permitted = None;
+                let left = wants(&tried);
+                let asks: Vec<(u32, Vec<CredentialWant>)> = match is_shared {
+                    true => vec![(0, left.iter().map(|(_, want)| *want).collect())],
+                    false => left
+                        .iter()
+                        .map(|(camera, want)| (connection_of(*camera), vec![*want]))
+                        .collect(),
+                };
+                for (connection, wants) in asks {
+                    for (to, notice) in gate.on_wanted(now, connection, wants) {
+                        if let Notice::Status(CredentialStatus::Permitted(permit)) = notice {
+                            permitted = Some((to, permit.uri));
+                        }
+                    }
+                    if permitted.is_some() && tried.is_empty() {
+                        break;
+                    }
+                }
+                let Some((to, uri)) = permitted else {
+                    break false;
+                };
+                gate.on_tried(now, to, uri);
+                let camera = (0..64).find(|camera| Tag::of(&camera.to_string()) == uri);
+                tried.extend(camera);
+                if camera.is_some_and(|camera| !dead.contains(&camera)) {
+                    break true;
+                }
+                gate.on_returned(now, to, PermitReturn::Undecided);
+                // All have asked by then.
+                for (camera, want) in wants(&tried).into_iter().filter(|_| !is_shared) {
+                    gate.on_wanted(now, camera, vec![want]);
+                }
+                now += SOON;
+            };
+            assert!(is_proven, "{dead:?}, shared: {is_shared}, tried {tried:?}");
+            assert!(tried.len() <= 2, "{tried:?}");
+        }
+    }
 }
 
 #[test]
@@ -270,7 +347,7 @@ fn f22_a_server_that_closes_instead_of_refusing_is_not_tried_for_ever() {
 }
 
 #[test]
-fn f46_a_try_that_the_server_has_not_seen_is_none_but_that_is_believed_once() {
+fn f46_a_try_that_the_server_has_not_seen_may_be_repeated_and_counts() {
     let now = Instant::now();
     let mut gate = gate(now, &[A, B]);
     for connection in [A, B] {

@@ -31,8 +31,9 @@ const PATIENCE: Duration = Duration::from_secs(1);
 const CLOSE_MAY_FOLLOW: Duration = Duration::from_millis(300);
 /// A connection that ends so soon behind a 401, without another byte, was closed for it.
 const CLOSED_BEHIND: Duration = Duration::from_millis(500);
-/// Presentations that leave is asked for at a time.
-const MOST_WANTS: usize = 16;
+/// Presentations that leave is asked for at a time: all that fit on a connection, so that the gate can
+/// choose among them.
+const MOST_WANTS: usize = 128;
 /// Presentations that were accepted and are remembered.
 const MOST_ACCEPTED: usize = 4096;
 
@@ -49,7 +50,8 @@ pub(super) enum Gate {
 /// A question for leave that is not answered.
 #[derive(Debug)]
 struct Question {
-    at: Instant,
+    /// When it is asked once more.
+    again: Instant,
     uris: Vec<Tag>,
 }
 
@@ -145,6 +147,12 @@ impl Authorizer {
 
     /// What is now known. Gives the presentations whose requests are not to be tried, if there are any.
     pub(super) fn set_status(&mut self, now: Instant, status: CredentialStatus) -> Vec<Tag> {
+        if let CredentialStatus::AskAgain { at } = status {
+            if let Some(question) = &mut self.question {
+                question.again = at;
+            }
+            return Vec::new();
+        }
         self.status = status;
         self.exchange = None;
         let question = self.question.take();
@@ -158,7 +166,7 @@ impl Authorizer {
                     tried: None,
                 });
             }
-            CredentialStatus::Proven(_) => {}
+            CredentialStatus::Proven(_) | CredentialStatus::AskAgain { .. } => {}
             CredentialStatus::Refused { .. } => {
                 self.withdraw_permit();
                 return question.map_or_else(Vec::new, |question| question.uris);
@@ -216,9 +224,9 @@ impl Authorizer {
             CredentialStatus::Unproven {
                 is_exclusive: false,
             } if !has_challenge => Gate::Open,
-            CredentialStatus::Unproven { .. } | CredentialStatus::Refused { .. } => {
-                Gate::WantsPermit
-            }
+            CredentialStatus::Unproven { .. }
+            | CredentialStatus::Refused { .. }
+            | CredentialStatus::AskAgain { .. } => Gate::WantsPermit,
         }
     }
 
@@ -257,7 +265,9 @@ impl Authorizer {
                 draft.auth.is_challenged = is_challenged;
                 authorization
             }
-            CredentialStatus::Unproven { .. } | CredentialStatus::Refused { .. } => None,
+            CredentialStatus::Unproven { .. }
+            | CredentialStatus::Refused { .. }
+            | CredentialStatus::AskAgain { .. } => None,
         }
     }
 
@@ -467,7 +477,7 @@ impl Authorizer {
             return;
         }
         self.question = Some(Question {
-            at: now,
+            again: now + PATIENCE,
             uris: wants.iter().map(|want| want.uri).collect(),
         });
         self.reports.push_back(CredentialReport::Wanted(wants));
@@ -490,10 +500,7 @@ impl Authorizer {
 
     /// When something is to be done without an answer.
     pub(super) fn next_timeout(&self) -> Option<Instant> {
-        let asked = self
-            .question
-            .as_ref()
-            .map(|question| question.at + PATIENCE);
+        let asked = self.question.as_ref().map(|question| question.again);
         let tried = self
             .exchange
             .as_ref()
@@ -511,8 +518,7 @@ impl Authorizer {
             self.hold = Hold::Over;
         }
         // If it still waits then, it asks again.
-        self.question
-            .take_if(|question| now >= question.at + PATIENCE);
+        self.question.take_if(|question| now >= question.again);
         let is_due = |exchange: &&Exchange| now >= exchange.since + PATIENCE;
         if let Some(exchange) = self.exchange.as_ref().filter(is_due) {
             let reason = match exchange.tried {

@@ -33,8 +33,8 @@ impl Connection {
     /// permit that nothing wants any more is given back at once.
     pub fn handle_credential_status(&mut self, now: Instant, status: CredentialStatus) {
         let denied = self.authorizer.set_status(now, status);
-        if let CredentialStatus::Refused { until } = status {
-            self.deny(&denied, until.saturating_duration_since(now));
+        if let CredentialStatus::Refused { until, was_refused } = status {
+            self.deny(&denied, until.saturating_duration_since(now), was_refused);
         }
         self.flush(now);
     }
@@ -130,7 +130,7 @@ impl Connection {
     }
 
     /// Fails what waits for leave that is not given.
-    fn deny(&mut self, uris: &[Tag], retry_after: Duration) {
+    fn deny(&mut self, uris: &[Tag], retry_after: Duration, was_refused: bool) {
         let retries: Vec<Draft> = self.authorizer.drain_retries().collect();
         let waiting = std::mem::take(&mut self.waiting);
         let is_denied = |this: &Self, draft: &Draft| uris.contains(&this.presentation_of(draft));
@@ -151,11 +151,7 @@ impl Connection {
             let tried = draft.auth.below.is_some();
             let explanation = match tried {
                 true => REFUSED.to_owned(),
-                false => format!(
-                    "the server has refused the user or password; they are not tried again for \
-                     {} s, because cameras lock accounts",
-                    retry_after.as_secs().max(1)
-                ),
+                false => on_hold(retry_after, was_refused),
             };
             let kind = FailureKind::Unauthorized {
                 tried,
@@ -356,6 +352,16 @@ impl Connection {
             }
         }
     }
+}
+
+/// Why the user and password are not tried for some time.
+fn on_hold(retry_after: Duration, was_refused: bool) -> String {
+    let reason = match was_refused {
+        true => "the server has refused the user or password",
+        false => "no answer of the server has told yet whether user and password are right",
+    };
+    let seconds = retry_after.as_secs().max(1);
+    format!("{reason}; they are not tried again for {seconds} s, because cameras lock accounts")
 }
 
 fn unauthorized(tried: bool, explanation: String) -> FailureKind {
