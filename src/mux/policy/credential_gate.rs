@@ -37,6 +37,10 @@ use crate::mux::proto::{
 
 /// For so long after they got in each other's way connections take turns.
 const TURNS: Duration = Duration::from_secs(60);
+/// A connection with a permit asks once more after a second; before that, its question was on the way.
+const PERMIT_CROSSES: Duration = Duration::from_millis(900);
+/// Connections that wait longer for the second try ask so long before it.
+const HALFWAY: Duration = Duration::from_millis(150);
 /// Challenges that are remembered.
 const MOST_CHALLENGES: usize = 256;
 
@@ -66,7 +70,8 @@ pub(in crate::mux) struct CredentialGate<C> {
     is_proven: bool,
     /// The server has answered a request without asking for credentials.
     is_open: bool,
-    holder: Option<C>,
+    /// The connection that has the permit, and since when.
+    holder: Option<(C, Instant)>,
     queue: VecDeque<(C, Vec<CredentialWant>)>,
     budget: Budget<C>,
     /// The next try uses a weaker algorithm than this one, which was refused.
@@ -123,8 +128,13 @@ impl<C: Copy + Eq> CredentialGate<C> {
         connection: C,
         wants: Vec<CredentialWant>,
     ) -> Notices<C> {
-        if self.holder == Some(connection) {
-            self.holder = None;
+        // The question and the permit have crossed. A connection that lost its permit asks once more.
+        let has_just_got = |since| now.saturating_duration_since(since) < PERMIT_CROSSES;
+        match self.holder {
+            Some((holder, since)) if holder == connection && has_just_got(since) => {
+                return Vec::new();
+            }
+            _ => self.take_permit(connection),
         }
         // A connection that asks once more keeps its place.
         let is_it = |place: &&mut (C, Vec<CredentialWant>)| place.0 == connection;
@@ -169,7 +179,7 @@ impl<C: Copy + Eq> CredentialGate<C> {
             return Vec::new();
         }
         let mut notices = self.tell_all(self.status(now));
-        let holder = self.holder;
+        let holder = self.holder.map(|(holder, _)| holder);
         notices.retain(|(connection, _)| Some(*connection) != holder);
         notices
     }
@@ -292,11 +302,13 @@ impl<C: Copy + Eq> CredentialGate<C> {
             .collect()
     }
 
+    fn take_permit(&mut self, connection: C) {
+        self.holder.take_if(|(holder, _)| *holder == connection);
+    }
+
     /// A connection has the permit no more.
     fn release(&mut self, now: Instant, connection: C) -> Notices<C> {
-        if self.holder == Some(connection) {
-            self.holder = None;
-        }
+        self.take_permit(connection);
         self.pass_on(now)
     }
 
@@ -312,7 +324,7 @@ impl<C: Copy + Eq> CredentialGate<C> {
             && let Some((at, permit)) = self.next_in_line(now)
             && let Some((connection, _)) = self.queue.remove(at)
         {
-            self.holder = Some(connection);
+            self.holder = Some((connection, now));
             let status = CredentialStatus::Permitted(permit);
             notices.push((connection, Notice::Status(status)));
         }
@@ -356,10 +368,19 @@ impl<C: Copy + Eq> CredentialGate<C> {
         let new = candidates.iter().filter(|(_, want)| is_new(want)).copied();
         let new: Vec<_> = new.collect();
         let candidates = if new.is_empty() { candidates } else { &new };
-        let tries = match self.is_proven || self.below.is_some() {
-            true => 0,
-            false => self.budget.tries(),
+        // Those that wait on the connection that tried last began with it, and are its neighbours.
+        let is_elsewhere = |at: usize| {
+            let connection = self.queue.get(at).map(|(connection, _)| *connection);
+            connection != self.budget.last_connection()
         };
+        let elsewhere = candidates.iter().filter(|(at, _)| is_elsewhere(*at));
+        let elsewhere: Vec<_> = elsewhere.copied().collect();
+        let is_first = self.is_proven || self.below.is_some() || self.budget.tries() == 0;
+        let candidates = match is_first || elsewhere.is_empty() {
+            true => candidates,
+            false => &elsewhere,
+        };
+        let tries = if is_first { 0 } else { self.budget.tries() };
         let last = candidates.len().checked_sub(1)?;
         candidates.get(spread(tries, last)).copied()
     }
@@ -379,7 +400,9 @@ impl<C: Copy + Eq> CredentialGate<C> {
                 Some(Decision::NotBefore(until)) => {
                     CredentialStatus::Refused { until, was_refused }
                 }
-                Some(Decision::Soon(at)) => CredentialStatus::AskAgain { at },
+                Some(Decision::Soon(at)) => CredentialStatus::AskAgain {
+                    at: ask_again(now, at),
+                },
                 Some(Decision::Go | Decision::Wait) | None => {
                     self.queue.push_back((connection, wants));
                     continue;
@@ -393,13 +416,23 @@ impl<C: Copy + Eq> CredentialGate<C> {
     }
 }
 
-/// Which of the candidates `0..=last` to try after so many tries. The second is far from the first, but
-/// not at the end: of a recorder with more channels than cameras the last ones are dead.
+/// When a connection asks once more that may try at `then`: by then all connections should have told of
+/// all the sessions that wait on them, so they ask halfway as well.
+fn ask_again(now: Instant, then: Instant) -> Instant {
+    let wait = then.saturating_duration_since(now);
+    match wait > HALFWAY {
+        true => then - HALFWAY,
+        false => then,
+    }
+}
+
+/// Which of the candidates `0..=last` to try after so many tries. The second is from the middle: of a
+/// recorder with more channels than cameras the last ones are dead.
 fn spread(tries: usize, last: usize) -> usize {
     match tries {
         0 => 0,
-        1 => (last * 5).div_ceil(6),
-        2 => last / 2,
+        1 => (last * 4).div_ceil(7),
+        2 => last - last / 5,
         3 => last / 4,
         _ => last,
     }

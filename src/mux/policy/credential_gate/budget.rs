@@ -98,6 +98,11 @@ impl<C: Copy + Eq> Budget<C> {
         self.tries.len()
     }
 
+    /// The connection that tried last.
+    pub(super) fn last_connection(&self) -> Option<C> {
+        self.tries.last().map(|last| last.connection)
+    }
+
     /// Whether a try for `uri` was made of late.
     pub(super) fn has_tried(&self, uri: Tag) -> bool {
         self.tries.iter().any(|it| it.uri == uri)
