@@ -106,7 +106,7 @@ impl ConnectionPool {
         network: Option<Arc<dyn Network>>,
     ) -> Self {
         let pool = Self(Arc::new(Shared {
-            state: Mutex::new(State::new()),
+            state: Mutex::new(State::new(network.is_some())),
             runtime: RuntimeChoice::new(runtime),
             limits,
             timeouts,

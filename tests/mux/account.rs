@@ -292,6 +292,56 @@ async fn f22_with_the_right_password_ten_dead_channels_of_64_delay_no_other() {
     }
 }
 
+#[tokio::test]
+async fn f22_two_multiplexers_of_a_process_share_the_tries() {
+    for (oddities, cameras) in [
+        (vec![AccountOddity::NewNonceEachTime], 1),
+        (vec![AccountOddity::NewNonceEachTime], 16),
+        (vec![dead(404, 1..=3), AccountOddity::NewNonceEachTime], 16),
+    ] {
+        for auth in [basic(), digest()] {
+            let server = server(cameras, auth, &oddities);
+            let muxes = [mux(), mux(), mux()];
+            let pooling = Pooling::default();
+            let started = muxes.iter().map(|mux| {
+                let urls = urls(&server, cameras, "wrong");
+                try_all(mux, urls, &pooling)
+            });
+            let [first, second, third]: [_; 3] =
+                started.collect::<Vec<_>>().try_into().ok().unwrap();
+            let results = within_patience(async { tokio::join!(first, second, third) }).await;
+            for result in results.0.into_iter().chain(results.1).chain(results.2) {
+                result.unwrap_err();
+            }
+            let tries = tries(&server);
+            assert!(tries <= 2, "{cameras} cameras, {oddities:?}: {tries}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn f22_two_multiplexers_of_a_process_with_the_right_password_play_at_once() {
+    for cameras in [1, 16] {
+        let server = server(cameras, digest(), &[AccountOddity::NewNonceEachTime]);
+        let began = std::time::Instant::now();
+        let (one, other) = (mux(), mux());
+        let urls = || urls(&server, cameras, "right");
+        let pooling = Pooling::default();
+        let (one, other) = within_patience(async {
+            tokio::join!(
+                try_all(&one, urls(), &pooling),
+                try_all(&other, urls(), &pooling)
+            )
+        })
+        .await;
+        let sessions: Vec<Session> = one.into_iter().chain(other).map(Result::unwrap).collect();
+        let took = began.elapsed();
+        println!("{cameras} cameras: {took:?}");
+        assert!(took < Duration::from_secs(2), "{took:?}");
+        drop(sessions);
+    }
+}
+
 /// Behind the check of the password the mock looks for the camera.
 #[tokio::test]
 async fn f22_a_404_proves_nothing_and_the_next_camera_plays() {

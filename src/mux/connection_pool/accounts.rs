@@ -1,14 +1,25 @@
 //! The accounts at servers: which user was accepted, and what is known of the server's challenges.
+//!
+//! A camera counts the failed logins of a process, not of a multiplexer. So the budget of tries is one
+//! for all multiplexers of the process; everything else is known to each for itself. Its lock is taken
+//! inside that of the pool, for one decision at a time, and only for reports of credentials and for
+//! the begin and end of connections; never for a packet. It is found by a hash: no password outlives
+//! its sessions there.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, hash_map::RandomState},
+    hash::BuildHasher as _,
+    sync::{
+        Arc, LazyLock, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
 use super::{ConnectionId, state::State};
 use crate::mux::{
     driver::Command,
-    policy::credential_gate::{CredentialGate, Notice, Notices},
+    policy::credential_gate::{Budget, CredentialGate, Notice, Notices},
     proto::{CredentialReport, CredentialStatus, Credentials, LeftChallenge},
     server_key::ServerId,
 };
@@ -21,10 +32,24 @@ const MOST_CHALLENGES: usize = 256;
 /// A user at a server.
 pub(super) type AccountId = (ServerId, Credentials);
 
+/// A connection of one of the process's multiplexers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Member {
+    pool: u64,
+    connection: ConnectionId,
+}
+
+/// The budgets of all accounts, by a hash of server, user and password.
+#[derive(Debug, Default)]
+struct Budgets {
+    hasher: RandomState,
+    of_accounts: Mutex<HashMap<u64, Budget<Member>>>,
+}
+
 /// One account.
 #[derive(Debug)]
 struct Account {
-    gate: CredentialGate<ConnectionId>,
+    gate: CredentialGate<Member>,
     /// From connections that the server closed behind a 401; the newest is the last.
     challenges: Vec<(Instant, LeftChallenge)>,
     closes_behind_401: bool,
@@ -39,10 +64,55 @@ pub(super) struct AccountView {
 }
 
 /// The accounts at all servers.
-#[derive(Debug, Default)]
-pub(super) struct Accounts(HashMap<AccountId, Account>);
+#[derive(Debug)]
+pub(super) struct Accounts {
+    pool: u64,
+    budgets: Arc<Budgets>,
+    known: HashMap<AccountId, Account>,
+}
 
 impl Accounts {
+    /// Those of a multiplexer that connects through the system, or through a network of its own: whose
+    /// addresses say nothing to others.
+    pub(super) fn new(has_own_network: bool) -> Self {
+        static PROCESS: LazyLock<Arc<Budgets>> = LazyLock::new(Arc::default);
+        static POOLS: AtomicU64 = AtomicU64::new(0);
+
+        Self {
+            pool: POOLS.fetch_add(1, Ordering::Relaxed),
+            budgets: match has_own_network {
+                true => Arc::default(),
+                false => Arc::clone(&PROCESS),
+            },
+            known: HashMap::new(),
+        }
+    }
+
+    fn member(&self, connection: ConnectionId) -> Member {
+        let pool = self.pool;
+        Member { pool, connection }
+    }
+
+    /// Asks or tells an account something, with the budget that the process has for it.
+    fn with<R>(&mut self, id: &AccountId, ask: impl FnOnce(&mut Account) -> R) -> Option<R> {
+        let account = self.known.get_mut(id)?;
+        let key = self.budgets.hasher.hash_one(id);
+        let budgets = self.budgets.of_accounts.lock();
+        let mut budgets = budgets.unwrap_or_else(PoisonError::into_inner);
+        let budget = budgets.entry(key).or_default();
+        account.gate.swap_budget(budget);
+        let answer = ask(account);
+        account.gate.swap_budget(budget);
+        Some(answer)
+    }
+
+    /// Forgets the budgets that allow nothing more than new ones do.
+    fn forget_budgets(&self, now: Instant) {
+        let budgets = self.budgets.of_accounts.lock();
+        let mut budgets = budgets.unwrap_or_else(PoisonError::into_inner);
+        budgets.retain(|_, budget| !budget.is_forgettable(now));
+    }
+
     /// A connection is made that may need the credentials.
     pub(super) fn join(
         &mut self,
@@ -50,36 +120,40 @@ impl Accounts {
         account: &AccountId,
         connection: ConnectionId,
     ) -> AccountView {
-        let account = self.0.entry(account.clone()).or_insert_with(|| Account {
+        let member = self.member(connection);
+        self.forget_budgets(now);
+        let fresh = || Account {
             gate: CredentialGate::new(),
             challenges: Vec::new(),
             closes_behind_401: false,
-        });
+        };
+        self.known.entry(account.clone()).or_insert_with(fresh);
         let is_alive = |left: &(Instant, LeftChallenge)| {
             now.saturating_duration_since(left.0) < CHALLENGE_LIVES
         };
-        account.challenges.retain(is_alive);
-        let challenges = account.challenges.iter();
-        AccountView {
-            status: account.gate.join(now, connection),
-            challenges: challenges.map(|(_, challenge)| challenge.clone()).collect(),
-            closes_behind_401: account.closes_behind_401,
-        }
+        let view = self.with(account, |account| {
+            account.challenges.retain(is_alive);
+            let challenges = account.challenges.iter();
+            AccountView {
+                status: account.gate.join(now, member),
+                challenges: challenges.map(|(_, challenge)| challenge.clone()).collect(),
+                closes_behind_401: account.closes_behind_401,
+            }
+        });
+        view.unwrap_or_default()
     }
 
     /// A connection is over.
-    fn leave(
-        &mut self,
-        now: Instant,
-        id: &AccountId,
-        connection: ConnectionId,
-    ) -> Notices<ConnectionId> {
-        let Some(account) = self.0.get_mut(id) else {
-            return Vec::new();
-        };
-        let notices = account.gate.leave(now, connection);
-        if account.gate.is_forgettable(now) && account.challenges.is_empty() {
-            self.0.remove(id);
+    fn leave(&mut self, now: Instant, id: &AccountId, connection: ConnectionId) -> Notices<Member> {
+        let member = self.member(connection);
+        let left = self.with(id, |account| {
+            let notices = account.gate.leave(now, member);
+            let is_over = account.gate.is_forgettable(now) && account.challenges.is_empty();
+            (notices, is_over)
+        });
+        let (notices, is_over) = left.unwrap_or_default();
+        if is_over {
+            self.known.remove(id);
         }
         notices
     }
@@ -91,11 +165,21 @@ impl Accounts {
         id: &AccountId,
         connection: ConnectionId,
         report: CredentialReport,
-    ) -> Notices<ConnectionId> {
-        let Some(account) = self.0.get_mut(id) else {
-            return Vec::new();
-        };
-        let gate = &mut account.gate;
+    ) -> Notices<Member> {
+        let member = self.member(connection);
+        let notices = self.with(id, |account| account.on_report(now, member, report));
+        notices.unwrap_or_default()
+    }
+}
+
+impl Account {
+    fn on_report(
+        &mut self,
+        now: Instant,
+        connection: Member,
+        report: CredentialReport,
+    ) -> Notices<Member> {
+        let gate = &mut self.gate;
         match report {
             CredentialReport::Wanted(wants) => return gate.on_wanted(now, connection, wants),
             CredentialReport::Tried(uri) => gate.on_tried(now, connection, uri),
@@ -113,11 +197,11 @@ impl Accounts {
                 gate.on_challenged(now, connection, realm, nonce);
             }
             CredentialReport::Left(challenges) => {
-                account.closes_behind_401 = true;
+                self.closes_behind_401 = true;
                 let left = challenges.into_iter().map(|challenge| (now, challenge));
-                account.challenges.extend(left);
-                let surplus = account.challenges.len().saturating_sub(MOST_CHALLENGES);
-                account.challenges.drain(..surplus);
+                self.challenges.extend(left);
+                let surplus = self.challenges.len().saturating_sub(MOST_CHALLENGES);
+                self.challenges.drain(..surplus);
             }
         }
         Vec::new()
@@ -131,8 +215,9 @@ impl State {
             return false;
         };
         let account = self.account_of(id);
-        let account = account.and_then(|account| self.accounts.0.get(&account));
-        account.is_some_and(|account| account.gate.is_premature(id, refusal))
+        let account = account.and_then(|account| self.accounts.known.get(&account));
+        let member = self.accounts.member(id);
+        account.is_some_and(|account| account.gate.is_premature(member, refusal))
     }
 
     /// A connection asks or tells something of its credentials.
@@ -160,9 +245,9 @@ impl State {
         self.registered.get(&id)?.account.clone()
     }
 
-    fn notify_credentials(&self, notices: Notices<ConnectionId>) {
+    fn notify_credentials(&self, notices: Notices<Member>) {
         for (connection, notice) in notices {
-            if let Some(told) = self.registered.get(&connection) {
+            if let Some(told) = self.registered.get(&connection.connection) {
                 told.link.send(match notice {
                     Notice::Status(status) => Command::Credentials(status),
                     Notice::Verdict(verdict) => Command::RefusalVerdict(verdict),

@@ -105,12 +105,12 @@ pub(super) struct State {
 }
 
 impl State {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(has_own_network: bool) -> Self {
         Self {
             table: Table::new(),
             registered: BTreeMap::new(),
             waiters: BTreeMap::new(),
-            accounts: Accounts::default(),
+            accounts: Accounts::new(has_own_network),
             servers: HashMap::new(),
             last_intent: 0,
             descriptions: Descriptions::default(),

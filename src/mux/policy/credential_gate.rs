@@ -30,7 +30,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use self::budget::{Budget, Decision, Outcome};
+pub(in crate::mux) use self::budget::Budget;
+use self::budget::{Decision, Outcome};
 use crate::mux::proto::{
     CredentialStatus, CredentialWant, Permit, PermitReturn, Refusal, RefusalVerdict, Strength, Tag,
 };
@@ -73,6 +74,7 @@ pub(in crate::mux) struct CredentialGate<C> {
     /// The connection that has the permit, and since when.
     holder: Option<(C, Instant)>,
     queue: VecDeque<(C, Vec<CredentialWant>)>,
+    /// Of all multiplexers of the process, while a call lasts: see [`swap_budget`](Self::swap_budget).
     budget: Budget<C>,
     /// The next try uses a weaker algorithm than this one, which was refused.
     below: Option<Strength>,
@@ -98,6 +100,11 @@ impl<C: Copy + Eq> CredentialGate<C> {
             turns_until: None,
             closes_behind_401: false,
         }
+    }
+
+    /// Lends the gate the budget that the process has for this server and user, or takes it back.
+    pub(in crate::mux) fn swap_budget(&mut self, budget: &mut Budget<C>) {
+        std::mem::swap(&mut self.budget, budget);
     }
 
     /// A connection that may need the credentials comes; tells what it starts with.
@@ -303,7 +310,13 @@ impl<C: Copy + Eq> CredentialGate<C> {
     }
 
     fn take_permit(&mut self, connection: C) {
-        self.holder.take_if(|(holder, _)| *holder == connection);
+        if self
+            .holder
+            .take_if(|(holder, _)| *holder == connection)
+            .is_some()
+        {
+            self.budget.on_released(connection);
+        }
     }
 
     /// A connection has the permit no more.
@@ -325,6 +338,9 @@ impl<C: Copy + Eq> CredentialGate<C> {
             && let Some((connection, _)) = self.queue.remove(at)
         {
             self.holder = Some((connection, now));
+            if !self.is_proven {
+                self.budget.on_permitted(now, connection);
+            }
             let status = CredentialStatus::Permitted(permit);
             notices.push((connection, Notice::Status(status)));
         }

@@ -20,6 +20,10 @@ const COMPANY: Duration = Duration::from_millis(300);
 /// Tries that are remembered.
 const REMEMBERED: usize = 64;
 
+/// A permit is awaited so long from a multiplexer that may be gone, and looked for so often.
+const PERMIT_LASTS: Duration = Duration::from_secs(5);
+const PERMIT_IS_AWAITED: Duration = Duration::from_millis(20);
+
 /// What became of a try.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
@@ -52,13 +56,15 @@ pub(super) enum Decision {
     NotBefore(Instant),
 }
 
-/// The tries since the server last accepted the credentials.
+/// The tries since the server last accepted the credentials, of all multiplexers of a process.
 #[derive(Debug)]
-pub(super) struct Budget<C> {
+pub(in crate::mux) struct Budget<C> {
     /// Oldest first.
     tries: Vec<Try<C>>,
     /// When the first was made, and how many were made after the first minute.
     row: Option<(Instant, u32)>,
+    /// The connection that has the permit, and since when.
+    permit: Option<(C, Instant)>,
 }
 
 impl<C> Default for Budget<C> {
@@ -66,11 +72,22 @@ impl<C> Default for Budget<C> {
         Self {
             tries: Vec::new(),
             row: None,
+            permit: None,
         }
     }
 }
 
 impl<C: Copy + Eq> Budget<C> {
+    /// A connection gets the permit.
+    pub(super) fn on_permitted(&mut self, now: Instant, connection: C) {
+        self.permit = Some((connection, now));
+    }
+
+    /// A connection has the permit no more.
+    pub(super) fn on_released(&mut self, connection: C) {
+        self.permit.take_if(|(holder, _)| *holder == connection);
+    }
+
     pub(super) fn on_tried(&mut self, now: Instant, connection: C, uri: Tag) {
         self.add(now, connection, uri, Outcome::Pending);
     }
@@ -144,6 +161,11 @@ impl<C: Copy + Eq> Budget<C> {
     /// Whether a try for `uri` may go out; `is_weaker`: with the next weaker algorithm than the one
     /// that was refused.
     pub(super) fn decide(&self, now: Instant, uri: Tag, is_weaker: bool) -> Decision {
+        let lasts = |since: Instant| now.saturating_duration_since(since) < PERMIT_LASTS;
+        // Of another multiplexer: within one, the gate asks only while no connection has the permit.
+        if self.permit.is_some_and(|(_, since)| lasts(since)) {
+            return Decision::Soon(now + PERMIT_IS_AWAITED);
+        }
         let is_recent = |it: &&Try<C>| now.saturating_duration_since(it.at) < MOST_TRIES_WITHIN;
         let recent: Vec<&Try<C>> = self.tries.iter().filter(is_recent).collect();
         let Some((last, (began, later))) = recent.last().zip(self.row) else {
@@ -181,7 +203,7 @@ impl<C: Copy + Eq> Budget<C> {
     }
 
     /// Whether forgetting it allows nothing more.
-    pub(super) fn is_forgettable(&self, now: Instant) -> bool {
+    pub(in crate::mux) fn is_forgettable(&self, now: Instant) -> bool {
         let last = self.tries.last();
         last.is_none_or(|last| now.saturating_duration_since(last.at) >= MOST_TRIES_WITHIN)
     }
