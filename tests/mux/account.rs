@@ -164,6 +164,12 @@ async fn f46_odd_servers_play_and_none_is_refused() {
             AccountOddity::ClosesBehind401 { is_announced: true },
             AccountOddity::BrokenSha256,
         ],
+        vec![
+            AccountOddity::ClosesBehind401 {
+                is_announced: false,
+            },
+            AccountOddity::BrokenSha256,
+        ],
         vec![AccountOddity::RealmPerCamera, AccountOddity::NonceGoodOnce],
         vec![AccountOddity::RealmPerCamera, AccountOddity::BrokenSha256],
     ];

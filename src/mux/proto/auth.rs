@@ -270,6 +270,12 @@ impl Authenticator {
             .map(|realm| (realm.tag, realm.current.tag))
     }
 
+    /// Whether the challenge that came last offers more than one algorithm.
+    pub(crate) fn has_choice(&self) -> bool {
+        let newest = self.realms.last();
+        newest.is_some_and(|realm| realm.current.offers.len() > 1)
+    }
+
     /// Whether requests go one at a time, because a nonce may be good for one request only.
     pub(crate) fn is_serial(&self) -> bool {
         let is_serial = |realm: &Realm| matches!(realm.reuse, Reuse::Doubtful(_) | Reuse::Never);

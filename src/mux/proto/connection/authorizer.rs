@@ -29,6 +29,9 @@ use crate::mux::proto::{
 const PATIENCE: Duration = Duration::from_secs(1);
 /// How long after a 401 that announces the end of the connection that is waited for.
 const CLOSE_MAY_FOLLOW: Duration = Duration::from_millis(300);
+/// The same where a server that was not seen to close offers two algorithms: each may need one of the
+/// two tries, so none is to be lost behind the end of the connection.
+const CLOSE_IS_POSSIBLE: Duration = Duration::from_millis(30);
 /// A connection that ends so soon behind a 401, without another byte, was closed for it.
 const CLOSED_BEHIND: Duration = Duration::from_millis(500);
 /// Presentations that leave is asked for at a time: all that fit on a connection, so that the gate can
@@ -351,8 +354,15 @@ impl Authorizer {
 
     /// A 401 has come, which may be the last thing that the server says on this connection.
     pub(super) fn on_challenged(&mut self, now: Instant, says_close: bool) {
-        if (says_close || self.closes_behind_401) && self.hold == Hold::NotYet {
-            self.hold = Hold::Until(now + CLOSE_MAY_FOLLOW);
+        let authenticator = self.authenticator.as_ref();
+        let has_choice = authenticator.is_some_and(Authenticator::has_choice);
+        let wait = match says_close || self.closes_behind_401 {
+            true => Some(CLOSE_MAY_FOLLOW),
+            false if has_choice && !self.is_proven() => Some(CLOSE_IS_POSSIBLE),
+            false => None,
+        };
+        if let (Some(wait), Hold::NotYet) = (wait, self.hold) {
+            self.hold = Hold::Until(now + wait);
         }
         self.challenged = Some(now);
     }
