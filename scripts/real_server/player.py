@@ -26,6 +26,9 @@ CHAINS = {
     "H265": f"rtph265depay ! video/x-h265,stream-format=byte-stream,alignment=nal ! {SINK}",
 }
 TICK_MS = 20
+# The bindings make the class of a type when its first object comes. Two threads that add their first pads at the same time
+# broke each other there (PyGObject 3.42: "argument 1: Must be Gst.Pad, not GhostPad").
+PAD_TYPES = (Gst.Pad.direction, Gst.GhostPad.get_target)
 
 
 class Camera:
