@@ -30,7 +30,6 @@ use std::{
     collections::VecDeque,
     io,
     sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError},
-    time::Duration,
 };
 
 use gstreamer as gst;

@@ -1,7 +1,7 @@
 //! The crew of this process. Other tests use it as well, so nothing is said about how many threads
 //! there are at most.
 
-use std::sync::mpsc;
+use std::{sync::mpsc, time::Duration};
 
 use super::*;
 
