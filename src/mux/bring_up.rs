@@ -393,23 +393,15 @@ impl BringUp {
         refusal.unwrap_or(error).of_camera(&self.camera())
     }
 
+    /// How long the server took for the last DESCRIBE.
+    fn describe_took(&self) -> Duration {
+        self.described
+            .map_or(Duration::ZERO, |described| described.took)
+    }
+
     fn presentation(&self, attachment: &Attachment, reply: Reply) -> Result<Presentation, Error> {
-        let Reply::Described {
-            sdp,
-            content_base,
-            content_location,
-            ..
-        } = reply
-        else {
-            return Err(self.unusable(attachment, "the answer is not one to DESCRIBE"));
-        };
-        let base = presentation_base(
-            &self.url,
-            content_base.as_deref(),
-            content_location.as_deref(),
-        );
-        let presentation = parse_presentation(sdp, base)
-            .map_err(|error| self.unusable(attachment, &error.to_string()))?;
+        let described = described_presentation(&self.url, reply);
+        let presentation = described.map_err(|why| self.unusable(attachment, &why))?;
         self.introduce(attachment, Some(&presentation));
         Ok(presentation)
     }
@@ -616,6 +608,25 @@ pub(super) struct Playing {
     pub(super) presentation: Presentation,
     pub(super) streams: StreamsSetUp,
     pub(super) rtp_info: Vec<RtpInfo>,
+}
+
+/// The description in the answer to a DESCRIBE of the URL.
+///
+/// # Errors
+///
+/// Why it is of no use.
+fn described_presentation(url: &Url, reply: Reply) -> Result<Presentation, String> {
+    let Reply::Described {
+        sdp,
+        content_base,
+        content_location,
+        ..
+    } = reply
+    else {
+        return Err("the answer is not one to DESCRIBE".to_owned());
+    };
+    let base = presentation_base(url, content_base.as_deref(), content_location.as_deref());
+    parse_presentation(sdp, base).map_err(|error| error.to_string())
 }
 
 /// What the connection on which this was answered had been asked for first.

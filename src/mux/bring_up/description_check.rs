@@ -6,11 +6,13 @@ use std::{sync::Arc, time::Duration};
 
 use url::Url;
 
-use super::{BringUp, Passage, Step};
+use super::{BringUp, Passage, Step, described_presentation};
 use crate::mux::{
     attachment::Attachment,
     config::OverflowPolicy,
-    connection_pool::{ConnectionId, ConnectionPool, Description, PresentationUri, Wish},
+    connection_pool::{
+        ConnectionHandle, ConnectionId, ConnectionPool, Description, PresentationUri, Wish,
+    },
     driver,
     error::{Error, ErrorKind, Initiator, Scope},
     monitor::SessionMonitor,
@@ -18,10 +20,7 @@ use crate::mux::{
         description_check::NextCheck,
         descriptions::{Account, Doubt, shows_another_camera},
     },
-    proto::{
-        FirstAsked, Presentation, Reply, SessionConfig, SessionRequest, sdp::parse_presentation,
-        uri::presentation_base,
-    },
+    proto::{FirstAsked, Presentation, SessionConfig, SessionRequest},
     server_key::ServerId,
     sharing::{
         Evidence, Sharing, Stance,
@@ -53,9 +52,7 @@ impl BringUp {
         first: &FirstAsked,
     ) -> Option<Doubt> {
         let account = Account::of(presentation);
-        let took = self
-            .described
-            .map_or(Duration::ZERO, |described| described.took);
+        let took = self.describe_took();
         let description = Description {
             uri: self.wish.presentation(),
             control: first_control(presentation),
@@ -96,9 +93,7 @@ impl BringUp {
         account: &Account,
     ) -> Result<bool, Error> {
         let server = self.wish.key.server().clone();
-        let took = self
-            .described
-            .map_or(Duration::ZERO, |described| described.took);
+        let took = self.describe_took();
         let until = driver::now() + patience(took).max(REGROUP);
         let mut changes = self.pool.watch(&server);
         let _hold = self.pool.hold_in_doubt(attachment.connection(), until);
@@ -173,41 +168,14 @@ impl BringUp {
     /// How another URI is described on the connection; none if it is not.
     async fn describe_beside(&self, attachment: &Attachment, url: Url) -> Option<Account> {
         let handle = self.pool.join(attachment.handle())?;
-        let config = SessionConfig {
-            url: url.clone(),
-            keep_alive: false,
-        };
-        let (overflow, monitor) = (OverflowPolicy::default(), SessionMonitor::new());
-        let other = Attachment::open(handle, config, overflow, &monitor).await;
-        let reply = other.ok()?.request(SessionRequest::Describe).await.ok()?;
-        let Reply::Described {
-            sdp,
-            content_base,
-            content_location,
-            ..
-        } = reply
-        else {
-            return None;
-        };
-        let base = presentation_base(&url, content_base.as_deref(), content_location.as_deref());
-        let presentation = parse_presentation(sdp, base).ok()?;
-        Some(Account::of(&presentation))
+        describe_on(handle, url).await
     }
 
     /// How the URI is described on a connection that nothing else was asked of; none if it is not.
     async fn describe_alone(&self, there: ConnectionId) -> Option<Account> {
         let handle = self.pool.fulfil(self.check_wish()).await.ok()?;
         tracing::debug!("{there}/-: described once more on {}", handle.link().id);
-        let config = SessionConfig {
-            url: self.url.clone(),
-            keep_alive: false,
-        };
-        let (overflow, monitor) = (OverflowPolicy::default(), SessionMonitor::new());
-        let opened = Attachment::open(handle, config, overflow, &monitor).await;
-        let attachment = opened.ok()?;
-        let reply = attachment.request(SessionRequest::Describe).await.ok()?;
-        let presentation = self.presentation(&attachment, reply).ok()?;
-        Some(Account::of(&presentation))
+        describe_on(handle, self.url.clone()).await
     }
 
     /// A connection that is made for the check and closed behind it: beyond the limit, except with
@@ -247,6 +215,19 @@ impl BringUp {
         }
         Passage::Elsewhere
     }
+}
+
+/// How the URI is described by one DESCRIBE on a connection; none if it is not.
+async fn describe_on(handle: ConnectionHandle, url: Url) -> Option<Account> {
+    let config = SessionConfig {
+        url: url.clone(),
+        keep_alive: false,
+    };
+    let (overflow, monitor) = (OverflowPolicy::default(), SessionMonitor::new());
+    let opened = Attachment::open(handle, config, overflow, &monitor).await;
+    let reply = opened.ok()?.request(SessionRequest::Describe).await.ok()?;
+    let presentation = described_presentation(&url, reply).ok()?;
+    Some(Account::of(&presentation))
 }
 
 /// What tells presentations apart: their URIs may be names of one.

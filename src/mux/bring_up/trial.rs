@@ -377,9 +377,7 @@ impl BringUp {
             Ok(canary) => canary,
             Err((_, failure)) => return Ok(self.canary_failed(server, &failure.kind)),
         };
-        let took = self
-            .described
-            .map_or(Duration::ZERO, |described| described.took);
+        let took = self.describe_took();
         // All that a second session would send, in one round trip.
         let answers = async {
             let describe = canary.send(SessionRequest::Describe);
