@@ -89,7 +89,7 @@ fn may_be_for_a_lock(syscall: &str) -> bool {
 
 /// Its number in `/proc/.../syscall`.
 #[cfg(target_os = "linux")]
-const FUTEX: Option<i64> = Some(libc::SYS_futex as i64);
+const FUTEX: Option<libc::c_long> = Some(libc::SYS_futex);
 /// There is no `/proc/.../syscall`.
 #[cfg(not(target_os = "linux"))]
 const FUTEX: Option<i64> = None;
