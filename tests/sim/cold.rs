@@ -270,7 +270,7 @@ fn with_a_limit_of_one_there_is_one_describe_only_connection() {
     outcome.assert_shares(1);
 }
 
-/// Where nothing is left to be tried on a connection that counts, nobody leaves it.
+/// Where nothing is left to be tried on a connection that counts, no session leaves it.
 #[test]
 fn two_and_three_cameras_with_a_limit_of_one_share_it_as_soon_as_before() {
     for cameras in [2, 3] {

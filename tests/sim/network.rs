@@ -45,7 +45,7 @@ pub(crate) enum Crowd {
     Refused,
     /// It is closed at once.
     Closed,
-    /// Nobody answers the dial.
+    /// The dial is not answered.
     Ignored,
     /// It is accepted, and no request on it is answered.
     Silent,
@@ -132,7 +132,7 @@ pub(crate) struct World {
     pub(crate) dials_made: Vec<(Millis, usize)>,
     /// The most that any server had at a time.
     pub(crate) most_open: usize,
-    /// Dials that nobody answers.
+    /// Dials that are not answered.
     ignored: Vec<oneshot::Sender<io::Result<Box<dyn Wire>>>>,
     /// Connections that were begun: each asks for a seed first, and then dials at once if at all.
     connections: u64,
