@@ -300,16 +300,22 @@ async fn f42_where_losses_go_on_without_it_no_other_is_moved() {
     assert_eq!((scene.server.accepted(), scene.missing), (2, 0));
 }
 
-#[tokio::test]
-async fn f42_where_the_server_was_ever_full_the_old_session_ends_first() {
+/// The server has refused one more camera for want of room.
+async fn at_a_server_that_was_full() -> Scene {
     let builder = servers().camera("/full", Camera::video());
     let server = with_cameras(builder, Camera::video)
         .rule(Rule::new("SETUP", Reaction::status(453)).camera("/full"))
         .start();
-    let mut scene = Scene::new(server, &Pooling::default()).await;
+    let scene = Scene::new(server, &Pooling::default()).await;
     let full = pooled(&scene.server.url("/full"), &Pooling::default());
     let refused = play(&scene.mux, full).await;
     assert_eq!(refused.unwrap_err().status(), Some(453));
+    scene
+}
+
+#[tokio::test]
+async fn f42_where_the_server_was_ever_full_the_old_session_ends_first() {
+    let mut scene = at_a_server_that_was_full().await;
     let accepted = scene.server.accepted();
     for _ in 0..3 {
         scene.loss(Oddity::StrayBytes).await;
@@ -329,13 +335,7 @@ async fn f42_where_the_server_was_ever_full_the_old_session_ends_first() {
 
 #[tokio::test]
 async fn f42_where_it_gets_no_connection_of_its_own_it_comes_back() {
-    let builder = servers().camera("/full", Camera::video());
-    let server = with_cameras(builder, Camera::video)
-        .rule(Rule::new("SETUP", Reaction::status(453)).camera("/full"))
-        .start();
-    let mut scene = Scene::new(server, &Pooling::default()).await;
-    let full = pooled(&scene.server.url("/full"), &Pooling::default());
-    _ = play(&scene.mux, full).await;
+    let mut scene = at_a_server_that_was_full().await;
     let refused = Rule::new("SETUP", Reaction::status(404)).camera(&format!("/cam/{ODD}"));
     scene.server.add_rule(refused.times(1));
     for _ in 0..3 {
