@@ -34,7 +34,7 @@ fn f47_what_comes_whole_and_unasked_ends_an_idle_connection() {
     let unasked = [
         ("garbage", b"\xfe\xfe\xfe".to_vec()),
         ("words", b"hello\r\n".to_vec()),
-        ("a frame on a channel of nobody", media(100, 1)),
+        ("a frame on a channel that no session has", media(100, 1)),
         ("an answer to nothing", answer(77)),
         ("an answer given once more", answer(3)),
         (

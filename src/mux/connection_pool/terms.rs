@@ -33,12 +33,12 @@ pub(super) fn terms(pooling: &Pooling, stance: Stance) -> Terms {
     };
     match (pooling.multiplex, stance) {
         // Shared without a trial, and within the limit whatever happens.
-        (Multiplex::Always, Stance::Apart(Some(_))) => pooled(Company::Nobody, false),
+        (Multiplex::Always, Stance::Apart(Some(_))) => pooled(Company::Alone, false),
         (Multiplex::Always, _) => pooled(Company::Any, false),
         (_, Stance::Share | Stance::TryInBand) => pooled(Company::Any, false),
         // At the limit: else a late joiner would be tried where something plays.
-        (_, Stance::Try) => pooled(Company::NobodyPlaying, true),
-        (_, Stance::Apart(None)) => pooled(Company::Nobody, true),
+        (_, Stance::Try) => pooled(Company::NotPlaying, true),
+        (_, Stance::Apart(None)) => pooled(Company::Alone, true),
         // Not counted: else the fifth camera of a MediaMTX would not play under a limit of 4.
         (_, Stance::Apart(Some(_))) => Terms::Dedicated,
     }
@@ -105,9 +105,9 @@ mod tests {
     #[test]
     fn auto_tries_an_unknown_server_only_where_nothing_plays() {
         let auto = with(Multiplex::Auto);
-        let quiet = pooled(Company::NobodyPlaying, true, true);
+        let quiet = pooled(Company::NotPlaying, true, true);
         assert_eq!(terms(&auto, Stance::Try), quiet);
-        let apart = pooled(Company::Nobody, true, true);
+        let apart = pooled(Company::Alone, true, true);
         assert_eq!(terms(&auto, Stance::Apart(None)), apart);
     }
 
@@ -123,6 +123,6 @@ mod tests {
         ] {
             assert_eq!(terms(&always, stance), shared);
         }
-        assert_eq!(terms(&always, NO), pooled(Company::Nobody, false, false));
+        assert_eq!(terms(&always, NO), pooled(Company::Alone, false, false));
     }
 }

@@ -103,11 +103,11 @@ impl Wish {
         let describes = self.describes(in_band);
         let terms = terms(pooling, known.stance);
         let (company, overflows, patient) = match terms {
-            Terms::Dedicated => (Company::Nobody, false, false),
+            Terms::Dedicated => (Company::Alone, false, false),
             // With `multiplex=always` the limit holds for such a connection as well.
             Terms::Pooled { overflows, .. } if self.is_apart => {
                 let is_soft = pooling.multiplex != Multiplex::Always;
-                (Company::Nobody, overflows || is_soft, true)
+                (Company::Alone, overflows || is_soft, true)
             }
             Terms::Pooled {
                 company,

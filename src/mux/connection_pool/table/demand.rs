@@ -57,15 +57,15 @@ impl<S: Clone, K: Clone> Demand<S, K> {
     }
 }
 
-/// With whom a caller may share a connection.
+/// With which sessions a caller may share a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::mux::connection_pool) enum Company {
-    /// With everybody: the server shares, or is to.
+    /// With all: the server shares, or is to.
     Any,
-    /// Only with those who do not play yet: the server is being tried.
-    NobodyPlaying,
-    /// With nobody.
-    Nobody,
+    /// Only with sessions that do not play yet: the server is being tried.
+    NotPlaying,
+    /// With none.
+    Alone,
 }
 
 /// What a caller will do first on a connection that others play on.

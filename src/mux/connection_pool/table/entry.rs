@@ -84,8 +84,8 @@ impl<S: PartialEq, K: PartialEq> Entry<S, K> {
         let is_free = self.references == 0 && self.presentation == demand.presentation;
         match demand.company {
             Company::Any => true,
-            Company::NobodyPlaying => is_free || (self.references > 0 && !self.is_playing),
-            Company::Nobody => is_free,
+            Company::NotPlaying => is_free || (self.references > 0 && !self.is_playing),
+            Company::Alone => is_free,
         }
     }
 

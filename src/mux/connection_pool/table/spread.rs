@@ -48,7 +48,7 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq> Table<S, K> {
     ) -> Option<Ranked> {
         let most = demand.describe_only?;
         let is_of_this_kind = demand.describes != Describes::Nothing
-            && demand.company != Company::Nobody
+            && demand.company != Company::Alone
             && !demand.is_dedicated;
         if !is_of_this_kind {
             return None;
@@ -165,7 +165,7 @@ mod tests {
             batch: u32::MAX,
             presentation: PresentationUri("/1".to_owned()),
             is_dedicated: false,
-            company: Company::NobodyPlaying,
+            company: Company::NotPlaying,
             describes: Describes::Aside,
             describe_only: Some(limit),
             ceiling: SESSION_CEILING,

@@ -27,7 +27,7 @@ fn demand(server: &'static str, key: u8) -> Demand<&'static str, u8> {
 fn dedicated(server: &'static str, key: u8) -> Demand<&'static str, u8> {
     Demand {
         is_dedicated: true,
-        company: Company::Nobody,
+        company: Company::Alone,
         patient: false,
         ..demand(server, key)
     }
@@ -232,7 +232,7 @@ fn with_multiplex_always_what_does_not_fit_is_refused_at_once() {
     assert_eq!(table.checkout(&always(1)), Placement::Refused);
     assert_eq!(
         table.checkout(&Demand {
-            company: Company::Nobody,
+            company: Company::Alone,
             ..always(0)
         }),
         Placement::Refused
@@ -241,7 +241,7 @@ fn with_multiplex_always_what_does_not_fit_is_refused_at_once() {
     table.checkin(id);
     assert_eq!(
         table.checkout(&Demand {
-            company: Company::Nobody,
+            company: Company::Alone,
             ..always(0)
         }),
         Placement::Existing(id)
@@ -589,7 +589,7 @@ fn what_is_described_aside_stays_away_from_what_is_busy_probed_or_anothers() {
     let third = connect(&mut table, &tried);
     assert_ne!(third, probed);
     let apart = Demand {
-        company: Company::Nobody,
+        company: Company::Alone,
         ..aside("nvr", 0)
     };
     let own = connect(&mut table, &apart);
