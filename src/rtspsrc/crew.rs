@@ -36,7 +36,7 @@ use gstreamer as gst;
 
 use self::{
     hand::{Found, Hand},
-    roll::{Late, Roll},
+    roll::{Late, Roll, TurnNumber},
 };
 use super::{CAT, lock, runtime, timer};
 
@@ -182,9 +182,7 @@ impl Crew {
                 drop(state);
                 let look = |late: &Late| (late.turn, late.hand.look());
                 let found: Vec<_> = late.iter().map(look).collect();
-                let is_busy = |found| found == Found::Busy;
-                let is_any_busy = found.iter().any(|(_, found)| is_busy(*found))
-                    || others.iter().any(|hand| is_busy(hand.look()));
+                let is_any_busy = is_any_busy(&found, &others);
                 state = lock(&self.state);
                 held_up = state.roll.on_found(timer::now(), &found, is_any_busy);
             }
@@ -194,6 +192,17 @@ impl Crew {
             }
         }
     }
+}
+
+/// Whether a hand is busy that may have the lock which another one waits for, be it one that was held
+/// up before. Those are looked at only if there is one that waits for a lock: they may be many.
+fn is_any_busy(found: &[(TurnNumber, Found)], others: &[Arc<Hand>]) -> bool {
+    let is_busy = |found| found == Found::Busy;
+    let mut found = found.iter().map(|(_, found)| *found);
+    let is_any_locked = found
+        .clone()
+        .any(|found| matches!(found, Found::Locked { .. }));
+    found.any(is_busy) || is_any_locked && others.iter().any(|hand| is_busy(hand.look()))
 }
 
 #[cfg(test)]

@@ -39,13 +39,19 @@ impl Hand {
             let folder = self.folder.as_ref()?;
             fs::read_to_string(folder.join(name)).ok()
         };
-        let found = read("status").and_then(|status| found(&status, read("syscall").as_deref()));
-        found.unwrap_or(Found::Waiting)
+        found(read("syscall").as_deref(), || read("status")).unwrap_or(Found::Waiting)
     }
 }
 
-/// What `/proc/.../status` and `/proc/.../syscall` say. Some systems keep the latter to themselves.
-fn found(status: &str, syscall: Option<&str>) -> Option<Found> {
+/// What `/proc/.../syscall` says, and `/proc/.../status` where that does not suffice: each takes some
+/// microseconds to read. Some systems keep the former to themselves.
+fn found(syscall: Option<&str>, status: impl FnOnce() -> Option<String>) -> Option<Found> {
+    match syscall {
+        Some(syscall) if syscall.starts_with("running") => return Some(Found::Busy),
+        Some(syscall) if !may_be_for_a_lock(syscall) => return Some(Found::Waiting),
+        _ => {}
+    }
+    let status = status()?;
     let field = |name| {
         let mut lines = status.lines();
         lines
@@ -54,9 +60,6 @@ fn found(status: &str, syscall: Option<&str>) -> Option<Found> {
     };
     if field("State:")?.starts_with('R') {
         return Some(Found::Busy);
-    }
-    if syscall.is_some_and(|syscall| !may_be_for_a_lock(syscall)) {
-        return Some(Found::Waiting);
     }
     let waits = field("voluntary_ctxt_switches:")?.parse().ok()?;
     Some(Found::Locked { waits })
@@ -115,16 +118,17 @@ mod tests {
 
     #[test]
     fn the_state_and_the_waits_are_found_in_a_status() {
-        assert_eq!(found(&status("R (running)"), None), Some(Found::Busy));
+        let found = |status: &str| found(None, || Some(status.to_owned()));
+        assert_eq!(found(&status("R (running)")), Some(Found::Busy));
         let locked = Some(Found::Locked { waits: 17 });
-        assert_eq!(found(&status("S (sleeping)"), None), locked);
-        assert_eq!(found(&status("D (disk sleep)"), None), locked);
+        assert_eq!(found(&status("S (sleeping)")), locked);
+        assert_eq!(found(&status("D (disk sleep)")), locked);
         for cut in [
             "",
             "State:\tS (sleeping)\n",
             "voluntary_ctxt_switches:\t17\n",
         ] {
-            assert_eq!(found(cut, None), None);
+            assert_eq!(found(cut), None);
         }
     }
 
@@ -132,8 +136,7 @@ mod tests {
     #[test]
     fn a_wait_for_a_lock_is_told_from_other_waits_by_the_system_call() {
         let futex = libc::SYS_futex;
-        let sleeping = status("S (sleeping)");
-        let found_in = |syscall: &str| found(&sleeping, Some(syscall));
+        let found_in = |syscall: &str| found(Some(syscall), || Some(status("S (sleeping)")));
         let locked = Some(Found::Locked { waits: 17 });
         for lock in ["0x80 0x2 0x0", "0x189 0x2 0x0", "0x86 0x0 0x0", "x y"] {
             let syscall = format!("{futex} 0x7f3010 {lock} 0x0 0x0 0x7ffe 0x7f30");
@@ -143,9 +146,10 @@ mod tests {
             let syscall = format!("{futex} 0x7f3010 {condition} 0x0 0x0 0x7ffe 0x7f30");
             assert_eq!(found_in(&syscall), Some(Found::Waiting), "{syscall}");
         }
-        for other in ["230 0x1 0x0", "-1 0x7ffe 0x7f30", "running", ""] {
+        for other in ["230 0x1 0x0", "-1 0x7ffe 0x7f30", ""] {
             assert_eq!(found_in(other), Some(Found::Waiting), "{other}");
         }
+        assert_eq!(found_in("running\n"), Some(Found::Busy));
     }
 
     #[test]
