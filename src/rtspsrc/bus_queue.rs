@@ -32,15 +32,17 @@ use super::{CAT, RtspMuxSrc, lock};
 /// that takes microseconds; a handler may itself be waiting for the thread that goes to NULL.
 const LAST_WORD: Duration = Duration::from_millis(500);
 
-/// How long a thread waits for another message, if there are few such threads: a step of a session is
-/// seldom told alone.
-const LINGER: Duration = Duration::from_millis(20);
+/// How often and how long a thread that has posted everything looks for another message, if there are
+/// few such threads: a step of a session is seldom told alone. A message that is not urgent does not
+/// wake the thread: to wake it would cost a session task more than all else it does at this step.
+const LOOKS: u32 = 20;
+const LOOK: Duration = Duration::from_millis(1);
 const FEW: usize = 4;
 
 /// A leaf in the order of locks: no message is posted and none dropped under it.
 static BUSES: Mutex<Vec<Outgoing>> = Mutex::new(Vec::new());
 
-/// There is something to post.
+/// There is something urgent to post.
 static ARRIVED: Condvar = Condvar::new();
 
 /// A message was posted.
@@ -168,10 +170,12 @@ fn put(element: &RtspMuxSrc, topic: Topic, content: Content) {
             &mut buses[last]
         }
     };
+    let is_urgent = topic.is_kept();
     let dropped = there.queue.push(Source::of(element), topic, content);
-    match there.has_thread {
-        true => ARRIVED.notify_all(),
-        false => there.has_thread = there.start_thread(),
+    if !there.has_thread {
+        there.has_thread = there.start_thread();
+    } else if is_urgent {
+        ARRIVED.notify_all();
     }
     drop(buses);
     drop(dropped);
@@ -199,20 +203,16 @@ impl Outgoing {
     }
 }
 
-/// Until there is something to post on the bus, or not for a while.
-fn linger<'a>(buses: Buses<'a>, bus: &gst::Bus) -> Buses<'a> {
-    let is_idle = |buses: &mut Vec<Outgoing>| {
-        let mut queues = buses.iter().filter(|there| there.bus == *bus);
-        queues.all(|there| there.queue.is_empty())
-    };
-    let waited = ARRIVED.wait_timeout_while(buses, LINGER, is_idle);
+/// Waits until there may be something to post on the bus.
+fn linger(buses: Buses<'_>) -> Buses<'_> {
+    let waited = ARRIVED.wait_timeout(buses, LOOK);
     waited.unwrap_or_else(PoisonError::into_inner).0
 }
 
 /// The life of a thread: posts what there is, and ends soon after.
 fn work(bus: &gst::Bus) {
     let mut buses = lock(&BUSES);
-    let mut has_lingered = false;
+    let mut looks = 0;
     loop {
         let Some(at) = buses.iter().position(|there| there.bus == *bus) else {
             return;
@@ -221,16 +221,16 @@ fn work(bus: &gst::Bus) {
         there.under_way = None;
         POSTED.notify_all();
         let Some((source, content)) = there.queue.pop() else {
-            if !has_lingered && buses.len() <= FEW {
-                has_lingered = true;
-                buses = linger(buses, bus);
+            if looks < LOOKS && buses.len() <= FEW {
+                looks += 1;
+                buses = linger(buses);
                 continue;
             }
             let ended = buses.swap_remove(at);
             drop(buses);
             return drop(ended);
         };
-        has_lingered = false;
+        looks = 0;
         there.under_way = Some((source, thread::current().id()));
         drop(buses);
         match content {

@@ -25,8 +25,8 @@ pub(in crate::rtspsrc) enum Topic {
 }
 
 impl Topic {
-    /// Whether it must reach the bus.
-    fn is_kept(&self) -> bool {
+    /// Whether it must reach the bus, and is to be there soon.
+    pub(super) fn is_kept(&self) -> bool {
         matches!(self, Self::Error(_) | Self::Warning(_) | Self::Mark)
     }
 }
