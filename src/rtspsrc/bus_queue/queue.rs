@@ -75,10 +75,6 @@ impl<S: PartialEq, M> Queue<S, M> {
         dropped
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
     /// The next one to be posted.
     pub(super) fn pop(&mut self) -> Option<(S, M)> {
         self.0
