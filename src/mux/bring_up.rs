@@ -17,11 +17,11 @@ use url::Url;
 
 use super::{
     attachment::Attachment,
+    clock,
     config::SessionOptions,
     connection_pool::{
         Attempt, ConnectionHandle, ConnectionId, ConnectionPool, Described, Intent, Joining, Wish,
     },
-    driver,
     error::{Error, ErrorKind, Initiator, Scope},
     monitor::{Debt, SessionMonitor},
     policy::sharing::descriptions::Account,
@@ -188,7 +188,7 @@ impl BringUp {
     /// It plays on a connection of its own, and is to have one when it comes again.
     pub(super) fn on_apart(&self, (odd, session): (ConnectionId, SessionKey)) {
         self.pool.on_odd_moved(odd, session);
-        let (now, uri) = (driver::now(), self.wish.presentation());
+        let (now, uri) = (clock::now(), self.wish.presentation());
         self.pool.learn(self.wish.key.server(), |sharing| {
             sharing.isolate(now, &uri);
         });
@@ -274,7 +274,7 @@ impl BringUp {
                 }
             };
             if let Some(presentation) = self.known.clone().filter(|_| !self.wish.needs_describe) {
-                let now = driver::now();
+                let now = clock::now();
                 let described = self.described.get_or_insert(Described {
                     took: Duration::ZERO,
                     at: now,
@@ -284,7 +284,7 @@ impl BringUp {
                 described.is_first = false;
                 return Ok((attachment, presentation));
             }
-            let sent = driver::now();
+            let sent = clock::now();
             let uri = self.wish.presentation();
             self.pool.on_describing(attachment.connection(), &uri);
             let joining = self.joining(&attachment);
@@ -303,7 +303,7 @@ impl BringUp {
                     self.wish.avoid.push(attachment.connection());
                 }
                 Waited::Answer(Ok(reply)) => {
-                    let at = driver::now();
+                    let at = clock::now();
                     let took = at.saturating_duration_since(sent);
                     let first = first_asked(&reply);
                     let is_first = first == FirstAsked::Own;
@@ -364,7 +364,7 @@ impl BringUp {
     /// Whether connections broke off when this session was added to them.
     fn is_isolated(&self) -> bool {
         let (server, uri) = (self.wish.key.server(), self.wish.presentation());
-        let now = driver::now();
+        let now = clock::now();
         self.pool
             .sharing(server, |sharing| sharing.is_isolated(now, &uri))
     }
@@ -416,7 +416,7 @@ impl BringUp {
                 .and_then(|presentation| presentation.session_name.as_deref()),
         };
         self.pool.learn(self.wish.key.server(), |sharing| {
-            sharing.on_introduced(driver::now(), introduction);
+            sharing.on_introduced(clock::now(), introduction);
         });
     }
 
@@ -565,7 +565,7 @@ impl BringUp {
     fn is_session_lost_again(&self) -> bool {
         let mut is_again = false;
         self.pool.learn(self.wish.key.server(), |sharing| {
-            is_again = sharing.on_session_not_found(driver::now());
+            is_again = sharing.on_session_not_found(clock::now());
         });
         is_again
     }
@@ -579,7 +579,7 @@ impl BringUp {
         if let Some(sessions) = self.full_with.take() {
             self.room_trial = None;
             self.pool.learn(self.wish.key.server(), |sharing| {
-                sharing.on_room_elsewhere(driver::now(), sessions);
+                sharing.on_room_elsewhere(clock::now(), sessions);
             });
         }
     }

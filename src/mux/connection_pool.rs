@@ -59,8 +59,8 @@ use self::{
 };
 pub(super) use super::ids::{ConnectionId, PresentationUri};
 use super::{
+    clock,
     config::{Limits, SessionOptions, Timeouts},
-    driver,
     error::Error,
     event::{MuxEvent, MuxEvents, StateFileProblem},
     network::Network,
@@ -226,7 +226,7 @@ impl ConnectionPool {
     }
 
     pub(super) fn stats(&self) -> MuxStats {
-        self.lock().stats(driver::now())
+        self.lock().stats(clock::now())
     }
 
     /// Nobody gets a connection any more; those there are tear down their sessions and close. What
@@ -247,14 +247,14 @@ impl ConnectionPool {
                 saver.written().await;
             }
         };
-        if driver::within(runtime, deadline, ended).await.is_ok() {
+        if clock::within(runtime, deadline, ended).await.is_ok() {
             return;
         }
         for link in self.lock().links() {
             link.abort();
         }
         let mut running = self.0.running.subscribe();
-        let _ = driver::within(
+        let _ = clock::within(
             runtime,
             ABORT_GRACE,
             running.wait_for(|drivers| *drivers == 0),
@@ -290,7 +290,7 @@ struct Ticket {
 
 impl Ticket {
     async fn wait(mut self, patience: Duration) -> Result<ConnectionHandle, Error> {
-        let waiting = driver::within(self.pool.runtime()?, patience, &mut self.answer);
+        let waiting = clock::within(self.pool.runtime()?, patience, &mut self.answer);
         match waiting.await {
             Ok(Ok(answer)) => answer,
             Ok(Err(_)) => Err(Error::shut_down()),

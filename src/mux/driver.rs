@@ -1,9 +1,9 @@
-//! The task behind one connection: it moves octets, commands and time between a socket and the
+//! The task behind one connection: it moves bytes, commands and time between a socket and the
 //! protocol core.
 //!
-//! This is the only place with a clock, a socket, a timer, a `spawn` and a `select!`; `clippy.toml`
-//! bans them elsewhere. Everything that has to be decided is decided in [`proto`](super::proto) and
-//! in the [pool](super::connection_pool).
+//! It owns the socket, the timer and the `select!` of its connection. It decides nothing: that is done
+//! in [`proto`](super::proto), in [`policy`](super::policy) and in the
+//! [pool](super::connection_pool).
 //!
 //! Rules it keeps:
 //!
@@ -36,9 +36,6 @@ mod turns;
 mod vitals;
 
 use std::{
-    collections::hash_map::RandomState,
-    future::Future,
-    hash::BuildHasher,
     io,
     pin::{Pin, pin},
     sync::Arc,
@@ -52,7 +49,7 @@ use tokio::{
         oneshot, watch,
     },
     task::yield_now,
-    time::{Sleep, Timeout, sleep, sleep_until},
+    time::{Sleep, sleep, sleep_until},
 };
 
 use self::{
@@ -74,6 +71,7 @@ pub(super) use self::{
     vitals::Vitals,
 };
 use super::{
+    clock,
     connection_pool::Registration,
     error::Error,
     network::Network,
@@ -82,7 +80,6 @@ use super::{
         Backlog, CloseReason, Connection, ConnectionConfig, CredentialReport, Event, ProbeOutcome,
         Reply, Retirement, uri::redacted,
     },
-    sharing::memory::Moment,
 };
 
 /// Target of the wire log: every RTSP message without its secrets, at level TRACE.
@@ -93,80 +90,9 @@ const MAX_READS: usize = 4;
 /// Commands in a row, likewise.
 const MAX_COMMANDS: usize = 64;
 
-/// The time, as the core and everybody else is told it. Follows tokio's clock, which tests can stop.
-pub(super) fn now() -> Instant {
-    tokio::time::Instant::now().into_std()
-}
-
-/// The time on both clocks.
-pub(super) fn moment() -> Moment {
-    Moment {
-        monotonic: now(),
-        wall: std::time::SystemTime::now(),
-    }
-}
-
-/// The future's output, or an error if it takes longer. The timer is the runtime's, so that the
-/// result may be awaited anywhere.
-pub(super) fn within<F: Future>(runtime: &Handle, limit: Duration, future: F) -> Timeout<F> {
-    let _context = runtime.enter();
-    tokio::time::timeout(limit, future)
-}
-
-/// Does something after a while, if the runtime is there then.
-pub(super) fn later(runtime: &Handle, wait: Duration, work: impl FnOnce() + Send + 'static) {
-    let _context = runtime.enter();
-    let due = tokio::time::Instant::now() + wait;
-    runtime.spawn(async move {
-        sleep_until(due).await;
-        work();
-    });
-}
-
-/// Does something that may block, on a thread that lives for nothing else.
-pub(super) fn in_background(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
-    let thread = std::thread::Builder::new().name(name.to_owned());
-    thread.spawn(work).map(drop)
-}
-
-/// The future's output; none as soon as either of the two changes, or after `limit`.
-pub(super) async fn unless_changed<F: Future, A, B>(
-    runtime: &Handle,
-    limit: Option<Duration>,
-    future: Pin<&mut F>,
-    one: &mut watch::Receiver<A>,
-    other: &mut watch::Receiver<B>,
-) -> Option<F::Output> {
-    let first = async {
-        tokio::select! {
-            biased;
-            output = future => Some(output),
-            // Whoever could change them may have gone: then there is nothing to wait for.
-            Ok(()) = one.changed() => None,
-            Ok(()) = other.changed() => None,
-            else => None,
-        }
-    };
-    match limit {
-        Some(limit) => within(runtime, limit, first).await.ok().flatten(),
-        None => first.await,
-    }
-}
-
 /// Whether anybody wants to see every message. Next to nothing where nobody does.
 fn is_wire_logged() -> bool {
     tracing::enabled!(target: WIRE, tracing::Level::TRACE)
-}
-
-/// 128 random bits, from the system's random keys for hash tables.
-pub(super) fn random_seed() -> u128 {
-    let half = || u128::from(RandomState::new().hash_one(0_u8));
-    (half() << 64) | half()
-}
-
-/// A number from 0 to 1, drawn at random.
-pub(super) fn chance() -> f64 {
-    f64::from(random_seed() as u32) / f64::from(u32::MAX)
 }
 
 /// What a driver starts with.
@@ -205,7 +131,7 @@ async fn run(plan: Plan) {
     if let Some(network) = &network {
         config.seed = network.seed();
     }
-    let sleep_watch = SleepWatch::new(now(), network.clone());
+    let sleep_watch = SleepWatch::new(clock::now(), network.clone());
     let dialing = dial::dial(&link, connect_timeout, tls, network);
     match connect(&registration, &link, &mut ends, dialing, &mut deferred).await {
         Ok(transport) => {
@@ -302,7 +228,7 @@ impl Driver {
         Self {
             sessions: Sessions::new(link.id),
             link,
-            core: Connection::new(config, now()),
+            core: Connection::new(config, clock::now()),
             commands: ends.commands,
             reports: ends.reports,
             backlog: ends.backlog,
@@ -377,7 +303,7 @@ impl Driver {
     /// Tells the core whether anything is read.
     fn listen(&mut self, is_listening: bool) {
         if is_listening != self.core.is_listening() {
-            self.core.set_listening(now(), is_listening);
+            self.core.set_listening(clock::now(), is_listening);
         }
     }
 
@@ -393,10 +319,10 @@ impl Driver {
                 Ok(0) => {
                     // Before anything else: nobody gets this connection any more.
                     self.registration.retire();
-                    return self.core.handle_eof(now());
+                    return self.core.handle_eof(clock::now());
                 }
                 Ok(read) => {
-                    let now = now();
+                    let now = clock::now();
                     self.link.counters.bytes_received.add(read as u64);
                     let is_bringing_up = self.core.is_bringing_up();
                     if self.quick_ack.on_read(now, is_bringing_up) {
@@ -434,18 +360,18 @@ impl Driver {
 
     fn on_io_error(&mut self, error: &io::Error) {
         self.registration.retire();
-        self.core.handle_io_error(now(), error.to_string());
+        self.core.handle_io_error(clock::now(), error.to_string());
     }
 
     fn on_timer(&mut self) {
         self.timer_at = None;
         self.look_for_sleep();
-        self.core.handle_timeout(now());
+        self.core.handle_timeout(clock::now());
     }
 
     /// Before anything is sent or given up by a clock that stood still.
     fn look_for_sleep(&mut self) {
-        let now = now();
+        let now = clock::now();
         let Some(slept) = self.sleep_watch.look(now) else {
             return;
         };
@@ -494,7 +420,7 @@ impl Driver {
     }
 
     fn on_command(&mut self, command: Command) {
-        let now = now();
+        let now = clock::now();
         match command {
             Command::Open { .. } => self.on_open(command),
             Command::Request {
@@ -561,7 +487,7 @@ impl Driver {
     /// Takes everything out of the core and writes what the socket takes.
     fn settle(&mut self) {
         loop {
-            let now = now();
+            let now = clock::now();
             self.drain_events(now);
             while let Some(message) = self.core.poll_transmit() {
                 self.outbox.push(message);
@@ -586,7 +512,7 @@ impl Driver {
         // First the books, then those who may look at them.
         self.update_counters();
         self.sessions.answer();
-        let handed_over = self.sessions.hand_over(now());
+        let handed_over = self.sessions.hand_over(clock::now());
         self.breath
             .on_handed_over(handed_over, self.link.budget.used());
     }

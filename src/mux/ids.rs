@@ -1,6 +1,9 @@
-//! Names of things that all parts of the multiplexer speak of.
+//! Plain values that all parts of the multiplexer speak of.
 
-use std::fmt;
+use std::{
+    fmt,
+    time::{Duration, Instant, SystemTime},
+};
 
 /// Names a connection; rises with every connection and is never reused within a pool.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -34,5 +37,31 @@ impl PresentationUri {
 impl fmt::Debug for PresentationUri {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("..")
+    }
+}
+
+/// One moment on both clocks: verdicts are dated by the one that stops with the process.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::mux) struct Moment {
+    pub(in crate::mux) monotonic: Instant,
+    pub(in crate::mux) wall: SystemTime,
+}
+
+impl Moment {
+    /// The wall clock's time at `at`, in seconds since 1970.
+    pub(in crate::mux) fn seconds_at(&self, at: Instant) -> u64 {
+        let age = self.monotonic.saturating_duration_since(at);
+        self.wall
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap_or_default()
+            .saturating_sub(age)
+            .as_secs()
+    }
+
+    /// The instant of a time of the wall clock. None for what is from before the machine started, or from the future.
+    pub(in crate::mux) fn instant_of(&self, seconds: u64) -> Option<Instant> {
+        let then = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds))?;
+        let age = self.wall.duration_since(then).ok()?;
+        self.monotonic.checked_sub(age)
     }
 }

@@ -69,6 +69,7 @@
 
 mod attachment;
 mod bring_up;
+mod clock;
 mod config;
 mod connection_pool;
 // Public for `benches/` only.

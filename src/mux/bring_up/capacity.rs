@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use super::{BringUp, waiting::NEXT_LOOK};
 use crate::mux::{
+    clock,
     connection_pool::{ConnectionHandle, ConnectionPool},
-    driver,
     error::{Error, ErrorKind, TlsFailure},
     proto::{Failure, FailureKind},
     remedy::is_about_capacity,
@@ -75,7 +75,7 @@ impl BringUp {
             Leavers::InTheWay | Leavers::Awaited => false,
         };
         let is_last = self.room_trial.is_some() && !is_premature;
-        let now = driver::now();
+        let now = clock::now();
         self.pool.learn(server, |sharing| {
             sharing.on_full(code);
             if is_last {
@@ -100,10 +100,10 @@ impl BringUp {
         }
         self.leavers = Leavers::Awaited;
         let server = self.wish.key.server();
-        let until = driver::now() + self.pool.patience(server);
-        while self.pool.has_leavers(server) && driver::now() < until {
+        let until = clock::now() + self.pool.patience(server);
+        while self.pool.has_leavers(server) && clock::now() < until {
             let wait = std::future::pending::<()>();
-            let _ = driver::within(self.pool.runtime()?, NEXT_LOOK, wait).await;
+            let _ = clock::within(self.pool.runtime()?, NEXT_LOOK, wait).await;
         }
         self.pool.learn(server, Sharing::on_room_freed);
         Ok(())
@@ -121,10 +121,10 @@ impl BringUp {
         let server = self.wish.key.server().clone();
         self.await_leavers().await?;
         let mut changes = self.pool.watch(&server);
-        let until = driver::now() + self.options.connect_timeout;
+        let until = clock::now() + self.options.connect_timeout;
         loop {
             changes.mark_unchanged();
-            let left = until.saturating_duration_since(driver::now());
+            let left = until.saturating_duration_since(clock::now());
             match self.pool.seek_room(&server) {
                 Some(Deciding::You) => {
                     self.room_trial = Some(RoomTrial {
@@ -136,7 +136,7 @@ impl BringUp {
                     return Ok(());
                 }
                 Some(Deciding::Others) if !left.is_zero() => {
-                    let _ = driver::within(self.pool.runtime()?, left, changes.changed()).await;
+                    let _ = clock::within(self.pool.runtime()?, left, changes.changed()).await;
                 }
                 Some(_) => return Ok(()),
                 None => return self.refusal.take().map_or(Ok(()), Err),

@@ -5,8 +5,8 @@
 use super::BringUp;
 use crate::mux::{
     attachment::Attachment,
+    clock,
     connection_pool::ConnectionHandle,
-    driver,
     error::Error,
     proto::{Failure, FailureKind},
     remedy::is_about_capacity,
@@ -37,12 +37,12 @@ impl BringUp {
             changes.mark_unchanged();
             let until = described.at + patience(described.took);
             let facts = self.pool.rejoin_facts(&self.wish.key, until);
-            let now = driver::now();
+            let now = clock::now();
             match rejoin(&facts, now) {
                 Rejoin::Now => return Ok(true),
                 Rejoin::Wait(until) => {
                     let left = until.saturating_duration_since(now);
-                    let _ = driver::within(self.pool.runtime()?, left, changes.changed()).await;
+                    let _ = clock::within(self.pool.runtime()?, left, changes.changed()).await;
                 }
                 Rejoin::Leave => {
                     self.leave_describe_only(attachment);

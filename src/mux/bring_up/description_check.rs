@@ -9,11 +9,11 @@ use url::Url;
 use super::{BringUp, Passage, Step, described_presentation};
 use crate::mux::{
     attachment::Attachment,
+    clock,
     config::OverflowPolicy,
     connection_pool::{
         ConnectionHandle, ConnectionId, ConnectionPool, Description, PresentationUri, Wish,
     },
-    driver,
     error::{Error, ErrorKind, Initiator, Scope},
     monitor::SessionMonitor,
     policy::sharing::{
@@ -81,7 +81,7 @@ impl BringUp {
             self.suspected = None;
         }
         self.pool.learn(self.wish.key.server(), |sharing| {
-            sharing.on_described_twice(driver::now(), is_same);
+            sharing.on_described_twice(clock::now(), is_same);
         });
     }
 
@@ -94,7 +94,7 @@ impl BringUp {
     ) -> Result<bool, Error> {
         let server = self.wish.key.server().clone();
         let took = self.describe_took();
-        let until = driver::now() + patience(took).max(REGROUP);
+        let until = clock::now() + patience(took).max(REGROUP);
         let mut changes = self.pool.watch(&server);
         let _hold = self.pool.hold_in_doubt(attachment.connection(), until);
         loop {
@@ -102,12 +102,12 @@ impl BringUp {
             if matches!(self.stance(), Stance::Apart(_)) {
                 return Ok(true);
             }
-            let left = until.saturating_duration_since(driver::now());
+            let left = until.saturating_duration_since(clock::now());
             match self.pool.next_description_check(&server) {
                 NextCheck::Needless => return Ok(true),
                 NextCheck::Own => self.check(&server, attachment, account, left).await?,
                 NextCheck::Others if !left.is_zero() => {
-                    let _ = driver::within(self.pool.runtime()?, left, changes.changed()).await;
+                    let _ = clock::within(self.pool.runtime()?, left, changes.changed()).await;
                 }
                 NextCheck::Others | NextCheck::None => return Ok(false),
             }
@@ -127,8 +127,8 @@ impl BringUp {
             server: server.clone(),
         };
         let describing = self.describe_alone(attachment.connection());
-        let alone = driver::within(self.pool.runtime()?, limit, describing).await;
-        let now = driver::now();
+        let alone = clock::within(self.pool.runtime()?, limit, describing).await;
+        let now = clock::now();
         self.pool.learn(server, |sharing| match alone {
             Ok(Some(alone)) => sharing.on_described_twice(now, alone == *in_company),
             _ => sharing.on_description_check_failed(now),
@@ -152,7 +152,7 @@ impl BringUp {
         let limit = self.pool.describe_patience(server);
         let describing = self.describe_beside(attachment, url);
         let here = match self.pool.runtime() {
-            Ok(runtime) => driver::within(runtime, limit, describing).await,
+            Ok(runtime) => clock::within(runtime, limit, describing).await,
             Err(_) => return false,
         };
         let Ok(Some(here)) = here else {
@@ -160,7 +160,7 @@ impl BringUp {
         };
         let is_same = here == Account::of(&known);
         self.pool.learn(server, |sharing| {
-            sharing.on_described_twice(driver::now(), is_same);
+            sharing.on_described_twice(clock::now(), is_same);
         });
         is_same
     }

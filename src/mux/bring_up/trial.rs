@@ -9,9 +9,9 @@ use std::time::Duration;
 use super::{BringUp, Step, StreamsSetUp, setup_request, waiting::NEXT_LOOK};
 use crate::mux::{
     attachment::Attachment,
+    clock,
     config::{Multiplex, OverflowPolicy},
     connection_pool::{self as pool, ConnectionPool, Described},
-    driver,
     error::Error,
     monitor::SessionMonitor,
     policy::sharing::descriptions::Account,
@@ -54,7 +54,7 @@ impl Suspected {
         step: Step,
     ) -> Self {
         pool.learn(server, |sharing| {
-            sharing.on_suspected(driver::now(), evidence)
+            sharing.on_suspected(clock::now(), evidence)
         });
         Self {
             pool: pool.clone(),
@@ -69,7 +69,7 @@ impl Suspected {
         self.is_confirmed = true;
         let evidence = self.evidence;
         self.pool.learn(&self.server, |sharing| {
-            sharing.on_works_alone(driver::now(), evidence);
+            sharing.on_works_alone(clock::now(), evidence);
         });
     }
 }
@@ -162,7 +162,7 @@ impl BringUp {
     }
 
     pub(super) fn stance(&self) -> Stance {
-        let now = driver::now();
+        let now = clock::now();
         self.pool
             .sharing(self.wish.key.server(), |sharing| sharing.stance(now))
     }
@@ -247,12 +247,12 @@ impl BringUp {
                 }
                 gate @ (Gate::Hold(_) | Gate::Leave) => {
                     let left = match gate {
-                        Gate::Hold(until) => until.saturating_duration_since(driver::now()),
+                        Gate::Hold(until) => until.saturating_duration_since(clock::now()),
                         _ => NEXT_LOOK,
                     };
                     let never = std::pin::pin!(std::future::pending::<()>());
                     let runtime = self.pool.runtime()?;
-                    let _ = driver::unless_changed(
+                    let _ = clock::unless_changed(
                         runtime,
                         Some(left),
                         never,
@@ -315,7 +315,7 @@ impl BringUp {
         let outcome = self
             .send_canary(&server, attachment, presentation, streams)
             .await?;
-        let now = driver::now();
+        let now = clock::now();
         let evidence = match outcome {
             Canary::Passed(outcome) => {
                 self.pool.learn(&server, |sharing| sharing.on_shared(now));
@@ -395,7 +395,7 @@ impl BringUp {
             answer.map(|_| outcome)
         };
         let limit = patience(took) + FENCE;
-        let answer = driver::within(self.pool.runtime()?, limit, answers).await;
+        let answer = clock::within(self.pool.runtime()?, limit, answers).await;
         Ok(match answer {
             Ok(Ok(outcome)) => Canary::Passed(outcome),
             Ok(Err(failure)) => self.canary_failed(server, &failure.kind),
@@ -423,7 +423,7 @@ impl BringUp {
     /// Whether the connection is closed for what was done on it.
     async fn closes(&self, attachment: &Attachment) -> Result<bool, Error> {
         let closed = attachment.link().closed();
-        let within = driver::within(self.pool.runtime()?, CLOSE_MAY_FOLLOW, closed);
+        let within = clock::within(self.pool.runtime()?, CLOSE_MAY_FOLLOW, closed);
         Ok(within.await.is_ok())
     }
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 use super::{BringUp, trial::Flight};
 use crate::mux::{
     attachment::Attachment,
+    clock,
     connection_pool::ConnectionHandle,
-    driver,
     error::Error,
     proto::{Failure, Presentation},
     sharing::{
@@ -54,7 +54,7 @@ impl BringUp {
             .pool
             .describe_patience(self.wish.key.server())
             .min(patience);
-        let began = driver::now();
+        let began = clock::now();
         let mut backlog = link.watch_backlog();
         let mut changes = self.pool.watch(self.wish.key.server());
         let mut answer = std::pin::pin!(answer);
@@ -81,14 +81,14 @@ impl BringUp {
             };
             let limit = blocked_since.map(|since| {
                 let until = since + patience;
-                until.saturating_duration_since(driver::now())
+                until.saturating_duration_since(clock::now())
             });
             let is_held_up = limit == Some(Duration::ZERO) && self.pool.has_place(&self.wish, id);
             let is_doomed = self.is_tried() && wait != Wait::Play && {
                 let is_described = wait != Wait::Describe;
                 self.pool.is_doomed(id, is_described) && !self.is_claimant(attachment)
             };
-            let ignored_until = (began + patience).saturating_duration_since(driver::now());
+            let ignored_until = (began + patience).saturating_duration_since(clock::now());
             let is_unproven = wait == Wait::Describe && self.is_ignored_aside(attachment);
             let is_ignored = is_unproven && ignored_until.is_zero();
             if is_held_up || is_doomed || is_ignored {
@@ -101,7 +101,7 @@ impl BringUp {
                 .chain(is_unproven.then_some(ignored_until))
                 .min();
             let done =
-                driver::unless_changed(runtime, limit, answer.as_mut(), &mut changes, &mut backlog);
+                clock::unless_changed(runtime, limit, answer.as_mut(), &mut changes, &mut backlog);
             if let Some(answer) = done.await {
                 return Ok(Waited::Answer(answer));
             }
@@ -125,18 +125,18 @@ impl BringUp {
         }
         let server = self.wish.key.server().clone();
         // That one may be dead, and finds out nothing.
-        let until = driver::now() + self.pool.patience(&server).min(REGROUP);
+        let until = clock::now() + self.pool.patience(&server).min(REGROUP);
         let mut changes = self.pool.watch(&server);
         loop {
             changes.mark_unchanged();
-            let left = until.saturating_duration_since(driver::now());
+            let left = until.saturating_duration_since(clock::now());
             match self.pool.deciding(&server, !self.is_canary_spent) {
                 Deciding::You => {
                     self.flight = Some(Flight::new(&self.pool, &server));
                     return Ok(());
                 }
                 Deciding::Others if !left.is_zero() => {
-                    let _ = driver::within(self.pool.runtime()?, left, changes.changed()).await;
+                    let _ = clock::within(self.pool.runtime()?, left, changes.changed()).await;
                 }
                 Deciding::Others | Deciding::Nobody => return Ok(()),
             }

@@ -8,7 +8,8 @@ use super::{
     table::{ConnectionId, Purpose},
 };
 use crate::mux::{
-    driver::{self, Command, Link},
+    clock,
+    driver::{Command, Link},
     error::Error,
     server_key::ConnectionKey,
     sharing::{Stance, rejoin::Facts},
@@ -38,7 +39,7 @@ impl ConnectionPool {
             is_spread: true,
             ..wish.clone()
         };
-        let demand = state.demand(&spread, driver::now());
+        let demand = state.demand(&spread, clock::now());
         state.table.is_described_sooner_elsewhere(id, &demand)
     }
 
@@ -59,10 +60,10 @@ impl ConnectionPool {
             let registered = state.registered.values();
             registered.filter(|registered| registered.link.server == *server)
         };
-        let took = until.saturating_duration_since(driver::now());
+        let took = until.saturating_duration_since(clock::now());
         let progress = of_server().filter_map(|registered| registered.trial.progress());
         Facts {
-            stance: state.stance(server, driver::now()),
+            stance: state.stance(server, clock::now()),
             tells_apart: sharing.is_some_and(|sharing| sharing.tells_apart()),
             is_being_tried: state.table.is_being_tried(server, key, None),
             is_describing: state.table.is_describing(server)
@@ -88,7 +89,7 @@ impl ConnectionPool {
     /// The session is described on a connection that counts; where the server shares no other one is made
     /// for it, for that would be refused as well.
     pub(in crate::mux) fn keep_pooled(&self, wish: &mut Wish) {
-        let stance = self.lock().stance(wish.key.server(), driver::now());
+        let stance = self.lock().stance(wish.key.server(), clock::now());
         (wish.is_spread, wish.is_kept_pooled) = (false, true);
         wish.is_within |= stance == Stance::Share;
     }
@@ -100,7 +101,7 @@ impl ConnectionPool {
             link.send(Command::Close);
         }
         let server = state.server(&link.server);
-        server.no_describe_only_before = Some(driver::now() + RETRY);
+        server.no_describe_only_before = Some(clock::now() + RETRY);
         server.notify();
     }
 
@@ -114,7 +115,7 @@ impl ConnectionPool {
     ) -> Result<Option<ConnectionHandle>, Error> {
         let link = handle.link();
         let limit = self.patience(&link.server);
-        let connected = driver::within(self.runtime()?, limit, link.connected()).await;
+        let connected = clock::within(self.runtime()?, limit, link.connected()).await;
         let Ok(Ok(())) = connected else {
             tracing::info!("{}/-: no describe-only connection to be had", link.id);
             self.on_describe_only_refused(link);

@@ -4,8 +4,8 @@ use std::time::Instant;
 
 use super::{ConnectionPool, State, Wish, table::ConnectionId};
 use crate::mux::{
+    clock,
     config::Multiplex,
-    driver,
     policy::odd_session::{LossAction, LossRecord},
     proto::{FramingLoss, SessionKey},
 };
@@ -22,7 +22,7 @@ impl ConnectionPool {
     /// A session that was told to move has left this connection for another one.
     pub(in crate::mux) fn on_odd_moved(&self, id: ConnectionId, session: SessionKey) {
         if let Some(registered) = self.lock().registered.get_mut(&id) {
-            registered.losses.on_moved(driver::now(), session);
+            registered.losses.on_moved(clock::now(), session);
         }
     }
 

@@ -7,7 +7,8 @@ use tokio::sync::watch;
 
 use super::{ConnectionPool, PresentationUri};
 use crate::mux::{
-    driver::{self, Link},
+    clock,
+    driver::Link,
     error::{Error, ErrorKind},
     policy::redial::{Admission, AttemptId, Ending, Redial, RetryBounds, WaiterId},
     server_key::{ConnectionKey, ServerId},
@@ -54,7 +55,7 @@ impl Redials {
     /// A dial failed, for all that wait and are concerned.
     fn on_dial_failed(&mut self, now: Instant, link: &Link, failure: DialFailure) {
         let queue = self.queue(now, &link.server);
-        if queue.redial.on_dial_failed(now, link.id, driver::chance()) {
+        if queue.redial.on_dial_failed(now, link.id, clock::chance()) {
             queue.failures += 1;
             queue.failure = Some(failure);
             queue.changed.send_replace(());
@@ -105,7 +106,7 @@ enum Place {
 impl ConnectionPool {
     /// The fate of a connection attempt, as each session sees it that waited for it.
     pub(super) fn on_dialled(&self, link: &Link, key: &ConnectionKey, outcome: &Result<(), Error>) {
-        let now = driver::now();
+        let now = clock::now();
         self.change(|state, aftermath| {
             let connection = match outcome {
                 Ok(()) => Some(link.id),
@@ -134,7 +135,7 @@ impl ConnectionPool {
         server: &ServerId,
         uri: &PresentationUri,
     ) -> Attempt {
-        let now = driver::now();
+        let now = clock::now();
         let mut state = self.lock();
         Attempt {
             pool: self.clone(),
@@ -167,19 +168,19 @@ impl ConnectionPool {
                 }
                 Place::Waiting(until, changed) => (until, changed),
             };
-            let left = until.saturating_duration_since(driver::now());
-            let _ = driver::within(self.runtime()?, left, changed.changed()).await;
+            let left = until.saturating_duration_since(clock::now());
+            let _ = clock::within(self.runtime()?, left, changed.changed()).await;
         }
     }
 
     fn enter(&self, server: &ServerId, uri: &PresentationUri, after: Option<&Error>) -> Waiting {
-        let now = driver::now();
+        let now = clock::now();
         let mut state = self.lock();
         let failures = state.redials.failures(server);
         let queue = state.redials.queue(now, server);
         if let Some(error) = after {
             let ending = ending(error);
-            queue.redial.on_failed(now, uri, ending, driver::chance());
+            queue.redial.on_failed(now, uri, ending, clock::chance());
             queue.changed.send_replace(());
         }
         Waiting {
@@ -213,7 +214,7 @@ struct Waiting {
 
 impl Waiting {
     fn place(&self, key: &ConnectionKey, bounds: RetryBounds) -> Place {
-        let now = driver::now();
+        let now = clock::now();
         let mut state = self.pool.lock();
         let Some(queue) = state.redials.0.get_mut(&self.server) else {
             return Place::Turn(None);
@@ -272,7 +273,7 @@ pub(in crate::mux) struct Attempt {
 
 impl Attempt {
     fn change<T>(&self, change: impl FnOnce(&mut Redial, Instant) -> T) -> Option<T> {
-        let now = driver::now();
+        let now = clock::now();
         let mut state = self.pool.lock();
         let redials = &mut state.redials;
         redials.change(&self.server, |redial| change(redial, now))
@@ -309,7 +310,7 @@ impl Attempt {
 impl Drop for Attempt {
     fn drop(&mut self) {
         let (id, last_media) = (self.id, self.last_media);
-        let chance = driver::chance();
+        let chance = clock::chance();
         self.change(|redial, now| redial.on_over(now, id, last_media, chance));
     }
 }

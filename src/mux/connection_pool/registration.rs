@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 
 use super::{ConnectionId, ConnectionPool};
 use crate::mux::{
-    driver::{self, Vitals},
+    clock,
+    driver::Vitals,
     proto::{CredentialReport, FramingLoss, ProbeOutcome},
 };
 
@@ -53,8 +54,8 @@ impl Registration {
             && let Ok(runtime) = self.pool.runtime()
         {
             let (pool, id) = (self.pool.clone(), self.id);
-            return driver::later(runtime, SECOND_LOOK, move || {
-                pool.lock().on_credentials(driver::now(), id, report);
+            return clock::later(runtime, SECOND_LOOK, move || {
+                pool.lock().on_credentials(clock::now(), id, report);
             });
         }
         state.on_credentials(now, self.id, report);

@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 
 use super::{Aftermath, ConnectionPool, State, Wish, table::ConnectionId};
 use crate::mux::{
-    driver::{self, Vitals},
+    clock,
+    driver::Vitals,
     event::{ConnectionLimit, MuxEvent},
     sharing::Stance,
 };
@@ -68,7 +69,7 @@ impl ConnectionPool {
         let has_relief = self.has_place(wish, strained);
         if !has_relief {
             self.change(|state, aftermath| {
-                state.on_limit_hurts(wish, strained, driver::now(), aftermath);
+                state.on_limit_hurts(wish, strained, clock::now(), aftermath);
             });
         }
         has_relief

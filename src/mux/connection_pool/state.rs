@@ -22,6 +22,7 @@ use super::{
     wish::Known,
 };
 use crate::mux::{
+    clock,
     config::Multiplex,
     driver::{self, Command, Link, Plan},
     error::Error,
@@ -132,7 +133,7 @@ impl State {
         wish: Wish,
         aftermath: &mut Aftermath,
     ) -> Result<Placed, Error> {
-        let now = driver::now();
+        let now = clock::now();
         let objection = self.objection(wish.key.server(), now);
         let demand = self.demand(&wish, now);
         let is_aside = self.table.is_put_aside(&demand);
@@ -373,7 +374,7 @@ impl State {
             return outcome;
         };
         // Nobody would get it: sessions of a server that cannot share have their own.
-        if self.objection(&server, driver::now()).is_some() && !self.is_of_always(id) {
+        if self.objection(&server, clock::now()).is_some() && !self.is_of_always(id) {
             self.table.on_no_more_sessions(id);
             return Checkin::Finished;
         }
@@ -406,7 +407,7 @@ impl State {
         server: &ServerId,
         aftermath: &mut Aftermath,
     ) {
-        let now = driver::now();
+        let now = clock::now();
         self.refresh_waiting(server, now);
         for (id, placement) in self.table.serve(server) {
             if let Placement::Wait { close } = placement {
@@ -475,7 +476,7 @@ impl State {
         id: ConnectionId,
         aftermath: &mut Aftermath,
     ) {
-        let now = driver::now();
+        let now = clock::now();
         self.leave_account(now, id);
         let link = self.registered.get(&id).map(|registered| &registered.link);
         if let Some(CloseReason::PeerClosed | CloseReason::Io(_)) =

@@ -29,15 +29,13 @@ use self::disk::{Existing, MAX_SIZE};
 pub(super) use self::saver::Saver;
 use super::{ConnectionPool, PresentationUri, descriptions::line, server::Server};
 use crate::mux::{
-    driver,
+    clock,
     event::{MuxEvent, StateFileProblem},
+    ids::Moment,
     pace::Pace,
     proto::{Presentation, redaction},
     server_key::ServerId,
-    sharing::{
-        Sharing,
-        memory::{self, Moment},
-    },
+    sharing::{Sharing, memory},
 };
 
 const HEADER: &str = "rtspmux-state 4";
@@ -93,9 +91,9 @@ impl ConnectionPool {
                 pool.on_read(&saver, found);
             }
             drop(reading);
-            disk::remove_left_overs(&saver.path, driver::moment().wall);
+            disk::remove_left_overs(&saver.path, clock::moment().wall);
         };
-        match driver::in_background(saver::THREAD, load) {
+        match clock::in_background(saver::THREAD, load) {
             // Dropped unused at the end, or by a panic.
             Ok(()) => drop(read.recv_timeout(LOAD_PATIENCE)),
             Err(error) => self.on_state_file_unusable("not read", &error),
@@ -111,7 +109,7 @@ impl ConnectionPool {
         if let Some(key) = lines_of(&text).find_map(parse_key) {
             redaction::use_key(key);
         }
-        let now = driver::moment();
+        let now = clock::moment();
         let entries: Vec<Entry> = lines_of(&text)
             .filter_map(|line| Entry::parse(line, now))
             .collect();
@@ -149,7 +147,7 @@ impl ConnectionPool {
 
     /// Writes what is known, and what another process has learned of other servers and cameras.
     fn write(&self, saver: &Saver) -> io::Result<()> {
-        let now = driver::moment();
+        let now = clock::moment();
         let mut seen = saver.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let _locked = disk::lock(&saver.path);
         let existing = Existing::open(&saver.path)?;
@@ -201,7 +199,7 @@ impl ConnectionPool {
             return;
         }
         let shared = Arc::downgrade(&self.0);
-        driver::later(runtime, SAVED_AFTER, move || {
+        clock::later(runtime, SAVED_AFTER, move || {
             if let Some(shared) = shared.upgrade() {
                 shared.is_save_due.store(false, Ordering::Relaxed);
                 Self(shared).save();
@@ -367,7 +365,7 @@ mod tests {
     #[tokio::test]
     async fn f48_a_file_that_comes_late_tells_what_is_not_known_yet() {
         let pool = pool(std::env::temp_dir().join("rtspmux-never-read"));
-        let now = driver::moment();
+        let now = clock::moment();
         let seconds = now.wall.duration_since(SystemTime::UNIX_EPOCH).unwrap();
         let today = |line: String| line.replace("1700000000", &seconds.as_secs().to_string());
         let early = today(server("a", "yes"));
@@ -384,7 +382,7 @@ mod tests {
         std::fs::remove_file(path).unwrap();
         pool.on_read(&saver, Ok(Some((text, identity))));
         let known = pool.entries().into_iter();
-        let (mut servers, _) = written(known, driver::moment());
+        let (mut servers, _) = written(known, clock::moment());
         let verdict = |line: &mut String| line.truncate("yes a:554".len());
         servers.iter_mut().for_each(verdict);
         servers.sort();

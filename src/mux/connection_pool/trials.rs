@@ -14,7 +14,7 @@ use super::{
     table::{ConnectionId, PresentationUri, Purpose, SESSION_CEILING},
 };
 use crate::mux::{
-    driver,
+    clock,
     policy::{
         join_history::Joins,
         sharing::{
@@ -108,7 +108,7 @@ impl Joining {
 
 impl Drop for Joining {
     fn drop(&mut self) {
-        self.change(|joins, uri| joins.on_answer(driver::now(), uri));
+        self.change(|joins, uri| joins.on_answer(clock::now(), uri));
     }
 }
 
@@ -185,7 +185,7 @@ impl Drop for DoubtGuard {
         let trial = &mut registered.trial;
         trial.doubtful = trial.doubtful.saturating_sub(1);
         // The others have waited for this, and not for a slow server.
-        trial.progress = Some(driver::now());
+        trial.progress = Some(clock::now());
         let server = registered.link.server.clone();
         state.server(&server).notify();
     }
@@ -206,7 +206,7 @@ impl ConnectionPool {
             id,
             uri: uri.clone(),
         };
-        joining.change(|joins, uri| joins.on_request(driver::now(), uri));
+        joining.change(|joins, uri| joins.on_request(clock::now(), uri));
         joining
     }
 
@@ -236,7 +236,7 @@ impl ConnectionPool {
         }
         state.measure_describe(handle.link());
         state.server(&handle.link().server).on_described(took);
-        state.on_described(id, driver::now(), description, first)
+        state.on_described(id, clock::now(), description, first)
     }
 
     /// Sessions on the connection do not play before it is known whether one of them was described
@@ -255,7 +255,7 @@ impl ConnectionPool {
 
     /// What a session is to do whose description may be that of another URI.
     pub(in crate::mux) fn next_description_check(&self, server: &ServerId) -> NextCheck {
-        let now = driver::now();
+        let now = clock::now();
         let mut state = self.lock();
         state.server(server).sharing.next_description_check(now)
     }
@@ -267,7 +267,7 @@ impl ConnectionPool {
         key: SessionKey,
         is_first: bool,
     ) -> bool {
-        self.lock().may_set_up(id, driver::now(), key, is_first)
+        self.lock().may_set_up(id, clock::now(), key, is_first)
     }
 
     /// A session is set up, and expires after `timeout` if it is not kept alive.
@@ -285,7 +285,7 @@ impl ConnectionPool {
             if timeout < PRESSING {
                 state.table.on_pressed(id);
             }
-            let at = driver::now();
+            let at = clock::now();
             state.on_set_up(id, at, uri, aftermath);
         });
     }
@@ -308,7 +308,7 @@ impl ConnectionPool {
     /// Whether a session with this wish would get a connection that it has not tried.
     pub(in crate::mux) fn has_place(&self, wish: &Wish, tried: ConnectionId) -> bool {
         let state = self.lock();
-        let mut demand = state.demand(wish, driver::now());
+        let mut demand = state.demand(wish, clock::now());
         demand.avoid.push(tried);
         state.table.has_place(&demand)
     }
@@ -324,7 +324,7 @@ impl ConnectionPool {
         let (server, others_set_up) = (entry.server.clone(), entry.set_up > 0);
         // Whoever has left may have been answered in its place.
         let has_company = registered.link.peak_references() > 1;
-        let is_ignoring = state.server(&server).sharing.is_ignoring(driver::now());
+        let is_ignoring = state.server(&server).sharing.is_ignoring(clock::now());
         is_ignoring && has_company && (others_set_up || !is_described)
     }
 
@@ -336,7 +336,7 @@ impl ConnectionPool {
 
     /// A session on the connection was refused: the connection itself may go.
     pub(in crate::mux) fn on_suspect(&self, id: ConnectionId) {
-        self.lock().on_suspect(id, driver::now());
+        self.lock().on_suspect(id, clock::now());
     }
 
     /// Sessions that are set up on the connection.
@@ -351,7 +351,7 @@ impl ConnectionPool {
         described: Described,
         canary: Canary,
     ) -> Gate {
-        self.lock().gate(id, described, canary, driver::now())
+        self.lock().gate(id, described, canary, clock::now())
     }
 
     /// Nothing is tried on the connection any more: its session does not wait for others.
@@ -524,7 +524,7 @@ impl State {
     ) -> Option<ConnectionHandle> {
         let mut wish = wish.clone();
         wish.needs_describe = false;
-        let demand = self.demand(&wish, driver::now());
+        let demand = self.demand(&wish, clock::now());
         let place = self.table.rejoin(id, &demand)?;
         let link = Arc::clone(&self.registered.get(&place)?.link);
         self.update_gauges(&link.server);

@@ -7,7 +7,8 @@ use url::Url;
 
 use super::{Aftermath, ConnectionPool, State, server::Server, table::ConnectionId};
 use crate::mux::{
-    driver::{self, Command, Link},
+    clock,
+    driver::{Command, Link},
     event::{MuxEvent, SharingChange, SharingVerdict},
     policy::join_history::Joins,
     proto::ProbeOutcome,
@@ -24,7 +25,7 @@ type SharingStats = (SharingVerdict, Option<String>, Option<Duration>);
 impl ConnectionPool {
     /// Learns something of a server's sharing.
     pub(in crate::mux) fn learn(&self, server: &ServerId, lesson: impl FnOnce(&mut Sharing)) {
-        self.change(|state, aftermath| state.learn(server, driver::now(), lesson, aftermath));
+        self.change(|state, aftermath| state.learn(server, clock::now(), lesson, aftermath));
     }
 
     /// What is known of a server's sharing.
@@ -38,7 +39,7 @@ impl ConnectionPool {
 
     /// Verdict, reason and age, for people.
     pub(in crate::mux) fn sharing_stats(&self, server: &ServerId) -> SharingStats {
-        self.lock().sharing_stats(server, driver::now())
+        self.lock().sharing_stats(server, clock::now())
     }
 
     /// Told whenever something changes at a server.
@@ -48,14 +49,14 @@ impl ConnectionPool {
 
     /// Whoever finds out whether the server can share does so for all that come meanwhile.
     pub(in crate::mux) fn deciding(&self, server: &ServerId, may_decide: bool) -> Deciding {
-        let now = driver::now();
+        let now = clock::now();
         let mut state = self.lock();
         state.server(server).sharing.deciding(now, may_decide)
     }
 
     /// Who looks for room on a fresh connection of a server that has none; none: there is none.
     pub(in crate::mux) fn seek_room(&self, server: &ServerId) -> Option<Deciding> {
-        let now = driver::now();
+        let now = clock::now();
         self.lock().server(server).sharing.seek_room(now)
     }
 
@@ -155,7 +156,7 @@ impl State {
         aftermath: &mut Aftermath,
     ) {
         if let Some(server) = self.server_of(id) {
-            let now = driver::now();
+            let now = clock::now();
             self.learn(
                 &server,
                 now,
@@ -218,7 +219,7 @@ impl State {
     ) {
         let known = self.servers.get(server);
         if known.is_some_and(|known| known.sharing.has_unexplained_deaths()) {
-            let now = driver::now();
+            let now = clock::now();
             let lesson = |sharing: &mut Sharing| sharing.on_connection(now, connection);
             self.learn(server, now, lesson, aftermath);
         }

@@ -7,8 +7,8 @@ use super::{
     terms::{Terms, terms},
 };
 use crate::mux::{
+    clock::random_seed,
     config::{Limits, Multiplex, SessionOptions, Timeouts},
-    driver::random_seed,
     error::{Error, ErrorKind, Initiator, Scope},
     proto::{ConnectionConfig, CredentialStatus},
     server_key::{ConnectionKey, ServerId},

@@ -8,8 +8,9 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use super::{Link, TlsClient, now, receive_buffer, socket::Socket, transport::Transport};
+use super::{Link, TlsClient, receive_buffer, socket::Socket, transport::Transport};
 use crate::mux::{
+    clock,
     error::{Error, ErrorKind, Initiator, Scope},
     network::Network,
     server_key::ServerId,
@@ -30,10 +31,10 @@ pub(super) async fn dial(
     network: Option<Arc<dyn Network>>,
 ) -> Result<Transport, Error> {
     let connecting = async {
-        let began = now();
+        let began = clock::now();
         let socket = connect_to(&link.server, limit, network).await?;
         // Before the handshake, which takes one round trip more, or two.
-        let connect_time = now().saturating_duration_since(began);
+        let connect_time = clock::now().saturating_duration_since(began);
         link.learn(|insight| insight.connect_time = Some(connect_time));
         Ok(socket)
     };

@@ -105,7 +105,7 @@ mod tests {
 
     #[test]
     fn a_sleep_is_told_once_and_those_before_are_not() {
-        let (now, machine) = (crate::mux::driver::now(), Arc::new(Sleeper::default()));
+        let (now, machine) = (crate::mux::clock::now(), Arc::new(Sleeper::default()));
         machine.0.store(100, Ordering::Relaxed);
         let mut watch = SleepWatch::new(now, Some(machine.clone()));
         assert_eq!(watch.look(now), None);
@@ -117,7 +117,7 @@ mod tests {
 
     #[test]
     fn a_machine_that_is_awake_has_not_slept() {
-        let now = crate::mux::driver::now();
+        let now = crate::mux::clock::now();
         let mut watch = SleepWatch::new(now, None);
         for _ in 0..1_000 {
             assert_eq!(watch.look(now), None);

@@ -11,10 +11,10 @@
 //! from before 2026-12, and not believed), round trip and work per session (microseconds), whether it wants one
 //! request at a time, fingerprint.
 
-use std::time::{Duration, Instant, SystemTime};
+use std::time::Duration;
 
 use super::{Evidence, Fingerprint, Sharing, Verdict};
-use crate::mux::{pace::Pace, proto::ServerText, server_key::ServerId};
+use crate::mux::{ids::Moment, pace::Pace, proto::ServerText, server_key::ServerId};
 
 const SERIAL: &str = "serial";
 /// Written for servers that work in order, and for live555 before it was known that it does not.
@@ -22,31 +22,6 @@ const IN_BAND: &str = "in-band";
 const STANDS: &str = "stands";
 const ASIDE: &str = "aside";
 const TOLD_APART: &str = "told-apart";
-
-/// One moment on both clocks: verdicts are dated by the one that stops with the process.
-#[derive(Clone, Copy, Debug)]
-pub(in crate::mux) struct Moment {
-    pub(in crate::mux) monotonic: Instant,
-    pub(in crate::mux) wall: SystemTime,
-}
-
-impl Moment {
-    fn seconds_at(&self, at: Instant) -> u64 {
-        let age = self.monotonic.saturating_duration_since(at);
-        self.wall
-            .duration_since(SystemTime::UNIX_EPOCH)
-            .unwrap_or_default()
-            .saturating_sub(age)
-            .as_secs()
-    }
-
-    /// None for what is from before the machine started, or from the future.
-    fn instant_of(&self, seconds: u64) -> Option<Instant> {
-        let then = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds))?;
-        let age = self.wall.duration_since(then).ok()?;
-        self.monotonic.checked_sub(age)
-    }
-}
 
 /// The line of one server; none if there is nothing to remember.
 pub(in crate::mux) fn line(
@@ -160,6 +135,8 @@ pub(in crate::mux) fn parse_line(line: &str, now: Moment) -> Option<(ServerId, S
 
 #[cfg(test)]
 mod tests {
+    use std::time::{Instant, SystemTime};
+
     use super::*;
 
     fn now() -> Moment {

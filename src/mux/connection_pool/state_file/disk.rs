@@ -11,7 +11,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use crate::mux::driver;
+use crate::mux::clock;
 
 /// Largest file that is read or written. A camera takes about 1 KiB: this is room for 16 000.
 pub(super) const MAX_SIZE: usize = 16 * 1024 * 1024;
@@ -179,7 +179,7 @@ pub(super) fn replace(path: &Path, text: &str) -> io::Result<Identity> {
 /// A new file in the directory of `path`, which only its owner may read: which cameras there are is
 /// the owner's business. Its name cannot be guessed, and what has that name is not opened.
 fn create_beside(path: &Path) -> io::Result<(PathBuf, File)> {
-    let number = driver::random_seed();
+    let number = clock::random_seed();
     let name = format!("{TEMPORARY_PREFIX}{number:032x}{TEMPORARY_SUFFIX}");
     let temporary = path.with_file_name(name);
     let mut options = OpenOptions::new();

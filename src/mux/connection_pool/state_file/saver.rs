@@ -11,7 +11,7 @@ use std::{
 use tokio::sync::watch;
 
 use super::disk::Identity;
-use crate::mux::driver;
+use crate::mux::clock;
 
 /// The name of threads that read or write the file.
 pub(super) const THREAD: &str = "rtspmux-state";
@@ -66,7 +66,7 @@ impl Saver {
             saver: Arc::clone(self),
             has_ended: false,
         };
-        driver::in_background(THREAD, move || {
+        clock::in_background(THREAD, move || {
             while writer.take_up() {
                 write();
             }

@@ -1,0 +1,104 @@
+//! Time, timers and chance, for everything in `mux` that is not pure.
+//!
+//! With the [driver](super::driver), which has the connection's own timers, this is the only place that
+//! reads a clock, sets a timer or starts a thread; `clippy.toml` bans that elsewhere. Pure code is told the time.
+#![expect(clippy::disallowed_methods, reason = "clocks and timers belong here")]
+
+use std::{
+    collections::hash_map::RandomState,
+    future::Future,
+    hash::BuildHasher,
+    io,
+    pin::Pin,
+    time::{Duration, Instant},
+};
+
+use tokio::{
+    runtime::Handle,
+    sync::watch,
+    time::{Timeout, sleep_until},
+};
+
+use super::ids::Moment;
+
+/// The time, as the core and everybody else is told it. Follows tokio's clock, which tests can stop.
+pub(in crate::mux) fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
+/// The time on both clocks.
+pub(in crate::mux) fn moment() -> Moment {
+    Moment {
+        monotonic: now(),
+        wall: std::time::SystemTime::now(),
+    }
+}
+
+/// The future's output, or an error if it takes longer. The timer is the runtime's, so that the
+/// result may be awaited anywhere.
+pub(in crate::mux) fn within<F: Future>(
+    runtime: &Handle,
+    limit: Duration,
+    future: F,
+) -> Timeout<F> {
+    let _context = runtime.enter();
+    tokio::time::timeout(limit, future)
+}
+
+/// Does something after a while, if the runtime is there then.
+pub(in crate::mux) fn later(
+    runtime: &Handle,
+    wait: Duration,
+    work: impl FnOnce() + Send + 'static,
+) {
+    let _context = runtime.enter();
+    let due = tokio::time::Instant::now() + wait;
+    runtime.spawn(async move {
+        sleep_until(due).await;
+        work();
+    });
+}
+
+/// Does something that may block, on a thread that lives for nothing else.
+pub(in crate::mux) fn in_background(
+    name: &str,
+    work: impl FnOnce() + Send + 'static,
+) -> io::Result<()> {
+    let thread = std::thread::Builder::new().name(name.to_owned());
+    thread.spawn(work).map(drop)
+}
+
+/// The future's output; none as soon as either of the two changes, or after `limit`.
+pub(in crate::mux) async fn unless_changed<F: Future, A, B>(
+    runtime: &Handle,
+    limit: Option<Duration>,
+    future: Pin<&mut F>,
+    one: &mut watch::Receiver<A>,
+    other: &mut watch::Receiver<B>,
+) -> Option<F::Output> {
+    let first = async {
+        tokio::select! {
+            biased;
+            output = future => Some(output),
+            // Whoever could change them may have gone: then there is nothing to wait for.
+            Ok(()) = one.changed() => None,
+            Ok(()) = other.changed() => None,
+            else => None,
+        }
+    };
+    match limit {
+        Some(limit) => within(runtime, limit, first).await.ok().flatten(),
+        None => first.await,
+    }
+}
+
+/// 128 random bits, from the system's random keys for hash tables.
+pub(in crate::mux) fn random_seed() -> u128 {
+    let half = || u128::from(RandomState::new().hash_one(0_u8));
+    (half() << 64) | half()
+}
+
+/// A number from 0 to 1, drawn at random.
+pub(in crate::mux) fn chance() -> f64 {
+    f64::from(random_seed() as u32) / f64::from(u32::MAX)
+}
