@@ -17,16 +17,16 @@ use super::{
 /// One session on one connection. Dropped, the session is released: its TEARDOWN goes out, and only
 /// then the reference is given back. Neither blocks.
 #[derive(Debug)]
-pub(super) struct Attachment {
+pub(crate) struct Attachment {
     /// Declared first, so that the driver knows of the TEARDOWN when it becomes idle.
     lease: Lease,
-    pub(super) consumer: Consumer,
+    pub(crate) consumer: Consumer,
     handle: ConnectionHandle,
 }
 
 impl Attachment {
     /// Makes the session. If the future is dropped, it is released whether or not it was made by then.
-    pub(super) async fn open(
+    pub(crate) async fn open(
         handle: ConnectionHandle,
         config: SessionConfig,
         overflow: OverflowPolicy,
@@ -67,7 +67,7 @@ impl Attachment {
     }
 
     /// What its monitor observes.
-    pub(super) fn seat(&self, grants: Vec<StreamGrant>) -> Seat {
+    pub(crate) fn seat(&self, grants: Vec<StreamGrant>) -> Seat {
         Seat {
             pool: self.handle.pool().clone(),
             link: self.link().clone(),
@@ -77,7 +77,7 @@ impl Attachment {
     }
 
     /// From now on it waits no longer than this for an answer.
-    pub(super) fn set_patience(&self, patience: Duration) {
+    pub(crate) fn set_patience(&self, patience: Duration) {
         self.link().send(Command::SetPatience {
             session: self.key(),
             patience,
@@ -85,12 +85,12 @@ impl Attachment {
     }
 
     /// Asks the server for something and waits for its answer.
-    pub(super) async fn request(&self, request: SessionRequest) -> Result<Reply, Failure> {
+    pub(crate) async fn request(&self, request: SessionRequest) -> Result<Reply, Failure> {
         self.send(request).reply().await
     }
 
     /// Asks without waiting, so that several requests can be under way.
-    pub(super) fn send(&self, request: SessionRequest) -> Pending<'_> {
+    pub(crate) fn send(&self, request: SessionRequest) -> Pending<'_> {
         let method = method_of(&request);
         if method == Method::Setup {
             self.lease.set_known(true);
@@ -109,7 +109,7 @@ impl Attachment {
     }
 
     /// Ends the session at the server; done when that has answered, or will not.
-    pub(super) fn end(&self) -> impl Future<Output = ()> + Send + use<> {
+    pub(crate) fn end(&self) -> impl Future<Output = ()> + Send + use<> {
         let (sender, reply) = oneshot::channel();
         self.link().send(Command::Request {
             session: self.key(),
@@ -123,23 +123,23 @@ impl Attachment {
     }
 
     /// Its first SETUP was refused: the server has no session of it.
-    pub(super) fn on_refused(&self) {
+    pub(crate) fn on_refused(&self) {
         self.lease.set_known(false);
     }
 
-    pub(super) fn link(&self) -> &Arc<Link> {
+    pub(crate) fn link(&self) -> &Arc<Link> {
         self.handle.link()
     }
 
-    pub(super) fn handle(&self) -> &ConnectionHandle {
+    pub(crate) fn handle(&self) -> &ConnectionHandle {
         &self.handle
     }
 
-    pub(super) fn connection(&self) -> ConnectionId {
+    pub(crate) fn connection(&self) -> ConnectionId {
         self.link().id
     }
 
-    pub(super) fn key(&self) -> SessionKey {
+    pub(crate) fn key(&self) -> SessionKey {
         self.lease.key
     }
 }
@@ -155,14 +155,14 @@ fn method_of(request: &SessionRequest) -> Method {
 }
 
 /// A request whose answer is outstanding.
-pub(super) struct Pending<'a> {
+pub(crate) struct Pending<'a> {
     link: &'a Link,
     method: Method,
     reply: oneshot::Receiver<Result<Reply, Failure>>,
 }
 
 impl Pending<'_> {
-    pub(super) async fn reply(self) -> Result<Reply, Failure> {
+    pub(crate) async fn reply(self) -> Result<Reply, Failure> {
         match self.reply.await {
             Ok(result) => result,
             // The driver is gone, and with it whatever it had not answered.

@@ -35,7 +35,7 @@ use super::{
     sharing::{Evidence, Introduction, Sharing},
 };
 use capacity::{Leavers, RoomTrial};
-pub(super) use set_up::StreamsSetUp;
+pub(crate) use set_up::StreamsSetUp;
 use set_up::setup_request;
 use trial::{Flight, Passage, Suspected};
 use waiting::{Wait, Waited};
@@ -56,7 +56,7 @@ enum Step {
 }
 
 /// A session on its way, with all that was learned on it so far.
-pub(super) struct BringUp {
+pub(crate) struct BringUp {
     pool: ConnectionPool,
     /// As the user gave them: whom to present the credentials to.
     options: SessionOptions,
@@ -99,13 +99,13 @@ pub(super) struct BringUp {
     room_trial: Option<RoomTrial>,
     /// What the server said before another connection was tried: worth more than "limit reached".
     refusal: Option<Error>,
-    pub(super) monitor: SessionMonitor,
+    pub(crate) monitor: SessionMonitor,
     /// What the user's handle owes; the last field, settled last.
     _debt: Debt,
 }
 
 impl BringUp {
-    pub(super) fn new(
+    pub(crate) fn new(
         pool: ConnectionPool,
         options: SessionOptions,
         monitor: SessionMonitor,
@@ -140,7 +140,7 @@ impl BringUp {
 
     /// Brings up the same once more, beside it, on a connection of its own; none where that is not to
     /// be: the server is known to be full at times.
-    pub(super) fn successor(&self) -> Option<Self> {
+    pub(crate) fn successor(&self) -> Option<Self> {
         let server = self.wish.key.server();
         let has_room = self
             .pool
@@ -152,7 +152,7 @@ impl BringUp {
 
     /// Brings up the same once more, beside it, on another connection than the one that carries too
     /// much; none where there is none.
-    pub(super) fn relief(&self, strained: ConnectionId) -> Option<Self> {
+    pub(crate) fn relief(&self, strained: ConnectionId) -> Option<Self> {
         let is_shared = self.options.pooling.enable_connection_pooling && !self.wish.is_dedicated;
         let mut relief = self.another().filter(|_| is_shared)?;
         relief.wish.avoid = vec![strained];
@@ -165,7 +165,7 @@ impl BringUp {
 
     /// Brings up the same once more, beside it, on a connection of its own: what it sends does its
     /// neighbours on `odd` harm. None where no such connection may be made.
-    pub(super) fn apart(&self, odd: ConnectionId) -> Option<Self> {
+    pub(crate) fn apart(&self, odd: ConnectionId) -> Option<Self> {
         let mut apart = self.another()?;
         apart.wish.avoid = vec![odd];
         apart.wish.is_apart = true;
@@ -175,18 +175,18 @@ impl BringUp {
     }
 
     /// Brings up the same once more wherever there is room for it.
-    pub(super) fn anywhere(&self) -> Option<Self> {
+    pub(crate) fn anywhere(&self) -> Option<Self> {
         self.another()
     }
 
     /// Whether the server was ever out of room: a session may not be there twice.
-    pub(super) fn is_ever_full(&self) -> bool {
+    pub(crate) fn is_ever_full(&self) -> bool {
         let server = self.wish.key.server();
         self.pool.sharing(server, |sharing| sharing.has_said_full())
     }
 
     /// It plays on a connection of its own, and is to have one when it comes again.
-    pub(super) fn on_apart(&self, (odd, session): (ConnectionId, SessionKey)) {
+    pub(crate) fn on_apart(&self, (odd, session): (ConnectionId, SessionKey)) {
         self.pool.on_odd_moved(odd, session);
         let (now, uri) = (clock::now(), self.wish.presentation());
         self.pool.learn(self.wish.key.server(), |sharing| {
@@ -195,7 +195,7 @@ impl BringUp {
     }
 
     /// It could not move, and stays.
-    pub(super) fn on_stays(&self, (odd, session): (ConnectionId, SessionKey)) {
+    pub(crate) fn on_stays(&self, (odd, session): (ConnectionId, SessionKey)) {
         self.pool.on_odd_stays(odd, session);
     }
 
@@ -209,7 +209,7 @@ impl BringUp {
     }
 
     /// From here on the redial policy follows the session.
-    pub(super) fn begin(&mut self) -> Result<(), Error> {
+    pub(crate) fn begin(&mut self) -> Result<(), Error> {
         let key = self.options.connection_key()?;
         let uri = self.options.presentation();
         self.attempt = Some(self.pool.begin_attempt(key.server(), &uri));
@@ -217,19 +217,19 @@ impl BringUp {
     }
 
     /// The session goes on here that was brought up by `other`.
-    pub(super) fn take_over(&mut self, other: &mut Self) {
+    pub(crate) fn take_over(&mut self, other: &mut Self) {
         self.attempt = other.attempt.take();
     }
 
     /// Media came.
-    pub(super) fn on_media(&mut self, at: Instant) {
+    pub(crate) fn on_media(&mut self, at: Instant) {
         if let Some(attempt) = &mut self.attempt {
             attempt.on_media(at);
         }
     }
 
     /// An error as the user gets it: it says whether it was met behind a redirect.
-    pub(super) fn of_target(&self, error: Error) -> Error {
+    pub(crate) fn of_target(&self, error: Error) -> Error {
         match self.redirected.is_empty() {
             true => error,
             false => error.behind_redirect(),
@@ -237,31 +237,31 @@ impl BringUp {
     }
 
     /// A request of the session goes out.
-    pub(super) fn joining(&self, attachment: &Attachment) -> Joining {
+    pub(crate) fn joining(&self, attachment: &Attachment) -> Joining {
         let uri = self.wish.presentation();
         self.pool.joining(attachment.connection(), &uri)
     }
 
-    pub(super) fn may_try_again(&self) -> bool {
+    pub(crate) fn may_try_again(&self) -> bool {
         self.attempt.as_ref().is_none_or(Attempt::may_go_on)
     }
 
-    pub(super) fn set_intent(&mut self, intent: Option<Intent>) {
+    pub(crate) fn set_intent(&mut self, intent: Option<Intent>) {
         self.intent = intent;
     }
 
     /// Whether the description is from memory, and not asked for again yet.
-    pub(super) fn is_remembered(&self) -> bool {
+    pub(crate) fn is_remembered(&self) -> bool {
         self.is_remembered
     }
 
     /// The camera's name in logs and errors.
-    pub(super) fn camera(&self) -> String {
+    pub(crate) fn camera(&self) -> String {
         redacted(&self.url)
     }
 
     /// Describes the presentation on whichever connection the server does it, following redirects.
-    pub(super) async fn describe(&mut self) -> Result<(Attachment, Presentation), Error> {
+    pub(crate) async fn describe(&mut self) -> Result<(Attachment, Presentation), Error> {
         self.recall();
         loop {
             let attachment = match self.attach().await? {
@@ -435,7 +435,7 @@ impl BringUp {
 
     /// Plays what is set up. Another session may have upset the server meanwhile: then all is done
     /// again on another connection, since nothing played yet that could be disturbed.
-    pub(super) async fn play(
+    pub(crate) async fn play(
         &mut self,
         mut attachment: Attachment,
         mut presentation: Presentation,
@@ -603,11 +603,11 @@ impl fmt::Debug for BringUp {
 }
 
 /// A session whose PLAY was answered.
-pub(super) struct Playing {
-    pub(super) attachment: Attachment,
-    pub(super) presentation: Presentation,
-    pub(super) streams: StreamsSetUp,
-    pub(super) rtp_info: Vec<RtpInfo>,
+pub(crate) struct Playing {
+    pub(crate) attachment: Attachment,
+    pub(crate) presentation: Presentation,
+    pub(crate) streams: StreamsSetUp,
+    pub(crate) rtp_info: Vec<RtpInfo>,
 }
 
 /// The description in the answer to a DESCRIBE of the URL.

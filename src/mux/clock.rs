@@ -22,12 +22,12 @@ use tokio::{
 use super::ids::Moment;
 
 /// The time, as the core and everybody else is told it. Follows tokio's clock, which tests can stop.
-pub(in crate::mux) fn now() -> Instant {
+pub(crate) fn now() -> Instant {
     tokio::time::Instant::now().into_std()
 }
 
 /// The time on both clocks.
-pub(in crate::mux) fn moment() -> Moment {
+pub(crate) fn moment() -> Moment {
     Moment {
         monotonic: now(),
         wall: std::time::SystemTime::now(),
@@ -36,21 +36,13 @@ pub(in crate::mux) fn moment() -> Moment {
 
 /// The future's output, or an error if it takes longer. The timer is the runtime's, so that the
 /// result may be awaited anywhere.
-pub(in crate::mux) fn within<F: Future>(
-    runtime: &Handle,
-    limit: Duration,
-    future: F,
-) -> Timeout<F> {
+pub(crate) fn within<F: Future>(runtime: &Handle, limit: Duration, future: F) -> Timeout<F> {
     let _context = runtime.enter();
     tokio::time::timeout(limit, future)
 }
 
 /// Does something after a while, if the runtime is there then.
-pub(in crate::mux) fn later(
-    runtime: &Handle,
-    wait: Duration,
-    work: impl FnOnce() + Send + 'static,
-) {
+pub(crate) fn later(runtime: &Handle, wait: Duration, work: impl FnOnce() + Send + 'static) {
     let _context = runtime.enter();
     let due = tokio::time::Instant::now() + wait;
     runtime.spawn(async move {
@@ -60,16 +52,13 @@ pub(in crate::mux) fn later(
 }
 
 /// Does something that may block, on a thread that lives for nothing else.
-pub(in crate::mux) fn in_background(
-    name: &str,
-    work: impl FnOnce() + Send + 'static,
-) -> io::Result<()> {
+pub(crate) fn in_background(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
     let thread = std::thread::Builder::new().name(name.to_owned());
     thread.spawn(work).map(drop)
 }
 
 /// The future's output; none as soon as either of the two changes, or after `limit`.
-pub(in crate::mux) async fn unless_changed<F: Future, A, B>(
+pub(crate) async fn unless_changed<F: Future, A, B>(
     runtime: &Handle,
     limit: Option<Duration>,
     future: Pin<&mut F>,
@@ -93,12 +82,12 @@ pub(in crate::mux) async fn unless_changed<F: Future, A, B>(
 }
 
 /// 128 random bits, from the system's random keys for hash tables.
-pub(in crate::mux) fn random_seed() -> u128 {
+pub(crate) fn random_seed() -> u128 {
     let half = || u128::from(RandomState::new().hash_one(0_u8));
     (half() << 64) | half()
 }
 
 /// A number from 0 to 1, drawn at random.
-pub(in crate::mux) fn chance() -> f64 {
+pub(crate) fn chance() -> f64 {
     f64::from(random_seed() as u32) / f64::from(u32::MAX)
 }

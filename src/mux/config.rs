@@ -90,7 +90,7 @@ impl SessionOptions {
     }
 
     /// What decides who may share a connection with this session.
-    pub(super) fn connection_key(&self) -> Result<ConnectionKey, Error> {
+    pub(crate) fn connection_key(&self) -> Result<ConnectionKey, Error> {
         let server =
             ServerId::from_url(&self.url).map_err(|error| Error::invalid_url(error.to_string()))?;
         let options = ConnectionOptions {
@@ -119,12 +119,12 @@ impl SessionOptions {
     }
 
     /// What it plays: a camera is often only in the query.
-    pub(super) fn presentation(&self) -> PresentationUri {
+    pub(crate) fn presentation(&self) -> PresentationUri {
         PresentationUri(self.url.to_string())
     }
 
     /// The camera's name in logs and errors.
-    pub(super) fn camera(&self) -> String {
+    pub(crate) fn camera(&self) -> String {
         redacted(&self.url)
     }
 }
@@ -188,7 +188,7 @@ impl Default for Pooling {
 
 impl Pooling {
     /// Whether the session gets a connection of its own whatever the server can do.
-    pub(super) fn is_dedicated(&self) -> bool {
+    pub(crate) fn is_dedicated(&self) -> bool {
         !self.enable_connection_pooling || self.multiplex == Multiplex::Never
     }
 }

@@ -46,7 +46,7 @@ use tokio::{
 };
 
 pub use self::{handle::ConnectionHandle, intent::Intent, redial::RedialPermit};
-pub(super) use self::{
+pub(crate) use self::{
     redial::Attempt,
     registration::Registration,
     trials::{Canary, Described, Description, Joining},
@@ -57,7 +57,7 @@ use self::{
     state_file::Saver,
     table::WaiterId,
 };
-pub(super) use super::ids::{ConnectionId, PresentationUri};
+pub(crate) use super::ids::{ConnectionId, PresentationUri};
 use super::{
     clock,
     config::{Limits, SessionOptions, Timeouts},
@@ -98,7 +98,7 @@ struct Shared {
 }
 
 impl ConnectionPool {
-    pub(super) fn new(
+    pub(crate) fn new(
         runtime: Option<Handle>,
         limits: Limits,
         timeouts: Timeouts,
@@ -141,7 +141,7 @@ impl ConnectionPool {
         drop(handle);
     }
 
-    pub(super) async fn fulfil(&self, mut wish: Wish) -> Result<ConnectionHandle, Error> {
+    pub(crate) async fn fulfil(&self, mut wish: Wish) -> Result<ConnectionHandle, Error> {
         let patience = wish.options.connect_timeout;
         let key = wish.key.clone();
         loop {
@@ -202,7 +202,7 @@ impl ConnectionPool {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn runtime(&self) -> Result<&Handle, Error> {
+    pub(crate) fn runtime(&self) -> Result<&Handle, Error> {
         self.0.runtime.handle()
     }
 
@@ -216,23 +216,23 @@ impl ConnectionPool {
         let _ = self.0.events.send(event);
     }
 
-    pub(super) fn is_same(&self, other: &Self) -> bool {
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }
 
-    pub(super) fn events(&self) -> MuxEvents {
+    pub(crate) fn events(&self) -> MuxEvents {
         let events = self.0.events.subscribe();
         MuxEvents::new(events, self.0.state_file_problem.get().cloned())
     }
 
-    pub(super) fn stats(&self) -> MuxStats {
+    pub(crate) fn stats(&self) -> MuxStats {
         self.lock().stats(clock::now())
     }
 
     /// Nobody gets a connection any more; those there are tear down their sessions and close. What
     /// has not ended after `deadline` is aborted. The state file is written by then, unless its disk is
     /// too slow.
-    pub(super) async fn shutdown(&self, deadline: Duration) {
+    pub(crate) async fn shutdown(&self, deadline: Duration) {
         self.change(State::shut_down);
         // Without one nothing was ever connected, and nothing learned.
         let Some(runtime) = self.0.runtime.get() else {
@@ -262,7 +262,7 @@ impl ConnectionPool {
         .await;
     }
 
-    pub(super) fn shutdown_blocking(&self, deadline: Duration) {
+    pub(crate) fn shutdown_blocking(&self, deadline: Duration) {
         match self.0.runtime.get() {
             Some(runtime) => runtime.block_on(self.shutdown(deadline)),
             // Nothing was ever connected; only what comes later is to be refused.

@@ -29,7 +29,7 @@ use std::{
 use bytes::Bytes;
 
 pub use self::budget::Budget;
-pub(super) use self::stream::StreamCount;
+pub(crate) use self::stream::StreamCount;
 use self::{
     budget::{Account, PROCESS_BUDGET},
     lanes::Lanes,
@@ -99,7 +99,7 @@ impl State {
 
 /// What producer, consumer and observers share.
 #[derive(Debug)]
-pub(super) struct Delivery(Mutex<State>);
+pub(crate) struct Delivery(Mutex<State>);
 
 impl Delivery {
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -108,17 +108,17 @@ impl Delivery {
     }
 
     /// What the streams carry, by index; before their first packet.
-    pub(super) fn describe(&self, streams: &[MediaStream]) {
+    pub(crate) fn describe(&self, streams: &[MediaStream]) {
         self.lock().queue.describe(streams);
     }
 
     /// Counters of the streams, by index.
-    pub(super) fn counts(&self) -> Vec<StreamCount> {
+    pub(crate) fn counts(&self) -> Vec<StreamCount> {
         self.lock().queue.counts()
     }
 
     /// Why nothing comes any more.
-    pub(super) fn end_reason(&self) -> Option<Error> {
+    pub(crate) fn end_reason(&self) -> Option<Error> {
         self.lock().end.clone()
     }
 }
@@ -233,18 +233,18 @@ impl Producer {
     }
 
     /// Whether it was made with [`OverflowPolicy::Block`].
-    pub(super) fn may_block(&self) -> bool {
+    pub(crate) fn may_block(&self) -> bool {
         self.may_block
     }
 
     /// Whether nothing more should be read before there is room.
-    pub(super) fn is_blocking(&self) -> bool {
+    pub(crate) fn is_blocking(&self) -> bool {
         self.delivery.lock().queue.is_blocking()
     }
 
     /// Ready while there is room. Else nothing more should be read, and `context` is woken when
     /// there is some again.
-    pub(super) fn poll_room(&self, context: &mut Context<'_>) -> Poll<()> {
+    pub(crate) fn poll_room(&self, context: &mut Context<'_>) -> Poll<()> {
         let mut state = self.delivery.lock();
         if !state.queue.is_blocking() {
             return Poll::Ready(());
@@ -254,7 +254,7 @@ impl Producer {
     }
 
     /// Wakes the consumer though there is no packet: it is to look at its connection.
-    pub(super) fn wake_for_notice(&mut self) {
+    pub(crate) fn wake_for_notice(&mut self) {
         // Taken under the lock, woken outside of it.
         let waker = self.delivery.lock().waker.take();
         if let Some(waker) = waker {
@@ -263,7 +263,7 @@ impl Producer {
     }
 
     /// Nothing comes any more; what waits is still delivered. The first reason counts.
-    pub(super) fn end(&mut self, reason: Error) {
+    pub(crate) fn end(&mut self, reason: Error) {
         let waker = {
             let mut state = self.delivery.lock();
             state.queue.push_all(&mut self.batch);
@@ -298,7 +298,7 @@ pub struct Consumer {
 
 impl Consumer {
     /// Leaves the packets of a stream waiting from now on, or no more.
-    pub(super) fn set_parked(&mut self, stream: usize, is_parked: bool) {
+    pub(crate) fn set_parked(&mut self, stream: usize, is_parked: bool) {
         self.is_parking_new |= match is_parked {
             true => self.parked.insert(stream),
             false => self.parked.remove(&stream),
@@ -306,19 +306,19 @@ impl Consumer {
     }
 
     /// Leaves waiting what `other` did.
-    pub(super) fn park_as(&mut self, other: &Self) {
+    pub(crate) fn park_as(&mut self, other: &Self) {
         self.parked.clone_from(&other.parked);
         self.is_parking_new = true;
     }
 
     /// Takes over from another session's: the next RTP packet of each of these streams says so.
-    pub(super) fn begin_anew(&mut self, streams: impl Iterator<Item = usize>) {
+    pub(crate) fn begin_anew(&mut self, streams: impl Iterator<Item = usize>) {
         let mut state = self.delivery.lock();
         streams.for_each(|stream| state.queue.begin_anew(stream));
     }
 
     /// Ready once there is an RTP packet, or false once the session is over.
-    pub(super) fn poll_media(&mut self, context: &mut Context<'_>) -> Poll<bool> {
+    pub(crate) fn poll_media(&mut self, context: &mut Context<'_>) -> Poll<bool> {
         let mut state = self.delivery.lock();
         if state.queue.has_media() {
             return Poll::Ready(true);
@@ -331,7 +331,7 @@ impl Consumer {
     }
 
     /// The next packet; none once the session is over and everything was taken.
-    pub(super) fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Packet>> {
+    pub(crate) fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Packet>> {
         if self.taken.is_empty() && !std::task::ready!(self.poll_take(context)) {
             return Poll::Ready(None);
         }
@@ -376,7 +376,7 @@ impl Consumer {
     }
 
     /// For observers.
-    pub(super) fn delivery(&self) -> &Arc<Delivery> {
+    pub(crate) fn delivery(&self) -> &Arc<Delivery> {
         &self.delivery
     }
 }

@@ -65,7 +65,7 @@ use self::{
     turns::{Sources, Turn, Turns},
     vitals::Examination,
 };
-pub(super) use self::{
+pub(crate) use self::{
     command::{Command, Lease, Link, LinkEnds, Report},
     tls::TlsClient,
     vitals::Vitals,
@@ -97,20 +97,20 @@ fn is_wire_logged() -> bool {
 
 /// What a driver starts with.
 #[derive(Debug)]
-pub(super) struct Plan {
-    pub(super) registration: Registration,
-    pub(super) link: Arc<Link>,
-    pub(super) ends: LinkEnds,
-    pub(super) config: ConnectionConfig,
-    pub(super) connect_timeout: Duration,
+pub(crate) struct Plan {
+    pub(crate) registration: Registration,
+    pub(crate) link: Arc<Link>,
+    pub(crate) ends: LinkEnds,
+    pub(crate) config: ConnectionConfig,
+    pub(crate) connect_timeout: Duration,
     /// None: in clear text.
-    pub(super) tls: Option<Arc<TlsClient>>,
+    pub(crate) tls: Option<Arc<TlsClient>>,
     /// None: the system's.
-    pub(super) network: Option<Arc<dyn Network>>,
+    pub(crate) network: Option<Arc<dyn Network>>,
 }
 
 /// Starts the driver of one connection. It ends by itself once the connection is over.
-pub(super) fn start(runtime: &Handle, plan: Plan) {
+pub(crate) fn start(runtime: &Handle, plan: Plan) {
     let link = Arc::clone(&plan.link);
     let task = runtime.spawn(run(plan));
     link.set_task(task.abort_handle());

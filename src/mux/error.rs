@@ -124,7 +124,7 @@ pub enum Initiator {
 }
 
 impl Error {
-    pub(super) fn new(
+    pub(crate) fn new(
         kind: ErrorKind,
         scope: Scope,
         initiator: Initiator,
@@ -145,7 +145,7 @@ impl Error {
         }))
     }
 
-    pub(super) fn invalid_url(explanation: impl Into<String>) -> Self {
+    pub(crate) fn invalid_url(explanation: impl Into<String>) -> Self {
         Self::new(
             ErrorKind::InvalidUrl,
             Scope::Session,
@@ -154,7 +154,7 @@ impl Error {
         )
     }
 
-    pub(super) fn shut_down() -> Self {
+    pub(crate) fn shut_down() -> Self {
         Self::new(
             ErrorKind::ShutDown,
             Scope::Session,
@@ -164,7 +164,7 @@ impl Error {
     }
 
     /// Everybody who waited for a connection attempt went away; seen by nobody.
-    pub(super) fn abandoned() -> Self {
+    pub(crate) fn abandoned() -> Self {
         Self::new(
             ErrorKind::Cancelled,
             Scope::Connection,
@@ -174,7 +174,7 @@ impl Error {
     }
 
     /// The driver went away without a word: it panicked, or its runtime was shut down.
-    pub(super) fn driver_died() -> Self {
+    pub(crate) fn driver_died() -> Self {
         let explanation = "the connection's task ended unexpectedly";
         Self::new(
             ErrorKind::ConnectionLost,
@@ -185,7 +185,7 @@ impl Error {
     }
 
     /// A connection ended while sessions used it.
-    pub(super) fn connection_lost(reason: &CloseReason) -> Self {
+    pub(crate) fn connection_lost(reason: &CloseReason) -> Self {
         let initiator = match reason {
             CloseReason::Local | CloseReason::Slept => Initiator::Library,
             _ => Initiator::Server,
@@ -199,7 +199,7 @@ impl Error {
     }
 
     /// A request failed.
-    pub(super) fn from_failure(failure: &Failure) -> Self {
+    pub(crate) fn from_failure(failure: &Failure) -> Self {
         let (kind, scope, initiator) = classify(&failure.kind);
         let explanation = match &failure.kind {
             FailureKind::ConnectionLost(reason) => explain(reason),
@@ -225,7 +225,7 @@ impl Error {
     }
 
     /// Names the camera, by an URL without secrets.
-    pub(super) fn of_camera(mut self, camera: &str) -> Self {
+    pub(crate) fn of_camera(mut self, camera: &str) -> Self {
         Arc::make_mut(&mut self.0)
             .camera
             .get_or_insert_with(|| camera.to_owned());
@@ -233,13 +233,13 @@ impl Error {
     }
 
     /// Names the request whose answer is at fault.
-    pub(super) fn in_request(mut self, request: &'static str) -> Self {
+    pub(crate) fn in_request(mut self, request: &'static str) -> Self {
         Arc::make_mut(&mut self.0).request = Some(request);
         self
     }
 
     /// Names the connection.
-    pub(super) fn on(mut self, connection: ConnectionId) -> Self {
+    pub(crate) fn on(mut self, connection: ConnectionId) -> Self {
         Arc::make_mut(&mut self.0)
             .connection
             .get_or_insert(connection);
@@ -262,12 +262,12 @@ impl Error {
     }
 
     /// It was met at a server to which the one that the user named had redirected.
-    pub(super) fn behind_redirect(mut self) -> Self {
+    pub(crate) fn behind_redirect(mut self) -> Self {
         Arc::make_mut(&mut self.0).is_behind_redirect = true;
         self
     }
 
-    pub(super) fn is_behind_redirect(&self) -> bool {
+    pub(crate) fn is_behind_redirect(&self) -> bool {
         self.0.is_behind_redirect
     }
 
@@ -282,7 +282,7 @@ impl Error {
     }
 
     /// Whether no connection could be made.
-    pub(super) fn is_of_dialling(&self) -> bool {
+    pub(crate) fn is_of_dialling(&self) -> bool {
         matches!(
             self.0.kind,
             ErrorKind::Connect | ErrorKind::Resolve | ErrorKind::Tls(_)
@@ -291,7 +291,7 @@ impl Error {
 
     /// Whether an error of dialling is everybody's who wants a connection to the server, rather than
     /// theirs who trust the same authorities and are the same to TLS.
-    pub(super) fn concerns_server(&self) -> bool {
+    pub(crate) fn concerns_server(&self) -> bool {
         match self.0.kind {
             ErrorKind::Tls(failure) => {
                 matches!(failure, TlsFailure::Interrupted | TlsFailure::TimedOut)
@@ -340,7 +340,7 @@ impl Error {
         self.0.connection.map(|id| id.0)
     }
 
-    pub(super) fn connection_id(&self) -> Option<ConnectionId> {
+    pub(crate) fn connection_id(&self) -> Option<ConnectionId> {
         self.0.connection
     }
 
@@ -361,7 +361,7 @@ impl Error {
 }
 
 /// A closed connection in plain English.
-pub(super) fn explain(reason: &CloseReason) -> String {
+pub(crate) fn explain(reason: &CloseReason) -> String {
     match reason {
         CloseReason::Local => "we closed the connection: it was idle, or shut down".to_owned(),
         CloseReason::PeerClosed => "the server closed the connection".to_owned(),

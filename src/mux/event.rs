@@ -118,7 +118,7 @@ pub struct MuxEvents {
 }
 
 impl MuxEvents {
-    pub(super) fn new(
+    pub(crate) fn new(
         receiver: broadcast::Receiver<MuxEvent>,
         earlier: Option<StateFileProblem>,
     ) -> Self {

@@ -26,12 +26,12 @@ pub struct Opening {
 }
 
 impl Opening {
-    pub(super) fn new(pool: ConnectionPool, options: SessionOptions) -> Self {
+    pub(crate) fn new(pool: ConnectionPool, options: SessionOptions) -> Self {
         Self::watched(pool, options, SessionMonitor::new())
     }
 
     /// The same under a monitor that is there already.
-    pub(super) fn watched(
+    pub(crate) fn watched(
         pool: ConnectionPool,
         options: SessionOptions,
         monitor: SessionMonitor,

@@ -7,7 +7,7 @@ use std::{
 
 /// Names a connection; rises with every connection and is never reused within a pool.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(in crate::mux) struct ConnectionId(pub(in crate::mux) u64);
+pub(crate) struct ConnectionId(pub(crate) u64);
 
 impl fmt::Display for ConnectionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -23,12 +23,12 @@ impl fmt::Debug for ConnectionId {
 
 /// What a connection is used for first. It may hold secrets, and shows nothing.
 #[derive(Clone, PartialEq, Eq, Hash)]
-pub(in crate::mux) struct PresentationUri(pub(in crate::mux) String);
+pub(crate) struct PresentationUri(pub(crate) String);
 
 impl PresentationUri {
     /// Whether a control URL is below this one, and so certainly this presentation's. Camera 1 is
     /// not above the streams of camera 14: what follows has to begin something new.
-    pub(in crate::mux) fn is_above(&self, control: &Self) -> bool {
+    pub(crate) fn is_above(&self, control: &Self) -> bool {
         let rest = control.0.strip_prefix(self.0.trim_end_matches('/'));
         rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', '?', '&', ';']))
     }
@@ -42,14 +42,14 @@ impl fmt::Debug for PresentationUri {
 
 /// One moment on both clocks: verdicts are dated by the one that stops with the process.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::mux) struct Moment {
-    pub(in crate::mux) monotonic: Instant,
-    pub(in crate::mux) wall: SystemTime,
+pub(crate) struct Moment {
+    pub(crate) monotonic: Instant,
+    pub(crate) wall: SystemTime,
 }
 
 impl Moment {
     /// The wall clock's time at `at`, in seconds since 1970.
-    pub(in crate::mux) fn seconds_at(&self, at: Instant) -> u64 {
+    pub(crate) fn seconds_at(&self, at: Instant) -> u64 {
         let age = self.monotonic.saturating_duration_since(at);
         self.wall
             .duration_since(SystemTime::UNIX_EPOCH)
@@ -59,7 +59,7 @@ impl Moment {
     }
 
     /// The instant of a time of the wall clock. None for what is from before the machine started, or from the future.
-    pub(in crate::mux) fn instant_of(&self, seconds: u64) -> Option<Instant> {
+    pub(crate) fn instant_of(&self, seconds: u64) -> Option<Instant> {
         let then = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds))?;
         let age = self.wall.duration_since(then).ok()?;
         self.monotonic.checked_sub(age)

@@ -32,7 +32,7 @@ impl Ledger {
 
 /// Something owed for a session; settled by dropping it.
 #[derive(Debug)]
-pub(super) struct Debt(Arc<Ledger>);
+pub(crate) struct Debt(Arc<Ledger>);
 
 impl Debt {
     fn new(ledger: &Arc<Ledger>) -> Self {
@@ -53,11 +53,11 @@ impl Drop for Debt {
 
 /// Where a session is at the moment.
 #[derive(Clone, Debug)]
-pub(super) struct Seat {
-    pub(super) pool: ConnectionPool,
-    pub(super) link: Arc<Link>,
-    pub(super) delivery: Arc<Delivery>,
-    pub(super) grants: Vec<StreamGrant>,
+pub(crate) struct Seat {
+    pub(crate) pool: ConnectionPool,
+    pub(crate) link: Arc<Link>,
+    pub(crate) delivery: Arc<Delivery>,
+    pub(crate) grants: Vec<StreamGrant>,
 }
 
 #[derive(Debug, Default)]
@@ -73,25 +73,25 @@ struct Watched {
 pub struct SessionMonitor(Arc<Watched>);
 
 impl SessionMonitor {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::default()
     }
 
     /// To be held until what it stands for is done.
-    pub(super) fn debt(&self) -> Debt {
+    pub(crate) fn debt(&self) -> Debt {
         Debt::new(&self.0.ledger)
     }
 
-    pub(super) fn set_seat(&self, seat: Seat) {
+    pub(crate) fn set_seat(&self, seat: Seat) {
         *self.seat() = Some(seat);
     }
 
     /// Gives whether it was before.
-    pub(super) fn set_moving(&self, is_moving: bool) -> bool {
+    pub(crate) fn set_moving(&self, is_moving: bool) -> bool {
         self.0.is_moving.swap(is_moving, Ordering::Relaxed)
     }
 
-    pub(super) fn set_grants(&self, grants: &[StreamGrant]) {
+    pub(crate) fn set_grants(&self, grants: &[StreamGrant]) {
         if let Some(seat) = self.seat().as_mut() {
             seat.grants = grants.to_vec();
         }

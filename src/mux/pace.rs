@@ -19,33 +19,33 @@ const QUEUE_WORTH_A_CONNECTION: Duration = Duration::from_millis(100);
 const SLOW_TO_DESCRIBE: Duration = Duration::from_millis(80);
 
 /// From here on a way is long: slow start, not the server, is what first pictures wait for.
-pub(super) const LONG_WAY: Duration = Duration::from_millis(10);
+pub(crate) const LONG_WAY: Duration = Duration::from_millis(10);
 
 /// Sessions whose answers and first pictures fit about two flights of a fresh connection
 /// (RFC 6928: ten segments, then twenty).
-pub(super) const BATCH_OVER_A_LONG_WAY: u32 = 4;
+pub(crate) const BATCH_OVER_A_LONG_WAY: u32 = 4;
 
 /// Answers in a row, one for each session, besides DESCRIBE: SETUP and PLAY.
 const OTHER_REQUESTS: u32 = 2;
 
 /// What was measured of one server, over all its connections.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Pace {
+pub(crate) struct Pace {
     /// The shortest seen.
-    pub(super) round_trip: Option<Duration>,
+    pub(crate) round_trip: Option<Duration>,
     /// For the requests of one session that nobody else's can overtake.
-    pub(super) work_per_session: Option<Duration>,
+    pub(crate) work_per_session: Option<Duration>,
     /// For the DESCRIBE that was answered last among those that were alone on their connection. Not
     /// remembered from run to run.
-    pub(super) describe: Option<Duration>,
+    pub(crate) describe: Option<Duration>,
     /// It loses requests unless they come one at a time.
-    pub(super) is_serial: bool,
+    pub(crate) is_serial: bool,
 }
 
 impl Pace {
     /// A connection took so long to connect and has measured this so far. What is seen last holds,
     /// save for the round trip, which waiting can only lengthen.
-    pub(super) fn on_measured(&mut self, connect_time: Option<Duration>, measures: Measures) {
+    pub(crate) fn on_measured(&mut self, connect_time: Option<Duration>, measures: Measures) {
         self.round_trip = [self.round_trip, connect_time, measures.round_trip]
             .into_iter()
             .flatten()
@@ -57,7 +57,7 @@ impl Pace {
     }
 
     /// A DESCRIBE that was alone on a connection took so long, round trip included.
-    pub(super) fn on_described(&mut self, took: Duration) {
+    pub(crate) fn on_described(&mut self, took: Duration) {
         let work = took.saturating_sub(self.round_trip.unwrap_or_default());
         self.describe = Some(work);
         if work >= SLOW_TO_DESCRIBE {
@@ -66,21 +66,21 @@ impl Pace {
     }
 
     /// Whether each DESCRIBE is to be answered before the next one is sent.
-    pub(super) fn is_slow_to_describe(&self) -> bool {
+    pub(crate) fn is_slow_to_describe(&self) -> bool {
         self.work_per_session
             .is_some_and(|work| work >= SLOW_TO_DESCRIBE)
     }
 
     /// Whether it is the DESCRIBEs that take their time: connections that are only to
     /// describe on pay.
-    pub(super) fn is_worth_describe_only(&self) -> bool {
+    pub(crate) fn is_worth_describe_only(&self) -> bool {
         let is_slow = |describe| describe >= SLOW_TO_DESCRIBE;
         self.is_slow_to_describe() && self.describe.is_some_and(is_slow)
     }
 
     /// Sessions that may come up on one connection at a time before another connection is preferred.
     /// None: as many as want to.
-    pub(super) fn batch(&self) -> Option<u32> {
+    pub(crate) fn batch(&self) -> Option<u32> {
         [self.batch_by_way(), self.batch_by_work()]
             .into_iter()
             .flatten()

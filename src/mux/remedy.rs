@@ -12,20 +12,20 @@ use super::{
 
 /// On what kind of connection a DESCRIBE or SETUP failed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Circumstances {
+pub(crate) struct Circumstances {
     /// Other sessions were on the connection.
-    pub(super) is_shared: bool,
+    pub(crate) is_shared: bool,
     /// It was connected before this session came.
-    pub(super) is_reused: bool,
+    pub(crate) is_reused: bool,
     /// It was made for this session after others had failed: there is no fresher one to try.
-    pub(super) is_last_resort: bool,
+    pub(crate) is_last_resort: bool,
     /// The server answered something since it was last taken out of idleness.
-    pub(super) is_proven: bool,
+    pub(crate) is_proven: bool,
 }
 
 /// What may help.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Remedy {
+pub(crate) enum Remedy {
     /// Nothing: it is this session's own error.
     Nothing,
     /// The connection was stale: one made after it.
@@ -39,7 +39,7 @@ pub(super) enum Remedy {
 }
 
 /// Decides what may help against `failure`.
-pub(super) fn remedy(failure: &FailureKind, on: Circumstances, multiplex: Multiplex) -> Remedy {
+pub(crate) fn remedy(failure: &FailureKind, on: Circumstances, multiplex: Multiplex) -> Remedy {
     let remedy = match failure {
         // Quarantine may fill a connection that nobody else is on. On a fresh one the session's own
         // streams are too many.
@@ -68,7 +68,7 @@ fn elsewhere(on: Circumstances) -> Remedy {
 }
 
 /// Whether a status says that there is no room, which is no refusal to share.
-pub(super) fn is_about_capacity(code: u16) -> bool {
+pub(crate) fn is_about_capacity(code: u16) -> bool {
     matches!(code, 453 | 461 | 500 | 503)
 }
 

@@ -11,19 +11,19 @@ static SHARED: Mutex<Option<Runtime>> = Mutex::new(None);
 
 /// The user's runtime, or the shared one once it is needed.
 #[derive(Debug, Default)]
-pub(super) struct RuntimeChoice(OnceLock<Handle>);
+pub(crate) struct RuntimeChoice(OnceLock<Handle>);
 
 impl RuntimeChoice {
-    pub(super) fn new(handle: Option<Handle>) -> Self {
+    pub(crate) fn new(handle: Option<Handle>) -> Self {
         Self(handle.map_or_else(OnceLock::new, OnceLock::from))
     }
 
     /// The runtime, if it was needed yet.
-    pub(super) fn get(&self) -> Option<&Handle> {
+    pub(crate) fn get(&self) -> Option<&Handle> {
         self.0.get()
     }
 
-    pub(super) fn handle(&self) -> Result<&Handle, Error> {
+    pub(crate) fn handle(&self) -> Result<&Handle, Error> {
         if let Some(handle) = self.0.get() {
             return Ok(handle);
         }

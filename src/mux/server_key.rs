@@ -18,7 +18,7 @@ const DEFAULT_PORT: u16 = 554;
 const DEFAULT_TLS_PORT: u16 = 322;
 
 /// Whether a URL is one of those that are played over TLS.
-pub(super) fn is_secure(url: &Url) -> bool {
+pub(crate) fn is_secure(url: &Url) -> bool {
     matches!(url.scheme(), "rtsps" | "rtspst")
 }
 

@@ -50,7 +50,7 @@ pub struct Session {
 }
 
 impl Session {
-    pub(super) fn new(playing: Playing, bring_up: BringUp) -> Self {
+    pub(crate) fn new(playing: Playing, bring_up: BringUp) -> Self {
         let Playing {
             attachment,
             presentation,

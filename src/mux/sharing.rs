@@ -7,17 +7,17 @@
 //! not cost a server its sharing for a day. What is seen and not confirmed is a *suspicion*: nobody
 //! is added while there is one. Pure: time is passed in.
 
-pub(super) mod evidence;
-pub(super) mod fingerprint;
-pub(super) mod gate;
-pub(super) mod memory;
-pub(super) mod rejoin;
+pub(crate) mod evidence;
+pub(crate) mod fingerprint;
+pub(crate) mod gate;
+pub(crate) mod memory;
+pub(crate) mod rejoin;
 mod room;
 
 use std::time::{Duration, Instant};
 
 use self::room::Room;
-pub(super) use self::{
+pub(crate) use self::{
     evidence::Evidence,
     fingerprint::{Fingerprint, Introduction},
 };
@@ -41,7 +41,7 @@ const CANARY_RETRY: Duration = Duration::from_secs(10 * 60);
 
 /// The verdict on one server.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(crate) enum Verdict {
     /// It has shown nothing yet, or too long ago.
     #[default]
     Unknown,
@@ -61,7 +61,7 @@ pub(super) enum Verdict {
 
 /// What follows for a session that asks for a connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Stance {
+pub(crate) enum Stance {
     /// Share.
     Share,
     /// Try, but only where nothing plays.
@@ -75,7 +75,7 @@ pub(super) enum Stance {
 
 /// Who finds out whether a server can share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Deciding {
+pub(crate) enum Deciding {
     /// Nobody: it is known, or not to be known now.
     Nobody,
     /// Whoever asked.
@@ -104,7 +104,7 @@ struct Cap {
 
 /// All that is known of one server's sharing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Sharing {
+pub(crate) struct Sharing {
     verdict: Verdict,
     suspicion: Option<Suspicion>,
     /// How often *No* was confirmed since the last *Yes*.
@@ -136,7 +136,7 @@ pub(super) struct Sharing {
 /// What is asked.
 impl Sharing {
     /// The verdict as it holds now.
-    pub(super) fn verdict(&self, now: Instant) -> Verdict {
+    pub(crate) fn verdict(&self, now: Instant) -> Verdict {
         match self.verdict {
             Verdict::No { since, reason }
                 if !reason.mixes_sessions() && now >= since + self.memory() =>
@@ -149,7 +149,7 @@ impl Sharing {
 
     /// Whether the server is known to describe each URI of a connection as itself, so that cameras
     /// which are described alike are alike.
-    pub(super) fn tells_apart(&self) -> bool {
+    pub(crate) fn tells_apart(&self) -> bool {
         self.is_safe_in_band || self.description_check.is_told_apart()
     }
 
@@ -175,7 +175,7 @@ impl Sharing {
     }
 
     /// Why this server cannot share, if that was confirmed.
-    pub(super) fn objection(&self, now: Instant) -> Option<Evidence> {
+    pub(crate) fn objection(&self, now: Instant) -> Option<Evidence> {
         match self.verdict(now) {
             Verdict::No { reason, .. } => Some(reason),
             _ => None,
@@ -183,7 +183,7 @@ impl Sharing {
     }
 
     /// Where a session may be tried.
-    pub(super) fn stance(&self, now: Instant) -> Stance {
+    pub(crate) fn stance(&self, now: Instant) -> Stance {
         match self.verdict(now) {
             Verdict::No { reason, .. } => Stance::Apart(Some(reason)),
             _ if self.suspicion(now).is_some() => Stance::Apart(None),
@@ -196,7 +196,7 @@ impl Sharing {
 
     /// Whether a canary may be sent now. Never to a server that has said it is full: a canary is
     /// one session more, and may evict one.
-    pub(super) fn may_send_canary(&self, now: Instant) -> bool {
+    pub(crate) fn may_send_canary(&self, now: Instant) -> bool {
         self.verdict(now) == Verdict::Unknown
             && !self.has_said_full
             && !self.is_canary_under_way
@@ -208,35 +208,35 @@ impl Sharing {
     }
 
     /// Whether the server was ever out of room.
-    pub(super) fn has_said_full(&self) -> bool {
+    pub(crate) fn has_said_full(&self) -> bool {
         self.has_said_full
     }
 
     /// Whether requests that would add a session are ignored, or would come to nothing.
-    pub(super) fn is_ignoring(&self, now: Instant) -> bool {
+    pub(crate) fn is_ignoring(&self, now: Instant) -> bool {
         let is_suspected = |suspicion: Suspicion| suspicion.evidence == Evidence::Unanswered;
         self.objection(now).is_some() || self.suspicion(now).is_some_and(is_suspected)
     }
 
     /// Whether something is open that a canary would decide.
-    pub(super) fn wants_canary(&self) -> bool {
+    pub(crate) fn wants_canary(&self) -> bool {
         self.is_gathering_barred || self.suspicion.is_some()
     }
 
     /// Whether a URI that may not be there may be described where something plays: MediaMTX closes
     /// the connection behind a 404.
-    pub(super) fn describes_in_band(&self) -> bool {
+    pub(crate) fn describes_in_band(&self) -> bool {
         self.is_safe_in_band || self.stands_describe == Some(true)
     }
 
     /// Whether the server works on the requests of a connection strictly in order: anything may follow
     /// an unanswered DESCRIBE.
-    pub(super) fn is_in_order(&self) -> bool {
+    pub(crate) fn is_in_order(&self) -> bool {
         self.is_safe_in_band
     }
 
     /// Whether that is not known, and nobody is finding it out.
-    pub(super) fn wants_probe(&self) -> bool {
+    pub(crate) fn wants_probe(&self) -> bool {
         !self.is_safe_in_band
             && self.stands_describe.is_none()
             && !self.is_probing
@@ -244,7 +244,7 @@ impl Sharing {
     }
 
     /// Sessions on one connection beyond which the server was seen to refuse.
-    pub(super) fn session_cap(&self, now: Instant) -> Option<u32> {
+    pub(crate) fn session_cap(&self, now: Instant) -> Option<u32> {
         let cap = self.cap?;
         let periods = now.saturating_duration_since(cap.since).as_secs() / CAP_RETRY.as_secs();
         let more = u32::try_from(periods).unwrap_or(u32::MAX);
@@ -252,17 +252,17 @@ impl Sharing {
     }
 
     /// Whether connections died, and it is not known what else did.
-    pub(super) fn has_unexplained_deaths(&self) -> bool {
+    pub(crate) fn has_unexplained_deaths(&self) -> bool {
         self.joins.has_unexplained()
     }
 
     /// Whether this session is to have a connection of its own: the others broke off when it came.
-    pub(super) fn is_isolated(&self, now: Instant, uri: &PresentationUri) -> bool {
+    pub(crate) fn is_isolated(&self, now: Instant, uri: &PresentationUri) -> bool {
         self.joins.is_isolated(now, uri)
     }
 
     /// Whether nothing would be lost by forgetting it.
-    pub(super) fn is_forgettable(&self, now: Instant) -> bool {
+    pub(crate) fn is_forgettable(&self, now: Instant) -> bool {
         self.verdict == Verdict::Unknown
             && self.joins.is_forgettable(now)
             && self.session_cap(now).is_none()
@@ -274,7 +274,7 @@ impl Sharing {
 /// What is learned.
 impl Sharing {
     /// A DESCRIBE was answered: the server says who it is.
-    pub(super) fn on_introduced(&mut self, now: Instant, introduction: Introduction<'_>) {
+    pub(crate) fn on_introduced(&mut self, now: Instant, introduction: Introduction<'_>) {
         let fingerprint = introduction.fingerprint();
         let is_lasting = self.objection(now).is_some_and(Evidence::mixes_sessions);
         let is_another = match (&self.fingerprint, &fingerprint) {
@@ -298,7 +298,7 @@ impl Sharing {
     }
 
     /// A second session was set up on a connection, with an id and channels of its own.
-    pub(super) fn on_shared(&mut self, now: Instant) {
+    pub(crate) fn on_shared(&mut self, now: Instant) {
         let is_refuted = self
             .suspicion
             .is_none_or(|suspicion| suspicion.evidence.needs_agreement());
@@ -315,7 +315,7 @@ impl Sharing {
 
     /// Who finds out whether the server can share, where each session would get a connection of its
     /// own until that is known. If it is the one who asks, a canary is under way from now on.
-    pub(super) fn deciding(&mut self, now: Instant, may_decide: bool) -> Deciding {
+    pub(crate) fn deciding(&mut self, now: Instant, may_decide: bool) -> Deciding {
         if self.stance(now) != Stance::Apart(None) {
             return Deciding::Nobody;
         }
@@ -333,7 +333,7 @@ impl Sharing {
     }
 
     /// A session met `evidence` on a connection that it shares: nothing is confirmed.
-    pub(super) fn on_suspected(&mut self, now: Instant, evidence: Evidence) {
+    pub(crate) fn on_suspected(&mut self, now: Instant, evidence: Evidence) {
         self.suspicion = self.suspicion(now);
         let first = Suspicion {
             evidence,
@@ -345,7 +345,7 @@ impl Sharing {
     }
 
     /// The suspicion came to nothing: the session fails alone, too. What others have met stays.
-    pub(super) fn on_own_error(&mut self) {
+    pub(crate) fn on_own_error(&mut self) {
         self.suspicion = self.suspicion.and_then(|suspicion| {
             let open = suspicion.open.saturating_sub(1);
             let is_held = open > 0 || suspicion.instances > 0;
@@ -354,7 +354,7 @@ impl Sharing {
     }
 
     /// A session that met `evidence` on a shared connection works on one of its own.
-    pub(super) fn on_works_alone(&mut self, now: Instant, evidence: Evidence) {
+    pub(crate) fn on_works_alone(&mut self, now: Instant, evidence: Evidence) {
         // A connection of a server that shares may die for any reason.
         let was_yes = matches!(self.verdict, Verdict::Yes { .. });
         let needs_agreement = self.objection(now).is_none()
@@ -379,7 +379,7 @@ impl Sharing {
     }
 
     /// A connection died that had so many sessions; `newest` is the youngest one there is.
-    pub(super) fn on_death(
+    pub(crate) fn on_death(
         &mut self,
         now: Instant,
         sessions: u32,
@@ -390,18 +390,18 @@ impl Sharing {
     }
 
     /// This session is to have a connection of its own: its neighbours do better without it.
-    pub(super) fn isolate(&mut self, now: Instant, uri: &PresentationUri) {
+    pub(crate) fn isolate(&mut self, now: Instant, uri: &PresentationUri) {
         self.joins.isolate(now, uri);
     }
 
     /// One of so many sessions of a connection was lost, and the connection lives on.
-    pub(super) fn on_session_lost(&mut self, now: Instant, sessions: u32, joins: &Joins) {
+    pub(crate) fn on_session_lost(&mut self, now: Instant, sessions: u32, joins: &Joins) {
         let blame = self.joins.on_session_lost(now, sessions, joins);
         self.blame(now, &blame);
     }
 
     /// A session got this connection, or none could be made.
-    pub(super) fn on_connection(&mut self, now: Instant, connection: Option<ConnectionId>) {
+    pub(crate) fn on_connection(&mut self, now: Instant, connection: Option<ConnectionId>) {
         let blame = self.joins.on_connection(now, connection);
         self.blame(now, &blame);
     }
@@ -415,7 +415,7 @@ impl Sharing {
     }
 
     /// What a session is to do whose description may be that of another URI.
-    pub(super) fn next_description_check(&mut self, now: Instant) -> NextCheck {
+    pub(crate) fn next_description_check(&mut self, now: Instant) -> NextCheck {
         match self.is_safe_in_band {
             true => NextCheck::Needless,
             false => self.description_check.next(now),
@@ -423,17 +423,17 @@ impl Sharing {
     }
 
     /// The session that described its URI on a fresh connection has gone, or has said what it saw.
-    pub(super) fn on_description_check_over(&mut self) {
+    pub(crate) fn on_description_check_over(&mut self) {
         self.description_check.on_given_up();
     }
 
     /// The server did not describe the URI on a fresh connection.
-    pub(super) fn on_description_check_failed(&mut self, now: Instant) {
+    pub(crate) fn on_description_check_failed(&mut self, now: Instant) {
         self.description_check.on_failed(now);
     }
 
     /// A URI was described in company, so that it could have been another's, and alone.
-    pub(super) fn on_described_twice(&mut self, now: Instant, is_same: bool) {
+    pub(crate) fn on_described_twice(&mut self, now: Instant, is_same: bool) {
         match is_same {
             true => self.description_check.on_told_apart(),
             false => self.deny(now, Evidence::SameDescription),
@@ -441,24 +441,24 @@ impl Sharing {
     }
 
     /// Another URI was described on a connection than the one asked for first, with media of its own.
-    pub(super) fn on_described_apart(&mut self) {
+    pub(crate) fn on_described_apart(&mut self) {
         self.description_check.on_told_apart();
     }
 
     /// PLAY was answered 454, right behind its SETUP. True if that is no mishap: it was so before,
     /// a short time ago.
-    pub(super) fn on_session_not_found(&mut self, now: Instant) -> bool {
+    pub(crate) fn on_session_not_found(&mut self, now: Instant) -> bool {
         let last = self.lost_session_at.replace(now);
         last.is_some_and(|last| now < last + FIRST_RETRY)
     }
 
     /// A DESCRIBE of nothing goes out.
-    pub(super) fn on_probe_sent(&mut self) {
+    pub(crate) fn on_probe_sent(&mut self) {
         self.is_probing = true;
     }
 
     /// It is known what it did to its connection; or not, and then it may be tried again.
-    pub(super) fn on_probed(&mut self, outcome: ProbeOutcome) {
+    pub(crate) fn on_probed(&mut self, outcome: ProbeOutcome) {
         self.is_probing = false;
         match outcome {
             ProbeOutcome::Stands => self.stands_describe = Some(true),
@@ -468,12 +468,12 @@ impl Sharing {
     }
 
     /// A canary goes out.
-    pub(super) fn on_canary_sent(&mut self) {
+    pub(crate) fn on_canary_sent(&mut self) {
         self.is_canary_under_way = true;
     }
 
     /// The canary is back: with evidence that the session it was sent beside survived, or with none.
-    pub(super) fn on_canary_failed(&mut self, now: Instant, evidence: Option<Evidence>) {
+    pub(crate) fn on_canary_failed(&mut self, now: Instant, evidence: Option<Evidence>) {
         self.is_canary_under_way = false;
         match evidence {
             Some(evidence) => self.deny(now, evidence),
@@ -482,42 +482,42 @@ impl Sharing {
     }
 
     /// The canary was set up, or nobody waits for it any more.
-    pub(super) fn on_canary_over(&mut self) {
+    pub(crate) fn on_canary_over(&mut self) {
         self.is_canary_under_way = false;
     }
 
     /// A session was held up by the gathering and left. True if it is the first.
-    pub(super) fn on_gathering_lapsed(&mut self) -> bool {
+    pub(crate) fn on_gathering_lapsed(&mut self) -> bool {
         !std::mem::replace(&mut self.is_gathering_barred, true)
     }
 
     /// The server had no room for another session on a connection that had `sessions`.
-    pub(super) fn on_full(&mut self, code: u16) {
+    pub(crate) fn on_full(&mut self, code: u16) {
         self.has_said_full |= matches!(code, 453 | 503);
     }
 
     /// Nor was there room on a fresh connection; the server wants to be left alone for so long.
-    pub(super) fn on_no_room(&mut self, now: Instant, retry_after: Duration) {
+    pub(crate) fn on_no_room(&mut self, now: Instant, retry_after: Duration) {
         self.room.on_none(now, retry_after);
     }
 
     /// Who looks for room on a fresh connection, after a refusal; none if there is no room.
-    pub(super) fn seek_room(&mut self, now: Instant) -> Option<Deciding> {
+    pub(crate) fn seek_room(&mut self, now: Instant) -> Option<Deciding> {
         self.room.seek(now)
     }
 
     /// Sessions that took up room have left.
-    pub(super) fn on_room_freed(&mut self) {
+    pub(crate) fn on_room_freed(&mut self) {
         self.room.on_freed();
     }
 
     /// Whoever looked has gone.
-    pub(super) fn on_room_trial_over(&mut self) {
+    pub(crate) fn on_room_trial_over(&mut self) {
         self.room.on_given_up();
     }
 
     /// What had no room on a connection with `sessions` works on another one.
-    pub(super) fn on_room_elsewhere(&mut self, now: Instant, sessions: u32) {
+    pub(crate) fn on_room_elsewhere(&mut self, now: Instant, sessions: u32) {
         self.room.on_found(now);
         let has_ghosts = self.ghosts_until.is_some_and(|until| now < until);
         if sessions > 0 && !has_ghosts {
@@ -529,7 +529,7 @@ impl Sharing {
     }
 
     /// A session ended without an answered TEARDOWN; the server keeps it for `timeout`.
-    pub(super) fn on_unclean_end(&mut self, now: Instant, timeout: Duration) {
+    pub(crate) fn on_unclean_end(&mut self, now: Instant, timeout: Duration) {
         let until = now + timeout;
         self.ghosts_until = Some(self.ghosts_until.map_or(until, |other| other.max(until)));
     }

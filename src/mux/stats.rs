@@ -9,41 +9,41 @@ use super::{event::SharingVerdict, strain::Strain};
 
 /// A number that one task writes and anybody reads. Relaxed: each stands for itself.
 #[derive(Debug, Default)]
-pub(super) struct Gauge(AtomicU64);
+pub(crate) struct Gauge(AtomicU64);
 
 impl Gauge {
-    pub(super) fn get(&self) -> u64 {
+    pub(crate) fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
 
-    pub(super) fn set(&self, value: u64) {
+    pub(crate) fn set(&self, value: u64) {
         self.0.store(value, Ordering::Relaxed);
     }
 
-    pub(super) fn add(&self, value: u64) {
+    pub(crate) fn add(&self, value: u64) {
         self.0.fetch_add(value, Ordering::Relaxed);
     }
 }
 
 /// Numbers of one connection; its driver updates them once per batch, the pool the last two.
 #[derive(Debug, Default)]
-pub(super) struct ConnectionCounters {
-    pub(super) bytes_received: Gauge,
-    pub(super) bytes_sent: Gauge,
-    pub(super) packets: Gauge,
-    pub(super) sessions: Gauge,
+pub(crate) struct ConnectionCounters {
+    pub(crate) bytes_received: Gauge,
+    pub(crate) bytes_sent: Gauge,
+    pub(crate) packets: Gauge,
+    pub(crate) sessions: Gauge,
     /// Of these, the ones whose end the server has not confirmed.
-    pub(super) leaving: Gauge,
-    pub(super) requests: Gauge,
-    pub(super) server_requests: Gauge,
-    pub(super) frames_unknown: Gauge,
-    pub(super) frames_foreign: Gauge,
-    pub(super) frames_late: Gauge,
-    pub(super) reports_dropped: Gauge,
-    pub(super) resyncs: Gauge,
-    pub(super) repeated_responses: Gauge,
-    pub(super) references: Gauge,
-    pub(super) connections_to_server: Gauge,
+    pub(crate) leaving: Gauge,
+    pub(crate) requests: Gauge,
+    pub(crate) server_requests: Gauge,
+    pub(crate) frames_unknown: Gauge,
+    pub(crate) frames_foreign: Gauge,
+    pub(crate) frames_late: Gauge,
+    pub(crate) reports_dropped: Gauge,
+    pub(crate) resyncs: Gauge,
+    pub(crate) repeated_responses: Gauge,
+    pub(crate) references: Gauge,
+    pub(crate) connections_to_server: Gauge,
 }
 
 /// All that a [`Mux`](super::Mux) has open.

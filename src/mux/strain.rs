@@ -14,7 +14,7 @@ use std::{
 };
 
 /// How often a connection is looked at.
-pub(super) const PERIOD: Duration = Duration::from_secs(2);
+pub(crate) const PERIOD: Duration = Duration::from_secs(2);
 
 /// Bad looks, less the good ones, that make a strain.
 const ENOUGH: u32 = 3;
@@ -33,34 +33,34 @@ const FALLEN: u64 = 70;
 
 /// What one connection has shown in a period.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Reading {
+pub(crate) struct Reading {
     /// How long the period was.
-    pub(super) time: Duration,
+    pub(crate) time: Duration,
     /// Octets received.
-    pub(super) octets: u64,
+    pub(crate) octets: u64,
     /// Sessions that sent something.
-    pub(super) sessions: u32,
+    pub(crate) sessions: u32,
     /// Of these, sessions that left out RTP packets.
-    pub(super) lossy: u32,
+    pub(crate) lossy: u32,
     /// RTP packets that they left out.
-    pub(super) lost: u64,
+    pub(crate) lost: u64,
     /// How long a keep-alive took that was alone on the connection, if one was answered.
-    pub(super) answer: Option<Duration>,
+    pub(crate) answer: Option<Duration>,
     /// The quickest such answer so far.
-    pub(super) round_trip: Option<Duration>,
+    pub(crate) round_trip: Option<Duration>,
     /// What the system says of the way.
-    pub(super) way: Option<Way>,
+    pub(crate) way: Option<Way>,
     /// More waits for our consumers than is usual: what comes late, comes late for us.
-    pub(super) is_behind: bool,
+    pub(crate) is_behind: bool,
 }
 
 /// What the system says of the way (`TCP_INFO`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Way {
+pub(crate) struct Way {
     /// The receiver's round trip, its own queue at the sender included; zero while unknown.
-    pub(super) round_trip: Duration,
+    pub(crate) round_trip: Duration,
     /// Segments that came out of order: since the connection was made, in [`Reading`] in this period.
-    pub(super) out_of_order: u32,
+    pub(crate) out_of_order: u32,
 }
 
 /// Why a connection is strained.
@@ -104,12 +104,12 @@ impl Reading {
 
     /// Whether it is worth asking the server, for how long its answer takes: on a way that loses
     /// something the next keep-alive may be most of a minute off.
-    pub(super) fn calls_for_answer(&self) -> bool {
+    pub(crate) fn calls_for_answer(&self) -> bool {
         self.is_way_lossy() && self.sessions >= 2 && !self.is_behind
     }
 
     /// Octets a second.
-    pub(super) fn rate(&self) -> u64 {
+    pub(crate) fn rate(&self) -> u64 {
         let millis = u64::try_from(self.time.as_millis()).unwrap_or(u64::MAX);
         self.octets.saturating_mul(1000) / millis.max(1)
     }
@@ -117,7 +117,7 @@ impl Reading {
 
 /// Watches one connection.
 #[derive(Debug, Default)]
-pub(super) struct StrainWatch {
+pub(crate) struct StrainWatch {
     score: u32,
     strain: Option<Strain>,
     was_bad: bool,
@@ -128,7 +128,7 @@ pub(super) struct StrainWatch {
 
 impl StrainWatch {
     /// Whether it is time for the next look, which begins the period after it.
-    pub(super) fn is_due(&mut self, now: Instant) -> bool {
+    pub(crate) fn is_due(&mut self, now: Instant) -> bool {
         let is_due = self.next_look.is_some_and(|at| now >= at);
         if is_due || self.next_look.is_none() {
             self.next_look = Some(now + PERIOD);
@@ -137,12 +137,12 @@ impl StrainWatch {
     }
 
     /// Whether the last look was bad, whatever holds.
-    pub(super) fn was_bad(&self) -> bool {
+    pub(crate) fn was_bad(&self) -> bool {
         self.was_bad
     }
 
     /// Looks at a period; gives what holds from now on.
-    pub(super) fn on_reading(&mut self, reading: &Reading) -> Option<Strain> {
+    pub(crate) fn on_reading(&mut self, reading: &Reading) -> Option<Strain> {
         self.was_bad = false;
         // One session has nobody to go away from.
         if reading.is_behind || reading.sessions < 2 {

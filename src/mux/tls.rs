@@ -60,18 +60,18 @@ impl TlsOptions {
     }
 
     /// The same for a server that need not know who we are.
-    pub(super) fn without_client_certificate(mut self) -> Self {
+    pub(crate) fn without_client_certificate(mut self) -> Self {
         self.client = None;
         self
     }
 
     /// Trusted beside the system's.
-    pub(super) fn authorities(&self) -> &[CertificateDer<'static>] {
+    pub(crate) fn authorities(&self) -> &[CertificateDer<'static>] {
         &self.authorities
     }
 
     /// Who we are, for servers that ask.
-    pub(super) fn client(&self) -> Option<&ClientIdentity> {
+    pub(crate) fn client(&self) -> Option<&ClientIdentity> {
         self.client.as_deref()
     }
 }
@@ -130,9 +130,9 @@ impl Default for CertificateChecks {
 
 /// A certificate of ours, those that vouch for it, and its key.
 #[derive(PartialEq, Eq)]
-pub(super) struct ClientIdentity {
-    pub(super) chain: Vec<CertificateDer<'static>>,
-    pub(super) key: PrivateKeyDer<'static>,
+pub(crate) struct ClientIdentity {
+    pub(crate) chain: Vec<CertificateDer<'static>>,
+    pub(crate) key: PrivateKeyDer<'static>,
 }
 
 /// Equal ones have equal chains; the key stays out of it.

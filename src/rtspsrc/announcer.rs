@@ -47,7 +47,7 @@ struct Listener {
 /// An element's part in it, until it is dropped.
 #[derive(Debug)]
 #[must_use = "dropping it ends it"]
-pub(super) struct Seat(u64);
+pub(crate) struct Seat(u64);
 
 impl Drop for Seat {
     fn drop(&mut self) {
@@ -67,7 +67,7 @@ impl Drop for Seat {
 /// # Errors
 ///
 /// The system gives no threads.
-pub(super) fn attend(element: &RtspMuxSrc, mux: &Mux, server: String) -> io::Result<Seat> {
+pub(crate) fn attend(element: &RtspMuxSrc, mux: &Mux, server: String) -> io::Result<Seat> {
     static LAST: AtomicU64 = AtomicU64::new(0);
 
     let runtime = runtime::timers()?;

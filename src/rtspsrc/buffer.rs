@@ -31,7 +31,7 @@ const JUMP: Duration = Duration::from_secs(1);
 
 /// What to do with an RTP packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Step {
+pub(crate) enum Step {
     /// Push it.
     Push(Marks),
     /// The stream has a new source: begin anew, then push it.
@@ -45,11 +45,11 @@ pub(super) enum Step {
 
 /// How a buffer is marked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Marks {
+pub(crate) struct Marks {
     /// Stamp it with the running time of its arrival.
-    pub(super) stamp: bool,
+    pub(crate) stamp: bool,
     /// Flag it as not following the one before.
-    pub(super) discont: bool,
+    pub(crate) discont: bool,
 }
 
 /// The state of one stream between packets.
@@ -57,7 +57,7 @@ pub(super) struct Marks {
 /// As `rtspsrc` does over TCP, only the first packet is stamped, and the first after a long gap: the times of the others follow
 /// from their RTP times, free of the jitter of a transport that delivers in bursts.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Marker {
+pub(crate) struct Marker {
     source: Option<u32>,
     /// The last packet of the source.
     last: Option<Last>,
@@ -75,13 +75,13 @@ struct Last {
 
 impl Marker {
     /// The next packet is the first one again: after a pause, for instance.
-    pub(super) fn reset(&mut self) {
+    pub(crate) fn reset(&mut self) {
         *self = Self::default();
     }
 
     /// Decides on the RTP packet `payload`; `discontinuity`: packets before it were lost here, or the
     /// session was moved to another connection. `clock_rate`: the stream's, in Hz.
-    pub(super) fn handle_packet(
+    pub(crate) fn handle_packet(
         &mut self,
         payload: &[u8],
         received: Instant,
@@ -174,7 +174,7 @@ impl Last {
 }
 
 /// A buffer with `payload`; no time, no flags.
-pub(super) fn from_payload(payload: Bytes) -> gst::Buffer {
+pub(crate) fn from_payload(payload: Bytes) -> gst::Buffer {
     if payload.len() < COPY_BELOW {
         gst::Buffer::from_slice(Box::<[u8]>::from(&payload[..]))
     } else {
@@ -183,7 +183,7 @@ pub(super) fn from_payload(payload: Bytes) -> gst::Buffer {
 }
 
 /// Puts `marks` on `buffer`; `now` is the running time of arrival, where there is a clock.
-pub(super) fn mark(
+pub(crate) fn mark(
     buffer: &mut gst::Buffer,
     marks: Marks,
     now: impl FnOnce() -> Option<gst::ClockTime>,

@@ -25,7 +25,7 @@ use gstreamer as gst;
 use tokio::sync::oneshot;
 
 use self::queue::Queue;
-pub(super) use self::queue::Topic;
+pub(crate) use self::queue::Topic;
 use super::{CAT, RtspMuxSrc, lock};
 
 /// How long going to NULL waits for the message that is being posted just then. Without a handler
@@ -78,7 +78,7 @@ enum Content {
 
 /// Whether an element may post.
 #[derive(Debug, Default)]
-pub(super) struct Voice {
+pub(crate) struct Voice {
     is_silent: AtomicBool,
 }
 
@@ -89,12 +89,12 @@ impl Voice {
 }
 
 /// Posts a message soon. Never waits.
-pub(super) fn post(element: &RtspMuxSrc, topic: Topic, message: gst::Message) {
+pub(crate) fn post(element: &RtspMuxSrc, topic: Topic, message: gst::Message) {
     put(element, topic, Content::Message(element.clone(), message));
 }
 
 /// Returns once everything that `element` has asked to post by now is posted, or will not be.
-pub(super) async fn posted(element: &RtspMuxSrc) {
+pub(crate) async fn posted(element: &RtspMuxSrc) {
     let (mark, is_posted) = oneshot::channel();
     put(element, Topic::Mark, Content::Mark(mark));
     // An error means that it was dropped with the messages before it.
@@ -102,7 +102,7 @@ pub(super) async fn posted(element: &RtspMuxSrc) {
 }
 
 /// The element leaves NULL.
-pub(super) fn open(element: &RtspMuxSrc) {
+pub(crate) fn open(element: &RtspMuxSrc) {
     element
         .imp()
         .voice()
@@ -112,7 +112,7 @@ pub(super) fn open(element: &RtspMuxSrc) {
 
 /// The element goes to NULL: what has not been posted is dropped, and nothing is posted any more once
 /// this has returned.
-pub(super) fn close(element: &RtspMuxSrc) {
+pub(crate) fn close(element: &RtspMuxSrc) {
     let source = Source::of(element);
     let mut buses = lock(&BUSES);
     // Under the lock, so that nothing comes behind what is dropped.
@@ -146,7 +146,7 @@ pub(super) fn close(element: &RtspMuxSrc) {
 
 /// The bus that the application reads: that of the pipeline. An element within a bin has one between
 /// it and the bin, from which all goes on to the pipeline's.
-pub(super) fn bus_of(element: &RtspMuxSrc) -> Option<gst::Bus> {
+pub(crate) fn bus_of(element: &RtspMuxSrc) -> Option<gst::Bus> {
     let mut top: gst::Object = element.clone().upcast();
     while let Some(parent) = top.parent() {
         top = parent;

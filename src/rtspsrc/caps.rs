@@ -12,7 +12,7 @@ use crate::mux::{MediaStream, RtpInfo, proto::ServerText};
 
 /// The caps of each payload type of one media stream.
 #[derive(Clone, Debug)]
-pub(super) struct PayloadMap {
+pub(crate) struct PayloadMap {
     /// The first of the `m=` line.
     default: u8,
     caps: BTreeMap<u8, gst::Caps>,
@@ -20,17 +20,17 @@ pub(super) struct PayloadMap {
 
 impl PayloadMap {
     /// The caps of the payload type listed first.
-    pub(super) fn default_caps(&self) -> Option<&gst::Caps> {
+    pub(crate) fn default_caps(&self) -> Option<&gst::Caps> {
         self.caps(self.default)
     }
 
     /// The caps of `payload_type`.
-    pub(super) fn caps(&self, payload_type: u8) -> Option<&gst::Caps> {
+    pub(crate) fn caps(&self, payload_type: u8) -> Option<&gst::Caps> {
         self.caps.get(&payload_type)
     }
 
     /// The same with what is known only once the stream plays.
-    pub(super) fn with_play_info(&self, info: &PlayInfo) -> Self {
+    pub(crate) fn with_play_info(&self, info: &PlayInfo) -> Self {
         let mut map = self.clone();
         for caps in map.caps.values_mut() {
             info.apply(caps.make_mut());
@@ -42,7 +42,7 @@ impl PayloadMap {
 impl PayloadMap {
     /// The same for another source than the one that the answer to PLAY spoke of: where its numbers and
     /// times begin is not known.
-    pub(super) fn without_start(&self) -> Self {
+    pub(crate) fn without_start(&self) -> Self {
         let mut map = self.clone();
         for caps in map.caps.values_mut() {
             if let Some(fields) = caps.make_mut().structure_mut(0) {
@@ -55,11 +55,11 @@ impl PayloadMap {
 
 /// What the answer to PLAY says about a stream.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct PlayInfo {
+pub(crate) struct PlayInfo {
     /// Sequence number of the first packet (`seq` of `RTP-Info`).
-    pub(super) sequence: Option<u16>,
+    pub(crate) sequence: Option<u16>,
     /// RTP time that corresponds to the start (`rtptime` of `RTP-Info`).
-    pub(super) rtp_time: Option<u32>,
+    pub(crate) rtp_time: Option<u32>,
 }
 
 impl PlayInfo {
@@ -80,7 +80,7 @@ impl PlayInfo {
 ///
 /// Servers write the stream's URL in full, relative or not at all; where the URLs match nothing and
 /// there are as many entries as streams, their order counts.
-pub(super) fn play_info(rtp_info: &[RtpInfo], streams: &[MediaStream]) -> Vec<(usize, PlayInfo)> {
+pub(crate) fn play_info(rtp_info: &[RtpInfo], streams: &[MediaStream]) -> Vec<(usize, PlayInfo)> {
     let find = |number: usize, stream: &MediaStream| {
         let control = stream.control.as_str();
         rtp_info
@@ -115,7 +115,7 @@ fn is_url_of(written: &str, control: &str) -> bool {
 
 /// A media stream that cannot be played, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Unusable {
+pub(crate) enum Unusable {
     /// Its transport protocol is not one of ours (`RTP/SAVP`, `UDP`, ...).
     Protocol(String),
     /// None of its payload types says what it is.
@@ -138,7 +138,7 @@ impl std::fmt::Display for Unusable {
 }
 
 /// The payload types of every `m=` section of `sdp`, in its order.
-pub(super) fn payload_maps(sdp: &[u8]) -> Result<Vec<Result<PayloadMap, Unusable>>, Refused> {
+pub(crate) fn payload_maps(sdp: &[u8]) -> Result<Vec<Result<PayloadMap, Unusable>>, Refused> {
     let sections = Sections::new(sdp)?;
     Ok((0..sections.len())
         .map(|index| payload_map(&sections, index))

@@ -45,7 +45,7 @@ pub fn pool_context(mux: &Mux) -> gst::Context {
 }
 
 /// The multiplexer in `context`; none if it is of another type or another copy of this crate.
-pub(super) fn mux_of(context: &gst::ContextRef) -> Option<Mux> {
+pub(crate) fn mux_of(context: &gst::ContextRef) -> Option<Mux> {
     if context.context_type() != CONTEXT_TYPE {
         return None;
     }
@@ -54,7 +54,7 @@ pub(super) fn mux_of(context: &gst::ContextRef) -> Option<Mux> {
 }
 
 /// The process's own, made at first use.
-pub(super) fn global() -> Mux {
+pub(crate) fn global() -> Mux {
     static GLOBAL: Mutex<Option<Mux>> = Mutex::new(None);
 
     let mut global = GLOBAL.lock().unwrap_or_else(PoisonError::into_inner);
@@ -71,7 +71,7 @@ fn make_global() -> Mux {
 
 /// Asks whoever is around `element` for a context: it comes through `set_context`, if at all,
 /// before this returns.
-pub(super) fn request(element: &RtspMuxSrc) {
+pub(crate) fn request(element: &RtspMuxSrc) {
     let message = gst::message::NeedContext::builder(CONTEXT_TYPE)
         .src(element)
         .build();

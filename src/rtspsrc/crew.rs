@@ -40,10 +40,10 @@ use self::{
 };
 use super::{CAT, lock, runtime, timer};
 
-pub(super) use errand::{Errand, spawn};
+pub(crate) use errand::{Errand, spawn};
 
 /// The threads of the process.
-pub(super) struct Crew {
+pub(crate) struct Crew {
     state: Mutex<State>,
     /// For the foreman.
     stir: Condvar,
@@ -62,7 +62,7 @@ impl Crew {
     /// # Errors
     ///
     /// The system gives no threads; the next call tries again.
-    pub(super) fn shared() -> io::Result<&'static Self> {
+    pub(crate) fn shared() -> io::Result<&'static Self> {
         static CREW: OnceLock<Crew> = OnceLock::new();
         static MAKING: Mutex<()> = Mutex::new(());
 

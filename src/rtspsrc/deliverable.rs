@@ -12,7 +12,7 @@ use std::{
 
 /// Why a packet cannot be delivered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Undeliverable {
+pub(crate) enum Undeliverable {
     /// The description says nothing of its payload type.
     NoMap(u8),
     /// It says no clock rate, or 0.
@@ -48,12 +48,12 @@ impl fmt::Display for Undeliverable {
 
 /// What the pad of one stream shows.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Shown(Option<u8>);
+pub(crate) struct Shown(Option<u8>);
 
 impl Shown {
     /// Judges a packet of that payload type. `begins`: with it the stream begins anew. `described` says
     /// whether the description will do for a payload type.
-    pub(super) fn judge(
+    pub(crate) fn judge(
         &mut self,
         payload_type: u8,
         begins: bool,
@@ -76,28 +76,28 @@ impl Shown {
 
 /// Packets of one stream that could not be delivered, since one could.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Left {
+pub(crate) struct Left {
     since: Instant,
-    pub(super) count: u64,
-    pub(super) why: Undeliverable,
+    pub(crate) count: u64,
+    pub(crate) why: Undeliverable,
 }
 
 impl Left {
-    pub(super) fn new(since: Instant, count: u64, why: Undeliverable) -> Self {
+    pub(crate) fn new(since: Instant, count: u64, why: Undeliverable) -> Self {
         Self { since, count, why }
     }
 }
 
 /// Those of all streams of a session.
 #[derive(Debug, Default)]
-pub(super) struct LeftOut {
+pub(crate) struct LeftOut {
     streams: BTreeMap<usize, Left>,
     is_told: bool,
 }
 
 impl LeftOut {
     /// A packet of the stream was delivered.
-    pub(super) fn on_delivered(&mut self, stream: usize) {
+    pub(crate) fn on_delivered(&mut self, stream: usize) {
         if !self.streams.is_empty() {
             self.streams.remove(&stream);
         }
@@ -105,7 +105,7 @@ impl LeftOut {
 
     /// One could not be. Gives what there is to tell of the stream: once in a session, when it has been
     /// so for as long as `timeout`, though others may be delivered.
-    pub(super) fn on_left(
+    pub(crate) fn on_left(
         &mut self,
         stream: usize,
         why: Undeliverable,
@@ -126,12 +126,12 @@ impl LeftOut {
     }
 
     /// Whether what is left out of a stream is news: once in a session.
-    pub(super) fn tell_once(&mut self) -> bool {
+    pub(crate) fn tell_once(&mut self) -> bool {
         !std::mem::replace(&mut self.is_told, true)
     }
 
     /// Of all streams; none if everything that came was delivered.
-    pub(super) fn all(&self) -> Option<Left> {
+    pub(crate) fn all(&self) -> Option<Left> {
         let streams = self.streams.values().copied();
         streams.reduce(|one, other| Left {
             count: one.count + other.count,

@@ -13,7 +13,7 @@ use crate::mux;
 
 /// Why a session ended by itself.
 #[derive(Debug)]
-pub(super) enum End {
+pub(crate) enum End {
     /// The server ended it in good order.
     Regular,
     /// The multiplexer gave it up.
@@ -38,7 +38,7 @@ pub(super) enum End {
 
 impl End {
     /// What that is, as far as it decides whether the session is set up again.
-    pub(super) fn ailment(&self) -> Ailment {
+    pub(crate) fn ailment(&self) -> Ailment {
         match self {
             Self::Mux(_, error) => Ailment::of(error.kind(), error.retry_after()),
             Self::Description(_) | Self::Silent(..) | Self::Undeliverable(_) | Self::Goodbye(_) => {
@@ -51,7 +51,7 @@ impl End {
     }
 
     /// The error that the multiplexer takes into account when the session is set up again.
-    pub(super) fn to_error(&self) -> mux::Error {
+    pub(crate) fn to_error(&self) -> mux::Error {
         let kind = match self {
             Self::Mux(_, error) => return error.clone(),
             Self::Description(_) | Self::Undeliverable(_) => mux::ErrorKind::Sdp,
@@ -61,7 +61,7 @@ impl End {
     }
 
     /// In a sentence, without secrets.
-    pub(super) fn reason(&self) -> String {
+    pub(crate) fn reason(&self) -> String {
         match self {
             Self::Regular => "the server ended the session".to_owned(),
             Self::Mux(_, error) => error.to_string(),
@@ -79,12 +79,12 @@ impl End {
     }
 
     /// Whether somebody wanted it, so that it is no failure.
-    pub(super) fn is_wanted(&self) -> bool {
+    pub(crate) fn is_wanted(&self) -> bool {
         matches!(self, Self::Stopped | Self::Flow(gst::FlowError::Flushing))
     }
 
     /// The class of its reason.
-    pub(super) fn class(&self) -> ReasonClass {
+    pub(crate) fn class(&self) -> ReasonClass {
         match self {
             Self::Mux(_, error) => ReasonClass::of(error.kind()),
             Self::Description(_) | Self::Changed(_) | Self::Manager(_) => ReasonClass::Unusable,
@@ -95,7 +95,7 @@ impl End {
     }
 
     /// What there is to say on the bus; none if it is no failure.
-    pub(super) fn failure(&self) -> Option<Failure> {
+    pub(crate) fn failure(&self) -> Option<Failure> {
         let failure = |code: &dyn Fn(&str) -> glib::Error| Failure::new(code(&self.reason()));
         Some(match self {
             Self::Stopped

@@ -25,7 +25,7 @@ const RECHECK: Duration = Duration::from_secs(1);
 
 /// What comes next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Next {
+pub(crate) enum Next {
     /// Packets, to be pushed.
     Packets,
     /// No packet yet, but a stream that was held up has room again.
@@ -36,7 +36,7 @@ pub(super) enum Next {
 
 /// Why nothing more can be pushed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Halt {
+pub(crate) enum Halt {
     /// The combined flow of all streams: this session has nowhere to go any more.
     Flow(gst::FlowError),
     /// A source has left that was not to leave.
@@ -45,7 +45,7 @@ pub(super) enum Halt {
 
 /// What becomes of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Fate {
+pub(crate) enum Fate {
     /// It is on its way, or was dropped because downstream does not take it.
     Delivered,
     /// It was left out.
@@ -60,7 +60,7 @@ struct Stream {
 }
 
 /// Pushes the packets of a session, over all its lives.
-pub(super) struct Feed {
+pub(crate) struct Feed {
     stage: Arc<Stage>,
     manager: Arc<dyn Manager>,
     streams: BTreeMap<usize, Stream>,
@@ -69,7 +69,7 @@ pub(super) struct Feed {
 }
 
 impl Feed {
-    pub(super) fn new(stage: Arc<Stage>, manager: Arc<dyn Manager>) -> Self {
+    pub(crate) fn new(stage: Arc<Stage>, manager: Arc<dyn Manager>) -> Self {
         let mut flows = gst_base::UniqueFlowCombiner::new();
         let mut streams = BTreeMap::new();
         for stream in manager.pads().streams() {
@@ -89,7 +89,7 @@ impl Feed {
     /// The next packets of streams that have room for them; the others are left waiting in the
     /// session, for a stream that is held up may be waiting for another one, as in a muxer. Dropping
     /// the future loses nothing.
-    pub(super) async fn next_batch(&self, session: &mut Session, batch: &mut Vec<Packet>) -> Next {
+    pub(crate) async fn next_batch(&self, session: &mut Session, batch: &mut Vec<Packet>) -> Next {
         let full = self.full();
         let is_any_open = full.is_empty() || full.len() < self.streams.len();
         if is_any_open {
@@ -108,7 +108,7 @@ impl Feed {
     }
 
     /// No stream is left waiting any more.
-    pub(super) fn unpark(&self, session: &mut Session) {
+    pub(crate) fn unpark(&self, session: &mut Session) {
         for stream in self.streams.keys() {
             session.set_parked(*stream, false);
         }
@@ -144,12 +144,12 @@ impl Feed {
     }
 
     /// Whether downstream holds a stream up at present.
-    pub(super) fn is_held_up(&self) -> bool {
+    pub(crate) fn is_held_up(&self) -> bool {
         !self.full().is_empty()
     }
 
     /// After an outage: the manager has begun anew, and so does every stream.
-    pub(super) fn resume(&mut self) {
+    pub(crate) fn resume(&mut self) {
         for stream in self.streams.values_mut() {
             stream.marker.reset();
         }
@@ -157,7 +157,7 @@ impl Feed {
     }
 
     /// After a pause, or where the source of a stream has begun anew: every stream does.
-    pub(super) fn restart(&mut self) -> Result<(), gst::FlowError> {
+    pub(crate) fn restart(&mut self) -> Result<(), gst::FlowError> {
         self.resume();
         match self.stage.work(|manager| manager.renew()) {
             Some(Ok(())) => Ok(()),
@@ -174,7 +174,7 @@ impl Feed {
     /// # Errors
     ///
     /// The session cannot go on.
-    pub(super) fn push(&mut self, element: &RtspMuxSrc, packet: Packet) -> Result<Fate, Halt> {
+    pub(crate) fn push(&mut self, element: &RtspMuxSrc, packet: Packet) -> Result<Fate, Halt> {
         match packet.kind {
             PacketKind::Rtp => self.push_rtp(element, packet).map_err(Halt::Flow),
             PacketKind::Rtcp => self.push_rtcp(packet).map(|()| Fate::Delivered),

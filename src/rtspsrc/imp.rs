@@ -217,7 +217,7 @@ impl URIHandlerImpl for RtspMuxSrc {
 }
 
 impl RtspMuxSrc {
-    pub(super) fn voice(&self) -> &Voice {
+    pub(crate) fn voice(&self) -> &Voice {
         &self.voice
     }
 

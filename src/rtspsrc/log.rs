@@ -31,7 +31,7 @@ const TARGETS: [&str; 2] = ["gstrtspmux", "rtspmux"];
 
 /// Forwards the crate's events from now on, unless the process has a subscriber of its own: an
 /// application that links the crate and wants one sets it before it registers the plugin.
-pub(super) fn forward() {
+pub(crate) fn forward() {
     LazyLock::force(&CAT);
     if !tracing::dispatcher::has_been_set() {
         // Somebody else may be quicker, and then has it.

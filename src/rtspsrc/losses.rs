@@ -22,12 +22,12 @@ struct Passage {
 
 /// Follows the packets of one session on their way to the pads.
 #[derive(Debug, Default)]
-pub(super) struct Losses(BTreeMap<usize, Passage>);
+pub(crate) struct Losses(BTreeMap<usize, Passage>);
 
 impl Losses {
     /// A packet is about to be passed on. If there is something to tell, gives it; `dropped` looks up
     /// how many packets of the stream were dropped so far.
-    pub(super) fn on_packet(
+    pub(crate) fn on_packet(
         &mut self,
         packet: &Packet,
         now: Instant,

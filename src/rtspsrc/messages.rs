@@ -18,7 +18,7 @@ use crate::mux;
 
 /// How far a session was when it failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Phase {
+pub(crate) enum Phase {
     /// Up to the last SETUP.
     Opening,
     /// From the first PLAY on.
@@ -27,7 +27,7 @@ pub(super) enum Phase {
 
 /// What `rtspsrc` calls its steps in PROGRESS messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Step {
+pub(crate) enum Step {
     /// From the first connection to the last SETUP.
     Open,
     /// One request or a batch of them.
@@ -44,14 +44,14 @@ impl Step {
 }
 
 /// Posts PROGRESS.
-pub(super) fn progress(element: &RtspMuxSrc, kind: gst::ProgressType, step: Step, text: &str) {
+pub(crate) fn progress(element: &RtspMuxSrc, kind: gst::ProgressType, step: Step, text: &str) {
     let message = gst::message::Progress::builder(kind, step.code(), text);
     bus_queue::post(element, Topic::Progress, message.src(element).build());
 }
 
 /// Posts `rtspmux-sharing`: what a server can do is known anew. Fields: `server` (host and port),
 /// `verdict` (`yes`, `no`, `unknown`) and, for a `no`, `reason`.
-pub(super) fn sharing(element: &RtspMuxSrc, change: &mux::SharingChange) {
+pub(crate) fn sharing(element: &RtspMuxSrc, change: &mux::SharingChange) {
     let structure = gst::Structure::builder("rtspmux-sharing")
         .field("server", &change.server)
         .field("verdict", stats::sharing(change.verdict))
@@ -64,7 +64,7 @@ pub(super) fn sharing(element: &RtspMuxSrc, change: &mux::SharingChange) {
 /// Posts a WARNING: a limit of the user's holds up the sessions of a server. Its details are
 /// `rtspmux-limit` with `server` (host and port), `limit` (the property), `value` and `reason`
 /// (`path`, `losses`, `late-answers`).
-pub(super) fn limit(element: &RtspMuxSrc, limit: &mux::ConnectionLimit) {
+pub(crate) fn limit(element: &RtspMuxSrc, limit: &mux::ConnectionLimit) {
     let details = gst::Structure::builder("rtspmux-limit")
         .field("server", &limit.server)
         .field("limit", limit.limit)
@@ -82,7 +82,7 @@ pub(super) fn limit(element: &RtspMuxSrc, limit: &mux::ConnectionLimit) {
 
 /// Posts a WARNING: the state file cannot be used. Its details are `rtspmux-state-file` with `path` and
 /// `reason`.
-pub(super) fn state_file(element: &RtspMuxSrc, problem: &mux::StateFileProblem) {
+pub(crate) fn state_file(element: &RtspMuxSrc, problem: &mux::StateFileProblem) {
     let path = problem.path.display().to_string();
     let details = gst::Structure::builder("rtspmux-state-file")
         .field("path", &path)
@@ -98,7 +98,7 @@ pub(super) fn state_file(element: &RtspMuxSrc, problem: &mux::StateFileProblem) 
 
 /// What happens to a session that is recovered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Change {
+pub(crate) enum Change {
     /// It stopped playing by itself.
     Lost,
     /// An attempt to set it up again begins.
@@ -119,16 +119,16 @@ impl Change {
 
 /// What there is to say about that.
 #[derive(Debug)]
-pub(super) struct News<'a> {
-    pub(super) change: Change,
+pub(crate) struct News<'a> {
+    pub(crate) change: Change,
     /// Why, without secrets.
-    pub(super) reason: Option<&'a str>,
+    pub(crate) reason: Option<&'a str>,
     /// Attempts in this outage.
-    pub(super) attempt: u32,
+    pub(crate) attempt: u32,
     /// Outages so far, this one included.
-    pub(super) outages: u64,
+    pub(crate) outages: u64,
     /// How long this one lasts, or lasted.
-    pub(super) duration: Duration,
+    pub(crate) duration: Duration,
 }
 
 impl News<'_> {
@@ -145,14 +145,14 @@ impl News<'_> {
 
 /// Posts `rtspmux-session`. Fields: `state` (`lost`, `retrying`, `recovered`), `attempt`, `outages`,
 /// `duration` in nanoseconds and, while it lasts, `reason`.
-pub(super) fn session(element: &RtspMuxSrc, news: &News<'_>) {
+pub(crate) fn session(element: &RtspMuxSrc, news: &News<'_>) {
     let message = gst::message::Element::builder(news.structure().build());
     bus_queue::post(element, Topic::Session, message.src(element).build());
 }
 
 /// Posts WARNING: a session has not come up, and is tried again later. Its details are as those of
 /// `rtspmux-session`, with the status that the server has answered, if it has.
-pub(super) fn not_up(element: &RtspMuxSrc, failure: Failure, news: &News<'_>) {
+pub(crate) fn not_up(element: &RtspMuxSrc, failure: Failure, news: &News<'_>) {
     let text = failure.error.message().to_owned();
     let mut details = news.structure().build();
     if let Some(status) = &failure.details {
@@ -168,7 +168,7 @@ pub(super) fn not_up(element: &RtspMuxSrc, failure: Failure, news: &News<'_>) {
 }
 
 /// Posts WARNING: of one stream nothing can be delivered, though the session goes on.
-pub(super) fn left_out(element: &RtspMuxSrc, text: &str) {
+pub(crate) fn left_out(element: &RtspMuxSrc, text: &str) {
     gst::warning!(CAT, obj = element, "{text}");
     let message = gst::message::Warning::builder(gst::StreamError::Format, text);
     let topic = Topic::Warning(text.to_owned());
@@ -177,22 +177,22 @@ pub(super) fn left_out(element: &RtspMuxSrc, text: &str) {
 
 /// Packets of a stream that were not taken in time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Overflow {
+pub(crate) struct Overflow {
     /// How long ago the gap began.
-    pub(super) ago: Duration,
+    pub(crate) ago: Duration,
     /// How long it is.
-    pub(super) gap: Duration,
+    pub(crate) gap: Duration,
     /// How late the first packet after it is.
-    pub(super) late: Duration,
+    pub(crate) late: Duration,
     /// RTP packets of the stream passed on so far in this session.
-    pub(super) processed: u64,
+    pub(crate) processed: u64,
     /// And dropped.
-    pub(super) dropped: u64,
+    pub(crate) dropped: u64,
 }
 
 /// Posts QOS: one for each overflow, at the end of its gap, and a second apart at least. Times are
 /// those of the gap, counts those of the session so far.
-pub(super) fn overflow(element: &RtspMuxSrc, overflow: &Overflow) {
+pub(crate) fn overflow(element: &RtspMuxSrc, overflow: &Overflow) {
     let now = element.current_running_time();
     let began = now.map(|now| now.saturating_sub(clock_time(overflow.ago)));
     let jitter = i64::try_from(overflow.late.as_nanos()).unwrap_or(i64::MAX);
@@ -219,14 +219,14 @@ fn buffers(count: u64) -> gst::format::Buffers {
 
 /// Why a session cannot go on, as the bus hears it.
 #[derive(Debug)]
-pub(super) struct Failure {
-    pub(super) error: glib::Error,
-    pub(super) debug: String,
-    pub(super) details: Option<gst::Structure>,
+pub(crate) struct Failure {
+    pub(crate) error: glib::Error,
+    pub(crate) debug: String,
+    pub(crate) details: Option<gst::Structure>,
 }
 
 impl Failure {
-    pub(super) fn new(error: glib::Error) -> Self {
+    pub(crate) fn new(error: glib::Error) -> Self {
         Self {
             error,
             debug: "the session has ended".to_owned(),
@@ -235,7 +235,7 @@ impl Failure {
     }
 
     /// A failure of the multiplexer.
-    pub(super) fn of_mux(phase: Phase, error: &mux::Error) -> Self {
+    pub(crate) fn of_mux(phase: Phase, error: &mux::Error) -> Self {
         Self {
             error: glib_error(phase, error),
             debug: debug_text(error),
@@ -244,7 +244,7 @@ impl Failure {
     }
 
     /// A stream that is not taken, told as every source does.
-    pub(super) fn of_flow(flow: gst::FlowError) -> Self {
+    pub(crate) fn of_flow(flow: gst::FlowError) -> Self {
         let details = gst::Structure::builder("details")
             .field("flow-return", gst::FlowReturn::from(flow).into_glib())
             .build();
@@ -257,7 +257,7 @@ impl Failure {
 }
 
 /// Posts ERROR.
-pub(super) fn error(element: &RtspMuxSrc, failure: Failure) {
+pub(crate) fn error(element: &RtspMuxSrc, failure: Failure) {
     let text = failure.error.message().to_owned();
     gst::error!(CAT, obj = element, "{text}");
     let message = gst::message::Error::builder_from_error(failure.error)
@@ -332,7 +332,7 @@ fn details(error: &mux::Error) -> Option<gst::Structure> {
 }
 
 /// Posts ERROR for settings that cannot be played.
-pub(super) fn invalid_settings(element: &RtspMuxSrc, invalid: &Invalid) {
+pub(crate) fn invalid_settings(element: &RtspMuxSrc, invalid: &Invalid) {
     let error = match invalid {
         Invalid::NoLocation | Invalid::Location(_) => {
             glib::Error::new(gst::ResourceError::NotFound, &invalid.to_string())

@@ -12,7 +12,7 @@ use super::{
 };
 
 /// Speaks for one session, as long as there is an element.
-pub(super) struct Narrator {
+pub(crate) struct Narrator {
     element: glib::WeakRef<RtspMuxSrc>,
     status: Arc<Status>,
     /// The step that was announced and is not complete.
@@ -22,7 +22,7 @@ pub(super) struct Narrator {
 }
 
 impl Narrator {
-    pub(super) fn new(element: &RtspMuxSrc, status: &Arc<Status>) -> Self {
+    pub(crate) fn new(element: &RtspMuxSrc, status: &Arc<Status>) -> Self {
         Self {
             element: element.downgrade(),
             status: status.clone(),
@@ -32,21 +32,21 @@ impl Narrator {
     }
 
     /// Whether something is said of steps. Attempts that are made for days are told otherwise.
-    pub(super) fn set_quiet(&mut self, is_quiet: bool) {
+    pub(crate) fn set_quiet(&mut self, is_quiet: bool) {
         self.is_quiet = is_quiet;
     }
 
-    pub(super) fn set_state(&self, state: State) {
+    pub(crate) fn set_state(&self, state: State) {
         self.note(|standing| standing.state = state);
     }
 
     /// For `stats`.
-    pub(super) fn note(&self, change: impl FnOnce(&mut Standing)) {
+    pub(crate) fn note(&self, change: impl FnOnce(&mut Standing)) {
         self.status.change(change);
     }
 
     /// A step begins; another one that was under way is not completed any more.
-    pub(super) fn begin(&mut self, step: Step, text: &str) {
+    pub(crate) fn begin(&mut self, step: Step, text: &str) {
         if self.step.is_some_and(|under_way| under_way != step) {
             self.cancel();
         }
@@ -57,28 +57,28 @@ impl Narrator {
     }
 
     /// The step under way is this one.
-    pub(super) fn is_at(&self, step: Step) -> bool {
+    pub(crate) fn is_at(&self, step: Step) -> bool {
         self.step == Some(step)
     }
 
-    pub(super) fn go_on(&self, text: &str) {
+    pub(crate) fn go_on(&self, text: &str) {
         if !self.is_quiet {
             self.progress(gst::ProgressType::Continue, text);
         }
     }
 
-    pub(super) fn complete(&mut self, text: &str) {
+    pub(crate) fn complete(&mut self, text: &str) {
         self.progress(gst::ProgressType::Complete, text);
         self.step = None;
     }
 
-    pub(super) fn cancel(&mut self) {
+    pub(crate) fn cancel(&mut self) {
         self.progress(gst::ProgressType::Canceled, "Cancelled");
         self.step = None;
     }
 
     /// The session is over, or waits for somebody to do something.
-    pub(super) fn fail(&mut self, end: &End) {
+    pub(crate) fn fail(&mut self, end: &End) {
         self.progress(gst::ProgressType::Error, "Failed");
         self.step = None;
         if let (Some(element), Some(failure)) = (self.element.upgrade(), end.failure()) {
@@ -87,21 +87,21 @@ impl Narrator {
     }
 
     /// The session did not come up, and waits.
-    pub(super) fn warn(&self, end: &End, news: &News<'_>) {
+    pub(crate) fn warn(&self, end: &End, news: &News<'_>) {
         if let (Some(element), Some(failure)) = (self.element.upgrade(), end.failure()) {
             messages::not_up(&element, failure, news);
         }
     }
 
     /// Returns once all that was said is on the bus, or will not be.
-    pub(super) async fn said(&self) {
+    pub(crate) async fn said(&self) {
         if let Some(element) = self.element.upgrade() {
             bus_queue::posted(&element).await;
         }
     }
 
     /// Tells of a loss, an attempt or a recovery.
-    pub(super) fn tell(&self, news: &News<'_>) {
+    pub(crate) fn tell(&self, news: &News<'_>) {
         if let Some(element) = self.element.upgrade() {
             messages::session(&element, news);
         }

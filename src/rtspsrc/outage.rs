@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// The times of the buffers that left one pad, over all lives of its stream.
 #[derive(Debug, Default)]
-pub(super) struct Timeline {
+pub(crate) struct Timeline {
     /// In nanoseconds.
     last: AtomicU64,
     has_begun: AtomicBool,
@@ -18,14 +18,14 @@ pub(super) struct Timeline {
 
 /// A time for which there are no buffers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Gap {
+pub(crate) struct Gap {
     start: gst::ClockTime,
     duration: gst::ClockTime,
 }
 
 impl Gap {
     /// As downstream is told.
-    pub(super) fn event(&self) -> gst::Event {
+    pub(crate) fn event(&self) -> gst::Event {
         gst::event::Gap::builder(self.start)
             .duration(self.duration)
             .build()
@@ -34,12 +34,12 @@ impl Gap {
 
 impl Timeline {
     /// The next buffer is the first after an outage.
-    pub(super) fn begin_anew(&self) {
+    pub(crate) fn begin_anew(&self) {
         self.is_anew.store(true, Ordering::Release);
     }
 
     /// A buffer of this time leaves the pad; gives the outage that it ends.
-    pub(super) fn see(&self, time: gst::ClockTime) -> Option<Gap> {
+    pub(crate) fn see(&self, time: gst::ClockTime) -> Option<Gap> {
         let start =
             gst::ClockTime::from_nseconds(self.last.swap(time.nseconds(), Ordering::Relaxed));
         let is_first = !self.has_begun.swap(true, Ordering::Relaxed);
@@ -51,7 +51,7 @@ impl Timeline {
     }
 
     /// The time of the last buffer; what comes behind it must not go back.
-    pub(super) fn last(&self) -> gst::ClockTime {
+    pub(crate) fn last(&self) -> gst::ClockTime {
         gst::ClockTime::from_nseconds(self.last.load(Ordering::Relaxed))
     }
 }

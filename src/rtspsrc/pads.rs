@@ -23,7 +23,7 @@ use super::{
 use crate::mux::proto::redaction::without_hashes;
 
 /// The pads of one session.
-pub(super) struct Pads {
+pub(crate) struct Pads {
     element: glib::WeakRef<RtspMuxSrc>,
     streams: Vec<Stream>,
     /// Held while a pad is added and announced: one at a time. What links pads as they come
@@ -35,7 +35,7 @@ pub(super) struct Pads {
 
 /// Who tells the timeline of a stream what leaves its pad.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Watch {
+pub(crate) enum Watch {
     /// A probe on the pad, whoever pushes.
     ByPad,
     /// The manager, by [`Pads::see`].
@@ -43,12 +43,12 @@ pub(super) enum Watch {
 }
 
 /// A media stream that is set up.
-pub(super) struct NewStream {
+pub(crate) struct NewStream {
     /// Its number in the session; packets carry it.
-    pub(super) number: usize,
+    pub(crate) number: usize,
     /// Which `m=` line it is; its pad is named after it.
-    pub(super) section: usize,
-    pub(super) payloads: PayloadMap,
+    pub(crate) section: usize,
+    pub(crate) payloads: PayloadMap,
 }
 
 struct Stream {
@@ -62,7 +62,7 @@ struct Stream {
 
 impl Pads {
     /// `camera` makes the stream ids: the same camera has the same ids in every run.
-    pub(super) fn new(element: &RtspMuxSrc, camera: &str, streams: Vec<NewStream>) -> Self {
+    pub(crate) fn new(element: &RtspMuxSrc, camera: &str, streams: Vec<NewStream>) -> Self {
         let group = gst::GroupId::next();
         let streams = streams.into_iter().map(|stream| Stream {
             number: stream.number,
@@ -83,17 +83,17 @@ impl Pads {
     }
 
     /// The element, unless it is gone.
-    pub(super) fn element(&self) -> &glib::WeakRef<RtspMuxSrc> {
+    pub(crate) fn element(&self) -> &glib::WeakRef<RtspMuxSrc> {
         &self.element
     }
 
     /// The numbers of the streams.
-    pub(super) fn streams(&self) -> impl Iterator<Item = usize> + '_ {
+    pub(crate) fn streams(&self) -> impl Iterator<Item = usize> + '_ {
         self.streams.iter().map(|stream| stream.number)
     }
 
     /// Replaces the caps of a stream, before its first packet.
-    pub(super) fn set_payloads(
+    pub(crate) fn set_payloads(
         &self,
         number: usize,
         change: impl FnOnce(&PayloadMap) -> PayloadMap,
@@ -105,26 +105,26 @@ impl Pads {
     }
 
     /// The caps of a payload type of a stream.
-    pub(super) fn caps(&self, number: usize, payload_type: u8) -> Option<gst::Caps> {
+    pub(crate) fn caps(&self, number: usize, payload_type: u8) -> Option<gst::Caps> {
         lock(&self.stream(number)?.payloads)
             .caps(payload_type)
             .cloned()
     }
 
     /// The caps of the payload type of a stream that is listed first.
-    pub(super) fn default_caps(&self, number: usize) -> Option<gst::Caps> {
+    pub(crate) fn default_caps(&self, number: usize) -> Option<gst::Caps> {
         lock(&self.stream(number)?.payloads).default_caps().cloned()
     }
 
     /// The clock rate of a payload type of a stream, in Hz.
-    pub(super) fn clock_rate(&self, number: usize, payload_type: u8) -> Option<u32> {
+    pub(crate) fn clock_rate(&self, number: usize, payload_type: u8) -> Option<u32> {
         let caps = self.caps(number, payload_type)?;
         let clock_rate = caps.structure(0)?.get::<i32>("clock-rate").ok()?;
         u32::try_from(clock_rate).ok().filter(|rate| *rate > 0)
     }
 
     /// Whether packets of a payload type of a stream can be delivered.
-    pub(super) fn described(&self, number: usize, payload_type: u8) -> Result<(), Undeliverable> {
+    pub(crate) fn described(&self, number: usize, payload_type: u8) -> Result<(), Undeliverable> {
         match (
             self.caps(number, payload_type),
             self.clock_rate(number, payload_type),
@@ -137,7 +137,7 @@ impl Pads {
 
     /// What comes before the first packet of a stream: stream-start, caps - these or those of its
     /// first payload type -, segment.
-    pub(super) fn first_events(&self, number: usize, caps: Option<gst::Caps>) -> Vec<gst::Event> {
+    pub(crate) fn first_events(&self, number: usize, caps: Option<gst::Caps>) -> Vec<gst::Event> {
         let Some(stream) = self.stream(number) else {
             return Vec::new();
         };
@@ -156,25 +156,25 @@ impl Pads {
 
     /// The running time of a stream's first packet from a new source: now, but not before what was
     /// shown of the old one, which may have come in a burst.
-    pub(super) fn first_time(&self, number: usize) -> Option<gst::ClockTime> {
+    pub(crate) fn first_time(&self, number: usize) -> Option<gst::ClockTime> {
         let now = self.element.upgrade()?.current_running_time()?;
         Some(now.max(self.stream(number)?.timeline.last()))
     }
 
     /// The time of the last buffer of a stream; what comes behind it must not go back.
-    pub(super) fn last_time(&self, number: usize) -> gst::ClockTime {
+    pub(crate) fn last_time(&self, number: usize) -> gst::ClockTime {
         let stream = self.stream(number);
         stream.map_or(gst::ClockTime::ZERO, |stream| stream.timeline.last())
     }
 
     /// A buffer of this time is about to leave the stream's pad; gives the outage that it ends. For
     /// managers that watch by themselves.
-    pub(super) fn see(&self, number: usize, time: gst::ClockTime) -> Option<Gap> {
+    pub(crate) fn see(&self, number: usize, time: gst::ClockTime) -> Option<Gap> {
         self.stream(number)?.timeline.see(time)
     }
 
     /// A stream goes on after an outage, of which its pad tells with the next buffer.
-    pub(super) fn begin_anew(&self, number: usize) {
+    pub(crate) fn begin_anew(&self, number: usize) {
         if let Some(stream) = self.stream(number) {
             stream.timeline.begin_anew();
         }
@@ -184,7 +184,7 @@ impl Pads {
     /// announces that there will be no more when it was the last one.
     ///
     /// Called from the stream's streaming thread, with none of the small locks held.
-    pub(super) fn expose(
+    pub(crate) fn expose(
         &self,
         number: usize,
         target: &gst::Pad,
@@ -221,7 +221,7 @@ impl Pads {
     }
 
     /// Removes all pads; nothing flows any more.
-    pub(super) fn remove(&self) {
+    pub(crate) fn remove(&self) {
         for stream in &self.streams {
             let ghost = lock(&stream.ghost).take();
             if let (Some(ghost), Some(element)) = (ghost, self.element.upgrade()) {

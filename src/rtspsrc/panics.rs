@@ -14,7 +14,7 @@ use gst::glib;
 use super::RtspMuxSrc;
 
 /// Calls `body`; if it panics, posts an ERROR and gives `fallback`.
-pub(super) fn guard<T>(element: &RtspMuxSrc, fallback: T, body: impl FnOnce() -> T) -> T {
+pub(crate) fn guard<T>(element: &RtspMuxSrc, fallback: T, body: impl FnOnce() -> T) -> T {
     // Unwind safety: what a panic may leave half done is behind mutexes that outlive a poisoning,
     // and the element is of no use any more but to be shut down.
     catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|panic| {
@@ -24,7 +24,7 @@ pub(super) fn guard<T>(element: &RtspMuxSrc, fallback: T, body: impl FnOnce() ->
 }
 
 /// The same where the element may be gone already: then `fallback` without a call.
-pub(super) fn guard_weak<T>(
+pub(crate) fn guard_weak<T>(
     element: &glib::WeakRef<RtspMuxSrc>,
     fallback: T,
     body: impl FnOnce(&RtspMuxSrc) -> T,
@@ -36,7 +36,7 @@ pub(super) fn guard_weak<T>(
 }
 
 /// Posts the ERROR for a panic.
-pub(super) fn report(element: &RtspMuxSrc, panic: &(dyn Any + Send)) {
+pub(crate) fn report(element: &RtspMuxSrc, panic: &(dyn Any + Send)) {
     let cause = panic
         .downcast_ref::<&str>()
         .copied()

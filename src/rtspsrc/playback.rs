@@ -27,25 +27,25 @@ use crate::mux::{self, Packet, PacketKind, Session};
 const HELD_UP: Duration = Duration::from_secs(1);
 
 /// One session that plays.
-pub(super) struct Playback<'a> {
-    pub(super) element: &'a glib::WeakRef<RtspMuxSrc>,
-    pub(super) camera: &'a str,
-    pub(super) stage: &'a Arc<Stage>,
-    pub(super) target: watch::Receiver<Target>,
-    pub(super) session: Session,
-    pub(super) feed: &'a mut Feed,
-    pub(super) watchdog: Watchdog,
-    pub(super) losses: Losses,
-    pub(super) left_out: LeftOut,
-    pub(super) media_timeout: Duration,
+pub(crate) struct Playback<'a> {
+    pub(crate) element: &'a glib::WeakRef<RtspMuxSrc>,
+    pub(crate) camera: &'a str,
+    pub(crate) stage: &'a Arc<Stage>,
+    pub(crate) target: watch::Receiver<Target>,
+    pub(crate) session: Session,
+    pub(crate) feed: &'a mut Feed,
+    pub(crate) watchdog: Watchdog,
+    pub(crate) losses: Losses,
+    pub(crate) left_out: LeftOut,
+    pub(crate) media_timeout: Duration,
     /// Packets dropped for the sake of a consumer, when that was looked at last.
-    pub(super) dropped: u64,
+    pub(crate) dropped: u64,
 }
 
 impl Playback<'_> {
     /// Plays and pauses until the session is over; `on_media` is called when the first RTP packet was
     /// delivered, and again when it asked for that.
-    pub(super) async fn run(&mut self, mut on_media: impl FnMut() -> Option<Instant>) -> End {
+    pub(crate) async fn run(&mut self, mut on_media: impl FnMut() -> Option<Instant>) -> End {
         loop {
             if let Err(end) = self.feed(&mut on_media).await {
                 return end;

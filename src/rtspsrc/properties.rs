@@ -14,7 +14,7 @@ use super::settings::{DEFAULT_TCP_TIMEOUT_US, Settings, default_user_agent};
 const HIDDEN: &str = "***";
 
 /// All properties, in the order `gst-inspect-1.0` sorts anyway.
-pub(super) static SPECS: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(|| {
+pub(crate) static SPECS: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(|| {
     let mut specs = rtspsrc_specs();
     specs.extend(tls_specs());
     specs.extend(pooling_specs());
@@ -206,7 +206,7 @@ fn manager_spec() -> glib::ParamSpec {
 
 impl Settings {
     /// Takes the value of a property; false: it is none of the settings.
-    pub(super) fn set(&mut self, name: &str, value: &glib::Value) -> bool {
+    pub(crate) fn set(&mut self, name: &str, value: &glib::Value) -> bool {
         match name {
             "location" => self.location = get(value),
             "user-id" => self.user_id = get(value),
@@ -241,7 +241,7 @@ impl Settings {
     }
 
     /// The value of a property; none: it is none of the settings.
-    pub(super) fn value(&self, name: &str) -> Option<glib::Value> {
+    pub(crate) fn value(&self, name: &str) -> Option<glib::Value> {
         Some(match name {
             "location" => self.shown_location().to_value(),
             "user-id" => self.user_id.to_value(),

@@ -19,18 +19,18 @@ const LONGEST_REFUSAL: Duration = Duration::from_secs(15 * 60);
 
 /// What the properties say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Policy {
+pub(crate) struct Policy {
     /// `reconnect`.
-    pub(super) is_on: bool,
+    pub(crate) is_on: bool,
     /// `reconnect-attempts`; none: without end.
-    pub(super) attempts: Option<u32>,
+    pub(crate) attempts: Option<u32>,
     /// `reconnect-min-delay` and `reconnect-max-delay`.
-    pub(super) bounds: RetryBounds,
+    pub(crate) bounds: RetryBounds,
 }
 
 /// What a session died of, as far as that decides what to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Ailment {
+pub(crate) enum Ailment {
     /// The server is not there, or its connection went.
     Unreachable,
     /// It does not answer, or wants to be asked later.
@@ -48,7 +48,7 @@ pub(super) enum Ailment {
 
 impl Ailment {
     /// What an error of the multiplexer is.
-    pub(super) fn of(kind: ErrorKind, retry_after: Option<Duration>) -> Self {
+    pub(crate) fn of(kind: ErrorKind, retry_after: Option<Duration>) -> Self {
         match kind {
             ErrorKind::Resolve | ErrorKind::Connect | ErrorKind::ConnectionLost => {
                 Self::Unreachable
@@ -77,7 +77,7 @@ impl Ailment {
 
 /// What to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(crate) enum Verdict {
     /// Nothing; it is over.
     GiveUp,
     /// Wait for other credentials; or, where this session has not tried them itself, for so long.
@@ -99,18 +99,18 @@ struct Outage {
 
 /// What an outage came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Recovered {
+pub(crate) struct Recovered {
     /// Attempts it took.
-    pub(super) attempts: u32,
+    pub(crate) attempts: u32,
     /// How long it lasted.
-    pub(super) duration: Duration,
+    pub(crate) duration: Duration,
     /// Which one it was, from 1; 0: it had not played before.
-    pub(super) outages: u64,
+    pub(crate) outages: u64,
 }
 
 /// The recoveries of one session over all its lives.
 #[derive(Debug)]
-pub(super) struct Recovery {
+pub(crate) struct Recovery {
     policy: Policy,
     outage: Option<Outage>,
     /// Since when there is media.
@@ -124,7 +124,7 @@ pub(super) struct Recovery {
 }
 
 impl Recovery {
-    pub(super) fn new(policy: Policy) -> Self {
+    pub(crate) fn new(policy: Policy) -> Self {
         Self {
             policy,
             outage: None,
@@ -136,47 +136,47 @@ impl Recovery {
         }
     }
 
-    pub(super) fn policy(&self) -> Policy {
+    pub(crate) fn policy(&self) -> Policy {
         self.policy
     }
 
     /// Whether it has ever played: what it describes is known to be playable.
-    pub(super) fn has_played(&self) -> bool {
+    pub(crate) fn has_played(&self) -> bool {
         self.has_played
     }
 
     /// Times it stopped playing by itself.
-    pub(super) fn outages(&self) -> u64 {
+    pub(crate) fn outages(&self) -> u64 {
         self.outages
     }
 
     /// Attempts in the present outage.
-    pub(super) fn attempts(&self) -> u32 {
+    pub(crate) fn attempts(&self) -> u32 {
         self.outage.map_or(0, |outage| outage.attempts)
     }
 
     /// How long the present outage lasts.
-    pub(super) fn duration(&self, now: Instant) -> Duration {
+    pub(crate) fn duration(&self, now: Instant) -> Duration {
         self.outage
             .map(|outage| now.saturating_duration_since(outage.began))
             .unwrap_or_default()
     }
 
     /// PLAY was answered.
-    pub(super) fn on_playing(&mut self) {
+    pub(crate) fn on_playing(&mut self) {
         self.has_played = true;
         self.are_credentials_good = true;
         self.refusals = 0;
     }
 
     /// From now on it is tried with other credentials.
-    pub(super) fn on_other_credentials(&mut self) {
+    pub(crate) fn on_other_credentials(&mut self) {
         self.are_credentials_good = false;
         self.refusals = 0;
     }
 
     /// Media came; says what that is the end of, if anything.
-    pub(super) fn on_media(&mut self, now: Instant) -> Option<Recovered> {
+    pub(crate) fn on_media(&mut self, now: Instant) -> Option<Recovered> {
         if self.media_since.is_some() {
             return None;
         }
@@ -189,7 +189,7 @@ impl Recovery {
     }
 
     /// The session has ended by itself. True if that is the beginning of an outage.
-    pub(super) fn on_end(&mut self, now: Instant) -> bool {
+    pub(crate) fn on_end(&mut self, now: Instant) -> bool {
         self.media_since = None;
         if self.outage.is_some() {
             return false;
@@ -203,7 +203,7 @@ impl Recovery {
     }
 
     /// What to do about it.
-    pub(super) fn verdict(&mut self, ailment: Ailment) -> Verdict {
+    pub(crate) fn verdict(&mut self, ailment: Ailment) -> Verdict {
         if !self.policy.is_on || ailment == Ailment::Hopeless {
             return Verdict::GiveUp;
         }
@@ -236,7 +236,7 @@ impl Recovery {
     }
 
     /// Another attempt begins; its number in this outage.
-    pub(super) fn on_attempt(&mut self) -> u32 {
+    pub(crate) fn on_attempt(&mut self) -> u32 {
         let Some(outage) = &mut self.outage else {
             return 0;
         };

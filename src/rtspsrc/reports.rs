@@ -30,7 +30,7 @@ const FEW: u32 = 3;
 
 /// Why a session does not come up, as far as another failure of the same class is no news.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum ReasonClass {
+pub(crate) enum ReasonClass {
     /// There is no connection to the server, or it went.
     Unreachable,
     /// There is no TLS with the server.
@@ -57,7 +57,7 @@ pub(super) enum ReasonClass {
 
 impl ReasonClass {
     /// Of an error of the multiplexer.
-    pub(super) fn of(kind: ErrorKind) -> Self {
+    pub(crate) fn of(kind: ErrorKind) -> Self {
         match kind {
             ErrorKind::Resolve | ErrorKind::Connect | ErrorKind::ConnectionLost => {
                 Self::Unreachable
@@ -84,7 +84,7 @@ struct Told {
 
 /// What was told of one session, over all its lives.
 #[derive(Debug, Default)]
-pub(super) struct Reports {
+pub(crate) struct Reports {
     told: BTreeMap<ReasonClass, Told>,
     /// Since when there has been no media that lasted, if that was told.
     outage: Option<Outage>,
@@ -113,7 +113,7 @@ impl Reports {
     }
 
     /// A session that played is lost; whether that is told.
-    pub(super) fn on_lost(&mut self, now: Instant) -> bool {
+    pub(crate) fn on_lost(&mut self, now: Instant) -> bool {
         self.unproven = None;
         let outage = self.outage(now);
         let is_news = !std::mem::replace(&mut outage.is_lost, true);
@@ -122,7 +122,7 @@ impl Reports {
     }
 
     /// The session did not come up and waits; whether that is told.
-    pub(super) fn on_failure(&mut self, now: Instant, class: ReasonClass) -> bool {
+    pub(crate) fn on_failure(&mut self, now: Instant, class: ReasonClass) -> bool {
         let age = |told: &Told| now.saturating_duration_since(told.last);
         let is_due = match self.told.get(&class) {
             Some(told) if told.times < 2 => age(told) >= FIRST_REPEAT,
@@ -142,7 +142,7 @@ impl Reports {
     }
 
     /// Another attempt begins; whether that is told.
-    pub(super) fn on_attempt(&mut self, now: Instant) -> bool {
+    pub(crate) fn on_attempt(&mut self, now: Instant) -> bool {
         let outage = self.outage(now);
         outage.attempts = outage.attempts.saturating_add(1);
         let is_news = outage.attempts == 1 || outage.messages < FEW;
@@ -151,12 +151,12 @@ impl Reports {
     }
 
     /// Whether the steps of the attempt under way are told: those of the first ones are.
-    pub(super) fn tells_steps(&self) -> bool {
+    pub(crate) fn tells_steps(&self) -> bool {
         self.outage.is_none_or(|outage| outage.attempts < 2)
     }
 
     /// Media has come. Gives when the session counts as recovered, if that is to be told.
-    pub(super) fn on_media(&mut self, now: Instant, media_timeout: Duration) -> Option<Instant> {
+    pub(crate) fn on_media(&mut self, now: Instant, media_timeout: Duration) -> Option<Instant> {
         self.outage?;
         let proof = match media_timeout {
             Duration::ZERO => PROOF,
@@ -166,7 +166,7 @@ impl Reports {
     }
 
     /// The media has lasted; gives how long there was none.
-    pub(super) fn on_recovered(&mut self) -> Option<Duration> {
+    pub(crate) fn on_recovered(&mut self) -> Option<Duration> {
         let since = self.unproven.take()?;
         let outage = self.outage.take()?;
         for told in self.told.values_mut() {

@@ -16,7 +16,7 @@ use super::lock;
 /// # Errors
 ///
 /// The system gives no thread; the next call tries again.
-pub(super) fn timers() -> io::Result<Handle> {
+pub(crate) fn timers() -> io::Result<Handle> {
     static TIMERS: Mutex<Option<Runtime>> = Mutex::new(None);
 
     let mut timers = lock(&TIMERS);

@@ -17,7 +17,7 @@ const MAX_SECTIONS: usize = 128;
 
 /// Why an SDP was not let through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Refused {
+pub(crate) enum Refused {
     /// There is nothing in it but blanks.
     Empty,
     /// It has more than [`MAX_SIZE`] bytes.
@@ -42,14 +42,14 @@ impl std::error::Error for Refused {}
 
 /// An SDP that may be shown to GStreamer, in sections.
 #[derive(Debug)]
-pub(super) struct Sections {
+pub(crate) struct Sections {
     session: String,
     media: Vec<String>,
 }
 
 impl Sections {
     /// Cleans `sdp` and cuts it at its `m=` lines.
-    pub(super) fn new(sdp: &[u8]) -> Result<Self, Refused> {
+    pub(crate) fn new(sdp: &[u8]) -> Result<Self, Refused> {
         if sdp.len() > MAX_SIZE {
             return Err(Refused::TooLarge(sdp.len()));
         }
@@ -76,17 +76,17 @@ impl Sections {
     }
 
     /// How many `m=` sections there are.
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.media.len()
     }
 
     /// A description of its own for the section `index`: the session's lines and the section's.
-    pub(super) fn description(&self, index: usize) -> Option<String> {
+    pub(crate) fn description(&self, index: usize) -> Option<String> {
         Some(format!("{}{}", self.session, self.media.get(index)?))
     }
 
     /// The words of the section's `m=` line: media, port, protocol, formats.
-    pub(super) fn media_line(&self, index: usize) -> Option<MediaLine<'_>> {
+    pub(crate) fn media_line(&self, index: usize) -> Option<MediaLine<'_>> {
         let line = self.media.get(index)?.lines().next()?;
         let mut words = line.strip_prefix("m=")?.split_ascii_whitespace();
         let (_media, _port) = (words.next()?, words.next()?);
@@ -99,9 +99,9 @@ impl Sections {
 
 /// What the caps layer needs of an `m=` line (RFC 4566 5.14).
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct MediaLine<'a> {
-    pub(super) protocol: &'a str,
-    pub(super) formats: Vec<&'a str>,
+pub(crate) struct MediaLine<'a> {
+    pub(crate) protocol: &'a str,
+    pub(crate) formats: Vec<&'a str>,
 }
 
 /// One line as GStreamer may see it; none if it is to be left out. GStreamer logs what it is shown, and

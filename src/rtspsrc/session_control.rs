@@ -19,7 +19,7 @@ use crate::mux::{Intent, Mux, SessionMonitor, SessionOptions};
 
 /// Where the element wants its session to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Target {
+pub(crate) enum Target {
     /// Set up, or paused.
     Paused,
     /// Playing.
@@ -30,20 +30,20 @@ pub(super) enum Target {
 
 /// What a session is to be.
 #[derive(Debug)]
-pub(super) struct Plan {
-    pub(super) mux: Mux,
-    pub(super) options: SessionOptions,
+pub(crate) struct Plan {
+    pub(crate) mux: Mux,
+    pub(crate) options: SessionOptions,
     /// Announced the session, for its first attempt.
-    pub(super) intent: Option<Intent>,
-    pub(super) manager: ManagerChoice,
-    pub(super) latency_ms: u32,
+    pub(crate) intent: Option<Intent>,
+    pub(crate) manager: ManagerChoice,
+    pub(crate) latency_ms: u32,
     /// `media-timeout`; 0: off.
-    pub(super) media_timeout: Duration,
-    pub(super) policy: Policy,
+    pub(crate) media_timeout: Duration,
+    pub(crate) policy: Policy,
 }
 
 /// The element's end of a session task. Dropping it stops the task.
-pub(super) struct SessionControl {
+pub(crate) struct SessionControl {
     target: watch::Sender<Target>,
     options: watch::Sender<SessionOptions>,
     stage: Arc<Stage>,
@@ -57,7 +57,7 @@ impl SessionControl {
     /// # Errors
     ///
     /// The system gives no threads.
-    pub(super) fn start(element: &RtspMuxSrc, plan: Plan) -> std::io::Result<Self> {
+    pub(crate) fn start(element: &RtspMuxSrc, plan: Plan) -> std::io::Result<Self> {
         let (target, targets) = watch::channel(Target::Paused);
         let (options, latest) = watch::channel(plan.options.clone());
         let control = Self {
@@ -74,42 +74,42 @@ impl SessionControl {
     }
 
     /// Tells the task where to go. Never blocks.
-    pub(super) fn set(&self, target: Target) {
+    pub(crate) fn set(&self, target: Target) {
         self.target.send_replace(target);
     }
 
     /// What is played, from the next attempt on; a session that waits for credentials begins one.
-    pub(super) fn set_options(&self, options: SessionOptions) {
+    pub(crate) fn set_options(&self, options: SessionOptions) {
         self.options.send_replace(options);
     }
 
     /// Ends the session and gives what was built for it. Waits for no network, only for the task to
     /// finish building, if it is just doing that.
-    pub(super) fn stop(&self) -> Option<Arc<dyn Manager>> {
+    pub(crate) fn stop(&self) -> Option<Arc<dyn Manager>> {
         self.set(Target::Stopped);
         self.stage.close()
     }
 
     /// What was built for the session so far.
-    pub(super) fn manager(&self) -> Option<Arc<dyn Manager>> {
+    pub(crate) fn manager(&self) -> Option<Arc<dyn Manager>> {
         self.stage.manager()
     }
 
     /// Statistics, and when nothing is owed to the server any more.
-    pub(super) fn monitor(&self) -> &SessionMonitor {
+    pub(crate) fn monitor(&self) -> &SessionMonitor {
         &self.monitor
     }
 
     /// How the session stands.
-    pub(super) fn standing(&self) -> Standing {
+    pub(crate) fn standing(&self) -> Standing {
         self.status.standing()
     }
 
-    pub(super) fn stage(&self) -> &Arc<Stage> {
+    pub(crate) fn stage(&self) -> &Arc<Stage> {
         &self.stage
     }
 
-    pub(super) fn status(&self) -> &Arc<Status> {
+    pub(crate) fn status(&self) -> &Arc<Status> {
         &self.status
     }
 }
@@ -129,7 +129,7 @@ async fn supervise(element: glib::WeakRef<RtspMuxSrc>, task: impl Future<Output 
 }
 
 /// Returns once the target is as wanted, or the element is gone.
-pub(super) async fn reached(target: &mut watch::Receiver<Target>, wanted: impl Fn(Target) -> bool) {
+pub(crate) async fn reached(target: &mut watch::Receiver<Target>, wanted: impl Fn(Target) -> bool) {
     // An error means that the control was dropped: the caller looks at the target again.
     let _ = target.wait_for(|target| wanted(*target)).await;
 }

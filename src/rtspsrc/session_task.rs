@@ -42,7 +42,7 @@ use crate::mux::{Credentials, Error, Ready, Session, SessionMonitor, SessionOpti
 const BOTH_SET: std::time::Duration = std::time::Duration::from_millis(300);
 
 /// The task of one session.
-pub(super) struct SessionTask {
+pub(crate) struct SessionTask {
     element: glib::WeakRef<RtspMuxSrc>,
     plan: Plan,
     target: watch::Receiver<Target>,
@@ -74,7 +74,7 @@ pub(super) struct SessionTask {
 }
 
 impl SessionTask {
-    pub(super) fn new(
+    pub(crate) fn new(
         element: &RtspMuxSrc,
         plan: Plan,
         control: &SessionControl,
@@ -103,7 +103,7 @@ impl SessionTask {
         }
     }
 
-    pub(super) async fn run(mut self) {
+    pub(crate) async fn run(mut self) {
         let mut target = self.target.clone();
         self.narrator.set_state(State::Opening);
         let end = tokio::select! {

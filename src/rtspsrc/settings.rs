@@ -82,40 +82,40 @@ impl From<OverflowPolicy> for mux::OverflowPolicy {
 
 /// The values of the properties.
 #[derive(Clone)]
-pub(super) struct Settings {
+pub(crate) struct Settings {
     /// As set; may hold a password and may be anything but a URL.
-    pub(super) location: Option<String>,
-    pub(super) user_id: Option<String>,
-    pub(super) user_pw: Option<String>,
-    pub(super) protocols: RTSPLowerTrans,
-    pub(super) latency_ms: u32,
-    pub(super) udp_timeout_us: u64,
+    pub(crate) location: Option<String>,
+    pub(crate) user_id: Option<String>,
+    pub(crate) user_pw: Option<String>,
+    pub(crate) protocols: RTSPLowerTrans,
+    pub(crate) latency_ms: u32,
+    pub(crate) udp_timeout_us: u64,
     /// None: not set, [`DEFAULT_TCP_TIMEOUT_US`] applies, though neither to connecting nor to answers.
-    pub(super) tcp_timeout_us: Option<u64>,
-    pub(super) teardown_timeout_ns: u64,
-    pub(super) user_agent: String,
-    pub(super) keep_alive: bool,
-    pub(super) tls_validation_flags: TlsCertificateFlags,
+    pub(crate) tcp_timeout_us: Option<u64>,
+    pub(crate) teardown_timeout_ns: u64,
+    pub(crate) user_agent: String,
+    pub(crate) keep_alive: bool,
+    pub(crate) tls_validation_flags: TlsCertificateFlags,
     /// Names of PEM files.
-    pub(super) tls_ca_file: Option<String>,
-    pub(super) tls_client_certificate: Option<String>,
-    pub(super) pooling: bool,
-    pub(super) max_connections_per_server: u32,
-    pub(super) idle_connection_timeout_ns: u64,
-    pub(super) multiplex: Multiplex,
-    pub(super) max_sessions_per_connection: u32,
-    pub(super) overflow_policy: OverflowPolicy,
-    pub(super) reconnect: bool,
+    pub(crate) tls_ca_file: Option<String>,
+    pub(crate) tls_client_certificate: Option<String>,
+    pub(crate) pooling: bool,
+    pub(crate) max_connections_per_server: u32,
+    pub(crate) idle_connection_timeout_ns: u64,
+    pub(crate) multiplex: Multiplex,
+    pub(crate) max_sessions_per_connection: u32,
+    pub(crate) overflow_policy: OverflowPolicy,
+    pub(crate) reconnect: bool,
     /// Below 0: without end.
-    pub(super) reconnect_attempts: i32,
-    pub(super) reconnect_min_delay_ns: u64,
-    pub(super) reconnect_max_delay_ns: u64,
-    pub(super) media_timeout_ns: u64,
-    pub(super) manager: ManagerChoice,
+    pub(crate) reconnect_attempts: i32,
+    pub(crate) reconnect_min_delay_ns: u64,
+    pub(crate) reconnect_max_delay_ns: u64,
+    pub(crate) media_timeout_ns: u64,
+    pub(crate) manager: ManagerChoice,
 }
 
 /// `tcp-timeout` of `rtspsrc`, in microseconds.
-pub(super) const DEFAULT_TCP_TIMEOUT_US: u64 = 20_000_000;
+pub(crate) const DEFAULT_TCP_TIMEOUT_US: u64 = 20_000_000;
 
 impl Default for Settings {
     /// The first eleven are the defaults of `rtspsrc` 1.22, save `protocols`: only TCP is played.
@@ -164,7 +164,7 @@ impl fmt::Debug for Settings {
 
 /// Why the settings cannot be played.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Invalid {
+pub(crate) enum Invalid {
     /// `location` is not set.
     NoLocation,
     /// `location` is not a URL that can be played; the text names it without its secrets.
@@ -203,17 +203,17 @@ impl std::error::Error for Invalid {}
 
 impl Settings {
     /// The location for people and for getters: no password, no user.
-    pub(super) fn shown_location(&self) -> Option<String> {
+    pub(crate) fn shown_location(&self) -> Option<String> {
         self.location.as_deref().map(shown)
     }
 
     /// What `tcp-timeout` reads as.
-    pub(super) fn tcp_timeout_us(&self) -> u64 {
+    pub(crate) fn tcp_timeout_us(&self) -> u64 {
         self.tcp_timeout_us.unwrap_or(DEFAULT_TCP_TIMEOUT_US)
     }
 
     /// Whether and when a session that ended is set up again.
-    pub(super) fn recovery_policy(&self) -> Policy {
+    pub(crate) fn recovery_policy(&self) -> Policy {
         Policy {
             is_on: self.reconnect,
             attempts: u32::try_from(self.reconnect_attempts).ok(),
@@ -225,12 +225,12 @@ impl Settings {
     }
 
     /// How long a session that plays may be silent; 0: for ever.
-    pub(super) fn media_timeout(&self) -> Duration {
+    pub(crate) fn media_timeout(&self) -> Duration {
         Duration::from_nanos(self.media_timeout_ns).min(NEVER)
     }
 
     /// What the multiplexer is asked for.
-    pub(super) fn session_options(&self) -> Result<SessionOptions, Invalid> {
+    pub(crate) fn session_options(&self) -> Result<SessionOptions, Invalid> {
         if !self.protocols.contains(RTSPLowerTrans::TCP) {
             return Err(Invalid::Protocols(self.protocols));
         }
@@ -314,7 +314,7 @@ fn with_file(
 
 /// A `location` as an `rtsp` or `rtsps` URL. `rtspt` and `rtspst` are `rtspsrc`'s names for those with
 /// TCP transport.
-pub(super) fn parse_location(location: &str) -> Result<Url, Invalid> {
+pub(crate) fn parse_location(location: &str) -> Result<Url, Invalid> {
     let invalid =
         |why: &str| Invalid::Location(format!("cannot play {:?}: {why}", shown(location)));
     let location = location.trim();
@@ -349,7 +349,7 @@ fn shown(location: &str) -> String {
     }
 }
 
-pub(super) fn default_user_agent() -> String {
+pub(crate) fn default_user_agent() -> String {
     let (major, minor, micro, _) = gst::version();
     format!("GStreamer/{major}.{minor}.{micro}")
 }

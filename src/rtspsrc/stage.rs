@@ -11,7 +11,7 @@ use super::{lock, manager::Manager};
 
 /// The stage of one session.
 #[derive(Default)]
-pub(super) struct Stage {
+pub(crate) struct Stage {
     /// Held for a section. Never taken with another lock of ours held.
     section: Mutex<()>,
     /// Held for no call into GStreamer.
@@ -28,7 +28,7 @@ enum Slot {
 
 impl Stage {
     /// Runs `build` as a section and keeps what it makes; none if the stage is closed.
-    pub(super) fn build<E>(
+    pub(crate) fn build<E>(
         &self,
         build: impl FnOnce() -> Result<Arc<dyn Manager>, E>,
     ) -> Option<Result<Arc<dyn Manager>, E>> {
@@ -40,14 +40,14 @@ impl Stage {
     }
 
     /// Runs `work` as a section on what was built; none if there is nothing, or no longer.
-    pub(super) fn work<T>(&self, work: impl FnOnce(&dyn Manager) -> T) -> Option<T> {
+    pub(crate) fn work<T>(&self, work: impl FnOnce(&dyn Manager) -> T) -> Option<T> {
         let _section = lock(&self.section);
         let manager = self.manager()?;
         Some(work(&*manager))
     }
 
     /// What was built. It may be closed while it is used: pushing into it then fails.
-    pub(super) fn manager(&self) -> Option<Arc<dyn Manager>> {
+    pub(crate) fn manager(&self) -> Option<Arc<dyn Manager>> {
         match &*lock(&self.slot) {
             Slot::Built(manager) => Some(manager.clone()),
             Slot::Empty | Slot::Closed => None,
@@ -55,7 +55,7 @@ impl Stage {
     }
 
     /// Waits for the section in progress and lets no other begin; gives what was built.
-    pub(super) fn close(&self) -> Option<Arc<dyn Manager>> {
+    pub(crate) fn close(&self) -> Option<Arc<dyn Manager>> {
         let _section = lock(&self.section);
         let manager = self.manager();
         *lock(&self.slot) = Slot::Closed;

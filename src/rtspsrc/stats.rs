@@ -9,7 +9,7 @@ use super::{manager::StreamReport, status::Standing};
 use crate::mux::{ConnectionHealth, SessionStats, SharingVerdict, Strain, StreamStats};
 
 /// Fields that are not known (yet) are left out.
-pub(super) fn structure(
+pub(crate) fn structure(
     stats: &SessionStats,
     standing: &Standing,
     reports: &[StreamReport],
@@ -52,7 +52,7 @@ fn health(health: &ConnectionHealth) -> gst::Structure {
         .build()
 }
 
-pub(super) fn strain(strain: Strain) -> &'static str {
+pub(crate) fn strain(strain: Strain) -> &'static str {
     match strain {
         Strain::Path => "path",
         Strain::Losses => "losses",
@@ -60,7 +60,7 @@ pub(super) fn strain(strain: Strain) -> &'static str {
     }
 }
 
-pub(super) fn sharing(verdict: SharingVerdict) -> &'static str {
+pub(crate) fn sharing(verdict: SharingVerdict) -> &'static str {
     match verdict {
         SharingVerdict::Unknown => "unknown",
         SharingVerdict::Yes => "yes",
@@ -69,7 +69,7 @@ pub(super) fn sharing(verdict: SharingVerdict) -> &'static str {
 }
 
 /// No session: no stream, no connection.
-pub(super) fn empty() -> gst::Structure {
+pub(crate) fn empty() -> gst::Structure {
     structure(&SessionStats::default(), &Standing::default(), &[])
 }
 

@@ -6,7 +6,7 @@ use super::lock;
 
 /// Where a session is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum State {
+pub(crate) enum State {
     /// There is no session.
     #[default]
     None,
@@ -24,7 +24,7 @@ pub(super) enum State {
 
 impl State {
     /// As `stats` has it.
-    pub(super) fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::None => "none",
             Self::Opening => "opening",
@@ -38,26 +38,26 @@ impl State {
 
 /// What is known of a session's recoveries.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Standing {
-    pub(super) state: State,
+pub(crate) struct Standing {
+    pub(crate) state: State,
     /// Times it stopped playing by itself.
-    pub(super) outages: u64,
+    pub(crate) outages: u64,
     /// Attempts in the present outage, or in the last one.
-    pub(super) attempts: u32,
+    pub(crate) attempts: u32,
     /// Why it ended last; without secrets.
-    pub(super) last_error: Option<String>,
+    pub(crate) last_error: Option<String>,
 }
 
 /// The standing of one session, written by its task.
 #[derive(Debug, Default)]
-pub(super) struct Status(Mutex<Standing>);
+pub(crate) struct Status(Mutex<Standing>);
 
 impl Status {
-    pub(super) fn change(&self, change: impl FnOnce(&mut Standing)) {
+    pub(crate) fn change(&self, change: impl FnOnce(&mut Standing)) {
         change(&mut lock(&self.0));
     }
 
-    pub(super) fn standing(&self) -> Standing {
+    pub(crate) fn standing(&self) -> Standing {
         lock(&self.0).clone()
     }
 }

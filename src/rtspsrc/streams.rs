@@ -7,7 +7,7 @@ use super::{CAT, caps, end::End, pads::NewStream};
 use crate::mux::{Presentation, proto::ServerText};
 
 /// The streams of the presentation that GStreamer has caps for.
-pub(super) fn playable(camera: &str, presentation: &Presentation) -> Result<Vec<NewStream>, End> {
+pub(crate) fn playable(camera: &str, presentation: &Presentation) -> Result<Vec<NewStream>, End> {
     let mut maps = caps::payload_maps(&presentation.sdp)
         .map_err(|refused| End::Description(format!("{camera}: DESCRIBE: {refused}")))?;
     let mut streams = Vec::new();
@@ -43,10 +43,10 @@ fn media(stream: &NewStream) -> Option<&str> {
 
 /// Which streams there are, and what they carry.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Shape(Vec<(usize, Option<String>)>);
+pub(crate) struct Shape(Vec<(usize, Option<String>)>);
 
 impl Shape {
-    pub(super) fn of(streams: &[NewStream]) -> Self {
+    pub(crate) fn of(streams: &[NewStream]) -> Self {
         let shown = |media: &str| String::from(ServerText::new(media));
         let kind = |stream: &NewStream| (stream.section, media(stream).map(shown));
         Self(streams.iter().map(kind).collect())
@@ -54,7 +54,7 @@ impl Shape {
 
     /// Whether the pads of a session that described itself like this can go on with `now`: as many
     /// streams, each of the kind that it was. Another codec is new caps on the same pad.
-    pub(super) fn fit(&self, camera: &str, now: &Self) -> Result<(), End> {
+    pub(crate) fn fit(&self, camera: &str, now: &Self) -> Result<(), End> {
         if self == now {
             return Ok(());
         }
@@ -73,7 +73,7 @@ impl fmt::Display for Shape {
 }
 
 /// Of these, the ones that send all the time, unlike metadata.
-pub(super) fn steady(streams: &[NewStream]) -> Vec<usize> {
+pub(crate) fn steady(streams: &[NewStream]) -> Vec<usize> {
     streams
         .iter()
         .filter(|stream| matches!(media(stream), Some("video" | "audio")))
@@ -82,7 +82,7 @@ pub(super) fn steady(streams: &[NewStream]) -> Vec<usize> {
 }
 
 /// Whether the description announces an end: a recording, unlike a camera (RFC 2326 C.1.5).
-pub(super) fn has_end(sdp: &[u8]) -> bool {
+pub(crate) fn has_end(sdp: &[u8]) -> bool {
     sdp.split(|byte| matches!(byte, b'\r' | b'\n'))
         .filter_map(|line| line.strip_prefix(b"a=range:"))
         .any(|range| {

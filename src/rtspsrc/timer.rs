@@ -10,32 +10,32 @@ use std::{
 };
 
 /// The time.
-pub(super) fn now() -> Instant {
+pub(crate) fn now() -> Instant {
     tokio::time::Instant::now().into_std()
 }
 
 /// Returns after `time`.
-pub(super) async fn pass(time: Duration) {
+pub(crate) async fn pass(time: Duration) {
     tokio::time::sleep(time).await;
 }
 
 /// The future's output; none if it takes longer.
-pub(super) async fn within<T>(time: Duration, future: impl Future<Output = T>) -> Option<T> {
+pub(crate) async fn within<T>(time: Duration, future: impl Future<Output = T>) -> Option<T> {
     tokio::time::timeout(time, future).await.ok()
 }
 
 /// Rings at a time that may be moved. Moving it away costs nothing where it is left to ring early and
 /// set again then.
-pub(super) struct Alarm(Option<Pin<Box<tokio::time::Sleep>>>);
+pub(crate) struct Alarm(Option<Pin<Box<tokio::time::Sleep>>>);
 
 impl Alarm {
     /// Rings at `until`; never without one.
-    pub(super) fn at(until: Option<Instant>) -> Self {
+    pub(crate) fn at(until: Option<Instant>) -> Self {
         Self(until.map(|until| Box::pin(tokio::time::sleep_until(until.into()))))
     }
 
     /// Returns when it rings. Dropping the future loses nothing.
-    pub(super) async fn rings(&mut self) {
+    pub(crate) async fn rings(&mut self) {
         match &mut self.0 {
             Some(sleep) => sleep.as_mut().await,
             None => std::future::pending().await,

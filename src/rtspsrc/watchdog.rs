@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 /// Watches the streams of one session that send all the time: pictures and sound. What events bring,
 /// such as the metadata of a camera, may be silent for hours.
 #[derive(Debug)]
-pub(super) struct Watchdog {
+pub(crate) struct Watchdog {
     timeout: Option<Duration>,
     streams: Vec<usize>,
     last: Instant,
@@ -13,7 +13,7 @@ pub(super) struct Watchdog {
 
 impl Watchdog {
     /// From `now` on. `timeout` 0: off; so it is without a stream to watch.
-    pub(super) fn new(timeout: Duration, streams: Vec<usize>, now: Instant) -> Self {
+    pub(crate) fn new(timeout: Duration, streams: Vec<usize>, now: Instant) -> Self {
         let is_on = !timeout.is_zero() && !streams.is_empty();
         Self {
             timeout: is_on.then_some(timeout),
@@ -23,24 +23,24 @@ impl Watchdog {
     }
 
     /// The silence begins anew, after a pause for instance.
-    pub(super) fn restart(&mut self, now: Instant) {
+    pub(crate) fn restart(&mut self, now: Instant) {
         self.last = now;
     }
 
     /// An RTP packet of `stream` came.
-    pub(super) fn on_packet(&mut self, stream: usize, received: Instant) {
+    pub(crate) fn on_packet(&mut self, stream: usize, received: Instant) {
         if received > self.last && self.streams.contains(&stream) {
             self.last = received;
         }
     }
 
     /// When it will have been silent for too long; none: never.
-    pub(super) fn deadline(&self) -> Option<Instant> {
+    pub(crate) fn deadline(&self) -> Option<Instant> {
         self.timeout.map(|timeout| self.last + timeout)
     }
 
     /// For how long nothing came, if that is too long.
-    pub(super) fn silence(&self, now: Instant) -> Option<Duration> {
+    pub(crate) fn silence(&self, now: Instant) -> Option<Duration> {
         let silence = now.saturating_duration_since(self.last);
         self.timeout
             .is_some_and(|timeout| silence >= timeout)

@@ -12,10 +12,10 @@ use crate::mux::{
 
 /// What the SETUPs of a session came to.
 #[derive(Debug, Default)]
-pub(in crate::mux) struct StreamsSetUp {
-    pub(in crate::mux) grants: Vec<StreamGrant>,
+pub(crate) struct StreamsSetUp {
+    pub(crate) grants: Vec<StreamGrant>,
     /// Streams left out, and why.
-    pub(in crate::mux) failed: Vec<(usize, Error)>,
+    pub(crate) failed: Vec<(usize, Error)>,
     /// What the server describes now, where an earlier description was gone by.
     described: Option<Reply>,
 }
@@ -43,7 +43,7 @@ fn granted(reply: Reply) -> Option<StreamGrant> {
 impl BringUp {
     /// Sets up `streams`; as far as another connection is needed for it, describes again there.
     /// Gives back what took part in the end, the grants, and why streams were left out.
-    pub(in crate::mux) async fn set_up(
+    pub(crate) async fn set_up(
         &mut self,
         mut attachment: Attachment,
         mut presentation: Presentation,

@@ -22,11 +22,7 @@ impl ConnectionPool {
     /// Whether a session that waits on a connection to be described would be described sooner on another
     /// one, because the server takes its time for each DESCRIBE and works on those of several
     /// connections at a time.
-    pub(in crate::mux) fn is_described_sooner_elsewhere(
-        &self,
-        wish: &Wish,
-        id: ConnectionId,
-    ) -> bool {
+    pub(crate) fn is_described_sooner_elsewhere(&self, wish: &Wish, id: ConnectionId) -> bool {
         if wish.is_spread || wish.is_within || wish.is_dedicated {
             return false;
         }
@@ -44,7 +40,7 @@ impl ConnectionPool {
     }
 
     /// Whether the connection counts against the user's limit.
-    pub(in crate::mux) fn is_counted(&self, id: ConnectionId) -> bool {
+    pub(crate) fn is_counted(&self, id: ConnectionId) -> bool {
         let state = self.lock();
         let entry = state.table.entry(id);
         entry.is_some_and(|entry| entry.purpose == Purpose::Pooled)
@@ -52,7 +48,7 @@ impl ConnectionPool {
 
     /// What decides whether a session that was described goes to a connection that counts; `until` is
     /// how long it waits for others if none of them gets further.
-    pub(in crate::mux) fn rejoin_facts(&self, key: &ConnectionKey, until: Instant) -> Facts {
+    pub(crate) fn rejoin_facts(&self, key: &ConnectionKey, until: Instant) -> Facts {
         let state = self.lock();
         let server = key.server();
         let sharing = state.servers.get(server).map(|server| &server.sharing);
@@ -74,7 +70,7 @@ impl ConnectionPool {
 
     /// The session on a describe-only connection remains there. False if others are there: then it may
     /// not.
-    pub(in crate::mux) fn keep_others_away(&self, id: ConnectionId) -> bool {
+    pub(crate) fn keep_others_away(&self, id: ConnectionId) -> bool {
         let mut state = self.lock();
         let is_alone = state
             .table
@@ -88,14 +84,14 @@ impl ConnectionPool {
 
     /// The session is described on a connection that counts; where the server shares no other one is made
     /// for it, for that would be refused as well.
-    pub(in crate::mux) fn keep_pooled(&self, wish: &mut Wish) {
+    pub(crate) fn keep_pooled(&self, wish: &mut Wish) {
         let stance = self.lock().stance(wish.key.server(), clock::now());
         (wish.is_spread, wish.is_kept_pooled) = (false, true);
         wish.is_within |= stance == Stance::Share;
     }
 
     /// A server did not take a describe-only connection, or did not work on it.
-    pub(in crate::mux) fn on_describe_only_refused(&self, link: &Link) {
+    pub(crate) fn on_describe_only_refused(&self, link: &Link) {
         let mut state = self.lock();
         if state.table.retire(link.id) {
             link.send(Command::Close);

@@ -81,7 +81,7 @@ impl ConnectionHandle {
     }
 
     /// Whether the connection was made for descriptions alone, also when it is over.
-    pub(in crate::mux) fn is_describe_only(&self) -> bool {
+    pub(crate) fn is_describe_only(&self) -> bool {
         self.is_describe_only
     }
 
@@ -113,31 +113,31 @@ impl ConnectionHandle {
         self.link.counters.references.get()
     }
 
-    pub(in crate::mux) fn pool(&self) -> &ConnectionPool {
+    pub(crate) fn pool(&self) -> &ConnectionPool {
         &self.pool
     }
 
-    pub(in crate::mux) fn link(&self) -> &Arc<Link> {
+    pub(crate) fn link(&self) -> &Arc<Link> {
         &self.link
     }
 
     /// Whether the connection was connected before it was asked for.
-    pub(in crate::mux) fn is_reused(&self) -> bool {
+    pub(crate) fn is_reused(&self) -> bool {
         self.is_reused
     }
 
     /// Whether the connection was made for this reference.
-    pub(in crate::mux) fn is_founding(&self) -> bool {
+    pub(crate) fn is_founding(&self) -> bool {
         self.is_founding
     }
 
     /// Whether its session is here to be described only.
-    pub(in crate::mux) fn is_aside(&self) -> bool {
+    pub(crate) fn is_aside(&self) -> bool {
         self.is_aside
     }
 
     /// Whether others have used the connection at the same time.
-    pub(in crate::mux) fn was_shared(&self) -> bool {
+    pub(crate) fn was_shared(&self) -> bool {
         self.link.peak_references() > 1
     }
 }

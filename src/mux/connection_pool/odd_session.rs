@@ -15,19 +15,19 @@ pub(super) type FramingLosses = LossRecord<SessionKey>;
 impl ConnectionPool {
     /// Whether an odd session may be given a connection of its own. Only `multiplex=always` has a limit
     /// that holds for such connections as well.
-    pub(in crate::mux) fn has_place_apart(&self, wish: &Wish, odd: ConnectionId) -> bool {
+    pub(crate) fn has_place_apart(&self, wish: &Wish, odd: ConnectionId) -> bool {
         wish.options.pooling.multiplex != Multiplex::Always || self.has_place(wish, odd)
     }
 
     /// A session that was told to move has left this connection for another one.
-    pub(in crate::mux) fn on_odd_moved(&self, id: ConnectionId, session: SessionKey) {
+    pub(crate) fn on_odd_moved(&self, id: ConnectionId, session: SessionKey) {
         if let Some(registered) = self.lock().registered.get_mut(&id) {
             registered.losses.on_moved(clock::now(), session);
         }
     }
 
     /// A session that was told to move stays on this connection.
-    pub(in crate::mux) fn on_odd_stays(&self, id: ConnectionId, session: SessionKey) {
+    pub(crate) fn on_odd_stays(&self, id: ConnectionId, session: SessionKey) {
         if let Some(registered) = self.lock().registered.get_mut(&id) {
             registered.losses.on_move_failed(session);
         }

@@ -130,11 +130,7 @@ impl ConnectionPool {
     }
 
     /// A session begins to be set up.
-    pub(in crate::mux) fn begin_attempt(
-        &self,
-        server: &ServerId,
-        uri: &PresentationUri,
-    ) -> Attempt {
+    pub(crate) fn begin_attempt(&self, server: &ServerId, uri: &PresentationUri) -> Attempt {
         let now = clock::now();
         let mut state = self.lock();
         Attempt {
@@ -148,7 +144,7 @@ impl ConnectionPool {
     /// Waits until a session may try the server (again), or another one has dialled for it and failed.
     /// `after` is what ended its last attempt; none where a user starts it. Dropping the future gives
     /// its place up.
-    pub(in crate::mux) async fn turn(
+    pub(crate) async fn turn(
         &self,
         key: &ConnectionKey,
         uri: &PresentationUri,
@@ -264,7 +260,7 @@ impl Drop for RedialPermit {
 /// Tells the redial policy what becomes of one session at the server that its user named; dropped when
 /// the session is over.
 #[derive(Debug)]
-pub(in crate::mux) struct Attempt {
+pub(crate) struct Attempt {
     pool: ConnectionPool,
     server: ServerId,
     id: AttemptId,
@@ -280,27 +276,27 @@ impl Attempt {
     }
 
     /// It needs another dial or DESCRIBE. False if the budget has no room for that.
-    pub(in crate::mux) fn may_go_on(&self) -> bool {
+    pub(crate) fn may_go_on(&self) -> bool {
         self.change(|redial, now| redial.on_extra(now, self.id))
             .unwrap_or(true)
     }
 
-    pub(in crate::mux) fn on_set_up(&self) {
+    pub(crate) fn on_set_up(&self) {
         self.change(|redial, now| redial.on_set_up(now, self.id));
     }
 
     /// PLAY is sent.
-    pub(in crate::mux) fn on_play(&self) {
+    pub(crate) fn on_play(&self) {
         self.change(|redial, _| redial.on_play(self.id));
     }
 
     /// PLAY was answered.
-    pub(in crate::mux) fn on_playing(&self) {
+    pub(crate) fn on_playing(&self) {
         self.change(|redial, _| redial.on_playing(self.id));
     }
 
     /// Media came.
-    pub(in crate::mux) fn on_media(&mut self, at: Instant) {
+    pub(crate) fn on_media(&mut self, at: Instant) {
         if self.last_media.replace(at).is_none() {
             self.change(|redial, now| redial.on_media(now, self.id));
         }

@@ -15,7 +15,7 @@ const SECOND_LOOK: Duration = Duration::from_millis(100);
 /// Held by a driver for as long as it runs. Dropped, however that comes about, the pool forgets the
 /// connection.
 #[derive(Debug)]
-pub(in crate::mux) struct Registration {
+pub(crate) struct Registration {
     pool: ConnectionPool,
     id: ConnectionId,
 }
@@ -27,28 +27,28 @@ impl Registration {
     }
 
     /// The connection is there.
-    pub(in crate::mux) fn on_connected(&self) {
+    pub(crate) fn on_connected(&self) {
         self.pool.lock().on_connected(self.id);
     }
 
     /// Nobody is to get the connection any more: it saw EOF, an error, or is being closed.
-    pub(in crate::mux) fn retire(&self) {
+    pub(crate) fn retire(&self) {
         self.pool.lock().retire(self.id);
     }
 
     /// True if nobody references the connection, and then nobody will.
-    pub(in crate::mux) fn try_retire(&self) -> bool {
+    pub(crate) fn try_retire(&self) -> bool {
         self.pool.lock().try_retire(self.id)
     }
 
     /// The sessions the connection has go on, others must not be added.
-    pub(in crate::mux) fn on_no_more_sessions(&self) {
+    pub(crate) fn on_no_more_sessions(&self) {
         self.pool
             .change(|state, aftermath| state.on_no_more_sessions(&self.pool, self.id, aftermath));
     }
 
     /// What the connection asks or has learned of the credentials.
-    pub(in crate::mux) fn on_credentials(&self, now: Instant, report: CredentialReport) {
+    pub(crate) fn on_credentials(&self, now: Instant, report: CredentialReport) {
         let mut state = self.pool.lock();
         if state.is_premature(self.id, &report)
             && let Ok(runtime) = self.pool.runtime()
@@ -62,34 +62,34 @@ impl Registration {
     }
 
     /// What the connection shows while its sessions play.
-    pub(in crate::mux) fn on_examined(&self, now: Instant, vitals: Vitals) {
+    pub(crate) fn on_examined(&self, now: Instant, vitals: Vitals) {
         self.pool.lock().on_examined(self.id, now, vitals);
     }
 
     /// Framing was lost.
-    pub(in crate::mux) fn on_framing_lost(&self, now: Instant, loss: FramingLoss) {
+    pub(crate) fn on_framing_lost(&self, now: Instant, loss: FramingLoss) {
         self.pool.lock().on_framing_lost(self.id, now, loss);
     }
 
     /// The server has ended one of several sessions.
-    pub(in crate::mux) fn on_session_lost(&self, now: Instant) {
+    pub(crate) fn on_session_lost(&self, now: Instant) {
         self.pool
             .change(|state, aftermath| state.on_session_lost(self.id, now, aftermath));
     }
 
     /// The machine was asleep. What breaks off now is not held against the session added last.
-    pub(in crate::mux) fn on_slept(&self) {
+    pub(crate) fn on_slept(&self) {
         self.pool.lock().on_slept(self.id);
     }
 
     /// What a DESCRIBE of nothing does to connections of this server.
-    pub(in crate::mux) fn on_probed(&self, outcome: ProbeOutcome) {
+    pub(crate) fn on_probed(&self, outcome: ProbeOutcome) {
         self.pool
             .change(|state, aftermath| state.on_probed(self.id, outcome, aftermath));
     }
 
     /// The server asked for Digest.
-    pub(in crate::mux) fn on_digest_seen(&self) {
+    pub(crate) fn on_digest_seen(&self) {
         self.pool.lock().on_digest_seen(self.id);
     }
 }

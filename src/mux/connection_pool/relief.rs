@@ -65,7 +65,7 @@ enum Step {
 impl ConnectionPool {
     /// Whether a session that plays on `strained` has a place elsewhere. If it is the user's limit that
     /// it has none, that is told.
-    pub(in crate::mux) fn has_relief(&self, wish: &Wish, strained: ConnectionId) -> bool {
+    pub(crate) fn has_relief(&self, wish: &Wish, strained: ConnectionId) -> bool {
         let has_relief = self.has_place(wish, strained);
         if !has_relief {
             self.change(|state, aftermath| {

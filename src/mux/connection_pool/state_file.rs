@@ -75,7 +75,7 @@ impl Entry {
 impl ConnectionPool {
     /// Takes over what is remembered. A file that cannot be read is ignored: everything in it can be
     /// learned again.
-    pub(in crate::mux) fn load(&self) {
+    pub(crate) fn load(&self) {
         let Some(saver) = self.0.saver.clone() else {
             return;
         };

@@ -30,7 +30,7 @@ pub(super) use self::{
 };
 
 /// Sessions one connection can carry at most: channels are one octet and come in pairs.
-pub(in crate::mux) const SESSION_CEILING: u32 = 128;
+pub(crate) const SESSION_CEILING: u32 = 128;
 
 /// Callers that may wait for one server; beyond it the next one fails at once (fault F37).
 const MAX_WAITING: usize = 1024;

@@ -41,25 +41,25 @@ const MOST_REMEMBERED: usize = SESSION_CEILING as usize;
 
 /// How long a session's DESCRIBE took, and when it was answered.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::mux) struct Described {
-    pub(in crate::mux) took: Duration,
-    pub(in crate::mux) at: Instant,
+pub(crate) struct Described {
+    pub(crate) took: Duration,
+    pub(crate) at: Instant,
     /// Its connection was asked for this URI before any other.
-    pub(in crate::mux) is_first: bool,
+    pub(crate) is_first: bool,
 }
 
 /// What a session was answered to its DESCRIBE.
 #[derive(Clone, Debug)]
-pub(in crate::mux) struct Description {
-    pub(in crate::mux) uri: PresentationUri,
+pub(crate) struct Description {
+    pub(crate) uri: PresentationUri,
     /// Its first control URL.
-    pub(in crate::mux) control: PresentationUri,
-    pub(in crate::mux) signature: Signature,
+    pub(crate) control: PresentationUri,
+    pub(crate) signature: Signature,
 }
 
 /// Whether a session that wants to play is to send a canary.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::mux) enum Canary {
+pub(crate) enum Canary {
     /// It has done so, or is not to be held up any more.
     Spent,
     /// If the server is to be tried.
@@ -92,7 +92,7 @@ pub(super) struct Trial {
 /// A request that a connection may die of.
 #[derive(Debug)]
 #[must_use = "dropping it says that it was answered"]
-pub(in crate::mux) struct Joining {
+pub(crate) struct Joining {
     pool: ConnectionPool,
     id: ConnectionId,
     uri: PresentationUri,
@@ -171,7 +171,7 @@ impl Trial {
 
 /// A session waits until it is known whether it was described as itself.
 #[derive(Debug)]
-pub(in crate::mux) struct DoubtGuard {
+pub(crate) struct DoubtGuard {
     pool: ConnectionPool,
     id: ConnectionId,
 }
@@ -193,14 +193,14 @@ impl Drop for DoubtGuard {
 
 impl ConnectionPool {
     /// Announces a session.
-    pub(in crate::mux) fn intend(&self, key: ConnectionKey) -> Intent {
+    pub(crate) fn intend(&self, key: ConnectionKey) -> Intent {
         let id = self.lock().intend(&key);
         Intent::new(self.clone(), key, id)
     }
 
     /// A DESCRIBE, SETUP or PLAY of a session goes out on the connection; it is answered, or not waited
     /// for any more, when what is given is dropped.
-    pub(in crate::mux) fn joining(&self, id: ConnectionId, uri: &PresentationUri) -> Joining {
+    pub(crate) fn joining(&self, id: ConnectionId, uri: &PresentationUri) -> Joining {
         let joining = Joining {
             pool: self.clone(),
             id,
@@ -211,7 +211,7 @@ impl ConnectionPool {
     }
 
     /// A presentation is going to be asked for on the connection.
-    pub(in crate::mux) fn on_describing(&self, id: ConnectionId, uri: &PresentationUri) {
+    pub(crate) fn on_describing(&self, id: ConnectionId, uri: &PresentationUri) {
         if let Some(registered) = self.lock().registered.get_mut(&id) {
             let asked = &mut registered.trial.asked;
             if asked.len() < MOST_REMEMBERED && !asked.contains(uri) {
@@ -222,7 +222,7 @@ impl ConnectionPool {
 
     /// A presentation was described on the connection of `handle`. Gives why that may be the
     /// presentation of another URI, if it may.
-    pub(in crate::mux) fn on_described(
+    pub(crate) fn on_described(
         &self,
         handle: &ConnectionHandle,
         description: Description,
@@ -241,7 +241,7 @@ impl ConnectionPool {
 
     /// Sessions on the connection do not play before it is known whether one of them was described
     /// as itself. Until the guard is dropped.
-    pub(in crate::mux) fn hold_in_doubt(&self, id: ConnectionId, until: Instant) -> DoubtGuard {
+    pub(crate) fn hold_in_doubt(&self, id: ConnectionId, until: Instant) -> DoubtGuard {
         if let Some(registered) = self.lock().registered.get_mut(&id) {
             let trial = &mut registered.trial;
             trial.doubtful += 1;
@@ -254,24 +254,19 @@ impl ConnectionPool {
     }
 
     /// What a session is to do whose description may be that of another URI.
-    pub(in crate::mux) fn next_description_check(&self, server: &ServerId) -> NextCheck {
+    pub(crate) fn next_description_check(&self, server: &ServerId) -> NextCheck {
         let now = clock::now();
         let mut state = self.lock();
         state.server(server).sharing.next_description_check(now)
     }
 
     /// Whether a session that is described may be set up on its connection.
-    pub(in crate::mux) fn may_set_up(
-        &self,
-        id: ConnectionId,
-        key: SessionKey,
-        is_first: bool,
-    ) -> bool {
+    pub(crate) fn may_set_up(&self, id: ConnectionId, key: SessionKey, is_first: bool) -> bool {
         self.lock().may_set_up(id, clock::now(), key, is_first)
     }
 
     /// A session is set up, and expires after `timeout` if it is not kept alive.
-    pub(in crate::mux) fn on_set_up(
+    pub(crate) fn on_set_up(
         &self,
         handle: &ConnectionHandle,
         uri: PresentationUri,
@@ -291,12 +286,12 @@ impl ConnectionPool {
     }
 
     /// How long a request waits behind another one's before its session turns elsewhere.
-    pub(in crate::mux) fn patience(&self, server: &ServerId) -> Duration {
+    pub(crate) fn patience(&self, server: &ServerId) -> Duration {
         self.lock().server(server).patience()
     }
 
     /// How long it waits behind a DESCRIBE before which nothing may be sent.
-    pub(in crate::mux) fn describe_patience(&self, server: &ServerId) -> Duration {
+    pub(crate) fn describe_patience(&self, server: &ServerId) -> Duration {
         let mut state = self.lock();
         let server = state.server(server);
         match server.sharing.is_in_order() {
@@ -306,7 +301,7 @@ impl ConnectionPool {
     }
 
     /// Whether a session with this wish would get a connection that it has not tried.
-    pub(in crate::mux) fn has_place(&self, wish: &Wish, tried: ConnectionId) -> bool {
+    pub(crate) fn has_place(&self, wish: &Wish, tried: ConnectionId) -> bool {
         let state = self.lock();
         let mut demand = state.demand(wish, clock::now());
         demand.avoid.push(tried);
@@ -315,7 +310,7 @@ impl ConnectionPool {
 
     /// Whether something is known of the server that takes a session from a connection on which it
     /// waits for its answer.
-    pub(in crate::mux) fn is_doomed(&self, id: ConnectionId, is_described: bool) -> bool {
+    pub(crate) fn is_doomed(&self, id: ConnectionId, is_described: bool) -> bool {
         let mut state = self.lock();
         let (Some(entry), Some(registered)) = (state.table.entry(id), state.registered.get(&id))
         else {
@@ -330,44 +325,39 @@ impl ConnectionPool {
 
     /// A reference to a connection that others play on, for a session that was described on `id`
     /// because that might have cost them.
-    pub(in crate::mux) fn rejoin(&self, wish: &Wish, id: ConnectionId) -> Option<ConnectionHandle> {
+    pub(crate) fn rejoin(&self, wish: &Wish, id: ConnectionId) -> Option<ConnectionHandle> {
         self.lock().rejoin(self, wish, id)
     }
 
     /// A session on the connection was refused: the connection itself may go.
-    pub(in crate::mux) fn on_suspect(&self, id: ConnectionId) {
+    pub(crate) fn on_suspect(&self, id: ConnectionId) {
         self.lock().on_suspect(id, clock::now());
     }
 
     /// Sessions that are set up on the connection.
-    pub(in crate::mux) fn sessions_on(&self, id: ConnectionId) -> u32 {
+    pub(crate) fn sessions_on(&self, id: ConnectionId) -> u32 {
         self.lock().table.entry(id).map_or(0, |entry| entry.set_up)
     }
 
     /// Whether a session may play. If so, nobody is tried on its connection any more.
-    pub(in crate::mux) fn gate(
-        &self,
-        id: ConnectionId,
-        described: Described,
-        canary: Canary,
-    ) -> Gate {
+    pub(crate) fn gate(&self, id: ConnectionId, described: Described, canary: Canary) -> Gate {
         self.lock().gate(id, described, canary, clock::now())
     }
 
     /// Nothing is tried on the connection any more: its session does not wait for others.
-    pub(in crate::mux) fn on_playing(&self, id: ConnectionId) {
+    pub(crate) fn on_playing(&self, id: ConnectionId) {
         self.lock().table.on_playing(id);
     }
 
     /// Whether this session goes on here although others are to leave.
-    pub(in crate::mux) fn is_claimant(&self, id: ConnectionId, key: SessionKey) -> bool {
+    pub(crate) fn is_claimant(&self, id: ConnectionId, key: SessionKey) -> bool {
         let state = self.lock();
         let registered = state.registered.get(&id);
         registered.is_some_and(|registered| registered.trial.claimant == Some(key))
     }
 
     /// A session plays what was described so.
-    pub(in crate::mux) fn remember(&self, wish: &Wish, presentation: &Presentation) {
+    pub(crate) fn remember(&self, wish: &Wish, presentation: &Presentation) {
         let uri = wish.presentation();
         let mut state = self.lock();
         let is_new = state.descriptions.remember(&wish.key, &uri, presentation);
@@ -378,25 +368,25 @@ impl ConnectionPool {
     }
 
     /// How that which is wished for was described when it was last played.
-    pub(in crate::mux) fn recall(&self, wish: &Wish) -> Option<Presentation> {
+    pub(crate) fn recall(&self, wish: &Wish) -> Option<Presentation> {
         let mut state = self.lock();
         state.descriptions.recall(&wish.key, &wish.presentation())
     }
 
     /// What else was played there with the same credentials, and how it was described.
-    pub(in crate::mux) fn another_description(&self, wish: &Wish) -> Option<(Url, Presentation)> {
+    pub(crate) fn another_description(&self, wish: &Wish) -> Option<(Url, Presentation)> {
         let state = self.lock();
         state.descriptions.another(&wish.key, &wish.presentation())
     }
 
     /// It is not so any more.
-    pub(in crate::mux) fn forget(&self, wish: &Wish) {
+    pub(crate) fn forget(&self, wish: &Wish) {
         let mut state = self.lock();
         state.descriptions.forget(&wish.key, &wish.presentation());
     }
 
     /// Whether nobody else is on the connection.
-    pub(in crate::mux) fn is_alone(&self, id: ConnectionId) -> bool {
+    pub(crate) fn is_alone(&self, id: ConnectionId) -> bool {
         self.lock()
             .table
             .entry(id)
@@ -404,7 +394,7 @@ impl ConnectionPool {
     }
 
     /// Another reference to a connection, for a canary.
-    pub(in crate::mux) fn join(&self, handle: &ConnectionHandle) -> Option<ConnectionHandle> {
+    pub(crate) fn join(&self, handle: &ConnectionHandle) -> Option<ConnectionHandle> {
         self.lock().join(handle.link().id).then(|| handle.sibling())
     }
 }

@@ -24,44 +24,40 @@ type SharingStats = (SharingVerdict, Option<String>, Option<Duration>);
 
 impl ConnectionPool {
     /// Learns something of a server's sharing.
-    pub(in crate::mux) fn learn(&self, server: &ServerId, lesson: impl FnOnce(&mut Sharing)) {
+    pub(crate) fn learn(&self, server: &ServerId, lesson: impl FnOnce(&mut Sharing)) {
         self.change(|state, aftermath| state.learn(server, clock::now(), lesson, aftermath));
     }
 
     /// What is known of a server's sharing.
-    pub(in crate::mux) fn sharing<T>(
-        &self,
-        server: &ServerId,
-        question: impl FnOnce(&Sharing) -> T,
-    ) -> T {
+    pub(crate) fn sharing<T>(&self, server: &ServerId, question: impl FnOnce(&Sharing) -> T) -> T {
         question(&self.lock().server(server).sharing)
     }
 
     /// Verdict, reason and age, for people.
-    pub(in crate::mux) fn sharing_stats(&self, server: &ServerId) -> SharingStats {
+    pub(crate) fn sharing_stats(&self, server: &ServerId) -> SharingStats {
         self.lock().sharing_stats(server, clock::now())
     }
 
     /// Told whenever something changes at a server.
-    pub(in crate::mux) fn watch(&self, server: &ServerId) -> watch::Receiver<()> {
+    pub(crate) fn watch(&self, server: &ServerId) -> watch::Receiver<()> {
         self.lock().server(server).watch()
     }
 
     /// Whoever finds out whether the server can share does so for all that come meanwhile.
-    pub(in crate::mux) fn deciding(&self, server: &ServerId, may_decide: bool) -> Deciding {
+    pub(crate) fn deciding(&self, server: &ServerId, may_decide: bool) -> Deciding {
         let now = clock::now();
         let mut state = self.lock();
         state.server(server).sharing.deciding(now, may_decide)
     }
 
     /// Who looks for room on a fresh connection of a server that has none; none: there is none.
-    pub(in crate::mux) fn seek_room(&self, server: &ServerId) -> Option<Deciding> {
+    pub(crate) fn seek_room(&self, server: &ServerId) -> Option<Deciding> {
         let now = clock::now();
         self.lock().server(server).sharing.seek_room(now)
     }
 
     /// Whether sessions have left the server that may still take up room there.
-    pub(in crate::mux) fn has_leavers(&self, server: &ServerId) -> bool {
+    pub(crate) fn has_leavers(&self, server: &ServerId) -> bool {
         let state = self.lock();
         let mut registered = state.registered.values();
         registered
@@ -70,7 +66,7 @@ impl ConnectionPool {
 
     /// Finds out whether a connection on which nothing plays stands a DESCRIBE that fails, unless
     /// that is known or being found out.
-    pub(in crate::mux) fn probe(
+    pub(crate) fn probe(
         &self,
         link: &Link,
         known: &Url,

@@ -42,30 +42,30 @@ pub(super) struct Known {
 
 /// What a caller wants.
 #[derive(Clone, Debug)]
-pub(in crate::mux) struct Wish {
-    pub(in crate::mux) options: Arc<SessionOptions>,
-    pub(in crate::mux) key: ConnectionKey,
+pub(crate) struct Wish {
+    pub(crate) options: Arc<SessionOptions>,
+    pub(crate) key: ConnectionKey,
     /// A connection of its own, whatever the server can do.
-    pub(in crate::mux) is_dedicated: bool,
+    pub(crate) is_dedicated: bool,
     /// A connection that nobody else uses, though others may join once something is known.
-    pub(in crate::mux) is_apart: bool,
+    pub(crate) is_apart: bool,
     /// What it plays has to be described on the connection first.
-    pub(in crate::mux) needs_describe: bool,
+    pub(crate) needs_describe: bool,
     /// No connection is made for it: the server refuses more.
-    pub(in crate::mux) is_within: bool,
+    pub(crate) is_within: bool,
     /// It left a connection on which many are described one after the other, and goes to one on which
     /// fewer are.
-    pub(in crate::mux) is_spread: bool,
+    pub(crate) is_spread: bool,
     /// It goes to no describe-only connection: there was none for it, or it could not leave it in time.
-    pub(in crate::mux) is_kept_pooled: bool,
+    pub(crate) is_kept_pooled: bool,
     /// Connections that were tried already.
-    pub(in crate::mux) avoid: Vec<ConnectionId>,
+    pub(crate) avoid: Vec<ConnectionId>,
     /// Only connections made after this one.
-    pub(in crate::mux) younger_than: Option<ConnectionId>,
+    pub(crate) younger_than: Option<ConnectionId>,
 }
 
 impl Wish {
-    pub(in crate::mux) fn new(options: &SessionOptions) -> Result<Self, Error> {
+    pub(crate) fn new(options: &SessionOptions) -> Result<Self, Error> {
         if options.blocks_others() {
             return Err(Error::new(
                 ErrorKind::Options,
@@ -169,7 +169,7 @@ impl Wish {
     }
 
     /// What it is for.
-    pub(in crate::mux) fn presentation(&self) -> PresentationUri {
+    pub(crate) fn presentation(&self) -> PresentationUri {
         self.options.presentation()
     }
 

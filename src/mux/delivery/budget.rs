@@ -51,7 +51,7 @@ impl Budget {
     }
 
     /// Octets waiting.
-    pub(in crate::mux) fn used(&self) -> usize {
+    pub(crate) fn used(&self) -> usize {
         self.used.load(Ordering::Relaxed)
     }
 

@@ -24,24 +24,24 @@ const MAX_AHEAD_BYTES: usize = 16 * 1024;
 
 /// What was counted for one stream.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(in crate::mux) struct StreamCount {
+pub(crate) struct StreamCount {
     /// RTP packets received, delivered or not.
-    pub(in crate::mux) packets: u64,
+    pub(crate) packets: u64,
     /// Octets of RTP received.
-    pub(in crate::mux) bytes: u64,
+    pub(crate) bytes: u64,
     /// RTCP packets received.
-    pub(in crate::mux) rtcp_packets: u64,
+    pub(crate) rtcp_packets: u64,
     /// Packets dropped because they were not taken in time, or came when nobody wanted them.
-    pub(in crate::mux) dropped: u64,
+    pub(crate) dropped: u64,
     /// Their octets.
-    pub(in crate::mux) dropped_bytes: u64,
+    pub(crate) dropped_bytes: u64,
     /// How often RTP packets began to be dropped: a run of them is one overflow.
-    pub(in crate::mux) overflows: u64,
+    pub(crate) overflows: u64,
     /// RTP packets that came since one was received and were not taken: the description does not name
     /// their payload type.
-    pub(in crate::mux) undescribed: u64,
+    pub(crate) undescribed: u64,
     /// The payload type of the last one of them.
-    pub(in crate::mux) undescribed_type: u8,
+    pub(crate) undescribed_type: u8,
 }
 
 impl StreamCount {

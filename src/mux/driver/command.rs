@@ -34,7 +34,7 @@ const REPORTS: usize = 256;
 
 /// What a driver is told. Sending one never blocks, so that handles may be dropped anywhere.
 #[derive(Debug)]
-pub(in crate::mux) enum Command {
+pub(crate) enum Command {
     /// Makes a session in the core.
     Open {
         /// What it is to play.
@@ -79,9 +79,9 @@ pub(in crate::mux) enum Command {
 /// A session in the core. Dropped, wherever that is - on the way to whoever asked for it, too -, the
 /// session is released.
 #[derive(Debug)]
-pub(in crate::mux) struct Lease {
+pub(crate) struct Lease {
     /// The core's name for the session.
-    pub(in crate::mux) key: SessionKey,
+    pub(crate) key: SessionKey,
     link: Arc<Link>,
     /// The server may know the session.
     is_known: AtomicBool,
@@ -98,7 +98,7 @@ impl Lease {
     }
 
     /// The server is asked to set the session up, or has refused to.
-    pub(in crate::mux) fn set_known(&self, is_known: bool) {
+    pub(crate) fn set_known(&self, is_known: bool) {
         self.is_known.store(is_known, Ordering::Relaxed);
     }
 }
@@ -118,15 +118,15 @@ impl Drop for Lease {
 
 /// An RTCP packet to the server.
 #[derive(Debug)]
-pub(in crate::mux) struct Report {
-    pub(in crate::mux) session: SessionKey,
-    pub(in crate::mux) stream: usize,
-    pub(in crate::mux) packet: Bytes,
+pub(crate) struct Report {
+    pub(crate) session: SessionKey,
+    pub(crate) stream: usize,
+    pub(crate) packet: Bytes,
 }
 
 /// How far the connection attempt is.
 #[derive(Clone, Debug)]
-pub(in crate::mux) enum Readiness {
+pub(crate) enum Readiness {
     Connecting,
     Ready,
     Failed(Error),
@@ -134,27 +134,27 @@ pub(in crate::mux) enum Readiness {
 
 /// What a connection has learned of its server.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(in crate::mux) struct Insight {
+pub(crate) struct Insight {
     /// How long it took to connect: one round trip for an address, more for a name.
-    pub(in crate::mux) connect_time: Option<Duration>,
+    pub(crate) connect_time: Option<Duration>,
     /// What the answers took.
-    pub(in crate::mux) measures: Measures,
+    pub(crate) measures: Measures,
     /// Its `Server` header.
-    pub(in crate::mux) server_header: Option<String>,
+    pub(crate) server_header: Option<String>,
     /// Its `Public` header.
-    pub(in crate::mux) public_header: Option<String>,
+    pub(crate) public_header: Option<String>,
     /// It loses requests unless they come one at a time.
-    pub(in crate::mux) is_serial: bool,
+    pub(crate) is_serial: bool,
 }
 
 /// What everybody but the driver itself holds of a connection. Holding it is no reference in the
 /// pool's sense; a [`ConnectionHandle`](crate::mux::ConnectionHandle) is.
 #[derive(Debug)]
-pub(in crate::mux) struct Link {
-    pub(in crate::mux) id: ConnectionId,
-    pub(in crate::mux) server: ServerId,
-    pub(in crate::mux) counters: Arc<ConnectionCounters>,
-    pub(in crate::mux) budget: Arc<Budget>,
+pub(crate) struct Link {
+    pub(crate) id: ConnectionId,
+    pub(crate) server: ServerId,
+    pub(crate) counters: Arc<ConnectionCounters>,
+    pub(crate) budget: Arc<Budget>,
     commands: mpsc::UnboundedSender<Command>,
     reports: mpsc::Sender<Report>,
     readiness: watch::Receiver<Readiness>,
@@ -183,7 +183,7 @@ pub(in crate::mux) struct Link {
 
 /// The driver's ends of a link.
 #[derive(Debug)]
-pub(in crate::mux) struct LinkEnds {
+pub(crate) struct LinkEnds {
     pub(super) commands: mpsc::UnboundedReceiver<Command>,
     pub(super) reports: mpsc::Receiver<Report>,
     pub(super) readiness: watch::Sender<Readiness>,
@@ -193,7 +193,7 @@ pub(in crate::mux) struct LinkEnds {
 impl Link {
     /// Whether there are sessions that have left, as far as we are concerned, and that the server may
     /// still have.
-    pub(in crate::mux) fn has_leavers(&self) -> bool {
+    pub(crate) fn has_leavers(&self) -> bool {
         self.released.load(Ordering::Acquire) > 0 || self.counters.leaving.get() > 0
     }
 
@@ -203,7 +203,7 @@ impl Link {
     }
 
     /// The link of a connection that is about to be made.
-    pub(in crate::mux) fn new(id: ConnectionId, server: ServerId) -> (Arc<Self>, LinkEnds) {
+    pub(crate) fn new(id: ConnectionId, server: ServerId) -> (Arc<Self>, LinkEnds) {
         let (command_sender, commands) = mpsc::unbounded_channel();
         let (report_sender, reports) = mpsc::channel(REPORTS);
         let (readiness_sender, readiness) = watch::channel(Readiness::Connecting);
@@ -242,17 +242,17 @@ impl Link {
 
     /// False if the driver is gone; what the command carries is dropped then, which tells whoever
     /// waits for it.
-    pub(in crate::mux) fn send(&self, command: Command) -> bool {
+    pub(crate) fn send(&self, command: Command) -> bool {
         self.commands.send(command).is_ok()
     }
 
     /// False if the packet was dropped.
-    pub(in crate::mux) fn try_send_report(&self, report: Report) -> bool {
+    pub(crate) fn try_send_report(&self, report: Report) -> bool {
         self.reports.try_send(report).is_ok()
     }
 
     /// Waits until the connection attempt is over.
-    pub(in crate::mux) async fn connected(&self) -> Result<(), Error> {
+    pub(crate) async fn connected(&self) -> Result<(), Error> {
         let mut readiness = self.readiness.clone();
         match readiness
             .wait_for(|state| !matches!(state, Readiness::Connecting))
@@ -266,16 +266,16 @@ impl Link {
     }
 
     /// Returns once the driver is gone.
-    pub(in crate::mux) async fn closed(&self) {
+    pub(crate) async fn closed(&self) {
         self.commands.closed().await;
     }
 
-    pub(in crate::mux) fn is_connected(&self) -> bool {
+    pub(crate) fn is_connected(&self) -> bool {
         matches!(*self.readiness.borrow(), Readiness::Ready)
     }
 
     /// How many references there are now.
-    pub(in crate::mux) fn on_references(&self, references: u32) {
+    pub(crate) fn on_references(&self, references: u32) {
         self.counters.references.set(u64::from(references));
         if references == 0 {
             self.peak_references.store(0, Ordering::Relaxed);
@@ -286,12 +286,12 @@ impl Link {
     }
 
     /// The most references at a time since there were none.
-    pub(in crate::mux) fn peak_references(&self) -> u32 {
+    pub(crate) fn peak_references(&self) -> u32 {
         self.peak_references.load(Ordering::Relaxed)
     }
 
     /// Why the connection is over; also if its driver ended without a word.
-    pub(in crate::mux) fn close_reason(&self) -> CloseReason {
+    pub(crate) fn close_reason(&self) -> CloseReason {
         let unknown = || CloseReason::Io("the connection's task ended unexpectedly".to_owned());
         self.close_reason.get().cloned().unwrap_or_else(unknown)
     }
@@ -302,7 +302,7 @@ impl Link {
     }
 
     /// Whether the connection was seen to work since it was last taken out of idleness.
-    pub(in crate::mux) fn is_proven(&self) -> bool {
+    pub(crate) fn is_proven(&self) -> bool {
         self.is_proven.load(Ordering::Relaxed)
     }
 
@@ -311,7 +311,7 @@ impl Link {
     }
 
     /// Whether its sessions had better be elsewhere: none can be addressed any more.
-    pub(in crate::mux) fn is_tainted(&self) -> bool {
+    pub(crate) fn is_tainted(&self) -> bool {
         self.is_tainted.load(Ordering::Relaxed)
     }
 
@@ -320,12 +320,12 @@ impl Link {
     }
 
     /// What it showed when it was last looked at.
-    pub(in crate::mux) fn vitals(&self) -> Vitals {
+    pub(crate) fn vitals(&self) -> Vitals {
         *self.vitals.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How it bears what is sent over it.
-    pub(in crate::mux) fn health(&self) -> ConnectionHealth {
+    pub(crate) fn health(&self) -> ConnectionHealth {
         let insight = self.insight.lock();
         let measures = insight.unwrap_or_else(PoisonError::into_inner).measures;
         let vitals = self.vitals();
@@ -342,34 +342,34 @@ impl Link {
     }
 
     /// Gives what it showed before.
-    pub(in crate::mux) fn set_vitals(&self, vitals: Vitals) -> Vitals {
+    pub(crate) fn set_vitals(&self, vitals: Vitals) -> Vitals {
         let mut known = self.vitals.lock().unwrap_or_else(PoisonError::into_inner);
         std::mem::replace(&mut *known, vitals)
     }
 
     /// Whether one of its sessions is to move elsewhere.
-    pub(in crate::mux) fn invite_to_move(&self, is_wanted: bool) {
+    pub(crate) fn invite_to_move(&self, is_wanted: bool) {
         self.invites_to_move.store(is_wanted, Ordering::Relaxed);
     }
 
     /// Whether some or all of its sessions had better be elsewhere.
-    pub(in crate::mux) fn is_to_be_left(&self) -> bool {
+    pub(crate) fn is_to_be_left(&self) -> bool {
         self.is_tainted() || self.invites_to_move.load(Ordering::Relaxed)
     }
 
     /// True for one session after each invitation.
-    pub(in crate::mux) fn accept_invitation(&self) -> bool {
+    pub(crate) fn accept_invitation(&self) -> bool {
         self.invites_to_move.swap(false, Ordering::Relaxed)
     }
 
     /// This session is to move elsewhere: its neighbours suffer from what it sends.
-    pub(in crate::mux) fn ask_to_move(&self, session: SessionKey) {
+    pub(crate) fn ask_to_move(&self, session: SessionKey) {
         *self.asked_to_move() = Some(session);
         self.asks_to_move.store(true, Ordering::Relaxed);
     }
 
     /// True once if this session was asked to move.
-    pub(in crate::mux) fn is_asked_to_move(&self, session: SessionKey) -> bool {
+    pub(crate) fn is_asked_to_move(&self, session: SessionKey) -> bool {
         if !self.asks_to_move.load(Ordering::Relaxed) {
             return false;
         }
@@ -387,23 +387,23 @@ impl Link {
     }
 
     /// An idle connection is referenced again.
-    pub(in crate::mux) fn on_reused(&self) {
+    pub(crate) fn on_reused(&self) {
         self.is_proven.store(false, Ordering::Relaxed);
         self.send(Command::SetIdle(None));
     }
 
     /// What the server has not answered yet.
-    pub(in crate::mux) fn backlog(&self) -> Backlog {
+    pub(crate) fn backlog(&self) -> Backlog {
         self.backlog.borrow().clone()
     }
 
     /// Told whenever that changes.
-    pub(in crate::mux) fn watch_backlog(&self) -> watch::Receiver<Backlog> {
+    pub(crate) fn watch_backlog(&self) -> watch::Receiver<Backlog> {
         self.backlog.clone()
     }
 
     /// What was learned of the server so far.
-    pub(in crate::mux) fn insight(&self) -> Insight {
+    pub(crate) fn insight(&self) -> Insight {
         self.insight
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -420,7 +420,7 @@ impl Link {
     }
 
     /// Ends the driver without further ado: at the deadline of a shutdown.
-    pub(in crate::mux) fn abort(&self) {
+    pub(crate) fn abort(&self) {
         if let Some(task) = self.task.get() {
             task.abort();
         }

@@ -15,7 +15,7 @@ use crate::mux::{network::Wire, strain::Way};
 
 /// A socket, or what stands for one in simulations.
 #[derive(Debug)]
-pub(super) enum Socket {
+pub(crate) enum Socket {
     Tcp(TcpStream),
     Simulated(Box<dyn Wire>),
 }

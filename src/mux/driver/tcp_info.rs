@@ -44,7 +44,7 @@ mod linux {
     const RCV_OOOPACK: usize = 224;
 
     /// The connection between these two; none if the system does not say. Takes some microseconds.
-    pub(in crate::mux::driver) fn way(local: SocketAddr, peer: SocketAddr) -> Option<Way> {
+    pub(crate) fn way(local: SocketAddr, peer: SocketAddr) -> Option<Way> {
         let kind = Type::RAW.nonblocking();
         let protocol = Protocol::from(NETLINK_SOCK_DIAG);
         let mut netlink = Socket::new(Domain::from(AF_NETLINK), kind, Some(protocol)).ok()?;

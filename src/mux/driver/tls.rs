@@ -13,7 +13,7 @@ use std::io::{self, BufRead, IoSlice, Write};
 use bytes::{Buf, BytesMut};
 use rustls::ClientConnection;
 
-pub(in crate::mux) use self::client::TlsClient;
+pub(crate) use self::client::TlsClient;
 use self::failure::Breakdown;
 use super::socket::Socket;
 use crate::mux::strain::Way;
@@ -26,7 +26,7 @@ const RECORD: usize = 16 * 1024;
 
 /// A connection after its handshake.
 #[derive(Debug)]
-pub(super) struct TlsStream {
+pub(crate) struct TlsStream {
     socket: Socket,
     session: ClientConnection,
     /// Read, and not yet decrypted.

@@ -16,19 +16,19 @@ const BEHIND: usize = 4 * 1024 * 1024;
 
 /// What was seen last, for statistics.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(in crate::mux) struct Vitals {
+pub(crate) struct Vitals {
     /// Why the connection is strained, if it is.
-    pub(in crate::mux) strain: Option<Strain>,
+    pub(crate) strain: Option<Strain>,
     /// The last look was as bad.
-    pub(in crate::mux) is_suffering: bool,
+    pub(crate) is_suffering: bool,
     /// The server is to be asked, for how long its answer takes.
-    pub(in crate::mux) calls_for_answer: bool,
+    pub(crate) calls_for_answer: bool,
     /// Octets a second.
-    pub(in crate::mux) rate: u64,
+    pub(crate) rate: u64,
     /// RTP packets the server has left out since the connection was made.
-    pub(in crate::mux) lost: u64,
+    pub(crate) lost: u64,
     /// What the system says of the way; counted since the connection was made.
-    pub(in crate::mux) way: Option<Way>,
+    pub(crate) way: Option<Way>,
 }
 
 /// Takes readings of one connection.

@@ -30,7 +30,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-pub(in crate::mux) use self::budget::Budget;
+pub(crate) use self::budget::Budget;
 use self::budget::{Decision, Outcome};
 use crate::mux::proto::{
     CredentialStatus, CredentialWant, Permit, PermitReturn, Refusal, RefusalVerdict, Strength, Tag,
@@ -47,13 +47,13 @@ const MOST_CHALLENGES: usize = 256;
 
 /// What to tell a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::mux) enum Notice {
+pub(crate) enum Notice {
     Status(CredentialStatus),
     Verdict(RefusalVerdict),
 }
 
 /// Notices, in order, and to which connection.
-pub(in crate::mux) type Notices<C> = Vec<(C, Notice)>;
+pub(crate) type Notices<C> = Vec<(C, Notice)>;
 
 /// A challenge that a connection got.
 #[derive(Clone, Copy, Debug)]
@@ -66,7 +66,7 @@ struct Challenge<C> {
 
 /// The gate of one server and one set of credentials. `C` names a connection.
 #[derive(Debug)]
-pub(in crate::mux) struct CredentialGate<C> {
+pub(crate) struct CredentialGate<C> {
     members: Vec<C>,
     is_proven: bool,
     /// The server has answered a request without asking for credentials.
@@ -86,7 +86,7 @@ pub(in crate::mux) struct CredentialGate<C> {
 }
 
 impl<C: Copy + Eq> CredentialGate<C> {
-    pub(in crate::mux) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             members: Vec::new(),
             is_proven: false,
@@ -103,18 +103,18 @@ impl<C: Copy + Eq> CredentialGate<C> {
     }
 
     /// Lends the gate the budget that the process has for this server and user, or takes it back.
-    pub(in crate::mux) fn swap_budget(&mut self, budget: &mut Budget<C>) {
+    pub(crate) fn swap_budget(&mut self, budget: &mut Budget<C>) {
         std::mem::swap(&mut self.budget, budget);
     }
 
     /// A connection that may need the credentials comes; tells what it starts with.
-    pub(in crate::mux) fn join(&mut self, now: Instant, connection: C) -> CredentialStatus {
+    pub(crate) fn join(&mut self, now: Instant, connection: C) -> CredentialStatus {
         self.members.push(connection);
         self.status(now)
     }
 
     /// A connection is over. If it was trying, the server may have closed it in place of an answer.
-    pub(in crate::mux) fn leave(&mut self, now: Instant, connection: C) -> Notices<C> {
+    pub(crate) fn leave(&mut self, now: Instant, connection: C) -> Notices<C> {
         self.members.retain(|member| *member != connection);
         self.queue.retain(|(waiting, _)| *waiting != connection);
         self.budget.settle(connection, Outcome::Refused);
@@ -129,7 +129,7 @@ impl<C: Copy + Eq> CredentialGate<C> {
     }
 
     /// Requests of a connection need leave: it gets it, or waits, or is told that there is none.
-    pub(in crate::mux) fn on_wanted(
+    pub(crate) fn on_wanted(
         &mut self,
         now: Instant,
         connection: C,
@@ -153,14 +153,14 @@ impl<C: Copy + Eq> CredentialGate<C> {
     }
 
     /// A request with the credentials went out.
-    pub(in crate::mux) fn on_tried(&mut self, now: Instant, connection: C, uri: Tag) {
+    pub(crate) fn on_tried(&mut self, now: Instant, connection: C, uri: Tag) {
         if !self.is_proven {
             self.budget.on_tried(now, connection, uri);
         }
     }
 
     /// The server has accepted the credentials.
-    pub(in crate::mux) fn on_proven(
+    pub(crate) fn on_proven(
         &mut self,
         now: Instant,
         connection: C,
@@ -181,7 +181,7 @@ impl<C: Copy + Eq> CredentialGate<C> {
     }
 
     /// The server has answered a request without asking for credentials: others may go without, too.
-    pub(in crate::mux) fn on_not_asked(&mut self, now: Instant) -> Notices<C> {
+    pub(crate) fn on_not_asked(&mut self, now: Instant) -> Notices<C> {
         if std::mem::replace(&mut self.is_open, true) || self.is_proven {
             return Vec::new();
         }
@@ -192,7 +192,7 @@ impl<C: Copy + Eq> CredentialGate<C> {
     }
 
     /// A permit comes back, or a question is taken back.
-    pub(in crate::mux) fn on_returned(
+    pub(crate) fn on_returned(
         &mut self,
         now: Instant,
         connection: C,
@@ -214,13 +214,7 @@ impl<C: Copy + Eq> CredentialGate<C> {
     }
 
     /// A connection has got a challenge.
-    pub(in crate::mux) fn on_challenged(
-        &mut self,
-        now: Instant,
-        connection: C,
-        realm: Tag,
-        nonce: Tag,
-    ) {
+    pub(crate) fn on_challenged(&mut self, now: Instant, connection: C, realm: Tag, nonce: Tag) {
         if self.challenges.len() == MOST_CHALLENGES {
             self.challenges.pop_front();
         }
@@ -234,14 +228,14 @@ impl<C: Copy + Eq> CredentialGate<C> {
 
     /// Whether a refusal is to be reported once more in a moment: another connection may have been
     /// challenged meanwhile and not told yet.
-    pub(in crate::mux) fn is_premature(&self, connection: C, refusal: &Refusal) -> bool {
+    pub(crate) fn is_premature(&self, connection: C, refusal: &Refusal) -> bool {
         let has_others = self.members.iter().any(|member| *member != connection);
         let may_be_excused = self.is_proven && has_others && !refusal.is_same_nonce;
         may_be_excused && !self.is_disturbed(connection, refusal)
     }
 
     /// A connection reports a refusal.
-    pub(in crate::mux) fn on_refused(
+    pub(crate) fn on_refused(
         &mut self,
         now: Instant,
         connection: C,
@@ -274,7 +268,7 @@ impl<C: Copy + Eq> CredentialGate<C> {
     }
 
     /// Whether forgetting the gate changes nothing.
-    pub(in crate::mux) fn is_forgettable(&self, now: Instant) -> bool {
+    pub(crate) fn is_forgettable(&self, now: Instant) -> bool {
         self.members.is_empty() && self.budget.is_forgettable(now) && self.ceiling.is_none()
     }
 

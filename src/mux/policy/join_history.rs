@@ -42,7 +42,7 @@ const START_TOGETHER: Duration = Duration::from_secs(2);
 
 /// A session was set up on a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::mux) struct Join {
+pub(crate) struct Join {
     at: Instant,
     uri: PresentationUri,
     /// The others had been there for a moment: of those that start together none stands out.
@@ -51,7 +51,7 @@ pub(in crate::mux) struct Join {
 
 /// The joins of one connection.
 #[derive(Clone, Debug, Default)]
-pub(in crate::mux) struct Joins {
+pub(crate) struct Joins {
     last: Option<Join>,
     /// DESCRIBEs, SETUPs and PLAYs that are not answered, and of which session and when the last one
     /// was.
@@ -63,19 +63,19 @@ pub(in crate::mux) struct Joins {
 
 impl Joins {
     /// A DESCRIBE, SETUP or PLAY of this session goes out.
-    pub(in crate::mux) fn on_request(&mut self, now: Instant, uri: &PresentationUri) {
+    pub(crate) fn on_request(&mut self, now: Instant, uri: &PresentationUri) {
         self.unanswered += 1;
         self.last_request = Some((now, uri.clone()));
     }
 
     /// It is answered, or is not waited for any more.
-    pub(in crate::mux) fn on_answer(&mut self, now: Instant, uri: &PresentationUri) {
+    pub(crate) fn on_answer(&mut self, now: Instant, uri: &PresentationUri) {
         self.unanswered = self.unanswered.saturating_sub(1);
         self.last_request = Some((now, uri.clone()));
     }
 
     /// The session is set up.
-    pub(in crate::mux) fn on_set_up(&mut self, at: Instant, uri: PresentationUri) {
+    pub(crate) fn on_set_up(&mut self, at: Instant, uri: PresentationUri) {
         let since = |last: &Join| at.saturating_duration_since(last.at);
         let is_late = self
             .last
@@ -85,24 +85,24 @@ impl Joins {
     }
 
     /// The machine was asleep: what dies now does not follow from what we did.
-    pub(in crate::mux) fn on_slept(&mut self) {
+    pub(crate) fn on_slept(&mut self) {
         self.last = None;
         self.last_request = None;
     }
 
     /// No session is added any more; it has so many.
-    pub(in crate::mux) fn on_end(&mut self, sessions: u32) {
+    pub(crate) fn on_end(&mut self, sessions: u32) {
         self.sessions_at_end.get_or_insert(sessions);
     }
 
     /// Sessions that it had when it ended, or has now.
-    pub(in crate::mux) fn sessions(&self, now: u32) -> u32 {
+    pub(crate) fn sessions(&self, now: u32) -> u32 {
         self.sessions_at_end.unwrap_or(now)
     }
 
     /// Which session comes back last if the connection is gone: the one that had joined last, if the
     /// others had been there before.
-    pub(in crate::mux) fn suspect(&self, now: Instant) -> Option<PresentationUri> {
+    pub(crate) fn suspect(&self, now: Instant) -> Option<PresentationUri> {
         let last = self.last.as_ref().filter(|last| last.is_late)?;
         let is_recent = now.saturating_duration_since(last.at) < SHOWS_WITHIN;
         is_recent.then(|| last.uri.clone())
@@ -122,7 +122,7 @@ impl Joins {
 
 /// What follows.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::mux) enum Blame {
+pub(crate) enum Blame {
     /// Nothing: it may be chance.
     Nothing,
     /// The server cannot share.
@@ -143,7 +143,7 @@ struct Death {
 
 /// What broke at one server when sessions joined others.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(in crate::mux) struct JoinHistory {
+pub(crate) struct JoinHistory {
     unexplained: Vec<Death>,
     /// Deaths of connections, and losses of sessions, each with the join that it is held against.
     held: VecDeque<(Instant, Join)>,
@@ -155,7 +155,7 @@ pub(in crate::mux) struct JoinHistory {
 
 impl JoinHistory {
     /// A connection died that had so many sessions; `newest` is the youngest one there is.
-    pub(in crate::mux) fn on_death(
+    pub(crate) fn on_death(
         &mut self,
         now: Instant,
         sessions: u32,
@@ -173,7 +173,7 @@ impl JoinHistory {
     }
 
     /// A session got this connection, or none could be made: that says what else died.
-    pub(in crate::mux) fn on_connection(
+    pub(crate) fn on_connection(
         &mut self,
         now: Instant,
         connection: Option<ConnectionId>,
@@ -215,12 +215,7 @@ impl JoinHistory {
     }
 
     /// One of so many sessions is lost, and the connection lives on.
-    pub(in crate::mux) fn on_session_lost(
-        &mut self,
-        now: Instant,
-        sessions: u32,
-        joins: &Joins,
-    ) -> Blame {
+    pub(crate) fn on_session_lost(&mut self, now: Instant, sessions: u32, joins: &Joins) -> Blame {
         if sessions < 2 {
             self.held.clear();
             return Blame::Nothing;
@@ -272,7 +267,7 @@ impl JoinHistory {
     }
 
     /// This session is to have a connection of its own.
-    pub(in crate::mux) fn isolate(&mut self, now: Instant, uri: &PresentationUri) {
+    pub(crate) fn isolate(&mut self, now: Instant, uri: &PresentationUri) {
         self.isolated
             .retain(|(other, until)| other != uri && now < *until);
         if self.isolated.len() < MOST_ISOLATED {
@@ -281,13 +276,13 @@ impl JoinHistory {
     }
 
     /// Whether the fate of the next connection says something.
-    pub(in crate::mux) fn has_unexplained(&self) -> bool {
+    pub(crate) fn has_unexplained(&self) -> bool {
         !self.unexplained.is_empty()
     }
 
     /// Whether this session is to have a connection of its own. In doubt, too: where the last death
     /// would be the second one, and the server has not been heard of since.
-    pub(in crate::mux) fn is_isolated(&self, now: Instant, uri: &PresentationUri) -> bool {
+    pub(crate) fn is_isolated(&self, now: Instant, uri: &PresentationUri) -> bool {
         let is_cause = |death: &Death| {
             let cause = death.cause.as_ref().filter(|_| death.sessions > 1);
             cause.is_some_and(|cause| cause.uri == *uri)
@@ -298,7 +293,7 @@ impl JoinHistory {
     }
 
     /// Whether nothing would be lost by forgetting it.
-    pub(in crate::mux) fn is_forgettable(&self, now: Instant) -> bool {
+    pub(crate) fn is_forgettable(&self, now: Instant) -> bool {
         let is_recent = |at: &Instant| now.saturating_duration_since(*at) < WINDOW;
         self.isolated.iter().all(|(_, until)| now >= *until)
             && !self.crashes.iter().any(is_recent)

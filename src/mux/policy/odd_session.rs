@@ -28,7 +28,7 @@ const HELPED: u32 = 2;
 
 /// What a loss of framing leads to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::mux) enum LossAction<S> {
+pub(crate) enum LossAction<S> {
     /// Nothing: the next frame is found.
     None,
     /// This session is to go to another connection.
@@ -60,7 +60,7 @@ enum Search<S> {
 
 /// The losses of framing of one connection. `S` names its sessions.
 #[derive(Clone, Debug)]
-pub(in crate::mux) struct LossRecord<S> {
+pub(crate) struct LossRecord<S> {
     /// The latest ones, each with the session whose frame came before.
     losses: VecDeque<(Instant, Option<S>)>,
     moves: VecDeque<Instant>,
@@ -79,7 +79,7 @@ impl<S> Default for LossRecord<S> {
 
 impl<S: Copy + Eq> LossRecord<S> {
     /// Framing was lost after a frame of `after`, on a connection with so many sessions.
-    pub(in crate::mux) fn on_loss(
+    pub(crate) fn on_loss(
         &mut self,
         now: Instant,
         after: Option<S>,
@@ -116,7 +116,7 @@ impl<S: Copy + Eq> LossRecord<S> {
     }
 
     /// The session has another connection now.
-    pub(in crate::mux) fn on_moved(&mut self, now: Instant, session: S) {
+    pub(crate) fn on_moved(&mut self, now: Instant, session: S) {
         if let Search::Moving {
             session: odd,
             apart,
@@ -130,7 +130,7 @@ impl<S: Copy + Eq> LossRecord<S> {
     }
 
     /// The session stays where it is.
-    pub(in crate::mux) fn on_move_failed(&mut self, session: S) {
+    pub(crate) fn on_move_failed(&mut self, session: S) {
         if matches!(self.search, Search::Moving { session: odd, .. } if odd == session) {
             self.losses.clear();
             self.search = Search::Watching;
@@ -138,7 +138,7 @@ impl<S: Copy + Eq> LossRecord<S> {
     }
 
     /// Whether others had better not come: the connection itself is to blame.
-    pub(in crate::mux) fn is_connection_to_blame(&self, now: Instant) -> bool {
+    pub(crate) fn is_connection_to_blame(&self, now: Instant) -> bool {
         matches!(self.search, Search::Over { until } if now < until)
     }
 

@@ -56,15 +56,15 @@ const FORGOTTEN: Duration = Duration::from_secs(10 * 60);
 
 /// Names a session on its way; never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(in crate::mux) struct AttemptId(u64);
+pub(crate) struct AttemptId(u64);
 
 /// Names a session that waits for its turn; never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(in crate::mux) struct WaiterId(u64);
+pub(crate) struct WaiterId(u64);
 
 /// How a session ended, as it says itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::mux) enum Ending {
+pub(crate) enum Ending {
     /// No connection could be made to this server, which is known by then.
     NotDialled,
     /// This connection to the server is gone.
@@ -77,7 +77,7 @@ pub(in crate::mux) enum Ending {
 
 /// Whether a session may try.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::mux) enum Admission {
+pub(crate) enum Admission {
     /// It may; the number is that of its try if it tries for all.
     Go(Option<u64>),
     /// Not before this, or before something changes.
@@ -209,7 +209,7 @@ struct Waiter {
 
 /// One server.
 #[derive(Debug)]
-pub(in crate::mux) struct Redial {
+pub(crate) struct Redial {
     breaker: Breaker,
     order: ReconnectOrder,
     budget: Budget,
@@ -222,7 +222,7 @@ pub(in crate::mux) struct Redial {
 }
 
 impl Redial {
-    pub(in crate::mux) fn new(now: Instant) -> Self {
+    pub(crate) fn new(now: Instant) -> Self {
         Self {
             swept: now,
             breaker: Breaker::new(),
@@ -236,7 +236,7 @@ impl Redial {
     }
 
     /// Whether forgetting it changes nothing.
-    pub(in crate::mux) fn is_forgettable(&self, now: Instant) -> bool {
+    pub(crate) fn is_forgettable(&self, now: Instant) -> bool {
         self.attempts.is_empty()
             && self.waiters.is_empty()
             && self.breaker.is_forgettable(now)
@@ -273,7 +273,7 @@ fn is_old(camera: &Camera, now: Instant) -> bool {
 /// What becomes of connections.
 impl Redial {
     /// A connection could not be made. False if that was known.
-    pub(in crate::mux) fn on_dial_failed(
+    pub(crate) fn on_dial_failed(
         &mut self,
         now: Instant,
         connection: ConnectionId,
@@ -287,12 +287,12 @@ impl Redial {
     }
 
     /// A session got a connection.
-    pub(in crate::mux) fn on_reached(&mut self, now: Instant, connection: ConnectionId) {
+    pub(crate) fn on_reached(&mut self, now: Instant, connection: ConnectionId) {
         self.breaker.on_reached(now, connection);
     }
 
     /// A connection with so many sessions is gone; `suspect` had been added to it shortly before.
-    pub(in crate::mux) fn on_broken(
+    pub(crate) fn on_broken(
         &mut self,
         now: Instant,
         sessions: u32,
@@ -305,7 +305,7 @@ impl Redial {
 /// What becomes of sessions.
 impl Redial {
     /// A session begins to be set up.
-    pub(in crate::mux) fn begin(&mut self, now: Instant, uri: &PresentationUri) -> AttemptId {
+    pub(crate) fn begin(&mut self, now: Instant, uri: &PresentationUri) -> AttemptId {
         self.forget_old_cameras(now);
         let id = AttemptId(self.number());
         let probe = match self.cameras.get_mut(uri) {
@@ -327,7 +327,7 @@ impl Redial {
 
     /// It costs the server another dial or DESCRIBE: it goes to another connection, or where a redirect
     /// leads. False if the budget has no room for that.
-    pub(in crate::mux) fn on_extra(&mut self, now: Instant, id: AttemptId) -> bool {
+    pub(crate) fn on_extra(&mut self, now: Instant, id: AttemptId) -> bool {
         let Some(attempt) = self.attempts.get(&id) else {
             return true;
         };
@@ -349,7 +349,7 @@ impl Redial {
     }
 
     /// It is set up.
-    pub(in crate::mux) fn on_set_up(&mut self, now: Instant, id: AttemptId) {
+    pub(crate) fn on_set_up(&mut self, now: Instant, id: AttemptId) {
         if let Some(attempt) = self.attempts.get_mut(&id) {
             attempt.progress = Progress::SetUp(now);
             self.order.on_set_up();
@@ -358,21 +358,21 @@ impl Redial {
     }
 
     /// PLAY is sent.
-    pub(in crate::mux) fn on_play(&mut self, id: AttemptId) {
+    pub(crate) fn on_play(&mut self, id: AttemptId) {
         if let Some(attempt) = self.attempts.get_mut(&id) {
             attempt.progress = Progress::Asked;
         }
     }
 
     /// PLAY was answered.
-    pub(in crate::mux) fn on_playing(&mut self, id: AttemptId) {
+    pub(crate) fn on_playing(&mut self, id: AttemptId) {
         if let Some(attempt) = self.attempts.get_mut(&id) {
             attempt.progress = Progress::Playing;
         }
     }
 
     /// Its first media came.
-    pub(in crate::mux) fn on_media(&mut self, now: Instant, id: AttemptId) {
+    pub(crate) fn on_media(&mut self, now: Instant, id: AttemptId) {
         if let Some(attempt) = self.attempts.get_mut(&id) {
             attempt.progress = Progress::Media(now);
         }
@@ -380,7 +380,7 @@ impl Redial {
 
     /// It is over; its last media came at `last_media`. Whether it failed is said by
     /// [`on_failed`](Self::on_failed), but one that tried for all has not got far enough.
-    pub(in crate::mux) fn on_over(
+    pub(crate) fn on_over(
         &mut self,
         now: Instant,
         id: AttemptId,
@@ -416,7 +416,7 @@ impl Redial {
     }
 
     /// A session of this camera has ended like that, and asks for its turn again.
-    pub(in crate::mux) fn on_failed(
+    pub(crate) fn on_failed(
         &mut self,
         now: Instant,
         uri: &PresentationUri,
@@ -477,7 +477,7 @@ impl Redial {
 /// Sessions that wait for their turn.
 impl Redial {
     /// A session of this camera waits; one that a user starts will not have to.
-    pub(in crate::mux) fn enter(&mut self, uri: &PresentationUri, is_start: bool) -> WaiterId {
+    pub(crate) fn enter(&mut self, uri: &PresentationUri, is_start: bool) -> WaiterId {
         let id = WaiterId(self.number());
         if let Some(camera) = self.cameras.get_mut(uri).filter(|_| is_start) {
             camera.charge = Charge::Free;
@@ -489,12 +489,12 @@ impl Redial {
     }
 
     /// It does not wait any more.
-    pub(in crate::mux) fn leave(&mut self, id: WaiterId) {
+    pub(crate) fn leave(&mut self, id: WaiterId) {
         self.waiters.remove(&id);
     }
 
     /// The session that was to try for all went away before it did anything: the next one may.
-    pub(in crate::mux) fn on_permit_dropped(&mut self, number: u64) {
+    pub(crate) fn on_permit_dropped(&mut self, number: u64) {
         let has_begun = |attempt: &Attempt| attempt.probe == Some(number);
         if !self.attempts.values().any(has_begun) {
             self.breaker.on_probe_gone(number);
@@ -502,12 +502,7 @@ impl Redial {
     }
 
     /// Whether a session that waits may go.
-    pub(in crate::mux) fn admit(
-        &mut self,
-        now: Instant,
-        id: WaiterId,
-        bounds: RetryBounds,
-    ) -> Admission {
+    pub(crate) fn admit(&mut self, now: Instant, id: WaiterId, bounds: RetryBounds) -> Admission {
         let Some(waiter) = self.waiters.get(&id).filter(|waiter| !waiter.is_start) else {
             return Admission::Go(None);
         };

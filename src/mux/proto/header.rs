@@ -149,7 +149,7 @@ pub(crate) struct Methods {
 
 /// Whether `Server` names a server that answers each request of a connection once and in order, even
 /// those that come while it works on a DESCRIBE: captured from gst-rtsp-server 1.22.0.
-pub(in crate::mux) fn is_in_order(server: &str) -> bool {
+pub(crate) fn is_in_order(server: &str) -> bool {
     server.starts_with("GStreamer RTSP server")
 }
 

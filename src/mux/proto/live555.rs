@@ -3,7 +3,7 @@
 
 /// Whether `a=tool` names a live555 that still writes packets of sessions whose connection has died
 /// into other connections; none if it names no live555, or none with a version.
-pub(in crate::mux) fn feeds_the_dead(tool: &str) -> Option<bool> {
+pub(crate) fn feeds_the_dead(tool: &str) -> Option<bool> {
     /// The first that does not.
     const MENDED: (u16, u8, u8) = (2017, 6, 4);
     version(tool).map(|version| version < MENDED)

@@ -10,14 +10,14 @@
 
 /// How pictures are coded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::mux) enum VideoCoding {
+pub(crate) enum VideoCoding {
     H264,
     H265,
 }
 
 /// What a packet is for who looks for a beginning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::mux) enum Content {
+pub(crate) enum Content {
     /// What stands before a picture: parameter sets, delimiters, messages. `recovers`: one of them
     /// says that decoding can begin with the picture that follows. Streams without key pictures
     /// (gradual refresh, open groups of pictures) say so now and then.
@@ -41,7 +41,7 @@ const RECOVERY_POINT: usize = 6;
 
 impl VideoCoding {
     /// By the encoding name of `a=rtpmap`, in upper case.
-    pub(in crate::mux) fn of_encoding(name: &str) -> Option<Self> {
+    pub(crate) fn of_encoding(name: &str) -> Option<Self> {
         match name {
             "H264" => Some(Self::H264),
             "H265" => Some(Self::H265),
@@ -50,7 +50,7 @@ impl VideoCoding {
     }
 
     /// Looks at the payload of an RTP packet.
-    pub(in crate::mux) fn look(self, payload: &[u8]) -> Content {
+    pub(crate) fn look(self, payload: &[u8]) -> Content {
         match self {
             Self::H264 => self.look_at_h264(payload),
             Self::H265 => self.look_at_h265(payload),

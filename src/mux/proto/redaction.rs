@@ -72,7 +72,7 @@ static KEPT_KEY: OnceLock<Key> = OnceLock::new();
 static OWN_KEY: OnceLock<Key> = OnceLock::new();
 
 /// The key of all hashes.
-pub(in crate::mux) fn key() -> Key {
+pub(crate) fn key() -> Key {
     let random = || {
         let half = || RandomState::new().hash_one(0_u8);
         [half(), half()]
@@ -83,7 +83,7 @@ pub(in crate::mux) fn key() -> Key {
 }
 
 /// Takes the key that was kept from an earlier run; the first one that a process takes stays.
-pub(in crate::mux) fn use_key(key: Key) {
+pub(crate) fn use_key(key: Key) {
     let _ = KEPT_KEY.set(key);
 }
 

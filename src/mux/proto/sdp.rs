@@ -44,7 +44,7 @@ pub struct Presentation {
 impl Presentation {
     /// Whether what was set up by `other` is what this one describes; codec parameters aside, which
     /// no SETUP depends on.
-    pub(in crate::mux) fn is_set_up_like(&self, other: &Self) -> bool {
+    pub(crate) fn is_set_up_like(&self, other: &Self) -> bool {
         self.aggregate == other.aggregate && self.streams == other.streams
     }
 }
@@ -211,7 +211,7 @@ fn split_sections(sdp: &[u8]) -> Result<(Session, Vec<Section>), InvalidSdp> {
 }
 
 /// Lines that hold something, whatever ends them.
-pub(in crate::mux) fn lines(sdp: &[u8]) -> impl Iterator<Item = Cow<'_, str>> {
+pub(crate) fn lines(sdp: &[u8]) -> impl Iterator<Item = Cow<'_, str>> {
     sdp.split(|byte| matches!(byte, b'\r' | b'\n' | 0))
         .map(<[u8]>::trim_ascii)
         .filter(|line| !line.is_empty())

@@ -13,13 +13,13 @@ const TOKEN: usize = 12;
 const LONG_TOKEN: usize = 24;
 
 /// Whether a URL may hold a secret.
-pub(in crate::mux) fn may_be_in_url(url: &Url) -> bool {
+pub(crate) fn may_be_in_url(url: &Url) -> bool {
     let words = url.as_str().split(|c: char| !c.is_ascii_alphanumeric());
     redacted_whole(url) != url.as_str() || words.into_iter().any(is_like_token)
 }
 
 /// Whether a session description may hold a secret: keys of media, or what a URL in it may hold.
-pub(in crate::mux) fn may_be_in_sdp(sdp: &[u8]) -> bool {
+pub(crate) fn may_be_in_sdp(sdp: &[u8]) -> bool {
     let text = String::from_utf8_lossy(sdp);
     let mut lines = text.split(['\r', '\n']).map(str::trim_start);
     lines.any(|line| redacted_sdp_line(line) != line)

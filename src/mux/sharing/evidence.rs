@@ -7,7 +7,7 @@ use crate::mux::proto::SharingViolation;
 
 /// What was seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::mux) enum Evidence {
+pub(crate) enum Evidence {
     /// Its answers mixed two sessions up.
     Violation(SharingViolation),
     /// It described one presentation for two URIs (ZLMediaKit).
@@ -29,25 +29,25 @@ pub(in crate::mux) enum Evidence {
 
 impl Evidence {
     /// Whether a second instance has to agree before it counts: a status may be a mishap.
-    pub(in crate::mux) fn needs_agreement(self) -> bool {
+    pub(crate) fn needs_agreement(self) -> bool {
         matches!(self, Self::Status(_))
     }
 
     /// Whether it shows that sessions of one connection are taken for one another. Sharing is not
     /// tried again with such a server: each trial could show a camera's picture under another's name.
-    pub(in crate::mux) fn mixes_sessions(self) -> bool {
+    pub(crate) fn mixes_sessions(self) -> bool {
         matches!(self, Self::Violation(_) | Self::SameDescription)
     }
 
     /// Whether a session set up beside others may be played as the first of them: what mixes sessions
     /// up, and families that are known for it.
-    pub(in crate::mux) fn shows_one_for_all(self) -> bool {
+    pub(crate) fn shows_one_for_all(self) -> bool {
         let is_known_for_it = matches!(self, Self::Words(Words::Go2Rtc | Words::ZlMediaKit));
         is_known_for_it || self.mixes_sessions()
     }
 
     /// Its name in the remembered state.
-    pub(in crate::mux) fn code(self) -> String {
+    pub(crate) fn code(self) -> String {
         match self {
             Self::Violation(SharingViolation::SameSessionId) => "same-session-id".to_owned(),
             Self::Violation(SharingViolation::SameChannels) => "same-channels".to_owned(),
@@ -63,7 +63,7 @@ impl Evidence {
     }
 
     /// The evidence of that name.
-    pub(in crate::mux) fn from_code(code: &str) -> Option<Self> {
+    pub(crate) fn from_code(code: &str) -> Option<Self> {
         if let Some(status) = code.strip_prefix("status-") {
             return Some(Self::Status(status.parse().ok()?));
         }

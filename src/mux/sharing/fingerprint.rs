@@ -4,7 +4,7 @@ use crate::mux::proto::{ServerText, header::is_in_order};
 
 /// Servers whose name says that they carry one session per connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::mux) enum Words {
+pub(crate) enum Words {
     /// gortsplib, and with it MediaMTX: `Server: gortsplib`.
     Gortsplib,
     /// `Server: ZLMediaKit...`.
@@ -18,7 +18,7 @@ pub(in crate::mux) enum Words {
 impl Words {
     const ALL: [Self; 4] = [Self::Gortsplib, Self::ZlMediaKit, Self::Vlc, Self::Go2Rtc];
 
-    pub(in crate::mux) fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Gortsplib => "gortsplib",
             Self::ZlMediaKit => "ZLMediaKit",
@@ -27,20 +27,20 @@ impl Words {
         }
     }
 
-    pub(in crate::mux) fn from_name(name: &str) -> Option<Self> {
+    pub(crate) fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|words| words.name() == name)
     }
 }
 
 /// What an answer to DESCRIBE says about who gave it.
 #[derive(Clone, Copy, Debug, Default)]
-pub(in crate::mux) struct Introduction<'a> {
+pub(crate) struct Introduction<'a> {
     /// The `Server` header.
-    pub(in crate::mux) server: Option<&'a str>,
+    pub(crate) server: Option<&'a str>,
     /// `a=tool`.
-    pub(in crate::mux) tool: Option<&'a str>,
+    pub(crate) tool: Option<&'a str>,
     /// `s=`.
-    pub(in crate::mux) session_name: Option<&'a str>,
+    pub(crate) session_name: Option<&'a str>,
 }
 
 impl Introduction<'_> {
@@ -87,7 +87,7 @@ fn is_go2rtc(session_name: &str) -> bool {
 
 /// Who a verdict is about: another one behind the same address is judged anew.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::mux) enum Fingerprint {
+pub(crate) enum Fingerprint {
     Server(String),
     Tool(String),
     /// The name of one presentation; recorders name every camera differently.
@@ -121,7 +121,7 @@ impl Fingerprint {
     }
 
     /// As it is remembered: a kind and a text.
-    pub(in crate::mux) fn parts(&self) -> (&'static str, &str) {
+    pub(crate) fn parts(&self) -> (&'static str, &str) {
         match self {
             Self::Server(text) => ("server", text),
             Self::Tool(text) => ("tool", text),
@@ -129,7 +129,7 @@ impl Fingerprint {
         }
     }
 
-    pub(in crate::mux) fn from_parts(kind: &str, text: &str) -> Option<Self> {
+    pub(crate) fn from_parts(kind: &str, text: &str) -> Option<Self> {
         let text = text.to_owned();
         match kind {
             "server" => Some(Self::Server(text)),

@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use super::Stance;
 
 /// How long a session waits for the answers of others at least.
-pub(in crate::mux) const SHORTEST_PATIENCE: Duration = Duration::from_millis(500);
+pub(crate) const SHORTEST_PATIENCE: Duration = Duration::from_millis(500);
 /// The same where nothing may be sent meanwhile.
-pub(in crate::mux) const SHORTEST_DESCRIBE_PATIENCE: Duration = Duration::from_millis(300);
+pub(crate) const SHORTEST_DESCRIBE_PATIENCE: Duration = Duration::from_millis(300);
 /// How long at most: on gst-rtsp-server a camera may take 20 s to be described.
 const LONGEST_PATIENCE: Duration = Duration::from_secs(10);
 /// How many of its own DESCRIBEs it waits, in between.
@@ -20,57 +20,57 @@ const PATIENCE_IN_DESCRIBES: u32 = 4;
 const SHORTEST_INTENT: Duration = Duration::from_millis(20);
 
 /// How long it takes the core to find out that a server ignores a request, round trips aside.
-pub(in crate::mux) const FENCE: Duration = Duration::from_secs(1);
+pub(crate) const FENCE: Duration = Duration::from_secs(1);
 /// How long a DESCRIBE waits behind another one's where none was ever answered: slow cameras need a
 /// second.
-pub(in crate::mux) const REGROUP: Duration = Duration::from_secs(2);
+pub(crate) const REGROUP: Duration = Duration::from_secs(2);
 
 /// How long a session whose DESCRIBE took `describe` waits for those it shares with.
-pub(in crate::mux) fn patience(describe: Duration) -> Duration {
+pub(crate) fn patience(describe: Duration) -> Duration {
     let patience = describe.saturating_mul(PATIENCE_IN_DESCRIBES);
     patience.clamp(SHORTEST_PATIENCE, LONGEST_PATIENCE)
 }
 
 /// How long an unanswered DESCRIBE keeps others waiting where it usually takes `describe`: live555 takes
 /// 100 ms.
-pub(in crate::mux) fn describe_patience(describe: Duration) -> Duration {
+pub(crate) fn describe_patience(describe: Duration) -> Duration {
     let patience = describe.saturating_mul(PATIENCE_IN_DESCRIBES);
     patience.clamp(SHORTEST_DESCRIBE_PATIENCE, LONGEST_PATIENCE)
 }
 
 /// How long it waits for those that were announced and have not come.
-pub(in crate::mux) fn intent_patience(describe: Duration) -> Duration {
+pub(crate) fn intent_patience(describe: Duration) -> Duration {
     SHORTEST_INTENT.max(describe)
 }
 
 /// How things stand on the connection of a session that wants to play.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::mux) struct Facts {
+pub(crate) struct Facts {
     /// What is known of the server.
-    pub(in crate::mux) stance: Stance,
+    pub(crate) stance: Stance,
     /// References to the connection, its own included.
-    pub(in crate::mux) references: u32,
+    pub(crate) references: u32,
     /// Sessions that were announced for such a connection and have not come.
-    pub(in crate::mux) intents: usize,
+    pub(crate) intents: usize,
     /// Where something plays nobody may be described any more.
-    pub(in crate::mux) ends_describing: bool,
+    pub(crate) ends_describing: bool,
     /// A DESCRIBE on the connection is unanswered that may cost it.
-    pub(in crate::mux) is_endangered: bool,
+    pub(crate) is_endangered: bool,
     /// Until when it is being found out whether a session on the connection was described as itself.
-    pub(in crate::mux) in_doubt_until: Option<Instant>,
+    pub(crate) in_doubt_until: Option<Instant>,
     /// A canary would decide something, and may be sent.
-    pub(in crate::mux) wants_canary: bool,
+    pub(crate) wants_canary: bool,
     /// Until when the server may still close the connection for what another session did on it.
-    pub(in crate::mux) suspect_until: Option<Instant>,
+    pub(crate) suspect_until: Option<Instant>,
     /// Until when those that share the connection are waited for.
-    pub(in crate::mux) until: Instant,
+    pub(crate) until: Instant,
     /// Until when those that were announced are waited for.
-    pub(in crate::mux) intents_until: Instant,
+    pub(crate) intents_until: Instant,
 }
 
 /// What a session is to do that wants to play.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::mux) enum Gate {
+pub(crate) enum Gate {
     /// Play.
     Play,
     /// Wait until something changes, but not longer.
@@ -83,7 +83,7 @@ pub(in crate::mux) enum Gate {
 
 /// Decides. In doubt for the session that is ready: nobody is held for others longer than
 /// [`patience`] says.
-pub(in crate::mux) fn gate(facts: &Facts, now: Instant) -> Gate {
+pub(crate) fn gate(facts: &Facts, now: Instant) -> Gate {
     if let Some(until) = facts.suspect_until.filter(|until| now < *until) {
         return Gate::Hold(until);
     }

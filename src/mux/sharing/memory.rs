@@ -24,7 +24,7 @@ const ASIDE: &str = "aside";
 const TOLD_APART: &str = "told-apart";
 
 /// The line of one server; none if there is nothing to remember.
-pub(in crate::mux) fn line(
+pub(crate) fn line(
     server: &ServerId,
     sharing: &Sharing,
     pace: &Pace,
@@ -88,7 +88,7 @@ fn pace_of_words(way: &str, work: &str, serial: &str) -> Pace {
 }
 
 /// None for what cannot be read.
-pub(in crate::mux) fn parse_line(line: &str, now: Moment) -> Option<(ServerId, Sharing, Pace)> {
+pub(crate) fn parse_line(line: &str, now: Moment) -> Option<(ServerId, Sharing, Pace)> {
     let mut words = line.splitn(11, ' ');
     let verdict = words.next()?;
     let (host, port) = words.next()?.rsplit_once(':')?;

@@ -11,22 +11,22 @@ use super::Stance;
 
 /// How things stand for a session that was described on a describe-only connection.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::mux) struct Facts {
+pub(crate) struct Facts {
     /// What is known of the server.
-    pub(in crate::mux) stance: Stance,
+    pub(crate) stance: Stance,
     /// It is known to describe each URI of a connection as itself.
-    pub(in crate::mux) tells_apart: bool,
+    pub(crate) tells_apart: bool,
     /// Several sessions come up on a connection that counts.
-    pub(in crate::mux) is_being_tried: bool,
+    pub(crate) is_being_tried: bool,
     /// URIs are being described, or a description is being checked.
-    pub(in crate::mux) is_describing: bool,
+    pub(crate) is_describing: bool,
     /// How long that is waited for.
-    pub(in crate::mux) until: Instant,
+    pub(crate) until: Instant,
 }
 
 /// What the session is to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::mux) enum Rejoin {
+pub(crate) enum Rejoin {
     /// It goes on: to a connection that counts, or as the rules are for a server that cannot share.
     Now,
     /// Wait until something changes, but not longer.
@@ -36,7 +36,7 @@ pub(in crate::mux) enum Rejoin {
 }
 
 /// Decides.
-pub(in crate::mux) fn rejoin(facts: &Facts, now: Instant) -> Rejoin {
+pub(crate) fn rejoin(facts: &Facts, now: Instant) -> Rejoin {
     let is_in_time = now < facts.until;
     match facts.stance {
         Stance::Apart(_) => Rejoin::Now,

@@ -7,7 +7,7 @@ const CAPACITY: usize = 1024;
 
 /// What a message is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::rtspsrc) enum Topic {
+pub(crate) enum Topic {
     /// ERROR with this text.
     Error(String),
     /// WARNING with this text.

@@ -25,14 +25,14 @@ const RECALLED: u8 = 3;
 type Turn = Box<dyn Fn(&Arc<Errand>) + Send + Sync>;
 
 /// Something that is done when it is called for; may block.
-pub(in crate::rtspsrc) struct Errand {
+pub(crate) struct Errand {
     crew: &'static Crew,
     state: AtomicU8,
     turn: Turn,
 }
 
 impl Errand {
-    pub(in crate::rtspsrc) fn new(
+    pub(crate) fn new(
         crew: &'static Crew,
         turn: impl Fn(&Arc<Self>) + Send + Sync + 'static,
     ) -> Arc<Self> {
@@ -44,7 +44,7 @@ impl Errand {
     }
 
     /// Asks for a turn, at least one that begins after this. Never blocks.
-    pub(in crate::rtspsrc) fn call(self: &Arc<Self>) {
+    pub(crate) fn call(self: &Arc<Self>) {
         let called = |state| match state {
             IDLE => Some(QUEUED),
             RUNNING => Some(RECALLED),
@@ -89,7 +89,7 @@ type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
 /// # Errors
 ///
 /// The system gives no threads.
-pub(in crate::rtspsrc) fn spawn(task: impl Future<Output = ()> + Send + 'static) -> io::Result<()> {
+pub(crate) fn spawn(task: impl Future<Output = ()> + Send + 'static) -> io::Result<()> {
     let task: Mutex<Option<Task>> = Mutex::new(Some(Box::pin(task)));
     let errand = Errand::new(Crew::shared()?, move |errand| {
         let waker = Waker::from(Arc::clone(errand));

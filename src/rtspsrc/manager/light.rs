@@ -48,14 +48,14 @@ use crate::{
 };
 
 /// The light path of one element.
-pub(in crate::rtspsrc) struct Light {
+pub(crate) struct Light {
     outlet: Arc<Outlet>,
     goodbye: Goodbye,
 }
 
 impl Light {
     /// Makes the streams of `pads`; `latency_ms` is what downstream is told.
-    pub(in crate::rtspsrc) fn build(
+    pub(crate) fn build(
         element: &RtspMuxSrc,
         pads: Arc<Pads>,
         latency_ms: u32,

@@ -36,7 +36,7 @@ use crate::{
 };
 
 /// The manager that is `rtspsrc`'s as well: one rtpbin after the other, behind the same pads.
-pub(in crate::rtspsrc) struct Rtpbin {
+pub(crate) struct Rtpbin {
     /// The one at present. A leaf in the order of locks.
     bin: Mutex<gst::Element>,
     pads: Arc<Pads>,
@@ -50,7 +50,7 @@ pub(in crate::rtspsrc) struct Rtpbin {
 
 impl Rtpbin {
     /// Makes an rtpbin for the streams of `pads` and adds it to `element`.
-    pub(in crate::rtspsrc) fn build(
+    pub(crate) fn build(
         element: &RtspMuxSrc,
         pads: Arc<Pads>,
         latency_ms: u32,

@@ -12,10 +12,7 @@ const KIND: &str = "played";
 const ENCODED: &AsciiSet = &CONTROLS.add(b' ').add(b'%');
 
 /// None if it is not to be written down, or would not be the same when it is read.
-pub(in crate::mux::connection_pool) fn line(
-    uri: &PresentationUri,
-    presentation: &Presentation,
-) -> Option<String> {
+pub(crate) fn line(uri: &PresentationUri, presentation: &Presentation) -> Option<String> {
     let url: Url = uri.0.parse().ok()?;
     let base = &presentation.base;
     let controls = presentation.streams.iter().map(|stream| &stream.control);
@@ -30,9 +27,7 @@ pub(in crate::mux::connection_pool) fn line(
 }
 
 /// None for a line of something else, or one that cannot be read.
-pub(in crate::mux::connection_pool) fn parse(
-    line: &str,
-) -> Option<(PresentationUri, Presentation)> {
+pub(crate) fn parse(line: &str) -> Option<(PresentationUri, Presentation)> {
     let mut words = line.strip_prefix(KIND)?.strip_prefix(' ')?.split(' ');
     let url: Url = words.next()?.parse().ok()?;
     let base: Url = words.next()?.parse().ok()?;

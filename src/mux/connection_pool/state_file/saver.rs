@@ -37,14 +37,14 @@ pub(super) struct Seen {
 
 /// The file, and what is being done to it.
 #[derive(Debug)]
-pub(in crate::mux::connection_pool) struct Saver {
+pub(crate) struct Saver {
     pub(super) path: PathBuf,
     progress: watch::Sender<Progress>,
     pub(super) seen: Mutex<Seen>,
 }
 
 impl Saver {
-    pub(in crate::mux::connection_pool) fn new(path: PathBuf) -> Self {
+    pub(crate) fn new(path: PathBuf) -> Self {
         Self {
             path,
             progress: watch::Sender::new(Progress::Idle),
@@ -74,7 +74,7 @@ impl Saver {
     }
 
     /// Waits until everything that was known so far is written, or could not be.
-    pub(in crate::mux::connection_pool) async fn written(&self) {
+    pub(crate) async fn written(&self) {
         let mut progress = self.progress.subscribe();
         // The sender is ours.
         let _ = progress

@@ -42,7 +42,7 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq> Table<S, K> {
     }
 
     /// Whether `demand` is kept from a connection on which others play because it is for a DESCRIBE.
-    pub(in crate::mux::connection_pool) fn is_put_aside(&self, demand: &Demand<S, K>) -> bool {
+    pub(crate) fn is_put_aside(&self, demand: &Demand<S, K>) -> bool {
         if demand.is_dedicated || demand.describes == Describes::Nothing {
             return false;
         }
@@ -53,7 +53,7 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq> Table<S, K> {
     /// Where a session that is described on `id` goes to those that play, if there is such a place:
     /// a reference there is counted. What is outside the limit is left if at all possible, or
     /// counts from now on.
-    pub(in crate::mux::connection_pool) fn rejoin(
+    pub(crate) fn rejoin(
         &mut self,
         id: ConnectionId,
         demand: &Demand<S, K>,
@@ -94,7 +94,7 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq> Table<S, K> {
     }
 
     /// A connection takes nobody any more who is only to be described there.
-    pub(in crate::mux::connection_pool) fn on_probed(&mut self, id: ConnectionId) {
+    pub(crate) fn on_probed(&mut self, id: ConnectionId) {
         if let Some(entry) = self.connections.get_mut(&id)
             && entry.purpose == Purpose::Aside
         {

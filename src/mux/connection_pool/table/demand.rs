@@ -4,47 +4,47 @@ use crate::mux::ids::{ConnectionId, PresentationUri};
 
 /// What one caller asks for. Limits are the caller's own.
 #[derive(Clone, Debug)]
-pub(in crate::mux::connection_pool) struct Demand<S, K> {
+pub(crate) struct Demand<S, K> {
     /// The server: what limits are counted for.
-    pub(in crate::mux::connection_pool) server: S,
+    pub(crate) server: S,
     /// Who may share a connection to it.
-    pub(in crate::mux::connection_pool) key: K,
+    pub(crate) key: K,
     /// Pooled connections the server may have; none: no limit.
-    pub(in crate::mux::connection_pool) max_connections: Option<u32>,
+    pub(crate) max_connections: Option<u32>,
     /// References beyond which another connection is preferred.
-    pub(in crate::mux::connection_pool) preferred_sessions: u32,
+    pub(crate) preferred_sessions: u32,
     /// Sessions not yet set up beyond which another connection is preferred, if it would not be.
-    pub(in crate::mux::connection_pool) batch: u32,
+    pub(crate) batch: u32,
     /// What it is to be used for: servers that are not known to share stay with the first
     /// presentation that was asked for on a connection (go2rtc, ZLMediaKit).
-    pub(in crate::mux::connection_pool) presentation: PresentationUri,
+    pub(crate) presentation: PresentationUri,
     /// A connection of its own, which does not count against the limit, whatever there is.
-    pub(in crate::mux::connection_pool) is_dedicated: bool,
+    pub(crate) is_dedicated: bool,
     /// With whom it may be shared.
-    pub(in crate::mux::connection_pool) company: Company,
+    pub(crate) company: Company,
     /// Whether a DESCRIBE is to be made on it.
-    pub(in crate::mux::connection_pool) describes: Describes,
+    pub(crate) describes: Describes,
     /// Set where it waited to be described at a server that takes its time for each DESCRIBE: how many
     /// describe-only connections the server may have for it.
-    pub(in crate::mux::connection_pool) describe_only: Option<u32>,
+    pub(crate) describe_only: Option<u32>,
     /// References beyond which no connection takes another one.
-    pub(in crate::mux::connection_pool) ceiling: u32,
+    pub(crate) ceiling: u32,
     /// Where nothing fits, a connection is made that does not count: for those that are only to be
     /// described there one together, else one of its own.
-    pub(in crate::mux::connection_pool) overflows: bool,
+    pub(crate) overflows: bool,
     /// Whether to wait when nothing fits and no room is being made either.
-    pub(in crate::mux::connection_pool) patient: bool,
+    pub(crate) patient: bool,
     /// Connections that were tried already.
-    pub(in crate::mux::connection_pool) avoid: Vec<ConnectionId>,
+    pub(crate) avoid: Vec<ConnectionId>,
     /// Connections whose server is busy with something: others are preferred.
-    pub(in crate::mux::connection_pool) shun: Vec<ConnectionId>,
+    pub(crate) shun: Vec<ConnectionId>,
     /// Only a connection younger than this one will do: whatever is older may be as stale.
-    pub(in crate::mux::connection_pool) younger_than: Option<ConnectionId>,
+    pub(crate) younger_than: Option<ConnectionId>,
 }
 
 impl<S: Clone, K: Clone> Demand<S, K> {
     /// The same once it is described.
-    pub(in crate::mux::connection_pool) fn described(&self) -> Self {
+    pub(crate) fn described(&self) -> Self {
         Self {
             describes: Describes::Nothing,
             ..self.clone()
@@ -52,14 +52,14 @@ impl<S: Clone, K: Clone> Demand<S, K> {
     }
 
     /// Whether it is to go to those that play as soon as it is described.
-    pub(in crate::mux::connection_pool) fn is_only_described(&self) -> bool {
+    pub(crate) fn is_only_described(&self) -> bool {
         self.company == Company::Any && self.describes != Describes::Nothing
     }
 }
 
 /// With which sessions a caller may share a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::mux::connection_pool) enum Company {
+pub(crate) enum Company {
     /// With all: the server shares, or is to.
     Any,
     /// Only with sessions that do not play yet: the server is being tried.
@@ -70,7 +70,7 @@ pub(in crate::mux::connection_pool) enum Company {
 
 /// What a caller will do first on a connection that others play on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::mux::connection_pool) enum Describes {
+pub(crate) enum Describes {
     /// Nothing that could do harm: what it plays is described.
     Nothing,
     /// DESCRIBE, which the server stands: not where sessions expire so soon that they cannot wait
@@ -82,7 +82,7 @@ pub(in crate::mux::connection_pool) enum Describes {
 
 /// The table's answer to a [`Demand`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::mux::connection_pool) enum Placement {
+pub(crate) enum Placement {
     /// This one; a reference to it was counted. It may still be connecting.
     Existing(ConnectionId),
     /// A new one, which the owner is to connect; a reference to it was counted.

@@ -7,7 +7,7 @@ use super::{
 
 /// Who may use a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::mux::connection_pool) enum Purpose {
+pub(crate) enum Purpose {
     /// Everybody with an equal key; counts against the server's limit.
     Pooled,
     /// Everybody with an equal key who is only to be described there and then goes to those that
@@ -19,7 +19,7 @@ pub(in crate::mux::connection_pool) enum Purpose {
 
 /// Where a connection is in its life, as far as handing it out goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::mux::connection_pool) enum Phase {
+pub(crate) enum Phase {
     /// The one attempt that all its callers wait for is under way.
     Connecting,
     /// Connected.
@@ -30,38 +30,34 @@ pub(in crate::mux::connection_pool) enum Phase {
 
 /// One connection in the table.
 #[derive(Clone, Debug)]
-pub(in crate::mux::connection_pool) struct Entry<S, K> {
-    pub(in crate::mux::connection_pool) server: S,
-    pub(in crate::mux::connection_pool) key: K,
-    pub(in crate::mux::connection_pool) purpose: Purpose,
-    pub(in crate::mux::connection_pool) phase: Phase,
+pub(crate) struct Entry<S, K> {
+    pub(crate) server: S,
+    pub(crate) key: K,
+    pub(crate) purpose: Purpose,
+    pub(crate) phase: Phase,
     /// The presentation it was made for.
-    pub(in crate::mux::connection_pool) presentation: PresentationUri,
+    pub(crate) presentation: PresentationUri,
     /// Something on it plays, or is about to.
-    pub(in crate::mux::connection_pool) is_playing: bool,
+    pub(crate) is_playing: bool,
     /// A session on it expires so soon that it cannot wait behind a slow request.
-    pub(in crate::mux::connection_pool) is_pressed: bool,
+    pub(crate) is_pressed: bool,
     /// Live handles. The driver's own use of the connection is not counted.
-    pub(in crate::mux::connection_pool) references: u32,
+    pub(crate) references: u32,
     /// Of these, those whose sessions are set up.
-    pub(in crate::mux::connection_pool) set_up: u32,
+    pub(crate) set_up: u32,
     /// Those that are to be described here first.
-    pub(in crate::mux::connection_pool) undescribed: u32,
+    pub(crate) undescribed: u32,
     /// Whether new sessions may be put on it.
-    pub(in crate::mux::connection_pool) takes_sessions: bool,
+    pub(crate) takes_sessions: bool,
 }
 
 impl<S: PartialEq, K: PartialEq> Entry<S, K> {
-    pub(in crate::mux::connection_pool) fn counts_for(&self, server: &S) -> bool {
+    pub(crate) fn counts_for(&self, server: &S) -> bool {
         self.purpose == Purpose::Pooled && self.server == *server
     }
 
     /// Whether it may be handed out for `demand` at all, purpose and load aside.
-    pub(in crate::mux::connection_pool) fn suits(
-        &self,
-        id: ConnectionId,
-        demand: &Demand<S, K>,
-    ) -> bool {
+    pub(crate) fn suits(&self, id: ConnectionId, demand: &Demand<S, K>) -> bool {
         self.server == demand.server
             && self.key == demand.key
             && self.phase != Phase::Closing
@@ -72,7 +68,7 @@ impl<S: PartialEq, K: PartialEq> Entry<S, K> {
             && demand.younger_than.is_none_or(|old| id > old)
     }
 
-    pub(in crate::mux::connection_pool) fn bears(&self, describes: Describes) -> bool {
+    pub(crate) fn bears(&self, describes: Describes) -> bool {
         match describes {
             Describes::Nothing => true,
             Describes::InBand => !self.is_pressed,
@@ -90,11 +86,11 @@ impl<S: PartialEq, K: PartialEq> Entry<S, K> {
     }
 
     /// Sessions that are not set up yet.
-    pub(in crate::mux::connection_pool) fn coming_up(&self) -> u32 {
+    pub(crate) fn coming_up(&self) -> u32 {
         self.references.saturating_sub(self.set_up)
     }
 
-    pub(in crate::mux::connection_pool) fn is_idle(&self) -> bool {
+    pub(crate) fn is_idle(&self) -> bool {
         self.phase == Phase::Open && self.references == 0
     }
 }

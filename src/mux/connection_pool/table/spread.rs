@@ -23,7 +23,7 @@ type Ranked = ((u32, u8, u32, ConnectionId), DescribePlace);
 impl<S: Clone + Eq + Hash, K: Clone + Eq> Table<S, K> {
     /// Whether the session with this demand, which waits on `here` to be described, would be described
     /// sooner on another connection.
-    pub(in crate::mux::connection_pool) fn is_described_sooner_elsewhere(
+    pub(crate) fn is_described_sooner_elsewhere(
         &self,
         here: ConnectionId,
         demand: &Demand<S, K>,
@@ -100,7 +100,7 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq> Table<S, K> {
     }
 
     /// Whether sessions only come to the connection to be described.
-    pub(in crate::mux::connection_pool) fn is_describe_only(&self, id: ConnectionId) -> bool {
+    pub(crate) fn is_describe_only(&self, id: ConnectionId) -> bool {
         self.entry(id)
             .is_some_and(|entry| entry.purpose == Purpose::Aside)
     }
@@ -108,12 +108,7 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq> Table<S, K> {
     /// Whether a connection that counts, and that sessions with this key may use, has several sessions
     /// that are not all set up: it is being found out there whether the server shares. The session
     /// that is about to leave `here` does not count.
-    pub(in crate::mux::connection_pool) fn is_being_tried(
-        &self,
-        server: &S,
-        key: &K,
-        here: Option<ConnectionId>,
-    ) -> bool {
+    pub(crate) fn is_being_tried(&self, server: &S, key: &K, here: Option<ConnectionId>) -> bool {
         self.connections.iter().any(|(id, entry)| {
             let leaving = u32::from(here == Some(*id));
             entry.counts_for(server)
@@ -125,7 +120,7 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq> Table<S, K> {
     }
 
     /// Whether any session of a server still waits to be described.
-    pub(in crate::mux::connection_pool) fn is_describing(&self, server: &S) -> bool {
+    pub(crate) fn is_describing(&self, server: &S) -> bool {
         let of_server = |entry: &&Entry<S, K>| entry.server == *server;
         let mut entries = self.connections.values().filter(of_server);
         entries.any(|entry| entry.undescribed > 0)
@@ -133,7 +128,7 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq> Table<S, K> {
 
     /// The session that is set up on a describe-only connection, for want of another place, has it for
     /// itself.
-    pub(in crate::mux::connection_pool) fn keep_others_away(&mut self, id: ConnectionId) {
+    pub(crate) fn keep_others_away(&mut self, id: ConnectionId) {
         if self.is_describe_only(id) {
             self.on_no_more_sessions(id);
         }

@@ -23,12 +23,12 @@ const POLICIES: [OverflowPolicy; 3] = [
     OverflowPolicy::Block,
 ];
 
-pub(in crate::mux::delivery) const VIDEO: usize = 0;
-pub(in crate::mux::delivery) const AUDIO: usize = 1;
+pub(crate) const VIDEO: usize = 0;
+pub(crate) const AUDIO: usize = 1;
 
 /// What a packet of H.264 carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::mux::delivery) enum Part {
+pub(crate) enum Part {
     ParameterSets,
     RecoveryPoint,
     Key,
@@ -59,15 +59,15 @@ fn media(name: &str, payload_type: u8, encoding: &str) -> MediaStream {
 }
 
 /// A session with H.264 and sound, and its packets.
-pub(in crate::mux::delivery) struct Camera {
-    pub(in crate::mux::delivery) producer: Producer,
-    pub(in crate::mux::delivery) consumer: Consumer,
-    pub(in crate::mux::delivery) now: Instant,
+pub(crate) struct Camera {
+    pub(crate) producer: Producer,
+    pub(crate) consumer: Consumer,
+    pub(crate) now: Instant,
     sent: u32,
 }
 
 impl Camera {
-    pub(in crate::mux::delivery) fn new(policy: OverflowPolicy) -> Self {
+    pub(crate) fn new(policy: OverflowPolicy) -> Self {
         let (producer, consumer) = queue_with(policy);
         let streams = [media("video", 96, "H264"), media("audio", 8, "PCMA")];
         consumer.delivery().describe(&streams);
@@ -80,12 +80,7 @@ impl Camera {
     }
 
     /// Its number is where the source is, at which nobody looks here.
-    pub(in crate::mux::delivery) fn push(
-        &mut self,
-        stream: usize,
-        timestamp: u32,
-        body: &[u8],
-    ) -> u32 {
+    pub(crate) fn push(&mut self, stream: usize, timestamp: u32, body: &[u8]) -> u32 {
         let number = self.sent;
         self.sent += 1;
         let payload_type = if stream == VIDEO { 96 } else { 8 };
@@ -100,18 +95,18 @@ impl Camera {
         number
     }
 
-    pub(in crate::mux::delivery) fn picture(&mut self, timestamp: u32, parts: &[Part]) -> Vec<u32> {
+    pub(crate) fn picture(&mut self, timestamp: u32, parts: &[Part]) -> Vec<u32> {
         let push = |part: &Part| self.push(VIDEO, timestamp, part.payload());
         parts.iter().map(push).collect()
     }
 
     /// Nothing fits any more, until something is taken.
-    pub(in crate::mux::delivery) fn fill(&mut self) {
+    pub(crate) fn fill(&mut self) {
         self.now += MAX_AGE + Duration::from_millis(1);
     }
 
     /// What is taken: the packets' numbers, and which of them follow a gap.
-    pub(in crate::mux::delivery) fn take(&mut self) -> (Vec<u32>, Vec<u32>) {
+    pub(crate) fn take(&mut self) -> (Vec<u32>, Vec<u32>) {
         let packets = take(&mut self.consumer);
         let gaps = packets.iter().filter(|packet| packet.discontinuity);
         (
@@ -120,7 +115,7 @@ impl Camera {
         )
     }
 
-    pub(in crate::mux::delivery) fn count(&self, stream: usize) -> StreamCount {
+    pub(crate) fn count(&self, stream: usize) -> StreamCount {
         self.consumer.delivery().counts()[stream]
     }
 }

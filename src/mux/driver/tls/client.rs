@@ -14,14 +14,14 @@ use crate::mux::{driver::socket::Socket, error::Error, server_key::ServerId, tls
 
 /// All connections that are made with the same [`TlsOptions`], and the tickets with which a server
 /// takes one up again without another proof of who it is.
-pub(in crate::mux) struct TlsClient {
+pub(crate) struct TlsClient {
     options: TlsOptions,
     /// Made by the first handshake.
     config: OnceCell<Arc<ClientConfig>>,
 }
 
 impl TlsClient {
-    pub(in crate::mux) fn new(options: TlsOptions) -> Self {
+    pub(crate) fn new(options: TlsOptions) -> Self {
         Self {
             options,
             config: OnceCell::new(),
@@ -31,7 +31,7 @@ impl TlsClient {
     /// Makes the handshake with `server` within `limit`, over the connection to it that `connecting`
     /// comes to. Meanwhile the first of a process reads the system's authorities, which takes some
     /// ten milliseconds.
-    pub(in crate::mux::driver) async fn secure(
+    pub(crate) async fn secure(
         &self,
         connecting: impl Future<Output = Result<Socket, Error>>,
         server: &ServerId,

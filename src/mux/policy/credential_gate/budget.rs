@@ -58,7 +58,7 @@ pub(super) enum Decision {
 
 /// The tries since the server last accepted the credentials, of all multiplexers of a process.
 #[derive(Debug)]
-pub(in crate::mux) struct Budget<C> {
+pub(crate) struct Budget<C> {
     /// Oldest first.
     tries: Vec<Try<C>>,
     /// When the first was made, and how many were made after the first minute.
@@ -203,7 +203,7 @@ impl<C: Copy + Eq> Budget<C> {
     }
 
     /// Whether forgetting it allows nothing more.
-    pub(in crate::mux) fn is_forgettable(&self, now: Instant) -> bool {
+    pub(crate) fn is_forgettable(&self, now: Instant) -> bool {
         let last = self.tries.last();
         last.is_none_or(|last| now.saturating_duration_since(last.at) >= MOST_TRIES_WITHIN)
     }

@@ -12,7 +12,7 @@ const RETRY: Duration = Duration::from_secs(2);
 
 /// Whether likeness is harmless at one server.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(in crate::mux) enum DescriptionCheck {
+pub(crate) enum DescriptionCheck {
     /// It is not known.
     #[default]
     Open,
@@ -26,7 +26,7 @@ pub(in crate::mux) enum DescriptionCheck {
 
 /// What a session is to do whose description is in doubt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::mux) enum NextCheck {
+pub(crate) enum NextCheck {
     /// Nothing: likeness is harmless.
     Needless,
     /// Describe its URI on a fresh connection. The check is under way from now on.
@@ -38,7 +38,7 @@ pub(in crate::mux) enum NextCheck {
 }
 
 impl DescriptionCheck {
-    pub(in crate::mux) fn next(&mut self, now: Instant) -> NextCheck {
+    pub(crate) fn next(&mut self, now: Instant) -> NextCheck {
         match *self {
             Self::ToldApart => NextCheck::Needless,
             Self::UnderWay => NextCheck::Others,
@@ -51,25 +51,25 @@ impl DescriptionCheck {
     }
 
     /// The session that was checking has gone before it knew.
-    pub(in crate::mux) fn on_given_up(&mut self) {
+    pub(crate) fn on_given_up(&mut self) {
         if *self == Self::UnderWay {
             *self = Self::Open;
         }
     }
 
     /// The server did not describe the URI on a fresh connection.
-    pub(in crate::mux) fn on_failed(&mut self, now: Instant) {
+    pub(crate) fn on_failed(&mut self, now: Instant) {
         if *self == Self::UnderWay {
             *self = Self::Failed(now);
         }
     }
 
     /// The URI was described alike in company and alone.
-    pub(in crate::mux) fn on_told_apart(&mut self) {
+    pub(crate) fn on_told_apart(&mut self) {
         *self = Self::ToldApart;
     }
 
-    pub(in crate::mux) fn is_told_apart(self) -> bool {
+    pub(crate) fn is_told_apart(self) -> bool {
         self == Self::ToldApart
     }
 }

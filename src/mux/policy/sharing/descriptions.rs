@@ -19,7 +19,7 @@ use crate::mux::proto::{FirstAsked, Presentation, sdp};
 /// (`o=`, `s=`, `i=`, `a=ssrc`): for each medium its `m=` line, mapping, parameters and control
 /// attribute as written.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(in crate::mux) struct Signature {
+pub(crate) struct Signature {
     /// Of what stands before the first `m=` line.
     session: u64,
     media: Vec<MediaSignature>,
@@ -34,7 +34,7 @@ struct MediaSignature {
 
 impl Signature {
     /// The signature of a description as received.
-    pub(in crate::mux) fn of(description: &[u8]) -> Self {
+    pub(crate) fn of(description: &[u8]) -> Self {
         let mut signature = Self::default();
         let mut hasher = DefaultHasher::new();
         let mut kind: Option<String> = None;
@@ -88,14 +88,14 @@ fn is_of_signature(line: &str) -> bool {
 /// How one URI was described on one connection. Two accounts of one URI are equal unless the server
 /// described another presentation for one of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::mux) struct Account {
-    pub(in crate::mux) signature: Signature,
+pub(crate) struct Account {
+    pub(crate) signature: Signature,
     /// Where its media are set up. A hash each: they may hold secrets.
     controls: Vec<u64>,
 }
 
 impl Account {
-    pub(in crate::mux) fn of(presentation: &Presentation) -> Self {
+    pub(crate) fn of(presentation: &Presentation) -> Self {
         let hash_of = |control: &str| {
             let mut hasher = DefaultHasher::new();
             control.hash(&mut hasher);
@@ -113,7 +113,7 @@ impl Account {
 
 /// Why a description may be that of another URI.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::mux) enum Doubt {
+pub(crate) enum Doubt {
     /// Its control URLs are those of another URI that was asked for on the connection.
     NamesAnother,
     /// The connection was asked for another URI first, and how that one is described is not known.
@@ -126,18 +126,18 @@ pub(in crate::mux) enum Doubt {
 
 /// A description, and those that came before it on its connection.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::mux) struct Described<'a> {
-    pub(in crate::mux) signature: &'a Signature,
+pub(crate) struct Described<'a> {
+    pub(crate) signature: &'a Signature,
     /// What the connection was asked for first.
-    pub(in crate::mux) first: &'a FirstAsked,
+    pub(crate) first: &'a FirstAsked,
     /// Its control URLs are below another URI that was asked for there, and not below its own.
-    pub(in crate::mux) names_another: bool,
+    pub(crate) names_another: bool,
 }
 
 /// Whether a description is in doubt, where `others` is what other URIs were described as on the
 /// connection. That of the first URI never is: what the server stays with is its own. A server that
 /// stays with a first URI which it refused to describe refuses all.
-pub(in crate::mux) fn doubt<'a>(
+pub(crate) fn doubt<'a>(
     described: Described<'_>,
     mut others: impl Iterator<Item = &'a Signature>,
 ) -> Option<Doubt> {
@@ -163,7 +163,7 @@ pub(in crate::mux) fn doubt<'a>(
 /// Whether a description that is in no doubt shows that the server does not stay with the first URI of
 /// the connection: each of the two has a medium with parameters that the other one does not have.
 /// Payload types and control attributes do not count: go2rtc makes new ones for the same camera.
-pub(in crate::mux) fn shows_another_camera(description: &[u8], first: &FirstAsked) -> bool {
+pub(crate) fn shows_another_camera(description: &[u8], first: &FirstAsked) -> bool {
     let FirstAsked::Described(first) = first else {
         return false;
     };

@@ -1,4 +1,4 @@
 //! Whether a server keeps several sessions of one connection apart.
 
-pub(in crate::mux) mod description_check;
-pub(in crate::mux) mod descriptions;
+pub(crate) mod description_check;
+pub(crate) mod descriptions;
