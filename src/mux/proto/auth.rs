@@ -23,10 +23,12 @@ use std::{
     time::Instant,
 };
 
-use super::challenge::{self, Scheme};
-use super::credentials::Credentials;
-use super::digest;
-use super::permit::{Strength, Tag};
+use super::{
+    challenge::{self, Scheme},
+    credentials::Credentials,
+    digest,
+    permit::{Strength, Tag},
+};
 
 /// Realms of one connection; a recorder has as many as it has cameras.
 const MOST_REALMS: usize = 256;

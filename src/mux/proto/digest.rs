@@ -1,7 +1,9 @@
 //! The answer to one Digest challenge: the wrapper around the computation of `http-auth`.
 
-use http_auth::digest::{Algorithm, Qop};
-use http_auth::{DigestClient, PasswordParams};
+use http_auth::{
+    DigestClient, PasswordParams,
+    digest::{Algorithm, Qop},
+};
 
 use super::credentials::Credentials;
 

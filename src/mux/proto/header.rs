@@ -3,8 +3,7 @@
 //! Each function takes the value of one header, without its name and line end. None of them can
 //! fail on hostile input: what makes no sense is None, an empty set or an error that says why.
 
-use std::fmt;
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 /// RFC 2326 names no upper limit for a session id; those seen are 8 to 32 characters long.
 const MAX_SESSION_ID: usize = 256;

@@ -10,8 +10,7 @@
 //! A description is the attacker's text: sizes are bounded, and controls are checked by
 //! [`uri`].
 
-use std::borrow::Cow;
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
 use bytes::Bytes;
 use url::Url;

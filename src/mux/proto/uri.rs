@@ -9,8 +9,7 @@
 //! `rtsp://h/cam/realmonitor?channel=1/trackID=0`, where RFC 3986 gives `rtsp://h/cam/trackID=0`,
 //! without the channel. Under a base that ends in '/' (gst-rtsp-server, live555) both agree.
 
-use std::borrow::Cow;
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
 use percent_encoding::percent_decode_str;
 use url::{ParseError, Url};

@@ -221,7 +221,10 @@ fn is_left_over(metadata: &Metadata, now: SystemTime) -> bool {
 #[cfg(target_os = "linux")]
 #[cfg(test)]
 mod tests {
-    use std::os::unix::{fs::PermissionsExt as _, fs::symlink, net::UnixListener};
+    use std::os::unix::{
+        fs::{PermissionsExt as _, symlink},
+        net::UnixListener,
+    };
 
     use super::*;
 
