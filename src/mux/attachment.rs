@@ -7,12 +7,13 @@ use tokio::sync::oneshot;
 
 use super::{
     config::OverflowPolicy,
-    connection_pool::{ConnectionHandle, ConnectionId},
+    connection_pool::ConnectionHandle,
     delivery::{Consumer, delivery},
     driver::{Command, Lease, Link},
     monitor::{Seat, SessionMonitor},
     proto::{Failure, FailureKind, Reply, SessionConfig, SessionKey, SessionRequest, StreamGrant},
 };
+use crate::mux::ids::ConnectionId;
 
 /// One session on one connection. Dropped, the session is released: its TEARDOWN goes out, and only
 /// then the reference is given back. Neither blocks.

@@ -20,7 +20,7 @@ use super::{
     clock,
     config::SessionOptions,
     connection_pool::{
-        Attempt, ConnectionHandle, ConnectionId, ConnectionPool, Described, Intent, Joining, Wish,
+        Attempt, ConnectionHandle, ConnectionPool, Described, Intent, Joining, Wish,
     },
     error::{Error, ErrorKind, Initiator, Scope},
     monitor::{Debt, SessionMonitor},
@@ -34,6 +34,7 @@ use super::{
     remedy::{Circumstances, Remedy, remedy},
     sharing::{Evidence, Introduction, Sharing},
 };
+use crate::mux::ids::ConnectionId;
 use capacity::{Leavers, RoomTrial};
 pub(crate) use set_up::StreamsSetUp;
 use set_up::setup_request;

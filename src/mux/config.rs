@@ -6,7 +6,6 @@ use url::Url;
 
 pub use super::proto::{Limits, Timeouts};
 use super::{
-    connection_pool::PresentationUri,
     error::Error,
     proto::{
         credentials::Credentials,
@@ -15,6 +14,7 @@ use super::{
     server_key::{ConnectionKey, ConnectionOptions, ServerId, WorkloadClass, is_secure},
     tls::TlsOptions,
 };
+use crate::mux::ids::PresentationUri;
 
 /// What to play, as whom, and on what kind of connection.
 #[derive(Clone)]

@@ -57,7 +57,6 @@ use self::{
     state_file::Saver,
     table::WaiterId,
 };
-pub(crate) use super::ids::{ConnectionId, PresentationUri};
 use super::{
     clock,
     config::{Limits, SessionOptions, Timeouts},

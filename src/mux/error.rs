@@ -2,10 +2,8 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use super::{
-    connection_pool::ConnectionId,
-    proto::{CloseReason, Failure, FailureKind, SharingViolation},
-};
+use super::proto::{CloseReason, Failure, FailureKind, SharingViolation};
+use crate::mux::ids::ConnectionId;
 
 /// An error of a session or its connection; cheap to clone, free of secrets.
 ///

@@ -16,13 +16,13 @@ use self::successor::Successor;
 use super::{
     attachment::Attachment,
     bring_up::{BringUp, Playing},
-    connection_pool::ConnectionId,
     delivery::Packet,
     driver::{Link, Report},
     error::Error,
     monitor::SessionMonitor,
     proto::{PacketKind, Presentation, Reply, RtpInfo, SessionKey, SessionRequest, StreamGrant},
 };
+use crate::mux::ids::ConnectionId;
 
 /// A playing session: a stream of packets, and the requests that steer it.
 ///

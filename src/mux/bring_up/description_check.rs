@@ -11,10 +11,9 @@ use crate::mux::{
     attachment::Attachment,
     clock,
     config::OverflowPolicy,
-    connection_pool::{
-        ConnectionHandle, ConnectionId, ConnectionPool, Description, PresentationUri, Wish,
-    },
+    connection_pool::{ConnectionHandle, ConnectionPool, Description, Wish},
     error::{Error, ErrorKind, Initiator, Scope},
+    ids::{ConnectionId, PresentationUri},
     monitor::SessionMonitor,
     policy::sharing::{
         description_check::NextCheck,

@@ -16,9 +16,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{ConnectionId, state::State};
+use super::state::State;
 use crate::mux::{
     driver::Command,
+    ids::ConnectionId,
     policy::credential_gate::{Budget, CredentialGate, Notice, Notices},
     proto::{CredentialReport, CredentialStatus, Credentials, LeftChallenge},
     server_key::ServerId,

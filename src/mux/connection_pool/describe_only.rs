@@ -3,14 +3,12 @@
 
 use std::time::{Duration, Instant};
 
-use super::{
-    ConnectionHandle, ConnectionPool, State, Wish,
-    table::{ConnectionId, Purpose},
-};
+use super::{ConnectionHandle, ConnectionPool, State, Wish, table::Purpose};
 use crate::mux::{
     clock,
     driver::{Command, Link},
     error::Error,
+    ids::ConnectionId,
     server_key::ConnectionKey,
     sharing::{Stance, rejoin::Facts},
 };

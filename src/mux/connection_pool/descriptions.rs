@@ -13,8 +13,7 @@ use std::{cmp::Reverse, collections::HashMap};
 
 use url::Url;
 
-use super::table::PresentationUri;
-use crate::mux::{proto::Presentation, server_key::ConnectionKey};
+use crate::mux::{ids::PresentationUri, proto::Presentation, server_key::ConnectionKey};
 
 /// More cameras than one process plays.
 const MOST: usize = 1024;

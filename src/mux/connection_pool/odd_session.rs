@@ -2,10 +2,11 @@
 
 use std::time::Instant;
 
-use super::{ConnectionPool, State, Wish, table::ConnectionId};
+use super::{ConnectionPool, State, Wish};
 use crate::mux::{
     clock,
     config::Multiplex,
+    ids::ConnectionId,
     policy::odd_session::{LossAction, LossRecord},
     proto::{FramingLoss, SessionKey},
 };

@@ -5,11 +5,12 @@ use std::{collections::HashMap, time::Instant};
 
 use tokio::sync::watch;
 
-use super::{ConnectionPool, PresentationUri};
+use super::ConnectionPool;
 use crate::mux::{
     clock,
     driver::Link,
     error::{Error, ErrorKind},
+    ids::PresentationUri,
     policy::redial::{Admission, AttemptId, Ending, Redial, RetryBounds, WaiterId},
     server_key::{ConnectionKey, ServerId},
 };

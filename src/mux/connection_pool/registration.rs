@@ -2,10 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use super::{ConnectionId, ConnectionPool};
+use super::ConnectionPool;
 use crate::mux::{
     clock,
     driver::Vitals,
+    ids::ConnectionId,
     proto::{CredentialReport, FramingLoss, ProbeOutcome},
 };
 

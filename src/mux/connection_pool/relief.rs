@@ -7,11 +7,12 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Aftermath, ConnectionPool, State, Wish, table::ConnectionId};
+use super::{Aftermath, ConnectionPool, State, Wish};
 use crate::mux::{
     clock,
     driver::Vitals,
     event::{ConnectionLimit, MuxEvent},
+    ids::ConnectionId,
     sharing::Stance,
 };
 

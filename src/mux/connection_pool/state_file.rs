@@ -27,11 +27,11 @@ use std::{
 
 use self::disk::{Existing, MAX_SIZE};
 pub(super) use self::saver::Saver;
-use super::{ConnectionPool, PresentationUri, descriptions::line, server::Server};
+use super::{ConnectionPool, descriptions::line, server::Server};
 use crate::mux::{
     clock,
     event::{MuxEvent, StateFileProblem},
-    ids::Moment,
+    ids::{Moment, PresentationUri},
     pace::Pace,
     proto::{Presentation, redaction},
     server_key::ServerId,

@@ -21,7 +21,7 @@ use std::{
     hash::Hash,
 };
 
-pub(super) use crate::mux::ids::{ConnectionId, PresentationUri};
+use crate::mux::ids::ConnectionId;
 
 use self::spread::DescribePlace;
 pub(super) use self::{

@@ -11,10 +11,11 @@ use url::Url;
 use super::{
     Aftermath, ConnectionHandle, ConnectionPool, State, Wish,
     intent::{Intent, IntentId},
-    table::{ConnectionId, PresentationUri, Purpose, SESSION_CEILING},
+    table::{Purpose, SESSION_CEILING},
 };
 use crate::mux::{
     clock,
+    ids::{ConnectionId, PresentationUri},
     policy::{
         join_history::Joins,
         sharing::{

@@ -5,11 +5,12 @@ use std::time::{Duration, Instant};
 use tokio::sync::{oneshot, watch};
 use url::Url;
 
-use super::{Aftermath, ConnectionPool, State, server::Server, table::ConnectionId};
+use super::{Aftermath, ConnectionPool, State, server::Server};
 use crate::mux::{
     clock,
     driver::{Command, Link},
     event::{MuxEvent, SharingChange, SharingVerdict},
+    ids::ConnectionId,
     policy::join_history::Joins,
     proto::ProbeOutcome,
     server_key::ServerId,

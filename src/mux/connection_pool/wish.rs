@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use super::{
-    table::{Company, ConnectionId, Demand, Describes, PresentationUri, SESSION_CEILING},
+    table::{Company, Demand, Describes, SESSION_CEILING},
     terms::{Terms, terms},
 };
 use crate::mux::{
     clock::random_seed,
     config::{Limits, Multiplex, SessionOptions, Timeouts},
     error::{Error, ErrorKind, Initiator, Scope},
+    ids::{ConnectionId, PresentationUri},
     proto::{ConnectionConfig, CredentialStatus},
     server_key::{ConnectionKey, ServerId},
     sharing::{Evidence, Stance},

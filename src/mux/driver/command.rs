@@ -17,9 +17,9 @@ use url::Url;
 
 use super::vitals::Vitals;
 use crate::mux::{
-    connection_pool::ConnectionId,
     delivery::{Budget, Producer},
     error::Error,
+    ids::ConnectionId,
     monitor::Debt,
     proto::{
         Backlog, CloseReason, CredentialStatus, Failure, FailureKind, Measures, ProbeOutcome,

@@ -6,11 +6,13 @@ use tokio::sync::oneshot;
 
 use super::{breath::Tally, gaps::Gaps};
 use crate::mux::{
-    connection_pool::ConnectionId,
-    delivery::{self, Producer},
+    delivery,
+    delivery::Producer,
     error::Error,
+    ids::ConnectionId,
     monitor::Debt,
-    proto::{self, CloseReason, Failure, PacketKind, Reply, RequestId, SessionKey},
+    proto,
+    proto::{CloseReason, Failure, PacketKind, Reply, RequestId, SessionKey},
     strain::Reading,
 };
 

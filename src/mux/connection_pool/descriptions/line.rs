@@ -5,8 +5,10 @@
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, percent_encode};
 use url::Url;
 
-use super::PresentationUri;
-use crate::mux::proto::{Presentation, sdp::parse_presentation, secrets};
+use crate::mux::{
+    ids::PresentationUri,
+    proto::{Presentation, sdp::parse_presentation, secrets},
+};
 
 const KIND: &str = "played";
 const ENCODED: &AsciiSet = &CONTROLS.add(b' ').add(b'%');

@@ -3,7 +3,8 @@
 
 use std::hash::Hash;
 
-use super::{ConnectionId, Demand, Describes, Entry, Phase, Purpose, Table, least_referenced};
+use super::{Demand, Describes, Entry, Phase, Purpose, Table, least_referenced};
+use crate::mux::ids::ConnectionId;
 
 impl<S: Clone + Eq + Hash, K: Clone + Eq> Table<S, K> {
     /// What is made at the limit, where nothing that there is will do.

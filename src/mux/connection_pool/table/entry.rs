@@ -1,9 +1,7 @@
 //! One connection, as the table knows it.
 
-use super::{
-    ConnectionId, PresentationUri,
-    demand::{Company, Demand, Describes},
-};
+use super::demand::{Company, Demand, Describes};
+use crate::mux::ids::{ConnectionId, PresentationUri};
 
 /// Who may use a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

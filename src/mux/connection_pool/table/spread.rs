@@ -8,7 +8,8 @@
 
 use std::hash::Hash;
 
-use super::{Company, ConnectionId, Demand, Describes, Entry, Phase, Purpose, Table};
+use super::{Company, Demand, Describes, Entry, Phase, Purpose, Table};
+use crate::mux::ids::ConnectionId;
 
 /// Where a session is to be described.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -146,7 +147,10 @@ fn queue_of<S: PartialEq, K: PartialEq>(entry: &Entry<S, K>) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mux::connection_pool::table::{Placement, PresentationUri, SESSION_CEILING};
+    use crate::mux::{
+        connection_pool::table::{Placement, SESSION_CEILING},
+        ids::PresentationUri,
+    };
 
     type Names = Table<&'static str, u8>;
 

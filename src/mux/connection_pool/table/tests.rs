@@ -1,4 +1,5 @@
 use super::*;
+use crate::mux::ids::PresentationUri;
 
 type Names = Table<&'static str, u8>;
 
