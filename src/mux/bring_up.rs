@@ -24,15 +24,16 @@ use super::{
     },
     error::{Error, ErrorKind, Initiator, Scope},
     monitor::{Debt, SessionMonitor},
-    policy::sharing::descriptions::Account,
+    policy::{
+        failover::{Circumstances, Remedy, remedy},
+        sharing::{Evidence, Introduction, Sharing, descriptions::Account},
+    },
     proto::{
         Failure, FailureKind, FirstAsked, Presentation, Reply, RtpInfo, SessionConfig, SessionKey,
         SessionRequest,
         sdp::parse_presentation,
         uri::{presentation_base, redacted},
     },
-    remedy::{Circumstances, Remedy, remedy},
-    sharing::{Evidence, Introduction, Sharing},
 };
 use crate::mux::ids::ConnectionId;
 use capacity::{Leavers, RoomTrial};

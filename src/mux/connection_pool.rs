@@ -27,8 +27,6 @@ mod relief;
 mod server;
 mod state;
 mod state_file;
-mod table;
-mod terms;
 mod tls_clients;
 mod trials;
 mod verdicts;
@@ -55,7 +53,6 @@ pub(crate) use self::{
 use self::{
     state::{Aftermath, State},
     state_file::Saver,
-    table::WaiterId,
 };
 use super::{
     clock,
@@ -63,6 +60,7 @@ use super::{
     error::Error,
     event::{MuxEvent, MuxEvents, StateFileProblem},
     network::Network,
+    policy::placement::WaiterId,
     runtime::RuntimeChoice,
     stats::MuxStats,
 };

@@ -75,7 +75,7 @@ use super::{
     connection_pool::Registration,
     error::Error,
     network::Network,
-    pace::LONG_WAY,
+    policy::server_speed::LONG_WAY,
     proto::{
         Backlog, CloseReason, Connection, ConnectionConfig, CredentialReport, Event, ProbeOutcome,
         Reply, Retirement, uri::redacted,

@@ -84,14 +84,11 @@ mod monitor;
 // Public for `tests/sim` only.
 #[doc(hidden)]
 pub mod network;
-mod pace;
 mod policy;
 pub mod proto;
-mod remedy;
 mod runtime;
 pub mod server_key;
 mod session;
-mod sharing;
 mod stats;
 mod strain;
 mod tls;

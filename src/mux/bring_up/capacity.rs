@@ -12,10 +12,12 @@ use crate::mux::{
     clock,
     connection_pool::{ConnectionHandle, ConnectionPool},
     error::{Error, ErrorKind, TlsFailure},
+    policy::{
+        failover::is_about_capacity,
+        sharing::{Deciding, Sharing, Stance},
+    },
     proto::{Failure, FailureKind},
-    remedy::is_about_capacity,
     server_key::ServerId,
-    sharing::{Deciding, Sharing, Stance},
 };
 
 /// The one session that looks for room on a fresh connection; given up when it is dropped.

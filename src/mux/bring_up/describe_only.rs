@@ -8,13 +8,15 @@ use crate::mux::{
     clock,
     connection_pool::ConnectionHandle,
     error::Error,
-    proto::{Failure, FailureKind},
-    remedy::is_about_capacity,
-    sharing::{
-        Stance,
-        gate::patience,
-        rejoin::{Rejoin, rejoin},
+    policy::{
+        failover::is_about_capacity,
+        sharing::{
+            Stance,
+            play_gate::patience,
+            rejoin::{Rejoin, rejoin},
+        },
     },
+    proto::{Failure, FailureKind},
 };
 
 impl BringUp {

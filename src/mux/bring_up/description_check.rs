@@ -16,15 +16,13 @@ use crate::mux::{
     ids::{ConnectionId, PresentationUri},
     monitor::SessionMonitor,
     policy::sharing::{
+        Evidence, Sharing, Stance,
         description_check::NextCheck,
         descriptions::{Account, Doubt, shows_another_camera},
+        play_gate::{REGROUP, patience},
     },
     proto::{FirstAsked, Presentation, SessionConfig, SessionRequest},
     server_key::ServerId,
-    sharing::{
-        Evidence, Sharing, Stance,
-        gate::{REGROUP, patience},
-    },
 };
 
 /// A check that a session has begun; however it ends, another session may check then.

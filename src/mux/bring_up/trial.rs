@@ -11,17 +11,20 @@ use crate::mux::{
     attachment::Attachment,
     clock,
     config::{Multiplex, OverflowPolicy},
-    connection_pool::{self as pool, ConnectionPool, Described},
+    connection_pool as pool,
+    connection_pool::{ConnectionPool, Described},
     error::Error,
     monitor::SessionMonitor,
-    policy::sharing::descriptions::Account,
-    proto::{FailureKind, FirstAsked, Presentation, ProbeOutcome, SessionConfig, SessionRequest},
-    remedy::{Circumstances, Remedy, remedy},
-    server_key::ServerId,
-    sharing::{
-        Evidence, Stance,
-        gate::{FENCE, Gate, patience},
+    policy::{
+        failover::{Circumstances, Remedy, remedy},
+        sharing::{
+            Evidence, Stance,
+            descriptions::Account,
+            play_gate::{FENCE, Gate, patience},
+        },
     },
+    proto::{FailureKind, FirstAsked, Presentation, ProbeOutcome, SessionConfig, SessionRequest},
+    server_key::ServerId,
 };
 
 /// How long after a refusal a server may close the connection for it (gortsplib does at once).

@@ -8,11 +8,11 @@ use crate::mux::{
     clock,
     connection_pool::ConnectionHandle,
     error::Error,
-    proto::{Failure, Presentation},
-    sharing::{
+    policy::sharing::{
         Deciding, Stance,
-        gate::{FENCE, REGROUP},
+        play_gate::{FENCE, REGROUP},
     },
+    proto::{Failure, Presentation},
 };
 
 /// Where there is no other place, one may become free: that is looked at this often.

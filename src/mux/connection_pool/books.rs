@@ -2,12 +2,9 @@
 
 use std::{collections::BTreeMap, time::Instant};
 
-use super::{
-    State,
-    state::Registered,
-    table::{Phase, Purpose},
-};
+use super::{State, state::Registered};
 use crate::mux::{
+    policy::placement::{Phase, Purpose},
     server_key::ServerId,
     stats::{ConnectionState, ConnectionStats, MuxStats, ServerStats},
 };

@@ -3,14 +3,17 @@
 
 use std::time::{Duration, Instant};
 
-use super::{ConnectionHandle, ConnectionPool, State, Wish, table::Purpose};
+use super::{ConnectionHandle, ConnectionPool, State, Wish};
 use crate::mux::{
     clock,
     driver::{Command, Link},
     error::Error,
     ids::ConnectionId,
+    policy::{
+        placement::Purpose,
+        sharing::{Stance, rejoin::Facts},
+    },
     server_key::ConnectionKey,
-    sharing::{Stance, rejoin::Facts},
 };
 
 /// After a server did not take a describe-only connection, none is made there for so long.

@@ -13,7 +13,7 @@ use crate::mux::{
     driver::Vitals,
     event::{ConnectionLimit, MuxEvent},
     ids::ConnectionId,
-    sharing::Stance,
+    policy::sharing::Stance,
 };
 
 /// How long a connection is strained before the first session is moved: new ones going elsewhere may

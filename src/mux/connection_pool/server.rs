@@ -6,12 +6,14 @@ use tokio::sync::watch;
 
 use super::intent::IntentId;
 use crate::mux::{
-    pace::Pace,
-    server_key::ConnectionKey,
-    sharing::{
-        Sharing,
-        gate::{REGROUP, SHORTEST_DESCRIBE_PATIENCE, describe_patience, patience},
+    policy::{
+        server_speed::Pace,
+        sharing::{
+            Sharing,
+            play_gate::{REGROUP, SHORTEST_DESCRIBE_PATIENCE, describe_patience, patience},
+        },
     },
+    server_key::ConnectionKey,
 };
 
 /// One server.

@@ -16,7 +16,6 @@ use super::{
     redial::Redials,
     relief::Relief,
     server::Server,
-    table::{Checkin, Demand, Placement, Purpose, Table, WaiterId},
     tls_clients::TlsClients,
     trials::Trial,
     wish::Known,
@@ -24,14 +23,18 @@ use super::{
 use crate::mux::{
     clock,
     config::Multiplex,
-    driver::{self, Command, Link, Plan},
+    driver,
+    driver::{Command, Link, Plan},
     error::Error,
     event::MuxEvent,
     ids::ConnectionId,
-    policy::join_history::Joins,
+    policy::{
+        join_history::Joins,
+        placement::{Checkin, Demand, Placement, Purpose, Table, WaiterId},
+        sharing::{Evidence, Stance, play_gate::SHORTEST_PATIENCE},
+    },
     proto::{CloseReason, ConnectionConfig, HeadOfLine},
     server_key::{ConnectionKey, ServerId},
-    sharing::{Evidence, Stance, gate::SHORTEST_PATIENCE},
 };
 
 /// How long a server keeps sessions whose connection went without TEARDOWN: the session timeout

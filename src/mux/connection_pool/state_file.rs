@@ -32,10 +32,12 @@ use crate::mux::{
     clock,
     event::{MuxEvent, StateFileProblem},
     ids::{Moment, PresentationUri},
-    pace::Pace,
+    policy::{
+        server_speed::Pace,
+        sharing::{Sharing, persist},
+    },
     proto::{Presentation, redaction},
     server_key::ServerId,
-    sharing::{Sharing, memory},
 };
 
 const HEADER: &str = "rtspmux-state 4";
@@ -56,7 +58,7 @@ enum Entry {
 
 impl Entry {
     fn parse(line: &str, now: Moment) -> Option<Self> {
-        if let Some((id, sharing, pace)) = memory::parse_line(line, now) {
+        if let Some((id, sharing, pace)) = persist::parse_line(line, now) {
             return Some(Self::Server(id, sharing, pace));
         }
         let (uri, presentation) = line::parse(line)?;
@@ -66,7 +68,7 @@ impl Entry {
     /// None if it is not to be written down.
     fn line(&self, now: Moment) -> Option<String> {
         match self {
-            Self::Server(id, sharing, pace) => memory::line(id, sharing, pace, now),
+            Self::Server(id, sharing, pace) => persist::line(id, sharing, pace, now),
             Self::Played(uri, presentation) => line::line(uri, presentation),
         }
     }

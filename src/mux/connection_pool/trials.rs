@@ -11,24 +11,23 @@ use url::Url;
 use super::{
     Aftermath, ConnectionHandle, ConnectionPool, State, Wish,
     intent::{Intent, IntentId},
-    table::{Purpose, SESSION_CEILING},
 };
 use crate::mux::{
     clock,
     ids::{ConnectionId, PresentationUri},
     policy::{
         join_history::Joins,
+        placement::{Purpose, SESSION_CEILING},
         sharing::{
+            Stance,
             description_check::NextCheck,
-            descriptions::{self, Doubt, Signature, doubt},
+            descriptions,
+            descriptions::{Doubt, Signature, doubt},
+            play_gate::{Facts, Gate, gate, intent_patience, patience},
         },
     },
     proto::{FirstAsked, Presentation, SessionKey},
     server_key::{ConnectionKey, ServerId},
-    sharing::{
-        Stance,
-        gate::{Facts, Gate, gate, intent_patience, patience},
-    },
 };
 
 /// How long after a refusal a server may still close the connection for it (gortsplib).

@@ -11,10 +11,12 @@ use crate::mux::{
     driver::{Command, Link},
     event::{MuxEvent, SharingChange, SharingVerdict},
     ids::ConnectionId,
-    policy::join_history::Joins,
+    policy::{
+        join_history::Joins,
+        sharing::{Deciding, Sharing, Stance, Verdict},
+    },
     proto::ProbeOutcome,
     server_key::ServerId,
-    sharing::{Deciding, Sharing, Stance, Verdict},
 };
 
 /// The path of nothing.

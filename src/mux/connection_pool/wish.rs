@@ -2,18 +2,20 @@
 
 use std::sync::Arc;
 
-use super::{
-    table::{Company, Demand, Describes, SESSION_CEILING},
-    terms::{Terms, terms},
-};
 use crate::mux::{
     clock::random_seed,
     config::{Limits, Multiplex, SessionOptions, Timeouts},
     error::{Error, ErrorKind, Initiator, Scope},
     ids::{ConnectionId, PresentationUri},
+    policy::{
+        placement::{
+            Company, Demand, Describes, SESSION_CEILING,
+            terms::{Terms, terms},
+        },
+        sharing::{Evidence, Stance},
+    },
     proto::{ConnectionConfig, CredentialStatus},
     server_key::{ConnectionKey, ServerId},
-    sharing::{Evidence, Stance},
 };
 
 const DEFAULT_USER_AGENT: &str = concat!("rtspmux/", env!("CARGO_PKG_VERSION"));

@@ -10,7 +10,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::mux::pace::{BATCH_OVER_A_LONG_WAY, LONG_WAY};
+use crate::mux::policy::server_speed::{BATCH_OVER_A_LONG_WAY, LONG_WAY};
 
 /// Of a round trip.
 const SHARE: u32 = 40;

@@ -4,7 +4,10 @@
 //! * [`sharing`]: whether a server can share connections.
 
 pub(super) mod credential_gate;
+pub(crate) mod failover;
 pub(super) mod join_history;
 pub(super) mod odd_session;
+pub(crate) mod placement;
 pub(super) mod redial;
-pub(super) mod sharing;
+pub(crate) mod server_speed;
+pub(crate) mod sharing;

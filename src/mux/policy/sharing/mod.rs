@@ -1,4 +1,553 @@
-//! Whether a server keeps several sessions of one connection apart.
+//! Whether a server may carry several sessions on one connection: learned, and remembered.
+//!
+//! A server is *Unknown* until it has shown what it does. *Yes* once two sessions were set up on one
+//! of its connections with ids and channels of their own. *No* only when a session that met
+//! [`Evidence`] works on a connection of its own - else it was that session's own error - and, where
+//! the evidence is a mere status, only when a second instance or a canary agrees: a flaky 400 must
+//! not cost a server its sharing for a day. What is seen and not confirmed is a *suspicion*: nobody
+//! is added while there is one. Pure: time is passed in.
 
+mod capacity;
 pub(crate) mod description_check;
 pub(crate) mod descriptions;
+pub(crate) mod evidence;
+pub(crate) mod fingerprint;
+pub(crate) mod persist;
+pub(crate) mod play_gate;
+pub(crate) mod rejoin;
+
+use std::time::{Duration, Instant};
+
+use self::{
+    capacity::Room,
+    description_check::{DescriptionCheck, NextCheck},
+};
+pub(crate) use self::{
+    evidence::Evidence,
+    fingerprint::{Fingerprint, Introduction},
+};
+use super::join_history::{Blame, JoinHistory, Joins};
+use crate::mux::{
+    ids::{ConnectionId, PresentationUri},
+    proto::ProbeOutcome,
+};
+
+/// After the first *No* sharing is tried again soon: it may have been wrong.
+const FIRST_RETRY: Duration = Duration::from_secs(10 * 60);
+/// After that, once a day: firmware gets updated.
+const LATER_RETRY: Duration = Duration::from_secs(24 * 60 * 60);
+/// A learned limit of sessions is tried again by one more after each of these.
+const CAP_RETRY: Duration = Duration::from_secs(10 * 60);
+/// A canary that brought no verdict is not sent again before.
+const CANARY_RETRY: Duration = Duration::from_secs(10 * 60);
+
+/// The verdict on one server.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// It has shown nothing yet, or too long ago.
+    #[default]
+    Unknown,
+    /// Several sessions per connection.
+    Yes {
+        /// When that was first seen.
+        since: Instant,
+    },
+    /// One session per connection.
+    No {
+        /// What was seen.
+        reason: Evidence,
+        /// When it was confirmed.
+        since: Instant,
+    },
+}
+
+/// What follows for a session that asks for a connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Stance {
+    /// Share.
+    Share,
+    /// Try, but only where nothing plays.
+    #[default]
+    Try,
+    /// Try, also where something plays: this family is known to leave it alone.
+    TryInBand,
+    /// One session per connection: it cannot share, or is suspected of that.
+    Apart(Option<Evidence>),
+}
+
+/// Who finds out whether a server can share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Deciding {
+    /// Nobody: it is known, or not to be known now.
+    Nobody,
+    /// Whoever asked.
+    You,
+    /// Somebody else is about to.
+    Others,
+}
+
+/// Evidence that waits for confirmation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Suspicion {
+    evidence: Evidence,
+    /// Sessions that met it and worked alone.
+    instances: u32,
+    /// Sessions that met it and are being tried alone.
+    open: u32,
+    since: Instant,
+}
+
+/// How many sessions the server lets onto one connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Cap {
+    sessions: u32,
+    since: Instant,
+}
+
+/// All that is known of one server's sharing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Sharing {
+    verdict: Verdict,
+    suspicion: Option<Suspicion>,
+    /// How often *No* was confirmed since the last *Yes*.
+    denials: u32,
+    fingerprint: Option<Fingerprint>,
+    is_safe_in_band: bool,
+    /// A canary passed where a session had been refused: cheap cameras let a second SETUP pass and
+    /// no second DESCRIBE. The next refusal counts.
+    was_refuted: bool,
+    /// Gathering held up a session; a canary has to decide.
+    is_gathering_barred: bool,
+    /// Whether descriptions that are alike are known to be those of cameras that are alike.
+    description_check: DescriptionCheck,
+    /// Whether its connections stand a DESCRIBE that fails, once that was tried.
+    stands_describe: Option<bool>,
+    is_probing: bool,
+    has_said_full: bool,
+    /// When it last did not know a session that it had just set up.
+    lost_session_at: Option<Instant>,
+    is_canary_under_way: bool,
+    no_canary_before: Option<Instant>,
+    cap: Option<Cap>,
+    room: Room,
+    joins: JoinHistory,
+    /// A session ended without its TEARDOWN: until its ghost is gone, a full server means nothing.
+    ghosts_until: Option<Instant>,
+}
+
+/// What is asked.
+impl Sharing {
+    /// The verdict as it holds now.
+    pub(crate) fn verdict(&self, now: Instant) -> Verdict {
+        match self.verdict {
+            Verdict::No { since, reason }
+                if !reason.mixes_sessions() && now >= since + self.memory() =>
+            {
+                Verdict::Unknown
+            }
+            verdict => verdict,
+        }
+    }
+
+    /// Whether the server is known to describe each URI of a connection as itself, so that cameras
+    /// which are described alike are alike.
+    pub(crate) fn tells_apart(&self) -> bool {
+        self.is_safe_in_band || self.description_check.is_told_apart()
+    }
+
+    /// What is suspected; not for ever, where nothing confirms or refutes it.
+    fn suspicion(&self, now: Instant) -> Option<Suspicion> {
+        self.suspicion
+            .filter(|suspicion| suspicion.open > 0 || now < suspicion.since + FIRST_RETRY)
+    }
+
+    fn memory(&self) -> Duration {
+        let is_of_crashes = matches!(
+            self.verdict,
+            Verdict::No {
+                reason: Evidence::Crashes,
+                ..
+            }
+        );
+        if self.denials > 1 && !is_of_crashes {
+            LATER_RETRY
+        } else {
+            FIRST_RETRY
+        }
+    }
+
+    /// Why this server cannot share, if that was confirmed.
+    pub(crate) fn objection(&self, now: Instant) -> Option<Evidence> {
+        match self.verdict(now) {
+            Verdict::No { reason, .. } => Some(reason),
+            _ => None,
+        }
+    }
+
+    /// Where a session may be tried.
+    pub(crate) fn stance(&self, now: Instant) -> Stance {
+        match self.verdict(now) {
+            Verdict::No { reason, .. } => Stance::Apart(Some(reason)),
+            _ if self.suspicion(now).is_some() => Stance::Apart(None),
+            Verdict::Yes { .. } => Stance::Share,
+            Verdict::Unknown if self.is_safe_in_band => Stance::TryInBand,
+            Verdict::Unknown if self.is_gathering_barred => Stance::Apart(None),
+            Verdict::Unknown => Stance::Try,
+        }
+    }
+
+    /// Whether a canary may be sent now. Never to a server that has said it is full: a canary is
+    /// one session more, and may evict one.
+    pub(crate) fn may_send_canary(&self, now: Instant) -> bool {
+        self.verdict(now) == Verdict::Unknown
+            && !self.has_said_full
+            && !self.is_canary_under_way
+            && self.no_canary_before.is_none_or(|before| now >= before)
+            // What needs nobody's agreement is not tried again on the connection that works.
+            && self
+                .suspicion
+                .is_none_or(|suspicion| suspicion.evidence.needs_agreement())
+    }
+
+    /// Whether the server was ever out of room.
+    pub(crate) fn has_said_full(&self) -> bool {
+        self.has_said_full
+    }
+
+    /// Whether requests that would add a session are ignored, or would come to nothing.
+    pub(crate) fn is_ignoring(&self, now: Instant) -> bool {
+        let is_suspected = |suspicion: Suspicion| suspicion.evidence == Evidence::Unanswered;
+        self.objection(now).is_some() || self.suspicion(now).is_some_and(is_suspected)
+    }
+
+    /// Whether something is open that a canary would decide.
+    pub(crate) fn wants_canary(&self) -> bool {
+        self.is_gathering_barred || self.suspicion.is_some()
+    }
+
+    /// Whether a URI that may not be there may be described where something plays: MediaMTX closes
+    /// the connection behind a 404.
+    pub(crate) fn describes_in_band(&self) -> bool {
+        self.is_safe_in_band || self.stands_describe == Some(true)
+    }
+
+    /// Whether the server works on the requests of a connection strictly in order: anything may follow
+    /// an unanswered DESCRIBE.
+    pub(crate) fn is_in_order(&self) -> bool {
+        self.is_safe_in_band
+    }
+
+    /// Whether that is not known, and nobody is finding it out.
+    pub(crate) fn wants_probe(&self) -> bool {
+        !self.is_safe_in_band
+            && self.stands_describe.is_none()
+            && !self.is_probing
+            && self.suspicion.is_none()
+    }
+
+    /// Sessions on one connection beyond which the server was seen to refuse.
+    pub(crate) fn session_cap(&self, now: Instant) -> Option<u32> {
+        let cap = self.cap?;
+        let periods = now.saturating_duration_since(cap.since).as_secs() / CAP_RETRY.as_secs();
+        let more = u32::try_from(periods).unwrap_or(u32::MAX);
+        Some(cap.sessions.saturating_add(more))
+    }
+
+    /// Whether connections died, and it is not known what else did.
+    pub(crate) fn has_unexplained_deaths(&self) -> bool {
+        self.joins.has_unexplained()
+    }
+
+    /// Whether this session is to have a connection of its own: the others broke off when it came.
+    pub(crate) fn is_isolated(&self, now: Instant, uri: &PresentationUri) -> bool {
+        self.joins.is_isolated(now, uri)
+    }
+
+    /// Whether nothing would be lost by forgetting it.
+    pub(crate) fn is_forgettable(&self, now: Instant) -> bool {
+        self.verdict == Verdict::Unknown
+            && self.joins.is_forgettable(now)
+            && self.session_cap(now).is_none()
+            && !self.has_said_full
+            && self.no_canary_before.is_none_or(|before| now >= before)
+    }
+}
+
+/// What is learned.
+impl Sharing {
+    /// A DESCRIBE was answered: the server says who it is.
+    pub(crate) fn on_introduced(&mut self, now: Instant, introduction: Introduction<'_>) {
+        let fingerprint = introduction.fingerprint();
+        let is_lasting = self.objection(now).is_some_and(Evidence::mixes_sessions);
+        let is_another = match (&self.fingerprint, &fingerprint) {
+            (Some(known), Some(new)) => {
+                known.is_contradicted_by(new)
+                    // What would hold for ever else is judged by this, too.
+                    || (is_lasting && known.has_server_header() != new.has_server_header())
+            }
+            _ => false,
+        };
+        if is_another {
+            *self = Self::default();
+        }
+        if self.fingerprint.is_none() || is_another {
+            self.fingerprint = fingerprint;
+        }
+        self.is_safe_in_band |= introduction.is_safe_in_band();
+        if let Some(words) = introduction.words_for_no() {
+            self.deny(now, Evidence::Words(words));
+        }
+    }
+
+    /// A second session was set up on a connection, with an id and channels of its own.
+    pub(crate) fn on_shared(&mut self, now: Instant) {
+        let is_refuted = self
+            .suspicion
+            .is_none_or(|suspicion| suspicion.evidence.needs_agreement());
+        if self.verdict(now) == Verdict::Unknown && is_refuted {
+            self.verdict = Verdict::Yes { since: now };
+            self.denials = 0;
+        }
+        if is_refuted {
+            self.was_refuted |= self.suspicion.is_some();
+            self.suspicion = None;
+            self.is_gathering_barred = false;
+        }
+    }
+
+    /// Who finds out whether the server can share, where each session would get a connection of its
+    /// own until that is known. If it is the one who asks, a canary is under way from now on.
+    pub(crate) fn deciding(&mut self, now: Instant, may_decide: bool) -> Deciding {
+        if self.stance(now) != Stance::Apart(None) {
+            return Deciding::Nobody;
+        }
+        let is_open = self
+            .suspicion(now)
+            .is_some_and(|suspicion| suspicion.open > 0);
+        if self.is_canary_under_way || is_open {
+            return Deciding::Others;
+        }
+        if may_decide && self.may_send_canary(now) {
+            self.is_canary_under_way = true;
+            return Deciding::You;
+        }
+        Deciding::Nobody
+    }
+
+    /// A session met `evidence` on a connection that it shares: nothing is confirmed.
+    pub(crate) fn on_suspected(&mut self, now: Instant, evidence: Evidence) {
+        self.suspicion = self.suspicion(now);
+        let first = Suspicion {
+            evidence,
+            instances: 0,
+            open: 0,
+            since: now,
+        };
+        self.suspicion.get_or_insert(first).open += 1;
+    }
+
+    /// The suspicion came to nothing: the session fails alone, too. What others have met stays.
+    pub(crate) fn on_own_error(&mut self) {
+        self.suspicion = self.suspicion.and_then(|suspicion| {
+            let open = suspicion.open.saturating_sub(1);
+            let is_held = open > 0 || suspicion.instances > 0;
+            is_held.then_some(Suspicion { open, ..suspicion })
+        });
+    }
+
+    /// A session that met `evidence` on a shared connection works on one of its own.
+    pub(crate) fn on_works_alone(&mut self, now: Instant, evidence: Evidence) {
+        // A connection of a server that shares may die for any reason.
+        let was_yes = matches!(self.verdict, Verdict::Yes { .. });
+        let needs_agreement = self.objection(now).is_none()
+            && (evidence.needs_agreement() || (was_yes && evidence == Evidence::Closed));
+        let (instances, open) = self.suspicion.map_or((1, 0), |suspicion| {
+            (suspicion.instances + 1, suspicion.open.saturating_sub(1))
+        });
+        if needs_agreement && instances < 2 && !self.was_refuted {
+            self.suspicion = Some(Suspicion {
+                evidence,
+                instances,
+                open,
+                since: now,
+            });
+            if was_yes {
+                // So that a canary may decide.
+                self.verdict = Verdict::Unknown;
+            }
+        } else {
+            self.deny(now, evidence);
+        }
+    }
+
+    /// A connection died that had so many sessions; `newest` is the youngest one there is.
+    pub(crate) fn on_death(
+        &mut self,
+        now: Instant,
+        sessions: u32,
+        joins: &Joins,
+        newest: ConnectionId,
+    ) {
+        self.joins.on_death(now, sessions, joins, newest);
+    }
+
+    /// This session is to have a connection of its own: its neighbours do better without it.
+    pub(crate) fn isolate(&mut self, now: Instant, uri: &PresentationUri) {
+        self.joins.isolate(now, uri);
+    }
+
+    /// One of so many sessions of a connection was lost, and the connection lives on.
+    pub(crate) fn on_session_lost(&mut self, now: Instant, sessions: u32, joins: &Joins) {
+        let blame = self.joins.on_session_lost(now, sessions, joins);
+        self.blame(now, &blame);
+    }
+
+    /// A session got this connection, or none could be made.
+    pub(crate) fn on_connection(&mut self, now: Instant, connection: Option<ConnectionId>) {
+        let blame = self.joins.on_connection(now, connection);
+        self.blame(now, &blame);
+    }
+
+    fn blame(&mut self, now: Instant, blame: &Blame) {
+        match blame {
+            Blame::Nothing => {}
+            Blame::Server => self.deny(now, Evidence::BrokeOff),
+            Blame::Crashes => self.deny(now, Evidence::Crashes),
+        }
+    }
+
+    /// What a session is to do whose description may be that of another URI.
+    pub(crate) fn next_description_check(&mut self, now: Instant) -> NextCheck {
+        match self.is_safe_in_band {
+            true => NextCheck::Needless,
+            false => self.description_check.next(now),
+        }
+    }
+
+    /// The session that described its URI on a fresh connection has gone, or has said what it saw.
+    pub(crate) fn on_description_check_over(&mut self) {
+        self.description_check.on_given_up();
+    }
+
+    /// The server did not describe the URI on a fresh connection.
+    pub(crate) fn on_description_check_failed(&mut self, now: Instant) {
+        self.description_check.on_failed(now);
+    }
+
+    /// A URI was described in company, so that it could have been another's, and alone.
+    pub(crate) fn on_described_twice(&mut self, now: Instant, is_same: bool) {
+        match is_same {
+            true => self.description_check.on_told_apart(),
+            false => self.deny(now, Evidence::SameDescription),
+        }
+    }
+
+    /// Another URI was described on a connection than the one asked for first, with media of its own.
+    pub(crate) fn on_described_apart(&mut self) {
+        self.description_check.on_told_apart();
+    }
+
+    /// PLAY was answered 454, right behind its SETUP. True if that is no mishap: it was so before,
+    /// a short time ago.
+    pub(crate) fn on_session_not_found(&mut self, now: Instant) -> bool {
+        let last = self.lost_session_at.replace(now);
+        last.is_some_and(|last| now < last + FIRST_RETRY)
+    }
+
+    /// A DESCRIBE of nothing goes out.
+    pub(crate) fn on_probe_sent(&mut self) {
+        self.is_probing = true;
+    }
+
+    /// It is known what it did to its connection; or not, and then it may be tried again.
+    pub(crate) fn on_probed(&mut self, outcome: ProbeOutcome) {
+        self.is_probing = false;
+        match outcome {
+            ProbeOutcome::Stands => self.stands_describe = Some(true),
+            ProbeOutcome::Fails => self.stands_describe = Some(false),
+            ProbeOutcome::Undecided => {}
+        }
+    }
+
+    /// A canary goes out.
+    pub(crate) fn on_canary_sent(&mut self) {
+        self.is_canary_under_way = true;
+    }
+
+    /// The canary is back: with evidence that the session it was sent beside survived, or with none.
+    pub(crate) fn on_canary_failed(&mut self, now: Instant, evidence: Option<Evidence>) {
+        self.is_canary_under_way = false;
+        match evidence {
+            Some(evidence) => self.deny(now, evidence),
+            None => self.no_canary_before = Some(now + CANARY_RETRY),
+        }
+    }
+
+    /// The canary was set up, or nobody waits for it any more.
+    pub(crate) fn on_canary_over(&mut self) {
+        self.is_canary_under_way = false;
+    }
+
+    /// A session was held up by the gathering and left. True if it is the first.
+    pub(crate) fn on_gathering_lapsed(&mut self) -> bool {
+        !std::mem::replace(&mut self.is_gathering_barred, true)
+    }
+
+    /// The server had no room for another session on a connection that had `sessions`.
+    pub(crate) fn on_full(&mut self, code: u16) {
+        self.has_said_full |= matches!(code, 453 | 503);
+    }
+
+    /// Nor was there room on a fresh connection; the server wants to be left alone for so long.
+    pub(crate) fn on_no_room(&mut self, now: Instant, retry_after: Duration) {
+        self.room.on_none(now, retry_after);
+    }
+
+    /// Who looks for room on a fresh connection, after a refusal; none if there is no room.
+    pub(crate) fn seek_room(&mut self, now: Instant) -> Option<Deciding> {
+        self.room.seek(now)
+    }
+
+    /// Sessions that took up room have left.
+    pub(crate) fn on_room_freed(&mut self) {
+        self.room.on_freed();
+    }
+
+    /// Whoever looked has gone.
+    pub(crate) fn on_room_trial_over(&mut self) {
+        self.room.on_given_up();
+    }
+
+    /// What had no room on a connection with `sessions` works on another one.
+    pub(crate) fn on_room_elsewhere(&mut self, now: Instant, sessions: u32) {
+        self.room.on_found(now);
+        let has_ghosts = self.ghosts_until.is_some_and(|until| now < until);
+        if sessions > 0 && !has_ghosts {
+            self.cap = Some(Cap {
+                sessions,
+                since: now,
+            });
+        }
+    }
+
+    /// A session ended without an answered TEARDOWN; the server keeps it for `timeout`.
+    pub(crate) fn on_unclean_end(&mut self, now: Instant, timeout: Duration) {
+        let until = now + timeout;
+        self.ghosts_until = Some(self.ghosts_until.map_or(until, |other| other.max(until)));
+    }
+
+    fn deny(&mut self, now: Instant, reason: Evidence) {
+        self.suspicion = None;
+        self.is_gathering_barred = false;
+        let objection = self.objection(now);
+        let is_worse = reason.mixes_sessions() && !objection.is_some_and(Evidence::mixes_sessions);
+        if objection.is_some() && !is_worse {
+            return;
+        }
+        self.denials = self.denials.saturating_add(1);
+        self.verdict = Verdict::No { reason, since: now };
+    }
+}
+
+#[cfg(test)]
+mod tests;

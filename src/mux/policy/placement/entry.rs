@@ -1,6 +1,6 @@
 //! One connection, as the table knows it.
 
-use super::demand::{Company, Demand, Describes};
+use super::request::{Company, Demand, Describes};
 use crate::mux::ids::{ConnectionId, PresentationUri};
 
 /// Who may use a connection.

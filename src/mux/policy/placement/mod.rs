@@ -11,10 +11,11 @@
 //! * No caller causes a connection beyond its own limit; those connecting and closing count.
 //! * A connection is retired only while nobody references it, and at most once.
 
-mod aside;
-mod demand;
+mod describe_only;
 mod entry;
+mod request;
 mod spread;
+pub(crate) mod terms;
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -24,9 +25,9 @@ use std::{
 use crate::mux::ids::ConnectionId;
 
 use self::spread::DescribePlace;
-pub(super) use self::{
-    demand::{Company, Demand, Describes, Placement},
+pub(crate) use self::{
     entry::{Entry, Phase, Purpose},
+    request::{Company, Demand, Describes, Placement},
 };
 
 /// Sessions one connection can carry at most: channels are one octet and come in pairs.
@@ -37,11 +38,11 @@ const MAX_WAITING: usize = 1024;
 
 /// Names a caller that waits for a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) struct WaiterId(u64);
+pub(crate) struct WaiterId(u64);
 
 /// What the return of a reference means for the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Checkin {
+pub(crate) enum Checkin {
     /// Others still use it, or it is closing anyway.
     Nothing,
     /// The last one went: arm the idle timer.
@@ -52,7 +53,7 @@ pub(super) enum Checkin {
 
 /// All connections of a pool and who waits for one.
 #[derive(Debug)]
-pub(super) struct Table<S, K> {
+pub(crate) struct Table<S, K> {
     connections: HashMap<ConnectionId, Entry<S, K>>,
     /// In order of arrival, all servers together.
     waiting: VecDeque<(WaiterId, Demand<S, K>)>,
@@ -61,7 +62,7 @@ pub(super) struct Table<S, K> {
 }
 
 impl<S: Clone + Eq + Hash, K: Clone + Eq> Table<S, K> {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             connections: HashMap::new(),
             waiting: VecDeque::new(),
@@ -71,14 +72,14 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq> Table<S, K> {
     }
 
     /// The youngest connection there has been.
-    pub(super) fn newest(&self) -> ConnectionId {
+    pub(crate) fn newest(&self) -> ConnectionId {
         ConnectionId(self.last_connection)
     }
 
     /// Finds a connection for a caller who has just come. Nobody overtakes: where somebody with
     /// the same key waits already, or a connection slot is being waited for, the newcomer waits
     /// behind them.
-    pub(super) fn checkout(&mut self, demand: &Demand<S, K>) -> Placement {
+    pub(crate) fn checkout(&mut self, demand: &Demand<S, K>) -> Placement {
         let mut others = self
             .waiting
             .iter()
@@ -148,7 +149,7 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq> Table<S, K> {
     }
 
     /// Puts a caller at the end of the queue; none: the queue is full.
-    pub(super) fn enqueue(&mut self, demand: Demand<S, K>) -> Option<WaiterId> {
+    pub(crate) fn enqueue(&mut self, demand: Demand<S, K>) -> Option<WaiterId> {
         if self.waiting_for(&demand.server) >= MAX_WAITING {
             return None;
         }
@@ -159,12 +160,12 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq> Table<S, K> {
     }
 
     /// A caller does not wait any more. Does nothing if it was served.
-    pub(super) fn stop_waiting(&mut self, id: WaiterId) {
+    pub(crate) fn stop_waiting(&mut self, id: WaiterId) {
         self.waiting.retain(|(waiter, _)| *waiter != id);
     }
 
     /// A caller that waits asks for this now. Does nothing if it was served.
-    pub(super) fn refresh_waiting(&mut self, id: WaiterId, demand: Demand<S, K>) {
+    pub(crate) fn refresh_waiting(&mut self, id: WaiterId, demand: Demand<S, K>) {
         let mut waiting = self.waiting.iter_mut();
         if let Some((_, asked)) = waiting.find(|(waiter, _)| *waiter == id) {
             *asked = demand;
@@ -174,7 +175,7 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq> Table<S, K> {
     /// Serves those who wait for `server`, first come first, as far as it goes; call it after any
     /// change that may have made room. Each result is that waiter's, who has left the queue, save
     /// for `Wait { close }`, where it stays and only the closing is to be done.
-    pub(super) fn serve(&mut self, server: &S) -> Vec<(WaiterId, Placement)> {
+    pub(crate) fn serve(&mut self, server: &S) -> Vec<(WaiterId, Placement)> {
         let mut served = Vec::new();
         let mut kept = VecDeque::with_capacity(self.waiting.len());
         let mut blocked: Vec<K> = Vec::new();
@@ -201,7 +202,7 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq> Table<S, K> {
     }
 
     /// The attempt succeeded.
-    pub(super) fn on_connected(&mut self, id: ConnectionId) {
+    pub(crate) fn on_connected(&mut self, id: ConnectionId) {
         if let Some(entry) = self.connections.get_mut(&id)
             && entry.phase == Phase::Connecting
         {
@@ -210,7 +211,7 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq> Table<S, K> {
     }
 
     /// A reference came back.
-    pub(super) fn checkin(&mut self, id: ConnectionId) -> Checkin {
+    pub(crate) fn checkin(&mut self, id: ConnectionId) -> Checkin {
         // A connection that is over is forgotten while handles to it live on.
         let Some(entry) = self.connections.get_mut(&id) else {
             return Checkin::Nothing;
@@ -233,7 +234,7 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq> Table<S, K> {
     }
 
     /// A session on the connection is set up, or no longer. Gives how many there are.
-    pub(super) fn on_set_up(&mut self, id: ConnectionId, is_set_up: bool) -> u32 {
+    pub(crate) fn on_set_up(&mut self, id: ConnectionId, is_set_up: bool) -> u32 {
         let Some(entry) = self.connections.get_mut(&id) else {
             return 0;
         };
@@ -245,28 +246,28 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq> Table<S, K> {
     }
 
     /// What a session on the connection plays is described, or it has gone.
-    pub(super) fn on_described(&mut self, id: ConnectionId) {
+    pub(crate) fn on_described(&mut self, id: ConnectionId) {
         if let Some(entry) = self.connections.get_mut(&id) {
             entry.undescribed = entry.undescribed.saturating_sub(1);
         }
     }
 
     /// A session on the connection expires too soon to wait behind slow requests of others.
-    pub(super) fn on_pressed(&mut self, id: ConnectionId) {
+    pub(crate) fn on_pressed(&mut self, id: ConnectionId) {
         if let Some(entry) = self.connections.get_mut(&id) {
             entry.is_pressed = true;
         }
     }
 
     /// A session on the connection may play: nobody is tried on it any more.
-    pub(super) fn on_playing(&mut self, id: ConnectionId) {
+    pub(crate) fn on_playing(&mut self, id: ConnectionId) {
         if let Some(entry) = self.connections.get_mut(&id) {
             entry.is_playing = true;
         }
     }
 
     /// Takes another reference to a connection, whoever may use it: its own user tries something.
-    pub(super) fn join(&mut self, id: ConnectionId) -> bool {
+    pub(crate) fn join(&mut self, id: ConnectionId) -> bool {
         match self.connections.get_mut(&id) {
             Some(entry) if entry.phase == Phase::Open && entry.takes_sessions => {
                 entry.references += 1;
@@ -278,7 +279,7 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq> Table<S, K> {
 
     /// Whether there is another connection that `id`'s user would have got if the server were
     /// known to share: one with something that plays, or one that is idle.
-    pub(super) fn could_share_beside(&self, id: ConnectionId) -> bool {
+    pub(crate) fn could_share_beside(&self, id: ConnectionId) -> bool {
         let Some(here) = self.connections.get(&id) else {
             return false;
         };
@@ -293,7 +294,7 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq> Table<S, K> {
     }
 
     /// Whether `demand` would get a connection now, or one would be made for it.
-    pub(super) fn has_place(&self, demand: &Demand<S, K>) -> bool {
+    pub(crate) fn has_place(&self, demand: &Demand<S, K>) -> bool {
         demand.is_dedicated
             || self.has_room(demand)
             || self.least_busy(demand, demand.ceiling, u32::MAX).is_some()
@@ -302,7 +303,7 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq> Table<S, K> {
 
     /// The idle timeout of a connection passed: true if it is to be closed, false if somebody took
     /// a reference before. The one place where the race between the two is decided (fault F38).
-    pub(super) fn try_retire(&mut self, id: ConnectionId) -> bool {
+    pub(crate) fn try_retire(&mut self, id: ConnectionId) -> bool {
         match self.connections.get(&id) {
             Some(entry) if entry.references == 0 && entry.phase != Phase::Closing => {
                 self.retire(id)
@@ -313,7 +314,7 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq> Table<S, K> {
 
     /// The connection is not to be handed out any more: it saw EOF, an error or a violation, or is
     /// being closed. True if it was to be handed out until now.
-    pub(super) fn retire(&mut self, id: ConnectionId) -> bool {
+    pub(crate) fn retire(&mut self, id: ConnectionId) -> bool {
         match self.connections.get_mut(&id) {
             Some(entry) if entry.phase != Phase::Closing => {
                 entry.phase = Phase::Closing;
@@ -324,23 +325,23 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq> Table<S, K> {
     }
 
     /// The connection goes on with the sessions it has, but gets no more.
-    pub(super) fn on_no_more_sessions(&mut self, id: ConnectionId) {
+    pub(crate) fn on_no_more_sessions(&mut self, id: ConnectionId) {
         if let Some(entry) = self.connections.get_mut(&id) {
             entry.takes_sessions = false;
         }
     }
 
     /// The connection is over; gives back what was known of it.
-    pub(super) fn remove(&mut self, id: ConnectionId) -> Option<Entry<S, K>> {
+    pub(crate) fn remove(&mut self, id: ConnectionId) -> Option<Entry<S, K>> {
         self.connections.remove(&id)
     }
 
-    pub(super) fn entry(&self, id: ConnectionId) -> Option<&Entry<S, K>> {
+    pub(crate) fn entry(&self, id: ConnectionId) -> Option<&Entry<S, K>> {
         self.connections.get(&id)
     }
 
     /// Pooled connections to a server, those connecting and closing included.
-    pub(super) fn pooled_connections(&self, server: &S) -> u32 {
+    pub(crate) fn pooled_connections(&self, server: &S) -> u32 {
         let count = self
             .connections
             .values()
@@ -350,7 +351,7 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq> Table<S, K> {
     }
 
     /// All connections to a server.
-    pub(super) fn connections_to(&self, server: &S) -> usize {
+    pub(crate) fn connections_to(&self, server: &S) -> usize {
         self.connections
             .values()
             .filter(|entry| entry.server == *server)
@@ -358,7 +359,7 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq> Table<S, K> {
     }
 
     /// Callers waiting for a server.
-    pub(super) fn waiting_for(&self, server: &S) -> usize {
+    pub(crate) fn waiting_for(&self, server: &S) -> usize {
         self.waiting
             .iter()
             .filter(|(_, demand)| demand.server == *server)

@@ -239,8 +239,8 @@ fn a_canary_without_an_answer_is_not_repeated_soon() {
 fn the_wall_clock_may_step_by_any_amount() {
     use std::time::SystemTime;
 
-    use super::memory::{line, parse_line};
-    use crate::mux::{ids::Moment, pace::Pace, server_key::ServerId};
+    use super::persist::{line, parse_line};
+    use crate::mux::{ids::Moment, policy::server_speed::Pace, server_key::ServerId};
 
     let start = Instant::now();
     let moment = |wall| Moment {

@@ -45,7 +45,7 @@ pub(crate) struct Introduction<'a> {
 
 impl Introduction<'_> {
     /// A server that says by its name that it cannot share.
-    pub(super) fn words_for_no(&self) -> Option<Words> {
+    pub(crate) fn words_for_no(&self) -> Option<Words> {
         let server = self.server.unwrap_or_default();
         if server.starts_with("gortsplib") {
             Some(Words::Gortsplib)
@@ -63,12 +63,12 @@ impl Introduction<'_> {
     /// Whether a second session was measured never to harm the first one, whatever comes of it, and
     /// whatever is sent while a DESCRIBE is unanswered: gst-rtsp-server. Not live555, which handles
     /// what comes meanwhile inside the DESCRIBE.
-    pub(super) fn is_safe_in_band(&self) -> bool {
+    pub(crate) fn is_safe_in_band(&self) -> bool {
         self.server.is_some_and(is_in_order)
     }
 
     /// The strongest thing it says about itself.
-    pub(super) fn fingerprint(&self) -> Option<Fingerprint> {
+    pub(crate) fn fingerprint(&self) -> Option<Fingerprint> {
         // It is kept and compared, and goes where texts are shown.
         let some = |text: Option<&str>| {
             let text = text.filter(|text| !text.is_empty());
@@ -98,7 +98,7 @@ impl Fingerprint {
     /// Whether `other` is certainly another server, or another version of it. Cameras of one
     /// recorder differ in their session names, and some answers lack what others have: neither is
     /// a change, except that go2rtc names all its presentations alike.
-    pub(super) fn is_contradicted_by(&self, other: &Self) -> bool {
+    pub(crate) fn is_contradicted_by(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Server(a), Self::Server(b)) | (Self::Tool(a), Self::Tool(b)) => a != b,
             // go2rtc has no Server header, and its name in all that it describes.
@@ -111,12 +111,12 @@ impl Fingerprint {
 
     /// Whether the server names itself in a header. One that does so does so in every answer to
     /// DESCRIBE.
-    pub(super) fn has_server_header(&self) -> bool {
+    pub(crate) fn has_server_header(&self) -> bool {
         matches!(self, Self::Server(_))
     }
 
     /// Whether it names a server that works on the requests of a connection strictly in order.
-    pub(super) fn is_in_order(&self) -> bool {
+    pub(crate) fn is_in_order(&self) -> bool {
         matches!(self, Self::Server(server) if is_in_order(server))
     }
 

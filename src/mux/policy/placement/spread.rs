@@ -13,7 +13,7 @@ use crate::mux::ids::ConnectionId;
 
 /// Where a session is to be described.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum DescribePlace {
+pub(crate) enum DescribePlace {
     Existing(ConnectionId),
     New(Purpose),
 }
@@ -37,7 +37,7 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq> Table<S, K> {
     }
 
     /// Where the session is described soonest; none if its demand is not of that kind.
-    pub(super) fn place_to_describe(&self, demand: &Demand<S, K>) -> Option<DescribePlace> {
+    pub(crate) fn place_to_describe(&self, demand: &Demand<S, K>) -> Option<DescribePlace> {
         self.best_to_describe(demand, None).map(|(_, place)| place)
     }
 
@@ -148,8 +148,8 @@ fn queue_of<S: PartialEq, K: PartialEq>(entry: &Entry<S, K>) -> u32 {
 mod tests {
     use super::*;
     use crate::mux::{
-        connection_pool::table::{Placement, SESSION_CEILING},
         ids::PresentationUri,
+        policy::placement::{Placement, SESSION_CEILING},
     };
 
     type Names = Table<&'static str, u8>;

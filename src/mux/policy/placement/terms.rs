@@ -1,14 +1,14 @@
 //! How pooling, multiplexing, limits and the sharing verdict combine, as a table.
 
-use super::table::Company;
+use super::Company;
 use crate::mux::{
     config::{Multiplex, Pooling},
-    sharing::Stance,
+    policy::sharing::Stance,
 };
 
 /// On what terms a session gets a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Terms {
+pub(crate) enum Terms {
     /// One of its own, which does not count.
     Dedicated,
     /// One of those that count against `max-connections-per-server`.
@@ -22,7 +22,7 @@ pub(super) enum Terms {
 }
 
 /// What a session asks for with `pooling`, at a server of which so much is known.
-pub(super) fn terms(pooling: &Pooling, stance: Stance) -> Terms {
+pub(crate) fn terms(pooling: &Pooling, stance: Stance) -> Terms {
     if pooling.is_dedicated() {
         return Terms::Dedicated;
     }
@@ -47,7 +47,7 @@ pub(super) fn terms(pooling: &Pooling, stance: Stance) -> Terms {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mux::sharing::Evidence;
+    use crate::mux::policy::sharing::Evidence;
 
     const NO: Stance = Stance::Apart(Some(Evidence::Closed));
     const ALL: [Stance; 5] = [

@@ -11,7 +11,7 @@ const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(60);
 
 /// What is known of it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Room {
+pub(crate) enum Room {
     /// Nobody has looked lately.
     #[default]
     Unknown,
@@ -25,7 +25,7 @@ pub(super) enum Room {
 
 impl Room {
     /// Who looks, after a refusal; none if there is no room.
-    pub(super) fn seek(&mut self, now: Instant) -> Option<Deciding> {
+    pub(crate) fn seek(&mut self, now: Instant) -> Option<Deciding> {
         match *self {
             Self::Sought => Some(Deciding::Others),
             Self::Found(at) if now < at + HOLDS => Some(Deciding::Nobody),
@@ -38,24 +38,24 @@ impl Room {
     }
 
     /// There was some.
-    pub(super) fn on_found(&mut self, now: Instant) {
+    pub(crate) fn on_found(&mut self, now: Instant) {
         *self = Self::Found(now);
     }
 
     /// There was none; the server wants to be left alone for `retry_after`.
-    pub(super) fn on_none(&mut self, now: Instant, retry_after: Duration) {
+    pub(crate) fn on_none(&mut self, now: Instant, retry_after: Duration) {
         *self = Self::None(now + retry_after.clamp(HOLDS, LONGEST_RETRY_AFTER));
     }
 
     /// Sessions have left: there may be some now, whatever the server has said before.
-    pub(super) fn on_freed(&mut self) {
+    pub(crate) fn on_freed(&mut self) {
         if matches!(self, Self::None(_)) {
             *self = Self::Unknown;
         }
     }
 
     /// Whoever looked has gone, whatever came of it.
-    pub(super) fn on_given_up(&mut self) {
+    pub(crate) fn on_given_up(&mut self) {
         if *self == Self::Sought {
             *self = Self::Unknown;
         }

@@ -14,7 +14,9 @@
 use std::time::Duration;
 
 use super::{Evidence, Fingerprint, Sharing, Verdict};
-use crate::mux::{ids::Moment, pace::Pace, proto::ServerText, server_key::ServerId};
+use crate::mux::{
+    ids::Moment, policy::server_speed::Pace, proto::ServerText, server_key::ServerId,
+};
 
 const SERIAL: &str = "serial";
 /// Written for servers that work in order, and for live555 before it was known that it does not.

@@ -4,10 +4,10 @@
 //! say so in their own way, some answer for something else. A remedy is never a verdict: that needs
 //! the session to work elsewhere first.
 
-use super::{
+use super::sharing::Evidence;
+use crate::mux::{
     config::Multiplex,
     proto::{CloseReason, FailureKind},
-    sharing::Evidence,
 };
 
 /// On what kind of connection a DESCRIBE or SETUP failed.

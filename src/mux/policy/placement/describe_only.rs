@@ -8,7 +8,7 @@ use crate::mux::ids::ConnectionId;
 
 impl<S: Clone + Eq + Hash, K: Clone + Eq> Table<S, K> {
     /// What is made at the limit, where nothing that there is will do.
-    pub(super) fn overflow(&self, demand: &Demand<S, K>) -> Option<Purpose> {
+    pub(crate) fn overflow(&self, demand: &Demand<S, K>) -> Option<Purpose> {
         if !demand.overflows {
             None
         } else if !demand.is_only_described() {
@@ -37,7 +37,7 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq> Table<S, K> {
         fits(&described)
     }
 
-    pub(super) fn least_busy_aside(&self, demand: &Demand<S, K>) -> Option<ConnectionId> {
+    pub(crate) fn least_busy_aside(&self, demand: &Demand<S, K>) -> Option<ConnectionId> {
         let (limit, batch) = (demand.ceiling, demand.batch);
         self.least_busy_of(Purpose::Aside, demand, limit, batch)
     }

@@ -8,7 +8,7 @@
 
 use std::time::Duration;
 
-use super::proto::Measures;
+use crate::mux::proto::Measures;
 
 /// What may queue up on a connection before another one pays: a delay that people notice, and far
 /// above what a busy machine adds.
