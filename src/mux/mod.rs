@@ -67,8 +67,6 @@
 //! nobody.
 #![forbid(unsafe_code)]
 
-mod attachment;
-mod bring_up;
 mod clock;
 mod config;
 mod connection_pool;
@@ -78,9 +76,7 @@ pub mod delivery;
 mod driver;
 mod error;
 mod event;
-mod handle;
 mod ids;
-mod monitor;
 // Public for `tests/sim` only.
 #[doc(hidden)]
 pub mod network;
@@ -105,11 +101,13 @@ pub use self::{
     event::{
         ConnectionLimit, MuxEvent, MuxEvents, SharingChange, SharingVerdict, StateFileProblem,
     },
-    handle::{Described, Opening, Ready},
-    monitor::SessionMonitor,
     policy::redial::{RetryBounds, RetrySchedule, Setback},
     proto::{Credentials, MediaStream, PacketKind, Presentation, RtpInfo, StreamGrant},
-    session::{RtcpSender, Session},
+    session::{
+        RtcpSender, Session,
+        monitor::SessionMonitor,
+        stages::{Described, Opening, Ready},
+    },
     stats::{
         ConnectionHealth, ConnectionState, ConnectionStats, MuxStats, ServerStats, SessionStats,
         StreamStats,

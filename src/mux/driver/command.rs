@@ -20,12 +20,12 @@ use crate::mux::{
     delivery::{Budget, Producer},
     error::Error,
     ids::ConnectionId,
-    monitor::Debt,
     proto::{
         Backlog, CloseReason, CredentialStatus, Failure, FailureKind, Measures, ProbeOutcome,
         RefusalVerdict, Reply, SessionConfig, SessionKey, SessionRequest,
     },
     server_key::ServerId,
+    session::monitor::Debt,
     stats::{ConnectionCounters, ConnectionHealth},
 };
 

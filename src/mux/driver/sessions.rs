@@ -10,9 +10,9 @@ use crate::mux::{
     delivery::Producer,
     error::Error,
     ids::ConnectionId,
-    monitor::Debt,
     proto,
     proto::{CloseReason, Failure, PacketKind, Reply, RequestId, SessionKey},
+    session::monitor::Debt,
     strain::Reading,
 };
 

@@ -7,14 +7,16 @@
 use std::fmt;
 
 use super::{
+    Session,
     attachment::Attachment,
-    bring_up::{BringUp, StreamsSetUp},
+    monitor::SessionMonitor,
+    setup::{BringUp, StreamsSetUp},
+};
+use crate::mux::{
     config::SessionOptions,
     connection_pool::{ConnectionPool, Intent},
     error::{Error, ErrorKind, Initiator, Scope},
-    monitor::SessionMonitor,
     proto::{Presentation, StreamGrant},
-    session::Session,
 };
 
 /// A session that has done nothing yet.
@@ -55,7 +57,7 @@ impl Opening {
     /// to describe the presentation. A connection that had gone stale is replaced once; up to five
     /// redirects are followed, without credentials to another origin; a server that turns out not
     /// to stand several sessions on one connection is tried on one of its own, if
-    /// [`Multiplex`](super::Multiplex) allows.
+    /// [`Multiplex`](crate::mux::Multiplex) allows.
     ///
     /// A presentation that was played before on a server that shares is told from memory, and asked
     /// for again together with its first SETUP, see [`Described::is_remembered`].
@@ -105,7 +107,7 @@ impl Described {
     }
 
     /// Whether that is what the server said before, perhaps to an earlier process (see
-    /// [`MuxBuilder::state`](super::MuxBuilder::state)): it is asked again together with the first
+    /// [`MuxBuilder::state`](crate::mux::MuxBuilder::state)): it is asked again together with the first
     /// SETUP, and what it says then is in [`Ready::presentation`].
     pub fn is_remembered(&self) -> bool {
         self.bring_up.is_remembered()

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use super::{
+use crate::mux::{
     connection_pool::ConnectionPool,
     delivery::Delivery,
     driver::Link,

@@ -1,11 +1,11 @@
 //! Getting a session described and set up: on which connection, and where to turn if that fails.
 
+mod canary;
 mod capacity;
 mod describe_only;
 mod description_check;
 mod redirect;
-mod set_up;
-mod trial;
+mod streams;
 mod waiting;
 
 use std::{
@@ -15,15 +15,25 @@ use std::{
 
 use url::Url;
 
+pub(crate) use self::streams::StreamsSetUp;
+use self::{
+    canary::{Flight, Passage, Suspected},
+    capacity::{Leavers, RoomTrial},
+    streams::setup_request,
+    waiting::{Wait, Waited},
+};
 use super::{
     attachment::Attachment,
+    monitor::{Debt, SessionMonitor},
+};
+use crate::mux::{
     clock,
     config::SessionOptions,
     connection_pool::{
         Attempt, ConnectionHandle, ConnectionPool, Described, Intent, Joining, Wish,
     },
     error::{Error, ErrorKind, Initiator, Scope},
-    monitor::{Debt, SessionMonitor},
+    ids::ConnectionId,
     policy::{
         failover::{Circumstances, Remedy, remedy},
         sharing::{Evidence, Introduction, Sharing, descriptions::Account},
@@ -35,12 +45,6 @@ use super::{
         uri::{presentation_base, redacted},
     },
 };
-use crate::mux::ids::ConnectionId;
-use capacity::{Leavers, RoomTrial};
-pub(crate) use set_up::StreamsSetUp;
-use set_up::setup_request;
-use trial::{Flight, Passage, Suspected};
-use waiting::{Wait, Waited};
 
 /// Connections tried for one session at one server. A bound for servers that refuse at random.
 const MAX_CONNECTIONS: usize = 16;

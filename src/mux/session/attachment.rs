@@ -5,15 +5,15 @@ use std::{sync::Arc, time::Duration};
 use rtsp_types::Method;
 use tokio::sync::oneshot;
 
-use super::{
+use super::monitor::{Seat, SessionMonitor};
+use crate::mux::{
     config::OverflowPolicy,
     connection_pool::ConnectionHandle,
     delivery::{Consumer, delivery},
     driver::{Command, Lease, Link},
-    monitor::{Seat, SessionMonitor},
+    ids::ConnectionId,
     proto::{Failure, FailureKind, Reply, SessionConfig, SessionKey, SessionRequest, StreamGrant},
 };
-use crate::mux::ids::ConnectionId;
 
 /// One session on one connection. Dropped, the session is released: its TEARDOWN goes out, and only
 /// then the reference is given back. Neither blocks.

@@ -5,9 +5,9 @@ use super::{
     waiting::{Wait, Waited},
 };
 use crate::mux::{
-    attachment::{Attachment, Pending},
     error::Error,
     proto::{Failure, FailureKind, FirstAsked, Presentation, Reply, SessionRequest, StreamGrant},
+    session::attachment::{Attachment, Pending},
 };
 
 /// What the SETUPs of a session came to.

@@ -16,10 +16,8 @@ use std::{
     task::{Context, Poll},
 };
 
-use crate::mux::{
-    bring_up::{BringUp, Playing},
-    error::Error,
-};
+use super::setup::{BringUp, Playing};
+use crate::mux::error::Error;
 
 type Coming = dyn Future<Output = Result<(Playing, BringUp), Error>> + Send;
 

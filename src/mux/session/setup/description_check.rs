@@ -8,13 +8,11 @@ use url::Url;
 
 use super::{BringUp, Passage, Step, described_presentation};
 use crate::mux::{
-    attachment::Attachment,
     clock,
     config::OverflowPolicy,
     connection_pool::{ConnectionHandle, ConnectionPool, Description, Wish},
     error::{Error, ErrorKind, Initiator, Scope},
     ids::{ConnectionId, PresentationUri},
-    monitor::SessionMonitor,
     policy::sharing::{
         Evidence, Sharing, Stance,
         description_check::NextCheck,
@@ -23,6 +21,7 @@ use crate::mux::{
     },
     proto::{FirstAsked, Presentation, SessionConfig, SessionRequest},
     server_key::ServerId,
+    session::{attachment::Attachment, monitor::SessionMonitor},
 };
 
 /// A check that a session has begun; however it ends, another session may check then.

@@ -4,7 +4,6 @@
 
 use super::BringUp;
 use crate::mux::{
-    attachment::Attachment,
     clock,
     connection_pool::ConnectionHandle,
     error::Error,
@@ -17,6 +16,7 @@ use crate::mux::{
         },
     },
     proto::{Failure, FailureKind},
+    session::attachment::Attachment,
 };
 
 impl BringUp {

@@ -8,13 +8,11 @@ use std::time::Duration;
 
 use super::{BringUp, Step, StreamsSetUp, setup_request, waiting::NEXT_LOOK};
 use crate::mux::{
-    attachment::Attachment,
     clock,
     config::{Multiplex, OverflowPolicy},
     connection_pool as pool,
     connection_pool::{ConnectionPool, Described},
     error::Error,
-    monitor::SessionMonitor,
     policy::{
         failover::{Circumstances, Remedy, remedy},
         sharing::{
@@ -25,6 +23,7 @@ use crate::mux::{
     },
     proto::{FailureKind, FirstAsked, Presentation, ProbeOutcome, SessionConfig, SessionRequest},
     server_key::ServerId,
+    session::{attachment::Attachment, monitor::SessionMonitor},
 };
 
 /// How long after a refusal a server may close the connection for it (gortsplib does at once).

@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use super::{BringUp, trial::Flight};
+use super::{BringUp, canary::Flight};
 use crate::mux::{
-    attachment::Attachment,
     clock,
     connection_pool::ConnectionHandle,
     error::Error,
@@ -13,6 +12,7 @@ use crate::mux::{
         play_gate::{FENCE, REGROUP},
     },
     proto::{Failure, Presentation},
+    session::attachment::Attachment,
 };
 
 /// Where there is no other place, one may become free: that is looked at this often.

@@ -1,6 +1,10 @@
 //! A session that plays.
 
-mod successor;
+pub(crate) mod attachment;
+mod migration;
+pub(crate) mod monitor;
+pub(crate) mod setup;
+pub(crate) mod stages;
 
 use std::{
     collections::VecDeque,
@@ -12,14 +16,16 @@ use std::{
 
 use bytes::Bytes;
 
-use self::successor::Successor;
-use super::{
+use self::{
     attachment::Attachment,
-    bring_up::{BringUp, Playing},
+    migration::Successor,
+    monitor::SessionMonitor,
+    setup::{BringUp, Playing},
+};
+use super::{
     delivery::Packet,
     driver::{Link, Report},
     error::Error,
-    monitor::SessionMonitor,
     proto::{PacketKind, Presentation, Reply, RtpInfo, SessionKey, SessionRequest, StreamGrant},
 };
 use crate::mux::ids::ConnectionId;
