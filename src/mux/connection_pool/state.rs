@@ -11,14 +11,14 @@ use tokio::{runtime::Handle, sync::oneshot};
 use super::{
     ConnectionHandle, ConnectionPool, Placed, Registration, Ticket, Wish,
     accounts::{AccountId, AccountView, Accounts},
+    checkout::Known,
     descriptions::Descriptions,
     odd_session::FramingLosses,
+    rebalance::Relief,
     redial::Redials,
-    relief::Relief,
     server::Server,
     tls_clients::TlsClients,
     trials::Trial,
-    wish::Known,
 };
 use crate::mux::{
     clock,

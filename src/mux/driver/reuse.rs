@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use super::{Driver, command::Command};
+use super::{Driver, link::Command};
 
 /// The system has told of bytes that tokio is to hear of next; it never takes so long.
 const PATIENCE: Duration = Duration::from_millis(100);

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Instant};
 
 use tokio::sync::oneshot;
 
-use super::{breath::Tally, gaps::Gaps};
+use super::{loss::Gaps, read_pacing::Tally};
 use crate::mux::{
     delivery,
     delivery::Producer,

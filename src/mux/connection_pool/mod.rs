@@ -15,22 +15,22 @@
 //! [`checkin`]: ConnectionPool::checkin
 
 mod accounts;
-mod books;
+mod checkout;
 mod describe_only;
 mod descriptions;
 mod handle;
 mod intent;
 mod odd_session;
+mod rebalance;
 mod redial;
 mod registration;
-mod relief;
 mod server;
 mod state;
 mod state_file;
+mod stats;
 mod tls_clients;
 mod trials;
 mod verdicts;
-mod wish;
 
 use std::{
     path::PathBuf,
@@ -43,13 +43,13 @@ use tokio::{
     sync::{broadcast, oneshot, watch},
 };
 
-pub use self::{handle::ConnectionHandle, intent::Intent, redial::RedialPermit};
 pub(crate) use self::{
+    checkout::Wish,
     redial::Attempt,
     registration::Registration,
     trials::{Canary, Described, Description, Joining},
-    wish::Wish,
 };
+pub use self::{handle::ConnectionHandle, intent::Intent, redial::RedialPermit};
 use self::{
     state::{Aftermath, State},
     state_file::Saver,

@@ -15,7 +15,7 @@
 //! process. `Block` goes beyond the session's by what was read at once.
 
 mod budget;
-mod lanes;
+mod parked;
 mod queue;
 mod stream;
 
@@ -32,7 +32,7 @@ pub use self::budget::Budget;
 pub(crate) use self::stream::StreamCount;
 use self::{
     budget::{Account, PROCESS_BUDGET},
-    lanes::Lanes,
+    parked::Lanes,
     queue::Queue,
 };
 use super::{

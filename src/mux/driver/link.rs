@@ -15,7 +15,7 @@ use tokio::{
 };
 use url::Url;
 
-use super::vitals::Vitals;
+use super::health::Vitals;
 use crate::mux::{
     delivery::{Budget, Producer},
     error::Error,

@@ -16,24 +16,24 @@
     reason = "the driver is where clock, timers and tasks belong"
 )]
 
-mod breath;
-mod command;
 mod dial;
-mod gaps;
-mod gathering;
+mod health;
 mod input;
+mod link;
+mod loss;
 mod outbox;
+mod play_batching;
 mod quick_ack;
+mod read_pacing;
 mod receive_buffer;
 mod reuse;
+mod select;
 mod sessions;
-mod sleep_watch;
 mod socket;
+mod suspend;
 mod tcp_info;
 mod tls;
 mod transport;
-mod turns;
-mod vitals;
 
 use std::{
     io,
@@ -53,22 +53,22 @@ use tokio::{
 };
 
 use self::{
-    breath::{Breath, MOMENT},
-    command::Readiness,
-    gathering::Gathering,
+    health::Examination,
     input::Input,
+    link::Readiness,
     outbox::Outbox,
+    play_batching::Gathering,
     quick_ack::QuickAck,
+    read_pacing::{Breath, MOMENT},
+    select::{Sources, Turn, Turns},
     sessions::Sessions,
-    sleep_watch::SleepWatch,
+    suspend::SleepWatch,
     transport::Transport,
-    turns::{Sources, Turn, Turns},
-    vitals::Examination,
 };
 pub(crate) use self::{
-    command::{Command, Lease, Link, LinkEnds, Report},
+    health::Vitals,
+    link::{Command, Lease, Link, LinkEnds, Report},
     tls::TlsClient,
-    vitals::Vitals,
 };
 use super::{
     clock,
