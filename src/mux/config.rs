@@ -8,8 +8,8 @@ pub use super::proto::{Limits, Timeouts};
 use super::{
     error::Error,
     proto::{
-        credentials::Credentials,
-        uri::{redacted, take_userinfo},
+        auth::credentials::Credentials,
+        wire::uri::{redacted, take_userinfo},
     },
     server_key::{ConnectionKey, ConnectionOptions, ServerId, WorkloadClass, is_secure},
     tls::TlsOptions,

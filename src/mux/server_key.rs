@@ -8,7 +8,7 @@ use std::fmt;
 use url::Url;
 
 use super::{
-    proto::{ServerText, credentials::Credentials},
+    proto::{ServerText, auth::credentials::Credentials},
     tls::TlsOptions,
 };
 

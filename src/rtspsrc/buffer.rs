@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use gstreamer as gst;
 
-use crate::mux::proto::rtp::RtpHeader;
+use crate::mux::proto::wire::rtp::RtpHeader;
 
 /// Payloads below it are copied: a slice keeps the whole read buffer alive for as long as the
 /// jitterbuffer holds the packet, and audio comes in pieces of 172 bytes.

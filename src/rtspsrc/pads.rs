@@ -20,7 +20,7 @@ use super::{
     outage::{Gap, Timeline},
     panics,
 };
-use crate::mux::proto::redaction::without_hashes;
+use crate::mux::proto::wire::redaction::without_hashes;
 
 /// The pads of one session.
 pub(crate) struct Pads {
@@ -318,7 +318,7 @@ fn copy_sticky_events(from: &gst::Pad, to: &gst::GhostPad) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mux::proto::uri::redacted;
+    use crate::mux::proto::wire::uri::redacted;
 
     #[test]
     fn stream_ids_are_stable_and_tell_cameras_and_streams_apart() {

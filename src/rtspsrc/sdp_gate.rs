@@ -7,7 +7,7 @@
 
 use std::{borrow::Cow, fmt};
 
-use crate::mux::proto::server_text::{ServerText, is_harmful};
+use crate::mux::proto::wire::server_text::{ServerText, is_harmful};
 
 /// The largest SDP let through, in bytes. The largest seen in the wild has 579 KB.
 const MAX_SIZE: usize = 1024 * 1024;

@@ -10,11 +10,14 @@ use gst_rtsp::RTSPLowerTrans;
 use url::Url;
 
 use super::{manager::ManagerChoice, recovery::Policy};
-use crate::mux::{
-    self, CertificateChecks, Credentials, InvalidTls, SessionOptions, TlsOptions,
-    proto::{
-        redaction::{redacted_reference, redacted_whole},
-        server_text::harmless,
+use crate::{
+    mux,
+    mux::{
+        CertificateChecks, Credentials, InvalidTls, SessionOptions, TlsOptions,
+        proto::wire::{
+            redaction::{redacted_reference, redacted_whole},
+            server_text::harmless,
+        },
     },
 };
 

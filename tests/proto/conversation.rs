@@ -8,7 +8,8 @@ use bytes::Bytes;
 use gstrtspmux::mux::proto::{
     CloseReason, ConnectionConfig, CredentialReport, CredentialStatus, CredentialWant, Event,
     Failure, FailureKind, Limits, Permit, PermitReturn, Presentation, RefusalVerdict, Reply,
-    RequestId, SessionKey, SessionRequest, sdp, uri,
+    RequestId, SessionKey, SessionRequest,
+    wire::{sdp, uri},
 };
 use url::Url;
 

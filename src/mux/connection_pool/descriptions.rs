@@ -142,7 +142,7 @@ impl Descriptions {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mux::{SessionOptions, proto::sdp::parse_presentation};
+    use crate::mux::{SessionOptions, proto::wire::sdp::parse_presentation};
 
     fn key(url: &str) -> ConnectionKey {
         SessionOptions::new(url).unwrap().connection_key().unwrap()

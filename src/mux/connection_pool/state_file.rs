@@ -36,7 +36,7 @@ use crate::mux::{
         server_speed::Pace,
         sharing::{Sharing, persist},
     },
-    proto::{Presentation, redaction},
+    proto::{Presentation, wire::redaction},
     server_key::ServerId,
 };
 

@@ -38,7 +38,7 @@ use self::{
 use super::{
     config::OverflowPolicy,
     error::Error,
-    proto::{MediaStream, PacketKind, rtp::RtpHeader},
+    proto::{MediaStream, PacketKind, wire::rtp::RtpHeader},
 };
 
 /// One RTP or RTCP packet of a session.

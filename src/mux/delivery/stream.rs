@@ -5,8 +5,10 @@ use std::time::{Duration, Instant};
 use super::Packet;
 use crate::mux::proto::{
     MediaStream, PacketKind,
-    random_access::{Content, VideoCoding},
-    rtp::RtpPacket,
+    wire::{
+        random_access::{Content, VideoCoding},
+        rtp::RtpPacket,
+    },
 };
 
 /// How long a stream waits for a key picture from when there is room again. Longer than cameras are

@@ -1,6 +1,6 @@
 //! RTP packets that a server left out: over TCP nothing else loses any.
 
-use crate::mux::proto::rtp::RtpHeader;
+use crate::mux::proto::wire::rtp::RtpHeader;
 
 /// What is further ahead, or behind, is a new beginning.
 const LONGEST_GAP: u16 = 3000;

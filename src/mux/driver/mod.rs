@@ -78,7 +78,7 @@ use super::{
     policy::server_speed::LONG_WAY,
     proto::{
         Backlog, CloseReason, Connection, ConnectionConfig, CredentialReport, Event, ProbeOutcome,
-        Reply, Retirement, uri::redacted,
+        Reply, Retirement, wire::uri::redacted,
     },
 };
 

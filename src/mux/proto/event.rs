@@ -7,10 +7,9 @@ use rtsp_types::Method;
 use url::Url;
 
 use super::{
+    auth::permit::CredentialReport,
     command::{RequestId, SessionKey},
-    header::RtpInfo,
-    permit::CredentialReport,
-    server_text::ServerText,
+    wire::{header::RtpInfo, server_text::ServerText},
 };
 
 /// One thing that happened. Drain them with [`Connection::poll_event`](super::Connection::poll_event).
@@ -259,7 +258,7 @@ impl fmt::Display for FailureKind {
                 write!(
                     f,
                     "the server answered {code}: moved to {}",
-                    super::uri::redacted(location)
+                    super::wire::uri::redacted(location)
                 )
             }
             Self::Unauthorized { explanation, .. } => f.write_str(explanation),

@@ -38,56 +38,36 @@
 
 pub mod command;
 pub mod connection;
-pub mod credentials;
 pub mod event;
-pub mod header;
 pub mod limits;
-pub(crate) mod redaction;
-pub mod rtp;
-pub mod sdp;
-pub(super) mod secrets;
-pub mod uri;
 
-mod answered;
-mod auth;
-mod backlog;
-mod challenge;
-mod channels;
-mod codec;
-mod describe_window;
-mod digest;
-mod keep_alive;
-pub(crate) mod live555;
-mod measures;
-mod message;
-mod permit;
-pub(crate) mod random_access;
-mod requests;
-mod roster;
-pub(crate) mod server_text;
-mod session;
-mod sources;
-mod timers;
-mod wire;
+pub(crate) mod auth;
+pub mod wire;
 
 pub use self::{
-    auth::LeftChallenge,
-    backlog::{Backlog, HeadOfLine},
+    auth::{
+        LeftChallenge,
+        credentials::Credentials,
+        permit::{
+            CredentialReport, CredentialStatus, CredentialWant, Permit, PermitReturn, Refusal,
+            RefusalVerdict, Strength, Tag,
+        },
+    },
     command::{RequestId, SessionConfig, SessionKey, SessionRequest},
-    connection::{Connection, ConnectionConfig, Counters},
-    credentials::Credentials,
+    connection::{
+        Connection, ConnectionConfig, Counters,
+        backlog::{Backlog, HeadOfLine},
+        measures::Measures,
+    },
     event::{
         CloseReason, Event, Failure, FailureKind, FirstAsked, FramingLoss, LimitExceeded, Packet,
         PacketKind, ProbeOutcome, Reply, Retirement, SharingViolation, StreamGrant, Undescribed,
     },
-    header::RtpInfo,
     limits::{Limits, Timeouts},
-    measures::Measures,
-    permit::{
-        CredentialReport, CredentialStatus, CredentialWant, Permit, PermitReturn, Refusal,
-        RefusalVerdict, Strength, Tag,
+    wire::{
+        header::RtpInfo,
+        log::{Direction, WireMessage},
+        sdp::{InvalidSdp, MediaStream, Presentation, SkipReason, SkippedMedia},
+        server_text::ServerText,
     },
-    sdp::{InvalidSdp, MediaStream, Presentation, SkipReason, SkippedMedia},
-    server_text::ServerText,
-    wire::{Direction, WireMessage},
 };

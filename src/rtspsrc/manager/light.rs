@@ -43,7 +43,7 @@ use gst::glib;
 use self::{outlet::Outlet, rtcp::Item, stream::Stream};
 use super::{Goodbye, Manager, StreamReport};
 use crate::{
-    mux::{Packet, RtcpSender, proto::rtp::RtpHeader},
+    mux::{Packet, RtcpSender, proto::wire::rtp::RtpHeader},
     rtspsrc::{CAT, RtspMuxSrc, buffer::Marks, lock, pads::Pads},
 };
 

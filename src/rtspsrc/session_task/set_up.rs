@@ -6,14 +6,15 @@ use gstreamer as gst;
 
 use super::SessionTask;
 use crate::{
-    mux::{Opening, Ready, RedialPermit, SessionOptions, proto::uri::redacted},
+    mux::{Opening, Ready, RedialPermit, SessionOptions, proto::wire::uri::redacted},
     rtspsrc::{
         CAT,
         end::End,
         manager::Goodbye,
         messages::Phase,
         pads::{NewStream, Pads},
-        streams::{self, Shape},
+        streams,
+        streams::Shape,
     },
 };
 

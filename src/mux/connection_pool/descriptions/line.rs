@@ -7,7 +7,10 @@ use url::Url;
 
 use crate::mux::{
     ids::PresentationUri,
-    proto::{Presentation, sdp::parse_presentation, secrets},
+    proto::{
+        Presentation,
+        wire::{sdp::parse_presentation, secrets},
+    },
 };
 
 const KIND: &str = "played";

@@ -13,7 +13,7 @@ use std::{
     hash::{DefaultHasher, Hash as _, Hasher as _},
 };
 
-use crate::mux::proto::{FirstAsked, Presentation, sdp};
+use crate::mux::proto::{FirstAsked, Presentation, wire::sdp};
 
 /// What a description says apart from the lines that name the camera or differ at each DESCRIBE
 /// (`o=`, `s=`, `i=`, `a=ssrc`): for each medium its `m=` line, mapping, parameters and control

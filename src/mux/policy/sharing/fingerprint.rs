@@ -1,6 +1,6 @@
 //! How a server introduces itself, and what that tells about sharing.
 
-use crate::mux::proto::{ServerText, header::is_in_order};
+use crate::mux::proto::{ServerText, wire::header::is_in_order};
 
 /// Servers whose name says that they carry one session per connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

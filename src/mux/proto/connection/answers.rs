@@ -7,25 +7,28 @@ use rtsp_types::Method;
 
 use super::{
     Connection, Health, Phase, Session,
+    channels::{ChannelPair, Collision, Grant, PayloadTypes},
+    keep_alive,
     matching::{Match, is_description},
+    requests::{Draft, Outstanding, Purpose},
     sending::REPLACED,
+    sources::SourcePolicy,
 };
 use crate::mux::proto::{
-    channels::{ChannelPair, Collision, Grant, PayloadTypes},
     command::SessionKey,
     event::{
         CloseReason, Event, Failure, FailureKind, FirstAsked, Reply, Retirement, SharingViolation,
         StreamGrant,
     },
-    header::{
-        parse_cseq, parse_public, parse_retry_after, parse_rtp_info, parse_session, parse_transport,
+    wire::{
+        header::{
+            parse_cseq, parse_public, parse_retry_after, parse_rtp_info, parse_session,
+            parse_transport,
+        },
+        message::{Defect, Message, printable},
+        sdp::parse_presentation,
+        uri,
     },
-    keep_alive,
-    message::{Defect, Message, printable},
-    requests::{Draft, Outstanding, Purpose},
-    sdp::parse_presentation,
-    sources::SourcePolicy,
-    uri,
 };
 
 const UNAUTHORIZED: u16 = 401;

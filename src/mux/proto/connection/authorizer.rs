@@ -16,12 +16,16 @@ use std::{
 use rtsp_types::Method;
 use url::Url;
 
-use super::ConnectionConfig;
-use crate::mux::proto::{
-    auth::{Answered, Asked, Authenticator, Authorization, LeftChallenge},
-    command::SessionKey,
-    permit::{CredentialReport, CredentialStatus, CredentialWant, PermitReturn, Strength, Tag},
+use super::{
+    ConnectionConfig,
     requests::{Draft, Outstanding, Purpose, RequestTable},
+};
+use crate::mux::proto::{
+    auth::{
+        Answered, Asked, Authenticator, Authorization, LeftChallenge,
+        permit::{CredentialReport, CredentialStatus, CredentialWant, PermitReturn, Strength, Tag},
+    },
+    command::SessionKey,
 };
 
 /// After so long without an answer another request may try the credentials; and what waits for leave

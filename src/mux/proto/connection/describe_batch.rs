@@ -17,13 +17,12 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Connection, SessionKey};
-use crate::mux::proto::{
-    event::FailureKind,
-    header::is_in_order,
+use super::{
+    Connection, SessionKey,
     requests::{Draft, Purpose},
     session::Session,
 };
+use crate::mux::proto::{event::FailureKind, wire::header::is_in_order};
 
 /// What a batch of DESCRIBEs fits, with all that is written before it: one segment, one TLS record.
 const ONE_SEGMENT: usize = 1400;

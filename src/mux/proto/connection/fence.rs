@@ -15,13 +15,12 @@ use std::time::Instant;
 use rtsp_types::Method;
 use url::Url;
 
-use super::Connection;
-use crate::mux::proto::{
+use super::{
+    Connection,
     channels::ChannelPair,
-    command::SessionKey,
-    event::FailureKind,
     requests::{Draft, Outstanding, Purpose},
 };
+use crate::mux::proto::{command::SessionKey, event::FailureKind};
 
 #[derive(Debug, Default)]
 pub(super) struct Fences {

@@ -5,11 +5,13 @@
 use bytes::Bytes;
 use url::Url;
 
-use super::Connection;
+use super::{
+    Connection,
+    requests::{Draft, Purpose},
+};
 use crate::mux::proto::{
     event::{FailureKind, FirstAsked},
-    message::Message,
-    requests::{Draft, Purpose},
+    wire::message::Message,
 };
 
 /// The URL, and what the server said to its DESCRIBE.

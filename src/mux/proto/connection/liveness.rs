@@ -5,13 +5,15 @@ use std::time::{Duration, Instant};
 
 use rtsp_types::Method;
 
-use super::{Connection, State, Timer};
+use super::{
+    Connection, State, Timer,
+    requests::{Draft, Expired, Purpose},
+    session::Session,
+};
 use crate::mux::proto::{
     auth::AuthTrail,
     command::SessionKey,
     event::{CloseReason, Event, FailureKind, Retirement},
-    requests::{Draft, Expired, Purpose},
-    session::Session,
 };
 
 /// Whether requests may be sent on the connection.

@@ -4,13 +4,14 @@ use std::time::Instant;
 
 use url::Url;
 
-use super::Connection;
-use crate::mux::proto::{
+use super::{
+    Connection,
     answered::{Content, Numbering},
-    event::{CloseReason, FailureKind},
-    header::parse_cseq,
-    message::Message,
     requests::{Draft, Outstanding, Purpose},
+};
+use crate::mux::proto::{
+    event::{CloseReason, FailureKind},
+    wire::{header::parse_cseq, message::Message},
 };
 
 /// What a final answer is.

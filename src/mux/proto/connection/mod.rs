@@ -7,20 +7,32 @@
 //! `unasked` of what comes while the connection is idle, `liveness` what the clock asks for, `probe`
 //! what a DESCRIBE of nothing does, and `server_requests` answers the server's own requests.
 
+pub(crate) mod answered;
 mod answers;
 mod authorizer;
-mod awakening;
-mod departure;
+pub(crate) mod backlog;
+pub(crate) mod channels;
 mod describe_batch;
+pub(crate) mod describe_window;
 mod fence;
 mod first_asked;
 mod framing;
+pub(crate) mod keep_alive;
 mod listening;
+pub(crate) mod live555;
 mod liveness;
 mod matching;
+pub(crate) mod measures;
 mod probe;
+pub(crate) mod requests;
 mod sending;
 mod server_requests;
+pub(crate) mod session;
+pub(crate) mod sessions;
+pub(crate) mod sources;
+mod suspend;
+mod teardown;
+pub(crate) mod timers;
 mod unasked;
 mod unauthorized;
 mod undescribed;
@@ -34,40 +46,40 @@ use bytes::{Bytes, BytesMut};
 use rtsp_types::Method;
 
 use self::{
+    answered::AnswerHistory,
     authorizer::Authorizer,
+    backlog::Backlog,
+    channels::{ChannelTable, Verdict},
     describe_batch::DescribeBatch,
+    describe_window::DescribeWindow,
     fence::Fences,
     first_asked::First,
     framing::{Framing, Read, is_sound},
+    keep_alive::Means,
     liveness::{Health, Idle},
+    measures::{Measures, Meter},
     probe::Probe,
+    requests::{Draft, Purpose, RequestTable},
     server_requests::StormGuard,
+    session::{Departure, Phase, Session},
+    sessions::Roster,
+    sources::SourcePolicy,
+    timers::{Timer, TimerTable},
 };
 use super::{
-    answered::AnswerHistory,
-    auth::LeftChallenge,
-    backlog::Backlog,
-    channels::{ChannelTable, Verdict},
-    codec::{Decoder, Unit, write_frame},
+    auth::{LeftChallenge, credentials::Credentials, permit::CredentialStatus},
     command::{RequestId, SessionConfig, SessionKey, SessionRequest},
-    credentials::Credentials,
-    describe_window::DescribeWindow,
     event::{
         CloseReason, Event, Failure, FailureKind, Packet, Reply, Retirement, SharingViolation,
         Undescribed,
     },
-    header::{Methods, parse_cseq, parse_session},
-    keep_alive::Means,
     limits::{Limits, Timeouts},
-    measures::{Measures, Meter},
-    message::{Message, StartLine},
-    permit::CredentialStatus,
-    requests::{Draft, Purpose, RequestTable},
-    roster::Roster,
-    session::{Departure, Phase, Session},
-    sources::SourcePolicy,
-    timers::{Timer, TimerTable},
-    wire::WireMessage,
+    wire::{
+        codec::{Decoder, Unit, write_frame},
+        header::{Methods, parse_cseq, parse_session},
+        log::WireMessage,
+        message::{Message, StartLine},
+    },
 };
 
 /// What a connection has to know from the start.

@@ -10,11 +10,8 @@ use std::time::Instant;
 use rtsp_types::Method;
 use url::Url;
 
-use super::{Connection, State};
-use crate::mux::proto::{
-    event::{CloseReason, Event, ProbeOutcome},
-    requests::Purpose,
-};
+use super::{Connection, State, requests::Purpose};
+use crate::mux::proto::event::{CloseReason, Event, ProbeOutcome};
 
 /// What servers say to a second DESCRIBE that they refuse as such.
 const REFUSALS: [u16; 10] = [400, 405, 406, 451, 454, 455, 459, 460, 501, 551];

@@ -8,14 +8,17 @@ use std::{
 use rtsp_types::Method;
 use url::Url;
 
-use super::{Connection, Health, State, Timer, authorizer::Gate};
+use super::{
+    Connection, Health, State, Timer,
+    authorizer::Gate,
+    requests::{Draft, Purpose},
+    session::{Phase, Session},
+};
 use crate::mux::proto::{
     auth::{AuthTrail, Authorization},
     command::{RequestId, SessionKey, SessionRequest},
     event::{Failure, FailureKind, Retirement, SharingViolation},
-    message::MessageWriter,
-    requests::{Draft, Purpose},
-    session::{Phase, Session},
+    wire::message::MessageWriter,
 };
 
 /// Why nothing begins and nothing is addressed any more on a connection where two streams were

@@ -7,8 +7,10 @@ use rtsp_types::Method;
 use super::{Connection, Phase};
 use crate::mux::proto::{
     event::{CloseReason, Event, Failure, FailureKind},
-    header::parse_session,
-    message::{Message, MessageWriter},
+    wire::{
+        header::parse_session,
+        message::{Message, MessageWriter},
+    },
 };
 
 /// What we answer to OPTIONS: what a server may ask of a client.

@@ -11,14 +11,18 @@ use std::time::{Duration, Instant};
 
 use url::Url;
 
-use super::{CloseReason, Connection, FailureKind, authorizer::Accused};
-use crate::mux::proto::{
-    auth::{Asked, Authenticator, Authorization, Unauthorized},
-    challenge,
-    event::Event,
-    message::Message,
-    permit::{CredentialReport, CredentialStatus, Refusal, RefusalVerdict, Tag},
+use super::{
+    CloseReason, Connection, FailureKind,
+    authorizer::Accused,
     requests::{Draft, Outstanding, Purpose},
+};
+use crate::mux::proto::{
+    auth::{
+        Asked, Authenticator, Authorization, Unauthorized, challenge,
+        permit::{CredentialReport, CredentialStatus, Refusal, RefusalVerdict, Tag},
+    },
+    event::Event,
+    wire::message::Message,
 };
 
 /// How often one request is repeated after a 401. A nonce of another connection's, of another realm, a

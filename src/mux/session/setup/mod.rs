@@ -41,8 +41,10 @@ use crate::mux::{
     proto::{
         Failure, FailureKind, FirstAsked, Presentation, Reply, RtpInfo, SessionConfig, SessionKey,
         SessionRequest,
-        sdp::parse_presentation,
-        uri::{presentation_base, redacted},
+        wire::{
+            sdp::parse_presentation,
+            uri::{presentation_base, redacted},
+        },
     },
 };
 

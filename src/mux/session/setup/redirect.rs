@@ -7,7 +7,7 @@ use crate::mux::{
     config::SessionOptions,
     connection_pool::Wish,
     error::{Error, ErrorKind, Initiator, Scope},
-    proto::uri::redacted,
+    proto::wire::uri::redacted,
     server_key::is_secure,
 };
 

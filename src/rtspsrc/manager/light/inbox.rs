@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use gstreamer as gst;
 
 use crate::{
-    mux::{Packet, proto::rtp::RtpHeader},
+    mux::{Packet, proto::wire::rtp::RtpHeader},
     rtspsrc::buffer::Marks,
 };
 

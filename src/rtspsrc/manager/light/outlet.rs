@@ -21,10 +21,10 @@ use super::{
     timing::Stamp,
 };
 use crate::{
-    mux::{Packet, RtcpSender, proto::rtp::RtpHeader},
+    mux::{Packet, RtcpSender, proto::wire::rtp::RtpHeader},
     rtspsrc::{
-        CAT, RtspMuxSrc,
-        buffer::{self, Marks},
+        CAT, RtspMuxSrc, buffer,
+        buffer::Marks,
         crew::{Crew, Errand},
         lock,
         pads::{Pads, Watch},

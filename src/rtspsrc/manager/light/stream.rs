@@ -19,7 +19,7 @@ use super::{
     timing::{Stamp, Timing},
 };
 use crate::{
-    mux::proto::rtp::RtpHeader,
+    mux::proto::wire::rtp::RtpHeader,
     rtspsrc::{
         RtspMuxSrc,
         crew::Errand,

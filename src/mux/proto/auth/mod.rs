@@ -17,16 +17,20 @@
 //! The hashing is that of the crate `http-auth`. The choice of a challenge is ours: by strength,
 //! never the first one (see `challenge`). No randomness is drawn here; the seed comes in.
 
+pub(crate) mod challenge;
+pub(crate) mod credentials;
+pub(crate) mod digest;
+pub(crate) mod permit;
+
 use std::{
     collections::{HashMap, HashSet, VecDeque},
     fmt,
     time::Instant,
 };
 
-use super::{
-    challenge::{self, Scheme},
+use self::{
+    challenge::Scheme,
     credentials::Credentials,
-    digest,
     permit::{Strength, Tag},
 };
 

@@ -7,11 +7,11 @@
 use std::fmt;
 
 use super::{
-    command::SessionKey,
     message::{Headers, Message, StartLine, parse_head},
     redaction::{Kind, redacted_rtp_info, redacted_text},
     server_text::ServerText,
 };
+use crate::mux::proto::command::SessionKey;
 
 /// Bytes of a body that are shown.
 const LONGEST_BODY: usize = 4 * 1024;
@@ -82,7 +82,7 @@ impl fmt::Display for WireMessage {
 }
 
 impl WireMessage {
-    pub(super) fn received(session: Option<SessionKey>, message: &Message) -> Self {
+    pub(crate) fn received(session: Option<SessionKey>, message: &Message) -> Self {
         Self {
             session,
             direction: Direction::Received,
@@ -91,7 +91,7 @@ impl WireMessage {
     }
 
     /// From the bytes of one message of ours; we send none with a body.
-    pub(super) fn sent(session: Option<SessionKey>, bytes: &[u8]) -> Option<Self> {
+    pub(crate) fn sent(session: Option<SessionKey>, bytes: &[u8]) -> Option<Self> {
         let (start, headers) = parse_head(bytes)?;
         Some(Self {
             session,
@@ -202,7 +202,7 @@ fn outside_quotes(value: &str) -> Vec<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mux::proto::redaction::{redacted_reference, without_hashes};
+    use crate::mux::proto::wire::redaction::{redacted_reference, without_hashes};
 
     #[test]
     fn credentials_and_nonces_are_not_shown() {

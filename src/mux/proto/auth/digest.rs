@@ -8,7 +8,7 @@ use http_auth::{
 use super::credentials::Credentials;
 
 /// Answers a Digest challenge, counting its nonce up by one. None once the count is exhausted.
-pub(super) fn answer(
+pub(crate) fn answer(
     client: &mut DigestClient,
     credentials: &Credentials,
     method: &str,
@@ -53,7 +53,7 @@ fn hash_of_no_body(algorithm: Algorithm) -> &'static str {
 
 /// 32 hexadecimal digits from the seed and a counter. It need not be secret, only new: it keeps a
 /// server from choosing all that is hashed with the password (RFC 7616, 5.8).
-pub(super) fn cnonce(seed: u128, count: u64) -> String {
+pub(crate) fn cnonce(seed: u128, count: u64) -> String {
     let (high, low) = ((seed >> 64) as u64, seed as u64);
     let first = mix(high.wrapping_add(count));
     let second = mix(low ^ first);
@@ -71,7 +71,7 @@ fn mix(state: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mux::proto::challenge::{self, Scheme};
+    use crate::mux::proto::auth::{challenge, challenge::Scheme};
 
     fn client(challenge: &str) -> DigestClient {
         let offers = challenge::offers(challenge).expect("a challenge");

@@ -316,7 +316,7 @@ fn decoded(text: &str) -> String {
 
 /// How much of a text is suspect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     /// Words for people, which quote a URL or a parameter at most: hidden as in a URL.
     Words,
     /// What a standard says how to write, and whose parameters are of use: URLs are redacted, and values
@@ -325,7 +325,7 @@ pub(super) enum Kind {
 }
 
 /// Any text, with the secrets in it hidden.
-pub(super) fn redacted_text(text: &str, kind: Kind) -> String {
+pub(crate) fn redacted_text(text: &str, kind: Kind) -> String {
     const ENDS: [char; 9] = [' ', '\t', '"', '\'', '<', '>', '(', ')', '|'];
     let mut shown = String::with_capacity(text.len());
     let mut is_value = false;
@@ -408,7 +408,7 @@ fn without_secret_parameters(word: &str) -> String {
 const KEY_LINES: [&str; 3] = ["k=", "a=crypto:", "a=key-mgmt:"];
 
 /// A line of a session description.
-pub(super) fn redacted_sdp_line(line: &str) -> String {
+pub(crate) fn redacted_sdp_line(line: &str) -> String {
     let begins = |begin: &str| {
         let begins = |it: &str| it.eq_ignore_ascii_case(begin);
         line.get(..begin.len()).is_some_and(begins)
@@ -433,7 +433,7 @@ pub(super) fn redacted_sdp_line(line: &str) -> String {
 }
 
 /// `RTP-Info`: the URLs in it are not quoted, and may hold commas and semicolons.
-pub(super) fn redacted_rtp_info(value: &str) -> String {
+pub(crate) fn redacted_rtp_info(value: &str) -> String {
     const FIELDS: [&str; 3] = [";seq=", ";rtptime=", ";ssrc="];
     let mut entries = value.split("url=");
     let mut shown = redacted_text(entries.next().unwrap_or_default(), Kind::Protocol);

@@ -25,7 +25,7 @@ impl ServerText {
     }
 
     /// From a text whose form a standard says, such as a `Transport` header.
-    pub(super) fn of_protocol(text: &str) -> Self {
+    pub(crate) fn of_protocol(text: &str) -> Self {
         Self::redacted(text, Kind::Protocol)
     }
 
@@ -36,7 +36,7 @@ impl ServerText {
     }
 
     /// From an absolute or relative URL.
-    pub(super) fn of_reference(text: &str) -> Self {
+    pub(crate) fn of_reference(text: &str) -> Self {
         let text = harmless(beginning(text));
         Self(cut(&redaction::redacted_reference(&text)))
     }
@@ -133,7 +133,7 @@ pub(crate) fn is_harmful(c: char) -> bool {
 }
 
 /// At most 200 characters; the last one is `…` if there were more.
-pub(super) fn cut(text: &str) -> String {
+pub(crate) fn cut(text: &str) -> String {
     if text.chars().nth(LONGEST).is_none() {
         return text.to_owned();
     }

@@ -54,7 +54,7 @@ impl Samples {
 
 /// Measures by the answers that come in.
 #[derive(Debug, Default)]
-pub(super) struct Meter {
+pub(crate) struct Meter {
     round_trip: Option<Duration>,
     any: Samples,
     describe: Samples,
@@ -66,7 +66,7 @@ pub(super) struct Meter {
 
 impl Meter {
     /// A request was answered that was sent at `sent`, and then was the only one on its way or not.
-    pub(super) fn on_answer(
+    pub(crate) fn on_answer(
         &mut self,
         now: Instant,
         method: &Method,
@@ -98,7 +98,7 @@ impl Meter {
         }
     }
 
-    pub(super) fn measures(&self) -> Measures {
+    pub(crate) fn measures(&self) -> Measures {
         Measures {
             round_trip: self.round_trip,
             service_time: self.any.lower_quartile(),

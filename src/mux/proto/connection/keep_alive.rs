@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use rtsp_types::Method;
 
-use super::header::Methods;
+use crate::mux::proto::wire::header::Methods;
 
 /// Longest interval; announced timeouts of hours are not worth trusting.
 const LONGEST: Duration = Duration::from_secs(30);
@@ -20,7 +20,7 @@ const SPREAD: f64 = 0.1;
 
 /// Time between two requests of a session with this timeout. `position`, 0 to 1, spreads sessions
 /// that began together.
-pub(super) fn interval(session_timeout: Duration, position: f64) -> Duration {
+pub(crate) fn interval(session_timeout: Duration, position: f64) -> Duration {
     let expiry = session_timeout.mul_f64(0.8);
     let in_time = expiry.saturating_sub(HEAD_OF_LINE).max(session_timeout / 4);
     let interval = LONGEST.min(session_timeout.mul_f64(0.4)).min(in_time);
@@ -31,7 +31,7 @@ pub(super) fn interval(session_timeout: Duration, position: f64) -> Duration {
 
 /// What keeps sessions of this connection alive. Only ever steps down.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Means {
+pub(crate) enum Means {
     /// GET_PARAMETER without a body where `Public` names it, else OPTIONS.
     #[default]
     GetParameter,
@@ -44,7 +44,7 @@ pub(super) enum Means {
 impl Means {
     /// The request to send for a session, if any. Before its first PLAY a session gets no
     /// GET_PARAMETER: go2rtc closes the connection on it.
-    pub(super) fn method(self, public: Methods, has_played: bool) -> Option<Method> {
+    pub(crate) fn method(self, public: Methods, has_played: bool) -> Option<Method> {
         match self {
             Self::ReceiverReports => None,
             Self::GetParameter if has_played && public.get_parameter => Some(Method::GetParameter),
@@ -54,14 +54,14 @@ impl Means {
 
     /// The server answered `method` with an error. It has seen the session all the same, and to say
     /// nothing more would let a paused one expire: OPTIONS goes on, whatever the answers are (Tapo).
-    pub(super) fn on_refused(&mut self, method: &Method) {
+    pub(crate) fn on_refused(&mut self, method: &Method) {
         if (*self, method) == (Self::GetParameter, &Method::GetParameter) {
             *self = Self::Options;
         }
     }
 
     /// The server did not answer `method`: another one would hold up whatever comes behind it.
-    pub(super) fn on_unanswered(&mut self, method: &Method) {
+    pub(crate) fn on_unanswered(&mut self, method: &Method) {
         match method {
             Method::Options => *self = Self::ReceiverReports,
             method => self.on_refused(method),
@@ -70,7 +70,7 @@ impl Means {
 }
 
 /// Statuses that mean "not this method" (rather than "not this session").
-pub(super) fn means_unsupported(code: u16) -> bool {
+pub(crate) fn means_unsupported(code: u16) -> bool {
     matches!(code, 400 | 405 | 451 | 501)
 }
 

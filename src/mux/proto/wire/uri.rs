@@ -14,8 +14,8 @@ use std::{borrow::Cow, fmt};
 use percent_encoding::percent_decode_str;
 use url::{ParseError, Url};
 
-use super::credentials::{Credentials, InvalidCredentials};
 pub use super::redaction::redacted;
+use crate::mux::proto::auth::credentials::{Credentials, InvalidCredentials};
 
 /// Longest URL taken from a description or header; our requests must fit a start line of 8 KiB.
 const MAX_CONTROL: usize = 4096;

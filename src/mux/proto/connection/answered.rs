@@ -11,7 +11,7 @@ use std::{
     hash::{DefaultHasher, Hash as _, Hasher as _},
 };
 
-use super::message::Message;
+use crate::mux::proto::wire::message::Message;
 
 /// Answers remembered. A repeated answer comes right behind the first one; a connection with 128
 /// sessions has as many answers in a row.
@@ -26,7 +26,7 @@ const ENOUGH_RIGHT: u32 = 2;
 
 /// What the CSeq of an answer is worth on this connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Numbering {
+pub(crate) enum Numbering {
     /// Too few answers to tell.
     Unproven,
     /// Answers name their requests.
@@ -45,10 +45,10 @@ struct Answered {
 
 /// Tells answers apart that have the same number: what they describe or set up, not their date.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Content(u64);
+pub(crate) struct Content(u64);
 
 impl Content {
-    pub(super) fn of(response: &Message) -> Self {
+    pub(crate) fn of(response: &Message) -> Self {
         let mut hasher = DefaultHasher::new();
         for name in ["Content-Base", "Session", "Transport"] {
             response.headers.first(name).hash(&mut hasher);
@@ -60,7 +60,7 @@ impl Content {
 
 /// The answers of one connection.
 #[derive(Debug, Default)]
-pub(super) struct AnswerHistory {
+pub(crate) struct AnswerHistory {
     /// The answers that named an outstanding request, the latest one last.
     answered: VecDeque<Answered>,
     right: u32,
@@ -72,7 +72,7 @@ pub(super) struct AnswerHistory {
 
 impl AnswerHistory {
     /// An answer named the outstanding request it belongs to.
-    pub(super) fn on_right(&mut self, cseq: u32, status: u16, content: Content) {
+    pub(crate) fn on_right(&mut self, cseq: u32, status: u16, content: Content) {
         self.right = self.right.saturating_add(1);
         if self.answered.len() == REMEMBERED {
             self.answered.pop_front();
@@ -85,24 +85,24 @@ impl AnswerHistory {
     }
 
     /// An answer named another request than the only one that was out, and was taken for its answer.
-    pub(super) fn on_wrong(&mut self) {
+    pub(crate) fn on_wrong(&mut self) {
         self.is_wrong |= self.numbering() == Numbering::Unproven;
     }
 
     /// Whether this answer was given before. The status has to be the same: Tapo C520WS refuses a
     /// keep-alive with the CSeq of the request before it, which it had answered with 200.
-    pub(super) fn is_repeated(&self, cseq: u32, status: u16, content: Content) -> bool {
+    pub(crate) fn is_repeated(&self, cseq: u32, status: u16, content: Content) -> bool {
         let mut answered = self.answered.iter();
         answered.any(|it| it.cseq == cseq && it.status == status && it.content == content)
     }
 
     /// An answer was given once more. True if the server does so by habit.
-    pub(super) fn on_repeated(&mut self) -> bool {
+    pub(crate) fn on_repeated(&mut self) -> bool {
         self.repeats = self.repeats.saturating_add(1);
         self.repeats >= REPEATS_OF_A_HABIT
     }
 
-    pub(super) fn numbering(&self) -> Numbering {
+    pub(crate) fn numbering(&self) -> Numbering {
         match self.right {
             _ if self.is_wrong => Numbering::Wrong,
             ENOUGH_RIGHT.. => Numbering::Right,
@@ -111,18 +111,18 @@ impl AnswerHistory {
     }
 
     /// Whether too few answers have named their requests for the numbers to be believed.
-    pub(super) fn is_unproven(&self) -> bool {
+    pub(crate) fn is_unproven(&self) -> bool {
         self.numbering() == Numbering::Unproven
     }
 
     /// Whether answers are being counted, since nothing tells which is whose.
-    pub(super) fn is_counting(&self) -> bool {
+    pub(crate) fn is_counting(&self) -> bool {
         self.unnumbered > 0
     }
 
     /// An answer named nothing outstanding, and `waiting` requests wait. True if so many
     /// have come by now: all are answered, and nothing tells which answer is whose.
-    pub(super) fn on_unnumbered(&mut self, waiting: usize) -> bool {
+    pub(crate) fn on_unnumbered(&mut self, waiting: usize) -> bool {
         self.unnumbered += 1;
         let is_complete = self.unnumbered >= waiting;
         if is_complete {

@@ -4,31 +4,29 @@ use std::time::{Duration, Instant};
 
 use url::Url;
 
-use super::{
-    command::{RequestId, SessionConfig, SessionKey},
-    keep_alive,
-};
+use super::keep_alive;
+use crate::mux::proto::command::{RequestId, SessionConfig, SessionKey};
 
 #[derive(Debug)]
-pub(super) struct Session {
-    pub(super) config: SessionConfig,
+pub(crate) struct Session {
+    pub(crate) config: SessionConfig,
     /// What the server calls it; none before the first answered SETUP.
-    pub(super) id: Option<String>,
+    pub(crate) id: Option<String>,
     timeout: Duration,
-    pub(super) phase: Phase,
-    pub(super) departure: Departure,
+    pub(crate) phase: Phase,
+    pub(crate) departure: Departure,
     /// Aggregate control URL, known from the description or the first PLAY on.
     aggregate: Option<Url>,
     has_played: bool,
     /// When its last request was written or its last keep-alive was due: the next one counts from
     /// there.
-    pub(super) last_request: Option<Instant>,
-    pub(super) keep_alive_outstanding: bool,
+    pub(crate) last_request: Option<Instant>,
+    pub(crate) keep_alive_outstanding: bool,
     /// The server gave its id to another session before it played: the server may have replaced what
     /// this one plays (aio-rtsp-toolkit), and would tear down both.
-    pub(super) is_replaced: bool,
+    pub(crate) is_replaced: bool,
     /// How long its callers wait for answers, if not as long as the connection.
-    pub(super) patience: Option<Duration>,
+    pub(crate) patience: Option<Duration>,
     /// Where between its siblings its keep-alives fall, 0 to 1.
     spread: f64,
     /// Between two of them. Follows from the above; asked for after everything that is read.
@@ -36,7 +34,7 @@ pub(super) struct Session {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Phase {
+pub(crate) enum Phase {
     Init,
     Ready,
     Playing,
@@ -48,7 +46,7 @@ pub(super) enum Phase {
 
 /// How a session leaves. It owes the server one TEARDOWN as soon as an id is known for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Departure {
+pub(crate) enum Departure {
     Staying,
     /// Wanted: released, or torn down by the caller named. No TEARDOWN is on its way yet.
     Due(Option<RequestId>),
@@ -57,7 +55,7 @@ pub(super) enum Departure {
 }
 
 impl Session {
-    pub(super) fn new(key: SessionKey, config: SessionConfig, default_timeout: Duration) -> Self {
+    pub(crate) fn new(key: SessionKey, config: SessionConfig, default_timeout: Duration) -> Self {
         /// Multiples of the golden ratio fill an interval evenly, however many there are.
         const GOLDEN_RATIO: f64 = 0.618_033_988_749_895;
         let spread = (f64::from(key.0) * GOLDEN_RATIO).fract();
@@ -79,56 +77,56 @@ impl Session {
     }
 
     /// After how long without a word the server forgets it.
-    pub(super) fn timeout(&self) -> Duration {
+    pub(crate) fn timeout(&self) -> Duration {
         self.timeout
     }
 
     /// The server has said so.
-    pub(super) fn set_timeout(&mut self, timeout: Duration) {
+    pub(crate) fn set_timeout(&mut self, timeout: Duration) {
         self.timeout = timeout;
         self.keep_alive_interval = keep_alive::interval(timeout, self.spread);
     }
 
-    pub(super) fn is_leaving(&self) -> bool {
+    pub(crate) fn is_leaving(&self) -> bool {
         self.departure != Departure::Staying
     }
 
-    pub(super) fn is_playing(&self) -> bool {
+    pub(crate) fn is_playing(&self) -> bool {
         self.phase == Phase::Playing && !self.is_leaving()
     }
 
     /// Whether it is not playing yet.
-    pub(super) fn is_coming_up(&self) -> bool {
+    pub(crate) fn is_coming_up(&self) -> bool {
         matches!(self.phase, Phase::Init | Phase::Ready) && !self.is_leaving()
     }
 
     /// Whether it has a stream, and the server has not ended it.
-    pub(super) fn is_set_up(&self) -> bool {
+    pub(crate) fn is_set_up(&self) -> bool {
         matches!(self.phase, Phase::Ready | Phase::Playing | Phase::Paused)
     }
 
     /// Whether PLAY was asked for, whatever became of it.
-    pub(super) fn has_played(&self) -> bool {
+    pub(crate) fn has_played(&self) -> bool {
         self.has_played
     }
 
     /// The URL for whatever concerns the session as a whole.
-    pub(super) fn aggregate(&self) -> &Url {
+    pub(crate) fn aggregate(&self) -> &Url {
         self.aggregate.as_ref().unwrap_or(&self.config.url)
     }
 
     /// What its description says; the caller's word, at PLAY, is better.
-    pub(super) fn on_described(&mut self, aggregate: Url) {
+    pub(crate) fn on_described(&mut self, aggregate: Url) {
         self.aggregate.get_or_insert(aggregate);
     }
 
-    pub(super) fn begin_to_play(&mut self, aggregate: Url) {
+    pub(crate) fn begin_to_play(&mut self, aggregate: Url) {
         self.aggregate = Some(aggregate);
         self.has_played = true;
     }
 
     /// Time has passed at the server while ours stood still.
-    pub(super) fn on_slept(&mut self, slept: Duration) {
+    pub(crate) fn on_slept(&mut self, slept: Duration) {
         let passed = slept.min(self.keep_alive_interval);
         if let Some(last) = &mut self.last_request {
             *last = last.checked_sub(passed).unwrap_or(*last);
@@ -136,14 +134,14 @@ impl Session {
     }
 
     /// Whether the server is to hear of it from time to time.
-    pub(super) fn is_kept_alive(&self) -> bool {
+    pub(crate) fn is_kept_alive(&self) -> bool {
         self.config.keep_alive && self.id.is_some() && !self.is_leaving() && self.is_set_up()
     }
 
     /// Whether it has to be kept alive before the connection is blocked for up to `wait`: its keep-alive
     /// falls due meanwhile, and it was not heard of just now. Servers expire sessions at 0.8 of what they
     /// announce.
-    pub(super) fn is_late_after(&self, now: Instant, wait: Duration, is_listening: bool) -> bool {
+    pub(crate) fn is_late_after(&self, now: Instant, wait: Duration, is_listening: bool) -> bool {
         const JUST_NOW: Duration = Duration::from_secs(1);
         let due = self.keep_alive_due(is_listening);
         let falls_due = due.is_some_and(|due| due <= now + wait);
@@ -156,7 +154,7 @@ impl Session {
     }
 
     /// When its next keep-alive is due: one at a time, unless no answer can be heard.
-    pub(super) fn keep_alive_due(&self, is_listening: bool) -> Option<Instant> {
+    pub(crate) fn keep_alive_due(&self, is_listening: bool) -> Option<Instant> {
         let is_one_too_many = self.keep_alive_outstanding && is_listening;
         let is_wanted = self.is_kept_alive() && !is_one_too_many;
         let last = self.last_request.filter(|_| is_wanted)?;

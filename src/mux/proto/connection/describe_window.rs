@@ -15,7 +15,7 @@ const WIDEST: usize = 16;
 
 /// The window of one connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct DescribeWindow {
+pub(crate) struct DescribeWindow {
     size: usize,
     has_seen_slow: bool,
 }
@@ -32,17 +32,17 @@ impl Default for DescribeWindow {
 impl DescribeWindow {
     /// Whether it holds for a connection with or without sessions to keep alive, on which the oldest
     /// request is a DESCRIBE that is being worked on for `head_time`.
-    pub(super) fn holds(self, has_kept_alive: bool, head_time: Duration) -> bool {
+    pub(crate) fn holds(self, has_kept_alive: bool, head_time: Duration) -> bool {
         has_kept_alive || self.has_seen_slow || head_time >= SLOW
     }
 
     /// Whether another one may go out beside `under_way`, if it holds.
-    pub(super) fn admits(self, under_way: usize, head_time: Duration) -> bool {
+    pub(crate) fn admits(self, under_way: usize, head_time: Duration) -> bool {
         under_way == 0 || (under_way < self.size && head_time < SLOW)
     }
 
     /// The server took so long to answer one.
-    pub(super) fn on_answered(&mut self, took: Duration) {
+    pub(crate) fn on_answered(&mut self, took: Duration) {
         if took < SLOW {
             self.size = (self.size * 2).min(WIDEST);
         } else {

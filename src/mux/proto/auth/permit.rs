@@ -10,7 +10,7 @@ use std::{
     time::Instant,
 };
 
-use super::auth::LeftChallenge;
+use super::LeftChallenge;
 
 /// Stands for a URI, a realm or a nonce: tells two apart, and shows nothing of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -157,7 +157,7 @@ pub enum CredentialReport {
     NotAsked,
     /// The permit is of no use any more.
     Returned(PermitReturn),
-    /// Answered by [`handle_refusal_verdict`](super::Connection::handle_refusal_verdict).
+    /// Answered by [`handle_refusal_verdict`](crate::mux::proto::Connection::handle_refusal_verdict).
     Refused(Refusal),
     /// A challenge has come: realm and nonce.
     Challenged(Tag, Tag),

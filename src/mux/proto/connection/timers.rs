@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Timer {
+pub(crate) enum Timer {
     /// When to give up a connection that nobody refers to.
     Idle,
     /// When to stop waiting for the answers to our last TEARDOWNs.
@@ -28,37 +28,37 @@ impl Timer {
 }
 
 #[derive(Debug, Default)]
-pub(super) struct TimerTable([Option<Instant>; Timer::ALL.len()]);
+pub(crate) struct TimerTable([Option<Instant>; Timer::ALL.len()]);
 
 impl TimerTable {
-    pub(super) fn set(&mut self, timer: Timer, at: Instant) {
+    pub(crate) fn set(&mut self, timer: Timer, at: Instant) {
         self.0[timer as usize] = Some(at);
     }
 
-    pub(super) fn clear(&mut self, timer: Timer) {
+    pub(crate) fn clear(&mut self, timer: Timer) {
         self.0[timer as usize] = None;
     }
 
-    pub(super) fn is_set(&self, timer: Timer) -> bool {
+    pub(crate) fn is_set(&self, timer: Timer) -> bool {
         self.0[timer as usize].is_some()
     }
 
     /// Sets a timer that is set so much earlier, though not before `now`.
-    pub(super) fn hasten(&mut self, timer: Timer, now: Instant, by: Duration) {
+    pub(crate) fn hasten(&mut self, timer: Timer, now: Instant, by: Duration) {
         if let Some(at) = &mut self.0[timer as usize] {
             *at = at.checked_sub(by).unwrap_or(now).max(now);
         }
     }
 
     /// Takes one timer that is due.
-    pub(super) fn take_due(&mut self, now: Instant) -> Option<Timer> {
+    pub(crate) fn take_due(&mut self, now: Instant) -> Option<Timer> {
         let due = |timer: &Timer| self.0[*timer as usize].is_some_and(|at| at <= now);
         let timer = Timer::ALL.into_iter().find(due)?;
         self.clear(timer);
         Some(timer)
     }
 
-    pub(super) fn next(&self) -> Option<Instant> {
+    pub(crate) fn next(&self) -> Option<Instant> {
         self.0.iter().flatten().min().copied()
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::command::SessionKey;
+use crate::mux::proto::command::SessionKey;
 
 /// What waits for an answer. Servers that work a connection's requests off one by one hold all
 /// answers back while they work on the first (gst-rtsp-server for the 20 s of one slow DESCRIBE).

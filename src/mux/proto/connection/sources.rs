@@ -17,11 +17,12 @@
 
 use std::time::{Duration, Instant};
 
-use super::{header::RtpInfo, live555::feeds_the_dead, rtp::RtpHeader};
+use super::live555::feeds_the_dead;
+use crate::mux::proto::wire::{header::RtpInfo, rtp::RtpHeader};
 
 /// Whose packets are taken on a stream's channels.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum SourcePolicy {
+pub(crate) enum SourcePolicy {
     /// Everybody's, but those of the channel's previous owner while that is in quarantine. For all
     /// servers but those below: a stream may have several sources, as with retransmission or where
     /// an encoder restarts.
@@ -43,7 +44,7 @@ pub(super) enum SourcePolicy {
 
 impl SourcePolicy {
     /// By the `a=tool` of a description.
-    pub(super) fn of_tool(tool: Option<&str>) -> Self {
+    pub(crate) fn of_tool(tool: Option<&str>) -> Self {
         match tool.and_then(feeds_the_dead) {
             Some(true) => Self::OneAtATime,
             _ => Self::Any,
@@ -54,11 +55,11 @@ impl SourcePolicy {
 /// How long the source of a stream must be silent before another one of its standing follows it;
 /// and how long a stream waits, after PLAY, for a better source than a stray. Longer than a camera
 /// of one picture a second is silent; what is lost when an encoder starts again.
-pub(super) const SILENCE: Duration = Duration::from_secs(2);
+pub(crate) const SILENCE: Duration = Duration::from_secs(2);
 
 /// The same where the other one is known for a stray. A picture of the wrong camera is worse than
 /// none - but not worse than none for ever. Less than it takes a watchdog to give up the session.
-pub(super) const STRAY_SILENCE: Duration = Duration::from_secs(10);
+pub(crate) const STRAY_SILENCE: Duration = Duration::from_secs(10);
 
 /// What is known of a source, from worst to best.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -74,15 +75,15 @@ enum Standing {
 
 /// The header fields that police a packet, all from RFC 3550 5.1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Stamp {
-    pub(super) ssrc: u32,
+pub(crate) struct Stamp {
+    pub(crate) ssrc: u32,
     sequence: u16,
     timestamp: u32,
 }
 
 impl Stamp {
     /// Of an RTP packet; none if it is too short.
-    pub(super) fn of(packet: &[u8]) -> Option<Self> {
+    pub(crate) fn of(packet: &[u8]) -> Option<Self> {
         let header = RtpHeader::of(packet)?;
         Some(Self {
             ssrc: header.ssrc,
@@ -94,13 +95,13 @@ impl Stamp {
 
 /// Where a stream begins, as the answer to PLAY says (RFC 2326 12.33).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Start {
+pub(crate) struct Start {
     sequence: u16,
     timestamp: Option<u32>,
 }
 
 impl Start {
-    pub(super) fn of(info: &RtpInfo) -> Option<Self> {
+    pub(crate) fn of(info: &RtpInfo) -> Option<Self> {
         Some(Self {
             sequence: info.seq?,
             timestamp: info.rtptime,
@@ -109,7 +110,7 @@ impl Start {
 
     /// Whether a packet is about the first one. Packets overtake the answer, and the first ones may
     /// never have been heard.
-    pub(super) fn fits(self, stamp: Stamp) -> bool {
+    pub(crate) fn fits(self, stamp: Stamp) -> bool {
         const PACKETS: std::ops::RangeInclusive<i16> = -32..=256;
         /// 12 s at 90 kHz.
         const TICKS: u32 = 1 << 20;
@@ -139,7 +140,7 @@ struct Other {
 
 /// The sources of one stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Sources {
+pub(crate) struct Sources {
     policy: SourcePolicy,
     /// By the answer to SETUP.
     announced: Option<u32>,
@@ -155,7 +156,7 @@ pub(super) struct Sources {
 }
 
 impl Sources {
-    pub(super) fn new(policy: SourcePolicy, announced: Option<u32>, previous: Option<u32>) -> Self {
+    pub(crate) fn new(policy: SourcePolicy, announced: Option<u32>, previous: Option<u32>) -> Self {
         Self {
             policy,
             announced,
@@ -167,22 +168,22 @@ impl Sources {
         }
     }
 
-    pub(super) fn policy(&self) -> SourcePolicy {
+    pub(crate) fn policy(&self) -> SourcePolicy {
         self.policy
     }
 
     /// Whose packet was taken last.
-    pub(super) fn last(&self) -> Option<u32> {
+    pub(crate) fn last(&self) -> Option<u32> {
         self.last
     }
 
     /// The server works on PLAY: from now on it may send.
-    pub(super) fn on_begun(&mut self, now: Instant) {
+    pub(crate) fn on_begun(&mut self, now: Instant) {
         self.begun.get_or_insert(now);
     }
 
     /// The answer to PLAY is there.
-    pub(super) fn on_started(&mut self, starts: &[Start]) {
+    pub(crate) fn on_started(&mut self, starts: &[Start]) {
         if let Some(latched) = &mut self.latched
             && starts.iter().any(|start| start.fits(latched.first))
         {
@@ -191,7 +192,7 @@ impl Sources {
     }
 
     /// A source was heard where it had no business.
-    pub(super) fn note_stray(&mut self, ssrc: u32) {
+    pub(crate) fn note_stray(&mut self, ssrc: u32) {
         match self.others.iter_mut().flatten().find(|o| o.ssrc == ssrc) {
             Some(other) => other.is_stray = true,
             None => self.insert(ssrc, true),
@@ -210,7 +211,7 @@ impl Sources {
 
     /// Whether a packet is taken. `is_start`: whether the answer to PLAY says that a stream of the
     /// session begins with it.
-    pub(super) fn admit(
+    pub(crate) fn admit(
         &mut self,
         stamp: Stamp,
         now: Instant,
@@ -293,7 +294,7 @@ impl Sources {
 
     /// Whether a report of this source is taken. It never makes a source the stream's: the dead
     /// report as well.
-    pub(super) fn admit_report(&mut self, ssrc: u32) -> bool {
+    pub(crate) fn admit_report(&mut self, ssrc: u32) -> bool {
         if self.policy == SourcePolicy::Any {
             return true;
         }

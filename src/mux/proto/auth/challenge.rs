@@ -8,20 +8,20 @@
 
 use std::{cmp::Reverse, fmt};
 
-use super::server_text::ServerText;
+use crate::mux::proto::wire::server_text::ServerText;
 use http_auth::{ChallengeRef, DigestClient, ParamValue, digest::Algorithm};
 
 use super::permit::Strength;
 
 /// A challenge that can be answered.
 #[derive(Debug)]
-pub(super) enum Scheme {
+pub(crate) enum Scheme {
     Digest(DigestClient),
     Basic { realm: String },
 }
 
 impl Scheme {
-    pub(super) fn realm(&self) -> &str {
+    pub(crate) fn realm(&self) -> &str {
         match self {
             Self::Digest(client) => client.realm(),
             Self::Basic { realm } => realm,
@@ -29,7 +29,7 @@ impl Scheme {
     }
 
     /// Empty for Basic, which has none.
-    pub(super) fn nonce(&self) -> &str {
+    pub(crate) fn nonce(&self) -> &str {
         match self {
             Self::Digest(client) => client.nonce(),
             Self::Basic { .. } => "",
@@ -37,11 +37,11 @@ impl Scheme {
     }
 
     /// Whether the server says that only the nonce was too old.
-    pub(super) fn is_stale(&self) -> bool {
+    pub(crate) fn is_stale(&self) -> bool {
         matches!(self, Self::Digest(client) if client.stale())
     }
 
-    pub(super) fn strength(&self) -> Strength {
+    pub(crate) fn strength(&self) -> Strength {
         match self {
             Self::Basic { .. } => Strength::Basic,
             Self::Digest(client) => match client.algorithm() {
@@ -55,11 +55,11 @@ impl Scheme {
 
 /// The schemes that were offered when none of them could be answered.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct NoneUsable(Vec<String>);
+pub(crate) struct NoneUsable(Vec<String>);
 
 impl NoneUsable {
     /// Whether there was no challenge at all.
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 }
@@ -78,7 +78,7 @@ impl fmt::Display for NoneUsable {
 }
 
 /// The challenges of a joined header that can be answered, the strongest first; the first of equals.
-pub(super) fn offers(header: &str) -> Result<Vec<Scheme>, NoneUsable> {
+pub(crate) fn offers(header: &str) -> Result<Vec<Scheme>, NoneUsable> {
     let challenges = parse(header);
     let mut offers: Vec<Scheme> = challenges.iter().filter_map(usable).collect();
     if offers.is_empty() {
@@ -93,7 +93,7 @@ pub(super) fn offers(header: &str) -> Result<Vec<Scheme>, NoneUsable> {
 }
 
 /// The parameter `name` of a list like that of `Authentication-Info`.
-pub(super) fn parameter(list: &str, name: &str) -> Option<String> {
+pub(crate) fn parameter(list: &str, name: &str) -> Option<String> {
     let list = format!("List {list}");
     let challenges = parse(&list);
     challenges

@@ -11,13 +11,15 @@ use std::{
 
 use rtsp_types::Method;
 
-use super::{Connection, Departure, State};
+use super::{
+    Connection, Departure, State,
+    requests::{Draft, Outstanding, Purpose},
+    session::Phase,
+};
 use crate::mux::proto::{
     auth::AuthTrail,
     command::{RequestId, SessionKey},
     event::{CloseReason, Event, Failure, FailureKind, Reply, Retirement},
-    requests::{Draft, Outstanding, Purpose},
-    session::Phase,
 };
 
 impl Connection {

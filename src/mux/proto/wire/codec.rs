@@ -10,17 +10,16 @@
 use bytes::{Buf as _, Bytes, BytesMut};
 
 use super::{
-    event::LimitExceeded,
     header::parse_content_length,
-    limits::Limits,
     message::{
         Defect, HTTP_PREFIX, Headers, Message, RESPONSE_PREFIX, StartLine, may_begin_message,
         parse_head,
     },
 };
+use crate::mux::proto::{event::LimitExceeded, limits::Limits};
 
 /// `$`, channel, length.
-pub(super) const FRAME_HEADER: usize = 4;
+pub(crate) const FRAME_HEADER: usize = 4;
 const DOLLAR: u8 = b'$';
 /// Longest body that is discarded to keep framing; a peer that announces more is not believed.
 const LONGEST_DISCARD: usize = 16 * 1024 * 1024;
@@ -30,7 +29,7 @@ const LONGEST_HEAD_DISCARD: usize = 1024 * 1024;
 const FRAME_EVIDENCE: usize = FRAME_HEADER + 2;
 
 #[derive(Debug)]
-pub(super) enum Unit {
+pub(crate) enum Unit {
     Frame {
         channel: u8,
         payload: Bytes,
@@ -76,13 +75,13 @@ enum LineState {
 }
 
 #[derive(Debug)]
-pub(super) struct Decoder {
+pub(crate) struct Decoder {
     limits: Limits,
     state: State,
 }
 
 impl Decoder {
-    pub(super) fn new(limits: Limits) -> Self {
+    pub(crate) fn new(limits: Limits) -> Self {
         Self {
             limits,
             state: State::Boundary { searched: 0 },
@@ -93,7 +92,7 @@ impl Decoder {
     /// kept; the text says why. `plausible(channel, first two bytes)` tells whether a frame on that
     /// channel would be one of ours.
     #[inline]
-    pub(super) fn decode(
+    pub(crate) fn decode(
         &mut self,
         buffer: &mut BytesMut,
         plausible: impl Fn(u8, [u8; 2]) -> bool,
@@ -353,7 +352,7 @@ impl Decoder {
     }
 
     /// Whether a frame or message has begun of which `buffer` holds only a part.
-    pub(super) fn is_mid_unit(&self, buffer: &[u8]) -> bool {
+    pub(crate) fn is_mid_unit(&self, buffer: &[u8]) -> bool {
         match self.state {
             State::Boundary { .. } => !buffer.is_empty(),
             State::Body { .. } | State::DiscardHead(_) | State::DiscardBody { .. } => true,
@@ -437,7 +436,7 @@ fn find_plausible(
 }
 
 /// A frame as it goes on the wire. `None` if the payload does not fit one.
-pub(super) fn write_frame(out: &mut BytesMut, channel: u8, payload: &[u8]) -> Option<()> {
+pub(crate) fn write_frame(out: &mut BytesMut, channel: u8, payload: &[u8]) -> Option<()> {
     let length = u16::try_from(payload.len()).ok()?;
     out.reserve(FRAME_HEADER + payload.len());
     out.extend_from_slice(&[DOLLAR, channel]);
@@ -448,7 +447,7 @@ pub(super) fn write_frame(out: &mut BytesMut, channel: u8, payload: &[u8]) -> Op
 
 impl Message {
     /// Start line of an answer.
-    pub(super) fn status(&self) -> Option<(u16, &str)> {
+    pub(crate) fn status(&self) -> Option<(u16, &str)> {
         match &self.start {
             StartLine::Response { code, reason } => Some((*code, reason)),
             StartLine::Request { .. } => None,

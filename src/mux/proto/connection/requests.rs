@@ -23,15 +23,15 @@ use std::{
 use rtsp_types::Method;
 use url::Url;
 
-use super::{
+use super::backlog::HeadOfLine;
+use crate::mux::proto::{
     auth::{Answered, AuthTrail},
-    backlog::HeadOfLine,
     command::{RequestId, SessionKey},
 };
 
 /// What a request is for, and so what its answer means.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Purpose {
+pub(crate) enum Purpose {
     Describe,
     Setup {
         stream: usize,
@@ -60,21 +60,21 @@ pub(super) enum Purpose {
 
 /// A request that can be written, once or - after a 401 - once more.
 #[derive(Clone, Debug)]
-pub(super) struct Draft {
-    pub(super) method: Method,
-    pub(super) url: Url,
-    pub(super) purpose: Purpose,
+pub(crate) struct Draft {
+    pub(crate) method: Method,
+    pub(crate) url: Url,
+    pub(crate) purpose: Purpose,
     /// Whose request; none if it is the connection's own.
-    pub(super) session: Option<SessionKey>,
+    pub(crate) session: Option<SessionKey>,
     /// The caller to tell; none if nobody waits, or no longer.
-    pub(super) caller: Option<RequestId>,
-    pub(super) deadline: Duration,
+    pub(crate) caller: Option<RequestId>,
+    pub(crate) deadline: Duration,
     /// How long its caller waits, if not as long as that.
-    pub(super) patience: Option<Duration>,
+    pub(crate) patience: Option<Duration>,
     /// What it went through to be authorised.
-    pub(super) auth: AuthTrail,
+    pub(crate) auth: AuthTrail,
     /// Whether it was sent before and swallowed.
-    pub(super) is_repeated: bool,
+    pub(crate) is_repeated: bool,
 }
 
 /// Longest time that the answer to a swallowed request is still recognised.
@@ -93,11 +93,11 @@ enum Standing {
 
 /// A request on the wire.
 #[derive(Debug)]
-pub(super) struct Outstanding {
-    pub(super) cseq: u32,
-    pub(super) draft: Draft,
-    pub(super) authorization: Option<Answered>,
-    pub(super) sent: Instant,
+pub(crate) struct Outstanding {
+    pub(crate) cseq: u32,
+    pub(crate) draft: Draft,
+    pub(crate) authorization: Option<Answered>,
+    pub(crate) sent: Instant,
     /// Since when it is the oldest unanswered one.
     head_since: Option<Instant>,
     /// Since when no caller waits for a request before it.
@@ -105,9 +105,9 @@ pub(super) struct Outstanding {
     /// When it was sent, or a request before it was answered since.
     quiet_since: Instant,
     /// Nothing else was waiting for an answer when it was sent.
-    pub(super) was_alone: bool,
+    pub(crate) was_alone: bool,
     /// A request that was sent later was answered sooner, a fence left out.
-    pub(super) is_overtaken: bool,
+    pub(crate) is_overtaken: bool,
     /// While it waited an error came that no request could be matched with: it may be its answer.
     is_perhaps_refused: bool,
     provisional: u32,
@@ -119,18 +119,18 @@ impl Outstanding {
         self.standing == Standing::Awaited
     }
 
-    pub(super) fn is_swallowed(&self) -> bool {
+    pub(crate) fn is_swallowed(&self) -> bool {
         self.standing == Standing::Swallowed
     }
 
     /// Since when nothing was heard of it or of what is before it; none once a provisional answer
     /// has come for it.
-    pub(super) fn quiet_since(&self) -> Option<Instant> {
+    pub(crate) fn quiet_since(&self) -> Option<Instant> {
         (self.provisional == 0).then_some(self.quiet_since)
     }
 
     /// For how long it has been the oldest unanswered one.
-    pub(super) fn head_time(&self, now: Instant) -> Duration {
+    pub(crate) fn head_time(&self, now: Instant) -> Duration {
         self.head_since
             .map(|since| now.saturating_duration_since(since))
             .unwrap_or_default()
@@ -161,19 +161,19 @@ impl Outstanding {
 
 /// A request whose deadline passed.
 #[derive(Debug)]
-pub(super) struct Expired {
-    pub(super) cseq: u32,
-    pub(super) sent: Instant,
+pub(crate) struct Expired {
+    pub(crate) cseq: u32,
+    pub(crate) sent: Instant,
     /// When an answer brought it to the head of the line.
-    pub(super) promoted: Option<Instant>,
+    pub(crate) promoted: Option<Instant>,
     /// A copy of what was asked; its caller is taken out of the table.
-    pub(super) draft: Draft,
+    pub(crate) draft: Draft,
     /// An error that no request could be matched with may have been its answer.
-    pub(super) is_perhaps_refused: bool,
+    pub(crate) is_perhaps_refused: bool,
 }
 
 #[derive(Debug, Default)]
-pub(super) struct RequestTable {
+pub(crate) struct RequestTable {
     outstanding: VecDeque<Outstanding>,
     last_cseq: u32,
     /// A request was answered that had come while another one waited: none is lost for that.
@@ -182,7 +182,7 @@ pub(super) struct RequestTable {
 
 impl RequestTable {
     /// Enters a request that is being written now; gives it its CSeq.
-    pub(super) fn insert(
+    pub(crate) fn insert(
         &mut self,
         draft: Draft,
         authorization: Option<Answered>,
@@ -217,7 +217,7 @@ impl RequestTable {
 
     /// Takes the request that a final answer with this CSeq belongs to. Tombstones before it go,
     /// the next request becomes head of line.
-    pub(super) fn take(&mut self, cseq: u32, now: Instant) -> Option<Outstanding> {
+    pub(crate) fn take(&mut self, cseq: u32, now: Instant) -> Option<Outstanding> {
         let at = self
             .outstanding
             .iter()
@@ -246,7 +246,7 @@ impl RequestTable {
     /// Whose PLAY is at the head of the line, but for DESCRIBEs: live555 2017.01.26 goes on with the
     /// requests behind a DESCRIBE while it reads the file. For a PLAY further back a server sends
     /// nothing yet.
-    pub(super) fn session_that_begins_to_play(&self) -> Option<SessionKey> {
+    pub(crate) fn session_that_begins_to_play(&self) -> Option<SessionKey> {
         let is_ahead = |entry: &&Outstanding| {
             !entry.is_swallowed() && entry.draft.purpose != Purpose::Describe
         };
@@ -256,23 +256,23 @@ impl RequestTable {
     }
 
     /// Whose request this is.
-    pub(super) fn session_of(&self, cseq: u32) -> Option<SessionKey> {
+    pub(crate) fn session_of(&self, cseq: u32) -> Option<SessionKey> {
         let entry = self.outstanding.iter().find(|entry| entry.cseq == cseq)?;
         entry.draft.session
     }
 
     /// What this request is for.
-    pub(super) fn purpose_of(&self, cseq: u32) -> Option<&Purpose> {
+    pub(crate) fn purpose_of(&self, cseq: u32) -> Option<&Purpose> {
         let entry = self.outstanding.iter().find(|entry| entry.cseq == cseq)?;
         Some(&entry.draft.purpose)
     }
 
-    pub(super) fn contains(&self, cseq: u32) -> bool {
+    pub(crate) fn contains(&self, cseq: u32) -> bool {
         self.outstanding.iter().any(|entry| entry.cseq == cseq)
     }
 
     /// The only request that waits for an answer, if there is exactly one and no tombstone.
-    pub(super) fn only(&self) -> Option<&Outstanding> {
+    pub(crate) fn only(&self) -> Option<&Outstanding> {
         match (self.outstanding.front(), self.outstanding.len()) {
             (Some(entry), 1) if entry.is_awaited() => Some(entry),
             _ => None,
@@ -280,14 +280,14 @@ impl RequestTable {
     }
 
     /// The only request that waits for an answer, tombstones left out.
-    pub(super) fn only_awaited(&self) -> Option<&Outstanding> {
+    pub(crate) fn only_awaited(&self) -> Option<&Outstanding> {
         let mut waiting = self.waiting();
         let first = waiting.next();
         first.filter(|_| waiting.next().is_none())
     }
 
     /// Counts a provisional (1xx) answer; `None` if nothing of that CSeq is outstanding.
-    pub(super) fn count_provisional(&mut self, cseq: u32) -> Option<u32> {
+    pub(crate) fn count_provisional(&mut self, cseq: u32) -> Option<u32> {
         let entry = self
             .outstanding
             .iter_mut()
@@ -297,7 +297,7 @@ impl RequestTable {
     }
 
     /// An error has come that no request can be matched with: it may be the answer to any that waits.
-    pub(super) fn note_stray_error(&mut self) {
+    pub(crate) fn note_stray_error(&mut self) {
         for entry in &mut self.outstanding {
             entry.is_perhaps_refused |= entry.is_awaited();
         }
@@ -305,12 +305,12 @@ impl RequestTable {
 
     /// Whether the server certainly saw a request: it came alone, or it is known that others that come
     /// with it do not get lost (VLC loses all but the first).
-    pub(super) fn was_seen(&self, entry: &Outstanding) -> bool {
+    pub(crate) fn was_seen(&self, entry: &Outstanding) -> bool {
         entry.was_alone || self.stands_pipelining
     }
 
     /// Takes the caller of a request that waits no longer; gives what was asked, with that caller.
-    pub(super) fn lose_patience(&mut self, now: Instant) -> Option<(u32, Draft)> {
+    pub(crate) fn lose_patience(&mut self, now: Instant) -> Option<(u32, Draft)> {
         let is_over =
             |entry: &&mut Outstanding| entry.patience_ends().is_some_and(|end| end <= now);
         let entry = self.outstanding.iter_mut().find(is_over)?;
@@ -322,7 +322,7 @@ impl RequestTable {
     }
 
     /// Turns one request whose deadline has passed into a tombstone.
-    pub(super) fn expire_one(&mut self, now: Instant, ceiling: Duration) -> Option<Expired> {
+    pub(crate) fn expire_one(&mut self, now: Instant, ceiling: Duration) -> Option<Expired> {
         let is_due = |entry: &&mut Outstanding| entry.due(ceiling).is_some_and(|due| due <= now);
         let entry = self.outstanding.iter_mut().find(is_due)?;
         entry.standing = Standing::TimedOut;
@@ -341,7 +341,7 @@ impl RequestTable {
 
     /// The request of this CSeq was swallowed: its answer is not awaited any more. Gives what was
     /// asked, with the caller to tell. `url` is what a late answer may be undone under.
-    pub(super) fn swallow(&mut self, cseq: u32, url: Option<Url>, now: Instant) -> Option<Draft> {
+    pub(crate) fn swallow(&mut self, cseq: u32, url: Option<Url>, now: Instant) -> Option<Draft> {
         let is_it = |entry: &&mut Outstanding| entry.cseq == cseq && entry.is_awaited();
         let entry = self.outstanding.iter_mut().find(is_it)?;
         entry.standing = Standing::Swallowed;
@@ -355,7 +355,7 @@ impl RequestTable {
     }
 
     /// For `time` up to `now` no answer could be heard: it does not count.
-    pub(super) fn postpone(&mut self, now: Instant, time: Duration) {
+    pub(crate) fn postpone(&mut self, now: Instant, time: Duration) {
         for entry in &mut self.outstanding {
             let later = |at: Instant| (at + time).min(now);
             entry.sent = later(entry.sent);
@@ -365,7 +365,7 @@ impl RequestTable {
         }
     }
 
-    pub(super) fn next_deadline(&self, ceiling: Duration) -> Option<Instant> {
+    pub(crate) fn next_deadline(&self, ceiling: Duration) -> Option<Instant> {
         self.outstanding
             .iter()
             .flat_map(|entry| [entry.due(ceiling), entry.patience_ends()])
@@ -374,7 +374,7 @@ impl RequestTable {
     }
 
     /// Nobody waits for this session's answers any more. Gives the callers to tell.
-    pub(super) fn disown(
+    pub(crate) fn disown(
         &mut self,
         session: SessionKey,
         now: Instant,
@@ -397,12 +397,12 @@ impl RequestTable {
     }
 
     /// Requests that wait for an answer, tombstones left out.
-    pub(super) fn waiting(&self) -> impl Iterator<Item = &Outstanding> {
+    pub(crate) fn waiting(&self) -> impl Iterator<Item = &Outstanding> {
         self.outstanding.iter().filter(|entry| entry.is_awaited())
     }
 
     /// The oldest request in line, and since when it is that.
-    pub(super) fn head(&self) -> Option<HeadOfLine> {
+    pub(crate) fn head(&self) -> Option<HeadOfLine> {
         let entry = self
             .outstanding
             .iter()
@@ -416,7 +416,7 @@ impl RequestTable {
     }
 
     /// DESCRIBEs that the server may still be working on.
-    pub(super) fn describes(&self) -> impl Iterator<Item = &Outstanding> {
+    pub(crate) fn describes(&self) -> impl Iterator<Item = &Outstanding> {
         let is_describe = |entry: &&Outstanding| {
             entry.draft.purpose == Purpose::Describe && !entry.is_swallowed()
         };
@@ -424,7 +424,7 @@ impl RequestTable {
     }
 
     /// Whether an answer may still come that gives this session an id.
-    pub(super) fn has_setup(&self, session: SessionKey) -> bool {
+    pub(crate) fn has_setup(&self, session: SessionKey) -> bool {
         self.outstanding.iter().any(|entry| {
             entry.draft.session == Some(session)
                 && !entry.is_swallowed()
@@ -432,7 +432,7 @@ impl RequestTable {
         })
     }
 
-    pub(super) fn drain(&mut self) -> impl Iterator<Item = Outstanding> {
+    pub(crate) fn drain(&mut self) -> impl Iterator<Item = Outstanding> {
         self.outstanding.drain(..)
     }
 

@@ -9,10 +9,11 @@ use std::{
     time::Instant,
 };
 
-use super::{command::SessionKey, session::Session};
+use super::session::Session;
+use crate::mux::proto::command::SessionKey;
 
 #[derive(Debug, Default)]
-pub(super) struct Roster {
+pub(crate) struct Roster {
     sessions: BTreeMap<SessionKey, Session>,
     /// The next keep-alive, when answers are heard or not; none: to be worked out.
     next_keep_alive: Option<(bool, Option<Instant>)>,
@@ -22,7 +23,7 @@ pub(super) struct Roster {
 
 impl Roster {
     /// When the next keep-alive is due.
-    pub(super) fn next_keep_alive(&mut self, is_listening: bool) -> Option<Instant> {
+    pub(crate) fn next_keep_alive(&mut self, is_listening: bool) -> Option<Instant> {
         match self.next_keep_alive {
             Some((was_listening, due)) if was_listening == is_listening => due,
             _ => {
@@ -36,7 +37,7 @@ impl Roster {
     }
 
     /// How many have left that the server may still have.
-    pub(super) fn leaving(&mut self) -> usize {
+    pub(crate) fn leaving(&mut self) -> usize {
         let leaving = self
             .sessions
             .values()
@@ -70,7 +71,7 @@ mod tests {
     use super::*;
     use crate::mux::proto::{
         command::SessionConfig,
-        session::{Departure, Phase},
+        connection::session::{Departure, Phase},
     };
 
     fn session(key: SessionKey, now: Instant) -> Session {

@@ -6,20 +6,21 @@
 use bytes::{Bytes, BytesMut};
 use rtsp_types::Method;
 
-use super::{event::LimitExceeded, server_text::ServerText};
+use super::server_text::ServerText;
+use crate::mux::proto::event::LimitExceeded;
 
 /// A received message.
 #[derive(Debug)]
-pub(super) struct Message {
-    pub(super) start: StartLine,
-    pub(super) headers: Headers,
-    pub(super) body: Bytes,
+pub(crate) struct Message {
+    pub(crate) start: StartLine,
+    pub(crate) headers: Headers,
+    pub(crate) body: Bytes,
     /// What makes it unfit for use although its end was found.
-    pub(super) defect: Option<Defect>,
+    pub(crate) defect: Option<Defect>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum StartLine {
+pub(crate) enum StartLine {
     Response {
         code: u16,
         reason: String,
@@ -32,28 +33,28 @@ pub(super) enum StartLine {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Defect {
+pub(crate) enum Defect {
     Limit(LimitExceeded),
     Malformed(&'static str),
 }
 
 /// Headers in the order received; names compare without case (RFC 2326 4.2).
 #[derive(Debug, Default)]
-pub(super) struct Headers(Vec<(String, String)>);
+pub(crate) struct Headers(Vec<(String, String)>);
 
 impl Headers {
     /// The first header of this name.
-    pub(super) fn first(&self, name: &str) -> Option<&str> {
+    pub(crate) fn first(&self, name: &str) -> Option<&str> {
         self.all(name).next()
     }
 
     /// All headers of this name, joined as RFC 2326 4.2 allows for lists.
-    pub(super) fn joined(&self, name: &str) -> Option<String> {
+    pub(crate) fn joined(&self, name: &str) -> Option<String> {
         let values: Vec<&str> = self.all(name).collect();
         (!values.is_empty()).then(|| values.join(", "))
     }
 
-    pub(super) fn all(&self, name: &str) -> impl Iterator<Item = &str> {
+    pub(crate) fn all(&self, name: &str) -> impl Iterator<Item = &str> {
         self.0
             .iter()
             .filter(move |(candidate, _)| candidate.eq_ignore_ascii_case(name))
@@ -61,7 +62,7 @@ impl Headers {
     }
 
     /// Names and values, in order.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0
             .iter()
             .map(|(name, value)| (name.as_str(), value.as_str()))
@@ -82,15 +83,15 @@ impl Headers {
 }
 
 /// The first bytes of every answer.
-pub(super) const RESPONSE_PREFIX: &[u8] = b"RTSP/";
+pub(crate) const RESPONSE_PREFIX: &[u8] = b"RTSP/";
 /// Something answers, but not RTSP: a camera's web port, usually.
-pub(super) const HTTP_PREFIX: &[u8] = b"HTTP/";
+pub(crate) const HTTP_PREFIX: &[u8] = b"HTTP/";
 /// Longest method name accepted in a request of the server (`GET_PARAMETER` has 13).
 const LONGEST_METHOD: usize = 24;
 
 /// Whether `bytes`, the beginning of something that is not an interleaved frame, can be the
 /// beginning of a message. Given the first few bytes it may only say "not impossible".
-pub(super) fn may_begin_message(bytes: &[u8]) -> bool {
+pub(crate) fn may_begin_message(bytes: &[u8]) -> bool {
     let shared = bytes.len().min(RESPONSE_PREFIX.len());
     if bytes.get(..shared) == RESPONSE_PREFIX.get(..shared) {
         return true;
@@ -106,7 +107,7 @@ pub(super) fn may_begin_message(bytes: &[u8]) -> bool {
 
 /// Takes a head apart: start line and headers, without the blank line. `None` if the start line is
 /// not one.
-pub(super) fn parse_head(head: &[u8]) -> Option<(StartLine, Headers)> {
+pub(crate) fn parse_head(head: &[u8]) -> Option<(StartLine, Headers)> {
     let text = String::from_utf8_lossy(head);
     let mut lines = text
         .split('\n')
@@ -142,31 +143,31 @@ fn parse_start_line(line: &str) -> Option<StartLine> {
 }
 
 /// A peer's words as they may appear in errors and logs.
-pub(super) fn printable(text: &str) -> String {
+pub(crate) fn printable(text: &str) -> String {
     ServerText::new(text).into()
 }
 
 /// Writes one message. CSeq always comes first: old camera firmware looks for it there.
-pub(super) struct MessageWriter<'a> {
+pub(crate) struct MessageWriter<'a> {
     out: &'a mut BytesMut,
 }
 
 impl<'a> MessageWriter<'a> {
-    pub(super) fn request(out: &'a mut BytesMut, method: &Method, uri: &str, cseq: u32) -> Self {
+    pub(crate) fn request(out: &'a mut BytesMut, method: &Method, uri: &str, cseq: u32) -> Self {
         let mut writer = Self { out };
         writer.put(&[<&str>::from(method), " ", uri, " RTSP/1.0\r\n"]);
         writer.header("CSeq", &cseq.to_string());
         writer
     }
 
-    pub(super) fn response(out: &'a mut BytesMut, code: u16, reason: &str, cseq: &str) -> Self {
+    pub(crate) fn response(out: &'a mut BytesMut, code: u16, reason: &str, cseq: &str) -> Self {
         let mut writer = Self { out };
         writer.put(&["RTSP/1.0 ", &code.to_string(), " ", reason, "\r\n"]);
         writer.header("CSeq", cseq);
         writer
     }
 
-    pub(super) fn header(&mut self, name: &str, value: &str) {
+    pub(crate) fn header(&mut self, name: &str, value: &str) {
         // Whatever a peer's text becomes part of was checked where it came in; this is the last
         // line against a header of a stranger's making.
         debug_assert!(
@@ -177,7 +178,7 @@ impl<'a> MessageWriter<'a> {
         self.put(&[name, ": ", &value, "\r\n"]);
     }
 
-    pub(super) fn finish(mut self) {
+    pub(crate) fn finish(mut self) {
         self.put(&["\r\n"]);
     }
 

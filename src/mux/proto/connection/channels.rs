@@ -17,16 +17,12 @@
 
 use std::time::{Duration, Instant};
 
-use super::{
-    command::SessionKey,
-    event::PacketKind,
-    header::RtpInfo,
-    sources::{SourcePolicy, Sources, Stamp, Start},
-};
+use super::sources::{SourcePolicy, Sources, Stamp, Start};
+use crate::mux::proto::{command::SessionKey, event::PacketKind, wire::header::RtpInfo};
 
 /// Which payload types a stream may carry. Empty: any.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct PayloadTypes(u128);
+pub(crate) struct PayloadTypes(u128);
 
 impl FromIterator<u8> for PayloadTypes {
     fn from_iter<I: IntoIterator<Item = u8>>(types: I) -> Self {
@@ -46,10 +42,10 @@ impl PayloadTypes {
 
 /// Where the packets of a channel go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Route {
-    pub(super) session: SessionKey,
-    pub(super) stream: u32,
-    pub(super) kind: PacketKind,
+pub(crate) struct Route {
+    pub(crate) session: SessionKey,
+    pub(crate) stream: u32,
+    pub(crate) kind: PacketKind,
     payload_types: PayloadTypes,
     /// The stream's RTP channel, where its sources are kept.
     rtp_channel: u8,
@@ -57,13 +53,13 @@ pub(super) struct Route {
 
 /// What a granted SETUP says of its stream.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Grant {
-    pub(super) session: SessionKey,
-    pub(super) stream: u32,
-    pub(super) payload_types: PayloadTypes,
+pub(crate) struct Grant {
+    pub(crate) session: SessionKey,
+    pub(crate) stream: u32,
+    pub(crate) payload_types: PayloadTypes,
     /// `ssrc` in its answer.
-    pub(super) announced_ssrc: Option<u32>,
-    pub(super) sources: SourcePolicy,
+    pub(crate) announced_ssrc: Option<u32>,
+    pub(crate) sources: SourcePolicy,
 }
 
 /// Sources heard on channels without an owner that are kept in mind; a server has not many dead.
@@ -86,14 +82,14 @@ enum Slot {
 
 /// A granted pair.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct ChannelPair {
-    pub(super) rtp: u8,
-    pub(super) rtcp: Option<u8>,
+pub(crate) struct ChannelPair {
+    pub(crate) rtp: u8,
+    pub(crate) rtcp: Option<u8>,
 }
 
 impl ChannelPair {
     /// The pair as numbered in a Transport header; a single number stands for itself and the next.
-    pub(super) fn from_answer(first: u8, second: Option<u8>) -> Self {
+    pub(crate) fn from_answer(first: u8, second: Option<u8>) -> Self {
         let rtcp = second
             .or_else(|| first.checked_add(1))
             .filter(|second| *second != first);
@@ -108,7 +104,7 @@ impl ChannelPair {
 
 /// What became of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(crate) enum Verdict {
     Deliver {
         session: SessionKey,
         stream: u32,
@@ -130,13 +126,13 @@ pub(super) enum Verdict {
 
 /// The channel is somebody else's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Collision {
+pub(crate) enum Collision {
     WithSession(SessionKey),
     WithItself,
 }
 
 #[derive(Debug)]
-pub(super) struct ChannelTable {
+pub(crate) struct ChannelTable {
     slots: Box<[Slot; 256]>,
     /// Sources heard on channels while nobody owned them.
     strays: Vec<(u8, u32)>,
@@ -146,7 +142,7 @@ pub(super) struct ChannelTable {
 }
 
 impl ChannelTable {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             slots: Box::new([Slot::Free; 256]),
             strays: Vec::new(),
@@ -168,20 +164,20 @@ impl ChannelTable {
     }
 
     /// Pairs nobody owns, asks for or has just left.
-    pub(super) fn free_pairs(&self) -> usize {
+    pub(crate) fn free_pairs(&self) -> usize {
         even_channels()
             .filter(|channel| self.is_free_pair(*channel))
             .count()
     }
 
-    pub(super) fn quarantined_pairs(&self) -> usize {
+    pub(crate) fn quarantined_pairs(&self) -> usize {
         even_channels()
             .filter(|channel| matches!(self.slot(*channel), Slot::Quarantined { .. }))
             .count()
     }
 
     /// Reserves the lowest free pair for a SETUP, provided `spare` others stay free.
-    pub(super) fn reserve(
+    pub(crate) fn reserve(
         &mut self,
         session: SessionKey,
         spare: usize,
@@ -198,7 +194,7 @@ impl ChannelTable {
     }
 
     /// Gives a reservation back: its SETUP was refused.
-    pub(super) fn unreserve(&mut self, session: SessionKey, asked: u8) {
+    pub(crate) fn unreserve(&mut self, session: SessionKey, asked: u8) {
         for channel in [asked, asked | 1] {
             if *self.slot(channel) == Slot::Reserved(session) {
                 *self.slot_mut(channel) = Slot::Free;
@@ -208,7 +204,7 @@ impl ChannelTable {
 
     /// Opens the route that a SETUP's answer grants. A pair that another session merely asked for
     /// gives way; one in quarantine is adopted, but for the packets of its last source.
-    pub(super) fn grant(&mut self, pair: ChannelPair, grant: Grant) -> Result<(), Collision> {
+    pub(crate) fn grant(&mut self, pair: ChannelPair, grant: Grant) -> Result<(), Collision> {
         for (channel, _) in pair.channels() {
             if let Slot::Live(route, _) = self.slot(channel) {
                 return Err(match route.session {
@@ -248,13 +244,13 @@ impl ChannelTable {
     }
 
     /// The server works on a session's PLAY: all that was asked before is answered.
-    pub(super) fn on_play_begun(&mut self, session: SessionKey, now: Instant) {
+    pub(crate) fn on_play_begun(&mut self, session: SessionKey, now: Instant) {
         self.sources_of(session).for_each(|s| s.on_begun(now));
     }
 
     /// The answer to PLAY says where the session's streams begin. Which of them is which does not
     /// matter: no stray is where any of them begins.
-    pub(super) fn on_play_answered(
+    pub(crate) fn on_play_answered(
         &mut self,
         session: SessionKey,
         infos: &[RtpInfo],
@@ -282,7 +278,7 @@ impl ChannelTable {
 
     /// Takes all channels from a session that leaves; they rest until `until`, and as long as
     /// frames keep coming less than `quiet` apart.
-    pub(super) fn quarantine(&mut self, owner: SessionKey, until: Instant, quiet: Duration) {
+    pub(crate) fn quarantine(&mut self, owner: SessionKey, until: Instant, quiet: Duration) {
         self.starts.retain(|(session, _)| *session != owner);
         for slot in self.slots.iter_mut() {
             let ssrc = match slot {
@@ -300,7 +296,7 @@ impl ChannelTable {
     }
 
     /// The same for a pair granted to a session that was already leaving.
-    pub(super) fn quarantine_pair(
+    pub(crate) fn quarantine_pair(
         &mut self,
         owner: SessionKey,
         pair: ChannelPair,
@@ -321,7 +317,7 @@ impl ChannelTable {
 
     /// The server has confirmed that the session is gone: its channels rest until nothing has come
     /// on them for the time of `rest`. A server may say so and go on sending.
-    pub(super) fn confirm_departure(&mut self, session: SessionKey, now: Instant, rest: Duration) {
+    pub(crate) fn confirm_departure(&mut self, session: SessionKey, now: Instant, rest: Duration) {
         for slot in self.slots.iter_mut() {
             if let Slot::Quarantined {
                 owner,
@@ -347,7 +343,7 @@ impl ChannelTable {
     /// Decides on one frame. By channel, never by SSRC: a shared gst-rtsp-server mount gives the
     /// same SSRC to two sessions.
     #[inline]
-    pub(super) fn judge(&mut self, channel: u8, payload: &[u8], now: Instant) -> Verdict {
+    pub(crate) fn judge(&mut self, channel: u8, payload: &[u8], now: Instant) -> Verdict {
         match &mut self.slots[usize::from(channel)] {
             Slot::Free | Slot::Reserved(_) => {
                 self.note_stray(channel, payload);
@@ -406,7 +402,7 @@ impl ChannelTable {
 
     /// Whether a frame that begins with these two bytes would be one of ours: what resynchronising
     /// goes by.
-    pub(super) fn is_plausible(&self, channel: u8, first: [u8; 2]) -> bool {
+    pub(crate) fn is_plausible(&self, channel: u8, first: [u8; 2]) -> bool {
         match self.slot(channel) {
             Slot::Live(route, _) => route.plausible_kind(first).is_some(),
             _ => false,
@@ -414,7 +410,7 @@ impl ChannelTable {
     }
 
     /// Whose channel this is.
-    pub(super) fn owner(&self, channel: u8) -> Option<SessionKey> {
+    pub(crate) fn owner(&self, channel: u8) -> Option<SessionKey> {
         match self.slot(channel) {
             Slot::Live(route, _) => Some(route.session),
             _ => None,
@@ -422,7 +418,7 @@ impl ChannelTable {
     }
 
     /// The RTCP channel to answer on, or the RTP channel where there is no other.
-    pub(super) fn report_channel(&self, session: SessionKey, stream: u32) -> Option<u8> {
+    pub(crate) fn report_channel(&self, session: SessionKey, stream: u32) -> Option<u8> {
         let of_kind = |wanted: PacketKind| {
             (0..=u8::MAX).find(|channel| match self.slot(*channel) {
                 Slot::Live(route, _) => {
