@@ -1,79 +1,37 @@
 //! The GStreamer element `rtspmuxsrc`: one camera of a server, over a connection it shares.
 //!
 //! ```text
-//! imp           the element: properties, URI, state changes; translates, decides nothing
-//! settings      what it was told -> what the multiplexer is asked for
-//! context       which multiplexer: the process's, or an application's
-//! session_task  the life of one session: open, set up, play, lose, and again
-//! session_control  the element's end of that
-//! recovery      whether and when a session that ended is set up again
-//! reports       what the bus hears of a session that does not come up, and how often
-//! playback      a session while it plays, with its watchdog
-//! streams       what is described -> what is played; whether that is still the same
-//! outage        the time of an outage on a pad
-//! end           why a session ended, and how that is said
-//! narrator      what a session task says on the bus
-//! bus_queue     messages on their way to a bus, and the thread that posts them
-//! status        how a session stands, for `stats`
-//! deliverable   whether packets can be delivered at all
-//! feed          packets -> buffers -> pads of the manager, flows combined
-//! stage         where the task builds, and how a state change takes that away
-//! manager       who turns RTP packets into timed buffers: the light path, or rtpbin
-//! announcer     tells each pipeline once what concerns a whole server
-//! pads          the pads people link to, with ids, caps and segment
-//! caps          SDP -> caps, behind `sdp_gate`
-//! crew          the threads that run session tasks and push
+//! element   properties, state changes, messages, statistics: what GStreamer sees
+//! session   the life of one session: open, play, lose, and again
+//! media     packets -> buffers -> pads, with caps from SDP
+//! manager   turns RTP packets into timed buffers: the light path, or rtpbin
+//! threads   the threads that run session tasks and push
 //! ```
 //!
-//! Packets are pushed from the threads `rtspmux-feed` (see `crew`), never from those that read
-//! sockets, and messages are posted from neither (see `bus_queue`). State changes wait for neither, save READY to NULL: up to `teardown-timeout` for the
+//! Packets are pushed from the threads `rtspmux-feed` (see `threads`), never from those that read
+//! sockets, and messages are posted from neither (see `element::bus_queue`). State changes wait for neither, save READY to NULL: up to `teardown-timeout` for the
 //! answer to TEARDOWN.
 
-mod announcer;
-mod buffer;
-mod bus_queue;
-mod caps;
-mod context;
-mod crew;
-mod deliverable;
-mod end;
-mod feed;
-mod imp;
-mod log;
-mod losses;
+pub(crate) mod element;
 mod manager;
-mod messages;
-mod narrator;
-mod outage;
-mod pads;
-mod panics;
-mod playback;
-mod properties;
-mod recovery;
-mod reports;
+pub(crate) mod media;
 mod runtime;
-mod sdp_gate;
-mod session_control;
-mod session_task;
-mod settings;
-mod stage;
-mod stats;
-mod status;
-mod streams;
-mod timer;
-mod watchdog;
+pub(crate) mod session;
+mod threads;
 
-use gstreamer as gst;
 use std::sync::{
     LazyLock, Mutex, MutexGuard, PoisonError,
     atomic::{AtomicBool, Ordering},
 };
 
 use gst::{glib, prelude::*};
+use gstreamer as gst;
 
-pub use context::{CONTEXT_TYPE, STATE_VARIABLE, pool_context};
+pub use self::element::{
+    context::{CONTEXT_TYPE, STATE_VARIABLE, pool_context},
+    settings::{Multiplex, OverflowPolicy},
+};
 pub use manager::ManagerChoice;
-pub use settings::{Multiplex, OverflowPolicy};
 
 static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
     gst::DebugCategory::new(
@@ -85,12 +43,12 @@ static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
 
 glib::wrapper! {
     /// The element `rtspmuxsrc`.
-    pub struct RtspMuxSrc(ObjectSubclass<imp::RtspMuxSrc>)
+    pub struct RtspMuxSrc(ObjectSubclass<element::imp::RtspMuxSrc>)
         @extends gst::Bin, gst::Element, gst::Object,
         @implements gst::ChildProxy, gst::URIHandler;
 }
 
-/// Locks a mutex, also one whose holder panicked: that panic was caught and reported (see `panics`).
+/// Locks a mutex, also one whose holder panicked: that panic was caught and reported (see `element::panics`).
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -114,7 +72,7 @@ pub(crate) fn register(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
             env!("CARGO_PKG_NAME")
         ));
     }
-    log::forward();
+    element::log::forward();
     gst::Element::register(
         Some(plugin),
         "rtspmuxsrc",

@@ -23,8 +23,7 @@ use super::{
 use crate::mux::{
     clock,
     config::Multiplex,
-    driver,
-    driver::{Command, Link, Plan},
+    driver::{self, Command, Link, Plan},
     error::Error,
     event::MuxEvent,
     ids::ConnectionId,

@@ -21,8 +21,7 @@ use crate::mux::{
         sharing::{
             Stance,
             description_check::NextCheck,
-            descriptions,
-            descriptions::{Doubt, Signature, doubt},
+            descriptions::{self, Doubt, Signature, doubt},
             play_gate::{Facts, Gate, gate, intent_patience, patience},
         },
     },

@@ -6,12 +6,10 @@ use tokio::sync::oneshot;
 
 use super::{loss::Gaps, read_pacing::Tally};
 use crate::mux::{
-    delivery,
-    delivery::Producer,
+    delivery::{self, Producer},
     error::Error,
     ids::ConnectionId,
-    proto,
-    proto::{CloseReason, Failure, PacketKind, Reply, RequestId, SessionKey},
+    proto::{self, CloseReason, Failure, PacketKind, Reply, RequestId, SessionKey},
     session::monitor::Debt,
     strain::Reading,
 };

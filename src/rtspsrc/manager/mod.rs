@@ -8,7 +8,6 @@ mod light;
 mod rtpbin;
 mod src_pad;
 
-use gstreamer as gst;
 use std::{
     sync::Arc,
     task::{Context, Poll},
@@ -16,11 +15,15 @@ use std::{
 };
 
 use gst::glib;
+use gstreamer as gst;
 
 use light::Light;
 use rtpbin::Rtpbin;
 
-use super::{RtspMuxSrc, buffer::Marks, pads::Pads};
+use super::{
+    RtspMuxSrc,
+    media::{buffer::Marks, pads::Pads},
+};
 use crate::mux::{Packet, RtcpSender};
 
 /// What it means if a source says goodbye (RTCP BYE).
@@ -77,7 +80,7 @@ pub(super) struct SenderReport {
 
 /// What reports say, and are told, about a stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct StreamReport {
+pub(crate) struct StreamReport {
     pub(super) stream: usize,
     /// Of its source.
     pub(super) ssrc: Option<u32>,
@@ -93,7 +96,7 @@ pub(super) struct StreamReport {
 }
 
 /// Manages the RTP sessions of one element.
-pub(super) trait Manager: Send + Sync {
+pub(crate) trait Manager: Send + Sync {
     /// Takes the state of the element, which may have changed while this was being added to it.
     fn sync_state(&self);
 

@@ -71,7 +71,7 @@ fn mix(state: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mux::proto::auth::{challenge, challenge::Scheme};
+    use crate::mux::proto::auth::challenge::{self, Scheme};
 
     fn client(challenge: &str) -> DigestClient {
         let offers = challenge::offers(challenge).expect("a challenge");

@@ -10,7 +10,7 @@ use gstreamer as gst;
 
 use crate::{
     mux::{Packet, proto::wire::rtp::RtpHeader},
-    rtspsrc::buffer::Marks,
+    rtspsrc::media::buffer::Marks,
 };
 
 /// So many messages waiting are enough for a hand that comes back.
@@ -97,7 +97,7 @@ mod tests {
             stream: 0,
             kind: PacketKind::Rtp,
             payload: vec![0; 10].into(),
-            received: crate::rtspsrc::timer::now(),
+            received: crate::rtspsrc::threads::timer::now(),
             discontinuity: false,
         };
         inbox.put(header, packet, Marks::default())

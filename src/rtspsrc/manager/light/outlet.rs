@@ -1,6 +1,5 @@
 //! From the inboxes of a session out of its pads: on the hands of the crew, which may block there.
 
-use gstreamer as gst;
 use std::{
     collections::BTreeMap,
     sync::{
@@ -12,6 +11,7 @@ use std::{
 };
 
 use gst::{glib, prelude::*};
+use gstreamer as gst;
 
 use super::{
     inbox::Message,
@@ -23,12 +23,14 @@ use super::{
 use crate::{
     mux::{Packet, RtcpSender, proto::wire::rtp::RtpHeader},
     rtspsrc::{
-        CAT, RtspMuxSrc, buffer,
-        buffer::Marks,
-        crew::{Crew, Errand},
+        CAT, RtspMuxSrc,
+        element::panics,
         lock,
-        pads::{Pads, Watch},
-        panics, timer,
+        media::{
+            buffer::{self, Marks},
+            pads::{Pads, Watch},
+        },
+        threads::{Crew, Errand, timer},
     },
 };
 

@@ -12,7 +12,7 @@ use gstreamer::glib;
 use tokio::sync::Notify;
 
 use super::{outlet::Outlet, rtcp};
-use crate::rtspsrc::{CAT, lock, runtime, timer};
+use crate::rtspsrc::{CAT, lock, runtime, threads::timer};
 
 /// Between two reports of a session, on average. The first one comes after half of it.
 const INTERVAL: Duration = Duration::from_secs(5);

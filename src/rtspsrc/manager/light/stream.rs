@@ -1,6 +1,5 @@
 //! One stream: its pad, its source, and what is known of it.
 
-use gstreamer as gst;
 use std::{
     collections::VecDeque,
     sync::{
@@ -11,6 +10,7 @@ use std::{
 };
 
 use gst::glib;
+use gstreamer as gst;
 
 use super::{
     inbox::{Inbox, Message},
@@ -21,10 +21,9 @@ use super::{
 use crate::{
     mux::proto::wire::rtp::RtpHeader,
     rtspsrc::{
-        RtspMuxSrc,
-        crew::Errand,
-        lock,
+        RtspMuxSrc, lock,
         manager::{SenderReport, StreamReport, src_pad::src_pad},
+        threads::Errand,
     },
 };
 

@@ -1,6 +1,5 @@
 //! Our pads of one stream: packets go out of them into rtpbin, and its reports come back.
 
-use gstreamer as gst;
 use std::{
     sync::{
         Arc, Mutex,
@@ -12,11 +11,12 @@ use std::{
 
 use bytes::Bytes;
 use gst::{glib, prelude::*};
+use gstreamer as gst;
 
 use super::inside::Inside;
 use crate::{
     mux::RtcpSender,
-    rtspsrc::{CAT, RtspMuxSrc, lock, manager::src_pad::src_pad, panics, timer},
+    rtspsrc::{CAT, RtspMuxSrc, element::panics, lock, manager::src_pad::src_pad, threads::timer},
 };
 
 /// Who takes rtpbin's reports at present.

@@ -1,0 +1,244 @@
+//! Messages on their way to a bus, and the thread that posts them.
+//!
+//! Posting runs the code of others: the queue of a bus makes each writer wait, spinning, until the
+//! writers before it are through, and an application's sync handler may take as long as it likes. So
+//! no thread that reads sockets, runs session tasks or pushes buffers posts by itself. Each bus has a
+//! queue here, and while there is something in it one thread, which posts one message after the other
+//! with no lock of ours held. All elements of a pipeline share that bus, wherever in it they are.
+//!
+//! What an element posts from within its own state change it posts at once, on the application's
+//! thread: the application looks for the reason of a failed state change right behind it.
+
+mod queue;
+
+use std::{
+    sync::{
+        Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::{self, ThreadId},
+    time::Duration,
+};
+
+use gst::{prelude::*, subclass::prelude::ObjectSubclassIsExt};
+use gstreamer as gst;
+use tokio::sync::oneshot;
+
+use self::queue::Queue;
+pub(crate) use self::queue::Topic;
+use crate::rtspsrc::{CAT, RtspMuxSrc, lock};
+
+/// How long going to NULL waits for the message that is being posted just then. Without a handler
+/// that takes microseconds; a handler may itself be waiting for the thread that goes to NULL.
+const LAST_WORD: Duration = Duration::from_millis(500);
+
+/// How often and how long a thread that has posted everything looks for another message, if there are
+/// few such threads: a step of a session is seldom told alone. A message that is not urgent does not
+/// wake the thread: to wake it would cost a session task more than all else it does at this step.
+const LOOKS: u32 = 20;
+const LOOK: Duration = Duration::from_millis(1);
+const FEW: usize = 4;
+
+/// A leaf in the order of locks: no message is posted and none dropped under it.
+static BUSES: Mutex<Vec<Outgoing>> = Mutex::new(Vec::new());
+
+/// There is something urgent to post.
+static ARRIVED: Condvar = Condvar::new();
+
+/// A message was posted.
+static POSTED: Condvar = Condvar::new();
+
+type Buses<'a> = MutexGuard<'a, Vec<Outgoing>>;
+
+/// What is on its way to one bus.
+struct Outgoing {
+    bus: gst::Bus,
+    queue: Queue<Source, Content>,
+    /// Whose message is being posted, and by which thread.
+    under_way: Option<(Source, ThreadId)>,
+    has_thread: bool,
+}
+
+/// An element, by its address. No reference: the last one must not be dropped under a lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Source(usize);
+
+impl Source {
+    fn of(element: &RtspMuxSrc) -> Self {
+        Self(element.as_ptr() as usize)
+    }
+}
+
+/// What an element has in the queue.
+enum Content {
+    Message(RtspMuxSrc, gst::Message),
+    /// All before it is posted.
+    Mark(oneshot::Sender<()>),
+}
+
+/// Whether an element may post.
+#[derive(Debug, Default)]
+pub(crate) struct Voice {
+    is_silent: AtomicBool,
+}
+
+impl Voice {
+    fn is_silent(&self) -> bool {
+        self.is_silent.load(Ordering::Acquire)
+    }
+}
+
+/// Posts a message soon. Never waits.
+pub(crate) fn post(element: &RtspMuxSrc, topic: Topic, message: gst::Message) {
+    put(element, topic, Content::Message(element.clone(), message));
+}
+
+/// Returns once everything that `element` has asked to post by now is posted, or will not be.
+pub(crate) async fn posted(element: &RtspMuxSrc) {
+    let (mark, is_posted) = oneshot::channel();
+    put(element, Topic::Mark, Content::Mark(mark));
+    // An error means that it was dropped with the messages before it.
+    let _ = is_posted.await;
+}
+
+/// The element leaves NULL.
+pub(crate) fn open(element: &RtspMuxSrc) {
+    element
+        .imp()
+        .voice()
+        .is_silent
+        .store(false, Ordering::Release);
+}
+
+/// The element goes to NULL: what has not been posted is dropped, and nothing is posted any more once
+/// this has returned.
+pub(crate) fn close(element: &RtspMuxSrc) {
+    let source = Source::of(element);
+    let mut buses = lock(&BUSES);
+    // Under the lock, so that nothing comes behind what is dropped.
+    element
+        .imp()
+        .voice()
+        .is_silent
+        .store(true, Ordering::Release);
+    let dropped: Vec<Content> = buses
+        .iter_mut()
+        .flat_map(|there| there.queue.take_of(&source))
+        .collect();
+    let own = thread::current().id();
+    let is_posting = |buses: &mut Vec<Outgoing>| {
+        let mut under_way = buses.iter().filter_map(|there| there.under_way.as_ref());
+        // A handler that stops the pipeline runs on the thread that posts.
+        under_way.any(|(of, thread)| *of == source && *thread != own)
+    };
+    let waited = POSTED.wait_timeout_while(buses, LAST_WORD, is_posting);
+    let (buses, result) = waited.unwrap_or_else(PoisonError::into_inner);
+    drop(buses);
+    drop(dropped);
+    if result.timed_out() {
+        gst::warning!(
+            CAT,
+            obj = element,
+            "the bus still has not taken the last message"
+        );
+    }
+}
+
+/// The bus that the application reads: that of the pipeline. An element within a bin has one between
+/// it and the bin, from which all goes on to the pipeline's.
+pub(crate) fn bus_of(element: &RtspMuxSrc) -> Option<gst::Bus> {
+    let mut top: gst::Object = element.clone().upcast();
+    while let Some(parent) = top.parent() {
+        top = parent;
+    }
+    top.downcast::<gst::Element>().ok()?.bus()
+}
+
+fn put(element: &RtspMuxSrc, topic: Topic, content: Content) {
+    // Without a bus there is no reader.
+    let Some(bus) = bus_of(element) else { return };
+    let mut buses = lock(&BUSES);
+    if element.imp().voice().is_silent() {
+        drop(buses);
+        return drop(content);
+    }
+    let there = match buses.iter().position(|there| there.bus == bus) {
+        Some(at) => &mut buses[at],
+        None => {
+            buses.push(Outgoing::new(bus));
+            let last = buses.len() - 1;
+            &mut buses[last]
+        }
+    };
+    let is_urgent = topic.is_kept();
+    let dropped = there.queue.push(Source::of(element), topic, content);
+    if !there.has_thread {
+        there.has_thread = there.start_thread();
+    } else if is_urgent {
+        ARRIVED.notify_all();
+    }
+    drop(buses);
+    drop(dropped);
+}
+
+impl Outgoing {
+    fn new(bus: gst::Bus) -> Self {
+        Self {
+            bus,
+            queue: Queue::default(),
+            under_way: None,
+            has_thread: false,
+        }
+    }
+
+    /// False: there is none to be had; the next message tries again.
+    fn start_thread(&self) -> bool {
+        let bus = self.bus.clone();
+        let thread = thread::Builder::new().name("rtspmux-bus".to_owned());
+        let started = thread.spawn(move || work(&bus));
+        if let Err(error) = &started {
+            gst::error!(CAT, "no thread to post messages: {error}");
+        }
+        started.is_ok()
+    }
+}
+
+/// Waits until there may be something to post on the bus.
+fn linger(buses: Buses<'_>) -> Buses<'_> {
+    let waited = ARRIVED.wait_timeout(buses, LOOK);
+    waited.unwrap_or_else(PoisonError::into_inner).0
+}
+
+/// The life of a thread: posts what there is, and ends soon after.
+fn work(bus: &gst::Bus) {
+    let mut buses = lock(&BUSES);
+    let mut looks = 0;
+    loop {
+        let Some(at) = buses.iter().position(|there| there.bus == *bus) else {
+            return;
+        };
+        let there = &mut buses[at];
+        there.under_way = None;
+        POSTED.notify_all();
+        let Some((source, content)) = there.queue.pop() else {
+            if looks < LOOKS && buses.len() <= FEW {
+                looks += 1;
+                buses = linger(buses);
+                continue;
+            }
+            let ended = buses.swap_remove(at);
+            drop(buses);
+            return drop(ended);
+        };
+        looks = 0;
+        there.under_way = Some((source, thread::current().id()));
+        drop(buses);
+        match content {
+            // An error means that there is no bus any more.
+            Content::Message(element, message) => _ = element.post_message(message),
+            // An error means that the task that waited has ended.
+            Content::Mark(mark) => _ = mark.send(()),
+        }
+        buses = lock(&BUSES);
+    }
+}

@@ -1,0 +1,372 @@
+//! The element: properties, URI and state changes, each translated into what the rest understands.
+//!
+//! # Locks
+//!
+//! In the order in which they may be taken:
+//!
+//! 1. GStreamer's state lock of the element (held by GStreamer around `change_state`)
+//! 2. [`Stage`](crate::rtspsrc::session::build_guard::Stage): a section, waited for in PAUSED to READY
+//! 3. The one under which pads are added and announced (`pads`): by streaming threads, which hold
+//!    their stream's lock, and of which nothing above waits
+//! 4. GStreamer's other locks of pads, and of rtpbin
+//! 5. `settings`, `intent`, `seat`, `session`, `mux`, the announcer's, that of `bus_queue`, and the small ones of `pads` and `rtpbin`: leaves. Nothing is
+//!    called while one is held: no message, pad, state or signal, and no other lock is taken.
+
+use std::{
+    sync::{Arc, LazyLock, Mutex},
+    time::Duration,
+};
+
+use gst::{glib, prelude::*, subclass::prelude::*};
+use gstreamer as gst;
+
+use super::{
+    bus_queue::{self, Voice},
+    context, messages, panics, properties, server_messages,
+    settings::{Settings, parse_location},
+    stats,
+};
+use crate::{
+    mux::{Intent, Mux, SessionOptions},
+    rtspsrc::{
+        CAT, lock,
+        manager::{self, Manager},
+        session::control::{Plan, SessionControl, Target},
+    },
+};
+
+/// What `rtspmuxsrc` is made of.
+#[derive(Default)]
+pub struct RtspMuxSrc {
+    settings: Mutex<Settings>,
+    /// Says between NULL and PAUSED that a session is to come: others need not play before it.
+    intent: Mutex<Option<Intent>>,
+    /// From NULL to READY until back: tells the bus about the server.
+    seat: Mutex<Option<server_messages::Seat>>,
+    /// From READY to PAUSED until READY to NULL: after its end it is known what it still owes.
+    session: Mutex<Option<Arc<SessionControl>>>,
+    /// From a context; none: the process's own.
+    mux: Mutex<Option<Mux>>,
+    /// Whether messages of this element may still be posted.
+    voice: Voice,
+}
+
+#[glib::object_subclass]
+impl ObjectSubclass for RtspMuxSrc {
+    const NAME: &'static str = "GstRtspMuxSrc";
+    type Type = crate::rtspsrc::RtspMuxSrc;
+    type ParentType = gst::Bin;
+    type Interfaces = (gst::URIHandler,);
+}
+
+impl ObjectImpl for RtspMuxSrc {
+    fn properties() -> &'static [glib::ParamSpec] {
+        &properties::SPECS
+    }
+
+    fn constructed(&self) {
+        self.parent_constructed();
+        let element = self.obj();
+        // A bin takes these flags from its children; this one is a source with or without them.
+        element.set_suppressed_flags(gst::ElementFlags::SOURCE | gst::ElementFlags::SINK);
+        element.set_element_flags(gst::ElementFlags::SOURCE);
+    }
+
+    fn set_property(&self, _id: usize, value: &glib::Value, spec: &glib::ParamSpec) {
+        panics::guard(&self.obj(), (), || {
+            if spec.name() == "location" && self.is_running() {
+                gst::warning!(
+                    CAT,
+                    imp = self,
+                    "location cannot be changed in PAUSED or PLAYING"
+                );
+                return;
+            }
+            lock(&self.settings).set(spec.name(), value);
+            if matches!(spec.name(), "user-id" | "user-pw") {
+                self.change_credentials();
+            }
+        });
+    }
+
+    fn property(&self, _id: usize, spec: &glib::ParamSpec) -> glib::Value {
+        panics::guard(&self.obj(), spec.default_value().clone(), || {
+            match spec.name() {
+                "stats" => self.stats().to_value(),
+                name => {
+                    let value = lock(&self.settings).value(name);
+                    value.unwrap_or_else(|| spec.default_value().clone())
+                }
+            }
+        })
+    }
+
+    fn dispose(&self) {
+        // In NULL there is none, unless somebody forgot to go there.
+        drop(lock(&self.session).take());
+    }
+}
+
+impl GstObjectImpl for RtspMuxSrc {}
+
+impl ElementImpl for RtspMuxSrc {
+    fn metadata() -> Option<&'static gst::subclass::ElementMetadata> {
+        static METADATA: LazyLock<gst::subclass::ElementMetadata> = LazyLock::new(|| {
+            gst::subclass::ElementMetadata::new(
+                "RTSP source on shared connections",
+                "Source/Network",
+                "Receives cameras of one RTSP server over one connection (RFC 2326)",
+                env!("CARGO_PKG_NAME"),
+            )
+        });
+        Some(&METADATA)
+    }
+
+    fn pad_templates() -> &'static [gst::PadTemplate] {
+        static TEMPLATES: LazyLock<Vec<gst::PadTemplate>> = LazyLock::new(|| {
+            let caps = gst::Caps::new_empty_simple("application/x-rtp");
+            let template = gst::PadTemplate::new(
+                "stream_%u",
+                gst::PadDirection::Src,
+                gst::PadPresence::Sometimes,
+                &caps,
+            );
+            template.into_iter().collect()
+        });
+        &TEMPLATES
+    }
+
+    fn change_state(
+        &self,
+        transition: gst::StateChange,
+    ) -> Result<gst::StateChangeSuccess, gst::StateChangeError> {
+        match transition {
+            gst::StateChange::NullToReady => {
+                bus_queue::open(&self.obj());
+                self.find_mux();
+                self.announce();
+                self.parent_change_state(transition)
+            }
+            gst::StateChange::ReadyToPaused => {
+                self.start()?;
+                // Without the state there is no way back down that would end the session.
+                self.parent_change_state(transition)
+                    .inspect_err(|_| drop(self.end()))?;
+                Ok(gst::StateChangeSuccess::NoPreroll)
+            }
+            gst::StateChange::PausedToPlaying => {
+                let result = self.parent_change_state(transition);
+                self.aim(Target::Playing);
+                result
+            }
+            gst::StateChange::PlayingToPaused => {
+                self.aim(Target::Paused);
+                self.parent_change_state(transition)?;
+                Ok(gst::StateChangeSuccess::NoPreroll)
+            }
+            gst::StateChange::PausedToReady => self.stop(transition),
+            gst::StateChange::ReadyToNull => {
+                self.set_intent(None);
+                self.wait_released();
+                self.set_seat(None);
+                bus_queue::close(&self.obj());
+                self.parent_change_state(transition)
+            }
+            _ => self.parent_change_state(transition),
+        }
+    }
+
+    fn set_context(&self, context: &gst::Context) {
+        if let Some(mux) = context::mux_of(context) {
+            *lock(&self.mux) = Some(mux);
+        }
+        self.parent_set_context(context);
+    }
+
+    /// Downstream events begin here: an EOS to the pipeline ends recordings in good order.
+    fn send_event(&self, event: gst::Event) -> bool {
+        if !event.is_downstream() {
+            return self.parent_send_event(event);
+        }
+        let manager = self.session().and_then(|session| session.manager());
+        manager.is_some_and(|manager| manager::push_event(&*manager, &event))
+    }
+}
+
+impl BinImpl for RtspMuxSrc {}
+
+impl URIHandlerImpl for RtspMuxSrc {
+    const URI_TYPE: gst::URIType = gst::URIType::Src;
+
+    fn protocols() -> &'static [&'static str] {
+        &["rtsp", "rtspt", "rtsps", "rtspst"]
+    }
+
+    fn uri(&self) -> Option<String> {
+        lock(&self.settings).shown_location()
+    }
+
+    fn set_uri(&self, uri: &str) -> Result<(), glib::Error> {
+        if self.is_running() {
+            let text = "the URI cannot be changed in PAUSED or PLAYING";
+            return Err(glib::Error::new(gst::URIError::BadState, text));
+        }
+        parse_location(uri)
+            .map_err(|error| glib::Error::new(gst::URIError::BadUri, &error.to_string()))?;
+        lock(&self.settings).location = Some(uri.to_owned());
+        self.obj().notify("location");
+        Ok(())
+    }
+}
+
+impl RtspMuxSrc {
+    pub(crate) fn voice(&self) -> &Voice {
+        &self.voice
+    }
+
+    fn session(&self) -> Option<Arc<SessionControl>> {
+        lock(&self.session).clone()
+    }
+
+    fn is_running(&self) -> bool {
+        self.obj().current_state() > gst::State::Ready
+    }
+
+    /// Others from the next attempt on; what plays goes on.
+    fn change_credentials(&self) {
+        let Some(session) = self.session().filter(|_| self.is_running()) else {
+            return;
+        };
+        let settings = lock(&self.settings).clone();
+        match settings.session_options() {
+            Ok(options) => session.set_options(options),
+            Err(invalid) => gst::warning!(CAT, imp = self, "not used: {invalid}"),
+        }
+    }
+
+    fn aim(&self, target: Target) {
+        if let Some(session) = self.session() {
+            session.set(target);
+        }
+    }
+
+    fn find_mux(&self) {
+        if lock(&self.mux).is_none() {
+            context::request(&self.obj());
+        }
+    }
+
+    fn mux(&self) -> Mux {
+        lock(&self.mux).clone().unwrap_or_else(context::global)
+    }
+
+    /// GStreamer takes all children of a pipeline to READY before the first of them to PAUSED. What
+    /// is wrong with the settings is told then.
+    fn announce(&self) {
+        let settings = lock(&self.settings).clone();
+        let Ok(options) = settings.session_options() else {
+            return;
+        };
+        let mux = self.mux();
+        self.set_intent(mux.intend(&options).ok());
+        self.attend(&mux, &options);
+    }
+
+    /// The bus hears about the server from now on, and about no other one.
+    fn attend(&self, mux: &Mux, options: &SessionOptions) {
+        let server = options.server().ok();
+        self.set_seat(
+            server.and_then(|server| server_messages::attend(&self.obj(), mux, server).ok()),
+        );
+    }
+
+    fn set_seat(&self, seat: Option<server_messages::Seat>) {
+        let previous = std::mem::replace(&mut *lock(&self.seat), seat);
+        drop(previous);
+    }
+
+    fn set_intent(&self, intent: Option<Intent>) {
+        let previous = std::mem::replace(&mut *lock(&self.intent), intent);
+        drop(previous);
+    }
+
+    /// Asks for the session and returns before anything was sent.
+    fn start(&self) -> Result<(), gst::StateChangeError> {
+        let element = self.obj();
+        let settings = lock(&self.settings).clone();
+        let options = settings.session_options().map_err(|invalid| {
+            messages::invalid_settings(&element, &invalid);
+            gst::StateChangeError
+        })?;
+        let intent = lock(&self.intent).take();
+        let mux = self.mux();
+        // Location and context may be others than on the way to READY.
+        self.attend(&mux, &options);
+        let plan = Plan {
+            mux,
+            options,
+            intent,
+            manager: settings.manager,
+            latency_ms: settings.latency_ms,
+            media_timeout: settings.media_timeout(),
+            policy: settings.recovery_policy(),
+        };
+        let session = SessionControl::start(&element, plan).map_err(|error| {
+            gst::element_error!(element, gst::ResourceError::Failed, ("no threads: {error}"));
+            gst::StateChangeError
+        })?;
+        *lock(&self.session) = Some(Arc::new(session));
+        Ok(())
+    }
+
+    /// Ends the session; gives what was built for it.
+    fn end(&self) -> Option<Arc<dyn Manager>> {
+        self.session()?.stop()
+    }
+
+    /// Ends the session without waiting for the server. Pads first, so that no push is under way
+    /// when rtpbin goes down; what they led to last.
+    fn stop(
+        &self,
+        transition: gst::StateChange,
+    ) -> Result<gst::StateChangeSuccess, gst::StateChangeError> {
+        let manager = self.end();
+        if let Some(manager) = &manager {
+            manager.deactivate();
+        }
+        let result = self.parent_change_state(transition);
+        if let Some(manager) = manager {
+            manager.remove();
+        }
+        result
+    }
+
+    /// The only wait of a state change: all TEARDOWNs of a pipeline are out by now.
+    fn wait_released(&self) {
+        let Some(session) = lock(&self.session).take() else {
+            return;
+        };
+        let timeout = Duration::from_nanos(lock(&self.settings).teardown_timeout_ns);
+        if !session.monitor().wait_released(timeout) {
+            gst::info!(
+                CAT,
+                imp = self,
+                "the TEARDOWN was not answered within {timeout:?}"
+            );
+        }
+    }
+
+    fn stats(&self) -> gst::Structure {
+        match self.session() {
+            Some(session) => {
+                let reports = session.manager().map(|manager| manager.reports());
+                stats::structure(
+                    &session.monitor().stats(),
+                    &session.standing(),
+                    &reports.unwrap_or_default(),
+                )
+            }
+            None => stats::empty(),
+        }
+    }
+}

@@ -1,0 +1,353 @@
+//! What the element says on the bus: errors with their codes and details, progress.
+
+use gst::{
+    glib::{self, translate::IntoGlib},
+    prelude::*,
+};
+use gstreamer as gst;
+
+use std::time::Duration;
+
+use super::{
+    bus_queue::{self, Topic},
+    settings::Invalid,
+    stats,
+};
+use crate::{
+    mux,
+    rtspsrc::{CAT, RtspMuxSrc},
+};
+
+/// How far a session was when it failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Up to the last SETUP.
+    Opening,
+    /// From the first PLAY on.
+    Playing,
+}
+
+/// What `rtspsrc` calls its steps in PROGRESS messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// From the first connection to the last SETUP.
+    Open,
+    /// One request or a batch of them.
+    Request,
+}
+
+impl Step {
+    fn code(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Request => "request",
+        }
+    }
+}
+
+/// Posts PROGRESS.
+pub(crate) fn progress(element: &RtspMuxSrc, kind: gst::ProgressType, step: Step, text: &str) {
+    let message = gst::message::Progress::builder(kind, step.code(), text);
+    bus_queue::post(element, Topic::Progress, message.src(element).build());
+}
+
+/// Posts `rtspmux-sharing`: what a server can do is known anew. Fields: `server` (host and port),
+/// `verdict` (`yes`, `no`, `unknown`) and, for a `no`, `reason`.
+pub(crate) fn sharing(element: &RtspMuxSrc, change: &mux::SharingChange) {
+    let structure = gst::Structure::builder("rtspmux-sharing")
+        .field("server", &change.server)
+        .field("verdict", stats::sharing(change.verdict))
+        .field_if_some("reason", change.reason.as_deref())
+        .build();
+    let message = gst::message::Element::builder(structure);
+    bus_queue::post(element, Topic::Server, message.src(element).build());
+}
+
+/// Posts a WARNING: a limit of the user's holds up the sessions of a server. Its details are
+/// `rtspmux-limit` with `server` (host and port), `limit` (the property), `value` and `reason`
+/// (`path`, `losses`, `late-answers`).
+pub(crate) fn limit(element: &RtspMuxSrc, limit: &mux::ConnectionLimit) {
+    let details = gst::Structure::builder("rtspmux-limit")
+        .field("server", &limit.server)
+        .field("limit", limit.limit)
+        .field("value", limit.value)
+        .field("reason", stats::strain(limit.reason))
+        .build();
+    let text = format!("{} does not suffice", limit.limit);
+    let message = gst::message::Warning::builder(gst::ResourceError::Busy, &text)
+        .debug(&limit.to_string())
+        .details(details)
+        .src(element)
+        .build();
+    bus_queue::post(element, Topic::Warning(text), message);
+}
+
+/// Posts a WARNING: the state file cannot be used. Its details are `rtspmux-state-file` with `path` and
+/// `reason`.
+pub(crate) fn state_file(element: &RtspMuxSrc, problem: &mux::StateFileProblem) {
+    let path = problem.path.display().to_string();
+    let details = gst::Structure::builder("rtspmux-state-file")
+        .field("path", &path)
+        .field("reason", &problem.reason)
+        .build();
+    let text = format!("What is learned of servers is not kept: {problem}");
+    let message = gst::message::Warning::builder(gst::ResourceError::Settings, &text)
+        .details(details)
+        .src(element)
+        .build();
+    bus_queue::post(element, Topic::Warning(text), message);
+}
+
+/// What happens to a session that is recovered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Change {
+    /// It stopped playing by itself.
+    Lost,
+    /// An attempt to set it up again begins.
+    Retrying,
+    /// Media has come again.
+    Recovered,
+}
+
+impl Change {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Lost => "lost",
+            Self::Retrying => "retrying",
+            Self::Recovered => "recovered",
+        }
+    }
+}
+
+/// What there is to say about that.
+#[derive(Debug)]
+pub(crate) struct News<'a> {
+    pub(crate) change: Change,
+    /// Why, without secrets.
+    pub(crate) reason: Option<&'a str>,
+    /// Attempts in this outage.
+    pub(crate) attempt: u32,
+    /// Outages so far, this one included.
+    pub(crate) outages: u64,
+    /// How long this one lasts, or lasted.
+    pub(crate) duration: Duration,
+}
+
+impl News<'_> {
+    fn structure(&self) -> gst::structure::Builder {
+        let duration = u64::try_from(self.duration.as_nanos()).unwrap_or(u64::MAX);
+        gst::Structure::builder("rtspmux-session")
+            .field("state", self.change.name())
+            .field_if_some("reason", self.reason)
+            .field("attempt", self.attempt)
+            .field("outages", self.outages)
+            .field("duration", duration)
+    }
+}
+
+/// Posts `rtspmux-session`. Fields: `state` (`lost`, `retrying`, `recovered`), `attempt`, `outages`,
+/// `duration` in nanoseconds and, while it lasts, `reason`.
+pub(crate) fn session(element: &RtspMuxSrc, news: &News<'_>) {
+    let message = gst::message::Element::builder(news.structure().build());
+    bus_queue::post(element, Topic::Session, message.src(element).build());
+}
+
+/// Posts WARNING: a session has not come up, and is tried again later. Its details are as those of
+/// `rtspmux-session`, with the status that the server has answered, if it has.
+pub(crate) fn not_up(element: &RtspMuxSrc, failure: Failure, news: &News<'_>) {
+    let text = failure.error.message().to_owned();
+    let mut details = news.structure().build();
+    if let Some(status) = &failure.details {
+        details.extend(status.iter().map(|(name, value)| (name, value.clone())));
+    }
+    gst::warning!(CAT, obj = element, "{text}");
+    let message = gst::message::Warning::builder_from_error(failure.error)
+        .debug(&failure.debug)
+        .details(details)
+        .src(element)
+        .build();
+    bus_queue::post(element, Topic::Warning(text), message);
+}
+
+/// Posts WARNING: of one stream nothing can be delivered, though the session goes on.
+pub(crate) fn left_out(element: &RtspMuxSrc, text: &str) {
+    gst::warning!(CAT, obj = element, "{text}");
+    let message = gst::message::Warning::builder(gst::StreamError::Format, text);
+    let topic = Topic::Warning(text.to_owned());
+    bus_queue::post(element, topic, message.src(element).build());
+}
+
+/// Packets of a stream that were not taken in time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Overflow {
+    /// How long ago the gap began.
+    pub(crate) ago: Duration,
+    /// How long it is.
+    pub(crate) gap: Duration,
+    /// How late the first packet after it is.
+    pub(crate) late: Duration,
+    /// RTP packets of the stream passed on so far in this session.
+    pub(crate) processed: u64,
+    /// And dropped.
+    pub(crate) dropped: u64,
+}
+
+/// Posts QOS: one for each overflow, at the end of its gap, and a second apart at least. Times are
+/// those of the gap, counts those of the session so far.
+pub(crate) fn overflow(element: &RtspMuxSrc, overflow: &Overflow) {
+    let now = element.current_running_time();
+    let began = now.map(|now| now.saturating_sub(clock_time(overflow.ago)));
+    let jitter = i64::try_from(overflow.late.as_nanos()).unwrap_or(i64::MAX);
+    let message = gst::message::Qos::builder(true)
+        .running_time(began)
+        .stream_time(began)
+        .timestamp(began)
+        .duration(clock_time(overflow.gap))
+        .values(jitter, 1.0, 1_000_000)
+        .stats(buffers(overflow.processed), buffers(overflow.dropped))
+        .src(element)
+        .build();
+    bus_queue::post(element, Topic::Overflow, message);
+}
+
+fn clock_time(duration: Duration) -> gst::ClockTime {
+    gst::ClockTime::try_from(duration).unwrap_or(gst::ClockTime::MAX)
+}
+
+/// The largest number stands for none there.
+fn buffers(count: u64) -> gst::format::Buffers {
+    gst::format::Buffers::from_u64(count.min(u64::MAX - 1))
+}
+
+/// Why a session cannot go on, as the bus hears it.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) error: glib::Error,
+    pub(crate) debug: String,
+    pub(crate) details: Option<gst::Structure>,
+}
+
+impl Failure {
+    pub(crate) fn new(error: glib::Error) -> Self {
+        Self {
+            error,
+            debug: "the session has ended".to_owned(),
+            details: None,
+        }
+    }
+
+    /// A failure of the multiplexer.
+    pub(crate) fn of_mux(phase: Phase, error: &mux::Error) -> Self {
+        Self {
+            error: glib_error(phase, error),
+            debug: debug_text(error),
+            details: details(error),
+        }
+    }
+
+    /// A stream that is not taken, told as every source does.
+    pub(crate) fn of_flow(flow: gst::FlowError) -> Self {
+        let details = gst::Structure::builder("details")
+            .field("flow-return", gst::FlowReturn::from(flow).into_glib())
+            .build();
+        Self {
+            error: glib::Error::new(gst::StreamError::Failed, "Internal data stream error."),
+            debug: format!("streaming stopped, reason {flow}"),
+            details: Some(details),
+        }
+    }
+}
+
+/// Posts ERROR.
+pub(crate) fn error(element: &RtspMuxSrc, failure: Failure) {
+    let text = failure.error.message().to_owned();
+    gst::error!(CAT, obj = element, "{text}");
+    let message = gst::message::Error::builder_from_error(failure.error)
+        .debug(&failure.debug)
+        .details_if_some(failure.details)
+        .src(element)
+        .build();
+    bus_queue::post(element, Topic::Error(text), message);
+}
+
+/// What the sentence does not say, for who has the log before him.
+fn debug_text(error: &mux::Error) -> String {
+    let what = format!(
+        "{:?} of the {:?}, by the {:?}",
+        error.kind(),
+        error.scope(),
+        error.initiator()
+    );
+    let again = if error.is_retryable() {
+        "may succeed later"
+    } else {
+        "will not succeed by itself"
+    };
+    match error.retry_after() {
+        Some(wait) => format!("{what}; {again}, not before {} s", wait.as_secs()),
+        None => format!("{what}; {again}"),
+    }
+}
+
+/// The text is the error's own sentence: it names camera, request and status.
+fn glib_error(phase: Phase, error: &mux::Error) -> glib::Error {
+    let text = error.to_string();
+    match domain(phase, error) {
+        Domain::Resource(code) => glib::Error::new(code, &text),
+        Domain::Stream(code) => glib::Error::new(code, &text),
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Domain {
+    Resource(gst::ResourceError),
+    Stream(gst::StreamError),
+}
+
+/// What an application decides by: is it there, may I, was it ever open?
+fn domain(phase: Phase, error: &mux::Error) -> Domain {
+    use gst::ResourceError as Resource;
+    use mux::ErrorKind as Kind;
+
+    Domain::Resource(match error.kind() {
+        Kind::Unauthorized | Kind::Status(401 | 403 | 407) => Resource::NotAuthorized,
+        Kind::InvalidUrl | Kind::Status(404 | 410) => Resource::NotFound,
+        Kind::ServerLimit | Kind::Status(453 | 503) => Resource::Busy,
+        Kind::Sdp => return Domain::Stream(gst::StreamError::Format),
+        Kind::Resolve | Kind::Connect | Kind::Tls(_) | Kind::Redirects => Resource::OpenRead,
+        _ => match phase {
+            Phase::Opening => Resource::OpenRead,
+            Phase::Playing => Resource::Read,
+        },
+    })
+}
+
+/// `rtsp-status-code` and `rtsp-status-reason`, as `rtspsrc` has them.
+fn details(error: &mux::Error) -> Option<gst::Structure> {
+    let status = error.status()?;
+    Some(
+        gst::Structure::builder("details")
+            .field("rtsp-status-code", u32::from(status))
+            .field("rtsp-status-reason", error.reason().unwrap_or_default())
+            .build(),
+    )
+}
+
+/// Posts ERROR for settings that cannot be played.
+pub(crate) fn invalid_settings(element: &RtspMuxSrc, invalid: &Invalid) {
+    let error = match invalid {
+        Invalid::NoLocation | Invalid::Location(_) => {
+            glib::Error::new(gst::ResourceError::NotFound, &invalid.to_string())
+        }
+        Invalid::Protocols(_)
+        | Invalid::Credentials(_)
+        | Invalid::Tls(_)
+        | Invalid::BlocksOthers => {
+            glib::Error::new(gst::ResourceError::Settings, &invalid.to_string())
+        }
+    };
+    // Within the state change that fails for it: see `bus_queue`.
+    let message = gst::message::Error::builder_from_error(error);
+    // Without a bus there is no reader.
+    let _ = element.post_message(message.src(element).build());
+}

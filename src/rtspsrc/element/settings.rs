@@ -1,0 +1,525 @@
+//! What the element can be told, and what the multiplexer makes of it.
+
+use gstreamer as gst;
+use gstreamer_rtsp as gst_rtsp;
+use std::{fmt, fs, time::Duration};
+
+use gio::TlsCertificateFlags;
+use gst::{glib, prelude::*};
+use gst_rtsp::RTSPLowerTrans;
+use url::Url;
+
+use crate::{
+    mux::{
+        self, CertificateChecks, Credentials, InvalidTls, SessionOptions, TlsOptions,
+        proto::wire::{
+            redaction::{redacted_reference, redacted_whole},
+            server_text::harmless,
+        },
+    },
+    rtspsrc::{manager::ManagerChoice, session::recovery::Policy},
+};
+
+/// What a timeout of 0 means: long enough to be never, short enough to be added to any time.
+const NEVER: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// How long connecting may take where `tcp-timeout` was not set: an unreachable camera is known as
+/// such after 5 s, while a stalled one gets the 20 s that `rtspsrc` gives it.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// `multiplex`: whether sessions share a connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, glib::Enum)]
+#[enum_type(name = "GstRtspMuxMultiplex")]
+pub enum Multiplex {
+    /// Learn whether the server can share, and fall back to a connection each.
+    #[default]
+    #[enum_value(name = "Share where the server can", nick = "auto")]
+    Auto,
+    /// Share without a trial, never fall back.
+    #[enum_value(name = "Always share", nick = "always")]
+    Always,
+    /// A connection each.
+    #[enum_value(name = "Never share", nick = "never")]
+    Never,
+}
+
+impl From<Multiplex> for mux::Multiplex {
+    fn from(multiplex: Multiplex) -> Self {
+        match multiplex {
+            Multiplex::Auto => Self::Auto,
+            Multiplex::Always => Self::Always,
+            Multiplex::Never => Self::Never,
+        }
+    }
+}
+
+/// `overflow-policy`: what gives way when packets are not taken in time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, glib::Enum)]
+#[enum_type(name = "GstRtspMuxOverflowPolicy")]
+pub enum OverflowPolicy {
+    /// What comes is dropped; video goes on with a keyframe, the rest with the next access unit.
+    #[default]
+    #[enum_value(name = "Drop up to the next keyframe", nick = "drop-to-keyframe")]
+    DropToKeyframe,
+    /// What has waited for longest is dropped.
+    #[enum_value(name = "Drop what is oldest", nick = "drop-oldest")]
+    DropOldest,
+    /// Nothing is dropped: the server has to wait.
+    #[enum_value(
+        name = "Do not read from the connection, which must be unshared",
+        nick = "block"
+    )]
+    Block,
+}
+
+impl From<OverflowPolicy> for mux::OverflowPolicy {
+    fn from(policy: OverflowPolicy) -> Self {
+        match policy {
+            OverflowPolicy::DropToKeyframe => Self::DropToKeyframe,
+            OverflowPolicy::DropOldest => Self::DropOldest,
+            OverflowPolicy::Block => Self::Block,
+        }
+    }
+}
+
+/// The values of the properties.
+#[derive(Clone)]
+pub(crate) struct Settings {
+    /// As set; may hold a password and may be anything but a URL.
+    pub(crate) location: Option<String>,
+    pub(crate) user_id: Option<String>,
+    pub(crate) user_pw: Option<String>,
+    pub(crate) protocols: RTSPLowerTrans,
+    pub(crate) latency_ms: u32,
+    pub(crate) udp_timeout_us: u64,
+    /// None: not set, [`DEFAULT_TCP_TIMEOUT_US`] applies, though neither to connecting nor to answers.
+    pub(crate) tcp_timeout_us: Option<u64>,
+    pub(crate) teardown_timeout_ns: u64,
+    pub(crate) user_agent: String,
+    pub(crate) keep_alive: bool,
+    pub(crate) tls_validation_flags: TlsCertificateFlags,
+    /// Names of PEM files.
+    pub(crate) tls_ca_file: Option<String>,
+    pub(crate) tls_client_certificate: Option<String>,
+    pub(crate) pooling: bool,
+    pub(crate) max_connections_per_server: u32,
+    pub(crate) idle_connection_timeout_ns: u64,
+    pub(crate) multiplex: Multiplex,
+    pub(crate) max_sessions_per_connection: u32,
+    pub(crate) overflow_policy: OverflowPolicy,
+    pub(crate) reconnect: bool,
+    /// Below 0: without end.
+    pub(crate) reconnect_attempts: i32,
+    pub(crate) reconnect_min_delay_ns: u64,
+    pub(crate) reconnect_max_delay_ns: u64,
+    pub(crate) media_timeout_ns: u64,
+    pub(crate) manager: ManagerChoice,
+}
+
+/// `tcp-timeout` of `rtspsrc`, in microseconds.
+pub(crate) const DEFAULT_TCP_TIMEOUT_US: u64 = 20_000_000;
+
+impl Default for Settings {
+    /// The first eleven are the defaults of `rtspsrc` 1.22, save `protocols`: only TCP is played.
+    fn default() -> Self {
+        let pooling = mux::Pooling::default();
+        let bounds = mux::RetryBounds::default();
+        Self {
+            location: None,
+            user_id: None,
+            user_pw: None,
+            protocols: RTSPLowerTrans::TCP,
+            latency_ms: 2_000,
+            udp_timeout_us: 5_000_000,
+            tcp_timeout_us: None,
+            teardown_timeout_ns: 100_000_000,
+            user_agent: default_user_agent(),
+            keep_alive: true,
+            tls_validation_flags: TlsCertificateFlags::VALIDATE_ALL,
+            tls_ca_file: None,
+            tls_client_certificate: None,
+            pooling: pooling.enable_connection_pooling,
+            max_connections_per_server: pooling.max_connections_per_server,
+            idle_connection_timeout_ns: nanoseconds(pooling.idle_connection_timeout),
+            multiplex: Multiplex::default(),
+            max_sessions_per_connection: pooling.max_sessions_per_connection,
+            overflow_policy: OverflowPolicy::default(),
+            reconnect: true,
+            reconnect_attempts: -1,
+            reconnect_min_delay_ns: nanoseconds(bounds.min),
+            reconnect_max_delay_ns: nanoseconds(bounds.max),
+            // As long as a connection may be silent. Cameras that send less at night want more.
+            media_timeout_ns: 20_000_000_000,
+            manager: ManagerChoice::default(),
+        }
+    }
+}
+
+/// Without a secret: settings end up in logs.
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Settings")
+            .field("location", &self.shown_location())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why the settings cannot be played.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Invalid {
+    /// `location` is not set.
+    NoLocation,
+    /// `location` is not a URL that can be played; the text names it without its secrets.
+    Location(String),
+    /// `protocols` leaves out what is needed.
+    Protocols(RTSPLowerTrans),
+    /// `user-id` or `user-pw` cannot be used.
+    Credentials(String),
+    /// A file of a `tls-` property cannot be used.
+    Tls(String),
+    /// `overflow-policy=block` on connections that others would have to wait on as well.
+    BlocksOthers,
+}
+
+impl fmt::Display for Invalid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoLocation => f.write_str("no location is set"),
+            Self::Location(text) | Self::Credentials(text) | Self::Tls(text) => f.write_str(text),
+            Self::BlocksOthers => f.write_str(
+                "overflow-policy=block holds up the whole connection: it needs \
+                 enable-connection-pooling=false or multiplex=never",
+            ),
+            Self::Protocols(protocols) => {
+                let shown = protocols.to_value().serialize().unwrap_or_default();
+                write!(
+                    f,
+                    "protocols={shown} lacks tcp: only RTP interleaved over TCP is played"
+                )
+            }
+        }
+    }
+}
+
+impl std::error::Error for Invalid {}
+
+impl Settings {
+    /// The location for people and for getters: no password, no user.
+    pub(crate) fn shown_location(&self) -> Option<String> {
+        self.location.as_deref().map(shown)
+    }
+
+    /// What `tcp-timeout` reads as.
+    pub(crate) fn tcp_timeout_us(&self) -> u64 {
+        self.tcp_timeout_us.unwrap_or(DEFAULT_TCP_TIMEOUT_US)
+    }
+
+    /// Whether and when a session that ended is set up again.
+    pub(crate) fn recovery_policy(&self) -> Policy {
+        Policy {
+            is_on: self.reconnect,
+            attempts: u32::try_from(self.reconnect_attempts).ok(),
+            bounds: mux::RetryBounds {
+                min: Duration::from_nanos(self.reconnect_min_delay_ns).min(NEVER),
+                max: Duration::from_nanos(self.reconnect_max_delay_ns).min(NEVER),
+            },
+        }
+    }
+
+    /// How long a session that plays may be silent; 0: for ever.
+    pub(crate) fn media_timeout(&self) -> Duration {
+        Duration::from_nanos(self.media_timeout_ns).min(NEVER)
+    }
+
+    /// What the multiplexer is asked for.
+    pub(crate) fn session_options(&self) -> Result<SessionOptions, Invalid> {
+        if !self.protocols.contains(RTSPLowerTrans::TCP) {
+            return Err(Invalid::Protocols(self.protocols));
+        }
+        let location = self.location.as_deref().ok_or(Invalid::NoLocation)?;
+        let url = parse_location(location)?;
+        let mut options = SessionOptions::new(url.as_str())
+            .map_err(|error| Invalid::Location(error.to_string()))?;
+        if self.user_id.is_some() || self.user_pw.is_some() {
+            options.credentials = Some(self.credentials(options.credentials.as_ref())?);
+        }
+        options.overflow = self.overflow_policy.into();
+        options.pooling = mux::Pooling {
+            enable_connection_pooling: self.pooling,
+            multiplex: self.multiplex.into(),
+            max_connections_per_server: self.max_connections_per_server,
+            idle_connection_timeout: Duration::from_nanos(self.idle_connection_timeout_ns),
+            max_sessions_per_connection: self.max_sessions_per_connection,
+        };
+        if options.blocks_others() {
+            return Err(Invalid::BlocksOthers);
+        }
+        options.tls = self.tls_options()?;
+        options.user_agent = Some(self.user_agent.clone());
+        options.keep_alive = self.keep_alive;
+        // 0 switches the timeout off, in rtspsrc as here.
+        options.silence_timeout = Some(timeout(self.tcp_timeout_us()));
+        options.connect_timeout = self.tcp_timeout_us.map_or(CONNECT_TIMEOUT, timeout);
+        options.answer_timeout = self.tcp_timeout_us.map(timeout);
+        Ok(options)
+    }
+
+    /// The files are read anew for each start, so that a certificate may be replaced meanwhile.
+    fn tls_options(&self) -> Result<TlsOptions, Invalid> {
+        let mut options = TlsOptions::default();
+        options.checks = checks(self.tls_validation_flags);
+        if let Some(file) = &self.tls_ca_file {
+            options = with_file("tls-ca-file", file, |pem| options.with_authorities(pem))?;
+        }
+        if let Some(file) = &self.tls_client_certificate {
+            options = with_file("tls-client-certificate", file, |pem| {
+                options.with_client_certificate(pem, pem)
+            })?;
+        }
+        Ok(options)
+    }
+
+    /// `user-id` and `user-pw` come before what the URL has, each by itself.
+    fn credentials(&self, in_url: Option<&Credentials>) -> Result<Credentials, Invalid> {
+        let user = self.user_id.as_deref().or(in_url.map(Credentials::user));
+        let password = self
+            .user_pw
+            .as_deref()
+            .or(in_url.map(Credentials::password));
+        Credentials::new(user.unwrap_or_default(), password.unwrap_or_default())
+            .map_err(|error| Invalid::Credentials(error.to_string()))
+    }
+}
+
+/// What the flags stand for. Revocation is found out neither here nor, with the usual backends of
+/// GLib, there.
+fn checks(flags: TlsCertificateFlags) -> CertificateChecks {
+    CertificateChecks {
+        authority: flags.contains(TlsCertificateFlags::UNKNOWN_CA),
+        identity: flags.contains(TlsCertificateFlags::BAD_IDENTITY),
+        not_yet_valid: flags.contains(TlsCertificateFlags::NOT_ACTIVATED),
+        expired: flags.contains(TlsCertificateFlags::EXPIRED),
+        form: flags.intersects(TlsCertificateFlags::INSECURE | TlsCertificateFlags::GENERIC_ERROR),
+    }
+}
+
+/// Options with the contents of a file, or why not; that says nothing of the contents.
+fn with_file(
+    property: &str,
+    file: &str,
+    options: impl FnOnce(&[u8]) -> Result<TlsOptions, InvalidTls>,
+) -> Result<TlsOptions, Invalid> {
+    let invalid = |why: &dyn fmt::Display| Invalid::Tls(format!("{property}={file}: {why}"));
+    let pem = fs::read(file).map_err(|error| invalid(&error))?;
+    options(&pem).map_err(|error| invalid(&error))
+}
+
+/// A `location` as an `rtsp` or `rtsps` URL. `rtspt` and `rtspst` are `rtspsrc`'s names for those with
+/// TCP transport.
+pub(crate) fn parse_location(location: &str) -> Result<Url, Invalid> {
+    let invalid =
+        |why: &str| Invalid::Location(format!("cannot play {:?}: {why}", shown(location)));
+    let location = location.trim();
+    let scheme = location
+        .split_once("://")
+        .map(|(scheme, _)| scheme.to_ascii_lowercase());
+    let url = match scheme.as_deref() {
+        Some("rtsp" | "rtsps") => Url::parse(location),
+        // A change of the scheme afterwards would keep the path but lose the default port.
+        Some("rtspt") => Url::parse(&format!("rtsp{}", &location["rtspt".len()..])),
+        Some("rtspst") => Url::parse(&format!("rtsps{}", &location["rtspst".len()..])),
+        Some(other) => return Err(invalid(&format!("scheme {other:?} is not rtsp or rtsps"))),
+        None => return Err(invalid("not a URL")),
+    };
+    let url = url.map_err(|error| invalid(&error.to_string()))?;
+    if url.host_str().is_none_or(str::is_empty) {
+        return Err(invalid("no host"));
+    }
+    Ok(url)
+}
+
+/// `location` without secrets. What is no URL may hold some as well: of what has an `@`, only the scheme
+/// is shown.
+fn shown(location: &str) -> String {
+    match Url::parse(location.trim()) {
+        Ok(url) if url.has_host() => redacted_whole(&url),
+        _ if location.contains('@') => match location.split_once("://") {
+            Some((scheme, _)) => format!("{scheme}://..."),
+            None => "...".to_owned(),
+        },
+        _ => harmless(&redacted_reference(location)).into_owned(),
+    }
+}
+
+pub(crate) fn default_user_agent() -> String {
+    let (major, minor, micro, _) = gst::version();
+    format!("GStreamer/{major}.{minor}.{micro}")
+}
+
+fn timeout(microseconds: u64) -> Duration {
+    match microseconds {
+        0 => NEVER,
+        set => Duration::from_micros(set).min(NEVER),
+    }
+}
+
+fn nanoseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(location: &str) -> Settings {
+        gst::init().unwrap();
+        Settings {
+            location: Some(location.to_owned()),
+            ..Settings::default()
+        }
+    }
+
+    #[test]
+    fn the_defaults_are_those_of_the_multiplexer_and_of_rtspsrc() {
+        let options = settings("rtsp://nvr/1").session_options().unwrap();
+        assert_eq!(options.pooling, mux::Pooling::default());
+        assert_eq!(options.connect_timeout, Duration::from_secs(5));
+        assert_eq!(options.silence_timeout, Some(Duration::from_secs(20)));
+        assert!(options.keep_alive && options.credentials.is_none());
+    }
+
+    #[test]
+    fn rtspt_is_rtsp_over_tcp() {
+        let options = settings("rtspt://nvr:8554/cam?channel=3")
+            .session_options()
+            .unwrap();
+        assert_eq!(options.url.as_str(), "rtsp://nvr:8554/cam?channel=3");
+    }
+
+    #[test]
+    fn rtspst_is_rtsps_over_tcp() {
+        for location in ["rtspst://nvr/cam", "RTSPS://nvr/cam"] {
+            let options = settings(location).session_options().unwrap();
+            assert_eq!(options.url.as_str(), "rtsps://nvr/cam");
+            assert_eq!(options.server().unwrap(), "nvr:322");
+        }
+    }
+
+    #[test]
+    fn flags_choose_what_is_checked() {
+        let mut settings = settings("rtsps://nvr/cam");
+        let all = settings.session_options().unwrap().tls;
+        assert_eq!(all, TlsOptions::default());
+        settings.tls_validation_flags = TlsCertificateFlags::empty();
+        let none = settings.session_options().unwrap().tls;
+        assert_eq!(none.checks, CertificateChecks::NONE);
+        settings.tls_validation_flags =
+            TlsCertificateFlags::VALIDATE_ALL - TlsCertificateFlags::BAD_IDENTITY;
+        let some = settings.session_options().unwrap().tls;
+        let expected = CertificateChecks {
+            identity: false,
+            ..CertificateChecks::default()
+        };
+        assert_eq!(some.checks, expected);
+    }
+
+    #[test]
+    fn files_that_cannot_be_used_are_named() {
+        let mut settings = settings("rtsps://nvr/cam");
+        settings.tls_ca_file = Some("/nonexistent.pem".into());
+        let error = settings.session_options().unwrap_err();
+        assert!(matches!(&error, Invalid::Tls(_)), "{error}");
+        let text = error.to_string();
+        assert!(text.starts_with("tls-ca-file=/nonexistent.pem: "), "{text}");
+        settings.tls_ca_file = None;
+        settings.tls_client_certificate = Some("/dev/null".into());
+        let text = settings.session_options().unwrap_err().to_string();
+        assert!(text.ends_with("there is no certificate in it"), "{text}");
+    }
+
+    #[test]
+    fn a_bad_location_is_named_without_its_password() {
+        for location in [
+            "http://u:secret@nvr/",
+            "rtspsu://u:secret@nvr/",
+            "u:secret@nvr",
+            "rtsp://u:secret@",
+        ] {
+            let error = settings(location)
+                .session_options()
+                .unwrap_err()
+                .to_string();
+            assert!(!error.contains("secret"), "{error}");
+        }
+        let error = settings("/dev/video0")
+            .session_options()
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("/dev/video0"), "{error}");
+    }
+
+    #[test]
+    fn getters_and_logs_show_no_password() {
+        let settings = settings("rtsp://u:secret@nvr/1?password=secret");
+        assert!(!settings.shown_location().unwrap().contains("secret"));
+        assert!(!format!("{settings:?}").contains("secret"));
+    }
+
+    #[test]
+    fn user_and_password_come_before_those_of_the_url() {
+        let mut settings = settings("rtsp://u:p%40@nvr/1");
+        let credentials = settings.session_options().unwrap().credentials.unwrap();
+        assert_eq!((credentials.user(), credentials.password()), ("u", "p@"));
+        settings.user_pw = Some("other".into());
+        let credentials = settings.session_options().unwrap().credentials.unwrap();
+        assert_eq!((credentials.user(), credentials.password()), ("u", "other"));
+        settings.user_id = Some("a\r\nb".into());
+        assert!(matches!(
+            settings.session_options(),
+            Err(Invalid::Credentials(_))
+        ));
+    }
+
+    #[test]
+    fn without_tcp_nothing_is_played() {
+        let mut settings = settings("rtsp://nvr/1");
+        settings.protocols = RTSPLowerTrans::UDP | RTSPLowerTrans::UDP_MCAST;
+        assert!(matches!(
+            settings.session_options(),
+            Err(Invalid::Protocols(_))
+        ));
+        settings.protocols |= RTSPLowerTrans::TCP;
+        assert!(settings.session_options().is_ok());
+    }
+
+    #[test]
+    fn block_needs_a_connection_of_its_own() {
+        let mut settings = settings("rtsp://nvr/1");
+        settings.overflow_policy = OverflowPolicy::Block;
+        let error = settings.session_options().unwrap_err();
+        assert_eq!(error, Invalid::BlocksOthers);
+        assert!(error.to_string().contains("overflow-policy=block"));
+        settings.multiplex = Multiplex::Never;
+        let options = settings.session_options().unwrap();
+        assert_eq!(options.overflow, mux::OverflowPolicy::Block);
+        settings.multiplex = Multiplex::Auto;
+        settings.pooling = false;
+        assert!(settings.session_options().is_ok());
+    }
+
+    #[test]
+    fn tcp_timeout_bounds_connecting_and_answers_once_it_is_set() {
+        let mut settings = settings("rtsp://nvr/1");
+        let options = settings.session_options().unwrap();
+        assert_eq!(options.answer_timeout, None);
+        settings.tcp_timeout_us = Some(1_500_000);
+        let options = settings.session_options().unwrap();
+        assert_eq!(options.connect_timeout, Duration::from_millis(1_500));
+        assert_eq!(options.answer_timeout, Some(options.connect_timeout));
+        settings.tcp_timeout_us = Some(0);
+        assert_eq!(
+            settings.session_options().unwrap().silence_timeout,
+            Some(NEVER)
+        );
+    }
+}

@@ -1,0 +1,114 @@
+//! The `stats` property: what the multiplexer knows of a session, as a structure.
+
+use std::time::Duration;
+
+use gst::{glib, prelude::*};
+use gstreamer as gst;
+
+use crate::{
+    mux::{ConnectionHealth, SessionStats, SharingVerdict, Strain, StreamStats},
+    rtspsrc::{manager::StreamReport, session::status::Standing},
+};
+
+/// Fields that are not known (yet) are left out.
+pub(crate) fn structure(
+    stats: &SessionStats,
+    standing: &Standing,
+    reports: &[StreamReport],
+) -> gst::Structure {
+    let report = |number| reports.iter().find(|report| report.stream == number);
+    let streams = stats.streams.iter();
+    let streams: Vec<glib::SendValue> = streams
+        .map(|stats| stream(stats, report(stats.stream)))
+        .collect();
+    gst::Structure::builder("application/x-rtspmux-stats")
+        .field("state", standing.state.name())
+        .field("outages", standing.outages)
+        .field("attempts", standing.attempts)
+        .field_if_some("last-error", standing.last_error.as_deref())
+        .field_if_some("connection-id", stats.connection)
+        .field("sessions", stats.sessions_on_connection)
+        .field("references", stats.references_on_connection)
+        .field("connections-to-server", stats.connections_to_server)
+        .field("sharing", sharing(stats.sharing))
+        .field_if_some("cannot-share", stats.cannot_share.as_deref())
+        .field_if_some("sharing-age", stats.sharing_age.map(|age| age.as_secs()))
+        .field("connection-health", health(&stats.health))
+        .field_if_some("session-id", stats.session_id.as_deref())
+        .field("streams", gst::Array::from_values(streams))
+        .build()
+}
+
+/// How the connection bears what is sent over it; times in nanoseconds.
+fn health(health: &ConnectionHealth) -> gst::Structure {
+    let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+    gst::Structure::builder("application/x-rtspmux-connection-health")
+        .field_if_some("strain", health.strain.map(strain))
+        .field_if_some("round-trip", health.round_trip.map(nanos))
+        .field_if_some("last-answer", health.last_answer.map(nanos))
+        .field_if_some("service-time", health.service_time.map(nanos))
+        .field("rate", health.rate)
+        .field("lost", health.lost)
+        .field_if_some("path-round-trip", health.path_round_trip.map(nanos))
+        .field_if_some("out-of-order", health.out_of_order)
+        .build()
+}
+
+pub(crate) fn strain(strain: Strain) -> &'static str {
+    match strain {
+        Strain::Path => "path",
+        Strain::Losses => "losses",
+        Strain::LateAnswers => "late-answers",
+    }
+}
+
+pub(crate) fn sharing(verdict: SharingVerdict) -> &'static str {
+    match verdict {
+        SharingVerdict::Unknown => "unknown",
+        SharingVerdict::Yes => "yes",
+        SharingVerdict::No => "no",
+    }
+}
+
+/// No session: no stream, no connection.
+pub(crate) fn empty() -> gst::Structure {
+    structure(&SessionStats::default(), &Standing::default(), &[])
+}
+
+fn stream(stats: &StreamStats, report: Option<&StreamReport>) -> glib::SendValue {
+    let source = report.and_then(|report| report.ssrc);
+    let sender = report.and_then(|report| report.sender);
+    gst::Structure::builder("application/x-rtspmux-stream-stats")
+        .field("stream", stats.stream as u64)
+        .field("rtp-channel", u32::from(stats.rtp_channel))
+        .field_if_some("rtcp-channel", stats.rtcp_channel.map(u32::from))
+        .field_if_some("ssrc", source.or(stats.ssrc))
+        .field("packets", stats.packets)
+        .field("bytes", stats.bytes)
+        .field("rtcp-packets", stats.rtcp_packets)
+        .field("drops", stats.dropped)
+        .field("dropped-bytes", stats.dropped_bytes)
+        .field("overflows", stats.overflows)
+        .field_if_some("highest-sequence", report.map(|it| it.highest_sequence))
+        .field_if_some("lost", report.map(|report| report.lost))
+        .field_if_some("jitter", report.map(|report| report.jitter))
+        .field_if_some("reports-sent", report.map(|report| report.reports_sent))
+        .field_if_some("sr-ntp-time", sender.map(|sender| sender.ntp))
+        .field_if_some("sr-rtp-time", sender.map(|sender| sender.time))
+        .build()
+        .to_send_value()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_a_session_there_are_counts_but_no_ids() {
+        gst::init().unwrap();
+        let stats = empty();
+        assert!(!stats.has_field("connection-id") && !stats.has_field("session-id"));
+        assert_eq!(stats.get::<u64>("sessions"), Ok(0));
+        assert_eq!(stats.get::<gst::Array>("streams").unwrap().len(), 0);
+    }
+}

@@ -1,0 +1,211 @@
+//! A manager without `rtpbin`: over TCP nothing overtakes and nothing is lost on the way.
+//!
+//! So there is no jitterbuffer and no thread for each stream: a packet is looked at, stamped and
+//! pushed out of the stream's pad by a hand of the [`crew`](crate::rtspsrc::threads), which downstream may
+//! hold for as long as it likes. What rtpbin does beyond that is done here without it, and by its
+//! rules:
+//!
+//! ```text
+//! inbox      what is to be pushed next, per stream
+//! reception  order, losses, jitter
+//! timing     RTP time -> running time; `skew` follows the sender's clock
+//! lip_sync   streams of a session against each other, by sender reports
+//! rtcp       reading sender reports, names and goodbyes, writing receiver reports
+//! stream     all that is known of one stream, and its pad
+//! outlet     from the inbox out of the pad
+//! reporter   when receiver reports are due: one timer for all sessions
+//! ```
+//!
+//! From `reception` to `rtcp` they know neither GStreamer nor a clock.
+
+mod inbox;
+mod lip_sync;
+mod outlet;
+mod reception;
+mod reporter;
+mod rtcp;
+mod skew;
+mod stream;
+mod timing;
+
+#[cfg(test)]
+mod reference_tests;
+
+use std::{
+    sync::{Arc, atomic::Ordering},
+    task::{Context, Poll},
+    time::Instant,
+};
+
+use gst::glib;
+use gstreamer as gst;
+
+use self::{outlet::Outlet, rtcp::Item, stream::Stream};
+use super::{Goodbye, Manager, StreamReport};
+use crate::{
+    mux::{Packet, RtcpSender, proto::wire::rtp::RtpHeader},
+    rtspsrc::{
+        CAT, RtspMuxSrc, lock,
+        media::{buffer::Marks, pads::Pads},
+    },
+};
+
+/// The light path of one element.
+pub(crate) struct Light {
+    outlet: Arc<Outlet>,
+    goodbye: Goodbye,
+}
+
+impl Light {
+    /// Makes the streams of `pads`; `latency_ms` is what downstream is told.
+    pub(crate) fn build(
+        element: &RtspMuxSrc,
+        pads: Arc<Pads>,
+        latency_ms: u32,
+        goodbye: Goodbye,
+    ) -> Result<Self, glib::BoolError> {
+        let latency = gst::ClockTime::from_mseconds(u64::from(latency_ms));
+        let outlet = Outlet::build(element, pads, latency)?;
+        Ok(Self { outlet, goodbye })
+    }
+
+    fn stream(&self, number: usize) -> Option<&Stream> {
+        self.outlet.streams.get(&number)
+    }
+
+    fn on_item(&self, stream: &Stream, item: Item<'_>, received: Instant) {
+        match item {
+            Item::SenderReport { ssrc, ntp, time } => {
+                if stream.on_sender_report(ssrc, ntp, time, received) {
+                    self.outlet.place_report(stream);
+                }
+            }
+            Item::Name { ssrc, name } => {
+                if stream.is_source(ssrc) {
+                    lock(&self.outlet.lip_sync).on_name(stream.number, name);
+                }
+            }
+            Item::Bye { ssrc } => {
+                if stream.is_source(ssrc) {
+                    self.on_goodbye(stream);
+                }
+            }
+        }
+    }
+
+    fn on_goodbye(&self, stream: &Stream) {
+        gst::info!(CAT, obj = stream.pad, "the server has ended the stream");
+        match self.goodbye {
+            Goodbye::End => _ = self.push_event(stream.number, gst::event::Eos::new()),
+            Goodbye::Loss => stream.has_left.store(true, Ordering::Release),
+        }
+    }
+}
+
+impl Manager for Light {
+    /// It has no state.
+    fn sync_state(&self) {}
+
+    fn start(&self, reports: RtcpSender) -> Result<(), glib::BoolError> {
+        let is_again = lock(&self.outlet.reports).replace(reports).is_some();
+        if is_again {
+            self.renew()?;
+            for number in self.outlet.pads.streams() {
+                self.outlet.pads.begin_anew(number);
+            }
+        } else {
+            reporter::attend(&self.outlet);
+        }
+        Ok(())
+    }
+
+    fn has_ended(&self, stream: usize) -> bool {
+        self.stream(stream)
+            .is_some_and(|stream| stream.has_ended.load(Ordering::Acquire))
+    }
+
+    fn has_left(&self, stream: usize) -> bool {
+        self.stream(stream)
+            .is_some_and(|stream| stream.has_left.load(Ordering::Acquire))
+    }
+
+    fn rtp_pad(&self, stream: usize) -> Option<&gst::Pad> {
+        self.stream(stream).map(|stream| &stream.pad)
+    }
+
+    fn push_event(&self, stream: usize, event: gst::Event) -> bool {
+        let Some(stream) = self.stream(stream) else {
+            return false;
+        };
+        let is_end = event.type_() == gst::EventType::Eos;
+        let is_taken = lock(&stream.inbox).put_event(event);
+        if is_taken && is_end {
+            stream.has_ended.store(true, Ordering::Release);
+        }
+        stream.errand.call();
+        is_taken
+    }
+
+    fn poll_room(&self, stream: usize, context: &mut Context<'_>, _now: Instant) -> Poll<()> {
+        match self.stream(stream) {
+            Some(stream) => self.outlet.poll_room(stream, context),
+            None => Poll::Ready(()),
+        }
+    }
+
+    /// Puts it into the stream's inbox; gives what came of the last one that was sent.
+    fn push_rtp(&self, packet: Packet, marks: Marks) -> Result<gst::FlowSuccess, gst::FlowError> {
+        let (Some(stream), Some(header)) = (
+            self.stream(packet.stream),
+            RtpHeader::of_whole(&packet.payload),
+        ) else {
+            return Ok(gst::FlowSuccess::Ok);
+        };
+        if !lock(&stream.inbox).put(header, packet, marks) {
+            return Err(gst::FlowError::Flushing);
+        }
+        stream.errand.call();
+        stream.flow()
+    }
+
+    fn push_rtcp(&self, packet: Packet) {
+        if let Some(stream) = self.stream(packet.stream) {
+            rtcp::read(&packet.payload, |item| {
+                self.on_item(stream, item, packet.received);
+            });
+        }
+    }
+
+    fn renew(&self) -> Result<(), glib::BoolError> {
+        for stream in self.outlet.streams.values() {
+            stream.renew();
+            lock(&self.outlet.lip_sync).forget(stream.number);
+        }
+        Ok(())
+    }
+
+    fn remembers_sources(&self) -> bool {
+        false
+    }
+
+    /// The packet says so itself: it is marked as the first one.
+    fn restart(&self, _stream: usize) -> Result<(), glib::BoolError> {
+        Ok(())
+    }
+
+    fn deactivate(&self) {
+        self.outlet.close();
+    }
+
+    fn remove(&self) {
+        self.outlet.pads.remove();
+    }
+
+    fn pads(&self) -> &Arc<Pads> {
+        &self.outlet.pads
+    }
+
+    fn reports(&self) -> Vec<StreamReport> {
+        self.outlet.streams.values().map(Stream::report).collect()
+    }
+}

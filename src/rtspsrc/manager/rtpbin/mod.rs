@@ -1,0 +1,453 @@
+//! `rtpbin`, fed from pads of ours.
+//!
+//! No appsrc: our pads have no parent, are linked to `recv_rtp_sink_%u` and `recv_rtcp_sink_%u`, and
+//! a push is a function call into rtpbin's jitterbuffer. Receiver reports come out of
+//! `send_rtcp_src_%u` into a sink pad of ours, which hands them to the connection or drops them:
+//! that thread is rtpsession's and must not wait.
+
+mod inside;
+mod stream;
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, Mutex, Weak,
+        atomic::{AtomicU32, Ordering},
+    },
+    task::{Context, Poll},
+    time::{Duration, Instant},
+};
+
+use gst::{glib, prelude::*};
+use gstreamer as gst;
+
+use self::stream::{Reports, Stream, rtcp_events};
+use super::{Goodbye, Manager, StreamReport};
+use crate::{
+    mux::{Packet, RtcpSender},
+    rtspsrc::{
+        CAT, RtspMuxSrc,
+        element::panics,
+        lock,
+        media::{
+            buffer::{self, Marks},
+            caps::PayloadMap,
+            pads::{Pads, Watch},
+        },
+    },
+};
+
+/// The manager that is `rtspsrc`'s as well: one rtpbin after the other, behind the same pads.
+pub(crate) struct Rtpbin {
+    /// The one at present. A leaf in the order of locks.
+    bin: Mutex<gst::Element>,
+    pads: Arc<Pads>,
+    streams: Arc<BTreeMap<usize, Stream>>,
+    reports: Reports,
+    latency_ms: u32,
+    goodbye: Goodbye,
+    /// How many there were; what an older one still says does not count.
+    life: Arc<AtomicU32>,
+}
+
+impl Rtpbin {
+    /// Makes an rtpbin for the streams of `pads` and adds it to `element`.
+    pub(crate) fn build(
+        element: &RtspMuxSrc,
+        pads: Arc<Pads>,
+        latency_ms: u32,
+        goodbye: Goodbye,
+    ) -> Result<Self, glib::BoolError> {
+        let bin = make(latency_ms)?;
+        let reports = Reports::default();
+        let latency = Duration::from_millis(latency_ms.into());
+        let streams: BTreeMap<_, _> = pads
+            .streams()
+            .map(|index| (index, Stream::new(element, index, latency, &reports)))
+            .collect();
+        let manager = Self {
+            bin: Mutex::new(bin.clone()),
+            pads,
+            streams: Arc::new(streams),
+            reports,
+            latency_ms,
+            goodbye,
+            life: Arc::default(),
+        };
+        manager.connect_signals(&bin, 0);
+        element.add(&bin)?;
+        if let Err(error) = manager.activate().and_then(|()| manager.link()) {
+            manager.deactivate();
+            manager.remove();
+            return Err(error);
+        }
+        manager.sync_state();
+        Ok(manager)
+    }
+
+    fn bin(&self) -> gst::Element {
+        lock(&self.bin).clone()
+    }
+
+    fn activate(&self) -> Result<(), glib::BoolError> {
+        for pad in self.streams.values().flat_map(Stream::pads) {
+            pad.set_active(true)?;
+        }
+        Ok(())
+    }
+
+    fn link(&self) -> Result<(), glib::BoolError> {
+        for (index, stream) in self.streams.iter() {
+            self.link_rtp(*index, stream)?;
+            let rtcp = self.request(&format!("recv_rtcp_sink_{index}"))?;
+            link(&stream.rtcp, &rtcp)?;
+            let reports = self.request(&format!("send_rtcp_src_{index}"))?;
+            link(&reports, &stream.reports)?;
+        }
+        Ok(())
+    }
+
+    fn link_rtp(&self, index: usize, stream: &Stream) -> Result<(), glib::BoolError> {
+        link(
+            &stream.rtp,
+            &self.request(&format!("recv_rtp_sink_{index}"))?,
+        )
+    }
+
+    fn request(&self, name: &str) -> Result<gst::Pad, glib::BoolError> {
+        self.bin()
+            .request_pad_simple(name)
+            .ok_or_else(|| glib::bool_error!("rtpbin gives no pad {name}"))
+    }
+
+    /// Another rtpbin: with the old one go sources, jitterbuffers, sequence numbers, goodbyes, and
+    /// what reports have said about the time.
+    ///
+    /// A thread of the old one may be in a muxer, where it waits for what another stream is to send.
+    /// That comes out of the new one, so nothing here waits for the thread; it is ended aside.
+    fn exchange(&self) -> Result<(), glib::BoolError> {
+        let Some(element) = self.pads.element().upgrade() else {
+            return Ok(());
+        };
+        let life = self.life.fetch_add(1, Ordering::AcqRel) + 1;
+        for stream in self.streams.values() {
+            stream.leave()?;
+        }
+        let bin = make(self.latency_ms)?;
+        self.connect_signals(&bin, life);
+        let old = std::mem::replace(&mut *lock(&self.bin), bin.clone());
+        element.remove(&old)?;
+        retire(old);
+        element.add(&bin)?;
+        self.link()?;
+        self.sync_state();
+        Ok(())
+    }
+
+    /// A new jitterbuffer would take numbers below the first one that PLAY spoke of for late ones.
+    fn forget_start(&self, index: usize, stream: &Stream) {
+        self.pads.set_payloads(index, PayloadMap::without_start);
+        if let Some(caps) = self.pads.default_caps(index) {
+            // Refused only by a pad that is being flushed, which gets its events again.
+            let _ = stream.rtp.store_sticky_event(&gst::event::Caps::new(&caps));
+        }
+    }
+
+    fn connect_signals(&self, bin: &gst::Element, life: u32) {
+        let pads = Arc::downgrade(&self.pads);
+        let streams = Arc::downgrade(&self.streams);
+        let present = self.life.clone();
+        bin.connect_pad_added(move |_, pad| {
+            if present.load(Ordering::Acquire) == life {
+                guarded(&pads, (), |pads| on_pad_added(pads, &streams, pad));
+            }
+        });
+        let pads = Arc::downgrade(&self.pads);
+        bin.connect("request-pt-map", false, move |args| {
+            let caps = guarded(&pads, None, |pads| {
+                let (session, payload_type) = numbers(args)?;
+                pads.caps(session as usize, u8::try_from(payload_type).ok()?)
+            });
+            Some(caps.to_value())
+        });
+        // The end of a stream, as rtspsrc sees it: a BYE, or the end of what DESCRIBE announced.
+        for (signal, meaning) in [("on-bye-ssrc", self.goodbye), ("on-npt-stop", Goodbye::End)] {
+            let pads = Arc::downgrade(&self.pads);
+            let streams = Arc::downgrade(&self.streams);
+            let present = self.life.clone();
+            bin.connect(signal, false, move |args| {
+                if present.load(Ordering::Acquire) == life {
+                    guarded(&pads, (), |_| on_end(&streams, args, meaning));
+                }
+                None
+            });
+        }
+    }
+}
+
+impl Manager for Rtpbin {
+    fn sync_state(&self) {
+        let bin = self.bin();
+        if let Err(error) = bin.sync_state_with_parent() {
+            gst::warning!(CAT, obj = bin, "{error}");
+        }
+    }
+
+    fn start(&self, reports: RtcpSender) -> Result<(), glib::BoolError> {
+        if lock(&self.reports).replace(reports).is_some() {
+            self.exchange()?;
+            for index in self.streams.keys() {
+                self.pads.begin_anew(*index);
+            }
+        }
+        for (index, stream) in self.streams.iter() {
+            for event in self.pads.first_events(*index, None) {
+                stream.rtp.push_event(event);
+            }
+            let caps = gst::Caps::new_empty_simple("application/x-rtcp");
+            for event in rtcp_events(&stream.rtcp, &caps) {
+                stream.rtcp.push_event(event);
+            }
+        }
+        Ok(())
+    }
+
+    fn renew(&self) -> Result<(), glib::BoolError> {
+        for (index, stream) in self.streams.iter() {
+            self.forget_start(*index, stream);
+        }
+        self.exchange()
+    }
+
+    fn has_ended(&self, stream: usize) -> bool {
+        self.rtp_pad(stream)
+            .is_some_and(|pad| pad.pad_flags().contains(gst::PadFlags::EOS))
+    }
+
+    fn has_left(&self, stream: usize) -> bool {
+        self.streams
+            .get(&stream)
+            .is_some_and(|stream| stream.has_left.load(Ordering::Acquire))
+    }
+
+    fn poll_room(&self, stream: usize, context: &mut Context<'_>, now: Instant) -> Poll<()> {
+        match self.streams.get(&stream) {
+            Some(stream) => stream.poll_room(context, now),
+            None => Poll::Ready(()),
+        }
+    }
+
+    fn rtp_pad(&self, stream: usize) -> Option<&gst::Pad> {
+        self.streams.get(&stream).map(|stream| &stream.rtp)
+    }
+
+    fn push_event(&self, stream: usize, event: gst::Event) -> bool {
+        self.rtp_pad(stream)
+            .is_some_and(|pad| pad.push_event(event))
+    }
+
+    fn push_rtp(&self, packet: Packet, marks: Marks) -> Result<gst::FlowSuccess, gst::FlowError> {
+        let Some(stream) = self.streams.get(&packet.stream) else {
+            return Ok(gst::FlowSuccess::Ok);
+        };
+        let mut buffer = buffer::from_payload(packet.payload);
+        buffer::mark(&mut buffer, marks, || self.pads.first_time(packet.stream));
+        stream.rtp.push(buffer)
+    }
+
+    fn push_rtcp(&self, packet: Packet) {
+        if let Some(stream) = self.streams.get(&packet.stream) {
+            // Reports are worth no error: without them there is no lip-sync, but media.
+            let _ = stream.rtcp.push(buffer::from_payload(packet.payload));
+        }
+    }
+
+    /// `rtpsession` remembers the sequence numbers of each SSRC.
+    fn remembers_sources(&self) -> bool {
+        true
+    }
+
+    /// Gives the sink back and asks for it anew. With that the old source's jitterbuffer and its
+    /// threads go; keeping the sink would leave them there for every new source.
+    fn restart(&self, index: usize) -> Result<(), glib::BoolError> {
+        let Some(stream) = self.streams.get(&index) else {
+            return Ok(());
+        };
+        stream.forget();
+        if let Some(sink) = stream.rtp.peer() {
+            stream.rtp.unlink(&sink)?;
+            self.bin().release_request_pad(&sink);
+        }
+        self.forget_start(index, stream);
+        self.bin().emit_by_name::<()>("clear-pt-map", &[]);
+        self.link_rtp(index, stream)
+    }
+
+    fn deactivate(&self) {
+        for pad in self.streams.values().flat_map(Stream::pads) {
+            // Deactivating cannot fail.
+            let _ = pad.set_active(false);
+        }
+    }
+
+    fn remove(&self) {
+        let bin = self.bin();
+        // Neither can going down.
+        let _ = bin.set_state(gst::State::Null);
+        for pad in self.streams.values().flat_map(Stream::pads) {
+            if let Some(peer) = pad.peer() {
+                bin.release_request_pad(&peer);
+            }
+        }
+        self.pads.remove();
+        if let Some(element) = self.pads.element().upgrade() {
+            let _ = element.remove(&bin);
+        }
+    }
+
+    fn pads(&self) -> &Arc<Pads> {
+        &self.pads
+    }
+
+    fn reports(&self) -> Vec<StreamReport> {
+        Vec::new()
+    }
+}
+
+fn make(latency_ms: u32) -> Result<gst::Element, glib::BoolError> {
+    gst::ElementFactory::make("rtpbin")
+        .name("manager")
+        .property("latency", latency_ms)
+        .build()
+}
+
+/// Ends an rtpbin that feeds nobody any more, on a thread that may wait for downstream.
+fn retire(bin: gst::Element) {
+    let down = {
+        let bin = bin.clone();
+        // Going down cannot fail.
+        move || _ = bin.set_state(gst::State::Null)
+    };
+    let thread = std::thread::Builder::new().name("rtspmux-retire".to_owned());
+    if let Err(error) = thread.spawn(down) {
+        gst::warning!(CAT, obj = bin, "no thread to end it: {error}");
+        let _ = bin.set_state(gst::State::Null);
+    }
+}
+
+/// rtpbin has a new source.
+fn on_pad_added(pads: &Pads, streams: &Weak<BTreeMap<usize, Stream>>, pad: &gst::Pad) {
+    let (Some(streams), Some((index, ssrc, payload_type))) =
+        (streams.upgrade(), output(&pad.name()))
+    else {
+        return;
+    };
+    let Some(stream) = streams.get(&index) else {
+        return;
+    };
+    let another_payload = {
+        let mut shown = lock(&stream.shown);
+        let another = shown.is_some_and(|(shown, _)| shown == ssrc);
+        if !another {
+            *shown = Some((ssrc, payload_type));
+        }
+        another
+    };
+    if another_payload {
+        // Comfort noise or telephone events beside the audio. Without a peer they would end the
+        // stream as not linked.
+        gst::info!(
+            CAT,
+            obj = pad,
+            "payload type {payload_type} beside the stream's own is dropped"
+        );
+        pad.add_probe(gst::PadProbeType::DATA_DOWNSTREAM, |_, _| {
+            gst::PadProbeReturn::Drop
+        });
+        return;
+    }
+    if let Some(element) = pads.element().upgrade() {
+        stream.set_output(&element, pad);
+    }
+    if let Err(error) = pads.expose(index, pad, Watch::ByPad) {
+        gst::error!(CAT, obj = pad, "cannot be shown: {error}");
+    }
+}
+
+/// The numbers in the name of an output pad, `recv_rtp_src_<session>_<ssrc>_<pt>`.
+fn output(name: &str) -> Option<(usize, u32, u8)> {
+    let mut numbers = name.strip_prefix("recv_rtp_src_")?.split('_');
+    let output = (
+        numbers.next()?.parse().ok()?,
+        numbers.next()?.parse().ok()?,
+        numbers.next()?.parse().ok()?,
+    );
+    numbers.next().is_none().then_some(output)
+}
+
+/// A source has said goodbye, or its time is over: if it is the one that is shown.
+fn on_end(streams: &Weak<BTreeMap<usize, Stream>>, args: &[glib::Value], meaning: Goodbye) {
+    let (Some(streams), Some((session, ssrc))) = (streams.upgrade(), numbers(args)) else {
+        return;
+    };
+    let Some(stream) = streams.get(&(session as usize)) else {
+        return;
+    };
+    let is_shown = lock(&stream.shown).is_some_and(|(shown, _)| shown == ssrc);
+    if is_shown {
+        gst::info!(
+            CAT,
+            obj = stream.rtp,
+            "the server has ended stream {session}"
+        );
+        match meaning {
+            Goodbye::End => _ = stream.rtp.push_event(gst::event::Eos::new()),
+            Goodbye::Loss => stream.has_left.store(true, Ordering::Release),
+        }
+    }
+}
+
+/// The two numbers after the object in the arguments of rtpbin's signals.
+fn numbers(args: &[glib::Value]) -> Option<(u32, u32)> {
+    Some((args.get(1)?.get().ok()?, args.get(2)?.get().ok()?))
+}
+
+fn link(src: &gst::Pad, sink: &gst::Pad) -> Result<(), glib::BoolError> {
+    match src.link(sink) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(glib::bool_error!(
+            "cannot link {} to {}: {error}",
+            src.name(),
+            sink.name()
+        )),
+    }
+}
+
+fn guarded<T>(pads: &Weak<Pads>, fallback: T, body: impl FnOnce(&Pads) -> T) -> T {
+    match pads.upgrade() {
+        Some(pads) => panics::guard_weak(pads.element(), fallback, |_| body(&pads)),
+        None => fallback,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn output_pads_are_told_from_the_others_by_name() {
+        assert_eq!(
+            output("recv_rtp_src_1_4294967295_96"),
+            Some((1, u32::MAX, 96))
+        );
+        for other in [
+            "recv_rtp_sink_0",
+            "send_rtcp_src_0",
+            "recv_rtp_src_0_1",
+            "recv_rtp_src_0_1_96_x",
+            "recv_rtp_src_a_1_96",
+        ] {
+            assert_eq!(output(other), None, "{other}");
+        }
+    }
+}

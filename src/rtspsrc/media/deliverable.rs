@@ -1,0 +1,227 @@
+//! Whether the packets of a stream can be delivered at all (fault F41). Pure.
+//!
+//! What is dropped for the sake of a slow consumer shows that the camera lives. What is dropped because
+//! the description does not say how to play it does not: a session of which nothing can be delivered
+//! is as silent as one that sends nothing.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    time::{Duration, Instant},
+};
+
+/// Why a packet cannot be delivered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Undeliverable {
+    /// The description says nothing of its payload type.
+    NoMap(u8),
+    /// It says no clock rate, or 0.
+    NoClockRate(u8),
+    /// The stream began with another payload type, and its pad has the caps of that.
+    OtherType { first: u8, now: u8 },
+    /// It is no RTP packet, or of another source than the stream.
+    Foreign,
+}
+
+impl fmt::Display for Undeliverable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoMap(payload_type) => {
+                write!(
+                    f,
+                    "the description says nothing of payload type {payload_type}"
+                )
+            }
+            Self::NoClockRate(payload_type) => {
+                write!(
+                    f,
+                    "payload type {payload_type} is described without a clock rate"
+                )
+            }
+            Self::OtherType { first, now } => {
+                write!(f, "the payload type has changed from {first} to {now}")
+            }
+            Self::Foreign => f.write_str("they are not of the stream's source"),
+        }
+    }
+}
+
+/// What the pad of one stream shows.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Shown(Option<u8>);
+
+impl Shown {
+    /// Judges a packet of that payload type. `begins`: with it the stream begins anew. `described` says
+    /// whether the description will do for a payload type.
+    pub(crate) fn judge(
+        &mut self,
+        payload_type: u8,
+        begins: bool,
+        described: impl FnOnce(u8) -> Result<(), Undeliverable>,
+    ) -> Result<(), Undeliverable> {
+        match self.0.filter(|_| !begins) {
+            Some(first) if first == payload_type => Ok(()),
+            Some(first) => Err(Undeliverable::OtherType {
+                first,
+                now: payload_type,
+            }),
+            None => {
+                let judged = described(payload_type);
+                self.0 = judged.is_ok().then_some(payload_type);
+                judged
+            }
+        }
+    }
+}
+
+/// Packets of one stream that could not be delivered, since one could.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Left {
+    since: Instant,
+    pub(crate) count: u64,
+    pub(crate) why: Undeliverable,
+}
+
+impl Left {
+    pub(crate) fn new(since: Instant, count: u64, why: Undeliverable) -> Self {
+        Self { since, count, why }
+    }
+}
+
+/// Those of all streams of a session.
+#[derive(Debug, Default)]
+pub(crate) struct LeftOut {
+    streams: BTreeMap<usize, Left>,
+    is_told: bool,
+}
+
+impl LeftOut {
+    /// A packet of the stream was delivered.
+    pub(crate) fn on_delivered(&mut self, stream: usize) {
+        if !self.streams.is_empty() {
+            self.streams.remove(&stream);
+        }
+    }
+
+    /// One could not be. Gives what there is to tell of the stream: once in a session, when it has been
+    /// so for as long as `timeout`, though others may be delivered.
+    pub(crate) fn on_left(
+        &mut self,
+        stream: usize,
+        why: Undeliverable,
+        now: Instant,
+        timeout: Duration,
+    ) -> Option<Left> {
+        let left = self.streams.entry(stream).or_insert(Left {
+            since: now,
+            count: 0,
+            why,
+        });
+        left.count += 1;
+        left.why = why;
+        let is_long = now.saturating_duration_since(left.since) >= timeout;
+        let is_news = is_long && !timeout.is_zero() && !self.is_told;
+        self.is_told |= is_news;
+        is_news.then_some(*left)
+    }
+
+    /// Whether what is left out of a stream is news: once in a session.
+    pub(crate) fn tell_once(&mut self) -> bool {
+        !std::mem::replace(&mut self.is_told, true)
+    }
+
+    /// Of all streams; none if everything that came was delivered.
+    pub(crate) fn all(&self) -> Option<Left> {
+        let streams = self.streams.values().copied();
+        streams.reduce(|one, other| Left {
+            count: one.count + other.count,
+            ..one
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const S: Duration = Duration::from_secs(1);
+
+    /// A payload type, whether the stream begins anew with it, and what comes of the packet.
+    type Packet = (u8, bool, Result<(), Undeliverable>);
+
+    /// 96 and 97 are described, 98 without a clock rate.
+    fn described(payload_type: u8) -> Result<(), Undeliverable> {
+        match payload_type {
+            96 | 97 => Ok(()),
+            98 => Err(Undeliverable::NoClockRate(98)),
+            other => Err(Undeliverable::NoMap(other)),
+        }
+    }
+
+    #[test]
+    fn f41_what_cannot_be_delivered_is_told_by_the_description_and_the_first_packet() {
+        use Undeliverable::{NoClockRate, NoMap, OtherType};
+        let other = |first, now| Err(OtherType { first, now });
+        let cases: [&[Packet]; 5] = [
+            &[
+                (96, true, Ok(())),
+                (96, false, Ok(())),
+                (97, false, other(96, 97)),
+            ],
+            &[
+                (96, true, Ok(())),
+                (13, false, other(96, 13)),
+                (96, false, Ok(())),
+            ],
+            &[
+                (96, true, Ok(())),
+                (97, true, Ok(())),
+                (96, false, other(97, 96)),
+            ],
+            &[
+                (98, true, Err(NoClockRate(98))),
+                (98, false, Err(NoClockRate(98))),
+            ],
+            &[(99, true, Err(NoMap(99))), (96, false, Ok(()))],
+        ];
+        for case in cases {
+            let mut shown = Shown::default();
+            for (payload_type, begins, expected) in case {
+                let judged = shown.judge(*payload_type, *begins, described);
+                assert_eq!(judged, *expected, "{case:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_stream_of_which_nothing_is_delivered_is_told_once() {
+        let start = crate::rtspsrc::threads::timer::now();
+        let mut left_out = LeftOut::default();
+        let why = Undeliverable::NoMap(99);
+        let mut told = Vec::new();
+        for second in 0..60 {
+            left_out.on_delivered(0);
+            let now = start + second * S;
+            told.extend(
+                left_out
+                    .on_left(1, why, now, 20 * S)
+                    .map(|left| (second, left.count)),
+            );
+        }
+        assert_eq!(told, [(20, 21)]);
+        assert_eq!(left_out.all().map(|left| left.count), Some(60));
+        left_out.on_delivered(1);
+        assert_eq!(left_out.all(), None);
+    }
+
+    #[test]
+    fn what_comes_beside_what_is_delivered_is_told_never() {
+        let start = crate::rtspsrc::threads::timer::now();
+        let mut left_out = LeftOut::default();
+        for second in 0..60 {
+            let (now, why) = (start + second * S, Undeliverable::Foreign);
+            assert_eq!(left_out.on_left(0, why, now, 2 * S), None);
+            left_out.on_delivered(0);
+        }
+    }
+}

@@ -1,0 +1,335 @@
+//! The pads people link to: one `stream_%u` per media stream, whoever manages its RTP session.
+//!
+//! What flows on them - stream id, group, caps, segment - is decided here, so that it does not
+//! depend on the manager. A pad appears with the first packet of its stream, as with `rtspsrc`, and
+//! stays until the element goes to READY: what is behind it may be exchanged.
+
+use std::sync::{
+    Arc, Mutex,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use gst::{glib, prelude::*};
+use gstreamer as gst;
+
+use super::{caps::PayloadMap, deliverable::Undeliverable};
+use crate::{
+    mux::proto::wire::redaction::without_hashes,
+    rtspsrc::{
+        CAT, RtspMuxSrc,
+        element::panics,
+        lock,
+        session::outage::{Gap, Timeline},
+    },
+};
+
+/// The pads of one session.
+pub(crate) struct Pads {
+    element: glib::WeakRef<RtspMuxSrc>,
+    streams: Vec<Stream>,
+    /// Held while a pad is added and announced: one at a time. What links pads as they come
+    /// (`gst_parse_launch`, applications) expects that of `rtspsrc` and links the wrong halves
+    /// together otherwise.
+    adding: Mutex<()>,
+    exposed: AtomicUsize,
+}
+
+/// Who tells the timeline of a stream what leaves its pad.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Watch {
+    /// A probe on the pad, whoever pushes.
+    ByPad,
+    /// The manager, by [`Pads::see`].
+    ByManager,
+}
+
+/// A media stream that is set up.
+pub(crate) struct NewStream {
+    /// Its number in the session; packets carry it.
+    pub(crate) number: usize,
+    /// Which `m=` line it is; its pad is named after it.
+    pub(crate) section: usize,
+    pub(crate) payloads: PayloadMap,
+}
+
+struct Stream {
+    number: usize,
+    section: usize,
+    stream_start: gst::Event,
+    payloads: Mutex<PayloadMap>,
+    ghost: Mutex<Option<gst::GhostPad>>,
+    timeline: Arc<Timeline>,
+}
+
+impl Pads {
+    /// `camera` makes the stream ids: the same camera has the same ids in every run.
+    pub(crate) fn new(element: &RtspMuxSrc, camera: &str, streams: Vec<NewStream>) -> Self {
+        let group = gst::GroupId::next();
+        let streams = streams.into_iter().map(|stream| Stream {
+            number: stream.number,
+            section: stream.section,
+            stream_start: gst::event::StreamStart::builder(&stream_id(camera, stream.section))
+                .group_id(group)
+                .build(),
+            payloads: Mutex::new(stream.payloads),
+            ghost: Mutex::new(None),
+            timeline: Arc::default(),
+        });
+        Self {
+            element: element.downgrade(),
+            streams: streams.collect(),
+            adding: Mutex::default(),
+            exposed: AtomicUsize::new(0),
+        }
+    }
+
+    /// The element, unless it is gone.
+    pub(crate) fn element(&self) -> &glib::WeakRef<RtspMuxSrc> {
+        &self.element
+    }
+
+    /// The numbers of the streams.
+    pub(crate) fn streams(&self) -> impl Iterator<Item = usize> + '_ {
+        self.streams.iter().map(|stream| stream.number)
+    }
+
+    /// Replaces the caps of a stream, before its first packet.
+    pub(crate) fn set_payloads(
+        &self,
+        number: usize,
+        change: impl FnOnce(&PayloadMap) -> PayloadMap,
+    ) {
+        if let Some(stream) = self.stream(number) {
+            let mut payloads = lock(&stream.payloads);
+            *payloads = change(&payloads);
+        }
+    }
+
+    /// The caps of a payload type of a stream.
+    pub(crate) fn caps(&self, number: usize, payload_type: u8) -> Option<gst::Caps> {
+        lock(&self.stream(number)?.payloads)
+            .caps(payload_type)
+            .cloned()
+    }
+
+    /// The caps of the payload type of a stream that is listed first.
+    pub(crate) fn default_caps(&self, number: usize) -> Option<gst::Caps> {
+        lock(&self.stream(number)?.payloads).default_caps().cloned()
+    }
+
+    /// The clock rate of a payload type of a stream, in Hz.
+    pub(crate) fn clock_rate(&self, number: usize, payload_type: u8) -> Option<u32> {
+        let caps = self.caps(number, payload_type)?;
+        let clock_rate = caps.structure(0)?.get::<i32>("clock-rate").ok()?;
+        u32::try_from(clock_rate).ok().filter(|rate| *rate > 0)
+    }
+
+    /// Whether packets of a payload type of a stream can be delivered.
+    pub(crate) fn described(&self, number: usize, payload_type: u8) -> Result<(), Undeliverable> {
+        match (
+            self.caps(number, payload_type),
+            self.clock_rate(number, payload_type),
+        ) {
+            (Some(_), Some(_)) => Ok(()),
+            (Some(_), None) => Err(Undeliverable::NoClockRate(payload_type)),
+            (None, _) => Err(Undeliverable::NoMap(payload_type)),
+        }
+    }
+
+    /// What comes before the first packet of a stream: stream-start, caps - these or those of its
+    /// first payload type -, segment.
+    pub(crate) fn first_events(&self, number: usize, caps: Option<gst::Caps>) -> Vec<gst::Event> {
+        let Some(stream) = self.stream(number) else {
+            return Vec::new();
+        };
+        let caps = caps.or_else(|| lock(&stream.payloads).default_caps().cloned());
+        let caps = caps.as_ref().map(gst::event::Caps::new);
+        let segment = gst::FormattedSegment::<gst::ClockTime>::new();
+        [
+            Some(stream.stream_start.clone()),
+            caps,
+            Some(gst::event::Segment::new(&segment)),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
+    }
+
+    /// The running time of a stream's first packet from a new source: now, but not before what was
+    /// shown of the old one, which may have come in a burst.
+    pub(crate) fn first_time(&self, number: usize) -> Option<gst::ClockTime> {
+        let now = self.element.upgrade()?.current_running_time()?;
+        Some(now.max(self.stream(number)?.timeline.last()))
+    }
+
+    /// The time of the last buffer of a stream; what comes behind it must not go back.
+    pub(crate) fn last_time(&self, number: usize) -> gst::ClockTime {
+        let stream = self.stream(number);
+        stream.map_or(gst::ClockTime::ZERO, |stream| stream.timeline.last())
+    }
+
+    /// A buffer of this time is about to leave the stream's pad; gives the outage that it ends. For
+    /// managers that watch by themselves.
+    pub(crate) fn see(&self, number: usize, time: gst::ClockTime) -> Option<Gap> {
+        self.stream(number)?.timeline.see(time)
+    }
+
+    /// A stream goes on after an outage, of which its pad tells with the next buffer.
+    pub(crate) fn begin_anew(&self, number: usize) {
+        if let Some(stream) = self.stream(number) {
+            stream.timeline.begin_anew();
+        }
+    }
+
+    /// Makes `target` the source of the stream's pad; adds the pad if there is none yet, and
+    /// announces that there will be no more when it was the last one.
+    ///
+    /// Called from the stream's streaming thread, with none of the small locks held.
+    pub(crate) fn expose(
+        &self,
+        number: usize,
+        target: &gst::Pad,
+        watch: Watch,
+    ) -> Result<(), glib::BoolError> {
+        let (Some(stream), Some(element)) = (self.stream(number), self.element.upgrade()) else {
+            return Ok(());
+        };
+        let present = lock(&stream.ghost).clone();
+        if let Some(ghost) = present {
+            gst::debug!(CAT, obj = ghost, "new source {}", target.name());
+            return ghost.set_target(Some(target));
+        }
+        let _adding = lock(&self.adding);
+        let ghost = ghost_pad(&element, stream.section, target)?;
+        if watch == Watch::ByPad {
+            see_all(&ghost, stream.timeline.clone(), element.downgrade());
+        }
+        *lock(&stream.ghost) = Some(ghost.clone());
+        ghost.set_active(true)?;
+        copy_sticky_events(target, &ghost);
+        gst::debug!(
+            CAT,
+            obj = element,
+            "adding {} with {:?}",
+            ghost.name(),
+            target.current_caps()
+        );
+        element.add_pad(&ghost)?;
+        if self.exposed.fetch_add(1, Ordering::AcqRel) + 1 == self.streams.len() {
+            element.no_more_pads();
+        }
+        Ok(())
+    }
+
+    /// Removes all pads; nothing flows any more.
+    pub(crate) fn remove(&self) {
+        for stream in &self.streams {
+            let ghost = lock(&stream.ghost).take();
+            if let (Some(ghost), Some(element)) = (ghost, self.element.upgrade()) {
+                // Both fail only if somebody else has done it before.
+                let _ = ghost.set_active(false);
+                let _ = element.remove_pad(&ghost);
+            }
+        }
+    }
+
+    fn stream(&self, number: usize) -> Option<&Stream> {
+        self.streams.iter().find(|stream| stream.number == number)
+    }
+}
+
+/// Lets the timeline see what leaves a pad.
+fn see_all(ghost: &gst::GhostPad, timeline: Arc<Timeline>, element: glib::WeakRef<RtspMuxSrc>) {
+    ghost.add_probe(gst::PadProbeType::BUFFER, move |pad, info| {
+        panics::guard_weak(&element, gst::PadProbeReturn::Ok, |_| {
+            let gap = info.buffer().and_then(|buffer| timeline.see(buffer.pts()?));
+            if let Some(gap) = gap {
+                // Nobody may be linked: then nobody wants to know.
+                let _ = pad.push_event(gap.event());
+            }
+            gst::PadProbeReturn::Ok
+        })
+    });
+}
+
+/// A hash, because stream ids go into files and logs and a URL may say more than it should; and of what
+/// is shown of it alone, for anyone can try passwords until this hash comes out. It is the same in each
+/// run, which the hashes in `camera` are not.
+fn stream_id(camera: &str, section: usize) -> String {
+    let camera = without_hashes(camera);
+    let camera = glib::compute_checksum_for_string(glib::ChecksumType::Sha256, &camera);
+    format!("{}/{section:03}", camera.unwrap_or_default())
+}
+
+fn ghost_pad(
+    element: &RtspMuxSrc,
+    section: usize,
+    target: &gst::Pad,
+) -> Result<gst::GhostPad, glib::BoolError> {
+    let template = element
+        .pad_template("stream_%u")
+        .ok_or_else(|| glib::bool_error!("no pad template"))?;
+    let weak = element.downgrade();
+    let ghost = gst::GhostPad::builder_from_template_with_target(&template, target)?
+        .name(format!("stream_{section}"))
+        .query_function(move |pad, parent, query| {
+            panics::guard_weak(&weak, false, |element| {
+                src_query(element, pad, parent, query)
+            })
+        })
+        .build();
+    Ok(ghost)
+}
+
+/// A camera has no duration and cannot be sought, and behind its URI there is nothing to ask.
+fn src_query(
+    element: &RtspMuxSrc,
+    pad: &gst::GhostPad,
+    parent: Option<&gst::Object>,
+    query: &mut gst::QueryRef,
+) -> bool {
+    match query.view_mut() {
+        gst::QueryViewMut::Uri(query) => {
+            let uri: Option<String> = element.property("location");
+            query.set_uri(uri.as_deref());
+            true
+        }
+        gst::QueryViewMut::Seeking(query) => {
+            let format = query.format();
+            query.set(
+                false,
+                gst::GenericFormattedValue::none_for_format(format),
+                gst::GenericFormattedValue::none_for_format(format),
+            );
+            true
+        }
+        _ => gst::Pad::query_default(pad, parent, query),
+    }
+}
+
+/// The pad has them before anybody links to it: `decodebin` looks at the caps in `pad-added`.
+fn copy_sticky_events(from: &gst::Pad, to: &gst::GhostPad) {
+    from.sticky_events_foreach(|event| {
+        // Fails only on a flushing pad: then nobody wants it.
+        let _ = to.store_sticky_event(event);
+        std::ops::ControlFlow::Continue(gst::EventForeachAction::Keep)
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mux::proto::wire::uri::redacted;
+
+    #[test]
+    fn stream_ids_are_stable_and_tell_cameras_and_streams_apart() {
+        assert_eq!(stream_id("rtsp://nvr/1", 0), stream_id("rtsp://nvr/1", 0));
+        assert_ne!(stream_id("rtsp://nvr/1", 0), stream_id("rtsp://nvr/2", 0));
+        assert_ne!(stream_id("rtsp://nvr/1", 0), stream_id("rtsp://nvr/1", 1));
+        assert!(!stream_id("rtsp://nvr/1", 0).contains("nvr"));
+        let shown = |url: &str| redacted(&url.parse().unwrap());
+        let (one, other) = (shown("rtsp://nvr/1?key=x"), shown("rtsp://nvr/1?key=y"));
+        assert_ne!(one, other);
+        assert_eq!(stream_id(&one, 0), stream_id(&other, 0));
+    }
+}

@@ -1,0 +1,140 @@
+//! The element's end of a session task.
+
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
+
+use gst::{glib, prelude::*};
+use gstreamer as gst;
+use tokio::sync::watch;
+
+use super::{
+    build_guard::Stage,
+    recovery::Policy,
+    status::{Standing, Status},
+    task::SessionTask,
+};
+use crate::{
+    mux::{Intent, Mux, SessionMonitor, SessionOptions},
+    rtspsrc::{
+        RtspMuxSrc,
+        element::panics,
+        manager::{Manager, ManagerChoice},
+        threads,
+    },
+};
+
+/// Where the element wants its session to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Target {
+    /// Set up, or paused.
+    Paused,
+    /// Playing.
+    Playing,
+    /// Gone.
+    Stopped,
+}
+
+/// What a session is to be.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    pub(crate) mux: Mux,
+    pub(crate) options: SessionOptions,
+    /// Announced the session, for its first attempt.
+    pub(crate) intent: Option<Intent>,
+    pub(crate) manager: ManagerChoice,
+    pub(crate) latency_ms: u32,
+    /// `media-timeout`; 0: off.
+    pub(crate) media_timeout: Duration,
+    pub(crate) policy: Policy,
+}
+
+/// The element's end of a session task. Dropping it stops the task.
+pub(crate) struct SessionControl {
+    target: watch::Sender<Target>,
+    options: watch::Sender<SessionOptions>,
+    stage: Arc<Stage>,
+    monitor: SessionMonitor,
+    status: Arc<Status>,
+}
+
+impl SessionControl {
+    /// Starts the session of `element`. Nothing was sent when this returns.
+    ///
+    /// # Errors
+    ///
+    /// The system gives no threads.
+    pub(crate) fn start(element: &RtspMuxSrc, plan: Plan) -> std::io::Result<Self> {
+        let (target, targets) = watch::channel(Target::Paused);
+        let (options, latest) = watch::channel(plan.options.clone());
+        let control = Self {
+            target,
+            options,
+            stage: Arc::default(),
+            monitor: SessionMonitor::default(),
+            status: Arc::default(),
+        };
+        let task = SessionTask::new(element, plan, &control, targets, latest);
+        let task = supervise(element.downgrade(), task.run());
+        threads::spawn(task)?;
+        Ok(control)
+    }
+
+    /// Tells the task where to go. Never blocks.
+    pub(crate) fn set(&self, target: Target) {
+        self.target.send_replace(target);
+    }
+
+    /// What is played, from the next attempt on; a session that waits for credentials begins one.
+    pub(crate) fn set_options(&self, options: SessionOptions) {
+        self.options.send_replace(options);
+    }
+
+    /// Ends the session and gives what was built for it. Waits for no network, only for the task to
+    /// finish building, if it is just doing that.
+    pub(crate) fn stop(&self) -> Option<Arc<dyn Manager>> {
+        self.set(Target::Stopped);
+        self.stage.close()
+    }
+
+    /// What was built for the session so far.
+    pub(crate) fn manager(&self) -> Option<Arc<dyn Manager>> {
+        self.stage.manager()
+    }
+
+    /// Statistics, and when nothing is owed to the server any more.
+    pub(crate) fn monitor(&self) -> &SessionMonitor {
+        &self.monitor
+    }
+
+    /// How the session stands.
+    pub(crate) fn standing(&self) -> Standing {
+        self.status.standing()
+    }
+
+    pub(crate) fn stage(&self) -> &Arc<Stage> {
+        &self.stage
+    }
+
+    pub(crate) fn status(&self) -> &Arc<Status> {
+        &self.status
+    }
+}
+
+/// A panic in a task is silent unless somebody looks.
+async fn supervise(element: glib::WeakRef<RtspMuxSrc>, task: impl Future<Output = ()>) {
+    let mut task = std::pin::pin!(task);
+    let outcome = std::future::poll_fn(|context| {
+        match std::panic::catch_unwind(AssertUnwindSafe(|| task.as_mut().poll(context))) {
+            Ok(poll) => poll.map(Ok),
+            Err(panic) => std::task::Poll::Ready(Err(panic)),
+        }
+    });
+    if let (Err(panic), Some(element)) = (outcome.await, element.upgrade()) {
+        panics::report(&element, &*panic);
+    }
+}
+
+/// Returns once the target is as wanted, or the element is gone.
+pub(crate) async fn reached(target: &mut watch::Receiver<Target>, wanted: impl Fn(Target) -> bool) {
+    // An error means that the control was dropped: the caller looks at the target again.
+    let _ = target.wait_for(|target| wanted(*target)).await;
+}

@@ -1,0 +1,32 @@
+//! One session of an element, from open to teardown, and again after it was lost.
+//!
+//! ```text
+//! task         its life: open, play, lose, and again
+//! task/open    DESCRIBE and SETUP, and pads for the streams
+//! control      the element's end of the task
+//! playback     while it plays
+//! recovery     whether and when a session that ended is set up again
+//! watchdog     whether media still comes
+//! outage       the time of an outage on a pad
+//! streams      what is described -> what is played; whether that is still the same
+//! build_guard  where the task builds, and how a state change takes that away
+//! end          why a session ended, and how that is said
+//! report       what the bus hears of a session that does not come up, and how often
+//! narrator     the progress that the bus hears
+//! losses       packets that consumers or the network lost
+//! status       how a session stands, for `stats`
+//! ```
+
+pub(crate) mod build_guard;
+pub(crate) mod control;
+pub(crate) mod end;
+pub(crate) mod losses;
+pub(crate) mod narrator;
+pub(crate) mod outage;
+pub(crate) mod playback;
+pub(crate) mod recovery;
+pub(crate) mod report;
+pub(crate) mod status;
+pub(crate) mod streams;
+pub(crate) mod task;
+pub(crate) mod watchdog;

@@ -1,0 +1,89 @@
+//! The time of an outage on a pad: how long it was, and that nothing goes back behind it.
+//!
+//! The pipeline's clock goes on while nothing comes. The first buffer after an outage is stamped with
+//! the running time of its arrival, so the gap in a recording is as long as the outage; an event says
+//! so to those downstream who would wait for what is not to come.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use gstreamer as gst;
+
+/// The times of the buffers that left one pad, over all lives of its stream.
+#[derive(Debug, Default)]
+pub(crate) struct Timeline {
+    /// In nanoseconds.
+    last: AtomicU64,
+    has_begun: AtomicBool,
+    is_anew: AtomicBool,
+}
+
+/// A time for which there are no buffers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Gap {
+    start: gst::ClockTime,
+    duration: gst::ClockTime,
+}
+
+impl Gap {
+    /// As downstream is told.
+    pub(crate) fn event(&self) -> gst::Event {
+        gst::event::Gap::builder(self.start)
+            .duration(self.duration)
+            .build()
+    }
+}
+
+impl Timeline {
+    /// The next buffer is the first after an outage.
+    pub(crate) fn begin_anew(&self) {
+        self.is_anew.store(true, Ordering::Release);
+    }
+
+    /// A buffer of this time leaves the pad; gives the outage that it ends.
+    pub(crate) fn see(&self, time: gst::ClockTime) -> Option<Gap> {
+        let start =
+            gst::ClockTime::from_nseconds(self.last.swap(time.nseconds(), Ordering::Relaxed));
+        let is_first = !self.has_begun.swap(true, Ordering::Relaxed);
+        if !self.is_anew.swap(false, Ordering::AcqRel) || is_first {
+            return None;
+        }
+        let duration = time.checked_sub(start).filter(|gap| !gap.is_zero())?;
+        Some(Gap { start, duration })
+    }
+
+    /// The time of the last buffer; what comes behind it must not go back.
+    pub(crate) fn last(&self) -> gst::ClockTime {
+        gst::ClockTime::from_nseconds(self.last.load(Ordering::Relaxed))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const S: gst::ClockTime = gst::ClockTime::SECOND;
+
+    #[test]
+    fn an_outage_is_as_long_as_nothing_came() {
+        let timeline = Timeline::default();
+        assert_eq!(timeline.see(S), None);
+        assert_eq!(timeline.see(2 * S), None);
+        timeline.begin_anew();
+        let gap = Gap {
+            start: 2 * S,
+            duration: 5 * S,
+        };
+        assert_eq!(timeline.see(7 * S), Some(gap));
+        assert_eq!(timeline.see(8 * S), None);
+        assert_eq!(timeline.last(), 8 * S);
+    }
+
+    #[test]
+    fn before_the_first_buffer_there_is_no_gap() {
+        let timeline = Timeline::default();
+        timeline.begin_anew();
+        assert_eq!(timeline.see(5 * S), None);
+        timeline.begin_anew();
+        assert_eq!(timeline.see(5 * S), None, "nor one of no length");
+    }
+}

@@ -1,0 +1,261 @@
+//! A session while it plays: from its packets to the manager, paused and played again, watched.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use gst::glib;
+use gstreamer as gst;
+use tokio::sync::watch;
+
+use super::{
+    build_guard::Stage,
+    control::{Target, reached},
+    end::End,
+    losses::Losses,
+    watchdog::Watchdog,
+};
+use crate::{
+    mux::{self, Packet, PacketKind, Session},
+    rtspsrc::{
+        CAT, RtspMuxSrc,
+        element::messages::{self, Phase},
+        media::{
+            deliverable::{Left, LeftOut, Undeliverable},
+            feed::{Fate, Feed, Halt, Next},
+        },
+        threads::timer,
+    },
+};
+
+/// Pushing takes so long only where downstream holds it up.
+const HELD_UP: Duration = Duration::from_secs(1);
+
+/// One session that plays.
+pub(crate) struct Playback<'a> {
+    pub(crate) element: &'a glib::WeakRef<RtspMuxSrc>,
+    pub(crate) camera: &'a str,
+    pub(crate) stage: &'a Arc<Stage>,
+    pub(crate) target: watch::Receiver<Target>,
+    pub(crate) session: Session,
+    pub(crate) feed: &'a mut Feed,
+    pub(crate) watchdog: Watchdog,
+    pub(crate) losses: Losses,
+    pub(crate) left_out: LeftOut,
+    pub(crate) media_timeout: Duration,
+    /// Packets dropped for the sake of a consumer, when that was looked at last.
+    pub(crate) dropped: u64,
+}
+
+impl Playback<'_> {
+    /// Plays and pauses until the session is over; `on_media` is called when the first RTP packet was
+    /// delivered, and again when it asked for that.
+    pub(crate) async fn run(&mut self, mut on_media: impl FnMut() -> Option<Instant>) -> End {
+        loop {
+            if let Err(end) = self.feed(&mut on_media).await {
+                return end;
+            }
+            if let Err(end) = self.pause().await {
+                return end;
+            }
+        }
+    }
+
+    /// Feeds until the element wants to pause.
+    async fn feed(&mut self, on_media: &mut impl FnMut() -> Option<Instant>) -> Result<(), End> {
+        let mut batch = Vec::new();
+        let mut is_first = true;
+        let mut proof = None;
+        self.watchdog.restart(timer::now());
+        let mut alarm = timer::Alarm::at(self.watchdog.deadline());
+        loop {
+            tokio::select! {
+                biased;
+                () = reached(&mut self.target, |target| target != Target::Playing) => return Ok(()),
+                next = self.feed.next_batch(&mut self.session, &mut batch) => match next {
+                    Next::Packets => {}
+                    // What downstream held up is no silence of the camera.
+                    Next::Room => self.watchdog.restart(timer::now()),
+                    Next::End => {
+                        return Err(self.session.end_reason().map_or(End::Regular, playing_failed));
+                    }
+                },
+                () = alarm.rings() => {
+                    if self.feed.is_held_up() || self.has_dropped() {
+                        self.watchdog.restart(timer::now());
+                    }
+                    self.check_silence()?;
+                    self.tell_undescribed();
+                    if proof.is_some_and(|due| timer::now() >= due) {
+                        proof = on_media();
+                    }
+                    alarm = self.alarm(proof);
+                }
+            }
+            let element = self.element.upgrade().ok_or(End::Stopped)?;
+            let began = timer::now();
+            for packet in batch.drain(..) {
+                self.tell_losses(&element, began, &packet);
+                let (kind, stream, received) = (packet.kind, packet.stream, packet.received);
+                let pushed = self.feed.push(&element, packet);
+                let fate = pushed.map_err(|halt| self.halted(halt))?;
+                if kind != PacketKind::Rtp {
+                    continue;
+                }
+                match fate {
+                    Fate::Delivered => {
+                        self.watchdog.on_packet(stream, received);
+                        self.left_out.on_delivered(stream);
+                        if std::mem::take(&mut is_first) {
+                            proof = on_media();
+                            alarm = self.alarm(proof);
+                        }
+                    }
+                    Fate::Left(why) => self.on_left(&element, stream, why, received),
+                }
+            }
+            drop(element);
+            if timer::now().saturating_duration_since(began) > HELD_UP {
+                self.watchdog.restart(timer::now());
+            }
+            // A batch is as long as the queue was; its streams and the other sessions come next.
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// `began`: when the batch did, which will do for packets of which nothing is told.
+    fn tell_losses(&mut self, element: &RtspMuxSrc, began: Instant, packet: &Packet) {
+        let now = match packet.discontinuity {
+            true => timer::now(),
+            false => began,
+        };
+        let session = &self.session;
+        let dropped = || {
+            let streams = session.monitor().stats().streams;
+            let mut streams = streams.iter();
+            let stream = streams.find(|stream| stream.stream == packet.stream);
+            stream.map_or(0, |stream| stream.dropped)
+        };
+        let overflow = self.losses.on_packet(packet, now, dropped);
+        if let Some(overflow) = overflow {
+            gst::warning!(
+                CAT,
+                obj = element,
+                "stream {}: not taken in time: {overflow:?}",
+                packet.stream
+            );
+            messages::overflow(element, &overflow);
+        }
+    }
+
+    fn alarm(&self, proof: Option<Instant>) -> timer::Alarm {
+        let times = [self.watchdog.deadline(), proof];
+        timer::Alarm::at(times.into_iter().flatten().min())
+    }
+
+    /// Whether packets were dropped for the sake of a consumer since the last time: because they were
+    /// not taken, or no key picture has come since. The camera lives.
+    fn has_dropped(&mut self) -> bool {
+        let streams = self.session.monitor().stats().streams;
+        let dropped = streams.iter().map(|stream| stream.dropped).sum();
+        dropped > std::mem::replace(&mut self.dropped, dropped)
+    }
+
+    fn on_left(&mut self, element: &RtspMuxSrc, stream: usize, why: Undeliverable, now: Instant) {
+        let told = self.left_out.on_left(stream, why, now, self.media_timeout);
+        if let Some(left) = told {
+            let text = format!("{}: stream {stream}: {}", self.camera, undeliverable(&left));
+            messages::left_out(element, &text);
+        }
+    }
+
+    fn check_silence(&self) -> Result<(), End> {
+        let Some(silence) = self.watchdog.silence(timer::now()) else {
+            return Ok(());
+        };
+        Err(match self.left_out.all().or_else(|| self.undescribed()) {
+            Some(left) => End::Undeliverable(format!("{}: {}", self.camera, undeliverable(&left))),
+            None => End::Silent(self.camera.to_owned(), silence),
+        })
+    }
+
+    /// Of a stream nothing came but what the description does not name, for as long as the session may
+    /// be silent, though others may be delivered: told once in a session.
+    fn tell_undescribed(&mut self) {
+        let stats = self.session.monitor().stats();
+        let mut streams = stats.streams.iter();
+        let nothing_else =
+            |stream: &&mux::StreamStats| stream.packets == 0 && stream.undescribed > 0;
+        let Some(stream) = streams.find(nothing_else) else {
+            return;
+        };
+        let (Some(payload_type), Some(element)) = (stream.undescribed_type, self.element.upgrade())
+        else {
+            return;
+        };
+        if self.left_out.tell_once() {
+            let why = Undeliverable::NoMap(payload_type);
+            let left = undeliverable(&Left::new(timer::now(), stream.undescribed, why));
+            let text = format!("{}: stream {}: {left}", self.camera, stream.stream);
+            messages::left_out(&element, &text);
+        }
+    }
+
+    /// What came since anything was delivered and is of payload types that the description does not
+    /// name.
+    fn undescribed(&self) -> Option<Left> {
+        let stats = self.session.monitor().stats();
+        let mut streams = stats.streams.iter();
+        let stream = streams.find(|stream| stream.undescribed > 0)?;
+        let why = Undeliverable::NoMap(stream.undescribed_type?);
+        Some(Left::new(timer::now(), stream.undescribed, why))
+    }
+
+    fn halted(&self, halt: Halt) -> End {
+        match halt {
+            Halt::Flow(flow) => End::Flow(flow),
+            Halt::Goodbye => End::Goodbye(self.camera.to_owned()),
+        }
+    }
+
+    /// PAUSE, until the element wants to play again; then PLAY.
+    async fn pause(&mut self) -> Result<(), End> {
+        let paused = match self.session.pause().await {
+            Ok(()) => true,
+            // Live servers may know no PAUSE. What they go on sending is read and dropped.
+            Err(error) if matches!(error.kind(), mux::ErrorKind::Status(_)) => {
+                gst::info!(CAT, "no pause: {error}");
+                false
+            }
+            Err(error) => return Err(playing_failed(error)),
+        };
+        let mut batch = Vec::new();
+        self.feed.unpark(&mut self.session);
+        loop {
+            tokio::select! {
+                biased;
+                () = reached(&mut self.target, |target| target == Target::Playing) => break,
+                more = self.session.next_batch(&mut batch) => if !more {
+                    return Err(self.session.end_reason().map_or(End::Regular, playing_failed));
+                },
+            }
+            batch.clear();
+        }
+        if paused {
+            self.session.play().await.map_err(playing_failed)?;
+        }
+        self.stage
+            .work(|manager| manager.sync_state())
+            .ok_or(End::Stopped)?;
+        self.feed.restart().map_err(End::Flow)
+    }
+}
+
+fn undeliverable(left: &Left) -> String {
+    format!("{} packets cannot be delivered: {}", left.count, left.why)
+}
+
+fn playing_failed(error: mux::Error) -> End {
+    End::Mux(Phase::Playing, error)
+}

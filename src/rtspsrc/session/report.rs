@@ -1,0 +1,323 @@
+//! What the bus hears of a session that is lost or does not come up, and how often. Pure.
+//!
+//! Every change of state is told: the loss, the first attempt after it, the recovery. That a session
+//! does not come up is told with its reason, and then again only now and then: a camera that is
+//! switched off for a week, or a server that ends each session at once, must not fill a log.
+//!
+//! A session is told to be recovered once its media has lasted for a moment: a server that sends some
+//! packets and closes has not recovered.
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+use crate::mux::ErrorKind;
+
+/// Until a reason of the same class is told once more, and then each time.
+const FIRST_REPEAT: Duration = Duration::from_secs(10 * 60);
+const LATER_REPEATS: Duration = Duration::from_secs(60 * 60);
+
+/// Reasons of different classes are so far apart: one trouble has several faces, such as a server
+/// that is restarted.
+const BETWEEN_CLASSES: Duration = Duration::from_secs(60);
+
+/// How long media has to last until the session is told to be recovered.
+const PROOF: Duration = Duration::from_millis(500);
+
+/// Messages about one outage before attempts are not told any more.
+const FEW: u32 = 3;
+
+/// Why a session does not come up, as far as another failure of the same class is no news.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum ReasonClass {
+    /// There is no connection to the server, or it went.
+    Unreachable,
+    /// There is no TLS with the server.
+    Tls,
+    /// The server does not answer.
+    NoAnswer,
+    /// The server has answered with an error.
+    Refused,
+    /// It wants other credentials.
+    Credentials,
+    /// It sends the session elsewhere, and nowhere it plays.
+    Redirects,
+    /// A limit, of ours or of the user's, is reached.
+    Limit,
+    /// What it describes, or answers, cannot be used.
+    Unusable,
+    /// No media came.
+    Silent,
+    /// Media came that cannot be delivered.
+    Undeliverable,
+    /// The server ended the session.
+    Ended,
+}
+
+impl ReasonClass {
+    /// Of an error of the multiplexer.
+    pub(crate) fn of(kind: ErrorKind) -> Self {
+        match kind {
+            ErrorKind::Resolve | ErrorKind::Connect | ErrorKind::ConnectionLost => {
+                Self::Unreachable
+            }
+            ErrorKind::Tls(_) => Self::Tls,
+            ErrorKind::TimedOut => Self::NoAnswer,
+            ErrorKind::Unauthorized | ErrorKind::Status(401 | 403 | 407) => Self::Credentials,
+            ErrorKind::Status(_) => Self::Refused,
+            ErrorKind::Redirects => Self::Redirects,
+            ErrorKind::ServerLimit | ErrorKind::CannotShare | ErrorKind::Runtime => Self::Limit,
+            ErrorKind::Cancelled | ErrorKind::ShutDown => Self::Ended,
+            // What is added to the list is about answers.
+            _ => Self::Unusable,
+        }
+    }
+}
+
+/// When a class was told.
+#[derive(Clone, Copy, Debug)]
+struct Told {
+    last: Instant,
+    times: u32,
+}
+
+/// What was told of one session, over all its lives.
+#[derive(Debug, Default)]
+pub(crate) struct Reports {
+    told: BTreeMap<ReasonClass, Told>,
+    /// Since when there has been no media that lasted, if that was told.
+    outage: Option<Outage>,
+    /// Since when there is media of which the bus has not heard yet.
+    unproven: Option<Instant>,
+}
+
+/// What the bus knows of an outage.
+#[derive(Clone, Copy, Debug)]
+struct Outage {
+    began: Instant,
+    /// It was told to be lost.
+    is_lost: bool,
+    attempts: u32,
+    messages: u32,
+}
+
+impl Reports {
+    fn outage(&mut self, now: Instant) -> &mut Outage {
+        self.outage.get_or_insert(Outage {
+            began: now,
+            is_lost: false,
+            attempts: 0,
+            messages: 0,
+        })
+    }
+
+    /// A session that played is lost; whether that is told.
+    pub(crate) fn on_lost(&mut self, now: Instant) -> bool {
+        self.unproven = None;
+        let outage = self.outage(now);
+        let is_news = !std::mem::replace(&mut outage.is_lost, true);
+        outage.messages += u32::from(is_news);
+        is_news
+    }
+
+    /// The session did not come up and waits; whether that is told.
+    pub(crate) fn on_failure(&mut self, now: Instant, class: ReasonClass) -> bool {
+        let age = |told: &Told| now.saturating_duration_since(told.last);
+        let is_due = match self.told.get(&class) {
+            Some(told) if told.times < 2 => age(told) >= FIRST_REPEAT,
+            Some(told) => age(told) >= LATER_REPEATS,
+            None => self.told.values().all(|told| age(told) >= BETWEEN_CLASSES),
+        };
+        if is_due {
+            let times = self.told.get(&class).map_or(0, |told| told.times);
+            let told = Told {
+                last: now,
+                times: times + 1,
+            };
+            self.told.insert(class, told);
+            self.outage(now).messages += 1;
+        }
+        is_due
+    }
+
+    /// Another attempt begins; whether that is told.
+    pub(crate) fn on_attempt(&mut self, now: Instant) -> bool {
+        let outage = self.outage(now);
+        outage.attempts = outage.attempts.saturating_add(1);
+        let is_news = outage.attempts == 1 || outage.messages < FEW;
+        outage.messages += u32::from(is_news);
+        is_news
+    }
+
+    /// Whether the steps of the attempt under way are told: those of the first ones are.
+    pub(crate) fn tells_steps(&self) -> bool {
+        self.outage.is_none_or(|outage| outage.attempts < 2)
+    }
+
+    /// Media has come. Gives when the session counts as recovered, if that is to be told.
+    pub(crate) fn on_media(&mut self, now: Instant, media_timeout: Duration) -> Option<Instant> {
+        self.outage?;
+        let proof = match media_timeout {
+            Duration::ZERO => PROOF,
+            timeout => PROOF.min(timeout / 2),
+        };
+        Some(*self.unproven.get_or_insert(now) + proof)
+    }
+
+    /// The media has lasted; gives how long there was none.
+    pub(crate) fn on_recovered(&mut self) -> Option<Duration> {
+        let since = self.unproven.take()?;
+        let outage = self.outage.take()?;
+        for told in self.told.values_mut() {
+            told.times = 1;
+        }
+        Some(since.saturating_duration_since(outage.began))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ReasonClass as Class;
+
+    const S: Duration = Duration::from_secs(1);
+    const MINUTE: Duration = Duration::from_secs(60);
+    const DAY: u32 = 24 * 60;
+
+    fn start() -> Instant {
+        static START: std::sync::LazyLock<Instant> =
+            std::sync::LazyLock::new(crate::rtspsrc::threads::timer::now);
+        *START
+    }
+
+    /// Seconds at which something is told of a session that fails each `every` from the start on, for
+    /// so long; `class` is that of each failure.
+    fn told(
+        has_played: bool,
+        every: Duration,
+        time: Duration,
+        class: impl Fn(u32) -> Class,
+    ) -> Vec<u64> {
+        let mut reports = Reports::default();
+        let mut told = Vec::new();
+        let mut tell = |after: Duration, is_told| {
+            if is_told {
+                told.push(after.as_secs());
+            }
+        };
+        if has_played {
+            tell(Duration::ZERO, reports.on_lost(start()));
+            tell(Duration::ZERO, reports.on_attempt(start()));
+        }
+        for number in 0..(time.as_millis() / every.as_millis()) as u32 {
+            let after = every * number;
+            tell(after, reports.on_failure(start() + after, class(number)));
+            tell(after, reports.on_attempt(start() + after));
+        }
+        told
+    }
+
+    #[test]
+    fn f44_a_camera_that_fails_for_days_is_told_thrice_then_after_ten_minutes_then_each_hour() {
+        for has_played in [false, true] {
+            let told = told(has_played, 2 * S, DAY * MINUTE, |_| Class::Unreachable);
+            let (first, later) = told.split_at(3);
+            assert!(first.iter().all(|at| *at < 60), "{first:?}");
+            assert_eq!(later[..3], [600, 600 + 3600, 600 + 2 * 3600]);
+            assert_eq!(later.len(), 24);
+        }
+    }
+
+    #[test]
+    fn a_trouble_with_two_faces_is_told_once_in_the_first_minute() {
+        let told = told(true, S, 5 * MINUTE, |number| match number % 2 {
+            0 => Class::Unreachable,
+            _ => Class::NoAnswer,
+        });
+        assert_eq!(told, [0, 0, 0, 61], "the second class after a minute");
+    }
+
+    #[test]
+    fn every_loss_and_every_recovery_is_told_and_a_reason_once_in_ten_minutes() {
+        let mut reports = Reports::default();
+        let (mut warnings, mut now) = (0, start());
+        for _ in 0..30 {
+            assert!(reports.on_lost(now));
+            assert!(reports.on_attempt(now));
+            warnings += u32::from(reports.on_failure(now, Class::Refused));
+            let due = reports.on_media(now + 10 * S, 20 * S).unwrap();
+            assert_eq!(due, now + 10 * S + PROOF);
+            assert_eq!(reports.on_recovered(), Some(10 * S));
+            assert_eq!(reports.on_media(due, 20 * S), None, "no news");
+            now += MINUTE;
+        }
+        assert_eq!(warnings, 3);
+    }
+
+    #[test]
+    fn media_that_does_not_last_ends_no_outage() {
+        let mut reports = Reports::default();
+        assert!(reports.on_lost(start()) && reports.on_attempt(start()));
+        assert!(reports.on_media(start() + S, 20 * S).is_some());
+        assert!(!reports.on_lost(start() + S));
+        assert_eq!(reports.on_recovered(), None);
+        let due = reports.on_media(start() + 9 * S, 20 * S);
+        assert_eq!(due, Some(start() + 9 * S + PROOF));
+        assert_eq!(reports.on_recovered(), Some(9 * S));
+    }
+
+    #[test]
+    fn a_start_without_trouble_is_told_to_be_no_recovery() {
+        assert_eq!(Reports::default().on_media(start(), 20 * S), None);
+    }
+
+    #[test]
+    fn media_need_not_last_longer_than_it_may_be_silent() {
+        let mut reports = Reports::default();
+        reports.on_lost(start());
+        let due = reports.on_media(start(), S / 2);
+        assert_eq!(due, Some(start() + S / 4));
+        assert_eq!(
+            reports.on_media(start(), Duration::ZERO),
+            Some(start() + PROOF)
+        );
+    }
+
+    #[test]
+    fn only_the_steps_of_the_first_attempts_are_told() {
+        let mut reports = Reports::default();
+        assert!(reports.tells_steps(), "of the first start");
+        reports.on_attempt(start());
+        assert!(reports.tells_steps());
+        reports.on_attempt(start());
+        assert!(!reports.tells_steps());
+        reports.on_media(start(), S);
+        reports.on_recovered();
+        assert!(reports.tells_steps());
+    }
+
+    #[test]
+    fn reasons_of_a_kind_are_of_one_class() {
+        use crate::mux::{ErrorKind as Kind, TlsFailure};
+        let table = [
+            (Kind::Resolve, Class::Unreachable),
+            (Kind::Connect, Class::Unreachable),
+            (Kind::ConnectionLost, Class::Unreachable),
+            (Kind::Tls(TlsFailure::Expired), Class::Tls),
+            (Kind::TimedOut, Class::NoAnswer),
+            (Kind::Unauthorized, Class::Credentials),
+            (Kind::Status(403), Class::Credentials),
+            (Kind::Status(404), Class::Refused),
+            (Kind::Status(461), Class::Refused),
+            (Kind::Status(503), Class::Refused),
+            (Kind::Redirects, Class::Redirects),
+            (Kind::ServerLimit, Class::Limit),
+            (Kind::Sdp, Class::Unusable),
+            (Kind::Malformed, Class::Unusable),
+        ];
+        for (kind, class) in table {
+            assert_eq!(ReasonClass::of(kind), class, "{kind:?}");
+        }
+    }
+}

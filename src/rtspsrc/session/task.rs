@@ -1,0 +1,412 @@
+//! The life of one element's session, as a task: open, set up, play, lose, and again.
+//!
+//! State changes only say what they want, as a [`Target`]; the task gets there when the network
+//! lets it. Stopping drops whatever future is under way, and with it the session's handle: the
+//! multiplexer sends the TEARDOWN.
+//!
+//! What the pipeline sees outlives sessions: pads and manager are built by the first one that gets so
+//! far, and the next ones go on with them. During an outage nothing is sent downstream, no flush and
+//! no end of stream: running time goes on, and recordings with it.
+
+mod open;
+
+use std::{sync::Arc, time::Instant};
+
+use gst::{glib, prelude::*};
+use gstreamer as gst;
+use tokio::sync::watch;
+
+use self::open::Blueprint;
+use super::{
+    build_guard::Stage,
+    control::{Plan, SessionControl, Target, reached},
+    end::End,
+    losses::Losses,
+    narrator::Narrator,
+    playback::Playback,
+    recovery::{Recovered, Recovery, Verdict},
+    report::Reports,
+    status::State,
+    streams::Shape,
+    watchdog::Watchdog,
+};
+use crate::{
+    mux::{Credentials, Error, Ready, Session, SessionMonitor, SessionOptions},
+    rtspsrc::{
+        CAT, RtspMuxSrc,
+        element::messages::{Change, News, Phase, Step},
+        manager,
+        media::{caps, deliverable::LeftOut, feed::Feed},
+        threads::timer,
+    },
+};
+
+/// User and password are set one after the other; both count.
+const BOTH_SET: std::time::Duration = std::time::Duration::from_millis(300);
+
+/// The task of one session.
+pub(crate) struct SessionTask {
+    element: glib::WeakRef<RtspMuxSrc>,
+    plan: Plan,
+    target: watch::Receiver<Target>,
+    /// What is to be played by now.
+    latest: watch::Receiver<SessionOptions>,
+    stage: Arc<Stage>,
+    monitor: SessionMonitor,
+    narrator: Narrator,
+    recovery: Recovery,
+    reports: Reports,
+    /// Media has come in this attempt.
+    has_media: bool,
+    /// What the outage came to that media has ended, until that is told.
+    recovered: Option<Recovered>,
+    /// What ended the last attempt.
+    failure: Option<Error>,
+    /// What it was made with.
+    credentials: Option<Credentials>,
+    /// An error was posted for these, and they have not played since.
+    is_refusal_told: bool,
+    /// Its URL without secrets.
+    camera: String,
+    /// What was described when the pads were made.
+    shape: Option<Shape>,
+    /// The streams that are watched for silence.
+    watched: Vec<usize>,
+    /// From the first PLAY on.
+    feed: Option<Feed>,
+}
+
+impl SessionTask {
+    pub(crate) fn new(
+        element: &RtspMuxSrc,
+        plan: Plan,
+        control: &SessionControl,
+        target: watch::Receiver<Target>,
+        latest: watch::Receiver<SessionOptions>,
+    ) -> Self {
+        Self {
+            element: element.downgrade(),
+            target,
+            latest,
+            stage: control.stage().clone(),
+            monitor: control.monitor().clone(),
+            narrator: Narrator::new(element, control.status()),
+            recovery: Recovery::new(plan.policy),
+            reports: Reports::default(),
+            has_media: false,
+            recovered: None,
+            failure: None,
+            credentials: None,
+            is_refusal_told: false,
+            camera: String::new(),
+            shape: None,
+            watched: Vec::new(),
+            feed: None,
+            plan,
+        }
+    }
+
+    pub(crate) async fn run(mut self) {
+        let mut target = self.target.clone();
+        self.narrator.set_state(State::Opening);
+        let end = tokio::select! {
+            biased;
+            () = reached(&mut target, |target| target == Target::Stopped) => End::Stopped,
+            end = self.live() => end,
+        };
+        self.narrator.set_state(State::Ended);
+        tokio::select! {
+            biased;
+            () = reached(&mut target, |target| target == Target::Stopped), if !end.is_wanted() => {}
+            () = self.report(&end) => {}
+        }
+    }
+
+    /// One session after the other, until there is no sense in another one.
+    async fn live(&mut self) -> End {
+        self.narrator.begin(Step::Open, "Opening Stream");
+        loop {
+            let end = self.attempt().await;
+            if let Some(end) = self.recover(end).await {
+                return end;
+            }
+        }
+    }
+
+    /// One session, from its turn to its end.
+    async fn attempt(&mut self) -> End {
+        self.has_media = false;
+        let session = match self.open().await {
+            Ok((ready, blueprint)) => self.play(ready, blueprint).await,
+            Err(end) => return end,
+        };
+        match session {
+            Ok(session) => self.play_on(session).await,
+            Err(end) => end,
+        }
+    }
+
+    /// The session has ended: waits for the time of the next attempt. Gives the end back if it is
+    /// final.
+    async fn recover(&mut self, end: End) -> Option<End> {
+        let now = timer::now();
+        if end.is_wanted() {
+            return Some(end);
+        }
+        if self.is_finished() {
+            return Some(End::Flow(gst::FlowError::Eos));
+        }
+        let is_new = self.recovery.on_end(now);
+        let reason = end.reason();
+        // None would say that the user starts it.
+        self.failure = Some(end.to_error());
+        let verdict = self.recovery.verdict(end.ailment());
+        self.narrator.note(|standing| {
+            standing.last_error = Some(reason.clone());
+            standing.outages = self.recovery.outages();
+        });
+        if verdict == Verdict::GiveUp {
+            return Some(end);
+        }
+        if is_new && self.recovery.has_played() && self.reports.on_lost(now) {
+            gst::warning!(CAT, "lost: {reason}");
+            self.tell(Change::Lost, &reason);
+        }
+        let is_credentials = matches!(verdict, Verdict::Later(_) | Verdict::Ask(_));
+        self.narrator
+            .set_quiet(!self.reports.tells_steps() && !is_credentials);
+        if !matches!(verdict, Verdict::Ask(_))
+            && !self.has_media
+            && self.reports.on_failure(now, end.class())
+        {
+            self.narrator
+                .warn(&end, &self.news(Change::Retrying, &reason));
+        }
+        if !self.narrator.is_at(Step::Open) {
+            self.narrator
+                .begin(Step::Open, &format!("Reconnecting to {}", self.camera));
+        }
+        match verdict {
+            Verdict::After(wait) => {
+                self.narrator.set_state(State::Recovering);
+                self.narrator.go_on(&format!(
+                    "Trying again in {:.1} s: {reason}",
+                    wait.as_secs_f64()
+                ));
+                timer::pass(wait).await;
+            }
+            Verdict::Later(wait) => {
+                self.narrator.set_state(State::Unauthorized);
+                self.narrator.go_on(&format!(
+                    "Trying again in {} s, or with other credentials: {reason}",
+                    wait.as_secs()
+                ));
+                if let Some(false) = timer::within(wait, self.other_credentials()).await {
+                    return Some(End::Stopped);
+                }
+            }
+            Verdict::Ask(again) => {
+                self.narrator.set_state(State::Unauthorized);
+                // Told once: a session whose turn comes later is turned away several times.
+                if !std::mem::replace(&mut self.is_refusal_told, true) {
+                    self.narrator.fail(&end);
+                }
+                let other = match again {
+                    Some(wait) => timer::within(wait, self.other_credentials()).await,
+                    None => Some(self.other_credentials().await),
+                };
+                if other == Some(false) {
+                    return Some(End::Stopped);
+                }
+                self.is_refusal_told &= other.is_none();
+                self.narrator.begin(Step::Open, "Opening Stream");
+            }
+            _ => {
+                self.narrator.set_state(State::Recovering);
+                self.narrator.go_on(&format!("Trying again: {reason}"));
+            }
+        }
+        if self.is_finished() {
+            return Some(End::Flow(gst::FlowError::Eos));
+        }
+        let attempt = self.recovery.on_attempt();
+        self.narrator.note(|standing| standing.attempts = attempt);
+        if self.reports.on_attempt(timer::now()) {
+            self.tell(Change::Retrying, &reason);
+        }
+        self.narrator.set_quiet(!self.reports.tells_steps());
+        None
+    }
+
+    /// Waits for credentials other than those that were refused: repeating them locks accounts. False
+    /// if there will be none, because the element is gone.
+    async fn other_credentials(&mut self) -> bool {
+        if self.latest.changed().await.is_err() {
+            return false;
+        }
+        while let Some(()) = self.changed_soon().await {}
+        true
+    }
+
+    async fn changed_soon(&mut self) -> Option<()> {
+        tokio::select! {
+            changed = self.latest.changed() => changed.ok(),
+            () = timer::pass(BOTH_SET) => None,
+        }
+    }
+
+    /// PLAY, once the element wants to, and all that makes the pads ready for what comes.
+    async fn play(&mut self, ready: Ready, blueprint: Blueprint) -> Result<Session, End> {
+        let session = if *self.target.borrow() == Target::Playing {
+            self.narrator.begin(Step::Request, "Sending PLAY request");
+            // While the answer is on its way pads can be made; and first all sessions that start
+            // together are to ask, so that no picture waits for somebody's pads.
+            let building = async {
+                tokio::task::yield_now().await;
+                self.build(blueprint)
+            };
+            let (session, built) = tokio::join!(ready.play(), building);
+            built?;
+            session
+        } else {
+            self.build(blueprint)?;
+            self.reach(Target::Playing).await?;
+            self.narrator.begin(Step::Request, "Sending PLAY request");
+            ready.play().await
+        };
+        let session = session.map_err(|error| self.failed(Phase::Playing, error))?;
+        self.narrator.complete("Sent PLAY request");
+        self.recovery.on_playing();
+        self.is_refusal_told = false;
+        let manager = self.stage.manager().ok_or(End::Stopped)?;
+        for (number, info) in caps::play_info(session.rtp_info(), &session.presentation().streams) {
+            manager
+                .pads()
+                .set_payloads(number, |payloads| payloads.with_play_info(&info));
+        }
+        let reports = session.rtcp_sender();
+        let started = self.stage.work(|manager| {
+            manager.sync_state();
+            manager.start(reports)
+        });
+        started.ok_or(End::Stopped)?.map_err(End::Manager)?;
+        match &mut self.feed {
+            Some(feed) => feed.resume(),
+            None => self.feed = Some(Feed::new(self.stage.clone(), manager)),
+        }
+        Ok(session)
+    }
+
+    /// From PLAY to the end of the session.
+    async fn play_on(&mut self, session: Session) -> End {
+        let (stage, element) = (self.stage.clone(), self.element.clone());
+        let watchdog = Watchdog::new(
+            self.plan.media_timeout,
+            std::mem::take(&mut self.watched),
+            timer::now(),
+        );
+        let Some(mut feed) = self.feed.take() else {
+            return End::Stopped;
+        };
+        let camera = self.camera.clone();
+        let mut playback = Playback {
+            element: &element,
+            camera: &camera,
+            stage: &stage,
+            target: self.target.clone(),
+            session,
+            feed: &mut feed,
+            watchdog,
+            losses: Losses::default(),
+            left_out: LeftOut::default(),
+            media_timeout: self.plan.media_timeout,
+            dropped: 0,
+        };
+        let end = playback.run(|| self.on_media()).await;
+        drop(playback);
+        self.feed = Some(feed);
+        end
+    }
+
+    /// Media has come, which is the end of an outage if there was one. Gives when to call again,
+    /// if the media has to last until it is told.
+    fn on_media(&mut self) -> Option<Instant> {
+        let now = timer::now();
+        self.has_media = true;
+        self.narrator.set_state(State::Playing);
+        if let Some(recovered) = self.recovery.on_media(now) {
+            self.recovered = Some(recovered);
+        }
+        let due = self.reports.on_media(now, self.plan.media_timeout)?;
+        if now < due {
+            return Some(due);
+        }
+        let duration = self.reports.on_recovered()?;
+        let recovered = self.recovered.take()?;
+        self.narrator.set_quiet(false);
+        self.narrator.tell(&News {
+            change: Change::Recovered,
+            reason: None,
+            attempt: recovered.attempts,
+            outages: recovered.outages,
+            duration,
+        });
+        None
+    }
+
+    async fn reach(&mut self, wanted: Target) -> Result<(), End> {
+        reached(&mut self.target, |target| target == wanted).await;
+        // A closed channel looks like any target: the element is gone then.
+        if *self.target.borrow() == wanted {
+            Ok(())
+        } else {
+            Err(End::Stopped)
+        }
+    }
+
+    /// Whether the pipeline has ended the streams while nothing came.
+    fn is_finished(&self) -> bool {
+        let Some(manager) = self.stage.manager() else {
+            return false;
+        };
+        let mut streams = manager.pads().streams();
+        streams.all(|stream| manager.has_ended(stream))
+    }
+
+    fn failed(&self, phase: Phase, error: Error) -> End {
+        let phase = if self.recovery.has_played() {
+            Phase::Playing
+        } else {
+            phase
+        };
+        End::Mux(phase, error)
+    }
+
+    /// Says on the bus what happens to the session.
+    fn tell(&self, change: Change, reason: &str) {
+        self.narrator.tell(&self.news(change, reason));
+    }
+
+    fn news<'a>(&self, change: Change, reason: &'a str) -> News<'a> {
+        News {
+            change,
+            reason: Some(reason),
+            attempt: self.recovery.attempts(),
+            outages: self.recovery.outages(),
+            duration: self.recovery.duration(timer::now()),
+        }
+    }
+
+    /// Says on the bus why the session ended, and ends the streams. An application that sees the end
+    /// of the stream first takes it for a good one.
+    async fn report(&mut self, end: &End) {
+        if end.is_wanted() {
+            return self.narrator.cancel();
+        }
+        self.narrator.fail(end);
+        self.narrator.said().await;
+        if let Some(manager) = self.stage.manager() {
+            manager::push_event(&*manager, &gst::event::Eos::new());
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! Getting one session ready to play, and pads for it.
+
+use std::sync::Arc;
+
+use gstreamer as gst;
+
+use super::SessionTask;
+use crate::{
+    mux::{Opening, Ready, RedialPermit, SessionOptions, proto::wire::uri::redacted},
+    rtspsrc::{
+        CAT,
+        element::messages::Phase,
+        manager::Goodbye,
+        media::pads::{NewStream, Pads},
+        session::{
+            end::End,
+            streams::{self, Shape},
+        },
+    },
+};
+
+/// What is to be built for a session that is set up.
+pub(crate) struct Blueprint {
+    streams: Vec<NewStream>,
+    goodbye: Goodbye,
+}
+
+impl SessionTask {
+    /// DESCRIBE and SETUP.
+    pub(crate) async fn open(&mut self) -> Result<(Ready, Blueprint), End> {
+        let options = self.latest.borrow_and_update().clone();
+        self.camera = redacted(&options.url);
+        if self.credentials != options.credentials {
+            self.credentials.clone_from(&options.credentials);
+            self.recovery.on_other_credentials();
+        }
+        let turn = self.turn(&options).await?;
+        let opening = self.opening(options);
+        self.narrator
+            .go_on(&format!("Connecting to {}", self.camera));
+        let described = opening.describe().await;
+        drop(turn);
+        let described = described.map_err(|error| self.failed(Phase::Opening, error))?;
+        let mut streams = streams::playable(&self.camera, described.presentation())?;
+        self.follow(&mut streams)?;
+        let numbers: Vec<usize> = streams.iter().map(|stream| stream.number).collect();
+        let sdp = described.presentation().sdp.clone();
+        self.narrator.go_on("Setting up streams");
+        let ready = described.setup(&numbers).await;
+        let ready = ready.map_err(|error| self.failed(Phase::Opening, error))?;
+        // It was gone by what was described for an earlier session, and the server says more now.
+        if ready.presentation().sdp != sdp {
+            streams = streams::playable(&self.camera, ready.presentation())?;
+            self.follow(&mut streams)?;
+        }
+        let goodbye = self.meaning_of_goodbye(&ready.presentation().sdp);
+        for (number, error) in ready.failed_streams() {
+            gst::warning!(CAT, "stream {number} left out: {error}");
+            // Its pad is there: it may be granted the next time.
+            if self.stage.manager().is_some() {
+                return Err(self.failed(Phase::Opening, error.clone()));
+            }
+        }
+        streams.retain(|stream| {
+            ready
+                .streams()
+                .iter()
+                .any(|grant| grant.stream == stream.number)
+        });
+        self.watched = streams::steady(&streams);
+        self.narrator.complete("Opened Stream");
+        Ok((ready, Blueprint { streams, goodbye }))
+    }
+
+    /// Sessions that are recovered wait for their turn; others fail at once if the server is away.
+    async fn turn(&self, options: &SessionOptions) -> Result<Option<RedialPermit>, End> {
+        let policy = self.recovery.policy();
+        if !policy.is_on {
+            return Ok(None);
+        }
+        let after = self.failure.as_ref();
+        let turn = self.plan.mux.turn(options, after, policy.bounds).await;
+        turn.map(Some)
+            .map_err(|error| self.failed(Phase::Opening, error))
+    }
+
+    fn opening(&mut self, options: SessionOptions) -> Opening {
+        self.plan
+            .mux
+            .reopen(options, &self.monitor)
+            .intended(self.plan.intent.take())
+    }
+
+    /// Recordings have an end; a camera that says goodbye restarts.
+    fn meaning_of_goodbye(&self, sdp: &[u8]) -> Goodbye {
+        if !self.recovery.policy().is_on || streams::has_end(sdp) {
+            Goodbye::End
+        } else {
+            Goodbye::Loss
+        }
+    }
+
+    /// If pads are there already: whether they can go on with these streams. What has none since its
+    /// first SETUP was refused is left out again.
+    fn follow(&mut self, streams: &mut Vec<NewStream>) -> Result<(), End> {
+        let shape = Shape::of(streams);
+        let (Some(before), Some(manager)) = (&self.shape, self.stage.manager()) else {
+            self.shape = Some(shape);
+            return Ok(());
+        };
+        before.fit(&self.camera, &shape)?;
+        let has_pad = |number| manager.pads().streams().any(|stream| stream == number);
+        streams.retain(|stream| has_pad(stream.number));
+        Ok(())
+    }
+
+    /// Pads and manager, or new caps for those that are there.
+    pub(crate) fn build(&self, blueprint: Blueprint) -> Result<(), End> {
+        let Blueprint { streams, goodbye } = blueprint;
+        let element = self.element.upgrade().ok_or(End::Stopped)?;
+        if let Some(manager) = self.stage.manager() {
+            for stream in streams {
+                manager
+                    .pads()
+                    .set_payloads(stream.number, |_| stream.payloads);
+            }
+            return Ok(());
+        }
+        let (choice, latency) = (self.plan.manager, self.plan.latency_ms);
+        let built = self.stage.build(|| {
+            let pads = Arc::new(Pads::new(&element, &self.camera, streams));
+            choice.build(&element, pads, latency, goodbye)
+        });
+        match built {
+            Some(Ok(_)) => Ok(()),
+            Some(Err(error)) => Err(End::Manager(error)),
+            None => Err(End::Stopped),
+        }
+    }
+}
