@@ -82,6 +82,7 @@ mod ids;
 pub mod network;
 mod policy;
 pub mod proto;
+mod release;
 mod runtime;
 pub mod server_key;
 mod session;

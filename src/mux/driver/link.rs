@@ -24,8 +24,8 @@ use crate::mux::{
         Backlog, CloseReason, CredentialStatus, Failure, FailureKind, Measures, ProbeOutcome,
         RefusalVerdict, Reply, SessionConfig, SessionKey, SessionRequest,
     },
+    release::ReleaseGuard,
     server_key::ServerId,
-    session::monitor::Debt,
     stats::{ConnectionCounters, ConnectionHealth},
 };
 
@@ -42,7 +42,7 @@ pub(crate) enum Command {
         /// Where its packets go.
         producer: Producer,
         /// Given back once nothing is owed to the server any more.
-        debt: Debt,
+        release: ReleaseGuard,
         /// Who holds it. If nobody waits for that any more, the session is released.
         opened: oneshot::Sender<Result<Lease, FailureKind>>,
     },

@@ -463,7 +463,7 @@ impl Driver {
         let Command::Open {
             config,
             producer,
-            debt,
+            release,
             opened,
         } = command
         else {
@@ -479,7 +479,7 @@ impl Driver {
             }
         };
         tracing::debug!("{}/{session}: opened for {camera}", self.link.id);
-        self.sessions.insert(session, producer, camera, debt);
+        self.sessions.insert(session, producer, camera, release);
         // If nobody waits any more it is dropped here, and else by whoever does not take it.
         let _ = opened.send(Ok(Lease::new(session, &self.link)));
     }

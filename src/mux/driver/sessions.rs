@@ -10,7 +10,7 @@ use crate::mux::{
     error::Error,
     ids::ConnectionId,
     proto::{self, CloseReason, Failure, PacketKind, Reply, RequestId, SessionKey},
-    session::monitor::Debt,
+    release::ReleaseGuard,
     strain::Reading,
 };
 
@@ -25,13 +25,13 @@ struct Opened {
     camera: String,
     gaps: Gaps,
     /// Settled when the core has forgotten the session, or with the connection.
-    _debt: Debt,
+    _release: ReleaseGuard,
 }
 
 /// The sessions and outstanding requests of one connection.
 ///
 /// Dropped as a whole - the driver may panic - it tells everybody: queues end, whoever waits for a
-/// reply sees its sender go, debts are settled.
+/// reply sees its sender go, release guards are dropped.
 #[derive(Debug)]
 pub(super) struct Sessions {
     connection: ConnectionId,
@@ -70,7 +70,7 @@ impl Sessions {
         key: SessionKey,
         producer: Producer,
         camera: String,
-        debt: Debt,
+        release: ReleaseGuard,
     ) {
         self.may_block |= producer.may_block();
         let opened = Opened {
@@ -78,7 +78,7 @@ impl Sessions {
             is_touched: false,
             camera,
             gaps: Gaps::default(),
-            _debt: debt,
+            _release: release,
         };
         let at = self.opened.partition_point(|(other, _)| *other < key);
         self.opened.insert(at, (key, opened));

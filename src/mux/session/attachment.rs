@@ -39,7 +39,7 @@ impl Attachment {
         link.send(Command::Open {
             config,
             producer,
-            debt: monitor.debt(),
+            release: monitor.release_guard(),
             opened: sender,
         });
         let result = opened

@@ -51,7 +51,7 @@ pub struct Session {
     lost: Option<Error>,
     /// Where it is, for those who send RTCP.
     place: Arc<Mutex<Place>>,
-    /// Declared last: it settles the handle's debt, after the release went out.
+    /// Declared last: it drops the handle's release guard, after the release went out.
     bring_up: BringUp,
 }
 
@@ -258,7 +258,7 @@ impl Session {
         _ = old.consumer.poll_batch(context, &mut left);
         self.left.extend(left);
         self.attachment.consumer.park_as(&old.consumer);
-        // The old one is released, and its debt settled with its own.
+        // The old one is released, and its release guard dropped with its own.
         drop(old);
         let mut left = std::mem::replace(&mut self.bring_up, bring_up);
         self.bring_up.take_over(&mut left);

@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -13,43 +13,9 @@ use crate::mux::{
     delivery::Delivery,
     driver::Link,
     proto::{ServerText, StreamGrant},
+    release::{ReleaseGuard, ReleaseTracker},
     stats::{SessionStats, StreamStats},
 };
-
-/// Counts what is owed for one session: one for the user's handle, one for each session in a
-/// connection's core that was opened for it and has not ended there.
-#[derive(Debug, Default)]
-struct Ledger {
-    debts: Mutex<u32>,
-    settled: Condvar,
-}
-
-impl Ledger {
-    fn lock(&self) -> MutexGuard<'_, u32> {
-        self.debts.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Something owed for a session; settled by dropping it.
-#[derive(Debug)]
-pub(crate) struct Debt(Arc<Ledger>);
-
-impl Debt {
-    fn new(ledger: &Arc<Ledger>) -> Self {
-        *ledger.lock() += 1;
-        Self(Arc::clone(ledger))
-    }
-}
-
-impl Drop for Debt {
-    fn drop(&mut self) {
-        let mut debts = self.0.lock();
-        *debts = debts.saturating_sub(1);
-        if *debts == 0 {
-            self.0.settled.notify_all();
-        }
-    }
-}
 
 /// Where a session is at the moment.
 #[derive(Clone, Debug)]
@@ -62,7 +28,7 @@ pub(crate) struct Seat {
 
 #[derive(Debug, Default)]
 struct Watched {
-    ledger: Arc<Ledger>,
+    released: ReleaseTracker,
     seat: Mutex<Option<Seat>>,
     is_moving: AtomicBool,
 }
@@ -78,8 +44,8 @@ impl SessionMonitor {
     }
 
     /// To be held until what it stands for is done.
-    pub(crate) fn debt(&self) -> Debt {
-        Debt::new(&self.0.ledger)
+    pub(crate) fn release_guard(&self) -> ReleaseGuard {
+        self.0.released.guard()
     }
 
     pub(crate) fn set_seat(&self, seat: Seat) {
@@ -149,36 +115,13 @@ impl SessionMonitor {
     ///
     /// Never call it on a thread that drives the runtime.
     pub fn wait_released(&self, timeout: Duration) -> bool {
-        let ledger = &self.0.ledger;
-        let waited = ledger
-            .settled
-            .wait_timeout_while(ledger.lock(), timeout, |debts| *debts > 0);
-        *waited.unwrap_or_else(PoisonError::into_inner).0 == 0
+        self.0.released.wait(timeout)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn released_once_every_debt_is_settled() {
-        let monitor = SessionMonitor::new();
-        assert!(
-            monitor.wait_released(Duration::ZERO),
-            "nothing was ever owed"
-        );
-        let handle = monitor.debt();
-        let core = monitor.debt();
-        drop(handle);
-        assert!(!monitor.wait_released(Duration::ZERO));
-        let waiting = {
-            let monitor = monitor.clone();
-            std::thread::spawn(move || monitor.wait_released(Duration::from_secs(10)))
-        };
-        drop(core);
-        assert!(waiting.join().unwrap());
-    }
 
     #[test]
     fn a_session_without_connection_has_empty_stats() {

@@ -96,7 +96,7 @@ impl Opening {
 pub struct Described {
     attachment: Attachment,
     presentation: Presentation,
-    /// Declared last: it settles the handle's debt, after the release went out.
+    /// Declared last: it drops the handle's release guard, after the release went out.
     bring_up: BringUp,
 }
 
@@ -177,7 +177,7 @@ pub struct Ready {
     attachment: Attachment,
     presentation: Presentation,
     streams: StreamsSetUp,
-    /// Declared last: it settles the handle's debt, after the release went out.
+    /// Declared last: it drops the handle's release guard, after the release went out.
     bring_up: BringUp,
 }
 

@@ -22,10 +22,7 @@ use self::{
     streams::setup_request,
     waiting::{Wait, Waited},
 };
-use super::{
-    attachment::Attachment,
-    monitor::{Debt, SessionMonitor},
-};
+use super::{attachment::Attachment, monitor::SessionMonitor};
 use crate::mux::{
     clock,
     config::SessionOptions,
@@ -46,6 +43,7 @@ use crate::mux::{
             uri::{presentation_base, redacted},
         },
     },
+    release::ReleaseGuard,
 };
 
 /// Connections tried for one session at one server. A bound for servers that refuse at random.
@@ -109,7 +107,7 @@ pub(crate) struct BringUp {
     refusal: Option<Error>,
     pub(crate) monitor: SessionMonitor,
     /// What the user's handle owes; the last field, settled last.
-    _debt: Debt,
+    _release: ReleaseGuard,
 }
 
 impl BringUp {
@@ -141,7 +139,7 @@ impl BringUp {
             leavers: Leavers::default(),
             room_trial: None,
             refusal: None,
-            _debt: monitor.debt(),
+            _release: monitor.release_guard(),
             monitor,
         })
     }

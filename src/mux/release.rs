@@ -1,0 +1,74 @@
+//! Waiting until nothing is owed to a server for a session any more.
+
+use std::{
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+/// Counts what still holds one session: the user's handle, and each session in a connection's core
+/// that was opened for it and has not ended there. Cheap to clone; clones count together.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ReleaseTracker(Arc<Held>);
+
+#[derive(Debug, Default)]
+struct Held {
+    guards: Mutex<u32>,
+    released: Condvar,
+}
+
+impl Held {
+    fn lock(&self) -> MutexGuard<'_, u32> {
+        self.guards.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl ReleaseTracker {
+    /// The session is not released before the guard is dropped.
+    pub(crate) fn guard(&self) -> ReleaseGuard {
+        *self.0.lock() += 1;
+        ReleaseGuard(Arc::clone(&self.0))
+    }
+
+    /// **Blocks** until all guards are dropped, or for `timeout`. True if all are.
+    pub(crate) fn wait(&self, timeout: Duration) -> bool {
+        let guards = self.0.lock();
+        let released = &self.0.released;
+        let waited = released.wait_timeout_while(guards, timeout, |guards| *guards > 0);
+        *waited.unwrap_or_else(PoisonError::into_inner).0 == 0
+    }
+}
+
+/// Something that is owed for a session.
+#[derive(Debug)]
+pub(crate) struct ReleaseGuard(Arc<Held>);
+
+impl Drop for ReleaseGuard {
+    fn drop(&mut self) {
+        let mut guards = self.0.lock();
+        *guards = guards.saturating_sub(1);
+        if *guards == 0 {
+            self.0.released.notify_all();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn released_once_every_guard_is_dropped() {
+        let tracker = ReleaseTracker::default();
+        assert!(tracker.wait(Duration::ZERO), "nothing was ever owed");
+        let handle = tracker.guard();
+        let core = tracker.guard();
+        drop(handle);
+        assert!(!tracker.wait(Duration::ZERO));
+        let waiting = {
+            let tracker = tracker.clone();
+            std::thread::spawn(move || tracker.wait(Duration::from_secs(10)))
+        };
+        drop(core);
+        assert!(waiting.join().unwrap());
+    }
+}
