@@ -31,7 +31,10 @@ use crate::{
     rtspsrc::{
         CAT, lock,
         manager::{self, Manager},
-        session::control::{Plan, SessionControl, Target},
+        session::{
+            control::SessionControl,
+            target::{Plan, Target},
+        },
     },
 };
 

@@ -1,6 +1,6 @@
 //! The element's end of a session task.
 
-use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use std::{panic::AssertUnwindSafe, sync::Arc};
 
 use gst::{glib, prelude::*};
 use gstreamer as gst;
@@ -8,44 +8,14 @@ use tokio::sync::watch;
 
 use super::{
     build_guard::Stage,
-    recovery::Policy,
     status::{Standing, Status},
-    task::SessionTask,
+    target::{Plan, Target},
+    task::{SessionTask, TaskEnds},
 };
 use crate::{
-    mux::{Intent, Mux, SessionMonitor, SessionOptions},
-    rtspsrc::{
-        RtspMuxSrc,
-        element::panics,
-        manager::{Manager, ManagerChoice},
-        threads,
-    },
+    mux::{SessionMonitor, SessionOptions},
+    rtspsrc::{RtspMuxSrc, element::panics, manager::Manager, threads},
 };
-
-/// Where the element wants its session to be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Target {
-    /// Set up, or paused.
-    Paused,
-    /// Playing.
-    Playing,
-    /// Gone.
-    Stopped,
-}
-
-/// What a session is to be.
-#[derive(Debug)]
-pub(crate) struct Plan {
-    pub(crate) mux: Mux,
-    pub(crate) options: SessionOptions,
-    /// Announced the session, for its first attempt.
-    pub(crate) intent: Option<Intent>,
-    pub(crate) manager: ManagerChoice,
-    pub(crate) latency_ms: u32,
-    /// `media-timeout`; 0: off.
-    pub(crate) media_timeout: Duration,
-    pub(crate) policy: Policy,
-}
 
 /// The element's end of a session task. Dropping it stops the task.
 pub(crate) struct SessionControl {
@@ -72,7 +42,14 @@ impl SessionControl {
             monitor: SessionMonitor::default(),
             status: Arc::default(),
         };
-        let task = SessionTask::new(element, plan, &control, targets, latest);
+        let ends = TaskEnds {
+            target: targets,
+            latest,
+            stage: Arc::clone(&control.stage),
+            monitor: control.monitor.clone(),
+            status: Arc::clone(&control.status),
+        };
+        let task = SessionTask::new(element, plan, ends);
         let task = supervise(element.downgrade(), task.run());
         threads::spawn(task)?;
         Ok(control)
@@ -109,14 +86,6 @@ impl SessionControl {
     pub(crate) fn standing(&self) -> Standing {
         self.status.standing()
     }
-
-    pub(crate) fn stage(&self) -> &Arc<Stage> {
-        &self.stage
-    }
-
-    pub(crate) fn status(&self) -> &Arc<Status> {
-        &self.status
-    }
 }
 
 /// A panic in a task is silent unless somebody looks.
@@ -131,10 +100,4 @@ async fn supervise(element: glib::WeakRef<RtspMuxSrc>, task: impl Future<Output 
     if let (Err(panic), Some(element)) = (outcome.await, element.upgrade()) {
         panics::report(&element, &*panic);
     }
-}
-
-/// Returns once the target is as wanted, or the element is gone.
-pub(crate) async fn reached(target: &mut watch::Receiver<Target>, wanted: impl Fn(Target) -> bool) {
-    // An error means that the control was dropped: the caller looks at the target again.
-    let _ = target.wait_for(|target| wanted(*target)).await;
 }

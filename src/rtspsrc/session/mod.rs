@@ -4,6 +4,7 @@
 //! task         its life: open, play, lose, and again
 //! task/open    DESCRIBE and SETUP, and pads for the streams
 //! control      the element's end of the task
+//! target       what the element wants: which state, and what is to be played
 //! playback     while it plays
 //! recovery     whether and when a session that ended is set up again
 //! watchdog     whether media still comes
@@ -28,5 +29,6 @@ pub(crate) mod recovery;
 pub(crate) mod report;
 pub(crate) mod status;
 pub(crate) mod streams;
+pub(crate) mod target;
 pub(crate) mod task;
 pub(crate) mod watchdog;

@@ -11,9 +11,9 @@ use tokio::sync::watch;
 
 use super::{
     build_guard::Stage,
-    control::{Target, reached},
     end::End,
     losses::Losses,
+    target::{Target, reached},
     watchdog::Watchdog,
 };
 use crate::{

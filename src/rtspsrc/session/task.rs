@@ -19,15 +19,15 @@ use tokio::sync::watch;
 use self::open::Blueprint;
 use super::{
     build_guard::Stage,
-    control::{Plan, SessionControl, Target, reached},
     end::End,
     losses::Losses,
     narrator::Narrator,
     playback::Playback,
     recovery::{Recovered, Recovery, Verdict},
     report::Reports,
-    status::State,
+    status::{State, Status},
     streams::Shape,
+    target::{Plan, Target, reached},
     watchdog::Watchdog,
 };
 use crate::{
@@ -43,6 +43,16 @@ use crate::{
 
 /// User and password are set one after the other; both count.
 const BOTH_SET: std::time::Duration = std::time::Duration::from_millis(300);
+
+/// The task's ends of what it shares with the element's [control](super::control).
+pub(crate) struct TaskEnds {
+    pub(crate) target: watch::Receiver<Target>,
+    /// What is to be played by now.
+    pub(crate) latest: watch::Receiver<SessionOptions>,
+    pub(crate) stage: Arc<Stage>,
+    pub(crate) monitor: SessionMonitor,
+    pub(crate) status: Arc<Status>,
+}
 
 /// The task of one session.
 pub(crate) struct SessionTask {
@@ -77,20 +87,14 @@ pub(crate) struct SessionTask {
 }
 
 impl SessionTask {
-    pub(crate) fn new(
-        element: &RtspMuxSrc,
-        plan: Plan,
-        control: &SessionControl,
-        target: watch::Receiver<Target>,
-        latest: watch::Receiver<SessionOptions>,
-    ) -> Self {
+    pub(crate) fn new(element: &RtspMuxSrc, plan: Plan, ends: TaskEnds) -> Self {
         Self {
             element: element.downgrade(),
-            target,
-            latest,
-            stage: control.stage().clone(),
-            monitor: control.monitor().clone(),
-            narrator: Narrator::new(element, control.status()),
+            target: ends.target,
+            latest: ends.latest,
+            stage: ends.stage,
+            monitor: ends.monitor,
+            narrator: Narrator::new(element, &ends.status),
             recovery: Recovery::new(plan.policy),
             reports: Reports::default(),
             has_media: false,

@@ -19,13 +19,13 @@ use std::{
 use percent_encoding::percent_decode_str;
 use url::Url;
 
-use super::server_text::cut;
-
 /// Parameters that choose a stream and are no secret.
 const SHOWN_PARAMETERS: [&str; 10] = [
     "channel", "subtype", "stream", "profile", "unicast", "proto", "trackid", "camera", "video",
     "audio",
 ];
+/// Characters of one text that are shown.
+pub(crate) const LONGEST: usize = 200;
 /// The longest value of one of them that is shown.
 const LONGEST_VALUE: usize = 8;
 /// Names that may be shown, though not their values: common words, which are no secret themselves.
@@ -447,6 +447,16 @@ pub(crate) fn redacted_rtp_info(value: &str) -> String {
         shown.push_str(&redacted_text(rest, Kind::Protocol));
     }
     shown
+}
+
+/// At most 200 characters; the last one is `…` if there were more.
+pub(super) fn cut(text: &str) -> String {
+    if text.chars().nth(LONGEST).is_none() {
+        return text.to_owned();
+    }
+    let mut kept: String = text.chars().take(LONGEST - 1).collect();
+    kept.push('…');
+    kept
 }
 
 #[cfg(test)]

@@ -6,10 +6,8 @@
 
 use std::{borrow::Cow, fmt, ops::Deref};
 
-use super::redaction::{self, Kind};
+use super::redaction::{self, Kind, cut};
 
-/// Characters of one text that are shown.
-const LONGEST: usize = 200;
 /// Bytes of one text that are looked at; far more than can be shown.
 const LONGEST_READ: usize = 4 * 1024;
 
@@ -132,16 +130,6 @@ pub(crate) fn is_harmful(c: char) -> bool {
         )
 }
 
-/// At most 200 characters; the last one is `…` if there were more.
-pub(crate) fn cut(text: &str) -> String {
-    if text.chars().nth(LONGEST).is_none() {
-        return text.to_owned();
-    }
-    let mut kept: String = text.chars().take(LONGEST - 1).collect();
-    kept.push('…');
-    kept
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -221,7 +209,10 @@ mod tests {
             ] {
                 assert!(!shown.contains("hunter2key"), "{text:?}: {shown}");
                 assert!(!shown.contains(is_harmful), "{text:?}: {shown}");
-                assert!(shown.chars().count() <= LONGEST, "{text:?}: {shown}");
+                assert!(
+                    shown.chars().count() <= redaction::LONGEST,
+                    "{text:?}: {shown}"
+                );
             }
             redaction::redacted_text(&text, Kind::Protocol);
         }

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use super::{BringUp, Step, StreamsSetUp, setup_request, waiting::NEXT_LOOK};
+use super::{BringUp, NEXT_LOOK, Step, StreamsSetUp, setup_request};
 use crate::mux::{
     clock,
     config::{Multiplex, OverflowPolicy},

@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use super::{BringUp, waiting::NEXT_LOOK};
+use super::{BringUp, NEXT_LOOK};
 use crate::mux::{
     clock,
     connection_pool::{ConnectionHandle, ConnectionPool},

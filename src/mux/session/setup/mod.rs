@@ -52,6 +52,9 @@ const MAX_CONNECTIONS: usize = 16;
 /// session that shares them with others meets the 401s of the others, too.
 const MOST_CHALLENGED: usize = 8;
 
+/// Where there is no other place, one may become free: that is looked at this often.
+const NEXT_LOOK: Duration = Duration::from_millis(50);
+
 /// How far a session is brought up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Step {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{BringUp, canary::Flight};
+use super::{BringUp, NEXT_LOOK, canary::Flight};
 use crate::mux::{
     clock,
     connection_pool::ConnectionHandle,
@@ -14,9 +14,6 @@ use crate::mux::{
     proto::{Failure, Presentation},
     session::attachment::Attachment,
 };
-
-/// Where there is no other place, one may become free: that is looked at this often.
-pub(super) const NEXT_LOOK: Duration = Duration::from_millis(50);
 
 /// What is waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -16,7 +16,7 @@ use gstreamer as gst;
 use super::{
     inbox::Message,
     lip_sync::LipSync,
-    reporter,
+    rtcp,
     stream::{Flow, Step, Stream, Taken},
     timing::Stamp,
 };
@@ -78,7 +78,7 @@ impl Outlet {
                 pads,
                 lip_sync: Mutex::default(),
                 reports: Mutex::default(),
-                name: reporter::new_name(),
+                name: rtcp::new_name(),
                 room: Room::default(),
             }
         });

@@ -105,12 +105,6 @@ fn about(time: Duration) -> Duration {
     time.mul_f64(glib::random_double_range(0.5, 1.5))
 }
 
-/// A name for reports that says nothing about this machine (RFC 7022).
-pub(super) fn new_name() -> String {
-    let random = [glib::random_int(), glib::random_int(), glib::random_int()];
-    random.iter().map(|word| format!("{word:08x}")).collect()
-}
-
 impl Outlet {
     /// Sends a report for each stream; false if there is nowhere to.
     fn report(&self, now: Instant) -> bool {

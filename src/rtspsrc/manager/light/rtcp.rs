@@ -1,5 +1,7 @@
 //! Reading and writing RTCP (RFC 3550 6): as much of it as a receiver of media needs.
 
+use gstreamer::glib;
+
 const SENDER_REPORT: u8 = 200;
 const RECEIVER_REPORT: u8 = 201;
 const SOURCE_DESCRIPTION: u8 = 202;
@@ -141,6 +143,12 @@ fn describe(packet: &mut Vec<u8>, own: u32, name: &str) {
     packet.extend([CNAME, name.len() as u8]);
     packet.extend(name);
     packet.resize(end, 0);
+}
+
+/// A name for reports that says nothing about this machine (RFC 7022).
+pub(super) fn new_name() -> String {
+    let random = [glib::random_int(), glib::random_int(), glib::random_int()];
+    random.iter().map(|word| format!("{word:08x}")).collect()
 }
 
 #[cfg(test)]
