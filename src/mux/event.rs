@@ -4,7 +4,7 @@ use std::{fmt, path::PathBuf};
 
 use tokio::sync::broadcast::{self, error::RecvError};
 
-use super::{policy::sharing, strain::Strain};
+use super::policy::{congestion::Strain, sharing};
 
 /// Whether a server may carry several sessions on one connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]

@@ -87,7 +87,6 @@ mod runtime;
 pub mod server_key;
 mod session;
 mod stats;
-mod strain;
 mod tls;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
@@ -102,7 +101,10 @@ pub use self::{
     event::{
         ConnectionLimit, MuxEvent, MuxEvents, SharingChange, SharingVerdict, StateFileProblem,
     },
-    policy::redial::{RetryBounds, RetrySchedule, Setback},
+    policy::{
+        congestion::Strain,
+        redial::{RetryBounds, RetrySchedule, Setback},
+    },
     proto::{Credentials, MediaStream, PacketKind, Presentation, RtpInfo, StreamGrant},
     session::{
         RtcpSender, Session,
@@ -113,7 +115,6 @@ pub use self::{
         ConnectionHealth, ConnectionState, ConnectionStats, MuxStats, ServerStats, SessionStats,
         StreamStats,
     },
-    strain::Strain,
     tls::{CertificateChecks, InvalidTls, TlsOptions},
 };
 

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use super::{event::SharingVerdict, strain::Strain};
+use super::{event::SharingVerdict, policy::congestion::Strain};
 
 /// A number that one task writes and anybody reads. Relaxed: each stands for itself.
 #[derive(Debug, Default)]

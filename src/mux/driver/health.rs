@@ -7,8 +7,8 @@ use std::time::Instant;
 use super::{sessions::Sessions, transport::Transport};
 use crate::mux::{
     delivery::Budget,
+    policy::congestion::{Reading, Strain, StrainWatch, Way},
     proto::Measures,
-    strain::{Reading, Strain, StrainWatch, Way},
 };
 
 /// So much waiting for consumers is usual; beyond it what comes late may do so for us.

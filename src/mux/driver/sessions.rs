@@ -6,12 +6,14 @@ use tokio::sync::oneshot;
 
 use super::{loss::Gaps, read_pacing::Tally};
 use crate::mux::{
-    delivery::{self, Producer},
+    delivery,
+    delivery::Producer,
     error::Error,
     ids::ConnectionId,
-    proto::{self, CloseReason, Failure, PacketKind, Reply, RequestId, SessionKey},
+    policy::congestion::Reading,
+    proto,
+    proto::{CloseReason, Failure, PacketKind, Reply, RequestId, SessionKey},
     release::ReleaseGuard,
-    strain::Reading,
 };
 
 type ReplySender = oneshot::Sender<Result<Reply, Failure>>;

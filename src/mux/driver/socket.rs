@@ -11,7 +11,7 @@ use socket2::SockRef;
 use tokio::{io::Interest, net::TcpStream};
 
 use super::tcp_info;
-use crate::mux::{network::Wire, strain::Way};
+use crate::mux::{network::Wire, policy::congestion::Way};
 
 /// A socket, or what stands for one in simulations.
 #[derive(Debug)]

@@ -11,7 +11,7 @@ pub(super) use linux::way;
 pub(super) fn way(
     _local: std::net::SocketAddr,
     _peer: std::net::SocketAddr,
-) -> Option<crate::mux::strain::Way> {
+) -> Option<crate::mux::policy::congestion::Way> {
     None
 }
 
@@ -25,7 +25,7 @@ mod linux {
 
     use socket2::{Domain, Protocol, Socket, Type};
 
-    use crate::mux::strain::Way;
+    use crate::mux::policy::congestion::Way;
 
     const AF_NETLINK: i32 = 16;
     const NETLINK_SOCK_DIAG: i32 = 4;

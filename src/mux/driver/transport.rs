@@ -5,7 +5,7 @@ use std::io::{self, IoSlice};
 use bytes::BytesMut;
 
 use super::{socket::Socket, tls::TlsStream};
-use crate::mux::strain::Way;
+use crate::mux::policy::congestion::Way;
 
 /// A socket, or TLS over one (RFC 7826, 19.2).
 #[derive(Debug)]

@@ -3,6 +3,7 @@
 //! * [`credential_gate`]: which connection may try the credentials, and how often.
 //! * [`sharing`]: whether a server can share connections.
 
+pub(crate) mod congestion;
 pub(super) mod credential_gate;
 pub(crate) mod failover;
 pub(super) mod join_history;

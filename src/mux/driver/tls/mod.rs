@@ -16,7 +16,7 @@ use rustls::ClientConnection;
 pub(crate) use self::client::TlsClient;
 use self::failure::Breakdown;
 use super::socket::Socket;
-use crate::mux::strain::Way;
+use crate::mux::policy::congestion::Way;
 
 /// Ciphertext read at a time. rustls alone would ask the system for 4 KiB, four times for a record.
 const READ_CHUNK: usize = 32 * 1024;
