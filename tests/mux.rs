@@ -17,6 +17,8 @@ mod tls_front;
 mod account;
 #[path = "mux/breakages.rs"]
 mod breakages;
+#[path = "mux/congestion.rs"]
+mod congestion;
 #[path = "mux/connection_pool.rs"]
 mod connection_pool;
 #[path = "mux/describing.rs"]
@@ -50,8 +52,6 @@ mod shutdown;
 #[cfg(target_os = "linux")]
 #[path = "mux/state_file.rs"]
 mod state_file;
-#[path = "mux/strain.rs"]
-mod strain;
 #[path = "mux/tls.rs"]
 mod tls;
 #[path = "mux/turns.rs"]

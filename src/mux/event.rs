@@ -4,8 +4,6 @@ use std::{fmt, path::PathBuf};
 
 use tokio::sync::broadcast::{self, error::RecvError};
 
-use super::policy::{congestion::Strain, sharing};
-
 /// Whether a server may carry several sessions on one connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum SharingVerdict {
@@ -16,16 +14,6 @@ pub enum SharingVerdict {
     Yes,
     /// It cannot: its sessions get a connection each.
     No,
-}
-
-impl From<sharing::Verdict> for SharingVerdict {
-    fn from(verdict: sharing::Verdict) -> Self {
-        match verdict {
-            sharing::Verdict::Unknown => Self::Unknown,
-            sharing::Verdict::Yes { .. } => Self::Yes,
-            sharing::Verdict::No { .. } => Self::No,
-        }
-    }
 }
 
 /// A server's verdict has changed.
@@ -51,6 +39,28 @@ impl fmt::Display for SharingChange {
     }
 }
 
+/// Why a connection is congested.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Congestion {
+    /// The path to the server loses segments, and one TCP window is too small for what is sent over it.
+    Path,
+    /// The server leaves out packets of several sessions at once.
+    Losses,
+    /// The server answers late: its answers wait behind the media.
+    LateAnswers,
+}
+
+impl fmt::Display for Congestion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Path => "the path to the server loses segments",
+            Self::Losses => "the server leaves out packets of several sessions",
+            Self::LateAnswers => "the server answers late",
+        })
+    }
+}
+
 /// A limit of the user's stands in the way: sessions of a server suffer, and would not on one more
 /// connection. Told once in ten minutes for a server, as long as it is so.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,7 +73,7 @@ pub struct ConnectionLimit {
     /// Its value.
     pub value: u32,
     /// What the sessions suffer from.
-    pub reason: Strain,
+    pub reason: Congestion,
 }
 
 impl fmt::Display for ConnectionLimit {

@@ -76,6 +76,7 @@ pub mod delivery;
 mod driver;
 mod error;
 mod event;
+mod health;
 mod ids;
 // Public for `tests/sim` only.
 #[doc(hidden)]
@@ -99,12 +100,10 @@ pub use self::{
     delivery::Packet,
     error::{Error, ErrorKind, Initiator, Scope, TlsFailure},
     event::{
-        ConnectionLimit, MuxEvent, MuxEvents, SharingChange, SharingVerdict, StateFileProblem,
+        Congestion, ConnectionLimit, MuxEvent, MuxEvents, SharingChange, SharingVerdict,
+        StateFileProblem,
     },
-    policy::{
-        congestion::Strain,
-        redial::{RetryBounds, RetrySchedule, Setback},
-    },
+    policy::redial::{RetryBounds, RetrySchedule, Setback},
     proto::{Credentials, MediaStream, PacketKind, Presentation, RtpInfo, StreamGrant},
     session::{
         RtcpSender, Session,

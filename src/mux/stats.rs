@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use super::{event::SharingVerdict, policy::congestion::Strain};
+use super::event::{Congestion, SharingVerdict};
 
 /// A number that one task writes and anybody reads. Relaxed: each stands for itself.
 #[derive(Debug, Default)]
@@ -130,7 +130,7 @@ pub struct ConnectionStats {
 #[non_exhaustive]
 pub struct ConnectionHealth {
     /// What its sessions suffer from, if they do.
-    pub strain: Option<Strain>,
+    pub congestion: Option<Congestion>,
     /// The quickest answer so far to a request that was alone on the connection.
     pub round_trip: Option<Duration>,
     /// The last one to a keep-alive: while sessions play it waits behind their media.

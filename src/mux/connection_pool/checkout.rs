@@ -37,7 +37,7 @@ pub(super) struct Known {
     /// Whether it takes its time for each DESCRIBE, and has refused no connection: describe-only ones may
     /// be made.
     pub(super) may_describe_only: bool,
-    /// Connections on which it has been busy with one request for long, and those that are strained.
+    /// Connections on which it has been busy with one request for long, and those that are congested.
     pub(super) busy: Vec<ConnectionId>,
     /// Connections that nobody is to get yet.
     pub(super) not_yet_free: Vec<ConnectionId>,

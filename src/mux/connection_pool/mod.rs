@@ -46,7 +46,6 @@ use tokio::{
 pub(crate) use self::{
     checkout::Wish,
     redial::Attempt,
-    registration::Registration,
     trials::{Canary, Described, Description, Joining},
 };
 pub use self::{handle::ConnectionHandle, intent::Intent, redial::RedialPermit};

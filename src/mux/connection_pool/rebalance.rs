@@ -10,13 +10,13 @@ use std::time::{Duration, Instant};
 use super::{Aftermath, ConnectionPool, State, Wish};
 use crate::mux::{
     clock,
-    driver::Vitals,
     event::{ConnectionLimit, MuxEvent},
+    health::HealthSample,
     ids::ConnectionId,
     policy::sharing::Stance,
 };
 
-/// How long a connection is strained before the first session is moved: new ones going elsewhere may
+/// How long a connection is congested before the first session is moved: new ones going elsewhere may
 /// be enough.
 const FIRST_MOVE: Duration = Duration::from_secs(10);
 /// How long after a move the next one comes: two looks, and the time that setting up takes.
@@ -25,7 +25,7 @@ const NEXT_MOVE: Duration = Duration::from_secs(5);
 /// way is told.
 const REST: Duration = Duration::from_secs(10 * 60);
 
-/// The moves from one strained connection.
+/// The moves from one congested connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Relief {
     /// Sessions that may move.
@@ -64,13 +64,13 @@ enum Step {
 }
 
 impl ConnectionPool {
-    /// Whether a session that plays on `strained` has a place elsewhere. If it is the user's limit that
+    /// Whether a session that plays on `congested` has a place elsewhere. If it is the user's limit that
     /// it has none, that is told.
-    pub(crate) fn has_relief(&self, wish: &Wish, strained: ConnectionId) -> bool {
-        let has_relief = self.has_place(wish, strained);
+    pub(crate) fn has_relief(&self, wish: &Wish, congested: ConnectionId) -> bool {
+        let has_relief = self.has_place(wish, congested);
         if !has_relief {
             self.change(|state, aftermath| {
-                state.on_limit_hurts(wish, strained, clock::now(), aftermath);
+                state.on_limit_hurts(wish, congested, clock::now(), aftermath);
             });
         }
         has_relief
@@ -78,8 +78,8 @@ impl ConnectionPool {
 }
 
 impl State {
-    /// A connection was looked at.
-    pub(super) fn on_examined(&mut self, id: ConnectionId, now: Instant, vitals: Vitals) {
+    /// What a connection has shown in a period.
+    pub(super) fn on_sampled(&mut self, id: ConnectionId, now: Instant, sample: &HealthSample) {
         let Some(entry) = self.table.entry(id) else {
             return;
         };
@@ -93,13 +93,13 @@ impl State {
             return;
         };
         let link = &registered.link;
-        let before = link.set_vitals(vitals).strain;
-        match (before, vitals.strain) {
-            (None, Some(strain)) => tracing::info!("{id}/-: strained: {strain}"),
-            (Some(_), None) => tracing::info!("{id}/-: not strained any more"),
+        let congestion = registered.congestion.on_sample(sample);
+        match (link.set_congestion(congestion), congestion) {
+            (None, Some(reason)) => tracing::info!("{id}/-: congested: {reason}"),
+            (Some(_), None) => tracing::info!("{id}/-: not congested any more"),
             _ => {}
         }
-        if vitals.strain.is_none() {
+        if congestion.is_none() {
             registered.relief = None;
             link.invite_to_move(false);
             return;
@@ -107,7 +107,7 @@ impl State {
         let relief = &mut registered.relief;
         let relief = relief.get_or_insert_with(|| Relief::new(now, sessions));
         // While it becomes better nobody moves.
-        if !may_move || !vitals.is_suffering {
+        if !may_move || !registered.congestion.was_bad() {
             return;
         }
         match relief.step(now) {
@@ -126,16 +126,16 @@ impl State {
     fn on_limit_hurts(
         &mut self,
         wish: &Wish,
-        strained: ConnectionId,
+        congested: ConnectionId,
         now: Instant,
         aftermath: &mut Aftermath,
     ) {
         let max = wish.options.pooling.max_connections_per_server;
-        let registered = self.registered.get(&strained);
-        let strain = registered.and_then(|registered| registered.link.vitals().strain);
+        let registered = self.registered.get(&congested);
+        let congestion = registered.and_then(|registered| registered.link.congestion());
         let server = wish.key.server();
         let is_at_limit = max > 0 && self.table.pooled_connections(server) >= max;
-        let (Some(strain), true) = (strain, is_at_limit) else {
+        let (Some(reason), true) = (congestion, is_at_limit) else {
             return;
         };
         let Some(known) = self.servers.get_mut(server) else {
@@ -149,7 +149,7 @@ impl State {
             server: server.to_string(),
             limit: "max-connections-per-server",
             value: max,
-            reason: strain,
+            reason,
         };
         aftermath.events.push(MuxEvent::Limit(limit));
     }

@@ -9,13 +9,14 @@ use std::{
 use tokio::{runtime::Handle, sync::oneshot};
 
 use super::{
-    ConnectionHandle, ConnectionPool, Placed, Registration, Ticket, Wish,
+    ConnectionHandle, ConnectionPool, Placed, Ticket, Wish,
     accounts::{AccountId, AccountView, Accounts},
     checkout::Known,
     descriptions::Descriptions,
     odd_session::FramingLosses,
     rebalance::Relief,
     redial::Redials,
+    registration::Registration,
     server::Server,
     tls_clients::TlsClients,
     trials::Trial,
@@ -28,6 +29,7 @@ use crate::mux::{
     event::MuxEvent,
     ids::ConnectionId,
     policy::{
+        congestion::CongestionWatch,
         join_history::Joins,
         placement::{Checkin, Demand, Placement, Purpose, Table, WaiterId},
         sharing::{Evidence, Stance, play_gate::SHORTEST_PATIENCE},
@@ -47,7 +49,8 @@ pub(super) struct Registered {
     pub(super) link: Arc<Link>,
     pub(super) trial: Trial,
     pub(super) joins: Joins,
-    /// While it is strained.
+    pub(super) congestion: CongestionWatch,
+    /// While it is congested.
     pub(super) relief: Option<Relief>,
     pub(super) losses: FramingLosses,
     pub(super) account: Option<AccountId>,
@@ -176,7 +179,7 @@ impl State {
                 };
                 now >= head.since + patience
             };
-            registered.link.vitals().strain.is_some()
+            registered.link.congestion().is_some()
                 || registered.losses.is_connection_to_blame(now)
                 || registered.link.backlog().head.is_some_and(is_long)
         });
@@ -314,6 +317,7 @@ impl State {
                 link: Arc::clone(&link),
                 trial: Trial::default(),
                 joins: Joins::default(),
+                congestion: CongestionWatch::default(),
                 relief: None,
                 losses: FramingLosses::default(),
                 account,
@@ -323,7 +327,7 @@ impl State {
         );
         self.update_gauges(&server);
         aftermath.plans.push(Plan {
-            registration: Registration::new(pool.clone(), id),
+            events: Box::new(Registration::new(pool.clone(), id)),
             link: Arc::clone(&link),
             ends,
             config: ConnectionConfig {

@@ -1,92 +1,86 @@
 //! What a connection shows while its sessions play, once in a period.
 //!
-//! Looked at while something is read anyway: a connection that is silent costs nothing.
+//! Sampled while something is read anyway: a connection that is silent costs nothing.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::{sessions::Sessions, transport::Transport};
-use crate::mux::{
-    delivery::Budget,
-    policy::congestion::{Reading, Strain, StrainWatch, Way},
-    proto::Measures,
-};
+use crate::mux::{delivery::Budget, health::HealthSample, proto::Measures};
+
+/// How often a connection is sampled.
+const PERIOD: Duration = Duration::from_secs(2);
 
 /// So much waiting for consumers is usual; beyond it what comes late may do so for us.
 const BEHIND: usize = 4 * 1024 * 1024;
 
-/// What was seen last, for statistics.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(crate) struct Vitals {
-    /// Why the connection is strained, if it is.
-    pub(crate) strain: Option<Strain>,
-    /// The last look was as bad.
-    pub(crate) is_suffering: bool,
-    /// The server is to be asked, for how long its answer takes.
-    pub(crate) calls_for_answer: bool,
-    /// Octets a second.
-    pub(crate) rate: u64,
-    /// RTP packets the server has left out since the connection was made.
-    pub(crate) lost: u64,
-    /// What the system says of the way; counted since the connection was made.
-    pub(crate) way: Option<Way>,
-}
-
-/// Takes readings of one connection.
+/// Takes samples of one connection.
 #[derive(Debug, Default)]
-pub(super) struct Examination {
-    watch: StrainWatch,
-    vitals: Vitals,
-    octets: u64,
+pub(super) struct HealthSampler {
+    next: Option<Instant>,
+    /// Counted until the last sample.
+    bytes: u64,
     answers: u64,
     out_of_order: u32,
     since: Option<Instant>,
 }
 
-impl Examination {
-    /// Looks, if it is time to; gives what was seen.
-    pub(super) fn look(
+impl HealthSampler {
+    /// Takes a sample, if it is time to.
+    pub(super) fn sample(
         &mut self,
         now: Instant,
-        octets: u64,
+        bytes: u64,
         measures: impl FnOnce() -> Measures,
         budget: &Budget,
         (sessions, transport): (&mut Sessions, &Transport),
-    ) -> Option<Vitals> {
-        if !self.watch.is_due(now) {
+    ) -> Option<HealthSample> {
+        if !self.is_due(now) {
             return None;
         }
         let since = self.since.replace(now);
-        let way = transport.way();
-        let out_of_order = way.map_or(0, |way| way.out_of_order);
+        let path = transport.path_info();
+        let out_of_order = path.map_or(0, |path| path.out_of_order);
         let measures = measures();
         let is_answered = measures.lone_answers != self.answers;
-        let mut reading = Reading {
+        let mut sample = HealthSample {
             time: since.map_or_else(Default::default, |since| {
                 now.saturating_duration_since(since)
             }),
-            octets: octets.saturating_sub(self.octets),
+            bytes: bytes.saturating_sub(self.bytes),
             answer: measures.last_answer.filter(|_| is_answered),
             round_trip: measures.round_trip,
-            way: way.map(|way| Way {
-                out_of_order: out_of_order.wrapping_sub(self.out_of_order),
-                ..way
-            }),
+            out_of_order: out_of_order.wrapping_sub(self.out_of_order),
+            path,
             is_behind: budget.used() > BEHIND,
-            ..Reading::default()
+            ..HealthSample::default()
         };
-        sessions.take_gaps(&mut reading);
-        (self.octets, self.answers, self.out_of_order) =
-            (octets, measures.lone_answers, out_of_order);
+        sessions.take_losses(&mut sample);
+        (self.bytes, self.answers, self.out_of_order) =
+            (bytes, measures.lone_answers, out_of_order);
         // The first period has no beginning.
-        since?;
-        self.vitals = Vitals {
-            strain: self.watch.on_reading(&reading),
-            is_suffering: self.watch.was_bad(),
-            calls_for_answer: reading.calls_for_answer(),
-            rate: reading.rate(),
-            lost: self.vitals.lost + reading.lost,
-            way,
-        };
-        Some(self.vitals)
+        since.map(|_| sample)
+    }
+
+    /// Whether it is time for the next sample, which begins the period after it.
+    fn is_due(&mut self, now: Instant) -> bool {
+        let is_due = self.next.is_some_and(|at| now >= at);
+        if is_due || self.next.is_none() {
+            self.next = Some(now + PERIOD);
+        }
+        is_due
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sample_is_due_once_in_a_period() {
+        let (start, mut sampler) = (Instant::now(), HealthSampler::default());
+        assert!(!sampler.is_due(start));
+        assert!(!sampler.is_due(start + PERIOD / 2));
+        assert!(sampler.is_due(start + PERIOD));
+        assert!(!sampler.is_due(start + PERIOD));
     }
 }

@@ -15,10 +15,11 @@ use tokio::{
 };
 use url::Url;
 
-use super::health::Vitals;
 use crate::mux::{
     delivery::{Budget, Producer},
     error::Error,
+    event::Congestion,
+    health::{HealthSample, PathInfo},
     ids::ConnectionId,
     proto::{
         Backlog, CloseReason, CredentialStatus, Failure, FailureKind, Measures, ProbeOutcome,
@@ -167,8 +168,7 @@ pub(crate) struct Link {
     /// No session of it can be addressed any more.
     is_tainted: AtomicBool,
     insight: Mutex<Insight>,
-    /// What it showed when it was last looked at.
-    vitals: Mutex<Vitals>,
+    health: Mutex<Health>,
     /// One of its sessions is to move elsewhere, whichever hears it first.
     invites_to_move: AtomicBool,
     /// This one is.
@@ -179,6 +179,18 @@ pub(crate) struct Link {
     task: OnceLock<AbortHandle>,
     /// Set when the connection is over.
     close_reason: OnceLock<CloseReason>,
+}
+
+/// How the connection bears what is sent over it, for statistics.
+#[derive(Clone, Copy, Debug, Default)]
+struct Health {
+    /// Set by the pool.
+    congestion: Option<Congestion>,
+    /// Bytes a second.
+    rate: u64,
+    /// RTP packets the server has left out since the connection was made.
+    lost: u64,
+    path: Option<PathInfo>,
 }
 
 /// The driver's ends of a link.
@@ -220,7 +232,7 @@ impl Link {
             released: AtomicU32::new(0),
             is_proven: AtomicBool::new(false),
             is_tainted: AtomicBool::new(false),
-            vitals: Mutex::default(),
+            health: Mutex::default(),
             invites_to_move: AtomicBool::new(false),
             asked_to_move: Mutex::default(),
             asks_to_move: AtomicBool::new(false),
@@ -319,32 +331,42 @@ impl Link {
         self.is_tainted.store(true, Ordering::Relaxed);
     }
 
-    /// What it showed when it was last looked at.
-    pub(crate) fn vitals(&self) -> Vitals {
-        *self.vitals.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Why the connection is congested, if it is.
+    pub(crate) fn congestion(&self) -> Option<Congestion> {
+        self.lock_health().congestion
+    }
+
+    /// Gives what held before.
+    pub(crate) fn set_congestion(&self, congestion: Option<Congestion>) -> Option<Congestion> {
+        std::mem::replace(&mut self.lock_health().congestion, congestion)
+    }
+
+    pub(super) fn on_sampled(&self, sample: &HealthSample) {
+        let mut health = self.lock_health();
+        health.rate = sample.rate();
+        health.lost += sample.lost;
+        health.path = sample.path;
+    }
+
+    fn lock_health(&self) -> MutexGuard<'_, Health> {
+        self.health.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How it bears what is sent over it.
     pub(crate) fn health(&self) -> ConnectionHealth {
         let insight = self.insight.lock();
         let measures = insight.unwrap_or_else(PoisonError::into_inner).measures;
-        let vitals = self.vitals();
+        let health = *self.lock_health();
         ConnectionHealth {
-            strain: vitals.strain,
+            congestion: health.congestion,
             round_trip: measures.round_trip,
             last_answer: measures.last_answer,
             service_time: measures.service_time,
-            rate: vitals.rate,
-            lost: vitals.lost,
-            path_round_trip: vitals.way.map(|way| way.round_trip),
-            out_of_order: vitals.way.map(|way| way.out_of_order),
+            rate: health.rate,
+            lost: health.lost,
+            path_round_trip: health.path.map(|path| path.round_trip),
+            out_of_order: health.path.map(|path| path.out_of_order),
         }
-    }
-
-    /// Gives what it showed before.
-    pub(crate) fn set_vitals(&self, vitals: Vitals) -> Vitals {
-        let mut known = self.vitals.lock().unwrap_or_else(PoisonError::into_inner);
-        std::mem::replace(&mut *known, vitals)
     }
 
     /// Whether one of its sessions is to move elsewhere.

@@ -45,13 +45,13 @@ impl Sequence {
 
 /// The streams of one session.
 #[derive(Debug, Default)]
-pub(super) struct Gaps {
+pub(super) struct LossCounter {
     streams: Vec<Sequence>,
     /// Packets missing since the last look.
     lost: u64,
 }
 
-impl Gaps {
+impl LossCounter {
     /// An RTP packet has come.
     #[inline]
     pub(super) fn on_packet(&mut self, stream: usize, packet: &[u8]) {
@@ -91,7 +91,7 @@ mod tests {
 
     #[test]
     fn what_is_missing_between_packets_is_counted() {
-        let mut gaps = Gaps::default();
+        let mut gaps = LossCounter::default();
         for sequence in [65_530, 65_531, 65_535, 0, 2, 1, 3] {
             gaps.on_packet(0, &packet(7, sequence));
         }
@@ -101,7 +101,7 @@ mod tests {
 
     #[test]
     fn new_beginnings_are_no_gaps() {
-        let mut gaps = Gaps::default();
+        let mut gaps = LossCounter::default();
         gaps.on_packet(0, &packet(7, 100));
         gaps.on_packet(1, &packet(7, 500));
         gaps.on_packet(0, &packet(8, 900));
@@ -117,7 +117,7 @@ mod tests {
 
     #[test]
     fn what_is_no_rtp_is_not_looked_at() {
-        let mut gaps = Gaps::default();
+        let mut gaps = LossCounter::default();
         gaps.on_packet(0, &[0x80; 11]);
         gaps.on_packet(usize::MAX, &packet(7, 1));
         assert_eq!(gaps.take(), (false, 0));

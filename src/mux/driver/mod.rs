@@ -10,13 +10,14 @@
 //! * There is no await between reading octets and queueing the packets in them.
 //! * Reads and writes advance together: neither waits for the other, nor for a consumer.
 //! * However it ends - closed, failed, aborted, by a panic - everything it holds is dropped, and
-//!   each of these things tells whoever waits for it: [`Registration`], [`Sessions`], [`LinkEnds`].
+//!   each of these things tells whoever waits for it: [`DriverEvents`], [`Sessions`], [`LinkEnds`].
 #![expect(
     clippy::disallowed_methods,
     reason = "the driver is where clock, timers and tasks belong"
 )]
 
 mod dial;
+mod events;
 mod health;
 mod input;
 mod link;
@@ -52,8 +53,13 @@ use tokio::{
     time::{Sleep, sleep, sleep_until},
 };
 
+pub(crate) use self::{
+    events::{DriverEvent, DriverEvents},
+    link::{Command, Lease, Link, LinkEnds, Report},
+    tls::TlsClient,
+};
 use self::{
-    health::Examination,
+    health::HealthSampler,
     input::Input,
     link::Readiness,
     outbox::Outbox,
@@ -65,14 +71,8 @@ use self::{
     suspend::SleepWatch,
     transport::Transport,
 };
-pub(crate) use self::{
-    health::Vitals,
-    link::{Command, Lease, Link, LinkEnds, Report},
-    tls::TlsClient,
-};
 use super::{
     clock,
-    connection_pool::Registration,
     error::Error,
     network::Network,
     policy::server_speed::LONG_WAY,
@@ -98,7 +98,7 @@ fn is_wire_logged() -> bool {
 /// What a driver starts with.
 #[derive(Debug)]
 pub(crate) struct Plan {
-    pub(crate) registration: Registration,
+    pub(crate) events: Box<dyn DriverEvents>,
     pub(crate) link: Arc<Link>,
     pub(crate) ends: LinkEnds,
     pub(crate) config: ConnectionConfig,
@@ -119,7 +119,7 @@ pub(crate) fn start(runtime: &Handle, plan: Plan) {
 async fn run(plan: Plan) {
     // Locals are dropped in reverse order: the pool forgets the connection after its socket closed.
     let Plan {
-        registration,
+        events,
         link,
         mut ends,
         mut config,
@@ -133,21 +133,21 @@ async fn run(plan: Plan) {
     }
     let sleep_watch = SleepWatch::new(clock::now(), network.clone());
     let dialing = dial::dial(&link, connect_timeout, tls, network);
-    match connect(&registration, &link, &mut ends, dialing, &mut deferred).await {
+    match connect(&*events, &link, &mut ends, dialing, &mut deferred).await {
         Ok(transport) => {
             tracing::info!("{}/-: connected to {}", link.id, link.server);
             // Over a long way a round trip costs more than what it would tell.
             let connect_time = link.insight().connect_time;
             config.describes_slowly &= connect_time.is_none_or(|time| time < LONG_WAY);
-            registration.on_connected();
+            events.handle(DriverEvent::Connected);
             ends.readiness.send_replace(Readiness::Ready);
-            let driver = Driver::new(registration, link, ends, transport, config, sleep_watch);
+            let driver = Driver::new(events, link, ends, transport, config, sleep_watch);
             driver.run(deferred).await;
         }
         Err(error) => {
             tracing::info!("{}/-: {error}", link.id);
             // Forgotten first: who tries again at once must not find the failed attempt counted.
-            drop(registration);
+            drop(events);
             ends.readiness.send_replace(Readiness::Failed(error));
         }
     }
@@ -156,7 +156,7 @@ async fn run(plan: Plan) {
 /// Dials until that succeeds or fails, everybody who waits for it has gone, or all is shut down.
 /// Commands that come meanwhile are kept for later.
 async fn connect(
-    registration: &Registration,
+    events: &dyn DriverEvents,
     link: &Link,
     ends: &mut LinkEnds,
     dialing: impl Future<Output = Result<Transport, Error>>,
@@ -169,7 +169,7 @@ async fn connect(
             biased;
             command = ends.commands.recv() => match command {
                 None | Some(Command::Close) => return Err(Error::shut_down()),
-                Some(Command::SetIdle(Some(_))) if registration.try_retire() => {
+                Some(Command::SetIdle(Some(_))) if events.try_retire() => {
                     return Err(Error::abandoned());
                 }
                 Some(command) => deferred.push(command),
@@ -195,7 +195,7 @@ struct Driver {
     outbox: Outbox,
     quick_ack: QuickAck,
     breath: Breath,
-    examination: Examination,
+    sampler: HealthSampler,
     /// Reading was interrupted.
     has_more_input: bool,
     gathering: Gathering,
@@ -212,12 +212,12 @@ struct Driver {
     /// Answers of which what they tell about the server was passed on.
     answers: u64,
     /// The last field, dropped last.
-    registration: Registration,
+    events: Box<dyn DriverEvents>,
 }
 
 impl Driver {
     fn new(
-        registration: Registration,
+        events: Box<dyn DriverEvents>,
         link: Arc<Link>,
         ends: LinkEnds,
         transport: Transport,
@@ -239,7 +239,7 @@ impl Driver {
             outbox: Outbox::default(),
             quick_ack: QuickAck::default(),
             breath: Breath::default(),
-            examination: Examination::default(),
+            sampler: HealthSampler::default(),
             has_more_input: false,
             gathering,
             sleep_watch,
@@ -249,7 +249,7 @@ impl Driver {
             over: None,
             told_of_digest: false,
             answers: 0,
-            registration,
+            events,
         }
     }
 
@@ -318,7 +318,7 @@ impl Driver {
             match self.transport.try_read_buf(self.input.with_room()) {
                 Ok(0) => {
                     // Before anything else: nobody gets this connection any more.
-                    self.registration.retire();
+                    self.events.handle(DriverEvent::Retired);
                     return self.core.handle_eof(clock::now());
                 }
                 Ok(read) => {
@@ -332,7 +332,7 @@ impl Driver {
                     let deliver = |packet| sessions.deliver(now, packet);
                     self.core.handle_input(now, self.input.unread(), deliver);
                     self.drain_events(now);
-                    self.examine(now);
+                    self.take_sample(now);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Err(error) => return self.on_io_error(&error),
@@ -341,25 +341,26 @@ impl Driver {
         self.has_more_input = true;
     }
 
-    /// Looks now and then how the connection bears what is sent over it.
-    fn examine(&mut self, now: Instant) {
+    /// Samples now and then how the connection bears what is sent over it.
+    fn take_sample(&mut self, now: Instant) {
         let link = &self.link;
-        let octets = link.counters.bytes_received.get();
+        let bytes = link.counters.bytes_received.get();
         let patient = (&mut self.sessions, &self.transport);
         let measures = || self.core.measures();
-        let vitals = self
-            .examination
-            .look(now, octets, measures, &link.budget, patient);
-        if let Some(vitals) = vitals {
-            if vitals.calls_for_answer {
+        let sample = self
+            .sampler
+            .sample(now, bytes, measures, &link.budget, patient);
+        if let Some(sample) = sample {
+            link.on_sampled(&sample);
+            if sample.calls_for_answer() {
                 self.core.keep_next_alive(now);
             }
-            self.registration.on_examined(now, vitals);
+            self.events.handle(DriverEvent::Sampled(now, sample));
         }
     }
 
     fn on_io_error(&mut self, error: &io::Error) {
-        self.registration.retire();
+        self.events.handle(DriverEvent::Retired);
         self.core.handle_io_error(clock::now(), error.to_string());
     }
 
@@ -376,7 +377,7 @@ impl Driver {
             return;
         };
         tracing::info!("{}/-: the machine was asleep for {slept:?}", self.link.id);
-        self.registration.on_slept();
+        self.events.handle(DriverEvent::Suspended);
         self.core.handle_slept(now, slept);
     }
 
@@ -498,7 +499,7 @@ impl Driver {
         }
         if !self.told_of_digest && self.core.has_seen_digest() {
             self.told_of_digest = true;
-            self.registration.on_digest_seen();
+            self.events.handle(DriverEvent::DigestSeen);
         }
         self.pass_on_insight();
         let backlog = self.core.backlog();
@@ -557,7 +558,7 @@ impl Driver {
             self.on_event(now, event);
         }
         while let Some(loss) = self.core.poll_framing_loss() {
-            self.registration.on_framing_lost(now, loss);
+            self.events.handle(DriverEvent::FramingLost(now, loss));
         }
         while let Some(undescribed) = self.core.poll_undescribed() {
             self.sessions.on_undescribed(&undescribed);
@@ -582,7 +583,7 @@ impl Driver {
             }
             Event::SessionLost { session, failure } => {
                 tracing::info!("{id}/{session}: lost: {failure}");
-                self.registration.on_session_lost(now);
+                self.events.handle(DriverEvent::SessionLost(now));
                 self.sessions.on_lost(session, &failure);
             }
             Event::SessionClosed(session) => {
@@ -593,11 +594,11 @@ impl Driver {
                 if let CredentialReport::Refused(_) = report {
                     tracing::info!("{id}/-: credentials refused");
                 }
-                self.registration.on_credentials(now, report);
+                self.events.handle(DriverEvent::Credentials(now, report));
             }
             Event::NoMoreSessions(reason) => {
                 tracing::info!("{id}/-: takes no more sessions: {reason:?}");
-                self.registration.on_no_more_sessions();
+                self.events.handle(DriverEvent::NoMoreSessions);
                 if let Retirement::CannotShare(violation) = reason
                     && violation.taints()
                 {
@@ -607,20 +608,20 @@ impl Driver {
             }
             Event::Probed(outcome) => {
                 tracing::debug!("{id}/-: a DESCRIBE of nothing: {outcome:?}");
-                self.registration.on_probed(outcome);
+                self.events.handle(DriverEvent::Probed(outcome));
                 if let Some(waiter) = self.probed.take() {
                     // Nobody need wait.
                     let _ = waiter.send(outcome);
                 }
             }
             Event::IdleExpired => {
-                if self.registration.try_retire() {
+                if self.events.try_retire() {
                     tracing::debug!("{id}/-: idle timeout");
                     self.core.close(now);
                 }
             }
             Event::Closed(reason) => {
-                self.registration.retire();
+                self.events.handle(DriverEvent::Retired);
                 self.link.set_close_reason(reason.clone());
                 self.over = Some(reason);
             }

@@ -4,13 +4,13 @@ use std::{collections::BTreeMap, time::Instant};
 
 use tokio::sync::oneshot;
 
-use super::{loss::Gaps, read_pacing::Tally};
+use super::{loss::LossCounter, read_pacing::Tally};
 use crate::mux::{
     delivery,
     delivery::Producer,
     error::Error,
+    health::HealthSample,
     ids::ConnectionId,
-    policy::congestion::Reading,
     proto,
     proto::{CloseReason, Failure, PacketKind, Reply, RequestId, SessionKey},
     release::ReleaseGuard,
@@ -25,7 +25,7 @@ struct Opened {
     /// Something was pushed and not handed over.
     is_touched: bool,
     camera: String,
-    gaps: Gaps,
+    losses: LossCounter,
     /// Settled when the core has forgotten the session, or with the connection.
     _release: ReleaseGuard,
 }
@@ -79,7 +79,7 @@ impl Sessions {
             producer,
             is_touched: false,
             camera,
-            gaps: Gaps::default(),
+            losses: LossCounter::default(),
             _release: release,
         };
         let at = self.opened.partition_point(|(other, _)| *other < key);
@@ -157,7 +157,7 @@ impl Sessions {
         }
         let (_, session) = &mut self.opened[self.last_delivered];
         if packet.kind == PacketKind::Rtp {
-            session.gaps.on_packet(packet.stream, &packet.payload);
+            session.losses.on_packet(packet.stream, &packet.payload);
         }
         session.producer.push(delivery::Packet {
             stream: packet.stream,
@@ -174,12 +174,12 @@ impl Sessions {
     }
 
     /// What the sessions got since the last call.
-    pub(super) fn take_gaps(&mut self, reading: &mut Reading) {
+    pub(super) fn take_losses(&mut self, sample: &mut HealthSample) {
         for (_, session) in &mut self.opened {
-            let (had_any, lost) = session.gaps.take();
-            reading.sessions += u32::from(had_any);
-            reading.lossy += u32::from(lost > 0);
-            reading.lost += lost;
+            let (had_any, lost) = session.losses.take();
+            sample.sessions += u32::from(had_any);
+            sample.lossy += u32::from(lost > 0);
+            sample.lost += lost;
         }
     }
 

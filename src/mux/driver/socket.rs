@@ -11,7 +11,7 @@ use socket2::SockRef;
 use tokio::{io::Interest, net::TcpStream};
 
 use super::tcp_info;
-use crate::mux::{network::Wire, policy::congestion::Way};
+use crate::mux::{health::PathInfo, network::Wire};
 
 /// A socket, or what stands for one in simulations.
 #[derive(Debug)]
@@ -73,9 +73,9 @@ impl Socket {
     }
 
     /// What the system says of the way.
-    pub(super) fn way(&self) -> Option<Way> {
+    pub(super) fn path_info(&self) -> Option<PathInfo> {
         let Self::Tcp(socket) = self else { return None };
-        tcp_info::way(socket.local_addr().ok()?, socket.peer_addr().ok()?)
+        tcp_info::path_info(socket.local_addr().ok()?, socket.peer_addr().ok()?)
     }
 
     /// Acknowledges what was read at once. The system forgets the option by itself.

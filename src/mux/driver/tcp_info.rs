@@ -5,13 +5,13 @@
 //! reason.
 
 #[cfg(target_os = "linux")]
-pub(super) use linux::way;
+pub(super) use linux::path_info;
 
 #[cfg(not(target_os = "linux"))]
-pub(super) fn way(
+pub(super) fn path_info(
     _local: std::net::SocketAddr,
     _peer: std::net::SocketAddr,
-) -> Option<crate::mux::policy::congestion::Way> {
+) -> Option<crate::mux::health::PathInfo> {
     None
 }
 
@@ -25,7 +25,7 @@ mod linux {
 
     use socket2::{Domain, Protocol, Socket, Type};
 
-    use crate::mux::policy::congestion::Way;
+    use crate::mux::health::PathInfo;
 
     const AF_NETLINK: i32 = 16;
     const NETLINK_SOCK_DIAG: i32 = 4;
@@ -44,7 +44,7 @@ mod linux {
     const RCV_OOOPACK: usize = 224;
 
     /// The connection between these two; none if the system does not say. Takes some microseconds.
-    pub(crate) fn way(local: SocketAddr, peer: SocketAddr) -> Option<Way> {
+    pub(crate) fn path_info(local: SocketAddr, peer: SocketAddr) -> Option<PathInfo> {
         let kind = Type::RAW.nonblocking();
         let protocol = Protocol::from(NETLINK_SOCK_DIAG);
         let mut netlink = Socket::new(Domain::from(AF_NETLINK), kind, Some(protocol)).ok()?;
@@ -89,7 +89,7 @@ mod linux {
         }
     }
 
-    fn parse(answer: &[u8]) -> Option<Way> {
+    fn parse(answer: &[u8]) -> Option<PathInfo> {
         let kind = u16::from_ne_bytes(answer.get(4..6)?.try_into().ok()?);
         if kind != SOCK_DIAG_BY_FAMILY {
             return None;
@@ -103,7 +103,7 @@ mod linux {
             if kind == INET_DIAG_INFO {
                 let word =
                     |at: usize| Some(u32::from_ne_bytes(info.get(at..at + 4)?.try_into().ok()?));
-                return Some(Way {
+                return Some(PathInfo {
                     round_trip: Duration::from_micros(u64::from(word(RCV_RTT)?)),
                     // Linux counts it since 5.4.
                     out_of_order: word(RCV_OOOPACK).unwrap_or_default(),
@@ -132,7 +132,7 @@ mod linux {
                 let mut read = vec![0; 100_000];
                 (&client).read_exact(&mut read).unwrap();
                 let (local, peer) = (client.local_addr().unwrap(), client.peer_addr().unwrap());
-                let way = way(local, peer).expect("sock_diag");
+                let way = path_info(local, peer).expect("sock_diag");
                 assert!(
                     way.out_of_order < 10 && way.round_trip < Duration::from_secs(1),
                     "{way:?}"
@@ -143,7 +143,7 @@ mod linux {
         #[test]
         fn what_is_no_connection_is_not_found() {
             let nobody = "127.0.0.1:1".parse().unwrap();
-            assert_eq!(way(nobody, nobody), None);
+            assert_eq!(path_info(nobody, nobody), None);
         }
 
         #[test]

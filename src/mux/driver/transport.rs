@@ -5,7 +5,7 @@ use std::io::{self, IoSlice};
 use bytes::BytesMut;
 
 use super::{socket::Socket, tls::TlsStream};
-use crate::mux::policy::congestion::Way;
+use crate::mux::health::PathInfo;
 
 /// A socket, or TLS over one (RFC 7826, 19.2).
 #[derive(Debug)]
@@ -56,10 +56,10 @@ impl Transport {
     }
 
     /// What the system says of the way.
-    pub(super) fn way(&self) -> Option<Way> {
+    pub(super) fn path_info(&self) -> Option<PathInfo> {
         match self {
-            Self::Plain(socket) => socket.way(),
-            Self::Tls(stream) => stream.way(),
+            Self::Plain(socket) => socket.path_info(),
+            Self::Tls(stream) => stream.path_info(),
         }
     }
 

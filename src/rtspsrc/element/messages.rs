@@ -71,7 +71,7 @@ pub(crate) fn limit(element: &RtspMuxSrc, limit: &mux::ConnectionLimit) {
         .field("server", &limit.server)
         .field("limit", limit.limit)
         .field("value", limit.value)
-        .field("reason", stats::strain(limit.reason))
+        .field("reason", stats::congestion(limit.reason))
         .build();
     let text = format!("{} does not suffice", limit.limit);
     let message = gst::message::Warning::builder(gst::ResourceError::Busy, &text)

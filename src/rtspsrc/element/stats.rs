@@ -6,7 +6,7 @@ use gst::{glib, prelude::*};
 use gstreamer as gst;
 
 use crate::{
-    mux::{ConnectionHealth, SessionStats, SharingVerdict, Strain, StreamStats},
+    mux::{Congestion, ConnectionHealth, SessionStats, SharingVerdict, StreamStats},
     rtspsrc::{manager::StreamReport, session::status::Standing},
 };
 
@@ -43,7 +43,7 @@ pub(crate) fn structure(
 fn health(health: &ConnectionHealth) -> gst::Structure {
     let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
     gst::Structure::builder("application/x-rtspmux-connection-health")
-        .field_if_some("strain", health.strain.map(strain))
+        .field_if_some("congestion", health.congestion.map(congestion))
         .field_if_some("round-trip", health.round_trip.map(nanos))
         .field_if_some("last-answer", health.last_answer.map(nanos))
         .field_if_some("service-time", health.service_time.map(nanos))
@@ -54,11 +54,11 @@ fn health(health: &ConnectionHealth) -> gst::Structure {
         .build()
 }
 
-pub(crate) fn strain(strain: Strain) -> &'static str {
-    match strain {
-        Strain::Path => "path",
-        Strain::Losses => "losses",
-        Strain::LateAnswers => "late-answers",
+pub(crate) fn congestion(congestion: Congestion) -> &'static str {
+    match congestion {
+        Congestion::Path => "path",
+        Congestion::Losses => "losses",
+        Congestion::LateAnswers => "late-answers",
     }
 }
 

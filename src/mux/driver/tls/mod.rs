@@ -16,7 +16,7 @@ use rustls::ClientConnection;
 pub(crate) use self::client::TlsClient;
 use self::failure::Breakdown;
 use super::socket::Socket;
-use crate::mux::policy::congestion::Way;
+use crate::mux::health::PathInfo;
 
 /// Ciphertext read at a time. rustls alone would ask the system for 4 KiB, four times for a record.
 const READ_CHUNK: usize = 32 * 1024;
@@ -174,8 +174,8 @@ impl TlsStream {
     }
 
     /// See [`Transport::way`](super::transport::Transport::way).
-    pub(super) fn way(&self) -> Option<Way> {
-        self.socket.way()
+    pub(super) fn path_info(&self) -> Option<PathInfo> {
+        self.socket.path_info()
     }
 
     /// See [`Transport::acknowledge_at_once`](super::transport::Transport::acknowledge_at_once).

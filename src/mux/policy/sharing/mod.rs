@@ -28,6 +28,7 @@ pub(crate) use self::{
 };
 use super::join_history::{Blame, JoinHistory, Joins};
 use crate::mux::{
+    event::SharingVerdict,
     ids::{ConnectionId, PresentationUri},
     proto::ProbeOutcome,
 };
@@ -59,6 +60,16 @@ pub(crate) enum Verdict {
         /// When it was confirmed.
         since: Instant,
     },
+}
+
+impl From<Verdict> for SharingVerdict {
+    fn from(verdict: Verdict) -> Self {
+        match verdict {
+            Verdict::Unknown => Self::Unknown,
+            Verdict::Yes { .. } => Self::Yes,
+            Verdict::No { .. } => Self::No,
+        }
+    }
 }
 
 /// What follows for a session that asks for a connection.

@@ -161,14 +161,14 @@ impl BringUp {
 
     /// Brings up the same once more, beside it, on another connection than the one that carries too
     /// much; none where there is none.
-    pub(crate) fn relief(&self, strained: ConnectionId) -> Option<Self> {
+    pub(crate) fn relief(&self, congested: ConnectionId) -> Option<Self> {
         let is_shared = self.options.pooling.enable_connection_pooling && !self.wish.is_dedicated;
         let mut relief = self.another().filter(|_| is_shared)?;
-        relief.wish.avoid = vec![strained];
+        relief.wish.avoid = vec![congested];
         // It plays, and so is described.
         relief.wish.needs_describe = false;
         self.pool
-            .has_relief(&relief.wish, strained)
+            .has_relief(&relief.wish, congested)
             .then_some(relief)
     }
 

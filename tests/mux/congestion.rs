@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use gstrtspmux::mux::{
-    Mux, MuxEvent, MuxEvents, PacketKind, Pooling, Session, SessionOptions, SharingVerdict, Strain,
+    Congestion, Mux, MuxEvent, MuxEvents, PacketKind, Pooling, Session, SessionOptions,
+    SharingVerdict,
 };
 
 use crate::{
@@ -98,8 +99,8 @@ impl Scene {
         }
     }
 
-    fn strain(&self) -> Option<Strain> {
-        self.mux.stats().servers[0].connections[0].health.strain
+    fn congestion(&self) -> Option<Congestion> {
+        self.mux.stats().servers[0].connections[0].health.congestion
     }
 
     /// Sessions of the four that are not on the first connection any more.
@@ -127,20 +128,20 @@ async fn new_sessions_go_elsewhere_and_some_move_until_it_is_over() {
     let all = [1, 2, 3, 4];
     scene.looks(3, &all).await;
     assert_eq!(
-        scene.strain(),
+        scene.congestion(),
         None,
         "the first look has nothing to compare with"
     );
     scene.look(&all).await;
-    assert_eq!(scene.strain(), Some(Strain::Losses));
+    assert_eq!(scene.congestion(), Some(Congestion::Losses));
     assert!(scene.mux.stats().servers[0].connections[0].health.lost >= 12);
-    assert_eq!(scene.join(5).await, 2, "a connection that is not strained");
+    assert_eq!(scene.join(5).await, 2, "a connection that is not congested");
     assert_eq!(scene.moved(), 0, "not yet");
     scene.looks(6, &all).await;
     assert_eq!(scene.moved(), 1);
     assert_eq!(scene.server.accepted(), 2, "where the new one is");
     scene.looks(12, &[]).await;
-    assert_eq!(scene.strain(), None);
+    assert_eq!(scene.congestion(), None);
     assert_eq!(scene.moved(), 1, "it has helped");
     assert_eq!(scene.join(6).await, 2, "the one with fewer sessions");
     assert_eq!(scene.limits_told(), Vec::<String>::new());
@@ -169,6 +170,6 @@ async fn the_limit_that_is_in_the_way_is_named_once() {
 async fn one_camera_that_loses_packets_moves_nothing() {
     let mut scene = Scene::new(Family::Gst, 4).await;
     scene.looks(30, &[3]).await;
-    assert_eq!((scene.strain(), scene.moved()), (None, 0));
+    assert_eq!((scene.congestion(), scene.moved()), (None, 0));
     assert_eq!(scene.join(5).await, 1);
 }
