@@ -66,8 +66,8 @@ pub use self::{
     limits::{Limits, Timeouts},
     wire::{
         header::RtpInfo,
-        log::{Direction, WireMessage},
         sdp::{InvalidSdp, MediaStream, Presentation, SkipReason, SkippedMedia},
         server_text::ServerText,
+        wire_log::{Direction, WireMessage},
     },
 };

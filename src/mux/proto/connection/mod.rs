@@ -77,8 +77,8 @@ use super::{
     wire::{
         codec::{Decoder, Unit, write_frame},
         header::{Methods, parse_cseq, parse_session},
-        log::WireMessage,
         message::{Message, StartLine},
+        wire_log::WireMessage,
     },
 };
 

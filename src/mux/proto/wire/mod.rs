@@ -2,7 +2,6 @@
 
 pub(crate) mod codec;
 pub mod header;
-pub(crate) mod log;
 pub(crate) mod message;
 pub(crate) mod random_access;
 pub(crate) mod redaction;
@@ -11,3 +10,4 @@ pub mod sdp;
 pub(crate) mod secrets;
 pub(crate) mod server_text;
 pub mod uri;
+pub(crate) mod wire_log;
