@@ -12,6 +12,8 @@ mod cold;
 mod coverage;
 #[path = "sim/departures.rs"]
 mod departures;
+#[path = "sim/drip.rs"]
+mod drip;
 #[path = "sim/faults.rs"]
 mod faults;
 #[path = "sim/memory.rs"]

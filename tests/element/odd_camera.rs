@@ -6,7 +6,9 @@ use std::{
 };
 
 use crate::player::{PATIENCE, Player, Seen, for_both_managers, init};
-use crate::support::mock_server::{Behaviour, Builder, Family, MockServer, ServerView};
+use crate::support::mock_server::{
+    Behaviour, Builder, Family, MockServer, ServerView, SessionView,
+};
 use crate::support::rtsp::RtpPacket;
 
 const CAMERAS: u32 = 4;
@@ -135,4 +137,85 @@ fn f42_a_camera_that_was_moved_goes_on_wherever_its_numbers_do() {
             scene.player.assert_no_error();
         }
     }
+}
+
+/// The server stops in the middle of something and sends a byte now and then.
+struct Drip {
+    scene: Scene,
+    kind: String,
+    every: Duration,
+    next: Instant,
+    begun: Instant,
+    found_out: Option<Instant>,
+    all_play: Option<Instant>,
+}
+
+impl Drip {
+    fn new(half: &[u8], every: u64) -> Self {
+        let scene = Scene::new(MockServer::builder());
+        scene.server.send_raw(0, half);
+        let (begun, every) = (Instant::now(), Duration::from_secs(every));
+        Self {
+            scene,
+            kind: format!("{half:?}, each {every:?}"),
+            every,
+            next: begun + every,
+            begun,
+            found_out: None,
+            all_play: None,
+        }
+    }
+
+    /// Another byte, if it is time, and a look at how far the sessions are.
+    fn proceed(&mut self) {
+        let now = Instant::now();
+        let (server, cameras) = (&self.scene.server, CAMERAS as usize);
+        let view = server.view();
+        let mut sessions = view.sessions.iter();
+        if view.accepted > 1 {
+            self.found_out.get_or_insert(now);
+        } else if now >= self.next {
+            self.next += self.every;
+            server.send_raw(0, b"A");
+        }
+        let is_back = |session: &&SessionView| session.is_playing && session.connection > 0;
+        if sessions.by_ref().filter(is_back).count() == cameras {
+            self.all_play.get_or_insert(now);
+        }
+    }
+
+    fn assert_all_came_back(&self) {
+        let (found_out, all_play) = (self.found_out.unwrap(), self.all_play.unwrap());
+        let took = found_out - self.begun;
+        assert!(took <= Duration::from_secs(13), "{}: {took:?}", self.kind);
+        let took = all_play - found_out;
+        assert!(took <= Duration::from_secs(2), "{}: {took:?}", self.kind);
+        assert_eq!(self.scene.server.accepted(), 2, "{}", self.kind);
+        let before: Vec<usize> = self.scene.seen.iter().map(|seen| seen.count()).collect();
+        self.scene.server.send_packets_to_all(30);
+        for (seen, before) in self.scene.seen.iter().zip(before) {
+            seen.wait_for(before + 20);
+        }
+        self.scene.player.assert_no_error();
+    }
+}
+
+for_both_managers!(f42_after_a_drip_all_cameras_are_on_one_new_connection);
+fn f42_after_a_drip_all_cameras_are_on_one_new_connection() {
+    let header = b"$\0\x02";
+    let long_frame = b"$\0\xff\xff\x80\x60\0\x01\0\0\0\x01\0\0\0\x01";
+    let answer = b"RTSP/1.0 200 OK\r\nCSeq: 7\r\nDate: ";
+    let mut drips = Vec::new();
+    for half in [&header[..], long_frame, answer] {
+        drips.extend([1, 5].map(|every| Drip::new(half, every)));
+    }
+    let deadline = Instant::now() + 2 * PATIENCE;
+    while drips.iter().any(|drip| drip.all_play.is_none()) {
+        assert!(Instant::now() < deadline, "not all came back");
+        for drip in &mut drips {
+            drip.proceed();
+            drip.scene.server.wait_until(|_| false, BETWEEN / 10);
+        }
+    }
+    drips.iter().for_each(Drip::assert_all_came_back);
 }

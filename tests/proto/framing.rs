@@ -142,7 +142,7 @@ fn f16_where_nothing_comes_behind_garbage_the_next_frame_is_waited_for() {
     sim.expect_no_event();
 }
 
-/// What one byte a second may look like behind half a frame or half a header.
+/// What bytes now and then may look like behind half a frame, half a header or stray bytes.
 #[test]
 fn f42_a_drip_behind_half_a_unit_is_found_out_within_12_s() {
     let half_frame = media(0, 1)[..9].to_vec();
@@ -157,21 +157,58 @@ fn f42_a_drip_behind_half_a_unit_is_found_out_within_12_s() {
         answer,
         b"RTS".to_vec(),
         b"OPTIONS".to_vec(),
+        STRAY.to_vec(),
     ];
+    let gaps = [500, 1000, 1300, 2500, 3900, 4000, 4900, 5000, 6000];
     for half in halves {
         for byte in [0, 1, b'\n', b'$', b'A', b' ', 0x80, 0xff] {
-            for gap in [SECOND / 2, SECOND, 1300 * MILLISECOND] {
+            for (gap, length) in gaps
+                .iter()
+                .flat_map(|gap| [(*gap, 1), (*gap, 3), (*gap.min(&2000), 12)])
+            {
                 let (mut sim, sessions) = sixteen();
                 round(&mut sim, &sessions);
                 sim.receive(&half);
                 let begun = sim.elapsed();
                 while sim.close_reason().is_none() {
-                    sim.advance(gap);
-                    sim.receive(&[byte]);
+                    sim.advance(gap * MILLISECOND);
+                    sim.receive(&vec![byte; length]);
                     let took = sim.elapsed() - begun;
-                    assert!(took <= 12 * SECOND, "{half:?}, then {byte}: {took:?}");
+                    let drip = format!("{length} bytes of {byte} every {gap} ms");
+                    assert!(took <= 12 * SECOND, "{half:?}, then {drip}: {took:?}");
                 }
             }
         }
     }
+}
+
+/// A link of so few bytes a second that a picture takes longer than a drip is suffered.
+#[test]
+fn f42_a_slow_link_is_no_drip() {
+    let (mut sim, sessions) = sixteen();
+    for _ in 0..3 {
+        round(&mut sim, &sessions);
+        let picture = [&[b'$', 0, 0x2d, 0x00, 0x80, 96][..], &[0; 0x2d00 - 2]].concat();
+        for piece in picture.chunks(1448) {
+            sim.receive(piece);
+            sim.advance(SECOND);
+        }
+        assert_eq!(sim.expect_packet().session, sessions[0]);
+        answer_all(&mut sim);
+    }
+    sim.expect_no_event();
+}
+
+/// The link itself stands still in the middle of a frame, twice.
+#[test]
+fn f42_a_link_that_stands_still_is_no_drip() {
+    let (mut sim, sessions) = sixteen();
+    let picture = [&[b'$', 0, 0x08, 0x00, 0x80, 96][..], &[0; 0x800 - 2]].concat();
+    sim.receive(&picture[..1000]);
+    sim.advance(6 * SECOND);
+    sim.receive(&picture[1000..1500]);
+    sim.advance(6 * SECOND);
+    sim.receive(&picture[1500..]);
+    assert_eq!(sim.expect_packet().session, sessions[0]);
+    round(&mut sim, &sessions);
 }

@@ -64,6 +64,7 @@ impl World {
                     .collect();
                 self.send_to_client(wire, &garbage);
             }
+            Fault::Drip(drip) => self.begin_drip(wire, drip),
             Fault::Trickle => {
                 self.coverage.hit("trickle");
                 self.wires[wire].trickles = true;

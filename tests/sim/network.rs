@@ -64,6 +64,8 @@ pub(crate) enum Event {
     Work(usize),
     /// A server's cameras have a packet each.
     Media(usize),
+    /// A byte of a drip.
+    Drop(usize),
     /// Something goes wrong.
     Fault(Fault),
     /// A user does something.
@@ -89,12 +91,32 @@ pub(crate) enum Fault {
     Garbage(u16),
     /// From now on every byte comes alone.
     Trickle,
+    /// The server stops in the middle of something, and sends a byte now and then.
+    Drip(Drip),
     /// A server dies for so long; the next attempts are refused, or nobody answers.
     Kill(usize, Millis, bool),
     /// It is back.
     Return(usize),
     /// The client's machine sleeps for so long, and wakes up to this.
     Sleep(Millis, Awakening),
+}
+
+/// What a server that has stopped sends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Drip {
+    pub(crate) half: Half,
+    /// How often this byte follows.
+    pub(crate) every: Millis,
+    pub(crate) byte: u8,
+}
+
+/// In the middle of what it has stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Half {
+    Header,
+    Frame,
+    LongFrame,
+    Answer,
 }
 
 /// What has become of all connections while the client slept. No session of it is left.
@@ -278,6 +300,7 @@ impl World {
                 Event::ToClient(wire) => self.deliver_to_client(wire),
                 Event::Work(wire) => self.work(wire),
                 Event::Media(server) => self.send_media(server),
+                Event::Drop(wire) => self.drop_on(wire),
                 Event::Fault(fault) => self.on_fault(fault),
                 Event::Cue(cue) => self.cues.push(cue),
             }
@@ -412,7 +435,8 @@ impl World {
     }
 
     pub(crate) fn send_to_client(&mut self, wire: usize, bytes: &[u8]) {
-        if bytes.is_empty() || !self.wires[wire].is_open() {
+        let state = &self.wires[wire];
+        if bytes.is_empty() || !state.is_open() || state.drips.is_some() {
             return;
         }
         self.trace.note(self.now, "S>", wire, bytes);

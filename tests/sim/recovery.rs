@@ -25,11 +25,11 @@ const FAULT: Millis = 90 * SECOND;
 const HOUR: Millis = 3_600 * SECOND;
 
 /// What came of it.
-struct Outcome {
+pub(crate) struct Outcome {
     /// When each camera's picture was there again, after the fault.
-    back: Vec<Millis>,
+    pub(crate) back: Vec<Millis>,
     /// Connections that were dialled after the fault.
-    dials: usize,
+    pub(crate) dials: usize,
     /// At the end.
     stats: MuxStats,
     violations: Vec<String>,
@@ -87,7 +87,7 @@ impl User {
 }
 
 /// All of them play, then `fault` happens, and they have `time` to come back.
-fn after(fault: Fault, time: Millis) -> Outcome {
+pub(crate) fn after(fault: Fault, time: Millis) -> Outcome {
     after_a_late_addition(fault, time, 0)
 }
 
@@ -163,12 +163,16 @@ async fn run(fault: Fault, time: Millis, last_begins: Millis) -> Outcome {
 }
 
 impl Outcome {
-    fn last(&self) -> Millis {
+    pub(crate) fn first(&self) -> Millis {
+        self.back.iter().min().copied().unwrap_or_default()
+    }
+
+    pub(crate) fn last(&self) -> Millis {
         self.back.iter().max().copied().unwrap_or_default()
     }
 
     /// What it was is not held against the server, and all share a connection again.
-    fn assert_nothing_was_learned(&self) {
+    pub(crate) fn assert_nothing_was_learned(&self) {
         let of_server = &self.stats.servers[0];
         assert_eq!(of_server.sharing, SharingVerdict::Yes);
         assert_eq!(of_server.connections.len(), 1, "{of_server:?}");

@@ -9,7 +9,7 @@ use std::task::{Context, Poll, Waker};
 use bytes::{BufMut as _, BytesMut};
 use gstrtspmux::mux::network::Wire;
 
-use crate::network::{Millis, Net};
+use crate::network::{Drip, Millis, Net};
 
 /// What the client may have written that the server has not read.
 pub(crate) const WINDOW: usize = 64 * 1024;
@@ -69,6 +69,8 @@ pub(crate) struct WireState {
     pub(crate) frames: u64,
     /// So many deliveries to the client are still to be spoilt.
     pub(crate) to_corrupt: u32,
+    /// The server has stopped in the middle of something: nothing else comes.
+    pub(crate) drips: Option<Drip>,
     /// Each delivery of it comes byte by byte.
     pub(crate) trickles: bool,
 }

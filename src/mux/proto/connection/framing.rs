@@ -27,17 +27,28 @@ const SAME_LOSS: Duration = Duration::from_millis(50);
 /// Losses that are kept until the driver polls them, which it does after each read.
 const MOST_KEPT: usize = 16;
 
-/// Longest gap between two reads that counts as bytes arriving, of a camera that sends one byte a
-/// second.
+/// Longest gap between two reads that counts as bytes arriving: after a stall of the link bytes come
+/// in bulk.
 const LONGEST_GAP: Duration = Duration::from_secs(3);
+
+/// The same between two drops of a drip, which come however well the link is.
+const LONGEST_GAP_OF_DRIP: Duration = Duration::from_secs(6);
 
 /// The shortest RTCP packet. Shorter payloads are what single bytes look like behind half a frame
 /// header.
 const SHORTEST_PAYLOAD: usize = 8;
 
-/// A drip: so few bytes, after so long. A slow link brings more.
-const DRIP: usize = 4;
+/// A drop of a drip: so few bytes, after so long. A slow link brings more.
+const DROP: usize = 16;
 const SHORTEST_GAP: Duration = Duration::from_millis(200);
+
+/// So few bytes end a unit by chance. More do so behind another drop only: the first ones after a stall
+/// of the link may be the rest of a short frame.
+const SMALL_DROP: usize = 4;
+
+/// How long a drip is suffered. With drops up to 6 s apart, the first one later than this comes within
+/// 12 s.
+const DRIP_PATIENCE: Duration = Duration::from_secs(8);
 
 #[derive(Debug, Default)]
 pub(super) struct Framing {
@@ -45,7 +56,8 @@ pub(super) struct Framing {
     last_frame: Option<u8>,
     last_loss: Option<Instant>,
     losses: VecDeque<FramingLoss>,
-    /// Since a unit began that is incomplete, and nothing whole has come: how long bytes arrived.
+    /// Since a unit began that is incomplete or framing was lost, and nothing whole has come: how long
+    /// bytes arrived.
     stalled: Option<Duration>,
     /// Bytes left by the last read.
     left: usize,
@@ -127,15 +139,23 @@ impl Connection {
     pub(super) fn watch_unit(&mut self, read: Read) {
         let framing = &mut self.framing;
         (framing.left, framing.is_mid_unit) = (read.left, read.is_mid_unit);
-        let is_drip = read.new <= DRIP && read.quiet >= SHORTEST_GAP;
-        let is_over = read.sound > 0 && !is_drip;
+        let is_drop = read.new <= DROP && read.quiet >= SHORTEST_GAP;
+        let has_waited = framing.stalled.is_some_and(|time| !time.is_zero());
+        let is_chance = is_drop && (read.new <= SMALL_DROP || has_waited);
+        let is_over = read.sound > 0 && !is_chance;
         let Some(stalled) = framing.stalled.filter(|_| !is_over) else {
-            framing.stalled = read.is_mid_unit.then_some(Duration::ZERO);
+            let is_left = is_drop && framing.stalled.is_some();
+            let begins = read.is_mid_unit || is_left || self.timers.is_set(Timer::Resync);
+            framing.stalled = begins.then_some(Duration::ZERO);
             return;
         };
-        let stalled = stalled + read.quiet.min(LONGEST_GAP);
+        let (longest_gap, patience) = match is_drop {
+            true => (LONGEST_GAP_OF_DRIP, DRIP_PATIENCE),
+            false => (LONGEST_GAP, self.config.timeouts.message),
+        };
+        let stalled = stalled + read.quiet.min(longest_gap);
         framing.stalled = Some(stalled);
-        if stalled >= self.config.timeouts.message {
+        if stalled >= patience {
             self.lose(CloseReason::Dead(
                 "a message or frame has begun and does not come to an end",
             ));
