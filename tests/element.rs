@@ -31,6 +31,8 @@ mod media;
 mod odd_camera;
 #[path = "element/one_camera.rs"]
 mod one_camera;
+#[path = "element/one_id.rs"]
+mod one_id;
 #[path = "element/pads.rs"]
 mod pads;
 #[path = "element/player.rs"]
