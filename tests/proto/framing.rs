@@ -30,14 +30,13 @@ fn answer_all(sim: &mut Sim) {
     }
 }
 
-fn losses(sim: &mut Sim) -> Vec<FramingLoss> {
-    std::iter::from_fn(|| sim.connection.poll_framing_loss()).collect()
+/// Whose frames came before the losses so far.
+fn losses(sim: &mut Sim) -> Vec<Option<SessionKey>> {
+    sides(sim).into_iter().map(|loss| loss.after).collect()
 }
 
-fn after(session: SessionKey) -> FramingLoss {
-    FramingLoss {
-        after: Some(session),
-    }
+fn sides(sim: &mut Sim) -> Vec<FramingLoss> {
+    std::iter::from_fn(|| sim.connection.poll_framing_loss()).collect()
 }
 
 #[test]
@@ -48,7 +47,7 @@ fn f16_stray_bytes_every_2_s_cost_nothing_in_six_hours() {
         sim.expect_packet();
         sim.receive(&STRAY);
         round(&mut sim, &sessions);
-        assert_eq!(losses(&mut sim), [after(sessions[3])]);
+        assert_eq!(losses(&mut sim), [Some(sessions[3])]);
         sim.advance(2 * SECOND);
         answer_all(&mut sim);
     }
@@ -71,7 +70,7 @@ fn f42_a_frame_that_is_cut_is_told_as_its_own_sessions_loss() {
         let packet = sim.expect_packet();
         assert_eq!((packet.session, packet.payload.len()), (sessions[3], 203));
         while sim.next_event().is_some() {}
-        assert_eq!(losses(&mut sim), [after(sessions[3])]);
+        assert_eq!(losses(&mut sim), [Some(sessions[3])]);
         round(&mut sim, &sessions);
         sim.advance(12 * SECOND);
         answer_all(&mut sim);
@@ -90,7 +89,7 @@ fn f42_stray_bytes_that_look_like_a_frame_are_one_loss_and_the_first_frames() {
     sim.expect_packet();
     sim.advance(10 * MILLISECOND);
     round(&mut sim, &sessions);
-    assert_eq!(losses(&mut sim), [after(sessions[3])]);
+    assert_eq!(losses(&mut sim), [Some(sessions[3])]);
 }
 
 #[test]
@@ -106,7 +105,45 @@ fn f42_behind_an_answer_or_a_frame_of_no_session_a_loss_is_no_sessions() {
     sim.answer(200, keep_alive, &[]);
     sim.receive(b"\xfe\xfe");
     round(&mut sim, &sessions);
-    assert_eq!(losses(&mut sim), [FramingLoss { after: None }; 2]);
+    assert_eq!(losses(&mut sim), [None; 2]);
+}
+
+#[test]
+fn f42_the_frame_behind_a_loss_is_told_as_well() {
+    let (mut sim, sessions) = sixteen();
+    let loss = |after: usize, before: usize| FramingLoss {
+        after: Some(sessions[after]),
+        before: Some(sessions[before]),
+    };
+    // All at once, in two reads, and with a wait where the next frame is not there yet.
+    for way in 0..3 {
+        let (stray, frame) = (STRAY.to_vec(), media(14, 1));
+        sim.media(6, 1);
+        match way {
+            0 => sim.receive(&[stray, frame].concat()),
+            1 => {
+                sim.receive(&stray);
+                sim.receive(&frame);
+            }
+            _ => {
+                sim.receive(&stray);
+                assert_eq!(sides(&mut sim), []);
+                sim.advance(2 * SECOND);
+                sim.receive(&frame[..5]);
+                assert_eq!(sides(&mut sim), []);
+                sim.receive(&frame[5..]);
+            }
+        }
+        assert_eq!(sides(&mut sim), [loss(3, 7)]);
+        sim.advance(SECOND);
+    }
+    sim.receive(&STRAY);
+    sim.receive(b"RTSP/1.0 200 OK\r\nCSeq: 7\r\n\r\n");
+    let before_answer = FramingLoss {
+        before: None,
+        ..loss(7, 7)
+    };
+    assert_eq!(sides(&mut sim), [before_answer]);
 }
 
 #[test]

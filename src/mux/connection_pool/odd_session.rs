@@ -7,7 +7,7 @@ use crate::mux::{
     clock,
     config::Multiplex,
     ids::ConnectionId,
-    policy::odd_session::{LossAction, LossRecord},
+    policy::odd_session::{LossAction, LossRecord, Sides},
     proto::{FramingLoss, SessionKey},
 };
 
@@ -44,14 +44,18 @@ impl State {
         let Some(registered) = self.registered.get_mut(&id) else {
             return;
         };
-        match registered.losses.on_loss(now, loss.after, sessions) {
+        let sides = Sides {
+            after: loss.after,
+            before: loss.before,
+        };
+        match registered.losses.on_loss(now, sides, sessions) {
             LossAction::None => match loss.after {
                 Some(session) => tracing::debug!("{id}/{session}: bytes that belong to nothing"),
                 None => tracing::debug!("{id}/-: bytes that belong to nothing"),
             },
             LossAction::Move(session) => {
                 tracing::warn!(
-                    "{id}/{session}: bytes that belong to nothing follow its frames: it is to have a \
+                    "{id}/{session}: bytes that belong to nothing come with its frames: it is to have a \
                      connection of its own"
                 );
                 registered.link.ask_to_move(session);

@@ -3,7 +3,10 @@
 //! One camera of a recorder may send bytes that belong to nothing, every two seconds, for hours. Each
 //! time the connection loses its framing, and frames of the camera's neighbours may be lost with it.
 //! The frame before a loss tells whose it is. Once three of the last four losses follow frames of one
-//! session, that session is moved to a connection of its own.
+//! session, that session is moved to a connection of its own. Other cameras have their stray bytes
+//! *before* their frames: then the frames before the losses are any neighbour's, and those behind them
+//! are one session's. So where all of the last four losses precede frames of one session, and not all
+//! follow frames of one, the former is moved.
 //!
 //! That may be wrong: stray bytes may come from the recorder itself, and then follow frames by chance.
 //! So there are bounds: two moves of a connection in ten minutes, and none after one that did not help.
@@ -25,6 +28,13 @@ const WINDOW: Duration = Duration::from_secs(10 * 60);
 const PATIENCE: Duration = Duration::from_secs(60);
 /// A move has helped if losses come at least so many times more rarely.
 const HELPED: u32 = 2;
+
+/// Whose frames are on both sides of a loss. None: a message is there, or a frame of no session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Sides<S> {
+    pub(crate) after: Option<S>,
+    pub(crate) before: Option<S>,
+}
 
 /// What a loss of framing leads to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,8 +71,8 @@ enum Search<S> {
 /// The losses of framing of one connection. `S` names its sessions.
 #[derive(Clone, Debug)]
 pub(crate) struct LossRecord<S> {
-    /// The latest ones, each with the session whose frame came before.
-    losses: VecDeque<(Instant, Option<S>)>,
+    /// The latest ones.
+    losses: VecDeque<(Instant, Sides<S>)>,
     moves: VecDeque<Instant>,
     search: Search<S>,
 }
@@ -78,15 +88,15 @@ impl<S> Default for LossRecord<S> {
 }
 
 impl<S: Copy + Eq> LossRecord<S> {
-    /// Framing was lost after a frame of `after`, on a connection with so many sessions.
+    /// Framing was lost between such frames, on a connection with so many sessions.
     pub(crate) fn on_loss(
         &mut self,
         now: Instant,
-        after: Option<S>,
+        sides: Sides<S>,
         sessions: u32,
     ) -> LossAction<S> {
         self.expire(now);
-        let is_moving = |session| after == Some(session);
+        let is_moving = |session| [sides.after, sides.before].contains(&Some(session));
         match self.search {
             Search::Over { .. } => return LossAction::None,
             // What it loses while it is on its way says nothing new.
@@ -96,7 +106,7 @@ impl<S: Copy + Eq> LossRecord<S> {
         if self.losses.len() == LOOKED_AT {
             self.losses.pop_front();
         }
-        self.losses.push_back((now, after));
+        self.losses.push_back((now, sides));
         // A session that is alone has no neighbours to protect.
         if sessions < 2 || matches!(self.search, Search::Moving { .. }) {
             return LossAction::None;
@@ -154,16 +164,24 @@ impl<S: Copy + Eq> LossRecord<S> {
         };
     }
 
-    /// The session whose frames came before most of the latest losses.
+    /// The session whose frames are on one side of most of the latest losses.
     fn odd_one(&self) -> Option<S> {
-        let sessions = self.losses.iter().filter_map(|(_, after)| *after);
-        let mut odd = sessions.filter(|session| self.losses_after(*session) >= ITS_OWN);
-        odd.next()
+        let after = self.most_frequent(|sides| sides.after);
+        let before = self.most_frequent(|sides| sides.before);
+        match (after, before) {
+            (Some((_, LOOKED_AT)), _) => after,
+            (_, Some((_, LOOKED_AT))) => before,
+            _ => after.filter(|(_, losses)| *losses >= ITS_OWN),
+        }
+        .map(|(session, _)| session)
     }
 
-    fn losses_after(&self, session: S) -> usize {
-        let is_its = |(_, after): &&(Instant, Option<S>)| *after == Some(session);
-        self.losses.iter().filter(is_its).count()
+    /// Who is most often on that side, and how often.
+    fn most_frequent(&self, side: fn(&Sides<S>) -> Option<S>) -> Option<(S, usize)> {
+        let sessions = || self.losses.iter().filter_map(|(_, sides)| side(sides));
+        let count = |session| sessions().filter(|other| *other == session).count();
+        let counted = sessions().map(|session| (session, count(session)));
+        counted.max_by_key(|(_, losses)| *losses)
     }
 
     fn begin_move(&mut self, now: Instant, session: S) -> LossAction<S> {
@@ -221,10 +239,19 @@ mod tests {
         fn losses_apart(&mut self, apart: Duration, after: &[u32]) -> Vec<LossAction<u32>> {
             let one = |session: &u32| {
                 self.now += apart;
-                let after = Some(*session).filter(|session| *session > 0);
-                self.record.on_loss(self.now, after, self.sessions)
+                self.loss((*session, 0))
             };
             after.iter().map(one).collect()
+        }
+
+        /// A loss between frames of these two.
+        fn loss(&mut self, (after, before): (u32, u32)) -> LossAction<u32> {
+            let some = |session| Some(session).filter(|session| *session > 0);
+            let sides = Sides {
+                after: some(after),
+                before: some(before),
+            };
+            self.record.on_loss(self.now, sides, self.sessions)
         }
 
         fn moved(&mut self, session: u32) {
@@ -249,6 +276,36 @@ mod tests {
         for (losses, moved) in table {
             let mut connection = Connection::with(16);
             let last = connection.losses(losses).pop();
+            let expected = moved.map_or(NONE, LossAction::Move);
+            assert_eq!(last, Some(expected), "{losses:?}");
+        }
+    }
+
+    #[test]
+    fn f42_who_is_moved_by_what_comes_behind_the_losses() {
+        type Losses<'a> = &'a [(u32, u32)];
+        let table: [(Losses, Option<u32>); 8] = [
+            // Before its frames, in any order of cameras.
+            (&[(1, 7), (5, 7), (2, 7)], None),
+            (&[(1, 7), (5, 7), (2, 7), (9, 7)], Some(7)),
+            // One neighbour happens to be before it more often.
+            (&[(1, 7), (5, 7), (1, 7), (1, 7)], Some(7)),
+            // In a fixed order both sides are always the same: the frame before counts.
+            (&[(6, 7), (6, 7), (6, 7)], Some(6)),
+            // Behind its frames.
+            (&[(7, 1), (7, 8), (7, 8)], Some(7)),
+            (&[(7, 8), (1, 8), (7, 8), (7, 1)], Some(7)),
+            // One comes behind most losses, and no more than that.
+            (&[(1, 7), (5, 7), (2, 3), (9, 7), (4, 7)], None),
+            (&[(0, 7), (0, 7), (0, 7), (0, 7)], Some(7)),
+        ];
+        for (losses, moved) in table {
+            let mut connection = Connection::with(16);
+            let one = |loss: &(u32, u32)| {
+                connection.now += 2 * SECOND;
+                connection.loss(*loss)
+            };
+            let last = losses.iter().map(one).collect::<Vec<_>>().pop();
             let expected = moved.map_or(NONE, LossAction::Move);
             assert_eq!(last, Some(expected), "{losses:?}");
         }

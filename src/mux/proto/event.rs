@@ -351,6 +351,8 @@ pub enum Retirement {
 pub struct FramingLoss {
     /// Whose frame came right before. None: a message did, or a frame on a channel of no session.
     pub after: Option<SessionKey>,
+    /// Whose frame was found behind it, likewise.
+    pub before: Option<SessionKey>,
 }
 
 /// RTP packets of a stream that were not delivered because its description does not name their payload

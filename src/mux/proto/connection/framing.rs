@@ -6,7 +6,8 @@
 //!
 //! The frame before a loss tells whose it is: a recorder passes a camera's stray bytes on behind that
 //! camera's frames, and a frame that was cut is the last one before its successor's bytes are found
-//! where no frame begins. What follows from that is decided outside, see
+//! where no frame begins. Stray bytes may also come before a camera's frames: then the frame that is found
+//! behind them tells. What follows from that is decided outside, see
 //! [`poll_framing_loss`](Connection::poll_framing_loss).
 //!
 //! [`Limits::resync`]: crate::mux::proto::Limits::resync
@@ -18,7 +19,10 @@ use std::{
 };
 
 use super::{Connection, Timer};
-use crate::mux::proto::event::{CloseReason, FramingLoss};
+use crate::mux::proto::{
+    command::SessionKey,
+    event::{CloseReason, FramingLoss},
+};
 
 /// Losses so soon after another one are the same: stray bytes may look like a frame, whose end is then
 /// in the middle of something else.
@@ -55,6 +59,8 @@ pub(super) struct Framing {
     /// Channel of the frame that came last; none if a message came behind it.
     last_frame: Option<u8>,
     last_loss: Option<Instant>,
+    /// The loss that is under way, with the owner of the frame that came before it, if it is told.
+    under_way: Option<Option<SessionKey>>,
     losses: VecDeque<FramingLoss>,
     /// Since a unit began that is incomplete or framing was lost, and nothing whole has come: how long
     /// bytes arrived.
@@ -85,8 +91,7 @@ pub(super) fn is_sound(payload: &[u8]) -> bool {
 }
 
 impl Connection {
-    /// The next loss of framing, once the bytes up to the next frame have been skipped or are on their
-    /// way. Of losses within a moment only the first is told.
+    /// The next loss of framing, once the bytes up to the next frame have been skipped. Of losses within a moment only the first is told.
     pub fn poll_framing_loss(&mut self) -> Option<FramingLoss> {
         self.framing.losses.pop_front()
     }
@@ -105,12 +110,22 @@ impl Connection {
             return;
         }
         self.framing.last_loss = Some(now);
-        let owner = |channel| self.channels.owner(channel);
-        let loss = FramingLoss {
-            after: self.framing.last_frame.and_then(owner),
+        let last_frame = self.framing.last_frame;
+        self.framing.under_way = Some(last_frame.and_then(|channel| self.channels.owner(channel)));
+    }
+
+    /// The next frame or message is found, and begins like this.
+    pub(super) fn on_framing_found(&mut self, beginning: &[u8]) {
+        self.timers.clear(Timer::Resync);
+        let Some(after) = self.framing.under_way.take() else {
+            return;
+        };
+        let before = match beginning {
+            [b'$', channel, ..] => self.channels.owner(*channel),
+            _ => None,
         };
         if self.framing.losses.len() < MOST_KEPT {
-            self.framing.losses.push_back(loss);
+            self.framing.losses.push_back(FramingLoss { after, before });
         }
     }
 

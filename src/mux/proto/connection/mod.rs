@@ -420,7 +420,7 @@ impl Connection {
                     self.on_message(now, message);
                 }
                 Ok(Some(Unit::FramingLost)) => self.on_framing_lost(now),
-                Ok(Some(Unit::FramingFound)) => self.timers.clear(Timer::Resync),
+                Ok(Some(Unit::FramingFound)) => self.on_framing_found(buffer),
                 Ok(None) => break,
                 Err(reason) => return self.lose(CloseReason::Protocol(reason)),
             }
