@@ -120,16 +120,20 @@ fn f42_a_camera_that_was_moved_goes_on_wherever_its_numbers_do() {
             scene.move_odd_one();
             let sent = scene.server.view();
             let sent = sent.sessions.iter().find(|s| s.camera == path(ODD));
-            let first = then.wrapping_add(sent.unwrap().sent[0] as u16);
+            let sent = sent.unwrap().sent[0] as usize;
             for _ in 0..10 {
                 scene.server.send_packets_to_all(5);
             }
-            let all: Vec<u16> = (0..50).map(|n| first.wrapping_add(n)).collect();
+            // The first one, which is a key picture, as well.
+            let all: Vec<u16> = (0..)
+                .take(sent + 50)
+                .map(|n| then.wrapping_add(n))
+                .collect();
             let seen = scene.seen_of(ODD).wait_until(|buffers| {
                 let last = buffers.last().map(sequence);
                 last == all.last().copied()
             });
-            let came: Vec<u16> = seen[seen.len().saturating_sub(50)..]
+            let came: Vec<u16> = seen[seen.len().saturating_sub(all.len())..]
                 .iter()
                 .map(sequence)
                 .collect();

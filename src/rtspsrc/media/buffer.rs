@@ -130,7 +130,9 @@ impl Marker {
                     Some((candidate, seen)) if candidate == ssrc => seen + 1,
                     _ => 1,
                 };
-                if seen < SOURCE_CHANGE {
+                // On its new connection a session may have a new source, whose first packet mostly begins
+                // the key picture.
+                if seen < SOURCE_CHANGE && !discontinuity {
                     self.candidate = Some((ssrc, seen));
                     return Step::Drop;
                 }
@@ -333,6 +335,16 @@ mod tests {
             take(&mut marker, &packet(3), now(), false),
             Step::Push(Marks::default())
         );
+    }
+
+    #[test]
+    fn f42_behind_lost_packets_a_new_source_begins_with_its_first_packet() {
+        let mut marker = Marker::default();
+        take(&mut marker, &packet(1), now(), false);
+        let moved = take(&mut marker, &packet(2), now(), true);
+        assert_eq!(moved, Step::Restart(FIRST));
+        let next = take(&mut marker, &packet(2), now(), false);
+        assert_eq!(next, Step::Push(Marks::default()));
     }
 
     #[test]
