@@ -12,6 +12,8 @@ mod certificates;
 #[path = "support/gst_server.rs"]
 mod gst_server;
 mod support;
+#[path = "support/tls_front.rs"]
+mod tls_front;
 
 #[path = "element/context.rs"]
 mod context;
@@ -29,6 +31,8 @@ mod managers;
 mod media;
 #[path = "element/odd_camera.rs"]
 mod odd_camera;
+#[path = "element/odd_of_sixteen.rs"]
+mod odd_of_sixteen;
 #[path = "element/one_camera.rs"]
 mod one_camera;
 #[path = "element/one_id.rs"]

@@ -32,6 +32,11 @@ pub(crate) fn use_manager(manager: &'static str) {
     MANAGER.set(manager);
 }
 
+/// What they have: for threads that this test starts.
+pub(crate) fn manager() -> &'static str {
+    MANAGER.get()
+}
+
 /// Makes two tests of a function, one for each manager.
 macro_rules! for_both_managers {
     ($name:ident) => {

@@ -9,10 +9,10 @@ use crate::gst_server::GstServer;
 use crate::player::{Player, init};
 
 /// A file that goes away with the test.
-struct TextFile(PathBuf);
+pub(crate) struct TextFile(pub(crate) PathBuf);
 
 impl TextFile {
-    fn new(name: &str, text: &str) -> Self {
+    pub(crate) fn new(name: &str, text: &str) -> Self {
         let path = env::temp_dir().join(format!("rtspmux-{}-{name}", process::id()));
         fs::write(&path, text).unwrap();
         Self(path)

@@ -342,6 +342,8 @@ pub enum Reaction {
     Before(Vec<u8>),
     /// The ordinary answer, then these bytes.
     After(Vec<u8>),
+    /// The ordinary answer, and once more.
+    Twice,
     /// The request takes effect and is never answered.
     Unanswered,
     /// The request has neither effect nor answer.
@@ -412,6 +414,7 @@ impl fmt::Debug for Reaction {
             Self::Unauthorized => "Unauthorized",
             Self::Before(_) => "Before",
             Self::After(_) => "After",
+            Self::Twice => "Twice",
             Self::Unanswered => "Unanswered",
             Self::Ignore => "Ignore",
             Self::Hold => "Hold",

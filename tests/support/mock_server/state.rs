@@ -242,6 +242,11 @@ impl State {
                 answer = ordinary(self);
                 answer.after.extend(bytes);
             }
+            Some(Reaction::Twice) => {
+                answer = ordinary(self);
+                let again = answer.response.iter().flat_map(Response::to_bytes);
+                answer.after.splice(0..0, again);
+            }
             Some(Reaction::Unanswered) => {
                 answer = ordinary(self);
                 answer.response = None;
