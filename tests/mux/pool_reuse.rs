@@ -16,7 +16,7 @@ use crate::{
 #[path = "pool_reuse/real_server.rs"]
 mod real_server;
 #[path = "pool_reuse/unasked.rs"]
-mod unasked;
+pub(crate) mod unasked;
 
 #[tokio::test]
 async fn ten_sessions_one_after_the_other_use_one_connection() {

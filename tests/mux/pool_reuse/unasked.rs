@@ -5,14 +5,14 @@ use std::time::{Duration, Instant};
 use gstrtspmux::mux::Mux;
 
 use crate::{
-    player::{PATIENCE, eventually, mux, next_of_mock, play_camera, server},
-    support::mock_server::MockServer,
+    player::{PATIENCE, camera_url, eventually, mux, next_of_mock, options, play_camera, server},
+    support::mock_server::{MockServer, Reaction, Rule, ServerView},
     support::rtsp::{Request, Response},
 };
 
-/// A frame on the channel of the session that has left.
-fn frame() -> Vec<u8> {
-    [&[b'$', 0, 0, 16, 0x80, 96][..], &[0; 14]].concat()
+/// A frame on that channel; the session that has left had 0.
+fn frame(channel: u8) -> Vec<u8> {
+    [&[b'$', channel, 0, 16, 0x80, 96][..], &[0; 14]].concat()
 }
 
 fn answer() -> Vec<u8> {
@@ -60,12 +60,25 @@ async fn play_next(mux: &Mux, server: &MockServer) -> Duration {
 /// Far less than any deadline.
 const AT_ONCE: Duration = Duration::from_secs(3);
 
+/// What costs an idle connection its life.
+pub(crate) fn unasked() -> impl Iterator<Item = Vec<u8>> {
+    let garbage = || b"\xfe\xfe\xfe\xfe".to_vec();
+    let whole = [frame(0), frame(100), answer(), request(), garbage()];
+    let halves = whole.map(|whole| whole[..whole.len() / 2].to_vec());
+    let less = [b"$".to_vec(), b"$\0\0".to_vec(), b"RTSP".to_vec()];
+    let whole = [frame(100), answer(), garbage()];
+    halves.into_iter().chain(less).chain(whole)
+}
+
+/// What may come there.
+pub(crate) fn may_come() -> [Vec<u8>; 4] {
+    let many = [frame(0), frame(1), request(), frame(0), b"\r\n".to_vec()];
+    [frame(0), request(), b"\r\n".to_vec(), many.concat()]
+}
+
 #[tokio::test]
 async fn f47_a_connection_that_has_said_something_unasked_is_not_used_again() {
-    let whole = [frame(), answer(), request(), b"\xfe\xfe\xfe".to_vec()];
-    let halves = whole.iter().map(|whole| whole[..whole.len() / 2].to_vec());
-    let unasked = halves.chain([answer(), b"\xfe\xfe\xfe\xfe".to_vec(), b"$".to_vec()]);
-    for (bytes, is_read) in unasked.flat_map(|bytes| [(bytes.clone(), true), (bytes, false)]) {
+    for (bytes, is_read) in unasked().flat_map(|bytes| [(bytes.clone(), true), (bytes, false)]) {
         let (mux, server) = idle().await;
         let before = received(&mux);
         server.send_raw(0, &bytes);
@@ -86,12 +99,30 @@ async fn f47_a_connection_that_has_said_something_unasked_is_not_used_again() {
 
 #[tokio::test]
 async fn f47_what_may_come_does_not_cost_the_connection() {
-    for bytes in [frame(), request(), b"\r\n".to_vec()] {
+    for bytes in may_come() {
         let (mux, server) = idle().await;
         server.send_raw(0, &bytes);
         play_next(&mux, &server).await;
         assert_eq!(server.accepted(), 1, "{bytes:?}");
     }
+}
+
+/// Its caller has gone before the server answers.
+#[tokio::test]
+async fn f47_an_answer_to_a_tombstone_does_not_cost_the_connection() {
+    let (mux, server) = idle().await;
+    server.add_rule(Rule::new("DESCRIBE", Reaction::Defer).times(1));
+    let opening = mux.open(options(&camera_url(&server, 2)));
+    let described = tokio::spawn(opening.describe());
+    let is_asked = |view: &ServerView| view.count("DESCRIBE") == 2;
+    eventually(|| is_asked(&server.view())).await;
+    described.abort();
+    assert!(described.await.is_err_and(|error| error.is_cancelled()));
+    let before = received(&mux);
+    server.release();
+    until_read(&mux, before).await;
+    play_next(&mux, &server).await;
+    assert_eq!(server.accepted(), 1);
 }
 
 #[tokio::test]
