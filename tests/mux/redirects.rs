@@ -6,7 +6,7 @@ use gstrtspmux::mux::{Error, ErrorKind, Mux, SessionOptions};
 
 use crate::{
     player::{camera_url, mux, next_of_mock, options, play, server, with_credentials},
-    support::mock_server::{Auth, MockServer, Reaction, Rule},
+    support::mock_server::{Algorithm, Auth, MockServer, Reaction, Rule},
 };
 
 /// From one camera of a server to anywhere.
@@ -80,11 +80,7 @@ async fn f40_another_server_gets_no_credentials() {
     };
     let elsewhere = MockServer::builder().cameras(1).credentials(auth).start();
     let server = server(1);
-    redirect(
-        &server,
-        1,
-        &with_credentials(&camera_url(&elsewhere, 1), "x", "y"),
-    );
+    redirect(&server, 1, &camera_url(&elsewhere, 1));
     let url = with_credentials(&camera_url(&server, 1), "admin", "hunter2");
     let error = play(&mux, options(&url)).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unauthorized, "{error}");
@@ -106,4 +102,81 @@ async fn f40_a_camera_of_another_server_plays() {
     session.teardown().await.unwrap();
     mux.shutdown(Duration::from_secs(3)).await;
     assert_eq!((first.accepted(), second.accepted()), (1, 1));
+}
+
+/// Requests of this server that carry credentials.
+fn authorised(server: &MockServer) -> Vec<String> {
+    let requests = server.requests().into_iter();
+    let headers = requests.filter_map(|r| r.headers.value("Authorization").map(str::to_owned));
+    headers.collect()
+}
+
+fn asks_for(auth: Auth) -> MockServer {
+    MockServer::builder().cameras(2).credentials(auth).start()
+}
+
+fn digest(user: &str, password: &str) -> Auth {
+    Auth::Digest {
+        algorithm: Algorithm::Md5,
+        user: user.to_owned(),
+        password: password.to_owned(),
+    }
+}
+
+/// A cloud of cameras lends the credentials of the camera.
+#[tokio::test]
+async fn f40_credentials_of_the_location_are_for_there_and_only_there() {
+    let basic = Auth::Basic {
+        user: "viewer".to_owned(),
+        password: "p@ss:word".to_owned(),
+    };
+    for auth in [basic, digest("viewer", "p@ss:word")] {
+        let (mux, camera, third) = (mux(), asks_for(auth), asks_for(digest("viewer", "p@ss:word")));
+        let cloud = asks_for(digest("admin", "hunter2"));
+        let lent = with_credentials(&camera_url(&camera, 1), "viewer", "p%40ss%3Aword");
+        redirect(&cloud, 1, &lent);
+        let url = with_credentials(&camera_url(&cloud, 1), "admin", "hunter2");
+        let mut session = play(&mux, options(&url)).await.unwrap();
+        camera.send_packets("/cam/1", 1);
+        assert_eq!(next_of_mock(&mut session).await.0, 1);
+        assert!(
+            !authorised(&camera)
+                .iter()
+                .any(|line| line.contains("admin"))
+        );
+        assert!(
+            !authorised(&cloud)
+                .iter()
+                .any(|line| line.contains("viewer"))
+        );
+        let uris = [camera.requests(), cloud.requests()].concat();
+        assert!(uris.iter().all(|request| !request.uri.contains('@')));
+        session.teardown().await.unwrap();
+
+        // Elsewhere on the same server, and on to another one.
+        redirect(&cloud, 2, &lent);
+        redirect(&camera, 1, &camera_url(&camera, 2));
+        let url = with_credentials(&camera_url(&cloud, 2), "admin", "hunter2");
+        let session = play(&mux, options(&url)).await.unwrap();
+        session.teardown().await.unwrap();
+        redirect(&camera, 2, &camera_url(&third, 1));
+        let error = play(&mux, options(&url)).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unauthorized, "{error}");
+        assert_eq!(authorised(&third), [""; 0]);
+        for secret in ["p@ss", ":word", "hunter2", "viewer"] {
+            assert!(!format!("{error:?} {error}").contains(secret), "{error:?}");
+        }
+    }
+}
+
+/// The server lends other credentials than the user's for itself.
+#[tokio::test]
+async fn f40_credentials_of_the_location_go_before_the_users_own() {
+    let (mux, server) = (mux(), asks_for(digest("viewer", "43")));
+    let lent = with_credentials(&camera_url(&server, 1), "viewer", "43");
+    let rule = Rule::new("DESCRIBE", Reaction::redirect(&lent)).times(1);
+    server.add_rule(rule.camera("/cam/1"));
+    let mut session = play(&mux, options(&camera_url(&server, 1))).await.unwrap();
+    server.send_packets("/cam/1", 1);
+    assert_eq!(next_of_mock(&mut session).await.0, 1);
 }

@@ -7,7 +7,7 @@ use rtsp_types::Method;
 use url::Url;
 
 use super::{
-    auth::permit::CredentialReport,
+    auth::{credentials::Credentials, permit::CredentialReport},
     command::{RequestId, SessionKey},
     wire::{header::RtpInfo, server_text::ServerText},
 };
@@ -214,6 +214,8 @@ pub enum FailureKind {
         code: u16,
         /// Where to, without userinfo.
         location: Url,
+        /// Its userinfo: for there, and for nowhere else.
+        credentials: Option<Box<Credentials>>,
     },
     /// The credentials were refused, or none were given and the server wants some.
     Unauthorized {
@@ -254,7 +256,7 @@ impl fmt::Display for FailureKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Status { code, reason, .. } => write!(f, "the server answered {code} {reason}"),
-            Self::Redirect { code, location } => {
+            Self::Redirect { code, location, .. } => {
                 write!(
                     f,
                     "the server answered {code}: moved to {}",

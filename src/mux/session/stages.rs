@@ -55,9 +55,9 @@ impl Opening {
 
     /// Takes a reference to a connection - made for the purpose if need be - and asks the server
     /// to describe the presentation. A connection that had gone stale is replaced once; up to five
-    /// redirects are followed, without credentials to another origin; a server that turns out not
-    /// to stand several sessions on one connection is tried on one of its own, if
-    /// [`Multiplex`](crate::mux::Multiplex) allows.
+    /// redirects are followed, to another origin without the user's credentials and with those that
+    /// the redirect names; a server that turns out not to stand several sessions on one connection is
+    /// tried on one of its own, if [`Multiplex`](crate::mux::Multiplex) allows.
     ///
     /// A presentation that was played before on a server that shares is told from memory, and asked
     /// for again together with its first SETUP, see [`Described::is_remembered`].

@@ -530,8 +530,12 @@ fn failure_of(response: &Message) -> Option<FailureKind> {
         return None;
     }
     let location = response.headers.first("Location").filter(|_| code < 400);
-    if let Some(location) = location.and_then(uri::parse_location) {
-        return Some(FailureKind::Redirect { code, location });
+    if let Some((location, credentials)) = location.and_then(uri::parse_location) {
+        return Some(FailureKind::Redirect {
+            code,
+            location,
+            credentials: credentials.map(Box::new),
+        });
     }
     let retry_after = response
         .headers

@@ -115,11 +115,13 @@ pub fn resolve_control(base: &Url, control: Option<&str>) -> Result<Url, Invalid
         .map_err(InvalidControl::NotAUrl)
 }
 
-/// Where a redirect leads: an absolute URL of any scheme, without userinfo.
-pub(crate) fn parse_location(location: &str) -> Option<Url> {
+/// Where a redirect leads: an absolute URL of any scheme, without its userinfo, and the credentials
+/// that this was, if they can be used.
+pub(crate) fn parse_location(location: &str) -> Option<(Url, Option<Credentials>)> {
     check(location).ok()?;
-    let url = Url::parse(location.trim()).ok()?;
-    url.has_host().then(|| request_uri(&url))
+    let mut url = Url::parse(location.trim()).ok()?;
+    let credentials = take_userinfo(&mut url).ok().flatten();
+    url.has_host().then(|| (request_uri(&url), credentials))
 }
 
 /// Whether a control attribute is a whole URL rather than something relative to a base.

@@ -36,14 +36,15 @@ use crate::mux::{
         sharing::{Evidence, Introduction, Sharing, descriptions::Account},
     },
     proto::{
-        Failure, FailureKind, FirstAsked, Presentation, Reply, RtpInfo, SessionConfig, SessionKey,
-        SessionRequest,
+        Credentials, Failure, FailureKind, FirstAsked, Presentation, Reply, RtpInfo, SessionConfig,
+        SessionKey, SessionRequest,
         wire::{
             sdp::parse_presentation,
             uri::{presentation_base, redacted},
         },
     },
     release::ReleaseGuard,
+    server_key::ServerId,
 };
 
 /// Connections tried for one session at one server. A bound for servers that refuse at random.
@@ -75,6 +76,8 @@ pub(crate) struct BringUp {
     wish: Wish,
     /// URLs that redirected.
     redirected: Vec<Url>,
+    /// Came with a redirect, for the server that it led to.
+    lent: Option<(ServerId, Credentials)>,
     /// Tells the redial policy what becomes of the session; none for one that is to take the place of
     /// a session that plays.
     attempt: Option<Attempt>,
@@ -125,6 +128,7 @@ impl BringUp {
             pool,
             options,
             redirected: Vec::new(),
+            lent: None,
             attempt: None,
             connections: 0,
             tried_younger: false,
@@ -213,6 +217,7 @@ impl BringUp {
         let mut another = Self::new(self.pool.clone(), options, monitor).ok()?;
         another.url.clone_from(&self.url);
         another.redirected.clone_from(&self.redirected);
+        another.lent.clone_from(&self.lent);
         another.wish = self.wish.clone();
         Some(another)
     }
@@ -325,11 +330,16 @@ impl BringUp {
                     }
                 }
                 Waited::Answer(Err(Failure {
-                    kind: FailureKind::Redirect { location, .. },
+                    kind:
+                        FailureKind::Redirect {
+                            location,
+                            credentials,
+                            ..
+                        },
                     ..
                 })) => {
                     self.introduce(&attachment, None);
-                    self.follow(location)?;
+                    self.follow(location, credentials.map(|lent| *lent))?;
                 }
                 Waited::Answer(Err(failure)) => {
                     if !self.returns_from(attachment.handle(), &failure) {

@@ -1,4 +1,7 @@
 //! Going where a DESCRIBE is redirected.
+//!
+//! The user's credentials are for the server that the user named. A cloud of cameras redirects to
+//! `rtsp://viewer:secret@camera/`: these credentials are for that server, and for no other.
 
 use url::Url;
 
@@ -7,7 +10,7 @@ use crate::mux::{
     config::SessionOptions,
     connection_pool::Wish,
     error::{Error, ErrorKind, Initiator, Scope},
-    proto::wire::uri::redacted,
+    proto::{Credentials, wire::uri::redacted},
     server_key::is_secure,
 };
 
@@ -16,7 +19,11 @@ const MAX_REDIRECTS: usize = 5;
 
 impl BringUp {
     /// Turns to where a DESCRIBE was redirected (fault F40).
-    pub(super) fn follow(&mut self, location: Url) -> Result<(), Error> {
+    pub(super) fn follow(
+        &mut self,
+        location: Url,
+        credentials: Option<Credentials>,
+    ) -> Result<(), Error> {
         let refuse = |why: String| {
             Error::new(ErrorKind::Redirects, Scope::Session, Initiator::Server, why)
                 .in_request("DESCRIBE")
@@ -32,10 +39,11 @@ impl BringUp {
         if self.redirected.len() > MAX_REDIRECTS {
             return Err(refuse(format!("more than {MAX_REDIRECTS} redirects")).of_camera(&from));
         }
-        if self.redirected.contains(&self.url) {
+        let is_lent = credentials.is_some();
+        if self.redirected.contains(&self.url) && !is_lent {
             return Err(refuse("the server redirects in a loop".to_owned()).of_camera(&from));
         }
-        let wish = self.wish_after_redirect().map_err(|error| {
+        let wish = self.wish_after_redirect(credentials).map_err(|error| {
             refuse(format!("redirected to where we cannot go: {error}")).of_camera(&from)
         })?;
         if !self.may_try_again() {
@@ -54,11 +62,13 @@ impl BringUp {
         )?;
         let url = self.url.clone();
         let redirected = std::mem::take(&mut self.redirected);
+        let lent = self.lent.take();
         let (attempt, intent) = (self.attempt.take(), self.intent.take());
         *self = Self {
             url,
             wish,
             redirected,
+            lent,
             attempt,
             intent,
             ..there
@@ -66,21 +76,26 @@ impl BringUp {
         Ok(())
     }
 
-    /// Another origin than the user's gets no credentials, and is not told who we are to TLS.
-    fn wish_after_redirect(&self) -> Result<Wish, Error> {
+    /// Another origin than the user's gets no credentials but those that came with a redirect to it,
+    /// and is not told who we are to TLS.
+    fn wish_after_redirect(&mut self, credentials: Option<Credentials>) -> Result<Wish, Error> {
         let origin = Wish::new(&self.options)?;
-        let here = SessionOptions {
+        let mut here = SessionOptions {
             url: self.url.clone(),
             ..self.options.clone()
         };
-        let wish = Wish::new(&here)?;
-        if wish.key.server() == origin.key.server() {
-            return Ok(wish);
+        let server = here.connection_key()?.server().clone();
+        if let Some(credentials) = credentials {
+            self.lent = Some((server.clone(), credentials));
         }
-        Wish::new(&SessionOptions {
-            credentials: None,
-            tls: here.tls.clone().without_client_certificate(),
-            ..here
-        })
+        let lent = self.lent.iter().find(|(to, _)| *to == server);
+        if server != *origin.key.server() {
+            here.credentials = None;
+            here.tls = here.tls.without_client_certificate();
+        }
+        if let Some((_, credentials)) = lent {
+            here.credentials = Some(credentials.clone());
+        }
+        Wish::new(&here)
     }
 }
