@@ -131,7 +131,11 @@ async fn f40_credentials_of_the_location_are_for_there_and_only_there() {
         password: "p@ss:word".to_owned(),
     };
     for auth in [basic, digest("viewer", "p@ss:word")] {
-        let (mux, camera, third) = (mux(), asks_for(auth), asks_for(digest("viewer", "p@ss:word")));
+        let (mux, camera, third) = (
+            mux(),
+            asks_for(auth),
+            asks_for(digest("viewer", "p@ss:word")),
+        );
         let cloud = asks_for(digest("admin", "hunter2"));
         let lent = with_credentials(&camera_url(&camera, 1), "viewer", "p%40ss%3Aword");
         redirect(&cloud, 1, &lent);

@@ -1,7 +1,7 @@
 //! Bytes between frames that belong to nothing, and frames that are shorter than they say (faults F16
 //! and F42).
 
-use gstrtspmux::mux::proto::{CloseReason, FramingLoss, SessionKey};
+use gstrtspmux::mux::proto::{CloseReason, Event, FramingLoss, SessionKey};
 
 use crate::sim::{MILLISECOND, SECOND, Sim, config, media};
 
@@ -106,6 +106,66 @@ fn f42_behind_an_answer_or_a_frame_of_no_session_a_loss_is_no_sessions() {
     sim.receive(b"\xfe\xfe");
     round(&mut sim, &sessions);
     assert_eq!(losses(&mut sim), [None; 2]);
+}
+
+/// They come with the frame before them or alone.
+#[test]
+fn f42_whatever_stray_bytes_look_like_the_frames_behind_them_are_found() {
+    let texts = [
+        &b"$$$$$$$$$$$$$$$$$$$$$$$$$$$$$$$$$$$$$$$$"[..],
+        b"$\xaa\xaa\xaa\xaa\xaa\xaa\xaa\xaa\xaa\xaa\xaa\xaa\xaa\xaa",
+        b"$\xff\xff\xff\xff\xff\xff",
+        b"$\x01\x40\0stray bytes on a channel that lives",
+        b"$\x40\0\x05stray bytes behind a short frame",
+        b"$",
+        b"$\xfe",
+        b"$\xfe\x10\0",
+        b"R",
+        b"RTSP",
+        b"RTSP/1.0",
+        b"GET",
+        b"ABCDEFGHIJKLMNOPQRSTUVWXYZ",
+        b"hello, world\r\n",
+        b"OPTIONS",
+        b"\x80\x60\0\x01\0\0\0\x01\0\0\0\x01",
+        &STRAY,
+    ];
+    for text in texts {
+        for is_alone in [false, true] {
+            let (mut sim, sessions) = sixteen();
+            let mut came = vec![0; sessions.len()];
+            for _ in 0..20 {
+                let first = media(6, 1);
+                if is_alone {
+                    sim.receive(&first);
+                    sim.receive(text);
+                } else {
+                    sim.receive(&[&first, text].concat());
+                }
+                for channel in (0..32).step_by(2) {
+                    sim.receive(&media(channel, 1));
+                }
+                while let Some(event) = sim.next_event() {
+                    let Event::Packet(packet) = event else {
+                        panic!("{text:?}: {event:?}");
+                    };
+                    let number = sessions.iter().position(|s| *s == packet.session);
+                    came[number.expect("a session")] += 1;
+                }
+                sim.advance(SECOND);
+                answer_all(&mut sim);
+            }
+            // A lone dollar takes the frame behind it with it.
+            let missing = came.iter().map(|came| 20 - *came.min(&20)).sum::<i32>();
+            let most = if *text == b"$"[..] { 20 } else { 0 };
+            let text = text.escape_ascii();
+            assert_eq!(missing, most, "{text}, alone: {is_alone}: {came:?}");
+            let losses = losses(&mut sim);
+            assert!(losses.len() >= 16, "{text}: {losses:?}");
+            let told = losses.iter().all(|after| *after == Some(sessions[3]));
+            assert!(told, "{text}, alone: {is_alone}: {losses:?}");
+        }
+    }
 }
 
 #[test]

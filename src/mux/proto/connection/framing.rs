@@ -56,7 +56,8 @@ const DRIP_PATIENCE: Duration = Duration::from_secs(8);
 
 #[derive(Debug, Default)]
 pub(super) struct Framing {
-    /// Channel of the frame that came last; none if a message came behind it.
+    /// Channel of the frame with RTP or RTCP that came last; none if a message came behind it. What
+    /// holds neither may be stray bytes.
     last_frame: Option<u8>,
     last_loss: Option<Instant>,
     /// The loss that is under way, with the owner of the frame that came before it, if it is told.

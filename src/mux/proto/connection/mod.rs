@@ -410,7 +410,10 @@ impl Connection {
                 channels.is_plausible(channel, first)
             }) {
                 Ok(Some(Unit::Frame { channel, payload })) => {
-                    sound += u32::from(is_sound(&payload));
+                    if is_sound(&payload) {
+                        sound += 1;
+                        self.framing.on_frame(channel);
+                    }
                     if let Some(packet) = self.on_frame(now, channel, payload) {
                         deliver(packet);
                     }
@@ -459,7 +462,6 @@ impl Connection {
     /// The packet in a frame, if nothing has to come before it.
     #[inline]
     fn on_frame(&mut self, now: Instant, channel: u8, payload: Bytes) -> Option<Packet> {
-        self.framing.on_frame(channel);
         match self.channels.judge(channel, &payload, now) {
             Verdict::Deliver {
                 session,

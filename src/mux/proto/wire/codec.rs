@@ -25,6 +25,9 @@ const DOLLAR: u8 = b'$';
 const LONGEST_DISCARD: usize = 16 * 1024 * 1024;
 /// Longest head that is discarded to keep framing.
 const LONGEST_HEAD_DISCARD: usize = 1024 * 1024;
+/// So many bytes from where a frame or message seems to begin, frames that are known are looked for:
+/// behind stray bytes they are not far. A bound for what looking costs where bytes come one by one.
+const LOOKED_AT: usize = 16 * 1024;
 /// What has to be seen of a frame to find it plausible: header and the first two bytes.
 const FRAME_EVIDENCE: usize = FRAME_HEADER + 2;
 
@@ -100,9 +103,26 @@ impl Decoder {
         // Nearly everything is a frame after a frame: that is the short way.
         if matches!(self.state, State::Boundary { searched: 0 }) && buffer.first() == Some(&DOLLAR)
         {
-            return Ok(cut_frame(buffer));
+            return Ok(self.decode_frame(buffer, &plausible));
         }
         self.decode_other(buffer, plausible)
+    }
+
+    /// A frame, unless it only seems to be one. `None`: it is not complete.
+    #[inline]
+    fn decode_frame(
+        &mut self,
+        buffer: &mut BytesMut,
+        plausible: &impl Fn(u8, [u8; 2]) -> bool,
+    ) -> Option<Unit> {
+        let &[_, _, high, low] = buffer.first_chunk::<FRAME_HEADER>()?;
+        let end = FRAME_HEADER + usize::from(u16::from_be_bytes([high, low]));
+        // Behind nearly every frame the next one begins.
+        if buffer.get(end) != Some(&DOLLAR) && is_stray(buffer, end, plausible) {
+            self.state = State::Lost { skipped: 0 };
+            return Some(Unit::FramingLost);
+        }
+        cut_frame(buffer)
     }
 
     /// Anything but a frame after a frame.
@@ -113,7 +133,9 @@ impl Decoder {
     ) -> Result<Option<Unit>, &'static str> {
         loop {
             let unit = match std::mem::replace(&mut self.state, State::Boundary { searched: 0 }) {
-                State::Boundary { searched } => self.decode_boundary(buffer, searched)?,
+                State::Boundary { searched } => {
+                    self.decode_boundary(buffer, searched, &plausible)?
+                }
                 State::Body { message, length } => self.decode_body(buffer, message, length),
                 State::DiscardHead(head) => self.discard_head(buffer, head)?,
                 State::DiscardBody { message, left } => self.discard_body(buffer, message, left),
@@ -131,14 +153,18 @@ impl Decoder {
         &mut self,
         buffer: &mut BytesMut,
         searched: usize,
+        plausible: &impl Fn(u8, [u8; 2]) -> bool,
     ) -> Result<Step, &'static str> {
         if searched == 0 {
             skip_padding(buffer);
         }
         match buffer.first() {
             None => Ok(Step::NeedMore),
-            Some(&DOLLAR) => Ok(cut_frame(buffer).map_or(Step::NeedMore, Step::Unit)),
-            Some(_) => self.decode_head(buffer, searched),
+            Some(&DOLLAR) => {
+                let unit = self.decode_frame(buffer, plausible);
+                Ok(unit.map_or(Step::NeedMore, Step::Unit))
+            }
+            Some(_) => self.decode_head(buffer, searched, plausible),
         }
     }
 
@@ -146,6 +172,7 @@ impl Decoder {
         &mut self,
         buffer: &mut BytesMut,
         searched: usize,
+        plausible: &impl Fn(u8, [u8; 2]) -> bool,
     ) -> Result<Step, &'static str> {
         if buffer.starts_with(HTTP_PREFIX) {
             return Err("the server speaks HTTP, not RTSP: is this its web port?");
@@ -156,8 +183,12 @@ impl Decoder {
         if !start_line_within(buffer, self.limits.start_line) {
             return Ok(self.lose_framing(0));
         }
+        let end = find_head_end(buffer, searched);
+        if holds_frame(buffer, end.unwrap_or(usize::MAX), plausible) {
+            return Ok(self.lose_framing(0));
+        }
         // What is over the limit does not depend on how the head came in pieces.
-        match find_head_end(buffer, searched) {
+        match end {
             Some(end) if end <= self.limits.headers => self.begin_message(&buffer.split_to(end)),
             None if buffer.len() <= self.limits.headers => {
                 self.state = State::Boundary {
@@ -374,6 +405,36 @@ fn skip_padding(buffer: &mut BytesMut) {
         .take_while(|byte| matches!(byte, b'\r' | b'\n' | 0))
         .count();
     buffer.advance(padding);
+}
+
+/// Whether what seems to be a frame up to `end` is none of a session, and holds one.
+fn is_stray(buffer: &[u8], end: usize, plausible: &impl Fn(u8, [u8; 2]) -> bool) -> bool {
+    match buffer.first_chunk::<FRAME_EVIDENCE>() {
+        Some(&[_, channel, _, _, first, second]) if !plausible(channel, [first, second]) => {
+            holds_frame(buffer, end, plausible)
+        }
+        _ => false,
+    }
+}
+
+/// Whether the first `extent` bytes, which seem to be a frame of no session or a head, hold a frame of a
+/// session with another one behind it: then they are stray bytes, and what follows them. A camera's
+/// `$$$$` would swallow 9252 bytes of its neighbours' frames.
+fn holds_frame(buffer: &[u8], extent: usize, plausible: &impl Fn(u8, [u8; 2]) -> bool) -> bool {
+    let extent = extent.min(LOOKED_AT).min(buffer.len());
+    let looked_at = buffer.get(..extent).unwrap_or_default();
+    let is_frame = |at: usize| {
+        let rest = looked_at.get(at..).unwrap_or_default();
+        let Some(&[_, channel, high, low, first, second]) = rest.first_chunk::<FRAME_EVIDENCE>()
+        else {
+            return false;
+        };
+        let length = usize::from(u16::from_be_bytes([high, low]));
+        rest.get(FRAME_HEADER + length) == Some(&DOLLAR) && plausible(channel, [first, second])
+    };
+    let dollars = looked_at.iter().enumerate().skip(1);
+    let mut dollars = dollars.filter(|(_, byte)| **byte == DOLLAR);
+    dollars.any(|(at, _)| is_frame(at))
 }
 
 /// `None`: the frame is not complete.

@@ -100,6 +100,45 @@ fn f17_every_split_gives_the_same_units() {
 }
 
 #[test]
+fn f42_what_only_seems_to_be_a_frame_or_head_swallows_no_frames_at_any_split() {
+    let frames = (0..8).flat_map(|_| frame(0, &[0x80; 50]));
+    let frames: Vec<u8> = frames.collect();
+    for stray in [
+        &b"$$$$$$$$"[..],
+        b"$\xaa\x01\x00\xaa\xaa",
+        b"$\x07\xff\xff",
+        b"$\x01\x00\x50none of ours",
+        b"RTSP/1.0 2",
+        b"GET ",
+    ] {
+        let bytes = [&frame(1, &[0x80; 9])[..], stray, &frames, OK].concat();
+        let mut expected = vec!["frame 1 of 9", "lost", "found"];
+        expected.extend(["frame 0 of 50"; 8]);
+        expected.push("Some((200, \"OK\")) body 0");
+        let stray = stray.escape_ascii();
+        assert_eq!(decode([&bytes[..]]), expected, "{stray}");
+        assert_eq!(decode(bytes.chunks(1)), expected, "{stray}");
+        for at in 0..bytes.len() {
+            let (first, second) = bytes.split_at(at);
+            assert_eq!(decode([first, second]), expected, "{stray}, split at {at}");
+        }
+    }
+}
+
+/// Frames of no session are passed on whole, whatever is in them but frames.
+#[test]
+fn frames_of_no_session_are_no_stray_bytes() {
+    let payload = [b"$".repeat(40), frame(9, b"\x80$"), frame(0, &[0x80; 9])].concat();
+    let bytes = [frame(9, &payload), frame(0, &[0x80; 9])].concat();
+    let whole = [
+        format!("frame 9 of {}", payload.len()),
+        "frame 0 of 9".to_owned(),
+    ];
+    assert_eq!(decode([&bytes[..]]), whole);
+    assert_eq!(decode(bytes.chunks(1)), whole);
+}
+
+#[test]
 fn an_oversize_body_is_discarded_and_only_its_answer_suffers() {
     let body = vec![b'x'; 300 * 1024];
     let headers = format!("CSeq: 1\r\nContent-Length: {}\r\n", body.len());
