@@ -4,8 +4,8 @@
 //! them. So the newest challenge of each realm is kept, and which presentation got which realm. A
 //! presentation whose realm is unknown where there are several is asked for without credentials.
 //!
-//! Most nonces are good for many requests; some for one only. After a nonce was refused at its second
-//! use, requests go one at a time, and once that has happened to two nonces, each request gets a nonce
+//! Most nonces are good for many requests; some for one only, or until the next one. After a nonce was
+//! refused at its second use, or behind the next one, requests go one at a time, and once that has happened to two nonces, each request gets a nonce
 //! of its own.
 //!
 //! `Authenticator::authorize` is called in the order in which requests go on the wire, which is
@@ -214,7 +214,7 @@ impl Realm {
         first.is_some_and(|offer| matches!(offer.scheme, Scheme::Basic { .. }))
     }
 
-    /// A nonce was refused that had been used before.
+    /// A nonce was refused that had been used before, or that was no longer the newest.
     fn on_reuse_refused(&mut self, nonce: Tag) {
         self.reuse = match self.reuse {
             Reuse::Works => Reuse::Unknown,
@@ -382,15 +382,18 @@ impl Authenticator {
             return Unauthorized::Retry;
         };
         if answered.challenges != others_before {
+            // Perhaps only the newest nonce is good: then requests that are under way together would
+            // make each other's invalid again and again.
+            if answered.is_fresh {
+                self.on_reuse_refused(answered);
+            }
             return Unauthorized::Retry;
         }
         if is_stale && !trail.is_stale_excused {
             return Unauthorized::RetryStale;
         }
         if !answered.is_fresh && answered.nonce != nonce {
-            if let Some(realm) = self.realms.iter_mut().find(|known| known.tag == realm) {
-                realm.on_reuse_refused(answered.nonce);
-            }
+            self.on_reuse_refused(answered);
             return Unauthorized::Retry;
         }
         Unauthorized::Refused {
@@ -496,6 +499,13 @@ impl Authenticator {
         match known {
             Some(tag) => self.realms.iter().position(|realm| realm.tag == *tag),
             None => (self.realms.len() == 1).then_some(0),
+        }
+    }
+
+    fn on_reuse_refused(&mut self, answered: Answered) {
+        let is_it = |realm: &&mut Realm| realm.tag == answered.realm;
+        if let Some(realm) = self.realms.iter_mut().find(is_it) {
+            realm.on_reuse_refused(answered.nonce);
         }
     }
 

@@ -184,6 +184,22 @@ fn f46_a_401_behind_another_one_of_the_realm_is_no_refusal() {
     assert!(authorize(&mut auth).value.contains(r#"nonce="c""#));
 }
 
+/// Answers and challenges of two requests that pass each other would go on for ever.
+#[test]
+fn f46_a_nonce_that_is_refused_behind_the_next_one_sends_requests_one_at_a_time() {
+    let mut auth = authenticator();
+    unauthorized(&mut auth, &digest("a", ""), None);
+    let first = Some(authorize(&mut auth).answered);
+    unauthorized(&mut auth, &digest("b", ""), None);
+    assert!(!auth.is_serial());
+    unauthorized(&mut auth, &digest("c", ""), first);
+    assert!(auth.is_serial());
+    authorize(&mut auth);
+    let again = authorize(&mut auth).answered;
+    auth.handle_accepted(Instant::now(), again, None);
+    assert!(!auth.is_serial(), "it is good for more than one request");
+}
+
 #[test]
 fn pipelined_requests_without_authorisation_share_one_challenge() {
     let mut auth = authenticator();
