@@ -4,8 +4,8 @@ use std::time::Instant;
 
 use bytes::BytesMut;
 use gstrtspmux::mux::proto::{
-    Connection, ConnectionConfig, CredentialStatus, Limits, RequestId, SessionConfig, SessionKey,
-    SessionRequest, Timeouts,
+    Connection, ConnectionConfig, CredentialStatus, Limits, Realms, RequestId, SessionConfig,
+    SessionKey, SessionRequest, Timeouts,
 };
 use url::Url;
 
@@ -19,6 +19,7 @@ pub(crate) fn connection(sessions: u8, now: Instant) -> Connection {
         credential_status: CredentialStatus::default(),
         challenges: Vec::new(),
         closes_behind_401: false,
+        realms: Realms::default(),
         user_agent: "bench".to_owned(),
         refuse_basic: false,
         is_serial: false,

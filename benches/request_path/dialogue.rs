@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use gstrtspmux::mux::proto::{
-    Connection, ConnectionConfig, CredentialStatus, Event, Limits, Reply, RequestId, SessionConfig,
-    SessionKey, SessionRequest, Timeouts,
+    Connection, ConnectionConfig, CredentialStatus, Event, Limits, Realms, Reply, RequestId,
+    SessionConfig, SessionKey, SessionRequest, Timeouts,
 };
 use url::Url;
 
@@ -37,6 +37,7 @@ impl Dialogue {
             credential_status: CredentialStatus::default(),
             challenges: Vec::new(),
             closes_behind_401: false,
+            realms: Realms::default(),
             user_agent: "bench".to_owned(),
             refuse_basic: false,
             is_serial: false,

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use gstrtspmux::mux::proto::{
-    Connection, ConnectionConfig, CredentialStatus, Credentials, Event, Limits, RequestId,
+    Connection, ConnectionConfig, CredentialStatus, Credentials, Event, Limits, Realms, RequestId,
     SessionConfig, SessionKey, SessionRequest, Timeouts,
 };
 use url::Url;
@@ -31,6 +31,7 @@ impl Subject {
             credential_status: CredentialStatus::Proven(None),
         challenges: Vec::new(),
         closes_behind_401: false,
+        realms: Realms::default(),
             user_agent: "fuzz".to_owned(),
             refuse_basic: false,
         is_serial: false,

@@ -152,6 +152,7 @@ async fn f46_odd_servers_play_and_none_is_refused() {
     let oddities = [
         vec![AccountOddity::RealmPerCamera],
         vec![AccountOddity::NonceGoodOnce],
+        vec![AccountOddity::NewestNonce],
         vec![AccountOddity::NewestNonceGoodOnce],
         vec![AccountOddity::ServersNewestNonceGoodOnce],
         vec![AccountOddity::NewNonceEachTime],
@@ -194,6 +195,72 @@ async fn f46_odd_servers_play_and_none_is_refused() {
                 drop(sessions);
             }
         }
+    }
+}
+
+/// Requests for a description without a password.
+fn bare_describes(server: &MockServer) -> usize {
+    let requests = server.requests();
+    let bare = |it: &&Recorded| it.method == "DESCRIBE" && !has_password(it);
+    requests.iter().filter(bare).count()
+}
+
+/// A careless server takes an answer to another camera's realm for a wrong password.
+#[tokio::test]
+async fn f46_no_camera_answers_the_realm_of_another_one() {
+    for oddities in [
+        vec![AccountOddity::RealmPerCamera],
+        vec![AccountOddity::RealmPerCamera, AccountOddity::NonceGoodOnce],
+        vec![
+            AccountOddity::RealmPerCamera,
+            AccountOddity::NewNonceEachTime,
+        ],
+        vec![AccountOddity::RealmPerCamera, AccountOddity::LocksAfter(1)],
+    ] {
+        for multiplex in [Multiplex::Auto, Multiplex::Never, Multiplex::Always] {
+            for cameras in [1, 2, 4, 16, 64] {
+                let server = server(cameras, digest(), &oddities);
+                let pooling = Pooling {
+                    max_connections_per_server: 0,
+                    ..with(multiplex)
+                };
+                let sessions = all_play(&server, cameras, &pooling).await;
+                let case = format!("{oddities:?} {multiplex:?}, {cameras} cameras");
+                assert_eq!(server.wrong_passwords(), 0, "{case}");
+                drop(sessions);
+            }
+        }
+    }
+}
+
+/// In two contacts.
+async fn find_out_the_realm(multiplex: Multiplex, oddities: &[AccountOddity]) {
+    let server = server(16, digest(), oddities);
+    let mux = mux();
+    let pooling = Pooling {
+        idle_connection_timeout: Duration::ZERO,
+        ..with(multiplex)
+    };
+    let urls = urls(&server, 16, "right");
+    for (bare, all) in [(3, 19), (4, 36)] {
+        let results = within_patience(try_all(&mux, urls.clone(), &pooling)).await;
+        let sessions: Vec<Session> = results.into_iter().map(Result::unwrap).collect();
+        let describes = server.requests();
+        let describes = describes.iter().filter(|it| it.method == "DESCRIBE");
+        let seen = (bare_describes(&server), describes.count());
+        assert_eq!(seen, (bare, all), "{multiplex:?} {oddities:?}");
+        drop(sessions);
+        let stats = || mux.stats().servers;
+        eventually(|| stats().iter().all(|it| it.connections.is_empty())).await;
+    }
+    assert_eq!(server.wrong_passwords(), 0);
+}
+
+#[tokio::test]
+async fn f46_a_server_of_one_realm_is_found_out_with_three_cameras_and_remembered() {
+    for multiplex in [Multiplex::Auto, Multiplex::Always] {
+        find_out_the_realm(multiplex, &[]).await;
+        find_out_the_realm(multiplex, &[AccountOddity::NewestNonce]).await;
     }
 }
 

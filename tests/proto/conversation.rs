@@ -8,7 +8,7 @@ use bytes::Bytes;
 use gstrtspmux::mux::proto::{
     CloseReason, ConnectionConfig, CredentialReport, CredentialStatus, CredentialWant, Event,
     Failure, FailureKind, Limits, Permit, PermitReturn, Presentation, RefusalVerdict, Reply,
-    RequestId, SessionKey, SessionRequest,
+    RequestId, SessionKey, SessionRequest, Tag,
     wire::{sdp, uri},
 };
 use url::Url;
@@ -591,7 +591,7 @@ impl Player {
             CredentialReport::Left(_) => "challenge-left",
             CredentialReport::Tried(_)
             | CredentialReport::NotAsked
-            | CredentialReport::Challenged(..) => return,
+            | CredentialReport::Challenged { .. } => return,
         };
         self.seen.push(Seen::new(None, name));
         if name == "credentials-refused" && self.is_judging {
@@ -720,7 +720,14 @@ fn credentials(words: &[String]) -> Option<ConnectionConfig> {
     let value = |key: &str| words.iter().find_map(|word| word.strip_prefix(key));
     let status = value("credentials=").and_then(credential_status);
     let status = status.unwrap_or(CredentialStatus::Proven(None));
-    Some(config_with(value("user=")?, value("password=")?, status))
+    let mut config = config_with(value("user=")?, value("password=")?, status);
+    for presentation in ["a", "b", "c"] {
+        if let Some(realm) = value("realm=") {
+            let realms = &mut config.realms;
+            realms.on_challenged(Tag::of(presentation), Tag::of(realm));
+        }
+    }
+    Some(config)
 }
 
 fn credential_status(word: &str) -> Option<CredentialStatus> {

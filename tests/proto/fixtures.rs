@@ -103,6 +103,7 @@ transcripts! {
     probe_stood
     probe_unanswered
     realm_for_each_camera
+    realm_of_the_server
     resume_454_loses_session
     second_session_swallowed
     server_teardown

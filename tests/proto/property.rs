@@ -640,7 +640,7 @@ fn kind_of(event: &Event) -> &'static str {
             CredentialReport::NotAsked => "credentials not asked for",
             CredentialReport::Returned(_) => "permit returned",
             CredentialReport::Refused(_) => "credentials refused",
-            CredentialReport::Challenged(..) => "challenged",
+            CredentialReport::Challenged { .. } => "challenged",
             CredentialReport::Left(_) => "challenge left",
         },
         Event::NoMoreSessions(_) => "no more sessions",

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use bytes::BytesMut;
 use gstrtspmux::mux::proto::{
     CloseReason, Connection, ConnectionConfig, CredentialStatus, Credentials, Event, Failure,
-    FailureKind, Limits, Packet, RefusalVerdict, Reply, RequestId, SessionConfig, SessionKey,
-    SessionRequest, StreamGrant, Timeouts, WireMessage,
+    FailureKind, Limits, Packet, Realms, RefusalVerdict, Reply, RequestId, SessionConfig,
+    SessionKey, SessionRequest, StreamGrant, Timeouts, WireMessage,
 };
 use url::Url;
 
@@ -27,6 +27,7 @@ pub(crate) fn config() -> ConnectionConfig {
         credential_status: CredentialStatus::Proven(None),
         challenges: Vec::new(),
         closes_behind_401: false,
+        realms: Realms::default(),
         user_agent: "test".to_owned(),
         refuse_basic: false,
         is_serial: false,

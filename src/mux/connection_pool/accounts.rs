@@ -194,7 +194,7 @@ impl Account {
             CredentialReport::Refused(refusal) => {
                 return gate.on_refused(now, connection, &refusal);
             }
-            CredentialReport::Challenged(realm, nonce) => {
+            CredentialReport::Challenged { realm, nonce, .. } => {
                 gate.on_challenged(now, connection, realm, nonce);
             }
             CredentialReport::Left(challenges) => {
@@ -229,6 +229,15 @@ impl State {
         report: CredentialReport,
     ) {
         if let Some(account) = self.account_of(id) {
+            if let CredentialReport::Challenged {
+                presentation: Some(presentation),
+                realm,
+                ..
+            } = report
+            {
+                let realms = &mut self.server(&account.0).realms;
+                realms.on_challenged(presentation, realm);
+            }
             let notices = self.accounts.on_report(now, &account, id, report);
             self.notify_credentials(notices);
         }

@@ -14,7 +14,7 @@ use crate::mux::{
         },
         sharing::{Evidence, Stance},
     },
-    proto::{ConnectionConfig, CredentialStatus},
+    proto::{ConnectionConfig, CredentialStatus, Realms},
     server_key::{ConnectionKey, ServerId},
 };
 
@@ -215,6 +215,7 @@ impl Wish {
             refuse_basic: false,
             challenges: Vec::new(),
             closes_behind_401: false,
+            realms: Realms::default(),
             is_serial: false,
             is_in_order: false,
             describes_slowly: true,

@@ -13,6 +13,7 @@ use crate::mux::{
             play_gate::{REGROUP, SHORTEST_DESCRIBE_PATIENCE, describe_patience, patience},
         },
     },
+    proto::Realms,
     server_key::ConnectionKey,
 };
 
@@ -21,6 +22,7 @@ use crate::mux::{
 pub(super) struct Server {
     pub(super) sharing: Sharing,
     pub(super) pace: Pace,
+    pub(super) realms: Realms,
     /// How long the last two DESCRIBEs took that were answered, the latest one last.
     describes_took: [Option<Duration>; 2],
     /// Sessions that were announced and have not come.
@@ -45,6 +47,7 @@ impl Server {
         Self {
             sharing,
             pace,
+            realms: Realms::default(),
             describes_took: [None; 2],
             intents: Vec::new(),
             rests_until: None,

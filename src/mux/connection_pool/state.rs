@@ -34,7 +34,7 @@ use crate::mux::{
         placement::{Checkin, Demand, Placement, Purpose, Table, WaiterId},
         sharing::{Evidence, Stance, play_gate::SHORTEST_PATIENCE},
     },
-    proto::{CloseReason, ConnectionConfig, HeadOfLine},
+    proto::{CloseReason, ConnectionConfig, HeadOfLine, Realms},
     server_key::{ConnectionKey, ServerId},
 };
 
@@ -307,6 +307,7 @@ impl State {
             });
         let refuse_basic = self.digest_servers.contains(&server);
         let known = self.servers.get(&server);
+        let realms = known.map_or_else(Realms::default, |known| known.realms.clone());
         let is_serial = known.is_some_and(|known| known.pace.is_serial);
         let is_in_order = known.is_some_and(|known| known.sharing.is_in_order());
         let describes_slowly = !known.is_some_and(Server::is_quick_to_describe);
@@ -334,6 +335,7 @@ impl State {
                 credential_status: view.status,
                 challenges: view.challenges,
                 closes_behind_401: view.closes_behind_401,
+                realms,
                 refuse_basic,
                 is_serial,
                 is_in_order,

@@ -42,6 +42,7 @@ pub mod event;
 pub mod limits;
 
 pub(crate) mod auth;
+mod realms;
 pub mod wire;
 
 pub use self::{
@@ -64,6 +65,7 @@ pub use self::{
         PacketKind, ProbeOutcome, Reply, Retirement, SharingViolation, StreamGrant, Undescribed,
     },
     limits::{Limits, Timeouts},
+    realms::Realms,
     wire::{
         header::RtpInfo,
         sdp::{InvalidSdp, MediaStream, Presentation, SkipReason, SkippedMedia},

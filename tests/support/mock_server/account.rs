@@ -16,6 +16,8 @@ pub enum AccountOddity {
     NewestNonceGoodOnce,
     /// The same, and only the newest one of the server.
     ServersNewestNonceGoodOnce,
+    /// Every 401 has a new nonce, and that one is good until the next 401 on the connection (live555).
+    NewestNonce,
     /// Every 401 has a new nonce; the others stay good.
     NewNonceEachTime,
     /// SHA-256 and MD5 are offered, and only an answer to MD5 is taken (gortsplib#863).
@@ -107,7 +109,7 @@ impl Account {
             .newest
             .get(&scope)
             .is_some_and(|newest| newest == nonce);
-        is_newest && self.good.remove(nonce)
+        is_newest && (oddities.contains(&AccountOddity::NewestNonce) || self.good.remove(nonce))
     }
 
     fn challenges(
@@ -150,6 +152,7 @@ fn is_about_nonces(oddity: &AccountOddity) -> bool {
     matches!(
         oddity,
         AccountOddity::NonceGoodOnce
+            | AccountOddity::NewestNonce
             | AccountOddity::NewestNonceGoodOnce
             | AccountOddity::ServersNewestNonceGoodOnce
             | AccountOddity::NewNonceEachTime

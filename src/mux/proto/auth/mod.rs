@@ -2,7 +2,8 @@
 //!
 //! A server may have several realms: recorders pass on the realm and the nonce of each camera behind
 //! them. So the newest challenge of each realm is kept, and which presentation got which realm. A
-//! presentation whose realm is unknown where there are several is asked for without credentials.
+//! presentation whose realm is unknown is asked for without credentials, unless the server is known to
+//! have one realm (see `realms`).
 //!
 //! Most nonces are good for many requests; some for one only, or until the next one. After a nonce was
 //! refused at its second use, or behind the next one, requests go one at a time, and once that has happened to two nonces, each request gets a nonce
@@ -33,6 +34,7 @@ use self::{
     credentials::Credentials,
     permit::{Strength, Tag},
 };
+use super::realms::Realms;
 
 /// Realms of one connection; a recorder has as many as it has cameras.
 const MOST_REALMS: usize = 256;
@@ -110,11 +112,19 @@ pub(crate) struct Asked<'a> {
     pub(crate) uri: &'a str,
     /// The presentation that it is about.
     pub(crate) home: &'a str,
+    /// It is a session's, and not the connection's own.
+    pub(crate) is_of_session: bool,
 }
 
 impl Asked<'_> {
     fn tag(&self) -> Tag {
         Tag::of(&format!("{} {}", self.method, self.uri))
+    }
+
+    /// The presentation whose realm a challenge tells; none for a request that is about the server.
+    pub(crate) fn presentation(&self) -> Option<Tag> {
+        let is_about_one = self.is_of_session && self.method != "OPTIONS";
+        is_about_one.then(|| Tag::of(self.home))
     }
 }
 
@@ -235,6 +245,10 @@ pub(crate) struct Authenticator {
     realms: Vec<Realm>,
     /// The realm of each presentation and URI.
     spaces: HashMap<Tag, Tag>,
+    /// Of the server, as far as is known on this connection.
+    known: Realms,
+    /// A request without credentials costs the connection: the only realm is taken to be everybody's.
+    is_bare_costly: bool,
     /// Requests that got a 401 without credentials.
     challenged: HashSet<Tag>,
     basic_forbidden: bool,
@@ -249,9 +263,21 @@ impl Authenticator {
             cnonces: 0,
             realms: Vec::new(),
             spaces: HashMap::new(),
+            known: Realms::default(),
+            is_bare_costly: false,
             challenged: HashSet::new(),
             basic_forbidden: false,
         }
+    }
+
+    /// What is known of the server's realms.
+    pub(crate) fn set_realms(&mut self, known: Realms) {
+        self.known = known;
+    }
+
+    /// The server closes the connection behind a 401.
+    pub(crate) fn spare_bare_requests(&mut self) {
+        self.is_bare_costly = true;
     }
 
     /// Whether a Digest challenge was seen: from then on Basic is never taken.
@@ -300,6 +326,24 @@ impl Authenticator {
         realm.is_some_and(|realm| realm.is_unanswered)
     }
 
+    /// Whether this request would go without credentials for want of a realm, though the server has
+    /// asked for credentials before.
+    pub(crate) fn lacks_realm(&self, asked: Asked<'_>) -> bool {
+        self.has_challenge() && asked.is_of_session && self.realm_of(asked).is_none()
+    }
+
+    /// How many requests that [lack a realm](Self::lacks_realm) may be under way; none: any number.
+    pub(crate) fn most_bare(&self) -> Option<usize> {
+        self.known.most_bare()
+    }
+
+    /// A session's request that carried no credentials was answered, and not with 401.
+    pub(crate) fn handle_unchallenged(&mut self) {
+        if self.has_challenge() {
+            self.known.on_unchallenged();
+        }
+    }
+
     /// The authorisation of the next request on the wire, which must have no body; with an algorithm
     /// weaker than `below` and none stronger than `ceiling`, if there is one.
     ///
@@ -313,6 +357,11 @@ impl Authenticator {
     ) -> Option<Authorization> {
         let at = self.realm_of(asked)?;
         let realm = self.realms.get_mut(at)?;
+        // Presumed so far, and to be kept when another realm turns up.
+        if asked.is_of_session && self.known.is_one() && self.spaces.len() < MOST_REMEMBERED {
+            let space = self.spaces.entry(Tag::of(asked.home));
+            space.or_insert(realm.tag);
+        }
         let is_basic = realm.is_basic();
         let is_fresh = realm.current.uses == 0 || is_basic;
         if realm.reuse == Reuse::Never && !is_fresh && !realm.is_unanswered {
@@ -486,7 +535,7 @@ impl Authenticator {
     }
 
     /// The realm of a request: that of its URI, of what its URI is a part of, or of its presentation;
-    /// or the only one there is.
+    /// or the only one there is, where that is taken to be the server's.
     fn realm_of(&self, asked: Asked<'_>) -> Option<usize> {
         let parts = std::iter::successors(Some(asked.uri), |uri| {
             let (rest, _) = uri.rsplit_once('/')?;
@@ -498,7 +547,10 @@ impl Authenticator {
             .find_map(|part| self.spaces.get(&Tag::of(part)));
         match known {
             Some(tag) => self.realms.iter().position(|realm| realm.tag == *tag),
-            None => (self.realms.len() == 1).then_some(0),
+            None => {
+                let is_servers = self.known.is_one() || self.is_bare_costly || !asked.is_of_session;
+                (is_servers && self.realms.len() == 1).then_some(0)
+            }
         }
     }
 
@@ -520,6 +572,9 @@ impl Authenticator {
         }
         self.spaces.insert(Tag::of(asked.uri), realm);
         self.spaces.insert(Tag::of(asked.home), realm);
+        if let Some(presentation) = asked.presentation() {
+            self.known.on_challenged(presentation, realm);
+        }
         if is_bare {
             if self.challenged.len() >= MOST_REMEMBERED {
                 self.challenged.clear();

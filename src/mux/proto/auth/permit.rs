@@ -159,8 +159,15 @@ pub enum CredentialReport {
     Returned(PermitReturn),
     /// Answered by [`handle_refusal_verdict`](crate::mux::proto::Connection::handle_refusal_verdict).
     Refused(Refusal),
-    /// A challenge has come: realm and nonce.
-    Challenged(Tag, Tag),
+    /// A challenge has come.
+    Challenged {
+        /// To a request about this presentation.
+        presentation: Option<Tag>,
+        /// Its realm.
+        realm: Tag,
+        /// Its nonce.
+        nonce: Tag,
+    },
     /// The connection ends with challenges that can be answered on the next one.
     Left(Vec<LeftChallenge>),
 }

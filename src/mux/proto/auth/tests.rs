@@ -23,6 +23,7 @@ fn describe(uri: &str) -> Asked<'_> {
         method: "DESCRIBE",
         uri,
         home: uri,
+        is_of_session: true,
     }
 }
 
@@ -113,7 +114,7 @@ fn f46_where_there_are_several_realms_a_new_presentation_is_asked_for_its_own() 
     let mut auth = authenticator();
     unauthorized(&mut auth, &digest("a", ""), None);
     let third = describe("rtsp://nvr/ch/3");
-    assert!(auth.authorize(third, None, None).is_some(), "the only one");
+    assert_eq!(auth.authorize(third, None, None), None);
     let other_realm = digest("b", "").replace("NVR", "camera 2");
     judge(&mut auth, &other_realm, OTHER, None);
     assert_eq!(auth.authorize(third, None, None), None);
@@ -121,6 +122,7 @@ fn f46_where_there_are_several_realms_a_new_presentation_is_asked_for_its_own() 
         method: "SETUP",
         uri: "rtsp://nvr/ch/2/track1",
         home: OTHER,
+        is_of_session: true,
     };
     let value = auth.authorize(track, None, None).unwrap().value;
     assert!(value.contains(r#"realm="camera 2""#), "{value}");
@@ -128,9 +130,48 @@ fn f46_where_there_are_several_realms_a_new_presentation_is_asked_for_its_own() 
         method: "OPTIONS",
         uri: "rtsp://nvr/ch/2/",
         home: "rtsp://nvr/ch/2/",
+        is_of_session: false,
     };
     let value = auth.authorize(ping, None, None).unwrap().value;
     assert!(value.contains(r#"realm="camera 2""#), "{value}");
+}
+
+/// `count` presentations of one realm were challenged; gives a presentation that was not.
+fn challenged(count: usize) -> (Authenticator, Asked<'static>) {
+    const OTHERS: [&str; 3] = [URI, OTHER, "rtsp://nvr/ch/3"];
+    let mut auth = authenticator();
+    for uri in &OTHERS[..count] {
+        judge(&mut auth, &digest("a", ""), uri, None);
+    }
+    (auth, describe("rtsp://nvr/ch/9"))
+}
+
+#[test]
+fn f46_a_realm_that_three_presentations_have_is_the_servers() {
+    let (mut auth, ninth) = challenged(2);
+    assert!(auth.lacks_realm(ninth));
+    assert_eq!(auth.authorize(ninth, None, None), None);
+    let (mut auth, ninth) = challenged(3);
+    assert!(!auth.lacks_realm(ninth));
+    assert!(auth.authorize(ninth, None, None).is_some());
+    let other_realm = digest("b", "").replace("NVR", "camera 8");
+    judge(&mut auth, &other_realm, "rtsp://nvr/ch/8", None);
+    assert!(auth.lacks_realm(describe("rtsp://nvr/ch/7")));
+    assert!(!auth.lacks_realm(ninth), "its own was found out");
+    let value = auth.authorize(ninth, None, None).unwrap().value;
+    assert!(value.contains(r#"realm="NVR""#), "{value}");
+}
+
+#[test]
+fn a_request_of_the_connection_and_one_whose_401_costs_the_connection_take_the_only_realm() {
+    let (mut auth, ninth) = challenged(1);
+    let own = Asked {
+        is_of_session: false,
+        ..ninth
+    };
+    assert!(auth.authorize(own, None, None).is_some());
+    auth.spare_bare_requests();
+    assert!(auth.authorize(ninth, None, None).is_some());
 }
 
 #[test]

@@ -119,6 +119,15 @@ fn home_of<'a>(draft: &'a Draft, session: Option<&'a Url>) -> &'a str {
     session.unwrap_or(&draft.url).as_str()
 }
 
+fn asked<'a>(draft: &'a Draft, session: Option<&'a Url>) -> Asked<'a> {
+    Asked {
+        method: <&str>::from(&draft.method),
+        uri: draft.url.as_str(),
+        home: home_of(draft, session),
+        is_of_session: session.is_some(),
+    }
+}
+
 impl Authorizer {
     pub(super) fn new(config: &ConnectionConfig) -> Self {
         let authenticator = config.credentials.as_ref().map(|credentials| {
@@ -126,6 +135,10 @@ impl Authorizer {
             if config.refuse_basic {
                 authenticator.forbid_basic();
             }
+            if config.closes_behind_401 {
+                authenticator.spare_bare_requests();
+            }
+            authenticator.set_realms(config.realms.clone());
             let challenges = config.challenges.iter();
             challenges.for_each(|challenge| authenticator.adopt(challenge));
             authenticator
@@ -167,6 +180,11 @@ impl Authorizer {
             CredentialStatus::Unproven { is_exclusive } => self.is_exclusive = is_exclusive,
             CredentialStatus::Permitted(permit) => {
                 self.closes_behind_401 |= permit.closes_behind_401;
+                if let Some(authenticator) = &mut self.authenticator
+                    && permit.closes_behind_401
+                {
+                    authenticator.spare_bare_requests();
+                }
                 self.exchange = Some(Exchange {
                     since: now,
                     cseq: None,
@@ -245,6 +263,36 @@ impl Authorizer {
         }
     }
 
+    /// Whether a request goes out now, as far as realms are concerned. One whose realm is unknown goes
+    /// without credentials, and waits for those before it that may tell the realm. The others wait for
+    /// the answers to these: live555 keeps one nonce for a connection, and makes a new one with each
+    /// 401. A TEARDOWN waits for none of them.
+    pub(super) fn is_in_turn(
+        &self,
+        draft: &Draft,
+        session: Option<&Url>,
+        requests: &RequestTable,
+    ) -> bool {
+        let authenticator = self.authenticator.as_ref();
+        let Some(authenticator) = authenticator.filter(|it| self.is_proven() && it.has_challenge())
+        else {
+            return true;
+        };
+        let is_bare = |entry: &&Outstanding| {
+            entry.authorization.is_none()
+                && entry.draft.session.is_some()
+                && entry.draft.method != Method::Options
+        };
+        let bare = || requests.waiting().filter(is_bare);
+        if draft.purpose == Purpose::Teardown || bare().next().is_none() {
+            return true;
+        }
+        let is_needed = |most: usize| bare().count() < most;
+        authenticator.lacks_realm(asked(draft, session))
+            && bare().all(|entry| entry.draft.session != draft.session)
+            && authenticator.most_bare().is_none_or(is_needed)
+    }
+
     /// The authorisation of a request that is being written now, if it is to carry one.
     pub(super) fn authorize(
         &mut self,
@@ -252,11 +300,7 @@ impl Authorizer {
         session: Option<&Url>,
     ) -> Option<Authorization> {
         let authenticator = self.authenticator.as_mut()?;
-        let asked = Asked {
-            method: <&str>::from(&draft.method),
-            uri: draft.url.as_str(),
-            home: home_of(draft, session),
-        };
+        let asked = asked(draft, session);
         let below = draft.auth.below;
         match self.status {
             CredentialStatus::Proven(ceiling) => authenticator.authorize(asked, below, ceiling),
@@ -312,6 +356,12 @@ impl Authorizer {
             let is_news = !self.is_proven() && self.is_exclusive && says_something;
             if is_news && self.authenticator.is_some() {
                 self.reports.push_back(CredentialReport::NotAsked);
+            }
+            if let Some(authenticator) = &mut self.authenticator
+                && session.is_some()
+                && says_something
+            {
+                authenticator.handle_unchallenged();
             }
             if is_exchange {
                 self.end_exchange(PermitReturn::Unused);

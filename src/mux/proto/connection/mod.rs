@@ -74,6 +74,7 @@ use super::{
         Undescribed,
     },
     limits::{Limits, Timeouts},
+    realms::Realms,
     wire::{
         codec::{Decoder, Unit, write_frame},
         header::{Methods, parse_cseq, parse_session},
@@ -97,6 +98,8 @@ pub struct ConnectionConfig {
     pub challenges: Vec<LeftChallenge>,
     /// This server was seen to close the connection behind a 401.
     pub closes_behind_401: bool,
+    /// What earlier connections have learned of the server's realms.
+    pub realms: Realms,
     /// One request at a time: this server was seen to lose those that come together.
     pub is_serial: bool,
     /// This server was seen to answer each request once and in order, whatever comes while it works on

@@ -86,7 +86,9 @@ impl Connection {
 
     /// Whether the permit at hand, if one is needed, is for this request.
     pub(super) fn is_admitted(&self, draft: &Draft) -> bool {
-        self.authorizer.admits(draft, self.home(draft))
+        let home = self.home(draft);
+        self.authorizer.admits(draft, home)
+            && self.authorizer.is_in_turn(draft, home, &self.requests)
     }
 
     pub(super) fn authorize(&mut self, draft: &mut Draft) -> Option<Authorization> {
@@ -216,6 +218,7 @@ impl Connection {
             method: <&str>::from(&draft.method),
             uri: draft.url.as_str(),
             home: home.as_ref().unwrap_or(&draft.url).as_str(),
+            is_of_session: home.is_some(),
         };
         let (authorization, trail) = (answered.authorization, draft.auth);
         let verdict = authenticator.handle_unauthorized(
@@ -227,8 +230,11 @@ impl Connection {
         );
         let home_tag = Tag::of(asked.home);
         if let Some((realm, nonce)) = authenticator.newest() {
-            let report = CredentialReport::Challenged(realm, nonce);
-            self.authorizer.report(report);
+            self.authorizer.report(CredentialReport::Challenged {
+                presentation: asked.presentation(),
+                realm,
+                nonce,
+            });
         }
         let says_close = response
             .headers
