@@ -42,6 +42,9 @@ pub enum ErrorKind {
     Status(u16),
     /// The server wants credentials, or other ones.
     Unauthorized,
+    /// User and password are not tried for some time: the server has not refused them, but its answers
+    /// to other sessions did not say whether they are right.
+    CredentialsOnHold,
     /// The server did not answer in time.
     TimedOut,
     /// The server's description cannot be used.
@@ -216,8 +219,12 @@ impl Error {
             detail.reason = Some(reason.clone());
             detail.retry_after = *retry_after;
         }
-        if let FailureKind::Unauthorized { retry_after, .. } = &failure.kind {
-            detail.retry_after = *retry_after;
+        match &failure.kind {
+            FailureKind::Unauthorized { retry_after, .. } => detail.retry_after = *retry_after,
+            FailureKind::CredentialsOnHold { retry_after, .. } => {
+                detail.retry_after = Some(*retry_after);
+            }
+            _ => {}
         }
         error
     }
@@ -348,6 +355,7 @@ impl Error {
             ErrorKind::Resolve
             | ErrorKind::Connect
             | ErrorKind::TimedOut
+            | ErrorKind::CredentialsOnHold
             | ErrorKind::ServerLimit
             | ErrorKind::ConnectionLost => true,
             ErrorKind::Tls(failure) => failure.is_passing(),
@@ -392,6 +400,9 @@ fn classify(kind: &FailureKind) -> (ErrorKind, Scope, Initiator) {
         FailureKind::Status { code, .. } => (ErrorKind::Status(*code), Scope::Request, Server),
         FailureKind::Redirect { .. } => (ErrorKind::Redirects, Scope::Session, Server),
         FailureKind::Unauthorized { .. } => (ErrorKind::Unauthorized, Scope::Session, Server),
+        FailureKind::CredentialsOnHold { .. } => {
+            (ErrorKind::CredentialsOnHold, Scope::Session, Library)
+        }
         FailureKind::TimedOut(_) | FailureKind::Swallowed => {
             (ErrorKind::TimedOut, Scope::Request, Server)
         }

@@ -159,6 +159,16 @@ impl Mux {
         turn.map_err(|error| error.of_camera(&options.camera()))
     }
 
+    /// Waits until the server has accepted the user and password of `options` from any session, and for
+    /// ever if there are none. For sessions that ended with [`ErrorKind::CredentialsOnHold`].
+    /// Dropping the future does nothing.
+    pub async fn credentials_accepted(&self, options: &SessionOptions) {
+        match options.connection_key() {
+            Ok(key) => self.pool.credentials_accepted(&key).await,
+            Err(_) => std::future::pending().await,
+        }
+    }
+
     /// A session that takes the place of one that was lost: `monitor` goes on watching.
     pub fn reopen(&self, options: SessionOptions, monitor: &SessionMonitor) -> Opening {
         Opening::watched(self.pool.clone(), options, monitor.clone())

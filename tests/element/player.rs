@@ -162,6 +162,15 @@ impl Player {
         message
     }
 
+    /// The next warning or error.
+    pub(crate) fn warning_or_error(&self) -> gst::Message {
+        let timeout = gst::ClockTime::try_from(PATIENCE).unwrap();
+        let wanted = [gst::MessageType::Warning, gst::MessageType::Error];
+        let bus = self.pipeline.bus().unwrap();
+        let message = bus.timed_pop_filtered(timeout, &wanted);
+        message.expect("a warning or an error")
+    }
+
     /// The first error: itself and its details.
     pub(crate) fn error(&self) -> (glib::Error, Option<gst::Structure>) {
         let message = self.message(gst::MessageType::Error);

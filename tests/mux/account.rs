@@ -365,6 +365,69 @@ async fn f22_with_the_right_password_ten_dead_channels_of_64_delay_no_other() {
     }
 }
 
+/// How sessions fail to play with the right password where the server's cameras are all dead.
+async fn all_dead(status: u16, mux: &Mux, urls: Vec<String>) -> Vec<ErrorKind> {
+    let pooling = Pooling {
+        max_connections_per_server: 0,
+        ..with(Multiplex::Auto)
+    };
+    let results = within_patience(try_all(mux, urls, &pooling)).await;
+    let kinds = results.into_iter().map(|result| {
+        let error = result.unwrap_err();
+        let is_held = error.kind() == ErrorKind::CredentialsOnHold;
+        assert_eq!(error.retry_after().is_some(), is_held, "{status}: {error}");
+        error.kind()
+    });
+    kinds.collect()
+}
+
+#[tokio::test]
+async fn f22_behind_two_dead_channels_none_is_told_that_the_password_is_wrong() {
+    // 0: closes the connection without an answer.
+    for (status, expected) in [
+        (404, ErrorKind::Status(404)),
+        (503, ErrorKind::Status(503)),
+        (0, ErrorKind::ConnectionLost),
+    ] {
+        let server = server(16, digest(), &[dead(status, 1..=16)]);
+        let kinds = all_dead(status, &mux(), urls(&server, 16, "right")).await;
+        let of_kind = |wanted| kinds.iter().filter(|kind| **kind == wanted).count();
+        let on_hold = of_kind(ErrorKind::CredentialsOnHold);
+        assert!(on_hold >= 14, "{status}: {kinds:?}");
+        assert_eq!(on_hold + of_kind(expected), 16, "{status}: {kinds:?}");
+        assert!(tries(&server) <= 2);
+    }
+}
+
+#[tokio::test]
+async fn f22_a_camera_that_plays_lets_all_try_that_were_on_hold() {
+    let server = server(16, digest(), &[dead(404, 1..=15)]);
+    let mux = crate::player::mux_of_this_runtime();
+    let mut urls = urls(&server, 16, "right");
+    let good = urls.pop().unwrap();
+    all_dead(404, &mux, urls.clone()).await;
+    let accepted = options(&urls[0]);
+    let mut accepted = std::pin::pin!(mux.credentials_accepted(&accepted));
+    let on_hold = play(&mux, options(&good)).await.unwrap_err();
+    assert_eq!(on_hold.kind(), ErrorKind::CredentialsOnHold, "{on_hold}");
+    pass(on_hold.retry_after().unwrap()).await;
+    let is_early = tokio::select! {
+        biased;
+        () = &mut accepted => true,
+        () = std::future::ready(()) => false,
+    };
+    assert!(!is_early);
+    let session = play(&mux, options(&good)).await.unwrap();
+    within_patience(accepted).await;
+    let tried = tries(&server);
+    for url in &urls {
+        let error = play(&mux, options(url)).await.unwrap_err();
+        assert_eq!(error.status(), Some(404), "{error}");
+    }
+    assert!(tries(&server) >= tried + 15);
+    drop(session);
+}
+
 #[tokio::test]
 async fn f22_two_multiplexers_of_a_process_share_the_tries() {
     for (oddities, cameras) in [

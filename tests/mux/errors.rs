@@ -567,7 +567,7 @@ async fn f22_a_try_that_nobody_waits_for_counts() {
     assert!(server.wait_until(|view| view.open_connections == 0, PATIENCE));
     for _ in 0..3 {
         let error = play(&mux, options.clone()).await.unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Unauthorized, "{error}");
+        assert_eq!(error.kind(), ErrorKind::CredentialsOnHold, "{error}");
     }
     let view = server.view();
     let tries = view

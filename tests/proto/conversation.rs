@@ -672,6 +672,7 @@ fn with_reason(seen: Seen, failure: &Failure) -> Seen {
     match &failure.kind {
         FailureKind::Status { code, .. } => seen.with("status", code),
         FailureKind::Unauthorized { .. } => seen.with("reason", "unauthorized"),
+        FailureKind::CredentialsOnHold { .. } => seen.with("reason", "credentials-on-hold"),
         FailureKind::TimedOut(_) => seen.with("reason", "timeout"),
         FailureKind::Swallowed => seen.with("reason", "swallowed"),
         FailureKind::CannotShare(_) => seen.with("reason", "cannot-share"),

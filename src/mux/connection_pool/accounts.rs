@@ -16,13 +16,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::state::State;
+use super::{ConnectionPool, state::State};
 use crate::mux::{
     driver::Command,
     ids::ConnectionId,
     policy::credential_gate::{Budget, CredentialGate, Notice, Notices},
     proto::{CredentialReport, CredentialStatus, Credentials, LeftChallenge},
-    server_key::ServerId,
+    server_key::{ConnectionKey, ServerId},
 };
 
 /// How long a challenge that was left unanswered is worth an answer.
@@ -144,6 +144,12 @@ impl Accounts {
         view.unwrap_or_default()
     }
 
+    /// Whether the server has accepted the credentials.
+    pub(super) fn is_accepted(&self, id: &AccountId) -> bool {
+        let account = self.known.get(id);
+        account.is_some_and(|account| account.gate.is_proven())
+    }
+
     /// A connection is over.
     fn leave(&mut self, now: Instant, id: &AccountId, connection: ConnectionId) -> Notices<Member> {
         let member = self.member(connection);
@@ -209,6 +215,23 @@ impl Account {
     }
 }
 
+impl ConnectionPool {
+    /// Waits until the server has accepted the credentials of `key`.
+    pub(crate) async fn credentials_accepted(&self, key: &ConnectionKey) {
+        let Some(credentials) = key.credentials().cloned() else {
+            return std::future::pending().await;
+        };
+        let id = (key.server().clone(), credentials);
+        let mut changes = self.watch(key.server());
+        while !self.lock().accounts.is_accepted(&id) {
+            // The server was forgotten meanwhile.
+            if changes.changed().await.is_err() {
+                changes = self.watch(key.server());
+            }
+        }
+    }
+}
+
 impl State {
     /// Whether a report is to be made once more in a moment.
     pub(super) fn is_premature(&self, id: ConnectionId, report: &CredentialReport) -> bool {
@@ -238,8 +261,12 @@ impl State {
                 let realms = &mut self.server(&account.0).realms;
                 realms.on_challenged(presentation, realm);
             }
+            let is_news = matches!(report, CredentialReport::Proven(_));
             let notices = self.accounts.on_report(now, &account, id, report);
             self.notify_credentials(notices);
+            if is_news {
+                self.server(&account.0).notify();
+            }
         }
     }
 

@@ -107,6 +107,11 @@ impl<C: Copy + Eq> CredentialGate<C> {
         std::mem::swap(&mut self.budget, budget);
     }
 
+    /// Whether the server has accepted the credentials.
+    pub(crate) fn is_proven(&self) -> bool {
+        self.is_proven
+    }
+
     /// A connection that may need the credentials comes; tells what it starts with.
     pub(crate) fn join(&mut self, now: Instant, connection: C) -> CredentialStatus {
         self.members.push(connection);
@@ -117,7 +122,7 @@ impl<C: Copy + Eq> CredentialGate<C> {
     pub(crate) fn leave(&mut self, now: Instant, connection: C) -> Notices<C> {
         self.members.retain(|member| *member != connection);
         self.queue.retain(|(waiting, _)| *waiting != connection);
-        self.budget.settle(connection, Outcome::Refused);
+        self.budget.settle(connection, Outcome::Lost);
         if self.members.is_empty() {
             // The server may be another one by the next time.
             self.is_proven = false;

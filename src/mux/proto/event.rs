@@ -226,6 +226,14 @@ pub enum FailureKind {
         /// How long they are not tried again.
         retry_after: Option<Duration>,
     },
+    /// The credentials are not tried for some time, though the server has not refused them: its answers
+    /// so far say nothing of them.
+    CredentialsOnHold {
+        /// Why, in words.
+        explanation: String,
+        /// For how long.
+        retry_after: Duration,
+    },
     /// No answer within the response deadline.
     TimedOut(Duration),
     /// A request sent after it was answered and it was not (go2rtc, EvoStream): the server ignores
@@ -263,7 +271,8 @@ impl fmt::Display for FailureKind {
                     super::wire::uri::redacted(location)
                 )
             }
-            Self::Unauthorized { explanation, .. } => f.write_str(explanation),
+            Self::Unauthorized { explanation, .. }
+            | Self::CredentialsOnHold { explanation, .. } => f.write_str(explanation),
             Self::TimedOut(after) => write!(f, "no answer within {after:?}"),
             Self::Swallowed => {
                 f.write_str("the server ignores it, and answers what was sent later")

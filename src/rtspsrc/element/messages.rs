@@ -312,7 +312,7 @@ fn domain(phase: Phase, error: &mux::Error) -> Domain {
     Domain::Resource(match error.kind() {
         Kind::Unauthorized | Kind::Status(401 | 403 | 407) => Resource::NotAuthorized,
         Kind::InvalidUrl | Kind::Status(404 | 410) => Resource::NotFound,
-        Kind::ServerLimit | Kind::Status(453 | 503) => Resource::Busy,
+        Kind::ServerLimit | Kind::CredentialsOnHold | Kind::Status(453 | 503) => Resource::Busy,
         Kind::Sdp => return Domain::Stream(gst::StreamError::Format),
         Kind::Resolve | Kind::Connect | Kind::Tls(_) | Kind::Redirects => Resource::OpenRead,
         _ => match phase {

@@ -42,6 +42,8 @@ pub(crate) enum Ailment {
     /// It wants other credentials; or it refused them for another session, and they are not tried
     /// again for so long.
     Credentials(Option<Duration>),
+    /// Its credentials are not tried for so long, though they may be right.
+    OnHold(Duration),
     /// Nothing that time heals.
     Hopeless,
 }
@@ -57,6 +59,7 @@ impl Ailment {
             ErrorKind::Tls(_) => Self::Untrusted,
             ErrorKind::TimedOut => Self::Busy(None),
             ErrorKind::Unauthorized => Self::Credentials(retry_after),
+            ErrorKind::CredentialsOnHold => Self::OnHold(retry_after.unwrap_or(FIRST_REFUSAL)),
             ErrorKind::Status(401 | 403 | 407) => Self::Credentials(None),
             ErrorKind::Status(_) if retry_after.is_some() => Self::Busy(retry_after),
             ErrorKind::Status(_)
@@ -88,6 +91,8 @@ pub(crate) enum Verdict {
     After(Duration),
     /// Again after so long, or as soon as there are other credentials.
     Later(Duration),
+    /// Again after so long, or as soon as there are other credentials or the server has accepted these.
+    OnHold(Duration),
 }
 
 /// A time without media.
@@ -223,6 +228,7 @@ impl Recovery {
         // for comes before that, and before what the user does.
         match ailment {
             Ailment::Busy(Some(asked)) => Verdict::After(asked),
+            Ailment::OnHold(wait) => Verdict::OnHold(wait),
             _ => Verdict::InTurn,
         }
     }

@@ -64,7 +64,9 @@ impl ReasonClass {
             }
             ErrorKind::Tls(_) => Self::Tls,
             ErrorKind::TimedOut => Self::NoAnswer,
-            ErrorKind::Unauthorized | ErrorKind::Status(401 | 403 | 407) => Self::Credentials,
+            ErrorKind::Unauthorized
+            | ErrorKind::CredentialsOnHold
+            | ErrorKind::Status(401 | 403 | 407) => Self::Credentials,
             ErrorKind::Status(_) => Self::Refused,
             ErrorKind::Redirects => Self::Redirects,
             ErrorKind::ServerLimit | ErrorKind::CannotShare | ErrorKind::Runtime => Self::Limit,
@@ -307,6 +309,7 @@ mod tests {
             (Kind::Tls(TlsFailure::Expired), Class::Tls),
             (Kind::TimedOut, Class::NoAnswer),
             (Kind::Unauthorized, Class::Credentials),
+            (Kind::CredentialsOnHold, Class::Credentials),
             (Kind::Status(403), Class::Credentials),
             (Kind::Status(404), Class::Refused),
             (Kind::Status(461), Class::Refused),

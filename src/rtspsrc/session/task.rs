@@ -10,7 +10,10 @@
 
 mod open;
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use gst::{glib, prelude::*};
 use gstreamer as gst;
@@ -23,7 +26,7 @@ use super::{
     losses::Losses,
     narrator::Narrator,
     playback::Playback,
-    recovery::{Recovered, Recovery, Verdict},
+    recovery::{Ailment, Recovered, Recovery, Verdict},
     report::Reports,
     status::{State, Status},
     streams::Shape,
@@ -42,7 +45,7 @@ use crate::{
 };
 
 /// User and password are set one after the other; both count.
-const BOTH_SET: std::time::Duration = std::time::Duration::from_millis(300);
+const BOTH_SET: Duration = Duration::from_millis(300);
 
 /// The task's ends of what it shares with the element's [control](super::control).
 pub(crate) struct TaskEnds {
@@ -164,7 +167,10 @@ impl SessionTask {
         let reason = end.reason();
         // None would say that the user starts it.
         self.failure = Some(end.to_error());
-        let verdict = self.recovery.verdict(end.ailment());
+        let ailment = end.ailment();
+        let verdict = self.recovery.verdict(ailment);
+        // Another session may show that the credentials are right.
+        let is_held = matches!(ailment, Ailment::Credentials(Some(_)) | Ailment::OnHold(_));
         self.narrator.note(|standing| {
             standing.last_error = Some(reason.clone());
             standing.outages = self.recovery.outages();
@@ -205,7 +211,19 @@ impl SessionTask {
                     "Trying again in {} s, or with other credentials: {reason}",
                     wait.as_secs()
                 ));
-                if let Some(false) = timer::within(wait, self.other_credentials()).await {
+                let other = self.other_credentials_within(Some(wait), is_held);
+                if other.await == Some(false) {
+                    return Some(End::Stopped);
+                }
+            }
+            Verdict::OnHold(wait) => {
+                self.narrator.set_state(State::Recovering);
+                self.narrator.go_on(&format!(
+                    "Trying again in {} s, or once the server has accepted user and password: {reason}",
+                    wait.as_secs()
+                ));
+                let other = self.other_credentials_within(Some(wait), is_held);
+                if other.await == Some(false) {
                     return Some(End::Stopped);
                 }
             }
@@ -215,10 +233,7 @@ impl SessionTask {
                 if !std::mem::replace(&mut self.is_refusal_told, true) {
                     self.narrator.fail(&end);
                 }
-                let other = match again {
-                    Some(wait) => timer::within(wait, self.other_credentials()).await,
-                    None => Some(self.other_credentials().await),
-                };
+                let other = self.other_credentials_within(again, is_held).await;
                 if other == Some(false) {
                     return Some(End::Stopped);
                 }
@@ -240,6 +255,31 @@ impl SessionTask {
         }
         self.narrator.set_quiet(!self.reports.tells_steps());
         None
+    }
+
+    /// Waits so long for other credentials; where `is_held`, until the server has accepted these, too.
+    async fn other_credentials_within(
+        &mut self,
+        wait: Option<Duration>,
+        is_held: bool,
+    ) -> Option<bool> {
+        let (mux, options) = (self.plan.mux.clone(), self.latest.borrow().clone());
+        let over = async {
+            match wait {
+                Some(wait) => timer::pass(wait).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            other = self.other_credentials() => Some(other),
+            () = mux.credentials_accepted(&options), if is_held => {
+                // This session has failed at nothing: the first time it needs not wait for its turn.
+                self.failure.take_if(|_| self.recovery.attempts() == 0);
+                None
+            }
+            () = over => None,
+        }
     }
 
     /// Waits for credentials other than those that were refused: repeating them locks accounts. False

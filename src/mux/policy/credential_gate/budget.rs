@@ -29,8 +29,10 @@ const PERMIT_IS_AWAITED: Duration = Duration::from_millis(20);
 pub(super) enum Outcome {
     /// There is no answer yet.
     Pending,
-    /// The server refused it, or closed the connection.
+    /// The server refused it.
     Refused,
+    /// The connection ended without an answer: the server may have closed it in place of a refusal.
+    Lost,
     /// The server refused it for its nonce, or closed the connection before it could see it.
     Excused,
     /// The answer says nothing of the credentials (404, 503).
@@ -94,7 +96,8 @@ impl<C: Copy + Eq> Budget<C> {
 
     /// A refusal. What was sent before the credentials became unproven is no try of its own.
     pub(super) fn on_refused(&mut self, now: Instant, connection: C, uri: Tag) {
-        let is_known = self.tries.iter().any(|it| it.outcome == Outcome::Refused);
+        let is_bad = |it: &Try<C>| matches!(it.outcome, Outcome::Refused | Outcome::Lost);
+        let is_known = self.tries.iter().any(is_bad);
         if !self.settle_one(connection, Some(uri), Outcome::Refused) && !is_known {
             self.add(now, connection, uri, Outcome::Refused);
         }

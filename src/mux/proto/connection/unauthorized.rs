@@ -159,10 +159,16 @@ impl Connection {
                 true => REFUSED.to_owned(),
                 false => on_hold(retry_after, was_refused),
             };
-            let kind = FailureKind::Unauthorized {
-                tried,
-                explanation,
-                retry_after: Some(retry_after),
+            let kind = match tried || was_refused {
+                true => FailureKind::Unauthorized {
+                    tried,
+                    explanation,
+                    retry_after: Some(retry_after),
+                },
+                false => FailureKind::CredentialsOnHold {
+                    explanation,
+                    retry_after,
+                },
             };
             self.withdraw(draft, kind);
         }

@@ -130,6 +130,18 @@ fn f22_a_session_that_has_not_tried_the_credentials_itself_does_so_when_it_may()
 }
 
 #[test]
+fn f22_a_session_waits_where_no_answer_has_told_whether_its_credentials_are_right() {
+    let on_hold = Ailment::of(ErrorKind::CredentialsOnHold, Some(60 * S));
+    for mut recovery in [Recovery::new(policy(None)), played(policy(None))] {
+        recovery.on_end(Instant::now());
+        assert_eq!(recovery.verdict(on_hold), Verdict::OnHold(60 * S));
+    }
+    let mut limited = Recovery::new(policy(Some(0)));
+    limited.on_end(Instant::now());
+    assert_eq!(limited.verdict(on_hold), Verdict::GiveUp);
+}
+
+#[test]
 fn without_reconnect_nothing_is_tried_again() {
     let off = Policy {
         is_on: false,
