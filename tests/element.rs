@@ -15,6 +15,8 @@ mod support;
 #[path = "support/tls_front.rs"]
 mod tls_front;
 
+#[path = "element/account.rs"]
+mod account;
 #[path = "element/context.rs"]
 mod context;
 #[path = "element/errors.rs"]
