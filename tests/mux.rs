@@ -29,6 +29,8 @@ mod errors;
 mod fallback;
 #[path = "mux/moving.rs"]
 mod moving;
+#[path = "mux/numbering.rs"]
+mod numbering;
 #[path = "mux/odd_camera.rs"]
 mod odd_camera;
 #[path = "mux/overflow.rs"]

@@ -73,6 +73,7 @@ transcripts! {
     credentials_one_at_a_time
     credentials_refused_in_mid_session
     credentials_unanswered
+    cseq_always_1
     deadline_at_head_of_line
     id_given_twice_after_all_have_left
     idle_zero_waits_for_teardown

@@ -11,7 +11,10 @@ use super::{
 };
 use crate::mux::proto::{
     event::{CloseReason, FailureKind},
-    wire::{header::parse_cseq, message::Message},
+    wire::{
+        header::{parse_cseq, parse_transport},
+        message::Message,
+    },
 };
 
 /// What a final answer is.
@@ -19,7 +22,8 @@ use crate::mux::proto::{
 pub(super) enum Match {
     /// That of the request with this CSeq, which it names.
     Named(u32),
-    /// That of the only request there is, which has this CSeq. It names another one, or none.
+    /// That of the only request there is, or of the oldest, which has this CSeq. It names another one, or
+    /// none.
     Only(u32),
     /// One that was given before.
     Repeated,
@@ -51,12 +55,23 @@ impl Connection {
             let is_its = self.may_be_answer(cseq.is_some(), code, response, &only.draft);
             is_its && (is_wrong || !is_repeated)
         });
+        let is_lost = || is_wrong || self.is_unnumbered(code, response);
+        let fitting = || self.oldest_that_fits(response).filter(|_| is_lost());
+        let only = only.map(|only| only.cseq).or_else(fitting);
         match (only, known) {
-            (Some(only), _) => Match::Only(only.cseq),
+            (Some(only), _) => Match::Only(only),
             (None, Some(cseq)) => Match::Named(cseq),
             (None, None) if is_repeated => Match::Repeated,
             (None, None) => Match::None,
         }
+    }
+
+    /// The oldest request that waits, if an answer shows that it is this one's: it has come in order, and
+    /// is about its presentation, or grants its channels. A server that always says 1 is right once, and
+    /// several requests are under way when it is found out.
+    fn oldest_that_fits(&self, response: &Message) -> Option<u32> {
+        let oldest = self.requests.waiting().next()?;
+        shows_request(response, &oldest.draft).then_some(oldest.cseq)
     }
 
     /// Whether an answer is a description and its request asked for none: live555 repeats descriptions
@@ -189,6 +204,26 @@ fn looks_like_answer(response: &Message, request: &Draft) -> bool {
         }
         Purpose::KeepAlive => !is_description(response),
         _ => !has_description,
+    }
+}
+
+/// Whether a success says itself which request it answers.
+fn shows_request(response: &Message, request: &Draft) -> bool {
+    let header = |name| response.headers.first(name);
+    let place = |url: &Url| {
+        let path = url.path().trim_end_matches('/').to_owned();
+        (path, url.query().map(str::to_owned))
+    };
+    match request.purpose {
+        Purpose::Setup { asked, .. } => {
+            let granted = header("Transport").and_then(|it| parse_transport(it).ok()?.interleaved);
+            header("Session").is_some() && granted.is_some_and(|(rtp, _)| rtp == asked)
+        }
+        Purpose::Describe => {
+            let base = header("Content-Base").and_then(|base| Url::parse(base).ok());
+            is_description(response) && base.is_some_and(|base| place(&base) == place(&request.url))
+        }
+        _ => false,
     }
 }
 
