@@ -11,7 +11,8 @@ use gstrtspmux::rtspsrc::pool_context;
 use crate::certificates::{Authority, Request};
 use crate::player::{PATIENCE, Player, Seen, for_both_managers, init};
 use crate::support::mock_server::{
-    AccountOddity, Algorithm, Auth, Builder, Camera, Family, MockServer, Recorded, ServerView,
+    AccountOddity, Algorithm, Auth, Behaviour, Builder, Camera, Family, MockServer, Recorded,
+    ServerView,
 };
 use crate::support::rtsp::RtpPacket;
 use crate::tls_front::TlsFront;
@@ -74,11 +75,13 @@ impl Wall {
     /// These cameras show their own pictures.
     fn assert_own(&self, server: &MockServer, cameras: impl Iterator<Item = u32>) {
         for camera in cameras {
+            let seen = &self.seen[camera as usize - 1];
+            let before = seen.count();
             server.send_packets(&format!("/cam/{camera}"), 3);
-            let buffers = self.seen[camera as usize - 1].wait_for(3);
-            let data = buffers[0].map_readable().unwrap();
-            let packet = RtpPacket::parse(&data).unwrap();
-            assert_eq!(packet.ssrc, Camera::ssrc(camera, 0), "camera {camera}");
+            for buffer in &seen.wait_for(before + 3)[before..] {
+                let packet = RtpPacket::parse(&buffer.map_readable().unwrap()).unwrap();
+                assert_eq!(packet.ssrc, Camera::ssrc(camera, 0), "camera {camera}");
+            }
         }
     }
 
@@ -144,6 +147,42 @@ fn f22_a_camera_that_this_user_may_not_see_is_the_only_error() {
     assert!(wall.errors().is_empty(), "{:?}", wall.errors());
 }
 for_both_managers!(f22_a_camera_that_this_user_may_not_see_is_the_only_error);
+
+fn f21_a_stale_nonce_is_answered_whatever_request_meets_it() {
+    // Each nonce is good for so many requests, and short sessions are kept alive by GET_PARAMETER.
+    for requests in [1, 3] {
+        for cameras in [1, 4, 16] {
+            let server = MockServer::builder()
+                .cameras(cameras)
+                .credentials(digest())
+                .rotate_nonce_after(requests)
+                .behaviour(Behaviour::SessionSuffix(";timeout=1".to_owned()))
+                .start();
+            let wall = Wall::playing(cameras, &server.url(""), "user-pw=right");
+            assert!(server.wait_until(playing(cameras), PATIENCE));
+            wall.assert_own(&server, 1..=cameras);
+            // Where each nonce is good once, each is asked for twice.
+            let kept_alive = 2 * cameras as usize;
+            let is_kept = |view: &ServerView| view.count("GET_PARAMETER") >= kept_alive;
+            assert!(server.wait_until(is_kept, PATIENCE));
+            wall.assert_own(&server, 1..=cameras);
+            let errors = wall.errors();
+            assert!(
+                errors.is_empty(),
+                "{requests}, {cameras} cameras: {errors:?}"
+            );
+            assert_eq!(
+                server.sessions_made(),
+                cameras as usize,
+                "none was made anew"
+            );
+            drop(wall);
+            assert!(server.wait_until(|view| view.sessions.is_empty(), PATIENCE));
+            assert_eq!(server.violations(), Vec::<String>::new());
+        }
+    }
+}
+for_both_managers!(f21_a_stale_nonce_is_answered_whatever_request_meets_it);
 
 /// A mock server behind TLS, whose certificate a file vouches for.
 struct Secured {

@@ -153,6 +153,8 @@ impl fmt::Debug for LeftChallenge {
 enum Reuse {
     Unknown,
     Works,
+    /// A nonce was stale at its second use, perhaps for its age.
+    Expires,
     /// This nonce was refused at its second use, perhaps for its age.
     Doubtful(Tag),
     Never,
@@ -224,11 +226,20 @@ impl Realm {
         first.is_some_and(|offer| matches!(offer.scheme, Scheme::Basic { .. }))
     }
 
+    /// A nonce was stale that had been used before.
+    fn on_stale(&mut self) {
+        self.reuse = match self.reuse {
+            Reuse::Works => Reuse::Unknown,
+            Reuse::Unknown => Reuse::Expires,
+            known => known,
+        };
+    }
+
     /// A nonce was refused that had been used before, or that was no longer the newest.
     fn on_reuse_refused(&mut self, nonce: Tag) {
         self.reuse = match self.reuse {
             Reuse::Works => Reuse::Unknown,
-            Reuse::Unknown => Reuse::Doubtful(nonce),
+            Reuse::Unknown | Reuse::Expires => Reuse::Doubtful(nonce),
             Reuse::Doubtful(other) if other != nonce => Reuse::Never,
             known => known,
         };
@@ -310,8 +321,8 @@ impl Authenticator {
 
     /// Whether requests go one at a time, because a nonce may be good for one request only.
     pub(crate) fn is_serial(&self) -> bool {
-        let is_serial = |realm: &Realm| matches!(realm.reuse, Reuse::Doubtful(_) | Reuse::Never);
-        self.realms.iter().any(is_serial)
+        let may_reuse = |realm: &Realm| matches!(realm.reuse, Reuse::Unknown | Reuse::Works);
+        !self.realms.iter().all(may_reuse)
     }
 
     /// Whether this request was answered with 401 when it came without credentials, here or on the
@@ -438,10 +449,13 @@ impl Authenticator {
             }
             return Unauthorized::Retry;
         }
+        let is_used_up = !answered.is_fresh && answered.nonce != nonce;
         if is_stale && !trail.is_stale_excused {
+            let realm = self.realms.last_mut().filter(|_| is_used_up);
+            realm.into_iter().for_each(Realm::on_stale);
             return Unauthorized::RetryStale;
         }
-        if !answered.is_fresh && answered.nonce != nonce {
+        if is_used_up {
             self.on_reuse_refused(answered);
             return Unauthorized::Retry;
         }

@@ -225,6 +225,31 @@ fn f46_a_401_behind_another_one_of_the_realm_is_no_refusal() {
     assert!(authorize(&mut auth).value.contains(r#"nonce="c""#));
 }
 
+/// Of sixteen requests that are under way together one is accepted, and the next of them excused.
+#[test]
+fn f21_nonces_that_are_stale_at_their_second_use_send_requests_one_at_a_time() {
+    let mut auth = authenticator();
+    unauthorized(&mut auth, &digest("a", ""), None);
+    authorize(&mut auth);
+    let second = Some(authorize(&mut auth).answered);
+    let verdict = unauthorized(&mut auth, &digest("b", ", stale=true"), second);
+    assert_eq!(verdict, Unauthorized::RetryStale);
+    assert!(auth.is_serial());
+}
+
+/// Axis has a new one after 150 s.
+#[test]
+fn f21_a_nonce_that_grows_stale_after_many_uses_sends_requests_together_all_the_same() {
+    let mut auth = authenticator();
+    unauthorized(&mut auth, &digest("a", ""), None);
+    authorize(&mut auth);
+    let second = authorize(&mut auth).answered;
+    auth.handle_accepted(Instant::now(), second, None);
+    let third = Some(authorize(&mut auth).answered);
+    unauthorized(&mut auth, &digest("b", ", stale=true"), third);
+    assert!(!auth.is_serial());
+}
+
 /// Answers and challenges of two requests that pass each other would go on for ever.
 #[test]
 fn f46_a_nonce_that_is_refused_behind_the_next_one_sends_requests_one_at_a_time() {

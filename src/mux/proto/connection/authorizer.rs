@@ -38,6 +38,8 @@ const CLOSE_MAY_FOLLOW: Duration = Duration::from_millis(300);
 const CLOSE_IS_POSSIBLE: Duration = Duration::from_millis(30);
 /// A connection that ends so soon behind a 401, without another byte, was closed for it.
 const CLOSED_BEHIND: Duration = Duration::from_millis(500);
+/// A request that got so many 401s goes alone: others that were under way with it have used up its nonces.
+const CONTENDED: u8 = 4;
 /// Presentations that leave is asked for at a time: all that fit on a connection, so that the gate can
 /// choose among them.
 const MOST_WANTS: usize = 128;
@@ -237,7 +239,10 @@ impl Authorizer {
         let has_challenge = authenticator.has_challenge();
         let is_first = !has_challenge && !self.has_answer;
         let is_held = matches!(self.hold, Hold::Until(_));
-        if is_held || (!is_alone && (is_first || authenticator.is_serial())) {
+        let retries = self.retries.iter();
+        let drafts = retries.chain(requests.waiting().map(|entry| &entry.draft));
+        let is_contended = || drafts.map(|draft| draft.auth.refusals).max() >= Some(CONTENDED);
+        if is_held || (!is_alone && (is_first || authenticator.is_serial() || is_contended())) {
             return Gate::Wait;
         }
         match self.status {
