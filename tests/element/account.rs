@@ -150,36 +150,34 @@ for_both_managers!(f22_a_camera_that_this_user_may_not_see_is_the_only_error);
 
 fn f21_a_stale_nonce_is_answered_whatever_request_meets_it() {
     // Each nonce is good for so many requests, and short sessions are kept alive by GET_PARAMETER.
-    for requests in [1, 3] {
-        for cameras in [1, 4, 16] {
-            let server = MockServer::builder()
-                .cameras(cameras)
-                .credentials(digest())
-                .rotate_nonce_after(requests)
-                .behaviour(Behaviour::SessionSuffix(";timeout=1".to_owned()))
-                .start();
-            let wall = Wall::playing(cameras, &server.url(""), "user-pw=right");
-            assert!(server.wait_until(playing(cameras), PATIENCE));
-            wall.assert_own(&server, 1..=cameras);
-            // Where each nonce is good once, each is asked for twice.
-            let kept_alive = 2 * cameras as usize;
-            let is_kept = |view: &ServerView| view.count("GET_PARAMETER") >= kept_alive;
-            assert!(server.wait_until(is_kept, PATIENCE));
-            wall.assert_own(&server, 1..=cameras);
-            let errors = wall.errors();
-            assert!(
-                errors.is_empty(),
-                "{requests}, {cameras} cameras: {errors:?}"
-            );
-            assert_eq!(
-                server.sessions_made(),
-                cameras as usize,
-                "none was made anew"
-            );
-            drop(wall);
-            assert!(server.wait_until(|view| view.sessions.is_empty(), PATIENCE));
-            assert_eq!(server.violations(), Vec::<String>::new());
-        }
+    for (requests, cameras) in [(1, 1), (1, 4), (1, 16), (3, 16)] {
+        let server = MockServer::builder()
+            .cameras(cameras)
+            .credentials(digest())
+            .rotate_nonce_after(requests)
+            .behaviour(Behaviour::SessionSuffix(";timeout=1".to_owned()))
+            .start();
+        let wall = Wall::playing(cameras, &server.url(""), "user-pw=right");
+        assert!(server.wait_until(playing(cameras), PATIENCE));
+        wall.assert_own(&server, 1..=cameras);
+        // Where each nonce is good once, each is asked for twice.
+        let kept_alive = 2 * cameras as usize;
+        let is_kept = |view: &ServerView| view.count("GET_PARAMETER") >= kept_alive;
+        assert!(server.wait_until(is_kept, PATIENCE));
+        wall.assert_own(&server, 1..=cameras);
+        let errors = wall.errors();
+        assert!(
+            errors.is_empty(),
+            "{requests}, {cameras} cameras: {errors:?}"
+        );
+        assert_eq!(
+            server.sessions_made(),
+            cameras as usize,
+            "none was made anew"
+        );
+        drop(wall);
+        assert!(server.wait_until(|view| view.sessions.is_empty(), PATIENCE));
+        assert_eq!(server.violations(), Vec::<String>::new());
     }
 }
 for_both_managers!(f21_a_stale_nonce_is_answered_whatever_request_meets_it);
