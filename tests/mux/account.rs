@@ -242,7 +242,7 @@ async fn find_out_the_realm(multiplex: Multiplex, oddities: &[AccountOddity]) {
         ..with(multiplex)
     };
     let urls = urls(&server, 16, "right");
-    for (bare, all) in [(3, 19), (4, 36)] {
+    for (bare, all) in [(2, 18), (3, 35)] {
         let results = within_patience(try_all(&mux, urls.clone(), &pooling)).await;
         let sessions: Vec<Session> = results.into_iter().map(Result::unwrap).collect();
         let describes = server.requests();
@@ -257,7 +257,7 @@ async fn find_out_the_realm(multiplex: Multiplex, oddities: &[AccountOddity]) {
 }
 
 #[tokio::test]
-async fn f46_a_server_of_one_realm_is_found_out_with_three_cameras_and_remembered() {
+async fn f46_a_server_of_one_realm_is_found_out_with_two_cameras_and_remembered() {
     for multiplex in [Multiplex::Auto, Multiplex::Always] {
         find_out_the_realm(multiplex, &[]).await;
         find_out_the_realm(multiplex, &[AccountOddity::NewestNonce]).await;

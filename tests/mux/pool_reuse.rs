@@ -171,7 +171,9 @@ async fn the_nonce_is_kept_with_the_connection() {
         .iter()
         .filter(|request| request.headers.value("Authorization").is_none())
         .count();
-    assert_eq!(unauthorized, 1, "one challenge for all");
+    assert_eq!(unauthorized, 2, "two show that the realm is the server's");
+    let describes = server.view().count("DESCRIBE");
+    assert_eq!(describes, 2 + 4, "no other request was repeated");
     assert_clean(&server);
 }
 

@@ -343,9 +343,10 @@ impl Authenticator {
         self.has_challenge() && asked.is_of_session && self.realm_of(asked).is_none()
     }
 
-    /// How many requests that [lack a realm](Self::lacks_realm) may be under way; none: any number.
-    pub(crate) fn most_bare(&self) -> Option<usize> {
-        self.known.most_bare()
+    /// Whether one request that [lacks a realm](Self::lacks_realm) at a time is to show whether the server
+    /// has several.
+    pub(crate) fn seeks_realm(&self) -> bool {
+        self.known.is_open()
     }
 
     /// A session's request that carried no credentials was answered, and not with 401.

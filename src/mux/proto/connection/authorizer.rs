@@ -292,10 +292,16 @@ impl Authorizer {
         if draft.purpose == Purpose::Teardown || bare().next().is_none() {
             return true;
         }
-        let is_needed = |most: usize| bare().count() < most;
         authenticator.lacks_realm(asked(draft, session))
+            && !authenticator.seeks_realm()
             && bare().all(|entry| entry.draft.session != draft.session)
-            && authenticator.most_bare().is_none_or(is_needed)
+    }
+
+    /// Whether a request would go without credentials to find out whether the server has several realms.
+    pub(super) fn seeks_realm(&self, draft: &Draft, session: Option<&Url>) -> bool {
+        let authenticator = self.authenticator.as_ref();
+        let authenticator = authenticator.filter(|it| self.is_proven() && it.seeks_realm());
+        authenticator.is_some_and(|it| it.lacks_realm(asked(draft, session)))
     }
 
     /// The authorisation of a request that is being written now, if it is to carry one.

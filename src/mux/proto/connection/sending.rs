@@ -203,7 +203,12 @@ impl Connection {
         let mut waiting = self.waiting.iter();
         let at = waiting.position(|draft| is_first(draft) && may_send(draft));
         let at = at.or_else(|| self.waiting.iter().position(may_send))?;
-        self.waiting.remove(at)
+        // Its neighbours may be streams of one camera.
+        let seeks = |draft: &Draft| self.seeks_realm(draft);
+        let is_seeking = self.waiting.get(at).is_some_and(seeks);
+        let mut waiting = self.waiting.iter();
+        let last = waiting.rposition(|draft| is_seeking && seeks(draft) && may_send(draft));
+        self.waiting.remove(last.unwrap_or(at))
     }
 
     /// Whether one request is on the wire where only one may be. A TEARDOWN goes out all the same:

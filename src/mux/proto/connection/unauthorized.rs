@@ -91,6 +91,11 @@ impl Connection {
             && self.authorizer.is_in_turn(draft, home, &self.requests)
     }
 
+    /// Whether this request would find out whether the server has several realms.
+    pub(super) fn seeks_realm(&self, draft: &Draft) -> bool {
+        self.authorizer.seeks_realm(draft, self.home(draft))
+    }
+
     pub(super) fn authorize(&mut self, draft: &mut Draft) -> Option<Authorization> {
         let session = draft.session.and_then(|key| self.sessions.get(&key));
         let home = session.map(|session| &session.config.url);
