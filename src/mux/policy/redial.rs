@@ -567,7 +567,7 @@ impl Redial {
         };
         let due = match charge {
             Charge::Camera(since) => self.budget.due_for_camera(now, cost, since),
-            Charge::Server | Charge::IfFlapping => self.budget.due(cost),
+            Charge::Server | Charge::IfFlapping => self.budget.due_together(cost),
             Charge::Free => None,
         };
         let yields = if charge == Charge::Free {

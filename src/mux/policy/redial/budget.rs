@@ -17,6 +17,9 @@ const CAMERAS_FAIL_LONG: Duration = Duration::from_secs(10 * 60);
 /// A try may take several requests or dials (a redirect leads over five servers); so many are
 /// charged at most, so that every try fits the budget.
 const MOST_CHARGED: usize = TRIES / 2;
+/// A try that dials first reaches the server later than one that has a connection, a minute after it. So
+/// sessions that come together wait so much longer: sixteen made 43 tries in a minute of the server's.
+const LATE: Duration = Duration::from_millis(500);
 
 /// The latest tries at one server.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -34,6 +37,11 @@ impl Budget {
         let too_many = self.tries.len().checked_sub(room + 1);
         let last = too_many.and_then(|index| self.tries.get(index));
         last.map(|last| *last + TRIES_WITHIN)
+    }
+
+    /// The same where several sessions try at the same time.
+    pub(super) fn due_together(&self, cost: usize) -> Option<Instant> {
+        self.due(cost).map(|due| due + LATE)
     }
 
     /// The same for a try of a camera that fails while others play; cameras have failed like that
