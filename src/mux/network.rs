@@ -18,7 +18,8 @@ pub type Connecting = Pin<Box<dyn Future<Output = io::Result<Box<dyn Wire>>> + S
 
 /// Takes the place of the system's sockets.
 pub trait Network: fmt::Debug + Send + Sync {
-    /// Connects to a server. How long that may take is the caller's affair.
+    /// Connects to a server. How long that may take is the caller's affair. An error of the kind
+    /// [`NotFound`](io::ErrorKind::NotFound) says that the host has no address.
     fn connect(&self, host: &str, port: u16) -> Connecting;
 
     /// In place of 128 random bits, for the next connection.

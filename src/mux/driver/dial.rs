@@ -61,6 +61,9 @@ async fn connect_to(
         let connecting = network.connect(server.host(), server.port());
         return match timeout_at(deadline, connecting).await {
             Ok(Ok(wire)) => Ok(Socket::Simulated(wire)),
+            Ok(Err(error)) if error.kind() == io::ErrorKind::NotFound => {
+                Err(unresolved(server, &error.to_string()))
+            }
             Ok(Err(error)) => Err(refused(server, &error.to_string())),
             Err(_) => Err(refused(server, &no_answer(timeout))),
         };
@@ -98,10 +101,14 @@ async fn resolve(server: &ServerId, deadline: Instant) -> Result<Vec<SocketAddr>
         Ok(Err(error)) => error.to_string(),
         Err(_) => "no answer in time".to_owned(),
     };
-    Err(failure(
+    Err(unresolved(server, &reason))
+}
+
+fn unresolved(server: &ServerId, reason: &str) -> Error {
+    failure(
         ErrorKind::Resolve,
         format!("cannot resolve {}: {reason}", server.host()),
-    ))
+    )
 }
 
 async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
