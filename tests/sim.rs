@@ -2,6 +2,8 @@
 //! delivery, over a network and servers that follow from a seed.
 #![allow(clippy::unwrap_used, reason = "a test binary")]
 
+#[path = "support/certificates.rs"]
+mod certificates;
 mod support;
 
 #[path = "sim/bytes.rs"]
@@ -34,6 +36,8 @@ mod schedules;
 mod server;
 #[path = "sim/storms.rs"]
 mod storms;
+#[path = "sim/tls.rs"]
+mod tls;
 #[path = "sim/torrent.rs"]
 mod torrent;
 #[path = "sim/trace.rs"]

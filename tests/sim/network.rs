@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use crate::coverage::{Coverage, Heard};
 use crate::server::{Reach, Server};
 use crate::support::random::Random;
+use crate::tls::TlsEnd;
 use crate::trace::Trace;
 use crate::wire::{ClientEnd, WireState};
 
@@ -320,7 +321,11 @@ impl World {
     fn dial(&mut self, host: &str, port: u16) -> oneshot::Receiver<io::Result<Box<dyn Wire>>> {
         let (sender, answer) = oneshot::channel();
         let server = self.servers.iter().position(|server| server.host == host);
-        let Some(server) = server.filter(|_| port == 554) else {
+        let usual = |server: &usize| match self.servers[*server].tls {
+            None => 554,
+            Some(_) => 322,
+        };
+        let Some(server) = server.filter(|server| port == usual(server)) else {
             self.violate(format!("dialled {host}:{port}, where nobody is"));
             return answer;
         };
@@ -357,6 +362,11 @@ impl World {
             return;
         }
         let at = self.now;
+        if self.servers[server].reach == Reach::Unknown {
+            self.trace.note(at, "no such name", server, &[]);
+            let _ = answer.send(Err(io::ErrorKind::NotFound.into()));
+            return;
+        }
         if self.servers[server].reach != Reach::Up {
             self.coverage.hit("dial refused");
             self.trace.note(at, "refused by", server, &[]);
@@ -382,10 +392,12 @@ impl World {
         let wire = self.wires.len();
         self.trace.note(at, "connected", wire, &[]);
         let peer = self.servers[server].accept(wire);
+        let tls = self.servers[server].tls.as_ref();
         self.wires.push(WireState {
             server,
             connection,
             peer,
+            tls: tls.map(TlsEnd::new),
             ..WireState::default()
         });
         let end = ClientEnd { net, number: wire };
@@ -440,6 +452,16 @@ impl World {
             return;
         }
         self.trace.note(self.now, "S>", wire, bytes);
+        match &mut self.wires[wire].tls {
+            None => self.carry_to_client(wire, bytes),
+            Some(tls) => {
+                let records = tls.seal(bytes);
+                self.carry_to_client(wire, &records);
+            }
+        }
+    }
+
+    fn carry_to_client(&mut self, wire: usize, bytes: &[u8]) {
         let server = self.wires[wire].server;
         let mut rest = bytes;
         while !rest.is_empty() {
@@ -517,6 +539,11 @@ impl World {
         state.wake();
         let is_over =
             state.to_server.chunks.is_empty() && state.to_server.ends.is_some_and(|at| at <= now);
+        if let Some(tls) = &mut self.wires[wire].tls {
+            let records;
+            (arrived, records) = tls.open(&arrived);
+            self.carry_to_client(wire, &records);
+        }
         if !arrived.is_empty() {
             self.arrive(wire, &arrived);
         }

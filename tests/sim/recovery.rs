@@ -5,7 +5,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use gstrtspmux::mux::network::Network;
-use gstrtspmux::mux::{Error, Mux, MuxStats, RetryBounds, SessionOptions, SharingVerdict};
+use gstrtspmux::mux::{
+    Error, Mux, MuxStats, PacketKind, RetryBounds, SessionOptions, SharingVerdict,
+};
 use tokio::runtime::{Builder, Handle};
 use tokio::time::{Instant, sleep_until};
 
@@ -75,6 +77,12 @@ impl User {
                 () = sleep_until(self.until) => return Ok(()),
             };
             for packet in batch.drain(..) {
+                if packet.kind != PacketKind::Rtp {
+                    match is_goodbye(&packet.payload) {
+                        true => return Err(given_up()),
+                        false => continue,
+                    }
+                }
                 let camera = stamp(&packet.payload).map(|(camera, _)| camera);
                 assert_eq!(camera, Some(self.camera), "a packet of another camera");
                 self.seen.borrow_mut().push(self.net.world().now);
@@ -84,6 +92,16 @@ impl User {
             }
         }
     }
+}
+
+/// Whether one of the packets of a report is a BYE of one source (RFC 3550 6.6).
+fn is_goodbye(report: &[u8]) -> bool {
+    report.chunks(4).any(|word| word.starts_with(&[0x81, 203]))
+}
+
+/// Why a user ends a session that goes on. The policy sees that it is no loss of a connection.
+fn given_up() -> Error {
+    SessionOptions::new("").expect_err("no URL")
 }
 
 /// All of them play, then `fault` happens, and they have `time` to come back.

@@ -6,6 +6,7 @@ use crate::bytes::{frames_in, status_of};
 use crate::network::{Crowd, Event, LONGEST_DELAY, Millis, Weather, World};
 use crate::support::mock_server::{Ends, Engine, Family};
 use crate::support::rtsp::{Incoming, Parser, Request};
+use crate::tls::TlsIdentity;
 
 /// How long a TEARDOWN waits for the answer to a DESCRIBE.
 const TEARDOWN_TIMEOUT: Millis = 2_000;
@@ -18,6 +19,8 @@ pub(crate) enum Reach {
     Refusing,
     /// Nobody says anything.
     Unreachable,
+    /// Its name has no address.
+    Unknown,
 }
 
 /// One server.
@@ -45,6 +48,8 @@ pub(crate) struct Server {
     pub(crate) crowd: Option<(usize, Crowd)>,
     /// It handles what comes behind an unanswered DESCRIBE inside of that (live555).
     pub(crate) is_reentrant: bool,
+    /// It speaks TLS, and shows this to those that connect.
+    pub(crate) tls: Option<TlsIdentity>,
     is_ticking: bool,
     desks: BTreeMap<usize, Desk>,
     /// By connection and session id.
@@ -169,6 +174,7 @@ impl Server {
             asked: None,
             crowd: None,
             is_reentrant: false,
+            tls: None,
             is_ticking: false,
             desks: BTreeMap::new(),
             grants: BTreeMap::new(),

@@ -10,6 +10,7 @@ use bytes::{BufMut as _, BytesMut};
 use gstrtspmux::mux::network::Wire;
 
 use crate::network::{Drip, Millis, Net};
+use crate::tls::TlsEnd;
 
 /// What the client may have written that the server has not read.
 pub(crate) const WINDOW: usize = 64 * 1024;
@@ -41,6 +42,8 @@ pub(crate) struct WireState {
     pub(crate) connection: u64,
     /// Its number at the server.
     pub(crate) peer: usize,
+    /// Of a server that speaks TLS.
+    pub(crate) tls: Option<TlsEnd>,
     pub(crate) to_server: Flight,
     pub(crate) to_client: Flight,
     /// Nothing arrives before.

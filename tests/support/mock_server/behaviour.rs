@@ -359,6 +359,10 @@ pub enum Reaction {
     Close,
     /// The ordinary answer, then FIN; the server still reads.
     HalfClose,
+    /// The ordinary answer, then the server's own TEARDOWN of the session that it names, which is over then.
+    Teardown,
+    /// The ordinary answer, then an RTCP BYE of each source of that session, which sends nothing more.
+    Goodbye,
 }
 
 impl Reaction {
@@ -422,6 +426,8 @@ impl fmt::Debug for Reaction {
             Self::Swap => "Swap",
             Self::Close => "Close",
             Self::HalfClose => "HalfClose",
+            Self::Teardown => "Teardown",
+            Self::Goodbye => "Goodbye",
         };
         f.write_str(name)
     }

@@ -4,7 +4,7 @@ use super::account::Account;
 use super::auth::Guard;
 use super::behaviour::{Reaction, Rule};
 use super::{Camera, Config, Link, Recorded, ServerView, SessionView};
-use crate::support::rtsp::{Frame, Headers, Request, Response, SenderReport};
+use crate::support::rtsp::{Frame, Headers, Request, Response, SenderReport, rtcp_bye};
 
 /// What goes out for one request.
 #[derive(Debug, Default)]
@@ -259,6 +259,16 @@ impl State {
                 answer = ordinary(self);
                 ends = Ends::Writing;
             }
+            Some(Reaction::Teardown) => {
+                answer = ordinary(self);
+                let teardown = self.teardown_after(connection, request, &answer);
+                answer.after.extend(teardown);
+            }
+            Some(Reaction::Goodbye) => {
+                answer = ordinary(self);
+                let goodbye = self.goodbye_after(config, connection, &answer);
+                answer.after.extend(goodbye);
+            }
         }
         if answer.closes {
             ends = Ends::Both;
@@ -266,6 +276,50 @@ impl State {
         let mut bytes = answer.into_bytes();
         bytes.append(&mut self.peers[connection].swapped);
         Outcome { bytes, ends }
+    }
+
+    /// The session that an answer names.
+    fn session_of(&self, connection: usize, answer: &Answer) -> Option<usize> {
+        let header = answer.response.as_ref()?.headers.value("Session")?;
+        let id = header.split(';').next().unwrap_or_default().trim();
+        let is_it = |s: &SessionView| s.connection == connection && s.id == id;
+        self.view.sessions.iter().position(is_it)
+    }
+
+    /// The server's TEARDOWN of the session that its answer names.
+    fn teardown_after(&mut self, connection: usize, request: &Request, answer: &Answer) -> Vec<u8> {
+        let Some(index) = self.session_of(connection, answer) else {
+            return Vec::new();
+        };
+        let session = self.view.sessions.remove(index);
+        // The client cannot know yet, and goes on with its receiver reports.
+        let channels = session.tracks.iter().flat_map(|(_, (a, b))| [*a, *b]);
+        self.peers[connection].past_channels.extend(channels);
+        let teardown = Request::new("TEARDOWN", &request.uri).header("Session", session.id);
+        self.number_request(connection, teardown)
+    }
+
+    /// A BYE of each source of the session that an answer names, which sends nothing more.
+    fn goodbye_after(&mut self, config: &Config, connection: usize, answer: &Answer) -> Vec<u8> {
+        let Some(index) = self.session_of(connection, answer) else {
+            return Vec::new();
+        };
+        self.view.sessions[index].is_playing = false;
+        let session = &self.view.sessions[index];
+        let source = config.habits.source(session);
+        let number = config
+            .camera_at(&session.camera)
+            .map_or(0, Camera::own_number);
+        let frames = session.tracks.iter().map(|(track, (_, channel))| {
+            let ssrc = Camera::ssrc(number, *track) ^ source.ssrc;
+            // An empty receiver report has to come before it (RFC 3550 6.1).
+            let report = [&[0x80, 201, 0, 1][..], &ssrc.to_be_bytes(), &rtcp_bye(ssrc)].concat();
+            Frame {
+                channel: *channel,
+                payload: report,
+            }
+        });
+        frames.flat_map(|frame| frame.to_bytes()).collect()
     }
 
     /// live555 loses its framing over a frame on a channel it does not know.
