@@ -12,6 +12,8 @@ mod bytes;
 mod cold;
 #[path = "sim/coverage.rs"]
 mod coverage;
+#[path = "sim/dead_channels.rs"]
+mod dead_channels;
 #[path = "sim/departures.rs"]
 mod departures;
 #[path = "sim/drip.rs"]

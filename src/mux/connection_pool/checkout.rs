@@ -61,6 +61,8 @@ pub(crate) struct Wish {
     pub(crate) is_spread: bool,
     /// It goes to no describe-only connection: there was none for it, or it could not leave it in time.
     pub(crate) is_kept_pooled: bool,
+    /// Its DESCRIBE waited behind one that was not answered, and may stay unanswered as well.
+    pub(crate) is_doubtful: bool,
     /// Connections that were tried already.
     pub(crate) avoid: Vec<ConnectionId>,
     /// Only connections made after this one.
@@ -87,6 +89,7 @@ impl Wish {
             is_within: false,
             is_spread: false,
             is_kept_pooled: false,
+            is_doubtful: false,
             options: Arc::new(options.clone()),
             avoid: Vec::new(),
             younger_than: None,
@@ -94,15 +97,21 @@ impl Wish {
     }
 
     /// What the table has to know.
-    /// `is_proven`: what it is for was played before.
-    pub(super) fn demand(&self, known: &Known, is_proven: bool) -> Demand<ServerId, ConnectionKey> {
+    /// `is_proven`: what it is for was played before; `is_doubtful`: it may not be described.
+    pub(super) fn demand(
+        &self,
+        known: &Known,
+        is_proven: bool,
+        is_doubtful: bool,
+    ) -> Demand<ServerId, ConnectionKey> {
         let pooling = &self.options.pooling;
         let max = pooling.max_connections_per_server;
         let ceiling = known
             .cap
             .map_or(SESSION_CEILING, |cap| cap.clamp(1, SESSION_CEILING));
         // What was played before is there: no 404 that could cost the connection.
-        let in_band = (known.describes_in_band && known.is_in_order) || is_proven;
+        let is_safe = (known.describes_in_band && known.is_in_order) || is_proven;
+        let in_band = is_safe && !is_doubtful;
         let describes = self.describes(in_band);
         let terms = terms(pooling, known.stance);
         let (company, overflows, patient) = match terms {

@@ -13,7 +13,7 @@ use crate::mux::{
         placement::Purpose,
         sharing::{Stance, rejoin::Facts},
     },
-    server_key::ConnectionKey,
+    server_key::{ConnectionKey, ServerId},
 };
 
 /// After a server did not take a describe-only connection, none is made there for so long.
@@ -99,7 +99,34 @@ impl ConnectionPool {
         }
         let server = state.server(&link.server);
         server.no_describe_only_before = Some(clock::now() + RETRY);
+        server.has_served_describe_only = false;
         server.notify();
+    }
+
+    /// A server has answered on a describe-only connection.
+    pub(crate) fn on_describe_only_served(&self, name: &ServerId) {
+        self.lock().server(name).has_served_describe_only = true;
+    }
+
+    /// Whether it has done so, and has refused none since.
+    pub(crate) fn has_served_describe_only(&self, name: &ServerId) -> bool {
+        self.lock().server(name).has_served_describe_only
+    }
+
+    /// A DESCRIBE of the presentation was answered, or not in time.
+    pub(crate) fn on_describe_over(&self, wish: &Wish, is_answered: bool) {
+        let (now, uri) = (clock::now(), wish.presentation());
+        let mut state = self.lock();
+        let unanswered = &mut state.server(wish.key.server()).unanswered;
+        match is_answered {
+            true => unanswered.on_answered(&uri),
+            false => unanswered.on_unanswered(now, &uri),
+        }
+    }
+
+    /// Whether a DESCRIBE of the presentation may stay unanswered.
+    pub(crate) fn is_doubtful(&self, wish: &Wish) -> bool {
+        self.lock().is_doubtful(wish, clock::now())
     }
 
     /// Waits until a describe-only connection is connected; none if it is not, or not in time. That is no
@@ -124,6 +151,12 @@ impl ConnectionPool {
 }
 
 impl State {
+    pub(super) fn is_doubtful(&self, wish: &Wish, now: Instant) -> bool {
+        let server = self.servers.get(wish.key.server());
+        wish.is_doubtful
+            || server.is_some_and(|server| server.unanswered.is_doubtful(now, &wish.presentation()))
+    }
+
     /// Whether the connection was there for descriptions alone: its end says nothing of sharing.
     pub(super) fn is_without_sessions_aside(&self, id: ConnectionId) -> bool {
         let entry = self.table.entry(id);

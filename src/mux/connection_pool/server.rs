@@ -12,6 +12,7 @@ use crate::mux::{
             Sharing,
             play_gate::{REGROUP, SHORTEST_DESCRIBE_PATIENCE, describe_patience, patience},
         },
+        unanswered::Unanswered,
     },
     proto::Realms,
     server_key::ConnectionKey,
@@ -33,6 +34,9 @@ pub(super) struct Server {
     pub(super) limit_told: Option<Instant>,
     /// Until when no describe-only connection is made: it did not take one.
     pub(super) no_describe_only_before: Option<Instant>,
+    /// It has answered on a describe-only connection, and so has room for them.
+    pub(super) has_served_describe_only: bool,
+    pub(super) unanswered: Unanswered,
     /// Told whenever anything changes that a session held before its PLAY may wait for.
     changed: watch::Sender<()>,
 }
@@ -53,6 +57,8 @@ impl Server {
             rests_until: None,
             limit_told: None,
             no_describe_only_before: None,
+            has_served_describe_only: false,
+            unanswered: Unanswered::default(),
             changed: watch::Sender::new(()),
         }
     }

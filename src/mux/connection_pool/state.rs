@@ -198,8 +198,8 @@ impl State {
 
     /// What the table has to know of a wish.
     pub(super) fn demand(&self, wish: &Wish, now: Instant) -> Demand<ServerId, ConnectionKey> {
-        let is_proven = self.is_proven(wish);
-        wish.demand(&self.known(wish.key.server(), now), is_proven)
+        let (is_proven, is_doubtful) = (self.is_proven(wish), self.is_doubtful(wish, now));
+        wish.demand(&self.known(wish.key.server(), now), is_proven, is_doubtful)
     }
 
     /// Whether what is wished for was played before.
@@ -440,8 +440,11 @@ impl State {
         let known = self.known(server, now);
         let waiters = self.waiters.iter();
         for (id, waiter) in waiters.filter(|(_, it)| it.wish.key.server() == server) {
-            let is_proven = (self.descriptions).has(&waiter.wish.key, &waiter.wish.presentation());
-            let demand = waiter.wish.demand(&known, is_proven);
+            let (is_proven, is_doubtful) = (
+                self.is_proven(&waiter.wish),
+                self.is_doubtful(&waiter.wish, now),
+            );
+            let demand = waiter.wish.demand(&known, is_proven, is_doubtful);
             self.table.refresh_waiting(*id, demand);
         }
     }

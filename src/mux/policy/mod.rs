@@ -2,6 +2,7 @@
 //!
 //! * [`credential_gate`]: which connection may try the credentials, and how often.
 //! * [`sharing`]: whether a server can share connections.
+//! * [`unanswered`]: which URIs are described where nothing plays, because their DESCRIBE was not answered.
 
 pub(crate) mod congestion;
 pub(super) mod credential_gate;
@@ -12,3 +13,4 @@ pub(crate) mod placement;
 pub(super) mod redial;
 pub(crate) mod server_speed;
 pub(crate) mod sharing;
+pub(super) mod unanswered;

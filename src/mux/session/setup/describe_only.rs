@@ -99,9 +99,32 @@ impl BringUp {
     }
 
     /// Whether the server has answered nothing on the describe-only connection: it may have no place for
-    /// it, and leave it where its kernel has it.
+    /// it, and leave it where its kernel has it. One that has answered on another one has places for
+    /// them, and behind a DESCRIBE that was not answered there may be more of the kind: then it is what
+    /// was asked for that is not answered.
     pub(super) fn is_ignored_aside(&self, attachment: &Attachment) -> bool {
-        self.is_on_describe_only(attachment.handle()) && !attachment.link().is_proven()
+        self.is_on_describe_only(attachment.handle())
+            && !attachment.link().is_proven()
+            && !self.pool.has_served_describe_only(self.wish.key.server())
+            && !self.pool.is_doubtful(&self.wish)
+    }
+
+    /// The server has answered a DESCRIBE.
+    pub(super) fn on_describe_answered(&mut self, attachment: &Attachment) {
+        if self.is_on_describe_only(attachment.handle()) {
+            self.pool.on_describe_only_served(self.wish.key.server());
+        }
+        self.wish.is_doubtful = false;
+        self.pool.on_describe_over(&self.wish, true);
+    }
+
+    /// A DESCRIBE was refused, not answered, or did not get there.
+    pub(super) fn on_describe_failed(&mut self, attachment: &Attachment, failure: &Failure) {
+        match failure.kind {
+            FailureKind::Status { .. } => self.on_describe_answered(attachment),
+            FailureKind::TimedOut(_) => self.pool.on_describe_over(&self.wish, false),
+            _ => {}
+        }
     }
 
     pub(super) fn return_to_pool(&mut self, handle: &ConnectionHandle) {

@@ -313,10 +313,11 @@ impl BringUp {
                     self.return_to_pool(attachment.handle());
                 }
                 Waited::HeldUp => {
-                    self.wish.is_spread = true;
+                    (self.wish.is_spread, self.wish.is_doubtful) = (true, true);
                     self.wish.avoid.push(attachment.connection());
                 }
                 Waited::Answer(Ok(reply)) => {
+                    self.on_describe_answered(&attachment);
                     let at = clock::now();
                     let took = at.saturating_duration_since(sent);
                     let first = first_asked(&reply);
@@ -338,10 +339,12 @@ impl BringUp {
                         },
                     ..
                 })) => {
+                    self.on_describe_answered(&attachment);
                     self.introduce(&attachment, None);
                     self.follow(location, credentials.map(|lent| *lent))?;
                 }
                 Waited::Answer(Err(failure)) => {
+                    self.on_describe_failed(&attachment, &failure);
                     if !self.returns_from(attachment.handle(), &failure) {
                         self.recover(Step::SetUp, attachment.handle(), failure)?;
                     }
@@ -355,7 +358,8 @@ impl BringUp {
     fn recall(&mut self) {
         let server = self.wish.key.server();
         let is_in_order = self.pool.sharing(server, Sharing::is_in_order);
-        if is_in_order && self.known.is_none() && self.is_described_once() {
+        let may_answer = !self.pool.is_doubtful(&self.wish);
+        if is_in_order && may_answer && self.known.is_none() && self.is_described_once() {
             self.known = self.pool.recall(&self.wish);
             self.is_remembered = self.known.is_some();
         }

@@ -82,6 +82,7 @@ impl BringUp {
                     Waited::Answer(Err(failure)) if std::mem::take(&mut self.is_remembered) => {
                         self.pool.forget(&self.wish);
                         self.known = None;
+                        self.on_describe_failed(&attachment, &failure);
                         if !self.may_try_again() {
                             return Err(self.error(attachment.handle(), &failure));
                         }
@@ -89,7 +90,10 @@ impl BringUp {
                     Waited::Answer(Err(failure)) => {
                         self.recover(Step::SetUp, attachment.handle(), failure)?;
                     }
-                    Waited::HeldUp | Waited::Spread => self.on_held_up(&attachment),
+                    Waited::HeldUp | Waited::Spread => {
+                        self.doubt_what_is_remembered();
+                        self.on_held_up(&attachment);
+                    }
                 }
             }
             // Released before the next one is opened: the server may allow one session more only.
@@ -131,6 +135,15 @@ impl BringUp {
             self.pool.forget(&self.wish);
         }
         Ok(holds)
+    }
+
+    /// The DESCRIBE beside its SETUP waited behind one that is not answered: it may not be either, and
+    /// goes where nothing plays.
+    fn doubt_what_is_remembered(&mut self) {
+        if std::mem::take(&mut self.is_remembered) {
+            self.known = None;
+            self.wish.is_doubtful = true;
+        }
     }
 
     fn on_set_up(&mut self, attachment: &Attachment, done: &StreamsSetUp) {
