@@ -385,7 +385,9 @@ fn output(name: &str) -> Option<(usize, u32, u8)> {
     numbers.next().is_none().then_some(output)
 }
 
-/// A source has said goodbye, or its time is over: if it is the one that is shown.
+/// A source has said goodbye, or its time is over: if it is the one that is shown, or will be. What
+/// comes right behind PLAY is handled before the jitterbuffer's thread has brought up the pad, and
+/// rtpbin tells only of sources of which something has come.
 fn on_end(streams: &Weak<BTreeMap<usize, Stream>>, args: &[glib::Value], meaning: Goodbye) {
     let (Some(streams), Some((session, ssrc))) = (streams.upgrade(), numbers(args)) else {
         return;
@@ -393,7 +395,7 @@ fn on_end(streams: &Weak<BTreeMap<usize, Stream>>, args: &[glib::Value], meaning
     let Some(stream) = streams.get(&(session as usize)) else {
         return;
     };
-    let is_shown = lock(&stream.shown).is_some_and(|(shown, _)| shown == ssrc);
+    let is_shown = lock(&stream.shown).is_none_or(|(shown, _)| shown == ssrc);
     if is_shown {
         gst::info!(
             CAT,
