@@ -69,6 +69,7 @@ impl Connection {
         let is_reset = socket2::SockRef::from(&stream)
             .linger()
             .is_ok_and(|linger| linger.is_some());
+        self.shared.state().closing.insert(self.number);
         if !is_reset {
             self.link.shutdown(Shutdown::Both);
         }
@@ -264,6 +265,9 @@ impl Connection {
                 state
                     .deferred
                     .push((number, std::mem::take(&mut outcome.bytes)));
+            }
+            if outcome.ends == Ends::Both {
+                state.closing.insert(number);
             }
             outcome
         });

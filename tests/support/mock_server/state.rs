@@ -1,5 +1,7 @@
 //! What the mock server knows: connections, sessions, what was sent. Without threads, sockets or a clock.
 
+use std::collections::BTreeSet;
+
 use super::account::Account;
 use super::auth::Guard;
 use super::behaviour::{Reaction, Rule};
@@ -81,6 +83,9 @@ pub(super) struct State {
     pub(super) is_forgetful: bool,
     ghosts: Vec<Ghost>,
     pub(super) account: Account,
+    /// Connections that the server has decided to end, and has not counted as closed yet: a client may
+    /// know of that, and dial again, before.
+    pub(super) closing: BTreeSet<usize>,
 }
 
 /// A session whose connection is gone, and which the server still feeds.
@@ -127,15 +132,14 @@ impl State {
         homeless.for_each(|ghost| ghost.haunts = Some(self.links.len() - 1));
         self.view.accepted += 1;
         self.view.open_connections += 1;
-        self.view.most_open_connections = self
-            .view
-            .most_open_connections
-            .max(self.view.open_connections);
+        let open = self.view.open_connections - self.closing.len();
+        self.view.most_open_connections = self.view.most_open_connections.max(open);
         self.links.len() - 1
     }
 
     pub(super) fn closed(&mut self, config: &Config, connection: usize) {
         self.view.open_connections -= 1;
+        self.closing.remove(&connection);
         if config.habits.strays_of_the_dead {
             let dead = self.view.sessions.iter();
             let dead = dead.filter(|s| s.connection == connection && s.is_playing);
