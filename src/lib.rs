@@ -7,13 +7,15 @@
 //!
 //! # Layout
 //!
-//! Dependencies point one way: `rtspsrc -> mux -> mux::proto`.
+//! Dependencies point one way: `rtspsrc -> mux -> mux::proto`; `docs/architecture.md` has the map.
 //!
 //! | module | what is in it |
 //! |---|---|
 //! | [`mux`] | the public face of the multiplexer: [`Mux`](mux::Mux), sessions, errors, statistics |
-//! | `mux::connection_pool` | which session goes on which connection; limits, references, idleness |
-//! | `mux::driver` | one task per connection: the only clock, the only socket |
+//! | `mux::session` | one session, from open to teardown |
+//! | `mux::connection_pool` | the shared state: connections, references, limits, servers |
+//! | `mux::policy` | pure decisions: which connection, whether to share, when to try again |
+//! | `mux::driver` | one task per connection: socket, TLS, timer |
 //! | `mux::delivery` | the bounded queue between the reader and one session's consumer |
 //! | [`mux::proto`] | the protocol as a state machine without I/O: bytes and time in, bytes and events out |
 //! | [`rtspsrc`] | everything GStreamer: the element, caps from SDP, pads, the RTP manager |

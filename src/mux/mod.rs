@@ -16,6 +16,19 @@
 //! # }
 //! ```
 //!
+//! # Rooms
+//!
+//! ```text
+//! session           one session: stages, set-up, migration, monitor
+//! connection_pool   shared state under one lock: connections, references, limits, servers
+//! policy            pure decisions: placement, sharing, redial, credentials, failover
+//! driver            one task per connection: socket, TLS, timer
+//! delivery          the bounded queue between a connection and one consumer
+//! proto             pure: one RTSP connection as a state machine
+//! config tls server_key error event stats          what users see and set
+//! ids clock release health runtime network         the ground floor, which all may use
+//! ```
+//!
 //! # Life of a connection
 //!
 //! It is made by the first [checkout](ConnectionPool::checkout) that finds no place elsewhere;

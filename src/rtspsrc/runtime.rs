@@ -1,6 +1,6 @@
 //! The timers of session tasks and of receiver reports.
 //!
-//! The tasks themselves run on the threads of the [`crew`](super::crew), which downstream may hold; a
+//! The tasks themselves run on the threads of the [worker pool](super::threads), which downstream may hold; a
 //! timer rings all the same. Nor are these the multiplexer's threads, which an application may bring
 //! along. The runtime is made by the first element that is started and stays: a plugin is never
 //! unloaded.

@@ -6,9 +6,9 @@
 //!
 //! All shared state of the crate is behind the one lock here. It is never held across an await or a
 //! callback: what is to be done afterwards is collected in [`Aftermath`]. The decisions are in
-//! [`table`]; this file turns them into links, handles and commands.
+//! [`placement`](super::policy::placement); this file turns them into links, handles and commands.
 //!
-//! The race between a checkout and the idle timeout is decided here, in [`Registration::try_retire`]
+//! The race between a checkout and the idle timeout is decided here, in `Registration::try_retire`
 //! under the lock: whoever comes first has it.
 //!
 //! [`checkout`]: ConnectionPool::checkout

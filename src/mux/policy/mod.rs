@@ -1,8 +1,15 @@
 //! Decisions, each a table with its tests: no clock, lock, task or I/O. Facts and time are passed in.
 //!
-//! * [`credential_gate`]: which connection may try the credentials, and how often.
+//! * [`placement`]: which connection a session gets.
 //! * [`sharing`]: whether a server can share connections.
-//! * [`unanswered`]: which URIs are described where nothing plays, because their DESCRIBE was not answered.
+//! * [`failover`]: where a session turns after a failure.
+//! * [`redial`]: when a session tries its server again.
+//! * [`join_history`]: what broke off when a session was added.
+//! * [`credential_gate`]: which connection may try the credentials, and how often.
+//! * [`odd_session`]: which session of a connection its losses of framing come from.
+//! * [`unanswered`]: which URIs are described where nothing plays.
+//! * [`congestion`]: whether a connection carries more than its path or its server can bear.
+//! * [`server_speed`]: how far away a server is and how fast it works.
 
 pub(crate) mod congestion;
 pub(super) mod credential_gate;

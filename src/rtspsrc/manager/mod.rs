@@ -2,7 +2,7 @@
 //!
 //! A manager takes the packets of a session and hands its output pads to [`Pads`], which own the caps,
 //! ids and times of streams. It is built, restarted and removed only inside the session's
-//! [`Stage`](super::stage::Stage); pushing needs no lock.
+//! [`Stage`](super::session::build_guard::Stage); pushing needs no lock.
 
 mod light;
 mod rtpbin;

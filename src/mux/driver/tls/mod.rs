@@ -173,7 +173,7 @@ impl TlsStream {
         self.plaintext > 0 || !self.ciphertext.is_empty() || self.socket.has_unread()
     }
 
-    /// See [`Transport::way`](super::transport::Transport::way).
+    /// See [`Transport::path_info`](super::transport::Transport::path_info).
     pub(super) fn path_info(&self) -> Option<PathInfo> {
         self.socket.path_info()
     }

@@ -87,7 +87,7 @@ pub(crate) enum Placement {
     Existing(ConnectionId),
     /// A new one, which the owner is to connect; a reference to it was counted.
     Connect(ConnectionId),
-    /// None yet: wait with [`Table::enqueue`].
+    /// None yet: wait with [`Table::enqueue`](super::Table::enqueue).
     Wait {
         /// An idle connection of another key, retired to make room, which the owner is to close.
         close: Option<ConnectionId>,
