@@ -1,20 +1,24 @@
 //! The GStreamer element `rtspmuxsrc`: one camera of a server, over a connection it shares.
 //!
 //! ```text
-//! element   properties, state changes, messages, statistics: what GStreamer sees
+//! element   properties, state changes, settings, statistics: what GStreamer sees
 //! session   the life of one session: open, play, lose, and again
-//! media     packets -> buffers -> pads, with caps from SDP
 //! manager   turns RTP packets into timed buffers: the light path, or rtpbin
+//! media     buffers, pads and caps
+//! messages  what the bus hears, and the thread that posts it
 //! threads   the threads that run session tasks and push
+//! panics    a panic becomes an ERROR of its element
 //! ```
 //!
 //! Packets are pushed from the threads `rtspmux-feed` (see `threads`), never from those that read
-//! sockets, and messages are posted from neither (see `element::bus_queue`). State changes wait for neither, save READY to NULL: up to `teardown-timeout` for the
+//! sockets, and messages are posted from neither (see `messages::bus_queue`). State changes wait for neither, save READY to NULL: up to `teardown-timeout` for the
 //! answer to TEARDOWN.
 
 pub(crate) mod element;
 mod manager;
 pub(crate) mod media;
+pub(crate) mod messages;
+pub(crate) mod panics;
 mod runtime;
 pub(crate) mod session;
 mod threads;
@@ -48,7 +52,7 @@ glib::wrapper! {
         @implements gst::ChildProxy, gst::URIHandler;
 }
 
-/// Locks a mutex, also one whose holder panicked: that panic was caught and reported (see `element::panics`).
+/// Locks a mutex, also one whose holder panicked: that panic was caught and reported (see `panics`).
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

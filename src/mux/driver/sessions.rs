@@ -6,13 +6,11 @@ use tokio::sync::oneshot;
 
 use super::{loss::LossCounter, read_pacing::Tally};
 use crate::mux::{
-    delivery,
-    delivery::Producer,
+    delivery::{self, Producer},
     error::Error,
     health::HealthSample,
     ids::ConnectionId,
-    proto,
-    proto::{CloseReason, Failure, PacketKind, Reply, RequestId, SessionKey},
+    proto::{self, CloseReason, Failure, PacketKind, Reply, RequestId, SessionKey},
     release::ReleaseGuard,
 };
 

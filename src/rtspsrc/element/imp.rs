@@ -21,9 +21,8 @@ use gst::{glib, prelude::*, subclass::prelude::*};
 use gstreamer as gst;
 
 use super::{
-    bus_queue::{self, Voice},
-    context, messages, panics, properties, server_messages,
-    settings::{Settings, parse_location},
+    context, properties, server_messages,
+    settings::{self, Settings, parse_location},
     stats,
 };
 use crate::{
@@ -31,6 +30,8 @@ use crate::{
     rtspsrc::{
         CAT, lock,
         manager::{self, Manager},
+        messages::bus_queue::{self, Voice},
+        panics,
         session::{
             control::SessionControl,
             target::{Plan, Target},
@@ -298,7 +299,7 @@ impl RtspMuxSrc {
         let element = self.obj();
         let settings = lock(&self.settings).clone();
         let options = settings.session_options().map_err(|invalid| {
-            messages::invalid_settings(&element, &invalid);
+            settings::post_invalid(&element, &invalid);
             gst::StateChangeError
         })?;
         let intent = lock(&self.intent).take();

@@ -16,10 +16,13 @@ use gst::{glib, prelude::*};
 use gstreamer as gst;
 use tokio::task::AbortHandle;
 
-use super::{bus_queue::bus_of, messages};
 use crate::{
     mux::{Mux, MuxEvent, MuxEvents},
-    rtspsrc::{RtspMuxSrc, lock, runtime},
+    rtspsrc::{
+        RtspMuxSrc, lock,
+        messages::{self, bus_queue::bus_of},
+        runtime,
+    },
 };
 
 /// Every multiplexer that has elements. A leaf in the order of locks: nothing is called or dropped

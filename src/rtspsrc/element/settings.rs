@@ -1,12 +1,12 @@
 //! What the element can be told, and what the multiplexer makes of it.
 
-use gstreamer as gst;
-use gstreamer_rtsp as gst_rtsp;
 use std::{fmt, fs, time::Duration};
 
 use gio::TlsCertificateFlags;
 use gst::{glib, prelude::*};
 use gst_rtsp::RTSPLowerTrans;
+use gstreamer as gst;
+use gstreamer_rtsp as gst_rtsp;
 use url::Url;
 
 use crate::{
@@ -17,7 +17,7 @@ use crate::{
             server_text::harmless,
         },
     },
-    rtspsrc::{manager::ManagerChoice, session::recovery::Policy},
+    rtspsrc::{RtspMuxSrc, manager::ManagerChoice, session::recovery::Policy},
 };
 
 /// What a timeout of 0 means: long enough to be never, short enough to be added to any time.
@@ -365,6 +365,25 @@ fn timeout(microseconds: u64) -> Duration {
 
 fn nanoseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// Posts ERROR for settings that cannot be played.
+pub(crate) fn post_invalid(element: &RtspMuxSrc, invalid: &Invalid) {
+    let error = match invalid {
+        Invalid::NoLocation | Invalid::Location(_) => {
+            glib::Error::new(gst::ResourceError::NotFound, &invalid.to_string())
+        }
+        Invalid::Protocols(_)
+        | Invalid::Credentials(_)
+        | Invalid::Tls(_)
+        | Invalid::BlocksOthers => {
+            glib::Error::new(gst::ResourceError::Settings, &invalid.to_string())
+        }
+    };
+    // Within the state change that fails for it: see `bus_queue`.
+    let message = gst::message::Error::builder_from_error(error);
+    // Without a bus there is no reader.
+    let _ = element.post_message(message.src(element).build());
 }
 
 #[cfg(test)]

@@ -6,8 +6,8 @@ use gst::{glib, prelude::*};
 use gstreamer as gst;
 
 use crate::{
-    mux::{Congestion, ConnectionHealth, SessionStats, SharingVerdict, StreamStats},
-    rtspsrc::{manager::StreamReport, session::status::Standing},
+    mux::{ConnectionHealth, SessionStats, StreamStats},
+    rtspsrc::{manager::StreamReport, messages, session::status::Standing},
 };
 
 /// Fields that are not known (yet) are left out.
@@ -30,7 +30,7 @@ pub(crate) fn structure(
         .field("sessions", stats.sessions_on_connection)
         .field("references", stats.references_on_connection)
         .field("connections-to-server", stats.connections_to_server)
-        .field("sharing", sharing(stats.sharing))
+        .field("sharing", messages::verdict_name(stats.sharing))
         .field_if_some("cannot-share", stats.cannot_share.as_deref())
         .field_if_some("sharing-age", stats.sharing_age.map(|age| age.as_secs()))
         .field("connection-health", health(&stats.health))
@@ -43,7 +43,10 @@ pub(crate) fn structure(
 fn health(health: &ConnectionHealth) -> gst::Structure {
     let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
     gst::Structure::builder("application/x-rtspmux-connection-health")
-        .field_if_some("congestion", health.congestion.map(congestion))
+        .field_if_some(
+            "congestion",
+            health.congestion.map(messages::congestion_name),
+        )
         .field_if_some("round-trip", health.round_trip.map(nanos))
         .field_if_some("last-answer", health.last_answer.map(nanos))
         .field_if_some("service-time", health.service_time.map(nanos))
@@ -52,22 +55,6 @@ fn health(health: &ConnectionHealth) -> gst::Structure {
         .field_if_some("path-round-trip", health.path_round_trip.map(nanos))
         .field_if_some("out-of-order", health.out_of_order)
         .build()
-}
-
-pub(crate) fn congestion(congestion: Congestion) -> &'static str {
-    match congestion {
-        Congestion::Path => "path",
-        Congestion::Losses => "losses",
-        Congestion::LateAnswers => "late-answers",
-    }
-}
-
-pub(crate) fn sharing(verdict: SharingVerdict) -> &'static str {
-    match verdict {
-        SharingVerdict::Unknown => "unknown",
-        SharingVerdict::Yes => "yes",
-        SharingVerdict::No => "no",
-    }
 }
 
 /// No session: no stream, no connection.

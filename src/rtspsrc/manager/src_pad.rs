@@ -4,7 +4,7 @@ use gstreamer as gst;
 
 use gst::prelude::*;
 
-use crate::rtspsrc::{RtspMuxSrc, element::panics};
+use crate::rtspsrc::{RtspMuxSrc, panics};
 
 /// A pad as rtspsrc's of a TCP stream: live, with this latency, and events from downstream end here.
 pub(super) fn src_pad(element: &RtspMuxSrc, name: &str, latency: gst::ClockTime) -> gst::Pad {

@@ -12,15 +12,14 @@ use std::sync::{
 use gst::{glib, prelude::*};
 use gstreamer as gst;
 
-use super::{caps::PayloadMap, deliverable::Undeliverable};
+use super::{
+    caps::PayloadMap,
+    deliverable::Undeliverable,
+    timeline::{Gap, Timeline},
+};
 use crate::{
     mux::proto::wire::redaction::without_hashes,
-    rtspsrc::{
-        CAT, RtspMuxSrc,
-        element::panics,
-        lock,
-        session::outage::{Gap, Timeline},
-    },
+    rtspsrc::{CAT, RtspMuxSrc, lock, panics},
 };
 
 /// The pads of one session.

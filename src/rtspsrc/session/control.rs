@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     mux::{SessionMonitor, SessionOptions},
-    rtspsrc::{RtspMuxSrc, element::panics, manager::Manager, threads},
+    rtspsrc::{RtspMuxSrc, manager::Manager, panics, threads},
 };
 
 /// The element's end of a session task. Dropping it stops the task.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::{recovery::Ailment, report::ReasonClass};
 use crate::{
     mux,
-    rtspsrc::element::messages::{Failure, Phase},
+    rtspsrc::messages::{Failure, Phase},
 };
 
 /// Why a session ended by itself.

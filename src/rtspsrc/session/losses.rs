@@ -7,7 +7,7 @@ use std::{
 
 use crate::{
     mux::{Packet, PacketKind},
-    rtspsrc::element::messages::Overflow,
+    rtspsrc::messages::Overflow,
 };
 
 /// At most one message in so long, for each stream. The next one has the counts of all before it.

@@ -6,9 +6,9 @@
 //! control      the element's end of the task
 //! target       what the element wants: which state, and what is to be played
 //! playback     while it plays
+//! feed         packets -> buffers -> pads of the manager, flows combined
 //! recovery     whether and when a session that ended is set up again
 //! watchdog     whether media still comes
-//! outage       the time of an outage on a pad
 //! streams      what is described -> what is played; whether that is still the same
 //! build_guard  where the task builds, and how a state change takes that away
 //! end          why a session ended, and how that is said
@@ -21,9 +21,9 @@
 pub(crate) mod build_guard;
 pub(crate) mod control;
 pub(crate) mod end;
+pub(crate) mod feed;
 pub(crate) mod losses;
 pub(crate) mod narrator;
-pub(crate) mod outage;
 pub(crate) mod playback;
 pub(crate) mod recovery;
 pub(crate) mod report;

@@ -10,10 +10,7 @@ use super::{
 };
 use crate::rtspsrc::{
     RtspMuxSrc,
-    element::{
-        bus_queue,
-        messages::{self, News, Step},
-    },
+    messages::{self, News, Step, bus_queue},
 };
 
 /// Speaks for one session, as long as there is an element.

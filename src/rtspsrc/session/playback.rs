@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use super::{
     build_guard::Stage,
     end::End,
+    feed::{Fate, Feed, Halt, Next},
     losses::Losses,
     target::{Target, reached},
     watchdog::Watchdog,
@@ -20,11 +21,8 @@ use crate::{
     mux::{self, Packet, PacketKind, Session},
     rtspsrc::{
         CAT, RtspMuxSrc,
-        element::messages::{self, Phase},
-        media::{
-            deliverable::{Left, LeftOut, Undeliverable},
-            feed::{Fate, Feed, Halt, Next},
-        },
+        media::deliverable::{Left, LeftOut, Undeliverable},
+        messages::{self, Phase},
         threads::timer,
     },
 };

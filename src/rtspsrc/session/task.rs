@@ -23,6 +23,7 @@ use self::open::Blueprint;
 use super::{
     build_guard::Stage,
     end::End,
+    feed::Feed,
     losses::Losses,
     narrator::Narrator,
     playback::Playback,
@@ -36,10 +37,9 @@ use super::{
 use crate::{
     mux::{Credentials, Error, Ready, Session, SessionMonitor, SessionOptions},
     rtspsrc::{
-        CAT, RtspMuxSrc,
-        element::messages::{Change, News, Phase, Step},
-        manager,
-        media::{caps, deliverable::LeftOut, feed::Feed},
+        CAT, RtspMuxSrc, manager,
+        media::{caps, deliverable::LeftOut},
+        messages::{Change, News, Phase, Step},
         threads::timer,
     },
 };

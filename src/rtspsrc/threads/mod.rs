@@ -9,7 +9,7 @@
 //! has to be found at the same wait twice, and to be there for longer while another thread is busy, which
 //! may have the lock. When one comes back there may be one too many, which ends after a while.
 //!
-//! No errand posts messages: see [`bus_queue`](crate::rtspsrc::element::bus_queue).
+//! No errand posts messages: see [`bus_queue`](crate::rtspsrc::messages::bus_queue).
 //!
 //! ```text
 //! called -> queue -> a hand takes it -> idle, or called again

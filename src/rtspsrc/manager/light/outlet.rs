@@ -23,13 +23,12 @@ use super::{
 use crate::{
     mux::{Packet, RtcpSender, proto::wire::rtp::RtpHeader},
     rtspsrc::{
-        CAT, RtspMuxSrc,
-        element::panics,
-        lock,
+        CAT, RtspMuxSrc, lock,
         media::{
             buffer::{self, Marks},
             pads::{Pads, Watch},
         },
+        panics,
         threads::{Crew, Errand, timer},
     },
 };

@@ -26,14 +26,13 @@ use super::{Goodbye, Manager, StreamReport};
 use crate::{
     mux::{Packet, RtcpSender},
     rtspsrc::{
-        CAT, RtspMuxSrc,
-        element::panics,
-        lock,
+        CAT, RtspMuxSrc, lock,
         media::{
             buffer::{self, Marks},
             caps::PayloadMap,
             pads::{Pads, Watch},
         },
+        panics,
     },
 };
 

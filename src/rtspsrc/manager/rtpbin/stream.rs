@@ -16,7 +16,7 @@ use gstreamer as gst;
 use super::inside::Inside;
 use crate::{
     mux::RtcpSender,
-    rtspsrc::{CAT, RtspMuxSrc, element::panics, lock, manager::src_pad::src_pad, threads::timer},
+    rtspsrc::{CAT, RtspMuxSrc, lock, manager::src_pad::src_pad, panics, threads::timer},
 };
 
 /// Who takes rtpbin's reports at present.

@@ -9,9 +9,9 @@ use crate::{
     mux::{Opening, Ready, RedialPermit, SessionOptions, proto::wire::uri::redacted},
     rtspsrc::{
         CAT,
-        element::messages::Phase,
         manager::Goodbye,
         media::pads::{NewStream, Pads},
+        messages::Phase,
         session::{
             end::End,
             streams::{self, Shape},

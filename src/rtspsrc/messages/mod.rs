@@ -1,4 +1,10 @@
 //! What the element says on the bus: errors with their codes and details, progress.
+//!
+//! `bus_queue` has the messages on their way to a bus, and the thread that posts them.
+
+pub(crate) mod bus_queue;
+
+use std::time::Duration;
 
 use gst::{
     glib::{self, translate::IntoGlib},
@@ -6,17 +12,27 @@ use gst::{
 };
 use gstreamer as gst;
 
-use std::time::Duration;
+use self::bus_queue::Topic;
+use super::{CAT, RtspMuxSrc};
+use crate::mux::{self, Congestion, SharingVerdict};
 
-use super::{
-    bus_queue::{self, Topic},
-    settings::Invalid,
-    stats,
-};
-use crate::{
-    mux,
-    rtspsrc::{CAT, RtspMuxSrc},
-};
+/// As it is called in messages and statistics.
+pub(crate) fn congestion_name(congestion: Congestion) -> &'static str {
+    match congestion {
+        Congestion::Path => "path",
+        Congestion::Losses => "losses",
+        Congestion::LateAnswers => "late-answers",
+    }
+}
+
+/// As it is called in messages and statistics.
+pub(crate) fn verdict_name(verdict: SharingVerdict) -> &'static str {
+    match verdict {
+        SharingVerdict::Unknown => "unknown",
+        SharingVerdict::Yes => "yes",
+        SharingVerdict::No => "no",
+    }
+}
 
 /// How far a session was when it failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,7 +72,7 @@ pub(crate) fn progress(element: &RtspMuxSrc, kind: gst::ProgressType, step: Step
 pub(crate) fn sharing(element: &RtspMuxSrc, change: &mux::SharingChange) {
     let structure = gst::Structure::builder("rtspmux-sharing")
         .field("server", &change.server)
-        .field("verdict", stats::sharing(change.verdict))
+        .field("verdict", verdict_name(change.verdict))
         .field_if_some("reason", change.reason.as_deref())
         .build();
     let message = gst::message::Element::builder(structure);
@@ -71,7 +87,7 @@ pub(crate) fn limit(element: &RtspMuxSrc, limit: &mux::ConnectionLimit) {
         .field("server", &limit.server)
         .field("limit", limit.limit)
         .field("value", limit.value)
-        .field("reason", stats::congestion(limit.reason))
+        .field("reason", congestion_name(limit.reason))
         .build();
     let text = format!("{} does not suffice", limit.limit);
     let message = gst::message::Warning::builder(gst::ResourceError::Busy, &text)
@@ -331,23 +347,4 @@ fn details(error: &mux::Error) -> Option<gst::Structure> {
             .field("rtsp-status-reason", error.reason().unwrap_or_default())
             .build(),
     )
-}
-
-/// Posts ERROR for settings that cannot be played.
-pub(crate) fn invalid_settings(element: &RtspMuxSrc, invalid: &Invalid) {
-    let error = match invalid {
-        Invalid::NoLocation | Invalid::Location(_) => {
-            glib::Error::new(gst::ResourceError::NotFound, &invalid.to_string())
-        }
-        Invalid::Protocols(_)
-        | Invalid::Credentials(_)
-        | Invalid::Tls(_)
-        | Invalid::BlocksOthers => {
-            glib::Error::new(gst::ResourceError::Settings, &invalid.to_string())
-        }
-    };
-    // Within the state change that fails for it: see `bus_queue`.
-    let message = gst::message::Error::builder_from_error(error);
-    // Without a bus there is no reader.
-    let _ = element.post_message(message.src(element).build());
 }

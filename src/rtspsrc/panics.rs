@@ -11,7 +11,7 @@ use std::{
 use gst::glib;
 use gstreamer as gst;
 
-use crate::rtspsrc::RtspMuxSrc;
+use super::RtspMuxSrc;
 
 /// Calls `body`; if it panics, posts an ERROR and gives `fallback`.
 pub(crate) fn guard<T>(element: &RtspMuxSrc, fallback: T, body: impl FnOnce() -> T) -> T {

@@ -10,13 +10,18 @@ use std::{
     time::Duration,
 };
 
-use super::{
-    buffer::{Marker, Step},
-    deliverable::{Shown, Undeliverable},
-};
+use super::build_guard::Stage;
 use crate::{
     mux::{Packet, PacketKind, Session},
-    rtspsrc::{CAT, RtspMuxSrc, manager::Manager, session::build_guard::Stage, threads::timer},
+    rtspsrc::{
+        CAT, RtspMuxSrc,
+        manager::Manager,
+        media::{
+            buffer::{Marker, Step},
+            deliverable::{Shown, Undeliverable},
+        },
+        threads::timer,
+    },
 };
 
 /// How often the manager is asked again whether it takes more.
