@@ -67,7 +67,8 @@ fn found(syscall: Option<&str>, status: impl FnOnce() -> Option<String>) -> Opti
 
 /// Whether a thread in this system call may be waiting for a lock. The mutexes of GLib, glibc and Rust
 /// wait in futex(2) for a word that is 2, "locked, and others wait". Condition variables wait there for
-/// a number that counts, which is 2 at times.
+/// a number that counts, which is 2 at times. The lock of the process's memory is waited for in a page
+/// fault, which is no system call (-1), and in what changes the map: many threads that begin at once do.
 fn may_be_for_a_lock(syscall: &str) -> bool {
     const WAIT: u64 = 0;
     const WAIT_BITSET: u64 = 9;
@@ -76,6 +77,9 @@ fn may_be_for_a_lock(syscall: &str) -> bool {
 
     let mut words = syscall.split_ascii_whitespace();
     let number = words.next().and_then(|number| number.parse().ok());
+    if number.is_some_and(|number| OF_MEMORY.contains(&number)) {
+        return true;
+    }
     let mut arguments = words.map(|word| {
         let digits = word.strip_prefix("0x").unwrap_or(word);
         u64::from_str_radix(digits, 16).ok()
@@ -89,6 +93,20 @@ fn may_be_for_a_lock(syscall: &str) -> bool {
         _ => true,
     }
 }
+
+/// What stands in `/proc/.../syscall` of a thread that may wait for the process's memory.
+#[cfg(target_os = "linux")]
+const OF_MEMORY: [libc::c_long; 6] = [
+    -1,
+    libc::SYS_mmap,
+    libc::SYS_munmap,
+    libc::SYS_mprotect,
+    libc::SYS_madvise,
+    libc::SYS_clone3,
+];
+/// There is no `/proc/.../syscall`.
+#[cfg(not(target_os = "linux"))]
+const OF_MEMORY: [i64; 0] = [];
 
 /// Its number in `/proc/.../syscall`.
 #[cfg(target_os = "linux")]
@@ -146,7 +164,11 @@ mod tests {
             let syscall = format!("{futex} 0x7f3010 {condition} 0x0 0x0 0x7ffe 0x7f30");
             assert_eq!(found_in(&syscall), Some(Found::Waiting), "{syscall}");
         }
-        for other in ["230 0x1 0x0", "-1 0x7ffe 0x7f30", ""] {
+        for memory in [-1, libc::SYS_mmap, libc::SYS_munmap] {
+            let syscall = format!("{memory} 0x7ffe 0x7f30");
+            assert_eq!(found_in(&syscall), locked, "{syscall}");
+        }
+        for other in ["230 0x1 0x0", ""] {
             assert_eq!(found_in(other), Some(Found::Waiting), "{other}");
         }
         assert_eq!(found_in("running\n"), Some(Found::Busy));
