@@ -1,9 +1,16 @@
-//! What one connection has shown in a period, while its sessions play.
+//! What one connection has shown in a period, while its sessions play; and from when on a path is long.
 
 use std::time::Duration;
 
 /// Segments that came out of order in a period from which on the path loses some.
 pub(crate) const OUT_OF_ORDER: u32 = 3;
+
+/// From here on a path is long: slow start, not the server, is what first pictures wait for.
+pub(crate) const LONG_PATH: Duration = Duration::from_millis(10);
+
+/// Sessions whose answers and first pictures fit about two flights of a fresh connection
+/// (RFC 6928: ten segments, then twenty).
+pub(crate) const BATCH_OVER_A_LONG_PATH: u32 = 4;
 
 /// What one connection has shown in a period.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

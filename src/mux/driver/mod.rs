@@ -74,8 +74,8 @@ use self::{
 use super::{
     clock,
     error::Error,
+    health::LONG_PATH,
     network::Network,
-    policy::server_speed::LONG_WAY,
     proto::{
         Backlog, CloseReason, Connection, ConnectionConfig, CredentialReport, Event, ProbeOutcome,
         Reply, Retirement, wire::uri::redacted,
@@ -138,7 +138,7 @@ async fn run(plan: Plan) {
             tracing::info!("{}/-: connected to {}", link.id, link.server);
             // Over a long way a round trip costs more than what it would tell.
             let connect_time = link.insight().connect_time;
-            config.describes_slowly &= connect_time.is_none_or(|time| time < LONG_WAY);
+            config.describes_slowly &= connect_time.is_none_or(|time| time < LONG_PATH);
             events.handle(DriverEvent::Connected);
             ends.readiness.send_replace(Readiness::Ready);
             let driver = Driver::new(events, link, ends, transport, config, sleep_watch);

@@ -10,7 +10,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::mux::policy::server_speed::{BATCH_OVER_A_LONG_WAY, LONG_WAY};
+use crate::mux::health::{BATCH_OVER_A_LONG_PATH, LONG_PATH};
 
 /// Of a round trip.
 const SHARE: u32 = 40;
@@ -26,7 +26,7 @@ pub(super) struct Gathering {
 impl Gathering {
     /// For a connection that took so long to be made.
     pub(super) fn new(connect_time: Duration) -> Self {
-        let time = match connect_time >= LONG_WAY {
+        let time = match connect_time >= LONG_PATH {
             true => (connect_time / SHARE).min(LONGEST),
             false => Duration::ZERO,
         };
@@ -37,7 +37,7 @@ impl Gathering {
     /// it is to be written now: one more session beside those that play waits for nobody.
     pub(super) fn until(&mut self, now: Instant, coming_up: usize) -> Option<Instant> {
         // What so few get fits a fresh connection in packets of any size.
-        if coming_up <= BATCH_OVER_A_LONG_WAY as usize {
+        if coming_up <= BATCH_OVER_A_LONG_PATH as usize {
             return None;
         }
         let until = *self.since.get_or_insert(now) + self.time;

@@ -8,7 +8,10 @@
 
 use std::time::Duration;
 
-use crate::mux::proto::Measures;
+use crate::mux::{
+    health::{BATCH_OVER_A_LONG_PATH, LONG_PATH},
+    proto::Measures,
+};
 
 /// What may queue up on a connection before another one pays: a delay that people notice, and far
 /// above what a busy machine adds.
@@ -17,13 +20,6 @@ const QUEUE_WORTH_A_CONNECTION: Duration = Duration::from_millis(100);
 /// A server that works so long on a DESCRIBE is asked over several connections, one at a time on each:
 /// live555 takes 100 ms, and goes on with what comes on other connections meanwhile.
 const SLOW_TO_DESCRIBE: Duration = Duration::from_millis(80);
-
-/// From here on a way is long: slow start, not the server, is what first pictures wait for.
-pub(crate) const LONG_WAY: Duration = Duration::from_millis(10);
-
-/// Sessions whose answers and first pictures fit about two flights of a fresh connection
-/// (RFC 6928: ten segments, then twenty).
-pub(crate) const BATCH_OVER_A_LONG_WAY: u32 = 4;
 
 /// Answers in a row, one for each session, besides DESCRIBE: SETUP and PLAY.
 const OTHER_REQUESTS: u32 = 2;
@@ -89,8 +85,8 @@ impl Pace {
 
     fn batch_by_way(&self) -> Option<u32> {
         self.round_trip
-            .is_some_and(|way| way >= LONG_WAY)
-            .then_some(BATCH_OVER_A_LONG_WAY)
+            .is_some_and(|way| way >= LONG_PATH)
+            .then_some(BATCH_OVER_A_LONG_PATH)
     }
 
     /// Another connection costs a round trip.

@@ -10,8 +10,7 @@ use super::{BringUp, NEXT_LOOK, Step, StreamsSetUp, setup_request};
 use crate::mux::{
     clock,
     config::{Multiplex, OverflowPolicy},
-    connection_pool as pool,
-    connection_pool::{ConnectionPool, Described},
+    connection_pool::{self, ConnectionPool, Described},
     error::Error,
     policy::{
         failover::{Circumstances, Remedy, remedy},
@@ -236,9 +235,9 @@ impl BringUp {
                 return Ok(Passage::Elsewhere);
             }
             let canary = match (&self.flight, self.is_canary_spent) {
-                (Some(_), _) => pool::Canary::Promised,
-                (None, true) => pool::Canary::Spent,
-                (None, false) => pool::Canary::Possible,
+                (Some(_), _) => connection_pool::Canary::Promised,
+                (None, true) => connection_pool::Canary::Spent,
+                (None, false) => connection_pool::Canary::Possible,
             };
             match self.pool.gate(id, described, canary) {
                 Gate::Play => return Ok(Passage::Open),

@@ -1,0 +1,338 @@
+//! Which module may use which. A module is a folder or file directly below `src/mux` or `src/rtspsrc`.
+//!
+//! The imports of all files are read, tests left out, and held against the table. The table itself has
+//! no circle, so the modules have none.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+
+use super::{code, root, sources};
+
+/// A module, and what it may use. `mux` and `rtspsrc` alone are their mod.rs.
+const MAY_USE: &[(&str, &[&str])] = &[
+    // The ground floor of the multiplexer.
+    ("mux::proto", &[]),
+    ("mux::ids", &[]),
+    ("mux::network", &[]),
+    ("mux::release", &[]),
+    ("mux::health", &[]),
+    ("mux::tls", &[]),
+    ("mux::clock", &["mux::ids"]),
+    // What users set and see.
+    ("mux::error", &["mux::ids", "mux::proto"]),
+    ("mux::event", &[]),
+    ("mux::stats", &["mux::event"]),
+    ("mux::server_key", &["mux::proto", "mux::tls"]),
+    (
+        "mux::config",
+        &[
+            "mux::error",
+            "mux::ids",
+            "mux::proto",
+            "mux::server_key",
+            "mux::tls",
+        ],
+    ),
+    ("mux::runtime", &["mux::error"]),
+    // One connection, and what is decided about it.
+    (
+        "mux::delivery",
+        &["mux::config", "mux::error", "mux::proto"],
+    ),
+    (
+        "mux::driver",
+        &[
+            "mux::clock",
+            "mux::delivery",
+            "mux::error",
+            "mux::event",
+            "mux::health",
+            "mux::ids",
+            "mux::network",
+            "mux::proto",
+            "mux::release",
+            "mux::server_key",
+            "mux::stats",
+            "mux::tls",
+        ],
+    ),
+    (
+        "mux::policy",
+        &[
+            "mux::config",
+            "mux::event",
+            "mux::health",
+            "mux::ids",
+            "mux::proto",
+            "mux::server_key",
+        ],
+    ),
+    (
+        "mux::connection_pool",
+        &[
+            "mux::clock",
+            "mux::config",
+            "mux::driver",
+            "mux::error",
+            "mux::event",
+            "mux::health",
+            "mux::ids",
+            "mux::network",
+            "mux::policy",
+            "mux::proto",
+            "mux::runtime",
+            "mux::server_key",
+            "mux::stats",
+            "mux::tls",
+        ],
+    ),
+    (
+        "mux::session",
+        &[
+            "mux::clock",
+            "mux::config",
+            "mux::connection_pool",
+            "mux::delivery",
+            "mux::driver",
+            "mux::error",
+            "mux::ids",
+            "mux::policy",
+            "mux::proto",
+            "mux::release",
+            "mux::server_key",
+            "mux::stats",
+        ],
+    ),
+    (
+        "mux",
+        &[
+            "mux::config",
+            "mux::connection_pool",
+            "mux::delivery",
+            "mux::error",
+            "mux::event",
+            "mux::network",
+            "mux::policy",
+            "mux::proto",
+            "mux::session",
+            "mux::stats",
+            "mux::tls",
+        ],
+    ),
+    // The element. Its mod.rs has the log category and the type, which all its modules use.
+    ("rtspsrc::runtime", &["rtspsrc"]),
+    ("rtspsrc::panics", &["rtspsrc"]),
+    ("rtspsrc::threads", &["rtspsrc", "rtspsrc::runtime"]),
+    ("rtspsrc::messages", &["mux", "rtspsrc"]),
+    (
+        "rtspsrc::media",
+        &[
+            "mux",
+            "mux::proto",
+            "rtspsrc",
+            "rtspsrc::panics",
+            "rtspsrc::threads",
+        ],
+    ),
+    (
+        "rtspsrc::manager",
+        &[
+            "mux",
+            "mux::proto",
+            "rtspsrc",
+            "rtspsrc::media",
+            "rtspsrc::panics",
+            "rtspsrc::runtime",
+            "rtspsrc::threads",
+        ],
+    ),
+    (
+        "rtspsrc::session",
+        &[
+            "mux",
+            "mux::proto",
+            "rtspsrc",
+            "rtspsrc::manager",
+            "rtspsrc::media",
+            "rtspsrc::messages",
+            "rtspsrc::panics",
+            "rtspsrc::threads",
+        ],
+    ),
+    (
+        "rtspsrc::element",
+        &[
+            "mux",
+            "mux::proto",
+            "rtspsrc",
+            "rtspsrc::manager",
+            "rtspsrc::messages",
+            "rtspsrc::panics",
+            "rtspsrc::runtime",
+            "rtspsrc::session",
+        ],
+    ),
+    ("rtspsrc", &["rtspsrc::element", "rtspsrc::manager"]),
+];
+
+/// The path of the module that a file is, from the crate on: `mux::driver::tls`.
+fn module_of(path: &Path) -> Vec<String> {
+    let path = path.strip_prefix(root().join("src")).unwrap();
+    let mut parts: Vec<String> = path
+        .with_extension("")
+        .iter()
+        .map(|part| part.to_string_lossy().into_owned())
+        .collect();
+    if parts
+        .last()
+        .is_some_and(|last| last == "mod" || last == "lib")
+    {
+        parts.pop();
+    }
+    parts
+}
+
+/// `a::{b, c::d}` as `a::b` and `a::c::d`.
+fn flatten(tree: &str) -> Vec<String> {
+    let Some((head, rest)) = tree.split_once('{') else {
+        let path = tree.split_once(" as ").map_or(tree, |(path, _)| path);
+        return vec![path.trim().to_owned()];
+    };
+    let inner = rest.rsplit_once('}').map_or(rest, |(inner, _)| inner);
+    let mut depth = 0;
+    let parts = inner.split(|c| {
+        match c {
+            '{' => depth += 1,
+            '}' => depth -= 1,
+            _ => {}
+        }
+        c == ',' && depth == 0
+    });
+    let parts = parts.filter(|part| !part.trim().is_empty());
+    parts
+        .flat_map(flatten)
+        .map(|part| format!("{}{part}", head.trim()))
+        .collect()
+}
+
+/// All paths of the crate that a file names: in `use` statements, and behind `crate::` elsewhere.
+fn paths_in(path: &Path) -> Vec<Vec<String>> {
+    let text: String = code(path)
+        .into_iter()
+        .map(|(_, line)| line + "\n")
+        .collect();
+    let own = module_of(path);
+    let mut found = Vec::new();
+    for (at, _) in text.match_indices("use ") {
+        let is_statement = text[..at].ends_with('\n')
+            || text[..at].ends_with(") ")
+            || text[..at].ends_with("pub ");
+        if let (true, Some((tree, _))) = (is_statement, text[at + 4..].split_once(';')) {
+            found.extend(flatten(&tree.replace('\n', " ")));
+        }
+    }
+    for (at, _) in text.match_indices("crate::") {
+        let end = text[at..].find(|c: char| !(c.is_alphanumeric() || c == '_' || c == ':'));
+        let path = text[at..].split_at(end.unwrap_or(text.len() - at)).0;
+        // Those of a tree are among the statements.
+        if !path.ends_with("::") {
+            found.push(path.to_owned());
+        }
+    }
+    let resolved = found.iter().filter_map(|path| {
+        let mut base = own.clone();
+        let mut segments = path.split("::").map(str::trim).peekable();
+        match segments.next()? {
+            "crate" => base.clear(),
+            "self" => {}
+            "super" => {
+                base.pop();
+                while segments.next_if_eq(&"super").is_some() {
+                    base.pop();
+                }
+            }
+            _ => return None,
+        }
+        base.extend(segments.map(str::to_owned));
+        Some(base)
+    });
+    resolved.collect()
+}
+
+/// The module of a path: a folder or file below `mux` or `rtspsrc`, or one of these.
+fn room(path: &[String], modules: &BTreeSet<String>) -> Option<String> {
+    let first = path
+        .first()
+        .filter(|first| *first == "mux" || *first == "rtspsrc")?;
+    let below = path.get(1).map(|second| format!("{first}::{second}"));
+    Some(
+        below
+            .filter(|below| modules.contains(below))
+            .unwrap_or_else(|| first.clone()),
+    )
+}
+
+fn arrows() -> BTreeMap<(String, String), String> {
+    let mut files = sources(&root().join("src/mux"));
+    files.extend(sources(&root().join("src/rtspsrc")));
+    let modules: BTreeSet<String> = files
+        .iter()
+        .map(|file| module_of(file))
+        .filter(|module| module.len() >= 2)
+        .map(|module| module[..2].join("::"))
+        .collect();
+    let mut arrows = BTreeMap::new();
+    for file in &files {
+        let Some(from) = room(&module_of(file), &modules) else {
+            continue;
+        };
+        for path in paths_in(file) {
+            let to = room(&path, &modules).filter(|to| *to != from);
+            if let Some(to) = to {
+                let name = file.strip_prefix(root()).unwrap().display().to_string();
+                arrows.insert((from.clone(), to), name);
+            }
+        }
+    }
+    arrows
+}
+
+#[test]
+fn modules_use_only_what_the_table_allows() {
+    let table: BTreeMap<&str, &[&str]> = MAY_USE.iter().copied().collect();
+    let found = arrows();
+    assert!(found.len() > 60, "{found:?}");
+    let may = |from: &str, to: &str| table.get(from).is_some_and(|allowed| allowed.contains(&to));
+    let bad: Vec<String> = found
+        .iter()
+        .filter(|((from, to), _)| !may(from, to))
+        .map(|((from, to), file)| format!("{from} -> {to} ({file})"))
+        .collect();
+    assert_eq!(bad, Vec::<String>::new());
+}
+
+/// Apart from `rtspsrc` itself, whose mod.rs all its modules use, each module uses only what stands before
+/// it in the table.
+#[test]
+fn the_table_has_no_circle() {
+    let place = |name: &str| MAY_USE.iter().position(|(module, _)| *module == name);
+    for (module, allowed) in MAY_USE {
+        for used in allowed.iter().filter(|used| **used != "rtspsrc") {
+            assert!(
+                place(used).unwrap() < place(module).unwrap(),
+                "{module} -> {used}"
+            );
+        }
+    }
+}
+
+#[test]
+fn imports_are_found_however_they_are_written() {
+    assert_eq!(flatten("a::{b, c::{d, e}}"), ["a::b", "a::c::d", "a::c::e"]);
+    let driver = root().join("src/mux/driver/mod.rs");
+    let found = paths_in(&driver);
+    let expected: Vec<String> = ["mux", "clock"].map(str::to_owned).into();
+    assert!(found.contains(&expected), "{found:?}");
+    assert!(fs::exists(driver).unwrap());
+}
