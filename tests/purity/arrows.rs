@@ -178,7 +178,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
 
 /// The path of the module that a file is, from the crate on: `mux::driver::tls`.
 fn module_of(path: &Path) -> Vec<String> {
-    let path = path.strip_prefix(root().join("src")).unwrap();
+    let path = path.strip_prefix(root().join("src")).unwrap_or(path);
     let mut parts: Vec<String> = path
         .with_extension("")
         .iter()
@@ -290,7 +290,11 @@ fn arrows() -> BTreeMap<(String, String), String> {
         for path in paths_in(file) {
             let to = room(&path, &modules).filter(|to| *to != from);
             if let Some(to) = to {
-                let name = file.strip_prefix(root()).unwrap().display().to_string();
+                let name = file
+                    .strip_prefix(root())
+                    .unwrap_or(file)
+                    .display()
+                    .to_string();
                 arrows.insert((from.clone(), to), name);
             }
         }
