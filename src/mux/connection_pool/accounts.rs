@@ -285,7 +285,7 @@ impl State {
     fn notify_credentials(&self, notices: Notices<Member>) {
         for (connection, notice) in notices {
             if let Some(told) = self.registered.get(&connection.connection) {
-                told.link.send(match notice {
+                told.driver.send(match notice {
                     Notice::Status(status) => Command::Credentials(status),
                     Notice::Verdict(verdict) => Command::RefusalVerdict(verdict),
                 });

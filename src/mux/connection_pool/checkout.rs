@@ -9,10 +9,10 @@ use crate::mux::{
     ids::{ConnectionId, PresentationUri},
     policy::{
         placement::{
-            Company, Demand, Describes, SESSION_CEILING,
-            terms::{Terms, terms},
+            Describes, PlacementRequest, SESSION_CEILING, SharedWith,
+            terms::{SharingTerms, terms},
         },
-        sharing::{Evidence, Stance},
+        sharing::{Evidence, SharingMode},
     },
     proto::{ConnectionConfig, CredentialStatus, Realms},
     server_key::{ConnectionKey, ServerId},
@@ -22,9 +22,9 @@ const DEFAULT_USER_AGENT: &str = concat!("rtspmux/", env!("CARGO_PKG_VERSION"));
 
 /// What is known of the server when a caller comes.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Known {
+pub(super) struct ServerView {
     /// Whether it can share connections.
-    pub(super) stance: Stance,
+    pub(super) mode: SharingMode,
     /// How many sessions it lets onto a connection.
     pub(super) cap: Option<u32>,
     /// How many had better come up on a connection at a time.
@@ -45,7 +45,7 @@ pub(super) struct Known {
 
 /// What a caller wants.
 #[derive(Clone, Debug)]
-pub(crate) struct Wish {
+pub(crate) struct CheckoutRequest {
     pub(crate) options: Arc<SessionOptions>,
     pub(crate) key: ConnectionKey,
     /// A connection of its own, whatever the server can do.
@@ -69,7 +69,7 @@ pub(crate) struct Wish {
     pub(crate) younger_than: Option<ConnectionId>,
 }
 
-impl Wish {
+impl CheckoutRequest {
     pub(crate) fn new(options: &SessionOptions) -> Result<Self, Error> {
         if options.blocks_others() {
             return Err(Error::new(
@@ -100,10 +100,10 @@ impl Wish {
     /// `is_proven`: what it is for was played before; `is_doubtful`: it may not be described.
     pub(super) fn demand(
         &self,
-        known: &Known,
+        known: &ServerView,
         is_proven: bool,
         is_doubtful: bool,
-    ) -> Demand<ServerId, ConnectionKey> {
+    ) -> PlacementRequest<ServerId, ConnectionKey> {
         let pooling = &self.options.pooling;
         let max = pooling.max_connections_per_server;
         let ceiling = known
@@ -113,21 +113,21 @@ impl Wish {
         let is_safe = (known.describes_in_band && known.is_in_order) || is_proven;
         let in_band = is_safe && !is_doubtful;
         let describes = self.describes(in_band);
-        let terms = terms(pooling, known.stance);
-        let (company, overflows, patient) = match terms {
-            Terms::Dedicated => (Company::Alone, false, false),
+        let terms = terms(pooling, known.mode);
+        let (shared_with, overflows, patient) = match terms {
+            SharingTerms::Dedicated => (SharedWith::Alone, false, false),
             // With `multiplex=always` the limit holds for such a connection as well.
-            Terms::Pooled { overflows, .. } if self.is_apart => {
+            SharingTerms::Pooled { overflows, .. } if self.is_apart => {
                 let is_soft = pooling.multiplex != Multiplex::Always;
-                (Company::Alone, overflows || is_soft, true)
+                (SharedWith::Alone, overflows || is_soft, true)
             }
-            Terms::Pooled {
-                company,
+            SharingTerms::Pooled {
+                shared_with,
                 overflows,
                 waits,
-            } => (company, overflows, waits),
+            } => (shared_with, overflows, waits),
         };
-        Demand {
+        PlacementRequest {
             server: self.key.server().clone(),
             key: self.key.clone(),
             max_connections: match self.is_within {
@@ -138,11 +138,11 @@ impl Wish {
             // One that is only being tried is not spread: its sessions are the trial.
             batch: known
                 .batch
-                .filter(|_| company == Company::Any || self.is_spread)
+                .filter(|_| shared_with == SharedWith::Any || self.is_spread)
                 .unwrap_or(u32::MAX),
             presentation: self.presentation(),
-            is_dedicated: self.is_dedicated || terms == Terms::Dedicated,
-            company,
+            is_dedicated: self.is_dedicated || terms == SharingTerms::Dedicated,
+            shared_with,
             ceiling,
             describes,
             describe_only: self.is_spread.then(|| self.describe_only(known)),
@@ -159,7 +159,7 @@ impl Wish {
 
     /// Describe-only connections that the server may have for it: as many as others, where there is a
     /// limit. Without one each session gets a connection that counts.
-    fn describe_only(&self, known: &Known) -> u32 {
+    fn describe_only(&self, known: &ServerView) -> u32 {
         let pooling = &self.options.pooling;
         let may = known.may_describe_only
             && pooling.multiplex == Multiplex::Auto

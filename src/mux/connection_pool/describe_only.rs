@@ -3,15 +3,15 @@
 
 use std::time::{Duration, Instant};
 
-use super::{ConnectionHandle, ConnectionPool, State, Wish};
+use super::{CheckoutRequest, ConnectionHandle, ConnectionPool, State};
 use crate::mux::{
     clock,
-    driver::{Command, Link},
+    driver::{Command, DriverHandle},
     error::Error,
     ids::ConnectionId,
     policy::{
         placement::Purpose,
-        sharing::{Stance, rejoin::Facts},
+        sharing::{SharingMode, rejoin::RejoinInput},
     },
     server_key::{ConnectionKey, ServerId},
 };
@@ -23,18 +23,22 @@ impl ConnectionPool {
     /// Whether a session that waits on a connection to be described would be described sooner on another
     /// one, because the server takes its time for each DESCRIBE and works on those of several
     /// connections at a time.
-    pub(crate) fn is_described_sooner_elsewhere(&self, wish: &Wish, id: ConnectionId) -> bool {
-        if wish.is_spread || wish.is_within || wish.is_dedicated {
+    pub(crate) fn is_described_sooner_elsewhere(
+        &self,
+        checkout: &CheckoutRequest,
+        id: ConnectionId,
+    ) -> bool {
+        if checkout.is_spread || checkout.is_within || checkout.is_dedicated {
             return false;
         }
         let state = self.lock();
-        let server = state.servers.get(wish.key.server());
-        if !server.is_some_and(|server| server.pace.is_slow_to_describe()) {
+        let server = state.servers.get(checkout.key.server());
+        if !server.is_some_and(|server| server.speed.is_slow_to_describe()) {
             return false;
         }
-        let spread = Wish {
+        let spread = CheckoutRequest {
             is_spread: true,
-            ..wish.clone()
+            ..checkout.clone()
         };
         let demand = state.demand(&spread, clock::now());
         state.table.is_described_sooner_elsewhere(id, &demand)
@@ -49,18 +53,18 @@ impl ConnectionPool {
 
     /// What decides whether a session that was described goes to a connection that counts; `until` is
     /// how long it waits for others if none of them gets further.
-    pub(crate) fn rejoin_facts(&self, key: &ConnectionKey, until: Instant) -> Facts {
+    pub(crate) fn rejoin_input(&self, key: &ConnectionKey, until: Instant) -> RejoinInput {
         let state = self.lock();
         let server = key.server();
         let sharing = state.servers.get(server).map(|server| &server.sharing);
         let of_server = || {
             let registered = state.registered.values();
-            registered.filter(|registered| registered.link.server == *server)
+            registered.filter(|registered| registered.driver.server == *server)
         };
         let took = until.saturating_duration_since(clock::now());
         let progress = of_server().filter_map(|registered| registered.trial.progress());
-        Facts {
-            stance: state.stance(server, clock::now()),
+        RejoinInput {
+            mode: state.mode(server, clock::now()),
             tells_apart: sharing.is_some_and(|sharing| sharing.tells_apart()),
             is_being_tried: state.table.is_being_tried(server, key, None),
             is_describing: state.table.is_describing(server)
@@ -85,19 +89,19 @@ impl ConnectionPool {
 
     /// The session is described on a connection that counts; where the server shares no other one is made
     /// for it, for that would be refused as well.
-    pub(crate) fn keep_pooled(&self, wish: &mut Wish) {
-        let stance = self.lock().stance(wish.key.server(), clock::now());
-        (wish.is_spread, wish.is_kept_pooled) = (false, true);
-        wish.is_within |= stance == Stance::Share;
+    pub(crate) fn keep_pooled(&self, checkout: &mut CheckoutRequest) {
+        let mode = self.lock().mode(checkout.key.server(), clock::now());
+        (checkout.is_spread, checkout.is_kept_pooled) = (false, true);
+        checkout.is_within |= mode == SharingMode::Share;
     }
 
     /// A server did not take a describe-only connection, or did not work on it.
-    pub(crate) fn on_describe_only_refused(&self, link: &Link) {
+    pub(crate) fn on_describe_only_refused(&self, driver: &DriverHandle) {
         let mut state = self.lock();
-        if state.table.retire(link.id) {
-            link.send(Command::Close);
+        if state.table.retire(driver.id) {
+            driver.send(Command::Close);
         }
-        let server = state.server(&link.server);
+        let server = state.server(&driver.server);
         server.no_describe_only_before = Some(clock::now() + RETRY);
         server.has_served_describe_only = false;
         server.notify();
@@ -114,10 +118,10 @@ impl ConnectionPool {
     }
 
     /// A DESCRIBE of the presentation was answered, or not in time.
-    pub(crate) fn on_describe_over(&self, wish: &Wish, is_answered: bool) {
-        let (now, uri) = (clock::now(), wish.presentation());
+    pub(crate) fn on_describe_over(&self, checkout: &CheckoutRequest, is_answered: bool) {
+        let (now, uri) = (clock::now(), checkout.presentation());
         let mut state = self.lock();
-        let unanswered = &mut state.server(wish.key.server()).unanswered;
+        let unanswered = &mut state.server(checkout.key.server()).unanswered;
         match is_answered {
             true => unanswered.on_answered(&uri),
             false => unanswered.on_unanswered(now, &uri),
@@ -125,8 +129,8 @@ impl ConnectionPool {
     }
 
     /// Whether a DESCRIBE of the presentation may stay unanswered.
-    pub(crate) fn is_doubtful(&self, wish: &Wish) -> bool {
-        self.lock().is_doubtful(wish, clock::now())
+    pub(crate) fn is_doubtful(&self, checkout: &CheckoutRequest) -> bool {
+        self.lock().is_doubtful(checkout, clock::now())
     }
 
     /// Waits until a describe-only connection is connected; none if it is not, or not in time. That is no
@@ -137,24 +141,25 @@ impl ConnectionPool {
         handle: ConnectionHandle,
         key: &ConnectionKey,
     ) -> Result<Option<ConnectionHandle>, Error> {
-        let link = handle.link();
-        let limit = self.patience(&link.server);
-        let connected = clock::within(self.runtime()?, limit, link.connected()).await;
+        let driver = handle.driver();
+        let limit = self.patience(&driver.server);
+        let connected = clock::within(self.runtime()?, limit, driver.connected()).await;
         let Ok(Ok(())) = connected else {
-            tracing::info!("{}/-: no describe-only connection to be had", link.id);
-            self.on_describe_only_refused(link);
+            tracing::info!("{}/-: no describe-only connection to be had", driver.id);
+            self.on_describe_only_refused(driver);
             return Ok(None);
         };
-        self.on_dialled(link, key, &Ok(()));
+        self.on_dialled(driver, key, &Ok(()));
         Ok(Some(handle))
     }
 }
 
 impl State {
-    pub(super) fn is_doubtful(&self, wish: &Wish, now: Instant) -> bool {
-        let server = self.servers.get(wish.key.server());
-        wish.is_doubtful
-            || server.is_some_and(|server| server.unanswered.is_doubtful(now, &wish.presentation()))
+    pub(super) fn is_doubtful(&self, checkout: &CheckoutRequest, now: Instant) -> bool {
+        let server = self.servers.get(checkout.key.server());
+        checkout.is_doubtful
+            || server
+                .is_some_and(|server| server.unanswered.is_doubtful(now, &checkout.presentation()))
     }
 
     /// Whether the connection was there for descriptions alone: its end says nothing of sharing.

@@ -9,14 +9,14 @@ use std::{
     time::Duration,
 };
 
-use super::{ConnectionPool, Wish};
-use crate::mux::driver::Link;
+use super::{CheckoutRequest, ConnectionPool};
+use crate::mux::driver::DriverHandle;
 
 /// One counted reference to a connection: while there is one, the connection is kept. Not
 /// cloneable; each session takes its own by [`ConnectionPool::checkout`].
 pub struct ConnectionHandle {
     pool: ConnectionPool,
-    link: Arc<Link>,
+    driver: Arc<DriverHandle>,
     /// How long the connection is kept if this is the last reference.
     idle_timeout: Duration,
     /// The connection was there already: it may have gone stale.
@@ -35,24 +35,32 @@ pub struct ConnectionHandle {
 
 impl ConnectionHandle {
     /// The reference for which the connection is made.
-    pub(super) fn founding(pool: ConnectionPool, link: Arc<Link>, wish: &Wish) -> Self {
+    pub(super) fn founding(
+        pool: ConnectionPool,
+        driver: Arc<DriverHandle>,
+        checkout: &CheckoutRequest,
+    ) -> Self {
         Self {
             pool,
-            link,
-            idle_timeout: wish.options.pooling.idle_connection_timeout,
+            driver,
+            idle_timeout: checkout.options.pooling.idle_connection_timeout,
             is_reused: false,
             is_founding: true,
             is_aside: false,
             is_describe_only: false,
-            is_described: AtomicBool::new(!wish.needs_describe),
+            is_described: AtomicBool::new(!checkout.needs_describe),
             is_set_up: AtomicBool::new(false),
         }
     }
 
     /// Another reference, which the table has counted.
-    pub(super) fn existing(pool: ConnectionPool, link: Arc<Link>, wish: &Wish) -> Self {
-        let is_reused = link.is_connected();
-        let mut handle = Self::founding(pool, link, wish);
+    pub(super) fn existing(
+        pool: ConnectionPool,
+        driver: Arc<DriverHandle>,
+        checkout: &CheckoutRequest,
+    ) -> Self {
+        let is_reused = driver.is_connected();
+        let mut handle = Self::founding(pool, driver, checkout);
         (handle.is_reused, handle.is_founding) = (is_reused, false);
         handle
     }
@@ -61,9 +69,9 @@ impl ConnectionHandle {
     pub(super) fn sibling(&self) -> Self {
         Self {
             pool: self.pool.clone(),
-            link: Arc::clone(&self.link),
+            driver: Arc::clone(&self.driver),
             idle_timeout: self.idle_timeout,
-            is_reused: self.link.is_connected(),
+            is_reused: self.driver.is_connected(),
             is_founding: false,
             is_aside: false,
             is_describe_only: false,
@@ -105,20 +113,20 @@ impl ConnectionHandle {
 
     /// The connection's number, as in [`MuxStats`](crate::mux::MuxStats).
     pub fn id(&self) -> u64 {
-        self.link.id.0
+        self.driver.id.0
     }
 
     /// Handles to the connection, this one included.
     pub fn references(&self) -> u64 {
-        self.link.counters.references.get()
+        self.driver.counters.references.get()
     }
 
     pub(crate) fn pool(&self) -> &ConnectionPool {
         &self.pool
     }
 
-    pub(crate) fn link(&self) -> &Arc<Link> {
-        &self.link
+    pub(crate) fn driver(&self) -> &Arc<DriverHandle> {
+        &self.driver
     }
 
     /// Whether the connection was connected before it was asked for.
@@ -138,14 +146,14 @@ impl ConnectionHandle {
 
     /// Whether others have used the connection at the same time.
     pub(crate) fn was_shared(&self) -> bool {
-        self.link.peak_references() > 1
+        self.driver.peak_references() > 1
     }
 }
 
 impl Drop for ConnectionHandle {
     fn drop(&mut self) {
-        self.pool.change(|state, aftermath| {
-            state.checkin(&self.pool, self, aftermath);
+        self.pool.change(|state, deferred| {
+            state.checkin(&self.pool, self, deferred);
         });
     }
 }
@@ -155,7 +163,7 @@ impl fmt::Debug for ConnectionHandle {
         write!(
             f,
             "ConnectionHandle({} to {})",
-            self.link.id, self.link.server
+            self.driver.id, self.driver.server
         )
     }
 }

@@ -5,7 +5,7 @@
 //! back. The last one back arms the idle timer.
 //!
 //! All shared state of the crate is behind the one lock here. It is never held across an await or a
-//! callback: what is to be done afterwards is collected in [`Aftermath`]. The decisions are in
+//! callback: what is to be done afterwards is collected in [`DeferredWork`]. The decisions are in
 //! [`placement`](super::policy::placement); this file turns them into links, handles and commands.
 //!
 //! The race between a checkout and the idle timeout is decided here, in `Registration::try_retire`
@@ -44,13 +44,13 @@ use tokio::{
 };
 
 pub(crate) use self::{
-    checkout::Wish,
+    checkout::CheckoutRequest,
     redial::Attempt,
     trials::{Canary, Described, Description, Joining},
 };
 pub use self::{handle::ConnectionHandle, intent::Intent, redial::RedialPermit};
 use self::{
-    state::{Aftermath, State},
+    state::{DeferredWork, State},
     state_file::Saver,
 };
 use super::{
@@ -126,8 +126,8 @@ impl ConnectionPool {
     /// Connecting failed, no place was free within
     /// [`connect_timeout`](SessionOptions::connect_timeout), or the pool is shut down.
     pub async fn checkout(&self, options: &SessionOptions) -> Result<ConnectionHandle, Error> {
-        let wish = Wish::new(options)?;
-        self.fulfil(wish)
+        let checkout = CheckoutRequest::new(options)?;
+        self.fulfil(checkout)
             .await
             .map_err(|error| error.of_camera(&options.camera()))
     }
@@ -137,51 +137,54 @@ impl ConnectionPool {
         drop(handle);
     }
 
-    pub(crate) async fn fulfil(&self, mut wish: Wish) -> Result<ConnectionHandle, Error> {
-        let patience = wish.options.connect_timeout;
-        let key = wish.key.clone();
+    pub(crate) async fn fulfil(
+        &self,
+        mut checkout: CheckoutRequest,
+    ) -> Result<ConnectionHandle, Error> {
+        let patience = checkout.options.connect_timeout;
+        let key = checkout.key.clone();
         loop {
-            let handle = match self.place(wish.clone())? {
-                Placed::Now(handle) => handle,
-                Placed::Later(ticket) => ticket.wait(patience).await?,
+            let handle = match self.place(checkout.clone())? {
+                Checkout::Now(handle) => handle,
+                Checkout::Later(waiter) => waiter.wait(patience).await?,
             };
-            if wish.is_spread && handle.is_describe_only() {
+            if checkout.is_spread && handle.is_describe_only() {
                 match self.reach_describe_only(handle, &key).await? {
                     Some(handle) => return Ok(handle),
                     None => {
-                        self.keep_pooled(&mut wish);
+                        self.keep_pooled(&mut checkout);
                         continue;
                     }
                 }
             }
-            let outcome = handle.link().connected().await;
-            self.on_dialled(handle.link(), &key, &outcome);
+            let outcome = handle.driver().connected().await;
+            self.on_dialled(handle.driver(), &key, &outcome);
             return outcome.map(|()| handle);
         }
     }
 
-    fn place(&self, wish: Wish) -> Result<Placed, Error> {
+    fn place(&self, checkout: CheckoutRequest) -> Result<Checkout, Error> {
         // Before anything is placed: without a runtime nothing can be.
         self.runtime()?;
-        self.change(|state, aftermath| {
+        self.change(|state, deferred| {
             if state.is_shut_down() {
                 return Err(Error::shut_down());
             }
-            state.place(self, wish, aftermath)
+            state.place(self, checkout, deferred)
         })
     }
 
     /// Changes the state under the lock and does afterwards what must not be done under it.
-    fn change<T>(&self, change: impl FnOnce(&mut State, &mut Aftermath) -> T) -> T {
-        let mut aftermath = Aftermath::default();
+    fn change<T>(&self, change: impl FnOnce(&mut State, &mut DeferredWork) -> T) -> T {
+        let mut deferred = DeferredWork::default();
         let mut state = self.lock();
-        let result = change(&mut state, &mut aftermath);
-        for server in std::mem::take(&mut aftermath.judged) {
-            state.serve(self, &server, &mut aftermath);
+        let result = change(&mut state, &mut deferred);
+        for server in std::mem::take(&mut deferred.judged) {
+            state.serve(self, &server, &mut deferred);
         }
         drop(state);
-        let events = std::mem::take(&mut aftermath.events);
-        if !events.is_empty() || aftermath.has_learned {
+        let events = std::mem::take(&mut deferred.events);
+        if !events.is_empty() || deferred.has_learned {
             self.save();
         }
         for event in events {
@@ -189,7 +192,7 @@ impl ConnectionPool {
         }
         // Without a runtime nothing was ever placed, and there is nothing to do afterwards.
         if let Some(runtime) = self.0.runtime.get() {
-            aftermath.run(runtime);
+            deferred.run(runtime);
         }
         result
     }
@@ -246,8 +249,8 @@ impl ConnectionPool {
         if clock::within(runtime, deadline, ended).await.is_ok() {
             return;
         }
-        for link in self.lock().links() {
-            link.abort();
+        for driver in self.lock().links() {
+            driver.abort();
         }
         let mut running = self.0.running.subscribe();
         let _ = clock::within(
@@ -268,15 +271,15 @@ impl ConnectionPool {
 }
 
 /// What a caller gets at once.
-enum Placed {
+enum Checkout {
     /// A connection, perhaps still connecting.
     Now(ConnectionHandle),
     /// A place in the queue.
-    Later(Ticket),
+    Later(CheckoutWaiter),
 }
 
 /// A place in the queue; given up by dropping it.
-struct Ticket {
+struct CheckoutWaiter {
     pool: ConnectionPool,
     waiter: WaiterId,
     answer: oneshot::Receiver<Result<ConnectionHandle, Error>>,
@@ -284,7 +287,7 @@ struct Ticket {
     refusal: Error,
 }
 
-impl Ticket {
+impl CheckoutWaiter {
     async fn wait(mut self, patience: Duration) -> Result<ConnectionHandle, Error> {
         let waiting = clock::within(self.pool.runtime()?, patience, &mut self.answer);
         match waiting.await {
@@ -295,11 +298,11 @@ impl Ticket {
     }
 }
 
-impl Drop for Ticket {
+impl Drop for CheckoutWaiter {
     fn drop(&mut self) {
         // A handle that was sent meanwhile is dropped with the receiver, after the lock is free.
         let waiter = self.waiter;
         self.pool
-            .change(|state, aftermath| state.stop_waiting(&self.pool, waiter, aftermath));
+            .change(|state, deferred| state.stop_waiting(&self.pool, waiter, deferred));
     }
 }

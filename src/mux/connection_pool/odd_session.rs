@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::{ConnectionPool, State, Wish};
+use super::{CheckoutRequest, ConnectionPool, State};
 use crate::mux::{
     clock,
     config::Multiplex,
@@ -16,8 +16,8 @@ pub(super) type FramingLosses = LossRecord<SessionKey>;
 impl ConnectionPool {
     /// Whether an odd session may be given a connection of its own. Only `multiplex=always` has a limit
     /// that holds for such connections as well.
-    pub(crate) fn has_place_apart(&self, wish: &Wish, odd: ConnectionId) -> bool {
-        wish.options.pooling.multiplex != Multiplex::Always || self.has_place(wish, odd)
+    pub(crate) fn has_place_apart(&self, checkout: &CheckoutRequest, odd: ConnectionId) -> bool {
+        checkout.options.pooling.multiplex != Multiplex::Always || self.has_place(checkout, odd)
     }
 
     /// A session that was told to move has left this connection for another one.
@@ -58,7 +58,7 @@ impl State {
                     "{id}/{session}: bytes that belong to nothing come with its frames: it is to have a \
                      connection of its own"
                 );
-                registered.link.ask_to_move(session);
+                registered.driver.ask_to_move(session);
             }
             LossAction::BlameConnection => tracing::warn!(
                 "{id}/-: bytes that belong to nothing go on, whichever session is moved: none is \

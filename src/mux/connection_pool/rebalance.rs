@@ -7,13 +7,13 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Aftermath, ConnectionPool, State, Wish};
+use super::{CheckoutRequest, ConnectionPool, DeferredWork, State};
 use crate::mux::{
     clock,
     event::{ConnectionLimit, MuxEvent},
     health::HealthSample,
     ids::ConnectionId,
-    policy::sharing::Stance,
+    policy::sharing::SharingMode,
 };
 
 /// How long a connection is congested before the first session is moved: new ones going elsewhere may
@@ -27,13 +27,13 @@ const REST: Duration = Duration::from_secs(10 * 60);
 
 /// The moves from one congested connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Relief {
+pub(super) struct Rebalance {
     /// Sessions that may move.
     left: u32,
     next: Instant,
 }
 
-impl Relief {
+impl Rebalance {
     fn new(now: Instant, sessions: u32) -> Self {
         Self {
             left: sessions / 2,
@@ -66,14 +66,18 @@ enum Step {
 impl ConnectionPool {
     /// Whether a session that plays on `congested` has a place elsewhere. If it is the user's limit that
     /// it has none, that is told.
-    pub(crate) fn has_relief(&self, wish: &Wish, congested: ConnectionId) -> bool {
-        let has_relief = self.has_place(wish, congested);
-        if !has_relief {
-            self.change(|state, aftermath| {
-                state.on_limit_hurts(wish, congested, clock::now(), aftermath);
+    pub(crate) fn may_rebalance(
+        &self,
+        checkout: &CheckoutRequest,
+        congested: ConnectionId,
+    ) -> bool {
+        let may_rebalance = self.has_place(checkout, congested);
+        if !may_rebalance {
+            self.change(|state, deferred| {
+                state.on_limit_hurts(checkout, congested, clock::now(), deferred);
             });
         }
-        has_relief
+        may_rebalance
     }
 }
 
@@ -84,38 +88,38 @@ impl State {
             return;
         };
         let (server, sessions) = (entry.server.clone(), entry.set_up);
-        let stance = self.stance(&server, now);
+        let mode = self.mode(&server, now);
         let may_move = self.servers.get(&server).is_some_and(|known| {
             // A server that was ever full has no room for a session that is there twice.
             !known.sharing.has_said_full() && known.rests_until.is_none_or(|until| now >= until)
-        }) && stance == Stance::Share;
+        }) && mode == SharingMode::Share;
         let Some(registered) = self.registered.get_mut(&id) else {
             return;
         };
-        let link = &registered.link;
+        let driver = &registered.driver;
         let congestion = registered.congestion.on_sample(sample);
-        match (link.set_congestion(congestion), congestion) {
+        match (driver.set_congestion(congestion), congestion) {
             (None, Some(reason)) => tracing::info!("{id}/-: congested: {reason}"),
             (Some(_), None) => tracing::info!("{id}/-: not congested any more"),
             _ => {}
         }
         if congestion.is_none() {
-            registered.relief = None;
-            link.invite_to_move(false);
+            registered.rebalance = None;
+            driver.invite_to_move(false);
             return;
         }
-        let relief = &mut registered.relief;
-        let relief = relief.get_or_insert_with(|| Relief::new(now, sessions));
+        let rebalance = &mut registered.rebalance;
+        let rebalance = rebalance.get_or_insert_with(|| Rebalance::new(now, sessions));
         // While it becomes better nobody moves.
         if !may_move || !registered.congestion.was_bad() {
             return;
         }
-        match relief.step(now) {
+        match rebalance.step(now) {
             Step::Wait => {}
-            Step::Move => link.invite_to_move(true),
+            Step::Move => driver.invite_to_move(true),
             Step::GiveUp => {
                 tracing::info!("{id}/-: moving sessions did not help");
-                registered.relief = None;
+                registered.rebalance = None;
                 if let Some(known) = self.servers.get_mut(&server) {
                     known.rests_until = Some(now + REST);
                 }
@@ -125,15 +129,15 @@ impl State {
 
     fn on_limit_hurts(
         &mut self,
-        wish: &Wish,
+        checkout: &CheckoutRequest,
         congested: ConnectionId,
         now: Instant,
-        aftermath: &mut Aftermath,
+        deferred: &mut DeferredWork,
     ) {
-        let max = wish.options.pooling.max_connections_per_server;
+        let max = checkout.options.pooling.max_connections_per_server;
         let registered = self.registered.get(&congested);
-        let congestion = registered.and_then(|registered| registered.link.congestion());
-        let server = wish.key.server();
+        let congestion = registered.and_then(|registered| registered.driver.congestion());
+        let server = checkout.key.server();
         let is_at_limit = max > 0 && self.table.pooled_connections(server) >= max;
         let (Some(reason), true) = (congestion, is_at_limit) else {
             return;
@@ -151,7 +155,7 @@ impl State {
             value: max,
             reason,
         };
-        aftermath.events.push(MuxEvent::Limit(limit));
+        deferred.events.push(MuxEvent::Limit(limit));
     }
 }
 
@@ -162,14 +166,14 @@ mod tests {
     #[test]
     fn half_of_the_sessions_move_one_by_one_and_then_it_is_given_up() {
         let start = Instant::now();
-        let mut relief = Relief::new(start, 5);
-        assert_eq!(relief.step(start), Step::Wait);
+        let mut rebalance = Rebalance::new(start, 5);
+        assert_eq!(rebalance.step(start), Step::Wait);
         let mut at = start + FIRST_MOVE;
         for _ in 0..2 {
-            assert_eq!(relief.step(at), Step::Move);
-            assert_eq!(relief.step(at), Step::Wait);
+            assert_eq!(rebalance.step(at), Step::Move);
+            assert_eq!(rebalance.step(at), Step::Wait);
             at += NEXT_MOVE;
         }
-        assert_eq!(relief.step(at), Step::GiveUp);
+        assert_eq!(rebalance.step(at), Step::GiveUp);
     }
 }

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use super::ConnectionPool;
 use crate::mux::{
     clock,
-    driver::Link,
+    driver::DriverHandle,
     error::{Error, ErrorKind},
     ids::PresentationUri,
     policy::redial::{Admission, AttemptId, Ending, Redial, RetryBounds, WaiterId},
@@ -54,9 +54,9 @@ impl Redials {
     }
 
     /// A dial failed, for all that wait and are concerned.
-    fn on_dial_failed(&mut self, now: Instant, link: &Link, failure: DialFailure) {
-        let queue = self.queue(now, &link.server);
-        if queue.redial.on_dial_failed(now, link.id, clock::chance()) {
+    fn on_dial_failed(&mut self, now: Instant, driver: &DriverHandle, failure: DialFailure) {
+        let queue = self.queue(now, &driver.server);
+        if queue.redial.on_dial_failed(now, driver.id, clock::chance()) {
             queue.failures += 1;
             queue.failure = Some(failure);
             queue.changed.send_replace(());
@@ -106,25 +106,32 @@ enum Place {
 
 impl ConnectionPool {
     /// The fate of a connection attempt, as each session sees it that waited for it.
-    pub(super) fn on_dialled(&self, link: &Link, key: &ConnectionKey, outcome: &Result<(), Error>) {
+    pub(super) fn on_dialled(
+        &self,
+        driver: &DriverHandle,
+        key: &ConnectionKey,
+        outcome: &Result<(), Error>,
+    ) {
         let now = clock::now();
-        self.change(|state, aftermath| {
+        self.change(|state, deferred| {
             let connection = match outcome {
-                Ok(()) => Some(link.id),
+                Ok(()) => Some(driver.id),
                 Err(error) if error.is_of_dialling() && error.concerns_server() => None,
                 Err(_) => return,
             };
-            state.on_connection(&link.server, connection, aftermath);
+            state.on_connection(&driver.server, connection, deferred);
         });
         let redials = &mut self.lock().redials;
         match outcome {
-            Ok(()) => _ = redials.change(&link.server, |redial| redial.on_reached(now, link.id)),
+            Ok(()) => {
+                _ = redials.change(&driver.server, |redial| redial.on_reached(now, driver.id))
+            }
             Err(error) if error.is_of_dialling() => {
                 let failure = DialFailure {
                     error: error.clone(),
                     key: (!error.concerns_server()).then(|| key.clone()),
                 };
-                redials.on_dial_failed(now, link, failure);
+                redials.on_dial_failed(now, driver, failure);
             }
             Err(_) => {}
         }

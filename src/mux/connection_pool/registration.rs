@@ -48,17 +48,17 @@ impl DriverEvents for Registration {
             DriverEvent::Connected => pool.lock().on_connected(id),
             DriverEvent::Retired => pool.lock().retire(id),
             DriverEvent::NoMoreSessions => {
-                pool.change(|state, aftermath| state.on_no_more_sessions(pool, id, aftermath));
+                pool.change(|state, deferred| state.on_no_more_sessions(pool, id, deferred));
             }
             DriverEvent::Credentials(now, report) => self.on_credentials(now, report),
             DriverEvent::Sampled(now, sample) => pool.lock().on_sampled(id, now, &sample),
             DriverEvent::FramingLost(now, loss) => pool.lock().on_framing_lost(id, now, loss),
             DriverEvent::SessionLost(now) => {
-                pool.change(|state, aftermath| state.on_session_lost(id, now, aftermath));
+                pool.change(|state, deferred| state.on_session_lost(id, now, deferred));
             }
             DriverEvent::Suspended => pool.lock().on_slept(id),
             DriverEvent::Probed(outcome) => {
-                pool.change(|state, aftermath| state.on_probed(id, outcome, aftermath));
+                pool.change(|state, deferred| state.on_probed(id, outcome, deferred));
             }
             DriverEvent::DigestSeen => pool.lock().on_digest_seen(id),
         }
@@ -72,7 +72,7 @@ impl DriverEvents for Registration {
 impl Drop for Registration {
     fn drop(&mut self) {
         self.pool
-            .change(|state, aftermath| state.forget(&self.pool, self.id, aftermath));
+            .change(|state, deferred| state.forget(&self.pool, self.id, deferred));
         self.pool
             .0
             .running

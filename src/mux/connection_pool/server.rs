@@ -7,7 +7,7 @@ use tokio::sync::watch;
 use super::intent::IntentId;
 use crate::mux::{
     policy::{
-        server_speed::Pace,
+        server_speed::ServerSpeed,
         sharing::{
             Sharing,
             play_gate::{REGROUP, SHORTEST_DESCRIBE_PATIENCE, describe_patience, patience},
@@ -22,7 +22,7 @@ use crate::mux::{
 #[derive(Debug)]
 pub(super) struct Server {
     pub(super) sharing: Sharing,
-    pub(super) pace: Pace,
+    pub(super) speed: ServerSpeed,
     pub(super) realms: Realms,
     /// How long the last two DESCRIBEs took that were answered, the latest one last.
     describes_took: [Option<Duration>; 2],
@@ -43,14 +43,14 @@ pub(super) struct Server {
 
 impl Server {
     pub(super) fn new() -> Self {
-        Self::with(Sharing::default(), Pace::default())
+        Self::with(Sharing::default(), ServerSpeed::default())
     }
 
     /// A server of which so much is remembered.
-    pub(super) fn with(sharing: Sharing, pace: Pace) -> Self {
+    pub(super) fn with(sharing: Sharing, speed: ServerSpeed) -> Self {
         Self {
             sharing,
-            pace,
+            speed,
             realms: Realms::default(),
             describes_took: [None; 2],
             intents: Vec::new(),
@@ -85,14 +85,14 @@ impl Server {
 
     /// Whether it is known that a DESCRIBE is soon answered, so that several may go out together.
     pub(super) fn is_quick_to_describe(&self) -> bool {
-        let is_known = self.pace.work_per_session.is_some() || self.describes_took[1].is_some();
-        is_known && !self.pace.is_slow_to_describe()
+        let is_known = self.speed.work_per_session.is_some() || self.describes_took[1].is_some();
+        is_known && !self.speed.is_slow_to_describe()
     }
 
     /// Whether describe-only connections may be made: one DESCRIBE takes so long that they pay, and the
     /// server was never short of room.
     pub(super) fn may_describe_only(&self, now: Instant) -> bool {
-        self.pace.is_worth_describe_only()
+        self.speed.is_worth_describe_only()
             && !self.sharing.has_said_full()
             && self
                 .no_describe_only_before

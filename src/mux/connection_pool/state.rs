@@ -9,12 +9,12 @@ use std::{
 use tokio::{runtime::Handle, sync::oneshot};
 
 use super::{
-    ConnectionHandle, ConnectionPool, Placed, Ticket, Wish,
+    Checkout, CheckoutRequest, CheckoutWaiter, ConnectionHandle, ConnectionPool,
     accounts::{AccountId, AccountView, Accounts},
-    checkout::Known,
+    checkout::ServerView,
     descriptions::Descriptions,
     odd_session::FramingLosses,
-    rebalance::Relief,
+    rebalance::Rebalance,
     redial::Redials,
     registration::Registration,
     server::Server,
@@ -24,15 +24,15 @@ use super::{
 use crate::mux::{
     clock,
     config::Multiplex,
-    driver::{self, Command, Link, Plan},
+    driver::{self, Command, DriverHandle, Plan},
     error::Error,
     event::MuxEvent,
     ids::ConnectionId,
     policy::{
         congestion::CongestionWatch,
         join_history::Joins,
-        placement::{Checkin, Demand, Placement, Purpose, Table, WaiterId},
-        sharing::{Evidence, Stance, play_gate::SHORTEST_PATIENCE},
+        placement::{Checkin, Placement, PlacementRequest, Purpose, Table, WaiterId},
+        sharing::{Evidence, SharingMode, play_gate::SHORTEST_PATIENCE},
     },
     proto::{CloseReason, ConnectionConfig, HeadOfLine, Realms},
     server_key::{ConnectionKey, ServerId},
@@ -46,12 +46,12 @@ type Answer = oneshot::Sender<Result<ConnectionHandle, Error>>;
 
 #[derive(Debug)]
 pub(super) struct Registered {
-    pub(super) link: Arc<Link>,
+    pub(super) driver: Arc<DriverHandle>,
     pub(super) trial: Trial,
     pub(super) joins: Joins,
     pub(super) congestion: CongestionWatch,
     /// While it is congested.
-    pub(super) relief: Option<Relief>,
+    pub(super) rebalance: Option<Rebalance>,
     pub(super) losses: FramingLosses,
     pub(super) account: Option<AccountId>,
     pub(super) is_listed: bool,
@@ -60,15 +60,15 @@ pub(super) struct Registered {
 }
 
 #[derive(Debug)]
-struct Waiter {
-    wish: Wish,
+struct WaitingCheckout {
+    checkout: CheckoutRequest,
     answer: Answer,
 }
 
 /// What to do once the lock is free: starting a driver and handing out a handle may run code that
 /// takes the lock again.
 #[derive(Default)]
-pub(super) struct Aftermath {
+pub(super) struct DeferredWork {
     plans: Vec<Plan>,
     answers: Vec<(Answer, Result<ConnectionHandle, Error>)>,
     /// Servers with another verdict: who waits there may get something else now.
@@ -79,7 +79,7 @@ pub(super) struct Aftermath {
     pub(super) has_learned: bool,
 }
 
-impl Aftermath {
+impl DeferredWork {
     pub(super) fn run(self, runtime: &Handle) {
         for plan in self.plans {
             driver::start(runtime, plan);
@@ -99,7 +99,7 @@ impl Aftermath {
 pub(super) struct State {
     pub(super) table: Table<ServerId, ConnectionKey>,
     pub(super) registered: BTreeMap<ConnectionId, Registered>,
-    waiters: BTreeMap<WaiterId, Waiter>,
+    waiters: BTreeMap<WaiterId, WaitingCheckout>,
     pub(super) accounts: Accounts,
     pub(super) servers: HashMap<ServerId, Server>,
     pub(super) last_intent: u64,
@@ -136,39 +136,39 @@ impl State {
     pub(super) fn place(
         &mut self,
         pool: &ConnectionPool,
-        wish: Wish,
-        aftermath: &mut Aftermath,
-    ) -> Result<Placed, Error> {
+        checkout: CheckoutRequest,
+        deferred: &mut DeferredWork,
+    ) -> Result<Checkout, Error> {
         let now = clock::now();
-        let objection = self.objection(wish.key.server(), now);
-        let demand = self.demand(&wish, now);
+        let objection = self.objection(checkout.key.server(), now);
+        let demand = self.demand(&checkout, now);
         let is_aside = self.table.is_put_aside(&demand);
         match self.table.checkout(&demand) {
-            Placement::Refused => Err(wish.refusal(objection)),
+            Placement::Refused => Err(checkout.refusal(objection)),
             Placement::Wait { close } => {
                 self.close(close);
-                self.enqueue(pool, demand, wish, objection)
+                self.enqueue(pool, demand, checkout, objection)
             }
             placement => {
-                let handle = self.hand_out(pool, placement, &wish, now, aftermath);
+                let handle = self.hand_out(pool, placement, &checkout, now, deferred);
                 let mut handle = handle.ok_or_else(Error::driver_died)?;
                 if is_aside {
                     handle.set_aside();
                 }
-                Ok(Placed::Now(handle))
+                Ok(Checkout::Now(handle))
             }
         }
     }
 
     /// What a placement at `server` goes by.
-    pub(super) fn known(&self, name: &ServerId, now: Instant) -> Known {
+    pub(super) fn known(&self, name: &ServerId, now: Instant) -> ServerView {
         let Some(server) = self.servers.get(name) else {
-            return Known::default();
+            return ServerView::default();
         };
         let of_server = self
             .registered
             .iter()
-            .filter(|(_, r)| r.link.server == *name);
+            .filter(|(_, r)| r.driver.server == *name);
         let is_in_order = server.sharing.is_in_order();
         let describe_patience = server.describe_patience();
         let busy = of_server.filter(|(_, registered)| {
@@ -179,39 +179,48 @@ impl State {
                 };
                 now >= head.since + patience
             };
-            registered.link.congestion().is_some()
+            registered.driver.congestion().is_some()
                 || registered.losses.is_connection_to_blame(now)
-                || registered.link.backlog().head.is_some_and(is_long)
+                || registered.driver.backlog().head.is_some_and(is_long)
         });
-        let stance = server.sharing.stance(now);
-        Known {
-            stance,
+        let mode = server.sharing.mode(now);
+        ServerView {
+            mode,
             cap: server.sharing.session_cap(now),
-            batch: server.pace.batch(),
+            batch: server.speed.batch(),
             describes_in_band: server.sharing.describes_in_band(),
             is_in_order: server.sharing.is_in_order(),
             may_describe_only: server.may_describe_only(now),
             busy: busy.map(|(id, _)| *id).collect(),
-            not_yet_free: self.not_yet_free(stance, name),
+            not_yet_free: self.not_yet_free(mode, name),
         }
     }
 
     /// What the table has to know of a wish.
-    pub(super) fn demand(&self, wish: &Wish, now: Instant) -> Demand<ServerId, ConnectionKey> {
-        let (is_proven, is_doubtful) = (self.is_proven(wish), self.is_doubtful(wish, now));
-        wish.demand(&self.known(wish.key.server(), now), is_proven, is_doubtful)
+    pub(super) fn demand(
+        &self,
+        checkout: &CheckoutRequest,
+        now: Instant,
+    ) -> PlacementRequest<ServerId, ConnectionKey> {
+        let (is_proven, is_doubtful) = (self.is_proven(checkout), self.is_doubtful(checkout, now));
+        checkout.demand(
+            &self.known(checkout.key.server(), now),
+            is_proven,
+            is_doubtful,
+        )
     }
 
     /// Whether what is wished for was played before.
-    fn is_proven(&self, wish: &Wish) -> bool {
-        self.descriptions.has(&wish.key, &wish.presentation())
+    fn is_proven(&self, checkout: &CheckoutRequest) -> bool {
+        self.descriptions
+            .has(&checkout.key, &checkout.presentation())
     }
 
     /// What nobody is to get who shares no connection.
-    fn not_yet_free(&self, stance: Stance, server: &ServerId) -> Vec<ConnectionId> {
-        match stance {
-            Stance::Share | Stance::TryInBand => Vec::new(),
-            Stance::Try | Stance::Apart(_) => self.still_leaving(server),
+    fn not_yet_free(&self, mode: SharingMode, server: &ServerId) -> Vec<ConnectionId> {
+        match mode {
+            SharingMode::Share | SharingMode::TryInBand => Vec::new(),
+            SharingMode::Try | SharingMode::Apart(_) => self.still_leaving(server),
         }
     }
 
@@ -220,9 +229,9 @@ impl State {
     fn still_leaving(&self, server: &ServerId) -> Vec<ConnectionId> {
         let is_leaving = |(id, registered): &(&ConnectionId, &Registered)| {
             let is_idle = self.table.entry(**id).is_some_and(|e| e.references == 0);
-            registered.link.server == *server
+            registered.driver.server == *server
                 && is_idle
-                && registered.link.counters.sessions.get() > 0
+                && registered.driver.counters.sessions.get() > 0
         };
         let leaving = self.registered.iter().filter(is_leaving);
         leaving.map(|(id, _)| *id).collect()
@@ -231,23 +240,23 @@ impl State {
     fn enqueue(
         &mut self,
         pool: &ConnectionPool,
-        demand: Demand<ServerId, ConnectionKey>,
-        wish: Wish,
+        demand: PlacementRequest<ServerId, ConnectionKey>,
+        checkout: CheckoutRequest,
         objection: Option<Evidence>,
-    ) -> Result<Placed, Error> {
-        let refusal = wish.refusal(objection);
+    ) -> Result<Checkout, Error> {
+        let refusal = checkout.refusal(objection);
         let Some(waiter) = self.table.enqueue(demand) else {
             return Err(refusal);
         };
         let (sender, answer) = oneshot::channel();
         self.waiters.insert(
             waiter,
-            Waiter {
-                wish,
+            WaitingCheckout {
+                checkout,
                 answer: sender,
             },
         );
-        Ok(Placed::Later(Ticket {
+        Ok(Checkout::Later(CheckoutWaiter {
             pool: pool.clone(),
             waiter,
             answer,
@@ -260,27 +269,27 @@ impl State {
         &mut self,
         pool: &ConnectionPool,
         placement: Placement,
-        wish: &Wish,
+        checkout: &CheckoutRequest,
         now: Instant,
-        aftermath: &mut Aftermath,
+        deferred: &mut DeferredWork,
     ) -> Option<ConnectionHandle> {
         let mut handle = match placement {
             Placement::Existing(id) => {
                 let is_first = self.table.entry(id)?.references == 1;
                 let registered = self.registered.get_mut(&id)?;
-                let link = Arc::clone(&registered.link);
+                let driver = Arc::clone(&registered.driver);
                 if is_first {
                     registered.trial.begin_again();
                     registered.joins = Joins::default();
-                    link.on_reused();
+                    driver.on_reused();
                 }
-                self.update_gauges(&link.server);
-                ConnectionHandle::existing(pool.clone(), link, wish)
+                self.update_gauges(&driver.server);
+                ConnectionHandle::existing(pool.clone(), driver, checkout)
             }
-            Placement::Connect(id) => self.register(pool, id, wish, now, aftermath),
+            Placement::Connect(id) => self.register(pool, id, checkout, now, deferred),
             Placement::Wait { .. } | Placement::Refused => return None,
         };
-        let entry = self.table.entry(handle.link().id);
+        let entry = self.table.entry(handle.driver().id);
         if entry.is_some_and(|entry| entry.purpose == Purpose::Aside) {
             handle.set_describe_only();
         }
@@ -292,13 +301,13 @@ impl State {
         &mut self,
         pool: &ConnectionPool,
         id: ConnectionId,
-        wish: &Wish,
+        checkout: &CheckoutRequest,
         now: Instant,
-        aftermath: &mut Aftermath,
+        deferred: &mut DeferredWork,
     ) -> ConnectionHandle {
-        let server = wish.key.server().clone();
-        let (link, ends) = Link::new(id, server.clone());
-        let credentials = wish.key.credentials().cloned();
+        let server = checkout.key.server().clone();
+        let (driver, ends) = DriverHandle::new(id, server.clone());
+        let credentials = checkout.key.credentials().cloned();
         let account = credentials.map(|credentials| (server.clone(), credentials));
         let view = account
             .as_ref()
@@ -308,28 +317,28 @@ impl State {
         let refuse_basic = self.digest_servers.contains(&server);
         let known = self.servers.get(&server);
         let realms = known.map_or_else(Realms::default, |known| known.realms.clone());
-        let is_serial = known.is_some_and(|known| known.pace.is_serial);
+        let is_serial = known.is_some_and(|known| known.speed.is_serial);
         let is_in_order = known.is_some_and(|known| known.sharing.is_in_order());
         let describes_slowly = !known.is_some_and(Server::is_quick_to_describe);
-        let is_listed = wish.options.pooling.enable_connection_pooling;
+        let is_listed = checkout.options.pooling.enable_connection_pooling;
         self.registered.insert(
             id,
             Registered {
-                link: Arc::clone(&link),
+                driver: Arc::clone(&driver),
                 trial: Trial::default(),
                 joins: Joins::default(),
                 congestion: CongestionWatch::default(),
-                relief: None,
+                rebalance: None,
                 losses: FramingLosses::default(),
                 account,
                 is_listed,
-                is_of_always: wish.options.pooling.multiplex == Multiplex::Always,
+                is_of_always: checkout.options.pooling.multiplex == Multiplex::Always,
             },
         );
         self.update_gauges(&server);
-        aftermath.plans.push(Plan {
+        deferred.plans.push(Plan {
             events: Box::new(Registration::new(pool.clone(), id)),
-            link: Arc::clone(&link),
+            handle: Arc::clone(&driver),
             ends,
             config: ConnectionConfig {
                 credential_status: view.status,
@@ -340,13 +349,13 @@ impl State {
                 is_serial,
                 is_in_order,
                 describes_slowly,
-                ..wish.connection_config(pool.0.limits, pool.0.timeouts)
+                ..checkout.connection_config(pool.0.limits, pool.0.timeouts)
             },
-            connect_timeout: wish.options.connect_timeout,
-            tls: wish.key.tls().map(|options| self.tls.client(options)),
+            connect_timeout: checkout.options.connect_timeout,
+            tls: checkout.key.tls().map(|options| self.tls.client(options)),
             network: pool.0.network.clone(),
         });
-        ConnectionHandle::founding(pool.clone(), link, wish)
+        ConnectionHandle::founding(pool.clone(), driver, checkout)
     }
 
     /// A reference came back.
@@ -354,9 +363,9 @@ impl State {
         &mut self,
         pool: &ConnectionPool,
         handle: &ConnectionHandle,
-        aftermath: &mut Aftermath,
+        deferred: &mut DeferredWork,
     ) {
-        let (id, idle_timeout) = (handle.link().id, handle.idle_timeout());
+        let (id, idle_timeout) = (handle.driver().id, handle.idle_timeout());
         if handle.mark_described() {
             self.table.on_described(id);
         }
@@ -367,14 +376,14 @@ impl State {
         let Some(registered) = self.registered.get(&id) else {
             return;
         };
-        let link = Arc::clone(&registered.link);
+        let driver = Arc::clone(&registered.driver);
         match outcome {
             Checkin::Nothing => {}
-            Checkin::Idle => _ = link.send(Command::SetIdle(Some(idle_timeout))),
-            Checkin::Finished => _ = link.send(Command::SetIdle(Some(Duration::ZERO))),
+            Checkin::Idle => _ = driver.send(Command::SetIdle(Some(idle_timeout))),
+            Checkin::Finished => _ = driver.send(Command::SetIdle(Some(Duration::ZERO))),
         }
-        self.serve(pool, &link.server, aftermath);
-        self.update_gauges(&link.server);
+        self.serve(pool, &driver.server, deferred);
+        self.update_gauges(&driver.server);
     }
 
     fn checkin_reference(&mut self, id: ConnectionId) -> Checkin {
@@ -401,11 +410,11 @@ impl State {
         &mut self,
         pool: &ConnectionPool,
         waiter: WaiterId,
-        aftermath: &mut Aftermath,
+        deferred: &mut DeferredWork,
     ) {
         self.table.stop_waiting(waiter);
         if let Some(waiter) = self.waiters.remove(&waiter) {
-            self.serve(pool, waiter.wish.key.server(), aftermath);
+            self.serve(pool, waiter.checkout.key.server(), deferred);
         }
     }
 
@@ -414,7 +423,7 @@ impl State {
         &mut self,
         pool: &ConnectionPool,
         server: &ServerId,
-        aftermath: &mut Aftermath,
+        deferred: &mut DeferredWork,
     ) {
         let now = clock::now();
         self.refresh_waiting(server, now);
@@ -426,9 +435,9 @@ impl State {
             let Some(waiter) = self.waiters.remove(&id) else {
                 continue;
             };
-            let handle = self.hand_out(pool, placement, &waiter.wish, now, aftermath);
-            let answer = handle.ok_or_else(|| waiter.wish.refusal(None));
-            aftermath.answers.push((waiter.answer, answer));
+            let handle = self.hand_out(pool, placement, &waiter.checkout, now, deferred);
+            let answer = handle.ok_or_else(|| waiter.checkout.refusal(None));
+            deferred.answers.push((waiter.answer, answer));
         }
     }
 
@@ -439,19 +448,19 @@ impl State {
         }
         let known = self.known(server, now);
         let waiters = self.waiters.iter();
-        for (id, waiter) in waiters.filter(|(_, it)| it.wish.key.server() == server) {
+        for (id, waiter) in waiters.filter(|(_, it)| it.checkout.key.server() == server) {
             let (is_proven, is_doubtful) = (
-                self.is_proven(&waiter.wish),
-                self.is_doubtful(&waiter.wish, now),
+                self.is_proven(&waiter.checkout),
+                self.is_doubtful(&waiter.checkout, now),
             );
-            let demand = waiter.wish.demand(&known, is_proven, is_doubtful);
+            let demand = waiter.checkout.demand(&known, is_proven, is_doubtful);
             self.table.refresh_waiting(*id, demand);
         }
     }
 
     fn close(&self, id: Option<ConnectionId>) {
         if let Some(registered) = id.and_then(|id| self.registered.get(&id)) {
-            registered.link.send(Command::Close);
+            registered.driver.send(Command::Close);
         }
     }
 
@@ -467,18 +476,18 @@ impl State {
         &mut self,
         pool: &ConnectionPool,
         id: ConnectionId,
-        aftermath: &mut Aftermath,
+        deferred: &mut DeferredWork,
     ) {
         self.table.on_no_more_sessions(id);
         if let Some(server) = self.server_of(id) {
-            self.serve(pool, &server, aftermath);
+            self.serve(pool, &server, deferred);
         }
     }
 
     pub(super) fn server_of(&self, id: ConnectionId) -> Option<ServerId> {
         self.registered
             .get(&id)
-            .map(|registered| registered.link.server.clone())
+            .map(|registered| registered.driver.server.clone())
     }
 
     /// The connection's driver has ended.
@@ -486,74 +495,78 @@ impl State {
         &mut self,
         pool: &ConnectionPool,
         id: ConnectionId,
-        aftermath: &mut Aftermath,
+        deferred: &mut DeferredWork,
     ) {
         let now = clock::now();
         self.leave_account(now, id);
-        let link = self.registered.get(&id).map(|registered| &registered.link);
+        let driver = self
+            .registered
+            .get(&id)
+            .map(|registered| &registered.driver);
         if let Some(CloseReason::PeerClosed | CloseReason::Io(_)) =
-            link.map(|link| link.close_reason())
+            driver.map(|driver| driver.close_reason())
             && !self.is_without_sessions_aside(id)
         {
-            self.on_death(id, now, aftermath);
+            self.on_death(id, now, deferred);
         }
         let set_up = self.table.entry(id).map_or(0, |entry| entry.set_up);
         let entry = self.table.remove(id);
-        let Some(Registered { link, joins, .. }) = self.registered.remove(&id) else {
+        let Some(Registered { driver, joins, .. }) = self.registered.remove(&id) else {
             return;
         };
         let sessions = joins.sessions(set_up);
         // Closed behind a 401 it is no loss: the challenge is answered on the next one.
-        if sessions > 1 && link.close_reason() != CloseReason::Challenged {
+        if sessions > 1 && driver.close_reason() != CloseReason::Challenged {
             let suspect = joins.suspect(now);
-            self.redials.on_broken(now, &link.server, sessions, suspect);
+            self.redials
+                .on_broken(now, &driver.server, sessions, suspect);
         }
-        self.measure(&link, aftermath);
+        self.measure(&driver, deferred);
         if entry.is_some_and(|entry| entry.set_up > 0) {
-            let server = self.server(&link.server);
+            let server = self.server(&driver.server);
             server.sharing.on_unclean_end(now, GHOSTS_LIVE);
         }
-        if self.table.connections_to(&link.server) == 0
-            && self.servers.get(&link.server).is_some_and(|server| {
+        if self.table.connections_to(&driver.server) == 0
+            && self.servers.get(&driver.server).is_some_and(|server| {
                 server.intents.is_empty()
                     && !server.is_watched()
                     && server.sharing.is_forgettable(now)
             })
         {
-            self.servers.remove(&link.server);
+            self.servers.remove(&driver.server);
         }
-        self.serve(pool, &link.server, aftermath);
-        self.update_gauges(&link.server);
+        self.serve(pool, &driver.server, deferred);
+        self.update_gauges(&driver.server);
     }
 
     /// How long a DESCRIBE has just taken, for those that wait to be described.
-    pub(super) fn measure_describe(&mut self, link: &Link) {
-        let server = self.server(&link.server);
-        if let Some(took) = link.insight().measures.lone_describe
+    pub(super) fn measure_describe(&mut self, driver: &DriverHandle) {
+        let server = self.server(&driver.server);
+        if let Some(took) = driver.server_info().measures.lone_describe
             && !server.sharing.is_in_order()
         {
-            server.pace.on_described(took);
+            server.speed.on_described(took);
         }
     }
 
     /// Takes over what a connection has measured. Of a server that nobody knows there is nothing to
     /// keep.
-    pub(super) fn measure(&mut self, link: &Link, aftermath: &mut Aftermath) {
-        let Some(server) = self.servers.get_mut(&link.server) else {
+    pub(super) fn measure(&mut self, driver: &DriverHandle, deferred: &mut DeferredWork) {
+        let Some(server) = self.servers.get_mut(&driver.server) else {
             return;
         };
-        let (before, insight) = (server.pace, link.insight());
-        let pace = &mut server.pace;
-        pace.on_measured(insight.connect_time, insight.measures);
-        if let Some(took) = insight.measures.lone_describe
+        let (before, server_info) = (server.speed, driver.server_info());
+        let speed = &mut server.speed;
+        speed.on_measured(server_info.connect_time, server_info.measures);
+        if let Some(took) = server_info.measures.lone_describe
             && !server.sharing.is_in_order()
         {
-            pace.on_described(took);
+            speed.on_described(took);
         }
-        pace.is_serial |= insight.is_serial;
+        speed.is_serial |= server_info.is_serial;
         // Not every microsecond is.
-        aftermath.has_learned |=
-            (before.batch(), before.is_serial) != (pace.batch(), pace.is_serial);
+        deferred.has_learned |=
+            (before.batch(), before.is_serial) != (speed.batch(), speed.is_serial);
     }
 
     pub(super) fn on_digest_seen(&mut self, id: ConnectionId) {
@@ -568,25 +581,25 @@ impl State {
             .and_then(|server| server.sharing.objection(now))
     }
 
-    pub(super) fn links(&self) -> Vec<Arc<Link>> {
+    pub(super) fn links(&self) -> Vec<Arc<DriverHandle>> {
         self.registered
             .values()
-            .map(|registered| Arc::clone(&registered.link))
+            .map(|registered| Arc::clone(&registered.driver))
             .collect()
     }
 
     /// Nobody gets a connection any more, and those there are close.
-    pub(super) fn shut_down(&mut self, aftermath: &mut Aftermath) {
+    pub(super) fn shut_down(&mut self, deferred: &mut DeferredWork) {
         self.is_shut_down = true;
         for (id, waiter) in std::mem::take(&mut self.waiters) {
             self.table.stop_waiting(id);
-            aftermath
+            deferred
                 .answers
                 .push((waiter.answer, Err(Error::shut_down())));
         }
         for (id, registered) in &self.registered {
             self.table.retire(*id);
-            registered.link.send(Command::Close);
+            registered.driver.send(Command::Close);
         }
     }
 }

@@ -33,7 +33,7 @@ use crate::mux::{
     event::{MuxEvent, StateFileProblem},
     ids::{Moment, PresentationUri},
     policy::{
-        server_speed::Pace,
+        server_speed::ServerSpeed,
         sharing::{Sharing, persist},
     },
     proto::{Presentation, wire::redaction},
@@ -52,14 +52,14 @@ const LOAD_PATIENCE: Duration = Duration::from_millis(250);
 
 /// What one line says.
 enum Entry {
-    Server(ServerId, Sharing, Pace),
+    Server(ServerId, Sharing, ServerSpeed),
     Played(PresentationUri, Presentation),
 }
 
 impl Entry {
     fn parse(line: &str, now: Moment) -> Option<Self> {
-        if let Some((id, sharing, pace)) = persist::parse_line(line, now) {
-            return Some(Self::Server(id, sharing, pace));
+        if let Some((id, sharing, speed)) = persist::parse_line(line, now) {
+            return Some(Self::Server(id, sharing, speed));
         }
         let (uri, presentation) = line::parse(line)?;
         Some(Self::Played(uri, presentation))
@@ -68,7 +68,7 @@ impl Entry {
     /// None if it is not to be written down.
     fn line(&self, now: Moment) -> Option<String> {
         match self {
-            Self::Server(id, sharing, pace) => persist::line(id, sharing, pace, now),
+            Self::Server(id, sharing, speed) => persist::line(id, sharing, speed, now),
             Self::Played(uri, presentation) => line::line(uri, presentation),
         }
     }
@@ -118,9 +118,9 @@ impl ConnectionPool {
         let mut state = self.lock();
         for entry in entries {
             match entry {
-                Entry::Server(id, sharing, pace) => {
+                Entry::Server(id, sharing, speed) => {
                     let server = state.servers.entry(id);
-                    server.or_insert_with(|| Server::with(sharing, pace));
+                    server.or_insert_with(|| Server::with(sharing, speed));
                 }
                 Entry::Played(uri, presentation) => state.descriptions.load(uri, presentation),
             }
@@ -172,7 +172,7 @@ impl ConnectionPool {
         let state = self.lock();
         let servers = state.servers.iter();
         let mut entries: Vec<Entry> = servers
-            .map(|(id, server)| Entry::Server(id.clone(), server.sharing.clone(), server.pace))
+            .map(|(id, server)| Entry::Server(id.clone(), server.sharing.clone(), server.speed))
             .collect();
         let descriptions = state.descriptions.latest_first().into_iter();
         entries.extend(descriptions.map(|(uri, known)| Entry::Played(uri, known)));
@@ -372,10 +372,10 @@ mod tests {
         let today = |line: String| line.replace("1700000000", &seconds.as_secs().to_string());
         let early = today(server("a", "yes"));
         let late = [today(server("a", "no")), today(server("b", "no"))];
-        let Some(Entry::Server(a, sharing, pace)) = Entry::parse(&early, now) else {
+        let Some(Entry::Server(a, sharing, speed)) = Entry::parse(&early, now) else {
             unreachable!()
         };
-        let learned = Server::with(sharing, pace);
+        let learned = Server::with(sharing, speed);
         pool.lock().servers.insert(a, learned);
         let saver = pool.0.saver.clone().unwrap();
         let text = file_of((late.to_vec(), Vec::new()));

@@ -16,12 +16,12 @@ impl State {
         for (id, registered) in self
             .registered
             .iter()
-            .filter(|(_, registered)| registered.link.server == *server)
+            .filter(|(_, registered)| registered.driver.server == *server)
         {
             let references = self.table.entry(*id).map_or(0, |entry| entry.references);
-            registered.link.on_references(references);
+            registered.driver.on_references(references);
             registered
-                .link
+                .driver
                 .counters
                 .connections_to_server
                 .set(connections);
@@ -64,9 +64,9 @@ impl State {
 }
 
 fn connection_stats(registered: &Registered, phase: Phase, purpose: Purpose) -> ConnectionStats {
-    let counters = &registered.link.counters;
+    let counters = &registered.driver.counters;
     ConnectionStats {
-        id: registered.link.id.0,
+        id: registered.driver.id.0,
         state: match phase {
             Phase::Connecting => ConnectionState::Connecting,
             Phase::Open => ConnectionState::Open,
@@ -87,6 +87,6 @@ fn connection_stats(registered: &Registered, phase: Phase, purpose: Purpose) -> 
         reports_dropped: counters.reports_dropped.get(),
         resyncs: counters.resyncs.get(),
         repeated_responses: counters.repeated_responses.get(),
-        health: registered.link.health(),
+        health: registered.driver.health(),
     }
 }

@@ -9,7 +9,7 @@ use std::{
 use url::Url;
 
 use super::{
-    Aftermath, ConnectionHandle, ConnectionPool, State, Wish,
+    CheckoutRequest, ConnectionHandle, ConnectionPool, DeferredWork, State,
     intent::{Intent, IntentId},
 };
 use crate::mux::{
@@ -19,10 +19,10 @@ use crate::mux::{
         join_history::Joins,
         placement::{Purpose, SESSION_CEILING},
         sharing::{
-            Stance,
+            SharingMode,
             description_check::NextCheck,
             descriptions::{self, Doubt, Signature, doubt},
-            play_gate::{Facts, Gate, gate, intent_patience, patience},
+            play_gate::{PlayGate, PlayGateInput, gate, intent_patience, patience},
         },
     },
     proto::{FirstAsked, Presentation, SessionKey},
@@ -185,7 +185,7 @@ impl Drop for DoubtGuard {
         trial.doubtful = trial.doubtful.saturating_sub(1);
         // The others have waited for this, and not for a slow server.
         trial.progress = Some(clock::now());
-        let server = registered.link.server.clone();
+        let server = registered.driver.server.clone();
         state.server(&server).notify();
     }
 }
@@ -229,12 +229,12 @@ impl ConnectionPool {
         took: Duration,
     ) -> Option<Doubt> {
         let mut state = self.lock();
-        let id = handle.link().id;
+        let id = handle.driver().id;
         if handle.mark_described() {
             state.table.on_described(id);
         }
-        state.measure_describe(handle.link());
-        state.server(&handle.link().server).on_described(took);
+        state.measure_describe(handle.driver());
+        state.server(&handle.driver().server).on_described(took);
         state.on_described(id, clock::now(), description, first)
     }
 
@@ -274,13 +274,13 @@ impl ConnectionPool {
         if !handle.mark_set_up() {
             return;
         }
-        let id = handle.link().id;
-        self.change(|state, aftermath| {
+        let id = handle.driver().id;
+        self.change(|state, deferred| {
             if timeout < PRESSING {
                 state.table.on_pressed(id);
             }
             let at = clock::now();
-            state.on_set_up(id, at, uri, aftermath);
+            state.on_set_up(id, at, uri, deferred);
         });
     }
 
@@ -300,9 +300,9 @@ impl ConnectionPool {
     }
 
     /// Whether a session with this wish would get a connection that it has not tried.
-    pub(crate) fn has_place(&self, wish: &Wish, tried: ConnectionId) -> bool {
+    pub(crate) fn has_place(&self, checkout: &CheckoutRequest, tried: ConnectionId) -> bool {
         let state = self.lock();
-        let mut demand = state.demand(wish, clock::now());
+        let mut demand = state.demand(checkout, clock::now());
         demand.avoid.push(tried);
         state.table.has_place(&demand)
     }
@@ -317,15 +317,19 @@ impl ConnectionPool {
         };
         let (server, others_set_up) = (entry.server.clone(), entry.set_up > 0);
         // Whoever has left may have been answered in its place.
-        let has_company = registered.link.peak_references() > 1;
+        let has_company = registered.driver.peak_references() > 1;
         let is_ignoring = state.server(&server).sharing.is_ignoring(clock::now());
         is_ignoring && has_company && (others_set_up || !is_described)
     }
 
     /// A reference to a connection that others play on, for a session that was described on `id`
     /// because that might have cost them.
-    pub(crate) fn rejoin(&self, wish: &Wish, id: ConnectionId) -> Option<ConnectionHandle> {
-        self.lock().rejoin(self, wish, id)
+    pub(crate) fn rejoin(
+        &self,
+        checkout: &CheckoutRequest,
+        id: ConnectionId,
+    ) -> Option<ConnectionHandle> {
+        self.lock().rejoin(self, checkout, id)
     }
 
     /// A session on the connection was refused: the connection itself may go.
@@ -339,7 +343,7 @@ impl ConnectionPool {
     }
 
     /// Whether a session may play. If so, nobody is tried on its connection any more.
-    pub(crate) fn gate(&self, id: ConnectionId, described: Described, canary: Canary) -> Gate {
+    pub(crate) fn gate(&self, id: ConnectionId, described: Described, canary: Canary) -> PlayGate {
         self.lock().gate(id, described, canary, clock::now())
     }
 
@@ -356,10 +360,12 @@ impl ConnectionPool {
     }
 
     /// A session plays what was described so.
-    pub(crate) fn remember(&self, wish: &Wish, presentation: &Presentation) {
-        let uri = wish.presentation();
+    pub(crate) fn remember(&self, checkout: &CheckoutRequest, presentation: &Presentation) {
+        let uri = checkout.presentation();
         let mut state = self.lock();
-        let is_new = state.descriptions.remember(&wish.key, &uri, presentation);
+        let is_new = state
+            .descriptions
+            .remember(&checkout.key, &uri, presentation);
         drop(state);
         if is_new {
             self.save_soon();
@@ -367,21 +373,30 @@ impl ConnectionPool {
     }
 
     /// How that which is wished for was described when it was last played.
-    pub(crate) fn recall(&self, wish: &Wish) -> Option<Presentation> {
+    pub(crate) fn recall(&self, checkout: &CheckoutRequest) -> Option<Presentation> {
         let mut state = self.lock();
-        state.descriptions.recall(&wish.key, &wish.presentation())
+        state
+            .descriptions
+            .recall(&checkout.key, &checkout.presentation())
     }
 
     /// What else was played there with the same credentials, and how it was described.
-    pub(crate) fn another_description(&self, wish: &Wish) -> Option<(Url, Presentation)> {
+    pub(crate) fn another_description(
+        &self,
+        checkout: &CheckoutRequest,
+    ) -> Option<(Url, Presentation)> {
         let state = self.lock();
-        state.descriptions.another(&wish.key, &wish.presentation())
+        state
+            .descriptions
+            .another(&checkout.key, &checkout.presentation())
     }
 
     /// It is not so any more.
-    pub(crate) fn forget(&self, wish: &Wish) {
+    pub(crate) fn forget(&self, checkout: &CheckoutRequest) {
         let mut state = self.lock();
-        state.descriptions.forget(&wish.key, &wish.presentation());
+        state
+            .descriptions
+            .forget(&checkout.key, &checkout.presentation());
     }
 
     /// Whether nobody else is on the connection.
@@ -394,7 +409,9 @@ impl ConnectionPool {
 
     /// Another reference to a connection, for a canary.
     pub(crate) fn join(&self, handle: &ConnectionHandle) -> Option<ConnectionHandle> {
-        self.lock().join(handle.link().id).then(|| handle.sibling())
+        self.lock()
+            .join(handle.driver().id)
+            .then(|| handle.sibling())
     }
 }
 
@@ -439,7 +456,7 @@ impl State {
         if !is_known && trial.described.len() < MOST_REMEMBERED {
             trial.described.push(new);
         }
-        let server = registered.link.server.clone();
+        let server = registered.driver.server.clone();
         self.server(&server).notify();
         doubt
     }
@@ -457,9 +474,9 @@ impl State {
         let Some(entry) = self.table.entry(id) else {
             return true;
         };
-        match self.stance(&entry.server, now) {
-            Stance::Share | Stance::TryInBand | Stance::Try => true,
-            Stance::Apart(verdict) => {
+        match self.mode(&entry.server, now) {
+            SharingMode::Share | SharingMode::TryInBand | SharingMode::Try => true,
+            SharingMode::Apart(verdict) => {
                 let is_alone = entry.references < 2;
                 let is_first = is_first && (is_alone || entry.set_up == 0);
                 let Some(registered) = self.registered.get_mut(&id) else {
@@ -480,15 +497,15 @@ impl State {
         id: ConnectionId,
         now: Instant,
         uri: PresentationUri,
-        aftermath: &mut Aftermath,
+        deferred: &mut DeferredWork,
     ) {
         let sessions = self.table.on_set_up(id, true);
         if let Some(registered) = self.registered.get_mut(&id) {
             registered.trial.has_set_up = true;
             registered.trial.progress = Some(now);
             registered.joins.on_set_up(now, uri);
-            let link = Arc::clone(&registered.link);
-            self.measure(&link, aftermath);
+            let driver = Arc::clone(&registered.driver);
+            self.measure(&driver, deferred);
         }
         let Some(server) = self.server_of(id) else {
             return;
@@ -501,23 +518,23 @@ impl State {
                     sharing.on_shared(now);
                 }
             },
-            aftermath,
+            deferred,
         );
     }
 
     fn rejoin(
         &mut self,
         pool: &ConnectionPool,
-        wish: &Wish,
+        checkout: &CheckoutRequest,
         id: ConnectionId,
     ) -> Option<ConnectionHandle> {
-        let mut wish = wish.clone();
-        wish.needs_describe = false;
-        let demand = self.demand(&wish, clock::now());
+        let mut checkout = checkout.clone();
+        checkout.needs_describe = false;
+        let demand = self.demand(&checkout, clock::now());
         let place = self.table.rejoin(id, &demand)?;
-        let link = Arc::clone(&self.registered.get(&place)?.link);
-        self.update_gauges(&link.server);
-        Some(ConnectionHandle::existing(pool.clone(), link, &wish))
+        let driver = Arc::clone(&self.registered.get(&place)?.driver);
+        self.update_gauges(&driver.server);
+        Some(ConnectionHandle::existing(pool.clone(), driver, &checkout))
     }
 
     fn on_suspect(&mut self, id: ConnectionId, now: Instant) {
@@ -532,25 +549,25 @@ impl State {
         described: Described,
         canary: Canary,
         now: Instant,
-    ) -> Gate {
+    ) -> PlayGate {
         let (Some(entry), Some(registered)) = (self.table.entry(id), self.registered.get(&id))
         else {
             // The connection is over; the PLAY will say so.
-            return Gate::Play;
+            return PlayGate::Play;
         };
         let Some(server) = self.servers.get(&entry.server) else {
-            return Gate::Play;
+            return PlayGate::Play;
         };
         let sharing = &server.sharing;
         let described_elsewhere =
-            || entry.undescribed > 0 || registered.link.backlog().describes > 0;
+            || entry.undescribed > 0 || registered.driver.backlog().describes > 0;
         let ends_describing = !(sharing.is_in_order() && sharing.describes_in_band());
         let is_endangered = ends_describing && described_elsewhere();
         let is_asked_for = self.table.could_share_beside(id)
             || entry.purpose != Purpose::Pooled
             || sharing.wants_canary();
-        let facts = Facts {
-            stance: sharing.stance(now),
+        let facts = PlayGateInput {
+            mode: sharing.mode(now),
             references: entry.references,
             intents: server
                 .intents
@@ -571,7 +588,7 @@ impl State {
         };
         let gate = gate(&facts, now);
         // Nobody is described any more where something is about to play.
-        if gate == Gate::Play || is_endangered {
+        if gate == PlayGate::Play || is_endangered {
             self.table.on_playing(id);
         }
         gate

@@ -5,15 +5,15 @@ use std::time::{Duration, Instant};
 use tokio::sync::{oneshot, watch};
 use url::Url;
 
-use super::{Aftermath, ConnectionPool, State, server::Server};
+use super::{ConnectionPool, DeferredWork, State, server::Server};
 use crate::mux::{
     clock,
-    driver::{Command, Link},
+    driver::{Command, DriverHandle},
     event::{MuxEvent, SharingChange, SharingVerdict},
     ids::ConnectionId,
     policy::{
         join_history::Joins,
-        sharing::{Deciding, Sharing, Stance, Verdict},
+        sharing::{Deciding, Sharing, SharingMode, Verdict},
     },
     proto::ProbeOutcome,
     server_key::ServerId,
@@ -28,7 +28,7 @@ type SharingStats = (SharingVerdict, Option<String>, Option<Duration>);
 impl ConnectionPool {
     /// Learns something of a server's sharing.
     pub(crate) fn learn(&self, server: &ServerId, lesson: impl FnOnce(&mut Sharing)) {
-        self.change(|state, aftermath| state.learn(server, clock::now(), lesson, aftermath));
+        self.change(|state, deferred| state.learn(server, clock::now(), lesson, deferred));
     }
 
     /// What is known of a server's sharing.
@@ -63,26 +63,27 @@ impl ConnectionPool {
     pub(crate) fn has_leavers(&self, server: &ServerId) -> bool {
         let state = self.lock();
         let mut registered = state.registered.values();
-        registered
-            .any(|registered| registered.link.server == *server && registered.link.has_leavers())
+        registered.any(|registered| {
+            registered.driver.server == *server && registered.driver.has_leavers()
+        })
     }
 
     /// Finds out whether a connection on which nothing plays stands a DESCRIBE that fails, unless
     /// that is known or being found out.
     pub(crate) fn probe(
         &self,
-        link: &Link,
+        driver: &DriverHandle,
         known: &Url,
     ) -> Option<oneshot::Receiver<ProbeOutcome>> {
         let missing = known.join(MISSING).ok()?;
         {
             let mut state = self.lock();
-            let sharing = &mut state.server(&link.server).sharing;
+            let sharing = &mut state.server(&driver.server).sharing;
             if !sharing.wants_probe() {
                 return None;
             }
             sharing.on_probe_sent();
-            state.table.on_probed(link.id);
+            state.table.on_probed(driver.id);
         }
         let (done, outcome) = oneshot::channel();
         let probe = Command::Probe {
@@ -90,8 +91,8 @@ impl ConnectionPool {
             known: known.clone(),
             done,
         };
-        if !link.send(probe) {
-            self.learn(&link.server, |sharing| {
+        if !driver.send(probe) {
+            self.learn(&driver.server, |sharing| {
                 sharing.on_probed(ProbeOutcome::Undecided)
             });
         }
@@ -106,10 +107,10 @@ impl State {
             .or_insert_with(Server::new)
     }
 
-    pub(super) fn stance(&self, server: &ServerId, now: Instant) -> Stance {
+    pub(super) fn mode(&self, server: &ServerId, now: Instant) -> SharingMode {
         self.servers
             .get(server)
-            .map_or(Stance::Try, |server| server.sharing.stance(now))
+            .map_or(SharingMode::Try, |server| server.sharing.mode(now))
     }
 
     pub(super) fn sharing_stats(&self, server: &ServerId, now: Instant) -> SharingStats {
@@ -131,20 +132,20 @@ impl State {
         name: &ServerId,
         now: Instant,
         lesson: impl FnOnce(&mut Sharing),
-        aftermath: &mut Aftermath,
+        deferred: &mut DeferredWork,
     ) {
         let server = self.server(name);
         let before = server.sharing.verdict(now);
         let told_apart = server.sharing.tells_apart();
         lesson(&mut server.sharing);
         let after = server.sharing.verdict(now);
-        aftermath.has_learned |= server.sharing.tells_apart() != told_apart;
+        deferred.has_learned |= server.sharing.tells_apart() != told_apart;
         server.notify();
         if before != after {
-            aftermath
+            deferred
                 .events
                 .push(MuxEvent::Sharing(sharing_change(name, after)));
-            aftermath.judged.push(name.clone());
+            deferred.judged.push(name.clone());
         }
     }
 
@@ -152,17 +153,12 @@ impl State {
         &mut self,
         id: ConnectionId,
         outcome: ProbeOutcome,
-        aftermath: &mut Aftermath,
+        deferred: &mut DeferredWork,
     ) {
         if let Some(server) = self.server_of(id) {
             let now = clock::now();
-            self.learn(
-                &server,
-                now,
-                |sharing| sharing.on_probed(outcome),
-                aftermath,
-            );
-            aftermath.has_learned = true;
+            self.learn(&server, now, |sharing| sharing.on_probed(outcome), deferred);
+            deferred.has_learned = true;
         }
     }
 
@@ -173,9 +169,9 @@ impl State {
     }
 
     /// The connection died.
-    pub(super) fn on_death(&mut self, id: ConnectionId, now: Instant, aftermath: &mut Aftermath) {
+    pub(super) fn on_death(&mut self, id: ConnectionId, now: Instant, deferred: &mut DeferredWork) {
         let newest = self.table.newest();
-        self.on_broken(id, now, aftermath, |sharing, sessions, joins| {
+        self.on_broken(id, now, deferred, |sharing, sessions, joins| {
             sharing.on_death(now, sessions, joins, newest);
         });
     }
@@ -185,9 +181,9 @@ impl State {
         &mut self,
         id: ConnectionId,
         now: Instant,
-        aftermath: &mut Aftermath,
+        deferred: &mut DeferredWork,
     ) {
-        self.on_broken(id, now, aftermath, |sharing, sessions, joins| {
+        self.on_broken(id, now, deferred, |sharing, sessions, joins| {
             sharing.on_session_lost(now, sessions, joins);
         });
     }
@@ -196,7 +192,7 @@ impl State {
         &mut self,
         id: ConnectionId,
         now: Instant,
-        aftermath: &mut Aftermath,
+        deferred: &mut DeferredWork,
         lesson: impl FnOnce(&mut Sharing, u32, &Joins),
     ) {
         let (Some(entry), Some(registered)) = (self.table.entry(id), self.registered.get(&id))
@@ -206,7 +202,7 @@ impl State {
         let (server, joins) = (entry.server.clone(), registered.joins.clone());
         let sessions = joins.sessions(entry.set_up);
         let lesson = |sharing: &mut Sharing| lesson(sharing, sessions, &joins);
-        self.learn(&server, now, lesson, aftermath);
+        self.learn(&server, now, lesson, deferred);
     }
 
     /// A session got this connection, or none could be made: that explains deaths before.
@@ -214,13 +210,13 @@ impl State {
         &mut self,
         server: &ServerId,
         connection: Option<ConnectionId>,
-        aftermath: &mut Aftermath,
+        deferred: &mut DeferredWork,
     ) {
         let known = self.servers.get(server);
         if known.is_some_and(|known| known.sharing.has_unexplained_deaths()) {
             let now = clock::now();
             let lesson = |sharing: &mut Sharing| sharing.on_connection(now, connection);
-            self.learn(server, now, lesson, aftermath);
+            self.learn(server, now, lesson, deferred);
         }
     }
 }

@@ -8,7 +8,7 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use super::{Link, TlsClient, receive_buffer, socket::Socket, transport::Transport};
+use super::{DriverHandle, TlsClient, receive_buffer, socket::Socket, transport::Transport};
 use crate::mux::{
     clock,
     error::{Error, ErrorKind, Initiator, Scope},
@@ -25,23 +25,23 @@ const USER_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Connects, and makes the TLS handshake if there is to be one, each within `limit`.
 pub(super) async fn dial(
-    link: &Link,
+    handle: &DriverHandle,
     limit: Duration,
     tls: Option<Arc<TlsClient>>,
     network: Option<Arc<dyn Network>>,
 ) -> Result<Transport, Error> {
     let connecting = async {
         let began = clock::now();
-        let socket = connect_to(&link.server, limit, network).await?;
+        let socket = connect_to(&handle.server, limit, network).await?;
         // Before the handshake, which takes one round trip more, or two.
         let connect_time = clock::now().saturating_duration_since(began);
-        link.learn(|insight| insight.connect_time = Some(connect_time));
+        handle.learn(|server_info| server_info.connect_time = Some(connect_time));
         Ok(socket)
     };
     match tls {
         None => connecting.await.map(Transport::Plain),
         Some(tls) => {
-            let stream = tls.secure(connecting, &link.server, limit).await?;
+            let stream = tls.secure(connecting, &handle.server, limit).await?;
             Ok(Transport::Tls(Box::new(stream)))
         }
     }

@@ -45,7 +45,7 @@ pub(crate) enum Command {
         /// Given back once nothing is owed to the server any more.
         release: ReleaseGuard,
         /// Who holds it. If nobody waits for that any more, the session is released.
-        opened: oneshot::Sender<Result<Lease, FailureKind>>,
+        opened: oneshot::Sender<Result<SessionGuard, FailureKind>>,
     },
     /// Asks the server something.
     Request {
@@ -80,20 +80,20 @@ pub(crate) enum Command {
 /// A session in the core. Dropped, wherever that is - on the way to whoever asked for it, too -, the
 /// session is released.
 #[derive(Debug)]
-pub(crate) struct Lease {
+pub(crate) struct SessionGuard {
     /// The core's name for the session.
     pub(crate) key: SessionKey,
-    link: Arc<Link>,
+    handle: Arc<DriverHandle>,
     /// The server may know the session.
     is_known: AtomicBool,
 }
 
-impl Lease {
-    pub(super) fn new(key: SessionKey, link: &Arc<Link>) -> Self {
-        let link = Arc::clone(link);
+impl SessionGuard {
+    pub(super) fn new(key: SessionKey, handle: &Arc<DriverHandle>) -> Self {
+        let handle = Arc::clone(handle);
         Self {
             key,
-            link,
+            handle,
             is_known: AtomicBool::new(false),
         }
     }
@@ -104,13 +104,13 @@ impl Lease {
     }
 }
 
-impl Drop for Lease {
+impl Drop for SessionGuard {
     fn drop(&mut self) {
         let is_known = *self.is_known.get_mut();
         if is_known {
-            self.link.released.fetch_add(1, Ordering::Relaxed);
+            self.handle.released.fetch_add(1, Ordering::Relaxed);
         }
-        self.link.send(Command::Release {
+        self.handle.send(Command::Release {
             session: self.key,
             is_known,
         });
@@ -135,7 +135,7 @@ pub(crate) enum Readiness {
 
 /// What a connection has learned of its server.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Insight {
+pub(crate) struct ServerInfo {
     /// How long it took to connect: one round trip for an address, more for a name.
     pub(crate) connect_time: Option<Duration>,
     /// What the answers took.
@@ -151,7 +151,7 @@ pub(crate) struct Insight {
 /// What everybody but the driver itself holds of a connection. Holding it is no reference in the
 /// pool's sense; a [`ConnectionHandle`](crate::mux::ConnectionHandle) is.
 #[derive(Debug)]
-pub(crate) struct Link {
+pub(crate) struct DriverHandle {
     pub(crate) id: ConnectionId,
     pub(crate) server: ServerId,
     pub(crate) counters: Arc<ConnectionCounters>,
@@ -167,7 +167,7 @@ pub(crate) struct Link {
     is_proven: AtomicBool,
     /// No session of it can be addressed any more.
     is_tainted: AtomicBool,
-    insight: Mutex<Insight>,
+    server_info: Mutex<ServerInfo>,
     health: Mutex<Health>,
     /// One of its sessions is to move elsewhere, whichever hears it first.
     invites_to_move: AtomicBool,
@@ -195,14 +195,14 @@ struct Health {
 
 /// The driver's ends of a link.
 #[derive(Debug)]
-pub(crate) struct LinkEnds {
+pub(crate) struct DriverEnds {
     pub(super) commands: mpsc::UnboundedReceiver<Command>,
     pub(super) reports: mpsc::Receiver<Report>,
     pub(super) readiness: watch::Sender<Readiness>,
     pub(super) backlog: watch::Sender<Backlog>,
 }
 
-impl Link {
+impl DriverHandle {
     /// Whether there are sessions that have left, as far as we are concerned, and that the server may
     /// still have.
     pub(crate) fn has_leavers(&self) -> bool {
@@ -215,12 +215,12 @@ impl Link {
     }
 
     /// The link of a connection that is about to be made.
-    pub(crate) fn new(id: ConnectionId, server: ServerId) -> (Arc<Self>, LinkEnds) {
+    pub(crate) fn new(id: ConnectionId, server: ServerId) -> (Arc<Self>, DriverEnds) {
         let (command_sender, commands) = mpsc::unbounded_channel();
         let (report_sender, reports) = mpsc::channel(REPORTS);
         let (readiness_sender, readiness) = watch::channel(Readiness::Connecting);
         let (backlog_sender, backlog) = watch::channel(Backlog::default());
-        let link = Self {
+        let handle = Self {
             id,
             server,
             counters: Arc::default(),
@@ -236,14 +236,14 @@ impl Link {
             invites_to_move: AtomicBool::new(false),
             asked_to_move: Mutex::default(),
             asks_to_move: AtomicBool::new(false),
-            insight: Mutex::default(),
+            server_info: Mutex::default(),
             backlog,
             task: OnceLock::new(),
             close_reason: OnceLock::new(),
         };
         (
-            Arc::new(link),
-            LinkEnds {
+            Arc::new(handle),
+            DriverEnds {
                 commands,
                 reports,
                 readiness: readiness_sender,
@@ -354,8 +354,8 @@ impl Link {
 
     /// How it bears what is sent over it.
     pub(crate) fn health(&self) -> ConnectionHealth {
-        let insight = self.insight.lock();
-        let measures = insight.unwrap_or_else(PoisonError::into_inner).measures;
+        let server_info = self.server_info.lock();
+        let measures = server_info.unwrap_or_else(PoisonError::into_inner).measures;
         let health = *self.lock_health();
         ConnectionHealth {
             congestion: health.congestion,
@@ -425,15 +425,20 @@ impl Link {
     }
 
     /// What was learned of the server so far.
-    pub(crate) fn insight(&self) -> Insight {
-        self.insight
+    pub(crate) fn server_info(&self) -> ServerInfo {
+        self.server_info
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
     }
 
-    pub(super) fn learn(&self, change: impl FnOnce(&mut Insight)) {
-        change(&mut self.insight.lock().unwrap_or_else(PoisonError::into_inner));
+    pub(super) fn learn(&self, change: impl FnOnce(&mut ServerInfo)) {
+        change(
+            &mut self
+                .server_info
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner),
+        );
     }
 
     pub(super) fn set_task(&self, task: AbortHandle) {

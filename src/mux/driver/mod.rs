@@ -10,7 +10,7 @@
 //! * There is no await between reading octets and queueing the packets in them.
 //! * Reads and writes advance together: neither waits for the other, nor for a consumer.
 //! * However it ends - closed, failed, aborted, by a panic - everything it holds is dropped, and
-//!   each of these things tells whoever waits for it: [`DriverEvents`], [`Sessions`], [`LinkEnds`].
+//!   each of these things tells whoever waits for it: [`DriverEvents`], [`Sessions`], [`DriverEnds`].
 #![expect(
     clippy::disallowed_methods,
     reason = "the driver is where clock, timers and tasks belong"
@@ -55,7 +55,7 @@ use tokio::{
 
 pub(crate) use self::{
     events::{DriverEvent, DriverEvents},
-    link::{Command, Lease, Link, LinkEnds, Report},
+    link::{Command, DriverEnds, DriverHandle, Report, SessionGuard},
     tls::TlsClient,
 };
 use self::{
@@ -99,8 +99,8 @@ fn is_wire_logged() -> bool {
 #[derive(Debug)]
 pub(crate) struct Plan {
     pub(crate) events: Box<dyn DriverEvents>,
-    pub(crate) link: Arc<Link>,
-    pub(crate) ends: LinkEnds,
+    pub(crate) handle: Arc<DriverHandle>,
+    pub(crate) ends: DriverEnds,
     pub(crate) config: ConnectionConfig,
     pub(crate) connect_timeout: Duration,
     /// None: in clear text.
@@ -111,16 +111,16 @@ pub(crate) struct Plan {
 
 /// Starts the driver of one connection. It ends by itself once the connection is over.
 pub(crate) fn start(runtime: &Handle, plan: Plan) {
-    let link = Arc::clone(&plan.link);
+    let handle = Arc::clone(&plan.handle);
     let task = runtime.spawn(run(plan));
-    link.set_task(task.abort_handle());
+    handle.set_task(task.abort_handle());
 }
 
 async fn run(plan: Plan) {
     // Locals are dropped in reverse order: the pool forgets the connection after its socket closed.
     let Plan {
         events,
-        link,
+        handle,
         mut ends,
         mut config,
         connect_timeout,
@@ -132,20 +132,20 @@ async fn run(plan: Plan) {
         config.seed = network.seed();
     }
     let sleep_watch = SleepWatch::new(clock::now(), network.clone());
-    let dialing = dial::dial(&link, connect_timeout, tls, network);
-    match connect(&*events, &link, &mut ends, dialing, &mut deferred).await {
+    let dialing = dial::dial(&handle, connect_timeout, tls, network);
+    match connect(&*events, &handle, &mut ends, dialing, &mut deferred).await {
         Ok(transport) => {
-            tracing::info!("{}/-: connected to {}", link.id, link.server);
+            tracing::info!("{}/-: connected to {}", handle.id, handle.server);
             // Over a long way a round trip costs more than what it would tell.
-            let connect_time = link.insight().connect_time;
+            let connect_time = handle.server_info().connect_time;
             config.describes_slowly &= connect_time.is_none_or(|time| time < LONG_PATH);
             events.handle(DriverEvent::Connected);
             ends.readiness.send_replace(Readiness::Ready);
-            let driver = Driver::new(events, link, ends, transport, config, sleep_watch);
+            let driver = Driver::new(events, handle, ends, transport, config, sleep_watch);
             driver.run(deferred).await;
         }
         Err(error) => {
-            tracing::info!("{}/-: {error}", link.id);
+            tracing::info!("{}/-: {error}", handle.id);
             // Forgotten first: who tries again at once must not find the failed attempt counted.
             drop(events);
             ends.readiness.send_replace(Readiness::Failed(error));
@@ -157,12 +157,12 @@ async fn run(plan: Plan) {
 /// Commands that come meanwhile are kept for later.
 async fn connect(
     events: &dyn DriverEvents,
-    link: &Link,
-    ends: &mut LinkEnds,
+    handle: &DriverHandle,
+    ends: &mut DriverEnds,
     dialing: impl Future<Output = Result<Transport, Error>>,
     deferred: &mut Vec<Command>,
 ) -> Result<Transport, Error> {
-    tracing::debug!("{}/-: connecting to {}", link.id, link.server);
+    tracing::debug!("{}/-: connecting to {}", handle.id, handle.server);
     let mut dialing = std::pin::pin!(dialing);
     loop {
         tokio::select! {
@@ -181,7 +181,7 @@ async fn connect(
 
 /// A connection with a socket.
 struct Driver {
-    link: Arc<Link>,
+    handle: Arc<DriverHandle>,
     core: Connection,
     commands: UnboundedReceiver<Command>,
     reports: Receiver<Report>,
@@ -218,16 +218,16 @@ struct Driver {
 impl Driver {
     fn new(
         events: Box<dyn DriverEvents>,
-        link: Arc<Link>,
-        ends: LinkEnds,
+        handle: Arc<DriverHandle>,
+        ends: DriverEnds,
         transport: Transport,
         config: ConnectionConfig,
         sleep_watch: SleepWatch,
     ) -> Self {
-        let gathering = Gathering::new(link.insight().connect_time.unwrap_or_default());
+        let gathering = Gathering::new(handle.server_info().connect_time.unwrap_or_default());
         Self {
-            sessions: Sessions::new(link.id),
-            link,
+            sessions: Sessions::new(handle.id),
+            handle,
             core: Connection::new(config, clock::now()),
             commands: ends.commands,
             reports: ends.reports,
@@ -269,7 +269,7 @@ impl Driver {
                 // First those who were woken just now, if they are on this thread.
                 yield_now().await;
             }
-            let is_taking_breath = self.breath.take(self.link.budget.used());
+            let is_taking_breath = self.breath.take(self.handle.budget.used());
             let mut pause = pin!(is_taking_breath.then(|| sleep(MOMENT)));
             let blocking = self.blocking();
             self.listen(!blocking);
@@ -323,7 +323,7 @@ impl Driver {
                 }
                 Ok(read) => {
                     let now = clock::now();
-                    self.link.counters.bytes_received.add(read as u64);
+                    self.handle.counters.bytes_received.add(read as u64);
                     let is_bringing_up = self.core.is_bringing_up();
                     if self.quick_ack.on_read(now, is_bringing_up) {
                         self.transport.acknowledge_at_once();
@@ -343,15 +343,15 @@ impl Driver {
 
     /// Samples now and then how the connection bears what is sent over it.
     fn take_sample(&mut self, now: Instant) {
-        let link = &self.link;
-        let bytes = link.counters.bytes_received.get();
+        let handle = &self.handle;
+        let bytes = handle.counters.bytes_received.get();
         let patient = (&mut self.sessions, &self.transport);
         let measures = || self.core.measures();
         let sample = self
             .sampler
-            .sample(now, bytes, measures, &link.budget, patient);
+            .sample(now, bytes, measures, &handle.budget, patient);
         if let Some(sample) = sample {
-            link.on_sampled(&sample);
+            handle.on_sampled(&sample);
             if sample.calls_for_answer() {
                 self.core.keep_next_alive(now);
             }
@@ -376,7 +376,7 @@ impl Driver {
         let Some(slept) = self.sleep_watch.look(now) else {
             return;
         };
-        tracing::info!("{}/-: the machine was asleep for {slept:?}", self.link.id);
+        tracing::info!("{}/-: the machine was asleep for {slept:?}", self.handle.id);
         self.events.handle(DriverEvent::Suspended);
         self.core.handle_slept(now, slept);
     }
@@ -444,11 +444,11 @@ impl Driver {
                 self.core.set_patience(session, patience);
             }
             Command::Release { session, is_known } => {
-                tracing::debug!("{}/{session}: released", self.link.id);
+                tracing::debug!("{}/{session}: released", self.handle.id);
                 self.core.release(now, session);
                 if is_known {
                     self.update_leaving();
-                    self.link.on_released();
+                    self.handle.on_released();
                 }
             }
             Command::SetIdle(idle) => {
@@ -479,10 +479,10 @@ impl Driver {
                 return;
             }
         };
-        tracing::debug!("{}/{session}: opened for {camera}", self.link.id);
+        tracing::debug!("{}/{session}: opened for {camera}", self.handle.id);
         self.sessions.insert(session, producer, camera, release);
         // If nobody waits any more it is dropped here, and else by whoever does not take it.
-        let _ = opened.send(Ok(Lease::new(session, &self.link)));
+        let _ = opened.send(Ok(SessionGuard::new(session, &self.handle)));
     }
 
     /// Takes everything out of the core and writes what the socket takes.
@@ -515,7 +515,7 @@ impl Driver {
         self.sessions.answer();
         let handed_over = self.sessions.hand_over(clock::now());
         self.breath
-            .on_handed_over(handed_over, self.link.budget.used());
+            .on_handed_over(handed_over, self.handle.budget.used());
     }
 
     /// Writes without waiting; true if the core was told something and may have more to say.
@@ -532,7 +532,7 @@ impl Driver {
         }
         match self.outbox.write_to(&mut self.transport) {
             Ok(written) => {
-                self.link.counters.bytes_sent.add(written as u64);
+                self.handle.counters.bytes_sent.add(written as u64);
                 self.core.handle_write_progress(now, self.outbox.backlog());
                 if self.outbox.is_empty() {
                     self.gathering.on_written();
@@ -548,7 +548,7 @@ impl Driver {
 
     fn drain_events(&mut self, now: Instant) {
         while let Some(message) = self.core.poll_wire() {
-            let id = self.link.id;
+            let id = self.handle.id;
             match message.session {
                 Some(session) => tracing::trace!(target: WIRE, "{id}/{session}: {message}"),
                 None => tracing::trace!(target: WIRE, "{id}/-: {message}"),
@@ -566,7 +566,7 @@ impl Driver {
     }
 
     fn on_event(&mut self, now: Instant, event: Event) {
-        let id = self.link.id;
+        let id = self.handle.id;
         match event {
             Event::Packet(packet) => self.sessions.deliver(now, packet),
             Event::Completed {
@@ -576,7 +576,7 @@ impl Driver {
             } => {
                 match &result {
                     Ok(Reply::TornDown) => {}
-                    Ok(_) => self.link.on_proven(),
+                    Ok(_) => self.handle.on_proven(),
                     Err(failure) => tracing::debug!("{id}/{session}: {failure}"),
                 }
                 self.sessions.complete(request, result);
@@ -602,7 +602,7 @@ impl Driver {
                 if let Retirement::CannotShare(violation) = reason
                     && violation.taints()
                 {
-                    self.link.on_tainted();
+                    self.handle.on_tainted();
                     self.sessions.touch_all();
                 }
             }
@@ -622,7 +622,7 @@ impl Driver {
             }
             Event::Closed(reason) => {
                 self.events.handle(DriverEvent::Retired);
-                self.link.set_close_reason(reason.clone());
+                self.handle.set_close_reason(reason.clone());
                 self.over = Some(reason);
             }
         }
@@ -635,18 +635,18 @@ impl Driver {
             return;
         }
         self.answers = answers;
-        self.link.learn(|insight| {
-            insight.measures = self.core.measures();
-            insight.server_header = self.core.server_header().map(str::to_owned);
-            insight.public_header = self.core.public_header().map(str::to_owned);
-            insight.is_serial = !self.core.is_pipelining();
+        self.handle.learn(|server_info| {
+            server_info.measures = self.core.measures();
+            server_info.server_header = self.core.server_header().map(str::to_owned);
+            server_info.public_header = self.core.public_header().map(str::to_owned);
+            server_info.is_serial = !self.core.is_pipelining();
         });
     }
 
     fn update_counters(&mut self) {
         let counts = self.core.counters();
         self.update_leaving();
-        let counters = &self.link.counters;
+        let counters = &self.handle.counters;
         counters.packets.set(self.sessions.packets());
         counters.sessions.set(self.core.session_count() as u64);
         counters.requests.set(counts.requests);
@@ -661,12 +661,12 @@ impl Driver {
 
     fn update_leaving(&mut self) {
         let leaving = self.core.leaving_count();
-        self.link.counters.leaving.set(leaving as u64);
+        self.handle.counters.leaving.set(leaving as u64);
     }
 
     fn finish(mut self, reason: CloseReason) {
-        tracing::info!("{}/-: closed: {reason}", self.link.id);
-        tracing::debug!("{}/-: {:?}", self.link.id, self.link.insight());
+        tracing::info!("{}/-: closed: {reason}", self.handle.id);
+        tracing::debug!("{}/-: {:?}", self.handle.id, self.handle.server_info());
         self.sessions.on_closed(&reason);
     }
 }

@@ -12,7 +12,7 @@ use crate::mux::{
 
 /// On what kind of connection a DESCRIBE or SETUP failed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Circumstances {
+pub(crate) struct FailureContext {
     /// Other sessions were on the connection.
     pub(crate) is_shared: bool,
     /// It was connected before this session came.
@@ -25,7 +25,7 @@ pub(crate) struct Circumstances {
 
 /// What may help.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Remedy {
+pub(crate) enum Failover {
     /// Nothing: it is this session's own error.
     Nothing,
     /// The connection was stale: one made after it.
@@ -39,31 +39,35 @@ pub(crate) enum Remedy {
 }
 
 /// Decides what may help against `failure`.
-pub(crate) fn remedy(failure: &FailureKind, on: Circumstances, multiplex: Multiplex) -> Remedy {
-    let remedy = match failure {
+pub(crate) fn failover(
+    failure: &FailureKind,
+    on: FailureContext,
+    multiplex: Multiplex,
+) -> Failover {
+    let failover = match failure {
         // Quarantine may fill a connection that nobody else is on. On a fresh one the session's own
         // streams are too many.
-        FailureKind::ChannelsExhausted if on.is_last_resort => Remedy::Nothing,
-        FailureKind::ChannelsExhausted => Remedy::Elsewhere,
-        FailureKind::CannotShare(violation) => Remedy::Alone(Evidence::Violation(*violation)),
+        FailureKind::ChannelsExhausted if on.is_last_resort => Failover::Nothing,
+        FailureKind::ChannelsExhausted => Failover::Elsewhere,
+        FailureKind::CannotShare(violation) => Failover::Alone(Evidence::Violation(*violation)),
         FailureKind::Status { code, .. } => remedy_for_status(*code, on),
         FailureKind::ConnectionLost(reason) => remedy_for_loss(reason, on),
         // A fence that was sent after it was answered (EvoStream; go2rtc while something plays).
-        FailureKind::Swallowed if on.is_shared => Remedy::Alone(Evidence::Unanswered),
-        _ => Remedy::Nothing,
+        FailureKind::Swallowed if on.is_shared => Failover::Alone(Evidence::Unanswered),
+        _ => Failover::Nothing,
     };
-    match remedy {
-        Remedy::Alone(_) if multiplex == Multiplex::Always => Remedy::Nothing,
-        remedy => remedy,
+    match failover {
+        Failover::Alone(_) if multiplex == Multiplex::Always => Failover::Nothing,
+        failover => failover,
     }
 }
 
 /// Alone on a connection, or on one made for the purpose, it would fare no better on the next one.
-fn elsewhere(on: Circumstances) -> Remedy {
+fn elsewhere(on: FailureContext) -> Failover {
     if on.is_shared && !on.is_last_resort {
-        Remedy::Elsewhere
+        Failover::Elsewhere
     } else {
-        Remedy::Nothing
+        Failover::Nothing
     }
 }
 
@@ -72,7 +76,7 @@ pub(crate) fn is_about_capacity(code: u16) -> bool {
     matches!(code, 453 | 461 | 500 | 503)
 }
 
-fn remedy_for_status(code: u16, on: Circumstances) -> Remedy {
+fn remedy_for_status(code: u16, on: FailureContext) -> Failover {
     match code {
         // Full: of bandwidth, sessions, or channels (gst-rtsp-server says 461 to the 129th).
         code if is_about_capacity(code) => elsewhere(on),
@@ -81,23 +85,23 @@ fn remedy_for_status(code: u16, on: Circumstances) -> Remedy {
         400 | 405 | 406 | 451 | 454 | 455 | 459 | 460 | 501 | 551
             if on.is_shared || on.is_reused =>
         {
-            Remedy::Alone(Evidence::Status(code))
+            Failover::Alone(Evidence::Status(code))
         }
-        _ => Remedy::Nothing,
+        _ => Failover::Nothing,
     }
 }
 
-fn remedy_for_loss(reason: &CloseReason, on: Circumstances) -> Remedy {
+fn remedy_for_loss(reason: &CloseReason, on: FailureContext) -> Failover {
     if on.is_reused && !on.is_proven && *reason != CloseReason::Challenged {
         // An idle connection that the server had given up (fault F39): no offence of ours.
-        return Remedy::Younger;
+        return Failover::Younger;
     }
     match reason {
-        CloseReason::Challenged => Remedy::Next,
+        CloseReason::Challenged => Failover::Next,
         CloseReason::PeerClosed | CloseReason::Io(_) if on.is_shared => {
-            Remedy::Alone(Evidence::Closed)
+            Failover::Alone(Evidence::Closed)
         }
-        _ => Remedy::Nothing,
+        _ => Failover::Nothing,
     }
 }
 
@@ -106,17 +110,17 @@ mod tests {
     use super::*;
     use crate::mux::proto::SharingViolation;
 
-    const SHARED: Circumstances = Circumstances {
+    const SHARED: FailureContext = FailureContext {
         is_shared: true,
         is_reused: false,
         is_last_resort: false,
         is_proven: true,
     };
-    const OWN: Circumstances = Circumstances {
+    const OWN: FailureContext = FailureContext {
         is_shared: false,
         ..SHARED
     };
-    const IDLE: Circumstances = Circumstances {
+    const IDLE: FailureContext = FailureContext {
         is_shared: true,
         is_reused: true,
         is_last_resort: false,
@@ -131,33 +135,33 @@ mod tests {
         }
     }
 
-    fn auto(failure: &FailureKind, on: Circumstances) -> Remedy {
-        remedy(failure, on, Multiplex::Auto)
+    fn auto(failure: &FailureKind, on: FailureContext) -> Failover {
+        failover(failure, on, Multiplex::Auto)
     }
 
     #[test]
     fn a_full_server_is_tried_on_another_connection() {
         for code in [453, 461, 500, 503] {
-            assert_eq!(auto(&status(code), SHARED), Remedy::Elsewhere, "{code}");
-            assert_eq!(auto(&status(code), OWN), Remedy::Nothing, "{code}");
+            assert_eq!(auto(&status(code), SHARED), Failover::Elsewhere, "{code}");
+            assert_eq!(auto(&status(code), OWN), Failover::Nothing, "{code}");
         }
         let exhausted = FailureKind::ChannelsExhausted;
-        assert_eq!(auto(&exhausted, SHARED), Remedy::Elsewhere);
-        let last_resort = Circumstances {
+        assert_eq!(auto(&exhausted, SHARED), Failover::Elsewhere);
+        let last_resort = FailureContext {
             is_last_resort: true,
             ..OWN
         };
-        assert_eq!(auto(&exhausted, last_resort), Remedy::Nothing);
-        let quarantined = Circumstances {
+        assert_eq!(auto(&exhausted, last_resort), Failover::Nothing);
+        let quarantined = FailureContext {
             is_shared: false,
             ..SHARED
         };
-        assert_eq!(auto(&exhausted, quarantined), Remedy::Elsewhere);
-        let last = Circumstances {
+        assert_eq!(auto(&exhausted, quarantined), Failover::Elsewhere);
+        let last = FailureContext {
             is_last_resort: true,
             ..SHARED
         };
-        assert_eq!(auto(&status(503), last), Remedy::Nothing);
+        assert_eq!(auto(&status(503), last), Failover::Nothing);
     }
 
     #[test]
@@ -165,79 +169,79 @@ mod tests {
         for code in [400, 405, 406, 451, 454, 455, 459, 460, 501, 551] {
             assert_eq!(
                 auto(&status(code), SHARED),
-                Remedy::Alone(Evidence::Status(code))
+                Failover::Alone(Evidence::Status(code))
             );
             assert_eq!(
                 auto(&status(code), OWN),
-                Remedy::Nothing,
+                Failover::Nothing,
                 "alone it is its own error"
             );
         }
         let closed = FailureKind::ConnectionLost(CloseReason::PeerClosed);
-        assert_eq!(auto(&closed, SHARED), Remedy::Alone(Evidence::Closed));
-        assert_eq!(auto(&closed, OWN), Remedy::Nothing);
+        assert_eq!(auto(&closed, SHARED), Failover::Alone(Evidence::Closed));
+        assert_eq!(auto(&closed, OWN), Failover::Nothing);
     }
 
     #[test]
     fn f11_mixed_up_answers_are_evidence() {
         let violation = SharingViolation::SameSessionId;
-        let remedy = auto(&FailureKind::CannotShare(violation), SHARED);
-        assert_eq!(remedy, Remedy::Alone(Evidence::Violation(violation)));
+        let failover = auto(&FailureKind::CannotShare(violation), SHARED);
+        assert_eq!(failover, Failover::Alone(Evidence::Violation(violation)));
     }
 
     #[test]
     fn f09_a_request_that_is_ignored_is_evidence_and_a_blocked_one_is_none() {
         let swallowed = FailureKind::Swallowed;
-        let alone = Remedy::Alone(Evidence::Unanswered);
+        let alone = Failover::Alone(Evidence::Unanswered);
         assert_eq!(auto(&swallowed, SHARED), alone);
-        assert_eq!(auto(&swallowed, OWN), Remedy::Nothing);
+        assert_eq!(auto(&swallowed, OWN), Failover::Nothing);
         // gst-rtsp-server holds answers for 20 s while media flows.
         let blocked = FailureKind::TimedOut(std::time::Duration::from_secs(25));
-        assert_eq!(auto(&blocked, SHARED), Remedy::Nothing);
+        assert_eq!(auto(&blocked, SHARED), Failover::Nothing);
     }
 
     #[test]
     fn f39_a_stale_idle_connection_is_no_evidence() {
         let closed = FailureKind::ConnectionLost(CloseReason::PeerClosed);
-        assert_eq!(auto(&closed, IDLE), Remedy::Younger);
-        let proven = Circumstances {
+        assert_eq!(auto(&closed, IDLE), Failover::Younger);
+        let proven = FailureContext {
             is_proven: true,
             ..IDLE
         };
-        assert_eq!(auto(&closed, proven), Remedy::Alone(Evidence::Closed));
+        assert_eq!(auto(&closed, proven), Failover::Alone(Evidence::Closed));
     }
 
     #[test]
     fn f46_a_close_behind_a_401_is_no_evidence() {
         let challenged = FailureKind::ConnectionLost(CloseReason::Challenged);
         for on in [SHARED, OWN, IDLE] {
-            assert_eq!(auto(&challenged, on), Remedy::Next);
+            assert_eq!(auto(&challenged, on), Failover::Next);
         }
     }
 
     #[test]
     fn a_dead_server_is_no_evidence() {
         let dead = FailureKind::ConnectionLost(CloseReason::Dead("silence"));
-        assert_eq!(auto(&dead, SHARED), Remedy::Nothing);
+        assert_eq!(auto(&dead, SHARED), Failover::Nothing);
     }
 
     #[test]
     fn with_multiplex_always_nothing_is_moved_to_a_connection_of_its_own() {
         assert_eq!(
-            remedy(&status(400), SHARED, Multiplex::Always),
-            Remedy::Nothing
+            failover(&status(400), SHARED, Multiplex::Always),
+            Failover::Nothing
         );
         assert_eq!(
-            remedy(&status(453), SHARED, Multiplex::Always),
-            Remedy::Elsewhere
+            failover(&status(453), SHARED, Multiplex::Always),
+            Failover::Elsewhere
         );
     }
 
     #[test]
     fn answers_about_the_camera_are_its_own() {
         for code in [401, 404, 410, 415] {
-            assert_eq!(auto(&status(code), SHARED), Remedy::Nothing, "{code}");
+            assert_eq!(auto(&status(code), SHARED), Failover::Nothing, "{code}");
         }
-        assert_eq!(auto(&FailureKind::Cancelled, SHARED), Remedy::Nothing);
+        assert_eq!(auto(&FailureKind::Cancelled, SHARED), Failover::Nothing);
     }
 }

@@ -26,7 +26,7 @@ const OTHER_REQUESTS: u32 = 2;
 
 /// What was measured of one server, over all its connections.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Pace {
+pub(crate) struct ServerSpeed {
     /// The shortest seen.
     pub(crate) round_trip: Option<Duration>,
     /// For the requests of one session that nobody else's can overtake.
@@ -38,7 +38,7 @@ pub(crate) struct Pace {
     pub(crate) is_serial: bool,
 }
 
-impl Pace {
+impl ServerSpeed {
     /// A connection took so long to connect and has measured this so far. What is seen last holds,
     /// save for the round trip, which waiting can only lengthen.
     pub(crate) fn on_measured(&mut self, connect_time: Option<Duration>, measures: Measures) {
@@ -104,42 +104,42 @@ mod tests {
 
     const MS: Duration = Duration::from_millis(1);
 
-    fn pace(way: Duration, service: Duration, describe: Option<Duration>) -> Pace {
-        let mut pace = Pace::default();
+    fn speed(way: Duration, service: Duration, describe: Option<Duration>) -> ServerSpeed {
+        let mut speed = ServerSpeed::default();
         let measures = Measures {
             round_trip: Some(way + service),
             service_time: Some(service),
             describe_time: describe,
             ..Measures::default()
         };
-        pace.on_measured(Some(way), measures);
-        pace
+        speed.on_measured(Some(way), measures);
+        speed
     }
 
     #[test]
     fn of_an_unknown_server_everything_goes_on_one_connection() {
-        assert_eq!(Pace::default().batch(), None);
+        assert_eq!(ServerSpeed::default().batch(), None);
     }
 
     #[test]
     fn near_and_quick_is_one_connection_for_sixteen() {
-        assert!(pace(MS, MS / 2, None).batch() >= Some(16));
-        assert_eq!(pace(MS, Duration::ZERO, None).batch(), None);
+        assert!(speed(MS, MS / 2, None).batch() >= Some(16));
+        assert_eq!(speed(MS, Duration::ZERO, None).batch(), None);
     }
 
     #[test]
     fn a_server_that_takes_10_ms_for_each_request_gets_several() {
-        assert_eq!(pace(Duration::ZERO, 10 * MS, None).batch(), Some(3));
-        assert_eq!(pace(MS, MS, Some(60 * MS)).batch(), Some(1));
-        assert_eq!(pace(MS, 500 * MS, None).batch(), Some(1));
+        assert_eq!(speed(Duration::ZERO, 10 * MS, None).batch(), Some(3));
+        assert_eq!(speed(MS, MS, Some(60 * MS)).batch(), Some(1));
+        assert_eq!(speed(MS, 500 * MS, None).batch(), Some(1));
     }
 
     #[test]
     fn one_slow_describe_tells_unless_it_is_the_way_that_takes_its_time() {
-        let mut far = pace(100 * MS, Duration::ZERO, None);
+        let mut far = speed(100 * MS, Duration::ZERO, None);
         far.on_described(120 * MS);
         assert!(!far.is_slow_to_describe());
-        let mut live555 = pace(MS, Duration::ZERO, None);
+        let mut live555 = speed(MS, Duration::ZERO, None);
         assert!(!live555.is_slow_to_describe());
         live555.on_described(101 * MS);
         assert!(live555.is_slow_to_describe());
@@ -148,31 +148,31 @@ mod tests {
 
     #[test]
     fn describe_only_connections_pay_where_the_describe_is_what_takes_its_time() {
-        let mut slow_at_all = pace(MS, 35 * MS, Some(35 * MS));
+        let mut slow_at_all = speed(MS, 35 * MS, Some(35 * MS));
         slow_at_all.on_described(36 * MS);
         assert!(slow_at_all.is_slow_to_describe());
         assert!(!slow_at_all.is_worth_describe_only());
-        let mut live555 = pace(MS, Duration::ZERO, None);
+        let mut live555 = speed(MS, Duration::ZERO, None);
         live555.on_described(101 * MS);
         assert!(live555.is_worth_describe_only());
     }
 
     #[test]
     fn over_a_long_way_slow_start_counts() {
-        assert_eq!(pace(20 * MS, Duration::ZERO, None).batch(), Some(4));
+        assert_eq!(speed(20 * MS, Duration::ZERO, None).batch(), Some(4));
     }
 
     #[test]
     fn a_slow_name_lookup_is_not_the_way() {
-        let mut pace = pace(900 * MS, Duration::ZERO, None);
-        pace.on_measured(
+        let mut speed = speed(900 * MS, Duration::ZERO, None);
+        speed.on_measured(
             None,
             Measures {
                 round_trip: Some(MS),
                 ..Measures::default()
             },
         );
-        assert_eq!(pace.round_trip, Some(MS));
-        assert_eq!(pace.batch(), None);
+        assert_eq!(speed.round_trip, Some(MS));
+        assert_eq!(speed.batch(), None);
     }
 }

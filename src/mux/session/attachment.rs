@@ -5,12 +5,12 @@ use std::{sync::Arc, time::Duration};
 use rtsp_types::Method;
 use tokio::sync::oneshot;
 
-use super::monitor::{Seat, SessionMonitor};
+use super::monitor::{SessionLocation, SessionMonitor};
 use crate::mux::{
     config::OverflowPolicy,
     connection_pool::ConnectionHandle,
     delivery::{Consumer, delivery},
-    driver::{Command, Lease, Link},
+    driver::{Command, DriverHandle, SessionGuard},
     ids::ConnectionId,
     proto::{Failure, FailureKind, Reply, SessionConfig, SessionKey, SessionRequest, StreamGrant},
 };
@@ -20,7 +20,7 @@ use crate::mux::{
 #[derive(Debug)]
 pub(crate) struct Attachment {
     /// Declared first, so that the driver knows of the TEARDOWN when it becomes idle.
-    lease: Lease,
+    session_guard: SessionGuard,
     pub(crate) consumer: Consumer,
     handle: ConnectionHandle,
 }
@@ -33,10 +33,10 @@ impl Attachment {
         overflow: OverflowPolicy,
         monitor: &SessionMonitor,
     ) -> Result<Self, (ConnectionHandle, Failure)> {
-        let link = handle.link();
-        let (producer, consumer) = delivery(Arc::clone(&link.budget), overflow);
+        let driver = handle.driver();
+        let (producer, consumer) = delivery(Arc::clone(&driver.budget), overflow);
         let (sender, opened) = oneshot::channel();
-        link.send(Command::Open {
+        driver.send(Command::Open {
             config,
             producer,
             release: monitor.release_guard(),
@@ -44,15 +44,15 @@ impl Attachment {
         });
         let result = opened
             .await
-            .unwrap_or_else(|_| Err(FailureKind::ConnectionLost(link.close_reason())));
+            .unwrap_or_else(|_| Err(FailureKind::ConnectionLost(driver.close_reason())));
         match result {
-            Ok(lease) => {
+            Ok(session_guard) => {
                 let attachment = Self {
-                    lease,
+                    session_guard,
                     consumer,
                     handle,
                 };
-                monitor.set_seat(attachment.seat(Vec::new()));
+                monitor.set_location(attachment.seat(Vec::new()));
                 Ok(attachment)
             }
             // What could not be opened was going to be described.
@@ -68,10 +68,10 @@ impl Attachment {
     }
 
     /// What its monitor observes.
-    pub(crate) fn seat(&self, grants: Vec<StreamGrant>) -> Seat {
-        Seat {
+    pub(crate) fn seat(&self, grants: Vec<StreamGrant>) -> SessionLocation {
+        SessionLocation {
             pool: self.handle.pool().clone(),
-            link: self.link().clone(),
+            driver: self.driver().clone(),
             delivery: self.consumer.delivery().clone(),
             grants,
         }
@@ -79,7 +79,7 @@ impl Attachment {
 
     /// From now on it waits no longer than this for an answer.
     pub(crate) fn set_patience(&self, patience: Duration) {
-        self.link().send(Command::SetPatience {
+        self.driver().send(Command::SetPatience {
             session: self.key(),
             patience,
         });
@@ -94,16 +94,16 @@ impl Attachment {
     pub(crate) fn send(&self, request: SessionRequest) -> Pending<'_> {
         let method = method_of(&request);
         if method == Method::Setup {
-            self.lease.set_known(true);
+            self.session_guard.set_known(true);
         }
         let (sender, reply) = oneshot::channel();
-        self.link().send(Command::Request {
+        self.driver().send(Command::Request {
             session: self.key(),
             request,
             reply: sender,
         });
         Pending {
-            link: self.link(),
+            driver: self.driver(),
             method,
             reply,
         }
@@ -112,7 +112,7 @@ impl Attachment {
     /// Ends the session at the server; done when that has answered, or will not.
     pub(crate) fn end(&self) -> impl Future<Output = ()> + Send + use<> {
         let (sender, reply) = oneshot::channel();
-        self.link().send(Command::Request {
+        self.driver().send(Command::Request {
             session: self.key(),
             request: SessionRequest::Teardown,
             reply: sender,
@@ -125,11 +125,11 @@ impl Attachment {
 
     /// Its first SETUP was refused: the server has no session of it.
     pub(crate) fn on_refused(&self) {
-        self.lease.set_known(false);
+        self.session_guard.set_known(false);
     }
 
-    pub(crate) fn link(&self) -> &Arc<Link> {
-        self.handle.link()
+    pub(crate) fn driver(&self) -> &Arc<DriverHandle> {
+        self.handle.driver()
     }
 
     pub(crate) fn handle(&self) -> &ConnectionHandle {
@@ -137,11 +137,11 @@ impl Attachment {
     }
 
     pub(crate) fn connection(&self) -> ConnectionId {
-        self.link().id
+        self.driver().id
     }
 
     pub(crate) fn key(&self) -> SessionKey {
-        self.lease.key
+        self.session_guard.key
     }
 }
 
@@ -157,7 +157,7 @@ fn method_of(request: &SessionRequest) -> Method {
 
 /// A request whose answer is outstanding.
 pub(crate) struct Pending<'a> {
-    link: &'a Link,
+    driver: &'a DriverHandle,
     method: Method,
     reply: oneshot::Receiver<Result<Reply, Failure>>,
 }
@@ -170,7 +170,7 @@ impl Pending<'_> {
             Err(_) => Err(Failure {
                 method: self.method,
                 cseq: None,
-                kind: FailureKind::ConnectionLost(self.link.close_reason()),
+                kind: FailureKind::ConnectionLost(self.driver.close_reason()),
             }),
         }
     }

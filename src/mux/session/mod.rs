@@ -24,7 +24,7 @@ use self::{
 };
 use super::{
     delivery::Packet,
-    driver::{Link, Report},
+    driver::{DriverHandle, Report},
     error::Error,
     proto::{PacketKind, Presentation, Reply, RtpInfo, SessionKey, SessionRequest, StreamGrant},
 };
@@ -162,11 +162,11 @@ impl Session {
     }
 
     fn is_to_move(&mut self) -> bool {
-        let link = self.attachment.link();
-        if self.successor.is_none() && link.is_asked_to_move(self.attachment.key()) {
-            self.odd = Some((link.id, self.attachment.key()));
+        let driver = self.attachment.driver();
+        if self.successor.is_none() && driver.is_asked_to_move(self.attachment.key()) {
+            self.odd = Some((driver.id, self.attachment.key()));
         }
-        self.successor.is_some() || self.odd.is_some() || link.is_to_be_left()
+        self.successor.is_some() || self.odd.is_some() || driver.is_to_be_left()
     }
 
     /// Moves to a connection of its own. Where the server may have no room for a session that is there
@@ -191,11 +191,11 @@ impl Session {
     /// Who is to take over, if anybody can: from a connection where nothing can be addressed any
     /// more all go, from one that carries too much one at a time.
     fn begin_to_move(&mut self) {
-        let link = self.attachment.link();
-        let bring_up = match link.is_tainted() {
+        let driver = self.attachment.driver();
+        let bring_up = match driver.is_tainted() {
             true => self.bring_up.successor(),
             false if let Some(odd) = self.odd => return self.begin_to_move_apart(odd),
-            false if link.accept_invitation() => self.bring_up.relief(link.id),
+            false if driver.accept_invitation() => self.bring_up.relief(driver.id),
             false => None,
         };
         if let Some(bring_up) = bring_up {
@@ -223,12 +223,13 @@ impl Session {
         if has_stopped && outcome.is_pending() {
             // It had observed the one that has come to nothing.
             let seat = self.attachment.seat(self.streams.clone());
-            self.bring_up.monitor.set_seat(seat);
+            self.bring_up.monitor.set_location(seat);
         }
         match outcome {
             Poll::Ready(here) => self.move_over(context, *here),
             // Where all are to go nothing else is tried; else there may be another invitation.
-            Poll::Pending if successor.is_on_its_way() || self.attachment.link().is_tainted() => {}
+            Poll::Pending if successor.is_on_its_way() || self.attachment.driver().is_tainted() => {
+            }
             Poll::Pending => self.give_up_move(),
         }
     }
@@ -357,14 +358,14 @@ pub struct RtcpSender {
 /// Where a session is.
 #[derive(Clone, Debug)]
 struct Place {
-    link: Arc<Link>,
+    driver: Arc<DriverHandle>,
     session: SessionKey,
 }
 
 impl Place {
     fn of(attachment: &Attachment) -> Self {
         Self {
-            link: Arc::clone(attachment.link()),
+            driver: Arc::clone(attachment.driver()),
             session: attachment.key(),
         }
     }
@@ -376,7 +377,7 @@ impl RtcpSender {
     /// nothing.
     pub fn try_send(&self, stream: usize, packet: impl Into<Bytes>) -> bool {
         let place = self.place.lock().unwrap_or_else(PoisonError::into_inner);
-        place.link.try_send_report(Report {
+        place.driver.try_send_report(Report {
             session: place.session,
             stream,
             packet: packet.into(),

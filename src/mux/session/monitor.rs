@@ -11,7 +11,7 @@ use std::{
 use crate::mux::{
     connection_pool::ConnectionPool,
     delivery::Delivery,
-    driver::Link,
+    driver::DriverHandle,
     proto::{ServerText, StreamGrant},
     release::{ReleaseGuard, ReleaseTracker},
     stats::{SessionStats, StreamStats},
@@ -19,9 +19,9 @@ use crate::mux::{
 
 /// Where a session is at the moment.
 #[derive(Clone, Debug)]
-pub(crate) struct Seat {
+pub(crate) struct SessionLocation {
     pub(crate) pool: ConnectionPool,
-    pub(crate) link: Arc<Link>,
+    pub(crate) driver: Arc<DriverHandle>,
     pub(crate) delivery: Arc<Delivery>,
     pub(crate) grants: Vec<StreamGrant>,
 }
@@ -29,7 +29,7 @@ pub(crate) struct Seat {
 #[derive(Debug, Default)]
 struct Watched {
     released: ReleaseTracker,
-    seat: Mutex<Option<Seat>>,
+    location: Mutex<Option<SessionLocation>>,
     is_moving: AtomicBool,
 }
 
@@ -48,8 +48,8 @@ impl SessionMonitor {
         self.0.released.guard()
     }
 
-    pub(crate) fn set_seat(&self, seat: Seat) {
-        *self.seat() = Some(seat);
+    pub(crate) fn set_location(&self, location: SessionLocation) {
+        *self.location() = Some(location);
     }
 
     /// Gives whether it was before.
@@ -58,23 +58,26 @@ impl SessionMonitor {
     }
 
     pub(crate) fn set_grants(&self, grants: &[StreamGrant]) {
-        if let Some(seat) = self.seat().as_mut() {
-            seat.grants = grants.to_vec();
+        if let Some(location) = self.location().as_mut() {
+            location.grants = grants.to_vec();
         }
     }
 
-    fn seat(&self) -> MutexGuard<'_, Option<Seat>> {
-        self.0.seat.lock().unwrap_or_else(PoisonError::into_inner)
+    fn location(&self) -> MutexGuard<'_, Option<SessionLocation>> {
+        self.0
+            .location
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What is known of the session now. After its end: what was known last.
     pub fn stats(&self) -> SessionStats {
-        let Some(seat) = self.seat().clone() else {
+        let Some(location) = self.location().clone() else {
             return SessionStats::default();
         };
-        let counts = seat.delivery.counts();
-        let counters = &seat.link.counters;
-        let streams = seat.grants.iter().map(|grant| {
+        let counts = location.delivery.counts();
+        let counters = &location.driver.counters;
+        let streams = location.grants.iter().map(|grant| {
             let count = counts.get(grant.stream).copied().unwrap_or_default();
             StreamStats {
                 stream: grant.stream,
@@ -91,18 +94,19 @@ impl SessionMonitor {
                 undescribed_type: (count.undescribed > 0).then_some(count.undescribed_type),
             }
         });
-        let (sharing, cannot_share, sharing_age) = seat.pool.sharing_stats(&seat.link.server);
+        let (sharing, cannot_share, sharing_age) =
+            location.pool.sharing_stats(&location.driver.server);
         SessionStats {
             sharing,
             cannot_share,
             sharing_age,
-            connection: Some(seat.link.id.0),
+            connection: Some(location.driver.id.0),
             sessions_on_connection: counters.sessions.get(),
             references_on_connection: counters.references.get(),
             connections_to_server: counters.connections_to_server.get(),
-            health: seat.link.health(),
+            health: location.driver.health(),
             is_moving: self.0.is_moving.load(Ordering::Relaxed),
-            session_id: seat
+            session_id: location
                 .grants
                 .first()
                 .map(|grant| ServerText::of_identifier(&grant.session_id).into()),

@@ -364,11 +364,11 @@ mod tests {
     fn f48_temporary_files_of_killed_processes_are_removed_after_an_hour() {
         let place = Place::new("left");
         let temporary = format!(".rtspmux-{:032x}.new", 7);
-        let link = format!(".rtspmux-{:032x}.new", 8);
+        let driver = format!(".rtspmux-{:032x}.new", 8);
         for name in [&temporary, "state.12.new", ".rtspmux-7.new"] {
             fs::write(place.0.join(name), "").unwrap();
         }
-        symlink(place.0.join("state.12.new"), place.0.join(&link)).unwrap();
+        symlink(place.0.join("state.12.new"), place.0.join(&driver)).unwrap();
         let now = SystemTime::now();
         remove_left_overs(&place.file(), now);
         assert_eq!(place.names().len(), 4);
@@ -376,6 +376,6 @@ mod tests {
             &place.file(),
             now + LEFT_OVER_AFTER + Duration::from_secs(60),
         );
-        assert_eq!(place.names(), [&link, ".rtspmux-7.new", "state.12.new"]);
+        assert_eq!(place.names(), [&driver, ".rtspmux-7.new", "state.12.new"]);
     }
 }

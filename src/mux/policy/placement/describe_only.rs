@@ -3,12 +3,12 @@
 
 use std::hash::Hash;
 
-use super::{Demand, Describes, Entry, Phase, Purpose, Table, least_referenced};
+use super::{Describes, Entry, Phase, PlacementRequest, Purpose, Table, least_referenced};
 use crate::mux::ids::ConnectionId;
 
 impl<S: Clone + Eq + Hash, K: Clone + Eq> Table<S, K> {
     /// What is made at the limit, where nothing that there is will do.
-    pub(crate) fn overflow(&self, demand: &Demand<S, K>) -> Option<Purpose> {
+    pub(crate) fn overflow(&self, demand: &PlacementRequest<S, K>) -> Option<Purpose> {
         if !demand.overflows {
             None
         } else if !demand.is_only_described() {
@@ -19,8 +19,8 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq> Table<S, K> {
     }
 
     /// Who is only to be described needs a place to go to afterwards.
-    fn is_described_aside(&self, demand: &Demand<S, K>) -> bool {
-        let fits = |demand: &Demand<S, K>| {
+    fn is_described_aside(&self, demand: &PlacementRequest<S, K>) -> bool {
+        let fits = |demand: &PlacementRequest<S, K>| {
             let place = self.least_loaded(demand, demand.ceiling, u32::MAX);
             place.is_some()
         };
@@ -37,13 +37,13 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq> Table<S, K> {
         fits(&described)
     }
 
-    pub(crate) fn least_busy_aside(&self, demand: &Demand<S, K>) -> Option<ConnectionId> {
+    pub(crate) fn least_busy_aside(&self, demand: &PlacementRequest<S, K>) -> Option<ConnectionId> {
         let (limit, batch) = (demand.ceiling, demand.batch);
         self.least_busy_of(Purpose::Aside, demand, limit, batch)
     }
 
     /// Whether `demand` is kept from a connection on which others play because it is for a DESCRIBE.
-    pub(crate) fn is_put_aside(&self, demand: &Demand<S, K>) -> bool {
+    pub(crate) fn is_put_aside(&self, demand: &PlacementRequest<S, K>) -> bool {
         if demand.is_dedicated || demand.describes == Describes::Nothing {
             return false;
         }
@@ -57,7 +57,7 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq> Table<S, K> {
     pub(crate) fn rejoin(
         &mut self,
         id: ConnectionId,
-        demand: &Demand<S, K>,
+        demand: &PlacementRequest<S, K>,
     ) -> Option<ConnectionId> {
         let is_outside = |entry: &Entry<S, K>| entry.purpose == Purpose::Aside;
         let place = if self.entry(id).is_some_and(is_outside) {

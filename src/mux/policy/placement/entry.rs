@@ -1,6 +1,6 @@
 //! One connection, as the table knows it.
 
-use super::request::{Company, Demand, Describes};
+use super::request::{Describes, PlacementRequest, SharedWith};
 use crate::mux::ids::{ConnectionId, PresentationUri};
 
 /// Who may use a connection.
@@ -55,7 +55,7 @@ impl<S: PartialEq, K: PartialEq> Entry<S, K> {
     }
 
     /// Whether it may be handed out for `demand` at all, purpose and load aside.
-    pub(crate) fn suits(&self, id: ConnectionId, demand: &Demand<S, K>) -> bool {
+    pub(crate) fn suits(&self, id: ConnectionId, demand: &PlacementRequest<S, K>) -> bool {
         self.server == demand.server
             && self.key == demand.key
             && self.phase != Phase::Closing
@@ -74,12 +74,12 @@ impl<S: PartialEq, K: PartialEq> Entry<S, K> {
         }
     }
 
-    fn is_company_for(&self, demand: &Demand<S, K>) -> bool {
+    fn is_company_for(&self, demand: &PlacementRequest<S, K>) -> bool {
         let is_free = self.references == 0 && self.presentation == demand.presentation;
-        match demand.company {
-            Company::Any => true,
-            Company::NotPlaying => is_free || (self.references > 0 && !self.is_playing),
-            Company::Alone => is_free,
+        match demand.shared_with {
+            SharedWith::Any => true,
+            SharedWith::NotPlaying => is_free || (self.references > 0 && !self.is_playing),
+            SharedWith::Alone => is_free,
         }
     }
 

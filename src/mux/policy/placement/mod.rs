@@ -27,7 +27,7 @@ use crate::mux::ids::ConnectionId;
 use self::spread::DescribePlace;
 pub(crate) use self::{
     entry::{Entry, Phase, Purpose},
-    request::{Company, Demand, Describes, Placement},
+    request::{Describes, Placement, PlacementRequest, SharedWith},
 };
 
 /// Sessions one connection can carry at most: channels are one octet and come in pairs.
@@ -56,7 +56,7 @@ pub(crate) enum Checkin {
 pub(crate) struct Table<S, K> {
     connections: HashMap<ConnectionId, Entry<S, K>>,
     /// In order of arrival, all servers together.
-    waiting: VecDeque<(WaiterId, Demand<S, K>)>,
+    waiting: VecDeque<(WaiterId, PlacementRequest<S, K>)>,
     last_connection: u64,
     last_waiter: u64,
 }
@@ -79,7 +79,7 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq> Table<S, K> {
     /// Finds a connection for a caller who has just come. Nobody overtakes: where somebody with
     /// the same key waits already, or a connection slot is being waited for, the newcomer waits
     /// behind them.
-    pub(crate) fn checkout(&mut self, demand: &Demand<S, K>) -> Placement {
+    pub(crate) fn checkout(&mut self, demand: &PlacementRequest<S, K>) -> Placement {
         let mut others = self
             .waiting
             .iter()
@@ -101,7 +101,7 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq> Table<S, K> {
     }
 
     /// The decision itself, the same for newcomers and for those who waited.
-    fn place(&mut self, demand: &Demand<S, K>) -> Placement {
+    fn place(&mut self, demand: &PlacementRequest<S, K>) -> Placement {
         if demand.is_dedicated {
             return Placement::Connect(self.insert(demand, Purpose::Dedicated));
         }
@@ -140,7 +140,7 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq> Table<S, K> {
         }
     }
 
-    fn wait_or_refuse(&self, demand: &Demand<S, K>) -> Placement {
+    fn wait_or_refuse(&self, demand: &PlacementRequest<S, K>) -> Placement {
         if demand.patient || self.room_is_coming(demand) {
             Placement::Wait { close: None }
         } else {
@@ -149,7 +149,7 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq> Table<S, K> {
     }
 
     /// Puts a caller at the end of the queue; none: the queue is full.
-    pub(crate) fn enqueue(&mut self, demand: Demand<S, K>) -> Option<WaiterId> {
+    pub(crate) fn enqueue(&mut self, demand: PlacementRequest<S, K>) -> Option<WaiterId> {
         if self.waiting_for(&demand.server) >= MAX_WAITING {
             return None;
         }
@@ -165,7 +165,7 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq> Table<S, K> {
     }
 
     /// A caller that waits asks for this now. Does nothing if it was served.
-    pub(crate) fn refresh_waiting(&mut self, id: WaiterId, demand: Demand<S, K>) {
+    pub(crate) fn refresh_waiting(&mut self, id: WaiterId, demand: PlacementRequest<S, K>) {
         let mut waiting = self.waiting.iter_mut();
         if let Some((_, asked)) = waiting.find(|(waiter, _)| *waiter == id) {
             *asked = demand;
@@ -294,7 +294,7 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq> Table<S, K> {
     }
 
     /// Whether `demand` would get a connection now, or one would be made for it.
-    pub(crate) fn has_place(&self, demand: &Demand<S, K>) -> bool {
+    pub(crate) fn has_place(&self, demand: &PlacementRequest<S, K>) -> bool {
         demand.is_dedicated
             || self.has_room(demand)
             || self.least_busy(demand, demand.ceiling, u32::MAX).is_some()
@@ -366,21 +366,26 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq> Table<S, K> {
             .count()
     }
 
-    fn has_room(&self, demand: &Demand<S, K>) -> bool {
+    fn has_room(&self, demand: &PlacementRequest<S, K>) -> bool {
         demand
             .max_connections
             .is_none_or(|max| self.pooled_connections(&demand.server) < max)
     }
 
     /// The same among those whose server is not busy with something.
-    fn least_busy(&self, demand: &Demand<S, K>, limit: u32, batch: u32) -> Option<ConnectionId> {
+    fn least_busy(
+        &self,
+        demand: &PlacementRequest<S, K>,
+        limit: u32,
+        batch: u32,
+    ) -> Option<ConnectionId> {
         self.least_busy_of(Purpose::Pooled, demand, limit, batch)
     }
 
     fn least_busy_of(
         &self,
         purpose: Purpose,
-        demand: &Demand<S, K>,
+        demand: &PlacementRequest<S, K>,
         limit: u32,
         batch: u32,
     ) -> Option<ConnectionId> {
@@ -390,13 +395,18 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq> Table<S, K> {
 
     /// The least loaded connection below `limit` references, of which less than `batch` are coming
     /// up.
-    fn least_loaded(&self, demand: &Demand<S, K>, limit: u32, batch: u32) -> Option<ConnectionId> {
+    fn least_loaded(
+        &self,
+        demand: &PlacementRequest<S, K>,
+        limit: u32,
+        batch: u32,
+    ) -> Option<ConnectionId> {
         least_referenced(self.candidates(demand, limit, batch))
     }
 
     fn candidates(
         &self,
-        demand: &Demand<S, K>,
+        demand: &PlacementRequest<S, K>,
         limit: u32,
         batch: u32,
     ) -> impl Iterator<Item = (ConnectionId, &Entry<S, K>)> {
@@ -406,7 +416,7 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq> Table<S, K> {
     fn candidates_of(
         &self,
         purpose: Purpose,
-        demand: &Demand<S, K>,
+        demand: &PlacementRequest<S, K>,
         limit: u32,
         batch: u32,
     ) -> impl Iterator<Item = (ConnectionId, &Entry<S, K>)> {
@@ -419,7 +429,7 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq> Table<S, K> {
     }
 
     /// The oldest idle connection that `demand` itself cannot use.
-    fn idle_to_replace(&self, demand: &Demand<S, K>) -> Option<ConnectionId> {
+    fn idle_to_replace(&self, demand: &PlacementRequest<S, K>) -> Option<ConnectionId> {
         self.connections
             .iter()
             .filter(|(_, entry)| entry.counts_for(&demand.server) && entry.is_idle())
@@ -428,7 +438,7 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq> Table<S, K> {
             .min()
     }
 
-    fn room_is_coming(&self, demand: &Demand<S, K>) -> bool {
+    fn room_is_coming(&self, demand: &PlacementRequest<S, K>) -> bool {
         self.connections.values().any(|entry| {
             entry.counts_for(&demand.server)
                 && entry.phase == Phase::Closing
@@ -436,7 +446,7 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq> Table<S, K> {
         })
     }
 
-    fn reference(&mut self, id: ConnectionId, demand: &Demand<S, K>) -> Placement {
+    fn reference(&mut self, id: ConnectionId, demand: &PlacementRequest<S, K>) -> Placement {
         if let Some(entry) = self.connections.get_mut(&id) {
             entry.references += 1;
             entry.undescribed += u32::from(demand.describes != Describes::Nothing);
@@ -444,7 +454,7 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq> Table<S, K> {
         Placement::Existing(id)
     }
 
-    fn insert(&mut self, demand: &Demand<S, K>, purpose: Purpose) -> ConnectionId {
+    fn insert(&mut self, demand: &PlacementRequest<S, K>, purpose: Purpose) -> ConnectionId {
         self.last_connection += 1;
         let id = ConnectionId(self.last_connection);
         let entry = Entry {

@@ -4,7 +4,7 @@ use crate::mux::ids::{ConnectionId, PresentationUri};
 
 /// What one caller asks for. Limits are the caller's own.
 #[derive(Clone, Debug)]
-pub(crate) struct Demand<S, K> {
+pub(crate) struct PlacementRequest<S, K> {
     /// The server: what limits are counted for.
     pub(crate) server: S,
     /// Who may share a connection to it.
@@ -21,7 +21,7 @@ pub(crate) struct Demand<S, K> {
     /// A connection of its own, which does not count against the limit, whatever there is.
     pub(crate) is_dedicated: bool,
     /// With whom it may be shared.
-    pub(crate) company: Company,
+    pub(crate) shared_with: SharedWith,
     /// Whether a DESCRIBE is to be made on it.
     pub(crate) describes: Describes,
     /// Set where it waited to be described at a server that takes its time for each DESCRIBE: how many
@@ -42,7 +42,7 @@ pub(crate) struct Demand<S, K> {
     pub(crate) younger_than: Option<ConnectionId>,
 }
 
-impl<S: Clone, K: Clone> Demand<S, K> {
+impl<S: Clone, K: Clone> PlacementRequest<S, K> {
     /// The same once it is described.
     pub(crate) fn described(&self) -> Self {
         Self {
@@ -53,13 +53,13 @@ impl<S: Clone, K: Clone> Demand<S, K> {
 
     /// Whether it is to go to those that play as soon as it is described.
     pub(crate) fn is_only_described(&self) -> bool {
-        self.company == Company::Any && self.describes != Describes::Nothing
+        self.shared_with == SharedWith::Any && self.describes != Describes::Nothing
     }
 }
 
 /// With which sessions a caller may share a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Company {
+pub(crate) enum SharedWith {
     /// With all: the server shares, or is to.
     Any,
     /// Only with sessions that do not play yet: the server is being tried.
@@ -80,7 +80,7 @@ pub(crate) enum Describes {
     Aside,
 }
 
-/// The table's answer to a [`Demand`].
+/// The table's answer to a [`PlacementRequest`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Placement {
     /// This one; a reference to it was counted. It may still be connecting.

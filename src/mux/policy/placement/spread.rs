@@ -8,7 +8,7 @@
 
 use std::hash::Hash;
 
-use super::{Company, Demand, Describes, Entry, Phase, Purpose, Table};
+use super::{Describes, Entry, Phase, PlacementRequest, Purpose, SharedWith, Table};
 use crate::mux::ids::ConnectionId;
 
 /// Where a session is to be described.
@@ -27,7 +27,7 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq> Table<S, K> {
     pub(crate) fn is_described_sooner_elsewhere(
         &self,
         here: ConnectionId,
-        demand: &Demand<S, K>,
+        demand: &PlacementRequest<S, K>,
     ) -> bool {
         let Some(entry) = self.entry(here) else {
             return false;
@@ -37,19 +37,22 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq> Table<S, K> {
     }
 
     /// Where the session is described soonest; none if its demand is not of that kind.
-    pub(crate) fn place_to_describe(&self, demand: &Demand<S, K>) -> Option<DescribePlace> {
+    pub(crate) fn place_to_describe(
+        &self,
+        demand: &PlacementRequest<S, K>,
+    ) -> Option<DescribePlace> {
         self.best_to_describe(demand, None).map(|(_, place)| place)
     }
 
     /// The best place but for `here`, where the session is still counted.
     fn best_to_describe(
         &self,
-        demand: &Demand<S, K>,
+        demand: &PlacementRequest<S, K>,
         here: Option<ConnectionId>,
     ) -> Option<Ranked> {
         let most = demand.describe_only?;
         let is_of_this_kind = demand.describes != Describes::Nothing
-            && demand.company != Company::Alone
+            && demand.shared_with != SharedWith::Alone
             && !demand.is_dedicated;
         if !is_of_this_kind {
             return None;
@@ -84,11 +87,15 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq> Table<S, K> {
 
     /// Whether it is known, or will be without the session, that it can go to a connection that counts
     /// once it is described: two others are set up on one there.
-    fn is_tried_without(&self, demand: &Demand<S, K>, here: Option<ConnectionId>) -> bool {
+    fn is_tried_without(
+        &self,
+        demand: &PlacementRequest<S, K>,
+        here: Option<ConnectionId>,
+    ) -> bool {
         let described = demand.described();
         let mut pooled = self.candidates(&described, demand.ceiling, u32::MAX);
-        match demand.company {
-            Company::Any => pooled.next().is_some(),
+        match demand.shared_with {
+            SharedWith::Any => pooled.next().is_some(),
             _ => self.is_being_tried(&demand.server, &demand.key, here),
         }
     }
@@ -155,8 +162,8 @@ mod tests {
     type Names = Table<&'static str, u8>;
 
     /// A session of a server that is not known to share, which waits to be described.
-    fn demand(limit: u32) -> Demand<&'static str, u8> {
-        Demand {
+    fn demand(limit: u32) -> PlacementRequest<&'static str, u8> {
+        PlacementRequest {
             server: "nvr",
             key: 0,
             max_connections: Some(limit),
@@ -164,7 +171,7 @@ mod tests {
             batch: u32::MAX,
             presentation: PresentationUri("/1".to_owned()),
             is_dedicated: false,
-            company: Company::NotPlaying,
+            shared_with: SharedWith::NotPlaying,
             describes: Describes::Aside,
             describe_only: Some(limit),
             ceiling: SESSION_CEILING,
@@ -178,9 +185,9 @@ mod tests {
 
     /// So many sessions on the first connection, the first of which is described; then each goes that has
     /// reason to. What comes up on each connection that counts, and on those that do not.
-    fn spread(sessions: u32, demand: &Demand<&'static str, u8>) -> (Vec<u32>, Vec<u32>) {
+    fn spread(sessions: u32, demand: &PlacementRequest<&'static str, u8>) -> (Vec<u32>, Vec<u32>) {
         let mut table = Names::new();
-        let together = Demand {
+        let together = PlacementRequest {
             describe_only: None,
             preferred_sessions: SESSION_CEILING,
             ..demand.clone()
@@ -228,12 +235,12 @@ mod tests {
 
     #[test]
     fn no_describe_only_connection_is_made_or_used_where_none_may_be() {
-        let within = Demand {
+        let within = PlacementRequest {
             describe_only: Some(0),
             ..demand(4)
         };
         assert_eq!(spread(16, &within), (vec![4; 4], vec![]));
-        let not_of_this_kind = Demand {
+        let not_of_this_kind = PlacementRequest {
             describe_only: None,
             ..demand(4)
         };

@@ -4,8 +4,8 @@ use crate::mux::ids::PresentationUri;
 type Names = Table<&'static str, u8>;
 
 /// What the defaults ask for.
-fn demand(server: &'static str, key: u8) -> Demand<&'static str, u8> {
-    Demand {
+fn demand(server: &'static str, key: u8) -> PlacementRequest<&'static str, u8> {
+    PlacementRequest {
         server,
         key,
         max_connections: Some(4),
@@ -13,7 +13,7 @@ fn demand(server: &'static str, key: u8) -> Demand<&'static str, u8> {
         batch: u32::MAX,
         presentation: PresentationUri("/1".to_owned()),
         is_dedicated: false,
-        company: Company::Any,
+        shared_with: SharedWith::Any,
         describes: Describes::Nothing,
         describe_only: None,
         ceiling: SESSION_CEILING,
@@ -25,23 +25,23 @@ fn demand(server: &'static str, key: u8) -> Demand<&'static str, u8> {
     }
 }
 
-fn dedicated(server: &'static str, key: u8) -> Demand<&'static str, u8> {
-    Demand {
+fn dedicated(server: &'static str, key: u8) -> PlacementRequest<&'static str, u8> {
+    PlacementRequest {
         is_dedicated: true,
-        company: Company::Alone,
+        shared_with: SharedWith::Alone,
         patient: false,
         ..demand(server, key)
     }
 }
 
-fn connect(table: &mut Names, demand: &Demand<&'static str, u8>) -> ConnectionId {
+fn connect(table: &mut Names, demand: &PlacementRequest<&'static str, u8>) -> ConnectionId {
     match table.checkout(demand) {
         Placement::Connect(id) => id,
         other => panic!("expected a new connection, got {other:?}"),
     }
 }
 
-fn connections_after(sessions: u32, demand: &Demand<&'static str, u8>) -> Vec<u32> {
+fn connections_after(sessions: u32, demand: &PlacementRequest<&'static str, u8>) -> Vec<u32> {
     let mut table = Names::new();
     for _ in 0..sessions {
         assert!(matches!(
@@ -70,7 +70,7 @@ fn sixteen_at_once_share_one_attempt() {
 
 #[test]
 fn f12_a_hundred_and_thirty_sessions_fit_two_connections() {
-    let demand = Demand {
+    let demand = PlacementRequest {
         preferred_sessions: 128,
         ..demand("nvr", 0)
     };
@@ -88,7 +88,7 @@ fn beyond_the_preference_connections_fill_evenly_up_to_the_ceiling() {
 
 #[test]
 fn without_a_limit_every_sixteen_sessions_get_a_connection() {
-    let demand = Demand {
+    let demand = PlacementRequest {
         max_connections: None,
         ..demand("nvr", 0)
     };
@@ -107,7 +107,7 @@ fn different_keys_and_servers_never_share() {
 #[test]
 fn the_limit_counts_all_keys_of_a_server_and_no_other_server() {
     let mut table = Names::new();
-    let one = |key| Demand {
+    let one = |key| PlacementRequest {
         max_connections: Some(1),
         patient: false,
         ..demand("nvr", key)
@@ -120,7 +120,7 @@ fn the_limit_counts_all_keys_of_a_server_and_no_other_server() {
 #[test]
 fn an_idle_connection_of_another_key_is_closed_to_make_room() {
     let mut table = Names::new();
-    let one = |key| Demand {
+    let one = |key| PlacementRequest {
         max_connections: Some(1),
         ..demand("nvr", key)
     };
@@ -142,7 +142,7 @@ fn an_idle_connection_of_another_key_is_closed_to_make_room() {
 #[test]
 fn f37_waiters_are_served_in_order_and_not_overtaken() {
     let mut table = Names::new();
-    let one = Demand {
+    let one = PlacementRequest {
         max_connections: Some(1),
         preferred_sessions: 1,
         ..demand("nvr", 0)
@@ -174,7 +174,7 @@ fn f37_waiters_are_served_in_order_and_not_overtaken() {
 #[test]
 fn who_waits_avoids_what_is_to_be_avoided_by_then() {
     let mut table = Names::new();
-    let one = Demand {
+    let one = PlacementRequest {
         max_connections: Some(1),
         ..demand("nvr", 0)
     };
@@ -183,7 +183,7 @@ fn who_waits_avoids_what_is_to_be_avoided_by_then() {
     let waiter = table.enqueue(one.clone()).unwrap();
     table.checkin(id);
     let avoid = vec![id];
-    table.refresh_waiting(waiter, Demand { avoid, ..one });
+    table.refresh_waiting(waiter, PlacementRequest { avoid, ..one });
     let replaced = Placement::Wait { close: Some(id) };
     assert_eq!(table.serve(&"nvr"), [(waiter, replaced)]);
     table.remove(id);
@@ -206,7 +206,7 @@ fn f37_the_queue_is_bounded() {
 #[test]
 fn a_waiter_of_another_key_is_not_held_up() {
     let mut table = Names::new();
-    let one = |key| Demand {
+    let one = |key| PlacementRequest {
         max_connections: Some(2),
         ..demand("nvr", key)
     };
@@ -224,7 +224,7 @@ fn a_waiter_of_another_key_is_not_held_up() {
 #[test]
 fn with_multiplex_always_what_does_not_fit_is_refused_at_once() {
     let mut table = Names::new();
-    let always = |key| Demand {
+    let always = |key| PlacementRequest {
         max_connections: Some(1),
         patient: false,
         ..demand("nvr", key)
@@ -232,8 +232,8 @@ fn with_multiplex_always_what_does_not_fit_is_refused_at_once() {
     let id = connect(&mut table, &always(0));
     assert_eq!(table.checkout(&always(1)), Placement::Refused);
     assert_eq!(
-        table.checkout(&Demand {
-            company: Company::Alone,
+        table.checkout(&PlacementRequest {
+            shared_with: SharedWith::Alone,
             ..always(0)
         }),
         Placement::Refused
@@ -241,8 +241,8 @@ fn with_multiplex_always_what_does_not_fit_is_refused_at_once() {
     table.on_connected(id);
     table.checkin(id);
     assert_eq!(
-        table.checkout(&Demand {
-            company: Company::Alone,
+        table.checkout(&PlacementRequest {
+            shared_with: SharedWith::Alone,
             ..always(0)
         }),
         Placement::Existing(id)
@@ -254,12 +254,12 @@ fn what_was_tried_is_not_given_again() {
     let mut table = Names::new();
     let first = connect(&mut table, &demand("nvr", 0));
     table.on_connected(first);
-    let elsewhere = Demand {
+    let elsewhere = PlacementRequest {
         avoid: vec![first],
         ..demand("nvr", 0)
     };
     let second = connect(&mut table, &elsewhere);
-    let younger = Demand {
+    let younger = PlacementRequest {
         younger_than: Some(first),
         ..demand("nvr", 0)
     };
@@ -284,7 +284,7 @@ fn a_dedicated_connection_counts_for_nobody_and_is_given_to_nobody() {
 #[test]
 fn who_gets_a_connection_of_its_own_by_now_waits_behind_nobody() {
     let mut table = Names::new();
-    let one = Demand {
+    let one = PlacementRequest {
         max_connections: Some(1),
         preferred_sessions: 1,
         ceiling: 1,
@@ -453,7 +453,7 @@ fn step(numbers: &mut Numbers, table: &mut Names, model: &mut Model) {
     match numbers.below(8) {
         0..=2 => {
             let key = u8::try_from(numbers.below(3)).unwrap();
-            let demand = Demand {
+            let demand = PlacementRequest {
                 max_connections: Some(3),
                 preferred_sessions: 2,
                 patient: numbers.below(2) == 0,
@@ -528,8 +528,8 @@ fn a_control_url_is_below_its_own_presentation_only() {
 }
 
 /// A session that is to be described first, which might cost the others their connection.
-fn aside(server: &'static str, key: u8) -> Demand<&'static str, u8> {
-    Demand {
+fn aside(server: &'static str, key: u8) -> PlacementRequest<&'static str, u8> {
+    PlacementRequest {
         max_connections: Some(1),
         describes: Describes::Aside,
         overflows: true,
@@ -538,7 +538,7 @@ fn aside(server: &'static str, key: u8) -> Demand<&'static str, u8> {
 }
 
 /// The one connection a server may have, with something that plays.
-fn playing(table: &mut Names, demand: &Demand<&'static str, u8>) -> ConnectionId {
+fn playing(table: &mut Names, demand: &PlacementRequest<&'static str, u8>) -> ConnectionId {
     let id = connect(table, demand);
     table.on_connected(id);
     table.on_set_up(id, true);
@@ -577,20 +577,20 @@ fn what_is_described_aside_stays_away_from_what_is_busy_probed_or_anothers() {
     playing(&mut table, &aside("nvr", 0));
     let busy = connect(&mut table, &aside("nvr", 0));
     let shun = vec![busy];
-    let elsewhere = Demand {
+    let elsewhere = PlacementRequest {
         shun,
         ..aside("nvr", 0)
     };
     let probed = connect(&mut table, &elsewhere);
     table.on_probed(probed);
-    let tried = Demand {
+    let tried = PlacementRequest {
         avoid: vec![busy],
         ..aside("nvr", 0)
     };
     let third = connect(&mut table, &tried);
     assert_ne!(third, probed);
-    let apart = Demand {
-        company: Company::Alone,
+    let apart = PlacementRequest {
+        shared_with: SharedWith::Alone,
         ..aside("nvr", 0)
     };
     let own = connect(&mut table, &apart);
@@ -602,7 +602,7 @@ fn what_is_described_aside_stays_away_from_what_is_busy_probed_or_anothers() {
 #[test]
 fn nobody_is_described_aside_who_has_no_place_to_go_to() {
     let mut table = Names::new();
-    let full = Demand {
+    let full = PlacementRequest {
         ceiling: 1,
         ..aside("nvr", 0)
     };
@@ -619,7 +619,7 @@ fn nobody_is_described_aside_who_has_no_place_to_go_to() {
 fn who_has_left_a_busy_connection_is_described_aside_if_that_may_cost_the_others() {
     let mut table = Names::new();
     let id = playing(&mut table, &aside("nvr", 0));
-    let left = |describes| Demand {
+    let left = |describes| PlacementRequest {
         describes,
         avoid: vec![id],
         ..aside("nvr", 0)
@@ -635,13 +635,13 @@ fn who_has_left_a_busy_connection_is_described_aside_if_that_may_cost_the_others
 #[test]
 fn nobody_leaves_for_a_connection_that_is_as_busy() {
     let mut table = Names::new();
-    let in_band = Demand {
+    let in_band = PlacementRequest {
         describes: Describes::InBand,
         ..aside("nvr", 0)
     };
     let id = playing(&mut table, &in_band);
     let shun = vec![id];
-    assert!(!table.has_place(&Demand {
+    assert!(!table.has_place(&PlacementRequest {
         shun,
         ..in_band.clone()
     }));

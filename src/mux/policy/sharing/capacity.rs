@@ -11,7 +11,7 @@ const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(60);
 
 /// What is known of it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Room {
+pub(crate) enum ServerCapacity {
     /// Nobody has looked lately.
     #[default]
     Unknown,
@@ -23,7 +23,7 @@ pub(crate) enum Room {
     None(Instant),
 }
 
-impl Room {
+impl ServerCapacity {
     /// Who looks, after a refusal; none if there is no room.
     pub(crate) fn seek(&mut self, now: Instant) -> Option<Deciding> {
         match *self {
@@ -68,7 +68,7 @@ mod tests {
 
     #[test]
     fn one_looks_and_the_others_wait_for_what_comes_of_it() {
-        let (now, mut room) = (Instant::now(), Room::default());
+        let (now, mut room) = (Instant::now(), ServerCapacity::default());
         assert_eq!(room.seek(now), Some(Deciding::You));
         assert_eq!(room.seek(now), Some(Deciding::Others));
         let mut found = room;
@@ -86,7 +86,7 @@ mod tests {
 
     #[test]
     fn it_is_looked_again_when_a_session_has_left() {
-        let (now, mut room) = (Instant::now(), Room::default());
+        let (now, mut room) = (Instant::now(), ServerCapacity::default());
         room.on_none(now, Duration::ZERO);
         room.on_freed();
         assert_eq!(room.seek(now), Some(Deciding::You));
@@ -96,7 +96,7 @@ mod tests {
 
     #[test]
     fn f23_the_servers_own_time_is_kept_within_reason() {
-        let (now, mut room) = (Instant::now(), Room::default());
+        let (now, mut room) = (Instant::now(), ServerCapacity::default());
         let minute = Duration::from_secs(60);
         room.on_none(now, minute / 2);
         assert_eq!(room.seek(now + minute / 2 - HOLDS), None);

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::fingerprint::Words;
+use super::fingerprint::KnownServer;
 use crate::mux::proto::SharingViolation;
 
 /// What was seen.
@@ -24,7 +24,7 @@ pub(crate) enum Evidence {
     /// mended firmware, or for a while.
     Crashes,
     /// It says who it is.
-    Words(Words),
+    KnownServer(KnownServer),
 }
 
 impl Evidence {
@@ -42,7 +42,10 @@ impl Evidence {
     /// Whether a session set up beside others may be played as the first of them: what mixes sessions
     /// up, and families that are known for it.
     pub(crate) fn shows_one_for_all(self) -> bool {
-        let is_known_for_it = matches!(self, Self::Words(Words::Go2Rtc | Words::ZlMediaKit));
+        let is_known_for_it = matches!(
+            self,
+            Self::KnownServer(KnownServer::Go2Rtc | KnownServer::ZlMediaKit)
+        );
         is_known_for_it || self.mixes_sessions()
     }
 
@@ -58,7 +61,7 @@ impl Evidence {
             // What is called broke-off in older files was also said of servers that had been restarted.
             Self::BrokeOff => "broke-off-2".to_owned(),
             Self::Crashes => "crashes".to_owned(),
-            Self::Words(words) => format!("words-{}", words.name()),
+            Self::KnownServer(words) => format!("words-{}", words.name()),
         }
     }
 
@@ -68,7 +71,7 @@ impl Evidence {
             return Some(Self::Status(status.parse().ok()?));
         }
         if let Some(words) = code.strip_prefix("words-") {
-            return Words::from_name(words).map(Self::Words);
+            return KnownServer::from_name(words).map(Self::KnownServer);
         }
         Some(match code {
             "same-session-id" => Self::Violation(SharingViolation::SameSessionId),
@@ -106,7 +109,7 @@ impl fmt::Display for Evidence {
             Self::Crashes => f.write_str(
                 "the server died three times when sessions joined others on a connection",
             ),
-            Self::Words(words) => write!(
+            Self::KnownServer(words) => write!(
                 f,
                 "the server is {}, which carries one session per connection",
                 words.name()
@@ -130,7 +133,7 @@ mod tests {
             Evidence::Unanswered,
             Evidence::BrokeOff,
             Evidence::Crashes,
-            Evidence::Words(Words::Go2Rtc),
+            Evidence::KnownServer(KnownServer::Go2Rtc),
         ];
         for evidence in all {
             assert_eq!(Evidence::from_code(&evidence.code()), Some(evidence));

@@ -4,7 +4,7 @@ use crate::mux::proto::{ServerText, wire::header::is_in_order};
 
 /// Servers whose name says that they carry one session per connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Words {
+pub(crate) enum KnownServer {
     /// gortsplib, and with it MediaMTX: `Server: gortsplib`.
     Gortsplib,
     /// `Server: ZLMediaKit...`.
@@ -15,7 +15,7 @@ pub(crate) enum Words {
     Go2Rtc,
 }
 
-impl Words {
+impl KnownServer {
     const ALL: [Self; 4] = [Self::Gortsplib, Self::ZlMediaKit, Self::Vlc, Self::Go2Rtc];
 
     pub(crate) fn name(self) -> &'static str {
@@ -34,7 +34,7 @@ impl Words {
 
 /// What an answer to DESCRIBE says about who gave it.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Introduction<'a> {
+pub(crate) struct ServerIdentity<'a> {
     /// The `Server` header.
     pub(crate) server: Option<&'a str>,
     /// `a=tool`.
@@ -43,18 +43,18 @@ pub(crate) struct Introduction<'a> {
     pub(crate) session_name: Option<&'a str>,
 }
 
-impl Introduction<'_> {
+impl ServerIdentity<'_> {
     /// A server that says by its name that it cannot share.
-    pub(crate) fn words_for_no(&self) -> Option<Words> {
+    pub(crate) fn words_for_no(&self) -> Option<KnownServer> {
         let server = self.server.unwrap_or_default();
         if server.starts_with("gortsplib") {
-            Some(Words::Gortsplib)
+            Some(KnownServer::Gortsplib)
         } else if server.starts_with("ZLMediaKit") {
-            Some(Words::ZlMediaKit)
+            Some(KnownServer::ZlMediaKit)
         } else if server.starts_with("VLC/") {
-            Some(Words::Vlc)
+            Some(KnownServer::Vlc)
         } else if self.session_name.is_some_and(is_go2rtc) {
-            Some(Words::Go2Rtc)
+            Some(KnownServer::Go2Rtc)
         } else {
             None
         }
@@ -144,31 +144,34 @@ impl Fingerprint {
 mod tests {
     use super::*;
 
-    fn server(name: &str) -> Introduction<'_> {
-        Introduction {
+    fn server(name: &str) -> ServerIdentity<'_> {
+        ServerIdentity {
             server: Some(name),
-            ..Introduction::default()
+            ..ServerIdentity::default()
         }
     }
 
-    fn tool(tool: &str) -> Introduction<'_> {
-        Introduction {
+    fn tool(tool: &str) -> ServerIdentity<'_> {
+        ServerIdentity {
             tool: Some(tool),
-            ..Introduction::default()
+            ..ServerIdentity::default()
         }
     }
 
     #[test]
     fn words_that_say_no_without_a_trial() {
-        assert_eq!(server("gortsplib").words_for_no(), Some(Words::Gortsplib));
+        assert_eq!(
+            server("gortsplib").words_for_no(),
+            Some(KnownServer::Gortsplib)
+        );
         let zlm = server("ZLMediaKit(git hash:abc)");
-        assert_eq!(zlm.words_for_no(), Some(Words::ZlMediaKit));
-        assert_eq!(server("VLC/3.0.24").words_for_no(), Some(Words::Vlc));
-        let go2rtc = Introduction {
+        assert_eq!(zlm.words_for_no(), Some(KnownServer::ZlMediaKit));
+        assert_eq!(server("VLC/3.0.24").words_for_no(), Some(KnownServer::Vlc));
+        let go2rtc = ServerIdentity {
             session_name: Some("go2rtc"),
-            ..Introduction::default()
+            ..ServerIdentity::default()
         };
-        assert_eq!(go2rtc.words_for_no(), Some(Words::Go2Rtc));
+        assert_eq!(go2rtc.words_for_no(), Some(KnownServer::Go2Rtc));
         for other in ["VLC", "Hikvision", "my gortsplib", ""] {
             assert_eq!(server(other).words_for_no(), None, "{other}");
         }
@@ -183,7 +186,7 @@ mod tests {
             assert!(!tool(&text).is_safe_in_band(), "{version}");
         }
         assert!(!tool("libavformat v2020.01.01").is_safe_in_band());
-        assert!(!Introduction::default().is_safe_in_band());
+        assert!(!ServerIdentity::default().is_safe_in_band());
     }
 
     #[test]

@@ -19,12 +19,12 @@ pub(crate) mod rejoin;
 use std::time::{Duration, Instant};
 
 use self::{
-    capacity::Room,
+    capacity::ServerCapacity,
     description_check::{DescriptionCheck, NextCheck},
 };
 pub(crate) use self::{
     evidence::Evidence,
-    fingerprint::{Fingerprint, Introduction},
+    fingerprint::{Fingerprint, ServerIdentity},
 };
 use super::join_history::{Blame, JoinHistory, Joins};
 use crate::mux::{
@@ -74,7 +74,7 @@ impl From<Verdict> for SharingVerdict {
 
 /// What follows for a session that asks for a connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Stance {
+pub(crate) enum SharingMode {
     /// Share.
     Share,
     /// Try, but only where nothing plays.
@@ -140,7 +140,7 @@ pub(crate) struct Sharing {
     is_canary_under_way: bool,
     no_canary_before: Option<Instant>,
     cap: Option<Cap>,
-    room: Room,
+    room: ServerCapacity,
     joins: JoinHistory,
     /// A session ended without its TEARDOWN: until its ghost is gone, a full server means nothing.
     ghosts_until: Option<Instant>,
@@ -196,14 +196,14 @@ impl Sharing {
     }
 
     /// Where a session may be tried.
-    pub(crate) fn stance(&self, now: Instant) -> Stance {
+    pub(crate) fn mode(&self, now: Instant) -> SharingMode {
         match self.verdict(now) {
-            Verdict::No { reason, .. } => Stance::Apart(Some(reason)),
-            _ if self.suspicion(now).is_some() => Stance::Apart(None),
-            Verdict::Yes { .. } => Stance::Share,
-            Verdict::Unknown if self.is_safe_in_band => Stance::TryInBand,
-            Verdict::Unknown if self.is_gathering_barred => Stance::Apart(None),
-            Verdict::Unknown => Stance::Try,
+            Verdict::No { reason, .. } => SharingMode::Apart(Some(reason)),
+            _ if self.suspicion(now).is_some() => SharingMode::Apart(None),
+            Verdict::Yes { .. } => SharingMode::Share,
+            Verdict::Unknown if self.is_safe_in_band => SharingMode::TryInBand,
+            Verdict::Unknown if self.is_gathering_barred => SharingMode::Apart(None),
+            Verdict::Unknown => SharingMode::Try,
         }
     }
 
@@ -287,7 +287,7 @@ impl Sharing {
 /// What is learned.
 impl Sharing {
     /// A DESCRIBE was answered: the server says who it is.
-    pub(crate) fn on_introduced(&mut self, now: Instant, introduction: Introduction<'_>) {
+    pub(crate) fn on_introduced(&mut self, now: Instant, introduction: ServerIdentity<'_>) {
         let fingerprint = introduction.fingerprint();
         let is_lasting = self.objection(now).is_some_and(Evidence::mixes_sessions);
         let is_another = match (&self.fingerprint, &fingerprint) {
@@ -306,7 +306,7 @@ impl Sharing {
         }
         self.is_safe_in_band |= introduction.is_safe_in_band();
         if let Some(words) = introduction.words_for_no() {
-            self.deny(now, Evidence::Words(words));
+            self.deny(now, Evidence::KnownServer(words));
         }
     }
 
@@ -329,7 +329,7 @@ impl Sharing {
     /// Who finds out whether the server can share, where each session would get a connection of its
     /// own until that is known. If it is the one who asks, a canary is under way from now on.
     pub(crate) fn deciding(&mut self, now: Instant, may_decide: bool) -> Deciding {
-        if self.stance(now) != Stance::Apart(None) {
+        if self.mode(now) != SharingMode::Apart(None) {
             return Deciding::Nobody;
         }
         let is_open = self

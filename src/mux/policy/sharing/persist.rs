@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use super::{Evidence, Fingerprint, Sharing, Verdict};
 use crate::mux::{
-    ids::Moment, policy::server_speed::Pace, proto::ServerText, server_key::ServerId,
+    ids::Moment, policy::server_speed::ServerSpeed, proto::ServerText, server_key::ServerId,
 };
 
 const SERIAL: &str = "serial";
@@ -29,7 +29,7 @@ const TOLD_APART: &str = "told-apart";
 pub(crate) fn line(
     server: &ServerId,
     sharing: &Sharing,
-    pace: &Pace,
+    speed: &ServerSpeed,
     now: Moment,
 ) -> Option<String> {
     let (verdict, since, evidence) = match sharing.verdict {
@@ -56,9 +56,9 @@ pub(crate) fn line(
         (false, Some(false)) => ASIDE,
         (false, None) => "-",
     };
-    let pace = pace_words(pace);
+    let speed = pace_words(speed);
     Some(format!(
-        "{verdict} {server} {seconds} {denials} {evidence} {describes} {pace} {kind} {text}"
+        "{verdict} {server} {seconds} {denials} {evidence} {describes} {speed} {kind} {text}"
     ))
 }
 
@@ -70,18 +70,18 @@ fn describes_of_word(word: &str) -> Option<bool> {
     }
 }
 
-fn pace_words(pace: &Pace) -> String {
+fn pace_words(speed: &ServerSpeed) -> String {
     let micros =
         |time: Option<Duration>| time.map_or("-".to_owned(), |t| t.as_micros().to_string());
-    let serial = if pace.is_serial { SERIAL } else { "-" };
-    let (way, work) = (micros(pace.round_trip), micros(pace.work_per_session));
+    let serial = if speed.is_serial { SERIAL } else { "-" };
+    let (way, work) = (micros(speed.round_trip), micros(speed.work_per_session));
     format!("{way} {work} {serial}")
 }
 
 /// What is no number was not measured.
-fn pace_of_words(way: &str, work: &str, serial: &str) -> Pace {
+fn pace_of_words(way: &str, work: &str, serial: &str) -> ServerSpeed {
     let time = |word: &str| word.parse().ok().map(Duration::from_micros);
-    Pace {
+    ServerSpeed {
         round_trip: time(way),
         work_per_session: time(work),
         describe: None,
@@ -90,7 +90,7 @@ fn pace_of_words(way: &str, work: &str, serial: &str) -> Pace {
 }
 
 /// None for what cannot be read.
-pub(crate) fn parse_line(line: &str, now: Moment) -> Option<(ServerId, Sharing, Pace)> {
+pub(crate) fn parse_line(line: &str, now: Moment) -> Option<(ServerId, Sharing, ServerSpeed)> {
     let mut words = line.splitn(11, ' ');
     let verdict = words.next()?;
     let (host, port) = words.next()?.rsplit_once(':')?;
@@ -120,7 +120,7 @@ pub(crate) fn parse_line(line: &str, now: Moment) -> Option<(ServerId, Sharing, 
         _ => return None,
     };
     let stands_describe = describes_of_word(words.next()?);
-    let pace = pace_of_words(words.next()?, words.next()?, words.next()?);
+    let speed = pace_of_words(words.next()?, words.next()?, words.next()?);
     let fingerprint = Fingerprint::from_parts(words.next()?, words.next()?);
     let is_safe_in_band = fingerprint.as_ref().is_some_and(Fingerprint::is_in_order);
     let sharing = Sharing {
@@ -132,7 +132,7 @@ pub(crate) fn parse_line(line: &str, now: Moment) -> Option<(ServerId, Sharing, 
         is_safe_in_band,
         ..Sharing::default()
     };
-    Some((server, sharing, pace))
+    Some((server, sharing, speed))
 }
 
 #[cfg(test)]
@@ -166,7 +166,7 @@ mod tests {
             stands_describe: Some(true),
             ..Sharing::default()
         };
-        let slow = Pace {
+        let slow = ServerSpeed {
             round_trip: Some(Duration::from_micros(20_100)),
             work_per_session: Some(Duration::from_millis(30)),
             is_serial: true,
@@ -177,12 +177,12 @@ mod tests {
             (
                 ServerId::new("fe80::1%eth0", 8554).unwrap(),
                 yes,
-                Pace::default(),
+                ServerSpeed::default(),
             ),
         ];
         let lines = known
             .iter()
-            .filter_map(|(id, sharing, pace)| line(id, sharing, pace, now))
+            .filter_map(|(id, sharing, speed)| line(id, sharing, speed, now))
             .filter_map(|line| parse_line(&line, now));
         assert!(lines.eq(known.clone()));
         let nothing = ServerId::new("nvr", 554).unwrap();
@@ -218,7 +218,7 @@ mod tests {
             if is_known {
                 yes.on_described_twice(now.monotonic, true);
             }
-            let line = line(&server, &yes, &Pace::default(), now).unwrap();
+            let line = line(&server, &yes, &ServerSpeed::default(), now).unwrap();
             let (_, read, _) = parse_line(&line, now).unwrap();
             assert_eq!(read.tells_apart(), is_known, "{line}");
         }
@@ -254,7 +254,7 @@ mod tests {
         let old = "no nvr:554 1699999999 1 broke-off - - - - - -";
         assert!(parse_line(old, now).is_none());
         let good = "yes good:554 1699999999 0 - - - - - - -";
-        let (server, _, pace) = parse_line(good, now).unwrap();
-        assert_eq!((server.host(), pace), ("good", Pace::default()));
+        let (server, _, speed) = parse_line(good, now).unwrap();
+        assert_eq!((server.host(), speed), ("good", ServerSpeed::default()));
     }
 }

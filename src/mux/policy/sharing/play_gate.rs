@@ -5,7 +5,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::Stance;
+use super::SharingMode;
 
 /// How long a session waits for the answers of others at least.
 pub(crate) const SHORTEST_PATIENCE: Duration = Duration::from_millis(500);
@@ -45,9 +45,9 @@ pub(crate) fn intent_patience(describe: Duration) -> Duration {
 
 /// How things stand on the connection of a session that wants to play.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Facts {
+pub(crate) struct PlayGateInput {
     /// What is known of the server.
-    pub(crate) stance: Stance,
+    pub(crate) mode: SharingMode,
     /// References to the connection, its own included.
     pub(crate) references: u32,
     /// Sessions that were announced for such a connection and have not come.
@@ -70,7 +70,7 @@ pub(crate) struct Facts {
 
 /// What a session is to do that wants to play.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Gate {
+pub(crate) enum PlayGate {
     /// Play.
     Play,
     /// Wait until something changes, but not longer.
@@ -83,33 +83,33 @@ pub(crate) enum Gate {
 
 /// Decides. In doubt for the session that is ready: nobody is held for others longer than
 /// [`patience`] says.
-pub(crate) fn gate(facts: &Facts, now: Instant) -> Gate {
+pub(crate) fn gate(facts: &PlayGateInput, now: Instant) -> PlayGate {
     if let Some(until) = facts.suspect_until.filter(|until| now < *until) {
-        return Gate::Hold(until);
+        return PlayGate::Hold(until);
     }
     let hold = || match now < facts.until {
-        true => Gate::Hold(facts.until),
-        false => Gate::Leave,
+        true => PlayGate::Hold(facts.until),
+        false => PlayGate::Leave,
     };
-    match facts.stance {
+    match facts.mode {
         _ if facts.is_endangered => hold(),
         _ if let Some(until) = facts.in_doubt_until => match now < until {
-            true => Gate::Hold(until),
-            false => Gate::Leave,
+            true => PlayGate::Hold(until),
+            false => PlayGate::Leave,
         },
         // Who comes now is described here; who comes later, on a connection made for it.
-        Stance::Share
+        SharingMode::Share
             if facts.ends_describing && facts.intents > 0 && now < facts.intents_until =>
         {
-            Gate::Hold(facts.intents_until)
+            PlayGate::Hold(facts.intents_until)
         }
-        Stance::Share | Stance::TryInBand | Stance::Apart(Some(_)) => Gate::Play,
-        Stance::Try | Stance::Apart(None) if facts.references > 1 => hold(),
-        Stance::Try if facts.intents > 0 && now < facts.intents_until => {
-            Gate::Hold(facts.intents_until)
+        SharingMode::Share | SharingMode::TryInBand | SharingMode::Apart(Some(_)) => PlayGate::Play,
+        SharingMode::Try | SharingMode::Apart(None) if facts.references > 1 => hold(),
+        SharingMode::Try if facts.intents > 0 && now < facts.intents_until => {
+            PlayGate::Hold(facts.intents_until)
         }
-        Stance::Try | Stance::Apart(None) if facts.wants_canary => Gate::Canary,
-        Stance::Try | Stance::Apart(None) => Gate::Play,
+        SharingMode::Try | SharingMode::Apart(None) if facts.wants_canary => PlayGate::Canary,
+        SharingMode::Try | SharingMode::Apart(None) => PlayGate::Play,
     }
 }
 
@@ -117,9 +117,9 @@ pub(crate) fn gate(facts: &Facts, now: Instant) -> Gate {
 mod tests {
     use super::*;
 
-    fn facts(now: Instant) -> Facts {
-        Facts {
-            stance: Stance::Try,
+    fn facts(now: Instant) -> PlayGateInput {
+        PlayGateInput {
+            mode: SharingMode::Try,
             references: 1,
             intents: 0,
             ends_describing: false,
@@ -135,91 +135,95 @@ mod tests {
     #[test]
     fn without_another_intent_the_first_plays_at_once() {
         let now = Instant::now();
-        assert_eq!(gate(&facts(now), now), Gate::Play);
+        assert_eq!(gate(&facts(now), now), PlayGate::Play);
     }
 
     #[test]
     fn an_intent_holds_it_for_one_describe() {
         let now = Instant::now();
-        let facts = Facts {
+        let facts = PlayGateInput {
             intents: 1,
             ..facts(now)
         };
-        assert_eq!(gate(&facts, now), Gate::Hold(facts.intents_until));
-        assert_eq!(gate(&facts, facts.intents_until), Gate::Play);
+        assert_eq!(gate(&facts, now), PlayGate::Hold(facts.intents_until));
+        assert_eq!(gate(&facts, facts.intents_until), PlayGate::Play);
     }
 
     #[test]
     fn where_nothing_is_described_beside_what_plays_those_announced_are_waited_for() {
         let now = Instant::now();
-        let facts = Facts {
-            stance: Stance::Share,
+        let facts = PlayGateInput {
+            mode: SharingMode::Share,
             intents: 1,
             ..facts(now)
         };
-        assert_eq!(gate(&facts, now), Gate::Play);
-        let facts = Facts {
+        assert_eq!(gate(&facts, now), PlayGate::Play);
+        let facts = PlayGateInput {
             ends_describing: true,
             ..facts
         };
-        assert_eq!(gate(&facts, now), Gate::Hold(facts.intents_until));
-        assert_eq!(gate(&facts, facts.intents_until), Gate::Play);
+        assert_eq!(gate(&facts, now), PlayGate::Hold(facts.intents_until));
+        assert_eq!(gate(&facts, facts.intents_until), PlayGate::Play);
     }
 
     #[test]
     fn the_others_of_the_connection_are_waited_for_and_then_left() {
         let now = Instant::now();
-        let facts = Facts {
+        let facts = PlayGateInput {
             references: 16,
             ..facts(now)
         };
-        assert_eq!(gate(&facts, now), Gate::Hold(facts.until));
-        assert_eq!(gate(&facts, facts.until), Gate::Leave);
-        let decided = Facts {
-            stance: Stance::Share,
+        assert_eq!(gate(&facts, now), PlayGate::Hold(facts.until));
+        assert_eq!(gate(&facts, facts.until), PlayGate::Leave);
+        let decided = PlayGateInput {
+            mode: SharingMode::Share,
             ..facts
         };
-        assert_eq!(gate(&decided, now), Gate::Play);
+        assert_eq!(gate(&decided, now), PlayGate::Play);
     }
 
     #[test]
     fn f25_nothing_plays_before_a_describe_that_may_cost_the_connection_is_answered() {
         let now = Instant::now();
-        for stance in [Stance::Share, Stance::Apart(None)] {
-            let facts = Facts {
-                stance,
+        for mode in [SharingMode::Share, SharingMode::Apart(None)] {
+            let facts = PlayGateInput {
+                mode,
                 is_endangered: true,
                 ..facts(now)
             };
-            assert_eq!(gate(&facts, now), Gate::Hold(facts.until));
-            assert_eq!(gate(&facts, facts.until), Gate::Leave);
+            assert_eq!(gate(&facts, now), PlayGate::Hold(facts.until));
+            assert_eq!(gate(&facts, facts.until), PlayGate::Leave);
         }
     }
 
     #[test]
     fn f11_nothing_plays_before_it_is_known_whether_all_were_described_as_themselves() {
         let now = Instant::now();
-        for stance in [Stance::Share, Stance::Try, Stance::Apart(None)] {
-            let facts = Facts {
-                stance,
+        for mode in [
+            SharingMode::Share,
+            SharingMode::Try,
+            SharingMode::Apart(None),
+        ] {
+            let facts = PlayGateInput {
+                mode,
                 in_doubt_until: Some(now + REGROUP),
                 ..facts(now)
             };
-            assert_eq!(gate(&facts, now), Gate::Hold(now + REGROUP));
-            assert_eq!(gate(&facts, now + REGROUP), Gate::Leave);
+            assert_eq!(gate(&facts, now), PlayGate::Hold(now + REGROUP));
+            assert_eq!(gate(&facts, now + REGROUP), PlayGate::Leave);
         }
     }
 
     #[test]
     fn a_late_joiner_sends_a_canary_first() {
         let now = Instant::now();
-        let facts = Facts {
+        let facts = PlayGateInput {
             wants_canary: true,
             ..facts(now)
         };
-        assert_eq!(gate(&facts, now), Gate::Canary);
-        for stance in [Stance::Share, Stance::TryInBand] {
-            assert_eq!(gate(&Facts { stance, ..facts }, now), Gate::Play);
+        assert_eq!(gate(&facts, now), PlayGate::Canary);
+        for mode in [SharingMode::Share, SharingMode::TryInBand] {
+            assert_eq!(gate(&PlayGateInput { mode, ..facts }, now), PlayGate::Play);
         }
     }
 
@@ -227,12 +231,12 @@ mod tests {
     fn f07_after_a_refusal_it_waits_for_the_close_that_may_follow() {
         let now = Instant::now();
         let closes_by = now + Duration::from_millis(200);
-        let facts = Facts {
+        let facts = PlayGateInput {
             suspect_until: Some(closes_by),
             ..facts(now)
         };
-        assert_eq!(gate(&facts, now), Gate::Hold(closes_by));
-        assert_eq!(gate(&facts, closes_by), Gate::Play);
+        assert_eq!(gate(&facts, now), PlayGate::Hold(closes_by));
+        assert_eq!(gate(&facts, closes_by), PlayGate::Play);
     }
 
     #[test]

@@ -7,13 +7,13 @@
 
 use std::time::Instant;
 
-use super::Stance;
+use super::SharingMode;
 
 /// How things stand for a session that was described on a describe-only connection.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Facts {
+pub(crate) struct RejoinInput {
     /// What is known of the server.
-    pub(crate) stance: Stance,
+    pub(crate) mode: SharingMode,
     /// It is known to describe each URI of a connection as itself.
     pub(crate) tells_apart: bool,
     /// Several sessions come up on a connection that counts.
@@ -36,19 +36,19 @@ pub(crate) enum Rejoin {
 }
 
 /// Decides.
-pub(crate) fn rejoin(facts: &Facts, now: Instant) -> Rejoin {
+pub(crate) fn rejoin(facts: &RejoinInput, now: Instant) -> Rejoin {
     let is_in_time = now < facts.until;
-    match facts.stance {
-        Stance::Apart(_) => Rejoin::Now,
-        Stance::Share | Stance::TryInBand => {
+    match facts.mode {
+        SharingMode::Apart(_) => Rejoin::Now,
+        SharingMode::Share | SharingMode::TryInBand => {
             match !facts.tells_apart && facts.is_describing && is_in_time {
                 true => Rejoin::Wait(facts.until),
                 // Where it is not known, the session finds it out itself.
                 false => Rejoin::Now,
             }
         }
-        Stance::Try if facts.is_being_tried && is_in_time => Rejoin::Wait(facts.until),
-        Stance::Try => Rejoin::Leave,
+        SharingMode::Try if facts.is_being_tried && is_in_time => Rejoin::Wait(facts.until),
+        SharingMode::Try => Rejoin::Leave,
     }
 }
 
@@ -61,8 +61,8 @@ mod tests {
     #[test]
     fn it_waits_for_the_verdict_as_long_as_others_find_it_out() {
         let now = Instant::now();
-        let facts = Facts {
-            stance: Stance::Try,
+        let facts = RejoinInput {
+            mode: SharingMode::Try,
             tells_apart: false,
             is_being_tried: true,
             is_describing: true,
@@ -70,13 +70,13 @@ mod tests {
         };
         assert_eq!(rejoin(&facts, now), Rejoin::Wait(facts.until));
         assert_eq!(rejoin(&facts, facts.until), Rejoin::Leave);
-        let untried = Facts {
+        let untried = RejoinInput {
             is_being_tried: false,
             ..facts
         };
         assert_eq!(rejoin(&untried, now), Rejoin::Leave);
-        let apart = Facts {
-            stance: Stance::Apart(None),
+        let apart = RejoinInput {
+            mode: SharingMode::Apart(None),
             ..facts
         };
         assert_eq!(rejoin(&apart, now), Rejoin::Now);
@@ -85,8 +85,8 @@ mod tests {
     #[test]
     fn f11_it_waits_until_uris_are_known_to_be_told_apart() {
         let now = Instant::now();
-        let facts = Facts {
-            stance: Stance::Share,
+        let facts = RejoinInput {
+            mode: SharingMode::Share,
             tells_apart: false,
             is_being_tried: false,
             is_describing: true,
@@ -95,11 +95,11 @@ mod tests {
         assert_eq!(rejoin(&facts, now), Rejoin::Wait(facts.until));
         assert_eq!(rejoin(&facts, facts.until), Rejoin::Now);
         for facts in [
-            Facts {
+            RejoinInput {
                 tells_apart: true,
                 ..facts
             },
-            Facts {
+            RejoinInput {
                 is_describing: false,
                 ..facts
             },

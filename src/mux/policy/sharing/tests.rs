@@ -5,10 +5,10 @@ const SECOND: Duration = Duration::from_secs(1);
 const CHANNELS: Evidence = Evidence::Violation(SharingViolation::SameChannels);
 const REFUSED: Evidence = Evidence::Status(400);
 
-fn named(server: &str) -> Introduction<'_> {
-    Introduction {
+fn named(server: &str) -> ServerIdentity<'_> {
+    ServerIdentity {
         server: Some(server),
-        ..Introduction::default()
+        ..ServerIdentity::default()
     }
 }
 
@@ -16,7 +16,7 @@ fn named(server: &str) -> Introduction<'_> {
 fn a_server_is_unknown_until_it_has_shown_something() {
     let sharing = Sharing::default();
     assert_eq!(sharing.verdict(Instant::now()), Verdict::Unknown);
-    assert_eq!(sharing.stance(Instant::now()), Stance::Try);
+    assert_eq!(sharing.mode(Instant::now()), SharingMode::Try);
 }
 
 #[test]
@@ -29,7 +29,7 @@ fn two_sessions_on_one_connection_are_a_yes() {
         sharing.verdict(now + LATER_RETRY),
         Verdict::Yes { since: now }
     );
-    assert_eq!(sharing.stance(now), Stance::Share);
+    assert_eq!(sharing.mode(now), SharingMode::Share);
 }
 
 #[test]
@@ -39,8 +39,8 @@ fn f11_evidence_is_provisional_until_the_session_works_alone() {
     sharing.on_suspected(now, CHANNELS);
     assert_eq!(sharing.verdict(now), Verdict::Unknown);
     assert_eq!(
-        sharing.stance(now),
-        Stance::Apart(None),
+        sharing.mode(now),
+        SharingMode::Apart(None),
         "nobody is added meanwhile"
     );
     assert!(!sharing.may_send_canary(now), "nothing is left to decide");
@@ -54,7 +54,7 @@ fn what_fails_alone_too_was_its_own_error() {
     let mut sharing = Sharing::default();
     sharing.on_suspected(now, REFUSED);
     sharing.on_own_error();
-    assert_eq!(sharing.stance(now), Stance::Try);
+    assert_eq!(sharing.mode(now), SharingMode::Try);
 }
 
 #[test]
@@ -115,9 +115,9 @@ fn a_no_for_mixing_sessions_up_lasts_until_another_server_answers() {
         let mut unnamed = sharing.clone();
         sharing.on_introduced(later, named("relay/2"));
         assert_eq!(sharing.verdict(later), Verdict::Unknown);
-        let without_header = Introduction {
+        let without_header = ServerIdentity {
             session_name: Some("Camera 1"),
-            ..Introduction::default()
+            ..ServerIdentity::default()
         };
         unnamed.on_introduced(later, without_header);
         assert_eq!(unnamed.verdict(later), Verdict::Unknown);
@@ -146,7 +146,7 @@ fn one_check_of_descriptions_decides_for_a_server_and_not_for_the_next_one_there
     sharing.on_description_check_over();
     assert!(sharing.tells_apart());
     assert_eq!(sharing.next_description_check(now), NextCheck::Needless);
-    assert_eq!(sharing.stance(now), Stance::Try, "that is no Yes");
+    assert_eq!(sharing.mode(now), SharingMode::Try, "that is no Yes");
     sharing.on_introduced(now, named("recorder/2"));
     assert_eq!(sharing.next_description_check(now), NextCheck::Own);
     let mut gst = Sharing::default();
@@ -173,12 +173,12 @@ fn words_say_no_without_a_trial_and_another_server_is_judged_anew() {
     let now = Instant::now();
     let mut sharing = Sharing::default();
     sharing.on_introduced(now, named("gortsplib"));
-    let no = Evidence::Words(fingerprint::Words::Gortsplib);
+    let no = Evidence::KnownServer(fingerprint::KnownServer::Gortsplib);
     assert_eq!(sharing.objection(now), Some(no));
     sharing.on_introduced(now, named("gortsplib"));
     assert_eq!(sharing.objection(now), Some(no));
     sharing.on_introduced(now, named("GStreamer RTSP server"));
-    assert_eq!(sharing.stance(now), Stance::TryInBand);
+    assert_eq!(sharing.mode(now), SharingMode::TryInBand);
 }
 
 #[test]
@@ -187,10 +187,10 @@ fn after_a_gathering_that_held_up_a_session_a_canary_decides() {
     let mut sharing = Sharing::default();
     assert!(sharing.on_gathering_lapsed());
     assert!(!sharing.on_gathering_lapsed());
-    assert_eq!(sharing.stance(now), Stance::Apart(None));
+    assert_eq!(sharing.mode(now), SharingMode::Apart(None));
     assert!(sharing.wants_canary() && sharing.may_send_canary(now));
     sharing.on_shared(now);
-    assert_eq!(sharing.stance(now), Stance::Share);
+    assert_eq!(sharing.mode(now), SharingMode::Share);
 }
 
 #[test]
@@ -240,7 +240,7 @@ fn the_wall_clock_may_step_by_any_amount() {
     use std::time::SystemTime;
 
     use super::persist::{line, parse_line};
-    use crate::mux::{ids::Moment, policy::server_speed::Pace, server_key::ServerId};
+    use crate::mux::{ids::Moment, policy::server_speed::ServerSpeed, server_key::ServerId};
 
     let start = Instant::now();
     let moment = |wall| Moment {
@@ -254,7 +254,7 @@ fn the_wall_clock_may_step_by_any_amount() {
     let mut sharing = Sharing::default();
     sharing.on_introduced(start, named("gortsplib"));
     for written in [before_1970, seconds(0), seconds(1), years(50), years(5_000)] {
-        let text = line(&server, &sharing, &Pace::default(), moment(written)).unwrap();
+        let text = line(&server, &sharing, &ServerSpeed::default(), moment(written)).unwrap();
         for read in [before_1970, seconds(0), years(50), years(5_000)] {
             let now = moment(read);
             if let Some((_, sharing, _)) = parse_line(&text, now) {

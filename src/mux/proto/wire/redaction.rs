@@ -318,7 +318,7 @@ fn decoded(text: &str) -> String {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// Words for people, which quote a URL or a parameter at most: hidden as in a URL.
-    Words,
+    KnownServer,
     /// What a standard says how to write, and whose parameters are of use: URLs are redacted, and values
     /// hidden whose names say that they are secret.
     Protocol,
@@ -374,8 +374,8 @@ fn redacted_local(word: &str, kind: Kind) -> String {
     }
     let is_suspect = word.contains(['=', '?', '&', ';', '@', '#', '/']) || decoded(word) != word;
     match kind {
-        Kind::Words if is_suspect => redacted_reference(word),
-        Kind::Words => word.to_owned(),
+        Kind::KnownServer if is_suspect => redacted_reference(word),
+        Kind::KnownServer => word.to_owned(),
         Kind::Protocol => {
             let query = word.find('?').unwrap_or(word.len());
             let (before, query) = word.split_at(query);
@@ -426,7 +426,7 @@ pub(crate) fn redacted_sdp_line(line: &str) -> String {
     for begin in ["s=", "i=", "e=", "p=", "a=tool:"] {
         if begins(begin) {
             let (begin, words) = rest(begin);
-            return format!("{begin}{}", redacted_text(words, Kind::Words));
+            return format!("{begin}{}", redacted_text(words, Kind::KnownServer));
         }
     }
     redacted_text(line, Kind::Protocol)

@@ -19,7 +19,7 @@ pub struct ServerText(String);
 impl ServerText {
     /// From words meant for people, which may quote a URL.
     pub fn new(text: &str) -> Self {
-        Self::redacted(text, Kind::Words)
+        Self::redacted(text, Kind::KnownServer)
     }
 
     /// From a text whose form a standard says, such as a `Transport` header.

@@ -167,7 +167,7 @@ fn shown_challenge(value: &str) -> String {
         let is_bare = scheme.is_empty() && value.is_empty();
         if is_in(&["realm"]) {
             // Words that the camera's owner has chosen.
-            format!("{scheme}{name}={}", redacted_text(value, Kind::Words))
+            format!("{scheme}{name}={}", redacted_text(value, Kind::KnownServer))
         } else if is_bare || is_in(&SHOWN_PARAMETERS) {
             part.to_owned()
         } else if is_in(&HIDDEN_PARAMETERS) {

@@ -13,11 +13,11 @@ use crate::mux::{
     connection_pool::{self, ConnectionPool, Described},
     error::Error,
     policy::{
-        failover::{Circumstances, Remedy, remedy},
+        failover::{Failover, FailureContext, failover},
         sharing::{
-            Evidence, Stance,
+            Evidence, SharingMode,
             descriptions::Account,
-            play_gate::{FENCE, Gate, patience},
+            play_gate::{FENCE, PlayGate, patience},
         },
     },
     proto::{FailureKind, FirstAsked, Presentation, ProbeOutcome, SessionConfig, SessionRequest},
@@ -38,7 +38,7 @@ pub(super) enum Passage {
 
 /// Evidence that a session met, until it is confirmed; dropped before, it was nothing.
 #[derive(Debug)]
-pub(super) struct Suspected {
+pub(super) struct SuspicionGuard {
     pool: ConnectionPool,
     server: ServerId,
     evidence: Evidence,
@@ -47,7 +47,7 @@ pub(super) struct Suspected {
     is_confirmed: bool,
 }
 
-impl Suspected {
+impl SuspicionGuard {
     pub(super) fn new(
         pool: &ConnectionPool,
         server: &ServerId,
@@ -75,7 +75,7 @@ impl Suspected {
     }
 }
 
-impl Drop for Suspected {
+impl Drop for SuspicionGuard {
     fn drop(&mut self) {
         if !self.is_confirmed {
             self.pool
@@ -95,12 +95,12 @@ enum Canary {
 
 /// A canary that is promised or on its way; however it ends, another one may go out then.
 #[derive(Debug)]
-pub(super) struct Flight {
+pub(super) struct CanaryGuard {
     pool: ConnectionPool,
     server: ServerId,
 }
 
-impl Flight {
+impl CanaryGuard {
     pub(super) fn new(pool: &ConnectionPool, server: &ServerId) -> Self {
         Self {
             pool: pool.clone(),
@@ -109,7 +109,7 @@ impl Flight {
     }
 }
 
-impl Drop for Flight {
+impl Drop for CanaryGuard {
     fn drop(&mut self) {
         self.pool
             .learn(&self.server, |sharing| sharing.on_canary_over());
@@ -132,8 +132,8 @@ impl BringUp {
     ) -> Result<Passage, Error> {
         let doubt = self.note_description(attachment, presentation, first);
         if let Some(doubt) = doubt
-            && !self.wish.is_dedicated
-            && !matches!(self.stance(), Stance::Apart(_))
+            && !self.checkout.is_dedicated
+            && !matches!(self.mode(), SharingMode::Apart(_))
         {
             let id = attachment.connection();
             tracing::debug!("{id}/{}: described as another: {doubt:?}", attachment.key());
@@ -148,11 +148,11 @@ impl BringUp {
     /// Where a server cannot share, or is suspected of that, one session stays on a connection that
     /// others use as well: the one whose DESCRIBE was written there first.
     pub(super) fn may_set_up(&mut self, attachment: &Attachment) -> Passage {
-        if self.wish.is_dedicated {
+        if self.checkout.is_dedicated {
             return Passage::Open;
         }
         let id = attachment.connection();
-        let is_apart = self.is_tried() || matches!(self.stance(), Stance::Apart(Some(_)));
+        let is_apart = self.is_tried() || matches!(self.mode(), SharingMode::Apart(Some(_)));
         let is_first = self.described.is_some_and(|described| described.is_first);
         if !is_apart || self.pool.may_set_up(id, attachment.key(), is_first) {
             return Passage::Open;
@@ -162,23 +162,23 @@ impl BringUp {
         Passage::Elsewhere
     }
 
-    pub(super) fn stance(&self) -> Stance {
+    pub(super) fn mode(&self) -> SharingMode {
         let now = clock::now();
         self.pool
-            .sharing(self.wish.key.server(), |sharing| sharing.stance(now))
+            .sharing(self.checkout.key.server(), |sharing| sharing.mode(now))
     }
 
     /// The next attempt is made on a connection of the session's own, and is a verdict if it works.
     pub(super) fn suspect(&mut self, evidence: Evidence, step: Step) {
-        self.wish.is_dedicated = true;
-        let server = self.wish.key.server();
-        self.suspected = Some(Suspected::new(&self.pool, server, evidence, step));
+        self.checkout.is_dedicated = true;
+        let server = self.checkout.key.server();
+        self.suspected = Some(SuspicionGuard::new(&self.pool, server, evidence, step));
     }
 
     /// Whether a description holds on every connection: a server that shares says it once; with others
     /// a connection may be bound to what it described first.
     pub(super) fn is_described_once(&self) -> bool {
-        self.is_tried() && !self.wish.is_dedicated && self.stance() == Stance::Share
+        self.is_tried() && !self.checkout.is_dedicated && self.mode() == SharingMode::Share
     }
 
     /// Whether the presentation has to be described on the connection that comes next.
@@ -195,19 +195,19 @@ impl BringUp {
     /// The next attempt is made elsewhere, where a server is being tried on a connection where
     /// nobody else is.
     pub(super) fn step_aside(&mut self, attachment: &Attachment) {
-        self.wish.is_apart = self.is_tried() && self.stance() != Stance::Share;
-        self.wish.avoid.push(attachment.connection());
+        self.checkout.is_apart = self.is_tried() && self.mode() != SharingMode::Share;
+        self.checkout.avoid.push(attachment.connection());
     }
 
     /// Its answer does not come, for others are in the way: this session goes. Where one is set up
     /// and held up, the server is not tried like that again; the first to go plays without being
     /// tried, one of those that follow sends the canary.
     pub(super) fn on_held_up(&mut self, attachment: &Attachment) {
-        if !self.is_tried() || self.stance() != Stance::Try {
+        if !self.is_tried() || self.mode() != SharingMode::Try {
             return self.step_aside(attachment);
         }
         let mut is_first = false;
-        self.pool.learn(self.wish.key.server(), |sharing| {
+        self.pool.learn(self.checkout.key.server(), |sharing| {
             is_first = sharing.on_gathering_lapsed();
         });
         self.is_canary_spent |= is_first;
@@ -225,8 +225,8 @@ impl BringUp {
         let Some(described) = self.described.filter(|_| self.is_tried()) else {
             return self.pass_untried(attachment).await;
         };
-        let mut changes = self.pool.watch(self.wish.key.server());
-        let mut backlog = attachment.link().watch_backlog();
+        let mut changes = self.pool.watch(self.checkout.key.server());
+        let mut backlog = attachment.driver().watch_backlog();
         loop {
             changes.mark_unchanged();
             backlog.mark_unchanged();
@@ -234,21 +234,21 @@ impl BringUp {
                 self.step_aside(attachment);
                 return Ok(Passage::Elsewhere);
             }
-            let canary = match (&self.flight, self.is_canary_spent) {
+            let canary = match (&self.canary_guard, self.is_canary_spent) {
                 (Some(_), _) => connection_pool::Canary::Promised,
                 (None, true) => connection_pool::Canary::Spent,
                 (None, false) => connection_pool::Canary::Possible,
             };
             match self.pool.gate(id, described, canary) {
-                Gate::Play => return Ok(Passage::Open),
-                Gate::Leave if self.pool.has_place(&self.wish, id) => {
+                PlayGate::Play => return Ok(Passage::Open),
+                PlayGate::Leave if self.pool.has_place(&self.checkout, id) => {
                     tracing::info!("{id}/{}: not waiting for others any more", attachment.key());
                     self.on_held_up(attachment);
                     return Ok(Passage::Elsewhere);
                 }
-                gate @ (Gate::Hold(_) | Gate::Leave) => {
+                gate @ (PlayGate::Hold(_) | PlayGate::Leave) => {
                     let left = match gate {
-                        Gate::Hold(until) => until.saturating_duration_since(clock::now()),
+                        PlayGate::Hold(until) => until.saturating_duration_since(clock::now()),
                         _ => NEXT_LOOK,
                     };
                     let never = std::pin::pin!(std::future::pending::<()>());
@@ -262,11 +262,11 @@ impl BringUp {
                     )
                     .await;
                 }
-                Gate::Canary => {
+                PlayGate::Canary => {
                     self.is_canary_spent = true;
-                    let flight = self.take_flight();
+                    let canary_guard = self.take_canary_guard();
                     let passage = self.try_canary(attachment, presentation, streams).await?;
-                    drop(flight);
+                    drop(canary_guard);
                     if passage == Passage::Elsewhere {
                         return Ok(passage);
                     }
@@ -278,11 +278,11 @@ impl BringUp {
     /// Whether the server turned out to take sessions of one connection for one another after this
     /// one was set up beside others: it may be played under another's name.
     fn is_mixed_up(&self, attachment: &Attachment, described: Described) -> bool {
-        let had_company = attachment.link().peak_references() > 1;
-        !self.wish.is_dedicated
+        let had_company = attachment.driver().peak_references() > 1;
+        !self.checkout.is_dedicated
             && had_company
             && !described.is_first
-            && matches!(self.stance(), Stance::Apart(Some(evidence)) if evidence.shows_one_for_all())
+            && matches!(self.mode(), SharingMode::Apart(Some(evidence)) if evidence.shows_one_for_all())
     }
 
     /// The gate of a session whose settings say beforehand that it shares, or that it does not.
@@ -298,11 +298,11 @@ impl BringUp {
         Ok(Passage::Open)
     }
 
-    fn take_flight(&mut self) -> Flight {
-        let server = self.wish.key.server();
-        self.flight.take().unwrap_or_else(|| {
+    fn take_canary_guard(&mut self) -> CanaryGuard {
+        let server = self.checkout.key.server();
+        self.canary_guard.take().unwrap_or_else(|| {
             self.pool.learn(server, |sharing| sharing.on_canary_sent());
-            Flight::new(&self.pool, server)
+            CanaryGuard::new(&self.pool, server)
         })
     }
 
@@ -312,7 +312,7 @@ impl BringUp {
         presentation: &Presentation,
         streams: &StreamsSetUp,
     ) -> Result<Passage, Error> {
-        let server = self.wish.key.server().clone();
+        let server = self.checkout.key.server().clone();
         let outcome = self
             .send_canary(&server, attachment, presentation, streams)
             .await?;
@@ -383,7 +383,7 @@ impl BringUp {
         let answers = async {
             let describe = canary.send(SessionRequest::Describe);
             let set_up = canary.send(request);
-            let probe = self.pool.probe(canary.link(), &presentation.aggregate);
+            let probe = self.pool.probe(canary.driver(), &presentation.aggregate);
             let answer = match describe.reply().await {
                 Ok(_) => set_up.reply().await,
                 Err(failure) => Err(failure),
@@ -405,13 +405,13 @@ impl BringUp {
     }
 
     fn canary_failed(&self, server: &ServerId, failure: &FailureKind) -> Canary {
-        let shared = Circumstances {
+        let shared = FailureContext {
             is_shared: true,
             is_proven: true,
-            ..Circumstances::default()
+            ..FailureContext::default()
         };
-        match (remedy(failure, shared, Multiplex::Auto), failure) {
-            (Remedy::Alone(evidence), _) => Canary::Failed(evidence),
+        match (failover(failure, shared, Multiplex::Auto), failure) {
+            (Failover::Alone(evidence), _) => Canary::Failed(evidence),
             (_, FailureKind::Status { code, .. }) => {
                 let code = *code;
                 self.pool.learn(server, |sharing| sharing.on_full(code));
@@ -423,7 +423,7 @@ impl BringUp {
 
     /// Whether the connection is closed for what was done on it.
     async fn closes(&self, attachment: &Attachment) -> Result<bool, Error> {
-        let closed = attachment.link().closed();
+        let closed = attachment.driver().closed();
         let within = clock::within(self.pool.runtime()?, CLOSE_MAY_FOLLOW, closed);
         Ok(within.await.is_ok())
     }

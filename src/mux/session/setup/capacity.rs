@@ -14,7 +14,7 @@ use crate::mux::{
     error::{Error, ErrorKind, TlsFailure},
     policy::{
         failover::is_about_capacity,
-        sharing::{Deciding, Sharing, Stance},
+        sharing::{Deciding, Sharing, SharingMode},
     },
     proto::{Failure, FailureKind},
     server_key::ServerId,
@@ -22,12 +22,12 @@ use crate::mux::{
 
 /// The one session that looks for room on a fresh connection; given up when it is dropped.
 #[derive(Debug)]
-pub(super) struct RoomTrial {
+pub(super) struct CapacityProbe {
     pool: ConnectionPool,
     server: ServerId,
 }
 
-impl Drop for RoomTrial {
+impl Drop for CapacityProbe {
     fn drop(&mut self) {
         self.pool
             .learn(&self.server, |sharing| sharing.on_room_trial_over());
@@ -36,7 +36,7 @@ impl Drop for RoomTrial {
 
 /// Sessions that have left the server and may be there still when another one asks for a place.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Leavers {
+pub(super) enum PendingTeardowns {
     #[default]
     Unseen,
     /// There are some.
@@ -50,11 +50,11 @@ pub(super) enum Leavers {
 impl BringUp {
     /// Before a place is asked for: those that are leaving now may be gone when it is refused.
     pub(super) fn look_for_leavers(&mut self) {
-        let has_leavers = || self.pool.has_leavers(self.wish.key.server());
-        self.leavers = match self.leavers {
-            Leavers::Awaited => Leavers::Awaited,
-            _ if has_leavers() => Leavers::Seen,
-            _ => Leavers::Unseen,
+        let has_leavers = || self.pool.has_leavers(self.checkout.key.server());
+        self.pending_teardowns = match self.pending_teardowns {
+            PendingTeardowns::Awaited => PendingTeardowns::Awaited,
+            _ if has_leavers() => PendingTeardowns::Seen,
+            _ => PendingTeardowns::Unseen,
         };
     }
 
@@ -70,13 +70,13 @@ impl BringUp {
         if !is_about_capacity(code) {
             return false;
         }
-        let server = self.wish.key.server();
-        let is_premature = match self.leavers {
-            Leavers::Unseen => self.pool.has_leavers(server),
-            Leavers::Seen => true,
-            Leavers::InTheWay | Leavers::Awaited => false,
+        let server = self.checkout.key.server();
+        let is_premature = match self.pending_teardowns {
+            PendingTeardowns::Unseen => self.pool.has_leavers(server),
+            PendingTeardowns::Seen => true,
+            PendingTeardowns::InTheWay | PendingTeardowns::Awaited => false,
         };
-        let is_last = self.room_trial.is_some() && !is_premature;
+        let is_last = self.capacity_probe.is_some() && !is_premature;
         let now = clock::now();
         self.pool.learn(server, |sharing| {
             sharing.on_full(code);
@@ -85,11 +85,11 @@ impl BringUp {
             }
         });
         if is_premature {
-            self.leavers = Leavers::InTheWay;
-            self.room_trial = None;
+            self.pending_teardowns = PendingTeardowns::InTheWay;
+            self.capacity_probe = None;
             self.full_with = Some(0);
         } else {
-            self.full_with = Some(self.pool.sessions_on(handle.link().id));
+            self.full_with = Some(self.pool.sessions_on(handle.driver().id));
         }
         is_premature
     }
@@ -97,11 +97,11 @@ impl BringUp {
     /// Until no session is on its way out of the server any more, or as long as one request waits
     /// for another: a TEARDOWN may be stuck behind a slow DESCRIBE.
     async fn await_leavers(&mut self) -> Result<(), Error> {
-        if self.leavers != Leavers::InTheWay {
+        if self.pending_teardowns != PendingTeardowns::InTheWay {
             return Ok(());
         }
-        self.leavers = Leavers::Awaited;
-        let server = self.wish.key.server();
+        self.pending_teardowns = PendingTeardowns::Awaited;
+        let server = self.checkout.key.server();
         let until = clock::now() + self.pool.patience(server);
         while self.pool.has_leavers(server) && clock::now() < until {
             let wait = std::future::pending::<()>();
@@ -117,10 +117,10 @@ impl BringUp {
     ///
     /// The refusal, if there is none.
     pub(super) async fn await_room(&mut self) -> Result<(), Error> {
-        if self.full_with.is_none() || self.room_trial.is_some() {
+        if self.full_with.is_none() || self.capacity_probe.is_some() {
             return Ok(());
         }
-        let server = self.wish.key.server().clone();
+        let server = self.checkout.key.server().clone();
         self.await_leavers().await?;
         let mut changes = self.pool.watch(&server);
         let until = clock::now() + self.options.connect_timeout;
@@ -129,12 +129,12 @@ impl BringUp {
             let left = until.saturating_duration_since(clock::now());
             match self.pool.seek_room(&server) {
                 Some(Deciding::You) => {
-                    self.room_trial = Some(RoomTrial {
+                    self.capacity_probe = Some(CapacityProbe {
                         pool: self.pool.clone(),
                         server,
                     });
                     // A fresh one, whatever others there are: they may be as full.
-                    self.wish.is_apart = self.is_tried();
+                    self.checkout.is_apart = self.is_tried();
                     return Ok(());
                 }
                 Some(Deciding::Others) if !left.is_zero() => {
@@ -152,9 +152,9 @@ impl BringUp {
         let is_refused = matches!(
             error.kind(),
             ErrorKind::Connect | ErrorKind::Tls(TlsFailure::Interrupted)
-        ) && !self.wish.is_dedicated;
-        let may = is_refused && !self.wish.is_within && self.stance() == Stance::Share;
-        self.wish.is_within |= may;
+        ) && !self.checkout.is_dedicated;
+        let may = is_refused && !self.checkout.is_within && self.mode() == SharingMode::Share;
+        self.checkout.is_within |= may;
         may
     }
 }

@@ -10,7 +10,7 @@ use crate::mux::{
     policy::{
         failover::is_about_capacity,
         sharing::{
-            Stance,
+            SharingMode,
             play_gate::patience,
             rejoin::{Rejoin, rejoin},
         },
@@ -22,7 +22,9 @@ use crate::mux::{
 impl BringUp {
     /// Whether the session is only to be described on the connection.
     pub(super) fn is_on_describe_only(&self, handle: &ConnectionHandle) -> bool {
-        self.wish.is_spread && handle.is_describe_only() && !self.pool.is_counted(handle.link().id)
+        self.checkout.is_spread
+            && handle.is_describe_only()
+            && !self.pool.is_counted(handle.driver().id)
     }
 
     /// Before SETUP: waits until the session may leave its describe-only connection, if it is on one.
@@ -34,11 +36,11 @@ impl BringUp {
         else {
             return Ok(true);
         };
-        let mut changes = self.pool.watch(self.wish.key.server());
+        let mut changes = self.pool.watch(self.checkout.key.server());
         loop {
             changes.mark_unchanged();
             let until = described.at + patience(described.took);
-            let facts = self.pool.rejoin_facts(&self.wish.key, until);
+            let facts = self.pool.rejoin_input(&self.checkout.key, until);
             let now = clock::now();
             match rejoin(&facts, now) {
                 Rejoin::Now => return Ok(true),
@@ -58,7 +60,7 @@ impl BringUp {
     /// beside others, which the server would have to share the connection with.
     pub(super) fn may_remain(&mut self, attachment: &Attachment) -> bool {
         if !self.is_on_describe_only(attachment.handle())
-            || matches!(self.stance(), Stance::Apart(_))
+            || matches!(self.mode(), SharingMode::Apart(_))
         {
             return true;
         }
@@ -74,7 +76,7 @@ impl BringUp {
         let id = attachment.connection();
         tracing::info!("{id}/{}: described again elsewhere", attachment.key());
         self.known = None;
-        self.wish.is_kept_pooled = true;
+        self.checkout.is_kept_pooled = true;
         self.step_aside(attachment);
     }
 
@@ -89,7 +91,7 @@ impl BringUp {
             // Cancelled: another session has waited there in vain, and had it closed.
             FailureKind::ConnectionLost(_) | FailureKind::Cancelled => {}
             FailureKind::Status { code, .. } if is_about_capacity(code) => {
-                let server = self.wish.key.server();
+                let server = self.checkout.key.server();
                 self.pool.learn(server, |sharing| sharing.on_full(code));
             }
             _ => return false,
@@ -104,25 +106,28 @@ impl BringUp {
     /// was asked for that is not answered.
     pub(super) fn is_ignored_aside(&self, attachment: &Attachment) -> bool {
         self.is_on_describe_only(attachment.handle())
-            && !attachment.link().is_proven()
-            && !self.pool.has_served_describe_only(self.wish.key.server())
-            && !self.pool.is_doubtful(&self.wish)
+            && !attachment.driver().is_proven()
+            && !self
+                .pool
+                .has_served_describe_only(self.checkout.key.server())
+            && !self.pool.is_doubtful(&self.checkout)
     }
 
     /// The server has answered a DESCRIBE.
     pub(super) fn on_describe_answered(&mut self, attachment: &Attachment) {
         if self.is_on_describe_only(attachment.handle()) {
-            self.pool.on_describe_only_served(self.wish.key.server());
+            self.pool
+                .on_describe_only_served(self.checkout.key.server());
         }
-        self.wish.is_doubtful = false;
-        self.pool.on_describe_over(&self.wish, true);
+        self.checkout.is_doubtful = false;
+        self.pool.on_describe_over(&self.checkout, true);
     }
 
     /// A DESCRIBE was refused, not answered, or did not get there.
     pub(super) fn on_describe_failed(&mut self, attachment: &Attachment, failure: &Failure) {
         match failure.kind {
             FailureKind::Status { .. } => self.on_describe_answered(attachment),
-            FailureKind::TimedOut(_) => self.pool.on_describe_over(&self.wish, false),
+            FailureKind::TimedOut(_) => self.pool.on_describe_over(&self.checkout, false),
             _ => {}
         }
     }
@@ -130,10 +135,10 @@ impl BringUp {
     pub(super) fn return_to_pool(&mut self, handle: &ConnectionHandle) {
         tracing::info!(
             "{}/-: no describe-only connection to be had",
-            handle.link().id
+            handle.driver().id
         );
-        self.pool.on_describe_only_refused(handle.link());
-        self.pool.keep_pooled(&mut self.wish);
-        self.wish.avoid.push(handle.link().id);
+        self.pool.on_describe_only_refused(handle.driver());
+        self.pool.keep_pooled(&mut self.checkout);
+        self.checkout.avoid.push(handle.driver().id);
     }
 }

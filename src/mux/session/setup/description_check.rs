@@ -10,11 +10,11 @@ use super::{BringUp, Passage, Step, described_presentation};
 use crate::mux::{
     clock,
     config::OverflowPolicy,
-    connection_pool::{ConnectionHandle, ConnectionPool, Description, Wish},
+    connection_pool::{CheckoutRequest, ConnectionHandle, ConnectionPool, Description},
     error::{Error, ErrorKind, Initiator, Scope},
     ids::{ConnectionId, PresentationUri},
     policy::sharing::{
-        Evidence, Sharing, Stance,
+        Evidence, Sharing, SharingMode,
         description_check::NextCheck,
         descriptions::{Account, Doubt, shows_another_camera},
         play_gate::{REGROUP, patience},
@@ -50,7 +50,7 @@ impl BringUp {
         let account = Account::of(presentation);
         let took = self.describe_took();
         let description = Description {
-            uri: self.wish.presentation(),
+            uri: self.checkout.presentation(),
             control: first_control(presentation),
             signature: account.signature.clone(),
         };
@@ -63,7 +63,7 @@ impl BringUp {
             .pool
             .on_described(attachment.handle(), description, first, took);
         if doubt.is_none() && shows_another_camera(&presentation.sdp, first) {
-            let server = self.wish.key.server();
+            let server = self.checkout.key.server();
             self.pool.learn(server, Sharing::on_described_apart);
         }
         doubt
@@ -76,7 +76,7 @@ impl BringUp {
             // It would have been described so there, too: two names of one camera, or one model.
             self.suspected = None;
         }
-        self.pool.learn(self.wish.key.server(), |sharing| {
+        self.pool.learn(self.checkout.key.server(), |sharing| {
             sharing.on_described_twice(clock::now(), is_same);
         });
     }
@@ -88,14 +88,14 @@ impl BringUp {
         attachment: &Attachment,
         account: &Account,
     ) -> Result<bool, Error> {
-        let server = self.wish.key.server().clone();
+        let server = self.checkout.key.server().clone();
         let took = self.describe_took();
         let until = clock::now() + patience(took).max(REGROUP);
         let mut changes = self.pool.watch(&server);
         let _hold = self.pool.hold_in_doubt(attachment.connection(), until);
         loop {
             changes.mark_unchanged();
-            if matches!(self.stance(), Stance::Apart(_)) {
+            if matches!(self.mode(), SharingMode::Apart(_)) {
                 return Ok(true);
             }
             let left = until.saturating_duration_since(clock::now());
@@ -137,11 +137,11 @@ impl BringUp {
     /// where it is not known, a URI that plays is described once more, here, where another was described
     /// first and nothing plays.
     pub(super) async fn is_told_apart(&self, attachment: &Attachment) -> bool {
-        let server = self.wish.key.server();
+        let server = self.checkout.key.server();
         if self.pool.sharing(server, Sharing::tells_apart) {
             return true;
         }
-        let Some((url, known)) = self.pool.another_description(&self.wish) else {
+        let Some((url, known)) = self.pool.another_description(&self.checkout) else {
             return false;
         };
         // Another session's slow DESCRIBE may be in the way here.
@@ -169,26 +169,26 @@ impl BringUp {
 
     /// How the URI is described on a connection that nothing else was asked of; none if it is not.
     async fn describe_alone(&self, there: ConnectionId) -> Option<Account> {
-        let handle = self.pool.fulfil(self.check_wish()).await.ok()?;
-        tracing::debug!("{there}/-: described once more on {}", handle.link().id);
+        let handle = self.pool.fulfil(self.check_request()).await.ok()?;
+        tracing::debug!("{there}/-: described once more on {}", handle.driver().id);
         describe_on(handle, self.url.clone()).await
     }
 
     /// A connection that is made for the check and closed behind it: beyond the limit, except with
     /// `multiplex=always`, where all connections stay within it.
-    fn check_wish(&self) -> Wish {
-        let mut wish = self.wish.clone();
-        wish.needs_describe = true;
-        wish.avoid.clear();
+    fn check_request(&self) -> CheckoutRequest {
+        let mut checkout = self.checkout.clone();
+        checkout.needs_describe = true;
+        checkout.avoid.clear();
         match self.is_tried() {
-            true => wish.is_dedicated = true,
+            true => checkout.is_dedicated = true,
             false => {
-                wish.younger_than = Some(ConnectionId(u64::MAX));
-                let options = Arc::make_mut(&mut wish.options);
+                checkout.younger_than = Some(ConnectionId(u64::MAX));
+                let options = Arc::make_mut(&mut checkout.options);
                 options.pooling.idle_connection_timeout = Duration::ZERO;
             }
         }
-        wish
+        checkout
     }
 
     /// What was described is not known to be this camera. It is brought up on a connection of its own.
@@ -207,7 +207,7 @@ impl BringUp {
                 explanation,
             );
             self.refusal = Some(error.in_request("DESCRIBE").on(attachment.connection()));
-            self.wish.avoid.push(attachment.connection());
+            self.checkout.avoid.push(attachment.connection());
         }
         Passage::Elsewhere
     }

@@ -17,8 +17,8 @@ use url::Url;
 
 pub(crate) use self::streams::StreamsSetUp;
 use self::{
-    canary::{Flight, Passage, Suspected},
-    capacity::{Leavers, RoomTrial},
+    canary::{CanaryGuard, Passage, SuspicionGuard},
+    capacity::{CapacityProbe, PendingTeardowns},
     streams::setup_request,
     waiting::{Wait, Waited},
 };
@@ -27,13 +27,13 @@ use crate::mux::{
     clock,
     config::SessionOptions,
     connection_pool::{
-        Attempt, ConnectionHandle, ConnectionPool, Described, Intent, Joining, Wish,
+        Attempt, CheckoutRequest, ConnectionHandle, ConnectionPool, Described, Intent, Joining,
     },
     error::{Error, ErrorKind, Initiator, Scope},
     ids::ConnectionId,
     policy::{
-        failover::{Circumstances, Remedy, remedy},
-        sharing::{Evidence, Introduction, Sharing, descriptions::Account},
+        failover::{Failover, FailureContext, failover},
+        sharing::{Evidence, ServerIdentity, Sharing, descriptions::Account},
     },
     proto::{
         Credentials, Failure, FailureKind, FirstAsked, Presentation, Reply, RtpInfo, SessionConfig,
@@ -73,7 +73,7 @@ pub(crate) struct BringUp {
     /// What to play: another one than the user's after a redirect.
     url: Url,
     /// What kind of connection to try next.
-    wish: Wish,
+    checkout: CheckoutRequest,
     /// URLs that redirected.
     redirected: Vec<Url>,
     /// Came with a redirect, for the server that it led to.
@@ -87,7 +87,7 @@ pub(crate) struct BringUp {
     challenged: usize,
     /// Why the session is tried on a connection of its own, and the step that has to work there
     /// before that is a verdict on the server.
-    suspected: Option<Suspected>,
+    suspected: Option<SuspicionGuard>,
     /// How it was described where that may have been another URI's presentation.
     doubted: Option<Account>,
     /// Announced this session, until it has a place at a connection.
@@ -99,16 +99,16 @@ pub(crate) struct BringUp {
     /// That is how it was described for an earlier session: to be asked for again with the SETUP.
     is_remembered: bool,
     /// It is to send the canary that others wait for.
-    flight: Option<Flight>,
+    canary_guard: Option<CanaryGuard>,
     /// Its PLAY was refused for want of room on one connection, and tried on another.
     has_played_elsewhere: bool,
     /// It is not to send a canary, or not again.
     is_canary_spent: bool,
     /// Sessions that were on the connection on which there was no room for this one.
     full_with: Option<u32>,
-    leavers: Leavers,
+    pending_teardowns: PendingTeardowns,
     /// It is the one that looks for room elsewhere.
-    room_trial: Option<RoomTrial>,
+    capacity_probe: Option<CapacityProbe>,
     /// What the server said before another connection was tried: worth more than "limit reached".
     refusal: Option<Error>,
     pub(crate) monitor: SessionMonitor,
@@ -123,7 +123,7 @@ impl BringUp {
         monitor: SessionMonitor,
     ) -> Result<Self, Error> {
         Ok(Self {
-            wish: Wish::new(&options)?,
+            checkout: CheckoutRequest::new(&options)?,
             url: options.url.clone(),
             pool,
             options,
@@ -139,12 +139,12 @@ impl BringUp {
             described: None,
             known: None,
             is_remembered: false,
-            flight: None,
+            canary_guard: None,
             has_played_elsewhere: false,
             is_canary_spent: false,
             full_with: None,
-            leavers: Leavers::default(),
-            room_trial: None,
+            pending_teardowns: PendingTeardowns::default(),
+            capacity_probe: None,
             refusal: None,
             _release: monitor.release_guard(),
             monitor,
@@ -154,25 +154,26 @@ impl BringUp {
     /// Brings up the same once more, beside it, on a connection of its own; none where that is not to
     /// be: the server is known to be full at times.
     pub(crate) fn successor(&self) -> Option<Self> {
-        let server = self.wish.key.server();
+        let server = self.checkout.key.server();
         let has_room = self
             .pool
             .sharing(server, |sharing| !sharing.has_said_full());
         let mut successor = self.another().filter(|_| has_room && self.is_tried())?;
-        successor.wish.is_dedicated = true;
+        successor.checkout.is_dedicated = true;
         Some(successor)
     }
 
     /// Brings up the same once more, beside it, on another connection than the one that carries too
     /// much; none where there is none.
     pub(crate) fn relief(&self, congested: ConnectionId) -> Option<Self> {
-        let is_shared = self.options.pooling.enable_connection_pooling && !self.wish.is_dedicated;
+        let is_shared =
+            self.options.pooling.enable_connection_pooling && !self.checkout.is_dedicated;
         let mut relief = self.another().filter(|_| is_shared)?;
-        relief.wish.avoid = vec![congested];
+        relief.checkout.avoid = vec![congested];
         // It plays, and so is described.
-        relief.wish.needs_describe = false;
+        relief.checkout.needs_describe = false;
         self.pool
-            .has_relief(&relief.wish, congested)
+            .may_rebalance(&relief.checkout, congested)
             .then_some(relief)
     }
 
@@ -180,10 +181,10 @@ impl BringUp {
     /// neighbours on `odd` harm. None where no such connection may be made.
     pub(crate) fn apart(&self, odd: ConnectionId) -> Option<Self> {
         let mut apart = self.another()?;
-        apart.wish.avoid = vec![odd];
-        apart.wish.is_apart = true;
-        apart.wish.is_dedicated = self.is_tried();
-        let has_place = self.pool.has_place_apart(&apart.wish, odd);
+        apart.checkout.avoid = vec![odd];
+        apart.checkout.is_apart = true;
+        apart.checkout.is_dedicated = self.is_tried();
+        let has_place = self.pool.has_place_apart(&apart.checkout, odd);
         has_place.then_some(apart)
     }
 
@@ -194,15 +195,15 @@ impl BringUp {
 
     /// Whether the server was ever out of room: a session may not be there twice.
     pub(crate) fn is_ever_full(&self) -> bool {
-        let server = self.wish.key.server();
+        let server = self.checkout.key.server();
         self.pool.sharing(server, |sharing| sharing.has_said_full())
     }
 
     /// It plays on a connection of its own, and is to have one when it comes again.
     pub(crate) fn on_apart(&self, (odd, session): (ConnectionId, SessionKey)) {
         self.pool.on_odd_moved(odd, session);
-        let (now, uri) = (clock::now(), self.wish.presentation());
-        self.pool.learn(self.wish.key.server(), |sharing| {
+        let (now, uri) = (clock::now(), self.checkout.presentation());
+        self.pool.learn(self.checkout.key.server(), |sharing| {
             sharing.isolate(now, &uri);
         });
     }
@@ -218,7 +219,7 @@ impl BringUp {
         another.url.clone_from(&self.url);
         another.redirected.clone_from(&self.redirected);
         another.lent.clone_from(&self.lent);
-        another.wish = self.wish.clone();
+        another.checkout = self.checkout.clone();
         Some(another)
     }
 
@@ -252,7 +253,7 @@ impl BringUp {
 
     /// A request of the session goes out.
     pub(crate) fn joining(&self, attachment: &Attachment) -> Joining {
-        let uri = self.wish.presentation();
+        let uri = self.checkout.presentation();
         self.pool.joining(attachment.connection(), &uri)
     }
 
@@ -287,7 +288,8 @@ impl BringUp {
                     continue;
                 }
             };
-            if let Some(presentation) = self.known.clone().filter(|_| !self.wish.needs_describe) {
+            if let Some(presentation) = self.known.clone().filter(|_| !self.checkout.needs_describe)
+            {
                 let now = clock::now();
                 let described = self.described.get_or_insert(Described {
                     took: Duration::ZERO,
@@ -299,7 +301,7 @@ impl BringUp {
                 return Ok((attachment, presentation));
             }
             let sent = clock::now();
-            let uri = self.wish.presentation();
+            let uri = self.checkout.presentation();
             self.pool.on_describing(attachment.connection(), &uri);
             let joining = self.joining(&attachment);
             let describing = attachment.request(SessionRequest::Describe);
@@ -308,13 +310,13 @@ impl BringUp {
                 .await;
             drop(joining);
             match answer? {
-                Waited::Spread => self.wish.is_spread = true,
+                Waited::Spread => self.checkout.is_spread = true,
                 Waited::HeldUp if self.is_ignored_aside(&attachment) => {
                     self.return_to_pool(attachment.handle());
                 }
                 Waited::HeldUp => {
-                    (self.wish.is_spread, self.wish.is_doubtful) = (true, true);
-                    self.wish.avoid.push(attachment.connection());
+                    (self.checkout.is_spread, self.checkout.is_doubtful) = (true, true);
+                    self.checkout.avoid.push(attachment.connection());
                 }
                 Waited::Answer(Ok(reply)) => {
                     self.on_describe_answered(&attachment);
@@ -356,11 +358,11 @@ impl BringUp {
     /// What was played before need not be described first, where the server shares and a SETUP may
     /// follow an unanswered DESCRIBE.
     fn recall(&mut self) {
-        let server = self.wish.key.server();
+        let server = self.checkout.key.server();
         let is_in_order = self.pool.sharing(server, Sharing::is_in_order);
-        let may_answer = !self.pool.is_doubtful(&self.wish);
+        let may_answer = !self.pool.is_doubtful(&self.checkout);
         if is_in_order && may_answer && self.known.is_none() && self.is_described_once() {
-            self.known = self.pool.recall(&self.wish);
+            self.known = self.pool.recall(&self.checkout);
             self.is_remembered = self.known.is_some();
         }
     }
@@ -370,10 +372,10 @@ impl BringUp {
         self.await_decision().await?;
         self.await_room().await?;
         self.connections += 1;
-        self.wish.needs_describe = self.needs_describe();
-        self.wish.is_dedicated |= self.is_tried() && self.is_isolated();
+        self.checkout.needs_describe = self.needs_describe();
+        self.checkout.is_dedicated |= self.is_tried() && self.is_isolated();
         let handle = loop {
-            match self.pool.fulfil(self.wish.clone()).await {
+            match self.pool.fulfil(self.checkout.clone()).await {
                 Ok(handle) => break handle,
                 Err(error) if self.does_without(&error) => self.refusal = Some(error),
                 Err(error) => return Err(self.best_error(error)),
@@ -386,7 +388,7 @@ impl BringUp {
 
     /// Whether connections broke off when this session was added to them.
     fn is_isolated(&self) -> bool {
-        let (server, uri) = (self.wish.key.server(), self.wish.presentation());
+        let (server, uri) = (self.checkout.key.server(), self.checkout.presentation());
         let now = clock::now();
         self.pool
             .sharing(server, |sharing| sharing.is_isolated(now, &uri))
@@ -431,14 +433,14 @@ impl BringUp {
 
     /// An answer says who the server is.
     fn introduce(&self, attachment: &Attachment, presentation: Option<&Presentation>) {
-        let server = attachment.link().insight().server_header;
-        let introduction = Introduction {
+        let server = attachment.driver().server_info().server_header;
+        let introduction = ServerIdentity {
             server: server.as_deref(),
             tool: presentation.and_then(|presentation| presentation.tool.as_deref()),
             session_name: presentation
                 .and_then(|presentation| presentation.session_name.as_deref()),
         };
-        self.pool.learn(self.wish.key.server(), |sharing| {
+        self.pool.learn(self.checkout.key.server(), |sharing| {
             sharing.on_introduced(clock::now(), introduction);
         });
     }
@@ -483,7 +485,7 @@ impl BringUp {
                             attempt.on_playing();
                         }
                         self.on_success(Step::Play);
-                        self.pool.remember(&self.wish, &presentation);
+                        self.pool.remember(&self.checkout, &presentation);
                         return Ok(Playing {
                             attachment,
                             presentation,
@@ -520,57 +522,57 @@ impl BringUp {
         if is_premature {
             return self.try_again(error);
         }
-        let link = handle.link();
-        let circumstances = Circumstances {
-            is_shared: handle.was_shared() && !self.wish.is_dedicated,
+        let driver = handle.driver();
+        let context = FailureContext {
+            is_shared: handle.was_shared() && !self.checkout.is_dedicated,
             is_reused: handle.is_reused(),
             is_last_resort: handle.is_founding() && self.connections > 1,
-            is_proven: link.is_proven(),
+            is_proven: driver.is_proven(),
         };
-        let remedy = remedy(&failure.kind, circumstances, self.options.pooling.multiplex);
+        let failover = failover(&failure.kind, context, self.options.pooling.multiplex);
         let is_mishap = step == Step::Play
-            && remedy == Remedy::Alone(Evidence::Status(454))
+            && failover == Failover::Alone(Evidence::Status(454))
             && !self.is_session_lost_again();
-        match remedy {
+        match failover {
             // A relay answers so now and then to what it has set up.
-            Remedy::Alone(_) if is_mishap => {
-                self.wish.is_apart = true;
-                self.wish.avoid.push(link.id);
+            Failover::Alone(_) if is_mishap => {
+                self.checkout.is_apart = true;
+                self.checkout.avoid.push(driver.id);
             }
-            Remedy::Younger if !self.tried_younger => {
+            Failover::Younger if !self.tried_younger => {
                 self.tried_younger = true;
-                self.wish.younger_than = Some(link.id);
+                self.checkout.younger_than = Some(driver.id);
             }
-            Remedy::Next if self.challenged < MOST_CHALLENGED => {
+            Failover::Next if self.challenged < MOST_CHALLENGED => {
                 self.challenged += 1;
-                self.wish.younger_than = Some(link.id);
+                self.checkout.younger_than = Some(driver.id);
             }
             // Each PLAY elsewhere costs the server another DESCRIBE and SETUP: one is enough to find out
             // whether the connection was full, or the server.
-            Remedy::Elsewhere if step == Step::Play && self.has_played_elsewhere => {
+            Failover::Elsewhere if step == Step::Play && self.has_played_elsewhere => {
                 return Err(error);
             }
-            Remedy::Elsewhere if !self.wish.is_dedicated => {
+            Failover::Elsewhere if !self.checkout.is_dedicated => {
                 self.has_played_elsewhere |= step == Step::Play;
-                self.wish.avoid.push(link.id);
+                self.checkout.avoid.push(driver.id);
             }
             // Set up a moment ago: the server has mixed sessions up (Rockchip, where all have one id).
             // Nothing of this one plays yet that could be disturbed.
-            Remedy::Nothing
-                if step == Step::Play && circumstances.is_shared && error.status() == Some(404) =>
+            Failover::Nothing
+                if step == Step::Play && context.is_shared && error.status() == Some(404) =>
             {
-                self.wish.is_apart = true;
-                self.wish.avoid.push(link.id);
+                self.checkout.is_apart = true;
+                self.checkout.avoid.push(driver.id);
             }
-            Remedy::Alone(evidence) if !self.wish.is_dedicated => {
+            Failover::Alone(evidence) if !self.checkout.is_dedicated => {
                 if evidence.needs_agreement() {
-                    self.pool.on_suspect(link.id);
+                    self.pool.on_suspect(driver.id);
                 }
                 self.suspect(evidence, step);
             }
             _ => return Err(error),
         }
-        tracing::info!("{}/-: trying another connection: {error}", link.id);
+        tracing::info!("{}/-: trying another connection: {error}", driver.id);
         self.try_again(error)
     }
 
@@ -587,7 +589,7 @@ impl BringUp {
     /// a short time ago.
     fn is_session_lost_again(&self) -> bool {
         let mut is_again = false;
-        self.pool.learn(self.wish.key.server(), |sharing| {
+        self.pool.learn(self.checkout.key.server(), |sharing| {
             is_again = sharing.on_session_not_found(clock::now());
         });
         is_again
@@ -600,8 +602,8 @@ impl BringUp {
             suspected.confirm();
         }
         if let Some(sessions) = self.full_with.take() {
-            self.room_trial = None;
-            self.pool.learn(self.wish.key.server(), |sharing| {
+            self.capacity_probe = None;
+            self.pool.learn(self.checkout.key.server(), |sharing| {
                 sharing.on_room_elsewhere(clock::now(), sessions);
             });
         }
@@ -610,7 +612,7 @@ impl BringUp {
     fn error(&self, handle: &ConnectionHandle, failure: &Failure) -> Error {
         Error::from_failure(failure)
             .of_camera(&self.camera())
-            .on(handle.link().id)
+            .on(handle.driver().id)
     }
 }
 
@@ -619,7 +621,7 @@ impl fmt::Debug for BringUp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("BringUp")
             .field("camera", &self.camera())
-            .field("wish", &self.wish)
+            .field("wish", &self.checkout)
             .field("connections", &self.connections)
             .finish_non_exhaustive()
     }

@@ -8,7 +8,7 @@ use url::Url;
 use super::BringUp;
 use crate::mux::{
     config::SessionOptions,
-    connection_pool::Wish,
+    connection_pool::CheckoutRequest,
     error::{Error, ErrorKind, Initiator, Scope},
     proto::{Credentials, wire::uri::redacted},
     server_key::is_secure,
@@ -43,18 +43,18 @@ impl BringUp {
         if self.redirected.contains(&self.url) && !is_lent {
             return Err(refuse("the server redirects in a loop".to_owned()).of_camera(&from));
         }
-        let wish = self.wish_after_redirect(credentials).map_err(|error| {
+        let checkout = self.wish_after_redirect(credentials).map_err(|error| {
             refuse(format!("redirected to where we cannot go: {error}")).of_camera(&from)
         })?;
         if !self.may_try_again() {
             return Err(refuse("redirected again and again".to_owned()).of_camera(&from));
         }
-        self.go_to(wish)
+        self.go_to(checkout)
     }
 
     /// Begins anew at another server: of what was learned at this one nothing holds there. What is
     /// kept is the session's own.
-    fn go_to(&mut self, wish: Wish) -> Result<(), Error> {
+    fn go_to(&mut self, checkout: CheckoutRequest) -> Result<(), Error> {
         let there = Self::new(
             self.pool.clone(),
             self.options.clone(),
@@ -66,7 +66,7 @@ impl BringUp {
         let (attempt, intent) = (self.attempt.take(), self.intent.take());
         *self = Self {
             url,
-            wish,
+            checkout,
             redirected,
             lent,
             attempt,
@@ -78,8 +78,11 @@ impl BringUp {
 
     /// Another origin than the user's gets no credentials but those that came with a redirect to it,
     /// and is not told who we are to TLS.
-    fn wish_after_redirect(&mut self, credentials: Option<Credentials>) -> Result<Wish, Error> {
-        let origin = Wish::new(&self.options)?;
+    fn wish_after_redirect(
+        &mut self,
+        credentials: Option<Credentials>,
+    ) -> Result<CheckoutRequest, Error> {
+        let origin = CheckoutRequest::new(&self.options)?;
         let mut here = SessionOptions {
             url: self.url.clone(),
             ..self.options.clone()
@@ -96,6 +99,6 @@ impl BringUp {
         if let Some((_, credentials)) = lent {
             here.credentials = Some(credentials.clone());
         }
-        Wish::new(&here)
+        CheckoutRequest::new(&here)
     }
 }

@@ -52,7 +52,7 @@ impl BringUp {
         let mut streams = streams.to_vec();
         loop {
             let may_stay = self.await_sharing(&attachment).await?
-                && (!self.wish.needs_describe || self.may_set_up(&attachment) == Passage::Open);
+                && (!self.checkout.needs_describe || self.may_set_up(&attachment) == Passage::Open);
             if may_stay {
                 attachment = match self.rejoin(attachment, &presentation).await {
                     Ok(attachment) => attachment,
@@ -80,7 +80,7 @@ impl BringUp {
                     }
                     // Of what is described no more.
                     Waited::Answer(Err(failure)) if std::mem::take(&mut self.is_remembered) => {
-                        self.pool.forget(&self.wish);
+                        self.pool.forget(&self.checkout);
                         self.known = None;
                         self.on_describe_failed(&attachment, &failure);
                         if !self.may_try_again() {
@@ -132,7 +132,7 @@ impl BringUp {
         if holds {
             *presentation = fresh;
         } else {
-            self.pool.forget(&self.wish);
+            self.pool.forget(&self.checkout);
         }
         Ok(holds)
     }
@@ -142,14 +142,14 @@ impl BringUp {
     fn doubt_what_is_remembered(&mut self) {
         if std::mem::take(&mut self.is_remembered) {
             self.known = None;
-            self.wish.is_doubtful = true;
+            self.checkout.is_doubtful = true;
         }
     }
 
     fn on_set_up(&mut self, attachment: &Attachment, done: &StreamsSetUp) {
         let timeouts = done.grants.iter().map(|grant| grant.session_timeout);
         let timeout = timeouts.min().unwrap_or_default();
-        let uri = self.wish.presentation();
+        let uri = self.checkout.presentation();
         self.pool.on_set_up(attachment.handle(), uri, timeout);
         if let Some(attempt) = &self.attempt {
             attempt.on_set_up();

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use super::{BringUp, NEXT_LOOK, canary::Flight};
+use super::{BringUp, NEXT_LOOK, canary::CanaryGuard};
 use crate::mux::{
     clock,
     connection_pool::ConnectionHandle,
     error::Error,
     policy::sharing::{
-        Deciding, Stance,
+        Deciding, SharingMode,
         play_gate::{FENCE, REGROUP},
     },
     proto::{Failure, Presentation},
@@ -44,16 +44,16 @@ impl BringUp {
         wait: Wait,
         answer: impl Future<Output = T>,
     ) -> Result<Waited<T>, Error> {
-        let (id, link) = (attachment.connection(), attachment.link());
+        let (id, driver) = (attachment.connection(), attachment.driver());
         let runtime = self.pool.runtime()?;
         let patience = self.patience(wait);
         let behind_describe = self
             .pool
-            .describe_patience(self.wish.key.server())
+            .describe_patience(self.checkout.key.server())
             .min(patience);
         let began = clock::now();
-        let mut backlog = link.watch_backlog();
-        let mut changes = self.pool.watch(self.wish.key.server());
+        let mut backlog = driver.watch_backlog();
+        let mut changes = self.pool.watch(self.checkout.key.server());
         let mut answer = std::pin::pin!(answer);
         loop {
             changes.mark_unchanged();
@@ -68,7 +68,7 @@ impl BringUp {
                 )
             };
             let is_waiting = is_unsent && wait == Wait::Describe;
-            if is_waiting && self.pool.is_described_sooner_elsewhere(&self.wish, id) {
+            if is_waiting && self.pool.is_described_sooner_elsewhere(&self.checkout, id) {
                 tracing::info!("{id}/{}: described on another connection", attachment.key());
                 return Ok(Waited::Spread);
             }
@@ -80,7 +80,8 @@ impl BringUp {
                 let until = since + patience;
                 until.saturating_duration_since(clock::now())
             });
-            let is_held_up = limit == Some(Duration::ZERO) && self.pool.has_place(&self.wish, id);
+            let is_held_up =
+                limit == Some(Duration::ZERO) && self.pool.has_place(&self.checkout, id);
             let is_doomed = self.is_tried() && wait != Wait::Play && {
                 let is_described = wait != Wait::Describe;
                 self.pool.is_doomed(id, is_described) && !self.is_claimant(attachment)
@@ -106,10 +107,10 @@ impl BringUp {
     }
 
     fn patience(&self, wait: Wait) -> Duration {
-        let patience = self.pool.patience(self.wish.key.server());
+        let patience = self.pool.patience(self.checkout.key.server());
         // Where a session that would be added is ignored, that is what is found out meanwhile.
         match wait {
-            Wait::SetUp if self.is_tried() && self.stance() != Stance::Share => patience + FENCE,
+            Wait::SetUp if self.is_tried() && self.mode() != SharingMode::Share => patience + FENCE,
             _ => patience,
         }
     }
@@ -117,10 +118,10 @@ impl BringUp {
     /// While it is open whether the server can share, one session finds that out; the others wait a
     /// moment for it instead of taking a connection each.
     pub(super) async fn await_decision(&mut self) -> Result<(), Error> {
-        if !self.is_tried() || self.wish.is_dedicated || self.flight.is_some() {
+        if !self.is_tried() || self.checkout.is_dedicated || self.canary_guard.is_some() {
             return Ok(());
         }
-        let server = self.wish.key.server().clone();
+        let server = self.checkout.key.server().clone();
         // That one may be dead, and finds out nothing.
         let until = clock::now() + self.pool.patience(&server).min(REGROUP);
         let mut changes = self.pool.watch(&server);
@@ -129,7 +130,7 @@ impl BringUp {
             let left = until.saturating_duration_since(clock::now());
             match self.pool.deciding(&server, !self.is_canary_spent) {
                 Deciding::You => {
-                    self.flight = Some(Flight::new(&self.pool, &server));
+                    self.canary_guard = Some(CanaryGuard::new(&self.pool, &server));
                     return Ok(());
                 }
                 Deciding::Others if !left.is_zero() => {
@@ -147,7 +148,7 @@ impl BringUp {
         attachment: Attachment,
         presentation: &Presentation,
     ) -> Result<Attachment, (ConnectionHandle, Failure)> {
-        let shares = matches!(self.stance(), Stance::Share | Stance::TryInBand);
+        let shares = matches!(self.mode(), SharingMode::Share | SharingMode::TryInBand);
         let is_aside = attachment.handle().is_aside() && shares;
         if !is_aside {
             return Ok(attachment);
@@ -156,12 +157,15 @@ impl BringUp {
             return Ok(attachment);
         }
         let id = attachment.connection();
-        let Some(handle) = self.pool.rejoin(&self.wish, id) else {
+        let Some(handle) = self.pool.rejoin(&self.checkout, id) else {
             return Ok(attachment);
         };
-        if self.pool.is_alone(id) && !self.wish.is_spread {
+        if self.pool.is_alone(id) && !self.checkout.is_spread {
             // What becomes of it is written down; nobody waits for it.
-            drop(self.pool.probe(attachment.link(), &presentation.aggregate));
+            drop(
+                self.pool
+                    .probe(attachment.driver(), &presentation.aggregate),
+            );
         }
         if let Some(described) = &mut self.described {
             described.is_first = false;
