@@ -153,7 +153,10 @@ impl BringUp {
         }
         let id = attachment.connection();
         let is_apart = self.is_tried() || matches!(self.mode(), SharingMode::Apart(Some(_)));
-        let is_first = self.described.is_some_and(|described| described.is_first);
+        let is_first = self
+            .here
+            .described
+            .is_some_and(|described| described.is_first);
         if !is_apart || self.pool.may_set_up(id, attachment.key(), is_first) {
             return Passage::Open;
         }
@@ -172,7 +175,7 @@ impl BringUp {
     pub(super) fn suspect(&mut self, evidence: Evidence, step: Step) {
         self.checkout.is_dedicated = true;
         let server = self.checkout.key.server();
-        self.suspected = Some(SuspicionGuard::new(&self.pool, server, evidence, step));
+        self.here.suspected = Some(SuspicionGuard::new(&self.pool, server, evidence, step));
     }
 
     /// Whether a description holds on every connection: a server that shares says it once; with others
@@ -183,7 +186,7 @@ impl BringUp {
 
     /// Whether the presentation has to be described on the connection that comes next.
     pub(super) fn needs_describe(&self) -> bool {
-        self.known.is_none() || !self.is_described_once()
+        self.here.known.is_none() || !self.is_described_once()
     }
 
     /// Whether this is the session that goes on here although others are to leave.
@@ -210,7 +213,7 @@ impl BringUp {
         self.pool.learn(self.checkout.key.server(), |sharing| {
             is_first = sharing.on_gathering_lapsed();
         });
-        self.is_canary_spent |= is_first;
+        self.here.is_canary_spent |= is_first;
         self.step_aside(attachment);
     }
 
@@ -222,7 +225,7 @@ impl BringUp {
         streams: &StreamsSetUp,
     ) -> Result<Passage, Error> {
         let id = attachment.connection();
-        let Some(described) = self.described.filter(|_| self.is_tried()) else {
+        let Some(described) = self.here.described.filter(|_| self.is_tried()) else {
             return self.pass_untried(attachment).await;
         };
         let mut changes = self.pool.watch(self.checkout.key.server());
@@ -234,7 +237,7 @@ impl BringUp {
                 self.step_aside(attachment);
                 return Ok(Passage::Elsewhere);
             }
-            let canary = match (&self.canary_guard, self.is_canary_spent) {
+            let canary = match (&self.here.canary_guard, self.here.is_canary_spent) {
                 (Some(_), _) => connection_pool::Canary::Promised,
                 (None, true) => connection_pool::Canary::Spent,
                 (None, false) => connection_pool::Canary::Possible,
@@ -263,7 +266,7 @@ impl BringUp {
                     .await;
                 }
                 PlayGate::Canary => {
-                    self.is_canary_spent = true;
+                    self.here.is_canary_spent = true;
                     let canary_guard = self.take_canary_guard();
                     let passage = self.try_canary(attachment, presentation, streams).await?;
                     drop(canary_guard);
@@ -288,7 +291,7 @@ impl BringUp {
     /// The gate of a session whose settings say beforehand that it shares, or that it does not.
     async fn pass_untried(&mut self, attachment: &Attachment) -> Result<Passage, Error> {
         let id = attachment.connection();
-        if let Some(described) = self.described
+        if let Some(described) = self.here.described
             && self.is_mixed_up(attachment, described)
         {
             self.step_aside(attachment);
@@ -300,7 +303,7 @@ impl BringUp {
 
     fn take_canary_guard(&mut self) -> CanaryGuard {
         let server = self.checkout.key.server();
-        self.canary_guard.take().unwrap_or_else(|| {
+        self.here.canary_guard.take().unwrap_or_else(|| {
             self.pool.learn(server, |sharing| sharing.on_canary_sent());
             CanaryGuard::new(&self.pool, server)
         })
@@ -364,7 +367,7 @@ impl BringUp {
             return Ok(Canary::Undecided);
         };
         let config = SessionConfig {
-            url: self.url.clone(),
+            url: self.target.url.clone(),
             keep_alive: false,
         };
         let canary = match Attachment::open(

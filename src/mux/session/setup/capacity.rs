@@ -51,7 +51,7 @@ impl BringUp {
     /// Before a place is asked for: those that are leaving now may be gone when it is refused.
     pub(super) fn look_for_leavers(&mut self) {
         let has_leavers = || self.pool.has_leavers(self.checkout.key.server());
-        self.pending_teardowns = match self.pending_teardowns {
+        self.here.pending_teardowns = match self.here.pending_teardowns {
             PendingTeardowns::Awaited => PendingTeardowns::Awaited,
             _ if has_leavers() => PendingTeardowns::Seen,
             _ => PendingTeardowns::Unseen,
@@ -71,12 +71,12 @@ impl BringUp {
             return false;
         }
         let server = self.checkout.key.server();
-        let is_premature = match self.pending_teardowns {
+        let is_premature = match self.here.pending_teardowns {
             PendingTeardowns::Unseen => self.pool.has_leavers(server),
             PendingTeardowns::Seen => true,
             PendingTeardowns::InTheWay | PendingTeardowns::Awaited => false,
         };
-        let is_last = self.capacity_probe.is_some() && !is_premature;
+        let is_last = self.here.capacity_probe.is_some() && !is_premature;
         let now = clock::now();
         self.pool.learn(server, |sharing| {
             sharing.on_full(code);
@@ -85,11 +85,11 @@ impl BringUp {
             }
         });
         if is_premature {
-            self.pending_teardowns = PendingTeardowns::InTheWay;
-            self.capacity_probe = None;
-            self.full_with = Some(0);
+            self.here.pending_teardowns = PendingTeardowns::InTheWay;
+            self.here.capacity_probe = None;
+            self.here.full_with = Some(0);
         } else {
-            self.full_with = Some(self.pool.sessions_on(handle.driver().id));
+            self.here.full_with = Some(self.pool.sessions_on(handle.driver().id));
         }
         is_premature
     }
@@ -97,10 +97,10 @@ impl BringUp {
     /// Until no session is on its way out of the server any more, or as long as one request waits
     /// for another: a TEARDOWN may be stuck behind a slow DESCRIBE.
     async fn await_leavers(&mut self) -> Result<(), Error> {
-        if self.pending_teardowns != PendingTeardowns::InTheWay {
+        if self.here.pending_teardowns != PendingTeardowns::InTheWay {
             return Ok(());
         }
-        self.pending_teardowns = PendingTeardowns::Awaited;
+        self.here.pending_teardowns = PendingTeardowns::Awaited;
         let server = self.checkout.key.server();
         let until = clock::now() + self.pool.patience(server);
         while self.pool.has_leavers(server) && clock::now() < until {
@@ -117,7 +117,7 @@ impl BringUp {
     ///
     /// The refusal, if there is none.
     pub(super) async fn await_room(&mut self) -> Result<(), Error> {
-        if self.full_with.is_none() || self.capacity_probe.is_some() {
+        if self.here.full_with.is_none() || self.here.capacity_probe.is_some() {
             return Ok(());
         }
         let server = self.checkout.key.server().clone();
@@ -129,7 +129,7 @@ impl BringUp {
             let left = until.saturating_duration_since(clock::now());
             match self.pool.seek_room(&server) {
                 Some(Deciding::You) => {
-                    self.capacity_probe = Some(CapacityProbe {
+                    self.here.capacity_probe = Some(CapacityProbe {
                         pool: self.pool.clone(),
                         server,
                     });
@@ -141,7 +141,7 @@ impl BringUp {
                     let _ = clock::within(self.pool.runtime()?, left, changes.changed()).await;
                 }
                 Some(_) => return Ok(()),
-                None => return self.refusal.take().map_or(Ok(()), Err),
+                None => return self.here.refusal.take().map_or(Ok(()), Err),
             }
         }
     }

@@ -31,6 +31,7 @@ impl BringUp {
     /// False if it has to be described again, elsewhere.
     pub(super) async fn await_sharing(&mut self, attachment: &Attachment) -> Result<bool, Error> {
         let Some(described) = self
+            .here
             .described
             .filter(|_| self.is_on_describe_only(attachment.handle()))
         else {
@@ -75,7 +76,7 @@ impl BringUp {
     fn leave_describe_only(&mut self, attachment: &Attachment) {
         let id = attachment.connection();
         tracing::info!("{id}/{}: described again elsewhere", attachment.key());
-        self.known = None;
+        self.here.known = None;
         self.checkout.is_kept_pooled = true;
         self.step_aside(attachment);
     }

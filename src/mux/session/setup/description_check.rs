@@ -55,7 +55,7 @@ impl BringUp {
             signature: account.signature.clone(),
         };
         if *first == FirstAsked::Own
-            && let Some(doubted) = self.doubted.take()
+            && let Some(doubted) = self.here.doubted.take()
         {
             self.on_described_twice(&doubted, &account);
         }
@@ -74,7 +74,7 @@ impl BringUp {
         let is_same = in_company == alone;
         if is_same {
             // It would have been described so there, too: two names of one camera, or one model.
-            self.suspected = None;
+            self.here.suspected = None;
         }
         self.pool.learn(self.checkout.key.server(), |sharing| {
             sharing.on_described_twice(clock::now(), is_same);
@@ -171,7 +171,7 @@ impl BringUp {
     async fn describe_alone(&self, there: ConnectionId) -> Option<Account> {
         let handle = self.pool.fulfil(self.check_request()).await.ok()?;
         tracing::debug!("{there}/-: described once more on {}", handle.driver().id);
-        describe_on(handle, self.url.clone()).await
+        describe_on(handle, self.target.url.clone()).await
     }
 
     /// A connection that is made for the check and closed behind it: beyond the limit, except with
@@ -195,7 +195,7 @@ impl BringUp {
     /// With `multiplex=always` there may be none, and then it fails: a camera that shows another's
     /// picture is worse than one that fails.
     pub(super) fn leave_in_doubt(&mut self, attachment: &Attachment, account: Account) -> Passage {
-        self.doubted = Some(account);
+        self.here.doubted = Some(account);
         if self.is_tried() {
             self.suspect(Evidence::SameDescription, Step::SetUp);
         } else {
@@ -206,7 +206,7 @@ impl BringUp {
                 Initiator::Server,
                 explanation,
             );
-            self.refusal = Some(error.in_request("DESCRIBE").on(attachment.connection()));
+            self.here.refusal = Some(error.in_request("DESCRIBE").on(attachment.connection()));
             self.checkout.avoid.push(attachment.connection());
         }
         Passage::Elsewhere

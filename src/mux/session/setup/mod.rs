@@ -65,22 +65,20 @@ enum Step {
     Play,
 }
 
-/// A session on its way, with all that was learned on it so far.
-pub(crate) struct BringUp {
-    pool: ConnectionPool,
-    /// As the user gave them: whom to present the credentials to.
-    options: SessionOptions,
-    /// What to play: another one than the user's after a redirect.
+/// What is to be played, and where it led.
+#[derive(Clone)]
+struct Target {
+    /// Another URL than the user's after a redirect.
     url: Url,
-    /// What kind of connection to try next.
-    checkout: CheckoutRequest,
     /// URLs that redirected.
     redirected: Vec<Url>,
     /// Came with a redirect, for the server that it led to.
     lent: Option<(ServerId, Credentials)>,
-    /// Tells the redial policy what becomes of the session; none for one that is to take the place of
-    /// a session that plays.
-    attempt: Option<Attempt>,
+}
+
+/// What the session has met at the server that it is tried at. A redirect begins with nothing of it.
+#[derive(Default)]
+struct AtServer {
     connections: usize,
     tried_younger: bool,
     /// Connections that were closed behind a 401.
@@ -90,15 +88,13 @@ pub(crate) struct BringUp {
     suspected: Option<SuspicionGuard>,
     /// How it was described where that may have been another URI's presentation.
     doubted: Option<Account>,
-    /// Announced this session, until it has a place at a connection.
-    intent: Option<Intent>,
     /// Its last DESCRIBE.
     described: Option<Described>,
     /// What that said: where a server shares, it need not be asked again on another connection.
     known: Option<Presentation>,
     /// That is how it was described for an earlier session: to be asked for again with the SETUP.
     is_remembered: bool,
-    /// It is to send the canary that others wait for.
+    /// The session is to send the canary that others wait for.
     canary_guard: Option<CanaryGuard>,
     /// Its PLAY was refused for want of room on one connection, and tried on another.
     has_played_elsewhere: bool,
@@ -107,12 +103,28 @@ pub(crate) struct BringUp {
     /// Sessions that were on the connection on which there was no room for this one.
     full_with: Option<u32>,
     pending_teardowns: PendingTeardowns,
-    /// It is the one that looks for room elsewhere.
+    /// The session is the one that looks for room elsewhere.
     capacity_probe: Option<CapacityProbe>,
     /// What the server said before another connection was tried: worth more than "limit reached".
     refusal: Option<Error>,
+}
+
+/// A session on its way from DESCRIBE to PLAY.
+pub(crate) struct BringUp {
+    pool: ConnectionPool,
+    /// As the user gave them: whom to present the credentials to.
+    options: SessionOptions,
+    target: Target,
+    /// What kind of connection to try next.
+    checkout: CheckoutRequest,
+    here: AtServer,
+    /// Tells the redial policy what becomes of the session; none for one that is to take the place of
+    /// a session that plays.
+    attempt: Option<Attempt>,
+    /// Announced this session, until it has a place at a connection.
+    intent: Option<Intent>,
     pub(crate) monitor: SessionMonitor,
-    /// What the user's handle owes; the last field, settled last.
+    /// What the user's handle owes; the last field, dropped last.
     _release: ReleaseGuard,
 }
 
@@ -124,28 +136,16 @@ impl BringUp {
     ) -> Result<Self, Error> {
         Ok(Self {
             checkout: CheckoutRequest::new(&options)?,
-            url: options.url.clone(),
+            target: Target {
+                url: options.url.clone(),
+                redirected: Vec::new(),
+                lent: None,
+            },
+            here: AtServer::default(),
             pool,
             options,
-            redirected: Vec::new(),
-            lent: None,
             attempt: None,
-            connections: 0,
-            tried_younger: false,
-            challenged: 0,
-            suspected: None,
-            doubted: None,
             intent: None,
-            described: None,
-            known: None,
-            is_remembered: false,
-            canary_guard: None,
-            has_played_elsewhere: false,
-            is_canary_spent: false,
-            full_with: None,
-            pending_teardowns: PendingTeardowns::default(),
-            capacity_probe: None,
-            refusal: None,
             _release: monitor.release_guard(),
             monitor,
         })
@@ -216,9 +216,7 @@ impl BringUp {
     fn another(&self) -> Option<Self> {
         let (options, monitor) = (self.options.clone(), self.monitor.clone());
         let mut another = Self::new(self.pool.clone(), options, monitor).ok()?;
-        another.url.clone_from(&self.url);
-        another.redirected.clone_from(&self.redirected);
-        another.lent.clone_from(&self.lent);
+        another.target = self.target.clone();
         another.checkout = self.checkout.clone();
         Some(another)
     }
@@ -245,7 +243,7 @@ impl BringUp {
 
     /// An error as the user gets it: it says whether it was met behind a redirect.
     pub(crate) fn of_target(&self, error: Error) -> Error {
-        match self.redirected.is_empty() {
+        match self.target.redirected.is_empty() {
             true => error,
             false => error.behind_redirect(),
         }
@@ -267,12 +265,12 @@ impl BringUp {
 
     /// Whether the description is from memory, and not asked for again yet.
     pub(crate) fn is_remembered(&self) -> bool {
-        self.is_remembered
+        self.here.is_remembered
     }
 
     /// The camera's name in logs and errors.
     pub(crate) fn camera(&self) -> String {
-        redacted(&self.url)
+        redacted(&self.target.url)
     }
 
     /// Describes the presentation on whichever connection the server does it, following redirects.
@@ -288,10 +286,14 @@ impl BringUp {
                     continue;
                 }
             };
-            if let Some(presentation) = self.known.clone().filter(|_| !self.checkout.needs_describe)
+            if let Some(presentation) = self
+                .here
+                .known
+                .clone()
+                .filter(|_| !self.checkout.needs_describe)
             {
                 let now = clock::now();
-                let described = self.described.get_or_insert(Described {
+                let described = self.here.described.get_or_insert(Described {
                     took: Duration::ZERO,
                     at: now,
                     is_first: false,
@@ -324,11 +326,11 @@ impl BringUp {
                     let took = at.saturating_duration_since(sent);
                     let first = first_asked(&reply);
                     let is_first = first == FirstAsked::Own;
-                    self.described = Some(Described { took, at, is_first });
+                    self.here.described = Some(Described { took, at, is_first });
                     let presentation = self.presentation(&attachment, reply)?;
                     let passage = self.may_stay(&attachment, &presentation, &first).await?;
                     if passage == Passage::Open {
-                        self.known = Some(presentation.clone());
+                        self.here.known = Some(presentation.clone());
                         return Ok((attachment, presentation));
                     }
                 }
@@ -361,9 +363,9 @@ impl BringUp {
         let server = self.checkout.key.server();
         let is_in_order = self.pool.sharing(server, Sharing::is_in_order);
         let may_answer = !self.pool.is_doubtful(&self.checkout);
-        if is_in_order && may_answer && self.known.is_none() && self.is_described_once() {
-            self.known = self.pool.recall(&self.checkout);
-            self.is_remembered = self.known.is_some();
+        if is_in_order && may_answer && self.here.known.is_none() && self.is_described_once() {
+            self.here.known = self.pool.recall(&self.checkout);
+            self.here.is_remembered = self.here.known.is_some();
         }
     }
 
@@ -371,13 +373,13 @@ impl BringUp {
     async fn attach(&mut self) -> Result<Result<Attachment, (ConnectionHandle, Failure)>, Error> {
         self.await_decision().await?;
         self.await_room().await?;
-        self.connections += 1;
+        self.here.connections += 1;
         self.checkout.needs_describe = self.needs_describe();
         self.checkout.is_dedicated |= self.is_tried() && self.is_isolated();
         let handle = loop {
             match self.pool.fulfil(self.checkout.clone()).await {
                 Ok(handle) => break handle,
-                Err(error) if self.does_without(&error) => self.refusal = Some(error),
+                Err(error) if self.does_without(&error) => self.here.refusal = Some(error),
                 Err(error) => return Err(self.best_error(error)),
             }
         };
@@ -400,7 +402,7 @@ impl BringUp {
         handle: ConnectionHandle,
     ) -> Result<Attachment, (ConnectionHandle, Failure)> {
         let config = SessionConfig {
-            url: self.url.clone(),
+            url: self.target.url.clone(),
             keep_alive: self.options.keep_alive,
         };
         let opened = Attachment::open(handle, config, self.options.overflow, &self.monitor).await;
@@ -414,18 +416,19 @@ impl BringUp {
     /// What the server said before is worth more than that no other connection is to be had.
     fn best_error(&mut self, error: Error) -> Error {
         let is_limit = error.kind() == ErrorKind::ServerLimit;
-        let refusal = self.refusal.take().filter(|_| is_limit);
+        let refusal = self.here.refusal.take().filter(|_| is_limit);
         refusal.unwrap_or(error).of_camera(&self.camera())
     }
 
     /// How long the server took for the last DESCRIBE.
     fn describe_took(&self) -> Duration {
-        self.described
+        self.here
+            .described
             .map_or(Duration::ZERO, |described| described.took)
     }
 
     fn presentation(&self, attachment: &Attachment, reply: Reply) -> Result<Presentation, Error> {
-        let described = described_presentation(&self.url, reply);
+        let described = described_presentation(&self.target.url, reply);
         let presentation = described.map_err(|why| self.unusable(attachment, &why))?;
         self.introduce(attachment, Some(&presentation));
         Ok(presentation)
@@ -516,7 +519,7 @@ impl BringUp {
     ) -> Result<(), Error> {
         let error = self.error(handle, &failure);
         let is_premature = self.note_capacity(handle, &failure);
-        if self.connections >= MAX_CONNECTIONS {
+        if self.here.connections >= MAX_CONNECTIONS {
             return Err(error);
         }
         if is_premature {
@@ -526,7 +529,7 @@ impl BringUp {
         let context = FailureContext {
             is_shared: handle.was_shared() && !self.checkout.is_dedicated,
             is_reused: handle.is_reused(),
-            is_last_resort: handle.is_founding() && self.connections > 1,
+            is_last_resort: handle.is_founding() && self.here.connections > 1,
             is_proven: driver.is_proven(),
         };
         let failover = failover(&failure.kind, context, self.options.pooling.multiplex);
@@ -539,21 +542,21 @@ impl BringUp {
                 self.checkout.is_apart = true;
                 self.checkout.avoid.push(driver.id);
             }
-            Failover::Younger if !self.tried_younger => {
-                self.tried_younger = true;
+            Failover::Younger if !self.here.tried_younger => {
+                self.here.tried_younger = true;
                 self.checkout.younger_than = Some(driver.id);
             }
-            Failover::Next if self.challenged < MOST_CHALLENGED => {
-                self.challenged += 1;
+            Failover::Next if self.here.challenged < MOST_CHALLENGED => {
+                self.here.challenged += 1;
                 self.checkout.younger_than = Some(driver.id);
             }
             // Each PLAY elsewhere costs the server another DESCRIBE and SETUP: one is enough to find out
             // whether the connection was full, or the server.
-            Failover::Elsewhere if step == Step::Play && self.has_played_elsewhere => {
+            Failover::Elsewhere if step == Step::Play && self.here.has_played_elsewhere => {
                 return Err(error);
             }
             Failover::Elsewhere if !self.checkout.is_dedicated => {
-                self.has_played_elsewhere |= step == Step::Play;
+                self.here.has_played_elsewhere |= step == Step::Play;
                 self.checkout.avoid.push(driver.id);
             }
             // Set up a moment ago: the server has mixed sessions up (Rockchip, where all have one id).
@@ -581,7 +584,7 @@ impl BringUp {
         if !self.may_try_again() {
             return Err(error);
         }
-        self.refusal = Some(error);
+        self.here.refusal = Some(error);
         Ok(())
     }
 
@@ -598,11 +601,15 @@ impl BringUp {
     /// A step worked. If it was the one that had failed on a shared connection, and now the session
     /// is alone, the server cannot share. Had it failed again it would be this camera's own error.
     fn on_success(&mut self, step: Step) {
-        if let Some(suspected) = self.suspected.take_if(|suspected| suspected.step <= step) {
+        if let Some(suspected) = self
+            .here
+            .suspected
+            .take_if(|suspected| suspected.step <= step)
+        {
             suspected.confirm();
         }
-        if let Some(sessions) = self.full_with.take() {
-            self.capacity_probe = None;
+        if let Some(sessions) = self.here.full_with.take() {
+            self.here.capacity_probe = None;
             self.pool.learn(self.checkout.key.server(), |sharing| {
                 sharing.on_room_elsewhere(clock::now(), sessions);
             });
@@ -622,7 +629,7 @@ impl fmt::Debug for BringUp {
         f.debug_struct("BringUp")
             .field("camera", &self.camera())
             .field("wish", &self.checkout)
-            .field("connections", &self.connections)
+            .field("connections", &self.here.connections)
             .finish_non_exhaustive()
     }
 }

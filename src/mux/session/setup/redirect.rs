@@ -5,7 +5,7 @@
 
 use url::Url;
 
-use super::BringUp;
+use super::{AtServer, BringUp};
 use crate::mux::{
     config::SessionOptions,
     connection_pool::CheckoutRequest,
@@ -28,19 +28,20 @@ impl BringUp {
             Error::new(ErrorKind::Redirects, Scope::Session, Initiator::Server, why)
                 .in_request("DESCRIBE")
         };
-        if is_secure(&self.url) && !is_secure(&location) {
+        if is_secure(&self.target.url) && !is_secure(&location) {
             let from = redacted(&self.options.url);
             let why = "redirected from TLS to a connection in clear text".to_owned();
             return Err(refuse(why).of_camera(&from));
         }
-        self.redirected
-            .push(std::mem::replace(&mut self.url, location));
+        self.target
+            .redirected
+            .push(std::mem::replace(&mut self.target.url, location));
         let from = redacted(&self.options.url);
-        if self.redirected.len() > MAX_REDIRECTS {
+        if self.target.redirected.len() > MAX_REDIRECTS {
             return Err(refuse(format!("more than {MAX_REDIRECTS} redirects")).of_camera(&from));
         }
         let is_lent = credentials.is_some();
-        if self.redirected.contains(&self.url) && !is_lent {
+        if self.target.redirected.contains(&self.target.url) && !is_lent {
             return Err(refuse("the server redirects in a loop".to_owned()).of_camera(&from));
         }
         let checkout = self.wish_after_redirect(credentials).map_err(|error| {
@@ -49,30 +50,9 @@ impl BringUp {
         if !self.may_try_again() {
             return Err(refuse("redirected again and again".to_owned()).of_camera(&from));
         }
-        self.go_to(checkout)
-    }
-
-    /// Begins anew at another server: of what was learned at this one nothing holds there. What is
-    /// kept is the session's own.
-    fn go_to(&mut self, checkout: CheckoutRequest) -> Result<(), Error> {
-        let there = Self::new(
-            self.pool.clone(),
-            self.options.clone(),
-            self.monitor.clone(),
-        )?;
-        let url = self.url.clone();
-        let redirected = std::mem::take(&mut self.redirected);
-        let lent = self.lent.take();
-        let (attempt, intent) = (self.attempt.take(), self.intent.take());
-        *self = Self {
-            url,
-            checkout,
-            redirected,
-            lent,
-            attempt,
-            intent,
-            ..there
-        };
+        // Begins anew at another server: of what was met at this one nothing holds there.
+        self.checkout = checkout;
+        self.here = AtServer::default();
         Ok(())
     }
 
@@ -84,14 +64,14 @@ impl BringUp {
     ) -> Result<CheckoutRequest, Error> {
         let origin = CheckoutRequest::new(&self.options)?;
         let mut here = SessionOptions {
-            url: self.url.clone(),
+            url: self.target.url.clone(),
             ..self.options.clone()
         };
         let server = here.connection_key()?.server().clone();
         if let Some(credentials) = credentials {
-            self.lent = Some((server.clone(), credentials));
+            self.target.lent = Some((server.clone(), credentials));
         }
-        let lent = self.lent.iter().find(|(to, _)| *to == server);
+        let lent = self.target.lent.iter().find(|(to, _)| *to == server);
         if server != *origin.key.server() {
             here.credentials = None;
             here.tls = here.tls.without_client_certificate();

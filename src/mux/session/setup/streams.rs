@@ -79,9 +79,11 @@ impl BringUp {
                         }
                     }
                     // Of what is described no more.
-                    Waited::Answer(Err(failure)) if std::mem::take(&mut self.is_remembered) => {
+                    Waited::Answer(Err(failure))
+                        if std::mem::take(&mut self.here.is_remembered) =>
+                    {
                         self.pool.forget(&self.checkout);
-                        self.known = None;
+                        self.here.known = None;
                         self.on_describe_failed(&attachment, &failure);
                         if !self.may_try_again() {
                             return Err(self.error(attachment.handle(), &failure));
@@ -122,12 +124,12 @@ impl BringUp {
         let Some(reply) = done.described.take() else {
             return Ok(true);
         };
-        self.is_remembered = false;
-        if let Some(described) = &mut self.described {
+        self.here.is_remembered = false;
+        if let Some(described) = &mut self.here.described {
             described.is_first = first_asked(&reply) == FirstAsked::Own;
         }
         let fresh = self.presentation(attachment, reply)?;
-        self.known = Some(fresh.clone());
+        self.here.known = Some(fresh.clone());
         let holds = fresh.is_set_up_like(presentation);
         if holds {
             *presentation = fresh;
@@ -140,8 +142,8 @@ impl BringUp {
     /// The DESCRIBE beside its SETUP waited behind one that is not answered: it may not be either, and
     /// goes where nothing plays.
     fn doubt_what_is_remembered(&mut self) {
-        if std::mem::take(&mut self.is_remembered) {
-            self.known = None;
+        if std::mem::take(&mut self.here.is_remembered) {
+            self.here.known = None;
             self.checkout.is_doubtful = true;
         }
     }
@@ -177,6 +179,7 @@ impl BringUp {
         // In the same round trip, and before it: gst-rtsp-server keeps a medium that it has described
         // for the SETUP that comes next, and would make another one for a DESCRIBE behind it.
         let describing = self
+            .here
             .is_remembered
             .then(|| attachment.send(SessionRequest::Describe));
         let first = attachment.send(first);

@@ -118,7 +118,7 @@ impl BringUp {
     /// While it is open whether the server can share, one session finds that out; the others wait a
     /// moment for it instead of taking a connection each.
     pub(super) async fn await_decision(&mut self) -> Result<(), Error> {
-        if !self.is_tried() || self.checkout.is_dedicated || self.canary_guard.is_some() {
+        if !self.is_tried() || self.checkout.is_dedicated || self.here.canary_guard.is_some() {
             return Ok(());
         }
         let server = self.checkout.key.server().clone();
@@ -128,9 +128,9 @@ impl BringUp {
         loop {
             changes.mark_unchanged();
             let left = until.saturating_duration_since(clock::now());
-            match self.pool.deciding(&server, !self.is_canary_spent) {
+            match self.pool.deciding(&server, !self.here.is_canary_spent) {
                 Deciding::You => {
-                    self.canary_guard = Some(CanaryGuard::new(&self.pool, &server));
+                    self.here.canary_guard = Some(CanaryGuard::new(&self.pool, &server));
                     return Ok(());
                 }
                 Deciding::Others if !left.is_zero() => {
@@ -167,7 +167,7 @@ impl BringUp {
                     .probe(attachment.driver(), &presentation.aggregate),
             );
         }
-        if let Some(described) = &mut self.described {
+        if let Some(described) = &mut self.here.described {
             described.is_first = false;
         }
         self.attach_to(handle).await
