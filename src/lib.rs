@@ -47,6 +47,9 @@
 //! * A session's failure is its own; only the end of the connection ends others.
 //! * Passwords appear nowhere: not in logs, errors, statistics, messages.
 
+// Clocks, timers and tasks have their places: see clippy.toml. Tests of pure code take any time.
+#![cfg_attr(not(test), deny(clippy::disallowed_methods))]
+
 pub mod mux;
 #[cfg(feature = "plugin")]
 mod plugin;

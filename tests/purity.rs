@@ -127,6 +127,14 @@ fn only_the_driver_and_clock_rs_know_the_clock_and_the_scheduler() {
     assert_eq!(offences(&paths, DRIVEN), Vec::<String>::new());
 }
 
+/// Cargo.toml allows these methods, for tests, examples and benches. Without this line in lib.rs clippy
+/// let any file of the library read a clock.
+#[test]
+fn clippy_denies_clocks_in_the_library() {
+    let text = fs::read_to_string(root().join("src/lib.rs")).unwrap_or_default();
+    assert!(text.contains("#![cfg_attr(not(test), deny(clippy::disallowed_methods))]"));
+}
+
 #[test]
 fn words_are_found_as_words_and_not_in_comments_or_strings() {
     let is_offence = |line: &str| mentions(&without_comments_and_strings(line), "log");
