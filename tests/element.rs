@@ -55,3 +55,5 @@ mod sharing;
 mod states;
 #[path = "element/tls.rs"]
 mod tls;
+#[path = "element/waiting_for.rs"]
+mod waiting_for;

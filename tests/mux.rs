@@ -58,3 +58,5 @@ mod state_file;
 mod tls;
 #[path = "mux/turns.rs"]
 mod turns;
+#[path = "mux/waiting_for.rs"]
+mod waiting_for;

@@ -125,7 +125,7 @@ pub use self::{
     },
     stats::{
         ConnectionHealth, ConnectionState, ConnectionStats, MuxStats, ServerStats, SessionStats,
-        StreamStats,
+        StreamStats, WaitReason,
     },
     tls::{CertificateChecks, InvalidTls, TlsOptions},
 };

@@ -1,6 +1,7 @@
 //! What an operator wants to know, per connection, session and stream.
 
 use std::{
+    fmt,
     sync::atomic::{AtomicU64, Ordering},
     time::Duration,
 };
@@ -70,6 +71,72 @@ pub struct ServerStats {
     pub waiting: usize,
     /// Its connections, oldest first, without those of `enable-connection-pooling=false`.
     pub connections: Vec<ConnectionStats>,
+}
+
+/// What a session waits for that does not play yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum WaitReason {
+    /// Its turn to try a server that failed: one session tries for all, within a budget.
+    Redial,
+    /// A connection: it is being made, or all that the limit allows are in use.
+    Connection,
+    /// Another session, which finds out whether the server shares connections.
+    SharingDecision,
+    /// Another session, which looks for room at a full server.
+    Capacity,
+    /// Sessions that leave a full server: their TEARDOWNs are on the way.
+    Teardowns,
+    /// Its request was not sent yet: the connection sends other requests first, a password is being
+    /// tried, or the connection is checked after it was idle.
+    Unsent,
+    /// The server's answer to its request.
+    Answer,
+    /// The server's answer to a request of another session, which is at the head of the line.
+    HeadOfLine,
+    /// The check that the server has described its URI, and not another one.
+    DescriptionCheck,
+    /// Other sessions of the connection, before the first of them plays.
+    PlayGate,
+    /// One more SETUP, sent to find out whether the server shares connections.
+    Canary,
+}
+
+impl WaitReason {
+    /// As `waiting-for` of the element's statistics has it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Redial => "redial",
+            Self::Connection => "connection",
+            Self::SharingDecision => "sharing-decision",
+            Self::Capacity => "capacity",
+            Self::Teardowns => "teardowns",
+            Self::Unsent => "unsent",
+            Self::Answer => "answer",
+            Self::HeadOfLine => "head-of-line",
+            Self::DescriptionCheck => "description-check",
+            Self::PlayGate => "play-gate",
+            Self::Canary => "canary",
+        }
+    }
+}
+
+impl fmt::Display for WaitReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Redial => "its turn to try the server again",
+            Self::Connection => "a connection",
+            Self::SharingDecision => "another session that finds out whether the server shares",
+            Self::Capacity => "another session that looks for room at the server",
+            Self::Teardowns => "sessions that leave the server",
+            Self::Unsent => "its request to be sent",
+            Self::Answer => "the answer of the server",
+            Self::HeadOfLine => "the answer to another session's request",
+            Self::DescriptionCheck => "the check of its description",
+            Self::PlayGate => "other sessions of the connection before PLAY",
+            Self::Canary => "the test whether the server shares",
+        })
+    }
 }
 
 /// How far a connection is in its life.
@@ -165,6 +232,9 @@ pub struct SessionStats {
     pub cannot_share: Option<String>,
     /// How old that verdict is; none while there is none.
     pub sharing_age: Option<Duration>,
+    /// What the session waits for, as long as it does not play; none while it plays, and once it has
+    /// ended.
+    pub waiting_for: Option<WaitReason>,
     /// It is being brought up on another connection, where it will go on: for as long as that takes
     /// it has two references.
     pub is_moving: bool,

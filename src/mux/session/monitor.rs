@@ -14,7 +14,7 @@ use crate::mux::{
     driver::DriverHandle,
     proto::{ServerText, StreamGrant},
     release::{ReleaseGuard, ReleaseTracker},
-    stats::{SessionStats, StreamStats},
+    stats::{SessionStats, StreamStats, WaitReason},
 };
 
 /// Where a session is at the moment.
@@ -31,6 +31,7 @@ struct Watched {
     released: ReleaseTracker,
     location: Mutex<Option<SessionLocation>>,
     is_moving: AtomicBool,
+    waiting_for: Mutex<Option<WaitReason>>,
 }
 
 /// Observes one session through all its stages, from any thread. Holds no reference to the
@@ -63,6 +64,23 @@ impl SessionMonitor {
         }
     }
 
+    /// The session waits from now on, until the guard is dropped.
+    pub(crate) fn waits_for(&self, reason: WaitReason) -> WaitGuard {
+        let before = self.0.waiting_for.lock();
+        let before = before
+            .unwrap_or_else(PoisonError::into_inner)
+            .replace(reason);
+        WaitGuard {
+            watched: Arc::clone(&self.0),
+            before,
+        }
+    }
+
+    fn waiting_for(&self) -> Option<WaitReason> {
+        let waiting_for = self.0.waiting_for.lock();
+        *waiting_for.unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn location(&self) -> MutexGuard<'_, Option<SessionLocation>> {
         self.0
             .location
@@ -73,7 +91,10 @@ impl SessionMonitor {
     /// What is known of the session now. After its end: what was known last.
     pub fn stats(&self) -> SessionStats {
         let Some(location) = self.location().clone() else {
-            return SessionStats::default();
+            return SessionStats {
+                waiting_for: self.waiting_for(),
+                ..SessionStats::default()
+            };
         };
         let counts = location.delivery.counts();
         let counters = &location.driver.counters;
@@ -105,6 +126,7 @@ impl SessionMonitor {
             references_on_connection: counters.references.get(),
             connections_to_server: counters.connections_to_server.get(),
             health: location.driver.health(),
+            waiting_for: self.waiting_for(),
             is_moving: self.0.is_moving.load(Ordering::Relaxed),
             session_id: location
                 .grants
@@ -123,9 +145,49 @@ impl SessionMonitor {
     }
 }
 
+/// A wait of a session, as its statistics tell it. Dropped, the wait is over, and one that it was part of
+/// goes on.
+#[derive(Debug)]
+pub(crate) struct WaitGuard {
+    watched: Arc<Watched>,
+    before: Option<WaitReason>,
+}
+
+impl WaitGuard {
+    /// The session waits for something else.
+    pub(crate) fn set(&self, reason: WaitReason) {
+        let waiting_for = self.watched.waiting_for.lock();
+        *waiting_for.unwrap_or_else(PoisonError::into_inner) = Some(reason);
+    }
+}
+
+impl Drop for WaitGuard {
+    fn drop(&mut self) {
+        let waiting_for = self.watched.waiting_for.lock();
+        *waiting_for.unwrap_or_else(PoisonError::into_inner) = self.before;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_stats_tell_the_innermost_wait() {
+        let monitor = SessionMonitor::new();
+        let waiting_for = || monitor.stats().waiting_for;
+        assert_eq!(waiting_for(), None);
+        let outer = monitor.waits_for(WaitReason::Capacity);
+        {
+            let inner = monitor.waits_for(WaitReason::Teardowns);
+            assert_eq!(waiting_for(), Some(WaitReason::Teardowns));
+            inner.set(WaitReason::Connection);
+            assert_eq!(waiting_for(), Some(WaitReason::Connection));
+        }
+        assert_eq!(waiting_for(), Some(WaitReason::Capacity));
+        drop(outer);
+        assert_eq!(waiting_for(), None);
+    }
 
     #[test]
     fn a_session_without_connection_has_empty_stats() {

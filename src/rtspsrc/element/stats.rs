@@ -6,7 +6,7 @@ use gst::{glib, prelude::*};
 use gstreamer as gst;
 
 use crate::{
-    mux::{ConnectionHealth, SessionStats, StreamStats},
+    mux::{ConnectionHealth, SessionStats, StreamStats, WaitReason},
     rtspsrc::{manager::StreamReport, messages, session::status::Standing},
 };
 
@@ -26,6 +26,7 @@ pub(crate) fn structure(
         .field("outages", standing.outages)
         .field("attempts", standing.attempts)
         .field_if_some("last-error", standing.last_error.as_deref())
+        .field_if_some("waiting-for", stats.waiting_for.map(WaitReason::name))
         .field_if_some("connection-id", stats.connection)
         .field("sessions", stats.sessions_on_connection)
         .field("references", stats.references_on_connection)

@@ -23,6 +23,7 @@ use crate::mux::{
     proto::{FailureKind, FirstAsked, Presentation, ProbeOutcome, SessionConfig, SessionRequest},
     server_key::ServerId,
     session::{attachment::Attachment, monitor::SessionMonitor},
+    stats::WaitReason,
 };
 
 /// How long after a refusal a server may close the connection for it (gortsplib does at once).
@@ -255,6 +256,7 @@ impl BringUp {
                         _ => NEXT_LOOK,
                     };
                     let never = std::pin::pin!(std::future::pending::<()>());
+                    let _waiting = self.monitor.waits_for(WaitReason::PlayGate);
                     let runtime = self.pool.runtime()?;
                     let _ = clock::unless_changed(
                         runtime,
@@ -316,6 +318,7 @@ impl BringUp {
         streams: &StreamsSetUp,
     ) -> Result<Passage, Error> {
         let server = self.checkout.key.server().clone();
+        let _waiting = self.monitor.waits_for(WaitReason::Canary);
         let outcome = self
             .send_canary(&server, attachment, presentation, streams)
             .await?;

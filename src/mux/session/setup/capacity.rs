@@ -18,6 +18,7 @@ use crate::mux::{
     },
     proto::{Failure, FailureKind},
     server_key::ServerId,
+    stats::WaitReason,
 };
 
 /// The one session that looks for room on a fresh connection; given up when it is dropped.
@@ -103,6 +104,7 @@ impl BringUp {
         self.here.pending_teardowns = PendingTeardowns::Awaited;
         let server = self.checkout.key.server();
         let until = clock::now() + self.pool.patience(server);
+        let _waiting = self.monitor.waits_for(WaitReason::Teardowns);
         while self.pool.has_leavers(server) && clock::now() < until {
             let wait = std::future::pending::<()>();
             let _ = clock::within(self.pool.runtime()?, NEXT_LOOK, wait).await;
@@ -138,6 +140,7 @@ impl BringUp {
                     return Ok(());
                 }
                 Some(Deciding::Others) if !left.is_zero() => {
+                    let _waiting = self.monitor.waits_for(WaitReason::Capacity);
                     let _ = clock::within(self.pool.runtime()?, left, changes.changed()).await;
                 }
                 Some(_) => return Ok(()),

@@ -17,6 +17,7 @@ use crate::mux::{
     },
     proto::{Failure, FailureKind},
     session::attachment::Attachment,
+    stats::WaitReason,
 };
 
 impl BringUp {
@@ -47,6 +48,7 @@ impl BringUp {
                 Rejoin::Now => return Ok(true),
                 Rejoin::Wait(until) => {
                     let left = until.saturating_duration_since(now);
+                    let _waiting = self.monitor.waits_for(WaitReason::SharingDecision);
                     let _ = clock::within(self.pool.runtime()?, left, changes.changed()).await;
                 }
                 Rejoin::Leave => {

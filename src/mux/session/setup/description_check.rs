@@ -22,6 +22,7 @@ use crate::mux::{
     proto::{FirstAsked, Presentation, SessionConfig, SessionRequest},
     server_key::ServerId,
     session::{attachment::Attachment, monitor::SessionMonitor},
+    stats::WaitReason,
 };
 
 /// A check that a session has begun; however it ends, another session may check then.
@@ -93,6 +94,7 @@ impl BringUp {
         let until = clock::now() + patience(took).max(REGROUP);
         let mut changes = self.pool.watch(&server);
         let _hold = self.pool.hold_in_doubt(attachment.connection(), until);
+        let _waiting = self.monitor.waits_for(WaitReason::DescriptionCheck);
         loop {
             changes.mark_unchanged();
             if matches!(self.mode(), SharingMode::Apart(_)) {

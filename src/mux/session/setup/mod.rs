@@ -45,6 +45,7 @@ use crate::mux::{
     },
     release::ReleaseGuard,
     server_key::ServerId,
+    stats::WaitReason,
 };
 
 /// Connections tried for one session at one server. A bound for servers that refuse at random.
@@ -376,6 +377,7 @@ impl BringUp {
         self.here.connections += 1;
         self.checkout.needs_describe = self.needs_describe();
         self.checkout.is_dedicated |= self.is_tried() && self.is_isolated();
+        let waiting = self.monitor.waits_for(WaitReason::Connection);
         let handle = loop {
             match self.pool.fulfil(self.checkout.clone()).await {
                 Ok(handle) => break handle,
@@ -383,6 +385,7 @@ impl BringUp {
                 Err(error) => return Err(self.best_error(error)),
             }
         };
+        drop(waiting);
         // From here on it is counted where it is.
         self.intent = None;
         Ok(self.attach_to(handle).await)

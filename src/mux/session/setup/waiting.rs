@@ -13,6 +13,7 @@ use crate::mux::{
     },
     proto::{Failure, Presentation},
     session::attachment::Attachment,
+    stats::WaitReason,
 };
 
 /// What is waited for.
@@ -55,6 +56,7 @@ impl BringUp {
         let mut backlog = driver.watch_backlog();
         let mut changes = self.pool.watch(self.checkout.key.server());
         let mut answer = std::pin::pin!(answer);
+        let waiting = self.monitor.waits_for(WaitReason::Answer);
         loop {
             changes.mark_unchanged();
             let (blocked_since, is_behind_describe, is_unsent) = {
@@ -67,6 +69,11 @@ impl BringUp {
                     is_unsent,
                 )
             };
+            waiting.set(match (is_unsent, blocked_since) {
+                (true, _) => WaitReason::Unsent,
+                (false, Some(_)) => WaitReason::HeadOfLine,
+                (false, None) => WaitReason::Answer,
+            });
             let is_waiting = is_unsent && wait == Wait::Describe;
             if is_waiting && self.pool.is_described_sooner_elsewhere(&self.checkout, id) {
                 tracing::info!("{id}/{}: described on another connection", attachment.key());
@@ -134,6 +141,7 @@ impl BringUp {
                     return Ok(());
                 }
                 Deciding::Others if !left.is_zero() => {
+                    let _waiting = self.monitor.waits_for(WaitReason::SharingDecision);
                     let _ = clock::within(self.pool.runtime()?, left, changes.changed()).await;
                 }
                 Deciding::Others | Deciding::Nobody => return Ok(()),

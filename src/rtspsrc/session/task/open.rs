@@ -6,7 +6,7 @@ use gstreamer as gst;
 
 use super::SessionTask;
 use crate::{
-    mux::{Opening, Ready, RedialPermit, SessionOptions, proto::wire::uri::redacted},
+    mux::{Opening, Ready, RedialPermit, SessionOptions, WaitReason, proto::wire::uri::redacted},
     rtspsrc::{
         CAT,
         manager::Goodbye,
@@ -79,6 +79,7 @@ impl SessionTask {
             return Ok(None);
         }
         let after = self.failure.as_ref();
+        let _waiting = self.monitor.waits_for(WaitReason::Redial);
         let turn = self.plan.mux.turn(options, after, policy.bounds).await;
         turn.map(Some)
             .map_err(|error| self.failed(Phase::Opening, error))
