@@ -28,7 +28,14 @@ CHAINS = {
 TICK_MS = 20
 # The bindings make the class of a type when its first object comes. Two threads that add their first pads at the same time
 # broke each other there (PyGObject 3.42: "argument 1: Must be Gst.Pad, not GhostPad").
-PAD_TYPES = (Gst.Pad.direction, Gst.GhostPad.get_target)
+# The same holds for the values of an enumeration ("type object 'PadDirection' has no attribute 'SRC'").
+PAD_TYPES = (
+    Gst.Pad.direction,
+    Gst.GhostPad.get_target,
+    Gst.PadDirection.SRC,
+    Gst.PadProbeType.BUFFER | Gst.PadProbeType.BUFFER_LIST,
+    Gst.PadProbeReturn.OK,
+)
 
 
 class Camera:
