@@ -35,8 +35,8 @@
 //! # One request
 //!
 //! A handle sends a command to the driver; the protocol gives it CSeq, channels, a deadline and an
-//! `Authorization`; its answer is found by CSeq, and the waiting future gets it. Whoever goes away
-//! in mid-request leaves nothing behind: when the answer comes, the server gets its TEARDOWN.
+//! `Authorization`; its answer is found by CSeq, and the waiting future gets it. A caller that goes
+//! away in mid-request leaves nothing behind: when the answer comes, the server gets its TEARDOWN.
 //!
 //! # What always holds
 //!

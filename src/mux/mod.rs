@@ -31,14 +31,15 @@
 //!
 //! # Life of a connection
 //!
-//! It is made by the first [checkout](ConnectionPool::checkout) that finds no place elsewhere;
-//! everybody who comes meanwhile waits for the same attempt, which belongs to the connection's task
-//! and not to a caller: whoever goes away does not disturb the others. It then carries sessions. When
-//! nobody references it any more it is idle, and kept for the
-//! [idle timeout](Pooling::idle_connection_timeout) of the last who did; a checkout within that time
-//! gets it back, the server is pinged first if it was idle for long. It ends by that timeout, by
-//! [`Mux::shutdown`], or because the server closed it or broke the protocol; from the first sign of
-//! that nobody gets it any more, and all its sessions end with an error that says why.
+//! The first [checkout](ConnectionPool::checkout) that finds no place elsewhere makes a connection.
+//! Callers that come meanwhile wait for the same attempt. It belongs to the connection's task and not to
+//! a caller: a caller that goes away does not disturb the others. The connection then carries sessions.
+//! When no session references it any more it is idle, and kept for the
+//! [idle timeout](Pooling::idle_connection_timeout) of the session that left last. A checkout within that
+//! time gets it back; if it was idle for long, the server is asked first whether it is still there. The
+//! connection ends by that timeout, by [`Mux::shutdown`], or because the server closed it or broke the
+//! protocol. From the first sign of that no session gets it any more, and all its sessions end with an
+//! error that says why.
 //!
 //! # Life of a session
 //!
@@ -60,9 +61,8 @@
 //! # Recovery
 //!
 //! A session that ended is not brought back here: its user opens another one, with
-//! [`Mux::reopen`] if the monitor is to go on. Who asks for its [turn](Mux::turn) before takes part in
-//! what makes that bearable for a server that restarts: one session dials for all, after waits that
-//! grow.
+//! [`Mux::reopen`] if the monitor is to go on. A user that asks for a [turn](Mux::turn) before spares a
+//! server that restarts: one session dials for all, after waits that grow.
 //!
 //! # What is counted
 //!
@@ -70,14 +70,14 @@
 //! connection's own task is not counted, nor are monitors and [`RtcpSender`]s: they keep nothing
 //! alive.
 //!
-//! # Who may block
+//! # What may block
 //!
-//! Nobody, with two exceptions that say so: [`SessionMonitor::wait_released`] and
+//! Two functions block, and say so: [`SessionMonitor::wait_released`] and
 //! [`Mux::shutdown_blocking`]. Every `drop` sends a command at most. The futures run on any
 //! executor; sockets and timers are in the tokio runtime given to [`MuxBuilder::runtime`], or in one
 //! that all [`Mux`] of the process share, with a single thread named `rtspmux-io`. A consumer that
 //! does not take its packets loses them ([`OverflowPolicy`], [`Packet::discontinuity`]) and holds up
-//! nobody.
+//! no other session.
 #![forbid(unsafe_code)]
 
 mod clock;

@@ -15,8 +15,8 @@ use crate::mux::{
     proto::{Failure, FailureKind, Reply, SessionConfig, SessionKey, SessionRequest, StreamGrant},
 };
 
-/// One session on one connection. Dropped, the session is released: its TEARDOWN goes out, and only
-/// then the reference is given back. Neither blocks.
+/// One session on one connection. When it is dropped, the session is released: its TEARDOWN goes out,
+/// and only then the reference is given back. Neither blocks.
 #[derive(Debug)]
 pub(crate) struct Attachment {
     /// Declared first, so that the driver knows of the TEARDOWN when it becomes idle.
@@ -26,7 +26,8 @@ pub(crate) struct Attachment {
 }
 
 impl Attachment {
-    /// Makes the session. If the future is dropped, it is released whether or not it was made by then.
+    /// Makes the session. If the future is dropped, the session is released whether or not it was made by
+    /// then.
     pub(crate) async fn open(
         handle: ConnectionHandle,
         config: SessionConfig,
@@ -55,7 +56,7 @@ impl Attachment {
                 monitor.set_location(attachment.seat(Vec::new()));
                 Ok(attachment)
             }
-            // What could not be opened was going to be described.
+            // A session that could not be opened was going to be described.
             Err(kind) => Err((
                 handle,
                 Failure {
@@ -67,7 +68,7 @@ impl Attachment {
         }
     }
 
-    /// What its monitor observes.
+    /// What the session's monitor observes.
     pub(crate) fn seat(&self, grants: Vec<StreamGrant>) -> SessionLocation {
         SessionLocation {
             pool: self.handle.pool().clone(),
@@ -77,7 +78,7 @@ impl Attachment {
         }
     }
 
-    /// From now on it waits no longer than this for an answer.
+    /// From now on the session waits no longer than this for an answer.
     pub(crate) fn set_patience(&self, patience: Duration) {
         self.driver().send(Command::SetPatience {
             session: self.key(),
@@ -118,12 +119,12 @@ impl Attachment {
             reply: sender,
         });
         async move {
-            // What it says does not matter.
+            // What the answer says does not matter.
             let _ = reply.await;
         }
     }
 
-    /// Its first SETUP was refused: the server has no session of it.
+    /// The first SETUP was refused: the server has no session.
     pub(crate) fn on_refused(&self) {
         self.session_guard.set_known(false);
     }

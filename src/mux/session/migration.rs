@@ -1,9 +1,9 @@
 //! Moving a session that plays to another connection, without a gap: make before break.
 //!
-//! Two sessions of a *tainted* connection were given one channel: whose packets come next, and what a
-//! request does, is anybody's guess. It is read as long as it has something to say, and nothing else
-//! is asked there. Meanwhile the same presentation is brought up on a connection of its own, and
-//! takes over with its first RTP packet: reports may come long before.
+//! The server gave two sessions of a *tainted* connection one channel: it is not known whose packets come
+//! next, or what a request does. The driver reads the connection on as long as packets come, and sends
+//! no request there. Meanwhile the same presentation is brought up on a connection of its own. It takes
+//! over with its first RTP packet: reports may come long before.
 //!
 //! A session whose stray bytes do its neighbours harm moves in the same way. Where the server was ever
 //! out of room its old session ends first, for the server may have no room for it twice.
@@ -21,13 +21,13 @@ use crate::mux::error::Error;
 
 type Coming = dyn Future<Output = Result<(Playing, BringUp), Error>> + Send;
 
-/// The one that is to take over.
+/// The session that is to take over.
 pub(super) enum Successor {
-    /// It is being brought up. The mutex is for `Sync` and never locked.
+    /// The session is being brought up. The mutex is for `Sync` and never locked.
     Coming(Mutex<Pin<Box<Coming>>>),
-    /// It plays; its media has not come.
+    /// The session plays; no media has come.
     Here(Box<(Playing, BringUp)>),
-    /// It came to nothing. The session stays where it is while it gets something there.
+    /// The set-up failed. The session stays where it is as long as packets come there.
     Failed(Option<Error>),
 }
 
@@ -37,8 +37,8 @@ impl Successor {
         Self::coming(async move { begin(bring_up, &streams).await })
     }
 
-    /// Brings them up once the server has let go of the session; if that fails, once more, `back` to
-    /// where there is room.
+    /// Brings the streams up once the server has released the session; if that fails, once more, `back`
+    /// to a connection that has room.
     pub(super) fn after(
         gone: impl Future<Output = ()> + Send + 'static,
         bring_up: BringUp,
@@ -63,7 +63,7 @@ impl Successor {
         Self::Coming(Mutex::new(Box::pin(coming)))
     }
 
-    /// Why it came to nothing.
+    /// Why the set-up failed.
     pub(super) fn failure(self) -> Option<Error> {
         match self {
             Self::Failed(error) => error,
@@ -76,7 +76,7 @@ impl Successor {
         !matches!(self, Self::Failed(_))
     }
 
-    /// Ready with it once it has media.
+    /// Ready with the session once it has media.
     pub(super) fn poll_take_over(
         &mut self,
         context: &mut Context<'_>,

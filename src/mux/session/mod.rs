@@ -39,17 +39,17 @@ pub struct Session {
     presentation: Presentation,
     streams: Vec<StreamGrant>,
     rtp_info: Vec<RtpInfo>,
-    /// What waited where it was before it moved.
+    /// Packets that waited in the old place before the session moved.
     left: VecDeque<Packet>,
-    /// Takes over where the connection is of no use any more.
+    /// Takes over when the connection is of no use any more.
     successor: Option<Successor>,
-    /// It was asked to leave this place, for its neighbours' sake.
+    /// The session was asked to leave this connection, because it does its neighbours harm.
     odd: Option<(ConnectionId, SessionKey)>,
-    /// Its old place was given up before it had another one.
+    /// The old place was given up before the session had a new one.
     is_between: bool,
     /// Why it has none.
     lost: Option<Error>,
-    /// Where it is, for those who send RTCP.
+    /// Where the session is, for its RTCP senders.
     place: Arc<Mutex<Place>>,
     /// Declared last: it drops the handle's release guard, after the release went out.
     bring_up: BringUp,
@@ -188,8 +188,8 @@ impl Session {
         self.bring_up.monitor.set_moving(self.successor.is_some());
     }
 
-    /// Who is to take over, if anybody can: from a connection where nothing can be addressed any
-    /// more all go, from one that carries too much one at a time.
+    /// Begins to bring up the session elsewhere, if that is possible. All sessions leave a connection on
+    /// which no session can be addressed any more; one at a time leaves a congested connection.
     fn begin_to_move(&mut self) {
         let driver = self.attachment.driver();
         let bring_up = match driver.is_tainted() {
@@ -206,8 +206,8 @@ impl Session {
     }
 
     /// Moves to another connection once that has media. Not where the server was seen to be full:
-    /// there a second session is one too many, and only what has lost its media is set up again, by
-    /// whoever misses it.
+    /// there a second session is one too many, and only a session that has lost its media is set up
+    /// again, by its user.
     fn poll_move(&mut self, context: &mut Context<'_>) {
         if !self.is_to_move() {
             return;
@@ -221,13 +221,13 @@ impl Session {
         let outcome = successor.poll_take_over(context);
         let has_stopped = !successor.is_on_its_way() && self.bring_up.monitor.set_moving(false);
         if has_stopped && outcome.is_pending() {
-            // It had observed the one that has come to nothing.
+            // The monitor had observed the attempt that has failed.
             let seat = self.attachment.seat(self.streams.clone());
             self.bring_up.monitor.set_location(seat);
         }
         match outcome {
             Poll::Ready(here) => self.move_over(context, *here),
-            // Where all are to go nothing else is tried; else there may be another invitation.
+            // On a tainted connection nothing else is tried; otherwise there may be another invitation.
             Poll::Pending if successor.is_on_its_way() || self.attachment.driver().is_tainted() => {
             }
             Poll::Pending => self.give_up_move(),
@@ -259,7 +259,7 @@ impl Session {
         _ = old.consumer.poll_batch(context, &mut left);
         self.left.extend(left);
         self.attachment.consumer.park_as(&old.consumer);
-        // The old one is released, and its release guard dropped with its own.
+        // The old session is released, and its release guard is dropped with it.
         drop(old);
         let mut left = std::mem::replace(&mut self.bring_up, bring_up);
         self.bring_up.take_over(&mut left);

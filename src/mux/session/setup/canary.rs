@@ -1,8 +1,9 @@
 //! Finding out whether a server can share, without harm to anything that plays.
 //!
 //! Several sessions that come up together are the trial themselves: each is held before its PLAY
-//! until a second one has been set up on the connection. Who comes later gets a fresh connection
-//! and sends a *canary* there: one more SETUP of its own presentation, torn down again at once.
+//! until a second one has been set up on the connection. A session that comes later is set up on a new
+//! connection and sends a *canary* there: one more SETUP of its own presentation, torn down again at
+//! once.
 
 use std::time::Duration;
 
@@ -33,11 +34,11 @@ const CLOSE_MAY_FOLLOW: Duration = Duration::from_millis(200);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Passage {
     Open,
-    /// It is to be brought up elsewhere; the wish says on what kind of connection.
+    /// The session is to be brought up elsewhere; its checkout request says on what kind of connection.
     Elsewhere,
 }
 
-/// Evidence that a session met, until it is confirmed; dropped before, it was nothing.
+/// Evidence that a session met, until it is confirmed. Dropped before that, it counts for nothing.
 #[derive(Debug)]
 pub(super) struct SuspicionGuard {
     pool: ConnectionPool,
@@ -196,16 +197,16 @@ impl BringUp {
             .is_claimant(attachment.connection(), attachment.key())
     }
 
-    /// The next attempt is made elsewhere, where a server is being tried on a connection where
-    /// nobody else is.
+    /// The next attempt is made on another connection; while the server is being tried, on one that no
+    /// other session uses.
     pub(super) fn step_aside(&mut self, attachment: &Attachment) {
         self.checkout.is_apart = self.is_tried() && self.mode() != SharingMode::Share;
         self.checkout.avoid.push(attachment.connection());
     }
 
-    /// Its answer does not come, for others are in the way: this session goes. Where one is set up
-    /// and held up, the server is not tried like that again; the first to go plays without being
-    /// tried, one of those that follow sends the canary.
+    /// The answer does not come because other sessions are in the way: this session leaves. If the
+    /// server is being tried, it is not tried in this way again: the first session that leaves plays
+    /// without a trial, and one of those that follow sends the canary.
     pub(super) fn on_held_up(&mut self, attachment: &Attachment) {
         if !self.is_tried() || self.mode() != SharingMode::Try {
             return self.step_aside(attachment);

@@ -1,4 +1,4 @@
-//! Getting a session described and set up: on which connection, and where to turn if that fails.
+//! From DESCRIBE to PLAY: on which connection a session is set up, and where it turns if a step fails.
 
 mod canary;
 mod capacity;
@@ -164,8 +164,8 @@ impl BringUp {
         Some(successor)
     }
 
-    /// Brings up the same once more, beside it, on another connection than the one that carries too
-    /// much; none where there is none.
+    /// Brings up the same once more, beside it, on another connection than the congested one; none where
+    /// there is none.
     pub(crate) fn relief(&self, congested: ConnectionId) -> Option<Self> {
         let is_shared =
             self.options.pooling.enable_connection_pooling && !self.checkout.is_dedicated;
@@ -178,8 +178,8 @@ impl BringUp {
             .then_some(relief)
     }
 
-    /// Brings up the same once more, beside it, on a connection of its own: what it sends does its
-    /// neighbours on `odd` harm. None where no such connection may be made.
+    /// Brings up the same once more, beside it, on a connection of its own: what its camera sends does
+    /// the other sessions on `odd` harm. None where no such connection may be made.
     pub(crate) fn apart(&self, odd: ConnectionId) -> Option<Self> {
         let mut apart = self.another()?;
         apart.checkout.avoid = vec![odd];
@@ -189,7 +189,7 @@ impl BringUp {
         has_place.then_some(apart)
     }
 
-    /// Brings up the same once more wherever there is room for it.
+    /// Brings up the same once more on any connection that has room.
     pub(crate) fn anywhere(&self) -> Option<Self> {
         self.another()
     }
@@ -200,7 +200,7 @@ impl BringUp {
         self.pool.sharing(server, |sharing| sharing.has_said_full())
     }
 
-    /// It plays on a connection of its own, and is to have one when it comes again.
+    /// The session plays on a connection of its own, and is to have one when it is opened again.
     pub(crate) fn on_apart(&self, (odd, session): (ConnectionId, SessionKey)) {
         self.pool.on_odd_moved(odd, session);
         let (now, uri) = (clock::now(), self.checkout.presentation());
@@ -209,7 +209,7 @@ impl BringUp {
         });
     }
 
-    /// It could not move, and stays.
+    /// The session could not move, and stays.
     pub(crate) fn on_stays(&self, (odd, session): (ConnectionId, SessionKey)) {
         self.pool.on_odd_stays(odd, session);
     }
@@ -230,7 +230,7 @@ impl BringUp {
         Ok(())
     }
 
-    /// The session goes on here that was brought up by `other`.
+    /// The session that was brought up by `other` goes on here.
     pub(crate) fn take_over(&mut self, other: &mut Self) {
         self.attempt = other.attempt.take();
     }
@@ -274,7 +274,7 @@ impl BringUp {
         redacted(&self.target.url)
     }
 
-    /// Describes the presentation on whichever connection the server does it, following redirects.
+    /// Describes the presentation, on another connection if need be, following redirects.
     pub(crate) async fn describe(&mut self) -> Result<(Attachment, Presentation), Error> {
         self.recall();
         loop {
@@ -299,7 +299,7 @@ impl BringUp {
                     at: now,
                     is_first: false,
                 });
-                // That was on another connection.
+                // It was described on another connection.
                 described.is_first = false;
                 return Ok((attachment, presentation));
             }
@@ -370,7 +370,7 @@ impl BringUp {
         }
     }
 
-    /// A session on a connection that the wish allows.
+    /// A session on a connection that the checkout request allows.
     async fn attach(&mut self) -> Result<Result<Attachment, (ConnectionHandle, Failure)>, Error> {
         self.await_decision().await?;
         self.await_room().await?;
@@ -386,7 +386,7 @@ impl BringUp {
             }
         };
         drop(waiting);
-        // From here on it is counted where it is.
+        // From here on the session is counted on its connection.
         self.intent = None;
         Ok(self.attach_to(handle).await)
     }

@@ -16,7 +16,7 @@ use crate::mux::{
     stats::WaitReason,
 };
 
-/// What is waited for.
+/// To which request an answer is waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Wait {
     Describe,
@@ -24,12 +24,12 @@ pub(super) enum Wait {
     Play,
 }
 
-/// What came of that.
+/// How the wait ended.
 #[derive(Debug)]
 pub(super) enum Waited<T> {
     Answer(T),
-    /// It does not come because the server is busy with another session's request, and there is another
-    /// connection to turn to.
+    /// The answer does not come because the server is busy with another session's request, and there is
+    /// another connection to turn to.
     HeldUp,
     /// The request was not sent, and is answered sooner on another connection.
     Spread,
@@ -122,14 +122,14 @@ impl BringUp {
         }
     }
 
-    /// While it is open whether the server can share, one session finds that out; the others wait a
-    /// moment for it instead of taking a connection each.
+    /// While it is not known whether the server can share, one session finds that out; the others wait
+    /// for it for a moment instead of taking a connection each.
     pub(super) async fn await_decision(&mut self) -> Result<(), Error> {
         if !self.is_tried() || self.checkout.is_dedicated || self.here.canary_guard.is_some() {
             return Ok(());
         }
         let server = self.checkout.key.server().clone();
-        // That one may be dead, and finds out nothing.
+        // The session that decides may have a dead camera, and find out nothing.
         let until = clock::now() + self.pool.patience(&server).min(REGROUP);
         let mut changes = self.pool.watch(&server);
         loop {
@@ -149,8 +149,8 @@ impl BringUp {
         }
     }
 
-    /// A session that was described aside, because that might have cost the others their
-    /// connection, goes to them.
+    /// A session that was described on a describe-only connection, because a DESCRIBE might have cost
+    /// the others their connection, joins them.
     pub(super) async fn rejoin(
         &mut self,
         attachment: Attachment,
@@ -169,7 +169,7 @@ impl BringUp {
             return Ok(attachment);
         };
         if self.pool.is_alone(id) && !self.checkout.is_spread {
-            // What becomes of it is written down; nobody waits for it.
+            // The pool writes down what the probe shows; no session waits for it.
             drop(
                 self.pool
                     .probe(attachment.driver(), &presentation.aggregate),
