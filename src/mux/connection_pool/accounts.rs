@@ -279,13 +279,13 @@ impl State {
     }
 
     fn account_of(&self, id: ConnectionId) -> Option<AccountId> {
-        self.registered.get(&id)?.account.clone()
+        self.table.entry(id)?.record.account.clone()
     }
 
     fn notify_credentials(&self, notices: Notices<Member>) {
         for (connection, notice) in notices {
-            if let Some(told) = self.registered.get(&connection.connection) {
-                told.driver.send(match notice {
+            if let Some(told) = self.table.entry(connection.connection) {
+                told.record.driver.send(match notice {
                     Notice::Status(status) => Command::Credentials(status),
                     Notice::Verdict(verdict) => Command::RefusalVerdict(verdict),
                 });

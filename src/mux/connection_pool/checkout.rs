@@ -98,7 +98,7 @@ impl CheckoutRequest {
 
     /// What the table has to know.
     /// `is_proven`: what it is for was played before; `is_doubtful`: it may not be described.
-    pub(super) fn demand(
+    pub(super) fn placement_request(
         &self,
         known: &ServerView,
         is_proven: bool,

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{CheckoutRequest, ConnectionHandle, ConnectionPool, State};
+use super::{CheckoutRequest, ConnectionHandle, ConnectionPool, State, trials::Trial};
 use crate::mux::{
     clock,
     driver::{Command, DriverHandle},
@@ -40,8 +40,8 @@ impl ConnectionPool {
             is_spread: true,
             ..checkout.clone()
         };
-        let demand = state.demand(&spread, clock::now());
-        state.table.is_described_sooner_elsewhere(id, &demand)
+        let request = state.placement_request(&spread, clock::now());
+        state.table.is_described_sooner_elsewhere(id, &request)
     }
 
     /// Whether the connection counts against the user's limit.
@@ -57,18 +57,17 @@ impl ConnectionPool {
         let state = self.lock();
         let server = key.server();
         let sharing = state.servers.get(server).map(|server| &server.sharing);
-        let of_server = || {
-            let registered = state.registered.values();
-            registered.filter(|registered| registered.driver.server == *server)
+        let trials = || {
+            let entries = state.table.entries_of(server);
+            entries.map(|(_, entry)| &entry.record.trial)
         };
         let took = until.saturating_duration_since(clock::now());
-        let progress = of_server().filter_map(|registered| registered.trial.progress());
+        let progress = trials().filter_map(Trial::progress);
         RejoinInput {
             mode: state.mode(server, clock::now()),
             tells_apart: sharing.is_some_and(|sharing| sharing.tells_apart()),
             is_being_tried: state.table.is_being_tried(server, key, None),
-            is_describing: state.table.is_describing(server)
-                || of_server().any(|registered| registered.trial.is_in_doubt()),
+            is_describing: state.table.is_describing(server) || trials().any(Trial::is_in_doubt),
             until: progress.fold(until, |until, at| until.max(at + took)),
         }
     }

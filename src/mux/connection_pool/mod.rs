@@ -16,6 +16,7 @@
 
 mod accounts;
 mod checkout;
+mod connection;
 mod describe_only;
 mod descriptions;
 mod handle;

@@ -22,15 +22,15 @@ impl ConnectionPool {
 
     /// A session that was told to move has left this connection for another one.
     pub(crate) fn on_odd_moved(&self, id: ConnectionId, session: SessionKey) {
-        if let Some(registered) = self.lock().registered.get_mut(&id) {
-            registered.losses.on_moved(clock::now(), session);
+        if let Some(record) = self.lock().table.record_mut(id) {
+            record.losses.on_moved(clock::now(), session);
         }
     }
 
     /// A session that was told to move stays on this connection.
     pub(crate) fn on_odd_stays(&self, id: ConnectionId, session: SessionKey) {
-        if let Some(registered) = self.lock().registered.get_mut(&id) {
-            registered.losses.on_move_failed(session);
+        if let Some(record) = self.lock().table.record_mut(id) {
+            record.losses.on_move_failed(session);
         }
     }
 }
@@ -41,14 +41,14 @@ impl State {
         let Some(sessions) = self.table.entry(id).map(|entry| entry.set_up) else {
             return;
         };
-        let Some(registered) = self.registered.get_mut(&id) else {
+        let Some(record) = self.table.record_mut(id) else {
             return;
         };
         let sides = Sides {
             after: loss.after,
             before: loss.before,
         };
-        match registered.losses.on_loss(now, sides, sessions) {
+        match record.losses.on_loss(now, sides, sessions) {
             LossAction::None => match loss.after {
                 Some(session) => tracing::debug!("{id}/{session}: bytes that belong to nothing"),
                 None => tracing::debug!("{id}/-: bytes that belong to nothing"),
@@ -58,7 +58,7 @@ impl State {
                     "{id}/{session}: bytes that belong to nothing come with its frames: it is to have a \
                      connection of its own"
                 );
-                registered.driver.ask_to_move(session);
+                record.driver.ask_to_move(session);
             }
             LossAction::BlameConnection => tracing::warn!(
                 "{id}/-: bytes that belong to nothing go on, whichever session is moved: none is \

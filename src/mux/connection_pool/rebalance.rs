@@ -93,25 +93,25 @@ impl State {
             // A server that was ever full has no room for a session that is there twice.
             !known.sharing.has_said_full() && known.rests_until.is_none_or(|until| now >= until)
         }) && mode == SharingMode::Share;
-        let Some(registered) = self.registered.get_mut(&id) else {
+        let Some(record) = self.table.record_mut(id) else {
             return;
         };
-        let driver = &registered.driver;
-        let congestion = registered.congestion.on_sample(sample);
+        let driver = &record.driver;
+        let congestion = record.congestion.on_sample(sample);
         match (driver.set_congestion(congestion), congestion) {
             (None, Some(reason)) => tracing::info!("{id}/-: congested: {reason}"),
             (Some(_), None) => tracing::info!("{id}/-: not congested any more"),
             _ => {}
         }
         if congestion.is_none() {
-            registered.rebalance = None;
+            record.rebalance = None;
             driver.invite_to_move(false);
             return;
         }
-        let rebalance = &mut registered.rebalance;
+        let rebalance = &mut record.rebalance;
         let rebalance = rebalance.get_or_insert_with(|| Rebalance::new(now, sessions));
         // While it becomes better nobody moves.
-        if !may_move || !registered.congestion.was_bad() {
+        if !may_move || !record.congestion.was_bad() {
             return;
         }
         match rebalance.step(now) {
@@ -119,7 +119,7 @@ impl State {
             Step::Move => driver.invite_to_move(true),
             Step::GiveUp => {
                 tracing::info!("{id}/-: moving sessions did not help");
-                registered.rebalance = None;
+                record.rebalance = None;
                 if let Some(known) = self.servers.get_mut(&server) {
                     known.rests_until = Some(now + REST);
                 }
@@ -135,8 +135,8 @@ impl State {
         deferred: &mut DeferredWork,
     ) {
         let max = checkout.options.pooling.max_connections_per_server;
-        let registered = self.registered.get(&congested);
-        let congestion = registered.and_then(|registered| registered.driver.congestion());
+        let entry = self.table.entry(congested);
+        let congestion = entry.and_then(|entry| entry.record.driver.congestion());
         let server = checkout.key.server();
         let is_at_limit = max > 0 && self.table.pooled_connections(server) >= max;
         let (Some(reason), true) = (congestion, is_at_limit) else {

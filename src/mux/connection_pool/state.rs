@@ -1,7 +1,7 @@
 //! What the pool's lock protects.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{HashMap, HashSet},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -10,31 +10,26 @@ use tokio::{runtime::Handle, sync::oneshot};
 
 use super::{
     Checkout, CheckoutRequest, CheckoutWaiter, ConnectionHandle, ConnectionPool,
-    accounts::{AccountId, AccountView, Accounts},
+    accounts::Accounts,
     checkout::ServerView,
+    connection::{ConnectionMaker, ConnectionRecord},
     descriptions::Descriptions,
-    odd_session::FramingLosses,
-    rebalance::Rebalance,
     redial::Redials,
-    registration::Registration,
     server::Server,
     tls_clients::TlsClients,
-    trials::Trial,
 };
 use crate::mux::{
     clock,
-    config::Multiplex,
     driver::{self, Command, DriverHandle, Plan},
     error::Error,
     event::MuxEvent,
     ids::ConnectionId,
     policy::{
-        congestion::CongestionWatch,
         join_history::Joins,
-        placement::{Checkin, Placement, PlacementRequest, Purpose, Table, WaiterId},
+        placement::{Checkin, Entry, Placement, PlacementRequest, Served, Table, WaiterId},
         sharing::{Evidence, SharingMode, play_gate::SHORTEST_PATIENCE},
     },
-    proto::{CloseReason, ConnectionConfig, HeadOfLine, Realms},
+    proto::{CloseReason, HeadOfLine},
     server_key::{ConnectionKey, ServerId},
 };
 
@@ -42,25 +37,17 @@ use crate::mux::{
 /// that nearly all of them have.
 const GHOSTS_LIVE: Duration = Duration::from_secs(60);
 
+/// One of them.
+pub(super) type ConnectionEntry = Entry<ServerId, ConnectionKey, ConnectionRecord>;
+
+/// The connections of a pool and the callers that wait for one.
+pub(super) type Connections = Table<ServerId, ConnectionKey, ConnectionRecord, WaitingCheckout>;
+
 type Answer = oneshot::Sender<Result<ConnectionHandle, Error>>;
 
+/// A caller that waits for a connection.
 #[derive(Debug)]
-pub(super) struct Registered {
-    pub(super) driver: Arc<DriverHandle>,
-    pub(super) trial: Trial,
-    pub(super) joins: Joins,
-    pub(super) congestion: CongestionWatch,
-    /// While it is congested.
-    pub(super) rebalance: Option<Rebalance>,
-    pub(super) losses: FramingLosses,
-    pub(super) account: Option<AccountId>,
-    pub(super) is_listed: bool,
-    /// Made with `multiplex=always`, which comes back to it whatever the server can do.
-    is_of_always: bool,
-}
-
-#[derive(Debug)]
-struct WaitingCheckout {
+pub(super) struct WaitingCheckout {
     checkout: CheckoutRequest,
     answer: Answer,
 }
@@ -91,15 +78,11 @@ impl DeferredWork {
     }
 }
 
-/// Connections, waiters, credentials and verdicts of all servers.
-///
-/// Invariant: a connection is in `table` and in `registered` from its placement until its driver
-/// ends; a waiter is in `table` and in `waiters` until it is served or gives up.
+/// Connections, waiting callers, credentials and verdicts of all servers. A connection is in `table`
+/// from its placement until its driver ends; a caller until it is served or gives up.
 #[derive(Debug)]
 pub(super) struct State {
-    pub(super) table: Table<ServerId, ConnectionKey>,
-    pub(super) registered: BTreeMap<ConnectionId, Registered>,
-    waiters: BTreeMap<WaiterId, WaitingCheckout>,
+    pub(super) table: Connections,
     pub(super) accounts: Accounts,
     pub(super) servers: HashMap<ServerId, Server>,
     pub(super) last_intent: u64,
@@ -115,8 +98,6 @@ impl State {
     pub(super) fn new(has_own_network: bool) -> Self {
         Self {
             table: Table::new(),
-            registered: BTreeMap::new(),
-            waiters: BTreeMap::new(),
             accounts: Accounts::new(has_own_network),
             servers: HashMap::new(),
             last_intent: 0,
@@ -141,16 +122,19 @@ impl State {
     ) -> Result<Checkout, Error> {
         let now = clock::now();
         let objection = self.objection(checkout.key.server(), now);
-        let demand = self.demand(&checkout, now);
-        let is_aside = self.table.is_put_aside(&demand);
-        match self.table.checkout(&demand) {
+        let request = self.placement_request(&checkout, now);
+        let is_aside = self.table.is_put_aside(&request);
+        let (table, mut maker) = self.maker(pool, now, deferred);
+        match table.checkout(&request, |id| maker.make(id, &checkout)) {
             Placement::Refused => Err(checkout.refusal(objection)),
             Placement::Wait { close } => {
-                self.close(close);
-                self.enqueue(pool, demand, checkout, objection)
+                if let Some(id) = close {
+                    self.close(id);
+                }
+                self.enqueue(pool, request, checkout, objection)
             }
             placement => {
-                let handle = self.hand_out(pool, placement, &checkout, now, deferred);
+                let handle = self.hand_out(pool, placement, &checkout);
                 let mut handle = handle.ok_or_else(Error::driver_died)?;
                 if is_aside {
                     handle.set_aside();
@@ -165,13 +149,10 @@ impl State {
         let Some(server) = self.servers.get(name) else {
             return ServerView::default();
         };
-        let of_server = self
-            .registered
-            .iter()
-            .filter(|(_, r)| r.driver.server == *name);
         let is_in_order = server.sharing.is_in_order();
         let describe_patience = server.describe_patience();
-        let busy = of_server.filter(|(_, registered)| {
+        let busy = self.table.entries_of(name).filter(|(_, entry)| {
+            let record = &entry.record;
             let is_long = |head: HeadOfLine| {
                 let patience = match head.is_describe && !is_in_order {
                     true => describe_patience,
@@ -179,9 +160,9 @@ impl State {
                 };
                 now >= head.since + patience
             };
-            registered.driver.congestion().is_some()
-                || registered.losses.is_connection_to_blame(now)
-                || registered.driver.backlog().head.is_some_and(is_long)
+            record.driver.congestion().is_some()
+                || record.losses.is_connection_to_blame(now)
+                || record.driver.backlog().head.is_some_and(is_long)
         });
         let mode = server.sharing.mode(now);
         ServerView {
@@ -191,19 +172,19 @@ impl State {
             describes_in_band: server.sharing.describes_in_band(),
             is_in_order: server.sharing.is_in_order(),
             may_describe_only: server.may_describe_only(now),
-            busy: busy.map(|(id, _)| *id).collect(),
+            busy: busy.map(|(id, _)| id).collect(),
             not_yet_free: self.not_yet_free(mode, name),
         }
     }
 
-    /// What the table has to know of a wish.
-    pub(super) fn demand(
+    /// What the table has to know of a checkout.
+    pub(super) fn placement_request(
         &self,
         checkout: &CheckoutRequest,
         now: Instant,
     ) -> PlacementRequest<ServerId, ConnectionKey> {
         let (is_proven, is_doubtful) = (self.is_proven(checkout), self.is_doubtful(checkout, now));
-        checkout.demand(
+        checkout.placement_request(
             &self.known(checkout.key.server(), now),
             is_proven,
             is_doubtful,
@@ -227,35 +208,29 @@ impl State {
     /// Idle connections whose TEARDOWN is not answered: a server that keeps one session on each may
     /// never answer it, nor anything else (go2rtc).
     fn still_leaving(&self, server: &ServerId) -> Vec<ConnectionId> {
-        let is_leaving = |(id, registered): &(&ConnectionId, &Registered)| {
-            let is_idle = self.table.entry(**id).is_some_and(|e| e.references == 0);
-            registered.driver.server == *server
-                && is_idle
-                && registered.driver.counters.sessions.get() > 0
-        };
-        let leaving = self.registered.iter().filter(is_leaving);
-        leaving.map(|(id, _)| *id).collect()
+        let leaving = self
+            .table
+            .entries_of(server)
+            .filter(|(_, e)| e.references == 0 && e.record.driver.counters.sessions.get() > 0);
+        leaving.map(|(id, _)| id).collect()
     }
 
     fn enqueue(
         &mut self,
         pool: &ConnectionPool,
-        demand: PlacementRequest<ServerId, ConnectionKey>,
+        request: PlacementRequest<ServerId, ConnectionKey>,
         checkout: CheckoutRequest,
         objection: Option<Evidence>,
     ) -> Result<Checkout, Error> {
         let refusal = checkout.refusal(objection);
-        let Some(waiter) = self.table.enqueue(demand) else {
+        let (sender, answer) = oneshot::channel();
+        let caller = WaitingCheckout {
+            checkout,
+            answer: sender,
+        };
+        let Some(waiter) = self.table.enqueue(request, caller) else {
             return Err(refusal);
         };
-        let (sender, answer) = oneshot::channel();
-        self.waiters.insert(
-            waiter,
-            WaitingCheckout {
-                checkout,
-                answer: sender,
-            },
-        );
         Ok(Checkout::Later(CheckoutWaiter {
             pool: pool.clone(),
             waiter,
@@ -264,98 +239,54 @@ impl State {
         }))
     }
 
+    /// The table, and what makes the connections that are added to it.
+    fn maker<'a>(
+        &'a mut self,
+        pool: &'a ConnectionPool,
+        now: Instant,
+        deferred: &'a mut DeferredWork,
+    ) -> (&'a mut Connections, ConnectionMaker<'a>) {
+        let maker = ConnectionMaker {
+            pool,
+            now,
+            accounts: &mut self.accounts,
+            servers: &self.servers,
+            tls: &mut self.tls,
+            digest_servers: &self.digest_servers,
+            plans: &mut deferred.plans,
+        };
+        (&mut self.table, maker)
+    }
+
     /// Makes a handle of a placement whose reference the table has counted.
     fn hand_out(
         &mut self,
         pool: &ConnectionPool,
         placement: Placement,
         checkout: &CheckoutRequest,
-        now: Instant,
-        deferred: &mut DeferredWork,
     ) -> Option<ConnectionHandle> {
+        let (Placement::Existing(id) | Placement::Connect(id)) = placement else {
+            return None;
+        };
+        let is_first = self.table.entry(id)?.references == 1;
+        let record = self.table.record_mut(id)?;
+        let driver = Arc::clone(&record.driver);
         let mut handle = match placement {
-            Placement::Existing(id) => {
-                let is_first = self.table.entry(id)?.references == 1;
-                let registered = self.registered.get_mut(&id)?;
-                let driver = Arc::clone(&registered.driver);
+            Placement::Connect(_) => ConnectionHandle::founding(pool.clone(), driver, checkout),
+            _ => {
                 if is_first {
-                    registered.trial.begin_again();
-                    registered.joins = Joins::default();
+                    record.trial.begin_again();
+                    record.joins = Joins::default();
                     driver.on_reused();
                 }
-                self.update_gauges(&driver.server);
                 ConnectionHandle::existing(pool.clone(), driver, checkout)
             }
-            Placement::Connect(id) => self.register(pool, id, checkout, now, deferred),
-            Placement::Wait { .. } | Placement::Refused => return None,
         };
-        let entry = self.table.entry(handle.driver().id);
-        if entry.is_some_and(|entry| entry.purpose == Purpose::Aside) {
+        self.update_gauges(&handle.driver().server);
+        if self.table.is_describe_only(id) {
             handle.set_describe_only();
         }
         Some(handle)
-    }
-
-    /// Everything a new connection needs; its driver starts when the lock is free.
-    fn register(
-        &mut self,
-        pool: &ConnectionPool,
-        id: ConnectionId,
-        checkout: &CheckoutRequest,
-        now: Instant,
-        deferred: &mut DeferredWork,
-    ) -> ConnectionHandle {
-        let server = checkout.key.server().clone();
-        let (driver, ends) = DriverHandle::new(id, server.clone());
-        let credentials = checkout.key.credentials().cloned();
-        let account = credentials.map(|credentials| (server.clone(), credentials));
-        let view = account
-            .as_ref()
-            .map_or_else(AccountView::default, |account| {
-                self.accounts.join(now, account, id)
-            });
-        let refuse_basic = self.digest_servers.contains(&server);
-        let known = self.servers.get(&server);
-        let realms = known.map_or_else(Realms::default, |known| known.realms.clone());
-        let is_serial = known.is_some_and(|known| known.speed.is_serial);
-        let is_in_order = known.is_some_and(|known| known.sharing.is_in_order());
-        let describes_slowly = !known.is_some_and(Server::is_quick_to_describe);
-        let is_listed = checkout.options.pooling.enable_connection_pooling;
-        self.registered.insert(
-            id,
-            Registered {
-                driver: Arc::clone(&driver),
-                trial: Trial::default(),
-                joins: Joins::default(),
-                congestion: CongestionWatch::default(),
-                rebalance: None,
-                losses: FramingLosses::default(),
-                account,
-                is_listed,
-                is_of_always: checkout.options.pooling.multiplex == Multiplex::Always,
-            },
-        );
-        self.update_gauges(&server);
-        deferred.plans.push(Plan {
-            events: Box::new(Registration::new(pool.clone(), id)),
-            handle: Arc::clone(&driver),
-            ends,
-            config: ConnectionConfig {
-                credential_status: view.status,
-                challenges: view.challenges,
-                closes_behind_401: view.closes_behind_401,
-                realms,
-                refuse_basic,
-                is_serial,
-                is_in_order,
-                describes_slowly,
-                ..checkout.connection_config(pool.0.limits, pool.0.timeouts)
-            },
-            connect_timeout: checkout.options.connect_timeout,
-            tls: checkout.key.tls().map(|options| self.tls.client(options)),
-            network: pool.0.network.clone(),
-        });
-        ConnectionHandle::founding(pool.clone(), driver, checkout)
     }
 
     /// A reference came back.
@@ -373,10 +304,10 @@ impl State {
             self.table.on_set_up(id, false);
         }
         let outcome = self.checkin_reference(id);
-        let Some(registered) = self.registered.get(&id) else {
+        let Some(entry) = self.table.entry(id) else {
             return;
         };
-        let driver = Arc::clone(&registered.driver);
+        let driver = Arc::clone(&entry.record.driver);
         match outcome {
             Checkin::Nothing => {}
             Checkin::Idle => _ = driver.send(Command::SetIdle(Some(idle_timeout))),
@@ -388,21 +319,15 @@ impl State {
 
     fn checkin_reference(&mut self, id: ConnectionId) -> Checkin {
         let outcome = self.table.checkin(id);
-        let Some(server) = self.server_of(id).filter(|_| outcome == Checkin::Idle) else {
+        let Some(entry) = self.table.entry(id).filter(|_| outcome == Checkin::Idle) else {
             return outcome;
         };
-        // Nobody would get it: sessions of a server that cannot share have their own.
-        if self.objection(&server, clock::now()).is_some() && !self.is_of_always(id) {
+        // No session would get it: sessions of a server that cannot share have their own.
+        if self.objection(&entry.server, clock::now()).is_some() && !entry.record.is_of_always {
             self.table.on_no_more_sessions(id);
             return Checkin::Finished;
         }
         outcome
-    }
-
-    fn is_of_always(&self, id: ConnectionId) -> bool {
-        self.registered
-            .get(&id)
-            .is_some_and(|registered| registered.is_of_always)
     }
 
     /// A waiter gave up, which may let those behind it through.
@@ -412,9 +337,8 @@ impl State {
         waiter: WaiterId,
         deferred: &mut DeferredWork,
     ) {
-        self.table.stop_waiting(waiter);
-        if let Some(waiter) = self.waiters.remove(&waiter) {
-            self.serve(pool, waiter.checkout.key.server(), deferred);
+        if let Some(server) = self.table.stop_waiting(waiter) {
+            self.serve(pool, &server, deferred);
         }
     }
 
@@ -427,17 +351,16 @@ impl State {
     ) {
         let now = clock::now();
         self.refresh_waiting(server, now);
-        for (id, placement) in self.table.serve(server) {
-            if let Placement::Wait { close } = placement {
-                self.close(close);
-                continue;
+        let (table, mut maker) = self.maker(pool, now, deferred);
+        for served in table.serve(server, |id, waiting| maker.make(id, &waiting.checkout)) {
+            match served {
+                Served::Close(id) => self.close(id),
+                Served::Caller(WaitingCheckout { checkout, answer }, placement) => {
+                    let handle = self.hand_out(pool, placement, &checkout);
+                    let outcome = handle.ok_or_else(|| checkout.refusal(None));
+                    deferred.answers.push((answer, outcome));
+                }
             }
-            let Some(waiter) = self.waiters.remove(&id) else {
-                continue;
-            };
-            let handle = self.hand_out(pool, placement, &waiter.checkout, now, deferred);
-            let answer = handle.ok_or_else(|| waiter.checkout.refusal(None));
-            deferred.answers.push((waiter.answer, answer));
         }
     }
 
@@ -447,20 +370,19 @@ impl State {
             return;
         }
         let known = self.known(server, now);
-        let waiters = self.waiters.iter();
-        for (id, waiter) in waiters.filter(|(_, it)| it.checkout.key.server() == server) {
-            let (is_proven, is_doubtful) = (
-                self.is_proven(&waiter.checkout),
-                self.is_doubtful(&waiter.checkout, now),
-            );
-            let demand = waiter.checkout.demand(&known, is_proven, is_doubtful);
-            self.table.refresh_waiting(*id, demand);
-        }
+        let waiting = self.table.waiting(server);
+        let requests = waiting.map(|WaitingCheckout { checkout, .. }| {
+            let is_proven = self.is_proven(checkout);
+            let is_doubtful = self.is_doubtful(checkout, now);
+            checkout.placement_request(&known, is_proven, is_doubtful)
+        });
+        let requests = requests.collect();
+        self.table.refresh_waiting(server, requests);
     }
 
-    fn close(&self, id: Option<ConnectionId>) {
-        if let Some(registered) = id.and_then(|id| self.registered.get(&id)) {
-            registered.driver.send(Command::Close);
+    fn close(&self, id: ConnectionId) {
+        if let Some(entry) = self.table.entry(id) {
+            entry.record.driver.send(Command::Close);
         }
     }
 
@@ -485,9 +407,7 @@ impl State {
     }
 
     pub(super) fn server_of(&self, id: ConnectionId) -> Option<ServerId> {
-        self.registered
-            .get(&id)
-            .map(|registered| registered.driver.server.clone())
+        self.table.entry(id).map(|entry| entry.server.clone())
     }
 
     /// The connection's driver has ended.
@@ -499,22 +419,18 @@ impl State {
     ) {
         let now = clock::now();
         self.leave_account(now, id);
-        let driver = self
-            .registered
-            .get(&id)
-            .map(|registered| &registered.driver);
+        let driver = self.table.entry(id).map(|entry| &entry.record.driver);
         if let Some(CloseReason::PeerClosed | CloseReason::Io(_)) =
             driver.map(|driver| driver.close_reason())
             && !self.is_without_sessions_aside(id)
         {
             self.on_death(id, now, deferred);
         }
-        let set_up = self.table.entry(id).map_or(0, |entry| entry.set_up);
-        let entry = self.table.remove(id);
-        let Some(Registered { driver, joins, .. }) = self.registered.remove(&id) else {
+        let Some(entry) = self.table.remove(id) else {
             return;
         };
-        let sessions = joins.sessions(set_up);
+        let ConnectionRecord { driver, joins, .. } = entry.record;
+        let sessions = joins.sessions(entry.set_up);
         // Closed behind a 401 it is no loss: the challenge is answered on the next one.
         if sessions > 1 && driver.close_reason() != CloseReason::Challenged {
             let suspect = joins.suspect(now);
@@ -522,7 +438,7 @@ impl State {
                 .on_broken(now, &driver.server, sessions, suspect);
         }
         self.measure(&driver, deferred);
-        if entry.is_some_and(|entry| entry.set_up > 0) {
+        if entry.set_up > 0 {
             let server = self.server(&driver.server);
             server.sharing.on_unclean_end(now, GHOSTS_LIVE);
         }
@@ -582,24 +498,21 @@ impl State {
     }
 
     pub(super) fn links(&self) -> Vec<Arc<DriverHandle>> {
-        self.registered
-            .values()
-            .map(|registered| Arc::clone(&registered.driver))
+        let entries = self.table.entries();
+        entries
+            .map(|(_, entry)| Arc::clone(&entry.record.driver))
             .collect()
     }
 
     /// Nobody gets a connection any more, and those there are close.
     pub(super) fn shut_down(&mut self, deferred: &mut DeferredWork) {
         self.is_shut_down = true;
-        for (id, waiter) in std::mem::take(&mut self.waiters) {
-            self.table.stop_waiting(id);
-            deferred
-                .answers
-                .push((waiter.answer, Err(Error::shut_down())));
-        }
-        for (id, registered) in &self.registered {
-            self.table.retire(*id);
-            registered.driver.send(Command::Close);
+        let waiting = self.table.stop_all_waiting();
+        let answers = waiting.map(|waiting| (waiting.answer, Err(Error::shut_down())));
+        deferred.answers.extend(answers);
+        for driver in self.links() {
+            self.table.retire(driver.id);
+            driver.send(Command::Close);
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Instant};
 
-use super::{State, state::Registered};
+use super::{State, state::ConnectionEntry};
 use crate::mux::{
     policy::placement::{Phase, Purpose},
     server_key::ServerId,
@@ -13,18 +13,10 @@ impl State {
     /// Tells all connections of a server how many references and sisters they have.
     pub(super) fn update_gauges(&self, server: &ServerId) {
         let connections = self.table.connections_to(server) as u64;
-        for (id, registered) in self
-            .registered
-            .iter()
-            .filter(|(_, registered)| registered.driver.server == *server)
-        {
-            let references = self.table.entry(*id).map_or(0, |entry| entry.references);
-            registered.driver.on_references(references);
-            registered
-                .driver
-                .counters
-                .connections_to_server
-                .set(connections);
+        for (_, entry) in self.table.entries_of(server) {
+            let driver = &entry.record.driver;
+            driver.on_references(entry.references);
+            driver.counters.connections_to_server.set(connections);
         }
         if let Some(server) = self.servers.get(server) {
             server.notify();
@@ -33,20 +25,13 @@ impl State {
 
     pub(super) fn stats(&self, now: Instant) -> MuxStats {
         let mut servers: BTreeMap<&ServerId, Vec<ConnectionStats>> = BTreeMap::new();
-        for (id, registered) in self
-            .registered
-            .iter()
-            .filter(|(_, registered)| registered.is_listed)
-        {
-            if let Some(entry) = self.table.entry(*id) {
-                servers
-                    .entry(&entry.server)
-                    .or_default()
-                    .push(connection_stats(registered, entry.phase, entry.purpose));
+        for (_, entry) in self.table.entries() {
+            if entry.record.is_listed {
+                let connections = servers.entry(&entry.server).or_default();
+                connections.push(connection_stats(entry));
             }
         }
-        let servers = servers.into_iter().map(|(server, mut connections)| {
-            connections.sort_by_key(|connection| connection.id);
+        let servers = servers.into_iter().map(|(server, connections)| {
             let (sharing, cannot_share, sharing_age) = self.sharing_stats(server, now);
             ServerStats {
                 server: server.to_string(),
@@ -63,17 +48,18 @@ impl State {
     }
 }
 
-fn connection_stats(registered: &Registered, phase: Phase, purpose: Purpose) -> ConnectionStats {
-    let counters = &registered.driver.counters;
+fn connection_stats(entry: &ConnectionEntry) -> ConnectionStats {
+    let driver = &entry.record.driver;
+    let counters = &driver.counters;
     ConnectionStats {
-        id: registered.driver.id.0,
-        state: match phase {
+        id: driver.id.0,
+        state: match entry.phase {
             Phase::Connecting => ConnectionState::Connecting,
             Phase::Open => ConnectionState::Open,
             Phase::Closing => ConnectionState::Closing,
         },
-        is_dedicated: purpose == Purpose::Dedicated,
-        is_aside: purpose == Purpose::Aside,
+        is_dedicated: entry.purpose == Purpose::Dedicated,
+        is_aside: entry.purpose == Purpose::Aside,
         references: counters.references.get(),
         sessions: counters.sessions.get(),
         bytes_received: counters.bytes_received.get(),
@@ -87,6 +73,6 @@ fn connection_stats(registered: &Registered, phase: Phase, purpose: Purpose) -> 
         reports_dropped: counters.reports_dropped.get(),
         resyncs: counters.resyncs.get(),
         repeated_responses: counters.repeated_responses.get(),
-        health: registered.driver.health(),
+        health: driver.health(),
     }
 }

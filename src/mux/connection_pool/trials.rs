@@ -99,8 +99,8 @@ pub(crate) struct Joining {
 
 impl Joining {
     fn change(&self, change: impl FnOnce(&mut Joins, &PresentationUri)) {
-        if let Some(registered) = self.pool.lock().registered.get_mut(&self.id) {
-            change(&mut registered.joins, &self.uri);
+        if let Some(record) = self.pool.lock().table.record_mut(self.id) {
+            change(&mut record.joins, &self.uri);
         }
     }
 }
@@ -127,11 +127,11 @@ impl Trial {
         &self,
         new: &Description,
         first: &FirstAsked,
-        made_for: Option<&PresentationUri>,
+        made_for: &PresentationUri,
     ) -> Option<Doubt> {
         // What was asked for counts even if its session has gone since; and so does what the
         // connection was made for, which may have been set up without a DESCRIBE.
-        let names_another = self.asked.iter().chain(made_for).any(|asked| {
+        let names_another = self.asked.iter().chain([made_for]).any(|asked| {
             *asked != new.uri && asked.is_above(&new.control) && !new.uri.is_above(&new.control)
         });
         let others = self.described.iter().filter(|other| other.uri != new.uri);
@@ -178,14 +178,14 @@ pub(crate) struct DoubtGuard {
 impl Drop for DoubtGuard {
     fn drop(&mut self) {
         let mut state = self.pool.lock();
-        let Some(registered) = state.registered.get_mut(&self.id) else {
+        let Some(record) = state.table.record_mut(self.id) else {
             return;
         };
-        let trial = &mut registered.trial;
+        let trial = &mut record.trial;
         trial.doubtful = trial.doubtful.saturating_sub(1);
         // The others have waited for this, and not for a slow server.
         trial.progress = Some(clock::now());
-        let server = registered.driver.server.clone();
+        let server = record.driver.server.clone();
         state.server(&server).notify();
     }
 }
@@ -211,8 +211,8 @@ impl ConnectionPool {
 
     /// A presentation is going to be asked for on the connection.
     pub(crate) fn on_describing(&self, id: ConnectionId, uri: &PresentationUri) {
-        if let Some(registered) = self.lock().registered.get_mut(&id) {
-            let asked = &mut registered.trial.asked;
+        if let Some(record) = self.lock().table.record_mut(id) {
+            let asked = &mut record.trial.asked;
             if asked.len() < MOST_REMEMBERED && !asked.contains(uri) {
                 asked.push(uri.clone());
             }
@@ -241,8 +241,8 @@ impl ConnectionPool {
     /// Sessions on the connection do not play before it is known whether one of them was described
     /// as itself. Until the guard is dropped.
     pub(crate) fn hold_in_doubt(&self, id: ConnectionId, until: Instant) -> DoubtGuard {
-        if let Some(registered) = self.lock().registered.get_mut(&id) {
-            let trial = &mut registered.trial;
+        if let Some(record) = self.lock().table.record_mut(id) {
+            let trial = &mut record.trial;
             trial.doubtful += 1;
             trial.doubted_until = trial.doubted_until.max(Some(until));
         }
@@ -302,22 +302,21 @@ impl ConnectionPool {
     /// Whether a session with this wish would get a connection that it has not tried.
     pub(crate) fn has_place(&self, checkout: &CheckoutRequest, tried: ConnectionId) -> bool {
         let state = self.lock();
-        let mut demand = state.demand(checkout, clock::now());
-        demand.avoid.push(tried);
-        state.table.has_place(&demand)
+        let mut request = state.placement_request(checkout, clock::now());
+        request.avoid.push(tried);
+        state.table.has_place(&request)
     }
 
     /// Whether something is known of the server that takes a session from a connection on which it
     /// waits for its answer.
     pub(crate) fn is_doomed(&self, id: ConnectionId, is_described: bool) -> bool {
         let mut state = self.lock();
-        let (Some(entry), Some(registered)) = (state.table.entry(id), state.registered.get(&id))
-        else {
+        let Some(entry) = state.table.entry(id) else {
             return false;
         };
         let (server, others_set_up) = (entry.server.clone(), entry.set_up > 0);
         // Whoever has left may have been answered in its place.
-        let has_company = registered.driver.peak_references() > 1;
+        let has_company = entry.record.driver.peak_references() > 1;
         let is_ignoring = state.server(&server).sharing.is_ignoring(clock::now());
         is_ignoring && has_company && (others_set_up || !is_described)
     }
@@ -355,8 +354,8 @@ impl ConnectionPool {
     /// Whether this session goes on here although others are to leave.
     pub(crate) fn is_claimant(&self, id: ConnectionId, key: SessionKey) -> bool {
         let state = self.lock();
-        let registered = state.registered.get(&id);
-        registered.is_some_and(|registered| registered.trial.claimant == Some(key))
+        let entry = state.table.entry(id);
+        entry.is_some_and(|entry| entry.record.trial.claimant == Some(key))
     }
 
     /// A session plays what was described so.
@@ -420,8 +419,8 @@ impl State {
     pub(super) fn retire(&mut self, id: ConnectionId) {
         self.table.retire(id);
         let sessions = self.table.entry(id).map(|entry| entry.set_up);
-        if let (Some(sessions), Some(registered)) = (sessions, self.registered.get_mut(&id)) {
-            registered.joins.on_end(sessions);
+        if let (Some(sessions), Some(record)) = (sessions, self.table.record_mut(id)) {
+            record.joins.on_end(sessions);
         }
     }
 
@@ -447,16 +446,15 @@ impl State {
         new: Description,
         first: &FirstAsked,
     ) -> Option<Doubt> {
-        let registered = self.registered.get_mut(&id)?;
-        let trial = &mut registered.trial;
+        let entry = self.table.entry(id)?;
+        let doubt = entry.record.trial.doubt(&new, first, &entry.presentation);
+        let server = entry.server.clone();
+        let trial = &mut self.table.record_mut(id)?.trial;
         trial.progress = Some(now);
-        let made_for = self.table.entry(id).map(|entry| &entry.presentation);
-        let doubt = trial.doubt(&new, first, made_for);
         let is_known = trial.described.iter().any(|other| other.uri == new.uri);
         if !is_known && trial.described.len() < MOST_REMEMBERED {
             trial.described.push(new);
         }
-        let server = registered.driver.server.clone();
         self.server(&server).notify();
         doubt
     }
@@ -479,10 +477,10 @@ impl State {
             SharingMode::Apart(verdict) => {
                 let is_alone = entry.references < 2;
                 let is_first = is_first && (is_alone || entry.set_up == 0);
-                let Some(registered) = self.registered.get_mut(&id) else {
+                let Some(record) = self.table.record_mut(id) else {
                     return true;
                 };
-                let trial = &mut registered.trial;
+                let trial = &mut record.trial;
                 // What others had there, refused sessions too, the server may still have.
                 if trial.claimant.is_none() && trial.has_set_up && verdict.is_some() {
                     return false;
@@ -500,11 +498,11 @@ impl State {
         deferred: &mut DeferredWork,
     ) {
         let sessions = self.table.on_set_up(id, true);
-        if let Some(registered) = self.registered.get_mut(&id) {
-            registered.trial.has_set_up = true;
-            registered.trial.progress = Some(now);
-            registered.joins.on_set_up(now, uri);
-            let driver = Arc::clone(&registered.driver);
+        if let Some(record) = self.table.record_mut(id) {
+            record.trial.has_set_up = true;
+            record.trial.progress = Some(now);
+            record.joins.on_set_up(now, uri);
+            let driver = Arc::clone(&record.driver);
             self.measure(&driver, deferred);
         }
         let Some(server) = self.server_of(id) else {
@@ -530,16 +528,16 @@ impl State {
     ) -> Option<ConnectionHandle> {
         let mut checkout = checkout.clone();
         checkout.needs_describe = false;
-        let demand = self.demand(&checkout, clock::now());
-        let place = self.table.rejoin(id, &demand)?;
-        let driver = Arc::clone(&self.registered.get(&place)?.driver);
+        let request = self.placement_request(&checkout, clock::now());
+        let place = self.table.rejoin(id, &request)?;
+        let driver = Arc::clone(&self.table.entry(place)?.record.driver);
         self.update_gauges(&driver.server);
         Some(ConnectionHandle::existing(pool.clone(), driver, &checkout))
     }
 
     fn on_suspect(&mut self, id: ConnectionId, now: Instant) {
-        if let Some(registered) = self.registered.get_mut(&id) {
-            registered.trial.suspect_until = Some(now + CLOSE_MAY_FOLLOW);
+        if let Some(record) = self.table.record_mut(id) {
+            record.trial.suspect_until = Some(now + CLOSE_MAY_FOLLOW);
         }
     }
 
@@ -550,17 +548,15 @@ impl State {
         canary: Canary,
         now: Instant,
     ) -> PlayGate {
-        let (Some(entry), Some(registered)) = (self.table.entry(id), self.registered.get(&id))
-        else {
+        let Some(entry) = self.table.entry(id) else {
             // The connection is over; the PLAY will say so.
             return PlayGate::Play;
         };
         let Some(server) = self.servers.get(&entry.server) else {
             return PlayGate::Play;
         };
-        let sharing = &server.sharing;
-        let described_elsewhere =
-            || entry.undescribed > 0 || registered.driver.backlog().describes > 0;
+        let (sharing, record) = (&server.sharing, &entry.record);
+        let described_elsewhere = || entry.undescribed > 0 || record.driver.backlog().describes > 0;
         let ends_describing = !(sharing.is_in_order() && sharing.describes_in_band());
         let is_endangered = ends_describing && described_elsewhere();
         let is_asked_for = self.table.could_share_beside(id)
@@ -581,9 +577,9 @@ impl State {
                 Canary::Possible => is_asked_for && sharing.may_send_canary(now),
                 Canary::Promised => true,
             },
-            in_doubt_until: registered.trial.in_doubt_until(),
-            suspect_until: registered.trial.suspect_until,
-            until: registered.trial.until(described),
+            in_doubt_until: record.trial.in_doubt_until(),
+            suspect_until: record.trial.suspect_until,
+            until: record.trial.until(described),
             intents_until: described.at + intent_patience(described.took),
         };
         let gate = gate(&facts, now);

@@ -62,10 +62,8 @@ impl ConnectionPool {
     /// Whether sessions have left the server that may still take up room there.
     pub(crate) fn has_leavers(&self, server: &ServerId) -> bool {
         let state = self.lock();
-        let mut registered = state.registered.values();
-        registered.any(|registered| {
-            registered.driver.server == *server && registered.driver.has_leavers()
-        })
+        let mut entries = state.table.entries_of(server);
+        entries.any(|(_, entry)| entry.record.driver.has_leavers())
     }
 
     /// Finds out whether a connection on which nothing plays stands a DESCRIBE that fails, unless
@@ -163,8 +161,8 @@ impl State {
     }
 
     pub(super) fn on_slept(&mut self, id: ConnectionId) {
-        if let Some(registered) = self.registered.get_mut(&id) {
-            registered.joins.on_slept();
+        if let Some(record) = self.table.record_mut(id) {
+            record.joins.on_slept();
         }
     }
 
@@ -195,11 +193,10 @@ impl State {
         deferred: &mut DeferredWork,
         lesson: impl FnOnce(&mut Sharing, u32, &Joins),
     ) {
-        let (Some(entry), Some(registered)) = (self.table.entry(id), self.registered.get(&id))
-        else {
+        let Some(entry) = self.table.entry(id) else {
             return;
         };
-        let (server, joins) = (entry.server.clone(), registered.joins.clone());
+        let (server, joins) = (entry.server.clone(), entry.record.joins.clone());
         let sessions = joins.sessions(entry.set_up);
         let lesson = |sharing: &mut Sharing| lesson(sharing, sessions, &joins);
         self.learn(&server, now, lesson, deferred);

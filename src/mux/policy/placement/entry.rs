@@ -28,7 +28,9 @@ pub(crate) enum Phase {
 
 /// One connection in the table.
 #[derive(Clone, Debug)]
-pub(crate) struct Entry<S, K> {
+pub(crate) struct Entry<S, K, C> {
+    /// What the pool keeps of it.
+    pub(crate) record: C,
     pub(crate) server: S,
     pub(crate) key: K,
     pub(crate) purpose: Purpose,
@@ -49,21 +51,39 @@ pub(crate) struct Entry<S, K> {
     pub(crate) takes_sessions: bool,
 }
 
-impl<S: PartialEq, K: PartialEq> Entry<S, K> {
+impl<S: Clone + PartialEq, K: Clone + PartialEq, C> Entry<S, K, C> {
+    /// A connection that is made for this request.
+    pub(super) fn new(request: &PlacementRequest<S, K>, purpose: Purpose, record: C) -> Self {
+        Self {
+            record,
+            server: request.server.clone(),
+            key: request.key.clone(),
+            purpose,
+            phase: Phase::Connecting,
+            presentation: request.presentation.clone(),
+            is_playing: false,
+            is_pressed: false,
+            references: 1,
+            set_up: 0,
+            undescribed: u32::from(request.describes != Describes::Nothing),
+            takes_sessions: true,
+        }
+    }
+
     pub(crate) fn counts_for(&self, server: &S) -> bool {
         self.purpose == Purpose::Pooled && self.server == *server
     }
 
-    /// Whether it may be handed out for `demand` at all, purpose and load aside.
-    pub(crate) fn suits(&self, id: ConnectionId, demand: &PlacementRequest<S, K>) -> bool {
-        self.server == demand.server
-            && self.key == demand.key
+    /// Whether it may be handed out for `request` at all, purpose and load aside.
+    pub(crate) fn suits(&self, id: ConnectionId, request: &PlacementRequest<S, K>) -> bool {
+        self.server == request.server
+            && self.key == request.key
             && self.phase != Phase::Closing
             && self.takes_sessions
-            && self.is_company_for(demand)
-            && self.bears(demand.describes)
-            && !demand.avoid.contains(&id)
-            && demand.younger_than.is_none_or(|old| id > old)
+            && self.is_company_for(request)
+            && self.bears(request.describes)
+            && !request.avoid.contains(&id)
+            && request.younger_than.is_none_or(|old| id > old)
     }
 
     pub(crate) fn bears(&self, describes: Describes) -> bool {
@@ -74,9 +94,9 @@ impl<S: PartialEq, K: PartialEq> Entry<S, K> {
         }
     }
 
-    fn is_company_for(&self, demand: &PlacementRequest<S, K>) -> bool {
-        let is_free = self.references == 0 && self.presentation == demand.presentation;
-        match demand.shared_with {
+    fn is_company_for(&self, request: &PlacementRequest<S, K>) -> bool {
+        let is_free = self.references == 0 && self.presentation == request.presentation;
+        match request.shared_with {
             SharedWith::Any => true,
             SharedWith::NotPlaying => is_free || (self.references > 0 && !self.is_playing),
             SharedWith::Alone => is_free,

@@ -1,8 +1,9 @@
 //! Which connection a session gets: the pool's decisions, without clock, lock or I/O.
 //!
-//! The table knows connections by id and counts references to them. Its owner starts and stops the
-//! connections it names. Generic over the names of servers (`S`) and of keys (`K`), which it only
-//! compares.
+//! The table holds the connections by id and counts references to them. The pool starts and stops the
+//! connections. The table is generic over the names of servers (`S`) and of keys (`K`), which it only
+//! compares, and over what the pool keeps of a connection (`C`) and of a waiting caller (`W`), which it
+//! only stores.
 //!
 //! Invariants, asserted by the tests at the end:
 //!
@@ -18,13 +19,12 @@ mod spread;
 pub(crate) mod terms;
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{BTreeMap, VecDeque},
     hash::Hash,
 };
 
 use crate::mux::ids::ConnectionId;
 
-use self::spread::DescribePlace;
 pub(crate) use self::{
     entry::{Entry, Phase, Purpose},
     request::{Describes, Placement, PlacementRequest, SharedWith},
@@ -51,20 +51,49 @@ pub(crate) enum Checkin {
     Finished,
 }
 
-/// All connections of a pool and who waits for one.
+/// What the table does with a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Choice {
+    /// The caller shares this connection.
+    Existing(ConnectionId),
+    /// A connection is made for it.
+    New(Purpose),
+    /// It waits, or is refused.
+    Other(Placement),
+}
+
+/// A caller that waits for a connection.
 #[derive(Debug)]
-pub(crate) struct Table<S, K> {
-    connections: HashMap<ConnectionId, Entry<S, K>>,
+struct Waiting<S, K, W> {
+    id: WaiterId,
+    request: PlacementRequest<S, K>,
+    caller: W,
+}
+
+/// What the table did for the callers that wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Served<W> {
+    /// This caller has left the queue and gets this.
+    Caller(W, Placement),
+    /// An idle connection was retired to make room for a caller that still waits; the pool is to close
+    /// it.
+    Close(ConnectionId),
+}
+
+/// All connections of a pool, and the callers that wait for one.
+#[derive(Debug)]
+pub(crate) struct Table<S, K, C, W> {
+    connections: BTreeMap<ConnectionId, Entry<S, K, C>>,
     /// In order of arrival, all servers together.
-    waiting: VecDeque<(WaiterId, PlacementRequest<S, K>)>,
+    waiting: VecDeque<Waiting<S, K, W>>,
     last_connection: u64,
     last_waiter: u64,
 }
 
-impl<S: Clone + Eq + Hash, K: Clone + Eq> Table<S, K> {
+impl<S: Clone + Eq + Hash, K: Clone + Eq, C, W> Table<S, K, C, W> {
     pub(crate) fn new() -> Self {
         Self {
-            connections: HashMap::new(),
+            connections: BTreeMap::new(),
             waiting: VecDeque::new(),
             last_connection: 0,
             last_waiter: 0,
@@ -76,72 +105,89 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq> Table<S, K> {
         ConnectionId(self.last_connection)
     }
 
-    /// Finds a connection for a caller who has just come. Nobody overtakes: where somebody with
-    /// the same key waits already, or a connection slot is being waited for, the newcomer waits
-    /// behind them.
-    pub(crate) fn checkout(&mut self, demand: &PlacementRequest<S, K>) -> Placement {
+    /// Finds a connection for a caller that has just come. No caller overtakes another one: where one
+    /// with the same key waits already, or a connection slot is being waited for, the new caller waits
+    /// behind it. `record` makes what the pool keeps of a new connection.
+    pub(crate) fn checkout(
+        &mut self,
+        request: &PlacementRequest<S, K>,
+        record: impl FnOnce(ConnectionId) -> C,
+    ) -> Placement {
         let mut others = self
             .waiting
             .iter()
-            .filter(|(_, other)| other.server == demand.server);
+            .filter(|other| other.request.server == request.server);
         let first = others.next();
-        if first.is_none() || demand.is_dedicated {
-            return self.place(demand);
+        if first.is_none() || request.is_dedicated {
+            return self.place(request, record);
         }
         let same_key = first
             .into_iter()
             .chain(others)
-            .any(|(_, other)| other.key == demand.key);
+            .any(|other| other.request.key == request.key);
         if !same_key
-            && let Some(id) = self.least_loaded(demand, demand.preferred_sessions, u32::MAX)
+            && let Some(id) = self.least_loaded(request, request.preferred_sessions, u32::MAX)
         {
-            return self.reference(id, demand);
+            return self.reference(id, request);
         }
-        self.wait_or_refuse(demand)
+        self.wait_or_refuse(request)
     }
 
     /// The decision itself, the same for newcomers and for those who waited.
-    fn place(&mut self, demand: &PlacementRequest<S, K>) -> Placement {
-        if demand.is_dedicated {
-            return Placement::Connect(self.insert(demand, Purpose::Dedicated));
+    fn place(
+        &mut self,
+        request: &PlacementRequest<S, K>,
+        record: impl FnOnce(ConnectionId) -> C,
+    ) -> Placement {
+        let purpose = match self.choose(request) {
+            Choice::Existing(id) => return self.reference(id, request),
+            Choice::Other(placement) => return placement,
+            Choice::New(purpose) => purpose,
+        };
+        self.last_connection += 1;
+        let id = ConnectionId(self.last_connection);
+        let entry = Entry::new(request, purpose, record(id));
+        self.connections.insert(id, entry);
+        Placement::Connect(id)
+    }
+
+    fn choose(&mut self, request: &PlacementRequest<S, K>) -> Choice {
+        if request.is_dedicated {
+            return Choice::New(Purpose::Dedicated);
         }
-        match self.place_to_describe(demand) {
-            Some(DescribePlace::Existing(id)) => return self.reference(id, demand),
-            Some(DescribePlace::New(purpose)) => {
-                return Placement::Connect(self.insert(demand, purpose));
-            }
-            None => {}
+        if let Some(place) = self.place_to_describe(request) {
+            return place;
         }
-        let preferred = demand.preferred_sessions;
-        if let Some(id) = self.least_busy(demand, preferred, demand.batch) {
-            return self.reference(id, demand);
+        let preferred = request.preferred_sessions;
+        if let Some(id) = self.least_busy(request, preferred, request.batch) {
+            return Choice::Existing(id);
         }
-        if self.has_room(demand) {
-            return Placement::Connect(self.insert(demand, Purpose::Pooled));
+        if self.has_room(request) {
+            return Choice::New(Purpose::Pooled);
         }
-        if !self.room_is_coming(demand)
-            && let Some(id) = self.idle_to_replace(demand)
+        if !self.room_is_coming(request)
+            && let Some(id) = self.idle_to_replace(request)
         {
             self.retire(id);
-            return Placement::Wait { close: Some(id) };
+            return Choice::Other(Placement::Wait { close: Some(id) });
         }
-        for limit in [preferred, demand.ceiling] {
-            let place = self.least_busy(demand, limit, u32::MAX);
-            if let Some(id) = place.or_else(|| self.least_loaded(demand, limit, u32::MAX)) {
-                return self.reference(id, demand);
+        for limit in [preferred, request.ceiling] {
+            let place = self.least_busy(request, limit, u32::MAX);
+            if let Some(id) = place.or_else(|| self.least_loaded(request, limit, u32::MAX)) {
+                return Choice::Existing(id);
             }
         }
-        match self.overflow(demand) {
-            Some(Purpose::Aside) if let Some(id) = self.least_busy_aside(demand) => {
-                self.reference(id, demand)
+        match self.overflow(request) {
+            Some(Purpose::Aside) if let Some(id) = self.least_busy_aside(request) => {
+                Choice::Existing(id)
             }
-            Some(purpose) => Placement::Connect(self.insert(demand, purpose)),
-            None => self.wait_or_refuse(demand),
+            Some(purpose) => Choice::New(purpose),
+            None => Choice::Other(self.wait_or_refuse(request)),
         }
     }
 
-    fn wait_or_refuse(&self, demand: &PlacementRequest<S, K>) -> Placement {
-        if demand.patient || self.room_is_coming(demand) {
+    fn wait_or_refuse(&self, request: &PlacementRequest<S, K>) -> Placement {
+        if request.patient || self.room_is_coming(request) {
             Placement::Wait { close: None }
         } else {
             Placement::Refused
@@ -149,52 +195,78 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq> Table<S, K> {
     }
 
     /// Puts a caller at the end of the queue; none: the queue is full.
-    pub(crate) fn enqueue(&mut self, demand: PlacementRequest<S, K>) -> Option<WaiterId> {
-        if self.waiting_for(&demand.server) >= MAX_WAITING {
+    pub(crate) fn enqueue(
+        &mut self,
+        request: PlacementRequest<S, K>,
+        caller: W,
+    ) -> Option<WaiterId> {
+        if self.waiting_for(&request.server) >= MAX_WAITING {
             return None;
         }
         self.last_waiter += 1;
         let id = WaiterId(self.last_waiter);
-        self.waiting.push_back((id, demand));
+        self.waiting.push_back(Waiting {
+            id,
+            request,
+            caller,
+        });
         Some(id)
     }
 
-    /// A caller does not wait any more. Does nothing if it was served.
-    pub(crate) fn stop_waiting(&mut self, id: WaiterId) {
-        self.waiting.retain(|(waiter, _)| *waiter != id);
+    /// A caller does not wait any more; gives the server that it waited for. None: it was served.
+    pub(crate) fn stop_waiting(&mut self, id: WaiterId) -> Option<S> {
+        let position = self.waiting.iter().position(|waiting| waiting.id == id)?;
+        let waiting = self.waiting.remove(position)?;
+        Some(waiting.request.server)
     }
 
-    /// A caller that waits asks for this now. Does nothing if it was served.
-    pub(crate) fn refresh_waiting(&mut self, id: WaiterId, demand: PlacementRequest<S, K>) {
-        let mut waiting = self.waiting.iter_mut();
-        if let Some((_, asked)) = waiting.find(|(waiter, _)| *waiter == id) {
-            *asked = demand;
+    /// No caller waits any more; gives those that did.
+    pub(crate) fn stop_all_waiting(&mut self) -> impl Iterator<Item = W> + use<S, K, C, W> {
+        let waiting = std::mem::take(&mut self.waiting);
+        waiting.into_iter().map(|waiting| waiting.caller)
+    }
+
+    /// The callers that wait for `server`, the first one first.
+    pub(crate) fn waiting(&self, server: &S) -> impl Iterator<Item = &W> {
+        let waiting = self.waiting.iter();
+        let of_server = waiting.filter(move |waiting| waiting.request.server == *server);
+        of_server.map(|waiting| &waiting.caller)
+    }
+
+    /// The callers that wait for `server` ask for this now, in the order of [`Table::waiting`].
+    pub(crate) fn refresh_waiting(&mut self, server: &S, requests: Vec<PlacementRequest<S, K>>) {
+        let waiting = self.waiting.iter_mut();
+        let of_server = waiting.filter(|waiting| waiting.request.server == *server);
+        for (waiting, request) in of_server.zip(requests) {
+            waiting.request = request;
         }
     }
 
-    /// Serves those who wait for `server`, first come first, as far as it goes; call it after any
-    /// change that may have made room. Each result is that waiter's, who has left the queue, save
-    /// for `Wait { close }`, where it stays and only the closing is to be done.
-    pub(crate) fn serve(&mut self, server: &S) -> Vec<(WaiterId, Placement)> {
+    /// Serves the callers that wait for `server`, first come first, as far as it goes; call it after any
+    /// change that may have made room.
+    pub(crate) fn serve(
+        &mut self,
+        server: &S,
+        mut record: impl FnMut(ConnectionId, &W) -> C,
+    ) -> Vec<Served<W>> {
         let mut served = Vec::new();
         let mut kept = VecDeque::with_capacity(self.waiting.len());
         let mut blocked: Vec<K> = Vec::new();
-        for (id, demand) in std::mem::take(&mut self.waiting) {
-            // Who waits behind one of the same key gets nothing before it that it could use.
-            let is_blocked = blocked.contains(&demand.key) && !demand.is_dedicated;
-            if demand.server != *server || is_blocked {
-                kept.push_back((id, demand));
+        for waiting in std::mem::take(&mut self.waiting) {
+            let request = &waiting.request;
+            // A caller behind one with the same key gets nothing before it that it could use.
+            let is_blocked = blocked.contains(&request.key) && !request.is_dedicated;
+            if request.server != *server || is_blocked {
+                kept.push_back(waiting);
                 continue;
             }
-            let placement = self.place(&demand);
+            let placement = self.place(request, |id| record(id, &waiting.caller));
             if let Placement::Wait { close } = placement {
-                if close.is_some() {
-                    served.push((id, placement));
-                }
-                blocked.push(demand.key.clone());
-                kept.push_back((id, demand));
+                served.extend(close.map(Served::Close));
+                blocked.push(request.key.clone());
+                kept.push_back(waiting);
             } else {
-                served.push((id, placement));
+                served.push(Served::Caller(waiting.caller, placement));
             }
         }
         self.waiting = kept;
@@ -293,12 +365,14 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq> Table<S, K> {
         })
     }
 
-    /// Whether `demand` would get a connection now, or one would be made for it.
-    pub(crate) fn has_place(&self, demand: &PlacementRequest<S, K>) -> bool {
-        demand.is_dedicated
-            || self.has_room(demand)
-            || self.least_busy(demand, demand.ceiling, u32::MAX).is_some()
-            || self.overflow(demand).is_some()
+    /// Whether `request` would get a connection now, or one would be made for it.
+    pub(crate) fn has_place(&self, request: &PlacementRequest<S, K>) -> bool {
+        request.is_dedicated
+            || self.has_room(request)
+            || self
+                .least_busy(request, request.ceiling, u32::MAX)
+                .is_some()
+            || self.overflow(request).is_some()
     }
 
     /// The idle timeout of a connection passed: true if it is to be closed, false if somebody took
@@ -332,12 +406,31 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq> Table<S, K> {
     }
 
     /// The connection is over; gives back what was known of it.
-    pub(crate) fn remove(&mut self, id: ConnectionId) -> Option<Entry<S, K>> {
+    pub(crate) fn remove(&mut self, id: ConnectionId) -> Option<Entry<S, K, C>> {
         self.connections.remove(&id)
     }
 
-    pub(crate) fn entry(&self, id: ConnectionId) -> Option<&Entry<S, K>> {
+    pub(crate) fn entry(&self, id: ConnectionId) -> Option<&Entry<S, K, C>> {
         self.connections.get(&id)
+    }
+
+    /// What the pool keeps of the connection, to change it.
+    pub(crate) fn record_mut(&mut self, id: ConnectionId) -> Option<&mut C> {
+        self.connections.get_mut(&id).map(|entry| &mut entry.record)
+    }
+
+    /// All connections, the oldest first.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = (ConnectionId, &Entry<S, K, C>)> {
+        self.connections.iter().map(|(id, entry)| (*id, entry))
+    }
+
+    /// All connections to a server, the oldest first.
+    pub(crate) fn entries_of(
+        &self,
+        server: &S,
+    ) -> impl Iterator<Item = (ConnectionId, &Entry<S, K, C>)> {
+        self.entries()
+            .filter(move |(_, entry)| entry.server == *server)
     }
 
     /// Pooled connections to a server, those connecting and closing included.
@@ -352,132 +445,109 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq> Table<S, K> {
 
     /// All connections to a server.
     pub(crate) fn connections_to(&self, server: &S) -> usize {
-        self.connections
-            .values()
-            .filter(|entry| entry.server == *server)
-            .count()
+        self.entries_of(server).count()
     }
 
     /// Callers waiting for a server.
     pub(crate) fn waiting_for(&self, server: &S) -> usize {
         self.waiting
             .iter()
-            .filter(|(_, demand)| demand.server == *server)
+            .filter(|waiting| waiting.request.server == *server)
             .count()
     }
 
-    fn has_room(&self, demand: &PlacementRequest<S, K>) -> bool {
-        demand
+    fn has_room(&self, request: &PlacementRequest<S, K>) -> bool {
+        request
             .max_connections
-            .is_none_or(|max| self.pooled_connections(&demand.server) < max)
+            .is_none_or(|max| self.pooled_connections(&request.server) < max)
     }
 
     /// The same among those whose server is not busy with something.
     fn least_busy(
         &self,
-        demand: &PlacementRequest<S, K>,
+        request: &PlacementRequest<S, K>,
         limit: u32,
         batch: u32,
     ) -> Option<ConnectionId> {
-        self.least_busy_of(Purpose::Pooled, demand, limit, batch)
+        self.least_busy_of(Purpose::Pooled, request, limit, batch)
     }
 
     fn least_busy_of(
         &self,
         purpose: Purpose,
-        demand: &PlacementRequest<S, K>,
+        request: &PlacementRequest<S, K>,
         limit: u32,
         batch: u32,
     ) -> Option<ConnectionId> {
-        let candidates = self.candidates_of(purpose, demand, limit, batch);
-        least_referenced(candidates.filter(|(id, _)| !demand.shun.contains(id)))
+        let candidates = self.candidates_of(purpose, request, limit, batch);
+        least_referenced(candidates.filter(|(id, _)| !request.shun.contains(id)))
     }
 
     /// The least loaded connection below `limit` references, of which less than `batch` are coming
     /// up.
     fn least_loaded(
         &self,
-        demand: &PlacementRequest<S, K>,
+        request: &PlacementRequest<S, K>,
         limit: u32,
         batch: u32,
     ) -> Option<ConnectionId> {
-        least_referenced(self.candidates(demand, limit, batch))
+        least_referenced(self.candidates(request, limit, batch))
     }
 
     fn candidates(
         &self,
-        demand: &PlacementRequest<S, K>,
+        request: &PlacementRequest<S, K>,
         limit: u32,
         batch: u32,
-    ) -> impl Iterator<Item = (ConnectionId, &Entry<S, K>)> {
-        self.candidates_of(Purpose::Pooled, demand, limit, batch)
+    ) -> impl Iterator<Item = (ConnectionId, &Entry<S, K, C>)> {
+        self.candidates_of(Purpose::Pooled, request, limit, batch)
     }
 
     fn candidates_of(
         &self,
         purpose: Purpose,
-        demand: &PlacementRequest<S, K>,
+        request: &PlacementRequest<S, K>,
         limit: u32,
         batch: u32,
-    ) -> impl Iterator<Item = (ConnectionId, &Entry<S, K>)> {
+    ) -> impl Iterator<Item = (ConnectionId, &Entry<S, K, C>)> {
         self.connections
             .iter()
             .filter(move |(_, entry)| entry.purpose == purpose && entry.references < limit)
-            .filter(move |(id, entry)| entry.suits(**id, demand))
+            .filter(move |(id, entry)| entry.suits(**id, request))
             .filter(move |(_, entry)| entry.coming_up() < batch)
             .map(|(id, entry)| (*id, entry))
     }
 
-    /// The oldest idle connection that `demand` itself cannot use.
-    fn idle_to_replace(&self, demand: &PlacementRequest<S, K>) -> Option<ConnectionId> {
+    /// The oldest idle connection that `request` itself cannot use.
+    fn idle_to_replace(&self, request: &PlacementRequest<S, K>) -> Option<ConnectionId> {
         self.connections
             .iter()
-            .filter(|(_, entry)| entry.counts_for(&demand.server) && entry.is_idle())
-            .filter(|(id, entry)| !entry.suits(**id, demand))
+            .filter(|(_, entry)| entry.counts_for(&request.server) && entry.is_idle())
+            .filter(|(id, entry)| !entry.suits(**id, request))
             .map(|(id, _)| *id)
             .min()
     }
 
-    fn room_is_coming(&self, demand: &PlacementRequest<S, K>) -> bool {
+    fn room_is_coming(&self, request: &PlacementRequest<S, K>) -> bool {
         self.connections.values().any(|entry| {
-            entry.counts_for(&demand.server)
+            entry.counts_for(&request.server)
                 && entry.phase == Phase::Closing
                 && entry.references == 0
         })
     }
 
-    fn reference(&mut self, id: ConnectionId, demand: &PlacementRequest<S, K>) -> Placement {
+    fn reference(&mut self, id: ConnectionId, request: &PlacementRequest<S, K>) -> Placement {
         if let Some(entry) = self.connections.get_mut(&id) {
             entry.references += 1;
-            entry.undescribed += u32::from(demand.describes != Describes::Nothing);
+            entry.undescribed += u32::from(request.describes != Describes::Nothing);
         }
         Placement::Existing(id)
-    }
-
-    fn insert(&mut self, demand: &PlacementRequest<S, K>, purpose: Purpose) -> ConnectionId {
-        self.last_connection += 1;
-        let id = ConnectionId(self.last_connection);
-        let entry = Entry {
-            server: demand.server.clone(),
-            key: demand.key.clone(),
-            purpose,
-            phase: Phase::Connecting,
-            presentation: demand.presentation.clone(),
-            is_playing: false,
-            is_pressed: false,
-            references: 1,
-            set_up: 0,
-            undescribed: u32::from(demand.describes != Describes::Nothing),
-            takes_sessions: true,
-        };
-        self.connections.insert(id, entry);
-        id
     }
 }
 
 /// Of equals the oldest, so that the same calls give the same placement.
-fn least_referenced<'a, S: 'a, K: 'a>(
-    candidates: impl Iterator<Item = (ConnectionId, &'a Entry<S, K>)>,
+fn least_referenced<'a, S: 'a, K: 'a, C: 'a>(
+    candidates: impl Iterator<Item = (ConnectionId, &'a Entry<S, K, C>)>,
 ) -> Option<ConnectionId> {
     candidates
         .min_by_key(|(id, entry)| (entry.references, *id))

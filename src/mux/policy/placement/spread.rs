@@ -8,75 +8,65 @@
 
 use std::hash::Hash;
 
-use super::{Describes, Entry, Phase, PlacementRequest, Purpose, SharedWith, Table};
+use super::{Choice, Describes, Entry, Phase, PlacementRequest, Purpose, SharedWith, Table};
 use crate::mux::ids::ConnectionId;
 
-/// Where a session is to be described.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum DescribePlace {
-    Existing(ConnectionId),
-    New(Purpose),
-}
-
 /// A place, and what makes one better than another: sessions that queue up there, then its kind.
-type Ranked = ((u32, u8, u32, ConnectionId), DescribePlace);
+type Ranked = ((u32, u8, u32, ConnectionId), Choice);
 
-impl<S: Clone + Eq + Hash, K: Clone + Eq> Table<S, K> {
+impl<S: Clone + Eq + Hash, K: Clone + Eq, C, W> Table<S, K, C, W> {
     /// Whether the session with this demand, which waits on `here` to be described, would be described
     /// sooner on another connection.
     pub(crate) fn is_described_sooner_elsewhere(
         &self,
         here: ConnectionId,
-        demand: &PlacementRequest<S, K>,
+        request: &PlacementRequest<S, K>,
     ) -> bool {
         let Some(entry) = self.entry(here) else {
             return false;
         };
-        let best = self.best_to_describe(demand, Some(here));
+        let best = self.best_to_describe(request, Some(here));
         best.is_some_and(|((queue, ..), _)| queue + 1 < queue_of(entry))
     }
 
     /// Where the session is described soonest; none if its demand is not of that kind.
-    pub(crate) fn place_to_describe(
-        &self,
-        demand: &PlacementRequest<S, K>,
-    ) -> Option<DescribePlace> {
-        self.best_to_describe(demand, None).map(|(_, place)| place)
+    pub(super) fn place_to_describe(&self, request: &PlacementRequest<S, K>) -> Option<Choice> {
+        self.best_to_describe(request, None).map(|(_, place)| place)
     }
 
     /// The best place but for `here`, where the session is still counted.
     fn best_to_describe(
         &self,
-        demand: &PlacementRequest<S, K>,
+        request: &PlacementRequest<S, K>,
         here: Option<ConnectionId>,
     ) -> Option<Ranked> {
-        let most = demand.describe_only?;
-        let is_of_this_kind = demand.describes != Describes::Nothing
-            && demand.shared_with != SharedWith::Alone
-            && !demand.is_dedicated;
+        let most = request.describe_only?;
+        let is_of_this_kind = request.describes != Describes::Nothing
+            && request.shared_with != SharedWith::Alone
+            && !request.is_dedicated;
         if !is_of_this_kind {
             return None;
         }
         let existing = |purpose, rank, limit| {
-            let is_free = move |(id, _): &(ConnectionId, &Entry<S, K>)| {
-                Some(*id) != here && !demand.shun.contains(id)
+            let is_free = move |(id, _): &(ConnectionId, &Entry<S, K, C>)| {
+                Some(*id) != here && !request.shun.contains(id)
             };
-            self.candidates_of(purpose, demand, limit, u32::MAX)
+            self.candidates_of(purpose, request, limit, u32::MAX)
                 .filter(is_free)
                 .map(move |(id, entry)| {
                     let order = (queue_of(entry), rank, entry.references, id);
-                    (order, DescribePlace::Existing(id))
+                    (order, Choice::Existing(id))
                 })
         };
         let new = |purpose, rank| {
             let order = (0, rank, 0, ConnectionId(u64::MAX));
-            (order, DescribePlace::New(purpose))
+            (order, Choice::New(purpose))
         };
-        let pooled = existing(Purpose::Pooled, 0, demand.preferred_sessions);
-        let new_pooled = self.has_room(demand).then(|| new(Purpose::Pooled, 1));
-        let may_leave = most > 0 && self.is_tried_without(demand, here);
-        let aside = may_leave.then(|| existing(Purpose::Aside, 2, demand.ceiling));
-        let has_room_aside = may_leave && self.describe_only_connections(&demand.server) < most;
+        let pooled = existing(Purpose::Pooled, 0, request.preferred_sessions);
+        let new_pooled = self.has_room(request).then(|| new(Purpose::Pooled, 1));
+        let may_leave = most > 0 && self.is_tried_without(request, here);
+        let aside = may_leave.then(|| existing(Purpose::Aside, 2, request.ceiling));
+        let has_room_aside = may_leave && self.describe_only_connections(&request.server) < most;
         let new_aside = has_room_aside.then(|| new(Purpose::Aside, 3));
         pooled
             .chain(new_pooled)
@@ -89,20 +79,20 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq> Table<S, K> {
     /// once it is described: two others are set up on one there.
     fn is_tried_without(
         &self,
-        demand: &PlacementRequest<S, K>,
+        request: &PlacementRequest<S, K>,
         here: Option<ConnectionId>,
     ) -> bool {
-        let described = demand.described();
-        let mut pooled = self.candidates(&described, demand.ceiling, u32::MAX);
-        match demand.shared_with {
+        let described = request.described();
+        let mut pooled = self.candidates(&described, request.ceiling, u32::MAX);
+        match request.shared_with {
             SharedWith::Any => pooled.next().is_some(),
-            _ => self.is_being_tried(&demand.server, &demand.key, here),
+            _ => self.is_being_tried(&request.server, &request.key, here),
         }
     }
 
     fn describe_only_connections(&self, server: &S) -> u32 {
         let is_one =
-            |entry: &&Entry<S, K>| entry.purpose == Purpose::Aside && entry.server == *server;
+            |entry: &&Entry<S, K, C>| entry.purpose == Purpose::Aside && entry.server == *server;
         let count = self.connections.values().filter(is_one).count();
         u32::try_from(count).unwrap_or(u32::MAX)
     }
@@ -129,7 +119,7 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq> Table<S, K> {
 
     /// Whether any session of a server still waits to be described.
     pub(crate) fn is_describing(&self, server: &S) -> bool {
-        let of_server = |entry: &&Entry<S, K>| entry.server == *server;
+        let of_server = |entry: &&Entry<S, K, C>| entry.server == *server;
         let mut entries = self.connections.values().filter(of_server);
         entries.any(|entry| entry.undescribed > 0)
     }
@@ -146,7 +136,7 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq> Table<S, K> {
 /// Sessions that are to be described on the connection. One more where a session is described already
 /// and none is set up: the sooner nothing is described there, the sooner a SETUP goes out and shows
 /// whether the server shares.
-fn queue_of<S: PartialEq, K: PartialEq>(entry: &Entry<S, K>) -> u32 {
+fn queue_of<S: Clone + PartialEq, K: Clone + PartialEq, C>(entry: &Entry<S, K, C>) -> u32 {
     let is_kept_waiting = entry.set_up == 0 && entry.coming_up() > entry.undescribed;
     entry.undescribed + u32::from(is_kept_waiting)
 }
@@ -156,13 +146,11 @@ mod tests {
     use super::*;
     use crate::mux::{
         ids::PresentationUri,
-        policy::placement::{Placement, SESSION_CEILING},
+        policy::placement::{Placement, SESSION_CEILING, tests::Names},
     };
 
-    type Names = Table<&'static str, u8>;
-
     /// A session of a server that is not known to share, which waits to be described.
-    fn demand(limit: u32) -> PlacementRequest<&'static str, u8> {
+    fn request(limit: u32) -> PlacementRequest<&'static str, u8> {
         PlacementRequest {
             server: "nvr",
             key: 0,
@@ -185,12 +173,12 @@ mod tests {
 
     /// So many sessions on the first connection, the first of which is described; then each goes that has
     /// reason to. What comes up on each connection that counts, and on those that do not.
-    fn spread(sessions: u32, demand: &PlacementRequest<&'static str, u8>) -> (Vec<u32>, Vec<u32>) {
+    fn spread(sessions: u32, request: &PlacementRequest<&'static str, u8>) -> (Vec<u32>, Vec<u32>) {
         let mut table = Names::new();
         let together = PlacementRequest {
             describe_only: None,
             preferred_sessions: SESSION_CEILING,
-            ..demand.clone()
+            ..request.clone()
         };
         let Placement::Connect(first) = table.checkout(&together) else {
             panic!("the first one makes a connection");
@@ -199,11 +187,11 @@ mod tests {
             assert_eq!(table.checkout(&together), Placement::Existing(first));
         }
         table.on_described(first);
-        while table.is_described_sooner_elsewhere(first, demand) {
+        while table.is_described_sooner_elsewhere(first, request) {
             table.on_described(first);
             table.checkin(first);
             assert!(matches!(
-                table.checkout(demand),
+                table.checkout(request),
                 Placement::Connect(_) | Placement::Existing(_)
             ));
         }
@@ -219,30 +207,30 @@ mod tests {
 
     #[test]
     fn sixteen_are_described_over_eight_connections() {
-        assert_eq!(spread(16, &demand(4)), (vec![2; 4], vec![2; 4]));
-        assert_eq!(spread(64, &demand(4)), (vec![8; 4], vec![8; 4]));
-        assert_eq!(spread(16, &demand(1)), (vec![8], vec![8]));
+        assert_eq!(spread(16, &request(4)), (vec![2; 4], vec![2; 4]));
+        assert_eq!(spread(64, &request(4)), (vec![8; 4], vec![8; 4]));
+        assert_eq!(spread(16, &request(1)), (vec![8], vec![8]));
     }
 
     #[test]
     fn connections_that_count_come_first_and_the_trial_stays_on_one() {
-        assert_eq!(spread(4, &demand(4)), (vec![1; 4], vec![]));
-        assert_eq!(spread(5, &demand(4)), (vec![2, 1, 1, 1], vec![]));
-        assert_eq!(spread(6, &demand(4)), (vec![2, 1, 1, 1], vec![1]));
-        assert_eq!(spread(2, &demand(1)), (vec![2], vec![]));
-        assert_eq!(spread(3, &demand(1)), (vec![2], vec![1]));
+        assert_eq!(spread(4, &request(4)), (vec![1; 4], vec![]));
+        assert_eq!(spread(5, &request(4)), (vec![2, 1, 1, 1], vec![]));
+        assert_eq!(spread(6, &request(4)), (vec![2, 1, 1, 1], vec![1]));
+        assert_eq!(spread(2, &request(1)), (vec![2], vec![]));
+        assert_eq!(spread(3, &request(1)), (vec![2], vec![1]));
     }
 
     #[test]
     fn no_describe_only_connection_is_made_or_used_where_none_may_be() {
         let within = PlacementRequest {
             describe_only: Some(0),
-            ..demand(4)
+            ..request(4)
         };
         assert_eq!(spread(16, &within), (vec![4; 4], vec![]));
         let not_of_this_kind = PlacementRequest {
             describe_only: None,
-            ..demand(4)
+            ..request(4)
         };
         assert_eq!(spread(16, &not_of_this_kind), (vec![16], vec![]));
     }

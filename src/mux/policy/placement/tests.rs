@@ -1,10 +1,72 @@
+use std::ops::{Deref, DerefMut};
+
 use super::*;
 use crate::mux::ids::PresentationUri;
 
-type Names = Table<&'static str, u8>;
+type Request = PlacementRequest<&'static str, u8>;
+
+/// No caller: a connection was closed for one that still waits.
+const NO_CALLER: WaiterId = WaiterId(0);
+
+/// A table that keeps nothing of connections, and of waiting callers their id.
+pub(super) struct Names(Table<&'static str, u8, (), WaiterId>);
+
+impl Names {
+    pub(super) fn new() -> Self {
+        Self(Table::new())
+    }
+
+    pub(super) fn checkout(&mut self, request: &Request) -> Placement {
+        self.0.checkout(request, |_| ())
+    }
+
+    fn enqueue(&mut self, request: Request) -> Option<WaiterId> {
+        let id = WaiterId(self.0.last_waiter + 1);
+        self.0.enqueue(request, id)
+    }
+
+    /// The caller asks for this now, the others of its server for what they asked for.
+    fn refresh_waiting(&mut self, id: WaiterId, request: Request) {
+        let server = request.server;
+        let waiting = self.0.waiting.iter();
+        let of_server = waiting.filter(|waiting| waiting.request.server == server);
+        let requests = of_server.map(|waiting| match waiting.id == id {
+            true => request.clone(),
+            false => waiting.request.clone(),
+        });
+        let requests = requests.collect();
+        self.0.refresh_waiting(&server, requests);
+    }
+
+    fn serve(&mut self, server: &'static str) -> Vec<(WaiterId, Placement)> {
+        let served = self.0.serve(&server, |_, _| ());
+        let mut callers = Vec::new();
+        for served in served {
+            match served {
+                Served::Caller(id, placement) => callers.push((id, placement)),
+                Served::Close(id) => callers.push((NO_CALLER, Placement::Wait { close: Some(id) })),
+            }
+        }
+        callers
+    }
+}
+
+impl Deref for Names {
+    type Target = Table<&'static str, u8, (), WaiterId>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
+
+impl DerefMut for Names {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.0
+    }
+}
 
 /// What the defaults ask for.
-fn demand(server: &'static str, key: u8) -> PlacementRequest<&'static str, u8> {
+fn request(server: &'static str, key: u8) -> PlacementRequest<&'static str, u8> {
     PlacementRequest {
         server,
         key,
@@ -30,22 +92,22 @@ fn dedicated(server: &'static str, key: u8) -> PlacementRequest<&'static str, u8
         is_dedicated: true,
         shared_with: SharedWith::Alone,
         patient: false,
-        ..demand(server, key)
+        ..request(server, key)
     }
 }
 
-fn connect(table: &mut Names, demand: &PlacementRequest<&'static str, u8>) -> ConnectionId {
-    match table.checkout(demand) {
+fn connect(table: &mut Names, request: &PlacementRequest<&'static str, u8>) -> ConnectionId {
+    match table.checkout(request) {
         Placement::Connect(id) => id,
         other => panic!("expected a new connection, got {other:?}"),
     }
 }
 
-fn connections_after(sessions: u32, demand: &PlacementRequest<&'static str, u8>) -> Vec<u32> {
+fn connections_after(sessions: u32, request: &PlacementRequest<&'static str, u8>) -> Vec<u32> {
     let mut table = Names::new();
     for _ in 0..sessions {
         assert!(matches!(
-            table.checkout(demand),
+            table.checkout(request),
             Placement::Connect(_) | Placement::Existing(_)
         ));
     }
@@ -60,48 +122,48 @@ fn connections_after(sessions: u32, demand: &PlacementRequest<&'static str, u8>)
 
 #[test]
 fn sixty_four_at_once_make_four_connections_of_sixteen() {
-    assert_eq!(connections_after(64, &demand("nvr", 0)), [16; 4]);
+    assert_eq!(connections_after(64, &request("nvr", 0)), [16; 4]);
 }
 
 #[test]
 fn sixteen_at_once_share_one_attempt() {
-    assert_eq!(connections_after(16, &demand("nvr", 0)), [16]);
+    assert_eq!(connections_after(16, &request("nvr", 0)), [16]);
 }
 
 #[test]
 fn f12_a_hundred_and_thirty_sessions_fit_two_connections() {
-    let demand = PlacementRequest {
+    let request = PlacementRequest {
         preferred_sessions: 128,
-        ..demand("nvr", 0)
+        ..request("nvr", 0)
     };
-    assert_eq!(connections_after(130, &demand), [128, 2]);
+    assert_eq!(connections_after(130, &request), [128, 2]);
 }
 
 #[test]
 fn beyond_the_preference_connections_fill_evenly_up_to_the_ceiling() {
-    assert_eq!(connections_after(70, &demand("nvr", 0)), [18, 18, 17, 17]);
+    assert_eq!(connections_after(70, &request("nvr", 0)), [18, 18, 17, 17]);
     assert_eq!(
-        connections_after(4 * SESSION_CEILING, &demand("nvr", 0)),
+        connections_after(4 * SESSION_CEILING, &request("nvr", 0)),
         [SESSION_CEILING; 4]
     );
 }
 
 #[test]
 fn without_a_limit_every_sixteen_sessions_get_a_connection() {
-    let demand = PlacementRequest {
+    let request = PlacementRequest {
         max_connections: None,
-        ..demand("nvr", 0)
+        ..request("nvr", 0)
     };
-    assert_eq!(connections_after(160, &demand), [16; 10]);
+    assert_eq!(connections_after(160, &request), [16; 10]);
 }
 
 #[test]
 fn different_keys_and_servers_never_share() {
     let mut table = Names::new();
-    let first = connect(&mut table, &demand("nvr", 0));
+    let first = connect(&mut table, &request("nvr", 0));
     table.on_connected(first);
-    assert_ne!(connect(&mut table, &demand("nvr", 1)), first);
-    assert_ne!(connect(&mut table, &demand("other", 0)), first);
+    assert_ne!(connect(&mut table, &request("nvr", 1)), first);
+    assert_ne!(connect(&mut table, &request("other", 0)), first);
 }
 
 #[test]
@@ -110,11 +172,11 @@ fn the_limit_counts_all_keys_of_a_server_and_no_other_server() {
     let one = |key| PlacementRequest {
         max_connections: Some(1),
         patient: false,
-        ..demand("nvr", key)
+        ..request("nvr", key)
     };
     connect(&mut table, &one(0));
     assert_eq!(table.checkout(&one(1)), Placement::Refused);
-    connect(&mut table, &demand("other", 1));
+    connect(&mut table, &request("other", 1));
 }
 
 #[test]
@@ -122,7 +184,7 @@ fn an_idle_connection_of_another_key_is_closed_to_make_room() {
     let mut table = Names::new();
     let one = |key| PlacementRequest {
         max_connections: Some(1),
-        ..demand("nvr", key)
+        ..request("nvr", key)
     };
     let idle = connect(&mut table, &one(0));
     table.on_connected(idle);
@@ -132,10 +194,10 @@ fn an_idle_connection_of_another_key_is_closed_to_make_room() {
         Placement::Wait { close: Some(idle) }
     );
     let waiter = table.enqueue(one(1)).unwrap();
-    assert_eq!(table.serve(&"nvr"), [], "the closing one still counts");
+    assert_eq!(table.serve("nvr"), [], "the closing one still counts");
     table.remove(idle);
     assert!(
-        matches!(table.serve(&"nvr")[..], [(served, Placement::Connect(_))] if served == waiter)
+        matches!(table.serve("nvr")[..], [(served, Placement::Connect(_))] if served == waiter)
     );
 }
 
@@ -145,7 +207,7 @@ fn f37_waiters_are_served_in_order_and_not_overtaken() {
     let one = PlacementRequest {
         max_connections: Some(1),
         preferred_sessions: 1,
-        ..demand("nvr", 0)
+        ..request("nvr", 0)
     };
     let id = connect(&mut table, &one);
     table.on_connected(id);
@@ -165,8 +227,8 @@ fn f37_waiters_are_served_in_order_and_not_overtaken() {
             Placement::Wait { close: None },
             "a newcomer waits behind"
         );
-        assert_eq!(table.serve(&"nvr"), [(waiter, Placement::Existing(id))]);
-        assert_eq!(table.serve(&"nvr"), []);
+        assert_eq!(table.serve("nvr"), [(waiter, Placement::Existing(id))]);
+        assert_eq!(table.serve("nvr"), []);
     }
 }
 
@@ -176,7 +238,7 @@ fn who_waits_avoids_what_is_to_be_avoided_by_then() {
     let mut table = Names::new();
     let one = PlacementRequest {
         max_connections: Some(1),
-        ..demand("nvr", 0)
+        ..request("nvr", 0)
     };
     let id = connect(&mut table, &one);
     table.on_connected(id);
@@ -185,10 +247,10 @@ fn who_waits_avoids_what_is_to_be_avoided_by_then() {
     let avoid = vec![id];
     table.refresh_waiting(waiter, PlacementRequest { avoid, ..one });
     let replaced = Placement::Wait { close: Some(id) };
-    assert_eq!(table.serve(&"nvr"), [(waiter, replaced)]);
+    assert_eq!(table.serve("nvr"), [(NO_CALLER, replaced)]);
     table.remove(id);
     assert!(matches!(
-        table.serve(&"nvr")[..],
+        table.serve("nvr")[..],
         [(_, Placement::Connect(_))]
     ));
 }
@@ -197,10 +259,10 @@ fn who_waits_avoids_what_is_to_be_avoided_by_then() {
 fn f37_the_queue_is_bounded() {
     let mut table = Names::new();
     for _ in 0..MAX_WAITING {
-        assert!(table.enqueue(demand("nvr", 0)).is_some());
+        assert!(table.enqueue(request("nvr", 0)).is_some());
     }
-    assert!(table.enqueue(demand("nvr", 0)).is_none());
-    assert!(table.enqueue(demand("other", 0)).is_some());
+    assert!(table.enqueue(request("nvr", 0)).is_none());
+    assert!(table.enqueue(request("other", 0)).is_some());
 }
 
 #[test]
@@ -208,7 +270,7 @@ fn a_waiter_of_another_key_is_not_held_up() {
     let mut table = Names::new();
     let one = |key| PlacementRequest {
         max_connections: Some(2),
-        ..demand("nvr", key)
+        ..request("nvr", key)
     };
     let first = connect(&mut table, &one(0));
     let second = connect(&mut table, &one(1));
@@ -216,7 +278,7 @@ fn a_waiter_of_another_key_is_not_held_up() {
     table.on_connected(second);
     let blocked = table.enqueue(one(2)).unwrap();
     assert_eq!(table.checkout(&one(1)), Placement::Existing(second));
-    assert_eq!(table.serve(&"nvr"), []);
+    assert_eq!(table.serve("nvr"), []);
     table.stop_waiting(blocked);
     assert_eq!(table.waiting_for(&"nvr"), 0);
 }
@@ -227,7 +289,7 @@ fn with_multiplex_always_what_does_not_fit_is_refused_at_once() {
     let always = |key| PlacementRequest {
         max_connections: Some(1),
         patient: false,
-        ..demand("nvr", key)
+        ..request("nvr", key)
     };
     let id = connect(&mut table, &always(0));
     assert_eq!(table.checkout(&always(1)), Placement::Refused);
@@ -252,16 +314,16 @@ fn with_multiplex_always_what_does_not_fit_is_refused_at_once() {
 #[test]
 fn what_was_tried_is_not_given_again() {
     let mut table = Names::new();
-    let first = connect(&mut table, &demand("nvr", 0));
+    let first = connect(&mut table, &request("nvr", 0));
     table.on_connected(first);
     let elsewhere = PlacementRequest {
         avoid: vec![first],
-        ..demand("nvr", 0)
+        ..request("nvr", 0)
     };
     let second = connect(&mut table, &elsewhere);
     let younger = PlacementRequest {
         younger_than: Some(first),
-        ..demand("nvr", 0)
+        ..request("nvr", 0)
     };
     assert_eq!(
         table.checkout(&younger),
@@ -277,7 +339,7 @@ fn a_dedicated_connection_counts_for_nobody_and_is_given_to_nobody() {
     table.on_connected(own);
     assert_eq!(table.pooled_connections(&"nvr"), 0);
     assert_eq!(table.connections_to(&"nvr"), 1);
-    assert_ne!(connect(&mut table, &demand("nvr", 0)), own);
+    assert_ne!(connect(&mut table, &request("nvr", 0)), own);
     assert_eq!(table.checkin(own), Checkin::Finished);
 }
 
@@ -288,22 +350,22 @@ fn who_gets_a_connection_of_its_own_by_now_waits_behind_nobody() {
         max_connections: Some(1),
         preferred_sessions: 1,
         ceiling: 1,
-        ..demand("nvr", 0)
+        ..request("nvr", 0)
     };
     let id = connect(&mut table, &one);
     table.on_connected(id);
     let first = table.enqueue(one.clone()).unwrap();
     let second = table.enqueue(one).unwrap();
-    assert_eq!(table.serve(&"nvr"), []);
+    assert_eq!(table.serve("nvr"), []);
     table.refresh_waiting(second, dedicated("nvr", 0));
     assert!(matches!(
-        table.serve(&"nvr")[..],
+        table.serve("nvr")[..],
         [(waiter, Placement::Connect(_))] if waiter == second
     ));
     table.refresh_waiting(first, dedicated("nvr", 0));
     connect(&mut table, &dedicated("nvr", 0));
     assert!(matches!(
-        table.serve(&"nvr")[..],
+        table.serve("nvr")[..],
         [(waiter, Placement::Connect(_))] if waiter == first
     ));
 }
@@ -311,22 +373,22 @@ fn who_gets_a_connection_of_its_own_by_now_waits_behind_nobody() {
 #[test]
 fn what_saw_an_error_is_never_handed_out_again() {
     let mut table = Names::new();
-    let id = connect(&mut table, &demand("nvr", 0));
+    let id = connect(&mut table, &request("nvr", 0));
     table.on_connected(id);
     assert!(table.retire(id));
     assert!(!table.retire(id), "only once");
-    assert_ne!(connect(&mut table, &demand("nvr", 0)), id);
+    assert_ne!(connect(&mut table, &request("nvr", 0)), id);
     assert_eq!(table.checkin(id), Checkin::Nothing, "it closes already");
 }
 
 #[test]
 fn what_takes_no_more_sessions_goes_on_and_closes_when_left() {
     let mut table = Names::new();
-    let id = connect(&mut table, &demand("nvr", 0));
+    let id = connect(&mut table, &request("nvr", 0));
     table.on_connected(id);
-    table.checkout(&demand("nvr", 0));
+    table.checkout(&request("nvr", 0));
     table.on_no_more_sessions(id);
-    assert_ne!(connect(&mut table, &demand("nvr", 0)), id);
+    assert_ne!(connect(&mut table, &request("nvr", 0)), id);
     assert_eq!(table.checkin(id), Checkin::Nothing);
     assert_eq!(table.checkin(id), Checkin::Finished);
 }
@@ -337,24 +399,24 @@ fn what_takes_no_more_sessions_goes_on_and_closes_when_left() {
 fn f38_at_the_idle_deadline_it_is_reuse_or_a_new_connection() {
     // The caller comes after the last reference went and before the deadline.
     let mut table = Names::new();
-    let id = connect(&mut table, &demand("nvr", 0));
+    let id = connect(&mut table, &request("nvr", 0));
     table.on_connected(id);
     table.checkin(id);
-    assert_eq!(table.checkout(&demand("nvr", 0)), Placement::Existing(id));
+    assert_eq!(table.checkout(&request("nvr", 0)), Placement::Existing(id));
     assert!(!table.try_retire(id));
 
     // After the deadline.
     table.checkin(id);
     assert!(table.try_retire(id));
     assert!(!table.try_retire(id), "a timer that fires closes once");
-    let fresh = connect(&mut table, &demand("nvr", 0));
+    let fresh = connect(&mut table, &request("nvr", 0));
     assert_ne!(fresh, id);
 
     // Before the last reference went: there is nothing to expire.
     table.on_connected(fresh);
     assert!(!table.try_retire(fresh));
     assert_eq!(
-        table.checkout(&demand("nvr", 0)),
+        table.checkout(&request("nvr", 0)),
         Placement::Existing(fresh)
     );
 }
@@ -362,7 +424,7 @@ fn f38_at_the_idle_deadline_it_is_reuse_or_a_new_connection() {
 #[test]
 fn an_attempt_that_everybody_left_can_be_given_up() {
     let mut table = Names::new();
-    let id = connect(&mut table, &demand("nvr", 0));
+    let id = connect(&mut table, &request("nvr", 0));
     assert!(!table.try_retire(id));
     assert_eq!(table.checkin(id), Checkin::Idle);
     assert!(table.try_retire(id));
@@ -408,22 +470,24 @@ impl Model {
     }
 
     fn serve(&mut self, table: &mut Names) {
-        for (waiter, placement) in table.serve(&"nvr") {
+        for (waiter, placement) in table.serve("nvr") {
+            if waiter == NO_CALLER {
+                self.on_placement(table, 0, placement);
+                continue;
+            }
             let position = self
                 .waiting
                 .iter()
                 .position(|(id, _)| *id == waiter)
                 .unwrap();
             let key = self.waiting[position].1;
-            if !matches!(placement, Placement::Wait { .. }) {
-                let earlier = self
-                    .waiting
-                    .iter()
-                    .take(position)
-                    .any(|(_, other)| *other == key);
-                assert!(!earlier, "overtook somebody with the same key");
-                self.waiting.remove(position);
-            }
+            let earlier = self
+                .waiting
+                .iter()
+                .take(position)
+                .any(|(_, other)| *other == key);
+            assert!(!earlier, "overtook a caller with the same key");
+            self.waiting.remove(position);
             self.on_placement(table, key, placement);
         }
     }
@@ -453,18 +517,18 @@ fn step(numbers: &mut Numbers, table: &mut Names, model: &mut Model) {
     match numbers.below(8) {
         0..=2 => {
             let key = u8::try_from(numbers.below(3)).unwrap();
-            let demand = PlacementRequest {
+            let request = PlacementRequest {
                 max_connections: Some(3),
                 preferred_sessions: 2,
                 patient: numbers.below(2) == 0,
-                ..demand("nvr", key)
+                ..request("nvr", key)
             };
-            let placement = table.checkout(&demand);
+            let placement = table.checkout(&request);
             model.on_placement(table, key, placement);
             if let Placement::Wait { .. } = placement {
                 model
                     .waiting
-                    .push_back((table.enqueue(demand).unwrap(), key));
+                    .push_back((table.enqueue(request).unwrap(), key));
             }
         }
         3 | 4 if !model.handles.is_empty() => {
@@ -533,13 +597,13 @@ fn aside(server: &'static str, key: u8) -> PlacementRequest<&'static str, u8> {
         max_connections: Some(1),
         describes: Describes::Aside,
         overflows: true,
-        ..demand(server, key)
+        ..request(server, key)
     }
 }
 
 /// The one connection a server may have, with something that plays.
-fn playing(table: &mut Names, demand: &PlacementRequest<&'static str, u8>) -> ConnectionId {
-    let id = connect(table, demand);
+fn playing(table: &mut Names, request: &PlacementRequest<&'static str, u8>) -> ConnectionId {
+    let id = connect(table, request);
     table.on_connected(id);
     table.on_set_up(id, true);
     table.on_playing(id);
@@ -612,7 +676,7 @@ fn nobody_is_described_aside_who_has_no_place_to_go_to() {
     let waiter = table.enqueue(full.clone()).unwrap();
     assert!(table.has_place(&aside("nvr", 0)));
     table.checkin(id);
-    assert_eq!(table.serve(&"nvr"), [(waiter, Placement::Existing(id))]);
+    assert_eq!(table.serve("nvr"), [(waiter, Placement::Existing(id))]);
 }
 
 #[test]
