@@ -1,29 +1,39 @@
-//! What the pool keeps of one connection, and how a connection is made.
+//! One connection: what the pool keeps of it, how it is made, and what its driver reports.
 
 use std::{
     collections::{HashMap, HashSet},
     sync::Arc,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use super::{
-    CheckoutRequest, ConnectionPool,
+    CheckoutRequest, ConnectionPool, DeferredWork, State,
     accounts::{AccountId, AccountView, Accounts},
-    odd_session::FramingLosses,
     rebalance::Rebalance,
-    registration::Registration,
     server::Server,
-    tls_clients::TlsClients,
     trials::Trial,
 };
 use crate::mux::{
+    clock,
     config::Multiplex,
-    driver::{DriverHandle, Plan},
+    driver::{DriverEvent, DriverEvents, DriverHandle, Plan, TlsClient},
     ids::ConnectionId,
-    policy::{congestion::CongestionWatch, join_history::Joins},
-    proto::{ConnectionConfig, Realms},
+    policy::{
+        congestion::CongestionWatch, join_history::Joins, odd_session::LossRecord, sharing::Sharing,
+    },
+    proto::{ConnectionConfig, CredentialReport, Realms, SessionKey},
     server_key::ServerId,
+    tls::TlsOptions,
 };
+
+/// More than any recorder has at a time. A process that replaces certificates for years reaches it, and
+/// then the pool forgets all clients: it loses their tickets, and with them a signature at each server.
+const MOST_TLS_CLIENTS: usize = 64;
+
+/// By then all connections have reported what the server said to them.
+const SECOND_LOOK: Duration = Duration::from_millis(100);
+
+pub(super) type FramingLosses = LossRecord<SessionKey>;
 
 /// What the pool keeps of a connection, beside what the table counts.
 #[derive(Debug)]
@@ -110,6 +120,116 @@ impl ConnectionMaker<'_> {
             is_in_order: known.is_some_and(|known| known.sharing.is_in_order()),
             describes_slowly: !known.is_some_and(Server::is_quick_to_describe),
             ..checkout.connection_config(self.pool.0.limits, self.pool.0.timeouts)
+        }
+    }
+}
+
+/// The TLS clients of a pool: one for all connections with the same options, whatever their server.
+#[derive(Debug, Default)]
+pub(super) struct TlsClients(HashMap<TlsOptions, Arc<TlsClient>>);
+
+impl TlsClients {
+    /// The one for these options.
+    pub(super) fn client(&mut self, options: &TlsOptions) -> Arc<TlsClient> {
+        if let Some(client) = self.0.get(options) {
+            return Arc::clone(client);
+        }
+        if self.0.len() >= MOST_TLS_CLIENTS {
+            self.0.clear();
+        }
+        let client = Arc::new(TlsClient::new(options.clone()));
+        self.0.insert(options.clone(), Arc::clone(&client));
+        client
+    }
+}
+
+/// What a driver reports to. Dropped with the driver, however that ends; then the pool forgets the
+/// connection.
+#[derive(Debug)]
+struct Registration {
+    pool: ConnectionPool,
+    id: ConnectionId,
+}
+
+impl Registration {
+    fn new(pool: ConnectionPool, id: ConnectionId) -> Self {
+        pool.0.running.send_modify(|drivers| *drivers += 1);
+        Self { pool, id }
+    }
+}
+
+impl DriverEvents for Registration {
+    fn handle(&self, event: DriverEvent) {
+        let (pool, id) = (&self.pool, self.id);
+        let early = pool.change(|state, deferred| state.on_driver_event(pool, id, event, deferred));
+        if let (Some(report), Ok(runtime)) = (early, pool.runtime()) {
+            let pool = pool.clone();
+            clock::later(runtime, SECOND_LOOK, move || {
+                pool.lock().on_credentials(clock::now(), id, report);
+            });
+        }
+    }
+
+    fn try_retire(&self) -> bool {
+        self.pool.lock().table.try_retire(self.id)
+    }
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        let (pool, id) = (&self.pool, self.id);
+        pool.change(|state, deferred| state.forget(pool, id, deferred));
+        let running = &pool.0.running;
+        running.send_modify(|drivers| *drivers = drivers.saturating_sub(1));
+    }
+}
+
+impl State {
+    /// Something happened to a connection. Gives back a report on credentials that cannot be judged yet:
+    /// it is to be made again in a moment.
+    fn on_driver_event(
+        &mut self,
+        pool: &ConnectionPool,
+        id: ConnectionId,
+        event: DriverEvent,
+        deferred: &mut DeferredWork,
+    ) -> Option<CredentialReport> {
+        let server = self.table.entry(id)?.server.clone();
+        match event {
+            DriverEvent::Connected => self.table.on_connected(id),
+            DriverEvent::Retired => self.on_retired(id),
+            DriverEvent::NoMoreSessions => {
+                self.table.on_no_more_sessions(id);
+                self.serve(pool, &server, deferred);
+            }
+            DriverEvent::Credentials(_, report) if self.is_premature(id, &report) => {
+                return Some(report);
+            }
+            DriverEvent::Credentials(now, report) => self.on_credentials(now, id, report),
+            DriverEvent::Sampled(now, sample) => self.on_sampled(id, now, &sample),
+            DriverEvent::FramingLost(now, loss) => self.on_framing_lost(id, now, loss),
+            DriverEvent::SessionLost(now) => {
+                self.on_broken(id, now, deferred, |sharing, sessions, joins| {
+                    sharing.on_session_lost(now, sessions, joins);
+                });
+            }
+            DriverEvent::Suspended => self.table.record_mut(id)?.joins.on_slept(),
+            DriverEvent::Probed(outcome) => {
+                let lesson = |sharing: &mut Sharing| sharing.on_probed(outcome);
+                self.learn(&server, clock::now(), lesson, deferred);
+                deferred.has_learned = true;
+            }
+            DriverEvent::DigestSeen => _ = self.digest_servers.insert(server),
+        }
+        None
+    }
+
+    /// No session is to get the connection any more.
+    fn on_retired(&mut self, id: ConnectionId) {
+        self.table.retire(id);
+        let sessions = self.table.entry(id).map(|entry| entry.set_up);
+        if let (Some(sessions), Some(record)) = (sessions, self.table.record_mut(id)) {
+            record.joins.on_end(sessions);
         }
     }
 }

@@ -46,9 +46,8 @@ impl ConnectionPool {
 
     /// Whether the connection counts against the user's limit.
     pub(crate) fn is_counted(&self, id: ConnectionId) -> bool {
-        let state = self.lock();
-        let entry = state.table.entry(id);
-        entry.is_some_and(|entry| entry.purpose == Purpose::Pooled)
+        let purpose = self.ask(id, |entry| entry.purpose);
+        purpose == Some(Purpose::Pooled)
     }
 
     /// What decides whether a session that was described goes to a connection that counts; `until` is
@@ -76,10 +75,8 @@ impl ConnectionPool {
     /// not.
     pub(crate) fn keep_others_away(&self, id: ConnectionId) -> bool {
         let mut state = self.lock();
-        let is_alone = state
-            .table
-            .entry(id)
-            .is_none_or(|entry| entry.references < 2);
+        let entry = state.table.entry(id);
+        let is_alone = entry.is_none_or(|entry| entry.references < 2);
         if is_alone {
             state.table.keep_others_away(id);
         }

@@ -1,4 +1,4 @@
-//! One counted reference to a connection.
+//! What callers hold: a counted reference to a connection, or the announcement of a session.
 
 use std::{
     fmt,
@@ -10,7 +10,7 @@ use std::{
 };
 
 use super::{CheckoutRequest, ConnectionPool};
-use crate::mux::driver::DriverHandle;
+use crate::mux::{driver::DriverHandle, server_key::ConnectionKey};
 
 /// One counted reference to a connection: while there is one, the connection is kept. Not
 /// cloneable; each session takes its own by [`ConnectionPool::checkout`].
@@ -165,5 +165,41 @@ impl fmt::Debug for ConnectionHandle {
             "ConnectionHandle({} to {})",
             self.driver.id, self.driver.server
         )
+    }
+}
+
+/// Names an intent; never reused within a pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct IntentId(pub(super) u64);
+
+/// Says that a session is about to be opened. While there is one, the first session of a server not
+/// yet known waits a moment with its PLAY, so that both can be tried on one connection before
+/// anything plays. Without one it plays at once. It lapses after about one DESCRIBE round trip,
+/// and when it is dropped.
+#[must_use = "dropping it takes the announcement back"]
+pub struct Intent {
+    pool: ConnectionPool,
+    key: ConnectionKey,
+    id: IntentId,
+}
+
+impl Intent {
+    pub(super) fn new(pool: ConnectionPool, key: ConnectionKey, id: IntentId) -> Self {
+        Self { pool, key, id }
+    }
+}
+
+impl Drop for Intent {
+    fn drop(&mut self) {
+        if let Some(server) = self.pool.lock().servers.get_mut(self.key.server()) {
+            server.intents.retain(|(intent, _)| *intent != self.id);
+            server.notify();
+        }
+    }
+}
+
+impl fmt::Debug for Intent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Intent({})", self.key.server())
     }
 }

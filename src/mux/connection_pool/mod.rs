@@ -20,16 +20,12 @@ mod connection;
 mod describe_only;
 mod descriptions;
 mod handle;
-mod intent;
-mod odd_session;
 mod rebalance;
 mod redial;
-mod registration;
 mod server;
 mod state;
 mod state_file;
 mod stats;
-mod tls_clients;
 mod trials;
 mod verdicts;
 
@@ -49,16 +45,21 @@ pub(crate) use self::{
     redial::Attempt,
     trials::{Canary, Described, Description, Joining},
 };
-pub use self::{handle::ConnectionHandle, intent::Intent, redial::RedialPermit};
 use self::{
-    state::{DeferredWork, State},
+    connection::ConnectionRecord,
+    state::{ConnectionEntry, DeferredWork, State},
     state_file::Saver,
+};
+pub use self::{
+    handle::{ConnectionHandle, Intent},
+    redial::RedialPermit,
 };
 use super::{
     clock,
     config::{Limits, SessionOptions, Timeouts},
     error::Error,
     event::{MuxEvent, MuxEvents, StateFileProblem},
+    ids::ConnectionId,
     network::Network,
     policy::placement::WaiterId,
     runtime::RuntimeChoice,
@@ -168,7 +169,7 @@ impl ConnectionPool {
         // Before anything is placed: without a runtime nothing can be.
         self.runtime()?;
         self.change(|state, deferred| {
-            if state.is_shut_down() {
+            if state.is_shut_down {
                 return Err(Error::shut_down());
             }
             state.place(self, checkout, deferred)
@@ -200,6 +201,18 @@ impl ConnectionPool {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes what is kept of a connection, if there still is one.
+    fn change_record(&self, id: ConnectionId, change: impl FnOnce(&mut ConnectionRecord)) {
+        if let Some(record) = self.lock().table.record_mut(id) {
+            change(record);
+        }
+    }
+
+    /// Asks something of a connection; none: it is over.
+    fn ask<T>(&self, id: ConnectionId, question: impl FnOnce(&ConnectionEntry) -> T) -> Option<T> {
+        self.lock().table.entry(id).map(question)
     }
 
     pub(crate) fn runtime(&self) -> Result<&Handle, Error> {

@@ -1,19 +1,28 @@
-//! What is done about a connection that carries too much: new sessions go elsewhere at once, and some
-//! of those that play a little later.
+//! Sessions that play and are moved to another connection.
 //!
-//! One at a time, make before break, and no more than half of them: whether that helps is seen
-//! before the next one goes. If it does not, the cause is another one, and nothing moves at this server
-//! for a while. Where the user's limit stands in the way, that is said.
+//! From a congested connection: new sessions go elsewhere at once, and some of those that play follow a
+//! little later. They move one at a time, make before break, and no more than half of them: the pool
+//! sees whether a move helps before the next session goes. If it does not help, the cause is another
+//! one, and no session of this server is moved for a while. Where the user's limit prevents a move, the
+//! pool reports that.
+//!
+//! From a connection on which framing is lost: the session whose frames come with bytes that belong to
+//! nothing; see [`policy::odd_session`](crate::mux::policy::odd_session).
 
 use std::time::{Duration, Instant};
 
 use super::{CheckoutRequest, ConnectionPool, DeferredWork, State};
 use crate::mux::{
     clock,
+    config::Multiplex,
     event::{ConnectionLimit, MuxEvent},
     health::HealthSample,
     ids::ConnectionId,
-    policy::sharing::SharingMode,
+    policy::{
+        odd_session::{LossAction, Sides},
+        sharing::SharingMode,
+    },
+    proto::{FramingLoss, SessionKey},
 };
 
 /// How long a connection is congested before the first session is moved: new ones going elsewhere may
@@ -64,6 +73,22 @@ enum Step {
 }
 
 impl ConnectionPool {
+    /// Whether an odd session may be given a connection of its own. Only `multiplex=always` has a limit
+    /// that holds for such connections as well.
+    pub(crate) fn has_place_apart(&self, checkout: &CheckoutRequest, odd: ConnectionId) -> bool {
+        checkout.options.pooling.multiplex != Multiplex::Always || self.has_place(checkout, odd)
+    }
+
+    /// A session that was told to move has left this connection for another one.
+    pub(crate) fn on_odd_moved(&self, id: ConnectionId, session: SessionKey) {
+        self.change_record(id, |record| record.losses.on_moved(clock::now(), session));
+    }
+
+    /// A session that was told to move stays on this connection.
+    pub(crate) fn on_odd_stays(&self, id: ConnectionId, session: SessionKey) {
+        self.change_record(id, |record| record.losses.on_move_failed(session));
+    }
+
     /// Whether a session that plays on `congested` has a place elsewhere. If it is the user's limit that
     /// it has none, that is told.
     pub(crate) fn may_rebalance(
@@ -124,6 +149,37 @@ impl State {
                     known.rests_until = Some(now + REST);
                 }
             }
+        }
+    }
+
+    /// Framing was lost on a connection, and is found again.
+    pub(super) fn on_framing_lost(&mut self, id: ConnectionId, now: Instant, loss: FramingLoss) {
+        let Some(sessions) = self.table.entry(id).map(|entry| entry.set_up) else {
+            return;
+        };
+        let Some(record) = self.table.record_mut(id) else {
+            return;
+        };
+        let sides = Sides {
+            after: loss.after,
+            before: loss.before,
+        };
+        match record.losses.on_loss(now, sides, sessions) {
+            LossAction::None => match loss.after {
+                Some(session) => tracing::debug!("{id}/{session}: bytes that belong to nothing"),
+                None => tracing::debug!("{id}/-: bytes that belong to nothing"),
+            },
+            LossAction::Move(session) => {
+                tracing::warn!(
+                    "{id}/{session}: bytes that belong to nothing come with its frames: it is to have a \
+                     connection of its own"
+                );
+                record.driver.ask_to_move(session);
+            }
+            LossAction::BlameConnection => tracing::warn!(
+                "{id}/-: bytes that belong to nothing go on, whichever session is moved: none is \
+                 moved any more"
+            ),
         }
     }
 

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
-use super::intent::IntentId;
+use super::handle::IntentId;
 use crate::mux::{
     policy::{
         server_speed::ServerSpeed,

@@ -12,11 +12,10 @@ use super::{
     Checkout, CheckoutRequest, CheckoutWaiter, ConnectionHandle, ConnectionPool,
     accounts::Accounts,
     checkout::ServerView,
-    connection::{ConnectionMaker, ConnectionRecord},
+    connection::{ConnectionMaker, ConnectionRecord, TlsClients},
     descriptions::Descriptions,
     redial::Redials,
     server::Server,
-    tls_clients::TlsClients,
 };
 use crate::mux::{
     clock,
@@ -90,8 +89,8 @@ pub(super) struct State {
     pub(super) redials: Redials,
     tls: TlsClients,
     /// Seen to know Digest: never sent a password in clear text again.
-    digest_servers: HashSet<ServerId>,
-    is_shut_down: bool,
+    pub(super) digest_servers: HashSet<ServerId>,
+    pub(super) is_shut_down: bool,
 }
 
 impl State {
@@ -107,10 +106,6 @@ impl State {
             digest_servers: HashSet::new(),
             is_shut_down: false,
         }
-    }
-
-    pub(super) fn is_shut_down(&self) -> bool {
-        self.is_shut_down
     }
 
     /// A caller has come.
@@ -173,7 +168,10 @@ impl State {
             is_in_order: server.sharing.is_in_order(),
             may_describe_only: server.may_describe_only(now),
             busy: busy.map(|(id, _)| id).collect(),
-            not_yet_free: self.not_yet_free(mode, name),
+            not_yet_free: match mode {
+                SharingMode::Share | SharingMode::TryInBand => Vec::new(),
+                SharingMode::Try | SharingMode::Apart(_) => self.still_leaving(name),
+            },
         }
     }
 
@@ -183,26 +181,21 @@ impl State {
         checkout: &CheckoutRequest,
         now: Instant,
     ) -> PlacementRequest<ServerId, ConnectionKey> {
-        let (is_proven, is_doubtful) = (self.is_proven(checkout), self.is_doubtful(checkout, now));
-        checkout.placement_request(
-            &self.known(checkout.key.server(), now),
-            is_proven,
-            is_doubtful,
-        )
+        let known = self.known(checkout.key.server(), now);
+        self.placement_request_at(checkout, &known, now)
     }
 
-    /// Whether what is wished for was played before.
-    fn is_proven(&self, checkout: &CheckoutRequest) -> bool {
-        self.descriptions
-            .has(&checkout.key, &checkout.presentation())
-    }
-
-    /// What nobody is to get who shares no connection.
-    fn not_yet_free(&self, mode: SharingMode, server: &ServerId) -> Vec<ConnectionId> {
-        match mode {
-            SharingMode::Share | SharingMode::TryInBand => Vec::new(),
-            SharingMode::Try | SharingMode::Apart(_) => self.still_leaving(server),
-        }
+    fn placement_request_at(
+        &self,
+        checkout: &CheckoutRequest,
+        known: &ServerView,
+        now: Instant,
+    ) -> PlacementRequest<ServerId, ConnectionKey> {
+        let is_proven = self
+            .descriptions
+            .has(&checkout.key, &checkout.presentation());
+        let is_doubtful = self.is_doubtful(checkout, now);
+        checkout.placement_request(known, is_proven, is_doubtful)
     }
 
     /// Idle connections whose TEARDOWN is not answered: a server that keeps one session on each may
@@ -371,11 +364,8 @@ impl State {
         }
         let known = self.known(server, now);
         let waiting = self.table.waiting(server);
-        let requests = waiting.map(|WaitingCheckout { checkout, .. }| {
-            let is_proven = self.is_proven(checkout);
-            let is_doubtful = self.is_doubtful(checkout, now);
-            checkout.placement_request(&known, is_proven, is_doubtful)
-        });
+        let requests =
+            waiting.map(|waiting| self.placement_request_at(&waiting.checkout, &known, now));
         let requests = requests.collect();
         self.table.refresh_waiting(server, requests);
     }
@@ -384,30 +374,6 @@ impl State {
         if let Some(entry) = self.table.entry(id) {
             entry.record.driver.send(Command::Close);
         }
-    }
-
-    pub(super) fn on_connected(&mut self, id: ConnectionId) {
-        self.table.on_connected(id);
-    }
-
-    pub(super) fn try_retire(&mut self, id: ConnectionId) -> bool {
-        self.table.try_retire(id)
-    }
-
-    pub(super) fn on_no_more_sessions(
-        &mut self,
-        pool: &ConnectionPool,
-        id: ConnectionId,
-        deferred: &mut DeferredWork,
-    ) {
-        self.table.on_no_more_sessions(id);
-        if let Some(server) = self.server_of(id) {
-            self.serve(pool, &server, deferred);
-        }
-    }
-
-    pub(super) fn server_of(&self, id: ConnectionId) -> Option<ServerId> {
-        self.table.entry(id).map(|entry| entry.server.clone())
     }
 
     /// The connection's driver has ended.
@@ -424,7 +390,10 @@ impl State {
             driver.map(|driver| driver.close_reason())
             && !self.is_without_sessions_aside(id)
         {
-            self.on_death(id, now, deferred);
+            let newest = self.table.newest();
+            self.on_broken(id, now, deferred, |sharing, sessions, joins| {
+                sharing.on_death(now, sessions, joins, newest);
+            });
         }
         let Some(entry) = self.table.remove(id) else {
             return;
@@ -483,12 +452,6 @@ impl State {
         // Not every microsecond is.
         deferred.has_learned |=
             (before.batch(), before.is_serial) != (speed.batch(), speed.is_serial);
-    }
-
-    pub(super) fn on_digest_seen(&mut self, id: ConnectionId) {
-        if let Some(server) = self.server_of(id) {
-            self.digest_servers.insert(server);
-        }
     }
 
     fn objection(&self, server: &ServerId, now: Instant) -> Option<Evidence> {

@@ -9,8 +9,8 @@ use std::{
 use url::Url;
 
 use super::{
-    CheckoutRequest, ConnectionHandle, ConnectionPool, DeferredWork, State,
-    intent::{Intent, IntentId},
+    CheckoutRequest, ConnectionHandle, ConnectionPool,
+    handle::{Intent, IntentId},
 };
 use crate::mux::{
     clock,
@@ -19,7 +19,7 @@ use crate::mux::{
         join_history::Joins,
         placement::{Purpose, SESSION_CEILING},
         sharing::{
-            SharingMode,
+            Sharing, SharingMode,
             description_check::NextCheck,
             descriptions::{self, Doubt, Signature, doubt},
             play_gate::{PlayGate, PlayGateInput, gate, intent_patience, patience},
@@ -99,9 +99,9 @@ pub(crate) struct Joining {
 
 impl Joining {
     fn change(&self, change: impl FnOnce(&mut Joins, &PresentationUri)) {
-        if let Some(record) = self.pool.lock().table.record_mut(self.id) {
-            change(&mut record.joins, &self.uri);
-        }
+        let uri = &self.uri;
+        self.pool
+            .change_record(self.id, |record| change(&mut record.joins, uri));
     }
 }
 
@@ -141,6 +141,25 @@ impl Trial {
             names_another,
         };
         doubt(described, others.map(|other| &other.signature))
+    }
+
+    /// A presentation was described here.
+    fn on_described(&mut self, now: Instant, new: Description) {
+        self.progress = Some(now);
+        let is_known = self.described.iter().any(|other| other.uri == new.uri);
+        if !is_known && self.described.len() < MOST_REMEMBERED {
+            self.described.push(new);
+        }
+    }
+
+    /// Whether this session is the one that goes on here; the others leave, because the server cannot
+    /// share (`is_known`) or is suspected of that.
+    fn may_go_on(&mut self, key: SessionKey, is_first: bool, is_known: bool) -> bool {
+        // What others had there, refused sessions too, the server may still have.
+        if self.claimant.is_none() && self.has_set_up && is_known {
+            return false;
+        }
+        is_first && *self.claimant.get_or_insert(key) == key
     }
 
     /// When an answer last came.
@@ -193,7 +212,12 @@ impl Drop for DoubtGuard {
 impl ConnectionPool {
     /// Announces a session.
     pub(crate) fn intend(&self, key: ConnectionKey) -> Intent {
-        let id = self.lock().intend(&key);
+        let mut state = self.lock();
+        state.last_intent += 1;
+        let id = IntentId(state.last_intent);
+        let server = state.server(key.server());
+        server.intents.push((id, key.clone()));
+        drop(state);
         Intent::new(self.clone(), key, id)
     }
 
@@ -211,12 +235,12 @@ impl ConnectionPool {
 
     /// A presentation is going to be asked for on the connection.
     pub(crate) fn on_describing(&self, id: ConnectionId, uri: &PresentationUri) {
-        if let Some(record) = self.lock().table.record_mut(id) {
+        self.change_record(id, |record| {
             let asked = &mut record.trial.asked;
             if asked.len() < MOST_REMEMBERED && !asked.contains(uri) {
                 asked.push(uri.clone());
             }
-        }
+        });
     }
 
     /// A presentation was described on the connection of `handle`. Gives why that may be the
@@ -229,23 +253,29 @@ impl ConnectionPool {
         took: Duration,
     ) -> Option<Doubt> {
         let mut state = self.lock();
-        let id = handle.driver().id;
+        let driver = handle.driver();
         if handle.mark_described() {
-            state.table.on_described(id);
+            state.table.on_described(driver.id);
         }
-        state.measure_describe(handle.driver());
-        state.server(&handle.driver().server).on_described(took);
-        state.on_described(id, clock::now(), description, first)
+        state.measure_describe(driver);
+        state.server(&driver.server).on_described(took);
+        let entry = state.table.entry(driver.id)?;
+        let (trial, made_for) = (&entry.record.trial, &entry.presentation);
+        let doubt = trial.doubt(&description, first, made_for);
+        let trial = &mut state.table.record_mut(driver.id)?.trial;
+        trial.on_described(clock::now(), description);
+        state.server(&driver.server).notify();
+        doubt
     }
 
     /// Sessions on the connection do not play before it is known whether one of them was described
     /// as itself. Until the guard is dropped.
     pub(crate) fn hold_in_doubt(&self, id: ConnectionId, until: Instant) -> DoubtGuard {
-        if let Some(record) = self.lock().table.record_mut(id) {
+        self.change_record(id, |record| {
             let trial = &mut record.trial;
             trial.doubtful += 1;
             trial.doubted_until = trial.doubted_until.max(Some(until));
-        }
+        });
         DoubtGuard {
             pool: self.clone(),
             id,
@@ -260,8 +290,22 @@ impl ConnectionPool {
     }
 
     /// Whether a session that is described may be set up on its connection.
+    ///
+    /// On a connection of a server that cannot share, or is suspected of that, only one session may
+    /// go on: the one whose URI the server was asked for first there, for the server may stay with it
+    /// (go2rtc, ZLMediaKit). If that session has gone, none may.
     pub(crate) fn may_set_up(&self, id: ConnectionId, key: SessionKey, is_first: bool) -> bool {
-        self.lock().may_set_up(id, clock::now(), key, is_first)
+        let mut state = self.lock();
+        let Some(entry) = state.table.entry(id) else {
+            return true;
+        };
+        let SharingMode::Apart(verdict) = state.mode(&entry.server, clock::now()) else {
+            return true;
+        };
+        let is_alone = entry.references < 2;
+        let is_first = is_first && (is_alone || entry.set_up == 0);
+        let record = state.table.record_mut(id);
+        record.is_none_or(|record| record.trial.may_go_on(key, is_first, verdict.is_some()))
     }
 
     /// A session is set up, and expires after `timeout` if it is not kept alive.
@@ -274,13 +318,26 @@ impl ConnectionPool {
         if !handle.mark_set_up() {
             return;
         }
-        let id = handle.driver().id;
+        let driver = handle.driver();
         self.change(|state, deferred| {
+            let now = clock::now();
             if timeout < PRESSING {
-                state.table.on_pressed(id);
+                state.table.on_pressed(driver.id);
             }
-            let at = clock::now();
-            state.on_set_up(id, at, uri, deferred);
+            let sessions = state.table.on_set_up(driver.id, true);
+            let Some(record) = state.table.record_mut(driver.id) else {
+                return;
+            };
+            record.trial.has_set_up = true;
+            record.trial.progress = Some(now);
+            record.joins.on_set_up(now, uri);
+            state.measure(driver, deferred);
+            let lesson = |sharing: &mut Sharing| {
+                if sessions > 1 {
+                    sharing.on_shared(now);
+                }
+            };
+            state.learn(&driver.server, now, lesson, deferred);
         });
     }
 
@@ -328,22 +385,70 @@ impl ConnectionPool {
         checkout: &CheckoutRequest,
         id: ConnectionId,
     ) -> Option<ConnectionHandle> {
-        self.lock().rejoin(self, checkout, id)
+        let mut checkout = checkout.clone();
+        checkout.needs_describe = false;
+        let mut state = self.lock();
+        let request = state.placement_request(&checkout, clock::now());
+        let place = state.table.rejoin(id, &request)?;
+        let driver = Arc::clone(&state.table.entry(place)?.record.driver);
+        state.update_gauges(&driver.server);
+        Some(ConnectionHandle::existing(self.clone(), driver, &checkout))
     }
 
     /// A session on the connection was refused: the connection itself may go.
     pub(crate) fn on_suspect(&self, id: ConnectionId) {
-        self.lock().on_suspect(id, clock::now());
+        self.change_record(id, |record| {
+            record.trial.suspect_until = Some(clock::now() + CLOSE_MAY_FOLLOW);
+        });
     }
 
     /// Sessions that are set up on the connection.
     pub(crate) fn sessions_on(&self, id: ConnectionId) -> u32 {
-        self.lock().table.entry(id).map_or(0, |entry| entry.set_up)
+        let set_up = self.ask(id, |entry| entry.set_up);
+        set_up.unwrap_or_default()
     }
 
-    /// Whether a session may play. If so, nobody is tried on its connection any more.
+    /// Whether a session may play. If so, no session is tried on its connection any more.
     pub(crate) fn gate(&self, id: ConnectionId, described: Described, canary: Canary) -> PlayGate {
-        self.lock().gate(id, described, canary, clock::now())
+        let now = clock::now();
+        let mut state = self.lock();
+        let Some(entry) = state.table.entry(id) else {
+            // The connection is over; the PLAY will say so.
+            return PlayGate::Play;
+        };
+        let Some(server) = state.servers.get(&entry.server) else {
+            return PlayGate::Play;
+        };
+        let (sharing, record) = (&server.sharing, &entry.record);
+        let described_elsewhere = || entry.undescribed > 0 || record.driver.backlog().describes > 0;
+        let ends_describing = !(sharing.is_in_order() && sharing.describes_in_band());
+        let is_endangered = ends_describing && described_elsewhere();
+        let is_asked_for = state.table.could_share_beside(id)
+            || entry.purpose != Purpose::Pooled
+            || sharing.wants_canary();
+        let of_key = |(_, key): &&(IntentId, ConnectionKey)| *key == entry.key;
+        let input = PlayGateInput {
+            mode: sharing.mode(now),
+            references: entry.references,
+            intents: server.intents.iter().filter(of_key).count(),
+            ends_describing,
+            is_endangered,
+            wants_canary: match canary {
+                Canary::Spent => false,
+                Canary::Possible => is_asked_for && sharing.may_send_canary(now),
+                Canary::Promised => true,
+            },
+            in_doubt_until: record.trial.in_doubt_until(),
+            suspect_until: record.trial.suspect_until,
+            until: record.trial.until(described),
+            intents_until: described.at + intent_patience(described.took),
+        };
+        let gate = gate(&input, now);
+        // No session is described any more where something is about to play.
+        if gate == PlayGate::Play || is_endangered {
+            state.table.on_playing(id);
+        }
+        gate
     }
 
     /// Nothing is tried on the connection any more: its session does not wait for others.
@@ -353,9 +458,8 @@ impl ConnectionPool {
 
     /// Whether this session goes on here although others are to leave.
     pub(crate) fn is_claimant(&self, id: ConnectionId, key: SessionKey) -> bool {
-        let state = self.lock();
-        let entry = state.table.entry(id);
-        entry.is_some_and(|entry| entry.record.trial.claimant == Some(key))
+        let claimant = self.ask(id, |entry| entry.record.trial.claimant);
+        claimant.flatten() == Some(key)
     }
 
     /// A session plays what was described so.
@@ -398,203 +502,18 @@ impl ConnectionPool {
             .forget(&checkout.key, &checkout.presentation());
     }
 
-    /// Whether nobody else is on the connection.
+    /// Whether no other session is on the connection.
     pub(crate) fn is_alone(&self, id: ConnectionId) -> bool {
-        self.lock()
-            .table
-            .entry(id)
-            .is_none_or(|entry| entry.references < 2)
+        self.ask(id, |entry| entry.references < 2).unwrap_or(true)
     }
 
     /// Another reference to a connection, for a canary.
     pub(crate) fn join(&self, handle: &ConnectionHandle) -> Option<ConnectionHandle> {
-        self.lock()
-            .join(handle.driver().id)
-            .then(|| handle.sibling())
-    }
-}
-
-impl State {
-    /// Nobody is to get the connection any more.
-    pub(super) fn retire(&mut self, id: ConnectionId) {
-        self.table.retire(id);
-        let sessions = self.table.entry(id).map(|entry| entry.set_up);
-        if let (Some(sessions), Some(record)) = (sessions, self.table.record_mut(id)) {
-            record.joins.on_end(sessions);
+        let mut state = self.lock();
+        if !state.table.join(handle.driver().id) {
+            return None;
         }
-    }
-
-    fn intend(&mut self, key: &ConnectionKey) -> IntentId {
-        self.last_intent += 1;
-        let id = IntentId(self.last_intent);
-        let server = self.server(key.server());
-        server.intents.push((id, key.clone()));
-        id
-    }
-
-    pub(super) fn withdraw(&mut self, name: &ServerId, id: IntentId) {
-        if let Some(server) = self.servers.get_mut(name) {
-            server.intents.retain(|(intent, _)| *intent != id);
-            server.notify();
-        }
-    }
-
-    fn on_described(
-        &mut self,
-        id: ConnectionId,
-        now: Instant,
-        new: Description,
-        first: &FirstAsked,
-    ) -> Option<Doubt> {
-        let entry = self.table.entry(id)?;
-        let doubt = entry.record.trial.doubt(&new, first, &entry.presentation);
-        let server = entry.server.clone();
-        let trial = &mut self.table.record_mut(id)?.trial;
-        trial.progress = Some(now);
-        let is_known = trial.described.iter().any(|other| other.uri == new.uri);
-        if !is_known && trial.described.len() < MOST_REMEMBERED {
-            trial.described.push(new);
-        }
-        self.server(&server).notify();
-        doubt
-    }
-
-    /// On a connection of a server that cannot share, or is suspected of that, only one session may
-    /// go on: the one whose URI the server was asked for first there, for the server may stay with it
-    /// (go2rtc, ZLMediaKit). If that session has gone, none may.
-    fn may_set_up(
-        &mut self,
-        id: ConnectionId,
-        now: Instant,
-        key: SessionKey,
-        is_first: bool,
-    ) -> bool {
-        let Some(entry) = self.table.entry(id) else {
-            return true;
-        };
-        match self.mode(&entry.server, now) {
-            SharingMode::Share | SharingMode::TryInBand | SharingMode::Try => true,
-            SharingMode::Apart(verdict) => {
-                let is_alone = entry.references < 2;
-                let is_first = is_first && (is_alone || entry.set_up == 0);
-                let Some(record) = self.table.record_mut(id) else {
-                    return true;
-                };
-                let trial = &mut record.trial;
-                // What others had there, refused sessions too, the server may still have.
-                if trial.claimant.is_none() && trial.has_set_up && verdict.is_some() {
-                    return false;
-                }
-                is_first && *trial.claimant.get_or_insert(key) == key
-            }
-        }
-    }
-
-    fn on_set_up(
-        &mut self,
-        id: ConnectionId,
-        now: Instant,
-        uri: PresentationUri,
-        deferred: &mut DeferredWork,
-    ) {
-        let sessions = self.table.on_set_up(id, true);
-        if let Some(record) = self.table.record_mut(id) {
-            record.trial.has_set_up = true;
-            record.trial.progress = Some(now);
-            record.joins.on_set_up(now, uri);
-            let driver = Arc::clone(&record.driver);
-            self.measure(&driver, deferred);
-        }
-        let Some(server) = self.server_of(id) else {
-            return;
-        };
-        self.learn(
-            &server,
-            now,
-            |sharing| {
-                if sessions > 1 {
-                    sharing.on_shared(now);
-                }
-            },
-            deferred,
-        );
-    }
-
-    fn rejoin(
-        &mut self,
-        pool: &ConnectionPool,
-        checkout: &CheckoutRequest,
-        id: ConnectionId,
-    ) -> Option<ConnectionHandle> {
-        let mut checkout = checkout.clone();
-        checkout.needs_describe = false;
-        let request = self.placement_request(&checkout, clock::now());
-        let place = self.table.rejoin(id, &request)?;
-        let driver = Arc::clone(&self.table.entry(place)?.record.driver);
-        self.update_gauges(&driver.server);
-        Some(ConnectionHandle::existing(pool.clone(), driver, &checkout))
-    }
-
-    fn on_suspect(&mut self, id: ConnectionId, now: Instant) {
-        if let Some(record) = self.table.record_mut(id) {
-            record.trial.suspect_until = Some(now + CLOSE_MAY_FOLLOW);
-        }
-    }
-
-    fn gate(
-        &mut self,
-        id: ConnectionId,
-        described: Described,
-        canary: Canary,
-        now: Instant,
-    ) -> PlayGate {
-        let Some(entry) = self.table.entry(id) else {
-            // The connection is over; the PLAY will say so.
-            return PlayGate::Play;
-        };
-        let Some(server) = self.servers.get(&entry.server) else {
-            return PlayGate::Play;
-        };
-        let (sharing, record) = (&server.sharing, &entry.record);
-        let described_elsewhere = || entry.undescribed > 0 || record.driver.backlog().describes > 0;
-        let ends_describing = !(sharing.is_in_order() && sharing.describes_in_band());
-        let is_endangered = ends_describing && described_elsewhere();
-        let is_asked_for = self.table.could_share_beside(id)
-            || entry.purpose != Purpose::Pooled
-            || sharing.wants_canary();
-        let facts = PlayGateInput {
-            mode: sharing.mode(now),
-            references: entry.references,
-            intents: server
-                .intents
-                .iter()
-                .filter(|(_, key)| *key == entry.key)
-                .count(),
-            ends_describing,
-            is_endangered,
-            wants_canary: match canary {
-                Canary::Spent => false,
-                Canary::Possible => is_asked_for && sharing.may_send_canary(now),
-                Canary::Promised => true,
-            },
-            in_doubt_until: record.trial.in_doubt_until(),
-            suspect_until: record.trial.suspect_until,
-            until: record.trial.until(described),
-            intents_until: described.at + intent_patience(described.took),
-        };
-        let gate = gate(&facts, now);
-        // Nobody is described any more where something is about to play.
-        if gate == PlayGate::Play || is_endangered {
-            self.table.on_playing(id);
-        }
-        gate
-    }
-
-    fn join(&mut self, id: ConnectionId) -> bool {
-        let joined = self.table.join(id);
-        if let Some(server) = self.server_of(id).filter(|_| joined) {
-            self.update_gauges(&server);
-        }
-        joined
+        state.update_gauges(&handle.driver().server);
+        Some(handle.sibling())
     }
 }

@@ -147,46 +147,8 @@ impl State {
         }
     }
 
-    pub(super) fn on_probed(
-        &mut self,
-        id: ConnectionId,
-        outcome: ProbeOutcome,
-        deferred: &mut DeferredWork,
-    ) {
-        if let Some(server) = self.server_of(id) {
-            let now = clock::now();
-            self.learn(&server, now, |sharing| sharing.on_probed(outcome), deferred);
-            deferred.has_learned = true;
-        }
-    }
-
-    pub(super) fn on_slept(&mut self, id: ConnectionId) {
-        if let Some(record) = self.table.record_mut(id) {
-            record.joins.on_slept();
-        }
-    }
-
-    /// The connection died.
-    pub(super) fn on_death(&mut self, id: ConnectionId, now: Instant, deferred: &mut DeferredWork) {
-        let newest = self.table.newest();
-        self.on_broken(id, now, deferred, |sharing, sessions, joins| {
-            sharing.on_death(now, sessions, joins, newest);
-        });
-    }
-
-    /// The server has ended one of its sessions.
-    pub(super) fn on_session_lost(
-        &mut self,
-        id: ConnectionId,
-        now: Instant,
-        deferred: &mut DeferredWork,
-    ) {
-        self.on_broken(id, now, deferred, |sharing, sessions, joins| {
-            sharing.on_session_lost(now, sessions, joins);
-        });
-    }
-
-    fn on_broken(
+    /// The connection died, or the server ended one of its sessions.
+    pub(super) fn on_broken(
         &mut self,
         id: ConnectionId,
         now: Instant,
