@@ -9,8 +9,7 @@ use crate::mux::{
     ids::{ConnectionId, PresentationUri},
     policy::{
         placement::{
-            Describes, PlacementRequest, SESSION_CEILING, SharedWith,
-            terms::{SharingTerms, terms},
+            Describes, PlacementRequest, SESSION_CEILING, SharedWith, SharingTerms, terms,
         },
         sharing::{Evidence, SharingMode},
     },

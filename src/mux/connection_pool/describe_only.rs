@@ -10,8 +10,8 @@ use crate::mux::{
     error::Error,
     ids::ConnectionId,
     policy::{
-        placement::Purpose,
-        sharing::{SharingMode, rejoin::RejoinInput},
+        placement::{Purpose, RejoinInput},
+        sharing::SharingMode,
     },
     server_key::{ConnectionKey, ServerId},
 };

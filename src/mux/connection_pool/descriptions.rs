@@ -1,19 +1,26 @@
-//! What was played before is known: its session need not wait for a description.
+//! Descriptions of what was played before: a session that plays it again need not wait for DESCRIBE.
 //!
 //! Only of servers that share, where a SETUP does not depend on what was described on its connection
 //! before, and only of servers to which a SETUP may be sent behind an unanswered DESCRIBE
-//! (gst-rtsp-server; of others it is known that the URI is there). The description is asked for all the
-//! same, together with the SETUP: it may have changed.
-//! That is also why what an earlier process has played may be known to whoever asks for its URI:
-//! nobody is told a description that the server did not give to him as well.
+//! (gst-rtsp-server; of others it is known that the URI is there). The session asks for the description
+//! all the same, together with the SETUP: it may have changed. That is why every caller that asks for a URI
+//! may use the description that an earlier process received: the server has to give it to this caller as
+//! well.
+//!
+//! The state file keeps a description as one line: URI, base, and the text, percent-encoded. A description
+//! that may hold a secret is not written to it.
 
-pub(super) mod line;
-
+use crate::mux::{
+    ids::PresentationUri,
+    proto::{
+        Presentation,
+        wire::{sdp::parse_presentation, secrets},
+    },
+    server_key::ConnectionKey,
+};
+use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, percent_encode};
 use std::{cmp::Reverse, collections::HashMap};
-
 use url::Url;
-
-use crate::mux::{ids::PresentationUri, proto::Presentation, server_key::ConnectionKey};
 
 /// More cameras than one process plays.
 const MOST: usize = 1024;
@@ -139,6 +146,34 @@ impl Descriptions {
     }
 }
 
+const KIND: &str = "played";
+const ENCODED: &AsciiSet = &CONTROLS.add(b' ').add(b'%');
+
+/// None if it is not to be written down, or would not be the same when it is read.
+pub(crate) fn line(uri: &PresentationUri, presentation: &Presentation) -> Option<String> {
+    let url: Url = uri.0.parse().ok()?;
+    let base = &presentation.base;
+    let controls = presentation.streams.iter().map(|stream| &stream.control);
+    let mut urls = controls.chain([&url, base, &presentation.aggregate]);
+    if urls.any(secrets::may_be_in_url) || secrets::may_be_in_sdp(&presentation.sdp) {
+        return None;
+    }
+    let text = percent_encode(&presentation.sdp, ENCODED);
+    let line = format!("{KIND} {url} {base} {text}");
+    let read = parse(&line)?;
+    (read.0 == *uri && read.1 == *presentation).then_some(line)
+}
+
+/// None for a line of something else, or one that cannot be read.
+pub(crate) fn parse(line: &str) -> Option<(PresentationUri, Presentation)> {
+    let mut words = line.strip_prefix(KIND)?.strip_prefix(' ')?.split(' ');
+    let url: Url = words.next()?.parse().ok()?;
+    let base: Url = words.next()?.parse().ok()?;
+    let sdp: Vec<u8> = percent_decode_str(words.next()?).collect();
+    let presentation = parse_presentation(sdp.into(), base).ok()?;
+    Some((PresentationUri(url.to_string()), presentation))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -160,11 +195,11 @@ mod tests {
 
     fn lines(known: &Descriptions) -> impl Iterator<Item = String> {
         let all = known.latest_first().into_iter();
-        all.filter_map(|(uri, presentation)| line::line(&uri, &presentation))
+        all.filter_map(|(uri, presentation)| line(&uri, &presentation))
     }
 
     fn load(known: &mut Descriptions, line: &str) {
-        let (uri, presentation) = line::parse(line).unwrap();
+        let (uri, presentation) = parse(line).unwrap();
         known.load(uri, presentation);
     }
 
@@ -214,5 +249,71 @@ mod tests {
         assert!((0..100).all(|number| known.remember(&key, &uri(number), &large)));
         assert!(known.octets <= MOST_OCTETS);
         assert!(known.recall(&key, &uri(99)).is_some());
+    }
+
+    fn described(base: &str, sdp: &[u8]) -> Presentation {
+        parse_presentation(sdp.to_vec().into(), base.parse().unwrap()).unwrap()
+    }
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        let uri = PresentationUri("rtsp://nvr/cam/realmonitor?channel=1&subtype=0".to_owned());
+        let sdp = b"v=0\r\ns=100%\xff \n\r\nm=video 0 RTP/AVP 96\r\na=control:trackID=1\r\n\0";
+        for base in ["rtsp://nvr/1/", "rtsp://nvr/1"] {
+            let presentation = described(base, sdp);
+            let line = line(&uri, &presentation).unwrap();
+            assert!(
+                line.bytes()
+                    .all(|byte| byte.is_ascii_graphic() || byte == b' ')
+            );
+            assert_eq!(parse(&line), Some((uri.clone(), presentation)));
+        }
+    }
+
+    #[test]
+    fn what_may_hold_a_secret_is_not_written_down() {
+        let plain = "v=0\r\nm=video 0 RTP/AVP 96\r\na=control:1\r\n";
+        for (uri, base, sdp) in [
+            ("rtsp://nvr/5nPr7RCmueGTKMP7", "rtsp://nvr/", plain),
+            (
+                "rtsp://nvr/1",
+                "rtsp://admin:x@nvr/1?a=b",
+                "v=0\r\nu=http://a:b@c/\r\nm=video 0 RTP/AVP 96\r\na=control:1\r\n",
+            ),
+            ("rtsp://nvr/1", "rtsp://nvr/?token=x", plain),
+            (
+                "rtsp://nvr/1",
+                "rtsp://nvr/",
+                "m=video 0 RTP/AVP 96\r\na=control:rtsp://nvr/1?pwd=x\r\n",
+            ),
+            (
+                "rtsp://nvr/1",
+                "rtsp://nvr/",
+                "m=video 0 RTP/SAVP 96\r\na=control:1\r\na=crypto:1 AES inline:x\r\n",
+            ),
+        ] {
+            let uri = PresentationUri(uri.to_owned());
+            assert_eq!(
+                line(&uri, &described(base, sdp.as_bytes())),
+                None,
+                "{}",
+                uri.0
+            );
+        }
+    }
+
+    #[test]
+    fn a_broken_line_says_nothing() {
+        for line in [
+            "",
+            "played",
+            "played rtsp://nvr/1",
+            "played rtsp://nvr/1 rtsp://nvr/1",
+            "played rtsp://nvr/1 nowhere v=0%0Am=video%200%20RTP/AVP%2096",
+            "played rtsp://nvr/1 rtsp://nvr/1 nothing",
+            "yes rtsp://nvr/1 rtsp://nvr/1 v=0%0Am=video%200%20RTP/AVP%2096",
+        ] {
+            assert_eq!(parse(line), None, "{line}");
+        }
     }
 }

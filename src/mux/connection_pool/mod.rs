@@ -27,7 +27,6 @@ mod state;
 mod state_file;
 mod stats;
 mod trials;
-mod verdicts;
 
 use std::{
     path::PathBuf,

@@ -1,22 +1,27 @@
-//! What the pool knows of one server, apart from its connections.
+//! What the pool knows of one server apart from its connections: it is learned under the lock, told to the
+//! sessions that wait for it, and kept in the state file.
 
-use std::time::{Duration, Instant};
-
-use tokio::sync::watch;
-
-use super::handle::IntentId;
+use super::{ConnectionPool, DeferredWork, State, handle::IntentId};
 use crate::mux::{
+    clock,
+    driver::{Command, DriverHandle},
+    event::{MuxEvent, SharingChange, SharingVerdict},
+    ids::ConnectionId,
     policy::{
+        join_history::Joins,
+        placement::Unanswered,
         server_speed::ServerSpeed,
         sharing::{
-            Sharing,
+            Deciding, Sharing, SharingMode, Verdict,
             play_gate::{REGROUP, SHORTEST_DESCRIBE_PATIENCE, describe_patience, patience},
         },
-        unanswered::Unanswered,
     },
-    proto::Realms,
-    server_key::ConnectionKey,
+    proto::{ProbeOutcome, Realms},
+    server_key::{ConnectionKey, ServerId},
 };
+use std::time::{Duration, Instant};
+use tokio::sync::{oneshot, watch};
+use url::Url;
 
 /// One server.
 #[derive(Debug)]
@@ -110,6 +115,179 @@ impl Server {
 
     pub(super) fn notify(&self) {
         self.changed.send_replace(());
+    }
+}
+
+/// The path of nothing.
+const MISSING: &str = "/rtspmux-is-not-there";
+
+/// Verdict, reason for a No, age.
+type SharingStats = (SharingVerdict, Option<String>, Option<Duration>);
+
+impl ConnectionPool {
+    /// Learns something of a server's sharing.
+    pub(crate) fn learn(&self, server: &ServerId, lesson: impl FnOnce(&mut Sharing)) {
+        self.change(|state, deferred| state.learn(server, clock::now(), lesson, deferred));
+    }
+
+    /// What is known of a server's sharing.
+    pub(crate) fn sharing<T>(&self, server: &ServerId, question: impl FnOnce(&Sharing) -> T) -> T {
+        question(&self.lock().server(server).sharing)
+    }
+
+    /// Verdict, reason and age, for people.
+    pub(crate) fn sharing_stats(&self, server: &ServerId) -> SharingStats {
+        self.lock().sharing_stats(server, clock::now())
+    }
+
+    /// Told whenever something changes at a server.
+    pub(crate) fn watch(&self, server: &ServerId) -> watch::Receiver<()> {
+        self.lock().server(server).watch()
+    }
+
+    /// Whoever finds out whether the server can share does so for all that come meanwhile.
+    pub(crate) fn deciding(&self, server: &ServerId, may_decide: bool) -> Deciding {
+        let now = clock::now();
+        let mut state = self.lock();
+        state.server(server).sharing.deciding(now, may_decide)
+    }
+
+    /// Who looks for room on a fresh connection of a server that has none; none: there is none.
+    pub(crate) fn seek_room(&self, server: &ServerId) -> Option<Deciding> {
+        let now = clock::now();
+        self.lock().server(server).sharing.seek_room(now)
+    }
+
+    /// Whether sessions have left the server that may still take up room there.
+    pub(crate) fn has_leavers(&self, server: &ServerId) -> bool {
+        let state = self.lock();
+        let mut entries = state.table.entries_of(server);
+        entries.any(|(_, entry)| entry.record.driver.has_leavers())
+    }
+
+    /// Finds out whether a connection on which nothing plays stands a DESCRIBE that fails, unless
+    /// that is known or being found out.
+    pub(crate) fn probe(
+        &self,
+        driver: &DriverHandle,
+        known: &Url,
+    ) -> Option<oneshot::Receiver<ProbeOutcome>> {
+        let missing = known.join(MISSING).ok()?;
+        {
+            let mut state = self.lock();
+            let sharing = &mut state.server(&driver.server).sharing;
+            if !sharing.wants_probe() {
+                return None;
+            }
+            sharing.on_probe_sent();
+            state.table.on_probed(driver.id);
+        }
+        let (done, outcome) = oneshot::channel();
+        let probe = Command::Probe {
+            missing,
+            known: known.clone(),
+            done,
+        };
+        if !driver.send(probe) {
+            self.learn(&driver.server, |sharing| {
+                sharing.on_probed(ProbeOutcome::Undecided)
+            });
+        }
+        Some(outcome)
+    }
+}
+
+impl State {
+    pub(super) fn server(&mut self, server: &ServerId) -> &mut Server {
+        self.servers
+            .entry(server.clone())
+            .or_insert_with(Server::new)
+    }
+
+    pub(super) fn mode(&self, server: &ServerId, now: Instant) -> SharingMode {
+        self.servers
+            .get(server)
+            .map_or(SharingMode::Try, |server| server.sharing.mode(now))
+    }
+
+    pub(super) fn sharing_stats(&self, server: &ServerId, now: Instant) -> SharingStats {
+        let verdict = self
+            .servers
+            .get(server)
+            .map_or(Verdict::Unknown, |server| server.sharing.verdict(now));
+        let (reason, since) = match verdict {
+            Verdict::Unknown => (None, None),
+            Verdict::Yes { since } => (None, Some(since)),
+            Verdict::No { reason, since } => (Some(reason.to_string()), Some(since)),
+        };
+        let age = since.map(|since| now.saturating_duration_since(since));
+        (verdict.into(), reason, age)
+    }
+
+    pub(super) fn learn(
+        &mut self,
+        name: &ServerId,
+        now: Instant,
+        lesson: impl FnOnce(&mut Sharing),
+        deferred: &mut DeferredWork,
+    ) {
+        let server = self.server(name);
+        let before = server.sharing.verdict(now);
+        let told_apart = server.sharing.tells_apart();
+        lesson(&mut server.sharing);
+        let after = server.sharing.verdict(now);
+        deferred.has_learned |= server.sharing.tells_apart() != told_apart;
+        server.notify();
+        if before != after {
+            deferred
+                .events
+                .push(MuxEvent::Sharing(sharing_change(name, after)));
+            deferred.judged.push(name.clone());
+        }
+    }
+
+    /// The connection died, or the server ended one of its sessions.
+    pub(super) fn on_broken(
+        &mut self,
+        id: ConnectionId,
+        now: Instant,
+        deferred: &mut DeferredWork,
+        lesson: impl FnOnce(&mut Sharing, u32, &Joins),
+    ) {
+        let Some(entry) = self.table.entry(id) else {
+            return;
+        };
+        let (server, joins) = (entry.server.clone(), entry.record.joins.clone());
+        let sessions = joins.sessions(entry.set_up);
+        let lesson = |sharing: &mut Sharing| lesson(sharing, sessions, &joins);
+        self.learn(&server, now, lesson, deferred);
+    }
+
+    /// A session got this connection, or none could be made: that explains deaths before.
+    pub(super) fn on_connection(
+        &mut self,
+        server: &ServerId,
+        connection: Option<ConnectionId>,
+        deferred: &mut DeferredWork,
+    ) {
+        let known = self.servers.get(server);
+        if known.is_some_and(|known| known.sharing.has_unexplained_deaths()) {
+            let now = clock::now();
+            let lesson = |sharing: &mut Sharing| sharing.on_connection(now, connection);
+            self.learn(server, now, lesson, deferred);
+        }
+    }
+}
+
+/// What is told of a new verdict.
+fn sharing_change(server: &ServerId, verdict: Verdict) -> SharingChange {
+    SharingChange {
+        server: server.to_string(),
+        verdict: verdict.into(),
+        reason: match verdict {
+            Verdict::No { reason, .. } => Some(reason.to_string()),
+            _ => None,
+        },
     }
 }
 

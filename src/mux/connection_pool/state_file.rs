@@ -27,7 +27,11 @@ use std::{
 
 use self::disk::{Existing, MAX_SIZE};
 pub(super) use self::saver::Saver;
-use super::{ConnectionPool, descriptions::line, server::Server};
+use super::{
+    ConnectionPool,
+    descriptions::{line, parse},
+    server::Server,
+};
 use crate::mux::{
     clock,
     event::{MuxEvent, StateFileProblem},
@@ -61,7 +65,7 @@ impl Entry {
         if let Some((id, sharing, speed)) = persist::parse_line(line, now) {
             return Some(Self::Server(id, sharing, speed));
         }
-        let (uri, presentation) = line::parse(line)?;
+        let (uri, presentation) = parse(line)?;
         Some(Self::Played(uri, presentation))
     }
 
@@ -69,7 +73,7 @@ impl Entry {
     fn line(&self, now: Moment) -> Option<String> {
         match self {
             Self::Server(id, sharing, speed) => persist::line(id, sharing, speed, now),
-            Self::Played(uri, presentation) => line::line(uri, presentation),
+            Self::Played(uri, presentation) => line(uri, presentation),
         }
     }
 }

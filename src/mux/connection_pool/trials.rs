@@ -20,8 +20,7 @@ use crate::mux::{
         placement::{Purpose, SESSION_CEILING},
         sharing::{
             Sharing, SharingMode,
-            description_check::NextCheck,
-            descriptions::{self, Doubt, Signature, doubt},
+            descriptions::{self, Doubt, NextCheck, Signature, doubt},
             play_gate::{PlayGate, PlayGateInput, gate, intent_patience, patience},
         },
     },

@@ -7,7 +7,6 @@
 //! * [`join_history`]: what broke off when a session was added.
 //! * [`credential_gate`]: which connection may try the credentials, and how often.
 //! * [`odd_session`]: which session of a connection its losses of framing come from.
-//! * [`unanswered`]: which URIs are described where nothing plays.
 //! * [`congestion`]: whether a connection carries more than its path or its server can bear.
 //! * [`server_speed`]: how far away a server is and how fast it works.
 
@@ -20,4 +19,3 @@ pub(crate) mod placement;
 pub(super) mod redial;
 pub(crate) mod server_speed;
 pub(crate) mod sharing;
-pub(super) mod unanswered;

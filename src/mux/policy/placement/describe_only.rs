@@ -1,10 +1,27 @@
-//! Sessions that are described where nothing plays, because a DESCRIBE might cost those that play
-//! their connection or come before their keep-alives, and then go to them.
-
-use std::hash::Hash;
+//! Sessions that are described where nothing plays, and then go to the sessions that play.
+//!
+//! A DESCRIBE may cost the sessions that play their connection, or be answered before their keep-alives.
+//!
+//! A session that was described on a describe-only connection goes to a connection that counts once it is
+//! known that the server shares, and that it tells the URIs of one connection apart: the session is set up
+//! where its own URI was not described. Other sessions find that out on connections that count, as long as
+//! any of them is being set up.
+//!
+//! A recorder answers no DESCRIBE of a channel whose camera is off, or after 20 s; and behind an
+//! unanswered DESCRIBE a connection carries no SETUP of another session. So the next DESCRIBE of such a
+//! URI goes where nothing plays, whether the URI was played before or not. Ten such channels of a
+//! recorder with 64 kept each new camera from starting for 22 s, or for good.
 
 use super::{Describes, Entry, Phase, PlacementRequest, Purpose, Table, least_referenced};
-use crate::mux::ids::ConnectionId;
+use crate::mux::{
+    ids::{ConnectionId, PresentationUri},
+    policy::sharing::SharingMode,
+};
+use std::{
+    collections::HashMap,
+    hash::Hash,
+    time::{Duration, Instant},
+};
 
 impl<S: Clone + Eq + Hash, K: Clone + Eq, C, W> Table<S, K, C, W> {
     /// What is made at the limit, where nothing that there is will do.
@@ -103,6 +120,166 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq, C, W> Table<S, K, C, W> {
             && entry.purpose == Purpose::Aside
         {
             entry.takes_sessions = false;
+        }
+    }
+}
+
+/// Asked for again only after so long, a URI is like any other.
+const UNANSWERED_FORGOTTEN: Duration = Duration::from_secs(10 * 60);
+/// More channels than any recorder has; what comes beyond is not remembered.
+const MOST_UNANSWERED: usize = 1024;
+
+/// Those of one server, and when each was last asked for in vain.
+#[derive(Debug, Default)]
+pub(crate) struct Unanswered(HashMap<PresentationUri, Instant>);
+
+impl Unanswered {
+    /// The server did not answer a DESCRIBE in time.
+    pub(crate) fn on_unanswered(&mut self, now: Instant, uri: &PresentationUri) {
+        self.0.retain(|_, at| is_recent(*at, now));
+        if self.0.len() < MOST_UNANSWERED || self.0.contains_key(uri) {
+            self.0.insert(uri.clone(), now);
+        }
+    }
+
+    /// The server answered one, with a description or a status.
+    pub(crate) fn on_answered(&mut self, uri: &PresentationUri) {
+        self.0.remove(uri);
+    }
+
+    /// Whether a DESCRIBE of it may stay unanswered.
+    pub(crate) fn is_doubtful(&self, now: Instant, uri: &PresentationUri) -> bool {
+        self.0.get(uri).is_some_and(|at| is_recent(*at, now))
+    }
+}
+
+fn is_recent(at: Instant, now: Instant) -> bool {
+    now.saturating_duration_since(at) < UNANSWERED_FORGOTTEN
+}
+
+/// How things stand for a session that was described on a describe-only connection.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RejoinInput {
+    /// What is known of the server.
+    pub(crate) mode: SharingMode,
+    /// It is known to describe each URI of a connection as itself.
+    pub(crate) tells_apart: bool,
+    /// Several sessions come up on a connection that counts.
+    pub(crate) is_being_tried: bool,
+    /// URIs are being described, or a description is being checked.
+    pub(crate) is_describing: bool,
+    /// How long that is waited for.
+    pub(crate) until: Instant,
+}
+
+/// What the session is to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Rejoin {
+    /// It goes on: to a connection that counts, or as the rules are for a server that cannot share.
+    Now,
+    /// Wait until something changes, but not longer.
+    Wait(Instant),
+    /// It is described again where it can stay: nothing more will be known in time.
+    Leave,
+}
+
+/// Decides.
+pub(crate) fn rejoin(facts: &RejoinInput, now: Instant) -> Rejoin {
+    let is_in_time = now < facts.until;
+    match facts.mode {
+        SharingMode::Apart(_) => Rejoin::Now,
+        SharingMode::Share | SharingMode::TryInBand => {
+            match !facts.tells_apart && facts.is_describing && is_in_time {
+                true => Rejoin::Wait(facts.until),
+                // Where it is not known, the session finds it out itself.
+                false => Rejoin::Now,
+            }
+        }
+        SharingMode::Try if facts.is_being_tried && is_in_time => Rejoin::Wait(facts.until),
+        SharingMode::Try => Rejoin::Leave,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn uri(number: usize) -> PresentationUri {
+        PresentationUri(format!("/{number}"))
+    }
+
+    #[test]
+    fn a_uri_is_doubtful_until_it_is_answered_or_forgotten() {
+        let (now, mut unanswered) = (Instant::now(), Unanswered::default());
+        assert!(!unanswered.is_doubtful(now, &uri(1)));
+        unanswered.on_unanswered(now, &uri(1));
+        unanswered.on_unanswered(now, &uri(2));
+        unanswered.on_answered(&uri(2));
+        assert!(unanswered.is_doubtful(now, &uri(1)));
+        assert!(!unanswered.is_doubtful(now, &uri(2)));
+        assert!(!unanswered.is_doubtful(now + UNANSWERED_FORGOTTEN, &uri(1)));
+    }
+
+    #[test]
+    fn it_remembers_a_limited_number() {
+        let (now, mut unanswered) = (Instant::now(), Unanswered::default());
+        for number in 0..=MOST_UNANSWERED {
+            unanswered.on_unanswered(now, &uri(number));
+        }
+        assert_eq!(unanswered.0.len(), MOST_UNANSWERED);
+        assert!(!unanswered.is_doubtful(now, &uri(MOST_UNANSWERED)));
+        unanswered.on_unanswered(now + UNANSWERED_FORGOTTEN, &uri(MOST_UNANSWERED));
+        assert_eq!(unanswered.0.len(), 1);
+    }
+
+    #[test]
+    fn it_waits_for_the_verdict_as_long_as_others_find_it_out() {
+        let now = Instant::now();
+        let facts = RejoinInput {
+            mode: SharingMode::Try,
+            tells_apart: false,
+            is_being_tried: true,
+            is_describing: true,
+            until: now + Duration::from_millis(500),
+        };
+        assert_eq!(rejoin(&facts, now), Rejoin::Wait(facts.until));
+        assert_eq!(rejoin(&facts, facts.until), Rejoin::Leave);
+        let untried = RejoinInput {
+            is_being_tried: false,
+            ..facts
+        };
+        assert_eq!(rejoin(&untried, now), Rejoin::Leave);
+        let apart = RejoinInput {
+            mode: SharingMode::Apart(None),
+            ..facts
+        };
+        assert_eq!(rejoin(&apart, now), Rejoin::Now);
+    }
+
+    #[test]
+    fn f11_it_waits_until_uris_are_known_to_be_told_apart() {
+        let now = Instant::now();
+        let facts = RejoinInput {
+            mode: SharingMode::Share,
+            tells_apart: false,
+            is_being_tried: false,
+            is_describing: true,
+            until: now + Duration::from_millis(500),
+        };
+        assert_eq!(rejoin(&facts, now), Rejoin::Wait(facts.until));
+        assert_eq!(rejoin(&facts, facts.until), Rejoin::Now);
+        for facts in [
+            RejoinInput {
+                tells_apart: true,
+                ..facts
+            },
+            RejoinInput {
+                is_describing: false,
+                ..facts
+            },
+        ] {
+            assert_eq!(rejoin(&facts, now), Rejoin::Now);
         }
     }
 }

@@ -16,7 +16,6 @@ mod describe_only;
 mod entry;
 mod request;
 mod spread;
-pub(crate) mod terms;
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -26,8 +25,9 @@ use std::{
 use crate::mux::ids::ConnectionId;
 
 pub(crate) use self::{
+    describe_only::{Rejoin, RejoinInput, Unanswered, rejoin},
     entry::{Entry, Phase, Purpose},
-    request::{Describes, Placement, PlacementRequest, SharedWith},
+    request::{Describes, Placement, PlacementRequest, SharedWith, SharingTerms, terms},
 };
 
 /// Sessions one connection can carry at most: channels are one octet and come in pairs.

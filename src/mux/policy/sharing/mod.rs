@@ -8,19 +8,17 @@
 //! is added while there is one. Pure: time is passed in.
 
 mod capacity;
-pub(crate) mod description_check;
 pub(crate) mod descriptions;
 pub(crate) mod evidence;
 pub(crate) mod fingerprint;
 pub(crate) mod persist;
 pub(crate) mod play_gate;
-pub(crate) mod rejoin;
 
 use std::time::{Duration, Instant};
 
 use self::{
     capacity::ServerCapacity,
-    description_check::{DescriptionCheck, NextCheck},
+    descriptions::{DescriptionCheck, NextCheck},
 };
 pub(crate) use self::{
     evidence::Evidence,

@@ -9,11 +9,8 @@ use crate::mux::{
     error::Error,
     policy::{
         failover::is_about_capacity,
-        sharing::{
-            SharingMode,
-            play_gate::patience,
-            rejoin::{Rejoin, rejoin},
-        },
+        placement::{Rejoin, rejoin},
+        sharing::{SharingMode, play_gate::patience},
     },
     proto::{Failure, FailureKind},
     session::attachment::Attachment,

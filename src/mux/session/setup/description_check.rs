@@ -15,8 +15,7 @@ use crate::mux::{
     ids::{ConnectionId, PresentationUri},
     policy::sharing::{
         Evidence, Sharing, SharingMode,
-        description_check::NextCheck,
-        descriptions::{Account, Doubt, shows_another_camera},
+        descriptions::{Account, Doubt, NextCheck, shows_another_camera},
         play_gate::{REGROUP, patience},
     },
     proto::{FirstAsked, Presentation, SessionConfig, SessionRequest},
