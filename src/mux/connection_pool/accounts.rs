@@ -16,11 +16,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{ConnectionPool, state::State};
+use super::{ConnectionPool, state::PoolState};
 use crate::mux::{
     driver::Command,
     ids::ConnectionId,
-    policy::credential_gate::{Budget, CredentialGate, Notice, Notices},
+    policy::credential_gate::{CredentialBudget, CredentialGate, Notice, Notices},
     proto::{CredentialReport, CredentialStatus, Credentials, LeftChallenge},
     server_key::{ConnectionKey, ServerId},
 };
@@ -44,12 +44,12 @@ pub(super) struct Member {
 #[derive(Debug, Default)]
 struct Budgets {
     hasher: RandomState,
-    of_accounts: Mutex<HashMap<u64, Budget<Member>>>,
+    of_accounts: Mutex<HashMap<u64, CredentialBudget<Member>>>,
 }
 
 /// One account.
 #[derive(Debug)]
-struct Account {
+struct AccountRecord {
     gate: CredentialGate<Member>,
     /// From connections that the server closed behind a 401; the newest is the last.
     challenges: Vec<(Instant, LeftChallenge)>,
@@ -69,7 +69,7 @@ pub(super) struct AccountView {
 pub(super) struct Accounts {
     pool: u64,
     budgets: Arc<Budgets>,
-    known: HashMap<AccountId, Account>,
+    known: HashMap<AccountId, AccountRecord>,
 }
 
 impl Accounts {
@@ -95,7 +95,7 @@ impl Accounts {
     }
 
     /// Asks or tells an account something, with the budget that the process has for it.
-    fn with<R>(&mut self, id: &AccountId, ask: impl FnOnce(&mut Account) -> R) -> Option<R> {
+    fn with<R>(&mut self, id: &AccountId, ask: impl FnOnce(&mut AccountRecord) -> R) -> Option<R> {
         let account = self.known.get_mut(id)?;
         let key = self.budgets.hasher.hash_one(id);
         let budgets = self.budgets.of_accounts.lock();
@@ -123,7 +123,7 @@ impl Accounts {
     ) -> AccountView {
         let member = self.member(connection);
         self.forget_budgets(now);
-        let fresh = || Account {
+        let fresh = || AccountRecord {
             gate: CredentialGate::new(),
             challenges: Vec::new(),
             closes_behind_401: false,
@@ -179,7 +179,7 @@ impl Accounts {
     }
 }
 
-impl Account {
+impl AccountRecord {
     fn on_report(
         &mut self,
         now: Instant,
@@ -232,7 +232,7 @@ impl ConnectionPool {
     }
 }
 
-impl State {
+impl PoolState {
     /// Whether a report is to be made once more in a moment.
     pub(super) fn is_premature(&self, id: ConnectionId, report: &CredentialReport) -> bool {
         let CredentialReport::Refused(refusal) = report else {

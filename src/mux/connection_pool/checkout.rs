@@ -9,7 +9,7 @@ use crate::mux::{
     ids::{ConnectionId, PresentationUri},
     policy::{
         placement::{
-            Describes, PlacementRequest, SESSION_CEILING, SharedWith, SharingTerms, terms,
+            DescribeMode, PlacementRequest, SESSION_CEILING, SharedWith, SharingTerms, terms,
         },
         sharing::{Evidence, SharingMode},
     },
@@ -148,7 +148,8 @@ impl CheckoutRequest {
             // A DESCRIBE made aside is soon over, and where the others play it might cost them.
             overflows: !self.is_within
                 && (overflows
-                    || (describes != Describes::Nothing && pooling.multiplex != Multiplex::Always)),
+                    || (describes != DescribeMode::Nothing
+                        && pooling.multiplex != Multiplex::Always)),
             patient: patient && !self.is_within,
             avoid: [&self.avoid[..], &known.not_yet_free].concat(),
             shun: known.busy.clone(),
@@ -170,12 +171,12 @@ impl CheckoutRequest {
         }
     }
 
-    fn describes(&self, in_band: bool) -> Describes {
+    fn describes(&self, in_band: bool) -> DescribeMode {
         match (self.needs_describe, self.options.pooling.multiplex) {
-            (false, _) => Describes::Nothing,
-            (true, _) if self.is_within => Describes::InBand,
-            (true, Multiplex::Auto) if !in_band => Describes::Aside,
-            (true, _) => Describes::InBand,
+            (false, _) => DescribeMode::Nothing,
+            (true, _) if self.is_within => DescribeMode::InBand,
+            (true, Multiplex::Auto) if !in_band => DescribeMode::Separate,
+            (true, _) => DescribeMode::InBand,
         }
     }
 

@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{
-    CheckoutRequest, ConnectionPool, DeferredWork, State,
+    CheckoutRequest, ConnectionPool, DeferredWork, PoolState,
     accounts::{AccountId, AccountView, Accounts},
     rebalance::Rebalance,
     server::Server,
@@ -184,7 +184,7 @@ impl Drop for Registration {
     }
 }
 
-impl State {
+impl PoolState {
     /// Something happened to a connection. Gives back a report on credentials that cannot be judged yet:
     /// it is to be made again in a moment.
     fn on_driver_event(

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{CheckoutRequest, ConnectionHandle, ConnectionPool, State, trials::Trial};
+use super::{CheckoutRequest, ConnectionHandle, ConnectionPool, PoolState, trials::Trial};
 use crate::mux::{
     clock,
     driver::{Command, DriverHandle},
@@ -150,7 +150,7 @@ impl ConnectionPool {
     }
 }
 
-impl State {
+impl PoolState {
     pub(super) fn is_doubtful(&self, checkout: &CheckoutRequest, now: Instant) -> bool {
         let server = self.servers.get(checkout.key.server());
         checkout.is_doubtful
@@ -159,7 +159,7 @@ impl State {
     }
 
     /// Whether the connection was there for descriptions alone: its end says nothing of sharing.
-    pub(super) fn is_without_sessions_aside(&self, id: ConnectionId) -> bool {
+    pub(super) fn is_describe_only_without_sessions(&self, id: ConnectionId) -> bool {
         let entry = self.table.entry(id);
         self.table.is_describe_only(id) && entry.is_some_and(|entry| entry.set_up == 0)
     }

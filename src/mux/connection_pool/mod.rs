@@ -46,7 +46,7 @@ pub(crate) use self::{
 };
 use self::{
     connection::ConnectionRecord,
-    state::{ConnectionEntry, DeferredWork, State},
+    state::{ConnectionEntry, DeferredWork, PoolState},
     state_file::Saver,
 };
 pub use self::{
@@ -77,7 +77,7 @@ pub struct ConnectionPool(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
-    state: Mutex<State>,
+    state: Mutex<PoolState>,
     runtime: RuntimeChoice,
     limits: Limits,
     timeouts: Timeouts,
@@ -103,7 +103,7 @@ impl ConnectionPool {
         network: Option<Arc<dyn Network>>,
     ) -> Self {
         let pool = Self(Arc::new(Shared {
-            state: Mutex::new(State::new(network.is_some())),
+            state: Mutex::new(PoolState::new(network.is_some())),
             runtime: RuntimeChoice::new(runtime),
             limits,
             timeouts,
@@ -176,7 +176,7 @@ impl ConnectionPool {
     }
 
     /// Changes the state under the lock and does afterwards what must not be done under it.
-    fn change<T>(&self, change: impl FnOnce(&mut State, &mut DeferredWork) -> T) -> T {
+    fn change<T>(&self, change: impl FnOnce(&mut PoolState, &mut DeferredWork) -> T) -> T {
         let mut deferred = DeferredWork::default();
         let mut state = self.lock();
         let result = change(&mut state, &mut deferred);
@@ -198,7 +198,7 @@ impl ConnectionPool {
         result
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, PoolState> {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -245,7 +245,7 @@ impl ConnectionPool {
     /// has not ended after `deadline` is aborted. The state file is written by then, unless its disk is
     /// too slow.
     pub(crate) async fn shutdown(&self, deadline: Duration) {
-        self.change(State::shut_down);
+        self.change(PoolState::shut_down);
         // Without one nothing was ever connected, and nothing learned.
         let Some(runtime) = self.0.runtime.get() else {
             return;
@@ -278,7 +278,7 @@ impl ConnectionPool {
         match self.0.runtime.get() {
             Some(runtime) => runtime.block_on(self.shutdown(deadline)),
             // Nothing was ever connected; only what comes later is to be refused.
-            None => self.change(State::shut_down),
+            None => self.change(PoolState::shut_down),
         }
     }
 }

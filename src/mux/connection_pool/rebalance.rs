@@ -11,7 +11,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{CheckoutRequest, ConnectionPool, DeferredWork, State};
+use super::{CheckoutRequest, ConnectionPool, DeferredWork, PoolState};
 use crate::mux::{
     clock,
     config::Multiplex,
@@ -51,21 +51,21 @@ impl Rebalance {
     }
 
     /// Whether one more is to move now.
-    fn step(&mut self, now: Instant) -> Step {
+    fn step(&mut self, now: Instant) -> NextMove {
         if now < self.next {
-            return Step::Wait;
+            return NextMove::Wait;
         }
         if self.left == 0 {
-            return Step::GiveUp;
+            return NextMove::GiveUp;
         }
         self.left -= 1;
         self.next = now + NEXT_MOVE;
-        Step::Move
+        NextMove::Move
     }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Step {
+enum NextMove {
     Wait,
     Move,
     /// Half of them have gone, and it is no better.
@@ -106,7 +106,7 @@ impl ConnectionPool {
     }
 }
 
-impl State {
+impl PoolState {
     /// What a connection has shown in a period.
     pub(super) fn on_sampled(&mut self, id: ConnectionId, now: Instant, sample: &HealthSample) {
         let Some(entry) = self.table.entry(id) else {
@@ -140,9 +140,9 @@ impl State {
             return;
         }
         match rebalance.step(now) {
-            Step::Wait => {}
-            Step::Move => driver.invite_to_move(true),
-            Step::GiveUp => {
+            NextMove::Wait => {}
+            NextMove::Move => driver.invite_to_move(true),
+            NextMove::GiveUp => {
                 tracing::info!("{id}/-: moving sessions did not help");
                 record.rebalance = None;
                 if let Some(known) = self.servers.get_mut(&server) {
@@ -223,13 +223,13 @@ mod tests {
     fn half_of_the_sessions_move_one_by_one_and_then_it_is_given_up() {
         let start = Instant::now();
         let mut rebalance = Rebalance::new(start, 5);
-        assert_eq!(rebalance.step(start), Step::Wait);
+        assert_eq!(rebalance.step(start), NextMove::Wait);
         let mut at = start + FIRST_MOVE;
         for _ in 0..2 {
-            assert_eq!(rebalance.step(at), Step::Move);
-            assert_eq!(rebalance.step(at), Step::Wait);
+            assert_eq!(rebalance.step(at), NextMove::Move);
+            assert_eq!(rebalance.step(at), NextMove::Wait);
             at += NEXT_MOVE;
         }
-        assert_eq!(rebalance.step(at), Step::GiveUp);
+        assert_eq!(rebalance.step(at), NextMove::GiveUp);
     }
 }

@@ -11,17 +11,17 @@ use crate::mux::{
     driver::DriverHandle,
     error::{Error, ErrorKind},
     ids::PresentationUri,
-    policy::redial::{Admission, AttemptId, Ending, Redial, RetryBounds, WaiterId},
+    policy::redial::{Admission, AttemptId, Ending, Redial, RetryBounds, TurnId},
     server_key::{ConnectionKey, ServerId},
 };
 
 /// The servers that sessions are on their way to, or that were lost, and not for good.
 #[derive(Debug, Default)]
-pub(super) struct Redials(HashMap<ServerId, Queue>);
+pub(super) struct Redials(HashMap<ServerId, RedialQueue>);
 
 /// One of them.
 #[derive(Debug)]
-struct Queue {
+struct RedialQueue {
     redial: Redial,
     /// Dials that failed, and what the last of them came to.
     failures: u64,
@@ -79,13 +79,13 @@ impl Redials {
         self.0.get(server).map_or(0, |queue| queue.failures)
     }
 
-    fn queue(&mut self, now: Instant, server: &ServerId) -> &mut Queue {
+    fn queue(&mut self, now: Instant, server: &ServerId) -> &mut RedialQueue {
         if !self.0.contains_key(server) {
             self.0.retain(|_, queue| {
                 !queue.redial.is_forgettable(now) || queue.changed.receiver_count() > 0
             });
         }
-        self.0.entry(server.clone()).or_insert_with(|| Queue {
+        self.0.entry(server.clone()).or_insert_with(|| RedialQueue {
             redial: Redial::new(now),
             failures: 0,
             failure: None,
@@ -211,7 +211,7 @@ fn ending(error: &Error) -> Ending {
 struct Waiting {
     pool: ConnectionPool,
     server: ServerId,
-    id: WaiterId,
+    id: TurnId,
     /// Dials that had failed when it came.
     failures: u64,
 }

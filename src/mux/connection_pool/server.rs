@@ -1,7 +1,7 @@
 //! What the pool knows of one server apart from its connections: it is learned under the lock, told to the
 //! sessions that wait for it, and kept in the state file.
 
-use super::{ConnectionPool, DeferredWork, State, handle::IntentId};
+use super::{ConnectionPool, DeferredWork, PoolState, handle::IntentId};
 use crate::mux::{
     clock,
     driver::{Command, DriverHandle},
@@ -12,7 +12,7 @@ use crate::mux::{
         placement::Unanswered,
         server_speed::ServerSpeed,
         sharing::{
-            Deciding, Sharing, SharingMode, Verdict,
+            DatedVerdict, Deciding, Sharing, SharingMode,
             play_gate::{REGROUP, SHORTEST_DESCRIBE_PATIENCE, describe_patience, patience},
         },
     },
@@ -197,7 +197,7 @@ impl ConnectionPool {
     }
 }
 
-impl State {
+impl PoolState {
     pub(super) fn server(&mut self, server: &ServerId) -> &mut Server {
         self.servers
             .entry(server.clone())
@@ -214,11 +214,11 @@ impl State {
         let verdict = self
             .servers
             .get(server)
-            .map_or(Verdict::Unknown, |server| server.sharing.verdict(now));
+            .map_or(DatedVerdict::Unknown, |server| server.sharing.verdict(now));
         let (reason, since) = match verdict {
-            Verdict::Unknown => (None, None),
-            Verdict::Yes { since } => (None, Some(since)),
-            Verdict::No { reason, since } => (Some(reason.to_string()), Some(since)),
+            DatedVerdict::Unknown => (None, None),
+            DatedVerdict::Yes { since } => (None, Some(since)),
+            DatedVerdict::No { reason, since } => (Some(reason.to_string()), Some(since)),
         };
         let age = since.map(|since| now.saturating_duration_since(since));
         (verdict.into(), reason, age)
@@ -280,12 +280,12 @@ impl State {
 }
 
 /// What is told of a new verdict.
-fn sharing_change(server: &ServerId, verdict: Verdict) -> SharingChange {
+fn sharing_change(server: &ServerId, verdict: DatedVerdict) -> SharingChange {
     SharingChange {
         server: server.to_string(),
         verdict: verdict.into(),
         reason: match verdict {
-            Verdict::No { reason, .. } => Some(reason.to_string()),
+            DatedVerdict::No { reason, .. } => Some(reason.to_string()),
             _ => None,
         },
     }

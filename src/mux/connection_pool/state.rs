@@ -25,7 +25,7 @@ use crate::mux::{
     ids::ConnectionId,
     policy::{
         join_history::Joins,
-        placement::{Checkin, Entry, Placement, PlacementRequest, Served, Table, WaiterId},
+        placement::{Checkin, Placement, PlacementRequest, Served, Table, TableEntry, WaiterId},
         sharing::{Evidence, SharingMode, play_gate::SHORTEST_PATIENCE},
     },
     proto::{CloseReason, HeadOfLine},
@@ -37,7 +37,7 @@ use crate::mux::{
 const GHOSTS_LIVE: Duration = Duration::from_secs(60);
 
 /// One of them.
-pub(super) type ConnectionEntry = Entry<ServerId, ConnectionKey, ConnectionRecord>;
+pub(super) type ConnectionEntry = TableEntry<ServerId, ConnectionKey, ConnectionRecord>;
 
 /// The connections of a pool and the callers that wait for one.
 pub(super) type Connections = Table<ServerId, ConnectionKey, ConnectionRecord, WaitingCheckout>;
@@ -80,7 +80,7 @@ impl DeferredWork {
 /// Connections, waiting callers, credentials and verdicts of all servers. A connection is in `table`
 /// from its placement until its driver ends; a caller until it is served or gives up.
 #[derive(Debug)]
-pub(super) struct State {
+pub(super) struct PoolState {
     pub(super) table: Connections,
     pub(super) accounts: Accounts,
     pub(super) servers: HashMap<ServerId, Server>,
@@ -93,7 +93,7 @@ pub(super) struct State {
     pub(super) is_shut_down: bool,
 }
 
-impl State {
+impl PoolState {
     pub(super) fn new(has_own_network: bool) -> Self {
         Self {
             table: Table::new(),
@@ -118,7 +118,7 @@ impl State {
         let now = clock::now();
         let objection = self.objection(checkout.key.server(), now);
         let request = self.placement_request(&checkout, now);
-        let is_aside = self.table.is_put_aside(&request);
+        let is_aside = self.table.is_kept_from_playing(&request);
         let (table, mut maker) = self.maker(pool, now, deferred);
         match table.checkout(&request, |id| maker.make(id, &checkout)) {
             Placement::Refused => Err(checkout.refusal(objection)),
@@ -388,7 +388,7 @@ impl State {
         let driver = self.table.entry(id).map(|entry| &entry.record.driver);
         if let Some(CloseReason::PeerClosed | CloseReason::Io(_)) =
             driver.map(|driver| driver.close_reason())
-            && !self.is_without_sessions_aside(id)
+            && !self.is_describe_only_without_sessions(id)
         {
             let newest = self.table.newest();
             self.on_broken(id, now, deferred, |sharing, sessions, joins| {

@@ -55,12 +55,12 @@ const SAVED_AFTER: Duration = Duration::from_secs(1);
 const LOAD_PATIENCE: Duration = Duration::from_millis(250);
 
 /// What one line says.
-enum Entry {
+enum StateLine {
     Server(ServerId, Sharing, ServerSpeed),
     Played(PresentationUri, Presentation),
 }
 
-impl Entry {
+impl StateLine {
     fn parse(line: &str, now: Moment) -> Option<Self> {
         if let Some((id, sharing, speed)) = persist::parse_line(line, now) {
             return Some(Self::Server(id, sharing, speed));
@@ -116,17 +116,17 @@ impl ConnectionPool {
             redaction::use_key(key);
         }
         let now = clock::moment();
-        let entries: Vec<Entry> = lines_of(&text)
-            .filter_map(|line| Entry::parse(line, now))
+        let entries: Vec<StateLine> = lines_of(&text)
+            .filter_map(|line| StateLine::parse(line, now))
             .collect();
         let mut state = self.lock();
         for entry in entries {
             match entry {
-                Entry::Server(id, sharing, speed) => {
+                StateLine::Server(id, sharing, speed) => {
                     let server = state.servers.entry(id);
                     server.or_insert_with(|| Server::with(sharing, speed));
                 }
-                Entry::Played(uri, presentation) => state.descriptions.load(uri, presentation),
+                StateLine::Played(uri, presentation) => state.descriptions.load(uri, presentation),
             }
         }
         drop(state);
@@ -165,21 +165,21 @@ impl ConnectionPool {
             seen.others = lines_of(&text).map(str::to_owned).collect();
         }
         let others = seen.others.iter();
-        let others = others.filter_map(|line| Entry::parse(line, now));
+        let others = others.filter_map(|line| StateLine::parse(line, now));
         let text = file_of(written(self.entries().into_iter().chain(others), now));
         seen.identity = Some(disk::replace(&saver.path, &text)?);
         Ok(())
     }
 
     /// What is known, the most useful first.
-    fn entries(&self) -> Vec<Entry> {
+    fn entries(&self) -> Vec<StateLine> {
         let state = self.lock();
         let servers = state.servers.iter();
-        let mut entries: Vec<Entry> = servers
-            .map(|(id, server)| Entry::Server(id.clone(), server.sharing.clone(), server.speed))
+        let mut entries: Vec<StateLine> = servers
+            .map(|(id, server)| StateLine::Server(id.clone(), server.sharing.clone(), server.speed))
             .collect();
         let descriptions = state.descriptions.latest_first().into_iter();
-        entries.extend(descriptions.map(|(uri, known)| Entry::Played(uri, known)));
+        entries.extend(descriptions.map(|(uri, known)| StateLine::Played(uri, known)));
         entries
     }
 
@@ -216,7 +216,7 @@ impl ConnectionPool {
 
 /// The lines to write, servers and cameras apart. Of two entries for one of them the first counts,
 /// unless it is one that is not written down.
-fn written(entries: impl Iterator<Item = Entry>, now: Moment) -> (Vec<String>, Vec<String>) {
+fn written(entries: impl Iterator<Item = StateLine>, now: Moment) -> (Vec<String>, Vec<String>) {
     let (mut known, mut played) = (HashSet::new(), HashSet::new());
     let (mut servers, mut cameras) = (Vec::new(), Vec::new());
     for entry in entries {
@@ -224,8 +224,8 @@ fn written(entries: impl Iterator<Item = Entry>, now: Moment) -> (Vec<String>, V
             continue;
         };
         match entry {
-            Entry::Server(id, ..) if known.insert(id.clone()) => servers.push(line),
-            Entry::Played(uri, _) if played.insert(uri.clone()) => cameras.push(line),
+            StateLine::Server(id, ..) if known.insert(id.clone()) => servers.push(line),
+            StateLine::Played(uri, _) if played.insert(uri.clone()) => cameras.push(line),
             _ => {}
         }
     }
@@ -287,9 +287,11 @@ mod tests {
         }
     }
 
-    fn entries(lines: &[String], now: Moment) -> Vec<Entry> {
+    fn entries(lines: &[String], now: Moment) -> Vec<StateLine> {
         let lines = lines.iter();
-        lines.map(|line| Entry::parse(line, now).unwrap()).collect()
+        lines
+            .map(|line| StateLine::parse(line, now).unwrap())
+            .collect()
     }
 
     fn server(name: &str, verdict: &str) -> String {
@@ -376,7 +378,7 @@ mod tests {
         let today = |line: String| line.replace("1700000000", &seconds.as_secs().to_string());
         let early = today(server("a", "yes"));
         let late = [today(server("a", "no")), today(server("b", "no"))];
-        let Some(Entry::Server(a, sharing, speed)) = Entry::parse(&early, now) else {
+        let Some(StateLine::Server(a, sharing, speed)) = StateLine::parse(&early, now) else {
             unreachable!()
         };
         let learned = Server::with(sharing, speed);

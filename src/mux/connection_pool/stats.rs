@@ -2,14 +2,14 @@
 
 use std::{collections::BTreeMap, time::Instant};
 
-use super::{State, state::ConnectionEntry};
+use super::{PoolState, state::ConnectionEntry};
 use crate::mux::{
-    policy::placement::{Phase, Purpose},
+    policy::placement::{ConnectionPhase, Purpose},
     server_key::ServerId,
     stats::{ConnectionState, ConnectionStats, MuxStats, ServerStats},
 };
 
-impl State {
+impl PoolState {
     /// Tells all connections of a server how many references and sisters they have.
     pub(super) fn update_gauges(&self, server: &ServerId) {
         let connections = self.table.connections_to(server) as u64;
@@ -54,12 +54,12 @@ fn connection_stats(entry: &ConnectionEntry) -> ConnectionStats {
     ConnectionStats {
         id: driver.id.0,
         state: match entry.phase {
-            Phase::Connecting => ConnectionState::Connecting,
-            Phase::Open => ConnectionState::Open,
-            Phase::Closing => ConnectionState::Closing,
+            ConnectionPhase::Connecting => ConnectionState::Connecting,
+            ConnectionPhase::Open => ConnectionState::Open,
+            ConnectionPhase::Closing => ConnectionState::Closing,
         },
         is_dedicated: entry.purpose == Purpose::Dedicated,
-        is_aside: entry.purpose == Purpose::Aside,
+        is_aside: entry.purpose == Purpose::DescribeOnly,
         references: counters.references.get(),
         sessions: counters.sessions.get(),
         bytes_received: counters.bytes_received.get(),

@@ -76,7 +76,7 @@ pub(super) struct Trial {
     /// Until when the server may still close it.
     suspect_until: Option<Instant>,
     /// The session that goes on here although others are to leave.
-    claimant: Option<SessionKey>,
+    owner: Option<SessionKey>,
     /// Sessions that wait until it is known whether they were described as themselves.
     doubtful: u32,
     /// Until when the last of them waits.
@@ -134,7 +134,7 @@ impl Trial {
             *asked != new.uri && asked.is_above(&new.control) && !new.uri.is_above(&new.control)
         });
         let others = self.described.iter().filter(|other| other.uri != new.uri);
-        let described = descriptions::Described {
+        let described = descriptions::DoubtInput {
             signature: &new.signature,
             first,
             names_another,
@@ -155,10 +155,10 @@ impl Trial {
     /// share (`is_known`) or is suspected of that.
     fn may_go_on(&mut self, key: SessionKey, is_first: bool, is_known: bool) -> bool {
         // What others had there, refused sessions too, the server may still have.
-        if self.claimant.is_none() && self.has_set_up && is_known {
+        if self.owner.is_none() && self.has_set_up && is_known {
             return false;
         }
-        is_first && *self.claimant.get_or_insert(key) == key
+        is_first && *self.owner.get_or_insert(key) == key
     }
 
     /// When an answer last came.
@@ -457,8 +457,8 @@ impl ConnectionPool {
 
     /// Whether this session goes on here although others are to leave.
     pub(crate) fn is_claimant(&self, id: ConnectionId, key: SessionKey) -> bool {
-        let claimant = self.ask(id, |entry| entry.record.trial.claimant);
-        claimant.flatten() == Some(key)
+        let owner = self.ask(id, |entry| entry.record.trial.owner);
+        owner.flatten() == Some(key)
     }
 
     /// A session plays what was described so.

@@ -30,7 +30,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-pub(crate) use self::budget::Budget;
+pub(crate) use self::budget::CredentialBudget;
 use self::budget::{Decision, Outcome};
 use crate::mux::proto::{
     CredentialStatus, CredentialWant, Permit, PermitReturn, Refusal, RefusalVerdict, Strength, Tag,
@@ -75,7 +75,7 @@ pub(crate) struct CredentialGate<C> {
     holder: Option<(C, Instant)>,
     queue: VecDeque<(C, Vec<CredentialWant>)>,
     /// Of all multiplexers of the process, while a call lasts: see [`swap_budget`](Self::swap_budget).
-    budget: Budget<C>,
+    budget: CredentialBudget<C>,
     /// The next try uses a weaker algorithm than this one, which was refused.
     below: Option<Strength>,
     /// Accepted where a stronger one had been refused.
@@ -93,7 +93,7 @@ impl<C: Copy + Eq> CredentialGate<C> {
             is_open: false,
             holder: None,
             queue: VecDeque::new(),
-            budget: Budget::default(),
+            budget: CredentialBudget::default(),
             below: None,
             ceiling: None,
             challenges: VecDeque::new(),
@@ -103,7 +103,7 @@ impl<C: Copy + Eq> CredentialGate<C> {
     }
 
     /// Lends the gate the budget that the process has for this server and user, or takes it back.
-    pub(crate) fn swap_budget(&mut self, budget: &mut Budget<C>) {
+    pub(crate) fn swap_budget(&mut self, budget: &mut CredentialBudget<C>) {
         std::mem::swap(&mut self.budget, budget);
     }
 
@@ -174,7 +174,7 @@ impl<C: Copy + Eq> CredentialGate<C> {
         if self.below.take().is_some_and(|refused| strength < refused) {
             self.ceiling = Some(strength);
         }
-        self.budget = Budget::default();
+        self.budget = CredentialBudget::default();
         let was_proven = std::mem::replace(&mut self.is_proven, true);
         let status = self.status(now);
         let mut notices = match was_proven {

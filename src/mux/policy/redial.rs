@@ -32,8 +32,8 @@ use std::{
 
 pub use self::schedule::{RetryBounds, RetrySchedule, Setback};
 use self::{
-    breaker::{Breaker, Passage, Step},
-    budget::Budget,
+    breaker::{Breaker, Passage, RedialStep},
+    budget::RedialBudget,
     order::ReconnectOrder,
 };
 use crate::mux::ids::{ConnectionId, PresentationUri};
@@ -60,7 +60,7 @@ pub(crate) struct AttemptId(u64);
 
 /// Names a session that waits for its turn; never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct WaiterId(u64);
+pub(crate) struct TurnId(u64);
 
 /// How a session ended, as it says itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,7 +100,7 @@ enum Progress {
 
 /// A session from its DESCRIBE to its end.
 #[derive(Clone, Debug)]
-struct Attempt {
+struct OngoingAttempt {
     uri: PresentationUri,
     began: Instant,
     progress: Progress,
@@ -113,7 +113,7 @@ struct Attempt {
 struct Ended {
     began: Instant,
     over: Instant,
-    needs: Step,
+    needs: RedialStep,
     /// It had media, or was set up and waited to play, for so long; zero if PLAY was only answered.
     lasted: Option<Duration>,
 }
@@ -201,7 +201,7 @@ impl Camera {
 }
 
 #[derive(Clone, Debug)]
-struct Waiter {
+struct WaitingSession {
     uri: PresentationUri,
     /// A user starts it.
     is_start: bool,
@@ -212,10 +212,10 @@ struct Waiter {
 pub(crate) struct Redial {
     breaker: Breaker,
     order: ReconnectOrder,
-    budget: Budget,
+    budget: RedialBudget,
     cameras: HashMap<PresentationUri, Camera>,
-    attempts: BTreeMap<AttemptId, Attempt>,
-    waiters: BTreeMap<WaiterId, Waiter>,
+    attempts: BTreeMap<AttemptId, OngoingAttempt>,
+    waiters: BTreeMap<TurnId, WaitingSession>,
     last_number: u64,
     /// When cameras were last forgotten.
     swept: Instant,
@@ -227,7 +227,7 @@ impl Redial {
             swept: now,
             breaker: Breaker::new(),
             order: ReconnectOrder::default(),
-            budget: Budget::default(),
+            budget: RedialBudget::default(),
             cameras: HashMap::new(),
             attempts: BTreeMap::new(),
             waiters: BTreeMap::new(),
@@ -315,7 +315,7 @@ impl Redial {
             }
             None => None,
         };
-        let attempt = Attempt {
+        let attempt = OngoingAttempt {
             uri: uri.clone(),
             began: now,
             progress: Progress::Begun,
@@ -353,7 +353,7 @@ impl Redial {
         if let Some(attempt) = self.attempts.get_mut(&id) {
             attempt.progress = Progress::SetUp(now);
             self.order.on_set_up();
-            self.breaker.on_progress(now, Step::SetUp);
+            self.breaker.on_progress(now, RedialStep::SetUp);
         }
     }
 
@@ -392,14 +392,20 @@ impl Redial {
         };
         let until = last_media.unwrap_or(now);
         let (needs, lasted) = match attempt.progress {
-            Progress::Begun => (Step::SetUp, None),
+            Progress::Begun => (RedialStep::SetUp, None),
             Progress::SetUp(since) => {
                 let waited = now.saturating_duration_since(since);
-                (Step::Media, Some(waited).filter(|waited| *waited >= LASTS))
+                (
+                    RedialStep::Media,
+                    Some(waited).filter(|waited| *waited >= LASTS),
+                )
             }
-            Progress::Asked => (Step::Media, None),
-            Progress::Playing => (Step::Media, Some(Duration::ZERO)),
-            Progress::Media(since) => (Step::Media, Some(until.saturating_duration_since(since))),
+            Progress::Asked => (RedialStep::Media, None),
+            Progress::Playing => (RedialStep::Media, Some(Duration::ZERO)),
+            Progress::Media(since) => (
+                RedialStep::Media,
+                Some(until.saturating_duration_since(since)),
+            ),
         };
         let ended = Ended {
             began: attempt.began,
@@ -408,7 +414,7 @@ impl Redial {
             lasted,
         };
         if ended.success(false).is_some() {
-            self.breaker.on_progress(now, Step::Media);
+            self.breaker.on_progress(now, RedialStep::Media);
         } else if let Some(number) = attempt.probe {
             self.breaker.on_probe_failed(now, number, needs, chance);
         }
@@ -428,7 +434,7 @@ impl Redial {
         let ended = camera.last.take().unwrap_or(Ended {
             began: now,
             over: now,
-            needs: Step::SetUp,
+            needs: RedialStep::SetUp,
             lasted: None,
         });
         if ending == Ending::NotDialled {
@@ -469,7 +475,10 @@ impl Redial {
 
     /// Whether some session of the server plays, or could, so that the server is there.
     fn has_success(&self, now: Instant) -> bool {
-        let successes = self.attempts.values().filter_map(Attempt::success_at);
+        let successes = self
+            .attempts
+            .values()
+            .filter_map(OngoingAttempt::success_at);
         successes.min().is_some_and(|at| at <= now)
     }
 }
@@ -477,38 +486,38 @@ impl Redial {
 /// Sessions that wait for their turn.
 impl Redial {
     /// A session of this camera waits; one that a user starts will not have to.
-    pub(crate) fn enter(&mut self, uri: &PresentationUri, is_start: bool) -> WaiterId {
-        let id = WaiterId(self.number());
+    pub(crate) fn enter(&mut self, uri: &PresentationUri, is_start: bool) -> TurnId {
+        let id = TurnId(self.number());
         if let Some(camera) = self.cameras.get_mut(uri).filter(|_| is_start) {
             camera.charge = Charge::Free;
             camera.has_failed = false;
         }
         let uri = uri.clone();
-        self.waiters.insert(id, Waiter { uri, is_start });
+        self.waiters.insert(id, WaitingSession { uri, is_start });
         id
     }
 
     /// It does not wait any more.
-    pub(crate) fn leave(&mut self, id: WaiterId) {
+    pub(crate) fn leave(&mut self, id: TurnId) {
         self.waiters.remove(&id);
     }
 
     /// The session that was to try for all went away before it did anything: the next one may.
     pub(crate) fn on_permit_dropped(&mut self, number: u64) {
-        let has_begun = |attempt: &Attempt| attempt.probe == Some(number);
+        let has_begun = |attempt: &OngoingAttempt| attempt.probe == Some(number);
         if !self.attempts.values().any(has_begun) {
             self.breaker.on_probe_gone(number);
         }
     }
 
     /// Whether a session that waits may go.
-    pub(crate) fn admit(&mut self, now: Instant, id: WaiterId, bounds: RetryBounds) -> Admission {
+    pub(crate) fn admit(&mut self, now: Instant, id: TurnId, bounds: RetryBounds) -> Admission {
         let Some(waiter) = self.waiters.get(&id).filter(|waiter| !waiter.is_start) else {
             return Admission::Go(None);
         };
         let uri = waiter.uri.clone();
         if self.has_success(now) {
-            self.breaker.on_progress(now, Step::Media);
+            self.breaker.on_progress(now, RedialStep::Media);
         }
         if let Err(until) = self.order.may_go(now, &uri) {
             return Admission::NotBefore(until);
@@ -543,7 +552,10 @@ impl Redial {
             Passage::Free => Admission::Go(None),
             Passage::NotBefore(due) => Admission::NotBefore(due),
             Passage::Behind(until) => {
-                let successes = self.attempts.values().filter_map(Attempt::success_at);
+                let successes = self
+                    .attempts
+                    .values()
+                    .filter_map(OngoingAttempt::success_at);
                 Admission::NotBefore(successes.fold(until, Instant::min))
             }
         }
@@ -599,7 +611,7 @@ impl Redial {
     }
 }
 
-impl Attempt {
+impl OngoingAttempt {
     /// When it is a success, as things stand.
     fn success_at(&self) -> Option<Instant> {
         match self.progress {

@@ -85,7 +85,7 @@ impl ServerSpeed {
 
     fn batch_by_way(&self) -> Option<u32> {
         self.round_trip
-            .is_some_and(|way| way >= LONG_PATH)
+            .is_some_and(|path| path >= LONG_PATH)
             .then_some(BATCH_OVER_A_LONG_PATH)
     }
 
@@ -104,15 +104,15 @@ mod tests {
 
     const MS: Duration = Duration::from_millis(1);
 
-    fn speed(way: Duration, service: Duration, describe: Option<Duration>) -> ServerSpeed {
+    fn speed(path: Duration, service: Duration, describe: Option<Duration>) -> ServerSpeed {
         let mut speed = ServerSpeed::default();
         let measures = Measures {
-            round_trip: Some(way + service),
+            round_trip: Some(path + service),
             service_time: Some(service),
             describe_time: describe,
             ..Measures::default()
         };
-        speed.on_measured(Some(way), measures);
+        speed.on_measured(Some(path), measures);
         speed
     }
 

@@ -60,7 +60,7 @@ pub(super) enum Decision {
 
 /// The tries since the server last accepted the credentials, of all multiplexers of a process.
 #[derive(Debug)]
-pub(crate) struct Budget<C> {
+pub(crate) struct CredentialBudget<C> {
     /// Oldest first.
     tries: Vec<Try<C>>,
     /// When the first was made, and how many were made after the first minute.
@@ -69,7 +69,7 @@ pub(crate) struct Budget<C> {
     permit: Option<(C, Instant)>,
 }
 
-impl<C> Default for Budget<C> {
+impl<C> Default for CredentialBudget<C> {
     fn default() -> Self {
         Self {
             tries: Vec::new(),
@@ -79,7 +79,7 @@ impl<C> Default for Budget<C> {
     }
 }
 
-impl<C: Copy + Eq> Budget<C> {
+impl<C: Copy + Eq> CredentialBudget<C> {
     /// A connection gets the permit.
     pub(super) fn on_permitted(&mut self, now: Instant, connection: C) {
         self.permit = Some((connection, now));

@@ -12,7 +12,9 @@
 //! URI goes where nothing plays, whether the URI was played before or not. Ten such channels of a
 //! recorder with 64 kept each new camera from starting for 22 s, or for good.
 
-use super::{Describes, Entry, Phase, PlacementRequest, Purpose, Table, least_referenced};
+use super::{
+    ConnectionPhase, DescribeMode, PlacementRequest, Purpose, Table, TableEntry, least_referenced,
+};
 use crate::mux::{
     ids::{ConnectionId, PresentationUri},
     policy::sharing::SharingMode,
@@ -31,40 +33,41 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq, C, W> Table<S, K, C, W> {
         } else if !request.is_only_described() {
             Some(Purpose::Dedicated)
         } else {
-            self.is_described_aside(request).then_some(Purpose::Aside)
+            self.has_place_once_described(request)
+                .then_some(Purpose::DescribeOnly)
         }
     }
 
     /// Who is only to be described needs a place to go to afterwards.
-    fn is_described_aside(&self, request: &PlacementRequest<S, K>) -> bool {
+    fn has_place_once_described(&self, request: &PlacementRequest<S, K>) -> bool {
         let fits = |request: &PlacementRequest<S, K>| {
             let place = self.least_loaded(request, request.ceiling, u32::MAX);
             place.is_some()
         };
         // Where all that there are only happen to be busy it is described on one of them.
-        if request.describes == Describes::InBand && fits(request) {
+        if request.describes == DescribeMode::InBand && fits(request) {
             return false;
         }
         let mut described = request.described();
         // One that was left because its server was busy is no reason to wait: where it is the only
         // one, what is described aside plays there.
-        if request.describes == Describes::Aside {
+        if request.describes == DescribeMode::Separate {
             described.avoid.clear();
         }
         fits(&described)
     }
 
-    pub(crate) fn least_busy_aside(
+    pub(crate) fn least_busy_describe_only(
         &self,
         request: &PlacementRequest<S, K>,
     ) -> Option<ConnectionId> {
         let (limit, batch) = (request.ceiling, request.batch);
-        self.least_busy_of(Purpose::Aside, request, limit, batch)
+        self.least_busy_of(Purpose::DescribeOnly, request, limit, batch)
     }
 
     /// Whether `request` is kept from a connection on which others play because it is for a DESCRIBE.
-    pub(crate) fn is_put_aside(&self, request: &PlacementRequest<S, K>) -> bool {
-        if request.is_dedicated || request.describes == Describes::Nothing {
+    pub(crate) fn is_kept_from_playing(&self, request: &PlacementRequest<S, K>) -> bool {
+        if request.is_dedicated || request.describes == DescribeMode::Nothing {
             return false;
         }
         self.candidates(&request.described(), request.preferred_sessions, u32::MAX)
@@ -79,10 +82,10 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq, C, W> Table<S, K, C, W> {
         id: ConnectionId,
         request: &PlacementRequest<S, K>,
     ) -> Option<ConnectionId> {
-        let is_outside = |entry: &Entry<S, K, C>| entry.purpose == Purpose::Aside;
+        let is_outside = |entry: &TableEntry<S, K, C>| entry.purpose == Purpose::DescribeOnly;
         let place = if self.entry(id).is_some_and(is_outside) {
             let candidates = self.candidates(request, request.ceiling, u32::MAX);
-            let open = candidates.filter(|(_, entry)| entry.phase == Phase::Open);
+            let open = candidates.filter(|(_, entry)| entry.phase == ConnectionPhase::Open);
             // The busy ones last, as in any placement, and behind a DESCRIBE no SETUP goes out.
             open.min_by_key(|(other, entry)| {
                 let is_full = entry.references >= request.preferred_sessions;
@@ -108,7 +111,7 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq, C, W> Table<S, K, C, W> {
     /// A connection counts from now on, and is everybody's.
     fn count(&mut self, id: ConnectionId) {
         if let Some(entry) = self.connections.get_mut(&id)
-            && entry.purpose == Purpose::Aside
+            && entry.purpose == Purpose::DescribeOnly
         {
             entry.purpose = Purpose::Pooled;
         }
@@ -117,7 +120,7 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq, C, W> Table<S, K, C, W> {
     /// A connection takes nobody any more who is only to be described there.
     pub(crate) fn on_probed(&mut self, id: ConnectionId) {
         if let Some(entry) = self.connections.get_mut(&id)
-            && entry.purpose == Purpose::Aside
+            && entry.purpose == Purpose::DescribeOnly
         {
             entry.takes_sessions = false;
         }

@@ -1,6 +1,6 @@
 //! One connection, as the table knows it.
 
-use super::request::{Describes, PlacementRequest, SharedWith};
+use super::request::{DescribeMode, PlacementRequest, SharedWith};
 use crate::mux::ids::{ConnectionId, PresentationUri};
 
 /// Who may use a connection.
@@ -10,14 +10,14 @@ pub(crate) enum Purpose {
     Pooled,
     /// Everybody with an equal key who is only to be described there and then goes to those that
     /// play; does not count.
-    Aside,
+    DescribeOnly,
     /// The one it was made for; does not count.
     Dedicated,
 }
 
 /// Where a connection is in its life, as far as handing it out goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Phase {
+pub(crate) enum ConnectionPhase {
     /// The one attempt that all its callers wait for is under way.
     Connecting,
     /// Connected.
@@ -28,13 +28,13 @@ pub(crate) enum Phase {
 
 /// One connection in the table.
 #[derive(Clone, Debug)]
-pub(crate) struct Entry<S, K, C> {
+pub(crate) struct TableEntry<S, K, C> {
     /// What the pool keeps of it.
     pub(crate) record: C,
     pub(crate) server: S,
     pub(crate) key: K,
     pub(crate) purpose: Purpose,
-    pub(crate) phase: Phase,
+    pub(crate) phase: ConnectionPhase,
     /// The presentation it was made for.
     pub(crate) presentation: PresentationUri,
     /// Something on it plays, or is about to.
@@ -51,7 +51,7 @@ pub(crate) struct Entry<S, K, C> {
     pub(crate) takes_sessions: bool,
 }
 
-impl<S: Clone + PartialEq, K: Clone + PartialEq, C> Entry<S, K, C> {
+impl<S: Clone + PartialEq, K: Clone + PartialEq, C> TableEntry<S, K, C> {
     /// A connection that is made for this request.
     pub(super) fn new(request: &PlacementRequest<S, K>, purpose: Purpose, record: C) -> Self {
         Self {
@@ -59,13 +59,13 @@ impl<S: Clone + PartialEq, K: Clone + PartialEq, C> Entry<S, K, C> {
             server: request.server.clone(),
             key: request.key.clone(),
             purpose,
-            phase: Phase::Connecting,
+            phase: ConnectionPhase::Connecting,
             presentation: request.presentation.clone(),
             is_playing: false,
             is_pressed: false,
             references: 1,
             set_up: 0,
-            undescribed: u32::from(request.describes != Describes::Nothing),
+            undescribed: u32::from(request.describes != DescribeMode::Nothing),
             takes_sessions: true,
         }
     }
@@ -78,7 +78,7 @@ impl<S: Clone + PartialEq, K: Clone + PartialEq, C> Entry<S, K, C> {
     pub(crate) fn suits(&self, id: ConnectionId, request: &PlacementRequest<S, K>) -> bool {
         self.server == request.server
             && self.key == request.key
-            && self.phase != Phase::Closing
+            && self.phase != ConnectionPhase::Closing
             && self.takes_sessions
             && self.is_company_for(request)
             && self.bears(request.describes)
@@ -86,11 +86,11 @@ impl<S: Clone + PartialEq, K: Clone + PartialEq, C> Entry<S, K, C> {
             && request.younger_than.is_none_or(|old| id > old)
     }
 
-    pub(crate) fn bears(&self, describes: Describes) -> bool {
+    pub(crate) fn bears(&self, describes: DescribeMode) -> bool {
         match describes {
-            Describes::Nothing => true,
-            Describes::InBand => !self.is_pressed,
-            Describes::Aside => !self.is_playing,
+            DescribeMode::Nothing => true,
+            DescribeMode::InBand => !self.is_pressed,
+            DescribeMode::Separate => !self.is_playing,
         }
     }
 
@@ -109,6 +109,6 @@ impl<S: Clone + PartialEq, K: Clone + PartialEq, C> Entry<S, K, C> {
     }
 
     pub(crate) fn is_idle(&self) -> bool {
-        self.phase == Phase::Open && self.references == 0
+        self.phase == ConnectionPhase::Open && self.references == 0
     }
 }

@@ -26,8 +26,8 @@ use crate::mux::ids::ConnectionId;
 
 pub(crate) use self::{
     describe_only::{Rejoin, RejoinInput, Unanswered, rejoin},
-    entry::{Entry, Phase, Purpose},
-    request::{Describes, Placement, PlacementRequest, SharedWith, SharingTerms, terms},
+    entry::{ConnectionPhase, Purpose, TableEntry},
+    request::{DescribeMode, Placement, PlacementRequest, SharedWith, SharingTerms, terms},
 };
 
 /// Sessions one connection can carry at most: channels are one octet and come in pairs.
@@ -83,7 +83,7 @@ pub(crate) enum Served<W> {
 /// All connections of a pool, and the callers that wait for one.
 #[derive(Debug)]
 pub(crate) struct Table<S, K, C, W> {
-    connections: BTreeMap<ConnectionId, Entry<S, K, C>>,
+    connections: BTreeMap<ConnectionId, TableEntry<S, K, C>>,
     /// In order of arrival, all servers together.
     waiting: VecDeque<Waiting<S, K, W>>,
     last_connection: u64,
@@ -146,7 +146,7 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq, C, W> Table<S, K, C, W> {
         };
         self.last_connection += 1;
         let id = ConnectionId(self.last_connection);
-        let entry = Entry::new(request, purpose, record(id));
+        let entry = TableEntry::new(request, purpose, record(id));
         self.connections.insert(id, entry);
         Placement::Connect(id)
     }
@@ -178,7 +178,9 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq, C, W> Table<S, K, C, W> {
             }
         }
         match self.overflow(request) {
-            Some(Purpose::Aside) if let Some(id) = self.least_busy_aside(request) => {
+            Some(Purpose::DescribeOnly)
+                if let Some(id) = self.least_busy_describe_only(request) =>
+            {
                 Choice::Existing(id)
             }
             Some(purpose) => Choice::New(purpose),
@@ -276,9 +278,9 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq, C, W> Table<S, K, C, W> {
     /// The attempt succeeded.
     pub(crate) fn on_connected(&mut self, id: ConnectionId) {
         if let Some(entry) = self.connections.get_mut(&id)
-            && entry.phase == Phase::Connecting
+            && entry.phase == ConnectionPhase::Connecting
         {
-            entry.phase = Phase::Open;
+            entry.phase = ConnectionPhase::Open;
         }
     }
 
@@ -296,7 +298,7 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq, C, W> Table<S, K, C, W> {
         if entry.references == 0 {
             (entry.is_playing, entry.is_pressed) = (false, false);
         }
-        if entry.references > 0 || entry.phase == Phase::Closing {
+        if entry.references > 0 || entry.phase == ConnectionPhase::Closing {
             Checkin::Nothing
         } else if entry.purpose == Purpose::Pooled && entry.takes_sessions {
             Checkin::Idle
@@ -341,7 +343,7 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq, C, W> Table<S, K, C, W> {
     /// Takes another reference to a connection, whoever may use it: its own user tries something.
     pub(crate) fn join(&mut self, id: ConnectionId) -> bool {
         match self.connections.get_mut(&id) {
-            Some(entry) if entry.phase == Phase::Open && entry.takes_sessions => {
+            Some(entry) if entry.phase == ConnectionPhase::Open && entry.takes_sessions => {
                 entry.references += 1;
                 true
             }
@@ -359,7 +361,7 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq, C, W> Table<S, K, C, W> {
             *other != id
                 && (entry.is_playing || entry.is_idle())
                 && entry.takes_sessions
-                && entry.phase != Phase::Closing
+                && entry.phase != ConnectionPhase::Closing
                 && entry.counts_for(&here.server)
                 && entry.key == here.key
         })
@@ -379,7 +381,7 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq, C, W> Table<S, K, C, W> {
     /// a reference before. The one place where the race between the two is decided (fault F38).
     pub(crate) fn try_retire(&mut self, id: ConnectionId) -> bool {
         match self.connections.get(&id) {
-            Some(entry) if entry.references == 0 && entry.phase != Phase::Closing => {
+            Some(entry) if entry.references == 0 && entry.phase != ConnectionPhase::Closing => {
                 self.retire(id)
             }
             _ => false,
@@ -390,8 +392,8 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq, C, W> Table<S, K, C, W> {
     /// being closed. True if it was to be handed out until now.
     pub(crate) fn retire(&mut self, id: ConnectionId) -> bool {
         match self.connections.get_mut(&id) {
-            Some(entry) if entry.phase != Phase::Closing => {
-                entry.phase = Phase::Closing;
+            Some(entry) if entry.phase != ConnectionPhase::Closing => {
+                entry.phase = ConnectionPhase::Closing;
                 true
             }
             _ => false,
@@ -406,11 +408,11 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq, C, W> Table<S, K, C, W> {
     }
 
     /// The connection is over; gives back what was known of it.
-    pub(crate) fn remove(&mut self, id: ConnectionId) -> Option<Entry<S, K, C>> {
+    pub(crate) fn remove(&mut self, id: ConnectionId) -> Option<TableEntry<S, K, C>> {
         self.connections.remove(&id)
     }
 
-    pub(crate) fn entry(&self, id: ConnectionId) -> Option<&Entry<S, K, C>> {
+    pub(crate) fn entry(&self, id: ConnectionId) -> Option<&TableEntry<S, K, C>> {
         self.connections.get(&id)
     }
 
@@ -420,7 +422,7 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq, C, W> Table<S, K, C, W> {
     }
 
     /// All connections, the oldest first.
-    pub(crate) fn entries(&self) -> impl Iterator<Item = (ConnectionId, &Entry<S, K, C>)> {
+    pub(crate) fn entries(&self) -> impl Iterator<Item = (ConnectionId, &TableEntry<S, K, C>)> {
         self.connections.iter().map(|(id, entry)| (*id, entry))
     }
 
@@ -428,7 +430,7 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq, C, W> Table<S, K, C, W> {
     pub(crate) fn entries_of(
         &self,
         server: &S,
-    ) -> impl Iterator<Item = (ConnectionId, &Entry<S, K, C>)> {
+    ) -> impl Iterator<Item = (ConnectionId, &TableEntry<S, K, C>)> {
         self.entries()
             .filter(move |(_, entry)| entry.server == *server)
     }
@@ -499,7 +501,7 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq, C, W> Table<S, K, C, W> {
         request: &PlacementRequest<S, K>,
         limit: u32,
         batch: u32,
-    ) -> impl Iterator<Item = (ConnectionId, &Entry<S, K, C>)> {
+    ) -> impl Iterator<Item = (ConnectionId, &TableEntry<S, K, C>)> {
         self.candidates_of(Purpose::Pooled, request, limit, batch)
     }
 
@@ -509,7 +511,7 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq, C, W> Table<S, K, C, W> {
         request: &PlacementRequest<S, K>,
         limit: u32,
         batch: u32,
-    ) -> impl Iterator<Item = (ConnectionId, &Entry<S, K, C>)> {
+    ) -> impl Iterator<Item = (ConnectionId, &TableEntry<S, K, C>)> {
         self.connections
             .iter()
             .filter(move |(_, entry)| entry.purpose == purpose && entry.references < limit)
@@ -531,7 +533,7 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq, C, W> Table<S, K, C, W> {
     fn room_is_coming(&self, request: &PlacementRequest<S, K>) -> bool {
         self.connections.values().any(|entry| {
             entry.counts_for(&request.server)
-                && entry.phase == Phase::Closing
+                && entry.phase == ConnectionPhase::Closing
                 && entry.references == 0
         })
     }
@@ -539,7 +541,7 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq, C, W> Table<S, K, C, W> {
     fn reference(&mut self, id: ConnectionId, request: &PlacementRequest<S, K>) -> Placement {
         if let Some(entry) = self.connections.get_mut(&id) {
             entry.references += 1;
-            entry.undescribed += u32::from(request.describes != Describes::Nothing);
+            entry.undescribed += u32::from(request.describes != DescribeMode::Nothing);
         }
         Placement::Existing(id)
     }
@@ -547,7 +549,7 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq, C, W> Table<S, K, C, W> {
 
 /// Of equals the oldest, so that the same calls give the same placement.
 fn least_referenced<'a, S: 'a, K: 'a, C: 'a>(
-    candidates: impl Iterator<Item = (ConnectionId, &'a Entry<S, K, C>)>,
+    candidates: impl Iterator<Item = (ConnectionId, &'a TableEntry<S, K, C>)>,
 ) -> Option<ConnectionId> {
     candidates
         .min_by_key(|(id, entry)| (entry.references, *id))

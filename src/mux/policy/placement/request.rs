@@ -28,7 +28,7 @@ pub(crate) struct PlacementRequest<S, K> {
     /// With whom it may be shared.
     pub(crate) shared_with: SharedWith,
     /// Whether a DESCRIBE is to be made on it.
-    pub(crate) describes: Describes,
+    pub(crate) describes: DescribeMode,
     /// Set where it waited to be described at a server that takes its time for each DESCRIBE: how many
     /// describe-only connections the server may have for it.
     pub(crate) describe_only: Option<u32>,
@@ -51,14 +51,14 @@ impl<S: Clone, K: Clone> PlacementRequest<S, K> {
     /// The same once it is described.
     pub(crate) fn described(&self) -> Self {
         Self {
-            describes: Describes::Nothing,
+            describes: DescribeMode::Nothing,
             ..self.clone()
         }
     }
 
     /// Whether it is to go to those that play as soon as it is described.
     pub(crate) fn is_only_described(&self) -> bool {
-        self.shared_with == SharedWith::Any && self.describes != Describes::Nothing
+        self.shared_with == SharedWith::Any && self.describes != DescribeMode::Nothing
     }
 }
 
@@ -75,14 +75,14 @@ pub(crate) enum SharedWith {
 
 /// What a caller will do first on a connection that others play on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Describes {
+pub(crate) enum DescribeMode {
     /// Nothing that could do harm: what it plays is described.
     Nothing,
     /// DESCRIBE, which the server stands: not where sessions expire so soon that they cannot wait
     /// behind a slow one.
     InBand,
     /// DESCRIBE, which may cost the connection (MediaMTX closes it behind a 404).
-    Aside,
+    Separate,
 }
 
 /// The table's answer to a [`PlacementRequest`].

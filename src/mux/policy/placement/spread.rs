@@ -8,7 +8,9 @@
 
 use std::hash::Hash;
 
-use super::{Choice, Describes, Entry, Phase, PlacementRequest, Purpose, SharedWith, Table};
+use super::{
+    Choice, ConnectionPhase, DescribeMode, PlacementRequest, Purpose, SharedWith, Table, TableEntry,
+};
 use crate::mux::ids::ConnectionId;
 
 /// A place, and what makes one better than another: sessions that queue up there, then its kind.
@@ -41,14 +43,14 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq, C, W> Table<S, K, C, W> {
         here: Option<ConnectionId>,
     ) -> Option<Ranked> {
         let most = request.describe_only?;
-        let is_of_this_kind = request.describes != Describes::Nothing
+        let is_of_this_kind = request.describes != DescribeMode::Nothing
             && request.shared_with != SharedWith::Alone
             && !request.is_dedicated;
         if !is_of_this_kind {
             return None;
         }
         let existing = |purpose, rank, limit| {
-            let is_free = move |(id, _): &(ConnectionId, &Entry<S, K, C>)| {
+            let is_free = move |(id, _): &(ConnectionId, &TableEntry<S, K, C>)| {
                 Some(*id) != here && !request.shun.contains(id)
             };
             self.candidates_of(purpose, request, limit, u32::MAX)
@@ -65,13 +67,14 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq, C, W> Table<S, K, C, W> {
         let pooled = existing(Purpose::Pooled, 0, request.preferred_sessions);
         let new_pooled = self.has_room(request).then(|| new(Purpose::Pooled, 1));
         let may_leave = most > 0 && self.is_tried_without(request, here);
-        let aside = may_leave.then(|| existing(Purpose::Aside, 2, request.ceiling));
-        let has_room_aside = may_leave && self.describe_only_connections(&request.server) < most;
-        let new_aside = has_room_aside.then(|| new(Purpose::Aside, 3));
+        let describe_only = may_leave.then(|| existing(Purpose::DescribeOnly, 2, request.ceiling));
+        let has_room_for_describe_only =
+            may_leave && self.describe_only_connections(&request.server) < most;
+        let new_describe_only = has_room_for_describe_only.then(|| new(Purpose::DescribeOnly, 3));
         pooled
             .chain(new_pooled)
-            .chain(aside.into_iter().flatten())
-            .chain(new_aside)
+            .chain(describe_only.into_iter().flatten())
+            .chain(new_describe_only)
             .min_by_key(|(order, _)| *order)
     }
 
@@ -91,8 +94,9 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq, C, W> Table<S, K, C, W> {
     }
 
     fn describe_only_connections(&self, server: &S) -> u32 {
-        let is_one =
-            |entry: &&Entry<S, K, C>| entry.purpose == Purpose::Aside && entry.server == *server;
+        let is_one = |entry: &&TableEntry<S, K, C>| {
+            entry.purpose == Purpose::DescribeOnly && entry.server == *server
+        };
         let count = self.connections.values().filter(is_one).count();
         u32::try_from(count).unwrap_or(u32::MAX)
     }
@@ -100,7 +104,7 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq, C, W> Table<S, K, C, W> {
     /// Whether sessions only come to the connection to be described.
     pub(crate) fn is_describe_only(&self, id: ConnectionId) -> bool {
         self.entry(id)
-            .is_some_and(|entry| entry.purpose == Purpose::Aside)
+            .is_some_and(|entry| entry.purpose == Purpose::DescribeOnly)
     }
 
     /// Whether a connection that counts, and that sessions with this key may use, has several sessions
@@ -111,7 +115,7 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq, C, W> Table<S, K, C, W> {
             let leaving = u32::from(here == Some(*id));
             entry.counts_for(server)
                 && entry.key == *key
-                && entry.phase != Phase::Closing
+                && entry.phase != ConnectionPhase::Closing
                 && entry.references >= 2 + leaving
                 && entry.coming_up() > leaving
         })
@@ -119,7 +123,7 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq, C, W> Table<S, K, C, W> {
 
     /// Whether any session of a server still waits to be described.
     pub(crate) fn is_describing(&self, server: &S) -> bool {
-        let of_server = |entry: &&Entry<S, K, C>| entry.server == *server;
+        let of_server = |entry: &&TableEntry<S, K, C>| entry.server == *server;
         let mut entries = self.connections.values().filter(of_server);
         entries.any(|entry| entry.undescribed > 0)
     }
@@ -136,7 +140,7 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq, C, W> Table<S, K, C, W> {
 /// Sessions that are to be described on the connection. One more where a session is described already
 /// and none is set up: the sooner nothing is described there, the sooner a SETUP goes out and shows
 /// whether the server shares.
-fn queue_of<S: Clone + PartialEq, K: Clone + PartialEq, C>(entry: &Entry<S, K, C>) -> u32 {
+fn queue_of<S: Clone + PartialEq, K: Clone + PartialEq, C>(entry: &TableEntry<S, K, C>) -> u32 {
     let is_kept_waiting = entry.set_up == 0 && entry.coming_up() > entry.undescribed;
     entry.undescribed + u32::from(is_kept_waiting)
 }
@@ -160,7 +164,7 @@ mod tests {
             presentation: PresentationUri("/1".to_owned()),
             is_dedicated: false,
             shared_with: SharedWith::NotPlaying,
-            describes: Describes::Aside,
+            describes: DescribeMode::Separate,
             describe_only: Some(limit),
             ceiling: SESSION_CEILING,
             overflows: true,
@@ -202,7 +206,7 @@ mod tests {
             loads.sort_unstable();
             loads.into_iter().map(|(_, load)| load).collect()
         };
-        (loads(Purpose::Pooled), loads(Purpose::Aside))
+        (loads(Purpose::Pooled), loads(Purpose::DescribeOnly))
     }
 
     #[test]

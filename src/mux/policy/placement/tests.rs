@@ -76,7 +76,7 @@ fn request(server: &'static str, key: u8) -> PlacementRequest<&'static str, u8> 
         presentation: PresentationUri("/1".to_owned()),
         is_dedicated: false,
         shared_with: SharedWith::Any,
-        describes: Describes::Nothing,
+        describes: DescribeMode::Nothing,
         describe_only: None,
         ceiling: SESSION_CEILING,
         overflows: false,
@@ -458,7 +458,9 @@ impl Model {
             Placement::Existing(id) | Placement::Connect(id) => {
                 let entry = table.entry(id).unwrap();
                 assert_eq!(entry.key, key, "shared with another key");
-                assert!(entry.phase != Phase::Closing && entry.references <= SESSION_CEILING);
+                assert!(
+                    entry.phase != ConnectionPhase::Closing && entry.references <= SESSION_CEILING
+                );
                 if let Placement::Connect(id) = placement {
                     self.started.push(id);
                 }
@@ -542,9 +544,9 @@ fn step(numbers: &mut Numbers, table: &mut Names, model: &mut Model) {
         }
         6 if !model.started.is_empty() => {
             let id = model.started[numbers.below(model.started.len())];
-            let is_idle = table
-                .entry(id)
-                .is_some_and(|entry| entry.references == 0 && entry.phase != Phase::Closing);
+            let is_idle = table.entry(id).is_some_and(|entry| {
+                entry.references == 0 && entry.phase != ConnectionPhase::Closing
+            });
             assert_eq!(table.try_retire(id), is_idle);
             model.closing.push(id);
         }
@@ -559,9 +561,9 @@ fn step(numbers: &mut Numbers, table: &mut Names, model: &mut Model) {
                 return;
             }
             let id = from.swap_remove(numbers.below(from.len()));
-            let closes = table
-                .entry(id)
-                .is_some_and(|entry| entry.phase == Phase::Closing || entry.references > 0);
+            let closes = table.entry(id).is_some_and(|entry| {
+                entry.phase == ConnectionPhase::Closing || entry.references > 0
+            });
             if closes {
                 table.retire(id);
                 table.remove(id);
@@ -595,7 +597,7 @@ fn a_control_url_is_below_its_own_presentation_only() {
 fn aside(server: &'static str, key: u8) -> PlacementRequest<&'static str, u8> {
     PlacementRequest {
         max_connections: Some(1),
-        describes: Describes::Aside,
+        describes: DescribeMode::Separate,
         overflows: true,
         ..request(server, key)
     }
@@ -688,10 +690,10 @@ fn who_has_left_a_busy_connection_is_described_aside_if_that_may_cost_the_others
         avoid: vec![id],
         ..aside("nvr", 0)
     };
-    assert!(!table.has_place(&left(Describes::InBand)));
-    assert!(table.has_place(&left(Describes::Aside)));
-    let beside = connect(&mut table, &left(Describes::Aside));
-    let described = left(Describes::Aside).described();
+    assert!(!table.has_place(&left(DescribeMode::InBand)));
+    assert!(table.has_place(&left(DescribeMode::Separate)));
+    let beside = connect(&mut table, &left(DescribeMode::Separate));
+    let described = left(DescribeMode::Separate).described();
     assert_eq!(table.rejoin(beside, &described), None);
     assert_eq!(table.pooled_connections(&"nvr"), 1, "it does not count");
 }
@@ -700,7 +702,7 @@ fn who_has_left_a_busy_connection_is_described_aside_if_that_may_cost_the_others
 fn nobody_leaves_for_a_connection_that_is_as_busy() {
     let mut table = Names::new();
     let in_band = PlacementRequest {
-        describes: Describes::InBand,
+        describes: DescribeMode::InBand,
         ..aside("nvr", 0)
     };
     let id = playing(&mut table, &in_band);

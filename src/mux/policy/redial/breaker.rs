@@ -18,7 +18,7 @@ const LONGEST_PROBE: Duration = Duration::from_secs(30);
 
 /// How far a session has to get before the others follow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Step {
+pub(super) enum RedialStep {
     /// A connection.
     Dial,
     /// Its SETUPs were answered.
@@ -53,14 +53,14 @@ struct Outage {
     /// When the last failure was seen, and how long to wait from then on.
     seen: Instant,
     wait: Duration,
-    needs: Step,
+    needs: RedialStep,
     /// The connection whose loss began it.
     lost: Option<ConnectionId>,
     probe: Option<Probe>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
+enum BreakerPhase {
     /// The server is there as far as is known; since when, if it was away before.
     Up(Option<Instant>),
     Down(Outage),
@@ -72,7 +72,7 @@ enum Phase {
 /// reported late, when a younger connection was made, does not count.
 #[derive(Debug)]
 pub(super) struct Breaker {
-    phase: Phase,
+    phase: BreakerPhase,
     schedule: RetrySchedule,
     /// The youngest connection whose fate is known.
     judged: Option<ConnectionId>,
@@ -84,7 +84,7 @@ pub(super) struct Breaker {
 impl Breaker {
     pub(super) fn new() -> Self {
         Self {
-            phase: Phase::Up(None),
+            phase: BreakerPhase::Up(None),
             schedule: RetrySchedule::default(),
             judged: None,
             last_probe: 0,
@@ -100,11 +100,11 @@ impl Breaker {
         chance: f64,
     ) -> bool {
         let (took, needs) = match self.phase {
-            Phase::Down(outage) => {
+            BreakerPhase::Down(outage) => {
                 let since = outage.probe.map_or(now, |probe| probe.since);
                 (now.saturating_duration_since(since), outage.needs)
             }
-            Phase::Up(_) => (Duration::ZERO, Step::Dial),
+            BreakerPhase::Up(_) => (Duration::ZERO, RedialStep::Dial),
         };
         let is_news = self.is_news(connection);
         if is_news {
@@ -117,13 +117,21 @@ impl Breaker {
     pub(super) fn on_lost(&mut self, now: Instant, connection: ConnectionId, chance: f64) {
         match &mut self.phase {
             // What was said of it first was said by a session that had just come.
-            Phase::Down(outage) if outage.lost == Some(connection) => outage.needs = Step::Dial,
-            Phase::Down(_) => {}
+            BreakerPhase::Down(outage) if outage.lost == Some(connection) => {
+                outage.needs = RedialStep::Dial
+            }
+            BreakerPhase::Down(_) => {}
             // What is known of a younger one says more.
-            Phase::Up(_) if self.judged.is_some_and(|judged| connection < judged) => {}
-            Phase::Up(_) => {
+            BreakerPhase::Up(_) if self.judged.is_some_and(|judged| connection < judged) => {}
+            BreakerPhase::Up(_) => {
                 self.judged = Some(connection);
-                self.fall(now, Setback::Refused, Step::Dial, Some(connection), chance);
+                self.fall(
+                    now,
+                    Setback::Refused,
+                    RedialStep::Dial,
+                    Some(connection),
+                    chance,
+                );
             }
         }
     }
@@ -135,25 +143,31 @@ impl Breaker {
         now: Instant,
         (began, over): (Instant, Instant),
         connection: Option<ConnectionId>,
-        needs: Step,
+        needs: RedialStep,
         chance: f64,
     ) {
         let is_late = connection.is_some_and(|id| self.judged.is_some_and(|judged| id < judged));
         match &mut self.phase {
             _ if is_late => {}
-            Phase::Down(outage) if began >= outage.seen || outage.lost.is_none() => {
+            BreakerPhase::Down(outage) if began >= outage.seen || outage.lost.is_none() => {
                 outage.needs = outage.needs.max(needs);
             }
-            Phase::Down(_) => {}
+            BreakerPhase::Down(_) => {}
             // Another one has shown since that the server is there.
-            Phase::Up(Some(since)) if over < *since => {}
-            Phase::Up(_) => self.fall(now, Setback::Refused, needs, connection, chance),
+            BreakerPhase::Up(Some(since)) if over < *since => {}
+            BreakerPhase::Up(_) => self.fall(now, Setback::Refused, needs, connection, chance),
         }
     }
 
     /// The session that was trying for all has ended without getting far enough.
-    pub(super) fn on_probe_failed(&mut self, now: Instant, number: u64, needs: Step, chance: f64) {
-        if let Phase::Down(outage) = self.phase
+    pub(super) fn on_probe_failed(
+        &mut self,
+        now: Instant,
+        number: u64,
+        needs: RedialStep,
+        chance: f64,
+    ) {
+        if let BreakerPhase::Down(outage) = self.phase
             && outage.probe.is_some_and(|probe| probe.number == number)
         {
             let needs = outage.needs.max(needs);
@@ -163,25 +177,25 @@ impl Breaker {
 
     /// A session got a connection: a new one, or while another was trying one that had survived.
     pub(super) fn on_reached(&mut self, now: Instant, connection: ConnectionId) {
-        let Phase::Down(outage) = self.phase else {
+        let BreakerPhase::Down(outage) = self.phase else {
             return;
         };
         if self.is_news(connection) || outage.probe.is_some() {
-            self.on_progress(now, Step::Dial);
+            self.on_progress(now, RedialStep::Dial);
         }
     }
 
     /// A session got so far. True if that lets others through.
-    pub(super) fn on_progress(&mut self, now: Instant, reached: Step) -> bool {
-        let Phase::Down(outage) = self.phase else {
+    pub(super) fn on_progress(&mut self, now: Instant, reached: RedialStep) -> bool {
+        let BreakerPhase::Down(outage) = self.phase else {
             return false;
         };
         let is_enough = outage.needs <= reached;
         if is_enough {
-            self.phase = Phase::Up(Some(now));
+            self.phase = BreakerPhase::Up(Some(now));
             self.openings = self
                 .openings
-                .saturating_add(u32::from(outage.needs > Step::Dial));
+                .saturating_add(u32::from(outage.needs > RedialStep::Dial));
         }
         is_enough
     }
@@ -194,7 +208,7 @@ impl Breaker {
         due: Option<Instant>,
         yields: Duration,
     ) -> Passage {
-        let Phase::Down(outage) = &mut self.phase else {
+        let BreakerPhase::Down(outage) = &mut self.phase else {
             return Passage::Free;
         };
         if let Some(probe) = outage.probe {
@@ -218,16 +232,16 @@ impl Breaker {
 
     /// The session that was to dial in this try went away before it did anything: the next one may.
     pub(super) fn on_probe_gone(&mut self, number: u64) {
-        if let Phase::Down(outage) = &mut self.phase {
+        if let BreakerPhase::Down(outage) = &mut self.phase {
             outage.probe.take_if(|probe| probe.number == number);
         }
     }
 
     /// What the sessions have to get past, if the server is away.
-    pub(super) fn needs(&self) -> Option<Step> {
+    pub(super) fn needs(&self) -> Option<RedialStep> {
         match self.phase {
-            Phase::Up(_) => None,
-            Phase::Down(outage) => Some(outage.needs),
+            BreakerPhase::Up(_) => None,
+            BreakerPhase::Down(outage) => Some(outage.needs),
         }
     }
 
@@ -241,9 +255,9 @@ impl Breaker {
     pub(super) fn is_forgettable(&self, now: Instant) -> bool {
         let is_old = |since: Instant, age| now.saturating_duration_since(since) >= age;
         match self.phase {
-            Phase::Up(since) => since.is_none_or(|since| is_old(since, RECOVERED)),
+            BreakerPhase::Up(since) => since.is_none_or(|since| is_old(since, RECOVERED)),
             // The sessions that waited have gone; longer than this none waits.
-            Phase::Down(outage) => is_old(outage.seen, LONG_OUTAGE),
+            BreakerPhase::Down(outage) => is_old(outage.seen, LONG_OUTAGE),
         }
     }
 
@@ -259,18 +273,18 @@ impl Breaker {
         &mut self,
         now: Instant,
         setback: Setback,
-        needs: Step,
+        needs: RedialStep,
         lost: Option<ConnectionId>,
         chance: f64,
     ) {
-        if let Phase::Up(Some(since)) = self.phase
+        if let BreakerPhase::Up(Some(since)) = self.phase
             && now.saturating_duration_since(since) >= RECOVERED
         {
             self.schedule.reset();
             self.openings = 0;
         }
         let wait = self.schedule.next(now, setback, chance);
-        self.phase = Phase::Down(Outage {
+        self.phase = BreakerPhase::Down(Outage {
             seen: now,
             wait,
             needs,

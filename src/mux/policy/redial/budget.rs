@@ -23,12 +23,12 @@ const LATE: Duration = Duration::from_millis(500);
 
 /// The latest tries at one server.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Budget {
+pub(super) struct RedialBudget {
     tries: VecDeque<Instant>,
     of_cameras: VecDeque<Instant>,
 }
 
-impl Budget {
+impl RedialBudget {
     /// From when on there is room for a try that costs as much as `cost` dials; none if there was room
     /// all the time.
     pub(super) fn due(&self, cost: usize) -> Option<Instant> {
@@ -90,11 +90,11 @@ mod tests {
 
     /// Tries whenever there is room; how many there were in any minute.
     fn most_in_a_minute(
-        due: impl Fn(&Budget, Instant) -> Option<Instant>,
+        due: impl Fn(&RedialBudget, Instant) -> Option<Instant>,
         is_camera: bool,
     ) -> usize {
         let start = Instant::now() + CAMERAS_FAIL_LONG;
-        let (mut budget, mut tries) = (Budget::default(), Vec::new());
+        let (mut budget, mut tries) = (RedialBudget::default(), Vec::new());
         let mut now = start;
         while now < start + 300 * S {
             now = due(&budget, now).map_or(now, |due| due.max(now));
@@ -120,16 +120,16 @@ mod tests {
     #[test]
     fn f44_cameras_that_fail_get_half_of_that_and_then_half_again() {
         let recently = |now| now - TRIES_WITHIN;
-        let due = |budget: &Budget, now| budget.due_for_camera(now, 1, recently(now));
+        let due = |budget: &RedialBudget, now| budget.due_for_camera(now, 1, recently(now));
         assert_eq!(most_in_a_minute(due, true), TRIES / 2);
         let long_ago = |now| now - CAMERAS_FAIL_LONG;
-        let due = |budget: &Budget, now| budget.due_for_camera(now, 1, long_ago(now));
+        let due = |budget: &RedialBudget, now| budget.due_for_camera(now, 1, long_ago(now));
         assert!(most_in_a_minute(due, true) <= 9);
     }
 
     #[test]
     fn a_try_that_costs_more_waits_for_more_room() {
-        let (now, mut budget) = (Instant::now(), Budget::default());
+        let (now, mut budget) = (Instant::now(), RedialBudget::default());
         for _ in 0..TRIES - 5 {
             budget.on_try(now);
         }

@@ -27,7 +27,7 @@ enum User {
     /// Has nothing; how its last session ended.
     Idle(Option<Ending>),
     /// Until when at least, unless something changes.
-    Waiting(WaiterId, Instant),
+    Waiting(TurnId, Instant),
     /// Until when, and how it ends then.
     Playing(AttemptId, Instant, Ending),
 }

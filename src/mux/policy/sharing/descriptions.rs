@@ -131,7 +131,7 @@ pub(crate) enum Doubt {
 
 /// A description, and those that came before it on its connection.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Described<'a> {
+pub(crate) struct DoubtInput<'a> {
     pub(crate) signature: &'a Signature,
     /// What the connection was asked for first.
     pub(crate) first: &'a FirstAsked,
@@ -143,7 +143,7 @@ pub(crate) struct Described<'a> {
 /// connection. That of the first URI never is: what the server stays with is its own. A server that
 /// stays with a first URI which it refused to describe refuses all.
 pub(crate) fn doubt<'a>(
-    described: Described<'_>,
+    described: DoubtInput<'_>,
     mut others: impl Iterator<Item = &'a Signature>,
 ) -> Option<Doubt> {
     let own = described.signature;
@@ -293,7 +293,7 @@ mod tests {
     fn doubt_of(own: &str, first: &FirstAsked, others: &[&str]) -> Option<Doubt> {
         let own = signature(own);
         let others: Vec<Signature> = others.iter().map(|other| signature(other)).collect();
-        let described = Described {
+        let described = DoubtInput {
             signature: &own,
             first,
             names_another: false,

@@ -42,7 +42,7 @@ const CANARY_RETRY: Duration = Duration::from_secs(10 * 60);
 
 /// The verdict on one server.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Verdict {
+pub(crate) enum DatedVerdict {
     /// It has shown nothing yet, or too long ago.
     #[default]
     Unknown,
@@ -60,12 +60,12 @@ pub(crate) enum Verdict {
     },
 }
 
-impl From<Verdict> for SharingVerdict {
-    fn from(verdict: Verdict) -> Self {
+impl From<DatedVerdict> for SharingVerdict {
+    fn from(verdict: DatedVerdict) -> Self {
         match verdict {
-            Verdict::Unknown => Self::Unknown,
-            Verdict::Yes { .. } => Self::Yes,
-            Verdict::No { .. } => Self::No,
+            DatedVerdict::Unknown => Self::Unknown,
+            DatedVerdict::Yes { .. } => Self::Yes,
+            DatedVerdict::No { .. } => Self::No,
         }
     }
 }
@@ -116,7 +116,7 @@ struct Cap {
 /// All that is known of one server's sharing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Sharing {
-    verdict: Verdict,
+    verdict: DatedVerdict,
     suspicion: Option<Suspicion>,
     /// How often *No* was confirmed since the last *Yes*.
     denials: u32,
@@ -147,12 +147,12 @@ pub(crate) struct Sharing {
 /// What is asked.
 impl Sharing {
     /// The verdict as it holds now.
-    pub(crate) fn verdict(&self, now: Instant) -> Verdict {
+    pub(crate) fn verdict(&self, now: Instant) -> DatedVerdict {
         match self.verdict {
-            Verdict::No { since, reason }
+            DatedVerdict::No { since, reason }
                 if !reason.mixes_sessions() && now >= since + self.memory() =>
             {
-                Verdict::Unknown
+                DatedVerdict::Unknown
             }
             verdict => verdict,
         }
@@ -173,7 +173,7 @@ impl Sharing {
     fn memory(&self) -> Duration {
         let is_of_crashes = matches!(
             self.verdict,
-            Verdict::No {
+            DatedVerdict::No {
                 reason: Evidence::Crashes,
                 ..
             }
@@ -188,7 +188,7 @@ impl Sharing {
     /// Why this server cannot share, if that was confirmed.
     pub(crate) fn objection(&self, now: Instant) -> Option<Evidence> {
         match self.verdict(now) {
-            Verdict::No { reason, .. } => Some(reason),
+            DatedVerdict::No { reason, .. } => Some(reason),
             _ => None,
         }
     }
@@ -196,19 +196,19 @@ impl Sharing {
     /// Where a session may be tried.
     pub(crate) fn mode(&self, now: Instant) -> SharingMode {
         match self.verdict(now) {
-            Verdict::No { reason, .. } => SharingMode::Apart(Some(reason)),
+            DatedVerdict::No { reason, .. } => SharingMode::Apart(Some(reason)),
             _ if self.suspicion(now).is_some() => SharingMode::Apart(None),
-            Verdict::Yes { .. } => SharingMode::Share,
-            Verdict::Unknown if self.is_safe_in_band => SharingMode::TryInBand,
-            Verdict::Unknown if self.is_gathering_barred => SharingMode::Apart(None),
-            Verdict::Unknown => SharingMode::Try,
+            DatedVerdict::Yes { .. } => SharingMode::Share,
+            DatedVerdict::Unknown if self.is_safe_in_band => SharingMode::TryInBand,
+            DatedVerdict::Unknown if self.is_gathering_barred => SharingMode::Apart(None),
+            DatedVerdict::Unknown => SharingMode::Try,
         }
     }
 
     /// Whether a canary may be sent now. Never to a server that has said it is full: a canary is
     /// one session more, and may evict one.
     pub(crate) fn may_send_canary(&self, now: Instant) -> bool {
-        self.verdict(now) == Verdict::Unknown
+        self.verdict(now) == DatedVerdict::Unknown
             && !self.has_said_full
             && !self.is_canary_under_way
             && self.no_canary_before.is_none_or(|before| now >= before)
@@ -274,7 +274,7 @@ impl Sharing {
 
     /// Whether nothing would be lost by forgetting it.
     pub(crate) fn is_forgettable(&self, now: Instant) -> bool {
-        self.verdict == Verdict::Unknown
+        self.verdict == DatedVerdict::Unknown
             && self.joins.is_forgettable(now)
             && self.session_cap(now).is_none()
             && !self.has_said_full
@@ -313,8 +313,8 @@ impl Sharing {
         let is_refuted = self
             .suspicion
             .is_none_or(|suspicion| suspicion.evidence.needs_agreement());
-        if self.verdict(now) == Verdict::Unknown && is_refuted {
-            self.verdict = Verdict::Yes { since: now };
+        if self.verdict(now) == DatedVerdict::Unknown && is_refuted {
+            self.verdict = DatedVerdict::Yes { since: now };
             self.denials = 0;
         }
         if is_refuted {
@@ -367,7 +367,7 @@ impl Sharing {
     /// A session that met `evidence` on a shared connection works on one of its own.
     pub(crate) fn on_works_alone(&mut self, now: Instant, evidence: Evidence) {
         // A connection of a server that shares may die for any reason.
-        let was_yes = matches!(self.verdict, Verdict::Yes { .. });
+        let was_yes = matches!(self.verdict, DatedVerdict::Yes { .. });
         let needs_agreement = self.objection(now).is_none()
             && (evidence.needs_agreement() || (was_yes && evidence == Evidence::Closed));
         let (instances, open) = self.suspicion.map_or((1, 0), |suspicion| {
@@ -382,7 +382,7 @@ impl Sharing {
             });
             if was_yes {
                 // So that a canary may decide.
-                self.verdict = Verdict::Unknown;
+                self.verdict = DatedVerdict::Unknown;
             }
         } else {
             self.deny(now, evidence);
@@ -554,7 +554,7 @@ impl Sharing {
             return;
         }
         self.denials = self.denials.saturating_add(1);
-        self.verdict = Verdict::No { reason, since: now };
+        self.verdict = DatedVerdict::No { reason, since: now };
     }
 }
 

@@ -13,7 +13,7 @@
 
 use std::time::Duration;
 
-use super::{Evidence, Fingerprint, Sharing, Verdict};
+use super::{DatedVerdict, Evidence, Fingerprint, Sharing};
 use crate::mux::{
     ids::Moment, policy::server_speed::ServerSpeed, proto::ServerText, server_key::ServerId,
 };
@@ -33,15 +33,15 @@ pub(crate) fn line(
     now: Moment,
 ) -> Option<String> {
     let (verdict, since, evidence) = match sharing.verdict {
-        Verdict::Unknown => return None,
-        Verdict::Yes { since } => {
+        DatedVerdict::Unknown => return None,
+        DatedVerdict::Yes { since } => {
             let word = match sharing.description_check.is_told_apart() {
                 true => TOLD_APART,
                 false => "-",
             };
             ("yes", since, word.to_owned())
         }
-        Verdict::No { reason, since } => ("no", since, reason.code()),
+        DatedVerdict::No { reason, since } => ("no", since, reason.code()),
     };
     let (kind, text) = sharing
         .fingerprint
@@ -74,15 +74,15 @@ fn pace_words(speed: &ServerSpeed) -> String {
     let micros =
         |time: Option<Duration>| time.map_or("-".to_owned(), |t| t.as_micros().to_string());
     let serial = if speed.is_serial { SERIAL } else { "-" };
-    let (way, work) = (micros(speed.round_trip), micros(speed.work_per_session));
-    format!("{way} {work} {serial}")
+    let (round_trip, work) = (micros(speed.round_trip), micros(speed.work_per_session));
+    format!("{round_trip} {work} {serial}")
 }
 
 /// What is no number was not measured.
-fn pace_of_words(way: &str, work: &str, serial: &str) -> ServerSpeed {
+fn speed_of_words(round_trip: &str, work: &str, serial: &str) -> ServerSpeed {
     let time = |word: &str| word.parse().ok().map(Duration::from_micros);
     ServerSpeed {
-        round_trip: time(way),
+        round_trip: time(round_trip),
         work_per_session: time(work),
         describe: None,
         is_serial: serial == SERIAL,
@@ -111,16 +111,16 @@ pub(crate) fn parse_line(line: &str, now: Moment) -> Option<(ServerId, Sharing, 
             if word == TOLD_APART {
                 description_check.on_told_apart();
             }
-            Verdict::Yes { since }
+            DatedVerdict::Yes { since }
         }
-        "no" => Verdict::No {
+        "no" => DatedVerdict::No {
             reason: evidence?,
             since,
         },
         _ => return None,
     };
     let stands_describe = describes_of_word(words.next()?);
-    let speed = pace_of_words(words.next()?, words.next()?, words.next()?);
+    let speed = speed_of_words(words.next()?, words.next()?, words.next()?);
     let fingerprint = Fingerprint::from_parts(words.next()?, words.next()?);
     let is_safe_in_band = fingerprint.as_ref().is_some_and(Fingerprint::is_in_order);
     let sharing = Sharing {
@@ -153,7 +153,7 @@ mod tests {
         let now = now();
         let since = now.monotonic - Duration::from_secs(100);
         let no = Sharing {
-            verdict: Verdict::No {
+            verdict: DatedVerdict::No {
                 reason: Evidence::Closed,
                 since,
             },
@@ -162,7 +162,7 @@ mod tests {
             ..Sharing::default()
         };
         let yes = Sharing {
-            verdict: Verdict::Yes { since },
+            verdict: DatedVerdict::Yes { since },
             stands_describe: Some(true),
             ..Sharing::default()
         };
@@ -234,7 +234,10 @@ mod tests {
         assert!(read("server GStreamer RTSP server").is_in_order());
         let live555 = read("tool LIVE555 Streaming Media v2026.06.24");
         assert!(!live555.is_in_order() && !live555.describes_in_band());
-        assert!(matches!(live555.verdict, Verdict::Yes { .. }), "it shares");
+        assert!(
+            matches!(live555.verdict, DatedVerdict::Yes { .. }),
+            "it shares"
+        );
     }
 
     #[test]

@@ -15,7 +15,7 @@ fn named(server: &str) -> ServerIdentity<'_> {
 #[test]
 fn a_server_is_unknown_until_it_has_shown_something() {
     let sharing = Sharing::default();
-    assert_eq!(sharing.verdict(Instant::now()), Verdict::Unknown);
+    assert_eq!(sharing.verdict(Instant::now()), DatedVerdict::Unknown);
     assert_eq!(sharing.mode(Instant::now()), SharingMode::Try);
 }
 
@@ -27,7 +27,7 @@ fn two_sessions_on_one_connection_are_a_yes() {
     sharing.on_shared(now + SECOND);
     assert_eq!(
         sharing.verdict(now + LATER_RETRY),
-        Verdict::Yes { since: now }
+        DatedVerdict::Yes { since: now }
     );
     assert_eq!(sharing.mode(now), SharingMode::Share);
 }
@@ -37,7 +37,7 @@ fn f11_evidence_is_provisional_until_the_session_works_alone() {
     let now = Instant::now();
     let mut sharing = Sharing::default();
     sharing.on_suspected(now, CHANNELS);
-    assert_eq!(sharing.verdict(now), Verdict::Unknown);
+    assert_eq!(sharing.verdict(now), DatedVerdict::Unknown);
     assert_eq!(
         sharing.mode(now),
         SharingMode::Apart(None),
@@ -63,7 +63,7 @@ fn a_status_counts_when_a_second_session_met_it_too() {
     let mut sharing = Sharing::default();
     sharing.on_suspected(now, REFUSED);
     sharing.on_works_alone(now, REFUSED);
-    assert_eq!(sharing.verdict(now), Verdict::Unknown);
+    assert_eq!(sharing.verdict(now), DatedVerdict::Unknown);
     sharing.on_works_alone(now, REFUSED);
     assert_eq!(sharing.objection(now), Some(REFUSED));
 }
@@ -83,7 +83,7 @@ fn a_status_counts_when_a_canary_met_it_too_and_not_when_it_passed() {
     flaky.on_canary_sent();
     flaky.on_shared(now);
     flaky.on_canary_over();
-    assert_eq!(flaky.verdict(now), Verdict::Yes { since: now });
+    assert_eq!(flaky.verdict(now), DatedVerdict::Yes { since: now });
 }
 
 #[test]
@@ -93,10 +93,10 @@ fn no_is_tried_again_after_ten_minutes_and_then_once_a_day() {
     sharing.on_works_alone(now, Evidence::Closed);
     assert!(sharing.objection(now + FIRST_RETRY - SECOND).is_some());
     let again = now + FIRST_RETRY;
-    assert_eq!(sharing.verdict(again), Verdict::Unknown);
+    assert_eq!(sharing.verdict(again), DatedVerdict::Unknown);
     sharing.on_works_alone(again, Evidence::Closed);
     assert!(sharing.objection(again + LATER_RETRY - SECOND).is_some());
-    assert_eq!(sharing.verdict(again + LATER_RETRY), Verdict::Unknown);
+    assert_eq!(sharing.verdict(again + LATER_RETRY), DatedVerdict::Unknown);
 }
 
 #[test]
@@ -114,13 +114,13 @@ fn a_no_for_mixing_sessions_up_lasts_until_another_server_answers() {
         assert_eq!(sharing.objection(later), Some(evidence), "the same server");
         let mut unnamed = sharing.clone();
         sharing.on_introduced(later, named("relay/2"));
-        assert_eq!(sharing.verdict(later), Verdict::Unknown);
+        assert_eq!(sharing.verdict(later), DatedVerdict::Unknown);
         let without_header = ServerIdentity {
             session_name: Some("Camera 1"),
             ..ServerIdentity::default()
         };
         unnamed.on_introduced(later, without_header);
-        assert_eq!(unnamed.verdict(later), Verdict::Unknown);
+        assert_eq!(unnamed.verdict(later), DatedVerdict::Unknown);
     }
 }
 

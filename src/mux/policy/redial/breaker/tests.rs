@@ -2,7 +2,7 @@
 
 use super::{
     super::{
-        budget::{Budget, TRIES_WITHIN},
+        budget::{RedialBudget, TRIES_WITHIN},
         schedule::SECOND,
     },
     *,
@@ -31,7 +31,7 @@ fn dials(bounds: RetryBounds, over: Duration, chance: f64) -> Vec<Instant> {
     let (mut now, mut connection) = (start, 1);
     breaker.on_dial_failed(now, id(connection), chance);
     let mut tries = vec![now];
-    let mut budget = Budget::default();
+    let mut budget = RedialBudget::default();
     while now < start + over {
         match breaker.admit(now, bounds, budget.due(1), Duration::ZERO) {
             Passage::Probe(_) => {
@@ -204,20 +204,26 @@ fn what_is_over_is_forgotten() {
 fn f44_a_server_that_drops_each_session_opens_only_when_media_has_lasted() {
     let mut breaker = Breaker::new();
     let now = Instant::now();
-    breaker.on_session_failed(now, (now - S, now), Some(id(1)), Step::Media, 0.0);
+    breaker.on_session_failed(now, (now - S, now), Some(id(1)), RedialStep::Media, 0.0);
     assert_eq!(ask(&mut breaker, now, BOUNDS), Passage::Probe(1));
     breaker.on_reached(now, id(2));
-    assert!(!breaker.on_progress(now, Step::SetUp));
-    assert_eq!(breaker.needs(), Some(Step::Media));
-    breaker.on_probe_failed(now, 1, Step::SetUp, 0.0);
+    assert!(!breaker.on_progress(now, RedialStep::SetUp));
+    assert_eq!(breaker.needs(), Some(RedialStep::Media));
+    breaker.on_probe_failed(now, 1, RedialStep::SetUp, 0.0);
     assert_eq!(
         ask(&mut breaker, now, BOUNDS),
         Passage::NotBefore(now + SECOND)
     );
-    assert!(breaker.on_progress(now, Step::Media));
+    assert!(breaker.on_progress(now, RedialStep::Media));
     assert!(!breaker.is_flapping(), "the first time");
-    breaker.on_session_failed(now + S, (now + S, now + S), Some(id(3)), Step::Media, 0.0);
-    assert!(breaker.on_progress(now + 2 * S, Step::Media));
+    breaker.on_session_failed(
+        now + S,
+        (now + S, now + S),
+        Some(id(3)),
+        RedialStep::Media,
+        0.0,
+    );
+    assert!(breaker.on_progress(now + 2 * S, RedialStep::Media));
     assert!(breaker.is_flapping());
 }
 
@@ -226,14 +232,14 @@ fn f44_sessions_that_failed_together_are_one_failure() {
     let mut breaker = Breaker::new();
     let now = Instant::now();
     for _ in 0..16 {
-        breaker.on_session_failed(now, (now - S, now), None, Step::SetUp, 0.5);
+        breaker.on_session_failed(now, (now - S, now), None, RedialStep::SetUp, 0.5);
     }
     assert_eq!(
         ask(&mut breaker, now, BOUNDS),
         Passage::NotBefore(now + 250 * MS)
     );
-    assert!(breaker.on_progress(now + S, Step::SetUp));
-    breaker.on_session_failed(now + S, (now - S, now), None, Step::SetUp, 0.5);
+    assert!(breaker.on_progress(now + S, RedialStep::SetUp));
+    breaker.on_session_failed(now + S, (now - S, now), None, RedialStep::SetUp, 0.5);
     assert_eq!(ask(&mut breaker, now + S, BOUNDS), Passage::Free);
 }
 
@@ -241,9 +247,9 @@ fn f44_sessions_that_failed_together_are_one_failure() {
 fn f45_what_a_newcomer_says_of_a_lost_connection_gives_way_to_those_that_played_there() {
     let mut breaker = Breaker::new();
     let now = Instant::now();
-    breaker.on_session_failed(now, (now - S, now), Some(id(1)), Step::Media, 0.0);
+    breaker.on_session_failed(now, (now - S, now), Some(id(1)), RedialStep::Media, 0.0);
     breaker.on_lost(now, id(1), 0.0);
-    assert_eq!(breaker.needs(), Some(Step::Dial));
+    assert_eq!(breaker.needs(), Some(RedialStep::Dial));
     assert_eq!(ask(&mut breaker, now, BOUNDS), Passage::Probe(1));
 }
 
@@ -251,11 +257,11 @@ fn f45_what_a_newcomer_says_of_a_lost_connection_gives_way_to_those_that_played_
 fn a_session_that_gets_no_media_does_not_hold_the_others_up_for_ever() {
     let mut breaker = Breaker::new();
     let now = Instant::now();
-    breaker.on_session_failed(now, (now, now), None, Step::Media, 0.0);
+    breaker.on_session_failed(now, (now, now), None, RedialStep::Media, 0.0);
     assert_eq!(ask(&mut breaker, now, BOUNDS), Passage::Probe(1));
     let later = now + LONGEST_PROBE;
     assert_eq!(ask(&mut breaker, later, BOUNDS), Passage::Probe(2));
-    breaker.on_probe_failed(later, 1, Step::Media, 0.0);
+    breaker.on_probe_failed(later, 1, RedialStep::Media, 0.0);
     assert_eq!(
         ask(&mut breaker, later, BOUNDS),
         Passage::Behind(later + LONGEST_PROBE)
@@ -270,8 +276,8 @@ fn f44_a_session_that_fails_after_its_own_dial_is_no_old_news() {
     assert_eq!(ask(&mut breaker, now, BOUNDS), Passage::Probe(1));
     breaker.on_reached(now + S, id(2));
     let over = now + 2 * S;
-    breaker.on_session_failed(over, (now, over), None, Step::SetUp, 0.0);
-    assert_eq!(breaker.needs(), Some(Step::SetUp));
+    breaker.on_session_failed(over, (now, over), None, RedialStep::SetUp, 0.0);
+    assert_eq!(breaker.needs(), Some(RedialStep::SetUp));
     assert_eq!(
         ask(&mut breaker, over, BOUNDS),
         Passage::NotBefore(over + SECOND)
