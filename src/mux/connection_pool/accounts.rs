@@ -1,10 +1,10 @@
-//! The accounts at servers: which user was accepted, and what is known of the server's challenges.
+//! The accounts at servers: which user the server accepted, and which challenges it sent.
 //!
-//! A camera counts the failed logins of a process, not of a multiplexer. So the budget of tries is one
-//! for all multiplexers of the process; everything else is known to each for itself. Its lock is taken
-//! inside that of the pool, for one decision at a time, and only for reports of credentials and for
-//! the begin and end of connections; never for a packet. It is found by a hash: no password outlives
-//! its sessions there.
+//! A camera counts the failed logins of a process, not of a multiplexer. So all multiplexers of the
+//! process share one budget of tries; each keeps everything else for itself. Its lock is taken inside
+//! that of the pool, for one decision at a time, and only for reports of credentials and for the
+//! begin and end of connections; never for a packet. A hash identifies the account: no password
+//! outlives its sessions there.
 
 use std::{
     collections::{HashMap, hash_map::RandomState},
@@ -73,8 +73,8 @@ pub(super) struct Accounts {
 }
 
 impl Accounts {
-    /// Those of a multiplexer that connects through the system, or through a network of its own: whose
-    /// addresses say nothing to others.
+    /// The accounts of a multiplexer that connects through the system, or through a network of its
+    /// own, whose addresses mean nothing to other multiplexers.
     pub(super) fn new(has_own_network: bool) -> Self {
         static PROCESS: LazyLock<Arc<Budgets>> = LazyLock::new(Arc::default);
         static POOLS: AtomicU64 = AtomicU64::new(0);
@@ -94,7 +94,7 @@ impl Accounts {
         Member { pool, connection }
     }
 
-    /// Asks or tells an account something, with the budget that the process has for it.
+    /// Calls `ask` with an account, and with the budget that the process has for it.
     fn with<R>(&mut self, id: &AccountId, ask: impl FnOnce(&mut AccountRecord) -> R) -> Option<R> {
         let account = self.known.get_mut(id)?;
         let key = self.budgets.hasher.hash_one(id);
@@ -107,7 +107,7 @@ impl Accounts {
         Some(answer)
     }
 
-    /// Forgets the budgets that allow nothing more than new ones do.
+    /// Forgets the budgets that allow no less than new ones do.
     fn forget_budgets(&self, now: Instant) {
         let budgets = self.budgets.of_accounts.lock();
         let mut budgets = budgets.unwrap_or_else(PoisonError::into_inner);
@@ -165,7 +165,7 @@ impl Accounts {
         notices
     }
 
-    /// A connection asks or tells something.
+    /// A connection reports something of its credentials.
     fn on_report(
         &mut self,
         now: Instant,
@@ -224,7 +224,7 @@ impl ConnectionPool {
         let id = (key.server().clone(), credentials);
         let mut changes = self.watch(key.server());
         while !self.lock().accounts.is_accepted(&id) {
-            // The server was forgotten meanwhile.
+            // The pool forgot the server meanwhile.
             if changes.changed().await.is_err() {
                 changes = self.watch(key.server());
             }
@@ -244,7 +244,7 @@ impl PoolState {
         account.is_some_and(|account| account.gate.is_premature(member, refusal))
     }
 
-    /// A connection asks or tells something of its credentials.
+    /// A connection reports something of its credentials.
     pub(super) fn on_credentials(
         &mut self,
         now: Instant,
@@ -270,7 +270,7 @@ impl PoolState {
         }
     }
 
-    /// A connection uses its credentials no more.
+    /// A connection does not use its credentials any more.
     pub(super) fn leave_account(&mut self, now: Instant, id: ConnectionId) {
         if let Some(account) = self.account_of(id) {
             let notices = self.accounts.leave(now, &account, id);

@@ -1,4 +1,4 @@
-//! What a caller wants of the pool.
+//! What a caller asks of the pool.
 
 use std::sync::Arc;
 
@@ -19,50 +19,52 @@ use crate::mux::{
 
 const DEFAULT_USER_AGENT: &str = concat!("rtspmux/", env!("CARGO_PKG_VERSION"));
 
-/// What is known of the server when a caller comes.
+/// What the pool knows of the server when a caller asks for a connection.
 #[derive(Clone, Debug, Default)]
 pub(super) struct ServerView {
     /// Whether it can share connections.
     pub(super) mode: SharingMode,
     /// How many sessions it lets onto a connection.
     pub(super) cap: Option<u32>,
-    /// How many had better come up on a connection at a time.
+    /// How many sessions should be set up on a connection at a time.
     pub(super) batch: Option<u32>,
-    /// Whether its connections stand a DESCRIBE that fails.
+    /// Whether a connection to it survives a DESCRIBE that fails.
     pub(super) describes_in_band: bool,
-    /// Whether it works on the requests of a connection strictly in order, so that nothing has to wait
-    /// for a DESCRIBE that may never be answered.
+    /// Whether it works on the requests of a connection strictly in order, so that no request has to
+    /// wait for a DESCRIBE that may never be answered.
     pub(super) is_in_order: bool,
-    /// Whether it takes its time for each DESCRIBE, and has refused no connection: describe-only ones may
-    /// be made.
+    /// Whether each DESCRIBE takes it long, and it has refused no connection: then describe-only
+    /// connections may be made.
     pub(super) may_describe_only: bool,
-    /// Connections on which it has been busy with one request for long, and those that are congested.
+    /// Connections on which it has worked on one request for long, and connections that are
+    /// congested.
     pub(super) busy: Vec<ConnectionId>,
-    /// Connections that nobody is to get yet.
+    /// Connections that no session is to get yet.
     pub(super) not_yet_free: Vec<ConnectionId>,
 }
 
-/// What a caller wants.
+/// What a caller asks for.
 #[derive(Clone, Debug)]
 pub(crate) struct CheckoutRequest {
     pub(crate) options: Arc<SessionOptions>,
     pub(crate) key: ConnectionKey,
     /// A connection of its own, whatever the server can do.
     pub(crate) is_dedicated: bool,
-    /// A connection that nobody else uses, though others may join once something is known.
+    /// A connection that no other session uses, though others may join once the verdict is known.
     pub(crate) is_apart: bool,
     /// What it plays has to be described on the connection first.
     pub(crate) needs_describe: bool,
-    /// No connection is made for it: the server refuses more.
+    /// No new connection is made for it: the server refuses more connections.
     pub(crate) is_within: bool,
-    /// It left a connection on which many are described one after the other, and goes to one on which
-    /// fewer are.
+    /// It left a connection on which many sessions are described one after the other, and goes to one
+    /// with fewer.
     pub(crate) is_spread: bool,
-    /// It goes to no describe-only connection: there was none for it, or it could not leave it in time.
+    /// It goes to no describe-only connection: the pool had none for it, or it could not leave one in
+    /// time.
     pub(crate) is_kept_pooled: bool,
     /// Its DESCRIBE waited behind one that was not answered, and may stay unanswered as well.
     pub(crate) is_doubtful: bool,
-    /// Connections that were tried already.
+    /// Connections that the session has tried already.
     pub(crate) avoid: Vec<ConnectionId>,
     /// Only connections made after this one.
     pub(crate) younger_than: Option<ConnectionId>,
@@ -95,8 +97,8 @@ impl CheckoutRequest {
         })
     }
 
-    /// What the table has to know.
-    /// `is_proven`: what it is for was played before; `is_doubtful`: it may not be described.
+    /// What the table has to know. `is_proven`: the presentation was played before; `is_doubtful`:
+    /// its DESCRIBE may stay unanswered.
     pub(super) fn placement_request(
         &self,
         known: &ServerView,
@@ -108,7 +110,8 @@ impl CheckoutRequest {
         let ceiling = known
             .cap
             .map_or(SESSION_CEILING, |cap| cap.clamp(1, SESSION_CEILING));
-        // What was played before is there: no 404 that could cost the connection.
+        // A presentation that was played before exists: the server answers no 404 that could cost the
+        // connection.
         let is_safe = (known.describes_in_band && known.is_in_order) || is_proven;
         let in_band = is_safe && !is_doubtful;
         let describes = self.describes(in_band);
@@ -134,7 +137,7 @@ impl CheckoutRequest {
                 false => (max > 0).then_some(max),
             },
             preferred_sessions: pooling.max_sessions_per_connection.clamp(1, ceiling),
-            // One that is only being tried is not spread: its sessions are the trial.
+            // The sessions of a server that is being tried are not spread: they are the trial.
             batch: known
                 .batch
                 .filter(|_| shared_with == SharedWith::Any || self.is_spread)
@@ -145,7 +148,8 @@ impl CheckoutRequest {
             ceiling,
             describes,
             describe_only: self.is_spread.then(|| self.describe_only(known)),
-            // A DESCRIBE made aside is soon over, and where the others play it might cost them.
+            // A DESCRIBE on a connection of its own is soon over; where others play it might cost
+            // them their connection.
             overflows: !self.is_within
                 && (overflows
                     || (describes != DescribeMode::Nothing
@@ -180,12 +184,12 @@ impl CheckoutRequest {
         }
     }
 
-    /// What it is for.
+    /// The presentation that the session is to play.
     pub(crate) fn presentation(&self) -> PresentationUri {
         self.options.presentation()
     }
 
-    /// What a caller is told who gets nothing.
+    /// The error of a caller that gets no connection.
     pub(super) fn refusal(&self, objection: Option<Evidence>) -> Error {
         let server = self.key.server();
         let max = self.options.pooling.max_connections_per_server;

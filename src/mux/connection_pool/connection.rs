@@ -42,7 +42,7 @@ pub(super) struct ConnectionRecord {
     pub(super) trial: Trial,
     pub(super) joins: Joins,
     pub(super) congestion: CongestionWatch,
-    /// While it is congested.
+    /// Set while the connection is congested.
     pub(super) rebalance: Option<Rebalance>,
     pub(super) losses: FramingLosses,
     pub(super) account: Option<AccountId>,

@@ -1,5 +1,5 @@
-//! Describe-only connections of servers that take their time for each DESCRIBE: when a session goes to
-//! one, and what follows where a server does not take it.
+//! Describe-only connections, for servers that take long for each DESCRIBE: when a session goes to
+//! one, and what happens where the server does not accept it.
 
 use std::time::{Duration, Instant};
 
@@ -16,13 +16,13 @@ use crate::mux::{
     server_key::{ConnectionKey, ServerId},
 };
 
-/// After a server did not take a describe-only connection, none is made there for so long.
+/// How long no describe-only connection is made to a server that did not accept one.
 const RETRY: Duration = Duration::from_secs(10 * 60);
 
 impl ConnectionPool {
-    /// Whether a session that waits on a connection to be described would be described sooner on another
-    /// one, because the server takes its time for each DESCRIBE and works on those of several
-    /// connections at a time.
+    /// Whether a session that waits on a connection to be described would be described sooner on
+    /// another one, because the server takes long for each DESCRIBE and works on several connections
+    /// at a time.
     pub(crate) fn is_described_sooner_elsewhere(
         &self,
         checkout: &CheckoutRequest,
@@ -50,8 +50,8 @@ impl ConnectionPool {
         purpose == Some(Purpose::Pooled)
     }
 
-    /// What decides whether a session that was described goes to a connection that counts; `until` is
-    /// how long it waits for others if none of them gets further.
+    /// The facts that decide whether a session that was described goes to a connection that counts;
+    /// it waits for other sessions until `until` if none of them gets further.
     pub(crate) fn rejoin_input(&self, key: &ConnectionKey, until: Instant) -> RejoinInput {
         let state = self.lock();
         let server = key.server();
@@ -71,8 +71,8 @@ impl ConnectionPool {
         }
     }
 
-    /// The session on a describe-only connection remains there. False if others are there: then it may
-    /// not.
+    /// The session on a describe-only connection stays there. False if other sessions are there: then
+    /// it may not stay.
     pub(crate) fn keep_others_away(&self, id: ConnectionId) -> bool {
         let mut state = self.lock();
         let entry = state.table.entry(id);
@@ -83,15 +83,15 @@ impl ConnectionPool {
         is_alone
     }
 
-    /// The session is described on a connection that counts; where the server shares no other one is made
-    /// for it, for that would be refused as well.
+    /// The session is described on a connection that counts; where the server shares, no new
+    /// connection is made for it, since the server would refuse that as well.
     pub(crate) fn keep_pooled(&self, checkout: &mut CheckoutRequest) {
         let mode = self.lock().mode(checkout.key.server(), clock::now());
         (checkout.is_spread, checkout.is_kept_pooled) = (false, true);
         checkout.is_within |= mode == SharingMode::Share;
     }
 
-    /// A server did not take a describe-only connection, or did not work on it.
+    /// A server did not accept a describe-only connection, or did not answer on it.
     pub(crate) fn on_describe_only_refused(&self, driver: &DriverHandle) {
         let mut state = self.lock();
         if state.table.retire(driver.id) {
@@ -108,7 +108,7 @@ impl ConnectionPool {
         self.lock().server(name).has_served_describe_only = true;
     }
 
-    /// Whether it has done so, and has refused none since.
+    /// Whether a server has answered on a describe-only connection, and has refused none since.
     pub(crate) fn has_served_describe_only(&self, name: &ServerId) -> bool {
         self.lock().server(name).has_served_describe_only
     }
@@ -129,9 +129,9 @@ impl ConnectionPool {
         self.lock().is_doubtful(checkout, clock::now())
     }
 
-    /// Waits until a describe-only connection is connected; none if it is not, or not in time. That is no
-    /// failure of the server's, which may take a limited number of connections: others play on those it
-    /// has.
+    /// Waits until a describe-only connection is connected; none if it is not, or not in time. That
+    /// is no failure of the server, which may accept a limited number of connections: sessions play
+    /// on those that it has.
     pub(super) async fn reach_describe_only(
         &self,
         handle: ConnectionHandle,

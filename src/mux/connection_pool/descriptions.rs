@@ -27,17 +27,19 @@ const MOST: usize = 1024;
 /// Octets of SDP, so that a few huge ones cannot fill the memory.
 const MOST_OCTETS: usize = 8 * 1024 * 1024;
 
-/// Who has played what; nobody: an earlier process.
+/// The key of the session that played a presentation (none: an earlier process did), and the URI of
+/// it.
 type Name = (Option<ConnectionKey>, PresentationUri);
 
 #[derive(Debug)]
 struct Remembered {
     presentation: Presentation,
-    /// When it was last used, in uses.
+    /// The number of the use in which it was last used.
     used: u64,
 }
 
-/// Descriptions by who may see them and what they are of; the least recently used go first.
+/// Descriptions, by the sessions that may see them and by URI; the least recently used are dropped
+/// first.
 #[derive(Debug, Default)]
 pub(super) struct Descriptions {
     known: HashMap<Name, Remembered>,
@@ -46,7 +48,7 @@ pub(super) struct Descriptions {
 }
 
 impl Descriptions {
-    /// A presentation was played. True if it was not known so.
+    /// A presentation was played. True if this description of it is new.
     pub(super) fn remember(
         &mut self,
         key: &ConnectionKey,
@@ -79,7 +81,7 @@ impl Descriptions {
         }
     }
 
-    /// What was said of it last.
+    /// The last description of it.
     pub(super) fn recall(
         &mut self,
         key: &ConnectionKey,
@@ -93,7 +95,7 @@ impl Descriptions {
         Some(presentation)
     }
 
-    /// This process's own description before that of an earlier one.
+    /// Prefers the description that this process received to that of an earlier process.
     fn find(&mut self, key: &ConnectionKey, uri: &PresentationUri) -> Option<&mut Remembered> {
         let own = (Some(key.clone()), uri.clone());
         let name = match self.known.contains_key(&own) {
@@ -103,7 +105,8 @@ impl Descriptions {
         self.known.get_mut(&name)
     }
 
-    /// Another one that was played over the same kind of connection by this process, the last one.
+    /// The presentation that this process played last over the same kind of connection, other than
+    /// this one.
     pub(super) fn another(
         &self,
         key: &ConnectionKey,
@@ -124,13 +127,13 @@ impl Descriptions {
         self.known.contains_key(&own) || self.known.contains_key(&(None, own.1))
     }
 
-    /// It does not hold any more.
+    /// The description does not hold any more.
     pub(super) fn forget(&mut self, key: &ConnectionKey, uri: &PresentationUri) {
         self.remove(&(Some(key.clone()), uri.clone()));
         self.remove(&(None, uri.clone()));
     }
 
-    /// All that is known, for the next process: what was used last comes first.
+    /// All descriptions, for the next process: the one that was used last comes first.
     pub(super) fn latest_first(&self) -> Vec<(PresentationUri, Presentation)> {
         let mut known: Vec<_> = self.known.iter().collect();
         known.sort_unstable_by_key(|(_, known)| Reverse(known.used));
@@ -149,7 +152,7 @@ impl Descriptions {
 const KIND: &str = "played";
 const ENCODED: &AsciiSet = &CONTROLS.add(b' ').add(b'%');
 
-/// None if it is not to be written down, or would not be the same when it is read.
+/// None if the description is not to be written down, or would not be read back the same.
 pub(crate) fn line(uri: &PresentationUri, presentation: &Presentation) -> Option<String> {
     let url: Url = uri.0.parse().ok()?;
     let base = &presentation.base;

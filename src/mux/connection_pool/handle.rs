@@ -23,7 +23,7 @@ pub struct ConnectionHandle {
     is_reused: bool,
     /// The connection was made for this reference, though others may have joined.
     is_founding: bool,
-    /// It is here to be described only: what plays is elsewhere.
+    /// Its session is on this connection to be described only; sessions play on another one.
     is_aside: bool,
     /// The connection was made for descriptions alone.
     is_describe_only: bool,
@@ -93,7 +93,7 @@ impl ConnectionHandle {
         self.is_describe_only
     }
 
-    /// True if that is new.
+    /// True if it was not marked before.
     pub(super) fn mark_described(&self) -> bool {
         !self.is_described.swap(true, Ordering::Relaxed)
     }
@@ -106,7 +106,7 @@ impl ConnectionHandle {
         self.idle_timeout
     }
 
-    /// True if that is new.
+    /// True if it was not marked before.
     pub(super) fn mark_set_up(&self) -> bool {
         !self.is_set_up.swap(true, Ordering::Relaxed)
     }

@@ -1,15 +1,19 @@
-//! The pool: which connections there are, who uses them, and who gets which.
+//! The pool: the connections that there are, the sessions that use them, and the connection that a
+//! session gets.
 //!
-//! What is pooled is not idle sockets but shared, multiplexed connections. [`checkout`] takes a
-//! counted reference to one, making it if need be; [`checkin`], or dropping the handle, gives it
-//! back. The last one back arms the idle timer.
+//! The pool holds shared, multiplexed connections, not idle sockets. [`checkout`] takes a counted
+//! reference to a connection and makes the connection if need be; [`checkin`], or dropping the
+//! handle, gives the reference back. The last reference that comes back arms the idle timer.
 //!
-//! All shared state of the crate is behind the one lock here. It is never held across an await or a
-//! callback: what is to be done afterwards is collected in [`DeferredWork`]. The decisions are in
-//! [`placement`](super::policy::placement); this file turns them into links, handles and commands.
+//! What the pool knows of connections and servers is behind the one lock here. Only the budget of
+//! login attempts, which all pools of the process share, has a lock of its own. The lock is never
+//! held across an await or a callback: [`DeferredWork`] collects what is to be done afterwards. The
+//! decisions are in [`placement`](super::policy::placement); the pool turns them into connections,
+//! handles and commands.
 //!
-//! The race between a checkout and the idle timeout is decided here, in `Registration::try_retire`
-//! under the lock: whoever comes first has it.
+//! The race between a checkout and the idle timeout is decided under the lock, by
+//! [`Table::try_retire`](super::policy::placement::Table::try_retire): the one that takes the lock
+//! first has the connection.
 //!
 //! [`checkout`]: ConnectionPool::checkout
 //! [`checkin`]: ConnectionPool::checkin
@@ -65,10 +69,10 @@ use super::{
     stats::MuxStats,
 };
 
-/// Events kept for who is slow to take them.
+/// Events that are kept for a receiver that is slow to take them.
 const EVENTS: usize = 256;
 
-/// How long aborted drivers get to go away; they do at their next await.
+/// How long aborted drivers get to end; they end at their next await.
 const ABORT_GRACE: Duration = Duration::from_secs(1);
 
 /// The connections of a [`Mux`](super::Mux); cheap to clone.
@@ -81,16 +85,16 @@ struct Shared {
     runtime: RuntimeChoice,
     limits: Limits,
     timeouts: Timeouts,
-    /// In place of the system's.
+    /// Used in place of the system's network.
     network: Option<Arc<dyn Network>>,
     /// Drivers that have not ended.
     running: watch::Sender<usize>,
     events: broadcast::Sender<MuxEvent>,
-    /// Keeps from run to run what was learned of servers.
+    /// Keeps from one run to the next what the pool has learned of servers.
     saver: Option<Arc<Saver>>,
-    /// The first thing that was wrong with its file.
+    /// The first problem with the state file.
     state_file_problem: OnceLock<StateFileProblem>,
-    /// It will be written in a moment.
+    /// The state file will be written in a moment.
     is_save_due: AtomicBool,
 }
 
@@ -165,7 +169,7 @@ impl ConnectionPool {
     }
 
     fn place(&self, checkout: CheckoutRequest) -> Result<Checkout, Error> {
-        // Before anything is placed: without a runtime nothing can be.
+        // Checked before anything is placed: without a runtime no driver can start.
         self.runtime()?;
         self.change(|state, deferred| {
             if state.is_shut_down {
@@ -224,7 +228,7 @@ impl ConnectionPool {
             MuxEvent::Limit(limit) => tracing::warn!("{limit}"),
             MuxEvent::StateFile(problem) => tracing::warn!("{problem}"),
         }
-        // Nobody need listen.
+        // It is no error that no receiver listens.
         let _ = self.0.events.send(event);
     }
 
@@ -241,9 +245,9 @@ impl ConnectionPool {
         self.lock().stats(clock::now())
     }
 
-    /// Nobody gets a connection any more; those there are tear down their sessions and close. What
-    /// has not ended after `deadline` is aborted. The state file is written by then, unless its disk is
-    /// too slow.
+    /// The pool hands out no connection any more; its connections tear down their sessions and close.
+    /// Drivers that have not ended after `deadline` are aborted. The state file is written by then,
+    /// unless its disk is too slow.
     pub(crate) async fn shutdown(&self, deadline: Duration) {
         self.change(PoolState::shut_down);
         // Without one nothing was ever connected, and nothing learned.
@@ -277,7 +281,7 @@ impl ConnectionPool {
     pub(crate) fn shutdown_blocking(&self, deadline: Duration) {
         match self.0.runtime.get() {
             Some(runtime) => runtime.block_on(self.shutdown(deadline)),
-            // Nothing was ever connected; only what comes later is to be refused.
+            // Nothing was ever connected; only later checkouts are to be refused.
             None => self.change(PoolState::shut_down),
         }
     }

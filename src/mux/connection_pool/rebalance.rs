@@ -25,13 +25,13 @@ use crate::mux::{
     proto::{FramingLoss, SessionKey},
 };
 
-/// How long a connection is congested before the first session is moved: new ones going elsewhere may
-/// be enough.
+/// How long a connection is congested before the first session is moved: it may be enough that new
+/// sessions go elsewhere.
 const FIRST_MOVE: Duration = Duration::from_secs(10);
-/// How long after a move the next one comes: two looks, and the time that setting up takes.
+/// How long after a move the next one comes: two samples, and the time that setting up takes.
 const NEXT_MOVE: Duration = Duration::from_secs(5);
-/// How long nothing is moved at a server where moving did not help, and how often a limit in the
-/// way is told.
+/// How long nothing is moved at a server where moving did not help, and how often the pool reports a
+/// limit that prevents a move.
 const REST: Duration = Duration::from_secs(10 * 60);
 
 /// The moves from one congested connection.
@@ -68,7 +68,7 @@ impl Rebalance {
 enum NextMove {
     Wait,
     Move,
-    /// Half of them have gone, and it is no better.
+    /// Half of the sessions have gone, and the congestion remains.
     GiveUp,
 }
 
@@ -89,8 +89,8 @@ impl ConnectionPool {
         self.change_record(id, |record| record.losses.on_move_failed(session));
     }
 
-    /// Whether a session that plays on `congested` has a place elsewhere. If it is the user's limit that
-    /// it has none, that is told.
+    /// Whether a session that plays on `congested` has a place elsewhere. If the user's limit is the
+    /// reason that it has none, an event says so.
     pub(crate) fn may_rebalance(
         &self,
         checkout: &CheckoutRequest,
@@ -115,7 +115,7 @@ impl PoolState {
         let (server, sessions) = (entry.server.clone(), entry.set_up);
         let mode = self.mode(&server, now);
         let may_move = self.servers.get(&server).is_some_and(|known| {
-            // A server that was ever full has no room for a session that is there twice.
+            // A server that was ever full has no room for a second instance of a session that moves.
             !known.sharing.has_said_full() && known.rests_until.is_none_or(|until| now >= until)
         }) && mode == SharingMode::Share;
         let Some(record) = self.table.record_mut(id) else {
@@ -135,7 +135,7 @@ impl PoolState {
         }
         let rebalance = &mut record.rebalance;
         let rebalance = rebalance.get_or_insert_with(|| Rebalance::new(now, sessions));
-        // While it becomes better nobody moves.
+        // While the connection gets better no session moves.
         if !may_move || !record.congestion.was_bad() {
             return;
         }

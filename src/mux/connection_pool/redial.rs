@@ -1,5 +1,5 @@
-//! Sessions that wait until they may try a server (again), and what becomes of those that try: the
-//! decisions are [`Redial`]'s, one for each server.
+//! Sessions that wait until they may try a server (again), and how their tries end. [`Redial`]
+//! decides; there is one for each server.
 
 use std::{collections::HashMap, time::Instant};
 
@@ -15,26 +15,26 @@ use crate::mux::{
     server_key::{ConnectionKey, ServerId},
 };
 
-/// The servers that sessions are on their way to, or that were lost, and not for good.
+/// The servers that sessions are trying, or whose connections were lost a short time ago.
 #[derive(Debug, Default)]
 pub(super) struct Redials(HashMap<ServerId, RedialQueue>);
 
-/// One of them.
+/// One server, and the sessions that wait to try it.
 #[derive(Debug)]
 struct RedialQueue {
     redial: Redial,
-    /// Dials that failed, and what the last of them came to.
+    /// Dials that failed, and the failure of the last one.
     failures: u64,
     failure: Option<DialFailure>,
-    /// Told whenever a session that waits may be admitted.
+    /// Signalled whenever a waiting session may be admitted.
     changed: watch::Sender<()>,
 }
 
-/// What a dial came to.
+/// How a dial failed.
 #[derive(Debug)]
 struct DialFailure {
     error: Error,
-    /// The key that it concerns, if not all: a certificate may do for others.
+    /// The key that it concerns, if it does not concern all: another key may accept the certificate.
     key: Option<ConnectionKey>,
 }
 
@@ -53,7 +53,7 @@ impl Redials {
         Some(result)
     }
 
-    /// A dial failed, for all that wait and are concerned.
+    /// A dial failed, for all waiting sessions that it concerns.
     fn on_dial_failed(&mut self, now: Instant, driver: &DriverHandle, failure: DialFailure) {
         let queue = self.queue(now, &driver.server);
         if queue.redial.on_dial_failed(now, driver.id, clock::chance()) {
@@ -94,18 +94,18 @@ impl Redials {
     }
 }
 
-/// Where a session that waits for its turn stands.
+/// What a session that waits for its turn is to do.
 enum Place {
-    /// It is its turn.
+    /// It may try.
     Turn(Option<u64>),
-    /// The one that dialled for all has failed.
+    /// The session that dialled for all has failed.
     Failed(Error),
-    /// Until then, or until something changes.
+    /// It waits until then, or until something changes.
     Waiting(Instant, watch::Receiver<()>),
 }
 
 impl ConnectionPool {
-    /// The fate of a connection attempt, as each session sees it that waited for it.
+    /// How a connection attempt ended; each session that waited for it reports that.
     pub(super) fn on_dialled(
         &self,
         driver: &DriverHandle,
@@ -149,9 +149,9 @@ impl ConnectionPool {
         }
     }
 
-    /// Waits until a session may try the server (again), or another one has dialled for it and failed.
-    /// `after` is what ended its last attempt; none where a user starts it. Dropping the future gives
-    /// its place up.
+    /// Waits until a session may try the server (again), or until another session has dialled for it
+    /// and failed. `after` is the error that ended its last attempt; none where a user starts the
+    /// session. Dropping the future gives its place up.
     pub(crate) async fn turn(
         &self,
         key: &ConnectionKey,
@@ -212,7 +212,7 @@ struct Waiting {
     pool: ConnectionPool,
     server: ServerId,
     id: TurnId,
-    /// Dials that had failed when it came.
+    /// Dials that had failed when it began to wait.
     failures: u64,
 }
 
@@ -243,7 +243,7 @@ impl Drop for Waiting {
     }
 }
 
-/// Says that it is a session's turn to try a server; keep it until that came to something, then drop
+/// Says that a session may try its server; keep it until the session plays or has failed, then drop
 /// it.
 #[derive(Debug)]
 #[must_use = "dropping it lets the next one try"]
@@ -265,8 +265,8 @@ impl Drop for RedialPermit {
     }
 }
 
-/// Tells the redial policy what becomes of one session at the server that its user named; dropped when
-/// the session is over.
+/// Reports to the redial policy how far one session gets at the server that its user named; dropped
+/// when the session is over.
 #[derive(Debug)]
 pub(crate) struct Attempt {
     pool: ConnectionPool,

@@ -31,18 +31,18 @@ pub(super) struct Server {
     pub(super) realms: Realms,
     /// How long the last two DESCRIBEs took that were answered, the latest one last.
     describes_took: [Option<Duration>; 2],
-    /// Sessions that were announced and have not come.
+    /// Sessions that were announced and are not opened yet.
     pub(super) intents: Vec<(IntentId, ConnectionKey)>,
-    /// Until when no session that plays is moved: it did not help.
+    /// Until when no session that plays is moved: moving one did not help.
     pub(super) rests_until: Option<Instant>,
-    /// When it was last told that a limit of the user hurts.
+    /// When the pool last reported that a limit of the user prevents a move.
     pub(super) limit_told: Option<Instant>,
-    /// Until when no describe-only connection is made: it did not take one.
+    /// Until when no describe-only connection is made: the server did not take one.
     pub(super) no_describe_only_before: Option<Instant>,
     /// It has answered on a describe-only connection, and so has room for them.
     pub(super) has_served_describe_only: bool,
     pub(super) unanswered: Unanswered,
-    /// Told whenever anything changes that a session held before its PLAY may wait for.
+    /// Signalled whenever something changes that a session may wait for before its PLAY.
     changed: watch::Sender<()>,
 }
 
@@ -51,7 +51,7 @@ impl Server {
         Self::with(Sharing::default(), ServerSpeed::default())
     }
 
-    /// A server of which so much is remembered.
+    /// A server, with what the state file holds of it.
     pub(super) fn with(sharing: Sharing, speed: ServerSpeed) -> Self {
         Self {
             sharing,
@@ -74,15 +74,15 @@ impl Server {
         self.notify();
     }
 
-    /// How long a request waits behind another one's before its session turns elsewhere. One slow
-    /// camera says nothing about the others.
+    /// How long a session lets its request wait behind that of another session before it goes
+    /// elsewhere. One slow camera says nothing about the others.
     pub(super) fn patience(&self) -> Duration {
         let took = self.describes_took.into_iter().flatten().min();
         took.map_or(REGROUP, patience)
     }
 
-    /// How long a DESCRIBE may keep those that wait behind it from being sent at all, before they turn
-    /// elsewhere.
+    /// How long a session waits behind a DESCRIBE that keeps its own request from being sent at all,
+    /// before it goes elsewhere.
     pub(super) fn describe_patience(&self) -> Duration {
         let took = self.describes_took.into_iter().flatten().min();
         took.map_or(SHORTEST_DESCRIBE_PATIENCE, describe_patience)
@@ -94,8 +94,8 @@ impl Server {
         is_known && !self.speed.is_slow_to_describe()
     }
 
-    /// Whether describe-only connections may be made: one DESCRIBE takes so long that they pay, and the
-    /// server was never short of room.
+    /// Whether describe-only connections may be made: one DESCRIBE takes so long that they pay, and
+    /// the server was never full.
     pub(super) fn may_describe_only(&self, now: Instant) -> bool {
         self.speed.is_worth_describe_only()
             && !self.sharing.has_said_full()
@@ -108,7 +108,8 @@ impl Server {
         self.changed.subscribe()
     }
 
-    /// Whether anybody waits to be told: forgotten, it would tell him nothing, again and again.
+    /// Whether a session waits for a change of the server. If the pool forgot such a server, the
+    /// session would hear of no change.
     pub(super) fn is_watched(&self) -> bool {
         self.changed.receiver_count() > 0
     }
@@ -118,7 +119,7 @@ impl Server {
     }
 }
 
-/// The path of nothing.
+/// A path that no server has.
 const MISSING: &str = "/rtspmux-is-not-there";
 
 /// Verdict, reason for a No, age.
@@ -135,38 +136,40 @@ impl ConnectionPool {
         question(&self.lock().server(server).sharing)
     }
 
-    /// Verdict, reason and age, for people.
+    /// Verdict, reason and age, for the statistics.
     pub(crate) fn sharing_stats(&self, server: &ServerId) -> SharingStats {
         self.lock().sharing_stats(server, clock::now())
     }
 
-    /// Told whenever something changes at a server.
+    /// Signalled whenever something changes at a server.
     pub(crate) fn watch(&self, server: &ServerId) -> watch::Receiver<()> {
         self.lock().server(server).watch()
     }
 
-    /// Whoever finds out whether the server can share does so for all that come meanwhile.
+    /// The session that finds out whether the server can share does so for all that check out
+    /// meanwhile.
     pub(crate) fn deciding(&self, server: &ServerId, may_decide: bool) -> Deciding {
         let now = clock::now();
         let mut state = self.lock();
         state.server(server).sharing.deciding(now, may_decide)
     }
 
-    /// Who looks for room on a fresh connection of a server that has none; none: there is none.
+    /// Which session looks for room on a new connection, where a connection was full; none: the
+    /// server has no room.
     pub(crate) fn seek_room(&self, server: &ServerId) -> Option<Deciding> {
         let now = clock::now();
         self.lock().server(server).sharing.seek_room(now)
     }
 
-    /// Whether sessions have left the server that may still take up room there.
+    /// Whether sessions have ended that may still take up room at the server.
     pub(crate) fn has_leavers(&self, server: &ServerId) -> bool {
         let state = self.lock();
         let mut entries = state.table.entries_of(server);
         entries.any(|(_, entry)| entry.record.driver.has_leavers())
     }
 
-    /// Finds out whether a connection on which nothing plays stands a DESCRIBE that fails, unless
-    /// that is known or being found out.
+    /// Finds out whether a connection on which nothing plays survives a DESCRIBE that fails, unless
+    /// that is known or another session is finding it out.
     pub(crate) fn probe(
         &self,
         driver: &DriverHandle,
@@ -263,7 +266,8 @@ impl PoolState {
         self.learn(&server, now, lesson, deferred);
     }
 
-    /// A session got this connection, or none could be made: that explains deaths before.
+    /// A session got this connection, or none could be made: that explains why connections died
+    /// before.
     pub(super) fn on_connection(
         &mut self,
         server: &ServerId,
@@ -279,7 +283,7 @@ impl PoolState {
     }
 }
 
-/// What is told of a new verdict.
+/// The event about a new verdict.
 fn sharing_change(server: &ServerId, verdict: DatedVerdict) -> SharingChange {
     SharingChange {
         server: server.to_string(),
@@ -296,7 +300,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_slow_camera_makes_nobody_wait_longer_for_the_others() {
+    fn one_slow_camera_makes_no_session_wait_longer_for_the_others() {
         let mut server = Server::new();
         assert_eq!(server.patience(), REGROUP);
         let (usual, slow) = (Duration::from_millis(200), Duration::from_secs(20));
@@ -308,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_is_watched_as_long_as_somebody_waits() {
+    fn a_server_is_watched_as_long_as_a_session_waits() {
         let server = Server::new();
         assert!(!server.is_watched());
         let watch = server.watch();

@@ -32,11 +32,11 @@ use crate::mux::{
     server_key::{ConnectionKey, ServerId},
 };
 
-/// How long a server keeps sessions whose connection went without TEARDOWN: the session timeout
-/// that nearly all of them have.
+/// How long a server keeps sessions whose connection ended without TEARDOWN: the session timeout of
+/// nearly all servers.
 const GHOSTS_LIVE: Duration = Duration::from_secs(60);
 
-/// One of them.
+/// One connection, as the table holds it.
 pub(super) type ConnectionEntry = TableEntry<ServerId, ConnectionKey, ConnectionRecord>;
 
 /// The connections of a pool and the callers that wait for one.
@@ -57,11 +57,11 @@ pub(super) struct WaitingCheckout {
 pub(super) struct DeferredWork {
     plans: Vec<Plan>,
     answers: Vec<(Answer, Result<ConnectionHandle, Error>)>,
-    /// Servers with another verdict: who waits there may get something else now.
+    /// Servers whose verdict has changed: callers that wait for one may get another connection now.
     pub(super) judged: Vec<ServerId>,
-    /// What is to be told.
+    /// Events that are to be sent.
     pub(super) events: Vec<MuxEvent>,
-    /// Something is known that is worth remembering.
+    /// The pool has learned something that belongs in the state file.
     pub(super) has_learned: bool,
 }
 
@@ -71,7 +71,8 @@ impl DeferredWork {
             driver::start(runtime, plan);
         }
         for (waiter, answer) in self.answers {
-            // If the waiter went away meanwhile, its handle comes back and is dropped: a checkin.
+            // If the caller has stopped waiting meanwhile, the handle comes back and is dropped: a
+            // checkin.
             let _ = waiter.send(answer);
         }
     }
@@ -88,7 +89,8 @@ pub(super) struct PoolState {
     pub(super) descriptions: Descriptions,
     pub(super) redials: Redials,
     tls: TlsClients,
-    /// Seen to know Digest: never sent a password in clear text again.
+    /// Servers that were seen to know Digest: no connection sends them a password in clear text
+    /// again.
     pub(super) digest_servers: HashSet<ServerId>,
     pub(super) is_shut_down: bool,
 }
@@ -108,7 +110,7 @@ impl PoolState {
         }
     }
 
-    /// A caller has come.
+    /// A caller asks for a connection.
     pub(super) fn place(
         &mut self,
         pool: &ConnectionPool,
@@ -139,7 +141,7 @@ impl PoolState {
         }
     }
 
-    /// What a placement at `server` goes by.
+    /// What the pool knows of the server when it places a session there.
     pub(super) fn known(&self, name: &ServerId, now: Instant) -> ServerView {
         let Some(server) = self.servers.get(name) else {
             return ServerView::default();
@@ -282,7 +284,7 @@ impl PoolState {
         Some(handle)
     }
 
-    /// A reference came back.
+    /// A session gives its reference back.
     pub(super) fn checkin(
         &mut self,
         pool: &ConnectionPool,
@@ -323,7 +325,7 @@ impl PoolState {
         outcome
     }
 
-    /// A waiter gave up, which may let those behind it through.
+    /// A caller stops waiting, so that those behind it may be served.
     pub(super) fn stop_waiting(
         &mut self,
         pool: &ConnectionPool,
@@ -335,7 +337,7 @@ impl PoolState {
         }
     }
 
-    /// Gives waiters of `server` what there is for them.
+    /// Serves the callers that wait for `server`.
     pub(super) fn serve(
         &mut self,
         pool: &ConnectionPool,
@@ -357,7 +359,7 @@ impl PoolState {
         }
     }
 
-    /// What is known has changed while they waited.
+    /// What the pool knows of the server may have changed while these callers waited.
     fn refresh_waiting(&mut self, server: &ServerId, now: Instant) {
         if self.table.waiting_for(server) == 0 {
             return;
@@ -400,7 +402,8 @@ impl PoolState {
         };
         let ConnectionRecord { driver, joins, .. } = entry.record;
         let sessions = joins.sessions(entry.set_up);
-        // Closed behind a 401 it is no loss: the challenge is answered on the next one.
+        // A connection that the server closed behind a 401 is no loss: the session answers the
+        // challenge on the next connection.
         if sessions > 1 && driver.close_reason() != CloseReason::Challenged {
             let suspect = joins.suspect(now);
             self.redials
@@ -434,8 +437,7 @@ impl PoolState {
         }
     }
 
-    /// Takes over what a connection has measured. Of a server that nobody knows there is nothing to
-    /// keep.
+    /// Takes over what a connection has measured, unless the server has been forgotten.
     pub(super) fn measure(&mut self, driver: &DriverHandle, deferred: &mut DeferredWork) {
         let Some(server) = self.servers.get_mut(&driver.server) else {
             return;
@@ -449,7 +451,7 @@ impl PoolState {
             speed.on_described(took);
         }
         speed.is_serial |= server_info.is_serial;
-        // Not every microsecond is.
+        // A new round trip time alone is not worth a write.
         deferred.has_learned |=
             (before.batch(), before.is_serial) != (speed.batch(), speed.is_serial);
     }
@@ -467,7 +469,7 @@ impl PoolState {
             .collect()
     }
 
-    /// Nobody gets a connection any more, and those there are close.
+    /// No caller gets a connection any more, and all connections close.
     pub(super) fn shut_down(&mut self, deferred: &mut DeferredWork) {
         self.is_shut_down = true;
         let waiting = self.table.stop_all_waiting();

@@ -12,8 +12,8 @@
 //! A line that cannot be read is left out; a file of another kind or version holds none. The key is that
 //! of the [hashes](redaction) which are shown in place of secrets.
 //!
-//! Both are done by a thread of their own ([`saver`]), for disks may be slow: the thread that moves
-//! octets never waits for one. What may stand in the file's place, [`disk`] knows.
+//! A thread of its own ([`saver`]) reads and writes the file, since disks may be slow: the thread
+//! that moves bytes never waits for one. [`disk`] knows what may stand in the file's place.
 
 mod disk;
 mod saver;

@@ -1,4 +1,5 @@
-//! What the pool tells of its connections: to each how many use it, to whoever asks how they stand.
+//! What the pool tells of its connections: each connection gets the number of sessions that use it,
+//! and the statistics get the state of all.
 
 use std::{collections::BTreeMap, time::Instant};
 

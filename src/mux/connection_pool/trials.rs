@@ -1,5 +1,5 @@
-//! What the pool does for a session that is tried on a shared connection: under the lock, since
-//! whether something plays and who comes next must not change in between.
+//! What the pool does for a session that is tried on a shared connection. It happens under the lock:
+//! what plays on the connection, and which session checks it out next, must not change in between.
 
 use std::{
     sync::Arc,
@@ -34,7 +34,8 @@ const CLOSE_MAY_FOLLOW: Duration = Duration::from_millis(200);
 /// Sessions that expire sooner cannot wait for 20 s behind a slow request.
 const PRESSING: Duration = Duration::from_secs(35);
 
-/// URIs of one connection that are remembered; a server stays with one of the first if with any.
+/// URIs of one connection that the pool remembers; a server that stays with a URI stays with one of
+/// the first.
 const MOST_REMEMBERED: usize = SESSION_CEILING as usize;
 
 /// How long a session's DESCRIBE took, and when it was answered.
@@ -46,7 +47,7 @@ pub(crate) struct Described {
     pub(crate) is_first: bool,
 }
 
-/// What a session was answered to its DESCRIBE.
+/// What the server answered to the DESCRIBE of a session.
 #[derive(Clone, Debug)]
 pub(crate) struct Description {
     pub(crate) uri: PresentationUri,
@@ -58,28 +59,28 @@ pub(crate) struct Description {
 /// Whether a session that wants to play is to send a canary.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Canary {
-    /// It has done so, or is not to be held up any more.
+    /// It has sent one, or is not to be held up any more.
     Spent,
-    /// If the server is to be tried.
+    /// It sends one if the server is to be tried.
     Possible,
-    /// Others wait for it.
+    /// Other sessions wait for its canary.
     Promised,
 }
 
-/// What is known of the trial on one connection.
+/// What the pool knows of the trial on one connection.
 #[derive(Debug, Default)]
 pub(super) struct Trial {
-    /// When an answer last came that somebody may wait for.
+    /// When an answer last came that another session may wait for.
     progress: Option<Instant>,
     /// A session was set up on it.
     has_set_up: bool,
-    /// Until when the server may still close it.
+    /// Until when the server may still close the connection.
     suspect_until: Option<Instant>,
-    /// The session that goes on here although others are to leave.
+    /// The session that goes on here although the others are to leave.
     owner: Option<SessionKey>,
     /// Sessions that wait until it is known whether they were described as themselves.
     doubtful: u32,
-    /// Until when the last of them waits.
+    /// Until when the last of these sessions waits.
     doubted_until: Option<Instant>,
     /// URIs asked for here, in no certain order, whether or not a session still waits for the answer.
     asked: Vec<PresentationUri>,
@@ -87,7 +88,7 @@ pub(super) struct Trial {
     described: Vec<Description>,
 }
 
-/// A request that a connection may die of.
+/// A request after which the server may close the connection.
 #[derive(Debug)]
 #[must_use = "dropping it says that it was answered"]
 pub(crate) struct Joining {
@@ -128,8 +129,8 @@ impl Trial {
         first: &FirstAsked,
         made_for: &PresentationUri,
     ) -> Option<Doubt> {
-        // What was asked for counts even if its session has gone since; and so does what the
-        // connection was made for, which may have been set up without a DESCRIBE.
+        // A URI that was asked for counts even if its session has ended since; so does the URI for
+        // which the connection was made, which may have been set up without a DESCRIBE.
         let names_another = self.asked.iter().chain([made_for]).any(|asked| {
             *asked != new.uri && asked.is_above(&new.control) && !new.uri.is_above(&new.control)
         });
@@ -154,19 +155,19 @@ impl Trial {
     /// Whether this session is the one that goes on here; the others leave, because the server cannot
     /// share (`is_known`) or is suspected of that.
     fn may_go_on(&mut self, key: SessionKey, is_first: bool, is_known: bool) -> bool {
-        // What others had there, refused sessions too, the server may still have.
+        // The server may still hold what other sessions had there, refused ones too.
         if self.owner.is_none() && self.has_set_up && is_known {
             return false;
         }
         is_first && *self.owner.get_or_insert(key) == key
     }
 
-    /// When an answer last came.
+    /// When the last answer came.
     pub(super) fn progress(&self) -> Option<Instant> {
         self.progress
     }
 
-    /// A session waits until it is known whether it was described as itself.
+    /// Held by a session that waits until it is known whether it was described as itself.
     pub(super) fn is_in_doubt(&self) -> bool {
         self.doubtful > 0
     }
@@ -186,7 +187,7 @@ impl Trial {
     }
 }
 
-/// A session waits until it is known whether it was described as itself.
+/// Held by a session that waits until it is known whether it was described as itself.
 #[derive(Debug)]
 pub(crate) struct DoubtGuard {
     pool: ConnectionPool,
@@ -201,7 +202,7 @@ impl Drop for DoubtGuard {
         };
         let trial = &mut record.trial;
         trial.doubtful = trial.doubtful.saturating_sub(1);
-        // The others have waited for this, and not for a slow server.
+        // The other sessions have waited for this check, and not for a slow server.
         trial.progress = Some(clock::now());
         let server = record.driver.server.clone();
         state.server(&server).notify();
@@ -220,8 +221,8 @@ impl ConnectionPool {
         Intent::new(self.clone(), key, id)
     }
 
-    /// A DESCRIBE, SETUP or PLAY of a session goes out on the connection; it is answered, or not waited
-    /// for any more, when what is given is dropped.
+    /// A DESCRIBE, SETUP or PLAY of a session goes out on the connection; it is answered, or the
+    /// session stops waiting for it, when the guard is dropped.
     pub(crate) fn joining(&self, id: ConnectionId, uri: &PresentationUri) -> Joining {
         let joining = Joining {
             pool: self.clone(),
@@ -345,7 +346,7 @@ impl ConnectionPool {
         self.lock().server(server).patience()
     }
 
-    /// How long it waits behind a DESCRIBE before which nothing may be sent.
+    /// How long a request waits behind a DESCRIBE during which nothing may be sent.
     pub(crate) fn describe_patience(&self, server: &ServerId) -> Duration {
         let mut state = self.lock();
         let server = state.server(server);
@@ -355,7 +356,7 @@ impl ConnectionPool {
         }
     }
 
-    /// Whether a session with this wish would get a connection that it has not tried.
+    /// Whether a session with this request would get a connection that it has not tried.
     pub(crate) fn has_place(&self, checkout: &CheckoutRequest, tried: ConnectionId) -> bool {
         let state = self.lock();
         let mut request = state.placement_request(checkout, clock::now());
@@ -363,15 +364,15 @@ impl ConnectionPool {
         state.table.has_place(&request)
     }
 
-    /// Whether something is known of the server that takes a session from a connection on which it
-    /// waits for its answer.
+    /// Whether a session is to leave the connection on which it waits for its answer, because the
+    /// server is known to ignore requests.
     pub(crate) fn is_doomed(&self, id: ConnectionId, is_described: bool) -> bool {
         let mut state = self.lock();
         let Some(entry) = state.table.entry(id) else {
             return false;
         };
         let (server, others_set_up) = (entry.server.clone(), entry.set_up > 0);
-        // Whoever has left may have been answered in its place.
+        // The answer may have been for a session that has left since.
         let has_company = entry.record.driver.peak_references() > 1;
         let is_ignoring = state.server(&server).sharing.is_ignoring(clock::now());
         is_ignoring && has_company && (others_set_up || !is_described)
@@ -412,7 +413,7 @@ impl ConnectionPool {
         let now = clock::now();
         let mut state = self.lock();
         let Some(entry) = state.table.entry(id) else {
-            // The connection is over; the PLAY will say so.
+            // The connection is over; the PLAY will fail and say so.
             return PlayGate::Play;
         };
         let Some(server) = state.servers.get(&entry.server) else {
@@ -461,7 +462,7 @@ impl ConnectionPool {
         owner.flatten() == Some(key)
     }
 
-    /// A session plays what was described so.
+    /// A session plays a presentation: its description is remembered.
     pub(crate) fn remember(&self, checkout: &CheckoutRequest, presentation: &Presentation) {
         let uri = checkout.presentation();
         let mut state = self.lock();
@@ -474,7 +475,7 @@ impl ConnectionPool {
         }
     }
 
-    /// How that which is wished for was described when it was last played.
+    /// How the presentation was described when it was last played.
     pub(crate) fn recall(&self, checkout: &CheckoutRequest) -> Option<Presentation> {
         let mut state = self.lock();
         state
@@ -482,7 +483,7 @@ impl ConnectionPool {
             .recall(&checkout.key, &checkout.presentation())
     }
 
-    /// What else was played there with the same credentials, and how it was described.
+    /// Another presentation that was played there with the same credentials, and its description.
     pub(crate) fn another_description(
         &self,
         checkout: &CheckoutRequest,
@@ -493,7 +494,7 @@ impl ConnectionPool {
             .another(&checkout.key, &checkout.presentation())
     }
 
-    /// It is not so any more.
+    /// The remembered description does not hold any more.
     pub(crate) fn forget(&self, checkout: &CheckoutRequest) {
         let mut state = self.lock();
         state

@@ -1,9 +1,10 @@
 //! Whether a connection carries more than its path or its server can bear.
 //!
 //! All sessions of a connection share one TCP window, and one worker of the server. Where that is too
-//! little, media queues up at the server: answers to keep-alives come late, for they queue up behind
-//! it, and packets are left out, of several sessions at once. One camera that loses packets, or
-//! whose scene has become calm, says nothing. Nor does what happens while this side does not keep up.
+//! little, media queues up at the server: answers to keep-alives come late, since they queue up
+//! behind the media, and the server drops packets of several sessions at once. One camera that loses
+//! packets, or whose scene has become calm, says nothing. Nor does what happens while this side does
+//! not keep up.
 //!
 //! Each connection gives a sample in a period. What lasts for three samples is a congestion, and it is
 //! over after as many good ones. Pure: time is passed in.
@@ -12,9 +13,9 @@ use std::time::Duration;
 
 use crate::mux::{event::Congestion, health::HealthSample};
 
-/// Bad looks, less the good ones, that make a congestion.
+/// Bad samples, less the good ones, that make a congestion.
 const ENOUGH: u32 = 3;
-/// Bad looks that count at most: so soon a congestion is over when nothing is wrong any more.
+/// Bad samples that count at most: so soon a congestion is over when nothing is wrong any more.
 const MOST: u32 = 6;
 
 /// A late answer takes so much longer than the quickest one, and so many times as long.
@@ -48,15 +49,15 @@ pub(crate) struct CongestionWatch {
 }
 
 impl CongestionWatch {
-    /// Whether the last look was bad, whatever holds.
+    /// Whether the last sample was bad, whether or not the connection is congested.
     pub(crate) fn was_bad(&self) -> bool {
         self.was_bad
     }
 
-    /// Looks at a period; gives what holds from now on.
+    /// Judges the sample of a period; gives whether the connection is congested from now on.
     pub(crate) fn on_sample(&mut self, sample: &HealthSample) -> Option<Congestion> {
         self.was_bad = false;
-        // One session has nobody to go away from.
+        // A session that is alone shares its connection with no other session.
         if sample.is_behind || sample.sessions < 2 {
             self.score = self.score.saturating_sub(u32::from(sample.sessions < 2));
         } else if let Some(sign) = self.sign(sample) {
@@ -209,7 +210,7 @@ mod tests {
         assert_eq!(
             looks(&mut watch, alone, 100),
             None,
-            "it has nobody to leave"
+            "it has no other session to leave"
         );
     }
 

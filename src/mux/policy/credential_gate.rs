@@ -1,4 +1,5 @@
-//! Who may try the credentials of one server and user, over all connections together (fault F22).
+//! Which connection may try the credentials of one server and user, over all connections together
+//! (fault F22).
 //!
 //! Cameras lock an account after a few wrong passwords. So until the server has accepted the user, one
 //! connection at a time has the permit to try, and a budget bounds the tries: no second one before the
@@ -36,9 +37,10 @@ use crate::mux::proto::{
     CredentialStatus, CredentialWant, Permit, PermitReturn, Refusal, RefusalVerdict, Strength, Tag,
 };
 
-/// For so long after they got in each other's way connections take turns.
+/// How long connections take turns after they invalidated each other's challenges.
 const TURNS: Duration = Duration::from_secs(60);
-/// A connection with a permit asks once more after a second; before that, its question was on the way.
+/// A connection with a permit asks once more after a second; before that, its question and the permit
+/// have crossed.
 const PERMIT_CROSSES: Duration = Duration::from_millis(900);
 /// Connections that wait longer for the second try ask so long before it.
 const HALFWAY: Duration = Duration::from_millis(150);
@@ -133,7 +135,8 @@ impl<C: Copy + Eq> CredentialGate<C> {
         self.release(now, connection)
     }
 
-    /// Requests of a connection need leave: it gets it, or waits, or is told that there is none.
+    /// Requests of a connection need a permit: the connection gets it, or waits, or is told that
+    /// there is none.
     pub(crate) fn on_wanted(
         &mut self,
         now: Instant,
@@ -324,7 +327,7 @@ impl<C: Copy + Eq> CredentialGate<C> {
         self.pass_on(now)
     }
 
-    /// Answers those who wait, as far as there is an answer.
+    /// Answers the connections that wait, as far as there is an answer.
     fn pass_on(&mut self, now: Instant) -> Notices<C> {
         let mut notices = Vec::new();
         if self.is_proven && !self.takes_turns(now) {
@@ -343,14 +346,15 @@ impl<C: Copy + Eq> CredentialGate<C> {
             let status = CredentialStatus::Permitted(permit);
             notices.push((connection, Notice::Status(status)));
         }
-        // The one who tries may have good news.
+        // The connection that tries may have its request accepted.
         if !self.is_proven && self.holder.is_none() {
             self.turn_away(now, &mut notices);
         }
         notices
     }
 
-    /// Who is next, for which presentation: those first that the server has accepted before.
+    /// The connection that is next, and for which presentation: first the presentations that the
+    /// server has accepted before.
     fn next_in_line(&self, now: Instant) -> Option<(usize, Permit)> {
         let may_go =
             |want: &CredentialWant| self.is_proven || self.decide(now, want) == Decision::Go;
@@ -405,7 +409,7 @@ impl<C: Copy + Eq> CredentialGate<C> {
         self.budget.decide(now, want.uri, is_weaker)
     }
 
-    /// Tells those who may not try for a while, or in a moment.
+    /// Tells the connections that may not try for a while, or may try in a moment.
     fn turn_away(&mut self, now: Instant, notices: &mut Notices<C>) {
         let was_refused = self.budget.has_refusal();
         let queue = std::mem::take(&mut self.queue);

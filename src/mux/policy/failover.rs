@@ -1,8 +1,8 @@
 //! What to do when the server does not let a session in: the decision, without I/O.
 //!
 //! The classes are those of real servers: some are merely full, some cannot share a connection and
-//! say so in their own way, some answer for something else. A remedy is never a verdict: that needs
-//! the session to work elsewhere first.
+//! say so in their own way, some answer for something else. A failover is never a verdict: for that
+//! the session has to work elsewhere first.
 
 use super::sharing::Evidence;
 use crate::mux::{
@@ -15,7 +15,7 @@ use crate::mux::{
 pub(crate) struct FailureContext {
     /// Other sessions were on the connection.
     pub(crate) is_shared: bool,
-    /// It was connected before this session came.
+    /// It was connected before this session checked it out.
     pub(crate) is_reused: bool,
     /// It was made for this session after others had failed: there is no fresher one to try.
     pub(crate) is_last_resort: bool,
@@ -23,7 +23,7 @@ pub(crate) struct FailureContext {
     pub(crate) is_proven: bool,
 }
 
-/// What may help.
+/// What may help the session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Failover {
     /// Nothing: it is this session's own error.
@@ -45,8 +45,8 @@ pub(crate) fn failover(
     multiplex: Multiplex,
 ) -> Failover {
     let failover = match failure {
-        // Quarantine may fill a connection that nobody else is on. On a fresh one the session's own
-        // streams are too many.
+        // Quarantine may fill a connection that no other session is on. On a new one the session's
+        // own streams are too many.
         FailureKind::ChannelsExhausted if on.is_last_resort => Failover::Nothing,
         FailureKind::ChannelsExhausted => Failover::Elsewhere,
         FailureKind::CannotShare(violation) => Failover::Alone(Evidence::Violation(*violation)),

@@ -9,7 +9,7 @@
 //! | one connection | another one lives on, or the next dial succeeds at once | twice after the same session joined: that one is alone from then on; [`MANY`] times: the server cannot share |
 //! | the whole server | the next dial fails, or all of several connections died together | [`MANY`] times: one session a connection for a while |
 //!
-//! Where sessions die that were alone, too, nothing is counted. Pure: time is passed in.
+//! Nothing is counted where sessions that were alone die as well. Pure: time is passed in.
 
 use std::{
     collections::VecDeque,
@@ -23,21 +23,22 @@ const SOON: Duration = Duration::from_secs(2);
 /// How long after a session joined the loss of another one, on a connection that lives on, may follow
 /// from it: it shows with the next keep-alive.
 const SHOWS_WITHIN: Duration = Duration::from_secs(60);
-/// How long all that is held against sharing.
+/// How long a death or loss counts against sharing.
 const WINDOW: Duration = Duration::from_secs(10 * 60);
-/// How many deaths are no chance any more.
+/// How many deaths are no coincidence any more.
 const MANY: usize = 3;
-/// How many after the same session joined are its fault.
+/// How many deaths after the same session joined are caused by that session.
 const TWICE: usize = 2;
-/// Connections of a server that dies are seen to die within that of each other.
+/// When a server dies, its connections end within this time of each other.
 const TOGETHER: Duration = Duration::from_secs(1);
 /// A connection that is handed out so long after the death of another one has survived it.
 const SURVIVES: Duration = Duration::from_millis(500);
-/// So long a session gets a connection of its own that others died with twice.
+/// How long a session has a connection of its own after other sessions died with it twice.
 const ISOLATION: Duration = Duration::from_secs(24 * 60 * 60);
-/// Such sessions of one server that are remembered; of so many none is to blame.
+/// How many such sessions of one server are remembered; where there are more, none of them is the
+/// cause.
 const MOST_ISOLATED: usize = 16;
-/// Sessions that start together are set up within that of each other.
+/// Sessions that start together are set up within this time of each other.
 const START_TOGETHER: Duration = Duration::from_secs(2);
 
 /// A session was set up on a connection.
@@ -45,7 +46,7 @@ const START_TOGETHER: Duration = Duration::from_secs(2);
 pub(crate) struct Join {
     at: Instant,
     uri: PresentationUri,
-    /// The others had been there for a moment: of those that start together none stands out.
+    /// The others had been there for a moment: of sessions that start together none stands out.
     is_late: bool,
 }
 
@@ -68,7 +69,7 @@ impl Joins {
         self.last_request = Some((now, uri.clone()));
     }
 
-    /// It is answered, or is not waited for any more.
+    /// The request is answered, or the session stops waiting for it.
     pub(crate) fn on_answer(&mut self, now: Instant, uri: &PresentationUri) {
         self.unanswered = self.unanswered.saturating_sub(1);
         self.last_request = Some((now, uri.clone()));
@@ -84,7 +85,7 @@ impl Joins {
         self.last = Some(Join { at, uri, is_late });
     }
 
-    /// The machine was asleep: what dies now does not follow from what we did.
+    /// The machine was suspended: a connection that dies now does not follow from a request of ours.
     pub(crate) fn on_slept(&mut self) {
         self.last = None;
         self.last_request = None;
@@ -100,15 +101,15 @@ impl Joins {
         self.sessions_at_end.unwrap_or(now)
     }
 
-    /// Which session comes back last if the connection is gone: the one that had joined last, if the
-    /// others had been there before.
+    /// The session that comes back last if the connection is gone: the one that had joined last, if
+    /// the others had been there before.
     pub(crate) fn suspect(&self, now: Instant) -> Option<PresentationUri> {
         let last = self.last.as_ref().filter(|last| last.is_late)?;
         let is_recent = now.saturating_duration_since(last.at) < SHOWS_WITHIN;
         is_recent.then(|| last.uri.clone())
     }
 
-    /// What the death of the connection may follow from.
+    /// The join from which the death of the connection may follow.
     fn cause(&self, now: Instant) -> Option<Join> {
         let (at, uri) = self.last_request.as_ref()?;
         let is_soon = self.unanswered > 0 || now.saturating_duration_since(*at) < SOON;
@@ -120,14 +121,14 @@ impl Joins {
     }
 }
 
-/// What follows.
+/// The conclusion for the server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Blame {
-    /// Nothing: it may be chance.
+    /// Nothing: it may be coincidence.
     Nothing,
     /// The server cannot share.
     Server,
-    /// The server dies of it.
+    /// The server itself dies when sessions join.
     Crashes,
 }
 
@@ -172,7 +173,8 @@ impl JoinHistory {
         });
     }
 
-    /// A session got this connection, or none could be made: that says what else died.
+    /// A session got this connection, or none could be made: that shows whether the server died as
+    /// well.
     pub(crate) fn on_connection(
         &mut self,
         now: Instant,
@@ -183,7 +185,7 @@ impl JoinHistory {
         };
         let is_old = connection.is_some_and(|id| id <= last.newest);
         if is_old && now.saturating_duration_since(last.at) < SURVIVES {
-            // It may be dead as well.
+            // This connection may be dead as well.
             return Blame::Nothing;
         }
         let died_together = self.unexplained.len() > 1
@@ -196,7 +198,7 @@ impl JoinHistory {
             .filter_map(|death| death.cause.as_ref())
             .collect();
         if shared.count() == 0 {
-            // It happens to those that are alone, too.
+            // Sessions that are alone die as well.
             self.held.clear();
             self.crashes.clear();
             return Blame::Nothing;
@@ -241,7 +243,7 @@ impl JoinHistory {
         Blame::Crashes
     }
 
-    /// However much breaks after one join, that counts once.
+    /// All that breaks after one join counts once.
     fn hold(&mut self, now: Instant, join: &Join) -> Blame {
         self.held
             .retain(|(at, _)| now.saturating_duration_since(*at) < WINDOW);
@@ -275,7 +277,7 @@ impl JoinHistory {
         }
     }
 
-    /// Whether the fate of the next connection says something.
+    /// Whether the outcome of the next connection attempt matters.
     pub(crate) fn has_unexplained(&self) -> bool {
         !self.unexplained.is_empty()
     }

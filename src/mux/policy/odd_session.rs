@@ -2,11 +2,11 @@
 //!
 //! One camera of a recorder may send bytes that belong to nothing, every two seconds, for hours. Each
 //! time the connection loses its framing, and frames of the camera's neighbours may be lost with it.
-//! The frame before a loss tells whose it is. Once three of the last four losses follow frames of one
-//! session, that session is moved to a connection of its own. Other cameras have their stray bytes
-//! *before* their frames: then the frames before the losses are any neighbour's, and those behind them
-//! are one session's. So where all of the last four losses precede frames of one session, and not all
-//! follow frames of one, the former is moved.
+//! The frame before a loss tells which session caused it. Once three of the last four losses follow
+//! frames of one session, that session is moved to a connection of its own. Other cameras have their
+//! stray bytes *before* their frames: then the frames before the losses are any neighbour's, and
+//! those behind them are one session's. So where all of the last four losses precede frames of one
+//! session, and not all follow frames of one, the former is moved.
 //!
 //! That may be wrong: stray bytes may come from the recorder itself, and then follow frames by chance.
 //! So there are bounds: two moves of a connection in ten minutes, and none after one that did not help.
@@ -17,7 +17,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Losses that are looked at.
+/// How many of the latest losses count.
 const LOOKED_AT: usize = 4;
 /// How many of these have to follow frames of one session.
 const ITS_OWN: usize = 3;
@@ -29,7 +29,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// A move has helped if losses come at least so many times more rarely.
 const HELPED: u32 = 2;
 
-/// Whose frames are on both sides of a loss. None: a message is there, or a frame of no session.
+/// The sessions whose frames are on both sides of a loss. None: a message, or a frame of no session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Sides<S> {
     pub(crate) after: Option<S>,
@@ -39,15 +39,15 @@ pub(crate) struct Sides<S> {
 /// What a loss of framing leads to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LossAction<S> {
-    /// Nothing: the next frame is found.
+    /// Nothing: the connection has found the next frame.
     None,
     /// This session is to go to another connection.
     Move(S),
-    /// No session is moved any more: it is the connection.
+    /// No session is moved any more: the connection itself loses framing.
     BlameConnection,
 }
 
-/// Where the search for the odd session stands.
+/// How far the search for the odd session is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Search<S> {
     Watching,
@@ -99,7 +99,7 @@ impl<S: Copy + Eq> LossRecord<S> {
         let is_moving = |session| [sides.after, sides.before].contains(&Some(session));
         match self.search {
             Search::Over { .. } => return LossAction::None,
-            // What it loses while it is on its way says nothing new.
+            // A loss while the session moves says nothing new.
             Search::Moving { session, .. } if is_moving(session) => return LossAction::None,
             _ => {}
         }
@@ -147,7 +147,7 @@ impl<S: Copy + Eq> LossRecord<S> {
         }
     }
 
-    /// Whether others had better not come: the connection itself is to blame.
+    /// Whether new sessions should go elsewhere: the connection itself loses framing.
     pub(crate) fn is_connection_to_blame(&self, now: Instant) -> bool {
         matches!(self.search, Search::Over { until } if now < until)
     }
@@ -176,7 +176,7 @@ impl<S: Copy + Eq> LossRecord<S> {
         .map(|(session, _)| session)
     }
 
-    /// Who is most often on that side, and how often.
+    /// The session that is most often on that side, and how often.
     fn most_frequent(&self, side: fn(&Sides<S>) -> Option<S>) -> Option<(S, usize)> {
         let sessions = || self.losses.iter().filter_map(|(_, sides)| side(sides));
         let count = |session| sessions().filter(|other| *other == session).count();

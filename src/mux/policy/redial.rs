@@ -12,9 +12,9 @@
 //! | a session, while others play | that camera's | it alone, within half of the [`budget`] |
 //!
 //! Sessions that a user starts wait for nothing, and neither do those that come back after a success:
-//! media for [`LASTS`], some times in a row ([`FREE_RETURNS`]). What a session that a user has started
-//! ends by first is no storm yet: there a PLAY that was answered will do. A session that follows a redirect counts
-//! at the server that redirected, whatever becomes of it at the other one.
+//! media for [`LASTS`], some times in a row ([`FREE_RETURNS`]). The first end of a session that a
+//! user has started is no storm yet: there an answered PLAY is enough of a success. A session that
+//! follows a redirect counts at the server that redirected, whatever the other server answers.
 //!
 //! Pure: time and chance are passed in. Sessions are followed from their beginning to their end
 //! ([`begin`](Redial::begin), `on_set_up`, `on_play`, `on_playing`, `on_media`, [`on_over`](Redial::on_over)); a failure
@@ -38,23 +38,22 @@ use self::{
 };
 use crate::mux::ids::{ConnectionId, PresentationUri};
 
-/// Media that came for so long was a success; less is what a server sends that ends each session
-/// right after PLAY.
+/// Media for so long is a success; a server that ends each session right after PLAY sends less.
 const LASTS: Duration = Duration::from_secs(2);
 /// After so much media the next failure is the first again.
 const STEADY: Duration = Duration::from_secs(30);
 /// Successes shorter than [`STEADY`] after which a camera comes back without a charge on the budget: a
 /// server may restart several times in a row.
 const FREE_RETURNS: u8 = 6;
-/// From its third failure on a camera waits so long at least, so that it keeps to half of what a
-/// server is given.
+/// From its third failure on a camera waits so long at least, so that it keeps to half of the
+/// server's budget.
 const CAMERA_WAITS: Duration = Duration::from_secs(4);
-/// How long a session lets others go first whose last try is longer ago.
+/// How long a session lets the sessions go first whose last try is longer ago.
 const YIELDS: Duration = Duration::from_millis(100);
-/// What a camera did is forgotten after so long.
+/// The history of a camera is forgotten after so long.
 const FORGOTTEN: Duration = Duration::from_secs(10 * 60);
 
-/// Names a session on its way; never reused.
+/// Names an attempt of a session; never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct AttemptId(u64);
 
@@ -62,10 +61,10 @@ pub(crate) struct AttemptId(u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct TurnId(u64);
 
-/// How a session ended, as it says itself.
+/// How a session ended, as the session reports it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ending {
-    /// No connection could be made to this server, which is known by then.
+    /// No connection could be made to this server; the failed dial has been reported before.
     NotDialled,
     /// This connection to the server is gone.
     Lost(ConnectionId),
@@ -130,7 +129,7 @@ impl Ended {
 enum Charge {
     /// It comes back after a success, or a user starts it.
     Free,
-    /// It comes back with all others; only where the server has let them down before.
+    /// It comes back with all others: charged only where the server failed them before in this row.
     IfFlapping,
     /// Its successes are too short.
     Server,
@@ -138,7 +137,7 @@ enum Charge {
     Camera(Instant),
 }
 
-/// What is known of a camera.
+/// The history of a camera.
 #[derive(Clone, Debug)]
 struct Camera {
     last: Option<Ended>,
@@ -270,9 +269,9 @@ fn is_old(camera: &Camera, now: Instant) -> bool {
     now.saturating_duration_since(camera.touched) >= FORGOTTEN
 }
 
-/// What becomes of connections.
+/// Events of connections.
 impl Redial {
-    /// A connection could not be made. False if that was known.
+    /// A connection could not be made. False if that was reported before.
     pub(crate) fn on_dial_failed(
         &mut self,
         now: Instant,
@@ -302,7 +301,7 @@ impl Redial {
     }
 }
 
-/// What becomes of sessions.
+/// Events of sessions.
 impl Redial {
     /// A session begins to be set up.
     pub(crate) fn begin(&mut self, now: Instant, uri: &PresentationUri) -> AttemptId {
@@ -325,8 +324,8 @@ impl Redial {
         id
     }
 
-    /// It costs the server another dial or DESCRIBE: it goes to another connection, or where a redirect
-    /// leads. False if the budget has no room for that.
+    /// The session costs the server another dial or DESCRIBE: it goes to another connection, or
+    /// follows a redirect. False if the budget has no room for that.
     pub(crate) fn on_extra(&mut self, now: Instant, id: AttemptId) -> bool {
         let Some(attempt) = self.attempts.get(&id) else {
             return true;
@@ -378,8 +377,8 @@ impl Redial {
         }
     }
 
-    /// It is over; its last media came at `last_media`. Whether it failed is said by
-    /// [`on_failed`](Self::on_failed), but one that tried for all has not got far enough.
+    /// It is over; its last media came at `last_media`. [`on_failed`](Self::on_failed) reports
+    /// whether it failed; but a session that tried for all has not got far enough.
     pub(crate) fn on_over(
         &mut self,
         now: Instant,
@@ -438,7 +437,7 @@ impl Redial {
             lasted: None,
         });
         if ending == Ending::NotDialled {
-            // The breaker has been told, and its wait is for all.
+            // The breaker knows of the failure, and its wait holds for all sessions.
             return;
         }
         let is_first = !std::mem::replace(&mut camera.has_failed, true);
@@ -485,7 +484,7 @@ impl Redial {
 
 /// Sessions that wait for their turn.
 impl Redial {
-    /// A session of this camera waits; one that a user starts will not have to.
+    /// A session of this camera waits; a session that a user starts need not.
     pub(crate) fn enter(&mut self, uri: &PresentationUri, is_start: bool) -> TurnId {
         let id = TurnId(self.number());
         if let Some(camera) = self.cameras.get_mut(uri).filter(|_| is_start) {
@@ -534,7 +533,7 @@ impl Redial {
         admission
     }
 
-    /// While the server is away.
+    /// Admission while the server is away.
     fn admit_probe(
         &mut self,
         now: Instant,
@@ -561,7 +560,7 @@ impl Redial {
         }
     }
 
-    /// While the server is there.
+    /// Admission while the server is there.
     fn admit_camera(
         &mut self,
         now: Instant,
@@ -599,7 +598,7 @@ impl Redial {
         Admission::Go(None)
     }
 
-    /// How long a session lets others go first: those that wait and whose last try is longer ago.
+    /// How long a session lets others go first: the waiting sessions whose last try is longer ago.
     fn yields(&self, uri: &PresentationUri) -> Duration {
         let last_try = |uri| self.cameras.get(uri).and_then(|camera| camera.last_try);
         let own = last_try(uri);

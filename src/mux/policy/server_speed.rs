@@ -1,10 +1,10 @@
-//! How far away a server is and how fast it works: what decides whether one connection serves.
+//! How far away a server is and how fast it works: that decides whether one connection is enough.
 //!
-//! One connection serves as well as several while the way is short and the server quick. Where it
-//! works the requests of a connection off one by one, and slowly, those of many sessions that start
-//! together queue up behind each other; and over a long way all of them share one initial window of
-//! TCP. Then more of the connections that are allowed are used - for sessions that start *together*;
-//! one that comes alone finds nobody to wait for. Pure.
+//! One connection serves as well as several while the path is short and the server quick. Where the
+//! server works on the requests of a connection one by one, and slowly, the requests of many sessions
+//! that start together queue up behind each other; and over a long path all of them share one initial
+//! window of TCP. Then more of the allowed connections are used, for sessions that start *together*;
+//! a session that starts alone has no other session to wait for. Pure.
 
 use std::time::Duration;
 
@@ -13,8 +13,8 @@ use crate::mux::{
     proto::Measures,
 };
 
-/// What may queue up on a connection before another one pays: a delay that people notice, and far
-/// above what a busy machine adds.
+/// How much work may queue up on a connection before another connection pays: a delay that a user
+/// notices, and far above what a busy machine adds.
 const QUEUE_WORTH_A_CONNECTION: Duration = Duration::from_millis(100);
 
 /// A server that works so long on a DESCRIBE is asked over several connections, one at a time on each:
@@ -29,7 +29,8 @@ const OTHER_REQUESTS: u32 = 2;
 pub(crate) struct ServerSpeed {
     /// The shortest seen.
     pub(crate) round_trip: Option<Duration>,
-    /// For the requests of one session that nobody else's can overtake.
+    /// How long the server works for one session, on the requests that no request of another session
+    /// can overtake.
     pub(crate) work_per_session: Option<Duration>,
     /// For the DESCRIBE that was answered last among those that were alone on their connection. Not
     /// remembered from run to run.
@@ -39,8 +40,8 @@ pub(crate) struct ServerSpeed {
 }
 
 impl ServerSpeed {
-    /// A connection took so long to connect and has measured this so far. What is seen last holds,
-    /// save for the round trip, which waiting can only lengthen.
+    /// A connection took so long to connect and has measured this so far. The last measurement holds,
+    /// except for the round trip: there the shortest holds, since waiting can only lengthen it.
     pub(crate) fn on_measured(&mut self, connect_time: Option<Duration>, measures: Measures) {
         self.round_trip = [self.round_trip, connect_time, measures.round_trip]
             .into_iter()
@@ -67,15 +68,14 @@ impl ServerSpeed {
             .is_some_and(|work| work >= SLOW_TO_DESCRIBE)
     }
 
-    /// Whether it is the DESCRIBEs that take their time: connections that are only to
-    /// describe on pay.
+    /// Whether it is the DESCRIBEs that take long: then describe-only connections pay.
     pub(crate) fn is_worth_describe_only(&self) -> bool {
         let is_slow = |describe| describe >= SLOW_TO_DESCRIBE;
         self.is_slow_to_describe() && self.describe.is_some_and(is_slow)
     }
 
-    /// Sessions that may come up on one connection at a time before another connection is preferred.
-    /// None: as many as want to.
+    /// Sessions that may be set up on one connection at a time before another connection is
+    /// preferred. None: as many as want to.
     pub(crate) fn batch(&self) -> Option<u32> {
         [self.batch_by_way(), self.batch_by_work()]
             .into_iter()

@@ -1,8 +1,9 @@
 //! Reading and replacing the state file, whatever stands in its place.
 //!
-//! Another user may have put something there: a FIFO, which blocks who opens it; a link to a file of
-//! the user's, which would be overwritten; a file too large for the memory. And the user may have
-//! named a file of his own by mistake. None of them is followed, read whole, or written over.
+//! Another user may have put something there: a FIFO, which blocks the thread that opens it; a link
+//! to a file of the user, which would be overwritten; a file too large for the memory. And the user
+//! may have named another file of theirs by mistake. None of them is followed, read whole, or written
+//! over.
 
 use std::{
     fs::{self, File, Metadata, OpenOptions},
@@ -24,7 +25,7 @@ const TEMPORARY_SUFFIX: &str = ".new";
 /// A process that was killed while it wrote leaves its temporary file behind. One that is so old is
 /// not being written any more.
 const LEFT_OVER_AFTER: Duration = Duration::from_secs(60 * 60);
-/// Entries of the directory that are looked at for such files.
+/// How many entries of the directory are searched for such files.
 const MAX_ENTRIES: usize = 4096;
 
 /// Tells whether another process has replaced or changed the file.
@@ -176,8 +177,8 @@ pub(super) fn replace(path: &Path, text: &str) -> io::Result<Identity> {
     }
 }
 
-/// A new file in the directory of `path`, which only its owner may read: which cameras there are is
-/// the owner's business. Its name cannot be guessed, and what has that name is not opened.
+/// A new file in the directory of `path`, which only its owner may read, since it names the owner's
+/// cameras. Its name cannot be guessed, and what has that name is not opened.
 fn create_beside(path: &Path) -> io::Result<(PathBuf, File)> {
     let number = clock::random_seed();
     let name = format!("{TEMPORARY_PREFIX}{number:032x}{TEMPORARY_SUFFIX}");

@@ -18,11 +18,11 @@ pub(super) const THREAD: &str = "rtspmux-state";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Progress {
-    /// What is known was written, or could not be.
+    /// All that was learned is written, or could not be written.
     Idle,
-    /// A thread has taken up what was known, and writes it.
+    /// A thread writes what was learned so far.
     Writing,
-    /// More is known since, or the thread has not begun.
+    /// The pool has learned more since, or the thread has not begun.
     Due,
 }
 
@@ -73,7 +73,7 @@ impl Saver {
         })
     }
 
-    /// Waits until everything that was known so far is written, or could not be.
+    /// Waits until everything that was learned so far is written, or could not be written.
     pub(crate) async fn written(&self) {
         let mut progress = self.progress.subscribe();
         // The sender is ours.
@@ -83,7 +83,7 @@ impl Saver {
     }
 }
 
-/// What the thread holds: however it ends, the next request starts another one.
+/// Held by the thread: however the thread ends, the next request starts another one.
 struct Writer {
     saver: Arc<Saver>,
     /// The next thread may have begun.

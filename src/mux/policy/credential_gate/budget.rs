@@ -24,7 +24,7 @@ const REMEMBERED: usize = 64;
 const PERMIT_LASTS: Duration = Duration::from_secs(5);
 const PERMIT_IS_AWAITED: Duration = Duration::from_millis(20);
 
-/// What became of a try.
+/// The outcome of a try.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
     /// There is no answer yet.

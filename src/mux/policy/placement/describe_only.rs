@@ -26,7 +26,7 @@ use std::{
 };
 
 impl<S: Clone + Eq + Hash, K: Clone + Eq, C, W> Table<S, K, C, W> {
-    /// What is made at the limit, where nothing that there is will do.
+    /// The connection that is made at the limit, where none of the existing ones will do.
     pub(crate) fn overflow(&self, request: &PlacementRequest<S, K>) -> Option<Purpose> {
         if !request.overflows {
             None
@@ -38,19 +38,19 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq, C, W> Table<S, K, C, W> {
         }
     }
 
-    /// Who is only to be described needs a place to go to afterwards.
+    /// A session that is only to be described needs a place to go to afterwards.
     fn has_place_once_described(&self, request: &PlacementRequest<S, K>) -> bool {
         let fits = |request: &PlacementRequest<S, K>| {
             let place = self.least_loaded(request, request.ceiling, u32::MAX);
             place.is_some()
         };
-        // Where all that there are only happen to be busy it is described on one of them.
+        // Where all connections are merely busy, it is described on one of them.
         if request.describes == DescribeMode::InBand && fits(request) {
             return false;
         }
         let mut described = request.described();
-        // One that was left because its server was busy is no reason to wait: where it is the only
-        // one, what is described aside plays there.
+        // A connection that the session left because its server was busy counts as such a place:
+        // where it is the only one, the session plays there after its DESCRIBE.
         if request.describes == DescribeMode::Separate {
             described.avoid.clear();
         }
@@ -74,9 +74,9 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq, C, W> Table<S, K, C, W> {
             .any(|(_, entry)| entry.is_playing && !entry.bears(request.describes))
     }
 
-    /// Where a session that is described on `id` goes to those that play, if there is such a place:
-    /// a reference there is counted. What is outside the limit is left if at all possible, or
-    /// counts from now on.
+    /// Where a session that is described on `id` goes to those that play, if there is such a place: a
+    /// reference there is counted. The session leaves a connection outside the limit if at all
+    /// possible; else the connection counts from now on.
     pub(crate) fn rejoin(
         &mut self,
         id: ConnectionId,
@@ -108,7 +108,7 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq, C, W> Table<S, K, C, W> {
         place
     }
 
-    /// A connection counts from now on, and is everybody's.
+    /// A connection counts from now on, and all sessions with its key may use it.
     fn count(&mut self, id: ConnectionId) {
         if let Some(entry) = self.connections.get_mut(&id)
             && entry.purpose == Purpose::DescribeOnly
@@ -117,7 +117,7 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq, C, W> Table<S, K, C, W> {
         }
     }
 
-    /// A connection takes nobody any more who is only to be described there.
+    /// A connection takes no session any more that is only to be described there.
     pub(crate) fn on_probed(&mut self, id: ConnectionId) {
         if let Some(entry) = self.connections.get_mut(&id)
             && entry.purpose == Purpose::DescribeOnly
@@ -127,12 +127,12 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq, C, W> Table<S, K, C, W> {
     }
 }
 
-/// Asked for again only after so long, a URI is like any other.
+/// A URI that is asked for again only after so long is like any other.
 const UNANSWERED_FORGOTTEN: Duration = Duration::from_secs(10 * 60);
 /// More channels than any recorder has; what comes beyond is not remembered.
 const MOST_UNANSWERED: usize = 1024;
 
-/// Those of one server, and when each was last asked for in vain.
+/// The URIs of one server that it did not describe, and when each was last asked for.
 #[derive(Debug, Default)]
 pub(crate) struct Unanswered(HashMap<PresentationUri, Instant>);
 
@@ -160,25 +160,25 @@ fn is_recent(at: Instant, now: Instant) -> bool {
     now.saturating_duration_since(at) < UNANSWERED_FORGOTTEN
 }
 
-/// How things stand for a session that was described on a describe-only connection.
+/// The facts about a session that was described on a describe-only connection.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RejoinInput {
-    /// What is known of the server.
+    /// Whether the server shares, as far as is known.
     pub(crate) mode: SharingMode,
     /// It is known to describe each URI of a connection as itself.
     pub(crate) tells_apart: bool,
-    /// Several sessions come up on a connection that counts.
+    /// Several sessions are being set up on a connection that counts.
     pub(crate) is_being_tried: bool,
     /// URIs are being described, or a description is being checked.
     pub(crate) is_describing: bool,
-    /// How long that is waited for.
+    /// How long the session waits for that.
     pub(crate) until: Instant,
 }
 
 /// What the session is to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Rejoin {
-    /// It goes on: to a connection that counts, or as the rules are for a server that cannot share.
+    /// It goes on: to a connection that counts, or by the rules for a server that cannot share.
     Now,
     /// Wait until something changes, but not longer.
     Wait(Instant),
@@ -186,7 +186,7 @@ pub(crate) enum Rejoin {
     Leave,
 }
 
-/// Decides.
+/// Decides what the session is to do.
 pub(crate) fn rejoin(facts: &RejoinInput, now: Instant) -> Rejoin {
     let is_in_time = now < facts.until;
     match facts.mode {

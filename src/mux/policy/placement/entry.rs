@@ -6,10 +6,10 @@ use crate::mux::ids::{ConnectionId, PresentationUri};
 /// Who may use a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Purpose {
-    /// Everybody with an equal key; counts against the server's limit.
+    /// All sessions with an equal key; counts against the server's limit.
     Pooled,
-    /// Everybody with an equal key who is only to be described there and then goes to those that
-    /// play; does not count.
+    /// All sessions with an equal key that are only to be described there and then go to the
+    /// connections that play; does not count.
     DescribeOnly,
     /// The one it was made for; does not count.
     Dedicated,
@@ -37,7 +37,7 @@ pub(crate) struct TableEntry<S, K, C> {
     pub(crate) phase: ConnectionPhase,
     /// The presentation it was made for.
     pub(crate) presentation: PresentationUri,
-    /// Something on it plays, or is about to.
+    /// A session on it plays, or is about to.
     pub(crate) is_playing: bool,
     /// A session on it expires so soon that it cannot wait behind a slow request.
     pub(crate) is_pressed: bool,

@@ -9,8 +9,9 @@
 //!
 //! * A connection is handed out only while it is connecting or open and takes new sessions.
 //! * Two callers get one connection only if their keys are equal.
-//! * No caller causes a connection beyond its own limit; those connecting and closing count.
-//! * A connection is retired only while nobody references it, and at most once.
+//! * No caller causes a connection beyond its own limit; connections that are connecting or closing
+//!   count.
+//! * A connection is retired at its idle timeout only while it has no reference, and at most once.
 
 mod describe_only;
 mod entry;
@@ -45,9 +46,9 @@ pub(crate) struct WaiterId(u64);
 pub(crate) enum Checkin {
     /// Others still use it, or it is closing anyway.
     Nothing,
-    /// The last one went: arm the idle timer.
+    /// The last reference is back: arm the idle timer.
     Idle,
-    /// The last one went and nobody else may use it: close once its sessions are torn down.
+    /// The last one went and no other session may use it: close it once its sessions are torn down.
     Finished,
 }
 
@@ -133,7 +134,7 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq, C, W> Table<S, K, C, W> {
         self.wait_or_refuse(request)
     }
 
-    /// The decision itself, the same for newcomers and for those who waited.
+    /// The decision itself, the same for new callers and for those that waited.
     fn place(
         &mut self,
         request: &PlacementRequest<S, K>,
@@ -333,14 +334,15 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq, C, W> Table<S, K, C, W> {
         }
     }
 
-    /// A session on the connection may play: nobody is tried on it any more.
+    /// A session on the connection may play: no session is tried on it any more.
     pub(crate) fn on_playing(&mut self, id: ConnectionId) {
         if let Some(entry) = self.connections.get_mut(&id) {
             entry.is_playing = true;
         }
     }
 
-    /// Takes another reference to a connection, whoever may use it: its own user tries something.
+    /// Takes another reference to a connection for the session that uses it and tries something
+    /// there.
     pub(crate) fn join(&mut self, id: ConnectionId) -> bool {
         match self.connections.get_mut(&id) {
             Some(entry) if entry.phase == ConnectionPhase::Open && entry.takes_sessions => {
@@ -351,8 +353,8 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq, C, W> Table<S, K, C, W> {
         }
     }
 
-    /// Whether there is another connection that `id`'s user would have got if the server were
-    /// known to share: one with something that plays, or one that is idle.
+    /// Whether there is another connection that the session on `id` would have got if the server were
+    /// known to share: one on which a session plays, or one that is idle.
     pub(crate) fn could_share_beside(&self, id: ConnectionId) -> bool {
         let Some(here) = self.connections.get(&id) else {
             return false;
@@ -377,8 +379,8 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq, C, W> Table<S, K, C, W> {
             || self.overflow(request).is_some()
     }
 
-    /// The idle timeout of a connection passed: true if it is to be closed, false if somebody took
-    /// a reference before. The one place where the race between the two is decided (fault F38).
+    /// The idle timeout of a connection passed: true if it is to be closed, false if a session took a
+    /// reference before. The one place where the race between the two is decided (fault F38).
     pub(crate) fn try_retire(&mut self, id: ConnectionId) -> bool {
         match self.connections.get(&id) {
             Some(entry) if entry.references == 0 && entry.phase != ConnectionPhase::Closing => {
@@ -464,7 +466,7 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq, C, W> Table<S, K, C, W> {
             .is_none_or(|max| self.pooled_connections(&request.server) < max)
     }
 
-    /// The same among those whose server is not busy with something.
+    /// The connection with the fewest references whose server is not busy with another request.
     fn least_busy(
         &self,
         request: &PlacementRequest<S, K>,

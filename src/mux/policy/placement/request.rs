@@ -7,10 +7,10 @@ use crate::mux::{
     policy::sharing::SharingMode,
 };
 
-/// What one caller asks for. Limits are the caller's own.
+/// What one caller asks for, with its own limits.
 #[derive(Clone, Debug)]
 pub(crate) struct PlacementRequest<S, K> {
-    /// The server: what limits are counted for.
+    /// The server, for which the limits are counted.
     pub(crate) server: S,
     /// Who may share a connection to it.
     pub(crate) key: K,
@@ -18,30 +18,30 @@ pub(crate) struct PlacementRequest<S, K> {
     pub(crate) max_connections: Option<u32>,
     /// References beyond which another connection is preferred.
     pub(crate) preferred_sessions: u32,
-    /// Sessions not yet set up beyond which another connection is preferred, if it would not be.
+    /// Sessions not yet set up beyond which another connection is preferred.
     pub(crate) batch: u32,
-    /// What it is to be used for: servers that are not known to share stay with the first
-    /// presentation that was asked for on a connection (go2rtc, ZLMediaKit).
+    /// The presentation that the session is to play: servers that are not known to share stay with
+    /// the first presentation that was asked for on a connection (go2rtc, ZLMediaKit).
     pub(crate) presentation: PresentationUri,
     /// A connection of its own, which does not count against the limit, whatever there is.
     pub(crate) is_dedicated: bool,
-    /// With whom it may be shared.
+    /// With which sessions the caller may share a connection.
     pub(crate) shared_with: SharedWith,
     /// Whether a DESCRIBE is to be made on it.
     pub(crate) describes: DescribeMode,
-    /// Set where it waited to be described at a server that takes its time for each DESCRIBE: how many
-    /// describe-only connections the server may have for it.
+    /// Set where the session waited to be described by a server that takes long for each DESCRIBE:
+    /// how many describe-only connections the server may have for it.
     pub(crate) describe_only: Option<u32>,
     /// References beyond which no connection takes another one.
     pub(crate) ceiling: u32,
-    /// Where nothing fits, a connection is made that does not count: for those that are only to be
-    /// described there one together, else one of its own.
+    /// Where nothing fits, a connection is made that does not count: one together for the sessions
+    /// that are only to be described, else one of its own.
     pub(crate) overflows: bool,
-    /// Whether to wait when nothing fits and no room is being made either.
+    /// Whether to wait when nothing fits and no connection is closing either.
     pub(crate) patient: bool,
     /// Connections that were tried already.
     pub(crate) avoid: Vec<ConnectionId>,
-    /// Connections whose server is busy with something: others are preferred.
+    /// Connections on which the server is busy with a request: others are preferred.
     pub(crate) shun: Vec<ConnectionId>,
     /// Only a connection younger than this one will do: whatever is older may be as stale.
     pub(crate) younger_than: Option<ConnectionId>,
@@ -76,12 +76,12 @@ pub(crate) enum SharedWith {
 /// What a caller will do first on a connection that others play on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum DescribeMode {
-    /// Nothing that could do harm: what it plays is described.
+    /// No DESCRIBE: the presentation is described already.
     Nothing,
-    /// DESCRIBE, which the server stands: not where sessions expire so soon that they cannot wait
-    /// behind a slow one.
+    /// A DESCRIBE that the connection survives; not where sessions expire so soon that they cannot
+    /// wait behind a slow one.
     InBand,
-    /// DESCRIBE, which may cost the connection (MediaMTX closes it behind a 404).
+    /// A DESCRIBE that may cost the connection (MediaMTX closes it behind a 404).
     Separate,
 }
 
@@ -90,11 +90,11 @@ pub(crate) enum DescribeMode {
 pub(crate) enum Placement {
     /// This one; a reference to it was counted. It may still be connecting.
     Existing(ConnectionId),
-    /// A new one, which the owner is to connect; a reference to it was counted.
+    /// A new one, which the pool is to connect; a reference to it was counted.
     Connect(ConnectionId),
     /// None yet: wait with [`Table::enqueue`](super::Table::enqueue).
     Wait {
-        /// An idle connection of another key, retired to make room, which the owner is to close.
+        /// An idle connection of another key, retired to make room, which the pool is to close.
         close: Option<ConnectionId>,
     },
     /// None, and none is to be expected.
@@ -116,7 +116,7 @@ pub(crate) enum SharingTerms {
     },
 }
 
-/// What a session asks for with `pooling`, at a server of which so much is known.
+/// The terms of a session with `pooling`, at a server with this sharing mode.
 pub(crate) fn terms(pooling: &Pooling, mode: SharingMode) -> SharingTerms {
     if pooling.is_dedicated() {
         return SharingTerms::Dedicated;

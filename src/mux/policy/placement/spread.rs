@@ -1,10 +1,9 @@
-//! Sessions that wait to be described by a server that takes its time for each DESCRIBE, and works on
-//! those of several connections at a time (live555: 100 ms): which connection describes one of them
-//! soonest.
+//! Sessions that wait to be described by a server that takes long for each DESCRIBE, and works on
+//! several connections at a time (live555: 100 ms): which connection describes one of them soonest.
 //!
 //! Where the connections that count do not suffice, describe-only connections are made beside them.
 //! They do not count against the user's limit, since no session stays there; but there are no more of
-//! them than that limit allows of the others.
+//! them than the limit allows of the connections that count.
 
 use std::hash::Hash;
 
@@ -17,8 +16,8 @@ use crate::mux::ids::ConnectionId;
 type Ranked = ((u32, u8, u32, ConnectionId), Choice);
 
 impl<S: Clone + Eq + Hash, K: Clone + Eq, C, W> Table<S, K, C, W> {
-    /// Whether the session with this demand, which waits on `here` to be described, would be described
-    /// sooner on another connection.
+    /// Whether the session with this request, which waits on `here` to be described, would be
+    /// described sooner on another connection.
     pub(crate) fn is_described_sooner_elsewhere(
         &self,
         here: ConnectionId,
@@ -31,7 +30,7 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq, C, W> Table<S, K, C, W> {
         best.is_some_and(|((queue, ..), _)| queue + 1 < queue_of(entry))
     }
 
-    /// Where the session is described soonest; none if its demand is not of that kind.
+    /// Where the session is described soonest; none if the request is of another kind.
     pub(super) fn place_to_describe(&self, request: &PlacementRequest<S, K>) -> Option<Choice> {
         self.best_to_describe(request, None).map(|(_, place)| place)
     }
@@ -107,9 +106,9 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq, C, W> Table<S, K, C, W> {
             .is_some_and(|entry| entry.purpose == Purpose::DescribeOnly)
     }
 
-    /// Whether a connection that counts, and that sessions with this key may use, has several sessions
-    /// that are not all set up: it is being found out there whether the server shares. The session
-    /// that is about to leave `here` does not count.
+    /// Whether a connection that counts, and that sessions with this key may use, has several
+    /// sessions that are not all set up: these find out whether the server shares. The session that
+    /// is about to leave `here` does not count.
     pub(crate) fn is_being_tried(&self, server: &S, key: &K, here: Option<ConnectionId>) -> bool {
         self.connections.iter().any(|(id, entry)| {
             let leaving = u32::from(here == Some(*id));
@@ -121,15 +120,15 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq, C, W> Table<S, K, C, W> {
         })
     }
 
-    /// Whether any session of a server still waits to be described.
+    /// Whether a session of the server still waits to be described.
     pub(crate) fn is_describing(&self, server: &S) -> bool {
         let of_server = |entry: &&TableEntry<S, K, C>| entry.server == *server;
         let mut entries = self.connections.values().filter(of_server);
         entries.any(|entry| entry.undescribed > 0)
     }
 
-    /// The session that is set up on a describe-only connection, for want of another place, has it for
-    /// itself.
+    /// A session that is set up on a describe-only connection, because it found no other place, has
+    /// the connection for itself.
     pub(crate) fn keep_others_away(&mut self, id: ConnectionId) {
         if self.is_describe_only(id) {
             self.on_no_more_sessions(id);
@@ -175,8 +174,9 @@ mod tests {
         }
     }
 
-    /// So many sessions on the first connection, the first of which is described; then each goes that has
-    /// reason to. What comes up on each connection that counts, and on those that do not.
+    /// Puts so many sessions on the first connection, of which the first is described; then each
+    /// session that has reason to goes elsewhere. Gives the sessions that are not set up on each
+    /// connection that counts, and on each that does not.
     fn spread(sessions: u32, request: &PlacementRequest<&'static str, u8>) -> (Vec<u32>, Vec<u32>) {
         let mut table = Names::new();
         let together = PlacementRequest {

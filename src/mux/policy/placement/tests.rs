@@ -333,7 +333,7 @@ fn what_was_tried_is_not_given_again() {
 }
 
 #[test]
-fn a_dedicated_connection_counts_for_nobody_and_is_given_to_nobody() {
+fn a_dedicated_connection_counts_for_no_limit_and_is_given_to_no_other() {
     let mut table = Names::new();
     let own = connect(&mut table, &dedicated("nvr", 0));
     table.on_connected(own);
@@ -344,7 +344,7 @@ fn a_dedicated_connection_counts_for_nobody_and_is_given_to_nobody() {
 }
 
 #[test]
-fn who_gets_a_connection_of_its_own_by_now_waits_behind_nobody() {
+fn a_caller_that_gets_a_connection_of_its_own_by_now_waits_behind_no_other() {
     let mut table = Names::new();
     let one = PlacementRequest {
         max_connections: Some(1),
@@ -422,7 +422,7 @@ fn f38_at_the_idle_deadline_it_is_reuse_or_a_new_connection() {
 }
 
 #[test]
-fn an_attempt_that_everybody_left_can_be_given_up() {
+fn an_attempt_that_all_callers_left_can_be_given_up() {
     let mut table = Names::new();
     let id = connect(&mut table, &request("nvr", 0));
     assert!(!table.try_retire(id));
@@ -666,7 +666,7 @@ fn what_is_described_aside_stays_away_from_what_is_busy_probed_or_anothers() {
 }
 
 #[test]
-fn nobody_is_described_aside_who_has_no_place_to_go_to() {
+fn no_session_is_described_apart_that_has_no_place_to_go_to() {
     let mut table = Names::new();
     let full = PlacementRequest {
         ceiling: 1,
@@ -699,7 +699,7 @@ fn who_has_left_a_busy_connection_is_described_aside_if_that_may_cost_the_others
 }
 
 #[test]
-fn nobody_leaves_for_a_connection_that_is_as_busy() {
+fn no_session_leaves_for_a_connection_that_is_as_busy() {
     let mut table = Names::new();
     let in_band = PlacementRequest {
         describes: DescribeMode::InBand,

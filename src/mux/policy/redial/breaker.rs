@@ -13,7 +13,7 @@ use crate::mux::ids::ConnectionId;
 
 /// After so much time without a failure the next one is the first again.
 pub(super) const RECOVERED: Duration = Duration::from_secs(30);
-/// A session that tries for all, is set up and gets no media holds the others up for so long.
+/// How long a session that tries for all, is set up and gets no media holds up the others.
 const LONGEST_PROBE: Duration = Duration::from_secs(30);
 
 /// How far a session has to get before the others follow.
@@ -34,9 +34,9 @@ pub(super) enum Passage {
     Free,
     /// The one that asked, for all others; the number is that of the try.
     Probe(u64),
-    /// None before this.
+    /// No session before this.
     NotBefore(Instant),
-    /// Another one does, until then at most.
+    /// Another session does, until then at most.
     Behind(Instant),
 }
 
@@ -47,14 +47,14 @@ struct Probe {
     since: Instant,
 }
 
-/// What is known of a server that is not there.
+/// The state of a server that is away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Outage {
     /// When the last failure was seen, and how long to wait from then on.
     seen: Instant,
     wait: Duration,
     needs: RedialStep,
-    /// The connection whose loss began it.
+    /// The connection whose loss began the outage.
     lost: Option<ConnectionId>,
     probe: Option<Probe>,
 }
@@ -68,8 +68,8 @@ enum BreakerPhase {
 
 /// One server: how often it failed in a row, and which session tries next.
 ///
-/// Sessions report a connection's fate one by one; each connection counts once, and a loss that is
-/// reported late, when a younger connection was made, does not count.
+/// Sessions report the end of a connection one by one; each connection counts once, and a loss that
+/// is reported late, when a younger connection was made, does not count.
 #[derive(Debug)]
 pub(super) struct Breaker {
     phase: BreakerPhase,
@@ -92,7 +92,7 @@ impl Breaker {
         }
     }
 
-    /// A connection could not be made. False if that was known.
+    /// A connection could not be made. False if that was reported before.
     pub(super) fn on_dial_failed(
         &mut self,
         now: Instant,
@@ -116,12 +116,12 @@ impl Breaker {
     /// A connection is gone on which sessions had played for a while.
     pub(super) fn on_lost(&mut self, now: Instant, connection: ConnectionId, chance: f64) {
         match &mut self.phase {
-            // What was said of it first was said by a session that had just come.
+            // A session that had just begun reported the loss first.
             BreakerPhase::Down(outage) if outage.lost == Some(connection) => {
                 outage.needs = RedialStep::Dial
             }
             BreakerPhase::Down(_) => {}
-            // What is known of a younger one says more.
+            // The outcome of a younger connection says more.
             BreakerPhase::Up(_) if self.judged.is_some_and(|judged| connection < judged) => {}
             BreakerPhase::Up(_) => {
                 self.judged = Some(connection);

@@ -14,8 +14,8 @@ const OF_CAMERAS: usize = 3;
 const OF_CAMERAS_WITHIN: Duration = Duration::from_secs(12);
 /// Half as many when that has gone on for so long.
 const CAMERAS_FAIL_LONG: Duration = Duration::from_secs(10 * 60);
-/// A try may take several requests or dials (a redirect leads over five servers); so many are
-/// charged at most, so that every try fits the budget.
+/// A try may take several requests or dials (a redirect leads over five servers); at most so many are
+/// charged, so that every try fits the budget.
 const MOST_CHARGED: usize = TRIES / 2;
 /// A try that dials first reaches the server later than one that has a connection, a minute after it. So
 /// sessions that come together wait so much longer: sixteen made 43 tries in a minute of the server's.

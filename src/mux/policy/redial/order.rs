@@ -1,9 +1,10 @@
 //! In which order sessions come back to a server that has lost a connection with several of them.
 //!
-//! Something else may answer there now, or the server may have had enough of them: so two go first,
-//! and when both are set up the others follow together. The one that was added last before the
-//! connection broke off, soon after that, comes last: if it was its fault, all others play by then, and
-//! when it happens again nobody else is to blame. Pure.
+//! Another server may answer there now, or the server may have lost the connection because of the
+//! sessions: so two sessions go first, and when both are set up the others follow together. The
+//! session that was added last, shortly before the connection broke off, comes last: if it was the
+//! cause, all others play by then, and when the connection breaks off again no other session is to
+//! blame. Pure.
 
 use std::time::{Duration, Instant};
 
@@ -15,7 +16,7 @@ const FIRST: u32 = 2;
 const PATIENCE: Duration = Duration::from_millis(500);
 /// How long after the first two the suspect comes.
 const SUSPECT_AFTER: Duration = Duration::from_millis(1_500);
-/// Longer than that nobody waits whose turn it may become.
+/// No session waits longer than that for its turn.
 const FORGOTTEN: Duration = Duration::from_secs(10 * 60);
 
 /// The order of one server's sessions; none for most of the time.
@@ -49,7 +50,7 @@ impl ReconnectOrder {
         }
     }
 
-    /// Those who went first did not get there.
+    /// The sessions that went first did not reach the server.
     pub(super) fn regroup(&mut self) {
         if let Some(order) = &mut self.0 {
             (order.admitted, order.set_up) = (0, 0);
@@ -139,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_waits_for_long_for_two_that_come_to_nothing() {
+    fn no_session_waits_for_long_for_two_that_fail() {
         let now = Instant::now();
         let mut order = lost(now);
         assert!(go(&mut order, now, 1) && go(&mut order, now, 2));
@@ -169,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn a_suspect_that_nobody_goes_before_goes_itself() {
+    fn a_suspect_that_no_session_goes_before_goes_itself() {
         let now = Instant::now();
         let mut order = lost(now);
         assert!(!go(&mut order, now, 7));

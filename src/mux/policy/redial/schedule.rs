@@ -26,7 +26,7 @@ const REFUSAL: Duration = Duration::from_secs(1);
 /// What an attempt to reach a server came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Setback {
-    /// The server said no, or what it had given was lost.
+    /// The server refused, or a connection or session that it had accepted was lost.
     Refused,
     /// Nothing answered.
     Absent,

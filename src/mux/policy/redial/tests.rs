@@ -213,7 +213,7 @@ fn f44_whatever_step_fails_a_server_is_tried_thirty_times_a_minute_and_ever_less
 }
 
 #[test]
-fn f44_ten_dead_cameras_of_64_get_half_the_budget_and_hold_up_nobody() {
+fn f44_ten_dead_cameras_of_64_get_half_the_budget_and_hold_up_no_other() {
     for fate in [
         Fate::NotSetUp { is_lost: false },
         Fate::NotSetUp { is_lost: true },

@@ -4,31 +4,31 @@ use std::time::{Duration, Instant};
 
 use super::Deciding;
 
-/// What was found holds for so long: those that were refused together need not all look.
+/// A finding holds for so long: not every session that was refused at the same time needs to look.
 const HOLDS: Duration = Duration::from_secs(5);
 /// Longest `Retry-After` that is believed.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(60);
 
-/// What is known of it.
+/// What is known of the room at a server.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum ServerCapacity {
-    /// Nobody has looked lately.
+    /// No session has looked lately.
     #[default]
     Unknown,
-    /// Somebody is looking.
+    /// A session is looking.
     Sought,
-    /// There was some, at that time.
+    /// There was room, at that time.
     Found(Instant),
-    /// There was none, and nobody need look before that time.
+    /// There was none, and no session needs to look before that time.
     None(Instant),
 }
 
 impl ServerCapacity {
-    /// Who looks, after a refusal; none if there is no room.
+    /// Which session looks, after a refusal; none if there is no room.
     pub(crate) fn seek(&mut self, now: Instant) -> Option<Deciding> {
         match *self {
             Self::Sought => Some(Deciding::Others),
-            Self::Found(at) if now < at + HOLDS => Some(Deciding::Nobody),
+            Self::Found(at) if now < at + HOLDS => Some(Deciding::NoSession),
             Self::None(until) if now < until => None,
             _ => {
                 *self = Self::Sought;
@@ -37,24 +37,24 @@ impl ServerCapacity {
         }
     }
 
-    /// There was some.
+    /// There was room.
     pub(crate) fn on_found(&mut self, now: Instant) {
         *self = Self::Found(now);
     }
 
-    /// There was none; the server wants to be left alone for `retry_after`.
+    /// There was no room; the server asks for a pause of `retry_after`.
     pub(crate) fn on_none(&mut self, now: Instant, retry_after: Duration) {
         *self = Self::None(now + retry_after.clamp(HOLDS, LONGEST_RETRY_AFTER));
     }
 
-    /// Sessions have left: there may be some now, whatever the server has said before.
+    /// Sessions have left: there may be room now, whatever the server has said before.
     pub(crate) fn on_freed(&mut self) {
         if matches!(self, Self::None(_)) {
             *self = Self::Unknown;
         }
     }
 
-    /// Whoever looked has gone, whatever came of it.
+    /// The session that looked has gone, with or without a result.
     pub(crate) fn on_given_up(&mut self) {
         if *self == Self::Sought {
             *self = Self::Unknown;
@@ -73,7 +73,7 @@ mod tests {
         assert_eq!(room.seek(now), Some(Deciding::Others));
         let mut found = room;
         found.on_found(now);
-        assert_eq!(found.seek(now), Some(Deciding::Nobody), "there is room");
+        assert_eq!(found.seek(now), Some(Deciding::NoSession), "there is room");
         assert_eq!(found.seek(now + HOLDS), Some(Deciding::You));
         room.on_none(now, Duration::ZERO);
         assert_eq!(room.seek(now), None);

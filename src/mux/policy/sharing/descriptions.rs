@@ -90,8 +90,8 @@ fn is_of_signature(line: &str) -> bool {
         .any(|name| line.starts_with(name))
 }
 
-/// How one URI was described on one connection. Two accounts of one URI are equal unless the server
-/// described another presentation for one of them.
+/// How one URI was described on one connection. Two such accounts of one URI are equal unless the
+/// server described another presentation for one of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Account {
     pub(crate) signature: Signature,
@@ -129,7 +129,7 @@ pub(crate) enum Doubt {
     Grown,
 }
 
-/// A description, and those that came before it on its connection.
+/// A description, and what its connection was asked for before.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct DoubtInput<'a> {
     pub(crate) signature: &'a Signature,
@@ -140,8 +140,8 @@ pub(crate) struct DoubtInput<'a> {
 }
 
 /// Whether a description is in doubt, where `others` is what other URIs were described as on the
-/// connection. That of the first URI never is: what the server stays with is its own. A server that
-/// stays with a first URI which it refused to describe refuses all.
+/// connection. The description of the first URI never is: that is the one the server stays with. A
+/// server that stays with a first URI which it refused to describe refuses all.
 pub(crate) fn doubt<'a>(
     described: DoubtInput<'_>,
     mut others: impl Iterator<Item = &'a Signature>,
@@ -198,8 +198,8 @@ fn parameters(description: &[u8]) -> Vec<String> {
     media
 }
 
-/// After a check that came to nothing (the server has no room for one more connection, or does not
-/// answer) the next one waits that long.
+/// How long the next check waits after one that failed (the server has no room for one more
+/// connection, or does not answer).
 const RETRY: Duration = Duration::from_secs(2);
 
 /// Whether likeness is harmless at one server.
@@ -210,9 +210,9 @@ pub(crate) enum DescriptionCheck {
     Open,
     /// A session is finding it out.
     UnderWay,
-    /// That came to nothing.
+    /// The check failed.
     Failed(Instant),
-    /// It is: URIs of one connection were shown to be told apart.
+    /// It is: the server has shown that it tells the URIs of one connection apart.
     ToldApart,
 }
 
@@ -225,7 +225,7 @@ pub(crate) enum NextCheck {
     Own,
     /// Wait for the session that does so.
     Others,
-    /// Go to a connection of its own: the last check came to nothing a moment ago.
+    /// Go to a connection of its own: the last check failed a moment ago.
     None,
 }
 
@@ -242,7 +242,7 @@ impl DescriptionCheck {
         }
     }
 
-    /// The session that was checking has gone before it knew.
+    /// The session that was checking has gone before the check ended.
     pub(crate) fn on_given_up(&mut self) {
         if *self == Self::UnderWay {
             *self = Self::Open;
@@ -256,7 +256,7 @@ impl DescriptionCheck {
         }
     }
 
-    /// The URI was described alike in company and alone.
+    /// The URI was described alike on a shared connection and alone.
     pub(crate) fn on_told_apart(&mut self) {
         *self = Self::ToldApart;
     }
@@ -346,7 +346,7 @@ mod tests {
         let one = video(96, "aaaa", 0);
         let doubt = doubt_of(&one, &first(&one), &[]);
         assert_eq!(doubt, Some(Doubt::SameDescription));
-        // Also those of one that was not the first.
+        // Also the control URLs of a URI that was not the first.
         let other = video(96, "bbbb", 0);
         let doubt = doubt_of(&other, &first(&one), &[&other]);
         assert_eq!(doubt, Some(Doubt::SameDescription));

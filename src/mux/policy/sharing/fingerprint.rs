@@ -1,4 +1,4 @@
-//! How a server introduces itself, and what that tells about sharing.
+//! How a server identifies itself, and what that tells about sharing.
 
 use crate::mux::proto::{ServerText, wire::header::is_in_order};
 
@@ -32,7 +32,7 @@ impl KnownServer {
     }
 }
 
-/// What an answer to DESCRIBE says about who gave it.
+/// What an answer to DESCRIBE says about the server that gave it.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct ServerIdentity<'a> {
     /// The `Server` header.
@@ -85,7 +85,7 @@ fn is_go2rtc(session_name: &str) -> bool {
     session_name == "go2rtc" || session_name.starts_with("go2rtc/")
 }
 
-/// Who a verdict is about: another one behind the same address is judged anew.
+/// The server that a verdict is about: another server behind the same address is judged anew.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Fingerprint {
     Server(String),

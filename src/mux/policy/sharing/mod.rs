@@ -4,8 +4,8 @@
 //! of its connections with ids and channels of their own. *No* only when a session that met
 //! [`Evidence`] works on a connection of its own - else it was that session's own error - and, where
 //! the evidence is a mere status, only when a second instance or a canary agrees: a flaky 400 must
-//! not cost a server its sharing for a day. What is seen and not confirmed is a *suspicion*: nobody
-//! is added while there is one. Pure: time is passed in.
+//! not cost a server its sharing for a day. Evidence that is not confirmed is a *suspicion*: no
+//! session is added to a connection while there is one. Pure: time is passed in.
 
 mod capacity;
 pub(crate) mod descriptions;
@@ -84,14 +84,14 @@ pub(crate) enum SharingMode {
     Apart(Option<Evidence>),
 }
 
-/// Who finds out whether a server can share.
+/// Which session finds out whether a server can share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Deciding {
-    /// Nobody: it is known, or not to be known now.
-    Nobody,
-    /// Whoever asked.
+    /// No session: it is known, or cannot be found out now.
+    NoSession,
+    /// The session that asked.
     You,
-    /// Somebody else is about to.
+    /// Another session is finding it out.
     Others,
 }
 
@@ -125,7 +125,7 @@ pub(crate) struct Sharing {
     /// A canary passed where a session had been refused: cheap cameras let a second SETUP pass and
     /// no second DESCRIBE. The next refusal counts.
     was_refuted: bool,
-    /// Gathering held up a session; a canary has to decide.
+    /// Waiting for other sessions held up a session; a canary has to decide.
     is_gathering_barred: bool,
     /// Whether descriptions that are alike are known to be those of cameras that are alike.
     description_check: DescriptionCheck,
@@ -144,7 +144,7 @@ pub(crate) struct Sharing {
     ghosts_until: Option<Instant>,
 }
 
-/// What is asked.
+/// What callers ask.
 impl Sharing {
     /// The verdict as it holds now.
     pub(crate) fn verdict(&self, now: Instant) -> DatedVerdict {
@@ -212,7 +212,7 @@ impl Sharing {
             && !self.has_said_full
             && !self.is_canary_under_way
             && self.no_canary_before.is_none_or(|before| now >= before)
-            // What needs nobody's agreement is not tried again on the connection that works.
+            // Evidence that needs no second instance is not tried again on the connection that works.
             && self
                 .suspicion
                 .is_none_or(|suspicion| suspicion.evidence.needs_agreement())
@@ -246,7 +246,7 @@ impl Sharing {
         self.is_safe_in_band
     }
 
-    /// Whether that is not known, and nobody is finding it out.
+    /// Whether that is not known, and no session is finding it out.
     pub(crate) fn wants_probe(&self) -> bool {
         !self.is_safe_in_band
             && self.stands_describe.is_none()
@@ -325,10 +325,10 @@ impl Sharing {
     }
 
     /// Who finds out whether the server can share, where each session would get a connection of its
-    /// own until that is known. If it is the one who asks, a canary is under way from now on.
+    /// own until that is known. If it is the session that asks, a canary is under way from now on.
     pub(crate) fn deciding(&mut self, now: Instant, may_decide: bool) -> Deciding {
         if self.mode(now) != SharingMode::Apart(None) {
-            return Deciding::Nobody;
+            return Deciding::NoSession;
         }
         let is_open = self
             .suspicion(now)
@@ -340,7 +340,7 @@ impl Sharing {
             self.is_canary_under_way = true;
             return Deciding::You;
         }
-        Deciding::Nobody
+        Deciding::NoSession
     }
 
     /// A session met `evidence` on a connection that it shares: nothing is confirmed.
@@ -355,7 +355,7 @@ impl Sharing {
         self.suspicion.get_or_insert(first).open += 1;
     }
 
-    /// The suspicion came to nothing: the session fails alone, too. What others have met stays.
+    /// The suspicion is refuted: the session fails alone, too. Evidence of other sessions stays.
     pub(crate) fn on_own_error(&mut self) {
         self.suspicion = self.suspicion.and_then(|suspicion| {
             let open = suspicion.open.saturating_sub(1);
@@ -443,7 +443,8 @@ impl Sharing {
         self.description_check.on_failed(now);
     }
 
-    /// A URI was described in company, so that it could have been another's, and alone.
+    /// A URI was described on a shared connection, so that the description could have been another
+    /// URI's, and alone.
     pub(crate) fn on_described_twice(&mut self, now: Instant, is_same: bool) {
         match is_same {
             true => self.description_check.on_told_apart(),
@@ -492,12 +493,12 @@ impl Sharing {
         }
     }
 
-    /// The canary was set up, or nobody waits for it any more.
+    /// The canary was set up, or no session waits for it any more.
     pub(crate) fn on_canary_over(&mut self) {
         self.is_canary_under_way = false;
     }
 
-    /// A session was held up by the gathering and left. True if it is the first.
+    /// A session waited too long for others and left. True if it is the first.
     pub(crate) fn on_gathering_lapsed(&mut self) -> bool {
         !std::mem::replace(&mut self.is_gathering_barred, true)
     }
@@ -512,7 +513,7 @@ impl Sharing {
         self.room.on_none(now, retry_after);
     }
 
-    /// Who looks for room on a fresh connection, after a refusal; none if there is no room.
+    /// Which session looks for room on a new connection, after a refusal; none if there is no room.
     pub(crate) fn seek_room(&mut self, now: Instant) -> Option<Deciding> {
         self.room.seek(now)
     }
@@ -522,12 +523,12 @@ impl Sharing {
         self.room.on_freed();
     }
 
-    /// Whoever looked has gone.
+    /// The session that looked for room has gone.
     pub(crate) fn on_room_trial_over(&mut self) {
         self.room.on_given_up();
     }
 
-    /// What had no room on a connection with `sessions` works on another one.
+    /// A session that had no room on a connection with `sessions` works on another one.
     pub(crate) fn on_room_elsewhere(&mut self, now: Instant, sessions: u32) {
         self.room.on_found(now);
         let has_ghosts = self.ghosts_until.is_some_and(|until| now < until);

@@ -38,33 +38,33 @@ pub(crate) fn describe_patience(describe: Duration) -> Duration {
     patience.clamp(SHORTEST_DESCRIBE_PATIENCE, LONGEST_PATIENCE)
 }
 
-/// How long it waits for those that were announced and have not come.
+/// How long a session waits for sessions that were announced and are not opened yet.
 pub(crate) fn intent_patience(describe: Duration) -> Duration {
     SHORTEST_INTENT.max(describe)
 }
 
-/// How things stand on the connection of a session that wants to play.
+/// The facts about a session that wants to play, and about its connection.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PlayGateInput {
     /// What is known of the server.
     pub(crate) mode: SharingMode,
     /// References to the connection, its own included.
     pub(crate) references: u32,
-    /// Sessions that were announced for such a connection and have not come.
+    /// Sessions that were announced for such a connection and are not opened yet.
     pub(crate) intents: usize,
-    /// Where something plays nobody may be described any more.
+    /// Where a session plays no session may be described any more.
     pub(crate) ends_describing: bool,
     /// A DESCRIBE on the connection is unanswered that may cost it.
     pub(crate) is_endangered: bool,
-    /// Until when it is being found out whether a session on the connection was described as itself.
+    /// Until when a check runs whether a session on the connection was described as itself.
     pub(crate) in_doubt_until: Option<Instant>,
     /// A canary would decide something, and may be sent.
     pub(crate) wants_canary: bool,
     /// Until when the server may still close the connection for what another session did on it.
     pub(crate) suspect_until: Option<Instant>,
-    /// Until when those that share the connection are waited for.
+    /// Until when it waits for the sessions that share the connection.
     pub(crate) until: Instant,
-    /// Until when those that were announced are waited for.
+    /// Until when it waits for the sessions that were announced.
     pub(crate) intents_until: Instant,
 }
 
@@ -81,7 +81,7 @@ pub(crate) enum PlayGate {
     Leave,
 }
 
-/// Decides. In doubt for the session that is ready: nobody is held for others longer than
+/// Decides, in doubt for the session that is ready: no session is held for others longer than
 /// [`patience`] says.
 pub(crate) fn gate(facts: &PlayGateInput, now: Instant) -> PlayGate {
     if let Some(until) = facts.suspect_until.filter(|until| now < *until) {
@@ -97,7 +97,8 @@ pub(crate) fn gate(facts: &PlayGateInput, now: Instant) -> PlayGate {
             true => PlayGate::Hold(until),
             false => PlayGate::Leave,
         },
-        // Who comes now is described here; who comes later, on a connection made for it.
+        // A session that joins now is described here; one that joins later, on a connection made for
+        // it.
         SharingMode::Share
             if facts.ends_describing && facts.intents > 0 && now < facts.intents_until =>
         {

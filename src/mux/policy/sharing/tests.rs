@@ -41,7 +41,7 @@ fn f11_evidence_is_provisional_until_the_session_works_alone() {
     assert_eq!(
         sharing.mode(now),
         SharingMode::Apart(None),
-        "nobody is added meanwhile"
+        "no session is added meanwhile"
     );
     assert!(!sharing.may_send_canary(now), "nothing is left to decide");
     sharing.on_works_alone(now, CHANNELS);

@@ -144,7 +144,7 @@ impl BringUp {
                     let _waiting = self.monitor.waits_for(WaitReason::SharingDecision);
                     let _ = clock::within(self.pool.runtime()?, left, changes.changed()).await;
                 }
-                Deciding::Others | Deciding::Nobody => return Ok(()),
+                Deciding::Others | Deciding::NoSession => return Ok(()),
             }
         }
     }

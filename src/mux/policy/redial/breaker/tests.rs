@@ -83,7 +83,7 @@ fn f06_a_server_that_is_back_is_tried_within_three_seconds() {
 }
 
 #[test]
-fn f03_one_dials_for_all_and_then_everybody_may() {
+fn f03_one_dials_for_all_and_then_all_may() {
     let mut breaker = Breaker::new();
     let now = Instant::now();
     for _ in 0..16 {
@@ -159,7 +159,7 @@ fn half_a_minute_on_a_connection_makes_the_next_loss_the_first() {
 }
 
 #[test]
-fn a_slow_failure_means_that_nobody_is_there() {
+fn a_slow_failure_means_that_no_server_is_there() {
     let mut breaker = Breaker::new();
     let now = Instant::now();
     breaker.on_dial_failed(now, id(1), 0.0);
