@@ -164,19 +164,6 @@ impl Accounts {
         }
         notices
     }
-
-    /// A connection reports something of its credentials.
-    fn on_report(
-        &mut self,
-        now: Instant,
-        id: &AccountId,
-        connection: ConnectionId,
-        report: CredentialReport,
-    ) -> Notices<Member> {
-        let member = self.member(connection);
-        let notices = self.with(id, |account| account.on_report(now, member, report));
-        notices.unwrap_or_default()
-    }
 }
 
 impl AccountRecord {
@@ -262,8 +249,10 @@ impl PoolState {
                 realms.on_challenged(presentation, realm);
             }
             let is_news = matches!(report, CredentialReport::Proven(_));
-            let notices = self.accounts.on_report(now, &account, id, report);
-            self.notify_credentials(notices);
+            let member = self.accounts.member(id);
+            let on_report = |known: &mut AccountRecord| known.on_report(now, member, report);
+            let notices = self.accounts.with(&account, on_report);
+            self.notify_credentials(notices.unwrap_or_default());
             if is_news {
                 self.server(&account.0).notify();
             }

@@ -3,8 +3,7 @@
 use std::sync::Arc;
 
 use crate::mux::{
-    clock::random_seed,
-    config::{Limits, Multiplex, SessionOptions, Timeouts},
+    config::{Multiplex, SessionOptions},
     error::{Error, ErrorKind, Initiator, Scope},
     ids::{ConnectionId, PresentationUri},
     policy::{
@@ -13,11 +12,8 @@ use crate::mux::{
         },
         sharing::{Evidence, SharingMode},
     },
-    proto::{ConnectionConfig, CredentialStatus, Realms},
     server_key::{ConnectionKey, ServerId},
 };
-
-const DEFAULT_USER_AGENT: &str = concat!("rtspmux/", env!("CARGO_PKG_VERSION"));
 
 /// What the pool knows of the server when a caller asks for a connection.
 #[derive(Clone, Debug, Default)]
@@ -205,36 +201,5 @@ impl CheckoutRequest {
             ),
         };
         Error::new(kind, Scope::Session, Initiator::Library, explanation)
-    }
-
-    /// A connection made for this caller, to a server of which nothing is known.
-    pub(super) fn connection_config(
-        &self,
-        limits: Limits,
-        mut timeouts: Timeouts,
-    ) -> ConnectionConfig {
-        if let Some(silence) = self.options.silence_timeout {
-            timeouts.silence_dead = silence;
-            timeouts.silence_probe = silence / 2;
-        }
-        ConnectionConfig {
-            credentials: self.key.credentials().cloned(),
-            credential_status: CredentialStatus::default(),
-            user_agent: self
-                .key
-                .user_agent()
-                .unwrap_or(DEFAULT_USER_AGENT)
-                .to_owned(),
-            refuse_basic: false,
-            challenges: Vec::new(),
-            closes_behind_401: false,
-            realms: Realms::default(),
-            is_serial: false,
-            is_in_order: false,
-            describes_slowly: true,
-            seed: random_seed(),
-            limits,
-            timeouts,
-        }
     }
 }

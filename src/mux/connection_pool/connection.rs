@@ -26,6 +26,8 @@ use crate::mux::{
     tls::TlsOptions,
 };
 
+const DEFAULT_USER_AGENT: &str = concat!("rtspmux/", env!("CARGO_PKG_VERSION"));
+
 /// More than any recorder has at a time. A process that replaces certificates for years reaches it, and
 /// then the pool forgets all clients: it loses their tickets, and with them a signature at each server.
 const MOST_TLS_CLIENTS: usize = 64;
@@ -108,18 +110,27 @@ impl ConnectionMaker<'_> {
         let view = account.map_or_else(AccountView::default, |account| {
             self.accounts.join(self.now, account, id)
         });
-        let server = checkout.key.server();
+        let (key, server) = (&checkout.key, checkout.key.server());
         let known = self.servers.get(server);
+        let mut timeouts = self.pool.0.timeouts;
+        if let Some(silence) = checkout.options.silence_timeout {
+            timeouts.silence_dead = silence;
+            timeouts.silence_probe = silence / 2;
+        }
         ConnectionConfig {
+            credentials: key.credentials().cloned(),
             credential_status: view.status,
             challenges: view.challenges,
             closes_behind_401: view.closes_behind_401,
+            user_agent: key.user_agent().unwrap_or(DEFAULT_USER_AGENT).to_owned(),
             realms: known.map_or_else(Realms::default, |known| known.realms.clone()),
             refuse_basic: self.digest_servers.contains(server),
             is_serial: known.is_some_and(|known| known.speed.is_serial),
             is_in_order: known.is_some_and(|known| known.sharing.is_in_order()),
             describes_slowly: !known.is_some_and(Server::is_quick_to_describe),
-            ..checkout.connection_config(self.pool.0.limits, self.pool.0.timeouts)
+            seed: clock::random_seed(),
+            limits: self.pool.0.limits,
+            timeouts,
         }
     }
 }

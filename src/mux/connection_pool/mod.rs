@@ -66,7 +66,6 @@ use super::{
     network::Network,
     policy::placement::WaiterId,
     runtime::RuntimeChoice,
-    stats::MuxStats,
 };
 
 /// Events that are kept for a receiver that is slow to take them.
@@ -239,10 +238,6 @@ impl ConnectionPool {
     pub(crate) fn events(&self) -> MuxEvents {
         let events = self.0.events.subscribe();
         MuxEvents::new(events, self.0.state_file_problem.get().cloned())
-    }
-
-    pub(crate) fn stats(&self) -> MuxStats {
-        self.lock().stats(clock::now())
     }
 
     /// The pool hands out no connection any more; its connections tear down their sessions and close.

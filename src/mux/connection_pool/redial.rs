@@ -21,8 +21,8 @@ pub(super) struct Redials(HashMap<ServerId, RedialQueue>);
 
 /// One server, and the sessions that wait to try it.
 #[derive(Debug)]
-struct RedialQueue {
-    redial: Redial,
+pub(super) struct RedialQueue {
+    pub(super) redial: Redial,
     /// Dials that failed, and the failure of the last one.
     failures: u64,
     failure: Option<DialFailure>,
@@ -63,23 +63,7 @@ impl Redials {
         }
     }
 
-    /// A connection with so many sessions is gone; `suspect` had been added to it shortly before.
-    pub(super) fn on_broken(
-        &mut self,
-        now: Instant,
-        server: &ServerId,
-        sessions: u32,
-        suspect: Option<PresentationUri>,
-    ) {
-        let queue = self.queue(now, server);
-        queue.redial.on_broken(now, sessions, suspect);
-    }
-
-    fn failures(&self, server: &ServerId) -> u64 {
-        self.0.get(server).map_or(0, |queue| queue.failures)
-    }
-
-    fn queue(&mut self, now: Instant, server: &ServerId) -> &mut RedialQueue {
+    pub(super) fn queue(&mut self, now: Instant, server: &ServerId) -> &mut RedialQueue {
         if !self.0.contains_key(server) {
             self.0.retain(|_, queue| {
                 !queue.redial.is_forgettable(now) || queue.changed.receiver_count() > 0
@@ -180,8 +164,8 @@ impl ConnectionPool {
     fn enter(&self, server: &ServerId, uri: &PresentationUri, after: Option<&Error>) -> Waiting {
         let now = clock::now();
         let mut state = self.lock();
-        let failures = state.redials.failures(server);
         let queue = state.redials.queue(now, server);
+        let failures = queue.failures;
         if let Some(error) = after {
             let ending = ending(error);
             queue.redial.on_failed(now, uri, ending, clock::chance());

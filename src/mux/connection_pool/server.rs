@@ -16,7 +16,7 @@ use crate::mux::{
             play_gate::{REGROUP, SHORTEST_DESCRIBE_PATIENCE, describe_patience, patience},
         },
     },
-    proto::{ProbeOutcome, Realms},
+    proto::{Measures, ProbeOutcome, Realms},
     server_key::{ConnectionKey, ServerId},
 };
 use std::time::{Duration, Instant};
@@ -72,6 +72,16 @@ impl Server {
         let [_, last] = self.describes_took;
         self.describes_took = [last, Some(took)];
         self.notify();
+    }
+
+    /// Takes over how long a DESCRIBE took that was alone on its connection, where that says how long the
+    /// server works on it.
+    pub(super) fn on_lone_describe(&mut self, measures: &Measures) {
+        if let Some(took) = measures.lone_describe
+            && !self.sharing.is_in_order()
+        {
+            self.speed.on_described(took);
+        }
     }
 
     /// How long a session lets its request wait behind that of another session before it goes

@@ -406,8 +406,8 @@ impl PoolState {
         // challenge on the next connection.
         if sessions > 1 && driver.close_reason() != CloseReason::Challenged {
             let suspect = joins.suspect(now);
-            self.redials
-                .on_broken(now, &driver.server, sessions, suspect);
+            let queue = self.redials.queue(now, &driver.server);
+            queue.redial.on_broken(now, sessions, suspect);
         }
         self.measure(&driver, deferred);
         if entry.set_up > 0 {
@@ -427,29 +427,16 @@ impl PoolState {
         self.update_gauges(&driver.server);
     }
 
-    /// How long a DESCRIBE has just taken, for those that wait to be described.
-    pub(super) fn measure_describe(&mut self, driver: &DriverHandle) {
-        let server = self.server(&driver.server);
-        if let Some(took) = driver.server_info().measures.lone_describe
-            && !server.sharing.is_in_order()
-        {
-            server.speed.on_described(took);
-        }
-    }
-
     /// Takes over what a connection has measured, unless the server has been forgotten.
     pub(super) fn measure(&mut self, driver: &DriverHandle, deferred: &mut DeferredWork) {
         let Some(server) = self.servers.get_mut(&driver.server) else {
             return;
         };
         let (before, server_info) = (server.speed, driver.server_info());
+        let (connect_time, measures) = (server_info.connect_time, server_info.measures);
+        server.speed.on_measured(connect_time, measures);
+        server.on_lone_describe(&measures);
         let speed = &mut server.speed;
-        speed.on_measured(server_info.connect_time, server_info.measures);
-        if let Some(took) = server_info.measures.lone_describe
-            && !server.sharing.is_in_order()
-        {
-            speed.on_described(took);
-        }
         speed.is_serial |= server_info.is_serial;
         // A new round trip time alone is not worth a write.
         deferred.has_learned |=

@@ -1,10 +1,11 @@
 //! What the pool tells of its connections: each connection gets the number of sessions that use it,
 //! and the statistics get the state of all.
 
-use std::{collections::BTreeMap, time::Instant};
+use std::collections::BTreeMap;
 
-use super::{PoolState, state::ConnectionEntry};
+use super::{ConnectionPool, PoolState, state::ConnectionEntry};
 use crate::mux::{
+    clock,
     policy::placement::{ConnectionPhase, Purpose},
     server_key::ServerId,
     stats::{ConnectionState, ConnectionStats, MuxStats, ServerStats},
@@ -23,23 +24,26 @@ impl PoolState {
             server.notify();
         }
     }
+}
 
-    pub(super) fn stats(&self, now: Instant) -> MuxStats {
+impl ConnectionPool {
+    pub(crate) fn stats(&self) -> MuxStats {
+        let (now, state) = (clock::now(), self.lock());
         let mut servers: BTreeMap<&ServerId, Vec<ConnectionStats>> = BTreeMap::new();
-        for (_, entry) in self.table.entries() {
+        for (_, entry) in state.table.entries() {
             if entry.record.is_listed {
                 let connections = servers.entry(&entry.server).or_default();
                 connections.push(connection_stats(entry));
             }
         }
         let servers = servers.into_iter().map(|(server, connections)| {
-            let (sharing, cannot_share, sharing_age) = self.sharing_stats(server, now);
+            let (sharing, cannot_share, sharing_age) = state.sharing_stats(server, now);
             ServerStats {
                 server: server.to_string(),
                 sharing,
                 cannot_share,
                 sharing_age,
-                waiting: self.table.waiting_for(server),
+                waiting: state.table.waiting_for(server),
                 connections,
             }
         });

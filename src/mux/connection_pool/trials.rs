@@ -257,8 +257,9 @@ impl ConnectionPool {
         if handle.mark_described() {
             state.table.on_described(driver.id);
         }
-        state.measure_describe(driver);
-        state.server(&driver.server).on_described(took);
+        let server = state.server(&driver.server);
+        server.on_lone_describe(&driver.server_info().measures);
+        server.on_described(took);
         let entry = state.table.entry(driver.id)?;
         let (trial, made_for) = (&entry.record.trial, &entry.presentation);
         let doubt = trial.doubt(&description, first, made_for);

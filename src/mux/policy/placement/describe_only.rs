@@ -41,7 +41,7 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq, C, W> Table<S, K, C, W> {
     /// A session that is only to be described needs a place to go to afterwards.
     fn has_place_once_described(&self, request: &PlacementRequest<S, K>) -> bool {
         let fits = |request: &PlacementRequest<S, K>| {
-            let place = self.least_loaded(request, request.ceiling, u32::MAX);
+            let place = self.least_loaded(request, request.ceiling);
             place.is_some()
         };
         // Where all connections are merely busy, it is described on one of them.
@@ -57,21 +57,17 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq, C, W> Table<S, K, C, W> {
         fits(&described)
     }
 
-    pub(crate) fn least_busy_describe_only(
-        &self,
-        request: &PlacementRequest<S, K>,
-    ) -> Option<ConnectionId> {
-        let (limit, batch) = (request.ceiling, request.batch);
-        self.least_busy_of(Purpose::DescribeOnly, request, limit, batch)
-    }
-
     /// Whether `request` is kept from a connection on which others play because it is for a DESCRIBE.
     pub(crate) fn is_kept_from_playing(&self, request: &PlacementRequest<S, K>) -> bool {
         if request.is_dedicated || request.describes == DescribeMode::Nothing {
             return false;
         }
-        self.candidates(&request.described(), request.preferred_sessions, u32::MAX)
-            .any(|(_, entry)| entry.is_playing && !entry.bears(request.describes))
+        self.candidates(
+            Purpose::Pooled,
+            &request.described(),
+            request.preferred_sessions,
+        )
+        .any(|(_, entry)| entry.is_playing && !entry.bears(request.describes))
     }
 
     /// Where a session that is described on `id` goes to those that play, if there is such a place: a
@@ -84,7 +80,7 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq, C, W> Table<S, K, C, W> {
     ) -> Option<ConnectionId> {
         let is_outside = |entry: &TableEntry<S, K, C>| entry.purpose == Purpose::DescribeOnly;
         let place = if self.entry(id).is_some_and(is_outside) {
-            let candidates = self.candidates(request, request.ceiling, u32::MAX);
+            let candidates = self.candidates(Purpose::Pooled, request, request.ceiling);
             let open = candidates.filter(|(_, entry)| entry.phase == ConnectionPhase::Open);
             // The busy ones last, as in any placement, and behind a DESCRIBE no SETUP goes out.
             open.min_by_key(|(other, entry)| {
@@ -95,9 +91,12 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq, C, W> Table<S, K, C, W> {
             })
             .map(|(other, _)| other)
         } else {
-            let candidates = self.candidates(request, request.preferred_sessions, request.batch);
+            let candidates = self.candidates(Purpose::Pooled, request, request.preferred_sessions);
             least_referenced(candidates.filter(|(other, entry)| {
-                *other != id && entry.set_up > 0 && !request.shun.contains(other)
+                *other != id
+                    && entry.set_up > 0
+                    && entry.coming_up() < request.batch
+                    && !request.shun.contains(other)
             }))
         };
         match place {

@@ -126,9 +126,7 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq, C, W> Table<S, K, C, W> {
             .into_iter()
             .chain(others)
             .any(|other| other.request.key == request.key);
-        if !same_key
-            && let Some(id) = self.least_loaded(request, request.preferred_sessions, u32::MAX)
-        {
+        if !same_key && let Some(id) = self.least_loaded(request, request.preferred_sessions) {
             return self.reference(id, request);
         }
         self.wait_or_refuse(request)
@@ -159,8 +157,8 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq, C, W> Table<S, K, C, W> {
         if let Some(place) = self.place_to_describe(request) {
             return place;
         }
-        let preferred = request.preferred_sessions;
-        if let Some(id) = self.least_busy(request, preferred, request.batch) {
+        let (pooled, preferred) = (Purpose::Pooled, request.preferred_sessions);
+        if let Some(id) = self.least_busy(pooled, request, preferred, request.batch) {
             return Choice::Existing(id);
         }
         if self.has_room(request) {
@@ -173,14 +171,15 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq, C, W> Table<S, K, C, W> {
             return Choice::Other(Placement::Wait { close: Some(id) });
         }
         for limit in [preferred, request.ceiling] {
-            let place = self.least_busy(request, limit, u32::MAX);
-            if let Some(id) = place.or_else(|| self.least_loaded(request, limit, u32::MAX)) {
+            let place = self.least_busy(pooled, request, limit, u32::MAX);
+            if let Some(id) = place.or_else(|| self.least_loaded(request, limit)) {
                 return Choice::Existing(id);
             }
         }
         match self.overflow(request) {
-            Some(Purpose::DescribeOnly)
-                if let Some(id) = self.least_busy_describe_only(request) =>
+            Some(purpose @ Purpose::DescribeOnly)
+                if let Some(id) =
+                    self.least_busy(purpose, request, request.ceiling, request.batch) =>
             {
                 Choice::Existing(id)
             }
@@ -374,7 +373,7 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq, C, W> Table<S, K, C, W> {
         request.is_dedicated
             || self.has_room(request)
             || self
-                .least_busy(request, request.ceiling, u32::MAX)
+                .least_busy(Purpose::Pooled, request, request.ceiling, u32::MAX)
                 .is_some()
             || self.overflow(request).is_some()
     }
@@ -466,60 +465,36 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq, C, W> Table<S, K, C, W> {
             .is_none_or(|max| self.pooled_connections(&request.server) < max)
     }
 
-    /// The connection with the fewest references whose server is not busy with another request.
+    /// The connection with the fewest references, below `limit`, of those on which the server is not busy
+    /// and less than `batch` sessions are being set up.
     fn least_busy(
-        &self,
-        request: &PlacementRequest<S, K>,
-        limit: u32,
-        batch: u32,
-    ) -> Option<ConnectionId> {
-        self.least_busy_of(Purpose::Pooled, request, limit, batch)
-    }
-
-    fn least_busy_of(
         &self,
         purpose: Purpose,
         request: &PlacementRequest<S, K>,
         limit: u32,
         batch: u32,
     ) -> Option<ConnectionId> {
-        let candidates = self.candidates_of(purpose, request, limit, batch);
-        least_referenced(candidates.filter(|(id, _)| !request.shun.contains(id)))
+        let candidates = self.candidates(purpose, request, limit);
+        least_referenced(
+            candidates
+                .filter(|(id, entry)| !request.shun.contains(id) && entry.coming_up() < batch),
+        )
     }
 
-    /// The least loaded connection below `limit` references, of which less than `batch` are coming
-    /// up.
-    fn least_loaded(
-        &self,
-        request: &PlacementRequest<S, K>,
-        limit: u32,
-        batch: u32,
-    ) -> Option<ConnectionId> {
-        least_referenced(self.candidates(request, limit, batch))
+    /// The pooled connection with the fewest references, below `limit`.
+    fn least_loaded(&self, request: &PlacementRequest<S, K>, limit: u32) -> Option<ConnectionId> {
+        least_referenced(self.candidates(Purpose::Pooled, request, limit))
     }
 
     fn candidates(
         &self,
-        request: &PlacementRequest<S, K>,
-        limit: u32,
-        batch: u32,
-    ) -> impl Iterator<Item = (ConnectionId, &TableEntry<S, K, C>)> {
-        self.candidates_of(Purpose::Pooled, request, limit, batch)
-    }
-
-    fn candidates_of(
-        &self,
         purpose: Purpose,
         request: &PlacementRequest<S, K>,
         limit: u32,
-        batch: u32,
     ) -> impl Iterator<Item = (ConnectionId, &TableEntry<S, K, C>)> {
-        self.connections
-            .iter()
+        self.entries()
             .filter(move |(_, entry)| entry.purpose == purpose && entry.references < limit)
-            .filter(move |(id, entry)| entry.suits(**id, request))
-            .filter(move |(_, entry)| entry.coming_up() < batch)
-            .map(|(id, entry)| (*id, entry))
+            .filter(move |(id, entry)| entry.suits(*id, request))
     }
 
     /// The oldest idle connection that `request` itself cannot use.

@@ -52,7 +52,7 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq, C, W> Table<S, K, C, W> {
             let is_free = move |(id, _): &(ConnectionId, &TableEntry<S, K, C>)| {
                 Some(*id) != here && !request.shun.contains(id)
             };
-            self.candidates_of(purpose, request, limit, u32::MAX)
+            self.candidates(purpose, request, limit)
                 .filter(is_free)
                 .map(move |(id, entry)| {
                     let order = (queue_of(entry), rank, entry.references, id);
@@ -85,7 +85,7 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq, C, W> Table<S, K, C, W> {
         here: Option<ConnectionId>,
     ) -> bool {
         let described = request.described();
-        let mut pooled = self.candidates(&described, request.ceiling, u32::MAX);
+        let mut pooled = self.candidates(Purpose::Pooled, &described, request.ceiling);
         match request.shared_with {
             SharedWith::Any => pooled.next().is_some(),
             _ => self.is_being_tried(&request.server, &request.key, here),
