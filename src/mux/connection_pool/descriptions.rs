@@ -24,8 +24,8 @@ use url::Url;
 
 /// More cameras than one process plays.
 const MOST: usize = 1024;
-/// Octets of SDP, so that a few huge ones cannot fill the memory.
-const MOST_OCTETS: usize = 8 * 1024 * 1024;
+/// Bytes of SDP, so that a few huge ones cannot fill the memory.
+const MOST_BYTES: usize = 8 * 1024 * 1024;
 
 /// The key of the session that played a presentation (none: an earlier process did), and the URI of
 /// it.
@@ -43,7 +43,7 @@ struct Remembered {
 #[derive(Debug, Default)]
 pub(super) struct Descriptions {
     known: HashMap<Name, Remembered>,
-    octets: usize,
+    bytes: usize,
     uses: u64,
 }
 
@@ -64,11 +64,11 @@ impl Descriptions {
 
     fn insert(&mut self, name: Name, presentation: Presentation) {
         self.remove(&name);
-        self.octets += presentation.sdp.len();
+        self.bytes += presentation.sdp.len();
         self.uses += 1;
         let used = self.uses;
         self.known.insert(name, Remembered { presentation, used });
-        while self.known.len() > MOST || self.octets > MOST_OCTETS {
+        while self.known.len() > MOST || self.bytes > MOST_BYTES {
             let oldest = self.known.iter().min_by_key(|(_, known)| known.used);
             let Some((oldest, _)) = oldest else { return };
             self.remove(&oldest.clone());
@@ -77,7 +77,7 @@ impl Descriptions {
 
     fn remove(&mut self, name: &Name) {
         if let Some(gone) = self.known.remove(name) {
-            self.octets -= gone.presentation.sdp.len();
+            self.bytes -= gone.presentation.sdp.len();
         }
     }
 
@@ -190,9 +190,9 @@ mod tests {
         PresentationUri(format!("rtsp://nvr/{number}"))
     }
 
-    fn presentation(octets: usize) -> Presentation {
+    fn presentation(bytes: usize) -> Presentation {
         let mut sdp = "v=0\r\ns=x\r\nm=video 0 RTP/AVP 96\r\na=control:1\r\n".to_owned();
-        sdp.push_str(&format!("i={}\r\n", "x".repeat(octets)));
+        sdp.push_str(&format!("i={}\r\n", "x".repeat(bytes)));
         parse_presentation(sdp.into(), "rtsp://nvr/1".parse().unwrap()).unwrap()
     }
 
@@ -216,7 +216,7 @@ mod tests {
         assert!(known.recall(&admin, &uri(1)).is_some());
         known.forget(&admin, &uri(1));
         assert!(known.recall(&admin, &uri(1)).is_none());
-        assert_eq!(known.octets, 0);
+        assert_eq!(known.bytes, 0);
     }
 
     #[test]
@@ -236,7 +236,7 @@ mod tests {
         lines(&before).for_each(|line| load(&mut now, &line));
         now.forget(&guest, &uri(1));
         assert!(now.recall(&guest, &uri(1)).is_none());
-        assert_eq!(now.octets, presentation(1).sdp.len());
+        assert_eq!(now.bytes, presentation(1).sdp.len());
     }
 
     #[test]
@@ -250,7 +250,7 @@ mod tests {
         assert!(known.recall(&key, &uri(0)).is_some());
         let large = presentation(200_000);
         assert!((0..100).all(|number| known.remember(&key, &uri(number), &large)));
-        assert!(known.octets <= MOST_OCTETS);
+        assert!(known.bytes <= MOST_BYTES);
         assert!(known.recall(&key, &uri(99)).is_some());
     }
 

@@ -1,4 +1,4 @@
-//! What to do when the server does not let a session in: the decision, without I/O.
+//! Where a session turns when the server refuses it: the decision, without I/O.
 //!
 //! The classes are those of real servers: some are merely full, some cannot share a connection and
 //! say so in their own way, some answer for something else. A failover is never a verdict: for that
@@ -19,7 +19,7 @@ pub(crate) struct FailureContext {
     pub(crate) is_reused: bool,
     /// It was made for this session after others had failed: there is no fresher one to try.
     pub(crate) is_last_resort: bool,
-    /// The server answered something since it was last taken out of idleness.
+    /// The server answered a request since the connection was last checked out from idle.
     pub(crate) is_proven: bool,
 }
 

@@ -1,6 +1,6 @@
-//! When the state file is written: by one thread at a time, which lives while there is something to
-//! write. A disk that stalls holds up neither sockets nor callers, and what becomes due meanwhile is
-//! written together.
+//! One thread at a time writes the state file; it lives while there is something to write. A disk
+//! that stalls holds up neither sockets nor callers, and the changes that come meanwhile are written
+//! together.
 
 use std::{
     io,

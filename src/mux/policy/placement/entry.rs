@@ -15,7 +15,7 @@ pub(crate) enum Purpose {
     Dedicated,
 }
 
-/// Where a connection is in its life, as far as handing it out goes.
+/// The state of a connection, as far as handing it out goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ConnectionPhase {
     /// The one attempt that all its callers wait for is under way.

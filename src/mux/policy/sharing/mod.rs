@@ -229,7 +229,7 @@ impl Sharing {
         self.objection(now).is_some() || self.suspicion(now).is_some_and(is_suspected)
     }
 
-    /// Whether something is open that a canary would decide.
+    /// Whether a canary would decide a question that is open.
     pub(crate) fn wants_canary(&self) -> bool {
         self.is_gathering_barred || self.suspicion.is_some()
     }
