@@ -9,8 +9,6 @@ mod describing;
 #[path = "proto/sim.rs"]
 mod sim;
 
-#[path = "proto/awakening.rs"]
-mod awakening;
 #[path = "proto/fixtures.rs"]
 mod fixtures;
 #[path = "proto/framing.rs"]
@@ -23,6 +21,8 @@ mod listening;
 mod property;
 #[path = "proto/repeated.rs"]
 mod repeated;
+#[path = "proto/suspend.rs"]
+mod suspend;
 #[path = "proto/time.rs"]
 mod time;
 #[path = "proto/unasked.rs"]

@@ -16,7 +16,7 @@ use super::{
 use crate::mux::{
     clock,
     config::Multiplex,
-    driver::{DriverEvent, DriverEvents, DriverHandle, Plan, TlsClient},
+    driver::{DriverEvent, DriverEvents, DriverHandle, DriverParts, TlsClient},
     ids::ConnectionId,
     policy::{
         congestion::CongestionWatch, join_history::Joins, odd_session::LossRecord, sharing::Sharing,
@@ -63,7 +63,7 @@ pub(super) struct ConnectionMaker<'a> {
     pub(super) tls: &'a mut TlsClients,
     pub(super) digest_servers: &'a HashSet<ServerId>,
     /// The drivers that start when the lock is free.
-    pub(super) plans: &'a mut Vec<Plan>,
+    pub(super) plans: &'a mut Vec<DriverParts>,
 }
 
 impl ConnectionMaker<'_> {
@@ -78,7 +78,7 @@ impl ConnectionMaker<'_> {
         let credentials = checkout.key.credentials().cloned();
         let account = credentials.map(|credentials| (server.clone(), credentials));
         let config = self.config(id, account.as_ref(), checkout);
-        self.plans.push(Plan {
+        self.plans.push(DriverParts {
             events: Box::new(Registration::new(self.pool.clone(), id)),
             handle: Arc::clone(&driver),
             ends,

@@ -19,7 +19,7 @@ use super::{
 };
 use crate::mux::{
     clock,
-    driver::{self, Command, DriverHandle, Plan},
+    driver::{self, Command, DriverHandle, DriverParts},
     error::Error,
     event::MuxEvent,
     ids::ConnectionId,
@@ -55,7 +55,7 @@ pub(super) struct WaitingCheckout {
 /// takes the lock again.
 #[derive(Default)]
 pub(super) struct DeferredWork {
-    plans: Vec<Plan>,
+    plans: Vec<DriverParts>,
     answers: Vec<(Answer, Result<ConnectionHandle, Error>)>,
     /// Servers whose verdict has changed: callers that wait for one may get another connection now.
     pub(super) judged: Vec<ServerId>,

@@ -63,12 +63,12 @@ use self::{
     input::Input,
     link::Readiness,
     outbox::Outbox,
-    play_batching::Gathering,
+    play_batching::PlayBatching,
     quick_ack::QuickAck,
-    read_pacing::{Breath, MOMENT},
-    select::{Sources, Turn, Turns},
+    read_pacing::{MOMENT, ReadPacing},
+    select::{FairSelect, SelectOutcome, SelectSources},
     sessions::Sessions,
-    suspend::SleepWatch,
+    suspend::SuspendDetector,
     transport::Transport,
 };
 use super::{
@@ -97,7 +97,7 @@ fn is_wire_logged() -> bool {
 
 /// What a driver starts with.
 #[derive(Debug)]
-pub(crate) struct Plan {
+pub(crate) struct DriverParts {
     pub(crate) events: Box<dyn DriverEvents>,
     pub(crate) handle: Arc<DriverHandle>,
     pub(crate) ends: DriverEnds,
@@ -110,15 +110,15 @@ pub(crate) struct Plan {
 }
 
 /// Starts the driver of one connection. It ends by itself once the connection is over.
-pub(crate) fn start(runtime: &Handle, plan: Plan) {
-    let handle = Arc::clone(&plan.handle);
-    let task = runtime.spawn(run(plan));
+pub(crate) fn start(runtime: &Handle, parts: DriverParts) {
+    let handle = Arc::clone(&parts.handle);
+    let task = runtime.spawn(run(parts));
     handle.set_task(task.abort_handle());
 }
 
-async fn run(plan: Plan) {
+async fn run(parts: DriverParts) {
     // Locals are dropped in reverse order: the pool forgets the connection after its socket closed.
-    let Plan {
+    let DriverParts {
         events,
         handle,
         mut ends,
@@ -126,12 +126,12 @@ async fn run(plan: Plan) {
         connect_timeout,
         tls,
         network,
-    } = plan;
+    } = parts;
     let mut deferred = Vec::new();
     if let Some(network) = &network {
         config.seed = network.seed();
     }
-    let sleep_watch = SleepWatch::new(clock::now(), network.clone());
+    let suspend_detector = SuspendDetector::new(clock::now(), network.clone());
     let dialing = dial::dial(&handle, connect_timeout, tls, network);
     match connect(&*events, &handle, &mut ends, dialing, &mut deferred).await {
         Ok(transport) => {
@@ -141,7 +141,7 @@ async fn run(plan: Plan) {
             config.describes_slowly &= connect_time.is_none_or(|time| time < LONG_PATH);
             events.handle(DriverEvent::Connected);
             ends.readiness.send_replace(Readiness::Ready);
-            let driver = Driver::new(events, handle, ends, transport, config, sleep_watch);
+            let driver = Driver::new(events, handle, ends, transport, config, suspend_detector);
             driver.run(deferred).await;
         }
         Err(error) => {
@@ -190,16 +190,16 @@ struct Driver {
     probed: Option<oneshot::Sender<ProbeOutcome>>,
     sessions: Sessions,
     transport: Transport,
-    turns: Turns,
+    fair_select: FairSelect,
     input: Input,
     outbox: Outbox,
     quick_ack: QuickAck,
-    breath: Breath,
+    read_pacing: ReadPacing,
     sampler: HealthSampler,
     /// Reading was interrupted.
     has_more_input: bool,
-    gathering: Gathering,
-    sleep_watch: SleepWatch,
+    play_batching: PlayBatching,
+    suspend_detector: SuspendDetector,
     /// Until when what is to be written waits for more.
     held_until: Option<Instant>,
     /// Armed at or before the core's deadline: a deadline that moves away costs nothing, the timer
@@ -222,9 +222,10 @@ impl Driver {
         ends: DriverEnds,
         transport: Transport,
         config: ConnectionConfig,
-        sleep_watch: SleepWatch,
+        suspend_detector: SuspendDetector,
     ) -> Self {
-        let gathering = Gathering::new(handle.server_info().connect_time.unwrap_or_default());
+        let play_batching =
+            PlayBatching::new(handle.server_info().connect_time.unwrap_or_default());
         Self {
             sessions: Sessions::new(handle.id),
             handle,
@@ -234,15 +235,15 @@ impl Driver {
             backlog: ends.backlog,
             probed: None,
             transport,
-            turns: Turns::default(),
+            fair_select: FairSelect::default(),
             input: Input::new(),
             outbox: Outbox::default(),
             quick_ack: QuickAck::default(),
-            breath: Breath::default(),
+            read_pacing: ReadPacing::default(),
             sampler: HealthSampler::default(),
             has_more_input: false,
-            gathering,
-            sleep_watch,
+            play_batching,
+            suspend_detector,
             held_until: None,
             timer: Box::pin(sleep_until(tokio::time::Instant::now())),
             timer_at: None,
@@ -269,11 +270,11 @@ impl Driver {
                 // First those who were woken just now, if they are on this thread.
                 yield_now().await;
             }
-            let is_taking_breath = self.breath.take(self.handle.budget.used());
-            let mut pause = pin!(is_taking_breath.then(|| sleep(MOMENT)));
+            let is_pausing = self.read_pacing.take(self.handle.budget.used());
+            let mut pause = pin!(is_pausing.then(|| sleep(MOMENT)));
             let blocking = self.blocking();
             self.listen(!blocking);
-            let turn = self.turns.next(Sources {
+            let outcome = self.fair_select.next(SelectSources {
                 transport: &mut self.transport,
                 pause: pause.as_mut().as_pin_mut(),
                 blocking: self.sessions.blocking().filter(|_| blocking),
@@ -282,14 +283,14 @@ impl Driver {
                 reports: &mut self.reports,
                 timer: self.timer_at.is_some().then_some(self.timer.as_mut()),
             });
-            match turn.await {
-                Turn::Read => self.read(),
+            match outcome.await {
+                SelectOutcome::Read => self.read(),
                 // What they are about is tried whenever the loop settles, and begins.
-                Turn::Write | Turn::Resume => {}
-                Turn::Fail(error) => self.on_io_error(&error),
-                Turn::Command(command) => self.on_commands(command).await,
-                Turn::Report(report) => self.on_reports(report),
-                Turn::Timer => self.on_timer(),
+                SelectOutcome::Write | SelectOutcome::Resume => {}
+                SelectOutcome::Fail(error) => self.on_io_error(&error),
+                SelectOutcome::Command(command) => self.on_commands(command).await,
+                SelectOutcome::Report(report) => self.on_reports(report),
+                SelectOutcome::Timer => self.on_timer(),
             }
         }
     }
@@ -366,14 +367,14 @@ impl Driver {
 
     fn on_timer(&mut self) {
         self.timer_at = None;
-        self.look_for_sleep();
+        self.detect_suspend();
         self.core.handle_timeout(clock::now());
     }
 
     /// Before anything is sent or given up by a clock that stood still.
-    fn look_for_sleep(&mut self) {
+    fn detect_suspend(&mut self) {
         let now = clock::now();
-        let Some(slept) = self.sleep_watch.look(now) else {
+        let Some(slept) = self.suspend_detector.look(now) else {
             return;
         };
         tracing::info!("{}/-: the machine was asleep for {slept:?}", self.handle.id);
@@ -383,7 +384,7 @@ impl Driver {
 
     fn arm_timer(&mut self) {
         let has_sessions = self.core.session_count() > 0;
-        let next_look = has_sessions.then(|| self.sleep_watch.next_look());
+        let next_look = has_sessions.then(|| self.suspend_detector.next_look());
         let deadlines = [self.core.poll_timeout(), self.held_until, next_look];
         let Some(deadline) = deadlines.into_iter().flatten().min() else {
             return;
@@ -407,7 +408,7 @@ impl Driver {
     }
 
     async fn on_commands(&mut self, first: Command) {
-        self.look_for_sleep();
+        self.detect_suspend();
         let mut next = Some(first);
         let mut taken = 0;
         while let Some(command) = next {
@@ -514,7 +515,7 @@ impl Driver {
         self.update_counters();
         self.sessions.answer();
         let handed_over = self.sessions.hand_over(clock::now());
-        self.breath
+        self.read_pacing
             .on_handed_over(handed_over, self.handle.budget.used());
     }
 
@@ -524,7 +525,9 @@ impl Driver {
             return false;
         }
         self.held_until = match self.core.is_about_to_play() {
-            true => self.gathering.until(now, self.core.sessions_coming_up()),
+            true => self
+                .play_batching
+                .until(now, self.core.sessions_coming_up()),
             false => None,
         };
         if self.held_until.is_some() {
@@ -535,7 +538,7 @@ impl Driver {
                 self.handle.counters.bytes_sent.add(written as u64);
                 self.core.handle_write_progress(now, self.outbox.backlog());
                 if self.outbox.is_empty() {
-                    self.gathering.on_written();
+                    self.play_batching.on_written();
                 }
                 written > 0
             }

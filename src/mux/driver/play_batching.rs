@@ -18,12 +18,12 @@ const LONGEST: Duration = Duration::from_millis(3);
 
 /// Holds back what is to be written for a moment.
 #[derive(Debug)]
-pub(super) struct Gathering {
+pub(super) struct PlayBatching {
     time: Duration,
     since: Option<Instant>,
 }
 
-impl Gathering {
+impl PlayBatching {
     /// For a connection that took so long to be made.
     pub(super) fn new(connect_time: Duration) -> Self {
         let time = match connect_time >= LONG_PATH {
@@ -58,24 +58,27 @@ mod tests {
 
     #[test]
     fn what_comes_within_a_fortieth_of_the_way_goes_together() {
-        let (now, mut gathering) = (Instant::now(), Gathering::new(40 * MS));
+        let (now, mut play_batching) = (Instant::now(), PlayBatching::new(40 * MS));
         let until = now + MS;
-        assert_eq!(gathering.until(now, 16), Some(until));
+        assert_eq!(play_batching.until(now, 16), Some(until));
         assert_eq!(
-            gathering.until(now + MS / 2, 16),
+            play_batching.until(now + MS / 2, 16),
             Some(until),
             "not put off again"
         );
-        assert_eq!(gathering.until(until, 16), None);
-        gathering.on_written();
-        assert_eq!(gathering.until(until, 16), Some(until + MS));
-        assert_eq!(Gathering::new(900 * MS).until(now, 5), Some(now + LONGEST));
+        assert_eq!(play_batching.until(until, 16), None);
+        play_batching.on_written();
+        assert_eq!(play_batching.until(until, 16), Some(until + MS));
+        assert_eq!(
+            PlayBatching::new(900 * MS).until(now, 5),
+            Some(now + LONGEST)
+        );
     }
 
     #[test]
     fn close_by_nothing_waits_nor_where_few_come_up() {
         let now = Instant::now();
-        assert_eq!(Gathering::new(50 * MS).until(now, 4), None);
-        assert_eq!(Gathering::new(9 * MS).until(now, 16), None);
+        assert_eq!(PlayBatching::new(50 * MS).until(now, 4), None);
+        assert_eq!(PlayBatching::new(9 * MS).until(now, 16), None);
     }
 }

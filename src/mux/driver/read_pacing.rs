@@ -43,14 +43,14 @@ impl Tally {
 
 /// Whether it is time to take breath.
 #[derive(Debug, Default)]
-pub(super) struct Breath {
+pub(super) struct ReadPacing {
     /// Moments that may still pass.
     moments: u32,
     /// Octets that may wait when reading goes on.
     mark: usize,
 }
 
-impl Breath {
+impl ReadPacing {
     /// This was handed over just now, and so many octets wait for consumers.
     pub(super) fn on_handed_over(&mut self, tally: Tally, waiting: usize) {
         let Tally { prompt, late } = tally;
@@ -85,44 +85,46 @@ mod tests {
 
     #[test]
     fn reading_goes_on_when_as_much_was_taken_as_was_read() {
-        let mut breath = Breath::default();
-        breath.on_handed_over(late(TURN), 2 * FAR_AHEAD);
-        assert!(breath.take(2 * FAR_AHEAD) && breath.take(2 * FAR_AHEAD - TURN + 1));
-        assert!(!breath.take(2 * FAR_AHEAD - TURN));
-        assert!(!breath.take(2 * FAR_AHEAD), "not before more was read");
+        let mut read_pacing = ReadPacing::default();
+        read_pacing.on_handed_over(late(TURN), 2 * FAR_AHEAD);
+        assert!(read_pacing.take(2 * FAR_AHEAD) && read_pacing.take(2 * FAR_AHEAD - TURN + 1));
+        assert!(!read_pacing.take(2 * FAR_AHEAD - TURN));
+        assert!(!read_pacing.take(2 * FAR_AHEAD), "not before more was read");
     }
 
     #[test]
     fn a_pause_has_an_end_though_nothing_is_taken() {
-        let mut breath = Breath::default();
-        breath.on_handed_over(late(TURN), 2 * FAR_AHEAD);
-        let moments = (0..100).take_while(|_| breath.take(2 * FAR_AHEAD)).count();
+        let mut read_pacing = ReadPacing::default();
+        read_pacing.on_handed_over(late(TURN), 2 * FAR_AHEAD);
+        let moments = (0..100)
+            .take_while(|_| read_pacing.take(2 * FAR_AHEAD))
+            .count();
         assert_eq!(moments, MOMENTS as usize);
     }
 
     #[test]
     fn there_is_none_while_little_waits_or_most_keep_up() {
-        let mut breath = Breath::default();
-        breath.on_handed_over(late(TURN), FAR_AHEAD);
-        assert!(!breath.take(FAR_AHEAD));
-        breath.on_handed_over(late(TURN / 2), 8 * FAR_AHEAD);
-        assert!(!breath.take(8 * FAR_AHEAD));
+        let mut read_pacing = ReadPacing::default();
+        read_pacing.on_handed_over(late(TURN), FAR_AHEAD);
+        assert!(!read_pacing.take(FAR_AHEAD));
+        read_pacing.on_handed_over(late(TURN / 2), 8 * FAR_AHEAD);
+        assert!(!read_pacing.take(8 * FAR_AHEAD));
     }
 
     /// Consumers take a fixed amount in each moment, and the server sends all that is read.
     #[test]
     fn what_waits_stays_bounded_at_any_speed_of_consumers() {
         for taken in [TURN / 6, TURN, 3 * TURN] {
-            let (mut breath, mut waiting, mut read) = (Breath::default(), 0_usize, 0);
+            let (mut read_pacing, mut waiting, mut read) = (ReadPacing::default(), 0_usize, 0);
             for _moment in 0..10_000 {
                 for _turn in 0..4 {
-                    if breath.take(waiting) {
+                    if read_pacing.take(waiting) {
                         break;
                     }
                     let is_late = waiting > 0;
                     waiting += TURN;
                     read += TURN;
-                    breath.on_handed_over(late(if is_late { TURN } else { 0 }), waiting);
+                    read_pacing.on_handed_over(late(if is_late { TURN } else { 0 }), waiting);
                 }
                 waiting = waiting.saturating_sub(taken);
             }

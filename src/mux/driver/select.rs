@@ -20,7 +20,7 @@ use crate::mux::delivery::Producer;
 
 /// What there is to do.
 #[derive(Debug)]
-pub(super) enum Turn {
+pub(super) enum SelectOutcome {
     /// Reading is worth a try.
     Read,
     /// Writing is.
@@ -35,7 +35,7 @@ pub(super) enum Turn {
 }
 
 /// All that a driver waits for.
-pub(super) struct Sources<'a> {
+pub(super) struct SelectSources<'a> {
     pub(super) transport: &'a mut Transport,
     /// Nothing is read before it is over.
     pub(super) pause: Option<Pin<&'a mut Sleep>>,
@@ -50,14 +50,14 @@ pub(super) struct Sources<'a> {
 
 /// Who is looked at first.
 #[derive(Debug, Default)]
-pub(super) struct Turns(usize);
+pub(super) struct FairSelect(usize);
 
-impl Turns {
+impl FairSelect {
     const SOURCES: usize = 4;
 
     /// Waits until there is something to do. Dropping the future loses nothing.
-    pub(super) async fn next(&mut self, sources: Sources<'_>) -> Turn {
-        let Sources {
+    pub(super) async fn next(&mut self, sources: SelectSources<'_>) -> SelectOutcome {
+        let SelectSources {
             transport,
             mut pause,
             blocking,
@@ -72,24 +72,24 @@ impl Turns {
         let mut ready = pin!(transport.ready(wants_to_read, wants_to_write));
         poll_fn(|context| {
             if expired(pause.as_mut(), context).is_ready() {
-                return Poll::Ready(Turn::Resume);
+                return Poll::Ready(SelectOutcome::Resume);
             }
             if blocking.is_some_and(|producer| producer.poll_room(context).is_ready()) {
-                return Poll::Ready(Turn::Read);
+                return Poll::Ready(SelectOutcome::Read);
             }
             for source in first..first + Self::SOURCES {
-                let turn = match source % Self::SOURCES {
+                let outcome = match source % Self::SOURCES {
                     0 => ready.as_mut().poll(context).map(|ready| match ready {
-                        Ok(true) => Turn::Read,
-                        Ok(false) => Turn::Write,
-                        Err(error) => Turn::Fail(error),
+                        Ok(true) => SelectOutcome::Read,
+                        Ok(false) => SelectOutcome::Write,
+                        Err(error) => SelectOutcome::Fail(error),
                     }),
-                    1 => some(commands.poll_recv(context)).map(Turn::Command),
-                    2 => some(reports.poll_recv(context)).map(Turn::Report),
-                    _ => expired(timer.as_mut(), context).map(|()| Turn::Timer),
+                    1 => some(commands.poll_recv(context)).map(SelectOutcome::Command),
+                    2 => some(reports.poll_recv(context)).map(SelectOutcome::Report),
+                    _ => expired(timer.as_mut(), context).map(|()| SelectOutcome::Timer),
                 };
-                if turn.is_ready() {
-                    return turn;
+                if outcome.is_ready() {
+                    return outcome;
                 }
             }
             Poll::Pending
@@ -140,18 +140,18 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nobody_who_never_stops_holds_up_the_others() {
+    async fn a_source_that_is_always_ready_does_not_starve_the_others() {
         let (command_sender, mut commands) = mpsc::unbounded_channel();
         // Nobody sends reports any more.
         let (_, mut reports) = mpsc::channel(1);
         let mut transport = Transport::Plain(Socket::Simulated(Box::new(Busy)));
         let mut timer = pin!(sleep_until(tokio::time::Instant::now()));
         timer.as_mut().await;
-        let mut turns = Turns::default();
+        let mut fair_select = FairSelect::default();
         let mut seen = [0; 3];
         for _ in 0..30 {
             command_sender.send(Command::Close).unwrap();
-            let turn = turns.next(Sources {
+            let outcome = fair_select.next(SelectSources {
                 transport: &mut transport,
                 pause: None,
                 blocking: None,
@@ -160,9 +160,9 @@ mod tests {
                 reports: &mut reports,
                 timer: Some(timer.as_mut()),
             });
-            match turn.await {
-                Turn::Read => seen[0] += 1,
-                Turn::Command(_) => seen[1] += 1,
+            match outcome.await {
+                SelectOutcome::Read => seen[0] += 1,
+                SelectOutcome::Command(_) => seen[1] += 1,
                 _ => seen[2] += 1,
             }
         }

@@ -18,13 +18,13 @@ const SHORTEST: Duration = Duration::from_secs(1);
 
 /// How far one driver has kept up with the sleep of its machine.
 #[derive(Debug)]
-pub(super) struct SleepWatch {
+pub(super) struct SuspendDetector {
     network: Option<Arc<dyn Network>>,
     asleep: Duration,
     looked: Instant,
 }
 
-impl SleepWatch {
+impl SuspendDetector {
     /// From `now` on; a `network` says itself for how long its machine has slept.
     pub(super) fn new(now: Instant, network: Option<Arc<dyn Network>>) -> Self {
         let mut watch = Self {
@@ -107,7 +107,7 @@ mod tests {
     fn a_sleep_is_told_once_and_those_before_are_not() {
         let (now, machine) = (crate::mux::clock::now(), Arc::new(Sleeper::default()));
         machine.0.store(100, Ordering::Relaxed);
-        let mut watch = SleepWatch::new(now, Some(machine.clone()));
+        let mut watch = SuspendDetector::new(now, Some(machine.clone()));
         assert_eq!(watch.look(now), None);
         machine.0.store(3_700, Ordering::Relaxed);
         assert_eq!(watch.look(now + S), Some(3_600 * S));
@@ -118,7 +118,7 @@ mod tests {
     #[test]
     fn a_machine_that_is_awake_has_not_slept() {
         let now = crate::mux::clock::now();
-        let mut watch = SleepWatch::new(now, None);
+        let mut watch = SuspendDetector::new(now, None);
         for _ in 0..1_000 {
             assert_eq!(watch.look(now), None);
         }
