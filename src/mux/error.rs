@@ -188,7 +188,7 @@ impl Error {
     /// A connection ended while sessions used it.
     pub(crate) fn connection_lost(reason: &CloseReason) -> Self {
         let initiator = match reason {
-            CloseReason::Local | CloseReason::Slept => Initiator::Library,
+            CloseReason::Local | CloseReason::Suspended => Initiator::Library,
             _ => Initiator::Server,
         };
         Self::new(
@@ -375,7 +375,7 @@ pub(crate) fn explain(reason: &CloseReason) -> String {
         CloseReason::Dead(what) => format!("the connection is dead: {what}"),
         CloseReason::Protocol(what) => format!("the server's bytes cannot be understood: {what}"),
         CloseReason::Challenged => "the server closed the connection behind its 401".to_owned(),
-        CloseReason::Slept => {
+        CloseReason::Suspended => {
             "this machine slept, and the server has given the connection up meanwhile".to_owned()
         }
     }
@@ -403,7 +403,7 @@ fn classify(kind: &FailureKind) -> (ErrorKind, Scope, Initiator) {
         FailureKind::CredentialsOnHold { .. } => {
             (ErrorKind::CredentialsOnHold, Scope::Session, Library)
         }
-        FailureKind::TimedOut(_) | FailureKind::Swallowed => {
+        FailureKind::TimedOut(_) | FailureKind::Ignored => {
             (ErrorKind::TimedOut, Scope::Request, Server)
         }
         FailureKind::LimitExceeded(_) => (ErrorKind::LimitExceeded, Scope::Request, Server),
@@ -412,7 +412,7 @@ fn classify(kind: &FailureKind) -> (ErrorKind, Scope, Initiator) {
         FailureKind::CannotShare(
             SharingViolation::SameSessionId | SharingViolation::SameChannels,
         ) => (ErrorKind::CannotShare, Scope::Session, Server),
-        FailureKind::ConnectionLost(CloseReason::Local | CloseReason::Slept) => {
+        FailureKind::ConnectionLost(CloseReason::Local | CloseReason::Suspended) => {
             (ErrorKind::ConnectionLost, Scope::Connection, Library)
         }
         FailureKind::ConnectionLost(_) => (ErrorKind::ConnectionLost, Scope::Connection, Server),

@@ -34,7 +34,7 @@ pub(crate) struct ConnectionCounters {
     pub(crate) packets: Gauge,
     pub(crate) sessions: Gauge,
     /// Of these, the ones whose end the server has not confirmed.
-    pub(crate) leaving: Gauge,
+    pub(crate) tearing_down: Gauge,
     pub(crate) requests: Gauge,
     pub(crate) server_requests: Gauge,
     pub(crate) frames_unknown: Gauge,

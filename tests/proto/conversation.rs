@@ -334,9 +334,9 @@ impl Player {
         self.sim().advance(Duration::from_secs(2));
         self.look();
         let is_over_once = |label: &&u32| self.released.get(label) == Some(&1);
-        let departed = |(label, camera): (&u32, &Camera)| camera.has_left.then_some(*label);
-        let departed: Vec<u32> = self.cameras.iter().filter_map(departed).collect();
-        match departed.iter().find(|label| !is_over_once(label)) {
+        let torn_down = |(label, camera): (&u32, &Camera)| camera.has_left.then_some(*label);
+        let torn_down: Vec<u32> = self.cameras.iter().filter_map(torn_down).collect();
+        match torn_down.iter().find(|label| !is_over_once(label)) {
             Some(label) => Err((0, format!("session {label} was not released once"))),
             None => Ok(()),
         }
@@ -674,7 +674,7 @@ fn with_reason(seen: Seen, failure: &Failure) -> Seen {
         FailureKind::Unauthorized { .. } => seen.with("reason", "unauthorized"),
         FailureKind::CredentialsOnHold { .. } => seen.with("reason", "credentials-on-hold"),
         FailureKind::TimedOut(_) => seen.with("reason", "timeout"),
-        FailureKind::Swallowed => seen.with("reason", "swallowed"),
+        FailureKind::Ignored => seen.with("reason", "ignored"),
         FailureKind::CannotShare(_) => seen.with("reason", "cannot-share"),
         FailureKind::ConnectionLost(_) => seen.with("reason", "connection"),
         FailureKind::LimitExceeded(_) => seen.with("reason", "limit"),

@@ -63,7 +63,7 @@ transcripts! {
 transcripts! {
     core:
     adopted_from_quarantine
-    blocked_is_not_swallowed
+    blocked_is_not_ignored
     channels_come_back
     channels_of_a_liar_rest
     close_announced_and_not_made
@@ -106,7 +106,7 @@ transcripts! {
     realm_for_each_camera
     realm_of_the_server
     resume_454_loses_session
-    second_session_swallowed
+    second_session_ignored
     server_teardown
     session_id_comes_again
     setup_failed_owes_teardown
@@ -115,8 +115,8 @@ transcripts! {
     silence_is_death
     silence_is_probed
     stale_nonce_in_mid_session
-    swallowed_of_dropped_session
-    swallowed_setup_answered_late
+    ignored_of_dropped_session
+    ignored_setup_answered_late
     tainted_by_second_owner
     teardown_401
     teardown_refused

@@ -85,7 +85,7 @@ struct World {
     /// Bytes of the server that were cut off a read.
     held_back: Vec<u8>,
     /// It ignores what would add a session, or is late with it, and answers OPTIONS at once.
-    swallows: bool,
+    ignores: bool,
     has_garbage: bool,
     has_credentials: bool,
     was_idle: bool,
@@ -101,7 +101,7 @@ impl World {
     fn new(seed: u64, is_told: bool) -> Self {
         let mut random = Random::new(seed);
         let kind = random.below(3);
-        let swallows = random.once_in(4);
+        let ignores = random.once_in(4);
         let config = match kind {
             0 => config(),
             1 => config_with("u", "p", CredentialStatus::Proven(None)),
@@ -123,7 +123,7 @@ impl World {
             last_authorized: BTreeMap::new(),
             is_tainted: false,
             held_back: Vec::new(),
-            swallows,
+            ignores,
             has_garbage: false,
             has_credentials: kind > 0,
             was_idle: false,
@@ -289,7 +289,7 @@ impl World {
         if self.pending.is_empty() {
             return None;
         }
-        if self.swallows && !self.random.once_in(6) {
+        if self.ignores && !self.random.once_in(6) {
             let adds_session = |request: &Request| {
                 matches!(request.method.as_str(), "DESCRIBE" | "SETUP")
                     && !request.headers.contains("Session")
@@ -629,7 +629,7 @@ fn kind_of(event: &Event) -> &'static str {
         Event::Completed {
             result: Err(failure),
             ..
-        } if failure.kind == FailureKind::Swallowed => "swallowed",
+        } if failure.kind == FailureKind::Ignored => "ignored",
         Event::Completed { result: Err(_), .. } => "failure",
         Event::SessionLost { .. } => "session lost",
         Event::SessionClosed(_) => "session closed",

@@ -287,8 +287,8 @@ impl Sim {
     }
 
     /// The machine sleeps: this clock stands still.
-    pub(crate) fn sleep(&mut self, slept: Duration) {
-        self.connection.handle_slept(self.now(), slept);
+    pub(crate) fn sleep(&mut self, suspended: Duration) {
+        self.connection.handle_suspend(self.now(), suspended);
         self.drain();
     }
 

@@ -35,12 +35,15 @@ fn a_server_that_does_not_answer_then_is_gone_after_5_s() {
     sim.sleep(HOUR);
     sim.expect_sent("OPTIONS");
     sim.advance(5 * SECOND);
-    assert_eq!(sim.expect_closed(), CloseReason::Slept);
+    assert_eq!(sim.expect_closed(), CloseReason::Suspended);
 }
 
 #[test]
 fn the_end_of_a_connection_is_the_sleeps_only_until_the_server_has_answered() {
-    for (is_answered, reason) in [(false, CloseReason::Slept), (true, CloseReason::PeerClosed)] {
+    for (is_answered, reason) in [
+        (false, CloseReason::Suspended),
+        (true, CloseReason::PeerClosed),
+    ] {
         let mut sim = Sim::new(config());
         sim.playing(1);
         sim.sleep(HOUR);

@@ -405,7 +405,7 @@ fn f09_a_request_that_was_ignored_is_given_up_though_the_others_have_gone() {
     }
     let (lost, fence) = lost_beside_one_that_has_gone(&mut sim, sessions);
     sim.answer(200, fence, &[]);
-    assert_eq!(sim.expect_failed(lost), FailureKind::Swallowed);
+    assert_eq!(sim.expect_failed(lost), FailureKind::Ignored);
 }
 
 #[test]
@@ -443,7 +443,7 @@ fn f09_each_request_gets_one_fence_and_a_blocked_one_is_not_repeated() {
         panic!("no verdict");
     };
     let failure = result.expect_err("a failure");
-    assert_eq!(failure.kind, FailureKind::Swallowed);
+    assert_eq!(failure.kind, FailureKind::Ignored);
 }
 
 #[test]
@@ -451,12 +451,12 @@ fn f09_a_late_answer_never_ends_the_session_that_took_its_place() {
     let mut sim = Sim::new(config());
     sim.playing(1);
     let second = sim.open("rtsp://nvr/2");
-    let swallowed = sim.setup(second, "rtsp://nvr/2/track1");
+    let ignored = sim.setup(second, "rtsp://nvr/2/track1");
     let lost = sim.expect_sent("SETUP");
     sim.advance(SECOND);
     let fence = sim.expect_sent("OPTIONS");
     sim.answer(200, fence, &[]);
-    assert_eq!(sim.expect_failed(swallowed), FailureKind::Swallowed);
+    assert_eq!(sim.expect_failed(ignored), FailureKind::Ignored);
     let again = sim.setup(second, "rtsp://nvr/2/track1");
     let cseq = sim.expect_sent("SETUP");
     sim.answer(200, cseq, &["Session: same"]);

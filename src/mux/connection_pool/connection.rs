@@ -224,7 +224,7 @@ impl PoolState {
                     sharing.on_session_lost(now, sessions, joins);
                 });
             }
-            DriverEvent::Suspended => self.table.record_mut(id)?.joins.on_slept(),
+            DriverEvent::Suspended => self.table.record_mut(id)?.joins.on_suspend(),
             DriverEvent::Probed(outcome) => {
                 let lesson = |sharing: &mut Sharing| sharing.on_probed(outcome);
                 self.learn(&server, clock::now(), lesson, deferred);

@@ -172,10 +172,10 @@ impl ConnectionPool {
     }
 
     /// Whether sessions have ended that may still take up room at the server.
-    pub(crate) fn has_leavers(&self, server: &ServerId) -> bool {
+    pub(crate) fn has_pending_teardowns(&self, server: &ServerId) -> bool {
         let state = self.lock();
         let mut entries = state.table.entries_of(server);
-        entries.any(|(_, entry)| entry.record.driver.has_leavers())
+        entries.any(|(_, entry)| entry.record.driver.has_pending_teardowns())
     }
 
     /// Finds out whether a connection on which nothing plays survives a DESCRIBE that fails, unless

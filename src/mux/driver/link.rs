@@ -205,8 +205,8 @@ pub(crate) struct DriverEnds {
 impl DriverHandle {
     /// Whether there are sessions that have left, as far as we are concerned, and that the server may
     /// still have.
-    pub(crate) fn has_leavers(&self) -> bool {
-        self.released.load(Ordering::Acquire) > 0 || self.counters.leaving.get() > 0
+    pub(crate) fn has_pending_teardowns(&self) -> bool {
+        self.released.load(Ordering::Acquire) > 0 || self.counters.tearing_down.get() > 0
     }
 
     /// The driver has heard that a session was released; it counts among those that are leaving.

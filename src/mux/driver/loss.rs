@@ -3,7 +3,7 @@
 use crate::mux::proto::wire::rtp::RtpHeader;
 
 /// What is further ahead, or behind, is a new beginning.
-const LONGEST_GAP: u16 = 3000;
+const LONGEST_LOSS: u16 = 3000;
 
 /// As many streams are looked at as any session has.
 const MOST_STREAMS: usize = 64;
@@ -30,13 +30,13 @@ impl Sequence {
         }
         let is_followed = self.is_known && self.ssrc == header.ssrc;
         // One that comes late was not missing.
-        let is_late = is_followed && missing > u16::MAX - LONGEST_GAP;
+        let is_late = is_followed && missing > u16::MAX - LONGEST_LOSS;
         if !is_late {
             self.next = header.sequence.wrapping_add(1);
         }
         self.ssrc = header.ssrc;
         (self.is_heard, self.is_known) = (true, true);
-        match is_followed && missing < LONGEST_GAP {
+        match is_followed && missing < LONGEST_LOSS {
             true => missing,
             false => 0,
         }
@@ -91,35 +91,35 @@ mod tests {
 
     #[test]
     fn what_is_missing_between_packets_is_counted() {
-        let mut gaps = LossCounter::default();
+        let mut losses = LossCounter::default();
         for sequence in [65_530, 65_531, 65_535, 0, 2, 1, 3] {
-            gaps.on_packet(0, &packet(7, sequence));
+            losses.on_packet(0, &packet(7, sequence));
         }
-        assert_eq!(gaps.take(), (true, 4), "one came late");
-        assert_eq!(gaps.take(), (false, 0));
+        assert_eq!(losses.take(), (true, 4), "one came late");
+        assert_eq!(losses.take(), (false, 0));
     }
 
     #[test]
-    fn new_beginnings_are_no_gaps() {
-        let mut gaps = LossCounter::default();
-        gaps.on_packet(0, &packet(7, 100));
-        gaps.on_packet(1, &packet(7, 500));
-        gaps.on_packet(0, &packet(8, 900));
-        gaps.on_packet(0, &packet(8, 30_000));
-        gaps.on_packet(0, &packet(8, 30_001));
-        assert_eq!(gaps.take(), (true, 0));
-        gaps.on_packet(0, &packet(8, 30_003));
-        assert_eq!(gaps.take(), (true, 1), "a look is no pause");
-        assert_eq!(gaps.take(), (false, 0));
-        gaps.on_packet(0, &packet(8, 30_100));
-        assert_eq!(gaps.take(), (true, 0), "it was paused");
+    fn new_beginnings_are_no_losses() {
+        let mut losses = LossCounter::default();
+        losses.on_packet(0, &packet(7, 100));
+        losses.on_packet(1, &packet(7, 500));
+        losses.on_packet(0, &packet(8, 900));
+        losses.on_packet(0, &packet(8, 30_000));
+        losses.on_packet(0, &packet(8, 30_001));
+        assert_eq!(losses.take(), (true, 0));
+        losses.on_packet(0, &packet(8, 30_003));
+        assert_eq!(losses.take(), (true, 1), "a look is no pause");
+        assert_eq!(losses.take(), (false, 0));
+        losses.on_packet(0, &packet(8, 30_100));
+        assert_eq!(losses.take(), (true, 0), "it was paused");
     }
 
     #[test]
     fn what_is_no_rtp_is_not_looked_at() {
-        let mut gaps = LossCounter::default();
-        gaps.on_packet(0, &[0x80; 11]);
-        gaps.on_packet(usize::MAX, &packet(7, 1));
-        assert_eq!(gaps.take(), (false, 0));
+        let mut losses = LossCounter::default();
+        losses.on_packet(0, &[0x80; 11]);
+        losses.on_packet(usize::MAX, &packet(7, 1));
+        assert_eq!(losses.take(), (false, 0));
     }
 }

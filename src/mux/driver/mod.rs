@@ -374,12 +374,15 @@ impl Driver {
     /// Before anything is sent or given up by a clock that stood still.
     fn detect_suspend(&mut self) {
         let now = clock::now();
-        let Some(slept) = self.suspend_detector.look(now) else {
+        let Some(suspended) = self.suspend_detector.look(now) else {
             return;
         };
-        tracing::info!("{}/-: the machine was asleep for {slept:?}", self.handle.id);
+        tracing::info!(
+            "{}/-: the machine was asleep for {suspended:?}",
+            self.handle.id
+        );
         self.events.handle(DriverEvent::Suspended);
-        self.core.handle_slept(now, slept);
+        self.core.handle_suspend(now, suspended);
     }
 
     fn arm_timer(&mut self) {
@@ -448,7 +451,7 @@ impl Driver {
                 tracing::debug!("{}/{session}: released", self.handle.id);
                 self.core.release(now, session);
                 if is_known {
-                    self.update_leaving();
+                    self.update_pending_teardowns();
                     self.handle.on_released();
                 }
             }
@@ -648,7 +651,7 @@ impl Driver {
 
     fn update_counters(&mut self) {
         let counts = self.core.counters();
-        self.update_leaving();
+        self.update_pending_teardowns();
         let counters = &self.handle.counters;
         counters.packets.set(self.sessions.packets());
         counters.sessions.set(self.core.session_count() as u64);
@@ -662,9 +665,9 @@ impl Driver {
         counters.repeated_responses.set(counts.repeated_responses);
     }
 
-    fn update_leaving(&mut self) {
-        let leaving = self.core.leaving_count();
-        self.handle.counters.leaving.set(leaving as u64);
+    fn update_pending_teardowns(&mut self) {
+        let tearing_down = self.core.teardown_count();
+        self.handle.counters.tearing_down.set(tearing_down as u64);
     }
 
     fn finish(mut self, reason: CloseReason) {

@@ -20,7 +20,7 @@ const SHORTEST: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct SuspendDetector {
     network: Option<Arc<dyn Network>>,
-    asleep: Duration,
+    suspended_in_all: Duration,
     looked: Instant,
 }
 
@@ -29,21 +29,21 @@ impl SuspendDetector {
     pub(super) fn new(now: Instant, network: Option<Arc<dyn Network>>) -> Self {
         let mut watch = Self {
             network,
-            asleep: Duration::ZERO,
+            suspended_in_all: Duration::ZERO,
             looked: now,
         };
-        watch.asleep = watch.time_asleep();
+        watch.suspended_in_all = watch.time_asleep();
         watch
     }
 
     /// For how long the machine has slept since the last look.
     pub(super) fn look(&mut self, now: Instant) -> Option<Duration> {
         self.looked = now;
-        let asleep = self.time_asleep();
-        let slept = asleep.saturating_sub(self.asleep);
-        (slept >= SHORTEST).then(|| {
-            self.asleep = asleep;
-            slept
+        let suspended_in_all = self.time_asleep();
+        let suspended = suspended_in_all.saturating_sub(self.suspended_in_all);
+        (suspended >= SHORTEST).then(|| {
+            self.suspended_in_all = suspended_in_all;
+            suspended
         })
     }
 
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn a_machine_that_is_awake_has_not_slept() {
+    fn a_machine_that_runs_is_not_taken_for_suspended() {
         let now = crate::mux::clock::now();
         let mut watch = SuspendDetector::new(now, None);
         for _ in 0..1_000 {

@@ -53,7 +53,7 @@ pub(crate) fn failover(
         FailureKind::Status { code, .. } => remedy_for_status(*code, on),
         FailureKind::ConnectionLost(reason) => remedy_for_loss(reason, on),
         // A fence that was sent after it was answered (EvoStream; go2rtc while something plays).
-        FailureKind::Swallowed if on.is_shared => Failover::Alone(Evidence::Unanswered),
+        FailureKind::Ignored if on.is_shared => Failover::Alone(Evidence::Unanswered),
         _ => Failover::Nothing,
     };
     match failover {
@@ -191,10 +191,10 @@ mod tests {
 
     #[test]
     fn f09_a_request_that_is_ignored_is_evidence_and_a_blocked_one_is_none() {
-        let swallowed = FailureKind::Swallowed;
+        let ignored = FailureKind::Ignored;
         let alone = Failover::Alone(Evidence::Unanswered);
-        assert_eq!(auto(&swallowed, SHARED), alone);
-        assert_eq!(auto(&swallowed, OWN), Failover::Nothing);
+        assert_eq!(auto(&ignored, SHARED), alone);
+        assert_eq!(auto(&ignored, OWN), Failover::Nothing);
         // gst-rtsp-server holds answers for 20 s while media flows.
         let blocked = FailureKind::TimedOut(std::time::Duration::from_secs(25));
         assert_eq!(auto(&blocked, SHARED), Failover::Nothing);

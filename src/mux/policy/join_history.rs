@@ -86,7 +86,7 @@ impl Joins {
     }
 
     /// The machine was suspended: a connection that dies now does not follow from a request of ours.
-    pub(crate) fn on_slept(&mut self) {
+    pub(crate) fn on_suspend(&mut self) {
         self.last = None;
         self.last_request = None;
     }
@@ -462,7 +462,7 @@ mod tests {
         joins.on_answer(later, &uri(2));
         assert_eq!(joins.cause(later + 2 * S), None);
         joins.on_request(later, &uri(2));
-        joins.on_slept();
+        joins.on_suspend();
         assert_eq!(joins.cause(later), None);
     }
 

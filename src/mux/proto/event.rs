@@ -238,7 +238,7 @@ pub enum FailureKind {
     TimedOut(Duration),
     /// A request sent after it was answered and it was not (go2rtc, EvoStream): the server ignores
     /// it. Should its answer come after all, it is dropped, and what it made is undone.
-    Swallowed,
+    Ignored,
     /// The answer, or what is in it, is over a limit.
     LimitExceeded(LimitExceeded),
     /// The answer cannot be used.
@@ -274,9 +274,7 @@ impl fmt::Display for FailureKind {
             Self::Unauthorized { explanation, .. }
             | Self::CredentialsOnHold { explanation, .. } => f.write_str(explanation),
             Self::TimedOut(after) => write!(f, "no answer within {after:?}"),
-            Self::Swallowed => {
-                f.write_str("the server ignores it, and answers what was sent later")
-            }
+            Self::Ignored => f.write_str("the server ignores it, and answers what was sent later"),
             Self::LimitExceeded(limit) => limit.fmt(f),
             Self::Malformed(what) => write!(f, "the answer cannot be used: {what}"),
             Self::ChannelsExhausted => {
@@ -395,7 +393,7 @@ pub enum CloseReason {
     /// The server's bytes cannot be understood; the text says why.
     Protocol(&'static str),
     /// This machine was asleep, and the server has not kept the connection.
-    Slept,
+    Suspended,
     /// The server closed it behind a 401, whose challenge can be answered on another connection.
     Challenged,
 }
@@ -407,7 +405,7 @@ impl fmt::Display for CloseReason {
             Self::PeerClosed => f.write_str("closed by the server"),
             Self::Io(error) => f.write_str(error),
             Self::Dead(what) | Self::Protocol(what) => f.write_str(what),
-            Self::Slept => f.write_str("given up by the server while this machine slept"),
+            Self::Suspended => f.write_str("given up by the server while this machine slept"),
             Self::Challenged => f.write_str("closed by the server behind its 401"),
         }
     }

@@ -13,7 +13,7 @@
 //!    [`send_rtcp`](Connection::send_rtcp), [`probe`](Connection::probe),
 //!    [`set_idle`](Connection::set_idle), [`close`](Connection::close).
 //! 2. *Inputs*, `handle_*`, from the socket and the clock. A clock that stood still while the machine
-//!    slept is made up for by [`handle_slept`](Connection::handle_slept).
+//!    slept is made up for by [`handle_suspend`](Connection::handle_suspend).
 //! 3. *Outputs*, `poll_*`. After any command or input drain
 //!    [`poll_transmit`](Connection::poll_transmit) and [`poll_event`](Connection::poll_event), then
 //!    arm a timer for [`poll_timeout`](Connection::poll_timeout). Losses of framing are told by

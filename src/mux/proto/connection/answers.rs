@@ -6,7 +6,7 @@ use bytes::Bytes;
 use rtsp_types::Method;
 
 use super::{
-    Connection, Health, Phase, Session,
+    Connection, Health, Session, SessionPhase,
     channels::{ChannelPair, Collision, Grant, PayloadTypes},
     keep_alive,
     matching::{Match, is_description},
@@ -71,7 +71,7 @@ impl Connection {
             false => self.note_misnamed(code, &response),
         }
         self.on_answer(now, answered, &response);
-        self.settle_departures(now);
+        self.settle_teardowns(now);
         self.settle_strays(now);
     }
 
@@ -103,7 +103,7 @@ impl Connection {
         let Some((code, _)) = response.status() else {
             return;
         };
-        if answered.is_swallowed() {
+        if answered.is_ignored() {
             self.note_credentials(&answered, code, response);
             return self.on_late_answer(now, answered, response);
         }
@@ -147,7 +147,7 @@ impl Connection {
             Purpose::KeepAlive => draft
                 .session
                 .and_then(|key| self.sessions.get(&key))
-                .is_some_and(|session| !session.is_leaving()),
+                .is_some_and(|session| !session.is_tearing_down()),
             _ => draft.caller.is_some(),
         }
     }
@@ -238,7 +238,7 @@ impl Connection {
             Purpose::Play if self.is_replaced(key) => Err(REPLACED),
             Purpose::Play => Ok(self.on_playing(now, key, response)),
             Purpose::Pause => {
-                self.set_phase(key, Phase::Paused);
+                self.set_phase(key, SessionPhase::Paused);
                 Ok(Reply::Paused)
             }
         };
@@ -273,7 +273,7 @@ impl Connection {
     }
 
     fn on_playing(&mut self, now: Instant, key: SessionKey, response: &Message) -> Reply {
-        self.set_phase(key, Phase::Playing);
+        self.set_phase(key, SessionPhase::Playing);
         self.watch_silence(now);
         let rtp_info = response.headers.joined("RTP-Info");
         let infos = rtp_info.map_or_else(Vec::new, |value| parse_rtp_info(&value));
@@ -288,12 +288,14 @@ impl Connection {
 
     fn on_pong(&mut self) {
         self.health = Health::Good;
-        self.has_slept = false;
+        self.was_suspended = false;
     }
 
     fn has_played(&self, key: SessionKey) -> bool {
         let session = self.sessions.get(&key);
-        session.is_some_and(|session| matches!(session.phase, Phase::Playing | Phase::Paused))
+        session.is_some_and(|session| {
+            matches!(session.phase, SessionPhase::Playing | SessionPhase::Paused)
+        })
     }
 
     /// 454 to a keep-alive (fault F24), or to PLAY or PAUSE of what has played: this session is
@@ -302,8 +304,9 @@ impl Connection {
         let Some(session) = self.sessions.get_mut(&key) else {
             return;
         };
-        let was_lost = std::mem::replace(&mut session.phase, Phase::Lost) == Phase::Lost;
-        if !was_lost && !session.is_leaving() {
+        let was_lost =
+            std::mem::replace(&mut session.phase, SessionPhase::Lost) == SessionPhase::Lost;
+        if !was_lost && !session.is_tearing_down() {
             let failure = Failure {
                 method: answered.draft.method.clone(),
                 cseq: Some(answered.cseq),
@@ -332,7 +335,7 @@ impl Connection {
         let Some(session) = self.sessions.get_mut(&key) else {
             return Err(FailureKind::Cancelled);
         };
-        if session.is_leaving() || !asked.is_awaited {
+        if session.is_tearing_down() || !asked.is_awaited {
             let (until, quiet) = self.unconfirmed_quarantine(now, key);
             self.channels.unreserve(key, asked.channel);
             self.channels.quarantine_pair(key, pair, until, quiet);
@@ -353,9 +356,9 @@ impl Connection {
 
     fn on_ready(&mut self, key: SessionKey) {
         if let Some(session) = self.sessions.get_mut(&key)
-            && session.phase == Phase::Init
+            && session.phase == SessionPhase::Init
         {
-            session.phase = Phase::Ready;
+            session.phase = SessionPhase::Ready;
         }
     }
 
@@ -404,7 +407,9 @@ impl Connection {
             return has_id.then_some(()).ok_or_else(missing);
         };
         let is_taken = |(other, session): (&SessionKey, &Session)| {
-            *other != key && session.id.as_ref() == Some(&header.id) && session.phase != Phase::Lost
+            *other != key
+                && session.id.as_ref() == Some(&header.id)
+                && session.phase != SessionPhase::Lost
         };
         let is_new = self
             .sessions

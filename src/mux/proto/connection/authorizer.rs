@@ -48,7 +48,7 @@ const MOST_ACCEPTED: usize = 4096;
 
 /// What may be sent just now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Gate {
+pub(super) enum AuthorizationGate {
     Open,
     /// An answer has to come first.
     Wait,
@@ -76,7 +76,7 @@ struct Exchange {
 
 /// Whether nothing is sent, because the server may close the connection behind a 401.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Hold {
+enum ChallengeHold {
     /// There was no reason for it.
     NotYet,
     Until(Instant),
@@ -110,7 +110,7 @@ pub(super) struct Authorizer {
     accepted: HashSet<Tag>,
     /// When the last 401 came.
     challenged: Option<Instant>,
-    hold: Hold,
+    hold: ChallengeHold,
     /// The server was seen to do so.
     closes_behind_401: bool,
     reports: VecDeque<CredentialReport>,
@@ -156,7 +156,7 @@ impl Authorizer {
             accused: VecDeque::new(),
             accepted: HashSet::new(),
             challenged: None,
-            hold: Hold::NotYet,
+            hold: ChallengeHold::NotYet,
             closes_behind_401: config.closes_behind_401,
             reports: VecDeque::new(),
         };
@@ -231,32 +231,32 @@ impl Authorizer {
             .is_some_and(Authenticator::is_basic_forbidden)
     }
 
-    pub(super) fn gate(&self, requests: &RequestTable) -> Gate {
+    pub(super) fn gate(&self, requests: &RequestTable) -> AuthorizationGate {
         let Some(authenticator) = &self.authenticator else {
-            return Gate::Open;
+            return AuthorizationGate::Open;
         };
         let is_alone = requests.waiting().next().is_none();
         let has_challenge = authenticator.has_challenge();
         let is_first = !has_challenge && !self.has_answer;
-        let is_held = matches!(self.hold, Hold::Until(_));
+        let is_held = matches!(self.hold, ChallengeHold::Until(_));
         let retries = self.retries.iter();
         let drafts = retries.chain(requests.waiting().map(|entry| &entry.draft));
         let is_contended = || drafts.map(|draft| draft.auth.refusals).max() >= Some(CONTENDED);
         if is_held || (!is_alone && (is_first || authenticator.is_serial() || is_contended())) {
-            return Gate::Wait;
+            return AuthorizationGate::Wait;
         }
         match self.status {
-            CredentialStatus::Proven(_) => Gate::Open,
+            CredentialStatus::Proven(_) => AuthorizationGate::Open,
             CredentialStatus::Permitted(_) => match &self.exchange {
-                Some(exchange) if exchange.cseq.is_none() => Gate::Open,
-                _ => Gate::Wait,
+                Some(exchange) if exchange.cseq.is_none() => AuthorizationGate::Open,
+                _ => AuthorizationGate::Wait,
             },
             CredentialStatus::Unproven {
                 is_exclusive: false,
-            } if !has_challenge => Gate::Open,
+            } if !has_challenge => AuthorizationGate::Open,
             CredentialStatus::Unproven { .. }
             | CredentialStatus::Refused { .. }
-            | CredentialStatus::AskAgain { .. } => Gate::WantsPermit,
+            | CredentialStatus::AskAgain { .. } => AuthorizationGate::WantsPermit,
         }
     }
 
@@ -426,8 +426,8 @@ impl Authorizer {
             false if has_choice && !self.is_proven() => Some(CLOSE_IS_POSSIBLE),
             false => None,
         };
-        if let (Some(wait), Hold::NotYet) = (wait, self.hold) {
-            self.hold = Hold::Until(now + wait);
+        if let (Some(wait), ChallengeHold::NotYet) = (wait, self.hold) {
+            self.hold = ChallengeHold::Until(now + wait);
         }
         self.challenged = Some(now);
     }
@@ -581,16 +581,16 @@ impl Authorizer {
             .as_ref()
             .map(|exchange| exchange.since + PATIENCE);
         let held = match self.hold {
-            Hold::Until(until) => Some(until),
-            Hold::NotYet | Hold::Over => None,
+            ChallengeHold::Until(until) => Some(until),
+            ChallengeHold::NotYet | ChallengeHold::Over => None,
         };
         [asked, tried, held].into_iter().flatten().min()
     }
 
     /// The time has come.
     pub(super) fn on_timeout(&mut self, now: Instant) {
-        if matches!(self.hold, Hold::Until(until) if now >= until) {
-            self.hold = Hold::Over;
+        if matches!(self.hold, ChallengeHold::Until(until) if now >= until) {
+            self.hold = ChallengeHold::Over;
         }
         // If it still waits then, it asks again.
         self.question.take_if(|question| now >= question.again);

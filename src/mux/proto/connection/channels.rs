@@ -104,7 +104,7 @@ impl ChannelPair {
 
 /// What became of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Verdict {
+pub(crate) enum FrameVerdict {
     Deliver {
         session: SessionKey,
         stream: u32,
@@ -317,7 +317,7 @@ impl ChannelTable {
 
     /// The server has confirmed that the session is gone: its channels rest until nothing has come
     /// on them for the time of `rest`. A server may say so and go on sending.
-    pub(crate) fn confirm_departure(&mut self, session: SessionKey, now: Instant, rest: Duration) {
+    pub(crate) fn confirm_teardown(&mut self, session: SessionKey, now: Instant, rest: Duration) {
         for slot in self.slots.iter_mut() {
             if let Slot::Quarantined {
                 owner,
@@ -343,23 +343,27 @@ impl ChannelTable {
     /// Decides on one frame. By channel, never by SSRC: a shared gst-rtsp-server mount gives the
     /// same SSRC to two sessions.
     #[inline]
-    pub(crate) fn judge(&mut self, channel: u8, payload: &[u8], now: Instant) -> Verdict {
+    pub(crate) fn judge(&mut self, channel: u8, payload: &[u8], now: Instant) -> FrameVerdict {
         match &mut self.slots[usize::from(channel)] {
             Slot::Free | Slot::Reserved(_) => {
                 self.note_stray(channel, payload);
-                Verdict::Unknown
+                FrameVerdict::Unknown
             }
             Slot::Quarantined { until, quiet, .. } => {
                 if !quiet.is_zero() {
                     *until = (*until).max(now + *quiet);
                 }
-                Verdict::Quarantined
+                FrameVerdict::Quarantined
             }
             Slot::Live(route, sources) => {
                 let (session, stream) = (route.session, route.stream);
                 let rtp_channel = route.rtp_channel;
                 let (kind, is_admitted) = match route.heard(payload) {
-                    None => return route.of_other_type(payload).unwrap_or(Verdict::Foreign),
+                    None => {
+                        return route
+                            .of_other_type(payload)
+                            .unwrap_or(FrameVerdict::Foreign);
+                    }
                     Some(Heard::Rtp(stamp)) => {
                         let is_start = |stamp| is_start(&self.starts, session, stamp);
                         (PacketKind::Rtp, sources.admit(stamp, now, is_start))
@@ -369,12 +373,12 @@ impl ChannelTable {
                     }
                 };
                 match is_admitted {
-                    true => Verdict::Deliver {
+                    true => FrameVerdict::Deliver {
                         session,
                         stream,
                         kind,
                     },
-                    false => Verdict::Foreign,
+                    false => FrameVerdict::Foreign,
                 }
             }
         }
@@ -471,11 +475,11 @@ impl Route {
     }
 
     /// Whether nothing but its payload type is wrong with an RTP packet.
-    fn of_other_type(&self, packet: &[u8]) -> Option<Verdict> {
+    fn of_other_type(&self, packet: &[u8]) -> Option<FrameVerdict> {
         let [first, second] = *packet.first_chunk()?;
         let is_rtp = has_rtp_version(first) && !RTCP_TYPES.contains(&second);
         let is_whole = Stamp::of(packet).is_some();
-        (is_rtp && is_whole && self.kind == PacketKind::Rtp).then_some(Verdict::OtherType {
+        (is_rtp && is_whole && self.kind == PacketKind::Rtp).then_some(FrameVerdict::OtherType {
             session: self.session,
             stream: self.stream,
             payload_type: second & 0x7f,

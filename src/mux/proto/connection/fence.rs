@@ -92,7 +92,7 @@ impl Connection {
             self.sessions
                 .iter()
                 .filter(|(other, session)| {
-                    **other != key && session.is_set_up() && !session.is_leaving()
+                    **other != key && session.is_set_up() && !session.is_tearing_down()
                 })
                 .map(|(_, session)| session)
         };
@@ -176,25 +176,29 @@ impl Connection {
             self.requests.was_seen(entry) && self.would_add_session(&entry.draft)
         };
         let may_repeat = is_for_stray || !before().any(is_ignored);
-        let unanswered: Vec<(u32, Remedy)> = before()
+        let unanswered: Vec<(u32, FenceRemedy)> = before()
             .filter_map(|entry| {
                 let remedy = self.remedy(entry, is_for_stray)?;
-                let remedy = if may_repeat { remedy } else { Remedy::GiveUp };
+                let remedy = if may_repeat {
+                    remedy
+                } else {
+                    FenceRemedy::GiveUp
+                };
                 Some((entry.cseq, remedy))
             })
             .collect();
         self.apply(now, unanswered);
     }
 
-    fn apply(&mut self, now: Instant, unanswered: Vec<(u32, Remedy)>) {
+    fn apply(&mut self, now: Instant, unanswered: Vec<(u32, FenceRemedy)>) {
         let mut repeats = Vec::new();
         for (cseq, remedy) in unanswered {
-            let Some(draft) = self.swallow(now, cseq) else {
+            let Some(draft) = self.on_ignored(now, cseq) else {
                 continue;
             };
             match remedy {
-                Remedy::Repeat => repeats.extend(self.repeat(now, cseq, draft)),
-                Remedy::GiveUp => self.fail_draft(draft, Some(cseq), FailureKind::Swallowed),
+                FenceRemedy::Repeat => repeats.extend(self.repeat(now, cseq, draft)),
+                FenceRemedy::GiveUp => self.fail_draft(draft, Some(cseq), FailureKind::Ignored),
             }
         }
         for draft in repeats.into_iter().rev() {
@@ -208,7 +212,7 @@ impl Connection {
         let mut unanswered = self.requests.waiting().filter(|entry| entry.cseq < fence);
         let only = unanswered.next()?;
         let is_only = unanswered.next().is_none();
-        let is_repeatable = self.remedy(only, true) == Some(Remedy::Repeat);
+        let is_repeatable = self.remedy(only, true) == Some(FenceRemedy::Repeat);
         let cseq = only.cseq;
         drop(unanswered);
         if !is_only || is_repeatable {
@@ -219,7 +223,7 @@ impl Connection {
 
     /// What to do about a request that was sent before an answered fence and is unanswered. `None`:
     /// nothing, its deadline runs.
-    fn remedy(&self, entry: &Outstanding, is_for_stray: bool) -> Option<Remedy> {
+    fn remedy(&self, entry: &Outstanding, is_for_stray: bool) -> Option<FenceRemedy> {
         entry.quiet_since()?; // else it is being worked on
         let draft = &entry.draft;
         let is_candidate = self.would_add_session(draft);
@@ -228,19 +232,19 @@ impl Connection {
             || matches!(draft.purpose, Purpose::KeepAlive);
         let may_repeat = !draft.is_repeated && (is_for_stray || !self.requests.was_seen(entry));
         match (is_candidate, is_idempotent && may_repeat) {
-            (true, true) => Some(Remedy::Repeat),
-            (false, true) if is_for_stray => Some(Remedy::Repeat),
-            (true, false) => Some(Remedy::GiveUp),
+            (true, true) => Some(FenceRemedy::Repeat),
+            (false, true) if is_for_stray => Some(FenceRemedy::Repeat),
+            (true, false) => Some(FenceRemedy::GiveUp),
             _ => None,
         }
     }
 
     /// Nobody waits for this answer any more. A pair that it may still grant is not given to others.
-    fn swallow(&mut self, now: Instant, cseq: u32) -> Option<Draft> {
+    fn on_ignored(&mut self, now: Instant, cseq: u32) -> Option<Draft> {
         let entry = self.requests.waiting().find(|entry| entry.cseq == cseq)?;
         let session = entry.draft.session.and_then(|key| self.sessions.get(&key));
         let url = session.map(|session| session.aggregate().clone());
-        let draft = self.requests.swallow(cseq, url, now)?;
+        let draft = self.requests.on_ignored(cseq, url, now)?;
         if let (Purpose::Setup { asked, .. }, Some(key)) = (&draft.purpose, draft.session) {
             self.forgo_channels(now, key, *asked);
         }
@@ -279,7 +283,7 @@ impl Connection {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Remedy {
+enum FenceRemedy {
     Repeat,
     GiveUp,
 }

@@ -16,12 +16,12 @@ use crate::mux::proto::{
 
 /// The URL, and what the server said to its DESCRIBE.
 #[derive(Debug, Default)]
-pub(super) struct First {
+pub(super) struct FirstUrl {
     url: Option<Url>,
     answer: Option<FirstAsked>,
 }
 
-impl First {
+impl FirstUrl {
     /// A request of a session with this URL is written.
     pub(super) fn on_written(&mut self, url: &Url) {
         if self.url.is_none() {

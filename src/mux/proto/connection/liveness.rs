@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use rtsp_types::Method;
 
 use super::{
-    Connection, State, Timer,
+    Connection, ConnectionPhase, Timer,
     requests::{Draft, Expired, Purpose},
     session::Session,
 };
@@ -126,7 +126,7 @@ impl Connection {
 /// Keep-alives.
 impl Connection {
     pub(super) fn next_keep_alive(&mut self) -> Option<Instant> {
-        if self.state != State::Open {
+        if self.state != ConnectionPhase::Open {
             return None;
         }
         let is_listening = self.is_listening();
@@ -134,7 +134,7 @@ impl Connection {
     }
 
     fn send_keep_alives(&mut self, now: Instant) {
-        if self.state != State::Open {
+        if self.state != ConnectionPhase::Open {
             return;
         }
         let is_listening = self.is_listening();
@@ -153,7 +153,7 @@ impl Connection {
     /// how long the answer takes shows how the connection does.
     pub fn keep_next_alive(&mut self, now: Instant) {
         let is_answered = self.requests.waiting().next().is_none() && self.waiting.is_empty();
-        if self.state != State::Open || !self.is_listening() || !is_answered {
+        if self.state != ConnectionPhase::Open || !self.is_listening() || !is_answered {
             return;
         }
         let kept_alive = self.sessions.iter().filter_map(|(key, session)| {
@@ -264,7 +264,7 @@ impl Connection {
         if let Some(idle) = &mut self.idle {
             idle.until_empty = false;
         }
-        if self.state == State::Open {
+        if self.state == ConnectionPhase::Open {
             self.events.push_back(Event::IdleExpired);
         }
     }
@@ -310,7 +310,7 @@ pub(super) struct Idle {
 
 impl Idle {
     /// It was idle while our clock stood still, too.
-    pub(super) fn on_slept(&mut self, slept: Duration) {
-        self.since = self.since.checked_sub(slept).unwrap_or(self.since);
+    pub(super) fn on_suspend(&mut self, suspended: Duration) {
+        self.since = self.since.checked_sub(suspended).unwrap_or(self.since);
     }
 }

@@ -162,7 +162,7 @@ impl Connection {
             }
             match draft.purpose {
                 Purpose::Describe if self.is_wanted(&draft) => again.push(draft),
-                _ => self.withdraw(draft, FailureKind::Swallowed),
+                _ => self.withdraw(draft, FailureKind::Ignored),
             }
         }
         again

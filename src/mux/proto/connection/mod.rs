@@ -2,7 +2,7 @@
 //!
 //! The rest of the machine is next door: `sending` decides what may go out, `authorizer` what may
 //! carry the credentials, `unauthorized` what a 401 means, `matching` whose an answer is, `answers` what
-//! another one means, `fence` what the lack of one means, `departure` how sessions and the connection
+//! another one means, `fence` what the lack of one means, `teardown_state` how sessions and the connection
 //! end, `describe_batch` what may follow a DESCRIBE, `framing` what becomes of bytes that are no unit,
 //! `unasked` of what comes while the connection is idle, `liveness` what the clock asks for, `probe`
 //! what a DESCRIBE of nothing does, and `server_requests` answers the server's own requests.
@@ -49,11 +49,11 @@ use self::{
     answered::AnswerHistory,
     authorizer::Authorizer,
     backlog::Backlog,
-    channels::{ChannelTable, Verdict},
+    channels::{ChannelTable, FrameVerdict},
     describe_batch::DescribeBatch,
     describe_window::DescribeWindow,
     fence::Fences,
-    first_asked::First,
+    first_asked::FirstUrl,
     framing::{Framing, Read, is_sound},
     keep_alive::Means,
     liveness::{Health, Idle},
@@ -61,8 +61,8 @@ use self::{
     probe::Probe,
     requests::{Draft, Purpose, RequestTable},
     server_requests::StormGuard,
-    session::{Departure, Phase, Session},
-    sessions::Roster,
+    session::{Session, SessionPhase, TeardownState},
+    sessions::SessionTable,
     sources::SourcePolicy,
     timers::{Timer, TimerTable},
 };
@@ -142,7 +142,7 @@ pub struct Counters {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum State {
+enum ConnectionPhase {
     Open,
     /// TEARDOWNs are out; when they are answered it is over.
     Closing,
@@ -153,15 +153,15 @@ enum State {
 #[derive(Debug)]
 pub struct Connection {
     config: ConnectionConfig,
-    state: State,
+    state: ConnectionPhase,
     decoder: Decoder,
     channels: ChannelTable,
     /// Of streams that are set up from now on.
     sources: SourcePolicy,
-    sessions: Roster,
+    sessions: SessionTable,
     next_session: u32,
     requests: RequestTable,
-    first: First,
+    first: FirstUrl,
     /// Not yet written, in order.
     waiting: VecDeque<Draft>,
     authorizer: Authorizer,
@@ -178,7 +178,7 @@ pub struct Connection {
     fences: Fences,
     health: Health,
     /// The machine was asleep, and the server has not been heard of since.
-    has_slept: bool,
+    was_suspended: bool,
     probe: Option<Probe>,
     idle: Option<Idle>,
     /// The server gave two streams one channel: no session of the connection can be addressed
@@ -213,14 +213,14 @@ impl Connection {
     /// A connection that was just established.
     pub fn new(config: ConnectionConfig, now: Instant) -> Self {
         Self {
-            state: State::Open,
+            state: ConnectionPhase::Open,
             decoder: Decoder::new(config.limits),
             channels: ChannelTable::new(),
             sources: SourcePolicy::default(),
-            sessions: Roster::default(),
+            sessions: SessionTable::default(),
             next_session: 0,
             requests: RequestTable::default(),
-            first: First::default(),
+            first: FirstUrl::default(),
             waiting: VecDeque::new(),
             authorizer: Authorizer::new(&config),
             public: Methods::default(),
@@ -233,7 +233,7 @@ impl Connection {
             has_given_up_teardown: false,
             fences: Fences::new(config.is_serial),
             health: Health::Good,
-            has_slept: false,
+            was_suspended: false,
             probe: None,
             idle: None,
             tainted: false,
@@ -265,9 +265,13 @@ impl Connection {
     /// cannot share.
     pub fn open_session(&mut self, config: SessionConfig) -> Result<SessionKey, FailureKind> {
         match &self.state {
-            State::Open => {}
-            State::Closing => return Err(FailureKind::ConnectionLost(CloseReason::Local)),
-            State::Closed(reason) => return Err(FailureKind::ConnectionLost(reason.clone())),
+            ConnectionPhase::Open => {}
+            ConnectionPhase::Closing => {
+                return Err(FailureKind::ConnectionLost(CloseReason::Local));
+            }
+            ConnectionPhase::Closed(reason) => {
+                return Err(FailureKind::ConnectionLost(reason.clone()));
+            }
         }
         if self.tainted {
             return Err(FailureKind::CannotShare(SharingViolation::SameChannels));
@@ -298,7 +302,7 @@ impl Connection {
         request: SessionRequest,
     ) {
         let method = request.method();
-        if let State::Closed(reason) = &self.state {
+        if let ConnectionPhase::Closed(reason) = &self.state {
             let kind = FailureKind::ConnectionLost(reason.clone());
             let failure = Failure {
                 method,
@@ -332,7 +336,7 @@ impl Connection {
     /// for completes as cancelled; [`Event::SessionClosed`] ends it, unless the connection's end
     /// did so before.
     pub fn release(&mut self, now: Instant, key: SessionKey) {
-        self.depart(now, key, None);
+        self.begin_teardown(now, key, None);
         self.flush(now);
     }
 
@@ -342,14 +346,15 @@ impl Connection {
         let stream = u32::try_from(stream).unwrap_or(u32::MAX);
         // The server knows a lost session's channels no more: live555 would lose its framing.
         let session = self.sessions.get(&key);
-        if session.is_some_and(|session| session.phase == Phase::Lost) {
+        if session.is_some_and(|session| session.phase == SessionPhase::Lost) {
             return false;
         }
         let Some(channel) = self.channels.report_channel(key, stream) else {
             return false;
         };
         let backlog = self.write_backlog + self.out.len() + packet.len();
-        let fits = self.state == State::Open && backlog <= self.config.limits.report_backlog;
+        let fits =
+            self.state == ConnectionPhase::Open && backlog <= self.config.limits.report_backlog;
         let sent = fits && write_frame(&mut self.out, channel, packet).is_some();
         self.counters.reports_dropped += u64::from(!sent);
         sent
@@ -379,14 +384,15 @@ impl Connection {
 
     /// Ends all sessions and then the connection, within the time a TEARDOWN may take.
     pub fn close(&mut self, now: Instant) {
-        if self.state != State::Open {
+        if self.state != ConnectionPhase::Open {
             return;
         }
-        self.state = State::Closing;
+        self.state = ConnectionPhase::Closing;
         self.timers
             .set(Timer::Closing, now + self.config.timeouts.teardown);
         let keys: Vec<SessionKey> = self.sessions.keys().copied().collect();
-        keys.into_iter().for_each(|key| self.depart(now, key, None));
+        keys.into_iter()
+            .for_each(|key| self.begin_teardown(now, key, None));
         self.flush(now);
         self.finish_closing();
     }
@@ -466,7 +472,7 @@ impl Connection {
     #[inline]
     fn on_frame(&mut self, now: Instant, channel: u8, payload: Bytes) -> Option<Packet> {
         match self.channels.judge(channel, &payload, now) {
-            Verdict::Deliver {
+            FrameVerdict::Deliver {
                 session,
                 stream,
                 kind,
@@ -482,12 +488,12 @@ impl Connection {
                 }
                 self.events.push_back(Event::Packet(packet));
             }
-            Verdict::Unknown => {
+            FrameVerdict::Unknown => {
                 self.counters.unknown_frames += 1;
                 self.on_unasked(now);
             }
-            Verdict::Foreign => self.counters.foreign_frames += 1,
-            Verdict::OtherType {
+            FrameVerdict::Foreign => self.counters.foreign_frames += 1,
+            FrameVerdict::OtherType {
                 session,
                 stream,
                 payload_type,
@@ -496,7 +502,7 @@ impl Connection {
                 let stream = stream as usize;
                 self.note_undescribed(session, stream, payload_type);
             }
-            Verdict::Quarantined => self.counters.late_frames += 1,
+            FrameVerdict::Quarantined => self.counters.late_frames += 1,
         }
         None
     }
@@ -564,16 +570,16 @@ impl Connection {
 impl Connection {
     /// Whether [`Event::Closed`] was or will be polled, and nothing else happens any more.
     pub fn is_closed(&self) -> bool {
-        matches!(self.state, State::Closed(_))
+        matches!(self.state, ConnectionPhase::Closed(_))
     }
 
     fn is_closed_for_challenge(&self) -> bool {
-        self.state == State::Closed(CloseReason::Challenged)
+        self.state == ConnectionPhase::Closed(CloseReason::Challenged)
     }
 
     /// Whether it takes leave: sessions are torn down, nothing else is done.
     pub fn is_closing(&self) -> bool {
-        self.state == State::Closing
+        self.state == ConnectionPhase::Closing
     }
 
     /// Whether a session is on its way to its first packet: DESCRIBE, SETUP or PLAY is unanswered.
@@ -624,8 +630,8 @@ impl Connection {
     }
 
     /// Of these, the ones that have left: the server may still have them.
-    pub fn leaving_count(&mut self) -> usize {
-        self.sessions.leaving()
+    pub fn teardown_count(&mut self) -> usize {
+        self.sessions.tearing_down()
     }
 
     /// What was measured so far.
@@ -685,7 +691,7 @@ impl Connection {
         if self.is_closed() {
             return;
         }
-        self.state = State::Closed(reason.clone());
+        self.state = ConnectionPhase::Closed(reason.clone());
         self.condemn_accused();
         let outstanding: Vec<_> = self
             .requests
@@ -715,7 +721,7 @@ impl Connection {
             }
         }
         for (key, session) in std::mem::take(&mut *self.sessions) {
-            if let Departure::Due(caller) = session.departure {
+            if let TeardownState::Due(caller) = session.teardown_state {
                 let kind = FailureKind::ConnectionLost(reason.clone());
                 let failure = Failure {
                     method: Method::Teardown,
@@ -724,7 +730,7 @@ impl Connection {
                 };
                 self.complete(key, caller, Err(failure));
             }
-            if session.is_leaving() {
+            if session.is_tearing_down() {
                 self.events.push_back(Event::SessionClosed(key));
             }
         }
@@ -767,7 +773,7 @@ impl Connection {
         self.events.push_back(Event::NoMoreSessions(reason));
     }
 
-    fn set_phase(&mut self, key: SessionKey, phase: Phase) {
+    fn set_phase(&mut self, key: SessionKey, phase: SessionPhase) {
         if let Some(session) = self.sessions.get_mut(&key) {
             session.phase = phase;
         }

@@ -10,7 +10,7 @@ use std::time::Instant;
 use rtsp_types::Method;
 use url::Url;
 
-use super::{Connection, State, requests::Purpose};
+use super::{Connection, ConnectionPhase, requests::Purpose};
 use crate::mux::proto::event::{CloseReason, Event, ProbeOutcome};
 
 /// What servers say to a second DESCRIBE that they refuse as such.
@@ -30,7 +30,7 @@ impl Connection {
     /// [`Event::Probed`], exactly once. To be asked only where nothing plays. `missing` is a URL of
     /// nothing, `known` one that the server has described.
     pub fn probe(&mut self, now: Instant, missing: Url, known: Url) {
-        if self.state != State::Open || self.probe.is_some() {
+        if self.state != ConnectionPhase::Open || self.probe.is_some() {
             return self
                 .events
                 .push_back(Event::Probed(ProbeOutcome::Undecided));

@@ -78,17 +78,17 @@ pub(crate) struct Draft {
 }
 
 /// Longest time that the answer to a swallowed request is still recognised.
-const SWALLOWED_MEMORY: Duration = Duration::from_secs(60);
+const IGNORED_MEMORY: Duration = Duration::from_secs(60);
 
 /// What is still expected of a request on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Standing {
+enum RequestState {
     /// Its answer.
     Awaited,
     /// It timed out for its caller; its answer may still come, and others wait behind it.
     TimedOut,
     /// Nothing: a later request was answered. Nobody waits behind it.
-    Swallowed,
+    Ignored,
 }
 
 /// A request on the wire.
@@ -111,16 +111,16 @@ pub(crate) struct Outstanding {
     /// While it waited an error came that no request could be matched with: it may be its answer.
     is_perhaps_refused: bool,
     provisional: u32,
-    standing: Standing,
+    standing: RequestState,
 }
 
 impl Outstanding {
     fn is_awaited(&self) -> bool {
-        self.standing == Standing::Awaited
+        self.standing == RequestState::Awaited
     }
 
-    pub(crate) fn is_swallowed(&self) -> bool {
-        self.standing == Standing::Swallowed
+    pub(crate) fn is_ignored(&self) -> bool {
+        self.standing == RequestState::Ignored
     }
 
     /// Since when nothing was heard of it or of what is before it; none once a provisional answer
@@ -192,9 +192,9 @@ impl RequestTable {
         let cseq = self.last_cseq;
         self.outstanding.retain(|entry| {
             let age = now.saturating_duration_since(entry.sent);
-            !(entry.is_swallowed() && age >= SWALLOWED_MEMORY)
+            !(entry.is_ignored() && age >= IGNORED_MEMORY)
         });
-        let is_first = self.outstanding.iter().all(Outstanding::is_swallowed);
+        let is_first = self.outstanding.iter().all(Outstanding::is_ignored);
         let head_since = is_first.then_some(now);
         let was_alone = self.waiting().next().is_none();
         self.outstanding.push_back(Outstanding {
@@ -209,7 +209,7 @@ impl RequestTable {
             is_overtaken: false,
             is_perhaps_refused: false,
             provisional: 0,
-            standing: Standing::Awaited,
+            standing: RequestState::Awaited,
         });
         self.promote_front(now);
         cseq
@@ -227,7 +227,7 @@ impl RequestTable {
         self.outstanding.retain(|entry| {
             let is_earlier = earlier > 0;
             earlier = earlier.saturating_sub(1);
-            !(is_earlier && entry.standing == Standing::TimedOut)
+            !(is_earlier && entry.standing == RequestState::TimedOut)
         });
         let is_before = |entry: &&mut Outstanding| entry.cseq < cseq;
         for entry in self.outstanding.iter_mut().filter(is_before) {
@@ -247,9 +247,8 @@ impl RequestTable {
     /// requests behind a DESCRIBE while it reads the file. For a PLAY further back a server sends
     /// nothing yet.
     pub(crate) fn session_that_begins_to_play(&self) -> Option<SessionKey> {
-        let is_ahead = |entry: &&Outstanding| {
-            !entry.is_swallowed() && entry.draft.purpose != Purpose::Describe
-        };
+        let is_ahead =
+            |entry: &&Outstanding| !entry.is_ignored() && entry.draft.purpose != Purpose::Describe;
         let head = self.outstanding.iter().find(is_ahead)?;
         let is_play = head.draft.purpose == Purpose::Play;
         head.draft.session.filter(|_| is_play)
@@ -325,7 +324,7 @@ impl RequestTable {
     pub(crate) fn expire_one(&mut self, now: Instant, ceiling: Duration) -> Option<Expired> {
         let is_due = |entry: &&mut Outstanding| entry.due(ceiling).is_some_and(|due| due <= now);
         let entry = self.outstanding.iter_mut().find(is_due)?;
-        entry.standing = Standing::TimedOut;
+        entry.standing = RequestState::TimedOut;
         let mut draft = entry.draft.clone();
         draft.caller = entry.draft.caller.take();
         let expired = Expired {
@@ -341,10 +340,15 @@ impl RequestTable {
 
     /// The request of this CSeq was swallowed: its answer is not awaited any more. Gives what was
     /// asked, with the caller to tell. `url` is what a late answer may be undone under.
-    pub(crate) fn swallow(&mut self, cseq: u32, url: Option<Url>, now: Instant) -> Option<Draft> {
+    pub(crate) fn on_ignored(
+        &mut self,
+        cseq: u32,
+        url: Option<Url>,
+        now: Instant,
+    ) -> Option<Draft> {
         let is_it = |entry: &&mut Outstanding| entry.cseq == cseq && entry.is_awaited();
         let entry = self.outstanding.iter_mut().find(is_it)?;
-        entry.standing = Standing::Swallowed;
+        entry.standing = RequestState::Ignored;
         let draft = entry.draft.clone();
         entry.draft.caller = None;
         if let Some(url) = url {
@@ -403,10 +407,7 @@ impl RequestTable {
 
     /// The oldest request in line, and since when it is that.
     pub(crate) fn head(&self) -> Option<HeadOfLine> {
-        let entry = self
-            .outstanding
-            .iter()
-            .find(|entry| !entry.is_swallowed())?;
+        let entry = self.outstanding.iter().find(|entry| !entry.is_ignored())?;
         Some(HeadOfLine {
             session: entry.draft.session,
             since: entry.head_since?,
@@ -417,9 +418,8 @@ impl RequestTable {
 
     /// DESCRIBEs that the server may still be working on.
     pub(crate) fn describes(&self) -> impl Iterator<Item = &Outstanding> {
-        let is_describe = |entry: &&Outstanding| {
-            entry.draft.purpose == Purpose::Describe && !entry.is_swallowed()
-        };
+        let is_describe =
+            |entry: &&Outstanding| entry.draft.purpose == Purpose::Describe && !entry.is_ignored();
         self.outstanding.iter().filter(is_describe)
     }
 
@@ -427,7 +427,7 @@ impl RequestTable {
     pub(crate) fn has_setup(&self, session: SessionKey) -> bool {
         self.outstanding.iter().any(|entry| {
             entry.draft.session == Some(session)
-                && !entry.is_swallowed()
+                && !entry.is_ignored()
                 && matches!(entry.draft.purpose, Purpose::Setup { .. })
         })
     }
@@ -437,7 +437,7 @@ impl RequestTable {
     }
 
     fn promote_head(&mut self, now: Instant) {
-        let is_in_line = |entry: &&mut Outstanding| !entry.is_swallowed();
+        let is_in_line = |entry: &&mut Outstanding| !entry.is_ignored();
         if let Some(head) = self.outstanding.iter_mut().find(is_in_line) {
             head.head_since.get_or_insert(now);
         }
@@ -578,20 +578,20 @@ mod tests {
         let mut table = table(&[10], now);
         table.expire_one(now + 10 * SECOND, CEILING);
         let late = table.take(1, now + 11 * SECOND).unwrap();
-        assert!(late.standing == Standing::TimedOut && late.draft.caller.is_none());
+        assert!(late.standing == RequestState::TimedOut && late.draft.caller.is_none());
     }
 
     #[test]
-    fn a_swallowed_request_holds_up_nobody_and_keeps_its_answer_apart() {
+    fn an_ignored_request_holds_up_no_other_and_keeps_its_answer_apart() {
         let now = Instant::now();
         let mut table = table(&[25, 10], now);
-        let swallowed = table.swallow(1, None, now + SECOND).unwrap();
-        assert_eq!(swallowed.caller, Some(RequestId(25)));
+        let ignored = table.on_ignored(1, None, now + SECOND).unwrap();
+        assert_eq!(ignored.caller, Some(RequestId(25)));
         assert_eq!(table.next_deadline(CEILING), Some(now + 11 * SECOND));
         assert!(table.take(2, now + SECOND).is_some());
         assert!(!table.has_setup(SessionKey(1)));
         let late = table.take(1, now + 2 * SECOND).unwrap();
-        assert!(late.is_swallowed() && late.draft.caller.is_none());
+        assert!(late.is_ignored() && late.draft.caller.is_none());
     }
 
     #[test]

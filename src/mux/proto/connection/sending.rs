@@ -9,10 +9,10 @@ use rtsp_types::Method;
 use url::Url;
 
 use super::{
-    Connection, Health, State, Timer,
-    authorizer::Gate,
+    Connection, ConnectionPhase, Health, Timer,
+    authorizer::AuthorizationGate,
     requests::{Draft, Purpose},
-    session::{Phase, Session},
+    session::{Session, SessionPhase},
 };
 use crate::mux::proto::{
     auth::{AuthTrail, Authorization},
@@ -41,12 +41,12 @@ impl Connection {
         let session = self
             .sessions
             .get_mut(&key)
-            .filter(|session| !session.is_leaving());
+            .filter(|session| !session.is_tearing_down());
         let session = session.ok_or(FailureKind::Cancelled)?;
         let patience = session.patience;
         let (url, purpose) = match request {
             SessionRequest::Describe => (session.config.url.clone(), Purpose::Describe),
-            SessionRequest::Setup { .. } if session.phase == Phase::Lost => {
+            SessionRequest::Setup { .. } if session.phase == SessionPhase::Lost => {
                 return Err(FailureKind::Cancelled);
             }
             SessionRequest::Setup { .. } if session.id.is_none() && self.tainted => {
@@ -170,9 +170,9 @@ impl Connection {
             return None;
         }
         match self.authorizer.gate(&self.requests) {
-            Gate::Open => {}
-            Gate::Wait => return None,
-            Gate::WantsPermit => {
+            AuthorizationGate::Open => {}
+            AuthorizationGate::Wait => return None,
+            AuthorizationGate::WantsPermit => {
                 self.ask_for_permit(now);
                 return None;
             }
@@ -339,9 +339,9 @@ impl Connection {
 
     /// Whether nothing that concerns the whole connection keeps a request from being written.
     pub(super) fn may_write(&self) -> bool {
-        self.state == State::Open
+        self.state == ConnectionPhase::Open
             && self.health == Health::Good
-            && self.authorizer.gate(&self.requests) == Gate::Open
+            && self.authorizer.gate(&self.requests) == AuthorizationGate::Open
     }
 
     /// Writes a request; gives its CSeq.
@@ -357,7 +357,7 @@ impl Connection {
             Some(session) => {
                 session.last_request = Some(now);
                 self.first.on_written(&session.config.url);
-                let is_first_play = session.phase != Phase::Paused;
+                let is_first_play = session.phase != SessionPhase::Paused;
                 (session.id.clone(), is_first_play)
             }
             None => (None, false),

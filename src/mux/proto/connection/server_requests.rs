@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use rtsp_types::Method;
 
-use super::{Connection, Phase};
+use super::{Connection, SessionPhase};
 use crate::mux::proto::{
     event::{CloseReason, Event, Failure, FailureKind},
     wire::{
@@ -86,13 +86,13 @@ impl Connection {
             return;
         };
         let found = self.sessions.iter_mut().find(|(_, session)| {
-            session.id.as_ref() == Some(&named.id) && session.phase != Phase::Lost
+            session.id.as_ref() == Some(&named.id) && session.phase != SessionPhase::Lost
         });
         let Some((key, session)) = found else {
             return;
         };
-        session.phase = Phase::Lost;
-        if !session.is_leaving() {
+        session.phase = SessionPhase::Lost;
+        if !session.is_tearing_down() {
             let session = *key;
             let kind = FailureKind::Malformed("the server has torn the session down".to_owned());
             let failure = Failure {

@@ -13,8 +13,8 @@ pub(crate) struct Session {
     /// What the server calls it; none before the first answered SETUP.
     pub(crate) id: Option<String>,
     timeout: Duration,
-    pub(crate) phase: Phase,
-    pub(crate) departure: Departure,
+    pub(crate) phase: SessionPhase,
+    pub(crate) teardown_state: TeardownState,
     /// Aggregate control URL, known from the description or the first PLAY on.
     aggregate: Option<Url>,
     has_played: bool,
@@ -34,7 +34,7 @@ pub(crate) struct Session {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Phase {
+pub(crate) enum SessionPhase {
     Init,
     Ready,
     Playing,
@@ -46,8 +46,8 @@ pub(crate) enum Phase {
 
 /// How a session leaves. It owes the server one TEARDOWN as soon as an id is known for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Departure {
-    Staying,
+pub(crate) enum TeardownState {
+    None,
     /// Wanted: released, or torn down by the caller named. No TEARDOWN is on its way yet.
     Due(Option<RequestId>),
     /// Its TEARDOWN is queued or sent.
@@ -63,8 +63,8 @@ impl Session {
             config,
             id: None,
             timeout: default_timeout,
-            phase: Phase::Init,
-            departure: Departure::Staying,
+            phase: SessionPhase::Init,
+            teardown_state: TeardownState::None,
             aggregate: None,
             has_played: false,
             last_request: None,
@@ -87,22 +87,25 @@ impl Session {
         self.keep_alive_interval = keep_alive::interval(timeout, self.spread);
     }
 
-    pub(crate) fn is_leaving(&self) -> bool {
-        self.departure != Departure::Staying
+    pub(crate) fn is_tearing_down(&self) -> bool {
+        self.teardown_state != TeardownState::None
     }
 
     pub(crate) fn is_playing(&self) -> bool {
-        self.phase == Phase::Playing && !self.is_leaving()
+        self.phase == SessionPhase::Playing && !self.is_tearing_down()
     }
 
     /// Whether it is not playing yet.
     pub(crate) fn is_coming_up(&self) -> bool {
-        matches!(self.phase, Phase::Init | Phase::Ready) && !self.is_leaving()
+        matches!(self.phase, SessionPhase::Init | SessionPhase::Ready) && !self.is_tearing_down()
     }
 
     /// Whether it has a stream, and the server has not ended it.
     pub(crate) fn is_set_up(&self) -> bool {
-        matches!(self.phase, Phase::Ready | Phase::Playing | Phase::Paused)
+        matches!(
+            self.phase,
+            SessionPhase::Ready | SessionPhase::Playing | SessionPhase::Paused
+        )
     }
 
     /// Whether PLAY was asked for, whatever became of it.
@@ -126,8 +129,8 @@ impl Session {
     }
 
     /// Time has passed at the server while ours stood still.
-    pub(crate) fn on_slept(&mut self, slept: Duration) {
-        let passed = slept.min(self.keep_alive_interval);
+    pub(crate) fn on_suspend(&mut self, suspended: Duration) {
+        let passed = suspended.min(self.keep_alive_interval);
         if let Some(last) = &mut self.last_request {
             *last = last.checked_sub(passed).unwrap_or(*last);
         }
@@ -135,7 +138,7 @@ impl Session {
 
     /// Whether the server is to hear of it from time to time.
     pub(crate) fn is_kept_alive(&self) -> bool {
-        self.config.keep_alive && self.id.is_some() && !self.is_leaving() && self.is_set_up()
+        self.config.keep_alive && self.id.is_some() && !self.is_tearing_down() && self.is_set_up()
     }
 
     /// Whether it has to be kept alive before the connection is blocked for up to `wait`: its keep-alive

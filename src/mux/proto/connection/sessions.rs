@@ -13,15 +13,15 @@ use super::session::Session;
 use crate::mux::proto::command::SessionKey;
 
 #[derive(Debug, Default)]
-pub(crate) struct Roster {
+pub(crate) struct SessionTable {
     sessions: BTreeMap<SessionKey, Session>,
     /// The next keep-alive, when answers are heard or not; none: to be worked out.
     next_keep_alive: Option<(bool, Option<Instant>)>,
     /// How many are leaving; none: to be counted.
-    leaving: Option<usize>,
+    tearing_down: Option<usize>,
 }
 
-impl Roster {
+impl SessionTable {
     /// When the next keep-alive is due.
     pub(crate) fn next_keep_alive(&mut self, is_listening: bool) -> Option<Instant> {
         match self.next_keep_alive {
@@ -37,16 +37,18 @@ impl Roster {
     }
 
     /// How many have left that the server may still have.
-    pub(crate) fn leaving(&mut self) -> usize {
-        let leaving = self
+    pub(crate) fn tearing_down(&mut self) -> usize {
+        let tearing_down = self
             .sessions
             .values()
-            .filter(|session| session.is_leaving());
-        *self.leaving.get_or_insert_with(|| leaving.count())
+            .filter(|session| session.is_tearing_down());
+        *self
+            .tearing_down
+            .get_or_insert_with(|| tearing_down.count())
     }
 }
 
-impl Deref for Roster {
+impl Deref for SessionTable {
     type Target = BTreeMap<SessionKey, Session>;
 
     fn deref(&self) -> &Self::Target {
@@ -55,9 +57,9 @@ impl Deref for Roster {
 }
 
 /// To change one, or which there are.
-impl DerefMut for Roster {
+impl DerefMut for SessionTable {
     fn deref_mut(&mut self) -> &mut Self::Target {
-        (self.next_keep_alive, self.leaving) = (None, None);
+        (self.next_keep_alive, self.tearing_down) = (None, None);
         &mut self.sessions
     }
 }
@@ -71,7 +73,7 @@ mod tests {
     use super::*;
     use crate::mux::proto::{
         command::SessionConfig,
-        connection::session::{Departure, Phase},
+        connection::session::{SessionPhase, TeardownState},
     };
 
     fn session(key: SessionKey, now: Instant) -> Session {
@@ -81,7 +83,7 @@ mod tests {
         };
         let mut session = Session::new(key, config, Duration::from_secs(60));
         session.id = Some("1".to_owned());
-        session.phase = Phase::Ready;
+        session.phase = SessionPhase::Ready;
         session.last_request = Some(now);
         session
     }
@@ -89,33 +91,33 @@ mod tests {
     #[test]
     fn what_changes_a_session_changes_when_the_next_one_is_due() {
         let now = Instant::now();
-        let mut roster = Roster::default();
-        assert_eq!(roster.next_keep_alive(true), None);
-        roster.insert(SessionKey(0), session(SessionKey(0), now));
-        let due = roster.next_keep_alive(true).unwrap();
-        assert_eq!(roster.next_keep_alive(true), Some(due));
+        let mut table = SessionTable::default();
+        assert_eq!(table.next_keep_alive(true), None);
+        table.insert(SessionKey(0), session(SessionKey(0), now));
+        let due = table.next_keep_alive(true).unwrap();
+        assert_eq!(table.next_keep_alive(true), Some(due));
         let later = Duration::from_secs(5);
-        roster.get_mut(&SessionKey(0)).unwrap().last_request = Some(now + later);
-        assert_eq!(roster.next_keep_alive(true), Some(due + later));
-        roster
+        table.get_mut(&SessionKey(0)).unwrap().last_request = Some(now + later);
+        assert_eq!(table.next_keep_alive(true), Some(due + later));
+        table
             .get_mut(&SessionKey(0))
             .unwrap()
             .keep_alive_outstanding = true;
-        assert_eq!(roster.next_keep_alive(true), None);
-        assert_eq!(roster.next_keep_alive(false), Some(due + later), "unheard");
-        roster.remove(&SessionKey(0));
-        assert_eq!(roster.next_keep_alive(false), None);
+        assert_eq!(table.next_keep_alive(true), None);
+        assert_eq!(table.next_keep_alive(false), Some(due + later), "unheard");
+        table.remove(&SessionKey(0));
+        assert_eq!(table.next_keep_alive(false), None);
     }
 
     #[test]
     fn who_leaves_is_counted_until_it_has_left() {
         let key = SessionKey(0);
-        let mut roster = Roster::default();
-        roster.insert(key, session(key, Instant::now()));
-        assert_eq!(roster.leaving(), 0);
-        roster.get_mut(&key).unwrap().departure = Departure::UnderWay;
-        assert_eq!((roster.leaving(), roster.leaving()), (1, 1));
-        roster.remove(&key);
-        assert_eq!(roster.leaving(), 0);
+        let mut table = SessionTable::default();
+        table.insert(key, session(key, Instant::now()));
+        assert_eq!(table.tearing_down(), 0);
+        table.get_mut(&key).unwrap().teardown_state = TeardownState::UnderWay;
+        assert_eq!((table.tearing_down(), table.tearing_down()), (1, 1));
+        table.remove(&key);
+        assert_eq!(table.tearing_down(), 0);
     }
 }

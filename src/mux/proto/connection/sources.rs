@@ -32,7 +32,7 @@ pub(crate) enum SourcePolicy {
     /// Reolink).
     ///
     /// The stream belongs to the first source heard once PLAY is at the head of the line. It passes to another one
-    /// * at once if that has a better [`Standing`];
+    /// * at once if that has a better [`SourceStanding`];
     /// * else when its own has been silent for [`SILENCE`] - an encoder that starts again under a
     ///   new SSRC - or for [`STRAY_SILENCE`], if the other is known for a stray.
     ///
@@ -63,7 +63,7 @@ pub(crate) const STRAY_SILENCE: Duration = Duration::from_secs(10);
 
 /// What is known of a source, from worst to best.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Standing {
+enum SourceStanding {
     /// Heard before PLAY, or in between the packets of the stream's source.
     Stray,
     /// First heard once the server worked on PLAY.
@@ -126,7 +126,7 @@ impl Start {
 /// The source a stream belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Latched {
-    standing: Standing,
+    standing: SourceStanding,
     first: Stamp,
     last_heard: Instant,
 }
@@ -187,7 +187,7 @@ impl Sources {
         if let Some(latched) = &mut self.latched
             && starts.iter().any(|start| start.fits(latched.first))
         {
-            latched.standing = Standing::Named;
+            latched.standing = SourceStanding::Named;
         }
     }
 
@@ -247,24 +247,26 @@ impl Sources {
         true
     }
 
-    fn standing(&self, ssrc: u32, is_start: bool) -> Standing {
+    fn standing(&self, ssrc: u32, is_start: bool) -> SourceStanding {
         if is_start || self.announced == Some(ssrc) {
-            Standing::Named
+            SourceStanding::Named
         } else if self.is_stray(ssrc) {
-            Standing::Stray
+            SourceStanding::Stray
         } else {
-            Standing::Fresh
+            SourceStanding::Fresh
         }
     }
 
     /// Whether another source than the stream's takes it over.
-    fn admit_other(&mut self, stamp: Stamp, standing: Standing, now: Instant) -> bool {
+    fn admit_other(&mut self, stamp: Stamp, standing: SourceStanding, now: Instant) -> bool {
         let Some(begun) = self.begun else {
             self.note_stray(stamp.ssrc);
             return false;
         };
         let is_its_turn = match self.latched {
-            None => standing > Standing::Stray || now.saturating_duration_since(begun) >= SILENCE,
+            None => {
+                standing > SourceStanding::Stray || now.saturating_duration_since(begun) >= SILENCE
+            }
             Some(latched) => {
                 let silence = now.saturating_duration_since(latched.last_heard);
                 standing > latched.standing || silence >= patience(standing)
@@ -279,7 +281,7 @@ impl Sources {
     }
 
     /// The one before is no stray for that: if it comes back, it is when this one is silent.
-    fn latch(&mut self, stamp: Stamp, standing: Standing, now: Instant) {
+    fn latch(&mut self, stamp: Stamp, standing: SourceStanding, now: Instant) {
         self.latched = Some(Latched {
             standing,
             first: stamp,
@@ -309,10 +311,10 @@ impl Sources {
     }
 }
 
-fn patience(standing: Standing) -> Duration {
+fn patience(standing: SourceStanding) -> Duration {
     match standing {
-        Standing::Stray => STRAY_SILENCE,
-        Standing::Fresh | Standing::Named => SILENCE,
+        SourceStanding::Stray => STRAY_SILENCE,
+        SourceStanding::Fresh | SourceStanding::Named => SILENCE,
     }
 }
 

@@ -6,27 +6,27 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Connection, Health, State, Timer};
+use super::{Connection, ConnectionPhase, Health, Timer};
 use crate::mux::proto::event::CloseReason;
 
 impl Connection {
-    /// The machine has slept for `slept` since the last input. A keep-alive that was due meanwhile, or
+    /// The machine has slept for `suspended` since the last input. A keep-alive that was due meanwhile, or
     /// is now, goes out as soon as the server has answered a ping; if it does not, the connection ends
-    /// as [`CloseReason::Slept`]. An idle connection is pinged before its next use. A nap shorter than
+    /// as [`CloseReason::Suspended`]. An idle connection is pinged before its next use. A nap shorter than
     /// what makes an idle connection suspect only counts as time.
-    pub fn handle_slept(&mut self, now: Instant, slept: Duration) {
-        if self.state != State::Open {
+    pub fn handle_suspend(&mut self, now: Instant, suspended: Duration) {
+        if self.state != ConnectionPhase::Open {
             return;
         }
         for session in self.sessions.values_mut() {
-            session.on_slept(slept);
+            session.on_suspend(suspended);
         }
         if let Some(idle) = &mut self.idle {
-            idle.on_slept(slept);
-            self.timers.hasten(Timer::Idle, now, slept);
+            idle.on_suspend(suspended);
+            self.timers.hasten(Timer::Idle, now, suspended);
         }
-        if slept >= self.config.timeouts.health_check_after {
-            self.has_slept = true;
+        if suspended >= self.config.timeouts.health_check_after {
+            self.was_suspended = true;
             self.look_for_server(now);
         }
         self.handle_timeout(now);
@@ -49,8 +49,8 @@ impl Connection {
     /// What the end of the connection is called: until the server has shown that it kept the
     /// connection while we slept, it is the sleep that ended it.
     pub(super) fn reason_for_loss(&self, reason: CloseReason) -> CloseReason {
-        match self.has_slept {
-            true => CloseReason::Slept,
+        match self.was_suspended {
+            true => CloseReason::Suspended,
             false => reason,
         }
     }

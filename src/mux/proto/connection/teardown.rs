@@ -12,9 +12,9 @@ use std::{
 use rtsp_types::Method;
 
 use super::{
-    Connection, Departure, State,
+    Connection, ConnectionPhase, TeardownState,
     requests::{Draft, Outstanding, Purpose},
-    session::Phase,
+    session::SessionPhase,
 };
 use crate::mux::proto::{
     auth::AuthTrail,
@@ -28,9 +28,9 @@ impl Connection {
         let is_staying = self
             .sessions
             .get(&key)
-            .is_some_and(|session| !session.is_leaving());
+            .is_some_and(|session| !session.is_tearing_down());
         if is_staying {
-            self.depart(now, key, Some(id));
+            self.begin_teardown(now, key, Some(id));
             self.flush(now);
         } else {
             let failure = Failure {
@@ -43,19 +43,24 @@ impl Connection {
     }
 
     /// A session leaves: nothing is delivered to it from now on.
-    pub(super) fn depart(&mut self, now: Instant, key: SessionKey, caller: Option<RequestId>) {
+    pub(super) fn begin_teardown(
+        &mut self,
+        now: Instant,
+        key: SessionKey,
+        caller: Option<RequestId>,
+    ) {
         let Some(session) = self
             .sessions
             .get_mut(&key)
-            .filter(|session| !session.is_leaving())
+            .filter(|session| !session.is_tearing_down())
         else {
             return;
         };
-        session.departure = Departure::Due(caller);
+        session.teardown_state = TeardownState::Due(caller);
         self.cancel_requests(now, key);
         let (until, quiet) = self.unconfirmed_quarantine(now, key);
         self.channels.quarantine(key, until, quiet);
-        self.settle_departure(now, key);
+        self.settle_teardown(now, key);
     }
 
     fn cancel_requests(&mut self, now: Instant, key: SessionKey) {
@@ -78,17 +83,17 @@ impl Connection {
     }
 
     /// Takes the next step of a session that is leaving, as far as one is possible now.
-    pub(super) fn settle_departure(&mut self, now: Instant, key: SessionKey) {
+    pub(super) fn settle_teardown(&mut self, now: Instant, key: SessionKey) {
         let Some(session) = self.sessions.get_mut(&key) else {
             return;
         };
-        let Departure::Due(caller) = session.departure else {
+        let TeardownState::Due(caller) = session.teardown_state else {
             return;
         };
-        let is_known = session.id.is_some() && session.phase != Phase::Lost;
+        let is_known = session.id.is_some() && session.phase != SessionPhase::Lost;
         let owes_teardown = is_known && !session.is_replaced && !self.tainted;
         if owes_teardown {
-            session.departure = Departure::UnderWay;
+            session.teardown_state = TeardownState::UnderWay;
             let url = session.aggregate().clone();
             self.waiting.push_back(Draft {
                 method: Method::Teardown,
@@ -115,8 +120,8 @@ impl Connection {
         let Some(session) = self.sessions.get_mut(&key) else {
             return;
         };
-        if let Departure::Due(Some(caller)) = session.departure {
-            session.departure = Departure::Due(None);
+        if let TeardownState::Due(Some(caller)) = session.teardown_state {
+            session.teardown_state = TeardownState::Due(None);
             let failure = Failure {
                 method: Method::Teardown,
                 cseq: None,
@@ -127,22 +132,23 @@ impl Connection {
     }
 
     /// Sessions that waited for an answer which will not come any more.
-    pub(super) fn settle_departures(&mut self, now: Instant) {
-        let is_due = |departure: Departure| matches!(departure, Departure::Due(_));
+    pub(super) fn settle_teardowns(&mut self, now: Instant) {
+        let is_due =
+            |teardown_state: TeardownState| matches!(teardown_state, TeardownState::Due(_));
         let due = self
             .sessions
             .iter()
-            .filter(|(_, session)| is_due(session.departure));
+            .filter(|(_, session)| is_due(session.teardown_state));
         let keys: Vec<SessionKey> = due.map(|(key, _)| *key).collect();
         keys.into_iter()
-            .for_each(|key| self.settle_departure(now, key));
+            .for_each(|key| self.settle_teardown(now, key));
     }
 
     /// TEARDOWN was answered with 2xx, or with 454: the server knows the session no more.
     /// gst-rtsp-server's `Connection: close` in this answer means nothing.
     pub(super) fn on_torn_down(&mut self, now: Instant, key: SessionKey, answered: Outstanding) {
         self.channels
-            .confirm_departure(key, now, self.config.timeouts.quarantine);
+            .confirm_teardown(key, now, self.config.timeouts.quarantine);
         self.on_teardown_refused(key, answered);
     }
 
@@ -168,7 +174,7 @@ impl Connection {
     }
 
     pub(super) fn finish_closing(&mut self) {
-        if self.state == State::Closing && self.sessions.is_empty() {
+        if self.state == ConnectionPhase::Closing && self.sessions.is_empty() {
             self.lose(CloseReason::Local);
         }
     }

@@ -71,7 +71,7 @@ impl Connection {
                     self.on_failure(now, answered, kind);
                 }
             }
-            self.settle_departures(now);
+            self.settle_teardowns(now);
         }
         self.flush(now);
     }

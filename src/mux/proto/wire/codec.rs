@@ -45,7 +45,7 @@ pub(crate) enum Unit {
 }
 
 #[derive(Debug)]
-enum State {
+enum DecoderState {
     /// At the beginning of a frame or message. The head, if it is one, was searched so far.
     Boundary { searched: usize },
     /// A head is complete, `length` bytes of body are to come.
@@ -80,14 +80,14 @@ enum LineState {
 #[derive(Debug)]
 pub(crate) struct Decoder {
     limits: Limits,
-    state: State,
+    state: DecoderState,
 }
 
 impl Decoder {
     pub(crate) fn new(limits: Limits) -> Self {
         Self {
             limits,
-            state: State::Boundary { searched: 0 },
+            state: DecoderState::Boundary { searched: 0 },
         }
     }
 
@@ -101,7 +101,8 @@ impl Decoder {
         plausible: impl Fn(u8, [u8; 2]) -> bool,
     ) -> Result<Option<Unit>, &'static str> {
         // Nearly everything is a frame after a frame: that is the short way.
-        if matches!(self.state, State::Boundary { searched: 0 }) && buffer.first() == Some(&DOLLAR)
+        if matches!(self.state, DecoderState::Boundary { searched: 0 })
+            && buffer.first() == Some(&DOLLAR)
         {
             return Ok(self.decode_frame(buffer, &plausible));
         }
@@ -119,7 +120,7 @@ impl Decoder {
         let end = FRAME_HEADER + usize::from(u16::from_be_bytes([high, low]));
         // Behind nearly every frame the next one begins.
         if buffer.get(end) != Some(&DOLLAR) && is_stray(buffer, end, plausible) {
-            self.state = State::Lost { skipped: 0 };
+            self.state = DecoderState::Lost { skipped: 0 };
             return Some(Unit::FramingLost);
         }
         cut_frame(buffer)
@@ -132,19 +133,24 @@ impl Decoder {
         plausible: impl Fn(u8, [u8; 2]) -> bool,
     ) -> Result<Option<Unit>, &'static str> {
         loop {
-            let unit = match std::mem::replace(&mut self.state, State::Boundary { searched: 0 }) {
-                State::Boundary { searched } => {
-                    self.decode_boundary(buffer, searched, &plausible)?
-                }
-                State::Body { message, length } => self.decode_body(buffer, message, length),
-                State::DiscardHead(head) => self.discard_head(buffer, head)?,
-                State::DiscardBody { message, left } => self.discard_body(buffer, message, left),
-                State::Lost { skipped } => self.resync(buffer, skipped, &plausible)?,
-            };
+            let unit =
+                match std::mem::replace(&mut self.state, DecoderState::Boundary { searched: 0 }) {
+                    DecoderState::Boundary { searched } => {
+                        self.decode_boundary(buffer, searched, &plausible)?
+                    }
+                    DecoderState::Body { message, length } => {
+                        self.decode_body(buffer, message, length)
+                    }
+                    DecoderState::DiscardHead(head) => self.discard_head(buffer, head)?,
+                    DecoderState::DiscardBody { message, left } => {
+                        self.discard_body(buffer, message, left)
+                    }
+                    DecoderState::Lost { skipped } => self.resync(buffer, skipped, &plausible)?,
+                };
             match unit {
-                Step::Unit(unit) => return Ok(Some(unit)),
-                Step::NeedMore => return Ok(None),
-                Step::Again => {}
+                DecodeStep::Unit(unit) => return Ok(Some(unit)),
+                DecodeStep::NeedMore => return Ok(None),
+                DecodeStep::Again => {}
             }
         }
     }
@@ -154,15 +160,15 @@ impl Decoder {
         buffer: &mut BytesMut,
         searched: usize,
         plausible: &impl Fn(u8, [u8; 2]) -> bool,
-    ) -> Result<Step, &'static str> {
+    ) -> Result<DecodeStep, &'static str> {
         if searched == 0 {
             skip_padding(buffer);
         }
         match buffer.first() {
-            None => Ok(Step::NeedMore),
+            None => Ok(DecodeStep::NeedMore),
             Some(&DOLLAR) => {
                 let unit = self.decode_frame(buffer, plausible);
-                Ok(unit.map_or(Step::NeedMore, Step::Unit))
+                Ok(unit.map_or(DecodeStep::NeedMore, DecodeStep::Unit))
             }
             Some(_) => self.decode_head(buffer, searched, plausible),
         }
@@ -173,7 +179,7 @@ impl Decoder {
         buffer: &mut BytesMut,
         searched: usize,
         plausible: &impl Fn(u8, [u8; 2]) -> bool,
-    ) -> Result<Step, &'static str> {
+    ) -> Result<DecodeStep, &'static str> {
         if buffer.starts_with(HTTP_PREFIX) {
             return Err("the server speaks HTTP, not RTSP: is this its web port?");
         }
@@ -191,21 +197,21 @@ impl Decoder {
         match end {
             Some(end) if end <= self.limits.headers => self.begin_message(&buffer.split_to(end)),
             None if buffer.len() <= self.limits.headers => {
-                self.state = State::Boundary {
+                self.state = DecoderState::Boundary {
                     searched: buffer.len(),
                 };
-                Ok(Step::NeedMore)
+                Ok(DecodeStep::NeedMore)
             }
             _ => self.begin_discarding_head(buffer),
         }
     }
 
-    fn begin_message(&mut self, head: &[u8]) -> Result<Step, &'static str> {
+    fn begin_message(&mut self, head: &[u8]) -> Result<DecodeStep, &'static str> {
         let Some((message, length)) = self.parse_message(head) else {
             return Ok(self.lose_framing(head.len()));
         };
         self.await_body(message, length);
-        Ok(Step::Again)
+        Ok(DecodeStep::Again)
     }
 
     /// A message without its body yet, and how long that is.
@@ -223,8 +229,8 @@ impl Decoder {
 
     fn await_body(&mut self, message: Message, length: usize) {
         self.state = match length {
-            length if length <= self.limits.body => State::Body { message, length },
-            left => State::DiscardBody { message, left },
+            length if length <= self.limits.body => DecoderState::Body { message, length },
+            left => DecoderState::DiscardBody { message, left },
         };
     }
 
@@ -278,17 +284,22 @@ impl Decoder {
         })
     }
 
-    fn decode_body(&mut self, buffer: &mut BytesMut, mut message: Message, length: usize) -> Step {
+    fn decode_body(
+        &mut self,
+        buffer: &mut BytesMut,
+        mut message: Message,
+        length: usize,
+    ) -> DecodeStep {
         if buffer.len() < length {
-            self.state = State::Body { message, length };
-            return Step::NeedMore;
+            self.state = DecoderState::Body { message, length };
+            return DecodeStep::NeedMore;
         }
         message.body = buffer.split_to(length).freeze();
-        Step::Unit(Unit::Message(message))
+        DecodeStep::Unit(Unit::Message(message))
     }
 
     /// Keeps the whole lines within the limit, which have the CSeq, and throws the others away.
-    fn begin_discarding_head(&mut self, buffer: &mut BytesMut) -> Result<Step, &'static str> {
+    fn begin_discarding_head(&mut self, buffer: &mut BytesMut) -> Result<DecodeStep, &'static str> {
         let limit = self.limits.headers;
         let lines = buffer.get(..limit).unwrap_or_default();
         let kept = lines
@@ -303,31 +314,31 @@ impl Decoder {
             what: "header bytes",
             limit,
         }));
-        self.state = State::DiscardHead(OversizeHead {
+        self.state = DecoderState::DiscardHead(OversizeHead {
             message,
             body,
             discarded: 0,
             line: LineState::Empty,
         });
-        Ok(Step::Again)
+        Ok(DecodeStep::Again)
     }
 
     fn discard_head(
         &mut self,
         buffer: &mut BytesMut,
         mut head: OversizeHead,
-    ) -> Result<Step, &'static str> {
+    ) -> Result<DecodeStep, &'static str> {
         let left = LONGEST_HEAD_DISCARD.saturating_sub(head.discarded);
         for (at, byte) in buffer.iter().take(left).enumerate() {
             match (byte, head.line) {
                 (b'\n', LineState::Empty) => {
                     buffer.advance(at + 1);
                     let OversizeHead { message, body, .. } = head;
-                    self.state = State::DiscardBody {
+                    self.state = DecoderState::DiscardBody {
                         message,
                         left: body,
                     };
-                    return Ok(Step::Again);
+                    return Ok(DecodeStep::Again);
                 }
                 (b'\n', LineState::Filled) => head.line = LineState::Empty,
                 (b'\r', _) => {}
@@ -339,26 +350,26 @@ impl Decoder {
         }
         head.discarded += buffer.len();
         buffer.clear();
-        self.state = State::DiscardHead(head);
-        Ok(Step::NeedMore)
+        self.state = DecoderState::DiscardHead(head);
+        Ok(DecodeStep::NeedMore)
     }
 
-    fn discard_body(&mut self, buffer: &mut BytesMut, message: Message, left: usize) -> Step {
+    fn discard_body(&mut self, buffer: &mut BytesMut, message: Message, left: usize) -> DecodeStep {
         let now = left.min(buffer.len());
         buffer.advance(now);
         if now == left {
-            return Step::Unit(Unit::Message(message));
+            return DecodeStep::Unit(Unit::Message(message));
         }
-        self.state = State::DiscardBody {
+        self.state = DecoderState::DiscardBody {
             message,
             left: left - now,
         };
-        Step::NeedMore
+        DecodeStep::NeedMore
     }
 
-    fn lose_framing(&mut self, skipped: usize) -> Step {
-        self.state = State::Lost { skipped };
-        Step::Unit(Unit::FramingLost)
+    fn lose_framing(&mut self, skipped: usize) -> DecodeStep {
+        self.state = DecoderState::Lost { skipped };
+        DecodeStep::Unit(Unit::FramingLost)
     }
 
     fn resync(
@@ -366,7 +377,7 @@ impl Decoder {
         buffer: &mut BytesMut,
         skipped: usize,
         plausible: &impl Fn(u8, [u8; 2]) -> bool,
-    ) -> Result<Step, &'static str> {
+    ) -> Result<DecodeStep, &'static str> {
         // The byte at which framing was lost is no beginning, whatever it looks like.
         let from = usize::from(skipped == 0);
         let (at, found) = find_plausible(buffer, from, plausible);
@@ -376,23 +387,25 @@ impl Decoder {
             return Err("framing was lost and not found again");
         }
         if found {
-            return Ok(Step::Unit(Unit::FramingFound));
+            return Ok(DecodeStep::Unit(Unit::FramingFound));
         }
-        self.state = State::Lost { skipped };
-        Ok(Step::NeedMore)
+        self.state = DecoderState::Lost { skipped };
+        Ok(DecodeStep::NeedMore)
     }
 
     /// Whether a frame or message has begun of which `buffer` holds only a part.
     pub(crate) fn is_mid_unit(&self, buffer: &[u8]) -> bool {
         match self.state {
-            State::Boundary { .. } => !buffer.is_empty(),
-            State::Body { .. } | State::DiscardHead(_) | State::DiscardBody { .. } => true,
-            State::Lost { .. } => false,
+            DecoderState::Boundary { .. } => !buffer.is_empty(),
+            DecoderState::Body { .. }
+            | DecoderState::DiscardHead(_)
+            | DecoderState::DiscardBody { .. } => true,
+            DecoderState::Lost { .. } => false,
         }
     }
 }
 
-enum Step {
+enum DecodeStep {
     Unit(Unit),
     NeedMore,
     Again,

@@ -316,16 +316,16 @@ fn decoded(text: &str) -> String {
 
 /// How much of a text is suspect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum TextKind {
     /// Words for people, which quote a URL or a parameter at most: hidden as in a URL.
-    KnownServer,
+    Prose,
     /// What a standard says how to write, and whose parameters are of use: URLs are redacted, and values
     /// hidden whose names say that they are secret.
     Protocol,
 }
 
 /// Any text, with the secrets in it hidden.
-pub(crate) fn redacted_text(text: &str, kind: Kind) -> String {
+pub(crate) fn redacted_text(text: &str, kind: TextKind) -> String {
     const ENDS: [char; 9] = [' ', '\t', '"', '\'', '<', '>', '(', ')', '|'];
     let mut shown = String::with_capacity(text.len());
     let mut is_value = false;
@@ -352,7 +352,7 @@ fn last_part(name: &str) -> &str {
         .unwrap_or(name)
 }
 
-fn redacted_word(word: &str, kind: Kind) -> String {
+fn redacted_word(word: &str, kind: TextKind) -> String {
     let Some(at) = word.find("://") else {
         return redacted_local(word, kind);
     };
@@ -364,7 +364,7 @@ fn redacted_word(word: &str, kind: Kind) -> String {
 }
 
 /// A word without a whole URL in it.
-fn redacted_local(word: &str, kind: Kind) -> String {
+fn redacted_local(word: &str, kind: TextKind) -> String {
     let is_of_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-_=".contains(&byte);
     if let Some(name) = word.strip_suffix([':', '='])
         && name.bytes().all(is_of_name)
@@ -374,9 +374,9 @@ fn redacted_local(word: &str, kind: Kind) -> String {
     }
     let is_suspect = word.contains(['=', '?', '&', ';', '@', '#', '/']) || decoded(word) != word;
     match kind {
-        Kind::KnownServer if is_suspect => redacted_reference(word),
-        Kind::KnownServer => word.to_owned(),
-        Kind::Protocol => {
+        TextKind::Prose if is_suspect => redacted_reference(word),
+        TextKind::Prose => word.to_owned(),
+        TextKind::Protocol => {
             let query = word.find('?').unwrap_or(word.len());
             let (before, query) = word.split_at(query);
             without_secret_parameters(before) + &redacted_resource(query)
@@ -426,17 +426,17 @@ pub(crate) fn redacted_sdp_line(line: &str) -> String {
     for begin in ["s=", "i=", "e=", "p=", "a=tool:"] {
         if begins(begin) {
             let (begin, words) = rest(begin);
-            return format!("{begin}{}", redacted_text(words, Kind::KnownServer));
+            return format!("{begin}{}", redacted_text(words, TextKind::Prose));
         }
     }
-    redacted_text(line, Kind::Protocol)
+    redacted_text(line, TextKind::Protocol)
 }
 
 /// `RTP-Info`: the URLs in it are not quoted, and may hold commas and semicolons.
 pub(crate) fn redacted_rtp_info(value: &str) -> String {
     const FIELDS: [&str; 3] = [";seq=", ";rtptime=", ";ssrc="];
     let mut entries = value.split("url=");
-    let mut shown = redacted_text(entries.next().unwrap_or_default(), Kind::Protocol);
+    let mut shown = redacted_text(entries.next().unwrap_or_default(), TextKind::Protocol);
     for entry in entries {
         let ends = FIELDS.iter().filter_map(|field| entry.find(field));
         let url = entry.get(..ends.min().unwrap_or(entry.len()));
@@ -444,7 +444,7 @@ pub(crate) fn redacted_rtp_info(value: &str) -> String {
         let rest = entry.strip_prefix(url).unwrap_or_default();
         shown.push_str("url=");
         shown.push_str(&redacted_reference(url.trim_matches('"')));
-        shown.push_str(&redacted_text(rest, Kind::Protocol));
+        shown.push_str(&redacted_text(rest, TextKind::Protocol));
     }
     shown
 }

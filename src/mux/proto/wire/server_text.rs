@@ -6,7 +6,7 @@
 
 use std::{borrow::Cow, fmt, ops::Deref};
 
-use super::redaction::{self, Kind, cut};
+use super::redaction::{self, TextKind, cut};
 
 /// Bytes of one text that are looked at; far more than can be shown.
 const LONGEST_READ: usize = 4 * 1024;
@@ -19,12 +19,12 @@ pub struct ServerText(String);
 impl ServerText {
     /// From words meant for people, which may quote a URL.
     pub fn new(text: &str) -> Self {
-        Self::redacted(text, Kind::KnownServer)
+        Self::redacted(text, TextKind::Prose)
     }
 
     /// From a text whose form a standard says, such as a `Transport` header.
     pub(crate) fn of_protocol(text: &str) -> Self {
-        Self::redacted(text, Kind::Protocol)
+        Self::redacted(text, TextKind::Protocol)
     }
 
     /// From a line of a session description.
@@ -44,7 +44,7 @@ impl ServerText {
         Self(cut(&harmless(beginning(text))))
     }
 
-    fn redacted(text: &str, kind: Kind) -> Self {
+    fn redacted(text: &str, kind: TextKind) -> Self {
         let text = harmless(beginning(text));
         Self(cut(&redaction::redacted_text(&text, kind)))
     }
@@ -214,7 +214,7 @@ mod tests {
                     "{text:?}: {shown}"
                 );
             }
-            redaction::redacted_text(&text, Kind::Protocol);
+            redaction::redacted_text(&text, TextKind::Protocol);
         }
     }
 }

@@ -8,7 +8,7 @@ use std::fmt;
 
 use super::{
     message::{Headers, Message, StartLine, parse_head},
-    redaction::{Kind, redacted_rtp_info, redacted_text},
+    redaction::{TextKind, redacted_rtp_info, redacted_text},
     server_text::ServerText,
 };
 use crate::mux::proto::command::SessionKey;
@@ -167,7 +167,7 @@ fn shown_challenge(value: &str) -> String {
         let is_bare = scheme.is_empty() && value.is_empty();
         if is_in(&["realm"]) {
             // Words that the camera's owner has chosen.
-            format!("{scheme}{name}={}", redacted_text(value, Kind::KnownServer))
+            format!("{scheme}{name}={}", redacted_text(value, TextKind::Prose))
         } else if is_bare || is_in(&SHOWN_PARAMETERS) {
             part.to_owned()
         } else if is_in(&HIDDEN_PARAMETERS) {

@@ -51,10 +51,10 @@ pub(super) enum PendingTeardowns {
 impl BringUp {
     /// Before a place is asked for: those that are leaving now may be gone when it is refused.
     pub(super) fn look_for_leavers(&mut self) {
-        let has_leavers = || self.pool.has_leavers(self.checkout.key.server());
+        let has_pending_teardowns = || self.pool.has_pending_teardowns(self.checkout.key.server());
         self.here.pending_teardowns = match self.here.pending_teardowns {
             PendingTeardowns::Awaited => PendingTeardowns::Awaited,
-            _ if has_leavers() => PendingTeardowns::Seen,
+            _ if has_pending_teardowns() => PendingTeardowns::Seen,
             _ => PendingTeardowns::Unseen,
         };
     }
@@ -73,7 +73,7 @@ impl BringUp {
         }
         let server = self.checkout.key.server();
         let is_premature = match self.here.pending_teardowns {
-            PendingTeardowns::Unseen => self.pool.has_leavers(server),
+            PendingTeardowns::Unseen => self.pool.has_pending_teardowns(server),
             PendingTeardowns::Seen => true,
             PendingTeardowns::InTheWay | PendingTeardowns::Awaited => false,
         };
@@ -104,8 +104,7 @@ impl BringUp {
         self.here.pending_teardowns = PendingTeardowns::Awaited;
         let server = self.checkout.key.server();
         let until = clock::now() + self.pool.patience(server);
-        let _waiting = self.monitor.waits_for(WaitReason::Teardowns);
-        while self.pool.has_leavers(server) && clock::now() < until {
+        while self.pool.has_pending_teardowns(server) && clock::now() < until {
             let wait = std::future::pending::<()>();
             let _ = clock::within(self.pool.runtime()?, NEXT_LOOK, wait).await;
         }

@@ -31,7 +31,7 @@ fn delivered(
     now: Instant,
 ) -> Option<SessionKey> {
     match table.judge(channel, packet, now) {
-        Verdict::Deliver { session, .. } => Some(session),
+        FrameVerdict::Deliver { session, .. } => Some(session),
         _ => None,
     }
 }
@@ -66,14 +66,14 @@ fn frames_go_to_the_session_that_was_granted_the_channel() {
     assert_eq!(delivered(&mut table, 0, &rtp(96, 1), now), Some(A));
     assert_eq!(delivered(&mut table, 6, &rtp(96, 1), now), Some(B));
     assert_eq!(delivered(&mut table, 7, &rtcp(), now), Some(B));
-    assert_eq!(table.judge(2, &rtp(96, 1), now), Verdict::Unknown);
+    assert_eq!(table.judge(2, &rtp(96, 1), now), FrameVerdict::Unknown);
 }
 
 #[test]
 fn nothing_is_delivered_on_a_channel_merely_asked_for() {
     let (mut table, now) = (ChannelTable::new(), Instant::now());
     table.reserve(A, 0, now);
-    assert_eq!(table.judge(0, &rtp(96, 1), now), Verdict::Unknown);
+    assert_eq!(table.judge(0, &rtp(96, 1), now), FrameVerdict::Unknown);
 }
 
 #[test]
@@ -102,11 +102,15 @@ fn packets_of_another_version_payload_type_or_length_are_foreign() {
         rtp(97, 1)[..11].to_vec(),
         rtp(96, 1)[..11].to_vec(),
     ] {
-        assert_eq!(table.judge(0, &packet, now), Verdict::Foreign, "{packet:?}");
+        assert_eq!(
+            table.judge(0, &packet, now),
+            FrameVerdict::Foreign,
+            "{packet:?}"
+        );
     }
     assert_eq!(
         table.judge(1, &rtp(96, 1), now),
-        Verdict::Foreign,
+        FrameVerdict::Foreign,
         "RTP on the RTCP channel"
     );
 }
@@ -115,13 +119,13 @@ fn packets_of_another_version_payload_type_or_length_are_foreign() {
 fn f41_a_packet_of_a_payload_type_that_is_not_described_names_it() {
     let (mut table, now) = (ChannelTable::new(), Instant::now());
     granted(&mut table, A, 0).unwrap();
-    let other = Verdict::OtherType {
+    let other = FrameVerdict::OtherType {
         session: A,
         stream: 0,
         payload_type: 97,
     };
     assert_eq!(table.judge(0, &rtp(97, 1), now), other);
-    assert_eq!(table.judge(1, &rtp(97, 1), now), Verdict::Foreign);
+    assert_eq!(table.judge(1, &rtp(97, 1), now), FrameVerdict::Foreign);
 }
 
 #[test]
@@ -131,7 +135,7 @@ fn rtcp_on_the_rtp_channel_is_rtcp() {
     let verdict = table.judge(0, &rtcp(), now);
     assert_eq!(
         verdict,
-        Verdict::Deliver {
+        FrameVerdict::Deliver {
             session: A,
             stream: 0,
             kind: PacketKind::Rtcp
@@ -144,7 +148,7 @@ fn f15_a_freed_channel_rests_before_it_is_used_again() {
     let (mut table, now) = (ChannelTable::new(), Instant::now());
     granted(&mut table, A, 0).unwrap();
     table.quarantine(A, now + Duration::from_secs(2), Duration::ZERO);
-    assert_eq!(table.judge(0, &rtp(96, 1), now), Verdict::Quarantined);
+    assert_eq!(table.judge(0, &rtp(96, 1), now), FrameVerdict::Quarantined);
     assert_eq!(table.quarantined_pairs(), 1);
     assert_eq!(table.reserve(B, 0, now), Some(2));
     assert_eq!(table.reserve(B, 0, now + Duration::from_secs(2)), Some(0));
@@ -156,19 +160,19 @@ fn a_quarantine_without_answer_lasts_as_long_as_frames_come() {
     let second = Duration::from_secs(1);
     granted(&mut table, A, 0).unwrap();
     table.quarantine(A, now + 60 * second, 5 * second);
-    assert_eq!(table.judge(0, &rtp(96, 1), now), Verdict::Quarantined);
+    assert_eq!(table.judge(0, &rtp(96, 1), now), FrameVerdict::Quarantined);
     table.judge(0, &rtp(96, 1), now + 58 * second);
     assert_eq!(table.reserve(B, 0, now + 62 * second), Some(2));
     assert_eq!(table.reserve(B, 0, now + 63 * second), Some(0));
 }
 
 #[test]
-fn a_confirmed_departure_shortens_the_quarantine() {
+fn a_confirmed_teardown_shortens_the_quarantine() {
     let (mut table, now) = (ChannelTable::new(), Instant::now());
     let second = Duration::from_secs(1);
     granted(&mut table, A, 0).unwrap();
     table.quarantine(A, now + 60 * second, 5 * second);
-    table.confirm_departure(A, now, 2 * second);
+    table.confirm_teardown(A, now, 2 * second);
     assert_eq!(table.reserve(B, 0, now + 2 * second), Some(0));
 }
 
@@ -179,7 +183,7 @@ fn an_adopted_channel_does_not_deliver_its_last_owners_packets() {
     table.judge(0, &rtp(96, 0xaa), now);
     table.quarantine(A, now + Duration::from_secs(2), Duration::ZERO);
     granted(&mut table, B, 0).unwrap();
-    assert_eq!(table.judge(0, &rtp(96, 0xaa), now), Verdict::Foreign);
+    assert_eq!(table.judge(0, &rtp(96, 0xaa), now), FrameVerdict::Foreign);
     assert_eq!(delivered(&mut table, 0, &rtp(96, 0xbb), now), Some(B));
 }
 
@@ -224,7 +228,10 @@ fn who_was_heard_on_a_channel_of_nobody_gets_no_stream_there() {
     };
     let (mut table, now) = (ChannelTable::new(), Instant::now());
     for channel in [0, 4] {
-        assert_eq!(table.judge(channel, &rtp(96, 9), now), Verdict::Unknown);
+        assert_eq!(
+            table.judge(channel, &rtp(96, 9), now),
+            FrameVerdict::Unknown
+        );
     }
     let pair = |first| ChannelPair::from_answer(first, None);
     table
@@ -232,9 +239,9 @@ fn who_was_heard_on_a_channel_of_nobody_gets_no_stream_there() {
         .unwrap();
     table.grant(pair(4), grant(B, SourcePolicy::Any)).unwrap();
     table.on_play_begun(A, now);
-    assert_eq!(table.judge(0, &rtp(96, 9), now), Verdict::Foreign);
+    assert_eq!(table.judge(0, &rtp(96, 9), now), FrameVerdict::Foreign);
     assert_eq!(delivered(&mut table, 0, &rtp(96, 1), now), Some(A));
-    assert_eq!(table.judge(0, &rtp(96, 9), now), Verdict::Foreign);
+    assert_eq!(table.judge(0, &rtp(96, 9), now), FrameVerdict::Foreign);
     let everybody = delivered(&mut table, 4, &rtp(96, 9), now);
     assert_eq!(everybody, Some(B), "another policy");
 }

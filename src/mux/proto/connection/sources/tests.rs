@@ -14,13 +14,13 @@ fn stamp(ssrc: u32, sequence: u16) -> Stamp {
 }
 
 /// The sources of one stream, at times counted from when its channel was granted.
-struct Stream {
+struct SentStream {
     sources: Sources,
     begin: Instant,
     starts: Vec<Start>,
 }
 
-impl Stream {
+impl SentStream {
     fn new(policy: SourcePolicy, announced: Option<u32>) -> Self {
         Self {
             sources: Sources::new(policy, announced, None),
@@ -79,7 +79,7 @@ fn only_live555_before_2017_06_04_is_policed() {
 
 #[test]
 fn elsewhere_a_stream_may_have_many_sources_and_play_before_it_is_asked_to() {
-    let mut stream = Stream::new(SourcePolicy::Any, Some(CAMERA));
+    let mut stream = SentStream::new(SourcePolicy::Any, Some(CAMERA));
     for (at, ssrc) in [(0, AGAIN), (1, CAMERA), (1, DEAD), (2, AGAIN)] {
         assert!(stream.takes(at, ssrc, 1));
         assert!(stream.sources.admit_report(ssrc));
@@ -88,7 +88,7 @@ fn elsewhere_a_stream_may_have_many_sources_and_play_before_it_is_asked_to() {
 
 #[test]
 fn the_first_one_heard_after_play_is_the_streams() {
-    let mut stream = Stream::policed().begun();
+    let mut stream = SentStream::policed().begun();
     assert!(stream.takes(0, CAMERA, 1));
     for at in 1..100 {
         assert!(!stream.takes(at * 100, DEAD, 500));
@@ -98,7 +98,7 @@ fn the_first_one_heard_after_play_is_the_streams() {
 
 #[test]
 fn who_is_heard_before_play_gives_way_to_who_is_not() {
-    let mut stream = Stream::policed();
+    let mut stream = SentStream::policed();
     assert!(!stream.takes(0, DEAD, 500));
     let mut stream = stream.begun();
     assert!(!stream.takes(10, DEAD, 501));
@@ -109,13 +109,13 @@ fn who_is_heard_before_play_gives_way_to_who_is_not() {
 /// Of the same camera, whose source the server has but once.
 #[test]
 fn the_dead_may_be_the_stream_itself() {
-    let mut stream = Stream::policed();
+    let mut stream = SentStream::policed();
     assert!(!stream.takes(0, CAMERA, 500));
     let mut stream = stream.begun();
     assert!(!stream.takes(1999, CAMERA, 501));
     assert!(stream.takes(2000, CAMERA, 502), "nobody else came");
 
-    let mut stream = Stream::policed();
+    let mut stream = SentStream::policed();
     assert!(!stream.takes(0, CAMERA, 500));
     let mut stream = stream.begun();
     stream.starts_at(500, Some(1_500_000));
@@ -124,7 +124,7 @@ fn the_dead_may_be_the_stream_itself() {
 
 #[test]
 fn rtp_info_ends_the_reign_of_who_came_first() {
-    let mut stream = Stream::policed().begun();
+    let mut stream = SentStream::policed().begun();
     assert!(stream.takes(0, DEAD, 500));
     stream.starts_at(7000, Some(21_000_000));
     assert!(stream.takes(1, DEAD, 501));
@@ -135,7 +135,7 @@ fn rtp_info_ends_the_reign_of_who_came_first() {
 
 #[test]
 fn packets_overtake_the_answer_that_names_them() {
-    let mut stream = Stream::policed().begun();
+    let mut stream = SentStream::policed().begun();
     assert!(stream.takes(0, CAMERA, 6990));
     stream.starts_at(7000, None);
     assert!(!stream.takes(1, DEAD, 7001), "equal, and later");
@@ -144,7 +144,7 @@ fn packets_overtake_the_answer_that_names_them() {
 
 #[test]
 fn an_rtp_info_that_fits_nobody_harms_nobody() {
-    let mut stream = Stream::policed().begun();
+    let mut stream = SentStream::policed().begun();
     stream.starts_at(0, Some(0));
     assert!(stream.takes(0, CAMERA, 40_000));
     assert!(!stream.takes(1, DEAD, 500));
@@ -153,19 +153,19 @@ fn an_rtp_info_that_fits_nobody_harms_nobody() {
 
 #[test]
 fn the_announced_ssrc_is_preferred_and_never_required() {
-    let mut stream = Stream::new(SourcePolicy::OneAtATime, Some(CAMERA)).begun();
+    let mut stream = SentStream::new(SourcePolicy::OneAtATime, Some(CAMERA)).begun();
     assert!(stream.takes(0, DEAD, 500));
     assert!(stream.takes(1, CAMERA, 1));
     assert!(!stream.takes(2, DEAD, 501));
 
-    let mut stream = Stream::new(SourcePolicy::OneAtATime, Some(77)).begun();
+    let mut stream = SentStream::new(SourcePolicy::OneAtATime, Some(77)).begun();
     assert!(stream.takes(0, CAMERA, 1), "the server announces another");
     assert!(!stream.takes(1, DEAD, 500));
 }
 
 #[test]
 fn an_encoder_that_starts_again_is_followed_after_two_seconds() {
-    let mut stream = Stream::policed().begun();
+    let mut stream = SentStream::policed().begun();
     assert!(stream.takes(0, CAMERA, 1));
     assert!(!stream.takes(40, AGAIN, 500));
     assert!(!stream.takes(1999, AGAIN, 549));
@@ -175,7 +175,7 @@ fn an_encoder_that_starts_again_is_followed_after_two_seconds() {
 
 #[test]
 fn a_known_stray_follows_after_ten_seconds() {
-    let mut stream = Stream::policed().begun();
+    let mut stream = SentStream::policed().begun();
     assert!(stream.takes(0, CAMERA, 1));
     assert!(!stream.takes(10, DEAD, 500));
     assert!(
@@ -191,7 +191,7 @@ fn a_known_stray_follows_after_ten_seconds() {
 /// More sources than are kept in mind: the stream still has its own, and gets another one in time.
 #[test]
 fn many_dead_do_not_silence_a_stream() {
-    let mut stream = Stream::policed().begun();
+    let mut stream = SentStream::policed().begun();
     assert!(stream.takes(0, CAMERA, 1));
     for at in 1..1000 {
         assert!(!stream.takes(at, 100 + at as u32, 500));
@@ -202,7 +202,7 @@ fn many_dead_do_not_silence_a_stream() {
 
 #[test]
 fn reports_are_taken_from_the_streams_source_alone() {
-    let mut stream = Stream::policed();
+    let mut stream = SentStream::policed();
     assert!(!stream.sources.admit_report(DEAD));
     let mut stream = stream.begun();
     assert!(!stream.sources.admit_report(DEAD), "heard before PLAY");
@@ -258,7 +258,7 @@ mod hostile {
         };
         for _ in 0..200 {
             let announced = (random(3) == 0).then_some(random(6));
-            let mut stream = Stream::new(SourcePolicy::OneAtATime, announced);
+            let mut stream = SentStream::new(SourcePolicy::OneAtATime, announced);
             let mut at = 0;
             for step in 0..60 {
                 at += u64::from(random(900));

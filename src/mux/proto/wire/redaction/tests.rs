@@ -122,7 +122,7 @@ fn f54_words_that_quote_a_url_or_a_parameter_show_no_more_of_it() {
         ("100% busy", "100% busy"),
     ] {
         assert_eq!(
-            marked(&redacted_text(text, Kind::KnownServer)),
+            marked(&redacted_text(text, TextKind::Prose)),
             shown,
             "{text}"
         );
@@ -131,7 +131,7 @@ fn f54_words_that_quote_a_url_or_a_parameter_show_no_more_of_it() {
 
 #[test]
 fn f54_what_a_standard_says_how_to_write_is_shown_but_for_secrets() {
-    let text = |text: &str| marked(&redacted_text(text, Kind::Protocol));
+    let text = |text: &str| marked(&redacted_text(text, TextKind::Protocol));
     for shown in [
         "RTP/AVP/TCP;unicast;interleaved=0-1;ssrc=4C1A2B3D",
         "A1b2C3d4E5f6G7h8i9;timeout=60",
