@@ -15,10 +15,10 @@ mod fixtures;
 mod framing;
 #[path = "proto/hostile.rs"]
 mod hostile;
-#[path = "proto/listening.rs"]
-mod listening;
 #[path = "proto/property.rs"]
 mod property;
+#[path = "proto/reading_paused.rs"]
+mod reading_paused;
 #[path = "proto/repeated.rs"]
 mod repeated;
 #[path = "proto/suspend.rs"]

@@ -1,6 +1,6 @@
 //! What goes wrong, and how.
 
-use crate::network::{Awakening, Event, Fault, Millis, NEVER, World};
+use crate::network::{AfterSuspend, Event, Fault, Millis, NEVER, World};
 use crate::server::Reach;
 
 impl World {
@@ -16,7 +16,7 @@ impl World {
         match fault {
             Fault::Kill(server, back, is_refusing) => self.kill(server, back, is_refusing),
             Fault::Return(server) => self.servers[server].reach = Reach::Up,
-            Fault::Sleep(time, awakening) => self.sleep(time, awakening),
+            Fault::Sleep(time, after_suspend) => self.sleep(time, after_suspend),
             _ => {
                 let open: Vec<usize> = (0..self.wires.len())
                     .filter(|wire| self.wires[*wire].is_open())
@@ -73,7 +73,7 @@ impl World {
         }
     }
 
-    fn sleep(&mut self, time: Millis, awakening: Awakening) {
+    fn sleep(&mut self, time: Millis, after_suspend: AfterSuspend) {
         self.coverage.hit("slept");
         self.asleep += time;
         let wires: Vec<usize> = (0..self.wires.len())
@@ -81,10 +81,10 @@ impl World {
             .collect();
         for wire in wires {
             self.wires[wire].is_disturbed = true;
-            match awakening {
-                Awakening::Expired => self.expire_all(wire),
-                Awakening::Reset => self.reset(wire),
-                Awakening::Silence => {
+            match after_suspend {
+                AfterSuspend::Expired => self.expire_all(wire),
+                AfterSuspend::Reset => self.reset(wire),
+                AfterSuspend::Silence => {
                     self.forget(wire);
                     self.wires[wire].stalled_until = NEVER;
                 }

@@ -99,7 +99,7 @@ pub(crate) enum Fault {
     /// It is back.
     Return(usize),
     /// The client's machine sleeps for so long, and wakes up to this.
-    Sleep(Millis, Awakening),
+    Sleep(Millis, AfterSuspend),
 }
 
 /// What a server that has stopped sends.
@@ -122,7 +122,7 @@ pub(crate) enum Half {
 
 /// What has become of all connections while the client slept. No session of it is left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Awakening {
+pub(crate) enum AfterSuspend {
     /// They are open, and their sessions have expired.
     Expired,
     /// The server has closed them, and says so.

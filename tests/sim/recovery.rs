@@ -11,7 +11,7 @@ use gstrtspmux::mux::{
 use tokio::runtime::{Builder, Handle};
 use tokio::time::{Instant, sleep_until};
 
-use crate::network::{Awakening, Event, Fault, Millis, Net, Weather};
+use crate::network::{AfterSuspend, Event, Fault, Millis, Net, Weather};
 use crate::run::wait;
 use crate::schedule::stamp;
 use crate::server::Server;
@@ -200,7 +200,7 @@ impl Outcome {
 
 #[test]
 fn after_an_hour_asleep_sessions_that_expired_are_set_up_again_where_they_were() {
-    let outcome = after(Fault::Sleep(HOUR, Awakening::Expired), 60 * SECOND);
+    let outcome = after(Fault::Sleep(HOUR, AfterSuspend::Expired), 60 * SECOND);
     assert!(outcome.last() <= 4 * SECOND, "{:?}", outcome.back);
     assert_eq!(outcome.dials, 0, "the connection was good");
     outcome.assert_nothing_was_learned();
@@ -208,14 +208,18 @@ fn after_an_hour_asleep_sessions_that_expired_are_set_up_again_where_they_were()
 
 #[test]
 fn after_an_hour_asleep_a_connection_that_is_gone_is_noticed_at_once() {
-    for (awakening, limit) in [
-        (Awakening::Reset, 4 * SECOND),
+    for (after_suspend, limit) in [
+        (AfterSuspend::Reset, 4 * SECOND),
         // Two seconds to look at the clock, five to answer a ping.
-        (Awakening::Silence, 10 * SECOND),
+        (AfterSuspend::Silence, 10 * SECOND),
     ] {
-        let outcome = after(Fault::Sleep(HOUR, awakening), 60 * SECOND);
-        assert!(outcome.last() <= limit, "{awakening:?}: {:?}", outcome.back);
-        assert_eq!(outcome.dials, 1, "{awakening:?}: one dials for all");
+        let outcome = after(Fault::Sleep(HOUR, after_suspend), 60 * SECOND);
+        assert!(
+            outcome.last() <= limit,
+            "{after_suspend:?}: {:?}",
+            outcome.back
+        );
+        assert_eq!(outcome.dials, 1, "{after_suspend:?}: one dials for all");
         outcome.assert_nothing_was_learned();
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use gstrtspmux::mux::{Multiplex, OverflowPolicy, Pooling, SessionOptions};
 
-use crate::network::{Awakening, Fault, Millis, Weather};
+use crate::network::{AfterSuspend, Fault, Millis, Weather};
 use crate::server::Server;
 use crate::support::mock_server::{Behaviour, Camera, Family, MockServer, Reaction, Rule};
 use crate::support::random::Random;
@@ -265,7 +265,11 @@ fn user(random: &mut Random, server: usize, of: &Server, pooling: Pooling) -> Us
     }
 }
 
-const AWAKENINGS: [Awakening; 3] = [Awakening::Expired, Awakening::Reset, Awakening::Silence];
+const AFTER_SUSPEND: [AfterSuspend; 3] = [
+    AfterSuspend::Expired,
+    AfterSuspend::Reset,
+    AfterSuspend::Silence,
+];
 
 fn faults(random: &mut Random, servers: usize) -> Vec<(Millis, Fault)> {
     (0..random.between(1, 6))
@@ -280,7 +284,7 @@ fn faults(random: &mut Random, servers: usize) -> Vec<(Millis, Fault)> {
                 5 => Fault::Corrupt(u32::try_from(random.between(1, 4)).unwrap_or(1)),
                 6 => Fault::Garbage(u16::try_from(random.between(1, 3_000)).unwrap_or(1)),
                 7 => Fault::Trickle,
-                8 => Fault::Sleep(time * 100, random.pick(&AWAKENINGS)),
+                8 => Fault::Sleep(time * 100, random.pick(&AFTER_SUSPEND)),
                 _ => Fault::Kill(random.index(servers), time, random.once_in(2)),
             };
             (random.between(1, 25_000), fault)

@@ -272,12 +272,12 @@ impl Driver {
             }
             let is_pausing = self.read_pacing.take(self.handle.budget.used());
             let mut pause = pin!(is_pausing.then(|| sleep(MOMENT)));
-            let blocking = self.blocking();
-            self.listen(!blocking);
+            let is_blocked = self.is_blocked();
+            self.set_reading_paused(is_blocked);
             let outcome = self.fair_select.next(SelectSources {
                 transport: &mut self.transport,
                 pause: pause.as_mut().as_pin_mut(),
-                blocking: self.sessions.blocking().filter(|_| blocking),
+                blocking: self.sessions.blocking().filter(|_| is_blocked),
                 wants_to_write: !self.outbox.is_empty() && self.held_until.is_none(),
                 commands: &mut self.commands,
                 reports: &mut self.reports,
@@ -295,16 +295,16 @@ impl Driver {
         }
     }
 
-    /// Whether nothing is to be read before a consumer has caught up. While we leave, answers are
-    /// read whatever there is between them.
-    fn blocking(&self) -> bool {
+    /// True while reading is paused for a consumer with `overflow-policy=block`. A connection that is
+    /// closing goes on reading, because it waits for the answers to its TEARDOWNs.
+    fn is_blocked(&self) -> bool {
         !self.core.is_closing() && self.sessions.blocking().is_some()
     }
 
-    /// Tells the core whether anything is read.
-    fn listen(&mut self, is_listening: bool) {
-        if is_listening != self.core.is_listening() {
-            self.core.set_listening(clock::now(), is_listening);
+    /// Tells the core when reading is paused, and when it goes on.
+    fn set_reading_paused(&mut self, is_paused: bool) {
+        if is_paused == self.core.is_reading() {
+            self.core.set_reading_paused(clock::now(), is_paused);
         }
     }
 

@@ -148,8 +148,8 @@ impl Connection {
         if is_too_early || self.describe_batch.has_refreshed {
             return;
         }
-        let (is_listening, wait) = (self.is_listening(), self.config.timeouts.describe);
-        let is_late = |session: &Session| session.is_late_after(now, wait, is_listening);
+        let (is_reading, wait) = (self.is_reading(), self.config.timeouts.describe);
+        let is_late = |session: &Session| session.is_late_after(now, wait, is_reading);
         let late = self.sessions.iter().filter(|(_, session)| is_late(session));
         let keys: Vec<SessionKey> = late.map(|(key, _)| *key).collect();
         self.describe_batch.has_refreshed = true;

@@ -29,13 +29,13 @@ pub(super) enum Health {
 impl Connection {
     /// The time of [`poll_timeout`](Self::poll_timeout) has come.
     pub fn handle_timeout(&mut self, now: Instant) {
-        while self.is_listening()
+        while self.is_reading()
             && let Some((cseq, draft)) = self.requests.lose_patience(now)
         {
             let kind = FailureKind::TimedOut(draft.patience.unwrap_or(draft.deadline));
             self.fail_draft(draft, Some(cseq), kind);
         }
-        while self.is_listening()
+        while self.is_reading()
             && let Some(expired) = self.requests.expire_one(now, self.config.timeouts.ceiling)
         {
             self.on_expired(expired);
@@ -52,7 +52,7 @@ impl Connection {
 
     fn on_timer(&mut self, now: Instant, timer: Timer) {
         match timer {
-            Timer::Silence | Timer::Resync if !self.is_listening() => self.postpone(now, timer),
+            Timer::Silence | Timer::Resync if !self.is_reading() => self.postpone(now, timer),
             Timer::Idle => self.on_idle_expired(),
             Timer::Closing => self.lose(CloseReason::Local),
             Timer::Silence => self.on_silence(now),
@@ -129,17 +129,17 @@ impl Connection {
         if self.state != ConnectionPhase::Open {
             return None;
         }
-        let is_listening = self.is_listening();
-        self.sessions.next_keep_alive(is_listening)
+        let is_reading = self.is_reading();
+        self.sessions.next_keep_alive(is_reading)
     }
 
     fn send_keep_alives(&mut self, now: Instant) {
         if self.state != ConnectionPhase::Open {
             return;
         }
-        let is_listening = self.is_listening();
+        let is_reading = self.is_reading();
         let is_due = |session: &Session| {
-            let due = session.keep_alive_due(is_listening);
+            let due = session.keep_alive_due(is_reading);
             due.is_some_and(|due| due <= now)
         };
         let due = self.sessions.iter().filter(|(_, session)| is_due(session));
@@ -153,7 +153,7 @@ impl Connection {
     /// how long the answer takes shows how the connection does.
     pub fn keep_next_alive(&mut self, now: Instant) {
         let is_answered = self.requests.waiting().next().is_none() && self.waiting.is_empty();
-        if self.state != ConnectionPhase::Open || !self.is_listening() || !is_answered {
+        if self.state != ConnectionPhase::Open || !self.is_reading() || !is_answered {
             return;
         }
         let kept_alive = self.sessions.iter().filter_map(|(key, session)| {

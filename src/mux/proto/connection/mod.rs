@@ -18,12 +18,12 @@ mod fence;
 mod first_asked;
 mod framing;
 pub(crate) mod keep_alive;
-mod listening;
 pub(crate) mod live555;
 mod liveness;
 mod matching;
 pub(crate) mod measures;
 mod probe;
+mod reading_paused;
 pub(crate) mod requests;
 mod sending;
 mod server_requests;
@@ -194,7 +194,7 @@ pub struct Connection {
     timers: TimerTable,
     last_byte: Instant,
     /// Since when nothing is read, by our own choice.
-    deaf_since: Option<Instant>,
+    reading_paused_since: Option<Instant>,
     framing: Framing,
     undescribed: Vec<Undescribed>,
     /// It was idle, and the server said something that no request had asked for.
@@ -244,7 +244,7 @@ impl Connection {
             answered: AnswerHistory::default(),
             timers: TimerTable::default(),
             last_byte: now,
-            deaf_since: None,
+            reading_paused_since: None,
             framing: Framing::default(),
             undescribed: Vec::new(),
             has_spoken_unasked: false,
@@ -550,7 +550,7 @@ impl Connection {
             return None;
         }
         let requests = self.requests.next_deadline(self.config.timeouts.ceiling);
-        let requests = requests.filter(|_| self.is_listening());
+        let requests = requests.filter(|_| self.is_reading());
         let keep_alive = self.next_keep_alive();
         [
             self.timers.next(),

@@ -144,9 +144,9 @@ impl Session {
     /// Whether it has to be kept alive before the connection is blocked for up to `wait`: its keep-alive
     /// falls due meanwhile, and it was not heard of just now. Servers expire sessions at 0.8 of what they
     /// announce.
-    pub(crate) fn is_late_after(&self, now: Instant, wait: Duration, is_listening: bool) -> bool {
+    pub(crate) fn is_late_after(&self, now: Instant, wait: Duration, is_reading: bool) -> bool {
         const JUST_NOW: Duration = Duration::from_secs(1);
-        let due = self.keep_alive_due(is_listening);
+        let due = self.keep_alive_due(is_reading);
         let falls_due = due.is_some_and(|due| due <= now + wait);
         let Some(last) = self.last_request.filter(|_| falls_due) else {
             return false;
@@ -157,8 +157,8 @@ impl Session {
     }
 
     /// When its next keep-alive is due: one at a time, unless no answer can be heard.
-    pub(crate) fn keep_alive_due(&self, is_listening: bool) -> Option<Instant> {
-        let is_one_too_many = self.keep_alive_outstanding && is_listening;
+    pub(crate) fn keep_alive_due(&self, is_reading: bool) -> Option<Instant> {
+        let is_one_too_many = self.keep_alive_outstanding && is_reading;
         let is_wanted = self.is_kept_alive() && !is_one_too_many;
         let last = self.last_request.filter(|_| is_wanted)?;
         Some(last + self.keep_alive_interval)

@@ -23,14 +23,14 @@ pub(crate) struct SessionTable {
 
 impl SessionTable {
     /// When the next keep-alive is due.
-    pub(crate) fn next_keep_alive(&mut self, is_listening: bool) -> Option<Instant> {
+    pub(crate) fn next_keep_alive(&mut self, is_reading: bool) -> Option<Instant> {
         match self.next_keep_alive {
-            Some((was_listening, due)) if was_listening == is_listening => due,
+            Some((was_reading, due)) if was_reading == is_reading => due,
             _ => {
                 let sessions = self.sessions.values();
-                let due = sessions.filter_map(|session| session.keep_alive_due(is_listening));
+                let due = sessions.filter_map(|session| session.keep_alive_due(is_reading));
                 let next = due.min();
-                self.next_keep_alive = Some((is_listening, next));
+                self.next_keep_alive = Some((is_reading, next));
                 next
             }
         }

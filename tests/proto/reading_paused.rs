@@ -6,16 +6,16 @@ use gstrtspmux::mux::proto::{CloseReason, FailureKind};
 
 use crate::sim::{SECOND, Sim, config};
 
-fn listen(sim: &mut Sim, is_listening: bool) {
+fn pause_reading(sim: &mut Sim, is_paused: bool) {
     let now = sim.now();
-    sim.connection.set_listening(now, is_listening);
+    sim.connection.set_reading_paused(now, is_paused);
 }
 
 #[test]
 fn what_is_not_heard_then_is_no_evidence_against_the_server() {
     let mut sim = Sim::new(config());
     sim.playing(1);
-    listen(&mut sim, false);
+    pause_reading(&mut sim, true);
     sim.advance(120 * SECOND);
     // Sent in time, though their answers wait.
     let sent: Vec<u32> = std::iter::from_fn(|| sim.next_request())
@@ -23,7 +23,7 @@ fn what_is_not_heard_then_is_no_evidence_against_the_server() {
         .collect();
     assert!(sent.len() >= 2, "{sent:?}");
     sim.expect_no_event();
-    listen(&mut sim, true);
+    pause_reading(&mut sim, false);
     for cseq in sent {
         sim.answer(200, cseq, &[]);
     }
@@ -36,9 +36,9 @@ fn what_is_not_heard_then_is_no_evidence_against_the_server() {
 fn f05_silence_counts_again_from_then_on() {
     let mut sim = Sim::new(config());
     sim.playing(1);
-    listen(&mut sim, false);
+    pause_reading(&mut sim, true);
     sim.advance(60 * SECOND);
-    listen(&mut sim, true);
+    pause_reading(&mut sim, false);
     sim.advance(19 * SECOND);
     sim.expect_no_event();
     sim.advance(2 * SECOND);
@@ -52,10 +52,10 @@ fn a_deadline_goes_on_where_it_had_stopped() {
     let play = sim.play(session, "rtsp://nvr/1/");
     sim.expect_sent("PLAY");
     sim.advance(4 * SECOND);
-    listen(&mut sim, false);
+    pause_reading(&mut sim, true);
     sim.advance(15 * SECOND);
     sim.expect_no_event();
-    listen(&mut sim, true);
+    pause_reading(&mut sim, false);
     sim.advance(5 * SECOND);
     sim.expect_no_event();
     sim.advance(Duration::from_millis(1_100));
