@@ -8,7 +8,7 @@
 //! let options = SessionOptions::new("rtsp://user:pw@nvr/ch/1")?;
 //! let mut session = mux.open(options).describe().await?.setup_all().await?.play().await?;
 //! while let Some(packet) = session.next().await {
-//!     println!("stream {}: {} octets", packet.stream, packet.payload.len());
+//!     println!("stream {}: {} bytes", packet.stream, packet.payload.len());
 //! }
 //! session.teardown().await?; // or drop it: its TEARDOWN goes out all the same
 //! mux.shutdown(Duration::from_secs(3)).await;

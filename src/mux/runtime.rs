@@ -37,7 +37,7 @@ fn shared() -> Result<Handle, Error> {
     if let Some(runtime) = &*shared {
         return Ok(runtime.handle().clone());
     }
-    // One thread does for all connections: it only moves octets.
+    // One thread does for all connections: it only moves bytes.
     let runtime = Builder::new_multi_thread()
         .worker_threads(1)
         .thread_name("rtspmux-io")

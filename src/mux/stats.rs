@@ -166,9 +166,9 @@ pub struct ConnectionStats {
     pub references: u64,
     /// Sessions on it, those being torn down included.
     pub sessions: u64,
-    /// Octets read.
+    /// Bytes read.
     pub bytes_received: u64,
-    /// Octets written.
+    /// Bytes written.
     pub bytes_sent: u64,
     /// RTP and RTCP packets routed to sessions.
     pub packets: u64,
@@ -204,7 +204,7 @@ pub struct ConnectionHealth {
     pub last_answer: Option<Duration>,
     /// What the server takes for a request, where several were on their way.
     pub service_time: Option<Duration>,
-    /// Octets received a second.
+    /// Bytes received a second.
     pub rate: u64,
     /// RTP packets that the server has left out.
     pub lost: u64,
@@ -260,13 +260,13 @@ pub struct StreamStats {
     pub ssrc: Option<u32>,
     /// RTP packets received, dropped ones included.
     pub packets: u64,
-    /// Octets of RTP received.
+    /// Bytes of RTP received.
     pub bytes: u64,
     /// RTCP packets received.
     pub rtcp_packets: u64,
     /// Packets dropped because they were not taken in time.
     pub dropped: u64,
-    /// Their octets.
+    /// Their bytes.
     pub dropped_bytes: u64,
     /// How often RTP packets began to be dropped; a run of them is one overflow.
     pub overflows: u64,

@@ -245,8 +245,8 @@ mod tests {
         let options = with_client(&identity).unwrap();
         let key = options.client().unwrap().key.secret_der();
         let shown = format!("{options:?} {options:#?}");
-        let octets = format!("{}, {}, {}", key[40], key[41], key[42]);
-        assert!(!shown.contains(&octets), "{shown}");
+        let bytes = format!("{}, {}, {}", key[40], key[41], key[42]);
+        assert!(!shown.contains(&bytes), "{shown}");
         assert!(shown.contains("client: true"), "{shown}");
     }
 }

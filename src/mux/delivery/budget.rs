@@ -12,7 +12,7 @@ pub(super) const PROCESS_BYTES: usize = 512 * 1024 * 1024;
 
 pub(super) static PROCESS_BUDGET: Budget = Budget::new(PROCESS_BYTES);
 
-/// Octets that several queues may use together.
+/// Bytes that several queues may use together.
 #[derive(Debug)]
 pub struct Budget {
     used: AtomicUsize,
@@ -50,7 +50,7 @@ impl Budget {
         self.used.fetch_sub(bytes, Ordering::Relaxed);
     }
 
-    /// Octets waiting.
+    /// Bytes waiting.
     pub(crate) fn used(&self) -> usize {
         self.used.load(Ordering::Relaxed)
     }

@@ -48,7 +48,7 @@ pub struct Packet {
     pub stream: usize,
     /// RTP or RTCP.
     pub kind: PacketKind,
-    /// The packet, without the four octets of interleaving.
+    /// The packet, without the four bytes of interleaving.
     pub payload: Bytes,
     /// When it was read from the socket.
     pub received: Instant,
@@ -174,7 +174,7 @@ pub enum Attention {
 /// A batch that was handed over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HandedOver {
-    /// Octets of its packets, dropped ones included.
+    /// Bytes of its packets, dropped ones included.
     pub octets: usize,
     /// What its consumer had done before.
     pub attention: Attention,

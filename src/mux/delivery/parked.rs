@@ -66,7 +66,7 @@ impl Lanes {
     }
 
     /// Queues the packets that were read together, or makes room for them, or drops and counts them.
-    /// Gives their octets.
+    /// Gives their bytes.
     pub(super) fn push_all(&mut self, packets: &mut Vec<Packet>) -> usize {
         if self.parked.is_empty() {
             return self.open.push_all(packets);

@@ -34,7 +34,7 @@ pub(super) const COPY_BEYOND: usize = 32;
 /// Packets of other streams between those of one access unit, within which all of it is found.
 const INTERLEAVED: usize = 256;
 
-/// Packets and their octets.
+/// Packets and their bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Load {
     packets: usize,
@@ -144,7 +144,7 @@ impl Queue {
     }
 
     /// Queues the packets that were read together, or makes room for them, or drops and counts them.
-    /// Gives their octets.
+    /// Gives their bytes.
     pub(super) fn push_all(&mut self, packets: &mut Vec<Packet>) -> usize {
         self.is_behind = self.waiting.len() >= COPY_BEYOND;
         let bytes = packets.iter().map(|packet| packet.payload.len()).sum();

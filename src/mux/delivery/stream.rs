@@ -29,13 +29,13 @@ const MAX_AHEAD_BYTES: usize = 16 * 1024;
 pub(crate) struct StreamCount {
     /// RTP packets received, delivered or not.
     pub(crate) packets: u64,
-    /// Octets of RTP received.
+    /// Bytes of RTP received.
     pub(crate) bytes: u64,
     /// RTCP packets received.
     pub(crate) rtcp_packets: u64,
     /// Packets dropped because they were not taken in time, or came when nobody wanted them.
     pub(crate) dropped: u64,
-    /// Their octets.
+    /// Their bytes.
     pub(crate) dropped_bytes: u64,
     /// How often RTP packets began to be dropped: a run of them is one overflow.
     pub(crate) overflows: u64,

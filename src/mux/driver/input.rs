@@ -32,7 +32,7 @@ impl Input {
         }
     }
 
-    /// Where to append what comes: at least `LOW` octets of room.
+    /// Where to append what comes: at least `LOW` bytes of room.
     pub(super) fn with_room(&mut self) -> &mut BytesMut {
         let length = self.unread.len();
         let room = self.unread.capacity() - length;
@@ -79,7 +79,7 @@ fn reclaim(chunk: &mut BytesMut) -> bool {
 mod tests {
     use super::*;
 
-    /// A read that fills all room, of which `left` octets are not taken.
+    /// A read that fills all room, of which `left` bytes are not taken.
     fn read(input: &mut Input, left: usize) -> BytesMut {
         let buffer = input.with_room();
         buffer.resize(buffer.capacity(), 7);
@@ -105,7 +105,7 @@ mod tests {
         for _ in 0..100 {
             let packet = read(&mut input, 0);
             assert_eq!(packet.as_ptr(), second);
-            assert!(kept.iter().all(|octet| *octet == 7));
+            assert!(kept.iter().all(|byte| *byte == 7));
         }
         drop(kept);
         let _second_is_kept = read(&mut input, 0);

@@ -7,7 +7,7 @@
 //!
 //! Rules it keeps:
 //!
-//! * There is no await between reading octets and queueing the packets in them.
+//! * There is no await between reading bytes and queueing the packets in them.
 //! * Reads and writes advance together: neither waits for the other, nor for a consumer.
 //! * However it ends - closed, failed, aborted, by a panic - everything it holds is dropped, and
 //!   each of these things tells whoever waits for it: [`DriverEvents`], [`Sessions`], [`DriverEnds`].

@@ -29,7 +29,7 @@ impl Outbox {
         self.bytes == 0
     }
 
-    /// Octets that wait.
+    /// Bytes that wait.
     pub(super) fn backlog(&self) -> usize {
         self.bytes
     }

@@ -22,7 +22,7 @@ pub(super) const MOMENT: Duration = Duration::from_millis(1);
 /// Moments that a pause takes at most. With one turn of reading behind each, 250 Mbit/s and more.
 const MOMENTS: u32 = 8;
 
-/// What was handed over in one turn, in octets.
+/// What was handed over in one turn, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Tally {
     /// To consumers that had taken all that came before.
@@ -46,12 +46,12 @@ impl Tally {
 pub(super) struct ReadPacing {
     /// Moments that may still pass.
     moments: u32,
-    /// Octets that may wait when reading goes on.
+    /// Bytes that may wait when reading goes on.
     mark: usize,
 }
 
 impl ReadPacing {
-    /// This was handed over just now, and so many octets wait for consumers.
+    /// This was handed over just now, and so many bytes wait for consumers.
     pub(super) fn on_handed_over(&mut self, tally: Tally, waiting: usize) {
         let Tally { prompt, late } = tally;
         if prompt + late == 0 {
@@ -61,7 +61,7 @@ impl ReadPacing {
         self.mark = waiting.saturating_sub(prompt + late).max(FAR_AHEAD);
     }
 
-    /// Whether a moment is to pass before more is read, now that so many octets wait. Asked again
+    /// Whether a moment is to pass before more is read, now that so many bytes wait. Asked again
     /// after it.
     pub(super) fn take(&mut self, waiting: usize) -> bool {
         let is_due = self.moments > 0 && waiting > self.mark;
@@ -76,10 +76,10 @@ mod tests {
 
     const TURN: usize = 256 * 1024;
 
-    fn late(octets: usize) -> Tally {
+    fn late(bytes: usize) -> Tally {
         Tally {
-            prompt: TURN - octets,
-            late: octets,
+            prompt: TURN - bytes,
+            late: bytes,
         }
     }
 

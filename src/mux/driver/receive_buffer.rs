@@ -15,7 +15,7 @@ use tokio::net::TcpStream;
 /// 320 Mbit/s at a round trip of 50 ms.
 const WANTED: u32 = 2 * 1024 * 1024;
 
-/// Where Linux says what a process may ask for, in octets.
+/// Where Linux says what a process may ask for, in bytes.
 const LIMIT: &str = "/proc/sys/net/core/rmem_max";
 
 /// Once the connection is made: set before, it costs a round trip where the first pictures are small.

@@ -1,4 +1,4 @@
-//! The octets of a connection as they are on the wire.
+//! The bytes of a connection as they are on the wire.
 
 use std::{
     future::{pending, poll_fn},
@@ -145,7 +145,7 @@ mod tests {
 
     use super::*;
 
-    /// The peer closes, the next octets make it answer with a reset, and those after that find the
+    /// The peer closes, the next bytes make it answer with a reset, and those after that find the
     /// connection broken.
     #[tokio::test]
     async fn f52_a_write_after_the_peer_has_closed_raises_no_sigpipe() {

@@ -34,7 +34,7 @@ pub struct Limits {
     pub spare_pairs: usize,
     /// Quarantined pairs beyond which a connection takes no new session.
     pub quarantined_pairs: usize,
-    /// Octets waiting to be written beyond which receiver reports are dropped rather than queued.
+    /// Bytes waiting to be written beyond which receiver reports are dropped rather than queued.
     pub report_backlog: usize,
 }
 

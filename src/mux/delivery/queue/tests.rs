@@ -244,7 +244,7 @@ fn where_no_key_picture_comes_any_more_the_wait_has_an_end() {
 #[test]
 fn without_key_pictures_that_can_be_told_it_goes_on_with_the_next_picture() {
     let mut camera = Camera::new(OverflowPolicy::DropToKeyframe);
-    // Encrypted: the octets say nothing.
+    // Encrypted: the bytes say nothing.
     camera.picture(1, &[Part::More]);
     camera.fill();
     camera.picture(2, &[Part::More]);

@@ -31,7 +31,7 @@ pub(crate) struct TlsStream {
     session: ClientConnection,
     /// Read, and not yet decrypted.
     ciphertext: BytesMut,
-    /// Octets decrypted, and not yet taken.
+    /// Bytes decrypted, and not yet taken.
     plaintext: usize,
     /// Nothing more will come.
     is_closed: bool,
@@ -197,8 +197,8 @@ impl Drop for TlsStream {
 struct NonBlocking<'a>(&'a mut Socket);
 
 impl Write for NonBlocking<'_> {
-    fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
-        self.0.try_write_vectored(&[IoSlice::new(octets)])
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.try_write_vectored(&[IoSlice::new(bytes)])
     }
 
     fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {

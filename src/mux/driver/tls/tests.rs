@@ -73,9 +73,9 @@ impl Wire for TestWire {
         if peer.is_wrong_time() {
             return Err(io::ErrorKind::WouldBlock.into());
         }
-        let octets: Vec<u8> = slices.iter().flat_map(|slice| slice.to_vec()).collect();
-        let count = octets.len().min(peer.portion);
-        let mut rest = &octets[..count];
+        let bytes: Vec<u8> = slices.iter().flat_map(|slice| slice.to_vec()).collect();
+        let count = bytes.len().min(peer.portion);
+        let mut rest = &bytes[..count];
         while !rest.is_empty() {
             peer.session.read_tls(&mut rest).unwrap();
             let Ok(state) = peer.session.process_new_packets() else {
@@ -119,7 +119,7 @@ fn run<F: Future>(future: F) -> F::Output {
     panic!("it waits for ever");
 }
 
-/// A connection over which so many octets pass at a time.
+/// A connection over which so many bytes pass at a time.
 fn connected(portion: usize) -> (TlsStream, TestWire) {
     let made = rcgen::generate_simple_self_signed(["nvr".to_owned()]).unwrap();
     let certificate = CertificateDer::from(made.cert.der().to_vec());
@@ -156,12 +156,12 @@ fn connected(portion: usize) -> (TlsStream, TestWire) {
 }
 
 /// Some text that repeats itself nowhere soon.
-fn text(octets: usize) -> Vec<u8> {
-    (0..octets).map(|at| (at % 251) as u8).collect()
+fn text(bytes: usize) -> Vec<u8> {
+    (0..bytes).map(|at| (at % 251) as u8).collect()
 }
 
-/// Reads as the driver does, until there are so many octets or the end.
-fn read(stream: &mut TlsStream, octets: usize) -> Vec<u8> {
+/// Reads as the driver does, until there are so many bytes or the end.
+fn read(stream: &mut TlsStream, bytes: usize) -> Vec<u8> {
     let mut input = BytesMut::new();
     loop {
         loop {
@@ -173,7 +173,7 @@ fn read(stream: &mut TlsStream, octets: usize) -> Vec<u8> {
                 Err(error) => panic!("{error}"),
             }
         }
-        if input.len() >= octets {
+        if input.len() >= bytes {
             return input.to_vec();
         }
         assert!(run(stream.ready(true, false)).unwrap());
@@ -186,9 +186,9 @@ const PORTIONS: [usize; 6] = [1, 7, 1_000, 4_096, 20_000, usize::MAX];
 fn what_comes_in_any_portions_is_read_whole() {
     for portion in PORTIONS {
         let (mut stream, wire) = connected(portion);
-        for octets in [1, 100, 40_000] {
-            wire.peer().say(&text(octets));
-            assert_eq!(read(&mut stream, octets), text(octets), "{portion}");
+        for bytes in [1, 100, 40_000] {
+            wire.peer().say(&text(bytes));
+            assert_eq!(read(&mut stream, bytes), text(bytes), "{portion}");
         }
     }
 }
@@ -258,7 +258,7 @@ fn a_stream_that_is_dropped_says_so() {
 }
 
 #[test]
-fn octets_that_are_no_tls_end_it() {
+fn bytes_that_are_no_tls_end_it() {
     let (mut stream, wire) = connected(usize::MAX);
     wire.peer().sent.extend(b"RTSP/1.0 200 OK\r\n\r\n");
     let mut input = BytesMut::with_capacity(100);

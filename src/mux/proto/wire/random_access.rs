@@ -22,7 +22,7 @@ pub(crate) enum Content {
     /// says that decoding can begin with the picture that follows. Streams without key pictures
     /// (gradual refresh, open groups of pictures) say so now and then.
     Ahead { recovers: bool },
-    /// The first octets of a picture; `is_key`: one with which decoding can begin.
+    /// The first bytes of a picture; `is_key`: one with which decoding can begin.
     Picture { is_key: bool },
     /// Anything else.
     Rest,
@@ -151,7 +151,7 @@ fn h265_kind(first: u8) -> u8 {
 }
 
 /// Whether a SEI unit holds the message. Emulation prevention does not matter: it cannot come
-/// within the kinds and sizes of short messages, and a long one is skipped by a few octets less,
+/// within the kinds and sizes of short messages, and a long one is skipped by a few bytes less,
 /// which at worst misses what follows it.
 fn announces_recovery(mut body: &[u8]) -> bool {
     while let Some((kind, after)) = number(body) {
@@ -166,9 +166,9 @@ fn announces_recovery(mut body: &[u8]) -> bool {
     false
 }
 
-/// A number as SEI has it: octets of 255, then a last one (H.264 7.3.2.3.1).
+/// A number as SEI has it: bytes of 255, then a last one (H.264 7.3.2.3.1).
 fn number(body: &[u8]) -> Option<(usize, &[u8])> {
-    let full = body.iter().take_while(|octet| **octet == 0xff).count();
+    let full = body.iter().take_while(|byte| **byte == 0xff).count();
     let last = usize::from(*body.get(full)?);
     Some((full * 0xff + last, body.get(full + 1..)?))
 }
