@@ -27,7 +27,7 @@ pub trait Network: fmt::Debug + Send + Sync {
 
     /// How long the machine has slept since it was started, in all its sleeps. The runtime's clock
     /// stood still meanwhile.
-    fn time_asleep(&self) -> Duration;
+    fn time_suspended(&self) -> Duration;
 }
 
 /// One connection, as a socket that does not block. Closed by dropping it.

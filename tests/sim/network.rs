@@ -249,7 +249,7 @@ impl Network for Net {
         u128::from(world.random.next())
     }
 
-    fn time_asleep(&self) -> Duration {
+    fn time_suspended(&self) -> Duration {
         Duration::from_millis(self.world().asleep)
     }
 }

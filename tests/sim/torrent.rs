@@ -38,7 +38,7 @@ impl Network for Torrents {
         1
     }
 
-    fn time_asleep(&self) -> Duration {
+    fn time_suspended(&self) -> Duration {
         Duration::ZERO
     }
 }

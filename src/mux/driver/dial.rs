@@ -1,4 +1,4 @@
-//! Making the connection: addresses one by one, within one deadline, and TLS if there is to be any.
+//! Dials a server: tries its addresses one by one within one deadline, and makes the TLS handshake.
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -19,11 +19,11 @@ use crate::mux::{
 const KEEPALIVE_AFTER: Duration = Duration::from_secs(15);
 const KEEPALIVE_EVERY: Duration = Duration::from_secs(5);
 const KEEPALIVE_PROBES: u32 = 3;
-/// As long as silence may last: both say that the peer is gone.
+/// The same time as the core's silence limit: both mean that the peer is gone.
 #[cfg(target_os = "linux")]
 const USER_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Connects, and makes the TLS handshake if there is to be one, each within `limit`.
+/// Connects, and makes the TLS handshake for `rtsps`; each may take `limit`.
 pub(super) async fn dial(
     handle: &DriverHandle,
     limit: Duration,
@@ -33,7 +33,7 @@ pub(super) async fn dial(
     let connecting = async {
         let began = clock::now();
         let socket = connect_to(&handle.server, limit, network).await?;
-        // Before the handshake, which takes one round trip more, or two.
+        // Measured before the TLS handshake, which takes one or two round trips more.
         let connect_time = clock::now().saturating_duration_since(began);
         handle.learn(|server_info| server_info.connect_time = Some(connect_time));
         Ok(socket)
@@ -47,9 +47,9 @@ pub(super) async fn dial(
     }
 }
 
-/// Connects to `server`. All addresses of its name together get `timeout`, shared out evenly, so
-/// that a first one that swallows packets does not use up the time of a second one that answers.
-/// A `network` takes the place of the system's.
+/// Connects to `server`. All addresses of its name share `timeout` evenly, so that a first address
+/// that drops packets does not use up the time of a second one that answers. A `network` takes the
+/// place of the system's.
 async fn connect_to(
     server: &ServerId,
     timeout: Duration,

@@ -1,4 +1,5 @@
-//! What a driver tells of its connection, and what it asks. The pool implements it.
+//! The events that a driver reports of its connection, and the one question it asks. The pool
+//! implements the trait.
 
 use std::{fmt, time::Instant};
 
@@ -10,33 +11,35 @@ use crate::mux::{
 /// Something that happened to a connection.
 #[derive(Debug)]
 pub(crate) enum DriverEvent {
-    /// The connection is there.
+    /// The connection is established.
     Connected,
-    /// No session is to get the connection any more: the driver saw EOF or an error, or closes it.
+    /// The pool must give the connection to no further session: the driver saw EOF or an error, or
+    /// closes it.
     Retired,
-    /// The sessions that the connection has go on, others must not be added.
+    /// The sessions of the connection go on, but no session may be added.
     NoMoreSessions,
-    /// What the connection asks or has learned of the credentials.
+    /// What the connection asks for, or has learned, about the credentials.
     Credentials(Instant, CredentialReport),
-    /// What the connection has shown in a period while its sessions played.
+    /// One health sample of the connection, taken while its sessions play.
     Sampled(Instant, HealthSample),
     /// Framing was lost.
     FramingLost(Instant, FramingLoss),
     /// The server has ended one of several sessions.
     SessionLost(Instant),
-    /// The machine was suspended. What breaks off now is not held against the session added last.
+    /// The machine was suspended. If the connection breaks now, that is not held against the
+    /// session added last.
     Suspended,
-    /// What a DESCRIBE of nothing does to connections of this server.
+    /// How connections of this server react to a DESCRIBE of a resource that does not exist.
     Probed(ProbeOutcome),
     /// The server asked for Digest.
     DigestSeen,
 }
 
-/// Hears what happens to one connection. Dropped with the driver, however that ends: then the connection
-/// is over.
+/// Receives the events of one connection. The driver drops it when it ends, however it ends; the
+/// drop means that the connection is over.
 pub(crate) trait DriverEvents: fmt::Debug + Send + Sync {
     fn handle(&self, event: DriverEvent);
 
-    /// True if no session references the connection; then none ever will.
+    /// True if no session references the connection; then no session ever will.
     fn try_retire(&self) -> bool;
 }

@@ -1,6 +1,6 @@
-//! What a connection shows while its sessions play, once in a period.
+//! Samples the health of a connection once in a period, while its sessions play.
 //!
-//! Sampled while something is read anyway: a connection that is silent costs nothing.
+//! The driver samples only after a read, so a silent connection costs nothing.
 
 use std::time::{Duration, Instant};
 
@@ -10,14 +10,15 @@ use crate::mux::{delivery::Budget, health::HealthSample, proto::Measures};
 /// How often a connection is sampled.
 const PERIOD: Duration = Duration::from_secs(2);
 
-/// So much waiting for consumers is usual; beyond it what comes late may do so for us.
+/// Up to this many bytes waiting for consumers are usual. Beyond it packets may be late because of
+/// our consumers, not because of the network.
 const BEHIND: usize = 4 * 1024 * 1024;
 
 /// Takes samples of one connection.
 #[derive(Debug, Default)]
 pub(super) struct HealthSampler {
     next: Option<Instant>,
-    /// Counted until the last sample.
+    /// The count at the last sample.
     bytes: u64,
     answers: u64,
     out_of_order: u32,
@@ -57,11 +58,11 @@ impl HealthSampler {
         sessions.take_losses(&mut sample);
         (self.bytes, self.answers, self.out_of_order) =
             (bytes, measures.lone_answers, out_of_order);
-        // The first period has no beginning.
+        // The first period has no start, so its sample is dropped.
         since.map(|_| sample)
     }
 
-    /// Whether it is time for the next sample, which begins the period after it.
+    /// True once in a period; then the next period begins.
     fn is_due(&mut self, now: Instant) -> bool {
         let is_due = self.next.is_some_and(|at| now >= at);
         if is_due || self.next.is_none() {

@@ -1,26 +1,26 @@
-//! What was read and not taken apart yet, and the memory that is read into.
+//! The receive buffer: bytes that were read and not yet decoded, and the memory for the next read.
 //!
-//! A packet is a slice of the chunk it was read into, and the chunk can be read into again once the
-//! last of them is gone. Where consumers keep up that is soon: one or two chunks go round, which stay
-//! in the processor's cache, and nothing is allocated. What a consumer keeps for longer keeps its
-//! chunk, and another one takes the place of that.
+//! A packet is a slice of the chunk it was read into. A chunk is read into again once its last
+//! packet was dropped. Where consumers keep up, one or two chunks alternate: they stay in the
+//! processor's cache, and nothing is allocated. A packet that a consumer keeps for long also keeps
+//! its chunk, and a new chunk is allocated in its place.
 
 use bytes::BytesMut;
 
-/// What is read at once at most: also what a packet's slice may pin.
+/// The most that one read takes; also the most memory that one packet can pin.
 pub(super) const CHUNK: usize = 64 * 1024;
 /// Free space below which the next chunk is taken.
 const LOW: usize = 16 * 1024;
-/// Chunks that are kept for when their packets are gone. More than that wait for consumers that are
-/// behind, and theirs are copies soon.
+/// Used chunks that are kept for reuse. Any more would wait for slow consumers, whose packets are
+/// copied soon.
 const SPARES: usize = 4;
 
-/// The end of what was read, and used chunks.
+/// The undecoded rest of what was read, and used chunks.
 #[derive(Debug)]
 pub(super) struct Input {
-    /// What is to be taken apart, with room behind it.
+    /// Bytes that are not decoded yet, with room behind them.
     unread: BytesMut,
-    /// Empty, but packets may still be in them. The last one used is the last one here.
+    /// Empty chunks, which packets may still point into. The most recently used one is the last.
     used: Vec<BytesMut>,
 }
 
@@ -32,7 +32,7 @@ impl Input {
         }
     }
 
-    /// Where to append what comes: at least `LOW` bytes of room.
+    /// The buffer to read into: it has at least `LOW` bytes of room.
     pub(super) fn with_room(&mut self) -> &mut BytesMut {
         let length = self.unread.len();
         let room = self.unread.capacity() - length;
@@ -47,13 +47,13 @@ impl Input {
         &mut self.unread
     }
 
-    /// What is to be taken apart. What is incomplete stays.
+    /// The bytes to decode. The decoder leaves an incomplete message or frame in it.
     pub(super) fn unread(&mut self) -> &mut BytesMut {
         &mut self.unread
     }
 
     fn change_chunk(&mut self) {
-        // The one that was used last is warm.
+        // The chunk used last is still in the cache.
         let free = self.used.iter_mut().rposition(reclaim);
         let mut chunk = match free {
             Some(free) => self.used.remove(free),
@@ -69,7 +69,7 @@ impl Input {
     }
 }
 
-/// Makes a whole chunk's room of what is `chunk`, if no packet is in there any more.
+/// Gives `chunk` a whole chunk's room, if no packet points into it any more.
 fn reclaim(chunk: &mut BytesMut) -> bool {
     let length = chunk.len();
     length + LOW <= CHUNK && chunk.try_reclaim(CHUNK - length)
@@ -79,7 +79,7 @@ fn reclaim(chunk: &mut BytesMut) -> bool {
 mod tests {
     use super::*;
 
-    /// A read that fills all room, of which `left` bytes are not taken.
+    /// Makes a read that fills all room, of which the decoder leaves `left` bytes.
     fn read(input: &mut Input, left: usize) -> BytesMut {
         let buffer = input.with_room();
         buffer.resize(buffer.capacity(), 7);

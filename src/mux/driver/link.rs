@@ -1,4 +1,5 @@
-//! How the rest of the crate talks to a driver.
+//! The link between a driver and the rest of the crate: commands to the driver, and what both can
+//! see.
 
 use std::{
     sync::{
@@ -33,58 +34,59 @@ use crate::mux::{
 /// RTCP packets that may wait for the driver; more are dropped, as a congested network would.
 const REPORTS: usize = 256;
 
-/// What a driver is told. Sending one never blocks, so that handles may be dropped anywhere.
+/// A command to the driver. Sending one never blocks, so that a handle may be dropped on any
+/// thread.
 #[derive(Debug)]
 pub(crate) enum Command {
     /// Makes a session in the core.
     Open {
-        /// What it is to play.
+        /// What the session is to play.
         config: SessionConfig,
-        /// Where its packets go.
+        /// The queue that gets its packets.
         producer: Producer,
-        /// Given back once nothing is owed to the server any more.
+        /// Dropped when the server can have nothing of the session any more.
         release: ReleaseGuard,
-        /// Who holds it. If nobody waits for that any more, the session is released.
+        /// Gets the session. If its receiver has been dropped, the session is released at once.
         opened: oneshot::Sender<Result<SessionGuard, FailureKind>>,
     },
-    /// Asks the server something.
+    /// Sends a request to the server.
     Request {
         session: SessionKey,
         request: SessionRequest,
         reply: oneshot::Sender<Result<Reply, Failure>>,
     },
-    /// Finds out whether the connection stands a DESCRIBE of something that is not there. Told the
-    /// pool, and then whoever waits.
+    /// Finds out whether the server keeps the connection open after a DESCRIBE of a resource that
+    /// does not exist. The driver tells the pool first, then the caller.
     Probe {
         missing: Url,
         known: Url,
         done: oneshot::Sender<ProbeOutcome>,
     },
-    /// The session waits no longer than this for an answer.
+    /// The caller waits no longer than this for the answer to a request of the session.
     SetPatience {
         session: SessionKey,
         patience: Duration,
     },
-    /// The session's handle is gone.
+    /// The session's handle was dropped.
     Release { session: SessionKey, is_known: bool },
-    /// The connection has no reference any more, or has one again.
+    /// The connection has no reference any more (the idle timeout begins), or has one again.
     SetIdle(Option<Duration>),
-    /// What is known of the credentials changed.
+    /// The credential gate's status of the credentials has changed.
     Credentials(CredentialStatus),
-    /// What a refusal of them comes to that the connection has reported.
+    /// The credential gate's verdict on a refusal that the connection has reported.
     RefusalVerdict(RefusalVerdict),
     /// Tear down all sessions and close.
     Close,
 }
 
-/// A session in the core. Dropped, wherever that is - on the way to whoever asked for it, too -, the
-/// session is released.
+/// A session in the core. When it is dropped, also while it is handed to the caller, the session is
+/// released.
 #[derive(Debug)]
 pub(crate) struct SessionGuard {
     /// The core's name for the session.
     pub(crate) key: SessionKey,
     handle: Arc<DriverHandle>,
-    /// The server may know the session.
+    /// True once the server may know the session.
     is_known: AtomicBool,
 }
 
@@ -98,7 +100,7 @@ impl SessionGuard {
         }
     }
 
-    /// The server is asked to set the session up, or has refused to.
+    /// Called when a SETUP is sent, and when the server has refused it.
     pub(crate) fn set_known(&self, is_known: bool) {
         self.is_known.store(is_known, Ordering::Relaxed);
     }
@@ -125,7 +127,7 @@ pub(crate) struct Report {
     pub(crate) packet: Bytes,
 }
 
-/// How far the connection attempt is.
+/// The progress of the connection attempt.
 #[derive(Clone, Debug)]
 pub(crate) enum Readiness {
     Connecting,
@@ -133,23 +135,23 @@ pub(crate) enum Readiness {
     Failed(Error),
 }
 
-/// What a connection has learned of its server.
+/// What a connection has learned about its server.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ServerInfo {
     /// How long it took to connect: one round trip for an address, more for a name.
     pub(crate) connect_time: Option<Duration>,
-    /// What the answers took.
+    /// How long the server took to answer.
     pub(crate) measures: Measures,
     /// Its `Server` header.
     pub(crate) server_header: Option<String>,
     /// Its `Public` header.
     pub(crate) public_header: Option<String>,
-    /// It loses requests unless they come one at a time.
+    /// The server loses requests unless they are sent one at a time.
     pub(crate) is_serial: bool,
 }
 
-/// What everybody but the driver itself holds of a connection. Holding it is no reference in the
-/// pool's sense; a [`ConnectionHandle`](crate::mux::ConnectionHandle) is.
+/// The shared handle of a connection, for all but the driver itself. It does not count as a
+/// reference in the pool; a [`ConnectionHandle`](crate::mux::ConnectionHandle) does.
 #[derive(Debug)]
 pub(crate) struct DriverHandle {
     pub(crate) id: ConnectionId,
@@ -159,21 +161,21 @@ pub(crate) struct DriverHandle {
     commands: mpsc::UnboundedSender<Command>,
     reports: mpsc::Sender<Report>,
     readiness: watch::Receiver<Readiness>,
-    /// The most references at a time since there were none; written under the pool's lock.
+    /// The highest number of references since there were none; written under the pool's lock.
     peak_references: AtomicU32,
-    /// Sessions that the server may know, released where the driver has not heard of it yet.
+    /// Sessions that the server may know and whose release the driver has not processed yet.
     released: AtomicU32,
-    /// The server answered a session since the connection was last taken out of idleness.
+    /// The server has answered a session since the connection was last idle.
     is_proven: AtomicBool,
-    /// No session of it can be addressed any more.
+    /// The server has mixed up sessions: no session of the connection can be addressed any more.
     is_tainted: AtomicBool,
     server_info: Mutex<ServerInfo>,
     health: Mutex<Health>,
-    /// One of its sessions is to move elsewhere, whichever hears it first.
+    /// One session of the connection is to move elsewhere: the first one that asks.
     invites_to_move: AtomicBool,
-    /// This one is.
+    /// The session that is to move elsewhere.
     asked_to_move: Mutex<Option<SessionKey>>,
-    /// There is one.
+    /// True while `asked_to_move` names a session.
     asks_to_move: AtomicBool,
     backlog: watch::Receiver<Backlog>,
     task: OnceLock<AbortHandle>,
@@ -181,14 +183,14 @@ pub(crate) struct DriverHandle {
     close_reason: OnceLock<CloseReason>,
 }
 
-/// How the connection bears what is sent over it, for statistics.
+/// The health of the connection, for statistics.
 #[derive(Clone, Copy, Debug, Default)]
 struct Health {
     /// Set by the pool.
     congestion: Option<Congestion>,
     /// Bytes a second.
     rate: u64,
-    /// RTP packets the server has left out since the connection was made.
+    /// RTP packets that the server has left out since the connection was established.
     lost: u64,
     path: Option<PathInfo>,
 }
@@ -203,18 +205,17 @@ pub(crate) struct DriverEnds {
 }
 
 impl DriverHandle {
-    /// Whether there are sessions that have left, as far as we are concerned, and that the server may
-    /// still have.
+    /// True while the connection has released sessions that the server may still have.
     pub(crate) fn has_pending_teardowns(&self) -> bool {
         self.released.load(Ordering::Acquire) > 0 || self.counters.tearing_down.get() > 0
     }
 
-    /// The driver has heard that a session was released; it counts among those that are leaving.
+    /// The driver has processed the release of a session; from now on `tearing_down` counts it.
     pub(super) fn on_released(&self) {
         self.released.fetch_sub(1, Ordering::Release);
     }
 
-    /// The link of a connection that is about to be made.
+    /// The link of a connection that is about to be dialled.
     pub(crate) fn new(id: ConnectionId, server: ServerId) -> (Arc<Self>, DriverEnds) {
         let (command_sender, commands) = mpsc::unbounded_channel();
         let (report_sender, reports) = mpsc::channel(REPORTS);
@@ -252,8 +253,8 @@ impl DriverHandle {
         )
     }
 
-    /// False if the driver is gone; what the command carries is dropped then, which tells whoever
-    /// waits for it.
+    /// False if the driver has ended. Then the command is dropped, and its senders with it, which
+    /// tells the callers.
     pub(crate) fn send(&self, command: Command) -> bool {
         self.commands.send(command).is_ok()
     }
@@ -277,7 +278,7 @@ impl DriverHandle {
         }
     }
 
-    /// Returns once the driver is gone.
+    /// Waits until the driver has ended.
     pub(crate) async fn closed(&self) {
         self.commands.closed().await;
     }
@@ -286,7 +287,7 @@ impl DriverHandle {
         matches!(*self.readiness.borrow(), Readiness::Ready)
     }
 
-    /// How many references there are now.
+    /// Called with the present number of references.
     pub(crate) fn on_references(&self, references: u32) {
         self.counters.references.set(u64::from(references));
         if references == 0 {
@@ -297,12 +298,12 @@ impl DriverHandle {
         }
     }
 
-    /// The most references at a time since there were none.
+    /// The highest number of references since there were none.
     pub(crate) fn peak_references(&self) -> u32 {
         self.peak_references.load(Ordering::Relaxed)
     }
 
-    /// Why the connection is over; also if its driver ended without a word.
+    /// Why the connection is over; also says so if its driver panicked.
     pub(crate) fn close_reason(&self) -> CloseReason {
         let unknown = || CloseReason::Io("the connection's task ended unexpectedly".to_owned());
         self.close_reason.get().cloned().unwrap_or_else(unknown)
@@ -313,7 +314,7 @@ impl DriverHandle {
         let _ = self.close_reason.set(reason);
     }
 
-    /// Whether the connection was seen to work since it was last taken out of idleness.
+    /// True if the server has answered since the connection was last idle.
     pub(crate) fn is_proven(&self) -> bool {
         self.is_proven.load(Ordering::Relaxed)
     }
@@ -322,7 +323,7 @@ impl DriverHandle {
         self.is_proven.store(true, Ordering::Relaxed);
     }
 
-    /// Whether its sessions had better be elsewhere: none can be addressed any more.
+    /// True if the server has mixed up sessions, so that none can be addressed any more.
     pub(crate) fn is_tainted(&self) -> bool {
         self.is_tainted.load(Ordering::Relaxed)
     }
@@ -336,7 +337,7 @@ impl DriverHandle {
         self.lock_health().congestion
     }
 
-    /// Gives what held before.
+    /// Returns the previous value.
     pub(crate) fn set_congestion(&self, congestion: Option<Congestion>) -> Option<Congestion> {
         std::mem::replace(&mut self.lock_health().congestion, congestion)
     }
@@ -352,7 +353,7 @@ impl DriverHandle {
         self.health.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How it bears what is sent over it.
+    /// The health of the connection, for statistics.
     pub(crate) fn health(&self) -> ConnectionHealth {
         let server_info = self.server_info.lock();
         let measures = server_info.unwrap_or_else(PoisonError::into_inner).measures;
@@ -369,12 +370,12 @@ impl DriverHandle {
         }
     }
 
-    /// Whether one of its sessions is to move elsewhere.
+    /// Says whether one session of the connection is to move elsewhere.
     pub(crate) fn invite_to_move(&self, is_wanted: bool) {
         self.invites_to_move.store(is_wanted, Ordering::Relaxed);
     }
 
-    /// Whether some or all of its sessions had better be elsewhere.
+    /// True if some or all sessions are to leave the connection.
     pub(crate) fn is_to_be_left(&self) -> bool {
         self.is_tainted() || self.invites_to_move.load(Ordering::Relaxed)
     }
@@ -384,7 +385,7 @@ impl DriverHandle {
         self.invites_to_move.swap(false, Ordering::Relaxed)
     }
 
-    /// This session is to move elsewhere: its neighbours suffer from what it sends.
+    /// Asks this session to move elsewhere, because its data rate congests its neighbours.
     pub(crate) fn ask_to_move(&self, session: SessionKey) {
         *self.asked_to_move() = Some(session);
         self.asks_to_move.store(true, Ordering::Relaxed);
@@ -419,12 +420,12 @@ impl DriverHandle {
         self.backlog.borrow().clone()
     }
 
-    /// Told whenever that changes.
+    /// Notified whenever the backlog changes.
     pub(crate) fn watch_backlog(&self) -> watch::Receiver<Backlog> {
         self.backlog.clone()
     }
 
-    /// What was learned of the server so far.
+    /// What the connection has learned of its server so far.
     pub(crate) fn server_info(&self) -> ServerInfo {
         self.server_info
             .lock()
@@ -442,11 +443,11 @@ impl DriverHandle {
     }
 
     pub(super) fn set_task(&self, task: AbortHandle) {
-        // Set once, by the one who spawned the driver.
+        // Set once, by `start`.
         let _ = self.task.set(task);
     }
 
-    /// Ends the driver without further ado: at the deadline of a shutdown.
+    /// Ends the driver at once: at the deadline of a shutdown.
     pub(crate) fn abort(&self) {
         if let Some(task) = self.task.get() {
             task.abort();

@@ -1,11 +1,11 @@
-//! RTP packets that a server left out: over TCP nothing else loses any.
+//! Counts the RTP packets that a server has left out. Over TCP packets are lost nowhere else.
 
 use crate::mux::proto::wire::rtp::RtpHeader;
 
-/// What is further ahead, or behind, is a new beginning.
+/// A larger jump, forwards or backwards, is a restart of the sequence.
 const LONGEST_LOSS: u16 = 3000;
 
-/// As many streams are looked at as any session has.
+/// The most streams that are tracked; no session has more.
 const MOST_STREAMS: usize = 64;
 
 /// Watches the sequence numbers of one stream.
@@ -13,14 +13,15 @@ const MOST_STREAMS: usize = 64;
 struct Sequence {
     ssrc: u32,
     next: u16,
-    /// There were packets since the last look.
+    /// Packets came since the last call of `take`.
     is_heard: bool,
-    /// There are some, or were before the last look. A stream that was paused may go on where it likes.
+    /// Packets came since the last call of `take` or before it. A stream that was paused may go on
+    /// with any sequence number.
     is_known: bool,
 }
 
 impl Sequence {
-    /// Packets missing before this one.
+    /// Returns how many packets are missing before this one.
     fn on_packet(&mut self, header: &RtpHeader) -> u16 {
         let missing = header.sequence.wrapping_sub(self.next);
         if missing == 0 && self.ssrc == header.ssrc {
@@ -29,7 +30,7 @@ impl Sequence {
             return 0;
         }
         let is_followed = self.is_known && self.ssrc == header.ssrc;
-        // One that comes late was not missing.
+        // A packet that comes late was not missing.
         let is_late = is_followed && missing > u16::MAX - LONGEST_LOSS;
         if !is_late {
             self.next = header.sequence.wrapping_add(1);
@@ -47,7 +48,7 @@ impl Sequence {
 #[derive(Debug, Default)]
 pub(super) struct LossCounter {
     streams: Vec<Sequence>,
-    /// Packets missing since the last look.
+    /// Packets missing since the last call of `take`.
     lost: u64,
 }
 

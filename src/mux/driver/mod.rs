@@ -1,16 +1,16 @@
-//! The task behind one connection: it moves bytes, commands and time between a socket and the
-//! protocol core.
+//! The driver: one task per connection, which moves bytes, commands and time between a socket and
+//! the protocol core.
 //!
-//! It owns the socket, the timer and the `select!` of its connection. It decides nothing: that is done
-//! in [`proto`](super::proto), in [`policy`](super::policy) and in the
-//! [pool](super::connection_pool).
+//! A driver owns the socket, the timer and the `select!` of its connection. It makes no decisions:
+//! [`proto`](super::proto), [`policy`](super::policy) and the [pool](super::connection_pool) make
+//! them.
 //!
 //! Rules it keeps:
 //!
 //! * There is no await between reading bytes and queueing the packets in them.
 //! * Reads and writes advance together: neither waits for the other, nor for a consumer.
-//! * However it ends - closed, failed, aborted, by a panic - everything it holds is dropped, and
-//!   each of these things tells whoever waits for it: [`DriverEvents`], [`Sessions`], [`DriverEnds`].
+//! * However a driver ends (closed, failed, aborted or by a panic), all its fields are dropped, and
+//!   each drop notifies the tasks that wait: [`DriverEvents`], [`Sessions`], [`DriverEnds`].
 #![expect(
     clippy::disallowed_methods,
     reason = "the driver is where clock, timers and tasks belong"
@@ -84,18 +84,19 @@ use super::{
 
 /// Target of the wire log: every RTSP message without its secrets, at level TRACE.
 const WIRE: &str = "rtspmux::wire";
-/// Reads in a row while there is more: fewer wake-ups under load. More of them would put off commands
-/// and timers, and consumers would find their packets in memory rather than in the processor's cache.
+/// The most reads in a row while there is more to read: fewer wake-ups under load. With more of
+/// them commands and timers would wait, and packets would have left the processor's cache before
+/// consumers take them.
 const MAX_READS: usize = 4;
-/// Commands in a row, likewise.
+/// The most commands in a row, for the same reason.
 const MAX_COMMANDS: usize = 64;
 
-/// Whether anybody wants to see every message. Next to nothing where nobody does.
+/// True if a subscriber wants the wire log. Costs next to nothing if there is none.
 fn is_wire_logged() -> bool {
     tracing::enabled!(target: WIRE, tracing::Level::TRACE)
 }
 
-/// What a driver starts with.
+/// What a driver is started with.
 #[derive(Debug)]
 pub(crate) struct DriverParts {
     pub(crate) events: Box<dyn DriverEvents>,
@@ -103,9 +104,9 @@ pub(crate) struct DriverParts {
     pub(crate) ends: DriverEnds,
     pub(crate) config: ConnectionConfig,
     pub(crate) connect_timeout: Duration,
-    /// None: in clear text.
+    /// `None` for plain TCP.
     pub(crate) tls: Option<Arc<TlsClient>>,
-    /// None: the system's.
+    /// `None` for the system's network.
     pub(crate) network: Option<Arc<dyn Network>>,
 }
 
@@ -117,7 +118,8 @@ pub(crate) fn start(runtime: &Handle, parts: DriverParts) {
 }
 
 async fn run(parts: DriverParts) {
-    // Locals are dropped in reverse order: the pool forgets the connection after its socket closed.
+    // Locals are dropped in reverse order: the socket closes before the pool forgets the
+    // connection.
     let DriverParts {
         events,
         handle,
@@ -136,7 +138,7 @@ async fn run(parts: DriverParts) {
     match connect(&*events, &handle, &mut ends, dialing, &mut deferred).await {
         Ok(transport) => {
             tracing::info!("{}/-: connected to {}", handle.id, handle.server);
-            // Over a long way a round trip costs more than what it would tell.
+            // Over a long path a probe costs one round trip, which is more than it can save.
             let connect_time = handle.server_info().connect_time;
             config.describes_slowly &= connect_time.is_none_or(|time| time < LONG_PATH);
             events.handle(DriverEvent::Connected);
@@ -146,15 +148,16 @@ async fn run(parts: DriverParts) {
         }
         Err(error) => {
             tracing::info!("{}/-: {error}", handle.id);
-            // Forgotten first: who tries again at once must not find the failed attempt counted.
+            // The pool forgets the failed attempt first, so that a session that tries again at once
+            // does not find it counted.
             drop(events);
             ends.readiness.send_replace(Readiness::Failed(error));
         }
     }
 }
 
-/// Dials until that succeeds or fails, everybody who waits for it has gone, or all is shut down.
-/// Commands that come meanwhile are kept for later.
+/// Dials until that succeeds or fails, until no session waits for it any more, or until shutdown.
+/// Keeps the commands that arrive meanwhile in `deferred`.
 async fn connect(
     events: &dyn DriverEvents,
     handle: &DriverHandle,
@@ -186,7 +189,7 @@ struct Driver {
     commands: UnboundedReceiver<Command>,
     reports: Receiver<Report>,
     backlog: watch::Sender<Backlog>,
-    /// Waits for the result of the probe under way.
+    /// The caller that waits for the result of the probe under way.
     probed: Option<oneshot::Sender<ProbeOutcome>>,
     sessions: Sessions,
     transport: Transport,
@@ -196,22 +199,22 @@ struct Driver {
     quick_ack: QuickAck,
     read_pacing: ReadPacing,
     sampler: HealthSampler,
-    /// Reading was interrupted.
+    /// Reading stopped at [`MAX_READS`] with more to read.
     has_more_input: bool,
     play_batching: PlayBatching,
     suspend_detector: SuspendDetector,
-    /// Until when what is to be written waits for more.
+    /// Until when writing is put off, to send more in one packet.
     held_until: Option<Instant>,
-    /// Armed at or before the core's deadline: a deadline that moves away costs nothing, the timer
-    /// fires early and is armed again.
+    /// Armed at or before the core's deadline. When the deadline moves to a later time the timer is
+    /// not touched: it fires early, and is armed again.
     timer: Pin<Box<Sleep>>,
     timer_at: Option<Instant>,
     over: Option<CloseReason>,
-    /// The pool knows that the server knows Digest.
+    /// The pool was told that the server knows Digest.
     told_of_digest: bool,
-    /// Answers of which what they tell about the server was passed on.
+    /// The number of answers when the server info was last passed on.
     answers: u64,
-    /// The last field, dropped last.
+    /// The last field, because it has to be dropped last.
     events: Box<dyn DriverEvents>,
 }
 
@@ -267,7 +270,7 @@ impl Driver {
             }
             self.arm_timer();
             if std::mem::take(&mut self.has_more_input) {
-                // First those who were woken just now, if they are on this thread.
+                // Consumers that were just woken run first, if they are on this thread.
                 yield_now().await;
             }
             let is_pausing = self.read_pacing.take(self.handle.budget.used());
@@ -285,7 +288,7 @@ impl Driver {
             });
             match outcome.await {
                 SelectOutcome::Read => self.read(),
-                // What they are about is tried whenever the loop settles, and begins.
+                // The next call of `settle` writes, and the next turn of the loop reads.
                 SelectOutcome::Write | SelectOutcome::Resume => {}
                 SelectOutcome::Fail(error) => self.on_io_error(&error),
                 SelectOutcome::Command(command) => self.on_commands(command).await,
@@ -308,9 +311,10 @@ impl Driver {
         }
     }
 
-    /// Reads and processes what is there; bounded, so that nothing else starves.
+    /// Reads and processes what the socket has. The number of reads is bounded, so that nothing
+    /// else starves.
     fn read(&mut self) {
-        // Who may block is to find out after each read.
+        // A consumer that may block has to be looked at after each read.
         let reads = match self.sessions.may_block() {
             true => 1,
             false => MAX_READS,
@@ -318,7 +322,7 @@ impl Driver {
         for _ in 0..reads {
             match self.transport.try_read_buf(self.input.with_room()) {
                 Ok(0) => {
-                    // Before anything else: nobody gets this connection any more.
+                    // First of all: the pool must not give this connection to another session.
                     self.events.handle(DriverEvent::Retired);
                     return self.core.handle_eof(clock::now());
                 }
@@ -342,7 +346,7 @@ impl Driver {
         self.has_more_input = true;
     }
 
-    /// Samples now and then how the connection bears what is sent over it.
+    /// Takes a health sample if it is time for one.
     fn take_sample(&mut self, now: Instant) {
         let handle = &self.handle;
         let bytes = handle.counters.bytes_received.get();
@@ -371,7 +375,8 @@ impl Driver {
         self.core.handle_timeout(clock::now());
     }
 
-    /// Before anything is sent or given up by a clock that stood still.
+    /// Called before anything is sent or timed out by a clock that stood still while the machine
+    /// was suspended.
     fn detect_suspend(&mut self) {
         let now = clock::now();
         let Some(suspended) = self.suspend_detector.look(now) else {
@@ -418,7 +423,7 @@ impl Driver {
             self.look_before_reuse(&command).await;
             self.on_command(command);
             taken += 1;
-            // What is not processed here stays in the channel.
+            // Commands that are not processed here stay in the channel.
             let may_take = taken < MAX_COMMANDS;
             next = may_take.then(|| self.commands.try_recv().ok()).flatten();
         }
@@ -478,18 +483,18 @@ impl Driver {
         let session = match self.core.open_session(config) {
             Ok(session) => session,
             Err(failure) => {
-                // Whether anybody still waits does not matter: nothing was opened.
+                // The receiver may be gone. That does not matter: no session was opened.
                 let _ = opened.send(Err(failure));
                 return;
             }
         };
         tracing::debug!("{}/{session}: opened for {camera}", self.handle.id);
         self.sessions.insert(session, producer, camera, release);
-        // If nobody waits any more it is dropped here, and else by whoever does not take it.
+        // If the receiver is gone, the guard is dropped here, which releases the session.
         let _ = opened.send(Ok(SessionGuard::new(session, &self.handle)));
     }
 
-    /// Takes everything out of the core and writes what the socket takes.
+    /// Processes all outputs of the core, and writes what the socket takes.
     fn settle(&mut self) {
         loop {
             let now = clock::now();
@@ -505,7 +510,7 @@ impl Driver {
             self.told_of_digest = true;
             self.events.handle(DriverEvent::DigestSeen);
         }
-        self.pass_on_insight();
+        self.pass_on_server_info();
         let backlog = self.core.backlog();
         self.backlog.send_if_modified(|known| {
             let is_new = *known != backlog;
@@ -514,7 +519,7 @@ impl Driver {
             }
             is_new
         });
-        // First the books, then those who may look at them.
+        // The counters are updated before the callers that may read them are notified.
         self.update_counters();
         self.sessions.answer();
         let handed_over = self.sessions.hand_over(clock::now());
@@ -522,7 +527,7 @@ impl Driver {
             .on_handed_over(handed_over, self.handle.budget.used());
     }
 
-    /// Writes without waiting; true if the core was told something and may have more to say.
+    /// Writes what the socket takes; true if the core heard of it and may have more output.
     fn flush(&mut self, now: Instant) -> bool {
         if self.outbox.is_empty() || self.over.is_some() {
             return false;
@@ -616,7 +621,7 @@ impl Driver {
                 tracing::debug!("{id}/-: a DESCRIBE of nothing: {outcome:?}");
                 self.events.handle(DriverEvent::Probed(outcome));
                 if let Some(waiter) = self.probed.take() {
-                    // Nobody need wait.
+                    // The receiver may be gone.
                     let _ = waiter.send(outcome);
                 }
             }
@@ -634,8 +639,9 @@ impl Driver {
         }
     }
 
-    /// What the core has learned of the server, if a request was answered since.
-    fn pass_on_insight(&mut self) {
+    /// Passes on what the core has learned of the server, if a request was answered since the last
+    /// time.
+    fn pass_on_server_info(&mut self) {
         let answers = self.core.counters().answers;
         if answers == self.answers {
             return;

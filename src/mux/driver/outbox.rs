@@ -1,4 +1,4 @@
-//! What waits to be written to the socket.
+//! The queue of messages that are to be written to the socket.
 
 use std::{
     collections::VecDeque,
@@ -9,7 +9,7 @@ use bytes::{Buf, Bytes};
 
 use super::transport::Transport;
 
-/// Messages given to the system in one call.
+/// The most messages in one system call.
 const SLICES: usize = 32;
 
 /// Whole messages in order; a message is never interrupted by another one.
@@ -29,12 +29,12 @@ impl Outbox {
         self.bytes == 0
     }
 
-    /// Bytes that wait.
+    /// The number of bytes in the queue.
     pub(super) fn backlog(&self) -> usize {
         self.bytes
     }
 
-    /// Writes what the socket takes without waiting; tells how much that was.
+    /// Writes what the socket takes without waiting, and returns how many bytes that were.
     pub(super) fn write_to(&mut self, transport: &mut Transport) -> io::Result<usize> {
         let mut total = 0;
         while !self.is_empty() {

@@ -1,22 +1,22 @@
-//! PLAYs of many sessions in few packets, over a long way.
+//! Batches the PLAYs of many sessions into few packets, over a long path.
 //!
-//! Sessions that start together send their PLAYs within a few milliseconds of each other. Written one
-//! by one they are answered one by one, each with the small rest of a packet at its end, and a
-//! connection that has just been made may have few packets on their way, whatever their size
-//! (RFC 5681 3.1, RFC 6928): first pictures then need a round trip more. Waiting a fortieth of a round
-//! trip for the others costs next to nothing against that: 64 cameras of 500 kbit/s at 50 ms were there
-//! after 326 ms instead of 360. Not so DESCRIBE and SETUP: many small answers let the server send more
-//! the sooner.
+//! Sessions that start together send their PLAYs within a few milliseconds of each other. If each
+//! is written at once, the server answers each at once, and each answer ends with a packet that is
+//! not full. A new connection may have only few packets in flight, whatever their size (RFC 5681
+//! 3.1, RFC 6928), so first pictures then need one round trip more. Waiting a fortieth of a round
+//! trip for the other PLAYs costs little: with it, 64 cameras of 500 kbit/s over 50 ms had their
+//! pictures after 326 ms instead of 360 ms. DESCRIBE and SETUP are not batched: many small answers
+//! let the server send more, sooner.
 
 use std::time::{Duration, Instant};
 
 use crate::mux::health::{BATCH_OVER_A_LONG_PATH, LONG_PATH};
 
-/// Of a round trip.
+/// The wait is one SHARE-th of a round trip.
 const SHARE: u32 = 40;
 const LONGEST: Duration = Duration::from_millis(3);
 
-/// Holds back what is to be written for a moment.
+/// Holds writes back for a moment.
 #[derive(Debug)]
 pub(super) struct PlayBatching {
     time: Duration,
@@ -24,7 +24,7 @@ pub(super) struct PlayBatching {
 }
 
 impl PlayBatching {
-    /// For a connection that took so long to be made.
+    /// For a connection that took `connect_time` to be established.
     pub(super) fn new(connect_time: Duration) -> Self {
         let time = match connect_time >= LONG_PATH {
             true => (connect_time / SHARE).min(LONGEST),
@@ -33,10 +33,10 @@ impl PlayBatching {
         Self { time, since: None }
     }
 
-    /// Until when what waits is held back on a connection on which so many sessions come up; none if
-    /// it is to be written now: one more session beside those that play waits for nobody.
+    /// Until when writes are held back while `coming_up` sessions start on the connection. `None`
+    /// if they are to be written now: a single session beside others that play does not wait.
     pub(super) fn until(&mut self, now: Instant, coming_up: usize) -> Option<Instant> {
-        // What so few get fits a fresh connection in packets of any size.
+        // The answers for so few sessions fit into the first packets of a new connection anyway.
         if coming_up <= BATCH_OVER_A_LONG_PATH as usize {
             return None;
         }
@@ -44,7 +44,7 @@ impl PlayBatching {
         (now < until).then_some(until)
     }
 
-    /// Nothing waits any more.
+    /// Everything was written.
     pub(super) fn on_written(&mut self) {
         self.since = None;
     }

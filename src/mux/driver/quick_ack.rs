@@ -1,13 +1,14 @@
-//! Acknowledging at once while sessions come up.
+//! TCP acknowledges at once while sessions start.
 //!
-//! A delayed acknowledgement holds up a server that waits for it before it sends the next answer, or
-//! the rest of the first key frame: up to 40 ms each, against a round trip of a few. Once media flows
-//! steadily acknowledgements may wait: they cost packets, and nobody waits for them.
+//! A server may wait for an acknowledgement before it sends the next answer, or the rest of the
+//! first key frame. Delayed acknowledgements add up to 40 ms to each, against a round trip of a few
+//! milliseconds. Once media flows steadily, acknowledgements may be delayed: each one costs a
+//! packet, and the server does not wait for it.
 
 use std::time::{Duration, Instant};
 
-/// How long after the last answer of a bring-up its first frames may take.
-const AFTERMATH: Duration = Duration::from_secs(1);
+/// How long the first frames may take after the last answer.
+const FIRST_FRAMES: Duration = Duration::from_secs(1);
 
 /// Until when a connection acknowledges at once.
 #[derive(Debug, Default)]
@@ -16,10 +17,10 @@ pub(super) struct QuickAck {
 }
 
 impl QuickAck {
-    /// Something was read; whether that is acknowledged at once.
+    /// Called after each read; true if it is to be acknowledged at once.
     pub(super) fn on_read(&mut self, now: Instant, is_bringing_up: bool) -> bool {
         if is_bringing_up {
-            self.until = Some(now + AFTERMATH);
+            self.until = Some(now + FIRST_FRAMES);
         }
         self.until.is_some_and(|until| now <= until)
     }

@@ -1,33 +1,37 @@
-//! Lets consumers catch up that only need the processor.
+//! Pauses reading for a moment so that consumers waiting for CPU time can drain their queues.
 //!
-//! A reader that never waits fills all queues with what a server sends faster than consumers take it,
-//! and then has packets dropped: on a busy machine it takes from its own consumers the time that they
-//! need. So while much waits, and most of what was read last is for consumers that had not yet taken
-//! what came before, nothing is read until they have taken as much as that was. The rest waits in
-//! the socket, and TCP slows the server down to what consumers take.
+//! A reader that never waits fills all queues when a server sends faster than consumers take
+//! packets. Then packets are dropped: on a busy machine the reader takes the CPU time that its own
+//! consumers need. So while many bytes wait, and most of the last read went to consumers that had
+//! not yet taken the packets before, the driver stops reading until consumers have taken as many
+//! bytes as that read had. The rest waits in the socket, and TCP slows the server down to the speed
+//! of the consumers.
 //!
-//! It is no wait for a consumer that stands still. One that has taken nothing for a while does not
-//! count, a few slow ones among many are no majority, and no pause is longer than [`MOMENTS`].
+//! The driver does not wait for a consumer that has stopped. A consumer that has taken nothing for
+//! a while does not count, a few slow consumers among many are no majority, and no pause is longer
+//! than [`MOMENTS`].
 
 use std::time::Duration;
 
 use crate::mux::delivery::{Attention, HandedOver};
 
-/// So much waiting for the consumers of one connection is normal: first pictures of 16 cameras come at once.
+/// So many bytes waiting for the consumers of one connection are normal: the first pictures of 16
+/// cameras arrive together.
 const FAR_AHEAD: usize = 512 * 1024;
 
-/// How often is looked whether they have caught up.
+/// How often the driver checks whether consumers have caught up.
 pub(super) const MOMENT: Duration = Duration::from_millis(1);
 
-/// Moments that a pause takes at most. With one turn of reading behind each, 250 Mbit/s and more.
+/// The longest pause, in units of [`MOMENT`]. With one turn of reading after each pause the driver
+/// still reads 250 Mbit/s.
 const MOMENTS: u32 = 8;
 
-/// What was handed over in one turn, in bytes.
+/// Bytes that were handed over in one turn of reading.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Tally {
-    /// To consumers that had taken all that came before.
+    /// To consumers that had taken all packets before.
     prompt: usize,
-    /// To those that had not, and take something now and then.
+    /// To consumers that had not, but do take packets.
     late: usize,
 }
 
@@ -41,17 +45,17 @@ impl Tally {
     }
 }
 
-/// Whether it is time to take breath.
+/// Decides when reading pauses.
 #[derive(Debug, Default)]
 pub(super) struct ReadPacing {
-    /// Moments that may still pass.
+    /// How many more moments the pause may last.
     moments: u32,
-    /// Bytes that may wait when reading goes on.
+    /// The pause ends when no more bytes than this wait.
     mark: usize,
 }
 
 impl ReadPacing {
-    /// This was handed over just now, and so many bytes wait for consumers.
+    /// Called after each turn of reading; `waiting` bytes are in the queues now.
     pub(super) fn on_handed_over(&mut self, tally: Tally, waiting: usize) {
         let Tally { prompt, late } = tally;
         if prompt + late == 0 {
@@ -61,8 +65,8 @@ impl ReadPacing {
         self.mark = waiting.saturating_sub(prompt + late).max(FAR_AHEAD);
     }
 
-    /// Whether a moment is to pass before more is read, now that so many bytes wait. Asked again
-    /// after it.
+    /// True if reading is to pause for one more moment while `waiting` bytes are in the queues.
+    /// Asked again after that moment.
     pub(super) fn take(&mut self, waiting: usize) -> bool {
         let is_due = self.moments > 0 && waiting > self.mark;
         self.moments = if is_due { self.moments - 1 } else { 0 };

@@ -1,7 +1,8 @@
-//! A look at an idle connection before it is used again.
+//! A check of an idle connection before it is used again.
 //!
-//! What came while it was idle has to be read as such: half a frame would be taken for the beginning
-//! of the answer to the first request. tokio may not have heard of it yet, so the system is asked.
+//! What the server sent while the connection was idle has to be decoded as such: otherwise half a
+//! frame would be taken for the start of the answer to the first request. tokio may not know yet
+//! that the socket is readable, so the driver asks the system.
 
 use std::time::Duration;
 
@@ -9,16 +10,16 @@ use tokio::time::timeout;
 
 use super::{Driver, link::Command};
 
-/// The system has told of bytes that tokio is to hear of next; it never takes so long.
+/// How long tokio may take to learn of bytes that the system has; it never takes this long.
 const PATIENCE: Duration = Duration::from_millis(100);
 
 impl Driver {
-    /// Reads what has come, if the command takes the connection out of idleness.
+    /// If the command takes the connection out of idleness, reads what the server has sent.
     pub(super) async fn look_before_reuse(&mut self, command: &Command) {
         if !matches!(command, Command::SetIdle(None)) || !self.transport.has_unread() {
             return;
         }
-        // A failure shows when it is read.
+        // A failure shows at the next read.
         let _ = timeout(PATIENCE, self.transport.ready(true, false)).await;
         self.read();
     }

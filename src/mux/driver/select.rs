@@ -1,7 +1,8 @@
-//! What a driver turns to next.
+//! Chooses what a driver does next.
 //!
-//! In a fixed order somebody who never stops sending would hold up all who come after; in a random
-//! one no run could be repeated. So they take turns at being looked at first.
+//! If the sources were polled in a fixed order, a source that is always ready would starve those
+//! after it. In a random order no run could be repeated. So each source is polled first in its
+//! turn.
 
 use std::{
     future::poll_fn,
@@ -18,37 +19,37 @@ use tokio::{
 use super::{Command, Report, transport::Transport};
 use crate::mux::delivery::Producer;
 
-/// What there is to do.
+/// What the driver is to do.
 #[derive(Debug)]
 pub(super) enum SelectOutcome {
-    /// Reading is worth a try.
+    /// Reading may succeed.
     Read,
-    /// Writing is.
+    /// Writing may succeed.
     Write,
     /// The socket is broken.
     Fail(io::Error),
     Command(Command),
     Report(Report),
     Timer,
-    /// The pause is over.
+    /// The pause of reading is over.
     Resume,
 }
 
 /// All that a driver waits for.
 pub(super) struct SelectSources<'a> {
     pub(super) transport: &'a mut Transport,
-    /// Nothing is read before it is over.
+    /// The driver does not read before this is over.
     pub(super) pause: Option<Pin<&'a mut Sleep>>,
-    /// Nothing is read before there is room in its queue.
+    /// The driver does not read before this queue has room.
     pub(super) blocking: Option<&'a Producer>,
     pub(super) wants_to_write: bool,
     pub(super) commands: &'a mut UnboundedReceiver<Command>,
     pub(super) reports: &'a mut Receiver<Report>,
-    /// None while it is not armed.
+    /// `None` while the timer is not armed.
     pub(super) timer: Option<Pin<&'a mut Sleep>>,
 }
 
-/// Who is looked at first.
+/// The index of the source that is polled first.
 #[derive(Debug, Default)]
 pub(super) struct FairSelect(usize);
 
@@ -98,7 +99,7 @@ impl FairSelect {
     }
 }
 
-/// A channel that nobody sends on any more has nothing, for good.
+/// A channel whose senders are all gone never becomes ready.
 fn some<T>(received: Poll<Option<T>>) -> Poll<T> {
     match received {
         Poll::Ready(Some(value)) => Poll::Ready(value),
@@ -142,7 +143,7 @@ mod tests {
     #[tokio::test]
     async fn a_source_that_is_always_ready_does_not_starve_the_others() {
         let (command_sender, mut commands) = mpsc::unbounded_channel();
-        // Nobody sends reports any more.
+        // The sender is dropped at once.
         let (_, mut reports) = mpsc::channel(1);
         let mut transport = Transport::Plain(Socket::Simulated(Box::new(Busy)));
         let mut timer = pin!(sleep_until(tokio::time::Instant::now()));

@@ -1,4 +1,4 @@
-//! Who on our side belongs to the core's sessions and requests.
+//! The consumers and callers on our side that belong to the core's sessions and requests.
 
 use std::{collections::BTreeMap, time::Instant};
 
@@ -20,33 +20,33 @@ type ReplySender = oneshot::Sender<Result<Reply, Failure>>;
 #[derive(Debug)]
 struct Opened {
     producer: Producer,
-    /// Something was pushed and not handed over.
+    /// Packets were pushed and not handed over yet.
     is_touched: bool,
     camera: String,
     losses: LossCounter,
-    /// Settled when the core has forgotten the session, or with the connection.
+    /// Released when the core has forgotten the session, or with the connection.
     _release: ReleaseGuard,
 }
 
 /// The sessions and outstanding requests of one connection.
 ///
-/// Dropped as a whole - the driver may panic - it tells everybody: queues end, whoever waits for a
-/// reply sees its sender go, release guards are dropped.
+/// When it is dropped as a whole (the driver may panic), queues end, callers see their reply's
+/// sender go, and release guards are dropped.
 #[derive(Debug)]
 pub(super) struct Sessions {
     connection: ConnectionId,
     /// By key. Keys only rise, so that a new one is the last.
     opened: Vec<(SessionKey, Opened)>,
-    /// Whose packet came last: mostly, the next one is of the same picture.
+    /// The session of the last packet: mostly the next packet is of the same picture.
     last_delivered: usize,
     replies: BTreeMap<RequestId, ReplySender>,
-    /// Requests that are over and whose callers are to be told.
+    /// Requests that are over and whose callers are still to be told.
     completed: Vec<(ReplySender, Result<Reply, Failure>)>,
     last_request: u64,
     /// Sessions with `is_touched`, each once.
     touched: Vec<SessionKey>,
     packets: u64,
-    /// Among them was one that may hold up the connection, which is its own.
+    /// True if one of the sessions may block the connection, which it has for itself.
     may_block: bool,
 }
 
@@ -106,7 +106,7 @@ impl Sessions {
         }
     }
 
-    /// Remembers who waits; the id is new.
+    /// Registers the caller of a new request.
     pub(super) fn on_request(&mut self, reply: ReplySender) -> RequestId {
         self.last_request += 1;
         let id = RequestId(self.last_request);
@@ -114,24 +114,24 @@ impl Sessions {
         id
     }
 
-    /// A request is over; whoever waits is told by [`answer`](Self::answer).
+    /// A request is over; [`answer`](Self::answer) tells the caller.
     pub(super) fn complete(&mut self, id: RequestId, result: Result<Reply, Failure>) {
         if let Some(reply) = self.replies.remove(&id) {
             self.completed.push((reply, result));
         }
     }
 
-    /// Tells everybody whose request is over. Only after all events at hand were dealt with: who
-    /// hears that a TEARDOWN failed must not get the same connection again because the pool has not
-    /// heard of it yet.
+    /// Tells all callers whose request is over. Called only after all pending events: a caller that
+    /// hears that its TEARDOWN failed must not get the same connection again because the pool has
+    /// not been told yet.
     pub(super) fn answer(&mut self) {
         for (reply, result) in self.completed.drain(..) {
-            // Whoever asked may have gone: the release of its session follows, or came before.
+            // The caller may be gone: the release of its session follows, or came before.
             let _ = reply.send(result);
         }
     }
 
-    /// Packets of a session came that are not delivered.
+    /// Packets of a session arrived that are not delivered, because of their payload types.
     pub(super) fn on_undescribed(&mut self, undescribed: &proto::Undescribed) {
         if let Some(at) = self.position(undescribed.session) {
             let (_, session) = &mut self.opened[at];
@@ -143,7 +143,7 @@ impl Sessions {
         }
     }
 
-    /// Takes a packet for its consumer, who gets it by [`hand_over`](Self::hand_over).
+    /// Queues a packet for its consumer; [`hand_over`](Self::hand_over) makes it visible.
     #[inline]
     pub(super) fn deliver(&mut self, received: Instant, packet: proto::Packet) {
         let last = self.opened.get(self.last_delivered);
@@ -171,7 +171,7 @@ impl Sessions {
         }
     }
 
-    /// What the sessions got since the last call.
+    /// Adds the losses of all sessions since the last call to `sample`.
     pub(super) fn take_losses(&mut self, sample: &mut HealthSample) {
         for (_, session) in &mut self.opened {
             let (had_any, lost) = session.losses.take();
@@ -181,7 +181,7 @@ impl Sessions {
         }
     }
 
-    /// Hands over all that was delivered since the last call: each consumer is woken once for it.
+    /// Hands over all packets delivered since the last call, and wakes each consumer once.
     pub(super) fn hand_over(&mut self, now: Instant) -> Tally {
         let mut tally = Tally::default();
         let mut touched = std::mem::take(&mut self.touched);
@@ -191,25 +191,25 @@ impl Sessions {
                 tally.add(session.producer.hand_over(now));
             }
         }
-        // Its memory is used again.
+        // Keeps the allocation.
         self.touched = touched;
         tally
     }
 
-    /// Wakes all consumers with the next ones: something concerns them that is no packet.
+    /// Wakes all consumers with the next packets: something other than a packet concerns them.
     pub(super) fn touch_all(&mut self) {
         for (_, session) in &mut self.opened {
             session.producer.wake_for_notice();
         }
     }
 
-    /// Whether [`blocking`](Self::blocking) may ever name somebody.
+    /// True if [`blocking`](Self::blocking) may ever return a queue.
     pub(super) fn may_block(&self) -> bool {
         self.may_block
     }
 
-    /// Who has to catch up before anything more is read. Nobody while somebody waits for an answer:
-    /// it comes behind the media.
+    /// The full queue that reading is paused for. `None` while a request is outstanding, because
+    /// its answer comes behind the media.
     pub(super) fn blocking(&self) -> Option<&Producer> {
         if !self.may_block || !self.replies.is_empty() {
             return None;
@@ -223,7 +223,7 @@ impl Sessions {
         self.packets
     }
 
-    /// The server ended one session.
+    /// The server has ended one session.
     pub(super) fn on_lost(&mut self, key: SessionKey, failure: &Failure) {
         let connection = self.connection;
         if let Some(session) = self.get_mut(key) {
@@ -234,7 +234,7 @@ impl Sessions {
         }
     }
 
-    /// The connection is over, and with it all sessions.
+    /// The connection is over, and all its sessions with it.
     pub(super) fn on_closed(&mut self, reason: &CloseReason) {
         for (_, mut session) in std::mem::take(&mut self.opened) {
             let error = Error::connection_lost(reason)

@@ -1,4 +1,4 @@
-//! The bytes of a connection as they are on the wire.
+//! The socket of a connection: plain bytes, without TLS.
 
 use std::{
     future::{pending, poll_fn},
@@ -13,7 +13,7 @@ use tokio::{io::Interest, net::TcpStream};
 use super::tcp_info;
 use crate::mux::{health::PathInfo, network::Wire};
 
-/// A socket, or what stands for one in simulations.
+/// A socket, or its stand-in in simulations.
 #[derive(Debug)]
 pub(crate) enum Socket {
     Tcp(TcpStream),
@@ -21,8 +21,8 @@ pub(crate) enum Socket {
 }
 
 impl Socket {
-    /// As [`TcpStream::try_read_buf`]; but after a read that leaves room in `buffer`, the next one
-    /// finds nothing without asking the system, until that says that there is more.
+    /// As [`TcpStream::try_read_buf`]. But after a read that leaves room in `buffer`, the next call
+    /// returns `WouldBlock` without a system call, until tokio reports readiness again.
     pub(super) fn try_read_buf(&mut self, buffer: &mut BytesMut) -> io::Result<usize> {
         match self {
             Self::Tcp(socket) => read_all(socket, buffer),
@@ -30,8 +30,7 @@ impl Socket {
         }
     }
 
-    /// Whether the system has something to read, the end or a failure included, whatever tokio has
-    /// heard of.
+    /// True if the system has bytes to read, EOF or an error, whether tokio knows of it or not.
     pub(super) fn has_unread(&self) -> bool {
         let Self::Tcp(socket) = self else {
             return false;
@@ -48,8 +47,8 @@ impl Socket {
         }
     }
 
-    /// Waits until there is something to read, or room to write, as far as that is wanted; true if
-    /// reading is worth a try. Dropping the future loses nothing.
+    /// Waits until the socket is readable or writable, as far as that is wanted; true if reading
+    /// may succeed. Dropping the future loses nothing.
     pub(super) async fn ready(
         &mut self,
         wants_to_read: bool,
@@ -72,16 +71,16 @@ impl Socket {
         }
     }
 
-    /// What the system says of the way.
+    /// What the system says about the network path.
     pub(super) fn path_info(&self) -> Option<PathInfo> {
         let Self::Tcp(socket) = self else { return None };
         tcp_info::path_info(socket.local_addr().ok()?, socket.peer_addr().ok()?)
     }
 
-    /// Acknowledges what was read at once. The system forgets the option by itself.
+    /// Acknowledges at once what was read. The system resets the option by itself.
     pub(super) fn acknowledge_at_once(&self) {
         let Self::Tcp(socket) = self else { return };
-        // Without it everything is a little slower, and nothing else.
+        // If it fails, everything is a little slower, and that is all.
         #[cfg(target_os = "linux")]
         let _ = SockRef::from(socket).set_tcp_quickack(true);
         #[cfg(not(target_os = "linux"))]
@@ -89,9 +88,9 @@ impl Socket {
     }
 }
 
-/// Writes to a socket whose peer may have closed it. `writev`, which tokio uses, raises SIGPIPE then,
-/// and that ends a process that has no handler for it: every C program, `gst-launch-1.0` too. Only a
-/// Rust program ignores the signal from the start.
+/// Writes to a socket whose peer may have closed it. `writev`, which tokio uses, then raises
+/// SIGPIPE, which ends a process without a handler for it: every C program, `gst-launch-1.0` too.
+/// Only Rust programs ignore the signal from the start.
 #[cfg(all(unix, not(target_vendor = "apple")))]
 fn send(socket: &TcpStream, slices: &[IoSlice<'_>]) -> io::Result<usize> {
     use rustix::net::{SendAncillaryBuffer, SendFlags, sendmsg};
@@ -107,16 +106,16 @@ fn send(socket: &TcpStream, slices: &[IoSlice<'_>]) -> io::Result<usize> {
     })
 }
 
-/// Apple's systems have an option of the socket instead, which socket2 sets when it makes the socket
+/// On Apple's systems a socket option does the same, which socket2 sets when it makes the socket
 /// for tokio. Windows has no signals.
 #[cfg(not(all(unix, not(target_vendor = "apple"))))]
 fn send(socket: &TcpStream, slices: &[IoSlice<'_>]) -> io::Result<usize> {
     socket.try_write_vectored(slices)
 }
 
-/// Reads, and takes a read that leaves room for the last one. That is so where readiness is told by
-/// epoll, and is how tokio's own [`AsyncRead`](tokio::io::AsyncRead) sees it; elsewhere it would wait
-/// for what is there already.
+/// Reads, and takes a read that leaves room for the last one. That holds where readiness comes from
+/// epoll, and tokio's own [`AsyncRead`](tokio::io::AsyncRead) does the same. On other systems it
+/// would wait although there is more to read.
 fn read_all(socket: &TcpStream, buffer: &mut BytesMut) -> io::Result<usize> {
     let room = buffer.capacity() - buffer.len();
     let mut read = 0;
@@ -145,7 +144,7 @@ mod tests {
 
     use super::*;
 
-    /// The peer closes, the next bytes make it answer with a reset, and those after that find the
+    /// The peer closes; our first write makes it answer with a reset; our second write finds the
     /// connection broken.
     #[tokio::test]
     async fn f52_a_write_after_the_peer_has_closed_raises_no_sigpipe() {

@@ -1,8 +1,8 @@
-//! Notices that the machine was asleep.
+//! Detects that the machine was suspended.
 //!
-//! The clock of timers and deadlines stands still in a suspended machine (CLOCK_MONOTONIC; so do tokio's
-//! timers). Another one does not (CLOCK_BOOTTIME): what it gains on the first was slept through. Steps
-//! of the wall clock move neither.
+//! The clock of timers and deadlines stands still while a machine is suspended (CLOCK_MONOTONIC,
+//! which tokio's timers use too). CLOCK_BOOTTIME goes on: the difference of the two grows by the
+//! time of the suspend. Steps of the wall clock change neither.
 
 use std::{
     sync::Arc,
@@ -11,51 +11,51 @@ use std::{
 
 use crate::mux::network::Network;
 
-/// Time between two looks: how long after waking up it is noticed.
+/// Time between two checks: a suspend is detected at most this long after the machine resumes.
 const PERIOD: Duration = Duration::from_secs(2);
-/// What no two looks at two clocks differ by on a machine that was awake.
+/// A smaller difference between two checks may be due to the reading of the clocks.
 const SHORTEST: Duration = Duration::from_secs(1);
 
-/// How far one driver has kept up with the sleep of its machine.
+/// The state of the detector of one driver.
 #[derive(Debug)]
 pub(super) struct SuspendDetector {
     network: Option<Arc<dyn Network>>,
-    suspended_in_all: Duration,
+    suspended: Duration,
     looked: Instant,
 }
 
 impl SuspendDetector {
-    /// From `now` on; a `network` says itself for how long its machine has slept.
+    /// Counts from `now`. A `network` says by itself for how long its machine was suspended.
     pub(super) fn new(now: Instant, network: Option<Arc<dyn Network>>) -> Self {
-        let mut watch = Self {
+        let mut detector = Self {
             network,
-            suspended_in_all: Duration::ZERO,
+            suspended: Duration::ZERO,
             looked: now,
         };
-        watch.suspended_in_all = watch.time_asleep();
-        watch
+        detector.suspended = detector.time_suspended();
+        detector
     }
 
-    /// For how long the machine has slept since the last look.
+    /// For how long the machine was suspended since the last check.
     pub(super) fn look(&mut self, now: Instant) -> Option<Duration> {
         self.looked = now;
-        let suspended_in_all = self.time_asleep();
-        let suspended = suspended_in_all.saturating_sub(self.suspended_in_all);
-        (suspended >= SHORTEST).then(|| {
-            self.suspended_in_all = suspended_in_all;
-            suspended
+        let suspended = self.time_suspended();
+        let gained = suspended.saturating_sub(self.suspended);
+        (gained >= SHORTEST).then(|| {
+            self.suspended = suspended;
+            gained
         })
     }
 
-    /// When to look next.
+    /// When to check next.
     pub(super) fn next_look(&self) -> Instant {
         self.looked + PERIOD
     }
 
-    /// Since the machine was started, all sleeps together.
-    fn time_asleep(&self) -> Duration {
+    /// The time of all suspends since the machine was started.
+    fn time_suspended(&self) -> Duration {
         match &self.network {
-            Some(network) => network.time_asleep(),
+            Some(network) => network.time_suspended(),
             None => of_this_machine(),
         }
     }
@@ -65,12 +65,12 @@ impl SuspendDetector {
 fn of_this_machine() -> Duration {
     use rustix::time::{ClockId, clock_gettime};
     let read = |clock| Duration::try_from(clock_gettime(clock)).unwrap_or_default();
-    // In this order: what passes between the two must not look like sleep.
+    // In this order, so that time that passes between the two reads does not look like a suspend.
     let with_sleep = read(ClockId::Boottime);
     with_sleep.saturating_sub(read(ClockId::Monotonic))
 }
 
-/// Elsewhere a connection that is gone is found by its silence.
+/// On other systems a dead connection is detected by its silence.
 #[cfg(not(target_os = "linux"))]
 fn of_this_machine() -> Duration {
     Duration::ZERO
@@ -85,7 +85,7 @@ mod tests {
 
     const S: Duration = Duration::from_secs(1);
 
-    /// Seconds that a machine has slept.
+    /// Seconds for which the machine was suspended.
     #[derive(Debug, Default)]
     struct Sleeper(AtomicU64);
 
@@ -98,7 +98,7 @@ mod tests {
             0
         }
 
-        fn time_asleep(&self) -> Duration {
+        fn time_suspended(&self) -> Duration {
             Duration::from_secs(self.0.load(Ordering::Relaxed))
         }
     }
@@ -107,20 +107,20 @@ mod tests {
     fn a_sleep_is_told_once_and_those_before_are_not() {
         let (now, machine) = (crate::mux::clock::now(), Arc::new(Sleeper::default()));
         machine.0.store(100, Ordering::Relaxed);
-        let mut watch = SuspendDetector::new(now, Some(machine.clone()));
-        assert_eq!(watch.look(now), None);
+        let mut detector = SuspendDetector::new(now, Some(machine.clone()));
+        assert_eq!(detector.look(now), None);
         machine.0.store(3_700, Ordering::Relaxed);
-        assert_eq!(watch.look(now + S), Some(3_600 * S));
-        assert_eq!(watch.look(now + 2 * S), None);
-        assert_eq!(watch.next_look(), now + 2 * S + PERIOD);
+        assert_eq!(detector.look(now + S), Some(3_600 * S));
+        assert_eq!(detector.look(now + 2 * S), None);
+        assert_eq!(detector.next_look(), now + 2 * S + PERIOD);
     }
 
     #[test]
     fn a_machine_that_runs_is_not_taken_for_suspended() {
         let now = crate::mux::clock::now();
-        let mut watch = SuspendDetector::new(now, None);
+        let mut detector = SuspendDetector::new(now, None);
         for _ in 0..1_000 {
-            assert_eq!(watch.look(now), None);
+            assert_eq!(detector.look(now), None);
         }
     }
 }

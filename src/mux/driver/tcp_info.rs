@@ -1,8 +1,8 @@
-//! What Linux knows of a TCP connection (`TCP_INFO`), asked for over netlink (`sock_diag(7)`).
+//! What Linux knows of a TCP connection (`TCP_INFO`), read over netlink (`sock_diag(7)`).
 //!
-//! The socket option has the same; but no crate reads it, and without one it takes unsafe code. Where
-//! netlink is not to be had - another system, a sandbox - nothing is known, and nothing is lost but a
-//! reason.
+//! The socket option `TCP_INFO` gives the same, but no crate reads it, and without a crate it takes
+//! unsafe code. Where netlink is missing (another system, a sandbox) the driver goes without: only
+//! the reason for a congestion is then not known.
 
 #[cfg(target_os = "linux")]
 pub(super) use linux::path_info;
@@ -36,20 +36,22 @@ mod linux {
     const AF_INET6: u8 = 10;
     const INET_DIAG_INFO: u16 = 2;
 
-    /// Of a netlink message, and of the answer's fixed part (`struct inet_diag_msg`).
+    /// The length of a netlink header, and below of the answer's fixed part (`struct
+    /// inet_diag_msg`).
     const HEADER: usize = 16;
     const ANSWER: usize = 72;
-    /// In `struct tcp_info`, which only ever grows at its end.
+    /// Offsets in `struct tcp_info`, which only ever grows at its end.
     const RCV_RTT: usize = 92;
     const RCV_OOOPACK: usize = 224;
 
-    /// The connection between these two; none if the system does not say. Takes some microseconds.
+    /// The connection between these two addresses; `None` if the system does not say. Takes some
+    /// microseconds.
     pub(crate) fn path_info(local: SocketAddr, peer: SocketAddr) -> Option<PathInfo> {
         let kind = Type::RAW.nonblocking();
         let protocol = Protocol::from(NETLINK_SOCK_DIAG);
         let mut netlink = Socket::new(Domain::from(AF_NETLINK), kind, Some(protocol)).ok()?;
         netlink.write_all(&question(local, peer)).ok()?;
-        // The answer is there when the question has been taken.
+        // The system answers within the call that sends the question.
         let mut answer = [0; 2048];
         let length = netlink.read(&mut answer).ok()?;
         parse(answer.get(..length)?)
@@ -105,7 +107,7 @@ mod linux {
                     |at: usize| Some(u32::from_ne_bytes(info.get(at..at + 4)?.try_into().ok()?));
                 return Some(PathInfo {
                     round_trip: Duration::from_micros(u64::from(word(RCV_RTT)?)),
-                    // Linux counts it since 5.4.
+                    // Linux has counted it since 5.4.
                     out_of_order: word(RCV_OOOPACK).unwrap_or_default(),
                 });
             }
@@ -132,18 +134,18 @@ mod linux {
                 let mut read = vec![0; 100_000];
                 (&client).read_exact(&mut read).unwrap();
                 let (local, peer) = (client.local_addr().unwrap(), client.peer_addr().unwrap());
-                let way = path_info(local, peer).expect("sock_diag");
+                let path = path_info(local, peer).expect("sock_diag");
                 assert!(
-                    way.out_of_order < 10 && way.round_trip < Duration::from_secs(1),
-                    "{way:?}"
+                    path.out_of_order < 10 && path.round_trip < Duration::from_secs(1),
+                    "{path:?}"
                 );
             }
         }
 
         #[test]
         fn what_is_no_connection_is_not_found() {
-            let nobody = "127.0.0.1:1".parse().unwrap();
-            assert_eq!(path_info(nobody, nobody), None);
+            let unused = "127.0.0.1:1".parse().unwrap();
+            assert_eq!(path_info(unused, unused), None);
         }
 
         #[test]

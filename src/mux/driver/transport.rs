@@ -1,4 +1,4 @@
-//! What a driver reads from and writes to.
+//! What a driver reads from and writes to: a socket, or TLS over one.
 
 use std::io::{self, IoSlice};
 
@@ -15,8 +15,8 @@ pub(super) enum Transport {
 }
 
 impl Transport {
-    /// Appends what has come to `buffer`, as far as it has room, and tells how much; 0: the peer has
-    /// closed. [`WouldBlock`](io::ErrorKind::WouldBlock) if there is nothing.
+    /// Appends received bytes to `buffer`, as far as it has room, and returns how many; 0 if the
+    /// peer has closed, [`WouldBlock`](io::ErrorKind::WouldBlock) if there is nothing to read.
     pub(super) fn try_read_buf(&mut self, buffer: &mut BytesMut) -> io::Result<usize> {
         match self {
             Self::Plain(socket) => socket.try_read_buf(buffer),
@@ -24,8 +24,7 @@ impl Transport {
         }
     }
 
-    /// Whether the system has something to read, the end or a failure included, whatever tokio has
-    /// heard of.
+    /// True if the system has bytes to read, EOF or an error, whether tokio knows of it or not.
     pub(super) fn has_unread(&self) -> bool {
         match self {
             Self::Plain(socket) => socket.has_unread(),
@@ -33,8 +32,8 @@ impl Transport {
         }
     }
 
-    /// Writes what fits, and tells how much. [`WouldBlock`](io::ErrorKind::WouldBlock) if nothing
-    /// does.
+    /// Writes what fits, and returns how many bytes; [`WouldBlock`](io::ErrorKind::WouldBlock) if
+    /// nothing does.
     pub(super) fn try_write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         match self {
             Self::Plain(socket) => socket.try_write_vectored(slices),
@@ -42,8 +41,8 @@ impl Transport {
         }
     }
 
-    /// Waits until there is something to read, or room to write, as far as that is wanted; true if
-    /// reading is worth a try. Dropping the future loses nothing.
+    /// Waits until the socket is readable or writable, as far as that is wanted; true if reading
+    /// may succeed. Dropping the future loses nothing.
     pub(super) async fn ready(
         &mut self,
         wants_to_read: bool,
@@ -55,7 +54,7 @@ impl Transport {
         }
     }
 
-    /// What the system says of the way.
+    /// What the system says about the network path.
     pub(super) fn path_info(&self) -> Option<PathInfo> {
         match self {
             Self::Plain(socket) => socket.path_info(),
@@ -63,7 +62,7 @@ impl Transport {
         }
     }
 
-    /// Acknowledges what was read at once. The system forgets the option by itself.
+    /// Acknowledges at once what was read. The system resets the option by itself.
     pub(super) fn acknowledge_at_once(&self) {
         match self {
             Self::Plain(socket) => socket.acknowledge_at_once(),

@@ -32,7 +32,7 @@ async fn a_certificate_that_will_not_do_is_refused_unless_nobody_looks() {
         (
             good.self_signed(),
             TlsFailure::UnknownAuthority,
-            "nobody who is trusted",
+            "no trusted authority",
             |checks, on| checks.authority = on,
         ),
         (

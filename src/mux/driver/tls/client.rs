@@ -1,4 +1,4 @@
-//! Handshakes with one set of options.
+//! TLS handshakes with one set of options.
 
 use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
 
@@ -12,11 +12,11 @@ use tokio::{sync::OnceCell, task::spawn_blocking, time::timeout};
 use super::{TlsStream, failure, verifier::Verifier};
 use crate::mux::{driver::socket::Socket, error::Error, server_key::ServerId, tls::TlsOptions};
 
-/// All connections that are made with the same [`TlsOptions`], and the tickets with which a server
-/// takes one up again without another proof of who it is.
+/// Shared by all connections that are made with the same [`TlsOptions`]. It keeps the session
+/// tickets, with which a server resumes a TLS session without sending its certificate again.
 pub(crate) struct TlsClient {
     options: TlsOptions,
-    /// Made by the first handshake.
+    /// Built by the first handshake.
     config: OnceCell<Arc<ClientConfig>>,
 }
 
@@ -28,9 +28,9 @@ impl TlsClient {
         }
     }
 
-    /// Makes the handshake with `server` within `limit`, over the connection to it that `connecting`
-    /// comes to. Meanwhile the first of a process reads the system's authorities, which takes some
-    /// ten milliseconds.
+    /// Makes the TLS handshake with `server` within `limit`, over the socket that `connecting`
+    /// returns. While that connects, the first call in a process reads the system's certificate
+    /// authorities, which takes some ten milliseconds.
     pub(crate) async fn secure(
         &self,
         connecting: impl Future<Output = Result<Socket, Error>>,
@@ -93,15 +93,15 @@ impl TlsClient {
     }
 }
 
-/// Without tickets and keys.
+/// Leaves out tickets and keys.
 impl fmt::Debug for TlsClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("TlsClient").field(&self.options).finish()
     }
 }
 
-/// The host as certificates name it. An address is not sent to the server (RFC 6066, 3), and has no
-/// zone there, which is a matter of this machine.
+/// The host name as certificates have it. An IP address is not sent to the server (RFC 6066, 3) and
+/// has no zone there, because zones are local to this machine.
 fn name_of(server: &ServerId) -> Option<ServerName<'static>> {
     let host = server.host();
     let address = host
@@ -113,7 +113,7 @@ fn name_of(server: &ServerId) -> Option<ServerName<'static>> {
     }
 }
 
-/// The authorities that the system trusts: read once, from files.
+/// The certificate authorities that the system trusts: read once, from files.
 async fn system_roots() -> Result<Arc<RootCertStore>, Error> {
     static SYSTEM: OnceCell<Arc<RootCertStore>> = OnceCell::const_new();
 

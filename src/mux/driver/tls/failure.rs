@@ -1,4 +1,4 @@
-//! What a handshake that failed is called.
+//! The errors of failed TLS handshakes.
 
 use std::{fmt, io, time::Duration};
 
@@ -11,13 +11,13 @@ use crate::mux::{
     server_key::ServerId,
 };
 
-/// Names of a certificate that are told.
+/// The most names of a certificate that an error shows.
 const MAX_NAMES: usize = 4;
 
-/// Why TLS does not go on.
+/// Why a TLS session cannot go on.
 #[derive(Debug)]
 pub(super) enum Breakdown {
-    /// The socket's error; `WouldBlock` is none.
+    /// The socket's error. `WouldBlock` is not a failure.
     Io(io::Error),
     Tls(rustls::Error),
     /// The server closed the connection.
@@ -36,7 +36,7 @@ impl From<rustls::Error> for Breakdown {
     }
 }
 
-/// After the handshake an error of TLS is the end of the connection like any other.
+/// After the handshake a TLS error ends the connection like any other error.
 impl From<Breakdown> for io::Error {
     fn from(breakdown: Breakdown) -> Self {
         match breakdown {
@@ -66,20 +66,20 @@ pub(super) fn error(server: &ServerId, breakdown: Breakdown) -> Error {
     }
 }
 
-/// The handshake took too long.
+/// The handshake took longer than `limit`.
 pub(super) fn timed_out(server: &ServerId, limit: Duration) -> Error {
     let what =
         format!("the handshake did not end within {limit:?}; it may not speak TLS on this port");
     failed(server, TlsFailure::TimedOut, &what)
 }
 
-/// The host is called what no certificate can be for.
+/// No certificate can be issued for the name of this host.
 pub(super) fn no_name(server: &ServerId) -> Error {
     let what = "the host's name is none that a certificate could be for";
     failed(server, TlsFailure::WrongName, what)
 }
 
-/// The options make no TLS client.
+/// No TLS client can be built from the options.
 pub(super) fn unusable(error: &rustls::Error) -> Error {
     Error::new(
         ErrorKind::Options,
@@ -130,7 +130,7 @@ fn explain_certificate(server: &ServerId, flaw: CertificateError) -> (TlsFailure
     match flaw {
         C::UnknownIssuer => (
             TlsFailure::UnknownAuthority,
-            "nobody who is trusted has issued its certificate".to_owned(),
+            "no trusted authority has issued its certificate".to_owned(),
         ),
         C::NotValidForName => (TlsFailure::WrongName, not_for(server, &[])),
         C::NotValidForNameContext { presented, .. } => {
@@ -173,7 +173,7 @@ fn shown(error: &dyn fmt::Display) -> ServerText {
     ServerText::of_identifier(&error.to_string())
 }
 
-/// The names are the peer's words: escaped, and not too many.
+/// The names come from the peer: they are escaped, and their number is limited.
 fn not_for(server: &ServerId, names: &[String]) -> String {
     let host = server.host();
     if names.is_empty() {

@@ -1,8 +1,8 @@
 //! TLS between a socket and the rest of the driver.
 //!
-//! rustls is a state machine without I/O, as our own core is, so that it fits between the two without
-//! an adapter that has buffers and wakers of its own: what the driver asks of a socket - to read and
-//! write without waiting, and to wait for either - is asked here as well.
+//! rustls is a state machine without I/O, as our own core is. So it fits in between without an
+//! adapter that has buffers and wakers of its own: the driver uses a TLS stream with the same calls
+//! as a socket.
 
 mod client;
 mod failure;
@@ -18,10 +18,11 @@ use self::failure::Breakdown;
 use super::socket::Socket;
 use crate::mux::health::PathInfo;
 
-/// Ciphertext read at a time. rustls alone would ask the system for 4 KiB, four times for a record.
+/// Bytes of ciphertext in one read. rustls alone would read 4 KiB at a time, which is four reads
+/// for a record.
 const READ_CHUNK: usize = 32 * 1024;
-/// Plaintext taken for writing at a time: a record. What is encrypted is past recall, and not seen
-/// by who watches how much the server is behind.
+/// Bytes of plaintext in one write: a record. Encrypted data cannot be taken back, and the write
+/// backlog does not count it.
 const RECORD: usize = 16 * 1024;
 
 /// A connection after its handshake.
@@ -29,11 +30,11 @@ const RECORD: usize = 16 * 1024;
 pub(crate) struct TlsStream {
     socket: Socket,
     session: ClientConnection,
-    /// Read, and not yet decrypted.
+    /// Received and not yet decrypted.
     ciphertext: BytesMut,
-    /// Bytes decrypted, and not yet taken.
+    /// Bytes that are decrypted and not yet taken.
     plaintext: usize,
-    /// Nothing more will come.
+    /// The peer has closed.
     is_closed: bool,
 }
 
@@ -49,7 +50,8 @@ impl TlsStream {
             is_closed: false,
         };
         let outcome = stream.shake_hands().await;
-        // The last word is ours: that we are done, or why it came to nothing.
+        // The client's last flight: its Finished message, or the alert that says why the handshake
+        // failed.
         let flushed = stream.flush();
         outcome?;
         flushed?;
@@ -100,12 +102,12 @@ impl TlsStream {
         Ok(total)
     }
 
-    /// Reads from the socket unless there is something left, and decrypts up to the next plaintext.
+    /// Reads from the socket unless ciphertext is left, and decrypts up to the next plaintext.
     fn receive(&mut self) -> Result<(), Breakdown> {
         if self.ciphertext.is_empty() {
             self.ciphertext.reserve(READ_CHUNK);
-            // An end without `close_notify` is how cameras end it. RTSP's own framing shows whether
-            // something is missing.
+            // Cameras close without `close_notify`. RTSP's own framing shows whether something is
+            // missing.
             self.is_closed = self.socket.try_read_buf(&mut self.ciphertext)? == 0;
         }
         while !self.ciphertext.is_empty() && self.plaintext == 0 && !self.is_closed {
@@ -130,7 +132,7 @@ impl TlsStream {
         Ok(taken)
     }
 
-    /// Writes of what is encrypted as much as fits.
+    /// Writes as much ciphertext as fits.
     fn flush(&mut self) -> io::Result<()> {
         while self.session.wants_write() {
             match self.session.write_tls(&mut NonBlocking(&mut self.socket)) {
@@ -142,8 +144,8 @@ impl TlsStream {
         Ok(())
     }
 
-    /// See [`Transport::ready`](super::transport::Transport::ready). Writes as well what is left of
-    /// a record, and what TLS has to say of its own accord.
+    /// See [`Transport::ready`](super::transport::Transport::ready). Also writes the rest of a
+    /// record, and what TLS itself has to send.
     pub(super) async fn ready(
         &mut self,
         wants_to_read: bool,
@@ -184,16 +186,16 @@ impl TlsStream {
     }
 }
 
-/// Says that it is the end, if that can be said without waiting (RFC 8446, 6.1).
+/// Sends `close_notify`, if that is possible without waiting (RFC 8446, 6.1).
 impl Drop for TlsStream {
     fn drop(&mut self) {
         self.session.send_close_notify();
-        // Who has gone does not hear it.
+        // A peer that is gone does not get it.
         let _ = self.flush();
     }
 }
 
-/// A socket as rustls writes to it.
+/// A socket as rustls' writer sees it.
 struct NonBlocking<'a>(&'a mut Socket);
 
 impl Write for NonBlocking<'_> {

@@ -16,7 +16,7 @@ use crate::mux::network::Wire;
 #[derive(Debug)]
 struct Peer {
     session: ServerConnection,
-    /// Sent, and on the way to the client.
+    /// Sent, and not yet received by the client.
     sent: Vec<u8>,
     /// What the client has said.
     heard: Vec<u8>,
@@ -212,7 +212,7 @@ fn what_is_written_in_any_portions_arrives_whole_without_another_word() {
                 Err(error) => panic!("{error}"),
             }
         }
-        // Who only waits to read has the rest written all the same.
+        // A wait for reading alone writes the rest all the same.
         let mut context = Context::from_waker(Waker::noop());
         while wire.peer().heard.len() < text.len() {
             // What the server had to say of its own accord.

@@ -1,4 +1,4 @@
-//! Whether a server's certificate will do.
+//! Verifies a server's certificate.
 
 use std::sync::Arc;
 
@@ -15,19 +15,19 @@ use rustls::{
 
 use crate::mux::tls::CertificateChecks;
 
-/// Dates that are overlooked in one chain; chains are shorter.
+/// The most expiry dates that are ignored in one chain; real chains are shorter.
 const MAX_DATES: usize = 8;
 
-/// rustls' own verification, of which parts can be left out, and for which a certificate that is
-/// named as trusted needs nobody to have issued it.
+/// rustls' own verification, of which the user can switch parts off. A certificate that the user
+/// named as trusted needs no issuer.
 #[derive(Debug)]
 pub(super) struct Verifier {
     pub(super) checks: CertificateChecks,
-    /// Who may issue.
+    /// The authorities that may issue certificates.
     pub(super) roots: Arc<RootCertStore>,
-    /// What is trusted by itself. Cameras have certificates that claim to be an authority's, which
-    /// none of a server's may (webpki: `CaUsedAsEndEntity`), because that is what `openssl req -x509`
-    /// makes.
+    /// Certificates that are trusted by themselves. Those of cameras often claim to be an
+    /// authority's, because that is what `openssl req -x509` makes; webpki accepts none of these
+    /// for a server (`CaUsedAsEndEntity`).
     pub(super) trusted: Vec<CertificateDer<'static>>,
     pub(super) algorithms: WebPkiSupportedAlgorithms,
 }
@@ -54,7 +54,8 @@ impl Verifier {
                 verdict => return verdict,
             };
             time = match flaw {
-                // The first flaw hides all others: look again as of a time at which it is none.
+                // The first flaw hides all others: verify again as of a time at which this one does
+                // not exist.
                 CertificateError::ExpiredContext { not_after, .. } if !self.checks.expired => {
                     not_after
                 }
@@ -64,7 +65,7 @@ impl Verifier {
                     not_before
                 }
                 flaw if self.overlooks(&flaw, certificate) => return Ok(()),
-                // Issued by somebody of the same name.
+                // The certificate was issued by another authority of the same name.
                 CertificateError::BadSignature => {
                     return Err(CertificateError::UnknownIssuer.into());
                 }
@@ -74,8 +75,9 @@ impl Verifier {
         Err(CertificateError::Expired.into())
     }
 
-    /// Where any certificate will do, that its key was used says nothing. Old cameras have keys and
-    /// certificates (RSA of 1024 bits, X.509 version 1) with which that could not be checked.
+    /// Where any certificate is accepted, the signature of the handshake proves nothing. Old
+    /// cameras have keys and certificates (RSA of 1024 bits, X.509 version 1) with which it could
+    /// not be verified.
     fn unless_any_will_do(
         &self,
         verify: impl FnOnce(&WebPkiSupportedAlgorithms) -> Result<HandshakeSignatureValid, Error>,
@@ -86,14 +88,14 @@ impl Verifier {
         }
     }
 
-    /// Whether a flaw that is no matter of dates is none here. What was found before it is looked
-    /// for an issuer, dates among it, has no flaw.
+    /// True if a flaw other than a date is to be ignored. What webpki checks before it looks for
+    /// the issuer, dates among it, has no flaw then.
     fn overlooks(&self, flaw: &CertificateError, certificate: &CertificateDer<'_>) -> bool {
         let needs_no_issuer = !self.checks.authority || self.trusted.contains(certificate);
         if is_about_issuer(flaw) {
             return needs_no_issuer;
         }
-        // Behind another flaw there may be none who is trusted.
+        // Behind another flaw there may be a chain without a trusted authority.
         !is_about_dates(flaw) && !self.checks.form && !self.checks.authority
     }
 }
@@ -105,7 +107,7 @@ fn is_about_issuer(flaw: &CertificateError) -> bool {
     }
 }
 
-/// Whether a server's certificate says that it is an authority's.
+/// True if a server's certificate claims to be an authority's.
 pub(super) fn claims_authority(flaw: &CertificateError) -> bool {
     let CertificateError::Other(other) = flaw else {
         return false;
