@@ -1,7 +1,8 @@
-//! Time, timers and chance, for everything in `mux` that is not pure.
+//! Time, timers and random numbers, for all modules of `mux` that are not pure.
 //!
-//! With the [driver](super::driver), which has the connection's own timers, this is the only place that
-//! reads a clock, sets a timer or starts a thread; `clippy.toml` bans that elsewhere. Pure code is told the time.
+//! Only this file and the [driver](super::driver), which has the timers of its connection, read a
+//! clock, set a timer or start a thread; `clippy.toml` bans that elsewhere. Pure code gets the time
+//! as an argument.
 #![expect(clippy::disallowed_methods, reason = "clocks and timers belong here")]
 
 use std::{
@@ -21,7 +22,7 @@ use tokio::{
 
 use super::ids::Moment;
 
-/// The time, as the core and everybody else is told it. Follows tokio's clock, which tests can stop.
+/// The present time. Follows tokio's clock, which tests can stop.
 pub(crate) fn now() -> Instant {
     tokio::time::Instant::now().into_std()
 }
@@ -34,14 +35,14 @@ pub(crate) fn moment() -> Moment {
     }
 }
 
-/// The future's output, or an error if it takes longer. The timer is the runtime's, so that the
-/// result may be awaited anywhere.
+/// The future's output, or an error if it takes longer than `limit`. The timer belongs to the
+/// runtime, so the result may be awaited on any thread.
 pub(crate) fn within<F: Future>(runtime: &Handle, limit: Duration, future: F) -> Timeout<F> {
     let _context = runtime.enter();
     tokio::time::timeout(limit, future)
 }
 
-/// Does something after a while, if the runtime is there then.
+/// Runs `work` after `wait`, if the runtime still exists then.
 pub(crate) fn later(runtime: &Handle, wait: Duration, work: impl FnOnce() + Send + 'static) {
     let _context = runtime.enter();
     let due = tokio::time::Instant::now() + wait;
@@ -51,13 +52,13 @@ pub(crate) fn later(runtime: &Handle, wait: Duration, work: impl FnOnce() + Send
     });
 }
 
-/// Does something that may block, on a thread that lives for nothing else.
+/// Runs `work`, which may block, on a new thread.
 pub(crate) fn in_background(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
     let thread = std::thread::Builder::new().name(name.to_owned());
     thread.spawn(work).map(drop)
 }
 
-/// The future's output; none as soon as either of the two changes, or after `limit`.
+/// The future's output; `None` as soon as one of the two watched values changes, or after `limit`.
 pub(crate) async fn unless_changed<F: Future, A, B>(
     runtime: &Handle,
     limit: Option<Duration>,
@@ -69,7 +70,7 @@ pub(crate) async fn unless_changed<F: Future, A, B>(
         tokio::select! {
             biased;
             output = future => Some(output),
-            // Whoever could change them may have gone: then there is nothing to wait for.
+            // The sender is gone, so the value will not change.
             Ok(()) = one.changed() => None,
             Ok(()) = other.changed() => None,
             else => None,
@@ -87,7 +88,7 @@ pub(crate) fn random_seed() -> u128 {
     (half() << 64) | half()
 }
 
-/// A number from 0 to 1, drawn at random.
+/// A random number from 0 to 1.
 pub(crate) fn chance() -> f64 {
     f64::from(random_seed() as u32) / f64::from(u32::MAX)
 }

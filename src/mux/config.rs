@@ -1,4 +1,4 @@
-//! What a session asks for, each default with its reason.
+//! The options of a session, each default with its reason.
 
 use std::{fmt, time::Duration};
 
@@ -16,14 +16,14 @@ use super::{
 };
 use crate::mux::ids::PresentationUri;
 
-/// What to play, as whom, and on what kind of connection.
+/// The options of a session: what to play, with which credentials, and on what kind of connection.
 #[derive(Clone)]
 pub struct SessionOptions {
     /// The presentation, without user and password.
     pub url: Url,
-    /// Who we are.
+    /// User and password for the server.
     pub credentials: Option<Credentials>,
-    /// The `User-Agent` header; none: name and version of this crate.
+    /// The `User-Agent` header; `None` for name and version of this crate.
     pub user_agent: Option<String>,
     /// Whether to keep the session alive. True: a server ends it after its timeout otherwise.
     pub keep_alive: bool,
@@ -32,16 +32,18 @@ pub struct SessionOptions {
     /// for a free place at the server, and the longest TLS handshake, counted from when there is a
     /// connection.
     pub connect_timeout: Duration,
-    /// Silence after which a connection with playing sessions is taken for dead; none: that of
-    /// [`Timeouts`]. The one who opens a connection decides for it.
+    /// Silence after which a connection with playing sessions is considered dead; `None` for that
+    /// of [`Timeouts`]. The session for which the connection is dialled decides.
     pub silence_timeout: Option<Duration>,
-    /// The longest wait for an answer of the server, from when those to all requests before it have
-    /// come or are waited for no more; none: as [`Timeouts`] has it, 25 s for DESCRIBE and 10 s for
-    /// the others. Of this session only: the connection and the others on it go on waiting.
+    /// The longest wait for an answer of the server, counted from when all requests before it are
+    /// answered or given up; `None` for that of [`Timeouts`]: 25 s for DESCRIBE and 10 s for the
+    /// others. It applies to this session only: the connection and its other sessions go on
+    /// waiting.
     pub answer_timeout: Option<Duration>,
-    /// Whom TLS connections trust, and who we are to them. Of no effect unless the URL is `rtsps`.
+    /// What TLS connections trust, and the client certificate. Without effect unless the URL is
+    /// `rtsps`.
     pub tls: TlsOptions,
-    /// Whose connections it may share. Sessions of different groups never share one.
+    /// Sessions share connections only within one group.
     pub group: Option<String>,
     /// How connections are shared.
     pub pooling: Pooling,
@@ -108,17 +110,17 @@ impl SessionOptions {
     ///
     /// # Errors
     ///
-    /// The URL is none that could be opened.
+    /// The URL cannot be opened.
     pub fn server(&self) -> Result<String, Error> {
         Ok(self.connection_key()?.server().to_string())
     }
 
-    /// Whether it would hold up sessions that share its connection, which is refused.
+    /// True if the session would block others on its connection; such a session is refused.
     pub(crate) fn blocks_others(&self) -> bool {
         self.overflow == OverflowPolicy::Block && !self.pooling.is_dedicated()
     }
 
-    /// What it plays: a camera is often only in the query.
+    /// The URI of its presentation, with the query: a camera is often named only there.
     pub(crate) fn presentation(&self) -> PresentationUri {
         PresentationUri(self.url.to_string())
     }
@@ -129,7 +131,8 @@ impl SessionOptions {
     }
 }
 
-/// Names the URL, but for one that may be no URL at all: `admin:password@nvr/1` parses as one.
+/// Adds the URL to the error, unless the text may be no URL at all: `admin:password@nvr/1` parses
+/// as one.
 fn of_url(error: Error, url: &Url) -> Error {
     if url.has_host() {
         error.of_camera(&redacted(url))
@@ -156,10 +159,12 @@ impl fmt::Debug for SessionOptions {
     }
 }
 
-/// How a session shares connections with others. Limits are those of the session that asks.
+/// How a session shares connections with others. The limits are those of the session that asks for
+/// a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pooling {
-    /// False: a connection of its own, not counted, closed after its TEARDOWN.
+    /// False for a connection of its own, which does not count against the limit and closes after
+    /// its TEARDOWN.
     pub enable_connection_pooling: bool,
     /// Whether to share.
     pub multiplex: Multiplex,
@@ -187,7 +192,7 @@ impl Default for Pooling {
 }
 
 impl Pooling {
-    /// Whether the session gets a connection of its own whatever the server can do.
+    /// True if the session gets a connection of its own whatever the server supports.
     pub(crate) fn is_dedicated(&self) -> bool {
         !self.enable_connection_pooling || self.multiplex == Multiplex::Never
     }
@@ -196,41 +201,43 @@ impl Pooling {
 /// Whether to share connections.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Multiplex {
-    /// Share; sessions of a server that turns out not to stand it get connections of their own.
+    /// Share connections; if the server turns out not to support that, its sessions get connections
+    /// of their own.
     #[default]
     Auto,
-    /// Share, and fail where that does not work.
+    /// Share connections, and fail if that does not work.
     Always,
-    /// A connection for each session.
+    /// Give each session a connection of its own.
     Never,
 }
 
-/// What gives way when a session's packets are not taken in time: when 4 MiB or 8192 packets of RTP
-/// wait, or the oldest of them has waited for 2 s; also when all sessions of a connection have 64 MiB
-/// waiting, or all of the process 512 MiB. RTCP has a place of its own, 256 packets or 64 KiB, of
-/// which the oldest go. Streams that are [parked](super::Session::set_parked) have as much each, beside
-/// the others.
+/// What is dropped when a session's packets are not taken in time: when 4 MiB or 8192 packets of
+/// RTP wait, or when the oldest of them has waited for 2 s; also when all sessions of a connection
+/// have 64 MiB waiting, or all of the process 512 MiB. RTCP has a queue of its own, 256 packets or
+/// 64 KiB, which drops the oldest. Streams that are [parked](super::Session::set_parked) have the
+/// same limits each, beside the others.
 ///
-/// Whatever is dropped is counted, and the next packet of its stream says so
-/// ([`Packet::discontinuity`](super::Packet::discontinuity)). Access units - packets of one RTP
-/// timestamp - are dropped as a whole, as far as their beginning has not been taken.
+/// Dropped packets are counted, and the next packet of their stream says so
+/// ([`Packet::discontinuity`](super::Packet::discontinuity)). Access units (packets of one RTP
+/// timestamp) are dropped as a whole, as far as their beginning has not been taken.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum OverflowPolicy {
-    /// What waits stays; what comes is dropped. H.264 and H.265 go on with a key picture, or one that
-    /// is announced as a recovery point, together with the parameter sets right before it, so a
-    /// decoder sees no picture that refers to a missing one. If none comes within 20 s of there being
-    /// room again, they go on with any picture. Everything else, and video in which no key picture
-    /// was ever recognised (it is encrypted, or packetised in an unknown way), goes on with the next
-    /// access unit.
+    /// Packets in the queue stay, new ones are dropped. H.264 and H.265 go on with a key picture,
+    /// or one that is announced as a recovery point, together with the parameter sets right before
+    /// it, so a decoder sees no picture that refers to a missing one. If none comes within 20 s
+    /// after there is room again, they go on with any picture. Other media, and video in which no
+    /// key picture was ever recognised (it is encrypted, or uses an unknown packetisation), go on
+    /// with the next access unit.
     #[default]
     DropToKeyframe,
-    /// What has waited for longest is dropped: what waits is the newest. Pictures are broken from the
-    /// gap to the next key picture.
+    /// The oldest packets are dropped, so the queue holds the newest. Pictures are broken from the
+    /// loss to the next key picture.
     DropOldest,
-    /// Nothing is dropped by the session's own limits, which here know no age: the connection is not
-    /// read from while they are reached, and the server finds that out. Some drop packets then, some
-    /// close the connection. Meanwhile nothing else is heard of the server either: no deadline of a
-    /// request runs, the connection is not taken for dead, keep-alives go out, their answers wait.
+    /// The session's own limits drop nothing, and the age limit does not apply. While a limit is
+    /// reached, the driver does not read from the connection, which slows the server down. Some
+    /// servers drop packets then, some close the connection. Meanwhile nothing is received from the
+    /// server at all: no deadline of a request runs, the connection is not taken for dead,
+    /// keep-alives are sent, and their answers wait.
     ///
     /// Only for a session with a connection of its own: `enable_connection_pooling` false or
     /// `multiplex` [`Never`](Multiplex::Never). [`Opening::describe`](super::Opening::describe) is

@@ -1,4 +1,4 @@
-//! What went wrong: where, by whose doing, and whether trying again can help.
+//! Errors: what failed, who caused it, and whether trying again can help.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -26,21 +26,21 @@ struct Detail {
     is_behind_redirect: bool,
 }
 
-/// What kind of error.
+/// The kind of an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// The URL is not one we can play.
+    /// The URL cannot be played.
     InvalidUrl,
     /// The host's name has no address.
     Resolve,
-    /// No connection could be made.
+    /// The connection could not be established.
     Connect,
-    /// A connection could be made, and no TLS on it.
+    /// The TCP connection was established, but not TLS on it.
     Tls(TlsFailure),
     /// The server answered with this status.
     Status(u16),
-    /// The server wants credentials, or other ones.
+    /// The server asks for credentials, or does not accept those that were given.
     Unauthorized,
     /// User and password are not tried for some time: the server has not refused them, but its answers
     /// to other sessions did not say whether they are right.
@@ -49,13 +49,14 @@ pub enum ErrorKind {
     TimedOut,
     /// The server's description cannot be used.
     Sdp,
-    /// The server's answer is over one of our limits.
+    /// The server's answer exceeds one of our limits.
     LimitExceeded,
-    /// The server's answer makes no sense.
+    /// The server's answer cannot be understood.
     Malformed,
-    /// `max-connections-per-server` is reached and nothing is free.
+    /// `max-connections-per-server` is reached, and no connection can take the session.
     ServerLimit,
-    /// The server cannot carry several sessions on one connection, and nothing else is allowed.
+    /// The server cannot carry several sessions on one connection, and the session's options forbid
+    /// a connection of its own.
     CannotShare,
     /// The connection ended.
     ConnectionLost,
@@ -63,11 +64,11 @@ pub enum ErrorKind {
     Options,
     /// Too many redirects, a loop of them, or one that must not be followed.
     Redirects,
-    /// The session was dropped or torn down meanwhile.
+    /// The session was dropped or torn down before the step was done.
     Cancelled,
     /// The multiplexer was shut down.
     ShutDown,
-    /// The system gave no runtime to work in.
+    /// The system could not start a runtime.
     Runtime,
 }
 
@@ -75,34 +76,34 @@ pub enum ErrorKind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum TlsFailure {
-    /// Nobody who is trusted has issued the server's certificate.
+    /// No authority that we trust has issued the server's certificate.
     UnknownAuthority,
-    /// It is for other names.
+    /// The certificate is for other host names.
     WrongName,
-    /// Its time is over.
+    /// The certificate has expired.
     Expired,
-    /// Its time has not come; or our clock was not set yet.
+    /// The certificate is not valid yet; or the clock of this machine was not set yet.
     NotYetValid,
-    /// It cannot be used, for another reason.
+    /// The certificate cannot be used, for another reason.
     Certificate,
-    /// What answers speaks no TLS.
+    /// The peer does not speak TLS.
     NotTls,
-    /// The server refuses, or can do nothing that we can.
+    /// The server refuses the handshake, or supports no version or cipher that we support.
     Refused,
-    /// The connection ended in the handshake.
+    /// The connection ended during the handshake.
     Interrupted,
-    /// The handshake took too long.
+    /// The handshake took longer than the connect timeout.
     TimedOut,
 }
 
 impl TlsFailure {
-    /// Whether it may pass without anybody changing anything.
+    /// True if it may pass without a change of configuration.
     pub fn is_passing(self) -> bool {
         matches!(self, Self::Interrupted | Self::TimedOut | Self::NotYetValid)
     }
 }
 
-/// What an error is the end of.
+/// What an error ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Scope {
     /// The connection with all its sessions.
@@ -113,14 +114,14 @@ pub enum Scope {
     Request,
 }
 
-/// By whose doing.
+/// Who caused an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Initiator {
     /// What the user asked for.
     User,
-    /// A decision or limit of ours.
+    /// A decision or limit of this library.
     Library,
-    /// The server, or the way to it.
+    /// The server, or the network path to it.
     Server,
 }
 
@@ -164,7 +165,7 @@ impl Error {
         )
     }
 
-    /// Everybody who waited for a connection attempt went away; seen by nobody.
+    /// All sessions that waited for a connection attempt have gone; no session sees this error.
     pub(crate) fn abandoned() -> Self {
         Self::new(
             ErrorKind::Cancelled,
@@ -174,7 +175,7 @@ impl Error {
         )
     }
 
-    /// The driver went away without a word: it panicked, or its runtime was shut down.
+    /// The driver ended without a close reason: it panicked, or its runtime was shut down.
     pub(crate) fn driver_died() -> Self {
         let explanation = "the connection's task ended unexpectedly";
         Self::new(
@@ -256,17 +257,17 @@ impl Error {
         self.0.kind
     }
 
-    /// What it is the end of.
+    /// What the error ends.
     pub fn scope(&self) -> Scope {
         self.0.scope
     }
 
-    /// By whose doing.
+    /// Who caused the error.
     pub fn initiator(&self) -> Initiator {
         self.0.initiator
     }
 
-    /// It was met at a server to which the one that the user named had redirected.
+    /// The error occurred at a server to which the server that the user named had redirected.
     pub(crate) fn behind_redirect(mut self) -> Self {
         Arc::make_mut(&mut self.0).is_behind_redirect = true;
         self
@@ -276,8 +277,8 @@ impl Error {
         self.0.is_behind_redirect
     }
 
-    /// The user of a session has given it up: no media came, it was of no use, or its source said
-    /// goodbye.
+    /// The user of a session has given it up: no media came, the media could not be used, or its
+    /// source sent BYE.
     #[cfg_attr(
         not(feature = "plugin"),
         expect(dead_code, reason = "the element does so")
@@ -286,7 +287,7 @@ impl Error {
         Self::new(kind, Scope::Session, Initiator::Server, explanation)
     }
 
-    /// Whether no connection could be made.
+    /// True if the connection could not be established.
     pub(crate) fn is_of_dialling(&self) -> bool {
         matches!(
             self.0.kind,
@@ -294,8 +295,8 @@ impl Error {
         )
     }
 
-    /// Whether an error of dialling is everybody's who wants a connection to the server, rather than
-    /// theirs who trust the same authorities and are the same to TLS.
+    /// True if a dial error concerns every session that needs a connection to this server; false if
+    /// only those with the same TLS options.
     pub(crate) fn concerns_server(&self) -> bool {
         match self.0.kind {
             ErrorKind::Tls(failure) => {
@@ -319,8 +320,8 @@ impl Error {
         self.0.reason.as_deref()
     }
 
-    /// When the server wants to be asked again, if it said so; or after how long refused credentials
-    /// may be tried again.
+    /// When the server wants to be asked again, if it said so; or when refused credentials may be
+    /// tried again.
     pub fn retry_after(&self) -> Option<Duration> {
         self.0.retry_after
     }
@@ -330,7 +331,7 @@ impl Error {
         self.0.request
     }
 
-    /// The request's sequence number, to be found in a capture.
+    /// The CSeq of the request, to find it in a capture.
     pub fn cseq(&self) -> Option<u32> {
         self.0.cseq
     }
@@ -349,7 +350,7 @@ impl Error {
         self.0.connection
     }
 
-    /// Whether the same may succeed later without anybody changing anything.
+    /// True if the same request may succeed later without a change of configuration.
     pub fn is_retryable(&self) -> bool {
         match self.0.kind {
             ErrorKind::Resolve
@@ -359,14 +360,15 @@ impl Error {
             | ErrorKind::ServerLimit
             | ErrorKind::ConnectionLost => true,
             ErrorKind::Tls(failure) => failure.is_passing(),
-            // Timeout, not enough bandwidth, session gone: these pass. Other 4xx are about what we asked.
+            // Timeout, not enough bandwidth, session not found: these pass. Other 4xx mean that the
+            // request itself is wrong.
             ErrorKind::Status(code) => code >= 500 || matches!(code, 408 | 453 | 454),
             _ => false,
         }
     }
 }
 
-/// A closed connection in plain English.
+/// Says in plain English why a connection closed.
 pub(crate) fn explain(reason: &CloseReason) -> String {
     match reason {
         CloseReason::Local => "we closed the connection: it was idle, or shut down".to_owned(),

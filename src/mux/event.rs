@@ -1,4 +1,4 @@
-//! What the multiplexer tells of its own accord.
+//! Events that the multiplexer reports without being asked.
 
 use std::{fmt, path::PathBuf};
 
@@ -7,12 +7,12 @@ use tokio::sync::broadcast::{self, error::RecvError};
 /// Whether a server may carry several sessions on one connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum SharingVerdict {
-    /// It has not shown yet.
+    /// Not known yet.
     #[default]
     Unknown,
-    /// It can.
+    /// The server can share connections.
     Yes,
-    /// It cannot: its sessions get a connection each.
+    /// The server cannot: each of its sessions gets a connection of its own.
     No,
 }
 
@@ -22,9 +22,9 @@ pub enum SharingVerdict {
 pub struct SharingChange {
     /// Host and port.
     pub server: String,
-    /// What it is now.
+    /// The present verdict.
     pub verdict: SharingVerdict,
-    /// Why it cannot share, if so.
+    /// Why the server cannot share, if it cannot.
     pub reason: Option<String>,
 }
 
@@ -43,7 +43,8 @@ impl fmt::Display for SharingChange {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Congestion {
-    /// The path to the server loses segments, and one TCP window is too small for what is sent over it.
+    /// The network path to the server loses segments, and one TCP window is too small for the data
+    /// rate of the connection.
     Path,
     /// The server leaves out packets of several sessions at once.
     Losses,
@@ -61,8 +62,8 @@ impl fmt::Display for Congestion {
     }
 }
 
-/// A limit of the user's stands in the way: sessions of a server suffer, and would not on one more
-/// connection. Told once in ten minutes for a server, as long as it is so.
+/// A limit that the user set is too low: sessions of a server are congested, and would not be on
+/// one more connection. Reported once in ten minutes for each server while that is so.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ConnectionLimit {
@@ -72,7 +73,7 @@ pub struct ConnectionLimit {
     pub limit: &'static str,
     /// Its value.
     pub value: u32,
-    /// What the sessions suffer from.
+    /// Why the sessions are congested.
     pub reason: Congestion,
 }
 
@@ -88,14 +89,14 @@ impl fmt::Display for ConnectionLimit {
     }
 }
 
-/// The [state file](super::MuxBuilder::state) cannot be used: what is learned is lost with the process.
-/// Told once.
+/// The [state file](super::MuxBuilder::state) cannot be used: what was learned is lost when the
+/// process ends. Reported once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct StateFileProblem {
     /// The file.
     pub path: PathBuf,
-    /// What is wrong with it, in words.
+    /// What is wrong with the file.
     pub reason: String,
 }
 
@@ -111,18 +112,18 @@ impl fmt::Display for StateFileProblem {
 pub enum MuxEvent {
     /// A server's verdict has changed.
     Sharing(SharingChange),
-    /// A limit of the user's stands in the way.
+    /// A limit that the user set is too low.
     Limit(ConnectionLimit),
     /// The state file cannot be used.
     StateFile(StateFileProblem),
 }
 
-/// The events of a [`Mux`](super::Mux), from the moment it was made on; the first one is what was wrong
-/// with its state file before, if anything was. A receiver that does not keep up loses the oldest.
+/// The events of a [`Mux`](super::Mux), from its construction on. The first one says what was wrong
+/// with its state file, if anything was. A receiver that does not keep up loses the oldest events.
 #[derive(Debug)]
 pub struct MuxEvents {
     receiver: broadcast::Receiver<MuxEvent>,
-    /// Was there before the receiver, and is told first.
+    /// The problem existed before the receiver, and is reported first.
     earlier: Option<StateFileProblem>,
     is_problem_told: bool,
 }
@@ -139,8 +140,8 @@ impl MuxEvents {
         }
     }
 
-    /// The next event; none once the last clone of the [`Mux`](super::Mux) is gone. Dropping the
-    /// future loses nothing.
+    /// The next event; `None` once the last clone of the [`Mux`](super::Mux) is dropped. Dropping
+    /// the future loses nothing.
     pub async fn next(&mut self) -> Option<MuxEvent> {
         if let Some(event) = self.take_earlier() {
             return Some(event);
@@ -176,7 +177,8 @@ impl MuxEvents {
         Some(MuxEvent::StateFile(problem))
     }
 
-    /// The problem may have come up between the two looks of [`new`](Self::new)'s caller.
+    /// The problem may have been reported between the two checks of the caller of
+    /// [`new`](Self::new).
     fn is_repeated(&self, event: &MuxEvent) -> bool {
         self.is_problem_told && matches!(event, MuxEvent::StateFile(_))
     }

@@ -1,11 +1,11 @@
-//! Plain values that all parts of the multiplexer speak of.
+//! Identifiers and plain values that all modules of the multiplexer use.
 
 use std::{
     fmt,
     time::{Duration, Instant, SystemTime},
 };
 
-/// Names a connection; rises with every connection and is never reused within a pool.
+/// Names a connection. Ids rise with every connection and are never reused within a pool.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct ConnectionId(pub(crate) u64);
 
@@ -21,13 +21,14 @@ impl fmt::Debug for ConnectionId {
     }
 }
 
-/// What a connection is used for first. It may hold secrets, and shows nothing.
+/// The URI of the presentation for which a connection is first used. It may hold secrets, so
+/// `Debug` shows nothing.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub(crate) struct PresentationUri(pub(crate) String);
 
 impl PresentationUri {
-    /// Whether a control URL is below this one, and so certainly this presentation's. Camera 1 is
-    /// not above the streams of camera 14: what follows has to begin something new.
+    /// True if a control URL is below this URI, and so belongs to this presentation. The rest of
+    /// the URL has to start a new path segment: camera 1 is not above the streams of camera 14.
     pub(crate) fn is_above(&self, control: &Self) -> bool {
         let rest = control.0.strip_prefix(self.0.trim_end_matches('/'));
         rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', '?', '&', ';']))
@@ -40,7 +41,8 @@ impl fmt::Debug for PresentationUri {
     }
 }
 
-/// One moment on both clocks: verdicts are dated by the one that stops with the process.
+/// One moment on both clocks: the state file dates verdicts by the wall clock, because `Instant`
+/// ends with the process.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Moment {
     pub(crate) monotonic: Instant,
@@ -58,7 +60,8 @@ impl Moment {
             .as_secs()
     }
 
-    /// The instant of a time of the wall clock. None for what is from before the machine started, or from the future.
+    /// The instant of a wall-clock time. `None` for a time before the machine started, or in the
+    /// future.
     pub(crate) fn instant_of(&self, seconds: u64) -> Option<Instant> {
         let then = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds))?;
         let age = self.wall.duration_since(then).ok()?;

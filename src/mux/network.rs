@@ -1,8 +1,8 @@
-//! A network other than the system's.
+//! A network that takes the place of the system's, for simulations.
 //!
-//! For the simulator in `tests/sim` only: everything above the sockets runs there as it is, over a
-//! network that follows a seed. Nothing else implements these traits; of the real network the driver
-//! uses sockets as they are, without a call through a pointer for each read.
+//! Only the simulator in `tests/sim` implements these traits: all code above the sockets runs
+//! unchanged over a network whose behaviour follows a seed. On the real network the driver uses
+//! sockets directly, without a virtual call for each read.
 
 use std::{
     fmt, io,
@@ -13,42 +13,44 @@ use std::{
 
 use bytes::BytesMut;
 
-/// A connection attempt; dropped, it is given up.
+/// A connection attempt. Dropping it cancels the attempt.
 pub type Connecting = Pin<Box<dyn Future<Output = io::Result<Box<dyn Wire>>> + Send>>;
 
 /// Takes the place of the system's sockets.
 pub trait Network: fmt::Debug + Send + Sync {
-    /// Connects to a server. How long that may take is the caller's affair. An error of the kind
-    /// [`NotFound`](io::ErrorKind::NotFound) says that the host has no address.
+    /// Connects to a server. The caller limits how long that may take. An error of the kind
+    /// [`NotFound`](io::ErrorKind::NotFound) means that the host has no address.
     fn connect(&self, host: &str, port: u16) -> Connecting;
 
-    /// In place of 128 random bits, for the next connection.
+    /// Returns 128 bits that take the place of random ones, for the next connection.
     fn seed(&self) -> u128;
 
-    /// How long the machine has slept since it was started, in all its sleeps. The runtime's clock
-    /// stood still meanwhile.
+    /// The time of all suspends since the machine was started. The runtime's clock stood still in
+    /// them.
     fn time_suspended(&self) -> Duration;
 }
 
-/// One connection, as a socket that does not block. Closed by dropping it.
+/// One connection, like a non-blocking socket. Dropping it closes the connection.
 pub trait Wire: fmt::Debug + Send + Sync {
-    /// Appends what has come to `buffer`, as far as it has room, and tells how much; 0: the peer
-    /// has closed.
+    /// Appends received bytes to `buffer`, as far as it has room, and returns how many; 0 if the
+    /// peer has closed.
     ///
     /// # Errors
     ///
-    /// [`WouldBlock`](io::ErrorKind::WouldBlock) if there is nothing; everything else ends it.
+    /// [`WouldBlock`](io::ErrorKind::WouldBlock) if there is nothing to read; any other error ends
+    /// the connection.
     fn try_read(&mut self, buffer: &mut BytesMut) -> io::Result<usize>;
 
-    /// Writes what fits, and tells how much.
+    /// Writes what fits, and returns how many bytes.
     ///
     /// # Errors
     ///
-    /// [`WouldBlock`](io::ErrorKind::WouldBlock) if nothing fits; everything else ends it.
+    /// [`WouldBlock`](io::ErrorKind::WouldBlock) if nothing fits; any other error ends the
+    /// connection.
     fn try_write(&mut self, slices: &[io::IoSlice<'_>]) -> io::Result<usize>;
 
-    /// Ready with true if a read would not block, with false if only a write would not. What is not
-    /// wanted does not matter.
+    /// Ready with true if a read would not block, with false if only a write would not. Ignores an
+    /// operation that the caller does not want.
     ///
     /// # Errors
     ///

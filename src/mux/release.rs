@@ -1,4 +1,5 @@
-//! Waiting until nothing is owed to a server for a session any more.
+//! Waits until the server can have nothing of a session any more: all its TEARDOWNs are answered or
+//! given up.
 
 use std::{
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
@@ -6,7 +7,7 @@ use std::{
 };
 
 /// Counts what still holds one session: the user's handle, and each session in a connection's core
-/// that was opened for it and has not ended there. Cheap to clone; clones count together.
+/// that was opened for it and has not ended there. Clones share the count.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ReleaseTracker(Arc<Held>);
 
@@ -23,13 +24,13 @@ impl Held {
 }
 
 impl ReleaseTracker {
-    /// The session is not released before the guard is dropped.
+    /// Returns a guard. The session counts as released only after all guards are dropped.
     pub(crate) fn guard(&self) -> ReleaseGuard {
         *self.0.lock() += 1;
         ReleaseGuard(Arc::clone(&self.0))
     }
 
-    /// **Blocks** until all guards are dropped, or for `timeout`. True if all are.
+    /// **Blocks** until all guards are dropped, but at most for `timeout`. True if all are dropped.
     pub(crate) fn wait(&self, timeout: Duration) -> bool {
         let guards = self.0.lock();
         let released = &self.0.released;
@@ -38,7 +39,7 @@ impl ReleaseTracker {
     }
 }
 
-/// Something that is owed for a session.
+/// Holds one session: it is not released before this is dropped.
 #[derive(Debug)]
 pub(crate) struct ReleaseGuard(Arc<Held>);
 

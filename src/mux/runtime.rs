@@ -1,4 +1,4 @@
-//! Where drivers run.
+//! The runtime that drivers run on.
 
 use std::sync::{Mutex, OnceLock, PoisonError};
 
@@ -6,10 +6,11 @@ use tokio::runtime::{Builder, Handle, Runtime};
 
 use super::error::{Error, ErrorKind, Initiator, Scope};
 
-/// The runtime of all [`Mux`](super::Mux) that were given none; made when the first one connects.
+/// The runtime shared by all [`Mux`](super::Mux) that were built without one; made when the first
+/// of them connects.
 static SHARED: Mutex<Option<Runtime>> = Mutex::new(None);
 
-/// The user's runtime, or the shared one once it is needed.
+/// The user's runtime, or the shared one from its first use on.
 #[derive(Debug, Default)]
 pub(crate) struct RuntimeChoice(OnceLock<Handle>);
 
@@ -18,7 +19,7 @@ impl RuntimeChoice {
         Self(handle.map_or_else(OnceLock::new, OnceLock::from))
     }
 
-    /// The runtime, if it was needed yet.
+    /// The runtime, if it has been used.
     pub(crate) fn get(&self) -> Option<&Handle> {
         self.0.get()
     }
@@ -37,7 +38,7 @@ fn shared() -> Result<Handle, Error> {
     if let Some(runtime) = &*shared {
         return Ok(runtime.handle().clone());
     }
-    // One thread does for all connections: it only moves bytes.
+    // One thread is enough for all connections: it only moves bytes.
     let runtime = Builder::new_multi_thread()
         .worker_threads(1)
         .thread_name("rtspmux-io")

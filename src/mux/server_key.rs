@@ -1,4 +1,4 @@
-//! What may share a connection: the security boundary of the pool.
+//! Which sessions may share a connection: the security boundary of the pool.
 //!
 //! [`ServerId`] names the server, which owns limits, the sharing verdict and the backoff.
 //! [`ConnectionKey`] says more: two sessions may use one connection only if their keys are equal.
@@ -17,7 +17,7 @@ const DEFAULT_PORT: u16 = 554;
 /// RFC 7826, 4.2; RFC 2326 has no TLS.
 const DEFAULT_TLS_PORT: u16 = 322;
 
-/// Whether a URL is one of those that are played over TLS.
+/// True if the URL is played over TLS.
 pub(crate) fn is_secure(url: &Url) -> bool {
     matches!(url.scheme(), "rtsps" | "rtspst")
 }
@@ -25,7 +25,7 @@ pub(crate) fn is_secure(url: &Url) -> bool {
 /// A server: host and port, as the user wrote them.
 ///
 /// The host is compared without case and never resolved: two names of one machine are two servers,
-/// since nobody can know that they stay one.
+/// since they may point to different machines later.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ServerId {
     host: String,
@@ -124,14 +124,14 @@ pub enum WorkloadClass {
     Backchannel,
 }
 
-/// All that decides how a connection is made and who may use it.
+/// All options that decide how a connection is made and which sessions may use it.
 #[derive(Debug, Clone)]
 pub struct ConnectionOptions {
     /// Where it goes.
     pub server: ServerId,
-    /// How it is encrypted, whom it trusts, and who we are to TLS; None is clear text.
+    /// TLS options; `None` for plain TCP.
     pub tls: Option<TlsOptions>,
-    /// Who we are there; None sends no authorisation, and is not "any".
+    /// User and password; `None` sends no authorisation, and does not match any others.
     pub credentials: Option<Credentials>,
     /// The `User-Agent` header; None is the default one.
     pub user_agent: Option<String>,
@@ -158,9 +158,10 @@ pub struct ConnectionKey {
 impl ConnectionKey {
     /// The key of a connection with these options.
     ///
-    /// The options are taken apart without `..`, so that one added later does not compile until
-    /// somebody has decided here whether it is part of the key. What is left out by mistake is a
-    /// connection reused for somebody it was not made for; curl has had over 30 CVEs of that form.
+    /// The options are destructured without `..`, so that a new option does not compile until its
+    /// author decides here whether it is part of the key. An option left out by mistake means that
+    /// a connection is reused for a session that must not use it; curl has had over 30 CVEs of that
+    /// form.
     ///
     /// # Errors
     ///
@@ -193,12 +194,12 @@ impl ConnectionKey {
         &self.server
     }
 
-    /// How they are encrypted; None is clear text.
+    /// Their TLS options; `None` for plain TCP.
     pub fn tls(&self) -> Option<&TlsOptions> {
         self.tls.as_ref()
     }
 
-    /// Who we are there.
+    /// Their user and password.
     pub fn credentials(&self) -> Option<&Credentials> {
         self.credentials.as_ref()
     }

@@ -1,4 +1,4 @@
-//! What an operator wants to know, per connection, session and stream.
+//! Statistics for an operator, per connection, session and stream.
 
 use std::{
     fmt,
@@ -8,7 +8,7 @@ use std::{
 
 use super::event::{Congestion, SharingVerdict};
 
-/// A number that one task writes and anybody reads. Relaxed: each stands for itself.
+/// A number that one task writes and any thread reads. Relaxed: each number stands for itself.
 #[derive(Debug, Default)]
 pub(crate) struct Gauge(AtomicU64);
 
@@ -26,14 +26,15 @@ impl Gauge {
     }
 }
 
-/// Numbers of one connection; its driver updates them once per batch, the pool the last two.
+/// Counters of one connection. Its driver updates them once per batch; the pool updates the last
+/// two.
 #[derive(Debug, Default)]
 pub(crate) struct ConnectionCounters {
     pub(crate) bytes_received: Gauge,
     pub(crate) bytes_sent: Gauge,
     pub(crate) packets: Gauge,
     pub(crate) sessions: Gauge,
-    /// Of these, the ones whose end the server has not confirmed.
+    /// Of these, the sessions whose TEARDOWN the server has not answered yet.
     pub(crate) tearing_down: Gauge,
     pub(crate) requests: Gauge,
     pub(crate) server_requests: Gauge,
@@ -65,9 +66,9 @@ pub struct ServerStats {
     pub sharing: SharingVerdict,
     /// Why its sessions do not share connections, if so.
     pub cannot_share: Option<String>,
-    /// How old that verdict is; none while there is none.
+    /// The age of that verdict; `None` while there is none.
     pub sharing_age: Option<Duration>,
-    /// Callers waiting for a connection.
+    /// Sessions that wait for a connection.
     pub waiting: usize,
     /// Its connections, oldest first, without those of `enable-connection-pooling=false`.
     pub connections: Vec<ConnectionStats>,
@@ -139,14 +140,14 @@ impl fmt::Display for WaitReason {
     }
 }
 
-/// How far a connection is in its life.
+/// The state of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ConnectionState {
-    /// Being made.
+    /// The connection is being dialled.
     Connecting,
-    /// Carries sessions, or can.
+    /// The connection carries sessions, or can.
     Open,
-    /// Takes no sessions any more.
+    /// The connection takes no more sessions.
     Closing,
 }
 
@@ -154,13 +155,15 @@ pub enum ConnectionState {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ConnectionStats {
-    /// Its number; never used again.
+    /// The number of the connection, which is never used again.
     pub id: u64,
-    /// How far it is.
+    /// The state of the connection.
     pub state: ConnectionState,
-    /// Whether it is one session's own. Does not count against `max-connections-per-server`.
+    /// True for a connection of one session alone. It does not count against
+    /// `max-connections-per-server`.
     pub is_dedicated: bool,
-    /// Whether sessions are only described on it, and then go to others. Does not count either.
+    /// True for a describe-only connection: sessions are described on it, and play on others. It
+    /// does not count either.
     pub is_aside: bool,
     /// Handles to it.
     pub references: u64,
@@ -176,41 +179,44 @@ pub struct ConnectionStats {
     pub requests: u64,
     /// Requests of the server, answered.
     pub server_requests: u64,
-    /// Frames on channels that nobody owns.
+    /// Frames on channels that no session owns.
     pub frames_unknown: u64,
-    /// Frames that were not of the stream that owns their channel.
+    /// Frames that do not belong to the stream that owns their channel.
     pub frames_foreign: u64,
-    /// Frames on channels whose session has left.
+    /// Frames on channels whose session was torn down.
     pub frames_late: u64,
     /// Receiver reports not sent because the server reads too slowly.
     pub reports_dropped: u64,
-    /// Losses of framing that were recovered.
+    /// How often framing was lost and found again.
     pub resyncs: u64,
-    /// Answers that the server gave once more, dropped.
+    /// Answers that the server gave twice; the second one is dropped.
     pub repeated_responses: u64,
-    /// How it bears what is sent over it.
+    /// The health of the connection.
     pub health: ConnectionHealth,
 }
 
-/// How a connection bears what is sent over it; taken once in two seconds while something is.
+/// The health of a connection: sampled every two seconds while data arrives.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ConnectionHealth {
-    /// What its sessions suffer from, if they do.
+    /// Why the connection is congested, if it is.
     pub congestion: Option<Congestion>,
-    /// The quickest answer so far to a request that was alone on the connection.
+    /// The shortest answer time so far of a request that was alone on the connection.
     pub round_trip: Option<Duration>,
-    /// The last one to a keep-alive: while sessions play it waits behind their media.
+    /// The last answer time of a keep-alive: while sessions play, the answer waits behind their
+    /// media.
     pub last_answer: Option<Duration>,
-    /// What the server takes for a request, where several were on their way.
+    /// The time the server takes for one request when several are outstanding.
     pub service_time: Option<Duration>,
     /// Bytes received a second.
     pub rate: u64,
     /// RTP packets that the server has left out.
     pub lost: u64,
-    /// The receiver's estimate of the round trip (`tcpi_rcv_rtt`), queues on the way included. Linux.
+    /// The receiver's estimate of the round trip (`tcpi_rcv_rtt`), which includes queues on the
+    /// path. Linux.
     pub path_round_trip: Option<Duration>,
-    /// Segments that came out of order (`tcpi_rcv_ooopack`): most were lost before and sent again. Linux.
+    /// Segments that came out of order (`tcpi_rcv_ooopack`): most of them were lost and sent again.
+    /// Linux.
     pub out_of_order: Option<u32>,
 }
 
@@ -218,7 +224,7 @@ pub struct ConnectionHealth {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SessionStats {
-    /// The number of its connection; none before it has one.
+    /// The number of its connection; `None` before it has one.
     pub connection: Option<u64>,
     /// Sessions on that connection.
     pub sessions_on_connection: u64,
@@ -228,17 +234,17 @@ pub struct SessionStats {
     pub connections_to_server: u64,
     /// Whether sessions of its server share connections.
     pub sharing: SharingVerdict,
-    /// Why they do not, if so.
+    /// Why they do not share, if so.
     pub cannot_share: Option<String>,
-    /// How old that verdict is; none while there is none.
+    /// The age of that verdict; `None` while there is none.
     pub sharing_age: Option<Duration>,
     /// What the session waits for, as long as it does not play; none while it plays, and once it has
     /// ended.
     pub waiting_for: Option<WaitReason>,
-    /// It is being brought up on another connection, where it will go on: for as long as that takes
-    /// it has two references.
+    /// The session is being set up on another connection, where it will go on. While that lasts it
+    /// holds two references.
     pub is_moving: bool,
-    /// How its connection bears what is sent over it.
+    /// The health of its connection.
     pub health: ConnectionHealth,
     /// The session's id at the server.
     pub session_id: Option<String>,
@@ -268,11 +274,11 @@ pub struct StreamStats {
     pub dropped: u64,
     /// Their bytes.
     pub dropped_bytes: u64,
-    /// How often RTP packets began to be dropped; a run of them is one overflow.
+    /// How often a run of dropped RTP packets began.
     pub overflows: u64,
-    /// RTP packets that came since the last one that is counted in `packets`, and were left out: the
+    /// RTP packets since the last one that `packets` counts which were left out because the
     /// description does not name their payload type.
     pub undescribed: u64,
-    /// The payload type of the last one of these.
+    /// The payload type of the last of these packets.
     pub undescribed_type: Option<u8>,
 }

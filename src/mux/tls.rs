@@ -1,4 +1,4 @@
-//! Whom a TLS connection trusts, and who it says we are.
+//! TLS options: what a TLS connection trusts, and the client certificate it shows.
 //!
 //! All of it is part of the [`ConnectionKey`](super::server_key::ConnectionKey): a session that wants
 //! the server's certificate checked must not end up on a connection where it was not.
@@ -15,19 +15,19 @@ use rustls::{
     sign::CertifiedKey,
 };
 
-/// How TLS connections are made; for `rtsps` URLs, without effect for others. Equal ones share
-/// connections.
+/// How TLS connections are made, for `rtsps` URLs; without effect for others. Sessions share
+/// connections only if their options are equal.
 #[derive(Clone, Default, PartialEq, Eq, Hash)]
 pub struct TlsOptions {
-    /// What the server's certificate has to stand. Default: everything.
+    /// What the server's certificate must satisfy. Default: everything.
     pub checks: CertificateChecks,
     authorities: Arc<[CertificateDer<'static>]>,
     client: Option<Arc<ClientIdentity>>,
 }
 
 impl TlsOptions {
-    /// Trusts the certificates of `pem` as well as the system's authorities: others that issue, or
-    /// the server's own, which is then trusted as it is.
+    /// Trusts the certificates of `pem` in addition to the system's authorities: either other
+    /// authorities, or the server's own certificate, which is then trusted as it is.
     ///
     /// # Errors
     ///
@@ -37,8 +37,8 @@ impl TlsOptions {
         Ok(self)
     }
 
-    /// Shows the server the certificate that `chain` begins with, if it asks for one; both PEM, and
-    /// both may be in the same text.
+    /// Shows the server the certificate that `chain` begins with, if it asks for one. Both are PEM,
+    /// and both may be in the same text.
     ///
     /// # Errors
     ///
@@ -59,24 +59,24 @@ impl TlsOptions {
         Ok(self)
     }
 
-    /// The same for a server that need not know who we are.
+    /// The same options, for a server that must not learn who we are.
     pub(crate) fn without_client_certificate(mut self) -> Self {
         self.client = None;
         self
     }
 
-    /// Trusted beside the system's.
+    /// Trusted in addition to the system's authorities.
     pub(crate) fn authorities(&self) -> &[CertificateDer<'static>] {
         &self.authorities
     }
 
-    /// Who we are, for servers that ask.
+    /// The client certificate, for servers that ask for one.
     pub(crate) fn client(&self) -> Option<&ClientIdentity> {
         self.client.as_deref()
     }
 }
 
-/// Without a key, and certificates as numbers of them.
+/// Leaves out the key, and shows only the number of certificates.
 impl fmt::Debug for TlsOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TlsOptions")
@@ -91,22 +91,23 @@ impl fmt::Debug for TlsOptions {
 /// Whether it was revoked is not found out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct CertificateChecks {
-    /// That it was issued by somebody who is trusted. Without this anybody between us and the server
-    /// can read everything, passwords included.
+    /// The certificate was issued by a trusted authority. Without this check an attacker between us
+    /// and the server can read everything, passwords included.
     pub authority: bool,
-    /// That it is for the host of the URL. An address is a name like any other, and has to be in it.
+    /// The certificate is for the host of the URL. An IP address is a name like any other, and must
+    /// be in the certificate.
     pub identity: bool,
-    /// That its time has come.
+    /// The certificate is already valid.
     pub not_yet_valid: bool,
-    /// That its time is not over.
+    /// The certificate has not expired.
     pub expired: bool,
-    /// That it is well formed, for servers, and signed in a way that is held to be safe. Always
-    /// checked together with `authority`.
+    /// The certificate is well formed, is for servers, and has a signature that is considered safe.
+    /// Always checked together with `authority`.
     pub form: bool,
 }
 
 impl CertificateChecks {
-    /// Nothing: any certificate will do.
+    /// Checks nothing: any certificate is accepted.
     pub const NONE: Self = Self {
         authority: false,
         identity: false,
@@ -128,14 +129,14 @@ impl Default for CertificateChecks {
     }
 }
 
-/// A certificate of ours, those that vouch for it, and its key.
+/// A client certificate with its chain and its key.
 #[derive(PartialEq, Eq)]
 pub(crate) struct ClientIdentity {
     pub(crate) chain: Vec<CertificateDer<'static>>,
     pub(crate) key: PrivateKeyDer<'static>,
 }
 
-/// Equal ones have equal chains; the key stays out of it.
+/// Equal identities have equal chains; the key is left out.
 impl Hash for ClientIdentity {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.chain.hash(state);

@@ -1,4 +1,4 @@
-//! What goes into the core: names of things and the requests a session can make.
+//! Inputs of the core: names of sessions and requests, and what a session can ask for.
 
 use std::fmt;
 
@@ -35,12 +35,13 @@ impl fmt::Display for SessionKey {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RequestId(pub u64);
 
-/// One session as the core has to know it before anything is sent.
+/// The configuration of a session, which the core needs before anything is sent.
 #[derive(Clone)]
 pub struct SessionConfig {
     /// The presentation to play, without userinfo.
     pub url: Url,
-    /// Whether the core keeps the session alive; without it the server ends it after its timeout.
+    /// True if the core sends keep-alives; without them the server ends the session after its
+    /// timeout.
     pub keep_alive: bool,
 }
 
@@ -64,7 +65,8 @@ pub enum SessionRequest {
         stream: usize,
         /// The stream's control URL.
         control: Url,
-        /// Payload types of the stream; packets with another one are foreign. Empty: all are taken.
+        /// The payload types of the stream. Packets with another type are foreign. Empty accepts
+        /// all.
         payload_types: Vec<u8>,
     },
     /// PLAY of all streams that were set up, under aggregate control.

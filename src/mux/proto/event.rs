@@ -1,4 +1,4 @@
-//! What comes out of the core: packets, completions and what happened to sessions and connection.
+//! Outputs of the core: packets, completions, and events of sessions and the connection.
 
 use std::{fmt, time::Duration};
 
@@ -12,7 +12,7 @@ use super::{
     wire::{header::RtpInfo, server_text::ServerText},
 };
 
-/// One thing that happened. Drain them with [`Connection::poll_event`](super::Connection::poll_event).
+/// One event. Drain them with [`Connection::poll_event`](super::Connection::poll_event).
 #[derive(Debug)]
 pub enum Event {
     /// Media of a session.
@@ -33,7 +33,7 @@ pub enum Event {
         /// Why.
         failure: Failure,
     },
-    /// Nothing is owed to the server for this session any more and the core has forgotten it. Comes
+    /// The server can have nothing of this session any more, and the core has forgotten it. Comes
     /// exactly once for every released session.
     SessionClosed(SessionKey),
     /// What the connection asks or has learned of the credentials. Answer what it asks with
@@ -43,8 +43,9 @@ pub enum Event {
     NoMoreSessions(Retirement),
     /// A [`probe`](super::Connection::probe) is over.
     Probed(ProbeOutcome),
-    /// The idle timeout has passed: close with [`Connection::close`](super::Connection::close), or
-    /// find that somebody took a reference meanwhile and do nothing.
+    /// The idle timeout has passed. The driver closes with
+    /// [`Connection::close`](super::Connection::close), or does nothing if a session has taken a
+    /// reference meanwhile.
     IdleExpired,
     /// The last event: the connection is over, and so is every session on it. Everything outstanding
     /// was completed before it; what is asked for later completes at once.
@@ -83,8 +84,8 @@ pub enum Reply {
         content_base: Option<String>,
         /// `Content-Location`, if any.
         content_location: Option<String>,
-        /// What the connection was asked for first: a server that stays with that (go2rtc,
-        /// ZLMediaKit) may have described it in place of this session's URL.
+        /// The result for the first URL of the connection: a server that stays with its first URL
+        /// (go2rtc, ZLMediaKit) may have described that one in place of this session's URL.
         first: FirstAsked,
     },
     /// Answer to SETUP.
@@ -97,7 +98,7 @@ pub enum Reply {
     TornDown,
 }
 
-/// Shows no description, and URLs as they may be shown.
+/// Shows no description, and URLs without secrets.
 impl fmt::Debug for Reply {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let shown = |url: &Option<String>| url.as_deref().map(ServerText::of_reference);
@@ -122,17 +123,17 @@ impl fmt::Debug for Reply {
     }
 }
 
-/// What had become of the first URL that a connection was asked for, when a URL was described there.
-/// First is what was written first, even if the session that asked for it has gone.
+/// What the server had answered for the first URL of a connection, when another URL was described
+/// there. The first URL is that of the request written first, even if its session is gone.
 #[derive(Clone, PartialEq, Eq)]
 pub enum FirstAsked {
-    /// It is the URL that was described.
+    /// The URL that was described is the first one.
     Own,
-    /// It was described like this.
+    /// The first URL got this description.
     Described(Bytes),
-    /// The server has refused to describe it.
+    /// The server has refused to describe the first URL.
     Refused,
-    /// It was not described, or not yet.
+    /// The first URL was not described, or is not answered yet.
     Unanswered,
 }
 
@@ -148,14 +149,14 @@ impl fmt::Debug for FirstAsked {
     }
 }
 
-/// What a SETUP got.
+/// What the server granted to a SETUP.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StreamGrant {
     /// The stream, as numbered by the caller.
     pub stream: usize,
     /// Channel of its RTP packets.
     pub rtp_channel: u8,
-    /// Channel of its RTCP packets; none beyond channel 255.
+    /// Channel of its RTCP packets; `None` beyond channel 255.
     pub rtcp_channel: Option<u8>,
     /// SSRC the server announced, if any.
     pub ssrc: Option<u32>,
@@ -170,7 +171,7 @@ pub struct StreamGrant {
 pub struct Failure {
     /// What kind of request.
     pub method: Method,
-    /// Its CSeq; none if it never reached the wire.
+    /// Its CSeq; `None` if it was never sent.
     pub cseq: Option<u32>,
     /// Why.
     pub kind: FailureKind,
@@ -368,13 +369,13 @@ pub struct FramingLoss {
 /// types.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Undescribed {
-    /// Whose channel they came on.
+    /// The session of their channel.
     pub session: SessionKey,
     /// The caller's number of the stream.
     pub stream: usize,
-    /// That of the last one.
+    /// The payload type of the last one.
     pub payload_type: u8,
-    /// How many.
+    /// The number of packets.
     pub count: u64,
 }
 
@@ -392,9 +393,10 @@ pub enum CloseReason {
     Dead(&'static str),
     /// The server's bytes cannot be understood; the text says why.
     Protocol(&'static str),
-    /// This machine was asleep, and the server has not kept the connection.
+    /// The machine was suspended, and the server has not kept the connection.
     Suspended,
-    /// The server closed it behind a 401, whose challenge can be answered on another connection.
+    /// The server closed the connection after a 401, whose challenge can be answered on another
+    /// connection.
     Challenged,
 }
 

@@ -21,20 +21,22 @@ pub struct Limits {
     pub provisional: u32,
     /// Requests of the server answered in [`Timeouts::storm_window`]; more is a storm (fault F19).
     pub server_requests: u32,
-    /// Answers to nothing we asked in [`Timeouts::storm_window`], and one more for each session, before
-    /// the connection is given up.
+    /// Answers that match no request in [`Timeouts::storm_window`], plus one for each session,
+    /// before the connection is given up.
     pub unmatched_responses: u32,
-    /// Answers given once more in [`Timeouts::storm_window`]. live555 repeats the answer to a DESCRIBE
-    /// for each byte that comes meanwhile, and a server that says everything twice repeats three for
-    /// each session that starts: up to 1400 are no reason to give up sessions that play.
+    /// Repeated answers in [`Timeouts::storm_window`]. live555 repeats the answer to a DESCRIBE for
+    /// each byte that arrives meanwhile, and a server that sends everything twice repeats three
+    /// answers for each session that starts: up to 1400 of them are no reason to end sessions that
+    /// play.
     pub repeated_responses: u32,
     /// Requests of one session on the wire at a time (RFC 7826 10.2 asks for restraint).
     pub outstanding_per_session: usize,
-    /// Channel pairs a new session has to leave free, for collisions and further streams of others.
+    /// Channel pairs that must be free before a session is added, for collisions and further
+    /// streams of other sessions.
     pub spare_pairs: usize,
     /// Quarantined pairs beyond which a connection takes no new session.
     pub quarantined_pairs: usize,
-    /// Bytes waiting to be written beyond which receiver reports are dropped rather than queued.
+    /// Bytes waiting to be written from which on receiver reports are dropped, not queued.
     pub report_backlog: usize,
 }
 
@@ -59,7 +61,7 @@ impl Default for Limits {
     }
 }
 
-/// How long the core waits for what.
+/// How long the core waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timeouts {
     /// Response deadline from the moment a request is head of line (RFC 7826 10.4 suggests 10 s).
@@ -68,14 +70,14 @@ pub struct Timeouts {
     pub describe: Duration,
     /// The same for keep-alives and pings.
     pub keep_alive: Duration,
-    /// The same for TEARDOWN: nobody waits long for somebody who leaves.
+    /// The same for TEARDOWN: a session that ends does not hold up others for long.
     pub teardown: Duration,
     /// The longest any request stays unanswered, head of line or not.
     pub ceiling: Duration,
     /// A message that has begun must be complete after this time in which bytes arrived (fault F35).
     pub message: Duration,
-    /// Silence towards a DESCRIBE or SETUP of a session to be added, beside others, after which an
-    /// OPTIONS goes out as a fence (fault F09). `Duration::MAX`: never.
+    /// Silence after a DESCRIBE or SETUP of a session that joins others, after which the core sends
+    /// an OPTIONS as a fence (fault F09). `Duration::MAX`: never.
     pub fence: Duration,
     /// Silence on a connection with playing sessions after which the server is probed.
     pub silence_probe: Duration,
@@ -83,15 +85,15 @@ pub struct Timeouts {
     pub silence_dead: Duration,
     /// An idle connection is pinged before reuse when it was idle for longer than this.
     pub health_check_after: Duration,
-    /// Quarantine of a channel pair after its TEARDOWN was answered, and after the last frame that
-    /// came on it all the same.
+    /// Quarantine of a channel pair after the answer to its TEARDOWN, and after the last frame that
+    /// came on it later.
     pub quarantine: Duration,
     /// Quiet time on an unanswered TEARDOWN's channels, after the session timeout, before reuse.
     pub quarantine_quiet: Duration,
     /// The session timeout where the server names none (RFC 2326 12.37).
     pub session: Duration,
-    /// Longest time in which bytes arrive without finding a frame or message after framing was lost.
-    /// How often it is lost does not matter.
+    /// The longest time in which bytes arrive but no frame or message is found, after framing was
+    /// lost. The number of losses does not matter.
     pub resync: Duration,
     /// Window of [`Limits::server_requests`] and [`Limits::unmatched_responses`].
     pub storm_window: Duration,

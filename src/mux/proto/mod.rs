@@ -8,20 +8,21 @@
 //!
 //! Its methods are of four sorts:
 //!
-//! 1. *Commands*, from whoever uses sessions: [`open_session`](Connection::open_session),
-//!    [`request`](Connection::request), [`release`](Connection::release),
-//!    [`send_rtcp`](Connection::send_rtcp), [`probe`](Connection::probe),
-//!    [`set_idle`](Connection::set_idle), [`close`](Connection::close).
-//! 2. *Inputs*, `handle_*`, from the socket and the clock. A clock that stood still while the machine
-//!    slept is made up for by [`handle_suspend`](Connection::handle_suspend).
+//! 1. *Commands*, from the driver on behalf of sessions:
+//!    [`open_session`](Connection::open_session), [`request`](Connection::request),
+//!    [`release`](Connection::release), [`send_rtcp`](Connection::send_rtcp),
+//!    [`probe`](Connection::probe), [`set_idle`](Connection::set_idle),
+//!    [`close`](Connection::close).
+//! 2. *Inputs*, `handle_*`, from the socket and the clock. A clock that stood still while the
+//!    machine was suspended is corrected by [`handle_suspend`](Connection::handle_suspend).
 //! 3. *Outputs*, `poll_*`. After any command or input drain
 //!    [`poll_transmit`](Connection::poll_transmit) and [`poll_event`](Connection::poll_event), then
-//!    arm a timer for [`poll_timeout`](Connection::poll_timeout). Losses of framing are told by
-//!    [`poll_framing_loss`](Connection::poll_framing_loss).
+//!    arm a timer for [`poll_timeout`](Connection::poll_timeout). [`poll_framing_loss`](Connection::poll_framing_loss)
+//!    reports losses of framing.
 //! 4. *Getters*.
 //!
-//! For a log, [`set_wire_log`](Connection::set_wire_log) turns on what
-//! [`poll_wire`](Connection::poll_wire) gives: every message, without secrets.
+//! [`set_wire_log`](Connection::set_wire_log) turns on [`poll_wire`](Connection::poll_wire), which
+//! returns every message without its secrets, for a log.
 //!
 //! # What it promises
 //!
@@ -32,8 +33,8 @@
 //!   that is still usable, else none; it ends in exactly one [`Event::SessionClosed`]. Sessions that
 //!   are not released by then end with the connection.
 //! * CSeq rises by one on the wire; the digest count rises by one per nonce, in wire order.
-//! * [`Event::Closed`] is the last event, and everything outstanding was completed before it. Only
-//!   requests made of a connection that is over complete later.
+//! * [`Event::Closed`] is the last event, and every outstanding request completes before it. Only a
+//!   request that is made after the connection is over completes later.
 //! * No allocation per packet: a packet shares the memory it was read into.
 
 pub mod command;

@@ -1,41 +1,43 @@
-//! Which realm the presentations of a server are in (fault F46).
+//! Which authentication realm each presentation of a server belongs to (fault F46).
 //!
-//! Most servers have one realm. Recorders have one for each channel, that of the camera behind it
-//! (`Login to <serial number>`, Dahua), and a careless one counts an answer to another channel's realm
-//! as a wrong password. So a request about a presentation whose realm is unknown goes without
-//! credentials first, as every client's first request does, until two presentations were challenged in
-//! one realm. From then on the server is taken to have one realm, also by the connections that come
-//! later. Two neighbours may be the main and the sub stream of one channel: so of those that wait the
-//! last one is asked for.
+//! Most servers have one realm. Recorders have one for each channel, which is the realm of the
+//! camera behind it (`Login to <serial number>`, Dahua); a careless recorder takes an answer to the
+//! realm of another channel for a wrong password. So a request for a presentation whose realm is
+//! unknown is sent without credentials first, as every client's first request is, until two
+//! presentations were challenged with the same realm. From then on the core takes the server to
+//! have one realm, on later connections too. Two neighbouring presentations may be the main and the
+//! sub stream of one channel, so of the waiting presentations the last one is asked for.
 //!
-//! That one goes alone, and the others wait for its answer: at first contact with a server of one realm
-//! that is one request and one round trip. gst-rtsp-server 1.22 over TLS answers the second of two
+//! That request goes alone, and the others wait for its answer: at first contact with a server of
+//! one realm this costs one request and one round trip. gst-rtsp-server 1.22 over TLS answers the
+//! second of two such requests in one TLS record only when it receives more data.
 //! such requests in one record only when it is sent something more.
 
 use super::auth::permit::Tag;
 
-/// Presentations of one realm that show that it is the server's.
+/// The number of presentations with the same realm that show that the server has only one.
 const ENOUGH: usize = 2;
-/// After so many requests that were answered without a challenge none waits for another's answer.
+/// After so many requests that were answered without a challenge, no request waits for another's
+/// answer.
 const MOST_UNCHALLENGED: usize = 2;
 
-/// What the challenges of a server have shown of its realms.
+/// What is known of the realms of a server.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Realms {
-    /// Presentations and their realms; none of the second realm and the later ones.
+    /// Presentations with their realm; none once a second realm is known.
     examples: Vec<(Tag, Tag)>,
     /// Two presentations were in different realms.
     has_several: bool,
-    /// Requests without credentials that were answered with something else than 401.
+    /// Requests without credentials that were answered, and not with 401.
     unchallenged: usize,
 }
 
 impl Realms {
-    /// A request about a presentation was answered with a challenge of this realm.
+    /// A request for a presentation was answered with a challenge of this realm.
     pub fn on_challenged(&mut self, presentation: Tag, realm: Tag) {
         let known = self.examples.iter().find(|(of, _)| *of == presentation);
         match (known, self.examples.first()) {
-            // The server is another one than before, or has got another name.
+            // The server has been replaced by another one, or its realm was renamed.
             (Some((_, known)), _) if *known != realm => {
                 *self = Self {
                     examples: vec![(presentation, realm)],
@@ -49,17 +51,17 @@ impl Realms {
         }
     }
 
-    /// A request without credentials was answered, and not with a challenge.
+    /// A request without credentials was answered, and not with 401.
     pub(super) fn on_unchallenged(&mut self) {
         self.unchallenged = self.unchallenged.saturating_add(1);
     }
 
-    /// Whether the server has one realm for all presentations, as far as is known.
+    /// True if the server has one realm for all presentations, as far as is known.
     pub(super) fn is_one(&self) -> bool {
         self.examples.len() >= ENOUGH && !self.has_several
     }
 
-    /// Whether one request without credentials at a time is to find out.
+    /// True if one request without credentials at a time is to find out.
     pub(super) fn is_open(&self) -> bool {
         !self.has_several && self.unchallenged < MOST_UNCHALLENGED && !self.is_one()
     }

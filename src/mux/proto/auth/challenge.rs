@@ -1,10 +1,10 @@
-//! Reading `WWW-Authenticate`: the challenges that can be answered, the strongest first.
+//! Parses `WWW-Authenticate` into the challenges that can be answered, the strongest first.
 //!
-//! The parser of `http-auth` gives up on the whole header at the first byte that is not by the
-//! grammar, and cameras send such bytes: no comma between parameters, an empty value, a lower-case
-//! `md5`, a parameter twice. So the scan is ours, and never fails: what makes no sense is passed
-//! over, and a challenge that lacks something vital is not usable. Good and bad input take the same
-//! path. Validation of the values and everything computed stay with the crate.
+//! The parser of `http-auth` rejects the whole header at the first byte that violates the grammar,
+//! and cameras send such bytes: no comma between parameters, an empty value, a lower-case `md5`, a
+//! parameter twice. So the scan here is our own, and never fails: it skips what it cannot read, and
+//! a challenge without a required parameter is not usable. Good and bad input take the same path.
+//! The crate still validates the values and computes the answer.
 
 use std::{cmp::Reverse, fmt};
 
@@ -36,7 +36,7 @@ impl Scheme {
         }
     }
 
-    /// Whether the server says that only the nonce was too old.
+    /// True if the server says that only the nonce was too old.
     pub(crate) fn is_stale(&self) -> bool {
         matches!(self, Self::Digest(client) if client.stale())
     }
@@ -58,7 +58,7 @@ impl Scheme {
 pub(crate) struct NoneUsable(Vec<String>);
 
 impl NoneUsable {
-    /// Whether there was no challenge at all.
+    /// True if there was no challenge at all.
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -86,7 +86,7 @@ pub(crate) fn offers(header: &str) -> Result<Vec<Scheme>, NoneUsable> {
             challenges.iter().take(8).map(describe).collect(),
         ));
     }
-    // A stable sort: what the server named first stays first.
+    // The sort is stable: among equals the server's order counts.
     offers.sort_by_key(|offer| Reverse(offer.strength()));
     offers.dedup_by_key(|offer| offer.strength());
     Ok(offers)
@@ -109,7 +109,7 @@ fn usable(challenge: &ChallengeRef<'_>) -> Option<Scheme> {
         let answerable = !(client.session() && client.rfc2069_compat());
         return answerable.then_some(Scheme::Digest(client));
     }
-    // The realm is mandatory (RFC 7617), but only a text for people.
+    // The realm is mandatory (RFC 7617), but for Basic it is only shown to people.
     challenge
         .scheme
         .eq_ignore_ascii_case("Basic")
@@ -169,7 +169,7 @@ fn split_at_any<const N: usize>(text: &str, ends: [char; N]) -> (&str, &str) {
         .unwrap_or((text, ""))
 }
 
-/// The value after '=', still escaped, and what follows it.
+/// Returns the value after '=', still escaped, and the rest.
 fn take_value(text: &str) -> (&str, &str) {
     let Some(quoted) = text.strip_prefix('"') else {
         return split_at_any(text, [' ', '\t', ',', ';']);

@@ -1,4 +1,4 @@
-//! The answer to one Digest challenge: the wrapper around the computation of `http-auth`.
+//! Computes the answer to one Digest challenge, with `http-auth`.
 
 use http_auth::{
     DigestClient, PasswordParams,
@@ -7,7 +7,7 @@ use http_auth::{
 
 use super::credentials::Credentials;
 
-/// Answers a Digest challenge, counting its nonce up by one. None once the count is exhausted.
+/// Answers a Digest challenge and increments its nonce count. `None` once the count is exhausted.
 pub(crate) fn answer(
     client: &mut DigestClient,
     credentials: &Credentials,
@@ -15,7 +15,8 @@ pub(crate) fn answer(
     uri: &str,
     cnonce: &str,
 ) -> Option<String> {
-    // The crate prefers `auth-int` if it is given a body, so it only is if nothing else is offered.
+    // The crate prefers `auth-int` if it is given a body, so it gets one only if nothing else is
+    // offered.
     let body = (!(client.qop() & Qop::Auth)).then(|| hash_of_no_body(client.algorithm()));
     let params = PasswordParams {
         username: credentials.user(),
@@ -24,8 +25,9 @@ pub(crate) fn answer(
         method,
         body: body.map(str::as_bytes),
     };
-    // "for testing only", says the crate's documentation: `respond` is the same function with a
-    // cnonce that it draws itself. This is the only way to pass one in, and the core draws none.
+    // The crate calls this function "for testing only"; `respond` does the same with a cnonce that
+    // it draws itself. This is the only way to pass a cnonce in, and the core draws no random
+    // numbers.
     let mut value = client.respond_with_testing_cnonce(&params, cnonce).ok()?;
     // Without qop (RFC 2069) the crate names no algorithm, which means MD5 to the server; so a
     // stronger one has to be named.
@@ -39,8 +41,8 @@ pub(crate) fn answer(
     Some(value)
 }
 
-/// What stands for an empty body under `auth-int`. It is the *hash* of the body that A2 ends in
-/// (RFC 7616, 3.4.3), but http-auth 0.1.10 puts in the body itself, so it is given the hash.
+/// What takes the place of an empty body under `auth-int`. A2 ends with the *hash* of the body (RFC
+/// 7616, 3.4.3), but http-auth 0.1.10 inserts the body itself, so it gets the hash as the body.
 fn hash_of_no_body(algorithm: Algorithm) -> &'static str {
     match algorithm {
         Algorithm::Sha512Trunc256 => {
@@ -51,8 +53,8 @@ fn hash_of_no_body(algorithm: Algorithm) -> &'static str {
     }
 }
 
-/// 32 hexadecimal digits from the seed and a counter. It need not be secret, only new: it keeps a
-/// server from choosing all that is hashed with the password (RFC 7616, 5.8).
+/// 32 hexadecimal digits from the seed and a counter. A cnonce need not be secret, only new: it
+/// keeps a server from choosing everything that is hashed with the password (RFC 7616, 5.8).
 pub(crate) fn cnonce(seed: u128, count: u64) -> String {
     let (high, low) = ((seed >> 64) as u64, seed as u64);
     let first = mix(high.wrapping_add(count));

@@ -1,22 +1,22 @@
 //! Authentication of the requests of one connection: Digest (RFC 7616, 2617, 2069) and Basic.
 //!
-//! A server may have several realms: recorders pass on the realm and the nonce of each camera behind
-//! them. So the newest challenge of each realm is kept, and which presentation got which realm. A
-//! presentation whose realm is unknown is asked for without credentials, unless the server is known to
-//! have one realm (see `realms`).
+//! A server may have several realms: recorders pass on the realm and the nonce of each camera
+//! behind them. So the authenticator keeps the newest challenge of each realm, and the realm of
+//! each presentation. A request for a presentation whose realm is unknown is sent without
+//! credentials, unless the server is known to have one realm (see `realms`).
 //!
-//! Most nonces are good for many requests; some for one only, or until the next one. After a nonce was
-//! refused at its second use, or behind the next one, requests go one at a time, and once that has happened to two nonces, each request gets a nonce
-//! of its own.
+//! Most nonces are good for many requests; some only for one, or only until the server sends the
+//! next one. After a nonce was refused at its second use, or after a newer one was sent, requests
+//! go one at a time. Once that has happened to two nonces, each request gets a nonce of its own.
 //!
-//! `Authenticator::authorize` is called in the order in which requests go on the wire, which is
-//! what makes the nonce count rise in wire order (RFC 7616, 3.4). A 401 comes back through
+//! `Authenticator::authorize` is called in the order in which requests are written, so that the
+//! nonce count rises in wire order (RFC 7616, 3.4). A 401 is passed to
 //! `Authenticator::handle_unauthorized` with what its request had answered: only an answer to the
-//! newest challenge of a realm, with a nonce that was not used before, can be refused for the
-//! credentials. How often a request is tried is counted by the caller.
+//! newest challenge of a realm, with a nonce that was not used before, can be refused because of
+//! the credentials. The caller counts how often a request is tried.
 //!
-//! The hashing is that of the crate `http-auth`. The choice of a challenge is ours: by strength,
-//! never the first one (see `challenge`). No randomness is drawn here; the seed comes in.
+//! The crate `http-auth` does the hashing. The choice of a challenge is ours: the strongest, never
+//! simply the first (see `challenge`). No random numbers are drawn here; the seed is passed in.
 
 pub(crate) mod challenge;
 pub(crate) mod credentials;
@@ -36,37 +36,38 @@ use self::{
 };
 use super::realms::Realms;
 
-/// Realms of one connection; a recorder has as many as it has cameras.
+/// The most realms of one connection; a recorder has as many as it has cameras.
 const MOST_REALMS: usize = 256;
-/// Nonces of a realm that are remembered, so that one that comes back is counted on.
+/// The most nonces of a realm that are remembered, so that the count goes on if one comes back.
 const REMEMBERED_NONCES: usize = 8;
-/// Presentations and requests of which something is remembered.
+/// The most presentations and requests that are remembered.
 const MOST_REMEMBERED: usize = 4096;
 
-/// What an authorised request has answered.
+/// The challenge that an authorised request has answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Answered {
     pub(crate) realm: Tag,
     pub(crate) nonce: Tag,
-    /// The server has made the challenge since then.
+    /// The server made the challenge after this time.
     pub(crate) challenged: Instant,
     pub(crate) strength: Strength,
-    /// Challenges of the realm by then: a higher number later means that another one has come.
+    /// The number of challenges of the realm by then: if it is higher later, a newer challenge has
+    /// come.
     challenges: u64,
     /// The nonce had not been used before.
     is_fresh: bool,
 }
 
-/// What a request went through to be authorised.
+/// The 401s that a request got, and what follows from them for its next try.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct AuthTrail {
-    /// 401s that it got.
+    /// The number of 401s.
     pub(crate) refusals: u8,
-    /// One of them came to the request without credentials.
+    /// One of them was for the request without credentials.
     pub(crate) is_challenged: bool,
-    /// A stale nonce has excused it once.
+    /// A stale nonce was accepted as the reason once.
     pub(crate) is_stale_excused: bool,
-    /// An algorithm weaker than this one is to be used, which was refused.
+    /// This algorithm was refused; a weaker one is to be used.
     pub(crate) below: Option<Strength>,
 }
 
@@ -75,7 +76,7 @@ pub(crate) struct AuthTrail {
 pub(crate) struct Authorization {
     /// The header's value. For Basic it *is* the password: never log it.
     pub(crate) value: String,
-    /// To be handed back with a 401.
+    /// To be passed back with a 401.
     pub(crate) answered: Answered,
 }
 
@@ -91,28 +92,28 @@ impl fmt::Debug for Authorization {
 /// What to do about a 401.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Unauthorized {
-    /// Send the request again, authorised anew.
+    /// Send the request again, with a new authorisation.
     Retry,
     /// The same; the server says that only the nonce was too old.
     RetryStale,
-    /// As far as this connection knows, the server does not accept user or password.
+    /// As far as this connection knows, the server does not accept the user or the password.
     Refused {
-        /// The answer offers a weaker algorithm than the one that was refused.
+        /// The 401 offers a weaker algorithm than the one that was refused.
         offers_weaker: bool,
     },
-    /// No challenge can be answered; the text says why.
+    /// None of the challenges can be answered; the text says why.
     Unsupported(String),
 }
 
-/// A request as authentication sees it.
+/// A request, with what authentication needs to know of it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Asked<'a> {
     pub(crate) method: &'a str,
     /// The Request-URI as sent.
     pub(crate) uri: &'a str,
-    /// The presentation that it is about.
+    /// The presentation that the request is about.
     pub(crate) home: &'a str,
-    /// It is a session's, and not the connection's own.
+    /// A session sent the request, not the connection itself.
     pub(crate) is_of_session: bool,
 }
 
@@ -121,25 +122,26 @@ impl Asked<'_> {
         Tag::of(&format!("{} {}", self.method, self.uri))
     }
 
-    /// The presentation whose realm a challenge tells; none for a request that is about the server.
+    /// The presentation whose realm a challenge shows; `None` for a request about the server
+    /// itself.
     pub(crate) fn presentation(&self) -> Option<Tag> {
         let is_about_one = self.is_of_session && self.method != "OPTIONS";
         is_about_one.then(|| Tag::of(self.home))
     }
 }
 
-/// A challenge that came to a connection that is over, unanswered: it can be answered on the next one.
+/// A challenge that was not answered when its connection ended. The next connection can answer it.
 #[derive(Clone)]
 pub struct LeftChallenge {
     /// The `WWW-Authenticate` values.
     header: String,
     came: Instant,
-    /// Presentations that got it, and requests.
+    /// The presentations that got it, and their requests.
     spaces: Vec<Tag>,
     requests: Vec<Tag>,
 }
 
-/// Without the challenge: its nonce is half of a digest.
+/// Leaves out the challenge: its nonce is half of a digest.
 impl fmt::Debug for LeftChallenge {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("LeftChallenge")
@@ -153,9 +155,9 @@ impl fmt::Debug for LeftChallenge {
 enum Reuse {
     Unknown,
     Works,
-    /// A nonce was stale at its second use, perhaps for its age.
+    /// A nonce was stale at its second use, perhaps because of its age.
     Expires,
-    /// This nonce was refused at its second use, perhaps for its age.
+    /// This nonce was refused at its second use, perhaps because of its age.
     Doubtful(Tag),
     Never,
 }
@@ -164,9 +166,9 @@ enum Reuse {
 #[derive(Debug)]
 struct Offer {
     scheme: Scheme,
-    /// One per challenge, not per request: the session key of `-sess` is made with the cnonce of
-    /// the first request (RFC 2617, 3.2.2.2), and with a constant one that reading and the other
-    /// one, a key per request, agree.
+    /// One cnonce per challenge, not per request. RFC 2617, 3.2.2.2 makes the session key of
+    /// `-sess` with the cnonce of the first request; others make a key for each request. With a
+    /// constant cnonce both give the same.
     cnonce: String,
 }
 
@@ -183,12 +185,12 @@ struct Nonce {
 struct Realm {
     tag: Tag,
     current: Nonce,
-    /// As it came.
+    /// The header as it was received.
     header: String,
     came: Instant,
-    /// The challenge has come, and nothing was sent for it since.
+    /// No request has answered the challenge yet.
     is_unanswered: bool,
-    /// Nonces before it, oldest first.
+    /// The nonces before it, oldest first.
     earlier: VecDeque<Nonce>,
     challenges: u64,
     reuse: Reuse,
@@ -207,7 +209,7 @@ impl Realm {
         offers.get_mut(at)
     }
 
-    /// Takes a newer nonce; one that comes back is counted on.
+    /// Takes a newer nonce. If it is one that was used before, its count goes on.
     fn renew(&mut self, fresh: Nonce) {
         let known = self.earlier.iter().position(|old| old.tag == fresh.tag);
         let next = known
@@ -226,7 +228,7 @@ impl Realm {
         first.is_some_and(|offer| matches!(offer.scheme, Scheme::Basic { .. }))
     }
 
-    /// A nonce was stale that had been used before.
+    /// A nonce that had been used before was stale.
     fn on_stale(&mut self) {
         self.reuse = match self.reuse {
             Reuse::Works => Reuse::Unknown,
@@ -252,13 +254,14 @@ pub(crate) struct Authenticator {
     credentials: Credentials,
     cnonce_seed: u128,
     cnonces: u64,
-    /// The one that was challenged last is the last.
+    /// The realm that was challenged last is the last one.
     realms: Vec<Realm>,
     /// The realm of each presentation and URI.
     spaces: HashMap<Tag, Tag>,
-    /// Of the server, as far as is known on this connection.
+    /// The server's realms, as far as this connection knows.
     known: Realms,
-    /// A request without credentials costs the connection: the only realm is taken to be everybody's.
+    /// A request without credentials makes the server close the connection, so the only known realm
+    /// is taken to be the realm of all presentations.
     is_bare_costly: bool,
     /// Requests that got a 401 without credentials.
     challenged: HashSet<Tag>,
@@ -281,85 +284,85 @@ impl Authenticator {
         }
     }
 
-    /// What is known of the server's realms.
+    /// Sets what other connections know of the server's realms.
     pub(crate) fn set_realms(&mut self, known: Realms) {
         self.known = known;
     }
 
-    /// The server closes the connection behind a 401.
+    /// The server closes the connection after a 401.
     pub(crate) fn spare_bare_requests(&mut self) {
         self.is_bare_costly = true;
     }
 
-    /// Whether a Digest challenge was seen: from then on Basic is never taken.
+    /// True once a Digest challenge was seen: from then on Basic is never used.
     pub(crate) fn is_basic_forbidden(&self) -> bool {
         self.basic_forbidden
     }
 
-    /// Never take Basic: an earlier connection to this server has seen a Digest challenge.
+    /// Never use Basic: an earlier connection to this server has seen a Digest challenge.
     pub(crate) fn forbid_basic(&mut self) {
         self.basic_forbidden = true;
     }
 
-    /// Whether the server has asked for credentials.
+    /// True if the server has asked for credentials.
     pub(crate) fn has_challenge(&self) -> bool {
         !self.realms.is_empty()
     }
 
-    /// Realm and nonce of the challenge that came last.
+    /// Realm and nonce of the newest challenge.
     pub(crate) fn newest(&self) -> Option<(Tag, Tag)> {
         self.realms
             .last()
             .map(|realm| (realm.tag, realm.current.tag))
     }
 
-    /// Whether the challenge that came last offers more than one algorithm.
+    /// True if the newest challenge offers more than one algorithm.
     pub(crate) fn has_choice(&self) -> bool {
         let newest = self.realms.last();
         newest.is_some_and(|realm| realm.current.offers.len() > 1)
     }
 
-    /// Whether requests go one at a time, because a nonce may be good for one request only.
+    /// True if requests go one at a time, because a nonce may be good for one request only.
     pub(crate) fn is_serial(&self) -> bool {
         let may_reuse = |realm: &Realm| matches!(realm.reuse, Reuse::Unknown | Reuse::Works);
         !self.realms.iter().all(may_reuse)
     }
 
-    /// Whether this request was answered with 401 when it came without credentials, here or on the
-    /// connection that the challenge came from.
+    /// True if this request got a 401 when it was sent without credentials, on this connection or
+    /// on the one that has left the challenge.
     pub(crate) fn was_challenged(&self, asked: Asked<'_>) -> bool {
         self.challenged.contains(&asked.tag())
     }
 
-    /// Whether the challenge that this request would answer has come since the last answer.
+    /// True if the challenge that this request would answer is newer than the last answer.
     pub(crate) fn is_unanswered(&self, asked: Asked<'_>) -> bool {
         let realm = self.realm_of(asked).and_then(|at| self.realms.get(at));
         realm.is_some_and(|realm| realm.is_unanswered)
     }
 
-    /// Whether this request would go without credentials for want of a realm, though the server has
-    /// asked for credentials before.
+    /// True if this request would be sent without credentials because its realm is unknown,
+    /// although the server has asked for credentials before.
     pub(crate) fn lacks_realm(&self, asked: Asked<'_>) -> bool {
         self.has_challenge() && asked.is_of_session && self.realm_of(asked).is_none()
     }
 
-    /// Whether one request that [lacks a realm](Self::lacks_realm) at a time is to show whether the server
-    /// has several.
+    /// True if one request that [lacks a realm](Self::lacks_realm) at a time is to show whether the
+    /// server has several realms.
     pub(crate) fn seeks_realm(&self) -> bool {
         self.known.is_open()
     }
 
-    /// A session's request that carried no credentials was answered, and not with 401.
+    /// A session's request without credentials was answered, and not with 401.
     pub(crate) fn handle_unchallenged(&mut self) {
         if self.has_challenge() {
             self.known.on_unchallenged();
         }
     }
 
-    /// The authorisation of the next request on the wire, which must have no body; with an algorithm
-    /// weaker than `below` and none stronger than `ceiling`, if there is one.
+    /// The authorisation of the next request to be written, which must have no body; with an
+    /// algorithm weaker than `below` and none stronger than `ceiling`, if there is one.
     ///
-    /// None as long as the server has not asked for one, and where the request has to get a challenge
+    /// `None` while the server has not asked for one, and for a request that has to get a challenge
     /// of its own first.
     pub(crate) fn authorize(
         &mut self,
@@ -369,7 +372,7 @@ impl Authenticator {
     ) -> Option<Authorization> {
         let at = self.realm_of(asked)?;
         let realm = self.realms.get_mut(at)?;
-        // Presumed so far, and to be kept when another realm turns up.
+        // A presumed realm; it is kept when another realm becomes known.
         if asked.is_of_session && self.known.is_one() && self.spaces.len() < MOST_REMEMBERED {
             let space = self.spaces.entry(Tag::of(asked.home));
             space.or_insert(realm.tag);
@@ -409,9 +412,9 @@ impl Authenticator {
         })
     }
 
-    /// Judges a 401 to a request that was sent at `sent`: the server has made the challenge since.
-    /// `challenges` are all its `WWW-Authenticate` values, joined by ", ";
-    /// `answered` is what the request's [`Authorization`] said, None if it carried none.
+    /// Judges a 401 to a request that was sent at `sent`, so the server made the challenge after
+    /// that. `challenges` are all its `WWW-Authenticate` values, joined by ", "; `answered` is that
+    /// of the request's [`Authorization`], `None` if it had none.
     pub(crate) fn handle_unauthorized(
         &mut self,
         sent: Instant,
@@ -443,8 +446,8 @@ impl Authenticator {
             return Unauthorized::Retry;
         };
         if answered.challenges != others_before {
-            // Perhaps only the newest nonce is good: then requests that are under way together would
-            // make each other's invalid again and again.
+            // Perhaps only the newest nonce is good: then concurrent requests would make each
+            // other's nonces invalid again and again.
             if answered.is_fresh {
                 self.on_reuse_refused(answered);
             }
@@ -465,8 +468,8 @@ impl Authenticator {
         }
     }
 
-    /// A request that was sent at `sent` was answered with something else than 401. `next_nonce` is
-    /// what `Authentication-Info` says of the one to use next.
+    /// A request that was sent at `sent` was answered, and not with 401. `next_nonce` is from
+    /// `Authentication-Info`.
     pub(crate) fn handle_accepted(
         &mut self,
         sent: Instant,
@@ -497,15 +500,15 @@ impl Authenticator {
         }
     }
 
-    /// Another connection may have made the newest challenges invalid: a request under a permit gets one
-    /// of its own.
+    /// Another connection may have made the newest challenges invalid, so a request under a permit
+    /// gets a challenge of its own.
     pub(crate) fn doubt_challenges(&mut self) {
         for realm in &mut self.realms {
             realm.is_unanswered = false;
         }
     }
 
-    /// The challenges that nothing was sent for, to be answered on another connection.
+    /// The challenges that no request has answered, for another connection to answer.
     pub(crate) fn leave(&self) -> Vec<LeftChallenge> {
         let unanswered = self.realms.iter().filter(|realm| realm.is_unanswered);
         let of_realm = |realm: &Realm| {
@@ -522,7 +525,7 @@ impl Authenticator {
             .collect()
     }
 
-    /// The peer closed the connection before it saw what was sent for the newest challenge of a realm.
+    /// The peer closed the connection before it read the answer to the newest challenge of a realm.
     pub(crate) fn take_back(&mut self, answered: Answered) {
         let is_it =
             |realm: &&mut Realm| realm.tag == answered.realm && realm.current.tag == answered.nonce;
@@ -531,7 +534,7 @@ impl Authenticator {
         }
     }
 
-    /// Takes over what an earlier connection has left.
+    /// Takes over a challenge that an earlier connection has left.
     pub(crate) fn adopt(&mut self, left: &LeftChallenge) {
         let Ok(mut offers) = challenge::offers(&left.header) else {
             return;
@@ -549,12 +552,12 @@ impl Authenticator {
         self.challenged.extend(&left.requests);
     }
 
-    /// The realm of a request: that of its URI, of what its URI is a part of, or of its presentation;
-    /// or the only one there is, where that is taken to be the server's.
+    /// The realm of a request: that of its URI, of a prefix of its URI, or of its presentation; or
+    /// the only realm, if that is taken to be the server's.
     fn realm_of(&self, asked: Asked<'_>) -> Option<usize> {
         let parts = std::iter::successors(Some(asked.uri), |uri| {
             let (rest, _) = uri.rsplit_once('/')?;
-            // What is left of `rtsp://host` names no presentation.
+            // `rtsp://host` alone names no presentation.
             (rest.matches('/').count() > 2).then_some(rest)
         });
         let known = parts
@@ -598,7 +601,7 @@ impl Authenticator {
         }
     }
 
-    /// An answer that is met with a 401 and no challenge at all is a wrong password.
+    /// A 401 without any challenge, to a request with credentials, means a wrong password.
     fn on_nothing_usable(
         &self,
         why: &challenge::NoneUsable,
@@ -615,7 +618,7 @@ impl Authenticator {
         }
     }
 
-    /// Why Basic is not taken.
+    /// Why Basic cannot be used, if it cannot.
     fn objection(&self) -> Option<String> {
         if self.basic_forbidden {
             return Some(

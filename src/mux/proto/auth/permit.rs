@@ -1,8 +1,9 @@
-//! Who may use the credentials: what a connection asks, what it is told, and what it reports.
+//! Permits to use the credentials: what a connection asks for, what it is told, and what it
+//! reports.
 //!
-//! Cameras lock accounts after a few wrong passwords (fault F22). So until a server has accepted the
-//! user, a connection asks before it sends a request that may end in a try of the password. What is
-//! decided for all connections together is decided outside the core.
+//! Cameras lock accounts after a few wrong passwords (fault F22). So until a server has accepted
+//! the credentials, a connection asks for a permit before it sends a request that may end in a try
+//! of the password. `policy/credential_gate.rs` decides for all connections together.
 
 use std::{
     collections::hash_map::DefaultHasher,
@@ -12,7 +13,7 @@ use std::{
 
 use super::LeftChallenge;
 
-/// Stands for a URI, a realm or a nonce: tells two apart, and shows nothing of them.
+/// A hash of a URI, realm or nonce: tells two of them apart, and shows nothing of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Tag(u64);
 
@@ -38,32 +39,32 @@ pub enum Strength {
     Sha512,
 }
 
-/// A request that waits for leave to use the credentials.
+/// A request that waits for a permit to use the credentials.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CredentialWant {
     /// The presentation it belongs to.
     pub uri: Tag,
-    /// It was refused with a stronger algorithm than it would use now.
+    /// The server has refused it with a stronger algorithm than it would use now.
     pub is_weaker: bool,
     /// The server has accepted the credentials for this presentation before.
     pub was_accepted: bool,
 }
 
-/// Leave to use the credentials for one request: without them first, and with them once the server
-/// has asked for them.
+/// A permit to use the credentials for one request: first without them, then with them once the
+/// server has asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Permit {
-    /// Of which presentation.
+    /// The presentation of the request.
     pub uri: Tag,
-    /// With an algorithm weaker than this one, where the server offers one: this one was refused.
+    /// Use an algorithm weaker than this one, if the server offers one: this one was refused.
     pub below: Option<Strength>,
-    /// With none stronger than this one, where the server offers it: a stronger one is known to fail.
+    /// Use none stronger than this one, if the server offers it: a stronger one is known to fail.
     pub ceiling: Option<Strength>,
-    /// The server was seen to close connections behind a 401.
+    /// The server is known to close connections after a 401.
     pub closes_behind_401: bool,
 }
 
-/// What is known of the credentials of this connection's server and user, across its connections.
+/// What all connections together know of the credentials of this server and user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CredentialStatus {
     /// The server has not accepted them. Requests that carry them need a permit; where
@@ -72,20 +73,21 @@ pub enum CredentialStatus {
         /// Two challenges at a time would invalidate each other.
         is_exclusive: bool,
     },
-    /// This connection may try them.
+    /// This connection may try the credentials.
     Permitted(Permit),
-    /// The server has accepted them, and where a stronger algorithm had been refused, with this one.
+    /// The server has accepted them; with this algorithm, if it had refused a stronger one.
     Proven(Option<Strength>),
-    /// The answer to what was asked last: they are not tried before this time.
+    /// Answers the last question: the credentials are not tried before this time.
     Refused {
         /// When they may be tried again.
         until: Instant,
-        /// The server has refused them. If not, the answers so far say nothing of them (404, 503).
+        /// True if the server has refused them; false if its answers so far say nothing about them
+        /// (404, 503).
         was_refused: bool,
     },
-    /// The answer to what was asked last: not yet. The connection asks once more at this time.
+    /// Answers the last question: not yet. The connection asks again at this time.
     AskAgain {
-        /// When.
+        /// When to ask again.
         at: Instant,
     },
 }
@@ -98,22 +100,22 @@ impl Default for CredentialStatus {
     }
 }
 
-/// Why a permit comes back.
+/// Why a connection returns a permit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PermitReturn {
-    /// No request with the credentials was sent, or none is wanted any more.
+    /// No request with the credentials was sent, and none is wanted any more.
     Unused,
     /// The answer to the request says nothing about the credentials (404, 503).
     Undecided,
-    /// The answer excuses the try: the nonce was stale.
+    /// The answer does not count as a try: the nonce was stale.
     Excused,
     /// There is no answer so far.
     Unanswered,
-    /// The server closed the connection behind its 401: it may not have seen the try.
+    /// The server closed the connection after its 401, and may not have read the try.
     Unseen,
 }
 
-/// A 401 to a request that, as far as this connection knows, can only mean the credentials.
+/// A 401 to a request which, as far as this connection knows, can only be due to the credentials.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refusal {
     /// The presentation of the request.
@@ -122,44 +124,45 @@ pub struct Refusal {
     pub realm: Tag,
     /// The nonce that was answered.
     pub nonce: Tag,
-    /// The server has offered the same nonce again: it holds it for good.
+    /// The server has sent the same nonce again: it uses one nonce for good.
     pub is_same_nonce: bool,
-    /// The server has made the challenge that was answered since then.
+    /// The server made the answered challenge after this time.
     pub challenged: Instant,
     /// The algorithm.
     pub strength: Strength,
-    /// The answer offers a weaker one as well.
+    /// The 401 also offers a weaker algorithm.
     pub offers_weaker: bool,
 }
 
-/// What a [`Refusal`] comes to.
+/// The verdict on a [`Refusal`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RefusalVerdict {
-    /// It is one; the request may be repeated with a weaker algorithm of the same answer, or not.
+    /// The refusal counts.
     Refused {
-        /// Ask for leave to repeat it so.
+        /// Ask for a permit to repeat the request with a weaker algorithm of the same answer.
         try_weaker: bool,
     },
-    /// Another connection has been challenged meanwhile: answer the newest challenge.
+    /// Another connection was challenged meanwhile: answer the newest challenge.
     Excused,
 }
 
 /// What a connection reports of the credentials.
 #[derive(Debug)]
 pub enum CredentialReport {
-    /// Requests wait for leave.
+    /// Requests wait for a permit.
     Wanted(Vec<CredentialWant>),
-    /// A request with the credentials went out under the permit.
+    /// A request with the credentials was sent under the permit.
     Tried(Tag),
     /// The server has accepted them.
     Proven(Strength),
-    /// The server has answered a request that did not carry them with something else than 401.
+    /// The server has answered a request without credentials, and not with 401.
     NotAsked,
-    /// The permit is of no use any more.
+    /// The connection does not need the permit any more.
     Returned(PermitReturn),
-    /// Answered by [`handle_refusal_verdict`](crate::mux::proto::Connection::handle_refusal_verdict).
+    /// Answered by
+    /// [`handle_refusal_verdict`](crate::mux::proto::Connection::handle_refusal_verdict).
     Refused(Refusal),
-    /// A challenge has come.
+    /// The server sent a challenge.
     Challenged {
         /// To a request about this presentation.
         presentation: Option<Tag>,
@@ -168,6 +171,6 @@ pub enum CredentialReport {
         /// Its nonce.
         nonce: Tag,
     },
-    /// The connection ends with challenges that can be answered on the next one.
+    /// The connection ends with challenges that the next one can answer.
     Left(Vec<LeftChallenge>),
 }
