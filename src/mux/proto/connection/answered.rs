@@ -1,10 +1,11 @@
-//! What a server has answered, and whether its answers can be told apart by their CSeq.
+//! The history of a server's answers, and whether their CSeq tells which request they answer.
 //!
-//! An answer names its request by CSeq. Servers are seen to break that in three ways: an answer comes
+//! An answer names its request by CSeq. Servers break that rule in three ways. They send an answer
 //! more than once (live555 2012 to 2026 answers a DESCRIBE once more for each byte that follows it,
-//! 134 times for one SETUP); every answer names the same number (Foscam C1, IP Webcam: 0); every
-//! answer names the request before (one behind). A repeated answer is dropped. Where the numbers say
-//! nothing, an answer belongs to the one request that is out, and no other goes out beside it.
+//! 134 times for one SETUP). They put the same number into every answer (Foscam C1, IP Webcam: 0).
+//! They put the number of the request before into every answer. The core drops a repeated answer.
+//! Where the numbers mean nothing, the core sends one request at a time, and takes the next answer
+//! as the answer to it.
 
 use std::{
     collections::VecDeque,
@@ -13,25 +14,26 @@ use std::{
 
 use crate::mux::proto::wire::message::Message;
 
-/// Answers remembered. A repeated answer comes right behind the first one; a connection with 128
-/// sessions has as many answers in a row.
+/// The number of answers remembered. A repeated answer follows right after the first one; a
+/// connection with 128 sessions gets as many answers in a row.
 const REMEMBERED: usize = 256;
 
-/// Repeated answers from which on one request is sent at a time: a single one may be an accident.
+/// From so many repeated answers on, one request is sent at a time: a single one may be an
+/// accident.
 const REPEATS_OF_A_HABIT: u32 = 2;
 
-/// Rightly numbered answers after which a number is believed. A server that always says 1 is right
-/// once.
+/// From so many correctly numbered answers on, the numbers are trusted. A server that always sends
+/// 1 is right once.
 const ENOUGH_RIGHT: u32 = 2;
 
-/// What the CSeq of an answer is worth on this connection.
+/// Whether the CSeq of an answer can be trusted on this connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Numbering {
-    /// Too few answers to tell.
+    /// There were too few answers to tell.
     Unproven,
     /// Answers name their requests.
     Right,
-    /// They do not.
+    /// Answers do not name their requests.
     Wrong,
 }
 
@@ -43,7 +45,8 @@ struct Answered {
     content: Content,
 }
 
-/// Tells answers apart that have the same number: what they describe or set up, not their date.
+/// A hash of what an answer describes or sets up, without its date: it tells two answers with the
+/// same CSeq apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Content(u64);
 
@@ -61,17 +64,17 @@ impl Content {
 /// The answers of one connection.
 #[derive(Debug, Default)]
 pub(crate) struct AnswerHistory {
-    /// The answers that named an outstanding request, the latest one last.
+    /// The answers that named an outstanding request, the newest one last.
     answered: VecDeque<Answered>,
     right: u32,
     is_wrong: bool,
     repeats: u32,
-    /// Answers that named nothing outstanding while several requests waited.
+    /// The number of answers that named no outstanding request while several requests waited.
     unnumbered: usize,
 }
 
 impl AnswerHistory {
-    /// An answer named the outstanding request it belongs to.
+    /// An answer named an outstanding request, and belongs to it.
     pub(crate) fn on_right(&mut self, cseq: u32, status: u16, content: Content) {
         self.right = self.right.saturating_add(1);
         if self.answered.len() == REMEMBERED {
@@ -84,19 +87,19 @@ impl AnswerHistory {
         });
     }
 
-    /// An answer named another request than the only one that was out, and was taken for its answer.
+    /// Only one request was outstanding, and its answer named another one.
     pub(crate) fn on_wrong(&mut self) {
         self.is_wrong |= self.numbering() == Numbering::Unproven;
     }
 
-    /// Whether this answer was given before. The status has to be the same: Tapo C520WS refuses a
+    /// True if this answer came before. The status has to be the same: Tapo C520WS refuses a
     /// keep-alive with the CSeq of the request before it, which it had answered with 200.
     pub(crate) fn is_repeated(&self, cseq: u32, status: u16, content: Content) -> bool {
         let mut answered = self.answered.iter();
         answered.any(|it| it.cseq == cseq && it.status == status && it.content == content)
     }
 
-    /// An answer was given once more. True if the server does so by habit.
+    /// An answer came again. True if the server does so regularly.
     pub(crate) fn on_repeated(&mut self) -> bool {
         self.repeats = self.repeats.saturating_add(1);
         self.repeats >= REPEATS_OF_A_HABIT
@@ -110,18 +113,19 @@ impl AnswerHistory {
         }
     }
 
-    /// Whether too few answers have named their requests for the numbers to be believed.
+    /// True if too few answers have named their requests for the numbers to be trusted.
     pub(crate) fn is_unproven(&self) -> bool {
         self.numbering() == Numbering::Unproven
     }
 
-    /// Whether answers are being counted, since nothing tells which is whose.
+    /// True while answers are only counted, because it is unknown which request each belongs to.
     pub(crate) fn is_counting(&self) -> bool {
         self.unnumbered > 0
     }
 
-    /// An answer named nothing outstanding, and `waiting` requests wait. True if so many
-    /// have come by now: all are answered, and nothing tells which answer is whose.
+    /// An answer named no outstanding request while `waiting` requests wait. True if as many of
+    /// these answers have come: then all requests are answered, and it is unknown which answer
+    /// belongs to which.
     pub(crate) fn on_unnumbered(&mut self, waiting: usize) -> bool {
         self.unnumbered += 1;
         let is_complete = self.unnumbered >= waiting;

@@ -1,4 +1,4 @@
-//! What an answer means.
+//! What the answer to each kind of request means.
 
 use std::time::Instant;
 
@@ -34,9 +34,9 @@ use crate::mux::proto::{
 const UNAUTHORIZED: u16 = 401;
 const SESSION_NOT_FOUND: u16 = 454;
 
-/// What a SETUP asked for, taken from its draft.
+/// The SETUP that an answer belongs to, taken from its draft.
 struct Asked {
-    /// Whether the caller still waits: nobody would know what to do with a grant told too late.
+    /// True if the caller still waits. A grant that comes after its caller timed out has no taker.
     is_awaited: bool,
     stream: usize,
     channel: u8,
@@ -59,7 +59,7 @@ impl Connection {
             Match::Only(cseq) => (self.requests.take(cseq, now), false),
             Match::Repeated => return self.on_repeated(now),
             Match::None if self.is_unnumbered(code, &response) => return self.on_unnumbered(now),
-            // Under a CSeq that is garbage (live555 2014.07.04), or none.
+            // The CSeq is garbage (live555 2014.07.04), or missing.
             Match::None if code < 300 && is_description(&response) => return self.on_repeated(now),
             Match::None => return self.on_foreign_answer(now, code, &response),
         };
@@ -138,7 +138,8 @@ impl Connection {
         }
     }
 
-    /// Whether anybody is better off if this request is sent again.
+    /// True if a session still needs the answer to this request, so that sending it again makes
+    /// sense.
     pub(super) fn is_wanted(&self, draft: &Draft) -> bool {
         match draft.purpose {
             Purpose::Ping | Purpose::Probe | Purpose::ProbeFence => true,
@@ -169,7 +170,8 @@ impl Connection {
                 self.end_keep_alive(key);
                 self.on_session_lost(key, &answered, kind);
             }
-            // Before it played the next step says so, and takes it to where it works.
+            // Before a session has played, the next request shows the error too, and the session is
+            // set up again elsewhere.
             (Purpose::Play | Purpose::Pause, Some(key)) if is_gone && self.has_played(key) => {
                 self.on_session_lost(key, &answered, kind.clone());
                 self.fail_draft(answered.draft, cseq, kind);
@@ -178,7 +180,7 @@ impl Connection {
                 self.keep_alive_means.on_refused(&answered.draft.method);
                 self.end_keep_alive(key);
             }
-            // Any other status says nothing about the session: its media does.
+            // Any other status says nothing about the session: its media shows whether it lives.
             (Purpose::KeepAlive, Some(key)) => self.end_keep_alive(key),
             (Purpose::Ping, _) => self.on_pong(),
             (Purpose::Probe, _) => self.on_probe_answered(status_of(&kind)),
@@ -253,9 +255,9 @@ impl Connection {
         );
     }
 
-    /// A session that goes before it played is torn down under the URL of its description, which
-    /// need not be the one that was described. And what one description says of the server holds for
-    /// all of the connection's streams.
+    /// Notes the aggregate URL of the description: a session that is released before PLAY is torn
+    /// down under it, and it may differ from the URL that was described. What a description says
+    /// about the server applies to all streams of the connection.
     fn learn_description(&mut self, key: SessionKey, response: &Message) {
         let Some(session) = self.sessions.get_mut(&key) else {
             return;
@@ -298,8 +300,8 @@ impl Connection {
         })
     }
 
-    /// 454 to a keep-alive (fault F24), or to PLAY or PAUSE of what has played: this session is
-    /// gone, and only this one.
+    /// The server answered 454 to a keep-alive (fault F24), or to PLAY or PAUSE of a session that
+    /// has played. Only this session is lost.
     fn on_session_lost(&mut self, key: SessionKey, answered: &Outstanding, kind: FailureKind) {
         let Some(session) = self.sessions.get_mut(&key) else {
             return;
@@ -386,8 +388,8 @@ impl Connection {
                 Err(FailureKind::Malformed(text.to_owned()))
             }
             Err(Collision::WithSession(_)) => {
-                // Whose packets arrive on that pair, and what a request with either id does, is
-                // anybody's guess from now on (ZLMediaKit, go2rtc).
+                // From now on it is unknown which session the packets on that pair belong to, and
+                // which session a request with either id reaches (ZLMediaKit, go2rtc).
                 self.tainted = true;
                 self.withdraw_begun();
                 Err(self.cannot_share(SharingViolation::SameChannels))
@@ -395,8 +397,8 @@ impl Connection {
         }
     }
 
-    /// Learns the session's id from its first answered SETUP. A later one with another id does not
-    /// change it (H264DVR).
+    /// Takes the session id from the first answered SETUP of the session. A later answer with
+    /// another id does not change it (H264DVR).
     fn identify(&mut self, key: SessionKey, response: &Message) -> Result<(), FailureKind> {
         let Some(header) = response.headers.first("Session").and_then(parse_session) else {
             let has_id = self
@@ -415,10 +417,10 @@ impl Connection {
             .sessions
             .get(&key)
             .is_some_and(|session| session.id.is_none());
-        // The sessions that were given it before may have left.
+        // The sessions that got the id before may be gone.
         let is_known_twice = self.id_given_twice.as_ref() == Some(&header.id);
         if is_new && (is_known_twice || self.sessions.iter().any(is_taken)) {
-            // No TEARDOWN is owed for an id that is another session's as well: it would end both.
+            // A TEARDOWN with this id would end the other session as well, so none is sent.
             self.on_id_given_twice(&header.id);
             return Err(self.cannot_share(SharingViolation::SameSessionId));
         }
@@ -439,9 +441,10 @@ impl Connection {
     }
 }
 
-/// Answers to what was swallowed.
+/// Answers to ignored requests.
 impl Connection {
-    /// It is dropped. A session that it made is nobody's: the server is to forget it.
+    /// Drops a late answer. If it made a session at the server, the session has no owner, and is
+    /// torn down.
     fn on_late_answer(&mut self, now: Instant, answered: Outstanding, response: &Message) {
         let Purpose::Setup { asked, .. } = answered.draft.purpose else {
             return;
@@ -461,7 +464,7 @@ impl Connection {
             let is_it = |session: &Session| session.id.as_ref() == Some(id);
             !self.sessions.values().any(is_it)
         });
-        // Several SETUPs of one session, each answered late: it is torn down once.
+        // Several SETUPs of one session may be answered late; the session is torn down once.
         if let Some(id) = id.filter(|id| !self.tainted && !self.is_being_undone(id)) {
             let url = answered.draft.url;
             let undo = self.own_draft(Method::Teardown, url, Purpose::Undo { id });
@@ -478,7 +481,8 @@ impl Connection {
     }
 }
 
-/// The pair the answer grants, else the one asked for; and the SSRC it announces.
+/// The pair that the answer grants, or else the one asked for; and the SSRC that the answer
+/// announces.
 fn granted_pair(response: &Message, asked: u8) -> Result<(ChannelPair, Option<u32>), FailureKind> {
     let as_asked = ChannelPair::from_answer(asked, None);
     let Some(value) = response.headers.joined("Transport") else {
@@ -511,7 +515,7 @@ fn is_unsupported(kind: &FailureKind) -> bool {
 fn described(response: &Message, first: FirstAsked) -> Reply {
     let header = |name| response.headers.first(name).map(str::to_owned);
     Reply::Described {
-        // A copy: it is kept for as long as the session, and would pin the whole chunk it was read in.
+        // A copy, because the session keeps it: a slice would pin the whole chunk it was read into.
         sdp: Bytes::copy_from_slice(&response.body),
         content_base: header("Content-Base"),
         content_location: header("Content-Location"),
@@ -519,7 +523,7 @@ fn described(response: &Message, first: FirstAsked) -> Reply {
     }
 }
 
-/// What is wrong with an answer, if anything.
+/// Why an answer is a failure, if it is one.
 fn failure_of(response: &Message) -> Option<FailureKind> {
     let (code, reason) = response.status()?;
     match &response.defect {

@@ -1,12 +1,14 @@
-//! The credentials on one connection: which requests may carry them, and which are sent again.
+//! The credentials on one connection: which requests may carry them, and which are repeated after a
+//! 401.
 //!
-//! Without an answer yet it is not known whether the server wants them, so with credentials at hand
-//! the first request goes alone; the others would all have to be sent again after its 401.
+//! Before the first answer it is unknown whether the server wants credentials. So if the session
+//! has some, the first request goes alone; otherwise all requests would have to be sent again after
+//! its 401.
 //!
-//! Until the server has accepted the user, a request needs a permit, which is one for all connections
-//! to the server. It is good for one *exchange*: the request goes out without credentials, and once
-//! more with them if that was answered with a challenge. So each try answers a challenge of its own,
-//! and a 401 to it can only mean the credentials.
+//! Until the server has accepted the credentials, a request needs a permit. There is one permit for
+//! all connections to the server. It is good for one *exchange*: the request is sent without
+//! credentials, and again with them if the server answered with a challenge. So each try answers a
+//! new challenge, and a 401 to it can only mean the credentials.
 
 use std::{
     collections::{HashSet, VecDeque},
@@ -28,63 +30,64 @@ use crate::mux::proto::{
     command::SessionKey,
 };
 
-/// After so long without an answer another request may try the credentials; and what waits for leave
-/// asks again.
+/// After so long without an answer another request may try the credentials; and requests that wait
+/// for a permit ask for it again.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// How long after a 401 that announces the end of the connection that is waited for.
+/// How long the core waits for the close that a 401 has announced.
 const CLOSE_MAY_FOLLOW: Duration = Duration::from_millis(300);
-/// The same where a server that was not seen to close offers two algorithms: each may need one of the
-/// two tries, so none is to be lost behind the end of the connection.
+/// The same for a server that is not known to close, but offers two algorithms: each may need one
+/// of the two tries, so neither may be lost to a close.
 const CLOSE_IS_POSSIBLE: Duration = Duration::from_millis(30);
-/// A connection that ends so soon behind a 401, without another byte, was closed for it.
+/// If a connection ends so soon after a 401, without another byte, the server closed it because of
+/// that 401.
 const CLOSED_BEHIND: Duration = Duration::from_millis(500);
-/// A request that got so many 401s goes alone: others that were under way with it have used up its nonces.
+/// A request that got so many 401s goes alone: concurrent requests have used up its nonces.
 const CONTENDED: u8 = 4;
-/// Presentations that leave is asked for at a time: all that fit on a connection, so that the gate can
-/// choose among them.
+/// The most presentations in one question for a permit: all that fit on a connection, so that the
+/// credential gate can choose among them.
 const MOST_WANTS: usize = 128;
-/// Presentations that were accepted and are remembered.
+/// The most accepted presentations that are remembered.
 const MOST_ACCEPTED: usize = 4096;
 
-/// What may be sent just now.
+/// Whether a request may be sent now, as far as the credentials are concerned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum AuthorizationGate {
     Open,
-    /// An answer has to come first.
+    /// The request waits for an answer.
     Wait,
-    /// The use of the credentials has to be allowed first.
+    /// The request waits for a permit.
     WantsPermit,
 }
 
-/// A question for leave that is not answered.
+/// A question for a permit that is not answered.
 #[derive(Debug)]
 struct Question {
-    /// When it is asked once more.
+    /// When to ask again.
     again: Instant,
     uris: Vec<Tag>,
 }
 
-/// What a permit is used for.
+/// One use of a permit.
 #[derive(Debug)]
 struct Exchange {
     since: Instant,
-    /// The request on the wire.
+    /// The CSeq of the request, once it is sent.
     cseq: Option<u32>,
-    /// It carries the credentials.
+    /// The challenge that the request has answered, if it carries the credentials.
     tried: Option<Answered>,
 }
 
-/// Whether nothing is sent, because the server may close the connection behind a 401.
+/// Whether requests are held back because the server may close the connection after a 401.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum ChallengeHold {
-    /// There was no reason for it.
+    /// No 401 gave a reason to.
     NotYet,
     Until(Instant),
     /// The server has not closed the connection.
     Over,
 }
 
-/// A 401 on which the verdict is awaited.
+/// A 401 that waits for the credential gate's verdict.
 #[derive(Debug)]
 pub(super) struct Accused {
     pub(super) answered: Outstanding,
@@ -97,26 +100,26 @@ pub(super) struct Accused {
 pub(super) struct Authorizer {
     pub(super) authenticator: Option<Authenticator>,
     status: CredentialStatus,
-    /// As it was told last.
+    /// As the credential gate said last.
     is_exclusive: bool,
     question: Option<Question>,
     exchange: Option<Exchange>,
     has_answer: bool,
-    /// Answered with 401, to be sent once more; they go before everything else.
+    /// Requests that got a 401 and are sent again, before all others.
     retries: VecDeque<Draft>,
-    /// In the order in which the verdicts come; none for a session that has left.
+    /// In the order of the verdicts; `None` for a session that was released.
     accused: VecDeque<Option<Accused>>,
     /// Presentations for which the server has accepted the credentials.
     accepted: HashSet<Tag>,
-    /// When the last 401 came.
+    /// When the last 401 was received.
     challenged: Option<Instant>,
     hold: ChallengeHold,
-    /// The server was seen to do so.
+    /// The server is known to close connections after a 401.
     closes_behind_401: bool,
     reports: VecDeque<CredentialReport>,
 }
 
-/// The presentation that a request is about.
+/// The presentation of a request.
 fn home_of<'a>(draft: &'a Draft, session: Option<&'a Url>) -> &'a str {
     session.unwrap_or(&draft.url).as_str()
 }
@@ -167,7 +170,8 @@ impl Authorizer {
         this
     }
 
-    /// What is now known. Gives the presentations whose requests are not to be tried, if there are any.
+    /// Sets the new status. Returns the presentations whose requests must not be tried, if there
+    /// are any.
     pub(super) fn set_status(&mut self, now: Instant, status: CredentialStatus) -> Vec<Tag> {
         if let CredentialStatus::AskAgain { at } = status {
             if let Some(question) = &mut self.question {
@@ -209,7 +213,7 @@ impl Authorizer {
         };
     }
 
-    /// What a permit was given for is over.
+    /// Ends the use of a permit.
     pub(super) fn end_exchange(&mut self, reason: PermitReturn) {
         if self.exchange.take().is_some() {
             self.withdraw_permit();
@@ -260,7 +264,8 @@ impl Authorizer {
         }
     }
 
-    /// Whether a request is one that may go out: under a permit that is one of its presentation.
+    /// True if a request may be sent as far as permits go: under a permit it must belong to its
+    /// presentation.
     pub(super) fn admits(&self, draft: &Draft, session: Option<&Url>) -> bool {
         match self.status {
             CredentialStatus::Permitted(permit) => Tag::of(home_of(draft, session)) == permit.uri,
@@ -268,10 +273,10 @@ impl Authorizer {
         }
     }
 
-    /// Whether a request goes out now, as far as realms are concerned. One whose realm is unknown goes
-    /// without credentials, and waits for those before it that may tell the realm. The others wait for
-    /// the answers to these: live555 keeps one nonce for a connection, and makes a new one with each
-    /// 401. A TEARDOWN waits for none of them.
+    /// True if a request may be sent now as far as realms go. A request whose realm is unknown is
+    /// sent without credentials, and waits for earlier ones that may show the realm. All others
+    /// wait for the answers to these: live555 keeps one nonce for each connection, and makes a new
+    /// one with each 401. A TEARDOWN waits for none of them.
     pub(super) fn is_in_turn(
         &self,
         draft: &Draft,
@@ -297,14 +302,15 @@ impl Authorizer {
             && bare().all(|entry| entry.draft.session != draft.session)
     }
 
-    /// Whether a request would go without credentials to find out whether the server has several realms.
+    /// True if a request would be sent without credentials to find out whether the server has
+    /// several realms.
     pub(super) fn seeks_realm(&self, draft: &Draft, session: Option<&Url>) -> bool {
         let authenticator = self.authenticator.as_ref();
         let authenticator = authenticator.filter(|it| self.is_proven() && it.seeks_realm());
         authenticator.is_some_and(|it| it.lacks_realm(asked(draft, session)))
     }
 
-    /// The authorisation of a request that is being written now, if it is to carry one.
+    /// The authorisation of a request that is being written, if it is to carry one.
     pub(super) fn authorize(
         &mut self,
         draft: &mut Draft,
@@ -316,7 +322,8 @@ impl Authorizer {
         match self.status {
             CredentialStatus::Proven(ceiling) => authenticator.authorize(asked, below, ceiling),
             CredentialStatus::Permitted(permit) => {
-                // A server that closes behind each 401 has asked others like it, and would close again.
+                // A server that closes after each 401 has challenged requests like it before, and
+                // would close again.
                 let is_challenged = draft.auth.is_challenged
                     || authenticator.was_challenged(asked)
                     || (self.closes_behind_401 && authenticator.is_unanswered(asked));
@@ -333,7 +340,7 @@ impl Authorizer {
         }
     }
 
-    /// A request went out.
+    /// A request was written.
     pub(super) fn on_written(&mut self, now: Instant, cseq: u32, answered: Option<Answered>) {
         let CredentialStatus::Permitted(permit) = self.status else {
             return;
@@ -350,14 +357,14 @@ impl Authorizer {
         }
     }
 
-    /// A request was answered with something else than 401, or its answer is of no use.
+    /// A request was answered, and not with 401; or its answer is not needed any more.
     pub(super) fn on_answer(
         &mut self,
         entry: &Outstanding,
         session: Option<&Url>,
         is_acceptance: bool,
     ) {
-        // Many servers answer OPTIONS whether or not the user is known.
+        // Many servers answer OPTIONS whether or not the credentials are right.
         let says_something = entry.draft.method != Method::Options;
         let is_exchange = self
             .exchange
@@ -386,7 +393,7 @@ impl Authorizer {
             self.accepted
                 .insert(Tag::of(home_of(&entry.draft, session)));
             if entry.draft.auth.is_challenged && !self.is_proven() {
-                // Whether that opens the gate here is decided for all connections together.
+                // The credential gate decides for all connections whether this is enough.
                 self.withdraw_permit();
                 let report = CredentialReport::Proven(answered.strength);
                 return self.reports.push_back(report);
@@ -401,7 +408,7 @@ impl Authorizer {
         self.has_answer = true;
     }
 
-    /// A 401 has come to a request that will be sent again.
+    /// A request got a 401, and will be sent again.
     pub(super) fn on_retry(&mut self, now: Instant, entry: &Outstanding, is_stale: bool) {
         let is_it = |exchange: &&mut Exchange| exchange.cseq == Some(entry.cseq);
         let Some(exchange) = self.exchange.as_mut().filter(is_it) else {
@@ -417,7 +424,7 @@ impl Authorizer {
         }
     }
 
-    /// A 401 has come, which may be the last thing that the server says on this connection.
+    /// A 401 was received; the server may close the connection after it.
     pub(super) fn on_challenged(&mut self, now: Instant, says_close: bool) {
         let authenticator = self.authenticator.as_ref();
         let has_choice = authenticator.is_some_and(Authenticator::has_choice);
@@ -432,8 +439,8 @@ impl Authorizer {
         self.challenged = Some(now);
     }
 
-    /// The peer has closed the connection. If that was for a 401, gives the challenges to be answered
-    /// on the next one.
+    /// The peer has closed the connection. If it closed because of a 401, returns the challenges
+    /// for the next connection to answer.
     pub(super) fn challenges_left(
         &mut self,
         now: Instant,
@@ -481,7 +488,7 @@ impl Authorizer {
         self.retries.remove(at)
     }
 
-    /// DESCRIBEs that are to be repeated, perhaps.
+    /// The number of DESCRIBEs that may be repeated.
     pub(super) fn describes(&self) -> usize {
         let accused = self.accused.iter().flatten();
         let accused = accused.map(|accused| &accused.answered.draft);
@@ -491,7 +498,7 @@ impl Authorizer {
             .count()
     }
 
-    /// Takes out what is to be repeated for one session.
+    /// Takes out the requests of one session that wait to be repeated.
     pub(super) fn take_retries_of(&mut self, key: SessionKey) -> VecDeque<Draft> {
         let (mut mine, others): (VecDeque<Draft>, VecDeque<Draft>) =
             std::mem::take(&mut self.retries)
@@ -505,12 +512,12 @@ impl Authorizer {
         mine
     }
 
-    /// Takes out what is to be repeated.
+    /// Takes out all requests that wait to be repeated.
     pub(super) fn drain_retries(&mut self) -> impl Iterator<Item = Draft> {
         self.retries.drain(..)
     }
 
-    /// A request is refused, as far as this connection knows.
+    /// A 401 that, as far as this connection knows, refuses the credentials.
     pub(super) fn accuse(&mut self, accused: Accused) {
         self.accused.push_back(Some(accused));
         if self.exchange.is_some() {
@@ -518,22 +525,23 @@ impl Authorizer {
         }
     }
 
-    /// The verdict on the oldest refusal has come.
+    /// Takes out the oldest refusal, whose verdict has come.
     pub(super) fn take_accused(&mut self) -> Option<Accused> {
         self.accused.pop_front().flatten()
     }
 
-    /// Takes out what was refused and is not judged.
+    /// Takes out all refusals without a verdict.
     pub(super) fn drain_accused(&mut self) -> impl Iterator<Item = Accused> {
         self.accused.drain(..).flatten()
     }
 
-    /// Whether a question for leave is open.
+    /// True while a question for a permit is open.
     pub(super) fn has_asked(&self) -> bool {
         self.question.is_some()
     }
 
-    /// Asks for leave for requests of these presentations, that go weaker than before, or not.
+    /// Asks for a permit for requests of these presentations; the flag says whether a request would
+    /// use a weaker algorithm than before.
     pub(super) fn ask(&mut self, now: Instant, requests: impl Iterator<Item = (Tag, bool)>) {
         let mut wants: Vec<CredentialWant> = Vec::new();
         for (uri, is_weaker) in requests {
@@ -558,7 +566,7 @@ impl Authorizer {
         self.reports.push_back(CredentialReport::Wanted(wants));
     }
 
-    /// Gives back what nothing uses: `has_use` says whether a request waits for it.
+    /// Returns the permit unless `has_use`, that is, unless a request waits for it.
     pub(super) fn give_back(&mut self, has_use: bool) {
         if has_use {
             return;
@@ -573,7 +581,7 @@ impl Authorizer {
         }
     }
 
-    /// When something is to be done without an answer.
+    /// When `on_timeout` has something to do.
     pub(super) fn next_timeout(&self) -> Option<Instant> {
         let asked = self.question.as_ref().map(|question| question.again);
         let tried = self
@@ -587,12 +595,12 @@ impl Authorizer {
         [asked, tried, held].into_iter().flatten().min()
     }
 
-    /// The time has come.
+    /// Called when the time of `next_timeout` has come.
     pub(super) fn on_timeout(&mut self, now: Instant) {
         if matches!(self.hold, ChallengeHold::Until(until) if now >= until) {
             self.hold = ChallengeHold::Over;
         }
-        // If it still waits then, it asks again.
+        // If requests still wait then, the core asks again.
         self.question.take_if(|question| now >= question.again);
         let is_due = |exchange: &&Exchange| now >= exchange.since + PATIENCE;
         if let Some(exchange) = self.exchange.as_ref().filter(is_due) {

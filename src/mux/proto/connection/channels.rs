@@ -1,4 +1,4 @@
-//! Who owns which interleaved channel of a connection.
+//! The interleaved channels of a connection: which stream of which session owns each.
 //!
 //! Channels are one byte, so there are 256 of them, used in pairs: an even one for RTP, the next for
 //! RTCP. The owner of a channel changes in a fixed circle:
@@ -7,13 +7,13 @@
 //! free -> reserved (asked for in a SETUP) -> live (granted by its answer) -> quarantined -> free
 //! ```
 //!
-//! Assumptions, each seen to fail with some server and therefore checked:
+//! Assumptions. Each fails with some server, and is therefore checked:
 //! * a server answers with the pair it was asked for - or with any other, or with a single number;
 //! * a pair belongs to one stream - live555 mixes two streams on one channel past 255, go2rtc gives
 //!   every session the same pair;
 //! * nothing arrives on a pair after TEARDOWN - it does, hence the quarantine;
-//! * what arrives on a pair is its owner's - old live555 writes a dead session's packets there, hence
-//!   the [`SourcePolicy`].
+//! * packets that arrive on a pair belong to its owner - old live555 writes a dead session's
+//!   packets there, hence the [`SourcePolicy`].
 
 use std::time::{Duration, Instant};
 
@@ -47,22 +47,23 @@ pub(crate) struct Route {
     pub(crate) stream: u32,
     pub(crate) kind: PacketKind,
     payload_types: PayloadTypes,
-    /// The stream's RTP channel, where its sources are kept.
+    /// The stream's RTP channel, under which its sources are kept.
     rtp_channel: u8,
 }
 
-/// What a granted SETUP says of its stream.
+/// A granted SETUP, as far as channels are concerned.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Grant {
     pub(crate) session: SessionKey,
     pub(crate) stream: u32,
     pub(crate) payload_types: PayloadTypes,
-    /// `ssrc` in its answer.
+    /// `ssrc` in the answer.
     pub(crate) announced_ssrc: Option<u32>,
     pub(crate) sources: SourcePolicy,
 }
 
-/// Sources heard on channels without an owner that are kept in mind; a server has not many dead.
+/// The most sources that are remembered for channels without an owner; a server has few dead
+/// sessions.
 const MOST_STRAYS: usize = 16;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -74,7 +75,7 @@ enum Slot {
     Quarantined {
         owner: SessionKey,
         until: Instant,
-        /// Frames that still arrive push `until` this far into the future; zero: they do not.
+        /// A frame moves `until` this far into the future; zero if frames do not move it.
         quiet: Duration,
         ssrc: Option<u32>,
     },
@@ -102,7 +103,7 @@ impl ChannelPair {
     }
 }
 
-/// What became of a frame.
+/// What is done with a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum FrameVerdict {
     Deliver {
@@ -110,21 +111,21 @@ pub(crate) enum FrameVerdict {
         stream: u32,
         kind: PacketKind,
     },
-    /// Nobody owns the channel.
+    /// The channel has no owner.
     Unknown,
-    /// Somebody owns the channel, but this packet is not theirs.
+    /// The channel has an owner, but this packet does not belong to it.
     Foreign,
-    /// It is an RTP packet of a payload type that the description of the channel's stream does not name.
+    /// An RTP packet whose payload type is not in the description of the channel's stream.
     OtherType {
         session: SessionKey,
         stream: u32,
         payload_type: u8,
     },
-    /// The channel's owner has left.
+    /// The channel's owner was torn down.
     Quarantined,
 }
 
-/// The channel is somebody else's.
+/// The channel has another owner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Collision {
     WithSession(SessionKey),
@@ -134,10 +135,10 @@ pub(crate) enum Collision {
 #[derive(Debug)]
 pub(crate) struct ChannelTable {
     slots: Box<[Slot; 256]>,
-    /// Sources heard on channels while nobody owned them.
+    /// Sources heard on channels while these had no owner.
     strays: Vec<(u8, u32)>,
-    /// Where the streams of the sessions begin, by their answers to PLAY; for sessions whose sources
-    /// are policed.
+    /// Where the streams of the sessions begin, from their answers to PLAY; only for sessions with
+    /// a restrictive [`SourcePolicy`].
     starts: Vec<(SessionKey, Vec<Start>)>,
 }
 
@@ -163,7 +164,7 @@ impl ChannelTable {
         *self.slot(rtp) == Slot::Free && *self.slot(rtp | 1) == Slot::Free
     }
 
-    /// Pairs nobody owns, asks for or has just left.
+    /// The number of pairs that are neither owned nor reserved nor in quarantine.
     pub(crate) fn free_pairs(&self) -> usize {
         even_channels()
             .filter(|channel| self.is_free_pair(*channel))
@@ -193,7 +194,7 @@ impl ChannelTable {
         Some(rtp)
     }
 
-    /// Gives a reservation back: its SETUP was refused.
+    /// Frees a reservation, because its SETUP was refused.
     pub(crate) fn unreserve(&mut self, session: SessionKey, asked: u8) {
         for channel in [asked, asked | 1] {
             if *self.slot(channel) == Slot::Reserved(session) {
@@ -202,8 +203,9 @@ impl ChannelTable {
         }
     }
 
-    /// Opens the route that a SETUP's answer grants. A pair that another session merely asked for
-    /// gives way; one in quarantine is adopted, but for the packets of its last source.
+    /// Opens the route that the answer to a SETUP grants. A reservation of another session for the
+    /// pair is dropped. A pair in quarantine gets its new owner at once, except for packets of its
+    /// last source.
     pub(crate) fn grant(&mut self, pair: ChannelPair, grant: Grant) -> Result<(), Collision> {
         for (channel, _) in pair.channels() {
             if let Slot::Live(route, _) = self.slot(channel) {
@@ -227,7 +229,7 @@ impl ChannelTable {
         Ok(())
     }
 
-    /// What the channel's new owner has to know of those heard there before.
+    /// What the sources heard on the channel before mean for its new owner.
     fn sources_heard(&self, channel: u8, kind: PacketKind, grant: Grant) -> Sources {
         let previous = match self.slot(channel) {
             Slot::Quarantined { ssrc, .. } if kind == PacketKind::Rtp => *ssrc,
@@ -243,13 +245,13 @@ impl ChannelTable {
         sources
     }
 
-    /// The server works on a session's PLAY: all that was asked before is answered.
+    /// The server works on a session's PLAY: all requests before it are answered.
     pub(crate) fn on_play_begun(&mut self, session: SessionKey, now: Instant) {
         self.sources_of(session).for_each(|s| s.on_begun(now));
     }
 
-    /// The answer to PLAY says where the session's streams begin. Which of them is which does not
-    /// matter: no stray is where any of them begins.
+    /// The answer to PLAY says where the session's streams begin. The order of the streams does not
+    /// matter: a stray source matches none of the beginnings.
     pub(crate) fn on_play_answered(
         &mut self,
         session: SessionKey,
@@ -276,8 +278,8 @@ impl ChannelTable {
         })
     }
 
-    /// Takes all channels from a session that leaves; they rest until `until`, and as long as
-    /// frames keep coming less than `quiet` apart.
+    /// Takes all channels from a session that is torn down. They stay in quarantine until `until`,
+    /// and as long as frames keep arriving less than `quiet` apart.
     pub(crate) fn quarantine(&mut self, owner: SessionKey, until: Instant, quiet: Duration) {
         self.starts.retain(|(session, _)| *session != owner);
         for slot in self.slots.iter_mut() {
@@ -295,7 +297,7 @@ impl ChannelTable {
         }
     }
 
-    /// The same for a pair granted to a session that was already leaving.
+    /// The same for a pair that is granted to a session that is already being torn down.
     pub(crate) fn quarantine_pair(
         &mut self,
         owner: SessionKey,
@@ -315,8 +317,8 @@ impl ChannelTable {
         }
     }
 
-    /// The server has confirmed that the session is gone: its channels rest until nothing has come
-    /// on them for the time of `rest`. A server may say so and go on sending.
+    /// The server has confirmed the TEARDOWN: the channels stay in quarantine until nothing has
+    /// arrived on them for `rest`. A server may confirm it and go on sending.
     pub(crate) fn confirm_teardown(&mut self, session: SessionKey, now: Instant, rest: Duration) {
         for slot in self.slots.iter_mut() {
             if let Slot::Quarantined {
@@ -340,8 +342,8 @@ impl ChannelTable {
         }
     }
 
-    /// Decides on one frame. By channel, never by SSRC: a shared gst-rtsp-server mount gives the
-    /// same SSRC to two sessions.
+    /// Decides on one frame. It goes by the channel, never by the SSRC: a shared gst-rtsp-server
+    /// mount gives the same SSRC to two sessions.
     #[inline]
     pub(crate) fn judge(&mut self, channel: u8, payload: &[u8], now: Instant) -> FrameVerdict {
         match &mut self.slots[usize::from(channel)] {
@@ -391,7 +393,8 @@ impl ChannelTable {
         }
     }
 
-    /// What comes on a channel of nobody will come when it is somebody's.
+    /// A source that is heard on a channel without an owner will also be heard when the channel has
+    /// one.
     fn note_stray(&mut self, channel: u8, payload: &[u8]) {
         let is_rtp = matches!(payload, [first, second, ..]
             if has_rtp_version(*first) && !RTCP_TYPES.contains(second));
@@ -404,8 +407,8 @@ impl ChannelTable {
         }
     }
 
-    /// Whether a frame that begins with these two bytes would be one of ours: what resynchronising
-    /// goes by.
+    /// True if a frame that begins with these two bytes could belong to a session. The search for
+    /// lost framing goes by this.
     pub(crate) fn is_plausible(&self, channel: u8, first: [u8; 2]) -> bool {
         match self.slot(channel) {
             Slot::Live(route, _) => route.plausible_kind(first).is_some(),
@@ -413,7 +416,7 @@ impl ChannelTable {
         }
     }
 
-    /// Whose channel this is.
+    /// The session that owns this channel.
     pub(crate) fn owner(&self, channel: u8) -> Option<SessionKey> {
         match self.slot(channel) {
             Slot::Live(route, _) => Some(route.session),
@@ -421,7 +424,7 @@ impl ChannelTable {
         }
     }
 
-    /// The RTCP channel to answer on, or the RTP channel where there is no other.
+    /// The channel for receiver reports: the RTCP channel, or the RTP channel if there is no other.
     pub(crate) fn report_channel(&self, session: SessionKey, stream: u32) -> Option<u8> {
         let of_kind = |wanted: PacketKind| {
             (0..=u8::MAX).find(|channel| match self.slot(*channel) {
@@ -448,13 +451,13 @@ fn has_rtp_version(first: u8) -> bool {
 const RTCP_TYPES: std::ops::RangeInclusive<u8> = 200..=207;
 const RTCP_HEADER: usize = 8;
 
-/// Whether the answer to the session's PLAY says that a stream begins with this packet.
+/// True if the answer to the session's PLAY says that a stream begins with this packet.
 fn is_start(starts: &[(SessionKey, Vec<Start>)], session: SessionKey, stamp: Stamp) -> bool {
     let mut of_session = starts.iter().filter(|(owner, _)| *owner == session);
     of_session.any(|(_, starts)| starts.iter().any(|start| start.fits(stamp)))
 }
 
-/// A packet that fits its channel, and who sent it.
+/// A packet that fits its channel, with its sender.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Heard {
     Rtp(Stamp),
@@ -474,7 +477,7 @@ impl Route {
             .then_some(PacketKind::Rtp)
     }
 
-    /// Whether nothing but its payload type is wrong with an RTP packet.
+    /// `OtherType` if only the payload type of an RTP packet is wrong.
     fn of_other_type(&self, packet: &[u8]) -> Option<FrameVerdict> {
         let [first, second] = *packet.first_chunk()?;
         let is_rtp = has_rtp_version(first) && !RTCP_TYPES.contains(&second);

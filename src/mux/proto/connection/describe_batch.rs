@@ -1,19 +1,21 @@
-//! What may follow a DESCRIBE: nothing, before it is answered.
+//! Nothing may follow a DESCRIBE before it is answered; several DESCRIBEs may go together.
 //!
-//! live555, which is inside most cameras (2012 to 2026), runs an event loop of its own while it works
-//! on a DESCRIBE, 100 ms for each. Bytes that arrive on the connection meanwhile are handled inside
-//! that loop, and once media is interleaved there, byte by byte: 2026.08.07 answered a keep-alive of
-//! 106 bytes that came 10 ms behind a DESCRIBE and then the DESCRIBE 106 times more; DESCRIBE and SETUP
-//! of six cameras in one write hung the server for all its clients; 2014.07.04 died.
+//! live555, which is inside most cameras (2012 to 2026), runs an event loop of its own while it
+//! works on a DESCRIBE, 100 ms for each. It handles bytes that arrive on the connection meanwhile
+//! inside that loop and, once media is interleaved there, byte by byte. 2026.08.07 answered a
+//! keep-alive of 106 bytes that came 10 ms after a DESCRIBE, and then the DESCRIBE 106 times more;
+//! DESCRIBE and SETUP of six cameras in one write hung the server for all its clients; 2014.07.04
+//! died.
 //!
-//! So behind an unanswered DESCRIBE goes nothing but RTCP and the answers to the server's own requests,
-//! which were measured to do no harm. Where nothing plays several DESCRIBEs go together, in one write
-//! that fits one segment: the server finds all of them in its buffer and nothing comes while it works
-//! on them. Where something plays one goes alone, and the sessions whose keep-alive falls due within
-//! its deadline are kept alive first. A TEARDOWN that waits for too long is given up.
+//! So after a DESCRIBE, until it is answered, the core sends only RTCP and the answers to the
+//! server's own requests, which were measured to do no harm. Where nothing plays, several DESCRIBEs
+//! go together in one write that fits one segment: the server finds all of them in its buffer, and
+//! nothing arrives while it works on them. Where a session plays, one DESCRIBE goes alone, and
+//! first the core sends the keep-alives that fall due within its deadline. A TEARDOWN that waits
+//! for too long is given up.
 //!
-//! gst-rtsp-server answers each request once and in order, whatever comes when (captured from 1.22.0):
-//! nothing of this is done to it.
+//! gst-rtsp-server answers each request once and in order, whatever arrives meanwhile (captured
+//! from 1.22.0), so none of this is done for it.
 
 use std::time::{Duration, Instant};
 
@@ -24,23 +26,24 @@ use super::{
 };
 use crate::mux::proto::{event::FailureKind, wire::header::is_in_order};
 
-/// What a batch of DESCRIBEs fits, with all that is written before it: one segment, one TLS record.
+/// The size of a batch of DESCRIBEs, with all that is written before it: one segment, one TLS
+/// record.
 const ONE_SEGMENT: usize = 1400;
 
-/// A DESCRIBE that takes so long is not quick: live555 takes 100 ms for each, and handles what comes on
-/// other connections meanwhile, but never two of one connection at a time.
+/// A DESCRIBE that takes longer is slow: live555 takes 100 ms for each, and serves other
+/// connections meanwhile, but never two DESCRIBEs of one connection at a time.
 const QUICK: Duration = Duration::from_millis(80);
 
-/// The DESCRIBEs that go out together, and what waits for their answers.
+/// The DESCRIBEs that are sent together, and the TEARDOWNs that wait for their answers.
 #[derive(Debug, Default)]
 pub(super) struct DescribeBatch {
-    /// The DESCRIBE written last is still in the buffer from which the next write is made.
+    /// The DESCRIBE written last is still in the buffer, and goes out with the next write.
     is_open: bool,
-    /// Length of that DESCRIBE without its URL.
+    /// The length of that DESCRIBE without its URL.
     overhead: usize,
-    /// The last DESCRIBE was not quick.
+    /// The last DESCRIBE was slow.
     is_slow: bool,
-    /// The sessions that have to be kept alive before the next DESCRIBE have been asked for.
+    /// The keep-alives that have to go before the next DESCRIBE were sent.
     has_refreshed: bool,
     /// TEARDOWNs that wait, and until when.
     teardowns: Vec<(Instant, SessionKey)>,
@@ -60,7 +63,7 @@ impl DescribeBatch {
         self.has_refreshed = false;
     }
 
-    /// What was written is on its way: a DESCRIBE that comes now would be in another segment.
+    /// The buffer was handed out: a later DESCRIBE would be in another segment.
     pub(super) fn on_transmitted(&mut self) {
         self.is_open = false;
     }
@@ -71,9 +74,9 @@ impl DescribeBatch {
 }
 
 impl Connection {
-    /// Whether the server works on the requests of a connection strictly one after the other, so that
-    /// anything may follow a DESCRIBE. What an earlier connection has shown counts until this one shows
-    /// something else.
+    /// True if the server processes the requests of a connection strictly in order, so that
+    /// requests may follow a DESCRIBE. What an earlier connection has shown holds until this one
+    /// shows otherwise.
     pub(super) fn is_in_order(&self) -> bool {
         match &self.server_header {
             Some(server) => is_in_order(server),
@@ -81,8 +84,8 @@ impl Connection {
         }
     }
 
-    /// Whether a DESCRIBE is unanswered behind which nothing may go out. One that has timed out keeps
-    /// the sessions of the connection waiting no longer.
+    /// True if nothing may be sent because a DESCRIBE is unanswered. A DESCRIBE that has timed out
+    /// does not hold the other sessions up any longer.
     pub(super) fn is_describing(&self) -> bool {
         let is_describe = |purpose: &Purpose| matches!(purpose, Purpose::Describe | Purpose::Probe);
         !self.is_in_order()
@@ -92,7 +95,8 @@ impl Connection {
                 .any(|entry| is_describe(&entry.draft.purpose))
     }
 
-    /// Whether a request has to wait for the answer to a DESCRIBE, or for what goes before one.
+    /// True if a request has to wait for the answer to a DESCRIBE, or for the requests that go
+    /// before one.
     pub(super) fn is_barred(&self, draft: &Draft) -> bool {
         if self.is_in_order() {
             return false;
@@ -115,7 +119,7 @@ impl Connection {
             None => url,
         };
         let length = self.out.len() + self.describe_batch.overhead + urls;
-        // A DESCRIBE of nothing may cost the connection: what was asked before it goes first.
+        // A probe may cost the connection: requests before it go first.
         draft.purpose == Purpose::Describe
             && self.describe_batch.is_open
             && !self.describe_batch.is_slow
@@ -124,20 +128,20 @@ impl Connection {
             && length <= ONE_SEGMENT
     }
 
-    /// Whether the server may be sending media on this connection, or begin to.
+    /// True if the server may be sending media on this connection, or may begin to.
     fn is_media_interleaved(&self) -> bool {
         self.has_given_up_teardown || self.sessions.values().any(Session::has_played)
     }
 
-    /// Whether a keep-alive is on its way, or waits to be sent.
+    /// True if a keep-alive is outstanding, or waits to be sent.
     fn is_keeping_alive(&self) -> bool {
         let sessions = self.sessions.values();
         let mut kept = sessions.filter(|session| session.is_kept_alive());
         kept.any(|session| session.keep_alive_outstanding)
     }
 
-    /// Keeps alive the sessions that could not be kept alive in time behind a DESCRIBE that is about
-    /// to go out. Once for each: a session that expires sooner than that cannot be helped.
+    /// Before a DESCRIBE is sent, sends the keep-alives that would be late because of it. Once for
+    /// each session: if a session expires sooner than that, nothing can be done.
     pub(super) fn refresh_before_describe(&mut self, now: Instant) {
         let is_describe = |draft: &Draft| draft.purpose == Purpose::Describe;
         if !self.waiting.iter().any(is_describe) {
@@ -166,15 +170,15 @@ impl Connection {
         self.describe_batch.teardowns.push((until, key));
     }
 
-    /// Until when the one waits that has waited longest.
+    /// Until when the oldest waiting TEARDOWN waits.
     pub(super) fn next_teardown_given_up(&self) -> Option<Instant> {
         let waiting = self.describe_batch.teardowns.iter();
         waiting.map(|(until, _)| *until).min()
     }
 
-    /// Gives up the sessions whose TEARDOWN has waited for too long. Their channels rest since they
-    /// left. The server is told once the DESCRIBE is answered, if the connection is still open then:
-    /// it waits for that no longer than for anything else.
+    /// Gives up the sessions whose TEARDOWN has waited for too long. Their channels have been in
+    /// quarantine since the release. The TEARDOWN is sent once the DESCRIBE is answered, if the
+    /// connection is still open then.
     pub(super) fn give_up_teardowns(&mut self, now: Instant) {
         let teardowns = std::mem::take(&mut self.describe_batch.teardowns);
         let (due, kept): (Vec<_>, Vec<_>) =
@@ -183,7 +187,7 @@ impl Connection {
         for (_, key) in due {
             match self.is_describing() {
                 true => self.give_up_teardown(key),
-                // It waits for something else, and may still have to wait for a DESCRIBE.
+                // It waits for another reason, and may still have to wait for a DESCRIBE.
                 false if self.teardown_waits(key) => self.watch_teardown(now, key),
                 false => {}
             }

@@ -1,15 +1,16 @@
-//! How many DESCRIBEs may be on their way beside sessions that have to be kept alive.
+//! How many DESCRIBEs may be outstanding beside sessions that need keep-alives.
 //!
-//! gst-rtsp-server works off a connection's requests one by one and holds a DESCRIBE for 20 s while
-//! it waits for a camera that is off. Behind one of these a keep-alive still comes in time
-//! ([`keep_alive`](super::keep_alive) reckons with it), behind two in a row it does not. But for that
-//! DESCRIBEs are best sent all at once. So the window opens with quick answers, to as many as a
-//! connection usually has sessions, and a slow one closes it. From then on it holds also while there
-//! is nobody to keep alive: those who wait may be set up before the last of them is described.
+//! gst-rtsp-server processes the requests of a connection one by one, and holds a DESCRIBE for 20 s
+//! while it waits for a camera that is switched off. After one such DESCRIBE a keep-alive is still
+//! in time ([`keep_alive`](super::keep_alive) allows for it), after two in a row it is not. Apart
+//! from that, DESCRIBEs are best sent all at once. So quick answers open the window, up to the
+//! usual number of sessions of a connection, and a slow answer closes it. A closed window also
+//! holds while no session needs keep-alives: sessions of this connection may be set up before the
+//! last one is described.
 
 use std::time::Duration;
 
-/// A DESCRIBE that takes so long is a slow one; a file costs live555 0.1 s.
+/// A DESCRIBE that takes longer is slow; live555 takes 0.1 s for a file.
 const SLOW: Duration = Duration::from_secs(1);
 const WIDEST: usize = 16;
 
@@ -30,18 +31,18 @@ impl Default for DescribeWindow {
 }
 
 impl DescribeWindow {
-    /// Whether it holds for a connection with or without sessions to keep alive, on which the oldest
-    /// request is a DESCRIBE that is being worked on for `head_time`.
+    /// True if the window limits a connection whose oldest request is a DESCRIBE that the server
+    /// has worked on for `head_time`.
     pub(crate) fn holds(self, has_kept_alive: bool, head_time: Duration) -> bool {
         has_kept_alive || self.has_seen_slow || head_time >= SLOW
     }
 
-    /// Whether another one may go out beside `under_way`, if it holds.
+    /// If the window holds: true if one more DESCRIBE may be sent beside `under_way`.
     pub(crate) fn admits(self, under_way: usize, head_time: Duration) -> bool {
         under_way == 0 || (under_way < self.size && head_time < SLOW)
     }
 
-    /// The server took so long to answer one.
+    /// The server took this long to answer a DESCRIBE.
     pub(crate) fn on_answered(&mut self, took: Duration) {
         if took < SLOW {
             self.size = (self.size * 2).min(WIDEST);

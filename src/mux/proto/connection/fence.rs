@@ -1,14 +1,16 @@
-//! What the lack of an answer means.
+//! The fence: what it means if an answer does not come.
 //!
-//! Some servers ignore the request that would add a session (go2rtc while something plays,
-//! EvoStream); others are merely busy (gst-rtsp-server holds all answers for the 20 s of one slow
-//! DESCRIBE). A *fence* tells them apart: after some silence one OPTIONS goes out, under the URL of a
-//! session that is known to work. If it is answered and the request before it is not, that request
-//! was swallowed. If neither is, the server is blocked, and nothing follows from it.
+//! Some servers ignore the request that would add a session (go2rtc while a session plays,
+//! EvoStream); others are only busy (gst-rtsp-server holds all answers for the 20 s of one slow
+//! DESCRIBE). A *fence* tells them apart: after some silence the core sends one OPTIONS, under the
+//! URL of a session that is known to work. If the server answers the OPTIONS and not the request
+//! before it, it has ignored that request. If it answers neither, it is busy, and nothing follows
+//! from that.
 //!
-//! A request that was lost among several may have been lost for that (VLC drops all but the first):
-//! it is sent once more, and from then on one request goes out at a time. The same for an error that
-//! nobody can be matched with (Tapo C520WS: wrong CSeq; live555: none) while several wait.
+//! If a request was lost among several, the server may have lost it because there were several (VLC
+//! drops all but the first). So the core sends it again, and from then on sends one request at a
+//! time. It does the same for an error that matches no request (Tapo C520WS: wrong CSeq; live555:
+//! none) while several wait.
 
 use std::time::Instant;
 
@@ -24,13 +26,13 @@ use crate::mux::proto::{command::SessionKey, event::FailureKind};
 
 #[derive(Debug, Default)]
 pub(super) struct Fences {
-    /// CSeq of the last fence: whatever was sent before it needs no other.
+    /// The CSeq of the last fence: no request before it needs another one.
     last: u32,
-    /// The last fence was sent for this error, which could be anybody's.
+    /// The error for which the last fence was sent; it may belong to any request.
     stray: Option<FailureKind>,
-    /// Errors that no DESCRIBE of those under way could be matched with.
+    /// Errors that could not be matched with any of the outstanding DESCRIBEs.
     strays: usize,
-    /// A request was lost among several: one at a time from now on.
+    /// A request was lost among several: send one at a time from now on.
     is_serial: bool,
 }
 
@@ -42,7 +44,7 @@ impl Fences {
         }
     }
 
-    /// One request at a time from now on.
+    /// From now on one request is sent at a time.
     pub(super) fn become_serial(&mut self) {
         self.is_serial = true;
     }
@@ -52,7 +54,7 @@ impl Fences {
     }
 }
 
-/// Sending one.
+/// Sending a fence.
 impl Connection {
     /// When a fence is due, unless an answer comes first.
     pub(super) fn next_fence(&self) -> Option<Instant> {
@@ -78,15 +80,15 @@ impl Connection {
         self.may_write() && !self.is_describing() && !self.requests.waiting().any(is_fence)
     }
 
-    /// DESCRIBE or the first SETUP of a session, even if nobody waits for it any more: the answer to
-    /// the one is waited for by whoever is to be described next, and that to the other owes a TEARDOWN.
+    /// A DESCRIBE, or the first SETUP of a session, even if its caller is gone: the next session
+    /// waits for the answer to the DESCRIBE, and the answer to the SETUP owes a TEARDOWN.
     fn would_add_session(&self, draft: &Draft) -> bool {
         let session = draft.session.and_then(|key| self.sessions.get(&key));
         let has_id = session.is_some_and(|session| session.id.is_some());
         !has_id && matches!(draft.purpose, Purpose::Describe | Purpose::Setup { .. })
     }
 
-    /// The aggregate URL of another session that works, one that plays if there is any.
+    /// The aggregate URL of another session that works; of one that plays, if there is any.
     fn neighbour(&self, key: SessionKey) -> Option<&Url> {
         let others = || {
             self.sessions
@@ -119,8 +121,8 @@ impl Connection {
         }
     }
 
-    /// Behind a DESCRIBE goes no fence. But once as many errors have come that match nothing as
-    /// requests are unanswered, they were the answers.
+    /// No fence may follow a DESCRIBE. But once there are as many unmatched errors as unanswered
+    /// requests, the errors were their answers.
     pub(super) fn settle_strays(&mut self, now: Instant) {
         let unanswered = self.requests.waiting().count();
         if self.fences.strays == 0 || unanswered > self.fences.strays {
@@ -145,8 +147,8 @@ impl Connection {
         self.flush(now);
     }
 
-    /// Never `*`, and never a URL the server has not seen: go2rtc takes the first one for the one to
-    /// play.
+    /// Never `*`, and never a URL that the server has not seen: go2rtc plays the first URL that it
+    /// sees.
     fn fence_url(&self) -> Option<Url> {
         let oldest = &self.requests.waiting().next()?.draft;
         let key = oldest.session;
@@ -159,7 +161,7 @@ impl Connection {
     }
 }
 
-/// Its answer.
+/// The answer to a fence.
 impl Connection {
     pub(super) fn on_fence_answered(&mut self, now: Instant, fence: u32) {
         let stray = self.fences.stray.take_if(|_| fence == self.fences.last);
@@ -171,7 +173,8 @@ impl Connection {
         }
         let is_before = |entry: &&Outstanding| entry.cseq < fence;
         let before = || self.requests.waiting().filter(is_before);
-        // One that the server saw and ignored tells that the others were not lost for coming together.
+        // If the server has processed one of the requests and ignored it, the others were not lost
+        // because there were several.
         let is_ignored = |entry: &Outstanding| {
             self.requests.was_seen(entry) && self.would_add_session(&entry.draft)
         };
@@ -206,8 +209,8 @@ impl Connection {
         }
     }
 
-    /// The only request before the fence that is unanswered, if it is one that is not to be sent
-    /// again: the error is its answer.
+    /// The only unanswered request before the fence, if it must not be sent again: the error is its
+    /// answer.
     fn sole_owner_of_stray(&mut self, now: Instant, fence: u32) -> Option<Outstanding> {
         let mut unanswered = self.requests.waiting().filter(|entry| entry.cseq < fence);
         let only = unanswered.next()?;
@@ -221,8 +224,8 @@ impl Connection {
         self.requests.take(cseq, now)
     }
 
-    /// What to do about a request that was sent before an answered fence and is unanswered. `None`:
-    /// nothing, its deadline runs.
+    /// What to do with a request that was sent before an answered fence and is unanswered. `None`:
+    /// nothing, and its deadline goes on.
     fn remedy(&self, entry: &Outstanding, is_for_stray: bool) -> Option<FenceRemedy> {
         entry.quiet_since()?; // else it is being worked on
         let draft = &entry.draft;
@@ -239,7 +242,8 @@ impl Connection {
         }
     }
 
-    /// Nobody waits for this answer any more. A pair that it may still grant is not given to others.
+    /// The caller does not wait for this answer any more. A channel pair that it may still grant is
+    /// not given to other sessions.
     fn on_ignored(&mut self, now: Instant, cseq: u32) -> Option<Draft> {
         let entry = self.requests.waiting().find(|entry| entry.cseq == cseq)?;
         let session = entry.draft.session.and_then(|key| self.sessions.get(&key));
@@ -251,7 +255,8 @@ impl Connection {
         Some(draft)
     }
 
-    /// The answer to a SETUP may grant what it asked for, unheard.
+    /// The server may grant the channels of a SETUP without an answer that we see, so they are put
+    /// in quarantine.
     pub(super) fn forgo_channels(&mut self, now: Instant, key: SessionKey, asked: u8) {
         let (until, quiet) = self.unconfirmed_quarantine(now, key);
         self.channels.unreserve(key, asked);
@@ -259,7 +264,7 @@ impl Connection {
         self.channels.quarantine_pair(key, pair, until, quiet);
     }
 
-    /// The same request once more, if anybody still wants it.
+    /// Sends the same request again, if a session still needs its answer.
     fn repeat(&mut self, now: Instant, cseq: u32, mut draft: Draft) -> Option<Draft> {
         if !self.is_wanted(&draft) {
             if let (Purpose::KeepAlive, Some(key)) = (&draft.purpose, draft.session) {

@@ -1,6 +1,6 @@
-//! The first URL that the connection was asked for. Some servers stay with it and answer every later
-//! request for it (go2rtc, ZLMediaKit). Only the order in which requests were *written* tells which one
-//! it is; whether the session that asked for it is still there does not matter to the server.
+//! The first URL that was requested on the connection. Some servers stay with it and answer every
+//! later request for it (go2rtc, ZLMediaKit). The first URL is that of the request *written* first;
+//! the server does not care whether its session still exists.
 
 use bytes::Bytes;
 use url::Url;
@@ -14,7 +14,7 @@ use crate::mux::proto::{
     wire::message::Message,
 };
 
-/// The URL, and what the server said to its DESCRIBE.
+/// The first URL, and the result of its DESCRIBE.
 #[derive(Debug, Default)]
 pub(super) struct FirstUrl {
     url: Option<Url>,
@@ -22,7 +22,7 @@ pub(super) struct FirstUrl {
 }
 
 impl FirstUrl {
-    /// A request of a session with this URL is written.
+    /// A session's request with this URL is written.
     pub(super) fn on_written(&mut self, url: &Url) {
         if self.url.is_none() {
             self.url = Some(url.clone());
@@ -35,8 +35,8 @@ impl FirstUrl {
 }
 
 impl Connection {
-    /// A DESCRIBE was answered; gives what its caller has to know of the first one. The first answer
-    /// for the first URL counts: later ones may have grown (go2rtc).
+    /// A DESCRIBE was answered; returns what its caller has to know about the first URL. Only the
+    /// first answer for the first URL counts: later ones may be longer (go2rtc).
     pub(super) fn note_described(&mut self, draft: &Draft, response: &Message) -> FirstAsked {
         if self.first.is(&draft.url) {
             let description = || FirstAsked::Described(Bytes::copy_from_slice(&response.body));

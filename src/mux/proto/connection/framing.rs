@@ -1,13 +1,14 @@
-//! Losses of framing: bytes that belong to nothing, and frames that are shorter than they say.
+//! Losses of framing: bytes that belong to no frame or message, and frames that are shorter than
+//! their length.
 //!
-//! Cameras are reported that send stray bytes between frames every two seconds, for hours (Canon
-//! VB-H47). As long as the next frame is found at once that costs next to nothing, so losses are not
-//! counted; only the way to the next frame is bounded, by [`Limits::resync`] and [`Timeouts::resync`].
+//! Some cameras send stray bytes between frames every two seconds, for hours (Canon VB-H47). If the
+//! next frame is found at once, that costs next to nothing, so the number of losses is not limited.
+//! Only the distance to the next frame is, by [`Limits::resync`] and [`Timeouts::resync`].
 //!
-//! The frame before a loss tells whose it is: a recorder passes a camera's stray bytes on behind that
-//! camera's frames, and a frame that was cut is the last one before its successor's bytes are found
-//! where no frame begins. Stray bytes may also come before a camera's frames: then the frame that is found
-//! behind them tells. What follows from that is decided outside, see
+//! The frame before a loss shows which session caused it: a recorder passes on a camera's stray
+//! bytes after that camera's frames, and a frame that was cut is the last one before the loss.
+//! Stray bytes may also come before a camera's frames; then the frame found after them shows the
+//! session. The pool decides what follows from a loss, see
 //! [`poll_framing_loss`](Connection::poll_framing_loss).
 //!
 //! [`Limits::resync`]: crate::mux::proto::Limits::resync
@@ -24,51 +25,50 @@ use crate::mux::proto::{
     event::{CloseReason, FramingLoss},
 };
 
-/// Losses so soon after another one are the same: stray bytes may look like a frame, whose end is then
-/// in the middle of something else.
+/// A loss so soon after another one is the same loss: stray bytes may look like a frame, whose end
+/// is then inside the next one.
 const SAME_LOSS: Duration = Duration::from_millis(50);
 
-/// Losses that are kept until the driver polls them, which it does after each read.
+/// The most losses that are kept until the driver polls them, which it does after each read.
 const MOST_KEPT: usize = 16;
 
-/// Longest gap between two reads that counts as bytes arriving: after a stall of the link bytes come
-/// in bulk.
+/// The longest pause between two reads that counts as time in which bytes arrive: after a stall of
+/// the network bytes arrive in bulk.
 const LONGEST_GAP: Duration = Duration::from_secs(3);
 
-/// The same between two drops of a drip, which come however well the link is.
+/// The same between two drops of a drip, which arrive slowly on a good network too.
 const LONGEST_GAP_OF_DRIP: Duration = Duration::from_secs(6);
 
-/// The shortest RTCP packet. Shorter payloads are what single bytes look like behind half a frame
-/// header.
+/// The shortest RTCP packet. Single bytes after half a frame header look like shorter payloads.
 const SHORTEST_PAYLOAD: usize = 8;
 
-/// A drop of a drip: so few bytes, after so long. A slow link brings more.
+/// A drip brings so few bytes at a time, after a pause. A slow network brings more.
 const DROP: usize = 16;
 const SHORTEST_GAP: Duration = Duration::from_millis(200);
 
-/// So few bytes end a unit by chance. More do so behind another drop only: the first ones after a stall
-/// of the link may be the rest of a short frame.
+/// So few bytes may complete a unit by chance. More bytes count as a drop only after another drop:
+/// the first ones after a stall of the network may be the rest of a short frame.
 const SMALL_DROP: usize = 4;
 
-/// How long a drip is suffered. With drops up to 6 s apart, the first one later than this comes within
-/// 12 s.
+/// How long a drip is tolerated. With drops up to 6 s apart, the first one later than this comes
+/// within 12 s.
 const DRIP_PATIENCE: Duration = Duration::from_secs(8);
 
 #[derive(Debug, Default)]
 pub(super) struct Framing {
-    /// Channel of the frame with RTP or RTCP that came last; none if a message came behind it. What
-    /// holds neither may be stray bytes.
+    /// The channel of the last frame with RTP or RTCP; `None` if a message came after it. Frames
+    /// with neither may be stray bytes.
     last_frame: Option<u8>,
     last_loss: Option<Instant>,
-    /// The loss that is under way, with the owner of the frame that came before it, if it is told.
+    /// The present loss, with the session of the frame before it, if that is to be reported.
     under_way: Option<Option<SessionKey>>,
     losses: VecDeque<FramingLoss>,
-    /// Since a unit began that is incomplete or framing was lost, and nothing whole has come: how long
-    /// bytes arrived.
+    /// For how long bytes have arrived since a unit began or framing was lost, without a complete
+    /// unit.
     stalled: Option<Duration>,
-    /// Bytes left by the last read.
+    /// The number of bytes that the last read left undecoded.
     left: usize,
-    /// It ended in the middle of a unit.
+    /// The last read ended inside a unit.
     is_mid_unit: bool,
 }
 
@@ -86,13 +86,14 @@ impl Framing {
     }
 }
 
-/// Whether a frame shows that the connection is understood: it holds RTP or RTCP, of any session.
+/// True if a frame holds RTP or RTCP, of any session: then framing is intact.
 pub(super) fn is_sound(payload: &[u8]) -> bool {
     payload.len() >= SHORTEST_PAYLOAD && payload.first().is_some_and(|first| first >> 6 == 2)
 }
 
 impl Connection {
-    /// The next loss of framing, once the bytes up to the next frame have been skipped. Of losses within a moment only the first is told.
+    /// The next loss of framing, once the bytes up to the next frame were skipped. Of several
+    /// losses in quick succession only the first is reported.
     pub fn poll_framing_loss(&mut self) -> Option<FramingLoss> {
         self.framing.losses.pop_front()
     }
@@ -115,7 +116,7 @@ impl Connection {
         self.framing.under_way = Some(last_frame.and_then(|channel| self.channels.owner(channel)));
     }
 
-    /// The next frame or message is found, and begins like this.
+    /// The next frame or message was found, and begins with these bytes.
     pub(super) fn on_framing_found(&mut self, beginning: &[u8]) {
         self.timers.clear(Timer::Resync);
         let Some(after) = self.framing.under_way.take() else {
@@ -130,8 +131,8 @@ impl Connection {
         }
     }
 
-    /// Bytes came and are nothing. Where nothing has come since, the next frame of a session that plays
-    /// may be the one that is found.
+    /// Bytes arrived and belong to no unit. If nothing has arrived since then, the next frame of a
+    /// session that plays may be the one that is found.
     pub(super) fn on_resync_due(&mut self, now: Instant) {
         let wait = self.config.timeouts.resync;
         let is_quiet = now.saturating_duration_since(self.last_byte) >= wait;
@@ -144,14 +145,15 @@ impl Connection {
         ));
     }
 
-    /// How many bytes have come since the last call.
+    /// The number of bytes that have arrived since the last call.
     pub(super) fn count_new(&mut self, unread: usize) -> usize {
         unread.saturating_sub(self.framing.left)
     }
 
     /// Fault F35: a unit that has begun must be complete in time. Only time in which bytes arrive
-    /// counts: a stall of the whole link is no offence. What a drip may make of half a unit - padding,
-    /// an empty frame, at last a whole one - is no end of it (fault F42).
+    /// counts, because a stall of the network is not the server's fault. A drip can complete half a
+    /// unit with padding or an empty frame, and even a whole unit: that does not end the watch
+    /// (fault F42).
     pub(super) fn watch_unit(&mut self, read: Read) {
         let framing = &mut self.framing;
         (framing.left, framing.is_mid_unit) = (read.left, read.is_mid_unit);
@@ -179,17 +181,17 @@ impl Connection {
     }
 }
 
-/// What came with one read.
+/// The result of one read.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Read {
-    /// Since the one before.
+    /// The time since the read before it.
     pub(super) quiet: Duration,
-    /// Bytes.
+    /// The number of bytes read.
     pub(super) new: usize,
-    /// Units that show that the connection is understood.
+    /// Units that show that framing is intact.
     pub(super) sound: u32,
-    /// Bytes that are left.
+    /// The number of bytes left undecoded.
     pub(super) left: usize,
-    /// They are the beginning of a unit, or what follows them is its end.
+    /// The bytes left are the beginning of a unit, or the bytes that follow are its end.
     pub(super) is_mid_unit: bool,
 }

@@ -1,8 +1,9 @@
-//! When a session is kept alive, and with what.
+//! When a session needs a keep-alive, and which request it is.
 //!
-//! Per session, because servers expire sessions and not connections: live555 silently stops exactly
-//! the one that was not kept alive. Early, because servers were seen to expire at 0.8 of the timeout
-//! they announce, and because an answer may be held for 20 s by somebody else's slow DESCRIBE.
+//! Keep-alives are sent per session, because servers expire sessions and not connections: live555
+//! silently stops exactly the session without one. They are sent early, because servers were seen
+//! to expire sessions at 0.8 of the timeout they announce, and because the slow DESCRIBE of another
+//! session may hold an answer for 20 s.
 
 use std::time::Duration;
 
@@ -10,12 +11,13 @@ use rtsp_types::Method;
 
 use crate::mux::proto::wire::header::Methods;
 
-/// Longest interval; announced timeouts of hours are not worth trusting.
+/// The longest interval; announced timeouts of hours cannot be trusted.
 const LONGEST: Duration = Duration::from_secs(30);
 const SHORTEST: Duration = Duration::from_secs(1);
-/// How long a slow request of another session may hold ours up, and one second for the answer.
+/// How long a slow request of another session may hold a keep-alive up, plus one second for the
+/// answer.
 const HEAD_OF_LINE: Duration = Duration::from_secs(21);
-/// Part of the interval over which sessions are spread, downwards only.
+/// The share of the interval over which the sessions' keep-alives are spread, downwards only.
 const SPREAD: f64 = 0.1;
 
 /// Time between two requests of a session with this timeout. `position`, 0 to 1, spreads sessions
@@ -29,7 +31,7 @@ pub(crate) fn interval(session_timeout: Duration, position: f64) -> Duration {
         .max(SHORTEST)
 }
 
-/// What keeps sessions of this connection alive. Only ever steps down.
+/// The request that keeps sessions of this connection alive. It only ever steps down.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Means {
     /// GET_PARAMETER without a body where `Public` names it, else OPTIONS.
@@ -52,15 +54,17 @@ impl Means {
         }
     }
 
-    /// The server answered `method` with an error. It has seen the session all the same, and to say
-    /// nothing more would let a paused one expire: OPTIONS goes on, whatever the answers are (Tapo).
+    /// The server answered `method` with an error. It has seen the session all the same, and
+    /// without any request a paused session would expire. So the core goes on with OPTIONS,
+    /// whatever the answers are (Tapo).
     pub(crate) fn on_refused(&mut self, method: &Method) {
         if (*self, method) == (Self::GetParameter, &Method::GetParameter) {
             *self = Self::Options;
         }
     }
 
-    /// The server did not answer `method`: another one would hold up whatever comes behind it.
+    /// The server did not answer `method`: another request of that kind would hold up all requests
+    /// after it.
     pub(crate) fn on_unanswered(&mut self, method: &Method) {
         match method {
             Method::Options => *self = Self::ReceiverReports,
@@ -69,7 +73,7 @@ impl Means {
     }
 }
 
-/// Statuses that mean "not this method" (rather than "not this session").
+/// Statuses that mean "method not supported" (and not "session not found").
 pub(crate) fn means_unsupported(code: u16) -> bool {
     matches!(code, 400 | 405 | 451 | 501)
 }

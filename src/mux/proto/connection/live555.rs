@@ -1,10 +1,10 @@
-//! Which live555 a server is: in cameras and recorders of many makers, and different before and after
-//! its version of 2017.06.04.
+//! The version of live555, which is in cameras and recorders of many makers, and behaves
+//! differently before and after 2017.06.04.
 
-/// Whether `a=tool` names a live555 that still writes packets of sessions whose connection has died
-/// into other connections; none if it names no live555, or none with a version.
+/// True if `a=tool` names a live555 that writes packets of sessions whose connection has died into
+/// other connections; `None` if it names no live555, or no version.
 pub(crate) fn feeds_the_dead(tool: &str) -> Option<bool> {
-    /// The first that does not.
+    /// The first version that does not.
     const MENDED: (u16, u8, u8) = (2017, 6, 4);
     version(tool).map(|version| version < MENDED)
 }

@@ -1,4 +1,4 @@
-//! What the clock asks for: deadlines, keep-alives, the silence probe, the health check of a
+//! The core's timeouts: deadlines, keep-alives, the silence probe, and the health check of a
 //! connection that was idle.
 
 use std::time::{Duration, Instant};
@@ -20,14 +20,14 @@ use crate::mux::proto::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Health {
     Good,
-    /// It was idle for so long that it has to be pinged before anything else is sent.
+    /// It was idle for so long that a ping has to be answered before anything else is sent.
     Suspect,
-    /// The ping is out.
+    /// The ping is sent.
     Checking,
 }
 
 impl Connection {
-    /// The time of [`poll_timeout`](Self::poll_timeout) has come.
+    /// Called when the time of [`poll_timeout`](Self::poll_timeout) has come.
     pub fn handle_timeout(&mut self, now: Instant) {
         while self.is_reading()
             && let Some((cseq, draft)) = self.requests.lose_patience(now)
@@ -79,13 +79,13 @@ impl Connection {
                 }
                 return;
             }
-            // Blocked, or of no use any more: no verdict.
+            // The server is busy, or the fence is not needed any more.
             (Purpose::Fence, _) => return,
             (Purpose::Probe | Purpose::ProbeFence, _) => return self.on_probe_over(false),
             (Purpose::Undo { .. }, _) => return self.retire(Retirement::TeardownUnanswered),
             (Purpose::KeepAlive, Some(key)) => {
-                // Tapo C520WS refuses keep-alives with a wrong CSeq. Whoever takes that for silence
-                // gives up the last means, and paused sessions with it.
+                // Tapo C520WS refuses keep-alives with a wrong CSeq. If that counted as silence,
+                // the core would give up its last keep-alive request, and with it paused sessions.
                 match is_perhaps_refused {
                     true => self.keep_alive_means.on_refused(&draft.method),
                     false => self.keep_alive_means.on_unanswered(&draft.method),
@@ -105,18 +105,19 @@ impl Connection {
         if let (Purpose::Setup { .. }, Some(key)) = (&draft.purpose, draft.session) {
             self.on_setup_expired(key, draft.deadline);
         }
-        // The channels of a SETUP stay reserved: the answer that grants them may still come.
+        // The channels of a SETUP stay reserved: its answer, which grants them, may still come.
         let kind = FailureKind::TimedOut(draft.deadline);
         self.fail_draft(draft, Some(cseq), kind);
-        // With media flowing, one lost answer is no dead connection; in silence, it is.
+        // While media arrives, one missing answer does not mean a dead connection; in silence it
+        // does.
         if was_silent {
             let reason = CloseReason::Dead("no answer and not a byte from the server");
             self.lose(self.reason_for_loss(reason));
         }
     }
 
-    /// Whether nothing has come since a request was sent, or since the answer that brought it to the
-    /// head of the line.
+    /// True if nothing has arrived since the request was sent, or since the answer that brought it
+    /// to the head of the line.
     fn was_silent(&self, expired: &Expired) -> bool {
         let is_last = |promoted: Instant| self.last_byte <= promoted;
         self.last_byte < expired.sent || expired.promoted.is_some_and(is_last)
@@ -149,8 +150,8 @@ impl Connection {
         }
     }
 
-    /// Keeps the session alive whose turn is next, before its time, unless something is unanswered:
-    /// how long the answer takes shows how the connection does.
+    /// Sends the next keep-alive before it is due, unless a request is unanswered: its answer time
+    /// shows the health of the connection.
     pub fn keep_next_alive(&mut self, now: Instant) {
         let is_answered = self.requests.waiting().next().is_none() && self.waiting.is_empty();
         if self.state != ConnectionPhase::Open || !self.is_reading() || !is_answered {
@@ -170,8 +171,8 @@ impl Connection {
         let Some(session) = self.sessions.get_mut(&key) else {
             return;
         };
-        // Counted from here even if it cannot be sent (no means left but receiver reports, or the
-        // credentials refused), or it would be due again at once.
+        // Counted from now even if no keep-alive can be sent (only receiver reports are left, or
+        // the credentials were refused); otherwise it would be due again at once.
         session.last_request = Some(now);
         let Some(method) = self
             .keep_alive_means
@@ -180,7 +181,7 @@ impl Connection {
             return;
         };
         session.keep_alive_outstanding = true;
-        // Before the DESCRIBEs of others, which may take their time.
+        // Before the DESCRIBEs of other sessions, which may take long.
         self.waiting.push_front(Draft {
             method,
             url: session.aggregate().clone(),
@@ -203,7 +204,7 @@ impl Connection {
 
 /// Silence on a connection with playing sessions.
 impl Connection {
-    /// Begins to watch, when a session begins to play.
+    /// Starts the silence timer when a session begins to play.
     pub(super) fn watch_silence(&mut self, now: Instant) {
         if !self.timers.is_set(Timer::Silence) {
             self.timers
@@ -252,14 +253,14 @@ impl Connection {
             until_empty: at_once,
         });
         self.timers.clear(Timer::Idle);
-        // Whatever overflows the clock is never.
+        // A time that overflows the clock is never reached.
         if let Some(at) = now.checked_add(wait) {
             self.timers.set(Timer::Idle, at);
         }
         self.expire_idle_if_empty();
     }
 
-    /// It stays idle, and so is pinged if it is used all the same.
+    /// The connection stays idle, and is pinged if it is used after all.
     fn on_idle_expired(&mut self) {
         if let Some(idle) = &mut self.idle {
             idle.until_empty = false;
@@ -287,8 +288,8 @@ impl Connection {
         }
     }
 
-    /// The ping goes to the URL of whatever is to follow it, never to `*`: go2rtc takes the first
-    /// URL it sees for the one to play.
+    /// The ping uses the URL of the request after it, never `*`: go2rtc plays the first URL that it
+    /// sees.
     pub(super) fn begin_health_check(&mut self) -> Option<Draft> {
         let first = self.waiting.front()?;
         let (url, is_ping) = (first.url.clone(), first.purpose == Purpose::Ping);
@@ -300,16 +301,16 @@ impl Connection {
     }
 }
 
-/// A connection nobody refers to.
+/// The state of a connection without references.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Idle {
     since: Instant,
-    /// Over as soon as the last TEARDOWN is answered.
+    /// The idle time ends as soon as the last TEARDOWN is answered.
     until_empty: bool,
 }
 
 impl Idle {
-    /// It was idle while our clock stood still, too.
+    /// The connection was idle during the suspend too, while our clock stood still.
     pub(super) fn on_suspend(&mut self, suspended: Duration) {
         self.since = self.since.checked_sub(suspended).unwrap_or(self.since);
     }

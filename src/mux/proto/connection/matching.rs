@@ -1,4 +1,4 @@
-//! Which request an answer belongs to, and what becomes of an answer that belongs to none.
+//! Which request an answer belongs to, and what happens to an answer that matches no request.
 
 use std::time::Instant;
 
@@ -17,23 +17,24 @@ use crate::mux::proto::{
     },
 };
 
-/// What a final answer is.
+/// The request that a final answer belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Match {
-    /// That of the request with this CSeq, which it names.
+    /// The answer names the outstanding request with this CSeq.
     Named(u32),
-    /// That of the only request there is, or of the oldest, which has this CSeq. It names another one, or
-    /// none.
+    /// The answer belongs to the only outstanding request, or the oldest, which has this CSeq. It
+    /// names another one, or none.
     Only(u32),
-    /// One that was given before.
+    /// The answer came before.
     Repeated,
     None,
 }
 
 impl Connection {
-    /// An answer that names an outstanding request is its answer. Else, with one request out, an
-    /// error is its answer whatever it names (live555's 400 names nothing, Tapo C520WS the request
-    /// before); a success is, if it looks like one and the server's numbers are not known to be right.
+    /// An answer belongs to the outstanding request that it names. If it names none and one request
+    /// is outstanding, an error belongs to that one whatever it names (live555's 400 names nothing,
+    /// Tapo C520WS names the request before). A success belongs to it if it looks like its answer
+    /// and the server's numbers are not known to be right.
     pub(super) fn matching(&self, code: u16, response: &Message) -> Match {
         let cseq = response.headers.first("CSeq").and_then(parse_cseq);
         let is_wrong = self.answered.numbering() == Numbering::Wrong;
@@ -66,23 +67,23 @@ impl Connection {
         }
     }
 
-    /// The oldest request that waits, if an answer shows that it is this one's: it has come in order, and
-    /// is about its presentation, or grants its channels. A server that always says 1 is right once, and
-    /// several requests are under way when it is found out.
+    /// The oldest waiting request, if an answer in order fits it: it describes its presentation, or
+    /// grants its channels. A server that always sends 1 is right once, and several requests are
+    /// outstanding when the core finds that out.
     fn oldest_that_fits(&self, response: &Message) -> Option<u32> {
         let oldest = self.requests.waiting().next()?;
         shows_request(response, &oldest.draft).then_some(oldest.cseq)
     }
 
-    /// Whether an answer is a description and its request asked for none: live555 repeats descriptions
-    /// under the CSeq of what has come since.
+    /// True if an answer is a description that its request did not ask for: live555 repeats
+    /// descriptions under the CSeq of later requests.
     fn is_misplaced(&self, cseq: u32, response: &Message) -> bool {
         let purpose = self.requests.purpose_of(cseq);
         let asks_for_it = matches!(purpose, Some(Purpose::Describe | Purpose::Probe));
         !asks_for_it && is_description(response)
     }
 
-    /// Whether an answer that names something else, or nothing, may be this request's.
+    /// True if an answer that names another request, or none, may belong to this one.
     fn may_be_answer(
         &self,
         is_numbered: bool,
@@ -102,8 +103,9 @@ impl Connection {
         self.answered.on_right(cseq, code, Content::of(response));
     }
 
-    /// An answer was taken for that of the only request. An error says nothing of the server's other
-    /// answers (live555's 400 has no number, Tapo C520WS refuses with the one before).
+    /// An answer was matched with the only request although it did not name it. An error says
+    /// nothing about the numbers in other answers (live555's 400 has none, Tapo C520WS refuses with
+    /// the one before).
     pub(super) fn note_misnamed(&mut self, code: u16, response: &Message) {
         if code < 400 {
             self.answered.on_wrong();
@@ -115,8 +117,9 @@ impl Connection {
         }
     }
 
-    /// A request's answer was given before (live555: once more for each byte behind a DESCRIBE). It is
-    /// counted by itself: healthy sessions of a server that says everything twice are many.
+    /// The answer to a request came again (live555: once more for each byte after a DESCRIBE).
+    /// Repeated answers are counted apart from unmatched ones: a server that sends all answers
+    /// twice, for many healthy sessions, repeats many.
     pub(super) fn on_repeated(&mut self, now: Instant) {
         self.counters.repeated_responses += 1;
         self.on_unasked(now);
@@ -132,10 +135,10 @@ impl Connection {
         }
     }
 
-    /// Whether nothing tells which of several requests this answer belongs to: it names none of them,
-    /// and numbers are not known to be right. From then on those are not believed that do name one,
-    /// until each request has had an answer: they may name the one before. An error that names none is
-    /// asked about with a fence.
+    /// True if it is unknown which of several requests this answer belongs to: it names none of
+    /// them, and numbers are not known to be right. From then on answers that name a request are
+    /// not trusted either until each request has had an answer, because they may name the request
+    /// before. For an error that names none the core sends a fence.
     pub(super) fn is_unnumbered(&self, code: u16, response: &Message) -> bool {
         let cseq = response.headers.first("CSeq").and_then(parse_cseq);
         let is_known = cseq.is_some_and(|cseq| self.requests.contains(cseq));
@@ -143,8 +146,9 @@ impl Connection {
         is_suspect && self.answered.is_unproven() && self.requests.waiting().nth(1).is_some()
     }
 
-    /// Which answer is whose cannot be told. Once each request has had one, descriptions are asked for
-    /// again, one at a time; what would make a second session at the server is given up.
+    /// It is unknown which answer belongs to which request. Once each request has had one, the core
+    /// repeats the DESCRIBEs, one at a time, and gives up requests that would make a second session
+    /// at the server.
     pub(super) fn on_unnumbered(&mut self, now: Instant) {
         self.counters.unmatched_responses += 1;
         self.fences.become_serial();
@@ -171,8 +175,8 @@ impl Connection {
             .for_each(|draft| self.waiting.push_front(draft));
     }
 
-    /// An answer now and then to what was given up is no offence; nor are wrong numbers in the answers
-    /// to keep-alives, of which each session has one (Tapo C520WS).
+    /// A few answers to requests that were given up are tolerated; so are wrong numbers in the
+    /// answers to keep-alives, one for each session (Tapo C520WS).
     pub(super) fn on_unmatched(&mut self, now: Instant) {
         self.counters.unmatched_responses += 1;
         self.on_unasked(now);
@@ -187,9 +191,9 @@ impl Connection {
     }
 }
 
-/// Whether a success that names no request can be this one's. live555 2017.01.26 answers a DESCRIBE
-/// that came right behind another one twice, the second time without CSeq and after whatever came
-/// next: that is no answer to a SETUP, nor to the DESCRIBE of another camera.
+/// True if a success that names no request can be this one's answer. live555 2017.01.26 answers a
+/// DESCRIBE that came right after another one twice, the second time without CSeq and after the
+/// next request: that is no answer to a SETUP, nor to the DESCRIBE of another camera.
 fn looks_like_answer(response: &Message, request: &Draft) -> bool {
     let header = |name| response.headers.first(name);
     let has_description = !response.body.is_empty() || header("Content-Base").is_some();
@@ -207,7 +211,7 @@ fn looks_like_answer(response: &Message, request: &Draft) -> bool {
     }
 }
 
-/// Whether a success says itself which request it answers.
+/// True if the content of a success shows which request it answers.
 fn shows_request(response: &Message, request: &Draft) -> bool {
     let header = |name| response.headers.first(name);
     let place = |url: &Url| {
@@ -227,8 +231,8 @@ fn shows_request(response: &Message, request: &Draft) -> bool {
     }
 }
 
-/// Whether the answer has a description with it, whatever it was for. GET_PARAMETER may have another
-/// body.
+/// True if the answer carries a description, whatever was asked. The answer to GET_PARAMETER may
+/// have another body.
 pub(super) fn is_description(response: &Message) -> bool {
     let header = |name| response.headers.first(name);
     let is_sdp = header("Content-Type").is_some_and(|kind| {

@@ -1,33 +1,34 @@
-//! How long the way to the server takes, and how long the server.
+//! Measures the round trip to the server, and the server's own time for a request.
 //!
-//! Both are what placement goes by: over a long way one connection serves as well as many; a server
-//! that works a connection's requests off one by one, and slowly, is asked over several.
+//! Placement uses both. Over a long path one connection serves as well as many; a server that
+//! processes the requests of a connection one by one, and slowly, is used over several.
 
 use std::time::{Duration, Instant};
 
 use rtsp_types::Method;
 
-/// What was measured on a connection so far.
+/// The measurements of a connection so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Measures {
-    /// The quickest answer to a request that was alone on the connection: the round trip, and
-    /// whatever the server takes for its quickest request.
+    /// The shortest answer time of a request that was alone on the connection: the round trip plus
+    /// the server's time for its quickest request.
     pub round_trip: Option<Duration>,
-    /// Time from one answer to the next where requests were pipelined: a quarter were quicker.
+    /// The time from one answer to the next while requests were pipelined; a quarter of the samples
+    /// were quicker.
     pub service_time: Option<Duration>,
-    /// The same for DESCRIBE alone; live555 takes up to 100 ms for that of a file.
+    /// The same for DESCRIBE alone; live555 takes up to 100 ms to describe a file.
     pub describe_time: Option<Duration>,
-    /// How long the last DESCRIBE took that was alone on the connection, round trip included.
+    /// The answer time of the last DESCRIBE that was alone on the connection, round trip included.
     pub lone_describe: Option<Duration>,
-    /// How long the last keep-alive took, or other OPTIONS, that was alone on the connection: nothing
-    /// to do for the server, but its answer queues up there behind the media of all sessions.
+    /// The answer time of the last keep-alive, or other OPTIONS, that was alone on the connection.
+    /// It is no work for the server, but the answer waits there behind the media of all sessions.
     pub last_answer: Option<Duration>,
-    /// How many of these were answered.
+    /// The number of these answers.
     pub lone_answers: u64,
 }
 
-/// The last samples. Their lower quartile is what the server takes: a busy machine on this side
-/// makes some answers seem late, and those behind them quick.
+/// The last samples. Their lower quartile is the server's time: on a busy machine some answers are
+/// seen late, and those after them too soon.
 #[derive(Clone, Copy, Debug, Default)]
 struct Samples {
     last: [Duration; Self::KEPT],
@@ -65,7 +66,8 @@ pub(crate) struct Meter {
 }
 
 impl Meter {
-    /// A request was answered that was sent at `sent`, and then was the only one on its way or not.
+    /// A request that was sent at `sent` was answered; `was_alone` says whether it was the only one
+    /// outstanding.
     pub(crate) fn on_answer(
         &mut self,
         now: Instant,
@@ -86,7 +88,8 @@ impl Meter {
             }
             return;
         }
-        // The server began with it when it had answered the one before, or when it got it.
+        // The server began with this request when it had answered the one before, or when it
+        // received it.
         let Some(last) = last.filter(|last| *last >= sent) else {
             return;
         };
@@ -149,7 +152,7 @@ mod tests {
     fn the_way_is_not_taken_for_service() {
         let (start, mut meter) = (Instant::now(), Meter::default());
         meter.on_answer(start + 50 * MS, &Method::Options, start, true);
-        // Sent 10 ms before the answer to the one before it: it was still under way then.
+        // Sent 10 ms before the answer to the request before it: that one was still outstanding.
         let sent = start + 40 * MS;
         meter.on_answer(start + 95 * MS, &Method::Setup, sent, false);
         assert_eq!(meter.measures().service_time, Some(5 * MS));

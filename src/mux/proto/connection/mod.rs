@@ -1,11 +1,13 @@
-//! The connection's state machine: what is kept, and the contract's commands, inputs and outputs.
+//! The connection's state machine: its fields, and the commands, inputs, outputs and getters of the
+//! contract.
 //!
-//! The rest of the machine is next door: `sending` decides what may go out, `authorizer` what may
-//! carry the credentials, `unauthorized` what a 401 means, `matching` whose an answer is, `answers` what
-//! another one means, `fence` what the lack of one means, `teardown_state` how sessions and the connection
-//! end, `describe_batch` what may follow a DESCRIBE, `framing` what becomes of bytes that are no unit,
-//! `unasked` of what comes while the connection is idle, `liveness` what the clock asks for, `probe`
-//! what a DESCRIBE of nothing does, and `server_requests` answers the server's own requests.
+//! The mechanisms are in the submodules: `sending` decides which requests may be written,
+//! `authorizer` which may carry the credentials, `unauthorized` what a 401 means, `matching` which
+//! request an answer belongs to, `answers` what the answer means, `fence` what a missing answer
+//! means, `teardown` how sessions and the connection end, `describe_batch` what may follow a
+//! DESCRIBE, `framing` what bytes mean that belong to no unit, `unasked` what bytes mean that
+//! arrive on an idle connection, `liveness` what is due at which time, `probe` how the server
+//! reacts to a failing DESCRIBE, and `server_requests` answers the server's own requests.
 
 pub(crate) mod answered;
 mod answers;
@@ -83,10 +85,10 @@ use super::{
     },
 };
 
-/// What a connection has to know from the start.
+/// The configuration of a connection.
 #[derive(Clone, Debug)]
 pub struct ConnectionConfig {
-    /// For a server that asks for them.
+    /// Used if the server asks for credentials.
     pub credentials: Option<Credentials>,
     /// What other connections have learned of these credentials.
     pub credential_status: CredentialStatus,
@@ -94,57 +96,57 @@ pub struct ConnectionConfig {
     pub user_agent: String,
     /// Refuse to send the password in clear text (Basic): this server was seen to know Digest.
     pub refuse_basic: bool,
-    /// Challenges that earlier connections of this server and user have left unanswered.
+    /// Challenges that earlier connections with this server and user have not answered.
     pub challenges: Vec<LeftChallenge>,
-    /// This server was seen to close the connection behind a 401.
+    /// The server is known to close the connection after a 401.
     pub closes_behind_401: bool,
-    /// What earlier connections have learned of the server's realms.
+    /// The server's realms, as far as earlier connections know them.
     pub realms: Realms,
-    /// One request at a time: this server was seen to lose those that come together.
+    /// Send one request at a time: the server is known to lose requests that arrive together.
     pub is_serial: bool,
-    /// This server was seen to answer each request once and in order, whatever comes while it works on
-    /// a DESCRIBE. Holds until an answer on this connection shows something else.
+    /// The server is known to answer each request once and in order, whatever arrives while it
+    /// works on a DESCRIBE. Holds until an answer on this connection shows otherwise.
     pub is_in_order: bool,
-    /// One DESCRIBE at a time until one was answered quickly: this server takes its time for them, or it
-    /// is not known whether it does.
+    /// Send one DESCRIBE at a time until one was answered quickly: the server is known to be slow
+    /// with them, or it is unknown whether it is.
     pub describes_slowly: bool,
-    /// Randomness for client nonces; another one for every connection.
+    /// The seed of client nonces; a different one for every connection.
     pub seed: u128,
-    /// What is accepted.
+    /// What the core accepts from the server.
     pub limits: Limits,
-    /// How long is waited.
+    /// How long the core waits.
     pub timeouts: Timeouts,
 }
 
-/// What a connection has counted.
+/// The counters of a connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
-    /// Requests sent, repetitions after a 401 included.
+    /// Requests sent, including those repeated after a 401.
     pub requests: u64,
     /// Final answers to them.
     pub answers: u64,
-    /// Frames on channels that nobody owns.
+    /// Frames on channels that no session owns.
     pub unknown_frames: u64,
-    /// Frames that do not fit their channel's stream: version, payload type, source.
+    /// Frames that do not fit the stream of their channel: version, payload type or source.
     pub foreign_frames: u64,
-    /// Frames on channels whose session has left.
+    /// Frames on channels whose session was torn down.
     pub late_frames: u64,
     /// Losses of framing.
     pub resyncs: u64,
     /// Requests of the server.
     pub server_requests: u64,
-    /// Answers to nothing that was asked.
+    /// Answers that match no request.
     pub unmatched_responses: u64,
-    /// Answers that had been given before.
+    /// Answers that came before.
     pub repeated_responses: u64,
-    /// Receiver reports not sent, because the peer reads too slowly.
+    /// Receiver reports that were not sent because the peer reads too slowly.
     pub reports_dropped: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum ConnectionPhase {
     Open,
-    /// TEARDOWNs are out; when they are answered it is over.
+    /// TEARDOWNs are sent; the connection is over when they are answered.
     Closing,
     Closed(CloseReason),
 }
@@ -156,16 +158,16 @@ pub struct Connection {
     state: ConnectionPhase,
     decoder: Decoder,
     channels: ChannelTable,
-    /// Of streams that are set up from now on.
+    /// For streams that are set up from now on.
     sources: SourcePolicy,
     sessions: SessionTable,
     next_session: u32,
     requests: RequestTable,
     first: FirstUrl,
-    /// Not yet written, in order.
+    /// Drafts that wait to be written, in order.
     waiting: VecDeque<Draft>,
     authorizer: Authorizer,
-    /// What the server says it can do (`Public`).
+    /// The methods that the server supports (`Public`).
     public: Methods,
     public_header: Option<String>,
     server_header: Option<String>,
@@ -173,19 +175,19 @@ pub struct Connection {
     keep_alive_means: Means,
     describe_window: DescribeWindow,
     describe_batch: DescribeBatch,
-    /// A session was given up without its TEARDOWN: the server may still send its media.
+    /// A session was given up without a TEARDOWN: the server may still send its media.
     has_given_up_teardown: bool,
     fences: Fences,
     health: Health,
-    /// The machine was asleep, and the server has not been heard of since.
+    /// The machine was suspended, and nothing has arrived from the server since.
     was_suspended: bool,
     probe: Option<Probe>,
     idle: Option<Idle>,
-    /// The server gave two streams one channel: no session of the connection can be addressed
+    /// The server gave one channel to two streams: no session of the connection can be addressed
     /// safely any more.
     tainted: bool,
-    /// The server gave this id to two sessions. No TEARDOWN ever tells the server to end it, and the
-    /// server may send its media on channels that are free here.
+    /// The server gave this id to two sessions. The core never sends a TEARDOWN with it, so the
+    /// server may send media of that session on channels that are free here.
     id_given_twice: Option<String>,
     requests_of_server: StormGuard,
     unmatched: StormGuard,
@@ -193,18 +195,18 @@ pub struct Connection {
     answered: AnswerHistory,
     timers: TimerTable,
     last_byte: Instant,
-    /// Since when nothing is read, by our own choice.
+    /// Since when reading is paused.
     reading_paused_since: Option<Instant>,
     framing: Framing,
     undescribed: Vec<Undescribed>,
-    /// It was idle, and the server said something that no request had asked for.
+    /// The server sent something unasked while the connection was idle.
     has_spoken_unasked: bool,
     counters: Counters,
     out: BytesMut,
-    /// Bytes handed out but not yet taken by the peer.
+    /// Bytes handed out by `poll_transmit` and not yet taken by the peer.
     write_backlog: usize,
     events: VecDeque<Event>,
-    /// Messages for the log; none while nobody wants them.
+    /// Messages for the log; `None` while the log is off.
     wire: Option<VecDeque<WireMessage>>,
 }
 
@@ -257,8 +259,8 @@ impl Connection {
         }
     }
 
-    /// Begins a session. Nothing is sent; nothing has to be released if this fails. Whether there
-    /// are channels for it, its first SETUP tells.
+    /// Opens a session. Sends nothing, and if it fails nothing needs a release. Whether there are
+    /// channels for the session shows at its first SETUP.
     ///
     /// # Errors
     /// The connection takes no new session: it is closing or over, or the server has shown that it
@@ -283,17 +285,17 @@ impl Connection {
         Ok(key)
     }
 
-    /// How long the callers of this session wait for answers from now on, once no other caller waits
-    /// for an answer before theirs. The connection waits for each answer as it would without that, for
-    /// the sake of others.
+    /// Sets how long the callers of this session wait for answers, counted from when no other
+    /// caller waits for an earlier answer. The connection itself waits for each answer as before,
+    /// for the sake of the other sessions.
     pub fn set_patience(&mut self, key: SessionKey, patience: Duration) {
         if let Some(session) = self.sessions.get_mut(&key) {
             session.patience = Some(patience);
         }
     }
 
-    /// Asks something of the server for a session. Completes exactly once, as [`Event::Completed`];
-    /// on a connection that is over at once, and then after [`Event::Closed`].
+    /// Sends a request for a session. It completes exactly once, as [`Event::Completed`]; on a
+    /// connection that is over it completes at once, after [`Event::Closed`].
     pub fn request(
         &mut self,
         now: Instant,
@@ -332,19 +334,19 @@ impl Connection {
         }
     }
 
-    /// Its owner has gone: TEARDOWN if the session has an id, or gets one. Whatever it still waits
-    /// for completes as cancelled; [`Event::SessionClosed`] ends it, unless the connection's end
-    /// did so before.
+    /// The session's owner is gone: the core sends a TEARDOWN if the session has an id, or gets
+    /// one. Its outstanding requests complete as cancelled; [`Event::SessionClosed`] ends it,
+    /// unless the connection ends first.
     pub fn release(&mut self, now: Instant, key: SessionKey) {
         self.begin_teardown(now, key, None);
         self.flush(now);
     }
 
-    /// Sends an RTCP packet to the server, on the stream's RTCP channel. `false`: it was dropped,
-    /// because the session is not live or the peer reads too slowly.
+    /// Sends an RTCP packet to the server, on the stream's RTCP channel. Returns `false` if the
+    /// packet was dropped, because the session is not live or the peer reads too slowly.
     pub fn send_rtcp(&mut self, key: SessionKey, stream: usize, packet: &[u8]) -> bool {
         let stream = u32::try_from(stream).unwrap_or(u32::MAX);
-        // The server knows a lost session's channels no more: live555 would lose its framing.
+        // The server has closed the channels of a lost session: live555 would lose its framing.
         let session = self.sessions.get(&key);
         if session.is_some_and(|session| session.phase == SessionPhase::Lost) {
             return false;
@@ -360,10 +362,10 @@ impl Connection {
         sent
     }
 
-    /// Says whether anybody refers to the connection. `Some(timeout)`: nobody does any more, and
-    /// [`Event::IdleExpired`] comes after that time; with a timeout of zero as soon as all TEARDOWNs
-    /// are answered, or after the time a TEARDOWN may take. `None`: somebody does again. If it was
-    /// idle for long, the server is pinged before the next request goes out.
+    /// Says whether any session references the connection. `Some(timeout)`: none does any more, and
+    /// [`Event::IdleExpired`] comes after that time; with a timeout of zero it comes as soon as all
+    /// TEARDOWNs are answered, or after the time a TEARDOWN may take. `None`: a session references
+    /// it again. If it was idle for long, the server is pinged before the next request is sent.
     pub fn set_idle(&mut self, now: Instant, timeout: Option<Duration>) {
         match timeout {
             Some(timeout) => {
@@ -374,15 +376,14 @@ impl Connection {
         }
     }
 
-    /// Whether [`poll_wire`](Self::poll_wire) gives messages. Off at first, and then it costs
-    /// nothing.
+    /// Turns [`poll_wire`](Self::poll_wire) on or off. It is off at first, and then costs nothing.
     pub fn set_wire_log(&mut self, is_on: bool) {
         if is_on != self.wire.is_some() {
             self.wire = is_on.then(VecDeque::new);
         }
     }
 
-    /// Ends all sessions and then the connection, within the time a TEARDOWN may take.
+    /// Tears all sessions down and then ends the connection, within the time a TEARDOWN may take.
     pub fn close(&mut self, now: Instant) {
         if self.state != ConnectionPhase::Open {
             return;
@@ -400,8 +401,8 @@ impl Connection {
 
 /// Inputs.
 impl Connection {
-    /// Bytes have arrived. Takes what is complete off `buffer` and leaves the rest there. Packets
-    /// go to `deliver`; those that follow something which was not polled yet come after it, as
+    /// Bytes have arrived. Takes complete units off `buffer` and leaves the rest there. Passes
+    /// packets to `deliver`; but while an event has not been polled, packets are queued after it as
     /// [`Event::Packet`].
     pub fn handle_input(
         &mut self,
@@ -468,7 +469,7 @@ impl Connection {
         }
     }
 
-    /// The packet in a frame, if nothing has to come before it.
+    /// The packet in a frame, if no event has to come before it.
     #[inline]
     fn on_frame(&mut self, now: Instant, channel: u8, payload: Bytes) -> Option<Packet> {
         match self.channels.judge(channel, &payload, now) {
@@ -534,12 +535,12 @@ impl Connection {
         Some(bytes)
     }
 
-    /// The next thing that happened.
+    /// The next event.
     pub fn poll_event(&mut self) -> Option<Event> {
         self.events.pop_front()
     }
 
-    /// The next message that was sent or received, if they are wanted.
+    /// The next message that was sent or received, if the log is on.
     pub fn poll_wire(&mut self) -> Option<WireMessage> {
         self.wire.as_mut()?.pop_front()
     }
@@ -568,7 +569,7 @@ impl Connection {
 
 /// Getters.
 impl Connection {
-    /// Whether [`Event::Closed`] was or will be polled, and nothing else happens any more.
+    /// True once [`Event::Closed`] was or will be polled; nothing else happens any more.
     pub fn is_closed(&self) -> bool {
         matches!(self.state, ConnectionPhase::Closed(_))
     }
@@ -577,12 +578,12 @@ impl Connection {
         self.state == ConnectionPhase::Closed(CloseReason::Challenged)
     }
 
-    /// Whether it takes leave: sessions are torn down, nothing else is done.
+    /// True while the connection is closing: sessions are torn down, and nothing else is sent.
     pub fn is_closing(&self) -> bool {
         self.state == ConnectionPhase::Closing
     }
 
-    /// Whether a session is on its way to its first packet: DESCRIBE, SETUP or PLAY is unanswered.
+    /// True if a session is being set up: a DESCRIBE, SETUP or PLAY is unanswered.
     pub fn is_bringing_up(&self) -> bool {
         let brings_up = |purpose: &Purpose| {
             matches!(
@@ -595,7 +596,7 @@ impl Connection {
             .any(|entry| brings_up(&entry.draft.purpose))
     }
 
-    /// What the server has not answered yet.
+    /// The unanswered requests.
     pub fn backlog(&self) -> Backlog {
         let is_describe = |draft: &&Draft| draft.purpose == Purpose::Describe;
         let sent = self.requests.waiting().map(|entry| &entry.draft);
@@ -612,35 +613,35 @@ impl Connection {
         }
     }
 
-    /// Whether a PLAY is unanswered.
+    /// True if a PLAY is unanswered.
     pub fn is_about_to_play(&self) -> bool {
         let mut waiting = self.requests.waiting();
         waiting.any(|entry| entry.draft.purpose == Purpose::Play)
     }
 
-    /// Sessions that have not played yet and are to.
+    /// The number of sessions that have not played yet and are going to.
     pub fn sessions_coming_up(&self) -> usize {
         let sessions = self.sessions.values();
         sessions.filter(|session| session.is_coming_up()).count()
     }
 
-    /// Sessions that are open or still owe or await a TEARDOWN.
+    /// The number of sessions that are open, or whose TEARDOWN is due or unanswered.
     pub fn session_count(&self) -> usize {
         self.sessions.len()
     }
 
-    /// Of these, the ones that have left: the server may still have them.
+    /// Of these, the number of sessions being torn down, which the server may still have.
     pub fn teardown_count(&mut self) -> usize {
         self.sessions.tearing_down()
     }
 
-    /// What was measured so far.
+    /// The measurements so far.
     pub fn measures(&self) -> Measures {
         self.meter.measures()
     }
 
-    /// What the server calls itself (`Server`), shortened and without control characters. live555
-    /// and go2rtc say nothing.
+    /// The server's name (`Server`), shortened and without control characters. live555 and go2rtc
+    /// send none.
     pub fn server_header(&self) -> Option<&str> {
         self.server_header.as_deref()
     }
@@ -651,25 +652,25 @@ impl Connection {
         self.public_header.as_deref()
     }
 
-    /// Whether several requests may be outstanding. Not any more once one of several was lost (VLC
-    /// drops all but the first).
+    /// True if several requests may be outstanding. False once one of several was lost (VLC drops
+    /// all but the first).
     pub fn is_pipelining(&self) -> bool {
         self.fences.is_pipelining()
     }
 
-    /// Whether the server was seen to know Digest, for other connections'
-    /// [`refuse_basic`](ConnectionConfig::refuse_basic).
+    /// True if the server has asked for Digest, for the
+    /// [`refuse_basic`](ConnectionConfig::refuse_basic) of other connections.
     pub fn has_seen_digest(&self) -> bool {
         self.authorizer.has_seen_digest()
     }
 
-    /// What was counted so far.
+    /// The counters so far.
     pub fn counters(&self) -> Counters {
         self.counters
     }
 }
 
-/// What the parts of the machine share.
+/// What the submodules share.
 impl Connection {
     fn complete(
         &mut self,
@@ -686,7 +687,7 @@ impl Connection {
         }
     }
 
-    /// The connection is over, now.
+    /// Ends the connection at once.
     fn lose(&mut self, reason: CloseReason) {
         if self.is_closed() {
             return;
@@ -738,7 +739,7 @@ impl Connection {
         self.events.push_back(Event::Closed(reason));
     }
 
-    /// The message that begins at `from` in what is to be written is complete.
+    /// The message that begins at `from` in the write buffer is complete.
     fn log_sent(&mut self, session: Option<SessionKey>, from: usize) {
         if let Some(wire) = &mut self.wire {
             let bytes = self.out.get(from..).unwrap_or_default();

@@ -1,9 +1,11 @@
-//! Whether the connection stands a DESCRIBE of something that is not there.
+//! The probe: does the server keep the connection open after a DESCRIBE of a resource that does not
+//! exist?
 //!
-//! MediaMTX and ZLMediaKit close the connection behind a 404, and with it whatever plays on it; some
-//! cameras answer one DESCRIBE on a connection and no other. So on a connection where nothing plays
-//! one such DESCRIBE is made on purpose, and once it is answered one OPTIONS: if that is answered, too,
-//! the connection has stood it, and no session had to wait for a close that does not come.
+//! MediaMTX and ZLMediaKit close the connection after a 404, and with it all sessions on it; some
+//! cameras answer only one DESCRIBE on a connection. So on a connection where nothing plays the
+//! core sends such a DESCRIBE on purpose, and one OPTIONS once it is answered. If the OPTIONS is
+//! answered too, the connection has survived, and no session had to wait for a close that does not
+//! come.
 
 use std::time::Instant;
 
@@ -13,7 +15,7 @@ use url::Url;
 use super::{Connection, ConnectionPhase, requests::Purpose};
 use crate::mux::proto::event::{CloseReason, Event, ProbeOutcome};
 
-/// What servers say to a second DESCRIBE that they refuse as such.
+/// Statuses with which servers refuse a second DESCRIBE as such.
 const REFUSALS: [u16; 10] = [400, 405, 406, 451, 454, 455, 459, 460, 501, 551];
 
 /// A probe under way.
@@ -21,14 +23,14 @@ const REFUSALS: [u16; 10] = [400, 405, 406, 451, 454, 455, 459, 460, 501, 551];
 pub(super) struct Probe {
     /// A URL that the server has described.
     known: Url,
-    /// What the answer to the DESCRIBE says.
+    /// The result, as far as the answer to the DESCRIBE shows it.
     answer: Option<ProbeOutcome>,
 }
 
 impl Connection {
-    /// Finds out whether a DESCRIBE that fails does the connection harm; the result is
-    /// [`Event::Probed`], exactly once. To be asked only where nothing plays. `missing` is a URL of
-    /// nothing, `known` one that the server has described.
+    /// Finds out whether a DESCRIBE that fails harms the connection; the result is
+    /// [`Event::Probed`], exactly once. Call it only where nothing plays. `missing` is a URL that
+    /// does not exist, `known` one that the server has described.
     pub fn probe(&mut self, now: Instant, missing: Url, known: Url) {
         if self.state != ConnectionPhase::Open || self.probe.is_some() {
             return self
@@ -44,7 +46,7 @@ impl Connection {
         self.flush(now);
     }
 
-    /// The DESCRIBE was answered, with a status if it failed.
+    /// The DESCRIBE was answered; `status` if it failed.
     pub(super) fn on_probe_answered(&mut self, status: Option<u16>) {
         let known = self.probe.as_ref().map(|probe| probe.known.clone());
         if let Some(probe) = &mut self.probe {
@@ -60,7 +62,7 @@ impl Connection {
         }
     }
 
-    /// The OPTIONS behind it was answered, or never will be.
+    /// The OPTIONS after it was answered, or never will be.
     pub(super) fn on_probe_over(&mut self, was_answered: bool) {
         if let Some(probe) = self.probe.take() {
             let answer = probe.answer.filter(|_| was_answered);
@@ -69,7 +71,7 @@ impl Connection {
         }
     }
 
-    /// The connection is over, and may be so for the probe.
+    /// The connection is over, perhaps because of the probe.
     pub(super) fn end_probe(&mut self, reason: &CloseReason) {
         if self.probe.take().is_some() {
             let outcome = match reason {

@@ -1,19 +1,20 @@
-//! Requests: those that wait to be sent, and those that wait for their answer.
+//! Requests that are on the wire, and their deadlines.
 //!
 //! Answers are found by CSeq, never by position: media flows between them, servers answer out of
-//! order, and some not at all. Two rules come from servers that work a connection's requests off one
-//! by one (gst-rtsp-server holds everybody's answers for the 20 s of one slow DESCRIBE):
+//! order, and some do not answer at all. Two rules exist because of servers that process the
+//! requests of a connection one by one (gst-rtsp-server holds all answers for the 20 s of one slow
+//! DESCRIBE):
 //!
 //! * a response deadline runs only while its request is *head of line*, the oldest unanswered one;
 //! * a request that timed out completes for its caller but stays as a *tombstone*, and no later
 //!   deadline runs, until it or a later request is answered. A ceiling bounds every wait.
 //!
-//! A caller may be less patient than that. It is told that time is over, and the request stays in line
-//! as if its caller had gone. Its patience runs from when the callers of all requests before it have
-//! been told something.
+//! A caller may be less patient. It is told that its request timed out, and the request stays in
+//! line as if its caller had gone. The caller's patience runs from when the callers of all earlier
+//! requests have their results.
 //!
-//! A request that was *swallowed* - one sent after it was answered, and it was not - stays as well,
-//! out of the line: its answer may come after all, and must not be taken for another's.
+//! An *ignored* request - the server answered a later one and not this one - is kept too, but out
+//! of line: its answer may still come, and must not be taken for the answer to another.
 
 use std::{
     collections::VecDeque,
@@ -29,13 +30,13 @@ use crate::mux::proto::{
     command::{RequestId, SessionKey},
 };
 
-/// What a request is for, and so what its answer means.
+/// The purpose of a request, which decides what its answer means.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Purpose {
     Describe,
     Setup {
         stream: usize,
-        /// The RTP channel asked for; that of RTCP is the next one.
+        /// The RTP channel asked for; the RTCP channel is the next one.
         asked: u8,
         payload_types: Vec<u8>,
     },
@@ -44,50 +45,51 @@ pub(crate) enum Purpose {
     Teardown,
     /// Keeps a session alive.
     KeepAlive,
-    /// Finds out whether the connection is still good: before reuse, or in silence.
+    /// Checks that the server still answers: before reuse, or in silence.
     Ping,
-    /// Its answer tells that whatever was sent before it and is unanswered was swallowed.
+    /// Its answer shows that the server has ignored all unanswered requests before it.
     Fence,
-    /// A DESCRIBE of nothing: what it does to the connection is what matters.
+    /// A DESCRIBE of a resource that does not exist; what counts is what the server does with the
+    /// connection.
     Probe,
-    /// Its answer tells that the connection stood the probe before it.
+    /// Its answer shows that the connection has survived the probe before it.
     ProbeFence,
-    /// Ends a session that nobody wants: its id came with the late answer to a swallowed SETUP.
+    /// Ends a session without an owner: its id came with the late answer to an ignored SETUP.
     Undo {
         id: String,
     },
 }
 
-/// A request that can be written, once or - after a 401 - once more.
+/// A request that can be written; again, if it gets a 401.
 #[derive(Clone, Debug)]
 pub(crate) struct Draft {
     pub(crate) method: Method,
     pub(crate) url: Url,
     pub(crate) purpose: Purpose,
-    /// Whose request; none if it is the connection's own.
+    /// The session of the request; `None` if it is the connection's own.
     pub(crate) session: Option<SessionKey>,
-    /// The caller to tell; none if nobody waits, or no longer.
+    /// The caller to notify; `None` if there is none any more.
     pub(crate) caller: Option<RequestId>,
     pub(crate) deadline: Duration,
-    /// How long its caller waits, if not as long as that.
+    /// How long its caller waits, if less than that.
     pub(crate) patience: Option<Duration>,
-    /// What it went through to be authorised.
+    /// The 401s that the request got.
     pub(crate) auth: AuthTrail,
-    /// Whether it was sent before and swallowed.
+    /// True if it was sent before and ignored.
     pub(crate) is_repeated: bool,
 }
 
-/// Longest time that the answer to a swallowed request is still recognised.
+/// How long the answer to an ignored request is still recognised.
 const IGNORED_MEMORY: Duration = Duration::from_secs(60);
 
 /// What is still expected of a request on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum RequestState {
-    /// Its answer.
+    /// The request waits for its answer.
     Awaited,
-    /// It timed out for its caller; its answer may still come, and others wait behind it.
+    /// It timed out for its caller. Its answer may still come, and other requests wait for it.
     TimedOut,
-    /// Nothing: a later request was answered. Nobody waits behind it.
+    /// A later request was answered. No other request waits for it.
     Ignored,
 }
 
@@ -98,17 +100,17 @@ pub(crate) struct Outstanding {
     pub(crate) draft: Draft,
     pub(crate) authorization: Option<Answered>,
     pub(crate) sent: Instant,
-    /// Since when it is the oldest unanswered one.
+    /// Since when it is the oldest unanswered request.
     head_since: Option<Instant>,
-    /// Since when no caller waits for a request before it.
+    /// Since when no caller waits for an earlier request.
     front_since: Option<Instant>,
-    /// When it was sent, or a request before it was answered since.
+    /// When it was sent, or an earlier request was answered, whichever is later.
     quiet_since: Instant,
-    /// Nothing else was waiting for an answer when it was sent.
+    /// No other request was unanswered when it was sent.
     pub(crate) was_alone: bool,
-    /// A request that was sent later was answered sooner, a fence left out.
+    /// A later request was answered first; fences do not count.
     pub(crate) is_overtaken: bool,
-    /// While it waited an error came that no request could be matched with: it may be its answer.
+    /// While it waited an error came that matched no request: the error may be its answer.
     is_perhaps_refused: bool,
     provisional: u32,
     standing: RequestState,
@@ -123,25 +125,25 @@ impl Outstanding {
         self.standing == RequestState::Ignored
     }
 
-    /// Since when nothing was heard of it or of what is before it; none once a provisional answer
-    /// has come for it.
+    /// Since when nothing was received for it or for requests before it; `None` once a provisional
+    /// answer came for it.
     pub(crate) fn quiet_since(&self) -> Option<Instant> {
         (self.provisional == 0).then_some(self.quiet_since)
     }
 
-    /// For how long it has been the oldest unanswered one.
+    /// How long it has been the oldest unanswered request.
     pub(crate) fn head_time(&self, now: Instant) -> Duration {
         self.head_since
             .map(|since| now.saturating_duration_since(since))
             .unwrap_or_default()
     }
 
-    /// Whether its caller still waits.
+    /// True if its caller still waits.
     fn has_caller(&self) -> bool {
         self.is_awaited() && self.draft.caller.is_some()
     }
 
-    /// When its caller's patience is over; none if that waits as long as the connection does.
+    /// When its caller's patience ends; `None` if the caller waits as long as the connection does.
     fn patience_ends(&self) -> Option<Instant> {
         let patience = self.draft.patience.filter(|_| self.has_caller())?;
         Some(self.front_since? + patience)
@@ -166,9 +168,9 @@ pub(crate) struct Expired {
     pub(crate) sent: Instant,
     /// When an answer brought it to the head of the line.
     pub(crate) promoted: Option<Instant>,
-    /// A copy of what was asked; its caller is taken out of the table.
+    /// A copy of the request; the table's own has no caller any more.
     pub(crate) draft: Draft,
-    /// An error that no request could be matched with may have been its answer.
+    /// An error that matched no request may have been its answer.
     pub(crate) is_perhaps_refused: bool,
 }
 
@@ -176,12 +178,13 @@ pub(crate) struct Expired {
 pub(crate) struct RequestTable {
     outstanding: VecDeque<Outstanding>,
     last_cseq: u32,
-    /// A request was answered that had come while another one waited: none is lost for that.
+    /// A request that arrived while another one waited was answered: the server loses none for
+    /// that.
     stands_pipelining: bool,
 }
 
 impl RequestTable {
-    /// Enters a request that is being written now; gives it its CSeq.
+    /// Enters a request that is being written, and gives it its CSeq.
     pub(crate) fn insert(
         &mut self,
         draft: Draft,
@@ -215,8 +218,8 @@ impl RequestTable {
         cseq
     }
 
-    /// Takes the request that a final answer with this CSeq belongs to. Tombstones before it go,
-    /// the next request becomes head of line.
+    /// Takes the request with this CSeq, whose final answer has come. Tombstones before it are
+    /// removed, and the next request becomes head of line.
     pub(crate) fn take(&mut self, cseq: u32, now: Instant) -> Option<Outstanding> {
         let at = self
             .outstanding
@@ -231,7 +234,7 @@ impl RequestTable {
         });
         let is_before = |entry: &&mut Outstanding| entry.cseq < cseq;
         for entry in self.outstanding.iter_mut().filter(is_before) {
-            // A fence was sent to be the last.
+            // A fence is sent to be answered last.
             entry.is_overtaken |= answered.draft.purpose != Purpose::Fence;
         }
         self.stands_pipelining |= !answered.was_alone && answered.draft.purpose != Purpose::Fence;
@@ -243,9 +246,9 @@ impl RequestTable {
         Some(answered)
     }
 
-    /// Whose PLAY is at the head of the line, but for DESCRIBEs: live555 2017.01.26 goes on with the
-    /// requests behind a DESCRIBE while it reads the file. For a PLAY further back a server sends
-    /// nothing yet.
+    /// The session whose PLAY is at the head of the line; DESCRIBEs before it do not count, because
+    /// live555 2017.01.26 processes the requests after a DESCRIBE while it reads the file. For a
+    /// later PLAY the server sends nothing yet.
     pub(crate) fn session_that_begins_to_play(&self) -> Option<SessionKey> {
         let is_ahead =
             |entry: &&Outstanding| !entry.is_ignored() && entry.draft.purpose != Purpose::Describe;
@@ -254,13 +257,13 @@ impl RequestTable {
         head.draft.session.filter(|_| is_play)
     }
 
-    /// Whose request this is.
+    /// The session of this request.
     pub(crate) fn session_of(&self, cseq: u32) -> Option<SessionKey> {
         let entry = self.outstanding.iter().find(|entry| entry.cseq == cseq)?;
         entry.draft.session
     }
 
-    /// What this request is for.
+    /// The purpose of this request.
     pub(crate) fn purpose_of(&self, cseq: u32) -> Option<&Purpose> {
         let entry = self.outstanding.iter().find(|entry| entry.cseq == cseq)?;
         Some(&entry.draft.purpose)
@@ -295,20 +298,20 @@ impl RequestTable {
         Some(entry.provisional)
     }
 
-    /// An error has come that no request can be matched with: it may be the answer to any that waits.
+    /// An error came that matched no request: it may be the answer to any request that waits.
     pub(crate) fn note_stray_error(&mut self) {
         for entry in &mut self.outstanding {
             entry.is_perhaps_refused |= entry.is_awaited();
         }
     }
 
-    /// Whether the server certainly saw a request: it came alone, or it is known that others that come
-    /// with it do not get lost (VLC loses all but the first).
+    /// True if the server certainly read a request: it was sent alone, or this server is known not
+    /// to lose requests that arrive together (VLC loses all but the first).
     pub(crate) fn was_seen(&self, entry: &Outstanding) -> bool {
         entry.was_alone || self.stands_pipelining
     }
 
-    /// Takes the caller of a request that waits no longer; gives what was asked, with that caller.
+    /// Takes the caller of a request whose patience is over; returns the request with that caller.
     pub(crate) fn lose_patience(&mut self, now: Instant) -> Option<(u32, Draft)> {
         let is_over =
             |entry: &&mut Outstanding| entry.patience_ends().is_some_and(|end| end <= now);
@@ -338,8 +341,9 @@ impl RequestTable {
         Some(expired)
     }
 
-    /// The request of this CSeq was swallowed: its answer is not awaited any more. Gives what was
-    /// asked, with the caller to tell. `url` is what a late answer may be undone under.
+    /// The server has ignored the request with this CSeq: its answer is not expected any more.
+    /// Returns the request with its caller. `url` is the URL for a TEARDOWN, should a late answer
+    /// need one.
     pub(crate) fn on_ignored(
         &mut self,
         cseq: u32,
@@ -358,7 +362,7 @@ impl RequestTable {
         Some(draft)
     }
 
-    /// For `time` up to `now` no answer could be heard: it does not count.
+    /// For `time` up to `now` reading was paused: deadlines do not count it.
     pub(crate) fn postpone(&mut self, now: Instant, time: Duration) {
         for entry in &mut self.outstanding {
             let later = |at: Instant| (at + time).min(now);
@@ -377,7 +381,7 @@ impl RequestTable {
             .min()
     }
 
-    /// Nobody waits for this session's answers any more. Gives the callers to tell.
+    /// No caller waits for answers to this session any more. Returns its callers.
     pub(crate) fn disown(
         &mut self,
         session: SessionKey,
@@ -405,7 +409,7 @@ impl RequestTable {
         self.outstanding.iter().filter(|entry| entry.is_awaited())
     }
 
-    /// The oldest request in line, and since when it is that.
+    /// The oldest request in line, and since when it is the oldest.
     pub(crate) fn head(&self) -> Option<HeadOfLine> {
         let entry = self.outstanding.iter().find(|entry| !entry.is_ignored())?;
         Some(HeadOfLine {
@@ -423,7 +427,7 @@ impl RequestTable {
         self.outstanding.iter().filter(is_describe)
     }
 
-    /// Whether an answer may still come that gives this session an id.
+    /// True if an answer may still come that gives this session an id.
     pub(crate) fn has_setup(&self, session: SessionKey) -> bool {
         self.outstanding.iter().any(|entry| {
             entry.draft.session == Some(session)
@@ -563,7 +567,8 @@ mod tests {
         let (cseq, draft) = table.lose_patience(now + 2 * SECOND).unwrap();
         assert_eq!((cseq, draft.caller), (1, Some(RequestId(25))));
         assert!(table.lose_patience(now + 2 * SECOND).is_none());
-        // The next one has had its turn since then, and the one without patience waits for the first.
+        // The second request had its time since then, and the one with the short patience waits for
+        // the first.
         assert_eq!(table.next_deadline(CEILING), Some(now + 5 * SECOND));
         assert_eq!(table.lose_patience(now + 5 * SECOND).unwrap().0, 2);
         assert_eq!(table.next_deadline(CEILING), Some(now + 25 * SECOND));

@@ -1,4 +1,4 @@
-//! What goes out, and when: drafts of requests and their order.
+//! Which requests are written, and when.
 
 use std::{
     collections::VecDeque,
@@ -21,15 +21,15 @@ use crate::mux::proto::{
     wire::message::MessageWriter,
 };
 
-/// Why nothing begins and nothing is addressed any more on a connection where two streams were
-/// given one channel.
+/// On a connection where two streams were given one channel no session may start, and none can be
+/// addressed.
 const TAINTED: FailureKind = FailureKind::CannotShare(SharingViolation::SameChannels);
 
-/// Why nothing begins any more for a session whose id the server has given to another one.
+/// The server has given the session's id to another one, so the session cannot go on.
 pub(super) const REPLACED: FailureKind = FailureKind::CannotShare(SharingViolation::SameSessionId);
 
 impl Connection {
-    /// What a session's request looks like, if its state allows it.
+    /// Builds a session's request, if the session's state allows it.
     pub(super) fn draft(
         &mut self,
         now: Instant,
@@ -102,8 +102,8 @@ impl Connection {
         })
     }
 
-    /// A pair for a SETUP. A new session leaves some pairs to the others and stays away from a
-    /// connection whose channels do not come back.
+    /// Reserves a pair for a SETUP. A new session leaves some pairs for the other sessions, and is
+    /// refused on a connection with too many pairs in quarantine.
     pub(super) fn reserve_channels(
         &mut self,
         now: Instant,
@@ -121,7 +121,7 @@ impl Connection {
             .ok_or(FailureKind::ChannelsExhausted)
     }
 
-    /// A request that is no session's, and that nobody waits for.
+    /// A request of the connection itself, without a session and a caller.
     pub(super) fn own_draft(&self, method: Method, url: Url, purpose: Purpose) -> Draft {
         Draft {
             deadline: self.deadline_of(&purpose),
@@ -148,7 +148,7 @@ impl Connection {
         }
     }
 
-    /// Writes what may be written.
+    /// Writes all requests that may be written.
     pub(super) fn flush(&mut self, now: Instant) {
         self.refresh_before_describe(now);
         while let Some(draft) = self.next_draft(now) {
@@ -198,12 +198,12 @@ impl Connection {
                 && (!is_held || draft.purpose == Purpose::Teardown)
                 && self.is_admitted(draft)
         };
-        // What would have to wait behind a DESCRIBE goes before it.
+        // Requests that may not follow a DESCRIBE go before it.
         let is_first = |draft: &Draft| self.is_in_order() || draft.method != Method::Describe;
         let mut waiting = self.waiting.iter();
         let at = waiting.position(|draft| is_first(draft) && may_send(draft));
         let at = at.or_else(|| self.waiting.iter().position(may_send))?;
-        // Its neighbours may be streams of one camera.
+        // Its neighbours may be streams of the same camera.
         let seeks = |draft: &Draft| self.seeks_realm(draft);
         let is_seeking = self.waiting.get(at).is_some_and(seeks);
         let mut waiting = self.waiting.iter();
@@ -211,14 +211,15 @@ impl Connection {
         self.waiting.remove(last.unwrap_or(at))
     }
 
-    /// Whether one request is on the wire where only one may be. A TEARDOWN goes out all the same:
-    /// whoever leaves does not wait for somebody's slow DESCRIBE.
+    /// True if a request is outstanding where only one may be. A TEARDOWN is sent all the same: it
+    /// does not wait for the slow DESCRIBE of another session.
     fn is_held_back(&self) -> bool {
         !self.is_pipelining() && self.requests.waiting().next().is_some()
     }
 
-    /// Whether a DESCRIBE makes no keep-alive late, now or for those who are described with it and set
-    /// up before. One of the same camera takes as long again, and waits for the first.
+    /// True if a DESCRIBE makes no keep-alive late, of sessions that exist or of those described
+    /// together with it. A DESCRIBE of a camera that is being described waits for the first,
+    /// because it takes as long again.
     fn may_describe(&self, now: Instant, draft: &Draft) -> bool {
         let has_kept_alive = self.sessions.values().any(Session::is_kept_alive);
         let ceiling = self.config.timeouts.ceiling;
@@ -234,7 +235,7 @@ impl Connection {
         fits && under_way().all(|entry| entry.draft.url != draft.url)
     }
 
-    /// Whether nothing of its own session holds a request back, nor what would suffer from it.
+    /// True if nothing of its own session, and no session that would suffer, holds a request back.
     pub(super) fn may_send(&self, now: Instant, draft: &Draft) -> bool {
         if self.is_barred(draft) {
             return false;
@@ -245,7 +246,7 @@ impl Connection {
         if draft.purpose == Purpose::Describe && !self.may_describe(now, draft) {
             return false;
         }
-        // Whoever leaves does not wait for what he has asked before.
+        // A TEARDOWN does not wait for the session's earlier requests.
         if draft.purpose == Purpose::Teardown {
             return true;
         }
@@ -258,7 +259,7 @@ impl Connection {
         if of_session().count() >= limit {
             return false;
         }
-        // The first SETUP brings the id that the others have to carry.
+        // The first SETUP returns the id that the other requests have to carry.
         let has_id = self
             .sessions
             .get(&key)
@@ -269,7 +270,8 @@ impl Connection {
             || !of_session().any(|entry| matches!(entry.draft.purpose, Purpose::Setup { .. }))
     }
 
-    /// The connection has just become tainted: nothing of what waits may begin any more.
+    /// The connection has just become tainted: fails all waiting requests that would start a
+    /// session.
     pub(super) fn withdraw_begun(&mut self) {
         let may_go = |draft: &Draft| {
             matches!(
@@ -286,9 +288,10 @@ impl Connection {
         }
     }
 
-    /// The server gave one id to two sessions. What does not play yet under that id is brought up
-    /// anew elsewhere, the first session as well: which of them the server plays is not known. Nor is
-    /// any other session set up here: the server keeps the session with that id after all have left.
+    /// The server gave one id to two sessions. Sessions with that id that do not play yet are set
+    /// up again elsewhere, the first one too, because it is unknown which of them the server plays.
+    /// No other session is set up here either: the server keeps the session with that id after both
+    /// were released.
     pub(super) fn on_id_given_twice(&mut self, id: &str) {
         self.id_given_twice = Some(id.to_owned());
         let sessions = self.sessions.iter();
@@ -337,14 +340,14 @@ impl Connection {
         }
     }
 
-    /// Whether nothing that concerns the whole connection keeps a request from being written.
+    /// True if nothing that concerns the whole connection holds requests back.
     pub(super) fn may_write(&self) -> bool {
         self.state == ConnectionPhase::Open
             && self.health == Health::Good
             && self.authorizer.gate(&self.requests) == AuthorizationGate::Open
     }
 
-    /// Writes a request; gives its CSeq.
+    /// Writes a request and returns its CSeq.
     pub(super) fn write(&mut self, now: Instant, mut draft: Draft) -> u32 {
         let authorization = self.authorize(&mut draft);
         let (value, answered) = match authorization {
@@ -396,7 +399,7 @@ impl Connection {
         cseq
     }
 
-    /// Tells the caller of a request, if there is one, that it failed.
+    /// Notifies the caller of a request, if there is one, that it failed.
     pub(super) fn fail_draft(&mut self, draft: Draft, cseq: Option<u32>, kind: FailureKind) {
         if let Some(key) = draft.session {
             self.complete(

@@ -1,4 +1,5 @@
-//! Requests of the server: each is answered, with *its* CSeq, or the server may end the session.
+//! Requests of the server: the core answers each, with *its* CSeq; otherwise the server may end the
+//! session.
 
 use std::time::{Duration, Instant};
 
@@ -13,10 +14,10 @@ use crate::mux::proto::{
     },
 };
 
-/// What we answer to OPTIONS: what a server may ask of a client.
+/// Our answer to OPTIONS: the methods that a server may use.
 const PUBLIC: &str = "OPTIONS, GET_PARAMETER, SET_PARAMETER, ANNOUNCE, REDIRECT, TEARDOWN";
 
-/// Counts what the server sends unasked in windows, to tell a storm from chatter.
+/// Counts unrequested messages of the server in time windows, to tell a storm from normal traffic.
 #[derive(Debug, Default)]
 pub(super) struct StormGuard {
     window_began: Option<Instant>,
@@ -53,7 +54,7 @@ impl Connection {
     }
 
     fn answer(&mut self, method: &Method, request: &Message) {
-        // Without a CSeq there is nothing to answer to.
+        // A request without CSeq cannot be answered.
         let Some(cseq) = request.headers.first("CSeq") else {
             return;
         };
@@ -80,7 +81,7 @@ impl Connection {
         self.log_sent(None, from);
     }
 
-    /// The server ends one of our sessions (RFC 7826 13.7.2).
+    /// The server tears one of our sessions down (RFC 7826 13.7.2).
     fn on_server_teardown(&mut self, request: &Message) {
         let Some(named) = request.headers.first("Session").and_then(parse_session) else {
             return;

@@ -1,4 +1,4 @@
-//! One session as the server knows it: its id, its state (RFC 2326 A.1) and how it leaves.
+//! One session as the server knows it: its id, its state (RFC 2326 A.1) and its teardown.
 
 use std::time::{Duration, Instant};
 
@@ -10,26 +10,27 @@ use crate::mux::proto::command::{RequestId, SessionConfig, SessionKey};
 #[derive(Debug)]
 pub(crate) struct Session {
     pub(crate) config: SessionConfig,
-    /// What the server calls it; none before the first answered SETUP.
+    /// The server's id for it; `None` before the first answered SETUP.
     pub(crate) id: Option<String>,
     timeout: Duration,
     pub(crate) phase: SessionPhase,
     pub(crate) teardown_state: TeardownState,
-    /// Aggregate control URL, known from the description or the first PLAY on.
+    /// The aggregate control URL, known from the description or the first PLAY on.
     aggregate: Option<Url>,
     has_played: bool,
-    /// When its last request was written or its last keep-alive was due: the next one counts from
-    /// there.
+    /// When its last request was written, or its last keep-alive was due. The next keep-alive
+    /// counts from there.
     pub(crate) last_request: Option<Instant>,
     pub(crate) keep_alive_outstanding: bool,
-    /// The server gave its id to another session before it played: the server may have replaced what
-    /// this one plays (aio-rtsp-toolkit), and would tear down both.
+    /// The server gave its id to another session before it played. The server may have replaced the
+    /// presentation of this one (aio-rtsp-toolkit), and a TEARDOWN would end both.
     pub(crate) is_replaced: bool,
-    /// How long its callers wait for answers, if not as long as the connection.
+    /// How long its callers wait for answers, if less than the connection does.
     pub(crate) patience: Option<Duration>,
-    /// Where between its siblings its keep-alives fall, 0 to 1.
+    /// The position of its keep-alives between those of other sessions, 0 to 1.
     spread: f64,
-    /// Between two of them. Follows from the above; asked for after everything that is read.
+    /// The time between two keep-alives. Derived from the fields above, and cached because it is
+    /// needed after every read.
     keep_alive_interval: Duration,
 }
 
@@ -38,19 +39,19 @@ pub(crate) enum SessionPhase {
     Init,
     Ready,
     Playing,
-    /// Ready again, after having played.
+    /// Ready again, after it has played.
     Paused,
     /// The server has ended it.
     Lost,
 }
 
-/// How a session leaves. It owes the server one TEARDOWN as soon as an id is known for it.
+/// The teardown of a session. It owes the server one TEARDOWN as soon as its id is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum TeardownState {
     None,
-    /// Wanted: released, or torn down by the caller named. No TEARDOWN is on its way yet.
+    /// Released, or torn down by the caller named. The TEARDOWN was not sent yet.
     Due(Option<RequestId>),
-    /// Its TEARDOWN is queued or sent.
+    /// The TEARDOWN is queued or sent.
     UnderWay,
 }
 
@@ -76,12 +77,12 @@ impl Session {
         }
     }
 
-    /// After how long without a word the server forgets it.
+    /// The time without a request after which the server drops the session.
     pub(crate) fn timeout(&self) -> Duration {
         self.timeout
     }
 
-    /// The server has said so.
+    /// The server has announced a session timeout.
     pub(crate) fn set_timeout(&mut self, timeout: Duration) {
         self.timeout = timeout;
         self.keep_alive_interval = keep_alive::interval(timeout, self.spread);
@@ -95,12 +96,12 @@ impl Session {
         self.phase == SessionPhase::Playing && !self.is_tearing_down()
     }
 
-    /// Whether it is not playing yet.
+    /// True if it does not play yet.
     pub(crate) fn is_coming_up(&self) -> bool {
         matches!(self.phase, SessionPhase::Init | SessionPhase::Ready) && !self.is_tearing_down()
     }
 
-    /// Whether it has a stream, and the server has not ended it.
+    /// True if it has a stream, and the server has not ended it.
     pub(crate) fn is_set_up(&self) -> bool {
         matches!(
             self.phase,
@@ -108,17 +109,17 @@ impl Session {
         )
     }
 
-    /// Whether PLAY was asked for, whatever became of it.
+    /// True if PLAY was requested, whatever the result.
     pub(crate) fn has_played(&self) -> bool {
         self.has_played
     }
 
-    /// The URL for whatever concerns the session as a whole.
+    /// The URL of requests for the session as a whole.
     pub(crate) fn aggregate(&self) -> &Url {
         self.aggregate.as_ref().unwrap_or(&self.config.url)
     }
 
-    /// What its description says; the caller's word, at PLAY, is better.
+    /// The aggregate URL of its description; that of the caller, at PLAY, takes precedence.
     pub(crate) fn on_described(&mut self, aggregate: Url) {
         self.aggregate.get_or_insert(aggregate);
     }
@@ -128,7 +129,7 @@ impl Session {
         self.has_played = true;
     }
 
-    /// Time has passed at the server while ours stood still.
+    /// The machine was suspended: time has passed at the server that our clock did not count.
     pub(crate) fn on_suspend(&mut self, suspended: Duration) {
         let passed = suspended.min(self.keep_alive_interval);
         if let Some(last) = &mut self.last_request {
@@ -136,14 +137,14 @@ impl Session {
         }
     }
 
-    /// Whether the server is to hear of it from time to time.
+    /// True if the session needs keep-alives.
     pub(crate) fn is_kept_alive(&self) -> bool {
         self.config.keep_alive && self.id.is_some() && !self.is_tearing_down() && self.is_set_up()
     }
 
-    /// Whether it has to be kept alive before the connection is blocked for up to `wait`: its keep-alive
-    /// falls due meanwhile, and it was not heard of just now. Servers expire sessions at 0.8 of what they
-    /// announce.
+    /// True if it needs a keep-alive before the connection is blocked for up to `wait`: its
+    /// keep-alive falls due in that time, and its last request is not recent. Servers expire
+    /// sessions at 0.8 of what they announce.
     pub(crate) fn is_late_after(&self, now: Instant, wait: Duration, is_reading: bool) -> bool {
         const JUST_NOW: Duration = Duration::from_secs(1);
         let due = self.keep_alive_due(is_reading);
@@ -156,7 +157,8 @@ impl Session {
         age >= self.keep_alive_interval / 2 || (may_expire && age >= JUST_NOW)
     }
 
-    /// When its next keep-alive is due: one at a time, unless no answer can be heard.
+    /// When its next keep-alive is due. One at a time, except while reading is paused and no answer
+    /// can arrive.
     pub(crate) fn keep_alive_due(&self, is_reading: bool) -> Option<Instant> {
         let is_one_too_many = self.keep_alive_outstanding && is_reading;
         let is_wanted = self.is_kept_alive() && !is_one_too_many;

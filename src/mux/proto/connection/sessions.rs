@@ -1,6 +1,8 @@
-//! The sessions of a connection, and what is asked about all of them whenever something was read.
+//! The table of a connection's sessions, with cached answers to questions that are asked after
+//! every read.
 //!
-//! With many sessions that is most of the time what it was: it is worked out again only when one of
+//! With many sessions the answers seldom change, so they are computed again only after a session
+//! may have changed.
 //! them may have changed.
 
 use std::{
@@ -15,9 +17,9 @@ use crate::mux::proto::command::SessionKey;
 #[derive(Debug, Default)]
 pub(crate) struct SessionTable {
     sessions: BTreeMap<SessionKey, Session>,
-    /// The next keep-alive, when answers are heard or not; none: to be worked out.
+    /// The next keep-alive, with whether reading was paused then; `None` if it has to be computed.
     next_keep_alive: Option<(bool, Option<Instant>)>,
-    /// How many are leaving; none: to be counted.
+    /// The number of sessions being torn down; `None` if it has to be counted.
     tearing_down: Option<usize>,
 }
 
@@ -36,7 +38,7 @@ impl SessionTable {
         }
     }
 
-    /// How many have left that the server may still have.
+    /// The number of sessions being torn down, which the server may still have.
     pub(crate) fn tearing_down(&mut self) -> usize {
         let tearing_down = self
             .sessions
@@ -56,7 +58,7 @@ impl Deref for SessionTable {
     }
 }
 
-/// To change one, or which there are.
+/// Any mutable access may change a session, so it drops the cached answers.
 impl DerefMut for SessionTable {
     fn deref_mut(&mut self) -> &mut Self::Target {
         (self.next_keep_alive, self.tearing_down) = (None, None);

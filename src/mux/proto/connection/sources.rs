@@ -1,34 +1,34 @@
-//! Which sources (SSRCs) a stream takes packets from.
+//! Which sources (SSRCs) a stream accepts packets from.
 //!
-//! A packet's stream is told by its channel. Its source only polices that, and only where a server
-//! is known to write packets of others on the channel:
+//! The channel decides which stream a packet belongs to. The source is checked only where a server
+//! is known to write packets of other streams on the channel:
 //!
-//! live555 before 2017.06.04 goes on sending the packets of a session whose connection has died,
-//! with the number of the old socket, which by then is that of another connection: its client gets
-//! them on the dead session's channels, of the right version and often of the right payload type,
-//! from the first moment of the connection on. So a *stray* is mostly heard before its channel has
-//! an owner, or before the server works on that owner's PLAY: live555 works on one request of a
-//! connection after the other, DESCRIBE apart. It may also be heard first after that.
+//! live555 before 2017.06.04 goes on sending the packets of a session whose connection has died, to
+//! the number of the old socket, which by then belongs to another connection. The client of that
+//! connection gets them on the dead session's channels, with the right version and often the right
+//! payload type, from its first moment on. So such a *stray* source is mostly heard before its
+//! channel has an owner, or before the server works on that owner's PLAY: live555 processes one
+//! request of a connection after the other, except DESCRIBE. It may also be heard only later.
 //!
-//! Nothing about a source is proof: a dead session of the *same* camera has the same SSRC where the
-//! server encodes once for all, sender reports of the dead come as their packets do, and some
-//! servers announce an SSRC that they do not use. So each source has a standing, a better one takes
-//! the stream at once, and none is shut out for ever.
+//! No sign of a source is proof. A dead session of the *same* camera has the same SSRC if the
+//! server encodes once for all, sender reports of dead sessions arrive as their packets do, and
+//! some servers announce an SSRC that they do not use. So each source has a standing, a source with
+//! a better one takes the stream over at once, and none is excluded for ever.
 
 use std::time::{Duration, Instant};
 
 use super::live555::feeds_the_dead;
 use crate::mux::proto::wire::{header::RtpInfo, rtp::RtpHeader};
 
-/// Whose packets are taken on a stream's channels.
+/// Which sources are accepted on a stream's channels.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum SourcePolicy {
-    /// Everybody's, but those of the channel's previous owner while that is in quarantine. For all
-    /// servers but those below: a stream may have several sources, as with retransmission or where
-    /// an encoder restarts.
+    /// All sources, except that of the channel's previous owner while the channel is in quarantine.
+    /// For all servers but those below: a stream may have several sources, with retransmission or
+    /// after a restart of the encoder.
     #[default]
     Any,
-    /// One source's at a time, for live555 before 2017.06.04 and the cameras it is in (many of
+    /// One source at a time, for live555 before 2017.06.04 and the cameras it is in (many of
     /// Reolink).
     ///
     /// The stream belongs to the first source heard once PLAY is at the head of the line. It passes to another one
@@ -43,7 +43,7 @@ pub(crate) enum SourcePolicy {
 }
 
 impl SourcePolicy {
-    /// By the `a=tool` of a description.
+    /// Chooses by the `a=tool` of a description.
     pub(crate) fn of_tool(tool: Option<&str>) -> Self {
         match tool.and_then(feeds_the_dead) {
             Some(true) => Self::OneAtATime,
@@ -52,28 +52,29 @@ impl SourcePolicy {
     }
 }
 
-/// How long the source of a stream must be silent before another one of its standing follows it;
-/// and how long a stream waits, after PLAY, for a better source than a stray. Longer than a camera
-/// of one picture a second is silent; what is lost when an encoder starts again.
+/// How long the source of a stream must be silent before another one of the same standing takes
+/// over; and how long a stream waits, after PLAY, for a better source than a stray. Longer than the
+/// pause of a camera with one picture a second; so much is lost when an encoder restarts.
 pub(crate) const SILENCE: Duration = Duration::from_secs(2);
 
-/// The same where the other one is known for a stray. A picture of the wrong camera is worse than
-/// none - but not worse than none for ever. Less than it takes a watchdog to give up the session.
+/// The same if the other source is known to be a stray. A picture of the wrong camera is worse than
+/// none, but not than none for ever. Shorter than the time after which a watchdog gives up the
+/// session.
 pub(crate) const STRAY_SILENCE: Duration = Duration::from_secs(10);
 
-/// What is known of a source, from worst to best.
+/// The standing of a source, from worst to best.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum SourceStanding {
-    /// Heard before PLAY, or in between the packets of the stream's source.
+    /// Heard before PLAY, or between packets of the stream's source.
     Stray,
     /// First heard once the server worked on PLAY.
     Fresh,
-    /// Announced in the answer to SETUP, or its packets are where `RTP-Info` says they begin.
-    /// That it is not announced says nothing: some servers announce another one.
+    /// Announced in the answer to SETUP, or its packets begin where `RTP-Info` says. A source that
+    /// was not announced is not suspect: some servers announce another one.
     Named,
 }
 
-/// The header fields that police a packet, all from RFC 3550 5.1.
+/// The header fields that are checked in a packet, all from RFC 3550 5.1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Stamp {
     pub(crate) ssrc: u32,
@@ -82,7 +83,7 @@ pub(crate) struct Stamp {
 }
 
 impl Stamp {
-    /// Of an RTP packet; none if it is too short.
+    /// Reads them from an RTP packet; `None` if it is too short.
     pub(crate) fn of(packet: &[u8]) -> Option<Self> {
         let header = RtpHeader::of(packet)?;
         Some(Self {
@@ -93,7 +94,7 @@ impl Stamp {
     }
 }
 
-/// Where a stream begins, as the answer to PLAY says (RFC 2326 12.33).
+/// Where a stream begins, from the answer to PLAY (RFC 2326 12.33).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Start {
     sequence: u16,
@@ -108,8 +109,8 @@ impl Start {
         })
     }
 
-    /// Whether a packet is about the first one. Packets overtake the answer, and the first ones may
-    /// never have been heard.
+    /// True if a packet is near the first one. Packets may arrive before the answer, and the first
+    /// ones may be lost.
     pub(crate) fn fits(self, stamp: Stamp) -> bool {
         const PACKETS: std::ops::RangeInclusive<i16> = -32..=256;
         /// 12 s at 90 kHz.
@@ -123,7 +124,7 @@ impl Start {
     }
 }
 
-/// The source a stream belongs to.
+/// The source that a stream accepts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Latched {
     standing: SourceStanding,
@@ -131,7 +132,7 @@ struct Latched {
     last_heard: Instant,
 }
 
-/// Another source than the stream's.
+/// Another source, heard on the stream's channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Other {
     ssrc: u32,
@@ -142,16 +143,16 @@ struct Other {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Sources {
     policy: SourcePolicy,
-    /// By the answer to SETUP.
+    /// From the answer to SETUP.
     announced: Option<u32>,
-    /// Of the channel's previous owner.
+    /// The source of the channel's previous owner.
     previous: Option<u32>,
-    /// Whose packet was taken last.
+    /// The source of the last accepted packet.
     last: Option<u32>,
-    /// Since when the server works on PLAY or plays.
+    /// Since when the server works on PLAY, or plays.
     begun: Option<Instant>,
     latched: Option<Latched>,
-    /// The oldest gives way; a server has not many dead at once.
+    /// The oldest is replaced; a server has few dead sessions at once.
     others: [Option<Other>; 4],
 }
 
@@ -172,7 +173,7 @@ impl Sources {
         self.policy
     }
 
-    /// Whose packet was taken last.
+    /// The source of the last accepted packet.
     pub(crate) fn last(&self) -> Option<u32> {
         self.last
     }
@@ -182,7 +183,7 @@ impl Sources {
         self.begun.get_or_insert(now);
     }
 
-    /// The answer to PLAY is there.
+    /// The answer to PLAY has come.
     pub(crate) fn on_started(&mut self, starts: &[Start]) {
         if let Some(latched) = &mut self.latched
             && starts.iter().any(|start| start.fits(latched.first))
@@ -191,7 +192,7 @@ impl Sources {
         }
     }
 
-    /// A source was heard where it had no business.
+    /// A source was heard on a channel where it does not belong.
     pub(crate) fn note_stray(&mut self, ssrc: u32) {
         match self.others.iter_mut().flatten().find(|o| o.ssrc == ssrc) {
             Some(other) => other.is_stray = true,
@@ -209,8 +210,8 @@ impl Sources {
         others.any(|other| other.ssrc == ssrc && other.is_stray)
     }
 
-    /// Whether a packet is taken. `is_start`: whether the answer to PLAY says that a stream of the
-    /// session begins with it.
+    /// True if a packet is accepted. `is_start` says that the answer to PLAY names this packet as
+    /// the beginning of a stream of the session.
     pub(crate) fn admit(
         &mut self,
         stamp: Stamp,
@@ -232,7 +233,7 @@ impl Sources {
         is_admitted
     }
 
-    /// Whether this is the stream's source, which then was heard just now.
+    /// True if this is the stream's source; notes that it was heard.
     fn is_latched(&mut self, ssrc: u32, now: Instant) -> bool {
         let Some(latched) = &mut self.latched else {
             return false;
@@ -241,7 +242,8 @@ impl Sources {
             return false;
         }
         latched.last_heard = now;
-        // An encoder that has started again does not come back: who was heard in between is none.
+        // A restarted encoder does not use its old source again, so a source heard in between is
+        // none.
         let between = self.others.iter_mut().flatten();
         between.for_each(|other| other.is_stray = true);
         true
@@ -257,7 +259,7 @@ impl Sources {
         }
     }
 
-    /// Whether another source than the stream's takes it over.
+    /// True if another source takes the stream over.
     fn admit_other(&mut self, stamp: Stamp, standing: SourceStanding, now: Instant) -> bool {
         let Some(begun) = self.begun else {
             self.note_stray(stamp.ssrc);
@@ -280,7 +282,7 @@ impl Sources {
         is_its_turn
     }
 
-    /// The one before is no stray for that: if it comes back, it is when this one is silent.
+    /// The previous source does not become a stray: it may come back when this one is silent.
     fn latch(&mut self, stamp: Stamp, standing: SourceStanding, now: Instant) {
         self.latched = Some(Latched {
             standing,
@@ -294,8 +296,8 @@ impl Sources {
         }
     }
 
-    /// Whether a report of this source is taken. It never makes a source the stream's: the dead
-    /// report as well.
+    /// True if a report of this source is accepted. A report never makes a source the stream's:
+    /// dead sessions send reports too.
     pub(crate) fn admit_report(&mut self, ssrc: u32) -> bool {
         if self.policy == SourcePolicy::Any {
             return true;

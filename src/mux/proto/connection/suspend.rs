@@ -1,8 +1,8 @@
-//! After the machine was asleep: our clock stood still meanwhile, and the server's went on.
+//! After a suspend of the machine: our clock stood still, and the server's went on.
 //!
-//! Sessions may have expired there, and the connection may be gone without a byte of it reaching us.
-//! So the time asleep counts, the server is asked at once whether it is still there, and what it has
-//! given up meanwhile is nobody's fault.
+//! Sessions may have expired at the server, and the connection may be gone without a byte of that
+//! reaching us. So the core counts the time of the suspend, asks the server at once whether it is
+//! still there, and blames no session for what the server has ended meanwhile.
 
 use std::time::{Duration, Instant};
 
@@ -10,10 +10,11 @@ use super::{Connection, ConnectionPhase, Health, Timer};
 use crate::mux::proto::event::CloseReason;
 
 impl Connection {
-    /// The machine has slept for `suspended` since the last input. A keep-alive that was due meanwhile, or
-    /// is now, goes out as soon as the server has answered a ping; if it does not, the connection ends
-    /// as [`CloseReason::Suspended`]. An idle connection is pinged before its next use. A nap shorter than
-    /// what makes an idle connection suspect only counts as time.
+    /// The machine was suspended for `suspended` since the last input. A keep-alive that was due
+    /// meanwhile, or is due now, is sent as soon as the server has answered a ping; if it does not
+    /// answer, the connection ends as [`CloseReason::Suspended`]. An idle connection is pinged
+    /// before its next use. A suspend shorter than the idle time that makes a connection suspect
+    /// only counts as time.
     pub fn handle_suspend(&mut self, now: Instant, suspended: Duration) {
         if self.state != ConnectionPhase::Open {
             return;
@@ -38,7 +39,7 @@ impl Connection {
         }
         self.health = Health::Suspect;
         let mut set_up = self.sessions.values().filter(|session| session.is_set_up());
-        // Without one there is nothing to lose; whatever is asked next has the ping before it.
+        // Without a session there is nothing to lose; the next request has the ping before it.
         if let Some(session) = set_up.next() {
             let ping = self.ping(session.aggregate().clone());
             self.waiting.push_front(ping);
@@ -46,8 +47,8 @@ impl Connection {
         }
     }
 
-    /// What the end of the connection is called: until the server has shown that it kept the
-    /// connection while we slept, it is the sleep that ended it.
+    /// The reason for the end of the connection: the suspend, until the server has shown that it
+    /// kept the connection through it.
     pub(super) fn reason_for_loss(&self, reason: CloseReason) -> CloseReason {
         match self.was_suspended {
             true => CloseReason::Suspended,

@@ -1,8 +1,9 @@
-//! How sessions leave, and how the connection ends.
+//! The teardown of sessions, and the end of the connection.
 //!
-//! A session that leaves owes the server one TEARDOWN if the server ever named an id for it. If its
-//! first SETUP is still unanswered the TEARDOWN waits for the answer: whoever goes away in mid-SETUP
-//! leaves nothing behind. Its channels rest in quarantine from the moment it leaves.
+//! A session that is released owes the server one TEARDOWN if the server ever gave it an id. If its
+//! first SETUP is unanswered, the TEARDOWN waits for the answer, so a caller that goes away during
+//! SETUP leaves nothing behind at the server. The session's channels are in quarantine from the
+//! release on.
 
 use std::{
     collections::VecDeque,
@@ -23,7 +24,7 @@ use crate::mux::proto::{
 };
 
 impl Connection {
-    /// The caller asks for TEARDOWN and wants to know when it is done.
+    /// The caller requests TEARDOWN, and wants its result.
     pub(super) fn tear_down(&mut self, now: Instant, key: SessionKey, id: RequestId) {
         let is_staying = self
             .sessions
@@ -42,7 +43,7 @@ impl Connection {
         }
     }
 
-    /// A session leaves: nothing is delivered to it from now on.
+    /// Begins the teardown of a session: from now on nothing is delivered to it.
     pub(super) fn begin_teardown(
         &mut self,
         now: Instant,
@@ -82,7 +83,7 @@ impl Connection {
         }
     }
 
-    /// Takes the next step of a session that is leaving, as far as one is possible now.
+    /// Takes the next step of a session's teardown, as far as one is possible now.
     pub(super) fn settle_teardown(&mut self, now: Instant, key: SessionKey) {
         let Some(session) = self.sessions.get_mut(&key) else {
             return;
@@ -114,8 +115,8 @@ impl Connection {
         }
     }
 
-    /// The answer that a TEARDOWN waits for may never come: nobody is kept waiting for it. If it
-    /// does come, the TEARDOWN goes out all the same.
+    /// The answer that a TEARDOWN waits for may never come, so its caller is notified now. If the
+    /// answer does come, the TEARDOWN is sent all the same.
     pub(super) fn on_setup_expired(&mut self, key: SessionKey, after: Duration) {
         let Some(session) = self.sessions.get_mut(&key) else {
             return;
@@ -131,7 +132,7 @@ impl Connection {
         }
     }
 
-    /// Sessions that waited for an answer which will not come any more.
+    /// Settles the sessions that waited for an answer which will not come any more.
     pub(super) fn settle_teardowns(&mut self, now: Instant) {
         let is_due =
             |teardown_state: TeardownState| matches!(teardown_state, TeardownState::Due(_));
@@ -144,7 +145,7 @@ impl Connection {
             .for_each(|key| self.settle_teardown(now, key));
     }
 
-    /// TEARDOWN was answered with 2xx, or with 454: the server knows the session no more.
+    /// TEARDOWN was answered with 2xx, or with 454: the server does not know the session any more.
     /// gst-rtsp-server's `Connection: close` in this answer means nothing.
     pub(super) fn on_torn_down(&mut self, now: Instant, key: SessionKey, answered: Outstanding) {
         self.channels
@@ -152,8 +153,8 @@ impl Connection {
         self.on_teardown_refused(key, answered);
     }
 
-    /// TEARDOWN was answered with another status. For us the session is over all the same, but the
-    /// server may go on sending: its channels rest as if there had been no answer.
+    /// TEARDOWN was answered with another status. For us the session is over, but the server may go
+    /// on sending: its channels stay in quarantine as if there had been no answer.
     pub(super) fn on_teardown_refused(&mut self, key: SessionKey, answered: Outstanding) {
         self.complete(key, answered.draft.caller, Ok(Reply::TornDown));
         self.forget(key);
@@ -179,8 +180,8 @@ impl Connection {
         }
     }
 
-    /// Until when channels rest whose TEARDOWN is not answered: the server forgets the session after
-    /// its timeout, and until then may send on them.
+    /// Until when channels stay in quarantine whose TEARDOWN is not answered: the server drops the
+    /// session after its timeout, and until then may send on them.
     pub(super) fn unconfirmed_quarantine(
         &self,
         now: Instant,

@@ -5,15 +5,15 @@ use std::time::{Duration, Instant};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Timer {
-    /// When to give up a connection that nobody refers to.
+    /// When to give up a connection without references.
     Idle,
     /// When to stop waiting for the answers to our last TEARDOWNs.
     Closing,
-    /// When to look whether anything arrived lately, and probe or give up the server.
+    /// When to check that bytes have arrived lately, and probe or give up the server.
     Silence,
-    /// When to give up finding the framing again.
+    /// When to stop searching for the lost framing.
     Resync,
-    /// When to give up a peer that does not read what we write.
+    /// When to give up a peer that does not read our requests.
     WriteStall,
 }
 
@@ -43,7 +43,7 @@ impl TimerTable {
         self.0[timer as usize].is_some()
     }
 
-    /// Sets a timer that is set so much earlier, though not before `now`.
+    /// Moves a timer forward by `by`, but not before `now`.
     pub(crate) fn hasten(&mut self, timer: Timer, now: Instant, by: Duration) {
         if let Some(at) = &mut self.0[timer as usize] {
             *at = at.checked_sub(by).unwrap_or(now).max(now);

@@ -1,9 +1,10 @@
-//! What a server says on an idle connection.
+//! Bytes that a server sends on an idle connection.
 //!
-//! Half a frame or half an answer there swallows the answer to the next request: the next camera
-//! waited 25 s for its DESCRIBE. So a connection that has said something unasked while it was idle is
-//! never used again (fault F47). Unasked is what is no whole frame on a live or quarantined channel, no
-//! answer to a request or to the tombstone of one, no whole request of the server and no line end.
+//! Half a frame or half an answer there would hide the answer to the next request: the next camera
+//! waited 25 s for its DESCRIBE. So a connection on which the server has sent something unasked
+//! while it was idle is never used again (fault F47). Unasked is everything except a whole frame on
+//! a live or quarantined channel, an answer to a request or a tombstone, a whole request of the
+//! server, and a line end.
 
 use std::time::{Duration, Instant};
 
@@ -14,8 +15,8 @@ const UNASKED: CloseReason =
     CloseReason::Protocol("the server said something unasked while the connection was idle");
 
 impl Connection {
-    /// Something came that is none of what may come. No matter on a connection that is in use; one
-    /// whose last session has left may not have been told yet that it is idle.
+    /// Something unasked arrived. On a connection in use that does not matter; but the core may not
+    /// know yet that a connection without sessions is idle.
     pub(super) fn on_unasked(&mut self, now: Instant) {
         let is_in_use = self.idle.is_none() && !self.sessions.is_empty();
         if !is_in_use && !std::mem::replace(&mut self.has_spoken_unasked, true) {
@@ -23,7 +24,7 @@ impl Connection {
         }
     }
 
-    /// An idle connection that has spoken unasked ends, after the TEARDOWNs that are out.
+    /// Ends an idle connection on which something unasked arrived, once its TEARDOWNs are answered.
     pub(super) fn check_once_idle(&mut self, now: Instant) {
         let has_spoken = self.has_spoken_unasked || self.is_framing_lost();
         if !has_spoken || self.idle.is_none() {
@@ -37,7 +38,7 @@ impl Connection {
         self.become_idle(now, Duration::ZERO);
     }
 
-    /// An idle connection is to be used again. Half a unit is unasked as well, whatever it is to be.
+    /// The connection is to be used again. Half a unit is unasked too, whatever it may become.
     pub(super) fn check_before_reuse(&mut self) {
         let is_amid = self.framing.is_mid_unit() || self.is_framing_lost();
         if self.idle.is_some() && (self.has_spoken_unasked || is_amid) {

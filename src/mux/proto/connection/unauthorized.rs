@@ -1,11 +1,11 @@
-//! What a 401 means, and what the credentials may do on this connection.
+//! What a 401 means, and what may be done with the credentials on this connection.
 //!
 //! A 401 is a *refusal* of the credentials if the request had answered the newest challenge of its
-//! realm with a nonce that was not used before, no other challenge of that realm came in between, and
-//! this one is of the same realm and not stale. Any other is answered with the newest challenge of its
-//! own realm: recorders have a realm for each camera, and some nonces are good for one request. Whether
-//! another connection was challenged in between, this one cannot know: a refusal is reported, and the
-//! request waits for the verdict.
+//! realm with a nonce that was not used before, no other challenge of that realm came in between,
+//! and this one is of the same realm and not stale. After any other 401 the core answers the newest
+//! challenge of the request's own realm: recorders have a realm for each camera, and some nonces
+//! are good for one request. This connection cannot know whether another one was challenged in
+//! between: it reports the refusal, and the request waits for the verdict.
 
 use std::time::{Duration, Instant};
 
@@ -25,16 +25,16 @@ use crate::mux::proto::{
     wire::message::Message,
 };
 
-/// How often one request is repeated after a 401. A nonce of another connection's, of another realm, a
-/// used one and a stale one are four; a server that goes on like that is not to be satisfied.
+/// How often one request is repeated after a 401. A nonce of another connection, of another realm,
+/// a used one and a stale one make four; a server that refuses more will never accept.
 const MOST_REFUSALS: u8 = 8;
 
 const REFUSED: &str = "the server refused the user or password (401)";
 
 /// Commands.
 impl Connection {
-    /// What is now known of the credentials: the answer to [`CredentialReport::Wanted`], or news. A
-    /// permit that nothing wants any more is given back at once.
+    /// The new status of the credentials: the answer to [`CredentialReport::Wanted`], or news. A
+    /// permit that no request needs any more is returned at once.
     pub fn handle_credential_status(&mut self, now: Instant, status: CredentialStatus) {
         let denied = self.authorizer.set_status(now, status);
         if let CredentialStatus::Refused { until, was_refused } = status {
@@ -43,7 +43,7 @@ impl Connection {
         self.flush(now);
     }
 
-    /// The verdict on the oldest [`CredentialReport::Refused`] that was not judged.
+    /// The verdict on the oldest [`CredentialReport::Refused`] without one.
     pub fn handle_refusal_verdict(&mut self, now: Instant, verdict: RefusalVerdict) {
         if let (RefusalVerdict::Excused, Some(authenticator)) =
             (verdict, &mut self.authorizer.authenticator)
@@ -84,14 +84,14 @@ impl Connection {
         session.map(|session| &session.config.url)
     }
 
-    /// Whether the permit at hand, if one is needed, is for this request.
+    /// True if the present permit, if one is needed, is for this request.
     pub(super) fn is_admitted(&self, draft: &Draft) -> bool {
         let home = self.home(draft);
         self.authorizer.admits(draft, home)
             && self.authorizer.is_in_turn(draft, home, &self.requests)
     }
 
-    /// Whether this request would find out whether the server has several realms.
+    /// True if this request would find out whether the server has several realms.
     pub(super) fn seeks_realm(&self, draft: &Draft) -> bool {
         self.authorizer.seeks_realm(draft, self.home(draft))
     }
@@ -121,7 +121,7 @@ impl Connection {
         Tag::of(self.home(draft).unwrap_or(&draft.url).as_str())
     }
 
-    /// Gives back the permit that nothing uses any more.
+    /// Returns the permit if no request uses it any more.
     pub(super) fn give_back_permit(&mut self) {
         let is_of_use = |draft: &Draft| self.is_admitted(draft);
         let has_use = !self.is_closed()
@@ -129,18 +129,18 @@ impl Connection {
         self.authorizer.give_back(has_use);
     }
 
-    /// Passes on what is to be told of the credentials.
+    /// Reports news about the credentials.
     pub(super) fn report_credentials(&mut self) {
         let is_over = self.is_closed();
         while let Some(report) = self.authorizer.poll_report() {
-            // The end is the last event.
+            // `Closed` must be the last event.
             if !is_over {
                 self.events.push_back(Event::Credentials(report));
             }
         }
     }
 
-    /// Fails what waits for leave that is not given.
+    /// Fails the requests whose permit was denied.
     fn deny(&mut self, uris: &[Tag], retry_after: Duration, was_refused: bool) {
         let retries: Vec<Draft> = self.authorizer.drain_retries().collect();
         let waiting = std::mem::take(&mut self.waiting);
@@ -182,7 +182,7 @@ impl Connection {
 
 /// Answers.
 impl Connection {
-    /// What an answer other than 401 says of the credentials.
+    /// What an answer other than 401 says about the credentials.
     pub(super) fn note_credentials(
         &mut self,
         answered: &Outstanding,
@@ -332,8 +332,8 @@ impl Connection {
 
 /// The end of the connection.
 impl Connection {
-    /// The peer has closed the connection; perhaps because of a 401, which then is answered on the
-    /// next one.
+    /// The peer has closed the connection; perhaps because of a 401, which the next connection can
+    /// then answer.
     pub(super) fn on_closed_by_peer(&mut self, now: Instant, reason: CloseReason) {
         let reason = self.reason_for_loss(reason);
         let is_peers = matches!(reason, CloseReason::PeerClosed | CloseReason::Io(_));
@@ -375,7 +375,7 @@ impl Connection {
     }
 }
 
-/// Why the user and password are not tried for some time.
+/// Why user and password are not tried for some time.
 fn on_hold(retry_after: Duration, was_refused: bool) -> String {
     let reason = match was_refused {
         true => "the server has refused the user or password",

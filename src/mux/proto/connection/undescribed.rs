@@ -1,17 +1,17 @@
 //! RTP packets of payload types that the description of their stream does not name (fault F41).
 //!
-//! They are not delivered: a channel that another session had before may bring packets of its media.
-//! But where a camera sends nothing else, its description is at fault, and the session is silent for
-//! a reason that is to be told.
+//! They are not delivered: a channel that another session had before may bring packets of that
+//! session's media. But if a camera sends nothing else, its description is wrong, and the session
+//! can report why it gets no media.
 
 use super::{Connection, SessionKey};
 use crate::mux::proto::event::Undescribed;
 
-/// Streams of which that is kept until the driver polls it, which it does after each read.
+/// The most streams that are kept until the driver polls them, which it does after each read.
 const MOST_KEPT: usize = 64;
 
 impl Connection {
-    /// Packets that came since the last call and were not delivered because of their payload types.
+    /// Packets since the last call that were not delivered because of their payload types.
     pub fn poll_undescribed(&mut self) -> Option<Undescribed> {
         self.undescribed.pop()
     }
