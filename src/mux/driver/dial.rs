@@ -2,26 +2,18 @@
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
-use socket2::{SockRef, TcpKeepalive};
 use tokio::{
     net::{TcpSocket, TcpStream, lookup_host},
     time::{Instant, timeout_at},
 };
 
-use super::{DriverHandle, TlsClient, receive_buffer, socket::Socket, transport::Transport};
+use super::{DriverHandle, TlsClient, socket::Socket, tcp_options, transport::Transport};
 use crate::mux::{
     clock,
     error::{Error, ErrorKind, Initiator, Scope},
     network::Network,
     server_key::ServerId,
 };
-
-const KEEPALIVE_AFTER: Duration = Duration::from_secs(15);
-const KEEPALIVE_EVERY: Duration = Duration::from_secs(5);
-const KEEPALIVE_PROBES: u32 = 3;
-/// The same time as the core's silence limit: both mean that the peer is gone.
-#[cfg(target_os = "linux")]
-const USER_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Connects, and makes the TLS handshake for `rtsps`; each may take `limit`.
 pub(super) async fn dial(
@@ -116,24 +108,10 @@ async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
         SocketAddr::V4(_) => TcpSocket::new_v4()?,
         SocketAddr::V6(_) => TcpSocket::new_v6()?,
     };
-    // Requests are small and each waits for its answer: Nagle would add 40 ms to every round trip.
-    socket.set_nodelay(true)?;
-    watch_for_death(&socket)?;
+    tcp_options::set_before_connect(&socket)?;
     let socket = socket.connect(address).await?;
-    receive_buffer::widen(&socket);
+    tcp_options::widen_receive_buffer(&socket);
     Ok(socket)
-}
-
-fn watch_for_death(socket: &TcpSocket) -> io::Result<()> {
-    let socket = SockRef::from(socket);
-    let keepalive = TcpKeepalive::new()
-        .with_time(KEEPALIVE_AFTER)
-        .with_interval(KEEPALIVE_EVERY)
-        .with_retries(KEEPALIVE_PROBES);
-    socket.set_tcp_keepalive(&keepalive)?;
-    #[cfg(target_os = "linux")]
-    socket.set_tcp_user_timeout(Some(USER_TIMEOUT))?;
-    Ok(())
 }
 
 fn failure(kind: ErrorKind, explanation: String) -> Error {

@@ -16,6 +16,7 @@
     reason = "the driver is where clock, timers and tasks belong"
 )]
 
+mod commands;
 mod dial;
 mod events;
 mod health;
@@ -23,16 +24,15 @@ mod input;
 mod link;
 mod loss;
 mod outbox;
+mod outputs;
 mod play_batching;
-mod quick_ack;
 mod read_pacing;
-mod receive_buffer;
-mod reuse;
 mod select;
 mod sessions;
 mod socket;
 mod suspend;
 mod tcp_info;
+mod tcp_options;
 mod tls;
 mod transport;
 
@@ -64,11 +64,11 @@ use self::{
     link::Readiness,
     outbox::Outbox,
     play_batching::PlayBatching,
-    quick_ack::QuickAck,
     read_pacing::{MOMENT, ReadPacing},
     select::{FairSelect, SelectOutcome, SelectSources},
     sessions::Sessions,
     suspend::SuspendDetector,
+    tcp_options::QuickAck,
     transport::Transport,
 };
 use super::{
@@ -76,10 +76,7 @@ use super::{
     error::Error,
     health::LONG_PATH,
     network::Network,
-    proto::{
-        Backlog, CloseReason, Connection, ConnectionConfig, CredentialReport, Event, ProbeOutcome,
-        Reply, Retirement, wire::uri::redacted,
-    },
+    proto::{Backlog, CloseReason, Connection, ConnectionConfig, ProbeOutcome},
 };
 
 /// Target of the wire log: every RTSP message without its secrets, at level TRACE.
@@ -88,8 +85,6 @@ const WIRE: &str = "rtspmux::wire";
 /// them commands and timers would wait, and packets would have left the processor's cache before
 /// consumers take them.
 const MAX_READS: usize = 4;
-/// The most commands in a row, for the same reason.
-const MAX_COMMANDS: usize = 64;
 
 /// True if a subscriber wants the wire log. Costs next to nothing if there is none.
 fn is_wire_logged() -> bool {
@@ -403,277 +398,6 @@ impl Driver {
                 .reset(tokio::time::Instant::from_std(deadline));
             self.timer_at = Some(deadline);
         }
-    }
-
-    fn on_reports(&mut self, first: Report) {
-        let mut next = Some(first);
-        for _ in 0..MAX_COMMANDS {
-            let Some(report) = next else { return };
-            self.core
-                .send_rtcp(report.session, report.stream, &report.packet);
-            next = self.reports.try_recv().ok();
-        }
-    }
-
-    async fn on_commands(&mut self, first: Command) {
-        self.detect_suspend();
-        let mut next = Some(first);
-        let mut taken = 0;
-        while let Some(command) = next {
-            self.look_before_reuse(&command).await;
-            self.on_command(command);
-            taken += 1;
-            // Commands that are not processed here stay in the channel.
-            let may_take = taken < MAX_COMMANDS;
-            next = may_take.then(|| self.commands.try_recv().ok()).flatten();
-        }
-    }
-
-    fn on_command(&mut self, command: Command) {
-        let now = clock::now();
-        match command {
-            Command::Open { .. } => self.on_open(command),
-            Command::Request {
-                session,
-                request,
-                reply,
-            } => {
-                let id = self.sessions.on_request(reply);
-                self.core.request(now, session, id, request);
-            }
-            Command::Probe {
-                missing,
-                known,
-                done,
-            } => {
-                self.probed = Some(done);
-                self.core.probe(now, missing, known);
-            }
-            Command::SetPatience { session, patience } => {
-                self.core.set_patience(session, patience);
-            }
-            Command::Release { session, is_known } => {
-                tracing::debug!("{}/{session}: released", self.handle.id);
-                self.core.release(now, session);
-                if is_known {
-                    self.update_pending_teardowns();
-                    self.handle.on_released();
-                }
-            }
-            Command::SetIdle(idle) => {
-                self.core.set_idle(now, idle);
-            }
-            Command::Credentials(status) => self.core.handle_credential_status(now, status),
-            Command::RefusalVerdict(verdict) => self.core.handle_refusal_verdict(now, verdict),
-            Command::Close => self.core.close(now),
-        }
-    }
-
-    fn on_open(&mut self, command: Command) {
-        let Command::Open {
-            config,
-            producer,
-            release,
-            opened,
-        } = command
-        else {
-            return;
-        };
-        let camera = redacted(&config.url);
-        let session = match self.core.open_session(config) {
-            Ok(session) => session,
-            Err(failure) => {
-                // The receiver may be gone. That does not matter: no session was opened.
-                let _ = opened.send(Err(failure));
-                return;
-            }
-        };
-        tracing::debug!("{}/{session}: opened for {camera}", self.handle.id);
-        self.sessions.insert(session, producer, camera, release);
-        // If the receiver is gone, the guard is dropped here, which releases the session.
-        let _ = opened.send(Ok(SessionGuard::new(session, &self.handle)));
-    }
-
-    /// Processes all outputs of the core, and writes what the socket takes.
-    fn settle(&mut self) {
-        loop {
-            let now = clock::now();
-            self.drain_events(now);
-            while let Some(message) = self.core.poll_transmit() {
-                self.outbox.push(message);
-            }
-            if !self.flush(now) {
-                break;
-            }
-        }
-        if !self.told_of_digest && self.core.has_seen_digest() {
-            self.told_of_digest = true;
-            self.events.handle(DriverEvent::DigestSeen);
-        }
-        self.pass_on_server_info();
-        let backlog = self.core.backlog();
-        self.backlog.send_if_modified(|known| {
-            let is_new = *known != backlog;
-            if is_new {
-                *known = backlog;
-            }
-            is_new
-        });
-        // The counters are updated before the callers that may read them are notified.
-        self.update_counters();
-        self.sessions.answer();
-        let handed_over = self.sessions.hand_over(clock::now());
-        self.read_pacing
-            .on_handed_over(handed_over, self.handle.budget.used());
-    }
-
-    /// Writes what the socket takes; true if the core heard of it and may have more output.
-    fn flush(&mut self, now: Instant) -> bool {
-        if self.outbox.is_empty() || self.over.is_some() {
-            return false;
-        }
-        self.held_until = match self.core.is_about_to_play() {
-            true => self
-                .play_batching
-                .until(now, self.core.sessions_coming_up()),
-            false => None,
-        };
-        if self.held_until.is_some() {
-            return false;
-        }
-        match self.outbox.write_to(&mut self.transport) {
-            Ok(written) => {
-                self.handle.counters.bytes_sent.add(written as u64);
-                self.core.handle_write_progress(now, self.outbox.backlog());
-                if self.outbox.is_empty() {
-                    self.play_batching.on_written();
-                }
-                written > 0
-            }
-            Err(error) => {
-                self.on_io_error(&error);
-                true
-            }
-        }
-    }
-
-    fn drain_events(&mut self, now: Instant) {
-        while let Some(message) = self.core.poll_wire() {
-            let id = self.handle.id;
-            match message.session {
-                Some(session) => tracing::trace!(target: WIRE, "{id}/{session}: {message}"),
-                None => tracing::trace!(target: WIRE, "{id}/-: {message}"),
-            }
-        }
-        while let Some(event) = self.core.poll_event() {
-            self.on_event(now, event);
-        }
-        while let Some(loss) = self.core.poll_framing_loss() {
-            self.events.handle(DriverEvent::FramingLost(now, loss));
-        }
-        while let Some(undescribed) = self.core.poll_undescribed() {
-            self.sessions.on_undescribed(&undescribed);
-        }
-    }
-
-    fn on_event(&mut self, now: Instant, event: Event) {
-        let id = self.handle.id;
-        match event {
-            Event::Packet(packet) => self.sessions.deliver(now, packet),
-            Event::Completed {
-                session,
-                request,
-                result,
-            } => {
-                match &result {
-                    Ok(Reply::TornDown) => {}
-                    Ok(_) => self.handle.on_proven(),
-                    Err(failure) => tracing::debug!("{id}/{session}: {failure}"),
-                }
-                self.sessions.complete(request, result);
-            }
-            Event::SessionLost { session, failure } => {
-                tracing::info!("{id}/{session}: lost: {failure}");
-                self.events.handle(DriverEvent::SessionLost(now));
-                self.sessions.on_lost(session, &failure);
-            }
-            Event::SessionClosed(session) => {
-                tracing::debug!("{id}/{session}: closed");
-                self.sessions.remove(session);
-            }
-            Event::Credentials(report) => {
-                if let CredentialReport::Refused(_) = report {
-                    tracing::info!("{id}/-: credentials refused");
-                }
-                self.events.handle(DriverEvent::Credentials(now, report));
-            }
-            Event::NoMoreSessions(reason) => {
-                tracing::info!("{id}/-: takes no more sessions: {reason:?}");
-                self.events.handle(DriverEvent::NoMoreSessions);
-                if let Retirement::CannotShare(violation) = reason
-                    && violation.taints()
-                {
-                    self.handle.on_tainted();
-                    self.sessions.touch_all();
-                }
-            }
-            Event::Probed(outcome) => {
-                tracing::debug!("{id}/-: a DESCRIBE of nothing: {outcome:?}");
-                self.events.handle(DriverEvent::Probed(outcome));
-                if let Some(waiter) = self.probed.take() {
-                    // The receiver may be gone.
-                    let _ = waiter.send(outcome);
-                }
-            }
-            Event::IdleExpired => {
-                if self.events.try_retire() {
-                    tracing::debug!("{id}/-: idle timeout");
-                    self.core.close(now);
-                }
-            }
-            Event::Closed(reason) => {
-                self.events.handle(DriverEvent::Retired);
-                self.handle.set_close_reason(reason.clone());
-                self.over = Some(reason);
-            }
-        }
-    }
-
-    /// Passes on what the core has learned of the server, if a request was answered since the last
-    /// time.
-    fn pass_on_server_info(&mut self) {
-        let answers = self.core.counters().answers;
-        if answers == self.answers {
-            return;
-        }
-        self.answers = answers;
-        self.handle.learn(|server_info| {
-            server_info.measures = self.core.measures();
-            server_info.server_header = self.core.server_header().map(str::to_owned);
-            server_info.public_header = self.core.public_header().map(str::to_owned);
-            server_info.is_serial = !self.core.is_pipelining();
-        });
-    }
-
-    fn update_counters(&mut self) {
-        let counts = self.core.counters();
-        self.update_pending_teardowns();
-        let counters = &self.handle.counters;
-        counters.packets.set(self.sessions.packets());
-        counters.sessions.set(self.core.session_count() as u64);
-        counters.requests.set(counts.requests);
-        counters.server_requests.set(counts.server_requests);
-        counters.frames_unknown.set(counts.unknown_frames);
-        counters.frames_foreign.set(counts.foreign_frames);
-        counters.frames_late.set(counts.late_frames);
-        counters.reports_dropped.set(counts.reports_dropped);
-        counters.resyncs.set(counts.resyncs);
-        counters.repeated_responses.set(counts.repeated_responses);
-    }
-
-    fn update_pending_teardowns(&mut self) {
-        let tearing_down = self.core.teardown_count();
-        self.handle.counters.tearing_down.set(tearing_down as u64);
     }
 
     fn finish(mut self, reason: CloseReason) {
