@@ -43,17 +43,16 @@ pub mod event;
 pub mod limits;
 
 pub(crate) mod auth;
-mod realms;
 pub mod wire;
 
 pub use self::{
     auth::{
-        LeftChallenge,
         credentials::Credentials,
         permit::{
-            CredentialReport, CredentialStatus, CredentialWant, Permit, PermitReturn, Refusal,
-            RefusalVerdict, Strength, Tag,
+            CredentialReport, CredentialStatus, CredentialWant, LeftChallenge, Permit,
+            PermitReturn, Refusal, RefusalVerdict, Strength, Tag,
         },
+        realms::Realms,
     },
     command::{RequestId, SessionConfig, SessionKey, SessionRequest},
     connection::{
@@ -66,7 +65,6 @@ pub use self::{
         PacketKind, ProbeOutcome, Reply, Retirement, SharingViolation, StreamGrant, Undescribed,
     },
     limits::{Limits, Timeouts},
-    realms::Realms,
     wire::{
         header::RtpInfo,
         sdp::{InvalidSdp, MediaStream, Presentation, SkipReason, SkippedMedia},

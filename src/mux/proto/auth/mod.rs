@@ -22,6 +22,8 @@ pub(crate) mod challenge;
 pub(crate) mod credentials;
 pub(crate) mod digest;
 pub(crate) mod permit;
+mod realm;
+pub(crate) mod realms;
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
@@ -32,14 +34,13 @@ use std::{
 use self::{
     challenge::Scheme,
     credentials::Credentials,
-    permit::{Strength, Tag},
+    permit::{LeftChallenge, Strength, Tag},
+    realm::{Nonce, Offer, Realm, Reuse},
+    realms::Realms,
 };
-use super::realms::Realms;
 
 /// The most realms of one connection; a recorder has as many as it has cameras.
 const MOST_REALMS: usize = 256;
-/// The most nonces of a realm that are remembered, so that the count goes on if one comes back.
-const REMEMBERED_NONCES: usize = 8;
 /// The most presentations and requests that are remembered.
 const MOST_REMEMBERED: usize = 4096;
 
@@ -127,124 +128,6 @@ impl Asked<'_> {
     pub(crate) fn presentation(&self) -> Option<Tag> {
         let is_about_one = self.is_of_session && self.method != "OPTIONS";
         is_about_one.then(|| Tag::of(self.home))
-    }
-}
-
-/// A challenge that was not answered when its connection ended. The next connection can answer it.
-#[derive(Clone)]
-pub struct LeftChallenge {
-    /// The `WWW-Authenticate` values.
-    header: String,
-    came: Instant,
-    /// The presentations that got it, and their requests.
-    spaces: Vec<Tag>,
-    requests: Vec<Tag>,
-}
-
-/// Leaves out the challenge: its nonce is half of a digest.
-impl fmt::Debug for LeftChallenge {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LeftChallenge")
-            .field("came", &self.came)
-            .finish_non_exhaustive()
-    }
-}
-
-/// Whether a nonce of a realm is good for more than one request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Reuse {
-    Unknown,
-    Works,
-    /// A nonce was stale at its second use, perhaps because of its age.
-    Expires,
-    /// This nonce was refused at its second use, perhaps because of its age.
-    Doubtful(Tag),
-    Never,
-}
-
-/// One algorithm that a challenge offers.
-#[derive(Debug)]
-struct Offer {
-    scheme: Scheme,
-    /// One cnonce per challenge, not per request. RFC 2617, 3.2.2.2 makes the session key of
-    /// `-sess` with the cnonce of the first request; others make a key for each request. With a
-    /// constant cnonce both give the same.
-    cnonce: String,
-}
-
-/// The offers of one nonce, the strongest first.
-#[derive(Debug)]
-struct Nonce {
-    tag: Tag,
-    offers: Vec<Offer>,
-    uses: u32,
-}
-
-/// One realm and its newest challenge.
-#[derive(Debug)]
-struct Realm {
-    tag: Tag,
-    current: Nonce,
-    /// The header as it was received.
-    header: String,
-    came: Instant,
-    /// No request has answered the challenge yet.
-    is_unanswered: bool,
-    /// The nonces before it, oldest first.
-    earlier: VecDeque<Nonce>,
-    challenges: u64,
-    reuse: Reuse,
-}
-
-impl Realm {
-    /// The offer to answer: the strongest that is allowed, or the strongest of all.
-    fn choose(&mut self, below: Option<Strength>, ceiling: Option<Strength>) -> Option<&mut Offer> {
-        let is_allowed = |offer: &Offer| {
-            let strength = offer.scheme.strength();
-            below.is_none_or(|below| strength < below)
-                && ceiling.is_none_or(|ceiling| strength <= ceiling)
-        };
-        let offers = &mut self.current.offers;
-        let at = offers.iter().position(is_allowed).unwrap_or(0);
-        offers.get_mut(at)
-    }
-
-    /// Takes a newer nonce. If it is one that was used before, its count goes on.
-    fn renew(&mut self, fresh: Nonce) {
-        let known = self.earlier.iter().position(|old| old.tag == fresh.tag);
-        let next = known
-            .and_then(|at| self.earlier.remove(at))
-            .unwrap_or(fresh);
-        if self.earlier.len() == REMEMBERED_NONCES {
-            self.earlier.pop_front();
-        }
-        let old = std::mem::replace(&mut self.current, next);
-        self.earlier.push_back(old);
-        self.challenges += 1;
-    }
-
-    fn is_basic(&self) -> bool {
-        let first = self.current.offers.first();
-        first.is_some_and(|offer| matches!(offer.scheme, Scheme::Basic { .. }))
-    }
-
-    /// A nonce that had been used before was stale.
-    fn on_stale(&mut self) {
-        self.reuse = match self.reuse {
-            Reuse::Works => Reuse::Unknown,
-            Reuse::Unknown => Reuse::Expires,
-            known => known,
-        };
-    }
-
-    /// A nonce was refused that had been used before, or that was no longer the newest.
-    fn on_reuse_refused(&mut self, nonce: Tag) {
-        self.reuse = match self.reuse {
-            Reuse::Works => Reuse::Unknown,
-            Reuse::Unknown | Reuse::Expires => Reuse::Doubtful(nonce),
-            Reuse::Doubtful(other) if other != nonce => Reuse::Never,
-            known => known,
-        };
     }
 }
 
@@ -662,16 +545,7 @@ impl Authenticator {
                 }
                 realm
             }
-            None => Realm {
-                tag,
-                current: fresh(self),
-                header: String::new(),
-                came,
-                is_unanswered: true,
-                earlier: VecDeque::new(),
-                challenges: 1,
-                reuse: Reuse::Unknown,
-            },
+            None => Realm::new(tag, fresh(self), came),
         };
         realm.is_unanswered = true;
         realm.came = came;

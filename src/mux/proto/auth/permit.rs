@@ -7,11 +7,10 @@
 
 use std::{
     collections::hash_map::DefaultHasher,
+    fmt,
     hash::{Hash as _, Hasher as _},
     time::Instant,
 };
-
-use super::LeftChallenge;
 
 /// A hash of a URI, realm or nonce: tells two of them apart, and shows nothing of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -144,6 +143,26 @@ pub enum RefusalVerdict {
     },
     /// Another connection was challenged meanwhile: answer the newest challenge.
     Excused,
+}
+
+/// A challenge that was not answered when its connection ended. The next connection can answer it.
+#[derive(Clone)]
+pub struct LeftChallenge {
+    /// The `WWW-Authenticate` values.
+    pub(super) header: String,
+    pub(super) came: Instant,
+    /// The presentations that got it, and their requests.
+    pub(super) spaces: Vec<Tag>,
+    pub(super) requests: Vec<Tag>,
+}
+
+/// Leaves out the challenge: its nonce is half of a digest.
+impl fmt::Debug for LeftChallenge {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LeftChallenge")
+            .field("came", &self.came)
+            .finish_non_exhaustive()
+    }
 }
 
 /// What a connection reports of the credentials.

@@ -24,8 +24,11 @@ use super::{
 };
 use crate::mux::proto::{
     auth::{
-        Answered, Asked, Authenticator, Authorization, LeftChallenge,
-        permit::{CredentialReport, CredentialStatus, CredentialWant, PermitReturn, Strength, Tag},
+        Answered, Asked, Authenticator, Authorization,
+        permit::{
+            CredentialReport, CredentialStatus, CredentialWant, LeftChallenge, PermitReturn,
+            Strength, Tag,
+        },
     },
     command::SessionKey,
 };

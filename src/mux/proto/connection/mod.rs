@@ -69,14 +69,17 @@ use self::{
     timers::{Timer, TimerTable},
 };
 use super::{
-    auth::{LeftChallenge, credentials::Credentials, permit::CredentialStatus},
+    auth::{
+        credentials::Credentials,
+        permit::{CredentialStatus, LeftChallenge},
+        realms::Realms,
+    },
     command::{RequestId, SessionConfig, SessionKey, SessionRequest},
     event::{
         CloseReason, Event, Failure, FailureKind, Packet, Reply, Retirement, SharingViolation,
         Undescribed,
     },
     limits::{Limits, Timeouts},
-    realms::Realms,
     wire::{
         codec::{Decoder, Unit, write_frame},
         header::{Methods, parse_cseq, parse_session},

@@ -13,7 +13,7 @@
 //! second of two such requests in one TLS record only when it receives more data.
 //! such requests in one record only when it is sent something more.
 
-use super::auth::permit::Tag;
+use super::permit::Tag;
 
 /// The number of presentations with the same realm that show that the server has only one.
 const ENOUGH: usize = 2;
