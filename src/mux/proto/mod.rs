@@ -56,9 +56,9 @@ pub use self::{
     },
     command::{RequestId, SessionConfig, SessionKey, SessionRequest},
     connection::{
-        Connection, ConnectionConfig, Counters,
-        backlog::{Backlog, HeadOfLine},
+        Connection, ConnectionConfig,
         measures::Measures,
+        status::{Backlog, Counters, HeadOfLine},
     },
     event::{
         CloseReason, Event, Failure, FailureKind, FirstAsked, FramingLoss, LimitExceeded, Packet,

@@ -26,7 +26,7 @@ mod realm;
 pub(crate) mod realms;
 
 use std::{
-    collections::{HashMap, HashSet, VecDeque},
+    collections::{HashMap, HashSet},
     fmt,
     time::Instant,
 };

@@ -8,9 +8,10 @@ use rtsp_types::Method;
 use super::{
     Connection, Health, Session, SessionPhase,
     channels::{ChannelPair, Collision, Grant, PayloadTypes},
+    draft::{Draft, Purpose},
     keep_alive,
     matching::{Match, is_description},
-    requests::{Draft, Outstanding, Purpose},
+    requests::Outstanding,
     sending::REPLACED,
     sources::SourcePolicy,
 };

@@ -20,7 +20,8 @@ use url::Url;
 
 use super::{
     ConnectionConfig,
-    requests::{Draft, Outstanding, Purpose, RequestTable},
+    draft::{Draft, Purpose},
+    requests::{Outstanding, RequestTable},
 };
 use crate::mux::proto::{
     auth::{

@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 
 use super::{
     Connection, SessionKey,
-    requests::{Draft, Purpose},
+    draft::{Draft, Purpose},
     session::Session,
 };
 use crate::mux::proto::{event::FailureKind, wire::header::is_in_order};

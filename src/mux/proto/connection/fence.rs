@@ -20,7 +20,8 @@ use url::Url;
 use super::{
     Connection,
     channels::ChannelPair,
-    requests::{Draft, Outstanding, Purpose},
+    draft::{Draft, Purpose},
+    requests::Outstanding,
 };
 use crate::mux::proto::{command::SessionKey, event::FailureKind};
 

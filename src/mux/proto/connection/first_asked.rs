@@ -7,7 +7,7 @@ use url::Url;
 
 use super::{
     Connection,
-    requests::{Draft, Purpose},
+    draft::{Draft, Purpose},
 };
 use crate::mux::proto::{
     event::{FailureKind, FirstAsked},

@@ -1,5 +1,13 @@
-//! The core's timeouts: deadlines, keep-alives, the silence probe, and the health check of a
-//! connection that was idle.
+//! What is due at which time - deadlines, keep-alives, the silence probe - and the times in which the
+//! clock says nothing about the server: while reading is paused, and after a suspend.
+//!
+//! Reading is paused while a consumer with `overflow-policy=block` drains its queue. What the server
+//! sends meanwhile is not read, so its silence is no evidence against it.
+//!
+//! While the machine is suspended our clock stands still, and the server's goes on.
+//! Sessions may have expired at the server, and the connection may be gone without a byte of that
+//! reaching us. So the core counts the time of the suspend, asks the server at once whether it is
+//! still there, and blames no session for what the server has ended meanwhile.
 
 use std::time::{Duration, Instant};
 
@@ -7,24 +15,19 @@ use rtsp_types::Method;
 
 use super::{
     Connection, ConnectionPhase, Timer,
-    requests::{Draft, Expired, Purpose},
+    draft::{Draft, Purpose},
+    idle::Health,
+    requests::Expired,
     session::Session,
 };
 use crate::mux::proto::{
     auth::AuthTrail,
     command::SessionKey,
-    event::{CloseReason, Event, FailureKind, Retirement},
+    event::{CloseReason, FailureKind, Retirement},
 };
 
-/// Whether requests may be sent on the connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Health {
-    Good,
-    /// It was idle for so long that a ping has to be answered before anything else is sent.
-    Suspect,
-    /// The ping is sent.
-    Checking,
-}
+/// During a pause, a timer that judges the server by its silence is set again after this time.
+const RECHECK: Duration = Duration::from_secs(1);
 
 impl Connection {
     /// Called when the time of [`poll_timeout`](Self::poll_timeout) has come.
@@ -239,79 +242,78 @@ impl Connection {
     }
 }
 
-/// Idleness, and the health check before reuse.
+/// Reading is paused.
 impl Connection {
-    pub(super) fn become_idle(&mut self, now: Instant, timeout: Duration) {
-        let at_once = timeout.is_zero();
-        let wait = if at_once {
-            self.config.timeouts.teardown
-        } else {
-            timeout
-        };
-        self.idle = Some(Idle {
-            since: self.idle.map_or(now, |idle| idle.since),
-            until_empty: at_once,
-        });
-        self.timers.clear(Timer::Idle);
-        // A time that overflows the clock is never reached.
-        if let Some(at) = now.checked_add(wait) {
-            self.timers.set(Timer::Idle, at);
+    /// Pauses reading, or ends the pause. During a pause no deadline of a request runs, the connection
+    /// is not taken for dead, and keep-alives are sent as usual.
+    pub fn set_reading_paused(&mut self, now: Instant, is_paused: bool) {
+        match (self.reading_paused_since, is_paused) {
+            (None, true) => self.reading_paused_since = Some(now),
+            (Some(since), false) => {
+                self.reading_paused_since = None;
+                self.last_byte = now;
+                self.requests
+                    .postpone(now, now.saturating_duration_since(since));
+            }
+            _ => {}
         }
-        self.expire_idle_if_empty();
     }
 
-    /// The connection stays idle, and is pinged if it is used after all.
-    fn on_idle_expired(&mut self) {
+    /// True unless reading is paused.
+    pub fn is_reading(&self) -> bool {
+        self.reading_paused_since.is_none()
+    }
+
+    fn postpone(&mut self, now: Instant, timer: Timer) {
+        self.timers.set(timer, now + RECHECK);
+    }
+}
+
+/// After a suspend of the machine.
+impl Connection {
+    /// The machine was suspended for `suspended` since the last input. A keep-alive that was due
+    /// meanwhile, or is due now, is sent as soon as the server has answered a ping; if it does not
+    /// answer, the connection ends as [`CloseReason::Suspended`]. An idle connection is pinged
+    /// before its next use. A suspend shorter than the idle time that makes a connection suspect
+    /// only counts as time.
+    pub fn handle_suspend(&mut self, now: Instant, suspended: Duration) {
+        if self.state != ConnectionPhase::Open {
+            return;
+        }
+        for session in self.sessions.values_mut() {
+            session.on_suspend(suspended);
+        }
         if let Some(idle) = &mut self.idle {
-            idle.until_empty = false;
+            idle.on_suspend(suspended);
+            self.timers.hasten(Timer::Idle, now, suspended);
         }
-        if self.state == ConnectionPhase::Open {
-            self.events.push_back(Event::IdleExpired);
+        if suspended >= self.config.timeouts.health_check_after {
+            self.was_suspended = true;
+            self.look_for_server(now);
+        }
+        self.handle_timeout(now);
+    }
+
+    fn look_for_server(&mut self, now: Instant) {
+        if self.health != Health::Good || self.idle.is_some() {
+            return;
+        }
+        self.health = Health::Suspect;
+        let mut set_up = self.sessions.values().filter(|session| session.is_set_up());
+        // Without a session there is nothing to lose; the next request has the ping before it.
+        if let Some(session) = set_up.next() {
+            let ping = self.ping(session.aggregate().clone());
+            self.waiting.push_front(ping);
+            self.flush(now);
         }
     }
 
-    pub(super) fn become_busy(&mut self, now: Instant) {
-        self.check_before_reuse();
-        self.timers.clear(Timer::Idle);
-        if let Some(idle) = self.idle.take()
-            && now.saturating_duration_since(idle.since) > self.config.timeouts.health_check_after
-        {
-            self.health = Health::Suspect;
+    /// The reason for the end of the connection: the suspend, until the server has shown that it
+    /// kept the connection through it.
+    pub(super) fn reason_for_loss(&self, reason: CloseReason) -> CloseReason {
+        match self.was_suspended {
+            true => CloseReason::Suspended,
+            false => reason,
         }
-    }
-
-    pub(super) fn expire_idle_if_empty(&mut self) {
-        let is_over = self.idle.is_some_and(|idle| idle.until_empty) && self.sessions.is_empty();
-        if is_over {
-            self.timers.clear(Timer::Idle);
-            self.on_idle_expired();
-        }
-    }
-
-    /// The ping uses the URL of the request after it, never `*`: go2rtc plays the first URL that it
-    /// sees.
-    pub(super) fn begin_health_check(&mut self) -> Option<Draft> {
-        let first = self.waiting.front()?;
-        let (url, is_ping) = (first.url.clone(), first.purpose == Purpose::Ping);
-        self.health = Health::Checking;
-        match is_ping {
-            true => self.waiting.pop_front(),
-            false => Some(self.ping(url)),
-        }
-    }
-}
-
-/// The state of a connection without references.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Idle {
-    since: Instant,
-    /// The idle time ends as soon as the last TEARDOWN is answered.
-    until_empty: bool,
-}
-
-impl Idle {
-    /// The connection was idle during the suspend too, while our clock stood still.
-    pub(super) fn on_suspend(&mut self, suspended: Duration) {
-        self.since = self.since.checked_sub(suspended).unwrap_or(self.since);
     }
 }

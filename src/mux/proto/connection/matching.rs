@@ -7,7 +7,8 @@ use url::Url;
 use super::{
     Connection,
     answered::{Content, Numbering},
-    requests::{Draft, Outstanding, Purpose},
+    draft::{Draft, Purpose},
+    requests::Outstanding,
 };
 use crate::mux::proto::{
     event::{CloseReason, FailureKind},

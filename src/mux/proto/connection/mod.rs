@@ -1,43 +1,41 @@
-//! The connection's state machine: its fields, and the commands, inputs, outputs and getters of the
-//! contract.
+//! The connection's state machine: its fields, and the commands, inputs and outputs of the contract
+//! (getters: `status`).
 //!
 //! The mechanisms are in the submodules: `sending` decides which requests may be written,
 //! `authorizer` which may carry the credentials, `unauthorized` what a 401 means, `matching` which
 //! request an answer belongs to, `answers` what the answer means, `fence` what a missing answer
 //! means, `teardown` how sessions and the connection end, `describe_batch` what may follow a
-//! DESCRIBE, `framing` what bytes mean that belong to no unit, `unasked` what bytes mean that
-//! arrive on an idle connection, `liveness` what is due at which time, `probe` how the server
+//! DESCRIBE, `frames` what happens to each frame, `framing` what bytes mean that belong to no
+//! unit, `idle` what may happen on a connection without references, `liveness` what is due when, `probe` how the server
 //! reacts to a failing DESCRIBE, and `server_requests` answers the server's own requests.
 
 pub(crate) mod answered;
 mod answers;
 mod authorizer;
-pub(crate) mod backlog;
 pub(crate) mod channels;
 mod describe_batch;
 pub(crate) mod describe_window;
+pub(crate) mod draft;
 mod fence;
 mod first_asked;
+mod frames;
 mod framing;
+mod idle;
 pub(crate) mod keep_alive;
-pub(crate) mod live555;
 mod liveness;
 mod matching;
 pub(crate) mod measures;
 mod probe;
-mod reading_paused;
 pub(crate) mod requests;
 mod sending;
 mod server_requests;
 pub(crate) mod session;
 pub(crate) mod sessions;
 pub(crate) mod sources;
-mod suspend;
+pub(crate) mod status;
 mod teardown;
 pub(crate) mod timers;
-mod unasked;
 mod unauthorized;
-mod undescribed;
 
 use std::{
     collections::VecDeque,
@@ -50,22 +48,23 @@ use rtsp_types::Method;
 use self::{
     answered::AnswerHistory,
     authorizer::Authorizer,
-    backlog::Backlog,
-    channels::{ChannelTable, FrameVerdict},
+    channels::ChannelTable,
     describe_batch::DescribeBatch,
     describe_window::DescribeWindow,
+    draft::Draft,
     fence::Fences,
     first_asked::FirstUrl,
     framing::{Framing, Read, is_sound},
+    idle::{Health, Idle},
     keep_alive::Means,
-    liveness::{Health, Idle},
-    measures::{Measures, Meter},
+    measures::Meter,
     probe::Probe,
-    requests::{Draft, Purpose, RequestTable},
+    requests::RequestTable,
     server_requests::StormGuard,
     session::{Session, SessionPhase, TeardownState},
     sessions::SessionTable,
     sources::SourcePolicy,
+    status::Counters,
     timers::{Timer, TimerTable},
 };
 use super::{
@@ -119,31 +118,6 @@ pub struct ConnectionConfig {
     pub limits: Limits,
     /// How long the core waits.
     pub timeouts: Timeouts,
-}
-
-/// The counters of a connection.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counters {
-    /// Requests sent, including those repeated after a 401.
-    pub requests: u64,
-    /// Final answers to them.
-    pub answers: u64,
-    /// Frames on channels that no session owns.
-    pub unknown_frames: u64,
-    /// Frames that do not fit the stream of their channel: version, payload type or source.
-    pub foreign_frames: u64,
-    /// Frames on channels whose session was torn down.
-    pub late_frames: u64,
-    /// Losses of framing.
-    pub resyncs: u64,
-    /// Requests of the server.
-    pub server_requests: u64,
-    /// Answers that match no request.
-    pub unmatched_responses: u64,
-    /// Answers that came before.
-    pub repeated_responses: u64,
-    /// Receiver reports that were not sent because the peer reads too slowly.
-    pub reports_dropped: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -472,45 +446,6 @@ impl Connection {
         }
     }
 
-    /// The packet in a frame, if no event has to come before it.
-    #[inline]
-    fn on_frame(&mut self, now: Instant, channel: u8, payload: Bytes) -> Option<Packet> {
-        match self.channels.judge(channel, &payload, now) {
-            FrameVerdict::Deliver {
-                session,
-                stream,
-                kind,
-            } => {
-                let packet = Packet {
-                    session,
-                    stream: stream as usize,
-                    kind,
-                    payload,
-                };
-                if self.events.is_empty() {
-                    return Some(packet);
-                }
-                self.events.push_back(Event::Packet(packet));
-            }
-            FrameVerdict::Unknown => {
-                self.counters.unknown_frames += 1;
-                self.on_unasked(now);
-            }
-            FrameVerdict::Foreign => self.counters.foreign_frames += 1,
-            FrameVerdict::OtherType {
-                session,
-                stream,
-                payload_type,
-            } => {
-                self.counters.foreign_frames += 1;
-                let stream = stream as usize;
-                self.note_undescribed(session, stream, payload_type);
-            }
-            FrameVerdict::Quarantined => self.counters.late_frames += 1,
-        }
-        None
-    }
-
     fn on_message(&mut self, now: Instant, message: Message) {
         self.framing.on_message();
         self.log_received(&message);
@@ -567,109 +502,6 @@ impl Connection {
         .into_iter()
         .flatten()
         .min()
-    }
-}
-
-/// Getters.
-impl Connection {
-    /// True once [`Event::Closed`] was or will be polled; nothing else happens any more.
-    pub fn is_closed(&self) -> bool {
-        matches!(self.state, ConnectionPhase::Closed(_))
-    }
-
-    fn is_closed_for_challenge(&self) -> bool {
-        self.state == ConnectionPhase::Closed(CloseReason::Challenged)
-    }
-
-    /// True while the connection is closing: sessions are torn down, and nothing else is sent.
-    pub fn is_closing(&self) -> bool {
-        self.state == ConnectionPhase::Closing
-    }
-
-    /// True if a session is being set up: a DESCRIBE, SETUP or PLAY is unanswered.
-    pub fn is_bringing_up(&self) -> bool {
-        let brings_up = |purpose: &Purpose| {
-            matches!(
-                purpose,
-                Purpose::Describe | Purpose::Setup { .. } | Purpose::Play
-            )
-        };
-        self.requests
-            .waiting()
-            .any(|entry| brings_up(&entry.draft.purpose))
-    }
-
-    /// The unanswered requests.
-    pub fn backlog(&self) -> Backlog {
-        let is_describe = |draft: &&Draft| draft.purpose == Purpose::Describe;
-        let sent = self.requests.waiting().map(|entry| &entry.draft);
-        let unanswered = sent.chain(&self.waiting).filter(is_describe).count();
-        Backlog {
-            head: self.requests.head(),
-            describes: unanswered + self.authorizer.describes(),
-            unsent: self
-                .waiting
-                .iter()
-                .filter(is_describe)
-                .filter_map(|draft| draft.session)
-                .collect(),
-        }
-    }
-
-    /// True if a PLAY is unanswered.
-    pub fn is_about_to_play(&self) -> bool {
-        let mut waiting = self.requests.waiting();
-        waiting.any(|entry| entry.draft.purpose == Purpose::Play)
-    }
-
-    /// The number of sessions that have not played yet and are going to.
-    pub fn sessions_coming_up(&self) -> usize {
-        let sessions = self.sessions.values();
-        sessions.filter(|session| session.is_coming_up()).count()
-    }
-
-    /// The number of sessions that are open, or whose TEARDOWN is due or unanswered.
-    pub fn session_count(&self) -> usize {
-        self.sessions.len()
-    }
-
-    /// Of these, the number of sessions being torn down, which the server may still have.
-    pub fn teardown_count(&mut self) -> usize {
-        self.sessions.tearing_down()
-    }
-
-    /// The measurements so far.
-    pub fn measures(&self) -> Measures {
-        self.meter.measures()
-    }
-
-    /// The server's name (`Server`), shortened and without control characters. live555 and go2rtc
-    /// send none.
-    pub fn server_header(&self) -> Option<&str> {
-        self.server_header.as_deref()
-    }
-
-    /// The methods the server named last (`Public`), as written, shortened and without control
-    /// characters.
-    pub fn public_header(&self) -> Option<&str> {
-        self.public_header.as_deref()
-    }
-
-    /// True if several requests may be outstanding. False once one of several was lost (VLC drops
-    /// all but the first).
-    pub fn is_pipelining(&self) -> bool {
-        self.fences.is_pipelining()
-    }
-
-    /// True if the server has asked for Digest, for the
-    /// [`refuse_basic`](ConnectionConfig::refuse_basic) of other connections.
-    pub fn has_seen_digest(&self) -> bool {
-        self.authorizer.has_seen_digest()
-    }
-
-    /// The counters so far.
-    pub fn counters(&self) -> Counters {
-        self.counters
     }
 }
 

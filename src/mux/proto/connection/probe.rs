@@ -12,7 +12,7 @@ use std::time::Instant;
 use rtsp_types::Method;
 use url::Url;
 
-use super::{Connection, ConnectionPhase, requests::Purpose};
+use super::{Connection, ConnectionPhase, draft::Purpose};
 use crate::mux::proto::event::{CloseReason, Event, ProbeOutcome};
 
 /// Statuses with which servers refuse a second DESCRIBE as such.

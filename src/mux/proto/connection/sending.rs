@@ -11,7 +11,7 @@ use url::Url;
 use super::{
     Connection, ConnectionPhase, Health, Timer,
     authorizer::AuthorizationGate,
-    requests::{Draft, Purpose},
+    draft::{Draft, Purpose},
     session::{Session, SessionPhase},
 };
 use crate::mux::proto::{

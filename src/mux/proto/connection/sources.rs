@@ -17,7 +17,6 @@
 
 use std::time::{Duration, Instant};
 
-use super::live555::feeds_the_dead;
 use crate::mux::proto::wire::{header::RtpInfo, rtp::RtpHeader};
 
 /// Which sources are accepted on a stream's channels.
@@ -318,6 +317,27 @@ fn patience(standing: SourceStanding) -> Duration {
         SourceStanding::Stray => STRAY_SILENCE,
         SourceStanding::Fresh | SourceStanding::Named => SILENCE,
     }
+}
+
+/// True if `a=tool` names a live555 that writes packets of sessions whose connection has died into
+/// other connections; `None` if it names no live555, or no version.
+fn feeds_the_dead(tool: &str) -> Option<bool> {
+    /// The first version that does not.
+    const MENDED: (u16, u8, u8) = (2017, 6, 4);
+    version(tool).map(|version| version < MENDED)
+}
+
+/// `LIVE555 Streaming Media v2017.06.04` gives (2017, 6, 4).
+fn version(tool: &str) -> Option<(u16, u8, u8)> {
+    if !tool.starts_with("LIVE555") {
+        return None;
+    }
+    let (_, version) = tool.rsplit_once('v')?;
+    let mut parts = version.trim().split('.');
+    let year = parts.next()?.parse().ok()?;
+    let month = parts.next()?.parse().ok()?;
+    let day = parts.next()?.parse().ok()?;
+    Some((year, month, day))
 }
 
 #[cfg(test)]

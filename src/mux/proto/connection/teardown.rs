@@ -14,7 +14,8 @@ use rtsp_types::Method;
 
 use super::{
     Connection, ConnectionPhase, TeardownState,
-    requests::{Draft, Outstanding, Purpose},
+    draft::{Draft, Purpose},
+    requests::Outstanding,
     session::SessionPhase,
 };
 use crate::mux::proto::{

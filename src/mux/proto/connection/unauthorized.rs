@@ -14,7 +14,8 @@ use url::Url;
 use super::{
     CloseReason, Connection, FailureKind,
     authorizer::Accused,
-    requests::{Draft, Outstanding, Purpose},
+    draft::{Draft, Purpose},
+    requests::Outstanding,
 };
 use crate::mux::proto::{
     auth::{

@@ -280,3 +280,19 @@ mod hostile {
         }
     }
 }
+
+#[test]
+fn the_version_of_live555_says_whether_it_feeds_the_dead() {
+    let tool = |version: &str| format!("LIVE555 Streaming Media v{version}");
+    assert_eq!(feeds_the_dead(&tool("2017.06.03")), Some(true));
+    assert_eq!(feeds_the_dead(&tool("2017.06.04")), Some(false));
+    for unknown in [
+        &tool("2017.06"),
+        &tool("x.y.z"),
+        "LIVE555",
+        "Lavf v2010.01.01",
+        "",
+    ] {
+        assert_eq!(feeds_the_dead(unknown), None, "{unknown}");
+    }
+}
