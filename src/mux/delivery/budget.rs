@@ -1,18 +1,19 @@
-//! What may wait for consumers, of one connection and of the whole process.
+//! The memory limit for packets that wait for consumers, of one connection and of the whole
+//! process.
 
 use std::sync::{
     Arc,
     atomic::{AtomicUsize, Ordering},
 };
 
-/// What one connection may have waiting for all its consumers.
+/// The limit of one connection, for all its consumers.
 const CONNECTION_BYTES: usize = 64 * 1024 * 1024;
-/// What all connections of the process may have waiting.
+/// The limit of all connections of the process.
 pub(super) const PROCESS_BYTES: usize = 512 * 1024 * 1024;
 
 pub(super) static PROCESS_BUDGET: Budget = Budget::new(PROCESS_BYTES);
 
-/// Bytes that several queues may use together.
+/// Bytes that several queues share.
 #[derive(Debug)]
 pub struct Budget {
     used: AtomicUsize,
@@ -33,7 +34,7 @@ impl Budget {
     }
 
     fn try_take(&self, bytes: usize) -> bool {
-        // Relaxed: only the sum matters, nothing else is published by it.
+        // Relaxed: only the sum matters, no other data depends on it.
         if self
             .used
             .fetch_add(bytes, Ordering::Relaxed)
@@ -50,7 +51,7 @@ impl Budget {
         self.used.fetch_sub(bytes, Ordering::Relaxed);
     }
 
-    /// Bytes waiting.
+    /// Bytes in use.
     pub(crate) fn used(&self) -> usize {
         self.used.load(Ordering::Relaxed)
     }
@@ -61,13 +62,13 @@ impl Budget {
     }
 }
 
-/// What one queue draws on, and what it has drawn.
+/// One queue's share of the budgets, and what it has drawn.
 #[derive(Debug)]
 pub(super) struct Account {
     connection: Arc<Budget>,
     process: &'static Budget,
     drawn: usize,
-    /// Drawn ahead, and for nothing yet.
+    /// Drawn ahead, and not used yet.
     ahead: usize,
 }
 
@@ -81,15 +82,15 @@ impl Account {
         }
     }
 
-    /// Draws what a batch of packets needs at most, if there is so much. The budgets are written to
-    /// by all threads, and so once for a batch rather than for each packet in it.
+    /// Draws what a batch of packets needs at most, if there is that much. All threads write to the
+    /// budgets, so this is done once for a batch and not for each packet.
     pub(super) fn draw_ahead(&mut self, bytes: usize) {
         if self.try_take(bytes) {
             self.ahead += bytes;
         }
     }
 
-    /// The batch is over.
+    /// Returns what the batch did not need.
     pub(super) fn give_back_rest(&mut self) {
         let rest = std::mem::take(&mut self.ahead);
         if rest > 0 {
@@ -97,12 +98,12 @@ impl Account {
         }
     }
 
-    /// An empty one on the same budgets.
+    /// A new, empty account on the same budgets.
     pub(super) fn another(&self) -> Self {
         Self::new(Arc::clone(&self.connection), self.process)
     }
 
-    /// What it has drawn passes to another one on the same budgets.
+    /// Passes bytes that it has drawn to another account on the same budgets.
     pub(super) fn hand_over(&mut self, bytes: usize, to: &mut Self) {
         self.drawn -= bytes;
         to.drawn += bytes;
@@ -119,7 +120,7 @@ impl Account {
         is_taken
     }
 
-    /// The same, of what was drawn ahead only.
+    /// The same, but only from what was drawn ahead.
     pub(super) fn try_draw_ahead(&mut self, bytes: usize) -> bool {
         let Some(left) = self.ahead.checked_sub(bytes) else {
             return false;

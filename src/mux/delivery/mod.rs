@@ -1,18 +1,19 @@
 //! The bounded queue of packets between a connection's driver and the consumer of one session.
 //!
-//! The driver never waits: where there is no room, packets go, and the next one of their stream says
-//! so. So one slow consumer costs itself packets and its siblings nothing (fault F32). Which packets
-//! go is the session's [`OverflowPolicy`]; with `Block` none do, and the driver of the session's own
-//! connection stops reading until there is room.
+//! The driver never waits: where there is no room, packets are dropped, and the next one of their
+//! stream says so. So a slow consumer loses its own packets, and other sessions lose none (fault
+//! F32). The session's [`OverflowPolicy`] decides which packets are dropped; with `Block` none are,
+//! and the driver of the session's own connection stops reading until there is room.
 //!
-//! Packets are handed over in batches, those of one turn of the driver. The consumer takes everything
-//! that waits at once, by swapping queues, and is woken only when an empty queue gets something. It may
-//! leave `lanes` of some streams waiting and take from the others.
+//! The driver hands packets over in batches, one for each of its turns. The consumer takes
+//! everything that waits at once, by swapping queues, and is woken only when an empty queue gets a
+//! packet. It may leave the packets of some streams in the queue (`Lanes`) and take those of the
+//! others.
 //!
-//! Invariants: of each stream, order delivered is order pushed (across streams likewise, but for
-//! parameter sets that after a gap have to wait for their picture, and streams that are parked);
-//! delivered + dropped + waiting = pushed; what waits stays below the caps of session, connection and
-//! process. `Block` goes beyond the session's by what was read at once.
+//! Invariants: packets of a stream are delivered in the order in which they were pushed (across
+//! streams too, except for parameter sets that after a loss wait for their picture, and parked
+//! streams); delivered + dropped + waiting = pushed; the waiting bytes stay below the caps of
+//! session, connection and process. `Block` exceeds the session's cap by one read at most.
 
 mod budget;
 mod parked;
@@ -50,17 +51,17 @@ pub struct Packet {
     pub kind: PacketKind,
     /// The packet, without the four bytes of interleaving.
     pub payload: Bytes,
-    /// When it was read from the socket.
+    /// When the driver read it from the socket.
     pub received: Instant,
-    /// Packets of this stream were dropped right before this one, because they were not taken in time;
-    /// or the session was moved to another connection, and what came before was another one's as far
-    /// as clock, sequence numbers and SSRC go.
+    /// Packets of this stream were dropped right before this one, because they were not taken in
+    /// time; or the session was moved to another connection, so that clock, sequence numbers and
+    /// SSRC start anew.
     pub discontinuity: bool,
 }
 
 impl Packet {
-    /// The access unit of its stream that it belongs to: its RTP timestamp (RFC 3550 5.1); none if
-    /// it is too short for one.
+    /// The access unit of its stream that it belongs to: its RTP timestamp (RFC 3550 5.1); `None`
+    /// if the packet is too short.
     fn unit(&self) -> Option<u32> {
         RtpHeader::of(&self.payload).map(|header| header.timestamp)
     }
@@ -69,26 +70,26 @@ impl Packet {
         unit.is_some() && self.unit() == unit
     }
 
-    /// Lets go of the chunk it was read into.
+    /// Copies the payload, so that it does not keep its read chunk.
     fn detach(&mut self) {
         self.payload = Bytes::copy_from_slice(&self.payload);
     }
 }
 
-/// What is behind the lock.
+/// The data behind the lock.
 #[derive(Debug)]
 struct State {
     queue: Lanes,
-    /// Of the consumer, while there is nothing.
+    /// The consumer's waker, while the queue is empty.
     waker: Option<Waker>,
-    /// Of the driver, while there is no room.
+    /// The driver's waker, while there is no room.
     room_waker: Option<Waker>,
-    /// Set once: why nothing comes any more.
+    /// Set once: why no packet comes any more.
     end: Option<Error>,
 }
 
 impl State {
-    /// The consumer has to wait.
+    /// Registers the consumer to be woken.
     fn wake_later(&mut self, context: &Context<'_>) {
         let waker = context.waker();
         if !self.waker.as_ref().is_some_and(|it| it.will_wake(waker)) {
@@ -97,17 +98,17 @@ impl State {
     }
 }
 
-/// What producer, consumer and observers share.
+/// Shared by producer, consumer and observers.
 #[derive(Debug)]
 pub(crate) struct Delivery(Mutex<State>);
 
 impl Delivery {
     fn lock(&self) -> MutexGuard<'_, State> {
-        // No code of ours panics between two changes that belong together.
+        // Our code does not panic between two changes that belong together.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What the streams carry, by index; before their first packet.
+    /// Sets the media of the streams, by index; called before their first packet.
     pub(crate) fn describe(&self, streams: &[MediaStream]) {
         self.lock().queue.describe(streams);
     }
@@ -117,7 +118,7 @@ impl Delivery {
         self.lock().queue.counts()
     }
 
-    /// Why nothing comes any more.
+    /// Why no packet comes any more.
     pub(crate) fn end_reason(&self) -> Option<Error> {
         self.lock().end.clone()
     }
@@ -156,37 +157,37 @@ fn with_budgets(
     )
 }
 
-/// How long a consumer may take nothing and count as one that only needs the processor. A thread
-/// among hundreds that are ready to run on one processor has its turn within that.
+/// How long a consumer may take nothing and still count as waiting for CPU time. A thread among
+/// hundreds that are ready to run on one processor gets its turn within that time.
 const PATIENCE: Duration = Duration::from_millis(250);
 
-/// How a consumer does.
+/// Whether a consumer keeps up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Attention {
     /// It had taken everything.
     Prompt,
-    /// Not everything, but something not long ago.
+    /// It had not taken everything, but has taken something lately.
     Late,
-    /// It stands still, or has not begun.
+    /// It has stopped, or has not begun.
     None,
 }
 
 /// A batch that was handed over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HandedOver {
-    /// Bytes of its packets, dropped ones included.
+    /// The bytes of its packets, dropped ones included.
     pub octets: usize,
-    /// What its consumer had done before.
+    /// The consumer's state before the batch.
     pub attention: Attention,
 }
 
-/// The driver's end. Dropped before it was ended, it reports that the driver died.
+/// The driver's end. If it is dropped before `end`, it reports that the driver died.
 #[derive(Debug)]
 pub struct Producer {
     delivery: Arc<Delivery>,
-    /// Pushed and not handed over yet.
+    /// Packets pushed and not handed over yet.
     batch: Vec<Packet>,
-    /// When the consumer was last seen to have taken something.
+    /// When the consumer was last seen to take something.
     last_taken: Option<Instant>,
     may_block: bool,
 }
@@ -198,15 +199,15 @@ impl Producer {
         self.batch.push(packet);
     }
 
-    /// So many packets of a stream came that are not delivered: its description does not name their
-    /// payload type.
+    /// Counts packets of a stream that are not delivered because its description does not name
+    /// their payload type.
     pub fn note_undescribed(&mut self, stream: usize, payload_type: u8, count: u64) {
         let mut state = self.delivery.lock();
         state.queue.note_undescribed(stream, payload_type, count);
     }
 
-    /// Queues the packets of the batch, or makes room for them, or drops them; never waits. Wakes
-    /// the consumer if it had nothing. Tells how it does.
+    /// Queues the packets of the batch, makes room for them, or drops them; never waits. Wakes the
+    /// consumer if the queue was empty. Returns how the consumer keeps up.
     pub fn hand_over(&mut self, now: Instant) -> HandedOver {
         let mut state = self.delivery.lock();
         if state.queue.take_was_taken() {
@@ -214,7 +215,7 @@ impl Producer {
         }
         let was_empty = state.queue.is_empty();
         let octets = state.queue.push_all(&mut self.batch);
-        // Not for a batch that was dropped.
+        // Not if the whole batch was dropped.
         let waker = match state.queue.is_empty() {
             true => None,
             false => state.waker.take(),
@@ -232,18 +233,18 @@ impl Producer {
         HandedOver { octets, attention }
     }
 
-    /// Whether it was made with [`OverflowPolicy::Block`].
+    /// True if it was made with [`OverflowPolicy::Block`].
     pub(crate) fn may_block(&self) -> bool {
         self.may_block
     }
 
-    /// Whether nothing more should be read before there is room.
+    /// True if the driver should not read more before there is room.
     pub(crate) fn is_blocking(&self) -> bool {
         self.delivery.lock().queue.is_blocking()
     }
 
-    /// Ready while there is room. Else nothing more should be read, and `context` is woken when
-    /// there is some again.
+    /// Ready while there is room. Otherwise the driver should not read more, and `context` is woken
+    /// once there is room again.
     pub(crate) fn poll_room(&self, context: &mut Context<'_>) -> Poll<()> {
         let mut state = self.delivery.lock();
         if !state.queue.is_blocking() {
@@ -253,16 +254,16 @@ impl Producer {
         Poll::Pending
     }
 
-    /// Wakes the consumer though there is no packet: it is to look at its connection.
+    /// Wakes the consumer without a packet, so that it checks its connection.
     pub(crate) fn wake_for_notice(&mut self) {
-        // Taken under the lock, woken outside of it.
+        // Taken under the lock, woken without it.
         let waker = self.delivery.lock().waker.take();
         if let Some(waker) = waker {
             waker.wake();
         }
     }
 
-    /// Nothing comes any more; what waits is still delivered. The first reason counts.
+    /// Ends the queue; packets that wait are still delivered. The first reason counts.
     pub(crate) fn end(&mut self, reason: Error) {
         let waker = {
             let mut state = self.delivery.lock();
@@ -287,17 +288,17 @@ impl Drop for Producer {
 #[derive(Debug)]
 pub struct Consumer {
     delivery: Arc<Delivery>,
-    /// Taken from the queue and not yet given to the user.
+    /// Packets taken from the queue and not yet given to the user.
     taken: VecDeque<Packet>,
-    /// The streams whose packets are left waiting.
+    /// The streams whose packets are left in the queue.
     parked: BTreeSet<usize>,
-    /// The queue does not know of it yet: it learns when it is taken from, or what had waited could be
-    /// in the way of what comes.
+    /// The queue does not know of the change yet. It is told at the next take; otherwise packets
+    /// that had waited could be in front of new ones.
     is_parking_new: bool,
 }
 
 impl Consumer {
-    /// Leaves the packets of a stream waiting from now on, or no more.
+    /// From now on leaves the packets of a stream in the queue, or takes them again.
     pub(crate) fn set_parked(&mut self, stream: usize, is_parked: bool) {
         self.is_parking_new |= match is_parked {
             true => self.parked.insert(stream),
@@ -305,19 +306,20 @@ impl Consumer {
         };
     }
 
-    /// Leaves waiting what `other` did.
+    /// Parks the same streams as `other`.
     pub(crate) fn park_as(&mut self, other: &Self) {
         self.parked.clone_from(&other.parked);
         self.is_parking_new = true;
     }
 
-    /// Takes over from another session's: the next RTP packet of each of these streams says so.
+    /// Takes over from the queue of another session: the next RTP packet of each of these streams
+    /// says so.
     pub(crate) fn begin_anew(&mut self, streams: impl Iterator<Item = usize>) {
         let mut state = self.delivery.lock();
         streams.for_each(|stream| state.queue.begin_anew(stream));
     }
 
-    /// Ready once there is an RTP packet, or false once the session is over.
+    /// Ready with true once there is an RTP packet, with false once the session is over.
     pub(crate) fn poll_media(&mut self, context: &mut Context<'_>) -> Poll<bool> {
         let mut state = self.delivery.lock();
         if state.queue.has_media() {
@@ -330,7 +332,7 @@ impl Consumer {
         Poll::Pending
     }
 
-    /// The next packet; none once the session is over and everything was taken.
+    /// The next packet; `None` once the session is over and everything was taken.
     pub(crate) fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Packet>> {
         if self.taken.is_empty() && !std::task::ready!(self.poll_take(context)) {
             return Poll::Ready(None);
@@ -344,8 +346,8 @@ impl Consumer {
             return Poll::Ready(false);
         }
         if batch.is_empty() {
-            // No packet is moved, since a queue that is filled from empty begins where its memory
-            // does; and the batch's memory becomes that of the next queue.
+            // No packet is moved, because a queue that is filled from empty begins at the start of
+            // its memory; and the batch's memory becomes that of the next queue.
             let empty = VecDeque::from(std::mem::take(batch));
             *batch = std::mem::replace(&mut self.taken, empty).into();
         } else {
@@ -354,7 +356,7 @@ impl Consumer {
         Poll::Ready(true)
     }
 
-    /// Swaps the full queue for our empty one, so that neither side ever allocates in steady state.
+    /// Swaps the full queue for our empty one, so that neither side allocates in steady state.
     fn poll_take(&mut self, context: &mut Context<'_>) -> Poll<bool> {
         let mut state = self.delivery.lock();
         if std::mem::take(&mut self.is_parking_new) {

@@ -1,9 +1,9 @@
-//! The queue of a session, and those of its streams that are parked. No locks, no wakers.
+//! The queue of a session, and the queues of its parked streams. No locks, no wakers.
 //!
 //! Streams wait for each other: a muxer takes no picture before there is sound. So a consumer may
-//! leave packets of one stream waiting and take those of the others. A stream that is left waiting is
-//! parked: it has a queue of its own, with caps of its own, in which the session's policy holds as
-//! ever, so that what it drops, and its age, are no matter of the others.
+//! leave packets of one stream in the queue and take those of the others. Such a stream is parked:
+//! it has a queue of its own, with caps of its own, and the session's policy applies there as
+//! usual. So its drops, and its age, do not affect the other streams.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -13,9 +13,9 @@ use crate::mux::proto::MediaStream;
 /// The queues of one session.
 #[derive(Debug)]
 pub(super) struct Lanes {
-    /// Of the streams that are taken from.
+    /// The queue of all streams that are not parked.
     open: Queue,
-    /// Each of a stream that is not.
+    /// The queue of each parked stream.
     parked: BTreeMap<usize, Queue>,
 }
 
@@ -27,27 +27,28 @@ impl Lanes {
         }
     }
 
-    /// What the streams carry; before any of them is parked.
+    /// Sets the media of the streams; called before any of them is parked.
     pub(super) fn describe(&mut self, streams: &[MediaStream]) {
         self.open.describe(streams);
     }
 
-    /// The next RTP packet that is taken of a stream follows another session's; before any is parked.
+    /// The next RTP packet taken from a stream follows those of another session; called before any
+    /// is parked.
     pub(super) fn begin_anew(&mut self, stream: usize) {
         self.open.begin_anew(stream);
     }
 
-    /// Whether an RTP packet can be taken.
+    /// True if an RTP packet can be taken.
     pub(super) fn has_media(&self) -> bool {
         self.open.has_media()
     }
 
-    /// Whether there is nothing to take.
+    /// True if there is nothing to take.
     pub(super) fn is_empty(&self) -> bool {
         self.open.is_empty()
     }
 
-    /// Whether whoever fills them should stop. A stream that is parked stops the others, too: with
+    /// True if the driver should stop reading. A parked stream stops the others too: with
     /// [`OverflowPolicy::Block`](crate::mux::OverflowPolicy::Block) nothing is dropped.
     pub(super) fn is_blocking(&self) -> bool {
         self.open.is_blocking() || self.parked.values().any(Queue::is_blocking)
@@ -57,7 +58,7 @@ impl Lanes {
     pub(super) fn counts(&self) -> Vec<StreamCount> {
         let mut counts = self.open.counts();
         for (number, queue) in &self.parked {
-            // Parking made a place for it.
+            // The stream has a counter here since it was parked.
             if let (Some(count), Some(own)) = (counts.get_mut(*number), queue.count(*number)) {
                 *count = own;
             }
@@ -65,8 +66,8 @@ impl Lanes {
         counts
     }
 
-    /// Queues the packets that were read together, or makes room for them, or drops and counts them.
-    /// Gives their bytes.
+    /// Queues the packets of one read, makes room for them, or drops and counts them. Returns their
+    /// bytes.
     pub(super) fn push_all(&mut self, packets: &mut Vec<Packet>) -> usize {
         if self.parked.is_empty() {
             return self.open.push_all(packets);
@@ -80,18 +81,18 @@ impl Lanes {
         octets + self.open.push_all(packets)
     }
 
-    /// So many packets of a stream came that cannot be queued.
+    /// Counts packets of a stream that cannot be queued.
     pub(super) fn note_undescribed(&mut self, stream: usize, payload_type: u8, count: u64) {
         let queue = self.parked.get_mut(&stream).unwrap_or(&mut self.open);
         queue.note_undescribed(stream, payload_type, count);
     }
 
-    /// Whether something was taken since this was asked last.
+    /// True if something was taken since the last call.
     pub(super) fn take_was_taken(&mut self) -> bool {
         self.open.take_was_taken()
     }
 
-    /// Parks just these streams. What waits of those that were parked is taken next.
+    /// Parks exactly these streams. The packets of streams that are parked no more are taken next.
     pub(super) fn park(&mut self, streams: &BTreeSet<usize>) {
         if self.open.is_closed() {
             return;
@@ -108,12 +109,12 @@ impl Lanes {
         }
     }
 
-    /// Hands over everything that is not parked; false if there is nothing.
+    /// Hands over all packets that are not parked; false if there are none.
     pub(super) fn take(&mut self, taken: &mut VecDeque<Packet>) -> bool {
         self.open.take(taken)
     }
 
-    /// Nothing more is queued, and nothing is parked any more; what waits can still be taken.
+    /// From now on nothing is queued or parked; packets that wait can still be taken.
     pub(super) fn close(&mut self) {
         for (number, queue) in std::mem::take(&mut self.parked) {
             self.open.join(number, queue);
@@ -121,7 +122,7 @@ impl Lanes {
         self.open.close();
     }
 
-    /// Nobody takes anything any more: what waits, and `taken`, counts as dropped.
+    /// The consumer is gone: the packets that wait, and `taken`, count as dropped.
     pub(super) fn abandon(&mut self, taken: &VecDeque<Packet>) {
         self.close();
         self.open.abandon(taken);

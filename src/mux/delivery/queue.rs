@@ -1,4 +1,5 @@
-//! What waits for one consumer, and who has to go where there is no room. No locks, no wakers.
+//! The packets that wait for one consumer, and which of them are dropped where there is no room. No
+//! locks, no wakers.
 
 use std::{
     collections::VecDeque,
@@ -15,26 +16,27 @@ use crate::mux::{
     proto::{MediaStream, PacketKind},
 };
 
-/// What may wait for one consumer. Whichever is reached first.
+/// The caps of one consumer's queue. Whichever is reached first.
 pub(super) const MAX_BYTES: usize = 4 * 1024 * 1024;
 /// About 2 s of a 16 Mbit/s camera in packets of 500 bytes.
 pub(super) const MAX_PACKETS: usize = 8192;
-/// What is older is of no use to a live pipeline.
+/// Older packets are of no use to a live pipeline.
 pub(super) const MAX_AGE: Duration = Duration::from_secs(2);
 
-/// RTCP is small, rare and what synchronisation hangs on: it has a place of its own.
+/// RTCP is small and rare, and synchronisation depends on it: it has a cap of its own.
 pub(super) const MAX_REPORTS: usize = 256;
 const MAX_REPORT_BYTES: usize = 64 * 1024;
 
-/// Packets waiting, before a batch comes, beyond which the payloads in it are copied out of their
-/// read chunk. A consumer that keeps up gets slices, for which nothing is copied, and be it a whole
-/// key picture at once; one that does not would pin 64 KiB with each 1.4 kB.
+/// If more packets than this wait before a batch comes, its payloads are copied out of their read
+/// chunk. A consumer that keeps up gets slices without a copy, even of a whole key picture at once.
+/// A consumer that does not keep up would pin 64 KiB with each packet of 1.4 kB.
 pub(super) const COPY_BEYOND: usize = 32;
 
-/// Packets of other streams between those of one access unit, within which all of it is found.
+/// The most packets of other streams between two of one access unit for which all of the unit is
+/// found.
 const INTERLEAVED: usize = 256;
 
-/// Packets and their bytes.
+/// A number of packets and their bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Load {
     packets: usize,
@@ -80,11 +82,11 @@ pub(super) struct Queue {
     reports: Load,
     streams: Vec<Stream>,
     account: Account,
-    /// More waited before this batch than a consumer leaves that keeps up.
+    /// More packets waited before this batch than a consumer that keeps up leaves.
     is_behind: bool,
-    /// Something was taken, and nobody has asked yet.
+    /// Something was taken since the last call of `take_was_taken`.
     was_taken: bool,
-    /// Nobody takes anything any more.
+    /// The consumer is gone.
     is_closed: bool,
 }
 
@@ -103,7 +105,7 @@ impl Queue {
         }
     }
 
-    /// What the streams carry: without it no picture is known from another one.
+    /// Sets the media of the streams, without which pictures cannot be told apart.
     pub(super) fn describe(&mut self, streams: &[MediaStream]) {
         for (number, media) in streams.iter().enumerate() {
             self.stream_mut(number).describe(media);
@@ -114,7 +116,7 @@ impl Queue {
         self.waiting.is_empty()
     }
 
-    /// Whether whoever fills it should stop, with [`OverflowPolicy::Block`].
+    /// True if the driver should stop reading, with [`OverflowPolicy::Block`].
     pub(super) fn is_blocking(&self) -> bool {
         self.policy == OverflowPolicy::Block
             && !self.is_closed
@@ -129,12 +131,12 @@ impl Queue {
         self.streams.get(number).map(|stream| stream.count)
     }
 
-    /// The next RTP packet that is taken of a stream follows another session's.
+    /// The next RTP packet taken from a stream follows those of another session.
     pub(super) fn begin_anew(&mut self, number: usize) {
         self.stream_mut(number).begin_anew();
     }
 
-    /// Whether an RTP packet waits.
+    /// True if an RTP packet waits.
     pub(super) fn has_media(&self) -> bool {
         self.media.packets > 0
     }
@@ -143,8 +145,8 @@ impl Queue {
         self.is_closed
     }
 
-    /// Queues the packets that were read together, or makes room for them, or drops and counts them.
-    /// Gives their bytes.
+    /// Queues the packets of one read, makes room for them, or drops and counts them. Returns their
+    /// bytes.
     pub(super) fn push_all(&mut self, packets: &mut Vec<Packet>) -> usize {
         self.is_behind = self.waiting.len() >= COPY_BEYOND;
         let bytes = packets.iter().map(|packet| packet.payload.len()).sum();
@@ -157,7 +159,7 @@ impl Queue {
         bytes
     }
 
-    /// Whether nothing is to be decided about any packet of a batch, whose consumer keeps up.
+    /// True if no packet of a batch needs a decision, and the consumer keeps up.
     fn is_plain(&self, packets: &[Packet], bytes: usize) -> bool {
         let is_flowing = |number| self.streams.get(number).is_some_and(Stream::is_flowing);
         self.waiting.is_empty()
@@ -169,7 +171,7 @@ impl Queue {
                 .all(|packet| is_media(packet) && is_flowing(packet.stream))
     }
 
-    /// Queues a batch that is plain, and for which room was reserved: no packet is moved.
+    /// Queues a plain batch for which room was reserved: no packet is moved.
     fn push_whole(&mut self, packets: &mut Vec<Packet>, bytes: usize) {
         for packet in &*packets {
             let stream = self.stream_mut(packet.stream);
@@ -185,7 +187,7 @@ impl Queue {
         *packets = std::mem::replace(&mut self.waiting, waiting).into();
     }
 
-    /// Whether something was taken since this was asked last.
+    /// True if something was taken since the last call.
     pub(super) fn take_was_taken(&mut self) -> bool {
         std::mem::take(&mut self.was_taken)
     }
@@ -206,7 +208,7 @@ impl Queue {
         }
     }
 
-    /// Hands over everything; false if there is nothing.
+    /// Hands over all packets; false if there are none.
     pub(super) fn take(&mut self, taken: &mut VecDeque<Packet>) -> bool {
         if self.waiting.is_empty() {
             return false;
@@ -228,14 +230,14 @@ impl Queue {
         true
     }
 
-    /// So many packets of a stream came that cannot be queued.
+    /// Counts packets of a stream that cannot be queued.
     pub(super) fn note_undescribed(&mut self, stream: usize, payload_type: u8, count: u64) {
         let counts = &mut self.stream_mut(stream).count;
         counts.undescribed = counts.undescribed.saturating_add(count);
         counts.undescribed_type = payload_type;
     }
 
-    /// Nothing more is queued; what waits can still be taken.
+    /// From now on nothing is queued; packets that wait can still be taken.
     pub(super) fn close(&mut self) {
         self.is_closed = true;
         for number in 0..self.streams.len() {
@@ -243,7 +245,7 @@ impl Queue {
         }
     }
 
-    /// Nobody takes anything any more: what waits, and `taken`, counts as dropped.
+    /// The consumer is gone: the packets that wait, and `taken`, count as dropped.
     pub(super) fn abandon(&mut self, taken: &VecDeque<Packet>) {
         self.close();
         let waiting = std::mem::take(&mut self.waiting);
@@ -272,11 +274,11 @@ impl Queue {
         }
     }
 
-    /// Whether the session's own caps leave room for RTP.
+    /// True if the session's own caps leave room for RTP.
     #[inline]
     fn has_room(&self, more: Load, received: Instant) -> bool {
         if self.policy == OverflowPolicy::Block {
-            // Whoever fills it stops by itself; what it has read by then has to go somewhere.
+            // The driver stops reading by itself; what it has read until then must be queued.
             return true;
         }
         let oldest = self.waiting.iter().find(|packet| is_media(packet));
@@ -285,12 +287,12 @@ impl Queue {
             && age.is_none_or(|age| age <= MAX_AGE)
     }
 
-    /// Takes the room, also of what connection and process share.
+    /// Reserves the room, also in the budgets of connection and process.
     fn reserve(&mut self, more: Load, received: Instant) -> bool {
         self.has_room(more, received) && self.account.try_draw(more.bytes)
     }
 
-    /// For which room was reserved.
+    /// Queues a packet for which room was reserved.
     #[inline]
     fn enqueue(&mut self, mut packet: Packet) {
         if self.is_behind {
@@ -308,7 +310,7 @@ impl Queue {
         }
     }
 
-    /// What is taken back out of the queue counts as dropped.
+    /// Removes a packet from the queue, and counts it as dropped.
     fn remove(&mut self, at: usize) {
         if let Some(packet) = self.waiting.remove(at) {
             self.release(&packet);
@@ -321,7 +323,7 @@ impl Queue {
         self.account.give_back(packet.payload.len());
     }
 
-    /// The newest report is worth most: where too many wait, the oldest goes.
+    /// The newest report is worth most: where too many wait, the oldest is dropped.
     fn push_report(&mut self, packet: Packet) {
         let load = Load::of(&packet);
         while !self
@@ -343,7 +345,7 @@ impl Queue {
 
 /// A stream may get a queue of its own, and come back.
 impl Queue {
-    /// Moves a stream, and what waits of it, into another queue.
+    /// Moves a stream, with its packets that wait, into a new queue.
     pub(super) fn split_off(&mut self, number: usize) -> Self {
         let mut other = Self::new(self.policy, self.account.another());
         *other.stream_mut(number) = std::mem::take(self.stream_mut(number));
@@ -361,7 +363,7 @@ impl Queue {
         other
     }
 
-    /// Takes a stream back, with what waits of it, even if that is more than has room.
+    /// Takes a stream back with its packets that wait, even if they exceed the caps.
     pub(super) fn join(&mut self, number: usize, mut other: Self) {
         *self.stream_mut(number) = std::mem::take(other.stream_mut(number));
         self.media.add(other.media);
@@ -373,7 +375,7 @@ impl Queue {
     }
 }
 
-/// What does not fit is dropped, whole access units of it.
+/// Packets that do not fit are dropped, in whole access units.
 impl Queue {
     #[inline]
     fn push_in_turn(&mut self, packet: Packet) {
@@ -397,8 +399,8 @@ impl Queue {
         }
     }
 
-    /// `packet` is the first one that does not fit. What is queued of its access unit would be a
-    /// broken picture, so it goes as well, unless nothing of the picture has come yet.
+    /// `packet` is the first one that does not fit. The queued part of its access unit would be a
+    /// broken picture, so it is dropped too, unless the queue holds nothing of the picture yet.
     fn begin_gap(&mut self, packet: Packet) {
         let mut cut = self.take_tail(packet.stream, packet.unit());
         let to_keyframe = self.policy == OverflowPolicy::DropToKeyframe;
@@ -416,7 +418,7 @@ impl Queue {
         }
     }
 
-    /// Takes out what waits of an access unit, if it is the one that came last of the stream.
+    /// Takes out the queued packets of an access unit, if it is the newest of the stream.
     fn take_tail(&mut self, number: usize, unit: Option<u32>) -> Vec<Packet> {
         let is_earlier = |packet: &Packet| is_media_of(packet, number) && !packet.is_of_unit(unit);
         let keep = self.waiting.iter().rposition(is_earlier);
@@ -429,7 +431,7 @@ impl Queue {
         cut
     }
 
-    /// The stream may go on with what was held of it and `packet`, if there is room for all of that.
+    /// Lets the stream go on with its held packets and `packet`, if there is room for all of them.
     fn resume(&mut self, mut packet: Packet) {
         let number = packet.stream;
         let held = self.stream_mut(number).held().iter().map(Load::of);
@@ -447,7 +449,7 @@ impl Queue {
     }
 }
 
-/// What has waited for longest makes room, whole access units of it.
+/// The oldest packets make room, in whole access units.
 impl Queue {
     fn push_newest(&mut self, packet: Packet) {
         let (number, load) = (packet.stream, Load::of(&packet));
@@ -469,7 +471,7 @@ impl Queue {
         self.enqueue(packet);
     }
 
-    /// Drops the access unit that has waited for longest; tells which one.
+    /// Drops the access unit that has waited longest, and returns which one it was.
     fn drop_oldest(&mut self) -> Option<(usize, Option<u32>)> {
         let mut at = self.waiting.iter().position(is_media)?;
         let oldest = &self.waiting[at];

@@ -1,4 +1,4 @@
-//! One stream at the entrance of the queue: what was counted, and where it may go on after a gap.
+//! One stream at the entrance of the queue: its counters, and where it may go on after a loss.
 
 use std::time::{Duration, Instant};
 
@@ -11,20 +11,20 @@ use crate::mux::proto::{
     },
 };
 
-/// How long a stream waits for a key picture from when there is room again. Longer than cameras are
-/// apart with them, those included that send one in 10 s while nothing moves; after that a broken
-/// picture is better than none.
+/// How long a stream waits for a key picture, from when there is room again. Longer than the
+/// interval of cameras, even of those that send one in 10 s while nothing moves. After that a
+/// broken picture is better than none.
 pub(super) const MAX_WAIT: Duration = Duration::from_secs(20);
 
-/// What takes longer than this is no access unit: some devices give all packets one timestamp.
+/// A longer unit is not an access unit: some devices give all packets one timestamp.
 const LONGEST_UNIT: Duration = Duration::from_secs(1);
 
-/// What is kept of what stands before a picture, until the picture shows what it is: two delimiters,
+/// The most packets held before a picture, until the picture shows what it is: two delimiters,
 /// parameter sets for each slice as some encoders repeat them, messages.
 const MAX_AHEAD: usize = 32;
 const MAX_AHEAD_BYTES: usize = 16 * 1024;
 
-/// What was counted for one stream.
+/// The counters of one stream.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct StreamCount {
     /// RTP packets received, delivered or not.
@@ -33,16 +33,16 @@ pub(crate) struct StreamCount {
     pub(crate) bytes: u64,
     /// RTCP packets received.
     pub(crate) rtcp_packets: u64,
-    /// Packets dropped because they were not taken in time, or came when nobody wanted them.
+    /// Packets dropped because they were not taken in time, or because the consumer was gone.
     pub(crate) dropped: u64,
     /// Their bytes.
     pub(crate) dropped_bytes: u64,
-    /// How often RTP packets began to be dropped: a run of them is one overflow.
+    /// How often a run of dropped RTP packets began; a run is one overflow.
     pub(crate) overflows: u64,
-    /// RTP packets that came since one was received and were not taken: the description does not name
-    /// their payload type.
+    /// RTP packets since the last accepted one that were left out because the description does not
+    /// name their payload type.
     pub(crate) undescribed: u64,
-    /// The payload type of the last one of them.
+    /// The payload type of the last of these packets.
     pub(crate) undescribed_type: u8,
 }
 
@@ -64,33 +64,33 @@ impl StreamCount {
     }
 }
 
-/// What is to be done with a packet.
+/// What happens to a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Admission {
-    /// It follows what was queued.
+    /// It is queued after the others.
     Follow,
-    /// The stream may go on with it, what was [held](Stream::hold) first.
+    /// The stream goes on with it, after the [held](Stream::hold) packets.
     Resume,
-    /// Whether the stream may go on with it, the next packets will show.
+    /// The next packets will show whether the stream may go on with it.
     Hold,
-    /// It is dropped, and what was held before it.
+    /// It is dropped, with the packets held before it.
     Drop,
 }
 
-/// Whether a stream is being queued.
+/// Whether a stream's packets are queued.
 #[derive(Debug, Default)]
 enum Flow {
     #[default]
     On,
-    /// This access unit was cut: it goes on with the next one.
+    /// This access unit was cut: the stream goes on with the next one.
     Cut { unit: Option<u32>, since: Instant },
-    /// It goes on with a key picture.
+    /// The stream goes on with a key picture.
     Awaiting {
         /// Since when there is room for one.
         since: Option<Instant>,
-        /// What stands before the next picture.
+        /// The held packets before the next picture.
         ahead: Vec<Packet>,
-        /// It says that decoding can begin there.
+        /// They say that decoding can begin there.
         recovers: bool,
     },
 }
@@ -99,13 +99,14 @@ enum Flow {
 #[derive(Debug, Default)]
 pub(super) struct Stream {
     pub(super) count: StreamCount,
-    /// The next packet taken of it follows a gap.
+    /// The next packet taken follows a loss.
     is_gap_ahead: bool,
-    /// The next packet taken of it follows another session's.
+    /// The next packet taken follows those of another session.
     is_beginning: bool,
-    /// Of its payload types.
+    /// The coding of each payload type.
     codings: Vec<(u8, VideoCoding)>,
-    /// Key pictures can be told from others: one was. Not so where the payload is encrypted.
+    /// A key picture was recognised, so they can be told from others. Not where the payload is
+    /// encrypted.
     has_key_pictures: bool,
     flow: Flow,
 }
@@ -118,14 +119,16 @@ impl Stream {
         self.codings = media.encodings.iter().filter_map(coding).collect();
     }
 
-    /// Packets that were next to be taken are dropped: those until the next take are one overflow.
+    /// Packets at the head of the queue are dropped: those until the next take count as one
+    /// overflow.
     pub(super) fn on_gap_ahead(&mut self) {
         if !std::mem::replace(&mut self.is_gap_ahead, true) {
             self.count.overflows += 1;
         }
     }
 
-    /// It takes over from another session's: no overflow, but clocks and numbers are others.
+    /// The stream takes over from another session's: no overflow, but clocks and sequence numbers
+    /// differ.
     pub(super) fn begin_anew(&mut self) {
         self.is_beginning = true;
     }
@@ -138,12 +141,12 @@ impl Stream {
         (self.is_gap_ahead, self.is_beginning) = (false, false);
     }
 
-    /// Whether its RTP packets are queued as they come, if they fit.
+    /// True if its RTP packets are queued as they come, if they fit.
     pub(super) fn is_flowing(&self) -> bool {
         matches!(self.flow, Flow::On)
     }
 
-    /// Decides on an RTP packet; `has_room`: it would fit.
+    /// Decides on an RTP packet; `has_room` says whether it would fit.
     pub(super) fn admit(&mut self, packet: &Packet, has_room: bool) -> Admission {
         match self.flow {
             Flow::On => {
@@ -185,7 +188,7 @@ impl Stream {
                     false => Admission::Drop,
                 }
             }
-            // Of a payload that is not what was described nothing ever begins.
+            // If the payload is not what was described, no picture ever begins.
             Content::Rest if waited.is_some_and(|waited| waited >= 2 * MAX_WAIT) => {
                 Admission::Resume
             }
@@ -193,8 +196,8 @@ impl Stream {
         }
     }
 
-    /// Something of the access unit of `packet` is missing. `to_keyframe`: pictures go on with a key
-    /// picture, else with the next one.
+    /// A part of the access unit of `packet` is missing. With `to_keyframe` pictures go on with a
+    /// key picture, otherwise with the next one.
     pub(super) fn cut(&mut self, packet: &Packet, to_keyframe: bool) {
         self.flow = match to_keyframe && self.has_key_pictures {
             true => Flow::Awaiting {
@@ -209,19 +212,19 @@ impl Stream {
         };
     }
 
-    /// It could have gone on, but there was no room.
+    /// The stream could have gone on with it, but there was no room.
     pub(super) fn on_refused(&mut self, packet: &Packet) {
         if matches!(self.flow, Flow::Cut { .. }) {
             self.cut(packet, false);
         }
     }
 
-    /// It goes on.
+    /// The stream goes on.
     pub(super) fn on_resumed(&mut self) {
         self.flow = Flow::On;
     }
 
-    /// Keeps what stands before a picture; gives what there is no place for.
+    /// Holds a packet that comes before a picture; returns packets for which there is no place.
     pub(super) fn hold(&mut self, mut packet: Packet) -> Vec<Packet> {
         let Flow::Awaiting { ahead, .. } = &mut self.flow else {
             return vec![packet];
@@ -239,7 +242,7 @@ impl Stream {
         Vec::new()
     }
 
-    /// What stands before the picture that comes.
+    /// Takes the held packets before the picture that comes.
     pub(super) fn take_held(&mut self) -> Vec<Packet> {
         match &mut self.flow {
             Flow::Awaiting {
@@ -259,7 +262,7 @@ impl Stream {
         }
     }
 
-    /// Whether the packet belongs before a picture and holds nothing of one.
+    /// True if the packet belongs before a picture and holds no part of one.
     pub(super) fn is_ahead(&self, packet: &Packet) -> bool {
         matches!(self.look(packet), Content::Ahead { .. })
     }

@@ -1,11 +1,12 @@
-//! Framing: cuts what arrives into interleaved frames (RFC 2326 10.12) and messages, in place.
+//! The decoder: cuts received bytes into interleaved frames (RFC 2326 10.12) and messages, in
+//! place.
 //!
 //! A frame shares the memory it was read into: cutting one costs no copy and no allocation.
 //!
-//! Sizes are limited before anything is kept. An oversize head or body is discarded as it comes and
-//! its message delivered with a [`Defect`], so that it fails its own request and nobody else's.
-//! When framing is lost, bytes are skipped up to the next thing that is *plausibly* a frame of ours
-//! or an answer; what is skipped is bounded.
+//! Sizes are checked before anything is kept. The decoder discards an oversize head or body as it
+//! arrives and delivers its message with a [`Defect`], so that only the request it answers fails.
+//! When framing is lost, the decoder skips bytes up to the next thing that is *plausibly* a frame
+//! of one of our sessions or an answer; the number of skipped bytes is limited.
 
 use bytes::{Buf as _, Bytes, BytesMut};
 
@@ -21,14 +22,15 @@ use crate::mux::proto::{event::LimitExceeded, limits::Limits};
 /// `$`, channel, length.
 pub(crate) const FRAME_HEADER: usize = 4;
 const DOLLAR: u8 = b'$';
-/// Longest body that is discarded to keep framing; a peer that announces more is not believed.
+/// The longest body that is discarded to keep framing; a longer announced length is taken for a
+/// mistake.
 const LONGEST_DISCARD: usize = 16 * 1024 * 1024;
-/// Longest head that is discarded to keep framing.
+/// The longest head that is discarded to keep framing.
 const LONGEST_HEAD_DISCARD: usize = 1024 * 1024;
-/// So many bytes from where a frame or message seems to begin, frames that are known are looked for:
-/// behind stray bytes they are not far. A bound for what looking costs where bytes come one by one.
+/// How far behind an apparent frame or message head the decoder looks for a known frame: after
+/// stray bytes it is close. The limit bounds the cost where bytes arrive one by one.
 const LOOKED_AT: usize = 16 * 1024;
-/// What has to be seen of a frame to find it plausible: header and the first two bytes.
+/// The bytes needed to judge whether a frame is plausible: the header and the first two bytes.
 const FRAME_EVIDENCE: usize = FRAME_HEADER + 2;
 
 #[derive(Debug)]
@@ -38,7 +40,7 @@ pub(crate) enum Unit {
         payload: Bytes,
     },
     Message(Message),
-    /// Framing is lost; skipping begins.
+    /// Framing is lost; the decoder skips bytes.
     FramingLost,
     /// Framing is found again.
     FramingFound,
@@ -46,31 +48,32 @@ pub(crate) enum Unit {
 
 #[derive(Debug)]
 enum DecoderState {
-    /// At the beginning of a frame or message. The head, if it is one, was searched so far.
+    /// At the beginning of a frame or message. If it is a head, its first `searched` bytes hold no
+    /// end.
     Boundary { searched: usize },
-    /// A head is complete, `length` bytes of body are to come.
+    /// A head is complete, and `length` bytes of body follow.
     Body { message: Message, length: usize },
-    /// The rest of an oversize head is thrown away, up to its blank line.
+    /// The rest of an oversize head is discarded, up to its blank line.
     DiscardHead(OversizeHead),
-    /// The rest of an oversize body is thrown away.
+    /// The rest of an oversize body is discarded.
     DiscardBody { message: Message, left: usize },
     /// Framing is lost.
     Lost { skipped: usize },
 }
 
-/// A head over the limit whose end has not come.
+/// A head over the limit, whose end has not arrived.
 #[derive(Debug)]
 struct OversizeHead {
-    /// What its first lines say.
+    /// The message made from its first lines.
     message: Message,
-    /// Length of the body that follows it.
+    /// The length of the body after it.
     body: usize,
-    /// Bytes thrown away so far.
+    /// Bytes discarded so far.
     discarded: usize,
     line: LineState,
 }
 
-/// Where in a head's line we are, while looking for a blank one byte by byte.
+/// The position within a line of the head, while the decoder looks for the blank line byte by byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum LineState {
     Empty,
@@ -91,16 +94,16 @@ impl Decoder {
         }
     }
 
-    /// Cuts the next unit off `buffer`. `None`: more bytes are needed. `Err`: framing cannot be
-    /// kept; the text says why. `plausible(channel, first two bytes)` tells whether a frame on that
-    /// channel would be one of ours.
+    /// Cuts the next unit off `buffer`. `None` if more bytes are needed; `Err` if framing cannot be
+    /// kept, with the reason. `plausible(channel, first two bytes)` says whether a frame on that
+    /// channel would belong to one of our sessions.
     #[inline]
     pub(crate) fn decode(
         &mut self,
         buffer: &mut BytesMut,
         plausible: impl Fn(u8, [u8; 2]) -> bool,
     ) -> Result<Option<Unit>, &'static str> {
-        // Nearly everything is a frame after a frame: that is the short way.
+        // The fast path: nearly every unit is a frame after a frame.
         if matches!(self.state, DecoderState::Boundary { searched: 0 })
             && buffer.first() == Some(&DOLLAR)
         {
@@ -109,7 +112,7 @@ impl Decoder {
         self.decode_other(buffer, plausible)
     }
 
-    /// A frame, unless it only seems to be one. `None`: it is not complete.
+    /// Cuts a frame, unless it only looks like one. `None` if it is not complete.
     #[inline]
     fn decode_frame(
         &mut self,
@@ -118,7 +121,7 @@ impl Decoder {
     ) -> Option<Unit> {
         let &[_, _, high, low] = buffer.first_chunk::<FRAME_HEADER>()?;
         let end = FRAME_HEADER + usize::from(u16::from_be_bytes([high, low]));
-        // Behind nearly every frame the next one begins.
+        // After nearly every frame the next one begins.
         if buffer.get(end) != Some(&DOLLAR) && is_stray(buffer, end, plausible) {
             self.state = DecoderState::Lost { skipped: 0 };
             return Some(Unit::FramingLost);
@@ -126,7 +129,7 @@ impl Decoder {
         cut_frame(buffer)
     }
 
-    /// Anything but a frame after a frame.
+    /// Handles everything but a frame after a frame.
     fn decode_other(
         &mut self,
         buffer: &mut BytesMut,
@@ -193,7 +196,7 @@ impl Decoder {
         if holds_frame(buffer, end.unwrap_or(usize::MAX), plausible) {
             return Ok(self.lose_framing(0));
         }
-        // What is over the limit does not depend on how the head came in pieces.
+        // The result must not depend on the pieces in which the head arrived.
         match end {
             Some(end) if end <= self.limits.headers => self.begin_message(&buffer.split_to(end)),
             None if buffer.len() <= self.limits.headers => {
@@ -214,7 +217,7 @@ impl Decoder {
         Ok(DecodeStep::Again)
     }
 
-    /// A message without its body yet, and how long that is.
+    /// Parses a message without its body, and the length of that.
     fn parse_message(&self, head: &[u8]) -> Option<(Message, usize)> {
         let (start, headers) = parse_head(head)?;
         let (length, defect) = self.body_length(head, &headers);
@@ -234,7 +237,7 @@ impl Decoder {
         };
     }
 
-    /// Length of the body that follows, `None` where the head's word on it is not to be believed.
+    /// The length of the body; `None` where the head's value cannot be trusted.
     fn body_length(&self, head: &[u8], headers: &Headers) -> (Option<usize>, Option<Defect>) {
         let over_header_limits = self.header_defect(head);
         let mut lengths = headers.all("Content-Length");
@@ -298,7 +301,7 @@ impl Decoder {
         DecodeStep::Unit(Unit::Message(message))
     }
 
-    /// Keeps the whole lines within the limit, which have the CSeq, and throws the others away.
+    /// Keeps the complete lines within the limit, which include the CSeq, and discards the others.
     fn begin_discarding_head(&mut self, buffer: &mut BytesMut) -> Result<DecodeStep, &'static str> {
         let limit = self.limits.headers;
         let lines = buffer.get(..limit).unwrap_or_default();
@@ -378,7 +381,7 @@ impl Decoder {
         skipped: usize,
         plausible: &impl Fn(u8, [u8; 2]) -> bool,
     ) -> Result<DecodeStep, &'static str> {
-        // The byte at which framing was lost is no beginning, whatever it looks like.
+        // The byte at which framing was lost is not the start of a unit, whatever it looks like.
         let from = usize::from(skipped == 0);
         let (at, found) = find_plausible(buffer, from, plausible);
         buffer.advance(at);
@@ -393,7 +396,7 @@ impl Decoder {
         Ok(DecodeStep::NeedMore)
     }
 
-    /// Whether a frame or message has begun of which `buffer` holds only a part.
+    /// True if a frame or message has begun and `buffer` holds only a part of it.
     pub(crate) fn is_mid_unit(&self, buffer: &[u8]) -> bool {
         match self.state {
             DecoderState::Boundary { .. } => !buffer.is_empty(),
@@ -420,7 +423,7 @@ fn skip_padding(buffer: &mut BytesMut) {
     buffer.advance(padding);
 }
 
-/// Whether what seems to be a frame up to `end` is none of a session, and holds one.
+/// True if the apparent frame up to `end` belongs to no session, and holds a frame of one.
 fn is_stray(buffer: &[u8], end: usize, plausible: &impl Fn(u8, [u8; 2]) -> bool) -> bool {
     match buffer.first_chunk::<FRAME_EVIDENCE>() {
         Some(&[_, channel, _, _, first, second]) if !plausible(channel, [first, second]) => {
@@ -430,9 +433,9 @@ fn is_stray(buffer: &[u8], end: usize, plausible: &impl Fn(u8, [u8; 2]) -> bool)
     }
 }
 
-/// Whether the first `extent` bytes, which seem to be a frame of no session or a head, hold a frame of a
-/// session with another one behind it: then they are stray bytes, and what follows them. A camera's
-/// `$$$$` would swallow 9252 bytes of its neighbours' frames.
+/// True if the first `extent` bytes, which look like a head or like a frame of no session, hold a
+/// frame of a session followed by another one: then they are stray bytes and the frames after them.
+/// A camera's `$$$$` would hide 9252 bytes of the frames of other sessions.
 fn holds_frame(buffer: &[u8], extent: usize, plausible: &impl Fn(u8, [u8; 2]) -> bool) -> bool {
     let extent = extent.min(LOOKED_AT).min(buffer.len());
     let looked_at = buffer.get(..extent).unwrap_or_default();
@@ -450,7 +453,7 @@ fn holds_frame(buffer: &[u8], extent: usize, plausible: &impl Fn(u8, [u8; 2]) ->
     dollars.any(|(at, _)| is_frame(at))
 }
 
-/// `None`: the frame is not complete.
+/// Returns `None` if the frame is not complete.
 #[inline]
 fn cut_frame(buffer: &mut BytesMut) -> Option<Unit> {
     let &[_, channel, high, low] = buffer.first_chunk::<FRAME_HEADER>()?;
@@ -463,7 +466,7 @@ fn cut_frame(buffer: &mut BytesMut) -> Option<Unit> {
     Some(Unit::Frame { channel, payload })
 }
 
-/// End of the head including its blank line. CRLF CRLF, LF LF and their mixtures all end one.
+/// The end of the head with its blank line. CRLF CRLF, LF LF and mixtures of them end a head.
 fn find_head_end(buffer: &[u8], searched: usize) -> Option<usize> {
     let from = searched.saturating_sub(3);
     let mut rest = buffer.get(from..)?;
@@ -484,8 +487,8 @@ fn start_line_within(buffer: &[u8], limit: usize) -> bool {
     buffer.len() <= limit || buffer.iter().take(limit).any(|byte| *byte == b'\n')
 }
 
-/// Position of the first plausible beginning at or after `from`, or of the first byte that more
-/// bytes are needed to judge.
+/// The position of the first plausible start at or after `from`, or of the first byte that cannot
+/// be judged without more bytes.
 fn find_plausible(
     buffer: &[u8],
     from: usize,
@@ -509,7 +512,7 @@ fn find_plausible(
     (buffer.len(), false)
 }
 
-/// A frame as it goes on the wire. `None` if the payload does not fit one.
+/// Writes a frame. `None` if the payload does not fit into one.
 pub(crate) fn write_frame(out: &mut BytesMut, channel: u8, payload: &[u8]) -> Option<()> {
     let length = u16::try_from(payload.len()).ok()?;
     out.reserve(FRAME_HEADER + payload.len());
@@ -520,7 +523,7 @@ pub(crate) fn write_frame(out: &mut BytesMut, channel: u8, payload: &[u8]) -> Op
 }
 
 impl Message {
-    /// Start line of an answer.
+    /// Status code and reason phrase of an answer.
     pub(crate) fn status(&self) -> Option<(u16, &str)> {
         match &self.start {
             StartLine::Response { code, reason } => Some((*code, reason)),

@@ -1,7 +1,8 @@
-//! Values of response headers, read as tolerantly as real servers need.
+//! Parses header values, as tolerantly as real servers need.
 //!
 //! Each function takes the value of one header, without its name and line end. None of them can
-//! fail on hostile input: what makes no sense is None, an empty set or an error that says why.
+//! fail on hostile input: what cannot be parsed gives `None`, an empty set, or an error with the
+//! reason.
 
 use std::{fmt, time::Duration};
 
@@ -15,7 +16,7 @@ const MAX_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
 /// One entry per media stream; a presentation has at most 32.
 const MAX_RTP_INFO: usize = 64;
 
-/// `Session: 12345678;timeout=60`, taken apart.
+/// `Session: 12345678;timeout=60`, parsed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct SessionHeader {
     /// The bare id, which is all that a request may echo.
@@ -24,7 +25,7 @@ pub(crate) struct SessionHeader {
     pub(crate) timeout: Option<Duration>,
 }
 
-/// Reads a `Session` header; None without an id that could be echoed safely.
+/// Parses a `Session` header; `None` if it has no id that could be echoed safely.
 ///
 /// gst-rtsp-server writes `;timeout=60`, others `; timeout=60`, and some pad or quote the id.
 pub(crate) fn parse_session(value: &str) -> Option<SessionHeader> {
@@ -47,17 +48,17 @@ fn session_timeout(param: &str) -> Option<Duration> {
     Some(Duration::from_secs(seconds).clamp(least, most))
 }
 
-/// What a server says about the transport of one stream.
+/// The server's answer about the transport of one stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct TransportAnswer {
     /// The channels as written: `interleaved=6-7` or `interleaved=6`.
     pub(crate) interleaved: Option<(u8, Option<u8>)>,
     pub(crate) ssrc: Option<u32>,
-    /// Whether the media comes on this connection.
+    /// True if the media is sent on this connection.
     pub(crate) tcp: bool,
 }
 
-/// Why a `Transport` header is of no use.
+/// Why a `Transport` header cannot be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum InvalidTransport {
     /// There is no transport in it.
@@ -77,7 +78,7 @@ impl fmt::Display for InvalidTransport {
 
 impl std::error::Error for InvalidTransport {}
 
-/// Reads a `Transport` header: its first transport over TCP, else its first one.
+/// Parses a `Transport` header: its first transport over TCP, or else its first one.
 pub(crate) fn parse_transport(value: &str) -> Result<TransportAnswer, InvalidTransport> {
     let mut first = None;
     for spec in split_unquoted(value, ',').filter(|spec| !spec.trim().is_empty()) {
@@ -95,7 +96,7 @@ fn parse_one_transport(spec: &str) -> Result<TransportAnswer, InvalidTransport> 
     let mut transport = TransportAnswer {
         interleaved: None,
         ssrc: None,
-        // Some servers leave out `/TCP` and say it by `interleaved` alone.
+        // Some servers leave out `/TCP`, and only `interleaved` shows that they use TCP.
         tcp: profile
             .rsplit('/')
             .next()
@@ -120,8 +121,9 @@ fn channels(text: &str) -> Option<(u8, Option<u8>)> {
     }
 }
 
-/// Eight hexadecimal digits (RFC 2326, 12.39) or fewer, with or without `0x`. Some servers write
-/// it in decimal; where that has more than eight digits it is no SSRC, else nobody can tell.
+/// Eight hexadecimal digits (RFC 2326, 12.39) or fewer, with or without `0x`. Some servers write it
+/// in decimal: with more than eight digits it is not taken for an SSRC, with fewer the two cannot
+/// be told apart.
 fn ssrc(text: &str) -> Option<u32> {
     let hex = text
         .strip_prefix("0x")
@@ -131,7 +133,7 @@ fn ssrc(text: &str) -> Option<u32> {
     is_hex.then(|| u32::from_str_radix(hex, 16).ok()).flatten()
 }
 
-/// The methods a server says it knows. Only those that change what we do.
+/// The methods that a server says it supports; only those that matter to us.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Methods {
     pub(crate) options: bool,
@@ -146,13 +148,13 @@ pub(crate) struct Methods {
     pub(crate) record: bool,
 }
 
-/// Whether `Server` names a server that answers each request of a connection once and in order, even
-/// those that come while it works on a DESCRIBE: captured from gst-rtsp-server 1.22.0.
+/// True if `Server` names a server that answers each request of a connection once and in order,
+/// even requests that arrive while it works on a DESCRIBE: captured from gst-rtsp-server 1.22.0.
 pub(crate) fn is_in_order(server: &str) -> bool {
     server.starts_with("GStreamer RTSP server")
 }
 
-/// Reads `Public` or `Allow`; names that are not known are passed over.
+/// Parses `Public` or `Allow`; unknown names are ignored.
 pub(crate) fn parse_public(value: &str) -> Methods {
     let mut methods = Methods::default();
     for name in value.split([',', ' ', ';']) {
@@ -173,26 +175,28 @@ pub(crate) fn parse_public(value: &str) -> Methods {
     methods
 }
 
-/// Reads `Retry-After` in seconds, at most a day. A date is None: the clocks of cameras are wrong.
+/// Parses `Retry-After` in seconds, at most a day. A date gives `None`: the clocks of cameras are
+/// wrong.
 pub(crate) fn parse_retry_after(value: &str) -> Option<Duration> {
     let seconds: u64 = digits(value.trim())?;
     Some(Duration::from_secs(seconds).min(MAX_WAIT))
 }
 
-/// Reads `CSeq`.
+/// Parses `CSeq`.
 pub(crate) fn parse_cseq(value: &str) -> Option<u32> {
     digits(value.trim())
 }
 
-/// Reads `Content-Length`. Repeated values joined by commas are one if they agree (RFC 9110, 8.6).
+/// Parses `Content-Length`. Repeated values joined by commas count as one if they agree (RFC 9110,
+/// 8.6).
 pub(crate) fn parse_content_length(value: &str) -> Option<u64> {
     let mut lengths = value.split(',').map(|length| digits::<u64>(length.trim()));
     let first = lengths.next().flatten()?;
     lengths.all(|length| length == Some(first)).then_some(first)
 }
 
-/// What the answer to a PLAY says about one stream: where its packets start. `Debug` leaves the URL
-/// out: it may carry a password.
+/// The part of `RTP-Info` about one stream: where its packets start. `Debug` leaves the URL out,
+/// because it may carry a password.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct RtpInfo {
     /// The stream's control URL as written, possibly relative or empty.
@@ -212,13 +216,13 @@ impl fmt::Debug for RtpInfo {
     }
 }
 
-/// Reads `RTP-Info`: at most 64 entries, in order.
+/// Parses `RTP-Info`: at most 64 entries, in order.
 pub(crate) fn parse_rtp_info(value: &str) -> Vec<RtpInfo> {
     let mut entries: Vec<String> = Vec::new();
     for piece in split_unquoted(value, ',') {
         let is_full = entries.len() == MAX_RTP_INFO;
         match entries.last_mut() {
-            // A comma inside a URL, for an entry cannot end before its parameters.
+            // The comma is inside a URL, because an entry cannot end before its parameters.
             Some(entry) if !entry.contains(';') && !starts_entry(piece) => {
                 entry.push(',');
                 entry.push_str(piece);
@@ -249,7 +253,7 @@ fn parse_rtp_info_entry(entry: &str) -> RtpInfo {
             "url" => info.url = unquoted(value).to_owned(),
             "seq" => info.seq = digits(unquoted(value)),
             "rtptime" => info.rtptime = digits(unquoted(value)),
-            // Some servers start with the bare URL, which may well contain a '='.
+            // Some servers start with the bare URL, which may contain a '='.
             _ if index == 0 => info.url = unquoted(param).to_owned(),
             _ => {}
         }
@@ -257,7 +261,8 @@ fn parse_rtp_info_entry(entry: &str) -> RtpInfo {
     info
 }
 
-/// A name and a value (or a value and its parameters) without padding; the rest may be empty.
+/// Splits a name and a value (or a value and its parameters), without padding; the rest may be
+/// empty.
 fn split_param(text: &str, separator: char) -> (&str, &str) {
     let (name, value) = text.split_once(separator).unwrap_or((text, ""));
     (name.trim(), value.trim())
@@ -279,7 +284,7 @@ fn is_visible_ascii(text: &str) -> bool {
     text.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
-/// A number of digits only: `parse` alone would take a sign.
+/// Parses digits only: `parse` alone would also accept a sign.
 fn digits<T: std::str::FromStr>(text: &str) -> Option<T> {
     let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     is_number.then(|| text.parse().ok()).flatten()

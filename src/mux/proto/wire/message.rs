@@ -1,7 +1,8 @@
-//! Messages: the heads of received ones, taken apart tolerantly, and the text of those we send.
+//! Messages: parses the heads of received ones, tolerantly, and writes those that we send.
 //!
-//! Framing and header normalisation are ours and not rtsp-types': it waits for ever on header lines
-//! that end in a bare LF, and cameras send them. Method names and header names are rtsp-types'.
+//! Framing and header normalisation are our own, not rtsp-types': that crate waits for ever on
+//! header lines that end in a bare LF, which cameras send. Method names and header names are
+//! rtsp-types'.
 
 use bytes::{Bytes, BytesMut};
 use rtsp_types::Method;
@@ -15,7 +16,7 @@ pub(crate) struct Message {
     pub(crate) start: StartLine,
     pub(crate) headers: Headers,
     pub(crate) body: Bytes,
-    /// What makes it unfit for use although its end was found.
+    /// Why the message cannot be used, although its end was found.
     pub(crate) defect: Option<Defect>,
 }
 
@@ -70,7 +71,7 @@ impl Headers {
 
     fn push_line(&mut self, line: &str) {
         if line.starts_with([' ', '\t']) {
-            // A folded header (RFC 2326 4, by way of RFC 2068 2.2).
+            // A folded header (RFC 2326 4, which refers to RFC 2068 2.2).
             if let Some((_, value)) = self.0.last_mut() {
                 value.push(' ');
                 value.push_str(line.trim());
@@ -84,13 +85,13 @@ impl Headers {
 
 /// The first bytes of every answer.
 pub(crate) const RESPONSE_PREFIX: &[u8] = b"RTSP/";
-/// Something answers, but not RTSP: a camera's web port, usually.
+/// The peer answers, but does not speak RTSP: usually it is a camera's web port.
 pub(crate) const HTTP_PREFIX: &[u8] = b"HTTP/";
 /// Longest method name accepted in a request of the server (`GET_PARAMETER` has 13).
 const LONGEST_METHOD: usize = 24;
 
-/// Whether `bytes`, the beginning of something that is not an interleaved frame, can be the
-/// beginning of a message. Given the first few bytes it may only say "not impossible".
+/// True if `bytes`, the beginning of something that is not an interleaved frame, can be the
+/// beginning of a message. For a few bytes, true may only mean "not impossible".
 pub(crate) fn may_begin_message(bytes: &[u8]) -> bool {
     let shared = bytes.len().min(RESPONSE_PREFIX.len());
     if bytes.get(..shared) == RESPONSE_PREFIX.get(..shared) {
@@ -105,8 +106,8 @@ pub(crate) fn may_begin_message(bytes: &[u8]) -> bool {
     }
 }
 
-/// Takes a head apart: start line and headers, without the blank line. `None` if the start line is
-/// not one.
+/// Parses a head: start line and headers, without the blank line. `None` if the start line is not
+/// one.
 pub(crate) fn parse_head(head: &[u8]) -> Option<(StartLine, Headers)> {
     let text = String::from_utf8_lossy(head);
     let mut lines = text
@@ -142,7 +143,7 @@ fn parse_start_line(line: &str) -> Option<StartLine> {
     })
 }
 
-/// A peer's words as they may appear in errors and logs.
+/// A text of the peer as errors and logs may show it.
 pub(crate) fn printable(text: &str) -> String {
     ServerText::new(text).into()
 }
@@ -168,8 +169,8 @@ impl<'a> MessageWriter<'a> {
     }
 
     pub(crate) fn header(&mut self, name: &str, value: &str) {
-        // Whatever a peer's text becomes part of was checked where it came in; this is the last
-        // line against a header of a stranger's making.
+        // A peer's text was checked where it was received; this is the last check that it cannot
+        // add a header.
         debug_assert!(
             !value.chars().any(char::is_control),
             "control character in {name}"

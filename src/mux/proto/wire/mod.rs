@@ -1,4 +1,5 @@
-//! What goes over the wire: messages, headers, URIs, SDP and RTP, read and written; and what of them is shown.
+//! The wire formats: messages, headers, URIs, SDP and RTP, parsed and written; and which parts of
+//! them may be shown.
 
 pub(crate) mod codec;
 pub mod header;

@@ -1,34 +1,34 @@
-//! Where in a stream of pictures a decoder can begin, as far as a packet tells by itself.
+//! Where in a video stream a decoder can begin, as far as a single packet shows it.
 //!
-//! H.264 (RFC 6184) and H.265 (RFC 7798) in their usual modes: single NAL units, aggregates (STAP-A,
-//! AP) and fragments (FU-A, FU). The interleaved modes, which no camera was seen to use, are like
-//! unknown ones: nothing begins there.
+//! H.264 (RFC 6184) and H.265 (RFC 7798) in their usual modes: single NAL units, aggregates
+//! (STAP-A, AP) and fragments (FU-A, FU). The interleaved modes, which no camera was seen to use,
+//! are treated as unknown: no picture begins there.
 //!
 //! A picture may be in several slices, and each of them in packets of its own. Only the first one
 //! begins the picture: the first bit of a slice header says so, in H.264 as `first_mb_in_slice` = 0
 //! (7.3.3), in H.265 as `first_slice_segment_in_pic_flag` (7.3.6.1).
 
-/// How pictures are coded.
+/// The video codec.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum VideoCoding {
     H264,
     H265,
 }
 
-/// What a packet is for who looks for a beginning.
+/// What a packet means for the search for a place to begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Content {
-    /// What stands before a picture: parameter sets, delimiters, messages. `recovers`: one of them
-    /// says that decoding can begin with the picture that follows. Streams without key pictures
-    /// (gradual refresh, open groups of pictures) say so now and then.
+    /// NAL units before a picture: parameter sets, delimiters, messages. `recovers`: one of them
+    /// says that decoding can begin with the next picture. Streams without key pictures (gradual
+    /// refresh, open groups of pictures) send that now and then.
     Ahead { recovers: bool },
-    /// The first bytes of a picture; `is_key`: one with which decoding can begin.
+    /// The first bytes of a picture; `is_key` if decoding can begin with it.
     Picture { is_key: bool },
     /// Anything else.
     Rest,
 }
 
-/// What one NAL unit is.
+/// The kind of one NAL unit.
 enum Unit {
     Ahead,
     Message,
@@ -49,7 +49,7 @@ impl VideoCoding {
         }
     }
 
-    /// Looks at the payload of an RTP packet.
+    /// Examines the payload of an RTP packet.
     pub(crate) fn look(self, payload: &[u8]) -> Content {
         match self {
             Self::H264 => self.look_at_h264(payload),
@@ -58,7 +58,7 @@ impl VideoCoding {
         .unwrap_or(Content::Rest)
     }
 
-    /// None: it is cut short.
+    /// `None` if the payload is cut short.
     fn look_at_h264(self, payload: &[u8]) -> Option<Content> {
         const STAP_A: u8 = 24;
         const FU_A: u8 = 28;
@@ -79,7 +79,7 @@ impl VideoCoding {
         }
     }
 
-    /// `header` is that of the fragment: start, end and kind of the unit.
+    /// `header` is the fragment's header: start, end and kind of the unit.
     fn look_at_fragment(self, header: u8, kinds: u8, body: &[u8]) -> Option<Content> {
         const START: u8 = 0x80;
         let kind = header & kinds;
@@ -92,7 +92,7 @@ impl VideoCoding {
         })
     }
 
-    /// The first slice decides, with what stands before it.
+    /// The first slice decides, together with the units before it.
     fn look_at_aggregate(self, mut rest: &[u8]) -> Option<Content> {
         let mut recovers = false;
         while !rest.is_empty() {
@@ -116,7 +116,7 @@ impl VideoCoding {
         Some(Content::Ahead { recovers })
     }
 
-    /// `body`: what follows the header of the NAL unit.
+    /// `body` is what follows the header of the NAL unit.
     fn look_at_unit(self, kind: u8, body: &[u8]) -> Content {
         match self.classify(kind) {
             Unit::Ahead => Content::Ahead { recovers: false },
@@ -133,12 +133,12 @@ impl VideoCoding {
     fn classify(self, kind: u8) -> Unit {
         match (self, kind) {
             (Self::H264, 5) => Unit::Slice { is_key: true },
-            // 2 is the first of a partitioned slice; 3 and 4 follow it.
+            // 2 is the first partition of a slice; 3 and 4 follow it.
             (Self::H264, 1 | 2) => Unit::Slice { is_key: false },
             (Self::H264, 6) | (Self::H265, 39) => Unit::Message,
-            // Parameter sets, delimiter, prefix.
+            // Parameter sets, delimiters, prefixes.
             (Self::H264, 7..=9 | 13..=15) | (Self::H265, 32..=35) => Unit::Ahead,
-            // BLA, IDR and CRA pictures, and what is reserved for their like.
+            // BLA, IDR and CRA pictures, and the types reserved for similar ones.
             (Self::H265, 16..=23) => Unit::Slice { is_key: true },
             (Self::H265, 0..=9) => Unit::Slice { is_key: false },
             _ => Unit::Unknown,
@@ -150,9 +150,9 @@ fn h265_kind(first: u8) -> u8 {
     first >> 1 & 0x3f
 }
 
-/// Whether a SEI unit holds the message. Emulation prevention does not matter: it cannot come
-/// within the kinds and sizes of short messages, and a long one is skipped by a few bytes less,
-/// which at worst misses what follows it.
+/// True if a SEI unit holds the recovery point message. Emulation prevention does not matter: it
+/// cannot occur within the types and sizes of short messages; a long message is skipped by a few
+/// bytes too few, which at worst misses what follows it.
 fn announces_recovery(mut body: &[u8]) -> bool {
     while let Some((kind, after)) = number(body) {
         if kind == RECOVERY_POINT {
@@ -166,7 +166,7 @@ fn announces_recovery(mut body: &[u8]) -> bool {
     false
 }
 
-/// A number as SEI has it: bytes of 255, then a last one (H.264 7.3.2.3.1).
+/// Parses a number as SEI codes it: bytes of 255, then a last one (H.264 7.3.2.3.1).
 fn number(body: &[u8]) -> Option<(usize, &[u8])> {
     let full = body.iter().take_while(|byte| **byte == 0xff).count();
     let last = usize::from(*body.get(full)?);

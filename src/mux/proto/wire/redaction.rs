@@ -1,14 +1,15 @@
-//! What of a URL may be shown, in logs, messages, dot files, getters and errors.
+//! Which parts of a URL may be shown in logs, messages, dot files, getters and errors.
 //!
-//! Shown are scheme, host, port and path, and of parameters, wherever they stand, those that choose a
-//! stream ([`SHOWN_PARAMETERS`]) if their value is short and plain. In place of all the rest stands a
-//! hash, such as `~1b2e9f04`, by which cameras can be told apart: keys have any name, and cameras have
-//! them in the query, in the path (`/user=admin&password=x&channel=1.sdp`, Hi3516 and XM recorders),
-//! behind a semicolon and in fragments. User and password before the host are left out.
+//! Scheme, host, port and path are shown, and of parameters, wherever they are, those that choose a
+//! stream ([`SHOWN_PARAMETERS`]) if their value is short and plain. Everything else is replaced by
+//! a hash, such as `~1b2e9f04`, which tells cameras apart. The reason: secret parameters have any
+//! name, and cameras put them into the query, the path (`/user=admin&password=x&channel=1.sdp`,
+//! Hi3516 and XM recorders), behind a semicolon and into fragments. User and password before the
+//! host are left out.
 //!
-//! The hash is keyed with a random number, so that a reader of the log cannot find a password by trying: the state
-//! file's, if there is one, for then the hashes of two runs can be compared; else the process's own.
-//! Nothing but what is shown depends on it.
+//! The hash is keyed with a random number, so that a reader of the log cannot find a password by
+//! trying. The key comes from the state file, if there is one, so that the hashes of two runs can
+//! be compared; otherwise each process makes its own. Only what is shown depends on the hash.
 
 use std::{
     collections::hash_map::RandomState,
@@ -24,11 +25,11 @@ const SHOWN_PARAMETERS: [&str; 10] = [
     "channel", "subtype", "stream", "profile", "unicast", "proto", "trackid", "camera", "video",
     "audio",
 ];
-/// Characters of one text that are shown.
+/// The most characters of one text that are shown.
 pub(crate) const LONGEST: usize = 200;
-/// The longest value of one of them that is shown.
+/// The longest value of a shown parameter.
 const LONGEST_VALUE: usize = 8;
-/// Names that may be shown, though not their values: common words, which are no secret themselves.
+/// Names that may be shown, but not their values: common words, which are no secret themselves.
 const KNOWN_NAMES: [&str; 29] = [
     "user",
     "username",
@@ -60,10 +61,10 @@ const KNOWN_NAMES: [&str; 29] = [
     "endtime",
     "transportmode",
 ];
-/// Of these, the ones whose value is secret in whatever text they stand.
+/// Of these, the first ones, whose value is secret in any text.
 const SECRET_NAMES: usize = 24;
-/// A word of a path that has so many characters, small and capital letters and digits, is a token: UniFi
-/// has them in place of a path (`/5nPr7RCmueGTKMP7`).
+/// A path segment of so many small and capital letters and digits is taken for a token: UniFi uses
+/// tokens as paths (`/5nPr7RCmueGTKMP7`).
 const TOKEN: usize = 16;
 
 type Key = [u64; 2];
@@ -82,15 +83,15 @@ pub(crate) fn key() -> Key {
         .unwrap_or_else(|| OWN_KEY.get_or_init(random))
 }
 
-/// Takes the key that was kept from an earlier run; the first one that a process takes stays.
+/// Sets the key of an earlier run. The first key that a process uses stays.
 pub(crate) fn use_key(key: Key) {
     let _ = KEPT_KEY.set(key);
 }
 
-/// Digits of a hash: half of what there is tells a million cameras apart.
+/// The digits of a hash: eight are enough to tell a million cameras apart.
 const HASH: usize = 8;
 
-/// Stands for something that is not shown.
+/// Takes the place of a text that is not shown.
 fn hash(text: &str) -> String {
     hash_with(key(), text)
 }
@@ -105,7 +106,7 @@ fn hash_with([k0, k1]: Key, text: &str) -> String {
     format!("~{:0HASH$x}", hasher.finish() as u32)
 }
 
-/// What is shown of a URL, with all that is hidden made alike.
+/// A URL as it is shown, with all hidden parts made equal.
 #[cfg_attr(
     not(any(feature = "plugin", test)),
     expect(dead_code, reason = "the element asks")
@@ -122,14 +123,14 @@ pub(crate) fn without_hashes(shown: &str) -> String {
     alike
 }
 
-/// A URL for logs and messages, at most 200 characters of it.
+/// A URL for logs and messages, at most 200 characters.
 pub fn redacted(url: &Url) -> String {
     let shown = redacted_whole(url);
     let short = cut(&shown);
     if short.len() == shown.len() {
         return shown;
     }
-    // Two that begin alike are still told apart.
+    // Two long URLs with the same beginning still differ in the hash.
     let hash = hash(url.as_str());
     let kept: String = short
         .chars()
@@ -153,7 +154,7 @@ pub(crate) fn redacted_reference(text: &str) -> String {
     let host = authority
         .rsplit_once('@')
         .map_or(authority, |(_, host)| host);
-    // `rtsp://admin:pass/word@nvr/`: what is taken for the host is not one.
+    // In `rtsp://admin:pass/word@nvr/` the apparent host is not one.
     let host = if is_host(host) {
         host.to_owned()
     } else {
@@ -169,7 +170,7 @@ fn split_scheme(text: &str) -> Option<(&str, &str)> {
         .then_some((scheme, rest))
 }
 
-/// A name or an address, and perhaps a port.
+/// A host name or an address, with or without a port.
 fn is_host(authority: &str) -> bool {
     let (host, port) = match authority
         .strip_prefix('[')
@@ -188,7 +189,7 @@ fn redacted_resource(text: &str) -> String {
     let (text, fragment) = text
         .split_once('#')
         .map_or((text, None), |(text, fragment)| {
-            // A part of a password, if its '#' was not encoded.
+            // The fragment may be a part of a password whose '#' was not encoded.
             (text, Some(fragment))
         });
     let (path, query) = match text.split_once('?') {
@@ -215,7 +216,7 @@ fn redacted_path(path: &str) -> String {
             Some(segment) => (segment, "/"),
             None => (segment, ""),
         };
-        // `/token/abc` as well as `/token=abc`.
+        // `/token/abc` is treated like `/token=abc`.
         let shown_segment = match is_value && !segment.is_empty() {
             true => hash(segment),
             false => redacted_segment(segment),
@@ -227,7 +228,7 @@ fn redacted_path(path: &str) -> String {
     shown
 }
 
-/// One part of a path between slashes: a name, and parameters in it or behind it.
+/// One segment of a path: a name, and parameters in it or after it.
 fn redacted_segment(segment: &str) -> String {
     let pieces = segment.split_inclusive(['&', ';']).enumerate();
     let shown = pieces.map(|(number, piece)| {
@@ -241,7 +242,7 @@ fn redacted_segment(segment: &str) -> String {
     shown.collect()
 }
 
-/// Whether it holds no parameter, no `user:password@` and no token, encoded or not.
+/// True if it holds no parameter, no `user:password@` and no token, encoded or not.
 fn is_plain(name: &str) -> bool {
     let decoded = decoded(name);
     let is_separator = |c: char| "=&;@:?#%".contains(c) || c.is_control();
@@ -266,13 +267,13 @@ fn redacted_query(query: &str) -> String {
     shown.collect()
 }
 
-/// The separator at the end of a piece, apart.
+/// Splits the separator off the end of a piece.
 fn split_end(piece: &str) -> (&str, &str) {
     let body = piece.strip_suffix(['&', ';', '/', '?']).unwrap_or(piece);
     (body, piece.strip_prefix(body).unwrap_or_default())
 }
 
-/// A parameter with its value, or what stands in place of one.
+/// A parameter with its value, or a hash in place of it.
 fn redacted_parameter(parameter: &str) -> String {
     if parameter.is_empty() {
         return String::new();
@@ -284,7 +285,7 @@ fn redacted_parameter(parameter: &str) -> String {
     match sign {
         Some(_) if is_in(&SHOWN_PARAMETERS, name) && is_short(value) => parameter.to_owned(),
         Some(sign) if is_in(&SHOWN_PARAMETERS, name) || is_in(&KNOWN_NAMES, name) => {
-            // With its name: that user and password are the same word is not shown either.
+            // The hash includes the name, so that equal user and password do not show.
             format!("{name}{sign}{}", hash(parameter))
         }
         _ => hash(parameter),
@@ -302,7 +303,7 @@ fn is_in(names: &[&str], name: &str) -> bool {
     names.iter().any(|known| known.eq_ignore_ascii_case(name))
 }
 
-/// Also with something before: `ch_user=admin_password=x` is common with XM recorders.
+/// Also with a prefix: `ch_user=admin_password=x` is common on XM recorders.
 fn is_secret_name(name: &str) -> bool {
     let name = decoded(name);
     let last = name.rsplit(['_', '-', '.']).next().unwrap_or_default();
@@ -314,17 +315,17 @@ fn decoded(text: &str) -> String {
     percent_decode_str(text).decode_utf8_lossy().into_owned()
 }
 
-/// How much of a text is suspect.
+/// How a text is searched for secrets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum TextKind {
-    /// Words for people, which quote a URL or a parameter at most: hidden as in a URL.
+    /// A text for people, which quotes a URL or a parameter at most: redacted like a URL.
     Prose,
-    /// What a standard says how to write, and whose parameters are of use: URLs are redacted, and values
-    /// hidden whose names say that they are secret.
+    /// A text in a standard format, whose parameters are useful: URLs are redacted, and values are
+    /// hidden if their name says that they are secret.
     Protocol,
 }
 
-/// Any text, with the secrets in it hidden.
+/// Any text, with its secrets hidden.
 pub(crate) fn redacted_text(text: &str, kind: TextKind) -> String {
     const ENDS: [char; 9] = [' ', '\t', '"', '\'', '<', '>', '(', ')', '|'];
     let mut shown = String::with_capacity(text.len());
@@ -337,7 +338,7 @@ pub(crate) fn redacted_text(text: &str, kind: TextKind) -> String {
             false => shown.push_str(&redacted_word(word, kind)),
         }
         shown.push_str(end);
-        // `password: x` and `password="x"` as well as `password=x`.
+        // `password: x` and `password="x"` are treated like `password=x`.
         is_value = match word.strip_suffix([':', '=']) {
             Some(name) => is_secret_name(last_part(name)),
             None => is_value && word.is_empty(),
@@ -363,13 +364,13 @@ fn redacted_word(word: &str, kind: TextKind) -> String {
     redacted_local(before, kind) + &redacted_reference(url)
 }
 
-/// A word without a whole URL in it.
+/// Redacts a word without a whole URL in it.
 fn redacted_local(word: &str, kind: TextKind) -> String {
     let is_of_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-_=".contains(&byte);
     if let Some(name) = word.strip_suffix([':', '='])
         && name.bytes().all(is_of_name)
     {
-        // It introduces what follows.
+        // The word introduces the next one.
         return word.to_owned();
     }
     let is_suspect = word.contains(['=', '?', '&', ';', '@', '#', '/']) || decoded(word) != word;
@@ -384,7 +385,7 @@ fn redacted_local(word: &str, kind: TextKind) -> String {
     }
 }
 
-/// Hides what follows a name that says that it is secret.
+/// Hides the value after a name that says that it is secret.
 fn without_secret_parameters(word: &str) -> String {
     const SEPARATORS: [char; 5] = ['&', ';', '?', '/', ','];
     let pieces = word.split_inclusive(SEPARATORS).map(|piece| {
@@ -404,7 +405,7 @@ fn without_secret_parameters(word: &str) -> String {
     pieces.collect()
 }
 
-/// Lines of a session description that hold keys of media (RFC 4566, 5.12; RFC 4568; RFC 4567).
+/// Lines of a session description with media keys (RFC 4566, 5.12; RFC 4568; RFC 4567).
 const KEY_LINES: [&str; 3] = ["k=", "a=crypto:", "a=key-mgmt:"];
 
 /// A line of a session description.
@@ -432,7 +433,7 @@ pub(crate) fn redacted_sdp_line(line: &str) -> String {
     redacted_text(line, TextKind::Protocol)
 }
 
-/// `RTP-Info`: the URLs in it are not quoted, and may hold commas and semicolons.
+/// `RTP-Info`: its URLs are not quoted, and may contain commas and semicolons.
 pub(crate) fn redacted_rtp_info(value: &str) -> String {
     const FIELDS: [&str; 3] = [";seq=", ";rtptime=", ";ssrc="];
     let mut entries = value.split("url=");
@@ -449,7 +450,7 @@ pub(crate) fn redacted_rtp_info(value: &str) -> String {
     shown
 }
 
-/// At most 200 characters; the last one is `…` if there were more.
+/// At most 200 characters; the last one is `…` if the text was longer.
 pub(super) fn cut(text: &str) -> String {
     if text.chars().nth(LONGEST).is_none() {
         return text.to_owned();

@@ -1,24 +1,24 @@
-//! RTP packets (RFC 3550 5.1), as far as anybody here looks into them.
+//! RTP packets (RFC 3550 5.1), as far as this crate parses them.
 
 const VERSION: u8 = 2;
 
-/// The fixed part of a packet.
+/// The fixed header of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RtpHeader {
-    /// 2, if it is RTP.
+    /// The version; 2 for RTP.
     pub version: u8,
-    /// What it carries, 0 to 127.
+    /// The payload type, 0 to 127.
     pub payload_type: u8,
     /// Rises by one with each packet.
     pub sequence: u16,
     /// In units of the clock rate; the same for all packets of an access unit.
     pub timestamp: u32,
-    /// The source it is of.
+    /// The synchronisation source.
     pub ssrc: u32,
 }
 
 impl RtpHeader {
-    /// Of a packet; none if it is too short for one.
+    /// Parses the header; `None` if the packet is shorter than an RTP header.
     pub fn of(packet: &[u8]) -> Option<Self> {
         let [flags, kind, s0, s1, t0, t1, t2, t3, ssrc @ ..] = *packet.first_chunk::<12>()?;
         Some(Self {
@@ -30,24 +30,24 @@ impl RtpHeader {
         })
     }
 
-    /// Of a packet of RTP as we know it, all of whose parts fit into it. Depayloaders rely on that.
+    /// Parses the header of a complete RTP packet of version 2. Depayloaders rely on that.
     pub fn of_whole(packet: &[u8]) -> Option<Self> {
         let header = RtpPacket::parse(packet)?.header;
         (header.version == VERSION).then_some(header)
     }
 }
 
-/// A packet whose parts all fit into it (RFC 3550 A.1).
+/// A packet that is as long as its header says (RFC 3550 A.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RtpPacket<'a> {
-    /// Its fixed part.
+    /// Its fixed header.
     pub header: RtpHeader,
-    /// What it carries: without sources, extension and padding.
+    /// Its payload, without contributing sources, extension and padding.
     pub payload: &'a [u8],
 }
 
 impl<'a> RtpPacket<'a> {
-    /// Reads a packet; none if it is shorter than it says.
+    /// Parses a packet; `None` if it is shorter than its header says.
     pub fn parse(packet: &'a [u8]) -> Option<Self> {
         let header = RtpHeader::of(packet)?;
         let flags = *packet.first()?;

@@ -1,14 +1,14 @@
-//! What the core needs of a session description: which streams there are and how to name them.
+//! The parts of a session description that the core needs: which streams there are, and their URIs.
 //!
-//! This is a scan for the lines `m=`, `s=`, `a=control`, `a=rtpmap` and `a=tool`, not a parser of
-//! SDP. Cameras send text that is not UTF-8, bare LF, trailing NULs, blank lines and lines out of
-//! order, and get lines wrong that no client looks at. sdp-types 0.3 forgives some of it, but a bad
-//! `o=`, `t=`, `b=` or `c=` line, a line given twice or a missing `v=` costs it the whole
-//! description; mending these beforehand would take more than reading the five kinds of line that
-//! matter. Caps are made elsewhere, by gstreamer-sdp, from the same bytes.
+//! This scans for the lines `m=`, `s=`, `a=control`, `a=rtpmap` and `a=tool`; it is no SDP parser.
+//! Cameras send text that is not UTF-8, bare LF, trailing NULs, blank lines and lines out of order,
+//! and errors in lines that no client reads. sdp-types 0.3 tolerates some of that, but rejects the
+//! whole description because of a bad `o=`, `t=`, `b=` or `c=` line, a repeated line or a missing
+//! `v=`; to correct all of these first would take more code than to read the five kinds of line
+//! that matter. gstreamer-sdp makes the caps, elsewhere, from the same bytes.
 //!
-//! A description is the attacker's text: sizes are bounded, and controls are checked by
-//! [`uri`].
+//! A description is a text that an attacker may have written: sizes are limited, and [`uri`] checks
+//! the controls.
 
 use std::{borrow::Cow, fmt};
 
@@ -17,20 +17,20 @@ use url::Url;
 
 use super::{server_text::ServerText, uri};
 
-/// `m=` lines in one description. Cameras have two to five; a session of 32 streams already needs
-/// a quarter of a connection's channels.
+/// The most `m=` lines in one description. Cameras have two to five; a session of 32 streams
+/// already needs a quarter of a connection's channels.
 const MAX_STREAMS: usize = 32;
 
-/// What one DESCRIBE describes. `Debug` shows its URLs redacted and its text not at all.
+/// The description of a presentation. `Debug` shows its URLs redacted, and its text not at all.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Presentation {
-    /// Where the streams' control attributes resolve.
+    /// The base against which control attributes are resolved.
     pub base: Url,
     /// The URI of requests for all streams at once (PLAY, PAUSE, TEARDOWN).
     pub aggregate: Url,
     /// The streams that can be set up, in the order of the description.
     pub streams: Vec<MediaStream>,
-    /// The sections that cannot, and why.
+    /// The sections that cannot be set up, and why.
     pub skipped: Vec<SkippedMedia>,
     /// The description as received.
     pub sdp: Bytes,
@@ -41,8 +41,8 @@ pub struct Presentation {
 }
 
 impl Presentation {
-    /// Whether what was set up by `other` is what this one describes; codec parameters aside, which
-    /// no SETUP depends on.
+    /// True if a session that was set up from `other` fits this description; codec parameters are
+    /// not compared, because no SETUP depends on them.
     pub(crate) fn is_set_up_like(&self, other: &Self) -> bool {
         self.aggregate == other.aggregate && self.streams == other.streams
     }
@@ -62,7 +62,7 @@ impl fmt::Debug for Presentation {
     }
 }
 
-/// They may quote a URL.
+/// These texts may quote a URL.
 fn shown(text: &Option<String>) -> Option<ServerText> {
     text.as_deref().map(ServerText::new)
 }
@@ -70,11 +70,11 @@ fn shown(text: &Option<String>) -> Option<ServerText> {
 /// One `m=` section: one control URL, one SETUP. `Debug` shows the URL redacted.
 #[derive(Clone, PartialEq, Eq)]
 pub struct MediaStream {
-    /// Which of the `m=` lines it is, those skipped included.
+    /// The index of its `m=` line, skipped ones included.
     pub index: usize,
     /// `video`, `audio`, `application` ...
     pub media: String,
-    /// The RTP payload types that may come.
+    /// The RTP payload types of its packets.
     pub payload_types: Vec<u8>,
     /// The URI of its SETUP.
     pub control: Url,
@@ -95,10 +95,10 @@ impl fmt::Debug for MediaStream {
     }
 }
 
-/// An `m=` section that is no stream for us.
+/// An `m=` section that cannot be set up.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SkippedMedia {
-    /// Which of the `m=` lines it is.
+    /// The index of its `m=` line.
     pub index: usize,
     /// `video`, `audio`, `application` ...
     pub media: String,
@@ -116,11 +116,11 @@ pub enum SkipReason {
     Control(uri::InvalidControl),
 }
 
-/// Why a description is of no use.
+/// Why a description cannot be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum InvalidSdp {
-    /// It holds nothing but blanks.
+    /// It holds only white space.
     Empty,
     /// It has no `m=` line.
     NoMedia,
@@ -149,7 +149,7 @@ impl fmt::Display for InvalidSdp {
 
 impl std::error::Error for InvalidSdp {}
 
-/// Reads a description. `base` is what [`uri::presentation_base`] made of the answer's headers.
+/// Parses a description. `base` is what [`uri::presentation_base`] made of the answer's headers.
 pub fn parse_presentation(sdp: Bytes, base: Url) -> Result<Presentation, InvalidSdp> {
     let (session, sections) = split_sections(&sdp)?;
     let control = session.control.as_deref();
@@ -187,7 +187,7 @@ fn split_sections(sdp: &[u8]) -> Result<(Session, Vec<Section>), InvalidSdp> {
     if lines(sdp).next().is_none() {
         return Err(InvalidSdp::Empty);
     }
-    // Counted before anything is kept of them.
+    // Checked before anything is kept.
     match lines(sdp).filter(|line| line.starts_with("m=")).count() {
         0 => return Err(InvalidSdp::NoMedia),
         count if count > MAX_STREAMS => return Err(InvalidSdp::TooManyStreams(count)),
@@ -209,7 +209,7 @@ fn split_sections(sdp: &[u8]) -> Result<(Session, Vec<Section>), InvalidSdp> {
     Ok((session, sections))
 }
 
-/// Lines that hold something, whatever ends them.
+/// The lines that are not empty, whatever ends them.
 pub(crate) fn lines(sdp: &[u8]) -> impl Iterator<Item = Cow<'_, str>> {
     sdp.split(|byte| matches!(byte, b'\r' | b'\n' | 0))
         .map(<[u8]>::trim_ascii)
@@ -217,7 +217,7 @@ pub(crate) fn lines(sdp: &[u8]) -> impl Iterator<Item = Cow<'_, str>> {
         .map(String::from_utf8_lossy)
 }
 
-/// What stands before the first `m=` line.
+/// The part before the first `m=` line.
 #[derive(Debug, Default)]
 struct Session {
     control: Option<String>,
@@ -235,7 +235,7 @@ impl Session {
         }
     }
 
-    /// The first whole URL wins over the first of all.
+    /// The first whole URL takes precedence over the first control of all.
     fn on_control(&mut self, control: &str) {
         let is_better = match &self.control {
             None => true,
@@ -247,7 +247,7 @@ impl Session {
     }
 }
 
-/// What stands from one `m=` line to the next.
+/// The part from one `m=` line to the next.
 #[derive(Debug)]
 struct Section {
     media: String,
@@ -316,7 +316,7 @@ impl Section {
     }
 }
 
-/// `name:value`, or a name alone.
+/// `name:value`, or only a name.
 fn attribute(line: &str) -> (&str, &str) {
     let (name, value) = line.split_once(':').unwrap_or((line, ""));
     (name.trim(), value.trim())
@@ -327,7 +327,7 @@ fn text(value: &str) -> Option<String> {
     (!text.is_empty()).then_some(text)
 }
 
-/// RTP/AVP, RTP/AVPF, RTP/SAVP and RTP/SAVPF, some of them written with `/TCP` or `/UDP` behind.
+/// RTP/AVP, RTP/AVPF, RTP/SAVP and RTP/SAVPF, with or without `/TCP` or `/UDP`.
 fn is_rtp_profile(protocol: &str) -> bool {
     let mut parts = protocol.split('/');
     let is_any_of = |part: Option<&str>, names: &[&str]| {

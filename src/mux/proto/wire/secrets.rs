@@ -1,24 +1,25 @@
-//! What had better not be written down: signs of passwords, tokens and keys in URLs and descriptions.
+//! Detects texts that must not be written to a file: signs of passwords, tokens and keys in URLs
+//! and descriptions.
 //!
-//! Errs on the side of secrecy: what is not shown is not kept. Tokens are told by their looks, as UniFi
-//! has them in place of a path (`/5nPr7RCmueGTKMP7`).
+//! In doubt a text counts as secret: what may not be shown is not stored. Tokens are recognised by
+//! their form, because UniFi uses them as paths (`/5nPr7RCmueGTKMP7`).
 
 use url::Url;
 
 use super::redaction::{redacted_sdp_line, redacted_whole};
 
-/// From so many letters and digits on, mixed, a word is taken for a token.
+/// A word of so many mixed letters and digits is taken for a token.
 const TOKEN: usize = 12;
-/// From so many on, whatever they are.
+/// So is a word of so many of either.
 const LONG_TOKEN: usize = 24;
 
-/// Whether a URL may hold a secret.
+/// True if a URL may hold a secret.
 pub(crate) fn may_be_in_url(url: &Url) -> bool {
     let words = url.as_str().split(|c: char| !c.is_ascii_alphanumeric());
     redacted_whole(url) != url.as_str() || words.into_iter().any(is_like_token)
 }
 
-/// Whether a session description may hold a secret: keys of media, or what a URL in it may hold.
+/// True if a session description may hold a secret: media keys, or what a URL in it may hold.
 pub(crate) fn may_be_in_sdp(sdp: &[u8]) -> bool {
     let text = String::from_utf8_lossy(sdp);
     let mut lines = text.split(['\r', '\n']).map(str::trim_start);

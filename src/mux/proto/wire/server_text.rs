@@ -1,28 +1,28 @@
-//! A peer's words, fit to be shown.
+//! A text of the peer, made safe to show.
 //!
-//! What a server says may hold escape sequences, which a terminal obeys, marks that turn the direction
-//! of writing, which make a log line say something else, the user's own keys, quoted, and a megabyte of
-//! it. So nothing of it gets into an error, an event, a log or a message but as a [`ServerText`].
+//! A server's text may hold escape sequences, which a terminal obeys; direction marks, which change
+//! what a log line says; the user's own keys, quoted; and a megabyte of data. So a server's text
+//! gets into an error, an event, a log or a message only as a [`ServerText`].
 
 use std::{borrow::Cow, fmt, ops::Deref};
 
 use super::redaction::{self, TextKind, cut};
 
-/// Bytes of one text that are looked at; far more than can be shown.
+/// The most bytes of one text that are read; far more than can be shown.
 const LONGEST_READ: usize = 4 * 1024;
 
-/// What a server said: no secrets, no control characters, no marks of direction, at most 200
+/// A server's text: without secrets, control characters and direction marks, at most 200
 /// characters; the last one is `…` if there were more.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct ServerText(String);
 
 impl ServerText {
-    /// From words meant for people, which may quote a URL.
+    /// From a text meant for people, which may quote a URL.
     pub fn new(text: &str) -> Self {
         Self::redacted(text, TextKind::Prose)
     }
 
-    /// From a text whose form a standard says, such as a `Transport` header.
+    /// From a text in a standard format, such as a `Transport` header.
     pub(crate) fn of_protocol(text: &str) -> Self {
         Self::redacted(text, TextKind::Protocol)
     }
@@ -39,7 +39,7 @@ impl ServerText {
         Self(cut(&redaction::redacted_reference(&text)))
     }
 
-    /// From a text that is an identifier, and no secret whatever is in it.
+    /// From a text that is an identifier and holds no secret.
     pub fn of_identifier(text: &str) -> Self {
         Self(cut(&harmless(beginning(text))))
     }
@@ -93,7 +93,7 @@ impl fmt::Display for ServerText {
     }
 }
 
-/// As much of a text as is looked at, without what is not seen at either end.
+/// As much of a text as is read, without invisible characters at either end.
 fn beginning(text: &str) -> &str {
     let text = text.trim_matches(|c: char| c.is_whitespace() || is_harmful(c));
     match text.len() <= LONGEST_READ {
@@ -104,7 +104,7 @@ fn beginning(text: &str) -> &str {
     }
 }
 
-/// With U+FFFD in place of each character that a terminal obeys or that is not seen.
+/// Replaces each character that a terminal obeys or that is invisible by U+FFFD.
 pub(crate) fn harmless(text: &str) -> Cow<'_, str> {
     match text.contains(is_harmful) {
         true => Cow::Owned(text.replace(is_harmful, "\u{fffd}")),
@@ -112,8 +112,8 @@ pub(crate) fn harmless(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// Control characters (C0, DEL, C1); marks, embeddings, overrides and isolates of direction; separators
-/// of lines and paragraphs; what has no width; tags.
+/// Control characters (C0, DEL, C1); direction marks, embeddings, overrides and isolates; line and
+/// paragraph separators; characters without width; tags.
 pub(crate) fn is_harmful(c: char) -> bool {
     c.is_control()
         || matches!(
@@ -176,7 +176,7 @@ mod tests {
         assert!(!text.contains("hunter") && text.ends_with('…'), "{text}");
     }
 
-    /// Whatever is said, in whatever way it is cut to pieces.
+    /// Any text, cut into any pieces.
     #[test]
     fn f54_any_text_is_shown_within_the_rules() {
         const PIECES: [&str; 24] = [

@@ -1,11 +1,11 @@
-//! Which URI a request names.
+//! The URI of each request.
 //!
-//! A URI chooses what is asked for, never the socket: a description may name another host in its
-//! control attributes, and the request still goes where the connection goes.
+//! A URI chooses the resource, never the socket: a description may name another host in its control
+//! attributes, and the request is still sent on the same connection.
 //!
-//! Control attributes are *not* resolved by RFC 3986, although RFC 2326 (C.1.1) says so in other
-//! words. rtspsrc and FFmpeg append them to the base with a '/' between, and that is what cameras
-//! are tested with: `trackID=0` under `rtsp://h/cam/realmonitor?channel=1` means
+//! Control attributes are *not* resolved by RFC 3986, although RFC 2326 (C.1.1) implies it. rtspsrc
+//! and FFmpeg append them to the base with a '/' between, and cameras are tested with these:
+//! `trackID=0` under `rtsp://h/cam/realmonitor?channel=1` means
 //! `rtsp://h/cam/realmonitor?channel=1/trackID=0`, where RFC 3986 gives `rtsp://h/cam/trackID=0`,
 //! without the channel. Under a base that ends in '/' (gst-rtsp-server, live555) both agree.
 
@@ -17,20 +17,21 @@ use url::{ParseError, Url};
 pub use super::redaction::redacted;
 use crate::mux::proto::auth::credentials::{Credentials, InvalidCredentials};
 
-/// Longest URL taken from a description or header; our requests must fit a start line of 8 KiB.
+/// The longest URL accepted from a description or header; our requests must fit a start line of 8
+/// KiB.
 const MAX_CONTROL: usize = 4096;
 
 /// Why a control attribute cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum InvalidControl {
-    /// It contains a control character, which could start a header of its own.
+    /// It contains a control character, which could start another header.
     ControlCharacter,
     /// It is longer than 4096 bytes.
     TooLong(usize),
     /// It is a URL of another protocol.
     NotRtsp,
-    /// It makes no URL.
+    /// It does not form a URL.
     NotAUrl(ParseError),
 }
 
@@ -47,12 +48,13 @@ impl fmt::Display for InvalidControl {
 
 impl std::error::Error for InvalidControl {}
 
-/// A user's URL as a Request-URI: without user and password, `rtspt` and `rtspst`, which choose how it
-/// is asked for, written as `rtsp` and `rtsps`, and '$' as `%24`, because live555 takes a '$' for the start of an interleaved frame.
+/// A user's URL as a Request-URI: without user and password; with `rtspt` and `rtspst`, which only
+/// choose the transport, written as `rtsp` and `rtsps`; and with '$' as `%24`, because live555
+/// takes a '$' for the start of an interleaved frame.
 pub(crate) fn request_uri(url: &Url) -> Url {
     let mut url = url.clone();
     strip_userinfo(&mut url);
-    // None of the schemes has special rules, so that the change cannot fail.
+    // None of these schemes has special rules, so the change cannot fail.
     let _ = match url.scheme() {
         "rtspt" => url.set_scheme("rtsp"),
         "rtspst" => url.set_scheme("rtsps"),
@@ -64,8 +66,8 @@ pub(crate) fn request_uri(url: &Url) -> Url {
     Url::parse(&url.as_str().replace('$', "%24")).unwrap_or(url)
 }
 
-/// Where the control attributes of a description resolve: Content-Base, Content-Location or the
-/// request's URL, whichever is the first that is usable (RFC 2326, C.1.1).
+/// The base for control attributes: Content-Base, Content-Location or the request's URL, the first
+/// that is usable (RFC 2326, C.1.1).
 pub fn presentation_base(
     request: &Url,
     content_base: Option<&str>,
@@ -85,7 +87,7 @@ fn usable_base(request: &Url, value: &str) -> Option<Url> {
         return None;
     }
     let base = match request.host_str().and_then(|host| value.strip_prefix(host)) {
-        // Some cameras leave the scheme out: `192.168.1.10:554/stream0/`.
+        // Some cameras omit the scheme: `192.168.1.10:554/stream0/`.
         Some(rest) if rest.starts_with([':', '/']) => {
             Url::parse(&format!("{}://{value}", request.scheme()))
         }
@@ -96,8 +98,8 @@ fn usable_base(request: &Url, value: &str) -> Option<Url> {
         .map(|url| request_uri(&url))
 }
 
-/// The URI that a control attribute names: itself if it is an RTSP URL, the base if it is absent,
-/// empty or `*`, else the base with it appended.
+/// The URI of a control attribute: itself if it is an RTSP URL, the base if it is absent, empty or
+/// `*`, or else the base with it appended.
 pub fn resolve_control(base: &Url, control: Option<&str>) -> Result<Url, InvalidControl> {
     let control = control.unwrap_or_default();
     check(control)?;
@@ -115,8 +117,8 @@ pub fn resolve_control(base: &Url, control: Option<&str>) -> Result<Url, Invalid
         .map_err(InvalidControl::NotAUrl)
 }
 
-/// Where a redirect leads: an absolute URL of any scheme, without its userinfo, and the credentials
-/// that this was, if they can be used.
+/// The target of a redirect: an absolute URL of any scheme without its userinfo, and the
+/// credentials in that userinfo, if they can be used.
 pub(crate) fn parse_location(location: &str) -> Option<(Url, Option<Credentials>)> {
     check(location).ok()?;
     let mut url = Url::parse(location.trim()).ok()?;
@@ -124,7 +126,7 @@ pub(crate) fn parse_location(location: &str) -> Option<(Url, Option<Credentials>
     url.has_host().then(|| (request_uri(&url), credentials))
 }
 
-/// Whether a control attribute is a whole URL rather than something relative to a base.
+/// True if a control attribute is a whole URL, false if it is relative to a base.
 pub(crate) fn is_absolute(control: &str) -> bool {
     absolute_scheme(control.trim()).is_some()
 }
@@ -139,7 +141,7 @@ fn check(text: &str) -> Result<(), InvalidControl> {
     Ok(())
 }
 
-/// The scheme of `scheme://...`. A colon alone is none: `track:1` is relative.
+/// The scheme of `scheme://...`. A colon alone is not enough: `track:1` is relative.
 fn absolute_scheme(control: &str) -> Option<&str> {
     let (scheme, _) = control.split_once("://")?;
     scheme
@@ -148,15 +150,15 @@ fn absolute_scheme(control: &str) -> Option<&str> {
         .then_some(scheme)
 }
 
-/// All that name the same resource; the scheme too chooses the URI, not the socket.
+/// All schemes that name the same resource; the scheme chooses the URI too, not the socket.
 fn is_rtsp(scheme: &str) -> bool {
     ["rtsp", "rtspt", "rtspu", "rtsps", "rtspst"]
         .iter()
         .any(|known| known.eq_ignore_ascii_case(scheme))
 }
 
-/// Whether a control begins with the base's own path (`/live/1/track1` under `/live/1`): appended,
-/// the path would stand there twice, so this one is meant as RFC 3986 has it.
+/// True if a control begins with the base's own path (`/live/1/track1` under `/live/1`): appended,
+/// the path would be there twice, so the control is resolved by RFC 3986.
 fn repeats_path(base: &Url, control: &str) -> bool {
     let path = base.path().trim_end_matches('/');
     !path.is_empty()
@@ -167,14 +169,14 @@ fn repeats_path(base: &Url, control: &str) -> bool {
 
 fn append(base: &Url, control: &str) -> Result<Url, ParseError> {
     let text = base.as_str();
-    // `?ctype=video` under a base without a query selects a stream: no slash before it.
+    // `?ctype=video` under a base without a query selects a stream, so no slash goes before it.
     let is_query = control.starts_with('?') && base.query().is_none();
     let separated = is_query || text.ends_with('/') || control.starts_with('/');
     let slash = if separated { "" } else { "/" };
     Url::parse(&format!("{text}{slash}{control}"))
 }
 
-/// Takes user and password out of a URL, percent-decoded. None if it names no user.
+/// Takes user and password out of a URL, percent-decoded. `None` if it names no user.
 pub fn take_userinfo(url: &mut Url) -> Result<Option<Credentials>, InvalidCredentials> {
     let decode = |text: &str| {
         percent_decode_str(text)
@@ -184,7 +186,7 @@ pub fn take_userinfo(url: &mut Url) -> Result<Option<Credentials>, InvalidCreden
     };
     let user = decode(url.username());
     let password = decode(url.password().unwrap_or_default());
-    // Even if it cannot be decoded it must not stay.
+    // The userinfo is removed even if it cannot be decoded.
     strip_userinfo(url);
     let (user, password) = (user?, password?);
     if user.is_empty() && password.is_empty() {
@@ -193,7 +195,7 @@ pub fn take_userinfo(url: &mut Url) -> Result<Option<Credentials>, InvalidCreden
     Credentials::new(user, password).map(Some)
 }
 
-/// Fails only for URLs without a host, which hold no user either.
+/// Fails only for URLs without a host, which have no user either.
 fn strip_userinfo(url: &mut Url) {
     let _ = url.set_username("");
     let _ = url.set_password(None);

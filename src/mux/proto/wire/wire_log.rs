@@ -1,8 +1,8 @@
-//! Messages as they may be shown: line by line, but without secrets.
+//! RTSP messages for the log: line by line, without secrets.
 //!
-//! Out of an `Authorization` only the scheme is left, out of a challenge what says which kind it is,
-//! not its nonce. URLs, wherever they stand, are shown as [`redaction`](super::redaction) has it, and
-//! every line as a [`ServerText`].
+//! Of an `Authorization` only the scheme is shown; of a challenge what tells its kind, but not its
+//! nonce. URLs are shown as [`redaction`](super::redaction) shows them, and every line as a
+//! [`ServerText`].
 
 use std::fmt;
 
@@ -13,13 +13,14 @@ use super::{
 };
 use crate::mux::proto::command::SessionKey;
 
-/// Bytes of a body that are shown.
+/// The most bytes of a body that are shown.
 const LONGEST_BODY: usize = 4 * 1024;
-/// What a challenge may show.
+/// Parameters of a challenge that are shown.
 const SHOWN_PARAMETERS: [&str; 4] = ["algorithm", "qop", "stale", "charset"];
-/// What it may have whose values are nobody's business; of the rest not even the name is shown.
+/// Parameters whose names are shown and whose values are hidden. Of all others the name is hidden
+/// too.
 const HIDDEN_PARAMETERS: [&str; 3] = ["nonce", "opaque", "domain"];
-/// Headers that are a URL.
+/// Headers whose value is a URL.
 const URL_HEADERS: [&str; 5] = [
     "Content-Base",
     "Content-Location",
@@ -27,7 +28,7 @@ const URL_HEADERS: [&str; 5] = [
     "Base",
     "Referer",
 ];
-/// Headers whose parameters help to find a fault, and hold no URL's.
+/// Headers whose parameters help to find a fault, and are not part of a URL.
 const PROTOCOL_HEADERS: [&str; 20] = [
     "Accept",
     "Accept-Ranges",
@@ -55,19 +56,19 @@ const PROTOCOL_HEADERS: [&str; 20] = [
 /// line of the message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WireMessage {
-    /// Whose message it is, as far as that is known.
+    /// The session of the message, if it is known.
     pub session: Option<SessionKey>,
-    /// Who sent it.
+    /// The sender.
     pub direction: Direction,
     text: String,
 }
 
-/// Who sent a message.
+/// The sender of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Direction {
-    /// We did.
+    /// This library.
     Sent,
-    /// The server did.
+    /// The server.
     Received,
 }
 
@@ -90,7 +91,7 @@ impl WireMessage {
         }
     }
 
-    /// From the bytes of one message of ours; we send none with a body.
+    /// From the bytes of one message that we send; we send none with a body.
     pub(crate) fn sent(session: Option<SessionKey>, bytes: &[u8]) -> Option<Self> {
         let (start, headers) = parse_head(bytes)?;
         Some(Self {
@@ -154,7 +155,7 @@ fn shown_header(name: &str, value: &str) -> ServerText {
     }
 }
 
-/// `Digest realm="cam", nonce=***`; a list of several is shown as well.
+/// `Digest realm="cam", nonce=***`; also for a list of several challenges.
 fn shown_challenge(value: &str) -> String {
     let shown = |part: &str| {
         let part = part.trim();
@@ -166,7 +167,7 @@ fn shown_challenge(value: &str) -> String {
         let is_in = |names: &[&str]| names.iter().any(|known| name.eq_ignore_ascii_case(known));
         let is_bare = scheme.is_empty() && value.is_empty();
         if is_in(&["realm"]) {
-            // Words that the camera's owner has chosen.
+            // The camera's owner chooses this text.
             format!("{scheme}{name}={}", redacted_text(value, TextKind::Prose))
         } else if is_bare || is_in(&SHOWN_PARAMETERS) {
             part.to_owned()
@@ -180,7 +181,7 @@ fn shown_challenge(value: &str) -> String {
     parts.join(", ")
 }
 
-/// The parts between commas that are not in quotes.
+/// The parts between commas outside of quotes.
 fn outside_quotes(value: &str) -> Vec<&str> {
     let (mut parts, mut begin, mut is_quoted, mut is_escaped) = (Vec::new(), 0, false, false);
     for (at, c) in value.char_indices() {
