@@ -91,7 +91,7 @@ impl SessionOptions {
         Ok(options)
     }
 
-    /// What decides who may share a connection with this session.
+    /// The key that decides which sessions may share a connection with this one.
     pub(crate) fn connection_key(&self) -> Result<ConnectionKey, Error> {
         let server =
             ServerId::from_url(&self.url).map_err(|error| Error::invalid_url(error.to_string()))?;

@@ -171,7 +171,7 @@ impl Error {
             ErrorKind::Cancelled,
             Scope::Connection,
             Initiator::User,
-            "nobody waits for the connection any more",
+            "no session waits for the connection any more",
         )
     }
 

@@ -1,5 +1,5 @@
-//! Plays a transcript to the core: the application's and the server's lines go in, the client's
-//! lines and the expectations are compared with what comes out.
+//! Plays a transcript to the core: feeds it the application's and the server's lines, and compares
+//! its output with the client's lines and the expectations.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -19,18 +19,18 @@ use crate::support::transcript::{
     Expect, ExpectedFrame, ExpectedMessage, ExpectedStart, Step, Transcript, word_bytes,
 };
 
-/// How the bytes between two of the client's steps arrive.
+/// How the bytes between two steps of the client arrive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Arrival {
     /// Each line of the transcript in one read.
     Whole,
     /// One byte a read.
     ByteByByte,
-    /// Each line in two reads, the first of so many bytes.
+    /// Each line in two reads; the first read has so many bytes.
     SplitAt(usize),
-    /// All that follow each other in one read.
+    /// All consecutive lines in one read.
     Glued,
-    /// The same in two reads.
+    /// The same, split into two reads.
     GluedSplitAt(usize),
 }
 
@@ -54,7 +54,7 @@ impl Arrival {
 /// Plays a transcript in every way its bytes can arrive.
 ///
 /// # Panics
-/// With file and line where the core does something else than the transcript says.
+/// With file and line, where the core differs from the transcript.
 pub(crate) fn play_in_every_way(transcript: &Transcript) {
     let (line, run) = longest(transcript);
     let ways = [Arrival::Whole, Arrival::ByteByByte, Arrival::Glued]
@@ -83,13 +83,13 @@ fn longest(transcript: &Transcript) -> (usize, usize) {
 /// Plays a transcript once.
 ///
 /// # Panics
-/// With file and line where the core does something else than the transcript says.
+/// With file and line, where the core differs from the transcript.
 pub(crate) fn play(transcript: &Transcript, arrival: Arrival) {
     let mut player = Player::new(transcript);
     let mut steps = transcript.steps.iter().peekable();
     while let Some(step) = steps.next() {
         let mut run = vec![step];
-        // What the application asks for in a row is in one write.
+        // Consecutive requests of the application go into one write.
         let has_more = is_action(step) && steps.peek().is_some_and(|next| is_action(next));
         player.hold(has_more);
         if arrival.is_glued() && is_bytes(step) {
@@ -122,7 +122,7 @@ fn is_action(step: &Step) -> bool {
 /// A line, and what is wrong there.
 type Played = Result<(), (usize, String)>;
 
-/// One thing the application sees.
+/// One event that the application sees.
 #[derive(Debug, PartialEq, Eq)]
 struct Seen {
     session: Option<u32>,
@@ -151,7 +151,7 @@ impl Seen {
         self.what == expect.what && self.session == expect.label && expect.fields.iter().all(has)
     }
 
-    /// What a transcript need not mention.
+    /// Events that a transcript need not mention.
     fn is_incidental(&self) -> bool {
         matches!(self.what, "released" | "no-more-sessions")
     }
@@ -167,7 +167,7 @@ struct Camera {
     has_left: bool,
 }
 
-/// What the application waits for on behalf of one session.
+/// The request whose result a session of the application waits for.
 #[derive(Debug)]
 struct ApplicationStep {
     requests: BTreeSet<RequestId>,
@@ -178,15 +178,15 @@ struct Player {
     sim: Option<Sim>,
     cameras: BTreeMap<u32, Camera>,
     seen: Vec<Seen>,
-    /// How often each session was said to be over.
+    /// How often each session was reported as over.
     released: BTreeMap<u32, usize>,
     /// Configuration for the connection that the first `open` makes.
     config: ConnectionConfig,
-    /// What leave was asked for last.
+    /// The last question for a permit.
     wants: Vec<CredentialWant>,
-    /// Leave is given at once.
+    /// Questions for a permit are granted at once.
     is_permitting: bool,
-    /// Refusals are believed at once.
+    /// Refusals are confirmed at once.
     is_judging: bool,
 }
 
@@ -208,13 +208,13 @@ impl Player {
         }
     }
 
-    /// The connection, made when it is first needed.
+    /// The connection; made at the first call.
     fn sim(&mut self) -> &mut Sim {
         let config = &self.config;
         self.sim.get_or_insert_with(|| Sim::new(config.clone()))
     }
 
-    /// Whether what is to be written waits for what the application does next.
+    /// Holds writes back until the application's next request.
     fn hold(&mut self, is_held: bool) {
         if let Some(sim) = &mut self.sim {
             sim.is_held = is_held;
@@ -271,7 +271,7 @@ impl Player {
         self.check(*line, expect.as_ref(), Some(bytes))
     }
 
-    /// Takes the next thing seen, which must be what was expected.
+    /// Takes the next event, which must be the expected one.
     fn check(&mut self, line: usize, expect: Option<&Expect>, bytes: Option<&[u8]>) -> Played {
         let Some(expect) = expect.filter(|expect| expect.what != "nothing") else {
             return Ok(());
@@ -296,13 +296,13 @@ impl Player {
         Ok(())
     }
 
-    /// Before the next step nothing may be left that no line asked for.
+    /// Before the next step no output may be left that no line expects.
     fn check_quiet(&mut self, next: &Step) -> Played {
         let line = next.line();
         if let Some(seen) = self.seen.iter().find(|seen| !seen.is_incidental()) {
             return Err((line, format!("before this line came {seen:?}")));
         }
-        // Adjacent lines of the server may arrive together: the client may speak after any of them.
+        // Adjacent lines of the server may arrive together: the client may answer any of them.
         let may_be_answered = matches!(
             next,
             Step::Request { .. } | Step::ClientFrame { .. } | Step::ServerBytes { .. }
@@ -328,7 +328,10 @@ impl Player {
         let open = self.cameras.iter().filter(|(_, camera)| !camera.has_left);
         let open: Vec<u32> = open.map(|(label, _)| *label).collect();
         if let Some(label) = open.iter().find(|label| self.released.contains_key(label)) {
-            return Err((0, format!("session {label} was released, and nobody left")));
+            return Err((
+                0,
+                format!("session {label} was released, but not by its owner"),
+            ));
         }
         self.sim().close();
         self.sim().advance(Duration::from_secs(2));
@@ -350,7 +353,7 @@ fn bytes_of(step: &Step) -> &[u8] {
     }
 }
 
-/// What the client sends.
+/// Lines of the client.
 impl Player {
     fn compare(&mut self, expected: &ExpectedMessage) -> Result<(), String> {
         let name = match &expected.start {
@@ -374,7 +377,7 @@ impl Player {
     }
 }
 
-/// What the application does.
+/// Lines of the application.
 impl Player {
     fn act(&mut self, label: u32, words: &[String]) -> Result<(), String> {
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
@@ -520,7 +523,7 @@ impl Camera {
     }
 }
 
-/// What the application sees.
+/// Expectations of the application.
 impl Player {
     fn look(&mut self) {
         while let Some(event) = self.sim().next_event() {
@@ -567,7 +570,7 @@ impl Player {
         self.seen.push(seen);
     }
 
-    /// What merely informs is not looked at.
+    /// Ignores reports that only inform.
     fn on_report(&mut self, report: CredentialReport) {
         let name = match report {
             CredentialReport::Wanted(wants) => {
@@ -600,7 +603,7 @@ impl Player {
         }
     }
 
-    /// For the first that was asked for.
+    /// A permit for the first presentation in the question.
     fn permit(&self) -> Option<Permit> {
         self.wants.first().map(|want| Permit {
             uri: want.uri,
@@ -622,7 +625,7 @@ impl Player {
         let Some(camera) = self.cameras.get_mut(&label) else {
             return;
         };
-        // Nobody waits for the requests of a session that was dropped.
+        // The requests of a dropped session have no caller.
         let Some(step) = &mut camera.step else {
             return;
         };
@@ -695,7 +698,7 @@ fn word_for(reason: &CloseReason) -> &'static str {
     }
 }
 
-/// Whether the transcript has such an action.
+/// True if the transcript has such an action.
 fn is_told(transcript: &Transcript, is_it: impl Fn(&[String]) -> bool) -> bool {
     let mut steps = transcript.steps.iter();
     steps.any(|step| matches!(step, Step::Action { words, .. } if is_it(words)))

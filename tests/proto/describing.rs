@@ -82,7 +82,7 @@ fn a_describe_that_comes_a_moment_later_waits_for_the_batch() {
     assert_eq!(methods(&mut sim), ["DESCRIBE"]);
 }
 
-/// A DESCRIBE behind which each of these things is tried, where a session plays.
+/// A DESCRIBE after which each request is tried, where a session plays.
 fn describing_beside_one_that_plays(config: ConnectionConfig) -> (Sim, SessionKey, SessionKey) {
     let mut sim = Sim::new(config);
     let first = sim.playing(1);
@@ -174,7 +174,7 @@ fn f29_a_teardown_behind_a_describe_is_given_up_after_its_time_and_its_channels_
         2,
         "its channels rest"
     );
-    // The server is told as soon as it may be.
+    // The TEARDOWN is sent as soon as it may be.
     described(&mut sim, 3);
     assert_eq!(methods(&mut sim), ["TEARDOWN"]);
 }
@@ -184,7 +184,7 @@ fn the_retries_after_a_401_are_a_batch_of_their_own() {
     let status = gstrtspmux::mux::proto::CredentialStatus::Proven(None);
     let mut sim = Sim::new(crate::sim::config_with("root", "pass", status));
     let sessions = open_all(&mut sim, 3);
-    // Before the first answer one goes alone, with credentials at hand.
+    // With credentials, one request goes alone before the first answer.
     describe_together(&mut sim, &sessions);
     let basic = &["WWW-Authenticate: Basic realm=\"x\""];
     let first = sim.expect_sent("DESCRIBE");
@@ -220,7 +220,7 @@ fn a_server_known_to_work_in_order_gets_all_at_once() {
     sim.describe(session);
     sim.setup(session, "rtsp://nvr/1/track1");
     assert_eq!(methods(&mut sim), ["DESCRIBE", "SETUP"]);
-    // Another server has taken its place.
+    // Another server has replaced this one.
     sim.answer(404, 1, &[]);
     sim.answer(404, 2, &[]);
     while sim.next_event().is_some() {}
@@ -257,7 +257,7 @@ fn f43_one_answer_for_each_byte_of_a_request_is_dropped_and_completes_nothing() 
         for _ in 0..134 {
             sim.receive(&repeated(cseq));
         }
-        // Even under the CSeq of what is unanswered.
+        // Even under the CSeq of an unanswered request.
         sim.receive(&repeated(&asked.to_string()));
         sim.expect_no_event();
         assert_eq!(sim.connection.counters().repeated_responses, 135);

@@ -1,5 +1,4 @@
-//! Bytes between frames that belong to nothing, and frames that are shorter than they say (faults F16
-//! and F42).
+//! Stray bytes between frames, and frames that are shorter than their length (faults F16 and F42).
 
 use gstrtspmux::mux::proto::{CloseReason, Event, FramingLoss, SessionKey};
 
@@ -14,7 +13,7 @@ fn sixteen() -> (Sim, Vec<SessionKey>) {
     (sim, sessions)
 }
 
-/// A packet of each, which all come whole.
+/// One packet of each session; all arrive complete.
 fn round(sim: &mut Sim, sessions: &[SessionKey]) {
     for (channel, session) in (0..).step_by(2).zip(sessions) {
         sim.media(channel, 1);
@@ -30,7 +29,7 @@ fn answer_all(sim: &mut Sim) {
     }
 }
 
-/// Whose frames came before the losses so far.
+/// The sessions whose frames came before the losses so far.
 fn losses(sim: &mut Sim) -> Vec<Option<SessionKey>> {
     sides(sim).into_iter().map(|loss| loss.after).collect()
 }
@@ -60,7 +59,7 @@ fn f42_a_frame_that_is_cut_is_told_as_its_own_sessions_loss() {
     let (mut sim, sessions) = sixteen();
     for _ in 0..300 {
         round(&mut sim, &sessions);
-        // 203 bytes are said to come, and 30 do: the next frames are taken for the rest.
+        // The header announces 203 bytes, and 30 arrive: the next frames are taken for the rest.
         let mut cut = vec![b'$', 6, 0, 203, 0x80, 96];
         cut.resize(34, 7);
         cut[8..12].copy_from_slice(&[0; 4]);
@@ -83,7 +82,7 @@ fn f42_stray_bytes_that_look_like_a_frame_are_one_loss_and_the_first_frames() {
     let (mut sim, sessions) = sixteen();
     sim.media(6, 1);
     sim.expect_packet();
-    // A frame of the first session, and more that is none.
+    // A frame of the first session, between bytes that belong to no frame.
     let bait = [&b"\xfe\xfe"[..], &media(0, 1), b"\xfe\xfe"].concat();
     sim.receive(&bait);
     sim.expect_packet();
@@ -108,7 +107,7 @@ fn f42_behind_an_answer_or_a_frame_of_no_session_a_loss_is_no_sessions() {
     assert_eq!(losses(&mut sim), [None; 2]);
 }
 
-/// They come with the frame before them or alone.
+/// The stray bytes arrive with the frame before them, or alone.
 #[test]
 fn f42_whatever_stray_bytes_look_like_the_frames_behind_them_are_found() {
     let texts = [
@@ -155,7 +154,7 @@ fn f42_whatever_stray_bytes_look_like_the_frames_behind_them_are_found() {
                 sim.advance(SECOND);
                 answer_all(&mut sim);
             }
-            // A lone dollar takes the frame behind it with it.
+            // A lone dollar costs the frame after it.
             let missing = came.iter().map(|came| 20 - *came.min(&20)).sum::<i32>();
             let most = if *text == b"$"[..] { 20 } else { 0 };
             let text = text.escape_ascii();
@@ -175,7 +174,7 @@ fn f42_the_frame_behind_a_loss_is_told_as_well() {
         after: Some(sessions[after]),
         before: Some(sessions[before]),
     };
-    // All at once, in two reads, and with a wait where the next frame is not there yet.
+    // All at once, in two reads, and with a pause before the next frame.
     for way in 0..3 {
         let (stray, frame) = (STRAY.to_vec(), media(14, 1));
         sim.media(6, 1);
@@ -239,7 +238,7 @@ fn f16_where_nothing_comes_behind_garbage_the_next_frame_is_waited_for() {
     sim.expect_no_event();
 }
 
-/// What bytes now and then may look like behind half a frame, half a header or stray bytes.
+/// Stray bytes may look like the continuation of half a frame or half a header.
 #[test]
 fn f42_a_drip_behind_half_a_unit_is_found_out_within_12_s() {
     let half_frame = media(0, 1)[..9].to_vec();
@@ -279,7 +278,7 @@ fn f42_a_drip_behind_half_a_unit_is_found_out_within_12_s() {
     }
 }
 
-/// A link of so few bytes a second that a picture takes longer than a drip is suffered.
+/// A network so slow that a picture takes longer than a drip is tolerated.
 #[test]
 fn f42_a_slow_link_is_no_drip() {
     let (mut sim, sessions) = sixteen();
@@ -296,7 +295,7 @@ fn f42_a_slow_link_is_no_drip() {
     sim.expect_no_event();
 }
 
-/// The link itself stands still in the middle of a frame, twice.
+/// The network stalls in the middle of a frame, twice.
 #[test]
 fn f42_a_link_that_stands_still_is_no_drip() {
     let (mut sim, sessions) = sixteen();

@@ -1,4 +1,4 @@
-//! Servers that send too much, too slowly, or what nobody asked for.
+//! Servers that send too much, too slowly, or unasked.
 
 use bytes::BytesMut;
 use std::time::Duration;
@@ -13,11 +13,11 @@ use crate::support::rtsp::{Incoming, Request, Response};
 
 const KIB: usize = 1024;
 
-/// Two descriptions asked for while a third session plays.
+/// Two DESCRIBEs are outstanding while a third session plays.
 fn two_described(sim: &mut Sim) -> [(RequestId, u32); 2] {
     sim.server = Some("GStreamer RTSP server");
     let playing = sim.playing(1);
-    // After a quick answer two may go out at a time.
+    // After a quick answer two DESCRIBEs may be outstanding.
     let quick = sim.describe(playing);
     let cseq = sim.expect_sent("DESCRIBE");
     sim.answer(404, cseq, &[]);
@@ -29,7 +29,7 @@ fn two_described(sim: &mut Sim) -> [(RequestId, u32); 2] {
     })
 }
 
-/// The second description and the media of the third session come as if nothing had been.
+/// The second description and the media of the third session arrive undisturbed.
 fn expect_undisturbed(sim: &mut Sim, (id, cseq): (RequestId, u32)) {
     let answer = Response::new(200)
         .header("CSeq", cseq.to_string())
@@ -44,7 +44,7 @@ fn expect_undisturbed(sim: &mut Sim, (id, cseq): (RequestId, u32)) {
     sim.expect_no_event();
 }
 
-/// Sends in reads of 4 KiB, and sees that the core keeps no more than it must.
+/// Sends in reads of 4 KiB, and checks that the core keeps no more than it must.
 fn receive_in_reads(sim: &mut Sim, bytes: &[u8], most: usize) {
     for read in bytes.chunks(4 * KIB) {
         sim.receive(read);
@@ -342,7 +342,7 @@ fn f16_frames_are_found_again_behind_garbage_of_any_size() {
     }
 }
 
-/// What leave is asked for next.
+/// The next question for a permit.
 fn next_wants(sim: &mut Sim) -> Vec<CredentialWant> {
     let mut events = std::iter::from_fn(|| sim.next_event());
     let wants = events.find_map(|event| match event {
@@ -371,7 +371,7 @@ fn f22_of_16_sessions_one_at_a_time_tries_the_password() {
         sim.describe(session);
     }
     sim.expect_nothing_sent();
-    // Asked when only the first was there; then for the others, too.
+    // The first question came when only the first request waited; the second includes the others.
     let wants = next_wants(&mut sim);
     assert_eq!(wants.len(), 1);
     sim.set_credentials(CredentialStatus::Permitted(permit(&wants[0])));

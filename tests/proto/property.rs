@@ -1,9 +1,9 @@
-//! Random schedules: an application that does anything at any time, a server that answers late, out
-//! of order, with errors or not at all, garbage, splits and sudden ends. After every step the
-//! invariants of the core are checked.
+//! Random schedules: an application that makes any request at any time; a server that answers late,
+//! out of order, with errors or not at all; stray bytes, splits and sudden ends. After every step
+//! the invariants of the core are checked.
 //!
-//! A schedule follows from its seed alone. Play one again, with all it does written out:
-//! `RTSPMUX_SEED=123 cargo test --test proto random_schedules -- --nocapture`. More of them:
+//! A schedule depends on its seed alone. To replay one and print its steps: `RTSPMUX_SEED=123 cargo
+//! test --test proto random_schedules -- --nocapture`. For more of them:
 //! `RTSPMUX_SCHEDULES=100000`.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,7 +21,7 @@ use crate::support::rtsp::{Incoming, Request, Response};
 
 const SCHEDULES: u64 = 3000;
 const STEPS: u64 = 120;
-/// What firmware that knows one id gives to every session.
+/// The id that firmware which knows only one gives to every session.
 const CONSTANT_ID: &str = "id0";
 const CHALLENGE: &str = r#"Digest realm="cam", nonce="NONCE", qop="auth""#;
 
@@ -56,15 +56,15 @@ impl Random {
     }
 }
 
-/// What the application knows of one of its sessions.
+/// What the application knows about one of its sessions.
 #[derive(Debug, Default)]
 struct Camera {
     number: u32,
     is_released: bool,
     closed: usize,
-    /// Channels it was granted, for RTP.
+    /// The RTP channels granted to it.
     granted: BTreeSet<u8>,
-    /// A session id came for it while the connection was open.
+    /// Session ids that it got while the connection was open.
     ids: BTreeSet<String>,
 }
 
@@ -73,23 +73,24 @@ struct World {
     sim: Sim,
     is_told: bool,
     cameras: BTreeMap<SessionKey, Camera>,
-    /// Requests the server has seen and not answered.
+    /// Requests that the server has read and not answered.
     pending: Vec<Request>,
     next_id: u32,
     nonce: u32,
-    /// Whose id the server gave to which session's URL.
+    /// The session to whose URL the server gave each id.
     given: BTreeMap<String, u32>,
     teardowns: BTreeMap<String, usize>,
     last_authorized: BTreeMap<String, u32>,
     is_tainted: bool,
-    /// Bytes of the server that were cut off a read.
+    /// Bytes of the server that were held back from the last read.
     held_back: Vec<u8>,
-    /// It ignores what would add a session, or is late with it, and answers OPTIONS at once.
+    /// The server ignores requests that would add a session, or answers them late, and answers
+    /// OPTIONS at once.
     ignores: bool,
     has_garbage: bool,
     has_credentials: bool,
     was_idle: bool,
-    /// At the end a DESCRIBE was unanswered, behind which no TEARDOWN goes.
+    /// At the end a DESCRIBE was unanswered, after which no TEARDOWN may be sent.
     was_describing: bool,
     is_closing: bool,
     lost: BTreeSet<SessionKey>,
@@ -275,7 +276,8 @@ impl World {
             3..6 => self.ask(),
             6..20 => {
                 let channel = u8::try_from(self.random.below(12)).unwrap_or_default();
-                // The source tells the channel, so that whoever gets the packet can be checked.
+                // The SSRC encodes the channel, so that the session that gets the packet can be
+                // checked.
                 let source = u32::from(channel) + 256 * u32::from(self.random.once_in(2));
                 self.send(&media(channel, source));
             }
@@ -284,7 +286,7 @@ impl World {
         }
     }
 
-    /// In order, mostly.
+    /// Mostly in order.
     fn take_pending(&mut self) -> Option<Request> {
         if self.pending.is_empty() {
             return None;
@@ -321,7 +323,7 @@ impl World {
         let mut answer = Response::new(status);
         match request.headers.cseq() {
             Some(_) if self.random.once_in(40) => {}
-            // Not to SETUP: an id under a wrong number would truly be another session's.
+            // Not to SETUP: an id under a wrong number would belong to another session.
             Some(cseq) if request.method != "SETUP" && self.random.once_in(30) => {
                 answer = answer.header("CSeq", (cseq + 1).to_string());
             }
@@ -388,7 +390,7 @@ impl World {
         self.send(&garbage);
     }
 
-    /// All of it, or only a part for now; what follows comes behind.
+    /// Sends all of it, or only a part now; the rest comes before the next bytes.
     fn send(&mut self, bytes: &[u8]) {
         self.tell(|| format!("server: {}", bytes.escape_ascii()));
         self.held_back.extend_from_slice(bytes);
@@ -401,7 +403,7 @@ impl World {
     }
 }
 
-/// What comes out, and what must hold of it.
+/// The outputs, and their invariants.
 impl World {
     fn close_connection(&mut self) {
         self.was_describing |= self.sim.connection.backlog().describes > 0;
@@ -423,10 +425,10 @@ impl World {
         }
     }
 
-    /// Reports go out only on channels that somebody owns who is still there.
+    /// Reports are sent only on channels whose owner is not released.
     fn check_owner(&self, channel: u8) {
         let owns = |camera: &Camera| !camera.is_released && camera.granted.contains(&channel);
-        assert!(self.cameras.values().any(owns), "nobody owns {channel}");
+        assert!(self.cameras.values().any(owns), "{channel} has no owner");
     }
 
     fn on_request(&mut self, request: Request) {
@@ -487,7 +489,7 @@ impl World {
                 camera.granted.clear();
                 assert!(
                     camera.is_released || self.is_closing,
-                    "nobody let {session} go"
+                    "{session} was not released"
                 );
                 assert_eq!(camera.closed, 1, "{session} closed twice");
             }
@@ -504,7 +506,7 @@ impl World {
 
     fn on_report(&mut self, report: CredentialReport) {
         match report {
-            // Not at once, sometimes: what wants them may be withdrawn meanwhile.
+            // Sometimes not at once: the request that needs the permit may be withdrawn first.
             CredentialReport::Wanted(_) if self.random.once_in(4) => {}
             CredentialReport::Wanted(_) if self.random.once_in(8) => {
                 let until = self.sim.now() + Duration::from_secs(60);
@@ -584,7 +586,7 @@ impl World {
         }
     }
 
-    /// Whoever is still there goes, and the server answers all it is asked.
+    /// Releases all sessions, and the server answers all requests.
     fn end(&mut self) {
         self.tell(|| "the end".to_owned());
         let all: Vec<SessionKey> = self.cameras.keys().copied().collect();
@@ -604,8 +606,8 @@ impl World {
         self.check_teardowns();
     }
 
-    /// Each id that was granted was torn down, unless the connection died, nothing may be said on it
-    /// any more, or something had to be answered first that was not.
+    /// Each granted id was torn down, unless the connection died, nothing may be sent on it any
+    /// more, or an answer was missing that the TEARDOWN had to wait for.
     fn check_teardowns(&self) {
         let has_died = self.sim.close_reason() != Some(&CloseReason::Local);
         let has_to_wait = self.was_idle || self.was_describing;

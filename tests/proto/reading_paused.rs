@@ -1,4 +1,4 @@
-//! Nothing is read for a while by our own choice, because a consumer has to catch up.
+//! Reading is paused while a consumer drains its queue.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ fn what_is_not_heard_then_is_no_evidence_against_the_server() {
     sim.playing(1);
     pause_reading(&mut sim, true);
     sim.advance(120 * SECOND);
-    // Sent in time, though their answers wait.
+    // The keep-alives are sent in time, although their answers wait.
     let sent: Vec<u32> = std::iter::from_fn(|| sim.next_request())
         .map(|request| request.headers.cseq().unwrap())
         .collect();

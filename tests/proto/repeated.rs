@@ -1,4 +1,4 @@
-//! Answers that come more than once, or name another request than theirs (fault F43).
+//! Answers that come more than once, or that name another request (fault F43).
 
 use gstrtspmux::mux::proto::{CloseReason, FailureKind, Reply, RequestId};
 
@@ -64,7 +64,7 @@ fn f43_a_challenge_sent_twice_refuses_no_password() {
     ));
 }
 
-/// What live555 does where bytes arrive behind a DESCRIBE while something plays.
+/// live555 does this when bytes arrive after a DESCRIBE while a session plays.
 #[test]
 fn f43_one_answer_for_each_byte_ends_no_session() {
     let mut sim = Sim::new(config());
@@ -114,7 +114,7 @@ fn expect_described(sim: &mut Sim, id: RequestId, what: &str) {
     assert!(String::from_utf8_lossy(&sdp).contains(what), "{sdp:?}");
 }
 
-/// How a server numbers its answers: what it makes of the request's number.
+/// How a server numbers its answers: maps the request's CSeq to the answer's.
 type Numbers = fn(u32) -> String;
 
 const ALWAYS_0: Numbers = |_| "0".to_owned();
@@ -152,7 +152,7 @@ fn f43_where_numbers_say_nothing_an_answer_is_that_of_the_one_request_that_is_ou
             bring_up(&mut sim, number, numbers);
             assert!(!sim.connection.is_pipelining());
         }
-        // Keep-alives, too, and the sessions stay.
+        // The same for keep-alives; the sessions stay.
         for _ in 0..600 {
             sim.advance(SECOND);
             for number in 0..16 {

@@ -1,8 +1,8 @@
-//! A connection in simulated time: the driver's part, played without a socket or a clock.
+//! A connection in simulated time: plays the driver's part without a socket or a clock.
 //!
-//! It holds the core to its contract at every step: what it writes must be RTSP to the server-side
-//! parser of `support`, CSeq must rise by one, a deadline that was met must not come back at once,
-//! and nothing may follow the end of the connection.
+//! It checks the core's contract at every step: the server-side parser of `support` must accept
+//! what the core writes, CSeq must rise by one, a deadline that was met must not come back at once,
+//! and no event may follow the end of the connection.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
@@ -20,7 +20,7 @@ use crate::support::rtsp::{Frame, Incoming, Parser, Request, Response, RtpPacket
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
 pub(crate) const MILLISECOND: Duration = Duration::from_millis(1);
 
-/// What a connection is configured with unless a test says otherwise.
+/// The configuration of a connection unless a test needs another one.
 pub(crate) fn config() -> ConnectionConfig {
     ConnectionConfig {
         credentials: None,
@@ -39,7 +39,7 @@ pub(crate) fn config() -> ConnectionConfig {
     }
 }
 
-/// The same with a user and a password, of which this is known.
+/// The same with a user and a password, with this status.
 pub(crate) fn config_with(
     user: &str,
     password: &str,
@@ -62,7 +62,7 @@ pub(crate) struct Sim {
     parser: Parser,
     sent: VecDeque<Incoming>,
     events: VecDeque<Event>,
-    /// What the core wants to write stays there for now.
+    /// Writes of the core are held back for now.
     pub(crate) is_held: bool,
     /// The `Server` header of all answers.
     pub(crate) server: Option<&'static str>,
@@ -72,7 +72,7 @@ pub(crate) struct Sim {
     next_request: u64,
     unfinished: BTreeSet<RequestId>,
     closed: Option<CloseReason>,
-    /// Whether the peer takes what is written.
+    /// True while the peer reads.
     is_read: bool,
     backlog: usize,
 }
@@ -104,7 +104,7 @@ impl Sim {
         self.epoch + self.elapsed
     }
 
-    /// Since the connection was made.
+    /// The time since the connection was made.
     pub(crate) fn elapsed(&self) -> Duration {
         self.elapsed
     }
@@ -115,7 +115,7 @@ impl Sim {
         Some(deadline.saturating_duration_since(self.epoch))
     }
 
-    /// What the core has not taken off the input.
+    /// The number of bytes that the core has left in the input.
     pub(crate) fn unread(&self) -> usize {
         self.unread.len()
     }
@@ -129,7 +129,7 @@ impl Sim {
         self.closed.as_ref()
     }
 
-    /// From now on the peer takes nothing that is written.
+    /// From now on the peer reads nothing.
     pub(crate) fn stop_reading(&mut self) {
         self.is_read = false;
     }
@@ -257,7 +257,7 @@ impl Sim {
         self.drain();
     }
 
-    /// Lets time pass, waking the core whenever it asked for it.
+    /// Lets time pass, and wakes the core at each of its deadlines.
     pub(crate) fn advance(&mut self, time: Duration) {
         let until = self.elapsed + time;
         while let Some(deadline) = self.deadline().filter(|deadline| *deadline <= until) {
@@ -266,7 +266,7 @@ impl Sim {
         self.elapsed = until;
     }
 
-    /// Lets time pass up to the core's next deadline; `false`: there is none.
+    /// Lets time pass up to the core's next deadline; `false` if it has none.
     pub(crate) fn advance_to_deadline(&mut self) -> bool {
         let Some(deadline) = self.deadline() else {
             return false;
@@ -280,13 +280,13 @@ impl Sim {
         self.elapsed += time;
     }
 
-    /// Wakes the core now, asked for or not.
+    /// Wakes the core now, whether or not a deadline has come.
     pub(crate) fn wake(&mut self) {
         self.connection.handle_timeout(self.now());
         self.drain();
     }
 
-    /// The machine sleeps: this clock stands still.
+    /// The machine is suspended: this clock stands still.
     pub(crate) fn sleep(&mut self, suspended: Duration) {
         self.connection.handle_suspend(self.now(), suspended);
         self.drain();
@@ -352,7 +352,7 @@ impl Sim {
         }
     }
 
-    /// The next request, which must be of this method; gives its CSeq.
+    /// The next request, which must have this method; returns its CSeq.
     pub(crate) fn expect_sent(&mut self, method: &str) -> u32 {
         let request = self
             .next_request()
@@ -367,7 +367,7 @@ impl Sim {
         }
     }
 
-    /// What is in the wire log by now.
+    /// The wire log so far.
     pub(crate) fn wire_log(&mut self) -> Vec<String> {
         let shown = |message: WireMessage| match message.session {
             Some(session) => format!("{session}: {message}"),
@@ -380,7 +380,7 @@ impl Sim {
         self.events.pop_front()
     }
 
-    /// But for what is told of credentials.
+    /// Ignores reports about credentials.
     pub(crate) fn expect_no_event(&mut self) {
         self.events
             .retain(|event| !matches!(event, Event::Credentials(_)));
@@ -389,7 +389,7 @@ impl Sim {
         }
     }
 
-    /// How this request ended; it must be the next event.
+    /// The result of this request; it must be the next event.
     pub(crate) fn expect_completed(&mut self, id: RequestId) -> Result<Reply, Box<Failure>> {
         match self.next_event() {
             Some(Event::Completed {
@@ -479,7 +479,7 @@ impl Sim {
     }
 }
 
-/// Common beginnings.
+/// Common set-ups.
 impl Sim {
     /// A session that plays `rtsp://nvr/N` on the channels it asked for; no event is left over.
     pub(crate) fn playing(&mut self, number: u32) -> SessionKey {

@@ -1,4 +1,4 @@
-//! What the core does after its machine was asleep.
+//! The core after a suspend of its machine.
 
 use std::time::Duration;
 
@@ -64,7 +64,7 @@ fn a_short_nap_only_counts_as_time() {
     sim.media(0, 1);
     sim.sleep(4 * SECOND);
     sim.expect_nothing_sent();
-    // Twenty of the 24 s of an interval, and four asleep.
+    // Twenty of the 24 s of an interval, and four in a suspend.
     for _ in 0..3 {
         sim.advance(4 * SECOND);
         sim.media(0, 1);

@@ -1,4 +1,4 @@
-//! What the clock asks for, over times that no transcript wants to spell out.
+//! Timeouts of the core, over times too long for a transcript.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -10,8 +10,8 @@ use crate::support::rtsp::Incoming;
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
-/// A server that ends a session it has not heard of for 0.8 of the timeout it announced, and takes
-/// its time to answer.
+/// A server that ends a session after 0.8 of the announced timeout without a request, and that
+/// answers slowly.
 struct ImpatientServer {
     expiry: Duration,
     heard: BTreeMap<String, Duration>,
@@ -139,7 +139,7 @@ fn f27_media_alone_keeps_a_connection_without_answers() {
         assert!(matches!(sim.next_event(), Some(Event::Packet(_))));
         sim.expect_no_event();
     }
-    // GET_PARAMETER is not known to this server; OPTIONS goes unanswered once.
+    // This server does not know GET_PARAMETER, and leaves OPTIONS unanswered once.
     sim.expect_sent("OPTIONS");
     sim.expect_nothing_sent();
 }
@@ -183,14 +183,14 @@ fn nothing_is_asked_of_the_clock_on_a_connection_at_rest() {
     assert_eq!(sim.deadline(), None);
 }
 
-/// Who comes first where a reference is taken as the idle time ends.
+/// Which happens first when a session takes a reference as the idle time ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum First {
     Timer,
     Reference,
 }
 
-/// An hour around the end of the idle time; gives how often it was said to be over.
+/// An hour around the end of the idle time; returns how often the expiry was reported.
 fn idle_expiries(first: First, at: Duration) -> usize {
     let mut sim = Sim::new(config());
     sim.set_idle(Some(60 * SECOND));
@@ -205,7 +205,7 @@ fn idle_expiries(first: First, at: Duration) -> usize {
         assert!(matches!(event, Event::IdleExpired), "{event:?}");
         expiries += 1;
     }
-    // Whatever was said, it can still be used, and is looked at first.
+    // In any case the connection can still be used, and is pinged first.
     let session = sim.open("rtsp://nvr/1");
     sim.describe(session);
     let ping = sim.expect_sent("OPTIONS");
@@ -248,7 +248,7 @@ fn an_idle_time_without_end_never_expires() {
 
 #[test]
 fn f29_close_takes_2_s_at_most_whatever_is_under_way() {
-    // Where a DESCRIBE is under way, only a server that works in order is told.
+    // While a DESCRIBE is unanswered, a TEARDOWN is sent only to a server that works in order.
     for (server, told) in [(None, 0), (Some("GStreamer RTSP server"), 1)] {
         close_while_all_is_under_way(server, told);
     }
@@ -326,7 +326,7 @@ fn a_bring_up_lasts_until_play_is_answered() {
     assert!(!sim.connection.is_bringing_up());
 }
 
-/// A PLAY is held for those of others only while there are others that are to play.
+/// A PLAY is held back for others only while other sessions are going to play.
 #[test]
 fn a_session_comes_up_until_it_plays_or_leaves() {
     let mut sim = Sim::new(config());
@@ -357,8 +357,8 @@ fn f09_no_fence_for_a_request_that_has_the_connection_to_itself() {
     sim.expect_no_event();
 }
 
-/// Two SETUPs together, of which the first one is refused; its session leaves. Gives what the other one
-/// waits for, and the fence that is sent for it.
+/// Two SETUPs together, of which the first is refused and its session released. Returns the request
+/// of the other session, and the fence that is sent for it.
 fn lost_beside_one_that_has_gone(sim: &mut Sim, sessions: [SessionKey; 2]) -> (RequestId, u32) {
     let setup = |session| {
         let id = sim.setup(session, "rtsp://nvr/track1");
@@ -373,8 +373,8 @@ fn lost_beside_one_that_has_gone(sim: &mut Sim, sessions: [SessionKey; 2]) -> (R
     (lost, sim.expect_sent("OPTIONS"))
 }
 
-/// VLC loses all but the first of the requests that it reads together, and refuses every session
-/// over TCP.
+/// VLC loses all but the first of requests that it reads together, and refuses every session over
+/// TCP.
 #[test]
 fn f09_a_request_that_was_lost_among_others_is_repeated_though_they_have_gone() {
     let mut sim = Sim::new(config());
@@ -389,7 +389,8 @@ fn f09_a_request_that_was_lost_among_others_is_repeated_though_they_have_gone() 
     ));
 }
 
-/// Where others came together and were all answered - VLC read them one by one - it was ignored.
+/// Other requests arrived together and were all answered (VLC read them one by one), so this one
+/// was ignored.
 #[test]
 fn f09_a_request_that_was_ignored_is_given_up_though_the_others_have_gone() {
     let mut sim = Sim::new(config());
@@ -424,7 +425,7 @@ fn f09_each_request_gets_one_fence_and_a_blocked_one_is_not_repeated() {
     sim.expect_sent("SETUP");
     sim.advance(SECOND);
     sim.expect_nothing_sent();
-    // The first one is answered, and its fence; the second one is not: it gets a fence of its own.
+    // The first request and its fence are answered; the second is not, and gets a fence of its own.
     sim.answer(404, 3, &[]);
     sim.answer(200, 4, &[]);
     sim.expect_nothing_sent();
@@ -432,7 +433,7 @@ fn f09_each_request_gets_one_fence_and_a_blocked_one_is_not_repeated() {
     let fence = sim.expect_sent("OPTIONS");
     while sim.next_event().is_some() {}
     sim.answer(200, fence, &[]);
-    // Another one was outstanding when it was sent: perhaps that is why. Once more, alone.
+    // It may have been lost because another one was outstanding when it was sent: repeat it alone.
     assert!(!sim.connection.is_pipelining());
     sim.expect_sent("SETUP");
     sim.advance(SECOND);
@@ -468,7 +469,7 @@ fn f09_a_late_answer_never_ends_the_session_that_took_its_place() {
     sim.expect_nothing_sent();
 }
 
-/// For its caller alone: what is behind it waits as long as it would without that.
+/// Only its own caller is told: requests after it wait as long as they would without that.
 #[test]
 fn an_impatient_session_is_told_early_and_the_connection_waits_on() {
     let mut sim = Sim::new(config());

@@ -1,11 +1,11 @@
-//! What a server says on an idle connection (fault F47).
+//! Bytes that a server sends on an idle connection (fault F47).
 
 use gstrtspmux::mux::proto::{CloseReason, Event, FailureKind, Retirement};
 
 use crate::sim::{SECOND, Sim, config, media};
 use crate::support::rtsp::{Incoming, Request, Response, RtpPacket};
 
-/// A connection whose only session has left, and is answered.
+/// A connection whose only session was torn down and answered.
 fn idle() -> Sim {
     let mut sim = Sim::new(config());
     let session = sim.playing(1);

@@ -45,7 +45,7 @@ pub(super) fn rtcp(stream: usize, received: Instant) -> Packet {
     }
 }
 
-/// A batch of its own.
+/// A batch of one packet.
 pub(super) fn push(producer: &mut Producer, packet: Packet) {
     let now = packet.received;
     producer.push(packet);
@@ -184,7 +184,7 @@ fn the_caps_of_session_connection_and_process_hold_and_everything_is_given_back(
         let policy = OverflowPolicy::default();
         let (mut producer, consumer) = with_budgets(Arc::clone(&connection), process, policy);
         for n in 0..1000_u32 {
-            // An access unit each.
+            // Each packet is an access unit.
             let mut payload = vec![0; 10_000];
             payload[4..8].copy_from_slice(&n.to_be_bytes());
             push(&mut producer, rtp(0, Bytes::from(payload), Instant::now()));

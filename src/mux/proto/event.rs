@@ -19,7 +19,7 @@ pub enum Event {
     Packet(Packet),
     /// A request of a session is over; exactly one for each [`RequestId`].
     Completed {
-        /// Whose request.
+        /// The session of the request.
         session: SessionKey,
         /// Which one.
         request: RequestId,
@@ -213,22 +213,22 @@ pub enum FailureKind {
     Redirect {
         /// The status code.
         code: u16,
-        /// Where to, without userinfo.
+        /// The target, without userinfo.
         location: Url,
-        /// Its userinfo: for there, and for nowhere else.
+        /// The userinfo of the target, for that server only.
         credentials: Option<Box<Credentials>>,
     },
-    /// The credentials were refused, or none were given and the server wants some.
+    /// The server refused the credentials, or asks for credentials and none were given.
     Unauthorized {
         /// Whether credentials were sent.
         tried: bool,
         /// What is wrong, in words.
         explanation: String,
-        /// How long they are not tried again.
+        /// When they may be tried again.
         retry_after: Option<Duration>,
     },
-    /// The credentials are not tried for some time, though the server has not refused them: its answers
-    /// so far say nothing of them.
+    /// The credentials are not tried for some time, although the server has not refused them: its
+    /// answers so far say nothing about them.
     CredentialsOnHold {
         /// Why, in words.
         explanation: String,
@@ -237,24 +237,24 @@ pub enum FailureKind {
     },
     /// No answer within the response deadline.
     TimedOut(Duration),
-    /// A request sent after it was answered and it was not (go2rtc, EvoStream): the server ignores
-    /// it. Should its answer come after all, it is dropped, and what it made is undone.
+    /// The server has answered a later request and not this one (go2rtc, EvoStream): it ignores it.
+    /// If its answer comes after all, the answer is dropped, and a session that it made is torn down.
     Ignored,
-    /// The answer, or what is in it, is over a limit.
+    /// The answer, or a part of it, exceeds a limit.
     LimitExceeded(LimitExceeded),
     /// The answer cannot be used.
     Malformed(String),
-    /// No channel pair is left on this connection: another one is needed.
+    /// No channel pair is left: the session needs another connection.
     ChannelsExhausted,
-    /// The answer shows that the server does not keep sessions of one connection apart.
+    /// The answer shows that the server mixes up sessions of one connection.
     CannotShare(SharingViolation),
     /// The connection ended first.
     ConnectionLost(CloseReason),
-    /// The session was released or torn down first, or the request made no sense in its state.
+    /// The session was released or torn down first, or its state does not allow the request.
     Cancelled,
 }
 
-/// The sentence of [`Display`](fmt::Display): a redirect's URL may hold a secret.
+/// The same sentence as [`Display`](fmt::Display): a redirect's URL may hold a secret.
 impl fmt::Debug for FailureKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "FailureKind({self})")
@@ -288,12 +288,12 @@ impl fmt::Display for FailureKind {
     }
 }
 
-/// Which limit a message broke.
+/// The limit that a message exceeds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LimitExceeded {
-    /// What is too large.
+    /// The part that is too large.
     pub what: &'static str,
-    /// How large it may be, in the unit of `what`.
+    /// Its limit, in the unit of `what`.
     pub limit: usize,
 }
 
@@ -317,7 +317,7 @@ pub enum SharingViolation {
 }
 
 impl SharingViolation {
-    /// Whether it leaves no session of the connection usable.
+    /// True if no session of the connection can be addressed any more.
     pub fn taints(self) -> bool {
         self == Self::SameChannels
     }
@@ -332,14 +332,14 @@ impl fmt::Display for SharingViolation {
     }
 }
 
-/// What a DESCRIBE of nothing does to a connection.
+/// What the server does with a connection after a DESCRIBE of a resource that does not exist.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProbeOutcome {
-    /// None: it is answered, and so is what comes after it.
+    /// It answers the DESCRIBE and the request after it.
     Stands,
-    /// The server closes the connection for it, or answers no second DESCRIBE.
+    /// It closes the connection, or answers no second DESCRIBE.
     Fails,
-    /// It was not found out.
+    /// It is still unknown.
     Undecided,
 }
 
@@ -348,20 +348,21 @@ pub enum ProbeOutcome {
 pub enum Retirement {
     /// The server cannot share it.
     CannotShare(SharingViolation),
-    /// A TEARDOWN went unanswered: the server may have ghosts on it.
+    /// A TEARDOWN was not answered: the server may still have the session.
     TeardownUnanswered,
-    /// Too many of its channels rest in quarantine.
+    /// Too many of its channels are in quarantine.
     Quarantine,
-    /// The server said something unasked while it was idle.
+    /// The server sent something unasked while the connection was idle.
     SpokeUnasked,
 }
 
-/// Framing was lost: bytes came where a frame or message was to begin, and are neither.
+/// A loss of framing: bytes that belong to no frame or message, where one should begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FramingLoss {
-    /// Whose frame came right before. None: a message did, or a frame on a channel of no session.
+    /// The session of the frame right before them. `None` if a message came before them, or a frame
+    /// of no session.
     pub after: Option<SessionKey>,
-    /// Whose frame was found behind it, likewise.
+    /// The session of the frame found after them, in the same way.
     pub before: Option<SessionKey>,
 }
 

@@ -1,4 +1,4 @@
-//! Streams that are left waiting: what becomes of them, and that the others notice nothing.
+//! Parked streams: what is dropped of them, and that the other streams are not affected.
 
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -74,7 +74,7 @@ fn what_waits_when_a_stream_is_parked_waits_on() {
     assert_eq!(camera.take(), ([first, next].concat(), vec![]));
 }
 
-/// What a muxer that waits for sound does to the picture.
+/// So a muxer that waits for sound treats the picture.
 #[test]
 fn f32_parked_video_is_dropped_to_the_next_key_picture_and_sound_goes_on() {
     let mut camera = parked(OverflowPolicy::DropToKeyframe, VIDEO);
@@ -154,7 +154,7 @@ fn what_has_waited_for_long_is_not_in_the_way_when_it_may_go_on() {
     let picture = camera.picture(2, &[Part::Picture]);
     camera.now += MAX_AGE + Duration::from_millis(1);
     camera.consumer.set_parked(VIDEO, false);
-    // Comes before anything is taken.
+    // Arrives before anything is taken.
     let sound = camera.push(AUDIO, 2, b"sound");
     let (mut taken, gaps) = camera.take();
     taken.sort_unstable();
@@ -162,7 +162,7 @@ fn what_has_waited_for_long_is_not_in_the_way_when_it_may_go_on() {
 }
 
 #[test]
-fn nobody_is_woken_for_a_parked_stream() {
+fn a_consumer_is_not_woken_for_a_parked_stream() {
     let mut camera = parked(OverflowPolicy::default(), VIDEO);
     let wakes = Arc::new(Wakes::default());
     let waker = Waker::from(Arc::clone(&wakes));

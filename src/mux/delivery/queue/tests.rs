@@ -79,7 +79,7 @@ impl Camera {
         }
     }
 
-    /// Its number is where the source is, at which nobody looks here.
+    /// The packet's number is in the SSRC field, which the queue does not read.
     pub(crate) fn push(&mut self, stream: usize, timestamp: u32, body: &[u8]) -> u32 {
         let number = self.sent;
         self.sent += 1;
@@ -100,12 +100,12 @@ impl Camera {
         parts.iter().map(push).collect()
     }
 
-    /// Nothing fits any more, until something is taken.
+    /// Fills the queue, until something is taken.
     pub(crate) fn fill(&mut self) {
         self.now += MAX_AGE + Duration::from_millis(1);
     }
 
-    /// What is taken: the packets' numbers, and which of them follow a gap.
+    /// The numbers of the packets taken, and which of them follow a loss.
     pub(crate) fn take(&mut self) -> (Vec<u32>, Vec<u32>) {
         let packets = take(&mut self.consumer);
         let gaps = packets.iter().filter(|packet| packet.discontinuity);
@@ -130,7 +130,7 @@ fn f32_video_goes_on_with_a_key_picture_and_its_parameter_sets() {
     let kept = camera.picture(1, &[Part::ParameterSets, Part::Key, Part::More]);
     camera.fill();
     camera.picture(2, &[Part::Picture]);
-    // One in between that there is no room for.
+    // One packet in between for which there is no room.
     camera.picture(3, &[Part::ParameterSets, Part::Key, Part::More]);
     assert_eq!(camera.take(), (kept, vec![]));
     camera.picture(3, &[Part::More]);
@@ -227,7 +227,7 @@ fn where_no_key_picture_comes_any_more_the_wait_has_an_end() {
     camera.picture(1, &[Part::Key]);
     camera.fill();
     camera.picture(2, &[Part::Picture]);
-    // As long as nobody takes anything it does not count.
+    // The time in which the consumer takes nothing does not count.
     camera.now += 10 * stream::MAX_WAIT;
     camera.picture(3, &[Part::Picture]);
     camera.take();
@@ -244,7 +244,7 @@ fn where_no_key_picture_comes_any_more_the_wait_has_an_end() {
 #[test]
 fn without_key_pictures_that_can_be_told_it_goes_on_with_the_next_picture() {
     let mut camera = Camera::new(OverflowPolicy::DropToKeyframe);
-    // Encrypted: the bytes say nothing.
+    // Encrypted: the bytes do not show a picture.
     camera.picture(1, &[Part::More]);
     camera.fill();
     camera.picture(2, &[Part::More]);
@@ -280,7 +280,7 @@ fn drop_oldest_keeps_the_newest_whole_access_units() {
     let third = camera.picture(3, &[Part::Picture]);
     camera.now += Duration::from_millis(1);
     let fourth = camera.picture(4, &[Part::Picture]);
-    // The sound is as old as the picture that went.
+    // The sound is as old as the dropped picture.
     let _ = sound;
     let kept = [second.clone(), third, fourth].concat();
     assert_eq!(camera.take(), (kept, vec![second[0]]));
@@ -343,7 +343,7 @@ fn block_drops_nothing_and_says_when_to_stop() {
         camera.push(VIDEO, n as u32, b"");
     }
     assert!(camera.producer.poll_room(&mut context).is_pending());
-    // What was read already.
+    // Packets that were already read.
     for _ in 0..50 {
         camera.push(VIDEO, 0, b"");
     }
@@ -384,7 +384,7 @@ impl Dice {
     }
 }
 
-/// What is known of a packet that was pushed.
+/// What the test knows of a pushed packet.
 #[derive(Clone, Copy)]
 struct Pushed {
     stream: usize,
@@ -392,9 +392,9 @@ struct Pushed {
     part: Part,
 }
 
-/// Invariants 2 and 10: everything of a stream is delivered, in order, or counted as dropped; a gap is told, and
-/// nothing else is; and with the default, pictures begin with their beginning and a gap ends with a
-/// key picture.
+/// Invariants 2 and 10: every packet of a stream is delivered, in order, or counted as dropped;
+/// every loss is reported, and nothing else is; with the default policy, pictures are complete and
+/// a loss ends with a key picture.
 #[test]
 fn i2_whatever_is_pushed_and_taken_is_delivered_or_dropped() {
     for policy in POLICIES {
@@ -405,7 +405,7 @@ fn i2_whatever_is_pushed_and_taken_is_delivered_or_dropped() {
     }
 }
 
-/// Gives how often the queue overflowed. `may_park`: now and then a stream is left waiting.
+/// Returns how often the queue overflowed. With `may_park` a stream is parked now and then.
 fn run(policy: OverflowPolicy, seed: u64, may_park: bool) -> u64 {
     let mut dice = Dice(seed * 0x9E37_79B9);
     let mut camera = Camera::new(policy);
@@ -449,7 +449,7 @@ fn run(policy: OverflowPolicy, seed: u64, may_park: bool) -> u64 {
             }
             camera.now += Duration::from_millis(dice.below(40));
         }
-        // A picture is taken as a whole, so that none is cut by who takes.
+        // A picture is taken as a whole, so that the consumer cuts none.
         if dice.below(60) < 4 {
             for stream in [VIDEO, AUDIO] {
                 let is_parked = may_park && dice.below(3) == 0;
@@ -463,7 +463,7 @@ fn run(policy: OverflowPolicy, seed: u64, may_park: bool) -> u64 {
             );
         }
     }
-    // At the end all is taken, parked or not.
+    // At the end everything is taken, parked or not.
     camera.producer.end(Error::shut_down());
     let packets = take(&mut camera.consumer);
     delivered.extend(

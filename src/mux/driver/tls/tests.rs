@@ -12,16 +12,16 @@ use rustls::{
 use super::*;
 use crate::mux::network::Wire;
 
-/// The server's end, and how much it lets pass at a time.
+/// The server's end of the wire, which lets only so many bytes pass at a time.
 #[derive(Debug)]
 struct Peer {
     session: ServerConnection,
     /// Sent, and not yet received by the client.
     sent: Vec<u8>,
-    /// What the client has said.
+    /// What the client has sent.
     heard: Vec<u8>,
     portion: usize,
-    /// Every other attempt comes at the wrong time, unless everything passes.
+    /// Every other attempt would block, unless everything passes at once.
     attempts: usize,
     is_closed: bool,
 }
@@ -107,7 +107,7 @@ impl Wire for TestWire {
     }
 }
 
-/// Runs what never has to wait for anything but its own wire.
+/// Runs a future that waits only for its own wire.
 fn run<F: Future>(future: F) -> F::Output {
     let mut future = std::pin::pin!(future);
     let mut context = Context::from_waker(Waker::noop());
@@ -155,7 +155,7 @@ fn connected(portion: usize) -> (TlsStream, TestWire) {
     (stream, wire)
 }
 
-/// Some text that repeats itself nowhere soon.
+/// A text without short repetitions.
 fn text(bytes: usize) -> Vec<u8> {
     (0..bytes).map(|at| (at % 251) as u8).collect()
 }
@@ -215,7 +215,7 @@ fn what_is_written_in_any_portions_arrives_whole_without_another_word() {
         // A wait for reading alone writes the rest all the same.
         let mut context = Context::from_waker(Waker::noop());
         while wire.peer().heard.len() < text.len() {
-            // What the server had to say of its own accord.
+            // What the server's TLS sends by itself.
             if std::pin::pin!(stream.ready(true, false))
                 .poll(&mut context)
                 .is_ready()
@@ -237,7 +237,7 @@ fn the_end_is_the_end_with_and_without_a_word() {
             peer.session.send_close_notify();
             peer.send();
         }
-        // A server may say that it is the end and leave the connection as it is.
+        // A server may send `close_notify` and leave the TCP connection open.
         peer.is_closed = !says_so;
         drop(peer);
         assert_eq!(read(&mut stream, usize::MAX), b"last words");

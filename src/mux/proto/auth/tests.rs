@@ -136,7 +136,7 @@ fn f46_where_there_are_several_realms_a_new_presentation_is_asked_for_its_own() 
     assert!(value.contains(r#"realm="camera 2""#), "{value}");
 }
 
-/// `count` presentations of one realm were challenged; gives a presentation that was not.
+/// `count` presentations of one realm were challenged; returns a presentation that was not.
 fn challenged(count: usize) -> (Authenticator, Asked<'static>) {
     const OTHERS: [&str; 2] = [URI, OTHER];
     let mut auth = authenticator();
@@ -225,7 +225,7 @@ fn f46_a_401_behind_another_one_of_the_realm_is_no_refusal() {
     assert!(authorize(&mut auth).value.contains(r#"nonce="c""#));
 }
 
-/// Of sixteen requests that are under way together one is accepted, and the next of them excused.
+/// Of sixteen concurrent requests one is accepted; the next 401 counts as stale.
 #[test]
 fn f21_nonces_that_are_stale_at_their_second_use_send_requests_one_at_a_time() {
     let mut auth = authenticator();
@@ -237,7 +237,7 @@ fn f21_nonces_that_are_stale_at_their_second_use_send_requests_one_at_a_time() {
     assert!(auth.is_serial());
 }
 
-/// Axis has a new one after 150 s.
+/// Axis makes a new nonce after 150 s.
 #[test]
 fn f21_a_nonce_that_grows_stale_after_many_uses_sends_requests_together_all_the_same() {
     let mut auth = authenticator();
@@ -250,7 +250,7 @@ fn f21_a_nonce_that_grows_stale_after_many_uses_sends_requests_together_all_the_
     assert!(!auth.is_serial());
 }
 
-/// Answers and challenges of two requests that pass each other would go on for ever.
+/// Otherwise the answers and challenges of two concurrent requests would cross for ever.
 #[test]
 fn f46_a_nonce_that_is_refused_behind_the_next_one_sends_requests_one_at_a_time() {
     let mut auth = authenticator();

@@ -216,9 +216,9 @@ fn single_numbers_and_the_end_of_the_channel_space() {
     );
 }
 
-/// A dead session's packets come on a channel before anybody has it.
+/// A dead session's packets arrive on a channel before it has an owner.
 #[test]
-fn who_was_heard_on_a_channel_of_nobody_gets_no_stream_there() {
+fn a_source_heard_on_a_channel_without_owner_gets_no_stream_there() {
     let grant = |session, sources| Grant {
         session,
         stream: 0,
@@ -242,11 +242,11 @@ fn who_was_heard_on_a_channel_of_nobody_gets_no_stream_there() {
     assert_eq!(table.judge(0, &rtp(96, 9), now), FrameVerdict::Foreign);
     assert_eq!(delivered(&mut table, 0, &rtp(96, 1), now), Some(A));
     assert_eq!(table.judge(0, &rtp(96, 9), now), FrameVerdict::Foreign);
-    let everybody = delivered(&mut table, 4, &rtp(96, 9), now);
-    assert_eq!(everybody, Some(B), "another policy");
+    let accepted = delivered(&mut table, 4, &rtp(96, 9), now);
+    assert_eq!(accepted, Some(B), "another policy");
 }
 
-/// Two sessions of a mount that the server encodes once for all.
+/// Two sessions of a mount that the server encodes once for all clients.
 #[test]
 fn one_source_may_be_that_of_two_streams() {
     let (mut table, now) = (ChannelTable::new(), Instant::now());

@@ -13,7 +13,7 @@ fn stamp(ssrc: u32, sequence: u16) -> Stamp {
     }
 }
 
-/// The sources of one stream, at times counted from when its channel was granted.
+/// The sources of one stream; times are counted from the grant of its channel.
 struct SentStream {
     sources: Sources,
     begin: Instant,
@@ -47,7 +47,7 @@ impl SentStream {
         self.sources.on_started(&self.starts);
     }
 
-    /// Whether a packet is taken, after so many milliseconds.
+    /// True if a packet is accepted after so many milliseconds.
     fn takes(&mut self, at: u64, ssrc: u32, sequence: u16) -> bool {
         let now = self.begin + Duration::from_millis(at);
         let is_start = |stamp| self.starts.iter().any(|start| start.fits(stamp));
@@ -106,14 +106,14 @@ fn who_is_heard_before_play_gives_way_to_who_is_not() {
     assert!(!stream.takes(30, DEAD, 502));
 }
 
-/// Of the same camera, whose source the server has but once.
+/// A dead session of the same camera, which the server encodes once for all.
 #[test]
 fn the_dead_may_be_the_stream_itself() {
     let mut stream = SentStream::policed();
     assert!(!stream.takes(0, CAMERA, 500));
     let mut stream = stream.begun();
     assert!(!stream.takes(1999, CAMERA, 501));
-    assert!(stream.takes(2000, CAMERA, 502), "nobody else came");
+    assert!(stream.takes(2000, CAMERA, 502), "no other source came");
 
     let mut stream = SentStream::policed();
     assert!(!stream.takes(0, CAMERA, 500));
@@ -143,7 +143,7 @@ fn packets_overtake_the_answer_that_names_them() {
 }
 
 #[test]
-fn an_rtp_info_that_fits_nobody_harms_nobody() {
+fn an_rtp_info_that_fits_no_source_does_no_harm() {
     let mut stream = SentStream::policed().begun();
     stream.starts_at(0, Some(0));
     assert!(stream.takes(0, CAMERA, 40_000));
@@ -188,7 +188,7 @@ fn a_known_stray_follows_after_ten_seconds() {
     assert!(!stream.takes(10_040, DEAD, 503));
 }
 
-/// More sources than are kept in mind: the stream still has its own, and gets another one in time.
+/// More sources than the stream remembers: it keeps its own, and gets another one in time.
 #[test]
 fn many_dead_do_not_silence_a_stream() {
     let mut stream = SentStream::policed().begun();
@@ -245,8 +245,8 @@ fn a_wait_is_shorter_than_a_watchdog() {
 mod hostile {
     use super::*;
 
-    /// Whatever comes, in whatever order: within ten seconds of silence of all others, a source gets
-    /// the stream.
+    /// Packets of any source in any order: within ten seconds of silence of all others, a source
+    /// gets the stream.
     #[test]
     fn nothing_shuts_a_stream_for_ever() {
         let mut seed = 0x2545_f491_u32;

@@ -8,7 +8,7 @@ fn frame(channel: u8, payload: &[u8]) -> Vec<u8> {
     out.to_vec()
 }
 
-/// What comes out, in words, when `pieces` arrive one after the other.
+/// The units, as words, when `pieces` arrive one after the other.
 fn decode<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Vec<String> {
     let mut decoder = Decoder::new(Limits::default());
     let (mut buffer, mut seen) = (BytesMut::new(), Vec::new());
@@ -125,7 +125,7 @@ fn f42_what_only_seems_to_be_a_frame_or_head_swallows_no_frames_at_any_split() {
     }
 }
 
-/// Frames of no session are passed on whole, whatever is in them but frames.
+/// Frames of no session are passed on whole, unless they hold frames.
 #[test]
 fn frames_of_no_session_are_no_stray_bytes() {
     let payload = [b"$".repeat(40), frame(9, b"\x80$"), frame(0, &[0x80; 9])].concat();

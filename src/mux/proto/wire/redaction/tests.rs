@@ -1,6 +1,6 @@
 use super::*;
 
-/// With each hash replaced by `~`, so that what is hidden can be written down.
+/// Replaces each hash by `~`, so that a test can write down what is hidden.
 fn marked(shown: &str) -> String {
     assert_eq!(
         shown.matches('~').count(),

@@ -1,4 +1,4 @@
-//! Descriptions in the manner of the servers named, and worse ones.
+//! Descriptions in the form of the named servers, and malformed ones.
 
 use super::*;
 
