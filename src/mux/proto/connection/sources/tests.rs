@@ -97,7 +97,7 @@ fn the_first_one_heard_after_play_is_the_streams() {
 }
 
 #[test]
-fn who_is_heard_before_play_gives_way_to_who_is_not() {
+fn a_source_heard_before_play_gives_way_to_a_later_one() {
     let mut stream = SentStream::policed();
     assert!(!stream.takes(0, DEAD, 500));
     let mut stream = stream.begun();
@@ -123,7 +123,7 @@ fn the_dead_may_be_the_stream_itself() {
 }
 
 #[test]
-fn rtp_info_ends_the_reign_of_who_came_first() {
+fn rtp_info_replaces_the_source_that_came_first() {
     let mut stream = SentStream::policed().begun();
     assert!(stream.takes(0, DEAD, 500));
     stream.starts_at(7000, Some(21_000_000));

@@ -100,7 +100,7 @@ fn f17_every_split_gives_the_same_units() {
 }
 
 #[test]
-fn f42_what_only_seems_to_be_a_frame_or_head_swallows_no_frames_at_any_split() {
+fn f42_what_only_seems_to_be_a_frame_or_head_hides_no_frames_at_any_split() {
     let frames = (0..8).flat_map(|_| frame(0, &[0x80; 50]));
     let frames: Vec<u8> = frames.collect();
     for stray in [
