@@ -70,7 +70,8 @@ impl Backlog {
 }
 
 impl Connection {
-    /// True once [`Event::Closed`] was or will be polled; nothing else happens any more.
+    /// True once [`Event::Closed`](crate::mux::proto::Event::Closed) was or will be polled; nothing
+    /// else happens any more.
     pub fn is_closed(&self) -> bool {
         matches!(self.state, ConnectionPhase::Closed(_))
     }
@@ -160,7 +161,7 @@ impl Connection {
     }
 
     /// True if the server has asked for Digest, for the
-    /// [`refuse_basic`](ConnectionConfig::refuse_basic) of other connections.
+    /// [`refuse_basic`](super::ConnectionConfig::refuse_basic) of other connections.
     pub fn has_seen_digest(&self) -> bool {
         self.authorizer.has_seen_digest()
     }
