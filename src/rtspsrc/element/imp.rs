@@ -5,11 +5,11 @@
 //! In the order in which they may be taken:
 //!
 //! 1. GStreamer's state lock of the element (held by GStreamer around `change_state`)
-//! 2. [`Stage`](crate::rtspsrc::session::build_guard::Stage): a section, waited for in PAUSED to READY
+//! 2. [`BuildGuard`](crate::rtspsrc::session::build_guard::BuildGuard): a section, waited for in PAUSED to READY
 //! 3. The one under which pads are added and announced (`pads`): by streaming threads, which hold
 //!    their stream's lock, and of which nothing above waits
 //! 4. GStreamer's other locks of pads, and of rtpbin
-//! 5. `settings`, `intent`, `seat`, `session`, `mux`, the announcer's, that of `bus_queue`, and the small ones of `pads` and `rtpbin`: leaves. Nothing is
+//! 5. `settings`, `intent`, `server_messages`, `session`, `mux`, the announcer's, that of `bus_queue`, and the small ones of `pads` and `rtpbin`: leaves. Nothing is
 //!    called while one is held: no message, pad, state or signal, and no other lock is taken.
 
 use std::{
@@ -30,11 +30,11 @@ use crate::{
     rtspsrc::{
         CAT, lock,
         manager::{self, Manager},
-        messages::bus_queue::{self, Voice},
+        messages::bus_queue::{self, PostPermission},
         panics,
         session::{
             control::SessionControl,
-            target::{Plan, Target},
+            target::{SessionPlan, Target},
         },
     },
 };
@@ -46,13 +46,13 @@ pub struct RtspMuxSrc {
     /// Says between NULL and PAUSED that a session is to come: others need not play before it.
     intent: Mutex<Option<Intent>>,
     /// From NULL to READY until back: tells the bus about the server.
-    seat: Mutex<Option<server_messages::Seat>>,
+    server_messages: Mutex<Option<server_messages::Subscription>>,
     /// From READY to PAUSED until READY to NULL: after its end it is known what it still owes.
     session: Mutex<Option<Arc<SessionControl>>>,
     /// From a context; none: the process's own.
     mux: Mutex<Option<Mux>>,
     /// Whether messages of this element may still be posted.
-    voice: Voice,
+    post_permission: PostPermission,
 }
 
 #[glib::object_subclass]
@@ -172,7 +172,7 @@ impl ElementImpl for RtspMuxSrc {
             gst::StateChange::ReadyToNull => {
                 self.set_intent(None);
                 self.wait_released();
-                self.set_seat(None);
+                self.set_server_messages(None);
                 bus_queue::close(&self.obj());
                 self.parent_change_state(transition)
             }
@@ -224,8 +224,8 @@ impl URIHandlerImpl for RtspMuxSrc {
 }
 
 impl RtspMuxSrc {
-    pub(crate) fn voice(&self) -> &Voice {
-        &self.voice
+    pub(crate) fn post_permission(&self) -> &PostPermission {
+        &self.post_permission
     }
 
     fn session(&self) -> Option<Arc<SessionControl>> {
@@ -273,19 +273,19 @@ impl RtspMuxSrc {
         };
         let mux = self.mux();
         self.set_intent(mux.intend(&options).ok());
-        self.attend(&mux, &options);
+        self.subscribe(&mux, &options);
     }
 
     /// The bus hears about the server from now on, and about no other one.
-    fn attend(&self, mux: &Mux, options: &SessionOptions) {
+    fn subscribe(&self, mux: &Mux, options: &SessionOptions) {
         let server = options.server().ok();
-        self.set_seat(
-            server.and_then(|server| server_messages::attend(&self.obj(), mux, server).ok()),
+        self.set_server_messages(
+            server.and_then(|server| server_messages::subscribe(&self.obj(), mux, server).ok()),
         );
     }
 
-    fn set_seat(&self, seat: Option<server_messages::Seat>) {
-        let previous = std::mem::replace(&mut *lock(&self.seat), seat);
+    fn set_server_messages(&self, server_messages: Option<server_messages::Subscription>) {
+        let previous = std::mem::replace(&mut *lock(&self.server_messages), server_messages);
         drop(previous);
     }
 
@@ -305,8 +305,8 @@ impl RtspMuxSrc {
         let intent = lock(&self.intent).take();
         let mux = self.mux();
         // Location and context may be others than on the way to READY.
-        self.attend(&mux, &options);
-        let plan = Plan {
+        self.subscribe(&mux, &options);
+        let plan = SessionPlan {
             mux,
             options,
             intent,
@@ -366,7 +366,7 @@ impl RtspMuxSrc {
                 let reports = session.manager().map(|manager| manager.reports());
                 stats::structure(
                     &session.monitor().stats(),
-                    &session.standing(),
+                    &session.status(),
                     &reports.unwrap_or_default(),
                 )
             }

@@ -27,25 +27,25 @@ use crate::{
 
 /// Every multiplexer that has elements. A leaf in the order of locks: nothing is called or dropped
 /// under it that could come back.
-static AUDIENCES: Mutex<Vec<Audience>> = Mutex::new(Vec::new());
+static SUBSCRIBERS: Mutex<Vec<MuxSubscribers>> = Mutex::new(Vec::new());
 
 /// The elements of one multiplexer.
-struct Audience {
+struct MuxSubscribers {
     mux: Mux,
-    listeners: Vec<Listener>,
+    elements: Vec<Subscriber>,
     /// Takes its events; ends with the audience.
     task: AbortHandle,
 }
 
-impl Drop for Audience {
+impl Drop for MuxSubscribers {
     fn drop(&mut self) {
         self.task.abort();
     }
 }
 
 /// One element.
-struct Listener {
-    seat: u64,
+struct Subscriber {
+    id: u64,
     element: glib::WeakRef<RtspMuxSrc>,
     server: String,
 }
@@ -53,14 +53,14 @@ struct Listener {
 /// An element's part in it, until it is dropped.
 #[derive(Debug)]
 #[must_use = "dropping it ends it"]
-pub(crate) struct Seat(u64);
+pub(crate) struct Subscription(u64);
 
-impl Drop for Seat {
+impl Drop for Subscription {
     fn drop(&mut self) {
-        let left: Vec<Audience> = lock(&AUDIENCES)
-            .extract_if(.., |audience| {
-                audience.listeners.retain(|there| there.seat != self.0);
-                audience.listeners.is_empty()
+        let left: Vec<MuxSubscribers> = lock(&SUBSCRIBERS)
+            .extract_if(.., |subscribers| {
+                subscribers.elements.retain(|there| there.id != self.0);
+                subscribers.elements.is_empty()
             })
             .collect();
         // After the lock is free: this may be the last of a `Mux`.
@@ -73,49 +73,53 @@ impl Drop for Seat {
 /// # Errors
 ///
 /// The system gives no threads.
-pub(crate) fn attend(element: &RtspMuxSrc, mux: &Mux, server: String) -> io::Result<Seat> {
+pub(crate) fn subscribe(
+    element: &RtspMuxSrc,
+    mux: &Mux,
+    server: String,
+) -> io::Result<Subscription> {
     static LAST: AtomicU64 = AtomicU64::new(0);
 
     let runtime = runtime::timers()?;
-    let seat = LAST.fetch_add(1, Ordering::Relaxed);
-    let listener = Listener {
-        seat,
+    let id = LAST.fetch_add(1, Ordering::Relaxed);
+    let subscriber = Subscriber {
+        id,
         element: element.downgrade(),
         server,
     };
-    let mut audiences = lock(&AUDIENCES);
-    if let Some(audience) = audiences.iter_mut().find(|there| there.mux.is_same(mux)) {
-        audience.listeners.push(listener);
-        return Ok(Seat(seat));
+    let mut all = lock(&SUBSCRIBERS);
+    if let Some(subscribers) = all.iter_mut().find(|there| there.mux.is_same(mux)) {
+        subscribers.elements.push(subscriber);
+        return Ok(Subscription(id));
     }
     #[expect(
         clippy::disallowed_methods,
         reason = "one task for each multiplexer; it ends with its last element"
     )]
     let task = runtime.spawn(tell(mux.clone(), mux.events()));
-    audiences.push(Audience {
+    all.push(MuxSubscribers {
         mux: mux.clone(),
-        listeners: vec![listener],
+        elements: vec![subscriber],
         task: task.abort_handle(),
     });
-    Ok(Seat(seat))
+    Ok(Subscription(id))
 }
 
 async fn tell(mux: Mux, mut events: MuxEvents) {
     while let Some(event) = events.next().await {
         match event {
             MuxEvent::Sharing(change) => {
-                for element in spokesmen(&mux, Some(&change.server)) {
+                for element in one_per_bus(&mux, Some(&change.server)) {
                     messages::sharing(&element, &change);
                 }
             }
             MuxEvent::Limit(limit) => {
-                for element in spokesmen(&mux, Some(&limit.server)) {
+                for element in one_per_bus(&mux, Some(&limit.server)) {
                     messages::limit(&element, &limit);
                 }
             }
             MuxEvent::StateFile(problem) => {
-                for element in spokesmen(&mux, None) {
+                for element in one_per_bus(&mux, None) {
                     messages::state_file(&element, &problem);
                 }
             }
@@ -124,30 +128,33 @@ async fn tell(mux: Mux, mut events: MuxEvents) {
 }
 
 /// One element for each bus, of those that play from the server, or of all.
-fn spokesmen(mux: &Mux, server: Option<&str>) -> Vec<RtspMuxSrc> {
-    let mut spokesmen: Vec<(gst::Bus, RtspMuxSrc)> = Vec::new();
-    for element in listening(mux, server)
+fn one_per_bus(mux: &Mux, server: Option<&str>) -> Vec<RtspMuxSrc> {
+    let mut one_per_bus: Vec<(gst::Bus, RtspMuxSrc)> = Vec::new();
+    for element in subscribed(mux, server)
         .iter()
         .filter_map(glib::WeakRef::upgrade)
     {
         let Some(bus) = bus_of(&element) else {
             continue;
         };
-        if spokesmen.iter().all(|(other, _)| *other != bus) {
-            spokesmen.push((bus, element));
+        if one_per_bus.iter().all(|(other, _)| *other != bus) {
+            one_per_bus.push((bus, element));
         }
     }
-    spokesmen.into_iter().map(|(_, element)| element).collect()
+    one_per_bus
+        .into_iter()
+        .map(|(_, element)| element)
+        .collect()
 }
 
-fn listening(mux: &Mux, server: Option<&str>) -> Vec<glib::WeakRef<RtspMuxSrc>> {
-    let audiences = lock(&AUDIENCES);
-    let Some(audience) = audiences.iter().find(|there| there.mux.is_same(mux)) else {
+fn subscribed(mux: &Mux, server: Option<&str>) -> Vec<glib::WeakRef<RtspMuxSrc>> {
+    let all = lock(&SUBSCRIBERS);
+    let Some(subscribers) = all.iter().find(|there| there.mux.is_same(mux)) else {
         return Vec::new();
     };
-    let listeners = audience.listeners.iter();
-    listeners
-        .filter(|listener| server.is_none_or(|server| listener.server == server))
-        .map(|listener| listener.element.clone())
+    let elements = subscribers.elements.iter();
+    elements
+        .filter(|subscriber| server.is_none_or(|server| subscriber.server == server))
+        .map(|subscriber| subscriber.element.clone())
         .collect()
 }

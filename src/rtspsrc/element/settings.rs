@@ -17,7 +17,7 @@ use crate::{
             server_text::harmless,
         },
     },
-    rtspsrc::{RtspMuxSrc, manager::ManagerChoice, session::recovery::Policy},
+    rtspsrc::{RtspMuxSrc, manager::ManagerChoice, session::recovery::RecoveryPolicy},
 };
 
 /// What a timeout of 0 means: long enough to be never, short enough to be added to any time.
@@ -215,8 +215,8 @@ impl Settings {
     }
 
     /// Whether and when a session that ended is set up again.
-    pub(crate) fn recovery_policy(&self) -> Policy {
-        Policy {
+    pub(crate) fn recovery_policy(&self) -> RecoveryPolicy {
+        RecoveryPolicy {
             is_on: self.reconnect,
             attempts: u32::try_from(self.reconnect_attempts).ok(),
             bounds: mux::RetryBounds {

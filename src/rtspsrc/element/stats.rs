@@ -7,13 +7,13 @@ use gstreamer as gst;
 
 use crate::{
     mux::{ConnectionHealth, SessionStats, StreamStats, WaitReason},
-    rtspsrc::{manager::StreamReport, messages, session::status::Standing},
+    rtspsrc::{manager::StreamReport, messages, session::status::SessionStatus},
 };
 
 /// Fields that are not known (yet) are left out.
 pub(crate) fn structure(
     stats: &SessionStats,
-    standing: &Standing,
+    status: &SessionStatus,
     reports: &[StreamReport],
 ) -> gst::Structure {
     let report = |number| reports.iter().find(|report| report.stream == number);
@@ -22,10 +22,10 @@ pub(crate) fn structure(
         .map(|stats| stream(stats, report(stats.stream)))
         .collect();
     gst::Structure::builder("application/x-rtspmux-stats")
-        .field("state", standing.state.name())
-        .field("outages", standing.outages)
-        .field("attempts", standing.attempts)
-        .field_if_some("last-error", standing.last_error.as_deref())
+        .field("state", status.state.name())
+        .field("outages", status.outages)
+        .field("attempts", status.attempts)
+        .field_if_some("last-error", status.last_error.as_deref())
         .field_if_some("waiting-for", stats.waiting_for.map(WaitReason::name))
         .field_if_some("connection-id", stats.connection)
         .field("sessions", stats.sessions_on_connection)
@@ -60,7 +60,7 @@ fn health(health: &ConnectionHealth) -> gst::Structure {
 
 /// No session: no stream, no connection.
 pub(crate) fn empty() -> gst::Structure {
-    structure(&SessionStats::default(), &Standing::default(), &[])
+    structure(&SessionStats::default(), &SessionStatus::default(), &[])
 }
 
 fn stream(stats: &StreamStats, report: Option<&StreamReport>) -> glib::SendValue {

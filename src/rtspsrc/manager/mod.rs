@@ -2,7 +2,7 @@
 //!
 //! A manager takes the packets of a session and hands its output pads to [`Pads`], which own the caps,
 //! ids and times of streams. It is built, restarted and removed only inside the session's
-//! [`Stage`](super::session::build_guard::Stage); pushing needs no lock.
+//! [`BuildGuard`](super::session::build_guard::BuildGuard); pushing needs no lock.
 
 mod light;
 mod rtpbin;
@@ -28,7 +28,7 @@ use crate::mux::{Packet, RtcpSender};
 
 /// What it means if a source says goodbye (RTCP BYE).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Goodbye {
+pub(super) enum OnBye {
     /// The end of the stream, as `rtspsrc` has it.
     End,
     /// The loss of the session: cameras have no end.
@@ -60,11 +60,11 @@ impl ManagerChoice {
         element: &RtspMuxSrc,
         pads: Arc<Pads>,
         latency_ms: u32,
-        goodbye: Goodbye,
+        on_bye: OnBye,
     ) -> Result<Arc<dyn Manager>, glib::BoolError> {
         Ok(match self {
-            Self::Auto | Self::Light => Arc::new(Light::build(element, pads, latency_ms, goodbye)?),
-            Self::Rtpbin => Arc::new(Rtpbin::build(element, pads, latency_ms, goodbye)?),
+            Self::Auto | Self::Light => Arc::new(Light::build(element, pads, latency_ms, on_bye)?),
+            Self::Rtpbin => Arc::new(Rtpbin::build(element, pads, latency_ms, on_bye)?),
         })
     }
 }

@@ -31,7 +31,7 @@ const JUMP: Duration = Duration::from_secs(1);
 
 /// What to do with an RTP packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Step {
+pub(crate) enum PacketAction {
     /// Push it.
     Push(Marks),
     /// The stream has a new source: begin anew, then push it.
@@ -87,13 +87,13 @@ impl Marker {
         received: Instant,
         discontinuity: bool,
         clock_rate: impl FnOnce() -> Option<u32>,
-    ) -> Step {
+    ) -> PacketAction {
         let first = Marks {
             stamp: true,
             discont: true,
         };
         let Some(header) = RtpHeader::of(payload) else {
-            return Step::Drop;
+            return PacketAction::Drop;
         };
         let ssrc = header.ssrc;
         let last = Some(Last {
@@ -105,13 +105,13 @@ impl Marker {
             None => {
                 self.source = Some(ssrc);
                 self.last = last;
-                Step::Push(first)
+                PacketAction::Push(first)
             }
             Some(source) if source == ssrc => {
                 self.candidate = None;
                 let before = std::mem::replace(&mut self.last, last);
                 let (Some(before), Some(now)) = (before.filter(|_| discontinuity), last) else {
-                    return Step::Push(Marks {
+                    return PacketAction::Push(Marks {
                         stamp: false,
                         discont: discontinuity,
                     });
@@ -121,8 +121,8 @@ impl Marker {
                     discont: true,
                 };
                 match now.goes_on_from(&before, clock_rate()) {
-                    true => Step::Push(marks),
-                    false => Step::Renew(marks),
+                    true => PacketAction::Push(marks),
+                    false => PacketAction::Renew(marks),
                 }
             }
             Some(_) => {
@@ -134,14 +134,14 @@ impl Marker {
                 // the key picture.
                 if seen < SOURCE_CHANGE && !discontinuity {
                     self.candidate = Some((ssrc, seen));
-                    return Step::Drop;
+                    return PacketAction::Drop;
                 }
                 *self = Self {
                     source: Some(ssrc),
                     last,
                     candidate: None,
                 };
-                Step::Restart(first)
+                PacketAction::Restart(first)
             }
         }
     }
@@ -221,7 +221,7 @@ mod tests {
     }
 
     /// As `handle_packet` at 90 kHz.
-    fn take(marker: &mut Marker, packet: &[u8], at: Instant, discontinuity: bool) -> Step {
+    fn take(marker: &mut Marker, packet: &[u8], at: Instant, discontinuity: bool) -> PacketAction {
         marker.handle_packet(packet, at, discontinuity, || Some(90_000))
     }
 
@@ -236,16 +236,16 @@ mod tests {
         let mut marker = Marker::default();
         assert_eq!(
             take(&mut marker, &packet(1), now(), false),
-            Step::Push(FIRST)
+            PacketAction::Push(FIRST)
         );
         assert_eq!(
             take(&mut marker, &packet(1), now(), false),
-            Step::Push(Marks::default())
+            PacketAction::Push(Marks::default())
         );
         marker.reset();
         assert_eq!(
             take(&mut marker, &packet(1), now(), false),
-            Step::Push(FIRST)
+            PacketAction::Push(FIRST)
         );
     }
 
@@ -257,7 +257,10 @@ mod tests {
             stamp: false,
             discont: true,
         };
-        assert_eq!(take(&mut marker, &packet(1), now(), true), Step::Push(gap));
+        assert_eq!(
+            take(&mut marker, &packet(1), now(), true),
+            PacketAction::Push(gap)
+        );
     }
 
     #[test]
@@ -265,12 +268,15 @@ mod tests {
         let mut marker = Marker::default();
         take(&mut marker, &packet(1), now(), false);
         let late = now() + LONG_GAP;
-        assert_eq!(take(&mut marker, &packet(1), late, true), Step::Push(FIRST));
+        assert_eq!(
+            take(&mut marker, &packet(1), late, true),
+            PacketAction::Push(FIRST)
+        );
         // Nothing is missing: a camera may be silent for that long.
         let later = late + LONG_GAP;
         assert_eq!(
             take(&mut marker, &packet(1), later, false),
-            Step::Push(Marks::default())
+            PacketAction::Push(Marks::default())
         );
     }
 
@@ -306,13 +312,13 @@ mod tests {
             let packet = numbered(sequence, timestamp);
             let step = take(&mut marker.clone(), &packet, later, true);
             assert_eq!(
-                !matches!(step, Step::Renew(_)),
+                !matches!(step, PacketAction::Renew(_)),
                 goes_on,
                 "{sequence} {timestamp}"
             );
             // Where nothing was lost here, it is the sender's, and nothing that a move has done.
             let step = take(&mut marker, &packet, later, false);
-            assert_eq!(step, Step::Push(Marks::default()));
+            assert_eq!(step, PacketAction::Push(Marks::default()));
         }
     }
 
@@ -320,20 +326,29 @@ mod tests {
     fn a_stray_packet_changes_nothing_a_new_source_begins_anew() {
         let mut marker = Marker::default();
         take(&mut marker, &packet(1), now(), false);
-        assert_eq!(take(&mut marker, &packet(2), now(), false), Step::Drop);
+        assert_eq!(
+            take(&mut marker, &packet(2), now(), false),
+            PacketAction::Drop
+        );
         assert_eq!(
             take(&mut marker, &packet(1), now(), false),
-            Step::Push(Marks::default())
+            PacketAction::Push(Marks::default())
         );
-        assert_eq!(take(&mut marker, &packet(2), now(), false), Step::Drop);
-        assert_eq!(take(&mut marker, &packet(3), now(), false), Step::Drop);
         assert_eq!(
-            take(&mut marker, &packet(3), now(), false),
-            Step::Restart(FIRST)
+            take(&mut marker, &packet(2), now(), false),
+            PacketAction::Drop
         );
         assert_eq!(
             take(&mut marker, &packet(3), now(), false),
-            Step::Push(Marks::default())
+            PacketAction::Drop
+        );
+        assert_eq!(
+            take(&mut marker, &packet(3), now(), false),
+            PacketAction::Restart(FIRST)
+        );
+        assert_eq!(
+            take(&mut marker, &packet(3), now(), false),
+            PacketAction::Push(Marks::default())
         );
     }
 
@@ -342,18 +357,21 @@ mod tests {
         let mut marker = Marker::default();
         take(&mut marker, &packet(1), now(), false);
         let moved = take(&mut marker, &packet(2), now(), true);
-        assert_eq!(moved, Step::Restart(FIRST));
+        assert_eq!(moved, PacketAction::Restart(FIRST));
         let next = take(&mut marker, &packet(2), now(), false);
-        assert_eq!(next, Step::Push(Marks::default()));
+        assert_eq!(next, PacketAction::Push(Marks::default()));
     }
 
     #[test]
     fn a_packet_without_room_for_an_ssrc_is_left_out() {
         assert_eq!(
             take(&mut Marker::default(), &[0x80; 11], now(), false),
-            Step::Drop
+            PacketAction::Drop
         );
-        assert_eq!(take(&mut Marker::default(), &[], now(), false), Step::Drop);
+        assert_eq!(
+            take(&mut Marker::default(), &[], now(), false),
+            PacketAction::Drop
+        );
     }
 
     #[test]

@@ -25,7 +25,7 @@ use crate::{
 /// The pads of one session.
 pub(crate) struct Pads {
     element: glib::WeakRef<RtspMuxSrc>,
-    streams: Vec<Stream>,
+    streams: Vec<PadStream>,
     /// Held while a pad is added and announced: one at a time. What links pads as they come
     /// (`gst_parse_launch`, applications) expects that of `rtspsrc` and links the wrong halves
     /// together otherwise.
@@ -51,7 +51,7 @@ pub(crate) struct NewStream {
     pub(crate) payloads: PayloadMap,
 }
 
-struct Stream {
+struct PadStream {
     number: usize,
     section: usize,
     stream_start: gst::Event,
@@ -64,7 +64,7 @@ impl Pads {
     /// `camera` makes the stream ids: the same camera has the same ids in every run.
     pub(crate) fn new(element: &RtspMuxSrc, camera: &str, streams: Vec<NewStream>) -> Self {
         let group = gst::GroupId::next();
-        let streams = streams.into_iter().map(|stream| Stream {
+        let streams = streams.into_iter().map(|stream| PadStream {
             number: stream.number,
             section: stream.section,
             stream_start: gst::event::StreamStart::builder(&stream_id(camera, stream.section))
@@ -232,7 +232,7 @@ impl Pads {
         }
     }
 
-    fn stream(&self, number: usize) -> Option<&Stream> {
+    fn stream(&self, number: usize) -> Option<&PadStream> {
         self.streams.iter().find(|stream| stream.number == number)
     }
 }

@@ -78,11 +78,11 @@ enum Content {
 
 /// Whether an element may post.
 #[derive(Debug, Default)]
-pub(crate) struct Voice {
+pub(crate) struct PostPermission {
     is_silent: AtomicBool,
 }
 
-impl Voice {
+impl PostPermission {
     fn is_silent(&self) -> bool {
         self.is_silent.load(Ordering::Acquire)
     }
@@ -105,7 +105,7 @@ pub(crate) async fn posted(element: &RtspMuxSrc) {
 pub(crate) fn open(element: &RtspMuxSrc) {
     element
         .imp()
-        .voice()
+        .post_permission()
         .is_silent
         .store(false, Ordering::Release);
 }
@@ -118,7 +118,7 @@ pub(crate) fn close(element: &RtspMuxSrc) {
     // Under the lock, so that nothing comes behind what is dropped.
     element
         .imp()
-        .voice()
+        .post_permission()
         .is_silent
         .store(true, Ordering::Release);
     let dropped: Vec<Content> = buses
@@ -158,7 +158,7 @@ fn put(element: &RtspMuxSrc, topic: Topic, content: Content) {
     // Without a bus there is no reader.
     let Some(bus) = bus_of(element) else { return };
     let mut buses = lock(&BUSES);
-    if element.imp().voice().is_silent() {
+    if element.imp().post_permission().is_silent() {
         drop(buses);
         return drop(content);
     }

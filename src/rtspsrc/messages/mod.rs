@@ -36,7 +36,7 @@ pub(crate) fn verdict_name(verdict: SharingVerdict) -> &'static str {
 
 /// How far a session was when it failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Phase {
+pub(crate) enum SessionPhase {
     /// Up to the last SETUP.
     Opening,
     /// From the first PLAY on.
@@ -45,14 +45,14 @@ pub(crate) enum Phase {
 
 /// What `rtspsrc` calls its steps in PROGRESS messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Step {
+pub(crate) enum ProgressStep {
     /// From the first connection to the last SETUP.
     Open,
     /// One request or a batch of them.
     Request,
 }
 
-impl Step {
+impl ProgressStep {
     fn code(self) -> &'static str {
         match self {
             Self::Open => "open",
@@ -62,7 +62,12 @@ impl Step {
 }
 
 /// Posts PROGRESS.
-pub(crate) fn progress(element: &RtspMuxSrc, kind: gst::ProgressType, step: Step, text: &str) {
+pub(crate) fn progress(
+    element: &RtspMuxSrc,
+    kind: gst::ProgressType,
+    step: ProgressStep,
+    text: &str,
+) {
     let message = gst::message::Progress::builder(kind, step.code(), text);
     bus_queue::post(element, Topic::Progress, message.src(element).build());
 }
@@ -116,7 +121,7 @@ pub(crate) fn state_file(element: &RtspMuxSrc, problem: &mux::StateFileProblem) 
 
 /// What happens to a session that is recovered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Change {
+pub(crate) enum SessionChange {
     /// It stopped playing by itself.
     Lost,
     /// An attempt to set it up again begins.
@@ -125,7 +130,7 @@ pub(crate) enum Change {
     Recovered,
 }
 
-impl Change {
+impl SessionChange {
     fn name(self) -> &'static str {
         match self {
             Self::Lost => "lost",
@@ -137,8 +142,8 @@ impl Change {
 
 /// What there is to say about that.
 #[derive(Debug)]
-pub(crate) struct News<'a> {
-    pub(crate) change: Change,
+pub(crate) struct SessionNews<'a> {
+    pub(crate) change: SessionChange,
     /// Why, without secrets.
     pub(crate) reason: Option<&'a str>,
     /// Attempts in this outage.
@@ -149,7 +154,7 @@ pub(crate) struct News<'a> {
     pub(crate) duration: Duration,
 }
 
-impl News<'_> {
+impl SessionNews<'_> {
     fn structure(&self) -> gst::structure::Builder {
         let duration = u64::try_from(self.duration.as_nanos()).unwrap_or(u64::MAX);
         gst::Structure::builder("rtspmux-session")
@@ -163,14 +168,14 @@ impl News<'_> {
 
 /// Posts `rtspmux-session`. Fields: `state` (`lost`, `retrying`, `recovered`), `attempt`, `outages`,
 /// `duration` in nanoseconds and, while it lasts, `reason`.
-pub(crate) fn session(element: &RtspMuxSrc, news: &News<'_>) {
+pub(crate) fn session(element: &RtspMuxSrc, news: &SessionNews<'_>) {
     let message = gst::message::Element::builder(news.structure().build());
     bus_queue::post(element, Topic::Session, message.src(element).build());
 }
 
 /// Posts WARNING: a session has not come up, and is tried again later. Its details are as those of
 /// `rtspmux-session`, with the status that the server has answered, if it has.
-pub(crate) fn not_up(element: &RtspMuxSrc, failure: Failure, news: &News<'_>) {
+pub(crate) fn not_up(element: &RtspMuxSrc, failure: Failure, news: &SessionNews<'_>) {
     let text = failure.error.message().to_owned();
     let mut details = news.structure().build();
     if let Some(status) = &failure.details {
@@ -253,7 +258,7 @@ impl Failure {
     }
 
     /// A failure of the multiplexer.
-    pub(crate) fn of_mux(phase: Phase, error: &mux::Error) -> Self {
+    pub(crate) fn of_mux(phase: SessionPhase, error: &mux::Error) -> Self {
         Self {
             error: glib_error(phase, error),
             debug: debug_text(error),
@@ -306,7 +311,7 @@ fn debug_text(error: &mux::Error) -> String {
 }
 
 /// The text is the error's own sentence: it names camera, request and status.
-fn glib_error(phase: Phase, error: &mux::Error) -> glib::Error {
+fn glib_error(phase: SessionPhase, error: &mux::Error) -> glib::Error {
     let text = error.to_string();
     match domain(phase, error) {
         Domain::Resource(code) => glib::Error::new(code, &text),
@@ -321,7 +326,7 @@ enum Domain {
 }
 
 /// What an application decides by: is it there, may I, was it ever open?
-fn domain(phase: Phase, error: &mux::Error) -> Domain {
+fn domain(phase: SessionPhase, error: &mux::Error) -> Domain {
     use gst::ResourceError as Resource;
     use mux::ErrorKind as Kind;
 
@@ -332,8 +337,8 @@ fn domain(phase: Phase, error: &mux::Error) -> Domain {
         Kind::Sdp => return Domain::Stream(gst::StreamError::Format),
         Kind::Resolve | Kind::Connect | Kind::Tls(_) | Kind::Redirects => Resource::OpenRead,
         _ => match phase {
-            Phase::Opening => Resource::OpenRead,
-            Phase::Playing => Resource::Read,
+            SessionPhase::Opening => Resource::OpenRead,
+            SessionPhase::Playing => Resource::Read,
         },
     })
 }

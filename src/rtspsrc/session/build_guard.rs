@@ -11,7 +11,7 @@ use crate::rtspsrc::{lock, manager::Manager};
 
 /// The stage of one session.
 #[derive(Default)]
-pub(crate) struct Stage {
+pub(crate) struct BuildGuard {
     /// Held for a section. Never taken with another lock of ours held.
     section: Mutex<()>,
     /// Held for no call into GStreamer.
@@ -26,7 +26,7 @@ enum Slot {
     Closed,
 }
 
-impl Stage {
+impl BuildGuard {
     /// Runs `build` as a section and keeps what it makes; none if the stage is closed.
     pub(crate) fn build<E>(
         &self,
@@ -69,21 +69,24 @@ mod tests {
 
     #[test]
     fn nothing_is_built_on_a_closed_stage() {
-        let stage = Stage::default();
-        assert!(stage.close().is_none());
+        let build_guard = BuildGuard::default();
+        assert!(build_guard.close().is_none());
         assert!(
-            stage
+            build_guard
                 .build(|| -> Result<_, ()> { unreachable!() })
                 .is_none()
         );
-        assert!(stage.work(|_| ()).is_none());
-        assert!(stage.manager().is_none());
+        assert!(build_guard.work(|_| ()).is_none());
+        assert!(build_guard.manager().is_none());
     }
 
     #[test]
     fn a_build_that_fails_leaves_the_stage_open() {
-        let stage = Stage::default();
-        assert!(matches!(stage.build(|| Err("no")), Some(Err("no"))));
-        assert!(matches!(stage.build(|| Err("again")), Some(Err("again"))));
+        let build_guard = BuildGuard::default();
+        assert!(matches!(build_guard.build(|| Err("no")), Some(Err("no"))));
+        assert!(matches!(
+            build_guard.build(|| Err("again")),
+            Some(Err("again"))
+        ));
     }
 }

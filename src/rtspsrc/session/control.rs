@@ -7,9 +7,9 @@ use gstreamer as gst;
 use tokio::sync::watch;
 
 use super::{
-    build_guard::Stage,
-    status::{Standing, Status},
-    target::{Plan, Target},
+    build_guard::BuildGuard,
+    status::{SessionStatus, SharedStatus},
+    target::{SessionPlan, Target},
     task::{SessionTask, TaskEnds},
 };
 use crate::{
@@ -21,9 +21,9 @@ use crate::{
 pub(crate) struct SessionControl {
     target: watch::Sender<Target>,
     options: watch::Sender<SessionOptions>,
-    stage: Arc<Stage>,
+    build_guard: Arc<BuildGuard>,
     monitor: SessionMonitor,
-    status: Arc<Status>,
+    status: Arc<SharedStatus>,
 }
 
 impl SessionControl {
@@ -32,20 +32,20 @@ impl SessionControl {
     /// # Errors
     ///
     /// The system gives no threads.
-    pub(crate) fn start(element: &RtspMuxSrc, plan: Plan) -> std::io::Result<Self> {
+    pub(crate) fn start(element: &RtspMuxSrc, plan: SessionPlan) -> std::io::Result<Self> {
         let (target, targets) = watch::channel(Target::Paused);
         let (options, latest) = watch::channel(plan.options.clone());
         let control = Self {
             target,
             options,
-            stage: Arc::default(),
+            build_guard: Arc::default(),
             monitor: SessionMonitor::default(),
             status: Arc::default(),
         };
         let ends = TaskEnds {
             target: targets,
             latest,
-            stage: Arc::clone(&control.stage),
+            build_guard: Arc::clone(&control.build_guard),
             monitor: control.monitor.clone(),
             status: Arc::clone(&control.status),
         };
@@ -69,12 +69,12 @@ impl SessionControl {
     /// finish building, if it is just doing that.
     pub(crate) fn stop(&self) -> Option<Arc<dyn Manager>> {
         self.set(Target::Stopped);
-        self.stage.close()
+        self.build_guard.close()
     }
 
     /// What was built for the session so far.
     pub(crate) fn manager(&self) -> Option<Arc<dyn Manager>> {
-        self.stage.manager()
+        self.build_guard.manager()
     }
 
     /// Statistics, and when nothing is owed to the server any more.
@@ -83,8 +83,8 @@ impl SessionControl {
     }
 
     /// How the session stands.
-    pub(crate) fn standing(&self) -> Standing {
-        self.status.standing()
+    pub(crate) fn status(&self) -> SessionStatus {
+        self.status.status()
     }
 }
 

@@ -4,19 +4,19 @@ use gst::glib;
 use gstreamer as gst;
 use std::time::Duration;
 
-use super::{recovery::Ailment, report::ReasonClass};
+use super::{recovery::FailureClass, report::ReasonClass};
 use crate::{
     mux,
-    rtspsrc::messages::{Failure, Phase},
+    rtspsrc::messages::{Failure, SessionPhase},
 };
 
 /// Why a session ended by itself.
 #[derive(Debug)]
-pub(crate) enum End {
+pub(crate) enum EndReason {
     /// The server ended it in good order.
     Regular,
     /// The multiplexer gave it up.
-    Mux(Phase, mux::Error),
+    Mux(SessionPhase, mux::Error),
     /// What the server describes cannot be played.
     Description(String),
     /// What the server describes now does not fit the pads that are there.
@@ -26,7 +26,7 @@ pub(crate) enum End {
     /// Packets came for so long, and none of them can be delivered.
     Undeliverable(String),
     /// A source said goodbye, though the description had announced no end.
-    Goodbye(String),
+    Bye(String),
     /// rtpbin is missing or refuses.
     Manager(glib::BoolError),
     /// Downstream has ended, or does not want data.
@@ -35,16 +35,16 @@ pub(crate) enum End {
     Stopped,
 }
 
-impl End {
+impl EndReason {
     /// What that is, as far as it decides whether the session is set up again.
-    pub(crate) fn ailment(&self) -> Ailment {
+    pub(crate) fn failure_class(&self) -> FailureClass {
         match self {
-            Self::Mux(_, error) => Ailment::of(error.kind(), error.retry_after()),
-            Self::Description(_) | Self::Silent(..) | Self::Undeliverable(_) | Self::Goodbye(_) => {
-                Ailment::Refused
+            Self::Mux(_, error) => FailureClass::of(error.kind(), error.retry_after()),
+            Self::Description(_) | Self::Silent(..) | Self::Undeliverable(_) | Self::Bye(_) => {
+                FailureClass::Refused
             }
             Self::Regular | Self::Changed(_) | Self::Manager(_) | Self::Flow(_) | Self::Stopped => {
-                Ailment::Hopeless
+                FailureClass::Hopeless
             }
         }
     }
@@ -70,7 +70,7 @@ impl End {
             Self::Silent(camera, silence) => {
                 format!("{camera}: no media for {:.1} s", silence.as_secs_f64())
             }
-            Self::Goodbye(camera) => format!("{camera}: the server said goodbye"),
+            Self::Bye(camera) => format!("{camera}: the server said goodbye"),
             Self::Manager(error) => error.to_string(),
             Self::Flow(flow) => format!("streaming stopped, reason {flow}"),
             Self::Stopped => "stopped".to_owned(),
@@ -89,7 +89,7 @@ impl End {
             Self::Description(_) | Self::Changed(_) | Self::Manager(_) => ReasonClass::Unusable,
             Self::Silent(..) => ReasonClass::Silent,
             Self::Undeliverable(_) => ReasonClass::Undeliverable,
-            Self::Regular | Self::Goodbye(_) | Self::Flow(_) | Self::Stopped => ReasonClass::Ended,
+            Self::Regular | Self::Bye(_) | Self::Flow(_) | Self::Stopped => ReasonClass::Ended,
         }
     }
 
@@ -104,7 +104,7 @@ impl End {
             Self::Description(_) | Self::Changed(_) => {
                 failure(&|text| glib::Error::new(gst::StreamError::Format, text))
             }
-            Self::Silent(..) | Self::Undeliverable(_) | Self::Goodbye(_) => {
+            Self::Silent(..) | Self::Undeliverable(_) | Self::Bye(_) => {
                 failure(&|text| glib::Error::new(gst::ResourceError::Read, text))
             }
             Self::Manager(error) => Failure {

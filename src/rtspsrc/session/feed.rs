@@ -10,14 +10,14 @@ use std::{
     time::Duration,
 };
 
-use super::build_guard::Stage;
+use super::build_guard::BuildGuard;
 use crate::{
     mux::{Packet, PacketKind, Session},
     rtspsrc::{
         CAT, RtspMuxSrc,
         manager::Manager,
         media::{
-            buffer::{Marker, Step},
+            buffer::{Marker, PacketAction},
             deliverable::{Shown, Undeliverable},
         },
         threads::timer,
@@ -44,7 +44,7 @@ pub(crate) enum Halt {
     /// The combined flow of all streams: this session has nowhere to go any more.
     Flow(gst::FlowError),
     /// A source has left that was not to leave.
-    Goodbye,
+    Bye,
 }
 
 /// What becomes of a packet.
@@ -58,32 +58,32 @@ pub(crate) enum Fate {
 
 /// One stream.
 #[derive(Default)]
-struct Stream {
+struct FeedStream {
     marker: Marker,
     shown: Shown,
 }
 
 /// Pushes the packets of a session, over all its lives.
 pub(crate) struct Feed {
-    stage: Arc<Stage>,
+    build_guard: Arc<BuildGuard>,
     manager: Arc<dyn Manager>,
-    streams: BTreeMap<usize, Stream>,
+    streams: BTreeMap<usize, FeedStream>,
     /// One stream that nobody has linked is no error; all of them are.
     flows: gst_base::UniqueFlowCombiner,
 }
 
 impl Feed {
-    pub(crate) fn new(stage: Arc<Stage>, manager: Arc<dyn Manager>) -> Self {
+    pub(crate) fn new(build_guard: Arc<BuildGuard>, manager: Arc<dyn Manager>) -> Self {
         let mut flows = gst_base::UniqueFlowCombiner::new();
         let mut streams = BTreeMap::new();
         for stream in manager.pads().streams() {
-            streams.insert(stream, Stream::default());
+            streams.insert(stream, FeedStream::default());
             if let Some(pad) = manager.rtp_pad(stream) {
                 flows.add_pad(pad);
             }
         }
         Self {
-            stage,
+            build_guard,
             manager,
             streams,
             flows,
@@ -163,7 +163,7 @@ impl Feed {
     /// After a pause, or where the source of a stream has begun anew: every stream does.
     pub(crate) fn restart(&mut self) -> Result<(), gst::FlowError> {
         self.resume();
-        match self.stage.work(|manager| manager.renew()) {
+        match self.build_guard.work(|manager| manager.renew()) {
             Some(Ok(())) => Ok(()),
             Some(Err(error)) => {
                 gst::error!(CAT, "the streams cannot begin anew: {error}");
@@ -199,13 +199,13 @@ impl Feed {
             return flow.map(drop).map_err(Halt::Flow);
         }
         if self.manager.has_left(stream) {
-            return Err(Halt::Goodbye);
+            return Err(Halt::Bye);
         }
         Ok(())
     }
 
     fn push_rtp(&mut self, element: &RtspMuxSrc, packet: Packet) -> Result<Fate, gst::FlowError> {
-        let (Some(Stream { marker, shown }), Some(pad)) = (
+        let (Some(FeedStream { marker, shown }), Some(pad)) = (
             self.streams.get_mut(&packet.stream),
             self.manager.rtp_pad(packet.stream),
         ) else {
@@ -221,13 +221,13 @@ impl Feed {
             clock_rate,
         );
         let marks = match step {
-            Step::Push(marks) => marks,
-            Step::Restart(marks) => {
+            PacketAction::Push(marks) => marks,
+            PacketAction::Restart(marks) => {
                 gst::info!(CAT, obj = element, "stream {}: new source", packet.stream);
-                restart(&self.stage, packet.stream)?;
+                restart(&self.build_guard, packet.stream)?;
                 marks
             }
-            Step::Renew(marks) => {
+            PacketAction::Renew(marks) => {
                 gst::info!(CAT, obj = element, "stream {}: begins anew", packet.stream);
                 if self.manager.remembers_sources() {
                     self.restart()?;
@@ -235,7 +235,7 @@ impl Feed {
                 }
                 marks
             }
-            Step::Drop => return Ok(Fate::Left(Undeliverable::Foreign)),
+            PacketAction::Drop => return Ok(Fate::Left(Undeliverable::Foreign)),
         };
         let described = |payload_type| self.manager.pads().described(packet.stream, payload_type);
         let fate = match shown.judge(payload_type, marks.stamp, described) {
@@ -248,9 +248,9 @@ impl Feed {
 }
 
 /// FLUSHING once the stage is closed: the element is on its way down.
-fn restart(stage: &Stage, stream: usize) -> Result<(), gst::FlowError> {
+fn restart(build_guard: &BuildGuard, stream: usize) -> Result<(), gst::FlowError> {
     // May wait for the old jitterbuffer's thread, which may be in a sink that takes its time.
-    match stage.work(|manager| manager.restart(stream)) {
+    match build_guard.work(|manager| manager.restart(stream)) {
         Some(Ok(())) => Ok(()),
         Some(Err(error)) => {
             gst::error!(CAT, "stream {stream} cannot begin anew: {error}");

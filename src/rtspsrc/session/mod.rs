@@ -13,7 +13,7 @@
 //! build_guard  where the task builds, and how a state change takes that away
 //! end          why a session ended, and how that is said
 //! report       what the bus hears of a session that does not come up, and how often
-//! narrator     the progress that the bus hears
+//! progress     the progress that the bus hears
 //! losses       packets that consumers or the network lost
 //! status       how a session stands, for `stats`
 //! ```
@@ -23,8 +23,8 @@ pub(crate) mod control;
 pub(crate) mod end;
 pub(crate) mod feed;
 pub(crate) mod losses;
-pub(crate) mod narrator;
 pub(crate) mod playback;
+pub(crate) mod progress;
 pub(crate) mod recovery;
 pub(crate) mod report;
 pub(crate) mod status;

@@ -10,8 +10,8 @@ use gstreamer as gst;
 use tokio::sync::watch;
 
 use super::{
-    build_guard::Stage,
-    end::End,
+    build_guard::BuildGuard,
+    end::EndReason,
     feed::{Fate, Feed, Halt, Next},
     losses::Losses,
     target::{Target, reached},
@@ -22,7 +22,7 @@ use crate::{
     rtspsrc::{
         CAT, RtspMuxSrc,
         media::deliverable::{Left, LeftOut, Undeliverable},
-        messages::{self, Phase},
+        messages::{self, SessionPhase},
         threads::timer,
     },
 };
@@ -34,7 +34,7 @@ const HELD_UP: Duration = Duration::from_secs(1);
 pub(crate) struct Playback<'a> {
     pub(crate) element: &'a glib::WeakRef<RtspMuxSrc>,
     pub(crate) camera: &'a str,
-    pub(crate) stage: &'a Arc<Stage>,
+    pub(crate) build_guard: &'a Arc<BuildGuard>,
     pub(crate) target: watch::Receiver<Target>,
     pub(crate) session: Session,
     pub(crate) feed: &'a mut Feed,
@@ -49,7 +49,7 @@ pub(crate) struct Playback<'a> {
 impl Playback<'_> {
     /// Plays and pauses until the session is over; `on_media` is called when the first RTP packet was
     /// delivered, and again when it asked for that.
-    pub(crate) async fn run(&mut self, mut on_media: impl FnMut() -> Option<Instant>) -> End {
+    pub(crate) async fn run(&mut self, mut on_media: impl FnMut() -> Option<Instant>) -> EndReason {
         loop {
             if let Err(end) = self.feed(&mut on_media).await {
                 return end;
@@ -61,7 +61,10 @@ impl Playback<'_> {
     }
 
     /// Feeds until the element wants to pause.
-    async fn feed(&mut self, on_media: &mut impl FnMut() -> Option<Instant>) -> Result<(), End> {
+    async fn feed(
+        &mut self,
+        on_media: &mut impl FnMut() -> Option<Instant>,
+    ) -> Result<(), EndReason> {
         let mut batch = Vec::new();
         let mut is_first = true;
         let mut proof = None;
@@ -76,7 +79,7 @@ impl Playback<'_> {
                     // What downstream held up is no silence of the camera.
                     Next::Room => self.watchdog.restart(timer::now()),
                     Next::End => {
-                        return Err(self.session.end_reason().map_or(End::Regular, playing_failed));
+                        return Err(self.session.end_reason().map_or(EndReason::Regular, playing_failed));
                     }
                 },
                 () = alarm.rings() => {
@@ -91,7 +94,7 @@ impl Playback<'_> {
                     alarm = self.alarm(proof);
                 }
             }
-            let element = self.element.upgrade().ok_or(End::Stopped)?;
+            let element = self.element.upgrade().ok_or(EndReason::Stopped)?;
             let began = timer::now();
             for packet in batch.drain(..) {
                 self.tell_losses(&element, began, &packet);
@@ -168,13 +171,15 @@ impl Playback<'_> {
         }
     }
 
-    fn check_silence(&self) -> Result<(), End> {
+    fn check_silence(&self) -> Result<(), EndReason> {
         let Some(silence) = self.watchdog.silence(timer::now()) else {
             return Ok(());
         };
         Err(match self.left_out.all().or_else(|| self.undescribed()) {
-            Some(left) => End::Undeliverable(format!("{}: {}", self.camera, undeliverable(&left))),
-            None => End::Silent(self.camera.to_owned(), silence),
+            Some(left) => {
+                EndReason::Undeliverable(format!("{}: {}", self.camera, undeliverable(&left)))
+            }
+            None => EndReason::Silent(self.camera.to_owned(), silence),
         })
     }
 
@@ -210,15 +215,15 @@ impl Playback<'_> {
         Some(Left::new(timer::now(), stream.undescribed, why))
     }
 
-    fn halted(&self, halt: Halt) -> End {
+    fn halted(&self, halt: Halt) -> EndReason {
         match halt {
-            Halt::Flow(flow) => End::Flow(flow),
-            Halt::Goodbye => End::Goodbye(self.camera.to_owned()),
+            Halt::Flow(flow) => EndReason::Flow(flow),
+            Halt::Bye => EndReason::Bye(self.camera.to_owned()),
         }
     }
 
     /// PAUSE, until the element wants to play again; then PLAY.
-    async fn pause(&mut self) -> Result<(), End> {
+    async fn pause(&mut self) -> Result<(), EndReason> {
         let paused = match self.session.pause().await {
             Ok(()) => true,
             // Live servers may know no PAUSE. What they go on sending is read and dropped.
@@ -235,7 +240,7 @@ impl Playback<'_> {
                 biased;
                 () = reached(&mut self.target, |target| target == Target::Playing) => break,
                 more = self.session.next_batch(&mut batch) => if !more {
-                    return Err(self.session.end_reason().map_or(End::Regular, playing_failed));
+                    return Err(self.session.end_reason().map_or(EndReason::Regular, playing_failed));
                 },
             }
             batch.clear();
@@ -243,10 +248,10 @@ impl Playback<'_> {
         if paused {
             self.session.play().await.map_err(playing_failed)?;
         }
-        self.stage
+        self.build_guard
             .work(|manager| manager.sync_state())
-            .ok_or(End::Stopped)?;
-        self.feed.restart().map_err(End::Flow)
+            .ok_or(EndReason::Stopped)?;
+        self.feed.restart().map_err(EndReason::Flow)
     }
 }
 
@@ -254,6 +259,6 @@ fn undeliverable(left: &Left) -> String {
     format!("{} packets cannot be delivered: {}", left.count, left.why)
 }
 
-fn playing_failed(error: mux::Error) -> End {
-    End::Mux(Phase::Playing, error)
+fn playing_failed(error: mux::Error) -> EndReason {
+    EndReason::Mux(SessionPhase::Playing, error)
 }

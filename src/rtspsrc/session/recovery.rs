@@ -19,7 +19,7 @@ const LONGEST_REFUSAL: Duration = Duration::from_secs(15 * 60);
 
 /// What the properties say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Policy {
+pub(crate) struct RecoveryPolicy {
     /// `reconnect`.
     pub(crate) is_on: bool,
     /// `reconnect-attempts`; none: without end.
@@ -30,7 +30,7 @@ pub(crate) struct Policy {
 
 /// What a session died of, as far as that decides what to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Ailment {
+pub(crate) enum FailureClass {
     /// The server is not there, or its connection went.
     Unreachable,
     /// It does not answer, or wants to be asked later.
@@ -48,7 +48,7 @@ pub(crate) enum Ailment {
     Hopeless,
 }
 
-impl Ailment {
+impl FailureClass {
     /// What an error of the multiplexer is.
     pub(crate) fn of(kind: ErrorKind, retry_after: Option<Duration>) -> Self {
         match kind {
@@ -80,7 +80,7 @@ impl Ailment {
 
 /// What to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Verdict {
+pub(crate) enum RecoveryDecision {
     /// Nothing; it is over.
     GiveUp,
     /// Wait for other credentials; or, where this session has not tried them itself, for so long.
@@ -116,7 +116,7 @@ pub(crate) struct Recovered {
 /// The recoveries of one session over all its lives.
 #[derive(Debug)]
 pub(crate) struct Recovery {
-    policy: Policy,
+    policy: RecoveryPolicy,
     outage: Option<Outage>,
     /// Since when there is media.
     media_since: Option<Instant>,
@@ -129,7 +129,7 @@ pub(crate) struct Recovery {
 }
 
 impl Recovery {
-    pub(crate) fn new(policy: Policy) -> Self {
+    pub(crate) fn new(policy: RecoveryPolicy) -> Self {
         Self {
             policy,
             outage: None,
@@ -141,7 +141,7 @@ impl Recovery {
         }
     }
 
-    pub(crate) fn policy(&self) -> Policy {
+    pub(crate) fn policy(&self) -> RecoveryPolicy {
         self.policy
     }
 
@@ -208,28 +208,33 @@ impl Recovery {
     }
 
     /// What to do about it.
-    pub(crate) fn verdict(&mut self, ailment: Ailment) -> Verdict {
-        if !self.policy.is_on || ailment == Ailment::Hopeless {
-            return Verdict::GiveUp;
+    pub(crate) fn verdict(&mut self, failure_class: FailureClass) -> RecoveryDecision {
+        if !self.policy.is_on || failure_class == FailureClass::Hopeless {
+            return RecoveryDecision::GiveUp;
         }
         let attempts = self.attempts();
         let is_used_up = self.policy.attempts.is_some_and(|most| most <= attempts);
-        if let Ailment::Credentials(again) = ailment {
+        if let FailureClass::Credentials(again) = failure_class {
             return match self.are_credentials_good && !is_used_up {
-                true => Verdict::Later(self.wait_after_refusal().max(again.unwrap_or_default())),
-                false => Verdict::Ask(again.filter(|_| !is_used_up)),
+                true => RecoveryDecision::Later(
+                    self.wait_after_refusal().max(again.unwrap_or_default()),
+                ),
+                false => RecoveryDecision::Ask(again.filter(|_| !is_used_up)),
             };
         }
-        let is_refusal = matches!(ailment, Ailment::Refused | Ailment::Untrusted);
+        let is_refusal = matches!(
+            failure_class,
+            FailureClass::Refused | FailureClass::Untrusted
+        );
         if (is_refusal && !self.has_played) || is_used_up {
-            return Verdict::GiveUp;
+            return RecoveryDecision::GiveUp;
         }
         // How long it waits is decided for all sessions of the server together. What the server asks
         // for comes before that, and before what the user does.
-        match ailment {
-            Ailment::Busy(Some(asked)) => Verdict::After(asked),
-            Ailment::OnHold(wait) => Verdict::OnHold(wait),
-            _ => Verdict::InTurn,
+        match failure_class {
+            FailureClass::Busy(Some(asked)) => RecoveryDecision::After(asked),
+            FailureClass::OnHold(wait) => RecoveryDecision::OnHold(wait),
+            _ => RecoveryDecision::InTurn,
         }
     }
 

@@ -6,7 +6,7 @@ use crate::rtspsrc::lock;
 
 /// Where a session is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum State {
+pub(crate) enum SessionState {
     /// There is no session.
     #[default]
     None,
@@ -22,7 +22,7 @@ pub(crate) enum State {
     Ended,
 }
 
-impl State {
+impl SessionState {
     /// As `stats` has it.
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -38,8 +38,8 @@ impl State {
 
 /// What is known of a session's recoveries.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Standing {
-    pub(crate) state: State,
+pub(crate) struct SessionStatus {
+    pub(crate) state: SessionState,
     /// Times it stopped playing by itself.
     pub(crate) outages: u64,
     /// Attempts in the present outage, or in the last one.
@@ -50,14 +50,14 @@ pub(crate) struct Standing {
 
 /// The standing of one session, written by its task.
 #[derive(Debug, Default)]
-pub(crate) struct Status(Mutex<Standing>);
+pub(crate) struct SharedStatus(Mutex<SessionStatus>);
 
-impl Status {
-    pub(crate) fn change(&self, change: impl FnOnce(&mut Standing)) {
+impl SharedStatus {
+    pub(crate) fn change(&self, change: impl FnOnce(&mut SessionStatus)) {
         change(&mut lock(&self.0));
     }
 
-    pub(crate) fn standing(&self) -> Standing {
+    pub(crate) fn status(&self) -> SessionStatus {
         lock(&self.0).clone()
     }
 }

@@ -4,7 +4,7 @@ use std::fmt;
 
 use gstreamer as gst;
 
-use super::end::End;
+use super::end::EndReason;
 use crate::{
     mux::{Presentation, proto::ServerText},
     rtspsrc::{
@@ -14,9 +14,12 @@ use crate::{
 };
 
 /// The streams of the presentation that GStreamer has caps for.
-pub(crate) fn playable(camera: &str, presentation: &Presentation) -> Result<Vec<NewStream>, End> {
+pub(crate) fn playable(
+    camera: &str,
+    presentation: &Presentation,
+) -> Result<Vec<NewStream>, EndReason> {
     let mut maps = caps::payload_maps(&presentation.sdp)
-        .map_err(|refused| End::Description(format!("{camera}: DESCRIBE: {refused}")))?;
+        .map_err(|refused| EndReason::Description(format!("{camera}: DESCRIBE: {refused}")))?;
     let mut streams = Vec::new();
     for (number, stream) in presentation.streams.iter().enumerate() {
         let map = match maps.get_mut(stream.index) {
@@ -37,7 +40,7 @@ pub(crate) fn playable(camera: &str, presentation: &Presentation) -> Result<Vec<
     if streams.is_empty() {
         let text =
             format!("{camera}: DESCRIBE: no stream of the session description can be played");
-        return Err(End::Description(text));
+        return Err(EndReason::Description(text));
     }
     Ok(streams)
 }
@@ -61,11 +64,11 @@ impl Shape {
 
     /// Whether the pads of a session that described itself like this can go on with `now`: as many
     /// streams, each of the kind that it was. Another codec is new caps on the same pad.
-    pub(crate) fn fit(&self, camera: &str, now: &Self) -> Result<(), End> {
+    pub(crate) fn fit(&self, camera: &str, now: &Self) -> Result<(), EndReason> {
         if self == now {
             return Ok(());
         }
-        Err(End::Changed(format!(
+        Err(EndReason::Changed(format!(
             "{camera}: the streams have changed, and the pads cannot follow: {now} instead of {self}"
         )))
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::recovery::Policy;
+use super::recovery::RecoveryPolicy;
 use crate::{
     mux::{Intent, Mux, SessionOptions},
     rtspsrc::manager::ManagerChoice,
@@ -23,7 +23,7 @@ pub(crate) enum Target {
 
 /// What a session is to be.
 #[derive(Debug)]
-pub(crate) struct Plan {
+pub(crate) struct SessionPlan {
     pub(crate) mux: Mux,
     pub(crate) options: SessionOptions,
     /// Announced the session, for its first attempt.
@@ -32,7 +32,7 @@ pub(crate) struct Plan {
     pub(crate) latency_ms: u32,
     /// `media-timeout`; 0: off.
     pub(crate) media_timeout: Duration,
-    pub(crate) policy: Policy,
+    pub(crate) policy: RecoveryPolicy,
 }
 
 /// Returns once the target is as wanted, or the element is gone.

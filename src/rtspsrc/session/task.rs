@@ -19,19 +19,19 @@ use gst::{glib, prelude::*};
 use gstreamer as gst;
 use tokio::sync::watch;
 
-use self::open::Blueprint;
+use self::open::SetupPlan;
 use super::{
-    build_guard::Stage,
-    end::End,
+    build_guard::BuildGuard,
+    end::EndReason,
     feed::Feed,
     losses::Losses,
-    narrator::Narrator,
     playback::Playback,
-    recovery::{Ailment, Recovered, Recovery, Verdict},
+    progress::ProgressReporter,
+    recovery::{FailureClass, Recovered, Recovery, RecoveryDecision},
     report::Reports,
-    status::{State, Status},
+    status::{SessionState, SharedStatus},
     streams::Shape,
-    target::{Plan, Target, reached},
+    target::{SessionPlan, Target, reached},
     watchdog::Watchdog,
 };
 use crate::{
@@ -39,7 +39,7 @@ use crate::{
     rtspsrc::{
         CAT, RtspMuxSrc, manager,
         media::{caps, deliverable::LeftOut},
-        messages::{Change, News, Phase, Step},
+        messages::{ProgressStep, SessionChange, SessionNews, SessionPhase},
         threads::timer,
     },
 };
@@ -52,21 +52,21 @@ pub(crate) struct TaskEnds {
     pub(crate) target: watch::Receiver<Target>,
     /// What is to be played by now.
     pub(crate) latest: watch::Receiver<SessionOptions>,
-    pub(crate) stage: Arc<Stage>,
+    pub(crate) build_guard: Arc<BuildGuard>,
     pub(crate) monitor: SessionMonitor,
-    pub(crate) status: Arc<Status>,
+    pub(crate) status: Arc<SharedStatus>,
 }
 
 /// The task of one session.
 pub(crate) struct SessionTask {
     element: glib::WeakRef<RtspMuxSrc>,
-    plan: Plan,
+    plan: SessionPlan,
     target: watch::Receiver<Target>,
     /// What is to be played by now.
     latest: watch::Receiver<SessionOptions>,
-    stage: Arc<Stage>,
+    build_guard: Arc<BuildGuard>,
     monitor: SessionMonitor,
-    narrator: Narrator,
+    reporter: ProgressReporter,
     recovery: Recovery,
     reports: Reports,
     /// Media has come in this attempt.
@@ -90,14 +90,14 @@ pub(crate) struct SessionTask {
 }
 
 impl SessionTask {
-    pub(crate) fn new(element: &RtspMuxSrc, plan: Plan, ends: TaskEnds) -> Self {
+    pub(crate) fn new(element: &RtspMuxSrc, plan: SessionPlan, ends: TaskEnds) -> Self {
         Self {
             element: element.downgrade(),
             target: ends.target,
             latest: ends.latest,
-            stage: ends.stage,
+            build_guard: ends.build_guard,
             monitor: ends.monitor,
-            narrator: Narrator::new(element, &ends.status),
+            reporter: ProgressReporter::new(element, &ends.status),
             recovery: Recovery::new(plan.policy),
             reports: Reports::default(),
             has_media: false,
@@ -115,13 +115,13 @@ impl SessionTask {
 
     pub(crate) async fn run(mut self) {
         let mut target = self.target.clone();
-        self.narrator.set_state(State::Opening);
+        self.reporter.set_state(SessionState::Opening);
         let end = tokio::select! {
             biased;
-            () = reached(&mut target, |target| target == Target::Stopped) => End::Stopped,
+            () = reached(&mut target, |target| target == Target::Stopped) => EndReason::Stopped,
             end = self.live() => end,
         };
-        self.narrator.set_state(State::Ended);
+        self.reporter.set_state(SessionState::Ended);
         tokio::select! {
             biased;
             () = reached(&mut target, |target| target == Target::Stopped), if !end.is_wanted() => {}
@@ -130,8 +130,8 @@ impl SessionTask {
     }
 
     /// One session after the other, until there is no sense in another one.
-    async fn live(&mut self) -> End {
-        self.narrator.begin(Step::Open, "Opening Stream");
+    async fn live(&mut self) -> EndReason {
+        self.reporter.begin(ProgressStep::Open, "Opening Stream");
         loop {
             let end = self.attempt().await;
             if let Some(end) = self.recover(end).await {
@@ -141,10 +141,10 @@ impl SessionTask {
     }
 
     /// One session, from its turn to its end.
-    async fn attempt(&mut self) -> End {
+    async fn attempt(&mut self) -> EndReason {
         self.has_media = false;
         let session = match self.open().await {
-            Ok((ready, blueprint)) => self.play(ready, blueprint).await,
+            Ok((ready, setup_plan)) => self.play(ready, setup_plan).await,
             Err(end) => return end,
         };
         match session {
@@ -155,105 +155,113 @@ impl SessionTask {
 
     /// The session has ended: waits for the time of the next attempt. Gives the end back if it is
     /// final.
-    async fn recover(&mut self, end: End) -> Option<End> {
+    async fn recover(&mut self, end: EndReason) -> Option<EndReason> {
         let now = timer::now();
         if end.is_wanted() {
             return Some(end);
         }
         if self.is_finished() {
-            return Some(End::Flow(gst::FlowError::Eos));
+            return Some(EndReason::Flow(gst::FlowError::Eos));
         }
         let is_new = self.recovery.on_end(now);
         let reason = end.reason();
         // None would say that the user starts it.
         self.failure = Some(end.to_error());
-        let ailment = end.ailment();
-        let verdict = self.recovery.verdict(ailment);
+        let failure_class = end.failure_class();
+        let verdict = self.recovery.verdict(failure_class);
         // Another session may show that the credentials are right.
-        let is_held = matches!(ailment, Ailment::Credentials(Some(_)) | Ailment::OnHold(_));
-        self.narrator.note(|standing| {
-            standing.last_error = Some(reason.clone());
-            standing.outages = self.recovery.outages();
+        let is_held = matches!(
+            failure_class,
+            FailureClass::Credentials(Some(_)) | FailureClass::OnHold(_)
+        );
+        self.reporter.note(|status| {
+            status.last_error = Some(reason.clone());
+            status.outages = self.recovery.outages();
         });
-        if verdict == Verdict::GiveUp {
+        if verdict == RecoveryDecision::GiveUp {
             return Some(end);
         }
         if is_new && self.recovery.has_played() && self.reports.on_lost(now) {
             gst::warning!(CAT, "lost: {reason}");
-            self.tell(Change::Lost, &reason);
+            self.tell(SessionChange::Lost, &reason);
         }
-        let is_credentials = matches!(verdict, Verdict::Later(_) | Verdict::Ask(_));
-        self.narrator
+        let is_credentials = matches!(
+            verdict,
+            RecoveryDecision::Later(_) | RecoveryDecision::Ask(_)
+        );
+        self.reporter
             .set_quiet(!self.reports.tells_steps() && !is_credentials);
-        if !matches!(verdict, Verdict::Ask(_))
+        if !matches!(verdict, RecoveryDecision::Ask(_))
             && !self.has_media
             && self.reports.on_failure(now, end.class())
         {
-            self.narrator
-                .warn(&end, &self.news(Change::Retrying, &reason));
+            self.reporter
+                .warn(&end, &self.news(SessionChange::Retrying, &reason));
         }
-        if !self.narrator.is_at(Step::Open) {
-            self.narrator
-                .begin(Step::Open, &format!("Reconnecting to {}", self.camera));
+        if !self.reporter.is_at(ProgressStep::Open) {
+            self.reporter.begin(
+                ProgressStep::Open,
+                &format!("Reconnecting to {}", self.camera),
+            );
         }
         match verdict {
-            Verdict::After(wait) => {
-                self.narrator.set_state(State::Recovering);
-                self.narrator.go_on(&format!(
+            RecoveryDecision::After(wait) => {
+                self.reporter.set_state(SessionState::Recovering);
+                self.reporter.go_on(&format!(
                     "Trying again in {:.1} s: {reason}",
                     wait.as_secs_f64()
                 ));
                 timer::pass(wait).await;
             }
-            Verdict::Later(wait) => {
-                self.narrator.set_state(State::Unauthorized);
-                self.narrator.go_on(&format!(
+            RecoveryDecision::Later(wait) => {
+                self.reporter.set_state(SessionState::Unauthorized);
+                self.reporter.go_on(&format!(
                     "Trying again in {} s, or with other credentials: {reason}",
                     wait.as_secs()
                 ));
                 let other = self.other_credentials_within(Some(wait), is_held);
                 if other.await == Some(false) {
-                    return Some(End::Stopped);
+                    return Some(EndReason::Stopped);
                 }
             }
-            Verdict::OnHold(wait) => {
-                self.narrator.set_state(State::Recovering);
-                self.narrator.go_on(&format!(
+            RecoveryDecision::OnHold(wait) => {
+                self.reporter.set_state(SessionState::Recovering);
+                self.reporter.go_on(&format!(
                     "Trying again in {} s, or once the server has accepted user and password: {reason}",
                     wait.as_secs()
                 ));
                 let other = self.other_credentials_within(Some(wait), is_held);
                 if other.await == Some(false) {
-                    return Some(End::Stopped);
+                    return Some(EndReason::Stopped);
                 }
             }
-            Verdict::Ask(again) => {
-                self.narrator.set_state(State::Unauthorized);
+            RecoveryDecision::Ask(again) => {
+                self.reporter.set_state(SessionState::Unauthorized);
                 // Told once: a session whose turn comes later is turned away several times.
                 if !std::mem::replace(&mut self.is_refusal_told, true) {
-                    self.narrator.fail(&end);
+                    self.reporter.fail(&end);
                 }
                 let other = self.other_credentials_within(again, is_held).await;
                 if other == Some(false) {
-                    return Some(End::Stopped);
+                    return Some(EndReason::Stopped);
                 }
                 self.is_refusal_told &= other.is_none();
-                self.narrator.begin(Step::Open, "Opening Stream");
+                self.reporter.begin(ProgressStep::Open, "Opening Stream");
             }
             _ => {
-                self.narrator.set_state(State::Recovering);
-                self.narrator.go_on(&format!("Trying again: {reason}"));
+                self.reporter.set_state(SessionState::Recovering);
+                self.reporter.go_on(&format!("Trying again: {reason}"));
             }
         }
         if self.is_finished() {
-            return Some(End::Flow(gst::FlowError::Eos));
+            return Some(EndReason::Flow(gst::FlowError::Eos));
         }
         let attempt = self.recovery.on_attempt();
-        self.narrator.note(|standing| standing.attempts = attempt);
+        self.reporter.note(|status| status.attempts = attempt);
         if self.reports.on_attempt(timer::now()) {
-            self.tell(Change::Retrying, &reason);
+            self.tell(SessionChange::Retrying, &reason);
         }
-        self.narrator.set_quiet(!self.reports.tells_steps());
+        self.reporter.set_quiet(!self.reports.tells_steps());
         None
     }
 
@@ -300,63 +308,67 @@ impl SessionTask {
     }
 
     /// PLAY, once the element wants to, and all that makes the pads ready for what comes.
-    async fn play(&mut self, ready: Ready, blueprint: Blueprint) -> Result<Session, End> {
+    async fn play(&mut self, ready: Ready, setup_plan: SetupPlan) -> Result<Session, EndReason> {
         let session = if *self.target.borrow() == Target::Playing {
-            self.narrator.begin(Step::Request, "Sending PLAY request");
+            self.reporter
+                .begin(ProgressStep::Request, "Sending PLAY request");
             // While the answer is on its way pads can be made; and first all sessions that start
             // together are to ask, so that no picture waits for somebody's pads.
             let building = async {
                 tokio::task::yield_now().await;
-                self.build(blueprint)
+                self.build(setup_plan)
             };
             let (session, built) = tokio::join!(ready.play(), building);
             built?;
             session
         } else {
-            self.build(blueprint)?;
+            self.build(setup_plan)?;
             self.reach(Target::Playing).await?;
-            self.narrator.begin(Step::Request, "Sending PLAY request");
+            self.reporter
+                .begin(ProgressStep::Request, "Sending PLAY request");
             ready.play().await
         };
-        let session = session.map_err(|error| self.failed(Phase::Playing, error))?;
-        self.narrator.complete("Sent PLAY request");
+        let session = session.map_err(|error| self.failed(SessionPhase::Playing, error))?;
+        self.reporter.complete("Sent PLAY request");
         self.recovery.on_playing();
         self.is_refusal_told = false;
-        let manager = self.stage.manager().ok_or(End::Stopped)?;
+        let manager = self.build_guard.manager().ok_or(EndReason::Stopped)?;
         for (number, info) in caps::play_info(session.rtp_info(), &session.presentation().streams) {
             manager
                 .pads()
                 .set_payloads(number, |payloads| payloads.with_play_info(&info));
         }
         let reports = session.rtcp_sender();
-        let started = self.stage.work(|manager| {
+        let started = self.build_guard.work(|manager| {
             manager.sync_state();
             manager.start(reports)
         });
-        started.ok_or(End::Stopped)?.map_err(End::Manager)?;
+        started
+            .ok_or(EndReason::Stopped)?
+            .map_err(EndReason::Manager)?;
         match &mut self.feed {
             Some(feed) => feed.resume(),
-            None => self.feed = Some(Feed::new(self.stage.clone(), manager)),
+            None => self.feed = Some(Feed::new(self.build_guard.clone(), manager)),
         }
         Ok(session)
     }
 
     /// From PLAY to the end of the session.
-    async fn play_on(&mut self, session: Session) -> End {
-        let (stage, element) = (self.stage.clone(), self.element.clone());
+    async fn play_on(&mut self, session: Session) -> EndReason {
+        let (build_guard, element) = (self.build_guard.clone(), self.element.clone());
         let watchdog = Watchdog::new(
             self.plan.media_timeout,
             std::mem::take(&mut self.watched),
             timer::now(),
         );
         let Some(mut feed) = self.feed.take() else {
-            return End::Stopped;
+            return EndReason::Stopped;
         };
         let camera = self.camera.clone();
         let mut playback = Playback {
             element: &element,
             camera: &camera,
-            stage: &stage,
+            build_guard: &build_guard,
             target: self.target.clone(),
             session,
             feed: &mut feed,
@@ -377,7 +389,7 @@ impl SessionTask {
     fn on_media(&mut self) -> Option<Instant> {
         let now = timer::now();
         self.has_media = true;
-        self.narrator.set_state(State::Playing);
+        self.reporter.set_state(SessionState::Playing);
         if let Some(recovered) = self.recovery.on_media(now) {
             self.recovered = Some(recovered);
         }
@@ -387,9 +399,9 @@ impl SessionTask {
         }
         let duration = self.reports.on_recovered()?;
         let recovered = self.recovered.take()?;
-        self.narrator.set_quiet(false);
-        self.narrator.tell(&News {
-            change: Change::Recovered,
+        self.reporter.set_quiet(false);
+        self.reporter.tell(&SessionNews {
+            change: SessionChange::Recovered,
             reason: None,
             attempt: recovered.attempts,
             outages: recovered.outages,
@@ -398,41 +410,41 @@ impl SessionTask {
         None
     }
 
-    async fn reach(&mut self, wanted: Target) -> Result<(), End> {
+    async fn reach(&mut self, wanted: Target) -> Result<(), EndReason> {
         reached(&mut self.target, |target| target == wanted).await;
         // A closed channel looks like any target: the element is gone then.
         if *self.target.borrow() == wanted {
             Ok(())
         } else {
-            Err(End::Stopped)
+            Err(EndReason::Stopped)
         }
     }
 
     /// Whether the pipeline has ended the streams while nothing came.
     fn is_finished(&self) -> bool {
-        let Some(manager) = self.stage.manager() else {
+        let Some(manager) = self.build_guard.manager() else {
             return false;
         };
         let mut streams = manager.pads().streams();
         streams.all(|stream| manager.has_ended(stream))
     }
 
-    fn failed(&self, phase: Phase, error: Error) -> End {
+    fn failed(&self, phase: SessionPhase, error: Error) -> EndReason {
         let phase = if self.recovery.has_played() {
-            Phase::Playing
+            SessionPhase::Playing
         } else {
             phase
         };
-        End::Mux(phase, error)
+        EndReason::Mux(phase, error)
     }
 
     /// Says on the bus what happens to the session.
-    fn tell(&self, change: Change, reason: &str) {
-        self.narrator.tell(&self.news(change, reason));
+    fn tell(&self, change: SessionChange, reason: &str) {
+        self.reporter.tell(&self.news(change, reason));
     }
 
-    fn news<'a>(&self, change: Change, reason: &'a str) -> News<'a> {
-        News {
+    fn news<'a>(&self, change: SessionChange, reason: &'a str) -> SessionNews<'a> {
+        SessionNews {
             change,
             reason: Some(reason),
             attempt: self.recovery.attempts(),
@@ -443,13 +455,13 @@ impl SessionTask {
 
     /// Says on the bus why the session ended, and ends the streams. An application that sees the end
     /// of the stream first takes it for a good one.
-    async fn report(&mut self, end: &End) {
+    async fn report(&mut self, end: &EndReason) {
         if end.is_wanted() {
-            return self.narrator.cancel();
+            return self.reporter.cancel();
         }
-        self.narrator.fail(end);
-        self.narrator.said().await;
-        if let Some(manager) = self.stage.manager() {
+        self.reporter.fail(end);
+        self.reporter.said().await;
+        if let Some(manager) = self.build_guard.manager() {
             manager::push_event(&*manager, &gst::event::Eos::new());
         }
     }

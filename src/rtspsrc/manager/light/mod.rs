@@ -6,26 +6,26 @@
 //! rules:
 //!
 //! ```text
-//! inbox      what is to be pushed next, per stream
+//! send_queue what is to be pushed next, per stream
 //! reception  order, losses, jitter
 //! timing     RTP time -> running time; `skew` follows the sender's clock
 //! lip_sync   streams of a session against each other, by sender reports
 //! rtcp       reading sender reports, names and goodbyes, writing receiver reports
 //! stream     all that is known of one stream, and its pad
-//! outlet     from the inbox out of the pad
+//! stream_sender  from the queue out of the pad
 //! reporter   when receiver reports are due: one timer for all sessions
 //! ```
 //!
 //! From `reception` to `rtcp` they know neither GStreamer nor a clock.
 
-mod inbox;
 mod lip_sync;
-mod outlet;
 mod reception;
 mod reporter;
 mod rtcp;
+mod send_queue;
 mod skew;
 mod stream;
+mod stream_sender;
 mod timing;
 
 #[cfg(test)]
@@ -40,8 +40,8 @@ use std::{
 use gst::glib;
 use gstreamer as gst;
 
-use self::{outlet::Outlet, rtcp::Item, stream::Stream};
-use super::{Goodbye, Manager, StreamReport};
+use self::{rtcp::Item, stream::LightStream, stream_sender::StreamSender};
+use super::{Manager, OnBye, StreamReport};
 use crate::{
     mux::{Packet, RtcpSender, proto::wire::rtp::RtpHeader},
     rtspsrc::{
@@ -52,8 +52,8 @@ use crate::{
 
 /// The light path of one element.
 pub(crate) struct Light {
-    outlet: Arc<Outlet>,
-    goodbye: Goodbye,
+    sender: Arc<StreamSender>,
+    on_bye: OnBye,
 }
 
 impl Light {
@@ -62,42 +62,42 @@ impl Light {
         element: &RtspMuxSrc,
         pads: Arc<Pads>,
         latency_ms: u32,
-        goodbye: Goodbye,
+        on_bye: OnBye,
     ) -> Result<Self, glib::BoolError> {
         let latency = gst::ClockTime::from_mseconds(u64::from(latency_ms));
-        let outlet = Outlet::build(element, pads, latency)?;
-        Ok(Self { outlet, goodbye })
+        let sender = StreamSender::build(element, pads, latency)?;
+        Ok(Self { sender, on_bye })
     }
 
-    fn stream(&self, number: usize) -> Option<&Stream> {
-        self.outlet.streams.get(&number)
+    fn stream(&self, number: usize) -> Option<&LightStream> {
+        self.sender.streams.get(&number)
     }
 
-    fn on_item(&self, stream: &Stream, item: Item<'_>, received: Instant) {
+    fn on_item(&self, stream: &LightStream, item: Item<'_>, received: Instant) {
         match item {
             Item::SenderReport { ssrc, ntp, time } => {
                 if stream.on_sender_report(ssrc, ntp, time, received) {
-                    self.outlet.place_report(stream);
+                    self.sender.place_report(stream);
                 }
             }
             Item::Name { ssrc, name } => {
                 if stream.is_source(ssrc) {
-                    lock(&self.outlet.lip_sync).on_name(stream.number, name);
+                    lock(&self.sender.lip_sync).on_name(stream.number, name);
                 }
             }
             Item::Bye { ssrc } => {
                 if stream.is_source(ssrc) {
-                    self.on_goodbye(stream);
+                    self.handle_bye(stream);
                 }
             }
         }
     }
 
-    fn on_goodbye(&self, stream: &Stream) {
+    fn handle_bye(&self, stream: &LightStream) {
         gst::info!(CAT, obj = stream.pad, "the server has ended the stream");
-        match self.goodbye {
-            Goodbye::End => _ = self.push_event(stream.number, gst::event::Eos::new()),
-            Goodbye::Loss => stream.has_left.store(true, Ordering::Release),
+        match self.on_bye {
+            OnBye::End => _ = self.push_event(stream.number, gst::event::Eos::new()),
+            OnBye::Loss => stream.has_left.store(true, Ordering::Release),
         }
     }
 }
@@ -107,14 +107,14 @@ impl Manager for Light {
     fn sync_state(&self) {}
 
     fn start(&self, reports: RtcpSender) -> Result<(), glib::BoolError> {
-        let is_again = lock(&self.outlet.reports).replace(reports).is_some();
+        let is_again = lock(&self.sender.reports).replace(reports).is_some();
         if is_again {
             self.renew()?;
-            for number in self.outlet.pads.streams() {
-                self.outlet.pads.begin_anew(number);
+            for number in self.sender.pads.streams() {
+                self.sender.pads.begin_anew(number);
             }
         } else {
-            reporter::attend(&self.outlet);
+            reporter::schedule_reports(&self.sender);
         }
         Ok(())
     }
@@ -138,7 +138,7 @@ impl Manager for Light {
             return false;
         };
         let is_end = event.type_() == gst::EventType::Eos;
-        let is_taken = lock(&stream.inbox).put_event(event);
+        let is_taken = lock(&stream.queue).put_event(event);
         if is_taken && is_end {
             stream.has_ended.store(true, Ordering::Release);
         }
@@ -148,7 +148,7 @@ impl Manager for Light {
 
     fn poll_room(&self, stream: usize, context: &mut Context<'_>, _now: Instant) -> Poll<()> {
         match self.stream(stream) {
-            Some(stream) => self.outlet.poll_room(stream, context),
+            Some(stream) => self.sender.poll_room(stream, context),
             None => Poll::Ready(()),
         }
     }
@@ -161,7 +161,7 @@ impl Manager for Light {
         ) else {
             return Ok(gst::FlowSuccess::Ok);
         };
-        if !lock(&stream.inbox).put(header, packet, marks) {
+        if !lock(&stream.queue).put(header, packet, marks) {
             return Err(gst::FlowError::Flushing);
         }
         stream.errand.call();
@@ -177,9 +177,9 @@ impl Manager for Light {
     }
 
     fn renew(&self) -> Result<(), glib::BoolError> {
-        for stream in self.outlet.streams.values() {
+        for stream in self.sender.streams.values() {
             stream.renew();
-            lock(&self.outlet.lip_sync).forget(stream.number);
+            lock(&self.sender.lip_sync).forget(stream.number);
         }
         Ok(())
     }
@@ -194,18 +194,22 @@ impl Manager for Light {
     }
 
     fn deactivate(&self) {
-        self.outlet.close();
+        self.sender.close();
     }
 
     fn remove(&self) {
-        self.outlet.pads.remove();
+        self.sender.pads.remove();
     }
 
     fn pads(&self) -> &Arc<Pads> {
-        &self.outlet.pads
+        &self.sender.pads
     }
 
     fn reports(&self) -> Vec<StreamReport> {
-        self.outlet.streams.values().map(Stream::report).collect()
+        self.sender
+            .streams
+            .values()
+            .map(LightStream::report)
+            .collect()
     }
 }

@@ -11,7 +11,7 @@ use std::{
 use gstreamer::glib;
 use tokio::sync::Notify;
 
-use super::{outlet::Outlet, rtcp};
+use super::{rtcp, stream_sender::StreamSender};
 use crate::rtspsrc::{CAT, lock, runtime, threads::timer};
 
 /// Between two reports of a session, on average. The first one comes after half of it.
@@ -22,24 +22,24 @@ const GATHER: Duration = Duration::from_millis(500);
 
 /// Who reports when.
 #[derive(Default)]
-struct Agenda {
+struct ReportSchedule {
     entries: Mutex<Vec<Entry>>,
     changed: Notify,
 }
 
 struct Entry {
     due: Instant,
-    session: Weak<Outlet>,
+    session: Weak<StreamSender>,
 }
 
 /// Reports of a session go out from now on, until it has nowhere to send them or is gone.
-pub(super) fn attend(session: &Arc<Outlet>) {
-    static AGENDA: OnceLock<Arc<Agenda>> = OnceLock::new();
+pub(super) fn schedule_reports(session: &Arc<StreamSender>) {
+    static SCHEDULE: OnceLock<Arc<ReportSchedule>> = OnceLock::new();
 
-    let agenda = match AGENDA.get() {
-        Some(agenda) => agenda,
+    let schedule = match SCHEDULE.get() {
+        Some(schedule) => schedule,
         None => match runtime::timers() {
-            Ok(timers) => AGENDA.get_or_init(|| begin(&timers)),
+            Ok(timers) => SCHEDULE.get_or_init(|| begin(&timers)),
             Err(error) => {
                 gstreamer::warning!(CAT, "no receiver reports: {error}");
                 return;
@@ -50,35 +50,35 @@ pub(super) fn attend(session: &Arc<Outlet>) {
         due: timer::now() + about(INTERVAL / 2),
         session: Arc::downgrade(session),
     };
-    lock(&agenda.entries).push(entry);
-    agenda.changed.notify_one();
+    lock(&schedule.entries).push(entry);
+    schedule.changed.notify_one();
 }
 
-fn begin(timers: &tokio::runtime::Handle) -> Arc<Agenda> {
-    let agenda = Arc::<Agenda>::default();
+fn begin(timers: &tokio::runtime::Handle) -> Arc<ReportSchedule> {
+    let schedule = Arc::<ReportSchedule>::default();
     #[expect(
         clippy::disallowed_methods,
         reason = "the one task for the reports of all sessions; it waits while there are none"
     )]
-    timers.spawn(keep(agenda.clone()));
-    agenda
+    timers.spawn(keep(schedule.clone()));
+    schedule
 }
 
-async fn keep(agenda: Arc<Agenda>) {
+async fn keep(schedule: Arc<ReportSchedule>) {
     loop {
-        let next = lock(&agenda.entries).iter().map(|entry| entry.due).min();
+        let next = lock(&schedule.entries).iter().map(|entry| entry.due).min();
         let mut alarm = timer::Alarm::at(next);
         tokio::select! {
-            () = alarm.rings() => report_all(&agenda),
-            () = agenda.changed.notified() => {}
+            () = alarm.rings() => report_all(&schedule),
+            () = schedule.changed.notified() => {}
         }
     }
 }
 
-fn report_all(agenda: &Agenda) {
+fn report_all(schedule: &ReportSchedule) {
     let now = timer::now();
     let mut due = Vec::new();
-    lock(&agenda.entries).retain_mut(|entry| {
+    lock(&schedule.entries).retain_mut(|entry| {
         if entry.due > now + GATHER {
             return true;
         }
@@ -89,14 +89,14 @@ fn report_all(agenda: &Agenda) {
         entry.due = now + about(INTERVAL);
         true
     });
-    let is_over = |session: &Arc<Outlet>| !session.report(now);
+    let is_over = |session: &Arc<StreamSender>| !session.report(now);
     let over: Vec<_> = due.into_iter().filter(is_over).collect();
     if !over.is_empty() {
         let is_over = |entry: &Entry| {
             over.iter()
                 .any(|it| entry.session.as_ptr() == Arc::as_ptr(it))
         };
-        lock(&agenda.entries).retain(|entry| !is_over(entry));
+        lock(&schedule.entries).retain(|entry| !is_over(entry));
     }
 }
 
@@ -105,7 +105,7 @@ fn about(time: Duration) -> Duration {
     time.mul_f64(glib::random_double_range(0.5, 1.5))
 }
 
-impl Outlet {
+impl StreamSender {
     /// Sends a report for each stream; false if there is nowhere to.
     fn report(&self, now: Instant) -> bool {
         let Some(reports) = lock(&self.reports).clone() else {

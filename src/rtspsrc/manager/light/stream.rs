@@ -13,9 +13,9 @@ use gst::glib;
 use gstreamer as gst;
 
 use super::{
-    inbox::{Inbox, Message},
     reception::{Order, Reception},
     rtcp::Report,
+    send_queue::{QueuedItem, SendQueue},
     timing::{Stamp, Timing},
 };
 use crate::{
@@ -32,7 +32,7 @@ pub(super) type Flow = Result<gst::FlowSuccess, gst::FlowError>;
 
 /// What to do with an RTP packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Step {
+pub(super) enum StampAction {
     /// Leave it out: it was there, or is of a payload type beside the stream's own.
     Drop,
     /// It has the time of the one before it.
@@ -42,25 +42,25 @@ pub(super) enum Step {
 }
 
 /// Whether the pad may be shown.
-pub(super) struct Gate {
+pub(super) struct PadGate {
     pub(super) is_open: bool,
 }
 
 /// Messages that were taken out of an inbox.
 #[derive(Default)]
 pub(super) struct Taken {
-    pub(super) messages: VecDeque<Message>,
+    pub(super) messages: VecDeque<QueuedItem>,
     /// Of the stream, when they were.
     pub(super) life: u32,
 }
 
 /// One stream.
-pub(super) struct Stream {
+pub(super) struct LightStream {
     pub(super) number: usize,
     /// Packets go out of it. It has no parent, so it lives only as long as this.
     pub(super) pad: gst::Pad,
     /// Held while the pad is shown, which runs the application's code, and to close it.
-    pub(super) gate: Mutex<Gate>,
+    pub(super) gate: Mutex<PadGate>,
     /// What lip-sync adds to its times, in nanoseconds.
     pub(super) offset: AtomicI64,
     /// Its source said goodbye.
@@ -68,7 +68,7 @@ pub(super) struct Stream {
     /// The server, or the pipeline, has ended it.
     pub(super) has_ended: AtomicBool,
     /// What is to be sent.
-    pub(super) inbox: Mutex<Inbox>,
+    pub(super) queue: Mutex<SendQueue>,
     /// Sends it.
     pub(super) errand: Arc<Errand>,
     /// What the sending hand has taken out of the inbox.
@@ -82,7 +82,7 @@ pub(super) struct Stream {
     /// Who we are in reports.
     own: u32,
     /// A leaf in the order of locks.
-    state: Mutex<State>,
+    state: Mutex<SourceState>,
 }
 
 /// A sender report that came.
@@ -95,7 +95,7 @@ struct Received {
     is_unplaced: bool,
 }
 
-struct State {
+struct SourceState {
     source: Option<u32>,
     /// The one that is shown.
     payload_type: Option<u8>,
@@ -108,7 +108,7 @@ struct State {
     reports_sent: u64,
 }
 
-impl State {
+impl SourceState {
     fn new() -> Self {
         Self {
             source: None,
@@ -131,7 +131,7 @@ impl State {
     }
 }
 
-impl Stream {
+impl LightStream {
     pub(super) fn new(
         element: &RtspMuxSrc,
         number: usize,
@@ -141,25 +141,25 @@ impl Stream {
         Self {
             number,
             pad: src_pad(element, &format!("rtp_{number}"), latency),
-            gate: Mutex::new(Gate { is_open: true }),
+            gate: Mutex::new(PadGate { is_open: true }),
             offset: AtomicI64::new(0),
             has_left: AtomicBool::new(false),
             has_ended: AtomicBool::new(false),
-            inbox: Mutex::default(),
+            queue: Mutex::default(),
             errand,
             taken: Mutex::default(),
             life: AtomicU32::new(0),
             flow: Mutex::new(Ok(gst::FlowSuccess::Ok)),
             latency: latency.nseconds(),
             own: glib::random_int(),
-            state: Mutex::new(State::new()),
+            state: Mutex::new(SourceState::new()),
         }
     }
 
     /// All begins anew: what waits is not sent any more, and nothing is known of the source.
     pub(super) fn renew(&self) {
         self.life.fetch_add(1, Ordering::AcqRel);
-        lock(&self.inbox).renew();
+        lock(&self.queue).renew();
         self.set_flow(Ok(gst::FlowSuccess::Ok));
         self.has_left.store(false, Ordering::Release);
         self.begin(None);
@@ -168,7 +168,7 @@ impl Stream {
     /// Nothing is sent any more.
     pub(super) fn close(&self) {
         self.life.fetch_add(1, Ordering::AcqRel);
-        lock(&self.inbox).close();
+        lock(&self.queue).close();
     }
 
     pub(super) fn life(&self) -> u32 {
@@ -177,7 +177,7 @@ impl Stream {
 
     /// Whether it can take more. If nobody is linked it is never held up.
     pub(super) fn has_room(&self) -> bool {
-        !lock(&self.inbox).is_full() || self.flow() == Err(gst::FlowError::NotLinked)
+        !lock(&self.queue).is_full() || self.flow() == Err(gst::FlowError::NotLinked)
     }
 
     /// What came of the last push.
@@ -193,10 +193,10 @@ impl Stream {
     pub(super) fn begin(&self, source: Option<u32>) {
         let mut state = lock(&self.state);
         let is_ahead = |sender: &Received| sender.is_unplaced && Some(sender.ssrc) == source;
-        *state = State {
+        *state = SourceState {
             sender: state.sender.filter(is_ahead),
             reports_sent: state.reports_sent,
-            ..State::new()
+            ..SourceState::new()
         };
         drop(state);
         self.offset.store(0, Ordering::Relaxed);
@@ -208,12 +208,12 @@ impl Stream {
         header: &RtpHeader,
         received: Instant,
         clock_rate: impl FnOnce(u8) -> Option<u32>,
-    ) -> Step {
+    ) -> StampAction {
         let mut state = lock(&self.state);
         let is_first = state.payload_type.is_none();
         if is_first {
             let Some(clock_rate) = clock_rate(header.payload_type) else {
-                return Step::Drop;
+                return StampAction::Drop;
             };
             state.payload_type = Some(header.payload_type);
             state.source = Some(header.ssrc);
@@ -225,7 +225,7 @@ impl Stream {
             .on_packet(header.sequence, header.timestamp, arrival);
         // Comfort noise or telephone events beside the audio have its sequence numbers.
         if order == Order::Old || state.payload_type != Some(header.payload_type) {
-            return Step::Drop;
+            return StampAction::Drop;
         }
         if order == Order::Anew {
             state.timing = Timing::new(state.timing.clock_rate(), self.latency);
@@ -233,11 +233,11 @@ impl Stream {
         }
         let has_gap = order != Order::Next || is_first;
         match state.last {
-            Some((time, stamp)) if time == header.timestamp => Step::Again {
+            Some((time, stamp)) if time == header.timestamp => StampAction::Again {
                 time: stamp,
                 has_gap,
             },
-            _ => Step::Stamp { has_gap, is_first },
+            _ => StampAction::Stamp { has_gap, is_first },
         }
     }
 
@@ -253,7 +253,7 @@ impl Stream {
 
     /// Whether the last packet that came is of this source.
     pub(super) fn is_source(&self, ssrc: u32) -> bool {
-        lock(&self.inbox).source() == Some(ssrc)
+        lock(&self.queue).source() == Some(ssrc)
     }
 
     /// A sender report; false if it is of another source.

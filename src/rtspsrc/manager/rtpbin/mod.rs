@@ -5,7 +5,7 @@
 //! `send_rtcp_src_%u` into a sink pad of ours, which hands them to the connection or drops them:
 //! that thread is rtpsession's and must not wait.
 
-mod inside;
+mod jitterbuffer_fill;
 mod stream;
 
 use std::{
@@ -21,8 +21,8 @@ use std::{
 use gst::{glib, prelude::*};
 use gstreamer as gst;
 
-use self::stream::{Reports, Stream, rtcp_events};
-use super::{Goodbye, Manager, StreamReport};
+use self::stream::{Reports, RtpbinStream, rtcp_events};
+use super::{Manager, OnBye, StreamReport};
 use crate::{
     mux::{Packet, RtcpSender},
     rtspsrc::{
@@ -41,10 +41,10 @@ pub(crate) struct Rtpbin {
     /// The one at present. A leaf in the order of locks.
     bin: Mutex<gst::Element>,
     pads: Arc<Pads>,
-    streams: Arc<BTreeMap<usize, Stream>>,
+    streams: Arc<BTreeMap<usize, RtpbinStream>>,
     reports: Reports,
     latency_ms: u32,
-    goodbye: Goodbye,
+    on_bye: OnBye,
     /// How many there were; what an older one still says does not count.
     life: Arc<AtomicU32>,
 }
@@ -55,14 +55,14 @@ impl Rtpbin {
         element: &RtspMuxSrc,
         pads: Arc<Pads>,
         latency_ms: u32,
-        goodbye: Goodbye,
+        on_bye: OnBye,
     ) -> Result<Self, glib::BoolError> {
         let bin = make(latency_ms)?;
         let reports = Reports::default();
         let latency = Duration::from_millis(latency_ms.into());
         let streams: BTreeMap<_, _> = pads
             .streams()
-            .map(|index| (index, Stream::new(element, index, latency, &reports)))
+            .map(|index| (index, RtpbinStream::new(element, index, latency, &reports)))
             .collect();
         let manager = Self {
             bin: Mutex::new(bin.clone()),
@@ -70,7 +70,7 @@ impl Rtpbin {
             streams: Arc::new(streams),
             reports,
             latency_ms,
-            goodbye,
+            on_bye,
             life: Arc::default(),
         };
         manager.connect_signals(&bin, 0);
@@ -89,7 +89,7 @@ impl Rtpbin {
     }
 
     fn activate(&self) -> Result<(), glib::BoolError> {
-        for pad in self.streams.values().flat_map(Stream::pads) {
+        for pad in self.streams.values().flat_map(RtpbinStream::pads) {
             pad.set_active(true)?;
         }
         Ok(())
@@ -106,7 +106,7 @@ impl Rtpbin {
         Ok(())
     }
 
-    fn link_rtp(&self, index: usize, stream: &Stream) -> Result<(), glib::BoolError> {
+    fn link_rtp(&self, index: usize, stream: &RtpbinStream) -> Result<(), glib::BoolError> {
         link(
             &stream.rtp,
             &self.request(&format!("recv_rtp_sink_{index}"))?,
@@ -144,7 +144,7 @@ impl Rtpbin {
     }
 
     /// A new jitterbuffer would take numbers below the first one that PLAY spoke of for late ones.
-    fn forget_start(&self, index: usize, stream: &Stream) {
+    fn forget_start(&self, index: usize, stream: &RtpbinStream) {
         self.pads.set_payloads(index, PayloadMap::without_start);
         if let Some(caps) = self.pads.default_caps(index) {
             // Refused only by a pad that is being flushed, which gets its events again.
@@ -170,7 +170,7 @@ impl Rtpbin {
             Some(caps.to_value())
         });
         // The end of a stream, as rtspsrc sees it: a BYE, or the end of what DESCRIBE announced.
-        for (signal, meaning) in [("on-bye-ssrc", self.goodbye), ("on-npt-stop", Goodbye::End)] {
+        for (signal, meaning) in [("on-bye-ssrc", self.on_bye), ("on-npt-stop", OnBye::End)] {
             let pads = Arc::downgrade(&self.pads);
             let streams = Arc::downgrade(&self.streams);
             let present = self.life.clone();
@@ -283,7 +283,7 @@ impl Manager for Rtpbin {
     }
 
     fn deactivate(&self) {
-        for pad in self.streams.values().flat_map(Stream::pads) {
+        for pad in self.streams.values().flat_map(RtpbinStream::pads) {
             // Deactivating cannot fail.
             let _ = pad.set_active(false);
         }
@@ -293,7 +293,7 @@ impl Manager for Rtpbin {
         let bin = self.bin();
         // Neither can going down.
         let _ = bin.set_state(gst::State::Null);
-        for pad in self.streams.values().flat_map(Stream::pads) {
+        for pad in self.streams.values().flat_map(RtpbinStream::pads) {
             if let Some(peer) = pad.peer() {
                 bin.release_request_pad(&peer);
             }
@@ -335,7 +335,7 @@ fn retire(bin: gst::Element) {
 }
 
 /// rtpbin has a new source.
-fn on_pad_added(pads: &Pads, streams: &Weak<BTreeMap<usize, Stream>>, pad: &gst::Pad) {
+fn on_pad_added(pads: &Pads, streams: &Weak<BTreeMap<usize, RtpbinStream>>, pad: &gst::Pad) {
     let (Some(streams), Some((index, ssrc, payload_type))) =
         (streams.upgrade(), output(&pad.name()))
     else {
@@ -387,7 +387,7 @@ fn output(name: &str) -> Option<(usize, u32, u8)> {
 /// A source has said goodbye, or its time is over: if it is the one that is shown, or will be. What
 /// comes right behind PLAY is handled before the jitterbuffer's thread has brought up the pad, and
 /// rtpbin tells only of sources of which something has come.
-fn on_end(streams: &Weak<BTreeMap<usize, Stream>>, args: &[glib::Value], meaning: Goodbye) {
+fn on_end(streams: &Weak<BTreeMap<usize, RtpbinStream>>, args: &[glib::Value], meaning: OnBye) {
     let (Some(streams), Some((session, ssrc))) = (streams.upgrade(), numbers(args)) else {
         return;
     };
@@ -402,8 +402,8 @@ fn on_end(streams: &Weak<BTreeMap<usize, Stream>>, args: &[glib::Value], meaning
             "the server has ended stream {session}"
         );
         match meaning {
-            Goodbye::End => _ = stream.rtp.push_event(gst::event::Eos::new()),
-            Goodbye::Loss => stream.has_left.store(true, Ordering::Release),
+            OnBye::End => _ = stream.rtp.push_event(gst::event::Eos::new()),
+            OnBye::Loss => stream.has_left.store(true, Ordering::Release),
         }
     }
 }

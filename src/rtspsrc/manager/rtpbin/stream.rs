@@ -13,7 +13,7 @@ use bytes::Bytes;
 use gst::{glib, prelude::*};
 use gstreamer as gst;
 
-use super::inside::Inside;
+use super::jitterbuffer_fill::JitterbufferFill;
 use crate::{
     mux::RtcpSender,
     rtspsrc::{CAT, RtspMuxSrc, lock, manager::src_pad::src_pad, panics, threads::timer},
@@ -23,7 +23,7 @@ use crate::{
 pub(super) type Reports = Arc<Mutex<Option<RtcpSender>>>;
 
 /// Our pads of one stream. They have no parent, so they live only as long as this.
-pub(super) struct Stream {
+pub(super) struct RtpbinStream {
     pub(super) rtp: gst::Pad,
     pub(super) rtcp: gst::Pad,
     /// Where rtpbin's reports come in.
@@ -33,12 +33,12 @@ pub(super) struct Stream {
     /// Where the packets of that come out.
     output: Mutex<glib::WeakRef<gst::Pad>>,
     /// What of it is in rtpbin.
-    inside: Arc<Inside>,
+    fill: Arc<JitterbufferFill>,
     /// Its source said goodbye.
     pub(super) has_left: AtomicBool,
 }
 
-impl Stream {
+impl RtpbinStream {
     pub(super) fn new(
         element: &RtspMuxSrc,
         index: usize,
@@ -48,11 +48,11 @@ impl Stream {
         // Without latency: rtpbin adds its own.
         let src_pad = |kind| src_pad(element, &format!("{kind}_{index}"), gst::ClockTime::ZERO);
         let rtp = src_pad("rtp");
-        let inside = Arc::new(Inside::new(latency));
-        watch(element, &rtp, &inside, Inside::on_in);
+        let fill = Arc::new(JitterbufferFill::new(latency));
+        watch(element, &rtp, &fill, JitterbufferFill::on_in);
         Self {
             rtp,
-            inside,
+            fill,
             output: Mutex::default(),
             rtcp: src_pad("rtcp"),
             reports: report_pad(element, index, reports.clone()),
@@ -67,7 +67,7 @@ impl Stream {
 
     /// What is pushed comes out of `output`.
     pub(super) fn set_output(&self, element: &RtspMuxSrc, output: &gst::Pad) {
-        watch(element, output, &self.inside, Inside::on_out);
+        watch(element, output, &self.fill, JitterbufferFill::on_out);
         *lock(&self.output) = output.downgrade();
     }
 
@@ -75,12 +75,12 @@ impl Stream {
     pub(super) fn forget(&self) {
         *lock(&self.shown) = None;
         *lock(&self.output) = glib::WeakRef::new();
-        self.inside.clear();
+        self.fill.clear();
     }
 
     /// As [`Manager::poll_room`](super::super::Manager::poll_room), for this stream.
     pub(super) fn poll_room(&self, context: &mut Context<'_>, now: Instant) -> Poll<()> {
-        self.inside.poll_room(context, now, || {
+        self.fill.poll_room(context, now, || {
             let output = lock(&self.output).upgrade();
             output.is_none_or(|output| is_idle(&output))
         })
@@ -130,18 +130,18 @@ fn report_pad(element: &RtspMuxSrc, index: usize, reports: Reports) -> gst::Pad 
         .build()
 }
 
-/// Tells `inside` of the packets that a pad lets through.
+/// Tells `fill` of the packets that a pad lets through.
 fn watch(
     element: &RtspMuxSrc,
     pad: &gst::Pad,
-    inside: &Arc<Inside>,
-    tell: fn(&Inside, u16, Instant),
+    fill: &Arc<JitterbufferFill>,
+    tell: fn(&JitterbufferFill, u16, Instant),
 ) {
-    let (weak, inside) = (element.downgrade(), inside.clone());
+    let (weak, fill) = (element.downgrade(), fill.clone());
     pad.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
         panics::guard_weak(&weak, gst::PadProbeReturn::Ok, |_| {
             if let Some(sequence) = info.buffer().and_then(|buffer| sequence(buffer)) {
-                tell(&inside, sequence, timer::now());
+                tell(&fill, sequence, timer::now());
             }
             gst::PadProbeReturn::Ok
         })

@@ -6,24 +6,24 @@ use crate::mux::TlsFailure;
 
 const S: Duration = Duration::from_secs(1);
 
-fn policy(attempts: Option<u32>) -> Policy {
-    Policy {
+fn policy(attempts: Option<u32>) -> RecoveryPolicy {
+    RecoveryPolicy {
         is_on: true,
         attempts,
         bounds: RetryBounds::default(),
     }
 }
 
-fn played(policy: Policy) -> Recovery {
+fn played(policy: RecoveryPolicy) -> Recovery {
     let mut recovery = Recovery::new(policy);
     recovery.on_playing();
     recovery.on_media(Instant::now());
     recovery
 }
 
-fn verdict(recovery: &mut Recovery, kind: ErrorKind) -> Verdict {
+fn verdict(recovery: &mut Recovery, kind: ErrorKind) -> RecoveryDecision {
     recovery.on_end(Instant::now());
-    recovery.verdict(Ailment::of(kind, None))
+    recovery.verdict(FailureClass::of(kind, None))
 }
 
 #[test]
@@ -37,12 +37,16 @@ fn a_camera_that_is_off_at_first_is_waited_for() {
         ErrorKind::Tls(TlsFailure::NotYetValid),
     ] {
         let mut recovery = Recovery::new(policy(None));
-        assert_eq!(verdict(&mut recovery, kind), Verdict::InTurn, "{kind:?}");
+        assert_eq!(
+            verdict(&mut recovery, kind),
+            RecoveryDecision::InTurn,
+            "{kind:?}"
+        );
         assert_eq!(recovery.outages(), 0, "it has never played");
     }
     let mut recovery = Recovery::new(policy(None));
     let verdict = verdict(&mut recovery, ErrorKind::TimedOut);
-    assert_eq!(verdict, Verdict::InTurn);
+    assert_eq!(verdict, RecoveryDecision::InTurn);
 }
 
 #[test]
@@ -59,7 +63,11 @@ fn what_a_camera_says_at_first_is_told_at_once() {
         ErrorKind::Tls(TlsFailure::NotTls),
     ] {
         let mut recovery = Recovery::new(policy(None));
-        assert_eq!(verdict(&mut recovery, kind), Verdict::GiveUp, "{kind:?}");
+        assert_eq!(
+            verdict(&mut recovery, kind),
+            RecoveryDecision::GiveUp,
+            "{kind:?}"
+        );
     }
 }
 
@@ -73,7 +81,11 @@ fn what_has_played_is_set_up_again_whatever_the_camera_says() {
         ErrorKind::Malformed,
     ] {
         let mut recovery = played(policy(None));
-        assert_eq!(verdict(&mut recovery, kind), Verdict::InTurn, "{kind:?}");
+        assert_eq!(
+            verdict(&mut recovery, kind),
+            RecoveryDecision::InTurn,
+            "{kind:?}"
+        );
         assert_eq!(recovery.outages(), 1);
     }
     for kind in [
@@ -81,10 +93,17 @@ fn what_has_played_is_set_up_again_whatever_the_camera_says() {
         ErrorKind::Tls(TlsFailure::Expired),
     ] {
         let mut recovery = played(policy(None));
-        assert_eq!(verdict(&mut recovery, kind), Verdict::InTurn, "{kind:?}");
+        assert_eq!(
+            verdict(&mut recovery, kind),
+            RecoveryDecision::InTurn,
+            "{kind:?}"
+        );
     }
     let mut recovery = played(policy(None));
-    assert_eq!(verdict(&mut recovery, ErrorKind::ShutDown), Verdict::GiveUp);
+    assert_eq!(
+        verdict(&mut recovery, ErrorKind::ShutDown),
+        RecoveryDecision::GiveUp
+    );
 }
 
 #[test]
@@ -93,7 +112,7 @@ fn f22_credentials_that_never_played_are_asked_for_not_repeated() {
     other.on_other_credentials();
     for mut recovery in [Recovery::new(policy(None)), other] {
         for kind in [ErrorKind::Unauthorized, ErrorKind::Status(403)] {
-            assert_eq!(verdict(&mut recovery, kind), Verdict::Ask(None));
+            assert_eq!(verdict(&mut recovery, kind), RecoveryDecision::Ask(None));
         }
     }
 }
@@ -102,53 +121,53 @@ fn f22_credentials_that_never_played_are_asked_for_not_repeated() {
 fn f22_credentials_that_have_played_are_tried_again_rarely() {
     let mut recovery = played(policy(None));
     for minutes in [1, 2, 4, 8, 15, 15] {
-        let later = Verdict::Later(60 * minutes * S);
+        let later = RecoveryDecision::Later(60 * minutes * S);
         assert_eq!(verdict(&mut recovery, ErrorKind::Unauthorized), later);
     }
     recovery.on_playing();
-    let later = Verdict::Later(60 * S);
+    let later = RecoveryDecision::Later(60 * S);
     assert_eq!(verdict(&mut recovery, ErrorKind::Unauthorized), later);
     let mut limited = played(policy(Some(0)));
     let ask = verdict(&mut limited, ErrorKind::Unauthorized);
-    assert_eq!(ask, Verdict::Ask(None), "no attempt is left");
+    assert_eq!(ask, RecoveryDecision::Ask(None), "no attempt is left");
 }
 
 #[test]
 fn f22_a_session_that_has_not_tried_the_credentials_itself_does_so_when_it_may() {
     let now = Instant::now();
-    let denied = Ailment::of(ErrorKind::Unauthorized, Some(90 * S));
+    let denied = FailureClass::of(ErrorKind::Unauthorized, Some(90 * S));
     let mut recovery = Recovery::new(policy(None));
     recovery.on_end(now);
     let verdict = recovery.verdict(denied);
-    assert_eq!(verdict, Verdict::Ask(Some(90 * S)));
+    assert_eq!(verdict, RecoveryDecision::Ask(Some(90 * S)));
     let mut limited = Recovery::new(policy(Some(0)));
     limited.on_end(now);
-    assert_eq!(limited.verdict(denied), Verdict::Ask(None));
+    assert_eq!(limited.verdict(denied), RecoveryDecision::Ask(None));
     let mut good = played(policy(None));
     good.on_end(now);
-    assert_eq!(good.verdict(denied), Verdict::Later(90 * S));
+    assert_eq!(good.verdict(denied), RecoveryDecision::Later(90 * S));
 }
 
 #[test]
 fn f22_a_session_waits_where_no_answer_has_told_whether_its_credentials_are_right() {
-    let on_hold = Ailment::of(ErrorKind::CredentialsOnHold, Some(60 * S));
+    let on_hold = FailureClass::of(ErrorKind::CredentialsOnHold, Some(60 * S));
     for mut recovery in [Recovery::new(policy(None)), played(policy(None))] {
         recovery.on_end(Instant::now());
-        assert_eq!(recovery.verdict(on_hold), Verdict::OnHold(60 * S));
+        assert_eq!(recovery.verdict(on_hold), RecoveryDecision::OnHold(60 * S));
     }
     let mut limited = Recovery::new(policy(Some(0)));
     limited.on_end(Instant::now());
-    assert_eq!(limited.verdict(on_hold), Verdict::GiveUp);
+    assert_eq!(limited.verdict(on_hold), RecoveryDecision::GiveUp);
 }
 
 #[test]
 fn without_reconnect_nothing_is_tried_again() {
-    let off = Policy {
+    let off = RecoveryPolicy {
         is_on: false,
         ..policy(None)
     };
     for kind in [ErrorKind::ConnectionLost, ErrorKind::Unauthorized] {
-        assert_eq!(verdict(&mut played(off), kind), Verdict::GiveUp);
+        assert_eq!(verdict(&mut played(off), kind), RecoveryDecision::GiveUp);
     }
 }
 
@@ -160,7 +179,7 @@ fn attempts_are_counted_in_each_outage() {
         for attempt in 1..=2 {
             assert_eq!(
                 verdict(&mut recovery, ErrorKind::Connect),
-                Verdict::InTurn,
+                RecoveryDecision::InTurn,
                 "{attempt}"
             );
             assert_eq!(recovery.on_attempt(), attempt);
@@ -173,7 +192,10 @@ fn attempts_are_counted_in_each_outage() {
         verdict(&mut recovery, ErrorKind::Connect);
         recovery.on_attempt();
     }
-    assert_eq!(verdict(&mut recovery, ErrorKind::Connect), Verdict::GiveUp);
+    assert_eq!(
+        verdict(&mut recovery, ErrorKind::Connect),
+        RecoveryDecision::GiveUp
+    );
 }
 
 #[test]
@@ -181,10 +203,10 @@ fn f23_retry_after_is_kept_and_is_a_reason_to_wait_at_first() {
     let now = Instant::now();
     let mut recovery = Recovery::new(policy(None));
     recovery.on_end(now);
-    let busy = Ailment::of(ErrorKind::Status(503), Some(40 * S));
+    let busy = FailureClass::of(ErrorKind::Status(503), Some(40 * S));
     assert_eq!(
         recovery.verdict(busy),
-        Verdict::After(40 * S),
+        RecoveryDecision::After(40 * S),
         "longer than reconnect-max-delay"
     );
 }

@@ -9,25 +9,25 @@ use crate::{
     mux::{Opening, Ready, RedialPermit, SessionOptions, WaitReason, proto::wire::uri::redacted},
     rtspsrc::{
         CAT,
-        manager::Goodbye,
+        manager::OnBye,
         media::pads::{NewStream, Pads},
-        messages::Phase,
+        messages::SessionPhase,
         session::{
-            end::End,
+            end::EndReason,
             streams::{self, Shape},
         },
     },
 };
 
 /// What is to be built for a session that is set up.
-pub(crate) struct Blueprint {
+pub(crate) struct SetupPlan {
     streams: Vec<NewStream>,
-    goodbye: Goodbye,
+    on_bye: OnBye,
 }
 
 impl SessionTask {
     /// DESCRIBE and SETUP.
-    pub(crate) async fn open(&mut self) -> Result<(Ready, Blueprint), End> {
+    pub(crate) async fn open(&mut self) -> Result<(Ready, SetupPlan), EndReason> {
         let options = self.latest.borrow_and_update().clone();
         self.camera = redacted(&options.url);
         if self.credentials != options.credentials {
@@ -36,29 +36,29 @@ impl SessionTask {
         }
         let turn = self.turn(&options).await?;
         let opening = self.opening(options);
-        self.narrator
+        self.reporter
             .go_on(&format!("Connecting to {}", self.camera));
         let described = opening.describe().await;
         drop(turn);
-        let described = described.map_err(|error| self.failed(Phase::Opening, error))?;
+        let described = described.map_err(|error| self.failed(SessionPhase::Opening, error))?;
         let mut streams = streams::playable(&self.camera, described.presentation())?;
         self.follow(&mut streams)?;
         let numbers: Vec<usize> = streams.iter().map(|stream| stream.number).collect();
         let sdp = described.presentation().sdp.clone();
-        self.narrator.go_on("Setting up streams");
+        self.reporter.go_on("Setting up streams");
         let ready = described.setup(&numbers).await;
-        let ready = ready.map_err(|error| self.failed(Phase::Opening, error))?;
+        let ready = ready.map_err(|error| self.failed(SessionPhase::Opening, error))?;
         // It was gone by what was described for an earlier session, and the server says more now.
         if ready.presentation().sdp != sdp {
             streams = streams::playable(&self.camera, ready.presentation())?;
             self.follow(&mut streams)?;
         }
-        let goodbye = self.meaning_of_goodbye(&ready.presentation().sdp);
+        let on_bye = self.on_bye(&ready.presentation().sdp);
         for (number, error) in ready.failed_streams() {
             gst::warning!(CAT, "stream {number} left out: {error}");
             // Its pad is there: it may be granted the next time.
-            if self.stage.manager().is_some() {
-                return Err(self.failed(Phase::Opening, error.clone()));
+            if self.build_guard.manager().is_some() {
+                return Err(self.failed(SessionPhase::Opening, error.clone()));
             }
         }
         streams.retain(|stream| {
@@ -68,12 +68,12 @@ impl SessionTask {
                 .any(|grant| grant.stream == stream.number)
         });
         self.watched = streams::steady(&streams);
-        self.narrator.complete("Opened Stream");
-        Ok((ready, Blueprint { streams, goodbye }))
+        self.reporter.complete("Opened Stream");
+        Ok((ready, SetupPlan { streams, on_bye }))
     }
 
     /// Sessions that are recovered wait for their turn; others fail at once if the server is away.
-    async fn turn(&self, options: &SessionOptions) -> Result<Option<RedialPermit>, End> {
+    async fn turn(&self, options: &SessionOptions) -> Result<Option<RedialPermit>, EndReason> {
         let policy = self.recovery.policy();
         if !policy.is_on {
             return Ok(None);
@@ -82,7 +82,7 @@ impl SessionTask {
         let _waiting = self.monitor.waits_for(WaitReason::Redial);
         let turn = self.plan.mux.turn(options, after, policy.bounds).await;
         turn.map(Some)
-            .map_err(|error| self.failed(Phase::Opening, error))
+            .map_err(|error| self.failed(SessionPhase::Opening, error))
     }
 
     fn opening(&mut self, options: SessionOptions) -> Opening {
@@ -93,19 +93,19 @@ impl SessionTask {
     }
 
     /// Recordings have an end; a camera that says goodbye restarts.
-    fn meaning_of_goodbye(&self, sdp: &[u8]) -> Goodbye {
+    fn on_bye(&self, sdp: &[u8]) -> OnBye {
         if !self.recovery.policy().is_on || streams::has_end(sdp) {
-            Goodbye::End
+            OnBye::End
         } else {
-            Goodbye::Loss
+            OnBye::Loss
         }
     }
 
     /// If pads are there already: whether they can go on with these streams. What has none since its
     /// first SETUP was refused is left out again.
-    fn follow(&mut self, streams: &mut Vec<NewStream>) -> Result<(), End> {
+    fn follow(&mut self, streams: &mut Vec<NewStream>) -> Result<(), EndReason> {
         let shape = Shape::of(streams);
-        let (Some(before), Some(manager)) = (&self.shape, self.stage.manager()) else {
+        let (Some(before), Some(manager)) = (&self.shape, self.build_guard.manager()) else {
             self.shape = Some(shape);
             return Ok(());
         };
@@ -116,10 +116,10 @@ impl SessionTask {
     }
 
     /// Pads and manager, or new caps for those that are there.
-    pub(crate) fn build(&self, blueprint: Blueprint) -> Result<(), End> {
-        let Blueprint { streams, goodbye } = blueprint;
-        let element = self.element.upgrade().ok_or(End::Stopped)?;
-        if let Some(manager) = self.stage.manager() {
+    pub(crate) fn build(&self, setup_plan: SetupPlan) -> Result<(), EndReason> {
+        let SetupPlan { streams, on_bye } = setup_plan;
+        let element = self.element.upgrade().ok_or(EndReason::Stopped)?;
+        if let Some(manager) = self.build_guard.manager() {
             for stream in streams {
                 manager
                     .pads()
@@ -128,14 +128,14 @@ impl SessionTask {
             return Ok(());
         }
         let (choice, latency) = (self.plan.manager, self.plan.latency_ms);
-        let built = self.stage.build(|| {
+        let built = self.build_guard.build(|| {
             let pads = Arc::new(Pads::new(&element, &self.camera, streams));
-            choice.build(&element, pads, latency, goodbye)
+            choice.build(&element, pads, latency, on_bye)
         });
         match built {
             Some(Ok(_)) => Ok(()),
-            Some(Err(error)) => Err(End::Manager(error)),
-            None => Err(End::Stopped),
+            Some(Err(error)) => Err(EndReason::Manager(error)),
+            None => Err(EndReason::Stopped),
         }
     }
 }

@@ -5,26 +5,26 @@ use gstreamer as gst;
 use std::sync::Arc;
 
 use super::{
-    end::End,
-    status::{Standing, State, Status},
+    end::EndReason,
+    status::{SessionState, SessionStatus, SharedStatus},
 };
 use crate::rtspsrc::{
     RtspMuxSrc,
-    messages::{self, News, Step, bus_queue},
+    messages::{self, ProgressStep, SessionNews, bus_queue},
 };
 
 /// Speaks for one session, as long as there is an element.
-pub(crate) struct Narrator {
+pub(crate) struct ProgressReporter {
     element: glib::WeakRef<RtspMuxSrc>,
-    status: Arc<Status>,
+    status: Arc<SharedStatus>,
     /// The step that was announced and is not complete.
-    step: Option<Step>,
+    step: Option<ProgressStep>,
     /// Nothing is said of steps, but that one is complete which was announced.
     is_quiet: bool,
 }
 
-impl Narrator {
-    pub(crate) fn new(element: &RtspMuxSrc, status: &Arc<Status>) -> Self {
+impl ProgressReporter {
+    pub(crate) fn new(element: &RtspMuxSrc, status: &Arc<SharedStatus>) -> Self {
         Self {
             element: element.downgrade(),
             status: status.clone(),
@@ -38,17 +38,17 @@ impl Narrator {
         self.is_quiet = is_quiet;
     }
 
-    pub(crate) fn set_state(&self, state: State) {
-        self.note(|standing| standing.state = state);
+    pub(crate) fn set_state(&self, state: SessionState) {
+        self.note(|status| status.state = state);
     }
 
     /// For `stats`.
-    pub(crate) fn note(&self, change: impl FnOnce(&mut Standing)) {
+    pub(crate) fn note(&self, change: impl FnOnce(&mut SessionStatus)) {
         self.status.change(change);
     }
 
     /// A step begins; another one that was under way is not completed any more.
-    pub(crate) fn begin(&mut self, step: Step, text: &str) {
+    pub(crate) fn begin(&mut self, step: ProgressStep, text: &str) {
         if self.step.is_some_and(|under_way| under_way != step) {
             self.cancel();
         }
@@ -59,7 +59,7 @@ impl Narrator {
     }
 
     /// The step under way is this one.
-    pub(crate) fn is_at(&self, step: Step) -> bool {
+    pub(crate) fn is_at(&self, step: ProgressStep) -> bool {
         self.step == Some(step)
     }
 
@@ -80,7 +80,7 @@ impl Narrator {
     }
 
     /// The session is over, or waits for somebody to do something.
-    pub(crate) fn fail(&mut self, end: &End) {
+    pub(crate) fn fail(&mut self, end: &EndReason) {
         self.progress(gst::ProgressType::Error, "Failed");
         self.step = None;
         if let (Some(element), Some(failure)) = (self.element.upgrade(), end.failure()) {
@@ -89,7 +89,7 @@ impl Narrator {
     }
 
     /// The session did not come up, and waits.
-    pub(crate) fn warn(&self, end: &End, news: &News<'_>) {
+    pub(crate) fn warn(&self, end: &EndReason, news: &SessionNews<'_>) {
         if let (Some(element), Some(failure)) = (self.element.upgrade(), end.failure()) {
             messages::not_up(&element, failure, news);
         }
@@ -103,7 +103,7 @@ impl Narrator {
     }
 
     /// Tells of a loss, an attempt or a recovery.
-    pub(crate) fn tell(&self, news: &News<'_>) {
+    pub(crate) fn tell(&self, news: &SessionNews<'_>) {
         if let Some(element) = self.element.upgrade() {
             messages::session(&element, news);
         }

@@ -14,10 +14,10 @@ use gst::{glib, prelude::*};
 use gstreamer as gst;
 
 use super::{
-    inbox::Message,
     lip_sync::LipSync,
     rtcp,
-    stream::{Flow, Step, Stream, Taken},
+    send_queue::QueuedItem,
+    stream::{Flow, LightStream, StampAction, Taken},
     timing::Stamp,
 };
 use crate::{
@@ -41,36 +41,36 @@ const TURN: Duration = Duration::from_micros(500);
 const LOOK_AFTER: usize = 8;
 
 /// The streams of one session, on their way out.
-pub(super) struct Outlet {
+pub(super) struct StreamSender {
     pub(super) pads: Arc<Pads>,
-    pub(super) streams: BTreeMap<usize, Stream>,
+    pub(super) streams: BTreeMap<usize, LightStream>,
     pub(super) lip_sync: Mutex<LipSync>,
     /// Where receiver reports go; none before the first PLAY and after the end.
     pub(super) reports: Mutex<Option<RtcpSender>>,
     /// Our name in reports.
     pub(super) name: String,
-    room: Room,
+    room: RoomWaiter,
 }
 
 /// The session task, waiting for room.
 #[derive(Default)]
-struct Room {
+struct RoomWaiter {
     is_awaited: AtomicBool,
     waker: Mutex<Option<Waker>>,
 }
 
-impl Outlet {
+impl StreamSender {
     pub(super) fn build(
         element: &RtspMuxSrc,
         pads: Arc<Pads>,
         latency: gst::ClockTime,
     ) -> Result<Arc<Self>, glib::BoolError> {
         let crew = Crew::shared().map_err(|error| glib::bool_error!("no threads: {error}"))?;
-        let outlet = Arc::new_cyclic(|outlet: &Weak<Self>| {
+        let sender = Arc::new_cyclic(|sender: &Weak<Self>| {
             let stream = |number| {
-                let outlet = outlet.clone();
-                let errand = Errand::new(crew, move |_| send(&outlet, number));
-                (number, Stream::new(element, number, latency, errand))
+                let sender = sender.clone();
+                let errand = Errand::new(crew, move |_| send(&sender, number));
+                (number, LightStream::new(element, number, latency, errand))
             };
             Self {
                 streams: pads.streams().map(stream).collect(),
@@ -78,13 +78,13 @@ impl Outlet {
                 lip_sync: Mutex::default(),
                 reports: Mutex::default(),
                 name: rtcp::new_name(),
-                room: Room::default(),
+                room: RoomWaiter::default(),
             }
         });
-        for stream in outlet.streams.values() {
+        for stream in sender.streams.values() {
             stream.pad.set_active(true)?;
         }
-        Ok(outlet)
+        Ok(sender)
     }
 
     /// Nothing is sent any more; what is under way comes back with FLUSHING.
@@ -100,7 +100,7 @@ impl Outlet {
     }
 
     /// Ready while the stream can take more. All streams of the session are waited for by one task.
-    pub(super) fn poll_room(&self, stream: &Stream, context: &mut Context<'_>) -> Poll<()> {
+    pub(super) fn poll_room(&self, stream: &LightStream, context: &mut Context<'_>) -> Poll<()> {
         if stream.has_room() {
             return Poll::Ready(());
         }
@@ -122,7 +122,7 @@ impl Outlet {
     }
 
     /// What a sender report says of running time, and what follows for all streams.
-    pub(super) fn place_report(&self, stream: &Stream) {
+    pub(super) fn place_report(&self, stream: &LightStream) {
         let Some((ntp, time)) = stream.place_report() else {
             return;
         };
@@ -134,14 +134,14 @@ impl Outlet {
     }
 
     /// Sends what there is in a stream's inbox; if that takes long, the rest in another turn.
-    fn send(&self, stream: &Stream) {
+    fn send(&self, stream: &LightStream) {
         let mut taken = lock(&stream.taken);
         let Taken { messages, life } = &mut *taken;
         // Calls for what is in the inbox may have come before this turn.
         let mut is_more = !messages.is_empty();
         if !is_more {
             *life = stream.life();
-            lock(&stream.inbox).take(messages);
+            lock(&stream.queue).take(messages);
             self.announce_room();
         }
         let began = timer::now();
@@ -149,9 +149,9 @@ impl Outlet {
         let mut count = 0;
         while let Some(message) = messages.pop_front() {
             match message {
-                Message::Event(event) => _ = stream.pad.push_event(event),
-                Message::Rtp(..) if stream.life() != *life || is_over(last) => {}
-                Message::Rtp(header, packet, marks) => {
+                QueuedItem::Event(event) => _ = stream.pad.push_event(event),
+                QueuedItem::Rtp(..) if stream.life() != *life || is_over(last) => {}
+                QueuedItem::Rtp(header, packet, marks) => {
                     let flow = self.push(stream, &header, packet, marks);
                     if flow != last && stream.life() == *life {
                         stream.set_flow(flow);
@@ -170,16 +170,16 @@ impl Outlet {
         }
     }
 
-    fn push(&self, stream: &Stream, header: &RtpHeader, packet: Packet, marks: Marks) -> Flow {
+    fn push(&self, stream: &LightStream, header: &RtpHeader, packet: Packet, marks: Marks) -> Flow {
         if marks.stamp {
             stream.begin(Some(header.ssrc));
             lock(&self.lip_sync).forget(stream.number);
         }
         let clock_rate = |payload_type| self.pads.clock_rate(stream.number, payload_type);
         let (time, has_gap) = match stream.take(header, packet.received, clock_rate) {
-            Step::Drop => return Ok(gst::FlowSuccess::Ok),
-            Step::Again { time, has_gap } => (time, has_gap),
-            Step::Stamp { has_gap, is_first } => {
+            StampAction::Drop => return Ok(gst::FlowSuccess::Ok),
+            StampAction::Again { time, has_gap } => (time, has_gap),
+            StampAction::Stamp { has_gap, is_first } => {
                 if is_first {
                     self.announce(stream, header)?;
                 }
@@ -202,7 +202,7 @@ impl Outlet {
     }
 
     /// Stamps a packet that is the first of its time.
-    fn stamp(&self, stream: &Stream, header: &RtpHeader, received: Instant) -> Stamp {
+    fn stamp(&self, stream: &LightStream, header: &RtpHeader, received: Instant) -> Stamp {
         let floor = self.pads.last_time(stream.number);
         let arrival = self.arrival(received);
         let stamp = stream.stamp(header.timestamp, arrival.nseconds(), floor.nseconds());
@@ -223,7 +223,7 @@ impl Outlet {
     }
 
     /// Sends ahead what a stream begins with, and shows its pad when it is the first time.
-    fn announce(&self, stream: &Stream, header: &RtpHeader) -> Result<(), gst::FlowError> {
+    fn announce(&self, stream: &LightStream, header: &RtpHeader) -> Result<(), gst::FlowError> {
         let Some(caps) = self.caps(stream, header) else {
             return Ok(());
         };
@@ -253,7 +253,7 @@ impl Outlet {
     }
 
     /// Those of the payload type, with what rtpbin adds.
-    fn caps(&self, stream: &Stream, header: &RtpHeader) -> Option<gst::Caps> {
+    fn caps(&self, stream: &LightStream, header: &RtpHeader) -> Option<gst::Caps> {
         let mut caps = self.pads.caps(stream.number, header.payload_type)?;
         let fields = caps.make_mut();
         fields.set("payload", i32::from(header.payload_type));
@@ -268,11 +268,11 @@ fn is_over(flow: Flow) -> bool {
 }
 
 /// A turn of a stream's errand.
-fn send(outlet: &Weak<Outlet>, number: usize) {
-    let Some(outlet) = outlet.upgrade() else {
+fn send(sender: &Weak<StreamSender>, number: usize) {
+    let Some(sender) = sender.upgrade() else {
         return;
     };
-    if let Some(stream) = outlet.streams.get(&number) {
-        panics::guard_weak(outlet.pads.element(), (), |_| outlet.send(stream));
+    if let Some(stream) = sender.streams.get(&number) {
+        panics::guard_weak(sender.pads.element(), (), |_| sender.send(stream));
     }
 }

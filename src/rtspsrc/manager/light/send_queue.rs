@@ -17,7 +17,7 @@ use crate::{
 const FULL: usize = 32;
 
 /// What a stream's pad is to send.
-pub(super) enum Message {
+pub(super) enum QueuedItem {
     /// A packet, and how it is marked.
     Rtp(RtpHeader, Packet, Marks),
     Event(gst::Event),
@@ -25,20 +25,21 @@ pub(super) enum Message {
 
 /// The inbox of one stream.
 #[derive(Default)]
-pub(super) struct Inbox {
-    waiting: VecDeque<Message>,
+pub(super) struct SendQueue {
+    waiting: VecDeque<QueuedItem>,
     /// The source of the last packet.
     source: Option<u32>,
     /// Nothing is taken any more.
     is_closed: bool,
 }
 
-impl Inbox {
+impl SendQueue {
     /// Takes a packet, full or not. False: nothing is sent any more.
     pub(super) fn put(&mut self, header: RtpHeader, packet: Packet, marks: Marks) -> bool {
         if !self.is_closed {
             self.source = Some(header.ssrc);
-            self.waiting.push_back(Message::Rtp(header, packet, marks));
+            self.waiting
+                .push_back(QueuedItem::Rtp(header, packet, marks));
         }
         !self.is_closed
     }
@@ -46,20 +47,20 @@ impl Inbox {
     /// Takes an event, behind the packets; false: nothing is sent any more.
     pub(super) fn put_event(&mut self, event: gst::Event) -> bool {
         if !self.is_closed {
-            self.waiting.push_back(Message::Event(event));
+            self.waiting.push_back(QueuedItem::Event(event));
         }
         !self.is_closed
     }
 
     /// Swaps all that waits for `taken`, which is empty.
-    pub(super) fn take(&mut self, taken: &mut VecDeque<Message>) {
+    pub(super) fn take(&mut self, taken: &mut VecDeque<QueuedItem>) {
         std::mem::swap(&mut self.waiting, taken);
     }
 
     /// Drops what waits: it is of a source that is over. Events are kept.
     pub(super) fn renew(&mut self) {
         self.waiting
-            .retain(|message| matches!(message, Message::Event(_)));
+            .retain(|message| matches!(message, QueuedItem::Event(_)));
         self.source = None;
     }
 
@@ -85,7 +86,7 @@ mod tests {
     use super::*;
     use crate::mux::PacketKind;
 
-    fn put(inbox: &mut Inbox) -> bool {
+    fn put(queue: &mut SendQueue) -> bool {
         let header = RtpHeader {
             version: 2,
             payload_type: 96,
@@ -100,36 +101,36 @@ mod tests {
             received: crate::rtspsrc::threads::timer::now(),
             discontinuity: false,
         };
-        inbox.put(header, packet, Marks::default())
+        queue.put(header, packet, Marks::default())
     }
 
-    fn take(inbox: &mut Inbox) -> Vec<Message> {
+    fn take(queue: &mut SendQueue) -> Vec<QueuedItem> {
         let mut taken = VecDeque::new();
-        inbox.take(&mut taken);
+        queue.take(&mut taken);
         taken.into()
     }
 
     #[test]
     fn what_comes_to_a_full_one_is_taken_all_the_same() {
-        let mut inbox = Inbox::default();
+        let mut queue = SendQueue::default();
         for _ in 0..FULL {
-            assert!(!inbox.is_full() && put(&mut inbox));
+            assert!(!queue.is_full() && put(&mut queue));
         }
-        assert!(inbox.is_full() && put(&mut inbox));
-        assert_eq!(take(&mut inbox).len(), FULL + 1);
-        assert!(!inbox.is_full());
+        assert!(queue.is_full() && put(&mut queue));
+        assert_eq!(take(&mut queue).len(), FULL + 1);
+        assert!(!queue.is_full());
     }
 
     #[test]
     fn an_end_outlives_what_was_before_it() {
         gst::init().unwrap();
-        let mut inbox = Inbox::default();
-        put(&mut inbox);
-        assert!(inbox.put_event(gst::event::Eos::new()));
-        assert_eq!(inbox.source(), Some(7));
-        inbox.renew();
-        assert_eq!((take(&mut inbox).len(), inbox.source()), (1, None));
-        inbox.close();
-        assert!(!put(&mut inbox) && !inbox.put_event(gst::event::Eos::new()));
+        let mut queue = SendQueue::default();
+        put(&mut queue);
+        assert!(queue.put_event(gst::event::Eos::new()));
+        assert_eq!(queue.source(), Some(7));
+        queue.renew();
+        assert_eq!((take(&mut queue).len(), queue.source()), (1, None));
+        queue.close();
+        assert!(!put(&mut queue) && !queue.put_event(gst::event::Eos::new()));
     }
 }

@@ -22,21 +22,21 @@ const TOLERANCE: Duration = Duration::from_secs(2);
 
 /// The packets of one stream that are inside.
 #[derive(Debug)]
-pub(super) struct Inside {
+pub(super) struct JitterbufferFill {
     /// The longest that a packet may be inside.
     limit: Duration,
-    state: Mutex<State>,
+    state: Mutex<FillState>,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct FillState {
     /// Sequence numbers, and when they went in.
     packets: VecDeque<(u16, Instant)>,
     last_out: Option<Instant>,
     waker: Option<Waker>,
 }
 
-impl Inside {
+impl JitterbufferFill {
     pub(super) fn new(latency: Duration) -> Self {
         Self {
             limit: latency + TOLERANCE,
@@ -104,7 +104,7 @@ impl Inside {
     }
 }
 
-impl State {
+impl FillState {
     fn is_older_than(&self, limit: Duration, now: Instant) -> bool {
         let oldest = self.packets.front();
         oldest.is_some_and(|(_, at)| now.saturating_duration_since(*at) > limit)
@@ -119,36 +119,36 @@ mod tests {
 
     const S: Duration = Duration::from_secs(1);
 
-    fn has_room(inside: &Inside, now: Instant, is_free: bool) -> bool {
+    fn has_room(fill: &JitterbufferFill, now: Instant, is_free: bool) -> bool {
         let mut context = Context::from_waker(Waker::noop());
-        inside.poll_room(&mut context, now, || is_free).is_ready()
+        fill.poll_room(&mut context, now, || is_free).is_ready()
     }
 
     #[test]
     fn f33_it_is_full_while_a_packet_is_in_for_longer_than_the_latency_explains() {
-        let (inside, start) = (Inside::new(S), Instant::now());
+        let (fill, start) = (JitterbufferFill::new(S), Instant::now());
         for n in 0..50 {
-            inside.on_in(65_530_u16.wrapping_add(n), start + u32::from(n) * S / 10);
+            fill.on_in(65_530_u16.wrapping_add(n), start + u32::from(n) * S / 10);
         }
-        assert!(has_room(&inside, start + 3 * S, false));
-        assert!(!has_room(&inside, start + 4 * S, false));
-        inside.on_out(65_530, start + 4 * S);
-        assert!(!has_room(&inside, start + 4 * S, false));
+        assert!(has_room(&fill, start + 3 * S, false));
+        assert!(!has_room(&fill, start + 4 * S, false));
+        fill.on_out(65_530, start + 4 * S);
+        assert!(!has_room(&fill, start + 4 * S, false));
         // The ones between were late, or came twice.
-        inside.on_out(10, start + 4 * S);
-        assert!(has_room(&inside, start + 4 * S, false));
+        fill.on_out(10, start + 4 * S);
+        assert!(has_room(&fill, start + 4 * S, false));
     }
 
     #[test]
     fn what_never_comes_out_is_forgotten_where_the_way_is_free() {
-        let (inside, start) = (Inside::new(S), Instant::now());
-        inside.on_in(1, start);
-        assert!(!has_room(&inside, start + 60 * S, false));
-        assert!(has_room(&inside, start + 60 * S, true));
-        inside.on_in(2, start + 60 * S);
-        inside.on_in(3, start + 60 * S);
+        let (fill, start) = (JitterbufferFill::new(S), Instant::now());
+        fill.on_in(1, start);
+        assert!(!has_room(&fill, start + 60 * S, false));
+        assert!(has_room(&fill, start + 60 * S, true));
+        fill.on_in(2, start + 60 * S);
+        fill.on_in(3, start + 60 * S);
         // Slow, but something comes.
-        inside.on_out(2, start + 64 * S);
-        assert!(!has_room(&inside, start + 65 * S, true));
+        fill.on_out(2, start + 64 * S);
+        assert!(!has_room(&fill, start + 65 * S, true));
     }
 }
