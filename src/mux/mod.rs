@@ -130,6 +130,9 @@ pub use self::{
     tls::{CertificateChecks, InvalidTls, TlsOptions},
 };
 
+#[cfg(feature = "plugin")]
+pub(crate) use self::policy::recovery;
+
 /// Opens sessions and owns the connections they share. Cheap to clone; a process normally has one,
 /// for what two of them open is not shared.
 #[derive(Clone, Debug)]

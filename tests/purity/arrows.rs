@@ -61,6 +61,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "mux::policy",
         &[
             "mux::config",
+            "mux::error",
             "mux::event",
             "mux::health",
             "mux::ids",

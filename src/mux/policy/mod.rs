@@ -4,6 +4,7 @@
 //! * [`sharing`]: whether a server can share connections.
 //! * [`failover`]: where a session turns after a failure.
 //! * [`redial`]: when a session tries its server again.
+//! * `recovery`: whether a session that ended is set up again, and what counts as its end.
 //! * [`join_history`]: what broke off when a session was added.
 //! * [`credential_gate`]: which connection may try the credentials, and how often.
 //! * [`odd_session`]: which session of a connection its losses of framing come from.
@@ -16,6 +17,9 @@ pub(crate) mod failover;
 pub(super) mod join_history;
 pub(super) mod odd_session;
 pub(crate) mod placement;
+// The library is to offer it to its users later; so far the element alone recovers sessions.
+#[cfg(feature = "plugin")]
+pub(crate) mod recovery;
 pub(super) mod redial;
 pub(crate) mod server_speed;
 pub(crate) mod sharing;

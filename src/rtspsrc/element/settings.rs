@@ -16,8 +16,9 @@ use crate::{
             redaction::{redacted_reference, redacted_whole},
             server_text::harmless,
         },
+        recovery::RecoveryPolicy,
     },
-    rtspsrc::{RtspMuxSrc, manager::ManagerChoice, session::recovery::RecoveryPolicy},
+    rtspsrc::{RtspMuxSrc, manager::ManagerChoice},
 };
 
 /// What a timeout of 0 means: long enough to be never, short enough to be added to any time.

@@ -24,16 +24,7 @@ use super::{
     RtspMuxSrc,
     media::{buffer::Marks, pads::Pads},
 };
-use crate::mux::{Packet, RtcpSender};
-
-/// What it means if a source says goodbye (RTCP BYE).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum OnBye {
-    /// The end of the stream, as `rtspsrc` has it.
-    End,
-    /// The loss of the session: cameras have no end.
-    Loss,
-}
+use crate::mux::{Packet, RtcpSender, recovery::OnBye};
 
 /// `manager`: who is to manage the RTP sessions of an element.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, glib::Enum)]

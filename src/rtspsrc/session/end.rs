@@ -4,9 +4,9 @@ use gst::glib;
 use gstreamer as gst;
 use std::time::Duration;
 
-use super::{recovery::FailureClass, report::ReasonClass};
+use super::report::ReasonClass;
 use crate::{
-    mux,
+    mux::{self, recovery::FailureClass},
     rtspsrc::messages::{Failure, SessionPhase},
 };
 

@@ -7,9 +7,7 @@
 //! target       what the element wants: which state, and what is to be played
 //! playback     while it plays
 //! feed         packets -> buffers -> pads of the manager, flows combined
-//! recovery     whether and when a session that ended is set up again
-//! watchdog     whether media still comes
-//! streams      what is described -> what is played; whether that is still the same
+//! streams      what is described -> what is played
 //! build_guard  where the task builds, and how a state change takes that away
 //! end          why a session ended, and how that is said
 //! report       what the bus hears of a session that does not come up, and how often
@@ -25,10 +23,8 @@ pub(crate) mod feed;
 pub(crate) mod losses;
 pub(crate) mod playback;
 pub(crate) mod progress;
-pub(crate) mod recovery;
 pub(crate) mod report;
 pub(crate) mod status;
 pub(crate) mod streams;
 pub(crate) mod target;
 pub(crate) mod task;
-pub(crate) mod watchdog;

@@ -15,10 +15,9 @@ use super::{
     feed::{Fate, Feed, Halt, Next},
     losses::Losses,
     target::{Target, reached},
-    watchdog::Watchdog,
 };
 use crate::{
-    mux::{self, Packet, PacketKind, Session},
+    mux::{self, Packet, PacketKind, Session, recovery::Watchdog},
     rtspsrc::{
         CAT, RtspMuxSrc,
         media::deliverable::{Left, LeftOut, Undeliverable},

@@ -4,9 +4,8 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::recovery::RecoveryPolicy;
 use crate::{
-    mux::{Intent, Mux, SessionOptions},
+    mux::{Intent, Mux, SessionOptions, recovery::RecoveryPolicy},
     rtspsrc::manager::ManagerChoice,
 };
 

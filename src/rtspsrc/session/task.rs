@@ -27,15 +27,15 @@ use super::{
     losses::Losses,
     playback::Playback,
     progress::ProgressReporter,
-    recovery::{FailureClass, Recovered, Recovery, RecoveryDecision},
     report::Reports,
     status::{SessionState, SharedStatus},
-    streams::Shape,
     target::{SessionPlan, Target, reached},
-    watchdog::Watchdog,
 };
 use crate::{
-    mux::{Credentials, Error, Ready, Session, SessionMonitor, SessionOptions},
+    mux::{
+        Credentials, Error, Ready, Session, SessionMonitor, SessionOptions,
+        recovery::{FailureClass, Recovered, Recovery, RecoveryDecision, StreamKinds, Watchdog},
+    },
     rtspsrc::{
         CAT, RtspMuxSrc, manager,
         media::{caps, deliverable::LeftOut},
@@ -82,7 +82,7 @@ pub(crate) struct SessionTask {
     /// Its URL without secrets.
     camera: String,
     /// What was described when the pads were made.
-    shape: Option<Shape>,
+    kinds: Option<StreamKinds>,
     /// The streams that are watched for silence.
     watched: Vec<usize>,
     /// From the first PLAY on.
@@ -106,7 +106,7 @@ impl SessionTask {
             credentials: None,
             is_refusal_told: false,
             camera: String::new(),
-            shape: None,
+            kinds: None,
             watched: Vec::new(),
             feed: None,
             plan,
@@ -168,7 +168,7 @@ impl SessionTask {
         // None would say that the user starts it.
         self.failure = Some(end.to_error());
         let failure_class = end.failure_class();
-        let verdict = self.recovery.verdict(failure_class);
+        let decision = self.recovery.decide(failure_class);
         // Another session may show that the credentials are right.
         let is_held = matches!(
             failure_class,
@@ -178,7 +178,7 @@ impl SessionTask {
             status.last_error = Some(reason.clone());
             status.outages = self.recovery.outages();
         });
-        if verdict == RecoveryDecision::GiveUp {
+        if decision == RecoveryDecision::GiveUp {
             return Some(end);
         }
         if is_new && self.recovery.has_played() && self.reports.on_lost(now) {
@@ -186,12 +186,12 @@ impl SessionTask {
             self.tell(SessionChange::Lost, &reason);
         }
         let is_credentials = matches!(
-            verdict,
+            decision,
             RecoveryDecision::Later(_) | RecoveryDecision::Ask(_)
         );
         self.reporter
             .set_quiet(!self.reports.tells_steps() && !is_credentials);
-        if !matches!(verdict, RecoveryDecision::Ask(_))
+        if !matches!(decision, RecoveryDecision::Ask(_))
             && !self.has_media
             && self.reports.on_failure(now, end.class())
         {
@@ -204,7 +204,7 @@ impl SessionTask {
                 &format!("Reconnecting to {}", self.camera),
             );
         }
-        match verdict {
+        match decision {
             RecoveryDecision::After(wait) => {
                 self.reporter.set_state(SessionState::Recovering);
                 self.reporter.go_on(&format!(

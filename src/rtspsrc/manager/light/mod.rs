@@ -41,9 +41,9 @@ use gst::glib;
 use gstreamer as gst;
 
 use self::{rtcp::Item, stream::LightStream, stream_sender::StreamSender};
-use super::{Manager, OnBye, StreamReport};
+use super::{Manager, StreamReport};
 use crate::{
-    mux::{Packet, RtcpSender, proto::wire::rtp::RtpHeader},
+    mux::{Packet, RtcpSender, proto::wire::rtp::RtpHeader, recovery::OnBye},
     rtspsrc::{
         CAT, RtspMuxSrc, lock,
         media::{buffer::Marks, pads::Pads},

@@ -22,9 +22,9 @@ use gst::{glib, prelude::*};
 use gstreamer as gst;
 
 use self::stream::{Reports, RtpbinStream, rtcp_events};
-use super::{Manager, OnBye, StreamReport};
+use super::{Manager, StreamReport};
 use crate::{
-    mux::{Packet, RtcpSender},
+    mux::{Packet, RtcpSender, recovery::OnBye},
     rtspsrc::{
         CAT, RtspMuxSrc, lock,
         media::{

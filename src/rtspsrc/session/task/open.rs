@@ -6,16 +6,16 @@ use gstreamer as gst;
 
 use super::SessionTask;
 use crate::{
-    mux::{Opening, Ready, RedialPermit, SessionOptions, WaitReason, proto::wire::uri::redacted},
+    mux::{
+        Opening, Presentation, Ready, RedialPermit, SessionOptions, WaitReason,
+        proto::wire::uri::redacted,
+        recovery::{OnBye, StreamKinds},
+    },
     rtspsrc::{
         CAT,
-        manager::OnBye,
         media::pads::{NewStream, Pads},
         messages::SessionPhase,
-        session::{
-            end::EndReason,
-            streams::{self, Shape},
-        },
+        session::{end::EndReason, streams},
     },
 };
 
@@ -42,7 +42,7 @@ impl SessionTask {
         drop(turn);
         let described = described.map_err(|error| self.failed(SessionPhase::Opening, error))?;
         let mut streams = streams::playable(&self.camera, described.presentation())?;
-        self.follow(&mut streams)?;
+        self.follow(described.presentation(), &mut streams)?;
         let numbers: Vec<usize> = streams.iter().map(|stream| stream.number).collect();
         let sdp = described.presentation().sdp.clone();
         self.reporter.go_on("Setting up streams");
@@ -51,9 +51,10 @@ impl SessionTask {
         // It was gone by what was described for an earlier session, and the server says more now.
         if ready.presentation().sdp != sdp {
             streams = streams::playable(&self.camera, ready.presentation())?;
-            self.follow(&mut streams)?;
+            self.follow(ready.presentation(), &mut streams)?;
         }
-        let on_bye = self.on_bye(&ready.presentation().sdp);
+        let is_recovered = self.recovery.policy().is_on;
+        let on_bye = OnBye::of(&ready.presentation().sdp, is_recovered);
         for (number, error) in ready.failed_streams() {
             gst::warning!(CAT, "stream {number} left out: {error}");
             // Its pad is there: it may be granted the next time.
@@ -67,7 +68,7 @@ impl SessionTask {
                 .iter()
                 .any(|grant| grant.stream == stream.number)
         });
-        self.watched = streams::steady(&streams);
+        self.watched = streams::watched(ready.presentation(), &streams);
         self.reporter.complete("Opened Stream");
         Ok((ready, SetupPlan { streams, on_bye }))
     }
@@ -92,24 +93,22 @@ impl SessionTask {
             .intended(self.plan.intent.take())
     }
 
-    /// Recordings have an end; a camera that says goodbye restarts.
-    fn on_bye(&self, sdp: &[u8]) -> OnBye {
-        if !self.recovery.policy().is_on || streams::has_end(sdp) {
-            OnBye::End
-        } else {
-            OnBye::Loss
-        }
-    }
-
     /// If pads are there already: whether they can go on with these streams. What has none since its
     /// first SETUP was refused is left out again.
-    fn follow(&mut self, streams: &mut Vec<NewStream>) -> Result<(), EndReason> {
-        let shape = Shape::of(streams);
-        let (Some(before), Some(manager)) = (&self.shape, self.build_guard.manager()) else {
-            self.shape = Some(shape);
+    fn follow(
+        &mut self,
+        presentation: &Presentation,
+        streams: &mut Vec<NewStream>,
+    ) -> Result<(), EndReason> {
+        let kinds = StreamKinds::of(streams::described(presentation, streams));
+        let (Some(before), Some(manager)) = (&self.kinds, self.build_guard.manager()) else {
+            self.kinds = Some(kinds);
             return Ok(());
         };
-        before.fit(&self.camera, &shape)?;
+        before.check(&kinds).map_err(|changed| {
+            let camera = &self.camera;
+            EndReason::Changed(format!("{camera}: the pads cannot follow: {changed}"))
+        })?;
         let has_pad = |number| manager.pads().streams().any(|stream| stream == number);
         streams.retain(|stream| has_pad(stream.number));
         Ok(())

@@ -1,55 +1,72 @@
-//! What to do when a session has ended: again, or not. When, the multiplexer decides for all sessions of
-//! the server ([`Mux::turn`](crate::mux::Mux::turn)). Pure: time is passed in.
+//! Whether a session that ended is set up again, and how long it waits for that.
 //!
-//! A recorder wants its cameras back, whatever happened to them. So what has played once is set up
-//! again until it plays, but for what time does not heal: a wrong password locks accounts if it is
-//! repeated, and a pipeline that takes no data any more takes none from a new session either. With a
-//! password that was good before, though, it may be the camera: some refuse everybody in the first
-//! seconds after they were switched on. That one is tried again, rarely enough for any account. A first
-//! start is tried again only if the camera was not there: it may be off while the recorder starts.
-//! What it says about what was asked of it is told at once.
+//! * [`Recovery`] decides after each end, by the [class](FailureClass) of the failure.
+//! * [`Watchdog`] notices that a session sends no media any more.
+//! * [`OnBye`] tells what an RTCP BYE means, [`StreamKinds`] whether a changed description still fits.
+//!
+//! When a session that waits for its turn may dial, [`redial`](super::redial) decides for all sessions
+//! of the server together.
+//!
+//! | the session ... | is set up again |
+//! |---|---|
+//! | has played | until it plays, whatever the server answers: a recorder wants its cameras back |
+//! | has never played, and the server was not reached or is busy | until it plays: the camera may be off while the recorder starts |
+//! | has never played, and the server refused it | never: the user learns at once what is wrong with the request |
+//! | was refused for its credentials, which have never worked | with other credentials only: repeating a wrong password locks the account |
+//! | was refused for credentials that worked before | rarely enough for any account: some cameras refuse every login in the first seconds after power-on |
+//! | ended for a reason that time does not change | never |
+//!
+//! Pure: time is passed in.
+
+mod description;
+mod watchdog;
 
 use std::time::{Duration, Instant};
 
-use crate::mux::{ErrorKind, RetryBounds};
+pub(crate) use self::{
+    description::{OnBye, StreamKinds},
+    watchdog::Watchdog,
+};
+use crate::mux::{error::ErrorKind, policy::redial::RetryBounds};
 
-/// Until refused credentials that were good before are tried again; then twice as long each time.
+/// How long a session waits after its first refusal with credentials that have worked before. Each
+/// further refusal doubles the wait, up to [`LONGEST_REFUSAL`].
 const FIRST_REFUSAL: Duration = Duration::from_secs(60);
 const LONGEST_REFUSAL: Duration = Duration::from_secs(15 * 60);
 
-/// What the properties say.
+/// What the user wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct RecoveryPolicy {
-    /// `reconnect`.
+    /// Whether sessions are set up again at all.
     pub(crate) is_on: bool,
-    /// `reconnect-attempts`; none: without end.
+    /// Attempts in one outage; `None`: no limit.
     pub(crate) attempts: Option<u32>,
-    /// `reconnect-min-delay` and `reconnect-max-delay`.
+    /// The shortest and the longest wait before an attempt.
     pub(crate) bounds: RetryBounds,
 }
 
-/// What a session died of, as far as that decides what to do.
+/// The class of a failure, by which [`Recovery::decide`] decides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum FailureClass {
-    /// The server is not there, or its connection went.
+    /// The server could not be reached, or its connection was lost.
     Unreachable,
-    /// It does not answer, or wants to be asked later.
+    /// The server does not answer, or asks the client to come back after this time.
     Busy(Option<Duration>),
-    /// It cannot be trusted, or cannot be talked to in secret, until somebody changes something there.
+    /// TLS with the server fails until its certificate or its configuration is changed.
     Untrusted,
-    /// The session itself was lost or refused.
+    /// The server refused this session, or the session was lost while its connection lived.
     Refused,
-    /// It wants other credentials; or it refused them for another session, and they are not tried
-    /// again for so long.
+    /// The server wants other credentials. With a time: it refused these to another session, and they
+    /// are not tried again before that time is over.
     Credentials(Option<Duration>),
-    /// Its credentials are not tried for so long, though they may be right.
+    /// The credentials are not tried for this time, though the server has not refused them.
     OnHold(Duration),
-    /// Nothing that time heals.
+    /// A failure that no later attempt can mend.
     Hopeless,
 }
 
 impl FailureClass {
-    /// What an error of the multiplexer is.
+    /// The class of an error of the multiplexer.
     pub(crate) fn of(kind: ErrorKind, retry_after: Option<Duration>) -> Self {
         match kind {
             ErrorKind::Resolve | ErrorKind::Connect | ErrorKind::ConnectionLost => {
@@ -78,20 +95,22 @@ impl FailureClass {
     }
 }
 
-/// What to do.
+/// What to do about the end of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RecoveryDecision {
-    /// Nothing; it is over.
+    /// The session is over.
     GiveUp,
-    /// Wait for other credentials; or, where this session has not tried them itself, for so long.
+    /// Wait for other credentials. With a time: try again after it, as this session has not tried the
+    /// credentials itself.
     Ask(Option<Duration>),
-    /// Again, when it is the session's turn at the server.
+    /// Try again when it is the session's turn at the server.
     InTurn,
-    /// Again after so long.
+    /// Try again after this time.
     After(Duration),
-    /// Again after so long, or as soon as there are other credentials.
+    /// Try again after this time, or as soon as there are other credentials.
     Later(Duration),
-    /// Again after so long, or as soon as there are other credentials or the server has accepted these.
+    /// Try again after this time, or as soon as there are other credentials or the server has accepted
+    /// these.
     OnHold(Duration),
 }
 
@@ -102,28 +121,28 @@ struct Outage {
     attempts: u32,
 }
 
-/// What an outage came to.
+/// An outage that is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Recovered {
     /// Attempts it took.
     pub(crate) attempts: u32,
     /// How long it lasted.
     pub(crate) duration: Duration,
-    /// Which one it was, from 1; 0: it had not played before.
+    /// Its number, from 1; 0 if the session had not played before.
     pub(crate) outages: u64,
 }
 
-/// The recoveries of one session over all its lives.
+/// The recoveries of one session, over all attempts to play it.
 #[derive(Debug)]
 pub(crate) struct Recovery {
     policy: RecoveryPolicy,
     outage: Option<Outage>,
-    /// Since when there is media.
+    /// When the first media of this attempt came.
     media_since: Option<Instant>,
     has_played: bool,
-    /// It has played with the credentials that it has now.
+    /// The session has played with the credentials that it has now.
     are_credentials_good: bool,
-    /// How often these were refused since.
+    /// How often the server has refused these credentials since.
     refusals: u32,
     outages: u64,
 }
@@ -145,12 +164,12 @@ impl Recovery {
         self.policy
     }
 
-    /// Whether it has ever played: what it describes is known to be playable.
+    /// Whether the session has ever played.
     pub(crate) fn has_played(&self) -> bool {
         self.has_played
     }
 
-    /// Times it stopped playing by itself.
+    /// How often the session stopped playing without being told to.
     pub(crate) fn outages(&self) -> u64 {
         self.outages
     }
@@ -174,13 +193,13 @@ impl Recovery {
         self.refusals = 0;
     }
 
-    /// From now on it is tried with other credentials.
+    /// From now on the session uses other credentials.
     pub(crate) fn on_other_credentials(&mut self) {
         self.are_credentials_good = false;
         self.refusals = 0;
     }
 
-    /// Media came; says what that is the end of, if anything.
+    /// Media came. Returns the outage that this ends, if there was one.
     pub(crate) fn on_media(&mut self, now: Instant) -> Option<Recovered> {
         if self.media_since.is_some() {
             return None;
@@ -193,7 +212,7 @@ impl Recovery {
         })
     }
 
-    /// The session has ended by itself. True if that is the beginning of an outage.
+    /// The session has ended without being told to. Returns true if an outage begins with that.
     pub(crate) fn on_end(&mut self, now: Instant) -> bool {
         self.media_since = None;
         if self.outage.is_some() {
@@ -207,14 +226,14 @@ impl Recovery {
         true
     }
 
-    /// What to do about it.
-    pub(crate) fn verdict(&mut self, failure_class: FailureClass) -> RecoveryDecision {
-        if !self.policy.is_on || failure_class == FailureClass::Hopeless {
+    /// Decides what to do about the end that [`on_end`](Self::on_end) reported.
+    pub(crate) fn decide(&mut self, failure: FailureClass) -> RecoveryDecision {
+        if !self.policy.is_on || failure == FailureClass::Hopeless {
             return RecoveryDecision::GiveUp;
         }
         let attempts = self.attempts();
         let is_used_up = self.policy.attempts.is_some_and(|most| most <= attempts);
-        if let FailureClass::Credentials(again) = failure_class {
+        if let FailureClass::Credentials(again) = failure {
             return match self.are_credentials_good && !is_used_up {
                 true => RecoveryDecision::Later(
                     self.wait_after_refusal().max(again.unwrap_or_default()),
@@ -222,31 +241,28 @@ impl Recovery {
                 false => RecoveryDecision::Ask(again.filter(|_| !is_used_up)),
             };
         }
-        let is_refusal = matches!(
-            failure_class,
-            FailureClass::Refused | FailureClass::Untrusted
-        );
+        let is_refusal = matches!(failure, FailureClass::Refused | FailureClass::Untrusted);
         if (is_refusal && !self.has_played) || is_used_up {
             return RecoveryDecision::GiveUp;
         }
-        // How long it waits is decided for all sessions of the server together. What the server asks
-        // for comes before that, and before what the user does.
-        match failure_class {
+        // `redial` decides for all sessions of the server how long they wait. A wait that the server
+        // asks for takes precedence over that, and over the limits that the user has set.
+        match failure {
             FailureClass::Busy(Some(asked)) => RecoveryDecision::After(asked),
             FailureClass::OnHold(wait) => RecoveryDecision::OnHold(wait),
             _ => RecoveryDecision::InTurn,
         }
     }
 
-    /// Not drawn at random: the sessions of a server were refused together, and of those that try again
-    /// together only one does so with the password.
+    /// The wait is not random: the server has refused its sessions together, and of those that try again
+    /// together only one sends the password.
     fn wait_after_refusal(&mut self) -> Duration {
         let wait = FIRST_REFUSAL.saturating_mul(1 << self.refusals.min(8));
         self.refusals = self.refusals.saturating_add(1);
         wait.min(LONGEST_REFUSAL)
     }
 
-    /// Another attempt begins; its number in this outage.
+    /// Another attempt begins. Returns its number in this outage.
     pub(crate) fn on_attempt(&mut self) -> u32 {
         let Some(outage) = &mut self.outage else {
             return 0;

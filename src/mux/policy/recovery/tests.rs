@@ -1,8 +1,8 @@
-//! What is tried again, and what is not.
+//! Which sessions are set up again, and when.
 #![expect(clippy::disallowed_methods, reason = "any time will do")]
 
 use super::*;
-use crate::mux::TlsFailure;
+use crate::mux::error::TlsFailure;
 
 const S: Duration = Duration::from_secs(1);
 
@@ -21,9 +21,9 @@ fn played(policy: RecoveryPolicy) -> Recovery {
     recovery
 }
 
-fn verdict(recovery: &mut Recovery, kind: ErrorKind) -> RecoveryDecision {
+fn decide(recovery: &mut Recovery, kind: ErrorKind) -> RecoveryDecision {
     recovery.on_end(Instant::now());
-    recovery.verdict(FailureClass::of(kind, None))
+    recovery.decide(FailureClass::of(kind, None))
 }
 
 #[test]
@@ -38,15 +38,15 @@ fn a_camera_that_is_off_at_first_is_waited_for() {
     ] {
         let mut recovery = Recovery::new(policy(None));
         assert_eq!(
-            verdict(&mut recovery, kind),
+            decide(&mut recovery, kind),
             RecoveryDecision::InTurn,
             "{kind:?}"
         );
         assert_eq!(recovery.outages(), 0, "it has never played");
     }
     let mut recovery = Recovery::new(policy(None));
-    let verdict = verdict(&mut recovery, ErrorKind::TimedOut);
-    assert_eq!(verdict, RecoveryDecision::InTurn);
+    let decision = decide(&mut recovery, ErrorKind::TimedOut);
+    assert_eq!(decision, RecoveryDecision::InTurn);
 }
 
 #[test]
@@ -64,7 +64,7 @@ fn what_a_camera_says_at_first_is_told_at_once() {
     ] {
         let mut recovery = Recovery::new(policy(None));
         assert_eq!(
-            verdict(&mut recovery, kind),
+            decide(&mut recovery, kind),
             RecoveryDecision::GiveUp,
             "{kind:?}"
         );
@@ -82,7 +82,7 @@ fn what_has_played_is_set_up_again_whatever_the_camera_says() {
     ] {
         let mut recovery = played(policy(None));
         assert_eq!(
-            verdict(&mut recovery, kind),
+            decide(&mut recovery, kind),
             RecoveryDecision::InTurn,
             "{kind:?}"
         );
@@ -94,14 +94,14 @@ fn what_has_played_is_set_up_again_whatever_the_camera_says() {
     ] {
         let mut recovery = played(policy(None));
         assert_eq!(
-            verdict(&mut recovery, kind),
+            decide(&mut recovery, kind),
             RecoveryDecision::InTurn,
             "{kind:?}"
         );
     }
     let mut recovery = played(policy(None));
     assert_eq!(
-        verdict(&mut recovery, ErrorKind::ShutDown),
+        decide(&mut recovery, ErrorKind::ShutDown),
         RecoveryDecision::GiveUp
     );
 }
@@ -112,7 +112,7 @@ fn f22_credentials_that_never_played_are_asked_for_not_repeated() {
     other.on_other_credentials();
     for mut recovery in [Recovery::new(policy(None)), other] {
         for kind in [ErrorKind::Unauthorized, ErrorKind::Status(403)] {
-            assert_eq!(verdict(&mut recovery, kind), RecoveryDecision::Ask(None));
+            assert_eq!(decide(&mut recovery, kind), RecoveryDecision::Ask(None));
         }
     }
 }
@@ -122,13 +122,13 @@ fn f22_credentials_that_have_played_are_tried_again_rarely() {
     let mut recovery = played(policy(None));
     for minutes in [1, 2, 4, 8, 15, 15] {
         let later = RecoveryDecision::Later(60 * minutes * S);
-        assert_eq!(verdict(&mut recovery, ErrorKind::Unauthorized), later);
+        assert_eq!(decide(&mut recovery, ErrorKind::Unauthorized), later);
     }
     recovery.on_playing();
     let later = RecoveryDecision::Later(60 * S);
-    assert_eq!(verdict(&mut recovery, ErrorKind::Unauthorized), later);
+    assert_eq!(decide(&mut recovery, ErrorKind::Unauthorized), later);
     let mut limited = played(policy(Some(0)));
-    let ask = verdict(&mut limited, ErrorKind::Unauthorized);
+    let ask = decide(&mut limited, ErrorKind::Unauthorized);
     assert_eq!(ask, RecoveryDecision::Ask(None), "no attempt is left");
 }
 
@@ -138,14 +138,14 @@ fn f22_a_session_that_has_not_tried_the_credentials_itself_does_so_when_it_may()
     let denied = FailureClass::of(ErrorKind::Unauthorized, Some(90 * S));
     let mut recovery = Recovery::new(policy(None));
     recovery.on_end(now);
-    let verdict = recovery.verdict(denied);
-    assert_eq!(verdict, RecoveryDecision::Ask(Some(90 * S)));
+    let decision = recovery.decide(denied);
+    assert_eq!(decision, RecoveryDecision::Ask(Some(90 * S)));
     let mut limited = Recovery::new(policy(Some(0)));
     limited.on_end(now);
-    assert_eq!(limited.verdict(denied), RecoveryDecision::Ask(None));
+    assert_eq!(limited.decide(denied), RecoveryDecision::Ask(None));
     let mut good = played(policy(None));
     good.on_end(now);
-    assert_eq!(good.verdict(denied), RecoveryDecision::Later(90 * S));
+    assert_eq!(good.decide(denied), RecoveryDecision::Later(90 * S));
 }
 
 #[test]
@@ -153,11 +153,11 @@ fn f22_a_session_waits_where_no_answer_has_told_whether_its_credentials_are_righ
     let on_hold = FailureClass::of(ErrorKind::CredentialsOnHold, Some(60 * S));
     for mut recovery in [Recovery::new(policy(None)), played(policy(None))] {
         recovery.on_end(Instant::now());
-        assert_eq!(recovery.verdict(on_hold), RecoveryDecision::OnHold(60 * S));
+        assert_eq!(recovery.decide(on_hold), RecoveryDecision::OnHold(60 * S));
     }
     let mut limited = Recovery::new(policy(Some(0)));
     limited.on_end(Instant::now());
-    assert_eq!(limited.verdict(on_hold), RecoveryDecision::GiveUp);
+    assert_eq!(limited.decide(on_hold), RecoveryDecision::GiveUp);
 }
 
 #[test]
@@ -167,7 +167,7 @@ fn without_reconnect_nothing_is_tried_again() {
         ..policy(None)
     };
     for kind in [ErrorKind::ConnectionLost, ErrorKind::Unauthorized] {
-        assert_eq!(verdict(&mut played(off), kind), RecoveryDecision::GiveUp);
+        assert_eq!(decide(&mut played(off), kind), RecoveryDecision::GiveUp);
     }
 }
 
@@ -178,7 +178,7 @@ fn attempts_are_counted_in_each_outage() {
         let now = Instant::now();
         for attempt in 1..=2 {
             assert_eq!(
-                verdict(&mut recovery, ErrorKind::Connect),
+                decide(&mut recovery, ErrorKind::Connect),
                 RecoveryDecision::InTurn,
                 "{attempt}"
             );
@@ -189,11 +189,11 @@ fn attempts_are_counted_in_each_outage() {
     }
     assert_eq!(recovery.outages(), 2);
     for _ in 0..2 {
-        verdict(&mut recovery, ErrorKind::Connect);
+        decide(&mut recovery, ErrorKind::Connect);
         recovery.on_attempt();
     }
     assert_eq!(
-        verdict(&mut recovery, ErrorKind::Connect),
+        decide(&mut recovery, ErrorKind::Connect),
         RecoveryDecision::GiveUp
     );
 }
@@ -205,7 +205,7 @@ fn f23_retry_after_is_kept_and_is_a_reason_to_wait_at_first() {
     recovery.on_end(now);
     let busy = FailureClass::of(ErrorKind::Status(503), Some(40 * S));
     assert_eq!(
-        recovery.verdict(busy),
+        recovery.decide(busy),
         RecoveryDecision::After(40 * S),
         "longer than reconnect-max-delay"
     );

@@ -2,8 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-/// Watches the streams of one session that send all the time: pictures and sound. What events bring,
-/// such as the metadata of a camera, may be silent for hours.
+use crate::mux::proto::MediaStream;
+
+/// Watches the streams of one session that send all the time: video and audio. A stream of metadata
+/// sends on events only and may be silent for hours.
 #[derive(Debug)]
 pub(crate) struct Watchdog {
     timeout: Option<Duration>,
@@ -12,7 +14,12 @@ pub(crate) struct Watchdog {
 }
 
 impl Watchdog {
-    /// From `now` on. `timeout` 0: off; so it is without a stream to watch.
+    /// Whether a stream sends all the time, so that its silence is a failure.
+    pub(crate) fn watches(stream: &MediaStream) -> bool {
+        matches!(stream.media.as_str(), "video" | "audio")
+    }
+
+    /// Watches `streams` from `now` on. It is off if `timeout` is 0 or there is no stream to watch.
     pub(crate) fn new(timeout: Duration, streams: Vec<usize>, now: Instant) -> Self {
         let is_on = !timeout.is_zero() && !streams.is_empty();
         Self {
@@ -22,7 +29,7 @@ impl Watchdog {
         }
     }
 
-    /// The silence begins anew, after a pause for instance.
+    /// Counts the silence from `now` on, after a pause for instance.
     pub(crate) fn restart(&mut self, now: Instant) {
         self.last = now;
     }
@@ -34,12 +41,12 @@ impl Watchdog {
         }
     }
 
-    /// When it will have been silent for too long; none: never.
+    /// When the silence will have lasted for too long; `None`: never.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         self.timeout.map(|timeout| self.last + timeout)
     }
 
-    /// For how long nothing came, if that is too long.
+    /// How long the silence has lasted, if that is too long.
     pub(crate) fn silence(&self, now: Instant) -> Option<Duration> {
         let silence = now.saturating_duration_since(self.last);
         self.timeout
