@@ -34,7 +34,7 @@ use crate::{
         panics,
         session::{
             control::SessionControl,
-            target::{SessionPlan, Target},
+            shared_state::{SessionPlan, Target},
         },
     },
 };

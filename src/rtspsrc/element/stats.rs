@@ -7,7 +7,7 @@ use gstreamer as gst;
 
 use crate::{
     mux::{ConnectionHealth, SessionStats, StreamStats, WaitReason},
-    rtspsrc::{manager::StreamReport, messages, session::status::SessionStatus},
+    rtspsrc::{manager::StreamReport, messages, session::shared_state::SessionStatus},
 };
 
 /// Fields that are not known (yet) are left out.

@@ -6,7 +6,6 @@
 
 mod light;
 mod rtpbin;
-mod src_pad;
 
 use std::{
     sync::Arc,
@@ -14,7 +13,7 @@ use std::{
     time::Instant,
 };
 
-use gst::glib;
+use gst::{glib, prelude::*};
 use gstreamer as gst;
 
 use light::Light;
@@ -23,6 +22,7 @@ use rtpbin::Rtpbin;
 use super::{
     RtspMuxSrc,
     media::{buffer::Marks, pads::Pads},
+    panics,
 };
 use crate::mux::{Packet, RtcpSender, recovery::OnBye};
 
@@ -148,4 +148,24 @@ pub(super) fn push_event(manager: &dyn Manager, event: &gst::Event) -> bool {
         taken |= manager.push_event(stream, event.clone());
     }
     taken
+}
+
+/// A pad as rtspsrc's of a TCP stream: live, with this latency, and events from downstream end here.
+fn src_pad(element: &RtspMuxSrc, name: &str, latency: gst::ClockTime) -> gst::Pad {
+    let (queries, events) = (element.downgrade(), element.downgrade());
+    gst::Pad::builder(gst::PadDirection::Src)
+        .name(name)
+        .query_function(move |pad, parent, query| {
+            panics::guard_weak(&queries, false, |_| match query.view_mut() {
+                gst::QueryViewMut::Latency(query) => {
+                    query.set(true, latency, gst::ClockTime::NONE);
+                    true
+                }
+                _ => gst::Pad::query_default(pad, parent, query),
+            })
+        })
+        .event_function(move |_, _, event| {
+            panics::guard_weak(&events, false, |_| event.type_() != gst::EventType::Seek)
+        })
+        .build()
 }

@@ -3,13 +3,11 @@
 //! `bus_queue` has the messages on their way to a bus, and the thread that posts them.
 
 pub(crate) mod bus_queue;
+pub(crate) mod overflow;
 
 use std::time::Duration;
 
-use gst::{
-    glib::{self, translate::IntoGlib},
-    prelude::*,
-};
+use gst::glib::{self, translate::IntoGlib};
 use gstreamer as gst;
 
 use self::bus_queue::Topic;
@@ -196,48 +194,6 @@ pub(crate) fn left_out(element: &RtspMuxSrc, text: &str) {
     let message = gst::message::Warning::builder(gst::StreamError::Format, text);
     let topic = Topic::Warning(text.to_owned());
     bus_queue::post(element, topic, message.src(element).build());
-}
-
-/// Packets of a stream that were not taken in time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Overflow {
-    /// How long ago the gap began.
-    pub(crate) ago: Duration,
-    /// How long it is.
-    pub(crate) gap: Duration,
-    /// How late the first packet after it is.
-    pub(crate) late: Duration,
-    /// RTP packets of the stream passed on so far in this session.
-    pub(crate) processed: u64,
-    /// And dropped.
-    pub(crate) dropped: u64,
-}
-
-/// Posts QOS: one for each overflow, at the end of its gap, and a second apart at least. Times are
-/// those of the gap, counts those of the session so far.
-pub(crate) fn overflow(element: &RtspMuxSrc, overflow: &Overflow) {
-    let now = element.current_running_time();
-    let began = now.map(|now| now.saturating_sub(clock_time(overflow.ago)));
-    let jitter = i64::try_from(overflow.late.as_nanos()).unwrap_or(i64::MAX);
-    let message = gst::message::Qos::builder(true)
-        .running_time(began)
-        .stream_time(began)
-        .timestamp(began)
-        .duration(clock_time(overflow.gap))
-        .values(jitter, 1.0, 1_000_000)
-        .stats(buffers(overflow.processed), buffers(overflow.dropped))
-        .src(element)
-        .build();
-    bus_queue::post(element, Topic::Overflow, message);
-}
-
-fn clock_time(duration: Duration) -> gst::ClockTime {
-    gst::ClockTime::try_from(duration).unwrap_or(gst::ClockTime::MAX)
-}
-
-/// The largest number stands for none there.
-fn buffers(count: u64) -> gst::format::Buffers {
-    gst::format::Buffers::from_u64(count.min(u64::MAX - 1))
 }
 
 /// Why a session cannot go on, as the bus hears it.

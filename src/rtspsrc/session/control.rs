@@ -8,8 +8,7 @@ use tokio::sync::watch;
 
 use super::{
     build_guard::BuildGuard,
-    status::{SessionStatus, SharedStatus},
-    target::{SessionPlan, Target},
+    shared_state::{SessionPlan, SessionStatus, SharedStatus, Target},
     task::{SessionTask, TaskEnds},
 };
 use crate::{

@@ -4,9 +4,8 @@ use gst::glib;
 use gstreamer as gst;
 use std::time::Duration;
 
-use super::report::ReasonClass;
 use crate::{
-    mux::{self, recovery::FailureClass},
+    mux::{self, ErrorKind, recovery::FailureClass},
     rtspsrc::messages::{Failure, SessionPhase},
 };
 
@@ -114,5 +113,84 @@ impl EndReason {
             },
             Self::Flow(flow) => Failure::of_flow(*flow),
         })
+    }
+}
+
+/// Why a session does not come up, as far as another failure of the same class is no news.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum ReasonClass {
+    /// There is no connection to the server, or it went.
+    Unreachable,
+    /// There is no TLS with the server.
+    Tls,
+    /// The server does not answer.
+    NoAnswer,
+    /// The server has answered with an error.
+    Refused,
+    /// It wants other credentials.
+    Credentials,
+    /// It sends the session elsewhere, and nowhere it plays.
+    Redirects,
+    /// A limit, of ours or of the user's, is reached.
+    Limit,
+    /// What it describes, or answers, cannot be used.
+    Unusable,
+    /// No media came.
+    Silent,
+    /// Media came that cannot be delivered.
+    Undeliverable,
+    /// The server ended the session.
+    Ended,
+}
+
+impl ReasonClass {
+    /// Of an error of the multiplexer.
+    pub(crate) fn of(kind: ErrorKind) -> Self {
+        match kind {
+            ErrorKind::Resolve | ErrorKind::Connect | ErrorKind::ConnectionLost => {
+                Self::Unreachable
+            }
+            ErrorKind::Tls(_) => Self::Tls,
+            ErrorKind::TimedOut => Self::NoAnswer,
+            ErrorKind::Unauthorized
+            | ErrorKind::CredentialsOnHold
+            | ErrorKind::Status(401 | 403 | 407) => Self::Credentials,
+            ErrorKind::Status(_) => Self::Refused,
+            ErrorKind::Redirects => Self::Redirects,
+            ErrorKind::ServerLimit | ErrorKind::CannotShare | ErrorKind::Runtime => Self::Limit,
+            ErrorKind::Cancelled | ErrorKind::ShutDown => Self::Ended,
+            // What is added to the list is about answers.
+            _ => Self::Unusable,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{ReasonClass as Class, *};
+
+    #[test]
+    fn reasons_of_a_kind_are_of_one_class() {
+        use crate::mux::{ErrorKind as Kind, TlsFailure};
+        let table = [
+            (Kind::Resolve, Class::Unreachable),
+            (Kind::Connect, Class::Unreachable),
+            (Kind::ConnectionLost, Class::Unreachable),
+            (Kind::Tls(TlsFailure::Expired), Class::Tls),
+            (Kind::TimedOut, Class::NoAnswer),
+            (Kind::Unauthorized, Class::Credentials),
+            (Kind::CredentialsOnHold, Class::Credentials),
+            (Kind::Status(403), Class::Credentials),
+            (Kind::Status(404), Class::Refused),
+            (Kind::Status(461), Class::Refused),
+            (Kind::Status(503), Class::Refused),
+            (Kind::Redirects, Class::Redirects),
+            (Kind::ServerLimit, Class::Limit),
+            (Kind::Sdp, Class::Unusable),
+            (Kind::Malformed, Class::Unusable),
+        ];
+        for (kind, class) in table {
+            assert_eq!(ReasonClass::of(kind), class, "{kind:?}");
+        }
     }
 }

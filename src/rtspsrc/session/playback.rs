@@ -13,15 +13,17 @@ use super::{
     build_guard::BuildGuard,
     end::EndReason,
     feed::{Fate, Feed, Halt, Next},
-    losses::Losses,
-    target::{Target, reached},
+    shared_state::{Target, reached},
 };
 use crate::{
     mux::{self, Packet, PacketKind, Session, recovery::Watchdog},
     rtspsrc::{
         CAT, RtspMuxSrc,
         media::deliverable::{Left, LeftOut, Undeliverable},
-        messages::{self, SessionPhase},
+        messages::{
+            self, SessionPhase,
+            overflow::{self, OverflowReports},
+        },
         threads::timer,
     },
 };
@@ -38,7 +40,7 @@ pub(crate) struct Playback<'a> {
     pub(crate) session: Session,
     pub(crate) feed: &'a mut Feed,
     pub(crate) watchdog: Watchdog,
-    pub(crate) losses: Losses,
+    pub(crate) overflows: OverflowReports,
     pub(crate) left_out: LeftOut,
     pub(crate) media_timeout: Duration,
     /// Packets dropped for the sake of a consumer, when that was looked at last.
@@ -96,7 +98,7 @@ impl Playback<'_> {
             let element = self.element.upgrade().ok_or(EndReason::Stopped)?;
             let began = timer::now();
             for packet in batch.drain(..) {
-                self.tell_losses(&element, began, &packet);
+                self.tell_overflow(&element, began, &packet);
                 let (kind, stream, received) = (packet.kind, packet.stream, packet.received);
                 let pushed = self.feed.push(&element, packet);
                 let fate = pushed.map_err(|halt| self.halted(halt))?;
@@ -125,7 +127,7 @@ impl Playback<'_> {
     }
 
     /// `began`: when the batch did, which will do for packets of which nothing is told.
-    fn tell_losses(&mut self, element: &RtspMuxSrc, began: Instant, packet: &Packet) {
+    fn tell_overflow(&mut self, element: &RtspMuxSrc, began: Instant, packet: &Packet) {
         let now = match packet.discontinuity {
             true => timer::now(),
             false => began,
@@ -137,15 +139,14 @@ impl Playback<'_> {
             let stream = streams.find(|stream| stream.stream == packet.stream);
             stream.map_or(0, |stream| stream.dropped)
         };
-        let overflow = self.losses.on_packet(packet, now, dropped);
-        if let Some(overflow) = overflow {
+        if let Some(told) = self.overflows.on_packet(packet, now, dropped) {
             gst::warning!(
                 CAT,
                 obj = element,
-                "stream {}: not taken in time: {overflow:?}",
+                "stream {}: not taken in time: {told:?}",
                 packet.stream
             );
-            messages::overflow(element, &overflow);
+            overflow::post(element, &told);
         }
     }
 

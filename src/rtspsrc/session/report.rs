@@ -9,10 +9,21 @@
 
 use std::{
     collections::BTreeMap,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
-use crate::mux::ErrorKind;
+use gst::{glib, prelude::*};
+use gstreamer as gst;
+
+use super::{
+    end::{EndReason, ReasonClass},
+    shared_state::{SessionState, SessionStatus, SharedStatus},
+};
+use crate::rtspsrc::{
+    RtspMuxSrc,
+    messages::{self, ProgressStep, SessionNews, bus_queue},
+};
 
 /// Until a reason of the same class is told once more, and then each time.
 const FIRST_REPEAT: Duration = Duration::from_secs(10 * 60);
@@ -27,55 +38,6 @@ const PROOF: Duration = Duration::from_millis(500);
 
 /// Messages about one outage before attempts are not told any more.
 const FEW: u32 = 3;
-
-/// Why a session does not come up, as far as another failure of the same class is no news.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum ReasonClass {
-    /// There is no connection to the server, or it went.
-    Unreachable,
-    /// There is no TLS with the server.
-    Tls,
-    /// The server does not answer.
-    NoAnswer,
-    /// The server has answered with an error.
-    Refused,
-    /// It wants other credentials.
-    Credentials,
-    /// It sends the session elsewhere, and nowhere it plays.
-    Redirects,
-    /// A limit, of ours or of the user's, is reached.
-    Limit,
-    /// What it describes, or answers, cannot be used.
-    Unusable,
-    /// No media came.
-    Silent,
-    /// Media came that cannot be delivered.
-    Undeliverable,
-    /// The server ended the session.
-    Ended,
-}
-
-impl ReasonClass {
-    /// Of an error of the multiplexer.
-    pub(crate) fn of(kind: ErrorKind) -> Self {
-        match kind {
-            ErrorKind::Resolve | ErrorKind::Connect | ErrorKind::ConnectionLost => {
-                Self::Unreachable
-            }
-            ErrorKind::Tls(_) => Self::Tls,
-            ErrorKind::TimedOut => Self::NoAnswer,
-            ErrorKind::Unauthorized
-            | ErrorKind::CredentialsOnHold
-            | ErrorKind::Status(401 | 403 | 407) => Self::Credentials,
-            ErrorKind::Status(_) => Self::Refused,
-            ErrorKind::Redirects => Self::Redirects,
-            ErrorKind::ServerLimit | ErrorKind::CannotShare | ErrorKind::Runtime => Self::Limit,
-            ErrorKind::Cancelled | ErrorKind::ShutDown => Self::Ended,
-            // What is added to the list is about answers.
-            _ => Self::Unusable,
-        }
-    }
-}
 
 /// When a class was told.
 #[derive(Clone, Copy, Debug)]
@@ -175,6 +137,110 @@ impl Reports {
             told.times = 1;
         }
         Some(since.saturating_duration_since(outage.began))
+    }
+}
+
+/// Speaks for one session, as long as there is an element.
+pub(crate) struct ProgressReporter {
+    element: glib::WeakRef<RtspMuxSrc>,
+    status: Arc<SharedStatus>,
+    /// The step that was announced and is not complete.
+    step: Option<ProgressStep>,
+    /// Nothing is said of steps, but that one is complete which was announced.
+    is_quiet: bool,
+}
+
+impl ProgressReporter {
+    pub(crate) fn new(element: &RtspMuxSrc, status: &Arc<SharedStatus>) -> Self {
+        Self {
+            element: element.downgrade(),
+            status: status.clone(),
+            step: None,
+            is_quiet: false,
+        }
+    }
+
+    /// Whether something is said of steps. Attempts that are made for days are told otherwise.
+    pub(crate) fn set_quiet(&mut self, is_quiet: bool) {
+        self.is_quiet = is_quiet;
+    }
+
+    pub(crate) fn set_state(&self, state: SessionState) {
+        self.note(|status| status.state = state);
+    }
+
+    /// For `stats`.
+    pub(crate) fn note(&self, change: impl FnOnce(&mut SessionStatus)) {
+        self.status.change(change);
+    }
+
+    /// A step begins; another one that was under way is not completed any more.
+    pub(crate) fn begin(&mut self, step: ProgressStep, text: &str) {
+        if self.step.is_some_and(|under_way| under_way != step) {
+            self.cancel();
+        }
+        if !self.is_quiet {
+            self.step = Some(step);
+            self.progress(gst::ProgressType::Start, text);
+        }
+    }
+
+    /// The step under way is this one.
+    pub(crate) fn is_at(&self, step: ProgressStep) -> bool {
+        self.step == Some(step)
+    }
+
+    pub(crate) fn go_on(&self, text: &str) {
+        if !self.is_quiet {
+            self.progress(gst::ProgressType::Continue, text);
+        }
+    }
+
+    pub(crate) fn complete(&mut self, text: &str) {
+        self.progress(gst::ProgressType::Complete, text);
+        self.step = None;
+    }
+
+    pub(crate) fn cancel(&mut self) {
+        self.progress(gst::ProgressType::Canceled, "Cancelled");
+        self.step = None;
+    }
+
+    /// The session is over, or waits for somebody to do something.
+    pub(crate) fn fail(&mut self, end: &EndReason) {
+        self.progress(gst::ProgressType::Error, "Failed");
+        self.step = None;
+        if let (Some(element), Some(failure)) = (self.element.upgrade(), end.failure()) {
+            messages::error(&element, failure);
+        }
+    }
+
+    /// The session did not come up, and waits.
+    pub(crate) fn warn(&self, end: &EndReason, news: &SessionNews<'_>) {
+        if let (Some(element), Some(failure)) = (self.element.upgrade(), end.failure()) {
+            messages::not_up(&element, failure, news);
+        }
+    }
+
+    /// Returns once all that was said is on the bus, or will not be.
+    pub(crate) async fn said(&self) {
+        if let Some(element) = self.element.upgrade() {
+            bus_queue::posted(&element).await;
+        }
+    }
+
+    /// Tells of a loss, an attempt or a recovery.
+    pub(crate) fn tell(&self, news: &SessionNews<'_>) {
+        if let Some(element) = self.element.upgrade() {
+            messages::session(&element, news);
+        }
+    }
+
+    /// About the step under way, if there is one.
+    fn progress(&self, kind: gst::ProgressType, text: &str) {
+        if let (Some(step), Some(element)) = (self.step, self.element.upgrade()) {
+            messages::progress(&element, kind, step, text);
+        }
     }
 }
 
@@ -297,30 +363,5 @@ mod tests {
         reports.on_media(start(), S);
         reports.on_recovered();
         assert!(reports.tells_steps());
-    }
-
-    #[test]
-    fn reasons_of_a_kind_are_of_one_class() {
-        use crate::mux::{ErrorKind as Kind, TlsFailure};
-        let table = [
-            (Kind::Resolve, Class::Unreachable),
-            (Kind::Connect, Class::Unreachable),
-            (Kind::ConnectionLost, Class::Unreachable),
-            (Kind::Tls(TlsFailure::Expired), Class::Tls),
-            (Kind::TimedOut, Class::NoAnswer),
-            (Kind::Unauthorized, Class::Credentials),
-            (Kind::CredentialsOnHold, Class::Credentials),
-            (Kind::Status(403), Class::Credentials),
-            (Kind::Status(404), Class::Refused),
-            (Kind::Status(461), Class::Refused),
-            (Kind::Status(503), Class::Refused),
-            (Kind::Redirects, Class::Redirects),
-            (Kind::ServerLimit, Class::Limit),
-            (Kind::Sdp, Class::Unusable),
-            (Kind::Malformed, Class::Unusable),
-        ];
-        for (kind, class) in table {
-            assert_eq!(ReasonClass::of(kind), class, "{kind:?}");
-        }
     }
 }

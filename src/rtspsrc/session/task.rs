@@ -9,11 +9,9 @@
 //! no end of stream: running time goes on, and recordings with it.
 
 mod open;
+mod recover;
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Instant};
 
 use gst::{glib, prelude::*};
 use gstreamer as gst;
@@ -24,28 +22,24 @@ use super::{
     build_guard::BuildGuard,
     end::EndReason,
     feed::Feed,
-    losses::Losses,
     playback::Playback,
-    progress::ProgressReporter,
-    report::Reports,
-    status::{SessionState, SharedStatus},
-    target::{SessionPlan, Target, reached},
+    report::{ProgressReporter, Reports},
+    shared_state::{SessionPlan, SessionState, SharedStatus, Target, reached},
 };
 use crate::{
     mux::{
         Credentials, Error, Ready, Session, SessionMonitor, SessionOptions,
-        recovery::{FailureClass, Recovered, Recovery, RecoveryDecision, StreamKinds, Watchdog},
+        recovery::{Recovered, Recovery, StreamKinds, Watchdog},
     },
     rtspsrc::{
-        CAT, RtspMuxSrc, manager,
+        RtspMuxSrc, manager,
         media::{caps, deliverable::LeftOut},
-        messages::{ProgressStep, SessionChange, SessionNews, SessionPhase},
+        messages::{
+            ProgressStep, SessionChange, SessionNews, SessionPhase, overflow::OverflowReports,
+        },
         threads::timer,
     },
 };
-
-/// User and password are set one after the other; both count.
-const BOTH_SET: Duration = Duration::from_millis(300);
 
 /// The task's ends of what it shares with the element's [control](super::control).
 pub(crate) struct TaskEnds {
@@ -153,160 +147,6 @@ impl SessionTask {
         }
     }
 
-    /// The session has ended: waits for the time of the next attempt. Gives the end back if it is
-    /// final.
-    async fn recover(&mut self, end: EndReason) -> Option<EndReason> {
-        let now = timer::now();
-        if end.is_wanted() {
-            return Some(end);
-        }
-        if self.is_finished() {
-            return Some(EndReason::Flow(gst::FlowError::Eos));
-        }
-        let is_new = self.recovery.on_end(now);
-        let reason = end.reason();
-        // None would say that the user starts it.
-        self.failure = Some(end.to_error());
-        let failure_class = end.failure_class();
-        let decision = self.recovery.decide(failure_class);
-        // Another session may show that the credentials are right.
-        let is_held = matches!(
-            failure_class,
-            FailureClass::Credentials(Some(_)) | FailureClass::OnHold(_)
-        );
-        self.reporter.note(|status| {
-            status.last_error = Some(reason.clone());
-            status.outages = self.recovery.outages();
-        });
-        if decision == RecoveryDecision::GiveUp {
-            return Some(end);
-        }
-        if is_new && self.recovery.has_played() && self.reports.on_lost(now) {
-            gst::warning!(CAT, "lost: {reason}");
-            self.tell(SessionChange::Lost, &reason);
-        }
-        let is_credentials = matches!(
-            decision,
-            RecoveryDecision::Later(_) | RecoveryDecision::Ask(_)
-        );
-        self.reporter
-            .set_quiet(!self.reports.tells_steps() && !is_credentials);
-        if !matches!(decision, RecoveryDecision::Ask(_))
-            && !self.has_media
-            && self.reports.on_failure(now, end.class())
-        {
-            self.reporter
-                .warn(&end, &self.news(SessionChange::Retrying, &reason));
-        }
-        if !self.reporter.is_at(ProgressStep::Open) {
-            self.reporter.begin(
-                ProgressStep::Open,
-                &format!("Reconnecting to {}", self.camera),
-            );
-        }
-        match decision {
-            RecoveryDecision::After(wait) => {
-                self.reporter.set_state(SessionState::Recovering);
-                self.reporter.go_on(&format!(
-                    "Trying again in {:.1} s: {reason}",
-                    wait.as_secs_f64()
-                ));
-                timer::pass(wait).await;
-            }
-            RecoveryDecision::Later(wait) => {
-                self.reporter.set_state(SessionState::Unauthorized);
-                self.reporter.go_on(&format!(
-                    "Trying again in {} s, or with other credentials: {reason}",
-                    wait.as_secs()
-                ));
-                let other = self.other_credentials_within(Some(wait), is_held);
-                if other.await == Some(false) {
-                    return Some(EndReason::Stopped);
-                }
-            }
-            RecoveryDecision::OnHold(wait) => {
-                self.reporter.set_state(SessionState::Recovering);
-                self.reporter.go_on(&format!(
-                    "Trying again in {} s, or once the server has accepted user and password: {reason}",
-                    wait.as_secs()
-                ));
-                let other = self.other_credentials_within(Some(wait), is_held);
-                if other.await == Some(false) {
-                    return Some(EndReason::Stopped);
-                }
-            }
-            RecoveryDecision::Ask(again) => {
-                self.reporter.set_state(SessionState::Unauthorized);
-                // Told once: a session whose turn comes later is turned away several times.
-                if !std::mem::replace(&mut self.is_refusal_told, true) {
-                    self.reporter.fail(&end);
-                }
-                let other = self.other_credentials_within(again, is_held).await;
-                if other == Some(false) {
-                    return Some(EndReason::Stopped);
-                }
-                self.is_refusal_told &= other.is_none();
-                self.reporter.begin(ProgressStep::Open, "Opening Stream");
-            }
-            _ => {
-                self.reporter.set_state(SessionState::Recovering);
-                self.reporter.go_on(&format!("Trying again: {reason}"));
-            }
-        }
-        if self.is_finished() {
-            return Some(EndReason::Flow(gst::FlowError::Eos));
-        }
-        let attempt = self.recovery.on_attempt();
-        self.reporter.note(|status| status.attempts = attempt);
-        if self.reports.on_attempt(timer::now()) {
-            self.tell(SessionChange::Retrying, &reason);
-        }
-        self.reporter.set_quiet(!self.reports.tells_steps());
-        None
-    }
-
-    /// Waits so long for other credentials; where `is_held`, until the server has accepted these, too.
-    async fn other_credentials_within(
-        &mut self,
-        wait: Option<Duration>,
-        is_held: bool,
-    ) -> Option<bool> {
-        let (mux, options) = (self.plan.mux.clone(), self.latest.borrow().clone());
-        let over = async {
-            match wait {
-                Some(wait) => timer::pass(wait).await,
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            biased;
-            other = self.other_credentials() => Some(other),
-            () = mux.credentials_accepted(&options), if is_held => {
-                // This session has failed at nothing: the first time it needs not wait for its turn.
-                self.failure.take_if(|_| self.recovery.attempts() == 0);
-                None
-            }
-            () = over => None,
-        }
-    }
-
-    /// Waits for credentials other than those that were refused: repeating them locks accounts. False
-    /// if there will be none, because the element is gone.
-    async fn other_credentials(&mut self) -> bool {
-        if self.latest.changed().await.is_err() {
-            return false;
-        }
-        while let Some(()) = self.changed_soon().await {}
-        true
-    }
-
-    async fn changed_soon(&mut self) -> Option<()> {
-        tokio::select! {
-            changed = self.latest.changed() => changed.ok(),
-            () = timer::pass(BOTH_SET) => None,
-        }
-    }
-
     /// PLAY, once the element wants to, and all that makes the pads ready for what comes.
     async fn play(&mut self, ready: Ready, setup_plan: SetupPlan) -> Result<Session, EndReason> {
         let session = if *self.target.borrow() == Target::Playing {
@@ -373,7 +213,7 @@ impl SessionTask {
             session,
             feed: &mut feed,
             watchdog,
-            losses: Losses::default(),
+            overflows: OverflowReports::default(),
             left_out: LeftOut::default(),
             media_timeout: self.plan.media_timeout,
             dropped: 0,

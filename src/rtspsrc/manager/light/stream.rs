@@ -22,7 +22,7 @@ use crate::{
     mux::proto::wire::rtp::RtpHeader,
     rtspsrc::{
         RtspMuxSrc, lock,
-        manager::{SenderReport, StreamReport, src_pad::src_pad},
+        manager::{SenderReport, StreamReport, src_pad},
         threads::Errand,
     },
 };

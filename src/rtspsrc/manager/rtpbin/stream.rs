@@ -16,7 +16,7 @@ use gstreamer as gst;
 use super::jitterbuffer_fill::JitterbufferFill;
 use crate::{
     mux::RtcpSender,
-    rtspsrc::{CAT, RtspMuxSrc, lock, manager::src_pad::src_pad, panics, threads::timer},
+    rtspsrc::{CAT, RtspMuxSrc, lock, manager::src_pad, panics, threads::timer},
 };
 
 /// Who takes rtpbin's reports at present.

@@ -7,15 +7,18 @@ use gstreamer as gst;
 use super::SessionTask;
 use crate::{
     mux::{
-        Opening, Presentation, Ready, RedialPermit, SessionOptions, WaitReason,
+        MediaStream, Opening, Presentation, Ready, RedialPermit, SessionOptions, WaitReason,
         proto::wire::uri::redacted,
-        recovery::{OnBye, StreamKinds},
+        recovery::{OnBye, StreamKinds, Watchdog},
     },
     rtspsrc::{
         CAT,
-        media::pads::{NewStream, Pads},
+        media::{
+            caps,
+            pads::{NewStream, Pads},
+        },
         messages::SessionPhase,
-        session::{end::EndReason, streams},
+        session::end::EndReason,
     },
 };
 
@@ -41,7 +44,7 @@ impl SessionTask {
         let described = opening.describe().await;
         drop(turn);
         let described = described.map_err(|error| self.failed(SessionPhase::Opening, error))?;
-        let mut streams = streams::playable(&self.camera, described.presentation())?;
+        let mut streams = playable(&self.camera, described.presentation())?;
         self.follow(described.presentation(), &mut streams)?;
         let numbers: Vec<usize> = streams.iter().map(|stream| stream.number).collect();
         let sdp = described.presentation().sdp.clone();
@@ -50,7 +53,7 @@ impl SessionTask {
         let ready = ready.map_err(|error| self.failed(SessionPhase::Opening, error))?;
         // It was gone by what was described for an earlier session, and the server says more now.
         if ready.presentation().sdp != sdp {
-            streams = streams::playable(&self.camera, ready.presentation())?;
+            streams = playable(&self.camera, ready.presentation())?;
             self.follow(ready.presentation(), &mut streams)?;
         }
         let is_recovered = self.recovery.policy().is_on;
@@ -68,7 +71,7 @@ impl SessionTask {
                 .iter()
                 .any(|grant| grant.stream == stream.number)
         });
-        self.watched = streams::watched(ready.presentation(), &streams);
+        self.watched = watched(ready.presentation(), &streams);
         self.reporter.complete("Opened Stream");
         Ok((ready, SetupPlan { streams, on_bye }))
     }
@@ -100,7 +103,7 @@ impl SessionTask {
         presentation: &Presentation,
         streams: &mut Vec<NewStream>,
     ) -> Result<(), EndReason> {
-        let kinds = StreamKinds::of(streams::described(presentation, streams));
+        let kinds = StreamKinds::of(described(presentation, streams));
         let (Some(before), Some(manager)) = (&self.kinds, self.build_guard.manager()) else {
             self.kinds = Some(kinds);
             return Ok(());
@@ -137,4 +140,52 @@ impl SessionTask {
             None => Err(EndReason::Stopped),
         }
     }
+}
+
+/// The streams of the presentation that GStreamer has caps for.
+fn playable(camera: &str, presentation: &Presentation) -> Result<Vec<NewStream>, EndReason> {
+    let mut maps = caps::payload_maps(&presentation.sdp)
+        .map_err(|refused| EndReason::Description(format!("{camera}: DESCRIBE: {refused}")))?;
+    let mut streams = Vec::new();
+    for (number, stream) in presentation.streams.iter().enumerate() {
+        let map = match maps.get_mut(stream.index) {
+            Some(map) => std::mem::replace(map, Err(caps::Unusable::Malformed)),
+            None => Err(caps::Unusable::Malformed),
+        };
+        match map {
+            Ok(payloads) => streams.push(NewStream {
+                number,
+                section: stream.index,
+                payloads,
+            }),
+            Err(reason) => {
+                gst::warning!(CAT, "{camera}: m= line {} left out: {reason}", stream.index);
+            }
+        }
+    }
+    if streams.is_empty() {
+        let text =
+            format!("{camera}: DESCRIBE: no stream of the session description can be played");
+        return Err(EndReason::Description(text));
+    }
+    Ok(streams)
+}
+
+/// What the server describes of the streams that are played.
+fn described<'a>(
+    presentation: &'a Presentation,
+    streams: &[NewStream],
+) -> impl Iterator<Item = &'a MediaStream> {
+    let of = |stream: &NewStream| presentation.streams.get(stream.number);
+    streams.iter().filter_map(of)
+}
+
+/// Of the streams that are played, the ones whose silence is a failure.
+fn watched(presentation: &Presentation, streams: &[NewStream]) -> Vec<usize> {
+    let is_watched = |stream: &&NewStream| {
+        let described = presentation.streams.get(stream.number);
+        described.is_some_and(Watchdog::watches)
+    };
+    let watched = streams.iter().filter(is_watched);
+    watched.map(|stream| stream.number).collect()
 }

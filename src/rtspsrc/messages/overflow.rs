@@ -1,13 +1,17 @@
-//! What is told of packets that were not taken in time. Pure.
+//! QOS messages for packets that were not taken in time: when one is due, and what it says.
 
 use std::{
     collections::BTreeMap,
     time::{Duration, Instant},
 };
 
+use gst::prelude::*;
+use gstreamer as gst;
+
+use super::bus_queue::{self, Topic};
 use crate::{
     mux::{Packet, PacketKind},
-    rtspsrc::messages::Overflow,
+    rtspsrc::RtspMuxSrc,
 };
 
 /// At most one message in so long, for each stream. The next one has the counts of all before it.
@@ -15,7 +19,7 @@ const INTERVAL: Duration = Duration::from_secs(1);
 
 /// Of one stream.
 #[derive(Debug, Default)]
-struct Passage {
+struct StreamCounts {
     processed: u64,
     /// When the last packet passed on came.
     last: Option<Instant>,
@@ -24,9 +28,9 @@ struct Passage {
 
 /// Follows the packets of one session on their way to the pads.
 #[derive(Debug, Default)]
-pub(crate) struct Losses(BTreeMap<usize, Passage>);
+pub(crate) struct OverflowReports(BTreeMap<usize, StreamCounts>);
 
-impl Losses {
+impl OverflowReports {
     /// A packet is about to be passed on. If there is something to tell, gives it; `dropped` looks up
     /// how many packets of the stream were dropped so far.
     pub(crate) fn on_packet(
@@ -38,17 +42,17 @@ impl Losses {
         if packet.kind != PacketKind::Rtp {
             return None;
         }
-        let passage = self.0.entry(packet.stream).or_default();
-        let before = passage.last.replace(packet.received);
-        let processed = passage.processed;
-        passage.processed += 1;
-        let is_new = passage
+        let counts = self.0.entry(packet.stream).or_default();
+        let before = counts.last.replace(packet.received);
+        let processed = counts.processed;
+        counts.processed += 1;
+        let is_new = counts
             .told
             .is_none_or(|told| now.saturating_duration_since(told) >= INTERVAL);
         if !packet.discontinuity || !is_new {
             return None;
         }
-        passage.told = Some(now);
+        counts.told = Some(now);
         let began = before.unwrap_or(packet.received);
         Some(Overflow {
             ago: now.saturating_duration_since(began),
@@ -58,6 +62,48 @@ impl Losses {
             dropped: dropped(),
         })
     }
+}
+
+/// Packets of a stream that were not taken in time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Overflow {
+    /// How long ago the gap began.
+    pub(crate) ago: Duration,
+    /// How long it is.
+    pub(crate) gap: Duration,
+    /// How late the first packet after it is.
+    pub(crate) late: Duration,
+    /// RTP packets of the stream passed on so far in this session.
+    pub(crate) processed: u64,
+    /// And dropped.
+    pub(crate) dropped: u64,
+}
+
+/// Posts QOS: one for each overflow, at the end of its gap, and a second apart at least. Times are
+/// those of the gap, counts those of the session so far.
+pub(crate) fn post(element: &RtspMuxSrc, overflow: &Overflow) {
+    let now = element.current_running_time();
+    let began = now.map(|now| now.saturating_sub(clock_time(overflow.ago)));
+    let jitter = i64::try_from(overflow.late.as_nanos()).unwrap_or(i64::MAX);
+    let message = gst::message::Qos::builder(true)
+        .running_time(began)
+        .stream_time(began)
+        .timestamp(began)
+        .duration(clock_time(overflow.gap))
+        .values(jitter, 1.0, 1_000_000)
+        .stats(buffers(overflow.processed), buffers(overflow.dropped))
+        .src(element)
+        .build();
+    bus_queue::post(element, Topic::Overflow, message);
+}
+
+fn clock_time(duration: Duration) -> gst::ClockTime {
+    gst::ClockTime::try_from(duration).unwrap_or(gst::ClockTime::MAX)
+}
+
+/// The largest number stands for none there.
+fn buffers(count: u64) -> gst::format::Buffers {
+    gst::format::Buffers::from_u64(count.min(u64::MAX - 1))
 }
 
 #[cfg(test)]
@@ -83,10 +129,10 @@ mod tests {
     #[test]
     fn f32_a_gap_is_told_with_its_place_and_length() {
         let start = Instant::now();
-        let mut losses = Losses::default();
-        assert_eq!(losses.on_packet(&packet(start, false), start, || 0), None);
+        let mut reports = OverflowReports::default();
+        assert_eq!(reports.on_packet(&packet(start, false), start, || 0), None);
         let after = packet(start + 500 * MS, true);
-        let told = losses.on_packet(&after, start + 520 * MS, || 7);
+        let told = reports.on_packet(&after, start + 520 * MS, || 7);
         assert_eq!(
             told,
             Some(Overflow {
@@ -102,11 +148,11 @@ mod tests {
     #[test]
     fn messages_are_a_second_apart_and_each_has_all_counts() {
         let start = Instant::now();
-        let mut losses = Losses::default();
+        let mut reports = OverflowReports::default();
         let mut told = Vec::new();
         for n in 0..25 {
             let at = start + n * 100 * MS;
-            let message = losses.on_packet(&packet(at, true), at, || u64::from(n));
+            let message = reports.on_packet(&packet(at, true), at, || u64::from(n));
             told.extend(message.map(|message| message.dropped));
         }
         assert_eq!(told, [0, 10, 20]);

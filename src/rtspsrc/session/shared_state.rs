@@ -1,8 +1,45 @@
-//! How a session stands, for those who look at the element from outside.
+//! What the element and the task of its session share: the target that the element sets, and the status
+//! that the task keeps for `stats`.
 
-use std::sync::Mutex;
+use std::{sync::Mutex, time::Duration};
 
-use crate::rtspsrc::lock;
+use tokio::sync::watch;
+
+use crate::{
+    mux::{Intent, Mux, SessionOptions, recovery::RecoveryPolicy},
+    rtspsrc::{lock, manager::ManagerChoice},
+};
+
+/// Where the element wants its session to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Target {
+    /// Set up, or paused.
+    Paused,
+    /// Playing.
+    Playing,
+    /// Gone.
+    Stopped,
+}
+
+/// What a session is to be.
+#[derive(Debug)]
+pub(crate) struct SessionPlan {
+    pub(crate) mux: Mux,
+    pub(crate) options: SessionOptions,
+    /// Announced the session, for its first attempt.
+    pub(crate) intent: Option<Intent>,
+    pub(crate) manager: ManagerChoice,
+    pub(crate) latency_ms: u32,
+    /// `media-timeout`; 0: off.
+    pub(crate) media_timeout: Duration,
+    pub(crate) policy: RecoveryPolicy,
+}
+
+/// Returns once the target is as wanted, or the element is gone.
+pub(crate) async fn reached(target: &mut watch::Receiver<Target>, wanted: impl Fn(Target) -> bool) {
+    // An error means that the control was dropped: the caller looks at the target again.
+    let _ = target.wait_for(|target| wanted(*target)).await;
+}
 
 /// Where a session is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

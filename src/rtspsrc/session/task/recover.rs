@@ -1,0 +1,201 @@
+//! From the end of one session to the beginning of the next one.
+
+use std::time::Duration;
+
+use gstreamer as gst;
+
+use super::SessionTask;
+use crate::{
+    mux::recovery::{FailureClass, RecoveryDecision},
+    rtspsrc::{
+        CAT,
+        messages::{ProgressStep, SessionChange},
+        session::{end::EndReason, shared_state::SessionState},
+        threads::timer,
+    },
+};
+
+/// User and password are set one after the other; both count.
+const BOTH_SET: Duration = Duration::from_millis(300);
+
+impl SessionTask {
+    /// Waits, after the end of a session, until the next attempt is due. Returns the end if it is final.
+    pub(super) async fn recover(&mut self, end: EndReason) -> Option<EndReason> {
+        if end.is_wanted() {
+            return Some(end);
+        }
+        if self.is_finished() {
+            return Some(EndReason::Flow(gst::FlowError::Eos));
+        }
+        let is_new = self.recovery.on_end(timer::now());
+        let reason = end.reason();
+        // Without an error `Mux::turn` takes the attempt for one that the user starts.
+        self.failure = Some(end.to_error());
+        let failure = end.failure_class();
+        let decision = self.recovery.decide(failure);
+        self.reporter.note(|status| {
+            status.last_error = Some(reason.clone());
+            status.outages = self.recovery.outages();
+        });
+        if decision == RecoveryDecision::GiveUp {
+            return Some(end);
+        }
+        self.tell_end(&end, &reason, is_new, decision);
+        // Another session may show that the credentials are right.
+        let is_held = matches!(
+            failure,
+            FailureClass::Credentials(Some(_)) | FailureClass::OnHold(_)
+        );
+        if let Some(end) = self.wait(&end, &reason, decision, is_held).await {
+            return Some(end);
+        }
+        if self.is_finished() {
+            return Some(EndReason::Flow(gst::FlowError::Eos));
+        }
+        let attempt = self.recovery.on_attempt();
+        self.reporter.note(|status| status.attempts = attempt);
+        if self.reports.on_attempt(timer::now()) {
+            self.tell(SessionChange::Retrying, &reason);
+        }
+        self.reporter.set_quiet(!self.reports.tells_steps());
+        None
+    }
+
+    /// Posts what the bus is to hear of the end of a session that is set up again.
+    fn tell_end(
+        &mut self,
+        end: &EndReason,
+        reason: &str,
+        is_new: bool,
+        decision: RecoveryDecision,
+    ) {
+        let now = timer::now();
+        if is_new && self.recovery.has_played() && self.reports.on_lost(now) {
+            gst::warning!(CAT, "lost: {reason}");
+            self.tell(SessionChange::Lost, reason);
+        }
+        let is_asked = matches!(decision, RecoveryDecision::Ask(_));
+        let is_credentials = is_asked || matches!(decision, RecoveryDecision::Later(_));
+        self.reporter
+            .set_quiet(!self.reports.tells_steps() && !is_credentials);
+        if !is_asked && !self.has_media && self.reports.on_failure(now, end.class()) {
+            self.reporter
+                .warn(end, &self.news(SessionChange::Retrying, reason));
+        }
+        if !self.reporter.is_at(ProgressStep::Open) {
+            self.reporter.begin(
+                ProgressStep::Open,
+                &format!("Reconnecting to {}", self.camera),
+            );
+        }
+    }
+
+    /// Waits as decided. Returns the end of the task if the element is gone.
+    async fn wait(
+        &mut self,
+        end: &EndReason,
+        reason: &str,
+        decision: RecoveryDecision,
+        is_held: bool,
+    ) -> Option<EndReason> {
+        let (state, text) = match decision {
+            RecoveryDecision::After(wait) => (
+                SessionState::Recovering,
+                format!("Trying again in {:.1} s: {reason}", wait.as_secs_f64()),
+            ),
+            RecoveryDecision::Later(wait) => (
+                SessionState::Unauthorized,
+                format!(
+                    "Trying again in {} s, or with other credentials: {reason}",
+                    wait.as_secs()
+                ),
+            ),
+            RecoveryDecision::OnHold(wait) => (
+                SessionState::Recovering,
+                format!(
+                    "Trying again in {} s, or once the server has accepted user and password: {reason}",
+                    wait.as_secs()
+                ),
+            ),
+            RecoveryDecision::Ask(again) => return self.ask(end, again, is_held).await,
+            _ => (SessionState::Recovering, format!("Trying again: {reason}")),
+        };
+        self.reporter.set_state(state);
+        self.reporter.go_on(&text);
+        let is_gone = match decision {
+            RecoveryDecision::After(wait) => {
+                timer::pass(wait).await;
+                false
+            }
+            RecoveryDecision::Later(wait) | RecoveryDecision::OnHold(wait) => {
+                let other = self.other_credentials_within(Some(wait), is_held);
+                other.await == Some(false)
+            }
+            _ => false,
+        };
+        is_gone.then_some(EndReason::Stopped)
+    }
+
+    /// Posts the ERROR for refused credentials and waits for other ones, or for the time `again`.
+    async fn ask(
+        &mut self,
+        end: &EndReason,
+        again: Option<Duration>,
+        is_held: bool,
+    ) -> Option<EndReason> {
+        self.reporter.set_state(SessionState::Unauthorized);
+        // Posted once: a session whose turn comes later is refused several times.
+        if !std::mem::replace(&mut self.is_refusal_told, true) {
+            self.reporter.fail(end);
+        }
+        let other = self.other_credentials_within(again, is_held).await;
+        if other == Some(false) {
+            return Some(EndReason::Stopped);
+        }
+        self.is_refusal_told &= other.is_none();
+        self.reporter.begin(ProgressStep::Open, "Opening Stream");
+        None
+    }
+
+    /// Waits so long for other credentials; where `is_held`, until the server has accepted these, too.
+    async fn other_credentials_within(
+        &mut self,
+        wait: Option<Duration>,
+        is_held: bool,
+    ) -> Option<bool> {
+        let (mux, options) = (self.plan.mux.clone(), self.latest.borrow().clone());
+        let over = async {
+            match wait {
+                Some(wait) => timer::pass(wait).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            other = self.other_credentials() => Some(other),
+            () = mux.credentials_accepted(&options), if is_held => {
+                // This session has failed at nothing: the first time it needs not wait for its turn.
+                self.failure.take_if(|_| self.recovery.attempts() == 0);
+                None
+            }
+            () = over => None,
+        }
+    }
+
+    /// Waits for credentials other than those that were refused: repeating them locks accounts. False
+    /// if there will be none, because the element is gone.
+    async fn other_credentials(&mut self) -> bool {
+        if self.latest.changed().await.is_err() {
+            return false;
+        }
+        while let Some(()) = self.changed_soon().await {}
+        true
+    }
+
+    async fn changed_soon(&mut self) -> Option<()> {
+        tokio::select! {
+            changed = self.latest.changed() => changed.ok(),
+            () = timer::pass(BOTH_SET) => None,
+        }
+    }
+}
