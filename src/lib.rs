@@ -1,9 +1,10 @@
 //! RTSP session multiplexer: many cameras of one server over **one** RTSP connection.
 //!
-//! Every other RTSP client opens a TCP connection per stream. This one opens a connection per
-//! *server* and runs many SETUP/PLAY sessions on it, their media interleaved (RFC 2326 10.12) and
-//! told apart by channel. It is a library for tokio ([`mux`]) and a GStreamer source element,
-//! `rtspmuxsrc` ([`rtspsrc`], feature `plugin`), that takes the place of `rtspsrc`.
+//! Every other RTSP client opens a TCP connection per stream. This one opens one connection per *server*
+//! and runs many SETUP/PLAY sessions on it. Their media is interleaved on the connection (RFC 2326
+//! 10.12); the channel number tells the sessions apart. It is a library for tokio ([`mux`]) and a
+//! GStreamer source element, `rtspmuxsrc` ([`rtspsrc`], feature `plugin`), that takes the place of
+//! `rtspsrc`.
 //!
 //! # Layout
 //!
@@ -22,29 +23,29 @@
 //!
 //! # One packet, from socket to pad
 //!
-//! The driver reads into chunks that go round. The codec cuts `$ channel length payload` out of
-//! them without a copy; the channel table names session and stream; the packet goes, with all that
-//! was read together, into that session's bounded queue, and if the queue is full something is
-//! dropped there and counted ([`OverflowPolicy`](mux::OverflowPolicy)). **The reader never waits**,
-//! save where a session has asked for that and has the connection for itself: not for a consumer,
-//! not for a lock held across I/O, not for the writer. It does pause, for milliseconds, while most
-//! of what it reads is for consumers that are behind and only need the processor. The
-//! element's task takes what is queued and pushes it, on threads of its own, through the RTP manager
-//! to the pad.
+//! The driver reads into chunks of memory that it uses again. The codec cuts `$ channel length payload`
+//! out of them without a copy, and the channel table names session and stream. The driver puts the
+//! packets of one read together into the bounded queue of that session; a full queue drops packets and
+//! counts them ([`OverflowPolicy`](mux::OverflowPolicy)). **The reader never waits** for a consumer, for
+//! the writer, or for a lock that is held across I/O. There are two exceptions: a session with a
+//! connection of its own may ask the reader to wait (`block`), and the reader pauses for milliseconds
+//! while most of what it reads is for consumers that wait for CPU time. The element's session task takes
+//! the packets out of the queue and pushes them, on a worker thread, through the RTP manager to the pad.
 //!
 //! # One request
 //!
-//! A handle sends a command to the driver; the protocol gives it CSeq, channels, a deadline and an
-//! `Authorization`; its answer is found by CSeq, and the waiting future gets it. A caller that goes
-//! away in mid-request leaves nothing behind: when the answer comes, the server gets its TEARDOWN.
+//! A handle sends a command to the driver. The protocol state machine gives the request its CSeq,
+//! channels, a deadline and an `Authorization`. It finds the answer by CSeq, and the waiting future gets
+//! it. A caller that drops the future in the middle of a request leaves nothing behind: when the answer
+//! comes, the driver sends the TEARDOWN.
 //!
 //! # What always holds
 //!
 //! * A packet goes only to the session that was granted its channel.
 //! * Two sessions share a connection only if everything that identifies it is equal: server,
 //!   credentials, user agent, group.
-//! * Every session the server ever named an id for gets exactly one TEARDOWN, however it ends.
-//! * A session's failure is its own; only the end of the connection ends others.
+//! * Every session that the server has given an id gets exactly one TEARDOWN, however it ends.
+//! * The failure of one session ends no other session; only the end of the connection does.
 //! * Passwords appear nowhere: not in logs, errors, statistics, messages.
 
 // Clocks, timers and tasks have their places: see clippy.toml. Tests of pure code take any time.
@@ -58,6 +59,6 @@ pub mod rtspsrc;
 
 #[cfg(feature = "plugin")]
 #[doc(inline)]
-/// Registers the element `rtspmuxsrc` from this copy of the crate, for applications that link it
-/// instead of loading the plugin file. Call it after `gst::init`.
+/// Registers the element `rtspmuxsrc` from this copy of the crate. It is for applications that link the
+/// crate instead of loading the plugin file. Call it after `gst::init`.
 pub use plugin::plugin_register_static;

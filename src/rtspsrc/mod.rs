@@ -10,9 +10,10 @@
 //! panics    a panic becomes an ERROR of its element
 //! ```
 //!
-//! Packets are pushed from the threads `rtspmux-feed` (see `threads`), never from those that read
-//! sockets, and messages are posted from neither (see `messages::bus_queue`). State changes wait for neither, save READY to NULL: up to `teardown-timeout` for the
-//! answer to TEARDOWN.
+//! The threads `rtspmux-feed` push packets (see `threads`); the threads that read sockets never do.
+//! Neither of them posts messages: that is the thread `rtspmux-bus` (see `messages::bus_queue`). No state
+//! change waits for the server, except READY to NULL: it waits for the answer to TEARDOWN, for
+//! `teardown-timeout` at most.
 
 pub(crate) mod element;
 mod manager;
@@ -52,22 +53,23 @@ glib::wrapper! {
         @implements gst::ChildProxy, gst::URIHandler;
 }
 
-/// Locks a mutex, also one whose holder panicked: that panic was caught and reported (see `panics`).
+/// Locks a mutex, even if a thread panicked while it held the mutex: that panic was reported (see
+/// `panics`).
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Registers the element. Its rank is NONE, as `rtspsrc`'s: of the two, `playbin` takes the one whose
-/// name sorts first, which is ours, unless `GST_PLUGIN_FEATURE_RANK=rtspsrc:1` says otherwise.
+/// Registers the element. Its rank is NONE, as that of `rtspsrc`. `playbin` takes the one whose name
+/// sorts first, which is `rtspmuxsrc`; `GST_PLUGIN_FEATURE_RANK=rtspsrc:1` makes it take `rtspsrc`.
 ///
 /// # Errors
 ///
-/// Another copy of this crate in the process was first - the plugin file and an application that
-/// links the library - or GStreamer refuses, for a reason it logs.
+/// Another copy of this crate has registered the element in this process, as when an application links
+/// the library and loads the plugin file too. Or GStreamer refuses, and logs the reason.
 pub(crate) fn register(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
     static OURS: AtomicBool = AtomicBool::new(false);
 
-    // GLib panics when a type is registered twice, and it would do so across C.
+    // A second registration of a type panics in the bindings, and the panic would cross C code.
     let first = !OURS.swap(true, Ordering::AcqRel);
     if first && glib::Type::from_name("GstRtspMuxSrc").is_some() {
         OURS.store(false, Ordering::Release);

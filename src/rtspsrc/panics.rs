@@ -1,7 +1,7 @@
-//! A panic of ours must not cross into GStreamer: it becomes an ERROR on the bus.
+//! Turns a panic of this crate into an ERROR on the bus, as it must not unwind into GStreamer.
 //!
-//! The bindings see to it in `ElementImpl`; a panic in `set_property`, in the functions of a pad,
-//! in a probe or in a signal handler aborts the process. Those are wrapped here.
+//! The bindings catch panics in `ElementImpl`. A panic in `set_property`, in the functions of a pad, in a
+//! probe or in a signal handler would abort the process; [`guard`] catches those.
 
 use std::{
     any::Any,
@@ -13,17 +13,17 @@ use gstreamer as gst;
 
 use super::RtspMuxSrc;
 
-/// Calls `body`; if it panics, posts an ERROR and gives `fallback`.
+/// Calls `body`. If it panics, posts an ERROR and returns `fallback`.
 pub(crate) fn guard<T>(element: &RtspMuxSrc, fallback: T, body: impl FnOnce() -> T) -> T {
-    // Unwind safety: what a panic may leave half done is behind mutexes that outlive a poisoning,
-    // and the element is of no use any more but to be shut down.
+    // Unwind safety: a panic may leave half done only what is behind mutexes, which `lock` takes even if
+    // they are poisoned. After the ERROR an application can only shut the element down.
     catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|panic| {
         report(element, &*panic);
         fallback
     })
 }
 
-/// The same where the element may be gone already: then `fallback` without a call.
+/// As [`guard`]; returns `fallback` without a call if the element is gone.
 pub(crate) fn guard_weak<T>(
     element: &glib::WeakRef<RtspMuxSrc>,
     fallback: T,

@@ -1,9 +1,9 @@
 //! The timers of session tasks and of receiver reports.
 //!
-//! The tasks themselves run on the threads of the [worker pool](super::threads), which downstream may hold; a
-//! timer rings all the same. Nor are these the multiplexer's threads, which an application may bring
-//! along. The runtime is made by the first element that is started and stays: a plugin is never
-//! unloaded.
+//! The tasks themselves run on the threads of the [worker pool](super::threads). A sink may block all of
+//! those, and the timers still have to ring, so they have a thread of their own. It is not a thread of
+//! the multiplexer either, as an application may supply those. The first element that starts makes the
+//! runtime, and it stays for the life of the process: GStreamer never unloads a plugin.
 
 use std::{io, sync::Mutex};
 
@@ -15,7 +15,7 @@ use super::lock;
 ///
 /// # Errors
 ///
-/// The system gives no thread; the next call tries again.
+/// The system cannot start a thread. The next call tries again.
 pub(crate) fn timers() -> io::Result<Handle> {
     static TIMERS: Mutex<Option<Runtime>> = Mutex::new(None);
 

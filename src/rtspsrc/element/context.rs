@@ -1,14 +1,14 @@
-//! Which multiplexer an element uses: the process's, or the one an application hands in.
+//! Which multiplexer an element uses: that of the process, or one that the application supplies.
 //!
-//! By default all elements of a process share one. An application that has a [`Mux`] of its own -
-//! to watch its statistics, to shut it down, to keep two tenants apart - puts it into a
-//! [`gst::Context`] of type [`CONTEXT_TYPE`] and sets that on a pipeline, an element or in answer
-//! to a `NEED_CONTEXT` message.
+//! By default all elements of a process share one. An application may have a [`Mux`] of its own, to watch
+//! its statistics, to shut it down, or to keep two tenants apart. It puts the `Mux` into a
+//! [`gst::Context`] of type [`CONTEXT_TYPE`] and sets that on a pipeline or an element, also in answer to
+//! a `NEED_CONTEXT` message.
 //!
-//! The context carries a Rust type, so it must come from the copy of this crate that the element is
-//! of: an application that links the crate registers the element from it, by
-//! `gstrtspmux::plugin_register_static()`, instead of loading the plugin file. With both in one
-//! process the type's name is there twice, hence not fixed: registering one twice would panic.
+//! The context carries a Rust type, so it must come from the same copy of this crate as the element. An
+//! application that links the crate registers the element by `gstrtspmux::plugin_register_static()`
+//! instead of loading the plugin file. If both copies are in one process, each registers the type. With a
+//! fixed name the second registration would panic, so the bindings may change the name.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -20,8 +20,8 @@ use crate::{mux::Mux, rtspsrc::RtspMuxSrc};
 /// The type of the context.
 pub const CONTEXT_TYPE: &str = "rtspmux.pool";
 
-/// Environment variable: the file in which the process's own multiplexer keeps what it learns of
-/// servers, as [`MuxBuilder::state`](crate::mux::MuxBuilder::state) does.
+/// Environment variable: the file in which the multiplexer of the process keeps what it learns of
+/// servers, as with [`MuxBuilder::state`](crate::mux::MuxBuilder::state).
 pub const STATE_VARIABLE: &str = "RTSPMUX_STATE";
 
 /// The field of the context's structure.
@@ -43,7 +43,8 @@ pub fn pool_context(mux: &Mux) -> gst::Context {
     context
 }
 
-/// The multiplexer in `context`; none if it is of another type or another copy of this crate.
+/// The multiplexer in `context`; `None` if the context is of another type or from another copy of this
+/// crate.
 pub(crate) fn mux_of(context: &gst::ContextRef) -> Option<Mux> {
     if context.context_type() != CONTEXT_TYPE {
         return None;
@@ -52,7 +53,7 @@ pub(crate) fn mux_of(context: &gst::ContextRef) -> Option<Mux> {
     Some(shared.0.clone())
 }
 
-/// The process's own, made at first use.
+/// The multiplexer of the process, made at first use.
 pub(crate) fn global() -> Mux {
     static GLOBAL: Mutex<Option<Mux>> = Mutex::new(None);
 
@@ -68,12 +69,12 @@ fn make_global() -> Mux {
     }
 }
 
-/// Asks whoever is around `element` for a context: it comes through `set_context`, if at all,
-/// before this returns.
+/// Asks the application and the bins around `element` for a context. If they have one they call
+/// `set_context` before this returns.
 pub(crate) fn request(element: &RtspMuxSrc) {
     let message = gst::message::NeedContext::builder(CONTEXT_TYPE)
         .src(element)
         .build();
-    // An element without a bus or a parent has nobody to ask.
+    // The message is lost if the element has neither bus nor parent.
     let _ = element.post_message(message);
 }

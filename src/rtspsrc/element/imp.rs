@@ -1,4 +1,4 @@
-//! The element: properties, URI and state changes, each translated into what the rest understands.
+//! The element: translates properties, URI and state changes into calls of the other modules.
 //!
 //! # Locks
 //!
@@ -6,11 +6,9 @@
 //!
 //! 1. GStreamer's state lock of the element (held by GStreamer around `change_state`)
 //! 2. [`BuildGuard`](crate::rtspsrc::session::build_guard::BuildGuard): a section, waited for in PAUSED to READY
-//! 3. The one under which pads are added and announced (`pads`): by streaming threads, which hold
-//!    their stream's lock, and of which nothing above waits
+//! 3. The lock under which pads are added and announced (`pads`). Streaming threads take it while they hold the lock of their stream; no holder of a lock above waits for them
 //! 4. GStreamer's other locks of pads, and of rtpbin
-//! 5. `settings`, `intent`, `server_messages`, `session`, `mux`, the announcer's, that of `bus_queue`, and the small ones of `pads` and `rtpbin`: leaves. Nothing is
-//!    called while one is held: no message, pad, state or signal, and no other lock is taken.
+//! 5. `settings`, `intent`, `server_messages`, `session`, `mux`, the locks in `server_messages` and `bus_queue`, and the small ones of `pads` and `rtpbin`: leaves. A thread that holds one posts no message, touches no pad, state or signal, and takes no other lock.
 
 use std::{
     sync::{Arc, LazyLock, Mutex},
@@ -39,17 +37,17 @@ use crate::{
     },
 };
 
-/// What `rtspmuxsrc` is made of.
+/// The state of an element `rtspmuxsrc`.
 #[derive(Default)]
 pub struct RtspMuxSrc {
     settings: Mutex<Settings>,
-    /// Says between NULL and PAUSED that a session is to come: others need not play before it.
+    /// Announces a session to the pool, from NULL to PAUSED, so that others can wait for it.
     intent: Mutex<Option<Intent>>,
-    /// From NULL to READY until back: tells the bus about the server.
+    /// Set from NULL to READY until READY to NULL: the subscription to messages about the server.
     server_messages: Mutex<Option<server_messages::Subscription>>,
-    /// From READY to PAUSED until READY to NULL: after its end it is known what it still owes.
+    /// Set from READY to PAUSED until READY to NULL, which waits for the answer to its TEARDOWN.
     session: Mutex<Option<Arc<SessionControl>>>,
-    /// From a context; none: the process's own.
+    /// From a context; `None`: that of the process.
     mux: Mutex<Option<Mux>>,
     /// Whether messages of this element may still be posted.
     post_permission: PostPermission,
@@ -71,7 +69,7 @@ impl ObjectImpl for RtspMuxSrc {
     fn constructed(&self) {
         self.parent_constructed();
         let element = self.obj();
-        // A bin takes these flags from its children; this one is a source with or without them.
+        // A bin takes these flags from its children; this element is a source with or without children.
         element.set_suppressed_flags(gst::ElementFlags::SOURCE | gst::ElementFlags::SINK);
         element.set_element_flags(gst::ElementFlags::SOURCE);
     }
@@ -106,7 +104,7 @@ impl ObjectImpl for RtspMuxSrc {
     }
 
     fn dispose(&self) {
-        // In NULL there is none, unless somebody forgot to go there.
+        // There is none in NULL; an application may have dropped the element in another state.
         drop(lock(&self.session).take());
     }
 }
@@ -153,7 +151,7 @@ impl ElementImpl for RtspMuxSrc {
             }
             gst::StateChange::ReadyToPaused => {
                 self.start()?;
-                // Without the state there is no way back down that would end the session.
+                // If this fails there will be no PAUSED to READY, which would end the session.
                 self.parent_change_state(transition)
                     .inspect_err(|_| drop(self.end()))?;
                 Ok(gst::StateChangeSuccess::NoPreroll)
@@ -187,7 +185,7 @@ impl ElementImpl for RtspMuxSrc {
         self.parent_set_context(context);
     }
 
-    /// Downstream events begin here: an EOS to the pipeline ends recordings in good order.
+    /// Pushes downstream events into the streams: EOS sent to the pipeline ends recordings properly.
     fn send_event(&self, event: gst::Event) -> bool {
         if !event.is_downstream() {
             return self.parent_send_event(event);
@@ -236,7 +234,7 @@ impl RtspMuxSrc {
         self.obj().current_state() > gst::State::Ready
     }
 
-    /// Others from the next attempt on; what plays goes on.
+    /// Uses other credentials from the next attempt on; a session that plays goes on.
     fn change_credentials(&self) {
         let Some(session) = self.session().filter(|_| self.is_running()) else {
             return;
@@ -264,8 +262,8 @@ impl RtspMuxSrc {
         lock(&self.mux).clone().unwrap_or_else(context::global)
     }
 
-    /// GStreamer takes all children of a pipeline to READY before the first of them to PAUSED. What
-    /// is wrong with the settings is told then.
+    /// Announces the session in READY, as GStreamer takes all children of a pipeline to READY before the
+    /// first of them to PAUSED. Settings that cannot be used are reported in READY to PAUSED.
     fn announce(&self) {
         let settings = lock(&self.settings).clone();
         let Ok(options) = settings.session_options() else {
@@ -276,7 +274,7 @@ impl RtspMuxSrc {
         self.subscribe(&mux, &options);
     }
 
-    /// The bus hears about the server from now on, and about no other one.
+    /// Subscribes to messages about the server, in place of the server before.
     fn subscribe(&self, mux: &Mux, options: &SessionOptions) {
         let server = options.server().ok();
         self.set_server_messages(
@@ -294,7 +292,7 @@ impl RtspMuxSrc {
         drop(previous);
     }
 
-    /// Asks for the session and returns before anything was sent.
+    /// Starts the session and returns before it has sent anything.
     fn start(&self) -> Result<(), gst::StateChangeError> {
         let element = self.obj();
         let settings = lock(&self.settings).clone();
@@ -304,7 +302,7 @@ impl RtspMuxSrc {
         })?;
         let intent = lock(&self.intent).take();
         let mux = self.mux();
-        // Location and context may be others than on the way to READY.
+        // Location and context may have changed since NULL to READY.
         self.subscribe(&mux, &options);
         let plan = SessionPlan {
             mux,
@@ -323,13 +321,13 @@ impl RtspMuxSrc {
         Ok(())
     }
 
-    /// Ends the session; gives what was built for it.
+    /// Ends the session. Returns the manager that was built for it.
     fn end(&self) -> Option<Arc<dyn Manager>> {
         self.session()?.stop()
     }
 
-    /// Ends the session without waiting for the server. Pads first, so that no push is under way
-    /// when rtpbin goes down; what they led to last.
+    /// Ends the session without waiting for the server. Deactivates the pads first, so that no push is
+    /// under way when rtpbin goes down, and removes the manager last.
     fn stop(
         &self,
         transition: gst::StateChange,
@@ -345,7 +343,7 @@ impl RtspMuxSrc {
         result
     }
 
-    /// The only wait of a state change: all TEARDOWNs of a pipeline are out by now.
+    /// Waits for the answer to TEARDOWN. All elements of the pipeline have sent theirs by now.
     fn wait_released(&self) {
         let Some(session) = lock(&self.session).take() else {
             return;

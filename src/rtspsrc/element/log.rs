@@ -1,8 +1,8 @@
-//! What the multiplexer logs, in GStreamer's log.
+//! Forwards the log of the multiplexer to that of GStreamer.
 //!
-//! The multiplexer speaks `tracing`; whoever debugs a pipeline sets `GST_DEBUG`. So its events go to
-//! the debug category `rtspmux`: `GST_DEBUG=rtspmux:4` shows connections coming and going,
-//! `rtspmux:7` every RTSP message, without secrets.
+//! The multiplexer logs with `tracing`; a user who debugs a pipeline sets `GST_DEBUG`. So its events go
+//! to the debug category `rtspmux`: `GST_DEBUG=rtspmux:4` shows connections coming and going, `rtspmux:7`
+//! every RTSP message, without secrets.
 
 use std::{
     fmt::{self, Write as _},
@@ -34,12 +34,12 @@ const TARGETS: [&str; 2] = ["gstrtspmux", "rtspmux"];
 pub(crate) fn forward() {
     LazyLock::force(&CAT);
     if !tracing::dispatcher::has_been_set() {
-        // Somebody else may be quicker, and then has it.
+        // Another thread may have set a subscriber meanwhile, which then stays.
         let _ = tracing::subscriber::set_global_default(Forwarder);
     }
 }
 
-/// Takes the events of this crate and nobody else's; spans it has none.
+/// Takes the events of this crate only. It has no spans.
 struct Forwarder;
 
 fn is_ours(metadata: &Metadata<'_>) -> bool {
@@ -59,8 +59,8 @@ fn level_of(metadata: &Metadata<'_>) -> gst::DebugLevel {
 }
 
 impl Subscriber for Forwarder {
-    /// Asked every time for what is ours, because thresholds change at run time; it is a comparison
-    /// of two numbers. Never asked for what is not.
+    /// `tracing` asks `enabled` for each event of this crate, because the threshold changes at run time;
+    /// that is a comparison of two numbers. It never asks for events of other crates.
     fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {
         if is_ours(metadata) {
             Interest::sometimes()
@@ -101,7 +101,7 @@ impl Subscriber for Forwarder {
     fn exit(&self, _: &span::Id) {}
 }
 
-/// The message, and whatever fields come with it.
+/// Writes the message of an event and its fields.
 struct Text<'a>(&'a mut String);
 
 impl Visit for Text<'_> {

@@ -1,13 +1,11 @@
 //! The element as GStreamer sees it: properties, state changes, messages, statistics, log.
 //!
 //! ```text
-//! imp              properties, URI, state changes; translates, decides nothing
-//! properties       the table of properties
-//! settings         what the user set -> what the multiplexer is asked for
-//! context          which multiplexer: the process's, or an application's
-//! server_messages  tells each pipeline once what concerns a whole server
-//! stats            the property `stats`
-//! log              log lines of the library in GStreamer's log
+//! imp              properties, URI, state changes; translates, decides nothing properties       the
+//! table of properties settings         what the user sets -> the options of a session context which
+//! multiplexer: that of the process, or that of the application server_messages  messages that concern a
+//! whole server, once for each pipeline stats            the property `stats` log              log lines
+//! of the library in GStreamer's log
 //! ```
 
 pub(crate) mod context;

@@ -1,4 +1,4 @@
-//! The properties: their specifications, and values in and out of [`Settings`].
+//! The properties: their specifications, and the conversion to and from [`Settings`].
 
 use gstreamer as gst;
 use gstreamer_rtsp as gst_rtsp;
@@ -29,7 +29,7 @@ fn rtspsrc_specs() -> Vec<glib::ParamSpec> {
     vec![
         glib::ParamSpecString::builder("location")
             .nick("RTSP location")
-            .blurb("Location of the RTSP url to read; reads back without user and password, and with hashes in place of what else may be secret")
+            .blurb("Location of the RTSP url to read; reads back without user and password, and with hashes in place of other parts that may be secret")
             .mutable_ready()
             .build(),
         glib::ParamSpecString::builder("user-id")
@@ -93,17 +93,17 @@ fn rtspsrc_specs() -> Vec<glib::ParamSpec> {
     ]
 }
 
-/// Those of TLS that `rtspsrc` has as objects.
+/// Those of TLS, for which `rtspsrc` has objects.
 fn tls_specs() -> Vec<glib::ParamSpec> {
     vec![
         glib::ParamSpecString::builder("tls-ca-file")
             .nick("TLS CA file")
-            .blurb("PEM file with certificates that are trusted as well as the system's: of authorities, or the server's own")
+            .blurb("PEM file with certificates that are trusted besides those of the system: of authorities, or of the server itself")
             .mutable_ready()
             .build(),
         glib::ParamSpecString::builder("tls-client-certificate")
             .nick("TLS client certificate")
-            .blurb("PEM file with certificate and private key, for servers that ask for one")
+            .blurb("PEM file with certificate and private key, for servers that ask for a certificate")
             .mutable_ready()
             .build(),
     ]
@@ -121,13 +121,13 @@ fn pooling_specs() -> Vec<glib::ParamSpec> {
             .build(),
         glib::ParamSpecUInt::builder("max-connections-per-server")
             .nick("Max connections per server")
-            .blurb("Pooled connections to one server, those connecting and draining included (0 = no limit)")
+            .blurb("Shared connections to one server, including those that are connecting or closing (0 = no limit)")
             .default_value(defaults.max_connections_per_server)
             .mutable_ready()
             .build(),
         glib::ParamSpecUInt64::builder("idle-connection-timeout")
             .nick("Idle connection timeout")
-            .blurb("Nanoseconds for which a connection that nobody uses is kept (0 = close at once)")
+            .blurb("Nanoseconds for which a connection without sessions is kept (0 = close at once)")
             .default_value(defaults.idle_connection_timeout_ns)
             .mutable_ready()
             .build(),
@@ -138,7 +138,7 @@ fn pooling_specs() -> Vec<glib::ParamSpec> {
             .build(),
         glib::ParamSpecUInt::builder("max-sessions-per-connection")
             .nick("Max sessions per connection")
-            .blurb("Sessions on one connection beyond which another is preferred, while the limit of connections allows")
+            .blurb("Sessions on one connection; further sessions use another connection, if max-connections-per-server allows it")
             .minimum(1)
             .maximum(128)
             .default_value(defaults.max_sessions_per_connection)
@@ -146,7 +146,7 @@ fn pooling_specs() -> Vec<glib::ParamSpec> {
             .build(),
         glib::ParamSpecEnum::builder_with_default("overflow-policy", defaults.overflow_policy)
             .nick("Overflow policy")
-            .blurb("What gives way when packets are not taken in time; block needs enable-connection-pooling=false or multiplex=never")
+            .blurb("Which packets are dropped when downstream does not take them in time; block needs enable-connection-pooling=false or multiplex=never")
             .mutable_ready()
             .build(),
         glib::ParamSpecBoxed::builder::<gst::Structure>("stats")
@@ -163,49 +163,49 @@ fn recovery_specs() -> Vec<glib::ParamSpec> {
     vec![
         glib::ParamSpecBoolean::builder("reconnect")
             .nick("Reconnect")
-            .blurb("Set a session that was lost up again, on the same pads; also wait for a camera that is not there at the start. false: an error")
+            .blurb("Set up a lost session again, on the same pads, and wait for a camera that is not there at the start; false: post an error")
             .default_value(defaults.reconnect)
             .mutable_ready()
             .build(),
         glib::ParamSpecInt::builder("reconnect-attempts")
             .nick("Reconnect attempts")
-            .blurb("Attempts in one outage before it is an error (-1 = without end)")
+            .blurb("Attempts in one outage before an error is posted (-1 = no limit)")
             .minimum(-1)
             .default_value(defaults.reconnect_attempts)
             .mutable_ready()
             .build(),
         glib::ParamSpecUInt64::builder("reconnect-min-delay")
             .nick("Reconnect minimum delay")
-            .blurb("Nanoseconds to wait at least before another attempt")
+            .blurb("Shortest wait before another attempt, in nanoseconds")
             .default_value(defaults.reconnect_min_delay_ns)
             .mutable_ready()
             .build(),
         glib::ParamSpecUInt64::builder("reconnect-max-delay")
             .nick("Reconnect maximum delay")
-            .blurb("Nanoseconds to wait at most before another attempt; a server is dialled 30 times a minute at most, whatever is set, and Retry-After is kept")
+            .blurb("Longest wait before another attempt, in nanoseconds; a server is still dialled 30 times a minute at most, and a Retry-After of the server is obeyed")
             .default_value(defaults.reconnect_max_delay_ns)
             .mutable_ready()
             .build(),
         glib::ParamSpecUInt64::builder("media-timeout")
             .nick("Media timeout")
-            .blurb("Nanoseconds without RTP that can be delivered on any stream of pictures or sound, while playing, after which the session is taken for lost (0 = never)")
+            .blurb("Nanoseconds without deliverable RTP on any video or audio stream after which a session that plays counts as lost (0 = never)")
             .default_value(defaults.media_timeout_ns)
             .mutable_ready()
             .build(),
     ]
 }
 
-/// Who manages RTP sessions.
+/// The property `manager`.
 fn manager_spec() -> glib::ParamSpec {
     glib::ParamSpecEnum::builder_with_default("manager", Settings::default().manager)
         .nick("Manager")
-        .blurb("Who turns RTP packets into timed buffers; taken from READY to PAUSED")
+        .blurb("What turns RTP packets into timed buffers; used at the next READY to PAUSED")
         .mutable_ready()
         .build()
 }
 
 impl Settings {
-    /// Takes the value of a property; false: it is none of the settings.
+    /// Sets the value of a property. False if it is not one of the settings.
     pub(crate) fn set(&mut self, name: &str, value: &glib::Value) -> bool {
         match name {
             "location" => self.location = get(value),
@@ -240,7 +240,7 @@ impl Settings {
         true
     }
 
-    /// The value of a property; none: it is none of the settings.
+    /// The value of a property. `None` if it is not one of the settings.
     pub(crate) fn value(&self, name: &str) -> Option<glib::Value> {
         Some(match name {
             "location" => self.shown_location().to_value(),
@@ -273,7 +273,7 @@ impl Settings {
     }
 }
 
-/// GObject has checked the type against the specification before it called us.
+/// GObject has checked the type against the specification.
 fn get<'v, T: glib::value::FromValue<'v>>(value: &'v glib::Value) -> T {
     value.get().expect("a value of the property's type")
 }

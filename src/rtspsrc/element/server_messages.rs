@@ -1,8 +1,9 @@
-//! Tells pipelines when a server's sharing verdict changes, a limit holds up its sessions, or the state
-//! file cannot be used: once each, however many elements there are.
+//! Posts messages that concern a whole server: its sharing verdict has changed, a limit holds up its
+//! sessions, or the state file cannot be used. Each pipeline gets one message, however many elements it
+//! has.
 //!
-//! An element takes part from NULL to READY on until it is back in NULL. Of those that share a
-//! multiplexer and a bus, one posts; which one does not matter, as the message names the server.
+//! An element subscribes in NULL to READY and unsubscribes in READY to NULL. Of the elements that share a
+//! multiplexer and a bus, one posts; any of them may, as the message names the server.
 
 use std::{
     io,
@@ -25,15 +26,15 @@ use crate::{
     },
 };
 
-/// Every multiplexer that has elements. A leaf in the order of locks: nothing is called or dropped
-/// under it that could come back.
+/// Each multiplexer that has elements, with its subscribers. A leaf in the order of locks: no thread
+/// calls or drops anything under it that could take it again.
 static SUBSCRIBERS: Mutex<Vec<MuxSubscribers>> = Mutex::new(Vec::new());
 
 /// The elements of one multiplexer.
 struct MuxSubscribers {
     mux: Mux,
     elements: Vec<Subscriber>,
-    /// Takes its events; ends with the audience.
+    /// Receives the events of the multiplexer; ends when the last element unsubscribes.
     task: AbortHandle,
 }
 
@@ -50,7 +51,7 @@ struct Subscriber {
     server: String,
 }
 
-/// An element's part in it, until it is dropped.
+/// The subscription of one element, until it is dropped.
 #[derive(Debug)]
 #[must_use = "dropping it ends it"]
 pub(crate) struct Subscription(u64);
@@ -63,16 +64,16 @@ impl Drop for Subscription {
                 subscribers.elements.is_empty()
             })
             .collect();
-        // After the lock is free: this may be the last of a `Mux`.
+        // Dropped after the lock is free, as this may drop the last clone of a `Mux`.
         drop(left);
     }
 }
 
-/// From now on changes at `server` are told on the bus of `element`.
+/// From now on messages about `server` are posted on the bus of `element`.
 ///
 /// # Errors
 ///
-/// The system gives no threads.
+/// The system cannot start a thread.
 pub(crate) fn subscribe(
     element: &RtspMuxSrc,
     mux: &Mux,
@@ -127,7 +128,7 @@ async fn tell(mux: Mux, mut events: MuxEvents) {
     }
 }
 
-/// One element for each bus, of those that play from the server, or of all.
+/// One element for each bus, of those that play from `server`, or of all.
 fn one_per_bus(mux: &Mux, server: Option<&str>) -> Vec<RtspMuxSrc> {
     let mut one_per_bus: Vec<(gst::Bus, RtspMuxSrc)> = Vec::new();
     for element in subscribed(mux, server)

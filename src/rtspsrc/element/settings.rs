@@ -1,4 +1,4 @@
-//! What the element can be told, and what the multiplexer makes of it.
+//! The values of the properties, and the options of a session that follow from them.
 
 use std::{fmt, fs, time::Duration};
 
@@ -21,11 +21,11 @@ use crate::{
     rtspsrc::{RtspMuxSrc, manager::ManagerChoice},
 };
 
-/// What a timeout of 0 means: long enough to be never, short enough to be added to any time.
+/// The value for a timeout of 0: long enough to be never, short enough to be added to any time.
 const NEVER: Duration = Duration::from_secs(365 * 24 * 3600);
 
-/// How long connecting may take where `tcp-timeout` was not set: an unreachable camera is known as
-/// such after 5 s, while a stalled one gets the 20 s that `rtspsrc` gives it.
+/// How long connecting may take if `tcp-timeout` is not set: the element reports an unreachable camera
+/// after 5 s, while a stalled one gets the 20 s that `rtspsrc` gives it.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// `multiplex`: whether sessions share a connection.
@@ -54,18 +54,18 @@ impl From<Multiplex> for mux::Multiplex {
     }
 }
 
-/// `overflow-policy`: what gives way when packets are not taken in time.
+/// `overflow-policy`: which packets are dropped when downstream does not take them in time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, glib::Enum)]
 #[enum_type(name = "GstRtspMuxOverflowPolicy")]
 pub enum OverflowPolicy {
-    /// What comes is dropped; video goes on with a keyframe, the rest with the next access unit.
+    /// New packets are dropped; video goes on with a keyframe, other media with the next access unit.
     #[default]
     #[enum_value(name = "Drop up to the next keyframe", nick = "drop-to-keyframe")]
     DropToKeyframe,
-    /// What has waited for longest is dropped.
+    /// The packets that have waited longest are dropped.
     #[enum_value(name = "Drop what is oldest", nick = "drop-oldest")]
     DropOldest,
-    /// Nothing is dropped: the server has to wait.
+    /// No packet is dropped: the server has to wait.
     #[enum_value(
         name = "Do not read from the connection, which must be unshared",
         nick = "block"
@@ -93,7 +93,8 @@ pub(crate) struct Settings {
     pub(crate) protocols: RTSPLowerTrans,
     pub(crate) latency_ms: u32,
     pub(crate) udp_timeout_us: u64,
-    /// None: not set, [`DEFAULT_TCP_TIMEOUT_US`] applies, though neither to connecting nor to answers.
+    /// `None`: not set. [`DEFAULT_TCP_TIMEOUT_US`] applies then, but neither to connecting nor to
+    /// answers.
     pub(crate) tcp_timeout_us: Option<u64>,
     pub(crate) teardown_timeout_ns: u64,
     pub(crate) user_agent: String,
@@ -149,7 +150,7 @@ impl Default for Settings {
             reconnect_attempts: -1,
             reconnect_min_delay_ns: nanoseconds(bounds.min),
             reconnect_max_delay_ns: nanoseconds(bounds.max),
-            // As long as a connection may be silent. Cameras that send less at night want more.
+            // As long as a connection may be silent. Cameras that send less at night need more.
             media_timeout_ns: 20_000_000_000,
             manager: ManagerChoice::default(),
         }
@@ -165,20 +166,20 @@ impl fmt::Debug for Settings {
     }
 }
 
-/// Why the settings cannot be played.
+/// Why a session cannot be made of the settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Invalid {
     /// `location` is not set.
     NoLocation,
     /// `location` is not a URL that can be played; the text names it without its secrets.
     Location(String),
-    /// `protocols` leaves out what is needed.
+    /// `protocols` lacks TCP.
     Protocols(RTSPLowerTrans),
     /// `user-id` or `user-pw` cannot be used.
     Credentials(String),
     /// A file of a `tls-` property cannot be used.
     Tls(String),
-    /// `overflow-policy=block` on connections that others would have to wait on as well.
+    /// `overflow-policy=block` on a connection that other sessions may share.
     BlocksOthers,
 }
 
@@ -205,12 +206,12 @@ impl fmt::Display for Invalid {
 impl std::error::Error for Invalid {}
 
 impl Settings {
-    /// The location for people and for getters: no password, no user.
+    /// The location without user and password, for logs, messages and the property.
     pub(crate) fn shown_location(&self) -> Option<String> {
         self.location.as_deref().map(shown)
     }
 
-    /// What `tcp-timeout` reads as.
+    /// The value of the property `tcp-timeout`.
     pub(crate) fn tcp_timeout_us(&self) -> u64 {
         self.tcp_timeout_us.unwrap_or(DEFAULT_TCP_TIMEOUT_US)
     }
@@ -232,7 +233,7 @@ impl Settings {
         Duration::from_nanos(self.media_timeout_ns).min(NEVER)
     }
 
-    /// What the multiplexer is asked for.
+    /// The options of the session.
     pub(crate) fn session_options(&self) -> Result<SessionOptions, Invalid> {
         if !self.protocols.contains(RTSPLowerTrans::TCP) {
             return Err(Invalid::Protocols(self.protocols));
@@ -292,8 +293,8 @@ impl Settings {
     }
 }
 
-/// What the flags stand for. Revocation is found out neither here nor, with the usual backends of
-/// GLib, there.
+/// The checks that the flags stand for. Revocation is not checked here; the usual backends of GLib do not
+/// check it either.
 fn checks(flags: TlsCertificateFlags) -> CertificateChecks {
     CertificateChecks {
         authority: flags.contains(TlsCertificateFlags::UNKNOWN_CA),
@@ -304,7 +305,7 @@ fn checks(flags: TlsCertificateFlags) -> CertificateChecks {
     }
 }
 
-/// Options with the contents of a file, or why not; that says nothing of the contents.
+/// Options with the contents of a file. An error says nothing of the contents.
 fn with_file(
     property: &str,
     file: &str,
@@ -315,8 +316,8 @@ fn with_file(
     options(&pem).map_err(|error| invalid(&error))
 }
 
-/// A `location` as an `rtsp` or `rtsps` URL. `rtspt` and `rtspst` are `rtspsrc`'s names for those with
-/// TCP transport.
+/// A `location` as an `rtsp` or `rtsps` URL. In `rtspsrc` the schemes `rtspt` and `rtspst` stand for
+/// these with TCP transport.
 pub(crate) fn parse_location(location: &str) -> Result<Url, Invalid> {
     let invalid =
         |why: &str| Invalid::Location(format!("cannot play {:?}: {why}", shown(location)));
@@ -326,7 +327,7 @@ pub(crate) fn parse_location(location: &str) -> Result<Url, Invalid> {
         .map(|(scheme, _)| scheme.to_ascii_lowercase());
     let url = match scheme.as_deref() {
         Some("rtsp" | "rtsps") => Url::parse(location),
-        // A change of the scheme afterwards would keep the path but lose the default port.
+        // The scheme is replaced before parsing: replaced later, the URL would lose the default port.
         Some("rtspt") => Url::parse(&format!("rtsp{}", &location["rtspt".len()..])),
         Some("rtspst") => Url::parse(&format!("rtsps{}", &location["rtspst".len()..])),
         Some(other) => return Err(invalid(&format!("scheme {other:?} is not rtsp or rtsps"))),
@@ -339,8 +340,8 @@ pub(crate) fn parse_location(location: &str) -> Result<Url, Invalid> {
     Ok(url)
 }
 
-/// `location` without secrets. What is no URL may hold some as well: of what has an `@`, only the scheme
-/// is shown.
+/// `location` without secrets. A text that is no URL may hold secrets too: if it has an `@`, only the
+/// scheme is shown.
 fn shown(location: &str) -> String {
     match Url::parse(location.trim()) {
         Ok(url) if url.has_host() => redacted_whole(&url),
@@ -381,9 +382,9 @@ pub(crate) fn post_invalid(element: &RtspMuxSrc, invalid: &Invalid) {
             glib::Error::new(gst::ResourceError::Settings, &invalid.to_string())
         }
     };
-    // Within the state change that fails for it: see `bus_queue`.
+    // Posted at once, inside the state change that fails: see `bus_queue`.
     let message = gst::message::Error::builder_from_error(error);
-    // Without a bus there is no reader.
+    // An error means that the element has no bus, and so no reader.
     let _ = element.post_message(message.src(element).build());
 }
 

@@ -1,4 +1,4 @@
-//! The `stats` property: what the multiplexer knows of a session, as a structure.
+//! The property `stats`: connection, session and streams of an element, as a structure.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::{
     rtspsrc::{manager::StreamReport, messages, session::shared_state::SessionStatus},
 };
 
-/// Fields that are not known (yet) are left out.
+/// The structure. It leaves out fields that are not known yet.
 pub(crate) fn structure(
     stats: &SessionStats,
     status: &SessionStatus,
@@ -40,7 +40,7 @@ pub(crate) fn structure(
         .build()
 }
 
-/// How the connection bears what is sent over it; times in nanoseconds.
+/// The health of the connection; times in nanoseconds.
 fn health(health: &ConnectionHealth) -> gst::Structure {
     let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
     gst::Structure::builder("application/x-rtspmux-connection-health")
@@ -58,7 +58,7 @@ fn health(health: &ConnectionHealth) -> gst::Structure {
         .build()
 }
 
-/// No session: no stream, no connection.
+/// The structure of an element without a session.
 pub(crate) fn empty() -> gst::Structure {
     structure(&SessionStats::default(), &SessionStatus::default(), &[])
 }

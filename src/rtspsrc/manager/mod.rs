@@ -1,7 +1,7 @@
-//! Who turns RTP packets into timed RTP buffers: [`Light`], or `rtpbin`.
+//! The managers, which turn RTP packets into timed RTP buffers: [`Light`], or `rtpbin`.
 //!
 //! A manager takes the packets of a session and hands its output pads to [`Pads`], which own the caps,
-//! ids and times of streams. It is built, restarted and removed only inside the session's
+//! ids and times of streams. The session task builds and restarts it only inside the session's
 //! [`BuildGuard`](super::session::build_guard::BuildGuard); pushing needs no lock.
 
 mod light;
@@ -26,11 +26,11 @@ use super::{
 };
 use crate::mux::{Packet, RtcpSender, recovery::OnBye};
 
-/// `manager`: who is to manage the RTP sessions of an element.
+/// `manager`: which manager an element uses.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, glib::Enum)]
 #[enum_type(name = "GstRtspMuxManager")]
 pub enum ManagerChoice {
-    /// The light one, unless something is asked for that only rtpbin does.
+    /// The light one, unless the user asks for something that only rtpbin does.
     #[default]
     #[enum_value(name = "Light, unless only rtpbin will do", nick = "auto")]
     Auto,
@@ -43,9 +43,9 @@ pub enum ManagerChoice {
 }
 
 impl ManagerChoice {
-    /// Builds it for the streams of `pads`. Nothing that only rtpbin does can be asked for yet: what
-    /// looks into it (`new-manager`, `request-rtcp-key`), SRTP, retransmission, RFC 7273 and
-    /// `buffer-mode` are to be asked for here.
+    /// Builds the manager for the streams of `pads`. `Auto` takes the light one always, as the element
+    /// has no property yet that needs rtpbin: signals that expose it (`new-manager`, `request-rtcp-key`),
+    /// SRTP, retransmission, RFC 7273 and `buffer-mode` belong here.
     pub(super) fn build(
         self,
         element: &RtspMuxSrc,
@@ -69,79 +69,79 @@ pub(super) struct SenderReport {
     pub(super) time: u32,
 }
 
-/// What reports say, and are told, about a stream.
+/// What RTCP reports say about a stream, in both directions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct StreamReport {
     pub(super) stream: usize,
-    /// Of its source.
+    /// The SSRC of its source.
     pub(super) ssrc: Option<u32>,
-    /// With its cycles in the upper half.
+    /// The highest sequence number, with its cycles in the upper half.
     pub(super) highest_sequence: u32,
     /// Packets that never came.
     pub(super) lost: u64,
     /// In units of the stream's clock rate.
     pub(super) jitter: u32,
-    /// The last one.
+    /// The last sender report.
     pub(super) sender: Option<SenderReport>,
     pub(super) reports_sent: u64,
 }
 
 /// Manages the RTP sessions of one element.
 pub(crate) trait Manager: Send + Sync {
-    /// Takes the state of the element, which may have changed while this was being added to it.
+    /// Takes the state of the element, which may have changed while the manager was being added to it.
     fn sync_state(&self);
 
-    /// The session plays: reports go to `reports`, and the streams' caps are final. When that is not
-    /// for the first time, all streams begin anew, and the pads tell of the outage.
+    /// The session plays: receiver reports go to `reports`, and the caps of the streams are final. From
+    /// the second call on all streams begin anew, and the pads send GAP events for the outage.
     fn start(&self, reports: RtcpSender) -> Result<(), glib::BoolError>;
 
-    /// Whether the stream has ended: nothing can be sent any more.
+    /// Whether the stream has ended: it takes no more packets.
     fn has_ended(&self, stream: usize) -> bool;
 
-    /// Whether the stream's source said goodbye, and that was not the end of the stream.
+    /// Whether the stream's source has sent BYE, and that is a loss and not the end of the stream.
     fn has_left(&self, stream: usize) -> bool;
 
-    /// The pad out of which the stream's RTP packets go, into the manager or out of it.
+    /// The pad from which the stream's RTP packets are pushed, into the manager or out of it.
     fn rtp_pad(&self, stream: usize) -> Option<&gst::Pad>;
 
-    /// Sends a downstream event into the stream, behind its packets; false if it is not taken.
+    /// Sends a downstream event into the stream, behind its packets. Returns false if it is not taken.
     fn push_event(&self, stream: usize, event: gst::Event) -> bool;
 
-    /// Takes an RTP packet. What is given back may be what came of an earlier one.
+    /// Takes an RTP packet. The result may be that of an earlier packet.
     fn push_rtp(&self, packet: Packet, marks: Marks) -> Result<gst::FlowSuccess, gst::FlowError>;
 
     /// Takes an RTCP packet.
     fn push_rtcp(&self, packet: Packet);
 
-    /// Ready unless so much of the stream was pushed and has not come out that more had better wait
-    /// outside. Then `context` is woken when that has changed, or not: ask again now and then.
+    /// Pending while the manager holds so many packets of the stream that more should wait in the
+    /// session's queue. It wakes `context` when there is room again, but not in every case: ask again
+    /// from time to time.
     fn poll_room(&self, stream: usize, context: &mut Context<'_>, now: Instant) -> Poll<()>;
 
-    /// Begins all streams anew: nothing is left of their sources, times and reports. Waits for no
-    /// push that is under way downstream.
+    /// Begins all streams anew: forgets their sources, times and reports. Does not wait for a push that
+    /// is under way downstream.
     fn renew(&self) -> Result<(), glib::BoolError>;
 
-    /// Whether [`restart`](Self::restart) is not enough where a source begins anew under its old SSRC,
-    /// but [`renew`](Self::renew) is.
+    /// Whether a source that begins anew under its old SSRC needs [`renew`](Self::renew).
     fn remembers_sources(&self) -> bool;
 
-    /// Forgets the stream's source and its times: the next packet is the first one again.
+    /// Forgets the stream's source and its times. The next packet is the first one again.
     fn restart(&self, stream: usize) -> Result<(), glib::BoolError>;
 
-    /// Makes every push fail with FLUSHING, those under way as well.
+    /// Makes every push fail with FLUSHING, also those under way.
     fn deactivate(&self);
 
-    /// Takes all it is made of out of the element, whose state is READY.
+    /// Removes pads and elements of the manager from the element, whose state is READY.
     fn remove(&self);
 
     /// The pads it feeds.
     fn pads(&self) -> &Arc<Pads>;
 
-    /// What is known from reports; nothing if that is rtpbin's own.
+    /// What is known from RTCP reports. Empty with rtpbin, which keeps that to itself.
     fn reports(&self) -> Vec<StreamReport>;
 }
 
-/// Sends a downstream event into all streams; true if one took it.
+/// Sends a downstream event into all streams. Returns true if one took it.
 pub(super) fn push_event(manager: &dyn Manager, event: &gst::Event) -> bool {
     let mut taken = false;
     for stream in manager.pads().streams() {
@@ -150,7 +150,7 @@ pub(super) fn push_event(manager: &dyn Manager, event: &gst::Event) -> bool {
     taken
 }
 
-/// A pad as rtspsrc's of a TCP stream: live, with this latency, and events from downstream end here.
+/// A pad as `rtspsrc` has for a TCP stream: live, with this latency. Upstream events end at it.
 fn src_pad(element: &RtspMuxSrc, name: &str, latency: gst::ClockTime) -> gst::Pad {
     let (queries, events) = (element.downgrade(), element.downgrade());
     gst::Pad::builder(gst::PadDirection::Src)

@@ -1,4 +1,4 @@
-//! From a packet to a buffer: what is copied, stamped and flagged.
+//! Makes buffers of packets: copies small ones, and decides on stamps and flags.
 
 use std::time::{Duration, Instant};
 
@@ -7,26 +7,28 @@ use gstreamer as gst;
 
 use crate::mux::proto::wire::rtp::RtpHeader;
 
-/// Payloads below it are copied: a slice keeps the whole read buffer alive for as long as the
-/// jitterbuffer holds the packet, and audio comes in pieces of 172 bytes.
+/// Smaller payloads are copied: a slice keeps the whole read buffer alive for as long as the jitterbuffer
+/// holds the packet, and audio comes in packets of 172 bytes.
 const COPY_BELOW: usize = 512;
 
-/// Packets in a row with another SSRC after which the stream has changed its source. RTP senders
-/// collide and misbehave one packet at a time; `rtpsession` wants two as well before it believes.
+/// After so many packets in a row with another SSRC the stream has changed its source. Collisions and
+/// faults of a sender show in single packets; `rtpsession` waits for two as well.
 const SOURCE_CHANGE: u32 = 2;
 
-/// Gaps after which the times of what follows cannot be had from what came before: a jitterbuffer
-/// that misses more than a minute, by the rate it has estimated, or half of all sequence numbers,
-/// begins anew, and has no time to begin with. Half of that, since it estimates.
+/// After a longer gap a packet needs a stamp of its own. A jitterbuffer that misses more than a minute,
+/// by the packet rate that it has estimated, or half of all sequence numbers, begins anew, and then has
+/// no time to start from. These are half of its limits, as it works with an estimate.
 const LONG_GAP: Duration = Duration::from_secs(30);
 const LONG_GAP_PACKETS: u16 = 0x4000;
 
-/// Sequence numbers that go back or on by so much behind lost packets begin anew (RFC 3550 A.1).
-/// `rtpsession` drops the first packet of these, with its stamp, and the jitterbuffer all that follow.
+/// If sequence numbers go back or forward by more than this after lost packets, the source has begun anew
+/// (RFC 3550 A.1). `rtpsession` drops the first packet of such a source, and with it the stamp; then the
+/// jitterbuffer drops all that follow.
 const MAX_MISORDER: i16 = 100;
 const MAX_DROPOUT: i16 = 3000;
 
-/// RTP time that jumps further than this, while our time does not, begins anew as well.
+/// A source has begun anew also if its RTP time jumps further than this, while the time of arrival does
+/// not.
 const JUMP: Duration = Duration::from_secs(1);
 
 /// What to do with an RTP packet.
@@ -34,34 +36,34 @@ const JUMP: Duration = Duration::from_secs(1);
 pub(crate) enum PacketAction {
     /// Push it.
     Push(Marks),
-    /// The stream has a new source: begin anew, then push it.
+    /// The stream has a new source: restart the stream, then push it.
     Restart(Marks),
-    /// The source has begun anew under its old SSRC. A manager that remembers sources begins anew and
-    /// takes it for the first one; others push it like this.
+    /// The source has begun anew under its old SSRC. A manager that remembers sources is renewed, and the
+    /// packet is its first one; other managers just push it.
     Renew(Marks),
-    /// Leave it out: it is of another source than the stream.
+    /// Leave it out: it is not of the stream's source.
     Drop,
 }
 
-/// How a buffer is marked.
+/// The stamp and the flag of a buffer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Marks {
-    /// Stamp it with the running time of its arrival.
+    /// The buffer gets the running time of its arrival.
     pub(crate) stamp: bool,
-    /// Flag it as not following the one before.
+    /// The buffer gets the flag DISCONT.
     pub(crate) discont: bool,
 }
 
 /// The state of one stream between packets.
 ///
-/// As `rtspsrc` does over TCP, only the first packet is stamped, and the first after a long gap: the times of the others follow
-/// from their RTP times, free of the jitter of a transport that delivers in bursts.
+/// As `rtspsrc` does over TCP, it stamps only the first packet and the first after a long gap. The times
+/// of the others follow from their RTP times, without the jitter of a transport that delivers in bursts.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Marker {
     source: Option<u32>,
     /// The last packet of the source.
     last: Option<Last>,
-    /// SSRC of the last packets of another source, and how many came in a row.
+    /// The SSRC of the last packets of another source, and how many of them came in a row.
     candidate: Option<(u32, u32)>,
 }
 
@@ -74,13 +76,13 @@ struct Last {
 }
 
 impl Marker {
-    /// The next packet is the first one again: after a pause, for instance.
+    /// Takes the next packet for the first one, after a pause for instance.
     pub(crate) fn reset(&mut self) {
         *self = Self::default();
     }
 
-    /// Decides on the RTP packet `payload`; `discontinuity`: packets before it were lost here, or the
-    /// session was moved to another connection. `clock_rate`: the stream's, in Hz.
+    /// Decides on the RTP packet `payload`. `discontinuity`: packets before it were dropped here, or the
+    /// session was moved to another connection. `clock_rate` gives that of the stream, in Hz.
     pub(crate) fn handle_packet(
         &mut self,
         payload: &[u8],
@@ -130,8 +132,8 @@ impl Marker {
                     Some((candidate, seen)) if candidate == ssrc => seen + 1,
                     _ => 1,
                 };
-                // On its new connection a session may have a new source, whose first packet mostly begins
-                // the key picture.
+                // A session that was moved may have a new source on its new connection. The first packet
+                // of that source mostly begins a keyframe, so it is not dropped.
                 if seen < SOURCE_CHANGE && !discontinuity {
                     self.candidate = Some((ssrc, seen));
                     return PacketAction::Drop;
@@ -152,13 +154,13 @@ impl Last {
         self.received.saturating_duration_since(before.received)
     }
 
-    /// Whether so much is missing between the two that a jitterbuffer begins anew.
+    /// Whether so many packets are missing before this one that a jitterbuffer begins anew.
     fn is_long_after(&self, before: &Self) -> bool {
         self.sequence.wrapping_sub(before.sequence) >= LONG_GAP_PACKETS
             || self.passed_since(before) >= LONG_GAP
     }
 
-    /// Whether the numbers and times of a packet are those of the source of `before`, somewhat later.
+    /// Whether sequence number and RTP time go on from those of `before`, after some lost packets.
     fn goes_on_from(&self, before: &Self, clock_rate: Option<u32>) -> bool {
         let step = self.sequence.wrapping_sub(before.sequence).cast_signed();
         if !(-MAX_MISORDER..MAX_DROPOUT).contains(&step) {
@@ -175,7 +177,7 @@ impl Last {
     }
 }
 
-/// A buffer with `payload`; no time, no flags.
+/// A buffer with `payload`, without times and flags.
 pub(crate) fn from_payload(payload: Bytes) -> gst::Buffer {
     if payload.len() < COPY_BELOW {
         gst::Buffer::from_slice(Box::<[u8]>::from(&payload[..]))
@@ -184,7 +186,7 @@ pub(crate) fn from_payload(payload: Bytes) -> gst::Buffer {
     }
 }
 
-/// Puts `marks` on `buffer`; `now` is the running time of arrival, where there is a clock.
+/// Puts `marks` on `buffer`. `now` gives the running time of arrival, if there is a clock.
 pub(crate) fn mark(
     buffer: &mut gst::Buffer,
     marks: Marks,
@@ -316,7 +318,7 @@ mod tests {
                 goes_on,
                 "{sequence} {timestamp}"
             );
-            // Where nothing was lost here, it is the sender's, and nothing that a move has done.
+            // If no packet was dropped here, the jump is the sender's own and not the result of a move.
             let step = take(&mut marker, &packet, later, false);
             assert_eq!(step, PacketAction::Push(Marks::default()));
         }

@@ -1,7 +1,7 @@
-//! From a session description to caps: the one layer that every manager of RTP sessions shares.
+//! Makes caps of a session description, for all managers.
 //!
-//! The fields are those of `rtspsrc`: what GStreamer's SDP library makes of `rtpmap` and `fmtp`
-//! merged with all other attributes as `a-*` and `x-*`, and what PLAY's `RTP-Info` adds.
+//! The fields are those of `rtspsrc`: what GStreamer's SDP library makes of `rtpmap` and `fmtp`, all
+//! other attributes as `a-*` and `x-*`, and what the `RTP-Info` of PLAY adds.
 
 use gstreamer as gst;
 use gstreamer_sdp as gst_sdp;
@@ -13,7 +13,7 @@ use crate::mux::{MediaStream, RtpInfo, proto::ServerText};
 /// The caps of each payload type of one media stream.
 #[derive(Clone, Debug)]
 pub(crate) struct PayloadMap {
-    /// The first of the `m=` line.
+    /// The payload type that the `m=` line lists first.
     default: u8,
     caps: BTreeMap<u8, gst::Caps>,
 }
@@ -29,7 +29,7 @@ impl PayloadMap {
         self.caps.get(&payload_type)
     }
 
-    /// The same with what is known only once the stream plays.
+    /// The same caps with what the answer to PLAY says.
     pub(crate) fn with_play_info(&self, info: &PlayInfo) -> Self {
         let mut map = self.clone();
         for caps in map.caps.values_mut() {
@@ -40,8 +40,8 @@ impl PayloadMap {
 }
 
 impl PayloadMap {
-    /// The same for another source than the one that the answer to PLAY spoke of: where its numbers and
-    /// times begin is not known.
+    /// The same caps without the first sequence number and RTP time. They are for another source than the
+    /// one that the answer to PLAY describes.
     pub(crate) fn without_start(&self) -> Self {
         let mut map = self.clone();
         for caps in map.caps.values_mut() {
@@ -78,8 +78,8 @@ impl PlayInfo {
 
 /// What `rtp_info` says about each of `streams`, by number.
 ///
-/// Servers write the stream's URL in full, relative or not at all; where the URLs match nothing and
-/// there are as many entries as streams, their order counts.
+/// Servers write the URL of the stream in full, relative, or not at all. If a stream's URL matches no
+/// entry and there are as many entries as streams, their order counts.
 pub(crate) fn play_info(rtp_info: &[RtpInfo], streams: &[MediaStream]) -> Vec<(usize, PlayInfo)> {
     let find = |number: usize, stream: &MediaStream| {
         let control = stream.control.as_str();
@@ -118,7 +118,7 @@ fn is_url_of(written: &str, control: &str) -> bool {
 pub(crate) enum Unusable {
     /// Its transport protocol is not one of ours (`RTP/SAVP`, `UDP`, ...).
     Protocol(String),
-    /// None of its payload types says what it is.
+    /// No payload type has a known format.
     NoPayload,
     /// The section is missing or cannot be parsed.
     Malformed,
@@ -168,7 +168,7 @@ fn payload_map(sections: &Sections, index: usize) -> Result<PayloadMap, Unusable
     Ok(PayloadMap { default, caps })
 }
 
-/// RTP has seven bits for them (RFC 3550 5.1).
+/// The payload types of the line that fit the seven bits of RTP (RFC 3550 5.1).
 fn payload_types<'a>(line: &'a MediaLine<'a>) -> impl Iterator<Item = u8> + 'a {
     line.formats
         .iter()
@@ -180,7 +180,7 @@ fn payload_types<'a>(line: &'a MediaLine<'a>) -> impl Iterator<Item = u8> + 'a {
 fn attributes(message: &gst_sdp::SDPMessageRef, media: &gst_sdp::SDPMediaRef) -> gst::Caps {
     let mut caps = gst::Caps::new_empty_simple("application/x-unknown");
     let attributes = caps.make_mut();
-    // Errors mean that one attribute made no sense; the others are in.
+    // An error means that one attribute could not be parsed; the others are in the caps.
     let _ = message.attributes_to_caps(attributes);
     let _ = media.attributes_to_caps(attributes);
     caps
@@ -192,7 +192,7 @@ fn payload_caps(
     attributes: &gst::Caps,
 ) -> Option<gst::Caps> {
     let described = media.caps_from_media(i32::from(payload_type))?;
-    // The intersection adds what is missing; where both have a field and disagree it is empty.
+    // The intersection adds the missing fields. It is empty if the two disagree on a field.
     let merged = described.intersect(attributes);
     let mut caps = if merged.is_empty() { described } else { merged };
     let structure = caps.make_mut().structure_mut(0)?;

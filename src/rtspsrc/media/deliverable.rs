@@ -1,8 +1,8 @@
 //! Whether the packets of a stream can be delivered at all (fault F41). Pure.
 //!
-//! What is dropped for the sake of a slow consumer shows that the camera lives. What is dropped because
-//! the description does not say how to play it does not: a session of which nothing can be delivered
-//! is as silent as one that sends nothing.
+//! Packets that are dropped because the consumer is slow show that the camera works. Packets that the
+//! description does not say how to play do not: a session of which no packet can be delivered counts as
+//! silent.
 
 use std::{
     collections::BTreeMap,
@@ -13,13 +13,13 @@ use std::{
 /// Why a packet cannot be delivered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Undeliverable {
-    /// The description says nothing of its payload type.
+    /// The description does not name its payload type.
     NoMap(u8),
-    /// It says no clock rate, or 0.
+    /// The description gives no clock rate for it, or 0.
     NoClockRate(u8),
     /// The stream began with another payload type, and its pad has the caps of that.
     OtherType { first: u8, now: u8 },
-    /// It is no RTP packet, or of another source than the stream.
+    /// It is no RTP packet, or not of the stream's source.
     Foreign,
 }
 
@@ -46,13 +46,13 @@ impl fmt::Display for Undeliverable {
     }
 }
 
-/// What the pad of one stream shows.
+/// The payload type that the pad of one stream shows.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Shown(Option<u8>);
 
 impl Shown {
-    /// Judges a packet of that payload type. `begins`: with it the stream begins anew. `described` says
-    /// whether the description will do for a payload type.
+    /// Judges a packet of this payload type. `begins`: the stream begins anew with it. `described` tells
+    /// whether the description is sufficient for a payload type.
     pub(crate) fn judge(
         &mut self,
         payload_type: u8,
@@ -74,7 +74,7 @@ impl Shown {
     }
 }
 
-/// Packets of one stream that could not be delivered, since one could.
+/// The packets of one stream that could not be delivered, since the last one that could.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Left {
     since: Instant,
@@ -88,7 +88,7 @@ impl Left {
     }
 }
 
-/// Those of all streams of a session.
+/// The packets that could not be delivered, of all streams of a session.
 #[derive(Debug, Default)]
 pub(crate) struct LeftOut {
     streams: BTreeMap<usize, Left>,
@@ -103,8 +103,8 @@ impl LeftOut {
         }
     }
 
-    /// One could not be. Gives what there is to tell of the stream: once in a session, when it has been
-    /// so for as long as `timeout`, though others may be delivered.
+    /// A packet of the stream could not be delivered. Returns what to report, once in a session: when no
+    /// packet of this stream was delivered for `timeout`, while those of others may have been.
     pub(crate) fn on_left(
         &mut self,
         stream: usize,
@@ -125,12 +125,12 @@ impl LeftOut {
         is_news.then_some(*left)
     }
 
-    /// Whether what is left out of a stream is news: once in a session.
+    /// Whether to report a stream. True once in a session.
     pub(crate) fn tell_once(&mut self) -> bool {
         !std::mem::replace(&mut self.is_told, true)
     }
 
-    /// Of all streams; none if everything that came was delivered.
+    /// The sum of all streams; `None` if every packet was delivered.
     pub(crate) fn all(&self) -> Option<Left> {
         let streams = self.streams.values().copied();
         streams.reduce(|one, other| Left {
@@ -146,7 +146,7 @@ mod tests {
 
     const S: Duration = Duration::from_secs(1);
 
-    /// A payload type, whether the stream begins anew with it, and what comes of the packet.
+    /// A payload type, whether the stream begins anew with it, and the verdict on the packet.
     type Packet = (u8, bool, Result<(), Undeliverable>);
 
     /// 96 and 97 are described, 98 without a clock rate.
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn f41_what_cannot_be_delivered_is_told_by_the_description_and_the_first_packet() {
+    fn f41_the_description_and_the_first_packet_show_what_cannot_be_delivered() {
         use Undeliverable::{NoClockRate, NoMap, OtherType};
         let other = |first, now| Err(OtherType { first, now });
         let cases: [&[Packet]; 5] = [
@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_of_which_nothing_is_delivered_is_told_once() {
+    fn a_stream_without_a_delivered_packet_is_reported_once() {
         let start = crate::rtspsrc::threads::timer::now();
         let mut left_out = LeftOut::default();
         let why = Undeliverable::NoMap(99);
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_beside_what_is_delivered_is_told_never() {
+    fn packets_beside_delivered_ones_are_never_reported() {
         let start = crate::rtspsrc::threads::timer::now();
         let mut left_out = LeftOut::default();
         for second in 0..60 {

@@ -2,11 +2,11 @@
 //!
 //! ```text
 //! buffer       one packet as a buffer
-//! deliverable  whether packets can be delivered at all
+//! deliverable  whether the packets of a stream can be delivered at all
 //! pads         the pads that applications link, with ids, caps and segment
 //! timeline     the running time of a pad, across outages
 //! caps         SDP -> caps
-//! sdp_check    keeps descriptions that GStreamer's parser cannot stand from it
+//! sdp_check    cleans the SDP before GStreamer's parser sees it
 //! ```
 
 pub(crate) mod buffer;

@@ -1,8 +1,8 @@
-//! The pads people link to: one `stream_%u` per media stream, whoever manages its RTP session.
+//! The pads that applications link: one `stream_%u` for each media stream, the same for all managers.
 //!
-//! What flows on them - stream id, group, caps, segment - is decided here, so that it does not
-//! depend on the manager. A pad appears with the first packet of its stream, as with `rtspsrc`, and
-//! stays until the element goes to READY: what is behind it may be exchanged.
+//! This module decides on stream id, group, caps and segment, so that they do not depend on the manager.
+//! A pad appears with the first packet of its stream, as with `rtspsrc`, and stays until the element goes
+//! to READY; the manager may exchange the source behind it.
 
 use std::sync::{
     Arc, Mutex,
@@ -26,19 +26,19 @@ use crate::{
 pub(crate) struct Pads {
     element: glib::WeakRef<RtspMuxSrc>,
     streams: Vec<PadStream>,
-    /// Held while a pad is added and announced: one at a time. What links pads as they come
-    /// (`gst_parse_launch`, applications) expects that of `rtspsrc` and links the wrong halves
-    /// together otherwise.
+    /// Held while a pad is added and announced, so that pads come one at a time. `gst_parse_launch` and
+    /// applications link pads as they come, and rely on that with `rtspsrc`; with two at once they link
+    /// the wrong pads.
     adding: Mutex<()>,
     exposed: AtomicUsize,
 }
 
-/// Who tells the timeline of a stream what leaves its pad.
+/// How the timeline of a stream learns what leaves its pad.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Watch {
-    /// A probe on the pad, whoever pushes.
+    /// By a probe on the pad.
     ByPad,
-    /// The manager, by [`Pads::see`].
+    /// The manager calls [`Pads::see`].
     ByManager,
 }
 
@@ -61,7 +61,7 @@ struct PadStream {
 }
 
 impl Pads {
-    /// `camera` makes the stream ids: the same camera has the same ids in every run.
+    /// The stream ids are made of `camera`: a camera has the same ids in every run.
     pub(crate) fn new(element: &RtspMuxSrc, camera: &str, streams: Vec<NewStream>) -> Self {
         let group = gst::GroupId::next();
         let streams = streams.into_iter().map(|stream| PadStream {
@@ -135,8 +135,8 @@ impl Pads {
         }
     }
 
-    /// What comes before the first packet of a stream: stream-start, caps - these or those of its
-    /// first payload type -, segment.
+    /// The events before the first packet of a stream: stream-start, caps, segment. Without `caps` they
+    /// are those of the payload type that is listed first.
     pub(crate) fn first_events(&self, number: usize, caps: Option<gst::Caps>) -> Vec<gst::Event> {
         let Some(stream) = self.stream(number) else {
             return Vec::new();
@@ -154,36 +154,36 @@ impl Pads {
         .collect()
     }
 
-    /// The running time of a stream's first packet from a new source: now, but not before what was
-    /// shown of the old one, which may have come in a burst.
+    /// The running time for the first packet of a new source: now, but not before the last buffer of the
+    /// old source, which may have come in a burst.
     pub(crate) fn first_time(&self, number: usize) -> Option<gst::ClockTime> {
         let now = self.element.upgrade()?.current_running_time()?;
         Some(now.max(self.stream(number)?.timeline.last()))
     }
 
-    /// The time of the last buffer of a stream; what comes behind it must not go back.
+    /// The time of the last buffer of a stream; later buffers must not go back behind it.
     pub(crate) fn last_time(&self, number: usize) -> gst::ClockTime {
         let stream = self.stream(number);
         stream.map_or(gst::ClockTime::ZERO, |stream| stream.timeline.last())
     }
 
-    /// A buffer of this time is about to leave the stream's pad; gives the outage that it ends. For
-    /// managers that watch by themselves.
+    /// A buffer with this time is about to leave the stream's pad. Returns the gap that it ends. For
+    /// managers with [`Watch::ByManager`].
     pub(crate) fn see(&self, number: usize, time: gst::ClockTime) -> Option<Gap> {
         self.stream(number)?.timeline.see(time)
     }
 
-    /// A stream goes on after an outage, of which its pad tells with the next buffer.
+    /// A stream goes on after an outage. Its pad sends a GAP event before the next buffer.
     pub(crate) fn begin_anew(&self, number: usize) {
         if let Some(stream) = self.stream(number) {
             stream.timeline.begin_anew();
         }
     }
 
-    /// Makes `target` the source of the stream's pad; adds the pad if there is none yet, and
-    /// announces that there will be no more when it was the last one.
+    /// Makes `target` the source of the stream's pad. Adds the pad if there is none yet, and emits
+    /// `no-more-pads` after the last one.
     ///
-    /// Called from the stream's streaming thread, with none of the small locks held.
+    /// The stream's streaming thread calls this and holds none of the small locks.
     pub(crate) fn expose(
         &self,
         number: usize,
@@ -220,12 +220,12 @@ impl Pads {
         Ok(())
     }
 
-    /// Removes all pads; nothing flows any more.
+    /// Removes all pads. No thread pushes any more.
     pub(crate) fn remove(&self) {
         for stream in &self.streams {
             let ghost = lock(&stream.ghost).take();
             if let (Some(ghost), Some(element)) = (ghost, self.element.upgrade()) {
-                // Both fail only if somebody else has done it before.
+                // Both fail only if the application has done it before.
                 let _ = ghost.set_active(false);
                 let _ = element.remove_pad(&ghost);
             }
@@ -237,13 +237,13 @@ impl Pads {
     }
 }
 
-/// Lets the timeline see what leaves a pad.
+/// Adds a probe that shows the timeline what leaves a pad.
 fn see_all(ghost: &gst::GhostPad, timeline: Arc<Timeline>, element: glib::WeakRef<RtspMuxSrc>) {
     ghost.add_probe(gst::PadProbeType::BUFFER, move |pad, info| {
         panics::guard_weak(&element, gst::PadProbeReturn::Ok, |_| {
             let gap = info.buffer().and_then(|buffer| timeline.see(buffer.pts()?));
             if let Some(gap) = gap {
-                // Nobody may be linked: then nobody wants to know.
+                // An error means that the pad is not linked, and the event has no receiver.
                 let _ = pad.push_event(gap.event());
             }
             gst::PadProbeReturn::Ok
@@ -251,9 +251,9 @@ fn see_all(ghost: &gst::GhostPad, timeline: Arc<Timeline>, element: glib::WeakRe
     });
 }
 
-/// A hash, because stream ids go into files and logs and a URL may say more than it should; and of what
-/// is shown of it alone, for anyone can try passwords until this hash comes out. It is the same in each
-/// run, which the hashes in `camera` are not.
+/// A hash, because stream ids go into files and logs, and a URL may hold secrets. It is made of the part
+/// of the URL that is shown anyway: otherwise an attacker could try passwords until the hash comes out.
+/// It is the same in each run; the hashes within `camera` are not, so they are left out.
 fn stream_id(camera: &str, section: usize) -> String {
     let camera = without_hashes(camera);
     let camera = glib::compute_checksum_for_string(glib::ChecksumType::Sha256, &camera);
@@ -280,7 +280,7 @@ fn ghost_pad(
     Ok(ghost)
 }
 
-/// A camera has no duration and cannot be sought, and behind its URI there is nothing to ask.
+/// Answers queries for the URI and for seeking: a camera cannot be sought.
 fn src_query(
     element: &RtspMuxSrc,
     pad: &gst::GhostPad,
@@ -306,10 +306,10 @@ fn src_query(
     }
 }
 
-/// The pad has them before anybody links to it: `decodebin` looks at the caps in `pad-added`.
+/// The pad has the events before it is announced: `decodebin` looks at the caps in `pad-added`.
 fn copy_sticky_events(from: &gst::Pad, to: &gst::GhostPad) {
     from.sticky_events_foreach(|event| {
-        // Fails only on a flushing pad: then nobody wants it.
+        // Fails only on a flushing pad, which does not need the event.
         let _ = to.store_sticky_event(event);
         std::ops::ControlFlow::Continue(gst::EventForeachAction::Keep)
     });

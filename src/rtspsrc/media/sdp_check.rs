@@ -1,24 +1,24 @@
-//! The gate between a stranger's SDP and GStreamer's C parser.
+//! Cleans the SDP of a server before GStreamer's C parser sees it.
 //!
-//! `gst_sdp_media_attributes_to_caps` loops for ever on some `a=key-mgmt` lines, parsing nothing
-//! raises a CRITICAL, and accessors of the bindings panic on text that is not UTF-8. So what goes
-//! through is bounded, not empty, UTF-8 (repaired where it is not), free of control characters and
-//! of `key-mgmt`, and cut into sections, so that one odd section cannot shift the numbers of others.
+//! `gst_sdp_media_attributes_to_caps` loops for ever on some `a=key-mgmt` lines, parsing an empty SDP
+//! raises a CRITICAL, and accessors of the bindings panic on text that is not UTF-8. So the SDP that goes
+//! through is bounded, not empty, UTF-8 (repaired if it is not), free of control characters and of
+//! `key-mgmt`, and cut into sections, so that one odd section cannot shift the numbers of others.
 
 use std::{borrow::Cow, fmt};
 
 use crate::mux::proto::wire::server_text::{ServerText, is_harmful};
 
-/// The largest SDP let through, in bytes. The largest seen in the wild has 579 KB.
+/// The largest SDP that goes through, in bytes. The largest that was seen has 579 KB.
 const MAX_SIZE: usize = 1024 * 1024;
 
-/// Sections beyond it are not looked at: a session has 128 channel pairs to give at most.
+/// Further sections are ignored: a connection has 128 channel pairs at most.
 const MAX_SECTIONS: usize = 128;
 
-/// Why an SDP was not let through.
+/// Why an SDP was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Refused {
-    /// There is nothing in it but blanks.
+    /// It is empty or has only blanks.
     Empty,
     /// It has more than [`MAX_SIZE`] bytes.
     TooLarge(usize),
@@ -40,7 +40,7 @@ impl fmt::Display for Refused {
 
 impl std::error::Error for Refused {}
 
-/// An SDP that may be shown to GStreamer, in sections.
+/// An SDP that is safe for GStreamer, in sections.
 #[derive(Debug)]
 pub(crate) struct Sections {
     session: String,
@@ -80,7 +80,8 @@ impl Sections {
         self.media.len()
     }
 
-    /// A description of its own for the section `index`: the session's lines and the section's.
+    /// A description with the section `index` alone: the lines of the session part and those of the
+    /// section.
     pub(crate) fn description(&self, index: usize) -> Option<String> {
         Some(format!("{}{}", self.session, self.media.get(index)?))
     }
@@ -104,12 +105,12 @@ pub(crate) struct MediaLine<'a> {
     pub(crate) formats: Vec<&'a str>,
 }
 
-/// One line as GStreamer may see it; none if it is to be left out. GStreamer logs what it is shown, and
-/// makes caps of it, which are in logs, dot files and on the terminal of `gst-launch-1.0 -v`: so what is
-/// no data is shown as a text of a server is anywhere.
+/// One line as GStreamer may see it; `None` if it is left out. GStreamer logs the lines and makes caps of
+/// them, which show in logs, dot files and on the terminal of `gst-launch-1.0 -v`. So all lines but those
+/// with data for decoders are redacted, as any text of a server that this crate shows.
 fn clean_line(line: &str) -> Option<Cow<'_, str>> {
     let line = line.trim();
-    // GStreamer wants `x=`; anything else ends its parser or is skipped by it.
+    // GStreamer expects `x=`; its parser stops at other lines or skips them.
     if line.as_bytes().get(1) != Some(&b'=') || is_key_management(line) || is_key(line) {
         return None;
     }
@@ -127,7 +128,7 @@ fn clean_line(line: &str) -> Option<Cow<'_, str>> {
     }
 }
 
-/// What decoders are made of.
+/// Whether the line has data that decoders need.
 fn is_data(line: &str) -> bool {
     const BEGINNINGS: [&str; 6] = [
         "m=",
@@ -140,7 +141,7 @@ fn is_data(line: &str) -> bool {
     BEGINNINGS.iter().any(|begin| begins_with(line, begin))
 }
 
-/// A key of media. We have no use for it: SRTP is not played.
+/// Whether the line has a key of media. It is not needed, as the element does not play SRTP.
 fn is_key(line: &str) -> bool {
     ["k=", "a=crypto"]
         .iter()
@@ -152,7 +153,7 @@ fn begins_with(line: &str, begin: &str) -> bool {
     beginning.is_some_and(|it| it.eq_ignore_ascii_case(begin))
 }
 
-/// Generous on purpose: a line is not needed only because it looks like this one.
+/// Matches more lines than it must: no line that looks like this one is needed.
 fn is_key_management(line: &str) -> bool {
     const NAME: &[u8] = b"key-mgmt";
     let line: Vec<u8> = line

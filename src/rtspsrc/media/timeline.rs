@@ -1,14 +1,14 @@
-//! The time of an outage on a pad: how long it was, and that nothing goes back behind it.
+//! The running times on a pad across outages: how long each outage was, and that time does not go back.
 //!
-//! The pipeline's clock goes on while nothing comes. The first buffer after an outage is stamped with
-//! the running time of its arrival, so the gap in a recording is as long as the outage; an event says
-//! so to those downstream who would wait for what is not to come.
+//! The pipeline's clock goes on during an outage. The first buffer after it has the running time of its
+//! arrival, so the gap in a recording is as long as the outage. A GAP event tells elements downstream not
+//! to wait for buffers in between.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use gstreamer as gst;
 
-/// The times of the buffers that left one pad, over all lives of its stream.
+/// The times of the buffers that left one pad, over all sources of its stream.
 #[derive(Debug, Default)]
 pub(crate) struct Timeline {
     /// In nanoseconds.
@@ -17,7 +17,7 @@ pub(crate) struct Timeline {
     is_anew: AtomicBool,
 }
 
-/// A time for which there are no buffers.
+/// A span of time without buffers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Gap {
     start: gst::ClockTime,
@@ -25,7 +25,7 @@ pub(crate) struct Gap {
 }
 
 impl Gap {
-    /// As downstream is told.
+    /// The event for downstream.
     pub(crate) fn event(&self) -> gst::Event {
         gst::event::Gap::builder(self.start)
             .duration(self.duration)
@@ -39,7 +39,7 @@ impl Timeline {
         self.is_anew.store(true, Ordering::Release);
     }
 
-    /// A buffer of this time leaves the pad; gives the outage that it ends.
+    /// A buffer with this time leaves the pad. Returns the outage that it ends.
     pub(crate) fn see(&self, time: gst::ClockTime) -> Option<Gap> {
         let start =
             gst::ClockTime::from_nseconds(self.last.swap(time.nseconds(), Ordering::Relaxed));
@@ -51,7 +51,7 @@ impl Timeline {
         Some(Gap { start, duration })
     }
 
-    /// The time of the last buffer; what comes behind it must not go back.
+    /// The time of the last buffer; later buffers must not go back behind it.
     pub(crate) fn last(&self) -> gst::ClockTime {
         gst::ClockTime::from_nseconds(self.last.load(Ordering::Relaxed))
     }

@@ -1,13 +1,13 @@
-//! Messages on their way to a bus, and the thread that posts them.
+//! The queue of messages in front of each bus, and the thread that posts them.
 //!
-//! Posting runs the code of others: the queue of a bus makes each writer wait, spinning, until the
-//! writers before it are through, and an application's sync handler may take as long as it likes. So
-//! no thread that reads sockets, runs session tasks or pushes buffers posts by itself. Each bus has a
-//! queue here, and while there is something in it one thread, which posts one message after the other
-//! with no lock of ours held. All elements of a pipeline share that bus, wherever in it they are.
+//! A call that posts a message may block: the bus makes each writer spin until the writers before it are
+//! done, and the sync handler of an application may take any time. So threads that read sockets, run
+//! session tasks or push buffers do not post. They put messages into a queue here, one for each bus.
+//! While there is a message in it, one thread posts one after the other and holds no lock of this crate
+//! meanwhile. All elements of a pipeline use the bus of the pipeline, however deep in it they are.
 //!
-//! What an element posts from within its own state change it posts at once, on the application's
-//! thread: the application looks for the reason of a failed state change right behind it.
+//! Inside its own state change the element posts at once, on the application's thread: an application
+//! looks for the reason of a failed state change right after it.
 
 mod queue;
 
@@ -28,18 +28,19 @@ use self::queue::Queue;
 pub(crate) use self::queue::Topic;
 use crate::rtspsrc::{CAT, RtspMuxSrc, lock};
 
-/// How long going to NULL waits for the message that is being posted just then. Without a handler
-/// that takes microseconds; a handler may itself be waiting for the thread that goes to NULL.
+/// How long READY to NULL waits for a message that is being posted. Without a sync handler posting takes
+/// microseconds; a handler may itself be waiting for the thread that changes the state.
 const LAST_WORD: Duration = Duration::from_millis(500);
 
-/// How often and how long a thread that has posted everything looks for another message, if there are
-/// few such threads: a step of a session is seldom told alone. A message that is not urgent does not
-/// wake the thread: to wake it would cost a session task more than all else it does at this step.
+/// How often, and how long each time, a thread that has posted everything waits for another message
+/// before it ends, if there are few such threads: messages seldom come alone. A message that is not
+/// urgent does not wake the thread, as waking it would cost a session task more than the rest of its
+/// step.
 const LOOKS: u32 = 20;
 const LOOK: Duration = Duration::from_millis(1);
 const FEW: usize = 4;
 
-/// A leaf in the order of locks: no message is posted and none dropped under it.
+/// A leaf in the order of locks: no thread posts or drops a message while it holds it.
 static BUSES: Mutex<Vec<Outgoing>> = Mutex::new(Vec::new());
 
 /// There is something urgent to post.
@@ -50,16 +51,17 @@ static POSTED: Condvar = Condvar::new();
 
 type Buses<'a> = MutexGuard<'a, Vec<Outgoing>>;
 
-/// What is on its way to one bus.
+/// The messages for one bus.
 struct Outgoing {
     bus: gst::Bus,
     queue: Queue<Source, Content>,
-    /// Whose message is being posted, and by which thread.
+    /// The element whose message is being posted, and the thread that posts it.
     under_way: Option<(Source, ThreadId)>,
     has_thread: bool,
 }
 
-/// An element, by its address. No reference: the last one must not be dropped under a lock.
+/// An element, by its address. It is not a reference, as the last reference must not be dropped under a
+/// lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Source(usize);
 
@@ -69,10 +71,10 @@ impl Source {
     }
 }
 
-/// What an element has in the queue.
+/// An entry of the queue.
 enum Content {
     Message(RtspMuxSrc, gst::Message),
-    /// All before it is posted.
+    /// Completed when all entries before it are posted.
     Mark(oneshot::Sender<()>),
 }
 
@@ -93,15 +95,15 @@ pub(crate) fn post(element: &RtspMuxSrc, topic: Topic, message: gst::Message) {
     put(element, topic, Content::Message(element.clone(), message));
 }
 
-/// Returns once everything that `element` has asked to post by now is posted, or will not be.
+/// Returns when all messages that `element` has queued so far are posted, or were dropped.
 pub(crate) async fn posted(element: &RtspMuxSrc) {
     let (mark, is_posted) = oneshot::channel();
     put(element, Topic::Mark, Content::Mark(mark));
-    // An error means that it was dropped with the messages before it.
+    // An error means that the mark was dropped with the messages before it.
     let _ = is_posted.await;
 }
 
-/// The element leaves NULL.
+/// The element leaves NULL: from now on it may post.
 pub(crate) fn open(element: &RtspMuxSrc) {
     element
         .imp()
@@ -110,12 +112,12 @@ pub(crate) fn open(element: &RtspMuxSrc) {
         .store(false, Ordering::Release);
 }
 
-/// The element goes to NULL: what has not been posted is dropped, and nothing is posted any more once
-/// this has returned.
+/// The element goes to NULL: drops its messages that are not posted yet. After this has returned no
+/// message of the element is posted any more.
 pub(crate) fn close(element: &RtspMuxSrc) {
     let source = Source::of(element);
     let mut buses = lock(&BUSES);
-    // Under the lock, so that nothing comes behind what is dropped.
+    // Under the lock, so that no message comes after those that are dropped.
     element
         .imp()
         .post_permission()
@@ -128,7 +130,8 @@ pub(crate) fn close(element: &RtspMuxSrc) {
     let own = thread::current().id();
     let is_posting = |buses: &mut Vec<Outgoing>| {
         let mut under_way = buses.iter().filter_map(|there| there.under_way.as_ref());
-        // A handler that stops the pipeline runs on the thread that posts.
+        // A sync handler that stops the pipeline runs on the thread that posts: it must not wait for
+        // itself.
         under_way.any(|(of, thread)| *of == source && *thread != own)
     };
     let waited = POSTED.wait_timeout_while(buses, LAST_WORD, is_posting);
@@ -144,8 +147,8 @@ pub(crate) fn close(element: &RtspMuxSrc) {
     }
 }
 
-/// The bus that the application reads: that of the pipeline. An element within a bin has one between
-/// it and the bin, from which all goes on to the pipeline's.
+/// The bus that the application reads: that of the pipeline. An element within a bin has a bus between it
+/// and the bin, which passes all messages on to that of the pipeline.
 pub(crate) fn bus_of(element: &RtspMuxSrc) -> Option<gst::Bus> {
     let mut top: gst::Object = element.clone().upcast();
     while let Some(parent) = top.parent() {
@@ -155,7 +158,7 @@ pub(crate) fn bus_of(element: &RtspMuxSrc) -> Option<gst::Bus> {
 }
 
 fn put(element: &RtspMuxSrc, topic: Topic, content: Content) {
-    // Without a bus there is no reader.
+    // Without a bus the message has no reader.
     let Some(bus) = bus_of(element) else { return };
     let mut buses = lock(&BUSES);
     if element.imp().post_permission().is_silent() {
@@ -191,7 +194,7 @@ impl Outgoing {
         }
     }
 
-    /// False: there is none to be had; the next message tries again.
+    /// Starts the thread. False if the system cannot; the next message tries again.
     fn start_thread(&self) -> bool {
         let bus = self.bus.clone();
         let thread = thread::Builder::new().name("rtspmux-bus".to_owned());
@@ -209,7 +212,7 @@ fn linger(buses: Buses<'_>) -> Buses<'_> {
     waited.unwrap_or_else(PoisonError::into_inner).0
 }
 
-/// The life of a thread: posts what there is, and ends soon after.
+/// Runs the thread: posts all messages of the bus, and ends soon after the last one.
 fn work(bus: &gst::Bus) {
     let mut buses = lock(&BUSES);
     let mut looks = 0;
@@ -234,7 +237,7 @@ fn work(bus: &gst::Bus) {
         there.under_way = Some((source, thread::current().id()));
         drop(buses);
         match content {
-            // An error means that there is no bus any more.
+            // An error means that the element has no bus any more.
             Content::Message(element, message) => _ = element.post_message(message),
             // An error means that the task that waited has ended.
             Content::Mark(mark) => _ = mark.send(()),

@@ -1,6 +1,6 @@
-//! What the element says on the bus: errors with their codes and details, progress.
+//! The messages of the element: errors with their codes and details, warnings, progress.
 //!
-//! `bus_queue` has the messages on their way to a bus, and the thread that posts them.
+//! `bus_queue` has the thread that posts them, `overflow` the QOS messages.
 
 pub(crate) mod bus_queue;
 pub(crate) mod overflow;
@@ -32,7 +32,7 @@ pub(crate) fn verdict_name(verdict: SharingVerdict) -> &'static str {
     }
 }
 
-/// How far a session was when it failed.
+/// How far a session had come when it failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SessionPhase {
     /// Up to the last SETUP.
@@ -41,7 +41,7 @@ pub(crate) enum SessionPhase {
     Playing,
 }
 
-/// What `rtspsrc` calls its steps in PROGRESS messages.
+/// The steps in PROGRESS messages, with the names that `rtspsrc` uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ProgressStep {
     /// From the first connection to the last SETUP.
@@ -70,8 +70,8 @@ pub(crate) fn progress(
     bus_queue::post(element, Topic::Progress, message.src(element).build());
 }
 
-/// Posts `rtspmux-sharing`: what a server can do is known anew. Fields: `server` (host and port),
-/// `verdict` (`yes`, `no`, `unknown`) and, for a `no`, `reason`.
+/// Posts `rtspmux-sharing`: the sharing verdict of a server has changed. Fields: `server` (host and
+/// port), `verdict` (`yes`, `no`, `unknown`) and, for a `no`, `reason`.
 pub(crate) fn sharing(element: &RtspMuxSrc, change: &mux::SharingChange) {
     let structure = gst::Structure::builder("rtspmux-sharing")
         .field("server", &change.server)
@@ -82,9 +82,9 @@ pub(crate) fn sharing(element: &RtspMuxSrc, change: &mux::SharingChange) {
     bus_queue::post(element, Topic::Server, message.src(element).build());
 }
 
-/// Posts a WARNING: a limit of the user's holds up the sessions of a server. Its details are
-/// `rtspmux-limit` with `server` (host and port), `limit` (the property), `value` and `reason`
-/// (`path`, `losses`, `late-answers`).
+/// Posts a WARNING: a limit that the user has set holds up the sessions of a server. Its details are
+/// `rtspmux-limit` with `server` (host and port), `limit` (the property), `value` and `reason` (`path`,
+/// `losses`, `late-answers`).
 pub(crate) fn limit(element: &RtspMuxSrc, limit: &mux::ConnectionLimit) {
     let details = gst::Structure::builder("rtspmux-limit")
         .field("server", &limit.server)
@@ -101,8 +101,8 @@ pub(crate) fn limit(element: &RtspMuxSrc, limit: &mux::ConnectionLimit) {
     bus_queue::post(element, Topic::Warning(text), message);
 }
 
-/// Posts a WARNING: the state file cannot be used. Its details are `rtspmux-state-file` with `path` and
-/// `reason`.
+/// Posts a WARNING: the multiplexer cannot use the state file. Its details are `rtspmux-state-file` with
+/// `path` and `reason`.
 pub(crate) fn state_file(element: &RtspMuxSrc, problem: &mux::StateFileProblem) {
     let path = problem.path.display().to_string();
     let details = gst::Structure::builder("rtspmux-state-file")
@@ -117,10 +117,10 @@ pub(crate) fn state_file(element: &RtspMuxSrc, problem: &mux::StateFileProblem) 
     bus_queue::post(element, Topic::Warning(text), message);
 }
 
-/// What happens to a session that is recovered.
+/// What happens to a session that is set up again after a loss.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SessionChange {
-    /// It stopped playing by itself.
+    /// It stopped playing without being told to.
     Lost,
     /// An attempt to set it up again begins.
     Retrying,
@@ -138,7 +138,7 @@ impl SessionChange {
     }
 }
 
-/// What there is to say about that.
+/// The contents of `rtspmux-session`.
 #[derive(Debug)]
 pub(crate) struct SessionNews<'a> {
     pub(crate) change: SessionChange,
@@ -148,7 +148,7 @@ pub(crate) struct SessionNews<'a> {
     pub(crate) attempt: u32,
     /// Outages so far, this one included.
     pub(crate) outages: u64,
-    /// How long this one lasts, or lasted.
+    /// How long this outage lasts, or lasted.
     pub(crate) duration: Duration,
 }
 
@@ -171,8 +171,8 @@ pub(crate) fn session(element: &RtspMuxSrc, news: &SessionNews<'_>) {
     bus_queue::post(element, Topic::Session, message.src(element).build());
 }
 
-/// Posts WARNING: a session has not come up, and is tried again later. Its details are as those of
-/// `rtspmux-session`, with the status that the server has answered, if it has.
+/// Posts WARNING: a session has not come up, and the element tries again later. Its details are those of
+/// `rtspmux-session`, and the status that the server answered, if it answered one.
 pub(crate) fn not_up(element: &RtspMuxSrc, failure: Failure, news: &SessionNews<'_>) {
     let text = failure.error.message().to_owned();
     let mut details = news.structure().build();
@@ -188,7 +188,7 @@ pub(crate) fn not_up(element: &RtspMuxSrc, failure: Failure, news: &SessionNews<
     bus_queue::post(element, Topic::Warning(text), message);
 }
 
-/// Posts WARNING: of one stream nothing can be delivered, though the session goes on.
+/// Posts WARNING: no packet of one stream can be delivered. The session goes on.
 pub(crate) fn left_out(element: &RtspMuxSrc, text: &str) {
     gst::warning!(CAT, obj = element, "{text}");
     let message = gst::message::Warning::builder(gst::StreamError::Format, text);
@@ -222,7 +222,7 @@ impl Failure {
         }
     }
 
-    /// A stream that is not taken, told as every source does.
+    /// A flow return that ends streaming, with the texts that every source uses.
     pub(crate) fn of_flow(flow: gst::FlowError) -> Self {
         let details = gst::Structure::builder("details")
             .field("flow-return", gst::FlowReturn::from(flow).into_glib())
@@ -247,7 +247,7 @@ pub(crate) fn error(element: &RtspMuxSrc, failure: Failure) {
     bus_queue::post(element, Topic::Error(text), message);
 }
 
-/// What the sentence does not say, for who has the log before him.
+/// What the sentence of the error does not say, for a reader of the log.
 fn debug_text(error: &mux::Error) -> String {
     let what = format!(
         "{:?} of the {:?}, by the {:?}",
@@ -281,7 +281,8 @@ enum Domain {
     Stream(gst::StreamError),
 }
 
-/// What an application decides by: is it there, may I, was it ever open?
+/// The code of the error. By it an application tells apart: not found, not authorized, busy, not opened,
+/// lost while it played.
 fn domain(phase: SessionPhase, error: &mux::Error) -> Domain {
     use gst::ResourceError as Resource;
     use mux::ErrorKind as Kind;
@@ -299,7 +300,7 @@ fn domain(phase: SessionPhase, error: &mux::Error) -> Domain {
     })
 }
 
-/// `rtsp-status-code` and `rtsp-status-reason`, as `rtspsrc` has them.
+/// `rtsp-status-code` and `rtsp-status-reason`, as in the messages of `rtspsrc`.
 fn details(error: &mux::Error) -> Option<gst::Structure> {
     let status = error.status()?;
     Some(

@@ -14,25 +14,26 @@ use crate::{
     rtspsrc::RtspMuxSrc,
 };
 
-/// At most one message in so long, for each stream. The next one has the counts of all before it.
+/// The shortest time between two messages of one stream. The later one has the counts of all gaps before
+/// it.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// Of one stream.
+/// What is known of one stream.
 #[derive(Debug, Default)]
 struct StreamCounts {
     processed: u64,
-    /// When the last packet passed on came.
+    /// When the last packet came.
     last: Option<Instant>,
     told: Option<Instant>,
 }
 
-/// Follows the packets of one session on their way to the pads.
+/// Watches the packets of one session on their way to the pads for gaps.
 #[derive(Debug, Default)]
 pub(crate) struct OverflowReports(BTreeMap<usize, StreamCounts>);
 
 impl OverflowReports {
-    /// A packet is about to be passed on. If there is something to tell, gives it; `dropped` looks up
-    /// how many packets of the stream were dropped so far.
+    /// A packet is about to be pushed. Returns the overflow that it ends, if a message about it is due.
+    /// `dropped` looks up how many packets of the stream were dropped so far.
     pub(crate) fn on_packet(
         &mut self,
         packet: &Packet,
@@ -73,14 +74,13 @@ pub(crate) struct Overflow {
     pub(crate) gap: Duration,
     /// How late the first packet after it is.
     pub(crate) late: Duration,
-    /// RTP packets of the stream passed on so far in this session.
+    /// RTP packets of the stream that were pushed so far in this session.
     pub(crate) processed: u64,
-    /// And dropped.
+    /// RTP packets of the stream that were dropped so far.
     pub(crate) dropped: u64,
 }
 
-/// Posts QOS: one for each overflow, at the end of its gap, and a second apart at least. Times are
-/// those of the gap, counts those of the session so far.
+/// Posts QOS at the end of a gap. Times are those of the gap, counts those of the session so far.
 pub(crate) fn post(element: &RtspMuxSrc, overflow: &Overflow) {
     let now = element.current_running_time();
     let began = now.map(|now| now.saturating_sub(clock_time(overflow.ago)));
@@ -101,7 +101,7 @@ fn clock_time(duration: Duration) -> gst::ClockTime {
     gst::ClockTime::try_from(duration).unwrap_or(gst::ClockTime::MAX)
 }
 
-/// The largest number stands for none there.
+/// GStreamer takes the largest number for "unknown".
 fn buffers(count: u64) -> gst::format::Buffers {
     gst::format::Buffers::from_u64(count.min(u64::MAX - 1))
 }

@@ -1,20 +1,21 @@
-//! Where a session task builds what belongs to GStreamer, and how a state change takes it away.
+//! Guards the elements and pads that a session task builds against state changes.
 //!
-//! A task adds elements and pads from its own thread, at a time the network decides. A state change
-//! down to READY must not pull them away in the middle, and nothing may be added behind its back.
-//! So such work is done in *sections*, one at a time; closing waits for the section in progress, as
-//! deactivating a pad waits for its streaming thread, and no other begins.
+//! A task adds elements and pads from its own thread, when the answers of the server come. A state change
+//! down to READY must not remove them while the task is adding them, and the task must not add any after
+//! it. So the task does such work in *sections*, one at a time. [`close`](BuildGuard::close) waits for
+//! the section in progress, as deactivating a pad waits for its streaming thread, and lets no other
+//! section begin.
 
 use std::sync::{Arc, Mutex};
 
 use crate::rtspsrc::{lock, manager::Manager};
 
-/// The stage of one session.
+/// The guard of one session.
 #[derive(Default)]
 pub(crate) struct BuildGuard {
-    /// Held for a section. Never taken with another lock of ours held.
+    /// Held during a section. No thread takes it while it holds another lock of this crate.
     section: Mutex<()>,
-    /// Held for no call into GStreamer.
+    /// No thread holds it during a call into GStreamer.
     slot: Mutex<Slot>,
 }
 
@@ -27,7 +28,8 @@ enum Slot {
 }
 
 impl BuildGuard {
-    /// Runs `build` as a section and keeps what it makes; none if the stage is closed.
+    /// Runs `build` as a section and keeps the manager that it makes. Returns `None` if the guard is
+    /// closed.
     pub(crate) fn build<E>(
         &self,
         build: impl FnOnce() -> Result<Arc<dyn Manager>, E>,
@@ -39,14 +41,15 @@ impl BuildGuard {
         Some(build().inspect(|manager| *lock(&self.slot) = Slot::Built(manager.clone())))
     }
 
-    /// Runs `work` as a section on what was built; none if there is nothing, or no longer.
+    /// Runs `work` as a section on the manager. Returns `None` if there is none, or the guard is closed.
     pub(crate) fn work<T>(&self, work: impl FnOnce(&dyn Manager) -> T) -> Option<T> {
         let _section = lock(&self.section);
         let manager = self.manager()?;
         Some(work(&*manager))
     }
 
-    /// What was built. It may be closed while it is used: pushing into it then fails.
+    /// The manager that was built. A state change may close the guard while a thread uses the manager:
+    /// its pushes then fail.
     pub(crate) fn manager(&self) -> Option<Arc<dyn Manager>> {
         match &*lock(&self.slot) {
             Slot::Built(manager) => Some(manager.clone()),
@@ -54,7 +57,7 @@ impl BuildGuard {
         }
     }
 
-    /// Waits for the section in progress and lets no other begin; gives what was built.
+    /// Waits for the section in progress and lets no other begin. Returns the manager that was built.
     pub(crate) fn close(&self) -> Option<Arc<dyn Manager>> {
         let _section = lock(&self.section);
         let manager = self.manager();
@@ -68,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_is_built_on_a_closed_stage() {
+    fn nothing_is_built_with_a_closed_guard() {
         let build_guard = BuildGuard::default();
         assert!(build_guard.close().is_none());
         assert!(
@@ -81,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn a_build_that_fails_leaves_the_stage_open() {
+    fn a_build_that_fails_leaves_the_guard_open() {
         let build_guard = BuildGuard::default();
         assert!(matches!(build_guard.build(|| Err("no")), Some(Err("no"))));
         assert!(matches!(

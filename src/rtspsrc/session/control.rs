@@ -26,11 +26,11 @@ pub(crate) struct SessionControl {
 }
 
 impl SessionControl {
-    /// Starts the session of `element`. Nothing was sent when this returns.
+    /// Starts the session of `element`. It has sent nothing when this returns.
     ///
     /// # Errors
     ///
-    /// The system gives no threads.
+    /// The system cannot start a thread.
     pub(crate) fn start(element: &RtspMuxSrc, plan: SessionPlan) -> std::io::Result<Self> {
         let (target, targets) = watch::channel(Target::Paused);
         let (options, latest) = watch::channel(plan.options.clone());
@@ -54,40 +54,41 @@ impl SessionControl {
         Ok(control)
     }
 
-    /// Tells the task where to go. Never blocks.
+    /// Sets the target of the task. Never blocks.
     pub(crate) fn set(&self, target: Target) {
         self.target.send_replace(target);
     }
 
-    /// What is played, from the next attempt on; a session that waits for credentials begins one.
+    /// Sets the options of the next attempt. A session that waits for credentials begins an attempt.
     pub(crate) fn set_options(&self, options: SessionOptions) {
         self.options.send_replace(options);
     }
 
-    /// Ends the session and gives what was built for it. Waits for no network, only for the task to
-    /// finish building, if it is just doing that.
+    /// Ends the session and returns the manager that was built for it. It does not wait for the network,
+    /// only for the section in which the task may be building.
     pub(crate) fn stop(&self) -> Option<Arc<dyn Manager>> {
         self.set(Target::Stopped);
         self.build_guard.close()
     }
 
-    /// What was built for the session so far.
+    /// The manager that was built for the session, if it has come so far.
     pub(crate) fn manager(&self) -> Option<Arc<dyn Manager>> {
         self.build_guard.manager()
     }
 
-    /// Statistics, and when nothing is owed to the server any more.
+    /// Statistics, and the wait for the answer to the last TEARDOWN.
     pub(crate) fn monitor(&self) -> &SessionMonitor {
         &self.monitor
     }
 
-    /// How the session stands.
+    /// The status of the session.
     pub(crate) fn status(&self) -> SessionStatus {
         self.status.status()
     }
 }
 
-/// A panic in a task is silent unless somebody looks.
+/// Runs the task and posts an ERROR if it panics. Without this the worker thread would drop the panic
+/// silently.
 async fn supervise(element: glib::WeakRef<RtspMuxSrc>, task: impl Future<Output = ()>) {
     let mut task = std::pin::pin!(task);
     let outcome = std::future::poll_fn(|context| {

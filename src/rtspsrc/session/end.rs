@@ -1,4 +1,4 @@
-//! Why a session ended by itself, and how that is said on the bus.
+//! Why a session ended without being told to, and the ERROR for that.
 
 use gst::glib;
 use gstreamer as gst;
@@ -12,30 +12,30 @@ use crate::{
 /// Why a session ended by itself.
 #[derive(Debug)]
 pub(crate) enum EndReason {
-    /// The server ended it in good order.
+    /// The server ended it without an error.
     Regular,
-    /// The multiplexer gave it up.
+    /// The multiplexer ended it with an error.
     Mux(SessionPhase, mux::Error),
-    /// What the server describes cannot be played.
+    /// The element cannot play what the server describes.
     Description(String),
-    /// What the server describes now does not fit the pads that are there.
+    /// The server describes other streams than those that the pads were made for.
     Changed(String),
-    /// Nothing came for so long, on a connection that is alive.
+    /// No media came for this time, on a connection that is alive.
     Silent(String, Duration),
-    /// Packets came for so long, and none of them can be delivered.
+    /// Packets came, and none of them could be delivered; the text says why.
     Undeliverable(String),
-    /// A source said goodbye, though the description had announced no end.
+    /// A source sent RTCP BYE, though the description announced no end.
     Bye(String),
-    /// rtpbin is missing or refuses.
+    /// rtpbin is missing or cannot be set up.
     Manager(glib::BoolError),
     /// Downstream has ended, or does not want data.
     Flow(gst::FlowError),
-    /// The element is on its way down or gone.
+    /// A state change has stopped the session, or the element is gone.
     Stopped,
 }
 
 impl EndReason {
-    /// What that is, as far as it decides whether the session is set up again.
+    /// The class by which `mux::recovery` decides whether the session is set up again.
     pub(crate) fn failure_class(&self) -> FailureClass {
         match self {
             Self::Mux(_, error) => FailureClass::of(error.kind(), error.retry_after()),
@@ -48,7 +48,8 @@ impl EndReason {
         }
     }
 
-    /// The error that the multiplexer takes into account when the session is set up again.
+    /// The error that [`Mux::turn`](crate::mux::Mux::turn) takes into account when the session asks for
+    /// its turn.
     pub(crate) fn to_error(&self) -> mux::Error {
         let kind = match self {
             Self::Mux(_, error) => return error.clone(),
@@ -58,7 +59,7 @@ impl EndReason {
         mux::Error::of_session(kind, &self.reason())
     }
 
-    /// In a sentence, without secrets.
+    /// The reason in one sentence, without secrets.
     pub(crate) fn reason(&self) -> String {
         match self {
             Self::Regular => "the server ended the session".to_owned(),
@@ -69,19 +70,19 @@ impl EndReason {
             Self::Silent(camera, silence) => {
                 format!("{camera}: no media for {:.1} s", silence.as_secs_f64())
             }
-            Self::Bye(camera) => format!("{camera}: the server said goodbye"),
+            Self::Bye(camera) => format!("{camera}: the server ended a stream (RTCP BYE)"),
             Self::Manager(error) => error.to_string(),
             Self::Flow(flow) => format!("streaming stopped, reason {flow}"),
             Self::Stopped => "stopped".to_owned(),
         }
     }
 
-    /// Whether somebody wanted it, so that it is no failure.
+    /// Whether the application or the pipeline wanted the end, so that it is no failure.
     pub(crate) fn is_wanted(&self) -> bool {
         matches!(self, Self::Stopped | Self::Flow(gst::FlowError::Flushing))
     }
 
-    /// The class of its reason.
+    /// The class by which [`Reports`](super::report::Reports) decide how often the bus hears of it.
     pub(crate) fn class(&self) -> ReasonClass {
         match self {
             Self::Mux(_, error) => ReasonClass::of(error.kind()),
@@ -92,7 +93,7 @@ impl EndReason {
         }
     }
 
-    /// What there is to say on the bus; none if it is no failure.
+    /// The ERROR or WARNING for it; `None` if it is no failure.
     pub(crate) fn failure(&self) -> Option<Failure> {
         let failure = |code: &dyn Fn(&str) -> glib::Error| Failure::new(code(&self.reason()));
         Some(match self {
@@ -116,35 +117,36 @@ impl EndReason {
     }
 }
 
-/// Why a session does not come up, as far as another failure of the same class is no news.
+/// The class of the reason for which a session does not come up. A second failure of the same class is no
+/// news for the bus.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum ReasonClass {
-    /// There is no connection to the server, or it went.
+    /// The server could not be reached, or its connection was lost.
     Unreachable,
-    /// There is no TLS with the server.
+    /// TLS with the server failed.
     Tls,
     /// The server does not answer.
     NoAnswer,
     /// The server has answered with an error.
     Refused,
-    /// It wants other credentials.
+    /// The server wants other credentials.
     Credentials,
-    /// It sends the session elsewhere, and nowhere it plays.
+    /// The server redirects the session, and it plays at none of the targets.
     Redirects,
-    /// A limit, of ours or of the user's, is reached.
+    /// A limit of the user, of this crate or of the system is reached.
     Limit,
-    /// What it describes, or answers, cannot be used.
+    /// The description, or another answer, cannot be used.
     Unusable,
     /// No media came.
     Silent,
-    /// Media came that cannot be delivered.
+    /// Media came, and none of it could be delivered.
     Undeliverable,
     /// The server ended the session.
     Ended,
 }
 
 impl ReasonClass {
-    /// Of an error of the multiplexer.
+    /// The class of an error of the multiplexer.
     pub(crate) fn of(kind: ErrorKind) -> Self {
         match kind {
             ErrorKind::Resolve | ErrorKind::Connect | ErrorKind::ConnectionLost => {
@@ -159,7 +161,7 @@ impl ReasonClass {
             ErrorKind::Redirects => Self::Redirects,
             ErrorKind::ServerLimit | ErrorKind::CannotShare | ErrorKind::Runtime => Self::Limit,
             ErrorKind::Cancelled | ErrorKind::ShutDown => Self::Ended,
-            // What is added to the list is about answers.
+            // Kinds that are added later will be about answers.
             _ => Self::Unusable,
         }
     }

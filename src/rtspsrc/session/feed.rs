@@ -1,4 +1,4 @@
-//! From the session's packets to the manager's pads.
+//! Pushes the packets of a session into the pads of its manager, and combines their flow returns.
 
 use gstreamer as gst;
 use gstreamer_base as gst_base;
@@ -24,7 +24,7 @@ use crate::{
     },
 };
 
-/// How often the manager is asked again whether it takes more.
+/// How often the feed asks the manager again whether a full stream takes more.
 const RECHECK: Duration = Duration::from_secs(1);
 
 /// What comes next.
@@ -32,27 +32,27 @@ const RECHECK: Duration = Duration::from_secs(1);
 pub(crate) enum Next {
     /// Packets, to be pushed.
     Packets,
-    /// No packet yet, but a stream that was held up has room again.
+    /// No packet yet, but a stream that was full takes packets again.
     Room,
     /// The end of the session.
     End,
 }
 
-/// Why nothing more can be pushed.
+/// Why the feed cannot push any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Halt {
-    /// The combined flow of all streams: this session has nowhere to go any more.
+    /// The combined flow return of all streams: no pad takes packets any more.
     Flow(gst::FlowError),
-    /// A source has left that was not to leave.
+    /// A source sent RTCP BYE, and that is a loss.
     Bye,
 }
 
-/// What becomes of a packet.
+/// What the feed did with a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fate {
-    /// It is on its way, or was dropped because downstream does not take it.
+    /// It was pushed, or dropped because downstream does not take it.
     Delivered,
-    /// It was left out.
+    /// It was left out, for this reason.
     Left(Undeliverable),
 }
 
@@ -63,12 +63,12 @@ struct FeedStream {
     shown: Shown,
 }
 
-/// Pushes the packets of a session, over all its lives.
+/// Pushes the packets of a session, over all attempts to play it.
 pub(crate) struct Feed {
     build_guard: Arc<BuildGuard>,
     manager: Arc<dyn Manager>,
     streams: BTreeMap<usize, FeedStream>,
-    /// One stream that nobody has linked is no error; all of them are.
+    /// A stream whose pad is not linked is no error unless no pad is linked.
     flows: gst_base::UniqueFlowCombiner,
 }
 
@@ -90,9 +90,9 @@ impl Feed {
         }
     }
 
-    /// The next packets of streams that have room for them; the others are left waiting in the
-    /// session, for a stream that is held up may be waiting for another one, as in a muxer. Dropping
-    /// the future loses nothing.
+    /// Waits for packets of the streams that take some. The packets of full streams stay in the session's
+    /// queue, so that a full stream does not hold up the others: in front of a muxer it may be waiting
+    /// for one of them. Dropping the future loses nothing.
     pub(crate) async fn next_batch(&self, session: &mut Session, batch: &mut Vec<Packet>) -> Next {
         let full = self.full();
         let is_any_open = full.is_empty() || full.len() < self.streams.len();
@@ -111,14 +111,14 @@ impl Feed {
         }
     }
 
-    /// No stream is left waiting any more.
+    /// Lets the session hand out the packets of all streams again.
     pub(crate) fn unpark(&self, session: &mut Session) {
         for stream in self.streams.keys() {
             session.set_parked(*stream, false);
         }
     }
 
-    /// The streams that take no more at present.
+    /// The streams that are full.
     fn full(&self) -> Vec<usize> {
         let mut context = Context::from_waker(Waker::noop());
         let mut is_full = |stream: &usize| {
@@ -129,7 +129,7 @@ impl Feed {
         streams.filter(|stream| is_full(stream)).collect()
     }
 
-    /// Waits until one of these streams takes more.
+    /// Waits until one of these streams takes packets again.
     async fn room(&self, full: &[usize]) {
         let waiting = || {
             poll_fn(|context| {
@@ -147,12 +147,12 @@ impl Feed {
         while timer::within(RECHECK, waiting()).await.is_none() {}
     }
 
-    /// Whether downstream holds a stream up at present.
+    /// Whether downstream holds up a stream.
     pub(crate) fn is_held_up(&self) -> bool {
         !self.full().is_empty()
     }
 
-    /// After an outage: the manager has begun anew, and so does every stream.
+    /// Begins every stream anew after an outage; the manager has done so already.
     pub(crate) fn resume(&mut self) {
         for stream in self.streams.values_mut() {
             stream.marker.reset();
@@ -160,7 +160,7 @@ impl Feed {
         self.flows.reset();
     }
 
-    /// After a pause, or where the source of a stream has begun anew: every stream does.
+    /// Begins every stream and the manager anew: after a pause, or when the source of a stream restarted.
     pub(crate) fn restart(&mut self) -> Result<(), gst::FlowError> {
         self.resume();
         match self.build_guard.work(|manager| manager.renew()) {
@@ -185,8 +185,8 @@ impl Feed {
         }
     }
 
-    /// A report may be the goodbye of the last stream, and then there is no packet more to learn
-    /// that from.
+    /// An RTCP packet may be the BYE of the last stream. Then no RTP packet follows whose push would
+    /// return EOS, so this looks for the end itself.
     fn push_rtcp(&mut self, packet: Packet) -> Result<(), Halt> {
         let stream = packet.stream;
         let Some(rtp) = self.manager.rtp_pad(stream) else {
@@ -247,9 +247,9 @@ impl Feed {
     }
 }
 
-/// FLUSHING once the stage is closed: the element is on its way down.
+/// Forgets the source of a stream. FLUSHING if the build guard is closed: the element goes to READY.
 fn restart(build_guard: &BuildGuard, stream: usize) -> Result<(), gst::FlowError> {
-    // May wait for the old jitterbuffer's thread, which may be in a sink that takes its time.
+    // This may wait for the thread of the old jitterbuffer, which a slow sink may be holding.
     match build_guard.work(|manager| manager.restart(stream)) {
         Some(Ok(())) => Ok(()),
         Some(Err(error)) => {

@@ -1,4 +1,4 @@
-//! A session while it plays: from its packets to the manager, paused and played again, watched.
+//! A session while it plays: pushes its packets, pauses and plays it again, and watches for silence.
 
 use std::{
     sync::Arc,
@@ -28,7 +28,7 @@ use crate::{
     },
 };
 
-/// Pushing takes so long only where downstream holds it up.
+/// Pushing a batch takes longer than this only if downstream holds it up.
 const HELD_UP: Duration = Duration::from_secs(1);
 
 /// One session that plays.
@@ -43,13 +43,13 @@ pub(crate) struct Playback<'a> {
     pub(crate) overflows: OverflowReports,
     pub(crate) left_out: LeftOut,
     pub(crate) media_timeout: Duration,
-    /// Packets dropped for the sake of a consumer, when that was looked at last.
+    /// Packets that were dropped because downstream was slow, as of the last look.
     pub(crate) dropped: u64,
 }
 
 impl Playback<'_> {
-    /// Plays and pauses until the session is over; `on_media` is called when the first RTP packet was
-    /// delivered, and again when it asked for that.
+    /// Plays and pauses until the session is over. Calls `on_media` when the first RTP packet was
+    /// delivered, and again at the time that it returns.
     pub(crate) async fn run(&mut self, mut on_media: impl FnMut() -> Option<Instant>) -> EndReason {
         loop {
             if let Err(end) = self.feed(&mut on_media).await {
@@ -77,7 +77,7 @@ impl Playback<'_> {
                 () = reached(&mut self.target, |target| target != Target::Playing) => return Ok(()),
                 next = self.feed.next_batch(&mut self.session, &mut batch) => match next {
                     Next::Packets => {}
-                    // What downstream held up is no silence of the camera.
+                    // Downstream held the stream up: the camera was not silent.
                     Next::Room => self.watchdog.restart(timer::now()),
                     Next::End => {
                         return Err(self.session.end_reason().map_or(EndReason::Regular, playing_failed));
@@ -121,12 +121,14 @@ impl Playback<'_> {
             if timer::now().saturating_duration_since(began) > HELD_UP {
                 self.watchdog.restart(timer::now());
             }
-            // A batch is as long as the queue was; its streams and the other sessions come next.
+            // A batch is as long as the queue was. Now the tasks of the streams and of the other sessions
+            // run.
             tokio::task::yield_now().await;
         }
     }
 
-    /// `began`: when the batch did, which will do for packets of which nothing is told.
+    /// Posts QOS if the packet comes after a gap and a message is due. `began` is the time at which the
+    /// batch was taken; it is precise enough for packets without a gap.
     fn tell_overflow(&mut self, element: &RtspMuxSrc, began: Instant, packet: &Packet) {
         let now = match packet.discontinuity {
             true => timer::now(),
@@ -155,8 +157,8 @@ impl Playback<'_> {
         timer::Alarm::at(times.into_iter().flatten().min())
     }
 
-    /// Whether packets were dropped for the sake of a consumer since the last time: because they were
-    /// not taken, or no key picture has come since. The camera lives.
+    /// Whether packets were dropped since the last call because downstream was slow, or because no
+    /// keyframe has come since then. If so, the camera is not silent.
     fn has_dropped(&mut self) -> bool {
         let streams = self.session.monitor().stats().streams;
         let dropped = streams.iter().map(|stream| stream.dropped).sum();
@@ -183,8 +185,9 @@ impl Playback<'_> {
         })
     }
 
-    /// Of a stream nothing came but what the description does not name, for as long as the session may
-    /// be silent, though others may be delivered: told once in a session.
+    /// Posts WARNING, once in a session, if a stream has sent only payload types that the description
+    /// does not name, for as long as the session may be silent. Packets of other streams may have been
+    /// delivered.
     fn tell_undescribed(&mut self) {
         let stats = self.session.monitor().stats();
         let mut streams = stats.streams.iter();
@@ -205,8 +208,7 @@ impl Playback<'_> {
         }
     }
 
-    /// What came since anything was delivered and is of payload types that the description does not
-    /// name.
+    /// The packets of payload types that the description does not name, if there were any.
     fn undescribed(&self) -> Option<Left> {
         let stats = self.session.monitor().stats();
         let mut streams = stats.streams.iter();
@@ -222,11 +224,11 @@ impl Playback<'_> {
         }
     }
 
-    /// PAUSE, until the element wants to play again; then PLAY.
+    /// Sends PAUSE, waits until the element wants to play again, and sends PLAY.
     async fn pause(&mut self) -> Result<(), EndReason> {
         let paused = match self.session.pause().await {
             Ok(()) => true,
-            // Live servers may know no PAUSE. What they go on sending is read and dropped.
+            // Servers of live media may refuse PAUSE. The session then drops what they go on sending.
             Err(error) if matches!(error.kind(), mux::ErrorKind::Status(_)) => {
                 gst::info!(CAT, "no pause: {error}");
                 false

@@ -1,10 +1,12 @@
-//! What the bus hears of a session that is lost or does not come up, and how often. Pure.
+//! What the bus hears of a session, and how often: [`Reports`] decides (pure), [`ProgressReporter`]
+//! posts.
 //!
-//! Every change of state is told: the loss, the first attempt after it, the recovery. That a session
-//! does not come up is told with its reason, and then again only now and then: a camera that is
-//! switched off for a week, or a server that ends each session at once, must not fill a log.
+//! The bus hears of every change of state: the loss, the first attempt after it, and the recovery. If a
+//! session does not come up, the bus hears the reason, and later hears it again at long intervals only: a
+//! camera that is switched off for a week, or a server that ends each session at once, must not fill a
+//! log.
 //!
-//! A session is told to be recovered once its media has lasted for a moment: a server that sends some
+//! A session counts as recovered when its media has lasted for [`PROOF`]: a server that sends some
 //! packets and closes has not recovered.
 
 use std::{
@@ -25,42 +27,43 @@ use crate::rtspsrc::{
     messages::{self, ProgressStep, SessionNews, bus_queue},
 };
 
-/// Until a reason of the same class is told once more, and then each time.
+/// How long after the first report a reason of the same class is reported again, and how long after each
+/// later one.
 const FIRST_REPEAT: Duration = Duration::from_secs(10 * 60);
 const LATER_REPEATS: Duration = Duration::from_secs(60 * 60);
 
-/// Reasons of different classes are so far apart: one trouble has several faces, such as a server
-/// that is restarted.
+/// The shortest time between reasons of different classes: one incident, such as a restart of the server,
+/// fails in several ways.
 const BETWEEN_CLASSES: Duration = Duration::from_secs(60);
 
-/// How long media has to last until the session is told to be recovered.
+/// How long media has to last until the session counts as recovered.
 const PROOF: Duration = Duration::from_millis(500);
 
-/// Messages about one outage before attempts are not told any more.
+/// After so many messages about one outage its attempts are not reported any more.
 const FEW: u32 = 3;
 
-/// When a class was told.
+/// When and how often a class was reported.
 #[derive(Clone, Copy, Debug)]
 struct Told {
     last: Instant,
     times: u32,
 }
 
-/// What was told of one session, over all its lives.
+/// What was reported of one session, over all attempts to play it.
 #[derive(Debug, Default)]
 pub(crate) struct Reports {
     told: BTreeMap<ReasonClass, Told>,
-    /// Since when there has been no media that lasted, if that was told.
+    /// The outage, from the first report of it until media lasts.
     outage: Option<Outage>,
-    /// Since when there is media of which the bus has not heard yet.
+    /// When media came that has not lasted for [`PROOF`] yet.
     unproven: Option<Instant>,
 }
 
-/// What the bus knows of an outage.
+/// What was reported of an outage.
 #[derive(Clone, Copy, Debug)]
 struct Outage {
     began: Instant,
-    /// It was told to be lost.
+    /// The loss of the session was reported.
     is_lost: bool,
     attempts: u32,
     messages: u32,
@@ -76,7 +79,7 @@ impl Reports {
         })
     }
 
-    /// A session that played is lost; whether that is told.
+    /// A session that played is lost. Returns whether to report that.
     pub(crate) fn on_lost(&mut self, now: Instant) -> bool {
         self.unproven = None;
         let outage = self.outage(now);
@@ -85,7 +88,7 @@ impl Reports {
         is_news
     }
 
-    /// The session did not come up and waits; whether that is told.
+    /// The session did not come up and waits. Returns whether to report that.
     pub(crate) fn on_failure(&mut self, now: Instant, class: ReasonClass) -> bool {
         let age = |told: &Told| now.saturating_duration_since(told.last);
         let is_due = match self.told.get(&class) {
@@ -105,7 +108,7 @@ impl Reports {
         is_due
     }
 
-    /// Another attempt begins; whether that is told.
+    /// Another attempt begins. Returns whether to report that.
     pub(crate) fn on_attempt(&mut self, now: Instant) -> bool {
         let outage = self.outage(now);
         outage.attempts = outage.attempts.saturating_add(1);
@@ -114,12 +117,12 @@ impl Reports {
         is_news
     }
 
-    /// Whether the steps of the attempt under way are told: those of the first ones are.
+    /// Whether to report the steps of this attempt by PROGRESS: only those of the first attempts.
     pub(crate) fn tells_steps(&self) -> bool {
         self.outage.is_none_or(|outage| outage.attempts < 2)
     }
 
-    /// Media has come. Gives when the session counts as recovered, if that is to be told.
+    /// Media has come. Returns when the session will count as recovered, if that is to be reported.
     pub(crate) fn on_media(&mut self, now: Instant, media_timeout: Duration) -> Option<Instant> {
         self.outage?;
         let proof = match media_timeout {
@@ -129,7 +132,7 @@ impl Reports {
         Some(*self.unproven.get_or_insert(now) + proof)
     }
 
-    /// The media has lasted; gives how long there was none.
+    /// The media has lasted. Returns how long the outage was.
     pub(crate) fn on_recovered(&mut self) -> Option<Duration> {
         let since = self.unproven.take()?;
         let outage = self.outage.take()?;
@@ -140,13 +143,14 @@ impl Reports {
     }
 }
 
-/// Speaks for one session, as long as there is an element.
+/// Posts the messages of one session task, as long as the element exists, and keeps its status for
+/// `stats`.
 pub(crate) struct ProgressReporter {
     element: glib::WeakRef<RtspMuxSrc>,
     status: Arc<SharedStatus>,
-    /// The step that was announced and is not complete.
+    /// The step that was begun on the bus and is not complete.
     step: Option<ProgressStep>,
-    /// Nothing is said of steps, but that one is complete which was announced.
+    /// No step is begun on the bus; one that was begun before is still completed there.
     is_quiet: bool,
 }
 
@@ -160,7 +164,7 @@ impl ProgressReporter {
         }
     }
 
-    /// Whether something is said of steps. Attempts that are made for days are told otherwise.
+    /// Sets whether steps are left out: an outage may last for days.
     pub(crate) fn set_quiet(&mut self, is_quiet: bool) {
         self.is_quiet = is_quiet;
     }
@@ -169,12 +173,12 @@ impl ProgressReporter {
         self.note(|status| status.state = state);
     }
 
-    /// For `stats`.
+    /// Changes the status that `stats` shows.
     pub(crate) fn note(&self, change: impl FnOnce(&mut SessionStatus)) {
         self.status.change(change);
     }
 
-    /// A step begins; another one that was under way is not completed any more.
+    /// A step begins. If another one was under way it is cancelled.
     pub(crate) fn begin(&mut self, step: ProgressStep, text: &str) {
         if self.step.is_some_and(|under_way| under_way != step) {
             self.cancel();
@@ -185,7 +189,7 @@ impl ProgressReporter {
         }
     }
 
-    /// The step under way is this one.
+    /// Whether this step is under way.
     pub(crate) fn is_at(&self, step: ProgressStep) -> bool {
         self.step == Some(step)
     }
@@ -206,7 +210,7 @@ impl ProgressReporter {
         self.step = None;
     }
 
-    /// The session is over, or waits for somebody to do something.
+    /// Posts ERROR: the session is over, or waits for other credentials.
     pub(crate) fn fail(&mut self, end: &EndReason) {
         self.progress(gst::ProgressType::Error, "Failed");
         self.step = None;
@@ -215,28 +219,28 @@ impl ProgressReporter {
         }
     }
 
-    /// The session did not come up, and waits.
+    /// Posts WARNING: the session did not come up, and waits.
     pub(crate) fn warn(&self, end: &EndReason, news: &SessionNews<'_>) {
         if let (Some(element), Some(failure)) = (self.element.upgrade(), end.failure()) {
             messages::not_up(&element, failure, news);
         }
     }
 
-    /// Returns once all that was said is on the bus, or will not be.
+    /// Returns when all messages so far are on the bus, or were dropped.
     pub(crate) async fn said(&self) {
         if let Some(element) = self.element.upgrade() {
             bus_queue::posted(&element).await;
         }
     }
 
-    /// Tells of a loss, an attempt or a recovery.
+    /// Posts a loss, an attempt or a recovery.
     pub(crate) fn tell(&self, news: &SessionNews<'_>) {
         if let Some(element) = self.element.upgrade() {
             messages::session(&element, news);
         }
     }
 
-    /// About the step under way, if there is one.
+    /// Posts PROGRESS for the step under way, if there is one.
     fn progress(&self, kind: gst::ProgressType, text: &str) {
         if let (Some(step), Some(element)) = (self.step, self.element.upgrade()) {
             messages::progress(&element, kind, step, text);
@@ -259,8 +263,8 @@ mod tests {
         *START
     }
 
-    /// Seconds at which something is told of a session that fails each `every` from the start on, for
-    /// so long; `class` is that of each failure.
+    /// The seconds at which something is reported of a session that fails every `every` from the start
+    /// on, for `time`. `class` gives the class of each failure.
     fn told(
         has_played: bool,
         every: Duration,
@@ -336,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn a_start_without_trouble_is_told_to_be_no_recovery() {
+    fn a_start_without_trouble_is_no_recovery() {
         assert_eq!(Reports::default().on_media(start(), 20 * S), None);
     }
 

@@ -10,7 +10,7 @@ use crate::{
     rtspsrc::{lock, manager::ManagerChoice},
 };
 
-/// Where the element wants its session to be.
+/// The state in which the element wants its session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Target {
     /// Set up, or paused.
@@ -21,37 +21,37 @@ pub(crate) enum Target {
     Stopped,
 }
 
-/// What a session is to be.
+/// What the session is to play, and how.
 #[derive(Debug)]
 pub(crate) struct SessionPlan {
     pub(crate) mux: Mux,
     pub(crate) options: SessionOptions,
-    /// Announced the session, for its first attempt.
+    /// Has announced the session to the pool, for its first attempt.
     pub(crate) intent: Option<Intent>,
     pub(crate) manager: ManagerChoice,
     pub(crate) latency_ms: u32,
-    /// `media-timeout`; 0: off.
+    /// Property `media-timeout`; 0: off.
     pub(crate) media_timeout: Duration,
     pub(crate) policy: RecoveryPolicy,
 }
 
-/// Returns once the target is as wanted, or the element is gone.
+/// Returns when the target is as wanted, or the element is gone.
 pub(crate) async fn reached(target: &mut watch::Receiver<Target>, wanted: impl Fn(Target) -> bool) {
     // An error means that the control was dropped: the caller looks at the target again.
     let _ = target.wait_for(|target| wanted(*target)).await;
 }
 
-/// Where a session is.
+/// The state of a session.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum SessionState {
     /// There is no session.
     #[default]
     None,
-    /// It is being set up for the first time.
+    /// The task sets it up for the first time.
     Opening,
     /// PLAY was answered.
     Playing,
-    /// It is being set up again.
+    /// The task sets it up again, or waits for its turn.
     Recovering,
     /// It waits for other credentials.
     Unauthorized,
@@ -60,7 +60,7 @@ pub(crate) enum SessionState {
 }
 
 impl SessionState {
-    /// As `stats` has it.
+    /// Its name in `stats`.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::None => "none",
@@ -73,19 +73,19 @@ impl SessionState {
     }
 }
 
-/// What is known of a session's recoveries.
+/// The state of a session and its recoveries.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct SessionStatus {
     pub(crate) state: SessionState,
-    /// Times it stopped playing by itself.
+    /// How often it stopped playing without being told to.
     pub(crate) outages: u64,
-    /// Attempts in the present outage, or in the last one.
+    /// Attempts in this outage, or in the last one.
     pub(crate) attempts: u32,
     /// Why it ended last; without secrets.
     pub(crate) last_error: Option<String>,
 }
 
-/// The standing of one session, written by its task.
+/// The status of one session, which its task writes.
 #[derive(Debug, Default)]
 pub(crate) struct SharedStatus(Mutex<SessionStatus>);
 

@@ -1,12 +1,12 @@
-//! The life of one element's session, as a task: open, set up, play, lose, and again.
+//! The task of one element's session: it opens the session, plays it, and sets it up again after a loss.
 //!
-//! State changes only say what they want, as a [`Target`]; the task gets there when the network
-//! lets it. Stopping drops whatever future is under way, and with it the session's handle: the
+//! A state change only sets a [`Target`]; the task reaches it as the answers of the server come. On
+//! [`Target::Stopped`] the task drops the future that is under way, and with it the session: the
 //! multiplexer sends the TEARDOWN.
 //!
-//! What the pipeline sees outlives sessions: pads and manager are built by the first one that gets so
-//! far, and the next ones go on with them. During an outage nothing is sent downstream, no flush and
-//! no end of stream: running time goes on, and recordings with it.
+//! Pads and manager outlive sessions: the first session that is described builds them, and later ones use
+//! the same. During an outage the task sends nothing downstream, neither flush nor EOS: running time goes
+//! on, and recordings with it.
 
 mod open;
 mod recover;
@@ -63,23 +63,24 @@ pub(crate) struct SessionTask {
     reporter: ProgressReporter,
     recovery: Recovery,
     reports: Reports,
-    /// Media has come in this attempt.
+    /// Media has come in this attempt. Then the failure of the attempt is a loss, which is reported as
+    /// such.
     has_media: bool,
-    /// What the outage came to that media has ended, until that is told.
+    /// The outage that media has ended, until the recovery is reported.
     recovered: Option<Recovered>,
     /// What ended the last attempt.
     failure: Option<Error>,
-    /// What it was made with.
+    /// The credentials of the last attempt.
     credentials: Option<Credentials>,
-    /// An error was posted for these, and they have not played since.
+    /// An ERROR was posted for these credentials, and they have not played since.
     is_refusal_told: bool,
-    /// Its URL without secrets.
+    /// The URL without secrets.
     camera: String,
-    /// What was described when the pads were made.
+    /// The streams that were described when the pads were made.
     kinds: Option<StreamKinds>,
-    /// The streams that are watched for silence.
+    /// The streams whose silence is a failure.
     watched: Vec<usize>,
-    /// From the first PLAY on.
+    /// There is one from the first PLAY on.
     feed: Option<Feed>,
 }
 
@@ -123,7 +124,7 @@ impl SessionTask {
         }
     }
 
-    /// One session after the other, until there is no sense in another one.
+    /// Plays one session after the other, until an end is final.
     async fn live(&mut self) -> EndReason {
         self.reporter.begin(ProgressStep::Open, "Opening Stream");
         loop {
@@ -134,7 +135,7 @@ impl SessionTask {
         }
     }
 
-    /// One session, from its turn to its end.
+    /// Plays one session, from its turn at the server to its end.
     async fn attempt(&mut self) -> EndReason {
         self.has_media = false;
         let session = match self.open().await {
@@ -147,13 +148,13 @@ impl SessionTask {
         }
     }
 
-    /// PLAY, once the element wants to, and all that makes the pads ready for what comes.
+    /// Sends PLAY when the element wants to play, and makes manager and pads ready for packets.
     async fn play(&mut self, ready: Ready, setup_plan: SetupPlan) -> Result<Session, EndReason> {
         let session = if *self.target.borrow() == Target::Playing {
             self.reporter
                 .begin(ProgressStep::Request, "Sending PLAY request");
-            // While the answer is on its way pads can be made; and first all sessions that start
-            // together are to ask, so that no picture waits for somebody's pads.
+            // The task builds the pads while the answer is on its way. It yields first, so that all
+            // sessions that start together send their PLAY before one of them builds pads.
             let building = async {
                 tokio::task::yield_now().await;
                 self.build(setup_plan)
@@ -193,7 +194,7 @@ impl SessionTask {
         Ok(session)
     }
 
-    /// From PLAY to the end of the session.
+    /// Plays from the answer to PLAY to the end of the session.
     async fn play_on(&mut self, session: Session) -> EndReason {
         let (build_guard, element) = (self.build_guard.clone(), self.element.clone());
         let watchdog = Watchdog::new(
@@ -224,8 +225,8 @@ impl SessionTask {
         end
     }
 
-    /// Media has come, which is the end of an outage if there was one. Gives when to call again,
-    /// if the media has to last until it is told.
+    /// Media has come, which ends an outage if there was one. Returns when to call this again, if the
+    /// media has to last before the recovery is reported.
     fn on_media(&mut self) -> Option<Instant> {
         let now = timer::now();
         self.has_media = true;
@@ -252,7 +253,7 @@ impl SessionTask {
 
     async fn reach(&mut self, wanted: Target) -> Result<(), EndReason> {
         reached(&mut self.target, |target| target == wanted).await;
-        // A closed channel looks like any target: the element is gone then.
+        // `reached` returns at any target if the channel is closed: then the element is gone.
         if *self.target.borrow() == wanted {
             Ok(())
         } else {
@@ -260,7 +261,7 @@ impl SessionTask {
         }
     }
 
-    /// Whether the pipeline has ended the streams while nothing came.
+    /// Whether the pipeline has sent EOS into all streams.
     fn is_finished(&self) -> bool {
         let Some(manager) = self.build_guard.manager() else {
             return false;
@@ -278,7 +279,7 @@ impl SessionTask {
         EndReason::Mux(phase, error)
     }
 
-    /// Says on the bus what happens to the session.
+    /// Posts what happens to the session.
     fn tell(&self, change: SessionChange, reason: &str) {
         self.reporter.tell(&self.news(change, reason));
     }
@@ -293,8 +294,8 @@ impl SessionTask {
         }
     }
 
-    /// Says on the bus why the session ended, and ends the streams. An application that sees the end
-    /// of the stream first takes it for a good one.
+    /// Posts why the session ended, and then sends EOS. An application that sees EOS first takes the end
+    /// for a good one.
     async fn report(&mut self, end: &EndReason) {
         if end.is_wanted() {
             return self.reporter.cancel();

@@ -27,7 +27,7 @@ fn decide(recovery: &mut Recovery, kind: ErrorKind) -> RecoveryDecision {
 }
 
 #[test]
-fn a_camera_that_is_off_at_first_is_waited_for() {
+fn a_camera_that_is_off_at_first_is_tried_again() {
     for kind in [
         ErrorKind::Connect,
         ErrorKind::Resolve,
@@ -50,7 +50,7 @@ fn a_camera_that_is_off_at_first_is_waited_for() {
 }
 
 #[test]
-fn what_a_camera_says_at_first_is_told_at_once() {
+fn a_first_refusal_is_final() {
     for kind in [
         ErrorKind::Status(404),
         ErrorKind::Status(453),
@@ -72,7 +72,7 @@ fn what_a_camera_says_at_first_is_told_at_once() {
 }
 
 #[test]
-fn what_has_played_is_set_up_again_whatever_the_camera_says() {
+fn a_session_that_has_played_is_set_up_again_whatever_the_server_answers() {
     for kind in [
         ErrorKind::Status(404),
         ErrorKind::Status(454),
@@ -107,7 +107,7 @@ fn what_has_played_is_set_up_again_whatever_the_camera_says() {
 }
 
 #[test]
-fn f22_credentials_that_never_played_are_asked_for_not_repeated() {
+fn f22_credentials_that_never_played_are_not_repeated() {
     let mut other = played(policy(None));
     other.on_other_credentials();
     for mut recovery in [Recovery::new(policy(None)), other] {

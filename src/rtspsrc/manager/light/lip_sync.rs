@@ -1,15 +1,15 @@
-//! Brings the streams of a session together by what their sender reports say.
+//! Synchronises the streams of a session by their sender reports.
 //!
-//! A report names one moment by the sender's wall clock (NTP) and by the RTP time of its stream. So
-//! running time less wall clock is known for each stream; where the streams were begun at different
-//! moments those differ, and what is behind is delayed by the difference. Never brought forward: that
-//! would need time which has passed. These are the rules and limits of rtpbin.
+//! A report gives one moment by the sender's wall clock (NTP) and by the RTP time of its stream. From it
+//! follows, for each stream, the difference between running time and wall clock. If the streams began at
+//! different moments the differences are not equal, and the stream that is early is delayed to match. No
+//! stream is brought forward, as that time has passed. The rules and limits are those of rtpbin.
 
 use std::time::Duration;
 
-/// What is further apart has not one clock (`max-ts-offset`).
+/// Streams that are further apart do not have one clock (`max-ts-offset`).
 const MAX_OFFSET: i64 = Duration::from_secs(3).as_nanos() as i64;
-/// Less is not worth a jump (`min-ts-offset`).
+/// A smaller change is not worth a jump (`min-ts-offset`).
 const MIN_OFFSET: i64 = Duration::from_millis(4).as_nanos() as i64;
 
 /// What is known of one stream.
@@ -18,7 +18,7 @@ struct Track {
     stream: usize,
     /// Running time less wall clock, in nanoseconds.
     difference: Option<i64>,
-    /// The participant it is of; none was named yet.
+    /// The participant (CNAME) that it belongs to; `None` if no report has named one.
     name: Option<Box<[u8]>>,
     offset: i64,
 }
@@ -30,7 +30,7 @@ pub(super) struct LipSync {
 }
 
 impl LipSync {
-    /// A stream says whose it is.
+    /// A source description names the participant of a stream.
     pub(super) fn on_name(&mut self, stream: usize, name: &[u8]) {
         let track = self.track(stream);
         if track.name.as_deref() != Some(name) {
@@ -38,8 +38,8 @@ impl LipSync {
         }
     }
 
-    /// A report: the wall clock `ntp`, in units of 2^-32 s, is `time` in running time. Calls `change`
-    /// for every stream whose offset changes.
+    /// A sender report: the wall clock `ntp`, in units of 2^-32 s, is `time` in running time. Calls
+    /// `change` for each stream whose offset changes.
     pub(super) fn on_report(
         &mut self,
         stream: usize,
@@ -69,7 +69,7 @@ impl LipSync {
         }
     }
 
-    /// The stream has a new source: it is not in sync with anything.
+    /// The stream has a new source: what was known of it is void.
     pub(super) fn forget(&mut self, stream: usize) {
         self.tracks.retain(|track| track.stream != stream);
     }
@@ -87,7 +87,8 @@ impl LipSync {
     }
 }
 
-/// Since 1900, which fits until the era ends, in 2036; then all streams begin anew.
+/// Nanoseconds since 1900. They fit until the NTP era ends in 2036; then lip-sync begins anew for all
+/// streams.
 fn nanoseconds(ntp: u64) -> i64 {
     let nanoseconds = (u128::from(ntp) * 1_000_000_000) >> 32;
     nanoseconds as i64
@@ -110,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_behind_is_delayed() {
+    fn a_stream_that_is_early_is_delayed() {
         let mut sync = LipSync::default();
         assert_eq!(report(&mut sync, 0, NOW, 1_000 * MS), []);
         // The same moment comes 30 ms later here: the other one waits.
@@ -125,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_sees_is_left_alone() {
+    fn an_offset_too_small_to_see_is_left_alone() {
         let mut sync = LipSync::default();
         report(&mut sync, 0, NOW, 0);
         assert_eq!(report(&mut sync, 1, NOW, 3 * MS), []);

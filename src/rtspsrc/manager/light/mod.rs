@@ -1,22 +1,21 @@
-//! A manager without `rtpbin`: over TCP nothing overtakes and nothing is lost on the way.
+//! A manager without `rtpbin`: over TCP no packet overtakes another, and none is lost on the network.
 //!
-//! So there is no jitterbuffer and no thread for each stream: a packet is looked at, stamped and
-//! pushed out of the stream's pad by a hand of the [`crew`](crate::rtspsrc::threads), which downstream may
-//! hold for as long as it likes. What rtpbin does beyond that is done here without it, and by its
-//! rules:
+//! So it needs neither a jitterbuffer nor a thread for each stream: a thread of the [worker
+//! pool](crate::rtspsrc::threads) stamps a packet and pushes it out of the stream's pad. Downstream may
+//! block that thread for any time. The rest of what rtpbin does is done here by the same rules:
 //!
 //! ```text
 //! send_queue what is to be pushed next, per stream
 //! reception  order, losses, jitter
 //! timing     RTP time -> running time; `skew` follows the sender's clock
 //! lip_sync   streams of a session against each other, by sender reports
-//! rtcp       reading sender reports, names and goodbyes, writing receiver reports
+//! rtcp       reading sender reports, names and BYEs, writing receiver reports
 //! stream     all that is known of one stream, and its pad
 //! stream_sender  from the queue out of the pad
 //! reporter   when receiver reports are due: one timer for all sessions
 //! ```
 //!
-//! From `reception` to `rtcp` they know neither GStreamer nor a clock.
+//! The modules from `reception` to `rtcp` use neither GStreamer nor a clock.
 
 mod lip_sync;
 mod reception;
@@ -57,7 +56,7 @@ pub(crate) struct Light {
 }
 
 impl Light {
-    /// Makes the streams of `pads`; `latency_ms` is what downstream is told.
+    /// Makes the streams of `pads`. `latency_ms` is the latency that downstream sees.
     pub(crate) fn build(
         element: &RtspMuxSrc,
         pads: Arc<Pads>,
@@ -103,7 +102,7 @@ impl Light {
 }
 
 impl Manager for Light {
-    /// It has no state.
+    /// The light path has no state.
     fn sync_state(&self) {}
 
     fn start(&self, reports: RtcpSender) -> Result<(), glib::BoolError> {
@@ -153,7 +152,8 @@ impl Manager for Light {
         }
     }
 
-    /// Puts it into the stream's inbox; gives what came of the last one that was sent.
+    /// Puts the packet into the stream's send queue. Returns the result of the last packet that was
+    /// pushed.
     fn push_rtp(&self, packet: Packet, marks: Marks) -> Result<gst::FlowSuccess, gst::FlowError> {
         let (Some(stream), Some(header)) = (
             self.stream(packet.stream),
@@ -188,7 +188,7 @@ impl Manager for Light {
         false
     }
 
-    /// The packet says so itself: it is marked as the first one.
+    /// Nothing to do: the next packet is marked as the first one.
     fn restart(&self, _stream: usize) -> Result<(), glib::BoolError> {
         Ok(())
     }

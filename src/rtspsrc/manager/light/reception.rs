@@ -1,8 +1,8 @@
-//! What is received of one source: order, losses and jitter (RFC 3550 6.4.1, A.1, A.3 and A.8).
+//! Order, losses and jitter of the packets of one source (RFC 3550 6.4.1, A.1, A.3 and A.8).
 
 use super::rtcp::Report;
 
-/// A sequence number that is so far behind the highest is no late packet: the sender has begun anew.
+/// A sequence number that is further behind the highest is no late packet: the sender has begun anew.
 const MAX_MISORDER: i16 = 100;
 
 /// How a packet follows the one before it.
@@ -12,8 +12,8 @@ pub(super) enum Order {
     Next,
     /// Packets between it and the one before are missing.
     Gap,
-    /// It was there already, or is older than what was pushed. TCP delivers in order, so the sender
-    /// repeats itself.
+    /// It came before, or is older than the last one. TCP delivers in order, so the sender repeats
+    /// packets.
     Old,
     /// The sender has begun anew with this one.
     Anew,
@@ -24,12 +24,12 @@ pub(super) enum Order {
 pub(super) struct Reception {
     /// The first sequence number since the source began (anew).
     base: Option<u16>,
-    /// The highest one, with its cycles: all of them, for 2^32 packets are four months of a camera.
+    /// The highest one, with all its cycles: 2^32 packets are four months of a camera.
     highest: u64,
     received: u64,
-    /// An old sequence number: if the one after it follows, the sender has begun anew.
+    /// An old sequence number. If the next packet has the next number, the sender has begun anew.
     suspect: Option<u16>,
-    /// Arrival less RTP time of the last packet, in units of the clock rate.
+    /// Arrival minus RTP time of the last packet, in units of the clock rate.
     transit: Option<i64>,
     /// In sixteenths of a unit.
     jitter: u64,
@@ -103,8 +103,8 @@ impl Reception {
         self.expected().saturating_sub(self.received)
     }
 
-    /// What a receiver report says of the source, but for its sender reports; what was lost since
-    /// the last time is counted once. None before the first packet.
+    /// The receiver report of the source, without the fields about its sender reports. It counts the
+    /// losses since the last report. `None` before the first packet.
     pub(super) fn report(&mut self, ssrc: u32) -> Option<Report> {
         self.base?;
         let (all, received) = (self.expected(), self.received);
@@ -114,7 +114,7 @@ impl Reception {
         let fraction = (lost << 8).checked_div(expected).unwrap_or(0);
         Some(Report {
             ssrc,
-            // 256 of 256 does not fit, and is no report either: nothing was received.
+            // 256 of 256 does not fit; it would mean that no packet was received.
             fraction_lost: u8::try_from(fraction).unwrap_or(u8::MAX),
             // 24 bits, signed.
             lost: u32::try_from(self.lost())
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_reported_of_nobody() {
+    fn nothing_is_reported_before_the_first_packet() {
         assert_eq!(Reception::default().report(1), None);
     }
 

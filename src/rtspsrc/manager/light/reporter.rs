@@ -1,7 +1,8 @@
 //! When receiver reports are due: one timer for all sessions of the process.
 //!
-//! RFC 3550 6.2 has them every 5 s, more or less by half, so that many do not report at once; here
-//! they are also gathered, so that there are two wake-ups a second at most, however many sessions.
+//! RFC 3550 6.2 has one every 5 s, varied at random by half, so that many receivers do not report at
+//! once. The timer also gathers reports that are due soon, so that it wakes up twice a second at most,
+//! however many sessions there are.
 
 use std::{
     sync::{Arc, Mutex, OnceLock, Weak},
@@ -14,13 +15,13 @@ use tokio::sync::Notify;
 use super::{rtcp, stream_sender::StreamSender};
 use crate::rtspsrc::{CAT, lock, runtime, threads::timer};
 
-/// Between two reports of a session, on average. The first one comes after half of it.
+/// The average time between two reports of a session. The first one comes after half of it.
 const INTERVAL: Duration = Duration::from_secs(5);
 
-/// What is due within this time is sent at once.
+/// Reports that are due within this time are sent at once.
 const GATHER: Duration = Duration::from_millis(500);
 
-/// Who reports when.
+/// When which session reports.
 #[derive(Default)]
 struct ReportSchedule {
     entries: Mutex<Vec<Entry>>,
@@ -32,7 +33,7 @@ struct Entry {
     session: Weak<StreamSender>,
 }
 
-/// Reports of a session go out from now on, until it has nowhere to send them or is gone.
+/// Sends reports of a session from now on, until it cannot send them any more or is gone.
 pub(super) fn schedule_reports(session: &Arc<StreamSender>) {
     static SCHEDULE: OnceLock<Arc<ReportSchedule>> = OnceLock::new();
 
@@ -100,13 +101,13 @@ fn report_all(schedule: &ReportSchedule) {
     }
 }
 
-/// More or less by half.
+/// `time`, varied at random by half.
 fn about(time: Duration) -> Duration {
     time.mul_f64(glib::random_double_range(0.5, 1.5))
 }
 
 impl StreamSender {
-    /// Sends a report for each stream; false if there is nowhere to.
+    /// Sends a report for each stream. False if the session has no connection to send it on.
     fn report(&self, now: Instant) -> bool {
         let Some(reports) = lock(&self.reports).clone() else {
             return false;

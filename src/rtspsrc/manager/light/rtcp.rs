@@ -1,4 +1,4 @@
-//! Reading and writing RTCP (RFC 3550 6): as much of it as a receiver of media needs.
+//! Reads and writes RTCP (RFC 3550 6), as far as a receiver of media needs it.
 
 use gstreamer::glib;
 
@@ -10,7 +10,7 @@ const BYE: u8 = 203;
 /// The item of a source description that names the participant.
 const CNAME: u8 = 1;
 
-/// Sources that one packet may count.
+/// The largest count of sources in one packet.
 const MAX_COUNT: u8 = 31;
 
 /// What a compound packet says.
@@ -24,13 +24,13 @@ pub(super) enum Item<'a> {
         /// The same moment in RTP time.
         time: u32,
     },
-    /// The participant that a source belongs to: of one participant, one clock.
+    /// The participant that a source belongs to. The sources of one participant have one clock.
     Name { ssrc: u32, name: &'a [u8] },
     /// The source has left.
     Bye { ssrc: u32 },
 }
 
-/// Calls `each` for what a compound packet says, up to the first that makes no sense.
+/// Calls `each` for each item of a compound packet, up to the first packet in it that cannot be parsed.
 pub(super) fn read<'a>(mut packet: &'a [u8], mut each: impl FnMut(Item<'a>)) {
     while let Some((kind, count, body, rest)) = split(packet) {
         packet = rest;
@@ -48,7 +48,7 @@ pub(super) fn read<'a>(mut packet: &'a [u8], mut each: impl FnMut(Item<'a>)) {
     }
 }
 
-/// Type, count, body and what follows, of the first packet of a compound.
+/// Type, count and body of the first packet of a compound, and the rest of it.
 fn split(packet: &[u8]) -> Option<(u8, u8, &[u8], &[u8])> {
     let [first, kind, l0, l1] = *packet.first_chunk::<4>()?;
     if first >> 6 != 2 {
@@ -72,7 +72,7 @@ fn sender_report(body: &[u8]) -> Option<Item<'_>> {
     })
 }
 
-/// Each chunk is a source and its items, filled up with zeros, at least one, to a multiple of four.
+/// Each chunk is a source and its items, padded with at least one zero to a multiple of four bytes.
 fn names<'a>(mut body: &'a [u8], count: u8, each: &mut impl FnMut(Item<'a>)) {
     for _ in 0..count {
         let Some(ssrc) = word(body, 0) else { return };
@@ -102,13 +102,14 @@ pub(super) struct Report {
     pub(super) lost: u32,
     pub(super) highest: u32,
     pub(super) jitter: u32,
-    /// The middle of the last sender report's NTP time; 0: none came.
+    /// The middle 32 bits of the last sender report's NTP time; 0: no report came.
     pub(super) last_sender_report: u32,
-    /// Since it came, in units of 2^-16 s.
+    /// The time since that report, in units of 2^-16 s.
     pub(super) delay: u32,
 }
 
-/// A receiver report of `own`, and its name, which every compound packet has (RFC 3550 6.1).
+/// A receiver report from the SSRC `own`, with the name that every compound packet must have (RFC 3550
+/// 6.1).
 pub(super) fn receiver_report(own: u32, report: Option<Report>, name: &str) -> Vec<u8> {
     let mut packet = Vec::with_capacity(64);
     let words: u16 = if report.is_some() { 7 } else { 1 };
@@ -145,7 +146,7 @@ fn describe(packet: &mut Vec<u8>, own: u32, name: &str) {
     packet.resize(end, 0);
 }
 
-/// A name for reports that says nothing about this machine (RFC 7022).
+/// A random CNAME, which says nothing about this machine (RFC 7022).
 pub(super) fn new_name() -> String {
     let random = [glib::random_int(), glib::random_int(), glib::random_int()];
     random.iter().map(|word| format!("{word:08x}")).collect()

@@ -1,8 +1,8 @@
-//! What is on its way out of one stream's pad, for the hand that pushes it.
+//! The packets and events of one stream that wait for the worker thread that pushes them.
 //!
-//! Mostly nothing: a hand of the crew takes all that is there. While downstream holds that hand a few
-//! packets gather here; then the stream is full, and what comes waits in the session's queue, which
-//! knows what to drop.
+//! Mostly the queue is empty: a worker thread takes all at once. While downstream blocks that thread a
+//! few packets gather here; then the stream is full, and further packets wait in the session's queue,
+//! which has the rules for dropping.
 
 use std::collections::VecDeque;
 
@@ -13,28 +13,28 @@ use crate::{
     rtspsrc::media::buffer::Marks,
 };
 
-/// So many messages waiting are enough for a hand that comes back.
+/// So many items are enough work for a worker thread that comes back.
 const FULL: usize = 32;
 
-/// What a stream's pad is to send.
+/// What is to be pushed out of a stream's pad.
 pub(super) enum QueuedItem {
-    /// A packet, and how it is marked.
+    /// A packet and its marks.
     Rtp(RtpHeader, Packet, Marks),
     Event(gst::Event),
 }
 
-/// The inbox of one stream.
+/// The queue of one stream.
 #[derive(Default)]
 pub(super) struct SendQueue {
     waiting: VecDeque<QueuedItem>,
     /// The source of the last packet.
     source: Option<u32>,
-    /// Nothing is taken any more.
+    /// The queue takes nothing any more.
     is_closed: bool,
 }
 
 impl SendQueue {
-    /// Takes a packet, full or not. False: nothing is sent any more.
+    /// Takes a packet, even if the queue is full. False if the queue is closed.
     pub(super) fn put(&mut self, header: RtpHeader, packet: Packet, marks: Marks) -> bool {
         if !self.is_closed {
             self.source = Some(header.ssrc);
@@ -44,7 +44,7 @@ impl SendQueue {
         !self.is_closed
     }
 
-    /// Takes an event, behind the packets; false: nothing is sent any more.
+    /// Takes an event, behind the packets. False if the queue is closed.
     pub(super) fn put_event(&mut self, event: gst::Event) -> bool {
         if !self.is_closed {
             self.waiting.push_back(QueuedItem::Event(event));
@@ -52,25 +52,25 @@ impl SendQueue {
         !self.is_closed
     }
 
-    /// Swaps all that waits for `taken`, which is empty.
+    /// Swaps the items for `taken`, which is empty.
     pub(super) fn take(&mut self, taken: &mut VecDeque<QueuedItem>) {
         std::mem::swap(&mut self.waiting, taken);
     }
 
-    /// Drops what waits: it is of a source that is over. Events are kept.
+    /// Drops the packets, as their source is over. Keeps events.
     pub(super) fn renew(&mut self) {
         self.waiting
             .retain(|message| matches!(message, QueuedItem::Event(_)));
         self.source = None;
     }
 
-    /// Drops all, and takes nothing any more.
+    /// Drops all items and closes the queue.
     pub(super) fn close(&mut self) {
         self.waiting.clear();
         self.is_closed = true;
     }
 
-    /// Whether its stream has enough to do.
+    /// Whether the stream is to get no more packets for now.
     pub(super) fn is_full(&self) -> bool {
         self.waiting.len() >= FULL
     }
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_to_a_full_one_is_taken_all_the_same() {
+    fn a_full_queue_still_takes_packets() {
         let mut queue = SendQueue::default();
         for _ in 0..FULL {
             assert!(!queue.is_full() && put(&mut queue));
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn an_end_outlives_what_was_before_it() {
+    fn an_event_outlives_the_packets_before_it() {
         gst::init().unwrap();
         let mut queue = SendQueue::default();
         put(&mut queue);

@@ -1,10 +1,10 @@
-//! How a sender's clock runs against ours.
+//! Estimates how the sender's clock drifts against the pipeline's clock.
 //!
-//! A packet's *delay* is its arrival less its sending, each by its own clock: a constant nobody knows,
-//! the way through the network, and what the clocks have come apart. The way is never shorter than the
-//! shortest, and over TCP often longer, by a burst or a stall; so the smallest delay of a while tells
-//! the clocks apart from the network. Without this a camera whose crystal is off by 50 ppm would be 4 s
-//! early or late after a day, and one that begins with a burst would be late for ever.
+//! A packet's *delay* is its arrival minus its sending, each by its own clock. It is the sum of an
+//! unknown constant, the time on the network, and the drift of the clocks. The time on the network has a
+//! minimum, and over TCP it is often longer because of a burst or a stall; so the smallest delay within a
+//! window shows the drift without the network. Without this a camera whose crystal is off by 50 ppm would
+//! be 4 s early or late after a day, and one that begins with a burst would stay late.
 //!
 //! The filter is that of GStreamer's `rtpjitterbuffer` (mode `slave`), after Fober, Orlarey and Letz,
 //! "Real time clock skew estimation over network delays" (2005): recordings and sinks are to see the
@@ -12,29 +12,29 @@
 
 use std::time::Duration;
 
-/// So much media, by the sender's clock, ...
+/// The window for the smallest delay: so much media, by the sender's clock, ...
 const WINDOW: i64 = Duration::from_secs(2).as_nanos() as i64;
-/// ... or so many packets of different times are looked at for the smallest delay.
+/// ... or so many packets of different times.
 const MAX_DELAYS: usize = 512;
 
-/// The part of a change that is followed at once is one in so many.
+/// The estimate follows a change by one part in so many with each packet.
 const SLOWNESS: i64 = 125;
 
-/// The clocks of one source and of the pipeline. All times in nanoseconds since the source's origin.
+/// The drift of one source. All times in nanoseconds since the source's origin.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Skew {
-    /// The last delays, once it is full as a ring.
+    /// The last delays; a ring when the window is full.
     delays: Vec<i64>,
     is_full: bool,
-    /// Where the next one goes in the ring.
+    /// The position of the next delay in the ring.
     next: usize,
     smallest: i64,
     skew: i64,
 }
 
 impl Skew {
-    /// A packet that was `sent` by the sender's clock has come at `arrival` by ours. Gives what is to
-    /// be added to the sender's time.
+    /// A packet was `sent` by the sender's clock and came at `arrival` by the pipeline's. Returns what to
+    /// add to the sender's time.
     pub(super) fn on_packet(&mut self, arrival: i64, sent: i64) -> i64 {
         let delay = arrival - sent;
         if self.is_full {
@@ -46,12 +46,12 @@ impl Skew {
         self.skew
     }
 
-    /// What is to be added to the sender's time at present.
+    /// What to add to the sender's time at present.
     pub(super) fn now(&self) -> i64 {
         self.skew
     }
 
-    /// The more is known the more it counts.
+    /// While the window fills, the smallest delay counts the more the fuller it is.
     fn fill(&mut self, delay: i64, sent: i64) {
         self.smallest = match self.delays.is_empty() {
             true => delay,
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn what_begins_with_a_burst_is_in_time_two_seconds_later() {
+    fn a_source_that_begins_with_a_burst_is_in_time_two_seconds_later() {
         // A second at once, as a server sends that keeps the last pictures.
         let burst = |number: i64| -(number * FRAME).min(S);
         let late = S - early(0, 5 * S, burst);

@@ -1,4 +1,4 @@
-//! One stream: its pad, its source, and what is known of it.
+//! One stream: its pad, and the state of its source.
 
 use std::{
     collections::VecDeque,
@@ -27,17 +27,17 @@ use crate::{
     },
 };
 
-/// What comes of a push.
+/// The result of a push.
 pub(super) type Flow = Result<gst::FlowSuccess, gst::FlowError>;
 
 /// What to do with an RTP packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum StampAction {
-    /// Leave it out: it was there, or is of a payload type beside the stream's own.
+    /// Leave it out: it came before, or its payload type is not that of the stream.
     Drop,
-    /// It has the time of the one before it.
+    /// It has the same time as the packet before it.
     Again { time: u64, has_gap: bool },
-    /// It wants a time; `is_first`: and all that comes before the first packet of a source.
+    /// It needs a time. `is_first`: and before it the events that a source begins with.
     Stamp { has_gap: bool, is_first: bool },
 }
 
@@ -46,40 +46,40 @@ pub(super) struct PadGate {
     pub(super) is_open: bool,
 }
 
-/// Messages that were taken out of an inbox.
+/// Items that a worker thread has taken out of the send queue.
 #[derive(Default)]
 pub(super) struct Taken {
     pub(super) messages: VecDeque<QueuedItem>,
-    /// Of the stream, when they were.
+    /// The life of the stream when they were taken.
     pub(super) life: u32,
 }
 
 /// One stream.
 pub(super) struct LightStream {
     pub(super) number: usize,
-    /// Packets go out of it. It has no parent, so it lives only as long as this.
+    /// The pad from which packets are pushed. It has no parent, so it lives only as long as this.
     pub(super) pad: gst::Pad,
-    /// Held while the pad is shown, which runs the application's code, and to close it.
+    /// Held while the pad is added, which runs code of the application, and while it is closed.
     pub(super) gate: Mutex<PadGate>,
     /// What lip-sync adds to its times, in nanoseconds.
     pub(super) offset: AtomicI64,
-    /// Its source said goodbye.
+    /// Its source has sent BYE.
     pub(super) has_left: AtomicBool,
     /// The server, or the pipeline, has ended it.
     pub(super) has_ended: AtomicBool,
-    /// What is to be sent.
+    /// The packets and events to push.
     pub(super) queue: Mutex<SendQueue>,
-    /// Sends it.
+    /// Its task on the worker pool, which pushes them.
     pub(super) errand: Arc<Errand>,
-    /// What the sending hand has taken out of the inbox.
+    /// What the worker thread has taken out of the queue.
     pub(super) taken: Mutex<Taken>,
-    /// How often it was begun anew: what was taken before is not sent.
+    /// How often the stream was begun anew. Packets that were taken in an earlier life are not pushed.
     life: AtomicU32,
     /// What came of the last push.
     flow: Mutex<Flow>,
     /// In nanoseconds.
     latency: u64,
-    /// Who we are in reports.
+    /// The SSRC of the receiver in reports.
     own: u32,
     /// A leaf in the order of locks.
     state: Mutex<SourceState>,
@@ -91,7 +91,7 @@ struct Received {
     ssrc: u32,
     report: SenderReport,
     at: Instant,
-    /// Not compared with running time yet.
+    /// Its running time is not known yet.
     is_unplaced: bool,
 }
 
@@ -101,7 +101,7 @@ struct SourceState {
     payload_type: Option<u8>,
     reception: Reception,
     timing: Timing,
-    /// Where arrivals are counted from.
+    /// The origin of arrival times.
     origin: Option<Instant>,
     last: Option<(u32, u64)>,
     sender: Option<Received>,
@@ -122,7 +122,7 @@ impl SourceState {
         }
     }
 
-    /// Since the first packet, in units of the clock rate.
+    /// The time since the first packet, in units of the clock rate.
     fn arrival(&mut self, received: Instant) -> i64 {
         let origin = *self.origin.get_or_insert(received);
         let passed = received.saturating_duration_since(origin).as_nanos();
@@ -156,7 +156,7 @@ impl LightStream {
         }
     }
 
-    /// All begins anew: what waits is not sent any more, and nothing is known of the source.
+    /// Begins the stream anew: drops the packets that wait, and forgets the source.
     pub(super) fn renew(&self) {
         self.life.fetch_add(1, Ordering::AcqRel);
         lock(&self.queue).renew();
@@ -165,7 +165,7 @@ impl LightStream {
         self.begin(None);
     }
 
-    /// Nothing is sent any more.
+    /// Closes the send queue and drops what waits.
     pub(super) fn close(&self) {
         self.life.fetch_add(1, Ordering::AcqRel);
         lock(&self.queue).close();
@@ -175,7 +175,7 @@ impl LightStream {
         self.life.load(Ordering::Acquire)
     }
 
-    /// Whether it can take more. If nobody is linked it is never held up.
+    /// Whether it takes more packets. A stream whose pad is not linked is never held up.
     pub(super) fn has_room(&self) -> bool {
         !lock(&self.queue).is_full() || self.flow() == Err(gst::FlowError::NotLinked)
     }
@@ -189,7 +189,8 @@ impl LightStream {
         *lock(&self.flow) = flow;
     }
 
-    /// The next packet is the first one of this source. A report of it that came before it counts.
+    /// The next packet is the first one of this source. A sender report of the source that came before
+    /// the packet stays.
     pub(super) fn begin(&self, source: Option<u32>) {
         let mut state = lock(&self.state);
         let is_ahead = |sender: &Received| sender.is_unplaced && Some(sender.ssrc) == source;
@@ -202,7 +203,7 @@ impl LightStream {
         self.offset.store(0, Ordering::Relaxed);
     }
 
-    /// Decides on a packet. `clock_rate` gives that of a payload type that is known.
+    /// Decides on a packet. `clock_rate` gives that of a payload type, if it is described.
     pub(super) fn take(
         &self,
         header: &RtpHeader,
@@ -223,7 +224,7 @@ impl LightStream {
         let order = state
             .reception
             .on_packet(header.sequence, header.timestamp, arrival);
-        // Comfort noise or telephone events beside the audio have its sequence numbers.
+        // Comfort noise or telephone events beside the audio share its sequence numbers.
         if order == Order::Old || state.payload_type != Some(header.payload_type) {
             return StampAction::Drop;
         }
@@ -241,8 +242,8 @@ impl LightStream {
         }
     }
 
-    /// The time of a packet that came at the running time `arrival`, not before `floor` if it is the
-    /// first one. All in nanoseconds.
+    /// The time of a packet that came at the running time `arrival`. The first one does not get a time
+    /// before `floor`. All in nanoseconds.
     pub(super) fn stamp(&self, time: u32, arrival: u64, floor: u64) -> Stamp {
         let offset = self.offset.load(Ordering::Relaxed);
         let mut state = lock(&self.state);
@@ -256,7 +257,7 @@ impl LightStream {
         lock(&self.queue).source() == Some(ssrc)
     }
 
-    /// A sender report; false if it is of another source.
+    /// Takes a sender report. False if it is from another source.
     pub(super) fn on_sender_report(&self, ssrc: u32, ntp: u64, time: u32, at: Instant) -> bool {
         let mut state = lock(&self.state);
         if state.source.is_some_and(|source| source != ssrc) {
@@ -271,15 +272,15 @@ impl LightStream {
         true
     }
 
-    /// Whether a report waits for the first packet.
+    /// Whether a sender report waits for the first packet.
     pub(super) fn has_unplaced_report(&self) -> bool {
         lock(&self.state)
             .sender
             .is_some_and(|sender| sender.is_unplaced)
     }
 
-    /// Wall clock and running time of the last sender report, once there are packets to compare it
-    /// with. None too if the sender has no wall clock (RFC 3550 6.4.1: it says 0).
+    /// Wall clock and running time of the last sender report. `None` before the first packet, and if the
+    /// sender has no wall clock (RFC 3550 6.4.1: it sends 0).
     pub(super) fn place_report(&self) -> Option<(u64, i64)> {
         let mut state = lock(&self.state);
         // Before the first packet it waits.
@@ -291,7 +292,7 @@ impl LightStream {
         (ntp != 0).then_some((ntp, placed))
     }
 
-    /// Our SSRC and what is to be reported of the stream's source at this time.
+    /// The SSRC of the receiver, and the report about the stream's source at this time.
     pub(super) fn receiver_report(&self, now: Instant) -> (u32, Option<Report>) {
         let mut state = lock(&self.state);
         state.reports_sent += 1;
@@ -325,7 +326,7 @@ impl LightStream {
     }
 }
 
-/// In units of 2^-16 s.
+/// A time in units of 2^-16 s.
 fn delay(passed: Duration) -> u32 {
     u32::try_from((passed.as_nanos() << 16) / 1_000_000_000).unwrap_or(u32::MAX)
 }

@@ -1,4 +1,5 @@
-//! From the inboxes of a session out of its pads: on the hands of the crew, which may block there.
+//! Pushes the queued packets of a session's streams out of their pads, on worker threads, which
+//! downstream may block.
 
 use std::{
     collections::BTreeMap,
@@ -33,26 +34,26 @@ use crate::{
     },
 };
 
-/// How long a stream sends before others have a turn. Less than makes the crew's foreman look what
-/// holds it up.
+/// How long a stream pushes before others have a turn. It is shorter than the time after which the
+/// monitor thread of the pool takes a task for blocked.
 const TURN: Duration = Duration::from_micros(500);
 
-/// After so many messages it looks at the time.
+/// After so many packets it reads the clock.
 const LOOK_AFTER: usize = 8;
 
-/// The streams of one session, on their way out.
+/// The streams of one session.
 pub(super) struct StreamSender {
     pub(super) pads: Arc<Pads>,
     pub(super) streams: BTreeMap<usize, LightStream>,
     pub(super) lip_sync: Mutex<LipSync>,
-    /// Where receiver reports go; none before the first PLAY and after the end.
+    /// Where receiver reports go; `None` before the first PLAY and after the end.
     pub(super) reports: Mutex<Option<RtcpSender>>,
-    /// Our name in reports.
+    /// The CNAME of the receiver in reports.
     pub(super) name: String,
     room: RoomWaiter,
 }
 
-/// The session task, waiting for room.
+/// Wakes the session task when a full stream has room again.
 #[derive(Default)]
 struct RoomWaiter {
     is_awaited: AtomicBool,
@@ -87,7 +88,7 @@ impl StreamSender {
         Ok(sender)
     }
 
-    /// Nothing is sent any more; what is under way comes back with FLUSHING.
+    /// Stops pushing. Pushes under way fail with FLUSHING.
     pub(super) fn close(&self) {
         *lock(&self.reports) = None;
         for stream in self.streams.values() {
@@ -99,14 +100,14 @@ impl StreamSender {
         self.announce_room();
     }
 
-    /// Ready while the stream can take more. All streams of the session are waited for by one task.
+    /// Ready while the stream takes more packets. One task waits for all streams of the session.
     pub(super) fn poll_room(&self, stream: &LightStream, context: &mut Context<'_>) -> Poll<()> {
         if stream.has_room() {
             return Poll::Ready(());
         }
         *lock(&self.room.waker) = Some(context.waker().clone());
         self.room.is_awaited.store(true, Ordering::SeqCst);
-        // The inbox may have been emptied just before.
+        // The worker thread may have emptied the queue just before.
         match stream.has_room() {
             true => Poll::Ready(()),
             false => Poll::Pending,
@@ -121,7 +122,8 @@ impl StreamSender {
         }
     }
 
-    /// What a sender report says of running time, and what follows for all streams.
+    /// Computes the running time of a sender report, and the lip-sync offsets that follow for all
+    /// streams.
     pub(super) fn place_report(&self, stream: &LightStream) {
         let Some((ntp, time)) = stream.place_report() else {
             return;
@@ -133,11 +135,11 @@ impl StreamSender {
         });
     }
 
-    /// Sends what there is in a stream's inbox; if that takes long, the rest in another turn.
+    /// Pushes the items of a stream's queue. If that takes long, the rest is pushed in another turn.
     fn send(&self, stream: &LightStream) {
         let mut taken = lock(&stream.taken);
         let Taken { messages, life } = &mut *taken;
-        // Calls for what is in the inbox may have come before this turn.
+        // The call for the items in the queue may have come before this turn.
         let mut is_more = !messages.is_empty();
         if !is_more {
             *life = stream.life();
@@ -189,7 +191,7 @@ impl StreamSender {
         };
         let time = gst::ClockTime::from_nseconds(time);
         if let Some(gap) = self.pads.see(stream.number, time) {
-            // Nobody may be linked: then nobody wants to know.
+            // An error means that the pad is not linked, and the event has no receiver.
             let _ = stream.pad.push_event(gap.event());
         }
         let mut buffer = buffer::from_payload(packet.payload);
@@ -206,14 +208,14 @@ impl StreamSender {
         let floor = self.pads.last_time(stream.number);
         let arrival = self.arrival(received);
         let stamp = stream.stamp(header.timestamp, arrival.nseconds(), floor.nseconds());
-        // A report that came before its source did.
+        // A sender report may have come before the first packet.
         if stream.has_unplaced_report() {
             self.place_report(stream);
         }
         stamp
     }
 
-    /// The running time at which a packet came. Without a clock all came at once.
+    /// The running time at which a packet came; 0 if the element has no clock.
     fn arrival(&self, received: Instant) -> gst::ClockTime {
         let element = self.pads.element().upgrade();
         let now = element.and_then(|element| element.current_running_time());
@@ -222,7 +224,7 @@ impl StreamSender {
         now.unwrap_or_default().saturating_sub(age)
     }
 
-    /// Sends ahead what a stream begins with, and shows its pad when it is the first time.
+    /// Pushes the events that a source begins with, and adds the pad if it is the first source.
     fn announce(&self, stream: &LightStream, header: &RtpHeader) -> Result<(), gst::FlowError> {
         let Some(caps) = self.caps(stream, header) else {
             return Ok(());
@@ -235,7 +237,7 @@ impl StreamSender {
         } else if present.as_ref() != Some(&caps) {
             stream.pad.push_event(gst::event::Caps::new(&caps));
         }
-        // The gate keeps a state change from taking pads away while one is shown.
+        // The gate keeps a state change from removing pads while one is being added.
         let gate = lock(&stream.gate);
         if !gate.is_open {
             return Err(gst::FlowError::Flushing);
@@ -252,7 +254,7 @@ impl StreamSender {
         })
     }
 
-    /// Those of the payload type, with what rtpbin adds.
+    /// The caps of the payload type, with the fields that rtpbin adds.
     fn caps(&self, stream: &LightStream, header: &RtpHeader) -> Option<gst::Caps> {
         let mut caps = self.pads.caps(stream.number, header.payload_type)?;
         let fields = caps.make_mut();
@@ -262,12 +264,13 @@ impl StreamSender {
     }
 }
 
-/// Whether downstream takes no more of the stream, though it may say so but once.
+/// Whether downstream takes no more packets of the stream. It may return the reason only once, so the
+/// stream remembers it.
 fn is_over(flow: Flow) -> bool {
     !matches!(flow, Ok(_) | Err(gst::FlowError::NotLinked))
 }
 
-/// A turn of a stream's errand.
+/// One run of a stream's task on the worker pool.
 fn send(sender: &Weak<StreamSender>, number: usize) {
     let Some(sender) = sender.upgrade() else {
         return;

@@ -1,9 +1,9 @@
 //! From RTP time to running time.
 //!
-//! As with `rtspsrc` over TCP the first packet gets the time of its arrival, and each one after it is
-//! as much later as its RTP time is: the jitter of a transport that delivers in bursts is no part of
-//! the media. To that comes what the sender's clock runs off ([`skew`](super::skew)), and what brings the streams of a
-//! session together ([`lip_sync`](super::lip_sync)).
+//! As with `rtspsrc` over TCP the first packet gets the time of its arrival, and each later one is as
+//! much later as its RTP time is: so the jitter of a transport that delivers in bursts does not show. To
+//! that the drift of the sender's clock is added ([`skew`](super::skew)), and the offset that
+//! synchronises the streams of a session ([`lip_sync`](super::lip_sync)).
 
 use std::time::Duration;
 
@@ -11,14 +11,14 @@ use super::skew::Skew;
 
 const SECOND: i64 = 1_000_000_000;
 
-/// RTP time that jumps further than this, while our time does not, has a new origin: an encoder that
-/// was restarted under its old SSRC.
+/// If RTP time jumps further than this, while the time of arrival does not, it has a new origin: the
+/// encoder was restarted under its old SSRC.
 const JUMP: i64 = Duration::from_secs(1).as_nanos() as i64;
 
-/// A report that is older than this has not to do with the stream any more.
+/// A sender report that is further behind the last packet is not used.
 const REPORT_AGE: i64 = Duration::from_secs(10).as_nanos() as i64;
 
-/// Where the times of a source begin.
+/// The origin of the times of a source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Origin {
     /// In units of the clock rate, without wraps.
@@ -32,7 +32,7 @@ struct Origin {
 struct Last {
     rtp: i64,
     arrival: i64,
-    /// Its time without what lip-sync adds, and with it.
+    /// Its time without the offset of lip-sync, and with it.
     stamp: i64,
     shown: i64,
 }
@@ -42,19 +42,19 @@ struct Last {
 pub(super) struct Timing {
     /// In Hz, above 0.
     clock_rate: u32,
-    /// How late a packet may come and still be in time.
+    /// How late a packet may come and still be in time for a sink.
     latency: i64,
     origin: Option<Origin>,
     last: Option<Last>,
     skew: Skew,
 }
 
-/// When a packet is to be shown.
+/// The time of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Stamp {
     /// Running time.
     pub(super) time: u64,
-    /// The times begin anew with it.
+    /// The times of the source begin anew with it.
     pub(super) is_anew: bool,
 }
 
@@ -68,8 +68,8 @@ impl Stamp {
 }
 
 impl Timing {
-    /// `clock_rate` in Hz; 0, of which no time can be made, is taken for that of video. `latency` in
-    /// nanoseconds is what sinks wait for.
+    /// `clock_rate` in Hz; 0 is taken for that of video, 90 000. `latency`, in nanoseconds, is how long
+    /// sinks wait.
     pub(super) fn new(clock_rate: u32, latency: u64) -> Self {
         Self {
             clock_rate: if clock_rate == 0 { 90_000 } else { clock_rate },
@@ -85,8 +85,8 @@ impl Timing {
         self.clock_rate
     }
 
-    /// Of a packet with this RTP time that came at the running time `arrival`. `floor`: what was
-    /// shown before, which a source that begins does not go behind. `offset`: what lip-sync adds.
+    /// The time of a packet with this RTP time that came at the running time `arrival`. `floor`: the time
+    /// of the last buffer, before which a new source does not begin. `offset`: what lip-sync adds.
     pub(super) fn stamp(&mut self, time: u32, arrival: u64, floor: u64, offset: i64) -> Stamp {
         let arrival = i64::try_from(arrival).unwrap_or(i64::MAX);
         let floor = i64::try_from(floor).unwrap_or(i64::MAX);
@@ -110,8 +110,8 @@ impl Timing {
         if let Some(last) = self.last
             && rtp > last.rtp
         {
-            // Where corrections go back, times stand still. Pictures that refer to later ones are
-            // sent behind those: there time does go back.
+            // If a correction would make time go back, time stands still. Only RTP time itself may go
+            // back: frames that refer to later ones are sent after those.
             stamp = stamp.max(last.stamp);
             least = last.shown;
             if stamp.saturating_add(self.latency) < arrival {
@@ -129,34 +129,33 @@ impl Timing {
         Stamp::of(shown, is_anew)
     }
 
-    /// Sinks would drop what comes so late: the sender has paused, or the first packet was faster than
-    /// any other.
+    /// Takes a packet that sinks would drop for being late as a new origin: the sender has paused, or the
+    /// first packet was faster than any other.
     fn delay_until(&mut self, rtp: i64, arrival: i64) {
         self.origin = Some(Origin { rtp, time: arrival });
         self.skew = Skew::default();
     }
 
-    /// Forgets all; gives the time that was shown last.
+    /// Forgets the source. Returns the time of the last packet.
     fn begin_anew(&mut self) -> i64 {
         self.origin = None;
         self.skew = Skew::default();
         self.last.take().map_or(0, |last| last.shown)
     }
 
-    /// The running time of an RTP time that a sender report names, without the offset of lip-sync.
-    /// None before the first packet, or if the two are so far apart that they have not to do with each
-    /// other.
+    /// The running time of the RTP time in a sender report, without the offset of lip-sync. `None` before
+    /// the first packet, or if the report is too far from the last packet.
     pub(super) fn time_of(&self, time: u32) -> Option<i64> {
         let (origin, last) = (self.origin?, self.last?);
         let rtp = self.extend(time);
-        // A report may be of a moment that is still to come (`max-rtcp-rtp-time-diff` of rtpbin).
+        // The moment of a report may lie ahead of the last packet (`max-rtcp-rtp-time-diff` of rtpbin).
         let ahead = self.nanoseconds(rtp - last.rtp);
         (-REPORT_AGE..=SECOND)
             .contains(&ahead)
             .then(|| origin.time + self.nanoseconds(rtp - origin.rtp) + self.skew.now())
     }
 
-    /// Without wraps: the nearest to the last packet.
+    /// The RTP time without wraps that is nearest to that of the last packet.
     fn extend(&self, time: u32) -> i64 {
         match self.last {
             Some(last) => last.rtp + i64::from(time.wrapping_sub(last.rtp as u32).cast_signed()),
@@ -224,16 +223,16 @@ mod tests {
             let stamp = timing.stamp(time, 3 * S, 0, 0);
             assert_eq!((stamp.time, stamp.is_anew), (3 * S, true));
         }
-        // A source that was silent for as long as its time went on is none.
+        // A source that was silent for as long as its time went on has no new origin.
         let stamp = timing.stamp(7 + 90_000 * 60, 63 * S, 0, 0);
         assert_eq!((stamp.time, stamp.is_anew), (63 * S, false));
-        // Nor is a connection that stood still, though what comes then is late.
+        // Nor has one whose connection stood still, though its packets come late.
         let stamp = timing.stamp(7 + 90_000 * 61, 90 * S, 0, 0);
         assert_eq!((stamp.time, stamp.is_anew), (90 * S, false));
     }
 
     #[test]
-    fn what_sinks_would_drop_is_delayed() {
+    fn a_packet_that_sinks_would_drop_is_delayed() {
         let mut timing = Timing::new(90_000, 20 * MS);
         timing.stamp(0, S, 0, 0);
         // In time, as late as may be, too late.
@@ -245,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn what_begins_anew_does_not_go_behind_what_was_shown() {
+    fn a_new_source_does_not_go_back_behind_the_last_buffer() {
         assert_eq!(
             Timing::new(8_000, LATENCY).stamp(5, S, 2 * S, 0).time,
             2 * S

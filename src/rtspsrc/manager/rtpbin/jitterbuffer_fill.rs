@@ -1,12 +1,13 @@
-//! How much is inside rtpbin.
+//! How full the jitterbuffer of rtpbin is.
 //!
-//! A jitterbuffer takes everything in at once, and lets it out as downstream takes it: in front of a
-//! sink that blocks it grows until memory ends, and the queue that is made to overflow never does.
-//! So it is not fed any more while a packet has been in there for longer than the latency explains.
+//! A jitterbuffer takes every packet at once, and lets it out when downstream takes it. In front of a
+//! sink that blocks it grows until memory ends, while the session's queue, which has the rules for
+//! dropping, stays empty. So the feed pushes no packets while one has been in the jitterbuffer for longer
+//! than the latency explains.
 //!
-//! What goes in and never comes out - late, doubled, of an unknown payload type - must not count for
-//! ever. It is forgotten with the next packet that does come out; where none does though the way out
-//! is free, everything is.
+//! Some packets never come out: late ones, repeated ones, those of an unknown payload type. They must not
+//! count for ever. They are forgotten with the next packet that comes out. If none comes out though the
+//! output pad is free, all are forgotten.
 
 use std::{
     collections::VecDeque,
@@ -17,20 +18,20 @@ use std::{
 
 use crate::rtspsrc::lock;
 
-/// How much longer than the latency a packet may be inside.
+/// How much longer than the latency a packet may be in the jitterbuffer.
 const TOLERANCE: Duration = Duration::from_secs(2);
 
-/// The packets of one stream that are inside.
+/// The packets of one stream in the jitterbuffer.
 #[derive(Debug)]
 pub(super) struct JitterbufferFill {
-    /// The longest that a packet may be inside.
+    /// The longest time that a packet may be in it.
     limit: Duration,
     state: Mutex<FillState>,
 }
 
 #[derive(Debug, Default)]
 struct FillState {
-    /// Sequence numbers, and when they went in.
+    /// Sequence numbers, and when the packets went in.
     packets: VecDeque<(u16, Instant)>,
     last_out: Option<Instant>,
     waker: Option<Waker>,
@@ -48,7 +49,7 @@ impl JitterbufferFill {
         lock(&self.state).packets.push_back((sequence, now));
     }
 
-    /// Came out, or was about to: with it all that went in before.
+    /// A packet came out. All packets that went in before it are forgotten as well.
     pub(super) fn on_out(&self, sequence: u16, now: Instant) {
         let mut state = lock(&self.state);
         state.last_out = Some(now);
@@ -66,7 +67,7 @@ impl JitterbufferFill {
         }
     }
 
-    /// Nothing is inside any more.
+    /// The jitterbuffer is empty.
     pub(super) fn clear(&self) {
         let waker = {
             let mut state = lock(&self.state);
@@ -78,8 +79,9 @@ impl JitterbufferFill {
         }
     }
 
-    /// Ready if more may go in; else `context` is woken when it may, but for what never comes out:
-    /// ask again now and then. `is_free` tells whether what comes out could go on.
+    /// Ready if more packets may go in. Otherwise it wakes `context` when they may, but not if the
+    /// packets in it never come out: ask again from time to time. `is_free` tells whether no push out of
+    /// the output pad is under way.
     pub(super) fn poll_room(
         &self,
         context: &mut Context<'_>,
@@ -89,7 +91,7 @@ impl JitterbufferFill {
         if !lock(&self.state).is_older_than(self.limit, now) {
             return Poll::Ready(());
         }
-        // With the lock let go of: it looks at a pad.
+        // Called without the lock, as it adds a probe to a pad.
         let is_free = is_free();
         let mut state = lock(&self.state);
         let age = |last: Instant| now.saturating_duration_since(last);
@@ -125,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn f33_it_is_full_while_a_packet_is_in_for_longer_than_the_latency_explains() {
+    fn f33_it_is_full_while_a_packet_stays_longer_than_the_latency_explains() {
         let (fill, start) = (JitterbufferFill::new(S), Instant::now());
         for n in 0..50 {
             fill.on_in(65_530_u16.wrapping_add(n), start + u32::from(n) * S / 10);
@@ -134,20 +136,20 @@ mod tests {
         assert!(!has_room(&fill, start + 4 * S, false));
         fill.on_out(65_530, start + 4 * S);
         assert!(!has_room(&fill, start + 4 * S, false));
-        // The ones between were late, or came twice.
+        // The packets between were late, or came twice.
         fill.on_out(10, start + 4 * S);
         assert!(has_room(&fill, start + 4 * S, false));
     }
 
     #[test]
-    fn what_never_comes_out_is_forgotten_where_the_way_is_free() {
+    fn packets_that_never_come_out_are_forgotten_if_the_output_is_free() {
         let (fill, start) = (JitterbufferFill::new(S), Instant::now());
         fill.on_in(1, start);
         assert!(!has_room(&fill, start + 60 * S, false));
         assert!(has_room(&fill, start + 60 * S, true));
         fill.on_in(2, start + 60 * S);
         fill.on_in(3, start + 60 * S);
-        // Slow, but something comes.
+        // Slow, but a packet comes out.
         fill.on_out(2, start + 64 * S);
         assert!(!has_room(&fill, start + 65 * S, true));
     }

@@ -1,9 +1,9 @@
-//! `rtpbin`, fed from pads of ours.
+//! The manager that uses `rtpbin`, and feeds it from pads of this crate.
 //!
-//! No appsrc: our pads have no parent, are linked to `recv_rtp_sink_%u` and `recv_rtcp_sink_%u`, and
-//! a push is a function call into rtpbin's jitterbuffer. Receiver reports come out of
-//! `send_rtcp_src_%u` into a sink pad of ours, which hands them to the connection or drops them:
-//! that thread is rtpsession's and must not wait.
+//! There is no appsrc: the pads have no parent and are linked to `recv_rtp_sink_%u` and
+//! `recv_rtcp_sink_%u`, so a push is a function call into rtpbin's jitterbuffer. Receiver reports come
+//! out of `send_rtcp_src_%u` into a sink pad of this crate, which hands them to the connection or drops
+//! them: the thread belongs to rtpsession and must not wait.
 
 mod jitterbuffer_fill;
 mod stream;
@@ -36,16 +36,16 @@ use crate::{
     },
 };
 
-/// The manager that is `rtspsrc`'s as well: one rtpbin after the other, behind the same pads.
+/// The manager that `rtspsrc` has as well: one rtpbin after the other, behind the same pads.
 pub(crate) struct Rtpbin {
-    /// The one at present. A leaf in the order of locks.
+    /// The rtpbin at present. A leaf in the order of locks.
     bin: Mutex<gst::Element>,
     pads: Arc<Pads>,
     streams: Arc<BTreeMap<usize, RtpbinStream>>,
     reports: Reports,
     latency_ms: u32,
     on_bye: OnBye,
-    /// How many there were; what an older one still says does not count.
+    /// How often rtpbin was exchanged. Signals of an older one are ignored.
     life: Arc<AtomicU32>,
 }
 
@@ -119,11 +119,12 @@ impl Rtpbin {
             .ok_or_else(|| glib::bool_error!("rtpbin gives no pad {name}"))
     }
 
-    /// Another rtpbin: with the old one go sources, jitterbuffers, sequence numbers, goodbyes, and
-    /// what reports have said about the time.
+    /// Exchanges rtpbin. With the old one go sources, jitterbuffers, sequence numbers, BYEs, and the
+    /// times of sender reports.
     ///
-    /// A thread of the old one may be in a muxer, where it waits for what another stream is to send.
-    /// That comes out of the new one, so nothing here waits for the thread; it is ended aside.
+    /// A thread of the old one may be in a muxer, where it waits for packets of another stream. Those
+    /// come out of the new rtpbin, so this must not wait for the thread; [`retire`] ends the old one on a
+    /// thread of its own.
     fn exchange(&self) -> Result<(), glib::BoolError> {
         let Some(element) = self.pads.element().upgrade() else {
             return Ok(());
@@ -143,11 +144,12 @@ impl Rtpbin {
         Ok(())
     }
 
-    /// A new jitterbuffer would take numbers below the first one that PLAY spoke of for late ones.
+    /// Removes the first sequence number, which the answer to PLAY gave: a new jitterbuffer would take
+    /// lower numbers for late packets.
     fn forget_start(&self, index: usize, stream: &RtpbinStream) {
         self.pads.set_payloads(index, PayloadMap::without_start);
         if let Some(caps) = self.pads.default_caps(index) {
-            // Refused only by a pad that is being flushed, which gets its events again.
+            // Only a flushing pad refuses the event, and it gets its events again.
             let _ = stream.rtp.store_sticky_event(&gst::event::Caps::new(&caps));
         }
     }
@@ -169,7 +171,7 @@ impl Rtpbin {
             });
             Some(caps.to_value())
         });
-        // The end of a stream, as rtspsrc sees it: a BYE, or the end of what DESCRIBE announced.
+        // The end of a stream, as `rtspsrc` sees it: a BYE, or the end that the description announces.
         for (signal, meaning) in [("on-bye-ssrc", self.on_bye), ("on-npt-stop", OnBye::End)] {
             let pads = Arc::downgrade(&self.pads);
             let streams = Arc::downgrade(&self.streams);
@@ -256,7 +258,7 @@ impl Manager for Rtpbin {
 
     fn push_rtcp(&self, packet: Packet) {
         if let Some(stream) = self.streams.get(&packet.stream) {
-            // Reports are worth no error: without them there is no lip-sync, but media.
+            // A failure here is no error: without reports there is no lip-sync, but media.
             let _ = stream.rtcp.push(buffer::from_payload(packet.payload));
         }
     }
@@ -266,8 +268,8 @@ impl Manager for Rtpbin {
         true
     }
 
-    /// Gives the sink back and asks for it anew. With that the old source's jitterbuffer and its
-    /// threads go; keeping the sink would leave them there for every new source.
+    /// Releases the sink pad of rtpbin and requests it again. This removes the old source's jitterbuffer
+    /// and its threads; with the same sink they would stay, for every new source.
     fn restart(&self, index: usize) -> Result<(), glib::BoolError> {
         let Some(stream) = self.streams.get(&index) else {
             return Ok(());
@@ -291,7 +293,7 @@ impl Manager for Rtpbin {
 
     fn remove(&self) {
         let bin = self.bin();
-        // Neither can going down.
+        // A change of state to NULL cannot fail either.
         let _ = bin.set_state(gst::State::Null);
         for pad in self.streams.values().flat_map(RtpbinStream::pads) {
             if let Some(peer) = pad.peer() {
@@ -320,11 +322,11 @@ fn make(latency_ms: u32) -> Result<gst::Element, glib::BoolError> {
         .build()
 }
 
-/// Ends an rtpbin that feeds nobody any more, on a thread that may wait for downstream.
+/// Ends an rtpbin that is not in use any more, on a thread of its own, which may wait for downstream.
 fn retire(bin: gst::Element) {
     let down = {
         let bin = bin.clone();
-        // Going down cannot fail.
+        // A change of state to NULL cannot fail.
         move || _ = bin.set_state(gst::State::Null)
     };
     let thread = std::thread::Builder::new().name("rtspmux-retire".to_owned());
@@ -353,8 +355,8 @@ fn on_pad_added(pads: &Pads, streams: &Weak<BTreeMap<usize, RtpbinStream>>, pad:
         another
     };
     if another_payload {
-        // Comfort noise or telephone events beside the audio. Without a peer they would end the
-        // stream as not linked.
+        // Comfort noise or telephone events beside the audio. A pad without a peer would end the stream
+        // as not linked, so a probe drops them.
         gst::info!(
             CAT,
             obj = pad,
@@ -384,9 +386,9 @@ fn output(name: &str) -> Option<(usize, u32, u8)> {
     numbers.next().is_none().then_some(output)
 }
 
-/// A source has said goodbye, or its time is over: if it is the one that is shown, or will be. What
-/// comes right behind PLAY is handled before the jitterbuffer's thread has brought up the pad, and
-/// rtpbin tells only of sources of which something has come.
+/// A source has sent BYE, or its time is over. This counts if the source is the one behind the pad, or if
+/// there is none yet: a BYE right after PLAY comes before the jitterbuffer's thread has added the pad,
+/// and rtpbin reports only sources that have sent something.
 fn on_end(streams: &Weak<BTreeMap<usize, RtpbinStream>>, args: &[glib::Value], meaning: OnBye) {
     let (Some(streams), Some((session, ssrc))) = (streams.upgrade(), numbers(args)) else {
         return;

@@ -1,4 +1,4 @@
-//! Our pads of one stream: packets go out of them into rtpbin, and its reports come back.
+//! The pads of one stream in front of rtpbin: packets go in through them, and receiver reports come out.
 
 use std::{
     sync::{
@@ -19,22 +19,22 @@ use crate::{
     rtspsrc::{CAT, RtspMuxSrc, lock, manager::src_pad, panics, threads::timer},
 };
 
-/// Who takes rtpbin's reports at present.
+/// Where rtpbin's receiver reports go at present.
 pub(super) type Reports = Arc<Mutex<Option<RtcpSender>>>;
 
-/// Our pads of one stream. They have no parent, so they live only as long as this.
+/// The pads of one stream. They have no parent, so they live only as long as this.
 pub(super) struct RtpbinStream {
     pub(super) rtp: gst::Pad,
     pub(super) rtcp: gst::Pad,
-    /// Where rtpbin's reports come in.
+    /// The pad that takes rtpbin's receiver reports.
     pub(super) reports: gst::Pad,
     /// SSRC and payload type behind the stream's pad.
     pub(super) shown: Mutex<Option<(u32, u8)>>,
-    /// Where the packets of that come out.
+    /// The pad of rtpbin from which the packets of that source come out.
     output: Mutex<glib::WeakRef<gst::Pad>>,
-    /// What of it is in rtpbin.
+    /// Which packets of it are in rtpbin.
     fill: Arc<JitterbufferFill>,
-    /// Its source said goodbye.
+    /// Its source has sent BYE.
     pub(super) has_left: AtomicBool,
 }
 
@@ -65,13 +65,13 @@ impl RtpbinStream {
         [&self.rtp, &self.rtcp, &self.reports]
     }
 
-    /// What is pushed comes out of `output`.
+    /// From now on the packets come out of `output`.
     pub(super) fn set_output(&self, element: &RtspMuxSrc, output: &gst::Pad) {
         watch(element, output, &self.fill, JitterbufferFill::on_out);
         *lock(&self.output) = output.downgrade();
     }
 
-    /// Forgets what was shown, and what is inside.
+    /// Forgets the source behind the pad, and the packets in the jitterbuffer.
     pub(super) fn forget(&self) {
         *lock(&self.shown) = None;
         *lock(&self.output) = glib::WeakRef::new();
@@ -86,7 +86,7 @@ impl RtpbinStream {
         })
     }
 
-    /// Lets go of the rtpbin it is linked to.
+    /// Unlinks the pads from rtpbin.
     pub(super) fn leave(&self) -> Result<(), glib::BoolError> {
         self.forget();
         self.has_left.store(false, Ordering::Release);
@@ -130,7 +130,7 @@ fn report_pad(element: &RtspMuxSrc, index: usize, reports: Reports) -> gst::Pad 
         .build()
 }
 
-/// Tells `fill` of the packets that a pad lets through.
+/// Adds a probe that tells `fill` of the packets on a pad.
 fn watch(
     element: &RtspMuxSrc,
     pad: &gst::Pad,
@@ -148,7 +148,7 @@ fn watch(
     });
 }
 
-/// Of an RTP packet (RFC 3550 5.1).
+/// The sequence number of an RTP packet (RFC 3550 5.1).
 fn sequence(packet: &gst::BufferRef) -> Option<u16> {
     let mut number = [0; 2];
     packet.copy_to_slice(2, &mut number).ok()?;
@@ -157,7 +157,8 @@ fn sequence(packet: &gst::BufferRef) -> Option<u16> {
 
 /// Whether no push out of the pad is under way.
 fn is_idle(pad: &gst::Pad) -> bool {
-    // Called at once, and gone by then, if the pad is idle; else once it is.
+    // On an idle pad GStreamer calls the probe at once, which removes it; otherwise when the pad becomes
+    // idle.
     let probe = pad.add_probe(gst::PadProbeType::IDLE, |_, _| gst::PadProbeReturn::Remove);
     match probe {
         None => true,
@@ -168,7 +169,7 @@ fn is_idle(pad: &gst::Pad) -> bool {
     }
 }
 
-/// A stream of its own for RTCP, as rtpbin has it.
+/// The events with which an RTCP stream begins.
 pub(super) fn rtcp_events(pad: &gst::Pad, caps: &gst::Caps) -> [gst::Event; 3] {
     let segment = gst::FormattedSegment::<gst::ClockTime>::new();
     [

@@ -1,8 +1,9 @@
-//! Which messages wait for a bus, and which give way when there are too many. Pure.
+//! Which messages wait for a bus, and which are dropped when there are too many. Pure.
 
 use std::collections::VecDeque;
 
-/// So many wait before some give way: more than all elements of a large pipeline post at a start.
+/// How many messages wait before some are dropped: more than all elements of a large pipeline post at a
+/// start.
 const CAPACITY: usize = 1024;
 
 /// What a message is about.
@@ -20,12 +21,12 @@ pub(crate) enum Topic {
     Progress,
     /// QOS.
     Overflow,
-    /// No message: tells that those before it are posted.
+    /// No message, but a mark: its owner learns when those before it are posted.
     Mark,
 }
 
 impl Topic {
-    /// Whether it must reach the bus, and is to be there soon.
+    /// Whether it must reach the bus, and soon.
     pub(super) fn is_kept(&self) -> bool {
         matches!(self, Self::Error(_) | Self::Warning(_) | Self::Mark)
     }
@@ -47,11 +48,11 @@ impl<S, M> Default for Queue<S, M> {
 }
 
 impl<S: PartialEq, M> Queue<S, M> {
-    /// Puts a message behind all others; gives what is not posted for its sake, which may be itself.
+    /// Puts a message behind all others. Returns the message that is dropped for it, which may be itself.
     ///
-    /// An error or warning that waits already is not told twice. Where there is no room, an older
-    /// message of the same source about the same gives way: the later one has its counts. If there is
-    /// none, the oldest one that is neither error nor warning does.
+    /// An error or warning that waits already is not queued twice. In a full queue an older message of
+    /// the same source and topic is dropped: the later one has its counts. If there is none, the oldest
+    /// message that is neither error nor warning is dropped.
     pub(super) fn push(&mut self, source: S, topic: Topic, message: M) -> Option<M> {
         let is_same = |entry: &Entry<S, M>| entry.source == source && entry.topic == topic;
         let mut dropped = None;
@@ -75,14 +76,14 @@ impl<S: PartialEq, M> Queue<S, M> {
         dropped
     }
 
-    /// The next one to be posted.
+    /// Takes out the next message to post.
     pub(super) fn pop(&mut self) -> Option<(S, M)> {
         self.0
             .pop_front()
             .map(|entry| (entry.source, entry.message))
     }
 
-    /// Takes out all that is of `source`.
+    /// Takes out all messages of `source`.
     pub(super) fn take_of(&mut self, source: &S) -> Vec<M> {
         let (its, others) = std::mem::take(&mut self.0)
             .into_iter()
@@ -105,10 +106,10 @@ mod tests {
         Topic::Error(text.to_owned())
     }
 
-    /// Source, topic, and which of the messages are posted of a full queue: the message is number 0,
-    /// those before it 1 to CAPACITY.
+    /// Which message a full queue drops when another one comes. The new one is number 0, those before it
+    /// 1 to CAPACITY.
     #[test]
-    fn what_gives_way_in_a_full_queue() {
+    fn which_message_a_full_queue_drops() {
         let cases = [
             // Filled with, comes, dropped.
             ((1, Topic::Progress), (1, Topic::Progress), Some(1)),
@@ -137,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn of_the_same_source_about_the_same_the_later_one_is_kept() {
+    fn of_two_messages_of_one_source_and_topic_the_later_one_stays() {
         let mut queue = Queue::default();
         queue.push(1, Topic::Progress, 1);
         queue.push(7, Topic::Overflow, 2);
@@ -161,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_of_a_source_that_leaves_is_taken_out() {
+    fn the_messages_of_a_source_that_leaves_are_taken_out() {
         let mut queue = Queue::default();
         for number in 0..6 {
             queue.push(number % 2, Topic::Session, number);

@@ -1,4 +1,4 @@
-//! Getting one session ready to play, and pads for it.
+//! Describes and sets up one session, and builds manager and pads for it.
 
 use std::sync::Arc;
 
@@ -22,14 +22,14 @@ use crate::{
     },
 };
 
-/// What is to be built for a session that is set up.
+/// What the task builds for a session that is set up.
 pub(crate) struct SetupPlan {
     streams: Vec<NewStream>,
     on_bye: OnBye,
 }
 
 impl SessionTask {
-    /// DESCRIBE and SETUP.
+    /// Sends DESCRIBE and SETUP.
     pub(crate) async fn open(&mut self) -> Result<(Ready, SetupPlan), EndReason> {
         let options = self.latest.borrow_and_update().clone();
         self.camera = redacted(&options.url);
@@ -51,7 +51,8 @@ impl SessionTask {
         self.reporter.go_on("Setting up streams");
         let ready = described.setup(&numbers).await;
         let ready = ready.map_err(|error| self.failed(SessionPhase::Opening, error))?;
-        // It was gone by what was described for an earlier session, and the server says more now.
+        // The SETUPs may follow the description of an earlier session, while the server describes
+        // something else now.
         if ready.presentation().sdp != sdp {
             streams = playable(&self.camera, ready.presentation())?;
             self.follow(ready.presentation(), &mut streams)?;
@@ -60,7 +61,7 @@ impl SessionTask {
         let on_bye = OnBye::of(&ready.presentation().sdp, is_recovered);
         for (number, error) in ready.failed_streams() {
             gst::warning!(CAT, "stream {number} left out: {error}");
-            // Its pad is there: it may be granted the next time.
+            // The stream has a pad: another attempt may set it up.
             if self.build_guard.manager().is_some() {
                 return Err(self.failed(SessionPhase::Opening, error.clone()));
             }
@@ -76,7 +77,8 @@ impl SessionTask {
         Ok((ready, SetupPlan { streams, on_bye }))
     }
 
-    /// Sessions that are recovered wait for their turn; others fail at once if the server is away.
+    /// Waits for the session's turn at the server. With `reconnect=false` there is no turn: the session
+    /// fails at once if the server is not there.
     async fn turn(&self, options: &SessionOptions) -> Result<Option<RedialPermit>, EndReason> {
         let policy = self.recovery.policy();
         if !policy.is_on {
@@ -96,8 +98,8 @@ impl SessionTask {
             .intended(self.plan.intent.take())
     }
 
-    /// If pads are there already: whether they can go on with these streams. What has none since its
-    /// first SETUP was refused is left out again.
+    /// Checks that pads of an earlier session can go on with these streams. A stream that has no pad, as
+    /// its first SETUP was refused, is left out again.
     fn follow(
         &mut self,
         presentation: &Presentation,
@@ -117,7 +119,7 @@ impl SessionTask {
         Ok(())
     }
 
-    /// Pads and manager, or new caps for those that are there.
+    /// Builds pads and manager, or sets new caps if they exist.
     pub(crate) fn build(&self, setup_plan: SetupPlan) -> Result<(), EndReason> {
         let SetupPlan { streams, on_bye } = setup_plan;
         let element = self.element.upgrade().ok_or(EndReason::Stopped)?;
@@ -142,7 +144,7 @@ impl SessionTask {
     }
 }
 
-/// The streams of the presentation that GStreamer has caps for.
+/// The streams of the presentation for which GStreamer has caps.
 fn playable(camera: &str, presentation: &Presentation) -> Result<Vec<NewStream>, EndReason> {
     let mut maps = caps::payload_maps(&presentation.sdp)
         .map_err(|refused| EndReason::Description(format!("{camera}: DESCRIBE: {refused}")))?;

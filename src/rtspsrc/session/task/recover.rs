@@ -15,7 +15,8 @@ use crate::{
     },
 };
 
-/// User and password are set one after the other; both count.
+/// An application sets user and password one after the other. After the first one the task waits this
+/// long for the second.
 const BOTH_SET: Duration = Duration::from_millis(300);
 
 impl SessionTask {
@@ -157,7 +158,9 @@ impl SessionTask {
         None
     }
 
-    /// Waits so long for other credentials; where `is_held`, until the server has accepted these, too.
+    /// Waits for other credentials, for `wait` at most; if `is_held`, also until the server has accepted
+    /// the present ones from another session. Returns true if there are others, false if the element is
+    /// gone, and `None` if they are to be tried again.
     async fn other_credentials_within(
         &mut self,
         wait: Option<Duration>,
@@ -174,7 +177,8 @@ impl SessionTask {
             biased;
             other = self.other_credentials() => Some(other),
             () = mux.credentials_accepted(&options), if is_held => {
-                // This session has failed at nothing: the first time it needs not wait for its turn.
+                // The session itself was not refused: for its first attempt it need not wait for its
+                // turn.
                 self.failure.take_if(|_| self.recovery.attempts() == 0);
                 None
             }
@@ -182,8 +186,8 @@ impl SessionTask {
         }
     }
 
-    /// Waits for credentials other than those that were refused: repeating them locks accounts. False
-    /// if there will be none, because the element is gone.
+    /// Waits for other credentials than those that the server refused: repeating those locks accounts.
+    /// Returns false if the element is gone.
     async fn other_credentials(&mut self) -> bool {
         if self.latest.changed().await.is_err() {
             return false;
