@@ -1,5 +1,5 @@
-//! F53: the bus of an application, which nobody may be reading, and whose handlers may take their time.
-//! The threads of the process are counted, so one test runs at a time.
+//! F53: the bus of an application that may not be read, and whose sync handlers may block. The threads of
+//! the process are counted, so one test runs at a time.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "a test binary")]
 
@@ -181,7 +181,7 @@ fn f53_64_elements_that_post_on_a_bus_that_is_not_read_need_few_threads() {
         let sent = wall.server.send_packets_to_all(2);
         let deadline = Instant::now() + PATIENCE;
         for _ in 0..sent {
-            // What is on its way to a connection that is reset is lost.
+            // Packets that are under way on a connection are lost when it is reset.
             if pushes.recv_timeout(Duration::from_millis(200)).is_err() {
                 break;
             }
@@ -218,7 +218,7 @@ fn f53_a_handler_that_takes_its_time_holds_up_no_media_and_no_state_change() {
     }
     assert!(threads() <= MOST_THREADS, "{} threads", threads());
     wall.pipeline.set_state(gst::State::Null).unwrap();
-    // One waits at the gate; of the others none comes any more, though the gate opens now.
+    // One message waits at the gate. None of the others comes any more, though the gate opens now.
     gate.open();
     wait_until(|| !thread_names().iter().any(|name| name == "rtspmux-bus"));
     assert_eq!(entries.try_iter().count(), 0);

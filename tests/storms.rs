@@ -100,7 +100,7 @@ fn f44_a_server_that_ends_each_session_costs_next_to_no_processor_time_and_few_m
             seen.wait_for(1);
         }
     }
-    // Of the start.
+    // Takes the messages of the start.
     told(&player);
     let mut before = Vec::new();
     for (server, (_, method, reaction)) in servers.iter().zip(storms()) {
@@ -108,18 +108,18 @@ fn f44_a_server_that_ends_each_session_costs_next_to_no_processor_time_and_few_m
         server.add_rule(Rule::new(method, reaction));
         server.close_connections();
     }
-    // The first have come back and failed, and one has tried again for all.
+    // The first sessions have come back and failed, and one has tried again for all.
     for ((server, (_, method, _)), before) in servers.iter().zip(storms()).zip(before) {
         let is_on = |view: &ServerView| view.count(method) > before + 2;
         assert!(server.wait_until(is_on, PATIENCE), "{method}");
     }
     let (begin, used) = (std::time::Instant::now(), processor_time());
-    // The window is what is measured: nothing is waited for.
+    // This is the window that the test measures; it is not a wait for an event.
     while let Some(left) = WINDOW.checked_sub(begin.elapsed()) {
         std::thread::park_timeout(left);
     }
     let used = processor_time() - used;
-    // One in a hundred for each storm, with that of the servers.
+    // One percent of a processor for each storm, the part of the servers included.
     let most = WINDOW.mul_f64(0.01 * storms().len() as f64);
     println!("{used:?} of {WINDOW:?}");
     let told = told(&player);

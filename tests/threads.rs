@@ -44,7 +44,7 @@ fn threads_that_only_the_start_has_needed_go() {
         let pad = branch.by_name("sink").unwrap().static_pad("sink").unwrap();
         let pushed = pushed.clone();
         pad.add_probe(gst::PadProbeType::BUFFER, move |_, _| {
-            // At the end nobody counts any more.
+            // At the end the receiver is gone, and the test counts no more.
             let _ = pushed.send(camera);
             gst::PadProbeReturn::Ok
         });
@@ -60,10 +60,10 @@ fn threads_that_only_the_start_has_needed_go() {
     }
     assert!(hands() >= CAMERAS as usize - 1, "each is held in its sink");
 
-    // As many as there are processors, and for a moment some in place of those that wait.
+    // As many threads as there are processors, and for a moment some in place of those that wait.
     let few = std::thread::available_parallelism().unwrap().get() + 6;
     let deadline = Instant::now() + PATIENCE;
-    // Those that are left over go while these are at work.
+    // The surplus threads end while these are at work.
     loop {
         server.send_packets_to_all(1);
         for _ in 0..CAMERAS {

@@ -38,7 +38,7 @@ impl Gate {
         let of_pad = Arc::clone(&gate);
         pad.add_probe(gst::PadProbeType::BUFFER, move |_, _| {
             let is_closed = of_pad.is_closed.lock().unwrap();
-            // A test that has failed lets nobody go.
+            // A test that has failed leaves the streams held.
             let waited = of_pad
                 .changed
                 .wait_timeout_while(is_closed, 4 * PATIENCE, |is_closed| *is_closed);
@@ -61,10 +61,10 @@ struct Scene {
     player: Player,
     held: usize,
     gate: Arc<Gate>,
-    /// What came through, of picture and sound.
+    /// The buffers that came through, of video and audio.
     seen: [Arc<Seen>; 2],
     seen_of_other: Arc<Seen>,
-    /// So many of each stream.
+    /// How many packets of each stream were sent.
     sent: usize,
 }
 
@@ -105,7 +105,8 @@ impl Scene {
         scene
     }
 
-    /// Sends of all streams; those that are not held have come through when this returns.
+    /// Sends packets of all streams. Those of streams that are not held have come through when this
+    /// returns.
     fn send(&mut self, count: u32) {
         for path in ["/cam", "/other"] {
             self.server.send_packets(path, count);
@@ -122,8 +123,8 @@ impl Scene {
         stream.get(name).unwrap_or_default()
     }
 
-    /// Holds the stream until its queue has overflowed, and it was told of a report; then lets it go,
-    /// and waits until all has come through that was kept.
+    /// Holds the stream until its queue has overflowed and a sender report was sent. Then releases it,
+    /// and waits until all packets that were kept have come through.
     fn hold_until_overflow(&mut self) {
         self.gate.set_closed(true);
         for _ in 0..MAX_BURSTS {
@@ -151,8 +152,9 @@ impl Scene {
         buffers.iter().map(sequence).collect()
     }
 
-    /// Of the held stream there is one gap, which says so and is as long as what was counted, less
-    /// `beside`, which were none of its own; no report of it is missing, and nothing of the others.
+    /// The held stream has one gap. It is marked, and as long as the number of dropped packets, less
+    /// `beside`, which are of other streams. No sender report of it is missing, and no packet of the
+    /// others.
     fn check(&self, beside: u64) {
         let sequences = self.sequences();
         let gaps: Vec<(usize, u16)> = (1..sequences.len())
@@ -203,7 +205,7 @@ fn f32_video_that_is_held_up_goes_on_with_a_keyframe_and_sound_loses_nothing() {
             timestamp: 3_000 * scene.sent as u32,
             ssrc: Camera::ssrc(NUMBER, VIDEO),
             marker: true,
-            // Of a picture that is no keyframe.
+            // A packet of a frame that is no keyframe.
             payload: vec![0x41, 0x9a, 0x20],
         };
         let payload = picture.to_bytes();

@@ -37,7 +37,7 @@ fn child() {
         .audio(|_| true)
         .start()
         .unwrap();
-    // Once, for all that a process makes but once.
+    // A first run, for what a process makes only once.
     round(&server);
     let tracer = gst::active_tracers()
         .into_iter()

@@ -63,7 +63,7 @@ fn play(packets: &[RtpPacket], at_a_time: usize) -> [Vec<Taken>; 2] {
             server.send_raw(session.connection, &frames.collect::<Vec<_>>());
         }
         sent += piece.len();
-        // What is late then is late by the time that the others took.
+        // A packet that is late then is late by the time that the others took.
         seen.iter()
             .for_each(|seen| drop(seen.wait_for(came_of(&packets[..sent]))));
     }
@@ -187,7 +187,7 @@ fn reports_are_read_and_written() {
     let seen = player.seen_by("sink");
     assert!(server.wait_until(|view| view.playing() == 1, PATIENCE));
     let session = server.view().sessions.remove(0);
-    // One of eleven is missing.
+    // One packet of eleven is missing.
     for sequence in (0..11).filter(|sequence| *sequence != 5) {
         let packet = packet(sequence, u32::from(sequence) * 3_600);
         server.send_raw(session.connection, &frame(&session, &packet));

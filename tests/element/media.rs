@@ -6,7 +6,7 @@ use gst::prelude::*;
 use gstreamer as gst;
 
 use crate::gst_server::GstServer;
-use crate::one_camera::{Entangled, one_camera, playing, say_goodbye, send_frame};
+use crate::one_camera::{Entangled, one_camera, playing, send_bye, send_frame};
 use crate::player::{PATIENCE, Player, Seen, for_both_managers, init};
 use crate::support::mock_server::{Camera, MockServer};
 
@@ -98,8 +98,8 @@ fn times_rise_and_follow_the_clock_of_the_pipeline() {
     );
 }
 
-for_both_managers!(a_stream_that_nobody_links_is_no_error);
-fn a_stream_that_nobody_links_is_no_error() {
+for_both_managers!(a_stream_that_is_not_linked_is_no_error);
+fn a_stream_that_is_not_linked_is_no_error() {
     init();
     let server = GstServer::builder().audio(|_| true).start().unwrap();
     let player = Player::playing(&format!(
@@ -144,12 +144,12 @@ fn receiver_reports_go_back_on_the_rtcp_channel() {
     assert_eq!(server.violations(), [""; 0]);
 }
 
-for_both_managers!(without_recovery_goodbye_ends_the_stream);
-fn without_recovery_goodbye_ends_the_stream() {
+for_both_managers!(without_recovery_a_bye_ends_the_stream);
+fn without_recovery_a_bye_ends_the_stream() {
     init();
     let server = one_camera();
     let (player, _) = playing(&server, "reconnect=false");
-    say_goodbye(&server);
+    send_bye(&server);
     player.message(gst::MessageType::Eos);
     assert!(server.wait_until(|view| view.count("TEARDOWN") == 1, PATIENCE));
 }
@@ -216,8 +216,8 @@ fn a_new_source_goes_on_though_the_old_one_waits_for_another_stream() {
     entangled.player.assert_no_error();
 }
 
-for_both_managers!(a_sink_that_blocks_holds_up_nobody_else);
-fn a_sink_that_blocks_holds_up_nobody_else() {
+for_both_managers!(a_sink_that_blocks_holds_up_no_other_element);
+fn a_sink_that_blocks_holds_up_no_other_element() {
     init();
     let server = GstServer::builder().mounts(4).start().unwrap();
     let line: String = (0..4)

@@ -24,7 +24,7 @@ const BETWEEN: Duration = Duration::from_millis(100);
 struct Scene {
     server: MockServer,
     player: Player,
-    /// What came of the first stream of each camera.
+    /// The buffers of the first stream of each camera.
     seen: Vec<Arc<Seen>>,
 }
 
@@ -63,7 +63,7 @@ impl Scene {
         }
     }
 
-    /// Stray bytes right behind a frame of the odd camera, and then packets of all.
+    /// Sends stray bytes right behind a frame of the odd camera, and then packets of all cameras.
     fn loss(&self) {
         let connection = odd(&self.server.view()).next().unwrap();
         self.server.send_packets(&path(ODD), 1);
@@ -71,7 +71,8 @@ impl Scene {
         self.server.send_packets_to_all(3);
     }
 
-    /// Losses until the odd one has a connection of its own as well, and packets until it has no other.
+    /// Makes losses until the odd camera has a connection of its own as well, and sends packets until it
+    /// has no other.
     fn move_odd_one(&self) {
         let plays_elsewhere = |view: &ServerView| odd(view).any(|connection| connection > 0);
         let deadline = Instant::now() + PATIENCE;
@@ -99,7 +100,7 @@ fn sequence(buffer: &gstreamer::Buffer) -> u16 {
 
 for_both_managers!(f42_a_camera_that_was_moved_goes_on_wherever_its_numbers_do);
 fn f42_a_camera_that_was_moved_goes_on_wherever_its_numbers_do() {
-    // Where the numbers begin: at first, and on the new connection.
+    // The first sequence numbers: at the start, and on the new connection.
     for (at_first, then) in [
         (1_000, 60_000),
         (60_000, 1_000),
@@ -124,7 +125,7 @@ fn f42_a_camera_that_was_moved_goes_on_wherever_its_numbers_do() {
             for _ in 0..10 {
                 scene.server.send_packets_to_all(5);
             }
-            // The first one, which is a key picture, as well.
+            // Also the first one, which is a keyframe.
             let all: Vec<u16> = (0..)
                 .take(sent + 50)
                 .map(|n| then.wrapping_add(n))
@@ -170,7 +171,7 @@ impl Drip {
         }
     }
 
-    /// Another byte, if it is time, and a look at how far the sessions are.
+    /// Sends another stray byte if it is due, and looks how far the sessions are.
     fn proceed(&mut self) {
         let now = Instant::now();
         let (server, cameras) = (&self.scene.server, CAMERAS as usize);

@@ -47,7 +47,7 @@ enum Place {
     First,
     Middle,
     Last,
-    /// When the others play.
+    /// The odd camera begins when the others play.
     Later,
 }
 
@@ -175,7 +175,7 @@ impl Scene {
         );
     }
 
-    /// Media of all, in any order; the odd one is odd now and then.
+    /// Sends media of all cameras, in any order; the odd one misbehaves now and then.
     fn play(&mut self) {
         let mut next = Instant::now();
         for tick in 0..TICKS {
@@ -245,7 +245,7 @@ impl Scene {
                 "{case:?}: camera {camera}: {gaps:?}"
             );
             let missing = missing(&arrivals);
-            // A frame that is cut takes frames of others with it, three times.
+            // Three times a frame that is cut destroys frames of other cameras.
             let most = if case.oddity == Oddity::CutFrame {
                 3 * 4
             } else {

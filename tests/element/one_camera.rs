@@ -50,8 +50,8 @@ pub(crate) fn send_frame(server: &MockServer, channel: u8, payload: Vec<u8>) {
     server.send_raw(session.connection, &frame.to_bytes());
 }
 
-/// The camera says goodbye.
-pub(crate) fn say_goodbye(server: &MockServer) {
+/// The camera sends BYE.
+pub(crate) fn send_bye(server: &MockServer) {
     let ssrc = Camera::ssrc(0, 0);
     // An empty receiver report has to come before it (RFC 3550 6.1).
     let report = [&[0x80, 201, 0, 1][..], &ssrc.to_be_bytes(), &rtcp_bye(ssrc)].concat();
@@ -68,13 +68,13 @@ pub(crate) struct Entangled {
     pub(crate) player: Player,
     pub(crate) video: Arc<Seen>,
     pub(crate) audio: Arc<Seen>,
-    /// Sound that had come before that.
+    /// How many audio buffers had come before that.
     pub(crate) before: usize,
     is_held: Receiver<()>,
 }
 
 impl Entangled {
-    /// Both play; the eleventh picture stays in its sink until there is more sound.
+    /// Both streams play. The eleventh frame stays in its sink until there is more audio.
     pub(crate) fn new(server: &MockServer) -> Self {
         init();
         let player = Player::playing(&format!(
@@ -92,7 +92,7 @@ impl Entangled {
         let sound = Arc::clone(&audio);
         let pad = player.element("video").static_pad("sink").unwrap();
         pad.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
-            // The one before may be on its way through the probes still.
+            // The buffer before may still be passing through the probes.
             let buffer = info.buffer().unwrap();
             let packet = RtpPacket::parse(&buffer.map_readable().unwrap()).unwrap();
             if packet.sequence != ELEVENTH {
@@ -111,7 +111,7 @@ impl Entangled {
         }
     }
 
-    /// The eleventh picture, of the source of those before; returns when its thread waits.
+    /// Sends the eleventh frame, of the same source. Returns when its thread waits.
     pub(crate) fn hold(&self, server: &MockServer) {
         let packet = RtpPacket {
             payload_type: 96,

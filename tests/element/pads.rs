@@ -109,7 +109,7 @@ fn caps_are_those_of_rtspsrc() {
         .unwrap();
     let (ours, theirs) = (ours.structure(0).unwrap(), theirs.structure(0).unwrap());
     for (name, value) in theirs.iter() {
-        // Where the stream is when one comes to it, who sends it now, and what we have not.
+        // Fields about the moment of joining, about the sender, and those that this element has not.
         let differs = ["clock-base", "seqnum-base", "onvif-mode"].contains(&name.as_str());
         if differs || name.ends_with("-cname") {
             continue;
@@ -164,7 +164,7 @@ fn pads_are_added_one_at_a_time() {
         let mut count = count.lock().unwrap();
         *count += 1;
         changed.notify_all();
-        // Time for the other one to come, which it must not use.
+        // Gives the other pad time to be added, which must not happen meanwhile.
         let alone = changed.wait_timeout_while(count, PROMPT / 4, |count| *count == 1);
         let (mut count, waited) = alone.unwrap();
         *count -= 1;

@@ -83,7 +83,7 @@ impl Seen {
         self.buffers.lock().unwrap().len()
     }
 
-    /// The buffers, once there are so many.
+    /// Waits until there are so many buffers, and returns them.
     pub(crate) fn wait_for(&self, count: usize) -> Vec<gst::Buffer> {
         let buffers = self.buffers.lock().unwrap();
         let (buffers, _) = self
@@ -98,7 +98,7 @@ impl Seen {
         buffers.clone()
     }
 
-    /// The buffers, once they are so.
+    /// Waits until the buffers are like this, and returns them.
     pub(crate) fn wait_until(&self, is_so: impl Fn(&[gst::Buffer]) -> bool) -> Vec<gst::Buffer> {
         let buffers = self.buffers.lock().unwrap();
         let (buffers, waited) = self
@@ -143,7 +143,7 @@ impl Player {
         self.pipeline.by_name(name).unwrap()
     }
 
-    /// What goes into the sink pad of the element of that name.
+    /// The buffers at the sink pad of the element with this name.
     pub(crate) fn seen_by(&self, name: &str) -> Arc<Seen> {
         Seen::on(&self.element(name).static_pad("sink").unwrap())
     }
@@ -171,7 +171,7 @@ impl Player {
         message.expect("a warning or an error")
     }
 
-    /// The first error: itself and its details.
+    /// The first error, and its details.
     pub(crate) fn error(&self) -> (glib::Error, Option<gst::Structure>) {
         let message = self.message(gst::MessageType::Error);
         let gst::MessageView::Error(error) = message.view() else {
@@ -180,7 +180,7 @@ impl Player {
         (error.error(), error.details().map(ToOwned::to_owned))
     }
 
-    /// Nothing went wrong so far.
+    /// Asserts that no ERROR was posted so far.
     pub(crate) fn assert_no_error(&self) {
         let error = self
             .pipeline

@@ -52,7 +52,7 @@ for_both_managers!(a_lost_connection_is_made_again_under_the_same_pad);
 fn a_lost_connection_is_made_again_under_the_same_pad() {
     init();
     let server = one_camera();
-    // Longer than the pictures that came in a burst.
+    // Longer than the frames that came in a burst.
     let (player, seen) = playing(&server, "reconnect-min-delay=600000000");
     let gaps = Arc::<Mutex<Vec<gst::Event>>>::default();
     let pad = player.element("sink").static_pad("sink").unwrap();
@@ -113,7 +113,7 @@ fn every_step_that_begins_is_completed() {
     server.close_connections();
     more(&server, &seen, 2);
     let bus = player.pipeline.bus().unwrap();
-    // Messages are posted by a thread of their own: the last one may come behind the media.
+    // A thread of its own posts messages: the last one may come after the media.
     let patience = gst::ClockTime::try_from(PATIENCE).unwrap();
     let kinds = [gst::MessageType::Progress];
     let progress = std::iter::from_fn(|| bus.timed_pop_filtered(patience, &kinds));
@@ -298,7 +298,7 @@ fn what_has_played_comes_back_after_a_404() {
 #[test]
 fn f31_null_is_prompt_during_recovery() {
     init();
-    // Waiting for the time of the next attempt, and in each step of one.
+    // While it waits for the next attempt, and in each step of one.
     for method in ["", "DESCRIBE", "SETUP", "PLAY"] {
         let server = one_camera();
         let (player, _) = playing(&server, "");
@@ -373,7 +373,7 @@ fn threads_do_not_grow_with_outages() {
     gst::glib::ThreadPool::set_max_unused_threads(Some(0));
     let server = one_camera();
     let (player, seen) = playing(&server, "reconnect-max-delay=100000000");
-    // Those that feed pads are as many as there are processors, once they were needed.
+    // The worker threads are as many as there are processors, once they were needed.
     let count = || {
         let is_feeding = |name: &String| name == "rtspmux-feed";
         let (feeding, others): (Vec<_>, Vec<_>) = thread_names().into_iter().partition(is_feeding);
@@ -397,7 +397,7 @@ fn threads_do_not_grow_with_outages() {
             Instant::now() < deadline,
             "{feeding} and {others} threads, not {processors} and {before}"
         );
-        // They end when they like.
+        // They end at their own time.
         std::thread::park_timeout(Duration::from_millis(20));
     }
     player.assert_no_error();

@@ -55,7 +55,7 @@ fn elements_that_trust_the_same_share_a_connection_over_tls() {
 }
 
 #[test]
-fn a_certificate_of_nobody_is_an_error_unless_flags_say_otherwise() {
+fn a_certificate_of_an_unknown_authority_is_an_error_unless_flags_say_otherwise() {
     init();
     let identity = Request::server(&["127.0.0.1"])
         .claiming_authority()

@@ -20,7 +20,7 @@ use crate::certificates::Identity;
 pub(crate) enum Break {
     /// A reset at once.
     Reset,
-    /// The end of the server's octets; what the client sends then is answered with a reset.
+    /// The end of the server's bytes. What the client sends then is answered with a reset.
     Close,
 }
 

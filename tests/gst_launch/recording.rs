@@ -11,14 +11,14 @@ use crate::gst_server::clip::Stamp;
 /// What a file turned out to contain.
 #[derive(Debug)]
 pub(crate) struct Recording {
-    /// Of every access unit, in the order of the file.
+    /// The stamp of every access unit, in the order of the file.
     pub(crate) stamps: Vec<Stamp>,
     times: Vec<gst::ClockTime>,
     /// Width and height.
     pub(crate) size: (i32, i32),
     /// Of the video, without what differs between two recordings.
     pub(crate) caps: String,
-    /// Pictures that came out of a decoder.
+    /// Frames that came out of a decoder.
     pub(crate) decoded: usize,
 }
 
@@ -86,7 +86,7 @@ impl Recording {
         }
     }
 
-    /// Frames of that camera, and none lost or doubled.
+    /// Asserts that the frames are of that camera, and none is lost or repeated.
     pub(crate) fn assert_consecutive(&self, camera: usize) {
         assert!(
             self.stamps

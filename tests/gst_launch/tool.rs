@@ -34,7 +34,7 @@ impl Tool {
         }
     }
 
-    /// Other ranks than the elements have of themselves.
+    /// Sets other ranks than the elements have.
     pub(crate) fn set_ranks(&mut self, ranks: &str) {
         self.ranks = ranks.to_owned();
     }
@@ -177,7 +177,7 @@ impl Launched {
         rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
     }
 
-    /// Its end: whether it was a good one, and all it printed.
+    /// Waits for its end. Returns whether it succeeded, and all that it printed.
     fn end(mut self) -> (bool, String) {
         self.wait_until(|_, is_over| is_over);
         let status = self.child.wait().unwrap();
@@ -188,7 +188,7 @@ impl Launched {
         (status.success(), printed + &self.errors.lock().unwrap())
     }
 
-    /// Waits for its good end; what it printed.
+    /// Waits until it ends with success. Returns what it printed.
     pub(crate) fn finish(self) -> String {
         let line = self.line.clone();
         let (is_good, printed) = self.end();
@@ -196,7 +196,7 @@ impl Launched {
         printed
     }
 
-    /// Waits for its bad end; what it printed.
+    /// Waits until it ends with a failure. Returns what it printed.
     pub(crate) fn fail(self) -> String {
         let line = self.line.clone();
         let (is_good, printed) = self.end();

@@ -4,7 +4,7 @@ use gst::prelude::*;
 use gstreamer as gst;
 
 use super::news;
-use crate::one_camera::{line, more, one_camera, playing, say_goodbye};
+use crate::one_camera::{line, more, one_camera, playing, send_bye};
 use crate::player::{PATIENCE, Player, for_both_managers, init};
 use crate::support::mock_server::{Camera, MockServer};
 
@@ -42,7 +42,8 @@ fn silence_is_no_loss_with_a_media_timeout_of_0() {
     let (player, _) = playing(&server, "media-timeout=0");
     let source = player.element("source");
     assert_eq!(source.property::<u64>("media-timeout"), 0);
-    // A second is more than the other test's timeout; nothing is waited for that could come.
+    // A second is longer than the timeout of the other test. This is not a wait for an event: none must
+    // come.
     let bus = player.pipeline.bus().unwrap();
     let lost = bus.timed_pop_filtered(gst::ClockTime::SECOND, &[gst::MessageType::Element]);
     assert!(
@@ -52,14 +53,14 @@ fn silence_is_no_loss_with_a_media_timeout_of_0() {
     assert_eq!(server.view().count("TEARDOWN"), 0);
 }
 
-for_both_managers!(a_camera_that_says_goodbye_is_set_up_again);
-fn a_camera_that_says_goodbye_is_set_up_again() {
+for_both_managers!(a_camera_that_sends_bye_is_set_up_again);
+fn a_camera_that_sends_bye_is_set_up_again() {
     init();
     let server = one_camera();
     let (player, seen) = playing(&server, "");
-    say_goodbye(&server);
+    send_bye(&server);
     let (_, lost) = news(&player, "lost");
-    assert!(lost.get::<&str>("reason").unwrap().contains("goodbye"));
+    assert!(lost.get::<&str>("reason").unwrap().contains("RTCP BYE"));
     assert!(server.wait_until(|view| view.count("PLAY") == 2, PATIENCE));
     more(&server, &seen, 2);
     news(&player, "recovered");
