@@ -2,12 +2,13 @@
 //!
 //! ```text
 //! element   properties, state changes, settings, statistics: what GStreamer sees
-//! session   the life of one session: open, play, lose, and again
+//! session   one session of an element: opens, plays, and sets it up again after a loss
 //! manager   turns RTP packets into timed buffers: the light path, or rtpbin
 //! media     buffers, pads and caps
-//! messages  what the bus hears, and the thread that posts it
-//! threads   the threads that run session tasks and push
-//! panics    a panic becomes an ERROR of its element
+//! messages  the messages for the bus, and the thread that posts them
+//! threads   the threads that run session tasks and push buffers
+//! panics    turns a panic into an ERROR of its element
+//! runtime   the thread of all timers
 //! ```
 //!
 //! The threads `rtspmux-feed` push packets (see `threads`); the threads that read sockets never do.

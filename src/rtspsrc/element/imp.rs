@@ -5,10 +5,14 @@
 //! In the order in which they may be taken:
 //!
 //! 1. GStreamer's state lock of the element (held by GStreamer around `change_state`)
-//! 2. [`BuildGuard`](crate::rtspsrc::session::build_guard::BuildGuard): a section, waited for in PAUSED to READY
-//! 3. The lock under which pads are added and announced (`pads`). Streaming threads take it while they hold the lock of their stream; no holder of a lock above waits for them
+//! 2. [`BuildGuard`](crate::rtspsrc::session::build_guard::BuildGuard): a section, for which PAUSED to
+//!    READY waits
+//! 3. The lock under which pads are added and announced (`pads`). Streaming threads take it while they
+//!    hold the lock of their stream; no holder of a lock above waits for them
 //! 4. GStreamer's other locks of pads, and of rtpbin
-//! 5. `settings`, `intent`, `server_messages`, `session`, `mux`, the locks in `server_messages` and `bus_queue`, and the small ones of `pads` and `rtpbin`: leaves. A thread that holds one posts no message, touches no pad, state or signal, and takes no other lock.
+//! 5. `settings`, `intent`, `server_messages`, `session`, `mux`, the locks in `server_messages` and
+//!    `bus_queue`, and the small ones of `pads` and `rtpbin`: leaves. A thread that holds one posts no
+//!    message, touches no pad, state or signal, and takes no other lock
 
 use std::{
     sync::{Arc, LazyLock, Mutex},

@@ -13,7 +13,7 @@ use super::settings::{DEFAULT_TCP_TIMEOUT_US, Settings, default_user_agent};
 /// Shown instead of a password that is set.
 const HIDDEN: &str = "***";
 
-/// All properties, in the order `gst-inspect-1.0` sorts anyway.
+/// All properties. Their order does not matter, as `gst-inspect-1.0` sorts them.
 pub(crate) static SPECS: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(|| {
     let mut specs = rtspsrc_specs();
     specs.extend(tls_specs());

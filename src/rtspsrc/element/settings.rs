@@ -32,11 +32,11 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, glib::Enum)]
 #[enum_type(name = "GstRtspMuxMultiplex")]
 pub enum Multiplex {
-    /// Learn whether the server can share, and fall back to a connection each.
+    /// Learn whether the server can share; if it cannot, give each session its own connection.
     #[default]
     #[enum_value(name = "Share where the server can", nick = "auto")]
     Auto,
-    /// Share without a trial, never fall back.
+    /// Share without a trial, and never fall back.
     #[enum_value(name = "Always share", nick = "always")]
     Always,
     /// A connection each.
@@ -110,7 +110,7 @@ pub(crate) struct Settings {
     pub(crate) max_sessions_per_connection: u32,
     pub(crate) overflow_policy: OverflowPolicy,
     pub(crate) reconnect: bool,
-    /// Below 0: without end.
+    /// Below 0: no limit.
     pub(crate) reconnect_attempts: i32,
     pub(crate) reconnect_min_delay_ns: u64,
     pub(crate) reconnect_max_delay_ns: u64,
@@ -122,7 +122,8 @@ pub(crate) struct Settings {
 pub(crate) const DEFAULT_TCP_TIMEOUT_US: u64 = 20_000_000;
 
 impl Default for Settings {
-    /// The first eleven are the defaults of `rtspsrc` 1.22, save `protocols`: only TCP is played.
+    /// The first eleven are the defaults of `rtspsrc` 1.22, except `protocols`, as the element plays only
+    /// TCP.
     fn default() -> Self {
         let pooling = mux::Pooling::default();
         let bounds = mux::RetryBounds::default();
@@ -259,14 +260,14 @@ impl Settings {
         options.tls = self.tls_options()?;
         options.user_agent = Some(self.user_agent.clone());
         options.keep_alive = self.keep_alive;
-        // 0 switches the timeout off, in rtspsrc as here.
+        // 0 switches the timeout off, as in rtspsrc.
         options.silence_timeout = Some(timeout(self.tcp_timeout_us()));
         options.connect_timeout = self.tcp_timeout_us.map_or(CONNECT_TIMEOUT, timeout);
         options.answer_timeout = self.tcp_timeout_us.map(timeout);
         Ok(options)
     }
 
-    /// The files are read anew for each start, so that a certificate may be replaced meanwhile.
+    /// Reads the files at each start, so that a certificate may be replaced meanwhile.
     fn tls_options(&self) -> Result<TlsOptions, Invalid> {
         let mut options = TlsOptions::default();
         options.checks = checks(self.tls_validation_flags);
@@ -281,7 +282,7 @@ impl Settings {
         Ok(options)
     }
 
-    /// `user-id` and `user-pw` come before what the URL has, each by itself.
+    /// `user-id` and `user-pw` take precedence over user and password in the URL, each by itself.
     fn credentials(&self, in_url: Option<&Credentials>) -> Result<Credentials, Invalid> {
         let user = self.user_id.as_deref().or(in_url.map(Credentials::user));
         let password = self

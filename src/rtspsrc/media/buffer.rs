@@ -274,7 +274,7 @@ mod tests {
             take(&mut marker, &packet(1), late, true),
             PacketAction::Push(FIRST)
         );
-        // Nothing is missing: a camera may be silent for that long.
+        // No packet is missing: a camera may be silent for that long.
         let later = late + LONG_GAP;
         assert_eq!(
             take(&mut marker, &packet(1), later, false),

@@ -116,7 +116,7 @@ fn is_url_of(written: &str, control: &str) -> bool {
 /// A media stream that cannot be played, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Unusable {
-    /// Its transport protocol is not one of ours (`RTP/SAVP`, `UDP`, ...).
+    /// Its transport protocol is not supported (`RTP/SAVP`, `UDP`, ...).
     Protocol(String),
     /// No payload type has a known format.
     NoPayload,
@@ -219,7 +219,7 @@ fn static_payload(payload_type: u8) -> Option<(&'static str, i32)> {
         5 => ("DVI4", 8_000),
         6 => ("DVI4", 16_000),
         8 => ("PCMA", 8_000),
-        // The clock of G.722 is 8000 by an old mistake that stayed (RFC 3551 4.5.2).
+        // The clock rate of G.722 is 8000 because of an old mistake in the standard (RFC 3551 4.5.2).
         9 => ("G722", 8_000),
         10 | 11 => ("L16", 44_100),
         14 => ("MPA", 90_000),

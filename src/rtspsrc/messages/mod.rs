@@ -142,7 +142,7 @@ impl SessionChange {
 #[derive(Debug)]
 pub(crate) struct SessionNews<'a> {
     pub(crate) change: SessionChange,
-    /// Why, without secrets.
+    /// The reason, without secrets.
     pub(crate) reason: Option<&'a str>,
     /// Attempts in this outage.
     pub(crate) attempt: u32,
@@ -196,7 +196,7 @@ pub(crate) fn left_out(element: &RtspMuxSrc, text: &str) {
     bus_queue::post(element, topic, message.src(element).build());
 }
 
-/// Why a session cannot go on, as the bus hears it.
+/// The contents of an ERROR or WARNING about a session.
 #[derive(Debug)]
 pub(crate) struct Failure {
     pub(crate) error: glib::Error,

@@ -1,4 +1,4 @@
-//! The element's end of a session task.
+//! Starts and controls a session task for the element.
 
 use std::{panic::AssertUnwindSafe, sync::Arc};
 
@@ -16,7 +16,7 @@ use crate::{
     rtspsrc::{RtspMuxSrc, manager::Manager, panics, threads},
 };
 
-/// The element's end of a session task. Dropping it stops the task.
+/// Controls a session task for the element. Dropping it stops the task.
 pub(crate) struct SessionControl {
     target: watch::Sender<Target>,
     options: watch::Sender<SessionOptions>,

@@ -9,7 +9,7 @@ use crate::{
     rtspsrc::messages::{Failure, SessionPhase},
 };
 
-/// Why a session ended by itself.
+/// Why a session ended without being told to.
 #[derive(Debug)]
 pub(crate) enum EndReason {
     /// The server ended it without an error.

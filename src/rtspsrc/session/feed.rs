@@ -27,7 +27,7 @@ use crate::{
 /// How often the feed asks the manager again whether a full stream takes more.
 const RECHECK: Duration = Duration::from_secs(1);
 
-/// What comes next.
+/// What the wait for packets brought.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Next {
     /// Packets, to be pushed.

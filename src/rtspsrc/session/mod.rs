@@ -1,16 +1,16 @@
-//! One session of an element, from open to teardown, and again after it was lost.
+//! One session of an element, from open to teardown. A session that is lost is set up again.
 //!
 //! ```text
-//! task          its life: open, play, lose, and again
+//! task          the task: opens, plays, and sets the session up again after a loss
 //! task/open     DESCRIBE and SETUP, and pads for the streams
 //! task/recover  from the end of one session to the beginning of the next one
-//! playback      while it plays
-//! feed          packets -> buffers -> pads of the manager, flows combined
+//! playback      pushes, pauses and watches a session that plays
+//! feed          packets -> pads of the manager, flow returns combined
 //! end           why a session ended, and the ERROR for it
 //! report        what the bus hears of a session, and how often
-//! control       the element's end of the task
+//! control       starts and controls the task for the element
 //! shared_state  what element and task share: target and status
-//! build_guard   where the task builds, and how a state change takes that away
+//! build_guard   guards what the task builds against state changes
 //! ```
 //!
 //! Whether a session is set up again `mux::recovery` decides.

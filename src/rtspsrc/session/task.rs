@@ -41,10 +41,10 @@ use crate::{
     },
 };
 
-/// The task's ends of what it shares with the element's [control](super::control).
+/// What the task shares with the [control](super::control) of the element.
 pub(crate) struct TaskEnds {
     pub(crate) target: watch::Receiver<Target>,
-    /// What is to be played by now.
+    /// The options of the next attempt.
     pub(crate) latest: watch::Receiver<SessionOptions>,
     pub(crate) build_guard: Arc<BuildGuard>,
     pub(crate) monitor: SessionMonitor,
@@ -56,7 +56,7 @@ pub(crate) struct SessionTask {
     element: glib::WeakRef<RtspMuxSrc>,
     plan: SessionPlan,
     target: watch::Receiver<Target>,
-    /// What is to be played by now.
+    /// The options of the next attempt.
     latest: watch::Receiver<SessionOptions>,
     build_guard: Arc<BuildGuard>,
     monitor: SessionMonitor,
@@ -68,7 +68,7 @@ pub(crate) struct SessionTask {
     has_media: bool,
     /// The outage that media has ended, until the recovery is reported.
     recovered: Option<Recovered>,
-    /// What ended the last attempt.
+    /// The error that ended the last attempt.
     failure: Option<Error>,
     /// The credentials of the last attempt.
     credentials: Option<Credentials>,

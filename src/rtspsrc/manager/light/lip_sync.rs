@@ -16,7 +16,7 @@ const MIN_OFFSET: i64 = Duration::from_millis(4).as_nanos() as i64;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Track {
     stream: usize,
-    /// Running time less wall clock, in nanoseconds.
+    /// Running time minus wall clock, in nanoseconds.
     difference: Option<i64>,
     /// The participant (CNAME) that it belongs to; `None` if no report has named one.
     name: Option<Box<[u8]>>,
@@ -114,11 +114,11 @@ mod tests {
     fn a_stream_that_is_early_is_delayed() {
         let mut sync = LipSync::default();
         assert_eq!(report(&mut sync, 0, NOW, 1_000 * MS), []);
-        // The same moment comes 30 ms later here: the other one waits.
+        // The same moment is 30 ms later in stream 1: stream 0 is delayed.
         assert_eq!(report(&mut sync, 1, NOW, 1_030 * MS), [(0, 30 * MS)]);
         // Half a second later, by both clocks.
         assert_eq!(report(&mut sync, 1, NOW + SECOND / 2, 1_530 * MS), []);
-        // This one has lost 80 ms against the other.
+        // Stream 0 is now 80 ms later than it was.
         assert_eq!(
             report(&mut sync, 0, NOW, 1_080 * MS),
             [(0, 0), (1, 50 * MS)]

@@ -5,17 +5,18 @@
 //! block that thread for any time. The rest of what rtpbin does is done here by the same rules:
 //!
 //! ```text
-//! send_queue what is to be pushed next, per stream
-//! reception  order, losses, jitter
-//! timing     RTP time -> running time; `skew` follows the sender's clock
-//! lip_sync   streams of a session against each other, by sender reports
-//! rtcp       reading sender reports, names and BYEs, writing receiver reports
-//! stream     all that is known of one stream, and its pad
-//! stream_sender  from the queue out of the pad
-//! reporter   when receiver reports are due: one timer for all sessions
+//! send_queue     what is to be pushed next, for each stream
+//! reception      order, losses, jitter
+//! timing         RTP time -> running time
+//! skew           the drift of the sender's clock
+//! lip_sync       synchronises the streams of a session by their sender reports
+//! rtcp           reads sender reports, names and BYEs, writes receiver reports
+//! stream         one stream: its pad, and the state of its source
+//! stream_sender  pushes from the queue out of the pad, on worker threads
+//! reporter       when receiver reports are due: one timer for all sessions
 //! ```
 //!
-//! The modules from `reception` to `rtcp` use neither GStreamer nor a clock.
+//! `reception`, `timing`, `skew`, `lip_sync` and `rtcp` use no GStreamer object and no clock.
 
 mod lip_sync;
 mod reception;

@@ -1,5 +1,5 @@
-//! The times of the light path against those of GStreamer's `rtpjitterbuffer`, in simulated time:
-//! the same packets, at the same running times, hours of them.
+//! Compares the times of the light path with those of GStreamer's `rtpjitterbuffer`, in simulated time:
+//! both get the same packets at the same running times, for hours.
 
 use std::sync::mpsc::{self, Receiver};
 
@@ -20,7 +20,7 @@ struct Arrived {
     time: u32,
 }
 
-/// An rtpjitterbuffer between two pads of ours.
+/// An rtpjitterbuffer between two pads of the test.
 struct Reference {
     element: gst::Element,
     input: gst::Pad,
@@ -95,7 +95,8 @@ impl Drop for Reference {
     }
 }
 
-/// Frames of 40 ms, of a sender that is fast by `ppm`, over a network that takes as long as it says.
+/// Frames of 40 ms, from a sender whose clock is fast by `ppm`, over a network with the delays that
+/// `network` gives.
 fn frames(
     count: u64,
     first: u32,
@@ -134,7 +135,7 @@ fn assert_alike_with(latency_ms: u32, packets: impl Iterator<Item = Arrived>) {
     }
 }
 
-/// Up to 30 ms, as bad as chance may be.
+/// Up to 30 ms, in an irregular order.
 fn jitter(number: u64) -> u64 {
     number * 7_919 % 31 * MS
 }

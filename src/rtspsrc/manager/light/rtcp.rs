@@ -93,11 +93,11 @@ fn names<'a>(mut body: &'a [u8], count: u8, each: &mut impl FnMut(Item<'a>)) {
     }
 }
 
-/// What is reported of one source (RFC 3550 6.4.1).
+/// The report block of one source (RFC 3550 6.4.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Report {
     pub(super) ssrc: u32,
-    /// Since the last report, in 256ths.
+    /// Losses since the last report, in 256ths.
     pub(super) fraction_lost: u8,
     pub(super) lost: u32,
     pub(super) highest: u32,

@@ -7,7 +7,7 @@
 //! be 4 s early or late after a day, and one that begins with a burst would stay late.
 //!
 //! The filter is that of GStreamer's `rtpjitterbuffer` (mode `slave`), after Fober, Orlarey and Letz,
-//! "Real time clock skew estimation over network delays" (2005): recordings and sinks are to see the
+//! "Real time clock skew estimation over network delays" (2005), so that recordings and sinks see the
 //! same times from both managers.
 
 use std::time::Duration;
@@ -103,7 +103,7 @@ mod tests {
 
     #[test]
     fn a_clock_that_is_off_is_followed_for_days() {
-        // What the filter is behind: 100 ppm are half a millisecond in 5 s.
+        // The filter lags behind: 100 ppm are half a millisecond in 5 s.
         for ppm in [-100, -20, 0, 20, 100] {
             let early = early(ppm, 3 * DAY, |_| 0);
             assert!(early.abs() < MS, "{ppm} ppm: {early}");
@@ -126,7 +126,7 @@ mod tests {
 
     #[test]
     fn a_source_that_begins_with_a_burst_is_in_time_two_seconds_later() {
-        // A second at once, as a server sends that keeps the last pictures.
+        // A second of media at once, as a server sends it that keeps the last frames.
         let burst = |number: i64| -(number * FRAME).min(S);
         let late = S - early(0, 5 * S, burst);
         assert!(late.abs() < MS, "{late}");

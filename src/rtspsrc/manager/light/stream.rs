@@ -41,7 +41,7 @@ pub(super) enum StampAction {
     Stamp { has_gap: bool, is_first: bool },
 }
 
-/// Whether the pad may be shown.
+/// Whether the pad may be added to the element.
 pub(super) struct PadGate {
     pub(super) is_open: bool,
 }
@@ -75,7 +75,7 @@ pub(super) struct LightStream {
     pub(super) taken: Mutex<Taken>,
     /// How often the stream was begun anew. Packets that were taken in an earlier life are not pushed.
     life: AtomicU32,
-    /// What came of the last push.
+    /// The result of the last push.
     flow: Mutex<Flow>,
     /// In nanoseconds.
     latency: u64,
@@ -97,7 +97,7 @@ struct Received {
 
 struct SourceState {
     source: Option<u32>,
-    /// The one that is shown.
+    /// The payload type that the pad shows.
     payload_type: Option<u8>,
     reception: Reception,
     timing: Timing,
@@ -180,7 +180,7 @@ impl LightStream {
         !lock(&self.queue).is_full() || self.flow() == Err(gst::FlowError::NotLinked)
     }
 
-    /// What came of the last push.
+    /// The result of the last push.
     pub(super) fn flow(&self) -> Flow {
         *lock(&self.flow)
     }
@@ -283,7 +283,7 @@ impl LightStream {
     /// sender has no wall clock (RFC 3550 6.4.1: it sends 0).
     pub(super) fn place_report(&self) -> Option<(u64, i64)> {
         let mut state = lock(&self.state);
-        // Before the first packet it waits.
+        // A report waits for the first packet.
         state.last?;
         let sender = state.sender.as_mut()?;
         sender.is_unplaced = false;

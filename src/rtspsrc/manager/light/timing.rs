@@ -1,4 +1,4 @@
-//! From RTP time to running time.
+//! Computes running times from RTP times.
 //!
 //! As with `rtspsrc` over TCP the first packet gets the time of its arrival, and each later one is as
 //! much later as its RTP time is: so the jitter of a transport that delivers in bursts does not show. To

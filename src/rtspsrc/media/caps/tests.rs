@@ -2,7 +2,8 @@
 
 use super::*;
 
-/// What gst-rtsp-server 1.22 says of a mount with H.264 and PCMA, with attributes cameras add.
+/// The description that gst-rtsp-server 1.22 gives of a mount with H.264 and PCMA, with attributes that
+/// cameras add.
 const SDP: &str = "v=0\r\n\
 o=- 9543131813022586421 1 IN IP4 127.0.0.1\r\n\
 s=Session streamed with GStreamer\r\n\
