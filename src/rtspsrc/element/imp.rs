@@ -36,7 +36,7 @@ use crate::{
         panics,
         session::{
             control::SessionControl,
-            shared_state::{SessionPlan, Target},
+            shared_state::{SessionPlan, TargetState},
         },
     },
 };
@@ -162,11 +162,11 @@ impl ElementImpl for RtspMuxSrc {
             }
             gst::StateChange::PausedToPlaying => {
                 let result = self.parent_change_state(transition);
-                self.aim(Target::Playing);
+                self.aim(TargetState::Playing);
                 result
             }
             gst::StateChange::PlayingToPaused => {
-                self.aim(Target::Paused);
+                self.aim(TargetState::Paused);
                 self.parent_change_state(transition)?;
                 Ok(gst::StateChangeSuccess::NoPreroll)
             }
@@ -250,7 +250,7 @@ impl RtspMuxSrc {
         }
     }
 
-    fn aim(&self, target: Target) {
+    fn aim(&self, target: TargetState) {
         if let Some(session) = self.session() {
             session.set(target);
         }

@@ -62,14 +62,14 @@ pub(crate) struct Marks {
 pub(crate) struct Marker {
     source: Option<u32>,
     /// The last packet of the source.
-    last: Option<Last>,
+    last: Option<LastPacket>,
     /// The SSRC of the last packets of another source, and how many of them came in a row.
     candidate: Option<(u32, u32)>,
 }
 
 /// Numbers and arrival of a packet.
 #[derive(Clone, Copy, Debug)]
-struct Last {
+struct LastPacket {
     sequence: u16,
     timestamp: u32,
     received: Instant,
@@ -98,7 +98,7 @@ impl Marker {
             return PacketAction::Drop;
         };
         let ssrc = header.ssrc;
-        let last = Some(Last {
+        let last = Some(LastPacket {
             sequence: header.sequence,
             timestamp: header.timestamp,
             received,
@@ -149,7 +149,7 @@ impl Marker {
     }
 }
 
-impl Last {
+impl LastPacket {
     fn passed_since(&self, before: &Self) -> Duration {
         self.received.saturating_duration_since(before.received)
     }

@@ -147,7 +147,7 @@ mod tests {
     const S: Duration = Duration::from_secs(1);
 
     /// A payload type, whether the stream begins anew with it, and the verdict on the packet.
-    type Packet = (u8, bool, Result<(), Undeliverable>);
+    type JudgedPacket = (u8, bool, Result<(), Undeliverable>);
 
     /// 96 and 97 are described, 98 without a clock rate.
     fn described(payload_type: u8) -> Result<(), Undeliverable> {
@@ -162,7 +162,7 @@ mod tests {
     fn f41_the_description_and_the_first_packet_show_what_cannot_be_delivered() {
         use Undeliverable::{NoClockRate, NoMap, OtherType};
         let other = |first, now| Err(OtherType { first, now });
-        let cases: [&[Packet]; 5] = [
+        let cases: [&[JudgedPacket]; 5] = [
             &[
                 (96, true, Ok(())),
                 (96, false, Ok(())),

@@ -24,7 +24,7 @@ use gst::{prelude::*, subclass::prelude::ObjectSubclassIsExt};
 use gstreamer as gst;
 use tokio::sync::oneshot;
 
-use self::queue::Queue;
+use self::queue::MessageQueue;
 pub(crate) use self::queue::Topic;
 use crate::rtspsrc::{CAT, RtspMuxSrc, lock};
 
@@ -54,7 +54,7 @@ type Buses<'a> = MutexGuard<'a, Vec<Outgoing>>;
 /// The messages for one bus.
 struct Outgoing {
     bus: gst::Bus,
-    queue: Queue<Source, Content>,
+    queue: MessageQueue<Source, QueueContent>,
     /// The element whose message is being posted, and the thread that posts it.
     under_way: Option<(Source, ThreadId)>,
     has_thread: bool,
@@ -72,7 +72,7 @@ impl Source {
 }
 
 /// An entry of the queue.
-enum Content {
+enum QueueContent {
     Message(RtspMuxSrc, gst::Message),
     /// Completed when all entries before it are posted.
     Mark(oneshot::Sender<()>),
@@ -92,13 +92,17 @@ impl PostPermission {
 
 /// Posts a message soon. Never waits.
 pub(crate) fn post(element: &RtspMuxSrc, topic: Topic, message: gst::Message) {
-    put(element, topic, Content::Message(element.clone(), message));
+    put(
+        element,
+        topic,
+        QueueContent::Message(element.clone(), message),
+    );
 }
 
 /// Returns when all messages that `element` has queued so far are posted, or were dropped.
 pub(crate) async fn posted(element: &RtspMuxSrc) {
     let (mark, is_posted) = oneshot::channel();
-    put(element, Topic::Mark, Content::Mark(mark));
+    put(element, Topic::Mark, QueueContent::Mark(mark));
     // An error means that the mark was dropped with the messages before it.
     let _ = is_posted.await;
 }
@@ -123,7 +127,7 @@ pub(crate) fn close(element: &RtspMuxSrc) {
         .post_permission()
         .is_silent
         .store(true, Ordering::Release);
-    let dropped: Vec<Content> = buses
+    let dropped: Vec<QueueContent> = buses
         .iter_mut()
         .flat_map(|there| there.queue.take_of(&source))
         .collect();
@@ -157,7 +161,7 @@ pub(crate) fn bus_of(element: &RtspMuxSrc) -> Option<gst::Bus> {
     top.downcast::<gst::Element>().ok()?.bus()
 }
 
-fn put(element: &RtspMuxSrc, topic: Topic, content: Content) {
+fn put(element: &RtspMuxSrc, topic: Topic, content: QueueContent) {
     // Without a bus the message has no reader.
     let Some(bus) = bus_of(element) else { return };
     let mut buses = lock(&BUSES);
@@ -188,7 +192,7 @@ impl Outgoing {
     fn new(bus: gst::Bus) -> Self {
         Self {
             bus,
-            queue: Queue::default(),
+            queue: MessageQueue::default(),
             under_way: None,
             has_thread: false,
         }
@@ -238,9 +242,9 @@ fn work(bus: &gst::Bus) {
         drop(buses);
         match content {
             // An error means that the element has no bus any more.
-            Content::Message(element, message) => _ = element.post_message(message),
+            QueueContent::Message(element, message) => _ = element.post_message(message),
             // An error means that the task that waited has ended.
-            Content::Mark(mark) => _ = mark.send(()),
+            QueueContent::Mark(mark) => _ = mark.send(()),
         }
         buses = lock(&BUSES);
     }

@@ -173,7 +173,7 @@ pub(crate) fn session(element: &RtspMuxSrc, news: &SessionNews<'_>) {
 
 /// Posts WARNING: a session has not come up, and the element tries again later. Its details are those of
 /// `rtspmux-session`, and the status that the server answered, if it answered one.
-pub(crate) fn not_up(element: &RtspMuxSrc, failure: Failure, news: &SessionNews<'_>) {
+pub(crate) fn not_up(element: &RtspMuxSrc, failure: FailureMessage, news: &SessionNews<'_>) {
     let text = failure.error.message().to_owned();
     let mut details = news.structure().build();
     if let Some(status) = &failure.details {
@@ -198,13 +198,13 @@ pub(crate) fn left_out(element: &RtspMuxSrc, text: &str) {
 
 /// The contents of an ERROR or WARNING about a session.
 #[derive(Debug)]
-pub(crate) struct Failure {
+pub(crate) struct FailureMessage {
     pub(crate) error: glib::Error,
     pub(crate) debug: String,
     pub(crate) details: Option<gst::Structure>,
 }
 
-impl Failure {
+impl FailureMessage {
     pub(crate) fn new(error: glib::Error) -> Self {
         Self {
             error,
@@ -236,7 +236,7 @@ impl Failure {
 }
 
 /// Posts ERROR.
-pub(crate) fn error(element: &RtspMuxSrc, failure: Failure) {
+pub(crate) fn error(element: &RtspMuxSrc, failure: FailureMessage) {
     let text = failure.error.message().to_owned();
     gst::error!(CAT, obj = element, "{text}");
     let message = gst::message::Error::builder_from_error(failure.error)

@@ -16,11 +16,11 @@ pub(crate) struct BuildGuard {
     /// Held during a section. No thread takes it while it holds another lock of this crate.
     section: Mutex<()>,
     /// No thread holds it during a call into GStreamer.
-    slot: Mutex<Slot>,
+    slot: Mutex<GuardState>,
 }
 
 #[derive(Default)]
-enum Slot {
+enum GuardState {
     #[default]
     Empty,
     Built(Arc<dyn Manager>),
@@ -35,10 +35,10 @@ impl BuildGuard {
         build: impl FnOnce() -> Result<Arc<dyn Manager>, E>,
     ) -> Option<Result<Arc<dyn Manager>, E>> {
         let _section = lock(&self.section);
-        if matches!(*lock(&self.slot), Slot::Closed) {
+        if matches!(*lock(&self.slot), GuardState::Closed) {
             return None;
         }
-        Some(build().inspect(|manager| *lock(&self.slot) = Slot::Built(manager.clone())))
+        Some(build().inspect(|manager| *lock(&self.slot) = GuardState::Built(manager.clone())))
     }
 
     /// Runs `work` as a section on the manager. Returns `None` if there is none, or the guard is closed.
@@ -52,8 +52,8 @@ impl BuildGuard {
     /// its pushes then fail.
     pub(crate) fn manager(&self) -> Option<Arc<dyn Manager>> {
         match &*lock(&self.slot) {
-            Slot::Built(manager) => Some(manager.clone()),
-            Slot::Empty | Slot::Closed => None,
+            GuardState::Built(manager) => Some(manager.clone()),
+            GuardState::Empty | GuardState::Closed => None,
         }
     }
 
@@ -61,7 +61,7 @@ impl BuildGuard {
     pub(crate) fn close(&self) -> Option<Arc<dyn Manager>> {
         let _section = lock(&self.section);
         let manager = self.manager();
-        *lock(&self.slot) = Slot::Closed;
+        *lock(&self.slot) = GuardState::Closed;
         manager
     }
 }

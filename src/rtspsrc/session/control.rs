@@ -8,7 +8,7 @@ use tokio::sync::watch;
 
 use super::{
     build_guard::BuildGuard,
-    shared_state::{SessionPlan, SessionStatus, SharedStatus, Target},
+    shared_state::{SessionPlan, SessionStatus, SharedStatus, TargetState},
     task::{SessionTask, TaskEnds},
 };
 use crate::{
@@ -18,7 +18,7 @@ use crate::{
 
 /// Controls a session task for the element. Dropping it stops the task.
 pub(crate) struct SessionControl {
-    target: watch::Sender<Target>,
+    target: watch::Sender<TargetState>,
     options: watch::Sender<SessionOptions>,
     build_guard: Arc<BuildGuard>,
     monitor: SessionMonitor,
@@ -32,7 +32,7 @@ impl SessionControl {
     ///
     /// The system cannot start a thread.
     pub(crate) fn start(element: &RtspMuxSrc, plan: SessionPlan) -> std::io::Result<Self> {
-        let (target, targets) = watch::channel(Target::Paused);
+        let (target, targets) = watch::channel(TargetState::Paused);
         let (options, latest) = watch::channel(plan.options.clone());
         let control = Self {
             target,
@@ -55,7 +55,7 @@ impl SessionControl {
     }
 
     /// Sets the target of the task. Never blocks.
-    pub(crate) fn set(&self, target: Target) {
+    pub(crate) fn set(&self, target: TargetState) {
         self.target.send_replace(target);
     }
 
@@ -67,7 +67,7 @@ impl SessionControl {
     /// Ends the session and returns the manager that was built for it. It does not wait for the network,
     /// only for the section in which the task may be building.
     pub(crate) fn stop(&self) -> Option<Arc<dyn Manager>> {
-        self.set(Target::Stopped);
+        self.set(TargetState::Stopped);
         self.build_guard.close()
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::{
     mux::{self, ErrorKind, recovery::FailureClass},
-    rtspsrc::messages::{Failure, SessionPhase},
+    rtspsrc::messages::{FailureMessage, SessionPhase},
 };
 
 /// Why a session ended without being told to.
@@ -82,7 +82,7 @@ impl EndReason {
         matches!(self, Self::Stopped | Self::Flow(gst::FlowError::Flushing))
     }
 
-    /// The class by which [`Reports`](super::report::Reports) decide how often the bus hears of it.
+    /// The class by which [`ReportHistory`](super::report::ReportHistory) decide how often the bus hears of it.
     pub(crate) fn class(&self) -> ReasonClass {
         match self {
             Self::Mux(_, error) => ReasonClass::of(error.kind()),
@@ -94,25 +94,26 @@ impl EndReason {
     }
 
     /// The ERROR or WARNING for it; `None` if it is no failure.
-    pub(crate) fn failure(&self) -> Option<Failure> {
-        let failure = |code: &dyn Fn(&str) -> glib::Error| Failure::new(code(&self.reason()));
+    pub(crate) fn failure(&self) -> Option<FailureMessage> {
+        let failure =
+            |code: &dyn Fn(&str) -> glib::Error| FailureMessage::new(code(&self.reason()));
         Some(match self {
             Self::Stopped
             | Self::Regular
             | Self::Flow(gst::FlowError::Eos | gst::FlowError::Flushing) => return None,
-            Self::Mux(phase, error) => Failure::of_mux(*phase, error),
+            Self::Mux(phase, error) => FailureMessage::of_mux(*phase, error),
             Self::Description(_) | Self::Changed(_) => {
                 failure(&|text| glib::Error::new(gst::StreamError::Format, text))
             }
             Self::Silent(..) | Self::Undeliverable(_) | Self::Bye(_) => {
                 failure(&|text| glib::Error::new(gst::ResourceError::Read, text))
             }
-            Self::Manager(error) => Failure {
+            Self::Manager(error) => FailureMessage {
                 error: glib::Error::new(gst::CoreError::MissingPlugin, "rtpbin cannot be used"),
                 debug: error.to_string(),
                 details: None,
             },
-            Self::Flow(flow) => Failure::of_flow(*flow),
+            Self::Flow(flow) => FailureMessage::of_flow(*flow),
         })
     }
 }

@@ -29,7 +29,7 @@ const RECHECK: Duration = Duration::from_secs(1);
 
 /// What the wait for packets brought.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Next {
+pub(crate) enum FeedInput {
     /// Packets, to be pushed.
     Packets,
     /// No packet yet, but a stream that was full takes packets again.
@@ -40,7 +40,7 @@ pub(crate) enum Next {
 
 /// Why the feed cannot push any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Halt {
+pub(crate) enum FeedHalt {
     /// The combined flow return of all streams: no pad takes packets any more.
     Flow(gst::FlowError),
     /// A source sent RTCP BYE, and that is a loss.
@@ -49,7 +49,7 @@ pub(crate) enum Halt {
 
 /// What the feed did with a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Fate {
+pub(crate) enum PushOutcome {
     /// It was pushed, or dropped because downstream does not take it.
     Delivered,
     /// It was left out, for this reason.
@@ -93,7 +93,11 @@ impl Feed {
     /// Waits for packets of the streams that take some. The packets of full streams stay in the session's
     /// queue, so that a full stream does not hold up the others: in front of a muxer it may be waiting
     /// for one of them. Dropping the future loses nothing.
-    pub(crate) async fn next_batch(&self, session: &mut Session, batch: &mut Vec<Packet>) -> Next {
+    pub(crate) async fn next_batch(
+        &self,
+        session: &mut Session,
+        batch: &mut Vec<Packet>,
+    ) -> FeedInput {
         let full = self.full();
         let is_any_open = full.is_empty() || full.len() < self.streams.len();
         if is_any_open {
@@ -104,10 +108,10 @@ impl Feed {
         tokio::select! {
             biased;
             more = session.next_batch(batch), if is_any_open => match more {
-                true => Next::Packets,
-                false => Next::End,
+                true => FeedInput::Packets,
+                false => FeedInput::End,
             },
-            () = self.room(&full), if !full.is_empty() => Next::Room,
+            () = self.room(&full), if !full.is_empty() => FeedInput::Room,
         }
     }
 
@@ -178,16 +182,20 @@ impl Feed {
     /// # Errors
     ///
     /// The session cannot go on.
-    pub(crate) fn push(&mut self, element: &RtspMuxSrc, packet: Packet) -> Result<Fate, Halt> {
+    pub(crate) fn push(
+        &mut self,
+        element: &RtspMuxSrc,
+        packet: Packet,
+    ) -> Result<PushOutcome, FeedHalt> {
         match packet.kind {
-            PacketKind::Rtp => self.push_rtp(element, packet).map_err(Halt::Flow),
-            PacketKind::Rtcp => self.push_rtcp(packet).map(|()| Fate::Delivered),
+            PacketKind::Rtp => self.push_rtp(element, packet).map_err(FeedHalt::Flow),
+            PacketKind::Rtcp => self.push_rtcp(packet).map(|()| PushOutcome::Delivered),
         }
     }
 
     /// An RTCP packet may be the BYE of the last stream. Then no RTP packet follows whose push would
     /// return EOS, so this looks for the end itself.
-    fn push_rtcp(&mut self, packet: Packet) -> Result<(), Halt> {
+    fn push_rtcp(&mut self, packet: Packet) -> Result<(), FeedHalt> {
         let stream = packet.stream;
         let Some(rtp) = self.manager.rtp_pad(stream) else {
             return Ok(());
@@ -196,20 +204,24 @@ impl Feed {
         if self.manager.has_ended(stream) {
             let ended = Err(gst::FlowError::Eos);
             let flow = self.flows.update_pad_flow(rtp, ended);
-            return flow.map(drop).map_err(Halt::Flow);
+            return flow.map(drop).map_err(FeedHalt::Flow);
         }
         if self.manager.has_left(stream) {
-            return Err(Halt::Bye);
+            return Err(FeedHalt::Bye);
         }
         Ok(())
     }
 
-    fn push_rtp(&mut self, element: &RtspMuxSrc, packet: Packet) -> Result<Fate, gst::FlowError> {
+    fn push_rtp(
+        &mut self,
+        element: &RtspMuxSrc,
+        packet: Packet,
+    ) -> Result<PushOutcome, gst::FlowError> {
         let (Some(FeedStream { marker, shown }), Some(pad)) = (
             self.streams.get_mut(&packet.stream),
             self.manager.rtp_pad(packet.stream),
         ) else {
-            return Ok(Fate::Left(Undeliverable::Foreign));
+            return Ok(PushOutcome::Left(Undeliverable::Foreign));
         };
         // Behind the marker bit (RFC 3550 5.1).
         let payload_type = packet.payload.get(1).map_or(0, |second| second & 0x7f);
@@ -235,12 +247,12 @@ impl Feed {
                 }
                 marks
             }
-            PacketAction::Drop => return Ok(Fate::Left(Undeliverable::Foreign)),
+            PacketAction::Drop => return Ok(PushOutcome::Left(Undeliverable::Foreign)),
         };
         let described = |payload_type| self.manager.pads().described(packet.stream, payload_type);
         let fate = match shown.judge(payload_type, marks.stamp, described) {
-            Ok(()) => Fate::Delivered,
-            Err(why) => Fate::Left(why),
+            Ok(()) => PushOutcome::Delivered,
+            Err(why) => PushOutcome::Left(why),
         };
         let flow = self.manager.push_rtp(packet, marks);
         self.flows.update_pad_flow(pad, flow).map(|_| fate)

@@ -12,8 +12,8 @@ use tokio::sync::watch;
 use super::{
     build_guard::BuildGuard,
     end::EndReason,
-    feed::{Fate, Feed, Halt, Next},
-    shared_state::{Target, reached},
+    feed::{Feed, FeedHalt, FeedInput, PushOutcome},
+    shared_state::{TargetState, reached},
 };
 use crate::{
     mux::{self, Packet, PacketKind, Session, recovery::Watchdog},
@@ -36,7 +36,7 @@ pub(crate) struct Playback<'a> {
     pub(crate) element: &'a glib::WeakRef<RtspMuxSrc>,
     pub(crate) camera: &'a str,
     pub(crate) build_guard: &'a Arc<BuildGuard>,
-    pub(crate) target: watch::Receiver<Target>,
+    pub(crate) target: watch::Receiver<TargetState>,
     pub(crate) session: Session,
     pub(crate) feed: &'a mut Feed,
     pub(crate) watchdog: Watchdog,
@@ -74,12 +74,12 @@ impl Playback<'_> {
         loop {
             tokio::select! {
                 biased;
-                () = reached(&mut self.target, |target| target != Target::Playing) => return Ok(()),
+                () = reached(&mut self.target, |target| target != TargetState::Playing) => return Ok(()),
                 next = self.feed.next_batch(&mut self.session, &mut batch) => match next {
-                    Next::Packets => {}
+                    FeedInput::Packets => {}
                     // Downstream held the stream up: the camera was not silent.
-                    Next::Room => self.watchdog.restart(timer::now()),
-                    Next::End => {
+                    FeedInput::Room => self.watchdog.restart(timer::now()),
+                    FeedInput::End => {
                         return Err(self.session.end_reason().map_or(EndReason::Regular, playing_failed));
                     }
                 },
@@ -106,7 +106,7 @@ impl Playback<'_> {
                     continue;
                 }
                 match fate {
-                    Fate::Delivered => {
+                    PushOutcome::Delivered => {
                         self.watchdog.on_packet(stream, received);
                         self.left_out.on_delivered(stream);
                         if std::mem::take(&mut is_first) {
@@ -114,7 +114,7 @@ impl Playback<'_> {
                             alarm = self.alarm(proof);
                         }
                     }
-                    Fate::Left(why) => self.on_left(&element, stream, why, received),
+                    PushOutcome::Left(why) => self.on_left(&element, stream, why, received),
                 }
             }
             drop(element);
@@ -217,10 +217,10 @@ impl Playback<'_> {
         Some(Left::new(timer::now(), stream.undescribed, why))
     }
 
-    fn halted(&self, halt: Halt) -> EndReason {
+    fn halted(&self, halt: FeedHalt) -> EndReason {
         match halt {
-            Halt::Flow(flow) => EndReason::Flow(flow),
-            Halt::Bye => EndReason::Bye(self.camera.to_owned()),
+            FeedHalt::Flow(flow) => EndReason::Flow(flow),
+            FeedHalt::Bye => EndReason::Bye(self.camera.to_owned()),
         }
     }
 
@@ -240,7 +240,7 @@ impl Playback<'_> {
         loop {
             tokio::select! {
                 biased;
-                () = reached(&mut self.target, |target| target == Target::Playing) => break,
+                () = reached(&mut self.target, |target| target == TargetState::Playing) => break,
                 more = self.session.next_batch(&mut batch) => if !more {
                     return Err(self.session.end_reason().map_or(EndReason::Regular, playing_failed));
                 },

@@ -1,4 +1,4 @@
-//! What the bus hears of a session, and how often: [`Reports`] decides (pure), [`ProgressReporter`]
+//! What the bus hears of a session, and how often: [`ReportHistory`] decides (pure), [`ProgressReporter`]
 //! posts.
 //!
 //! The bus hears of every change of state: the loss, the first attempt after it, and the recovery. If a
@@ -51,17 +51,17 @@ struct Told {
 
 /// What was reported of one session, over all attempts to play it.
 #[derive(Debug, Default)]
-pub(crate) struct Reports {
+pub(crate) struct ReportHistory {
     told: BTreeMap<ReasonClass, Told>,
     /// The outage, from the first report of it until media lasts.
-    outage: Option<Outage>,
+    outage: Option<ReportedOutage>,
     /// When media came that has not lasted for [`PROOF`] yet.
     unproven: Option<Instant>,
 }
 
 /// What was reported of an outage.
 #[derive(Clone, Copy, Debug)]
-struct Outage {
+struct ReportedOutage {
     began: Instant,
     /// The loss of the session was reported.
     is_lost: bool,
@@ -69,9 +69,9 @@ struct Outage {
     messages: u32,
 }
 
-impl Reports {
-    fn outage(&mut self, now: Instant) -> &mut Outage {
-        self.outage.get_or_insert(Outage {
+impl ReportHistory {
+    fn outage(&mut self, now: Instant) -> &mut ReportedOutage {
+        self.outage.get_or_insert(ReportedOutage {
             began: now,
             is_lost: false,
             attempts: 0,
@@ -271,7 +271,7 @@ mod tests {
         time: Duration,
         class: impl Fn(u32) -> Class,
     ) -> Vec<u64> {
-        let mut reports = Reports::default();
+        let mut reports = ReportHistory::default();
         let mut told = Vec::new();
         let mut tell = |after: Duration, is_told| {
             if is_told {
@@ -312,7 +312,7 @@ mod tests {
 
     #[test]
     fn every_loss_and_every_recovery_is_told_and_a_reason_once_in_ten_minutes() {
-        let mut reports = Reports::default();
+        let mut reports = ReportHistory::default();
         let (mut warnings, mut now) = (0, start());
         for _ in 0..30 {
             assert!(reports.on_lost(now));
@@ -329,7 +329,7 @@ mod tests {
 
     #[test]
     fn media_that_does_not_last_ends_no_outage() {
-        let mut reports = Reports::default();
+        let mut reports = ReportHistory::default();
         assert!(reports.on_lost(start()) && reports.on_attempt(start()));
         assert!(reports.on_media(start() + S, 20 * S).is_some());
         assert!(!reports.on_lost(start() + S));
@@ -341,12 +341,12 @@ mod tests {
 
     #[test]
     fn a_start_without_trouble_is_no_recovery() {
-        assert_eq!(Reports::default().on_media(start(), 20 * S), None);
+        assert_eq!(ReportHistory::default().on_media(start(), 20 * S), None);
     }
 
     #[test]
     fn media_need_not_last_longer_than_it_may_be_silent() {
-        let mut reports = Reports::default();
+        let mut reports = ReportHistory::default();
         reports.on_lost(start());
         let due = reports.on_media(start(), S / 2);
         assert_eq!(due, Some(start() + S / 4));
@@ -358,7 +358,7 @@ mod tests {
 
     #[test]
     fn only_the_steps_of_the_first_attempts_are_told() {
-        let mut reports = Reports::default();
+        let mut reports = ReportHistory::default();
         assert!(reports.tells_steps(), "of the first start");
         reports.on_attempt(start());
         assert!(reports.tells_steps());

@@ -12,7 +12,7 @@ use crate::{
 
 /// The state in which the element wants its session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Target {
+pub(crate) enum TargetState {
     /// Set up, or paused.
     Paused,
     /// Playing.
@@ -36,7 +36,10 @@ pub(crate) struct SessionPlan {
 }
 
 /// Returns when the target is as wanted, or the element is gone.
-pub(crate) async fn reached(target: &mut watch::Receiver<Target>, wanted: impl Fn(Target) -> bool) {
+pub(crate) async fn reached(
+    target: &mut watch::Receiver<TargetState>,
+    wanted: impl Fn(TargetState) -> bool,
+) {
     // An error means that the control was dropped: the caller looks at the target again.
     let _ = target.wait_for(|target| wanted(*target)).await;
 }

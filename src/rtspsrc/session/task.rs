@@ -1,7 +1,7 @@
 //! The task of one element's session: it opens the session, plays it, and sets it up again after a loss.
 //!
-//! A state change only sets a [`Target`]; the task reaches it as the answers of the server come. On
-//! [`Target::Stopped`] the task drops the future that is under way, and with it the session: the
+//! A state change only sets a [`TargetState`]; the task reaches it as the answers of the server come. On
+//! [`TargetState::Stopped`] the task drops the future that is under way, and with it the session: the
 //! multiplexer sends the TEARDOWN.
 //!
 //! Pads and manager outlive sessions: the first session that is described builds them, and later ones use
@@ -23,8 +23,8 @@ use super::{
     end::EndReason,
     feed::Feed,
     playback::Playback,
-    report::{ProgressReporter, Reports},
-    shared_state::{SessionPlan, SessionState, SharedStatus, Target, reached},
+    report::{ProgressReporter, ReportHistory},
+    shared_state::{SessionPlan, SessionState, SharedStatus, TargetState, reached},
 };
 use crate::{
     mux::{
@@ -43,7 +43,7 @@ use crate::{
 
 /// What the task shares with the [control](super::control) of the element.
 pub(crate) struct TaskEnds {
-    pub(crate) target: watch::Receiver<Target>,
+    pub(crate) target: watch::Receiver<TargetState>,
     /// The options of the next attempt.
     pub(crate) latest: watch::Receiver<SessionOptions>,
     pub(crate) build_guard: Arc<BuildGuard>,
@@ -55,14 +55,14 @@ pub(crate) struct TaskEnds {
 pub(crate) struct SessionTask {
     element: glib::WeakRef<RtspMuxSrc>,
     plan: SessionPlan,
-    target: watch::Receiver<Target>,
+    target: watch::Receiver<TargetState>,
     /// The options of the next attempt.
     latest: watch::Receiver<SessionOptions>,
     build_guard: Arc<BuildGuard>,
     monitor: SessionMonitor,
     reporter: ProgressReporter,
     recovery: Recovery,
-    reports: Reports,
+    reports: ReportHistory,
     /// Media has come in this attempt. Then the failure of the attempt is a loss, which is reported as
     /// such.
     has_media: bool,
@@ -94,7 +94,7 @@ impl SessionTask {
             monitor: ends.monitor,
             reporter: ProgressReporter::new(element, &ends.status),
             recovery: Recovery::new(plan.policy),
-            reports: Reports::default(),
+            reports: ReportHistory::default(),
             has_media: false,
             recovered: None,
             failure: None,
@@ -113,13 +113,13 @@ impl SessionTask {
         self.reporter.set_state(SessionState::Opening);
         let end = tokio::select! {
             biased;
-            () = reached(&mut target, |target| target == Target::Stopped) => EndReason::Stopped,
+            () = reached(&mut target, |target| target == TargetState::Stopped) => EndReason::Stopped,
             end = self.live() => end,
         };
         self.reporter.set_state(SessionState::Ended);
         tokio::select! {
             biased;
-            () = reached(&mut target, |target| target == Target::Stopped), if !end.is_wanted() => {}
+            () = reached(&mut target, |target| target == TargetState::Stopped), if !end.is_wanted() => {}
             () = self.report(&end) => {}
         }
     }
@@ -150,7 +150,7 @@ impl SessionTask {
 
     /// Sends PLAY when the element wants to play, and makes manager and pads ready for packets.
     async fn play(&mut self, ready: Ready, setup_plan: SetupPlan) -> Result<Session, EndReason> {
-        let session = if *self.target.borrow() == Target::Playing {
+        let session = if *self.target.borrow() == TargetState::Playing {
             self.reporter
                 .begin(ProgressStep::Request, "Sending PLAY request");
             // The task builds the pads while the answer is on its way. It yields first, so that all
@@ -164,7 +164,7 @@ impl SessionTask {
             session
         } else {
             self.build(setup_plan)?;
-            self.reach(Target::Playing).await?;
+            self.reach(TargetState::Playing).await?;
             self.reporter
                 .begin(ProgressStep::Request, "Sending PLAY request");
             ready.play().await
@@ -251,7 +251,7 @@ impl SessionTask {
         None
     }
 
-    async fn reach(&mut self, wanted: Target) -> Result<(), EndReason> {
+    async fn reach(&mut self, wanted: TargetState) -> Result<(), EndReason> {
         reached(&mut self.target, |target| target == wanted).await;
         // `reached` returns at any target if the channel is closed: then the element is gone.
         if *self.target.borrow() == wanted {

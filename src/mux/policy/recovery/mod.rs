@@ -116,7 +116,7 @@ pub(crate) enum RecoveryDecision {
 
 /// A time without media.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Outage {
+struct SessionOutage {
     began: Instant,
     attempts: u32,
 }
@@ -136,7 +136,7 @@ pub(crate) struct Recovered {
 #[derive(Debug)]
 pub(crate) struct Recovery {
     policy: RecoveryPolicy,
-    outage: Option<Outage>,
+    outage: Option<SessionOutage>,
     /// When the first media of this attempt came.
     media_since: Option<Instant>,
     has_played: bool,
@@ -218,7 +218,7 @@ impl Recovery {
         if self.outage.is_some() {
             return false;
         }
-        self.outage = Some(Outage {
+        self.outage = Some(SessionOutage {
             began: now,
             attempts: 0,
         });

@@ -1,13 +1,13 @@
 //! Order, losses and jitter of the packets of one source (RFC 3550 6.4.1, A.1, A.3 and A.8).
 
-use super::rtcp::Report;
+use super::rtcp::ReportBlock;
 
 /// A sequence number that is further behind the highest is no late packet: the sender has begun anew.
 const MAX_MISORDER: i16 = 100;
 
 /// How a packet follows the one before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Order {
+pub(super) enum SequenceOrder {
     /// It is the first or the next one.
     Next,
     /// Packets between it and the one before are missing.
@@ -39,34 +39,38 @@ pub(super) struct Reception {
 
 impl Reception {
     /// A packet came; `arrival` in units of its clock rate, from any origin.
-    pub(super) fn on_packet(&mut self, sequence: u16, time: u32, arrival: i64) -> Order {
+    pub(super) fn on_packet(&mut self, sequence: u16, time: u32, arrival: i64) -> SequenceOrder {
         let order = self.order(sequence);
-        if order != Order::Old {
+        if order != SequenceOrder::Old {
             self.received += 1;
             self.on_transit(arrival - i64::from(time));
         }
         order
     }
 
-    fn order(&mut self, sequence: u16) -> Order {
+    fn order(&mut self, sequence: u16) -> SequenceOrder {
         if self.base.is_none() {
             self.begin(sequence);
-            return Order::Next;
+            return SequenceOrder::Next;
         }
         let step = sequence.wrapping_sub(self.highest as u16).cast_signed();
         if step > 0 {
             self.highest += u64::from(step.unsigned_abs());
             self.suspect = None;
-            return if step == 1 { Order::Next } else { Order::Gap };
+            return if step == 1 {
+                SequenceOrder::Next
+            } else {
+                SequenceOrder::Gap
+            };
         }
         let is_suspect = step < -MAX_MISORDER;
         if is_suspect && self.suspect == Some(sequence.wrapping_sub(1)) {
             *self = Self::default();
             self.begin(sequence);
-            return Order::Anew;
+            return SequenceOrder::Anew;
         }
         self.suspect = is_suspect.then_some(sequence);
-        Order::Old
+        SequenceOrder::Old
     }
 
     fn begin(&mut self, sequence: u16) {
@@ -105,14 +109,14 @@ impl Reception {
 
     /// The receiver report of the source, without the fields about its sender reports. It counts the
     /// losses since the last report. `None` before the first packet.
-    pub(super) fn report(&mut self, ssrc: u32) -> Option<Report> {
+    pub(super) fn report(&mut self, ssrc: u32) -> Option<ReportBlock> {
         self.base?;
         let (all, received) = (self.expected(), self.received);
         let expected = all - std::mem::replace(&mut self.expected_before, all);
         let received = received - std::mem::replace(&mut self.received_before, received);
         let lost = expected.saturating_sub(received);
         let fraction = (lost << 8).checked_div(expected).unwrap_or(0);
-        Some(Report {
+        Some(ReportBlock {
             ssrc,
             // 256 of 256 does not fit; it would mean that no packet was received.
             fraction_lost: u8::try_from(fraction).unwrap_or(u8::MAX),
@@ -132,7 +136,7 @@ impl Reception {
 mod tests {
     use super::*;
 
-    fn received(sequences: impl IntoIterator<Item = u16>) -> (Reception, Vec<Order>) {
+    fn received(sequences: impl IntoIterator<Item = u16>) -> (Reception, Vec<SequenceOrder>) {
         let mut reception = Reception::default();
         let orders = sequences
             .into_iter()
@@ -144,7 +148,7 @@ mod tests {
     #[test]
     fn sequence_numbers_wrap() {
         let (mut reception, orders) = received([65_534, 65_535, 0, 1]);
-        assert_eq!(orders, [Order::Next; 4]);
+        assert_eq!(orders, [SequenceOrder::Next; 4]);
         assert_eq!(reception.highest(), 0x1_0001);
         assert_eq!(reception.report(1).unwrap().lost, 0);
     }
@@ -152,7 +156,10 @@ mod tests {
     #[test]
     fn what_is_missing_is_counted_and_said_once() {
         let (mut reception, orders) = received([10, 12, 13]);
-        assert_eq!(orders, [Order::Next, Order::Gap, Order::Next]);
+        assert_eq!(
+            orders,
+            [SequenceOrder::Next, SequenceOrder::Gap, SequenceOrder::Next]
+        );
         let report = reception.report(7).unwrap();
         assert_eq!((report.ssrc, report.lost, report.highest), (7, 1, 13));
         assert_eq!(report.fraction_lost, 64, "one of four");
@@ -164,11 +171,11 @@ mod tests {
     fn repeated_and_late_packets_are_old() {
         let (reception, orders) = received([10, 11, 11, 10, 12]);
         let expected = [
-            Order::Next,
-            Order::Next,
-            Order::Old,
-            Order::Old,
-            Order::Next,
+            SequenceOrder::Next,
+            SequenceOrder::Next,
+            SequenceOrder::Old,
+            SequenceOrder::Old,
+            SequenceOrder::Next,
         ];
         assert_eq!(orders, expected);
         assert_eq!(reception.lost(), 0);
@@ -178,13 +185,13 @@ mod tests {
     fn a_sender_that_begins_anew_is_believed_at_its_second_packet() {
         let (reception, orders) = received([30_000, 30_001, 5, 30_002, 7, 8, 9]);
         let expected = [
-            Order::Next,
-            Order::Next,
-            Order::Old,
-            Order::Next,
-            Order::Old,
-            Order::Anew,
-            Order::Next,
+            SequenceOrder::Next,
+            SequenceOrder::Next,
+            SequenceOrder::Old,
+            SequenceOrder::Next,
+            SequenceOrder::Old,
+            SequenceOrder::Anew,
+            SequenceOrder::Next,
         ];
         assert_eq!(orders, expected);
         assert_eq!((reception.highest(), reception.lost()), (9, 0));

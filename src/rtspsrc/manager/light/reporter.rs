@@ -24,11 +24,11 @@ const GATHER: Duration = Duration::from_millis(500);
 /// When which session reports.
 #[derive(Default)]
 struct ReportSchedule {
-    entries: Mutex<Vec<Entry>>,
+    entries: Mutex<Vec<ScheduledReport>>,
     changed: Notify,
 }
 
-struct Entry {
+struct ScheduledReport {
     due: Instant,
     session: Weak<StreamSender>,
 }
@@ -47,7 +47,7 @@ pub(super) fn schedule_reports(session: &Arc<StreamSender>) {
             }
         },
     };
-    let entry = Entry {
+    let entry = ScheduledReport {
         due: timer::now() + about(INTERVAL / 2),
         session: Arc::downgrade(session),
     };
@@ -93,7 +93,7 @@ fn report_all(schedule: &ReportSchedule) {
     let is_over = |session: &Arc<StreamSender>| !session.report(now);
     let over: Vec<_> = due.into_iter().filter(is_over).collect();
     if !over.is_empty() {
-        let is_over = |entry: &Entry| {
+        let is_over = |entry: &ScheduledReport| {
             over.iter()
                 .any(|it| entry.session.as_ptr() == Arc::as_ptr(it))
         };

@@ -95,7 +95,7 @@ fn names<'a>(mut body: &'a [u8], count: u8, each: &mut impl FnMut(Item<'a>)) {
 
 /// The report block of one source (RFC 3550 6.4.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Report {
+pub(super) struct ReportBlock {
     pub(super) ssrc: u32,
     /// Losses since the last report, in 256ths.
     pub(super) fraction_lost: u8,
@@ -110,7 +110,7 @@ pub(super) struct Report {
 
 /// A receiver report from the SSRC `own`, with the name that every compound packet must have (RFC 3550
 /// 6.1).
-pub(super) fn receiver_report(own: u32, report: Option<Report>, name: &str) -> Vec<u8> {
+pub(super) fn receiver_report(own: u32, report: Option<ReportBlock>, name: &str) -> Vec<u8> {
     let mut packet = Vec::with_capacity(64);
     let words: u16 = if report.is_some() { 7 } else { 1 };
     packet.extend([0x80 | u8::from(report.is_some()), RECEIVER_REPORT]);
@@ -225,7 +225,7 @@ mod tests {
 
     #[test]
     fn a_report_is_laid_out_as_in_the_rfc() {
-        let report = Report {
+        let report = ReportBlock {
             ssrc: 1,
             fraction_lost: 2,
             lost: 3,

@@ -13,10 +13,10 @@ use gst::glib;
 use gstreamer as gst;
 
 use super::{
-    reception::{Order, Reception},
-    rtcp::Report,
+    reception::{Reception, SequenceOrder},
+    rtcp::ReportBlock,
     send_queue::{QueuedItem, SendQueue},
-    timing::{Stamp, Timing},
+    timing::{PacketTime, Timing},
 };
 use crate::{
     mux::proto::wire::rtp::RtpHeader,
@@ -28,7 +28,7 @@ use crate::{
 };
 
 /// The result of a push.
-pub(super) type Flow = Result<gst::FlowSuccess, gst::FlowError>;
+pub(super) type FlowResult = Result<gst::FlowSuccess, gst::FlowError>;
 
 /// What to do with an RTP packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,7 +76,7 @@ pub(super) struct LightStream {
     /// How often the stream was begun anew. Packets that were taken in an earlier life are not pushed.
     life: AtomicU32,
     /// The result of the last push.
-    flow: Mutex<Flow>,
+    flow: Mutex<FlowResult>,
     /// In nanoseconds.
     latency: u64,
     /// The SSRC of the receiver in reports.
@@ -181,11 +181,11 @@ impl LightStream {
     }
 
     /// The result of the last push.
-    pub(super) fn flow(&self) -> Flow {
+    pub(super) fn flow(&self) -> FlowResult {
         *lock(&self.flow)
     }
 
-    pub(super) fn set_flow(&self, flow: Flow) {
+    pub(super) fn set_flow(&self, flow: FlowResult) {
         *lock(&self.flow) = flow;
     }
 
@@ -225,14 +225,14 @@ impl LightStream {
             .reception
             .on_packet(header.sequence, header.timestamp, arrival);
         // Comfort noise or telephone events beside the audio share its sequence numbers.
-        if order == Order::Old || state.payload_type != Some(header.payload_type) {
+        if order == SequenceOrder::Old || state.payload_type != Some(header.payload_type) {
             return StampAction::Drop;
         }
-        if order == Order::Anew {
+        if order == SequenceOrder::Anew {
             state.timing = Timing::new(state.timing.clock_rate(), self.latency);
             state.last = None;
         }
-        let has_gap = order != Order::Next || is_first;
+        let has_gap = order != SequenceOrder::Next || is_first;
         match state.last {
             Some((time, stamp)) if time == header.timestamp => StampAction::Again {
                 time: stamp,
@@ -244,7 +244,7 @@ impl LightStream {
 
     /// The time of a packet that came at the running time `arrival`. The first one does not get a time
     /// before `floor`. All in nanoseconds.
-    pub(super) fn stamp(&self, time: u32, arrival: u64, floor: u64) -> Stamp {
+    pub(super) fn stamp(&self, time: u32, arrival: u64, floor: u64) -> PacketTime {
         let offset = self.offset.load(Ordering::Relaxed);
         let mut state = lock(&self.state);
         let stamp = state.timing.stamp(time, arrival, floor, offset);
@@ -293,7 +293,7 @@ impl LightStream {
     }
 
     /// The SSRC of the receiver, and the report about the stream's source at this time.
-    pub(super) fn receiver_report(&self, now: Instant) -> (u32, Option<Report>) {
+    pub(super) fn receiver_report(&self, now: Instant) -> (u32, Option<ReportBlock>) {
         let mut state = lock(&self.state);
         state.reports_sent += 1;
         let report = state
@@ -301,7 +301,7 @@ impl LightStream {
             .and_then(|source| state.reception.report(source));
         let sender = state.sender;
         let report = report.map(|report| match sender {
-            Some(sender) => Report {
+            Some(sender) => ReportBlock {
                 last_sender_report: (sender.report.ntp >> 16) as u32,
                 delay: delay(now.saturating_duration_since(sender.at)),
                 ..report

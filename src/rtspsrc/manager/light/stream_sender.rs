@@ -18,8 +18,8 @@ use super::{
     lip_sync::LipSync,
     rtcp,
     send_queue::QueuedItem,
-    stream::{Flow, LightStream, StampAction, Taken},
-    timing::Stamp,
+    stream::{FlowResult, LightStream, StampAction, Taken},
+    timing::PacketTime,
 };
 use crate::{
     mux::{Packet, RtcpSender, proto::wire::rtp::RtpHeader},
@@ -172,7 +172,13 @@ impl StreamSender {
         }
     }
 
-    fn push(&self, stream: &LightStream, header: &RtpHeader, packet: Packet, marks: Marks) -> Flow {
+    fn push(
+        &self,
+        stream: &LightStream,
+        header: &RtpHeader,
+        packet: Packet,
+        marks: Marks,
+    ) -> FlowResult {
         if marks.stamp {
             stream.begin(Some(header.ssrc));
             lock(&self.lip_sync).forget(stream.number);
@@ -204,7 +210,7 @@ impl StreamSender {
     }
 
     /// Stamps a packet that is the first of its time.
-    fn stamp(&self, stream: &LightStream, header: &RtpHeader, received: Instant) -> Stamp {
+    fn stamp(&self, stream: &LightStream, header: &RtpHeader, received: Instant) -> PacketTime {
         let floor = self.pads.last_time(stream.number);
         let arrival = self.arrival(received);
         let stamp = stream.stamp(header.timestamp, arrival.nseconds(), floor.nseconds());
@@ -266,7 +272,7 @@ impl StreamSender {
 
 /// Whether downstream takes no more packets of the stream. It may return the reason only once, so the
 /// stream remembers it.
-fn is_over(flow: Flow) -> bool {
+fn is_over(flow: FlowResult) -> bool {
     !matches!(flow, Ok(_) | Err(gst::FlowError::NotLinked))
 }
 

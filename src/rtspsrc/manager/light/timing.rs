@@ -29,7 +29,7 @@ struct Origin {
 
 /// The last packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Last {
+struct LastStamp {
     rtp: i64,
     arrival: i64,
     /// Its time without the offset of lip-sync, and with it.
@@ -45,20 +45,20 @@ pub(super) struct Timing {
     /// How late a packet may come and still be in time for a sink.
     latency: i64,
     origin: Option<Origin>,
-    last: Option<Last>,
+    last: Option<LastStamp>,
     skew: Skew,
 }
 
 /// The time of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Stamp {
+pub(super) struct PacketTime {
     /// Running time.
     pub(super) time: u64,
     /// The times of the source begin anew with it.
     pub(super) is_anew: bool,
 }
 
-impl Stamp {
+impl PacketTime {
     fn of(time: i64, is_anew: bool) -> Self {
         Self {
             time: time.max(0).unsigned_abs(),
@@ -87,7 +87,7 @@ impl Timing {
 
     /// The time of a packet with this RTP time that came at the running time `arrival`. `floor`: the time
     /// of the last buffer, before which a new source does not begin. `offset`: what lip-sync adds.
-    pub(super) fn stamp(&mut self, time: u32, arrival: u64, floor: u64, offset: i64) -> Stamp {
+    pub(super) fn stamp(&mut self, time: u32, arrival: u64, floor: u64, offset: i64) -> PacketTime {
         let arrival = i64::try_from(arrival).unwrap_or(i64::MAX);
         let floor = i64::try_from(floor).unwrap_or(i64::MAX);
         let floor = match self.has_jumped(time, arrival) {
@@ -96,7 +96,7 @@ impl Timing {
         };
         let rtp = self.extend(time);
         if let Some(last) = self.last.filter(|last| last.rtp == rtp) {
-            return Stamp::of(last.shown, false);
+            return PacketTime::of(last.shown, false);
         }
         let is_anew = self.origin.is_none();
         let origin = *self.origin.get_or_insert(Origin {
@@ -120,13 +120,13 @@ impl Timing {
             }
         }
         let shown = stamp.saturating_add(offset).max(least);
-        self.last = Some(Last {
+        self.last = Some(LastStamp {
             rtp,
             arrival,
             stamp,
             shown,
         });
-        Stamp::of(shown, is_anew)
+        PacketTime::of(shown, is_anew)
     }
 
     /// Takes a packet that sinks would drop for being late as a new origin: the sender has paused, or the

@@ -21,7 +21,7 @@ use std::{
 use gst::{glib, prelude::*};
 use gstreamer as gst;
 
-use self::stream::{Reports, RtpbinStream, rtcp_events};
+use self::stream::{ReportSink, RtpbinStream, rtcp_events};
 use super::{Manager, StreamReport};
 use crate::{
     mux::{Packet, RtcpSender, recovery::OnBye},
@@ -42,7 +42,7 @@ pub(crate) struct Rtpbin {
     bin: Mutex<gst::Element>,
     pads: Arc<Pads>,
     streams: Arc<BTreeMap<usize, RtpbinStream>>,
-    reports: Reports,
+    reports: ReportSink,
     latency_ms: u32,
     on_bye: OnBye,
     /// How often rtpbin was exchanged. Signals of an older one are ignored.
@@ -58,7 +58,7 @@ impl Rtpbin {
         on_bye: OnBye,
     ) -> Result<Self, glib::BoolError> {
         let bin = make(latency_ms)?;
-        let reports = Reports::default();
+        let reports = ReportSink::default();
         let latency = Duration::from_millis(latency_ms.into());
         let streams: BTreeMap<_, _> = pads
             .streams()

@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// Where rtpbin's receiver reports go at present.
-pub(super) type Reports = Arc<Mutex<Option<RtcpSender>>>;
+pub(super) type ReportSink = Arc<Mutex<Option<RtcpSender>>>;
 
 /// The pads of one stream. They have no parent, so they live only as long as this.
 pub(super) struct RtpbinStream {
@@ -43,7 +43,7 @@ impl RtpbinStream {
         element: &RtspMuxSrc,
         index: usize,
         latency: Duration,
-        reports: &Reports,
+        reports: &ReportSink,
     ) -> Self {
         // Without latency: rtpbin adds its own.
         let src_pad = |kind| src_pad(element, &format!("{kind}_{index}"), gst::ClockTime::ZERO);
@@ -103,7 +103,7 @@ impl RtpbinStream {
 }
 
 /// Takes rtpbin's receiver reports on rtpsession's thread: send or drop, never wait.
-fn report_pad(element: &RtspMuxSrc, index: usize, reports: Reports) -> gst::Pad {
+fn report_pad(element: &RtspMuxSrc, index: usize, reports: ReportSink) -> gst::Pad {
     let weak = element.downgrade();
     gst::Pad::builder(gst::PadDirection::Sink)
         .name(format!("reports_{index}"))

@@ -32,43 +32,43 @@ impl Topic {
     }
 }
 
-struct Entry<S, M> {
+struct QueuedMessage<S, M> {
     source: S,
     topic: Topic,
     message: M,
 }
 
 /// The messages of one bus, in order.
-pub(super) struct Queue<S, M>(VecDeque<Entry<S, M>>);
+pub(super) struct MessageQueue<S, M>(VecDeque<QueuedMessage<S, M>>);
 
-impl<S, M> Default for Queue<S, M> {
+impl<S, M> Default for MessageQueue<S, M> {
     fn default() -> Self {
         Self(VecDeque::new())
     }
 }
 
-impl<S: PartialEq, M> Queue<S, M> {
+impl<S: PartialEq, M> MessageQueue<S, M> {
     /// Puts a message behind all others. Returns the message that is dropped for it, which may be itself.
     ///
     /// An error or warning that waits already is not queued twice. In a full queue an older message of
     /// the same source and topic is dropped: the later one has its counts. If there is none, the oldest
     /// message that is neither error nor warning is dropped.
     pub(super) fn push(&mut self, source: S, topic: Topic, message: M) -> Option<M> {
-        let is_same = |entry: &Entry<S, M>| entry.source == source && entry.topic == topic;
+        let is_same = |entry: &QueuedMessage<S, M>| entry.source == source && entry.topic == topic;
         let mut dropped = None;
         if matches!(topic, Topic::Error(_) | Topic::Warning(_)) {
             if self.0.iter().any(is_same) {
                 return Some(message);
             }
         } else if self.0.len() >= CAPACITY && topic != Topic::Mark {
-            let can_go = |entry: &Entry<S, M>| !entry.topic.is_kept();
+            let can_go = |entry: &QueuedMessage<S, M>| !entry.topic.is_kept();
             let at = self.0.iter().position(is_same);
             let Some(at) = at.or_else(|| self.0.iter().position(can_go)) else {
                 return Some(message);
             };
             dropped = self.0.remove(at).map(|entry| entry.message);
         }
-        self.0.push_back(Entry {
+        self.0.push_back(QueuedMessage {
             source,
             topic,
             message,
@@ -89,7 +89,7 @@ impl<S: PartialEq, M> Queue<S, M> {
             .into_iter()
             .partition(|entry| entry.source == *source);
         self.0 = others;
-        let its: VecDeque<Entry<S, M>> = its;
+        let its: VecDeque<QueuedMessage<S, M>> = its;
         its.into_iter().map(|entry| entry.message).collect()
     }
 }
@@ -98,7 +98,7 @@ impl<S: PartialEq, M> Queue<S, M> {
 mod tests {
     use super::*;
 
-    fn drain(queue: &mut Queue<u32, u32>) -> Vec<u32> {
+    fn drain(queue: &mut MessageQueue<u32, u32>) -> Vec<u32> {
         std::iter::from_fn(|| queue.pop().map(|(_, message)| message)).collect()
     }
 
@@ -125,7 +125,7 @@ mod tests {
             ((1, Topic::Mark), (1, Topic::Session), Some(0)),
         ];
         for ((source, topic), (next_source, next), dropped) in cases {
-            let mut queue = Queue::default();
+            let mut queue = MessageQueue::default();
             for number in 1..=CAPACITY as u32 {
                 assert_eq!(queue.push(source, topic.clone(), number), None);
             }
@@ -139,7 +139,7 @@ mod tests {
 
     #[test]
     fn of_two_messages_of_one_source_and_topic_the_later_one_stays() {
-        let mut queue = Queue::default();
+        let mut queue = MessageQueue::default();
         queue.push(1, Topic::Progress, 1);
         queue.push(7, Topic::Overflow, 2);
         for number in 3..=CAPACITY as u32 {
@@ -152,7 +152,7 @@ mod tests {
 
     #[test]
     fn errors_are_never_lost_and_told_once() {
-        let mut queue = Queue::default();
+        let mut queue = MessageQueue::default();
         for number in 0..2 * CAPACITY as u32 {
             assert_eq!(queue.push(number, error("e"), number), None);
         }
@@ -163,7 +163,7 @@ mod tests {
 
     #[test]
     fn the_messages_of_a_source_that_leaves_are_taken_out() {
-        let mut queue = Queue::default();
+        let mut queue = MessageQueue::default();
         for number in 0..6 {
             queue.push(number % 2, Topic::Session, number);
         }
