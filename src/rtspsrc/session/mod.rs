@@ -13,7 +13,7 @@
 //! build_guard   guards what the task builds against state changes
 //! ```
 //!
-//! Whether a session is set up again `mux::recovery` decides.
+//! `mux::recovery` decides whether a session is set up again.
 
 pub(crate) mod build_guard;
 pub(crate) mod control;
