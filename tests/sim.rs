@@ -48,5 +48,7 @@ mod trace;
 mod troupe;
 #[path = "sim/user.rs"]
 mod user;
+#[path = "sim/viewers.rs"]
+mod viewers;
 #[path = "sim/wire.rs"]
 mod wire;

@@ -1,21 +1,14 @@
 //! Many cameras of one server start at once, and the server takes 100 ms for each DESCRIBE, one at a time on
 //! each connection (live555): how soon the last one plays, and over how many connections.
 
-use std::cell::RefCell;
-use std::rc::Rc;
-use std::sync::Arc;
-
-use gstrtspmux::mux::network::Network;
-use gstrtspmux::mux::{Multiplex, Mux, MuxStats, Pooling, SessionOptions, SharingVerdict};
-use tokio::runtime::{Builder, Handle};
+use gstrtspmux::mux::{Multiplex, MuxStats, Pooling, SessionOptions, SharingVerdict};
 
 use crate::network::{Crowd, Millis, Net, Weather};
-use crate::recovery::User;
-use crate::run::wait;
+use crate::run::{simulate, wait};
 use crate::server::Server;
 use crate::support::mock_server::{Behaviour, ChannelPolicy, Excess, Family, MockServer};
 use crate::support::random::Random;
-use crate::troupe::Troupe;
+use crate::viewers::Viewers;
 
 /// What live555 takes for a DESCRIBE.
 const DESCRIBE: Millis = 100;
@@ -103,12 +96,7 @@ impl Outcome {
 }
 
 fn start(cold: &Cold) -> Outcome {
-    let runtime = Builder::new_current_thread()
-        .enable_time()
-        .start_paused(true)
-        .build()
-        .expect("a runtime");
-    runtime.block_on(run(cold))
+    simulate(run(cold))
 }
 
 fn server(cold: &Cold) -> Server {
@@ -137,53 +125,36 @@ async fn run(cold: &Cold) -> Outcome {
         world.trace.be_silent();
         world.servers = vec![server(cold)];
     }
-    let network: Arc<dyn Network> = Arc::clone(&net) as Arc<dyn Network>;
-    let mux = Mux::builder()
-        .runtime(Handle::current())
-        .network(network)
-        .build();
-    let mut troupe = Troupe::new(cold.cameras as usize);
-    let mut seen = Vec::new();
+    let mut viewers = Viewers::new(&net, cold.cameras, LASTS);
     // Those that come later come when the others have played for a while.
     let begin = if cold.playing > 0 { 3_000 } else { 0 };
-    for (number, camera) in (1..=cold.cameras).enumerate() {
+    for camera in 1..=cold.cameras {
         let mut options = SessionOptions::new(&format!("rtsp://nvr/cam/{camera}")).expect("a URL");
         options.pooling = cold.pooling.clone();
-        let times = Rc::new(RefCell::new(Vec::new()));
-        seen.push(Rc::clone(&times));
         let begins = match camera <= cold.playing {
             true => 0,
             false => begin + cold.spacing * Millis::from(camera - 1 - cold.playing),
         };
-        let user = User {
-            mux: mux.clone(),
-            options,
-            net: Arc::clone(&net),
-            camera,
-            begins: net.instant(begins),
-            until: net.instant(LASTS),
-            seen: times,
-        };
-        troupe.enter(number, user.watch());
+        viewers.enter(begins, options);
     }
     let mut stats = None;
     loop {
         net.world().proceed();
-        troupe.poll_woken();
+        viewers.troupe.poll_woken();
         let (now, open) = {
             let world = net.world();
             (world.now, world.open_wires(0))
         };
         if stats.is_none() && now >= LASTS / 2 {
-            stats = Some((mux.stats(), open));
+            stats = Some((viewers.mux.stats(), open));
         }
-        if troupe.is_empty() {
+        if viewers.troupe.is_empty() {
             break;
         }
-        wait(&net, &troupe, Some(now + SECOND)).await;
+        wait(&net, &viewers.troupe, Some(now + SECOND)).await;
     }
-    for (number, seen) in seen.iter().enumerate() {
-        let plays_on = seen.borrow().iter().any(|at| *at > LASTS / 2);
+    for (number, seen) in viewers.all_seen().enumerate() {
+        let plays_on = seen.iter().any(|at| *at > LASTS / 2);
         assert!(plays_on, "camera {} plays", number + 1);
     }
     let (stats, open) = stats.expect("half of the time has passed");

@@ -1,20 +1,13 @@
 //! F44: a recorder of which some channels are dead, and what that costs the cameras of the others.
 
-use std::cell::RefCell;
-use std::rc::Rc;
-use std::sync::Arc;
-
-use gstrtspmux::mux::network::Network;
-use gstrtspmux::mux::{Mux, SessionOptions};
-use tokio::runtime::{Builder, Handle};
+use gstrtspmux::mux::SessionOptions;
 
 use crate::network::{Event, Fault, Millis, Net, Weather};
-use crate::recovery::User;
-use crate::run::wait;
+use crate::run::{simulate, wait};
 use crate::server::Server;
 use crate::support::mock_server::{Family, MockServer, Reaction, Rule};
 use crate::support::random::Random;
-use crate::troupe::Troupe;
+use crate::viewers::Viewers;
 
 const SECOND: Millis = 1_000;
 const CHANNELS: u32 = 64;
@@ -84,12 +77,7 @@ struct Outcome {
 }
 
 fn play(death: Death, family: Family, dies: Millis) -> Outcome {
-    let runtime = Builder::new_current_thread()
-        .enable_time()
-        .start_paused(true)
-        .build()
-        .expect("a runtime");
-    runtime.block_on(run(death, family, dies))
+    simulate(run(death, family, dies))
 }
 
 async fn run(death: Death, family: Family, dies: Millis) -> Outcome {
@@ -108,37 +96,14 @@ async fn run(death: Death, family: Family, dies: Millis) -> Outcome {
             world.at(dies, Event::Fault(Fault::Kill(0, 0, true)));
         }
     }
-    let network: Arc<dyn Network> = Arc::clone(&net) as Arc<dyn Network>;
-    let mux = Mux::builder()
-        .runtime(Handle::current())
-        .network(network)
-        .build();
-    let until = net.instant(dies + LASTS);
-    let mut troupe = Troupe::new(cameras as usize);
-    let mut seen = Vec::new();
+    let mut viewers = Viewers::new(&net, cameras, dies + LASTS);
     let begins = |camera: u32| match camera.checked_sub(CHANNELS + 1) {
         Some(new) => dies + STARTS[new as usize],
         None => 0,
     };
     for camera in 1..=cameras {
-        let times = Rc::new(RefCell::new(Vec::new()));
-        seen.push(Rc::clone(&times));
-        let user = User {
-            mux: mux.clone(),
-            options: SessionOptions::new(&format!("rtsp://nvr/cam/{camera}")).expect("a URL"),
-            net: Arc::clone(&net),
-            camera,
-            begins: net.instant(begins(camera)),
-            until,
-            seen: times,
-        };
-        let watching = async move {
-            tokio::select! {
-                () = user.watch() => {}
-                () = tokio::time::sleep_until(until) => {}
-            }
-        };
-        troupe.enter(camera as usize - 1, watching);
+        let options = SessionOptions::new(&format!("rtsp://nvr/cam/{camera}"));
+        viewers.enter(begins(camera), options.expect("a URL"));
     }
     let mut are_dead = false;
     loop {
@@ -149,19 +114,18 @@ async fn run(death: Death, family: Family, dies: Millis) -> Outcome {
                 death.strike(&mut world.servers[0]);
             }
         }
-        troupe.poll_woken();
-        if troupe.is_empty() {
+        viewers.troupe.poll_woken();
+        if viewers.troupe.is_empty() {
             break;
         }
-        wait(&net, &troupe, None).await;
+        wait(&net, &viewers.troupe, None).await;
     }
-    let of = |camera: u32| seen[camera as usize - 1].borrow();
     let started = (CHANNELS + 1..=cameras)
-        .map(|camera| of(camera).first().map(|at| at - begins(camera)))
+        .map(|camera| viewers.seen(camera).first().map(|at| at - begins(camera)))
         .collect();
     let alive = (1..=CHANNELS).filter(|camera| !is_dead(*camera));
     let gaps = alive.map(|camera| {
-        let seen = of(camera);
+        let seen = viewers.seen(camera);
         let after = seen.iter().copied().skip_while(|at| *at <= dies);
         let times: Vec<Millis> = after.chain([dies + LASTS]).collect();
         let gaps = times.windows(2).map(|pair| pair[1] - pair[0]);

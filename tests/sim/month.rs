@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use gstrtspmux::mux::network::Network;
 use gstrtspmux::mux::{Mux, Session, SessionOptions};
-use tokio::runtime::{Builder, Handle};
+use tokio::runtime::Handle;
 use tokio::time::Instant;
 
 use crate::memory::in_use;
 use crate::network::{Millis, Net, Weather};
-use crate::run::{number, wait};
+use crate::run::{number, simulate, wait};
 use crate::schedule::stamp;
 use crate::server::Server;
 use crate::support::mock_server::{Behaviour, Family, MockServer};
@@ -29,12 +29,7 @@ const HOUR: Millis = 3_600_000;
 #[test]
 fn f26_days_of_64_sessions_at_a_packet_a_second_each() {
     let hours = number("RTSPMUX_DAYS").map_or(2, |days| 24 * days);
-    let runtime = Builder::new_current_thread()
-        .enable_time()
-        .start_paused(true)
-        .build()
-        .expect("a runtime");
-    runtime.block_on(watch(hours));
+    simulate(watch(hours));
 }
 
 fn server(host: &str, cameras: u32, timeout: u64) -> Server {

@@ -1,23 +1,13 @@
 //! Sixteen sessions of one server whose users bring them back, whatever they were lost by.
 
-use std::cell::RefCell;
-use std::rc::Rc;
-use std::sync::Arc;
-
-use gstrtspmux::mux::network::Network;
-use gstrtspmux::mux::{
-    Error, Mux, MuxStats, PacketKind, RetryBounds, SessionOptions, SharingVerdict,
-};
-use tokio::runtime::{Builder, Handle};
-use tokio::time::{Instant, sleep_until};
+use gstrtspmux::mux::{MuxStats, SessionOptions, SharingVerdict};
 
 use crate::network::{AfterSuspend, Event, Fault, Millis, Net, Weather};
-use crate::run::wait;
-use crate::schedule::stamp;
+use crate::run::{simulate, wait};
 use crate::server::Server;
 use crate::support::mock_server::{Family, MockServer};
 use crate::support::random::Random;
-use crate::troupe::Troupe;
+use crate::viewers::Viewers;
 
 const CAMERAS: u32 = 16;
 const SECOND: Millis = 1_000;
@@ -37,73 +27,6 @@ pub(crate) struct Outcome {
     violations: Vec<String>,
 }
 
-/// One user of one camera, from now until `until`.
-pub(crate) struct User {
-    pub(crate) mux: Mux,
-    pub(crate) options: SessionOptions,
-    pub(crate) net: Arc<Net>,
-    pub(crate) camera: u32,
-    pub(crate) begins: Instant,
-    pub(crate) until: Instant,
-    /// When its packets came.
-    pub(crate) seen: Rc<RefCell<Vec<Millis>>>,
-}
-
-impl User {
-    pub(crate) async fn watch(self) {
-        sleep_until(self.begins).await;
-        let mut failure: Option<Error> = None;
-        while Instant::now() < self.until {
-            let Err(error) = self.live(failure.as_ref()).await else {
-                return;
-            };
-            failure = Some(error);
-        }
-    }
-
-    /// One session, until the end.
-    async fn live(&self, failure: Option<&Error>) -> Result<(), Error> {
-        let options = &self.options;
-        let turn = self.mux.turn(options, failure, RetryBounds::default());
-        let turn = turn.await?;
-        let described = self.mux.open(options.clone()).describe().await;
-        drop(turn);
-        let mut session = described?.setup_all().await?.play().await?;
-        let mut batch = Vec::new();
-        loop {
-            let is_on = tokio::select! {
-                biased;
-                is_on = session.next_batch(&mut batch) => is_on,
-                () = sleep_until(self.until) => return Ok(()),
-            };
-            for packet in batch.drain(..) {
-                if packet.kind != PacketKind::Rtp {
-                    match is_goodbye(&packet.payload) {
-                        true => return Err(given_up()),
-                        false => continue,
-                    }
-                }
-                let camera = stamp(&packet.payload).map(|(camera, _)| camera);
-                assert_eq!(camera, Some(self.camera), "a packet of another camera");
-                self.seen.borrow_mut().push(self.net.world().now);
-            }
-            if !is_on {
-                return Err(session.end_reason().expect("a reason"));
-            }
-        }
-    }
-}
-
-/// Whether one of the packets of a report is a BYE of one source (RFC 3550 6.6).
-fn is_goodbye(report: &[u8]) -> bool {
-    report.chunks(4).any(|word| word.starts_with(&[0x81, 203]))
-}
-
-/// Why a user ends a session that goes on. The policy sees that it is no loss of a connection.
-fn given_up() -> Error {
-    SessionOptions::new("").expect_err("no URL")
-}
-
 /// All of them play, then `fault` happens, and they have `time` to come back.
 pub(crate) fn after(fault: Fault, time: Millis) -> Outcome {
     after_a_late_addition(fault, time, 0)
@@ -111,12 +34,7 @@ pub(crate) fn after(fault: Fault, time: Millis) -> Outcome {
 
 /// The same, where the last camera comes when the others play.
 fn after_a_late_addition(fault: Fault, time: Millis, last_begins: Millis) -> Outcome {
-    let runtime = Builder::new_current_thread()
-        .enable_time()
-        .start_paused(true)
-        .build()
-        .expect("a runtime");
-    runtime.block_on(run(fault, time, last_begins))
+    simulate(run(fault, time, last_begins))
 }
 
 async fn run(fault: Fault, time: Millis, last_begins: Millis) -> Outcome {
@@ -130,43 +48,27 @@ async fn run(fault: Fault, time: Millis, last_begins: Millis) -> Outcome {
         world.servers = vec![server];
         world.at(FAULT, Event::Fault(fault));
     }
-    let network: Arc<dyn Network> = Arc::clone(&net) as Arc<dyn Network>;
-    let mux = Mux::builder()
-        .runtime(Handle::current())
-        .network(network)
-        .build();
-    let until = net.instant(FAULT + time);
-    let mut troupe = Troupe::new(CAMERAS as usize);
-    let mut seen = Vec::new();
-    for (number, camera) in (1..=CAMERAS).enumerate() {
-        seen.push(Rc::new(RefCell::new(Vec::new())));
-        let user = User {
-            mux: mux.clone(),
-            options: SessionOptions::new(&format!("rtsp://nvr/cam/{camera}")).expect("a URL"),
-            net: Arc::clone(&net),
-            camera,
-            begins: net.instant(if camera == CAMERAS { last_begins } else { 0 }),
-            until,
-            seen: Rc::clone(&seen[number]),
-        };
-        troupe.enter(number, user.watch());
+    let mut viewers = Viewers::new(&net, CAMERAS, FAULT + time);
+    for camera in 1..=CAMERAS {
+        let begins = if camera == CAMERAS { last_begins } else { 0 };
+        let options = SessionOptions::new(&format!("rtsp://nvr/cam/{camera}"));
+        viewers.enter(begins, options.expect("a URL"));
     }
     let mut before = None;
     loop {
         net.world().proceed();
-        troupe.poll_woken();
+        viewers.troupe.poll_woken();
         let now = net.world().now;
         if now >= FAULT && before.is_none() {
             before = Some(net.world().dialled);
         }
-        if troupe.is_empty() {
+        if viewers.troupe.is_empty() {
             break;
         }
-        wait(&net, &troupe, None).await;
+        wait(&net, &viewers.troupe, None).await;
     }
     let is_after = |at: &&Millis| **at > FAULT + 100;
-    let back = seen.iter().map(|seen| {
-        let seen = seen.borrow();
+    let back = viewers.all_seen().map(|seen| {
         assert!(seen.iter().any(|at| *at < FAULT), "it has played before");
         *seen.iter().find(is_after).expect("it plays again") - FAULT
     });
@@ -175,7 +77,7 @@ async fn run(fault: Fault, time: Millis, last_begins: Millis) -> Outcome {
     Outcome {
         back,
         dials: world.dialled - before.expect("a fault"),
-        stats: mux.stats(),
+        stats: viewers.mux.stats(),
         violations: world.violations.clone(),
     }
 }

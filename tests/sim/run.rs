@@ -36,16 +36,21 @@ pub(crate) struct Report {
     pub(crate) steps: u64,
 }
 
+/// Runs a simulation to its end, in simulated time.
+pub(crate) fn simulate<T>(simulation: impl Future<Output = T>) -> T {
+    let runtime = Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .expect("a runtime");
+    runtime.block_on(simulation)
+}
+
 /// Runs what `seed` stands for.
 pub(crate) fn run(seed: u64, is_told: bool) -> Report {
     let (listener, heard) = Listener::new(is_told);
     let mut report = tracing::subscriber::with_default(listener, || {
-        let runtime = Builder::new_current_thread()
-            .enable_time()
-            .start_paused(true)
-            .build()
-            .expect("a runtime");
-        runtime.block_on(async {
+        simulate(async {
             let mut random = Random::new(seed);
             let schedule = Schedule::new(&mut random);
             let run = Run::new(schedule, random, is_told);

@@ -1,24 +1,18 @@
 //! F44: servers that fail at every step, and users that bring their sessions back whatever happens: what
 //! reaches the server in any minute.
 
-use std::cell::RefCell;
-use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use gstrtspmux::mux::network::Network;
-use gstrtspmux::mux::{Mux, SessionOptions, TlsOptions};
-use tokio::runtime::{Builder, Handle};
+use gstrtspmux::mux::{SessionOptions, TlsOptions};
 
 use crate::certificates::{Authority, Request};
 use crate::network::{Event, Fault, Millis, Net, Weather};
-use crate::recovery::User;
-use crate::run::wait;
+use crate::run::{simulate, wait};
 use crate::server::{Reach, Server};
 use crate::support::mock_server::{Family, MockServer, Reaction, Rule};
 use crate::support::random::Random;
 use crate::tls::TlsIdentity;
-use crate::troupe::Troupe;
+use crate::viewers::Viewers;
 
 const SECOND: Millis = 1_000;
 const MINUTE: Millis = 60 * SECOND;
@@ -302,12 +296,7 @@ impl Outcome {
 }
 
 fn storm(storm: Storm, cameras: u32, family: Family, begins: Millis) -> Outcome {
-    let runtime = Builder::new_current_thread()
-        .enable_time()
-        .start_paused(true)
-        .build()
-        .expect("a runtime");
-    runtime.block_on(run(storm, cameras, family, begins))
+    simulate(run(storm, cameras, family, begins))
 }
 
 async fn run(storm: Storm, cameras: u32, family: Family, begins: Millis) -> Outcome {
@@ -335,37 +324,14 @@ async fn run(storm: Storm, cameras: u32, family: Family, begins: Millis) -> Outc
             world.at(begins, Event::Fault(Fault::Kill(0, 0, true)));
         }
     }
-    let network: Arc<dyn Network> = Arc::clone(&net) as Arc<dyn Network>;
-    let mux = Mux::builder()
-        .runtime(Handle::current())
-        .network(network)
-        .build();
-    let until = net.instant(begins + LASTS);
-    let mut troupe = Troupe::new(cameras as usize);
-    let mut seen = Vec::new();
+    let mut viewers = Viewers::new(&net, cameras, begins + LASTS);
     for camera in 1..=cameras {
-        let times = Rc::new(RefCell::new(Vec::new()));
-        seen.push(Rc::clone(&times));
         let url = format!("{}://nvr/cam/{camera}", schemes[0]);
-        let user = User {
-            mux: mux.clone(),
-            options: SessionOptions {
-                tls: certificates.trusted(),
-                ..SessionOptions::new(&url).expect("a URL")
-            },
-            net: Arc::clone(&net),
-            camera,
-            begins: net.instant(0),
-            until,
-            seen: times,
+        let options = SessionOptions {
+            tls: certificates.trusted(),
+            ..SessionOptions::new(&url).expect("a URL")
         };
-        let watching = async move {
-            tokio::select! {
-                () = user.watch() => {}
-                () = tokio::time::sleep_until(until) => {}
-            }
-        };
-        troupe.enter(camera as usize - 1, watching);
+        viewers.enter(0, options);
     }
     let mut has_struck = begins == 0;
     loop {
@@ -378,16 +344,14 @@ async fn run(storm: Storm, cameras: u32, family: Family, begins: Millis) -> Outc
                 storm.strike(cameras, &mut world.servers, &certificates);
             }
         }
-        troupe.poll_woken();
-        if troupe.is_empty() {
+        viewers.troupe.poll_woken();
+        if viewers.troupe.is_empty() {
             break;
         }
-        wait(&net, &troupe, None).await;
+        wait(&net, &viewers.troupe, None).await;
     }
-    let last_media = seen
-        .iter()
-        .filter_map(|seen| seen.borrow().last().copied())
-        .max();
+    let last_media = viewers.all_seen().filter_map(|seen| seen.last().copied());
+    let last_media = last_media.max();
     let mut world = net.world();
     let mut asked = |server: usize| world.servers[server].asked.take().unwrap_or_default();
     Outcome {

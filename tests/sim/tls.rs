@@ -49,7 +49,7 @@ impl TlsEnd {
         let mut contents = Vec::new();
         while !records.is_empty() {
             self.0.read_tls(&mut records).expect("room for a record");
-            // The client says why it does not go on; what follows is for nobody.
+            // The client sends an alert that says why it ends the handshake; no bytes behind it are read.
             if self.0.process_new_packets().is_err() {
                 break;
             }

@@ -10,10 +10,11 @@ use std::time::Duration;
 use bytes::{BufMut as _, BytesMut};
 use gstrtspmux::mux::network::{Connecting, Network, Wire};
 use gstrtspmux::mux::{Multiplex, Mux, Session, SessionOptions};
-use tokio::runtime::{Builder, Handle};
+use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep};
 
+use crate::run::simulate;
 use crate::support::rtsp::{Incoming, Parser, Request, Response};
 
 const CAMERAS: usize = 8;
@@ -170,12 +171,7 @@ struct Outcome {
 
 /// Plays so many octets of each camera.
 fn play(habits: [Habit; CAMERAS], octets: usize) -> Outcome {
-    let runtime = Builder::new_current_thread()
-        .enable_time()
-        .start_paused(true)
-        .build()
-        .expect("a runtime");
-    runtime.block_on(run(habits, octets))
+    simulate(run(habits, octets))
 }
 
 async fn run(habits: [Habit; CAMERAS], octets: usize) -> Outcome {
