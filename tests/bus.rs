@@ -19,6 +19,7 @@ use gstreamer as gst;
 
 use support::{
     mock_server::{Camera, MockServer},
+    polling::wait_until,
     thread_names::thread_names,
 };
 
@@ -220,17 +221,11 @@ fn f53_a_handler_that_takes_its_time_holds_up_no_media_and_no_state_change() {
     wall.pipeline.set_state(gst::State::Null).unwrap();
     // One message waits at the gate. None of the others comes any more, though the gate opens now.
     gate.open();
-    wait_until(|| !thread_names().iter().any(|name| name == "rtspmux-bus"));
+    wait_until(
+        || !thread_names().iter().any(|name| name == "rtspmux-bus"),
+        PATIENCE,
+    );
     assert_eq!(entries.try_iter().count(), 0);
-}
-
-/// Polls what no event tells: that a thread has ended.
-fn wait_until(is_so: impl Fn() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !is_so() {
-        assert!(Instant::now() < deadline);
-        std::thread::yield_now();
-    }
 }
 
 /// Stopping the pipeline is what a handler may do about a camera that is lost.
@@ -260,7 +255,10 @@ fn f53_a_handler_may_stop_the_pipeline() {
     wall.play();
     wall.server.reset_connections();
     assert_eq!(stops.recv_timeout(PATIENCE), Ok(true));
-    wait_until(|| !thread_names().iter().any(|name| name == "rtspmux-bus"));
+    wait_until(
+        || !thread_names().iter().any(|name| name == "rtspmux-bus"),
+        PATIENCE,
+    );
     assert_eq!(after.load(Ordering::SeqCst), 0, "posted after NULL");
 }
 

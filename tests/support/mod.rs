@@ -12,6 +12,7 @@
 )]
 
 pub mod mock_server;
+pub mod polling;
 pub mod random;
 pub mod rtsp;
 pub mod thread_names;
