@@ -1,7 +1,6 @@
 //! Statistics for an operator, per connection, session and stream.
 
 use std::{
-    fmt,
     sync::atomic::{AtomicU64, Ordering},
     time::Duration,
 };
@@ -119,24 +118,6 @@ impl WaitReason {
             Self::PlayGate => "play-gate",
             Self::Canary => "canary",
         }
-    }
-}
-
-impl fmt::Display for WaitReason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Redial => "its turn to try the server again",
-            Self::Connection => "a connection",
-            Self::SharingDecision => "another session that finds out whether the server shares",
-            Self::Capacity => "another session that looks for room at the server",
-            Self::Teardowns => "sessions that leave the server",
-            Self::Unsent => "its request to be sent",
-            Self::Answer => "the answer of the server",
-            Self::HeadOfLine => "the answer to another session's request",
-            Self::DescriptionCheck => "the check of its description",
-            Self::PlayGate => "other sessions of the connection before PLAY",
-            Self::Canary => "the test whether the server shares",
-        })
     }
 }
 

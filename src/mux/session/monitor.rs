@@ -34,6 +34,14 @@ struct Watched {
     waiting_for: Mutex<Option<WaitReason>>,
 }
 
+impl Watched {
+    fn waiting_for(&self) -> MutexGuard<'_, Option<WaitReason>> {
+        self.waiting_for
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// Observes one session through all its stages, from any thread. Holds no reference to the
 /// connection and keeps nothing alive.
 #[derive(Clone, Debug, Default)]
@@ -66,19 +74,11 @@ impl SessionMonitor {
 
     /// The session waits from now on, until the guard is dropped.
     pub(crate) fn waits_for(&self, reason: WaitReason) -> WaitGuard {
-        let before = self.0.waiting_for.lock();
-        let before = before
-            .unwrap_or_else(PoisonError::into_inner)
-            .replace(reason);
+        let before = self.0.waiting_for().replace(reason);
         WaitGuard {
             watched: Arc::clone(&self.0),
             before,
         }
-    }
-
-    fn waiting_for(&self) -> Option<WaitReason> {
-        let waiting_for = self.0.waiting_for.lock();
-        *waiting_for.unwrap_or_else(PoisonError::into_inner)
     }
 
     fn location(&self) -> MutexGuard<'_, Option<SessionLocation>> {
@@ -92,7 +92,7 @@ impl SessionMonitor {
     pub fn stats(&self) -> SessionStats {
         let Some(location) = self.location().clone() else {
             return SessionStats {
-                waiting_for: self.waiting_for(),
+                waiting_for: *self.0.waiting_for(),
                 ..SessionStats::default()
             };
         };
@@ -126,7 +126,7 @@ impl SessionMonitor {
             references_on_connection: counters.references.get(),
             connections_to_server: counters.connections_to_server.get(),
             health: location.driver.health(),
-            waiting_for: self.waiting_for(),
+            waiting_for: *self.0.waiting_for(),
             is_moving: self.0.is_moving.load(Ordering::Relaxed),
             session_id: location
                 .grants
@@ -156,15 +156,13 @@ pub(crate) struct WaitGuard {
 impl WaitGuard {
     /// The session waits for something else.
     pub(crate) fn set(&self, reason: WaitReason) {
-        let waiting_for = self.watched.waiting_for.lock();
-        *waiting_for.unwrap_or_else(PoisonError::into_inner) = Some(reason);
+        *self.watched.waiting_for() = Some(reason);
     }
 }
 
 impl Drop for WaitGuard {
     fn drop(&mut self) {
-        let waiting_for = self.watched.waiting_for.lock();
-        *waiting_for.unwrap_or_else(PoisonError::into_inner) = self.before;
+        *self.watched.waiting_for() = self.before;
     }
 }
 
