@@ -60,6 +60,12 @@ async fn miss(mux: &Mux, server: &MockServer, sessions: &mut [Session]) {
     assert_own_media(server, sessions).await;
 }
 
+fn are_all_on_one(view: &ServerView) -> bool {
+    let mut connections: Vec<usize> = view.sessions.iter().map(|s| s.connection).collect();
+    connections.dedup();
+    view.sessions.len() == 4 && connections.len() == 1
+}
+
 #[tokio::test]
 async fn f25_a_404_that_costs_the_connection_costs_no_session() {
     let server = touchy(4);
@@ -71,14 +77,37 @@ async fn f25_a_404_that_costs_the_connection_costs_no_session() {
     sessions.push(play_camera(&mux, &server, 4).await);
     assert_own_media(&server, &mut sessions).await;
     // The server may still have to forget what a connection had that it closed.
-    let share_one = |view: &ServerView| {
-        let mut connections: Vec<usize> = view.sessions.iter().map(|s| s.connection).collect();
-        connections.dedup();
-        view.sessions.len() == 4 && connections.len() == 1
-    };
-    assert!(server.wait_until(share_one, PATIENCE));
+    assert!(server.wait_until(are_all_on_one, PATIENCE));
     let view = server.view();
     assert!(view.most_open_connections <= 2, "{view:?}");
+}
+
+/// The session is described on a connection that the server had given up, and then on a newer one. From
+/// there it joins the older connection on which the others play.
+#[tokio::test]
+async fn f25_a_describe_only_connection_that_was_given_up_costs_no_sharing() {
+    let server = touchy(4);
+    let mux = mux();
+    let mut sessions = one_by_one(&mux, &server, 3).await;
+    server.add_rule(
+        Rule::new("DESCRIBE", Reaction::Close)
+            .camera("/cam/4")
+            .times(1),
+    );
+    sessions.push(play_camera(&mux, &server, 4).await);
+    assert_own_media(&server, &mut sessions).await;
+    let requests = server.requests();
+    let described: Vec<usize> = requests
+        .iter()
+        .filter(|request| request.method == "DESCRIBE" && request.uri.ends_with("/cam/4"))
+        .map(|request| request.connection)
+        .collect();
+    assert!(described.len() >= 2, "given up before: {described:?}");
+    assert!(
+        server.wait_until(are_all_on_one, Duration::from_secs(5)),
+        "{:?}",
+        server.view().sessions
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -389,7 +389,7 @@ impl ConnectionPool {
         let mut checkout = checkout.clone();
         checkout.needs_describe = false;
         let mut state = self.lock();
-        let request = state.placement_request(&checkout, clock::now());
+        let request = state.placement_request(&checkout, clock::now()).described();
         let place = state.table.rejoin(id, &request)?;
         let driver = Arc::clone(&state.table.entry(place)?.record.driver);
         state.update_gauges(&driver.server);

@@ -48,10 +48,12 @@ pub(crate) struct PlacementRequest<S, K> {
 }
 
 impl<S: Clone, K: Clone> PlacementRequest<S, K> {
-    /// The same once it is described.
+    /// The same once it is described. It was described on another connection than the stale one, and
+    /// from there the session may join an older connection on which others play.
     pub(crate) fn described(&self) -> Self {
         Self {
             describes: DescribeMode::Nothing,
+            younger_than: None,
             ..self.clone()
         }
     }
