@@ -179,6 +179,20 @@ fn f29_a_teardown_behind_a_describe_is_given_up_after_its_time_and_its_channels_
     assert_eq!(methods(&mut sim), ["TEARDOWN"]);
 }
 
+/// A server with a realm for each camera answers 401, and takes its time for the DESCRIBE that follows.
+#[test]
+fn f29_a_teardown_goes_before_a_describe_that_is_sent_again() {
+    let status = gstrtspmux::mux::proto::CredentialStatus::Proven(None);
+    let (mut sim, first, _) =
+        describing_beside_one_that_plays(crate::sim::config_with("root", "pass", status));
+    sim.teardown(first);
+    sim.expect_nothing_sent();
+    sim.answer(401, 3, &["WWW-Authenticate: Basic realm=\"x\""]);
+    let teardown = sim.expect_sent("TEARDOWN");
+    sim.answer(200, teardown, &[]);
+    assert_eq!(methods(&mut sim), ["DESCRIBE"]);
+}
+
 #[test]
 fn the_retries_after_a_401_are_a_batch_of_their_own() {
     let status = gstrtspmux::mux::proto::CredentialStatus::Proven(None);

@@ -47,12 +47,11 @@ impl Departures {
         self.shut_down.get_or_insert_with(Instant::now);
     }
 
-    /// When the last session of a camera left a connection.
-    pub(crate) fn last_of(&mut self, connection: u64, path: &str) -> Option<Instant> {
+    /// When the sessions of a camera left a connection.
+    pub(crate) fn of(&mut self, connection: u64, path: &str) -> Vec<Instant> {
         let shut_down = self.shut_down;
         let left = |stay: &mut Stay| stay.left.into_iter().chain(shut_down).min();
-        let all: Option<Vec<Instant>> = self.of_mut(connection, path).map(left).collect();
-        all?.into_iter().max()
+        self.of_mut(connection, path).filter_map(left).collect()
     }
 
     fn of_mut(&mut self, connection: u64, path: &str) -> impl Iterator<Item = &mut Stay> {

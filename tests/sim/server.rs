@@ -490,20 +490,21 @@ impl World {
     fn is_given_up(&self, wire: usize, closed: Millis, path: &str) -> bool {
         let state = &self.wires[wire];
         let server = &self.servers[state.server];
-        let left = self.heard().departures.last_of(state.connection, path);
-        let (Some(left), Some(desk)) = (left, server.desks.get(&wire)) else {
+        let Some(desk) = server.desks.get(&wire) else {
             return false;
         };
-        let left = self.millis(left);
-        let is_unanswered = |describe: &Describe| {
-            // It was written a while before it came.
-            describe.arrived <= left + server.longest_way(self.weather)
-                && describe.answered.is_none_or(|at| at >= closed)
+        let waited_in_vain = |left: Millis| {
+            let is_unanswered = |describe: &Describe| {
+                // It was written a while before it came.
+                describe.arrived <= left + server.longest_way(self.weather)
+                    && describe.answered.is_none_or(|at| at >= closed)
+            };
+            left + TEARDOWN_TIMEOUT <= closed && desk.describes.iter().any(is_unanswered)
         };
+        // Of several sessions of a camera the log does not tell which one is meant.
+        let left = self.heard().departures.of(state.connection, path);
         // Answers in order: anything may follow its DESCRIBE.
-        server.family != Family::Gst
-            && left + TEARDOWN_TIMEOUT <= closed
-            && desk.describes.iter().any(is_unanswered)
+        server.family != Family::Gst && left.into_iter().any(|at| waited_in_vain(self.millis(at)))
     }
 
     /// The server has done with a wire.

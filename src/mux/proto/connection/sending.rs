@@ -185,6 +185,11 @@ impl Connection {
         if let Some(at) = next_retry {
             let retry = self.authorizer.retries().nth(at);
             let may_go = retry.is_some_and(|it| !is_held || it.purpose == Purpose::Teardown);
+            if retry.is_some_and(|it| it.method == Method::Describe)
+                && let Some(teardown) = self.teardown_before_describe(now)
+            {
+                return self.waiting.remove(teardown);
+            }
             return may_go.then(|| self.authorizer.take_retry(at)).flatten();
         }
         match self.health {
@@ -209,6 +214,19 @@ impl Connection {
         let mut waiting = self.waiting.iter();
         let last = waiting.rposition(|draft| is_seeking && seeks(draft) && may_send(draft));
         self.waiting.remove(last.unwrap_or(at))
+    }
+
+    /// The position of a TEARDOWN that a DESCRIBE would hold up.
+    fn teardown_before_describe(&self, now: Instant) -> Option<usize> {
+        let is_it = |draft: &Draft| {
+            draft.purpose == Purpose::Teardown
+                && self.may_send(now, draft)
+                && self.is_admitted(draft)
+        };
+        let is_held_up = !self.is_in_order() && matches!(self.health, Health::Good);
+        is_held_up
+            .then(|| self.waiting.iter().position(is_it))
+            .flatten()
     }
 
     /// True if a request is outstanding where only one may be. A TEARDOWN is sent all the same: it
