@@ -171,3 +171,53 @@ fn f47_garbage_right_before_the_last_one_left_counts_as_well() {
     sim.set_idle(Some(60 * SECOND));
     assert!(matches!(sim.expect_closed(), CloseReason::Protocol(_)));
 }
+
+/// The session's camera was sending when it left: half a frame on its way is nothing unasked, and
+/// the session that comes at the same moment shares the connection.
+#[test]
+fn f47_half_a_frame_of_a_session_that_is_leaving_harms_nothing() {
+    let frame = media(0, 1);
+    for at in 1..frame.len() {
+        let mut sim = Sim::new(config());
+        let session = sim.playing(1);
+        let (half, rest) = frame.split_at(at);
+        sim.receive(half);
+        sim.release(session);
+        sim.set_idle(Some(60 * SECOND));
+        sim.set_idle(None);
+        let teardown = sim.expect_sent("TEARDOWN");
+        let next = sim.open("rtsp://nvr/2");
+        sim.describe(next);
+        sim.receive(rest);
+        sim.answer(200, teardown, &[]);
+        assert_eq!(sim.close_reason(), None, "{at}");
+        sim.expect_sent("DESCRIBE");
+    }
+}
+
+/// The connection is not used again, and closes only when the TEARDOWN is answered.
+#[test]
+fn f47_a_connection_that_is_not_used_again_still_tears_down() {
+    let unasked: [&[u8]; 3] = [b"\xfe\xfe\xfe", b"hello\r\n", b"\xfe\xfe\xfe$"];
+    for bytes in unasked {
+        let mut sim = Sim::new(config());
+        let session = sim.playing(1);
+        sim.release(session);
+        sim.receive(bytes);
+        sim.set_idle(Some(60 * SECOND));
+        sim.set_idle(None);
+        let refused = sim.try_open("rtsp://nvr/2");
+        let is_unasked = |reason: &CloseReason| matches!(reason, CloseReason::Protocol(_));
+        assert!(
+            matches!(&refused, Err(FailureKind::ConnectionLost(reason)) if is_unasked(reason)),
+            "{refused:?}"
+        );
+        let teardown = sim.expect_sent("TEARDOWN");
+        assert_eq!(sim.close_reason(), None, "{bytes:?}");
+        sim.set_idle(Some(60 * SECOND));
+        sim.receive(&media(0, 1));
+        sim.answer(200, teardown, &[]);
+        while sim.close_reason().is_none() && sim.next_event().is_some() {}
+        assert!(sim.close_reason().is_some_and(is_unasked), "{bytes:?}");
+    }
+}

@@ -74,7 +74,7 @@ impl Connection {
     }
 
     pub(super) fn become_busy(&mut self, now: Instant) {
-        self.check_before_reuse();
+        self.check_before_reuse(now);
         self.timers.clear(Timer::Idle);
         if let Some(idle) = self.idle.take()
             && now.saturating_duration_since(idle.since) > self.config.timeouts.health_check_after
@@ -129,11 +129,19 @@ impl Connection {
         self.become_idle(now, Duration::ZERO);
     }
 
-    /// The connection is to be used again. Half a unit is unasked too, whatever it may become.
-    fn check_before_reuse(&mut self) {
-        let is_amid = self.framing.is_mid_unit() || self.is_framing_lost();
-        if self.idle.is_some() && (self.has_spoken_unasked || is_amid) {
-            self.lose(UNASKED);
+    /// The connection is to be used again. Half a unit is unasked too, whatever it may become; but
+    /// not while a session is torn down, whose camera may still be sending.
+    fn check_before_reuse(&mut self, now: Instant) {
+        let is_amid = self.framing.is_mid_unit() && self.sessions.is_empty();
+        let is_unfit = self.has_spoken_unasked || self.is_framing_lost() || is_amid;
+        if self.state != ConnectionPhase::Open || self.idle.is_none() || !is_unfit {
+            return;
+        }
+        self.begin_closing(now, UNASKED);
+        if self.sessions.is_empty() {
+            self.end_closing();
+        } else {
+            self.retire(Retirement::SpokeUnasked);
         }
     }
 }

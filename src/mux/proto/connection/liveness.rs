@@ -57,7 +57,7 @@ impl Connection {
         match timer {
             Timer::Silence | Timer::Resync if !self.is_reading() => self.postpone(now, timer),
             Timer::Idle => self.on_idle_expired(),
-            Timer::Closing => self.lose(CloseReason::Local),
+            Timer::Closing => self.end_closing(),
             Timer::Silence => self.on_silence(now),
             Timer::Resync => self.on_resync_due(now),
             Timer::WriteStall => {

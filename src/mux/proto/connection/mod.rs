@@ -123,8 +123,8 @@ pub struct ConnectionConfig {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum ConnectionPhase {
     Open,
-    /// TEARDOWNs are sent; the connection is over when they are answered.
-    Closing,
+    /// TEARDOWNs are sent; the connection is over, for this reason, when they are answered.
+    Closing(CloseReason),
     Closed(CloseReason),
 }
 
@@ -245,10 +245,7 @@ impl Connection {
     pub fn open_session(&mut self, config: SessionConfig) -> Result<SessionKey, FailureKind> {
         match &self.state {
             ConnectionPhase::Open => {}
-            ConnectionPhase::Closing => {
-                return Err(FailureKind::ConnectionLost(CloseReason::Local));
-            }
-            ConnectionPhase::Closed(reason) => {
+            ConnectionPhase::Closing(reason) | ConnectionPhase::Closed(reason) => {
                 return Err(FailureKind::ConnectionLost(reason.clone()));
             }
         }
@@ -365,14 +362,19 @@ impl Connection {
         if self.state != ConnectionPhase::Open {
             return;
         }
-        self.state = ConnectionPhase::Closing;
-        self.timers
-            .set(Timer::Closing, now + self.config.timeouts.teardown);
+        self.begin_closing(now, CloseReason::Local);
         let keys: Vec<SessionKey> = self.sessions.keys().copied().collect();
         keys.into_iter()
             .for_each(|key| self.begin_teardown(now, key, None));
         self.flush(now);
         self.finish_closing();
+    }
+
+    /// The connection takes no more sessions, and ends once the sessions that leave have left.
+    fn begin_closing(&mut self, now: Instant, reason: CloseReason) {
+        self.state = ConnectionPhase::Closing(reason);
+        self.timers
+            .set(Timer::Closing, now + self.config.timeouts.teardown);
     }
 }
 

@@ -82,7 +82,7 @@ impl Connection {
 
     /// True while the connection is closing: sessions are torn down, and nothing else is sent.
     pub fn is_closing(&self) -> bool {
-        self.state == ConnectionPhase::Closing
+        matches!(self.state, ConnectionPhase::Closing(_))
     }
 
     /// True if a session is being set up: a DESCRIBE, SETUP or PLAY is unanswered.

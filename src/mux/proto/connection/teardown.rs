@@ -21,7 +21,7 @@ use super::{
 use crate::mux::proto::{
     auth::AuthTrail,
     command::{RequestId, SessionKey},
-    event::{CloseReason, Event, Failure, FailureKind, Reply, Retirement},
+    event::{Event, Failure, FailureKind, Reply, Retirement},
 };
 
 impl Connection {
@@ -176,8 +176,15 @@ impl Connection {
     }
 
     pub(super) fn finish_closing(&mut self) {
-        if self.state == ConnectionPhase::Closing && self.sessions.is_empty() {
-            self.lose(CloseReason::Local);
+        if self.sessions.is_empty() {
+            self.end_closing();
+        }
+    }
+
+    /// The connection is over if it is closing.
+    pub(super) fn end_closing(&mut self) {
+        if let ConnectionPhase::Closing(reason) = &self.state {
+            self.lose(reason.clone());
         }
     }
 
