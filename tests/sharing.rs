@@ -58,6 +58,21 @@ pub(crate) async fn gather(
     sessions
 }
 
+/// The cameras that play send a packet a second until `done`.
+pub(crate) async fn while_sending<T>(server: &MockServer, done: impl Future<Output = T>) -> T {
+    let mut pictures = tokio::time::interval(Duration::from_secs(1));
+    let mut done = std::pin::pin!(done);
+    loop {
+        tokio::select! {
+            biased;
+            result = &mut done => return result,
+            _ = pictures.tick() => {
+                server.send_packets_to_all(1);
+            }
+        }
+    }
+}
+
 /// Every session gets the packets of the camera named beside it, and of no other.
 pub(crate) async fn assert_media(server: &MockServer, sessions: &mut [(u32, Session)]) {
     for (camera, _) in sessions.iter() {

@@ -10,7 +10,7 @@ use crate::{
     support::mock_server::{
         Behaviour, Builder, ChannelPolicy, Family, MockServer, Reaction, Rule, ServerView,
     },
-    verdicts,
+    verdicts, while_sending,
 };
 
 /// go2rtc as it is, but for its name: nothing but what it does gives it away.
@@ -188,7 +188,10 @@ async fn f11_with_multiplex_always_a_camera_fails_rather_than_show_anothers_pict
             named(Family::ZlMediaKit, 4),
         ] {
             let mux = mux();
-            let sessions = gather(&mux, &server, 4, &always(limit)).await;
+            let pooling = always(limit);
+            let gathering = gather(&mux, &server, 4, &pooling);
+            // go2rtc ignores a DESCRIBE beside what plays. Without its packets it would count as dead.
+            let sessions = while_sending(&server, gathering).await;
             let sessions = (1..).zip(sessions);
             let mut playing: Vec<(u32, Session)> = sessions
                 .filter_map(|(camera, session)| Some((camera, session.ok()?)))
