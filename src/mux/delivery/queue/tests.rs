@@ -52,6 +52,7 @@ fn media(name: &str, payload_type: u8, encoding: &str) -> MediaStream {
     MediaStream {
         index: 0,
         media: name.to_owned(),
+        protocol: "RTP/AVP".to_owned(),
         payload_types: vec![payload_type],
         control: Url::parse("rtsp://nvr/1").unwrap(),
         encodings: vec![(payload_type, encoding.to_owned(), 90_000)],

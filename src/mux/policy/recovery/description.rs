@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use crate::mux::proto::{MediaStream, ServerText};
+use crate::mux::proto::{MediaStream, Presentation, ServerText};
 
 /// What an RTCP BYE of a source means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,25 +15,13 @@ pub(crate) enum OnBye {
 }
 
 impl OnBye {
-    /// `sdp` is what the session plays; `is_recovered` tells whether it is set up again after a loss.
-    pub(crate) fn of(sdp: &[u8], is_recovered: bool) -> Self {
-        match is_recovered && !announces_end(sdp) {
+    /// `is_recovered` tells whether a session of this presentation is set up again after a loss.
+    pub(crate) fn of(presentation: &Presentation, is_recovered: bool) -> Self {
+        match is_recovered && !presentation.announces_end() {
             true => Self::Loss,
             false => Self::End,
         }
     }
-}
-
-/// Whether the description announces an end: that of a recording does, that of a camera does not
-/// (RFC 2326 C.1.5).
-fn announces_end(sdp: &[u8]) -> bool {
-    sdp.split(|byte| matches!(byte, b'\r' | b'\n'))
-        .filter_map(|line| line.strip_prefix(b"a=range:"))
-        .any(|range| {
-            let mut parts = range.rsplitn(2, |byte| *byte == b'-');
-            let (end, begin) = (parts.next(), parts.next());
-            begin.is_some() && end.is_some_and(|end| end.iter().any(u8::is_ascii_digit))
-        })
 }
 
 /// Which streams a session has, and what medium each of them carries.
@@ -92,6 +80,12 @@ impl fmt::Display for StreamsChanged {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mux::proto::wire::sdp::parse_presentation;
+
+    fn presentation(range: &str) -> Presentation {
+        let sdp = format!("v=0\r\n{range}m=video 0 RTP/AVP 96\r\n");
+        parse_presentation(sdp.into(), "rtsp://camera/1".parse().unwrap()).unwrap()
+    }
 
     #[test]
     fn a_bye_is_a_loss_where_the_description_announces_no_end() {
@@ -101,17 +95,17 @@ mod tests {
             "a=range:npt=0-\r\n",
             "a=range:clock=20260101T000000Z-\r\n",
         ] {
-            let sdp = format!("v=0\r\n{live}m=video 0 RTP/AVP 96\r\n");
-            assert_eq!(OnBye::of(sdp.as_bytes(), true), OnBye::Loss, "{live}");
-            let without_recovery = OnBye::of(sdp.as_bytes(), false);
-            assert_eq!(without_recovery, OnBye::End, "{live}");
+            let live = presentation(live);
+            assert_eq!(OnBye::of(&live, true), OnBye::Loss, "{live:?}");
+            let without_recovery = OnBye::of(&live, false);
+            assert_eq!(without_recovery, OnBye::End, "{live:?}");
         }
         for recorded in [
             "a=range:npt=0-7.741\r\n",
             "a=range:clock=20260101T000000Z-20260101T010000Z\r\n",
         ] {
-            let sdp = format!("v=0\r\n{recorded}");
-            assert_eq!(OnBye::of(sdp.as_bytes(), true), OnBye::End, "{recorded}");
+            let recorded = presentation(recorded);
+            assert_eq!(OnBye::of(&recorded, true), OnBye::End, "{recorded:?}");
         }
     }
 
@@ -119,6 +113,7 @@ mod tests {
         let stream = |&(index, media): &(usize, &str)| MediaStream {
             index,
             media: media.to_owned(),
+            protocol: "RTP/AVP".to_owned(),
             payload_types: vec![96],
             control: "rtsp://camera/track".parse().unwrap(),
             encodings: Vec::new(),

@@ -46,6 +46,27 @@ impl Presentation {
     pub(crate) fn is_set_up_like(&self, other: &Self) -> bool {
         self.aggregate == other.aggregate && self.streams == other.streams
     }
+
+    /// The attributes of the whole presentation, each the text behind `a=` (`range:npt=now-`), as
+    /// received. Text that is not UTF-8 is repaired.
+    pub fn session_attributes(&self) -> impl Iterator<Item = String> {
+        attributes(&self.sdp, None)
+    }
+
+    /// The attributes of the `m=` section of `stream`, as those of the presentation.
+    pub fn attributes(&self, stream: &MediaStream) -> impl Iterator<Item = String> {
+        attributes(&self.sdp, Some(stream.index))
+    }
+
+    /// True if the description announces an end: that of a recording does, that of a camera does
+    /// not (RFC 2326 C.1.5).
+    pub fn announces_end(&self) -> bool {
+        lines(&self.sdp).any(|line| {
+            let range = line.strip_prefix("a=range:");
+            let end = range.and_then(|range| range.rsplit_once('-'));
+            end.is_some_and(|(_, end)| end.contains(|c: char| c.is_ascii_digit()))
+        })
+    }
 }
 
 impl fmt::Debug for Presentation {
@@ -74,6 +95,8 @@ pub struct MediaStream {
     pub index: usize,
     /// `video`, `audio`, `application` ...
     pub media: String,
+    /// The transport protocol, as written: `RTP/AVP`, `RTP/SAVP` ...
+    pub protocol: String,
     /// The RTP payload types of its packets.
     pub payload_types: Vec<u8>,
     /// The URI of its SETUP.
@@ -88,6 +111,7 @@ impl fmt::Debug for MediaStream {
         f.debug_struct("MediaStream")
             .field("index", &self.index)
             .field("media", &self.media)
+            .field("protocol", &self.protocol)
             .field("payload_types", &self.payload_types)
             .field("control", &uri::redacted(&self.control))
             .field("encodings", &self.encodings)
@@ -217,6 +241,18 @@ pub(crate) fn lines(sdp: &[u8]) -> impl Iterator<Item = Cow<'_, str>> {
         .map(String::from_utf8_lossy)
 }
 
+/// The attributes of one `m=` section, or of the part before the first.
+fn attributes(sdp: &[u8], section: Option<usize>) -> impl Iterator<Item = String> {
+    let mut current = None;
+    lines(sdp).filter_map(move |line| {
+        if line.starts_with("m=") {
+            current = Some(current.map_or(0, |index| index + 1));
+        }
+        let attribute = line.strip_prefix("a=").filter(|_| current == section)?;
+        Some(attribute.to_owned())
+    })
+}
+
 /// The part before the first `m=` line.
 #[derive(Debug, Default)]
 struct Session {
@@ -251,7 +287,7 @@ impl Session {
 #[derive(Debug)]
 struct Section {
     media: String,
-    is_rtp: bool,
+    protocol: String,
     payload_types: Vec<u8>,
     control: Option<String>,
     encodings: Vec<(u8, String, u32)>,
@@ -263,7 +299,7 @@ impl Section {
         let mut words = line.split_ascii_whitespace();
         let media = words.next().and_then(text).unwrap_or_default();
         let _port = words.next();
-        let is_rtp = words.next().is_some_and(is_rtp_profile);
+        let protocol = words.next().and_then(text).unwrap_or_default();
         let mut payload_types: Vec<u8> = Vec::new();
         for payload_type in words.filter_map(payload_type) {
             if !payload_types.contains(&payload_type) {
@@ -272,7 +308,7 @@ impl Section {
         }
         Self {
             media: media.to_ascii_lowercase(),
-            is_rtp,
+            protocol,
             payload_types,
             control: None,
             encodings: Vec::new(),
@@ -294,7 +330,7 @@ impl Section {
     }
 
     fn into_stream(self, index: usize, base: &Url) -> Result<MediaStream, SkippedMedia> {
-        let control = if self.is_rtp {
+        let control = if is_rtp_profile(&self.protocol) {
             uri::resolve_control(base, self.control.as_deref()).map_err(SkipReason::Control)
         } else {
             Err(SkipReason::NotRtp)
@@ -303,6 +339,7 @@ impl Section {
             Ok(control) => Ok(MediaStream {
                 index,
                 media: self.media,
+                protocol: self.protocol,
                 payload_types: self.payload_types,
                 control,
                 encodings: self.encodings,

@@ -58,7 +58,7 @@ impl SessionTask {
             self.follow(ready.presentation(), &mut streams)?;
         }
         let is_recovered = self.recovery.policy().is_on;
-        let on_bye = OnBye::of(&ready.presentation().sdp, is_recovered);
+        let on_bye = OnBye::of(ready.presentation(), is_recovered);
         for (number, error) in ready.failed_streams() {
             gst::warning!(CAT, "stream {number} left out: {error}");
             // The stream has a pad: another attempt may set it up.

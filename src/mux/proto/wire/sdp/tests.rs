@@ -71,6 +71,19 @@ fn gst_rtsp_server_is_read() {
 }
 
 #[test]
+fn attributes_are_those_of_their_section_as_received() {
+    let sdp = "a=control:*\na= tool: x \nm=data 0 UDP 1\na=skipped:1\n\
+               m=audio 0 RTP/AVPF 8\r\nc=x\na=fmtp:8 a=b\0a=recvonly";
+    let presentation = parse(sdp, "rtsp://h/a").unwrap();
+    let session: Vec<_> = presentation.session_attributes().collect();
+    assert_eq!(session, ["control:*", " tool: x"]);
+    let audio = &presentation.streams[0];
+    assert_eq!((audio.index, audio.protocol.as_str()), (1, "RTP/AVPF"));
+    let own: Vec<_> = presentation.attributes(audio).collect();
+    assert_eq!(own, ["fmtp:8 a=b", "recvonly"]);
+}
+
+#[test]
 fn live555_is_read() {
     let presentation = parse(LIVE555, "rtsp://h/test.264/").unwrap();
     let tool = presentation.tool.unwrap();
