@@ -14,7 +14,7 @@ use crate::mux::{
     ids::PresentationUri,
     proto::{
         Presentation,
-        wire::{sdp::parse_presentation, secrets},
+        wire::{redaction, sdp::parse_presentation},
     },
     server_key::ConnectionKey,
 };
@@ -158,7 +158,7 @@ pub(crate) fn line(uri: &PresentationUri, presentation: &Presentation) -> Option
     let base = &presentation.base;
     let controls = presentation.streams.iter().map(|stream| &stream.control);
     let mut urls = controls.chain([&url, base, &presentation.aggregate]);
-    if urls.any(secrets::may_be_in_url) || secrets::may_be_in_sdp(&presentation.sdp) {
+    if urls.any(redaction::may_be_in_url) || redaction::may_be_in_sdp(&presentation.sdp) {
         return None;
     }
     let text = percent_encode(&presentation.sdp, ENCODED);

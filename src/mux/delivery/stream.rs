@@ -6,8 +6,8 @@ use super::Packet;
 use crate::mux::proto::{
     MediaStream, PacketKind,
     wire::{
-        random_access::{Content, VideoCoding},
         rtp::RtpPacket,
+        rtp::{Content, VideoCoding},
     },
 };
 

@@ -7,7 +7,10 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use super::{DriverHandle, TlsClient, socket::Socket, tcp_options, transport::Transport};
+use super::{
+    DriverHandle, TlsClient,
+    socket::{self, Socket, Transport},
+};
 use crate::mux::{
     clock,
     error::{Error, ErrorKind, Initiator, Scope},
@@ -108,9 +111,9 @@ async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
         SocketAddr::V4(_) => TcpSocket::new_v4()?,
         SocketAddr::V6(_) => TcpSocket::new_v6()?,
     };
-    tcp_options::set_before_connect(&socket)?;
+    socket::set_before_connect(&socket)?;
     let socket = socket.connect(address).await?;
-    tcp_options::widen_receive_buffer(&socket);
+    socket::widen_receive_buffer(&socket);
     Ok(socket)
 }
 

@@ -1,11 +1,16 @@
-//! Samples the health of a connection once in a period, while its sessions play.
+//! Samples the health of a connection once in a period, while its sessions play, and counts the RTP
+//! packets that the server has left out. Over TCP packets are lost nowhere else.
 //!
 //! The driver samples only after a read, so a silent connection costs nothing.
 
 use std::time::{Duration, Instant};
 
-use super::{sessions::Sessions, transport::Transport};
-use crate::mux::{delivery::Budget, health::HealthSample, proto::Measures};
+use super::{sessions::Sessions, socket::Transport};
+use crate::mux::{
+    delivery::Budget,
+    health::HealthSample,
+    proto::{Measures, wire::rtp::RtpHeader},
+};
 
 /// How often a connection is sampled.
 const PERIOD: Duration = Duration::from_secs(2);
@@ -72,8 +77,84 @@ impl HealthSampler {
     }
 }
 
+/// A larger jump, forwards or backwards, is a restart of the sequence.
+const LONGEST_LOSS: u16 = 3000;
+
+/// The most streams that are tracked; no session has more.
+const MOST_STREAMS: usize = 64;
+
+/// Watches the sequence numbers of one stream.
+#[derive(Clone, Copy, Debug, Default)]
+struct Sequence {
+    ssrc: u32,
+    next: u16,
+    /// Packets came since the last call of `take`.
+    is_heard: bool,
+    /// Packets came since the last call of `take` or before it. A stream that was paused may go on
+    /// with any sequence number.
+    is_known: bool,
+}
+
+impl Sequence {
+    /// Returns how many packets are missing before this one.
+    fn on_packet(&mut self, header: &RtpHeader) -> u16 {
+        let missing = header.sequence.wrapping_sub(self.next);
+        if missing == 0 && self.ssrc == header.ssrc {
+            self.next = self.next.wrapping_add(1);
+            (self.is_heard, self.is_known) = (true, true);
+            return 0;
+        }
+        let is_followed = self.is_known && self.ssrc == header.ssrc;
+        // A packet that comes late was not missing.
+        let is_late = is_followed && missing > u16::MAX - LONGEST_LOSS;
+        if !is_late {
+            self.next = header.sequence.wrapping_add(1);
+        }
+        self.ssrc = header.ssrc;
+        (self.is_heard, self.is_known) = (true, true);
+        match is_followed && missing < LONGEST_LOSS {
+            true => missing,
+            false => 0,
+        }
+    }
+}
+
+/// The streams of one session.
+#[derive(Debug, Default)]
+pub(super) struct LossCounter {
+    streams: Vec<Sequence>,
+    /// Packets missing since the last call of `take`.
+    lost: u64,
+}
+
+impl LossCounter {
+    /// An RTP packet has come.
+    #[inline]
+    pub(super) fn on_packet(&mut self, stream: usize, packet: &[u8]) {
+        let Some(header) = RtpHeader::of(packet) else {
+            return;
+        };
+        if let Some(sequence) = self.streams.get_mut(stream) {
+            self.lost += u64::from(sequence.on_packet(&header));
+        } else if stream < MOST_STREAMS {
+            self.streams.resize(stream + 1, Sequence::default());
+            self.on_packet(stream, packet);
+        }
+    }
+
+    /// Whether packets came since the last call, and how many were missing.
+    pub(super) fn take(&mut self) -> (bool, u64) {
+        let mut had_any = false;
+        for sequence in &mut self.streams {
+            sequence.is_known = std::mem::take(&mut sequence.is_heard);
+            had_any |= sequence.is_known;
+        }
+        (had_any, std::mem::take(&mut self.lost))
+    }
+}
+
 #[cfg(test)]
-mod tests {
+mod health_tests {
     use super::*;
 
     #[test]
@@ -83,5 +164,52 @@ mod tests {
         assert!(!sampler.is_due(start + PERIOD / 2));
         assert!(sampler.is_due(start + PERIOD));
         assert!(!sampler.is_due(start + PERIOD));
+    }
+}
+
+#[cfg(test)]
+mod loss_tests {
+    use super::*;
+
+    fn packet(ssrc: u32, sequence: u16) -> Vec<u8> {
+        let mut packet = vec![0x80, 96];
+        packet.extend(sequence.to_be_bytes());
+        packet.extend([0; 4]);
+        packet.extend(ssrc.to_be_bytes());
+        packet
+    }
+
+    #[test]
+    fn what_is_missing_between_packets_is_counted() {
+        let mut losses = LossCounter::default();
+        for sequence in [65_530, 65_531, 65_535, 0, 2, 1, 3] {
+            losses.on_packet(0, &packet(7, sequence));
+        }
+        assert_eq!(losses.take(), (true, 4), "one came late");
+        assert_eq!(losses.take(), (false, 0));
+    }
+
+    #[test]
+    fn new_beginnings_are_no_losses() {
+        let mut losses = LossCounter::default();
+        losses.on_packet(0, &packet(7, 100));
+        losses.on_packet(1, &packet(7, 500));
+        losses.on_packet(0, &packet(8, 900));
+        losses.on_packet(0, &packet(8, 30_000));
+        losses.on_packet(0, &packet(8, 30_001));
+        assert_eq!(losses.take(), (true, 0));
+        losses.on_packet(0, &packet(8, 30_003));
+        assert_eq!(losses.take(), (true, 1), "a look is no pause");
+        assert_eq!(losses.take(), (false, 0));
+        losses.on_packet(0, &packet(8, 30_100));
+        assert_eq!(losses.take(), (true, 0), "it was paused");
+    }
+
+    #[test]
+    fn what_is_no_rtp_is_not_looked_at() {
+        let mut losses = LossCounter::default();
+        losses.on_packet(0, &[0x80; 11]);
+        losses.on_packet(usize::MAX, &packet(7, 1));
+        assert_eq!(losses.take(), (false, 0));
     }
 }

@@ -16,25 +16,18 @@
     reason = "the driver is where clock, timers and tasks belong"
 )]
 
+mod buffers;
 mod commands;
 mod dial;
-mod events;
 mod health;
-mod input;
 mod link;
-mod loss;
-mod outbox;
 mod outputs;
-mod play_batching;
-mod read_pacing;
 mod select;
 mod sessions;
 mod socket;
 mod suspend;
 mod tcp_info;
-mod tcp_options;
 mod tls;
-mod transport;
 
 use std::{
     io,
@@ -53,23 +46,23 @@ use tokio::{
     time::{Sleep, sleep, sleep_until},
 };
 
-pub(crate) use self::{
-    events::{DriverEvent, DriverEvents},
-    link::{Command, DriverEnds, DriverHandle, Report, SessionGuard},
-    tls::TlsClient,
-};
 use self::{
+    buffers::Input,
+    buffers::Outbox,
+    buffers::PlayBatching,
+    buffers::{MOMENT, ReadPacing},
     health::HealthSampler,
-    input::Input,
     link::Readiness,
-    outbox::Outbox,
-    play_batching::PlayBatching,
-    read_pacing::{MOMENT, ReadPacing},
     select::{FairSelect, SelectOutcome, SelectSources},
     sessions::Sessions,
+    socket::QuickAck,
+    socket::Transport,
     suspend::SuspendDetector,
-    tcp_options::QuickAck,
-    transport::Transport,
+};
+pub(crate) use self::{
+    link::{Command, DriverEnds, DriverHandle, Report, SessionGuard},
+    link::{DriverEvent, DriverEvents},
+    tls::TlsClient,
 };
 use super::{
     clock,

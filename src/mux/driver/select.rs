@@ -16,7 +16,7 @@ use tokio::{
     time::Sleep,
 };
 
-use super::{Command, Report, transport::Transport};
+use super::{Command, Report, socket::Transport};
 use crate::mux::delivery::Producer;
 
 /// What the driver is to do.

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Instant};
 
 use tokio::sync::oneshot;
 
-use super::{loss::LossCounter, read_pacing::Tally};
+use super::{buffers::Tally, health::LossCounter};
 use crate::mux::{
     delivery::{self, Producer},
     error::Error,

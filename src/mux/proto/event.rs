@@ -7,7 +7,7 @@ use rtsp_types::Method;
 use url::Url;
 
 use super::{
-    auth::{credentials::Credentials, permit::CredentialReport},
+    auth::credentials::{CredentialReport, Credentials},
     command::{RequestId, SessionKey},
     wire::{header::RtpInfo, server_text::ServerText},
 };

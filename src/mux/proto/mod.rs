@@ -48,7 +48,7 @@ pub mod wire;
 pub use self::{
     auth::{
         credentials::Credentials,
-        permit::{
+        credentials::{
             CredentialReport, CredentialStatus, CredentialWant, LeftChallenge, Permit,
             PermitReturn, Refusal, RefusalVerdict, Strength, Tag,
         },
@@ -57,7 +57,7 @@ pub use self::{
     command::{RequestId, SessionConfig, SessionKey, SessionRequest},
     connection::{
         Connection, ConnectionConfig,
-        measures::Measures,
+        status::Measures,
         status::{Backlog, Counters, HeadOfLine},
     },
     event::{
@@ -69,6 +69,6 @@ pub use self::{
         header::RtpInfo,
         sdp::{InvalidSdp, MediaStream, Presentation, SkipReason, SkippedMedia},
         server_text::ServerText,
-        wire_log::{Direction, WireMessage},
+        server_text::{Direction, WireMessage},
     },
 };

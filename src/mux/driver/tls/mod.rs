@@ -4,19 +4,27 @@
 //! adapter that has buffers and wakers of its own: the driver uses a TLS stream with the same calls
 //! as a socket.
 
-mod client;
-mod failure;
 mod verifier;
 
-use std::io::{self, BufRead, IoSlice, Write};
+use std::{
+    fmt,
+    io::{self, BufRead, IoSlice, Write},
+    net::IpAddr,
+    sync::Arc,
+    time::Duration,
+};
 
 use bytes::{Buf, BytesMut};
-use rustls::ClientConnection;
+use rustls::{
+    ClientConfig, ClientConnection, RootCertStore,
+    crypto::{CryptoProvider, ring},
+    pki_types::ServerName,
+};
+use tokio::{sync::OnceCell, task::spawn_blocking, time::timeout};
 
-pub(crate) use self::client::TlsClient;
-use self::failure::Breakdown;
+use self::verifier::{Breakdown, Verifier};
 use super::socket::Socket;
-use crate::mux::health::PathInfo;
+use crate::mux::{error::Error, health::PathInfo, server_key::ServerId, tls::TlsOptions};
 
 /// Bytes of ciphertext in one read. rustls alone would read 4 KiB at a time, which is four reads
 /// for a record.
@@ -73,7 +81,7 @@ impl TlsStream {
         Ok(())
     }
 
-    /// See [`Transport::try_read_buf`](super::transport::Transport::try_read_buf).
+    /// See [`Transport::try_read_buf`](super::socket::Transport::try_read_buf).
     pub(super) fn try_read_buf(&mut self, buffer: &mut BytesMut) -> io::Result<usize> {
         while self.plaintext == 0 {
             if self.is_closed {
@@ -121,7 +129,7 @@ impl TlsStream {
         Ok(())
     }
 
-    /// See [`Transport::try_write_vectored`](super::transport::Transport::try_write_vectored).
+    /// See [`Transport::try_write_vectored`](super::socket::Transport::try_write_vectored).
     pub(super) fn try_write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         self.flush()?;
         if self.session.wants_write() {
@@ -144,7 +152,7 @@ impl TlsStream {
         Ok(())
     }
 
-    /// See [`Transport::ready`](super::transport::Transport::ready). Also writes the rest of a
+    /// See [`Transport::ready`](super::socket::Transport::ready). Also writes the rest of a
     /// record, and what TLS itself has to send.
     pub(super) async fn ready(
         &mut self,
@@ -170,17 +178,17 @@ impl TlsStream {
         }
     }
 
-    /// See [`Transport::has_unread`](super::transport::Transport::has_unread).
+    /// See [`Transport::has_unread`](super::socket::Transport::has_unread).
     pub(super) fn has_unread(&self) -> bool {
         self.plaintext > 0 || !self.ciphertext.is_empty() || self.socket.has_unread()
     }
 
-    /// See [`Transport::path_info`](super::transport::Transport::path_info).
+    /// See [`Transport::path_info`](super::socket::Transport::path_info).
     pub(super) fn path_info(&self) -> Option<PathInfo> {
         self.socket.path_info()
     }
 
-    /// See [`Transport::acknowledge_at_once`](super::transport::Transport::acknowledge_at_once).
+    /// See [`Transport::acknowledge_at_once`](super::socket::Transport::acknowledge_at_once).
     pub(super) fn acknowledge_at_once(&self) {
         self.socket.acknowledge_at_once();
     }
@@ -212,5 +220,152 @@ impl Write for NonBlocking<'_> {
     }
 }
 
+/// Shared by all connections that are made with the same [`TlsOptions`]. It keeps the session
+/// tickets, with which a server resumes a TLS session without sending its certificate again.
+pub(crate) struct TlsClient {
+    options: TlsOptions,
+    /// Built by the first handshake.
+    config: OnceCell<Arc<ClientConfig>>,
+}
+
+impl TlsClient {
+    pub(crate) fn new(options: TlsOptions) -> Self {
+        Self {
+            options,
+            config: OnceCell::new(),
+        }
+    }
+
+    /// Makes the TLS handshake with `server` within `limit`, over the socket that `connecting`
+    /// returns. While that connects, the first call in a process reads the system's certificate
+    /// authorities, which takes some ten milliseconds.
+    pub(crate) async fn secure(
+        &self,
+        connecting: impl Future<Output = Result<Socket, Error>>,
+        server: &ServerId,
+        limit: Duration,
+    ) -> Result<TlsStream, Error> {
+        let configuring = self.config.get_or_try_init(|| self.configure());
+        let (socket, config) = tokio::try_join!(connecting, configuring)?;
+        let name = name_of(server).ok_or_else(|| verifier::no_name(server))?;
+        let session = ClientConnection::new(Arc::clone(config), name)
+            .map_err(|error| verifier::error(server, error.into()))?;
+        match timeout(limit, TlsStream::handshake(socket, session)).await {
+            Ok(outcome) => outcome.map_err(|breakdown| verifier::error(server, breakdown)),
+            Err(_) => Err(verifier::timed_out(server, limit)),
+        }
+    }
+
+    async fn configure(&self) -> Result<Arc<ClientConfig>, Error> {
+        let roots = match self.options.checks.authority {
+            true => self.roots().await?,
+            false => Arc::new(RootCertStore::empty()),
+        };
+        let provider = Arc::new(ring::default_provider());
+        self.config(provider, roots)
+            .map(Arc::new)
+            .map_err(|error| verifier::unusable(&error))
+    }
+
+    async fn roots(&self) -> Result<Arc<RootCertStore>, Error> {
+        let system = system_roots().await?;
+        if self.options.authorities().is_empty() {
+            return Ok(system);
+        }
+        let mut roots = RootCertStore::clone(&system);
+        roots.add_parsable_certificates(self.options.authorities().iter().cloned());
+        Ok(Arc::new(roots))
+    }
+
+    fn config(
+        &self,
+        provider: Arc<CryptoProvider>,
+        roots: Arc<RootCertStore>,
+    ) -> Result<ClientConfig, rustls::Error> {
+        let verifier = Verifier {
+            checks: self.options.checks,
+            roots,
+            trusted: self.options.authorities().to_vec(),
+            algorithms: provider.signature_verification_algorithms,
+        };
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(verifier));
+        match self.options.client() {
+            Some(client) => {
+                config.with_client_auth_cert(client.chain.clone(), client.key.clone_key())
+            }
+            None => Ok(config.with_no_client_auth()),
+        }
+    }
+}
+
+/// Leaves out tickets and keys.
+impl fmt::Debug for TlsClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("TlsClient").field(&self.options).finish()
+    }
+}
+
+/// The host name as certificates have it. An IP address is not sent to the server (RFC 6066, 3) and
+/// has no zone there, because zones are local to this machine.
+fn name_of(server: &ServerId) -> Option<ServerName<'static>> {
+    let host = server.host();
+    let address = host
+        .split_once('%')
+        .map_or(host, |(address, _zone)| address);
+    match address.parse::<IpAddr>() {
+        Ok(address) => Some(address.into()),
+        Err(_) => ServerName::try_from(host.to_owned()).ok(),
+    }
+}
+
+/// The certificate authorities that the system trusts: read once, from files.
+async fn system_roots() -> Result<Arc<RootCertStore>, Error> {
+    static SYSTEM: OnceCell<Arc<RootCertStore>> = OnceCell::const_new();
+
+    let load = || async { spawn_blocking(load_roots).await.map(Arc::new) };
+    let roots = SYSTEM.get_or_try_init(load).await;
+    roots.cloned().map_err(|_| Error::driver_died())
+}
+
+fn load_roots() -> RootCertStore {
+    let found = rustls_native_certs::load_native_certs();
+    for error in &found.errors {
+        tracing::warn!("trusted authorities: {error}");
+    }
+    let mut roots = RootCertStore::empty();
+    let (usable, useless) = roots.add_parsable_certificates(found.certs);
+    tracing::debug!("trusted authorities: {usable}, and {useless} that cannot be used");
+    roots
+}
+
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+mod client_tests {
+    use super::*;
+
+    fn named(host: &str) -> Option<ServerName<'static>> {
+        name_of(&ServerId::new(host, 322).unwrap())
+    }
+
+    #[test]
+    fn names_and_addresses_are_told_apart() {
+        let name = named("NVR.example").unwrap();
+        assert!(matches!(&name, ServerName::DnsName(_)), "{name:?}");
+        assert_eq!(name.to_str(), "nvr.example");
+        for (host, address) in [
+            ("10.0.0.1", "10.0.0.1"),
+            ("[fe80::1]", "fe80::1"),
+            ("fe80::1%eth0", "fe80::1"),
+        ] {
+            let name = named(host).unwrap();
+            assert!(matches!(&name, ServerName::IpAddress(_)), "{name:?}");
+            assert_eq!(name.to_str(), address);
+        }
+        assert_eq!(named("-nvr-"), None);
+    }
+}

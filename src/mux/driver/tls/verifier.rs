@@ -1,9 +1,9 @@
-//! Verifies a server's certificate.
+//! Verifies a server's certificate, and says why a handshake has failed.
 
-use std::sync::Arc;
+use std::{fmt, io, sync::Arc, time::Duration};
 
 use rustls::{
-    CertificateError, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
+    CertificateError, DigitallySignedStruct, RootCertStore, SignatureScheme,
     client::{
         danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
         verify_server_cert_signed_by_trust_anchor, verify_server_name,
@@ -13,7 +13,12 @@ use rustls::{
     server::ParsedCertificate,
 };
 
-use crate::mux::tls::CertificateChecks;
+use crate::mux::{
+    error::{Error, ErrorKind, Initiator, Scope, TlsFailure},
+    proto::ServerText,
+    server_key::ServerId,
+    tls::CertificateChecks,
+};
 
 /// The most expiry dates that are ignored in one chain; real chains are shorter.
 const MAX_DATES: usize = 8;
@@ -38,7 +43,7 @@ impl Verifier {
         certificate: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
-    ) -> Result<(), Error> {
+    ) -> Result<(), rustls::Error> {
         let parsed = ParsedCertificate::try_from(certificate)?;
         let mut time = now;
         for _ in 0..MAX_DATES {
@@ -50,7 +55,7 @@ impl Verifier {
                 self.algorithms.all,
             );
             let flaw = match verdict {
-                Err(Error::InvalidCertificate(flaw)) => flaw,
+                Err(rustls::Error::InvalidCertificate(flaw)) => flaw,
                 verdict => return verdict,
             };
             time = match flaw {
@@ -80,8 +85,10 @@ impl Verifier {
     /// not be verified.
     fn unless_any_will_do(
         &self,
-        verify: impl FnOnce(&WebPkiSupportedAlgorithms) -> Result<HandshakeSignatureValid, Error>,
-    ) -> Result<HandshakeSignatureValid, Error> {
+        verify: impl FnOnce(
+            &WebPkiSupportedAlgorithms,
+        ) -> Result<HandshakeSignatureValid, rustls::Error>,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
         match self.checks == CertificateChecks::NONE {
             true => Ok(HandshakeSignatureValid::assertion()),
             false => verify(&self.algorithms),
@@ -134,7 +141,7 @@ impl ServerCertVerifier for Verifier {
         name: &ServerName<'_>,
         _ocsp_response: &[u8],
         now: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
+    ) -> Result<ServerCertVerified, rustls::Error> {
         if self.checks != CertificateChecks::NONE {
             self.check_issuer_and_dates(certificate, intermediates, now)?;
         }
@@ -149,7 +156,7 @@ impl ServerCertVerifier for Verifier {
         message: &[u8],
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
         self.unless_any_will_do(|algorithms| {
             verify_tls12_signature(message, certificate, signature, algorithms)
         })
@@ -160,7 +167,7 @@ impl ServerCertVerifier for Verifier {
         message: &[u8],
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
         self.unless_any_will_do(|algorithms| {
             verify_tls13_signature(message, certificate, signature, algorithms)
         })
@@ -168,5 +175,244 @@ impl ServerCertVerifier for Verifier {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.algorithms.supported_schemes()
+    }
+}
+
+/// The most names of a certificate that an error shows.
+const MAX_NAMES: usize = 4;
+
+/// Why a TLS session cannot go on.
+#[derive(Debug)]
+pub(super) enum Breakdown {
+    /// The socket's error. `WouldBlock` is not a failure.
+    Io(io::Error),
+    Tls(rustls::Error),
+    /// The server closed the connection.
+    Closed,
+}
+
+impl From<io::Error> for Breakdown {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+impl From<rustls::Error> for Breakdown {
+    fn from(error: rustls::Error) -> Self {
+        Self::Tls(error)
+    }
+}
+
+/// After the handshake a TLS error ends the connection like any other error.
+impl From<Breakdown> for io::Error {
+    fn from(breakdown: Breakdown) -> Self {
+        match breakdown {
+            Breakdown::Io(error) => error,
+            Breakdown::Tls(error) => Self::other(format!("TLS: {}", shown(&error))),
+            Breakdown::Closed => io::ErrorKind::UnexpectedEof.into(),
+        }
+    }
+}
+
+/// The error of a handshake with `server`.
+pub(super) fn error(server: &ServerId, breakdown: Breakdown) -> Error {
+    match breakdown {
+        Breakdown::Io(error) => {
+            let what = format!("the connection broke in the handshake: {error}");
+            failed(server, TlsFailure::Interrupted, &what)
+        }
+        Breakdown::Closed => failed(
+            server,
+            TlsFailure::Interrupted,
+            "the server closed the connection in the handshake; it may not speak TLS on this port",
+        ),
+        Breakdown::Tls(error) => {
+            let (failure, what) = explain(server, error);
+            failed(server, failure, &what)
+        }
+    }
+}
+
+/// The handshake took longer than `limit`.
+pub(super) fn timed_out(server: &ServerId, limit: Duration) -> Error {
+    let what =
+        format!("the handshake did not end within {limit:?}; it may not speak TLS on this port");
+    failed(server, TlsFailure::TimedOut, &what)
+}
+
+/// No certificate can be issued for the name of this host.
+pub(super) fn no_name(server: &ServerId) -> Error {
+    let what = "the host's name is none that a certificate could be for";
+    failed(server, TlsFailure::WrongName, what)
+}
+
+/// No TLS client can be built from the options.
+pub(super) fn unusable(error: &rustls::Error) -> Error {
+    Error::new(
+        ErrorKind::Options,
+        Scope::Session,
+        Initiator::User,
+        format!("the TLS options cannot be used: {error}"),
+    )
+}
+
+fn failed(server: &ServerId, failure: TlsFailure, what: &str) -> Error {
+    Error::new(
+        ErrorKind::Tls(failure),
+        Scope::Connection,
+        Initiator::Server,
+        format!("no TLS connection to {server}: {what}"),
+    )
+}
+
+fn explain(server: &ServerId, error: rustls::Error) -> (TlsFailure, String) {
+    use rustls::Error as E;
+    match error {
+        E::InvalidCertificate(flaw) => explain_certificate(server, flaw),
+        E::NoCertificatesPresented => (
+            TlsFailure::Certificate,
+            "the server shows no certificate".to_owned(),
+        ),
+        E::InvalidMessage(_) => (
+            TlsFailure::NotTls,
+            "what answers on this port does not speak TLS".to_owned(),
+        ),
+        E::AlertReceived(alert) => (
+            TlsFailure::Refused,
+            format!("the server refuses the handshake: {alert:?}"),
+        ),
+        E::PeerIncompatible(what) => (
+            TlsFailure::Refused,
+            format!("the server cannot do what is needed (TLS 1.2 or later): {what:?}"),
+        ),
+        error => (
+            TlsFailure::Refused,
+            format!("the handshake failed: {}", shown(&error)),
+        ),
+    }
+}
+
+fn explain_certificate(server: &ServerId, flaw: CertificateError) -> (TlsFailure, String) {
+    use CertificateError as C;
+    match flaw {
+        C::UnknownIssuer => (
+            TlsFailure::UnknownAuthority,
+            "no trusted authority has issued its certificate".to_owned(),
+        ),
+        C::NotValidForName => (TlsFailure::WrongName, not_for(server, &[])),
+        C::NotValidForNameContext { presented, .. } => {
+            (TlsFailure::WrongName, not_for(server, &presented))
+        }
+        C::Expired => (
+            TlsFailure::Expired,
+            "its certificate has expired".to_owned(),
+        ),
+        C::ExpiredContext { time, not_after } => {
+            let over = time.as_secs().saturating_sub(not_after.as_secs());
+            let what = format!("its certificate expired {} ago", span(over));
+            (TlsFailure::Expired, what)
+        }
+        C::NotValidYet => (
+            TlsFailure::NotYetValid,
+            "its certificate is not valid yet; is the clock right?".to_owned(),
+        ),
+        C::NotValidYetContext { time, not_before } => {
+            let left = not_before.as_secs().saturating_sub(time.as_secs());
+            let what = format!(
+                "its certificate will not be valid for another {}; is the clock right?",
+                span(left)
+            );
+            (TlsFailure::NotYetValid, what)
+        }
+        flaw if claims_authority(&flaw) => (
+            TlsFailure::UnknownAuthority,
+            "its certificate is an authority's, and not one of those that are trusted".to_owned(),
+        ),
+        flaw => (
+            TlsFailure::Certificate,
+            format!("its certificate cannot be used: {}", shown(&flaw)),
+        ),
+    }
+}
+
+/// An error of the TLS library, which may quote what the peer has sent.
+fn shown(error: &dyn fmt::Display) -> ServerText {
+    ServerText::of_identifier(&error.to_string())
+}
+
+/// The names come from the peer: they are escaped, and their number is limited.
+fn not_for(server: &ServerId, names: &[String]) -> String {
+    let host = server.host();
+    if names.is_empty() {
+        return format!("its certificate has no name, and so is not for {host}");
+    }
+    let shown: Vec<_> = names
+        .iter()
+        .take(MAX_NAMES)
+        .map(|name| name.escape_debug().take(80).collect::<String>())
+        .collect();
+    let more = match names.len() - shown.len() {
+        0 => String::new(),
+        more => format!(" and {more} others"),
+    };
+    let names = shown.join(", ");
+    format!("its certificate is not for {host}, but for {names}{more}")
+}
+
+fn span(seconds: u64) -> String {
+    match seconds {
+        0..120 => format!("{seconds} s"),
+        120..7_200 => format!("{} minutes", seconds / 60),
+        7_200..172_800 => format!("{} hours", seconds / 3_600),
+        _ => format!("{} days", seconds / 86_400),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustls::pki_types::UnixTime;
+
+    use super::*;
+
+    fn text(error: rustls::Error) -> (ErrorKind, String) {
+        let server = ServerId::new("nvr", 322).unwrap();
+        let error = super::error(&server, error.into());
+        (error.kind(), error.to_string())
+    }
+
+    #[test]
+    fn a_certificate_that_is_refused_says_why() {
+        let time = |seconds| UnixTime::since_unix_epoch(Duration::from_secs(seconds));
+        let expired = CertificateError::ExpiredContext {
+            time: time(10 * 86_400),
+            not_after: time(7 * 86_400),
+        };
+        let (kind, shown) = text(expired.into());
+        assert_eq!(kind, ErrorKind::Tls(TlsFailure::Expired));
+        assert_eq!(
+            shown,
+            "no TLS connection to nvr:322: its certificate expired 3 days ago"
+        );
+        let other = CertificateError::NotValidForNameContext {
+            expected: "nvr".try_into().unwrap(),
+            presented: vec!["a\r\nb".to_owned(); 9],
+        };
+        let (kind, shown) = text(other.into());
+        assert_eq!(kind, ErrorKind::Tls(TlsFailure::WrongName));
+        assert!(shown.contains(r"a\r\nb"), "{shown}");
+        assert!(shown.ends_with("and 5 others"), "{shown}");
+    }
+
+    #[test]
+    fn spans_are_told_in_what_they_are_many_of() {
+        for (seconds, shown) in [
+            (0, "0 s"),
+            (119, "119 s"),
+            (120, "2 minutes"),
+            (7_200, "2 hours"),
+            (172_800, "2 days"),
+        ] {
+            assert_eq!(span(seconds), shown);
+        }
     }
 }

@@ -1,10 +1,22 @@
-//! A user name and a password, in a type that cannot leak them by accident.
+//! A user name and a password, in a type that cannot leak them by accident, and the permits to use
+//! them.
 //!
 //! Nothing here is ever printed: neither `Debug` nor an error shows the user, the password or the
 //! length of either. The values leave only through [`Credentials::user`] and the password accessor
 //! of the digest computation.
+//!
+//! # Permits
+//!
+//! Cameras lock accounts after a few wrong passwords (fault F22). So until a server has accepted
+//! the credentials, a connection asks for a permit before it sends a request that may end in a try
+//! of the password. `policy/credential_gate.rs` decides for all connections together.
 
-use std::fmt;
+use std::{
+    collections::hash_map::DefaultHasher,
+    fmt,
+    hash::{Hash as _, Hasher as _},
+    time::Instant,
+};
 
 /// A user name and a password for one server.
 ///
@@ -88,6 +100,188 @@ impl fmt::Display for InvalidCredentials {
 }
 
 impl std::error::Error for InvalidCredentials {}
+
+/// A hash of a URI, realm or nonce: tells two of them apart, and shows nothing of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Tag(u64);
+
+impl Tag {
+    /// The tag of a text.
+    pub fn of(text: &str) -> Self {
+        let mut hasher = DefaultHasher::new();
+        text.hash(&mut hasher);
+        Self(hasher.finish())
+    }
+}
+
+/// How strong an authentication is, weakest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Strength {
+    /// The password in clear text.
+    Basic,
+    /// Digest with MD5.
+    Md5,
+    /// Digest with SHA-256.
+    Sha256,
+    /// Digest with SHA-512-256.
+    Sha512,
+}
+
+/// A request that waits for a permit to use the credentials.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CredentialWant {
+    /// The presentation it belongs to.
+    pub uri: Tag,
+    /// The server has refused it with a stronger algorithm than it would use now.
+    pub is_weaker: bool,
+    /// The server has accepted the credentials for this presentation before.
+    pub was_accepted: bool,
+}
+
+/// A permit to use the credentials for one request: first without them, then with them once the
+/// server has asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Permit {
+    /// The presentation of the request.
+    pub uri: Tag,
+    /// Use an algorithm weaker than this one, if the server offers one: this one was refused.
+    pub below: Option<Strength>,
+    /// Use none stronger than this one, if the server offers it: a stronger one is known to fail.
+    pub ceiling: Option<Strength>,
+    /// The server is known to close connections after a 401.
+    pub closes_behind_401: bool,
+}
+
+/// What all connections together know of the credentials of this server and user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CredentialStatus {
+    /// The server has not accepted them. Requests that carry them need a permit; where
+    /// `is_exclusive`, so do those that may be answered with a challenge.
+    Unproven {
+        /// Two challenges at a time would invalidate each other.
+        is_exclusive: bool,
+    },
+    /// This connection may try the credentials.
+    Permitted(Permit),
+    /// The server has accepted them; with this algorithm, if it had refused a stronger one.
+    Proven(Option<Strength>),
+    /// Answers the last question: the credentials are not tried before this time.
+    Refused {
+        /// When they may be tried again.
+        until: Instant,
+        /// True if the server has refused them; false if its answers so far say nothing about them
+        /// (404, 503).
+        was_refused: bool,
+    },
+    /// Answers the last question: not yet. The connection asks again at this time.
+    AskAgain {
+        /// When to ask again.
+        at: Instant,
+    },
+}
+
+impl Default for CredentialStatus {
+    fn default() -> Self {
+        Self::Unproven {
+            is_exclusive: false,
+        }
+    }
+}
+
+/// Why a connection returns a permit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PermitReturn {
+    /// No request with the credentials was sent, and none is wanted any more.
+    Unused,
+    /// The answer to the request says nothing about the credentials (404, 503).
+    Undecided,
+    /// The answer does not count as a try: the nonce was stale.
+    Excused,
+    /// There is no answer so far.
+    Unanswered,
+    /// The server closed the connection after its 401, and may not have read the try.
+    Unseen,
+}
+
+/// A 401 to a request which, as far as this connection knows, can only be due to the credentials.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// The presentation of the request.
+    pub uri: Tag,
+    /// The realm whose challenge was answered.
+    pub realm: Tag,
+    /// The nonce that was answered.
+    pub nonce: Tag,
+    /// The server has sent the same nonce again: it uses one nonce for good.
+    pub is_same_nonce: bool,
+    /// The server made the answered challenge after this time.
+    pub challenged: Instant,
+    /// The algorithm.
+    pub strength: Strength,
+    /// The 401 also offers a weaker algorithm.
+    pub offers_weaker: bool,
+}
+
+/// The verdict on a [`Refusal`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RefusalVerdict {
+    /// The refusal counts.
+    Refused {
+        /// Ask for a permit to repeat the request with a weaker algorithm of the same answer.
+        try_weaker: bool,
+    },
+    /// Another connection was challenged meanwhile: answer the newest challenge.
+    Excused,
+}
+
+/// A challenge that was not answered when its connection ended. The next connection can answer it.
+#[derive(Clone)]
+pub struct LeftChallenge {
+    /// The `WWW-Authenticate` values.
+    pub(super) header: String,
+    pub(super) came: Instant,
+    /// The presentations that got it, and their requests.
+    pub(super) spaces: Vec<Tag>,
+    pub(super) requests: Vec<Tag>,
+}
+
+/// Leaves out the challenge: its nonce is half of a digest.
+impl fmt::Debug for LeftChallenge {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LeftChallenge")
+            .field("came", &self.came)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a connection reports of the credentials.
+#[derive(Debug)]
+pub enum CredentialReport {
+    /// Requests wait for a permit.
+    Wanted(Vec<CredentialWant>),
+    /// A request with the credentials was sent under the permit.
+    Tried(Tag),
+    /// The server has accepted them.
+    Proven(Strength),
+    /// The server has answered a request without credentials, and not with 401.
+    NotAsked,
+    /// The connection does not need the permit any more.
+    Returned(PermitReturn),
+    /// Answered by
+    /// [`handle_refusal_verdict`](crate::mux::proto::Connection::handle_refusal_verdict).
+    Refused(Refusal),
+    /// The server sent a challenge.
+    Challenged {
+        /// To a request about this presentation.
+        presentation: Option<Tag>,
+        /// Its realm.
+        realm: Tag,
+        /// Its nonce.
+        nonce: Tag,
+    },
+    /// The connection ends with challenges that the next one can answer.
+    Left(Vec<LeftChallenge>),
+}
 
 #[cfg(test)]
 mod tests {

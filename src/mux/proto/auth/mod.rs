@@ -20,9 +20,6 @@
 
 pub(crate) mod challenge;
 pub(crate) mod credentials;
-pub(crate) mod digest;
-pub(crate) mod permit;
-mod realm;
 pub(crate) mod realms;
 
 use std::{
@@ -34,9 +31,9 @@ use std::{
 use self::{
     challenge::Scheme,
     credentials::Credentials,
-    permit::{LeftChallenge, Strength, Tag},
-    realm::{Nonce, Offer, Realm, Reuse},
+    credentials::{LeftChallenge, Strength, Tag},
     realms::Realms,
+    realms::{Nonce, Offer, Realm, Reuse},
 };
 
 /// The most realms of one connection; a recorder has as many as it has cameras.
@@ -268,7 +265,7 @@ impl Authenticator {
         let offer = realm.choose(below, ceiling)?;
         let strength = offer.scheme.strength();
         let value = match &mut offer.scheme {
-            Scheme::Digest(client) => digest::answer(
+            Scheme::Digest(client) => challenge::answer(
                 client,
                 &self.credentials,
                 asked.method,
@@ -527,7 +524,7 @@ impl Authenticator {
         let known = self.realms.iter().position(|realm| realm.tag == tag);
         let fresh = |this: &mut Self| {
             this.cnonces += 1;
-            let cnonce = digest::cnonce(this.cnonce_seed, this.cnonces - 1);
+            let cnonce = challenge::cnonce(this.cnonce_seed, this.cnonces - 1);
             let offers = offers.into_iter().map(|scheme| Offer {
                 scheme,
                 cnonce: cnonce.clone(),

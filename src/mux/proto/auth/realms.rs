@@ -11,9 +11,13 @@
 //! That request goes alone, and the others wait for its answer: at first contact with a server of
 //! one realm this costs one request and one round trip. gst-rtsp-server 1.22 over TLS answers the
 //! second of two such requests in one TLS record only when it receives more data.
-//! such requests in one record only when it is sent something more.
 
-use super::permit::Tag;
+use std::{collections::VecDeque, time::Instant};
+
+use super::{
+    challenge::Scheme,
+    credentials::{Strength, Tag},
+};
 
 /// The number of presentations with the same realm that show that the server has only one.
 const ENOUGH: usize = 2;
@@ -64,6 +68,125 @@ impl Realms {
     /// True if one request without credentials at a time is to find out.
     pub(super) fn is_open(&self) -> bool {
         !self.has_several && self.unchallenged < MOST_UNCHALLENGED && !self.is_one()
+    }
+}
+
+/// The most nonces of a realm that are remembered, so that the count goes on if one comes back.
+const REMEMBERED_NONCES: usize = 8;
+
+/// Whether a nonce of a realm is good for more than one request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reuse {
+    Unknown,
+    Works,
+    /// A nonce was stale at its second use, perhaps because of its age.
+    Expires,
+    /// This nonce was refused at its second use, perhaps because of its age.
+    Doubtful(Tag),
+    Never,
+}
+
+/// One algorithm that a challenge offers.
+#[derive(Debug)]
+pub(super) struct Offer {
+    pub(super) scheme: Scheme,
+    /// One cnonce per challenge, not per request. RFC 2617, 3.2.2.2 makes the session key of
+    /// `-sess` with the cnonce of the first request; others make a key for each request. With a
+    /// constant cnonce both give the same.
+    pub(super) cnonce: String,
+}
+
+/// The offers of one nonce, the strongest first.
+#[derive(Debug)]
+pub(super) struct Nonce {
+    pub(super) tag: Tag,
+    pub(super) offers: Vec<Offer>,
+    pub(super) uses: u32,
+}
+
+/// One realm and its newest challenge.
+#[derive(Debug)]
+pub(super) struct Realm {
+    pub(super) tag: Tag,
+    pub(super) current: Nonce,
+    /// The header as it was received.
+    pub(super) header: String,
+    pub(super) came: Instant,
+    /// No request has answered the challenge yet.
+    pub(super) is_unanswered: bool,
+    /// The nonces before it, oldest first.
+    earlier: VecDeque<Nonce>,
+    pub(super) challenges: u64,
+    pub(super) reuse: Reuse,
+}
+
+impl Realm {
+    /// A realm whose first challenge `came` at this time; its header is set by the caller.
+    pub(super) fn new(tag: Tag, nonce: Nonce, came: Instant) -> Self {
+        Self {
+            tag,
+            current: nonce,
+            header: String::new(),
+            came,
+            is_unanswered: true,
+            earlier: VecDeque::new(),
+            challenges: 1,
+            reuse: Reuse::Unknown,
+        }
+    }
+
+    /// The offer to answer: the strongest that is allowed, or the strongest of all.
+    pub(super) fn choose(
+        &mut self,
+        below: Option<Strength>,
+        ceiling: Option<Strength>,
+    ) -> Option<&mut Offer> {
+        let is_allowed = |offer: &Offer| {
+            let strength = offer.scheme.strength();
+            below.is_none_or(|below| strength < below)
+                && ceiling.is_none_or(|ceiling| strength <= ceiling)
+        };
+        let offers = &mut self.current.offers;
+        let at = offers.iter().position(is_allowed).unwrap_or(0);
+        offers.get_mut(at)
+    }
+
+    /// Takes a newer nonce. If it is one that was used before, its count goes on.
+    pub(super) fn renew(&mut self, fresh: Nonce) {
+        let known = self.earlier.iter().position(|old| old.tag == fresh.tag);
+        let next = known
+            .and_then(|at| self.earlier.remove(at))
+            .unwrap_or(fresh);
+        if self.earlier.len() == REMEMBERED_NONCES {
+            self.earlier.pop_front();
+        }
+        let old = std::mem::replace(&mut self.current, next);
+        self.earlier.push_back(old);
+        self.challenges += 1;
+    }
+
+    pub(super) fn is_basic(&self) -> bool {
+        let first = self.current.offers.first();
+        first.is_some_and(|offer| matches!(offer.scheme, Scheme::Basic { .. }))
+    }
+
+    /// A nonce that had been used before was stale.
+    pub(super) fn on_stale(&mut self) {
+        self.reuse = match self.reuse {
+            Reuse::Works => Reuse::Unknown,
+            Reuse::Unknown => Reuse::Expires,
+            known => known,
+        };
+    }
+
+    /// A nonce was refused that had been used before, or that was no longer the newest.
+    pub(super) fn on_reuse_refused(&mut self, nonce: Tag) {
+        self.reuse = match self.reuse {
+            Reuse::Works => Reuse::Unknown,
+            Reuse::Unknown | Reuse::Expires => Reuse::Doubtful(nonce),
+            Reuse::Doubtful(other) if other != nonce => Reuse::Never,
+            known => known,
+        };
     }
 }
 

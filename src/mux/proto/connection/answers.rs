@@ -8,10 +8,9 @@ use rtsp_types::Method;
 use super::{
     Connection, Health, Session, SessionPhase,
     channels::{ChannelPair, Collision, Grant, PayloadTypes},
-    draft::{Draft, Purpose},
-    keep_alive,
+    liveness::means_unsupported,
     matching::{Match, is_description},
-    requests::Outstanding,
+    requests::{Draft, Outstanding, Purpose},
     sending::REPLACED,
     sources::SourcePolicy,
 };
@@ -510,7 +509,7 @@ fn status_of(kind: &FailureKind) -> Option<u16> {
 }
 
 fn is_unsupported(kind: &FailureKind) -> bool {
-    matches!(kind, FailureKind::Status { code, .. } if keep_alive::means_unsupported(*code))
+    matches!(kind, FailureKind::Status { code, .. } if means_unsupported(*code))
 }
 
 fn described(response: &Message, first: FirstAsked) -> Reply {

@@ -20,13 +20,12 @@ use url::Url;
 
 use super::{
     ConnectionConfig,
-    draft::{Draft, Purpose},
-    requests::{Outstanding, RequestTable},
+    requests::{Draft, Outstanding, Purpose, RequestTable},
 };
 use crate::mux::proto::{
     auth::{
         Answered, Asked, Authenticator, Authorization,
-        permit::{
+        credentials::{
             CredentialReport, CredentialStatus, CredentialWant, LeftChallenge, PermitReturn,
             Strength, Tag,
         },

@@ -1,5 +1,8 @@
-//! Losses of framing: bytes that belong to no frame or message, and frames that are shorter than
-//! their length.
+//! Interleaved frames, and the losses of framing between them.
+//!
+//! # Losses
+//!
+//! Bytes that belong to no frame or message, and frames that are shorter than their length.
 //!
 //! Some cameras send stray bytes between frames every two seconds, for hours (Canon VB-H47). If the
 //! next frame is found at once, that costs next to nothing, so the number of losses is not limited.
@@ -13,16 +16,25 @@
 //!
 //! [`Limits::resync`]: crate::mux::proto::Limits::resync
 //! [`Timeouts::resync`]: crate::mux::proto::Timeouts::resync
+//!
+//! # Frames
+//!
+//! The table of channels judges each frame. RTP packets with a payload type that the description of their stream does not name (fault F41) are
+//! not delivered: a channel that another session had before may bring packets of that session's media.
+//! But if a camera sends nothing else, its description is wrong, and the session can report why it
+//! gets no media.
 
 use std::{
     collections::VecDeque,
     time::{Duration, Instant},
 };
 
-use super::{Connection, Timer};
+use bytes::Bytes;
+
+use super::{Connection, Timer, channels::FrameVerdict};
 use crate::mux::proto::{
     command::SessionKey,
-    event::{CloseReason, FramingLoss},
+    event::{CloseReason, Event, FramingLoss, Packet, Undescribed},
 };
 
 /// A loss so soon after another one is the same loss: stray bytes may look like a frame, whose end
@@ -194,4 +206,69 @@ pub(super) struct Read {
     pub(super) left: usize,
     /// The bytes left are the beginning of a unit, or the bytes that follow are its end.
     pub(super) is_mid_unit: bool,
+}
+
+/// The most streams that are kept until the driver polls them, which it does after each read.
+const MOST_UNDESCRIBED: usize = 64;
+
+impl Connection {
+    /// The packet in a frame, if no event has to come before it.
+    #[inline]
+    pub(super) fn on_frame(&mut self, now: Instant, channel: u8, payload: Bytes) -> Option<Packet> {
+        match self.channels.judge(channel, &payload, now) {
+            FrameVerdict::Deliver {
+                session,
+                stream,
+                kind,
+            } => {
+                let packet = Packet {
+                    session,
+                    stream: stream as usize,
+                    kind,
+                    payload,
+                };
+                if self.events.is_empty() {
+                    return Some(packet);
+                }
+                self.events.push_back(Event::Packet(packet));
+            }
+            FrameVerdict::Unknown => {
+                self.counters.unknown_frames += 1;
+                self.on_unasked(now);
+            }
+            FrameVerdict::Foreign => self.counters.foreign_frames += 1,
+            FrameVerdict::OtherType {
+                session,
+                stream,
+                payload_type,
+            } => {
+                self.counters.foreign_frames += 1;
+                let stream = stream as usize;
+                self.note_undescribed(session, stream, payload_type);
+            }
+            FrameVerdict::Quarantined => self.counters.late_frames += 1,
+        }
+        None
+    }
+
+    /// Packets since the last call that were not delivered because of their payload types.
+    pub fn poll_undescribed(&mut self) -> Option<Undescribed> {
+        self.undescribed.pop()
+    }
+
+    fn note_undescribed(&mut self, session: SessionKey, stream: usize, payload_type: u8) {
+        let mut known = self.undescribed.iter_mut();
+        let is_it = |it: &&mut Undescribed| it.session == session && it.stream == stream;
+        if let Some(known) = known.find(is_it) {
+            known.payload_type = payload_type;
+            known.count += 1;
+        } else if self.undescribed.len() < MOST_UNDESCRIBED {
+            self.undescribed.push(Undescribed {
+                session,
+                stream,
+                payload_type,
+                count: 1,
+            });
+        }
+    }
 }

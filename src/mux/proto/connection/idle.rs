@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use super::{
     Connection, ConnectionPhase, Timer,
-    draft::{Draft, Purpose},
+    requests::{Draft, Purpose},
 };
 use crate::mux::proto::event::{CloseReason, Event, Retirement};
 

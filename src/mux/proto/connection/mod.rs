@@ -1,40 +1,30 @@
 //! The connection's state machine: its fields, and the commands, inputs and outputs of the contract
 //! (getters: `status`).
 //!
-//! The mechanisms are in the submodules: `sending` decides which requests may be written,
-//! `authorizer` which may carry the credentials, `unauthorized` what a 401 means, `matching` which
-//! request an answer belongs to, `answers` what the answer means, `fence` what a missing answer
-//! means, `teardown` how sessions and the connection end, `describe_batch` what may follow a
-//! DESCRIBE, `frames` what happens to each frame, `framing` what bytes mean that belong to no
-//! unit, `idle` what may happen on a connection without references, `liveness` what is due when, `probe` how the server
-//! reacts to a failing DESCRIBE, and `server_requests` answers the server's own requests.
+//! The mechanisms are in the submodules: `sending` decides which requests may be written, `describes`
+//! what may be sent beside a DESCRIBE, `authorizer` which requests may carry the credentials,
+//! `unauthorized` what a 401 means, `matching` which request an answer belongs to, `answers` what the
+//! answer means, `fence` what a missing answer means and how the server reacts to a failing DESCRIBE,
+//! `teardown` how sessions and the connection end, `framing` what happens to each frame and to bytes
+//! that belong to none, `idle` what may happen on a connection without references, `liveness` what is
+//! due when, and `server_requests` answers the server's own requests.
 
-pub(crate) mod answered;
 mod answers;
 mod authorizer;
 pub(crate) mod channels;
-mod describe_batch;
-pub(crate) mod describe_window;
-pub(crate) mod draft;
+mod describes;
 mod fence;
-mod first_asked;
-mod frames;
 mod framing;
 mod idle;
-pub(crate) mod keep_alive;
 mod liveness;
 mod matching;
-pub(crate) mod measures;
-mod probe;
 pub(crate) mod requests;
 mod sending;
 mod server_requests;
 pub(crate) mod session;
-pub(crate) mod sessions;
 pub(crate) mod sources;
 pub(crate) mod status;
 mod teardown;
-pub(crate) mod timers;
 mod unauthorized;
 
 use std::{
@@ -46,31 +36,31 @@ use bytes::{Bytes, BytesMut};
 use rtsp_types::Method;
 
 use self::{
-    answered::AnswerHistory,
     authorizer::Authorizer,
     channels::ChannelTable,
-    describe_batch::DescribeBatch,
-    describe_window::DescribeWindow,
-    draft::Draft,
+    describes::DescribeBatch,
+    describes::DescribeWindow,
+    describes::FirstUrl,
     fence::Fences,
-    first_asked::FirstUrl,
+    fence::Probe,
     framing::{Framing, Read, is_sound},
     idle::{Health, Idle},
-    keep_alive::Means,
-    measures::Meter,
-    probe::Probe,
+    liveness::Means,
+    liveness::{Timer, TimerTable},
+    matching::AnswerHistory,
+    requests::Draft,
     requests::RequestTable,
     server_requests::StormGuard,
+    session::SessionTable,
     session::{Session, SessionPhase, TeardownState},
-    sessions::SessionTable,
     sources::SourcePolicy,
     status::Counters,
-    timers::{Timer, TimerTable},
+    status::Meter,
 };
 use super::{
     auth::{
         credentials::Credentials,
-        permit::{CredentialStatus, LeftChallenge},
+        credentials::{CredentialStatus, LeftChallenge},
         realms::Realms,
     },
     command::{RequestId, SessionConfig, SessionKey, SessionRequest},
@@ -83,7 +73,7 @@ use super::{
         codec::{Decoder, Unit, write_frame},
         header::{Methods, parse_cseq, parse_session},
         message::{Message, StartLine},
-        wire_log::WireMessage,
+        server_text::WireMessage,
     },
 };
 

@@ -1,4 +1,4 @@
-//! Requests that are on the wire, and their deadlines.
+//! A request: what it is for and whose it is, and its deadlines once it is on the wire.
 //!
 //! Answers are found by CSeq, never by position: media flows between them, servers answer out of
 //! order, and some do not answer at all. Two rules exist because of servers that process the
@@ -24,12 +24,9 @@ use std::{
 use rtsp_types::Method;
 use url::Url;
 
-use super::{
-    draft::{Draft, Purpose},
-    status::HeadOfLine,
-};
+use super::status::HeadOfLine;
 use crate::mux::proto::{
-    auth::Answered,
+    auth::{Answered, AuthTrail},
     command::{RequestId, SessionKey},
 };
 
@@ -408,6 +405,55 @@ impl RequestTable {
             front.front_since.get_or_insert(now);
         }
     }
+}
+
+/// The purpose of a request, which decides what its answer means.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    Describe,
+    Setup {
+        stream: usize,
+        /// The RTP channel asked for; the RTCP channel is the next one.
+        asked: u8,
+        payload_types: Vec<u8>,
+    },
+    Play,
+    Pause,
+    Teardown,
+    /// Keeps a session alive.
+    KeepAlive,
+    /// Checks that the server still answers: before reuse, or in silence.
+    Ping,
+    /// Its answer shows that the server has ignored all unanswered requests before it.
+    Fence,
+    /// A DESCRIBE of a resource that does not exist; what counts is what the server does with the
+    /// connection.
+    Probe,
+    /// Its answer shows that the connection has survived the probe before it.
+    ProbeFence,
+    /// Ends a session without an owner: its id came with the late answer to an ignored SETUP.
+    Undo {
+        id: String,
+    },
+}
+
+/// A request that can be written; again, if it gets a 401.
+#[derive(Clone, Debug)]
+pub(crate) struct Draft {
+    pub(crate) method: Method,
+    pub(crate) url: Url,
+    pub(crate) purpose: Purpose,
+    /// The session of the request; `None` if it is the connection's own.
+    pub(crate) session: Option<SessionKey>,
+    /// The caller to notify; `None` if there is none any more.
+    pub(crate) caller: Option<RequestId>,
+    pub(crate) deadline: Duration,
+    /// How long its caller waits, if less than that.
+    pub(crate) patience: Option<Duration>,
+    /// The 401s that the request got.
+    pub(crate) auth: AuthTrail,
+    /// True if it was sent before and ignored.
+    pub(crate) is_repeated: bool,
 }
 
 #[cfg(test)]

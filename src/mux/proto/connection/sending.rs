@@ -11,7 +11,7 @@ use url::Url;
 use super::{
     Connection, ConnectionPhase, Health, Timer,
     authorizer::AuthorizationGate,
-    draft::{Draft, Purpose},
+    requests::{Draft, Purpose},
     session::{Session, SessionPhase},
 };
 use crate::mux::proto::{

@@ -1,12 +1,17 @@
 //! What can be read off a connection: its phase, unanswered requests, counters, and what it knows of
 //! its server.
+//!
+//! It measures the round trip to the server, and the server's own time for a request. Placement uses
+//! both. Over a long path one connection serves as well as many; a server that
+//! processes the requests of a connection one by one, and slowly, is used over several.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+use rtsp_types::Method;
 
 use super::{
     Connection, ConnectionPhase,
-    draft::{Draft, Purpose},
-    measures::Measures,
+    requests::{Draft, Purpose},
 };
 use crate::mux::proto::{command::SessionKey, event::CloseReason};
 
@@ -169,5 +174,169 @@ impl Connection {
     /// The counters so far.
     pub fn counters(&self) -> Counters {
         self.counters
+    }
+}
+
+/// The measurements of a connection so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Measures {
+    /// The shortest answer time of a request that was alone on the connection: the round trip plus
+    /// the server's time for its quickest request.
+    pub round_trip: Option<Duration>,
+    /// The time from one answer to the next while requests were pipelined; a quarter of the samples
+    /// were quicker.
+    pub service_time: Option<Duration>,
+    /// The same for DESCRIBE alone; live555 takes up to 100 ms to describe a file.
+    pub describe_time: Option<Duration>,
+    /// The answer time of the last DESCRIBE that was alone on the connection, round trip included.
+    pub lone_describe: Option<Duration>,
+    /// The answer time of the last keep-alive, or other OPTIONS, that was alone on the connection.
+    /// It is no work for the server, but the answer waits there behind the media of all sessions.
+    pub last_answer: Option<Duration>,
+    /// The number of these answers.
+    pub lone_answers: u64,
+}
+
+/// The last samples. Their lower quartile is the server's time: on a busy machine some answers are
+/// seen late, and those after them too soon.
+#[derive(Clone, Copy, Debug, Default)]
+struct Samples {
+    last: [Duration; Self::KEPT],
+    count: usize,
+}
+
+impl Samples {
+    const KEPT: usize = 16;
+
+    fn add(&mut self, sample: Duration) {
+        if let Some(oldest) = self.last.get_mut(self.count % Self::KEPT) {
+            *oldest = sample;
+        }
+        self.count += 1;
+    }
+
+    fn lower_quartile(&self) -> Option<Duration> {
+        let mut sorted = self.last;
+        let kept = sorted.get_mut(..self.count.min(Self::KEPT))?;
+        kept.sort_unstable();
+        kept.get(kept.len() / 4).copied()
+    }
+}
+
+/// Measures by the answers that come in.
+#[derive(Debug, Default)]
+pub(crate) struct Meter {
+    round_trip: Option<Duration>,
+    any: Samples,
+    describe: Samples,
+    lone_describe: Option<Duration>,
+    last_answer: Option<Instant>,
+    lone_answer: Option<Duration>,
+    lone_answers: u64,
+}
+
+impl Meter {
+    /// A request that was sent at `sent` was answered; `was_alone` says whether it was the only one
+    /// outstanding.
+    pub(crate) fn on_answer(
+        &mut self,
+        now: Instant,
+        method: &Method,
+        sent: Instant,
+        was_alone: bool,
+    ) {
+        let last = self.last_answer.replace(now);
+        let took = now.saturating_duration_since(sent);
+        if was_alone {
+            self.round_trip = Some(self.round_trip.map_or(took, |least| least.min(took)));
+            if *method == Method::Describe {
+                self.lone_describe = Some(took);
+            }
+            if matches!(method, Method::Options | Method::GetParameter) {
+                self.lone_answer = Some(took);
+                self.lone_answers += 1;
+            }
+            return;
+        }
+        // The server began with this request when it had answered the one before, or when it
+        // received it.
+        let Some(last) = last.filter(|last| *last >= sent) else {
+            return;
+        };
+        let received = sent + self.round_trip.unwrap_or_default();
+        let service = now.saturating_duration_since(last.max(received));
+        self.any.add(service);
+        if *method == Method::Describe {
+            self.describe.add(service);
+        }
+    }
+
+    pub(crate) fn measures(&self) -> Measures {
+        Measures {
+            round_trip: self.round_trip,
+            service_time: self.any.lower_quartile(),
+            describe_time: self.describe.lower_quartile(),
+            lone_describe: self.lone_describe,
+            last_answer: self.lone_answer,
+            lone_answers: self.lone_answers,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    #[test]
+    fn the_quickest_lonely_answer_is_the_round_trip() {
+        let (start, mut meter) = (Instant::now(), Meter::default());
+        assert_eq!(meter.measures(), Measures::default());
+        meter.on_answer(start + 900 * MS, &Method::Describe, start, true);
+        meter.on_answer(start + 950 * MS, &Method::Options, start + 900 * MS, true);
+        meter.on_answer(start + 999 * MS, &Method::Setup, start, false);
+        let measures = meter.measures();
+        assert_eq!(measures.round_trip, Some(50 * MS));
+        assert_eq!(measures.last_answer, Some(50 * MS));
+        assert_eq!(measures.lone_answers, 1, "a DESCRIBE takes its time");
+    }
+
+    #[test]
+    fn the_time_between_pipelined_answers_is_the_servers() {
+        let (start, mut meter) = (Instant::now(), Meter::default());
+        meter.on_answer(start + 50 * MS, &Method::Options, start, true);
+        let sent = start + 50 * MS;
+        meter.on_answer(start + 110 * MS, &Method::Describe, sent, true);
+        for answered in 1..=4 {
+            let now = start + (110 + 10 * answered) * MS;
+            meter.on_answer(now, &Method::Setup, sent, false);
+        }
+        meter.on_answer(start + 180 * MS, &Method::Describe, sent, false);
+        let measures = meter.measures();
+        assert_eq!(measures.describe_time, Some(30 * MS));
+        assert_eq!(measures.service_time, Some(10 * MS));
+    }
+
+    #[test]
+    fn the_way_is_not_taken_for_service() {
+        let (start, mut meter) = (Instant::now(), Meter::default());
+        meter.on_answer(start + 50 * MS, &Method::Options, start, true);
+        // Sent 10 ms before the answer to the request before it: that one was still outstanding.
+        let sent = start + 40 * MS;
+        meter.on_answer(start + 95 * MS, &Method::Setup, sent, false);
+        assert_eq!(meter.measures().service_time, Some(5 * MS));
+    }
+
+    #[test]
+    fn a_server_that_becomes_slower_is_noticed() {
+        let (mut now, mut meter) = (Instant::now(), Meter::default());
+        let sent = now;
+        meter.on_answer(now, &Method::Options, sent, true);
+        for sample in 0..1000 {
+            now += if sample < 800 { MS } else { 100 * MS };
+            meter.on_answer(now, &Method::Setup, sent, false);
+        }
+        assert!(meter.measures().service_time > Some(80 * MS));
     }
 }

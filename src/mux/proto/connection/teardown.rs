@@ -14,8 +14,7 @@ use rtsp_types::Method;
 
 use super::{
     Connection, ConnectionPhase, TeardownState,
-    draft::{Draft, Purpose},
-    requests::Outstanding,
+    requests::{Draft, Outstanding, Purpose},
     session::SessionPhase,
 };
 use crate::mux::proto::{

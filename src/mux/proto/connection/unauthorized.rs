@@ -14,13 +14,12 @@ use url::Url;
 use super::{
     CloseReason, Connection, FailureKind,
     authorizer::Accused,
-    draft::{Draft, Purpose},
-    requests::Outstanding,
+    requests::{Draft, Outstanding, Purpose},
 };
 use crate::mux::proto::{
     auth::{
         Asked, Authenticator, Authorization, Unauthorized, challenge,
-        permit::{CredentialReport, CredentialStatus, Refusal, RefusalVerdict, Tag},
+        credentials::{CredentialReport, CredentialStatus, Refusal, RefusalVerdict, Tag},
     },
     event::Event,
     wire::message::Message,

@@ -1,3 +1,7 @@
+//! DESCRIBE: what may be sent beside one, and which URL was described first.
+//!
+//! # The batch
+//!
 //! Nothing may follow a DESCRIBE before it is answered; several DESCRIBEs may go together.
 //!
 //! live555, which is inside most cameras (2012 to 2026), runs an event loop of its own while it
@@ -16,15 +20,39 @@
 //!
 //! gst-rtsp-server answers each request once and in order, whatever arrives meanwhile (captured
 //! from 1.22.0), so none of this is done for it.
+//!
+//! # The window
+//!
+//! How many DESCRIBEs may be outstanding beside sessions that need keep-alives.
+//!
+//! gst-rtsp-server processes the requests of a connection one by one, and holds a DESCRIBE for 20 s
+//! while it waits for a camera that is switched off. After one such DESCRIBE a keep-alive is still
+//! in time ([`interval`](super::liveness::interval) allows for it), after two in a row it is not. Apart
+//! from that, DESCRIBEs are best sent all at once. So quick answers open the window, up to the
+//! usual number of sessions of a connection, and a slow answer closes it. A closed window also
+//! holds while no session needs keep-alives: sessions of this connection may be set up before the
+//! last one is described.
+//!
+//! # The first URL
+//!
+//! Some servers stay with the first URL that was requested on a connection, and answer every later
+//! request for it (go2rtc, ZLMediaKit). It is that of the request *written* first; the server does
+//! not care whether its session still exists.
 
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+use url::Url;
+
 use super::{
     Connection, SessionKey,
-    draft::{Draft, Purpose},
+    requests::{Draft, Purpose},
     session::Session,
 };
-use crate::mux::proto::{event::FailureKind, wire::header::is_in_order};
+use crate::mux::proto::{
+    event::{FailureKind, FirstAsked},
+    wire::{header::is_in_order, message::Message},
+};
 
 /// The size of a batch of DESCRIBEs, with all that is written before it: one segment, one TLS
 /// record.
@@ -226,4 +254,122 @@ impl Connection {
 
 fn is_teardown_of(draft: &Draft, key: SessionKey) -> bool {
     draft.session == Some(key) && draft.purpose == Purpose::Teardown
+}
+
+/// A DESCRIBE that takes longer is slow; live555 takes 0.1 s for a file.
+const SLOW: Duration = Duration::from_secs(1);
+const WIDEST: usize = 16;
+
+/// The window of one connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct DescribeWindow {
+    size: usize,
+    has_seen_slow: bool,
+}
+
+impl Default for DescribeWindow {
+    fn default() -> Self {
+        Self {
+            size: 1,
+            has_seen_slow: false,
+        }
+    }
+}
+
+impl DescribeWindow {
+    /// True if the window limits a connection whose oldest request is a DESCRIBE that the server
+    /// has worked on for `head_time`.
+    pub(crate) fn holds(self, has_kept_alive: bool, head_time: Duration) -> bool {
+        has_kept_alive || self.has_seen_slow || head_time >= SLOW
+    }
+
+    /// If the window holds: true if one more DESCRIBE may be sent beside `under_way`.
+    pub(crate) fn admits(self, under_way: usize, head_time: Duration) -> bool {
+        under_way == 0 || (under_way < self.size && head_time < SLOW)
+    }
+
+    /// The server took this long to answer a DESCRIBE.
+    pub(crate) fn on_answered(&mut self, took: Duration) {
+        if took < SLOW {
+            self.size = (self.size * 2).min(WIDEST);
+        } else {
+            self.size = 1;
+            self.has_seen_slow = true;
+        }
+    }
+}
+
+/// The first URL, and the result of its DESCRIBE.
+#[derive(Debug, Default)]
+pub(super) struct FirstUrl {
+    url: Option<Url>,
+    answer: Option<FirstAsked>,
+}
+
+impl FirstUrl {
+    /// A session's request with this URL is written.
+    pub(super) fn on_written(&mut self, url: &Url) {
+        if self.url.is_none() {
+            self.url = Some(url.clone());
+        }
+    }
+
+    fn is(&self, url: &Url) -> bool {
+        self.url.as_ref() == Some(url)
+    }
+}
+
+impl Connection {
+    /// A DESCRIBE was answered; returns what its caller has to know about the first URL. Only the
+    /// first answer for the first URL counts: later ones may be longer (go2rtc).
+    pub(super) fn note_described(&mut self, draft: &Draft, response: &Message) -> FirstAsked {
+        if self.first.is(&draft.url) {
+            let description = || FirstAsked::Described(Bytes::copy_from_slice(&response.body));
+            self.first.answer.get_or_insert_with(description);
+            return FirstAsked::Own;
+        }
+        let answer = self.first.answer.clone();
+        answer.unwrap_or(FirstAsked::Unanswered)
+    }
+
+    /// A request failed.
+    pub(super) fn note_refused(&mut self, draft: &Draft, kind: &FailureKind) {
+        let is_answer = matches!(
+            kind,
+            FailureKind::Status { .. } | FailureKind::Redirect { .. }
+        );
+        if draft.purpose == Purpose::Describe && is_answer && self.first.is(&draft.url) {
+            self.first.answer.get_or_insert(FirstAsked::Refused);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_opens_with_quick_answers_and_closes_with_a_slow_one() {
+        let mut window = DescribeWindow::default();
+        assert!(window.admits(0, Duration::ZERO));
+        assert!(!window.admits(1, Duration::ZERO));
+        for _ in 0..10 {
+            window.on_answered(SLOW / 2);
+        }
+        assert!(window.admits(WIDEST - 1, Duration::ZERO));
+        assert!(!window.admits(WIDEST, Duration::ZERO));
+        assert!(!window.holds(false, Duration::ZERO) && window.holds(true, Duration::ZERO));
+        assert!(window.holds(false, SLOW));
+        window.on_answered(SLOW);
+        assert!(!window.admits(1, Duration::ZERO));
+        assert!(window.holds(false, Duration::ZERO));
+    }
+
+    #[test]
+    fn behind_one_that_is_slow_nothing_else_goes_out() {
+        let mut window = DescribeWindow::default();
+        window.on_answered(Duration::ZERO);
+        assert!(window.admits(1, Duration::ZERO));
+        assert!(!window.admits(1, SLOW));
+    }
 }
