@@ -56,6 +56,8 @@ pub mod mux;
 mod plugin;
 #[cfg(feature = "plugin")]
 pub mod rtspsrc;
+#[cfg(target_os = "linux")]
+mod tcp_info;
 
 #[cfg(feature = "plugin")]
 #[doc(inline)]

@@ -26,7 +26,6 @@ mod select;
 mod sessions;
 mod socket;
 mod suspend;
-mod tcp_info;
 mod tls;
 
 use std::{

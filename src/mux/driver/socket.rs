@@ -33,7 +33,7 @@ use tokio::{
     net::{TcpSocket, TcpStream},
 };
 
-use super::{tcp_info, tls::TlsStream};
+use super::tls::TlsStream;
 use crate::mux::{health::PathInfo, network::Wire};
 
 /// A socket, or its stand-in in simulations.
@@ -96,8 +96,15 @@ impl Socket {
 
     /// What the system says about the network path.
     pub(super) fn path_info(&self) -> Option<PathInfo> {
-        let Self::Tcp(socket) = self else { return None };
-        tcp_info::path_info(socket.local_addr().ok()?, socket.peer_addr().ok()?)
+        #[cfg(target_os = "linux")]
+        if let Self::Tcp(socket) = self {
+            let info = crate::tcp_info::read(socket)?;
+            return Some(PathInfo {
+                round_trip: Duration::from_micros(info.tcpi_rcv_rtt.into()),
+                out_of_order: info.tcpi_rcv_ooopack,
+            });
+        }
+        None
     }
 
     /// Acknowledges at once what was read. The system resets the option by itself.
