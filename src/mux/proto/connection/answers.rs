@@ -44,33 +44,33 @@ struct Asked {
 }
 
 impl Connection {
-    pub(super) fn on_response(&mut self, now: Instant, response: Message) {
+    pub(super) fn on_response(&mut self, now: Instant, response: &Message) {
         let Some((code, _)) = response.status() else {
             return;
         };
         if code < 200 {
-            return self.on_provisional(now, &response);
+            return self.on_provisional(now, response);
         }
-        if self.answered.is_counting() && self.is_unnumbered(code, &response) {
+        if self.answered.is_counting() && self.is_unnumbered(code, response) {
             return self.on_unnumbered(now);
         }
-        let (matched, is_named) = match self.matching(code, &response) {
+        let (matched, is_named) = match self.matching(code, response) {
             Match::Named(cseq) => (self.requests.take(cseq, now), true),
             Match::Only(cseq) => (self.requests.take(cseq, now), false),
             Match::Repeated => return self.on_repeated(now),
-            Match::None if self.is_unnumbered(code, &response) => return self.on_unnumbered(now),
+            Match::None if self.is_unnumbered(code, response) => return self.on_unnumbered(now),
             // The CSeq is garbage (live555 2014.07.04), or missing.
-            Match::None if code < 300 && is_description(&response) => return self.on_repeated(now),
-            Match::None => return self.on_foreign_answer(now, code, &response),
+            Match::None if code < 300 && is_description(response) => return self.on_repeated(now),
+            Match::None => return self.on_foreign_answer(now, code, response),
         };
         let Some(answered) = matched else {
             return;
         };
         match is_named {
-            true => self.note_named(answered.cseq, code, &response),
-            false => self.note_misnamed(code, &response),
+            true => self.note_named(answered.cseq, code, response),
+            false => self.note_misnamed(code, response),
         }
-        self.on_answer(now, answered, &response);
+        self.on_answer(now, answered, response);
         self.settle_teardowns(now);
         self.settle_strays(now);
     }

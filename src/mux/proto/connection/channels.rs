@@ -161,7 +161,10 @@ impl ChannelTable {
     }
 
     fn is_free_pair(&self, rtp: u8) -> bool {
-        *self.slot(rtp) == Slot::Free && *self.slot(rtp | 1) == Slot::Free
+        matches!(
+            (self.slot(rtp), self.slot(rtp | 1)),
+            (Slot::Free, Slot::Free)
+        )
     }
 
     /// The number of pairs that are neither owned nor reserved nor in quarantine.

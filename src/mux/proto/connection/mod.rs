@@ -399,7 +399,7 @@ impl Connection {
                 }
                 Ok(Some(Unit::Message(message))) => {
                     sound += 1;
-                    self.on_message(now, message);
+                    self.on_message(now, &message);
                 }
                 Ok(Some(Unit::FramingLost)) => self.on_framing_lost(now),
                 Ok(Some(Unit::FramingFound)) => self.on_framing_found(buffer),
@@ -438,15 +438,12 @@ impl Connection {
         }
     }
 
-    fn on_message(&mut self, now: Instant, message: Message) {
+    fn on_message(&mut self, now: Instant, message: &Message) {
         self.framing.on_message();
-        self.log_received(&message);
+        self.log_received(message);
         match &message.start {
             StartLine::Response { .. } => self.on_response(now, message),
-            StartLine::Request { method, .. } => {
-                let method = method.clone();
-                self.on_server_request(now, &method, &message);
-            }
+            StartLine::Request { method, .. } => self.on_server_request(now, method, message),
         }
         self.flush(now);
     }

@@ -39,6 +39,12 @@ pub(crate) enum Defect {
     Malformed(&'static str),
 }
 
+impl Defect {
+    pub(crate) fn limit(what: &'static str, limit: usize) -> Self {
+        Self::Limit(LimitExceeded { what, limit })
+    }
+}
+
 /// Headers in the order received; names compare without case (RFC 2326 4.2).
 #[derive(Debug, Default)]
 pub(crate) struct Headers(Vec<(String, String)>);
