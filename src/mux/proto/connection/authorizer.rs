@@ -18,6 +18,7 @@ use std::{
 use rtsp_types::Method;
 use url::Url;
 
+use super::sending::take_where;
 use super::{
     ConnectionConfig,
     requests::{Draft, Outstanding, Purpose, RequestTable},
@@ -26,8 +27,7 @@ use crate::mux::proto::{
     auth::{
         Answered, Asked, Authenticator, Authorization,
         credentials::{
-            CredentialReport, CredentialStatus, CredentialWant, LeftChallenge, PermitReturn,
-            Strength, Tag,
+            CredentialReport, CredentialStatus, CredentialWant, LeftChallenge, PermitReturn, Tag,
         },
     },
     command::SessionKey,
@@ -64,7 +64,7 @@ pub(super) enum AuthorizationGate {
 
 /// A question for a permit that is not answered.
 #[derive(Debug)]
-struct Question {
+pub(super) struct Question {
     /// When to ask again.
     again: Instant,
     uris: Vec<Tag>,
@@ -94,7 +94,6 @@ enum ChallengeHold {
 #[derive(Debug)]
 pub(super) struct Accused {
     pub(super) answered: Outstanding,
-    pub(super) strength: Strength,
     pub(super) offers_weaker: bool,
     pub(super) explanation: String,
 }
@@ -105,13 +104,14 @@ pub(super) struct Authorizer {
     status: CredentialStatus,
     /// As the credential gate said last.
     is_exclusive: bool,
-    question: Option<Question>,
+    pub(super) question: Option<Question>,
     exchange: Option<Exchange>,
-    has_answer: bool,
+    /// The server has answered a request.
+    pub(super) has_answer: bool,
     /// Requests that got a 401 and are sent again, before all others.
-    retries: VecDeque<Draft>,
+    pub(super) retries: VecDeque<Draft>,
     /// In the order of the verdicts; `None` for a session that was released.
-    accused: VecDeque<Option<Accused>>,
+    pub(super) accused: VecDeque<Option<Accused>>,
     /// Presentations for which the server has accepted the credentials.
     accepted: HashSet<Tag>,
     /// When the last 401 was received.
@@ -119,15 +119,15 @@ pub(super) struct Authorizer {
     hold: ChallengeHold,
     /// The server is known to close connections after a 401.
     closes_behind_401: bool,
-    reports: VecDeque<CredentialReport>,
+    pub(super) reports: VecDeque<CredentialReport>,
 }
 
 /// The presentation of a request.
-fn home_of<'a>(draft: &'a Draft, session: Option<&'a Url>) -> &'a str {
+pub(super) fn home_of<'a>(draft: &'a Draft, session: Option<&'a Url>) -> &'a str {
     session.unwrap_or(&draft.url).as_str()
 }
 
-fn asked<'a>(draft: &'a Draft, session: Option<&'a Url>) -> Asked<'a> {
+pub(super) fn asked<'a>(draft: &'a Draft, session: Option<&'a Url>) -> Asked<'a> {
     Asked {
         method: <&str>::from(&draft.method),
         uri: draft.url.as_str(),
@@ -151,10 +151,11 @@ impl Authorizer {
             challenges.for_each(|challenge| authenticator.adopt(challenge));
             authenticator
         });
-        let mut this = Self {
+        let status = config.credential_status;
+        Self {
             authenticator,
-            status: CredentialStatus::default(),
-            is_exclusive: false,
+            status,
+            is_exclusive: matches!(status, CredentialStatus::Unproven { is_exclusive: true }),
             question: None,
             exchange: None,
             has_answer: false,
@@ -165,12 +166,7 @@ impl Authorizer {
             hold: ChallengeHold::NotYet,
             closes_behind_401: config.closes_behind_401,
             reports: VecDeque::new(),
-        };
-        this.status = config.credential_status;
-        if let CredentialStatus::Unproven { is_exclusive } = this.status {
-            this.is_exclusive = is_exclusive;
         }
-        this
     }
 
     /// Sets the new status. Returns the presentations whose requests must not be tried, if there
@@ -224,18 +220,13 @@ impl Authorizer {
         }
     }
 
-    pub(super) fn poll_report(&mut self) -> Option<CredentialReport> {
-        self.reports.pop_front()
-    }
-
     pub(super) fn is_proven(&self) -> bool {
         matches!(self.status, CredentialStatus::Proven(_))
     }
 
     pub(super) fn has_seen_digest(&self) -> bool {
-        self.authenticator
-            .as_ref()
-            .is_some_and(Authenticator::is_basic_forbidden)
+        let authenticator = self.authenticator.as_ref();
+        authenticator.is_some_and(Authenticator::is_basic_forbidden)
     }
 
     pub(super) fn gate(&self, requests: &RequestTable) -> AuthorizationGate {
@@ -261,9 +252,7 @@ impl Authorizer {
             CredentialStatus::Unproven {
                 is_exclusive: false,
             } if !has_challenge => AuthorizationGate::Open,
-            CredentialStatus::Unproven { .. }
-            | CredentialStatus::Refused { .. }
-            | CredentialStatus::AskAgain { .. } => AuthorizationGate::WantsPermit,
+            _ => AuthorizationGate::WantsPermit,
         }
     }
 
@@ -337,9 +326,7 @@ impl Authorizer {
                 draft.auth.is_challenged = is_challenged;
                 authorization
             }
-            CredentialStatus::Unproven { .. }
-            | CredentialStatus::Refused { .. }
-            | CredentialStatus::AskAgain { .. } => None,
+            _ => None,
         }
     }
 
@@ -369,10 +356,8 @@ impl Authorizer {
     ) {
         // Many servers answer OPTIONS whether or not the credentials are right.
         let says_something = entry.draft.method != Method::Options;
-        let is_exchange = self
-            .exchange
-            .as_ref()
-            .is_some_and(|exchange| exchange.cseq == Some(entry.cseq));
+        let exchange = self.exchange.as_ref();
+        let is_exchange = exchange.is_some_and(|exchange| exchange.cseq == Some(entry.cseq));
         let Some(answered) = entry.authorization else {
             let is_news = !self.is_proven() && self.is_exclusive && says_something;
             if is_news && self.authenticator.is_some() {
@@ -393,8 +378,8 @@ impl Authorizer {
             if self.accepted.len() >= MOST_ACCEPTED {
                 self.accepted.clear();
             }
-            self.accepted
-                .insert(Tag::of(home_of(&entry.draft, session)));
+            let presentation = Tag::of(home_of(&entry.draft, session));
+            self.accepted.insert(presentation);
             if entry.draft.auth.is_challenged && !self.is_proven() {
                 // The credential gate decides for all connections whether this is enough.
                 self.withdraw_permit();
@@ -405,10 +390,6 @@ impl Authorizer {
         if is_exchange {
             self.end_exchange(PermitReturn::Undecided);
         }
-    }
-
-    pub(super) fn note_answer(&mut self) {
-        self.has_answer = true;
     }
 
     /// A request got a 401, and will be sent again.
@@ -471,53 +452,23 @@ impl Authorizer {
         Some(left)
     }
 
-    pub(super) fn report(&mut self, report: CredentialReport) {
-        self.reports.push_back(report);
-    }
-
-    pub(super) fn retry(&mut self, draft: Draft) {
-        self.retries.push_back(draft);
-    }
-
-    pub(super) fn has_retries(&self) -> bool {
-        !self.retries.is_empty()
-    }
-
-    pub(super) fn retries(&self) -> impl Iterator<Item = &Draft> {
-        self.retries.iter()
-    }
-
-    pub(super) fn take_retry(&mut self, at: usize) -> Option<Draft> {
-        self.retries.remove(at)
-    }
-
     /// The number of DESCRIBEs that may be repeated.
     pub(super) fn describes(&self) -> usize {
         let accused = self.accused.iter().flatten();
         let accused = accused.map(|accused| &accused.answered.draft);
         let drafts = self.retries.iter().chain(accused);
-        drafts
-            .filter(|draft| draft.purpose == Purpose::Describe)
-            .count()
+        let describes = drafts.filter(|draft| draft.purpose == Purpose::Describe);
+        describes.count()
     }
 
     /// Takes out the requests of one session that wait to be repeated.
     pub(super) fn take_retries_of(&mut self, key: SessionKey) -> VecDeque<Draft> {
-        let (mut mine, others): (VecDeque<Draft>, VecDeque<Draft>) =
-            std::mem::take(&mut self.retries)
-                .into_iter()
-                .partition(|draft| draft.session == Some(key));
-        self.retries = others;
+        let mut mine = take_where(&mut self.retries, |draft| draft.session == Some(key));
         for place in &mut self.accused {
             let accused = place.take_if(|accused| accused.answered.draft.session == Some(key));
             mine.extend(accused.map(|accused| accused.answered.draft));
         }
         mine
-    }
-
-    /// Takes out all requests that wait to be repeated.
-    pub(super) fn drain_retries(&mut self) -> impl Iterator<Item = Draft> {
-        self.retries.drain(..)
     }
 
     /// A 401 that, as far as this connection knows, refuses the credentials.
@@ -528,24 +479,9 @@ impl Authorizer {
         }
     }
 
-    /// Takes out the oldest refusal, whose verdict has come.
-    pub(super) fn take_accused(&mut self) -> Option<Accused> {
-        self.accused.pop_front().flatten()
-    }
-
-    /// Takes out all refusals without a verdict.
-    pub(super) fn drain_accused(&mut self) -> impl Iterator<Item = Accused> {
-        self.accused.drain(..).flatten()
-    }
-
-    /// True while a question for a permit is open.
-    pub(super) fn has_asked(&self) -> bool {
-        self.question.is_some()
-    }
-
     /// Asks for a permit for requests of these presentations; the flag says whether a request would
     /// use a weaker algorithm than before.
-    pub(super) fn ask(&mut self, now: Instant, requests: impl Iterator<Item = (Tag, bool)>) {
+    pub(super) fn ask(&mut self, now: Instant, requests: Vec<(Tag, bool)>) {
         let mut wants: Vec<CredentialWant> = Vec::new();
         for (uri, is_weaker) in requests {
             let is_full = wants.len() >= MOST_WANTS;
@@ -587,10 +523,8 @@ impl Authorizer {
     /// When `on_timeout` has something to do.
     pub(super) fn next_timeout(&self) -> Option<Instant> {
         let asked = self.question.as_ref().map(|question| question.again);
-        let tried = self
-            .exchange
-            .as_ref()
-            .map(|exchange| exchange.since + PATIENCE);
+        let exchange = self.exchange.as_ref();
+        let tried = exchange.map(|exchange| exchange.since + PATIENCE);
         let held = match self.hold {
             ChallengeHold::Until(until) => Some(until),
             ChallengeHold::NotYet | ChallengeHold::Over => None,

@@ -268,33 +268,17 @@ impl Connection {
         request: SessionRequest,
     ) {
         let method = request.method();
-        if let ConnectionPhase::Closed(reason) = &self.state {
-            let kind = FailureKind::ConnectionLost(reason.clone());
-            let failure = Failure {
-                method,
-                cseq: None,
-                kind,
-            };
-            return self.complete(key, Some(id), Err(failure));
-        }
-        let drafted = match request {
-            SessionRequest::Teardown => return self.tear_down(now, key, id),
-            other => self.draft(now, key, id, other),
+        let drafted = match (self.close_reason(), request) {
+            (Some(reason), _) => Err(FailureKind::ConnectionLost(reason)),
+            (None, SessionRequest::Teardown) => return self.tear_down(now, key, id),
+            (None, other) => self.draft(now, key, id, other),
         };
         match drafted {
             Ok(draft) => {
                 self.waiting.push_back(draft);
                 self.flush(now);
             }
-            Err(kind) => self.complete(
-                key,
-                Some(id),
-                Err(Failure {
-                    method,
-                    cseq: None,
-                    kind,
-                }),
-            ),
+            Err(kind) => self.fail(key, Some(id), method, None, kind),
         }
     }
 
@@ -311,8 +295,10 @@ impl Connection {
     pub fn send_rtcp(&mut self, key: SessionKey, stream: usize, packet: &[u8]) -> bool {
         let stream = u32::try_from(stream).unwrap_or(u32::MAX);
         // The server has closed the channels of a lost session: live555 would lose its framing.
-        let session = self.sessions.get(&key);
-        if session.is_some_and(|session| session.phase == SessionPhase::Lost) {
+        if self
+            .sessions
+            .is(key, |session| session.phase == SessionPhase::Lost)
+        {
             return false;
         }
         let Some(channel) = self.channels.report_channel(key, stream) else {
@@ -511,6 +497,18 @@ impl Connection {
         }
     }
 
+    fn fail(
+        &mut self,
+        session: SessionKey,
+        caller: Option<RequestId>,
+        method: Method,
+        cseq: Option<u32>,
+        kind: FailureKind,
+    ) {
+        let failure = Failure { method, cseq, kind };
+        self.complete(session, caller, Err(failure));
+    }
+
     /// Ends the connection at once.
     fn lose(&mut self, reason: CloseReason) {
         if self.is_closed() {
@@ -518,42 +516,18 @@ impl Connection {
         }
         self.state = ConnectionPhase::Closed(reason.clone());
         self.condemn_accused();
-        let outstanding: Vec<_> = self
-            .requests
-            .drain()
-            .map(|entry| (Some(entry.cseq), entry.draft))
-            .collect();
-        let waiting = std::mem::take(&mut self.waiting)
-            .into_iter()
-            .map(|draft| (None, draft));
-        let retries = self
-            .authorizer
-            .drain_retries()
-            .map(|draft| (None, draft))
-            .collect::<Vec<_>>();
-        for (cseq, draft) in outstanding.into_iter().chain(retries).chain(waiting) {
-            let kind = FailureKind::ConnectionLost(reason.clone());
-            if let Some(session) = draft.session {
-                self.complete(
-                    session,
-                    draft.caller,
-                    Err(Failure {
-                        method: draft.method,
-                        cseq,
-                        kind,
-                    }),
-                );
-            }
+        let kind = || FailureKind::ConnectionLost(reason.clone());
+        let outstanding = self.requests.drain();
+        let outstanding: Vec<_> = outstanding.map(|it| (Some(it.cseq), it.draft)).collect();
+        let retries = self.authorizer.retries.drain(..);
+        let unsent: Vec<Draft> = retries.chain(self.waiting.drain(..)).collect();
+        let unsent = unsent.into_iter().map(|draft| (None, draft));
+        for (cseq, draft) in outstanding.into_iter().chain(unsent) {
+            self.fail_draft(draft, cseq, kind());
         }
         for (key, session) in std::mem::take(&mut *self.sessions) {
             if let TeardownState::Due(caller) = session.teardown_state {
-                let kind = FailureKind::ConnectionLost(reason.clone());
-                let failure = Failure {
-                    method: Method::Teardown,
-                    cseq: None,
-                    kind,
-                };
-                self.complete(key, caller, Err(failure));
+                self.fail(key, caller, Method::Teardown, None, kind());
             }
             if session.is_tearing_down() {
                 self.events.push_back(Event::SessionClosed(key));
@@ -582,13 +556,7 @@ impl Connection {
             }
             StartLine::Request { .. } => {
                 let named = message.headers.first("Session").and_then(parse_session);
-                let is_it = |session: &Session| {
-                    named.as_ref().map(|named| &named.id) == session.id.as_ref()
-                };
-                let mut with_id = self.sessions.iter().filter(|(_, s)| s.id.is_some());
-                with_id
-                    .find(|(_, session)| is_it(session))
-                    .map(|(key, _)| *key)
+                named.and_then(|named| self.sessions.with_id(&named.id))
             }
         };
         wire.push_back(WireMessage::received(session, message));

@@ -17,7 +17,7 @@ use super::{
 use crate::mux::proto::{
     auth::{AuthTrail, Authorization},
     command::{RequestId, SessionKey, SessionRequest},
-    event::{Failure, FailureKind, Retirement, SharingViolation},
+    event::{FailureKind, Retirement, SharingViolation},
     wire::message::MessageWriter,
 };
 
@@ -38,34 +38,29 @@ impl Connection {
         request: SessionRequest,
     ) -> Result<Draft, FailureKind> {
         let method = request.method();
-        let session = self
-            .sessions
-            .get_mut(&key)
-            .filter(|session| !session.is_tearing_down());
+        let session = self.sessions.get_mut(&key);
+        let session = session.filter(|session| !session.is_tearing_down());
         let session = session.ok_or(FailureKind::Cancelled)?;
-        let patience = session.patience;
+        let (patience, is_new) = (session.patience, session.id.is_none());
+        let obstacle = match request {
+            SessionRequest::Setup { .. } => match session.phase {
+                SessionPhase::Lost => Some(FailureKind::Cancelled),
+                _ if is_new && self.tainted => Some(TAINTED),
+                _ if is_new && self.id_given_twice.is_some() => Some(REPLACED),
+                _ => session.is_replaced.then_some(REPLACED),
+            },
+            SessionRequest::Play { .. } | SessionRequest::Pause if !session.is_set_up() => {
+                Some(FailureKind::Cancelled)
+            }
+            SessionRequest::Play { .. } | SessionRequest::Pause if self.tainted => Some(TAINTED),
+            SessionRequest::Play { .. } => session.is_replaced.then_some(REPLACED),
+            _ => None,
+        };
+        if let Some(obstacle) = obstacle {
+            return Err(obstacle);
+        }
         let (url, purpose) = match request {
             SessionRequest::Describe => (session.config.url.clone(), Purpose::Describe),
-            SessionRequest::Setup { .. } if session.phase == SessionPhase::Lost => {
-                return Err(FailureKind::Cancelled);
-            }
-            SessionRequest::Setup { .. } if session.id.is_none() && self.tainted => {
-                return Err(TAINTED);
-            }
-            SessionRequest::Setup { .. }
-                if session.id.is_none() && self.id_given_twice.is_some() =>
-            {
-                return Err(REPLACED);
-            }
-            SessionRequest::Play { .. } | SessionRequest::Pause if !session.is_set_up() => {
-                return Err(FailureKind::Cancelled);
-            }
-            SessionRequest::Play { .. } | SessionRequest::Pause if self.tainted => {
-                return Err(TAINTED);
-            }
-            SessionRequest::Play { .. } | SessionRequest::Setup { .. } if session.is_replaced => {
-                return Err(REPLACED);
-            }
             SessionRequest::Play { aggregate } => {
                 session.begin_to_play(aggregate);
                 (session.aggregate().clone(), Purpose::Play)
@@ -76,29 +71,21 @@ impl Connection {
                 control,
                 payload_types,
             } => {
-                let is_new = session.id.is_none();
                 let asked = self.reserve_channels(now, key, is_new)?;
-                (
-                    control,
-                    Purpose::Setup {
-                        stream,
-                        asked,
-                        payload_types,
-                    },
-                )
+                let purpose = Purpose::Setup {
+                    stream,
+                    asked,
+                    payload_types,
+                };
+                (control, purpose)
             }
             SessionRequest::Teardown => return Err(FailureKind::Cancelled),
         };
         Ok(Draft {
-            deadline: self.deadline_of(&purpose),
             patience,
-            method,
-            url,
-            purpose,
             session: Some(key),
             caller: Some(id),
-            auth: AuthTrail::default(),
-            is_repeated: false,
+            ..self.own_draft(method, url, purpose)
         })
     }
 
@@ -166,7 +153,7 @@ impl Connection {
     }
 
     fn next_draft(&mut self, now: Instant) -> Option<Draft> {
-        if self.is_closed() || (self.waiting.is_empty() && !self.authorizer.has_retries()) {
+        if self.is_closed() || (self.waiting.is_empty() && self.authorizer.retries.is_empty()) {
             return None;
         }
         match self.authorizer.gate(&self.requests) {
@@ -178,19 +165,17 @@ impl Connection {
             }
         }
         let is_held = self.is_held_back();
-        let next_retry = self
-            .authorizer
-            .retries()
-            .position(|draft| self.is_admitted(draft) && !self.is_barred(draft));
-        if let Some(at) = next_retry {
-            let retry = self.authorizer.retries().nth(at);
+        let retries = &self.authorizer.retries;
+        let may_repeat = |draft: &Draft| self.is_admitted(draft) && !self.is_barred(draft);
+        if let Some(at) = retries.iter().position(may_repeat) {
+            let retry = retries.get(at);
             let may_go = retry.is_some_and(|it| !is_held || it.purpose == Purpose::Teardown);
             if retry.is_some_and(|it| it.method == Method::Describe)
                 && let Some(teardown) = self.teardown_before_describe(now)
             {
                 return self.waiting.remove(teardown);
             }
-            return may_go.then(|| self.authorizer.take_retry(at)).flatten();
+            return may_go.then(|| self.authorizer.retries.remove(at)).flatten();
         }
         match self.health {
             Health::Good => {}
@@ -224,9 +209,8 @@ impl Connection {
                 && self.is_admitted(draft)
         };
         let is_held_up = !self.is_in_order() && matches!(self.health, Health::Good);
-        is_held_up
-            .then(|| self.waiting.iter().position(is_it))
-            .flatten()
+        let mut waiting = self.waiting.iter();
+        waiting.position(|draft| is_held_up && is_it(draft))
     }
 
     /// True if a request is outstanding where only one may be. A TEARDOWN is sent all the same: it
@@ -278,14 +262,10 @@ impl Connection {
             return false;
         }
         // The first SETUP returns the id that the other requests have to carry.
-        let has_id = self
-            .sessions
-            .get(&key)
-            .is_some_and(|session| session.id.is_some());
-        let is_setup = matches!(draft.purpose, Purpose::Setup { .. });
-        has_id
-            || !is_setup
-            || !of_session().any(|entry| matches!(entry.draft.purpose, Purpose::Setup { .. }))
+        let is_setup = |draft: &Draft| matches!(draft.purpose, Purpose::Setup { .. });
+        !is_setup(draft)
+            || self.sessions.is(key, |session| session.id.is_some())
+            || !of_session().any(|entry| is_setup(&entry.draft))
     }
 
     /// The connection has just become tainted: fails all waiting requests that would start a
@@ -297,11 +277,11 @@ impl Connection {
                 Purpose::Describe | Purpose::KeepAlive | Purpose::Ping
             )
         };
-        let retries = self.authorizer.drain_retries();
-        let waiting = retries.chain(std::mem::take(&mut self.waiting));
-        let (kept, given_up): (VecDeque<Draft>, VecDeque<Draft>) = waiting.partition(may_go);
-        self.waiting = kept;
-        for draft in given_up {
+        for draft in self.waiting.drain(..) {
+            self.authorizer.retries.push_back(draft);
+        }
+        std::mem::swap(&mut self.waiting, &mut self.authorizer.retries);
+        for draft in take_where(&mut self.waiting, |draft| !may_go(draft)) {
             self.withdraw(draft, TAINTED);
         }
     }
@@ -328,11 +308,7 @@ impl Connection {
             (Purpose::Setup { .. }, Some(key)) => replaced.contains(&key) || is_new(&key),
             _ => false,
         };
-        let waiting = std::mem::take(&mut self.waiting);
-        let (given_up, kept): (VecDeque<Draft>, VecDeque<Draft>) =
-            waiting.into_iter().partition(is_to_begin);
-        self.waiting = kept;
-        for draft in given_up {
+        for draft in take_where(&mut self.waiting, is_to_begin) {
             self.withdraw(draft, REPLACED);
         }
     }
@@ -420,15 +396,17 @@ impl Connection {
     /// Notifies the caller of a request, if there is one, that it failed.
     pub(super) fn fail_draft(&mut self, draft: Draft, cseq: Option<u32>, kind: FailureKind) {
         if let Some(key) = draft.session {
-            self.complete(
-                key,
-                draft.caller,
-                Err(Failure {
-                    method: draft.method,
-                    cseq,
-                    kind,
-                }),
-            );
+            self.fail(key, draft.caller, draft.method, cseq, kind);
         }
     }
+}
+
+/// Takes out of a queue the requests of which `is_taken` is true.
+pub(super) fn take_where(
+    queue: &mut VecDeque<Draft>,
+    is_taken: impl FnMut(&Draft) -> bool,
+) -> VecDeque<Draft> {
+    let (taken, kept) = queue.drain(..).partition(is_taken);
+    *queue = kept;
+    taken
 }

@@ -12,6 +12,8 @@ use std::{
 use url::Url;
 
 use super::liveness;
+use super::{authorizer::home_of, requests::Draft};
+use crate::mux::proto::auth::credentials::Tag;
 use crate::mux::proto::command::{RequestId, SessionConfig, SessionKey};
 
 #[derive(Debug)]
@@ -184,6 +186,33 @@ pub(crate) struct SessionTable {
 }
 
 impl SessionTable {
+    /// True if the session exists and `holds` of it.
+    pub(crate) fn is(&self, key: SessionKey, holds: impl FnOnce(&Session) -> bool) -> bool {
+        self.sessions.get(&key).is_some_and(holds)
+    }
+
+    /// The session of a request.
+    pub(crate) fn of(&self, draft: &Draft) -> Option<&Session> {
+        self.sessions.get(&draft.session?)
+    }
+
+    /// The URL of a request's session.
+    pub(crate) fn home(&self, draft: &Draft) -> Option<&Url> {
+        self.of(draft).map(|session| &session.config.url)
+    }
+
+    /// The presentation of a request: that of its session, or its URL.
+    pub(crate) fn presentation(&self, draft: &Draft) -> Tag {
+        Tag::of(home_of(draft, self.home(draft)))
+    }
+
+    /// The session to which the server gave this id.
+    pub(crate) fn with_id(&self, id: &str) -> Option<SessionKey> {
+        let mut sessions = self.sessions.iter();
+        let found = sessions.find(|(_, session)| session.id.as_deref() == Some(id));
+        found.map(|(key, _)| *key)
+    }
+
     /// When the next keep-alive is due.
     pub(crate) fn next_keep_alive(&mut self, is_reading: bool) -> Option<Instant> {
         match self.next_keep_alive {

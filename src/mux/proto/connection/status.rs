@@ -81,8 +81,12 @@ impl Connection {
         matches!(self.state, ConnectionPhase::Closed(_))
     }
 
-    pub(super) fn is_closed_for_challenge(&self) -> bool {
-        self.state == ConnectionPhase::Closed(CloseReason::Challenged)
+    /// Why the connection is over, if it is.
+    pub(super) fn close_reason(&self) -> Option<CloseReason> {
+        match &self.state {
+            ConnectionPhase::Closed(reason) => Some(reason.clone()),
+            ConnectionPhase::Open | ConnectionPhase::Closing(_) => None,
+        }
     }
 
     /// True while the connection is closing: sessions are torn down, and nothing else is sent.

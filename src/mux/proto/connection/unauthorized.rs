@@ -9,16 +9,16 @@
 
 use std::time::{Duration, Instant};
 
-use url::Url;
-
 use super::{
     CloseReason, Connection, FailureKind,
     authorizer::Accused,
     requests::{Draft, Outstanding, Purpose},
 };
+use super::{authorizer::asked, sending::take_where};
+use crate::mux::proto::auth::Answered;
 use crate::mux::proto::{
     auth::{
-        Asked, Authenticator, Authorization, Unauthorized, challenge,
+        Authenticator, Authorization, Unauthorized, challenge,
         credentials::{CredentialReport, CredentialStatus, Refusal, RefusalVerdict, Tag},
     },
     event::Event,
@@ -50,17 +50,16 @@ impl Connection {
         {
             authenticator.doubt_challenges();
         }
-        if let Some(accused) = self.authorizer.take_accused() {
+        if let Some(accused) = self.authorizer.accused.pop_front().flatten() {
             let Accused {
                 answered,
-                strength,
                 explanation,
                 ..
             } = accused;
             match verdict {
                 RefusalVerdict::Refused { try_weaker: true } => {
                     let mut draft = answered.draft;
-                    draft.auth.below = Some(strength);
+                    draft.auth.below = answered.authorization.map(|refused| refused.strength);
                     self.repeat_authorized(draft);
                 }
                 RefusalVerdict::Excused if answered.draft.auth.refusals < MOST_REFUSALS => {
@@ -79,60 +78,54 @@ impl Connection {
 
 /// Sending.
 impl Connection {
-    fn home(&self, draft: &Draft) -> Option<&Url> {
-        let session = draft.session.and_then(|key| self.sessions.get(&key));
-        session.map(|session| &session.config.url)
-    }
-
     /// True if the present permit, if one is needed, is for this request.
     pub(super) fn is_admitted(&self, draft: &Draft) -> bool {
-        let home = self.home(draft);
+        let home = self.sessions.home(draft);
         self.authorizer.admits(draft, home)
             && self.authorizer.is_in_turn(draft, home, &self.requests)
     }
 
     /// True if this request would find out whether the server has several realms.
     pub(super) fn seeks_realm(&self, draft: &Draft) -> bool {
-        self.authorizer.seeks_realm(draft, self.home(draft))
+        self.authorizer
+            .seeks_realm(draft, self.sessions.home(draft))
     }
 
     pub(super) fn authorize(&mut self, draft: &mut Draft) -> Option<Authorization> {
-        let session = draft.session.and_then(|key| self.sessions.get(&key));
-        let home = session.map(|session| &session.config.url);
+        let home = self.sessions.home(draft);
         self.authorizer.authorize(draft, home)
     }
 
     pub(super) fn ask_for_permit(&mut self, now: Instant) {
-        if self.authorizer.has_asked() {
+        if self.authorizer.question.is_some() {
             return;
         }
-        let waiting = self
-            .waiting
-            .iter()
-            .filter(|draft| self.may_send(now, draft));
-        let drafts = self.authorizer.retries().chain(waiting);
-        let requests: Vec<(Tag, bool)> = drafts
-            .map(|draft| (self.presentation_of(draft), draft.auth.below.is_some()))
-            .collect();
-        self.authorizer.ask(now, requests.into_iter());
-    }
-
-    fn presentation_of(&self, draft: &Draft) -> Tag {
-        Tag::of(self.home(draft).unwrap_or(&draft.url).as_str())
+        let waiting = self.waiting.iter();
+        let waiting = waiting.filter(|draft| self.may_send(now, draft));
+        let drafts = self.authorizer.retries.iter().chain(waiting);
+        let want = |draft: &Draft| {
+            (
+                self.sessions.presentation(draft),
+                draft.auth.below.is_some(),
+            )
+        };
+        let requests: Vec<(Tag, bool)> = drafts.map(want).collect();
+        self.authorizer.ask(now, requests);
     }
 
     /// Returns the permit if no request uses it any more.
     pub(super) fn give_back_permit(&mut self) {
         let is_of_use = |draft: &Draft| self.is_admitted(draft);
         let has_use = !self.is_closed()
-            && (self.authorizer.retries().any(is_of_use) || self.waiting.iter().any(is_of_use));
+            && (self.authorizer.retries.iter().any(is_of_use)
+                || self.waiting.iter().any(is_of_use));
         self.authorizer.give_back(has_use);
     }
 
     /// Reports news about the credentials.
     pub(super) fn report_credentials(&mut self) {
         let is_over = self.is_closed();
-        while let Some(report) = self.authorizer.poll_report() {
+        while let Some(report) = self.authorizer.reports.pop_front() {
             // `Closed` must be the last event.
             if !is_over {
                 self.events.push_back(Event::Credentials(report));
@@ -142,22 +135,9 @@ impl Connection {
 
     /// Fails the requests whose permit was denied.
     fn deny(&mut self, uris: &[Tag], retry_after: Duration, was_refused: bool) {
-        let retries: Vec<Draft> = self.authorizer.drain_retries().collect();
-        let waiting = std::mem::take(&mut self.waiting);
-        let is_denied = |this: &Self, draft: &Draft| uris.contains(&this.presentation_of(draft));
-        let mut denied = Vec::new();
-        for draft in retries {
-            match is_denied(self, &draft) {
-                true => denied.push(draft),
-                false => self.authorizer.retry(draft),
-            }
-        }
-        for draft in waiting {
-            match is_denied(self, &draft) {
-                true => denied.push(draft),
-                false => self.waiting.push_back(draft),
-            }
-        }
+        let is_denied = |draft: &Draft| uris.contains(&self.sessions.presentation(draft));
+        let mut denied = take_where(&mut self.authorizer.retries, is_denied);
+        denied.extend(take_where(&mut self.waiting, is_denied));
         for draft in denied {
             let tried = draft.auth.below.is_some();
             let explanation = match tried {
@@ -189,21 +169,15 @@ impl Connection {
         code: u16,
         response: &Message,
     ) {
-        let is_refused = code == 401;
-        if let (Some(authorization), Some(authenticator), false) = (
-            answered.authorization,
-            &mut self.authorizer.authenticator,
-            is_refused,
-        ) {
+        if let Some(authorization) = answered.authorization
+            && let Some(authenticator) = &mut self.authorizer.authenticator
+            && code != 401
+        {
             let info = response.headers.joined("Authentication-Info");
             let next = info.and_then(|info| challenge::parameter(&info, "nextnonce"));
             authenticator.handle_accepted(answered.sent, authorization, next.as_deref());
         }
-        let session = answered
-            .draft
-            .session
-            .and_then(|key| self.sessions.get(&key));
-        let home = session.map(|session| &session.config.url);
+        let home = self.sessions.home(&answered.draft);
         let is_acceptance = (200..400).contains(&code);
         self.authorizer.on_answer(answered, home, is_acceptance);
     }
@@ -215,42 +189,31 @@ impl Connection {
         mut answered: Outstanding,
         response: &Message,
     ) {
-        let challenges = response
-            .headers
-            .joined("WWW-Authenticate")
-            .unwrap_or_default();
-        let home = self.home(&answered.draft).cloned();
+        let challenges = response.headers.joined("WWW-Authenticate");
+        let home = self.sessions.home(&answered.draft);
         let Some(authenticator) = &mut self.authorizer.authenticator else {
             let explanation = "the server asks for a user and password (401)".to_owned();
             return self.on_failure(now, answered, unauthorized(false, explanation));
         };
-        let draft = &answered.draft;
-        let asked = Asked {
-            method: <&str>::from(&draft.method),
-            uri: draft.url.as_str(),
-            home: home.as_ref().unwrap_or(&draft.url).as_str(),
-            is_of_session: home.is_some(),
-        };
-        let (authorization, trail) = (answered.authorization, draft.auth);
+        let asked = asked(&answered.draft, home);
+        let authorization = answered.authorization;
         let verdict = authenticator.handle_unauthorized(
             answered.sent,
-            &challenges,
+            &challenges.unwrap_or_default(),
             asked,
             authorization,
-            trail,
+            answered.draft.auth,
         );
-        let home_tag = Tag::of(asked.home);
         if let Some((realm, nonce)) = authenticator.newest() {
-            self.authorizer.report(CredentialReport::Challenged {
+            let report = CredentialReport::Challenged {
                 presentation: asked.presentation(),
                 realm,
                 nonce,
-            });
+            };
+            self.authorizer.reports.push_back(report);
         }
-        let says_close = response
-            .headers
-            .first("Connection")
-            .is_some_and(|value| value.eq_ignore_ascii_case("close"));
+        let connection = response.headers.first("Connection");
+        let says_close = connection.is_some_and(|it| it.eq_ignore_ascii_case("close"));
         self.authorizer.on_challenged(now, says_close);
         answered.draft.auth.refusals = answered.draft.auth.refusals.saturating_add(1);
         match (verdict, authorization) {
@@ -264,18 +227,19 @@ impl Connection {
             }
             (Unauthorized::Retry, _) => self.on_retry(now, answered, false),
             (Unauthorized::RetryStale, _) => self.on_retry(now, answered, true),
-            (Unauthorized::Refused { offers_weaker }, Some(_)) => {
-                self.accuse(answered, home_tag, offers_weaker, REFUSED.to_owned());
+            (Unauthorized::Refused { offers_weaker }, Some(tried)) => {
+                self.accuse(answered, tried, offers_weaker, REFUSED.to_owned());
             }
-            (Unauthorized::Unsupported(why), Some(_)) => {
+            (Unauthorized::Unsupported(why), Some(tried)) => {
                 let explanation = format!("cannot authenticate (401): {why}");
-                self.accuse(answered, home_tag, false, explanation);
+                self.accuse(answered, tried, false, explanation);
             }
             (Unauthorized::Refused { .. }, None) => {
                 self.on_failure(now, answered, unauthorized(false, REFUSED.to_owned()));
             }
             (Unauthorized::Unsupported(why), None) => {
-                self.authorizer.on_answer(&answered, home.as_ref(), false);
+                let home = self.sessions.home(&answered.draft);
+                self.authorizer.on_answer(&answered, home, false);
                 let explanation = format!("cannot authenticate (401): {why}");
                 self.on_failure(now, answered, unauthorized(false, explanation));
             }
@@ -294,7 +258,7 @@ impl Connection {
 
     fn repeat_authorized(&mut self, draft: Draft) {
         match self.is_wanted(&draft) {
-            true => self.authorizer.retry(draft),
+            true => self.authorizer.retries.push_back(draft),
             false => self.withdraw(draft, FailureKind::Cancelled),
         }
     }
@@ -302,31 +266,28 @@ impl Connection {
     fn accuse(
         &mut self,
         answered: Outstanding,
-        uri: Tag,
+        tried: Answered,
         offers_weaker: bool,
         explanation: String,
     ) {
-        let Some(authorization) = answered.authorization else {
-            return;
-        };
-        let strength = authorization.strength;
         let authenticator = self.authorizer.authenticator.as_ref();
         let newest = authenticator.and_then(Authenticator::newest);
+        let refusal = Refusal {
+            uri: self.sessions.presentation(&answered.draft),
+            realm: tried.realm,
+            nonce: tried.nonce,
+            is_same_nonce: newest == Some((tried.realm, tried.nonce)),
+            challenged: tried.challenged,
+            strength: tried.strength,
+            offers_weaker,
+        };
         self.authorizer.accuse(Accused {
             answered,
-            strength,
             offers_weaker,
             explanation,
         });
-        self.authorizer.report(CredentialReport::Refused(Refusal {
-            uri,
-            realm: authorization.realm,
-            nonce: authorization.nonce,
-            is_same_nonce: newest == Some((authorization.realm, authorization.nonce)),
-            challenged: authorization.challenged,
-            strength,
-            offers_weaker,
-        }));
+        let report = CredentialReport::Refused(refusal);
+        self.authorizer.reports.push_back(report);
     }
 }
 
@@ -346,31 +307,28 @@ impl Connection {
         let Some(left) = left else {
             return self.lose(reason);
         };
-        self.authorizer.report(CredentialReport::Left(left));
+        let report = CredentialReport::Left(left);
+        self.authorizer.reports.push_back(report);
         self.report_credentials();
         self.lose(CloseReason::Challenged);
     }
 
     /// The connection ends before the verdict on a refusal has come.
     pub(super) fn condemn_accused(&mut self) {
-        let is_challenged = self.is_closed_for_challenge();
-        let accused: Vec<Accused> = self.authorizer.drain_accused().collect();
-        for accused in accused {
+        let is_challenged = self.close_reason() == Some(CloseReason::Challenged);
+        let accused = std::mem::take(&mut self.authorizer.accused);
+        for accused in accused.into_iter().flatten() {
             let kind = match accused.offers_weaker && is_challenged {
                 true => FailureKind::ConnectionLost(CloseReason::Challenged),
                 false => unauthorized(true, accused.explanation),
             };
             let cseq = Some(accused.answered.cseq);
-            match accused.answered.draft.purpose {
-                Purpose::Describe | Purpose::Setup { .. } | Purpose::Play | Purpose::Pause => {
-                    self.fail_draft(accused.answered.draft, cseq, kind);
-                }
-                Purpose::Teardown => {
-                    let kind = FailureKind::ConnectionLost(CloseReason::PeerClosed);
-                    self.fail_draft(accused.answered.draft, cseq, kind);
-                }
-                _ => {}
-            }
+            let kind = match accused.answered.draft.purpose {
+                Purpose::Teardown => FailureKind::ConnectionLost(CloseReason::PeerClosed),
+                _ => kind,
+            };
+            // Requests of the connection itself have no caller.
+            self.fail_draft(accused.answered.draft, cseq, kind);
         }
     }
 }
