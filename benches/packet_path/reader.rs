@@ -72,6 +72,7 @@ impl Reader for Multiplexer {
             producer.push(Packet {
                 stream: packet.stream,
                 kind: packet.kind,
+                header: packet.header,
                 payload: packet.payload,
                 received,
                 discontinuity: false,

@@ -117,7 +117,10 @@ pub use self::{
         StateFileProblem,
     },
     policy::redial::{RetryBounds, RetrySchedule, Setback},
-    proto::{Credentials, MediaStream, PacketKind, Presentation, RtpInfo, StreamGrant},
+    proto::{
+        Credentials, MediaStream, PacketKind, Presentation, RtpInfo, StreamGrant,
+        wire::rtp::RtpHeader,
+    },
     session::{
         RtcpSender, Session,
         monitor::SessionMonitor,

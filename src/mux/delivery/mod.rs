@@ -49,6 +49,8 @@ pub struct Packet {
     pub stream: usize,
     /// RTP or RTCP.
     pub kind: PacketKind,
+    /// The header of an RTP packet; `None` for RTCP.
+    pub header: Option<RtpHeader>,
     /// The packet, without the four bytes of interleaving.
     pub payload: Bytes,
     /// When the driver read it from the socket.
@@ -60,10 +62,9 @@ pub struct Packet {
 }
 
 impl Packet {
-    /// The access unit of its stream that it belongs to: its RTP timestamp (RFC 3550 5.1); `None`
-    /// if the packet is too short.
+    /// The access unit of its stream that it belongs to: its RTP timestamp (RFC 3550 5.1).
     fn unit(&self) -> Option<u32> {
-        RtpHeader::of(&self.payload).map(|header| header.timestamp)
+        self.header.map(|header| header.timestamp)
     }
 
     fn is_of_unit(&self, unit: Option<u32>) -> bool {

@@ -5,10 +5,7 @@ use std::time::{Duration, Instant};
 use super::Packet;
 use crate::mux::proto::{
     MediaStream, PacketKind,
-    wire::{
-        rtp::RtpPacket,
-        rtp::{Content, VideoCoding},
-    },
+    wire::rtp::{self, Content, RtpHeader, VideoCoding},
 };
 
 /// How long a stream waits for a key picture, from when there is room again. Longer than the
@@ -275,15 +272,11 @@ impl Stream {
     }
 
     fn look(&self, packet: &Packet) -> Content {
-        if self.codings.is_empty() {
-            return Content::Rest;
-        }
-        let coding = |rtp: &RtpPacket<'_>| {
+        let content = |header: RtpHeader| {
             let mut codings = self.codings.iter();
-            let (_, coding) = codings.find(|(kind, _)| *kind == rtp.header.payload_type)?;
-            Some(coding.look(rtp.payload))
+            let (_, coding) = codings.find(|(kind, _)| *kind == header.payload_type)?;
+            Some(coding.look(rtp::payload(&packet.payload)?))
         };
-        let rtp = RtpPacket::parse(&packet.payload);
-        rtp.as_ref().and_then(coding).unwrap_or(Content::Rest)
+        packet.header.and_then(content).unwrap_or(Content::Rest)
     }
 }

@@ -32,6 +32,7 @@ pub(super) fn rtp(stream: usize, payload: Bytes, received: Instant) -> Packet {
     Packet {
         stream,
         kind: PacketKind::Rtp,
+        header: RtpHeader::of(&payload),
         payload,
         received,
         discontinuity: false,
@@ -41,6 +42,7 @@ pub(super) fn rtp(stream: usize, payload: Bytes, received: Instant) -> Packet {
 pub(super) fn rtcp(stream: usize, received: Instant) -> Packet {
     Packet {
         kind: PacketKind::Rtcp,
+        header: None,
         ..rtp(stream, Bytes::from_static(&[0; 28]), received)
     }
 }

@@ -9,7 +9,10 @@ use super::{sessions::Sessions, socket::Transport};
 use crate::mux::{
     delivery::Budget,
     health::HealthSample,
-    proto::{Measures, wire::rtp::RtpHeader},
+    proto::{
+        Measures,
+        wire::rtp::{RtpHeader, SequenceOrder, SequenceTracker},
+    },
 };
 
 /// How often a connection is sampled.
@@ -77,9 +80,6 @@ impl HealthSampler {
     }
 }
 
-/// A larger jump, forwards or backwards, is a restart of the sequence.
-const LONGEST_LOSS: u16 = 3000;
-
 /// The most streams that are tracked; no session has more.
 const MOST_STREAMS: usize = 64;
 
@@ -87,7 +87,7 @@ const MOST_STREAMS: usize = 64;
 #[derive(Clone, Copy, Debug, Default)]
 struct Sequence {
     ssrc: u32,
-    next: u16,
+    tracker: SequenceTracker,
     /// Packets came since the last call of `take`.
     is_heard: bool,
     /// Packets came since the last call of `take` or before it. A stream that was paused may go on
@@ -98,23 +98,13 @@ struct Sequence {
 impl Sequence {
     /// Returns how many packets are missing before this one.
     fn on_packet(&mut self, header: &RtpHeader) -> u16 {
-        let missing = header.sequence.wrapping_sub(self.next);
-        if missing == 0 && self.ssrc == header.ssrc {
-            self.next = self.next.wrapping_add(1);
-            (self.is_heard, self.is_known) = (true, true);
-            return 0;
+        if !self.is_known || self.ssrc != header.ssrc {
+            (self.ssrc, self.tracker) = (header.ssrc, SequenceTracker::default());
         }
-        let is_followed = self.is_known && self.ssrc == header.ssrc;
-        // A packet that comes late was not missing.
-        let is_late = is_followed && missing > u16::MAX - LONGEST_LOSS;
-        if !is_late {
-            self.next = header.sequence.wrapping_add(1);
-        }
-        self.ssrc = header.ssrc;
         (self.is_heard, self.is_known) = (true, true);
-        match is_followed && missing < LONGEST_LOSS {
-            true => missing,
-            false => 0,
+        match self.tracker.on_packet(header.sequence) {
+            SequenceOrder::Gap(missing) => missing,
+            SequenceOrder::Next | SequenceOrder::Old | SequenceOrder::Anew => 0,
         }
     }
 }
@@ -130,15 +120,12 @@ pub(super) struct LossCounter {
 impl LossCounter {
     /// An RTP packet has come.
     #[inline]
-    pub(super) fn on_packet(&mut self, stream: usize, packet: &[u8]) {
-        let Some(header) = RtpHeader::of(packet) else {
-            return;
-        };
+    pub(super) fn on_packet(&mut self, stream: usize, header: &RtpHeader) {
         if let Some(sequence) = self.streams.get_mut(stream) {
-            self.lost += u64::from(sequence.on_packet(&header));
+            self.lost += u64::from(sequence.on_packet(header));
         } else if stream < MOST_STREAMS {
             self.streams.resize(stream + 1, Sequence::default());
-            self.on_packet(stream, packet);
+            self.on_packet(stream, header);
         }
     }
 
@@ -171,12 +158,13 @@ mod health_tests {
 mod loss_tests {
     use super::*;
 
-    fn packet(ssrc: u32, sequence: u16) -> Vec<u8> {
-        let mut packet = vec![0x80, 96];
-        packet.extend(sequence.to_be_bytes());
-        packet.extend([0; 4]);
-        packet.extend(ssrc.to_be_bytes());
-        packet
+    fn packet(ssrc: u32, sequence: u16) -> RtpHeader {
+        RtpHeader {
+            payload_type: 96,
+            sequence,
+            timestamp: 0,
+            ssrc,
+        }
     }
 
     #[test]
@@ -206,9 +194,8 @@ mod loss_tests {
     }
 
     #[test]
-    fn what_is_no_rtp_is_not_looked_at() {
+    fn no_more_streams_are_tracked_than_a_session_has() {
         let mut losses = LossCounter::default();
-        losses.on_packet(0, &[0x80; 11]);
         losses.on_packet(usize::MAX, &packet(7, 1));
         assert_eq!(losses.take(), (false, 0));
     }

@@ -10,7 +10,7 @@ use crate::mux::{
     error::Error,
     health::HealthSample,
     ids::ConnectionId,
-    proto::{self, CloseReason, Failure, PacketKind, Reply, RequestId, SessionKey},
+    proto::{self, CloseReason, Failure, Reply, RequestId, SessionKey},
     release::ReleaseGuard,
 };
 
@@ -154,12 +154,13 @@ impl Sessions {
             self.last_delivered = at;
         }
         let (_, session) = &mut self.opened[self.last_delivered];
-        if packet.kind == PacketKind::Rtp {
-            session.losses.on_packet(packet.stream, &packet.payload);
+        if let Some(header) = &packet.header {
+            session.losses.on_packet(packet.stream, header);
         }
         session.producer.push(delivery::Packet {
             stream: packet.stream,
             kind: packet.kind,
+            header: packet.header,
             payload: packet.payload,
             received,
             discontinuity: false,

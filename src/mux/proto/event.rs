@@ -9,7 +9,7 @@ use url::Url;
 use super::{
     auth::credentials::{CredentialReport, Credentials},
     command::{RequestId, SessionKey},
-    wire::{header::RtpInfo, server_text::ServerText},
+    wire::{header::RtpInfo, rtp::RtpHeader, server_text::ServerText},
 };
 
 /// One event. Drain them with [`Connection::poll_event`](super::Connection::poll_event).
@@ -61,6 +61,8 @@ pub struct Packet {
     pub stream: usize,
     /// RTP or RTCP.
     pub kind: PacketKind,
+    /// The header of an RTP packet; `None` for RTCP.
+    pub header: Option<RtpHeader>,
     /// The packet without the four bytes of interleaving; shares the memory it was read into.
     pub payload: Bytes,
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use gstreamer as gst;
 
-use crate::mux::proto::wire::rtp::RtpHeader;
+use crate::mux::proto::wire::rtp::{self, RtpHeader};
 
 /// Smaller payloads are copied: a slice keeps the whole read buffer alive for as long as the jitterbuffer
 /// holds the packet, and audio comes in packets of 172 bytes.
@@ -15,17 +15,10 @@ const COPY_BELOW: usize = 512;
 /// faults of a sender show in single packets; `rtpsession` waits for two as well.
 const SOURCE_CHANGE: u32 = 2;
 
-/// After a longer gap a packet needs a stamp of its own. A jitterbuffer that misses more than a minute,
-/// by the packet rate that it has estimated, or half of all sequence numbers, begins anew, and then has
-/// no time to start from. These are half of its limits, as it works with an estimate.
+/// After a longer gap a packet needs a stamp of its own. A jitterbuffer that misses more than a minute, by
+/// the packet rate that it has estimated, begins anew, and then has no time to start from. This is half
+/// of its limit, as it works with an estimate.
 const LONG_GAP: Duration = Duration::from_secs(30);
-const LONG_GAP_PACKETS: u16 = 0x4000;
-
-/// If sequence numbers go back or forward by more than this after lost packets, the source has begun anew
-/// (RFC 3550 A.1). `rtpsession` drops the first packet of such a source, and with it the stamp; then the
-/// jitterbuffer drops all that follow.
-const MAX_MISORDER: i16 = 100;
-const MAX_DROPOUT: i16 = 3000;
 
 /// A source has begun anew also if its RTP time jumps further than this, while the time of arrival does
 /// not.
@@ -38,8 +31,10 @@ pub(crate) enum PacketAction {
     Push(Marks),
     /// The stream has a new source: restart the stream, then push it.
     Restart(Marks),
-    /// The source has begun anew under its old SSRC. A manager that remembers sources is renewed, and the
-    /// packet is its first one; other managers just push it.
+    /// The source has begun anew under its old SSRC: its sequence numbers do not go on behind lost packets,
+    /// or its RTP time does not. `rtpsession` drops the first packet of such a source, and with it the
+    /// stamp; then the jitterbuffer drops all that follow. So a manager that remembers sources is renewed,
+    /// and the packet is its first one; other managers just push it.
     Renew(Marks),
     /// Leave it out: it is not of the stream's source.
     Drop,
@@ -60,18 +55,15 @@ pub(crate) struct Marks {
 /// of the others follow from their RTP times, without the jitter of a transport that delivers in bursts.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Marker {
-    source: Option<u32>,
-    /// The last packet of the source.
+    /// The last packet of the stream's source.
     last: Option<LastPacket>,
     /// The SSRC of the last packets of another source, and how many of them came in a row.
     candidate: Option<(u32, u32)>,
 }
 
-/// Numbers and arrival of a packet.
 #[derive(Clone, Copy, Debug)]
 struct LastPacket {
-    sequence: u16,
-    timestamp: u32,
+    header: RtpHeader,
     received: Instant,
 }
 
@@ -81,11 +73,11 @@ impl Marker {
         *self = Self::default();
     }
 
-    /// Decides on the RTP packet `payload`. `discontinuity`: packets before it were dropped here, or the
+    /// Decides on an RTP packet. `discontinuity`: packets before it were dropped here, or the
     /// session was moved to another connection. `clock_rate` gives that of the stream, in Hz.
     pub(crate) fn handle_packet(
         &mut self,
-        payload: &[u8],
+        header: RtpHeader,
         received: Instant,
         discontinuity: bool,
         clock_rate: impl FnOnce() -> Option<u32>,
@@ -94,55 +86,36 @@ impl Marker {
             stamp: true,
             discont: true,
         };
-        let Some(header) = RtpHeader::of(payload) else {
-            return PacketAction::Drop;
-        };
-        let ssrc = header.ssrc;
-        let last = Some(LastPacket {
-            sequence: header.sequence,
-            timestamp: header.timestamp,
-            received,
-        });
-        match self.source {
+        let now = LastPacket { header, received };
+        match self.last {
             None => {
-                self.source = Some(ssrc);
-                self.last = last;
+                self.last = Some(now);
                 PacketAction::Push(first)
             }
-            Some(source) if source == ssrc => {
+            Some(before) if before.header.ssrc == header.ssrc => {
                 self.candidate = None;
-                let before = std::mem::replace(&mut self.last, last);
-                let (Some(before), Some(now)) = (before.filter(|_| discontinuity), last) else {
-                    return PacketAction::Push(Marks {
-                        stamp: false,
-                        discont: discontinuity,
-                    });
-                };
+                self.last = Some(now);
                 let marks = Marks {
-                    stamp: now.is_long_after(&before),
-                    discont: true,
+                    stamp: discontinuity && now.passed_since(&before) >= LONG_GAP,
+                    discont: discontinuity,
                 };
-                match now.goes_on_from(&before, clock_rate()) {
+                match !discontinuity || now.goes_on_from(&before, clock_rate()) {
                     true => PacketAction::Push(marks),
                     false => PacketAction::Renew(marks),
                 }
             }
             Some(_) => {
                 let seen = match self.candidate {
-                    Some((candidate, seen)) if candidate == ssrc => seen + 1,
+                    Some((candidate, seen)) if candidate == header.ssrc => seen + 1,
                     _ => 1,
                 };
                 // A session that was moved may have a new source on its new connection. The first packet
                 // of that source mostly begins a keyframe, so it is not dropped.
                 if seen < SOURCE_CHANGE && !discontinuity {
-                    self.candidate = Some((ssrc, seen));
+                    self.candidate = Some((header.ssrc, seen));
                     return PacketAction::Drop;
                 }
-                *self = Self {
-                    source: Some(ssrc),
-                    last,
-                    candidate: None,
-                };
+                (self.last, self.candidate) = (Some(now), None);
                 PacketAction::Restart(first)
             }
         }
@@ -154,22 +127,16 @@ impl LastPacket {
         self.received.saturating_duration_since(before.received)
     }
 
-    /// Whether so many packets are missing before this one that a jitterbuffer begins anew.
-    fn is_long_after(&self, before: &Self) -> bool {
-        self.sequence.wrapping_sub(before.sequence) >= LONG_GAP_PACKETS
-            || self.passed_since(before) >= LONG_GAP
-    }
-
     /// Whether sequence number and RTP time go on from those of `before`, after some lost packets.
     fn goes_on_from(&self, before: &Self, clock_rate: Option<u32>) -> bool {
-        let step = self.sequence.wrapping_sub(before.sequence).cast_signed();
-        if !(-MAX_MISORDER..MAX_DROPOUT).contains(&step) {
+        if !rtp::goes_on(before.header.sequence, self.header.sequence) {
             return false;
         }
         let Some(clock_rate) = clock_rate.filter(|rate| *rate > 0) else {
             return true;
         };
-        let units = self.timestamp.wrapping_sub(before.timestamp).cast_signed();
+        let units = self.header.timestamp.wrapping_sub(before.header.timestamp);
+        let units = units.cast_signed();
         let step = f64::from(units) / f64::from(clock_rate);
         let passed = self.passed_since(before).as_secs_f64();
         let jump = JUMP.as_secs_f64();
@@ -223,14 +190,22 @@ mod tests {
     }
 
     /// As `handle_packet` at 90 kHz.
-    fn take(marker: &mut Marker, packet: &[u8], at: Instant, discontinuity: bool) -> PacketAction {
-        marker.handle_packet(packet, at, discontinuity, || Some(90_000))
+    fn take(
+        marker: &mut Marker,
+        packet: &RtpHeader,
+        at: Instant,
+        discontinuity: bool,
+    ) -> PacketAction {
+        marker.handle_packet(*packet, at, discontinuity, || Some(90_000))
     }
 
-    fn packet(ssrc: u32) -> [u8; 12] {
-        let mut packet = [0x80, 96, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0];
-        packet[8..].copy_from_slice(&ssrc.to_be_bytes());
-        packet
+    fn packet(ssrc: u32) -> RtpHeader {
+        RtpHeader {
+            payload_type: 96,
+            sequence: 1,
+            timestamp: 0,
+            ssrc,
+        }
     }
 
     #[test]
@@ -283,11 +258,12 @@ mod tests {
     }
 
     /// A packet of SSRC 1 with these numbers.
-    fn numbered(sequence: u16, timestamp: u32) -> [u8; 12] {
-        let mut packet = packet(1);
-        packet[2..4].copy_from_slice(&sequence.to_be_bytes());
-        packet[4..8].copy_from_slice(&timestamp.to_be_bytes());
-        packet
+    fn numbered(sequence: u16, timestamp: u32) -> RtpHeader {
+        RtpHeader {
+            sequence,
+            timestamp,
+            ..packet(1)
+        }
     }
 
     #[test]
@@ -362,18 +338,6 @@ mod tests {
         assert_eq!(moved, PacketAction::Restart(FIRST));
         let next = take(&mut marker, &packet(2), now(), false);
         assert_eq!(next, PacketAction::Push(Marks::default()));
-    }
-
-    #[test]
-    fn a_packet_without_room_for_an_ssrc_is_left_out() {
-        assert_eq!(
-            take(&mut Marker::default(), &[0x80; 11], now(), false),
-            PacketAction::Drop
-        );
-        assert_eq!(
-            take(&mut Marker::default(), &[], now(), false),
-            PacketAction::Drop
-        );
     }
 
     #[test]

@@ -120,6 +120,7 @@ mod tests {
         Packet {
             stream: 0,
             kind: PacketKind::Rtp,
+            header: None,
             payload: Bytes::new(),
             received,
             discontinuity,

@@ -217,22 +217,17 @@ impl Feed {
         element: &RtspMuxSrc,
         packet: Packet,
     ) -> Result<PushOutcome, gst::FlowError> {
-        let (Some(FeedStream { marker, shown }), Some(pad)) = (
+        let (Some(FeedStream { marker, shown }), Some(pad), Some(header)) = (
             self.streams.get_mut(&packet.stream),
             self.manager.rtp_pad(packet.stream),
+            packet.header,
         ) else {
             return Ok(PushOutcome::Left(Undeliverable::Foreign));
         };
-        // Behind the marker bit (RFC 3550 5.1).
-        let payload_type = packet.payload.get(1).map_or(0, |second| second & 0x7f);
+        let payload_type = header.payload_type;
         let clock_rate = || self.manager.pads().clock_rate(packet.stream, payload_type);
-        let step = marker.handle_packet(
-            &packet.payload,
-            packet.received,
-            packet.discontinuity,
-            clock_rate,
-        );
-        let marks = match step {
+        let (received, discontinuity) = (packet.received, packet.discontinuity);
+        let marks = match marker.handle_packet(header, received, discontinuity, clock_rate) {
             PacketAction::Push(marks) => marks,
             PacketAction::Restart(marks) => {
                 gst::info!(CAT, obj = element, "stream {}: new source", packet.stream);

@@ -17,8 +17,12 @@
 
 use std::time::{Duration, Instant};
 
-use super::sources::{SourcePolicy, Sources, Stamp, Start};
-use crate::mux::proto::{command::SessionKey, event::PacketKind, wire::header::RtpInfo};
+use super::sources::{SourcePolicy, Sources, Start};
+use crate::mux::proto::{
+    command::SessionKey,
+    event::PacketKind,
+    wire::{header::RtpInfo, rtp::RtpHeader},
+};
 
 /// Which payload types a stream may carry. Empty: any.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -109,7 +113,8 @@ pub(crate) enum FrameVerdict {
     Deliver {
         session: SessionKey,
         stream: u32,
-        kind: PacketKind,
+        /// That of an RTP packet; `None`: it is an RTCP packet.
+        header: Option<RtpHeader>,
     },
     /// The channel has no owner.
     Unknown,
@@ -363,25 +368,23 @@ impl ChannelTable {
             Slot::Live(route, sources) => {
                 let (session, stream) = (route.session, route.stream);
                 let rtp_channel = route.rtp_channel;
-                let (kind, is_admitted) = match route.heard(payload) {
+                let (header, is_admitted) = match route.heard(payload) {
                     None => {
                         return route
                             .of_other_type(payload)
                             .unwrap_or(FrameVerdict::Foreign);
                     }
-                    Some(Heard::Rtp(stamp)) => {
-                        let is_start = |stamp| is_start(&self.starts, session, stamp);
-                        (PacketKind::Rtp, sources.admit(stamp, now, is_start))
+                    Some(Heard::Rtp(header)) => {
+                        let is_start = |header| is_start(&self.starts, session, header);
+                        (Some(header), sources.admit(header, now, is_start))
                     }
-                    Some(Heard::Rtcp(ssrc)) => {
-                        (PacketKind::Rtcp, self.admit_report(rtp_channel, ssrc))
-                    }
+                    Some(Heard::Rtcp(ssrc)) => (None, self.admit_report(rtp_channel, ssrc)),
                 };
                 match is_admitted {
                     true => FrameVerdict::Deliver {
                         session,
                         stream,
-                        kind,
+                        header,
                     },
                     false => FrameVerdict::Foreign,
                 }
@@ -401,10 +404,10 @@ impl ChannelTable {
     fn note_stray(&mut self, channel: u8, payload: &[u8]) {
         let is_rtp = matches!(payload, [first, second, ..]
             if has_rtp_version(*first) && !RTCP_TYPES.contains(second));
-        let Some(stamp) = Stamp::of(payload).filter(|_| is_rtp) else {
+        let Some(header) = RtpHeader::of(payload).filter(|_| is_rtp) else {
             return;
         };
-        let stray = (channel, stamp.ssrc);
+        let stray = (channel, header.ssrc);
         if self.strays.len() < MOST_STRAYS && !self.strays.contains(&stray) {
             self.strays.push(stray);
         }
@@ -455,15 +458,15 @@ const RTCP_TYPES: std::ops::RangeInclusive<u8> = 200..=207;
 const RTCP_HEADER: usize = 8;
 
 /// True if the answer to the session's PLAY says that a stream begins with this packet.
-fn is_start(starts: &[(SessionKey, Vec<Start>)], session: SessionKey, stamp: Stamp) -> bool {
+fn is_start(starts: &[(SessionKey, Vec<Start>)], session: SessionKey, header: RtpHeader) -> bool {
     let mut of_session = starts.iter().filter(|(owner, _)| *owner == session);
-    of_session.any(|(_, starts)| starts.iter().any(|start| start.fits(stamp)))
+    of_session.any(|(_, starts)| starts.iter().any(|start| start.fits(header)))
 }
 
 /// A packet that fits its channel, with its sender.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Heard {
-    Rtp(Stamp),
+    Rtp(RtpHeader),
     Rtcp(u32),
 }
 
@@ -484,7 +487,7 @@ impl Route {
     fn of_other_type(&self, packet: &[u8]) -> Option<FrameVerdict> {
         let [first, second] = *packet.first_chunk()?;
         let is_rtp = has_rtp_version(first) && !RTCP_TYPES.contains(&second);
-        let is_whole = Stamp::of(packet).is_some();
+        let is_whole = RtpHeader::of(packet).is_some();
         (is_rtp && is_whole && self.kind == PacketKind::Rtp).then_some(FrameVerdict::OtherType {
             session: self.session,
             stream: self.stream,
@@ -494,7 +497,7 @@ impl Route {
 
     fn heard(&self, packet: &[u8]) -> Option<Heard> {
         match self.plausible_kind(*packet.first_chunk()?)? {
-            PacketKind::Rtp => Stamp::of(packet).map(Heard::Rtp),
+            PacketKind::Rtp => RtpHeader::of(packet).map(Heard::Rtp),
             PacketKind::Rtcp => {
                 let ssrc = packet.get(4..RTCP_HEADER)?.first_chunk()?;
                 Some(Heard::Rtcp(u32::from_be_bytes(*ssrc)))

@@ -34,7 +34,7 @@ use bytes::Bytes;
 use super::{Connection, Timer, channels::FrameVerdict};
 use crate::mux::proto::{
     command::SessionKey,
-    event::{CloseReason, Event, FramingLoss, Packet, Undescribed},
+    event::{CloseReason, Event, FramingLoss, Packet, PacketKind, Undescribed},
 };
 
 /// A loss so soon after another one is the same loss: stray bytes may look like a frame, whose end
@@ -219,12 +219,16 @@ impl Connection {
             FrameVerdict::Deliver {
                 session,
                 stream,
-                kind,
+                header,
             } => {
                 let packet = Packet {
                     session,
                     stream: stream as usize,
-                    kind,
+                    kind: match header {
+                        Some(_) => PacketKind::Rtp,
+                        None => PacketKind::Rtcp,
+                    },
+                    header,
                     payload,
                 };
                 if self.events.is_empty() {

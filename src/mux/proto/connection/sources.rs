@@ -73,26 +73,6 @@ enum SourceStanding {
     Named,
 }
 
-/// The header fields that are checked in a packet, all from RFC 3550 5.1.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Stamp {
-    pub(crate) ssrc: u32,
-    sequence: u16,
-    timestamp: u32,
-}
-
-impl Stamp {
-    /// Reads them from an RTP packet; `None` if it is too short.
-    pub(crate) fn of(packet: &[u8]) -> Option<Self> {
-        let header = RtpHeader::of(packet)?;
-        Some(Self {
-            ssrc: header.ssrc,
-            sequence: header.sequence,
-            timestamp: header.timestamp,
-        })
-    }
-}
-
 /// Where a stream begins, from the answer to PLAY (RFC 2326 12.33).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Start {
@@ -110,13 +90,13 @@ impl Start {
 
     /// True if a packet is near the first one. Packets may arrive before the answer, and the first
     /// ones may be lost.
-    pub(crate) fn fits(self, stamp: Stamp) -> bool {
+    pub(crate) fn fits(self, header: RtpHeader) -> bool {
         const PACKETS: std::ops::RangeInclusive<i16> = -32..=256;
         /// 12 s at 90 kHz.
         const TICKS: u32 = 1 << 20;
-        let packets = stamp.sequence.wrapping_sub(self.sequence).cast_signed();
+        let packets = header.sequence.wrapping_sub(self.sequence).cast_signed();
         let is_near = |timestamp: u32| {
-            let ticks = stamp.timestamp.wrapping_sub(timestamp).cast_signed();
+            let ticks = header.timestamp.wrapping_sub(timestamp).cast_signed();
             ticks.unsigned_abs() <= TICKS
         };
         PACKETS.contains(&packets) && self.timestamp.is_none_or(is_near)
@@ -127,7 +107,7 @@ impl Start {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Latched {
     standing: SourceStanding,
-    first: Stamp,
+    first: RtpHeader,
     last_heard: Instant,
 }
 
@@ -213,21 +193,21 @@ impl Sources {
     /// the beginning of a stream of the session.
     pub(crate) fn admit(
         &mut self,
-        stamp: Stamp,
+        header: RtpHeader,
         now: Instant,
-        is_start: impl FnOnce(Stamp) -> bool,
+        is_start: impl FnOnce(RtpHeader) -> bool,
     ) -> bool {
         let is_admitted = match self.policy {
-            SourcePolicy::Any => self.previous != Some(stamp.ssrc),
+            SourcePolicy::Any => self.previous != Some(header.ssrc),
             SourcePolicy::OneAtATime => {
-                self.is_latched(stamp.ssrc, now) || {
-                    let standing = self.standing(stamp.ssrc, is_start(stamp));
-                    self.admit_other(stamp, standing, now)
+                self.is_latched(header.ssrc, now) || {
+                    let standing = self.standing(header.ssrc, is_start(header));
+                    self.admit_other(header, standing, now)
                 }
             }
         };
         if is_admitted {
-            self.last = Some(stamp.ssrc);
+            self.last = Some(header.ssrc);
         }
         is_admitted
     }
@@ -259,9 +239,9 @@ impl Sources {
     }
 
     /// True if another source takes the stream over.
-    fn admit_other(&mut self, stamp: Stamp, standing: SourceStanding, now: Instant) -> bool {
+    fn admit_other(&mut self, header: RtpHeader, standing: SourceStanding, now: Instant) -> bool {
         let Some(begun) = self.begun else {
-            self.note_stray(stamp.ssrc);
+            self.note_stray(header.ssrc);
             return false;
         };
         let is_its_turn = match self.latched {
@@ -274,22 +254,22 @@ impl Sources {
             }
         };
         if is_its_turn {
-            self.latch(stamp, standing, now);
-        } else if !self.others.iter().flatten().any(|o| o.ssrc == stamp.ssrc) {
-            self.insert(stamp.ssrc, false);
+            self.latch(header, standing, now);
+        } else if !self.others.iter().flatten().any(|o| o.ssrc == header.ssrc) {
+            self.insert(header.ssrc, false);
         }
         is_its_turn
     }
 
     /// The previous source does not become a stray: it may come back when this one is silent.
-    fn latch(&mut self, stamp: Stamp, standing: SourceStanding, now: Instant) {
+    fn latch(&mut self, header: RtpHeader, standing: SourceStanding, now: Instant) {
         self.latched = Some(Latched {
             standing,
-            first: stamp,
+            first: header,
             last_heard: now,
         });
         for other in &mut self.others {
-            if other.is_some_and(|other| other.ssrc == stamp.ssrc) {
+            if other.is_some_and(|other| other.ssrc == header.ssrc) {
                 *other = None;
             }
         }

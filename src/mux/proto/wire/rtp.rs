@@ -1,5 +1,7 @@
-//! RTP packets (RFC 3550 5.1), as far as this crate parses them; and where in a video stream a
-//! decoder can begin, as far as a single packet shows it.
+//! RTP packets (RFC 3550 5.1): their header, their payload, the order of their sequence numbers; and where
+//! in a video stream a decoder can begin, as far as a single packet shows it.
+//!
+//! The core parses the header once. It goes with the packet to every other part that needs it.
 //!
 //! H.264 (RFC 6184) and H.265 (RFC 7798) in their usual modes: single NAL units, aggregates
 //! (STAP-A, AP) and fragments (FU-A, FU). The interleaved modes, which no camera was seen to use,
@@ -9,13 +11,9 @@
 //! begins the picture: the first bit of a slice header says so, in H.264 as `first_mb_in_slice` = 0
 //! (7.3.3), in H.265 as `first_slice_segment_in_pic_flag` (7.3.6.1).
 
-const VERSION: u8 = 2;
-
 /// The fixed header of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RtpHeader {
-    /// The version; 2 for RTP.
-    pub version: u8,
     /// The payload type, 0 to 127.
     pub payload_type: u8,
     /// Rises by one with each packet.
@@ -29,48 +27,118 @@ pub struct RtpHeader {
 impl RtpHeader {
     /// Parses the header; `None` if the packet is shorter than an RTP header.
     pub fn of(packet: &[u8]) -> Option<Self> {
-        let [flags, kind, s0, s1, t0, t1, t2, t3, ssrc @ ..] = *packet.first_chunk::<12>()?;
+        let [_, kind, s0, s1, t0, t1, t2, t3, ssrc @ ..] = *packet.first_chunk::<12>()?;
         Some(Self {
-            version: flags >> 6,
             payload_type: kind & 0x7f,
             sequence: u16::from_be_bytes([s0, s1]),
             timestamp: u32::from_be_bytes([t0, t1, t2, t3]),
             ssrc: u32::from_be_bytes(ssrc),
         })
     }
+}
 
-    /// Parses the header of a complete RTP packet of version 2. Depayloaders rely on that.
-    pub fn of_whole(packet: &[u8]) -> Option<Self> {
-        let header = RtpPacket::parse(packet)?.header;
-        (header.version == VERSION).then_some(header)
+/// The payload of a packet, without contributing sources, extension and padding; `None` if the packet is
+/// shorter than its header says (RFC 3550 A.1). Depayloaders rely on that check.
+pub fn payload(packet: &[u8]) -> Option<&[u8]> {
+    let flags = *packet.first()?;
+    let mut payload = packet.get(12 + usize::from(flags & 0x0f) * 4..)?;
+    if flags & 0x10 != 0 {
+        let (extension, rest) = payload.split_first_chunk::<4>()?;
+        let words = u16::from_be_bytes([extension[2], extension[3]]);
+        payload = rest.get(usize::from(words) * 4..)?;
     }
+    if flags & 0x20 != 0 {
+        let padding = usize::from(*payload.last()?);
+        payload = payload.get(..payload.len().checked_sub(padding)?)?;
+    }
+    Some(payload)
 }
 
-/// A packet that is as long as its header says (RFC 3550 A.1).
+/// A sequence number so far ahead is not that of a packet behind lost ones, and one that is further
+/// behind is not that of a late packet: the sender has begun anew (RFC 3550 A.1).
+const MAX_DROPOUT: i16 = 3000;
+const MAX_MISORDER: i16 = 100;
+
+/// Whether the sequence number goes on from `before`: behind lost packets, or as a late one.
+pub fn goes_on(before: u16, sequence: u16) -> bool {
+    let step = sequence.wrapping_sub(before).cast_signed();
+    (-MAX_MISORDER..MAX_DROPOUT).contains(&step)
+}
+
+/// How a packet follows the one before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RtpPacket<'a> {
-    /// Its fixed header.
-    pub header: RtpHeader,
-    /// Its payload, without contributing sources, extension and padding.
-    pub payload: &'a [u8],
+pub enum SequenceOrder {
+    /// It is the first or the next one.
+    Next,
+    /// So many packets between it and the one before are missing.
+    Gap(u16),
+    /// It came before, or is older than the last one.
+    Old,
+    /// The sender has begun anew with this one.
+    Anew,
 }
 
-impl<'a> RtpPacket<'a> {
-    /// Parses a packet; `None` if it is shorter than its header says.
-    pub fn parse(packet: &'a [u8]) -> Option<Self> {
-        let header = RtpHeader::of(packet)?;
-        let flags = *packet.first()?;
-        let mut payload = packet.get(12 + usize::from(flags & 0x0f) * 4..)?;
-        if flags & 0x10 != 0 {
-            let (extension, rest) = payload.split_first_chunk::<4>()?;
-            let words = u16::from_be_bytes([extension[2], extension[3]]);
-            payload = rest.get(usize::from(words) * 4..)?;
+/// The sequence numbers of one source (RFC 3550 A.1).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SequenceTracker {
+    /// The first number since the source began (anew).
+    base: Option<u16>,
+    /// The highest one, with all its cycles: 2^32 packets are four months of a camera.
+    highest: u64,
+    /// A number far behind. If the next packet has the next number, the sender has begun anew.
+    suspect: Option<u16>,
+}
+
+impl SequenceTracker {
+    /// A packet of the source has come.
+    pub fn on_packet(&mut self, sequence: u16) -> SequenceOrder {
+        if self.base.is_none() {
+            self.begin(sequence);
+            return SequenceOrder::Next;
         }
-        if flags & 0x20 != 0 {
-            let padding = usize::from(*payload.last()?);
-            payload = payload.get(..payload.len().checked_sub(padding)?)?;
+        let step = sequence.wrapping_sub(self.highest as u16).cast_signed();
+        match step {
+            1..MAX_DROPOUT => {
+                self.highest += u64::from(step.unsigned_abs());
+                self.suspect = None;
+                match step.unsigned_abs() - 1 {
+                    0 => SequenceOrder::Next,
+                    missing => SequenceOrder::Gap(missing),
+                }
+            }
+            // Over TCP no packet overtakes another one: a packet far ahead needs no second one that
+            // confirms it. A packet far behind does, as senders repeat packets.
+            MAX_DROPOUT.. => self.begin(sequence),
+            _ if step >= -MAX_MISORDER => {
+                self.suspect = None;
+                SequenceOrder::Old
+            }
+            _ if self.suspect == Some(sequence.wrapping_sub(1)) => self.begin(sequence),
+            _ => {
+                self.suspect = Some(sequence);
+                SequenceOrder::Old
+            }
         }
-        Some(Self { header, payload })
+    }
+
+    fn begin(&mut self, sequence: u16) -> SequenceOrder {
+        *self = Self {
+            base: Some(sequence),
+            highest: u64::from(sequence),
+            suspect: None,
+        };
+        SequenceOrder::Anew
+    }
+
+    /// The highest sequence number, with its cycles in the upper half.
+    pub fn highest(&self) -> u32 {
+        self.highest as u32
+    }
+
+    /// How many packets there are from the first to the highest number.
+    pub fn expected(&self) -> u64 {
+        self.base
+            .map_or(0, |base| self.highest - u64::from(base) + 1)
     }
 }
 
@@ -252,47 +320,30 @@ mod rtp_tests {
     #[test]
     fn the_fields_are_read() {
         let header = RtpHeader {
-            version: 2,
             payload_type: 96,
             sequence: 0x102,
             timestamp: 3,
             ssrc: 4,
         };
         assert_eq!(RtpHeader::of(&PACKET), Some(header));
-        assert_eq!(RtpPacket::parse(&PACKET).map(|it| it.header), Some(header));
+        assert_eq!(payload(&PACKET), Some(&[9, 9][..]));
     }
 
     #[test]
     fn no_prefix_of_a_header_is_one() {
         for length in 0..12 {
             assert_eq!(RtpHeader::of(&PACKET[..length]), None);
-            assert_eq!(RtpHeader::of_whole(&PACKET[..length]), None);
+            assert_eq!(payload(&PACKET[..length]), None);
         }
-    }
-
-    fn with_first(first: u8) -> [u8; 14] {
-        let mut packet = PACKET;
-        packet[0] = first;
-        packet
-    }
-
-    #[test]
-    fn what_does_not_fit_is_no_packet() {
-        let of_whole = |first| RtpHeader::of_whole(&with_first(first));
-        assert_eq!(RtpHeader::of_whole(&PACKET), RtpHeader::of(&PACKET));
-        assert_eq!(of_whole(0x40), None, "another version");
-        assert_eq!(of_whole(0x81), None, "a source too many");
-        assert_eq!(of_whole(0x90), None, "half an extension");
-        assert_eq!(of_whole(0xa0), None, "padded with 9 of 2");
     }
 
     #[test]
     fn extension_and_padding_that_fit_are_fine() {
         let mut packet = vec![0xb0, 96, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0];
         packet.extend([0xbe, 0xde, 0, 1, 1, 2, 3, 4, 0x41, 0, 0, 3]);
-        assert!(RtpHeader::of_whole(&packet).is_some());
+        assert_eq!(payload(&packet), Some(&[0x41][..]));
         packet[15] = 9;
-        assert_eq!(RtpHeader::of_whole(&packet), None);
+        assert_eq!(payload(&packet), None);
     }
 
     #[test]
@@ -300,15 +351,14 @@ mod rtp_tests {
         let plain = packet(0x80, b"media");
         let whole = packet(0xb1, b"csrc\xbe\xde\0\x01ext.media\0\0\x03");
         for bytes in [plain, whole] {
-            let packet = RtpPacket::parse(&bytes).unwrap();
-            let header = packet.header;
+            let header = RtpHeader::of(&bytes).unwrap();
             assert_eq!((header.payload_type, header.timestamp), (96, 7));
-            assert_eq!(packet.payload, b"media");
+            assert_eq!(payload(&bytes), Some(&b"media"[..]));
         }
     }
 
     #[test]
-    fn a_packet_shorter_than_it_says_is_none() {
+    fn a_packet_shorter_than_it_says_has_no_payload() {
         for (flags, rest) in [
             (0x81, &b"csr"[..]),
             (0x90, b"\xbe\xde\0"),
@@ -316,9 +366,47 @@ mod rtp_tests {
             (0xa0, b""),
             (0xa0, b"\0\x03"),
         ] {
-            assert_eq!(RtpPacket::parse(&packet(flags, rest)), None);
+            assert_eq!(payload(&packet(flags, rest)), None);
         }
-        assert_eq!(RtpPacket::parse(&[0x80; 11]), None);
+    }
+
+    fn orders<const N: usize>(sequences: [u16; N]) -> (SequenceTracker, [SequenceOrder; N]) {
+        let mut tracker = SequenceTracker::default();
+        let orders = sequences.map(|sequence| tracker.on_packet(sequence));
+        (tracker, orders)
+    }
+
+    #[test]
+    fn sequence_numbers_wrap() {
+        let (tracker, orders) = orders([65_534, 65_535, 0, 1]);
+        assert_eq!(orders, [SequenceOrder::Next; 4]);
+        assert_eq!((tracker.highest(), tracker.expected()), (0x1_0001, 4));
+    }
+
+    #[test]
+    fn repeated_and_late_packets_are_old() {
+        use SequenceOrder::{Gap, Next, Old};
+        let (tracker, orders) = orders([10, 11, 11, 10, 12, 112, 12]);
+        assert_eq!(orders, [Next, Next, Old, Old, Next, Gap(99), Old]);
+        assert_eq!(tracker.expected(), 103);
+    }
+
+    #[test]
+    fn a_sender_that_begins_far_behind_is_believed_at_its_second_packet() {
+        use SequenceOrder::{Anew, Next, Old};
+        let (tracker, orders) = orders([30_000, 30_001, 5, 30_002, 7, 8, 9]);
+        assert_eq!(orders, [Next, Next, Old, Next, Old, Anew, Next]);
+        assert_eq!((tracker.highest(), tracker.expected()), (9, 2));
+    }
+
+    /// A sender that begins anew at 5 behind 60 000 is 5 541 ahead: those are no lost packets.
+    #[test]
+    fn a_sender_that_begins_far_ahead_is_believed_at_once() {
+        use SequenceOrder::{Anew, Gap, Next};
+        let (_, orders) = orders([60_000, 5, 6, 3_005, 6_005]);
+        assert_eq!(orders, [Next, Anew, Next, Gap(2_998), Anew]);
+        assert!(goes_on(6, 3_005) && !goes_on(3_005, 6_005));
+        assert!(goes_on(100, 0) && !goes_on(101, 0));
     }
 }
 

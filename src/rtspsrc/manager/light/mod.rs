@@ -43,7 +43,7 @@ use gstreamer as gst;
 use self::{rtcp::Item, stream::LightStream, stream_sender::StreamSender};
 use super::{Manager, StreamReport};
 use crate::{
-    mux::{Packet, RtcpSender, proto::wire::rtp::RtpHeader, recovery::OnBye},
+    mux::{Packet, RtcpSender, proto::wire::rtp, recovery::OnBye},
     rtspsrc::{
         CAT, RtspMuxSrc, lock,
         media::{buffer::Marks, pads::Pads},
@@ -156,10 +156,9 @@ impl Manager for Light {
     /// Puts the packet into the stream's send queue. Returns the result of the last packet that was
     /// pushed.
     fn push_rtp(&self, packet: Packet, marks: Marks) -> Result<gst::FlowSuccess, gst::FlowError> {
-        let (Some(stream), Some(header)) = (
-            self.stream(packet.stream),
-            RtpHeader::of_whole(&packet.payload),
-        ) else {
+        // Depayloaders rely on packets that are as long as their header says.
+        let whole = rtp::payload(&packet.payload).and(packet.header);
+        let (Some(stream), Some(header)) = (self.stream(packet.stream), whole) else {
             return Ok(gst::FlowSuccess::Ok);
         };
         if !lock(&stream.queue).put(header, packet, marks) {

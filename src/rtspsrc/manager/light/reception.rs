@@ -1,34 +1,13 @@
-//! Order, losses and jitter of the packets of one source (RFC 3550 6.4.1, A.1, A.3 and A.8).
+//! Order, losses and jitter of the packets of one source (RFC 3550 6.4.1, A.3 and A.8).
 
 use super::rtcp::ReportBlock;
-
-/// A sequence number that is further behind the highest is no late packet: the sender has begun anew.
-const MAX_MISORDER: i16 = 100;
-
-/// How a packet follows the one before it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum SequenceOrder {
-    /// It is the first or the next one.
-    Next,
-    /// Packets between it and the one before are missing.
-    Gap,
-    /// It came before, or is older than the last one. TCP delivers in order, so the sender repeats
-    /// packets.
-    Old,
-    /// The sender has begun anew with this one.
-    Anew,
-}
+use crate::mux::proto::wire::rtp::{SequenceOrder, SequenceTracker};
 
 /// The state of one source.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Reception {
-    /// The first sequence number since the source began (anew).
-    base: Option<u16>,
-    /// The highest one, with all its cycles: 2^32 packets are four months of a camera.
-    highest: u64,
+    pub(super) sequence: SequenceTracker,
     received: u64,
-    /// An old sequence number. If the next packet has the next number, the sender has begun anew.
-    suspect: Option<u16>,
     /// Arrival minus RTP time of the last packet, in units of the clock rate.
     transit: Option<i64>,
     /// In sixteenths of a unit.
@@ -40,42 +19,18 @@ pub(super) struct Reception {
 impl Reception {
     /// A packet came; `arrival` in units of its clock rate, from any origin.
     pub(super) fn on_packet(&mut self, sequence: u16, time: u32, arrival: i64) -> SequenceOrder {
-        let order = self.order(sequence);
+        let order = self.sequence.on_packet(sequence);
+        if order == SequenceOrder::Anew {
+            *self = Self {
+                sequence: self.sequence,
+                ..Self::default()
+            };
+        }
         if order != SequenceOrder::Old {
             self.received += 1;
             self.on_transit(arrival - i64::from(time));
         }
         order
-    }
-
-    fn order(&mut self, sequence: u16) -> SequenceOrder {
-        if self.base.is_none() {
-            self.begin(sequence);
-            return SequenceOrder::Next;
-        }
-        let step = sequence.wrapping_sub(self.highest as u16).cast_signed();
-        if step > 0 {
-            self.highest += u64::from(step.unsigned_abs());
-            self.suspect = None;
-            return if step == 1 {
-                SequenceOrder::Next
-            } else {
-                SequenceOrder::Gap
-            };
-        }
-        let is_suspect = step < -MAX_MISORDER;
-        if is_suspect && self.suspect == Some(sequence.wrapping_sub(1)) {
-            *self = Self::default();
-            self.begin(sequence);
-            return SequenceOrder::Anew;
-        }
-        self.suspect = is_suspect.then_some(sequence);
-        SequenceOrder::Old
-    }
-
-    fn begin(&mut self, sequence: u16) {
-        self.base = Some(sequence);
-        self.highest = u64::from(sequence);
     }
 
     /// RFC 3550 A.8. RTP time wraps, and with it the transit time.
@@ -87,31 +42,23 @@ impl Reception {
         }
     }
 
-    /// The highest sequence number, with its cycles in the upper half.
-    pub(super) fn highest(&self) -> u32 {
-        self.highest as u32
-    }
-
     /// Interarrival jitter in units of the clock rate.
     pub(super) fn jitter(&self) -> u32 {
         u32::try_from(self.jitter >> 4).unwrap_or(u32::MAX)
     }
 
-    fn expected(&self) -> u64 {
-        self.base
-            .map_or(0, |base| self.highest - u64::from(base) + 1)
-    }
-
     /// Packets that never came.
     pub(super) fn lost(&self) -> u64 {
-        self.expected().saturating_sub(self.received)
+        self.sequence.expected().saturating_sub(self.received)
     }
 
     /// The receiver report of the source, without the fields about its sender reports. It counts the
     /// losses since the last report. `None` before the first packet.
     pub(super) fn report(&mut self, ssrc: u32) -> Option<ReportBlock> {
-        self.base?;
-        let (all, received) = (self.expected(), self.received);
+        let (all, received) = (self.sequence.expected(), self.received);
+        if all == 0 {
+            return None;
+        }
         let expected = all - std::mem::replace(&mut self.expected_before, all);
         let received = received - std::mem::replace(&mut self.received_before, received);
         let lost = expected.saturating_sub(received);
@@ -124,7 +71,7 @@ impl Reception {
             lost: u32::try_from(self.lost())
                 .unwrap_or(u32::MAX)
                 .min(0x7f_ffff),
-            highest: self.highest(),
+            highest: self.sequence.highest(),
             jitter: self.jitter(),
             last_sender_report: 0,
             delay: 0,
@@ -146,19 +93,15 @@ mod tests {
     }
 
     #[test]
-    fn sequence_numbers_wrap() {
-        let (mut reception, orders) = received([65_534, 65_535, 0, 1]);
-        assert_eq!(orders, [SequenceOrder::Next; 4]);
-        assert_eq!(reception.highest(), 0x1_0001);
-        assert_eq!(reception.report(1).unwrap().lost, 0);
-    }
-
-    #[test]
     fn what_is_missing_is_counted_and_said_once() {
         let (mut reception, orders) = received([10, 12, 13]);
         assert_eq!(
             orders,
-            [SequenceOrder::Next, SequenceOrder::Gap, SequenceOrder::Next]
+            [
+                SequenceOrder::Next,
+                SequenceOrder::Gap(1),
+                SequenceOrder::Next
+            ]
         );
         let report = reception.report(7).unwrap();
         assert_eq!((report.ssrc, report.lost, report.highest), (7, 1, 13));
@@ -168,33 +111,14 @@ mod tests {
     }
 
     #[test]
-    fn repeated_and_late_packets_are_old() {
-        let (reception, orders) = received([10, 11, 11, 10, 12]);
-        let expected = [
-            SequenceOrder::Next,
-            SequenceOrder::Next,
-            SequenceOrder::Old,
-            SequenceOrder::Old,
-            SequenceOrder::Next,
-        ];
-        assert_eq!(orders, expected);
-        assert_eq!(reception.lost(), 0);
-    }
-
-    #[test]
-    fn a_sender_that_begins_anew_is_believed_at_its_second_packet() {
-        let (reception, orders) = received([30_000, 30_001, 5, 30_002, 7, 8, 9]);
-        let expected = [
-            SequenceOrder::Next,
-            SequenceOrder::Next,
-            SequenceOrder::Old,
-            SequenceOrder::Next,
-            SequenceOrder::Old,
-            SequenceOrder::Anew,
-            SequenceOrder::Next,
-        ];
-        assert_eq!(orders, expected);
-        assert_eq!((reception.highest(), reception.lost()), (9, 0));
+    fn a_sender_that_begins_anew_has_lost_nothing() {
+        let (reception, orders) = received([30_000, 30_001, 5, 6, 8, 20_000]);
+        assert_eq!(orders[2..4], [SequenceOrder::Old, SequenceOrder::Anew]);
+        assert_eq!(orders[4..], [SequenceOrder::Gap(1), SequenceOrder::Anew]);
+        assert_eq!(
+            (reception.sequence.highest(), reception.lost()),
+            (20_000, 0)
+        );
     }
 
     #[test]

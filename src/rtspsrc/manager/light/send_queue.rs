@@ -88,7 +88,6 @@ mod tests {
 
     fn put(queue: &mut SendQueue) -> bool {
         let header = RtpHeader {
-            version: 2,
             payload_type: 96,
             sequence: 0,
             timestamp: 0,
@@ -97,6 +96,7 @@ mod tests {
         let packet = Packet {
             stream: 0,
             kind: PacketKind::Rtp,
+            header: Some(header),
             payload: vec![0; 10].into(),
             received: crate::rtspsrc::threads::timer::now(),
             discontinuity: false,

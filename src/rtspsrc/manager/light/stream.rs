@@ -13,13 +13,13 @@ use gst::glib;
 use gstreamer as gst;
 
 use super::{
-    reception::{Reception, SequenceOrder},
+    reception::Reception,
     rtcp::ReportBlock,
     send_queue::{QueuedItem, SendQueue},
     timing::{PacketTime, Timing},
 };
 use crate::{
-    mux::proto::wire::rtp::RtpHeader,
+    mux::proto::wire::rtp::{RtpHeader, SequenceOrder},
     rtspsrc::{
         RtspMuxSrc, lock,
         manager::{SenderReport, StreamReport, src_pad},
@@ -317,7 +317,7 @@ impl LightStream {
         StreamReport {
             stream: self.number,
             ssrc: state.source,
-            highest_sequence: state.reception.highest(),
+            highest_sequence: state.reception.sequence.highest(),
             lost: state.reception.lost(),
             jitter: state.reception.jitter(),
             sender: state.sender.map(|sender| sender.report),

@@ -253,7 +253,7 @@ impl Manager for Rtpbin {
         };
         let mut buffer = buffer::from_payload(packet.payload);
         buffer::mark(&mut buffer, marks, || self.pads.first_time(packet.stream));
-        stream.rtp.push(buffer)
+        stream.push(packet.header, buffer)
     }
 
     fn push_rtcp(&self, packet: Packet) {

@@ -15,7 +15,7 @@ use gstreamer as gst;
 
 use super::jitterbuffer_fill::JitterbufferFill;
 use crate::{
-    mux::RtcpSender,
+    mux::{RtcpSender, proto::wire::rtp::RtpHeader},
     rtspsrc::{CAT, RtspMuxSrc, lock, manager::src_pad, panics, threads::timer},
 };
 
@@ -49,7 +49,6 @@ impl RtpbinStream {
         let src_pad = |kind| src_pad(element, &format!("{kind}_{index}"), gst::ClockTime::ZERO);
         let rtp = src_pad("rtp");
         let fill = Arc::new(JitterbufferFill::new(latency));
-        watch(element, &rtp, &fill, JitterbufferFill::on_in);
         Self {
             rtp,
             fill,
@@ -67,8 +66,30 @@ impl RtpbinStream {
 
     /// From now on the packets come out of `output`.
     pub(super) fn set_output(&self, element: &RtspMuxSrc, output: &gst::Pad) {
-        watch(element, output, &self.fill, JitterbufferFill::on_out);
+        let (weak, fill) = (element.downgrade(), self.fill.clone());
+        output.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
+            panics::guard_weak(&weak, gst::PadProbeReturn::Ok, |_| {
+                let mut packet = [0; 12];
+                let read = info.buffer().map(|it| it.copy_to_slice(0, &mut packet));
+                if let (Some(Ok(())), Some(header)) = (read, RtpHeader::of(&packet)) {
+                    fill.on_out(header.sequence, timer::now());
+                }
+                gst::PadProbeReturn::Ok
+            })
+        });
         *lock(&self.output) = output.downgrade();
+    }
+
+    /// Pushes an RTP packet into rtpbin.
+    pub(super) fn push(
+        &self,
+        header: Option<RtpHeader>,
+        buffer: gst::Buffer,
+    ) -> Result<gst::FlowSuccess, gst::FlowError> {
+        if let Some(header) = header {
+            self.fill.on_in(header.sequence, timer::now());
+        }
+        self.rtp.push(buffer)
     }
 
     /// Forgets the source behind the pad, and the packets in the jitterbuffer.
@@ -128,31 +149,6 @@ fn report_pad(element: &RtspMuxSrc, index: usize, reports: ReportSink) -> gst::P
             })
         })
         .build()
-}
-
-/// Adds a probe that tells `fill` of the packets on a pad.
-fn watch(
-    element: &RtspMuxSrc,
-    pad: &gst::Pad,
-    fill: &Arc<JitterbufferFill>,
-    tell: fn(&JitterbufferFill, u16, Instant),
-) {
-    let (weak, fill) = (element.downgrade(), fill.clone());
-    pad.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
-        panics::guard_weak(&weak, gst::PadProbeReturn::Ok, |_| {
-            if let Some(sequence) = info.buffer().and_then(|buffer| sequence(buffer)) {
-                tell(&fill, sequence, timer::now());
-            }
-            gst::PadProbeReturn::Ok
-        })
-    });
-}
-
-/// The sequence number of an RTP packet (RFC 3550 5.1).
-fn sequence(packet: &gst::BufferRef) -> Option<u16> {
-    let mut number = [0; 2];
-    packet.copy_to_slice(2, &mut number).ok()?;
-    Some(u16::from_be_bytes(number))
 }
 
 /// Whether no push out of the pad is under way.

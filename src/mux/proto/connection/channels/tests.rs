@@ -138,7 +138,7 @@ fn rtcp_on_the_rtp_channel_is_rtcp() {
         FrameVerdict::Deliver {
             session: A,
             stream: 0,
-            kind: PacketKind::Rtcp
+            header: None
         }
     );
 }

@@ -5,8 +5,9 @@ const AGAIN: u32 = 2;
 const DEAD: u32 = 9;
 const SECOND: Duration = Duration::from_secs(1);
 
-fn stamp(ssrc: u32, sequence: u16) -> Stamp {
-    Stamp {
+fn stamp(ssrc: u32, sequence: u16) -> RtpHeader {
+    RtpHeader {
+        payload_type: 96,
         ssrc,
         sequence,
         timestamp: u32::from(sequence) * 3000,
@@ -223,7 +224,8 @@ fn a_start_is_near_in_packets_and_in_time() {
         timestamp: Some(u32::MAX),
     };
     let fits = |sequence, timestamp| {
-        start.fits(Stamp {
+        start.fits(RtpHeader {
+            payload_type: 96,
             ssrc: 1,
             sequence,
             timestamp,
