@@ -1,14 +1,22 @@
 //! Makes caps of a session description, for all managers.
 //!
-//! The fields are those of `rtspsrc`: what GStreamer's SDP library makes of `rtpmap` and `fmtp`, all
-//! other attributes as `a-*` and `x-*`, and what the `RTP-Info` of PLAY adds.
+//! The core has parsed the description ([`Presentation`]). GStreamer's SDP library gets its attributes and
+//! makes caps of them, as then the fields are those of `rtspsrc`: what it makes of `rtpmap` and `fmtp`,
+//! all other attributes as `a-*` and `x-*`. To these the `RTP-Info` of PLAY adds some.
+//!
+//! The library is shown no key: `gst_sdp_media_attributes_to_caps` loops for ever on some `a=key-mgmt`,
+//! and the element does not play SRTP. Caps show in logs, dot files and on the terminal of `gst-launch-1.0
+//! -v`. So all attributes but those with data for decoders are redacted, as any text of a server that
+//! this crate shows.
 
 use gstreamer as gst;
 use gstreamer_sdp as gst_sdp;
 use std::collections::BTreeMap;
 
-use super::sdp_check::{MediaLine, Refused, Sections};
-use crate::mux::{MediaStream, RtpInfo, proto::ServerText};
+use crate::mux::{
+    MediaStream, Presentation, RtpInfo,
+    proto::wire::server_text::{ServerText, is_harmful},
+};
 
 /// The caps of each payload type of one media stream.
 #[derive(Clone, Debug)]
@@ -116,12 +124,10 @@ fn is_url_of(written: &str, control: &str) -> bool {
 /// A media stream that cannot be played, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Unusable {
-    /// Its transport protocol is not supported (`RTP/SAVP`, `UDP`, ...).
+    /// Its transport protocol is not supported (`RTP/SAVP`, `RTP/AVP/TCP`, ...).
     Protocol(String),
     /// No payload type has a known format.
     NoPayload,
-    /// The section is missing or cannot be parsed.
-    Malformed,
 }
 
 impl std::fmt::Display for Unusable {
@@ -132,58 +138,61 @@ impl std::fmt::Display for Unusable {
                 write!(f, "protocol \"{protocol}\" is not supported")
             }
             Self::NoPayload => f.write_str("no payload type with a known format"),
-            Self::Malformed => f.write_str("the section cannot be parsed"),
         }
     }
 }
 
-/// The payload types of every `m=` section of `sdp`, in its order.
-pub(crate) fn payload_maps(sdp: &[u8]) -> Result<Vec<Result<PayloadMap, Unusable>>, Refused> {
-    let sections = Sections::new(sdp)?;
-    Ok((0..sections.len())
-        .map(|index| payload_map(&sections, index))
-        .collect())
-}
-
-fn payload_map(sections: &Sections, index: usize) -> Result<PayloadMap, Unusable> {
-    let line = sections.media_line(index).ok_or(Unusable::Malformed)?;
-    if !matches!(line.protocol, "RTP/AVP" | "RTP/AVPF") {
-        return Err(Unusable::Protocol(line.protocol.to_owned()));
+/// The payload types of a stream of `presentation`.
+pub(crate) fn payload_map(
+    presentation: &Presentation,
+    stream: &MediaStream,
+) -> Result<PayloadMap, Unusable> {
+    if !matches!(stream.protocol.as_str(), "RTP/AVP" | "RTP/AVPF") {
+        return Err(Unusable::Protocol(stream.protocol.clone()));
     }
-    let description = sections.description(index).ok_or(Unusable::Malformed)?;
-    let message = gst_sdp::SDPMessage::parse_buffer(description.as_bytes())
-        .map_err(|_| Unusable::Malformed)?;
-    let media = message.media(0).ok_or(Unusable::Malformed)?;
+    let mut session = gst_sdp::SDPMessage::new();
+    for (name, value) in presentation.session_attributes().filter_map(shown) {
+        session.add_attribute(&name, Some(&value));
+    }
+    let mut media = gst_sdp::SDPMedia::new();
+    media.set_media(&stream.media);
+    for (name, value) in presentation.attributes(stream).filter_map(shown) {
+        media.add_attribute(&name, Some(&value));
+    }
+    let mut attributes = gst::Caps::new_empty_simple("application/x-unknown");
+    // An error means that one attribute could not be parsed; the others are in the caps.
+    let _ = session.attributes_to_caps(attributes.make_mut());
+    let _ = media.attributes_to_caps(attributes.make_mut());
 
-    let attributes = attributes(&message, media);
     let mut caps = BTreeMap::new();
     let mut default = None;
-    for payload_type in payload_types(&line) {
-        if let Some(described) = payload_caps(media, payload_type, &attributes) {
-            default.get_or_insert(payload_type);
-            caps.entry(payload_type).or_insert(described);
+    for payload_type in &stream.payload_types {
+        if let Some(described) = payload_caps(&media, *payload_type, &attributes) {
+            default.get_or_insert(*payload_type);
+            caps.insert(*payload_type, described);
         }
     }
     let default = default.ok_or(Unusable::NoPayload)?;
     Ok(PayloadMap { default, caps })
 }
 
-/// The payload types of the line that fit the seven bits of RTP (RFC 3550 5.1).
-fn payload_types<'a>(line: &'a MediaLine<'a>) -> impl Iterator<Item = u8> + 'a {
-    line.formats
-        .iter()
-        .filter_map(|format| format.parse().ok())
-        .filter(|payload_type| *payload_type < 128)
-}
+/// Name and value of an attribute as GStreamer may see them; `None` if it is left out: if it has a key, or
+/// looks as if it had one. No attribute that does is needed.
+fn shown(attribute: String) -> Option<(String, String)> {
+    const DATA: [&str; 5] = ["rtpmap:", "fmtp:", "rtcp-fb:", "extmap:", "framesize:"];
 
-/// All attributes of session and media as `a-*` and `x-*`, under the name the SDP library uses.
-fn attributes(message: &gst_sdp::SDPMessageRef, media: &gst_sdp::SDPMediaRef) -> gst::Caps {
-    let mut caps = gst::Caps::new_empty_simple("application/x-unknown");
-    let attributes = caps.make_mut();
-    // An error means that one attribute could not be parsed; the others are in the caps.
-    let _ = message.attributes_to_caps(attributes);
-    let _ = media.attributes_to_caps(attributes);
-    caps
+    let attribute = attribute.replace(is_harmful, "");
+    let lower = attribute.to_ascii_lowercase();
+    if lower.contains("key-mgmt") || lower.starts_with("crypto") {
+        return None;
+    }
+    let shown = match DATA.iter().any(|begin| lower.starts_with(begin)) {
+        true => attribute,
+        false => String::from(ServerText::of_sdp_line(&format!("a={attribute}"))),
+    };
+    let shown = shown.strip_prefix("a=").unwrap_or(&shown);
+    let (name, value) = shown.split_once(':').unwrap_or((shown, ""));
+    Some((name.trim_start().to_owned(), value.to_owned()))
 }
 
 fn payload_caps(

@@ -6,12 +6,10 @@
 //! pads         the pads that applications link, with ids, caps and segment
 //! timeline     the running time of a pad, across outages
 //! caps         SDP -> caps
-//! sdp_check    cleans the SDP before GStreamer's parser sees it
 //! ```
 
 pub(crate) mod buffer;
 pub(crate) mod caps;
 pub(crate) mod deliverable;
 pub(crate) mod pads;
-pub(crate) mod sdp_check;
 pub(crate) mod timeline;

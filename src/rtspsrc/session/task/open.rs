@@ -146,23 +146,16 @@ impl SessionTask {
 
 /// The streams of the presentation for which GStreamer has caps.
 fn playable(camera: &str, presentation: &Presentation) -> Result<Vec<NewStream>, EndReason> {
-    let mut maps = caps::payload_maps(&presentation.sdp)
-        .map_err(|refused| EndReason::Description(format!("{camera}: DESCRIBE: {refused}")))?;
     let mut streams = Vec::new();
     for (number, stream) in presentation.streams.iter().enumerate() {
-        let map = match maps.get_mut(stream.index) {
-            Some(map) => std::mem::replace(map, Err(caps::Unusable::Malformed)),
-            None => Err(caps::Unusable::Malformed),
-        };
-        match map {
+        let section = stream.index;
+        match caps::payload_map(presentation, stream) {
             Ok(payloads) => streams.push(NewStream {
                 number,
-                section: stream.index,
+                section,
                 payloads,
             }),
-            Err(reason) => {
-                gst::warning!(CAT, "{camera}: m= line {} left out: {reason}", stream.index);
-            }
+            Err(reason) => gst::warning!(CAT, "{camera}: m= line {section} left out: {reason}"),
         }
     }
     if streams.is_empty() {
