@@ -8,7 +8,6 @@
 //! messages  the messages for the bus, and the thread that posts them
 //! threads   the threads that run session tasks and push buffers
 //! panics    turns a panic into an ERROR of its element
-//! runtime   the thread of all timers
 //! ```
 //!
 //! The threads `rtspmux-feed` push packets (see `threads`); the threads that read sockets never do.
@@ -21,7 +20,6 @@ mod manager;
 pub(crate) mod media;
 pub(crate) mod messages;
 pub(crate) mod panics;
-mod runtime;
 pub(crate) mod session;
 mod threads;
 

@@ -22,7 +22,7 @@ use crate::{
     rtspsrc::{
         RtspMuxSrc, lock,
         messages::{self, bus_queue::bus_of},
-        runtime,
+        threads::timer::timers,
     },
 };
 
@@ -81,7 +81,7 @@ pub(crate) fn subscribe(
 ) -> io::Result<Subscription> {
     static LAST: AtomicU64 = AtomicU64::new(0);
 
-    let runtime = runtime::timers()?;
+    let runtime = timers()?;
     let id = LAST.fetch_add(1, Ordering::Relaxed);
     let subscriber = Subscriber {
         id,

@@ -18,7 +18,7 @@ use crate::{
         manager::Manager,
         media::{
             buffer::{Marker, PacketAction},
-            deliverable::{Shown, Undeliverable},
+            buffer::{Shown, Undeliverable},
         },
         threads::timer,
     },

@@ -19,7 +19,7 @@ use crate::{
     mux::{self, Packet, PacketKind, Session, recovery::Watchdog},
     rtspsrc::{
         CAT, RtspMuxSrc,
-        media::deliverable::{Left, LeftOut, Undeliverable},
+        media::buffer::{Left, LeftOut, Undeliverable},
         messages::{
             self, SessionPhase,
             overflow::{self, OverflowReports},

@@ -33,7 +33,7 @@ use crate::{
     },
     rtspsrc::{
         RtspMuxSrc, manager,
-        media::{caps, deliverable::LeftOut},
+        media::{buffer::LeftOut, caps},
         messages::{
             ProgressStep, SessionChange, SessionNews, SessionPhase, overflow::OverflowReports,
         },

@@ -1,13 +1,28 @@
 //! The clock and the timers of session tasks, which `runtime` drives.
+//!
+//! # Their runtime
+//!
+//! The timers of session tasks and of receiver reports.
+//!
+//! The tasks themselves run on the threads of the [worker pool](super::threads). A sink may block all of
+//! those, and the timers still have to ring, so they have a thread of their own. It is not a thread of
+//! the multiplexer either, as an application may supply those. The first element that starts makes the
+//! runtime, and it stays for the life of the process: GStreamer never unloads a plugin.
 #![expect(
     clippy::disallowed_methods,
     reason = "a session task waits between attempts and watches for silence"
 )]
 
 use std::{
+    io,
     pin::Pin,
+    sync::Mutex,
     time::{Duration, Instant},
 };
+
+use tokio::runtime::{Builder, Handle, Runtime};
+
+use crate::rtspsrc::lock;
 
 /// The time.
 pub(crate) fn now() -> Instant {
@@ -41,4 +56,24 @@ impl Alarm {
             None => std::future::pending().await,
         }
     }
+}
+
+/// The runtime of all timers.
+///
+/// # Errors
+///
+/// The system cannot start a thread. The next call tries again.
+pub(crate) fn timers() -> io::Result<Handle> {
+    static TIMERS: Mutex<Option<Runtime>> = Mutex::new(None);
+
+    let mut timers = lock(&TIMERS);
+    if let Some(runtime) = timers.as_ref() {
+        return Ok(runtime.handle().clone());
+    }
+    let runtime = Builder::new_multi_thread()
+        .worker_threads(1)
+        .thread_name("rtspmux-time")
+        .enable_time()
+        .build()?;
+    Ok(timers.insert(runtime).handle().clone())
 }

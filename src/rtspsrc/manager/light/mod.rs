@@ -5,48 +5,51 @@
 //! block that thread for any time. The rest of what rtpbin does is done here by the same rules:
 //!
 //! ```text
-//! send_queue     what is to be pushed next, for each stream
-//! reception      order, losses, jitter
-//! timing         RTP time -> running time
-//! skew           the drift of the sender's clock
-//! lip_sync       synchronises the streams of a session by their sender reports
-//! rtcp           reads sender reports, names and BYEs, writes receiver reports
-//! stream         one stream: its pad, and the state of its source
-//! stream_sender  pushes from the queue out of the pad, on worker threads
-//! reporter       when receiver reports are due: one timer for all sessions
+//! timing  RTP time -> running time, with the drift of the sender's clock, and lip-sync
+//! rtcp    reads reports, names and BYEs, writes receiver reports; losses, jitter, and when reports are due
+//! stream  one stream: its pad, the state of its source, and the queue of what is to be pushed
 //! ```
 //!
-//! `reception`, `timing`, `skew`, `lip_sync` and `rtcp` use no GStreamer object and no clock.
+//! The packets are pushed from that queue out of the pad here, on worker threads, which downstream may
+//! block.
 
-mod lip_sync;
-mod reception;
-mod reporter;
 mod rtcp;
-mod send_queue;
-mod skew;
 mod stream;
-mod stream_sender;
 mod timing;
 
-#[cfg(test)]
-mod reference_tests;
-
 use std::{
-    sync::{Arc, atomic::Ordering},
-    task::{Context, Poll},
-    time::Instant,
+    collections::BTreeMap,
+    sync::{
+        Arc, Mutex, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll, Waker},
+    time::{Duration, Instant},
 };
 
-use gst::glib;
+use gst::{glib, prelude::*};
 use gstreamer as gst;
 
-use self::{rtcp::Item, stream::LightStream, stream_sender::StreamSender};
+use self::{
+    rtcp::Item,
+    stream::{FlowResult, LightStream, QueuedItem, StampAction, Taken},
+    timing::{LipSync, PacketTime},
+};
 use super::{Manager, StreamReport};
 use crate::{
-    mux::{Packet, RtcpSender, proto::wire::rtp, recovery::OnBye},
+    mux::{
+        Packet, RtcpSender,
+        proto::wire::rtp::{self, RtpHeader},
+        recovery::OnBye,
+    },
     rtspsrc::{
         CAT, RtspMuxSrc, lock,
-        media::{buffer::Marks, pads::Pads},
+        media::{
+            buffer::{self, Marks},
+            pads::{Pads, Watch},
+        },
+        panics,
+        threads::{Crew, Errand, timer},
     },
 };
 
@@ -114,7 +117,7 @@ impl Manager for Light {
                 self.sender.pads.begin_anew(number);
             }
         } else {
-            reporter::schedule_reports(&self.sender);
+            rtcp::schedule_reports(&self.sender);
         }
         Ok(())
     }
@@ -213,3 +216,258 @@ impl Manager for Light {
             .collect()
     }
 }
+
+/// How long a stream pushes before others have a turn. It is shorter than the time after which the
+/// monitor thread of the pool takes a task for blocked.
+const TURN: Duration = Duration::from_micros(500);
+
+/// After so many packets it reads the clock.
+const LOOK_AFTER: usize = 8;
+
+/// The streams of one session.
+struct StreamSender {
+    pads: Arc<Pads>,
+    streams: BTreeMap<usize, LightStream>,
+    lip_sync: Mutex<LipSync>,
+    /// Where receiver reports go; `None` before the first PLAY and after the end.
+    reports: Mutex<Option<RtcpSender>>,
+    /// The CNAME of the receiver in reports.
+    name: String,
+    room: RoomWaiter,
+}
+
+/// Wakes the session task when a full stream has room again.
+#[derive(Default)]
+struct RoomWaiter {
+    is_awaited: AtomicBool,
+    waker: Mutex<Option<Waker>>,
+}
+
+impl StreamSender {
+    fn build(
+        element: &RtspMuxSrc,
+        pads: Arc<Pads>,
+        latency: gst::ClockTime,
+    ) -> Result<Arc<Self>, glib::BoolError> {
+        let crew = Crew::shared().map_err(|error| glib::bool_error!("no threads: {error}"))?;
+        let sender = Arc::new_cyclic(|sender: &Weak<Self>| {
+            let stream = |number| {
+                let sender = sender.clone();
+                let errand = Errand::new(crew, move |_| send(&sender, number));
+                (number, LightStream::new(element, number, latency, errand))
+            };
+            Self {
+                streams: pads.streams().map(stream).collect(),
+                pads,
+                lip_sync: Mutex::default(),
+                reports: Mutex::default(),
+                name: rtcp::new_name(),
+                room: RoomWaiter::default(),
+            }
+        });
+        for stream in sender.streams.values() {
+            stream.pad.set_active(true)?;
+        }
+        Ok(sender)
+    }
+
+    /// Stops pushing. Pushes under way fail with FLUSHING.
+    fn close(&self) {
+        *lock(&self.reports) = None;
+        for stream in self.streams.values() {
+            stream.close();
+            lock(&stream.gate).is_open = false;
+            // Deactivating cannot fail.
+            let _ = stream.pad.set_active(false);
+        }
+        self.announce_room();
+    }
+
+    /// Ready while the stream takes more packets. One task waits for all streams of the session.
+    fn poll_room(&self, stream: &LightStream, context: &mut Context<'_>) -> Poll<()> {
+        if stream.has_room() {
+            return Poll::Ready(());
+        }
+        *lock(&self.room.waker) = Some(context.waker().clone());
+        self.room.is_awaited.store(true, Ordering::SeqCst);
+        // The worker thread may have emptied the queue just before.
+        match stream.has_room() {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
+        }
+    }
+
+    fn announce_room(&self) {
+        if self.room.is_awaited.swap(false, Ordering::SeqCst)
+            && let Some(waker) = lock(&self.room.waker).take()
+        {
+            waker.wake();
+        }
+    }
+
+    /// Computes the running time of a sender report, and the lip-sync offsets that follow for all
+    /// streams.
+    fn place_report(&self, stream: &LightStream) {
+        let Some((ntp, time)) = stream.place_report() else {
+            return;
+        };
+        lock(&self.lip_sync).on_report(stream.number, ntp, time, |number, offset| {
+            if let Some(stream) = self.streams.get(&number) {
+                stream.offset.store(offset, Ordering::Relaxed);
+            }
+        });
+    }
+
+    /// Pushes the items of a stream's queue. If that takes long, the rest is pushed in another turn.
+    fn send(&self, stream: &LightStream) {
+        let mut taken = lock(&stream.taken);
+        let Taken { messages, life } = &mut *taken;
+        // The call for the items in the queue may have come before this turn.
+        let mut is_more = !messages.is_empty();
+        if !is_more {
+            *life = stream.life();
+            lock(&stream.queue).take(messages);
+            self.announce_room();
+        }
+        let began = timer::now();
+        let mut last = stream.flow();
+        let mut count = 0;
+        while let Some(message) = messages.pop_front() {
+            match message {
+                QueuedItem::Event(event) => _ = stream.pad.push_event(event),
+                QueuedItem::Rtp(..) if stream.life() != *life || is_over(last) => {}
+                QueuedItem::Rtp(header, packet, marks) => {
+                    let flow = self.push(stream, &header, packet, marks);
+                    if flow != last && stream.life() == *life {
+                        stream.set_flow(flow);
+                        last = flow;
+                    }
+                }
+            }
+            count += 1;
+            if count % LOOK_AFTER == 0 && timer::now().saturating_duration_since(began) >= TURN {
+                is_more = true;
+                break;
+            }
+        }
+        if is_more {
+            stream.errand.call();
+        }
+    }
+
+    fn push(
+        &self,
+        stream: &LightStream,
+        header: &RtpHeader,
+        packet: Packet,
+        marks: Marks,
+    ) -> FlowResult {
+        if marks.stamp {
+            stream.begin(Some(header.ssrc));
+            lock(&self.lip_sync).forget(stream.number);
+        }
+        let clock_rate = |payload_type| self.pads.clock_rate(stream.number, payload_type);
+        let (time, has_gap) = match stream.take(header, packet.received, clock_rate) {
+            StampAction::Drop => return Ok(gst::FlowSuccess::Ok),
+            StampAction::Again { time, has_gap } => (time, has_gap),
+            StampAction::Stamp { has_gap, is_first } => {
+                if is_first {
+                    self.announce(stream, header)?;
+                }
+                let stamp = self.stamp(stream, header, packet.received);
+                (stamp.time, has_gap || stamp.is_anew)
+            }
+        };
+        let time = gst::ClockTime::from_nseconds(time);
+        if let Some(gap) = self.pads.see(stream.number, time) {
+            // An error means that the pad is not linked, and the event has no receiver.
+            let _ = stream.pad.push_event(gap.event());
+        }
+        let mut buffer = buffer::from_payload(packet.payload);
+        let fields = buffer.make_mut();
+        fields.set_pts(time);
+        if has_gap || marks.discont {
+            fields.set_flags(gst::BufferFlags::DISCONT);
+        }
+        stream.pad.push(buffer)
+    }
+
+    /// Stamps a packet that is the first of its time.
+    fn stamp(&self, stream: &LightStream, header: &RtpHeader, received: Instant) -> PacketTime {
+        let floor = self.pads.last_time(stream.number);
+        let arrival = self.arrival(received);
+        let stamp = stream.stamp(header.timestamp, arrival.nseconds(), floor.nseconds());
+        // A sender report may have come before the first packet.
+        if stream.has_unplaced_report() {
+            self.place_report(stream);
+        }
+        stamp
+    }
+
+    /// The running time at which a packet came; 0 if the element has no clock.
+    fn arrival(&self, received: Instant) -> gst::ClockTime {
+        let element = self.pads.element().upgrade();
+        let now = element.and_then(|element| element.current_running_time());
+        let age = timer::now().saturating_duration_since(received);
+        let age = gst::ClockTime::try_from(age).unwrap_or_default();
+        now.unwrap_or_default().saturating_sub(age)
+    }
+
+    /// Pushes the events that a source begins with, and adds the pad if it is the first source.
+    fn announce(&self, stream: &LightStream, header: &RtpHeader) -> Result<(), gst::FlowError> {
+        let Some(caps) = self.caps(stream, header) else {
+            return Ok(());
+        };
+        let present = stream.pad.current_caps();
+        if present.is_none() {
+            for event in self.pads.first_events(stream.number, Some(caps)) {
+                stream.pad.push_event(event);
+            }
+        } else if present.as_ref() != Some(&caps) {
+            stream.pad.push_event(gst::event::Caps::new(&caps));
+        }
+        // The gate keeps a state change from removing pads while one is being added.
+        let gate = lock(&stream.gate);
+        if !gate.is_open {
+            return Err(gst::FlowError::Flushing);
+        }
+        if present.is_some() {
+            return Ok(());
+        }
+        let shown = self
+            .pads
+            .expose(stream.number, &stream.pad, Watch::ByManager);
+        shown.map_err(|error| {
+            gst::error!(CAT, obj = stream.pad, "cannot be shown: {error}");
+            gst::FlowError::Error
+        })
+    }
+
+    /// The caps of the payload type, with the fields that rtpbin adds.
+    fn caps(&self, stream: &LightStream, header: &RtpHeader) -> Option<gst::Caps> {
+        let mut caps = self.pads.caps(stream.number, header.payload_type)?;
+        let fields = caps.make_mut();
+        fields.set("payload", i32::from(header.payload_type));
+        fields.set("ssrc", header.ssrc);
+        Some(caps)
+    }
+}
+
+/// Whether downstream takes no more packets of the stream. It may return the reason only once, so the
+/// stream remembers it.
+fn is_over(flow: FlowResult) -> bool {
+    !matches!(flow, Ok(_) | Err(gst::FlowError::NotLinked))
+}
+
+/// One run of a stream's task on the worker pool.
+fn send(sender: &Weak<StreamSender>, number: usize) {
+    let Some(sender) = sender.upgrade() else {
+        return;
+    };
+    if let Some(stream) = sender.streams.get(&number) {
+        panics::guard_weak(sender.pads.element(), (), |_| sender.send(stream));
+    }
+}
+
+#[cfg(test)]
+mod reference_tests;

@@ -5,7 +5,6 @@
 //! out of `send_rtcp_src_%u` into a sink pad of this crate, which hands them to the connection or drops
 //! them: the thread belongs to rtpsession and must not wait.
 
-mod jitterbuffer_fill;
 mod stream;
 
 use std::{
