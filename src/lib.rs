@@ -53,11 +53,32 @@
 
 pub mod mux;
 #[cfg(feature = "plugin")]
-mod plugin;
-#[cfg(feature = "plugin")]
 pub mod rtspsrc;
 #[cfg(target_os = "linux")]
 mod tcp_info;
+
+/// The plugin `rtspmux`, file `libgstrtspmux.so`.
+#[cfg(feature = "plugin")]
+#[expect(
+    missing_docs,
+    reason = "what the macro makes is described below, where it is shown"
+)]
+mod plugin {
+    use gstreamer as gst;
+
+    use crate::rtspsrc::register;
+
+    gst::plugin_define!(
+        rtspmux,
+        env!("CARGO_PKG_DESCRIPTION"),
+        register,
+        env!("CARGO_PKG_VERSION"),
+        "MPL",
+        env!("CARGO_PKG_NAME"),
+        env!("CARGO_PKG_NAME"),
+        "unknown"
+    );
+}
 
 #[cfg(feature = "plugin")]
 #[doc(inline)]

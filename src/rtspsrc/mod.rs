@@ -7,7 +7,6 @@
 //! media     buffers, pads and caps
 //! messages  the messages for the bus, and the thread that posts them
 //! threads   the threads that run session tasks and push buffers
-//! panics    turns a panic into an ERROR of its element
 //! ```
 //!
 //! The threads `rtspmux-feed` push packets (see `threads`); the threads that read sockets never do.
@@ -19,20 +18,23 @@ pub(crate) mod element;
 mod manager;
 pub(crate) mod media;
 pub(crate) mod messages;
-pub(crate) mod panics;
 pub(crate) mod session;
 mod threads;
 
-use std::sync::{
-    LazyLock, Mutex, MutexGuard, PoisonError,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    any::Any,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        LazyLock, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use gst::{glib, prelude::*};
 use gstreamer as gst;
 
 pub use self::element::{
-    context::{CONTEXT_TYPE, STATE_VARIABLE, pool_context},
+    CONTEXT_TYPE, STATE_VARIABLE, pool_context,
     settings::{Multiplex, OverflowPolicy},
 };
 pub use manager::ManagerChoice;
@@ -53,7 +55,7 @@ glib::wrapper! {
 }
 
 /// Locks a mutex, even if a thread panicked while it held the mutex: that panic was reported (see
-/// `panics`).
+/// [`guard`]).
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -84,4 +86,67 @@ pub(crate) fn register(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
         gst::Rank::NONE,
         RtspMuxSrc::static_type(),
     )
+}
+
+/// Calls `body`. If it panics, posts an ERROR and returns `fallback`.
+pub(crate) fn guard<T>(element: &RtspMuxSrc, fallback: T, body: impl FnOnce() -> T) -> T {
+    // Unwind safety: a panic may leave half done only what is behind mutexes, which `lock` takes even if
+    // they are poisoned. After the ERROR an application can only shut the element down.
+    catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|panic| {
+        report_panic(element, &*panic);
+        fallback
+    })
+}
+
+/// As [`guard`]; returns `fallback` without a call if the element is gone.
+pub(crate) fn guard_weak<T>(
+    element: &glib::WeakRef<RtspMuxSrc>,
+    fallback: T,
+    body: impl FnOnce(&RtspMuxSrc) -> T,
+) -> T {
+    match element.upgrade() {
+        Some(element) => guard(&element, fallback, || body(&element)),
+        None => fallback,
+    }
+}
+
+/// Posts the ERROR for a panic.
+pub(crate) fn report_panic(element: &RtspMuxSrc, panic: &(dyn Any + Send)) {
+    let cause = panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("no message");
+    gst::element_error!(element, gst::LibraryError::Failed, ["panicked: {cause}"]);
+}
+
+#[cfg(test)]
+mod panics_tests {
+
+    use super::*;
+
+    #[test]
+    fn a_panic_becomes_an_error_on_the_bus() {
+        gst::init().unwrap();
+        let element: RtspMuxSrc = glib::Object::new();
+        let bus = gst::Bus::new();
+        element.set_bus(Some(&bus));
+        assert_eq!(guard(&element, 1, || 2), 2);
+        assert!(bus.pop().is_none());
+        let three = 3;
+        assert_eq!(guard(&element, 1, || panic!("not {three}")), 1);
+        let message = bus.pop_filtered(&[gst::MessageType::Error]).unwrap();
+        let gst::MessageView::Error(error) = message.view() else {
+            unreachable!()
+        };
+        assert!(error.error().matches(gst::LibraryError::Failed));
+        assert!(error.debug().unwrap().contains("not 3"));
+        element.set_bus(None);
+    }
+
+    #[test]
+    fn nothing_is_called_for_an_element_that_is_gone() {
+        let weak = glib::WeakRef::<RtspMuxSrc>::new();
+        assert_eq!(guard_weak(&weak, 1, |_| 2), 1);
+    }
 }

@@ -5,12 +5,12 @@
 //! In the order in which they may be taken:
 //!
 //! 1. GStreamer's state lock of the element (held by GStreamer around `change_state`)
-//! 2. [`BuildGuard`](crate::rtspsrc::session::build_guard::BuildGuard): a section, for which PAUSED to
+//! 2. [`BuildGuard`](crate::rtspsrc::session::control::BuildGuard): a section, for which PAUSED to
 //!    READY waits
 //! 3. The lock under which pads are added and announced (`pads`). Streaming threads take it while they
 //!    hold the lock of their stream; no holder of a lock above waits for them
 //! 4. GStreamer's other locks of pads, and of rtpbin
-//! 5. `settings`, `intent`, `server_messages`, `session`, `mux`, the locks in `server_messages` and
+//! 5. `settings`, `intent`, `server_messages`, `session`, `mux`, the locks in `messages::server` and
 //!    `bus_queue`, and the small ones of `pads` and `rtpbin`: leaves. A thread that holds one posts no
 //!    message, touches no pad, state or signal, and takes no other lock
 
@@ -23,21 +23,19 @@ use gst::{glib, prelude::*, subclass::prelude::*};
 use gstreamer as gst;
 
 use super::{
-    context, properties, server_messages,
     settings::{self, Settings, parse_location},
     stats,
 };
 use crate::{
     mux::{Intent, Mux, SessionOptions},
     rtspsrc::{
-        CAT, lock,
+        CAT, guard, lock,
         manager::{self, Manager},
-        messages::bus_queue::{self, PostPermission},
-        panics,
-        session::{
-            control::SessionControl,
-            shared_state::{SessionPlan, TargetState},
+        messages::{
+            bus_queue::{self, PostPermission},
+            server,
         },
+        session::control::{SessionControl, SessionPlan, TargetState},
     },
 };
 
@@ -48,7 +46,7 @@ pub struct RtspMuxSrc {
     /// Announces a session to the pool, from NULL to PAUSED, so that others can wait for it.
     intent: Mutex<Option<Intent>>,
     /// Set from NULL to READY until READY to NULL: the subscription to messages about the server.
-    server_messages: Mutex<Option<server_messages::Subscription>>,
+    server_messages: Mutex<Option<server::Subscription>>,
     /// Set from READY to PAUSED until READY to NULL, which waits for the answer to its TEARDOWN.
     session: Mutex<Option<Arc<SessionControl>>>,
     /// From a context; `None`: that of the process.
@@ -67,7 +65,7 @@ impl ObjectSubclass for RtspMuxSrc {
 
 impl ObjectImpl for RtspMuxSrc {
     fn properties() -> &'static [glib::ParamSpec] {
-        &properties::SPECS
+        &settings::SPECS
     }
 
     fn constructed(&self) {
@@ -79,7 +77,7 @@ impl ObjectImpl for RtspMuxSrc {
     }
 
     fn set_property(&self, _id: usize, value: &glib::Value, spec: &glib::ParamSpec) {
-        panics::guard(&self.obj(), (), || {
+        guard(&self.obj(), (), || {
             if spec.name() == "location" && self.is_running() {
                 gst::warning!(
                     CAT,
@@ -96,7 +94,7 @@ impl ObjectImpl for RtspMuxSrc {
     }
 
     fn property(&self, _id: usize, spec: &glib::ParamSpec) -> glib::Value {
-        panics::guard(&self.obj(), spec.default_value().clone(), || {
+        guard(&self.obj(), spec.default_value().clone(), || {
             match spec.name() {
                 "stats" => self.stats().to_value(),
                 name => {
@@ -183,7 +181,7 @@ impl ElementImpl for RtspMuxSrc {
     }
 
     fn set_context(&self, context: &gst::Context) {
-        if let Some(mux) = context::mux_of(context) {
+        if let Some(mux) = super::mux_of(context) {
             *lock(&self.mux) = Some(mux);
         }
         self.parent_set_context(context);
@@ -258,12 +256,12 @@ impl RtspMuxSrc {
 
     fn find_mux(&self) {
         if lock(&self.mux).is_none() {
-            context::request(&self.obj());
+            super::request(&self.obj());
         }
     }
 
     fn mux(&self) -> Mux {
-        lock(&self.mux).clone().unwrap_or_else(context::global)
+        lock(&self.mux).clone().unwrap_or_else(super::global)
     }
 
     /// Announces the session in READY, as GStreamer takes all children of a pipeline to READY before the
@@ -282,11 +280,11 @@ impl RtspMuxSrc {
     fn subscribe(&self, mux: &Mux, options: &SessionOptions) {
         let server = options.server().ok();
         self.set_server_messages(
-            server.and_then(|server| server_messages::subscribe(&self.obj(), mux, server).ok()),
+            server.and_then(|name| server::subscribe(&self.obj(), mux, name).ok()),
         );
     }
 
-    fn set_server_messages(&self, server_messages: Option<server_messages::Subscription>) {
+    fn set_server_messages(&self, server_messages: Option<server::Subscription>) {
         let previous = std::mem::replace(&mut *lock(&self.server_messages), server_messages);
         drop(previous);
     }

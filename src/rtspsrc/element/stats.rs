@@ -7,7 +7,7 @@ use gstreamer as gst;
 
 use crate::{
     mux::{ConnectionHealth, SessionStats, StreamStats, WaitReason},
-    rtspsrc::{manager::StreamReport, messages, session::shared_state::SessionStatus},
+    rtspsrc::{manager::StreamReport, messages, session::control::SessionStatus},
 };
 
 /// The structure. It leaves out fields that are not known yet.

@@ -2,7 +2,7 @@
 //!
 //! A manager takes the packets of a session and hands its output pads to [`Pads`], which own the caps,
 //! ids and times of streams. The session task builds and restarts it only inside the session's
-//! [`BuildGuard`](super::session::build_guard::BuildGuard); pushing needs no lock.
+//! [`BuildGuard`](super::session::control::BuildGuard); pushing needs no lock.
 
 mod light;
 mod rtpbin;
@@ -20,9 +20,8 @@ use light::Light;
 use rtpbin::Rtpbin;
 
 use super::{
-    RtspMuxSrc,
+    RtspMuxSrc, guard_weak,
     media::{buffer::Marks, pads::Pads},
-    panics,
 };
 use crate::mux::{Packet, RtcpSender, recovery::OnBye};
 
@@ -156,7 +155,7 @@ fn src_pad(element: &RtspMuxSrc, name: &str, latency: gst::ClockTime) -> gst::Pa
     gst::Pad::builder(gst::PadDirection::Src)
         .name(name)
         .query_function(move |pad, parent, query| {
-            panics::guard_weak(&queries, false, |_| match query.view_mut() {
+            guard_weak(&queries, false, |_| match query.view_mut() {
                 gst::QueryViewMut::Latency(query) => {
                     query.set(true, latency, gst::ClockTime::NONE);
                     true
@@ -165,7 +164,7 @@ fn src_pad(element: &RtspMuxSrc, name: &str, latency: gst::ClockTime) -> gst::Pa
             })
         })
         .event_function(move |_, _, event| {
-            panics::guard_weak(&events, false, |_| event.type_() != gst::EventType::Seek)
+            guard_weak(&events, false, |_| event.type_() != gst::EventType::Seek)
         })
         .build()
 }

@@ -21,7 +21,7 @@ use gstreamer as gst;
 use super::{buffer::Undeliverable, caps::PayloadMap};
 use crate::{
     mux::proto::wire::redaction::without_hashes,
-    rtspsrc::{CAT, RtspMuxSrc, lock, panics},
+    rtspsrc::{CAT, RtspMuxSrc, guard_weak, lock},
 };
 
 /// The pads of one session.
@@ -242,7 +242,7 @@ impl Pads {
 /// Adds a probe that shows the timeline what leaves a pad.
 fn see_all(ghost: &gst::GhostPad, timeline: Arc<Timeline>, element: glib::WeakRef<RtspMuxSrc>) {
     ghost.add_probe(gst::PadProbeType::BUFFER, move |pad, info| {
-        panics::guard_weak(&element, gst::PadProbeReturn::Ok, |_| {
+        guard_weak(&element, gst::PadProbeReturn::Ok, |_| {
             let gap = info.buffer().and_then(|buffer| timeline.see(buffer.pts()?));
             if let Some(gap) = gap {
                 // An error means that the pad is not linked, and the event has no receiver.
@@ -274,7 +274,7 @@ fn ghost_pad(
     let ghost = gst::GhostPad::builder_from_template_with_target(&template, target)?
         .name(format!("stream_{section}"))
         .query_function(move |pad, parent, query| {
-            panics::guard_weak(&weak, false, |element| {
+            guard_weak(&weak, false, |element| {
                 src_query(element, pad, parent, query)
             })
         })

@@ -1,19 +1,38 @@
 //! Starts and controls a session task for the element.
+//!
+//! # What it shares with the task
+//!
+//! What the element and the task of its session share: the target that the element sets, and the status
+//! that the task keeps for `stats`.
+//!
+//! # Building
+//!
+//! Guards the elements and pads that a session task builds against state changes.
+//!
+//! A task adds elements and pads from its own thread, when the answers of the server come. A state change
+//! down to READY must not remove them while the task is adding them, and the task must not add any after
+//! it. So the task does such work in *sections*, one at a time. [`close`](BuildGuard::close) waits for
+//! the section in progress, as deactivating a pad waits for its streaming thread, and lets no other
+//! section begin.
 
-use std::{panic::AssertUnwindSafe, sync::Arc};
+use std::{
+    panic::AssertUnwindSafe,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use gst::{glib, prelude::*};
 use gstreamer as gst;
 use tokio::sync::watch;
 
-use super::{
-    build_guard::BuildGuard,
-    shared_state::{SessionPlan, SessionStatus, SharedStatus, TargetState},
-    task::{SessionTask, TaskEnds},
-};
+use super::task::{SessionTask, TaskEnds};
 use crate::{
-    mux::{SessionMonitor, SessionOptions},
-    rtspsrc::{RtspMuxSrc, manager::Manager, panics, threads},
+    mux::{Intent, Mux, SessionMonitor, SessionOptions, recovery::RecoveryPolicy},
+    rtspsrc::{
+        RtspMuxSrc, lock,
+        manager::{Manager, ManagerChoice},
+        report_panic, threads,
+    },
 };
 
 /// Controls a session task for the element. Dropping it stops the task.
@@ -98,6 +117,182 @@ async fn supervise(element: glib::WeakRef<RtspMuxSrc>, task: impl Future<Output 
         }
     });
     if let (Err(panic), Some(element)) = (outcome.await, element.upgrade()) {
-        panics::report(&element, &*panic);
+        report_panic(&element, &*panic);
+    }
+}
+
+/// The state in which the element wants its session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TargetState {
+    /// Set up, or paused.
+    Paused,
+    /// Playing.
+    Playing,
+    /// Gone.
+    Stopped,
+}
+
+/// What the session is to play, and how.
+#[derive(Debug)]
+pub(crate) struct SessionPlan {
+    pub(crate) mux: Mux,
+    pub(crate) options: SessionOptions,
+    /// Has announced the session to the pool, for its first attempt.
+    pub(crate) intent: Option<Intent>,
+    pub(crate) manager: ManagerChoice,
+    pub(crate) latency_ms: u32,
+    /// Property `media-timeout`; 0: off.
+    pub(crate) media_timeout: Duration,
+    pub(crate) policy: RecoveryPolicy,
+}
+
+/// Returns when the target is as wanted, or the element is gone.
+pub(crate) async fn reached(
+    target: &mut watch::Receiver<TargetState>,
+    wanted: impl Fn(TargetState) -> bool,
+) {
+    // An error means that the control was dropped: the caller looks at the target again.
+    let _ = target.wait_for(|target| wanted(*target)).await;
+}
+
+/// The state of a session.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum SessionState {
+    /// There is no session.
+    #[default]
+    None,
+    /// The task sets it up for the first time.
+    Opening,
+    /// PLAY was answered.
+    Playing,
+    /// The task sets it up again, or waits for its turn.
+    Recovering,
+    /// It waits for other credentials.
+    Unauthorized,
+    /// It is over.
+    Ended,
+}
+
+impl SessionState {
+    /// Its name in `stats`.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Opening => "opening",
+            Self::Playing => "playing",
+            Self::Recovering => "recovering",
+            Self::Unauthorized => "unauthorized",
+            Self::Ended => "ended",
+        }
+    }
+}
+
+/// The state of a session and its recoveries.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct SessionStatus {
+    pub(crate) state: SessionState,
+    /// How often it stopped playing without being told to.
+    pub(crate) outages: u64,
+    /// Attempts in this outage, or in the last one.
+    pub(crate) attempts: u32,
+    /// Why it ended last; without secrets.
+    pub(crate) last_error: Option<String>,
+}
+
+/// The status of one session, which its task writes.
+#[derive(Debug, Default)]
+pub(crate) struct SharedStatus(Mutex<SessionStatus>);
+
+impl SharedStatus {
+    pub(crate) fn change(&self, change: impl FnOnce(&mut SessionStatus)) {
+        change(&mut lock(&self.0));
+    }
+
+    pub(crate) fn status(&self) -> SessionStatus {
+        lock(&self.0).clone()
+    }
+}
+
+/// The guard of one session.
+#[derive(Default)]
+pub(crate) struct BuildGuard {
+    /// Held during a section. No thread takes it while it holds another lock of this crate.
+    section: Mutex<()>,
+    /// No thread holds it during a call into GStreamer.
+    slot: Mutex<GuardState>,
+}
+
+#[derive(Default)]
+enum GuardState {
+    #[default]
+    Empty,
+    Built(Arc<dyn Manager>),
+    Closed,
+}
+
+impl BuildGuard {
+    /// Runs `build` as a section and keeps the manager that it makes. Returns `None` if the guard is
+    /// closed.
+    pub(crate) fn build<E>(
+        &self,
+        build: impl FnOnce() -> Result<Arc<dyn Manager>, E>,
+    ) -> Option<Result<Arc<dyn Manager>, E>> {
+        let _section = lock(&self.section);
+        if matches!(*lock(&self.slot), GuardState::Closed) {
+            return None;
+        }
+        Some(build().inspect(|manager| *lock(&self.slot) = GuardState::Built(manager.clone())))
+    }
+
+    /// Runs `work` as a section on the manager. Returns `None` if there is none, or the guard is closed.
+    pub(crate) fn work<T>(&self, work: impl FnOnce(&dyn Manager) -> T) -> Option<T> {
+        let _section = lock(&self.section);
+        let manager = self.manager()?;
+        Some(work(&*manager))
+    }
+
+    /// The manager that was built. A state change may close the guard while a thread uses the manager:
+    /// its pushes then fail.
+    pub(crate) fn manager(&self) -> Option<Arc<dyn Manager>> {
+        match &*lock(&self.slot) {
+            GuardState::Built(manager) => Some(manager.clone()),
+            GuardState::Empty | GuardState::Closed => None,
+        }
+    }
+
+    /// Waits for the section in progress and lets no other begin. Returns the manager that was built.
+    pub(crate) fn close(&self) -> Option<Arc<dyn Manager>> {
+        let _section = lock(&self.section);
+        let manager = self.manager();
+        *lock(&self.slot) = GuardState::Closed;
+        manager
+    }
+}
+
+#[cfg(test)]
+mod build_guard_tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_built_with_a_closed_guard() {
+        let build_guard = BuildGuard::default();
+        assert!(build_guard.close().is_none());
+        assert!(
+            build_guard
+                .build(|| -> Result<_, ()> { unreachable!() })
+                .is_none()
+        );
+        assert!(build_guard.work(|_| ()).is_none());
+        assert!(build_guard.manager().is_none());
+    }
+
+    #[test]
+    fn a_build_that_fails_leaves_the_guard_open() {
+        let build_guard = BuildGuard::default();
+        assert!(matches!(build_guard.build(|| Err("no")), Some(Err("no"))));
+        assert!(matches!(
+            build_guard.build(|| Err("again")),
+            Some(Err("again"))
+        ));
     }
 }

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use super::build_guard::BuildGuard;
+use super::control::BuildGuard;
 use crate::{
     mux::{Packet, PacketKind, Session},
     rtspsrc::{

@@ -10,20 +10,16 @@ use gstreamer as gst;
 use tokio::sync::watch;
 
 use super::{
-    build_guard::BuildGuard,
-    end::EndReason,
+    control::{BuildGuard, TargetState, reached},
     feed::{Feed, FeedHalt, FeedInput, PushOutcome},
-    shared_state::{TargetState, reached},
+    report::EndReason,
 };
 use crate::{
     mux::{self, Packet, PacketKind, Session, recovery::Watchdog},
     rtspsrc::{
         CAT, RtspMuxSrc,
         media::buffer::{Left, LeftOut, Undeliverable},
-        messages::{
-            self, SessionPhase,
-            overflow::{self, OverflowReports},
-        },
+        messages::{self, OverflowReports, SessionPhase},
         threads::timer,
     },
 };
@@ -148,7 +144,7 @@ impl Playback<'_> {
                 "stream {}: not taken in time: {told:?}",
                 packet.stream
             );
-            overflow::post(element, &told);
+            messages::overflow(element, &told);
         }
     }
 

@@ -43,12 +43,11 @@ use crate::{
         recovery::OnBye,
     },
     rtspsrc::{
-        CAT, RtspMuxSrc, lock,
+        CAT, RtspMuxSrc, guard_weak, lock,
         media::{
             buffer::{self, Marks},
             pads::{Pads, Watch},
         },
-        panics,
         threads::{Crew, Errand, timer},
     },
 };
@@ -465,7 +464,7 @@ fn send(sender: &Weak<StreamSender>, number: usize) {
         return;
     };
     if let Some(stream) = sender.streams.get(&number) {
-        panics::guard_weak(sender.pads.element(), (), |_| sender.send(stream));
+        guard_weak(sender.pads.element(), (), |_| sender.send(stream));
     }
 }
 

@@ -25,13 +25,12 @@ use super::{Manager, StreamReport};
 use crate::{
     mux::{Packet, RtcpSender, recovery::OnBye},
     rtspsrc::{
-        CAT, RtspMuxSrc, lock,
+        CAT, RtspMuxSrc, guard_weak, lock,
         media::{
             buffer::{self, Marks},
             caps::PayloadMap,
             pads::{Pads, Watch},
         },
-        panics,
     },
 };
 
@@ -427,7 +426,7 @@ fn link(src: &gst::Pad, sink: &gst::Pad) -> Result<(), glib::BoolError> {
 
 fn guarded<T>(pads: &Weak<Pads>, fallback: T, body: impl FnOnce(&Pads) -> T) -> T {
     match pads.upgrade() {
-        Some(pads) => panics::guard_weak(pads.element(), fallback, |_| body(&pads)),
+        Some(pads) => guard_weak(pads.element(), fallback, |_| body(&pads)),
         None => fallback,
     }
 }

@@ -27,7 +27,7 @@ use gstreamer as gst;
 
 use crate::{
     mux::{RtcpSender, proto::wire::rtp::RtpHeader},
-    rtspsrc::{CAT, RtspMuxSrc, lock, manager::src_pad, panics, threads::timer},
+    rtspsrc::{CAT, RtspMuxSrc, guard_weak, lock, manager::src_pad, threads::timer},
 };
 
 /// Where rtpbin's receiver reports go at present.
@@ -79,7 +79,7 @@ impl RtpbinStream {
     pub(super) fn set_output(&self, element: &RtspMuxSrc, output: &gst::Pad) {
         let (weak, fill) = (element.downgrade(), self.fill.clone());
         output.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
-            panics::guard_weak(&weak, gst::PadProbeReturn::Ok, |_| {
+            guard_weak(&weak, gst::PadProbeReturn::Ok, |_| {
                 let mut packet = [0; 12];
                 let read = info.buffer().map(|it| it.copy_to_slice(0, &mut packet));
                 if let (Some(Ok(())), Some(header)) = (read, RtpHeader::of(&packet)) {
@@ -140,7 +140,7 @@ fn report_pad(element: &RtspMuxSrc, index: usize, reports: ReportSink) -> gst::P
     gst::Pad::builder(gst::PadDirection::Sink)
         .name(format!("reports_{index}"))
         .chain_function(move |_, _, buffer| {
-            panics::guard_weak(&weak, Err(gst::FlowError::Error), |element| {
+            guard_weak(&weak, Err(gst::FlowError::Error), |element| {
                 let reports = lock(&reports).clone();
                 let sent = match (reports, buffer.map_readable()) {
                     (Some(reports), Ok(report)) => {

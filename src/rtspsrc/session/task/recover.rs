@@ -10,7 +10,7 @@ use crate::{
     rtspsrc::{
         CAT,
         messages::{ProgressStep, SessionChange},
-        session::{end::EndReason, shared_state::SessionState},
+        session::{control::SessionState, report::EndReason},
         threads::timer,
     },
 };
