@@ -83,78 +83,228 @@ impl From<OverflowPolicy> for mux::OverflowPolicy {
     }
 }
 
-/// The values of the properties.
-#[derive(Clone)]
-pub(crate) struct Settings {
-    /// As set; may hold a password and may be anything but a URL.
-    pub(crate) location: Option<String>,
-    pub(crate) user_id: Option<String>,
-    pub(crate) user_pw: Option<String>,
-    pub(crate) protocols: RTSPLowerTrans,
-    pub(crate) latency_ms: u32,
-    pub(crate) udp_timeout_us: u64,
-    /// `None`: not set. [`DEFAULT_TCP_TIMEOUT_US`] applies then, but neither to connecting nor to
-    /// answers.
-    pub(crate) tcp_timeout_us: Option<u64>,
-    pub(crate) teardown_timeout_ns: u64,
-    pub(crate) user_agent: String,
-    pub(crate) keep_alive: bool,
-    pub(crate) tls_validation_flags: TlsCertificateFlags,
-    /// Names of PEM files.
-    pub(crate) tls_ca_file: Option<String>,
-    pub(crate) tls_client_certificate: Option<String>,
-    pub(crate) pooling: bool,
-    pub(crate) max_connections_per_server: u32,
-    pub(crate) idle_connection_timeout_ns: u64,
-    pub(crate) multiplex: Multiplex,
-    pub(crate) max_sessions_per_connection: u32,
-    pub(crate) overflow_policy: OverflowPolicy,
-    pub(crate) reconnect: bool,
-    /// Below 0: no limit.
-    pub(crate) reconnect_attempts: i32,
-    pub(crate) reconnect_min_delay_ns: u64,
-    pub(crate) reconnect_max_delay_ns: u64,
-    pub(crate) media_timeout_ns: u64,
-    pub(crate) manager: ManagerChoice,
+/// `tcp-timeout` of `rtspsrc`, in microseconds.
+const DEFAULT_TCP_TIMEOUT_US: u64 = 20_000_000;
+
+/// Shown instead of a password that is set.
+const HIDDEN: &str = "***";
+
+/// The specification of a property without nick and blurb, from its name and default.
+macro_rules! spec {
+    (text $name:literal, $default:expr) => {
+        glib::ParamSpecString::builder($name).default_value($default.as_deref())
+    };
+    (Flags $name:literal, $default:expr) => {
+        glib::ParamSpecFlags::builder::<_>($name).default_value($default)
+    };
+    (Enum $name:literal, $default:expr) => {
+        glib::ParamSpecEnum::builder_with_default($name, $default)
+    };
+    ($kind:ident $name:literal, $default:expr) => {
+        glib::$kind::builder($name).default_value($default)
+    };
 }
 
-/// `tcp-timeout` of `rtspsrc`, in microseconds.
-pub(crate) const DEFAULT_TCP_TIMEOUT_US: u64 = 20_000_000;
-
-impl Default for Settings {
-    /// The first eleven are the defaults of `rtspsrc` 1.22, except `protocols`, as the element plays only
-    /// TCP.
-    fn default() -> Self {
-        let pooling = mux::Pooling::default();
-        let bounds = mux::RetryBounds::default();
-        Self {
-            location: None,
-            user_id: None,
-            user_pw: None,
-            protocols: RTSPLowerTrans::TCP,
-            latency_ms: 2_000,
-            udp_timeout_us: 5_000_000,
-            tcp_timeout_us: None,
-            teardown_timeout_ns: 100_000_000,
-            user_agent: default_user_agent(),
-            keep_alive: true,
-            tls_validation_flags: TlsCertificateFlags::VALIDATE_ALL,
-            tls_ca_file: None,
-            tls_client_certificate: None,
-            pooling: pooling.enable_connection_pooling,
-            max_connections_per_server: pooling.max_connections_per_server,
-            idle_connection_timeout_ns: nanoseconds(pooling.idle_connection_timeout),
-            multiplex: Multiplex::default(),
-            max_sessions_per_connection: pooling.max_sessions_per_connection,
-            overflow_policy: OverflowPolicy::default(),
-            reconnect: true,
-            reconnect_attempts: -1,
-            reconnect_min_delay_ns: nanoseconds(bounds.min),
-            reconnect_max_delay_ns: nanoseconds(bounds.max),
-            // As long as a connection may be silent. Cameras that send less at night need more.
-            media_timeout_ns: 20_000_000_000,
-            manager: ManagerChoice::default(),
+/// Makes [`Settings`] of the table below, and what reads, writes and specifies the properties. `fields` are
+/// the settings whose properties do not just show the value; they have functions of their own.
+macro_rules! settings {
+    (
+        fields { $($(#[$field_doc:meta])* $other:ident: $other_type:ty = $other_default:expr;)* }
+        properties { $(
+            $name:literal $kind:ident $field:ident: $type:ty = $default:expr,
+            $nick:literal, $blurb:literal $(, [$($limit:tt)+])?;
+        )* }
+    ) => {
+        /// The values of the properties.
+        #[derive(Clone)]
+        pub(crate) struct Settings {
+            $($(#[$field_doc])* pub(crate) $other: $other_type,)*
+            $(pub(crate) $field: $type,)*
         }
+
+        impl Default for Settings {
+            fn default() -> Self {
+                Self {
+                    $($other: $other_default,)*
+                    $($field: $default,)*
+                }
+            }
+        }
+
+        impl Settings {
+            /// Sets the value of a property. False if it is not one of the settings.
+            pub(crate) fn set(&mut self, name: &str, value: &glib::Value) -> bool {
+                match name {
+                    $($name => self.$field = get(value),)*
+                    _ => return self.set_other(name, value),
+                }
+                true
+            }
+
+            /// The value of a property. `None` if it is not one of the settings.
+            pub(crate) fn value(&self, name: &str) -> Option<glib::Value> {
+                match name {
+                    $($name => Some(self.$field.to_value()),)*
+                    _ => self.other_value(name),
+                }
+            }
+        }
+
+        /// All properties. Their order does not matter, as `gst-inspect-1.0` sorts them.
+        pub(crate) static SPECS: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(|| {
+            let defaults = Settings::default();
+            let mut specs = other_specs(&defaults);
+            $(specs.push(
+                spec!($kind $name, defaults.$field)
+                    $($($limit)+)?
+                    .nick($nick)
+                    .blurb($blurb)
+                    .mutable_ready()
+                    .build(),
+            );)*
+            specs
+        });
+    };
+}
+
+settings! {
+    fields {
+        /// As set; may hold a password and may be anything but a URL.
+        location: Option<String> = None;
+        user_id: Option<String> = None;
+        user_pw: Option<String> = None;
+        /// `None`: not set. [`DEFAULT_TCP_TIMEOUT_US`] applies then, but neither to connecting nor to
+        /// answers.
+        tcp_timeout_us: Option<u64> = None;
+        user_agent: String = default_user_agent();
+    }
+    // Name, kind, field, type and default; nick; blurb; limits. The first six have the names, types, units and
+    // defaults of `rtspsrc` 1.22, except the default of `protocols`, as the element plays only TCP.
+    properties {
+        "protocols" Flags protocols: RTSPLowerTrans = RTSPLowerTrans::TCP,
+            "Protocols",
+            "Allowed lower transport protocols; tcp must be among them, as only it is used";
+        "latency" ParamSpecUInt latency_ms: u32 = 2_000,
+            "Buffer latency in ms", "Amount of ms to buffer";
+        "timeout" ParamSpecUInt64 udp_timeout_us: u64 = 5_000_000,
+            "Timeout",
+            "Without effect, for compatibility: in rtspsrc, microseconds until UDP is given up for TCP";
+        "teardown-timeout" ParamSpecUInt64 teardown_timeout_ns: u64 = 100_000_000,
+            "Teardown Timeout",
+            "When transitioning READY-NULL, allow up to timeout (in nanoseconds) delay for the answer to teardown (0 = disabled)";
+        "do-rtsp-keep-alive" ParamSpecBoolean keep_alive: bool = true,
+            "Do RTSP Keep Alive", "Send RTSP keep alive packets, disable for old incompatible server";
+        "tls-validation-flags" Flags tls_validation_flags: TlsCertificateFlags = TlsCertificateFlags::VALIDATE_ALL,
+            "TLS validation flags",
+            "TLS certificate validation flags used to validate the server certificate; without any, every certificate is accepted";
+        "tls-ca-file" text tls_ca_file: Option<String> = None,
+            "TLS CA file",
+            "PEM file with certificates that are trusted besides those of the system: of authorities, or of the server itself";
+        "tls-client-certificate" text tls_client_certificate: Option<String> = None,
+            "TLS client certificate",
+            "PEM file with certificate and private key, for servers that ask for a certificate";
+        "enable-connection-pooling" ParamSpecBoolean pooling: bool = mux::Pooling::default().enable_connection_pooling,
+            "Enable connection pooling",
+            "Share connections to the server with other elements; false: a connection of its own";
+        "max-connections-per-server" ParamSpecUInt max_connections_per_server: u32 = mux::Pooling::default().max_connections_per_server,
+            "Max connections per server",
+            "Shared connections to one server, including those that are connecting or closing (0 = no limit)";
+        "idle-connection-timeout" ParamSpecUInt64 idle_connection_timeout_ns: u64 = nanoseconds(mux::Pooling::default().idle_connection_timeout),
+            "Idle connection timeout",
+            "Nanoseconds for which a connection without sessions is kept (0 = close at once)";
+        "multiplex" Enum multiplex: Multiplex = Multiplex::default(),
+            "Multiplex", "Whether sessions share a connection to the server";
+        "max-sessions-per-connection" ParamSpecUInt max_sessions_per_connection: u32 = mux::Pooling::default().max_sessions_per_connection,
+            "Max sessions per connection",
+            "Sessions on one connection; further sessions use another connection, if max-connections-per-server allows it",
+            [.minimum(1).maximum(128)];
+        "overflow-policy" Enum overflow_policy: OverflowPolicy = OverflowPolicy::default(),
+            "Overflow policy",
+            "Which packets are dropped when downstream does not take them in time; block needs enable-connection-pooling=false or multiplex=never";
+        "reconnect" ParamSpecBoolean reconnect: bool = true,
+            "Reconnect",
+            "Set up a lost session again, on the same pads, and wait for a camera that is not there at the start; false: post an error";
+        "reconnect-attempts" ParamSpecInt reconnect_attempts: i32 = -1,
+            "Reconnect attempts",
+            "Attempts in one outage before an error is posted (-1 = no limit)",
+            [.minimum(-1)];
+        "reconnect-min-delay" ParamSpecUInt64 reconnect_min_delay_ns: u64 = nanoseconds(mux::RetryBounds::default().min),
+            "Reconnect minimum delay", "Shortest wait before another attempt, in nanoseconds";
+        "reconnect-max-delay" ParamSpecUInt64 reconnect_max_delay_ns: u64 = nanoseconds(mux::RetryBounds::default().max),
+            "Reconnect maximum delay",
+            "Longest wait before another attempt, in nanoseconds; a server is still dialled 30 times a minute at most, and a Retry-After of the server is obeyed";
+        // As long as a connection may be silent. Cameras that send less at night need more.
+        "media-timeout" ParamSpecUInt64 media_timeout_ns: u64 = 20_000_000_000,
+            "Media timeout",
+            "Nanoseconds without deliverable RTP on any video or audio stream after which a session that plays counts as lost (0 = never)";
+        "manager" Enum manager: ManagerChoice = ManagerChoice::default(),
+            "Manager",
+            "What turns RTP packets into timed buffers; used at the next READY to PAUSED";
+    }
+}
+
+/// The properties of `fields`, and `stats`.
+fn other_specs(defaults: &Settings) -> Vec<glib::ParamSpec> {
+    vec![
+        glib::ParamSpecString::builder("location")
+            .nick("RTSP location")
+            .blurb("Location of the RTSP url to read; reads back without user and password, and with hashes in place of other parts that may be secret")
+            .mutable_ready()
+            .build(),
+        glib::ParamSpecString::builder("user-id")
+            .nick("User id")
+            .blurb("RTSP location URI user id for authentication")
+            .mutable_playing()
+            .build(),
+        glib::ParamSpecString::builder("user-pw")
+            .nick("User password")
+            .blurb("RTSP location URI user password for authentication; reads back as ***")
+            .mutable_playing()
+            .build(),
+        glib::ParamSpecUInt64::builder("tcp-timeout")
+            .nick("TCP Timeout")
+            .blurb("Fail after timeout microseconds without data on a TCP connection (0 = disabled). Connecting may take 5 s, an answer 10 s (DESCRIBE 25 s), or each of them this long at most once it is set")
+            .default_value(DEFAULT_TCP_TIMEOUT_US)
+            .mutable_ready()
+            .build(),
+        glib::ParamSpecString::builder("user-agent")
+            .nick("User Agent")
+            .blurb("The User-Agent string to send to the server")
+            .default_value(Some(defaults.user_agent.as_str()))
+            .mutable_ready()
+            .build(),
+        glib::ParamSpecBoxed::builder::<gst::Structure>("stats")
+            .nick("Statistics")
+            .blurb("Connection, session and streams of this element, while it has a session")
+            .read_only()
+            .build(),
+    ]
+}
+
+impl Settings {
+    fn set_other(&mut self, name: &str, value: &glib::Value) -> bool {
+        match name {
+            "location" => self.location = get(value),
+            "user-id" => self.user_id = get(value),
+            "user-pw" => self.user_pw = get(value),
+            "tcp-timeout" => self.tcp_timeout_us = Some(get(value)),
+            "user-agent" => {
+                self.user_agent = get::<Option<String>>(value).unwrap_or_else(default_user_agent);
+            }
+            _ => return false,
+        }
+        true
+    }
+
+    fn other_value(&self, name: &str) -> Option<glib::Value> {
+        Some(match name {
+            "location" => self.shown_location().to_value(),
+            "user-id" => self.user_id.to_value(),
+            "user-pw" => self.user_pw.as_ref().map(|_| HIDDEN).to_value(),
+            "tcp-timeout" => self.tcp_timeout_us().to_value(),
+            "user-agent" => self.user_agent.to_value(),
+            _ => return None,
+        })
     }
 }
 
@@ -213,7 +363,7 @@ impl Settings {
     }
 
     /// The value of the property `tcp-timeout`.
-    pub(crate) fn tcp_timeout_us(&self) -> u64 {
+    fn tcp_timeout_us(&self) -> u64 {
         self.tcp_timeout_us.unwrap_or(DEFAULT_TCP_TIMEOUT_US)
     }
 
@@ -354,7 +504,7 @@ fn shown(location: &str) -> String {
     }
 }
 
-pub(crate) fn default_user_agent() -> String {
+fn default_user_agent() -> String {
     let (major, minor, micro, _) = gst::version();
     format!("GStreamer/{major}.{minor}.{micro}")
 }
@@ -387,269 +537,6 @@ pub(crate) fn post_invalid(element: &RtspMuxSrc, invalid: &Invalid) {
     let message = gst::message::Error::builder_from_error(error);
     // An error means that the element has no bus, and so no reader.
     let _ = element.post_message(message.src(element).build());
-}
-
-/// Shown instead of a password that is set.
-const HIDDEN: &str = "***";
-
-/// All properties. Their order does not matter, as `gst-inspect-1.0` sorts them.
-pub(crate) static SPECS: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(|| {
-    let mut specs = rtspsrc_specs();
-    specs.extend(tls_specs());
-    specs.extend(pooling_specs());
-    specs.extend(recovery_specs());
-    specs.push(manager_spec());
-    specs
-});
-
-/// Those of `rtspsrc`, with its names, types, units and defaults.
-fn rtspsrc_specs() -> Vec<glib::ParamSpec> {
-    let defaults = Settings::default();
-    vec![
-        glib::ParamSpecString::builder("location")
-            .nick("RTSP location")
-            .blurb("Location of the RTSP url to read; reads back without user and password, and with hashes in place of other parts that may be secret")
-            .mutable_ready()
-            .build(),
-        glib::ParamSpecString::builder("user-id")
-            .nick("User id")
-            .blurb("RTSP location URI user id for authentication")
-            .mutable_playing()
-            .build(),
-        glib::ParamSpecString::builder("user-pw")
-            .nick("User password")
-            .blurb("RTSP location URI user password for authentication; reads back as ***")
-            .mutable_playing()
-            .build(),
-        glib::ParamSpecFlags::builder::<RTSPLowerTrans>("protocols")
-            .nick("Protocols")
-            .blurb("Allowed lower transport protocols; tcp must be among them, as only it is used")
-            .default_value(defaults.protocols)
-            .mutable_ready()
-            .build(),
-        glib::ParamSpecUInt::builder("latency")
-            .nick("Buffer latency in ms")
-            .blurb("Amount of ms to buffer")
-            .default_value(defaults.latency_ms)
-            .mutable_ready()
-            .build(),
-        glib::ParamSpecUInt64::builder("timeout")
-            .nick("Timeout")
-            .blurb("Without effect, for compatibility: in rtspsrc, microseconds until UDP is given up for TCP")
-            .default_value(defaults.udp_timeout_us)
-            .mutable_ready()
-            .build(),
-        glib::ParamSpecUInt64::builder("tcp-timeout")
-            .nick("TCP Timeout")
-            .blurb("Fail after timeout microseconds without data on a TCP connection (0 = disabled). Connecting may take 5 s, an answer 10 s (DESCRIBE 25 s), or each of them this long at most once it is set")
-            .default_value(DEFAULT_TCP_TIMEOUT_US)
-            .mutable_ready()
-            .build(),
-        glib::ParamSpecUInt64::builder("teardown-timeout")
-            .nick("Teardown Timeout")
-            .blurb("When transitioning READY-NULL, allow up to timeout (in nanoseconds) delay for the answer to teardown (0 = disabled)")
-            .default_value(defaults.teardown_timeout_ns)
-            .mutable_ready()
-            .build(),
-        glib::ParamSpecString::builder("user-agent")
-            .nick("User Agent")
-            .blurb("The User-Agent string to send to the server")
-            .default_value(Some(defaults.user_agent.as_str()))
-            .mutable_ready()
-            .build(),
-        glib::ParamSpecBoolean::builder("do-rtsp-keep-alive")
-            .nick("Do RTSP Keep Alive")
-            .blurb("Send RTSP keep alive packets, disable for old incompatible server")
-            .default_value(defaults.keep_alive)
-            .mutable_ready()
-            .build(),
-        glib::ParamSpecFlags::builder::<TlsCertificateFlags>("tls-validation-flags")
-            .nick("TLS validation flags")
-            .blurb("TLS certificate validation flags used to validate the server certificate; without any, every certificate is accepted")
-            .default_value(defaults.tls_validation_flags)
-            .mutable_ready()
-            .build(),
-    ]
-}
-
-/// Those of TLS, for which `rtspsrc` has objects.
-fn tls_specs() -> Vec<glib::ParamSpec> {
-    vec![
-        glib::ParamSpecString::builder("tls-ca-file")
-            .nick("TLS CA file")
-            .blurb("PEM file with certificates that are trusted besides those of the system: of authorities, or of the server itself")
-            .mutable_ready()
-            .build(),
-        glib::ParamSpecString::builder("tls-client-certificate")
-            .nick("TLS client certificate")
-            .blurb("PEM file with certificate and private key, for servers that ask for a certificate")
-            .mutable_ready()
-            .build(),
-    ]
-}
-
-/// Those of the pool, and `stats`.
-fn pooling_specs() -> Vec<glib::ParamSpec> {
-    let defaults = Settings::default();
-    vec![
-        glib::ParamSpecBoolean::builder("enable-connection-pooling")
-            .nick("Enable connection pooling")
-            .blurb("Share connections to the server with other elements; false: a connection of its own")
-            .default_value(defaults.pooling)
-            .mutable_ready()
-            .build(),
-        glib::ParamSpecUInt::builder("max-connections-per-server")
-            .nick("Max connections per server")
-            .blurb("Shared connections to one server, including those that are connecting or closing (0 = no limit)")
-            .default_value(defaults.max_connections_per_server)
-            .mutable_ready()
-            .build(),
-        glib::ParamSpecUInt64::builder("idle-connection-timeout")
-            .nick("Idle connection timeout")
-            .blurb("Nanoseconds for which a connection without sessions is kept (0 = close at once)")
-            .default_value(defaults.idle_connection_timeout_ns)
-            .mutable_ready()
-            .build(),
-        glib::ParamSpecEnum::builder_with_default("multiplex", defaults.multiplex)
-            .nick("Multiplex")
-            .blurb("Whether sessions share a connection to the server")
-            .mutable_ready()
-            .build(),
-        glib::ParamSpecUInt::builder("max-sessions-per-connection")
-            .nick("Max sessions per connection")
-            .blurb("Sessions on one connection; further sessions use another connection, if max-connections-per-server allows it")
-            .minimum(1)
-            .maximum(128)
-            .default_value(defaults.max_sessions_per_connection)
-            .mutable_ready()
-            .build(),
-        glib::ParamSpecEnum::builder_with_default("overflow-policy", defaults.overflow_policy)
-            .nick("Overflow policy")
-            .blurb("Which packets are dropped when downstream does not take them in time; block needs enable-connection-pooling=false or multiplex=never")
-            .mutable_ready()
-            .build(),
-        glib::ParamSpecBoxed::builder::<gst::Structure>("stats")
-            .nick("Statistics")
-            .blurb("Connection, session and streams of this element, while it has a session")
-            .read_only()
-            .build(),
-    ]
-}
-
-/// Those of recovery.
-fn recovery_specs() -> Vec<glib::ParamSpec> {
-    let defaults = Settings::default();
-    vec![
-        glib::ParamSpecBoolean::builder("reconnect")
-            .nick("Reconnect")
-            .blurb("Set up a lost session again, on the same pads, and wait for a camera that is not there at the start; false: post an error")
-            .default_value(defaults.reconnect)
-            .mutable_ready()
-            .build(),
-        glib::ParamSpecInt::builder("reconnect-attempts")
-            .nick("Reconnect attempts")
-            .blurb("Attempts in one outage before an error is posted (-1 = no limit)")
-            .minimum(-1)
-            .default_value(defaults.reconnect_attempts)
-            .mutable_ready()
-            .build(),
-        glib::ParamSpecUInt64::builder("reconnect-min-delay")
-            .nick("Reconnect minimum delay")
-            .blurb("Shortest wait before another attempt, in nanoseconds")
-            .default_value(defaults.reconnect_min_delay_ns)
-            .mutable_ready()
-            .build(),
-        glib::ParamSpecUInt64::builder("reconnect-max-delay")
-            .nick("Reconnect maximum delay")
-            .blurb("Longest wait before another attempt, in nanoseconds; a server is still dialled 30 times a minute at most, and a Retry-After of the server is obeyed")
-            .default_value(defaults.reconnect_max_delay_ns)
-            .mutable_ready()
-            .build(),
-        glib::ParamSpecUInt64::builder("media-timeout")
-            .nick("Media timeout")
-            .blurb("Nanoseconds without deliverable RTP on any video or audio stream after which a session that plays counts as lost (0 = never)")
-            .default_value(defaults.media_timeout_ns)
-            .mutable_ready()
-            .build(),
-    ]
-}
-
-/// The property `manager`.
-fn manager_spec() -> glib::ParamSpec {
-    glib::ParamSpecEnum::builder_with_default("manager", Settings::default().manager)
-        .nick("Manager")
-        .blurb("What turns RTP packets into timed buffers; used at the next READY to PAUSED")
-        .mutable_ready()
-        .build()
-}
-
-impl Settings {
-    /// Sets the value of a property. False if it is not one of the settings.
-    pub(crate) fn set(&mut self, name: &str, value: &glib::Value) -> bool {
-        match name {
-            "location" => self.location = get(value),
-            "user-id" => self.user_id = get(value),
-            "user-pw" => self.user_pw = get(value),
-            "protocols" => self.protocols = get(value),
-            "latency" => self.latency_ms = get(value),
-            "timeout" => self.udp_timeout_us = get(value),
-            "tcp-timeout" => self.tcp_timeout_us = Some(get(value)),
-            "teardown-timeout" => self.teardown_timeout_ns = get(value),
-            "user-agent" => {
-                self.user_agent = get::<Option<String>>(value).unwrap_or_else(default_user_agent);
-            }
-            "do-rtsp-keep-alive" => self.keep_alive = get(value),
-            "tls-validation-flags" => self.tls_validation_flags = get(value),
-            "tls-ca-file" => self.tls_ca_file = get(value),
-            "tls-client-certificate" => self.tls_client_certificate = get(value),
-            "enable-connection-pooling" => self.pooling = get(value),
-            "max-connections-per-server" => self.max_connections_per_server = get(value),
-            "idle-connection-timeout" => self.idle_connection_timeout_ns = get(value),
-            "multiplex" => self.multiplex = get(value),
-            "max-sessions-per-connection" => self.max_sessions_per_connection = get(value),
-            "overflow-policy" => self.overflow_policy = get(value),
-            "reconnect" => self.reconnect = get(value),
-            "reconnect-attempts" => self.reconnect_attempts = get(value),
-            "reconnect-min-delay" => self.reconnect_min_delay_ns = get(value),
-            "reconnect-max-delay" => self.reconnect_max_delay_ns = get(value),
-            "media-timeout" => self.media_timeout_ns = get(value),
-            "manager" => self.manager = get(value),
-            _ => return false,
-        }
-        true
-    }
-
-    /// The value of a property. `None` if it is not one of the settings.
-    pub(crate) fn value(&self, name: &str) -> Option<glib::Value> {
-        Some(match name {
-            "location" => self.shown_location().to_value(),
-            "user-id" => self.user_id.to_value(),
-            "user-pw" => self.user_pw.as_ref().map(|_| HIDDEN).to_value(),
-            "protocols" => self.protocols.to_value(),
-            "latency" => self.latency_ms.to_value(),
-            "timeout" => self.udp_timeout_us.to_value(),
-            "tcp-timeout" => self.tcp_timeout_us().to_value(),
-            "teardown-timeout" => self.teardown_timeout_ns.to_value(),
-            "user-agent" => self.user_agent.to_value(),
-            "do-rtsp-keep-alive" => self.keep_alive.to_value(),
-            "tls-validation-flags" => self.tls_validation_flags.to_value(),
-            "tls-ca-file" => self.tls_ca_file.to_value(),
-            "tls-client-certificate" => self.tls_client_certificate.to_value(),
-            "enable-connection-pooling" => self.pooling.to_value(),
-            "max-connections-per-server" => self.max_connections_per_server.to_value(),
-            "idle-connection-timeout" => self.idle_connection_timeout_ns.to_value(),
-            "multiplex" => self.multiplex.to_value(),
-            "max-sessions-per-connection" => self.max_sessions_per_connection.to_value(),
-            "overflow-policy" => self.overflow_policy.to_value(),
-            "reconnect" => self.reconnect.to_value(),
-            "reconnect-attempts" => self.reconnect_attempts.to_value(),
-            "reconnect-min-delay" => self.reconnect_min_delay_ns.to_value(),
-            "reconnect-max-delay" => self.reconnect_max_delay_ns.to_value(),
-            "media-timeout" => self.media_timeout_ns.to_value(),
-            "manager" => self.manager.to_value(),
-            _ => return None,
-        })
-    }
 }
 
 /// GObject has checked the type against the specification.
