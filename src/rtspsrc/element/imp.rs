@@ -107,7 +107,9 @@ impl ObjectImpl for RtspMuxSrc {
 
     fn dispose(&self) {
         // There is none in NULL; an application may have dropped the element in another state.
-        drop(lock(&self.session).take());
+        if let Some(session) = lock(&self.session).take() {
+            session.set(TargetState::Stopped);
+        }
     }
 }
 
@@ -319,7 +321,7 @@ impl RtspMuxSrc {
             gst::element_error!(element, gst::ResourceError::Failed, ("no threads: {error}"));
             gst::StateChangeError
         })?;
-        *lock(&self.session) = Some(Arc::new(session));
+        *lock(&self.session) = Some(session);
         Ok(())
     }
 
@@ -351,7 +353,7 @@ impl RtspMuxSrc {
             return;
         };
         let timeout = Duration::from_nanos(lock(&self.settings).teardown_timeout_ns);
-        if !session.monitor().wait_released(timeout) {
+        if !session.monitor.wait_released(timeout) {
             gst::info!(
                 CAT,
                 imp = self,
@@ -365,7 +367,7 @@ impl RtspMuxSrc {
             Some(session) => {
                 let reports = session.manager().map(|manager| manager.reports());
                 stats::structure(
-                    &session.monitor().stats(),
+                    &session.monitor.stats(),
                     &session.status(),
                     &reports.unwrap_or_default(),
                 )

@@ -25,7 +25,7 @@ use gst::{glib, prelude::*};
 use gstreamer as gst;
 use tokio::sync::watch;
 
-use super::task::{SessionTask, TaskEnds};
+use super::task::SessionTask;
 use crate::{
     mux::{Intent, Mux, SessionMonitor, SessionOptions, recovery::RecoveryPolicy},
     rtspsrc::{
@@ -35,13 +35,17 @@ use crate::{
     },
 };
 
-/// Controls a session task for the element. Dropping it stops the task.
+/// Controls a session task for the element, and is shared with the task.
 pub(crate) struct SessionControl {
-    target: watch::Sender<TargetState>,
-    options: watch::Sender<SessionOptions>,
-    build_guard: Arc<BuildGuard>,
-    monitor: SessionMonitor,
-    status: Arc<SharedStatus>,
+    /// The state in which the element wants its session.
+    pub(super) target: watch::Sender<TargetState>,
+    /// The options of the next attempt.
+    pub(super) options: watch::Sender<SessionOptions>,
+    pub(super) build_guard: BuildGuard,
+    /// Statistics, and the wait for the answer to the last TEARDOWN.
+    pub(crate) monitor: SessionMonitor,
+    /// The task writes it, for `stats`.
+    pub(super) status: Mutex<SessionStatus>,
 }
 
 impl SessionControl {
@@ -50,24 +54,15 @@ impl SessionControl {
     /// # Errors
     ///
     /// The system cannot start a thread.
-    pub(crate) fn start(element: &RtspMuxSrc, plan: SessionPlan) -> std::io::Result<Self> {
-        let (target, targets) = watch::channel(TargetState::Paused);
-        let (options, latest) = watch::channel(plan.options.clone());
-        let control = Self {
-            target,
-            options,
-            build_guard: Arc::default(),
+    pub(crate) fn start(element: &RtspMuxSrc, plan: SessionPlan) -> std::io::Result<Arc<Self>> {
+        let control = Arc::new(Self {
+            target: watch::Sender::new(TargetState::Paused),
+            options: watch::Sender::new(plan.options.clone()),
+            build_guard: BuildGuard::default(),
             monitor: SessionMonitor::default(),
-            status: Arc::default(),
-        };
-        let ends = TaskEnds {
-            target: targets,
-            latest,
-            build_guard: Arc::clone(&control.build_guard),
-            monitor: control.monitor.clone(),
-            status: Arc::clone(&control.status),
-        };
-        let task = SessionTask::new(element, plan, ends);
+            status: Mutex::default(),
+        });
+        let task = SessionTask::new(element, plan, control.clone());
         let task = supervise(element.downgrade(), task.run());
         threads::spawn(task)?;
         Ok(control)
@@ -95,14 +90,9 @@ impl SessionControl {
         self.build_guard.manager()
     }
 
-    /// Statistics, and the wait for the answer to the last TEARDOWN.
-    pub(crate) fn monitor(&self) -> &SessionMonitor {
-        &self.monitor
-    }
-
     /// The status of the session.
     pub(crate) fn status(&self) -> SessionStatus {
-        self.status.status()
+        lock(&self.status).clone()
     }
 }
 
@@ -146,12 +136,12 @@ pub(crate) struct SessionPlan {
     pub(crate) policy: RecoveryPolicy,
 }
 
-/// Returns when the target is as wanted, or the element is gone.
+/// Returns when the target is as wanted.
 pub(crate) async fn reached(
     target: &mut watch::Receiver<TargetState>,
     wanted: impl Fn(TargetState) -> bool,
 ) {
-    // An error means that the control was dropped: the caller looks at the target again.
+    // The task holds the sender too, so there is no error.
     let _ = target.wait_for(|target| wanted(*target)).await;
 }
 
@@ -197,20 +187,6 @@ pub(crate) struct SessionStatus {
     pub(crate) attempts: u32,
     /// Why it ended last; without secrets.
     pub(crate) last_error: Option<String>,
-}
-
-/// The status of one session, which its task writes.
-#[derive(Debug, Default)]
-pub(crate) struct SharedStatus(Mutex<SessionStatus>);
-
-impl SharedStatus {
-    pub(crate) fn change(&self, change: impl FnOnce(&mut SessionStatus)) {
-        change(&mut lock(&self.0));
-    }
-
-    pub(crate) fn status(&self) -> SessionStatus {
-        lock(&self.0).clone()
-    }
 }
 
 /// The guard of one session.

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use super::control::BuildGuard;
+use super::control::{BuildGuard, SessionControl};
 use crate::{
     mux::{Packet, PacketKind, Session},
     rtspsrc::{
@@ -65,7 +65,7 @@ struct FeedStream {
 
 /// Pushes the packets of a session, over all attempts to play it.
 pub(crate) struct Feed {
-    build_guard: Arc<BuildGuard>,
+    control: Arc<SessionControl>,
     manager: Arc<dyn Manager>,
     streams: BTreeMap<usize, FeedStream>,
     /// A stream whose pad is not linked is no error unless no pad is linked.
@@ -73,7 +73,7 @@ pub(crate) struct Feed {
 }
 
 impl Feed {
-    pub(crate) fn new(build_guard: Arc<BuildGuard>, manager: Arc<dyn Manager>) -> Self {
+    pub(crate) fn new(control: Arc<SessionControl>, manager: Arc<dyn Manager>) -> Self {
         let mut flows = gst_base::UniqueFlowCombiner::new();
         let mut streams = BTreeMap::new();
         for stream in manager.pads().streams() {
@@ -83,7 +83,7 @@ impl Feed {
             }
         }
         Self {
-            build_guard,
+            control,
             manager,
             streams,
             flows,
@@ -167,7 +167,7 @@ impl Feed {
     /// Begins every stream and the manager anew: after a pause, or when the source of a stream restarted.
     pub(crate) fn restart(&mut self) -> Result<(), gst::FlowError> {
         self.resume();
-        match self.build_guard.work(|manager| manager.renew()) {
+        match self.control.build_guard.work(|manager| manager.renew()) {
             Some(Ok(())) => Ok(()),
             Some(Err(error)) => {
                 gst::error!(CAT, "the streams cannot begin anew: {error}");
@@ -231,7 +231,7 @@ impl Feed {
             PacketAction::Push(marks) => marks,
             PacketAction::Restart(marks) => {
                 gst::info!(CAT, obj = element, "stream {}: new source", packet.stream);
-                restart(&self.build_guard, packet.stream)?;
+                restart(&self.control.build_guard, packet.stream)?;
                 marks
             }
             PacketAction::Renew(marks) => {

@@ -10,7 +10,7 @@ use gstreamer as gst;
 use tokio::sync::watch;
 
 use super::{
-    control::{BuildGuard, TargetState, reached},
+    control::{SessionControl, TargetState, reached},
     feed::{Feed, FeedHalt, FeedInput, PushOutcome},
     report::EndReason,
 };
@@ -29,9 +29,9 @@ const HELD_UP: Duration = Duration::from_secs(1);
 
 /// One session that plays.
 pub(crate) struct Playback<'a> {
-    pub(crate) element: &'a glib::WeakRef<RtspMuxSrc>,
-    pub(crate) camera: &'a str,
-    pub(crate) build_guard: &'a Arc<BuildGuard>,
+    pub(crate) element: glib::WeakRef<RtspMuxSrc>,
+    pub(crate) camera: String,
+    pub(crate) control: Arc<SessionControl>,
     pub(crate) target: watch::Receiver<TargetState>,
     pub(crate) session: Session,
     pub(crate) feed: &'a mut Feed,
@@ -246,7 +246,8 @@ impl Playback<'_> {
         if paused {
             self.session.play().await.map_err(playing_failed)?;
         }
-        self.build_guard
+        self.control
+            .build_guard
             .work(|manager| manager.sync_state())
             .ok_or(EndReason::Stopped)?;
         self.feed.restart().map_err(EndReason::Flow)

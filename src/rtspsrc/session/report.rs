@@ -18,11 +18,11 @@ use std::{
 use gst::{glib, prelude::*};
 use gstreamer as gst;
 
-use super::control::{SessionState, SessionStatus, SharedStatus};
+use super::control::{SessionControl, SessionState, SessionStatus};
 use crate::{
     mux::{self, ErrorKind, recovery::FailureClass},
     rtspsrc::{
-        RtspMuxSrc,
+        RtspMuxSrc, lock,
         messages::{self, FailureMessage, ProgressStep, SessionNews, SessionPhase, bus_queue},
     },
 };
@@ -147,7 +147,7 @@ impl ReportHistory {
 /// `stats`.
 pub(crate) struct ProgressReporter {
     element: glib::WeakRef<RtspMuxSrc>,
-    status: Arc<SharedStatus>,
+    control: Arc<SessionControl>,
     /// The step that was begun on the bus and is not complete.
     step: Option<ProgressStep>,
     /// No step is begun on the bus; one that was begun before is still completed there.
@@ -155,10 +155,10 @@ pub(crate) struct ProgressReporter {
 }
 
 impl ProgressReporter {
-    pub(crate) fn new(element: &RtspMuxSrc, status: &Arc<SharedStatus>) -> Self {
+    pub(crate) fn new(element: &RtspMuxSrc, control: Arc<SessionControl>) -> Self {
         Self {
             element: element.downgrade(),
-            status: status.clone(),
+            control,
             step: None,
             is_quiet: false,
         }
@@ -175,7 +175,7 @@ impl ProgressReporter {
 
     /// Changes the status that `stats` shows.
     pub(crate) fn note(&self, change: impl FnOnce(&mut SessionStatus)) {
-        self.status.change(change);
+        change(&mut lock(&self.control.status));
     }
 
     /// A step begins. If another one was under way it is cancelled.

@@ -17,7 +17,7 @@ use gstreamer as gst;
 use tokio::sync::watch;
 
 use super::{
-    control::{BuildGuard, SessionPlan, SessionState, SharedStatus, TargetState, reached},
+    control::{SessionControl, SessionPlan, SessionState, TargetState, reached},
     feed::Feed,
     playback::Playback,
     report::{EndReason, ProgressReporter, ReportHistory},
@@ -25,7 +25,7 @@ use super::{
 use crate::{
     mux::{
         Credentials, Error, MediaStream, Opening, Presentation, Ready, RedialPermit, Session,
-        SessionMonitor, SessionOptions, WaitReason,
+        SessionOptions, WaitReason,
         proto::wire::uri::redacted,
         recovery::{OnBye, Recovered, Recovery, StreamKinds, Watchdog},
     },
@@ -41,25 +41,14 @@ use crate::{
     },
 };
 
-/// What the task shares with the [control](super::control) of the element.
-pub(crate) struct TaskEnds {
-    pub(crate) target: watch::Receiver<TargetState>,
-    /// The options of the next attempt.
-    pub(crate) latest: watch::Receiver<SessionOptions>,
-    pub(crate) build_guard: Arc<BuildGuard>,
-    pub(crate) monitor: SessionMonitor,
-    pub(crate) status: Arc<SharedStatus>,
-}
-
 /// The task of one session.
 pub(crate) struct SessionTask {
     element: glib::WeakRef<RtspMuxSrc>,
     plan: SessionPlan,
+    control: Arc<SessionControl>,
     target: watch::Receiver<TargetState>,
     /// The options of the next attempt.
     latest: watch::Receiver<SessionOptions>,
-    build_guard: Arc<BuildGuard>,
-    monitor: SessionMonitor,
     reporter: ProgressReporter,
     recovery: Recovery,
     reports: ReportHistory,
@@ -85,14 +74,16 @@ pub(crate) struct SessionTask {
 }
 
 impl SessionTask {
-    pub(crate) fn new(element: &RtspMuxSrc, plan: SessionPlan, ends: TaskEnds) -> Self {
+    pub(crate) fn new(
+        element: &RtspMuxSrc,
+        plan: SessionPlan,
+        control: Arc<SessionControl>,
+    ) -> Self {
         Self {
             element: element.downgrade(),
-            target: ends.target,
-            latest: ends.latest,
-            build_guard: ends.build_guard,
-            monitor: ends.monitor,
-            reporter: ProgressReporter::new(element, &ends.status),
+            target: control.target.subscribe(),
+            latest: control.options.subscribe(),
+            reporter: ProgressReporter::new(element, control.clone()),
             recovery: Recovery::new(plan.policy),
             reports: ReportHistory::default(),
             has_media: false,
@@ -105,6 +96,7 @@ impl SessionTask {
             watched: Vec::new(),
             feed: None,
             plan,
+            control,
         }
     }
 
@@ -164,7 +156,7 @@ impl SessionTask {
             session
         } else {
             self.build(setup_plan)?;
-            self.reach(TargetState::Playing).await?;
+            reached(&mut self.target, |target| target == TargetState::Playing).await;
             self.reporter
                 .begin(ProgressStep::Request, "Sending PLAY request");
             ready.play().await
@@ -173,14 +165,18 @@ impl SessionTask {
         self.reporter.complete("Sent PLAY request");
         self.recovery.on_playing();
         self.is_refusal_told = false;
-        let manager = self.build_guard.manager().ok_or(EndReason::Stopped)?;
+        let manager = self
+            .control
+            .build_guard
+            .manager()
+            .ok_or(EndReason::Stopped)?;
         for (number, info) in caps::play_info(session.rtp_info(), &session.presentation().streams) {
             manager
                 .pads()
                 .set_payloads(number, |payloads| payloads.with_play_info(&info));
         }
         let reports = session.rtcp_sender();
-        let started = self.build_guard.work(|manager| {
+        let started = self.control.build_guard.work(|manager| {
             manager.sync_state();
             manager.start(reports)
         });
@@ -189,14 +185,13 @@ impl SessionTask {
             .map_err(EndReason::Manager)?;
         match &mut self.feed {
             Some(feed) => feed.resume(),
-            None => self.feed = Some(Feed::new(self.build_guard.clone(), manager)),
+            None => self.feed = Some(Feed::new(self.control.clone(), manager)),
         }
         Ok(session)
     }
 
     /// Plays from the answer to PLAY to the end of the session.
     async fn play_on(&mut self, session: Session) -> EndReason {
-        let (build_guard, element) = (self.build_guard.clone(), self.element.clone());
         let watchdog = Watchdog::new(
             self.plan.media_timeout,
             std::mem::take(&mut self.watched),
@@ -205,11 +200,10 @@ impl SessionTask {
         let Some(mut feed) = self.feed.take() else {
             return EndReason::Stopped;
         };
-        let camera = self.camera.clone();
         let mut playback = Playback {
-            element: &element,
-            camera: &camera,
-            build_guard: &build_guard,
+            element: self.element.clone(),
+            camera: self.camera.clone(),
+            control: self.control.clone(),
             target: self.target.clone(),
             session,
             feed: &mut feed,
@@ -251,19 +245,9 @@ impl SessionTask {
         None
     }
 
-    async fn reach(&mut self, wanted: TargetState) -> Result<(), EndReason> {
-        reached(&mut self.target, |target| target == wanted).await;
-        // `reached` returns at any target if the channel is closed: then the element is gone.
-        if *self.target.borrow() == wanted {
-            Ok(())
-        } else {
-            Err(EndReason::Stopped)
-        }
-    }
-
     /// Whether the pipeline has sent EOS into all streams.
     fn is_finished(&self) -> bool {
-        let Some(manager) = self.build_guard.manager() else {
+        let Some(manager) = self.control.build_guard.manager() else {
             return false;
         };
         let mut streams = manager.pads().streams();
@@ -302,7 +286,7 @@ impl SessionTask {
         }
         self.reporter.fail(end);
         self.reporter.said().await;
-        if let Some(manager) = self.build_guard.manager() {
+        if let Some(manager) = self.control.build_guard.manager() {
             manager::push_event(&*manager, &gst::event::Eos::new());
         }
     }
@@ -348,7 +332,7 @@ impl SessionTask {
         for (number, error) in ready.failed_streams() {
             gst::warning!(CAT, "stream {number} left out: {error}");
             // The stream has a pad: another attempt may set it up.
-            if self.build_guard.manager().is_some() {
+            if self.control.build_guard.manager().is_some() {
                 return Err(self.failed(SessionPhase::Opening, error.clone()));
             }
         }
@@ -371,7 +355,7 @@ impl SessionTask {
             return Ok(None);
         }
         let after = self.failure.as_ref();
-        let _waiting = self.monitor.waits_for(WaitReason::Redial);
+        let _waiting = self.control.monitor.waits_for(WaitReason::Redial);
         let turn = self.plan.mux.turn(options, after, policy.bounds).await;
         turn.map(Some)
             .map_err(|error| self.failed(SessionPhase::Opening, error))
@@ -380,7 +364,7 @@ impl SessionTask {
     fn opening(&mut self, options: SessionOptions) -> Opening {
         self.plan
             .mux
-            .reopen(options, &self.monitor)
+            .reopen(options, &self.control.monitor)
             .intended(self.plan.intent.take())
     }
 
@@ -392,7 +376,8 @@ impl SessionTask {
         streams: &mut Vec<NewStream>,
     ) -> Result<(), EndReason> {
         let kinds = StreamKinds::of(described(presentation, streams));
-        let (Some(before), Some(manager)) = (&self.kinds, self.build_guard.manager()) else {
+        let (Some(before), Some(manager)) = (&self.kinds, self.control.build_guard.manager())
+        else {
             self.kinds = Some(kinds);
             return Ok(());
         };
@@ -409,7 +394,7 @@ impl SessionTask {
     pub(crate) fn build(&self, setup_plan: SetupPlan) -> Result<(), EndReason> {
         let SetupPlan { streams, on_bye } = setup_plan;
         let element = self.element.upgrade().ok_or(EndReason::Stopped)?;
-        if let Some(manager) = self.build_guard.manager() {
+        if let Some(manager) = self.control.build_guard.manager() {
             for stream in streams {
                 manager
                     .pads()
@@ -418,7 +403,7 @@ impl SessionTask {
             return Ok(());
         }
         let (choice, latency) = (self.plan.manager, self.plan.latency_ms);
-        let built = self.build_guard.build(|| {
+        let built = self.control.build_guard.build(|| {
             let pads = Arc::new(Pads::new(&element, &self.camera, streams));
             choice.build(&element, pads, latency, on_bye)
         });

@@ -47,9 +47,7 @@ impl SessionTask {
             failure,
             FailureClass::Credentials(Some(_)) | FailureClass::OnHold(_)
         );
-        if let Some(end) = self.wait(&end, &reason, decision, is_held).await {
-            return Some(end);
-        }
+        self.wait(&end, &reason, decision, is_held).await;
         if self.is_finished() {
             return Some(EndReason::Flow(gst::FlowError::Eos));
         }
@@ -91,14 +89,14 @@ impl SessionTask {
         }
     }
 
-    /// Waits as decided. Returns the end of the task if the element is gone.
+    /// Waits as decided.
     async fn wait(
         &mut self,
         end: &EndReason,
         reason: &str,
         decision: RecoveryDecision,
         is_held: bool,
-    ) -> Option<EndReason> {
+    ) {
         let (state, text) = match decision {
             RecoveryDecision::After(wait) => (
                 SessionState::Recovering,
@@ -123,49 +121,29 @@ impl SessionTask {
         };
         self.reporter.set_state(state);
         self.reporter.go_on(&text);
-        let is_gone = match decision {
-            RecoveryDecision::After(wait) => {
-                timer::pass(wait).await;
-                false
-            }
+        match decision {
+            RecoveryDecision::After(wait) => timer::pass(wait).await,
             RecoveryDecision::Later(wait) | RecoveryDecision::OnHold(wait) => {
-                let other = self.other_credentials_within(Some(wait), is_held);
-                other.await == Some(false)
+                self.other_credentials_within(Some(wait), is_held).await;
             }
-            _ => false,
-        };
-        is_gone.then_some(EndReason::Stopped)
+            _ => {}
+        }
     }
 
     /// Posts the ERROR for refused credentials and waits for other ones, or for the time `again`.
-    async fn ask(
-        &mut self,
-        end: &EndReason,
-        again: Option<Duration>,
-        is_held: bool,
-    ) -> Option<EndReason> {
+    async fn ask(&mut self, end: &EndReason, again: Option<Duration>, is_held: bool) {
         self.reporter.set_state(SessionState::Unauthorized);
         // Posted once: a session whose turn comes later is refused several times.
         if !std::mem::replace(&mut self.is_refusal_told, true) {
             self.reporter.fail(end);
         }
-        let other = self.other_credentials_within(again, is_held).await;
-        if other == Some(false) {
-            return Some(EndReason::Stopped);
-        }
-        self.is_refusal_told &= other.is_none();
+        self.is_refusal_told &= !self.other_credentials_within(again, is_held).await;
         self.reporter.begin(ProgressStep::Open, "Opening Stream");
-        None
     }
 
     /// Waits for other credentials, for `wait` at most; if `is_held`, also until the server has accepted
-    /// the present ones from another session. Returns true if there are others, false if the element is
-    /// gone, and `None` if they are to be tried again.
-    async fn other_credentials_within(
-        &mut self,
-        wait: Option<Duration>,
-        is_held: bool,
-    ) -> Option<bool> {
+    /// the present ones from another session. Returns false if the present ones are to be tried again.
+    async fn other_credentials_within(&mut self, wait: Option<Duration>, is_held: bool) -> bool {
         let (mux, options) = (self.plan.mux.clone(), self.latest.borrow().clone());
         let over = async {
             match wait {
@@ -175,31 +153,21 @@ impl SessionTask {
         };
         tokio::select! {
             biased;
-            other = self.other_credentials() => Some(other),
+            () = self.other_credentials() => true,
             () = mux.credentials_accepted(&options), if is_held => {
                 // The session itself was not refused: for its first attempt it need not wait for its
                 // turn.
                 self.failure.take_if(|_| self.recovery.attempts() == 0);
-                None
+                false
             }
-            () = over => None,
+            () = over => false,
         }
     }
 
     /// Waits for other credentials than those that the server refused: repeating those locks accounts.
-    /// Returns false if the element is gone.
-    async fn other_credentials(&mut self) -> bool {
-        if self.latest.changed().await.is_err() {
-            return false;
-        }
-        while let Some(()) = self.changed_soon().await {}
-        true
-    }
-
-    async fn changed_soon(&mut self) -> Option<()> {
-        tokio::select! {
-            changed = self.latest.changed() => changed.ok(),
-            () = timer::pass(BOTH_SET) => None,
-        }
+    async fn other_credentials(&mut self) {
+        // The task holds the sender too, so there is no error.
+        let _ = self.latest.changed().await;
+        while let Some(Ok(())) = timer::within(BOTH_SET, self.latest.changed()).await {}
     }
 }
