@@ -16,11 +16,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{ConnectionPool, state::PoolState};
+use super::ConnectionPool;
 use crate::mux::{
-    driver::Command,
     ids::ConnectionId,
-    policy::credential_gate::{CredentialBudget, CredentialGate, Notice, Notices},
+    policy::credential_gate::{CredentialBudget, CredentialGate, Notices},
     proto::{CredentialReport, CredentialStatus, Credentials, LeftChallenge},
     server_key::{ConnectionKey, ServerId},
 };
@@ -37,7 +36,7 @@ pub(super) type AccountId = (ServerId, Credentials);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Member {
     pool: u64,
-    connection: ConnectionId,
+    pub(super) connection: ConnectionId,
 }
 
 /// The budgets of all accounts, by a hash of server, user and password.
@@ -144,6 +143,33 @@ impl Accounts {
         view.unwrap_or_default()
     }
 
+    /// Whether a report is to be made once more in a moment.
+    pub(super) fn is_premature(
+        &self,
+        id: &AccountId,
+        connection: ConnectionId,
+        report: &CredentialReport,
+    ) -> bool {
+        let (CredentialReport::Refused(refusal), Some(account)) = (report, self.known.get(id))
+        else {
+            return false;
+        };
+        account.gate.is_premature(self.member(connection), refusal)
+    }
+
+    /// A connection reports something of its credentials.
+    pub(super) fn on_report(
+        &mut self,
+        now: Instant,
+        id: &AccountId,
+        connection: ConnectionId,
+        report: CredentialReport,
+    ) -> Notices<Member> {
+        let member = self.member(connection);
+        let notices = self.with(id, |account| account.on_report(now, member, report));
+        notices.unwrap_or_default()
+    }
+
     /// Whether the server has accepted the credentials.
     pub(super) fn is_accepted(&self, id: &AccountId) -> bool {
         let account = self.known.get(id);
@@ -151,7 +177,12 @@ impl Accounts {
     }
 
     /// A connection is over.
-    fn leave(&mut self, now: Instant, id: &AccountId, connection: ConnectionId) -> Notices<Member> {
+    pub(super) fn leave(
+        &mut self,
+        now: Instant,
+        id: &AccountId,
+        connection: ConnectionId,
+    ) -> Notices<Member> {
         let member = self.member(connection);
         let left = self.with(id, |account| {
             let notices = account.gate.leave(now, member);
@@ -163,6 +194,23 @@ impl Accounts {
             self.known.remove(id);
         }
         notices
+    }
+}
+
+impl ConnectionPool {
+    /// Waits until the server has accepted the credentials of `key`.
+    pub(crate) async fn credentials_accepted(&self, key: &ConnectionKey) {
+        let Some(credentials) = key.credentials().cloned() else {
+            return std::future::pending().await;
+        };
+        let id = (key.server().clone(), credentials);
+        let mut changes = self.watch(key.server());
+        while !self.lock().accounts.is_accepted(&id) {
+            // The pool forgot the server meanwhile.
+            if changes.changed().await.is_err() {
+                changes = self.watch(key.server());
+            }
+        }
     }
 }
 
@@ -199,86 +247,5 @@ impl AccountRecord {
             }
         }
         Vec::new()
-    }
-}
-
-impl ConnectionPool {
-    /// Waits until the server has accepted the credentials of `key`.
-    pub(crate) async fn credentials_accepted(&self, key: &ConnectionKey) {
-        let Some(credentials) = key.credentials().cloned() else {
-            return std::future::pending().await;
-        };
-        let id = (key.server().clone(), credentials);
-        let mut changes = self.watch(key.server());
-        while !self.lock().accounts.is_accepted(&id) {
-            // The pool forgot the server meanwhile.
-            if changes.changed().await.is_err() {
-                changes = self.watch(key.server());
-            }
-        }
-    }
-}
-
-impl PoolState {
-    /// Whether a report is to be made once more in a moment.
-    pub(super) fn is_premature(&self, id: ConnectionId, report: &CredentialReport) -> bool {
-        let CredentialReport::Refused(refusal) = report else {
-            return false;
-        };
-        let account = self.account_of(id);
-        let account = account.and_then(|account| self.accounts.known.get(&account));
-        let member = self.accounts.member(id);
-        account.is_some_and(|account| account.gate.is_premature(member, refusal))
-    }
-
-    /// A connection reports something of its credentials.
-    pub(super) fn on_credentials(
-        &mut self,
-        now: Instant,
-        id: ConnectionId,
-        report: CredentialReport,
-    ) {
-        if let Some(account) = self.account_of(id) {
-            if let CredentialReport::Challenged {
-                presentation: Some(presentation),
-                realm,
-                ..
-            } = report
-            {
-                let realms = &mut self.server(&account.0).realms;
-                realms.on_challenged(presentation, realm);
-            }
-            let is_news = matches!(report, CredentialReport::Proven(_));
-            let member = self.accounts.member(id);
-            let on_report = |known: &mut AccountRecord| known.on_report(now, member, report);
-            let notices = self.accounts.with(&account, on_report);
-            self.notify_credentials(notices.unwrap_or_default());
-            if is_news {
-                self.server(&account.0).notify();
-            }
-        }
-    }
-
-    /// A connection does not use its credentials any more.
-    pub(super) fn leave_account(&mut self, now: Instant, id: ConnectionId) {
-        if let Some(account) = self.account_of(id) {
-            let notices = self.accounts.leave(now, &account, id);
-            self.notify_credentials(notices);
-        }
-    }
-
-    fn account_of(&self, id: ConnectionId) -> Option<AccountId> {
-        self.table.entry(id)?.record.account.clone()
-    }
-
-    fn notify_credentials(&self, notices: Notices<Member>) {
-        for (connection, notice) in notices {
-            if let Some(told) = self.table.entry(connection.connection) {
-                told.record.driver.send(match notice {
-                    Notice::Status(status) => Command::Credentials(status),
-                    Notice::Verdict(verdict) => Command::RefusalVerdict(verdict),
-                });
-            }
-        }
     }
 }

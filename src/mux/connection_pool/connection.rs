@@ -1,13 +1,13 @@
-//! One connection: what the pool keeps of it, how it is made, and what its driver reports.
+//! One connection: what the pool keeps of it, and how it is made.
 
 use std::{
     collections::{HashMap, HashSet},
     sync::Arc,
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use super::{
-    CheckoutRequest, ConnectionPool, DeferredWork, PoolState,
+    CheckoutRequest, ConnectionPool,
     accounts::{AccountId, AccountView, Accounts},
     rebalance::Rebalance,
     server::Server,
@@ -18,10 +18,8 @@ use crate::mux::{
     config::Multiplex,
     driver::{DriverEvent, DriverEvents, DriverHandle, DriverParts, TlsClient},
     ids::ConnectionId,
-    policy::{
-        congestion::CongestionWatch, join_history::Joins, odd_session::LossRecord, sharing::Sharing,
-    },
-    proto::{ConnectionConfig, CredentialReport, Realms, SessionKey},
+    policy::{congestion::CongestionWatch, join_history::Joins, odd_session::LossRecord},
+    proto::{ConnectionConfig, Realms, SessionKey},
     server_key::ServerId,
     tls::TlsOptions,
 };
@@ -31,9 +29,6 @@ const DEFAULT_USER_AGENT: &str = concat!("rtspmux/", env!("CARGO_PKG_VERSION"));
 /// More than any recorder has at a time. A process that replaces certificates for years reaches it, and
 /// then the pool forgets all clients: it loses their tickets, and with them a signature at each server.
 const MOST_TLS_CLIENTS: usize = 64;
-
-/// By then all connections have reported what the server said to them.
-const SECOND_LOOK: Duration = Duration::from_millis(100);
 
 pub(super) type FramingLosses = LossRecord<SessionKey>;
 
@@ -171,14 +166,7 @@ impl Registration {
 
 impl DriverEvents for Registration {
     fn handle(&self, event: DriverEvent) {
-        let (pool, id) = (&self.pool, self.id);
-        let early = pool.change(|state, deferred| state.on_driver_event(pool, id, event, deferred));
-        if let (Some(report), Ok(runtime)) = (early, pool.runtime()) {
-            let pool = pool.clone();
-            clock::later(runtime, SECOND_LOOK, move || {
-                pool.lock().on_credentials(clock::now(), id, report);
-            });
-        }
+        self.pool.on_driver_event(self.id, event);
     }
 
     fn try_retire(&self) -> bool {
@@ -188,59 +176,8 @@ impl DriverEvents for Registration {
 
 impl Drop for Registration {
     fn drop(&mut self) {
-        let (pool, id) = (&self.pool, self.id);
-        pool.change(|state, deferred| state.forget(pool, id, deferred));
-        let running = &pool.0.running;
+        self.pool.on_driver_ended(self.id);
+        let running = &self.pool.0.running;
         running.send_modify(|drivers| *drivers = drivers.saturating_sub(1));
-    }
-}
-
-impl PoolState {
-    /// Something happened to a connection. Gives back a report on credentials that cannot be judged yet:
-    /// it is to be made again in a moment.
-    fn on_driver_event(
-        &mut self,
-        pool: &ConnectionPool,
-        id: ConnectionId,
-        event: DriverEvent,
-        deferred: &mut DeferredWork,
-    ) -> Option<CredentialReport> {
-        let server = self.table.entry(id)?.server.clone();
-        match event {
-            DriverEvent::Connected => self.table.on_connected(id),
-            DriverEvent::Retired => self.on_retired(id),
-            DriverEvent::NoMoreSessions => {
-                self.table.on_no_more_sessions(id);
-                self.serve(pool, &server, deferred);
-            }
-            DriverEvent::Credentials(_, report) if self.is_premature(id, &report) => {
-                return Some(report);
-            }
-            DriverEvent::Credentials(now, report) => self.on_credentials(now, id, report),
-            DriverEvent::Sampled(now, sample) => self.on_sampled(id, now, &sample),
-            DriverEvent::FramingLost(now, loss) => self.on_framing_lost(id, now, loss),
-            DriverEvent::SessionLost(now) => {
-                self.on_broken(id, now, deferred, |sharing, sessions, joins| {
-                    sharing.on_session_lost(now, sessions, joins);
-                });
-            }
-            DriverEvent::Suspended => self.table.record_mut(id)?.joins.on_suspend(),
-            DriverEvent::Probed(outcome) => {
-                let lesson = |sharing: &mut Sharing| sharing.on_probed(outcome);
-                self.learn(&server, clock::now(), lesson, deferred);
-                deferred.has_learned = true;
-            }
-            DriverEvent::DigestSeen => _ = self.digest_servers.insert(server),
-        }
-        None
-    }
-
-    /// No session is to get the connection any more.
-    fn on_retired(&mut self, id: ConnectionId) {
-        self.table.retire(id);
-        let sessions = self.table.entry(id).map(|entry| entry.set_up);
-        if let (Some(sessions), Some(record)) = (sessions, self.table.record_mut(id)) {
-            record.joins.on_end(sessions);
-        }
     }
 }

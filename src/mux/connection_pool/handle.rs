@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use super::{CheckoutRequest, ConnectionPool};
+use super::ConnectionPool;
 use crate::mux::{driver::DriverHandle, server_key::ConnectionKey};
 
 /// One counted reference to a connection: while there is one, the connection is kept. Not
@@ -18,15 +18,15 @@ pub struct ConnectionHandle {
     pool: ConnectionPool,
     driver: Arc<DriverHandle>,
     /// How long the connection is kept if this is the last reference.
-    idle_timeout: Duration,
+    pub(super) idle_timeout: Duration,
     /// The connection was there already: it may have gone stale.
     is_reused: bool,
     /// The connection was made for this reference, though others may have joined.
     is_founding: bool,
     /// Its session is on this connection to be described only; sessions play on another one.
-    is_aside: bool,
+    pub(super) is_aside: bool,
     /// The connection was made for descriptions alone.
-    is_describe_only: bool,
+    pub(super) is_describe_only: bool,
     /// What the session that holds it plays was described, here or before.
     is_described: AtomicBool,
     /// The session that holds it is set up.
@@ -34,58 +34,31 @@ pub struct ConnectionHandle {
 }
 
 impl ConnectionHandle {
-    /// The reference for which the connection is made.
-    pub(super) fn founding(
-        pool: ConnectionPool,
+    /// A reference that the table has counted. `is_founding`: the connection is made for it.
+    pub(super) fn new(
+        pool: &ConnectionPool,
         driver: Arc<DriverHandle>,
-        checkout: &CheckoutRequest,
+        idle_timeout: Duration,
+        is_founding: bool,
+        is_described: bool,
     ) -> Self {
         Self {
-            pool,
-            driver,
-            idle_timeout: checkout.options.pooling.idle_connection_timeout,
-            is_reused: false,
-            is_founding: true,
+            pool: pool.clone(),
+            idle_timeout,
+            is_reused: !is_founding && driver.is_connected(),
+            is_founding,
             is_aside: false,
             is_describe_only: false,
-            is_described: AtomicBool::new(!checkout.needs_describe),
+            is_described: AtomicBool::new(is_described),
             is_set_up: AtomicBool::new(false),
+            driver,
         }
-    }
-
-    /// Another reference, which the table has counted.
-    pub(super) fn existing(
-        pool: ConnectionPool,
-        driver: Arc<DriverHandle>,
-        checkout: &CheckoutRequest,
-    ) -> Self {
-        let is_reused = driver.is_connected();
-        let mut handle = Self::founding(pool, driver, checkout);
-        (handle.is_reused, handle.is_founding) = (is_reused, false);
-        handle
     }
 
     /// A further reference, which the table has counted; it is for what is described already.
     pub(super) fn sibling(&self) -> Self {
-        Self {
-            pool: self.pool.clone(),
-            driver: Arc::clone(&self.driver),
-            idle_timeout: self.idle_timeout,
-            is_reused: self.driver.is_connected(),
-            is_founding: false,
-            is_aside: false,
-            is_describe_only: false,
-            is_described: AtomicBool::new(true),
-            is_set_up: AtomicBool::new(false),
-        }
-    }
-
-    pub(super) fn set_aside(&mut self) {
-        self.is_aside = true;
-    }
-
-    pub(super) fn set_describe_only(&mut self) {
-        (self.is_aside, self.is_describe_only) = (true, true);
+        let driver = Arc::clone(&self.driver);
+        Self::new(&self.pool, driver, self.idle_timeout, false, true)
     }
 
     /// Whether the connection was made for descriptions alone, also when it is over.
@@ -100,10 +73,6 @@ impl ConnectionHandle {
 
     pub(super) fn is_set_up(&self) -> bool {
         self.is_set_up.load(Ordering::Relaxed)
-    }
-
-    pub(super) fn idle_timeout(&self) -> Duration {
-        self.idle_timeout
     }
 
     /// True if it was not marked before.
@@ -152,9 +121,7 @@ impl ConnectionHandle {
 
 impl Drop for ConnectionHandle {
     fn drop(&mut self) {
-        self.pool.change(|state, deferred| {
-            state.checkin(&self.pool, self, deferred);
-        });
+        self.pool.change(|state| state.checkin(self));
     }
 }
 

@@ -23,6 +23,7 @@ mod checkout;
 mod connection;
 mod describe_only;
 mod descriptions;
+mod driver_events;
 mod handle;
 mod rebalance;
 mod redial;
@@ -50,7 +51,7 @@ pub(crate) use self::{
 };
 use self::{
     connection::ConnectionRecord,
-    state::{ConnectionEntry, DeferredWork, PoolState},
+    state::{ConnectionEntry, DeferredWork, LockedPool, PoolState},
     state_file::Saver,
 };
 pub use self::{
@@ -147,8 +148,10 @@ impl ConnectionPool {
     ) -> Result<ConnectionHandle, Error> {
         let patience = checkout.options.connect_timeout;
         let key = checkout.key.clone();
+        // Asked before anything is placed: without a runtime no driver can start.
+        self.runtime()?;
         loop {
-            let handle = match self.place(checkout.clone())? {
+            let handle = match self.change(|state| state.place(checkout.clone()))? {
                 Checkout::Now(handle) => handle,
                 Checkout::Later(waiter) => waiter.wait(patience).await?,
             };
@@ -167,25 +170,19 @@ impl ConnectionPool {
         }
     }
 
-    fn place(&self, checkout: CheckoutRequest) -> Result<Checkout, Error> {
-        // Checked before anything is placed: without a runtime no driver can start.
-        self.runtime()?;
-        self.change(|state, deferred| {
-            if state.is_shut_down {
-                return Err(Error::shut_down());
-            }
-            state.place(self, checkout, deferred)
-        })
-    }
-
     /// Changes the state under the lock and does afterwards what must not be done under it.
-    fn change<T>(&self, change: impl FnOnce(&mut PoolState, &mut DeferredWork) -> T) -> T {
-        let mut deferred = DeferredWork::default();
+    fn change<T>(&self, change: impl FnOnce(&mut LockedPool<'_>) -> T) -> T {
         let mut state = self.lock();
-        let result = change(&mut state, &mut deferred);
-        for server in std::mem::take(&mut deferred.judged) {
-            state.serve(self, &server, &mut deferred);
+        let mut locked = LockedPool {
+            pool: self,
+            state: &mut state,
+            deferred: DeferredWork::default(),
+        };
+        let result = change(&mut locked);
+        for server in std::mem::take(&mut locked.deferred.judged) {
+            locked.serve(&server);
         }
+        let mut deferred = locked.deferred;
         drop(state);
         let events = std::mem::take(&mut deferred.events);
         if !events.is_empty() || deferred.has_learned {
@@ -244,7 +241,7 @@ impl ConnectionPool {
     /// Drivers that have not ended after `deadline` are aborted. The state file is written by then,
     /// unless its disk is too slow.
     pub(crate) async fn shutdown(&self, deadline: Duration) {
-        self.change(PoolState::shut_down);
+        self.change(|state| state.shut_down());
         // Without one nothing was ever connected, and nothing learned.
         let Some(runtime) = self.0.runtime.get() else {
             return;
@@ -277,7 +274,7 @@ impl ConnectionPool {
         match self.0.runtime.get() {
             Some(runtime) => runtime.block_on(self.shutdown(deadline)),
             // Nothing was ever connected; only later checkouts are to be refused.
-            None => self.change(PoolState::shut_down),
+            None => self.change(|state| state.shut_down()),
         }
     }
 }
@@ -313,8 +310,6 @@ impl CheckoutWaiter {
 impl Drop for CheckoutWaiter {
     fn drop(&mut self) {
         // A handle that was sent meanwhile is dropped with the receiver, after the lock is free.
-        let waiter = self.waiter;
-        self.pool
-            .change(|state, deferred| state.stop_waiting(&self.pool, waiter, deferred));
+        self.pool.change(|state| state.stop_waiting(self.waiter));
     }
 }

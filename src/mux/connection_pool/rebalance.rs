@@ -11,7 +11,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{CheckoutRequest, ConnectionPool, DeferredWork, PoolState};
+use super::{CheckoutRequest, ConnectionPool, state::LockedPool};
 use crate::mux::{
     clock,
     config::Multiplex,
@@ -98,15 +98,13 @@ impl ConnectionPool {
     ) -> bool {
         let may_rebalance = self.has_place(checkout, congested);
         if !may_rebalance {
-            self.change(|state, deferred| {
-                state.on_limit_hurts(checkout, congested, clock::now(), deferred);
-            });
+            self.change(|state| state.on_limit_hurts(checkout, congested, clock::now()));
         }
         may_rebalance
     }
 }
 
-impl PoolState {
+impl LockedPool<'_> {
     /// What a connection has shown in a period.
     pub(super) fn on_sampled(&mut self, id: ConnectionId, now: Instant, sample: &HealthSample) {
         let Some(entry) = self.table.entry(id) else {
@@ -188,7 +186,6 @@ impl PoolState {
         checkout: &CheckoutRequest,
         congested: ConnectionId,
         now: Instant,
-        deferred: &mut DeferredWork,
     ) {
         let max = checkout.options.pooling.max_connections_per_server;
         let entry = self.table.entry(congested);
@@ -198,7 +195,7 @@ impl PoolState {
         let (Some(reason), true) = (congestion, is_at_limit) else {
             return;
         };
-        let Some(known) = self.servers.get_mut(server) else {
+        let Some(known) = self.state.servers.get_mut(server) else {
             return;
         };
         if known.limit_told.is_some_and(|told| now < told + REST) {
@@ -211,7 +208,7 @@ impl PoolState {
             value: max,
             reason,
         };
-        deferred.events.push(MuxEvent::Limit(limit));
+        self.deferred.events.push(MuxEvent::Limit(limit));
     }
 }
 

@@ -5,12 +5,12 @@ use std::{collections::HashMap, time::Instant};
 
 use tokio::sync::watch;
 
-use super::ConnectionPool;
+use super::{ConnectionPool, state::LockedPool};
 use crate::mux::{
     clock,
     driver::DriverHandle,
     error::{Error, ErrorKind},
-    ids::PresentationUri,
+    ids::{ConnectionId, PresentationUri},
     policy::redial::{Admission, AttemptId, Ending, Redial, RetryBounds, TurnId},
     server_key::{ConnectionKey, ServerId},
 };
@@ -97,13 +97,13 @@ impl ConnectionPool {
         outcome: &Result<(), Error>,
     ) {
         let now = clock::now();
-        self.change(|state, deferred| {
+        self.change(|state| {
             let connection = match outcome {
                 Ok(()) => Some(driver.id),
                 Err(error) if error.is_of_dialling() && error.concerns_server() => None,
                 Err(_) => return,
             };
-            state.on_connection(&driver.server, connection, deferred);
+            state.on_connection(&driver.server, connection);
         });
         let redials = &mut self.lock().redials;
         match outcome {
@@ -176,6 +176,20 @@ impl ConnectionPool {
             server: server.clone(),
             id: queue.redial.enter(uri, after.is_none()),
             failures,
+        }
+    }
+}
+
+impl LockedPool<'_> {
+    /// A session got this connection, or none could be made: that explains why connections died
+    /// before.
+    fn on_connection(&mut self, server: &ServerId, connection: Option<ConnectionId>) {
+        let known = self.servers.get(server);
+        if known.is_some_and(|known| known.sharing.has_unexplained_deaths()) {
+            let now = clock::now();
+            self.learn(server, now, |sharing| {
+                sharing.on_connection(now, connection)
+            });
         }
     }
 }

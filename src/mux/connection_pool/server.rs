@@ -1,18 +1,16 @@
 //! What the pool knows of one server apart from its connections: it is learned under the lock, told to the
 //! sessions that wait for it, and kept in the state file.
 
-use super::{ConnectionPool, DeferredWork, PoolState, handle::IntentId};
+use super::{ConnectionPool, handle::IntentId};
 use crate::mux::{
     clock,
     driver::{Command, DriverHandle},
-    event::{MuxEvent, SharingChange, SharingVerdict},
-    ids::ConnectionId,
+    event::SharingVerdict,
     policy::{
-        join_history::Joins,
         placement::Unanswered,
         server_speed::ServerSpeed,
         sharing::{
-            DatedVerdict, Deciding, Sharing, SharingMode,
+            Deciding, Sharing,
             play_gate::{REGROUP, SHORTEST_DESCRIBE_PATIENCE, describe_patience, patience},
         },
     },
@@ -133,12 +131,12 @@ impl Server {
 const MISSING: &str = "/rtspmux-is-not-there";
 
 /// Verdict, reason for a No, age.
-type SharingStats = (SharingVerdict, Option<String>, Option<Duration>);
+pub(super) type SharingStats = (SharingVerdict, Option<String>, Option<Duration>);
 
 impl ConnectionPool {
     /// Learns something of a server's sharing.
     pub(crate) fn learn(&self, server: &ServerId, lesson: impl FnOnce(&mut Sharing)) {
-        self.change(|state, deferred| state.learn(server, clock::now(), lesson, deferred));
+        self.change(|state| state.learn(server, clock::now(), lesson));
     }
 
     /// What is known of a server's sharing.
@@ -207,101 +205,6 @@ impl ConnectionPool {
             });
         }
         Some(outcome)
-    }
-}
-
-impl PoolState {
-    pub(super) fn server(&mut self, server: &ServerId) -> &mut Server {
-        self.servers
-            .entry(server.clone())
-            .or_insert_with(Server::new)
-    }
-
-    pub(super) fn mode(&self, server: &ServerId, now: Instant) -> SharingMode {
-        self.servers
-            .get(server)
-            .map_or(SharingMode::Try, |server| server.sharing.mode(now))
-    }
-
-    pub(super) fn sharing_stats(&self, server: &ServerId, now: Instant) -> SharingStats {
-        let verdict = self
-            .servers
-            .get(server)
-            .map_or(DatedVerdict::Unknown, |server| server.sharing.verdict(now));
-        let (reason, since) = match verdict {
-            DatedVerdict::Unknown => (None, None),
-            DatedVerdict::Yes { since } => (None, Some(since)),
-            DatedVerdict::No { reason, since } => (Some(reason.to_string()), Some(since)),
-        };
-        let age = since.map(|since| now.saturating_duration_since(since));
-        (verdict.into(), reason, age)
-    }
-
-    pub(super) fn learn(
-        &mut self,
-        name: &ServerId,
-        now: Instant,
-        lesson: impl FnOnce(&mut Sharing),
-        deferred: &mut DeferredWork,
-    ) {
-        let server = self.server(name);
-        let before = server.sharing.verdict(now);
-        let told_apart = server.sharing.tells_apart();
-        lesson(&mut server.sharing);
-        let after = server.sharing.verdict(now);
-        deferred.has_learned |= server.sharing.tells_apart() != told_apart;
-        server.notify();
-        if before != after {
-            deferred
-                .events
-                .push(MuxEvent::Sharing(sharing_change(name, after)));
-            deferred.judged.push(name.clone());
-        }
-    }
-
-    /// The connection died, or the server ended one of its sessions.
-    pub(super) fn on_broken(
-        &mut self,
-        id: ConnectionId,
-        now: Instant,
-        deferred: &mut DeferredWork,
-        lesson: impl FnOnce(&mut Sharing, u32, &Joins),
-    ) {
-        let Some(entry) = self.table.entry(id) else {
-            return;
-        };
-        let (server, joins) = (entry.server.clone(), entry.record.joins.clone());
-        let sessions = joins.sessions(entry.set_up);
-        let lesson = |sharing: &mut Sharing| lesson(sharing, sessions, &joins);
-        self.learn(&server, now, lesson, deferred);
-    }
-
-    /// A session got this connection, or none could be made: that explains why connections died
-    /// before.
-    pub(super) fn on_connection(
-        &mut self,
-        server: &ServerId,
-        connection: Option<ConnectionId>,
-        deferred: &mut DeferredWork,
-    ) {
-        let known = self.servers.get(server);
-        if known.is_some_and(|known| known.sharing.has_unexplained_deaths()) {
-            let now = clock::now();
-            let lesson = |sharing: &mut Sharing| sharing.on_connection(now, connection);
-            self.learn(server, now, lesson, deferred);
-        }
-    }
-}
-
-/// The event about a new verdict.
-fn sharing_change(server: &ServerId, verdict: DatedVerdict) -> SharingChange {
-    SharingChange {
-        server: server.to_string(),
-        verdict: verdict.into(),
-        reason: match verdict {
-            DatedVerdict::No { reason, .. } => Some(reason.to_string()),
-            _ => None,
-        },
     }
 }
 

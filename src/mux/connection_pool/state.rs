@@ -2,6 +2,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
+    ops::{Deref, DerefMut},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -15,26 +16,22 @@ use super::{
     connection::{ConnectionMaker, ConnectionRecord, TlsClients},
     descriptions::Descriptions,
     redial::Redials,
-    server::Server,
+    server::{Server, SharingStats},
 };
 use crate::mux::{
     clock,
     driver::{self, Command, DriverHandle, DriverParts},
     error::Error,
-    event::MuxEvent,
+    event::{MuxEvent, SharingChange},
     ids::ConnectionId,
     policy::{
         join_history::Joins,
         placement::{Checkin, Placement, PlacementRequest, Served, Table, TableEntry, WaiterId},
-        sharing::{Evidence, SharingMode, play_gate::SHORTEST_PATIENCE},
+        sharing::{Evidence, Sharing, SharingMode, play_gate::SHORTEST_PATIENCE},
     },
-    proto::{CloseReason, HeadOfLine},
+    proto::HeadOfLine,
     server_key::{ConnectionKey, ServerId},
 };
-
-/// How long a server keeps sessions whose connection ended without TEARDOWN: the session timeout of
-/// nearly all servers.
-const GHOSTS_LIVE: Duration = Duration::from_secs(60);
 
 /// One connection, as the table holds it.
 pub(super) type ConnectionEntry = TableEntry<ServerId, ConnectionKey, ConnectionRecord>;
@@ -95,6 +92,27 @@ pub(super) struct PoolState {
     pub(super) is_shut_down: bool,
 }
 
+/// The state of a pool while its lock is held for a change, and what follows from the change.
+pub(super) struct LockedPool<'a> {
+    pub(super) pool: &'a ConnectionPool,
+    pub(super) state: &'a mut PoolState,
+    pub(super) deferred: DeferredWork,
+}
+
+impl Deref for LockedPool<'_> {
+    type Target = PoolState;
+
+    fn deref(&self) -> &PoolState {
+        self.state
+    }
+}
+
+impl DerefMut for LockedPool<'_> {
+    fn deref_mut(&mut self) -> &mut PoolState {
+        self.state
+    }
+}
+
 impl PoolState {
     pub(super) fn new(has_own_network: bool) -> Self {
         Self {
@@ -107,37 +125,6 @@ impl PoolState {
             tls: TlsClients::default(),
             digest_servers: HashSet::new(),
             is_shut_down: false,
-        }
-    }
-
-    /// A caller asks for a connection.
-    pub(super) fn place(
-        &mut self,
-        pool: &ConnectionPool,
-        checkout: CheckoutRequest,
-        deferred: &mut DeferredWork,
-    ) -> Result<Checkout, Error> {
-        let now = clock::now();
-        let objection = self.objection(checkout.key.server(), now);
-        let request = self.placement_request(&checkout, now);
-        let is_aside = self.table.is_kept_from_playing(&request);
-        let (table, mut maker) = self.maker(pool, now, deferred);
-        match table.checkout(&request, |id| maker.make(id, &checkout)) {
-            Placement::Refused => Err(checkout.refusal(objection)),
-            Placement::Wait { close } => {
-                if let Some(id) = close {
-                    self.close(id);
-                }
-                self.enqueue(pool, request, checkout, objection)
-            }
-            placement => {
-                let handle = self.hand_out(pool, placement, &checkout);
-                let mut handle = handle.ok_or_else(Error::driver_died)?;
-                if is_aside {
-                    handle.set_aside();
-                }
-                Ok(Checkout::Now(handle))
-            }
         }
     }
 
@@ -210,108 +197,6 @@ impl PoolState {
         leaving.map(|(id, _)| id).collect()
     }
 
-    fn enqueue(
-        &mut self,
-        pool: &ConnectionPool,
-        request: PlacementRequest<ServerId, ConnectionKey>,
-        checkout: CheckoutRequest,
-        objection: Option<Evidence>,
-    ) -> Result<Checkout, Error> {
-        let refusal = checkout.refusal(objection);
-        let (sender, answer) = oneshot::channel();
-        let caller = WaitingCheckout {
-            checkout,
-            answer: sender,
-        };
-        let Some(waiter) = self.table.enqueue(request, caller) else {
-            return Err(refusal);
-        };
-        Ok(Checkout::Later(CheckoutWaiter {
-            pool: pool.clone(),
-            waiter,
-            answer,
-            refusal,
-        }))
-    }
-
-    /// The table, and what makes the connections that are added to it.
-    fn maker<'a>(
-        &'a mut self,
-        pool: &'a ConnectionPool,
-        now: Instant,
-        deferred: &'a mut DeferredWork,
-    ) -> (&'a mut Connections, ConnectionMaker<'a>) {
-        let maker = ConnectionMaker {
-            pool,
-            now,
-            accounts: &mut self.accounts,
-            servers: &self.servers,
-            tls: &mut self.tls,
-            digest_servers: &self.digest_servers,
-            plans: &mut deferred.plans,
-        };
-        (&mut self.table, maker)
-    }
-
-    /// Makes a handle of a placement whose reference the table has counted.
-    fn hand_out(
-        &mut self,
-        pool: &ConnectionPool,
-        placement: Placement,
-        checkout: &CheckoutRequest,
-    ) -> Option<ConnectionHandle> {
-        let (Placement::Existing(id) | Placement::Connect(id)) = placement else {
-            return None;
-        };
-        let is_first = self.table.entry(id)?.references == 1;
-        let record = self.table.record_mut(id)?;
-        let driver = Arc::clone(&record.driver);
-        let mut handle = match placement {
-            Placement::Connect(_) => ConnectionHandle::founding(pool.clone(), driver, checkout),
-            _ => {
-                if is_first {
-                    record.trial.begin_again();
-                    record.joins = Joins::default();
-                    driver.on_reused();
-                }
-                ConnectionHandle::existing(pool.clone(), driver, checkout)
-            }
-        };
-        self.update_gauges(&handle.driver().server);
-        if self.table.is_describe_only(id) {
-            handle.set_describe_only();
-        }
-        Some(handle)
-    }
-
-    /// A session gives its reference back.
-    pub(super) fn checkin(
-        &mut self,
-        pool: &ConnectionPool,
-        handle: &ConnectionHandle,
-        deferred: &mut DeferredWork,
-    ) {
-        let (id, idle_timeout) = (handle.driver().id, handle.idle_timeout());
-        if handle.mark_described() {
-            self.table.on_described(id);
-        }
-        if handle.is_set_up() {
-            self.table.on_set_up(id, false);
-        }
-        let outcome = self.checkin_reference(id);
-        let Some(entry) = self.table.entry(id) else {
-            return;
-        };
-        let driver = Arc::clone(&entry.record.driver);
-        match outcome {
-            Checkin::Nothing => {}
-            Checkin::Idle => _ = driver.send(Command::SetIdle(Some(idle_timeout))),
-            Checkin::Finished => _ = driver.send(Command::SetIdle(Some(Duration::ZERO))),
-        }
-        self.serve(pool, &driver.server, deferred);
-        self.update_gauges(&driver.server);
-    }
-
     fn checkin_reference(&mut self, id: ConnectionId) -> Checkin {
         let outcome = self.table.checkin(id);
         let Some(entry) = self.table.entry(id).filter(|_| outcome == Checkin::Idle) else {
@@ -323,40 +208,6 @@ impl PoolState {
             return Checkin::Finished;
         }
         outcome
-    }
-
-    /// A caller stops waiting, so that those behind it may be served.
-    pub(super) fn stop_waiting(
-        &mut self,
-        pool: &ConnectionPool,
-        waiter: WaiterId,
-        deferred: &mut DeferredWork,
-    ) {
-        if let Some(server) = self.table.stop_waiting(waiter) {
-            self.serve(pool, &server, deferred);
-        }
-    }
-
-    /// Serves the callers that wait for `server`.
-    pub(super) fn serve(
-        &mut self,
-        pool: &ConnectionPool,
-        server: &ServerId,
-        deferred: &mut DeferredWork,
-    ) {
-        let now = clock::now();
-        self.refresh_waiting(server, now);
-        let (table, mut maker) = self.maker(pool, now, deferred);
-        for served in table.serve(server, |id, waiting| maker.make(id, &waiting.checkout)) {
-            match served {
-                Served::Close(id) => self.close(id),
-                Served::Caller(WaitingCheckout { checkout, answer }, placement) => {
-                    let handle = self.hand_out(pool, placement, &checkout);
-                    let outcome = handle.ok_or_else(|| checkout.refusal(None));
-                    deferred.answers.push((answer, outcome));
-                }
-            }
-        }
     }
 
     /// What the pool knows of the server may have changed while these callers waited.
@@ -378,71 +229,6 @@ impl PoolState {
         }
     }
 
-    /// The connection's driver has ended.
-    pub(super) fn forget(
-        &mut self,
-        pool: &ConnectionPool,
-        id: ConnectionId,
-        deferred: &mut DeferredWork,
-    ) {
-        let now = clock::now();
-        self.leave_account(now, id);
-        let driver = self.table.entry(id).map(|entry| &entry.record.driver);
-        if let Some(CloseReason::PeerClosed | CloseReason::Io(_)) =
-            driver.map(|driver| driver.close_reason())
-            && !self.is_describe_only_without_sessions(id)
-        {
-            let newest = self.table.newest();
-            self.on_broken(id, now, deferred, |sharing, sessions, joins| {
-                sharing.on_death(now, sessions, joins, newest);
-            });
-        }
-        let Some(entry) = self.table.remove(id) else {
-            return;
-        };
-        let ConnectionRecord { driver, joins, .. } = entry.record;
-        let sessions = joins.sessions(entry.set_up);
-        // A connection that the server closed behind a 401 is no loss: the session answers the
-        // challenge on the next connection.
-        if sessions > 1 && driver.close_reason() != CloseReason::Challenged {
-            let suspect = joins.suspect(now);
-            let queue = self.redials.queue(now, &driver.server);
-            queue.redial.on_broken(now, sessions, suspect);
-        }
-        self.measure(&driver, deferred);
-        if entry.set_up > 0 {
-            let server = self.server(&driver.server);
-            server.sharing.on_unclean_end(now, GHOSTS_LIVE);
-        }
-        if self.table.connections_to(&driver.server) == 0
-            && self.servers.get(&driver.server).is_some_and(|server| {
-                server.intents.is_empty()
-                    && !server.is_watched()
-                    && server.sharing.is_forgettable(now)
-            })
-        {
-            self.servers.remove(&driver.server);
-        }
-        self.serve(pool, &driver.server, deferred);
-        self.update_gauges(&driver.server);
-    }
-
-    /// Takes over what a connection has measured, unless the server has been forgotten.
-    pub(super) fn measure(&mut self, driver: &DriverHandle, deferred: &mut DeferredWork) {
-        let Some(server) = self.servers.get_mut(&driver.server) else {
-            return;
-        };
-        let (before, server_info) = (server.speed, driver.server_info());
-        let (connect_time, measures) = (server_info.connect_time, server_info.measures);
-        server.speed.on_measured(connect_time, measures);
-        server.on_lone_describe(&measures);
-        let speed = &mut server.speed;
-        speed.is_serial |= server_info.is_serial;
-        // A new round trip time alone is not worth a write.
-        deferred.has_learned |=
-            (before.batch(), before.is_serial) != (speed.batch(), speed.is_serial);
-    }
-
     fn objection(&self, server: &ServerId, now: Instant) -> Option<Evidence> {
         self.servers
             .get(server)
@@ -456,12 +242,200 @@ impl PoolState {
             .collect()
     }
 
+    /// A server, new if nothing is known of it.
+    pub(super) fn server(&mut self, server: &ServerId) -> &mut Server {
+        let server = self.servers.entry(server.clone());
+        server.or_insert_with(Server::new)
+    }
+
+    pub(super) fn mode(&self, server: &ServerId, now: Instant) -> SharingMode {
+        let server = self.servers.get(server);
+        server.map_or(SharingMode::Try, |server| server.sharing.mode(now))
+    }
+
+    pub(super) fn sharing_stats(&self, server: &ServerId, now: Instant) -> SharingStats {
+        let server = self.servers.get(server);
+        let verdict = server
+            .map(|server| server.sharing.verdict(now))
+            .unwrap_or_default();
+        let age = |since| now.saturating_duration_since(since);
+        (
+            verdict.into(),
+            verdict.explanation(),
+            verdict.since().map(age),
+        )
+    }
+}
+
+impl LockedPool<'_> {
+    /// A caller asks for a connection.
+    pub(super) fn place(&mut self, checkout: CheckoutRequest) -> Result<Checkout, Error> {
+        if self.is_shut_down {
+            return Err(Error::shut_down());
+        }
+        let now = clock::now();
+        let objection = self.objection(checkout.key.server(), now);
+        let request = self.placement_request(&checkout, now);
+        let is_aside = self.table.is_kept_from_playing(&request);
+        let (table, mut maker) = self.maker(now);
+        match table.checkout(&request, |id| maker.make(id, &checkout)) {
+            Placement::Refused => Err(checkout.refusal(objection)),
+            Placement::Wait { close } => {
+                if let Some(id) = close {
+                    self.close(id);
+                }
+                self.enqueue(request, checkout, objection)
+            }
+            placement => {
+                let handle = self.hand_out(placement, &checkout);
+                let mut handle = handle.ok_or_else(Error::driver_died)?;
+                handle.is_aside |= is_aside;
+                Ok(Checkout::Now(handle))
+            }
+        }
+    }
+
+    fn enqueue(
+        &mut self,
+        request: PlacementRequest<ServerId, ConnectionKey>,
+        checkout: CheckoutRequest,
+        objection: Option<Evidence>,
+    ) -> Result<Checkout, Error> {
+        let refusal = checkout.refusal(objection);
+        let (sender, answer) = oneshot::channel();
+        let caller = WaitingCheckout {
+            checkout,
+            answer: sender,
+        };
+        let Some(waiter) = self.table.enqueue(request, caller) else {
+            return Err(refusal);
+        };
+        Ok(Checkout::Later(CheckoutWaiter {
+            pool: self.pool.clone(),
+            waiter,
+            answer,
+            refusal,
+        }))
+    }
+
+    /// The table, and what makes the connections that are added to it.
+    fn maker(&mut self, now: Instant) -> (&mut Connections, ConnectionMaker<'_>) {
+        let maker = ConnectionMaker {
+            pool: self.pool,
+            now,
+            accounts: &mut self.state.accounts,
+            servers: &self.state.servers,
+            tls: &mut self.state.tls,
+            digest_servers: &self.state.digest_servers,
+            plans: &mut self.deferred.plans,
+        };
+        (&mut self.state.table, maker)
+    }
+
+    /// Makes a handle of a placement whose reference the table has counted.
+    fn hand_out(
+        &mut self,
+        placement: Placement,
+        checkout: &CheckoutRequest,
+    ) -> Option<ConnectionHandle> {
+        let (id, is_founding) = match placement {
+            Placement::Existing(id) => (id, false),
+            Placement::Connect(id) => (id, true),
+            Placement::Wait { .. } | Placement::Refused => return None,
+        };
+        let is_first = self.table.entry(id)?.references == 1;
+        let is_describe_only = self.table.is_describe_only(id);
+        let record = self.table.record_mut(id)?;
+        let driver = Arc::clone(&record.driver);
+        if is_first && !is_founding {
+            record.trial.begin_again();
+            record.joins = Joins::default();
+            driver.on_reused();
+        }
+        self.update_gauges(&driver.server);
+        let mut handle = checkout.handle(self.pool, driver, is_founding);
+        (handle.is_aside, handle.is_describe_only) = (is_describe_only, is_describe_only);
+        Some(handle)
+    }
+
+    /// A session gives its reference back.
+    pub(super) fn checkin(&mut self, handle: &ConnectionHandle) {
+        let id = handle.driver().id;
+        if handle.mark_described() {
+            self.table.on_described(id);
+        }
+        if handle.is_set_up() {
+            self.table.on_set_up(id, false);
+        }
+        let outcome = self.checkin_reference(id);
+        let Some(entry) = self.table.entry(id) else {
+            return;
+        };
+        let driver = Arc::clone(&entry.record.driver);
+        match outcome {
+            Checkin::Nothing => {}
+            Checkin::Idle => _ = driver.send(Command::SetIdle(Some(handle.idle_timeout))),
+            Checkin::Finished => _ = driver.send(Command::SetIdle(Some(Duration::ZERO))),
+        }
+        self.serve(&driver.server);
+        self.update_gauges(&driver.server);
+    }
+
+    /// A caller stops waiting, so that those behind it may be served.
+    pub(super) fn stop_waiting(&mut self, waiter: WaiterId) {
+        if let Some(server) = self.table.stop_waiting(waiter) {
+            self.serve(&server);
+        }
+    }
+
+    /// Serves the callers that wait for `server`.
+    pub(super) fn serve(&mut self, server: &ServerId) {
+        let now = clock::now();
+        self.refresh_waiting(server, now);
+        let (table, mut maker) = self.maker(now);
+        for served in table.serve(server, |id, waiting| maker.make(id, &waiting.checkout)) {
+            match served {
+                Served::Close(id) => self.close(id),
+                Served::Caller(WaitingCheckout { checkout, answer }, placement) => {
+                    let handle = self.hand_out(placement, &checkout);
+                    let outcome = handle.ok_or_else(|| checkout.refusal(None));
+                    self.deferred.answers.push((answer, outcome));
+                }
+            }
+        }
+    }
+
+    /// Learns something of a server's sharing.
+    pub(super) fn learn(
+        &mut self,
+        name: &ServerId,
+        now: Instant,
+        lesson: impl FnOnce(&mut Sharing),
+    ) {
+        let server = self.server(name);
+        let before = server.sharing.verdict(now);
+        let told_apart = server.sharing.tells_apart();
+        lesson(&mut server.sharing);
+        let after = server.sharing.verdict(now);
+        let has_learned = server.sharing.tells_apart() != told_apart;
+        server.notify();
+        self.deferred.has_learned |= has_learned;
+        if before != after {
+            self.deferred.events.push(MuxEvent::Sharing(SharingChange {
+                server: name.to_string(),
+                verdict: after.into(),
+                reason: after.explanation(),
+            }));
+            self.deferred.judged.push(name.clone());
+        }
+    }
+
     /// No caller gets a connection any more, and all connections close.
-    pub(super) fn shut_down(&mut self, deferred: &mut DeferredWork) {
+    pub(super) fn shut_down(&mut self) {
         self.is_shut_down = true;
         let waiting = self.table.stop_all_waiting();
         let answers = waiting.map(|waiting| (waiting.answer, Err(Error::shut_down())));
-        deferred.answers.extend(answers);
+        self.deferred.answers.extend(answers);
         for driver in self.links() {
             self.table.retire(driver.id);
             driver.send(Command::Close);

@@ -320,7 +320,7 @@ impl ConnectionPool {
             return;
         }
         let driver = handle.driver();
-        self.change(|state, deferred| {
+        self.change(|state| {
             let now = clock::now();
             if timeout < PRESSING {
                 state.table.on_pressed(driver.id);
@@ -332,13 +332,13 @@ impl ConnectionPool {
             record.trial.has_set_up = true;
             record.trial.progress = Some(now);
             record.joins.on_set_up(now, uri);
-            state.measure(driver, deferred);
+            state.measure(driver);
             let lesson = |sharing: &mut Sharing| {
                 if sessions > 1 {
                     sharing.on_shared(now);
                 }
             };
-            state.learn(&driver.server, now, lesson, deferred);
+            state.learn(&driver.server, now, lesson);
         });
     }
 
@@ -393,7 +393,7 @@ impl ConnectionPool {
         let place = state.table.rejoin(id, &request)?;
         let driver = Arc::clone(&state.table.entry(place)?.record.driver);
         state.update_gauges(&driver.server);
-        Some(ConnectionHandle::existing(self.clone(), driver, &checkout))
+        Some(checkout.handle(self, driver, false))
     }
 
     /// A session on the connection was refused: the connection itself may go.

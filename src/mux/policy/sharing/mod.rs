@@ -60,6 +60,28 @@ pub(crate) enum DatedVerdict {
     },
 }
 
+impl DatedVerdict {
+    /// What was seen, for a No.
+    pub(crate) fn reason(self) -> Option<Evidence> {
+        match self {
+            Self::No { reason, .. } => Some(reason),
+            Self::Unknown | Self::Yes { .. } => None,
+        }
+    }
+
+    /// As the user reads it.
+    pub(crate) fn explanation(self) -> Option<String> {
+        self.reason().map(|reason| reason.to_string())
+    }
+
+    pub(crate) fn since(self) -> Option<Instant> {
+        match self {
+            Self::Unknown => None,
+            Self::Yes { since } | Self::No { since, .. } => Some(since),
+        }
+    }
+}
+
 impl From<DatedVerdict> for SharingVerdict {
     fn from(verdict: DatedVerdict) -> Self {
         match verdict {
@@ -171,26 +193,16 @@ impl Sharing {
     }
 
     fn memory(&self) -> Duration {
-        let is_of_crashes = matches!(
-            self.verdict,
-            DatedVerdict::No {
-                reason: Evidence::Crashes,
-                ..
-            }
-        );
-        if self.denials > 1 && !is_of_crashes {
-            LATER_RETRY
-        } else {
-            FIRST_RETRY
+        let is_of_crashes = self.verdict.reason() == Some(Evidence::Crashes);
+        match self.denials > 1 && !is_of_crashes {
+            true => LATER_RETRY,
+            false => FIRST_RETRY,
         }
     }
 
     /// Why this server cannot share, if that was confirmed.
     pub(crate) fn objection(&self, now: Instant) -> Option<Evidence> {
-        match self.verdict(now) {
-            DatedVerdict::No { reason, .. } => Some(reason),
-            _ => None,
-        }
+        self.verdict(now).reason()
     }
 
     /// Where a session may be tried.

@@ -1,0 +1,203 @@
+//! What the drivers report of their connections, and what the pool does about it.
+
+use std::time::{Duration, Instant};
+
+use super::{ConnectionPool, accounts::Member, connection::ConnectionRecord, state::LockedPool};
+use crate::mux::{
+    clock,
+    driver::{Command, DriverEvent, DriverHandle},
+    ids::ConnectionId,
+    policy::{
+        credential_gate::{Notice, Notices},
+        join_history::Joins,
+        sharing::Sharing,
+    },
+    proto::{CloseReason, CredentialReport},
+};
+
+/// How long a server keeps sessions whose connection ended without TEARDOWN: the session timeout of
+/// nearly all servers.
+const GHOSTS_LIVE: Duration = Duration::from_secs(60);
+
+/// By then all connections have reported what the server said to them.
+const SECOND_LOOK: Duration = Duration::from_millis(100);
+
+impl ConnectionPool {
+    /// Something happened to a connection.
+    pub(super) fn on_driver_event(&self, id: ConnectionId, event: DriverEvent) {
+        let early = self.change(|state| state.on_driver_event(id, event));
+        if let (Some(report), Ok(runtime)) = (early, self.runtime()) {
+            let pool = self.clone();
+            clock::later(runtime, SECOND_LOOK, move || {
+                pool.change(|state| state.on_credentials(clock::now(), id, report));
+            });
+        }
+    }
+
+    /// The connection's driver has ended.
+    pub(super) fn on_driver_ended(&self, id: ConnectionId) {
+        self.change(|state| state.forget(id));
+    }
+}
+
+impl LockedPool<'_> {
+    /// Gives back a report on credentials that cannot be judged yet: it is to be made again in a moment.
+    fn on_driver_event(
+        &mut self,
+        id: ConnectionId,
+        event: DriverEvent,
+    ) -> Option<CredentialReport> {
+        let server = self.table.entry(id)?.server.clone();
+        match event {
+            DriverEvent::Connected => self.table.on_connected(id),
+            DriverEvent::Retired => {
+                self.table.retire(id);
+                let sessions = self.table.entry(id)?.set_up;
+                self.table.record_mut(id)?.joins.on_end(sessions);
+            }
+            DriverEvent::NoMoreSessions => {
+                self.table.on_no_more_sessions(id);
+                self.serve(&server);
+            }
+            DriverEvent::Credentials(_, report) if self.is_premature(id, &report) => {
+                return Some(report);
+            }
+            DriverEvent::Credentials(now, report) => self.on_credentials(now, id, report),
+            DriverEvent::Sampled(now, sample) => self.on_sampled(id, now, &sample),
+            DriverEvent::FramingLost(now, loss) => self.on_framing_lost(id, now, loss),
+            DriverEvent::SessionLost(now) => self.on_broken(id, now, |sharing, sessions, joins| {
+                sharing.on_session_lost(now, sessions, joins);
+            }),
+            DriverEvent::Suspended => self.table.record_mut(id)?.joins.on_suspend(),
+            DriverEvent::Probed(outcome) => {
+                self.learn(&server, clock::now(), |sharing| sharing.on_probed(outcome));
+                self.deferred.has_learned = true;
+            }
+            DriverEvent::DigestSeen => _ = self.digest_servers.insert(server),
+        }
+        None
+    }
+
+    /// The connection died, or the server ended one of its sessions.
+    fn on_broken(
+        &mut self,
+        id: ConnectionId,
+        now: Instant,
+        lesson: impl FnOnce(&mut Sharing, u32, &Joins),
+    ) {
+        let Some(entry) = self.table.entry(id) else {
+            return;
+        };
+        let (server, joins) = (entry.server.clone(), entry.record.joins.clone());
+        let sessions = joins.sessions(entry.set_up);
+        self.learn(&server, now, |sharing| lesson(sharing, sessions, &joins));
+    }
+
+    /// Whether a report is to be made once more in a moment.
+    fn is_premature(&self, id: ConnectionId, report: &CredentialReport) -> bool {
+        let account = self
+            .table
+            .entry(id)
+            .and_then(|entry| entry.record.account.as_ref());
+        account.is_some_and(|account| self.accounts.is_premature(account, id, report))
+    }
+
+    /// A connection reports something of its credentials.
+    fn on_credentials(&mut self, now: Instant, id: ConnectionId, report: CredentialReport) {
+        let account = self
+            .table
+            .entry(id)
+            .and_then(|entry| entry.record.account.clone());
+        let Some(account) = account else { return };
+        if let CredentialReport::Challenged {
+            presentation: Some(presentation),
+            realm,
+            ..
+        } = report
+        {
+            let realms = &mut self.server(&account.0).realms;
+            realms.on_challenged(presentation, realm);
+        }
+        let is_news = matches!(report, CredentialReport::Proven(_));
+        let notices = self.accounts.on_report(now, &account, id, report);
+        self.notify_credentials(notices);
+        if is_news {
+            self.server(&account.0).notify();
+        }
+    }
+
+    fn notify_credentials(&self, notices: Notices<Member>) {
+        for (member, notice) in notices {
+            if let Some(told) = self.table.entry(member.connection) {
+                told.record.driver.send(match notice {
+                    Notice::Status(status) => Command::Credentials(status),
+                    Notice::Verdict(verdict) => Command::RefusalVerdict(verdict),
+                });
+            }
+        }
+    }
+
+    fn forget(&mut self, id: ConnectionId) {
+        let now = clock::now();
+        let Some(entry) = self.table.entry(id) else {
+            return;
+        };
+        let reason = entry.record.driver.close_reason();
+        if let Some(account) = entry.record.account.clone() {
+            let notices = self.accounts.leave(now, &account, id);
+            self.notify_credentials(notices);
+        }
+        if matches!(reason, CloseReason::PeerClosed | CloseReason::Io(_))
+            && !self.is_describe_only_without_sessions(id)
+        {
+            let newest = self.table.newest();
+            self.on_broken(id, now, |sharing, sessions, joins| {
+                sharing.on_death(now, sessions, joins, newest);
+            });
+        }
+        let Some(entry) = self.table.remove(id) else {
+            return;
+        };
+        let ConnectionRecord { driver, joins, .. } = entry.record;
+        let sessions = joins.sessions(entry.set_up);
+        // A connection that the server closed behind a 401 is no loss: the session answers the
+        // challenge on the next connection.
+        if sessions > 1 && reason != CloseReason::Challenged {
+            let suspect = joins.suspect(now);
+            let queue = self.redials.queue(now, &driver.server);
+            queue.redial.on_broken(now, sessions, suspect);
+        }
+        self.measure(&driver);
+        if entry.set_up > 0 {
+            let server = self.server(&driver.server);
+            server.sharing.on_unclean_end(now, GHOSTS_LIVE);
+        }
+        if self.table.connections_to(&driver.server) == 0
+            && self.servers.get(&driver.server).is_some_and(|server| {
+                server.intents.is_empty()
+                    && !server.is_watched()
+                    && server.sharing.is_forgettable(now)
+            })
+        {
+            self.servers.remove(&driver.server);
+        }
+        self.serve(&driver.server);
+        self.update_gauges(&driver.server);
+    }
+
+    /// Takes over what a connection has measured, unless the server has been forgotten.
+    pub(super) fn measure(&mut self, driver: &DriverHandle) {
+        let Some(server) = self.state.servers.get_mut(&driver.server) else {
+            return;
+        };
+        let (before, server_info) = (server.speed, driver.server_info());
+        let (connect_time, measures) = (server_info.connect_time, server_info.measures);
+        server.speed.on_measured(connect_time, measures);
+        server.on_lone_describe(&measures);
+        let speed = &mut server.speed;
+        speed.is_serial |= server_info.is_serial;
+        // A new round trip time alone is not worth a write.
+        self.deferred.has_learned |=
+            (before.batch(), before.is_serial) != (speed.batch(), speed.is_serial);
+    }
+}
