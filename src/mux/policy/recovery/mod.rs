@@ -18,16 +18,16 @@
 //!
 //! Pure: time is passed in.
 
-mod description;
-mod watchdog;
-
-use std::time::{Duration, Instant};
-
-pub(crate) use self::{
-    description::{OnBye, StreamKinds},
-    watchdog::Watchdog,
+use std::{
+    fmt,
+    time::{Duration, Instant},
 };
-use crate::mux::{error::ErrorKind, policy::redial::RetryBounds};
+
+use crate::mux::{
+    error::ErrorKind,
+    policy::redial::RetryBounds,
+    proto::{MediaStream, Presentation, ServerText},
+};
 
 /// How long a session waits after its first refusal with credentials that have worked before. Each
 /// further refusal doubles the wait, up to [`LONGEST_REFUSAL`].
@@ -269,6 +269,134 @@ impl Recovery {
         };
         outage.attempts = outage.attempts.saturating_add(1);
         outage.attempts
+    }
+}
+
+// What the description of a session means for its recovery: whether it announces an end, and whether a
+// later description still fits what the first one was set up for.
+
+/// What an RTCP BYE of a source means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum OnBye {
+    /// The end of the stream.
+    End,
+    /// The loss of the session: a camera has no end, so one that sends BYE restarts.
+    Loss,
+}
+
+impl OnBye {
+    /// `is_recovered` tells whether a session of this presentation is set up again after a loss.
+    pub(crate) fn of(presentation: &Presentation, is_recovered: bool) -> Self {
+        match is_recovered && !presentation.announces_end() {
+            true => Self::Loss,
+            false => Self::End,
+        }
+    }
+}
+
+/// Which streams a session has, and what medium each of them carries.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct StreamKinds(Vec<(usize, String)>);
+
+impl StreamKinds {
+    /// Those of the streams that are to be played.
+    pub(crate) fn of<'a>(streams: impl IntoIterator<Item = &'a MediaStream>) -> Self {
+        let streams = streams.into_iter();
+        let kind = |stream: &MediaStream| (stream.index, stream.media.clone());
+        Self(streams.map(kind).collect())
+    }
+
+    /// Whether a consumer that was built for these streams can go on with `now`: as many streams, each
+    /// of the medium that it had. Another codec is no change of kind.
+    ///
+    /// # Errors
+    ///
+    /// It cannot, and what was described before and now.
+    pub(crate) fn check(&self, now: &Self) -> Result<(), StreamsChanged> {
+        if self == now {
+            return Ok(());
+        }
+        Err(StreamsChanged {
+            before: self.clone(),
+            now: now.clone(),
+        })
+    }
+}
+
+impl fmt::Display for StreamKinds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (number, (_, media)) in self.0.iter().enumerate() {
+            let separator = if number == 0 { "" } else { ", " };
+            write!(f, "{separator}{}", ServerText::new(media))?;
+        }
+        Ok(())
+    }
+}
+
+/// A session is described with other streams than before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct StreamsChanged {
+    before: StreamKinds,
+    now: StreamKinds,
+}
+
+impl fmt::Display for StreamsChanged {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { before, now } = self;
+        write!(f, "the streams have changed: {now} instead of {before}")
+    }
+}
+
+// Notices that a session whose connection is alive sends no media any more (fault F28). Pure.
+
+/// Watches the streams of one session that send all the time: video and audio. A stream of metadata
+/// sends on events only and may be silent for hours.
+#[derive(Debug)]
+pub(crate) struct Watchdog {
+    timeout: Option<Duration>,
+    streams: Vec<usize>,
+    last: Instant,
+}
+
+impl Watchdog {
+    /// Whether a stream sends all the time, so that its silence is a failure.
+    pub(crate) fn watches(stream: &MediaStream) -> bool {
+        matches!(stream.media.as_str(), "video" | "audio")
+    }
+
+    /// Watches `streams` from `now` on. It is off if `timeout` is 0 or there is no stream to watch.
+    pub(crate) fn new(timeout: Duration, streams: Vec<usize>, now: Instant) -> Self {
+        let is_on = !timeout.is_zero() && !streams.is_empty();
+        Self {
+            timeout: is_on.then_some(timeout),
+            streams,
+            last: now,
+        }
+    }
+
+    /// Counts the silence from `now` on, after a pause for instance.
+    pub(crate) fn restart(&mut self, now: Instant) {
+        self.last = now;
+    }
+
+    /// An RTP packet of `stream` came.
+    pub(crate) fn on_packet(&mut self, stream: usize, received: Instant) {
+        if received > self.last && self.streams.contains(&stream) {
+            self.last = received;
+        }
+    }
+
+    /// When the silence will have lasted for too long; `None`: never.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.timeout.map(|timeout| self.last + timeout)
+    }
+
+    /// How long the silence has lasted, if that is too long.
+    pub(crate) fn silence(&self, now: Instant) -> Option<Duration> {
+        let silence = now.saturating_duration_since(self.last);
+        self.timeout
+            .is_some_and(|timeout| silence >= timeout)
+            .then_some(silence)
     }
 }
 

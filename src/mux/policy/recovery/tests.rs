@@ -231,3 +231,107 @@ fn an_outage_lasts_from_the_loss_to_the_first_media() {
     );
     assert_eq!(recovery.on_media(start + 6 * S), None);
 }
+
+mod description {
+    use super::*;
+    use crate::mux::proto::wire::sdp::parse_presentation;
+
+    fn presentation(range: &str) -> Presentation {
+        let sdp = format!("v=0\r\n{range}m=video 0 RTP/AVP 96\r\n");
+        parse_presentation(sdp.into(), "rtsp://camera/1".parse().unwrap()).unwrap()
+    }
+
+    #[test]
+    fn a_bye_is_a_loss_where_the_description_announces_no_end() {
+        for live in [
+            "",
+            "a=range:npt=now-\r\n",
+            "a=range:npt=0-\r\n",
+            "a=range:clock=20260101T000000Z-\r\n",
+        ] {
+            let live = presentation(live);
+            assert_eq!(OnBye::of(&live, true), OnBye::Loss, "{live:?}");
+            let without_recovery = OnBye::of(&live, false);
+            assert_eq!(without_recovery, OnBye::End, "{live:?}");
+        }
+        for recorded in [
+            "a=range:npt=0-7.741\r\n",
+            "a=range:clock=20260101T000000Z-20260101T010000Z\r\n",
+        ] {
+            let recorded = presentation(recorded);
+            assert_eq!(OnBye::of(&recorded, true), OnBye::End, "{recorded:?}");
+        }
+    }
+
+    fn kinds(media: &[(usize, &str)]) -> StreamKinds {
+        let stream = |&(index, media): &(usize, &str)| MediaStream {
+            index,
+            media: media.to_owned(),
+            protocol: "RTP/AVP".to_owned(),
+            payload_types: vec![96],
+            control: "rtsp://camera/track".parse().unwrap(),
+            encodings: Vec::new(),
+        };
+        StreamKinds::of(&media.iter().map(stream).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn streams_fit_if_there_are_as_many_and_each_is_of_its_medium() {
+        let before = kinds(&[(0, "video"), (1, "audio")]);
+        let table: [(&[(usize, &str)], bool); 5] = [
+            (&[(0, "video"), (1, "audio")], true),
+            (&[(0, "video")], false),
+            (&[(0, "video"), (2, "audio")], false),
+            (&[(0, "audio"), (1, "video")], false),
+            (&[(0, "video"), (1, "audio"), (2, "application")], false),
+        ];
+        for (now, fits) in table {
+            assert_eq!(before.check(&kinds(now)).is_ok(), fits, "{now:?}");
+        }
+        let changed = before.check(&kinds(&[(0, "video")])).unwrap_err();
+        let text = changed.to_string();
+        assert!(text.ends_with(": video instead of video, audio"), "{text}");
+    }
+}
+
+mod watchdog {
+    use super::*;
+
+    #[test]
+    fn f28_silence_is_found_when_the_timeout_is_over() {
+        let start = Instant::now();
+        let mut watchdog = Watchdog::new(20 * S, vec![0], start);
+        watchdog.on_packet(0, start + S);
+        assert_eq!(watchdog.deadline(), Some(start + 21 * S));
+        assert_eq!(watchdog.silence(start + 20 * S), None);
+        assert_eq!(watchdog.silence(start + 21 * S), Some(20 * S));
+    }
+
+    #[test]
+    fn only_the_streams_that_are_watched_count() {
+        let start = Instant::now();
+        let mut watchdog = Watchdog::new(20 * S, vec![0], start);
+        watchdog.on_packet(1, start + S);
+        assert_eq!(watchdog.deadline(), Some(start + 20 * S));
+    }
+
+    #[test]
+    fn it_is_off_by_0_and_without_a_stream_to_watch() {
+        let start = Instant::now();
+        for watchdog in [
+            Watchdog::new(Duration::ZERO, vec![0], start),
+            Watchdog::new(20 * S, Vec::new(), start),
+        ] {
+            assert_eq!(watchdog.deadline(), None);
+            assert_eq!(watchdog.silence(start + 3600 * S), None);
+        }
+    }
+
+    #[test]
+    fn a_pause_is_no_silence() {
+        let start = Instant::now();
+        let mut watchdog = Watchdog::new(20 * S, vec![0], start);
+        watchdog.restart(start + 60 * S);
+        assert_eq!(watchdog.silence(start + 79 * S), None);
+    }
+}
