@@ -9,7 +9,7 @@
 //! |---|---|---|
 //! | the dial; a connection whose sessions had played | the server's | one for all; when it is connected the others follow |
 //! | a session, while no other one of the server has media | the server's | one for all; when it gets past that step the others follow |
-//! | a session, while others play | that camera's | it alone, within half of the [`budget`] |
+//! | a session, while others play | that camera's | it alone, within half of the [budget](RedialBudget) |
 //!
 //! Sessions that a user starts wait for nothing, and neither do those that come back after a success:
 //! media for [`LASTS`], some times in a row ([`FREE_RETURNS`]). The first end of a session that a
@@ -21,20 +21,17 @@
 //! is reported when a session asks for its turn again ([`on_failed`](Redial::on_failed)).
 
 mod breaker;
-mod budget;
 mod order;
-mod schedule;
 
 use std::{
     collections::{BTreeMap, HashMap},
     time::{Duration, Instant},
 };
 
-pub use self::schedule::{RetryBounds, RetrySchedule, Setback};
+pub use self::breaker::{RetryBounds, RetrySchedule, Setback};
 use self::{
     breaker::{Breaker, Passage, RedialStep},
-    budget::RedialBudget,
-    order::ReconnectOrder,
+    order::{ReconnectOrder, RedialBudget},
 };
 use crate::mux::ids::{ConnectionId, PresentationUri};
 
@@ -85,7 +82,7 @@ pub(crate) enum Admission {
 
 /// How far a session has got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Progress {
+enum AttemptStep {
     Begun,
     /// Since when.
     SetUp(Instant),
@@ -102,7 +99,7 @@ enum Progress {
 struct OngoingAttempt {
     uri: PresentationUri,
     began: Instant,
-    progress: Progress,
+    step: AttemptStep,
     /// The try that it makes for all.
     probe: Option<u64>,
 }
@@ -317,7 +314,7 @@ impl Redial {
         let attempt = OngoingAttempt {
             uri: uri.clone(),
             began: now,
-            progress: Progress::Begun,
+            step: AttemptStep::Begun,
             probe,
         };
         self.attempts.insert(id, attempt);
@@ -350,7 +347,7 @@ impl Redial {
     /// It is set up.
     pub(crate) fn on_set_up(&mut self, now: Instant, id: AttemptId) {
         if let Some(attempt) = self.attempts.get_mut(&id) {
-            attempt.progress = Progress::SetUp(now);
+            attempt.step = AttemptStep::SetUp(now);
             self.order.on_set_up();
             self.breaker.on_progress(now, RedialStep::SetUp);
         }
@@ -359,21 +356,21 @@ impl Redial {
     /// PLAY is sent.
     pub(crate) fn on_play(&mut self, id: AttemptId) {
         if let Some(attempt) = self.attempts.get_mut(&id) {
-            attempt.progress = Progress::Asked;
+            attempt.step = AttemptStep::Asked;
         }
     }
 
     /// PLAY was answered.
     pub(crate) fn on_playing(&mut self, id: AttemptId) {
         if let Some(attempt) = self.attempts.get_mut(&id) {
-            attempt.progress = Progress::Playing;
+            attempt.step = AttemptStep::Playing;
         }
     }
 
     /// Its first media came.
     pub(crate) fn on_media(&mut self, now: Instant, id: AttemptId) {
         if let Some(attempt) = self.attempts.get_mut(&id) {
-            attempt.progress = Progress::Media(now);
+            attempt.step = AttemptStep::Media(now);
         }
     }
 
@@ -390,21 +387,18 @@ impl Redial {
             return;
         };
         let until = last_media.unwrap_or(now);
-        let (needs, lasted) = match attempt.progress {
-            Progress::Begun => (RedialStep::SetUp, None),
-            Progress::SetUp(since) => {
+        let lasted = match attempt.step {
+            AttemptStep::Begun | AttemptStep::Asked => None,
+            AttemptStep::SetUp(since) => {
                 let waited = now.saturating_duration_since(since);
-                (
-                    RedialStep::Media,
-                    Some(waited).filter(|waited| *waited >= LASTS),
-                )
+                (waited >= LASTS).then_some(waited)
             }
-            Progress::Asked => (RedialStep::Media, None),
-            Progress::Playing => (RedialStep::Media, Some(Duration::ZERO)),
-            Progress::Media(since) => (
-                RedialStep::Media,
-                Some(until.saturating_duration_since(since)),
-            ),
+            AttemptStep::Playing => Some(Duration::ZERO),
+            AttemptStep::Media(since) => Some(until.saturating_duration_since(since)),
+        };
+        let needs = match attempt.step {
+            AttemptStep::Begun => RedialStep::SetUp,
+            _ => RedialStep::Media,
         };
         let ended = Ended {
             began: attempt.began,
@@ -474,11 +468,13 @@ impl Redial {
 
     /// Whether some session of the server plays, or could, so that the server is there.
     fn has_success(&self, now: Instant) -> bool {
-        let successes = self
-            .attempts
+        self.successes().any(|at| at <= now)
+    }
+
+    fn successes(&self) -> impl Iterator<Item = Instant> {
+        self.attempts
             .values()
-            .filter_map(OngoingAttempt::success_at);
-        successes.min().is_some_and(|at| at <= now)
+            .filter_map(OngoingAttempt::success_at)
     }
 }
 
@@ -551,11 +547,7 @@ impl Redial {
             Passage::Free => Admission::Go(None),
             Passage::NotBefore(due) => Admission::NotBefore(due),
             Passage::Behind(until) => {
-                let successes = self
-                    .attempts
-                    .values()
-                    .filter_map(OngoingAttempt::success_at);
-                Admission::NotBefore(successes.fold(until, Instant::min))
+                Admission::NotBefore(self.successes().fold(until, Instant::min))
             }
         }
     }
@@ -613,10 +605,10 @@ impl Redial {
 impl OngoingAttempt {
     /// When it is a success, as things stand.
     fn success_at(&self) -> Option<Instant> {
-        match self.progress {
-            Progress::Begun | Progress::Asked | Progress::Playing => None,
+        match self.step {
+            AttemptStep::Begun | AttemptStep::Asked | AttemptStep::Playing => None,
             // Its user has it wait, which it may do for long.
-            Progress::SetUp(since) | Progress::Media(since) => Some(since + LASTS),
+            AttemptStep::SetUp(since) | AttemptStep::Media(since) => Some(since + LASTS),
         }
     }
 }

@@ -1,10 +1,7 @@
 //! When the breaker lets sessions through, in computed time.
 
 use super::{
-    super::{
-        budget::{RedialBudget, TRIES_WITHIN},
-        schedule::SECOND,
-    },
+    super::order::{RedialBudget, TRIES_WITHIN},
     *,
 };
 
@@ -282,4 +279,51 @@ fn f44_a_session_that_fails_after_its_own_dial_is_no_old_news() {
         ask(&mut breaker, over, BOUNDS),
         Passage::NotBefore(over + SECOND)
     );
+}
+
+mod schedule {
+    use super::*;
+
+    /// The waits of a server that refuses for so long.
+    fn waits(setback: Setback, away: Duration, chance: f64) -> Vec<Duration> {
+        let mut schedule = RetrySchedule::default();
+        let start = Instant::now();
+        let mut now = start;
+        let mut waits = Vec::new();
+        while now < start + away {
+            let wait = schedule.next(now, setback, chance);
+            waits.push(wait);
+            now += wait.max(MS);
+        }
+        waits
+    }
+
+    #[test]
+    fn a_refusal_is_tried_at_once_after_a_second_and_every_two() {
+        let waits = waits(Setback::Refused, 10 * S, 0.5);
+        assert_eq!(waits[..4], [250 * MS, S, 2200 * MS, 2200 * MS]);
+    }
+
+    #[test]
+    fn waits_grow_with_the_outage_up_to_half_a_minute() {
+        for chance in [0.0, 0.5, 1.0] {
+            let waits = waits(Setback::Refused, 3600 * S, chance);
+            assert!(waits.iter().all(|wait| *wait <= 30 * S));
+            assert!(waits.contains(&LONG.mul_f64(1.0 + SPREAD * chance)));
+            assert_eq!(waits.last(), Some(&(30 * S)));
+            assert!(waits[2..].is_sorted());
+        }
+    }
+
+    #[test]
+    fn a_server_that_does_not_answer_is_asked_less_often() {
+        assert_eq!(
+            waits(Setback::Absent, 20 * S, 0.0)[..3],
+            [Duration::ZERO, 2 * S, 2 * S]
+        );
+        assert_eq!(
+            waits(Setback::Absent, 20 * S, 1.0)[..3],
+            [500 * MS, 5 * S, 5 * S]
+        );
+    }
 }
