@@ -14,9 +14,7 @@
 //! * A connection is retired at its idle timeout only while it has no reference, and at most once.
 
 mod describe_only;
-mod entry;
 mod request;
-mod spread;
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -27,8 +25,10 @@ use crate::mux::ids::ConnectionId;
 
 pub(crate) use self::{
     describe_only::{Rejoin, RejoinInput, Unanswered, rejoin},
-    entry::{ConnectionPhase, Purpose, TableEntry},
-    request::{DescribeMode, Placement, PlacementRequest, SharedWith, SharingTerms, terms},
+    request::{
+        ConnectionPhase, DescribeMode, Placement, PlacementRequest, Purpose, SharedWith,
+        SharingTerms, TableEntry, terms,
+    },
 };
 
 /// Sessions one connection can carry at most: channels are one octet and come in pairs.

@@ -2,8 +2,7 @@
 
 use std::fmt;
 
-use super::fingerprint::KnownServer;
-use crate::mux::proto::SharingViolation;
+use crate::mux::proto::{ServerText, SharingViolation, wire::header::is_in_order};
 
 /// What was seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,6 +117,146 @@ impl fmt::Display for Evidence {
     }
 }
 
+// How a server identifies itself, and what that tells about sharing.
+
+/// Servers whose name says that they carry one session per connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum KnownServer {
+    /// gortsplib, and with it MediaMTX: `Server: gortsplib`.
+    Gortsplib,
+    /// `Server: ZLMediaKit...`.
+    ZlMediaKit,
+    /// `Server: VLC/3.0.24`.
+    Vlc,
+    /// go2rtc, in Frigate: no Server header, `s=go2rtc`.
+    Go2Rtc,
+}
+
+impl KnownServer {
+    const ALL: [Self; 4] = [Self::Gortsplib, Self::ZlMediaKit, Self::Vlc, Self::Go2Rtc];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Gortsplib => "gortsplib",
+            Self::ZlMediaKit => "ZLMediaKit",
+            Self::Vlc => "VLC",
+            Self::Go2Rtc => "go2rtc",
+        }
+    }
+
+    pub(crate) fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|words| words.name() == name)
+    }
+}
+
+/// What an answer to DESCRIBE says about the server that gave it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct ServerIdentity<'a> {
+    /// The `Server` header.
+    pub(crate) server: Option<&'a str>,
+    /// `a=tool`.
+    pub(crate) tool: Option<&'a str>,
+    /// `s=`.
+    pub(crate) session_name: Option<&'a str>,
+}
+
+impl ServerIdentity<'_> {
+    /// A server that says by its name that it cannot share.
+    pub(crate) fn words_for_no(&self) -> Option<KnownServer> {
+        let server = self.server.unwrap_or_default();
+        if server.starts_with("gortsplib") {
+            Some(KnownServer::Gortsplib)
+        } else if server.starts_with("ZLMediaKit") {
+            Some(KnownServer::ZlMediaKit)
+        } else if server.starts_with("VLC/") {
+            Some(KnownServer::Vlc)
+        } else if self.session_name.is_some_and(is_go2rtc) {
+            Some(KnownServer::Go2Rtc)
+        } else {
+            None
+        }
+    }
+
+    /// Whether a second session was measured never to harm the first one, whatever comes of it, and
+    /// whatever is sent while a DESCRIBE is unanswered: gst-rtsp-server. Not live555, which handles
+    /// what comes meanwhile inside the DESCRIBE.
+    pub(crate) fn is_safe_in_band(&self) -> bool {
+        self.server.is_some_and(is_in_order)
+    }
+
+    /// The strongest thing it says about itself.
+    pub(crate) fn fingerprint(&self) -> Option<Fingerprint> {
+        // It is kept and compared, and goes where texts are shown.
+        let some = |text: Option<&str>| {
+            let text = text.filter(|text| !text.is_empty());
+            text.map(|text| ServerText::new(text).into())
+        };
+        some(self.server)
+            .map(Fingerprint::Server)
+            .or_else(|| some(self.tool).map(Fingerprint::Tool))
+            .or_else(|| some(self.session_name).map(Fingerprint::SessionName))
+    }
+}
+
+fn is_go2rtc(session_name: &str) -> bool {
+    session_name == "go2rtc" || session_name.starts_with("go2rtc/")
+}
+
+/// The server that a verdict is about: another server behind the same address is judged anew.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Fingerprint {
+    Server(String),
+    Tool(String),
+    /// The name of one presentation; recorders name every camera differently.
+    SessionName(String),
+}
+
+impl Fingerprint {
+    /// Whether `other` is certainly another server, or another version of it. Cameras of one
+    /// recorder differ in their session names, and some answers lack what others have: neither is
+    /// a change, except that go2rtc names all its presentations alike.
+    pub(crate) fn is_contradicted_by(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Server(a), Self::Server(b)) | (Self::Tool(a), Self::Tool(b)) => a != b,
+            // go2rtc has no Server header, and its name in all that it describes.
+            (Self::SessionName(name), Self::Server(_))
+            | (Self::Server(_), Self::SessionName(name)) => is_go2rtc(name),
+            (Self::SessionName(a), Self::SessionName(b)) => is_go2rtc(a) != is_go2rtc(b),
+            _ => false,
+        }
+    }
+
+    /// Whether the server names itself in a header. One that does so does so in every answer to
+    /// DESCRIBE.
+    pub(crate) fn has_server_header(&self) -> bool {
+        matches!(self, Self::Server(_))
+    }
+
+    /// Whether it names a server that works on the requests of a connection strictly in order.
+    pub(crate) fn is_in_order(&self) -> bool {
+        matches!(self, Self::Server(server) if is_in_order(server))
+    }
+
+    /// As it is remembered: a kind and a text.
+    pub(crate) fn parts(&self) -> (&'static str, &str) {
+        match self {
+            Self::Server(text) => ("server", text),
+            Self::Tool(text) => ("tool", text),
+            Self::SessionName(text) => ("name", text),
+        }
+    }
+
+    pub(crate) fn from_parts(kind: &str, text: &str) -> Option<Self> {
+        let text = text.to_owned();
+        match kind {
+            "server" => Some(Self::Server(text)),
+            "tool" => Some(Self::Tool(text)),
+            "name" => Some(Self::SessionName(text)),
+            _ => None,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -149,5 +288,69 @@ mod tests {
         ] {
             assert_eq!(Evidence::from_code(broken), None, "{broken}");
         }
+    }
+}
+
+#[cfg(test)]
+mod fingerprint_tests {
+    use super::*;
+
+    fn server(name: &str) -> ServerIdentity<'_> {
+        ServerIdentity {
+            server: Some(name),
+            ..ServerIdentity::default()
+        }
+    }
+
+    fn tool(tool: &str) -> ServerIdentity<'_> {
+        ServerIdentity {
+            tool: Some(tool),
+            ..ServerIdentity::default()
+        }
+    }
+
+    #[test]
+    fn words_that_say_no_without_a_trial() {
+        assert_eq!(
+            server("gortsplib").words_for_no(),
+            Some(KnownServer::Gortsplib)
+        );
+        let zlm = server("ZLMediaKit(git hash:abc)");
+        assert_eq!(zlm.words_for_no(), Some(KnownServer::ZlMediaKit));
+        assert_eq!(server("VLC/3.0.24").words_for_no(), Some(KnownServer::Vlc));
+        let go2rtc = ServerIdentity {
+            session_name: Some("go2rtc"),
+            ..ServerIdentity::default()
+        };
+        assert_eq!(go2rtc.words_for_no(), Some(KnownServer::Go2Rtc));
+        for other in ["VLC", "Hikvision", "my gortsplib", ""] {
+            assert_eq!(server(other).words_for_no(), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn families_that_stand_a_trial_while_something_plays() {
+        assert!(server("GStreamer RTSP server").is_safe_in_band());
+        // They handle what comes while they work on a DESCRIBE inside it.
+        for version in ["v2014.07.04", "v2017.06.04", "v2026.08.07"] {
+            let text = format!("LIVE555 Streaming Media {version}");
+            assert!(!tool(&text).is_safe_in_band(), "{version}");
+        }
+        assert!(!tool("libavformat v2020.01.01").is_safe_in_band());
+        assert!(!ServerIdentity::default().is_safe_in_band());
+    }
+
+    #[test]
+    fn another_camera_of_a_recorder_is_no_other_server() {
+        let name = |text: &str| Fingerprint::SessionName(text.to_owned());
+        assert!(!name("ch1").is_contradicted_by(&name("ch2")));
+        assert!(name("go2rtc").is_contradicted_by(&name("ch2")));
+        assert!(name("go2rtc/1.9.14").is_contradicted_by(&name("ch2")));
+        assert!(!name("go2rtc/1.9.14").is_contradicted_by(&name("go2rtc/1.9.15")));
+        let first = Fingerprint::Server("a/1".to_owned());
+        assert!(first.is_contradicted_by(&Fingerprint::Server("a/2".to_owned())));
+        assert!(!first.is_contradicted_by(&name("ch1")));
+        assert!(first.is_contradicted_by(&name("go2rtc/1.9.14")));
+        assert!(name("go2rtc/1.9.14").is_contradicted_by(&first));
     }
 }

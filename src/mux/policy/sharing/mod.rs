@@ -10,19 +10,15 @@
 mod capacity;
 pub(crate) mod descriptions;
 pub(crate) mod evidence;
-pub(crate) mod fingerprint;
 pub(crate) mod persist;
 pub(crate) mod play_gate;
 
 use std::time::{Duration, Instant};
 
+pub(crate) use self::evidence::{Evidence, Fingerprint, ServerIdentity};
 use self::{
     capacity::ServerCapacity,
     descriptions::{DescriptionCheck, NextCheck},
-};
-pub(crate) use self::{
-    evidence::Evidence,
-    fingerprint::{Fingerprint, ServerIdentity},
 };
 use super::join_history::{Blame, JoinHistory, Joins};
 use crate::mux::{

@@ -173,7 +173,7 @@ fn words_say_no_without_a_trial_and_another_server_is_judged_anew() {
     let now = Instant::now();
     let mut sharing = Sharing::default();
     sharing.on_introduced(now, named("gortsplib"));
-    let no = Evidence::KnownServer(fingerprint::KnownServer::Gortsplib);
+    let no = Evidence::KnownServer(evidence::KnownServer::Gortsplib);
     assert_eq!(sharing.objection(now), Some(no));
     sharing.on_introduced(now, named("gortsplib"));
     assert_eq!(sharing.objection(now), Some(no));
