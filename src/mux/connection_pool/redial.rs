@@ -70,7 +70,7 @@ impl Redials {
             });
         }
         self.0.entry(server.clone()).or_insert_with(|| RedialQueue {
-            redial: Redial::new(now),
+            redial: Redial::default(),
             failures: 0,
             failure: None,
             changed: watch::Sender::new(()),

@@ -65,11 +65,17 @@ enum BreakerPhase {
     Down(Outage),
 }
 
+impl Default for BreakerPhase {
+    fn default() -> Self {
+        Self::Up(None)
+    }
+}
+
 /// One server: how often it failed in a row, and which session tries next.
 ///
 /// Sessions report the end of a connection one by one; each connection counts once, and a loss that
 /// is reported late, when a younger connection was made, does not count.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Breaker {
     phase: BreakerPhase,
     schedule: RetrySchedule,
@@ -81,16 +87,6 @@ pub(super) struct Breaker {
 }
 
 impl Breaker {
-    pub(super) fn new() -> Self {
-        Self {
-            phase: BreakerPhase::Up(None),
-            schedule: RetrySchedule::default(),
-            judged: None,
-            last_probe: 0,
-            openings: 0,
-        }
-    }
-
     /// A connection could not be made. False if that was reported before.
     pub(super) fn on_dial_failed(
         &mut self,

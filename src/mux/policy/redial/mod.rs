@@ -204,7 +204,7 @@ struct WaitingSession {
 }
 
 /// One server.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Redial {
     breaker: Breaker,
     order: ReconnectOrder,
@@ -214,23 +214,10 @@ pub(crate) struct Redial {
     waiters: BTreeMap<TurnId, WaitingSession>,
     last_number: u64,
     /// When cameras were last forgotten.
-    swept: Instant,
+    swept: Option<Instant>,
 }
 
 impl Redial {
-    pub(crate) fn new(now: Instant) -> Self {
-        Self {
-            swept: now,
-            breaker: Breaker::new(),
-            order: ReconnectOrder::default(),
-            budget: RedialBudget::default(),
-            cameras: HashMap::new(),
-            attempts: BTreeMap::new(),
-            waiters: BTreeMap::new(),
-            last_number: 0,
-        }
-    }
-
     /// Whether forgetting it changes nothing.
     pub(crate) fn is_forgettable(&self, now: Instant) -> bool {
         self.attempts.is_empty()
@@ -246,8 +233,9 @@ impl Redial {
     }
 
     fn forget_old_cameras(&mut self, now: Instant) {
-        if now.saturating_duration_since(self.swept) >= FORGOTTEN / 10 {
-            self.swept = now;
+        let swept = *self.swept.get_or_insert(now);
+        if now.saturating_duration_since(swept) >= FORGOTTEN / 10 {
+            self.swept = Some(now);
             self.cameras.retain(|_, camera| !is_old(camera, now));
         }
     }

@@ -50,7 +50,7 @@ impl World {
         Self {
             now,
             start: now,
-            redial: Redial::new(now),
+            redial: Redial::default(),
             users: (0..users).map(|_| User::Idle(None)).collect(),
             connections: 0,
             tries: Vec::new(),
@@ -289,7 +289,7 @@ fn f45_sessions_come_back_at_once_after_each_of_several_restarts() {
 
 #[test]
 fn f44_a_camera_whose_tries_cost_more_makes_fewer_of_them() {
-    let mut redial = Redial::new(Instant::now());
+    let mut redial = Redial::default();
     let mut now = Instant::now();
     let (start, mut cost) = (now, 0);
     let mut ending = Some(Ending::Failed);
@@ -320,7 +320,7 @@ fn f44_a_camera_whose_tries_cost_more_makes_fewer_of_them() {
 
 #[test]
 fn f44_a_session_that_is_paused_before_it_plays_is_a_success_too() {
-    let (mut redial, now) = (Redial::new(Instant::now()), Instant::now());
+    let (mut redial, now) = (Redial::default(), Instant::now());
     let id = redial.begin(now, &uri(1));
     redial.on_set_up(now, id);
     let lost = now + 60 * S;
@@ -337,7 +337,7 @@ fn f44_a_session_that_is_paused_before_it_plays_is_a_success_too() {
 
 #[test]
 fn what_is_over_is_forgotten() {
-    let (mut redial, now) = (Redial::new(Instant::now()), Instant::now());
+    let (mut redial, now) = (Redial::default(), Instant::now());
     let id = redial.begin(now, &uri(1));
     assert!(!redial.is_forgettable(now + 3_600 * S), "on its way");
     redial.on_over(now, id, None, 0.0);

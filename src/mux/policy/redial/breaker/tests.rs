@@ -23,7 +23,7 @@ fn ask(breaker: &mut Breaker, now: Instant, bounds: RetryBounds) -> Passage {
 
 /// Dials whenever it may; the times of the tries.
 fn dials(bounds: RetryBounds, over: Duration, chance: f64) -> Vec<Instant> {
-    let mut breaker = Breaker::new();
+    let mut breaker = Breaker::default();
     let start = Instant::now();
     let (mut now, mut connection) = (start, 1);
     breaker.on_dial_failed(now, id(connection), chance);
@@ -81,7 +81,7 @@ fn f06_a_server_that_is_back_is_tried_within_three_seconds() {
 
 #[test]
 fn f03_one_dials_for_all_and_then_all_may() {
-    let mut breaker = Breaker::new();
+    let mut breaker = Breaker::default();
     let now = Instant::now();
     for _ in 0..16 {
         breaker.on_lost(now, id(1), 0.5);
@@ -102,7 +102,7 @@ fn f03_one_dials_for_all_and_then_all_may() {
 
 #[test]
 fn a_probe_that_goes_away_is_followed_by_the_next() {
-    let mut breaker = Breaker::new();
+    let mut breaker = Breaker::default();
     let now = Instant::now();
     breaker.on_dial_failed(now, id(1), 0.0);
     assert_eq!(ask(&mut breaker, now, BOUNDS), Passage::Probe(1));
@@ -117,7 +117,7 @@ fn a_probe_that_goes_away_is_followed_by_the_next() {
 
 #[test]
 fn a_probe_that_finds_a_connection_that_survived_lets_all_others_go() {
-    let mut breaker = Breaker::new();
+    let mut breaker = Breaker::default();
     let now = Instant::now();
     breaker.on_lost(now, id(2), 0.0);
     breaker.on_reached(now, id(1));
@@ -128,7 +128,7 @@ fn a_probe_that_finds_a_connection_that_survived_lets_all_others_go() {
 
 #[test]
 fn a_late_report_of_an_old_loss_closes_nothing() {
-    let mut breaker = Breaker::new();
+    let mut breaker = Breaker::default();
     let now = Instant::now();
     breaker.on_lost(now, id(1), 0.0);
     breaker.on_reached(now, id(2));
@@ -141,7 +141,7 @@ fn a_late_report_of_an_old_loss_closes_nothing() {
 #[test]
 fn half_a_minute_on_a_connection_makes_the_next_loss_the_first() {
     for (lived, wait) in [(29 * S, SECOND), (30 * S, Duration::ZERO)] {
-        let mut breaker = Breaker::new();
+        let mut breaker = Breaker::default();
         let now = Instant::now();
         breaker.on_lost(now, id(1), 0.0);
         breaker.on_reached(now, id(2));
@@ -157,7 +157,7 @@ fn half_a_minute_on_a_connection_makes_the_next_loss_the_first() {
 
 #[test]
 fn a_slow_failure_means_that_no_server_is_there() {
-    let mut breaker = Breaker::new();
+    let mut breaker = Breaker::default();
     let now = Instant::now();
     breaker.on_dial_failed(now, id(1), 0.0);
     assert_eq!(ask(&mut breaker, now, BOUNDS), Passage::Probe(1));
@@ -171,7 +171,7 @@ fn a_slow_failure_means_that_no_server_is_there() {
 
 #[test]
 fn a_session_s_own_bounds_hold_for_it_alone() {
-    let mut breaker = Breaker::new();
+    let mut breaker = Breaker::default();
     let now = Instant::now();
     breaker.on_dial_failed(now, id(1), 1.0);
     let patient = RetryBounds {
@@ -187,7 +187,7 @@ fn a_session_s_own_bounds_hold_for_it_alone() {
 
 #[test]
 fn what_is_over_is_forgotten() {
-    let mut breaker = Breaker::new();
+    let mut breaker = Breaker::default();
     let now = Instant::now();
     assert!(breaker.is_forgettable(now));
     breaker.on_lost(now, id(1), 0.0);
@@ -199,7 +199,7 @@ fn what_is_over_is_forgotten() {
 
 #[test]
 fn f44_a_server_that_drops_each_session_opens_only_when_media_has_lasted() {
-    let mut breaker = Breaker::new();
+    let mut breaker = Breaker::default();
     let now = Instant::now();
     breaker.on_session_failed(now, (now - S, now), Some(id(1)), RedialStep::Media, 0.0);
     assert_eq!(ask(&mut breaker, now, BOUNDS), Passage::Probe(1));
@@ -226,7 +226,7 @@ fn f44_a_server_that_drops_each_session_opens_only_when_media_has_lasted() {
 
 #[test]
 fn f44_sessions_that_failed_together_are_one_failure() {
-    let mut breaker = Breaker::new();
+    let mut breaker = Breaker::default();
     let now = Instant::now();
     for _ in 0..16 {
         breaker.on_session_failed(now, (now - S, now), None, RedialStep::SetUp, 0.5);
@@ -242,7 +242,7 @@ fn f44_sessions_that_failed_together_are_one_failure() {
 
 #[test]
 fn f45_what_a_newcomer_says_of_a_lost_connection_gives_way_to_those_that_played_there() {
-    let mut breaker = Breaker::new();
+    let mut breaker = Breaker::default();
     let now = Instant::now();
     breaker.on_session_failed(now, (now - S, now), Some(id(1)), RedialStep::Media, 0.0);
     breaker.on_lost(now, id(1), 0.0);
@@ -252,7 +252,7 @@ fn f45_what_a_newcomer_says_of_a_lost_connection_gives_way_to_those_that_played_
 
 #[test]
 fn a_session_that_gets_no_media_does_not_hold_the_others_up_for_ever() {
-    let mut breaker = Breaker::new();
+    let mut breaker = Breaker::default();
     let now = Instant::now();
     breaker.on_session_failed(now, (now, now), None, RedialStep::Media, 0.0);
     assert_eq!(ask(&mut breaker, now, BOUNDS), Passage::Probe(1));
@@ -267,7 +267,7 @@ fn a_session_that_gets_no_media_does_not_hold_the_others_up_for_ever() {
 
 #[test]
 fn f44_a_session_that_fails_after_its_own_dial_is_no_old_news() {
-    let mut breaker = Breaker::new();
+    let mut breaker = Breaker::default();
     let now = Instant::now();
     breaker.on_lost(now, id(1), 0.0);
     assert_eq!(ask(&mut breaker, now, BOUNDS), Passage::Probe(1));
