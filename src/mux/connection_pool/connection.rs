@@ -19,7 +19,7 @@ use crate::mux::{
     driver::{DriverEvent, DriverEvents, DriverHandle, DriverParts, TlsClient},
     ids::ConnectionId,
     policy::{congestion::CongestionWatch, join_history::Joins, odd_session::LossRecord},
-    proto::{ConnectionConfig, Realms, SessionKey},
+    proto::{ConnectionConfig, Realms},
     server_key::ServerId,
     tls::TlsOptions,
 };
@@ -30,8 +30,6 @@ const DEFAULT_USER_AGENT: &str = concat!("rtspmux/", env!("CARGO_PKG_VERSION"));
 /// then the pool forgets all clients: it loses their tickets, and with them a signature at each server.
 const MOST_TLS_CLIENTS: usize = 64;
 
-pub(super) type FramingLosses = LossRecord<SessionKey>;
-
 /// What the pool keeps of a connection, beside what the table counts.
 #[derive(Debug)]
 pub(super) struct ConnectionRecord {
@@ -41,7 +39,7 @@ pub(super) struct ConnectionRecord {
     pub(super) congestion: CongestionWatch,
     /// Set while the connection is congested.
     pub(super) rebalance: Option<Rebalance>,
-    pub(super) losses: FramingLosses,
+    pub(super) losses: LossRecord,
     pub(super) account: Option<AccountId>,
     /// The connection appears in the statistics.
     pub(super) is_listed: bool,
@@ -89,7 +87,7 @@ impl ConnectionMaker<'_> {
             joins: Joins::default(),
             congestion: CongestionWatch::default(),
             rebalance: None,
-            losses: FramingLosses::default(),
+            losses: LossRecord::default(),
             account,
             is_listed: pooling.enable_connection_pooling,
             is_of_always: pooling.multiplex == Multiplex::Always,

@@ -18,10 +18,7 @@ use crate::mux::{
     event::{ConnectionLimit, MuxEvent},
     health::HealthSample,
     ids::ConnectionId,
-    policy::{
-        odd_session::{LossAction, Sides},
-        sharing::SharingMode,
-    },
+    policy::{odd_session::LossAction, sharing::SharingMode},
     proto::{FramingLoss, SessionKey},
 };
 
@@ -158,11 +155,7 @@ impl LockedPool<'_> {
         let Some(record) = self.table.record_mut(id) else {
             return;
         };
-        let sides = Sides {
-            after: loss.after,
-            before: loss.before,
-        };
-        match record.losses.on_loss(now, sides, sessions) {
+        match record.losses.on_loss(now, loss, sessions) {
             LossAction::None => match loss.after {
                 Some(session) => tracing::debug!("{id}/{session}: bytes that belong to nothing"),
                 None => tracing::debug!("{id}/-: bytes that belong to nothing"),

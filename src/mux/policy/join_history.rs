@@ -16,6 +16,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use super::sharing::Evidence;
 use crate::mux::ids::{ConnectionId, PresentationUri};
 
 /// How long after a request of ours a death may follow from it.
@@ -121,17 +122,6 @@ impl Joins {
     }
 }
 
-/// The conclusion for the server.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Blame {
-    /// Nothing: it may be coincidence.
-    Nothing,
-    /// The server cannot share.
-    Server,
-    /// The server itself dies when sessions join.
-    Crashes,
-}
-
 /// The death of a connection, as long as it is not known what else died.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Death {
@@ -179,14 +169,14 @@ impl JoinHistory {
         &mut self,
         now: Instant,
         connection: Option<ConnectionId>,
-    ) -> Blame {
+    ) -> Option<Evidence> {
         let (Some(first), Some(last)) = (self.unexplained.first(), self.unexplained.last()) else {
-            return Blame::Nothing;
+            return None;
         };
         let is_old = connection.is_some_and(|id| id <= last.newest);
         if is_old && now.saturating_duration_since(last.at) < SURVIVES {
             // This connection may be dead as well.
-            return Blame::Nothing;
+            return None;
         }
         let died_together = self.unexplained.len() > 1
             && last.at.saturating_duration_since(first.at) < TOGETHER
@@ -201,64 +191,61 @@ impl JoinHistory {
             // Sessions that are alone die as well.
             self.held.clear();
             self.crashes.clear();
-            return Blame::Nothing;
+            return None;
         }
         if connection.is_none() || died_together {
             return self.on_crash(now, !causes.is_empty());
         }
-        let blames: Vec<Blame> = causes
-            .into_iter()
-            .map(|join| self.hold(now, join))
-            .collect();
-        match blames.contains(&Blame::Server) {
-            true => Blame::Server,
-            false => Blame::Nothing,
-        }
+        // All of them are held against it, whatever the first one shows.
+        let verdicts = causes.into_iter().map(|join| self.hold(now, join));
+        verdicts.fold(None, Option::or)
     }
 
     /// One of so many sessions is lost, and the connection lives on.
-    pub(crate) fn on_session_lost(&mut self, now: Instant, sessions: u32, joins: &Joins) -> Blame {
+    pub(crate) fn on_session_lost(
+        &mut self,
+        now: Instant,
+        sessions: u32,
+        joins: &Joins,
+    ) -> Option<Evidence> {
         if sessions < 2 {
             self.held.clear();
-            return Blame::Nothing;
+            return None;
         }
-        match &joins.last {
-            Some(join) if now.saturating_duration_since(join.at) < SHOWS_WITHIN => {
-                self.hold(now, join)
-            }
-            _ => Blame::Nothing,
-        }
+        let join = joins.last.as_ref()?;
+        let is_recent = now.saturating_duration_since(join.at) < SHOWS_WITHIN;
+        is_recent.then(|| self.hold(now, join)).flatten()
     }
 
-    fn on_crash(&mut self, now: Instant, follows_from_us: bool) -> Blame {
+    fn on_crash(&mut self, now: Instant, follows_from_us: bool) -> Option<Evidence> {
         self.crashes
             .retain(|at| now.saturating_duration_since(*at) < WINDOW);
         if follows_from_us {
             self.crashes.push_back(now);
         }
         if self.crashes.len() < MANY {
-            return Blame::Nothing;
+            return None;
         }
         self.crashes.clear();
-        Blame::Crashes
+        Some(Evidence::Crashes)
     }
 
     /// All that breaks after one join counts once.
-    fn hold(&mut self, now: Instant, join: &Join) -> Blame {
+    fn hold(&mut self, now: Instant, join: &Join) -> Option<Evidence> {
         self.held
             .retain(|(at, _)| now.saturating_duration_since(*at) < WINDOW);
         if self.held.iter().any(|(_, held)| held == join) {
-            return Blame::Nothing;
+            return None;
         }
         self.held.push_back((now, join.clone()));
         if self.held.len() >= MANY {
             self.held.clear();
-            return Blame::Server;
+            return Some(Evidence::BrokeOff);
         }
         if self.held_against(&join.uri) >= TWICE {
             self.isolate(now, &join.uri);
         }
-        Blame::Nothing
+        None
     }
 
     fn held_against(&self, uri: &PresentationUri) -> usize {
@@ -353,7 +340,7 @@ mod tests {
         }
 
         /// The next dial comes to this.
-        fn dial(&mut self, is_there: bool) -> Blame {
+        fn dial(&mut self, is_there: bool) -> Option<Evidence> {
             self.newest += 1;
             self.now += S / 10;
             let connection = is_there.then_some(ConnectionId(self.newest));
@@ -368,10 +355,10 @@ mod tests {
             // Back three seconds later; all have joined, and play for some seconds.
             history.die(4, 16, restart, 4 * S);
             for _ in 0..3 {
-                assert_eq!(history.dial(false), Blame::Nothing);
+                assert_eq!(history.dial(false), None);
                 history.now += S;
             }
-            assert_eq!(history.dial(true), Blame::Nothing);
+            assert_eq!(history.dial(true), None);
         }
         assert!(!history.history.is_isolated(history.now, &uri(1)));
         assert_eq!(history.history.held.len(), 0);
@@ -383,12 +370,12 @@ mod tests {
         let mut history = History::new();
         for restart in 0..2 {
             history.die(4, 16, restart, S);
-            assert_eq!(history.dial(true), Blame::Nothing);
+            assert_eq!(history.dial(true), None);
         }
         assert_eq!(history.history.held.len(), 0);
         // Three times within two seconds is no chance.
         history.die(4, 16, 7, S);
-        assert_eq!(history.dial(true), Blame::Crashes);
+        assert_eq!(history.dial(true), Some(Evidence::Crashes));
     }
 
     #[test]
@@ -396,10 +383,10 @@ mod tests {
         let mut history = History::new();
         for _ in 0..2 {
             history.die(1, 2, 1, S);
-            assert_eq!(history.dial(false), Blame::Nothing);
+            assert_eq!(history.dial(false), None);
         }
         history.die(1, 2, 2, S);
-        assert_eq!(history.dial(false), Blame::Crashes);
+        assert_eq!(history.dial(false), Some(Evidence::Crashes));
         assert!(history.history.is_forgettable(history.now + WINDOW));
     }
 
@@ -408,12 +395,12 @@ mod tests {
         let mut history = History::new();
         for _ in 0..2 {
             history.die(1, 2, 1, S);
-            assert_eq!(history.dial(false), Blame::Nothing);
+            assert_eq!(history.dial(false), None);
         }
         history.die(1, 1, 1, S);
-        assert_eq!(history.dial(false), Blame::Nothing);
+        assert_eq!(history.dial(false), None);
         history.die(1, 2, 1, S);
-        assert_eq!(history.dial(false), Blame::Nothing, "counted anew");
+        assert_eq!(history.dial(false), None, "counted anew");
     }
 
     #[test]
@@ -421,17 +408,17 @@ mod tests {
         let mut history = History::new();
         for number in 1..=2 {
             history.die(1, 2, number, S);
-            assert_eq!(history.dial(true), Blame::Nothing);
+            assert_eq!(history.dial(true), None);
         }
         history.die(1, 2, 3, S);
-        assert_eq!(history.dial(true), Blame::Server);
+        assert_eq!(history.dial(true), Some(Evidence::BrokeOff));
     }
 
     #[test]
     fn the_second_death_after_the_same_session_joined_is_its_fault() {
         let mut history = History::new();
         history.die(1, 16, 7, S);
-        assert_eq!(history.dial(true), Blame::Nothing);
+        assert_eq!(history.dial(true), None);
         assert!(!history.history.is_isolated(history.now, &uri(7)));
         history.die(1, 16, 7, S);
         // Before it is known whether the server is there.
@@ -441,7 +428,7 @@ mod tests {
             history: history.history.clone(),
             ..history
         };
-        assert_eq!(history.dial(true), Blame::Nothing);
+        assert_eq!(history.dial(true), None);
         assert!(history.history.is_isolated(history.now, &uri(7)));
         restarted.dial(false);
         assert!(!restarted.history.is_isolated(restarted.now, &uri(7)));
@@ -452,7 +439,7 @@ mod tests {
         let mut history = History::new();
         for number in 0..5 {
             history.die(1, 16, number, 3 * S);
-            assert_eq!(history.dial(true), Blame::Nothing);
+            assert_eq!(history.dial(true), None);
         }
         assert_eq!(history.history.held.len(), 0);
         let mut joins = joined(history.now, 1);
@@ -474,10 +461,10 @@ mod tests {
             let survivor = Some(ConnectionId(2));
             let at_once = history.now + SURVIVES / 2;
             let blame = history.history.on_connection(at_once, survivor);
-            assert_eq!(blame, Blame::Nothing, "it may be dead, too");
+            assert_eq!(blame, None, "it may be dead, too");
             history.now += SURVIVES;
             let blame = history.history.on_connection(history.now, survivor);
-            assert_eq!(blame == Blame::Server, number == 3, "{number}");
+            assert_eq!(blame == Some(Evidence::BrokeOff), number == 3, "{number}");
         }
     }
 
@@ -488,13 +475,13 @@ mod tests {
         let joins = joined(now, 1);
         for _ in 0..16 {
             let blame = history.on_session_lost(now + 30 * S, 16, &joins);
-            assert_eq!(blame, Blame::Nothing);
+            assert_eq!(blame, None);
         }
         let late = history.on_session_lost(now + 61 * S, 16, &joined(now, 2));
-        assert_eq!((late, history.held.len()), (Blame::Nothing, 1));
+        assert_eq!((late, history.held.len()), (None, 1));
         history.on_session_lost(now, 2, &joined(now, 2));
         let third = history.on_session_lost(now, 2, &joined(now, 3));
-        assert_eq!(third, Blame::Server);
+        assert_eq!(third, Some(Evidence::BrokeOff));
     }
 
     #[test]

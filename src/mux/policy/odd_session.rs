@@ -17,6 +17,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use crate::mux::proto::{FramingLoss, SessionKey};
+
 /// How many of the latest losses count.
 const LOOKED_AT: usize = 4;
 /// How many of these have to follow frames of one session.
@@ -29,74 +31,48 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// A move has helped if losses come at least so many times more rarely.
 const HELPED: u32 = 2;
 
-/// The sessions whose frames are on both sides of a loss. None: a message, or a frame of no session.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Sides<S> {
-    pub(crate) after: Option<S>,
-    pub(crate) before: Option<S>,
-}
-
 /// What a loss of framing leads to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum LossAction<S> {
+pub(crate) enum LossAction {
     /// Nothing: the connection has found the next frame.
     None,
     /// This session is to go to another connection.
-    Move(S),
+    Move(SessionKey),
     /// No session is moved any more: the connection itself loses framing.
     BlameConnection,
 }
 
 /// How far the search for the odd session is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Search<S> {
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Search {
+    #[default]
     Watching,
     /// This session was told to move. Losses came so far apart.
     Moving {
-        session: S,
+        session: SessionKey,
         since: Instant,
         apart: Duration,
     },
     /// It has moved.
-    Moved {
-        at: Instant,
-        apart: Duration,
-    },
+    Moved { at: Instant, apart: Duration },
     /// The connection is to blame.
-    Over {
-        until: Instant,
-    },
+    Over { until: Instant },
 }
 
-/// The losses of framing of one connection. `S` names its sessions.
-#[derive(Clone, Debug)]
-pub(crate) struct LossRecord<S> {
+/// The losses of framing of one connection.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct LossRecord {
     /// The latest ones.
-    losses: VecDeque<(Instant, Sides<S>)>,
+    losses: VecDeque<(Instant, FramingLoss)>,
     moves: VecDeque<Instant>,
-    search: Search<S>,
+    search: Search,
 }
 
-impl<S> Default for LossRecord<S> {
-    fn default() -> Self {
-        Self {
-            losses: VecDeque::new(),
-            moves: VecDeque::new(),
-            search: Search::Watching,
-        }
-    }
-}
-
-impl<S: Copy + Eq> LossRecord<S> {
+impl LossRecord {
     /// Framing was lost between such frames, on a connection with so many sessions.
-    pub(crate) fn on_loss(
-        &mut self,
-        now: Instant,
-        sides: Sides<S>,
-        sessions: u32,
-    ) -> LossAction<S> {
+    pub(crate) fn on_loss(&mut self, now: Instant, loss: FramingLoss, sessions: u32) -> LossAction {
         self.expire(now);
-        let is_moving = |session| [sides.after, sides.before].contains(&Some(session));
+        let is_moving = |session| [loss.after, loss.before].contains(&Some(session));
         match self.search {
             Search::Over { .. } => return LossAction::None,
             // A loss while the session moves says nothing new.
@@ -106,7 +82,7 @@ impl<S: Copy + Eq> LossRecord<S> {
         if self.losses.len() == LOOKED_AT {
             self.losses.pop_front();
         }
-        self.losses.push_back((now, sides));
+        self.losses.push_back((now, loss));
         // A session that is alone has no neighbours to protect.
         if sessions < 2 || matches!(self.search, Search::Moving { .. }) {
             return LossAction::None;
@@ -126,7 +102,7 @@ impl<S: Copy + Eq> LossRecord<S> {
     }
 
     /// The session has another connection now.
-    pub(crate) fn on_moved(&mut self, now: Instant, session: S) {
+    pub(crate) fn on_moved(&mut self, now: Instant, session: SessionKey) {
         if let Search::Moving {
             session: odd,
             apart,
@@ -140,7 +116,7 @@ impl<S: Copy + Eq> LossRecord<S> {
     }
 
     /// The session stays where it is.
-    pub(crate) fn on_move_failed(&mut self, session: S) {
+    pub(crate) fn on_move_failed(&mut self, session: SessionKey) {
         if matches!(self.search, Search::Moving { session: odd, .. } if odd == session) {
             self.losses.clear();
             self.search = Search::Watching;
@@ -165,9 +141,9 @@ impl<S: Copy + Eq> LossRecord<S> {
     }
 
     /// The session whose frames are on one side of most of the latest losses.
-    fn odd_one(&self) -> Option<S> {
-        let after = self.most_frequent(|sides| sides.after);
-        let before = self.most_frequent(|sides| sides.before);
+    fn odd_one(&self) -> Option<SessionKey> {
+        let after = self.most_frequent(|loss| loss.after);
+        let before = self.most_frequent(|loss| loss.before);
         match (after, before) {
             (Some((_, LOOKED_AT)), _) => after,
             (_, Some((_, LOOKED_AT))) => before,
@@ -177,14 +153,17 @@ impl<S: Copy + Eq> LossRecord<S> {
     }
 
     /// The session that is most often on that side, and how often.
-    fn most_frequent(&self, side: fn(&Sides<S>) -> Option<S>) -> Option<(S, usize)> {
-        let sessions = || self.losses.iter().filter_map(|(_, sides)| side(sides));
+    fn most_frequent(
+        &self,
+        side: fn(&FramingLoss) -> Option<SessionKey>,
+    ) -> Option<(SessionKey, usize)> {
+        let sessions = || self.losses.iter().filter_map(|(_, loss)| side(loss));
         let count = |session| sessions().filter(|other| *other == session).count();
         let counted = sessions().map(|session| (session, count(session)));
         counted.max_by_key(|(_, losses)| *losses)
     }
 
-    fn begin_move(&mut self, now: Instant, session: S) -> LossAction<S> {
+    fn begin_move(&mut self, now: Instant, session: SessionKey) -> LossAction {
         if self.moves.len() >= MOST_MOVES {
             return self.blame_connection(now);
         }
@@ -199,7 +178,7 @@ impl<S: Copy + Eq> LossRecord<S> {
         LossAction::Move(session)
     }
 
-    fn blame_connection(&mut self, now: Instant) -> LossAction<S> {
+    fn blame_connection(&mut self, now: Instant) -> LossAction {
         self.losses.clear();
         self.search = Search::Over {
             until: now + WINDOW,
@@ -213,11 +192,15 @@ mod tests {
     use super::*;
 
     const SECOND: Duration = Duration::from_secs(1);
-    const NONE: LossAction<u32> = LossAction::None;
+    const NONE: LossAction = LossAction::None;
+
+    fn key(session: u32) -> SessionKey {
+        SessionKey(session)
+    }
 
     /// A record and the time.
     struct Connection {
-        record: LossRecord<u32>,
+        record: LossRecord,
         now: Instant,
         sessions: u32,
     }
@@ -232,11 +215,11 @@ mod tests {
         }
 
         /// Losses two seconds apart, each after a frame of that session; 0: of none.
-        fn losses(&mut self, after: &[u32]) -> Vec<LossAction<u32>> {
+        fn losses(&mut self, after: &[u32]) -> Vec<LossAction> {
             self.losses_apart(2 * SECOND, after)
         }
 
-        fn losses_apart(&mut self, apart: Duration, after: &[u32]) -> Vec<LossAction<u32>> {
+        fn losses_apart(&mut self, apart: Duration, after: &[u32]) -> Vec<LossAction> {
             let one = |session: &u32| {
                 self.now += apart;
                 self.loss((*session, 0))
@@ -245,18 +228,18 @@ mod tests {
         }
 
         /// A loss between frames of these two.
-        fn loss(&mut self, (after, before): (u32, u32)) -> LossAction<u32> {
-            let some = |session| Some(session).filter(|session| *session > 0);
-            let sides = Sides {
+        fn loss(&mut self, (after, before): (u32, u32)) -> LossAction {
+            let some = |session| (session > 0).then(|| key(session));
+            let loss = FramingLoss {
                 after: some(after),
                 before: some(before),
             };
-            self.record.on_loss(self.now, sides, self.sessions)
+            self.record.on_loss(self.now, loss, self.sessions)
         }
 
         fn moved(&mut self, session: u32) {
             self.sessions -= 1;
-            self.record.on_moved(self.now, session);
+            self.record.on_moved(self.now, key(session));
         }
     }
 
@@ -276,7 +259,7 @@ mod tests {
         for (losses, moved) in table {
             let mut connection = Connection::with(16);
             let last = connection.losses(losses).pop();
-            let expected = moved.map_or(NONE, LossAction::Move);
+            let expected = moved.map_or(NONE, |session| LossAction::Move(key(session)));
             assert_eq!(last, Some(expected), "{losses:?}");
         }
     }
@@ -306,7 +289,7 @@ mod tests {
                 connection.loss(*loss)
             };
             let last = losses.iter().map(one).collect::<Vec<_>>().pop();
-            let expected = moved.map_or(NONE, LossAction::Move);
+            let expected = moved.map_or(NONE, |session| LossAction::Move(key(session)));
             assert_eq!(last, Some(expected), "{losses:?}");
         }
     }
@@ -342,7 +325,7 @@ mod tests {
         connection.losses(&[7, 7, 7]);
         connection.moved(7);
         let second = connection.losses_apart(12 * SECOND, &[3, 3, 3, 3]);
-        assert_eq!(second, [NONE, NONE, NONE, LossAction::Move(3)]);
+        assert_eq!(second, [NONE, NONE, NONE, LossAction::Move(key(3))]);
         connection.moved(3);
         let third = connection.losses_apart(40 * SECOND, &[5, 5, 5, 5]);
         assert_eq!(third, [NONE, NONE, NONE, LossAction::BlameConnection]);
@@ -351,15 +334,15 @@ mod tests {
     #[test]
     fn f42_a_move_that_fails_counts_and_is_tried_once_more() {
         let mut connection = Connection::with(16);
-        assert_eq!(connection.losses(&[7, 7, 7])[2], LossAction::Move(7));
-        connection.record.on_move_failed(7);
-        assert_eq!(connection.losses(&[7, 7, 7])[2], LossAction::Move(7));
-        connection.record.on_move_failed(7);
+        assert_eq!(connection.losses(&[7, 7, 7])[2], LossAction::Move(key(7)));
+        connection.record.on_move_failed(key(7));
+        assert_eq!(connection.losses(&[7, 7, 7])[2], LossAction::Move(key(7)));
+        connection.record.on_move_failed(key(7));
         let third = connection.losses(&[7, 7, 7])[2];
         assert_eq!(third, LossAction::BlameConnection);
         // Ten minutes later.
         assert_eq!(connection.losses_apart(301 * SECOND, &[7, 7]), [NONE, NONE]);
-        assert_eq!(connection.losses(&[7, 7]), [NONE, LossAction::Move(7)]);
+        assert_eq!(connection.losses(&[7, 7]), [NONE, LossAction::Move(key(7))]);
     }
 
     #[test]
@@ -367,7 +350,7 @@ mod tests {
         let mut connection = Connection::with(16);
         connection.losses(&[7, 7, 7]);
         connection.now += PATIENCE;
-        assert_eq!(connection.losses(&[7])[0], LossAction::Move(7));
+        assert_eq!(connection.losses(&[7])[0], LossAction::Move(key(7)));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use super::wire::uri::redacted;
 
 /// Names a session on one connection; never reused on that connection.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct SessionKey(pub(super) u32);
+pub struct SessionKey(pub(crate) u32);
 
 impl SessionKey {
     /// Counts from 0 in the order of opening.

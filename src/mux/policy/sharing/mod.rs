@@ -20,7 +20,7 @@ use self::{
     capacity::ServerCapacity,
     descriptions::{DescriptionCheck, NextCheck},
 };
-use super::join_history::{Blame, JoinHistory, Joins};
+use super::join_history::{JoinHistory, Joins};
 use crate::mux::{
     event::SharingVerdict,
     ids::{ConnectionId, PresentationUri},
@@ -415,21 +415,15 @@ impl Sharing {
 
     /// One of so many sessions of a connection was lost, and the connection lives on.
     pub(crate) fn on_session_lost(&mut self, now: Instant, sessions: u32, joins: &Joins) {
-        let blame = self.joins.on_session_lost(now, sessions, joins);
-        self.blame(now, &blame);
+        if let Some(evidence) = self.joins.on_session_lost(now, sessions, joins) {
+            self.deny(now, evidence);
+        }
     }
 
     /// A session got this connection, or none could be made.
     pub(crate) fn on_connection(&mut self, now: Instant, connection: Option<ConnectionId>) {
-        let blame = self.joins.on_connection(now, connection);
-        self.blame(now, &blame);
-    }
-
-    fn blame(&mut self, now: Instant, blame: &Blame) {
-        match blame {
-            Blame::Nothing => {}
-            Blame::Server => self.deny(now, Evidence::BrokeOff),
-            Blame::Crashes => self.deny(now, Evidence::Crashes),
+        if let Some(evidence) = self.joins.on_connection(now, connection) {
+            self.deny(now, evidence);
         }
     }
 
