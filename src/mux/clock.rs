@@ -1,4 +1,4 @@
-//! Time, timers and random numbers, for all modules of `mux` that are not pure.
+//! Time, timers, threads and random numbers, for all modules of `mux` that are not pure.
 //!
 //! Only this file and the [driver](super::driver), which has the timers of its connection, read a
 //! clock, set a timer or start a thread; `clippy.toml` bans that elsewhere. Pure code gets the time
@@ -11,16 +11,24 @@ use std::{
     hash::BuildHasher,
     io,
     pin::Pin,
+    sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
 use tokio::{
-    runtime::Handle,
+    runtime::{Builder, Handle, Runtime},
     sync::watch,
     time::{Timeout, sleep_until},
 };
 
-use super::ids::Moment;
+use super::{
+    error::{Error, ErrorKind, Initiator, Scope},
+    ids::Moment,
+};
+
+/// The runtime shared by all [`Mux`](super::Mux) that were built without one; made when the first
+/// of them connects.
+static SHARED: Mutex<Option<Runtime>> = Mutex::new(None);
 
 /// The present time. Follows tokio's clock, which tests can stop.
 pub(crate) fn now() -> Instant {
@@ -91,4 +99,28 @@ pub(crate) fn random_seed() -> u128 {
 /// A random number from 0 to 1.
 pub(crate) fn chance() -> f64 {
     f64::from(random_seed() as u32) / f64::from(u32::MAX)
+}
+
+/// The runtime of drivers whose user has none.
+pub(crate) fn shared_runtime() -> Result<Handle, Error> {
+    let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(runtime) = &*shared {
+        return Ok(runtime.handle().clone());
+    }
+    // One thread is enough for all connections: it only moves bytes.
+    let runtime = Builder::new_multi_thread()
+        .worker_threads(1)
+        .thread_name("rtspmux-io")
+        .enable_all()
+        .build();
+    let runtime = runtime.map_err(|error| {
+        let explanation = format!("cannot start the runtime: {error}");
+        Error::new(
+            ErrorKind::Runtime,
+            Scope::Connection,
+            Initiator::Library,
+            explanation,
+        )
+    })?;
+    Ok(shared.insert(runtime).handle().clone())
 }

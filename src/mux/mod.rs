@@ -26,7 +26,7 @@
 //! delivery          the bounded queue between a connection and one consumer
 //! proto             pure: one RTSP connection as a state machine
 //! config tls server_key error event stats          what users see and set
-//! ids clock release health runtime network         the ground floor, which all may use
+//! ids clock release network                        the ground floor, which all may use
 //! ```
 //!
 //! # Life of a connection
@@ -89,7 +89,6 @@ pub mod delivery;
 mod driver;
 mod error;
 mod event;
-mod health;
 mod ids;
 // Public for `tests/sim` only.
 #[doc(hidden)]
@@ -97,7 +96,6 @@ pub mod network;
 mod policy;
 pub mod proto;
 mod release;
-mod runtime;
 pub mod server_key;
 mod session;
 mod stats;

@@ -9,7 +9,6 @@ use std::{
 use super::{
     CheckoutRequest, ConnectionPool,
     accounts::{AccountId, AccountView, Accounts},
-    rebalance::Rebalance,
     server::Server,
     trials::Trial,
 };
@@ -18,7 +17,11 @@ use crate::mux::{
     config::Multiplex,
     driver::{DriverEvent, DriverEvents, DriverHandle, DriverParts, TlsClient},
     ids::ConnectionId,
-    policy::{congestion::CongestionWatch, join_history::Joins, odd_session::LossRecord},
+    policy::{
+        congestion::{CongestionWatch, Rebalance},
+        join_history::Joins,
+        odd_session::LossRecord,
+    },
     proto::{ConnectionConfig, Realms},
     server_key::ServerId,
     tls::TlsOptions,

@@ -13,6 +13,7 @@ use crate::mux::{
         sharing::Sharing,
     },
     proto::{CloseReason, CredentialReport},
+    server_key::ServerId,
 };
 
 /// How long a server keeps sessions whose connection ended without TEARDOWN: the session timeout of
@@ -91,6 +92,18 @@ impl LockedPool<'_> {
         let (server, joins) = (entry.server.clone(), entry.record.joins.clone());
         let sessions = joins.sessions(entry.set_up);
         self.learn(&server, now, |sharing| lesson(sharing, sessions, &joins));
+    }
+
+    /// A session got this connection, or none could be made: that explains why connections died
+    /// before.
+    pub(super) fn on_connection(&mut self, server: &ServerId, connection: Option<ConnectionId>) {
+        let known = self.servers.get(server);
+        if known.is_some_and(|known| known.sharing.has_unexplained_deaths()) {
+            let now = clock::now();
+            self.learn(server, now, |sharing| {
+                sharing.on_connection(now, connection)
+            });
+        }
     }
 
     /// Whether a report is to be made once more in a moment.

@@ -30,7 +30,6 @@ mod redial;
 mod server;
 mod state;
 mod state_file;
-mod stats;
 mod trials;
 
 use std::{
@@ -66,7 +65,6 @@ use super::{
     ids::ConnectionId,
     network::Network,
     policy::placement::WaiterId,
-    runtime::RuntimeChoice,
 };
 
 /// Events that are kept for a receiver that is slow to take them.
@@ -82,7 +80,8 @@ pub struct ConnectionPool(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     state: Mutex<PoolState>,
-    runtime: RuntimeChoice,
+    /// The user's runtime, or the shared one from its first use on.
+    runtime: OnceLock<Handle>,
     limits: Limits,
     timeouts: Timeouts,
     /// Used in place of the system's network.
@@ -108,7 +107,7 @@ impl ConnectionPool {
     ) -> Self {
         let pool = Self(Arc::new(Shared {
             state: Mutex::new(PoolState::new(network.is_some())),
-            runtime: RuntimeChoice::new(runtime),
+            runtime: runtime.map_or_else(OnceLock::new, OnceLock::from),
             limits,
             timeouts,
             network,
@@ -215,7 +214,11 @@ impl ConnectionPool {
     }
 
     pub(crate) fn runtime(&self) -> Result<&Handle, Error> {
-        self.0.runtime.handle()
+        if let Some(runtime) = self.0.runtime.get() {
+            return Ok(runtime);
+        }
+        let shared = clock::shared_runtime()?;
+        Ok(self.0.runtime.get_or_init(|| shared))
     }
 
     fn tell(&self, event: MuxEvent) {

@@ -16,58 +16,19 @@ use crate::mux::{
     clock,
     config::Multiplex,
     event::{ConnectionLimit, MuxEvent},
-    health::HealthSample,
     ids::ConnectionId,
-    policy::{odd_session::LossAction, sharing::SharingMode},
+    policy::{
+        congestion::{NextMove, Rebalance},
+        odd_session::LossAction,
+        sharing::SharingMode,
+    },
     proto::{FramingLoss, SessionKey},
+    stats::HealthSample,
 };
 
-/// How long a connection is congested before the first session is moved: it may be enough that new
-/// sessions go elsewhere.
-const FIRST_MOVE: Duration = Duration::from_secs(10);
-/// How long after a move the next one comes: two samples, and the time that setting up takes.
-const NEXT_MOVE: Duration = Duration::from_secs(5);
 /// How long nothing is moved at a server where moving did not help, and how often the pool reports a
 /// limit that prevents a move.
 const REST: Duration = Duration::from_secs(10 * 60);
-
-/// The moves from one congested connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Rebalance {
-    /// Sessions that may move.
-    left: u32,
-    next: Instant,
-}
-
-impl Rebalance {
-    fn new(now: Instant, sessions: u32) -> Self {
-        Self {
-            left: sessions / 2,
-            next: now + FIRST_MOVE,
-        }
-    }
-
-    /// Whether one more is to move now.
-    fn step(&mut self, now: Instant) -> NextMove {
-        if now < self.next {
-            return NextMove::Wait;
-        }
-        if self.left == 0 {
-            return NextMove::GiveUp;
-        }
-        self.left -= 1;
-        self.next = now + NEXT_MOVE;
-        NextMove::Move
-    }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum NextMove {
-    Wait,
-    Move,
-    /// Half of the sessions have gone, and the congestion remains.
-    GiveUp,
-}
 
 impl ConnectionPool {
     /// Whether an odd session may be given a connection of its own. Only `multiplex=always` has a limit
@@ -202,24 +163,5 @@ impl LockedPool<'_> {
             reason,
         };
         self.deferred.events.push(MuxEvent::Limit(limit));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn half_of_the_sessions_move_one_by_one_and_then_it_is_given_up() {
-        let start = Instant::now();
-        let mut rebalance = Rebalance::new(start, 5);
-        assert_eq!(rebalance.step(start), NextMove::Wait);
-        let mut at = start + FIRST_MOVE;
-        for _ in 0..2 {
-            assert_eq!(rebalance.step(at), NextMove::Move);
-            assert_eq!(rebalance.step(at), NextMove::Wait);
-            at += NEXT_MOVE;
-        }
-        assert_eq!(rebalance.step(at), NextMove::GiveUp);
     }
 }

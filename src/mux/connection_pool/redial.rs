@@ -5,12 +5,12 @@ use std::{collections::HashMap, time::Instant};
 
 use tokio::sync::watch;
 
-use super::{ConnectionPool, state::LockedPool};
+use super::ConnectionPool;
 use crate::mux::{
     clock,
     driver::DriverHandle,
     error::{Error, ErrorKind},
-    ids::{ConnectionId, PresentationUri},
+    ids::PresentationUri,
     policy::redial::{Admission, AttemptId, Ending, Redial, RetryBounds, TurnId},
     server_key::{ConnectionKey, ServerId},
 };
@@ -176,20 +176,6 @@ impl ConnectionPool {
             server: server.clone(),
             id: queue.redial.enter(uri, after.is_none()),
             failures,
-        }
-    }
-}
-
-impl LockedPool<'_> {
-    /// A session got this connection, or none could be made: that explains why connections died
-    /// before.
-    fn on_connection(&mut self, server: &ServerId, connection: Option<ConnectionId>) {
-        let known = self.servers.get(server);
-        if known.is_some_and(|known| known.sharing.has_unexplained_deaths()) {
-            let now = clock::now();
-            self.learn(server, now, |sharing| {
-                sharing.on_connection(now, connection)
-            });
         }
     }
 }

@@ -41,7 +41,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use super::socket::Transport;
 use crate::mux::{
     delivery::{Attention, HandedOver},
-    health::{BATCH_OVER_A_LONG_PATH, LONG_PATH},
+    stats::{BATCH_OVER_A_LONG_PATH, LONG_PATH},
 };
 
 /// The most that one read takes; also the most memory that one packet can pin.

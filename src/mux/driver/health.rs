@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 use super::{sessions::Sessions, socket::Transport};
 use crate::mux::{
     delivery::Budget,
-    health::HealthSample,
     proto::{
         Measures,
         wire::rtp::{RtpHeader, SequenceOrder, SequenceTracker},
     },
+    stats::HealthSample,
 };
 
 /// How often a connection is sampled.

@@ -23,7 +23,6 @@ use crate::mux::{
     delivery::{Budget, Producer},
     error::Error,
     event::Congestion,
-    health::{HealthSample, PathInfo},
     ids::ConnectionId,
     proto::{
         Backlog, CloseReason, CredentialReport, CredentialStatus, Failure, FailureKind,
@@ -33,6 +32,7 @@ use crate::mux::{
     release::ReleaseGuard,
     server_key::ServerId,
     stats::{ConnectionCounters, ConnectionHealth},
+    stats::{HealthSample, PathInfo},
 };
 
 /// RTCP packets that may wait for the driver; more are dropped, as a congested network would.

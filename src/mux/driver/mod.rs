@@ -66,9 +66,9 @@ pub(crate) use self::{
 use super::{
     clock,
     error::Error,
-    health::LONG_PATH,
     network::Network,
     proto::{Backlog, CloseReason, Connection, ConnectionConfig, ProbeOutcome},
+    stats::LONG_PATH,
 };
 
 /// Target of the wire log: every RTSP message without its secrets, at level TRACE.

@@ -8,10 +8,10 @@ use super::{buffers::Tally, health::LossCounter};
 use crate::mux::{
     delivery::{self, Producer},
     error::Error,
-    health::HealthSample,
     ids::ConnectionId,
     proto::{self, CloseReason, Failure, Reply, RequestId, SessionKey},
     release::ReleaseGuard,
+    stats::HealthSample,
 };
 
 type ReplySender = oneshot::Sender<Result<Reply, Failure>>;

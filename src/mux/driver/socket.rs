@@ -34,7 +34,7 @@ use tokio::{
 };
 
 use super::tls::TlsStream;
-use crate::mux::{health::PathInfo, network::Wire};
+use crate::mux::{network::Wire, stats::PathInfo};
 
 /// A socket, or its stand-in in simulations.
 #[derive(Debug)]

@@ -9,14 +9,20 @@
 //! Each connection gives a sample in a period. What lasts for three samples is a congestion, and it is
 //! over after as many good ones. Pure: time is passed in.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use crate::mux::{event::Congestion, health::HealthSample};
+use crate::mux::{event::Congestion, stats::HealthSample};
 
 /// Bad samples, less the good ones, that make a congestion.
 const ENOUGH: u32 = 3;
 /// Bad samples that count at most: so soon a congestion is over when nothing is wrong any more.
 const MOST: u32 = 6;
+
+/// How long a connection is congested before the first session is moved: it may be enough that new
+/// sessions go elsewhere.
+const FIRST_MOVE: Duration = Duration::from_secs(10);
+/// How long after a move the next one comes: two samples, and the time that setting up takes.
+const NEXT_MOVE: Duration = Duration::from_secs(5);
 
 /// A late answer takes so much longer than the quickest one, and so many times as long.
 const LATE: Duration = Duration::from_millis(500);
@@ -110,10 +116,48 @@ impl CongestionWatch {
     }
 }
 
+/// The moves from one congested connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Rebalance {
+    /// Sessions that may move.
+    left: u32,
+    next: Instant,
+}
+
+impl Rebalance {
+    pub(crate) fn new(now: Instant, sessions: u32) -> Self {
+        Self {
+            left: sessions / 2,
+            next: now + FIRST_MOVE,
+        }
+    }
+
+    /// Whether one more is to move now.
+    pub(crate) fn step(&mut self, now: Instant) -> NextMove {
+        if now < self.next {
+            return NextMove::Wait;
+        }
+        if self.left == 0 {
+            return NextMove::GiveUp;
+        }
+        self.left -= 1;
+        self.next = now + NEXT_MOVE;
+        NextMove::Move
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NextMove {
+    Wait,
+    Move,
+    /// Half of the sessions have gone, and the congestion remains.
+    GiveUp,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mux::health::OUT_OF_ORDER;
+    use crate::mux::stats::OUT_OF_ORDER;
 
     const MS: Duration = Duration::from_millis(1);
 
@@ -297,5 +341,19 @@ mod tests {
             Some(Congestion::LateAnswers)
         );
         assert_eq!(looks(&mut watch, fine(), 3), None);
+    }
+
+    #[test]
+    fn half_of_the_sessions_move_one_by_one_and_then_it_is_given_up() {
+        let start = Instant::now();
+        let mut rebalance = Rebalance::new(start, 5);
+        assert_eq!(rebalance.step(start), NextMove::Wait);
+        let mut at = start + FIRST_MOVE;
+        for _ in 0..2 {
+            assert_eq!(rebalance.step(at), NextMove::Move);
+            assert_eq!(rebalance.step(at), NextMove::Wait);
+            at += NEXT_MOVE;
+        }
+        assert_eq!(rebalance.step(at), NextMove::GiveUp);
     }
 }

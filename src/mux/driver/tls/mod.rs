@@ -24,7 +24,7 @@ use tokio::{sync::OnceCell, task::spawn_blocking, time::timeout};
 
 use self::verifier::{Breakdown, Verifier};
 use super::socket::Socket;
-use crate::mux::{error::Error, health::PathInfo, server_key::ServerId, tls::TlsOptions};
+use crate::mux::{error::Error, server_key::ServerId, stats::PathInfo, tls::TlsOptions};
 
 /// Bytes of ciphertext in one read. rustls alone would read 4 KiB at a time, which is four reads
 /// for a record.
