@@ -10,7 +10,7 @@ use crate::mux::{
     error::Error,
     ids::ConnectionId,
     policy::{
-        placement::{Purpose, RejoinInput},
+        placement::{ConnectionPurpose, RejoinInput},
         sharing::SharingMode,
     },
     server_key::{ConnectionKey, ServerId},
@@ -47,7 +47,7 @@ impl ConnectionPool {
     /// Whether the connection counts against the user's limit.
     pub(crate) fn is_counted(&self, id: ConnectionId) -> bool {
         let purpose = self.ask(id, |entry| entry.purpose);
-        purpose == Some(Purpose::Pooled)
+        purpose == Some(ConnectionPurpose::Pooled)
     }
 
     /// The facts that decide whether a session that was described goes to a connection that counts;

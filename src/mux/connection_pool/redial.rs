@@ -11,7 +11,7 @@ use crate::mux::{
     driver::DriverHandle,
     error::{Error, ErrorKind},
     ids::PresentationUri,
-    policy::redial::{Admission, AttemptId, Ending, Redial, RetryBounds, TurnId},
+    policy::redial::{AttemptId, Ending, Redial, RedialAdmission, RetryBounds, TurnId},
     server_key::{ConnectionKey, ServerId},
 };
 
@@ -79,7 +79,7 @@ impl Redials {
 }
 
 /// What a session that waits for its turn is to do.
-enum Place {
+enum QueuePlace {
     /// It may try.
     Turn(Option<u64>),
     /// The session that dialled for all has failed.
@@ -146,22 +146,27 @@ impl ConnectionPool {
         let waiting = self.enter(key.server(), uri, after);
         loop {
             let (until, mut changed) = match waiting.place(key, bounds) {
-                Place::Failed(error) => return Err(error),
-                Place::Turn(number) => {
+                QueuePlace::Failed(error) => return Err(error),
+                QueuePlace::Turn(number) => {
                     return Ok(RedialPermit {
                         pool: self.clone(),
                         server: key.server().clone(),
                         number,
                     });
                 }
-                Place::Waiting(until, changed) => (until, changed),
+                QueuePlace::Waiting(until, changed) => (until, changed),
             };
             let left = until.saturating_duration_since(clock::now());
             let _ = clock::within(self.runtime()?, left, changed.changed()).await;
         }
     }
 
-    fn enter(&self, server: &ServerId, uri: &PresentationUri, after: Option<&Error>) -> Waiting {
+    fn enter(
+        &self,
+        server: &ServerId,
+        uri: &PresentationUri,
+        after: Option<&Error>,
+    ) -> RedialWaiter {
         let now = clock::now();
         let mut state = self.lock();
         let queue = state.redials.queue(now, server);
@@ -171,7 +176,7 @@ impl ConnectionPool {
             queue.redial.on_failed(now, uri, ending, clock::chance());
             queue.changed.send_replace(());
         }
-        Waiting {
+        RedialWaiter {
             pool: self.clone(),
             server: server.clone(),
             id: queue.redial.enter(uri, after.is_none()),
@@ -192,7 +197,7 @@ fn ending(error: &Error) -> Ending {
 }
 
 /// A session's place among those that wait; given up by dropping it.
-struct Waiting {
+struct RedialWaiter {
     pool: ConnectionPool,
     server: ServerId,
     id: TurnId,
@@ -200,26 +205,28 @@ struct Waiting {
     failures: u64,
 }
 
-impl Waiting {
-    fn place(&self, key: &ConnectionKey, bounds: RetryBounds) -> Place {
+impl RedialWaiter {
+    fn place(&self, key: &ConnectionKey, bounds: RetryBounds) -> QueuePlace {
         let now = clock::now();
         let mut state = self.pool.lock();
         let Some(queue) = state.redials.0.get_mut(&self.server) else {
-            return Place::Turn(None);
+            return QueuePlace::Turn(None);
         };
         let is_news = queue.failures > self.failures;
         let news = queue.failure.as_ref().filter(|_| is_news);
         if let Some(failure) = news.filter(|failure| failure.concerns(key)) {
-            return Place::Failed(failure.error.clone());
+            return QueuePlace::Failed(failure.error.clone());
         }
         match queue.redial.admit(now, self.id, bounds) {
-            Admission::Go(number) => Place::Turn(number),
-            Admission::NotBefore(until) => Place::Waiting(until, queue.changed.subscribe()),
+            RedialAdmission::Go(number) => QueuePlace::Turn(number),
+            RedialAdmission::NotBefore(until) => {
+                QueuePlace::Waiting(until, queue.changed.subscribe())
+            }
         }
     }
 }
 
-impl Drop for Waiting {
+impl Drop for RedialWaiter {
     fn drop(&mut self) {
         let mut state = self.pool.lock();
         let redials = &mut state.redials;

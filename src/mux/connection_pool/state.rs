@@ -27,7 +27,7 @@ use crate::mux::{
     policy::{
         join_history::Joins,
         placement::{
-            Checkin, ConnectionPhase, Placement, PlacementRequest, Purpose, Served, Table,
+            Checkin, ConnectionPurpose, EntryPhase, Placement, PlacementRequest, Served, Table,
             TableEntry, WaiterId,
         },
         sharing::{Evidence, Sharing, SharingMode, play_gate::SHORTEST_PATIENCE},
@@ -498,12 +498,12 @@ fn connection_stats(entry: &ConnectionEntry) -> ConnectionStats {
     ConnectionStats {
         id: driver.id.0,
         state: match entry.phase {
-            ConnectionPhase::Connecting => ConnectionState::Connecting,
-            ConnectionPhase::Open => ConnectionState::Open,
-            ConnectionPhase::Closing => ConnectionState::Closing,
+            EntryPhase::Connecting => ConnectionState::Connecting,
+            EntryPhase::Open => ConnectionState::Open,
+            EntryPhase::Closing => ConnectionState::Closing,
         },
-        is_dedicated: entry.purpose == Purpose::Dedicated,
-        is_aside: entry.purpose == Purpose::DescribeOnly,
+        is_dedicated: entry.purpose == ConnectionPurpose::Dedicated,
+        is_aside: entry.purpose == ConnectionPurpose::DescribeOnly,
         references: counters.references.get(),
         sessions: counters.sessions.get(),
         bytes_received: counters.bytes_received.get(),

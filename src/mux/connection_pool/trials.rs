@@ -17,7 +17,7 @@ use crate::mux::{
     ids::{ConnectionId, PresentationUri},
     policy::{
         join_history::Joins,
-        placement::{Purpose, SESSION_CEILING},
+        placement::{ConnectionPurpose, SESSION_CEILING},
         sharing::{
             Sharing, SharingMode,
             descriptions::{self, Doubt, NextCheck, Signature, doubt},
@@ -425,7 +425,7 @@ impl ConnectionPool {
         let ends_describing = !(sharing.is_in_order() && sharing.describes_in_band());
         let is_endangered = ends_describing && described_elsewhere();
         let is_asked_for = state.table.could_share_beside(id)
-            || entry.purpose != Purpose::Pooled
+            || entry.purpose != ConnectionPurpose::Pooled
             || sharing.wants_canary();
         let of_key = |(_, key): &&(IntentId, ConnectionKey)| *key == entry.key;
         let input = PlayGateInput {

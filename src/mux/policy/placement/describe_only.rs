@@ -19,7 +19,7 @@ use std::{
 };
 
 use super::{
-    Choice, ConnectionPhase, DescribeMode, PlacementRequest, Purpose, SharedWith, Table,
+    Choice, ConnectionPurpose, DescribeMode, EntryPhase, PlacementRequest, SharedWith, Table,
     TableEntry, least_referenced,
 };
 use crate::mux::{
@@ -29,14 +29,14 @@ use crate::mux::{
 
 impl<S: Clone + Eq + Hash, K: Clone + Eq, C, W> Table<S, K, C, W> {
     /// The connection that is made at the limit, where none of the existing ones will do.
-    pub(crate) fn overflow(&self, request: &PlacementRequest<S, K>) -> Option<Purpose> {
+    pub(crate) fn overflow(&self, request: &PlacementRequest<S, K>) -> Option<ConnectionPurpose> {
         if !request.overflows {
             None
         } else if !request.is_only_described() {
-            Some(Purpose::Dedicated)
+            Some(ConnectionPurpose::Dedicated)
         } else {
             self.has_place_once_described(request)
-                .then_some(Purpose::DescribeOnly)
+                .then_some(ConnectionPurpose::DescribeOnly)
         }
     }
 
@@ -65,7 +65,7 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq, C, W> Table<S, K, C, W> {
             return false;
         }
         self.candidates(
-            Purpose::Pooled,
+            ConnectionPurpose::Pooled,
             &request.described(),
             request.preferred_sessions,
         )
@@ -80,10 +80,11 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq, C, W> Table<S, K, C, W> {
         id: ConnectionId,
         request: &PlacementRequest<S, K>,
     ) -> Option<ConnectionId> {
-        let is_outside = |entry: &TableEntry<S, K, C>| entry.purpose == Purpose::DescribeOnly;
+        let is_outside =
+            |entry: &TableEntry<S, K, C>| entry.purpose == ConnectionPurpose::DescribeOnly;
         let place = if self.entry(id).is_some_and(is_outside) {
-            let candidates = self.candidates(Purpose::Pooled, request, request.ceiling);
-            let open = candidates.filter(|(_, entry)| entry.phase == ConnectionPhase::Open);
+            let candidates = self.candidates(ConnectionPurpose::Pooled, request, request.ceiling);
+            let open = candidates.filter(|(_, entry)| entry.phase == EntryPhase::Open);
             // The busy ones last, as in any placement, and behind a DESCRIBE no SETUP goes out.
             open.min_by_key(|(other, entry)| {
                 let is_full = entry.references >= request.preferred_sessions;
@@ -93,7 +94,11 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq, C, W> Table<S, K, C, W> {
             })
             .map(|(other, _)| other)
         } else {
-            let candidates = self.candidates(Purpose::Pooled, request, request.preferred_sessions);
+            let candidates = self.candidates(
+                ConnectionPurpose::Pooled,
+                request,
+                request.preferred_sessions,
+            );
             least_referenced(candidates.filter(|(other, entry)| {
                 *other != id
                     && entry.set_up > 0
@@ -112,16 +117,16 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq, C, W> Table<S, K, C, W> {
     /// A connection counts from now on, and all sessions with its key may use it.
     fn count(&mut self, id: ConnectionId) {
         if let Some(entry) = self.connections.get_mut(&id)
-            && entry.purpose == Purpose::DescribeOnly
+            && entry.purpose == ConnectionPurpose::DescribeOnly
         {
-            entry.purpose = Purpose::Pooled;
+            entry.purpose = ConnectionPurpose::Pooled;
         }
     }
 
     /// A connection takes no session any more that is only to be described there.
     pub(crate) fn on_probed(&mut self, id: ConnectionId) {
         if let Some(entry) = self.connections.get_mut(&id)
-            && entry.purpose == Purpose::DescribeOnly
+            && entry.purpose == ConnectionPurpose::DescribeOnly
         {
             entry.takes_sessions = false;
         }
@@ -262,13 +267,17 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq, C, W> Table<S, K, C, W> {
             let order = (0, rank, 0, ConnectionId(u64::MAX));
             (order, Choice::New(purpose))
         };
-        let pooled = existing(Purpose::Pooled, 0, request.preferred_sessions);
-        let new_pooled = self.has_room(request).then(|| new(Purpose::Pooled, 1));
+        let pooled = existing(ConnectionPurpose::Pooled, 0, request.preferred_sessions);
+        let new_pooled = self
+            .has_room(request)
+            .then(|| new(ConnectionPurpose::Pooled, 1));
         let may_leave = most > 0 && self.is_tried_without(request, here);
-        let describe_only = may_leave.then(|| existing(Purpose::DescribeOnly, 2, request.ceiling));
+        let describe_only =
+            may_leave.then(|| existing(ConnectionPurpose::DescribeOnly, 2, request.ceiling));
         let has_room_for_describe_only =
             may_leave && self.describe_only_connections(&request.server) < most;
-        let new_describe_only = has_room_for_describe_only.then(|| new(Purpose::DescribeOnly, 3));
+        let new_describe_only =
+            has_room_for_describe_only.then(|| new(ConnectionPurpose::DescribeOnly, 3));
         pooled
             .chain(new_pooled)
             .chain(describe_only.into_iter().flatten())
@@ -284,7 +293,7 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq, C, W> Table<S, K, C, W> {
         here: Option<ConnectionId>,
     ) -> bool {
         let described = request.described();
-        let mut pooled = self.candidates(Purpose::Pooled, &described, request.ceiling);
+        let mut pooled = self.candidates(ConnectionPurpose::Pooled, &described, request.ceiling);
         match request.shared_with {
             SharedWith::Any => pooled.next().is_some(),
             _ => self.is_being_tried(&request.server, &request.key, here),
@@ -293,7 +302,7 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq, C, W> Table<S, K, C, W> {
 
     fn describe_only_connections(&self, server: &S) -> u32 {
         let is_one = |entry: &&TableEntry<S, K, C>| {
-            entry.purpose == Purpose::DescribeOnly && entry.server == *server
+            entry.purpose == ConnectionPurpose::DescribeOnly && entry.server == *server
         };
         let count = self.connections.values().filter(is_one).count();
         u32::try_from(count).unwrap_or(u32::MAX)
@@ -302,7 +311,7 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq, C, W> Table<S, K, C, W> {
     /// Whether sessions only come to the connection to be described.
     pub(crate) fn is_describe_only(&self, id: ConnectionId) -> bool {
         self.entry(id)
-            .is_some_and(|entry| entry.purpose == Purpose::DescribeOnly)
+            .is_some_and(|entry| entry.purpose == ConnectionPurpose::DescribeOnly)
     }
 
     /// Whether a connection that counts, and that sessions with this key may use, has several
@@ -313,7 +322,7 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq, C, W> Table<S, K, C, W> {
             let leaving = u32::from(here == Some(*id));
             entry.counts_for(server)
                 && entry.key == *key
-                && entry.phase != ConnectionPhase::Closing
+                && entry.phase != EntryPhase::Closing
                 && entry.references >= 2 + leaving
                 && entry.coming_up() > leaving
         })
@@ -489,7 +498,10 @@ mod spread_tests {
             loads.sort_unstable();
             loads.into_iter().map(|(_, load)| load).collect()
         };
-        (loads(Purpose::Pooled), loads(Purpose::DescribeOnly))
+        (
+            loads(ConnectionPurpose::Pooled),
+            loads(ConnectionPurpose::DescribeOnly),
+        )
     }
 
     #[test]

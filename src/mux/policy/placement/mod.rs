@@ -26,7 +26,7 @@ use crate::mux::ids::ConnectionId;
 pub(crate) use self::{
     describe_only::{Rejoin, RejoinInput, Unanswered, rejoin},
     request::{
-        ConnectionPhase, DescribeMode, Placement, PlacementRequest, Purpose, SharedWith,
+        ConnectionPurpose, DescribeMode, EntryPhase, Placement, PlacementRequest, SharedWith,
         SharingTerms, TableEntry, terms,
     },
 };
@@ -58,7 +58,7 @@ enum Choice {
     /// The caller shares this connection.
     Existing(ConnectionId),
     /// A connection is made for it.
-    New(Purpose),
+    New(ConnectionPurpose),
     /// It waits, or is refused.
     Other(Placement),
 }
@@ -152,17 +152,17 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq, C, W> Table<S, K, C, W> {
 
     fn choose(&mut self, request: &PlacementRequest<S, K>) -> Choice {
         if request.is_dedicated {
-            return Choice::New(Purpose::Dedicated);
+            return Choice::New(ConnectionPurpose::Dedicated);
         }
         if let Some(place) = self.place_to_describe(request) {
             return place;
         }
-        let (pooled, preferred) = (Purpose::Pooled, request.preferred_sessions);
+        let (pooled, preferred) = (ConnectionPurpose::Pooled, request.preferred_sessions);
         if let Some(id) = self.least_busy(pooled, request, preferred, request.batch) {
             return Choice::Existing(id);
         }
         if self.has_room(request) {
-            return Choice::New(Purpose::Pooled);
+            return Choice::New(ConnectionPurpose::Pooled);
         }
         if !self.room_is_coming(request)
             && let Some(id) = self.idle_to_replace(request)
@@ -177,7 +177,7 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq, C, W> Table<S, K, C, W> {
             }
         }
         match self.overflow(request) {
-            Some(purpose @ Purpose::DescribeOnly)
+            Some(purpose @ ConnectionPurpose::DescribeOnly)
                 if let Some(id) =
                     self.least_busy(purpose, request, request.ceiling, request.batch) =>
             {
@@ -278,9 +278,9 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq, C, W> Table<S, K, C, W> {
     /// The attempt succeeded.
     pub(crate) fn on_connected(&mut self, id: ConnectionId) {
         if let Some(entry) = self.connections.get_mut(&id)
-            && entry.phase == ConnectionPhase::Connecting
+            && entry.phase == EntryPhase::Connecting
         {
-            entry.phase = ConnectionPhase::Open;
+            entry.phase = EntryPhase::Open;
         }
     }
 
@@ -298,9 +298,9 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq, C, W> Table<S, K, C, W> {
         if entry.references == 0 {
             (entry.is_playing, entry.is_pressed) = (false, false);
         }
-        if entry.references > 0 || entry.phase == ConnectionPhase::Closing {
+        if entry.references > 0 || entry.phase == EntryPhase::Closing {
             Checkin::Nothing
-        } else if entry.purpose == Purpose::Pooled && entry.takes_sessions {
+        } else if entry.purpose == ConnectionPurpose::Pooled && entry.takes_sessions {
             Checkin::Idle
         } else {
             Checkin::Finished
@@ -344,7 +344,7 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq, C, W> Table<S, K, C, W> {
     /// there.
     pub(crate) fn join(&mut self, id: ConnectionId) -> bool {
         match self.connections.get_mut(&id) {
-            Some(entry) if entry.phase == ConnectionPhase::Open && entry.takes_sessions => {
+            Some(entry) if entry.phase == EntryPhase::Open && entry.takes_sessions => {
                 entry.references += 1;
                 true
             }
@@ -362,7 +362,7 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq, C, W> Table<S, K, C, W> {
             *other != id
                 && (entry.is_playing || entry.is_idle())
                 && entry.takes_sessions
-                && entry.phase != ConnectionPhase::Closing
+                && entry.phase != EntryPhase::Closing
                 && entry.counts_for(&here.server)
                 && entry.key == here.key
         })
@@ -373,7 +373,12 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq, C, W> Table<S, K, C, W> {
         request.is_dedicated
             || self.has_room(request)
             || self
-                .least_busy(Purpose::Pooled, request, request.ceiling, u32::MAX)
+                .least_busy(
+                    ConnectionPurpose::Pooled,
+                    request,
+                    request.ceiling,
+                    u32::MAX,
+                )
                 .is_some()
             || self.overflow(request).is_some()
     }
@@ -382,7 +387,7 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq, C, W> Table<S, K, C, W> {
     /// reference before. The one place where the race between the two is decided (fault F38).
     pub(crate) fn try_retire(&mut self, id: ConnectionId) -> bool {
         match self.connections.get(&id) {
-            Some(entry) if entry.references == 0 && entry.phase != ConnectionPhase::Closing => {
+            Some(entry) if entry.references == 0 && entry.phase != EntryPhase::Closing => {
                 self.retire(id)
             }
             _ => false,
@@ -393,8 +398,8 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq, C, W> Table<S, K, C, W> {
     /// being closed. True if it was to be handed out until now.
     pub(crate) fn retire(&mut self, id: ConnectionId) -> bool {
         match self.connections.get_mut(&id) {
-            Some(entry) if entry.phase != ConnectionPhase::Closing => {
-                entry.phase = ConnectionPhase::Closing;
+            Some(entry) if entry.phase != EntryPhase::Closing => {
+                entry.phase = EntryPhase::Closing;
                 true
             }
             _ => false,
@@ -469,7 +474,7 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq, C, W> Table<S, K, C, W> {
     /// and less than `batch` sessions are being set up.
     fn least_busy(
         &self,
-        purpose: Purpose,
+        purpose: ConnectionPurpose,
         request: &PlacementRequest<S, K>,
         limit: u32,
         batch: u32,
@@ -483,12 +488,12 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq, C, W> Table<S, K, C, W> {
 
     /// The pooled connection with the fewest references, below `limit`.
     fn least_loaded(&self, request: &PlacementRequest<S, K>, limit: u32) -> Option<ConnectionId> {
-        least_referenced(self.candidates(Purpose::Pooled, request, limit))
+        least_referenced(self.candidates(ConnectionPurpose::Pooled, request, limit))
     }
 
     fn candidates(
         &self,
-        purpose: Purpose,
+        purpose: ConnectionPurpose,
         request: &PlacementRequest<S, K>,
         limit: u32,
     ) -> impl Iterator<Item = (ConnectionId, &TableEntry<S, K, C>)> {
@@ -510,7 +515,7 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq, C, W> Table<S, K, C, W> {
     fn room_is_coming(&self, request: &PlacementRequest<S, K>) -> bool {
         self.connections.values().any(|entry| {
             entry.counts_for(&request.server)
-                && entry.phase == ConnectionPhase::Closing
+                && entry.phase == EntryPhase::Closing
                 && entry.references == 0
         })
     }

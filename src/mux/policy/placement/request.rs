@@ -145,7 +145,7 @@ pub(crate) fn terms(pooling: &Pooling, mode: SharingMode) -> SharingTerms {
 
 /// Who may use a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Purpose {
+pub(crate) enum ConnectionPurpose {
     /// All sessions with an equal key; counts against the server's limit.
     Pooled,
     /// All sessions with an equal key that are only to be described there and then go to the
@@ -157,7 +157,7 @@ pub(crate) enum Purpose {
 
 /// The state of a connection, as far as handing it out goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum ConnectionPhase {
+pub(crate) enum EntryPhase {
     /// The one attempt that all its callers wait for is under way.
     Connecting,
     /// Connected.
@@ -173,8 +173,8 @@ pub(crate) struct TableEntry<S, K, C> {
     pub(crate) record: C,
     pub(crate) server: S,
     pub(crate) key: K,
-    pub(crate) purpose: Purpose,
-    pub(crate) phase: ConnectionPhase,
+    pub(crate) purpose: ConnectionPurpose,
+    pub(crate) phase: EntryPhase,
     /// The presentation it was made for.
     pub(crate) presentation: PresentationUri,
     /// A session on it plays, or is about to.
@@ -193,13 +193,17 @@ pub(crate) struct TableEntry<S, K, C> {
 
 impl<S: Clone + PartialEq, K: Clone + PartialEq, C> TableEntry<S, K, C> {
     /// A connection that is made for this request.
-    pub(super) fn new(request: &PlacementRequest<S, K>, purpose: Purpose, record: C) -> Self {
+    pub(super) fn new(
+        request: &PlacementRequest<S, K>,
+        purpose: ConnectionPurpose,
+        record: C,
+    ) -> Self {
         Self {
             record,
             server: request.server.clone(),
             key: request.key.clone(),
             purpose,
-            phase: ConnectionPhase::Connecting,
+            phase: EntryPhase::Connecting,
             presentation: request.presentation.clone(),
             is_playing: false,
             is_pressed: false,
@@ -211,14 +215,14 @@ impl<S: Clone + PartialEq, K: Clone + PartialEq, C> TableEntry<S, K, C> {
     }
 
     pub(crate) fn counts_for(&self, server: &S) -> bool {
-        self.purpose == Purpose::Pooled && self.server == *server
+        self.purpose == ConnectionPurpose::Pooled && self.server == *server
     }
 
     /// Whether it may be handed out for `request` at all, purpose and load aside.
     pub(crate) fn suits(&self, id: ConnectionId, request: &PlacementRequest<S, K>) -> bool {
         self.server == request.server
             && self.key == request.key
-            && self.phase != ConnectionPhase::Closing
+            && self.phase != EntryPhase::Closing
             && self.takes_sessions
             && self.is_company_for(request)
             && self.bears(request.describes)
@@ -249,7 +253,7 @@ impl<S: Clone + PartialEq, K: Clone + PartialEq, C> TableEntry<S, K, C> {
     }
 
     pub(crate) fn is_idle(&self) -> bool {
-        self.phase == ConnectionPhase::Open && self.references == 0
+        self.phase == EntryPhase::Open && self.references == 0
     }
 }
 

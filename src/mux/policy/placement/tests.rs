@@ -458,9 +458,7 @@ impl Model {
             Placement::Existing(id) | Placement::Connect(id) => {
                 let entry = table.entry(id).unwrap();
                 assert_eq!(entry.key, key, "shared with another key");
-                assert!(
-                    entry.phase != ConnectionPhase::Closing && entry.references <= SESSION_CEILING
-                );
+                assert!(entry.phase != EntryPhase::Closing && entry.references <= SESSION_CEILING);
                 if let Placement::Connect(id) = placement {
                     self.started.push(id);
                 }
@@ -544,9 +542,9 @@ fn step(numbers: &mut Numbers, table: &mut Names, model: &mut Model) {
         }
         6 if !model.started.is_empty() => {
             let id = model.started[numbers.below(model.started.len())];
-            let is_idle = table.entry(id).is_some_and(|entry| {
-                entry.references == 0 && entry.phase != ConnectionPhase::Closing
-            });
+            let is_idle = table
+                .entry(id)
+                .is_some_and(|entry| entry.references == 0 && entry.phase != EntryPhase::Closing);
             assert_eq!(table.try_retire(id), is_idle);
             model.closing.push(id);
         }
@@ -561,9 +559,9 @@ fn step(numbers: &mut Numbers, table: &mut Names, model: &mut Model) {
                 return;
             }
             let id = from.swap_remove(numbers.below(from.len()));
-            let closes = table.entry(id).is_some_and(|entry| {
-                entry.phase == ConnectionPhase::Closing || entry.references > 0
-            });
+            let closes = table
+                .entry(id)
+                .is_some_and(|entry| entry.phase == EntryPhase::Closing || entry.references > 0);
             if closes {
                 table.retire(id);
                 table.remove(id);
@@ -660,7 +658,10 @@ fn what_is_described_aside_stays_away_from_what_is_busy_probed_or_anothers() {
         ..separate("nvr", 0)
     };
     let own = connect(&mut table, &apart);
-    assert_eq!(table.entry(own).unwrap().purpose, Purpose::Dedicated);
+    assert_eq!(
+        table.entry(own).unwrap().purpose,
+        ConnectionPurpose::Dedicated
+    );
     table.retire(third);
     assert_eq!(
         table.checkout(&separate("nvr", 0)),

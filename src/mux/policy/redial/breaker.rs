@@ -41,7 +41,7 @@ pub(super) enum Passage {
 
 /// One session that tries for all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Probe {
+struct HalfOpenProbe {
     number: u64,
     since: Instant,
 }
@@ -55,7 +55,7 @@ struct Outage {
     needs: RedialStep,
     /// The connection whose loss began the outage.
     lost: Option<ConnectionId>,
-    probe: Option<Probe>,
+    probe: Option<HalfOpenProbe>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -218,7 +218,7 @@ impl Breaker {
             return Passage::NotBefore(due);
         }
         self.last_probe += 1;
-        outage.probe = Some(Probe {
+        outage.probe = Some(HalfOpenProbe {
             number: self.last_probe,
             since: now,
         });

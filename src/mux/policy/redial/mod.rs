@@ -73,7 +73,7 @@ pub(crate) enum Ending {
 
 /// Whether a session may try.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Admission {
+pub(crate) enum RedialAdmission {
     /// It may; the number is that of its try if it tries for all.
     Go(Option<u64>),
     /// Not before this, or before something changes.
@@ -494,22 +494,27 @@ impl Redial {
     }
 
     /// Whether a session that waits may go.
-    pub(crate) fn admit(&mut self, now: Instant, id: TurnId, bounds: RetryBounds) -> Admission {
+    pub(crate) fn admit(
+        &mut self,
+        now: Instant,
+        id: TurnId,
+        bounds: RetryBounds,
+    ) -> RedialAdmission {
         let Some(waiter) = self.waiters.get(&id).filter(|waiter| !waiter.is_start) else {
-            return Admission::Go(None);
+            return RedialAdmission::Go(None);
         };
         let uri = waiter.uri.clone();
         if self.has_success(now) {
             self.breaker.on_progress(now, RedialStep::Media);
         }
         if let Err(until) = self.order.may_go(now, &uri) {
-            return Admission::NotBefore(until);
+            return RedialAdmission::NotBefore(until);
         }
         let admission = match self.breaker.needs() {
             Some(_) => self.admit_probe(now, &uri, bounds),
             None => self.admit_camera(now, &uri, bounds),
         };
-        if let Admission::Go(probe) = admission {
+        if let RedialAdmission::Go(probe) = admission {
             self.order.on_gone(now);
             let camera = self.camera(now, &uri);
             (camera.last_try, camera.probe) = (Some(now), probe);
@@ -517,36 +522,36 @@ impl Redial {
         admission
     }
 
-    /// Admission while the server is away.
+    /// RedialAdmission while the server is away.
     fn admit_probe(
         &mut self,
         now: Instant,
         uri: &PresentationUri,
         bounds: RetryBounds,
-    ) -> Admission {
+    ) -> RedialAdmission {
         let yields = self.yields(uri);
         let cost = self.camera(now, uri).cost;
         let due = self.budget.due(cost);
         match self.breaker.admit(now, bounds, due, yields) {
             Passage::Probe(number) => {
                 self.budget.on_try(now);
-                Admission::Go(Some(number))
+                RedialAdmission::Go(Some(number))
             }
-            Passage::Free => Admission::Go(None),
-            Passage::NotBefore(due) => Admission::NotBefore(due),
+            Passage::Free => RedialAdmission::Go(None),
+            Passage::NotBefore(due) => RedialAdmission::NotBefore(due),
             Passage::Behind(until) => {
-                Admission::NotBefore(self.successes().fold(until, Instant::min))
+                RedialAdmission::NotBefore(self.successes().fold(until, Instant::min))
             }
         }
     }
 
-    /// Admission while the server is there.
+    /// RedialAdmission while the server is there.
     fn admit_camera(
         &mut self,
         now: Instant,
         uri: &PresentationUri,
         bounds: RetryBounds,
-    ) -> Admission {
+    ) -> RedialAdmission {
         let (yields, is_flapping) = (self.yields(uri), self.breaker.is_flapping());
         let camera = self.camera(now, uri);
         let waited = camera.failed + bounds.clamp(camera.wait);
@@ -568,14 +573,14 @@ impl Redial {
         };
         let due = due.map_or(waited, |due| due.max(waited)) + yields;
         if now < due {
-            return Admission::NotBefore(due);
+            return RedialAdmission::NotBefore(due);
         }
         match charge {
             Charge::Camera(_) => self.budget.on_try_of_camera(now),
             Charge::Server | Charge::IfFlapping => self.budget.on_try(now),
             Charge::Free => {}
         }
-        Admission::Go(None)
+        RedialAdmission::Go(None)
     }
 
     /// How long a session lets others go first: the waiting sessions whose last try is longer ago.
