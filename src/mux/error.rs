@@ -207,49 +207,41 @@ impl Error {
             FailureKind::ConnectionLost(reason) => explain(reason),
             other => other.to_string(),
         };
-        let mut error = Self::new(kind, scope, initiator, explanation);
-        let detail = Arc::make_mut(&mut error.0);
-        detail.request = Some(method_name(failure));
-        detail.cseq = failure.cseq;
-        if let FailureKind::Status {
-            reason,
-            retry_after,
-            ..
-        } = &failure.kind
-        {
-            detail.reason = Some(reason.clone());
-            detail.retry_after = *retry_after;
-        }
-        match &failure.kind {
-            FailureKind::Unauthorized { retry_after, .. } => detail.retry_after = *retry_after,
-            FailureKind::CredentialsOnHold { retry_after, .. } => {
-                detail.retry_after = Some(*retry_after);
-            }
-            _ => {}
-        }
-        error
+        let (reason, retry_after) = match &failure.kind {
+            FailureKind::Status {
+                reason,
+                retry_after,
+                ..
+            } => (Some(reason.clone()), *retry_after),
+            FailureKind::Unauthorized { retry_after, .. } => (None, *retry_after),
+            FailureKind::CredentialsOnHold { retry_after, .. } => (None, Some(*retry_after)),
+            _ => (None, None),
+        };
+        Self::new(kind, scope, initiator, explanation).with(|detail| {
+            detail.request = Some(method_name(failure));
+            detail.cseq = failure.cseq;
+            (detail.reason, detail.retry_after) = (reason, retry_after);
+        })
+    }
+
+    fn with(mut self, change: impl FnOnce(&mut Detail)) -> Self {
+        change(Arc::make_mut(&mut self.0));
+        self
     }
 
     /// Names the camera, by an URL without secrets.
-    pub(crate) fn of_camera(mut self, camera: &str) -> Self {
-        Arc::make_mut(&mut self.0)
-            .camera
-            .get_or_insert_with(|| camera.to_owned());
-        self
+    pub(crate) fn of_camera(self, camera: &str) -> Self {
+        self.with(|detail| _ = detail.camera.get_or_insert_with(|| camera.to_owned()))
     }
 
     /// Names the request whose answer is at fault.
-    pub(crate) fn in_request(mut self, request: &'static str) -> Self {
-        Arc::make_mut(&mut self.0).request = Some(request);
-        self
+    pub(crate) fn in_request(self, request: &'static str) -> Self {
+        self.with(|detail| detail.request = Some(request))
     }
 
     /// Names the connection.
-    pub(crate) fn on(mut self, connection: ConnectionId) -> Self {
-        Arc::make_mut(&mut self.0)
-            .connection
-            .get_or_insert(connection);
-        self
+    pub(crate) fn on(self, connection: ConnectionId) -> Self {
+        self.with(|detail| _ = detail.connection.get_or_insert(connection))
     }
 
     /// What kind of error.
@@ -268,9 +260,8 @@ impl Error {
     }
 
     /// The error occurred at a server to which the server that the user named had redirected.
-    pub(crate) fn behind_redirect(mut self) -> Self {
-        Arc::make_mut(&mut self.0).is_behind_redirect = true;
-        self
+    pub(crate) fn behind_redirect(self) -> Self {
+        self.with(|detail| detail.is_behind_redirect = true)
     }
 
     pub(crate) fn is_behind_redirect(&self) -> bool {

@@ -5,8 +5,9 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-/// Names a connection. Ids rise with every connection and are never reused within a pool.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+/// Names a connection. Ids rise with every connection and are never reused within a pool; the default is
+/// before the first one.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct ConnectionId(pub(crate) u64);
 
 impl fmt::Display for ConnectionId {

@@ -10,7 +10,7 @@ use std::{
     collections::{HashMap, hash_map::RandomState},
     hash::BuildHasher as _,
     sync::{
-        Arc, LazyLock, Mutex, PoisonError,
+        Arc, LazyLock, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -33,7 +33,7 @@ const MOST_CHALLENGES: usize = 256;
 pub(super) type AccountId = (ServerId, Credentials);
 
 /// A connection of one of the process's multiplexers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Member {
     pool: u64,
     pub(super) connection: ConnectionId,
@@ -46,8 +46,15 @@ struct Budgets {
     of_accounts: Mutex<HashMap<u64, CredentialBudget<Member>>>,
 }
 
+impl Budgets {
+    fn lock(&self) -> MutexGuard<'_, HashMap<u64, CredentialBudget<Member>>> {
+        let budgets = self.of_accounts.lock();
+        budgets.unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// One account.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct AccountRecord {
     gate: CredentialGate<Member>,
     /// From connections that the server closed behind a 401; the newest is the last.
@@ -97,20 +104,12 @@ impl Accounts {
     fn with<R>(&mut self, id: &AccountId, ask: impl FnOnce(&mut AccountRecord) -> R) -> Option<R> {
         let account = self.known.get_mut(id)?;
         let key = self.budgets.hasher.hash_one(id);
-        let budgets = self.budgets.of_accounts.lock();
-        let mut budgets = budgets.unwrap_or_else(PoisonError::into_inner);
+        let mut budgets = self.budgets.lock();
         let budget = budgets.entry(key).or_default();
         account.gate.swap_budget(budget);
         let answer = ask(account);
         account.gate.swap_budget(budget);
         Some(answer)
-    }
-
-    /// Forgets the budgets that allow no less than new ones do.
-    fn forget_budgets(&self, now: Instant) {
-        let budgets = self.budgets.of_accounts.lock();
-        let mut budgets = budgets.unwrap_or_else(PoisonError::into_inner);
-        budgets.retain(|_, budget| !budget.is_forgettable(now));
     }
 
     /// A connection is made that may need the credentials.
@@ -121,13 +120,11 @@ impl Accounts {
         connection: ConnectionId,
     ) -> AccountView {
         let member = self.member(connection);
-        self.forget_budgets(now);
-        let fresh = || AccountRecord {
-            gate: CredentialGate::new(),
-            challenges: Vec::new(),
-            closes_behind_401: false,
-        };
-        self.known.entry(account.clone()).or_insert_with(fresh);
+        // Those that allow no less than new ones do.
+        let mut budgets = self.budgets.lock();
+        budgets.retain(|_, budget| !budget.is_forgettable(now));
+        drop(budgets);
+        self.known.entry(account.clone()).or_default();
         let is_alive = |left: &(Instant, LeftChallenge)| {
             now.saturating_duration_since(left.0) < CHALLENGE_LIVES
         };

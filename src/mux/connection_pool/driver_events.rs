@@ -98,7 +98,7 @@ impl LockedPool<'_> {
     /// before.
     pub(super) fn on_connection(&mut self, server: &ServerId, connection: Option<ConnectionId>) {
         let known = self.servers.get(server);
-        if known.is_some_and(|known| known.sharing.has_unexplained_deaths()) {
+        if known.is_some_and(|known| known.sharing.joins.has_unexplained()) {
             let now = clock::now();
             self.learn(server, now, |sharing| {
                 sharing.on_connection(now, connection)
@@ -165,7 +165,7 @@ impl LockedPool<'_> {
         {
             let newest = self.table.newest();
             self.on_broken(id, now, |sharing, sessions, joins| {
-                sharing.on_death(now, sessions, joins, newest);
+                sharing.joins.on_death(now, sessions, joins, newest);
             });
         }
         let Some(entry) = self.table.remove(id) else {

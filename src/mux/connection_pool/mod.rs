@@ -250,10 +250,13 @@ impl ConnectionPool {
             return;
         };
         self.save();
-        let mut running = self.0.running.subscribe();
-        let ended = async {
-            // The sender is ours.
+        // The sender is ours.
+        let drivers_end = async || {
+            let mut running = self.0.running.subscribe();
             let _ = running.wait_for(|drivers| *drivers == 0).await;
+        };
+        let ended = async {
+            drivers_end().await;
             if let Some(saver) = &self.0.saver {
                 saver.written().await;
             }
@@ -264,13 +267,7 @@ impl ConnectionPool {
         for driver in self.lock().links() {
             driver.abort();
         }
-        let mut running = self.0.running.subscribe();
-        let _ = clock::within(
-            runtime,
-            ABORT_GRACE,
-            running.wait_for(|drivers| *drivers == 0),
-        )
-        .await;
+        let _ = clock::within(runtime, ABORT_GRACE, drivers_end()).await;
     }
 
     pub(crate) fn shutdown_blocking(&self, deadline: Duration) {

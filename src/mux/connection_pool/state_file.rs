@@ -264,9 +264,11 @@ fn key_line() -> String {
 
 fn parse_key(line: &str) -> Option<[u64; 2]> {
     let digits = line.strip_prefix(KEY)?.strip_prefix(' ')?;
-    let half = |half: Option<&str>| u64::from_str_radix(half?, 16).ok();
     let is_number = digits.len() == 32 && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
-    is_number.then_some([half(digits.get(..16))?, half(digits.get(16..))?])
+    let number = u128::from_str_radix(digits, 16)
+        .ok()
+        .filter(|_| is_number)?;
+    Some([(number >> 64) as u64, number as u64])
 }
 
 // One thread at a time writes the state file; it lives while there is something to write. A disk

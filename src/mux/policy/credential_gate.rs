@@ -67,7 +67,7 @@ struct Challenge<C> {
 }
 
 /// The gate of one server and one set of credentials. `C` names a connection.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct CredentialGate<C> {
     members: Vec<C>,
     is_proven: bool,
@@ -87,23 +87,7 @@ pub(crate) struct CredentialGate<C> {
     closes_behind_401: bool,
 }
 
-impl<C: Copy + Eq> CredentialGate<C> {
-    pub(crate) fn new() -> Self {
-        Self {
-            members: Vec::new(),
-            is_proven: false,
-            is_open: false,
-            holder: None,
-            queue: VecDeque::new(),
-            budget: CredentialBudget::default(),
-            below: None,
-            ceiling: None,
-            challenges: VecDeque::new(),
-            turns_until: None,
-            closes_behind_401: false,
-        }
-    }
-
+impl<C: Copy + Default + Eq> CredentialGate<C> {
     /// Lends the gate the budget that the process has for this server and user, or takes it back.
     pub(crate) fn swap_budget(&mut self, budget: &mut CredentialBudget<C>) {
         std::mem::swap(&mut self.budget, budget);

@@ -59,7 +59,7 @@ pub(super) enum Decision {
 }
 
 /// The tries since the server last accepted the credentials, of all multiplexers of a process.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct CredentialBudget<C> {
     /// Oldest first.
     tries: Vec<Try<C>>,
@@ -67,16 +67,6 @@ pub(crate) struct CredentialBudget<C> {
     row: Option<(Instant, u32)>,
     /// The connection that has the permit, and since when.
     permit: Option<(C, Instant)>,
-}
-
-impl<C> Default for CredentialBudget<C> {
-    fn default() -> Self {
-        Self {
-            tries: Vec::new(),
-            row: None,
-            permit: None,
-        }
-    }
 }
 
 impl<C: Copy + Eq> CredentialBudget<C> {

@@ -12,7 +12,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 const HALF_HOUR: Duration = Duration::from_secs(1800);
 
 fn gate(now: Instant, members: &[u32]) -> CredentialGate<u32> {
-    let mut gate = CredentialGate::new();
+    let mut gate = CredentialGate::default();
     for member in members {
         let status = gate.join(now, *member);
         assert_eq!(status, CredentialStatus::Unproven { is_exclusive: true });
@@ -144,7 +144,7 @@ fn f22_one_camera_is_tried_once_a_minute() {
 fn f22_wrong_credentials_are_tried_rarely_for_hours_whatever_asks() {
     for cameras in [1, 2, 16, 64] {
         let start = Instant::now();
-        let mut gate = CredentialGate::new();
+        let mut gate = CredentialGate::default();
         let mut tries = Vec::new();
         for second in 0..6 * 3600 {
             let at = Duration::from_secs(second);

@@ -87,7 +87,7 @@ pub(crate) struct Table<S, K, C, W> {
     connections: BTreeMap<ConnectionId, TableEntry<S, K, C>>,
     /// In order of arrival, all servers together.
     waiting: VecDeque<Waiting<S, K, W>>,
-    last_connection: u64,
+    last_connection: ConnectionId,
     last_waiter: u64,
 }
 
@@ -96,14 +96,14 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq, C, W> Table<S, K, C, W> {
         Self {
             connections: BTreeMap::new(),
             waiting: VecDeque::new(),
-            last_connection: 0,
+            last_connection: ConnectionId::default(),
             last_waiter: 0,
         }
     }
 
     /// The youngest connection there has been.
     pub(crate) fn newest(&self) -> ConnectionId {
-        ConnectionId(self.last_connection)
+        self.last_connection
     }
 
     /// Finds a connection for a caller that has just come. No caller overtakes another one: where one
@@ -143,8 +143,8 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq, C, W> Table<S, K, C, W> {
             Choice::Other(placement) => return placement,
             Choice::New(purpose) => purpose,
         };
-        self.last_connection += 1;
-        let id = ConnectionId(self.last_connection);
+        self.last_connection.0 += 1;
+        let id = self.last_connection;
         let entry = TableEntry::new(request, purpose, record(id));
         self.connections.insert(id, entry);
         Placement::Connect(id)
@@ -307,6 +307,10 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq, C, W> Table<S, K, C, W> {
         }
     }
 
+    fn update(&mut self, id: ConnectionId, update: impl FnOnce(&mut TableEntry<S, K, C>)) {
+        self.connections.get_mut(&id).map(update);
+    }
+
     /// A session on the connection is set up, or no longer. Gives how many there are.
     pub(crate) fn on_set_up(&mut self, id: ConnectionId, is_set_up: bool) -> u32 {
         let Some(entry) = self.connections.get_mut(&id) else {
@@ -321,23 +325,19 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq, C, W> Table<S, K, C, W> {
 
     /// What a session on the connection plays is described, or it has gone.
     pub(crate) fn on_described(&mut self, id: ConnectionId) {
-        if let Some(entry) = self.connections.get_mut(&id) {
-            entry.undescribed = entry.undescribed.saturating_sub(1);
-        }
+        self.update(id, |entry| {
+            entry.undescribed = entry.undescribed.saturating_sub(1)
+        });
     }
 
     /// A session on the connection expires too soon to wait behind slow requests of others.
     pub(crate) fn on_pressed(&mut self, id: ConnectionId) {
-        if let Some(entry) = self.connections.get_mut(&id) {
-            entry.is_pressed = true;
-        }
+        self.update(id, |entry| entry.is_pressed = true);
     }
 
     /// A session on the connection may play: no session is tried on it any more.
     pub(crate) fn on_playing(&mut self, id: ConnectionId) {
-        if let Some(entry) = self.connections.get_mut(&id) {
-            entry.is_playing = true;
-        }
+        self.update(id, |entry| entry.is_playing = true);
     }
 
     /// Takes another reference to a connection for the session that uses it and tries something
@@ -408,9 +408,7 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq, C, W> Table<S, K, C, W> {
 
     /// The connection goes on with the sessions it has, but gets no more.
     pub(crate) fn on_no_more_sessions(&mut self, id: ConnectionId) {
-        if let Some(entry) = self.connections.get_mut(&id) {
-            entry.takes_sessions = false;
-        }
+        self.update(id, |entry| entry.takes_sessions = false);
     }
 
     /// The connection is over; gives back what was known of it.

@@ -26,6 +26,24 @@ pub(crate) enum Evidence {
     KnownServer(KnownServer),
 }
 
+/// The names in the remembered state. What is called broke-off in older files was also said of servers that
+/// had been restarted.
+const CODES: [(&str, Evidence); 7] = [
+    (
+        "same-session-id",
+        Evidence::Violation(SharingViolation::SameSessionId),
+    ),
+    (
+        "same-channels",
+        Evidence::Violation(SharingViolation::SameChannels),
+    ),
+    ("same-description", Evidence::SameDescription),
+    ("closed", Evidence::Closed),
+    ("unanswered", Evidence::Unanswered),
+    ("broke-off-2", Evidence::BrokeOff),
+    ("crashes", Evidence::Crashes),
+];
+
 impl Evidence {
     /// Whether a second instance has to agree before it counts: a status may be a mishap.
     pub(crate) fn needs_agreement(self) -> bool {
@@ -50,17 +68,11 @@ impl Evidence {
 
     /// Its name in the remembered state.
     pub(crate) fn code(self) -> String {
-        match self {
-            Self::Violation(SharingViolation::SameSessionId) => "same-session-id".to_owned(),
-            Self::Violation(SharingViolation::SameChannels) => "same-channels".to_owned(),
-            Self::SameDescription => "same-description".to_owned(),
-            Self::Status(code) => format!("status-{code}"),
-            Self::Closed => "closed".to_owned(),
-            Self::Unanswered => "unanswered".to_owned(),
-            // What is called broke-off in older files was also said of servers that had been restarted.
-            Self::BrokeOff => "broke-off-2".to_owned(),
-            Self::Crashes => "crashes".to_owned(),
-            Self::KnownServer(words) => format!("words-{}", words.name()),
+        let named = CODES.iter().find(|(_, evidence)| *evidence == self);
+        match (self, named) {
+            (Self::Status(code), _) => format!("status-{code}"),
+            (Self::KnownServer(words), _) => format!("words-{}", words.name()),
+            (_, named) => named.map_or("", |(code, _)| code).to_owned(),
         }
     }
 
@@ -72,16 +84,8 @@ impl Evidence {
         if let Some(words) = code.strip_prefix("words-") {
             return KnownServer::from_name(words).map(Self::KnownServer);
         }
-        Some(match code {
-            "same-session-id" => Self::Violation(SharingViolation::SameSessionId),
-            "same-channels" => Self::Violation(SharingViolation::SameChannels),
-            "same-description" => Self::SameDescription,
-            "closed" => Self::Closed,
-            "unanswered" => Self::Unanswered,
-            "broke-off-2" => Self::BrokeOff,
-            "crashes" => Self::Crashes,
-            _ => return None,
-        })
+        let named = CODES.iter().find(|(name, _)| *name == code);
+        named.map(|(_, evidence)| *evidence)
     }
 }
 

@@ -157,7 +157,7 @@ pub(crate) struct Sharing {
     no_canary_before: Option<Instant>,
     cap: Option<Cap>,
     room: ServerCapacity,
-    joins: JoinHistory,
+    pub(crate) joins: JoinHistory,
     /// A session ended without its TEARDOWN: until its ghost is gone, a full server means nothing.
     ghosts_until: Option<Instant>,
 }
@@ -268,11 +268,6 @@ impl Sharing {
         let periods = now.saturating_duration_since(cap.since).as_secs() / CAP_RETRY.as_secs();
         let more = u32::try_from(periods).unwrap_or(u32::MAX);
         Some(cap.sessions.saturating_add(more))
-    }
-
-    /// Whether connections died, and it is not known what else did.
-    pub(crate) fn has_unexplained_deaths(&self) -> bool {
-        self.joins.has_unexplained()
     }
 
     /// Whether this session is to have a connection of its own: the others broke off when it came.
@@ -395,17 +390,6 @@ impl Sharing {
         } else {
             self.deny(now, evidence);
         }
-    }
-
-    /// A connection died that had so many sessions; `newest` is the youngest one there is.
-    pub(crate) fn on_death(
-        &mut self,
-        now: Instant,
-        sessions: u32,
-        joins: &Joins,
-        newest: ConnectionId,
-    ) {
-        self.joins.on_death(now, sessions, joins, newest);
     }
 
     /// This session is to have a connection of its own: its neighbours do better without it.
