@@ -55,7 +55,8 @@ fn sources(folder: &Path) -> Vec<PathBuf> {
 /// The file's lines that are compiled without its tests, numbered, comments and strings taken out.
 fn code(path: &Path) -> Vec<(usize, String)> {
     let text = fs::read_to_string(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-    let is_test_file = path.file_name().is_some_and(|name| name == "tests.rs");
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let is_test_file = name == "tests.rs" || name.ends_with("_tests.rs");
     text.lines()
         .take_while(|line| line.trim() != "#[cfg(test)]" && !is_test_file)
         .enumerate()

@@ -537,4 +537,6 @@ fn least_referenced<'a, S: 'a, K: 'a, C: 'a>(
 }
 
 #[cfg(test)]
+mod describe_only_tests;
+#[cfg(test)]
 mod tests;

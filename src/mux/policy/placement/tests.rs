@@ -6,7 +6,7 @@ use crate::mux::ids::PresentationUri;
 type Request = PlacementRequest<&'static str, u8>;
 
 /// No caller: a connection was closed for one that still waits.
-const NO_CALLER: WaiterId = WaiterId(0);
+pub(super) const NO_CALLER: WaiterId = WaiterId(0);
 
 /// A table that keeps nothing of connections, and of waiting callers their id.
 pub(super) struct Names(Table<&'static str, u8, (), WaiterId>);
@@ -20,13 +20,13 @@ impl Names {
         self.0.checkout(request, |_| ())
     }
 
-    fn enqueue(&mut self, request: Request) -> Option<WaiterId> {
+    pub(super) fn enqueue(&mut self, request: Request) -> Option<WaiterId> {
         let id = WaiterId(self.0.last_waiter + 1);
         self.0.enqueue(request, id)
     }
 
     /// The caller asks for this now, the others of its server for what they asked for.
-    fn refresh_waiting(&mut self, id: WaiterId, request: Request) {
+    pub(super) fn refresh_waiting(&mut self, id: WaiterId, request: Request) {
         let server = request.server;
         let waiting = self.0.waiting.iter();
         let of_server = waiting.filter(|waiting| waiting.request.server == server);
@@ -38,7 +38,7 @@ impl Names {
         self.0.refresh_waiting(&server, requests);
     }
 
-    fn serve(&mut self, server: &'static str) -> Vec<(WaiterId, Placement)> {
+    pub(super) fn serve(&mut self, server: &'static str) -> Vec<(WaiterId, Placement)> {
         let served = self.0.serve(&server, |_, _| ());
         let mut callers = Vec::new();
         for served in served {
@@ -66,7 +66,7 @@ impl DerefMut for Names {
 }
 
 /// What the defaults ask for.
-fn request(server: &'static str, key: u8) -> PlacementRequest<&'static str, u8> {
+pub(super) fn request(server: &'static str, key: u8) -> PlacementRequest<&'static str, u8> {
     PlacementRequest {
         server,
         key,
@@ -87,7 +87,7 @@ fn request(server: &'static str, key: u8) -> PlacementRequest<&'static str, u8> 
     }
 }
 
-fn dedicated(server: &'static str, key: u8) -> PlacementRequest<&'static str, u8> {
+pub(super) fn dedicated(server: &'static str, key: u8) -> PlacementRequest<&'static str, u8> {
     PlacementRequest {
         is_dedicated: true,
         shared_with: SharedWith::Alone,
@@ -96,7 +96,10 @@ fn dedicated(server: &'static str, key: u8) -> PlacementRequest<&'static str, u8
     }
 }
 
-fn connect(table: &mut Names, request: &PlacementRequest<&'static str, u8>) -> ConnectionId {
+pub(super) fn connect(
+    table: &mut Names,
+    request: &PlacementRequest<&'static str, u8>,
+) -> ConnectionId {
     match table.checkout(request) {
         Placement::Connect(id) => id,
         other => panic!("expected a new connection, got {other:?}"),
@@ -589,150 +592,4 @@ fn a_control_url_is_below_its_own_presentation_only() {
         "rtsp://nvr/c?channel=1",
         "rtsp://nvr/c?channel=14/trackID=0"
     ));
-}
-
-/// A session that is to be described first, which might cost the others their connection.
-fn separate(server: &'static str, key: u8) -> PlacementRequest<&'static str, u8> {
-    PlacementRequest {
-        max_connections: Some(1),
-        describes: DescribeMode::Separate,
-        overflows: true,
-        ..request(server, key)
-    }
-}
-
-/// The one connection a server may have, with something that plays.
-fn playing(table: &mut Names, request: &PlacementRequest<&'static str, u8>) -> ConnectionId {
-    let id = connect(table, request);
-    table.on_connected(id);
-    table.on_set_up(id, true);
-    table.on_playing(id);
-    id
-}
-
-#[test]
-fn at_the_limit_those_that_are_only_described_share_a_connection() {
-    let mut table = Names::new();
-    let pooled = playing(&mut table, &separate("nvr", 0));
-    let beside = connect(&mut table, &separate("nvr", 0));
-    for _ in 1..20 {
-        assert_eq!(
-            table.checkout(&separate("nvr", 0)),
-            Placement::Existing(beside)
-        );
-    }
-    assert_eq!(table.pooled_connections(&"nvr"), 1);
-    let described = separate("nvr", 0).described();
-    assert_eq!(table.checkout(&described), Placement::Existing(pooled));
-    for left in (0..20).rev() {
-        assert_eq!(table.rejoin(beside, &described), Some(pooled));
-        let outcome = match left {
-            0 => Checkin::Finished,
-            _ => Checkin::Nothing,
-        };
-        assert_eq!(table.checkin(beside), outcome);
-    }
-    assert_eq!(table.entry(pooled).unwrap().references, 22);
-}
-
-#[test]
-fn what_is_described_aside_stays_away_from_what_is_busy_probed_or_anothers() {
-    let mut table = Names::new();
-    playing(&mut table, &separate("nvr", 0));
-    let busy = connect(&mut table, &separate("nvr", 0));
-    let shun = vec![busy];
-    let elsewhere = PlacementRequest {
-        shun,
-        ..separate("nvr", 0)
-    };
-    let probed = connect(&mut table, &elsewhere);
-    table.on_probed(probed);
-    let tried = PlacementRequest {
-        avoid: vec![busy],
-        ..separate("nvr", 0)
-    };
-    let third = connect(&mut table, &tried);
-    assert_ne!(third, probed);
-    let apart = PlacementRequest {
-        shared_with: SharedWith::Alone,
-        ..separate("nvr", 0)
-    };
-    let own = connect(&mut table, &apart);
-    assert_eq!(
-        table.entry(own).unwrap().purpose,
-        ConnectionPurpose::Dedicated
-    );
-    table.retire(third);
-    assert_eq!(
-        table.checkout(&separate("nvr", 0)),
-        Placement::Existing(busy)
-    );
-}
-
-#[test]
-fn no_session_is_described_apart_that_has_no_place_to_go_to() {
-    let mut table = Names::new();
-    let full = PlacementRequest {
-        ceiling: 1,
-        ..separate("nvr", 0)
-    };
-    let id = playing(&mut table, &full);
-    assert!(!table.has_place(&full));
-    assert_eq!(table.checkout(&full), Placement::Wait { close: None });
-    let waiter = table.enqueue(full.clone()).unwrap();
-    assert!(table.has_place(&separate("nvr", 0)));
-    table.checkin(id);
-    assert_eq!(table.serve("nvr"), [(waiter, Placement::Existing(id))]);
-}
-
-#[test]
-fn who_has_left_a_busy_connection_is_described_aside_if_that_may_cost_the_others() {
-    let mut table = Names::new();
-    let id = playing(&mut table, &separate("nvr", 0));
-    let left = |describes| PlacementRequest {
-        describes,
-        avoid: vec![id],
-        ..separate("nvr", 0)
-    };
-    assert!(!table.has_place(&left(DescribeMode::InBand)));
-    assert!(table.has_place(&left(DescribeMode::Separate)));
-    let beside = connect(&mut table, &left(DescribeMode::Separate));
-    let described = left(DescribeMode::Separate).described();
-    assert_eq!(table.rejoin(beside, &described), None);
-    assert_eq!(table.pooled_connections(&"nvr"), 1, "it does not count");
-}
-
-#[test]
-fn no_session_leaves_for_a_connection_that_is_as_busy() {
-    let mut table = Names::new();
-    let in_band = PlacementRequest {
-        describes: DescribeMode::InBand,
-        ..separate("nvr", 0)
-    };
-    let id = playing(&mut table, &in_band);
-    let shun = vec![id];
-    assert!(!table.has_place(&PlacementRequest {
-        shun,
-        ..in_band.clone()
-    }));
-    assert!(table.has_place(&in_band));
-    table.on_pressed(id);
-    assert!(table.has_place(&in_band));
-    assert_ne!(connect(&mut table, &in_band), id);
-}
-
-#[test]
-fn a_connection_counts_from_when_its_sessions_have_nowhere_else_to_go() {
-    let mut table = Names::new();
-    let pooled = playing(&mut table, &separate("nvr", 0));
-    let beside = connect(&mut table, &separate("nvr", 0));
-    table.on_connected(beside);
-    table.retire(pooled);
-    table.remove(pooled);
-    assert_eq!(table.rejoin(beside, &separate("nvr", 0).described()), None);
-    assert_eq!(table.pooled_connections(&"nvr"), 1);
-    assert_eq!(
-        table.checkout(&separate("nvr", 0)),
-        Placement::Existing(beside)
-    );
 }
