@@ -196,17 +196,14 @@ impl Error {
             ErrorKind::ConnectionLost,
             Scope::Connection,
             initiator,
-            explain(reason),
+            reason.to_string(),
         )
     }
 
     /// A request failed.
     pub(crate) fn from_failure(failure: &Failure) -> Self {
         let (kind, scope, initiator) = classify(&failure.kind);
-        let explanation = match &failure.kind {
-            FailureKind::ConnectionLost(reason) => explain(reason),
-            other => other.to_string(),
-        };
+        let explanation = failure.kind.to_string();
         let (reason, retry_after) = match &failure.kind {
             FailureKind::Status {
                 reason,
@@ -355,21 +352,6 @@ impl Error {
             // request itself is wrong.
             ErrorKind::Status(code) => code >= 500 || matches!(code, 408 | 453 | 454),
             _ => false,
-        }
-    }
-}
-
-/// Says in plain English why a connection closed.
-pub(crate) fn explain(reason: &CloseReason) -> String {
-    match reason {
-        CloseReason::Local => "we closed the connection: it was idle, or shut down".to_owned(),
-        CloseReason::PeerClosed => "the server closed the connection".to_owned(),
-        CloseReason::Io(error) => format!("the connection broke: {error}"),
-        CloseReason::Dead(what) => format!("the connection is dead: {what}"),
-        CloseReason::Protocol(what) => format!("the server's bytes cannot be understood: {what}"),
-        CloseReason::Challenged => "the server closed the connection behind its 401".to_owned(),
-        CloseReason::Suspended => {
-            "this machine slept, and the server has given the connection up meanwhile".to_owned()
         }
     }
 }

@@ -284,7 +284,7 @@ impl fmt::Display for FailureKind {
                 f.write_str("no interleaved channels left on the connection")
             }
             Self::CannotShare(violation) => violation.fmt(f),
-            Self::ConnectionLost(reason) => write!(f, "connection lost: {reason}"),
+            Self::ConnectionLost(reason) => reason.fmt(f),
             Self::Cancelled => f.write_str("cancelled"),
         }
     }
@@ -406,12 +406,15 @@ pub enum CloseReason {
 impl fmt::Display for CloseReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Local => f.write_str("closed by us"),
-            Self::PeerClosed => f.write_str("closed by the server"),
-            Self::Io(error) => f.write_str(error),
-            Self::Dead(what) | Self::Protocol(what) => f.write_str(what),
-            Self::Suspended => f.write_str("given up by the server while this machine slept"),
-            Self::Challenged => f.write_str("closed by the server behind its 401"),
+            Self::Local => f.write_str("we closed the connection: it was idle, or shut down"),
+            Self::PeerClosed => f.write_str("the server closed the connection"),
+            Self::Io(error) => write!(f, "the connection broke: {error}"),
+            Self::Dead(what) => write!(f, "the connection is dead: {what}"),
+            Self::Protocol(what) => write!(f, "the server's bytes cannot be understood: {what}"),
+            Self::Challenged => f.write_str("the server closed the connection behind its 401"),
+            Self::Suspended => f.write_str(
+                "this machine slept, and the server has given the connection up meanwhile",
+            ),
         }
     }
 }
