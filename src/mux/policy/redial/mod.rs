@@ -188,10 +188,9 @@ impl Camera {
         let is_first = self.schedule.failures() < 2;
         let wait = self.schedule.next(now, Setback::Refused, chance);
         self.failed = now;
-        self.wait = if is_first {
-            wait
-        } else {
-            wait.max(CAMERA_WAITS)
+        self.wait = match is_first {
+            true => wait,
+            false => wait.max(CAMERA_WAITS),
         };
     }
 }
@@ -332,10 +331,15 @@ impl Redial {
         has_room
     }
 
+    /// A session has got so far. False if it is over.
+    fn reach(&mut self, id: AttemptId, step: AttemptStep) -> bool {
+        let attempt = self.attempts.get_mut(&id);
+        attempt.map(|attempt| attempt.step = step).is_some()
+    }
+
     /// It is set up.
     pub(crate) fn on_set_up(&mut self, now: Instant, id: AttemptId) {
-        if let Some(attempt) = self.attempts.get_mut(&id) {
-            attempt.step = AttemptStep::SetUp(now);
+        if self.reach(id, AttemptStep::SetUp(now)) {
             self.order.on_set_up();
             self.breaker.on_progress(now, RedialStep::SetUp);
         }
@@ -343,23 +347,17 @@ impl Redial {
 
     /// PLAY is sent.
     pub(crate) fn on_play(&mut self, id: AttemptId) {
-        if let Some(attempt) = self.attempts.get_mut(&id) {
-            attempt.step = AttemptStep::Asked;
-        }
+        self.reach(id, AttemptStep::Asked);
     }
 
     /// PLAY was answered.
     pub(crate) fn on_playing(&mut self, id: AttemptId) {
-        if let Some(attempt) = self.attempts.get_mut(&id) {
-            attempt.step = AttemptStep::Playing;
-        }
+        self.reach(id, AttemptStep::Playing);
     }
 
     /// Its first media came.
     pub(crate) fn on_media(&mut self, now: Instant, id: AttemptId) {
-        if let Some(attempt) = self.attempts.get_mut(&id) {
-            attempt.step = AttemptStep::Media(now);
-        }
+        self.reach(id, AttemptStep::Media(now));
     }
 
     /// It is over; its last media came at `last_media`. [`on_failed`](Self::on_failed) reports
@@ -566,10 +564,9 @@ impl Redial {
             Charge::Server | Charge::IfFlapping => self.budget.due_together(cost),
             Charge::Free => None,
         };
-        let yields = if charge == Charge::Free {
-            Duration::ZERO
-        } else {
-            yields
+        let yields = match charge {
+            Charge::Free => Duration::ZERO,
+            _ => yields,
         };
         let due = due.map_or(waited, |due| due.max(waited)) + yields;
         if now < due {

@@ -56,37 +56,14 @@ pub(crate) fn line(
         (false, Some(false)) => ASIDE,
         (false, None) => "-",
     };
-    let speed = pace_words(speed);
-    Some(format!(
-        "{verdict} {server} {seconds} {denials} {evidence} {describes} {speed} {kind} {text}"
-    ))
-}
-
-fn describes_of_word(word: &str) -> Option<bool> {
-    match word {
-        STANDS => Some(true),
-        ASIDE => Some(false),
-        _ => None,
-    }
-}
-
-fn pace_words(speed: &ServerSpeed) -> String {
     let micros =
         |time: Option<Duration>| time.map_or("-".to_owned(), |t| t.as_micros().to_string());
-    let serial = if speed.is_serial { SERIAL } else { "-" };
     let (round_trip, work) = (micros(speed.round_trip), micros(speed.work_per_session));
-    format!("{round_trip} {work} {serial}")
-}
-
-/// What is no number was not measured.
-fn speed_of_words(round_trip: &str, work: &str, serial: &str) -> ServerSpeed {
-    let time = |word: &str| word.parse().ok().map(Duration::from_micros);
-    ServerSpeed {
-        round_trip: time(round_trip),
-        work_per_session: time(work),
-        describe: None,
-        is_serial: serial == SERIAL,
-    }
+    let serial = if speed.is_serial { SERIAL } else { "-" };
+    Some(format!(
+        "{verdict} {server} {seconds} {denials} {evidence} {describes} {round_trip} {work} {serial} \
+         {kind} {text}"
+    ))
 }
 
 /// None for what cannot be read.
@@ -119,8 +96,19 @@ pub(crate) fn parse_line(line: &str, now: Moment) -> Option<(ServerId, Sharing, 
         },
         _ => return None,
     };
-    let stands_describe = describes_of_word(words.next()?);
-    let speed = speed_of_words(words.next()?, words.next()?, words.next()?);
+    let stands_describe = match words.next()? {
+        STANDS => Some(true),
+        ASIDE => Some(false),
+        _ => None,
+    };
+    // What is no number was not measured.
+    let time = |word: &str| word.parse().ok().map(Duration::from_micros);
+    let speed = ServerSpeed {
+        round_trip: time(words.next()?),
+        work_per_session: time(words.next()?),
+        describe: None,
+        is_serial: words.next()? == SERIAL,
+    };
     let fingerprint = Fingerprint::from_parts(words.next()?, words.next()?);
     let is_safe_in_band = fingerprint.as_ref().is_some_and(Fingerprint::is_in_order);
     let sharing = Sharing {
