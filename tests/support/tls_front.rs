@@ -42,6 +42,7 @@ struct Seen {
 pub(crate) struct TlsFront {
     address: SocketAddr,
     seen: Arc<Mutex<Seen>>,
+    acceptor: Arc<Mutex<TlsAcceptor>>,
     runtime: Option<Runtime>,
 }
 
@@ -70,22 +71,35 @@ impl TlsFront {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port to listen on");
         let address = listener.local_addr().expect("an address of its own");
         listener.set_nonblocking(true).expect("a socket");
-        let acceptor = TlsAcceptor::from(Arc::new(config(identity, terms)));
+        let acceptor = Arc::new(Mutex::new(acceptor(identity, terms)));
+        let for_accepting = Arc::clone(&acceptor);
         let seen = Arc::<Mutex<Seen>>::default();
         let for_task = Arc::clone(&seen);
         runtime.spawn(async move {
             let listener = TcpListener::from_std(listener).expect("a socket");
             while let Ok((client, _)) = listener.accept().await {
                 lock(&for_task).accepted += 1;
-                let (acceptor, seen) = (acceptor.clone(), Arc::clone(&for_task));
+                let acceptor = lock(&for_accepting).clone();
+                let seen = Arc::clone(&for_task);
                 tokio::spawn(async move { pass_on(client, &acceptor, server, &seen).await });
             }
         });
         Self {
             address,
             seen,
+            acceptor,
             runtime: Some(runtime),
         }
+    }
+
+    /// Shows this to those that connect from now on.
+    pub(crate) fn show(&self, identity: &Identity) {
+        *lock(&self.acceptor) = acceptor(identity, &Terms::default());
+    }
+
+    /// Where it listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// The URL of a path by the name `localhost`.
@@ -117,8 +131,12 @@ impl Drop for TlsFront {
     }
 }
 
-fn lock(seen: &Mutex<Seen>) -> std::sync::MutexGuard<'_, Seen> {
-    seen.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock<T>(shared: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn acceptor(identity: &Identity, terms: &Terms) -> TlsAcceptor {
+    TlsAcceptor::from(Arc::new(config(identity, terms)))
 }
 
 fn config(identity: &Identity, terms: &Terms) -> ServerConfig {
