@@ -6,7 +6,10 @@ use gstrtspmux::mux::{Error, ErrorKind, Mux, SessionOptions};
 
 use crate::{
     player::{camera_url, mux, next_of_mock, options, play, server, with_credentials},
-    support::mock_server::{Algorithm, Auth, MockServer, Reaction, Rule},
+    support::{
+        mock_server::{AccountOddity, Algorithm, Auth, MockServer, Reaction, Rule},
+        rtsp::Response,
+    },
 };
 
 /// From one camera of a server to anywhere.
@@ -183,4 +186,89 @@ async fn f40_credentials_of_the_location_go_before_the_users_own() {
     let mut session = play(&mux, options(&camera_url(&server, 1))).await.unwrap();
     server.send_packets("/cam/1", 1);
     assert_eq!(next_of_mock(&mut session).await.0, 1);
+}
+
+/// The same for those whom the server knows: it asks for user and password first.
+fn redirect_behind_401(server: &MockServer, to: &str) {
+    let to = to.to_owned();
+    let redirect = Reaction::edit(move |response| {
+        if response.status == 200 {
+            *response = Response::new(302)
+                .header("CSeq", response.headers.value("CSeq").unwrap_or_default())
+                .header("Location", &to);
+        }
+    });
+    server.add_rule(Rule::new("DESCRIBE", redirect).camera("/cam/1"));
+}
+
+/// A server whose cameras have a realm each.
+fn realms(auth: Auth) -> MockServer {
+    MockServer::builder()
+        .cameras(2)
+        .credentials(auth)
+        .account(AccountOddity::RealmPerCamera)
+        .start()
+}
+
+/// A recorder hands its streams out at another port.
+#[tokio::test]
+async fn f40_the_users_own_credentials_go_to_another_port_of_the_host() {
+    let auth = || digest("admin", "hunter2");
+    for (recorder, streams) in [
+        (asks_for(auth()), asks_for(auth())),
+        (realms(auth()), realms(auth())),
+    ] {
+        let mux = mux();
+        redirect_behind_401(&recorder, &camera_url(&streams, 1));
+        let url = with_credentials(&camera_url(&recorder, 1), "admin", "hunter2");
+        let mut session = play(&mux, options(&url)).await.unwrap();
+        streams.send_packets("/cam/1", 1);
+        assert_eq!(next_of_mock(&mut session).await.0, 1);
+        let uris = [recorder.requests(), streams.requests()].concat();
+        assert!(uris.iter().all(|request| !request.uri.contains('@')));
+        session.teardown().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn f40_the_users_own_credentials_go_to_another_port_by_digest_of_the_same_realm_only() {
+    let auth = || digest("admin", "hunter2");
+    let basic = Auth::Basic {
+        user: "admin".to_owned(),
+        password: "hunter2".to_owned(),
+    };
+    let no_realm = || MockServer::builder().cameras(2).start();
+    for (what, recorder, streams, camera) in [
+        ("Basic", asks_for(auth()), asks_for(basic), 1),
+        ("another realm", realms(auth()), realms(auth()), 2),
+        (
+            "a realm of which nothing is known",
+            no_realm(),
+            asks_for(auth()),
+            1,
+        ),
+    ] {
+        let mux = mux();
+        redirect_behind_401(&recorder, &camera_url(&streams, camera));
+        let url = with_credentials(&camera_url(&recorder, 1), "admin", "hunter2");
+        let error = play(&mux, options(&url)).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unauthorized, "{what}: {error}");
+        assert_eq!(authorised(&streams), [""; 0], "{what}");
+        for secret in ["hunter2", "admin"] {
+            assert!(!format!("{error:?} {error}").contains(secret), "{error:?}");
+        }
+    }
+}
+
+/// Two names of one machine may be two machines later.
+#[tokio::test]
+async fn f40_the_users_own_credentials_go_to_the_host_as_the_user_has_written_it() {
+    let (mux, auth) = (mux(), || digest("admin", "hunter2"));
+    let (recorder, streams) = (asks_for(auth()), asks_for(auth()));
+    let elsewhere = camera_url(&streams, 1).replace("127.0.0.1", "localhost");
+    redirect_behind_401(&recorder, &elsewhere);
+    let url = with_credentials(&camera_url(&recorder, 1), "admin", "hunter2");
+    let error = play(&mux, options(&url)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unauthorized, "{error}");
+    assert_eq!(authorised(&streams), [""; 0]);
 }

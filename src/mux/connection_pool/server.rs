@@ -14,7 +14,7 @@ use crate::mux::{
             play_gate::{REGROUP, SHORTEST_DESCRIBE_PATIENCE, describe_patience, patience},
         },
     },
-    proto::{Measures, ProbeOutcome, Realms},
+    proto::{Measures, ProbeOutcome, Realms, Tag},
     server_key::{ConnectionKey, ServerId},
 };
 use std::time::{Duration, Instant};
@@ -142,6 +142,12 @@ impl ConnectionPool {
     /// What is known of a server's sharing.
     pub(crate) fn sharing<T>(&self, server: &ServerId, question: impl FnOnce(&Sharing) -> T) -> T {
         question(&self.lock().server(server).sharing)
+    }
+
+    /// The realm of a presentation of a server, as far as is known.
+    pub(crate) fn realm(&self, server: &ServerId, presentation: &Url) -> Option<Tag> {
+        let presentation = Tag::of(presentation.as_str());
+        self.lock().server(server).realms.of(presentation)
     }
 
     /// Verdict, reason and age, for the statistics.

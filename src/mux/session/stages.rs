@@ -55,7 +55,7 @@ impl Opening {
 
     /// Takes a reference to a connection - made for the purpose if need be - and asks the server
     /// to describe the presentation. A connection that had gone stale is replaced once; up to five
-    /// redirects are followed, to another origin without the user's credentials and with those that
+    /// redirects are followed, to another host without the user's credentials and with those that
     /// the redirect names; a server that turns out not to stand several sessions on one connection is
     /// tried on one of its own, if [`Multiplex`](crate::mux::Multiplex) allows.
     ///

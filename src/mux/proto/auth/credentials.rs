@@ -18,6 +18,8 @@ use std::{
     time::Instant,
 };
 
+use super::permit::Tag;
+
 /// A user name and a password for one server.
 ///
 /// Two connections may be shared only if their credentials are equal, hence `Eq` and `Hash`.
@@ -25,6 +27,8 @@ use std::{
 pub struct Credentials {
     user: String,
     password: Secret,
+    /// The only realm that they are for.
+    realm: Option<Tag>,
 }
 
 impl Credentials {
@@ -48,7 +52,23 @@ impl Credentials {
         Ok(Self {
             user,
             password: Secret(password),
+            realm: None,
         })
+    }
+
+    /// The same, to be used by Digest and for this realm only: a password that goes by Basic, or a
+    /// digest for a realm that the server has chosen, would give it away.
+    pub(crate) fn confined_to(mut self, realm: Tag) -> Self {
+        self.realm = Some(realm);
+        self
+    }
+
+    pub(crate) fn is_confined(&self) -> bool {
+        self.realm.is_some()
+    }
+
+    pub(crate) fn is_for(&self, realm: &str) -> bool {
+        self.realm.is_none_or(|only| only == Tag::of(realm))
     }
 
     /// The user name. Not for logs: on many cameras it is half of the secret.

@@ -310,9 +310,7 @@ impl Authenticator {
         let has_digest = offers.iter().any(|o| matches!(o, Scheme::Digest(_)));
         self.basic_forbidden |= has_digest;
         let forbidden = self.objection();
-        if forbidden.is_some() {
-            offers.retain(|offer| matches!(offer, Scheme::Digest(_)));
-        }
+        offers.retain(|offer| self.may_answer(offer, forbidden.is_some()));
         let Some(first) = offers.first() else {
             return Unauthorized::Unsupported(forbidden.unwrap_or_default());
         };
@@ -420,9 +418,8 @@ impl Authenticator {
             return;
         };
         self.basic_forbidden |= offers.iter().any(|o| matches!(o, Scheme::Digest(_)));
-        if self.objection().is_some() {
-            offers.retain(|offer| matches!(offer, Scheme::Digest(_)));
-        }
+        let is_basic_out = self.objection().is_some();
+        offers.retain(|offer| self.may_answer(offer, is_basic_out));
         let Some(realm) = offers.first().map(|offer| Tag::of(offer.realm())) else {
             return;
         };
@@ -498,8 +495,19 @@ impl Authenticator {
         }
     }
 
+    fn may_answer(&self, offer: &Scheme, is_basic_out: bool) -> bool {
+        let is_digest = matches!(offer, Scheme::Digest(_));
+        (is_digest || !is_basic_out) && self.credentials.is_for(offer.realm())
+    }
+
     /// Why Basic cannot be used, if it cannot.
     fn objection(&self) -> Option<String> {
+        if self.credentials.is_confined() {
+            return Some(
+                "the server has redirected to another port, where its user and password are                  used by Digest for its own realm only"
+                    .to_owned(),
+            );
+        }
         if self.basic_forbidden {
             return Some(
                 "the server asked for Digest authentication before and now only for Basic, \

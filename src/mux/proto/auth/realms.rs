@@ -60,6 +60,14 @@ impl Realms {
         self.unchallenged = self.unchallenged.saturating_add(1);
     }
 
+    /// The realm of a presentation, as far as is known: that of another one where the server has not
+    /// shown two realms.
+    pub(crate) fn of(&self, presentation: Tag) -> Option<Tag> {
+        let known = self.examples.iter().find(|(of, _)| *of == presentation);
+        let other = self.examples.first().filter(|_| !self.has_several);
+        known.or(other).map(|(_, realm)| *realm)
+    }
+
     /// True if the server has one realm for all presentations, as far as is known.
     pub(super) fn is_one(&self) -> bool {
         self.examples.len() >= ENOUGH && !self.has_several

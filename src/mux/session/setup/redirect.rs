@@ -1,6 +1,8 @@
 //! Going where a DESCRIBE is redirected.
 //!
-//! The user's credentials are for the server that the user named. A cloud of cameras redirects to
+//! The user's credentials are for the server that the user named, and for other ports of that host as it
+//! was named: a recorder hands streams out at a second port. There they are used by Digest of the realm
+//! that the server itself has shown, and not at all where it has shown none. A cloud of cameras redirects to
 //! `rtsp://viewer:secret@camera/`: these credentials are for that server, and for no other.
 
 use url::Url;
@@ -56,8 +58,8 @@ impl BringUp {
         Ok(())
     }
 
-    /// Another origin than the user's gets no credentials but those that came with a redirect to it,
-    /// and is not told who we are to TLS.
+    /// Another host than the user's gets no credentials but those that came with a redirect to it, and
+    /// no other server than the user's is told who we are to TLS.
     fn wish_after_redirect(
         &mut self,
         credentials: Option<Credentials>,
@@ -72,8 +74,12 @@ impl BringUp {
             self.target.lent = Some((server.clone(), credentials));
         }
         let lent = self.target.lent.iter().find(|(to, _)| *to == server);
-        if server != *origin.key.server() {
-            here.credentials = None;
+        let own = origin.key.server();
+        if server != *own {
+            let realm = self.pool.realm(own, &self.options.url);
+            let realm = realm.filter(|_| server.host() == own.host());
+            let confined = here.credentials.zip(realm);
+            here.credentials = confined.map(|(credentials, realm)| credentials.confined_to(realm));
             here.tls = here.tls.without_client_certificate();
         }
         if let Some((_, credentials)) = lent {
