@@ -39,8 +39,10 @@ const BETWEEN_CLASSES: Duration = Duration::from_secs(60);
 /// How long media has to last until the session counts as recovered.
 const PROOF: Duration = Duration::from_millis(500);
 
-/// After so many messages about one outage its attempts are not reported any more.
+/// After so many messages about one outage its attempts are not reported any more, and after the first
+/// minute of it none but the first attempt.
 const FEW: u32 = 3;
+const FIRST_MINUTE: Duration = Duration::from_secs(60);
 
 /// When and how often a class was reported.
 #[derive(Clone, Copy, Debug)]
@@ -112,7 +114,8 @@ impl ReportHistory {
     pub(crate) fn on_attempt(&mut self, now: Instant) -> bool {
         let outage = self.outage(now);
         outage.attempts = outage.attempts.saturating_add(1);
-        let is_news = outage.attempts == 1 || outage.messages < FEW;
+        let is_early = now.saturating_duration_since(outage.began) < FIRST_MINUTE;
+        let is_news = outage.attempts == 1 || is_early && outage.messages < FEW;
         outage.messages += u32::from(is_news);
         is_news
     }
@@ -414,6 +417,7 @@ mod tests {
 
     const S: Duration = Duration::from_secs(1);
     const MINUTE: Duration = Duration::from_secs(60);
+    const HOUR: Duration = Duration::from_secs(60 * 60);
     const DAY: u32 = 24 * 60;
 
     fn start() -> Instant {
@@ -467,6 +471,13 @@ mod tests {
             _ => Class::NoAnswer,
         });
         assert_eq!(told, [0, 0, 0, 61], "the second class after a minute");
+    }
+
+    /// Of sixteen cameras of a server that does not answer, each has its turn after some minutes.
+    #[test]
+    fn a_second_attempt_that_comes_after_minutes_is_no_news() {
+        let told = told(false, 4 * MINUTE, HOUR, |_| Class::NoAnswer);
+        assert_eq!(told, [0, 0, 12 * 60]);
     }
 
     #[test]
