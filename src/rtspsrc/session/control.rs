@@ -49,19 +49,23 @@ pub(crate) struct SessionControl {
 }
 
 impl SessionControl {
+    pub(super) fn new(options: SessionOptions) -> Arc<Self> {
+        Arc::new(Self {
+            target: watch::Sender::new(TargetState::Paused),
+            options: watch::Sender::new(options),
+            build_guard: BuildGuard::default(),
+            monitor: SessionMonitor::default(),
+            status: Mutex::default(),
+        })
+    }
+
     /// Starts the session of `element`. It has sent nothing when this returns.
     ///
     /// # Errors
     ///
     /// The system cannot start a thread.
     pub(crate) fn start(element: &RtspMuxSrc, plan: SessionPlan) -> std::io::Result<Arc<Self>> {
-        let control = Arc::new(Self {
-            target: watch::Sender::new(TargetState::Paused),
-            options: watch::Sender::new(plan.options.clone()),
-            build_guard: BuildGuard::default(),
-            monitor: SessionMonitor::default(),
-            status: Mutex::default(),
-        });
+        let control = Self::new(plan.options.clone());
         let task = SessionTask::new(element, plan, control.clone());
         let task = supervise(element.downgrade(), task.run());
         threads::spawn(task)?;

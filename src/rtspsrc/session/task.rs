@@ -455,3 +455,6 @@ fn watched(presentation: &Presentation, streams: &[NewStream]) -> Vec<usize> {
     let watched = streams.iter().filter(is_watched);
     watched.map(|stream| stream.number).collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -18,8 +18,6 @@ use std::{
     time::Instant,
 };
 
-use super::permit::Tag;
-
 /// A user name and a password for one server.
 ///
 /// Two connections may be shared only if their credentials are equal, hence `Eq` and `Hash`.
