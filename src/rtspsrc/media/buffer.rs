@@ -107,7 +107,7 @@ impl Marker {
                 self.candidate = None;
                 self.last = Some(now);
                 let marks = Marks {
-                    stamp: discontinuity && now.passed_since(&before) >= LONG_GAP,
+                    stamp: discontinuity && now.is_long_after(&before),
                     discont: discontinuity,
                 };
                 match !discontinuity || now.goes_on_from(&before, clock_rate()) {
@@ -134,6 +134,13 @@ impl Marker {
 }
 
 impl LastPacket {
+    /// Whether a manager needs a time to start from: after a long pause, or where the numbers do not
+    /// go up as behind lost packets.
+    fn is_long_after(&self, before: &Self) -> bool {
+        let sequences = (before.header.sequence, self.header.sequence);
+        self.passed_since(before) >= LONG_GAP || !rtp::goes_up(sequences.0, sequences.1)
+    }
+
     fn passed_since(&self, before: &Self) -> Duration {
         self.received.saturating_duration_since(before.received)
     }

@@ -65,6 +65,11 @@ pub fn goes_on(before: u16, sequence: u16) -> bool {
     (-MAX_MISORDER..MAX_DROPOUT).contains(&step)
 }
 
+/// Whether the sequence number does not go back, and at most so far ahead as behind lost packets.
+pub fn goes_up(before: u16, sequence: u16) -> bool {
+    (0..MAX_DROPOUT).contains(&sequence.wrapping_sub(before).cast_signed())
+}
+
 /// How a packet follows the one before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SequenceOrder {
