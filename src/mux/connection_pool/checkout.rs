@@ -10,7 +10,8 @@ use crate::mux::{
     ids::{ConnectionId, PresentationUri},
     policy::{
         placement::{
-            DescribeMode, PlacementRequest, SESSION_CEILING, SharedWith, SharingTerms, terms,
+            DescribeMode, Isolation, PlacementRequest, SESSION_CEILING, SharedWith, SharingTerms,
+            terms,
         },
         sharing::{Evidence, SharingMode},
     },
@@ -46,14 +47,11 @@ pub(super) struct ServerView {
 pub(crate) struct CheckoutRequest {
     pub(crate) options: Arc<SessionOptions>,
     pub(crate) key: ConnectionKey,
-    /// A connection of its own, whatever the server can do.
-    pub(crate) is_dedicated: bool,
-    /// A connection that no other session uses, though others may join once the verdict is known.
-    pub(crate) is_apart: bool,
+    pub(crate) isolation: Isolation,
     /// What it plays has to be described on the connection first.
     pub(crate) needs_describe: bool,
     /// No new connection is made for it: the server refuses more connections.
-    pub(crate) is_within: bool,
+    pub(crate) no_new_connection: bool,
     /// It left a connection on which many sessions are described one after the other, and goes to one
     /// with fewer.
     pub(crate) is_spread: bool,
@@ -82,10 +80,12 @@ impl CheckoutRequest {
         }
         Ok(Self {
             key: options.connection_key()?,
-            is_dedicated: options.pooling.is_dedicated(),
-            is_apart: false,
+            isolation: match options.pooling.is_dedicated() {
+                true => Isolation::Dedicated,
+                false => Isolation::Shared,
+            },
             needs_describe: true,
-            is_within: false,
+            no_new_connection: false,
             is_spread: false,
             is_kept_pooled: false,
             is_doubtful: false,
@@ -117,7 +117,7 @@ impl CheckoutRequest {
         let (shared_with, overflows, patient) = match terms {
             SharingTerms::Dedicated => (SharedWith::Alone, false, false),
             // With `multiplex=always` the limit holds for such a connection as well.
-            SharingTerms::Pooled { overflows, .. } if self.is_apart => {
+            SharingTerms::Pooled { overflows, .. } if self.isolation != Isolation::Shared => {
                 let is_soft = pooling.multiplex != Multiplex::Always;
                 (SharedWith::Alone, overflows || is_soft, true)
             }
@@ -130,7 +130,7 @@ impl CheckoutRequest {
         PlacementRequest {
             server: self.key.server().clone(),
             key: self.key.clone(),
-            max_connections: match self.is_within {
+            max_connections: match self.no_new_connection {
                 true => Some(0),
                 false => (max > 0).then_some(max),
             },
@@ -141,18 +141,18 @@ impl CheckoutRequest {
                 .filter(|_| shared_with == SharedWith::Any || self.is_spread)
                 .unwrap_or(u32::MAX),
             presentation: self.presentation(),
-            is_dedicated: self.is_dedicated || terms == SharingTerms::Dedicated,
+            is_dedicated: self.is_dedicated() || terms == SharingTerms::Dedicated,
             shared_with,
             ceiling,
             describes,
             describe_only: self.is_spread.then(|| self.describe_only(known)),
             // A DESCRIBE on a connection of its own is soon over; where others play it might cost
             // them their connection.
-            overflows: !self.is_within
+            overflows: !self.no_new_connection
                 && (overflows
                     || (describes != DescribeMode::Nothing
                         && pooling.multiplex != Multiplex::Always)),
-            patient: patient && !self.is_within,
+            patient: patient && !self.no_new_connection,
             avoid: [&self.avoid[..], &known.not_yet_free].concat(),
             shun: known.busy.clone(),
             younger_than: self.younger_than,
@@ -166,7 +166,7 @@ impl CheckoutRequest {
         let may = known.may_describe_only
             && pooling.multiplex == Multiplex::Auto
             && !self.is_kept_pooled
-            && !self.is_within;
+            && !self.no_new_connection;
         match may {
             true => pooling.max_connections_per_server,
             false => 0,
@@ -176,7 +176,7 @@ impl CheckoutRequest {
     fn describes(&self, in_band: bool) -> DescribeMode {
         match (self.needs_describe, self.options.pooling.multiplex) {
             (false, _) => DescribeMode::Nothing,
-            (true, _) if self.is_within => DescribeMode::InBand,
+            (true, _) if self.no_new_connection => DescribeMode::InBand,
             (true, Multiplex::Auto) if !in_band => DescribeMode::Separate,
             (true, _) => DescribeMode::InBand,
         }
@@ -192,6 +192,26 @@ impl CheckoutRequest {
         let idle_timeout = self.options.pooling.idle_connection_timeout;
         let is_described = !self.needs_describe;
         ConnectionHandle::new(pool, driver, idle_timeout, is_founding, is_described)
+    }
+
+    pub(crate) fn is_dedicated(&self) -> bool {
+        self.isolation == Isolation::Dedicated
+    }
+
+    /// The next connection is another one, without other sessions if it is to be `alone`.
+    pub(crate) fn leave(&mut self, id: ConnectionId, alone: bool) {
+        self.avoid.push(id);
+        self.be_alone(alone);
+    }
+
+    /// A connection of its own stays one.
+    pub(crate) fn be_alone(&mut self, alone: bool) {
+        if !self.is_dedicated() {
+            self.isolation = match alone {
+                true => Isolation::Alone,
+                false => Isolation::Shared,
+            };
+        }
     }
 
     /// The presentation that the session is to play.

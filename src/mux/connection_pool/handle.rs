@@ -9,8 +9,8 @@ use std::{
     time::Duration,
 };
 
-use super::ConnectionPool;
-use crate::mux::{driver::DriverHandle, server_key::ConnectionKey};
+use super::{ConnectionPool, RedialReporter};
+use crate::mux::{clock, driver::DriverHandle, server_key::ConnectionKey};
 
 /// One counted reference to a connection: while there is one, the connection is kept. Not
 /// cloneable; each session takes its own by [`ConnectionPool::checkout`].
@@ -31,6 +31,8 @@ pub struct ConnectionHandle {
     is_described: AtomicBool,
     /// The session that holds it is set up.
     is_set_up: AtomicBool,
+    /// Of the session that plays on it: with the reference the session is over.
+    pub(crate) reporter: Option<RedialReporter>,
 }
 
 impl ConnectionHandle {
@@ -51,6 +53,7 @@ impl ConnectionHandle {
             is_describe_only: false,
             is_described: AtomicBool::new(is_described),
             is_set_up: AtomicBool::new(false),
+            reporter: None,
             driver,
         }
     }
@@ -121,7 +124,13 @@ impl ConnectionHandle {
 
 impl Drop for ConnectionHandle {
     fn drop(&mut self) {
-        self.pool.change(|state| state.checkin(self));
+        let mut reporter = self.reporter.take();
+        self.pool.change(|state| {
+            state.checkin(self);
+            if let Some(reporter) = &mut reporter {
+                state.on_session_over(reporter, clock::now());
+            }
+        });
     }
 }
 

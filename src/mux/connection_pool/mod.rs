@@ -31,6 +31,7 @@ mod server;
 mod state;
 mod state_file;
 mod trials;
+mod view;
 
 use std::{
     path::PathBuf,
@@ -45,8 +46,9 @@ use tokio::{
 
 pub(crate) use self::{
     checkout::CheckoutRequest,
-    redial::Attempt,
-    trials::{Canary, Described, Description, Joining},
+    redial::RedialReporter,
+    trials::{DoubtGuard, Joining},
+    view::{DescribeNews, Looked, News},
 };
 use self::{
     connection::ConnectionRecord,
@@ -95,6 +97,9 @@ struct Shared {
     state_file_problem: OnceLock<StateFileProblem>,
     /// The state file will be written in a moment.
     is_save_due: AtomicBool,
+    /// How often the lock was taken.
+    #[cfg(test)]
+    locks_taken: std::sync::atomic::AtomicUsize,
 }
 
 impl ConnectionPool {
@@ -116,6 +121,8 @@ impl ConnectionPool {
             saver: state_file.map(|path| Arc::new(Saver::new(path))),
             state_file_problem: OnceLock::new(),
             is_save_due: AtomicBool::new(false),
+            #[cfg(test)]
+            locks_taken: Default::default(),
         }));
         pool.load();
         pool
@@ -143,30 +150,44 @@ impl ConnectionPool {
 
     pub(crate) async fn fulfil(
         &self,
+        checkout: CheckoutRequest,
+    ) -> Result<ConnectionHandle, Error> {
+        let placed = self.place(checkout.clone())?;
+        self.connect(placed, checkout).await
+    }
+
+    /// Waits until a session that was placed has a connection, and that is connected.
+    pub(crate) async fn connect(
+        &self,
+        mut placed: Checkout,
         mut checkout: CheckoutRequest,
     ) -> Result<ConnectionHandle, Error> {
         let patience = checkout.options.connect_timeout;
         let key = checkout.key.clone();
-        // Asked before anything is placed: without a runtime no driver can start.
-        self.runtime()?;
         loop {
-            let handle = match self.change(|state| state.place(checkout.clone()))? {
+            let handle = match placed {
                 Checkout::Now(handle) => handle,
                 Checkout::Later(waiter) => waiter.wait(patience).await?,
             };
-            if checkout.is_spread && handle.is_describe_only() {
-                match self.reach_describe_only(handle, &key).await? {
-                    Some(handle) => return Ok(handle),
-                    None => {
-                        self.keep_pooled(&mut checkout);
-                        continue;
-                    }
+            if !checkout.is_spread || !handle.is_describe_only() {
+                let outcome = handle.driver().connected().await;
+                if !handle.is_reused() {
+                    self.on_dialled(handle.driver(), &key, &outcome);
                 }
+                return outcome.map(|()| handle);
             }
-            let outcome = handle.driver().connected().await;
-            self.on_dialled(handle.driver(), &key, &outcome);
-            return outcome.map(|()| handle);
+            if let Some(handle) = self.reach_describe_only(handle, &key).await? {
+                return Ok(handle);
+            }
+            self.keep_pooled(&mut checkout);
+            placed = self.place(checkout.clone())?;
         }
+    }
+
+    fn place(&self, checkout: CheckoutRequest) -> Result<Checkout, Error> {
+        // Asked before anything is placed: without a runtime no driver can start.
+        self.runtime()?;
+        self.change(|state| state.place(checkout))
     }
 
     /// Changes the state under the lock and does afterwards what must not be done under it.
@@ -198,7 +219,18 @@ impl ConnectionPool {
     }
 
     fn lock(&self) -> MutexGuard<'_, PoolState> {
+        #[cfg(test)]
+        self.0
+            .locks_taken
+            .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn locks_taken(&self) -> usize {
+        self.0
+            .locks_taken
+            .load(std::sync::atomic::Ordering::Relaxed)
     }
 
     /// Changes what is kept of a connection, if there still is one.
@@ -280,7 +312,7 @@ impl ConnectionPool {
 }
 
 /// What a caller gets at once.
-enum Checkout {
+pub(crate) enum Checkout {
     /// A connection, perhaps still connecting.
     Now(ConnectionHandle),
     /// A place in the queue.
@@ -288,7 +320,7 @@ enum Checkout {
 }
 
 /// A place in the queue; given up by dropping it.
-struct CheckoutWaiter {
+pub(crate) struct CheckoutWaiter {
     pool: ConnectionPool,
     waiter: WaiterId,
     answer: oneshot::Receiver<Result<ConnectionHandle, Error>>,

@@ -5,7 +5,7 @@ use std::{collections::HashMap, time::Instant};
 
 use tokio::sync::watch;
 
-use super::ConnectionPool;
+use super::{CheckoutRequest, ConnectionPool, LockedPool, PoolState};
 use crate::mux::{
     clock,
     driver::DriverHandle,
@@ -97,40 +97,20 @@ impl ConnectionPool {
         outcome: &Result<(), Error>,
     ) {
         let now = clock::now();
-        self.change(|state| {
-            let connection = match outcome {
-                Ok(()) => Some(driver.id),
-                Err(error) if error.is_of_dialling() && error.concerns_server() => None,
-                Err(_) => return,
-            };
-            state.on_connection(&driver.server, connection);
-        });
-        let redials = &mut self.lock().redials;
-        match outcome {
-            Ok(()) => {
-                _ = redials.change(&driver.server, |redial| redial.on_reached(now, driver.id))
-            }
+        self.change(|state| match outcome {
+            Ok(()) => state.on_reached(driver, now),
             Err(error) if error.is_of_dialling() => {
+                if error.concerns_server() {
+                    state.on_connection(&driver.server, None);
+                }
                 let failure = DialFailure {
                     error: error.clone(),
                     key: (!error.concerns_server()).then(|| key.clone()),
                 };
-                redials.on_dial_failed(now, driver, failure);
+                state.redials.on_dial_failed(now, driver, failure);
             }
             Err(_) => {}
-        }
-    }
-
-    /// A session begins to be set up.
-    pub(crate) fn begin_attempt(&self, server: &ServerId, uri: &PresentationUri) -> Attempt {
-        let now = clock::now();
-        let mut state = self.lock();
-        Attempt {
-            pool: self.clone(),
-            server: server.clone(),
-            id: state.redials.queue(now, server).redial.begin(now, uri),
-            last_media: None,
-        }
+        });
     }
 
     /// Waits until a session may try the server (again), or until another session has dialled for it
@@ -259,53 +239,81 @@ impl Drop for RedialPermit {
 /// Reports to the redial policy how far one session gets at the server that its user named; dropped
 /// when the session is over.
 #[derive(Debug)]
-pub(crate) struct Attempt {
+pub(crate) struct RedialReporter {
     pool: ConnectionPool,
     server: ServerId,
     id: AttemptId,
     last_media: Option<Instant>,
+    is_over: bool,
 }
 
-impl Attempt {
-    fn change<T>(&self, change: impl FnOnce(&mut Redial, Instant) -> T) -> Option<T> {
+impl RedialReporter {
+    /// It needs another dial or DESCRIBE. False if the budget has no room for that.
+    pub(crate) fn may_go_on(&self) -> bool {
         let now = clock::now();
         let mut state = self.pool.lock();
         let redials = &mut state.redials;
-        redials.change(&self.server, |redial| change(redial, now))
-    }
-
-    /// It needs another dial or DESCRIBE. False if the budget has no room for that.
-    pub(crate) fn may_go_on(&self) -> bool {
-        self.change(|redial, now| redial.on_extra(now, self.id))
-            .unwrap_or(true)
-    }
-
-    pub(crate) fn on_set_up(&self) {
-        self.change(|redial, now| redial.on_set_up(now, self.id));
-    }
-
-    /// PLAY is sent.
-    pub(crate) fn on_play(&self) {
-        self.change(|redial, _| redial.on_play(self.id));
-    }
-
-    /// PLAY was answered.
-    pub(crate) fn on_playing(&self) {
-        self.change(|redial, _| redial.on_playing(self.id));
+        let may = redials.change(&self.server, |redial| redial.on_extra(now, self.id));
+        may.unwrap_or(true)
     }
 
     /// Media came.
     pub(crate) fn on_media(&mut self, at: Instant) {
         if self.last_media.replace(at).is_none() {
-            self.change(|redial, now| redial.on_media(now, self.id));
+            let now = clock::now();
+            let mut state = self.pool.lock();
+            state.report(Some(self), |redial, id| redial.on_media(now, id));
         }
     }
 }
 
-impl Drop for Attempt {
+impl Drop for RedialReporter {
     fn drop(&mut self) {
-        let (id, last_media) = (self.id, self.last_media);
-        let chance = clock::chance();
-        self.change(|redial, now| redial.on_over(now, id, last_media, chance));
+        if !self.is_over {
+            let pool = self.pool.clone();
+            pool.lock().on_session_over(self, clock::now());
+        }
+    }
+}
+
+impl PoolState {
+    /// A session has got further; there is no reporter for one that takes the place of another.
+    pub(super) fn report(
+        &mut self,
+        reporter: Option<&RedialReporter>,
+        news: impl FnOnce(&mut Redial, AttemptId),
+    ) {
+        if let Some(RedialReporter { server, id, .. }) = reporter {
+            self.redials.change(server, |redial| news(redial, *id));
+        }
+    }
+
+    pub(super) fn on_session_over(&mut self, reporter: &mut RedialReporter, now: Instant) {
+        reporter.is_over = true;
+        let (last_media, chance) = (reporter.last_media, clock::chance());
+        self.report(Some(reporter), |redial, id| {
+            redial.on_over(now, id, last_media, chance);
+        });
+    }
+}
+
+impl LockedPool<'_> {
+    /// A session begins to be set up.
+    pub(super) fn begin(&mut self, checkout: &CheckoutRequest, now: Instant) -> RedialReporter {
+        let (server, uri) = (checkout.key.server(), checkout.presentation());
+        RedialReporter {
+            pool: self.pool.clone(),
+            server: server.clone(),
+            id: self.redials.queue(now, server).redial.begin(now, &uri),
+            last_media: None,
+            is_over: false,
+        }
+    }
+
+    /// A session has got a connection that is connected.
+    pub(super) fn on_reached(&mut self, driver: &DriverHandle, now: Instant) {
+        self.on_connection(&driver.server, Some(driver.id));
+        let reached = |redial: &mut Redial| redial.on_reached(now, driver.id);
+        self.redials.change(&driver.server, reached);
     }
 }

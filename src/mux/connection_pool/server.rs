@@ -10,7 +10,7 @@ use crate::mux::{
         placement::Unanswered,
         server_speed::ServerSpeed,
         sharing::{
-            Deciding, Sharing,
+            Sharing,
             play_gate::{REGROUP, SHORTEST_DESCRIBE_PATIENCE, describe_patience, patience},
         },
     },
@@ -156,30 +156,13 @@ impl ConnectionPool {
     }
 
     /// Signalled whenever something changes at a server.
-    pub(crate) fn watch(&self, server: &ServerId) -> watch::Receiver<()> {
+    pub(super) fn watch(&self, server: &ServerId) -> watch::Receiver<()> {
         self.lock().server(server).watch()
-    }
-
-    /// The session that finds out whether the server can share does so for all that check out
-    /// meanwhile.
-    pub(crate) fn deciding(&self, server: &ServerId, may_decide: bool) -> Deciding {
-        let now = clock::now();
-        let mut state = self.lock();
-        state.server(server).sharing.deciding(now, may_decide)
-    }
-
-    /// Which session looks for room on a new connection, where a connection was full; none: the
-    /// server has no room.
-    pub(crate) fn seek_room(&self, server: &ServerId) -> Option<Deciding> {
-        let now = clock::now();
-        self.lock().server(server).sharing.seek_room(now)
     }
 
     /// Whether sessions have ended that may still take up room at the server.
     pub(crate) fn has_pending_teardowns(&self, server: &ServerId) -> bool {
-        let state = self.lock();
-        let mut entries = state.table.entries_of(server);
-        entries.any(|(_, entry)| entry.record.driver.has_pending_teardowns())
+        self.lock().has_pending_teardowns(server)
     }
 
     /// Finds out whether a connection on which nothing plays survives a DESCRIBE that fails, unless

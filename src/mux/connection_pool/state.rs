@@ -246,6 +246,11 @@ impl PoolState {
             .collect()
     }
 
+    pub(super) fn has_pending_teardowns(&self, server: &ServerId) -> bool {
+        let mut entries = self.table.entries_of(server);
+        entries.any(|(_, entry)| entry.record.driver.has_pending_teardowns())
+    }
+
     /// A server, new if nothing is known of it.
     pub(super) fn server(&mut self, server: &ServerId) -> &mut Server {
         let server = self.servers.entry(server.clone());
@@ -359,6 +364,10 @@ impl LockedPool<'_> {
         self.update_gauges(&driver.server);
         let mut handle = checkout.handle(self.pool, driver, is_founding);
         (handle.is_aside, handle.is_describe_only) = (is_describe_only, is_describe_only);
+        if handle.is_reused() {
+            let driver = Arc::clone(handle.driver());
+            self.on_reached(&driver, clock::now());
+        }
         Some(handle)
     }
 

@@ -2,6 +2,7 @@
 //!
 //! * [`placement`]: which connection a session gets.
 //! * [`sharing`]: whether a server can share connections.
+//! * [`next_step`]: what a session does next until it plays.
 //! * [`failover`]: where a session turns after a failure.
 //! * [`redial`]: when a session tries its server again.
 //! * `recovery`: whether a session that ended is set up again, and what counts as its end.
@@ -15,6 +16,7 @@ pub(crate) mod congestion;
 pub(super) mod credential_gate;
 pub(crate) mod failover;
 pub(super) mod join_history;
+pub(crate) mod next_step;
 pub(super) mod odd_session;
 pub(crate) mod placement;
 // The library is to offer it to its users later; so far the element alone recovers sessions.

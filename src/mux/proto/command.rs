@@ -16,6 +16,11 @@ impl SessionKey {
     pub fn index(self) -> usize {
         self.0 as usize
     }
+
+    #[cfg(test)]
+    pub(crate) const fn numbered(number: u32) -> Self {
+        Self(number)
+    }
 }
 
 impl fmt::Debug for SessionKey {

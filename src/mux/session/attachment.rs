@@ -1,6 +1,9 @@
 //! A session in one connection's core, together with the reference that keeps the connection.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use rtsp_types::Method;
 use tokio::sync::oneshot;
@@ -8,7 +11,7 @@ use tokio::sync::oneshot;
 use super::monitor::{SessionLocation, SessionMonitor};
 use crate::mux::{
     config::OverflowPolicy,
-    connection_pool::ConnectionHandle,
+    connection_pool::{ConnectionHandle, RedialReporter},
     delivery::{Consumer, delivery},
     driver::{Command, DriverHandle, SessionGuard},
     ids::ConnectionId,
@@ -92,41 +95,49 @@ impl Attachment {
     }
 
     /// Asks without waiting, so that several requests can be under way.
-    pub(crate) fn send(&self, request: SessionRequest) -> Pending<'_> {
-        let method = method_of(&request);
-        if method == Method::Setup {
+    pub(crate) fn send(&self, request: SessionRequest) -> Pending {
+        if matches!(request, SessionRequest::Setup { .. }) {
             self.session_guard.set_known(true);
         }
-        let (sender, reply) = oneshot::channel();
-        self.driver().send(Command::Request {
+        self.requester().send(request)
+    }
+
+    /// Asks for the session, also while that is lent to nothing.
+    pub(crate) fn requester(&self) -> Requester {
+        Requester {
+            driver: Arc::clone(self.driver()),
             session: self.key(),
-            request,
-            reply: sender,
-        });
-        Pending {
-            driver: self.driver(),
-            method,
-            reply,
         }
     }
 
     /// Ends the session at the server; done when that has answered, or will not.
     pub(crate) fn end(&self) -> impl Future<Output = ()> + Send + use<> {
-        let (sender, reply) = oneshot::channel();
-        self.driver().send(Command::Request {
-            session: self.key(),
-            request: SessionRequest::Teardown,
-            reply: sender,
-        });
+        let gone = self.send(SessionRequest::Teardown);
         async move {
             // What the answer says does not matter.
-            let _ = reply.await;
+            let _ = gone.reply().await;
         }
     }
 
     /// The first SETUP was refused: the server has no session.
     pub(crate) fn on_refused(&self) {
         self.session_guard.set_known(false);
+    }
+
+    /// The session plays: with its reference it is over for the redial policy, too.
+    pub(crate) fn set_reporter(&mut self, reporter: Option<RedialReporter>) {
+        self.handle.reporter = reporter;
+    }
+
+    pub(crate) fn take_reporter(&mut self) -> Option<RedialReporter> {
+        self.handle.reporter.take()
+    }
+
+    /// Media came.
+    pub(crate) fn on_media(&mut self, at: Instant) {
+        if let Some(reporter) = &mut self.handle.reporter {
+            reporter.on_media(at);
+        }
     }
 
     pub(crate) fn driver(&self) -> &Arc<DriverHandle> {
@@ -156,14 +167,41 @@ fn method_of(request: &SessionRequest) -> Method {
     }
 }
 
+/// Asks the server for something on behalf of a session; holds no reference to it.
+pub(crate) struct Requester {
+    driver: Arc<DriverHandle>,
+    session: SessionKey,
+}
+
+impl Requester {
+    pub(crate) fn send(&self, request: SessionRequest) -> Pending {
+        let method = method_of(&request);
+        let (sender, reply) = oneshot::channel();
+        self.driver.send(Command::Request {
+            session: self.session,
+            request,
+            reply: sender,
+        });
+        Pending {
+            driver: Arc::clone(&self.driver),
+            method,
+            reply,
+        }
+    }
+
+    pub(crate) fn connection(&self) -> ConnectionId {
+        self.driver.id
+    }
+}
+
 /// A request whose answer is outstanding.
-pub(crate) struct Pending<'a> {
-    driver: &'a DriverHandle,
+pub(crate) struct Pending {
+    driver: Arc<DriverHandle>,
     method: Method,
     reply: oneshot::Receiver<Result<Reply, Failure>>,
 }
 
-impl Pending<'_> {
+impl Pending {
     pub(crate) async fn reply(self) -> Result<Reply, Failure> {
         match self.reply.await {
             Ok(result) => result,

@@ -16,38 +16,38 @@ use std::{
     task::{Context, Poll},
 };
 
-use super::setup::{BringUp, Playing};
+use super::setup::{Attached, Setup};
 use crate::mux::error::Error;
 
-type Coming = dyn Future<Output = Result<(Playing, BringUp), Error>> + Send;
+type Coming = dyn Future<Output = Result<(Attached, Setup), Error>> + Send;
 
 /// The session that is to take over.
 pub(super) enum Successor {
     /// The session is being brought up. The mutex is for `Sync` and never locked.
     Coming(Mutex<Pin<Box<Coming>>>),
     /// The session plays; no media has come.
-    Here(Box<(Playing, BringUp)>),
+    Here(Box<(Attached, Setup)>),
     /// The set-up failed. The session stays where it is as long as packets come there.
     Failed(Option<Error>),
 }
 
 impl Successor {
     /// Brings up the streams of a session once more.
-    pub(super) fn new(bring_up: BringUp, streams: Vec<usize>) -> Self {
-        Self::coming(async move { begin(bring_up, &streams).await })
+    pub(super) fn new(setup: Setup, streams: Vec<usize>) -> Self {
+        Self::coming(async move { begin(setup, &streams).await })
     }
 
     /// Brings the streams up once the server has released the session; if that fails, once more, `back`
     /// to a connection that has room.
     pub(super) fn after(
         gone: impl Future<Output = ()> + Send + 'static,
-        bring_up: BringUp,
-        back: BringUp,
+        setup: Setup,
+        back: Setup,
         streams: Vec<usize>,
     ) -> Self {
         Self::coming(async move {
             gone.await;
-            match begin(bring_up, &streams).await {
+            match begin(setup, &streams).await {
                 Ok(here) => Ok(here),
                 Err(error) => {
                     tracing::warn!("not moved to a connection of its own: {error}");
@@ -58,7 +58,7 @@ impl Successor {
     }
 
     fn coming(
-        coming: impl Future<Output = Result<(Playing, BringUp), Error>> + Send + 'static,
+        coming: impl Future<Output = Result<(Attached, Setup), Error>> + Send + 'static,
     ) -> Self {
         Self::Coming(Mutex::new(Box::pin(coming)))
     }
@@ -80,14 +80,14 @@ impl Successor {
     pub(super) fn poll_take_over(
         &mut self,
         context: &mut Context<'_>,
-    ) -> Poll<Box<(Playing, BringUp)>> {
+    ) -> Poll<Box<(Attached, Setup)>> {
         if let Self::Coming(coming) = self {
             let coming = coming.get_mut().unwrap_or_else(PoisonError::into_inner);
             match std::task::ready!(coming.as_mut().poll(context)) {
-                Ok((mut playing, bring_up)) => {
+                Ok((mut playing, setup)) => {
                     let streams = playing.streams.grants.iter().map(|grant| grant.stream);
                     playing.attachment.consumer.begin_anew(streams);
-                    *self = Self::Here(Box::new((playing, bring_up)));
+                    *self = Self::Here(Box::new((playing, setup)));
                 }
                 Err(error) => {
                     tracing::warn!("not moved to another connection: {error}");
@@ -107,12 +107,11 @@ impl Successor {
     }
 }
 
-async fn begin(mut bring_up: BringUp, streams: &[usize]) -> Result<(Playing, BringUp), Error> {
-    let (attachment, presentation) = bring_up.describe().await?;
-    let (attachment, presentation, streams) =
-        bring_up.set_up(attachment, presentation, streams).await?;
-    let playing = bring_up.play(attachment, presentation, streams).await?;
-    Ok((playing, bring_up))
+async fn begin(mut setup: Setup, streams: &[usize]) -> Result<(Attached, Setup), Error> {
+    let described = setup.describe().await?;
+    let set_up = setup.set_up(described, streams).await?;
+    let playing = setup.play(set_up).await?;
+    Ok((playing, setup))
 }
 
 impl fmt::Debug for Successor {

@@ -20,7 +20,7 @@ use self::{
     attachment::Attachment,
     migration::Successor,
     monitor::SessionMonitor,
-    setup::{BringUp, Playing},
+    setup::{Attached, Setup},
 };
 use super::{
     delivery::Packet,
@@ -52,12 +52,12 @@ pub struct Session {
     /// Where the session is, for its RTCP senders.
     place: Arc<Mutex<Place>>,
     /// Declared last: it drops the handle's release guard, after the release went out.
-    bring_up: BringUp,
+    setup: Setup,
 }
 
 impl Session {
-    pub(crate) fn new(playing: Playing, bring_up: BringUp) -> Self {
-        let Playing {
+    pub(crate) fn new(playing: Attached, setup: Setup) -> Self {
+        let Attached {
             attachment,
             presentation,
             streams,
@@ -74,7 +74,7 @@ impl Session {
             odd: None,
             is_between: false,
             lost: None,
-            bring_up,
+            setup,
         }
     }
 
@@ -157,7 +157,7 @@ impl Session {
     /// is followed by others.
     fn note_media(&mut self, packet: &Packet) {
         if packet.kind == PacketKind::Rtp {
-            self.bring_up.on_media(packet.received);
+            self.attachment.on_media(packet.received);
         }
     }
 
@@ -173,35 +173,35 @@ impl Session {
     /// twice, the old one ends first.
     fn begin_to_move_apart(&mut self, odd: (ConnectionId, SessionKey)) {
         let streams: Vec<usize> = self.streams.iter().map(|grant| grant.stream).collect();
-        let Some(apart) = self.bring_up.apart(odd.0) else {
+        let Some(apart) = self.setup.apart(odd.0) else {
             self.odd = None;
-            return self.bring_up.on_stays(odd);
+            return self.setup.on_stays(odd);
         };
-        self.successor = match self.bring_up.is_ever_full() {
+        self.successor = match self.setup.is_ever_full() {
             false => Some(Successor::new(apart, streams)),
-            true => self.bring_up.anywhere().map(|back| {
+            true => self.setup.another().map(|back| {
                 let gone = self.attachment.end();
                 self.is_between = true;
                 Successor::after(gone, apart, back, streams)
             }),
         };
-        self.bring_up.monitor.set_moving(self.successor.is_some());
+        self.setup.monitor.set_moving(self.successor.is_some());
     }
 
     /// Begins to bring up the session elsewhere, if that is possible. All sessions leave a connection on
     /// which no session can be addressed any more; one at a time leaves a congested connection.
     fn begin_to_move(&mut self) {
         let driver = self.attachment.driver();
-        let bring_up = match driver.is_tainted() {
-            true => self.bring_up.successor(),
+        let setup = match driver.is_tainted() {
+            true => self.setup.successor(),
             false if let Some(odd) = self.odd => return self.begin_to_move_apart(odd),
-            false if driver.accept_invitation() => self.bring_up.relief(driver.id),
+            false if driver.accept_invitation() => self.setup.relief(driver.id),
             false => None,
         };
-        if let Some(bring_up) = bring_up {
+        if let Some(setup) = setup {
             let streams = self.streams.iter().map(|grant| grant.stream).collect();
-            self.bring_up.monitor.set_moving(true);
-            self.successor = Some(Successor::new(bring_up, streams));
+            self.setup.monitor.set_moving(true);
+            self.successor = Some(Successor::new(setup, streams));
         }
     }
 
@@ -219,11 +219,11 @@ impl Session {
             return;
         };
         let outcome = successor.poll_take_over(context);
-        let has_stopped = !successor.is_on_its_way() && self.bring_up.monitor.set_moving(false);
+        let has_stopped = !successor.is_on_its_way() && self.setup.monitor.set_moving(false);
         if has_stopped && outcome.is_pending() {
             // The monitor had observed the attempt that has failed.
             let seat = self.attachment.seat(self.streams.clone());
-            self.bring_up.monitor.set_location(seat);
+            self.setup.monitor.set_location(seat);
         }
         match outcome {
             Poll::Ready(here) => self.move_over(context, *here),
@@ -240,11 +240,11 @@ impl Session {
             self.lost = failure;
         }
         if let Some(odd) = self.odd.take() {
-            self.bring_up.on_stays(odd);
+            self.setup.on_stays(odd);
         }
     }
 
-    fn move_over(&mut self, context: &mut Context<'_>, (playing, bring_up): (Playing, BringUp)) {
+    fn move_over(&mut self, context: &mut Context<'_>, (playing, setup): (Attached, Setup)) {
         tracing::info!(
             "{}/{}: moved to {}",
             self.attachment.connection(),
@@ -259,14 +259,14 @@ impl Session {
         _ = old.consumer.poll_batch(context, &mut left);
         self.left.extend(left);
         self.attachment.consumer.park_as(&old.consumer);
+        self.attachment.set_reporter(old.take_reporter());
         // The old session is released, and its release guard is dropped with it.
         drop(old);
-        let mut left = std::mem::replace(&mut self.bring_up, bring_up);
-        self.bring_up.take_over(&mut left);
+        self.setup = setup;
         self.is_between = false;
         match self.odd.take() {
-            Some(odd) if odd.0 == self.attachment.connection() => self.bring_up.on_stays(odd),
-            Some(odd) => self.bring_up.on_apart(odd),
+            Some(odd) if odd.0 == self.attachment.connection() => self.setup.on_stays(odd),
+            Some(odd) => self.setup.on_apart(odd),
             None => {}
         }
         *self.place.lock().unwrap_or_else(PoisonError::into_inner) = Place::of(&self.attachment);
@@ -276,7 +276,7 @@ impl Session {
     pub fn end_reason(&self) -> Option<Error> {
         let lost = self.lost.clone();
         let reason = lost.or_else(|| self.attachment.consumer.delivery().end_reason());
-        reason.map(|error| self.bring_up.of_target(error))
+        reason.map(|error| self.setup.of_target(error))
     }
 
     /// Stops the streams; the session stays and is kept alive.
@@ -297,7 +297,7 @@ impl Session {
         let request = SessionRequest::Play {
             aggregate: self.presentation.aggregate.clone(),
         };
-        let joining = self.bring_up.joining(&self.attachment);
+        let joining = self.setup.joining(&self.attachment);
         let reply = self.request(request).await;
         drop(joining);
         if let Reply::Playing(rtp_info) = reply? {
@@ -318,9 +318,9 @@ impl Session {
     async fn request(&self, request: SessionRequest) -> Result<Reply, Error> {
         self.attachment.request(request).await.map_err(|failure| {
             let error = Error::from_failure(&failure)
-                .of_camera(&self.bring_up.camera())
+                .of_camera(&self.setup.camera())
                 .on(self.attachment.connection());
-            self.bring_up.of_target(error)
+            self.setup.of_target(error)
         })
     }
 
@@ -333,7 +333,7 @@ impl Session {
 
     /// Observes this session.
     pub fn monitor(&self) -> SessionMonitor {
-        self.bring_up.monitor.clone()
+        self.setup.monitor.clone()
     }
 }
 
@@ -341,7 +341,7 @@ impl Session {
 impl fmt::Debug for Session {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Session")
-            .field("camera", &self.bring_up.camera())
+            .field("camera", &self.setup.camera())
             .field("connection", &self.attachment.connection())
             .field("session", &self.attachment.key())
             .field("streams", &self.streams)

@@ -153,13 +153,6 @@ pub(crate) struct WaitGuard {
     before: Option<WaitReason>,
 }
 
-impl WaitGuard {
-    /// The session waits for something else.
-    pub(crate) fn set(&self, reason: WaitReason) {
-        *self.watched.waiting_for() = Some(reason);
-    }
-}
-
 impl Drop for WaitGuard {
     fn drop(&mut self) {
         *self.watched.waiting_for() = self.before;
@@ -177,10 +170,8 @@ mod tests {
         assert_eq!(waiting_for(), None);
         let outer = monitor.waits_for(WaitReason::Capacity);
         {
-            let inner = monitor.waits_for(WaitReason::Teardowns);
+            let _inner = monitor.waits_for(WaitReason::Teardowns);
             assert_eq!(waiting_for(), Some(WaitReason::Teardowns));
-            inner.set(WaitReason::Connection);
-            assert_eq!(waiting_for(), Some(WaitReason::Connection));
         }
         assert_eq!(waiting_for(), Some(WaitReason::Capacity));
         drop(outer);

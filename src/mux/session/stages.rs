@@ -8,9 +8,8 @@ use std::fmt;
 
 use super::{
     Session,
-    attachment::Attachment,
     monitor::SessionMonitor,
-    setup::{BringUp, StreamsSetUp},
+    setup::{Attached, Setup},
 };
 use crate::mux::{
     config::SessionOptions,
@@ -23,7 +22,7 @@ use crate::mux::{
 #[derive(Debug)]
 #[must_use = "nothing happens before `describe`"]
 pub struct Opening {
-    bring_up: Result<BringUp, Error>,
+    setup: Result<Setup, Error>,
     monitor: SessionMonitor,
 }
 
@@ -39,7 +38,7 @@ impl Opening {
         monitor: SessionMonitor,
     ) -> Self {
         Self {
-            bring_up: BringUp::new(pool, options, monitor.clone()),
+            setup: Setup::new(pool, options, monitor.clone()),
             monitor,
         }
     }
@@ -47,8 +46,8 @@ impl Opening {
     /// The session is the one that was announced by `intent`, which ends once the session has its
     /// place at a connection.
     pub fn intended(mut self, intent: Option<Intent>) -> Self {
-        if let Ok(bring_up) = &mut self.bring_up {
-            bring_up.set_intent(intent);
+        if let Ok(setup) = &mut self.setup {
+            setup.set_intent(intent);
         }
         self
     }
@@ -66,23 +65,15 @@ impl Opening {
     ///
     /// The first thing that went wrong and could not be helped.
     pub async fn describe(self) -> Result<Described, Error> {
-        let mut bring_up = self.bring_up?;
-        bring_up.begin()?;
-        let described = bring_up.describe().await;
-        let (attachment, presentation) = described.map_err(|error| bring_up.of_target(error))?;
-        Ok(Described {
-            attachment,
-            presentation,
-            bring_up,
-        })
+        let mut setup = self.setup?;
+        setup.begin();
+        let attached = setup.describe().await?;
+        Ok(Described { attached, setup })
     }
 
     /// The camera's URL without secrets.
     pub fn camera(&self) -> String {
-        self.bring_up
-            .as_ref()
-            .map(BringUp::camera)
-            .unwrap_or_default()
+        self.setup.as_ref().map(Setup::camera).unwrap_or_default()
     }
 
     /// Observes this session through all its stages.
@@ -94,28 +85,27 @@ impl Opening {
 /// A session whose presentation is known; nothing is reserved at the server yet.
 #[must_use = "dropping it gives the connection back"]
 pub struct Described {
-    attachment: Attachment,
-    presentation: Presentation,
+    attached: Attached,
     /// Declared last: it drops the handle's release guard, after the release went out.
-    bring_up: BringUp,
+    setup: Setup,
 }
 
 impl Described {
     /// What there is to play.
     pub fn presentation(&self) -> &Presentation {
-        &self.presentation
+        &self.attached.presentation
     }
 
     /// Whether that is what the server said before, perhaps to an earlier process (see
     /// [`MuxBuilder::state`](crate::mux::MuxBuilder::state)): it is asked again together with the first
     /// SETUP, and what it says then is in [`Ready::presentation`].
     pub fn is_remembered(&self) -> bool {
-        self.bring_up.is_remembered()
+        self.setup.is_remembered()
     }
 
     /// Observes this session through all its stages.
     pub fn monitor(&self) -> SessionMonitor {
-        self.bring_up.monitor.clone()
+        self.setup.monitor.clone()
     }
 
     /// Sets up all streams. See [`setup`](Self::setup).
@@ -124,7 +114,7 @@ impl Described {
     ///
     /// As [`setup`](Self::setup).
     pub async fn setup_all(self) -> Result<Ready, Error> {
-        let streams: Vec<usize> = (0..self.presentation.streams.len()).collect();
+        let streams: Vec<usize> = (0..self.attached.presentation.streams.len()).collect();
         self.setup(&streams).await
     }
 
@@ -138,25 +128,17 @@ impl Described {
     /// the presentation does not have.
     pub async fn setup(self, streams: &[usize]) -> Result<Ready, Error> {
         let Self {
-            attachment,
-            presentation,
-            mut bring_up,
+            attached,
+            mut setup,
         } = self;
-        let count = presentation.streams.len();
+        let count = attached.presentation.streams.len();
         if streams.is_empty() || streams.iter().any(|stream| *stream >= count) {
             let explanation = format!("streams {streams:?} of a presentation that has {count}");
             let error = Error::new(ErrorKind::Sdp, Scope::Session, Initiator::User, explanation);
-            return Err(error.in_request("SETUP").of_camera(&bring_up.camera()));
+            return Err(error.in_request("SETUP").of_camera(&setup.camera()));
         }
-        let set_up = bring_up.set_up(attachment, presentation, streams).await;
-        let (attachment, presentation, streams) =
-            set_up.map_err(|error| bring_up.of_target(error))?;
-        Ok(Ready {
-            attachment,
-            presentation,
-            streams,
-            bring_up,
-        })
+        let attached = setup.set_up(attached, streams).await?;
+        Ok(Ready { attached, setup })
     }
 }
 
@@ -164,9 +146,9 @@ impl Described {
 impl fmt::Debug for Described {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Described")
-            .field("camera", &self.bring_up.camera())
-            .field("connection", &self.attachment.connection())
-            .field("session", &self.attachment.key())
+            .field("camera", &self.setup.camera())
+            .field("connection", &self.attached.attachment.connection())
+            .field("session", &self.attached.attachment.key())
             .finish_non_exhaustive()
     }
 }
@@ -174,32 +156,30 @@ impl fmt::Debug for Described {
 /// A session that is set up and can be played.
 #[must_use = "dropping it tears the session down"]
 pub struct Ready {
-    attachment: Attachment,
-    presentation: Presentation,
-    streams: StreamsSetUp,
+    attached: Attached,
     /// Declared last: it drops the handle's release guard, after the release went out.
-    bring_up: BringUp,
+    setup: Setup,
 }
 
 impl Ready {
     /// What there is to play.
     pub fn presentation(&self) -> &Presentation {
-        &self.presentation
+        &self.attached.presentation
     }
 
     /// The streams that were set up, in the order of their set-up.
     pub fn streams(&self) -> &[StreamGrant] {
-        &self.streams.grants
+        &self.attached.streams.grants
     }
 
     /// The streams that the server refused, and why.
     pub fn failed_streams(&self) -> &[(usize, Error)] {
-        &self.streams.failed
+        &self.attached.streams.failed
     }
 
     /// Observes this session through all its stages.
     pub fn monitor(&self) -> SessionMonitor {
-        self.bring_up.monitor.clone()
+        self.setup.monitor.clone()
     }
 
     /// Starts all streams. Packets may come before the answer; they are delivered.
@@ -209,14 +189,11 @@ impl Ready {
     /// The server refused, or the connection ended.
     pub async fn play(self) -> Result<Session, Error> {
         let Self {
-            attachment,
-            presentation,
-            streams,
-            mut bring_up,
+            attached,
+            mut setup,
         } = self;
-        let playing = bring_up.play(attachment, presentation, streams).await;
-        let playing = playing.map_err(|error| bring_up.of_target(error))?;
-        Ok(Session::new(playing, bring_up))
+        let playing = setup.play(attached).await?;
+        Ok(Session::new(playing, setup))
     }
 }
 
@@ -224,9 +201,9 @@ impl Ready {
 impl fmt::Debug for Ready {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Ready")
-            .field("camera", &self.bring_up.camera())
-            .field("connection", &self.attachment.connection())
-            .field("session", &self.attachment.key())
+            .field("camera", &self.setup.camera())
+            .field("connection", &self.attached.attachment.connection())
+            .field("session", &self.attached.attachment.key())
             .finish_non_exhaustive()
     }
 }

@@ -26,8 +26,8 @@ use crate::mux::ids::ConnectionId;
 pub(crate) use self::{
     describe_only::{Rejoin, RejoinInput, Unanswered, rejoin},
     request::{
-        ConnectionPurpose, DescribeMode, EntryPhase, Placement, PlacementRequest, SharedWith,
-        SharingTerms, TableEntry, terms,
+        ConnectionPurpose, DescribeMode, EntryPhase, Isolation, Placement, PlacementRequest,
+        SharedWith, SharingTerms, TableEntry, terms,
     },
 };
 

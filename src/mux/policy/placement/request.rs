@@ -64,6 +64,18 @@ impl<S: Clone, K: Clone> PlacementRequest<S, K> {
     }
 }
 
+/// How far a session keeps from the connections of others.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Isolation {
+    /// As the settings and the server's sharing verdict say.
+    #[default]
+    Shared,
+    /// A connection that no other session uses, though others may join once the verdict is known.
+    Alone,
+    /// A connection of its own, whatever the server can do. It does not count against the limit.
+    Dedicated,
+}
+
 /// With which sessions a caller may share a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SharedWith {

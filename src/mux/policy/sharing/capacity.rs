@@ -25,15 +25,12 @@ pub(crate) enum ServerCapacity {
 
 impl ServerCapacity {
     /// Which session looks, after a refusal; none if there is no room.
-    pub(crate) fn seek(&mut self, now: Instant) -> Option<Deciding> {
-        match *self {
+    pub(crate) fn seek(self, now: Instant) -> Option<Deciding> {
+        match self {
             Self::Sought => Some(Deciding::Others),
             Self::Found(at) if now < at + HOLDS => Some(Deciding::NoSession),
             Self::None(until) if now < until => None,
-            _ => {
-                *self = Self::Sought;
-                Some(Deciding::You)
-            }
+            _ => Some(Deciding::You),
         }
     }
 
@@ -70,6 +67,7 @@ mod tests {
     fn one_looks_and_the_others_wait_for_what_comes_of_it() {
         let (now, mut room) = (Instant::now(), ServerCapacity::default());
         assert_eq!(room.seek(now), Some(Deciding::You));
+        room = ServerCapacity::Sought;
         assert_eq!(room.seek(now), Some(Deciding::Others));
         let mut found = room;
         found.on_found(now);
@@ -80,6 +78,7 @@ mod tests {
         room.on_given_up();
         assert_eq!(room.seek(now), None, "it is known");
         assert_eq!(room.seek(now + HOLDS), Some(Deciding::You));
+        room = ServerCapacity::Sought;
         room.on_given_up();
         assert_eq!(room.seek(now + HOLDS), Some(Deciding::You));
     }
@@ -90,6 +89,7 @@ mod tests {
         room.on_none(now, Duration::ZERO);
         room.on_freed();
         assert_eq!(room.seek(now), Some(Deciding::You));
+        room = ServerCapacity::Sought;
         room.on_freed();
         assert_eq!(room.seek(now), Some(Deciding::Others), "by one at a time");
     }

@@ -221,7 +221,7 @@ pub(crate) enum DescriptionCheck {
 pub(crate) enum NextCheck {
     /// Nothing: likeness is harmless.
     Needless,
-    /// Describe its URI on a fresh connection. The check is under way from now on.
+    /// Describe its URI on a fresh connection.
     Own,
     /// Wait for the session that does so.
     Others,
@@ -230,15 +230,12 @@ pub(crate) enum NextCheck {
 }
 
 impl DescriptionCheck {
-    pub(crate) fn next(&mut self, now: Instant) -> NextCheck {
-        match *self {
+    pub(crate) fn next(self, now: Instant) -> NextCheck {
+        match self {
             Self::ToldApart => NextCheck::Needless,
             Self::UnderWay => NextCheck::Others,
             Self::Failed(at) if now < at + RETRY => NextCheck::None,
-            Self::Open | Self::Failed(_) => {
-                *self = Self::UnderWay;
-                NextCheck::Own
-            }
+            Self::Open | Self::Failed(_) => NextCheck::Own,
         }
     }
 
@@ -390,6 +387,7 @@ mod tests {
         let now = Instant::now();
         let mut check = DescriptionCheck::default();
         assert_eq!(check.next(now), NextCheck::Own);
+        check = DescriptionCheck::UnderWay;
         assert_eq!(check.next(now), NextCheck::Others);
         check.on_told_apart();
         assert_eq!(check.next(now), NextCheck::Needless);
@@ -403,6 +401,7 @@ mod tests {
         let now = Instant::now();
         let mut check = DescriptionCheck::default();
         assert_eq!(check.next(now), NextCheck::Own);
+        check = DescriptionCheck::UnderWay;
         check.on_given_up();
         assert_eq!(check.next(now), NextCheck::Own);
     }
@@ -412,6 +411,7 @@ mod tests {
         let now = Instant::now();
         let mut check = DescriptionCheck::default();
         assert_eq!(check.next(now), NextCheck::Own);
+        check = DescriptionCheck::UnderWay;
         check.on_failed(now);
         assert_eq!(check.next(now), NextCheck::None);
         check.on_given_up();

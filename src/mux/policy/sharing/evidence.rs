@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::mux::proto::{ServerText, SharingViolation, wire::header::is_in_order};
+use crate::mux::proto::{Presentation, ServerText, SharingViolation, wire::header::is_in_order};
 
 /// What was seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -164,7 +164,16 @@ pub(crate) struct ServerIdentity<'a> {
     pub(crate) session_name: Option<&'a str>,
 }
 
-impl ServerIdentity<'_> {
+impl<'a> ServerIdentity<'a> {
+    pub(crate) fn new(server: Option<&'a str>, presentation: Option<&'a Presentation>) -> Self {
+        Self {
+            server,
+            tool: presentation.and_then(|presentation| presentation.tool.as_deref()),
+            session_name: presentation
+                .and_then(|presentation| presentation.session_name.as_deref()),
+        }
+    }
+
     /// A server that says by its name that it cannot share.
     pub(crate) fn words_for_no(&self) -> Option<KnownServer> {
         let server = self.server.unwrap_or_default();

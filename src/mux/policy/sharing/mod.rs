@@ -328,8 +328,8 @@ impl Sharing {
     }
 
     /// Who finds out whether the server can share, where each session would get a connection of its
-    /// own until that is known. If it is the session that asks, a canary is under way from now on.
-    pub(crate) fn deciding(&mut self, now: Instant, may_decide: bool) -> Deciding {
+    /// own until that is known.
+    pub(crate) fn deciding(&self, now: Instant, may_decide: bool) -> Deciding {
         if self.mode(now) != SharingMode::Apart(None) {
             return Deciding::NoSession;
         }
@@ -340,7 +340,6 @@ impl Sharing {
             return Deciding::Others;
         }
         if may_decide && self.may_send_canary(now) {
-            self.is_canary_under_way = true;
             return Deciding::You;
         }
         Deciding::NoSession
@@ -412,11 +411,16 @@ impl Sharing {
     }
 
     /// What a session is to do whose description may be that of another URI.
-    pub(crate) fn next_description_check(&mut self, now: Instant) -> NextCheck {
+    pub(crate) fn next_description_check(&self, now: Instant) -> NextCheck {
         match self.is_safe_in_band {
             true => NextCheck::Needless,
             false => self.description_check.next(now),
         }
+    }
+
+    /// A session describes its URI on a fresh connection.
+    pub(crate) fn on_description_check(&mut self) {
+        self.description_check = DescriptionCheck::UnderWay;
     }
 
     /// The session that described its URI on a fresh connection has gone, or has said what it saw.
@@ -500,8 +504,13 @@ impl Sharing {
     }
 
     /// Which session looks for room on a new connection, after a refusal; none if there is no room.
-    pub(crate) fn seek_room(&mut self, now: Instant) -> Option<Deciding> {
+    pub(crate) fn seek_room(&self, now: Instant) -> Option<Deciding> {
         self.room.seek(now)
+    }
+
+    /// A session looks for room on a new connection.
+    pub(crate) fn on_room_sought(&mut self) {
+        self.room = ServerCapacity::Sought;
     }
 
     /// Sessions that took up room have left.

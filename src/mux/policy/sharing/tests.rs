@@ -141,6 +141,7 @@ fn one_check_of_descriptions_decides_for_a_server_and_not_for_the_next_one_there
     let mut sharing = Sharing::default();
     sharing.on_introduced(now, named("recorder/1"));
     assert_eq!(sharing.next_description_check(now), NextCheck::Own);
+    sharing.on_description_check();
     assert_eq!(sharing.next_description_check(now), NextCheck::Others);
     sharing.on_described_twice(now, true);
     sharing.on_description_check_over();

@@ -1,117 +1,137 @@
 //! From DESCRIBE to PLAY: on which connection a session is set up, and where it turns if a step fails.
+//!
+//! [`Setup::run`] is the one loop. Each turn looks at the pool and asks
+//! [`next_step`](crate::mux::policy::next_step) what the session does: it begins an operation, goes to
+//! another connection, or waits. There is one wait: for the answer to what is under way, for a change at
+//! the server, for what is in front of it on its connection, and for the time.
 
-mod canary;
-mod capacity;
-mod describe_only;
-mod description_check;
+mod attempt;
+mod failed;
 mod redirect;
-mod streams;
-mod waiting;
+mod requests;
+mod trials;
 
 use std::{
     fmt,
+    future::pending,
+    pin::Pin,
     time::{Duration, Instant},
 };
 
-use url::Url;
-
-pub(crate) use self::streams::StreamsSetUp;
+pub(crate) use self::requests::StreamsSetUp;
 use self::{
-    canary::{CanaryGuard, Passage, SuspicionGuard},
-    capacity::{CapacityProbe, PendingTeardowns},
-    streams::setup_request,
-    waiting::{Wait, Waited},
+    attempt::{AtServer, SharingGuard, Target, WantedStreams},
+    trials::CanaryOutcome,
 };
 use super::{attachment::Attachment, monitor::SessionMonitor};
 use crate::mux::{
     clock,
-    config::SessionOptions,
+    config::{Multiplex, OverflowPolicy, SessionOptions},
     connection_pool::{
-        Attempt, CheckoutRequest, ConnectionHandle, ConnectionPool, Described, Intent, Joining,
+        Checkout, CheckoutRequest, ConnectionHandle, ConnectionPool, DescribeNews, Intent, Joining,
+        Looked, News, RedialReporter,
     },
-    error::{Error, ErrorKind, Initiator, Scope},
+    error::Error,
     ids::ConnectionId,
     policy::{
-        failover::{Failover, FailureContext, failover},
-        sharing::{Evidence, ServerIdentity, Sharing, descriptions::Account},
+        next_step::{
+            AnswerPatience, Attempt, FailedStep, Operation, PendingTeardowns, SetupStage,
+            SetupStep, UnderWay, next_step,
+        },
+        placement::Isolation,
+        sharing::{Sharing, descriptions::Account},
     },
     proto::{
-        Credentials, Failure, FailureKind, FirstAsked, Presentation, Reply, RtpInfo, SessionConfig,
-        SessionKey, SessionRequest,
-        wire::{
-            sdp::parse_presentation,
-            uri::{presentation_base, redacted},
-        },
+        Backlog, Failure, Presentation, Reply, RtpInfo, SessionConfig, SessionKey,
+        wire::uri::redacted,
     },
     release::ReleaseGuard,
-    server_key::ServerId,
     stats::WaitReason,
 };
+use tokio::{runtime::Handle, sync::watch};
 
-/// Connections tried for one session at one server. A bound for servers that refuse at random.
-const MAX_CONNECTIONS: usize = 16;
-/// Connections tried for one session that the server closes behind a 401. Two are enough for most; a
-/// session that shares them with others meets the 401s of the others, too.
-const MOST_CHALLENGED: usize = 8;
-
-/// Where there is no other place, one may become free: that is looked at this often.
-const NEXT_LOOK: Duration = Duration::from_millis(50);
-
-/// How far a session is brought up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Step {
-    /// Described and set up. A mere description is no step: a broken camera gives one, too.
-    SetUp,
-    /// PLAY was answered.
-    Play,
+/// A session that is described, set up or plays.
+pub(crate) struct Attached {
+    pub(crate) attachment: Attachment,
+    pub(crate) presentation: Presentation,
+    pub(crate) streams: StreamsSetUp,
+    pub(crate) rtp_info: Vec<RtpInfo>,
 }
 
-/// What is to be played, and where it led.
-#[derive(Clone)]
-struct Target {
-    /// Another URL than the user's after a redirect.
-    url: Url,
-    /// URLs that redirected.
-    redirected: Vec<Url>,
-    /// Came with a redirect, for the server that it led to.
-    lent: Option<(ServerId, Credentials)>,
+/// The answer to what a session has under way.
+enum Completion {
+    Connected(Result<ConnectionHandle, Error>),
+    Opened(Result<Attachment, (ConnectionHandle, Failure)>),
+    Described(Result<Reply, Failure>),
+    /// How the URI is described on a fresh connection; none if that was not found out in time.
+    Checked(Option<Account>),
+    /// None: it stays where it was described.
+    Rejoined(Option<Result<Attachment, (ConnectionHandle, Failure)>>),
+    SetUp(Result<StreamsSetUp, requests::SetUpFailure>),
+    Playing(Result<Reply, Failure>),
+    Canary(CanaryOutcome),
 }
 
-/// What the session has met at the server that it is tried at. A redirect begins with nothing of it.
-#[derive(Default)]
-struct AtServer {
-    connections: usize,
-    tried_younger: bool,
-    /// Connections that were closed behind a 401.
-    challenged: usize,
-    /// Why the session is tried on a connection of its own, and the step that has to work there
-    /// before that is a verdict on the server.
-    suspected: Option<SuspicionGuard>,
-    /// How it was described where that may have been another URI's presentation.
-    doubted: Option<Account>,
-    /// Its last DESCRIBE.
-    described: Option<Described>,
-    /// What that said: where a server shares, it need not be asked again on another connection.
-    known: Option<Presentation>,
-    /// That is how it was described for an earlier session: to be asked for again with the SETUP.
-    is_remembered: bool,
-    /// The session is to send the canary that others wait for.
-    canary_guard: Option<CanaryGuard>,
-    /// Its PLAY was refused for want of room on one connection, and tried on another.
-    has_played_elsewhere: bool,
-    /// It is not to send a canary, or not again.
-    is_canary_spent: bool,
-    /// Sessions that were on the connection on which there was no room for this one.
-    full_with: Option<u32>,
-    pending_teardowns: PendingTeardowns,
-    /// The session is the one that looks for room elsewhere.
-    capacity_probe: Option<CapacityProbe>,
-    /// What the server said before another connection was tried: worth more than "limit reached".
-    refusal: Option<Error>,
+type Completing = Pin<Box<dyn Future<Output = Completion> + Send>>;
+
+/// What a session has under way.
+struct Work {
+    operation: Option<Operation>,
+    since: Instant,
+    patience: AnswerPatience,
+    answer: Completing,
+    /// For a request of its own.
+    joining: Option<Joining>,
+}
+
+impl Work {
+    fn none() -> Self {
+        Self {
+            operation: None,
+            since: clock::now(),
+            patience: AnswerPatience::default(),
+            answer: Box::pin(pending()),
+            joining: None,
+        }
+    }
+
+    fn new(
+        operation: Operation,
+        answer: impl Future<Output = Completion> + Send + 'static,
+    ) -> Self {
+        Self {
+            operation: Some(operation),
+            answer: Box::pin(answer),
+            ..Self::none()
+        }
+    }
+}
+
+/// Makes the session on a connection.
+struct Opener {
+    config: SessionConfig,
+    overflow: OverflowPolicy,
+    /// How long it waits for an answer, if its user has said so.
+    patience: Option<Duration>,
+    monitor: SessionMonitor,
+}
+
+impl Opener {
+    async fn open(
+        self,
+        handle: ConnectionHandle,
+    ) -> Result<Attachment, (ConnectionHandle, Failure)> {
+        let opened = Attachment::open(handle, self.config, self.overflow, &self.monitor).await;
+        opened.inspect(|attachment| {
+            if let Some(patience) = self.patience {
+                attachment.set_patience(patience);
+            }
+        })
+    }
 }
 
 /// A session on its way from DESCRIBE to PLAY.
-pub(crate) struct BringUp {
+pub(crate) struct Setup {
     pool: ConnectionPool,
     /// As the user gave them: whom to present the credentials to.
     options: SessionOptions,
@@ -119,9 +139,12 @@ pub(crate) struct BringUp {
     /// What kind of connection to try next.
     checkout: CheckoutRequest,
     here: AtServer,
+    wanted: WantedStreams,
+    /// The redial policy is to follow it, from its first look at the pool on.
+    begins: bool,
     /// Tells the redial policy what becomes of the session; none for one that is to take the place of
     /// a session that plays.
-    attempt: Option<Attempt>,
+    reporter: Option<RedialReporter>,
     /// Announced this session, until it has a place at a connection.
     intent: Option<Intent>,
     pub(crate) monitor: SessionMonitor,
@@ -129,7 +152,7 @@ pub(crate) struct BringUp {
     _release: ReleaseGuard,
 }
 
-impl BringUp {
+impl Setup {
     pub(crate) fn new(
         pool: ConnectionPool,
         options: SessionOptions,
@@ -143,9 +166,11 @@ impl BringUp {
                 lent: None,
             },
             here: AtServer::default(),
+            wanted: WantedStreams::default(),
             pool,
             options,
-            attempt: None,
+            begins: false,
+            reporter: None,
             intent: None,
             _release: monitor.release_guard(),
             monitor,
@@ -155,12 +180,9 @@ impl BringUp {
     /// Brings up the same once more, beside it, on a connection of its own; none where that is not to
     /// be: the server is known to be full at times.
     pub(crate) fn successor(&self) -> Option<Self> {
-        let server = self.checkout.key.server();
-        let has_room = self
-            .pool
-            .sharing(server, |sharing| !sharing.has_said_full());
+        let has_room = !self.is_ever_full();
         let mut successor = self.another().filter(|_| has_room && self.is_tried())?;
-        successor.checkout.is_dedicated = true;
+        successor.checkout.isolation = Isolation::Dedicated;
         Some(successor)
     }
 
@@ -168,7 +190,7 @@ impl BringUp {
     /// there is none.
     pub(crate) fn relief(&self, congested: ConnectionId) -> Option<Self> {
         let is_shared =
-            self.options.pooling.enable_connection_pooling && !self.checkout.is_dedicated;
+            self.options.pooling.enable_connection_pooling && !self.checkout.is_dedicated();
         let mut relief = self.another().filter(|_| is_shared)?;
         relief.checkout.avoid = vec![congested];
         // It plays, and so is described.
@@ -183,15 +205,21 @@ impl BringUp {
     pub(crate) fn apart(&self, odd: ConnectionId) -> Option<Self> {
         let mut apart = self.another()?;
         apart.checkout.avoid = vec![odd];
-        apart.checkout.is_apart = true;
-        apart.checkout.is_dedicated = self.is_tried();
+        apart.checkout.isolation = match self.is_tried() {
+            true => Isolation::Dedicated,
+            false => apart.checkout.isolation.max(Isolation::Alone),
+        };
         let has_place = self.pool.has_place_apart(&apart.checkout, odd);
         has_place.then_some(apart)
     }
 
     /// Brings up the same once more on any connection that has room.
-    pub(crate) fn anywhere(&self) -> Option<Self> {
-        self.another()
+    pub(crate) fn another(&self) -> Option<Self> {
+        let (options, monitor) = (self.options.clone(), self.monitor.clone());
+        let mut another = Self::new(self.pool.clone(), options, monitor).ok()?;
+        another.target = self.target.clone();
+        another.checkout = self.checkout.clone();
+        Some(another)
     }
 
     /// Whether the server was ever out of room: a session may not be there twice.
@@ -214,32 +242,13 @@ impl BringUp {
         self.pool.on_odd_stays(odd, session);
     }
 
-    fn another(&self) -> Option<Self> {
-        let (options, monitor) = (self.options.clone(), self.monitor.clone());
-        let mut another = Self::new(self.pool.clone(), options, monitor).ok()?;
-        another.target = self.target.clone();
-        another.checkout = self.checkout.clone();
-        Some(another)
-    }
-
     /// From here on the redial policy follows the session.
-    pub(crate) fn begin(&mut self) -> Result<(), Error> {
-        let key = self.options.connection_key()?;
-        let uri = self.options.presentation();
-        self.attempt = Some(self.pool.begin_attempt(key.server(), &uri));
-        Ok(())
+    pub(crate) fn begin(&mut self) {
+        self.begins = true;
     }
 
-    /// The session that was brought up by `other` goes on here.
-    pub(crate) fn take_over(&mut self, other: &mut Self) {
-        self.attempt = other.attempt.take();
-    }
-
-    /// Media came.
-    pub(crate) fn on_media(&mut self, at: Instant) {
-        if let Some(attempt) = &mut self.attempt {
-            attempt.on_media(at);
-        }
+    pub(crate) fn set_intent(&mut self, intent: Option<Intent>) {
+        self.intent = intent;
     }
 
     /// An error as the user gets it: it says whether it was met behind a redirect.
@@ -250,18 +259,10 @@ impl BringUp {
         }
     }
 
-    /// A request of the session goes out.
+    /// A PLAY of the session goes out once more.
     pub(crate) fn joining(&self, attachment: &Attachment) -> Joining {
         let uri = self.checkout.presentation();
-        self.pool.joining(attachment.connection(), &uri)
-    }
-
-    pub(crate) fn may_try_again(&self) -> bool {
-        self.attempt.as_ref().is_none_or(Attempt::may_go_on)
-    }
-
-    pub(crate) fn set_intent(&mut self, intent: Option<Intent>) {
-        self.intent = intent;
+        self.pool.joining(attachment.connection(), uri)
     }
 
     /// Whether the description is from memory, and not asked for again yet.
@@ -274,407 +275,370 @@ impl BringUp {
         redacted(&self.target.url)
     }
 
+    /// Whether the session takes part in trials: with the other settings all is said beforehand.
+    fn is_tried(&self) -> bool {
+        let pooling = &self.options.pooling;
+        pooling.enable_connection_pooling && pooling.multiplex == Multiplex::Auto
+    }
+
     /// Describes the presentation, on another connection if need be, following redirects.
-    pub(crate) async fn describe(&mut self) -> Result<(Attachment, Presentation), Error> {
-        self.recall();
-        loop {
-            let attachment = match self.attach().await? {
-                Ok(attachment) => attachment,
-                Err((handle, failure)) => {
-                    if !self.returns_from(&handle, &failure) {
-                        self.recover(Step::SetUp, &handle, failure)?;
-                    }
-                    continue;
-                }
-            };
-            if let Some(presentation) = self
-                .here
-                .known
-                .clone()
-                .filter(|_| !self.checkout.needs_describe)
-            {
-                let now = clock::now();
-                let described = self.here.described.get_or_insert(Described {
-                    took: Duration::ZERO,
-                    at: now,
-                    is_first: false,
-                });
-                // It was described on another connection.
-                described.is_first = false;
-                return Ok((attachment, presentation));
-            }
-            let sent = clock::now();
-            let uri = self.checkout.presentation();
-            self.pool.on_describing(attachment.connection(), &uri);
-            let joining = self.joining(&attachment);
-            let describing = attachment.request(SessionRequest::Describe);
-            let answer = self
-                .unless_held_up(&attachment, Wait::Describe, describing)
-                .await;
-            drop(joining);
-            match answer? {
-                Waited::Spread => self.checkout.is_spread = true,
-                Waited::HeldUp if self.is_ignored_aside(&attachment) => {
-                    self.return_to_pool(attachment.handle());
-                }
-                Waited::HeldUp => {
-                    (self.checkout.is_spread, self.checkout.is_doubtful) = (true, true);
-                    self.checkout.avoid.push(attachment.connection());
-                }
-                Waited::Answer(Ok(reply)) => {
-                    self.on_describe_answered(&attachment);
-                    let at = clock::now();
-                    let took = at.saturating_duration_since(sent);
-                    let first = first_asked(&reply);
-                    let is_first = first == FirstAsked::Own;
-                    self.here.described = Some(Described { took, at, is_first });
-                    let presentation = self.presentation(&attachment, reply)?;
-                    let passage = self.may_stay(&attachment, &presentation, &first).await?;
-                    if passage == Passage::Open {
-                        self.here.known = Some(presentation.clone());
-                        return Ok((attachment, presentation));
-                    }
-                }
-                Waited::Answer(Err(Failure {
-                    kind:
-                        FailureKind::Redirect {
-                            location,
-                            credentials,
-                            ..
-                        },
-                    ..
-                })) => {
-                    self.on_describe_answered(&attachment);
-                    self.introduce(&attachment, None);
-                    self.follow(location, credentials.map(|lent| *lent))?;
-                }
-                Waited::Answer(Err(failure)) => {
-                    self.on_describe_failed(&attachment, &failure);
-                    if !self.returns_from(attachment.handle(), &failure) {
-                        self.recover(Step::SetUp, attachment.handle(), failure)?;
-                    }
-                }
-            }
-        }
+    pub(crate) async fn describe(&mut self) -> Result<Attached, Error> {
+        let described = self.run(SetupStage::Described).await;
+        described.map_err(|error| self.of_target(error))
     }
 
-    /// What was played before need not be described first, where the server shares and a SETUP may
-    /// follow an unanswered DESCRIBE.
-    fn recall(&mut self) {
-        let server = self.checkout.key.server();
-        let is_in_order = self.pool.sharing(server, Sharing::is_in_order);
-        let may_answer = !self.pool.is_doubtful(&self.checkout);
-        if is_in_order && may_answer && self.here.known.is_none() && self.is_described_once() {
-            self.here.known = self.pool.recall(&self.checkout);
-            self.here.is_remembered = self.here.known.is_some();
-        }
-    }
-
-    /// A session on a connection that the checkout request allows.
-    async fn attach(&mut self) -> Result<Result<Attachment, (ConnectionHandle, Failure)>, Error> {
-        self.await_decision().await?;
-        self.await_room().await?;
-        self.here.connections += 1;
-        self.checkout.needs_describe = self.needs_describe();
-        self.checkout.is_dedicated |= self.is_tried() && self.is_isolated();
-        let waiting = self.monitor.waits_for(WaitReason::Connection);
-        let handle = loop {
-            match self.pool.fulfil(self.checkout.clone()).await {
-                Ok(handle) => break handle,
-                Err(error) if self.does_without(&error) => self.here.refusal = Some(error),
-                Err(error) => return Err(self.best_error(error)),
-            }
+    /// Sets up `streams`; as far as another connection is needed for it, describes again there.
+    pub(crate) async fn set_up(
+        &mut self,
+        described: Attached,
+        streams: &[usize],
+    ) -> Result<Attached, Error> {
+        self.wanted = WantedStreams {
+            streams: streams.to_vec(),
+            of: described.presentation.streams.len(),
         };
-        drop(waiting);
-        // From here on the session is counted on its connection.
-        self.intent = None;
-        Ok(self.attach_to(handle).await)
-    }
-
-    /// Whether connections broke off when this session was added to them.
-    fn is_isolated(&self) -> bool {
-        let (server, uri) = (self.checkout.key.server(), self.checkout.presentation());
-        let now = clock::now();
-        self.pool
-            .sharing(server, |sharing| sharing.is_isolated(now, &uri))
-    }
-
-    /// A session on this connection.
-    async fn attach_to(
-        &self,
-        handle: ConnectionHandle,
-    ) -> Result<Attachment, (ConnectionHandle, Failure)> {
-        let config = SessionConfig {
-            url: self.target.url.clone(),
-            keep_alive: self.options.keep_alive,
-        };
-        let opened = Attachment::open(handle, config, self.options.overflow, &self.monitor).await;
-        opened.inspect(|attachment| {
-            if let Some(patience) = self.options.answer_timeout {
-                attachment.set_patience(patience);
-            }
-        })
-    }
-
-    /// What the server said before is worth more than that no other connection is to be had.
-    fn best_error(&mut self, error: Error) -> Error {
-        let is_limit = error.kind() == ErrorKind::ServerLimit;
-        let refusal = self.here.refusal.take().filter(|_| is_limit);
-        refusal.unwrap_or(error).of_camera(&self.camera())
-    }
-
-    /// How long the server took for the last DESCRIBE.
-    fn describe_took(&self) -> Duration {
-        self.here
-            .described
-            .map_or(Duration::ZERO, |described| described.took)
-    }
-
-    fn presentation(&self, attachment: &Attachment, reply: Reply) -> Result<Presentation, Error> {
-        let described = described_presentation(&self.target.url, reply);
-        let presentation = described.map_err(|why| self.unusable(attachment, &why))?;
-        self.introduce(attachment, Some(&presentation));
-        Ok(presentation)
-    }
-
-    /// An answer says who the server is.
-    fn introduce(&self, attachment: &Attachment, presentation: Option<&Presentation>) {
-        let server = attachment.driver().server_info().server_header;
-        let introduction = ServerIdentity {
-            server: server.as_deref(),
-            tool: presentation.and_then(|presentation| presentation.tool.as_deref()),
-            session_name: presentation
-                .and_then(|presentation| presentation.session_name.as_deref()),
-        };
-        self.pool.learn(self.checkout.key.server(), |sharing| {
-            sharing.on_introduced(clock::now(), introduction);
-        });
-    }
-
-    fn unusable(&self, attachment: &Attachment, what: &str) -> Error {
-        let explanation = format!("the server's description cannot be used: {what}");
-        Error::new(
-            ErrorKind::Sdp,
-            Scope::Session,
-            Initiator::Server,
-            explanation,
-        )
-        .in_request("DESCRIBE")
-        .of_camera(&self.camera())
-        .on(attachment.connection())
+        self.resume(described);
+        let set_up = self.run(SetupStage::SetUp).await;
+        set_up.map_err(|error| self.of_target(error))
     }
 
     /// Plays what is set up. Another session may have upset the server meanwhile: then all is done
     /// again on another connection, since nothing played yet that could be disturbed.
-    pub(crate) async fn play(
-        &mut self,
-        mut attachment: Attachment,
-        mut presentation: Presentation,
-        mut streams: StreamsSetUp,
-    ) -> Result<Playing, Error> {
+    pub(crate) async fn play(&mut self, set_up: Attached) -> Result<Attached, Error> {
+        self.resume(set_up);
+        let playing = self.run(SetupStage::Playing).await;
+        let mut playing = playing.map_err(|error| self.of_target(error))?;
+        playing.attachment.set_reporter(self.reporter.take());
+        Ok(playing)
+    }
+
+    fn resume(&mut self, attached: Attached) {
+        self.here.attachment = Some(attached.attachment);
+        self.here.presentation = Some(attached.presentation);
+        self.here.streams = attached.streams;
+    }
+
+    /// What the session has got so far; none if it is not on a connection.
+    fn attached(&mut self) -> Option<Attached> {
+        Some(Attached {
+            attachment: self.here.attachment.take()?,
+            presentation: self.here.presentation.take()?,
+            streams: std::mem::take(&mut self.here.streams),
+            rtp_info: std::mem::take(&mut self.here.rtp_info),
+        })
+    }
+
+    /// Brings the session as far as `goal`.
+    async fn run(&mut self, goal: SetupStage) -> Result<Attached, Error> {
+        let runtime = self.pool.runtime()?.clone();
+        let (mut work, mut looked) = (Work::none(), None);
         loop {
-            let passage = self.pass_gate(&attachment, &presentation, &streams).await?;
-            if passage == Passage::Open {
-                if let Some(attempt) = &self.attempt {
-                    attempt.on_play();
+            let step = self.next(goal, &work, &mut looked);
+            if !matches!(step, SetupStep::Wait(..)) {
+                self.here.waits = None;
+            }
+            match step {
+                SetupStep::Done => match self.attached() {
+                    Some(attached) => return Ok(attached),
+                    None => self.here.detach(),
+                },
+                SetupStep::Fail => {
+                    if let Some(refusal) = self.here.refusal.take() {
+                        return Err(refusal);
+                    }
                 }
-                let request = SessionRequest::Play {
-                    aggregate: presentation.aggregate.clone(),
-                };
-                let joining = self.joining(&attachment);
-                let playing = attachment.request(request);
-                let answer = self.unless_held_up(&attachment, Wait::Play, playing).await;
-                drop(joining);
-                match answer? {
-                    Waited::Answer(Ok(reply)) => {
-                        if let Some(attempt) = &self.attempt {
-                            attempt.on_playing();
-                        }
-                        self.on_success(Step::Play);
-                        self.pool.remember(&self.checkout, &presentation);
-                        return Ok(Playing {
-                            attachment,
-                            presentation,
-                            streams,
-                            rtp_info: rtp_info(reply),
-                        });
+                SetupStep::Wait(until, reason) => {
+                    let changes = looked
+                        .as_ref()
+                        .map(|looked: &Looked| looked.changes.clone());
+                    let answer = &mut work.answer;
+                    let answer = self.wait(&runtime, (until, reason), answer, changes).await;
+                    if let Some(answer) = answer {
+                        let joining = work.joining.take();
+                        work = self.on_answer(answer, joining)?;
                     }
-                    Waited::Answer(Err(failure)) => {
-                        self.recover(Step::Play, attachment.handle(), failure)?;
+                }
+                SetupStep::Move(reason) => {
+                    let was_asked = work.operation.is_some();
+                    work = Work::none();
+                    let mode = looked.as_ref().map(|looked: &Looked| looked.view.mode);
+                    self.turn(reason, mode.unwrap_or_default(), was_asked);
+                }
+                step => {
+                    if let Some(looked) = &mut looked {
+                        work = self.begin_step(step, looked)?;
                     }
-                    Waited::HeldUp | Waited::Spread => self.on_held_up(&attachment),
                 }
             }
-            drop(attachment);
-            let wanted: Vec<usize> = streams.grants.iter().map(|grant| grant.stream).collect();
-            (attachment, presentation) = self.describe().await?;
-            (attachment, presentation, streams) =
-                self.set_up(attachment, presentation, &wanted).await?;
         }
     }
 
-    /// After a failure: prepares the next attempt, or gives the error that it is.
-    fn recover(
-        &mut self,
-        step: Step,
-        handle: &ConnectionHandle,
-        failure: Failure,
-    ) -> Result<(), Error> {
-        let error = self.error(handle, &failure);
-        let is_premature = self.note_capacity(handle, &failure);
-        if self.here.connections >= MAX_CONNECTIONS {
-            return Err(error);
+    /// What the session does next: by what the pool knew when it last looked, as long as nothing has
+    /// changed there that concerns it; else by another look.
+    fn next(&mut self, goal: SetupStage, work: &Work, last: &mut Option<Looked>) -> SetupStep {
+        let is_checked = goal != SetupStage::Described || !self.checkout.needs_describe;
+        if self.here.stage == goal && is_checked {
+            return SetupStep::Done;
         }
-        if is_premature {
-            return self.try_again(error);
+        let attempt = self.attempt(goal, work);
+        if let (Some(last), Some(under_way)) = (last.as_mut(), attempt.under_way) {
+            if !under_way.operation.is_request() {
+                last.changes.mark_unchanged();
+            }
+            let is_disturbed = under_way.operation.is_request()
+                && (under_way.is_behind_others()
+                    || attempt.is_spread
+                    || last.view.is_ignoring
+                    || last.changes.has_changed().unwrap_or(true));
+            if !is_disturbed {
+                return next_step(&last.view, &attempt, clock::now());
+            }
         }
-        let driver = handle.driver();
-        let context = FailureContext {
-            is_shared: handle.was_shared() && !self.checkout.is_dedicated,
-            is_reused: handle.is_reused(),
-            is_last_resort: handle.is_founding() && self.here.connections > 1,
-            is_proven: driver.is_proven(),
+        let fresh = self.here.fresh.take();
+        let news = match (fresh, &self.here.attachment, &self.here.presentation) {
+            _ if std::mem::take(&mut self.begins) => News::Begun,
+            (Some(fresh), Some(attachment), Some(presentation)) => News::Described(DescribeNews {
+                handle: attachment.handle(),
+                presentation,
+                took: self.here.describe_took(),
+                account: fresh.account,
+                first: fresh.first,
+                joining: fresh.joining,
+                is_as_doubted: fresh.is_as_doubted,
+                is_on_describe_only: fresh.is_on_describe_only,
+            }),
+            _ => News::Nothing,
         };
-        let failover = failover(&failure.kind, context, self.options.pooling.multiplex);
-        let is_mishap = step == Step::Play
-            && failover == Failover::Alone(Evidence::Status(454))
-            && !self.is_session_lost_again();
-        match failover {
-            // A relay answers so now and then to what it has set up.
-            Failover::Alone(_) if is_mishap => {
-                self.checkout.is_apart = true;
-                self.checkout.avoid.push(driver.id);
-            }
-            Failover::Younger if !self.here.tried_younger => {
-                self.here.tried_younger = true;
-                self.checkout.younger_than = Some(driver.id);
-            }
-            Failover::Next if self.here.challenged < MOST_CHALLENGED => {
-                self.here.challenged += 1;
-                self.checkout.younger_than = Some(driver.id);
-            }
-            // Each PLAY elsewhere costs the server another DESCRIBE and SETUP: one is enough to find out
-            // whether the connection was full, or the server.
-            Failover::Elsewhere if step == Step::Play && self.here.has_played_elsewhere => {
-                return Err(error);
-            }
-            Failover::Elsewhere if !self.checkout.is_dedicated => {
-                self.here.has_played_elsewhere |= step == Step::Play;
-                self.checkout.avoid.push(driver.id);
-            }
-            // Set up a moment ago: the server has mixed sessions up (Rockchip, where all have one id).
-            // Nothing of this one plays yet that could be disturbed.
-            Failover::Nothing
-                if step == Step::Play && context.is_shared && error.status() == Some(404) =>
-            {
-                self.checkout.is_apart = true;
-                self.checkout.avoid.push(driver.id);
-            }
-            Failover::Alone(evidence) if !self.checkout.is_dedicated => {
-                if evidence.needs_agreement() {
-                    self.pool.on_suspect(driver.id);
-                }
-                self.suspect(evidence, step);
-            }
-            _ => return Err(error),
+        let reporter = self.reporter.as_ref();
+        let mut looked = self.pool.look(&self.checkout, &attempt, reporter, news);
+        if let Some(reporter) = looked.reporter.take() {
+            self.reporter = Some(reporter);
         }
-        tracing::info!("{}/-: trying another connection: {error}", driver.id);
-        self.try_again(error)
+        let step = looked.step;
+        *last = Some(looked);
+        step
     }
 
-    /// Another connection is tried, if the server's budget has room for that.
-    fn try_again(&mut self, error: Error) -> Result<(), Error> {
-        if !self.may_try_again() {
-            return Err(error);
-        }
-        self.here.refusal = Some(error);
-        Ok(())
-    }
-
-    /// The server does not know a session that it set up a moment ago. Whether that happened before,
-    /// a short time ago.
-    fn is_session_lost_again(&self) -> bool {
-        let mut is_again = false;
-        self.pool.learn(self.checkout.key.server(), |sharing| {
-            is_again = sharing.on_session_not_found(clock::now());
+    /// What the session knows of itself.
+    fn attempt(&mut self, goal: SetupStage, work: &Work) -> Attempt {
+        let here = &mut self.here;
+        let place = here.place();
+        let under_way = work.operation.map(|operation| {
+            let backlog = here
+                .backlog
+                .as_mut()
+                .map(|backlog| backlog.borrow_and_update());
+            let (backlog, key) = (backlog.as_deref(), place.map(|place| place.session));
+            let head = backlog.and_then(|backlog| backlog.head);
+            UnderWay {
+                operation,
+                since: work.since,
+                patience: work.patience,
+                is_unsent: backlog.is_some_and(|backlog| {
+                    backlog.unsent.iter().any(|unsent| Some(*unsent) == key)
+                }),
+                blocked_since: backlog.and_then(|backlog| backlog.blocked_since(key?)),
+                is_behind_describe: head.is_some_and(|head| head.is_describe),
+            }
         });
-        is_again
+        if let Some(backlog) = &mut here.backlog {
+            backlog.mark_unchanged();
+        }
+        let pooling = &self.options.pooling;
+        Attempt {
+            stage: here.stage,
+            goal,
+            is_tried: pooling.enable_connection_pooling && pooling.multiplex == Multiplex::Auto,
+            isolation: self.checkout.isolation,
+            connect_timeout: self.options.connect_timeout,
+            waits: here.waits,
+            under_way,
+            place,
+            is_described: here.is_known,
+            described: here.described,
+            needs_describe: self.checkout.needs_describe,
+            is_spread: self.checkout.is_spread,
+            has_rejoined: here.has_rejoined,
+            canary: here.canary_state(),
+            pending_teardowns: here.pending_teardowns,
+            seeks_capacity: here.full_with.is_some() && here.capacity_probe.is_none(),
+            has_refusal: here.refusal.is_some(),
+        }
     }
 
-    /// A step worked. If it was the one that had failed on a shared connection, and now the session
-    /// is alone, the server cannot share. Had it failed again it would be this camera's own error.
-    fn on_success(&mut self, step: Step) {
-        if let Some(suspected) = self
-            .here
-            .suspected
-            .take_if(|suspected| suspected.step <= step)
-        {
-            suspected.confirm();
+    /// The one wait: for the answer to what is under way, a change at the server, or the time.
+    async fn wait(
+        &mut self,
+        runtime: &Handle,
+        (until, reason): (Option<Instant>, WaitReason),
+        answer: &mut Completing,
+        changes: Option<watch::Receiver<()>>,
+    ) -> Option<Completion> {
+        if self.here.waits.is_none_or(|(other, _)| other != reason) {
+            tracing::debug!("{}: waits for {}", self.camera(), reason.name());
+            self.here.waits = Some((reason, clock::now()));
         }
-        if let Some(sessions) = self.here.full_with.take() {
-            self.here.capacity_probe = None;
-            self.pool.learn(self.checkout.key.server(), |sharing| {
-                sharing.on_room_elsewhere(clock::now(), sessions);
-            });
+        if matches!(reason, WaitReason::Teardowns | WaitReason::Capacity) {
+            // It has waited for a decision, if there was one to wait for.
+            self.here.stage = SetupStage::Unplaced;
         }
+        let _waiting = self.monitor.waits_for(reason);
+        let mut changes = changes.unwrap_or_else(|| watch::Sender::new(()).subscribe());
+        let mut none = watch::Sender::new(Backlog::default()).subscribe();
+        let backlog = self.here.backlog.as_mut().unwrap_or(&mut none);
+        let limit = until.map(|until| until.saturating_duration_since(clock::now()));
+        clock::unless_changed(runtime, limit, Pin::new(answer), &mut changes, backlog).await
     }
 
-    fn error(&self, handle: &ConnectionHandle, failure: &Failure) -> Error {
-        Error::from_failure(failure)
-            .of_camera(&self.camera())
-            .on(handle.driver().id)
+    /// Begins the operation of a step, or does what it says at once.
+    fn begin_step(&mut self, step: SetupStep, looked: &mut Looked) -> Result<Work, Error> {
+        let server = self.checkout.key.server().clone();
+        let guard = |when_over| Some(SharingGuard::new(&self.pool, &server, when_over));
+        match step {
+            SetupStep::PromiseCanary => self.here.canary = guard(Sharing::on_canary_over),
+            SetupStep::ProbeCapacity => {
+                self.here.capacity_probe = guard(Sharing::on_room_trial_over);
+                // A fresh one, whatever others there are: they may be as full.
+                let is_tried = self.is_tried();
+                self.checkout.be_alone(is_tried);
+            }
+            SetupStep::NoteRoom => self.here.pending_teardowns = PendingTeardowns::Awaited,
+            SetupStep::Connect {
+                needs_describe,
+                isolation,
+            } => {
+                (self.checkout.needs_describe, self.checkout.isolation) =
+                    (needs_describe, isolation);
+                if let Some(remembered) = looked.view.remembered.take() {
+                    (self.here.is_known, self.here.is_remembered) = (true, true);
+                    self.here.presentation = Some(remembered);
+                }
+                self.here.connections += 1;
+                return Ok(self.connect(looked.placed.take()));
+            }
+            SetupStep::Describe(patience) => {
+                return Ok(self.request(Operation::Describe, patience, looked));
+            }
+            SetupStep::Doubt(doubt) => self.doubt(doubt),
+            SetupStep::CheckDescription(until) => {
+                self.here.check = guard(Sharing::on_description_check_over);
+                return Ok(self.check_description(until));
+            }
+            SetupStep::Believe => {
+                (self.here.stage, self.here.doubt) = (SetupStage::Described, None);
+            }
+            SetupStep::Rejoin => return Ok(self.rejoin(looked)),
+            SetupStep::SetUp(patience) => {
+                self.fit_streams()?;
+                // Those that are leaving now may be gone when it is refused.
+                self.here.pending_teardowns = match self.here.pending_teardowns {
+                    PendingTeardowns::Awaited => PendingTeardowns::Awaited,
+                    _ if looked.view.has_pending_teardowns => PendingTeardowns::Seen,
+                    _ => PendingTeardowns::Unseen,
+                };
+                return Ok(self.request(Operation::SetUp, patience, looked));
+            }
+            SetupStep::SendCanary => {
+                self.here.is_canary_spent = true;
+                let promised = self.here.canary.take();
+                self.here.canary = promised.or_else(|| guard(Sharing::on_canary_over));
+                return Ok(self.send_canary());
+            }
+            SetupStep::Play(patience) => {
+                return Ok(self.request(Operation::Play, patience, looked));
+            }
+            SetupStep::Done | SetupStep::Wait(..) | SetupStep::Move(_) | SetupStep::Fail => {}
+        }
+        Ok(Work::none())
+    }
+
+    /// Waits for the connection that the session was given, or asks for one.
+    fn connect(&self, placed: Option<Result<Checkout, Error>>) -> Work {
+        let (pool, checkout) = (self.pool.clone(), self.checkout.clone());
+        Work::new(Operation::Connect, async move {
+            Completion::Connected(match placed {
+                Some(Ok(placed)) => pool.connect(placed, checkout).await,
+                Some(Err(error)) => Err(error),
+                None => pool.fulfil(checkout).await,
+            })
+        })
+    }
+
+    /// What the session had under way is done. Gives what follows from it at once.
+    fn on_answer(&mut self, answer: Completion, joining: Option<Joining>) -> Result<Work, Error> {
+        match answer {
+            Completion::Connected(Ok(handle)) => {
+                // From here on the session is counted on its connection.
+                self.intent = None;
+                let opener = self.opener();
+                return Ok(Work::new(Operation::Connect, async {
+                    Completion::Opened(opener.open(handle).await)
+                }));
+            }
+            Completion::Connected(Err(error)) if self.does_without(&error) => {
+                self.here.refusal = Some(error);
+                return Ok(self.connect(None));
+            }
+            Completion::Connected(Err(error)) => return Err(self.best_error(error)),
+            Completion::Opened(Ok(attachment)) => {
+                self.here.attach(attachment);
+                let is_described = self.here.is_known && !self.checkout.needs_describe;
+                if is_described {
+                    self.here.is_described_elsewhere();
+                }
+                self.here.stage = match is_described {
+                    true => SetupStage::Described,
+                    false => SetupStage::Placed,
+                };
+            }
+            Completion::Opened(Err((handle, failure))) => {
+                if !self.returns_from(&handle, &failure) {
+                    self.recover(FailedStep::SetUp, &handle, failure)?;
+                }
+                self.here.detach();
+            }
+            Completion::Described(Ok(reply)) => self.on_described(reply, joining)?,
+            Completion::Described(Err(failure)) => self.on_describe_failed(failure, joining)?,
+            Completion::Checked(alone) => self.on_checked(alone),
+            Completion::Rejoined(rejoined) => self.on_rejoined(rejoined)?,
+            Completion::SetUp(Ok(done)) => self.on_set_up(done, joining)?,
+            Completion::SetUp(Err(failure)) => {
+                drop(joining);
+                self.on_set_up_failed(failure)?;
+            }
+            Completion::Playing(Ok(reply)) => self.on_playing(reply, joining),
+            Completion::Playing(Err(failure)) => {
+                drop(joining);
+                self.recover_here(FailedStep::Play, failure)?;
+            }
+            Completion::Canary(outcome) => self.on_canary(outcome),
+        }
+        Ok(Work::none())
+    }
+
+    fn opener(&self) -> Opener {
+        Opener {
+            config: SessionConfig {
+                url: self.target.url.clone(),
+                keep_alive: self.options.keep_alive,
+            },
+            overflow: self.options.overflow,
+            patience: self.options.answer_timeout,
+            monitor: self.monitor.clone(),
+        }
     }
 }
 
 /// Its URLs may hold secrets.
-impl fmt::Debug for BringUp {
+impl fmt::Debug for Setup {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("BringUp")
+        f.debug_struct("Setup")
             .field("camera", &self.camera())
-            .field("wish", &self.checkout)
+            .field("checkout", &self.checkout)
             .field("connections", &self.here.connections)
             .finish_non_exhaustive()
     }
 }
 
-/// A session whose PLAY was answered.
-pub(crate) struct Playing {
-    pub(crate) attachment: Attachment,
-    pub(crate) presentation: Presentation,
-    pub(crate) streams: StreamsSetUp,
-    pub(crate) rtp_info: Vec<RtpInfo>,
-}
-
-/// The description in the answer to a DESCRIBE of the URL.
-///
-/// # Errors
-///
-/// Why it is of no use.
-fn described_presentation(url: &Url, reply: Reply) -> Result<Presentation, String> {
-    let Reply::Described {
-        sdp,
-        content_base,
-        content_location,
-        ..
-    } = reply
-    else {
-        return Err("the answer is not one to DESCRIBE".to_owned());
-    };
-    let base = presentation_base(url, content_base.as_deref(), content_location.as_deref());
-    parse_presentation(sdp, base).map_err(|error| error.to_string())
-}
-
-/// What the connection on which this was answered had been asked for first.
-fn first_asked(reply: &Reply) -> FirstAsked {
-    match reply {
-        Reply::Described { first, .. } => first.clone(),
-        _ => FirstAsked::Unanswered,
-    }
-}
-
-fn rtp_info(reply: Reply) -> Vec<RtpInfo> {
-    match reply {
-        Reply::Playing(rtp_info) => rtp_info,
-        _ => Vec::new(),
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -7,7 +7,7 @@
 
 use url::Url;
 
-use super::{AtServer, BringUp};
+use super::{Setup, attempt::AtServer};
 use crate::mux::{
     config::SessionOptions,
     connection_pool::CheckoutRequest,
@@ -19,7 +19,7 @@ use crate::mux::{
 /// Redirects followed for one session.
 const MAX_REDIRECTS: usize = 5;
 
-impl BringUp {
+impl Setup {
     /// Turns to where a DESCRIBE was redirected (fault F40).
     pub(super) fn follow(
         &mut self,
@@ -46,7 +46,7 @@ impl BringUp {
         if self.target.redirected.contains(&self.target.url) && !is_lent {
             return Err(refuse("the server redirects in a loop".to_owned()).of_camera(&from));
         }
-        let checkout = self.wish_after_redirect(credentials).map_err(|error| {
+        let checkout = self.request_after_redirect(credentials).map_err(|error| {
             refuse(format!("redirected to where we cannot go: {error}")).of_camera(&from)
         })?;
         if !self.may_try_again() {
@@ -60,7 +60,7 @@ impl BringUp {
 
     /// Another host than the user's gets no credentials but those that came with a redirect to it, and
     /// no other server than the user's is told who we are to TLS.
-    fn wish_after_redirect(
+    fn request_after_redirect(
         &mut self,
         credentials: Option<Credentials>,
     ) -> Result<CheckoutRequest, Error> {

@@ -1,0 +1,624 @@
+//! What a session does next on its way from DESCRIBE to PLAY: the decision, without I/O.
+//!
+//! The pool takes a [`View`], one snapshot of all that it knows, and [`next_step`] decides from it and
+//! from the session's [`Attempt`]. Each row of the tests is one view, one attempt and one step.
+
+mod failure;
+
+use std::time::{Duration, Instant};
+
+pub(crate) use self::failure::{FailedAttempt, FailedStep, Recourse, recourse};
+use super::{
+    placement::{Isolation, Rejoin, RejoinInput, rejoin},
+    sharing::{
+        Deciding, SharingMode,
+        descriptions::{Doubt, NextCheck},
+        play_gate::{FENCE, PlayGate, PlayGateInput, REGROUP, gate, patience},
+    },
+};
+use crate::mux::{
+    ids::ConnectionId,
+    proto::{Presentation, SessionKey},
+    stats::WaitReason,
+};
+
+/// Where there is no other place, one may become free: that is looked at this often.
+const NEXT_LOOK: Duration = Duration::from_millis(50);
+
+/// How long after a refusal a server may close the connection for it (gortsplib does at once).
+pub(crate) const CLOSE_MAY_FOLLOW: Duration = Duration::from_millis(200);
+
+/// How far a session is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum SetupStage {
+    /// It has no connection, and first waits for a decision on sharing.
+    #[default]
+    Undecided,
+    /// It has no connection.
+    Unplaced,
+    /// It is on a connection, where it is to be described.
+    Placed,
+    /// What was described may be another URI.
+    InDoubt,
+    /// It is described.
+    Described,
+    /// It is set up.
+    SetUp,
+    /// PLAY was answered.
+    Playing,
+}
+
+/// What a session has under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Operation {
+    /// A connection is made, or becomes free.
+    Connect,
+    /// A request of its own: DESCRIBE, all its SETUPs, PLAY.
+    Describe,
+    SetUp,
+    Play,
+    /// Its URI is described once more on a fresh connection.
+    CheckDescription,
+    /// It goes from where it was described to those that play.
+    Rejoin,
+    /// One SETUP more, which shows whether the server shares.
+    Canary,
+}
+
+impl Operation {
+    /// Whether it is a request of the session's own, which may wait behind those of others.
+    pub(crate) fn is_request(self) -> bool {
+        matches!(self, Self::Describe | Self::SetUp | Self::Play)
+    }
+}
+
+/// How long a request waits behind those of other sessions before its session turns elsewhere.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct AnswerPatience {
+    pub(crate) usual: Duration,
+    /// Behind a DESCRIBE that keeps it from being sent at all.
+    pub(crate) behind_describe: Duration,
+}
+
+/// A session's operation under way, and what is in front of it on its connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct UnderWay {
+    pub(crate) operation: Operation,
+    pub(crate) since: Instant,
+    pub(crate) patience: AnswerPatience,
+    /// It was not sent yet.
+    pub(crate) is_unsent: bool,
+    /// Since when another session's request is at the head of the line.
+    pub(crate) blocked_since: Option<Instant>,
+    /// That request is a DESCRIBE.
+    pub(crate) is_behind_describe: bool,
+}
+
+impl UnderWay {
+    /// Until when it waits behind the request of another session, if it does.
+    fn blocked_until(&self) -> Option<Instant> {
+        let patience = match self.is_behind_describe {
+            true => self.patience.behind_describe,
+            false => self.patience.usual,
+        };
+        self.blocked_since.map(|since| since + patience)
+    }
+
+    /// Whether other sessions are in front of it, so that what the pool knows decides.
+    pub(crate) fn is_behind_others(&self) -> bool {
+        self.is_unsent || self.blocked_since.is_some()
+    }
+}
+
+/// How long a session's DESCRIBE took, and when it was answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct DescribeTiming {
+    pub(crate) took: Duration,
+    pub(crate) at: Instant,
+    /// Its connection was asked for this URI before any other.
+    pub(crate) is_first: bool,
+}
+
+/// The connection that a session is on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SetupPlace {
+    pub(crate) id: ConnectionId,
+    pub(crate) session: SessionKey,
+    /// It is there to be described only; sessions play on another one.
+    pub(crate) is_aside: bool,
+    /// The connection was made for descriptions alone.
+    pub(crate) is_describe_only: bool,
+    /// The server has answered there since the connection was last idle.
+    pub(crate) is_proven: bool,
+    /// Other sessions were there at the same time.
+    pub(crate) was_shared: bool,
+}
+
+/// Whether a session that wants to play is to send a canary.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum CanaryState {
+    /// It sends one if the server is to be tried.
+    #[default]
+    Possible,
+    /// Other sessions wait for its canary.
+    Promised,
+    /// It has sent one, or is not to be held up any more.
+    Spent,
+}
+
+/// Sessions that have left the server and may be there still when another one asks for a place.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum PendingTeardowns {
+    #[default]
+    Unseen,
+    /// There are some.
+    Seen,
+    /// They may be why there was no place.
+    InTheWay,
+    /// They have gone, or were waited for in vain.
+    Awaited,
+}
+
+/// What a session knows of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Attempt {
+    pub(crate) stage: SetupStage,
+    /// How far it is to get.
+    pub(crate) goal: SetupStage,
+    /// It takes part in trials: with settings other than `multiplex=auto` all is said beforehand.
+    pub(crate) is_tried: bool,
+    pub(crate) isolation: Isolation,
+    /// How long it waits for a place.
+    pub(crate) connect_timeout: Duration,
+    /// The reason of the wait that goes on, and when that began.
+    pub(crate) waits: Option<(WaitReason, Instant)>,
+    pub(crate) under_way: Option<UnderWay>,
+    pub(crate) place: Option<SetupPlace>,
+    /// It has its description, perhaps from another connection.
+    pub(crate) is_described: bool,
+    pub(crate) described: Option<DescribeTiming>,
+    /// It was described where it is.
+    pub(crate) needs_describe: bool,
+    /// It went to a describe-only connection, if there was one.
+    pub(crate) is_spread: bool,
+    /// It has tried to go to those that play.
+    pub(crate) has_rejoined: bool,
+    pub(crate) canary: CanaryState,
+    pub(crate) pending_teardowns: PendingTeardowns,
+    /// It was refused for want of room, and is not the one that looks for room.
+    pub(crate) seeks_capacity: bool,
+    /// The server has refused it before.
+    pub(crate) has_refusal: bool,
+}
+
+impl Attempt {
+    fn is_dedicated(&self) -> bool {
+        self.isolation == Isolation::Dedicated
+    }
+
+    /// Whether a description holds on every connection of a server with this mode: a server that
+    /// shares says it once; with others a connection may be bound to what it described first.
+    pub(crate) fn is_described_once(&self, mode: SharingMode) -> bool {
+        self.is_tried && !self.is_dedicated() && mode == SharingMode::Share
+    }
+
+    fn is_first(&self) -> bool {
+        self.described.is_some_and(|described| described.is_first)
+    }
+
+    /// Since when it waits for `reason`.
+    fn waits_since(&self, reason: WaitReason, now: Instant) -> Instant {
+        let waits = self.waits.filter(|(other, _)| *other == reason);
+        waits.map_or(now, |(_, since)| since)
+    }
+
+    /// Whether it may have to turn to another connection now, so that it matters whether there is one.
+    pub(crate) fn may_turn(&self, input: Option<&PlayGateInput>, now: Instant) -> bool {
+        match self.under_way {
+            Some(under_way) => under_way.blocked_until().is_some_and(|until| now >= until),
+            None => input.is_some_and(|input| gate(input, now) == PlayGate::Leave),
+        }
+    }
+}
+
+/// What the pool knows of the connection that a session is on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ConnectionView {
+    /// Sessions, this one included.
+    pub(crate) references: u32,
+    /// Sessions that are set up.
+    pub(crate) set_up: u32,
+    /// A session was set up since it was last idle.
+    pub(crate) had_session: bool,
+    /// The session that goes on here although the others are to leave.
+    pub(crate) owner: Option<SessionKey>,
+    /// It counts against the user's limit.
+    pub(crate) is_counted: bool,
+}
+
+/// What the pool knows that concerns one session, at one moment.
+#[derive(Clone, Debug)]
+pub(crate) struct View {
+    /// Whether the server shares.
+    pub(crate) mode: SharingMode,
+    /// Whether connections broke off when this session was added to them.
+    pub(crate) is_isolated: bool,
+    /// Which session finds out whether the server shares.
+    pub(crate) deciding: Deciding,
+    /// Which session looks for room; none: there is no room.
+    pub(crate) capacity: Option<Deciding>,
+    pub(crate) has_pending_teardowns: bool,
+    /// What the session is to do if its description is in doubt.
+    pub(crate) check: NextCheck,
+    /// Why its description, which has just come, may be that of another URI.
+    pub(crate) doubt: Option<Doubt>,
+    /// How it was described when it was last played, where that may be relied on.
+    pub(crate) remembered: Option<Presentation>,
+    pub(crate) patience: Duration,
+    pub(crate) describe_patience: Duration,
+    /// The server is known to describe each URI of a connection as itself.
+    pub(crate) tells_apart: bool,
+    /// Requests that would add a session are ignored, or would come to nothing.
+    pub(crate) is_ignoring: bool,
+    /// A server that has answered on another describe-only connection, or may not answer this URI.
+    pub(crate) may_answer_late: bool,
+    /// None: the session has none, or it is over.
+    pub(crate) here: Option<ConnectionView>,
+    /// Before SETUP.
+    pub(crate) rejoin: Option<RejoinInput>,
+    /// Before PLAY; none if the connection is over.
+    pub(crate) gate: Option<PlayGateInput>,
+    /// There is another connection for it, if it [may have to turn](Attempt::may_turn) to one.
+    pub(crate) has_place: bool,
+    /// Its unsent DESCRIBE would be answered sooner on another connection.
+    pub(crate) is_described_sooner_elsewhere: bool,
+}
+
+/// What a session does next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SetupStep {
+    /// Nothing: it is as far as it is to get.
+    Done,
+    /// Promises a canary: until then other sessions wait.
+    PromiseCanary,
+    /// Looks for room on a fresh connection, for all sessions that were refused.
+    ProbeCapacity,
+    /// Sessions that had left are gone: there may be room now.
+    NoteRoom,
+    /// Takes a connection.
+    Connect {
+        /// Its presentation is to be described there.
+        needs_describe: bool,
+        isolation: Isolation,
+    },
+    Describe(AnswerPatience),
+    /// Has its description checked before it is set up.
+    Doubt(Doubt),
+    /// Describes its URI once more on a fresh connection, until then.
+    CheckDescription(Instant),
+    /// Takes its description for its own.
+    Believe,
+    /// Goes to the sessions that play.
+    Rejoin,
+    SetUp(AnswerPatience),
+    SendCanary,
+    Play(AnswerPatience),
+    /// Waits until something changes or its answer comes, but not longer.
+    Wait(Option<Instant>, WaitReason),
+    /// Goes to another connection.
+    Move(Move),
+    /// Fails with what the server said.
+    Fail,
+}
+
+/// Why a session goes to another connection; it says what kind of connection that is to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Move {
+    /// One session alone may stay here, and it is another one.
+    OthersStay,
+    /// Other sessions are in the way of its request, or take too long.
+    HeldUp,
+    /// It is described sooner on a connection with fewer sessions.
+    Spread,
+    /// The server does not answer on its describe-only connection.
+    Ignored,
+    /// It could not leave its describe-only connection in time.
+    NotToRemain,
+    /// It could not be found out whether it was described as itself.
+    InDoubt,
+    /// The server takes sessions of a connection for one another.
+    MixedUp,
+}
+
+/// Decides what the session does next.
+pub(crate) fn next_step(view: &View, attempt: &Attempt, now: Instant) -> SetupStep {
+    if let Some(under_way) = &attempt.under_way {
+        return while_under_way(view, attempt, under_way, now);
+    }
+    match attempt.stage {
+        SetupStage::Undecided => {
+            decide(view, attempt, now).unwrap_or_else(|| place(view, attempt, now))
+        }
+        SetupStage::Unplaced => place(view, attempt, now),
+        SetupStage::Placed => SetupStep::Describe(AnswerPatience {
+            usual: view.patience,
+            behind_describe: view.describe_patience.min(view.patience),
+        }),
+        SetupStage::InDoubt => check_description(view, attempt, now),
+        SetupStage::Described => set_up(view, attempt, now),
+        SetupStage::SetUp => play(view, attempt, now),
+        SetupStage::Playing => SetupStep::Done,
+    }
+}
+
+/// While it is not known whether the server can share, one session finds that out; the others wait
+/// for it for a moment instead of taking a connection each.
+fn decide(view: &View, attempt: &Attempt, now: Instant) -> Option<SetupStep> {
+    if !attempt.is_tried || attempt.is_dedicated() || attempt.canary == CanaryState::Promised {
+        return None;
+    }
+    let reason = WaitReason::SharingDecision;
+    // The session that decides may have a dead camera, and find out nothing.
+    let until = attempt.waits_since(reason, now) + view.patience.min(REGROUP);
+    match view.deciding {
+        Deciding::You => Some(SetupStep::PromiseCanary),
+        Deciding::Others if now < until => Some(SetupStep::Wait(Some(until), reason)),
+        Deciding::Others | Deciding::NoSession => None,
+    }
+}
+
+fn place(view: &View, attempt: &Attempt, now: Instant) -> SetupStep {
+    if let Some(step) = seek_capacity(view, attempt, now) {
+        return step;
+    }
+    // What was played before need not be described first, where the server shares and a SETUP may
+    // follow an unanswered DESCRIBE.
+    let is_described = attempt.is_described || view.remembered.is_some();
+    SetupStep::Connect {
+        needs_describe: !is_described || !attempt.is_described_once(view.mode),
+        isolation: match attempt.is_tried && view.is_isolated {
+            true => Isolation::Dedicated,
+            false => attempt.isolation,
+        },
+    }
+}
+
+/// After a refusal for want of room: none if there may be some on another connection.
+fn seek_capacity(view: &View, attempt: &Attempt, now: Instant) -> Option<SetupStep> {
+    if !attempt.seeks_capacity {
+        return None;
+    }
+    if attempt.pending_teardowns == PendingTeardowns::InTheWay {
+        // As long as one request waits for another: a TEARDOWN may be stuck behind a slow DESCRIBE.
+        let reason = WaitReason::Teardowns;
+        let until = attempt.waits_since(reason, now) + view.patience;
+        return Some(match view.has_pending_teardowns && now < until {
+            true => SetupStep::Wait(Some(until.min(now + NEXT_LOOK)), reason),
+            false => SetupStep::NoteRoom,
+        });
+    }
+    let reason = WaitReason::Capacity;
+    let until = attempt.waits_since(reason, now) + attempt.connect_timeout;
+    match view.capacity {
+        Some(Deciding::You) => Some(SetupStep::ProbeCapacity),
+        Some(Deciding::Others) if now < until => Some(SetupStep::Wait(Some(until), reason)),
+        Some(_) => None,
+        None => attempt.has_refusal.then_some(SetupStep::Fail),
+    }
+}
+
+/// Until it is known whether the server describes the URIs of a connection as themselves.
+fn check_description(view: &View, attempt: &Attempt, now: Instant) -> SetupStep {
+    if matches!(view.mode, SharingMode::Apart(_)) {
+        return SetupStep::Believe;
+    }
+    let described = attempt.described;
+    let until = described.map_or(now, |described| {
+        described.at + patience(described.took).max(REGROUP)
+    });
+    match view.check {
+        NextCheck::Needless => SetupStep::Believe,
+        NextCheck::Own => SetupStep::CheckDescription(until),
+        NextCheck::Others if now < until => {
+            SetupStep::Wait(Some(until), WaitReason::DescriptionCheck)
+        }
+        NextCheck::Others | NextCheck::None => SetupStep::Move(Move::InDoubt),
+    }
+}
+
+fn set_up(view: &View, attempt: &Attempt, now: Instant) -> SetupStep {
+    let is_apart = matches!(view.mode, SharingMode::Apart(_));
+    if let Some(doubt) = view.doubt
+        && !attempt.is_dedicated()
+        && !is_apart
+        && view.check != NextCheck::Needless
+    {
+        return SetupStep::Doubt(doubt);
+    }
+    let stays = !attempt.needs_describe || may_stay(view, attempt);
+    if attempt.goal == SetupStage::Described {
+        return match stays {
+            true => SetupStep::Done,
+            false => SetupStep::Move(Move::OthersStay),
+        };
+    }
+    let is_on_describe_only = is_on_describe_only(view, attempt);
+    if is_on_describe_only && let Some(input) = &view.rejoin {
+        match rejoin(input, now) {
+            Rejoin::Now => {}
+            Rejoin::Wait(until) => {
+                return SetupStep::Wait(Some(until), WaitReason::SharingDecision);
+            }
+            Rejoin::Leave => return SetupStep::Move(Move::NotToRemain),
+        }
+    }
+    if !stays {
+        return SetupStep::Move(Move::OthersStay);
+    }
+    let shares = matches!(view.mode, SharingMode::Share | SharingMode::TryInBand);
+    if shares && !attempt.has_rejoined && attempt.place.is_some_and(|place| place.is_aside) {
+        return SetupStep::Rejoin;
+    }
+    // Not beside others, with which the server would have to share the connection.
+    let has_company = view.here.is_some_and(|here| here.references > 1);
+    if is_on_describe_only && !is_apart && has_company {
+        return SetupStep::Move(Move::NotToRemain);
+    }
+    // Where a session that would be added is ignored, that is what is found out meanwhile.
+    let usual = match attempt.is_tried && view.mode != SharingMode::Share {
+        true => view.patience + FENCE,
+        false => view.patience,
+    };
+    SetupStep::SetUp(AnswerPatience {
+        usual,
+        behind_describe: view.describe_patience.min(usual),
+    })
+}
+
+/// Whether a session that is described may be set up on its connection.
+///
+/// On a connection of a server that cannot share, or is suspected of that, only one session may go
+/// on: the one whose URI the server was asked for first there, for the server may stay with it
+/// (go2rtc, ZLMediaKit). If that session has gone, none may.
+fn may_stay(view: &View, attempt: &Attempt) -> bool {
+    let (SharingMode::Apart(verdict), Some(here), Some(place)) =
+        (view.mode, view.here, attempt.place)
+    else {
+        return true;
+    };
+    if attempt.is_dedicated() || !(attempt.is_tried || verdict.is_some()) {
+        return true;
+    }
+    // The server may still hold what other sessions had there, refused ones too.
+    if here.owner.is_none() && here.had_session && verdict.is_some() {
+        return false;
+    }
+    let is_first = attempt.is_first() && (here.references < 2 || here.set_up == 0);
+    is_first && here.owner.is_none_or(|owner| owner == place.session)
+}
+
+/// Whether the session is only to be described on its connection.
+fn is_on_describe_only(view: &View, attempt: &Attempt) -> bool {
+    attempt.is_spread
+        && attempt.place.is_some_and(|place| place.is_describe_only)
+        && !view.here.is_some_and(|here| here.is_counted)
+}
+
+/// Whether the server has answered nothing on the describe-only connection: it may have no place for
+/// it, and leave it where its kernel has it. One that has answered on another one has places for
+/// them, and behind a DESCRIBE that was not answered there may be more of the kind: then it is what
+/// was asked for that is not answered.
+pub(crate) fn is_ignored_aside(view: &View, attempt: &Attempt) -> bool {
+    is_on_describe_only(view, attempt)
+        && !attempt.place.is_some_and(|place| place.is_proven)
+        && !view.may_answer_late
+}
+
+fn play(view: &View, attempt: &Attempt, now: Instant) -> SetupStep {
+    if is_mixed_up(view, attempt) {
+        return SetupStep::Move(Move::MixedUp);
+    }
+    let play = SetupStep::Play(AnswerPatience {
+        usual: view.patience,
+        behind_describe: view.describe_patience.min(view.patience),
+    });
+    let Some(input) = view.gate.as_ref().filter(|_| attempt.is_tried) else {
+        // Its settings say beforehand that it shares, or that it does not; or the connection is over,
+        // and the PLAY will fail and say so.
+        return play;
+    };
+    match gate(input, now) {
+        PlayGate::Play => play,
+        PlayGate::Canary => SetupStep::SendCanary,
+        PlayGate::Leave if view.has_place => SetupStep::Move(Move::HeldUp),
+        PlayGate::Leave => SetupStep::Wait(Some(now + NEXT_LOOK), WaitReason::PlayGate),
+        PlayGate::Hold(until) => SetupStep::Wait(Some(until), WaitReason::PlayGate),
+    }
+}
+
+/// Whether the server turned out to take sessions of one connection for one another after this one
+/// was set up beside others: it may be played under another's name.
+fn is_mixed_up(view: &View, attempt: &Attempt) -> bool {
+    attempt.described.is_some()
+        && !attempt.is_dedicated()
+        && attempt.place.is_some_and(|place| place.was_shared)
+        && !attempt.is_first()
+        && matches!(view.mode, SharingMode::Apart(Some(evidence)) if evidence.shows_one_for_all())
+}
+
+/// The answer is waited for, unless the session had better turn to another connection: one slow
+/// DESCRIBE held the answers of all sessions for 20 s on gst-rtsp-server. The session whose request is
+/// the slow one stays, except on a describe-only connection on which the server has answered nothing.
+fn while_under_way(
+    view: &View,
+    attempt: &Attempt,
+    under_way: &UnderWay,
+    now: Instant,
+) -> SetupStep {
+    let reason = match under_way.operation {
+        Operation::Connect => WaitReason::Connection,
+        Operation::CheckDescription | Operation::Rejoin => WaitReason::DescriptionCheck,
+        Operation::Canary => WaitReason::Canary,
+        _ if under_way.is_unsent => WaitReason::Unsent,
+        _ if under_way.blocked_since.is_some() => WaitReason::HeadOfLine,
+        _ => WaitReason::Answer,
+    };
+    if !under_way.operation.is_request() {
+        return SetupStep::Wait(None, reason);
+    }
+    let is_describe = under_way.operation == Operation::Describe;
+    if is_describe && under_way.is_unsent && view.is_described_sooner_elsewhere {
+        return SetupStep::Move(Move::Spread);
+    }
+    let blocked_until = under_way.blocked_until();
+    let is_held_up = blocked_until.is_some_and(|until| now >= until) && view.has_place;
+    let ignored_until = (is_describe && is_ignored_aside(view, attempt))
+        .then_some(under_way.since + under_way.patience.usual);
+    let is_ignored = ignored_until.is_some_and(|until| now >= until);
+    if is_held_up || is_ignored || is_doomed(view, attempt, under_way.operation) {
+        return SetupStep::Move(match ignored_until {
+            Some(_) => Move::Ignored,
+            None => Move::HeldUp,
+        });
+    }
+    let blocked_until = blocked_until.map(|until| until.max(now + NEXT_LOOK));
+    let until = blocked_until.into_iter().chain(ignored_until).min();
+    SetupStep::Wait(until, reason)
+}
+
+/// Whether a session is to leave the connection on which it waits for its answer, because the server
+/// is known to ignore requests.
+fn is_doomed(view: &View, attempt: &Attempt, operation: Operation) -> bool {
+    let (Some(here), Some(place)) = (view.here, attempt.place) else {
+        return false;
+    };
+    // The answer may have been for a session that has left since.
+    attempt.is_tried
+        && operation != Operation::Play
+        && view.is_ignoring
+        && place.was_shared
+        && (here.set_up > 0 || operation == Operation::Describe)
+        && here.owner != Some(place.session)
+}
+
+/// Whether the session is from now on the one that goes on where it is although the others leave.
+pub(crate) fn takes_ownership(view: &View, attempt: &Attempt, step: SetupStep) -> bool {
+    attempt.stage == SetupStage::Described
+        && matches!(
+            step,
+            SetupStep::Done | SetupStep::Rejoin | SetupStep::SetUp(_)
+        )
+        && matches!(view.mode, SharingMode::Apart(verdict) if attempt.is_tried || verdict.is_some())
+        && attempt.needs_describe
+        && !attempt.is_dedicated()
+}
+
+/// Whether the session stays on its describe-only connection: no other session is to come there.
+pub(crate) fn keeps_others_away(view: &View, attempt: &Attempt, step: SetupStep) -> bool {
+    matches!(step, SetupStep::SetUp(_))
+        && !matches!(view.mode, SharingMode::Apart(_))
+        && is_on_describe_only(view, attempt)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,342 @@
+//! DESCRIBE, SETUP of the streams that are wanted, and PLAY: what is sent, and what the answers say.
+
+use url::Url;
+
+use super::{
+    Completion, Setup, Work,
+    attempt::{FreshDescription, WantedStreams},
+};
+use crate::mux::{
+    clock,
+    connection_pool::{Joining, Looked},
+    driver::DriverHandle,
+    error::{Error, ErrorKind, Initiator, Scope},
+    policy::{
+        next_step::{AnswerPatience, DescribeTiming, FailedStep, Operation, SetupStage},
+        sharing::{ServerIdentity, descriptions::Account},
+    },
+    proto::{
+        Failure, FailureKind, FirstAsked, Presentation, Reply, SessionRequest, StreamGrant,
+        wire::{sdp::parse_presentation, uri::presentation_base},
+    },
+    session::attachment::Attachment,
+};
+
+/// What the SETUPs of a session came to.
+#[derive(Debug, Default)]
+pub(crate) struct StreamsSetUp {
+    pub(crate) grants: Vec<StreamGrant>,
+    /// Streams left out, and why.
+    pub(crate) failed: Vec<(usize, Error)>,
+    /// What the server describes now, where an earlier description was gone by.
+    pub(super) described: Option<Reply>,
+}
+
+/// A session that was not set up.
+#[derive(Debug)]
+pub(super) struct SetUpFailure {
+    pub(super) failure: Failure,
+    /// Its first SETUP failed: the server has no session.
+    pub(super) is_first: bool,
+}
+
+impl SetUpFailure {
+    fn later(failure: Failure) -> Self {
+        Self {
+            failure,
+            is_first: false,
+        }
+    }
+}
+
+pub(super) fn setup_request(presentation: &Presentation, stream: usize) -> Option<SessionRequest> {
+    let media = presentation.streams.get(stream)?;
+    Some(SessionRequest::Setup {
+        stream,
+        control: media.control.clone(),
+        payload_types: media.payload_types.clone(),
+    })
+}
+
+fn granted(reply: Reply) -> Option<StreamGrant> {
+    match reply {
+        Reply::SetUp(grant) => Some(grant),
+        _ => None,
+    }
+}
+
+/// The first stream alone, because its answer brings the session id; then the others at once. Where the
+/// description is from memory it is asked for as well.
+fn set_up(
+    attachment: &Attachment,
+    camera: String,
+    presentation: &Presentation,
+    streams: &[usize],
+    is_remembered: bool,
+) -> impl Future<Output = Result<StreamsSetUp, SetUpFailure>> + Send + use<> {
+    let delivery = attachment.consumer.delivery();
+    delivery.describe(&presentation.streams);
+    let requests = streams
+        .iter()
+        .filter_map(|stream| Some((*stream, setup_request(presentation, *stream)?)));
+    let mut requests: Vec<_> = requests.collect();
+    // In the same round trip, and before it: gst-rtsp-server keeps a medium that it has described
+    // for the SETUP that comes next, and would make another one for a DESCRIBE behind it.
+    let describing = is_remembered.then(|| attachment.send(SessionRequest::Describe));
+    let later = requests.split_off(requests.len().min(1));
+    let first = requests.pop().map(|(_, request)| attachment.send(request));
+    let (requester, key) = (attachment.requester(), attachment.key());
+    async move {
+        let mut done = StreamsSetUp::default();
+        let Some(first) = first else { return Ok(done) };
+        let first = first.reply().await;
+        done.grants
+            .extend(granted(first.map_err(|failure| SetUpFailure {
+                failure,
+                is_first: true,
+            })?));
+        let later = later.into_iter();
+        let pending: Vec<_> = later
+            .map(|(stream, request)| (stream, requester.send(request)))
+            .collect();
+        let id = requester.connection();
+        for (stream, pending) in pending {
+            match pending.reply().await {
+                Ok(reply) => done.grants.extend(granted(reply)),
+                Err(failure) if is_of_stream_alone(&failure) => {
+                    tracing::info!("{id}/{key}: stream {stream} left out: {failure}");
+                    let error = Error::from_failure(&failure).of_camera(&camera).on(id);
+                    done.failed.push((stream, error));
+                }
+                Err(failure) => return Err(SetUpFailure::later(failure)),
+            }
+        }
+        if let Some(describing) = describing {
+            done.described = Some(describing.reply().await.map_err(SetUpFailure::later)?);
+        }
+        Ok(done)
+    }
+}
+
+impl Setup {
+    /// Sends a request of the session's own.
+    pub(super) fn request(
+        &self,
+        operation: Operation,
+        patience: AnswerPatience,
+        looked: &mut Looked,
+    ) -> Work {
+        let joining = looked.joining.take();
+        let here = &self.here;
+        let (Some(attachment), presentation) = (&here.attachment, &here.presentation) else {
+            return Work::none();
+        };
+        let work = match (operation, presentation) {
+            (Operation::SetUp, Some(presentation)) => {
+                let (streams, is_remembered) = (&self.wanted.streams, here.is_remembered);
+                let camera = self.camera();
+                let set_up = set_up(attachment, camera, presentation, streams, is_remembered);
+                Work::new(operation, async { Completion::SetUp(set_up.await) })
+            }
+            (Operation::Play, Some(presentation)) => {
+                let aggregate = presentation.aggregate.clone();
+                let playing = attachment.send(SessionRequest::Play { aggregate });
+                Work::new(operation, async {
+                    Completion::Playing(playing.reply().await)
+                })
+            }
+            _ => {
+                let describing = attachment.send(SessionRequest::Describe);
+                Work::new(operation, async {
+                    Completion::Described(describing.reply().await)
+                })
+            }
+        };
+        Work {
+            patience,
+            joining,
+            ..work
+        }
+    }
+
+    /// The server has described the presentation.
+    pub(super) fn on_described(
+        &mut self,
+        reply: Reply,
+        joining: Option<Joining>,
+    ) -> Result<(), Error> {
+        let (Some(attachment), Some(joining)) = (&self.here.attachment, joining) else {
+            return Ok(());
+        };
+        let is_on_describe_only = self.is_on_describe_only(attachment.handle());
+        let first = first_asked(&reply);
+        let presentation = match described_presentation(&self.target.url, reply) {
+            Ok(presentation) => presentation,
+            Err(why) => {
+                self.pool
+                    .on_describe_answered(&self.checkout, is_on_describe_only);
+                return Err(self.unusable(&why));
+            }
+        };
+        let (at, account) = (clock::now(), Account::of(&presentation));
+        let is_first = first == FirstAsked::Own;
+        let doubted = self.here.doubted.take_if(|_| is_first);
+        let is_as_doubted = doubted.map(|doubted| doubted == account);
+        if is_as_doubted == Some(true) {
+            // It would have been described so there, too: two names of one camera, or one model.
+            self.here.suspected = None;
+        }
+        self.checkout.is_doubtful = false;
+        self.here.described = Some(DescribeTiming {
+            took: at.saturating_duration_since(joining.since()),
+            at,
+            is_first,
+        });
+        self.here.presentation = Some(presentation);
+        self.here.fresh = Some(FreshDescription {
+            joining,
+            account,
+            first,
+            is_as_doubted,
+            is_on_describe_only,
+        });
+        self.here.is_known = true;
+        self.here.stage = SetupStage::Described;
+        Ok(())
+    }
+
+    /// The server has set up the session.
+    pub(super) fn on_set_up(
+        &mut self,
+        mut done: StreamsSetUp,
+        joining: Option<Joining>,
+    ) -> Result<(), Error> {
+        if !self.still_holds(&mut done)? {
+            self.here.detach();
+            return Ok(());
+        }
+        if let (Some(attachment), Some(joining)) = (&self.here.attachment, joining) {
+            let timeouts = done.grants.iter().map(|grant| grant.session_timeout);
+            let timeout = timeouts.min().unwrap_or_default();
+            let reporter = self.reporter.as_ref();
+            let handle = attachment.handle();
+            self.pool.on_set_up(handle, joining, timeout, reporter);
+        }
+        self.on_success(FailedStep::SetUp);
+        self.monitor.set_grants(&done.grants);
+        self.wanted.streams = done.grants.iter().map(|grant| grant.stream).collect();
+        self.here.streams = done;
+        self.here.stage = SetupStage::SetUp;
+        Ok(())
+    }
+
+    /// Whether what was set up is what the server describes now, where an earlier description was
+    /// gone by. If so the new one holds.
+    fn still_holds(&mut self, done: &mut StreamsSetUp) -> Result<bool, Error> {
+        let Some(reply) = done.described.take() else {
+            return Ok(true);
+        };
+        self.here.is_remembered = false;
+        if let Some(described) = &mut self.here.described {
+            described.is_first = first_asked(&reply) == FirstAsked::Own;
+        }
+        let fresh = described_presentation(&self.target.url, reply);
+        let fresh = fresh.map_err(|why| self.unusable(&why))?;
+        if let Some(attachment) = &self.here.attachment {
+            self.introduce(attachment.driver(), Some(&fresh));
+        }
+        let before = self.here.presentation.replace(fresh.clone());
+        let holds = before.is_some_and(|before| fresh.is_set_up_like(&before));
+        if !holds {
+            self.pool.forget(&self.checkout);
+        }
+        Ok(holds)
+    }
+
+    /// Has all streams set up where the description has changed since they were chosen.
+    pub(super) fn fit_streams(&mut self) -> Result<(), Error> {
+        let presentation = self.here.presentation.as_ref();
+        let streams = presentation.map_or(0, |presentation| presentation.streams.len());
+        if streams == self.wanted.of {
+            return Ok(());
+        }
+        if self.wanted.streams.len() < self.wanted.of {
+            return Err(self.unusable("it has other streams than before"));
+        }
+        self.wanted = WantedStreams {
+            streams: (0..streams).collect(),
+            of: streams,
+        };
+        Ok(())
+    }
+
+    pub(super) fn on_playing(&mut self, reply: Reply, joining: Option<Joining>) {
+        if let Reply::Playing(rtp_info) = reply {
+            self.here.rtp_info = rtp_info;
+        }
+        if let (Some(presentation), Some(joining)) = (&self.here.presentation, joining) {
+            let reporter = self.reporter.as_ref();
+            self.pool
+                .on_playing(&self.checkout, presentation, joining, reporter);
+        }
+        self.on_success(FailedStep::Play);
+        self.here.stage = SetupStage::Playing;
+    }
+
+    /// An answer says who the server is.
+    pub(super) fn introduce(&self, driver: &DriverHandle, presentation: Option<&Presentation>) {
+        let server = driver.server_info().server_header;
+        let identity = ServerIdentity::new(server.as_deref(), presentation);
+        self.pool.learn(self.checkout.key.server(), |sharing| {
+            sharing.on_introduced(clock::now(), identity);
+        });
+    }
+
+    fn unusable(&self, what: &str) -> Error {
+        let explanation = format!("the server's description cannot be used: {what}");
+        let error = Error::new(
+            ErrorKind::Sdp,
+            Scope::Session,
+            Initiator::Server,
+            explanation,
+        );
+        let error = error.in_request("DESCRIBE").of_camera(&self.camera());
+        match &self.here.attachment {
+            Some(attachment) => error.on(attachment.connection()),
+            None => error,
+        }
+    }
+}
+
+/// The description in the answer to a DESCRIBE of the URL.
+///
+/// # Errors
+///
+/// Why it is of no use.
+pub(super) fn described_presentation(url: &Url, reply: Reply) -> Result<Presentation, String> {
+    let Reply::Described {
+        sdp,
+        content_base,
+        content_location,
+        ..
+    } = reply
+    else {
+        return Err("the answer is not one to DESCRIBE".to_owned());
+    };
+    let base = presentation_base(url, content_base.as_deref(), content_location.as_deref());
+    parse_presentation(sdp, base).map_err(|error| error.to_string())
+}
+
+/// What the connection on which this was answered had been asked for first.
+fn first_asked(reply: &Reply) -> FirstAsked {
+    match reply {
+        Reply::Described { first, .. } => first.clone(),
+        _ => FirstAsked::Unanswered,
+    }
+}
+
+/// Whether a later stream's failure leaves the session as it is: the server does not want this one.
+/// 461 and what shows that it confuses sessions is about the connection.
+fn is_of_stream_alone(failure: &Failure) -> bool {
+    matches!(failure.kind, FailureKind::Status { code: 400..=460 | 462..=499, .. })
+}

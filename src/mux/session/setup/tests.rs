@@ -1,0 +1,134 @@
+use std::{
+    io::{BufRead, BufReader, Write},
+    net::{TcpListener, TcpStream},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+    time::Duration,
+};
+
+use tokio::runtime::Handle;
+
+use super::*;
+use crate::mux::{
+    config::{Limits, Timeouts},
+    policy::sharing::{SharingMode, play_gate::patience},
+    session::{Session, stages::Opening},
+};
+
+const SLOW: Duration = Duration::from_millis(200);
+
+/// A server that shares and works on requests in order; it describes `/slow` after [`SLOW`].
+fn server() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("rtsp://{}", listener.local_addr().unwrap());
+    let sessions = Arc::new(AtomicUsize::new(0));
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let sessions = Arc::clone(&sessions);
+            thread::spawn(move || serve(stream.unwrap(), &sessions));
+        }
+    });
+    url
+}
+
+fn serve(stream: TcpStream, sessions: &AtomicUsize) {
+    let mut writer = stream.try_clone().unwrap();
+    let mut request: Vec<String> = Vec::new();
+    for line in BufReader::new(stream).lines() {
+        let Ok(line) = line else { return };
+        if !line.is_empty() {
+            request.push(line);
+            continue;
+        }
+        let answer = answer(&std::mem::take(&mut request), sessions);
+        if writer.write_all(answer.as_bytes()).is_err() {
+            return;
+        }
+    }
+}
+
+fn answer(request: &[String], sessions: &AtomicUsize) -> String {
+    let header = |name: &str| {
+        let mut values = request.iter().filter_map(|line| line.strip_prefix(name));
+        values.next().unwrap_or_default().trim().to_owned()
+    };
+    let mut words = request[0].split(' ');
+    let (method, uri) = (words.next().unwrap(), words.next().unwrap());
+    let mut body = String::new();
+    let more = match method {
+        "DESCRIBE" => {
+            if uri.ends_with("/slow") {
+                thread::sleep(SLOW);
+            }
+            body = format!(
+                "v=0\r\ns={uri}\r\nm=video 0 RTP/AVP 96\r\na=rtpmap:96 H264/90000\r\n\
+                 a=fmtp:96 sprop-parameter-sets={}\r\na=control:stream=0\r\n",
+                uri.len()
+            );
+            format!("Content-Base: {uri}/\r\nContent-Type: application/sdp\r\n")
+        }
+        "SETUP" => {
+            let session = sessions.fetch_add(1, Ordering::Relaxed) + 1;
+            let transport = header("Transport:");
+            format!("Session: {session}0000000;timeout=60\r\nTransport: {transport}\r\n")
+        }
+        _ => format!("Session: {}\r\n", header("Session:")),
+    };
+    let (cseq, length) = (header("CSeq:"), body.len());
+    format!(
+        "RTSP/1.0 200 OK\r\nCSeq: {cseq}\r\nServer: GStreamer RTSP server\r\n{more}\
+         Content-Length: {length}\r\n\r\n{body}"
+    )
+}
+
+fn pool() -> ConnectionPool {
+    let runtime = Some(Handle::current());
+    ConnectionPool::new(runtime, Limits::default(), Timeouts::default(), None, None)
+}
+
+async fn play(pool: &ConnectionPool, url: &str) -> Session {
+    let opening = Opening::new(pool.clone(), SessionOptions::new(url).unwrap());
+    let described = opening.describe().await.unwrap();
+    described.setup_all().await.unwrap().play().await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_plainest_session_takes_the_lock_of_the_pool_at_most_8_times() {
+    let (pool, url) = (pool(), server());
+    let before = [
+        play(&pool, &format!("{url}/1")).await,
+        play(&pool, &format!("{url}/2")).await,
+    ];
+    let mut counts = Vec::new();
+    for camera in 3..10 {
+        let taken = pool.locks_taken();
+        drop(play(&pool, &format!("{url}/{camera}")).await);
+        counts.push(pool.locks_taken() - taken);
+    }
+    drop(before);
+    // The driver takes it, too, when it has measured something.
+    let fewest = counts.iter().min().copied().unwrap();
+    assert!((1..=8).contains(&fewest), "{counts:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_slow_camera_does_not_set_the_patience_of_all() {
+    let (pool, url) = (pool(), server());
+    let usual = play(&pool, &format!("{url}/1")).await;
+    let slow = play(&pool, &format!("{url}/slow")).await;
+    let options = SessionOptions::new(&url).unwrap();
+    let mut setup = Setup::new(pool, options, SessionMonitor::new()).unwrap();
+    let mut looked = None;
+    setup.next(SetupStage::Described, &Work::none(), &mut looked);
+    let view = looked.unwrap().view;
+    assert_ne!(view.mode, SharingMode::Try, "both were described");
+    assert!(
+        view.patience < patience(SLOW),
+        "counted once: {:?}",
+        view.patience
+    );
+    drop((usual, slow));
+}

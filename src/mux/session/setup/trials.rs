@@ -1,0 +1,384 @@
+//! What a session finds out about its server, without harm to anything that plays: whether the server
+//! can share, and whether it describes the URIs of a connection as themselves.
+//!
+//! Several sessions that come up together are the trial themselves: each is held before its PLAY
+//! until a second one has been set up on the connection. A session that comes later is set up on a new
+//! connection and sends a *canary* there: one more SETUP of its own presentation, torn down again at
+//! once.
+//!
+//! A session whose description may be that of another URI does not play where it was described before
+//! its URI was described once on a fresh connection. One session does that for all of the server's, with
+//! a single DESCRIBE on a connection that is closed again.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use url::Url;
+
+use super::{
+    Completion, Setup, Work,
+    requests::{described_presentation, setup_request},
+};
+use crate::mux::{
+    clock,
+    config::{Multiplex, OverflowPolicy},
+    connection_pool::{CheckoutRequest, ConnectionHandle, ConnectionPool, Looked},
+    driver::DriverHandle,
+    error::Error,
+    ids::ConnectionId,
+    policy::{
+        failover::{Failover, FailureContext, failover},
+        next_step::{CLOSE_MAY_FOLLOW, FailedStep, Operation, SetupStage},
+        placement::Isolation,
+        sharing::{
+            Evidence, Sharing,
+            descriptions::{Account, Doubt},
+            play_gate::{FENCE, REGROUP, patience},
+        },
+    },
+    proto::{Failure, FailureKind, ProbeOutcome, SessionConfig, SessionRequest},
+    session::{attachment::Attachment, monitor::SessionMonitor},
+};
+
+/// What a canary brought.
+pub(super) enum CanaryOutcome {
+    /// The session goes on where it is.
+    GoesOn,
+    /// Its connection is lost.
+    Lost,
+    /// The server showed this on the connection, which is of no use any more.
+    Spoilt(Evidence),
+}
+
+/// One more SETUP on a connection, of what is set up there, on channels of its own. Its session is torn
+/// down when that is over.
+struct CanaryTrial {
+    pool: ConnectionPool,
+    url: Url,
+    /// The connection of the session that is tried beside.
+    driver: Arc<DriverHandle>,
+    aggregate: Url,
+    limit: Duration,
+}
+
+/// What a canary showed.
+enum CanaryResult {
+    /// With what a DESCRIBE of nothing did on its connection.
+    Passed(ProbeOutcome),
+    /// The server is full, or did not answer.
+    Undecided,
+    Failed(Evidence),
+}
+
+impl CanaryTrial {
+    async fn run(self, canary: Option<(ConnectionHandle, SessionRequest)>) -> CanaryOutcome {
+        let server = self.driver.server.clone();
+        let result = match canary {
+            Some((handle, request)) => self.send(handle, request).await,
+            None => CanaryResult::Undecided,
+        };
+        let now = clock::now();
+        let evidence = match result {
+            CanaryResult::Passed(outcome) => {
+                self.pool.learn(&server, |sharing| sharing.on_shared(now));
+                // The DESCRIBE of nothing may have cost the connection, on which nothing plays yet.
+                return match outcome == ProbeOutcome::Fails && self.closes().await {
+                    true => CanaryOutcome::Lost,
+                    false => CanaryOutcome::GoesOn,
+                };
+            }
+            CanaryResult::Undecided => {
+                let lesson = |sharing: &mut Sharing| sharing.on_canary_failed(now, None);
+                self.pool.learn(&server, lesson);
+                return CanaryOutcome::GoesOn;
+            }
+            CanaryResult::Failed(evidence) => evidence,
+        };
+        tracing::info!("{}/-: {server}: canary: {evidence}", self.driver.id);
+        match evidence {
+            // Which of the two the server plays now is not known.
+            Evidence::Violation(_) | Evidence::Closed => CanaryOutcome::Spoilt(evidence),
+            // A status that is followed by the end of the connection is no mishap.
+            Evidence::Status(_) if self.closes().await => CanaryOutcome::Spoilt(Evidence::Closed),
+            _ => {
+                let lesson = |sharing: &mut Sharing| sharing.on_canary_failed(now, Some(evidence));
+                self.pool.learn(&server, lesson);
+                CanaryOutcome::GoesOn
+            }
+        }
+    }
+
+    async fn send(&self, handle: ConnectionHandle, set_up: SessionRequest) -> CanaryResult {
+        let Ok(runtime) = self.pool.runtime() else {
+            return CanaryResult::Undecided;
+        };
+        let canary = match open_unwatched(handle, &self.url).await {
+            Ok(canary) => canary,
+            Err((_, failure)) => return self.on_failed(&failure.kind),
+        };
+        // All that a second session would send, in one round trip.
+        let answers = async {
+            let describe = canary.send(SessionRequest::Describe);
+            let set_up = canary.send(set_up);
+            let probe = self.pool.probe(canary.driver(), &self.aggregate);
+            let answer = match describe.reply().await {
+                Ok(_) => set_up.reply().await,
+                Err(failure) => Err(failure),
+            };
+            // Nothing plays here before that is over.
+            let outcome = match probe {
+                Some(outcome) => outcome.await.unwrap_or(ProbeOutcome::Fails),
+                None => ProbeOutcome::Undecided,
+            };
+            answer.map(|_| outcome)
+        };
+        match clock::within(runtime, self.limit, answers).await {
+            Ok(Ok(outcome)) => CanaryResult::Passed(outcome),
+            Ok(Err(failure)) => self.on_failed(&failure.kind),
+            Err(_) => CanaryResult::Undecided,
+        }
+    }
+
+    fn on_failed(&self, failure: &FailureKind) -> CanaryResult {
+        let shared = FailureContext {
+            is_shared: true,
+            is_proven: true,
+            ..FailureContext::default()
+        };
+        if let Failover::Alone(evidence) = failover(failure, shared, Multiplex::Auto) {
+            return CanaryResult::Failed(evidence);
+        }
+        if let FailureKind::Status { code, .. } = *failure {
+            let lesson = |sharing: &mut Sharing| sharing.on_full(code);
+            self.pool.learn(&self.driver.server, lesson);
+        }
+        CanaryResult::Undecided
+    }
+
+    /// Whether the connection is closed for what was done on it.
+    async fn closes(&self) -> bool {
+        let Ok(runtime) = self.pool.runtime() else {
+            return false;
+        };
+        let closed = clock::within(runtime, CLOSE_MAY_FOLLOW, self.driver.closed());
+        closed.await.is_ok()
+    }
+}
+
+impl Setup {
+    pub(super) fn send_canary(&self) -> Work {
+        let here = &self.here;
+        let (Some(attachment), Some(presentation)) = (&here.attachment, &here.presentation) else {
+            return Work::none();
+        };
+        let stream = here.streams.grants.first().map(|grant| grant.stream);
+        let request = stream.and_then(|stream| setup_request(presentation, stream));
+        let handle = request.and_then(|request| {
+            let handle = self.pool.join(attachment.handle())?;
+            Some((handle, request))
+        });
+        let trial = CanaryTrial {
+            pool: self.pool.clone(),
+            url: self.target.url.clone(),
+            driver: attachment.driver().clone(),
+            aggregate: presentation.aggregate.clone(),
+            limit: patience(here.describe_took()) + FENCE,
+        };
+        let outcome = trial.run(handle);
+        Work::new(Operation::Canary, async {
+            Completion::Canary(outcome.await)
+        })
+    }
+
+    pub(super) fn on_canary(&mut self, outcome: CanaryOutcome) {
+        if let CanaryOutcome::Spoilt(evidence) = outcome {
+            self.suspect(evidence, FailedStep::SetUp);
+        }
+        if !matches!(outcome, CanaryOutcome::GoesOn) {
+            self.here.detach();
+        }
+        // What it showed is known: now the next canary may go out.
+        self.here.canary = None;
+    }
+
+    /// The session waits until its description is checked, and no other one plays there before.
+    pub(super) fn doubt(&mut self, doubt: Doubt) {
+        self.here.stage = SetupStage::InDoubt;
+        let Some(attachment) = &self.here.attachment else {
+            return;
+        };
+        let id = attachment.connection();
+        tracing::debug!("{id}/{}: described as another: {doubt:?}", attachment.key());
+        let described_at = self
+            .here
+            .described
+            .map_or_else(clock::now, |described| described.at);
+        let until = described_at + patience(self.here.describe_took()).max(REGROUP);
+        self.here.doubt = Some(self.pool.hold_in_doubt(id, until));
+    }
+
+    /// Describes the URI on a fresh connection, until then.
+    pub(super) fn check_description(&self, until: Instant) -> Work {
+        let there = self.here.attachment.as_ref().map(Attachment::connection);
+        let (pool, url) = (self.pool.clone(), self.target.url.clone());
+        let checkout = self.check_request();
+        Work::new(Operation::CheckDescription, async move {
+            let describing = async {
+                let handle = pool.fulfil(checkout).await.ok()?;
+                let there = there.unwrap_or(ConnectionId(0));
+                tracing::debug!("{there}/-: described once more on {}", handle.driver().id);
+                describe_on(handle, url).await
+            };
+            let limit = until.saturating_duration_since(clock::now());
+            Completion::Checked(match pool.runtime() {
+                Ok(runtime) => {
+                    let alone = clock::within(runtime, limit, describing).await;
+                    alone.ok().flatten()
+                }
+                Err(_) => None,
+            })
+        })
+    }
+
+    /// The URI was described on a fresh connection, or not in time.
+    pub(super) fn on_checked(&mut self, alone: Option<Account>) {
+        let in_company = self.here.presentation.as_ref().map(Account::of);
+        let now = clock::now();
+        let server = self.checkout.key.server();
+        self.pool.learn(server, |sharing| match alone {
+            Some(_) => sharing.on_described_twice(now, alone == in_company),
+            None => sharing.on_description_check_failed(now),
+        });
+        self.here.check = None;
+    }
+
+    /// A connection that is made for the check and closed behind it: beyond the limit, except with
+    /// `multiplex=always`, where all connections stay within it.
+    fn check_request(&self) -> CheckoutRequest {
+        let mut checkout = self.checkout.clone();
+        checkout.needs_describe = true;
+        checkout.avoid.clear();
+        match self.is_tried() {
+            true => checkout.isolation = Isolation::Dedicated,
+            false => {
+                checkout.younger_than = Some(ConnectionId(u64::MAX));
+                let options = Arc::make_mut(&mut checkout.options);
+                options.pooling.idle_connection_timeout = Duration::ZERO;
+            }
+        }
+        checkout
+    }
+
+    /// A session that was described on a describe-only connection, because a DESCRIBE might have cost
+    /// the others their connection, goes to them.
+    pub(super) fn rejoin(&self, looked: &Looked) -> Work {
+        let here = &self.here;
+        let (Some(attachment), Some(presentation)) = (&here.attachment, &here.presentation) else {
+            return Work::none();
+        };
+        let (pool, checkout) = (self.pool.clone(), self.checkout.clone());
+        let (driver, aggregate) = (attachment.driver().clone(), presentation.aggregate.clone());
+        let mut beside = None;
+        if !looked.view.tells_apart
+            && let Some((url, known)) = pool.another_description(&checkout)
+        {
+            beside = pool
+                .join(attachment.handle())
+                .map(|handle| (handle, url, known));
+        }
+        let tells_apart = looked.view.tells_apart;
+        let limit = looked.view.describe_patience;
+        let opener = self.opener();
+        Work::new(Operation::Rejoin, async move {
+            let is_told_apart = match beside {
+                Some((handle, url, known)) => {
+                    is_told_apart(&pool, handle, url, &Account::of(&known), limit).await
+                }
+                None => tells_apart,
+            };
+            let handle = is_told_apart.then(|| pool.rejoin(&checkout, driver.id));
+            let Some(handle) = handle.flatten() else {
+                return Completion::Rejoined(None);
+            };
+            if pool.is_alone(driver.id) && !checkout.is_spread {
+                // The pool writes down what the probe shows; no session waits for it.
+                drop(pool.probe(&driver, &aggregate));
+            }
+            Completion::Rejoined(Some(opener.open(handle).await))
+        })
+    }
+
+    pub(super) fn on_rejoined(
+        &mut self,
+        rejoined: Option<Result<Attachment, (ConnectionHandle, Failure)>>,
+    ) -> Result<(), Error> {
+        if let Some(opened) = rejoined {
+            self.here.is_described_elsewhere();
+            match opened {
+                Ok(attachment) => self.here.attach(attachment),
+                Err((handle, failure)) => {
+                    self.here.attachment = None;
+                    self.recover(FailedStep::SetUp, &handle, failure)?;
+                    self.here.detach();
+                }
+            }
+        }
+        self.here.has_rejoined = true;
+        Ok(())
+    }
+}
+
+/// Whether a session that was described aside may be set up among those that play, where its URI is
+/// not described. A server that stays with the first URI of a connection would play that one. So
+/// where it is not known, a URI that plays is described once more, here, where another was described
+/// first and nothing plays.
+async fn is_told_apart(
+    pool: &ConnectionPool,
+    handle: ConnectionHandle,
+    url: Url,
+    known: &Account,
+    limit: Duration,
+) -> bool {
+    let server = handle.driver().server.clone();
+    let Ok(runtime) = pool.runtime() else {
+        return false;
+    };
+    // Another session's slow DESCRIBE may be in the way here.
+    let here = clock::within(runtime, limit, describe_on(handle, url)).await;
+    let Ok(Some(here)) = here else {
+        return false;
+    };
+    let is_same = here == *known;
+    pool.learn(&server, |sharing| {
+        sharing.on_described_twice(clock::now(), is_same);
+    });
+    is_same
+}
+
+/// How the URI is described by one DESCRIBE on a connection; none if it is not.
+async fn describe_on(handle: ConnectionHandle, url: Url) -> Option<Account> {
+    let opened = open_unwatched(handle, &url).await;
+    let reply = opened.ok()?.request(SessionRequest::Describe).await.ok()?;
+    let presentation = described_presentation(&url, reply).ok()?;
+    Some(Account::of(&presentation))
+}
+
+/// A session of the library's own.
+async fn open_unwatched(
+    handle: ConnectionHandle,
+    url: &Url,
+) -> Result<Attachment, (ConnectionHandle, Failure)> {
+    let config = SessionConfig {
+        url: url.clone(),
+        keep_alive: false,
+    };
+    Attachment::open(
+        handle,
+        config,
+        OverflowPolicy::default(),
+        &SessionMonitor::new(),
+    )
+    .await
+}
