@@ -12,7 +12,7 @@
 //! | a session, while others play | that camera's | it alone, within half of the [budget](RedialBudget) |
 //!
 //! Sessions that a user starts wait for nothing, and neither do those that come back after a success:
-//! media for [`LASTS`], some times in a row ([`FREE_RETURNS`]). The first end of a session that a
+//! media for [`LASTS`], some times in a row (`FREE_RETURNS`). The first end of a session that a
 //! user has started is no storm yet: there an answered PLAY is enough of a success. A session that
 //! follows a redirect counts at the server that redirected, whatever the other server answers.
 //!
@@ -31,20 +31,10 @@ use std::{
 pub use self::breaker::{RetryBounds, RetrySchedule, Setback};
 use self::{
     breaker::{Breaker, Passage, RedialStep},
-    order::{ReconnectOrder, RedialBudget},
+    order::{Camera, Charge, Ended, LASTS, ReconnectOrder, RedialBudget},
 };
 use crate::mux::ids::{ConnectionId, PresentationUri};
 
-/// Media for so long is a success; a server that ends each session right after PLAY sends less.
-const LASTS: Duration = Duration::from_secs(2);
-/// After so much media the next failure is the first again.
-const STEADY: Duration = Duration::from_secs(30);
-/// Successes shorter than [`STEADY`] after which a camera comes back without a charge on the budget: a
-/// server may restart several times in a row.
-const FREE_RETURNS: u8 = 6;
-/// From its third failure on a camera waits so long at least, so that it keeps to half of the
-/// server's budget.
-const CAMERA_WAITS: Duration = Duration::from_secs(4);
 /// How long a session lets the sessions go first whose last try is longer ago.
 const YIELDS: Duration = Duration::from_millis(100);
 /// The history of a camera is forgotten after so long.
@@ -102,97 +92,6 @@ struct OngoingAttempt {
     step: AttemptStep,
     /// The try that it makes for all.
     probe: Option<u64>,
-}
-
-/// How the last session of a camera ended.
-#[derive(Clone, Copy, Debug)]
-struct Ended {
-    began: Instant,
-    over: Instant,
-    needs: RedialStep,
-    /// It had media, or was set up and waited to play, for so long; zero if PLAY was only answered.
-    lasted: Option<Duration>,
-}
-
-impl Ended {
-    /// Of how long a success it was, if it was one.
-    fn success(&self, is_first: bool) -> Option<Duration> {
-        self.lasted.filter(|lasted| is_first || *lasted >= LASTS)
-    }
-}
-
-/// Whether a camera's tries have to keep to the budget while the server is there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Charge {
-    /// It comes back after a success, or a user starts it.
-    Free,
-    /// It comes back with all others: charged only where the server failed them before in this row.
-    IfFlapping,
-    /// Its successes are too short.
-    Server,
-    /// It has failed since then while others played.
-    Camera(Instant),
-}
-
-/// The history of a camera.
-#[derive(Clone, Debug)]
-struct Camera {
-    last: Option<Ended>,
-    schedule: RetrySchedule,
-    /// When it failed, and how long it waits from then on while the server is there.
-    failed: Instant,
-    wait: Duration,
-    charge: Charge,
-    free_returns: u8,
-    /// Since a user started it, or it played for long.
-    has_failed: bool,
-    last_try: Option<Instant>,
-    /// What its last try cost, in dials.
-    cost: usize,
-    /// The try for all that it has been admitted to.
-    probe: Option<u64>,
-    touched: Instant,
-}
-
-impl Camera {
-    fn new(now: Instant) -> Self {
-        Self {
-            last: None,
-            schedule: RetrySchedule::default(),
-            failed: now,
-            wait: Duration::ZERO,
-            charge: Charge::Free,
-            free_returns: FREE_RETURNS,
-            has_failed: false,
-            last_try: None,
-            cost: 1,
-            probe: None,
-            touched: now,
-        }
-    }
-
-    /// It comes back after a success of so long. True if that is free.
-    fn is_return_free(&mut self, lasted: Duration) -> bool {
-        if lasted >= STEADY {
-            self.schedule.reset();
-            self.free_returns = FREE_RETURNS;
-            self.has_failed = false;
-        }
-        let is_free = self.free_returns > 0;
-        self.free_returns = self.free_returns.saturating_sub(1);
-        is_free
-    }
-
-    /// It failed, which is no fault of the server.
-    fn on_failed(&mut self, now: Instant, chance: f64) {
-        let is_first = self.schedule.failures() < 2;
-        let wait = self.schedule.next(now, Setback::Refused, chance);
-        self.failed = now;
-        self.wait = match is_first {
-            true => wait,
-            false => wait.max(CAMERA_WAITS),
-        };
-    }
 }
 
 #[derive(Clone, Debug)]

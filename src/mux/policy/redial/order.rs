@@ -1,17 +1,30 @@
-//! In which order sessions come back to a server that has lost a connection with several of them.
+//! In which order, and how often, sessions come back to a server: what is known of its cameras, the order
+//! after it has lost a connection with several sessions, and the budget of a minute.
 //!
-//! Another server may answer there now, or the server may have lost the connection because of the
-//! sessions: so two sessions go first, and when both are set up the others follow together. The
-//! session that was added last, shortly before the connection broke off, comes last: if it was the
-//! cause, all others play by then, and when the connection breaks off again no other session is to
-//! blame. Pure.
+//! After such a loss another server may answer there, or the server may have lost the connection
+//! because of the sessions: so two sessions go first, and when both are set up the others follow
+//! together. The session that was added last, shortly before the connection broke off, comes last: if
+//! it was the cause, all others play by then, and when the connection breaks off again no other session
+//! is to blame. Pure.
 
 use std::{
     collections::VecDeque,
     time::{Duration, Instant},
 };
 
+use super::breaker::{RedialStep, RetrySchedule, Setback};
 use crate::mux::ids::PresentationUri;
+
+/// Media for so long is a success; a server that ends each session right after PLAY sends less.
+pub(super) const LASTS: Duration = Duration::from_secs(2);
+/// After so much media the next failure is the first again.
+const STEADY: Duration = Duration::from_secs(30);
+/// Successes shorter than [`STEADY`] after which a camera comes back without a charge on the budget: a
+/// server may restart several times in a row.
+const FREE_RETURNS: u8 = 6;
+/// From its third failure on a camera waits so long at least, so that it keeps to half of the
+/// server's budget.
+const CAMERA_WAITS: Duration = Duration::from_secs(4);
 
 /// How many go first.
 const FIRST: u32 = 2;
@@ -98,6 +111,99 @@ impl ReconnectOrder {
     pub(super) fn is_forgettable(&self, now: Instant) -> bool {
         let is_old = |order: &Order| now.saturating_duration_since(order.since) >= FORGOTTEN;
         self.0.as_ref().is_none_or(is_old)
+    }
+}
+
+// The cameras: how each one ended last, and what its next try has to keep to.
+
+/// How the last session of a camera ended.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ended {
+    pub(super) began: Instant,
+    pub(super) over: Instant,
+    pub(super) needs: RedialStep,
+    /// It had media, or was set up and waited to play, for so long; zero if PLAY was only answered.
+    pub(super) lasted: Option<Duration>,
+}
+
+impl Ended {
+    /// Of how long a success it was, if it was one.
+    pub(super) fn success(&self, is_first: bool) -> Option<Duration> {
+        self.lasted.filter(|lasted| is_first || *lasted >= LASTS)
+    }
+}
+
+/// Whether a camera's tries have to keep to the budget while the server is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Charge {
+    /// It comes back after a success, or a user starts it.
+    Free,
+    /// It comes back with all others: charged only where the server failed them before in this row.
+    IfFlapping,
+    /// Its successes are too short.
+    Server,
+    /// It has failed since then while others played.
+    Camera(Instant),
+}
+
+/// The history of a camera.
+#[derive(Clone, Debug)]
+pub(super) struct Camera {
+    pub(super) last: Option<Ended>,
+    pub(super) schedule: RetrySchedule,
+    /// When it failed, and how long it waits from then on while the server is there.
+    pub(super) failed: Instant,
+    pub(super) wait: Duration,
+    pub(super) charge: Charge,
+    pub(super) free_returns: u8,
+    /// Since a user started it, or it played for long.
+    pub(super) has_failed: bool,
+    pub(super) last_try: Option<Instant>,
+    /// What its last try cost, in dials.
+    pub(super) cost: usize,
+    /// The try for all that it has been admitted to.
+    pub(super) probe: Option<u64>,
+    pub(super) touched: Instant,
+}
+
+impl Camera {
+    pub(super) fn new(now: Instant) -> Self {
+        Self {
+            last: None,
+            schedule: RetrySchedule::default(),
+            failed: now,
+            wait: Duration::ZERO,
+            charge: Charge::Free,
+            free_returns: FREE_RETURNS,
+            has_failed: false,
+            last_try: None,
+            cost: 1,
+            probe: None,
+            touched: now,
+        }
+    }
+
+    /// It comes back after a success of so long. True if that is free.
+    pub(super) fn is_return_free(&mut self, lasted: Duration) -> bool {
+        if lasted >= STEADY {
+            self.schedule.reset();
+            self.free_returns = FREE_RETURNS;
+            self.has_failed = false;
+        }
+        let is_free = self.free_returns > 0;
+        self.free_returns = self.free_returns.saturating_sub(1);
+        is_free
+    }
+
+    /// It failed, which is no fault of the server.
+    pub(super) fn on_failed(&mut self, now: Instant, chance: f64) {
+        let is_first = self.schedule.failures() < 2;
+        let wait = self.schedule.next(now, Setback::Refused, chance);
+        self.failed = now;
+        self.wait = match is_first {
+            true => wait,
+            false => wait.max(CAMERA_WAITS),
+        };
     }
 }
 
