@@ -2,10 +2,8 @@
 
 use std::sync::Arc;
 
-use super::{ConnectionHandle, ConnectionPool};
 use crate::mux::{
     config::{Multiplex, SessionOptions},
-    driver::DriverHandle,
     error::{Error, ErrorKind, Initiator, Scope},
     ids::{ConnectionId, PresentationUri},
     policy::{
@@ -180,18 +178,6 @@ impl CheckoutRequest {
             (true, Multiplex::Auto) if !in_band => DescribeMode::Separate,
             (true, _) => DescribeMode::InBand,
         }
-    }
-
-    /// The reference that it has got.
-    pub(super) fn handle(
-        &self,
-        pool: &ConnectionPool,
-        driver: Arc<DriverHandle>,
-        is_founding: bool,
-    ) -> ConnectionHandle {
-        let idle_timeout = self.options.pooling.idle_connection_timeout;
-        let is_described = !self.needs_describe;
-        ConnectionHandle::new(pool, driver, idle_timeout, is_founding, is_described)
     }
 
     pub(crate) fn is_dedicated(&self) -> bool {

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use super::{ConnectionPool, RedialReporter};
+use super::{CheckoutRequest, ConnectionPool, RedialReporter};
 use crate::mux::{clock, driver::DriverHandle, server_key::ConnectionKey};
 
 /// One counted reference to a connection: while there is one, the connection is kept. Not
@@ -37,7 +37,7 @@ pub struct ConnectionHandle {
 
 impl ConnectionHandle {
     /// A reference that the table has counted. `is_founding`: the connection is made for it.
-    pub(super) fn new(
+    fn new(
         pool: &ConnectionPool,
         driver: Arc<DriverHandle>,
         idle_timeout: Duration,
@@ -56,6 +56,18 @@ impl ConnectionHandle {
             reporter: None,
             driver,
         }
+    }
+
+    /// The reference that a checkout has got.
+    pub(super) fn of(
+        checkout: &CheckoutRequest,
+        pool: &ConnectionPool,
+        driver: Arc<DriverHandle>,
+        is_founding: bool,
+    ) -> Self {
+        let idle_timeout = checkout.options.pooling.idle_connection_timeout;
+        let is_described = !checkout.needs_describe;
+        Self::new(pool, driver, idle_timeout, is_founding, is_described)
     }
 
     /// A further reference, which the table has counted; it is for what is described already.

@@ -362,7 +362,7 @@ impl LockedPool<'_> {
             driver.on_reused();
         }
         self.update_gauges(&driver.server);
-        let mut handle = checkout.handle(self.pool, driver, is_founding);
+        let mut handle = ConnectionHandle::of(checkout, self.pool, driver, is_founding);
         (handle.is_aside, handle.is_describe_only) = (is_describe_only, is_describe_only);
         if handle.is_reused() {
             let driver = Arc::clone(handle.driver());

@@ -359,7 +359,7 @@ impl ConnectionPool {
         let place = state.table.rejoin(id, &request)?;
         let driver = Arc::clone(&state.table.entry(place)?.record.driver);
         state.update_gauges(&driver.server);
-        Some(checkout.handle(self, driver, false))
+        Some(ConnectionHandle::of(&checkout, self, driver, false))
     }
 
     /// A session on the connection was refused: the connection itself may go.
