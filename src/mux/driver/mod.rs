@@ -17,11 +17,10 @@
 )]
 
 mod buffers;
-mod commands;
 mod dial;
+mod dispatch;
 mod health;
 mod link;
-mod outputs;
 mod select;
 mod sessions;
 mod socket;

@@ -22,9 +22,9 @@ use rtsp_types::Method;
 
 use super::{
     Connection, ConnectionPhase,
-    idle::Health,
     requests::{Draft, Expired, Purpose},
     session::Session,
+    teardown::Health,
 };
 use crate::mux::proto::{
     auth::AuthTrail,

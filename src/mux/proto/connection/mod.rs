@@ -5,8 +5,8 @@
 //! what may be sent beside a DESCRIBE, `authorizer` which requests may carry the credentials,
 //! `unauthorized` what a 401 means, `matching` which request an answer belongs to, `answers` what the
 //! answer means, `fence` what a missing answer means and how the server reacts to a failing DESCRIBE,
-//! `teardown` how sessions and the connection end, `framing` what happens to each frame and to bytes
-//! that belong to none, `idle` what may happen on a connection without references, `liveness` what is
+//! `teardown` how sessions and the connection end and what may happen on one without references, `framing` what happens to each frame and to bytes
+//! that belong to none, `liveness` what is
 //! due when, and `server_requests` answers the server's own requests.
 
 mod answers;
@@ -15,7 +15,6 @@ pub(crate) mod channels;
 mod describes;
 mod fence;
 mod framing;
-mod idle;
 mod liveness;
 mod matching;
 pub(crate) mod requests;
@@ -44,7 +43,6 @@ use self::{
     fence::Fences,
     fence::Probe,
     framing::{Framing, Read, is_sound},
-    idle::{Health, Idle},
     liveness::Means,
     liveness::{Timer, TimerTable},
     matching::AnswerHistory,
@@ -56,6 +54,7 @@ use self::{
     sources::SourcePolicy,
     status::Counters,
     status::Meter,
+    teardown::{Health, Idle},
 };
 use super::{
     auth::{
