@@ -22,7 +22,7 @@ use crate::mux::proto::{
     },
     wire::{
         header::{
-            parse_cseq, parse_public, parse_retry_after, parse_rtp_info, parse_session,
+            has_method, parse_cseq, parse_retry_after, parse_rtp_info, parse_session,
             parse_transport,
         },
         message::{Defect, Message, printable},
@@ -130,7 +130,7 @@ impl Connection {
             self.describe_batch.on_answered(took);
         }
         if let Some(public) = response.headers.joined("Public") {
-            self.public = parse_public(&public);
+            self.has_get_parameter = has_method(&public, "GET_PARAMETER");
             self.public_header = Some(printable(&public));
         }
         if self.server_header.is_none() {
@@ -145,22 +145,16 @@ impl Connection {
             Purpose::Ping | Purpose::Probe | Purpose::ProbeFence => true,
             Purpose::Teardown | Purpose::Undo { .. } => !self.tainted,
             Purpose::Fence => false,
-            Purpose::KeepAlive => draft
-                .session
-                .and_then(|key| self.sessions.get(&key))
-                .is_some_and(|session| !session.is_tearing_down()),
+            Purpose::KeepAlive => {
+                let session = self.sessions.of(draft);
+                session.is_some_and(|session| !session.is_tearing_down())
+            }
             _ => draft.caller.is_some(),
         }
     }
 
     pub(super) fn on_failure(&mut self, now: Instant, answered: Outstanding, kind: FailureKind) {
-        let is_gone = matches!(
-            kind,
-            FailureKind::Status {
-                code: SESSION_NOT_FOUND,
-                ..
-            }
-        );
+        let is_gone = status_of(&kind) == Some(SESSION_NOT_FOUND);
         let cseq = Some(answered.cseq);
         self.note_refused(&answered.draft, &kind);
         match (&answered.draft.purpose, answered.draft.session) {
@@ -176,12 +170,13 @@ impl Connection {
                 self.on_session_lost(key, &answered, kind.clone());
                 self.fail_draft(answered.draft, cseq, kind);
             }
-            (Purpose::KeepAlive, Some(key)) if is_unsupported(&kind) => {
-                self.keep_alive_means.on_refused(&answered.draft.method);
+            // Any other status says nothing about the session: its media shows whether it lives.
+            (Purpose::KeepAlive, Some(key)) => {
+                if status_of(&kind).is_some_and(means_unsupported) {
+                    self.keep_alive_means.on_refused(&answered.draft.method);
+                }
                 self.end_keep_alive(key);
             }
-            // Any other status says nothing about the session: its media shows whether it lives.
-            (Purpose::KeepAlive, Some(key)) => self.end_keep_alive(key),
             (Purpose::Ping, _) => self.on_pong(),
             (Purpose::Probe, _) => self.on_probe_answered(status_of(&kind)),
             (Purpose::ProbeFence, _) => self.on_probe_over(true),
@@ -224,35 +219,25 @@ impl Connection {
                 asked,
                 payload_types,
             } => {
-                let payload_types = payload_types.into_iter().collect();
-                self.on_set_up(
-                    now,
-                    key,
-                    Asked {
-                        is_awaited: caller.is_some(),
-                        stream,
-                        channel: asked,
-                        payload_types,
-                    },
-                    response,
-                )
+                let asked = Asked {
+                    is_awaited: caller.is_some(),
+                    stream,
+                    channel: asked,
+                    payload_types: payload_types.into_iter().collect(),
+                };
+                self.on_set_up(now, key, asked, response)
             }
-            Purpose::Play if self.is_replaced(key) => Err(REPLACED),
+            Purpose::Play if self.sessions.is(key, |session| session.is_replaced) => Err(REPLACED),
             Purpose::Play => Ok(self.on_playing(now, key, response)),
             Purpose::Pause => {
                 self.set_phase(key, SessionPhase::Paused);
                 Ok(Reply::Paused)
             }
         };
-        self.complete(
-            key,
-            caller,
-            result.map_err(|kind| Failure {
-                method,
-                cseq: Some(cseq),
-                kind,
-            }),
-        );
+        match result {
+            Ok(reply) => self.complete(key, caller, Ok(reply)),
+            Err(kind) => self.fail(key, caller, method, Some(cseq), kind),
+        }
     }
 
     /// Notes the aggregate URL of the description: a session that is released before PLAY is torn
@@ -283,21 +268,15 @@ impl Connection {
         Reply::Playing(infos)
     }
 
-    fn is_replaced(&self, key: SessionKey) -> bool {
-        let session = self.sessions.get(&key);
-        session.is_some_and(|session| session.is_replaced)
-    }
-
     fn on_pong(&mut self) {
         self.health = Health::Good;
         self.was_suspended = false;
     }
 
     fn has_played(&self, key: SessionKey) -> bool {
-        let session = self.sessions.get(&key);
-        session.is_some_and(|session| {
-            matches!(session.phase, SessionPhase::Playing | SessionPhase::Paused)
-        })
+        let phases = [SessionPhase::Playing, SessionPhase::Paused];
+        self.sessions
+            .is(key, |session| phases.contains(&session.phase))
     }
 
     /// The server answered 454 to a keep-alive (fault F24), or to PLAY or PAUSE of a session that
@@ -352,16 +331,13 @@ impl Connection {
             session_timeout: session.timeout(),
         };
         self.open_route(key, &asked, pair, ssrc)?;
-        self.on_ready(key);
-        Ok(Reply::SetUp(grant))
-    }
-
-    fn on_ready(&mut self, key: SessionKey) {
-        if let Some(session) = self.sessions.get_mut(&key)
-            && session.phase == SessionPhase::Init
+        if self
+            .sessions
+            .is(key, |session| session.phase == SessionPhase::Init)
         {
-            session.phase = SessionPhase::Ready;
+            self.set_phase(key, SessionPhase::Ready);
         }
+        Ok(Reply::SetUp(grant))
     }
 
     fn open_route(
@@ -400,12 +376,10 @@ impl Connection {
     /// Takes the session id from the first answered SETUP of the session. A later answer with
     /// another id does not change it (H264DVR).
     fn identify(&mut self, key: SessionKey, response: &Message) -> Result<(), FailureKind> {
+        let is_new = self.sessions.is(key, |session| session.id.is_none());
         let Some(header) = response.headers.first("Session").and_then(parse_session) else {
-            let has_id = self
-                .sessions
-                .get(&key)
-                .is_some_and(|session| session.id.is_some());
             let missing = || FailureKind::Malformed("no usable Session header".to_owned());
+            let has_id = self.sessions.contains_key(&key) && !is_new;
             return has_id.then_some(()).ok_or_else(missing);
         };
         let is_taken = |(other, session): (&SessionKey, &Session)| {
@@ -413,10 +387,6 @@ impl Connection {
                 && session.id.as_ref() == Some(&header.id)
                 && session.phase != SessionPhase::Lost
         };
-        let is_new = self
-            .sessions
-            .get(&key)
-            .is_some_and(|session| session.id.is_none());
         // The sessions that got the id before may be gone.
         let is_known_twice = self.id_given_twice.as_ref() == Some(&header.id);
         if is_new && (is_known_twice || self.sessions.iter().any(is_taken)) {
@@ -460,10 +430,8 @@ impl Connection {
             self.channels.quarantine_pair(key, pair, until, quiet);
         }
         let header = response.headers.first("Session").and_then(parse_session);
-        let id = header.map(|header| header.id).filter(|id| {
-            let is_it = |session: &Session| session.id.as_ref() == Some(id);
-            !self.sessions.values().any(is_it)
-        });
+        let id = header.map(|header| header.id);
+        let id = id.filter(|id| self.sessions.with_id(id).is_none());
         // Several SETUPs of one session may be answered late; the session is torn down once.
         if let Some(id) = id.filter(|id| !self.tainted && !self.is_being_undone(id)) {
             let url = answered.draft.url;
@@ -508,10 +476,6 @@ fn status_of(kind: &FailureKind) -> Option<u16> {
     }
 }
 
-fn is_unsupported(kind: &FailureKind) -> bool {
-    matches!(kind, FailureKind::Status { code, .. } if means_unsupported(*code))
-}
-
 fn described(response: &Message, first: FirstAsked) -> Reply {
     let header = |name| response.headers.first(name).map(str::to_owned);
     Reply::Described {
@@ -546,13 +510,10 @@ fn failure_of(response: &Message) -> Option<FailureKind> {
             credentials: credentials.map(Box::new),
         });
     }
-    let retry_after = response
-        .headers
-        .first("Retry-After")
-        .and_then(parse_retry_after);
+    let retry_after = response.headers.first("Retry-After");
     Some(FailureKind::Status {
         code,
         reason: reason.to_owned(),
-        retry_after,
+        retry_after: retry_after.and_then(parse_retry_after),
     })
 }

@@ -47,6 +47,7 @@ use url::Url;
 use super::{
     Connection, SessionKey,
     requests::{Draft, Purpose},
+    sending::take_where,
     session::Session,
 };
 use crate::mux::proto::{
@@ -116,11 +117,8 @@ impl Connection {
     /// does not hold the other sessions up any longer.
     pub(super) fn is_describing(&self) -> bool {
         let is_describe = |purpose: &Purpose| matches!(purpose, Purpose::Describe | Purpose::Probe);
-        !self.is_in_order()
-            && self
-                .requests
-                .waiting()
-                .any(|entry| is_describe(&entry.draft.purpose))
+        let mut waiting = self.requests.waiting();
+        !self.is_in_order() && waiting.any(|entry| is_describe(&entry.draft.purpose))
     }
 
     /// True if a request has to wait for the answer to a DESCRIBE, or for the requests that go
@@ -163,9 +161,8 @@ impl Connection {
 
     /// True if a keep-alive is outstanding, or waits to be sent.
     fn is_keeping_alive(&self) -> bool {
-        let sessions = self.sessions.values();
-        let mut kept = sessions.filter(|session| session.is_kept_alive());
-        kept.any(|session| session.keep_alive_outstanding)
+        let mut sessions = self.sessions.values();
+        sessions.any(|session| session.is_kept_alive() && session.keep_alive_outstanding)
     }
 
     /// Before a DESCRIBE is sent, sends the keep-alives that would be late because of it. Once for
@@ -182,10 +179,8 @@ impl Connection {
         }
         let (is_reading, wait) = (self.is_reading(), self.config.timeouts.describe);
         let is_late = |session: &Session| session.is_late_after(now, wait, is_reading);
-        let late = self.sessions.iter().filter(|(_, session)| is_late(session));
-        let keys: Vec<SessionKey> = late.map(|(key, _)| *key).collect();
         self.describe_batch.has_refreshed = true;
-        for key in keys.into_iter().rev() {
+        for key in self.sessions.keys_where(is_late).into_iter().rev() {
             self.keep_alive(now, key);
         }
     }
@@ -227,20 +222,14 @@ impl Connection {
     }
 
     fn give_up_teardown(&mut self, key: SessionKey) {
-        let is_its = |draft: &Draft| is_teardown_of(draft, key);
-        let at = self.waiting.iter().position(is_its);
-        let waiting = at.and_then(|at| self.waiting.remove(at));
-        let draft = waiting.or_else(|| {
-            let mut retries = self.authorizer.take_retries_of(key);
-            retries.pop_front()
-        });
+        let mut waiting = take_where(&mut self.waiting, |draft| is_teardown_of(draft, key));
+        let retry = || self.authorizer.take_retries_of(key).pop_front();
+        let draft = waiting.pop_front().or_else(retry);
         let Some(draft) = draft else {
             return;
         };
-        let id = self
-            .sessions
-            .get(&key)
-            .and_then(|session| session.id.clone());
+        let session = self.sessions.get(&key);
+        let id = session.and_then(|session| session.id.clone());
         let (url, after) = (draft.url.clone(), draft.deadline);
         self.fail_draft(draft, None, FailureKind::TimedOut(after));
         self.has_given_up_teardown = true;

@@ -27,10 +27,8 @@ use super::{
     teardown::Health,
 };
 use crate::mux::proto::{
-    auth::AuthTrail,
     command::SessionKey,
     event::{CloseReason, FailureKind, Retirement},
-    wire::header::Methods,
 };
 
 /// During a pause, a timer that judges the server by its silence is set again after this time.
@@ -62,7 +60,9 @@ impl Connection {
 
     fn on_timer(&mut self, now: Instant, timer: Timer) {
         match timer {
-            Timer::Silence | Timer::Resync if !self.is_reading() => self.postpone(now, timer),
+            Timer::Silence | Timer::Resync if !self.is_reading() => {
+                self.timers.set(timer, now + RECHECK);
+            }
             Timer::Idle => self.on_idle_expired(),
             Timer::Closing => self.end_closing(),
             Timer::Silence => self.on_silence(now),
@@ -103,11 +103,8 @@ impl Connection {
                 return self.end_keep_alive(key);
             }
             (Purpose::Teardown, Some(key)) => {
-                self.fail_draft(
-                    draft.clone(),
-                    Some(cseq),
-                    FailureKind::TimedOut(draft.deadline),
-                );
+                let kind = FailureKind::TimedOut(draft.deadline);
+                self.fail_draft(draft, Some(cseq), kind);
                 return self.on_teardown_expired(key);
             }
             _ => {}
@@ -153,9 +150,7 @@ impl Connection {
             let due = session.keep_alive_due(is_reading);
             due.is_some_and(|due| due <= now)
         };
-        let due = self.sessions.iter().filter(|(_, session)| is_due(session));
-        let keys: Vec<SessionKey> = due.map(|(key, _)| *key).collect();
-        for key in keys.into_iter().rev() {
+        for key in self.sessions.keys_where(is_due).into_iter().rev() {
             self.keep_alive(now, key);
         }
     }
@@ -184,24 +179,16 @@ impl Connection {
         // Counted from now even if no keep-alive can be sent (only receiver reports are left, or
         // the credentials were refused); otherwise it would be due again at once.
         session.last_request = Some(now);
-        let Some(method) = self
-            .keep_alive_means
-            .method(self.public, session.has_played())
-        else {
+        let means = self.keep_alive_means;
+        let Some(method) = means.method(self.has_get_parameter, session.has_played()) else {
             return;
         };
         session.keep_alive_outstanding = true;
+        let url = session.aggregate().clone();
         // Before the DESCRIBEs of other sessions, which may take long.
         self.waiting.push_front(Draft {
-            method,
-            url: session.aggregate().clone(),
-            purpose: Purpose::KeepAlive,
             session: Some(key),
-            caller: None,
-            deadline: self.config.timeouts.keep_alive,
-            patience: None,
-            auth: AuthTrail::default(),
-            is_repeated: false,
+            ..self.own_draft(method, url, Purpose::KeepAlive)
         });
     }
 
@@ -216,9 +203,9 @@ impl Connection {
 impl Connection {
     /// Starts the silence timer when a session begins to play.
     pub(super) fn watch_silence(&mut self, now: Instant) {
+        let wait = self.config.timeouts.silence_probe;
         if !self.timers.is_set(Timer::Silence) {
-            self.timers
-                .set(Timer::Silence, now + self.config.timeouts.silence_probe);
+            self.timers.set(Timer::Silence, now + wait);
         }
     }
 
@@ -232,14 +219,16 @@ impl Connection {
             let reason = CloseReason::Dead("not a byte from the server for too long");
             return self.lose(self.reason_for_loss(reason));
         }
-        if silence < timeouts.silence_probe {
-            return self
-                .timers
-                .set(Timer::Silence, self.last_byte + timeouts.silence_probe);
-        }
+        let is_to_be_probed = silence >= timeouts.silence_probe;
+        let next = match is_to_be_probed {
+            true => timeouts.silence_dead,
+            false => timeouts.silence_probe,
+        };
         let url = playing.aggregate().clone();
-        self.timers
-            .set(Timer::Silence, self.last_byte + timeouts.silence_dead);
+        self.timers.set(Timer::Silence, self.last_byte + next);
+        if !is_to_be_probed {
+            return;
+        }
         let ping = self.ping(url);
         self.waiting.push_back(ping);
     }
@@ -259,8 +248,8 @@ impl Connection {
             (Some(since), false) => {
                 self.reading_paused_since = None;
                 self.last_byte = now;
-                self.requests
-                    .postpone(now, now.saturating_duration_since(since));
+                let time = now.saturating_duration_since(since);
+                self.requests.postpone(now, time);
             }
             _ => {}
         }
@@ -269,10 +258,6 @@ impl Connection {
     /// True unless reading is paused.
     pub fn is_reading(&self) -> bool {
         self.reading_paused_since.is_none()
-    }
-
-    fn postpone(&mut self, now: Instant, timer: Timer) {
-        self.timers.set(timer, now + RECHECK);
     }
 }
 
@@ -360,10 +345,10 @@ pub(crate) enum Means {
 impl Means {
     /// The request to send for a session, if any. Before its first PLAY a session gets no
     /// GET_PARAMETER: go2rtc closes the connection on it.
-    pub(crate) fn method(self, public: Methods, has_played: bool) -> Option<Method> {
+    pub(crate) fn method(self, has_get_parameter: bool, has_played: bool) -> Option<Method> {
         match self {
             Self::ReceiverReports => None,
-            Self::GetParameter if has_played && public.get_parameter => Some(Method::GetParameter),
+            Self::GetParameter if has_played && has_get_parameter => Some(Method::GetParameter),
             Self::GetParameter | Self::Options => Some(Method::Options),
         }
     }
@@ -493,35 +478,28 @@ mod keep_alive_tests {
 
     #[test]
     fn means_step_down_and_never_up() {
-        let public = Methods {
-            get_parameter: true,
-            ..Methods::default()
-        };
         let mut means = Means::default();
-        assert_eq!(means.method(public, true), Some(Method::GetParameter));
+        assert_eq!(means.method(true, true), Some(Method::GetParameter));
         assert_eq!(
-            means.method(public, false),
+            means.method(true, false),
             Some(Method::Options),
             "not before PLAY"
         );
-        assert_eq!(
-            means.method(Methods::default(), true),
-            Some(Method::Options)
-        );
+        assert_eq!(means.method(false, true), Some(Method::Options));
         means.on_refused(&Method::GetParameter);
-        assert_eq!(means.method(public, true), Some(Method::Options));
+        assert_eq!(means.method(true, true), Some(Method::Options));
         means.on_refused(&Method::Options);
         assert_eq!(
-            means.method(public, true),
+            means.method(true, true),
             Some(Method::Options),
             "an error is an answer"
         );
         means.on_unanswered(&Method::GetParameter);
-        assert_eq!(means.method(public, true), Some(Method::Options));
+        assert_eq!(means.method(true, true), Some(Method::Options));
         means.on_unanswered(&Method::Options);
-        assert_eq!(means.method(public, true), None);
+        assert_eq!(means.method(true, true), None);
         means.on_unanswered(&Method::GetParameter);
-        assert_eq!(means.method(public, true), None);
+        assert_eq!(means.method(true, true), None);
     }
 }
 

@@ -70,7 +70,7 @@ use super::{
     limits::{Limits, Timeouts},
     wire::{
         codec::{Decoder, Unit, write_frame},
-        header::{Methods, parse_cseq, parse_session},
+        header::{parse_cseq, parse_session},
         message::{Message, StartLine},
         server_text::WireMessage,
     },
@@ -133,8 +133,8 @@ pub struct Connection {
     /// Drafts that wait to be written, in order.
     waiting: VecDeque<Draft>,
     authorizer: Authorizer,
-    /// The methods that the server supports (`Public`).
-    public: Methods,
+    /// The server supports GET_PARAMETER (`Public`).
+    has_get_parameter: bool,
     public_header: Option<String>,
     server_header: Option<String>,
     meter: Meter,
@@ -191,7 +191,7 @@ impl Connection {
             first: FirstUrl::default(),
             waiting: VecDeque::new(),
             authorizer: Authorizer::new(&config),
-            public: Methods::default(),
+            has_get_parameter: false,
             public_header: None,
             server_header: None,
             meter: Meter::default(),

@@ -11,10 +11,11 @@ use std::{
 
 use url::Url;
 
-use super::liveness;
-use super::{authorizer::home_of, requests::Draft};
-use crate::mux::proto::auth::credentials::Tag;
-use crate::mux::proto::command::{RequestId, SessionConfig, SessionKey};
+use super::{authorizer::home_of, liveness, requests::Draft};
+use crate::mux::proto::{
+    auth::credentials::Tag,
+    command::{RequestId, SessionConfig, SessionKey},
+};
 
 #[derive(Debug)]
 pub(crate) struct Session {
@@ -189,6 +190,12 @@ impl SessionTable {
     /// True if the session exists and `holds` of it.
     pub(crate) fn is(&self, key: SessionKey, holds: impl FnOnce(&Session) -> bool) -> bool {
         self.sessions.get(&key).is_some_and(holds)
+    }
+
+    /// The sessions of which `holds` is true, in order.
+    pub(crate) fn keys_where(&self, holds: impl Fn(&Session) -> bool) -> Vec<SessionKey> {
+        let found = self.sessions.iter().filter(|(_, session)| holds(session));
+        found.map(|(key, _)| *key).collect()
     }
 
     /// The session of a request.

@@ -16,41 +16,30 @@
 //! a live or quarantined channel, an answer to a request or a tombstone, a whole request of the
 //! server, and a line end.
 
-use std::{
-    collections::VecDeque,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use rtsp_types::Method;
 
 use super::{
     Connection, ConnectionPhase, TeardownState, Timer,
     requests::{Draft, Outstanding, Purpose},
-    session::SessionPhase,
+    sending::take_where,
+    session::{Session, SessionPhase},
 };
 use crate::mux::proto::{
-    auth::AuthTrail,
     command::{RequestId, SessionKey},
-    event::{CloseReason, Event, Failure, FailureKind, Reply, Retirement},
+    event::{CloseReason, Event, FailureKind, Reply, Retirement},
 };
 
 impl Connection {
     /// The caller requests TEARDOWN, and wants its result.
     pub(super) fn tear_down(&mut self, now: Instant, key: SessionKey, id: RequestId) {
-        let is_staying = self
-            .sessions
-            .get(&key)
-            .is_some_and(|session| !session.is_tearing_down());
-        if is_staying {
+        if self.sessions.is(key, |session| !session.is_tearing_down()) {
             self.begin_teardown(now, key, Some(id));
             self.flush(now);
         } else {
-            let failure = Failure {
-                method: Method::Teardown,
-                cseq: None,
-                kind: FailureKind::Cancelled,
-            };
-            self.complete(key, Some(id), Err(failure));
+            let (method, kind) = (Method::Teardown, FailureKind::Cancelled);
+            self.fail(key, Some(id), method, None, kind);
         }
     }
 
@@ -61,11 +50,8 @@ impl Connection {
         key: SessionKey,
         caller: Option<RequestId>,
     ) {
-        let Some(session) = self
-            .sessions
-            .get_mut(&key)
-            .filter(|session| !session.is_tearing_down())
-        else {
+        let session = self.sessions.get_mut(&key);
+        let Some(session) = session.filter(|session| !session.is_tearing_down()) else {
             return;
         };
         session.teardown_state = TeardownState::Due(caller);
@@ -76,21 +62,14 @@ impl Connection {
     }
 
     fn cancel_requests(&mut self, now: Instant, key: SessionKey) {
-        let (mine, others): (VecDeque<Draft>, VecDeque<Draft>) = std::mem::take(&mut self.waiting)
-            .into_iter()
-            .partition(|draft| draft.session == Some(key));
-        self.waiting = others;
+        let mine = take_where(&mut self.waiting, |draft| draft.session == Some(key));
         let retries = self.authorizer.take_retries_of(key);
         for draft in mine.into_iter().chain(retries) {
             self.withdraw(draft, FailureKind::Cancelled);
         }
         for (cseq, method, caller) in self.requests.disown(key, now) {
-            let failure = Failure {
-                method,
-                cseq: Some(cseq),
-                kind: FailureKind::Cancelled,
-            };
-            self.complete(key, Some(caller), Err(failure));
+            let kind = FailureKind::Cancelled;
+            self.fail(key, Some(caller), method, Some(cseq), kind);
         }
     }
 
@@ -108,15 +87,9 @@ impl Connection {
             session.teardown_state = TeardownState::UnderWay;
             let url = session.aggregate().clone();
             self.waiting.push_back(Draft {
-                method: Method::Teardown,
-                url,
-                purpose: Purpose::Teardown,
                 session: Some(key),
                 caller,
-                deadline: self.config.timeouts.teardown,
-                patience: None,
-                auth: AuthTrail::default(),
-                is_repeated: false,
+                ..self.own_draft(Method::Teardown, url, Purpose::Teardown)
             });
             self.watch_teardown(now, key);
             self.flush(now);
@@ -134,33 +107,24 @@ impl Connection {
         };
         if let TeardownState::Due(Some(caller)) = session.teardown_state {
             session.teardown_state = TeardownState::Due(None);
-            let failure = Failure {
-                method: Method::Teardown,
-                cseq: None,
-                kind: FailureKind::TimedOut(after),
-            };
-            self.complete(key, Some(caller), Err(failure));
+            let (method, kind) = (Method::Teardown, FailureKind::TimedOut(after));
+            self.fail(key, Some(caller), method, None, kind);
         }
     }
 
     /// Settles the sessions that waited for an answer which will not come any more.
     pub(super) fn settle_teardowns(&mut self, now: Instant) {
-        let is_due =
-            |teardown_state: TeardownState| matches!(teardown_state, TeardownState::Due(_));
-        let due = self
-            .sessions
-            .iter()
-            .filter(|(_, session)| is_due(session.teardown_state));
-        let keys: Vec<SessionKey> = due.map(|(key, _)| *key).collect();
-        keys.into_iter()
-            .for_each(|key| self.settle_teardown(now, key));
+        let is_due = |session: &Session| matches!(session.teardown_state, TeardownState::Due(_));
+        for key in self.sessions.keys_where(is_due) {
+            self.settle_teardown(now, key);
+        }
     }
 
     /// TEARDOWN was answered with 2xx, or with 454: the server does not know the session any more.
     /// gst-rtsp-server's `Connection: close` in this answer means nothing.
     pub(super) fn on_torn_down(&mut self, now: Instant, key: SessionKey, answered: Outstanding) {
-        self.channels
-            .confirm_teardown(key, now, self.config.timeouts.quarantine);
+        let rest = self.config.timeouts.quarantine;
+        self.channels.confirm_teardown(key, now, rest);
         self.on_teardown_refused(key, answered);
     }
 
@@ -206,11 +170,9 @@ impl Connection {
         key: SessionKey,
     ) -> (Instant, Duration) {
         let timeouts = &self.config.timeouts;
-        let session_timeout = self
-            .sessions
-            .get(&key)
-            .map_or(timeouts.session, |session| session.timeout());
-        (now + session_timeout, timeouts.quarantine_quiet)
+        let session = self.sessions.get(&key);
+        let timeout = session.map_or(timeouts.session, Session::timeout);
+        (now + timeout, timeouts.quarantine_quiet)
     }
 }
 
@@ -245,10 +207,9 @@ impl Idle {
 impl Connection {
     pub(super) fn become_idle(&mut self, now: Instant, timeout: Duration) {
         let at_once = timeout.is_zero();
-        let wait = if at_once {
-            self.config.timeouts.teardown
-        } else {
-            timeout
+        let wait = match at_once {
+            true => self.config.timeouts.teardown,
+            false => timeout,
         };
         self.idle = Some(Idle {
             since: self.idle.map_or(now, |idle| idle.since),

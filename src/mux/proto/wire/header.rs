@@ -133,46 +133,16 @@ fn ssrc(text: &str) -> Option<u32> {
     is_hex.then(|| u32::from_str_radix(hex, 16).ok()).flatten()
 }
 
-/// The methods that a server says it supports; only those that matter to us.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Methods {
-    pub(crate) options: bool,
-    pub(crate) describe: bool,
-    pub(crate) setup: bool,
-    pub(crate) play: bool,
-    pub(crate) pause: bool,
-    pub(crate) teardown: bool,
-    pub(crate) get_parameter: bool,
-    pub(crate) set_parameter: bool,
-    pub(crate) announce: bool,
-    pub(crate) record: bool,
-}
-
 /// True if `Server` names a server that answers each request of a connection once and in order,
 /// even requests that arrive while it works on a DESCRIBE: captured from gst-rtsp-server 1.22.0.
 pub(crate) fn is_in_order(server: &str) -> bool {
     server.starts_with("GStreamer RTSP server")
 }
 
-/// Parses `Public` or `Allow`; unknown names are ignored.
-pub(crate) fn parse_public(value: &str) -> Methods {
-    let mut methods = Methods::default();
-    for name in value.split([',', ' ', ';']) {
-        match name.trim().to_ascii_uppercase().as_str() {
-            "OPTIONS" => methods.options = true,
-            "DESCRIBE" => methods.describe = true,
-            "SETUP" => methods.setup = true,
-            "PLAY" => methods.play = true,
-            "PAUSE" => methods.pause = true,
-            "TEARDOWN" => methods.teardown = true,
-            "GET_PARAMETER" => methods.get_parameter = true,
-            "SET_PARAMETER" => methods.set_parameter = true,
-            "ANNOUNCE" => methods.announce = true,
-            "RECORD" => methods.record = true,
-            _ => {}
-        }
-    }
-    methods
+/// True if `Public` or `Allow` names the method.
+pub(crate) fn has_method(value: &str, method: &str) -> bool {
+    let mut names = value.split([',', ' ', ';']);
+    names.any(|name| name.trim().eq_ignore_ascii_case(method))
 }
 
 /// Parses `Retry-After` in seconds, at most a day. A date gives `None`: the clocks of cameras are
@@ -388,10 +358,16 @@ mod tests {
 
     #[test]
     fn public_is_read_with_any_separator_and_case() {
-        let methods = parse_public("OPTIONS, DESCRIBE,PAUSE get_parameter,X-MAGIC");
-        assert!(methods.options && methods.describe && methods.pause && methods.get_parameter);
-        assert!(!methods.set_parameter && !methods.play && !methods.announce);
-        assert_eq!(parse_public(""), Methods::default());
+        for public in [
+            "PLAY, get_parameter,X-MAGIC",
+            "GET_PARAMETER",
+            "PLAY;GET_PARAMETER PAUSE",
+        ] {
+            assert!(has_method(public, "GET_PARAMETER"), "{public}");
+        }
+        for public in ["", "SET_PARAMETER", "GET_PARAMETERS, PLAY"] {
+            assert!(!has_method(public, "GET_PARAMETER"), "{public}");
+        }
     }
 
     #[test]
