@@ -20,6 +20,7 @@
 //! | `mux::delivery` | the bounded queue between the reader and one session's consumer |
 //! | [`mux::proto`] | the protocol as a state machine without I/O: bytes and time in, bytes and events out |
 //! | [`rtspsrc`] | everything GStreamer: the element, caps from SDP, pads, the RTP manager |
+//! | `tcp_info` | the only unsafe code: one option of a socket that no crate reads |
 //!
 //! # One packet, from socket to pad
 //!

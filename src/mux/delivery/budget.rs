@@ -64,7 +64,7 @@ impl Budget {
 
 /// One queue's share of the budgets, and what it has drawn.
 #[derive(Debug)]
-pub(super) struct Account {
+pub(super) struct BudgetAccount {
     connection: Arc<Budget>,
     process: &'static Budget,
     drawn: usize,
@@ -72,7 +72,7 @@ pub(super) struct Account {
     ahead: usize,
 }
 
-impl Account {
+impl BudgetAccount {
     pub(super) fn new(connection: Arc<Budget>, process: &'static Budget) -> Self {
         Self {
             connection,
@@ -156,7 +156,7 @@ impl Account {
     }
 }
 
-impl Drop for Account {
+impl Drop for BudgetAccount {
     fn drop(&mut self) {
         self.give_back_all();
         self.give_back_rest();

@@ -32,7 +32,7 @@ use bytes::Bytes;
 pub use self::budget::Budget;
 pub(crate) use self::stream::StreamCount;
 use self::{
-    budget::{Account, PROCESS_BUDGET},
+    budget::{BudgetAccount, PROCESS_BUDGET},
     parked::Lanes,
     queue::Queue,
 };
@@ -79,7 +79,7 @@ impl Packet {
 
 /// The data behind the lock.
 #[derive(Debug)]
-struct State {
+struct DeliveryState {
     queue: Lanes,
     /// The consumer's waker, while the queue is empty.
     waker: Option<Waker>,
@@ -89,7 +89,7 @@ struct State {
     end: Option<Error>,
 }
 
-impl State {
+impl DeliveryState {
     /// Registers the consumer to be woken.
     fn wake_later(&mut self, context: &Context<'_>) {
         let waker = context.waker();
@@ -101,17 +101,17 @@ impl State {
 
 /// Shared by producer, consumer and observers.
 #[derive(Debug)]
-pub(crate) struct Delivery(Mutex<State>);
+pub(crate) struct Delivery(Mutex<DeliveryState>);
 
 impl Delivery {
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, DeliveryState> {
         // Our code does not panic between two changes that belong together.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Sets the media of the streams, by index; called before their first packet.
     pub(crate) fn describe(&self, streams: &[MediaStream]) {
-        self.lock().queue.describe(streams);
+        self.lock().queue.open.describe(streams);
     }
 
     /// Counters of the streams, by index.
@@ -135,8 +135,8 @@ fn with_budgets(
     process: &'static Budget,
     policy: OverflowPolicy,
 ) -> (Producer, Consumer) {
-    let account = Account::new(connection, process);
-    let delivery = Arc::new(Delivery(Mutex::new(State {
+    let account = BudgetAccount::new(connection, process);
+    let delivery = Arc::new(Delivery(Mutex::new(DeliveryState {
         queue: Lanes::new(Queue::new(policy, account)),
         waker: None,
         room_waker: None,
@@ -211,20 +211,18 @@ impl Producer {
     /// consumer if the queue was empty. Returns how the consumer keeps up.
     pub fn hand_over(&mut self, now: Instant) -> HandedOver {
         let mut state = self.delivery.lock();
-        if state.queue.take_was_taken() {
+        if state.queue.open.take_was_taken() {
             self.last_taken = Some(now);
         }
-        let was_empty = state.queue.is_empty();
+        let was_empty = state.queue.open.is_empty();
         let octets = state.queue.push_all(&mut self.batch);
         // Not if the whole batch was dropped.
-        let waker = match state.queue.is_empty() {
+        let waker = match state.queue.open.is_empty() {
             true => None,
             false => state.waker.take(),
         };
         drop(state);
-        if let Some(waker) = waker {
-            waker.wake();
-        }
+        waker.into_iter().for_each(Waker::wake);
         let took_lately = |last| now.saturating_duration_since(last) < PATIENCE;
         let attention = match self.last_taken {
             _ if was_empty => Attention::Prompt,
@@ -259,9 +257,7 @@ impl Producer {
     pub(crate) fn wake_for_notice(&mut self) {
         // Taken under the lock, woken without it.
         let waker = self.delivery.lock().waker.take();
-        if let Some(waker) = waker {
-            waker.wake();
-        }
+        waker.into_iter().for_each(Waker::wake);
     }
 
     /// Ends the queue; packets that wait are still delivered. The first reason counts.
@@ -273,9 +269,7 @@ impl Producer {
             state.queue.close();
             state.waker.take()
         };
-        if let Some(waker) = waker {
-            waker.wake();
-        }
+        waker.into_iter().for_each(Waker::wake);
     }
 }
 
@@ -317,13 +311,13 @@ impl Consumer {
     /// says so.
     pub(crate) fn begin_anew(&mut self, streams: impl Iterator<Item = usize>) {
         let mut state = self.delivery.lock();
-        streams.for_each(|stream| state.queue.begin_anew(stream));
+        streams.for_each(|stream| state.queue.open.begin_anew(stream));
     }
 
     /// Ready with true once there is an RTP packet, with false once the session is over.
     pub(crate) fn poll_media(&mut self, context: &mut Context<'_>) -> Poll<bool> {
         let mut state = self.delivery.lock();
-        if state.queue.has_media() {
+        if state.queue.open.has_media() {
             return Poll::Ready(true);
         }
         if state.end.is_some() {
@@ -363,12 +357,10 @@ impl Consumer {
         if std::mem::take(&mut self.is_parking_new) {
             state.queue.park(&self.parked);
         }
-        if state.queue.take(&mut self.taken) {
+        if state.queue.open.take(&mut self.taken) {
             let room_waker = state.room_waker.take();
             drop(state);
-            if let Some(waker) = room_waker {
-                waker.wake();
-            }
+            room_waker.into_iter().for_each(Waker::wake);
             return Poll::Ready(true);
         }
         if state.end.is_some() {
@@ -390,9 +382,7 @@ impl Drop for Consumer {
         state.queue.abandon(&self.taken);
         let room_waker = state.room_waker.take();
         drop(state);
-        if let Some(waker) = room_waker {
-            waker.wake();
-        }
+        room_waker.into_iter().for_each(Waker::wake);
     }
 }
 

@@ -8,13 +8,12 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::{Packet, queue::Queue, stream::StreamCount};
-use crate::mux::proto::MediaStream;
 
 /// The queues of one session.
 #[derive(Debug)]
 pub(super) struct Lanes {
     /// The queue of all streams that are not parked.
-    open: Queue,
+    pub(super) open: Queue,
     /// The queue of each parked stream.
     parked: BTreeMap<usize, Queue>,
 }
@@ -25,27 +24,6 @@ impl Lanes {
             open,
             parked: BTreeMap::new(),
         }
-    }
-
-    /// Sets the media of the streams; called before any of them is parked.
-    pub(super) fn describe(&mut self, streams: &[MediaStream]) {
-        self.open.describe(streams);
-    }
-
-    /// The next RTP packet taken from a stream follows those of another session; called before any
-    /// is parked.
-    pub(super) fn begin_anew(&mut self, stream: usize) {
-        self.open.begin_anew(stream);
-    }
-
-    /// True if an RTP packet can be taken.
-    pub(super) fn has_media(&self) -> bool {
-        self.open.has_media()
-    }
-
-    /// True if there is nothing to take.
-    pub(super) fn is_empty(&self) -> bool {
-        self.open.is_empty()
     }
 
     /// True if the driver should stop reading. A parked stream stops the others too: with
@@ -68,6 +46,7 @@ impl Lanes {
 
     /// Queues the packets of one read, makes room for them, or drops and counts them. Returns their
     /// bytes.
+    #[inline]
     pub(super) fn push_all(&mut self, packets: &mut Vec<Packet>) -> usize {
         if self.parked.is_empty() {
             return self.open.push_all(packets);
@@ -87,11 +66,6 @@ impl Lanes {
         queue.note_undescribed(stream, payload_type, count);
     }
 
-    /// True if something was taken since the last call.
-    pub(super) fn take_was_taken(&mut self) -> bool {
-        self.open.take_was_taken()
-    }
-
     /// Parks exactly these streams. The packets of streams that are parked no more are taken next.
     pub(super) fn park(&mut self, streams: &BTreeSet<usize>) {
         if self.open.is_closed() {
@@ -107,11 +81,6 @@ impl Lanes {
             let queue = || self.open.split_off(*number);
             self.parked.entry(*number).or_insert_with(queue);
         }
-    }
-
-    /// Hands over all packets that are not parked; false if there are none.
-    pub(super) fn take(&mut self, taken: &mut VecDeque<Packet>) -> bool {
-        self.open.take(taken)
     }
 
     /// From now on nothing is queued or parked; packets that wait can still be taken.

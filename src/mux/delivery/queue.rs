@@ -8,8 +8,8 @@ use std::{
 
 use super::{
     Packet,
-    budget::Account,
-    stream::{Admission, Stream, StreamCount},
+    budget::BudgetAccount,
+    stream::{PacketAdmission, Stream, StreamCount},
 };
 use crate::mux::{
     config::OverflowPolicy,
@@ -81,7 +81,7 @@ pub(super) struct Queue {
     media: Load,
     reports: Load,
     streams: Vec<Stream>,
-    account: Account,
+    account: BudgetAccount,
     /// More packets waited before this batch than a consumer that keeps up leaves.
     is_behind: bool,
     /// Something was taken since the last call of `take_was_taken`.
@@ -91,7 +91,7 @@ pub(super) struct Queue {
 }
 
 impl Queue {
-    pub(super) fn new(policy: OverflowPolicy, account: Account) -> Self {
+    pub(super) fn new(policy: OverflowPolicy, account: BudgetAccount) -> Self {
         Self {
             policy,
             waiting: VecDeque::new(),
@@ -382,17 +382,17 @@ impl Queue {
         let (number, load) = (packet.stream, Load::of(&packet));
         let has_room = self.has_room(load, packet.received);
         match self.stream_mut(number).admit(&packet, has_room) {
-            Admission::Follow => match has_room && self.account.try_draw(load.bytes) {
+            PacketAdmission::Follow => match has_room && self.account.try_draw(load.bytes) {
                 true => self.enqueue(packet),
                 false => self.begin_gap(packet),
             },
-            Admission::Resume => self.resume(packet),
-            Admission::Hold => {
+            PacketAdmission::Resume => self.resume(packet),
+            PacketAdmission::Hold => {
                 for refused in self.stream_mut(number).hold(packet) {
                     self.discard(&refused);
                 }
             }
-            Admission::Drop => {
+            PacketAdmission::Drop => {
                 self.discard_held(number);
                 self.discard(&packet);
             }
@@ -454,9 +454,9 @@ impl Queue {
     fn push_newest(&mut self, packet: Packet) {
         let (number, load) = (packet.stream, Load::of(&packet));
         match self.stream_mut(number).admit(&packet, true) {
-            Admission::Drop | Admission::Hold => return self.discard(&packet),
-            Admission::Resume => self.stream_mut(number).on_resumed(),
-            Admission::Follow => {}
+            PacketAdmission::Drop | PacketAdmission::Hold => return self.discard(&packet),
+            PacketAdmission::Resume => self.stream_mut(number).on_resumed(),
+            PacketAdmission::Follow => {}
         }
         while !self.reserve(load, packet.received) {
             let dropped = self.drop_oldest();

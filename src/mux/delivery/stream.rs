@@ -63,7 +63,7 @@ impl StreamCount {
 
 /// What happens to a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Admission {
+pub(super) enum PacketAdmission {
     /// It is queued after the others.
     Follow,
     /// The stream goes on with it, after the [held](Stream::hold) packets.
@@ -144,30 +144,30 @@ impl Stream {
     }
 
     /// Decides on an RTP packet; `has_room` says whether it would fit.
-    pub(super) fn admit(&mut self, packet: &Packet, has_room: bool) -> Admission {
+    pub(super) fn admit(&mut self, packet: &Packet, has_room: bool) -> PacketAdmission {
         match self.flow {
             Flow::On => {
                 self.has_key_pictures = self.has_key_pictures || self.is_key(packet);
-                Admission::Follow
+                PacketAdmission::Follow
             }
             Flow::Cut { unit, since } => {
                 let age = packet.received.saturating_duration_since(since);
                 match packet.is_of_unit(unit) && age < LONGEST_UNIT {
-                    true => Admission::Drop,
-                    false => Admission::Resume,
+                    true => PacketAdmission::Drop,
+                    false => PacketAdmission::Resume,
                 }
             }
             Flow::Awaiting { .. } => self.admit_key(packet, has_room),
         }
     }
 
-    fn admit_key(&mut self, packet: &Packet, has_room: bool) -> Admission {
+    fn admit_key(&mut self, packet: &Packet, has_room: bool) -> PacketAdmission {
         let content = self.look(packet);
         let Flow::Awaiting {
             since, recovers, ..
         } = &mut self.flow
         else {
-            return Admission::Follow;
+            return PacketAdmission::Follow;
         };
         if has_room {
             since.get_or_insert(packet.received);
@@ -176,20 +176,20 @@ impl Stream {
         match content {
             Content::Ahead { recovers: says_so } => {
                 *recovers |= says_so;
-                Admission::Hold
+                PacketAdmission::Hold
             }
             Content::Picture { is_key } => {
                 let is_enough = waited.is_some_and(|waited| waited >= MAX_WAIT);
                 match is_key || *recovers || is_enough {
-                    true => Admission::Resume,
-                    false => Admission::Drop,
+                    true => PacketAdmission::Resume,
+                    false => PacketAdmission::Drop,
                 }
             }
             // If the payload is not what was described, no picture ever begins.
             Content::Rest if waited.is_some_and(|waited| waited >= 2 * MAX_WAIT) => {
-                Admission::Resume
+                PacketAdmission::Resume
             }
-            Content::Rest => Admission::Drop,
+            Content::Rest => PacketAdmission::Drop,
         }
     }
 

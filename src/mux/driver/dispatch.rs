@@ -5,7 +5,10 @@
 //! frame would be taken for the start of the answer to the first request. tokio may not know yet
 //! that the socket is readable, so the driver asks the system.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::atomic::Ordering,
+    time::{Duration, Instant},
+};
 
 use tokio::time::timeout;
 
@@ -112,7 +115,7 @@ impl Driver {
             } => {
                 match &result {
                     Ok(Reply::TornDown) => {}
-                    Ok(_) => self.handle.on_proven(),
+                    Ok(_) => self.handle.is_proven.store(true, Ordering::Relaxed),
                     Err(failure) => tracing::debug!("{id}/{session}: {failure}"),
                 }
                 self.sessions.complete(request, result);
@@ -138,7 +141,7 @@ impl Driver {
                 if let Retirement::CannotShare(violation) = reason
                     && violation.taints()
                 {
-                    self.handle.on_tainted();
+                    self.handle.is_tainted.store(true, Ordering::Relaxed);
                     self.sessions.touch_all();
                 }
             }
@@ -158,7 +161,8 @@ impl Driver {
             }
             Event::Closed(reason) => {
                 self.events.handle(DriverEvent::Retired);
-                self.handle.set_close_reason(reason.clone());
+                // A connection ends once.
+                let _ = self.handle.close_reason.set(reason.clone());
                 self.over = Some(reason);
             }
         }
@@ -259,8 +263,9 @@ impl Driver {
                 tracing::debug!("{}/{session}: released", self.handle.id);
                 self.core.release(now, session);
                 if is_known {
+                    // From now on `tearing_down` counts the session.
                     self.update_pending_teardowns();
-                    self.handle.on_released();
+                    self.handle.released.fetch_sub(1, Ordering::Release);
                 }
             }
             Command::SetIdle(idle) => {

@@ -47,7 +47,7 @@ impl HealthSampler {
             return None;
         }
         let since = self.since.replace(now);
-        let path = transport.path_info();
+        let path = transport.socket().path_info();
         let out_of_order = path.map_or(0, |path| path.out_of_order);
         let measures = measures();
         let is_answered = measures.lone_answers != self.answers;

@@ -31,8 +31,7 @@ use crate::mux::{
     },
     release::ReleaseGuard,
     server_key::ServerId,
-    stats::{ConnectionCounters, ConnectionHealth},
-    stats::{HealthSample, PathInfo},
+    stats::{ConnectionCounters, ConnectionHealth, HealthSample, PathInfo},
 };
 
 /// RTCP packets that may wait for the driver; more are dropped, as a congested network would.
@@ -168,11 +167,11 @@ pub(crate) struct DriverHandle {
     /// The highest number of references since there were none; written under the pool's lock.
     peak_references: AtomicU32,
     /// Sessions that the server may know and whose release the driver has not processed yet.
-    released: AtomicU32,
+    pub(super) released: AtomicU32,
     /// The server has answered a session since the connection was last idle.
-    is_proven: AtomicBool,
+    pub(super) is_proven: AtomicBool,
     /// The server has mixed up sessions: no session of the connection can be addressed any more.
-    is_tainted: AtomicBool,
+    pub(super) is_tainted: AtomicBool,
     server_info: Mutex<ServerInfo>,
     health: Mutex<Health>,
     /// One session of the connection is to move elsewhere: the first one that asks.
@@ -182,9 +181,9 @@ pub(crate) struct DriverHandle {
     /// True while `asked_to_move` names a session.
     asks_to_move: AtomicBool,
     backlog: watch::Receiver<Backlog>,
-    task: OnceLock<AbortHandle>,
+    pub(super) task: OnceLock<AbortHandle>,
     /// Set when the connection is over.
-    close_reason: OnceLock<CloseReason>,
+    pub(super) close_reason: OnceLock<CloseReason>,
 }
 
 /// The health of the connection, for statistics.
@@ -197,6 +196,11 @@ struct Health {
     /// RTP packets that the server has left out since the connection was established.
     lost: u64,
     path: Option<PathInfo>,
+}
+
+/// No code panics between two changes that belong together.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The driver's ends of a link.
@@ -212,11 +216,6 @@ impl DriverHandle {
     /// True while the connection has released sessions that the server may still have.
     pub(crate) fn has_pending_teardowns(&self) -> bool {
         self.released.load(Ordering::Acquire) > 0 || self.counters.tearing_down.get() > 0
-    }
-
-    /// The driver has processed the release of a session; from now on `tearing_down` counts it.
-    pub(super) fn on_released(&self) {
-        self.released.fetch_sub(1, Ordering::Release);
     }
 
     /// The link of a connection that is about to be dialled.
@@ -313,18 +312,9 @@ impl DriverHandle {
         self.close_reason.get().cloned().unwrap_or_else(unknown)
     }
 
-    pub(super) fn set_close_reason(&self, reason: CloseReason) {
-        // A connection ends once.
-        let _ = self.close_reason.set(reason);
-    }
-
     /// True if the server has answered since the connection was last idle.
     pub(crate) fn is_proven(&self) -> bool {
         self.is_proven.load(Ordering::Relaxed)
-    }
-
-    pub(super) fn on_proven(&self) {
-        self.is_proven.store(true, Ordering::Relaxed);
     }
 
     /// True if the server has mixed up sessions, so that none can be addressed any more.
@@ -332,36 +322,27 @@ impl DriverHandle {
         self.is_tainted.load(Ordering::Relaxed)
     }
 
-    pub(super) fn on_tainted(&self) {
-        self.is_tainted.store(true, Ordering::Relaxed);
-    }
-
     /// Why the connection is congested, if it is.
     pub(crate) fn congestion(&self) -> Option<Congestion> {
-        self.lock_health().congestion
+        lock(&self.health).congestion
     }
 
     /// Returns the previous value.
     pub(crate) fn set_congestion(&self, congestion: Option<Congestion>) -> Option<Congestion> {
-        std::mem::replace(&mut self.lock_health().congestion, congestion)
+        std::mem::replace(&mut lock(&self.health).congestion, congestion)
     }
 
     pub(super) fn on_sampled(&self, sample: &HealthSample) {
-        let mut health = self.lock_health();
+        let mut health = lock(&self.health);
         health.rate = sample.rate();
         health.lost += sample.lost;
         health.path = sample.path;
     }
 
-    fn lock_health(&self) -> MutexGuard<'_, Health> {
-        self.health.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// The health of the connection, for statistics.
     pub(crate) fn health(&self) -> ConnectionHealth {
-        let server_info = self.server_info.lock();
-        let measures = server_info.unwrap_or_else(PoisonError::into_inner).measures;
-        let health = *self.lock_health();
+        let measures = lock(&self.server_info).measures;
+        let health = *lock(&self.health);
         ConnectionHealth {
             congestion: health.congestion,
             round_trip: measures.round_trip,
@@ -391,7 +372,7 @@ impl DriverHandle {
 
     /// Asks this session to move elsewhere, because its data rate congests its neighbours.
     pub(crate) fn ask_to_move(&self, session: SessionKey) {
-        *self.asked_to_move() = Some(session);
+        *lock(&self.asked_to_move) = Some(session);
         self.asks_to_move.store(true, Ordering::Relaxed);
     }
 
@@ -400,17 +381,11 @@ impl DriverHandle {
         if !self.asks_to_move.load(Ordering::Relaxed) {
             return false;
         }
-        let is_it = self.asked_to_move().take_if(|asked| *asked == session);
+        let is_it = lock(&self.asked_to_move).take_if(|asked| *asked == session);
         if is_it.is_some() {
             self.asks_to_move.store(false, Ordering::Relaxed);
         }
         is_it.is_some()
-    }
-
-    fn asked_to_move(&self) -> MutexGuard<'_, Option<SessionKey>> {
-        self.asked_to_move
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// An idle connection is referenced again.
@@ -431,24 +406,11 @@ impl DriverHandle {
 
     /// What the connection has learned of its server so far.
     pub(crate) fn server_info(&self) -> ServerInfo {
-        self.server_info
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        lock(&self.server_info).clone()
     }
 
     pub(super) fn learn(&self, change: impl FnOnce(&mut ServerInfo)) {
-        change(
-            &mut self
-                .server_info
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner),
-        );
-    }
-
-    pub(super) fn set_task(&self, task: AbortHandle) {
-        // Set once, by `start`.
-        let _ = self.task.set(task);
+        change(&mut lock(&self.server_info));
     }
 
     /// Ends the driver at once: at the deadline of a shutdown.

@@ -100,7 +100,8 @@ pub(crate) struct DriverParts {
 pub(crate) fn start(runtime: &Handle, parts: DriverParts) {
     let handle = Arc::clone(&parts.handle);
     let task = runtime.spawn(run(parts));
-    handle.set_task(task.abort_handle());
+    // Set once, here.
+    let _ = handle.task.set(task.abort_handle());
 }
 
 async fn run(parts: DriverParts) {
@@ -317,7 +318,7 @@ impl Driver {
                     self.handle.counters.bytes_received.add(read as u64);
                     let is_bringing_up = self.core.is_bringing_up();
                     if self.quick_ack.on_read(now, is_bringing_up) {
-                        self.transport.acknowledge_at_once();
+                        self.transport.socket().acknowledge_at_once();
                     }
                     let sessions = &mut self.sessions;
                     let deliver = |packet| sessions.deliver(now, packet);

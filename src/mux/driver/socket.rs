@@ -209,19 +209,11 @@ impl Transport {
         }
     }
 
-    /// What the system says about the network path.
-    pub(super) fn path_info(&self) -> Option<PathInfo> {
+    /// The socket itself.
+    pub(super) fn socket(&self) -> &Socket {
         match self {
-            Self::Plain(socket) => socket.path_info(),
-            Self::Tls(stream) => stream.path_info(),
-        }
-    }
-
-    /// Acknowledges at once what was read. The system resets the option by itself.
-    pub(super) fn acknowledge_at_once(&self) {
-        match self {
-            Self::Plain(socket) => socket.acknowledge_at_once(),
-            Self::Tls(stream) => stream.acknowledge_at_once(),
+            Self::Plain(socket) => socket,
+            Self::Tls(stream) => stream.socket(),
         }
     }
 }

@@ -25,7 +25,7 @@ impl SessionKey {
 
 impl fmt::Debug for SessionKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "s{}", self.0)
+        fmt::Display::fmt(self, f)
     }
 }
 
@@ -88,13 +88,7 @@ pub enum SessionRequest {
 /// Shows which request it is, and no URL.
 impl fmt::Debug for SessionRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Describe => "Describe",
-            Self::Setup { .. } => "Setup",
-            Self::Play { .. } => "Play",
-            Self::Pause => "Pause",
-            Self::Teardown => "Teardown",
-        })
+        f.write_str(<&str>::from(&self.method()))
     }
 }
 

@@ -9,7 +9,7 @@ use url::Url;
 use super::{
     auth::credentials::{CredentialReport, Credentials},
     command::{RequestId, SessionKey},
-    wire::{header::RtpInfo, rtp::RtpHeader, server_text::ServerText},
+    wire::{header::RtpInfo, rtp::RtpHeader, server_text::ServerText, uri::redacted},
 };
 
 /// One event. Drain them with [`Connection::poll_event`](super::Connection::poll_event).
@@ -181,19 +181,10 @@ pub struct Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (method, kind) = (<&str>::from(&self.method), &self.kind);
         match self.cseq {
-            Some(cseq) => write!(
-                f,
-                "{} (CSeq {cseq}): {}",
-                <&str>::from(&self.method),
-                self.kind
-            ),
-            None => write!(
-                f,
-                "{} (not sent): {}",
-                <&str>::from(&self.method),
-                self.kind
-            ),
+            Some(cseq) => write!(f, "{method} (CSeq {cseq}): {kind}"),
+            None => write!(f, "{method} (not sent): {kind}"),
         }
     }
 }
@@ -268,11 +259,8 @@ impl fmt::Display for FailureKind {
         match self {
             Self::Status { code, reason, .. } => write!(f, "the server answered {code} {reason}"),
             Self::Redirect { code, location, .. } => {
-                write!(
-                    f,
-                    "the server answered {code}: moved to {}",
-                    super::wire::uri::redacted(location)
-                )
+                let location = redacted(location);
+                write!(f, "the server answered {code}: moved to {location}")
             }
             Self::Unauthorized { explanation, .. }
             | Self::CredentialsOnHold { explanation, .. } => f.write_str(explanation),
@@ -301,11 +289,8 @@ pub struct LimitExceeded {
 
 impl fmt::Display for LimitExceeded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "the answer's {} exceed the limit of {}",
-            self.what, self.limit
-        )
+        let Self { what, limit } = self;
+        write!(f, "the answer's {what} exceed the limit of {limit}")
     }
 }
 

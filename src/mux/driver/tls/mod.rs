@@ -24,7 +24,7 @@ use tokio::{sync::OnceCell, task::spawn_blocking, time::timeout};
 
 use self::verifier::{Breakdown, Verifier};
 use super::socket::Socket;
-use crate::mux::{error::Error, server_key::ServerId, stats::PathInfo, tls::TlsOptions};
+use crate::mux::{error::Error, server_key::ServerId, tls::TlsOptions};
 
 /// Bytes of ciphertext in one read. rustls alone would read 4 KiB at a time, which is four reads
 /// for a record.
@@ -183,14 +183,8 @@ impl TlsStream {
         self.plaintext > 0 || !self.ciphertext.is_empty() || self.socket.has_unread()
     }
 
-    /// See [`Transport::path_info`](super::socket::Transport::path_info).
-    pub(super) fn path_info(&self) -> Option<PathInfo> {
-        self.socket.path_info()
-    }
-
-    /// See [`Transport::acknowledge_at_once`](super::socket::Transport::acknowledge_at_once).
-    pub(super) fn acknowledge_at_once(&self) {
-        self.socket.acknowledge_at_once();
+    pub(super) fn socket(&self) -> &Socket {
+        &self.socket
     }
 }
 

@@ -226,10 +226,7 @@ pub(super) fn error(server: &ServerId, breakdown: Breakdown) -> Error {
             TlsFailure::Interrupted,
             "the server closed the connection in the handshake; it may not speak TLS on this port",
         ),
-        Breakdown::Tls(error) => {
-            let (failure, what) = explain(server, error);
-            failed(server, failure, &what)
-        }
+        Breakdown::Tls(error) => explain(server, error),
     }
 }
 
@@ -265,73 +262,68 @@ fn failed(server: &ServerId, failure: TlsFailure, what: &str) -> Error {
     )
 }
 
-fn explain(server: &ServerId, error: rustls::Error) -> (TlsFailure, String) {
+fn explain(server: &ServerId, error: rustls::Error) -> Error {
     use rustls::Error as E;
+    let fail = |failure, what: &str| failed(server, failure, what);
     match error {
         E::InvalidCertificate(flaw) => explain_certificate(server, flaw),
-        E::NoCertificatesPresented => (
-            TlsFailure::Certificate,
-            "the server shows no certificate".to_owned(),
-        ),
-        E::InvalidMessage(_) => (
+        E::NoCertificatesPresented => {
+            fail(TlsFailure::Certificate, "the server shows no certificate")
+        }
+        E::InvalidMessage(_) => fail(
             TlsFailure::NotTls,
-            "what answers on this port does not speak TLS".to_owned(),
+            "what answers on this port does not speak TLS",
         ),
-        E::AlertReceived(alert) => (
-            TlsFailure::Refused,
-            format!("the server refuses the handshake: {alert:?}"),
-        ),
-        E::PeerIncompatible(what) => (
-            TlsFailure::Refused,
-            format!("the server cannot do what is needed (TLS 1.2 or later): {what:?}"),
-        ),
-        error => (
-            TlsFailure::Refused,
-            format!("the handshake failed: {}", shown(&error)),
-        ),
+        E::AlertReceived(alert) => {
+            let what = format!("the server refuses the handshake: {alert:?}");
+            fail(TlsFailure::Refused, &what)
+        }
+        E::PeerIncompatible(what) => {
+            let what = format!("the server cannot do what is needed (TLS 1.2 or later): {what:?}");
+            fail(TlsFailure::Refused, &what)
+        }
+        error => {
+            let what = format!("the handshake failed: {}", shown(&error));
+            fail(TlsFailure::Refused, &what)
+        }
     }
 }
 
-fn explain_certificate(server: &ServerId, flaw: CertificateError) -> (TlsFailure, String) {
+fn explain_certificate(server: &ServerId, flaw: CertificateError) -> Error {
     use CertificateError as C;
+    let fail = |failure, what: &str| failed(server, failure, &format!("its certificate {what}"));
     match flaw {
-        C::UnknownIssuer => (
+        C::UnknownIssuer => failed(
+            server,
             TlsFailure::UnknownAuthority,
-            "no trusted authority has issued its certificate".to_owned(),
+            "no trusted authority has issued its certificate",
         ),
-        C::NotValidForName => (TlsFailure::WrongName, not_for(server, &[])),
+        C::NotValidForName => fail(TlsFailure::WrongName, &not_for(server, &[])),
         C::NotValidForNameContext { presented, .. } => {
-            (TlsFailure::WrongName, not_for(server, &presented))
+            fail(TlsFailure::WrongName, &not_for(server, &presented))
         }
-        C::Expired => (
-            TlsFailure::Expired,
-            "its certificate has expired".to_owned(),
-        ),
+        C::Expired => fail(TlsFailure::Expired, "has expired"),
         C::ExpiredContext { time, not_after } => {
             let over = time.as_secs().saturating_sub(not_after.as_secs());
-            let what = format!("its certificate expired {} ago", span(over));
-            (TlsFailure::Expired, what)
+            fail(TlsFailure::Expired, &format!("expired {} ago", span(over)))
         }
-        C::NotValidYet => (
+        C::NotValidYet => fail(
             TlsFailure::NotYetValid,
-            "its certificate is not valid yet; is the clock right?".to_owned(),
+            "is not valid yet; is the clock right?",
         ),
         C::NotValidYetContext { time, not_before } => {
-            let left = not_before.as_secs().saturating_sub(time.as_secs());
-            let what = format!(
-                "its certificate will not be valid for another {}; is the clock right?",
-                span(left)
-            );
-            (TlsFailure::NotYetValid, what)
+            let left = span(not_before.as_secs().saturating_sub(time.as_secs()));
+            let what = format!("will not be valid for another {left}; is the clock right?");
+            fail(TlsFailure::NotYetValid, &what)
         }
-        flaw if claims_authority(&flaw) => (
+        flaw if claims_authority(&flaw) => fail(
             TlsFailure::UnknownAuthority,
-            "its certificate is an authority's, and not one of those that are trusted".to_owned(),
+            "is an authority's, and not one of those that are trusted",
         ),
-        flaw => (
-            TlsFailure::Certificate,
-            format!("its certificate cannot be used: {}", shown(&flaw)),
-        ),
+        flaw => {
+            let what = format!("cannot be used: {}", shown(&flaw));
+            fail(TlsFailure::Certificate, &what)
+        }
     }
 }
 
@@ -344,7 +336,7 @@ fn shown(error: &dyn fmt::Display) -> ServerText {
 fn not_for(server: &ServerId, names: &[String]) -> String {
     let host = server.host();
     if names.is_empty() {
-        return format!("its certificate has no name, and so is not for {host}");
+        return format!("has no name, and so is not for {host}");
     }
     let shown: Vec<_> = names
         .iter()
@@ -356,7 +348,7 @@ fn not_for(server: &ServerId, names: &[String]) -> String {
         more => format!(" and {more} others"),
     };
     let names = shown.join(", ");
-    format!("its certificate is not for {host}, but for {names}{more}")
+    format!("is not for {host}, but for {names}{more}")
 }
 
 fn span(seconds: u64) -> String {

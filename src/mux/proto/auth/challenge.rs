@@ -7,7 +7,7 @@
 //! a challenge without a required parameter is not usable. Good and bad input take the same path.
 //! The crate still validates the values and computes the answer.
 
-use std::{cmp::Reverse, fmt};
+use std::cmp::Reverse;
 
 use http_auth::{
     ChallengeRef, DigestClient, ParamValue, PasswordParams,
@@ -57,38 +57,16 @@ impl Scheme {
     }
 }
 
-/// The schemes that were offered when none of them could be answered.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct NoneUsable(Vec<String>);
-
-impl NoneUsable {
-    /// True if there was no challenge at all.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-}
-
-impl fmt::Display for NoneUsable {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.is_empty() {
-            return f.write_str("the server answered 401 without a challenge");
-        }
-        write!(
-            f,
-            "no supported authentication among those the server offers: {}",
-            self.0.join(", ")
-        )
-    }
-}
-
 /// The challenges of a joined header that can be answered, the strongest first; the first of equals.
-pub(crate) fn offers(header: &str) -> Result<Vec<Scheme>, NoneUsable> {
+///
+/// # Errors
+/// None can be answered, and the schemes that were offered; `None` if there was no challenge.
+pub(crate) fn offers(header: &str) -> Result<Vec<Scheme>, Option<String>> {
     let challenges = parse(header);
     let mut offers: Vec<Scheme> = challenges.iter().filter_map(usable).collect();
     if offers.is_empty() {
-        return Err(NoneUsable(
-            challenges.iter().take(8).map(describe).collect(),
-        ));
+        let offered: Vec<String> = challenges.iter().take(8).map(describe).collect();
+        return Err((!offered.is_empty()).then(|| offered.join(", ")));
     }
     // The sort is stable: among equals the server's order counts.
     offers.sort_by_key(|offer| Reverse(offer.strength()));
@@ -299,7 +277,7 @@ mod challenge_tests {
             Ok([Scheme::Digest(client), ..]) => client.nonce().to_owned(),
             Ok([Scheme::Basic { realm }, ..]) => format!("basic {realm}"),
             Ok([]) => unreachable!("an empty list is an error"),
-            Err(none) => none.to_string(),
+            Err(offered) => offered.clone().unwrap_or_default(),
         }
     }
 
@@ -320,7 +298,7 @@ mod challenge_tests {
         assert_eq!(nonce(&header), "n1");
         assert_eq!(
             nonce(r#"Bearer realm="x", Digest realm="r", nonce="n", algorithm=token"#),
-            "no supported authentication among those the server offers: Bearer, Digest (token)"
+            "Bearer, Digest (token)"
         );
     }
 
@@ -377,9 +355,9 @@ mod challenge_tests {
 
     #[test]
     fn nothing_at_all_is_told_from_nothing_usable() {
-        assert!(offers("").unwrap_err().is_empty());
-        assert!(offers(" ,;= \"").unwrap_err().is_empty());
-        assert!(!offers("NTLM").unwrap_err().is_empty());
+        assert!(offers("").unwrap_err().is_none());
+        assert!(offers(" ,;= \"").unwrap_err().is_none());
+        assert!(offers("NTLM").unwrap_err().is_some());
     }
 
     #[test]

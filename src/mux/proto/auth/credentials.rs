@@ -24,7 +24,7 @@ use std::{
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Credentials {
     user: String,
-    password: Secret,
+    password: String,
     /// The only realm that they are for.
     realm: Option<Tag>,
 }
@@ -49,7 +49,7 @@ impl Credentials {
         }
         Ok(Self {
             user,
-            password: Secret(password),
+            password,
             realm: None,
         })
     }
@@ -75,23 +75,13 @@ impl Credentials {
     }
 
     pub(crate) fn password(&self) -> &str {
-        &self.password.0
+        &self.password
     }
 }
 
 impl fmt::Debug for Credentials {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Credentials(***)")
-    }
-}
-
-/// A string whose `Debug` shows nothing, not even its length.
-#[derive(Clone, PartialEq, Eq, Hash)]
-struct Secret(String);
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("***")
     }
 }
 

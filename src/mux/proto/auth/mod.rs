@@ -33,7 +33,7 @@ use self::{
     credentials::Credentials,
     credentials::{LeftChallenge, Strength, Tag},
     realms::Realms,
-    realms::{Nonce, Offer, Realm, Reuse},
+    realms::{Nonce, Realm, Reuse},
 };
 
 /// The most realms of one connection; a recorder has as many as it has cameras.
@@ -116,7 +116,7 @@ pub(crate) struct Asked<'a> {
 }
 
 impl Asked<'_> {
-    fn tag(&self) -> Tag {
+    pub(crate) fn tag(&self) -> Tag {
         Tag::of(&format!("{} {}", self.method, self.uri))
     }
 
@@ -138,14 +138,16 @@ pub(crate) struct Authenticator {
     realms: Vec<Realm>,
     /// The realm of each presentation and URI.
     spaces: HashMap<Tag, Tag>,
-    /// The server's realms, as far as this connection knows.
-    known: Realms,
-    /// A request without credentials makes the server close the connection, so the only known realm
-    /// is taken to be the realm of all presentations.
-    is_bare_costly: bool,
-    /// Requests that got a 401 without credentials.
-    challenged: HashSet<Tag>,
-    basic_forbidden: bool,
+    /// The server's realms, as far as this and other connections know.
+    pub(crate) known: Realms,
+    /// The server closes the connection after a 401, so a request without credentials is to be
+    /// avoided, and the only known realm is taken to be the realm of all presentations.
+    pub(crate) is_bare_costly: bool,
+    /// Requests that got a 401 without credentials, on this connection or on the one that has left
+    /// the challenge.
+    pub(crate) challenged: HashSet<Tag>,
+    /// A Digest challenge was seen, here or on an earlier connection: Basic is never used.
+    pub(crate) basic_forbidden: bool,
 }
 
 impl Authenticator {
@@ -162,26 +164,6 @@ impl Authenticator {
             challenged: HashSet::new(),
             basic_forbidden: false,
         }
-    }
-
-    /// Sets what other connections know of the server's realms.
-    pub(crate) fn set_realms(&mut self, known: Realms) {
-        self.known = known;
-    }
-
-    /// The server closes the connection after a 401.
-    pub(crate) fn spare_bare_requests(&mut self) {
-        self.is_bare_costly = true;
-    }
-
-    /// True once a Digest challenge was seen: from then on Basic is never used.
-    pub(crate) fn is_basic_forbidden(&self) -> bool {
-        self.basic_forbidden
-    }
-
-    /// Never use Basic: an earlier connection to this server has seen a Digest challenge.
-    pub(crate) fn forbid_basic(&mut self) {
-        self.basic_forbidden = true;
     }
 
     /// True if the server has asked for credentials.
@@ -206,12 +188,6 @@ impl Authenticator {
     pub(crate) fn is_serial(&self) -> bool {
         let may_reuse = |realm: &Realm| matches!(realm.reuse, Reuse::Unknown | Reuse::Works);
         !self.realms.iter().all(may_reuse)
-    }
-
-    /// True if this request got a 401 when it was sent without credentials, on this connection or
-    /// on the one that has left the challenge.
-    pub(crate) fn was_challenged(&self, asked: Asked<'_>) -> bool {
-        self.challenged.contains(&asked.tag())
     }
 
     /// True if the challenge that this request would answer is newer than the last answer.
@@ -262,20 +238,17 @@ impl Authenticator {
         if realm.reuse == Reuse::Never && !is_fresh && !realm.is_unanswered {
             return None;
         }
-        let offer = realm.choose(below, ceiling)?;
-        let strength = offer.scheme.strength();
-        let value = match &mut offer.scheme {
-            Scheme::Digest(client) => challenge::answer(
-                client,
-                &self.credentials,
-                asked.method,
-                asked.uri,
-                &offer.cnonce,
-            )?,
-            Scheme::Basic { .. } => http_auth::basic::encode_credentials(
-                self.credentials.user(),
-                self.credentials.password(),
-            ),
+        let chosen = realm.current.choose(below, ceiling);
+        let Nonce { offers, cnonce, .. } = &mut realm.current;
+        let offer = offers.get_mut(chosen)?;
+        let (strength, user) = (offer.strength(), &self.credentials);
+        let value = match offer {
+            Scheme::Digest(client) => {
+                challenge::answer(client, user, asked.method, asked.uri, cnonce)?
+            }
+            Scheme::Basic { .. } => {
+                http_auth::basic::encode_credentials(user.user(), user.password())
+            }
         };
         realm.current.uses = realm.current.uses.saturating_add(1);
         realm.is_unanswered = false;
@@ -305,14 +278,14 @@ impl Authenticator {
     ) -> Unauthorized {
         let mut offers = match challenge::offers(challenges) {
             Ok(offers) => offers,
-            Err(none) => return self.on_nothing_usable(&none, answered),
+            Err(offered) => return self.on_nothing_usable(offered, answered),
         };
         let has_digest = offers.iter().any(|o| matches!(o, Scheme::Digest(_)));
         self.basic_forbidden |= has_digest;
         let forbidden = self.objection();
         offers.retain(|offer| self.may_answer(offer, forbidden.is_some()));
         let Some(first) = offers.first() else {
-            return Unauthorized::Unsupported(forbidden.unwrap_or_default());
+            return Unauthorized::Unsupported(forbidden.unwrap_or_default().to_owned());
         };
         let (realm, nonce) = (Tag::of(first.realm()), Tag::of(first.nonce()));
         let is_stale = first.is_stale();
@@ -363,8 +336,7 @@ impl Authenticator {
         }
         let next = next_nonce.filter(|next| Tag::of(next) != realm.current.tag);
         let current = realm.current.offers.first();
-        let Some((next, Scheme::Digest(client))) = next.zip(current.map(|offer| &offer.scheme))
-        else {
+        let Some((next, Scheme::Digest(client))) = next.zip(current) else {
             return;
         };
         let nonce = format!("nonce=\"{}\"", client.nonce());
@@ -481,17 +453,21 @@ impl Authenticator {
     /// A 401 without any challenge, to a request with credentials, means a wrong password.
     fn on_nothing_usable(
         &self,
-        why: &challenge::NoneUsable,
+        offered: Option<String>,
         answered: Option<Answered>,
     ) -> Unauthorized {
-        match answered {
-            Some(answered) if self.challenges_of(answered.realm) > answered.challenges => {
-                Unauthorized::Retry
-            }
-            Some(_) if why.is_empty() => Unauthorized::Refused {
+        let is_newer = |it: Answered| self.challenges_of(it.realm) > it.challenges;
+        match (answered, offered) {
+            (Some(answered), _) if is_newer(answered) => Unauthorized::Retry,
+            (_, Some(offered)) => Unauthorized::Unsupported(format!(
+                "no supported authentication among those the server offers: {offered}"
+            )),
+            (Some(_), None) => Unauthorized::Refused {
                 offers_weaker: false,
             },
-            _ => Unauthorized::Unsupported(why.to_string()),
+            (None, None) => {
+                Unauthorized::Unsupported("the server answered 401 without a challenge".to_owned())
+            }
         }
     }
 
@@ -501,26 +477,23 @@ impl Authenticator {
     }
 
     /// Why Basic cannot be used, if it cannot.
-    fn objection(&self) -> Option<String> {
+    fn objection(&self) -> Option<&'static str> {
         if self.credentials.is_confined() {
-            return Some(
-                "the server has redirected to another port, where its user and password are                  used by Digest for its own realm only"
-                    .to_owned(),
-            );
+            let confined = "the server has redirected to another port, where its user and password \
+                            are used by Digest for its own realm only";
+            return Some(confined);
         }
         if self.basic_forbidden {
-            return Some(
-                "the server asked for Digest authentication before and now only for Basic, \
-                 which would send the password in clear text (downgrade)"
-                    .to_owned(),
-            );
+            let downgrade = "the server asked for Digest authentication before and now only for \
+                             Basic, which would send the password in clear text (downgrade)";
+            return Some(downgrade);
         }
         // RFC 7617, section 2: the first colon ends the user name.
-        self.credentials.user().contains(':').then(|| {
+        let has_colon = self.credentials.user().contains(':');
+        has_colon.then_some(
             "the server only offers Basic authentication, \
-             which cannot carry a user name with a colon"
-                .to_owned()
-        })
+             which cannot carry a user name with a colon",
+        )
     }
 
     /// Takes a challenge as the newest of its realm.
@@ -532,14 +505,10 @@ impl Authenticator {
         let known = self.realms.iter().position(|realm| realm.tag == tag);
         let fresh = |this: &mut Self| {
             this.cnonces += 1;
-            let cnonce = challenge::cnonce(this.cnonce_seed, this.cnonces - 1);
-            let offers = offers.into_iter().map(|scheme| Offer {
-                scheme,
-                cnonce: cnonce.clone(),
-            });
             Nonce {
                 tag: nonce,
-                offers: offers.collect(),
+                offers,
+                cnonce: challenge::cnonce(this.cnonce_seed, this.cnonces - 1),
                 uses: 0,
             }
         };

@@ -94,21 +94,15 @@ pub(super) enum Reuse {
     Never,
 }
 
-/// One algorithm that a challenge offers.
-#[derive(Debug)]
-pub(super) struct Offer {
-    pub(super) scheme: Scheme,
-    /// One cnonce per challenge, not per request. RFC 2617, 3.2.2.2 makes the session key of
-    /// `-sess` with the cnonce of the first request; others make a key for each request. With a
-    /// constant cnonce both give the same.
-    pub(super) cnonce: String,
-}
-
 /// The offers of one nonce, the strongest first.
 #[derive(Debug)]
 pub(super) struct Nonce {
     pub(super) tag: Tag,
-    pub(super) offers: Vec<Offer>,
+    pub(super) offers: Vec<Scheme>,
+    /// One cnonce per challenge, not per request. RFC 2617, 3.2.2.2 makes the session key of
+    /// `-sess` with the cnonce of the first request; others make a key for each request. With a
+    /// constant cnonce both give the same.
+    pub(super) cnonce: String,
     pub(super) uses: u32,
 }
 
@@ -128,6 +122,18 @@ pub(super) struct Realm {
     pub(super) reuse: Reuse,
 }
 
+impl Nonce {
+    /// The offer to answer: the strongest that is allowed, or the strongest of all.
+    pub(super) fn choose(&self, below: Option<Strength>, ceiling: Option<Strength>) -> usize {
+        let is_allowed = |offer: &Scheme| {
+            let strength = offer.strength();
+            below.is_none_or(|below| strength < below)
+                && ceiling.is_none_or(|ceiling| strength <= ceiling)
+        };
+        self.offers.iter().position(is_allowed).unwrap_or(0)
+    }
+}
+
 impl Realm {
     /// A realm whose first challenge `came` at this time; its header is set by the caller.
     pub(super) fn new(tag: Tag, nonce: Nonce, came: Instant) -> Self {
@@ -141,22 +147,6 @@ impl Realm {
             challenges: 1,
             reuse: Reuse::Unknown,
         }
-    }
-
-    /// The offer to answer: the strongest that is allowed, or the strongest of all.
-    pub(super) fn choose(
-        &mut self,
-        below: Option<Strength>,
-        ceiling: Option<Strength>,
-    ) -> Option<&mut Offer> {
-        let is_allowed = |offer: &Offer| {
-            let strength = offer.scheme.strength();
-            below.is_none_or(|below| strength < below)
-                && ceiling.is_none_or(|ceiling| strength <= ceiling)
-        };
-        let offers = &mut self.current.offers;
-        let at = offers.iter().position(is_allowed).unwrap_or(0);
-        offers.get_mut(at)
     }
 
     /// Takes a newer nonce. If it is one that was used before, its count goes on.
@@ -175,7 +165,7 @@ impl Realm {
 
     pub(super) fn is_basic(&self) -> bool {
         let first = self.current.offers.first();
-        first.is_some_and(|offer| matches!(offer.scheme, Scheme::Basic { .. }))
+        first.is_some_and(|offer| matches!(offer, Scheme::Basic { .. }))
     }
 
     /// A nonce that had been used before was stale.

@@ -6,10 +6,10 @@ use bytes::Bytes;
 use rtsp_types::Method;
 
 use super::{
-    Connection, Health, Session, SessionPhase,
+    Connection, HealthCheck, SessionPhase, SessionState,
     channels::{ChannelPair, Collision, Grant, PayloadTypes},
     liveness::means_unsupported,
-    matching::{Match, is_description},
+    matching::{AnswerHash, Match, is_description},
     requests::{Draft, Outstanding, Purpose},
     sending::REPLACED,
     sources::SourcePolicy,
@@ -35,7 +35,7 @@ const UNAUTHORIZED: u16 = 401;
 const SESSION_NOT_FOUND: u16 = 454;
 
 /// The SETUP that an answer belongs to, taken from its draft.
-struct Asked {
+struct AskedSetup {
     /// True if the caller still waits. A grant that comes after its caller timed out has no taker.
     is_awaited: bool,
     stream: usize,
@@ -67,7 +67,10 @@ impl Connection {
             return;
         };
         match is_named {
-            true => self.note_named(answered.cseq, code, response),
+            true => {
+                let content = AnswerHash::of(response);
+                self.answered.on_right(answered.cseq, code, content);
+            }
             false => self.note_misnamed(code, response),
         }
         self.on_answer(now, answered, response);
@@ -192,21 +195,17 @@ impl Connection {
     fn on_success(&mut self, now: Instant, answered: Outstanding, response: &Message) {
         let cseq = answered.cseq;
         let method = answered.draft.method.clone();
+        let caller = answered.draft.caller;
+        let purpose = answered.draft.purpose.clone();
         let Some(key) = answered.draft.session else {
-            return match answered.draft.purpose {
+            return match purpose {
                 Purpose::Ping => self.on_pong(),
                 Purpose::Probe => self.on_probe_answered(None),
                 Purpose::ProbeFence => self.on_probe_over(true),
                 _ => {}
             };
         };
-        let caller = answered.draft.caller;
-        let result = match answered.draft.purpose.clone() {
-            Purpose::Ping
-            | Purpose::Probe
-            | Purpose::ProbeFence
-            | Purpose::Fence
-            | Purpose::Undo { .. } => return,
+        let result = match purpose {
             Purpose::KeepAlive => return self.end_keep_alive(key),
             Purpose::Teardown => return self.on_torn_down(now, key, answered),
             Purpose::Describe => {
@@ -219,7 +218,7 @@ impl Connection {
                 asked,
                 payload_types,
             } => {
-                let asked = Asked {
+                let asked = AskedSetup {
                     is_awaited: caller.is_some(),
                     stream,
                     channel: asked,
@@ -233,6 +232,8 @@ impl Connection {
                 self.set_phase(key, SessionPhase::Paused);
                 Ok(Reply::Paused)
             }
+            // Requests of the connection itself.
+            _ => return,
         };
         match result {
             Ok(reply) => self.complete(key, caller, Ok(reply)),
@@ -269,7 +270,7 @@ impl Connection {
     }
 
     fn on_pong(&mut self) {
-        self.health = Health::Good;
+        self.health = HealthCheck::Good;
         self.was_suspended = false;
     }
 
@@ -280,24 +281,24 @@ impl Connection {
     }
 
     /// The server answered 454 to a keep-alive (fault F24), or to PLAY or PAUSE of a session that
-    /// has played. Only this session is lost.
+    /// has played.
     fn on_session_lost(&mut self, key: SessionKey, answered: &Outstanding, kind: FailureKind) {
-        let Some(session) = self.sessions.get_mut(&key) else {
-            return;
+        let failure = Failure {
+            method: answered.draft.method.clone(),
+            cseq: Some(answered.cseq),
+            kind,
         };
-        let was_lost =
-            std::mem::replace(&mut session.phase, SessionPhase::Lost) == SessionPhase::Lost;
-        if !was_lost && !session.is_tearing_down() {
-            let failure = Failure {
-                method: answered.draft.method.clone(),
-                cseq: Some(answered.cseq),
-                kind,
-            };
-            self.events.push_back(Event::SessionLost {
-                session: key,
-                failure,
-            });
+        self.lose_session(key, failure);
+    }
+
+    /// Only this session is lost.
+    pub(super) fn lose_session(&mut self, session: SessionKey, failure: Failure) {
+        let is_new = |it: &SessionState| it.phase != SessionPhase::Lost && !it.is_tearing_down();
+        if self.sessions.is(session, is_new) {
+            self.events
+                .push_back(Event::SessionLost { session, failure });
         }
+        self.set_phase(session, SessionPhase::Lost);
     }
 }
 
@@ -307,7 +308,7 @@ impl Connection {
         &mut self,
         now: Instant,
         key: SessionKey,
-        asked: Asked,
+        asked: AskedSetup,
         response: &Message,
     ) -> Result<Reply, FailureKind> {
         let identified = self.identify(key, response);
@@ -343,7 +344,7 @@ impl Connection {
     fn open_route(
         &mut self,
         key: SessionKey,
-        asked: &Asked,
+        asked: &AskedSetup,
         pair: ChannelPair,
         announced_ssrc: Option<u32>,
     ) -> Result<(), FailureKind> {
@@ -382,7 +383,7 @@ impl Connection {
             let has_id = self.sessions.contains_key(&key) && !is_new;
             return has_id.then_some(()).ok_or_else(missing);
         };
-        let is_taken = |(other, session): (&SessionKey, &Session)| {
+        let is_taken = |(other, session): (&SessionKey, &SessionState)| {
             *other != key
                 && session.id.as_ref() == Some(&header.id)
                 && session.phase != SessionPhase::Lost

@@ -18,10 +18,10 @@ use std::{
 use rtsp_types::Method;
 use url::Url;
 
-use super::sending::take_where;
 use super::{
     ConnectionConfig,
     requests::{Draft, Outstanding, Purpose, RequestTable},
+    sending::take_where,
 };
 use crate::mux::proto::{
     auth::{
@@ -140,13 +140,9 @@ impl Authorizer {
     pub(super) fn new(config: &ConnectionConfig) -> Self {
         let authenticator = config.credentials.as_ref().map(|credentials| {
             let mut authenticator = Authenticator::new(credentials.clone(), config.seed);
-            if config.refuse_basic {
-                authenticator.forbid_basic();
-            }
-            if config.closes_behind_401 {
-                authenticator.spare_bare_requests();
-            }
-            authenticator.set_realms(config.realms.clone());
+            authenticator.basic_forbidden = config.refuse_basic;
+            authenticator.is_bare_costly = config.closes_behind_401;
+            authenticator.known.clone_from(&config.realms);
             let challenges = config.challenges.iter();
             challenges.for_each(|challenge| authenticator.adopt(challenge));
             authenticator
@@ -185,10 +181,8 @@ impl Authorizer {
             CredentialStatus::Unproven { is_exclusive } => self.is_exclusive = is_exclusive,
             CredentialStatus::Permitted(permit) => {
                 self.closes_behind_401 |= permit.closes_behind_401;
-                if let Some(authenticator) = &mut self.authenticator
-                    && permit.closes_behind_401
-                {
-                    authenticator.spare_bare_requests();
+                if let Some(authenticator) = &mut self.authenticator {
+                    authenticator.is_bare_costly |= permit.closes_behind_401;
                 }
                 self.exchange = Some(Exchange {
                     since: now,
@@ -226,7 +220,7 @@ impl Authorizer {
 
     pub(super) fn has_seen_digest(&self) -> bool {
         let authenticator = self.authenticator.as_ref();
-        authenticator.is_some_and(Authenticator::is_basic_forbidden)
+        authenticator.is_some_and(|authenticator| authenticator.basic_forbidden)
     }
 
     pub(super) fn gate(&self, requests: &RequestTable) -> AuthorizationGate {
@@ -317,7 +311,7 @@ impl Authorizer {
                 // A server that closes after each 401 has challenged requests like it before, and
                 // would close again.
                 let is_challenged = draft.auth.is_challenged
-                    || authenticator.was_challenged(asked)
+                    || authenticator.challenged.contains(&asked.tag())
                     || (self.closes_behind_401 && authenticator.is_unanswered(asked));
                 let may_try = is_challenged && authenticator.is_unanswered(asked);
                 let authorization = may_try

@@ -430,17 +430,13 @@ impl ChannelTable {
         }
     }
 
-    /// The channel for receiver reports: the RTCP channel, or the RTP channel if there is no other.
+    /// The channel for receiver reports.
     pub(crate) fn report_channel(&self, session: SessionKey, stream: u32) -> Option<u8> {
-        let of_kind = |wanted: PacketKind| {
-            (0..=u8::MAX).find(|channel| match self.slot(*channel) {
-                Slot::Live(route, _) => {
-                    route.session == session && route.stream == stream && route.kind == wanted
-                }
-                _ => false,
-            })
-        };
-        of_kind(PacketKind::Rtcp)
+        let its = (session, stream, PacketKind::Rtcp);
+        (0..=u8::MAX).find(|channel| match self.slot(*channel) {
+            Slot::Live(route, _) => (route.session, route.stream, route.kind) == its,
+            _ => false,
+        })
     }
 }
 

@@ -48,7 +48,7 @@ use super::{
     Connection, SessionKey,
     requests::{Draft, Purpose},
     sending::take_where,
-    session::Session,
+    session::SessionState,
 };
 use crate::mux::proto::{
     event::{FailureKind, FirstAsked},
@@ -156,7 +156,7 @@ impl Connection {
 
     /// True if the server may be sending media on this connection, or may begin to.
     fn is_media_interleaved(&self) -> bool {
-        self.has_given_up_teardown || self.sessions.values().any(Session::has_played)
+        self.has_given_up_teardown || self.sessions.values().any(SessionState::has_played)
     }
 
     /// True if a keep-alive is outstanding, or waits to be sent.
@@ -178,7 +178,7 @@ impl Connection {
             return;
         }
         let (is_reading, wait) = (self.is_reading(), self.config.timeouts.describe);
-        let is_late = |session: &Session| session.is_late_after(now, wait, is_reading);
+        let is_late = |session: &SessionState| session.is_late_after(now, wait, is_reading);
         self.describe_batch.has_refreshed = true;
         for key in self.sessions.keys_where(is_late).into_iter().rev() {
             self.keep_alive(now, key);
@@ -211,14 +211,12 @@ impl Connection {
             match self.is_describing() {
                 true => self.give_up_teardown(key),
                 // It waits for another reason, and may still have to wait for a DESCRIBE.
-                false if self.teardown_waits(key) => self.watch_teardown(now, key),
+                false if self.waiting.iter().any(|it| is_teardown_of(it, key)) => {
+                    self.watch_teardown(now, key);
+                }
                 false => {}
             }
         }
-    }
-
-    fn teardown_waits(&self, key: SessionKey) -> bool {
-        self.waiting.iter().any(|draft| is_teardown_of(draft, key))
     }
 
     fn give_up_teardown(&mut self, key: SessionKey) {

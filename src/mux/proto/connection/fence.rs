@@ -31,6 +31,7 @@ use super::{
     Connection, ConnectionPhase,
     channels::ChannelPair,
     requests::{Draft, Outstanding, Purpose},
+    session::SessionState,
 };
 use crate::mux::proto::{
     command::SessionKey,
@@ -96,25 +97,19 @@ impl Connection {
     /// A DESCRIBE, or the first SETUP of a session, even if its caller is gone: the next session
     /// waits for the answer to the DESCRIBE, and the answer to the SETUP owes a TEARDOWN.
     fn would_add_session(&self, draft: &Draft) -> bool {
-        let session = draft.session.and_then(|key| self.sessions.get(&key));
+        let session = self.sessions.of(draft);
         let has_id = session.is_some_and(|session| session.id.is_some());
         !has_id && matches!(draft.purpose, Purpose::Describe | Purpose::Setup { .. })
     }
 
     /// The aggregate URL of another session that works; of one that plays, if there is any.
     fn neighbour(&self, key: SessionKey) -> Option<&Url> {
-        let others = || {
-            self.sessions
-                .iter()
-                .filter(|(other, session)| {
-                    **other != key && session.is_set_up() && !session.is_tearing_down()
-                })
-                .map(|(_, session)| session)
-        };
-        let playing = others().find(|session| session.is_playing());
-        playing
-            .or_else(|| others().next())
-            .map(|session| session.aggregate())
+        let works = |session: &SessionState| session.is_set_up() && !session.is_tearing_down();
+        let others = self.sessions.iter();
+        let others = others.filter(|(other, session)| **other != key && works(session));
+        let others = others.map(|(_, session)| session);
+        let best = others.min_by_key(|session| !session.is_playing());
+        best.map(SessionState::aggregate)
     }
 
     pub(super) fn send_fence_if_due(&mut self, now: Instant) {
@@ -142,11 +137,8 @@ impl Connection {
             return;
         }
         self.fences.strays = 0;
-        let remedies = self.requests.waiting().filter_map(|entry| {
-            let remedy = self.remedy(entry, true)?;
-            Some((entry.cseq, remedy))
-        });
-        let remedies = remedies.collect();
+        let remedy = |entry: &Outstanding| Some((entry.cseq, self.remedy(entry, true)?));
+        let remedies = self.requests.waiting().filter_map(remedy).collect();
         self.apply(now, remedies);
     }
 
@@ -165,10 +157,7 @@ impl Connection {
     fn fence_url(&self) -> Option<Url> {
         let oldest = &self.requests.waiting().next()?.draft;
         let key = oldest.session;
-        let own = || {
-            let session = key.and_then(|key| self.sessions.get(&key));
-            session.map(|session| session.aggregate())
-        };
+        let own = || self.sessions.of(oldest).map(SessionState::aggregate);
         let url = key.and_then(|key| self.neighbour(key)).or_else(own);
         Some(url.unwrap_or(&oldest.url).clone())
     }
@@ -192,17 +181,11 @@ impl Connection {
             self.requests.was_seen(entry) && self.would_add_session(&entry.draft)
         };
         let may_repeat = is_for_stray || !before().any(is_ignored);
-        let unanswered: Vec<(u32, FenceRemedy)> = before()
-            .filter_map(|entry| {
-                let remedy = self.remedy(entry, is_for_stray)?;
-                let remedy = if may_repeat {
-                    remedy
-                } else {
-                    FenceRemedy::GiveUp
-                };
-                Some((entry.cseq, remedy))
-            })
-            .collect();
+        let remedy = |entry: &Outstanding| match self.remedy(entry, is_for_stray)? {
+            FenceRemedy::Repeat if may_repeat => Some((entry.cseq, FenceRemedy::Repeat)),
+            _ => Some((entry.cseq, FenceRemedy::GiveUp)),
+        };
+        let unanswered = before().filter_map(remedy).collect();
         self.apply(now, unanswered);
     }
 
@@ -259,7 +242,7 @@ impl Connection {
     /// not given to other sessions.
     fn on_ignored(&mut self, now: Instant, cseq: u32) -> Option<Draft> {
         let entry = self.requests.waiting().find(|entry| entry.cseq == cseq)?;
-        let session = entry.draft.session.and_then(|key| self.sessions.get(&key));
+        let session = self.sessions.of(&entry.draft);
         let url = session.map(|session| session.aggregate().clone());
         let draft = self.requests.on_ignored(cseq, url, now)?;
         if let (Purpose::Setup { asked, .. }, Some(key)) = (&draft.purpose, draft.session) {
@@ -311,7 +294,7 @@ const REFUSALS: [u16; 10] = [400, 405, 406, 451, 454, 455, 459, 460, 501, 551];
 
 /// A probe under way.
 #[derive(Debug)]
-pub(super) struct Probe {
+pub(super) struct OpenProbe {
     /// A URL that the server has described.
     known: Url,
     /// The result, as far as the answer to the DESCRIBE shows it.
@@ -328,7 +311,7 @@ impl Connection {
                 .events
                 .push_back(Event::Probed(ProbeOutcome::Undecided));
         }
-        self.probe = Some(Probe {
+        self.probe = Some(OpenProbe {
             known,
             answer: None,
         });

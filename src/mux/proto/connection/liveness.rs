@@ -16,15 +16,18 @@
 //! to expire sessions at 0.8 of the timeout they announce, and because the slow DESCRIBE of another
 //! session may hold an answer for 20 s.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use rtsp_types::Method;
 
 use super::{
     Connection, ConnectionPhase,
     requests::{Draft, Expired, Purpose},
-    session::Session,
-    teardown::Health,
+    session::SessionState,
+    teardown::HealthCheck,
 };
 use crate::mux::proto::{
     command::SessionKey,
@@ -83,7 +86,7 @@ impl Connection {
         } = expired;
         match (&draft.purpose, draft.session) {
             (Purpose::Ping, _) => {
-                if self.health == Health::Checking {
+                if self.health == HealthCheck::Checking {
                     let reason = CloseReason::Dead("no answer to the ping before reuse");
                     self.lose(self.reason_for_loss(reason));
                 }
@@ -146,7 +149,7 @@ impl Connection {
             return;
         }
         let is_reading = self.is_reading();
-        let is_due = |session: &Session| {
+        let is_due = |session: &SessionState| {
             let due = session.keep_alive_due(is_reading);
             due.is_some_and(|due| due <= now)
         };
@@ -287,10 +290,10 @@ impl Connection {
     }
 
     fn look_for_server(&mut self, now: Instant) {
-        if self.health != Health::Good || self.idle.is_some() {
+        if self.health != HealthCheck::Good || self.idle.is_some() {
             return;
         }
-        self.health = Health::Suspect;
+        self.health = HealthCheck::Suspect;
         let mut set_up = self.sessions.values().filter(|session| session.is_set_up());
         // Without a session there is nothing to lose; the next request has the ping before it.
         if let Some(session) = set_up.next() {
@@ -377,7 +380,7 @@ pub(crate) fn means_unsupported(code: u16) -> bool {
     matches!(code, 400 | 405 | 451 | 501)
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Timer {
     /// When to give up a connection without references.
     Idle,
@@ -391,51 +394,39 @@ pub(crate) enum Timer {
     WriteStall,
 }
 
-impl Timer {
-    const ALL: [Self; 5] = [
-        Self::Idle,
-        Self::Closing,
-        Self::Silence,
-        Self::Resync,
-        Self::WriteStall,
-    ];
-}
-
 /// The connection's own timers. Response deadlines live with the requests, keep-alives with the
 /// sessions.
 #[derive(Debug, Default)]
-pub(crate) struct TimerTable([Option<Instant>; Timer::ALL.len()]);
+pub(crate) struct TimerTable(BTreeMap<Timer, Instant>);
 
 impl TimerTable {
     pub(crate) fn set(&mut self, timer: Timer, at: Instant) {
-        self.0[timer as usize] = Some(at);
+        self.0.insert(timer, at);
     }
 
     pub(crate) fn clear(&mut self, timer: Timer) {
-        self.0[timer as usize] = None;
+        self.0.remove(&timer);
     }
 
     pub(crate) fn is_set(&self, timer: Timer) -> bool {
-        self.0[timer as usize].is_some()
+        self.0.contains_key(&timer)
     }
 
     /// Moves a timer forward by `by`, but not before `now`.
     pub(crate) fn hasten(&mut self, timer: Timer, now: Instant, by: Duration) {
-        if let Some(at) = &mut self.0[timer as usize] {
+        if let Some(at) = self.0.get_mut(&timer) {
             *at = at.checked_sub(by).unwrap_or(now).max(now);
         }
     }
 
     /// Takes one timer that is due.
     pub(crate) fn take_due(&mut self, now: Instant) -> Option<Timer> {
-        let due = |timer: &Timer| self.0[*timer as usize].is_some_and(|at| at <= now);
-        let timer = Timer::ALL.into_iter().find(due)?;
-        self.clear(timer);
-        Some(timer)
+        let mut due = self.0.extract_if(.., |_, at| *at <= now);
+        due.next().map(|(timer, _)| timer)
     }
 
     pub(crate) fn next(&self) -> Option<Instant> {
-        self.0.iter().flatten().min().copied()
+        self.0.values().min().copied()
     }
 }
 

@@ -48,14 +48,14 @@ impl Connection {
     pub(super) fn matching(&self, code: u16, response: &Message) -> Match {
         let cseq = response.headers.first("CSeq").and_then(parse_cseq);
         let is_wrong = self.answered.numbering() == Numbering::Wrong;
-        let known = cseq.filter(|cseq| self.requests.contains(*cseq));
+        let known = cseq.filter(|cseq| self.requests.get(*cseq).is_some());
         if let Some(cseq) = known.filter(|_| !is_wrong) {
             return match code < 300 && self.is_misplaced(cseq, response) {
                 true => Match::Repeated,
                 false => Match::Named(cseq),
             };
         }
-        let content = Content::of(response);
+        let content = AnswerHash::of(response);
         let is_repeated = cseq.is_some_and(|cseq| self.answered.is_repeated(cseq, code, content));
         let only = match is_wrong {
             // Tombstones of requests that this server never answered do not count.
@@ -88,9 +88,9 @@ impl Connection {
     /// True if an answer is a description that its request did not ask for: live555 repeats
     /// descriptions under the CSeq of later requests.
     fn is_misplaced(&self, cseq: u32, response: &Message) -> bool {
-        let purpose = self.requests.purpose_of(cseq);
-        let asks_for_it = matches!(purpose, Some(Purpose::Describe | Purpose::Probe));
-        !asks_for_it && is_description(response)
+        let asks_for_it =
+            |it: &Outstanding| matches!(it.draft.purpose, Purpose::Describe | Purpose::Probe);
+        !self.requests.get(cseq).is_some_and(asks_for_it) && is_description(response)
     }
 
     /// True if an answer that names another request, or none, may belong to this one.
@@ -107,10 +107,6 @@ impl Connection {
             300.. => true,
             _ => looks_like_answer(response, only),
         }
-    }
-
-    pub(super) fn note_named(&mut self, cseq: u32, code: u16, response: &Message) {
-        self.answered.on_right(cseq, code, Content::of(response));
     }
 
     /// An answer was matched with the only request although it did not name it. An error says
@@ -151,7 +147,7 @@ impl Connection {
     /// before. For an error that names none the core sends a fence.
     pub(super) fn is_unnumbered(&self, code: u16, response: &Message) -> bool {
         let cseq = response.headers.first("CSeq").and_then(parse_cseq);
-        let is_known = cseq.is_some_and(|cseq| self.requests.contains(cseq));
+        let is_known = cseq.is_some_and(|cseq| self.requests.get(cseq).is_some());
         let is_suspect = self.answered.is_counting() || (cseq.is_some() && !is_known && code < 400);
         is_suspect && self.answered.is_unproven() && self.requests.waiting().nth(1).is_some()
     }
@@ -277,18 +273,18 @@ pub(crate) enum Numbering {
 
 /// One answer that named its request.
 #[derive(Debug)]
-struct Answered {
+struct SeenAnswer {
     cseq: u32,
     status: u16,
-    content: Content,
+    content: AnswerHash,
 }
 
 /// A hash of what an answer describes or sets up, without its date: it tells two answers with the
 /// same CSeq apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Content(u64);
+pub(crate) struct AnswerHash(u64);
 
-impl Content {
+impl AnswerHash {
     pub(crate) fn of(response: &Message) -> Self {
         let mut hasher = DefaultHasher::new();
         for name in ["Content-Base", "Session", "Transport"] {
@@ -303,7 +299,7 @@ impl Content {
 #[derive(Debug, Default)]
 pub(crate) struct AnswerHistory {
     /// The answers that named an outstanding request, the newest one last.
-    answered: VecDeque<Answered>,
+    answered: VecDeque<SeenAnswer>,
     right: u32,
     is_wrong: bool,
     repeats: u32,
@@ -313,12 +309,12 @@ pub(crate) struct AnswerHistory {
 
 impl AnswerHistory {
     /// An answer named an outstanding request, and belongs to it.
-    pub(crate) fn on_right(&mut self, cseq: u32, status: u16, content: Content) {
+    pub(crate) fn on_right(&mut self, cseq: u32, status: u16, content: AnswerHash) {
         self.right = self.right.saturating_add(1);
         if self.answered.len() == REMEMBERED {
             self.answered.pop_front();
         }
-        self.answered.push_back(Answered {
+        self.answered.push_back(SeenAnswer {
             cseq,
             status,
             content,
@@ -332,7 +328,7 @@ impl AnswerHistory {
 
     /// True if this answer came before. The status has to be the same: Tapo C520WS refuses a
     /// keep-alive with the CSeq of the request before it, which it had answered with 200.
-    pub(crate) fn is_repeated(&self, cseq: u32, status: u16, content: Content) -> bool {
+    pub(crate) fn is_repeated(&self, cseq: u32, status: u16, content: AnswerHash) -> bool {
         let mut answered = self.answered.iter();
         answered.any(|it| it.cseq == cseq && it.status == status && it.content == content)
     }
@@ -378,7 +374,7 @@ impl AnswerHistory {
 mod tests {
     use super::*;
 
-    const SAME: Content = Content(1);
+    const SAME: AnswerHash = AnswerHash(1);
 
     #[test]
     fn an_answer_is_repeated_only_with_the_same_status() {
@@ -388,7 +384,7 @@ mod tests {
         assert!(history.is_repeated(1, 401, SAME) && history.is_repeated(2, 200, SAME));
         assert!(!history.is_repeated(2, 400, SAME) && !history.is_repeated(3, 200, SAME));
         assert!(
-            !history.is_repeated(2, 200, Content(2)),
+            !history.is_repeated(2, 200, AnswerHash(2)),
             "it says something else"
         );
         assert!(!history.on_repeated(), "one is an accident");

@@ -41,7 +41,7 @@ use self::{
     describes::DescribeWindow,
     describes::FirstUrl,
     fence::Fences,
-    fence::Probe,
+    fence::OpenProbe,
     framing::{Framing, Read, is_sound},
     liveness::Means,
     liveness::{Timer, TimerTable},
@@ -50,11 +50,11 @@ use self::{
     requests::RequestTable,
     server_requests::StormGuard,
     session::SessionTable,
-    session::{Session, SessionPhase, TeardownState},
+    session::{SessionPhase, SessionState, TeardownState},
     sources::SourcePolicy,
     status::Counters,
     status::Meter,
-    teardown::{Health, Idle},
+    teardown::{HealthCheck, Idle},
 };
 use super::{
     auth::{
@@ -144,10 +144,10 @@ pub struct Connection {
     /// A session was given up without a TEARDOWN: the server may still send its media.
     has_given_up_teardown: bool,
     fences: Fences,
-    health: Health,
+    health: HealthCheck,
     /// The machine was suspended, and nothing has arrived from the server since.
     was_suspended: bool,
-    probe: Option<Probe>,
+    probe: Option<OpenProbe>,
     idle: Option<Idle>,
     /// The server gave one channel to two streams: no session of the connection can be addressed
     /// safely any more.
@@ -200,7 +200,7 @@ impl Connection {
             describe_batch: DescribeBatch::new(config.describes_slowly),
             has_given_up_teardown: false,
             fences: Fences::new(config.is_serial),
-            health: Health::Good,
+            health: HealthCheck::Good,
             was_suspended: false,
             probe: None,
             idle: None,
@@ -243,7 +243,7 @@ impl Connection {
         }
         let key = SessionKey(self.next_session);
         self.next_session += 1;
-        let session = Session::new(key, config, self.config.timeouts.session);
+        let session = SessionState::new(key, config, self.config.timeouts.session);
         self.sessions.insert(key, session);
         Ok(key)
     }
@@ -551,7 +551,8 @@ impl Connection {
         let session = match &message.start {
             StartLine::Response { .. } => {
                 let cseq = message.headers.first("CSeq").and_then(parse_cseq);
-                cseq.and_then(|cseq| self.requests.session_of(cseq))
+                let request = cseq.and_then(|cseq| self.requests.get(cseq));
+                request.and_then(|request| request.draft.session)
             }
             StartLine::Request { .. } => {
                 let named = message.headers.first("Session").and_then(parse_session);

@@ -89,6 +89,13 @@ impl Outstanding {
             .unwrap_or_default()
     }
 
+    /// A copy of the request with its caller, which it loses.
+    fn take_caller(&mut self) -> Draft {
+        let copy = self.draft.clone();
+        self.draft.caller = None;
+        copy
+    }
+
     /// True if its caller still waits.
     fn has_caller(&self) -> bool {
         self.is_awaited() && self.draft.caller.is_some()
@@ -105,10 +112,8 @@ impl Outstanding {
             return None;
         }
         let latest = self.sent + ceiling.max(self.draft.deadline);
-        Some(
-            self.head_since
-                .map_or(latest, |since| latest.min(since + self.draft.deadline)),
-        )
+        let at_head = self.head_since.map(|since| since + self.draft.deadline);
+        Some(at_head.map_or(latest, |due| due.min(latest)))
     }
 }
 
@@ -172,10 +177,8 @@ impl RequestTable {
     /// Takes the request with this CSeq, whose final answer has come. Tombstones before it are
     /// removed, and the next request becomes head of line.
     pub(crate) fn take(&mut self, cseq: u32, now: Instant) -> Option<Outstanding> {
-        let at = self
-            .outstanding
-            .iter()
-            .position(|entry| entry.cseq == cseq)?;
+        let mut entries = self.outstanding.iter();
+        let at = entries.position(|entry| entry.cseq == cseq)?;
         let answered = self.outstanding.remove(at)?;
         let mut earlier = at;
         self.outstanding.retain(|entry| {
@@ -208,20 +211,9 @@ impl RequestTable {
         head.draft.session.filter(|_| is_play)
     }
 
-    /// The session of this request.
-    pub(crate) fn session_of(&self, cseq: u32) -> Option<SessionKey> {
-        let entry = self.outstanding.iter().find(|entry| entry.cseq == cseq)?;
-        entry.draft.session
-    }
-
-    /// The purpose of this request.
-    pub(crate) fn purpose_of(&self, cseq: u32) -> Option<&Purpose> {
-        let entry = self.outstanding.iter().find(|entry| entry.cseq == cseq)?;
-        Some(&entry.draft.purpose)
-    }
-
-    pub(crate) fn contains(&self, cseq: u32) -> bool {
-        self.outstanding.iter().any(|entry| entry.cseq == cseq)
+    /// The request with this CSeq.
+    pub(crate) fn get(&self, cseq: u32) -> Option<&Outstanding> {
+        self.outstanding.iter().find(|entry| entry.cseq == cseq)
     }
 
     /// The only request that waits for an answer, if there is exactly one and no tombstone.
@@ -241,10 +233,8 @@ impl RequestTable {
 
     /// Counts a provisional (1xx) answer; `None` if nothing of that CSeq is outstanding.
     pub(crate) fn count_provisional(&mut self, cseq: u32) -> Option<u32> {
-        let entry = self
-            .outstanding
-            .iter_mut()
-            .find(|entry| entry.cseq == cseq)?;
+        let mut entries = self.outstanding.iter_mut();
+        let entry = entries.find(|entry| entry.cseq == cseq)?;
         entry.provisional += 1;
         Some(entry.provisional)
     }
@@ -267,11 +257,9 @@ impl RequestTable {
         let is_over =
             |entry: &&mut Outstanding| entry.patience_ends().is_some_and(|end| end <= now);
         let entry = self.outstanding.iter_mut().find(is_over)?;
-        let mut draft = entry.draft.clone();
-        draft.caller = entry.draft.caller.take();
-        let cseq = entry.cseq;
+        let taken = (entry.cseq, entry.take_caller());
         self.promote_front(now);
-        Some((cseq, draft))
+        Some(taken)
     }
 
     /// Turns one request whose deadline has passed into a tombstone.
@@ -279,13 +267,11 @@ impl RequestTable {
         let is_due = |entry: &&mut Outstanding| entry.due(ceiling).is_some_and(|due| due <= now);
         let entry = self.outstanding.iter_mut().find(is_due)?;
         entry.standing = RequestState::TimedOut;
-        let mut draft = entry.draft.clone();
-        draft.caller = entry.draft.caller.take();
         let expired = Expired {
             cseq: entry.cseq,
             sent: entry.sent,
             promoted: entry.head_since.filter(|since| *since > entry.sent),
-            draft,
+            draft: entry.take_caller(),
             is_perhaps_refused: entry.is_perhaps_refused,
         };
         self.promote_front(now);
@@ -304,8 +290,7 @@ impl RequestTable {
         let is_it = |entry: &&mut Outstanding| entry.cseq == cseq && entry.is_awaited();
         let entry = self.outstanding.iter_mut().find(is_it)?;
         entry.standing = RequestState::Ignored;
-        let draft = entry.draft.clone();
-        entry.draft.caller = None;
+        let draft = entry.take_caller();
         if let Some(url) = url {
             entry.draft.url = url;
         }
@@ -338,21 +323,14 @@ impl RequestTable {
         session: SessionKey,
         now: Instant,
     ) -> Vec<(u32, Method, RequestId)> {
-        let disowned = self
-            .of_session(session)
-            .filter_map(|entry| {
-                let caller = entry.draft.caller.take()?;
-                Some((entry.cseq, entry.draft.method.clone(), caller))
-            })
-            .collect();
+        let disown = |entry: &mut Outstanding| {
+            let its = entry.draft.session == Some(session);
+            let caller = its.then(|| entry.draft.caller.take()).flatten()?;
+            Some((entry.cseq, entry.draft.method.clone(), caller))
+        };
+        let disowned = self.outstanding.iter_mut().filter_map(disown).collect();
         self.promote_front(now);
         disowned
-    }
-
-    fn of_session(&mut self, session: SessionKey) -> impl Iterator<Item = &mut Outstanding> {
-        self.outstanding
-            .iter_mut()
-            .filter(move |entry| entry.draft.session == Some(session))
     }
 
     /// Requests that wait for an answer, tombstones left out.

@@ -9,10 +9,10 @@ use rtsp_types::Method;
 use url::Url;
 
 use super::{
-    Connection, ConnectionPhase, Health, Timer,
+    Connection, ConnectionPhase, HealthCheck, Timer,
     authorizer::AuthorizationGate,
     requests::{Draft, Purpose},
-    session::{Session, SessionPhase},
+    session::{SessionPhase, SessionState},
 };
 use crate::mux::proto::{
     auth::{AuthTrail, Authorization},
@@ -164,7 +164,9 @@ impl Connection {
                 return None;
             }
         }
-        let is_held = self.is_held_back();
+        // A request is outstanding where only one may be. A TEARDOWN is sent all the same: it does not
+        // wait for the slow DESCRIBE of another session.
+        let is_held = !self.is_pipelining() && self.requests.waiting().next().is_some();
         let retries = &self.authorizer.retries;
         let may_repeat = |draft: &Draft| self.is_admitted(draft) && !self.is_barred(draft);
         if let Some(at) = retries.iter().position(may_repeat) {
@@ -178,10 +180,10 @@ impl Connection {
             return may_go.then(|| self.authorizer.retries.remove(at)).flatten();
         }
         match self.health {
-            Health::Good => {}
-            Health::Checking => return None,
-            Health::Suspect if self.is_describing() => return None,
-            Health::Suspect => return self.begin_health_check(),
+            HealthCheck::Good => {}
+            HealthCheck::Checking => return None,
+            HealthCheck::Suspect if self.is_describing() => return None,
+            HealthCheck::Suspect => return self.begin_health_check(),
         }
         let may_send = |draft: &Draft| {
             self.may_send(now, draft)
@@ -208,22 +210,16 @@ impl Connection {
                 && self.may_send(now, draft)
                 && self.is_admitted(draft)
         };
-        let is_held_up = !self.is_in_order() && matches!(self.health, Health::Good);
+        let is_held_up = !self.is_in_order() && matches!(self.health, HealthCheck::Good);
         let mut waiting = self.waiting.iter();
         waiting.position(|draft| is_held_up && is_it(draft))
-    }
-
-    /// True if a request is outstanding where only one may be. A TEARDOWN is sent all the same: it
-    /// does not wait for the slow DESCRIBE of another session.
-    fn is_held_back(&self) -> bool {
-        !self.is_pipelining() && self.requests.waiting().next().is_some()
     }
 
     /// True if a DESCRIBE makes no keep-alive late, of sessions that exist or of those described
     /// together with it. A DESCRIBE of a camera that is being described waits for the first,
     /// because it takes as long again.
     fn may_describe(&self, now: Instant, draft: &Draft) -> bool {
-        let has_kept_alive = self.sessions.values().any(Session::is_kept_alive);
+        let has_kept_alive = self.sessions.values().any(SessionState::is_kept_alive);
         let ceiling = self.config.timeouts.ceiling;
         let under_way = || {
             let describes = self.requests.describes();
@@ -317,7 +313,7 @@ impl Connection {
     pub(super) fn withdraw(&mut self, draft: Draft, kind: FailureKind) {
         let Some(key) = draft.session else {
             return match draft.purpose {
-                Purpose::Ping => self.health = Health::Good,
+                Purpose::Ping => self.health = HealthCheck::Good,
                 Purpose::Probe | Purpose::ProbeFence => self.on_probe_over(false),
                 _ => {}
             };
@@ -337,7 +333,7 @@ impl Connection {
     /// True if nothing that concerns the whole connection holds requests back.
     pub(super) fn may_write(&self) -> bool {
         self.state == ConnectionPhase::Open
-            && self.health == Health::Good
+            && self.health == HealthCheck::Good
             && self.authorizer.gate(&self.requests) == AuthorizationGate::Open
     }
 

@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use rtsp_types::Method;
 
-use super::{Connection, SessionPhase};
+use super::{Connection, SessionPhase, session::SessionState};
 use crate::mux::proto::{
-    event::{CloseReason, Event, Failure, FailureKind},
+    event::{CloseReason, Failure, FailureKind},
     wire::{
         header::parse_session,
         message::{Message, MessageWriter},
@@ -86,23 +86,17 @@ impl Connection {
         let Some(named) = request.headers.first("Session").and_then(parse_session) else {
             return;
         };
-        let found = self.sessions.iter_mut().find(|(_, session)| {
+        let is_it = |session: &SessionState| {
             session.id.as_ref() == Some(&named.id) && session.phase != SessionPhase::Lost
-        });
-        let Some((key, session)) = found else {
-            return;
         };
-        session.phase = SessionPhase::Lost;
-        if !session.is_tearing_down() {
-            let session = *key;
+        for key in self.sessions.keys_where(is_it).into_iter().take(1) {
             let kind = FailureKind::Malformed("the server has torn the session down".to_owned());
             let failure = Failure {
                 method: Method::Teardown,
                 cseq: None,
                 kind,
             };
-            self.events
-                .push_back(Event::SessionLost { session, failure });
+            self.lose_session(key, failure);
         }
     }
 }

@@ -230,13 +230,10 @@ impl Samples {
 /// Measures by the answers that come in.
 #[derive(Debug, Default)]
 pub(crate) struct Meter {
-    round_trip: Option<Duration>,
+    measures: Measures,
     any: Samples,
     describe: Samples,
-    lone_describe: Option<Duration>,
     last_answer: Option<Instant>,
-    lone_answer: Option<Duration>,
-    lone_answers: u64,
 }
 
 impl Meter {
@@ -251,14 +248,16 @@ impl Meter {
     ) {
         let last = self.last_answer.replace(now);
         let took = now.saturating_duration_since(sent);
+        let measures = &mut self.measures;
+        let least = measures.round_trip.map_or(took, |least| least.min(took));
         if was_alone {
-            self.round_trip = Some(self.round_trip.map_or(took, |least| least.min(took)));
+            measures.round_trip = Some(least);
             if *method == Method::Describe {
-                self.lone_describe = Some(took);
+                measures.lone_describe = Some(took);
             }
             if matches!(method, Method::Options | Method::GetParameter) {
-                self.lone_answer = Some(took);
-                self.lone_answers += 1;
+                measures.last_answer = Some(took);
+                measures.lone_answers += 1;
             }
             return;
         }
@@ -267,7 +266,7 @@ impl Meter {
         let Some(last) = last.filter(|last| *last >= sent) else {
             return;
         };
-        let received = sent + self.round_trip.unwrap_or_default();
+        let received = sent + measures.round_trip.unwrap_or_default();
         let service = now.saturating_duration_since(last.max(received));
         self.any.add(service);
         if *method == Method::Describe {
@@ -277,12 +276,9 @@ impl Meter {
 
     pub(crate) fn measures(&self) -> Measures {
         Measures {
-            round_trip: self.round_trip,
             service_time: self.any.lower_quartile(),
             describe_time: self.describe.lower_quartile(),
-            lone_describe: self.lone_describe,
-            last_answer: self.lone_answer,
-            lone_answers: self.lone_answers,
+            ..self.measures
         }
     }
 }

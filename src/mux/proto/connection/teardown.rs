@@ -24,7 +24,7 @@ use super::{
     Connection, ConnectionPhase, TeardownState, Timer,
     requests::{Draft, Outstanding, Purpose},
     sending::take_where,
-    session::{Session, SessionPhase},
+    session::{SessionPhase, SessionState},
 };
 use crate::mux::proto::{
     command::{RequestId, SessionKey},
@@ -114,7 +114,8 @@ impl Connection {
 
     /// Settles the sessions that waited for an answer which will not come any more.
     pub(super) fn settle_teardowns(&mut self, now: Instant) {
-        let is_due = |session: &Session| matches!(session.teardown_state, TeardownState::Due(_));
+        let is_due =
+            |session: &SessionState| matches!(session.teardown_state, TeardownState::Due(_));
         for key in self.sessions.keys_where(is_due) {
             self.settle_teardown(now, key);
         }
@@ -171,7 +172,7 @@ impl Connection {
     ) -> (Instant, Duration) {
         let timeouts = &self.config.timeouts;
         let session = self.sessions.get(&key);
-        let timeout = session.map_or(timeouts.session, Session::timeout);
+        let timeout = session.map_or(timeouts.session, SessionState::timeout);
         (now + timeout, timeouts.quarantine_quiet)
     }
 }
@@ -181,7 +182,7 @@ const UNASKED: CloseReason =
 
 /// Whether requests may be sent on the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Health {
+pub(super) enum HealthCheck {
     Good,
     /// It was idle for so long that a ping has to be answered before anything else is sent.
     Suspect,
@@ -239,7 +240,7 @@ impl Connection {
         if let Some(idle) = self.idle.take()
             && now.saturating_duration_since(idle.since) > self.config.timeouts.health_check_after
         {
-            self.health = Health::Suspect;
+            self.health = HealthCheck::Suspect;
         }
     }
 
@@ -256,7 +257,7 @@ impl Connection {
     pub(super) fn begin_health_check(&mut self) -> Option<Draft> {
         let first = self.waiting.front()?;
         let (url, is_ping) = (first.url.clone(), first.purpose == Purpose::Ping);
-        self.health = Health::Checking;
+        self.health = HealthCheck::Checking;
         match is_ping {
             true => self.waiting.pop_front(),
             false => Some(self.ping(url)),

@@ -31,7 +31,8 @@ pub(crate) struct SessionHeader {
 pub(crate) fn parse_session(value: &str) -> Option<SessionHeader> {
     let (id, params) = split_param(value, ';');
     let id = unquoted(id);
-    let is_sound = (1..=MAX_SESSION_ID).contains(&id.len()) && is_visible_ascii(id);
+    let is_sound =
+        (1..=MAX_SESSION_ID).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic());
     is_sound.then(|| SessionHeader {
         id: id.to_owned(),
         timeout: params.split(';').find_map(session_timeout),
@@ -59,27 +60,11 @@ pub(crate) struct TransportAnswer {
 }
 
 /// Why a `Transport` header cannot be used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum InvalidTransport {
-    /// There is no transport in it.
-    Empty,
-    /// `interleaved` holds no numbers from 0 to 255.
-    Channels,
-}
-
-impl fmt::Display for InvalidTransport {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Empty => "the Transport header is empty",
-            Self::Channels => "the interleaved channels are not numbers from 0 to 255",
-        })
-    }
-}
-
-impl std::error::Error for InvalidTransport {}
+const NO_TRANSPORT: &str = "the Transport header is empty";
+const NO_CHANNELS: &str = "the interleaved channels are not numbers from 0 to 255";
 
 /// Parses a `Transport` header: its first transport over TCP, or else its first one.
-pub(crate) fn parse_transport(value: &str) -> Result<TransportAnswer, InvalidTransport> {
+pub(crate) fn parse_transport(value: &str) -> Result<TransportAnswer, &'static str> {
     let mut first = None;
     for spec in split_unquoted(value, ',').filter(|spec| !spec.trim().is_empty()) {
         let transport = parse_one_transport(spec)?;
@@ -88,10 +73,10 @@ pub(crate) fn parse_transport(value: &str) -> Result<TransportAnswer, InvalidTra
         }
         first.get_or_insert(transport);
     }
-    first.ok_or(InvalidTransport::Empty)
+    first.ok_or(NO_TRANSPORT)
 }
 
-fn parse_one_transport(spec: &str) -> Result<TransportAnswer, InvalidTransport> {
+fn parse_one_transport(spec: &str) -> Result<TransportAnswer, &'static str> {
     let (profile, params) = split_param(spec, ';');
     let mut transport = TransportAnswer {
         interleaved: None,
@@ -104,7 +89,7 @@ fn parse_one_transport(spec: &str) -> Result<TransportAnswer, InvalidTransport> 
     };
     for (name, value) in params.split(';').map(|param| split_param(param, '=')) {
         if name.eq_ignore_ascii_case("interleaved") {
-            let channels = channels(unquoted(value)).ok_or(InvalidTransport::Channels)?;
+            let channels = channels(unquoted(value)).ok_or(NO_CHANNELS)?;
             transport.interleaved = Some(channels);
             transport.tcp = true;
         } else if name.eq_ignore_ascii_case("ssrc") {
@@ -250,10 +235,6 @@ fn unquoted(text: &str) -> &str {
     text.trim().trim_matches('"').trim()
 }
 
-fn is_visible_ascii(text: &str) -> bool {
-    text.bytes().all(|byte| byte.is_ascii_graphic())
-}
-
 /// Parses digits only: `parse` alone would also accept a sign.
 fn digits<T: std::str::FromStr>(text: &str) -> Option<T> {
     let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
@@ -316,11 +297,11 @@ mod tests {
         for channels in ["256-257", "255-256", "-1-0", "a-b", "", "0-", "1-2-3"] {
             assert_eq!(
                 parse_transport(&format!("RTP/AVP/TCP;interleaved={channels}")),
-                Err(InvalidTransport::Channels),
+                Err(NO_CHANNELS),
                 "{channels}"
             );
         }
-        assert_eq!(parse_transport(" , "), Err(InvalidTransport::Empty));
+        assert_eq!(parse_transport(" , "), Err(NO_TRANSPORT));
     }
 
     #[test]

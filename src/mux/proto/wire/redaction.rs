@@ -26,48 +26,17 @@ use percent_encoding::percent_decode_str;
 use url::Url;
 
 /// Parameters that choose a stream and are no secret.
-const SHOWN_PARAMETERS: [&str; 10] = [
-    "channel", "subtype", "stream", "profile", "unicast", "proto", "trackid", "camera", "video",
-    "audio",
-];
+const SHOWN_PARAMETERS: &str =
+    "channel subtype stream profile unicast proto trackid camera video audio";
 /// The most characters of one text that are shown.
 pub(crate) const LONGEST: usize = 200;
 /// The longest value of a shown parameter.
 const LONGEST_VALUE: usize = 8;
-/// Names that may be shown, but not their values: common words, which are no secret themselves.
-const KNOWN_NAMES: [&str; 29] = [
-    "user",
-    "username",
-    "usr",
-    "loginuse",
-    "login",
-    "account",
-    "password",
-    "passwd",
-    "pass",
-    "pwd",
-    "loginpas",
-    "token",
-    "auth",
-    "authbasic",
-    "key",
-    "apikey",
-    "secret",
-    "sig",
-    "signature",
-    "sign",
-    "session",
-    "sessionid",
-    "ticket",
-    "nonce",
-    "streamid",
-    "track",
-    "starttime",
-    "endtime",
-    "transportmode",
-];
-/// Of these, the first ones, whose value is secret in any text.
-const SECRET_NAMES: usize = 24;
+/// Names whose value is secret in any text.
+const SECRET_NAMES: &str = "user username usr loginuse login account password passwd pass pwd \
+    loginpas token auth authbasic key apikey secret sig signature sign session sessionid ticket nonce";
+/// More names that may be shown, but not their values: common words, which are no secret themselves.
+const KNOWN_NAMES: &str = "streamid track starttime endtime transportmode";
 /// A path segment of so many small and capital letters and digits is taken for a token: UniFi uses
 /// tokens as paths (`/5nPr7RCmueGTKMP7`).
 const TOKEN: usize = 16;
@@ -287,9 +256,10 @@ fn redacted_parameter(parameter: &str) -> String {
     let (name, value) = parameter.split_at(at);
     let mut characters = value.chars();
     let (sign, value) = (characters.next(), characters.as_str());
+    let lists = [SHOWN_PARAMETERS, SECRET_NAMES, KNOWN_NAMES];
     match sign {
-        Some(_) if is_in(&SHOWN_PARAMETERS, name) && is_short(value) => parameter.to_owned(),
-        Some(sign) if is_in(&SHOWN_PARAMETERS, name) || is_in(&KNOWN_NAMES, name) => {
+        Some(_) if is_in(SHOWN_PARAMETERS, name) && is_short(value) => parameter.to_owned(),
+        Some(sign) if lists.iter().any(|names| is_in(names, name)) => {
             // The hash includes the name, so that equal user and password do not show.
             format!("{name}{sign}{}", hash(parameter))
         }
@@ -304,16 +274,17 @@ fn is_short(value: &str) -> bool {
     value.len() <= LONGEST_VALUE && value.bytes().all(is_plain)
 }
 
-fn is_in(names: &[&str], name: &str) -> bool {
-    names.iter().any(|known| known.eq_ignore_ascii_case(name))
+/// True if a list of words has the name.
+pub(super) fn is_in(names: &str, name: &str) -> bool {
+    let mut names = names.split_ascii_whitespace();
+    names.any(|known| known.eq_ignore_ascii_case(name))
 }
 
 /// Also with a prefix: `ch_user=admin_password=x` is common on XM recorders.
 fn is_secret_name(name: &str) -> bool {
     let name = decoded(name);
     let last = name.rsplit(['_', '-', '.']).next().unwrap_or_default();
-    let secret = KNOWN_NAMES.get(..SECRET_NAMES).unwrap_or_default();
-    is_in(secret, &name) || is_in(secret, last)
+    is_in(SECRET_NAMES, &name) || is_in(SECRET_NAMES, last)
 }
 
 fn decoded(text: &str) -> String {

@@ -168,7 +168,7 @@ pub(crate) enum Content {
 }
 
 /// The kind of one NAL unit.
-enum Unit {
+enum NalUnit {
     Ahead,
     Message,
     Slice { is_key: bool },
@@ -226,8 +226,8 @@ impl VideoCoding {
             return Some(self.look_at_unit(kind, body));
         }
         Some(match self.classify(kind) {
-            Unit::Ahead | Unit::Message => Content::Ahead { recovers: false },
-            Unit::Slice { .. } | Unit::Unknown => Content::Rest,
+            NalUnit::Ahead | NalUnit::Message => Content::Ahead { recovers: false },
+            NalUnit::Slice { .. } | NalUnit::Unknown => Content::Rest,
         })
     }
 
@@ -258,29 +258,29 @@ impl VideoCoding {
     /// `body` is what follows the header of the NAL unit.
     fn look_at_unit(self, kind: u8, body: &[u8]) -> Content {
         match self.classify(kind) {
-            Unit::Ahead => Content::Ahead { recovers: false },
-            Unit::Message => Content::Ahead {
+            NalUnit::Ahead => Content::Ahead { recovers: false },
+            NalUnit::Message => Content::Ahead {
                 recovers: announces_recovery(body),
             },
-            Unit::Slice { is_key } if body.first().is_some_and(|first| first & 0x80 != 0) => {
+            NalUnit::Slice { is_key } if body.first().is_some_and(|first| first & 0x80 != 0) => {
                 Content::Picture { is_key }
             }
-            Unit::Slice { .. } | Unit::Unknown => Content::Rest,
+            NalUnit::Slice { .. } | NalUnit::Unknown => Content::Rest,
         }
     }
 
-    fn classify(self, kind: u8) -> Unit {
+    fn classify(self, kind: u8) -> NalUnit {
         match (self, kind) {
-            (Self::H264, 5) => Unit::Slice { is_key: true },
+            (Self::H264, 5) => NalUnit::Slice { is_key: true },
             // 2 is the first partition of a slice; 3 and 4 follow it.
-            (Self::H264, 1 | 2) => Unit::Slice { is_key: false },
-            (Self::H264, 6) | (Self::H265, 39) => Unit::Message,
+            (Self::H264, 1 | 2) => NalUnit::Slice { is_key: false },
+            (Self::H264, 6) | (Self::H265, 39) => NalUnit::Message,
             // Parameter sets, delimiters, prefixes.
-            (Self::H264, 7..=9 | 13..=15) | (Self::H265, 32..=35) => Unit::Ahead,
+            (Self::H264, 7..=9 | 13..=15) | (Self::H265, 32..=35) => NalUnit::Ahead,
             // BLA, IDR and CRA pictures, and the types reserved for similar ones.
-            (Self::H265, 16..=23) => Unit::Slice { is_key: true },
-            (Self::H265, 0..=9) => Unit::Slice { is_key: false },
-            _ => Unit::Unknown,
+            (Self::H265, 16..=23) => NalUnit::Slice { is_key: true },
+            (Self::H265, 0..=9) => NalUnit::Slice { is_key: false },
+            _ => NalUnit::Unknown,
         }
     }
 }

@@ -207,7 +207,7 @@ pub fn parse_presentation(sdp: Bytes, base: Url) -> Result<Presentation, Invalid
     })
 }
 
-fn split_sections(sdp: &[u8]) -> Result<(Session, Vec<Section>), InvalidSdp> {
+fn split_sections(sdp: &[u8]) -> Result<(SessionPart, Vec<Section>), InvalidSdp> {
     if lines(sdp).next().is_none() {
         return Err(InvalidSdp::Empty);
     }
@@ -217,7 +217,7 @@ fn split_sections(sdp: &[u8]) -> Result<(Session, Vec<Section>), InvalidSdp> {
         count if count > MAX_STREAMS => return Err(InvalidSdp::TooManyStreams(count)),
         _ => {}
     }
-    let mut session = Session::default();
+    let mut session = SessionPart::default();
     let mut sections: Vec<Section> = Vec::new();
     for line in lines(sdp) {
         let Some((kind, value)) = line.split_once('=') else {
@@ -255,13 +255,13 @@ fn attributes(sdp: &[u8], section: Option<usize>) -> impl Iterator<Item = String
 
 /// The part before the first `m=` line.
 #[derive(Debug, Default)]
-struct Session {
+struct SessionPart {
     control: Option<String>,
     name: Option<String>,
     tool: Option<String>,
 }
 
-impl Session {
+impl SessionPart {
     fn on_line(&mut self, kind: &str, value: &str) {
         match (kind, attribute(value)) {
             ("s", _) => self.name = self.name.take().or_else(|| text(value)),

@@ -12,7 +12,7 @@ use std::{borrow::Cow, fmt, ops::Deref};
 
 use super::{
     message::{Headers, Message, StartLine, parse_head},
-    redaction::{self, TextKind, cut, redacted_rtp_info, redacted_text},
+    redaction::{self, TextKind, cut, is_in, redacted_rtp_info, redacted_text},
 };
 use crate::mux::proto::command::SessionKey;
 
@@ -141,41 +141,16 @@ pub(crate) fn is_harmful(c: char) -> bool {
 /// The most bytes of a body that are shown.
 const LONGEST_BODY: usize = 4 * 1024;
 /// Parameters of a challenge that are shown.
-const SHOWN_PARAMETERS: [&str; 4] = ["algorithm", "qop", "stale", "charset"];
+const SHOWN_PARAMETERS: &str = "algorithm qop stale charset";
 /// Parameters whose names are shown and whose values are hidden. Of all others the name is hidden
 /// too.
-const HIDDEN_PARAMETERS: [&str; 3] = ["nonce", "opaque", "domain"];
+const HIDDEN_PARAMETERS: &str = "nonce opaque domain";
 /// Headers whose value is a URL.
-const URL_HEADERS: [&str; 5] = [
-    "Content-Base",
-    "Content-Location",
-    "Location",
-    "Base",
-    "Referer",
-];
+const URL_HEADERS: &str = "Content-Base Content-Location Location Base Referer";
 /// Headers whose parameters help to find a fault, and are not part of a URL.
-const PROTOCOL_HEADERS: [&str; 20] = [
-    "Accept",
-    "Accept-Ranges",
-    "Allow",
-    "Blocksize",
-    "Cache-Control",
-    "Connection",
-    "Content-Length",
-    "Content-Type",
-    "CSeq",
-    "Date",
-    "Expires",
-    "Last-Modified",
-    "Public",
-    "Range",
-    "Retry-After",
-    "Scale",
-    "Session",
-    "Speed",
-    "Transport",
-    "User-Agent",
-];
+const PROTOCOL_HEADERS: &str = "Accept Accept-Ranges Allow Blocksize Cache-Control Connection \
+    Content-Length Content-Type CSeq Date Expires Last-Modified Public Range Retry-After Scale \
+    Session Speed Transport User-Agent";
 
 /// One RTSP message that was sent or received, without secrets. Its `Display` has one line for each
 /// line of the message.
@@ -260,20 +235,19 @@ fn shown(start: &StartLine, headers: &Headers, body: &[u8]) -> String {
 }
 
 fn shown_header(name: &str, value: &str) -> ServerText {
-    let is = |other: &str| name.eq_ignore_ascii_case(other);
-    let is_in = |names: &[&str]| names.iter().any(|other| is(other));
-    if is("Authorization") || is("Proxy-Authorization") {
+    let is_of = |names| is_in(names, name);
+    if is_of("Authorization Proxy-Authorization") {
         let scheme = value.split(' ').next().unwrap_or_default();
         ServerText::of_identifier(&format!("{scheme} ***"))
-    } else if is("WWW-Authenticate") || is("Proxy-Authenticate") {
+    } else if is_of("WWW-Authenticate Proxy-Authenticate") {
         ServerText::of_identifier(&shown_challenge(value))
-    } else if is("Authentication-Info") || is("Proxy-Authentication-Info") {
+    } else if is_of("Authentication-Info Proxy-Authentication-Info") {
         ServerText::of_identifier("***")
-    } else if is("RTP-Info") {
+    } else if is_of("RTP-Info") {
         ServerText::of_identifier(&redacted_rtp_info(value))
-    } else if is_in(&URL_HEADERS) {
+    } else if is_of(URL_HEADERS) {
         ServerText::of_reference(value)
-    } else if is_in(&PROTOCOL_HEADERS) {
+    } else if is_of(PROTOCOL_HEADERS) {
         ServerText::of_protocol(value)
     } else {
         ServerText::new(value)
@@ -289,14 +263,13 @@ fn shown_challenge(value: &str) -> String {
             Some((scheme, name)) => (format!("{scheme} "), name.trim()),
             None => (String::new(), name.trim()),
         };
-        let is_in = |names: &[&str]| names.iter().any(|known| name.eq_ignore_ascii_case(known));
         let is_bare = scheme.is_empty() && value.is_empty();
-        if is_in(&["realm"]) {
+        if is_in("realm", name) {
             // The camera's owner chooses this text.
             format!("{scheme}{name}={}", redacted_text(value, TextKind::Prose))
-        } else if is_bare || is_in(&SHOWN_PARAMETERS) {
+        } else if is_bare || is_in(SHOWN_PARAMETERS, name) {
             part.to_owned()
-        } else if is_in(&HIDDEN_PARAMETERS) {
+        } else if is_in(HIDDEN_PARAMETERS, name) {
             format!("{scheme}{name}=***")
         } else {
             format!("{scheme}***")
