@@ -10,6 +10,7 @@ use crate::mux::{
     policy::{
         credential_gate::{Notice, Notices},
         join_history::Joins,
+        redial::Redial,
         sharing::Sharing,
     },
     proto::{CloseReason, CredentialReport},
@@ -104,6 +105,13 @@ impl LockedPool<'_> {
                 sharing.on_connection(now, connection)
             });
         }
+    }
+
+    /// A session has got a connection that is connected.
+    pub(super) fn on_reached(&mut self, driver: &DriverHandle, now: Instant) {
+        self.on_connection(&driver.server, Some(driver.id));
+        let reached = |redial: &mut Redial| redial.on_reached(now, driver.id);
+        self.redials.change(&driver.server, reached);
     }
 
     /// Whether a report is to be made once more in a moment.

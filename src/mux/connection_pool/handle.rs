@@ -140,7 +140,7 @@ impl Drop for ConnectionHandle {
         self.pool.change(|state| {
             state.checkin(self);
             if let Some(reporter) = &mut reporter {
-                state.on_session_over(reporter, clock::now());
+                state.redials.on_session_over(reporter, clock::now());
             }
         });
     }

@@ -5,13 +5,15 @@ use std::{collections::HashMap, time::Instant};
 
 use tokio::sync::watch;
 
-use super::{CheckoutRequest, ConnectionPool, LockedPool, PoolState};
+use super::{CheckoutRequest, ConnectionPool};
 use crate::mux::{
     clock,
     driver::DriverHandle,
     error::{Error, ErrorKind},
     ids::PresentationUri,
-    policy::redial::{AttemptId, Ending, Redial, RedialAdmission, RetryBounds, TurnId},
+    policy::redial::{
+        AttemptId, AttemptStep, Ending, Redial, RedialAdmission, RetryBounds, TurnId,
+    },
     server_key::{ConnectionKey, ServerId},
 };
 
@@ -46,7 +48,11 @@ impl DialFailure {
 
 impl Redials {
     /// Changes what is known of a server and tells the sessions that wait.
-    fn change<T>(&mut self, server: &ServerId, change: impl FnOnce(&mut Redial) -> T) -> Option<T> {
+    pub(super) fn change<T>(
+        &mut self,
+        server: &ServerId,
+        change: impl FnOnce(&mut Redial) -> T,
+    ) -> Option<T> {
         let queue = self.0.get_mut(server)?;
         let result = change(&mut queue.redial);
         queue.changed.send_replace(());
@@ -61,6 +67,49 @@ impl Redials {
             queue.failure = Some(failure);
             queue.changed.send_replace(());
         }
+    }
+
+    /// A session begins to be set up.
+    pub(super) fn begin(
+        &mut self,
+        pool: &ConnectionPool,
+        checkout: &CheckoutRequest,
+        now: Instant,
+    ) -> RedialReporter {
+        let (server, uri) = (checkout.key.server(), checkout.presentation());
+        RedialReporter {
+            pool: pool.clone(),
+            server: server.clone(),
+            id: self.queue(now, server).redial.begin(now, &uri),
+            last_media: None,
+            is_over: false,
+        }
+    }
+
+    /// A session has got so far; there is no reporter for one that takes the place of another.
+    pub(super) fn report(
+        &mut self,
+        reporter: Option<&RedialReporter>,
+        now: Instant,
+        step: AttemptStep,
+    ) {
+        if let Some(RedialReporter { server, id, .. }) = reporter {
+            self.change(server, |redial| redial.on_progress(now, *id, step));
+        }
+    }
+
+    pub(super) fn on_session_over(&mut self, reporter: &mut RedialReporter, now: Instant) {
+        reporter.is_over = true;
+        let RedialReporter {
+            server,
+            id,
+            last_media,
+            ..
+        } = reporter;
+        let chance = clock::chance();
+        self.change(server, |redial| {
+            redial.on_over(now, *id, *last_media, chance);
+        });
     }
 
     pub(super) fn queue(&mut self, now: Instant, server: &ServerId) -> &mut RedialQueue {
@@ -260,9 +309,9 @@ impl RedialReporter {
     /// Media came.
     pub(crate) fn on_media(&mut self, at: Instant) {
         if self.last_media.replace(at).is_none() {
-            let now = clock::now();
             let mut state = self.pool.lock();
-            state.report(Some(self), |redial, id| redial.on_media(now, id));
+            let redials = &mut state.redials;
+            redials.report(Some(self), clock::now(), AttemptStep::Media);
         }
     }
 }
@@ -271,49 +320,7 @@ impl Drop for RedialReporter {
     fn drop(&mut self) {
         if !self.is_over {
             let pool = self.pool.clone();
-            pool.lock().on_session_over(self, clock::now());
+            pool.lock().redials.on_session_over(self, clock::now());
         }
-    }
-}
-
-impl PoolState {
-    /// A session has got further; there is no reporter for one that takes the place of another.
-    pub(super) fn report(
-        &mut self,
-        reporter: Option<&RedialReporter>,
-        news: impl FnOnce(&mut Redial, AttemptId),
-    ) {
-        if let Some(RedialReporter { server, id, .. }) = reporter {
-            self.redials.change(server, |redial| news(redial, *id));
-        }
-    }
-
-    pub(super) fn on_session_over(&mut self, reporter: &mut RedialReporter, now: Instant) {
-        reporter.is_over = true;
-        let (last_media, chance) = (reporter.last_media, clock::chance());
-        self.report(Some(reporter), |redial, id| {
-            redial.on_over(now, id, last_media, chance);
-        });
-    }
-}
-
-impl LockedPool<'_> {
-    /// A session begins to be set up.
-    pub(super) fn begin(&mut self, checkout: &CheckoutRequest, now: Instant) -> RedialReporter {
-        let (server, uri) = (checkout.key.server(), checkout.presentation());
-        RedialReporter {
-            pool: self.pool.clone(),
-            server: server.clone(),
-            id: self.redials.queue(now, server).redial.begin(now, &uri),
-            last_media: None,
-            is_over: false,
-        }
-    }
-
-    /// A session has got a connection that is connected.
-    pub(super) fn on_reached(&mut self, driver: &DriverHandle, now: Instant) {
-        self.on_connection(&driver.server, Some(driver.id));
-        let reached = |redial: &mut Redial| redial.on_reached(now, driver.id);
-        self.redials.change(&driver.server, reached);
     }
 }

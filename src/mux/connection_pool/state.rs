@@ -17,6 +17,7 @@ use super::{
     descriptions::Descriptions,
     redial::Redials,
     server::{Server, SharingStats},
+    trials::Joining,
 };
 use crate::mux::{
     clock,
@@ -249,6 +250,14 @@ impl PoolState {
     pub(super) fn has_pending_teardowns(&self, server: &ServerId) -> bool {
         let mut entries = self.table.entries_of(server);
         entries.any(|(_, entry)| entry.record.driver.has_pending_teardowns())
+    }
+
+    /// A request of a session is answered.
+    pub(super) fn end(&mut self, mut joining: Joining, now: Instant) {
+        joining.is_over = true;
+        if let Some(record) = self.table.record_mut(joining.id) {
+            record.joins.on_answer(now, &joining.uri);
+        }
     }
 
     /// A server, new if nothing is known of it.

@@ -9,7 +9,7 @@ use std::{
 use url::Url;
 
 use super::{
-    CheckoutRequest, ConnectionHandle, ConnectionPool, PoolState, RedialReporter,
+    CheckoutRequest, ConnectionHandle, ConnectionPool, RedialReporter,
     handle::{Intent, IntentId},
 };
 use crate::mux::{
@@ -18,6 +18,7 @@ use crate::mux::{
     policy::{
         next_step::{CLOSE_MAY_FOLLOW, DescribeTiming},
         placement::SESSION_CEILING,
+        redial::AttemptStep,
         sharing::{
             Sharing,
             descriptions::{self, Account, Doubt, Signature, doubt},
@@ -87,10 +88,10 @@ pub(super) struct Trial {
 #[must_use = "dropping it says that it was answered"]
 pub(crate) struct Joining {
     pool: ConnectionPool,
-    id: ConnectionId,
-    uri: PresentationUri,
+    pub(super) id: ConnectionId,
+    pub(super) uri: PresentationUri,
     since: Instant,
-    is_over: bool,
+    pub(super) is_over: bool,
 }
 
 impl Joining {
@@ -114,22 +115,8 @@ impl Joining {
 impl Drop for Joining {
     fn drop(&mut self) {
         if !self.is_over {
-            let mut state = self.pool.lock();
-            state.on_request_over(self.id, &self.uri, clock::now());
-        }
-    }
-}
-
-impl PoolState {
-    /// The request is answered.
-    pub(super) fn end(&mut self, mut joining: Joining, now: Instant) {
-        joining.is_over = true;
-        self.on_request_over(joining.id, &joining.uri, now);
-    }
-
-    fn on_request_over(&mut self, id: ConnectionId, uri: &PresentationUri, now: Instant) {
-        if let Some(record) = self.table.record_mut(id) {
-            record.joins.on_answer(now, uri);
+            let (pool, uri) = (&self.pool, &self.uri);
+            pool.change_record(self.id, |record| record.joins.on_answer(clock::now(), uri));
         }
     }
 }
@@ -293,7 +280,7 @@ impl ConnectionPool {
             let now = clock::now();
             let uri = joining.uri.clone();
             state.end(joining, now);
-            state.report(reporter, |redial, id| redial.on_set_up(now, id));
+            state.redials.report(reporter, now, AttemptStep::SetUp);
             if !handle.mark_set_up() {
                 return;
             }
@@ -327,8 +314,9 @@ impl ConnectionPool {
     ) {
         let uri = checkout.presentation();
         let mut state = self.lock();
-        state.end(joining, clock::now());
-        state.report(reporter, |redial, id| redial.on_playing(id));
+        let now = clock::now();
+        state.end(joining, now);
+        state.redials.report(reporter, now, AttemptStep::Playing);
         let descriptions = &mut state.descriptions;
         let is_new = descriptions.remember(&checkout.key, &uri, presentation);
         drop(state);

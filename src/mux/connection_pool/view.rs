@@ -19,6 +19,7 @@ use crate::mux::{
             next_step, takes_ownership,
         },
         placement::ConnectionPurpose,
+        redial::AttemptStep,
         sharing::{
             ServerIdentity, Sharing,
             descriptions::{Account, Doubt, shows_another_camera},
@@ -80,7 +81,7 @@ impl ConnectionPool {
             let (mut begun, mut doubt) = (None, None);
             match news {
                 News::Nothing => {}
-                News::Begun => begun = Some(state.begin(checkout, now)),
+                News::Begun => begun = Some(state.redials.begin(self, checkout, now)),
                 News::Described(news) => {
                     doubt = state.on_described(checkout, news, now);
                 }
@@ -104,7 +105,7 @@ impl ConnectionPool {
                     (checkout.needs_describe, checkout.isolation) = (needs_describe, isolation);
                     looked.placed = Some(state.place(checkout));
                 }
-                SetupStep::Play(_) => state.report(reporter, |redial, id| redial.on_play(id)),
+                SetupStep::Play(_) => state.redials.report(reporter, now, AttemptStep::Asked),
                 _ => {}
             }
             state.take(checkout.key.server(), attempt, &looked, now);

@@ -17,8 +17,8 @@
 //! follows a redirect counts at the server that redirected, whatever the other server answers.
 //!
 //! Pure: time and chance are passed in. Sessions are followed from their beginning to their end
-//! ([`begin`](Redial::begin), `on_set_up`, `on_play`, `on_playing`, `on_media`, [`on_over`](Redial::on_over)); a failure
-//! is reported when a session asks for its turn again ([`on_failed`](Redial::on_failed)).
+//! ([`begin`](Redial::begin), [`on_progress`](Redial::on_progress), [`on_over`](Redial::on_over)); a
+//! failure is reported when a session asks for its turn again ([`on_failed`](Redial::on_failed)).
 
 mod breaker;
 mod order;
@@ -72,16 +72,15 @@ pub(crate) enum RedialAdmission {
 
 /// How far a session has got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum AttemptStep {
+pub(crate) enum AttemptStep {
     Begun,
-    /// Since when.
-    SetUp(Instant),
+    SetUp,
     /// PLAY was sent.
     Asked,
     /// PLAY was answered, and no media has come.
     Playing,
-    /// When media came first.
-    Media(Instant),
+    /// Media came.
+    Media,
 }
 
 /// A session from its DESCRIBE to its end.
@@ -90,6 +89,8 @@ struct OngoingAttempt {
     uri: PresentationUri,
     began: Instant,
     step: AttemptStep,
+    /// When it got there.
+    since: Instant,
     /// The try that it makes for all.
     probe: Option<u64>,
 }
@@ -201,6 +202,7 @@ impl Redial {
             uri: uri.clone(),
             began: now,
             step: AttemptStep::Begun,
+            since: now,
             probe,
         };
         self.attempts.insert(id, attempt);
@@ -230,33 +232,16 @@ impl Redial {
         has_room
     }
 
-    /// A session has got so far. False if it is over.
-    fn reach(&mut self, id: AttemptId, step: AttemptStep) -> bool {
-        let attempt = self.attempts.get_mut(&id);
-        attempt.map(|attempt| attempt.step = step).is_some()
-    }
-
-    /// It is set up.
-    pub(crate) fn on_set_up(&mut self, now: Instant, id: AttemptId) {
-        if self.reach(id, AttemptStep::SetUp(now)) {
+    /// It has got so far.
+    pub(crate) fn on_progress(&mut self, now: Instant, id: AttemptId, step: AttemptStep) {
+        let Some(attempt) = self.attempts.get_mut(&id) else {
+            return;
+        };
+        (attempt.step, attempt.since) = (step, now);
+        if step == AttemptStep::SetUp {
             self.order.on_set_up();
             self.breaker.on_progress(now, RedialStep::SetUp);
         }
-    }
-
-    /// PLAY is sent.
-    pub(crate) fn on_play(&mut self, id: AttemptId) {
-        self.reach(id, AttemptStep::Asked);
-    }
-
-    /// PLAY was answered.
-    pub(crate) fn on_playing(&mut self, id: AttemptId) {
-        self.reach(id, AttemptStep::Playing);
-    }
-
-    /// Its first media came.
-    pub(crate) fn on_media(&mut self, now: Instant, id: AttemptId) {
-        self.reach(id, AttemptStep::Media(now));
     }
 
     /// It is over; its last media came at `last_media`. [`on_failed`](Self::on_failed) reports
@@ -271,15 +256,12 @@ impl Redial {
         let Some(attempt) = self.attempts.remove(&id) else {
             return;
         };
-        let until = last_media.unwrap_or(now);
+        let lasted = |until: Instant| until.saturating_duration_since(attempt.since);
         let lasted = match attempt.step {
             AttemptStep::Begun | AttemptStep::Asked => None,
-            AttemptStep::SetUp(since) => {
-                let waited = now.saturating_duration_since(since);
-                (waited >= LASTS).then_some(waited)
-            }
+            AttemptStep::SetUp => Some(lasted(now)).filter(|waited| *waited >= LASTS),
             AttemptStep::Playing => Some(Duration::ZERO),
-            AttemptStep::Media(since) => Some(until.saturating_duration_since(since)),
+            AttemptStep::Media => Some(lasted(last_media.unwrap_or(now))),
         };
         let needs = match attempt.step {
             AttemptStep::Begun => RedialStep::SetUp,
@@ -494,11 +476,9 @@ impl Redial {
 impl OngoingAttempt {
     /// When it is a success, as things stand.
     fn success_at(&self) -> Option<Instant> {
-        match self.step {
-            AttemptStep::Begun | AttemptStep::Asked | AttemptStep::Playing => None,
-            // Its user has it wait, which it may do for long.
-            AttemptStep::SetUp(since) | AttemptStep::Media(since) => Some(since + LASTS),
-        }
+        // Where it is set up its user has it wait, which it may do for long.
+        let is_one = matches!(self.step, AttemptStep::SetUp | AttemptStep::Media);
+        is_one.then(|| self.since + LASTS)
     }
 }
 

@@ -142,10 +142,14 @@ impl World {
                 User::Idle(Some(ending(is_lost)))
             }
             Fate::Plays { for_, is_lost } => {
-                self.redial.on_set_up(now, id);
-                self.redial.on_play(id);
-                self.redial.on_playing(id);
-                self.redial.on_media(now, id);
+                for step in [
+                    AttemptStep::SetUp,
+                    AttemptStep::Asked,
+                    AttemptStep::Playing,
+                    AttemptStep::Media,
+                ] {
+                    self.redial.on_progress(now, id, step);
+                }
                 User::Playing(id, now + for_, ending(is_lost))
             }
             Fate::Refused => unreachable!(),
@@ -322,7 +326,7 @@ fn f44_a_camera_whose_tries_cost_more_makes_fewer_of_them() {
 fn f44_a_session_that_is_paused_before_it_plays_is_a_success_too() {
     let (mut redial, now) = (Redial::default(), Instant::now());
     let id = redial.begin(now, &uri(1));
-    redial.on_set_up(now, id);
+    redial.on_progress(now, id, AttemptStep::SetUp);
     let lost = now + 60 * S;
     redial.on_over(lost, id, None, 0.0);
     redial.on_failed(lost, &uri(1), Ending::Lost(ConnectionId(1)), 0.0);
