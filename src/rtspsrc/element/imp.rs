@@ -15,7 +15,7 @@
 //!    message, touches no pad, state or signal, and takes no other lock
 
 use std::{
-    sync::{Arc, LazyLock, Mutex},
+    sync::{Arc, LazyLock, Mutex, atomic::AtomicBool},
     time::Duration,
 };
 
@@ -31,10 +31,7 @@ use crate::{
     rtspsrc::{
         CAT, guard, lock,
         manager::{self, Manager},
-        messages::{
-            bus_queue::{self, PostPermission},
-            server,
-        },
+        messages::{bus_queue, server},
         session::control::{SessionControl, SessionPlan, TargetState},
     },
 };
@@ -51,8 +48,8 @@ pub struct RtspMuxSrc {
     session: Mutex<Option<Arc<SessionControl>>>,
     /// From a context; `None`: that of the process.
     mux: Mutex<Option<Mux>>,
-    /// Whether messages of this element may still be posted.
-    post_permission: PostPermission,
+    /// No message of this element is posted any more.
+    pub(crate) is_silent: AtomicBool,
 }
 
 #[glib::object_subclass]
@@ -149,7 +146,9 @@ impl ElementImpl for RtspMuxSrc {
         match transition {
             gst::StateChange::NullToReady => {
                 bus_queue::open(&self.obj());
-                self.find_mux();
+                if lock(&self.mux).is_none() {
+                    super::request(&self.obj());
+                }
                 self.announce();
                 self.parent_change_state(transition)
             }
@@ -172,9 +171,9 @@ impl ElementImpl for RtspMuxSrc {
             }
             gst::StateChange::PausedToReady => self.stop(transition),
             gst::StateChange::ReadyToNull => {
-                self.set_intent(None);
+                put(&self.intent, None);
                 self.wait_released();
-                self.set_server_messages(None);
+                put(&self.server_messages, None);
                 bus_queue::close(&self.obj());
                 self.parent_change_state(transition)
             }
@@ -226,10 +225,6 @@ impl URIHandlerImpl for RtspMuxSrc {
 }
 
 impl RtspMuxSrc {
-    pub(crate) fn post_permission(&self) -> &PostPermission {
-        &self.post_permission
-    }
-
     fn session(&self) -> Option<Arc<SessionControl>> {
         lock(&self.session).clone()
     }
@@ -256,12 +251,6 @@ impl RtspMuxSrc {
         }
     }
 
-    fn find_mux(&self) {
-        if lock(&self.mux).is_none() {
-            super::request(&self.obj());
-        }
-    }
-
     fn mux(&self) -> Mux {
         lock(&self.mux).clone().unwrap_or_else(super::global)
     }
@@ -274,26 +263,15 @@ impl RtspMuxSrc {
             return;
         };
         let mux = self.mux();
-        self.set_intent(mux.intend(&options).ok());
+        put(&self.intent, mux.intend(&options).ok());
         self.subscribe(&mux, &options);
     }
 
     /// Subscribes to messages about the server, in place of the server before.
     fn subscribe(&self, mux: &Mux, options: &SessionOptions) {
         let server = options.server().ok();
-        self.set_server_messages(
-            server.and_then(|name| server::subscribe(&self.obj(), mux, name).ok()),
-        );
-    }
-
-    fn set_server_messages(&self, server_messages: Option<server::Subscription>) {
-        let previous = std::mem::replace(&mut *lock(&self.server_messages), server_messages);
-        drop(previous);
-    }
-
-    fn set_intent(&self, intent: Option<Intent>) {
-        let previous = std::mem::replace(&mut *lock(&self.intent), intent);
-        drop(previous);
+        let subscription = server.and_then(|name| server::subscribe(&self.obj(), mux, name).ok());
+        put(&self.server_messages, subscription);
     }
 
     /// Starts the session and returns before it has sent anything.
@@ -375,4 +353,10 @@ impl RtspMuxSrc {
             None => stats::empty(),
         }
     }
+}
+
+/// Replaces a value. The one before is dropped when the lock is free.
+fn put<T>(slot: &Mutex<T>, value: T) {
+    let before = std::mem::replace(&mut *lock(slot), value);
+    drop(before);
 }

@@ -53,7 +53,7 @@ impl ManagerChoice {
         on_bye: OnBye,
     ) -> Result<Arc<dyn Manager>, glib::BoolError> {
         Ok(match self {
-            Self::Auto | Self::Light => Arc::new(Light::build(element, pads, latency_ms, on_bye)?),
+            Self::Auto | Self::Light => Light::build(element, pads, latency_ms, on_bye)?,
             Self::Rtpbin => Arc::new(Rtpbin::build(element, pads, latency_ms, on_bye)?),
         })
     }

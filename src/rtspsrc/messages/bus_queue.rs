@@ -11,10 +11,7 @@
 
 use std::{
     collections::VecDeque,
-    sync::{
-        Condvar, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Condvar, Mutex, MutexGuard, PoisonError, atomic::Ordering},
     thread::{self, ThreadId},
     time::Duration,
 };
@@ -75,18 +72,6 @@ enum QueueContent {
     Mark(oneshot::Sender<()>),
 }
 
-/// Whether an element may post.
-#[derive(Debug, Default)]
-pub(crate) struct PostPermission {
-    is_silent: AtomicBool,
-}
-
-impl PostPermission {
-    fn is_silent(&self) -> bool {
-        self.is_silent.load(Ordering::Acquire)
-    }
-}
-
 /// Posts a message soon. Never waits.
 pub(crate) fn post(element: &RtspMuxSrc, topic: Topic, message: gst::Message) {
     put(
@@ -106,11 +91,7 @@ pub(crate) async fn posted(element: &RtspMuxSrc) {
 
 /// The element leaves NULL: from now on it may post.
 pub(crate) fn open(element: &RtspMuxSrc) {
-    element
-        .imp()
-        .post_permission()
-        .is_silent
-        .store(false, Ordering::Release);
+    element.imp().is_silent.store(false, Ordering::Release);
 }
 
 /// The element goes to NULL: drops its messages that are not posted yet. After this has returned no
@@ -119,11 +100,7 @@ pub(crate) fn close(element: &RtspMuxSrc) {
     let source = Source::of(element);
     let mut buses = lock(&BUSES);
     // Under the lock, so that no message comes after those that are dropped.
-    element
-        .imp()
-        .post_permission()
-        .is_silent
-        .store(true, Ordering::Release);
+    element.imp().is_silent.store(true, Ordering::Release);
     let dropped: Vec<QueueContent> = buses
         .iter_mut()
         .flat_map(|there| there.queue.take_of(&source))
@@ -162,7 +139,7 @@ fn put(element: &RtspMuxSrc, topic: Topic, content: QueueContent) {
     // Without a bus the message has no reader.
     let Some(bus) = bus_of(element) else { return };
     let mut buses = lock(&BUSES);
-    if element.imp().post_permission().is_silent() {
+    if element.imp().is_silent.load(Ordering::Acquire) {
         drop(buses);
         return drop(content);
     }

@@ -56,15 +56,6 @@ pub(crate) enum ProgressStep {
     Request,
 }
 
-impl ProgressStep {
-    fn code(self) -> &'static str {
-        match self {
-            Self::Open => "open",
-            Self::Request => "request",
-        }
-    }
-}
-
 /// Posts PROGRESS.
 pub(crate) fn progress(
     element: &RtspMuxSrc,
@@ -72,7 +63,11 @@ pub(crate) fn progress(
     step: ProgressStep,
     text: &str,
 ) {
-    let message = gst::message::Progress::builder(kind, step.code(), text);
+    let code = match step {
+        ProgressStep::Open => "open",
+        ProgressStep::Request => "request",
+    };
+    let message = gst::message::Progress::builder(kind, code, text);
     bus_queue::post(element, Topic::Progress, message.src(element).build());
 }
 
@@ -99,12 +94,8 @@ pub(crate) fn limit(element: &RtspMuxSrc, limit: &mux::ConnectionLimit) {
         .field("reason", congestion_name(limit.reason))
         .build();
     let text = format!("{} does not suffice", limit.limit);
-    let message = gst::message::Warning::builder(gst::ResourceError::Busy, &text)
-        .debug(&limit.to_string())
-        .details(details)
-        .src(element)
-        .build();
-    bus_queue::post(element, Topic::Warning(text), message);
+    let error = glib::Error::new(gst::ResourceError::Busy, &text);
+    warn(element, error, Some(&limit.to_string()), Some(details));
 }
 
 /// Posts a WARNING: the multiplexer cannot use the state file. Its details are `rtspmux-state-file` with
@@ -116,11 +107,8 @@ pub(crate) fn state_file(element: &RtspMuxSrc, problem: &mux::StateFileProblem) 
         .field("reason", &problem.reason)
         .build();
     let text = format!("What is learned of servers is not kept: {problem}");
-    let message = gst::message::Warning::builder(gst::ResourceError::Settings, &text)
-        .details(details)
-        .src(element)
-        .build();
-    bus_queue::post(element, Topic::Warning(text), message);
+    let error = glib::Error::new(gst::ResourceError::Settings, &text);
+    warn(element, error, None, Some(details));
 }
 
 /// What happens to a session that is set up again after a loss.
@@ -132,16 +120,6 @@ pub(crate) enum SessionChange {
     Retrying,
     /// Media has come again.
     Recovered,
-}
-
-impl SessionChange {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Lost => "lost",
-            Self::Retrying => "retrying",
-            Self::Recovered => "recovered",
-        }
-    }
 }
 
 /// The contents of `rtspmux-session`.
@@ -161,8 +139,13 @@ pub(crate) struct SessionNews<'a> {
 impl SessionNews<'_> {
     fn structure(&self) -> gst::structure::Builder {
         let duration = u64::try_from(self.duration.as_nanos()).unwrap_or(u64::MAX);
+        let state = match self.change {
+            SessionChange::Lost => "lost",
+            SessionChange::Retrying => "retrying",
+            SessionChange::Recovered => "recovered",
+        };
         gst::Structure::builder("rtspmux-session")
-            .field("state", self.change.name())
+            .field("state", state)
             .field_if_some("reason", self.reason)
             .field("attempt", self.attempt)
             .field("outages", self.outages)
@@ -180,15 +163,25 @@ pub(crate) fn session(element: &RtspMuxSrc, news: &SessionNews<'_>) {
 /// Posts WARNING: a session has not come up, and the element tries again later. Its details are those of
 /// `rtspmux-session`, and the status that the server answered, if it answered one.
 pub(crate) fn not_up(element: &RtspMuxSrc, failure: FailureMessage, news: &SessionNews<'_>) {
-    let text = failure.error.message().to_owned();
     let mut details = news.structure().build();
     if let Some(status) = &failure.details {
         details.extend(status.iter().map(|(name, value)| (name, value.clone())));
     }
+    warn(element, failure.error, Some(&failure.debug), Some(details));
+}
+
+/// Posts WARNING.
+fn warn(
+    element: &RtspMuxSrc,
+    error: glib::Error,
+    debug: Option<&str>,
+    details: Option<gst::Structure>,
+) {
+    let text = error.message().to_owned();
     gst::warning!(CAT, obj = element, "{text}");
-    let message = gst::message::Warning::builder_from_error(failure.error)
-        .debug(&failure.debug)
-        .details(details)
+    let message = gst::message::Warning::builder_from_error(error)
+        .debug_if_some(debug)
+        .details_if_some(details)
         .src(element)
         .build();
     bus_queue::post(element, Topic::Warning(text), message);
@@ -196,10 +189,12 @@ pub(crate) fn not_up(element: &RtspMuxSrc, failure: FailureMessage, news: &Sessi
 
 /// Posts WARNING: no packet of one stream can be delivered. The session goes on.
 pub(crate) fn left_out(element: &RtspMuxSrc, text: &str) {
-    gst::warning!(CAT, obj = element, "{text}");
-    let message = gst::message::Warning::builder(gst::StreamError::Format, text);
-    let topic = Topic::Warning(text.to_owned());
-    bus_queue::post(element, topic, message.src(element).build());
+    warn(
+        element,
+        glib::Error::new(gst::StreamError::Format, text),
+        None,
+        None,
+    );
 }
 
 /// The contents of an ERROR or WARNING about a session.
@@ -272,38 +267,23 @@ fn debug_text(error: &mux::Error) -> String {
     }
 }
 
-/// The text is the error's own sentence: it names camera, request and status.
+/// The text is the error's own sentence: it names camera, request and status. By the code an application
+/// tells apart: not found, not authorized, busy, not opened, lost while it played.
 fn glib_error(phase: SessionPhase, error: &mux::Error) -> glib::Error {
-    let text = error.to_string();
-    match domain(phase, error) {
-        Domain::Resource(code) => glib::Error::new(code, &text),
-        Domain::Stream(code) => glib::Error::new(code, &text),
-    }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Domain {
-    Resource(gst::ResourceError),
-    Stream(gst::StreamError),
-}
-
-/// The code of the error. By it an application tells apart: not found, not authorized, busy, not opened,
-/// lost while it played.
-fn domain(phase: SessionPhase, error: &mux::Error) -> Domain {
     use gst::ResourceError as Resource;
     use mux::ErrorKind as Kind;
 
-    Domain::Resource(match error.kind() {
+    let text = error.to_string();
+    let code = match error.kind() {
         Kind::Unauthorized | Kind::Status(401 | 403 | 407) => Resource::NotAuthorized,
         Kind::InvalidUrl | Kind::Status(404 | 410) => Resource::NotFound,
         Kind::ServerLimit | Kind::CredentialsOnHold | Kind::Status(453 | 503) => Resource::Busy,
-        Kind::Sdp => return Domain::Stream(gst::StreamError::Format),
+        Kind::Sdp => return glib::Error::new(gst::StreamError::Format, &text),
         Kind::Resolve | Kind::Connect | Kind::Tls(_) | Kind::Redirects => Resource::OpenRead,
-        _ => match phase {
-            SessionPhase::Opening => Resource::OpenRead,
-            SessionPhase::Playing => Resource::Read,
-        },
-    })
+        _ if phase == SessionPhase::Opening => Resource::OpenRead,
+        _ => Resource::Read,
+    };
+    glib::Error::new(code, &text)
 }
 
 /// `rtsp-status-code` and `rtsp-status-reason`, as in the messages of `rtspsrc`.

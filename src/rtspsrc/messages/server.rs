@@ -130,32 +130,18 @@ async fn tell(mux: Mux, mut events: MuxEvents) {
 
 /// One element for each bus, of those that play from `server`, or of all.
 fn one_per_bus(mux: &Mux, server: Option<&str>) -> Vec<RtspMuxSrc> {
-    let mut one_per_bus: Vec<(gst::Bus, RtspMuxSrc)> = Vec::new();
-    for element in subscribed(mux, server)
+    let is_of = |element: &&Subscriber| server.is_none_or(|server| element.server == server);
+    let subscribed: Vec<_> = lock(&SUBSCRIBERS)
         .iter()
-        .filter_map(glib::WeakRef::upgrade)
-    {
-        let Some(bus) = bus_of(&element) else {
-            continue;
-        };
-        if one_per_bus.iter().all(|(other, _)| *other != bus) {
-            one_per_bus.push((bus, element));
-        }
-    }
-    one_per_bus
-        .into_iter()
-        .map(|(_, element)| element)
-        .collect()
-}
-
-fn subscribed(mux: &Mux, server: Option<&str>) -> Vec<glib::WeakRef<RtspMuxSrc>> {
-    let all = lock(&SUBSCRIBERS);
-    let Some(subscribers) = all.iter().find(|there| there.mux.is_same(mux)) else {
-        return Vec::new();
-    };
-    let elements = subscribers.elements.iter();
-    elements
-        .filter(|subscriber| server.is_none_or(|server| subscriber.server == server))
+        .filter(|there| there.mux.is_same(mux))
+        .flat_map(|there| there.elements.iter().filter(is_of))
         .map(|subscriber| subscriber.element.clone())
-        .collect()
+        .collect();
+    let mut buses: Vec<gst::Bus> = Vec::new();
+    let is_first = |element: &RtspMuxSrc| {
+        let bus = bus_of(element).filter(|bus| !buses.contains(bus));
+        bus.map(|bus| buses.push(bus)).is_some()
+    };
+    let elements = subscribed.iter().filter_map(glib::WeakRef::upgrade);
+    elements.filter(is_first).collect()
 }

@@ -52,170 +52,6 @@ use crate::{
     },
 };
 
-/// The light path of one element.
-pub(crate) struct Light {
-    sender: Arc<StreamSender>,
-    on_bye: OnBye,
-}
-
-impl Light {
-    /// Makes the streams of `pads`. `latency_ms` is the latency that downstream sees.
-    pub(crate) fn build(
-        element: &RtspMuxSrc,
-        pads: Arc<Pads>,
-        latency_ms: u32,
-        on_bye: OnBye,
-    ) -> Result<Self, glib::BoolError> {
-        let latency = gst::ClockTime::from_mseconds(u64::from(latency_ms));
-        let sender = StreamSender::build(element, pads, latency)?;
-        Ok(Self { sender, on_bye })
-    }
-
-    fn stream(&self, number: usize) -> Option<&LightStream> {
-        self.sender.streams.get(&number)
-    }
-
-    fn on_item(&self, stream: &LightStream, item: Item<'_>, received: Instant) {
-        match item {
-            Item::SenderReport { ssrc, ntp, time } => {
-                if stream.on_sender_report(ssrc, ntp, time, received) {
-                    self.sender.place_report(stream);
-                }
-            }
-            Item::Name { ssrc, name } => {
-                if stream.is_source(ssrc) {
-                    lock(&self.sender.lip_sync).on_name(stream.number, name);
-                }
-            }
-            Item::Bye { ssrc } => {
-                if stream.is_source(ssrc) {
-                    self.handle_bye(stream);
-                }
-            }
-        }
-    }
-
-    fn handle_bye(&self, stream: &LightStream) {
-        gst::info!(CAT, obj = stream.pad, "the server has ended the stream");
-        match self.on_bye {
-            OnBye::End => _ = self.push_event(stream.number, gst::event::Eos::new()),
-            OnBye::Loss => stream.has_left.store(true, Ordering::Release),
-        }
-    }
-}
-
-impl Manager for Light {
-    /// The light path has no state.
-    fn sync_state(&self) {}
-
-    fn start(&self, reports: RtcpSender) -> Result<(), glib::BoolError> {
-        let is_again = lock(&self.sender.reports).replace(reports).is_some();
-        if is_again {
-            self.renew()?;
-            for number in self.sender.pads.streams() {
-                self.sender.pads.begin_anew(number);
-            }
-        } else {
-            rtcp::schedule_reports(&self.sender);
-        }
-        Ok(())
-    }
-
-    fn has_ended(&self, stream: usize) -> bool {
-        self.stream(stream)
-            .is_some_and(|stream| stream.has_ended.load(Ordering::Acquire))
-    }
-
-    fn has_left(&self, stream: usize) -> bool {
-        self.stream(stream)
-            .is_some_and(|stream| stream.has_left.load(Ordering::Acquire))
-    }
-
-    fn rtp_pad(&self, stream: usize) -> Option<&gst::Pad> {
-        self.stream(stream).map(|stream| &stream.pad)
-    }
-
-    fn push_event(&self, stream: usize, event: gst::Event) -> bool {
-        let Some(stream) = self.stream(stream) else {
-            return false;
-        };
-        let is_end = event.type_() == gst::EventType::Eos;
-        let is_taken = lock(&stream.queue).put_event(event);
-        if is_taken && is_end {
-            stream.has_ended.store(true, Ordering::Release);
-        }
-        stream.errand.call();
-        is_taken
-    }
-
-    fn poll_room(&self, stream: usize, context: &mut Context<'_>, _now: Instant) -> Poll<()> {
-        match self.stream(stream) {
-            Some(stream) => self.sender.poll_room(stream, context),
-            None => Poll::Ready(()),
-        }
-    }
-
-    /// Puts the packet into the stream's send queue. Returns the result of the last packet that was
-    /// pushed.
-    fn push_rtp(&self, packet: Packet, marks: Marks) -> Result<gst::FlowSuccess, gst::FlowError> {
-        // Depayloaders rely on packets that are as long as their header says.
-        let whole = rtp::payload(&packet.payload).and(packet.header);
-        let (Some(stream), Some(header)) = (self.stream(packet.stream), whole) else {
-            return Ok(gst::FlowSuccess::Ok);
-        };
-        if !lock(&stream.queue).put(header, packet, marks) {
-            return Err(gst::FlowError::Flushing);
-        }
-        stream.errand.call();
-        stream.flow()
-    }
-
-    fn push_rtcp(&self, packet: Packet) {
-        if let Some(stream) = self.stream(packet.stream) {
-            rtcp::read(&packet.payload, |item| {
-                self.on_item(stream, item, packet.received);
-            });
-        }
-    }
-
-    fn renew(&self) -> Result<(), glib::BoolError> {
-        for stream in self.sender.streams.values() {
-            stream.renew();
-            lock(&self.sender.lip_sync).forget(stream.number);
-        }
-        Ok(())
-    }
-
-    fn remembers_sources(&self) -> bool {
-        false
-    }
-
-    /// Nothing to do: the next packet is marked as the first one.
-    fn restart(&self, _stream: usize) -> Result<(), glib::BoolError> {
-        Ok(())
-    }
-
-    fn deactivate(&self) {
-        self.sender.close();
-    }
-
-    fn remove(&self) {
-        self.sender.pads.remove();
-    }
-
-    fn pads(&self) -> &Arc<Pads> {
-        &self.sender.pads
-    }
-
-    fn reports(&self) -> Vec<StreamReport> {
-        self.sender
-            .streams
-            .values()
-            .map(LightStream::report)
-            .collect()
-    }
-}
-
 /// How long a stream pushes before others have a turn. It is shorter than the time after which the
 /// monitor thread of the pool takes a task for blocked.
 const TURN: Duration = Duration::from_micros(500);
@@ -223,8 +59,9 @@ const TURN: Duration = Duration::from_micros(500);
 /// After so many packets it reads the clock.
 const LOOK_AFTER: usize = 8;
 
-/// The streams of one session.
-struct StreamSender {
+/// The light path of one element.
+pub(crate) struct Light {
+    own: Weak<Self>,
     pads: Arc<Pads>,
     streams: BTreeMap<usize, LightStream>,
     lip_sync: Mutex<LipSync>,
@@ -233,6 +70,7 @@ struct StreamSender {
     /// The CNAME of the receiver in reports.
     name: String,
     room: RoomWaiter,
+    on_bye: OnBye,
 }
 
 /// Wakes the session task when a full stream has room again.
@@ -242,12 +80,15 @@ struct RoomWaiter {
     waker: Mutex<Option<Waker>>,
 }
 
-impl StreamSender {
-    fn build(
+impl Light {
+    /// Makes the streams of `pads`. `latency_ms` is the latency that downstream sees.
+    pub(crate) fn build(
         element: &RtspMuxSrc,
         pads: Arc<Pads>,
-        latency: gst::ClockTime,
+        latency_ms: u32,
+        on_bye: OnBye,
     ) -> Result<Arc<Self>, glib::BoolError> {
+        let latency = gst::ClockTime::from_mseconds(u64::from(latency_ms));
         let crew = Crew::shared().map_err(|error| glib::bool_error!("no threads: {error}"))?;
         let sender = Arc::new_cyclic(|sender: &Weak<Self>| {
             let stream = |number| {
@@ -256,12 +97,14 @@ impl StreamSender {
                 (number, LightStream::new(element, number, latency, errand))
             };
             Self {
+                own: sender.clone(),
                 streams: pads.streams().map(stream).collect(),
                 pads,
                 lip_sync: Mutex::default(),
                 reports: Mutex::default(),
                 name: rtcp::new_name(),
                 room: RoomWaiter::default(),
+                on_bye,
             }
         });
         for stream in sender.streams.values() {
@@ -270,29 +113,28 @@ impl StreamSender {
         Ok(sender)
     }
 
-    /// Stops pushing. Pushes under way fail with FLUSHING.
-    fn close(&self) {
-        *lock(&self.reports) = None;
-        for stream in self.streams.values() {
-            stream.close();
-            lock(&stream.gate).is_open = false;
-            // Deactivating cannot fail.
-            let _ = stream.pad.set_active(false);
-        }
-        self.announce_room();
+    fn stream(&self, number: usize) -> Option<&LightStream> {
+        self.streams.get(&number)
     }
 
-    /// Ready while the stream takes more packets. One task waits for all streams of the session.
-    fn poll_room(&self, stream: &LightStream, context: &mut Context<'_>) -> Poll<()> {
-        if stream.has_room() {
-            return Poll::Ready(());
-        }
-        *lock(&self.room.waker) = Some(context.waker().clone());
-        self.room.is_awaited.store(true, Ordering::SeqCst);
-        // The worker thread may have emptied the queue just before.
-        match stream.has_room() {
-            true => Poll::Ready(()),
-            false => Poll::Pending,
+    fn on_item(&self, stream: &LightStream, item: Item<'_>, received: Instant) {
+        match item {
+            Item::SenderReport { ssrc, ntp, time } => {
+                if stream.on_sender_report(ssrc, ntp, time, received) {
+                    self.place_report(stream);
+                }
+            }
+            Item::Name { ssrc, name } if stream.is_source(ssrc) => {
+                lock(&self.lip_sync).on_name(stream.number, name);
+            }
+            Item::Bye { ssrc } if stream.is_source(ssrc) => {
+                gst::info!(CAT, obj = stream.pad, "the server has ended the stream");
+                match self.on_bye {
+                    OnBye::End => _ = self.push_event(stream.number, gst::event::Eos::new()),
+                    OnBye::Loss => stream.has_left.store(true, Ordering::Release),
+                }
+            }
+            Item::Name { .. } | Item::Bye { .. } => {}
         }
     }
 
@@ -452,6 +294,128 @@ impl StreamSender {
     }
 }
 
+impl Manager for Light {
+    /// The light path has no state.
+    fn sync_state(&self) {}
+
+    fn start(&self, reports: RtcpSender) -> Result<(), glib::BoolError> {
+        let is_again = lock(&self.reports).replace(reports).is_some();
+        if is_again {
+            self.renew()?;
+            for number in self.pads.streams() {
+                self.pads.begin_anew(number);
+            }
+        } else {
+            rtcp::schedule_reports(self.own.clone());
+        }
+        Ok(())
+    }
+
+    fn has_ended(&self, stream: usize) -> bool {
+        self.stream(stream)
+            .is_some_and(|stream| stream.has_ended.load(Ordering::Acquire))
+    }
+
+    fn has_left(&self, stream: usize) -> bool {
+        self.stream(stream)
+            .is_some_and(|stream| stream.has_left.load(Ordering::Acquire))
+    }
+
+    fn rtp_pad(&self, stream: usize) -> Option<&gst::Pad> {
+        self.stream(stream).map(|stream| &stream.pad)
+    }
+
+    fn push_event(&self, stream: usize, event: gst::Event) -> bool {
+        let Some(stream) = self.stream(stream) else {
+            return false;
+        };
+        let is_end = event.type_() == gst::EventType::Eos;
+        let is_taken = lock(&stream.queue).put_event(event);
+        if is_taken && is_end {
+            stream.has_ended.store(true, Ordering::Release);
+        }
+        stream.errand.call();
+        is_taken
+    }
+
+    /// One task waits for all streams of the session.
+    fn poll_room(&self, stream: usize, context: &mut Context<'_>, _now: Instant) -> Poll<()> {
+        let is_full = || self.stream(stream).is_some_and(|stream| !stream.has_room());
+        if is_full() {
+            *lock(&self.room.waker) = Some(context.waker().clone());
+            self.room.is_awaited.store(true, Ordering::SeqCst);
+            // The worker thread may have emptied the queue just before.
+            if is_full() {
+                return Poll::Pending;
+            }
+        }
+        Poll::Ready(())
+    }
+
+    /// Puts the packet into the stream's send queue. Returns the result of the last packet that was
+    /// pushed.
+    fn push_rtp(&self, packet: Packet, marks: Marks) -> Result<gst::FlowSuccess, gst::FlowError> {
+        // Depayloaders rely on packets that are as long as their header says.
+        let whole = rtp::payload(&packet.payload).and(packet.header);
+        let (Some(stream), Some(header)) = (self.stream(packet.stream), whole) else {
+            return Ok(gst::FlowSuccess::Ok);
+        };
+        if !lock(&stream.queue).put(header, packet, marks) {
+            return Err(gst::FlowError::Flushing);
+        }
+        stream.errand.call();
+        stream.flow()
+    }
+
+    fn push_rtcp(&self, packet: Packet) {
+        if let Some(stream) = self.stream(packet.stream) {
+            rtcp::read(&packet.payload, |item| {
+                self.on_item(stream, item, packet.received);
+            });
+        }
+    }
+
+    fn renew(&self) -> Result<(), glib::BoolError> {
+        for stream in self.streams.values() {
+            stream.renew();
+            lock(&self.lip_sync).forget(stream.number);
+        }
+        Ok(())
+    }
+
+    fn remembers_sources(&self) -> bool {
+        false
+    }
+
+    /// Nothing to do: the next packet is marked as the first one.
+    fn restart(&self, _stream: usize) -> Result<(), glib::BoolError> {
+        Ok(())
+    }
+
+    fn deactivate(&self) {
+        *lock(&self.reports) = None;
+        for stream in self.streams.values() {
+            stream.close();
+            lock(&stream.gate).is_open = false;
+            // Deactivating cannot fail.
+            let _ = stream.pad.set_active(false);
+        }
+        self.announce_room();
+    }
+
+    fn remove(&self) {
+        self.pads.remove();
+    }
+
+    fn pads(&self) -> &Arc<Pads> {
+        &self.pads
+    }
+
+    fn reports(&self) -> Vec<StreamReport> {
+        self.streams.values().map(LightStream::report).collect()
+    }
+}
+
 /// Whether downstream takes no more packets of the stream. It may return the reason only once, so the
 /// stream remembers it.
 fn is_over(flow: FlowResult) -> bool {
@@ -459,7 +423,7 @@ fn is_over(flow: FlowResult) -> bool {
 }
 
 /// One run of a stream's task on the worker pool.
-fn send(sender: &Weak<StreamSender>, number: usize) {
+fn send(sender: &Weak<Light>, number: usize) {
     let Some(sender) = sender.upgrade() else {
         return;
     };

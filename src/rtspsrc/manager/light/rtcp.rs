@@ -20,7 +20,7 @@ use std::{
 use gstreamer::glib;
 use tokio::sync::Notify;
 
-use super::StreamSender;
+use super::Light;
 use crate::{
     mux::proto::wire::rtp::{SequenceOrder, SequenceTracker},
     rtspsrc::{
@@ -270,11 +270,11 @@ struct ReportSchedule {
 
 struct ScheduledReport {
     due: Instant,
-    session: Weak<StreamSender>,
+    session: Weak<Light>,
 }
 
 /// Sends reports of a session from now on, until it cannot send them any more or is gone.
-pub(super) fn schedule_reports(session: &Arc<StreamSender>) {
+pub(super) fn schedule_reports(session: Weak<Light>) {
     static SCHEDULE: OnceLock<Arc<ReportSchedule>> = OnceLock::new();
 
     let schedule = match SCHEDULE.get() {
@@ -289,7 +289,7 @@ pub(super) fn schedule_reports(session: &Arc<StreamSender>) {
     };
     let entry = ScheduledReport {
         due: timer::now() + about(INTERVAL / 2),
-        session: Arc::downgrade(session),
+        session,
     };
     lock(&schedule.entries).push(entry);
     schedule.changed.notify_one();
@@ -318,26 +318,14 @@ async fn keep(schedule: Arc<ReportSchedule>) {
 
 fn report_all(schedule: &ReportSchedule) {
     let now = timer::now();
-    let mut due = Vec::new();
-    lock(&schedule.entries).retain_mut(|entry| {
-        if entry.due > now + GATHER {
-            return true;
+    let is_due = |entry: &mut ScheduledReport| entry.due <= now + GATHER;
+    let due: Vec<_> = lock(&schedule.entries).extract_if(.., is_due).collect();
+    for mut entry in due {
+        let session = entry.session.upgrade();
+        if session.is_some_and(|session| session.report(now)) {
+            entry.due = now + about(INTERVAL);
+            lock(&schedule.entries).push(entry);
         }
-        let Some(session) = entry.session.upgrade() else {
-            return false;
-        };
-        due.push(session);
-        entry.due = now + about(INTERVAL);
-        true
-    });
-    let is_over = |session: &Arc<StreamSender>| !session.report(now);
-    let over: Vec<_> = due.into_iter().filter(is_over).collect();
-    if !over.is_empty() {
-        let is_over = |entry: &ScheduledReport| {
-            over.iter()
-                .any(|it| entry.session.as_ptr() == Arc::as_ptr(it))
-        };
-        lock(&schedule.entries).retain(|entry| !is_over(entry));
     }
 }
 
@@ -346,7 +334,7 @@ fn about(time: Duration) -> Duration {
     time.mul_f64(glib::random_double_range(0.5, 1.5))
 }
 
-impl StreamSender {
+impl Light {
     /// Sends a report for each stream. False if the session has no connection to send it on.
     fn report(&self, now: Instant) -> bool {
         let Some(reports) = lock(&self.reports).clone() else {
