@@ -54,7 +54,7 @@ impl ManagerChoice {
     ) -> Result<Arc<dyn Manager>, glib::BoolError> {
         Ok(match self {
             Self::Auto | Self::Light => Light::build(element, pads, latency_ms, on_bye)?,
-            Self::Rtpbin => Arc::new(Rtpbin::build(element, pads, latency_ms, on_bye)?),
+            Self::Rtpbin => Rtpbin::build(element, pads, latency_ms, on_bye)?,
         })
     }
 }
@@ -143,8 +143,8 @@ pub(crate) trait Manager: Send + Sync {
 /// Sends a downstream event into all streams. Returns true if one took it.
 pub(super) fn push_event(manager: &dyn Manager, event: &gst::Event) -> bool {
     let mut taken = false;
-    for stream in manager.pads().streams() {
-        taken |= manager.push_event(stream, event.clone());
+    for stream in &manager.pads().streams {
+        taken |= manager.push_event(stream.number, event.clone());
     }
     taken
 }

@@ -27,7 +27,8 @@ use crate::{
 /// The pads of one session.
 pub(crate) struct Pads {
     element: glib::WeakRef<RtspMuxSrc>,
-    streams: Vec<PadStream>,
+    /// In the order of the description.
+    pub(crate) streams: Vec<Arc<PadStream>>,
     /// Held while a pad is added and announced, so that pads come one at a time. `gst_parse_launch` and
     /// applications link pads as they come, and rely on that with `rtspsrc`; with two at once they link
     /// the wrong pads.
@@ -40,7 +41,7 @@ pub(crate) struct Pads {
 pub(crate) enum Watch {
     /// By a probe on the pad.
     ByPad,
-    /// The manager calls [`Pads::see`].
+    /// The manager calls [`Timeline::see`].
     ByManager,
 }
 
@@ -53,28 +54,80 @@ pub(crate) struct NewStream {
     pub(crate) payloads: PayloadMap,
 }
 
-struct PadStream {
-    number: usize,
+/// One stream and its pad.
+pub(crate) struct PadStream {
+    /// Its number in the session.
+    pub(crate) number: usize,
     section: usize,
     stream_start: gst::Event,
     payloads: Mutex<PayloadMap>,
     ghost: Mutex<Option<gst::GhostPad>>,
-    timeline: Arc<Timeline>,
+    /// What left its pad.
+    pub(crate) timeline: Arc<Timeline>,
+}
+
+impl PadStream {
+    /// Replaces the caps, before the first packet.
+    pub(crate) fn set_payloads(&self, change: impl FnOnce(&PayloadMap) -> PayloadMap) {
+        let mut payloads = lock(&self.payloads);
+        *payloads = change(&payloads);
+    }
+
+    /// The caps of a payload type.
+    pub(crate) fn caps(&self, payload_type: u8) -> Option<gst::Caps> {
+        lock(&self.payloads).caps(payload_type).cloned()
+    }
+
+    /// The caps of the payload type that is listed first.
+    pub(crate) fn default_caps(&self) -> Option<gst::Caps> {
+        lock(&self.payloads).default_caps().cloned()
+    }
+
+    /// The clock rate of a payload type, in Hz.
+    pub(crate) fn clock_rate(&self, payload_type: u8) -> Option<u32> {
+        self.described(payload_type).ok()
+    }
+
+    /// The clock rate of a payload type, or why its packets cannot be delivered.
+    pub(crate) fn described(&self, payload_type: u8) -> Result<u32, Undeliverable> {
+        let caps = self.caps(payload_type);
+        let caps = caps.ok_or(Undeliverable::NoMap(payload_type))?;
+        let fields = caps.structure(0);
+        let clock_rate = fields.and_then(|fields| fields.get::<i32>("clock-rate").ok());
+        let clock_rate = clock_rate.and_then(|rate| u32::try_from(rate).ok());
+        let clock_rate = clock_rate.filter(|rate| *rate > 0);
+        clock_rate.ok_or(Undeliverable::NoClockRate(payload_type))
+    }
+
+    /// The events before the first packet: stream-start, caps, segment.
+    pub(crate) fn first_events(&self, caps: Option<gst::Caps>) -> impl Iterator<Item = gst::Event> {
+        let caps = caps.as_ref().map(gst::event::Caps::new);
+        let segment = gst::FormattedSegment::<gst::ClockTime>::new();
+        [
+            Some(self.stream_start.clone()),
+            caps,
+            Some(gst::event::Segment::new(&segment)),
+        ]
+        .into_iter()
+        .flatten()
+    }
 }
 
 impl Pads {
     /// The stream ids are made of `camera`: a camera has the same ids in every run.
     pub(crate) fn new(element: &RtspMuxSrc, camera: &str, streams: Vec<NewStream>) -> Self {
         let group = gst::GroupId::next();
-        let streams = streams.into_iter().map(|stream| PadStream {
-            number: stream.number,
-            section: stream.section,
-            stream_start: gst::event::StreamStart::builder(&stream_id(camera, stream.section))
-                .group_id(group)
-                .build(),
-            payloads: Mutex::new(stream.payloads),
-            ghost: Mutex::new(None),
-            timeline: Arc::default(),
+        let streams = streams.into_iter().map(|stream| {
+            let id = stream_id(camera, stream.section);
+            let stream_start = gst::event::StreamStart::builder(&id).group_id(group);
+            Arc::new(PadStream {
+                number: stream.number,
+                section: stream.section,
+                stream_start: stream_start.build(),
+                payloads: Mutex::new(stream.payloads),
+                ghost: Mutex::default(),
+                timeline: Arc::default(),
+            })
         });
         Self {
             element: element.downgrade(),
@@ -89,97 +142,16 @@ impl Pads {
         &self.element
     }
 
-    /// The numbers of the streams.
-    pub(crate) fn streams(&self) -> impl Iterator<Item = usize> + '_ {
-        self.streams.iter().map(|stream| stream.number)
-    }
-
-    /// Replaces the caps of a stream, before its first packet.
-    pub(crate) fn set_payloads(
-        &self,
-        number: usize,
-        change: impl FnOnce(&PayloadMap) -> PayloadMap,
-    ) {
-        if let Some(stream) = self.stream(number) {
-            let mut payloads = lock(&stream.payloads);
-            *payloads = change(&payloads);
-        }
-    }
-
-    /// The caps of a payload type of a stream.
-    pub(crate) fn caps(&self, number: usize, payload_type: u8) -> Option<gst::Caps> {
-        lock(&self.stream(number)?.payloads)
-            .caps(payload_type)
-            .cloned()
-    }
-
-    /// The caps of the payload type of a stream that is listed first.
-    pub(crate) fn default_caps(&self, number: usize) -> Option<gst::Caps> {
-        lock(&self.stream(number)?.payloads).default_caps().cloned()
-    }
-
-    /// The clock rate of a payload type of a stream, in Hz.
-    pub(crate) fn clock_rate(&self, number: usize, payload_type: u8) -> Option<u32> {
-        let caps = self.caps(number, payload_type)?;
-        let clock_rate = caps.structure(0)?.get::<i32>("clock-rate").ok()?;
-        u32::try_from(clock_rate).ok().filter(|rate| *rate > 0)
-    }
-
-    /// Whether packets of a payload type of a stream can be delivered.
-    pub(crate) fn described(&self, number: usize, payload_type: u8) -> Result<(), Undeliverable> {
-        match (
-            self.caps(number, payload_type),
-            self.clock_rate(number, payload_type),
-        ) {
-            (Some(_), Some(_)) => Ok(()),
-            (Some(_), None) => Err(Undeliverable::NoClockRate(payload_type)),
-            (None, _) => Err(Undeliverable::NoMap(payload_type)),
-        }
-    }
-
-    /// The events before the first packet of a stream: stream-start, caps, segment. Without `caps` they
-    /// are those of the payload type that is listed first.
-    pub(crate) fn first_events(&self, number: usize, caps: Option<gst::Caps>) -> Vec<gst::Event> {
-        let Some(stream) = self.stream(number) else {
-            return Vec::new();
-        };
-        let caps = caps.or_else(|| lock(&stream.payloads).default_caps().cloned());
-        let caps = caps.as_ref().map(gst::event::Caps::new);
-        let segment = gst::FormattedSegment::<gst::ClockTime>::new();
-        [
-            Some(stream.stream_start.clone()),
-            caps,
-            Some(gst::event::Segment::new(&segment)),
-        ]
-        .into_iter()
-        .flatten()
-        .collect()
+    /// The stream with this number.
+    pub(crate) fn stream(&self, number: usize) -> Option<&Arc<PadStream>> {
+        self.streams.iter().find(|stream| stream.number == number)
     }
 
     /// The running time for the first packet of a new source: now, but not before the last buffer of the
     /// old source, which may have come in a burst.
-    pub(crate) fn first_time(&self, number: usize) -> Option<gst::ClockTime> {
+    pub(crate) fn first_time(&self, stream: &PadStream) -> Option<gst::ClockTime> {
         let now = self.element.upgrade()?.current_running_time()?;
-        Some(now.max(self.stream(number)?.timeline.last()))
-    }
-
-    /// The time of the last buffer of a stream; later buffers must not go back behind it.
-    pub(crate) fn last_time(&self, number: usize) -> gst::ClockTime {
-        let stream = self.stream(number);
-        stream.map_or(gst::ClockTime::ZERO, |stream| stream.timeline.last())
-    }
-
-    /// A buffer with this time is about to leave the stream's pad. Returns the gap that it ends. For
-    /// managers with [`Watch::ByManager`].
-    pub(crate) fn see(&self, number: usize, time: gst::ClockTime) -> Option<Gap> {
-        self.stream(number)?.timeline.see(time)
-    }
-
-    /// A stream goes on after an outage. Its pad sends a GAP event before the next buffer.
-    pub(crate) fn begin_anew(&self, number: usize) {
-        if let Some(stream) = self.stream(number) {
-            stream.timeline.begin_anew();
-        }
+        Some(now.max(stream.timeline.last()))
     }
 
     /// Makes `target` the source of the stream's pad. Adds the pad if there is none yet, and emits
@@ -188,11 +160,11 @@ impl Pads {
     /// The stream's streaming thread calls this and holds none of the small locks.
     pub(crate) fn expose(
         &self,
-        number: usize,
+        stream: &PadStream,
         target: &gst::Pad,
         watch: Watch,
     ) -> Result<(), glib::BoolError> {
-        let (Some(stream), Some(element)) = (self.stream(number), self.element.upgrade()) else {
+        let Some(element) = self.element.upgrade() else {
             return Ok(());
         };
         let present = lock(&stream.ghost).clone();
@@ -232,10 +204,6 @@ impl Pads {
                 let _ = element.remove_pad(&ghost);
             }
         }
-    }
-
-    fn stream(&self, number: usize) -> Option<&PadStream> {
-        self.streams.iter().find(|stream| stream.number == number)
     }
 }
 

@@ -17,8 +17,8 @@ use crate::{
         CAT, RtspMuxSrc,
         manager::Manager,
         media::{
-            buffer::{Marker, PacketAction},
-            buffer::{Shown, Undeliverable},
+            buffer::{Marker, PacketAction, Shown, Undeliverable},
+            pads::PadStream,
         },
         threads::timer,
     },
@@ -57,8 +57,8 @@ pub(crate) enum PushOutcome {
 }
 
 /// One stream.
-#[derive(Default)]
 struct FeedStream {
+    out: Arc<PadStream>,
     marker: Marker,
     shown: Shown,
 }
@@ -76,9 +76,14 @@ impl Feed {
     pub(crate) fn new(control: Arc<SessionControl>, manager: Arc<dyn Manager>) -> Self {
         let mut flows = gst_base::UniqueFlowCombiner::new();
         let mut streams = BTreeMap::new();
-        for stream in manager.pads().streams() {
-            streams.insert(stream, FeedStream::default());
-            if let Some(pad) = manager.rtp_pad(stream) {
+        for out in &manager.pads().streams {
+            let stream = FeedStream {
+                out: out.clone(),
+                marker: Marker::default(),
+                shown: Shown::default(),
+            };
+            streams.insert(out.number, stream);
+            if let Some(pad) = manager.rtp_pad(out.number) {
                 flows.add_pad(pad);
             }
         }
@@ -217,7 +222,7 @@ impl Feed {
         element: &RtspMuxSrc,
         packet: Packet,
     ) -> Result<PushOutcome, gst::FlowError> {
-        let (Some(FeedStream { marker, shown }), Some(pad), Some(header)) = (
+        let (Some(FeedStream { out, marker, shown }), Some(pad), Some(header)) = (
             self.streams.get_mut(&packet.stream),
             self.manager.rtp_pad(packet.stream),
             packet.header,
@@ -225,7 +230,7 @@ impl Feed {
             return Ok(PushOutcome::Left(Undeliverable::Foreign));
         };
         let payload_type = header.payload_type;
-        let clock_rate = || self.manager.pads().clock_rate(packet.stream, payload_type);
+        let clock_rate = || out.clock_rate(payload_type);
         let (received, discontinuity) = (packet.received, packet.discontinuity);
         let marks = match marker.handle_packet(header, received, discontinuity, clock_rate) {
             PacketAction::Push(marks) => marks,
@@ -244,8 +249,7 @@ impl Feed {
             }
             PacketAction::Drop => return Ok(PushOutcome::Left(Undeliverable::Foreign)),
         };
-        let described = |payload_type| self.manager.pads().described(packet.stream, payload_type);
-        let fate = match shown.judge(payload_type, marks.stamp, described) {
+        let fate = match shown.judge(payload_type, marks.stamp, |it| out.described(it).map(drop)) {
             Ok(()) => PushOutcome::Delivered,
             Err(why) => PushOutcome::Left(why),
         };

@@ -177,7 +177,10 @@ impl Playback<'_> {
             Some(left) => {
                 EndReason::Undeliverable(format!("{}: {}", self.camera, undeliverable(&left)))
             }
-            None => EndReason::Silent(self.camera.to_owned(), silence),
+            None => {
+                let silence = silence.as_secs_f64();
+                EndReason::Silent(format!("{}: no media for {silence:.1} s", self.camera))
+            }
         })
     }
 
@@ -216,7 +219,10 @@ impl Playback<'_> {
     fn halted(&self, halt: FeedHalt) -> EndReason {
         match halt {
             FeedHalt::Flow(flow) => EndReason::Flow(flow),
-            FeedHalt::Bye => EndReason::Bye(self.camera.to_owned()),
+            FeedHalt::Bye => EndReason::Bye(format!(
+                "{}: the server ended a stream (RTCP BYE)",
+                self.camera
+            )),
         }
     }
 

@@ -262,8 +262,8 @@ pub(crate) enum EndReason {
     Description(String),
     /// The server describes other streams than those that the pads were made for.
     Changed(String),
-    /// No media came for this time, on a connection that is alive.
-    Silent(String, Duration),
+    /// No media came for a while, on a connection that is alive; the text says for how long.
+    Silent(String),
     /// Packets came, and none of them could be delivered; the text says why.
     Undeliverable(String),
     /// A source sent RTCP BYE, though the description announced no end.
@@ -281,7 +281,7 @@ impl EndReason {
     pub(crate) fn failure_class(&self) -> FailureClass {
         match self {
             Self::Mux(_, error) => FailureClass::of(error.kind(), error.retry_after()),
-            Self::Description(_) | Self::Silent(..) | Self::Undeliverable(_) | Self::Bye(_) => {
+            Self::Description(_) | Self::Silent(_) | Self::Undeliverable(_) | Self::Bye(_) => {
                 FailureClass::Refused
             }
             Self::Regular | Self::Changed(_) | Self::Manager(_) | Self::Flow(_) | Self::Stopped => {
@@ -306,13 +306,11 @@ impl EndReason {
         match self {
             Self::Regular => "the server ended the session".to_owned(),
             Self::Mux(_, error) => error.to_string(),
-            Self::Description(text) | Self::Changed(text) | Self::Undeliverable(text) => {
-                text.clone()
-            }
-            Self::Silent(camera, silence) => {
-                format!("{camera}: no media for {:.1} s", silence.as_secs_f64())
-            }
-            Self::Bye(camera) => format!("{camera}: the server ended a stream (RTCP BYE)"),
+            Self::Description(text)
+            | Self::Changed(text)
+            | Self::Silent(text)
+            | Self::Undeliverable(text)
+            | Self::Bye(text) => text.clone(),
             Self::Manager(error) => error.to_string(),
             Self::Flow(flow) => format!("streaming stopped, reason {flow}"),
             Self::Stopped => "stopped".to_owned(),
@@ -329,7 +327,7 @@ impl EndReason {
         match self {
             Self::Mux(_, error) => ReasonClass::of(error.kind()),
             Self::Description(_) | Self::Changed(_) | Self::Manager(_) => ReasonClass::Unusable,
-            Self::Silent(..) => ReasonClass::Silent,
+            Self::Silent(_) => ReasonClass::Silent,
             Self::Undeliverable(_) => ReasonClass::Undeliverable,
             Self::Regular | Self::Bye(_) | Self::Flow(_) | Self::Stopped => ReasonClass::Ended,
         }
@@ -347,7 +345,7 @@ impl EndReason {
             Self::Description(_) | Self::Changed(_) => {
                 failure(&|text| glib::Error::new(gst::StreamError::Format, text))
             }
-            Self::Silent(..) | Self::Undeliverable(_) | Self::Bye(_) => {
+            Self::Silent(_) | Self::Undeliverable(_) | Self::Bye(_) => {
                 failure(&|text| glib::Error::new(gst::ResourceError::Read, text))
             }
             Self::Manager(error) => FailureMessage {

@@ -171,9 +171,9 @@ impl SessionTask {
             .manager()
             .ok_or(EndReason::Stopped)?;
         for (number, info) in caps::play_info(session.rtp_info(), &session.presentation().streams) {
-            manager
-                .pads()
-                .set_payloads(number, |payloads| payloads.with_play_info(&info));
+            if let Some(stream) = manager.pads().stream(number) {
+                stream.set_payloads(|payloads| payloads.with_play_info(&info));
+            }
         }
         let reports = session.rtcp_sender();
         let started = self.control.build_guard.work(|manager| {
@@ -250,8 +250,8 @@ impl SessionTask {
         let Some(manager) = self.control.build_guard.manager() else {
             return false;
         };
-        let mut streams = manager.pads().streams();
-        streams.all(|stream| manager.has_ended(stream))
+        let mut streams = manager.pads().streams.iter();
+        streams.all(|stream| manager.has_ended(stream.number))
     }
 
     fn failed(&self, phase: SessionPhase, error: Error) -> EndReason {
@@ -385,8 +385,7 @@ impl SessionTask {
             let camera = &self.camera;
             EndReason::Changed(format!("{camera}: the pads cannot follow: {changed}"))
         })?;
-        let has_pad = |number| manager.pads().streams().any(|stream| stream == number);
-        streams.retain(|stream| has_pad(stream.number));
+        streams.retain(|stream| manager.pads().stream(stream.number).is_some());
         Ok(())
     }
 
@@ -396,9 +395,9 @@ impl SessionTask {
         let element = self.element.upgrade().ok_or(EndReason::Stopped)?;
         if let Some(manager) = self.control.build_guard.manager() {
             for stream in streams {
-                manager
-                    .pads()
-                    .set_payloads(stream.number, |_| stream.payloads);
+                if let Some(out) = manager.pads().stream(stream.number) {
+                    out.set_payloads(|_| stream.payloads);
+                }
             }
             return Ok(());
         }

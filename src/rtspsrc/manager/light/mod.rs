@@ -46,7 +46,7 @@ use crate::{
         CAT, RtspMuxSrc, guard_weak, lock,
         media::{
             buffer::{self, Marks},
-            pads::{Pads, Watch},
+            pads::{PadStream, Pads, Watch},
         },
         threads::{Crew, Errand, timer},
     },
@@ -91,14 +91,17 @@ impl Light {
         let latency = gst::ClockTime::from_mseconds(u64::from(latency_ms));
         let crew = Crew::shared().map_err(|error| glib::bool_error!("no threads: {error}"))?;
         let sender = Arc::new_cyclic(|sender: &Weak<Self>| {
-            let stream = |number| {
-                let sender = sender.clone();
+            let stream = |out: &Arc<PadStream>| {
+                let (sender, number) = (sender.clone(), out.number);
                 let errand = Errand::new(crew, move |_| send(&sender, number));
-                (number, LightStream::new(element, number, latency, errand))
+                (
+                    number,
+                    LightStream::new(element, out.clone(), latency, errand),
+                )
             };
             Self {
                 own: sender.clone(),
-                streams: pads.streams().map(stream).collect(),
+                streams: pads.streams.iter().map(stream).collect(),
                 pads,
                 lip_sync: Mutex::default(),
                 reports: Mutex::default(),
@@ -125,12 +128,12 @@ impl Light {
                 }
             }
             Item::Name { ssrc, name } if stream.is_source(ssrc) => {
-                lock(&self.lip_sync).on_name(stream.number, name);
+                lock(&self.lip_sync).on_name(stream.out.number, name);
             }
             Item::Bye { ssrc } if stream.is_source(ssrc) => {
                 gst::info!(CAT, obj = stream.pad, "the server has ended the stream");
                 match self.on_bye {
-                    OnBye::End => _ = self.push_event(stream.number, gst::event::Eos::new()),
+                    OnBye::End => _ = self.push_event(stream.out.number, gst::event::Eos::new()),
                     OnBye::Loss => stream.has_left.store(true, Ordering::Release),
                 }
             }
@@ -152,7 +155,7 @@ impl Light {
         let Some((ntp, time)) = stream.place_report() else {
             return;
         };
-        lock(&self.lip_sync).on_report(stream.number, ntp, time, |number, offset| {
+        lock(&self.lip_sync).on_report(stream.out.number, ntp, time, |number, offset| {
             if let Some(stream) = self.streams.get(&number) {
                 stream.offset.store(offset, Ordering::Relaxed);
             }
@@ -205,9 +208,9 @@ impl Light {
     ) -> FlowResult {
         if marks.stamp {
             stream.begin(Some(header.ssrc));
-            lock(&self.lip_sync).forget(stream.number);
+            lock(&self.lip_sync).forget(stream.out.number);
         }
-        let clock_rate = |payload_type| self.pads.clock_rate(stream.number, payload_type);
+        let clock_rate = |payload_type| stream.out.clock_rate(payload_type);
         let (time, has_gap) = match stream.take(header, packet.received, clock_rate) {
             StampAction::Drop => return Ok(gst::FlowSuccess::Ok),
             StampAction::Again { time, has_gap } => (time, has_gap),
@@ -220,7 +223,7 @@ impl Light {
             }
         };
         let time = gst::ClockTime::from_nseconds(time);
-        if let Some(gap) = self.pads.see(stream.number, time) {
+        if let Some(gap) = stream.out.timeline.see(time) {
             // An error means that the pad is not linked, and the event has no receiver.
             let _ = stream.pad.push_event(gap.event());
         }
@@ -235,7 +238,7 @@ impl Light {
 
     /// Stamps a packet that is the first of its time.
     fn stamp(&self, stream: &LightStream, header: &RtpHeader, received: Instant) -> PacketTime {
-        let floor = self.pads.last_time(stream.number);
+        let floor = stream.out.timeline.last();
         let arrival = self.arrival(received);
         let stamp = stream.stamp(header.timestamp, arrival.nseconds(), floor.nseconds());
         // A sender report may have come before the first packet.
@@ -261,7 +264,7 @@ impl Light {
         };
         let present = stream.pad.current_caps();
         if present.is_none() {
-            for event in self.pads.first_events(stream.number, Some(caps)) {
+            for event in stream.out.first_events(Some(caps)) {
                 stream.pad.push_event(event);
             }
         } else if present.as_ref() != Some(&caps) {
@@ -275,9 +278,7 @@ impl Light {
         if present.is_some() {
             return Ok(());
         }
-        let shown = self
-            .pads
-            .expose(stream.number, &stream.pad, Watch::ByManager);
+        let shown = self.pads.expose(&stream.out, &stream.pad, Watch::ByManager);
         shown.map_err(|error| {
             gst::error!(CAT, obj = stream.pad, "cannot be shown: {error}");
             gst::FlowError::Error
@@ -286,7 +287,7 @@ impl Light {
 
     /// The caps of the payload type, with the fields that rtpbin adds.
     fn caps(&self, stream: &LightStream, header: &RtpHeader) -> Option<gst::Caps> {
-        let mut caps = self.pads.caps(stream.number, header.payload_type)?;
+        let mut caps = stream.out.caps(header.payload_type)?;
         let fields = caps.make_mut();
         fields.set("payload", i32::from(header.payload_type));
         fields.set("ssrc", header.ssrc);
@@ -302,8 +303,8 @@ impl Manager for Light {
         let is_again = lock(&self.reports).replace(reports).is_some();
         if is_again {
             self.renew()?;
-            for number in self.pads.streams() {
-                self.pads.begin_anew(number);
+            for stream in &self.pads.streams {
+                stream.timeline.begin_anew();
             }
         } else {
             rtcp::schedule_reports(self.own.clone());
@@ -378,7 +379,7 @@ impl Manager for Light {
     fn renew(&self) -> Result<(), glib::BoolError> {
         for stream in self.streams.values() {
             stream.renew();
-            lock(&self.lip_sync).forget(stream.number);
+            lock(&self.lip_sync).forget(stream.out.number);
         }
         Ok(())
     }

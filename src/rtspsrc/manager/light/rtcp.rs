@@ -343,7 +343,7 @@ impl Light {
         for stream in self.streams.values() {
             let (own, report) = stream.receiver_report(now);
             let packet = receiver_report(own, report, &self.name);
-            if !reports.try_send(stream.number, packet) {
+            if !reports.try_send(stream.out.number, packet) {
                 gstreamer::log!(CAT, obj = stream.pad, "a report was dropped");
             }
         }

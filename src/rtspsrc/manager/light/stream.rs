@@ -33,6 +33,7 @@ use crate::{
         RtspMuxSrc, lock,
         manager::{SenderReport, StreamReport, src_pad},
         media::buffer::Marks,
+        media::pads::PadStream,
         threads::Errand,
     },
 };
@@ -66,7 +67,7 @@ pub(super) struct Taken {
 
 /// One stream.
 pub(super) struct LightStream {
-    pub(super) number: usize,
+    pub(super) out: Arc<PadStream>,
     /// The pad from which packets are pushed. It has no parent, so it lives only as long as this.
     pub(super) pad: gst::Pad,
     /// Held while the pad is added, which runs code of the application, and while it is closed.
@@ -144,13 +145,13 @@ impl SourceState {
 impl LightStream {
     pub(super) fn new(
         element: &RtspMuxSrc,
-        number: usize,
+        out: Arc<PadStream>,
         latency: gst::ClockTime,
         errand: Arc<Errand>,
     ) -> Self {
         Self {
-            number,
-            pad: src_pad(element, &format!("rtp_{number}"), latency),
+            pad: src_pad(element, &format!("rtp_{}", out.number), latency),
+            out,
             gate: Mutex::new(PadGate { is_open: true }),
             offset: AtomicI64::new(0),
             has_left: AtomicBool::new(false),
@@ -325,7 +326,7 @@ impl LightStream {
     pub(super) fn report(&self) -> StreamReport {
         let state = lock(&self.state);
         StreamReport {
-            stream: self.number,
+            stream: self.out.number,
             ssrc: state.source,
             highest_sequence: state.reception.sequence.highest(),
             lost: state.reception.lost(),

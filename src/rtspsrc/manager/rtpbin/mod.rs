@@ -29,22 +29,23 @@ use crate::{
         media::{
             buffer::{self, Marks},
             caps::PayloadMap,
-            pads::{Pads, Watch},
+            pads::{PadStream, Pads, Watch},
         },
     },
 };
 
 /// The manager that `rtspsrc` has as well: one rtpbin after the other, behind the same pads.
 pub(crate) struct Rtpbin {
+    own: Weak<Self>,
     /// The rtpbin at present. A leaf in the order of locks.
     bin: Mutex<gst::Element>,
     pads: Arc<Pads>,
-    streams: Arc<BTreeMap<usize, RtpbinStream>>,
+    streams: BTreeMap<usize, RtpbinStream>,
     reports: ReportSink,
     latency_ms: u32,
     on_bye: OnBye,
     /// How often rtpbin was exchanged. Signals of an older one are ignored.
-    life: Arc<AtomicU32>,
+    life: AtomicU32,
 }
 
 impl Rtpbin {
@@ -54,23 +55,25 @@ impl Rtpbin {
         pads: Arc<Pads>,
         latency_ms: u32,
         on_bye: OnBye,
-    ) -> Result<Self, glib::BoolError> {
+    ) -> Result<Arc<Self>, glib::BoolError> {
         let bin = make(latency_ms)?;
         let reports = ReportSink::default();
         let latency = Duration::from_millis(latency_ms.into());
-        let streams: BTreeMap<_, _> = pads
-            .streams()
-            .map(|index| (index, RtpbinStream::new(element, index, latency, &reports)))
-            .collect();
-        let manager = Self {
+        let stream = |out: &Arc<PadStream>| {
+            let stream = RtpbinStream::new(element, out.clone(), latency, &reports);
+            (out.number, stream)
+        };
+        let streams = pads.streams.iter().map(stream).collect();
+        let manager = Arc::new_cyclic(|own| Self {
+            own: own.clone(),
             bin: Mutex::new(bin.clone()),
             pads,
-            streams: Arc::new(streams),
+            streams,
             reports,
             latency_ms,
             on_bye,
-            life: Arc::default(),
-        };
+            life: AtomicU32::default(),
+        });
         manager.connect_signals(&bin, 0);
         element.add(&bin)?;
         if let Err(error) = manager.activate().and_then(|()| manager.link()) {
@@ -144,42 +147,96 @@ impl Rtpbin {
 
     /// Removes the first sequence number, which the answer to PLAY gave: a new jitterbuffer would take
     /// lower numbers for late packets.
-    fn forget_start(&self, index: usize, stream: &RtpbinStream) {
-        self.pads.set_payloads(index, PayloadMap::without_start);
-        if let Some(caps) = self.pads.default_caps(index) {
+    fn forget_start(&self, stream: &RtpbinStream) {
+        stream.out.set_payloads(PayloadMap::without_start);
+        if let Some(caps) = stream.out.default_caps() {
             // Only a flushing pad refuses the event, and it gets its events again.
             let _ = stream.rtp.store_sticky_event(&gst::event::Caps::new(&caps));
         }
     }
 
+    /// Signals of an rtpbin that was exchanged are ignored.
     fn connect_signals(&self, bin: &gst::Element, life: u32) {
-        let pads = Arc::downgrade(&self.pads);
-        let streams = Arc::downgrade(&self.streams);
-        let present = self.life.clone();
+        let own = self.own.clone();
         bin.connect_pad_added(move |_, pad| {
-            if present.load(Ordering::Acquire) == life {
-                guarded(&pads, (), |pads| on_pad_added(pads, &streams, pad));
-            }
+            guarded(&own, life, (), |manager| manager.on_pad_added(pad));
         });
-        let pads = Arc::downgrade(&self.pads);
+        let own = self.own.clone();
         bin.connect("request-pt-map", false, move |args| {
-            let caps = guarded(&pads, None, |pads| {
+            let caps = guarded(&own, life, None, |manager| {
                 let (session, payload_type) = numbers(args)?;
-                pads.caps(session as usize, u8::try_from(payload_type).ok()?)
+                let stream = manager.streams.get(&(session as usize))?;
+                stream.out.caps(u8::try_from(payload_type).ok()?)
             });
             Some(caps.to_value())
         });
         // The end of a stream, as `rtspsrc` sees it: a BYE, or the end that the description announces.
         for (signal, meaning) in [("on-bye-ssrc", self.on_bye), ("on-npt-stop", OnBye::End)] {
-            let pads = Arc::downgrade(&self.pads);
-            let streams = Arc::downgrade(&self.streams);
-            let present = self.life.clone();
+            let own = self.own.clone();
             bin.connect(signal, false, move |args| {
-                if present.load(Ordering::Acquire) == life {
-                    guarded(&pads, (), |_| on_end(&streams, args, meaning));
-                }
+                guarded(&own, life, (), |manager| manager.on_end(args, meaning));
                 None
             });
+        }
+    }
+
+    /// rtpbin has a new source.
+    fn on_pad_added(&self, pad: &gst::Pad) {
+        let Some((index, ssrc, payload_type)) = output(&pad.name()) else {
+            return;
+        };
+        let Some(stream) = self.streams.get(&index) else {
+            return;
+        };
+        let another_payload = {
+            let mut shown = lock(&stream.shown);
+            let another = shown.is_some_and(|(shown, _)| shown == ssrc);
+            if !another {
+                *shown = Some((ssrc, payload_type));
+            }
+            another
+        };
+        if another_payload {
+            // Comfort noise or telephone events beside the audio. A pad without a peer would end the
+            // stream as not linked, so a probe drops them.
+            gst::info!(
+                CAT,
+                obj = pad,
+                "payload type {payload_type} beside the stream's own is dropped"
+            );
+            pad.add_probe(gst::PadProbeType::DATA_DOWNSTREAM, |_, _| {
+                gst::PadProbeReturn::Drop
+            });
+            return;
+        }
+        if let Some(element) = self.pads.element().upgrade() {
+            stream.set_output(&element, pad);
+        }
+        if let Err(error) = self.pads.expose(&stream.out, pad, Watch::ByPad) {
+            gst::error!(CAT, obj = pad, "cannot be shown: {error}");
+        }
+    }
+
+    /// A source has sent BYE, or its time is over. This counts if the source is the one behind the pad, or
+    /// if there is none yet: a BYE right after PLAY comes before the jitterbuffer's thread has added the
+    /// pad, and rtpbin reports only sources that have sent something.
+    fn on_end(&self, args: &[glib::Value], meaning: OnBye) {
+        let Some((session, ssrc)) = numbers(args) else {
+            return;
+        };
+        let Some(stream) = self.streams.get(&(session as usize)) else {
+            return;
+        };
+        if lock(&stream.shown).is_none_or(|(shown, _)| shown == ssrc) {
+            gst::info!(
+                CAT,
+                obj = stream.rtp,
+                "the server has ended stream {session}"
+            );
+            match meaning {
+                OnBye::End => _ = stream.rtp.push_event(gst::event::Eos::new()),
+                OnBye::Loss => stream.has_left.store(true, Ordering::Release),
+            }
         }
     }
 }
@@ -195,12 +252,12 @@ impl Manager for Rtpbin {
     fn start(&self, reports: RtcpSender) -> Result<(), glib::BoolError> {
         if lock(&self.reports).replace(reports).is_some() {
             self.exchange()?;
-            for index in self.streams.keys() {
-                self.pads.begin_anew(*index);
+            for stream in &self.pads.streams {
+                stream.timeline.begin_anew();
             }
         }
-        for (index, stream) in self.streams.iter() {
-            for event in self.pads.first_events(*index, None) {
+        for stream in self.streams.values() {
+            for event in stream.out.first_events(stream.out.default_caps()) {
                 stream.rtp.push_event(event);
             }
             let caps = gst::Caps::new_empty_simple("application/x-rtcp");
@@ -212,8 +269,8 @@ impl Manager for Rtpbin {
     }
 
     fn renew(&self) -> Result<(), glib::BoolError> {
-        for (index, stream) in self.streams.iter() {
-            self.forget_start(*index, stream);
+        for stream in self.streams.values() {
+            self.forget_start(stream);
         }
         self.exchange()
     }
@@ -250,7 +307,7 @@ impl Manager for Rtpbin {
             return Ok(gst::FlowSuccess::Ok);
         };
         let mut buffer = buffer::from_payload(packet.payload);
-        buffer::mark(&mut buffer, marks, || self.pads.first_time(packet.stream));
+        buffer::mark(&mut buffer, marks, || self.pads.first_time(&stream.out));
         stream.push(packet.header, buffer)
     }
 
@@ -277,7 +334,7 @@ impl Manager for Rtpbin {
             stream.rtp.unlink(&sink)?;
             self.bin().release_request_pad(&sink);
         }
-        self.forget_start(index, stream);
+        self.forget_start(stream);
         self.bin().emit_by_name::<()>("clear-pt-map", &[]);
         self.link_rtp(index, stream)
     }
@@ -334,45 +391,6 @@ fn retire(bin: gst::Element) {
     }
 }
 
-/// rtpbin has a new source.
-fn on_pad_added(pads: &Pads, streams: &Weak<BTreeMap<usize, RtpbinStream>>, pad: &gst::Pad) {
-    let (Some(streams), Some((index, ssrc, payload_type))) =
-        (streams.upgrade(), output(&pad.name()))
-    else {
-        return;
-    };
-    let Some(stream) = streams.get(&index) else {
-        return;
-    };
-    let another_payload = {
-        let mut shown = lock(&stream.shown);
-        let another = shown.is_some_and(|(shown, _)| shown == ssrc);
-        if !another {
-            *shown = Some((ssrc, payload_type));
-        }
-        another
-    };
-    if another_payload {
-        // Comfort noise or telephone events beside the audio. A pad without a peer would end the stream
-        // as not linked, so a probe drops them.
-        gst::info!(
-            CAT,
-            obj = pad,
-            "payload type {payload_type} beside the stream's own is dropped"
-        );
-        pad.add_probe(gst::PadProbeType::DATA_DOWNSTREAM, |_, _| {
-            gst::PadProbeReturn::Drop
-        });
-        return;
-    }
-    if let Some(element) = pads.element().upgrade() {
-        stream.set_output(&element, pad);
-    }
-    if let Err(error) = pads.expose(index, pad, Watch::ByPad) {
-        gst::error!(CAT, obj = pad, "cannot be shown: {error}");
-    }
-}
-
 /// The numbers in the name of an output pad, `recv_rtp_src_<session>_<ssrc>_<pt>`.
 fn output(name: &str) -> Option<(usize, u32, u8)> {
     let mut numbers = name.strip_prefix("recv_rtp_src_")?.split('_');
@@ -382,30 +400,6 @@ fn output(name: &str) -> Option<(usize, u32, u8)> {
         numbers.next()?.parse().ok()?,
     );
     numbers.next().is_none().then_some(output)
-}
-
-/// A source has sent BYE, or its time is over. This counts if the source is the one behind the pad, or if
-/// there is none yet: a BYE right after PLAY comes before the jitterbuffer's thread has added the pad,
-/// and rtpbin reports only sources that have sent something.
-fn on_end(streams: &Weak<BTreeMap<usize, RtpbinStream>>, args: &[glib::Value], meaning: OnBye) {
-    let (Some(streams), Some((session, ssrc))) = (streams.upgrade(), numbers(args)) else {
-        return;
-    };
-    let Some(stream) = streams.get(&(session as usize)) else {
-        return;
-    };
-    let is_shown = lock(&stream.shown).is_none_or(|(shown, _)| shown == ssrc);
-    if is_shown {
-        gst::info!(
-            CAT,
-            obj = stream.rtp,
-            "the server has ended stream {session}"
-        );
-        match meaning {
-            OnBye::End => _ = stream.rtp.push_event(gst::event::Eos::new()),
-            OnBye::Loss => stream.has_left.store(true, Ordering::Release),
-        }
-    }
 }
 
 /// The two numbers after the object in the arguments of rtpbin's signals.
@@ -424,9 +418,11 @@ fn link(src: &gst::Pad, sink: &gst::Pad) -> Result<(), glib::BoolError> {
     }
 }
 
-fn guarded<T>(pads: &Weak<Pads>, fallback: T, body: impl FnOnce(&Pads) -> T) -> T {
-    match pads.upgrade() {
-        Some(pads) => guard_weak(pads.element(), fallback, |_| body(&pads)),
+/// Calls `body` from a signal of the rtpbin of this life.
+fn guarded<T>(own: &Weak<Rtpbin>, life: u32, fallback: T, body: impl FnOnce(&Rtpbin) -> T) -> T {
+    let own = own.upgrade();
+    match own.filter(|own| own.life.load(Ordering::Acquire) == life) {
+        Some(own) => guard_weak(own.pads.element(), fallback, |_| body(&own)),
         None => fallback,
     }
 }

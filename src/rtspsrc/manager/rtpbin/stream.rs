@@ -27,7 +27,9 @@ use gstreamer as gst;
 
 use crate::{
     mux::{RtcpSender, proto::wire::rtp::RtpHeader},
-    rtspsrc::{CAT, RtspMuxSrc, guard_weak, lock, manager::src_pad, threads::timer},
+    rtspsrc::{
+        CAT, RtspMuxSrc, guard_weak, lock, manager::src_pad, media::pads::PadStream, threads::timer,
+    },
 };
 
 /// Where rtpbin's receiver reports go at present.
@@ -35,6 +37,7 @@ pub(super) type ReportSink = Arc<Mutex<Option<RtcpSender>>>;
 
 /// The pads of one stream. They have no parent, so they live only as long as this.
 pub(super) struct RtpbinStream {
+    pub(super) out: Arc<PadStream>,
     pub(super) rtp: gst::Pad,
     pub(super) rtcp: gst::Pad,
     /// The pad that takes rtpbin's receiver reports.
@@ -52,15 +55,17 @@ pub(super) struct RtpbinStream {
 impl RtpbinStream {
     pub(super) fn new(
         element: &RtspMuxSrc,
-        index: usize,
+        out: Arc<PadStream>,
         latency: Duration,
         reports: &ReportSink,
     ) -> Self {
+        let index = out.number;
         // Without latency: rtpbin adds its own.
         let src_pad = |kind| src_pad(element, &format!("{kind}_{index}"), gst::ClockTime::ZERO);
         let rtp = src_pad("rtp");
         let fill = Arc::new(JitterbufferFill::new(latency));
         Self {
+            out,
             rtp,
             fill,
             output: Mutex::default(),
