@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use gstrtspmux::mux::{SessionOptions, TlsOptions};
 
 use crate::certificates::{Authority, Request};
-use crate::network::{Event, Fault, Millis, Net, Weather};
+use crate::network::{Event, Fault, Millis, NEVER, Net, Weather};
 use crate::run::{simulate, wait};
 use crate::server::{Reach, Server};
 use crate::support::mock_server::{Family, MockServer, Reaction, Rule};
@@ -30,6 +30,8 @@ enum Storm {
     Away(Away),
     /// It closes instead of an answer to this.
     Closes(&'static str),
+    /// It does this and never answers it, and no media comes.
+    Forgets(&'static str),
     /// It answers so.
     Status(&'static str, u16),
     /// It answers this, and then it ends the session, or the connection.
@@ -95,6 +97,7 @@ impl Storm {
         match self {
             Self::Away(_) => [vec![], vec![]],
             Self::Closes(method) => [vec![Rule::new(method, Reaction::Close)], vec![]],
+            Self::Forgets(method) => [vec![Rule::new(method, Reaction::Unanswered)], vec![]],
             Self::Status(method, status) => {
                 [vec![Rule::new(method, Reaction::status(status))], vec![]]
             }
@@ -135,6 +138,7 @@ impl Storm {
         match self {
             Self::Away(away) => away.strike(&mut servers[0], certificates),
             Self::RedirectsToOneThatIs(away) => away.strike(&mut servers[1], certificates),
+            Self::Forgets(_) => servers[0].media_every = NEVER / 2,
             _ => {}
         }
     }
@@ -153,6 +157,8 @@ impl Storm {
             Self::Away(_) | Self::Closes("DESCRIBE") | Self::Status("DESCRIBE" | "OPTIONS", _) => 1,
             // What fails on a connection with others is tried again on another one, or alone.
             Self::Closes(_) | Self::Status("SETUP", _) | Self::After("SETUP" | "DESCRIBE", _) => 2,
+            // What waits behind a request that is not answered goes to another connection, thrice at most.
+            Self::Forgets(_) => 4,
             // And once more where the others' TEARDOWNs were not answered yet: they may make room.
             Self::Status(..) => 3,
             // The start, on another connection, and the return.
@@ -387,6 +393,11 @@ fn f44_no_storm_where_there_is_no_connection() {
 #[test]
 fn f44_no_storm_whatever_request_is_not_answered() {
     assert_no_storm(REQUESTS.map(Storm::Closes));
+}
+
+#[test]
+fn f44_no_storm_whatever_request_is_forgotten() {
+    assert_no_storm(["DESCRIBE", "SETUP", "PLAY"].map(Storm::Forgets));
 }
 
 #[test]

@@ -25,6 +25,8 @@ pub(crate) enum Fault {
     RedirectsWithoutEnd,
     /// It closes instead of an answer to this.
     Closes(&'static str),
+    /// It does this, and never answers it.
+    Forgets(&'static str),
     /// It refuses this with 503.
     Refuses(&'static str),
     /// It answers this, and then it ends the session, or the connection.
@@ -51,7 +53,7 @@ pub(crate) enum Ends {
     Goodbye,
 }
 
-pub(crate) const FAULTS: [Fault; 22] = [
+pub(crate) const FAULTS: [Fault; 25] = [
     Fault::Away(Away::Refusing),
     Fault::Away(Away::Silent),
     Fault::Away(Away::Unknown),
@@ -65,6 +67,9 @@ pub(crate) const FAULTS: [Fault; 22] = [
     Fault::Closes("DESCRIBE"),
     Fault::Closes("SETUP"),
     Fault::Closes("PLAY"),
+    Fault::Forgets("DESCRIBE"),
+    Fault::Forgets("SETUP"),
+    Fault::Forgets("PLAY"),
     Fault::Refuses("DESCRIBE"),
     Fault::Refuses("SETUP"),
     Fault::Refuses("PLAY"),
@@ -105,6 +110,7 @@ impl Fault {
                 vec![Rule::new("DESCRIBE", elsewhere)]
             }
             Self::Closes(method) => vec![Rule::new(method, Reaction::Close)],
+            Self::Forgets(method) => vec![Rule::new(method, Reaction::Unanswered)],
             Self::Refuses(method) => vec![Rule::new(method, Reaction::status(503))],
             Self::After(method, how) => vec![Rule::new(method, ends(how))],
         }
@@ -362,6 +368,8 @@ impl Storm {
             Fault::RedirectsWithoutEnd => 1 + HOPS + 1,
             Fault::Away(_) => 1,
             Fault::Closes("DESCRIBE") | Fault::Refuses("DESCRIBE") if !self.has_played => 1,
+            // A request behind one that is not answered goes to another connection, thrice at most.
+            Fault::Forgets(_) => 4,
             // And once more where the others' TEARDOWNs were not answered yet: they may make room.
             Fault::Refuses("PLAY") | Fault::After("PLAY", _) => 3,
             // What fails on a connection with others is tried again on another one, or alone.
@@ -370,6 +378,12 @@ impl Storm {
             _ => 3,
         };
         each * self.cameras as usize
+    }
+
+    /// Whether each camera says why in the first half of the minute: where nothing is answered it waits for
+    /// the requests before its own.
+    pub(crate) fn is_told_soon(&self) -> bool {
+        !matches!(self.fault, Fault::Forgets(_))
     }
 
     /// Its cameras' names.

@@ -25,6 +25,10 @@ use crate::mux::{
 /// Where there is no other place, one may become free: that is looked at this often.
 const NEXT_LOOK: Duration = Duration::from_millis(50);
 
+/// A session that has been on so many connections waits for the answer to its PLAY, whatever is before
+/// it: a server that answers no PLAY is set up once for each of them.
+const MOST_BEFORE_PLAY: usize = 4;
+
 /// How long after a refusal a server may close the connection for it (gortsplib does at once).
 pub(crate) const CLOSE_MAY_FOLLOW: Duration = Duration::from_millis(200);
 
@@ -173,6 +177,8 @@ pub(crate) struct Attempt {
     /// The reason of the wait that goes on, and when that began.
     pub(crate) waits: Option<(WaitReason, Instant)>,
     pub(crate) under_way: Option<UnderWay>,
+    /// The connections on which it has been.
+    pub(crate) connections: usize,
     pub(crate) place: Option<SetupPlace>,
     /// It has its description, perhaps from another connection.
     pub(crate) is_described: bool,
@@ -570,7 +576,8 @@ fn while_under_way(
     if is_describe && under_way.is_unsent && view.is_described_sooner_elsewhere {
         return SetupStep::Move(Move::Spread);
     }
-    let blocked_until = under_way.blocked_until();
+    let may_turn = under_way.operation != Operation::Play || attempt.connections < MOST_BEFORE_PLAY;
+    let blocked_until = under_way.blocked_until().filter(|_| may_turn);
     let is_held_up = blocked_until.is_some_and(|until| now >= until) && view.has_place;
     let ignored_until = (is_describe && is_ignored_aside(view, attempt))
         .then_some(under_way.since + under_way.patience.usual);

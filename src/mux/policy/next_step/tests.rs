@@ -99,6 +99,7 @@ fn at(stage: SetupStage, now: Instant) -> Attempt {
         pending_teardowns: PendingTeardowns::Unseen,
         seeks_capacity: false,
         has_refusal: false,
+        connections: 1,
     }
 }
 
@@ -942,6 +943,15 @@ fn behind_the_request_of_another_it_waits_as_long_as_there_is_no_other_place() {
                 place(),
                 blocked_for(500, Operation::Play),
                 held_up(),
+            ),
+            (
+                "PLAY on the fourth connection",
+                place(),
+                Attempt {
+                    connections: 4,
+                    ..blocked_for(500, Operation::Play)
+                },
+                SetupStep::Wait(None, WaitReason::HeadOfLine),
             ),
             (
                 "unsent",

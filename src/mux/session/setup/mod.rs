@@ -463,6 +463,7 @@ impl Setup {
             pending_teardowns: here.pending_teardowns,
             seeks_capacity: here.full_with.is_some() && here.capacity_probe.is_none(),
             has_refusal: here.refusal.is_some(),
+            connections: here.connections,
         }
     }
 
