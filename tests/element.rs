@@ -23,6 +23,8 @@ mod context;
 mod errors;
 #[path = "element/held_up.rs"]
 mod held_up;
+#[path = "element/hostile_servers.rs"]
+mod hostile_servers;
 #[path = "element/leaks.rs"]
 mod leaks;
 #[path = "element/log.rs"]
