@@ -31,7 +31,7 @@ use crate::mux::{
     },
     release::ReleaseGuard,
     server_key::ServerId,
-    stats::{ConnectionCounters, ConnectionHealth, HealthSample, PathInfo},
+    stats::{ConnectionCounters, ConnectionHealth, HealthSample},
 };
 
 /// RTCP packets that may wait for the driver; more are dropped, as a congested network would.
@@ -173,7 +173,8 @@ pub(crate) struct DriverHandle {
     /// The server has mixed up sessions: no session of the connection can be addressed any more.
     pub(super) is_tainted: AtomicBool,
     server_info: Mutex<ServerInfo>,
-    health: Mutex<Health>,
+    /// What samples show of it; the rest is in `server_info`.
+    health: Mutex<ConnectionHealth>,
     /// One session of the connection is to move elsewhere: the first one that asks.
     invites_to_move: AtomicBool,
     /// The session that is to move elsewhere.
@@ -184,18 +185,6 @@ pub(crate) struct DriverHandle {
     pub(super) task: OnceLock<AbortHandle>,
     /// Set when the connection is over.
     pub(super) close_reason: OnceLock<CloseReason>,
-}
-
-/// The health of the connection, for statistics.
-#[derive(Clone, Copy, Debug, Default)]
-struct Health {
-    /// Set by the pool.
-    congestion: Option<Congestion>,
-    /// Bytes a second.
-    rate: u64,
-    /// RTP packets that the server has left out since the connection was established.
-    lost: u64,
-    path: Option<PathInfo>,
 }
 
 /// No code panics between two changes that belong together.
@@ -336,22 +325,18 @@ impl DriverHandle {
         let mut health = lock(&self.health);
         health.rate = sample.rate();
         health.lost += sample.lost;
-        health.path = sample.path;
+        health.path_round_trip = sample.path.map(|path| path.round_trip);
+        health.out_of_order = sample.path.map(|path| path.out_of_order);
     }
 
     /// The health of the connection, for statistics.
     pub(crate) fn health(&self) -> ConnectionHealth {
         let measures = lock(&self.server_info).measures;
-        let health = *lock(&self.health);
         ConnectionHealth {
-            congestion: health.congestion,
             round_trip: measures.round_trip,
             last_answer: measures.last_answer,
             service_time: measures.service_time,
-            rate: health.rate,
-            lost: health.lost,
-            path_round_trip: health.path.map(|path| path.round_trip),
-            out_of_order: health.path.map(|path| path.out_of_order),
+            ..*lock(&self.health)
         }
     }
 

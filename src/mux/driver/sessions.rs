@@ -133,13 +133,12 @@ impl Sessions {
 
     /// Packets of a session arrived that are not delivered, because of their payload types.
     pub(super) fn on_undescribed(&mut self, undescribed: &proto::Undescribed) {
-        if let Some(at) = self.position(undescribed.session) {
-            let (_, session) = &mut self.opened[at];
-            session.producer.note_undescribed(
-                undescribed.stream,
-                undescribed.payload_type,
-                undescribed.count,
-            );
+        let (stream, count) = (undescribed.stream, undescribed.count);
+        if let Some(session) = self.get_mut(undescribed.session) {
+            let payload_type = undescribed.payload_type;
+            session
+                .producer
+                .note_undescribed(stream, payload_type, count);
         }
     }
 
