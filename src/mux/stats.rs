@@ -124,11 +124,11 @@ impl WaitReason {
 /// The state of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ConnectionState {
-    /// The connection is being dialled.
+    /// The connection is being dialled: one attempt, for which all its sessions wait.
     Connecting,
     /// The connection carries sessions, or can.
     Open,
-    /// The connection takes no more sessions.
+    /// The connection takes no more sessions. It counts against the limit until it is gone.
     Closing,
 }
 

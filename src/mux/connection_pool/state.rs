@@ -28,14 +28,14 @@ use crate::mux::{
     policy::{
         join_history::Joins,
         placement::{
-            Checkin, ConnectionPurpose, EntryPhase, Placement, PlacementRequest, Served, Table,
-            TableEntry, WaiterId,
+            Checkin, ConnectionPurpose, Placement, PlacementRequest, Served, Table, TableEntry,
+            WaiterId,
         },
         sharing::{Evidence, Sharing, SharingMode, play_gate::SHORTEST_PATIENCE},
     },
     proto::HeadOfLine,
     server_key::{ConnectionKey, ServerId},
-    stats::{ConnectionState, ConnectionStats, MuxStats, ServerStats},
+    stats::{ConnectionStats, MuxStats, ServerStats},
 };
 
 /// One connection, as the table holds it.
@@ -515,11 +515,7 @@ fn connection_stats(entry: &ConnectionEntry) -> ConnectionStats {
     let counters = &driver.counters;
     ConnectionStats {
         id: driver.id.0,
-        state: match entry.phase {
-            EntryPhase::Connecting => ConnectionState::Connecting,
-            EntryPhase::Open => ConnectionState::Open,
-            EntryPhase::Closing => ConnectionState::Closing,
-        },
+        state: entry.phase,
         is_dedicated: entry.purpose == ConnectionPurpose::Dedicated,
         is_aside: entry.purpose == ConnectionPurpose::DescribeOnly,
         references: counters.references.get(),

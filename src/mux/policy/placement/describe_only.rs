@@ -19,12 +19,13 @@ use std::{
 };
 
 use super::{
-    Choice, ConnectionPurpose, DescribeMode, EntryPhase, PlacementRequest, SharedWith, Table,
-    TableEntry, least_referenced,
+    Choice, ConnectionPurpose, DescribeMode, PlacementRequest, SharedWith, Table, TableEntry,
+    least_referenced,
 };
 use crate::mux::{
     ids::{ConnectionId, PresentationUri},
     policy::sharing::SharingMode,
+    stats::ConnectionState,
 };
 
 impl<S: Clone + Eq + Hash, K: Clone + Eq, C, W> Table<S, K, C, W> {
@@ -84,7 +85,7 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq, C, W> Table<S, K, C, W> {
             |entry: &TableEntry<S, K, C>| entry.purpose == ConnectionPurpose::DescribeOnly;
         let place = if self.entry(id).is_some_and(is_outside) {
             let candidates = self.candidates(ConnectionPurpose::Pooled, request, request.ceiling);
-            let open = candidates.filter(|(_, entry)| entry.phase == EntryPhase::Open);
+            let open = candidates.filter(|(_, entry)| entry.phase == ConnectionState::Open);
             // The busy ones last, as in any placement, and behind a DESCRIBE no SETUP goes out.
             open.min_by_key(|(other, entry)| {
                 let is_full = entry.references >= request.preferred_sessions;
@@ -322,7 +323,7 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq, C, W> Table<S, K, C, W> {
             let leaving = u32::from(here == Some(*id));
             entry.counts_for(server)
                 && entry.key == *key
-                && entry.phase != EntryPhase::Closing
+                && entry.phase != ConnectionState::Closing
                 && entry.references >= 2 + leaving
                 && entry.coming_up() > leaving
         })

@@ -21,13 +21,13 @@ use std::{
     hash::Hash,
 };
 
-use crate::mux::ids::ConnectionId;
+use crate::mux::{ids::ConnectionId, stats::ConnectionState};
 
 pub(crate) use self::{
     describe_only::{Rejoin, RejoinInput, Unanswered, rejoin},
     request::{
-        ConnectionPurpose, DescribeMode, EntryPhase, Isolation, Placement, PlacementRequest,
-        SharedWith, SharingTerms, TableEntry, terms,
+        ConnectionPurpose, DescribeMode, Isolation, Placement, PlacementRequest, SharedWith,
+        SharingTerms, TableEntry, terms,
     },
 };
 
@@ -278,9 +278,9 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq, C, W> Table<S, K, C, W> {
     /// The attempt succeeded.
     pub(crate) fn on_connected(&mut self, id: ConnectionId) {
         if let Some(entry) = self.connections.get_mut(&id)
-            && entry.phase == EntryPhase::Connecting
+            && entry.phase == ConnectionState::Connecting
         {
-            entry.phase = EntryPhase::Open;
+            entry.phase = ConnectionState::Open;
         }
     }
 
@@ -298,7 +298,7 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq, C, W> Table<S, K, C, W> {
         if entry.references == 0 {
             (entry.is_playing, entry.is_pressed) = (false, false);
         }
-        if entry.references > 0 || entry.phase == EntryPhase::Closing {
+        if entry.references > 0 || entry.phase == ConnectionState::Closing {
             Checkin::Nothing
         } else if entry.purpose == ConnectionPurpose::Pooled && entry.takes_sessions {
             Checkin::Idle
@@ -344,7 +344,7 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq, C, W> Table<S, K, C, W> {
     /// there.
     pub(crate) fn join(&mut self, id: ConnectionId) -> bool {
         match self.connections.get_mut(&id) {
-            Some(entry) if entry.phase == EntryPhase::Open && entry.takes_sessions => {
+            Some(entry) if entry.phase == ConnectionState::Open && entry.takes_sessions => {
                 entry.references += 1;
                 true
             }
@@ -362,7 +362,7 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq, C, W> Table<S, K, C, W> {
             *other != id
                 && (entry.is_playing || entry.is_idle())
                 && entry.takes_sessions
-                && entry.phase != EntryPhase::Closing
+                && entry.phase != ConnectionState::Closing
                 && entry.counts_for(&here.server)
                 && entry.key == here.key
         })
@@ -387,7 +387,7 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq, C, W> Table<S, K, C, W> {
     /// reference before. The one place where the race between the two is decided (fault F38).
     pub(crate) fn try_retire(&mut self, id: ConnectionId) -> bool {
         match self.connections.get(&id) {
-            Some(entry) if entry.references == 0 && entry.phase != EntryPhase::Closing => {
+            Some(entry) if entry.references == 0 && entry.phase != ConnectionState::Closing => {
                 self.retire(id)
             }
             _ => false,
@@ -398,8 +398,8 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq, C, W> Table<S, K, C, W> {
     /// being closed. True if it was to be handed out until now.
     pub(crate) fn retire(&mut self, id: ConnectionId) -> bool {
         match self.connections.get_mut(&id) {
-            Some(entry) if entry.phase != EntryPhase::Closing => {
-                entry.phase = EntryPhase::Closing;
+            Some(entry) if entry.phase != ConnectionState::Closing => {
+                entry.phase = ConnectionState::Closing;
                 true
             }
             _ => false,
@@ -513,7 +513,7 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq, C, W> Table<S, K, C, W> {
     fn room_is_coming(&self, request: &PlacementRequest<S, K>) -> bool {
         self.connections.values().any(|entry| {
             entry.counts_for(&request.server)
-                && entry.phase == EntryPhase::Closing
+                && entry.phase == ConnectionState::Closing
                 && entry.references == 0
         })
     }

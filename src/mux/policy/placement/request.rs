@@ -5,6 +5,7 @@ use crate::mux::{
     config::{Multiplex, Pooling},
     ids::{ConnectionId, PresentationUri},
     policy::sharing::SharingMode,
+    stats::ConnectionState,
 };
 
 /// What one caller asks for, with its own limits.
@@ -167,17 +168,6 @@ pub(crate) enum ConnectionPurpose {
     Dedicated,
 }
 
-/// The state of a connection, as far as handing it out goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum EntryPhase {
-    /// The one attempt that all its callers wait for is under way.
-    Connecting,
-    /// Connected.
-    Open,
-    /// Never handed out again; counts until it is removed.
-    Closing,
-}
-
 /// One connection in the table.
 #[derive(Clone, Debug)]
 pub(crate) struct TableEntry<S, K, C> {
@@ -186,7 +176,7 @@ pub(crate) struct TableEntry<S, K, C> {
     pub(crate) server: S,
     pub(crate) key: K,
     pub(crate) purpose: ConnectionPurpose,
-    pub(crate) phase: EntryPhase,
+    pub(crate) phase: ConnectionState,
     /// The presentation it was made for.
     pub(crate) presentation: PresentationUri,
     /// A session on it plays, or is about to.
@@ -215,7 +205,7 @@ impl<S: Clone + PartialEq, K: Clone + PartialEq, C> TableEntry<S, K, C> {
             server: request.server.clone(),
             key: request.key.clone(),
             purpose,
-            phase: EntryPhase::Connecting,
+            phase: ConnectionState::Connecting,
             presentation: request.presentation.clone(),
             is_playing: false,
             is_pressed: false,
@@ -234,7 +224,7 @@ impl<S: Clone + PartialEq, K: Clone + PartialEq, C> TableEntry<S, K, C> {
     pub(crate) fn suits(&self, id: ConnectionId, request: &PlacementRequest<S, K>) -> bool {
         self.server == request.server
             && self.key == request.key
-            && self.phase != EntryPhase::Closing
+            && self.phase != ConnectionState::Closing
             && self.takes_sessions
             && self.is_company_for(request)
             && self.bears(request.describes)
@@ -265,7 +255,7 @@ impl<S: Clone + PartialEq, K: Clone + PartialEq, C> TableEntry<S, K, C> {
     }
 
     pub(crate) fn is_idle(&self) -> bool {
-        self.phase == EntryPhase::Open && self.references == 0
+        self.phase == ConnectionState::Open && self.references == 0
     }
 }
 

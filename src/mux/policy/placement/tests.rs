@@ -461,7 +461,9 @@ impl Model {
             Placement::Existing(id) | Placement::Connect(id) => {
                 let entry = table.entry(id).unwrap();
                 assert_eq!(entry.key, key, "shared with another key");
-                assert!(entry.phase != EntryPhase::Closing && entry.references <= SESSION_CEILING);
+                assert!(
+                    entry.phase != ConnectionState::Closing && entry.references <= SESSION_CEILING
+                );
                 if let Placement::Connect(id) = placement {
                     self.started.push(id);
                 }
@@ -545,9 +547,9 @@ fn step(numbers: &mut Numbers, table: &mut Names, model: &mut Model) {
         }
         6 if !model.started.is_empty() => {
             let id = model.started[numbers.below(model.started.len())];
-            let is_idle = table
-                .entry(id)
-                .is_some_and(|entry| entry.references == 0 && entry.phase != EntryPhase::Closing);
+            let is_idle = table.entry(id).is_some_and(|entry| {
+                entry.references == 0 && entry.phase != ConnectionState::Closing
+            });
             assert_eq!(table.try_retire(id), is_idle);
             model.closing.push(id);
         }
@@ -562,9 +564,9 @@ fn step(numbers: &mut Numbers, table: &mut Names, model: &mut Model) {
                 return;
             }
             let id = from.swap_remove(numbers.below(from.len()));
-            let closes = table
-                .entry(id)
-                .is_some_and(|entry| entry.phase == EntryPhase::Closing || entry.references > 0);
+            let closes = table.entry(id).is_some_and(|entry| {
+                entry.phase == ConnectionState::Closing || entry.references > 0
+            });
             if closes {
                 table.retire(id);
                 table.remove(id);
