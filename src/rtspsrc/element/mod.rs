@@ -26,12 +26,15 @@ pub(crate) mod log;
 pub(crate) mod settings;
 pub(crate) mod stats;
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use gst::{glib, prelude::*};
 use gstreamer as gst;
 
-use crate::{mux::Mux, rtspsrc::RtspMuxSrc};
+use crate::{
+    mux::Mux,
+    rtspsrc::{RtspMuxSrc, lock},
+};
 
 /// The type of the context.
 pub const CONTEXT_TYPE: &str = "rtspmux.pool";
@@ -73,16 +76,11 @@ pub(crate) fn mux_of(context: &gst::ContextRef) -> Option<Mux> {
 pub(crate) fn global() -> Mux {
     static GLOBAL: Mutex<Option<Mux>> = Mutex::new(None);
 
-    let mut global = GLOBAL.lock().unwrap_or_else(PoisonError::into_inner);
-    global.get_or_insert_with(make_global).clone()
-}
-
-fn make_global() -> Mux {
-    let builder = Mux::builder();
-    match std::env::var_os(STATE_VARIABLE).filter(|path| !path.is_empty()) {
-        Some(path) => builder.state(path).build(),
-        None => builder.build(),
-    }
+    let make = || match std::env::var_os(STATE_VARIABLE).filter(|path| !path.is_empty()) {
+        Some(path) => Mux::builder().state(path).build(),
+        None => Mux::builder().build(),
+    };
+    lock(&GLOBAL).get_or_insert_with(make).clone()
 }
 
 /// Asks the application and the bins around `element` for a context. If they have one they call

@@ -28,6 +28,17 @@ const NEVER: Duration = Duration::from_secs(365 * 24 * 3600);
 /// after 5 s, while a stalled one gets the 20 s that `rtspsrc` gives it.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// GObject's enumeration has the values of the multiplexer's.
+macro_rules! mirrored {
+    ($name:ident: $($value:ident),*) => {
+        impl From<$name> for mux::$name {
+            fn from(value: $name) -> Self {
+                match value { $($name::$value => Self::$value,)* }
+            }
+        }
+    };
+}
+
 /// `multiplex`: whether sessions share a connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, glib::Enum)]
 #[enum_type(name = "GstRtspMuxMultiplex")]
@@ -44,15 +55,7 @@ pub enum Multiplex {
     Never,
 }
 
-impl From<Multiplex> for mux::Multiplex {
-    fn from(multiplex: Multiplex) -> Self {
-        match multiplex {
-            Multiplex::Auto => Self::Auto,
-            Multiplex::Always => Self::Always,
-            Multiplex::Never => Self::Never,
-        }
-    }
-}
+mirrored!(Multiplex: Auto, Always, Never);
 
 /// `overflow-policy`: which packets are dropped when downstream does not take them in time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, glib::Enum)]
@@ -73,15 +76,7 @@ pub enum OverflowPolicy {
     Block,
 }
 
-impl From<OverflowPolicy> for mux::OverflowPolicy {
-    fn from(policy: OverflowPolicy) -> Self {
-        match policy {
-            OverflowPolicy::DropToKeyframe => Self::DropToKeyframe,
-            OverflowPolicy::DropOldest => Self::DropOldest,
-            OverflowPolicy::Block => Self::Block,
-        }
-    }
-}
+mirrored!(OverflowPolicy: DropToKeyframe, DropOldest, Block);
 
 /// `tcp-timeout` of `rtspsrc`, in microseconds.
 const DEFAULT_TCP_TIMEOUT_US: u64 = 20_000_000;
@@ -353,8 +348,6 @@ impl fmt::Display for Invalid {
         }
     }
 }
-
-impl std::error::Error for Invalid {}
 
 impl Settings {
     /// The location without user and password, for logs, messages and the property.

@@ -87,8 +87,9 @@ pub(crate) struct StreamReport {
 
 /// Manages the RTP sessions of one element.
 pub(crate) trait Manager: Send + Sync {
-    /// Takes the state of the element, which may have changed while the manager was being added to it.
-    fn sync_state(&self);
+    /// Takes the state of the element, which may have changed while the manager was being added to it. For
+    /// a manager that has elements.
+    fn sync_state(&self) {}
 
     /// The session plays: receiver reports go to `reports`, and the caps of the streams are final. From
     /// the second call on all streams begin anew, and the pads send GAP events for the outage.
@@ -122,10 +123,14 @@ pub(crate) trait Manager: Send + Sync {
     fn renew(&self) -> Result<(), glib::BoolError>;
 
     /// Whether a source that begins anew under its old SSRC needs [`renew`](Self::renew).
-    fn remembers_sources(&self) -> bool;
+    fn remembers_sources(&self) -> bool {
+        false
+    }
 
-    /// Forgets the stream's source and its times. The next packet is the first one again.
-    fn restart(&self, stream: usize) -> Result<(), glib::BoolError>;
+    /// Forgets the stream's source and its times. The next packet is marked as the first one again.
+    fn restart(&self, _stream: usize) -> Result<(), glib::BoolError> {
+        Ok(())
+    }
 
     /// Makes every push fail with FLUSHING, also those under way.
     fn deactivate(&self);
@@ -137,7 +142,9 @@ pub(crate) trait Manager: Send + Sync {
     fn pads(&self) -> &Arc<Pads>;
 
     /// What is known from RTCP reports. Empty with rtpbin, which keeps that to itself.
-    fn reports(&self) -> Vec<StreamReport>;
+    fn reports(&self) -> Vec<StreamReport> {
+        Vec::new()
+    }
 }
 
 /// Sends a downstream event into all streams. Returns true if one took it.

@@ -37,79 +37,53 @@ impl PayloadMap {
         self.caps.get(&payload_type)
     }
 
-    /// The same caps with what the answer to PLAY says.
-    pub(crate) fn with_play_info(&self, info: &PlayInfo) -> Self {
-        let mut map = self.clone();
-        for caps in map.caps.values_mut() {
-            info.apply(caps.make_mut());
-        }
-        map
+    /// The same caps with what the answer to PLAY says, if it says something about the stream.
+    pub(crate) fn with_play_info(&self, info: Option<&RtpInfo>) -> Self {
+        self.changed(|caps| {
+            if let Some(rtp_time) = info.and_then(|info| info.rtptime) {
+                caps.set("clock-base", rtp_time);
+            }
+            if let Some(sequence) = info.and_then(|info| info.seq) {
+                caps.set("seqnum-base", u32::from(sequence));
+            }
+            caps.set("npt-start", 0u64);
+            caps.set("play-speed", 1.0f64);
+            caps.set("play-scale", 1.0f64);
+        })
     }
-}
 
-impl PayloadMap {
     /// The same caps without the first sequence number and RTP time. They are for another source than the
     /// one that the answer to PLAY describes.
     pub(crate) fn without_start(&self) -> Self {
-        let mut map = self.clone();
-        for caps in map.caps.values_mut() {
-            if let Some(fields) = caps.make_mut().structure_mut(0) {
+        self.changed(|caps| {
+            if let Some(fields) = caps.structure_mut(0) {
                 fields.remove_fields(["seqnum-base", "clock-base"]);
             }
-        }
+        })
+    }
+
+    fn changed(&self, change: impl Fn(&mut gst::CapsRef)) -> Self {
+        let mut map = self.clone();
+        map.caps
+            .values_mut()
+            .for_each(|caps| change(caps.make_mut()));
         map
     }
 }
 
-/// What the answer to PLAY says about a stream.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct PlayInfo {
-    /// Sequence number of the first packet (`seq` of `RTP-Info`).
-    pub(crate) sequence: Option<u16>,
-    /// RTP time that corresponds to the start (`rtptime` of `RTP-Info`).
-    pub(crate) rtp_time: Option<u32>,
-}
-
-impl PlayInfo {
-    fn apply(&self, caps: &mut gst::CapsRef) {
-        if let Some(rtp_time) = self.rtp_time {
-            caps.set("clock-base", rtp_time);
-        }
-        if let Some(sequence) = self.sequence {
-            caps.set("seqnum-base", u32::from(sequence));
-        }
-        caps.set("npt-start", 0u64);
-        caps.set("play-speed", 1.0f64);
-        caps.set("play-scale", 1.0f64);
-    }
-}
-
-/// What `rtp_info` says about each of `streams`, by number.
+/// What the answer to PLAY says about the stream `number` of `streams`.
 ///
 /// Servers write the URL of the stream in full, relative, or not at all. If a stream's URL matches no
 /// entry and there are as many entries as streams, their order counts.
-pub(crate) fn play_info(rtp_info: &[RtpInfo], streams: &[MediaStream]) -> Vec<(usize, PlayInfo)> {
-    let find = |number: usize, stream: &MediaStream| {
-        let control = stream.control.as_str();
-        rtp_info
-            .iter()
-            .find(|info| is_url_of(&info.url, control))
-            .or_else(|| {
-                rtp_info
-                    .get(number)
-                    .filter(|_| rtp_info.len() == streams.len())
-            })
-    };
-    let info = |info: Option<&RtpInfo>| {
-        info.map_or_else(PlayInfo::default, |info| PlayInfo {
-            sequence: info.seq,
-            rtp_time: info.rtptime,
-        })
-    };
-    let streams = streams.iter().enumerate();
-    streams
-        .map(|(number, stream)| (number, info(find(number, stream))))
-        .collect()
+pub(crate) fn play_info<'a>(
+    rtp_info: &'a [RtpInfo],
+    streams: &[MediaStream],
+    number: usize,
+) -> Option<&'a RtpInfo> {
+    let control = streams.get(number)?.control.as_str();
+    let by_url = rtp_info.iter().find(|info| is_url_of(&info.url, control));
+    let by_order = rtp_info.get(number);
+    by_url.or(by_order.filter(|_| rtp_info.len() == streams.len()))
 }
 
 fn is_url_of(written: &str, control: &str) -> bool {

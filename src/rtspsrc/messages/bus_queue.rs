@@ -11,7 +11,7 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Condvar, Mutex, MutexGuard, PoisonError, atomic::Ordering},
+    sync::{Condvar, Mutex, PoisonError, atomic::Ordering},
     thread::{self, ThreadId},
     time::Duration,
 };
@@ -42,8 +42,6 @@ static ARRIVED: Condvar = Condvar::new();
 
 /// A message was posted.
 static POSTED: Condvar = Condvar::new();
-
-type Buses<'a> = MutexGuard<'a, Vec<Outgoing>>;
 
 /// The messages for one bus.
 struct Outgoing {
@@ -146,7 +144,12 @@ fn put(element: &RtspMuxSrc, topic: Topic, content: QueueContent) {
     let there = match buses.iter().position(|there| there.bus == bus) {
         Some(at) => &mut buses[at],
         None => {
-            buses.push(Outgoing::new(bus));
+            buses.push(Outgoing {
+                bus,
+                queue: MessageQueue::default(),
+                under_way: None,
+                has_thread: false,
+            });
             let last = buses.len() - 1;
             &mut buses[last]
         }
@@ -163,15 +166,6 @@ fn put(element: &RtspMuxSrc, topic: Topic, content: QueueContent) {
 }
 
 impl Outgoing {
-    fn new(bus: gst::Bus) -> Self {
-        Self {
-            bus,
-            queue: MessageQueue::default(),
-            under_way: None,
-            has_thread: false,
-        }
-    }
-
     /// Starts the thread. False if the system cannot; the next message tries again.
     fn start_thread(&self) -> bool {
         let bus = self.bus.clone();
@@ -182,12 +176,6 @@ impl Outgoing {
         }
         started.is_ok()
     }
-}
-
-/// Waits until there may be something to post on the bus.
-fn linger(buses: Buses<'_>) -> Buses<'_> {
-    let waited = ARRIVED.wait_timeout(buses, LOOK);
-    waited.unwrap_or_else(PoisonError::into_inner).0
 }
 
 /// Runs the thread: posts all messages of the bus, and ends soon after the last one.
@@ -204,7 +192,8 @@ fn work(bus: &gst::Bus) {
         let Some((source, content)) = there.queue.pop() else {
             if looks < LOOKS && buses.len() <= FEW {
                 looks += 1;
-                buses = linger(buses);
+                let waited = ARRIVED.wait_timeout(buses, LOOK);
+                buses = waited.unwrap_or_else(PoisonError::into_inner).0;
                 continue;
             }
             let ended = buses.swap_remove(at);

@@ -1,5 +1,6 @@
 //! Pushes the packets of a session into the pads of its manager, and combines their flow returns.
 
+use gst::glib;
 use gstreamer as gst;
 use gstreamer_base as gst_base;
 use std::{
@@ -172,14 +173,7 @@ impl Feed {
     /// Begins every stream and the manager anew: after a pause, or when the source of a stream restarted.
     pub(crate) fn restart(&mut self) -> Result<(), gst::FlowError> {
         self.resume();
-        match self.control.build_guard.work(|manager| manager.renew()) {
-            Some(Ok(())) => Ok(()),
-            Some(Err(error)) => {
-                gst::error!(CAT, "the streams cannot begin anew: {error}");
-                Err(gst::FlowError::Error)
-            }
-            None => Err(gst::FlowError::Flushing),
-        }
+        begin_anew(&self.control.build_guard, |manager| manager.renew())
     }
 
     /// Pushes one packet.
@@ -236,7 +230,10 @@ impl Feed {
             PacketAction::Push(marks) => marks,
             PacketAction::Restart(marks) => {
                 gst::info!(CAT, obj = element, "stream {}: new source", packet.stream);
-                restart(&self.control.build_guard, packet.stream)?;
+                // This may wait for the thread of the old jitterbuffer, which a slow sink may be
+                // holding.
+                let restart = |manager: &dyn Manager| manager.restart(packet.stream);
+                begin_anew(&self.control.build_guard, restart)?;
                 marks
             }
             PacketAction::Renew(marks) => {
@@ -258,15 +255,14 @@ impl Feed {
     }
 }
 
-/// Forgets the source of a stream. FLUSHING if the build guard is closed: the element goes to READY.
-fn restart(build_guard: &BuildGuard, stream: usize) -> Result<(), gst::FlowError> {
-    // This may wait for the thread of the old jitterbuffer, which a slow sink may be holding.
-    match build_guard.work(|manager| manager.restart(stream)) {
-        Some(Ok(())) => Ok(()),
-        Some(Err(error)) => {
-            gst::error!(CAT, "stream {stream} cannot begin anew: {error}");
-            Err(gst::FlowError::Error)
-        }
-        None => Err(gst::FlowError::Flushing),
-    }
+/// Lets the manager forget sources. FLUSHING if the build guard is closed: the element goes to READY.
+fn begin_anew(
+    build_guard: &BuildGuard,
+    forget: impl FnOnce(&dyn Manager) -> Result<(), glib::BoolError>,
+) -> Result<(), gst::FlowError> {
+    let forgotten = build_guard.work(forget).ok_or(gst::FlowError::Flushing)?;
+    forgotten.map_err(|error| {
+        gst::error!(CAT, "the streams cannot begin anew: {error}");
+        gst::FlowError::Error
+    })
 }

@@ -173,47 +173,50 @@ impl Playback<'_> {
         let Some(silence) = self.watchdog.silence(timer::now()) else {
             return Ok(());
         };
-        Err(match self.left_out.all().or_else(|| self.undescribed()) {
-            Some(left) => {
-                EndReason::Undeliverable(format!("{}: {}", self.camera, undeliverable(&left)))
-            }
-            None => {
-                let silence = silence.as_secs_f64();
-                EndReason::Silent(format!("{}: no media for {silence:.1} s", self.camera))
-            }
-        })
+        Err(
+            match self
+                .left_out
+                .all()
+                .or_else(|| Some(self.undescribed(|_| true)?.1))
+            {
+                Some(left) => {
+                    EndReason::Undeliverable(format!("{}: {}", self.camera, undeliverable(&left)))
+                }
+                None => {
+                    let silence = silence.as_secs_f64();
+                    EndReason::Silent(format!("{}: no media for {silence:.1} s", self.camera))
+                }
+            },
+        )
     }
 
     /// Posts WARNING, once in a session, if a stream has sent only payload types that the description
     /// does not name, for as long as the session may be silent. Packets of other streams may have been
     /// delivered.
     fn tell_undescribed(&mut self) {
-        let stats = self.session.monitor().stats();
-        let mut streams = stats.streams.iter();
-        let nothing_else =
-            |stream: &&mux::StreamStats| stream.packets == 0 && stream.undescribed > 0;
-        let Some(stream) = streams.find(nothing_else) else {
+        let Some((stream, left)) = self.undescribed(|stream| stream.packets == 0) else {
             return;
         };
-        let (Some(payload_type), Some(element)) = (stream.undescribed_type, self.element.upgrade())
-        else {
-            return;
-        };
-        if self.left_out.tell_once() {
-            let why = Undeliverable::NoMap(payload_type);
-            let left = undeliverable(&Left::new(timer::now(), stream.undescribed, why));
-            let text = format!("{}: stream {}: {left}", self.camera, stream.stream);
-            messages::left_out(&element, &text);
+        if let Some(element) = self.element.upgrade()
+            && self.left_out.tell_once()
+        {
+            let left = undeliverable(&left);
+            messages::left_out(
+                &element,
+                &format!("{}: stream {stream}: {left}", self.camera),
+            );
         }
     }
 
-    /// The packets of payload types that the description does not name, if there were any.
-    fn undescribed(&self) -> Option<Left> {
+    /// The first such stream with packets of payload types that the description does not name, and these
+    /// packets.
+    fn undescribed(&self, is_it: impl Fn(&mux::StreamStats) -> bool) -> Option<(usize, Left)> {
         let stats = self.session.monitor().stats();
         let mut streams = stats.streams.iter();
-        let stream = streams.find(|stream| stream.undescribed > 0)?;
+        let stream = streams.find(|stream| stream.undescribed > 0 && is_it(stream))?;
         let why = Undeliverable::NoMap(stream.undescribed_type?);
-        Some(Left::new(timer::now(), stream.undescribed, why))
+        let left = Left::new(timer::now(), stream.undescribed, why);
+        Some((stream.stream, left))
     }
 
     fn halted(&self, halt: FeedHalt) -> EndReason {

@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     mux::{
-        Credentials, Error, MediaStream, Opening, Presentation, Ready, RedialPermit, Session,
+        Credentials, Error, MediaStream, Presentation, Ready, RedialPermit, Session,
         SessionOptions, WaitReason,
         proto::wire::uri::redacted,
         recovery::{OnBye, Recovered, Recovery, StreamKinds, Watchdog},
@@ -170,10 +170,10 @@ impl SessionTask {
             .build_guard
             .manager()
             .ok_or(EndReason::Stopped)?;
-        for (number, info) in caps::play_info(session.rtp_info(), &session.presentation().streams) {
-            if let Some(stream) = manager.pads().stream(number) {
-                stream.set_payloads(|payloads| payloads.with_play_info(&info));
-            }
+        let described = &session.presentation().streams;
+        for stream in &manager.pads().streams {
+            let info = caps::play_info(session.rtp_info(), described, stream.number);
+            stream.set_payloads(|payloads| payloads.with_play_info(info));
         }
         let reports = session.rtcp_sender();
         let started = self.control.build_guard.work(|manager| {
@@ -308,7 +308,8 @@ impl SessionTask {
             self.recovery.on_other_credentials();
         }
         let turn = self.turn(&options).await?;
-        let opening = self.opening(options);
+        let opening = self.plan.mux.reopen(options, &self.control.monitor);
+        let opening = opening.intended(self.plan.intent.take());
         self.reporter
             .go_on(&format!("Connecting to {}", self.camera));
         let described = opening.describe().await;
@@ -336,12 +337,8 @@ impl SessionTask {
                 return Err(self.failed(SessionPhase::Opening, error.clone()));
             }
         }
-        streams.retain(|stream| {
-            ready
-                .streams()
-                .iter()
-                .any(|grant| grant.stream == stream.number)
-        });
+        let is_granted = |number| ready.streams().iter().any(|grant| grant.stream == number);
+        streams.retain(|stream| is_granted(stream.number));
         self.watched = watched(ready.presentation(), &streams);
         self.reporter.complete("Opened Stream");
         Ok((ready, SetupPlan { streams, on_bye }))
@@ -359,13 +356,6 @@ impl SessionTask {
         let turn = self.plan.mux.turn(options, after, policy.bounds).await;
         turn.map(Some)
             .map_err(|error| self.failed(SessionPhase::Opening, error))
-    }
-
-    fn opening(&mut self, options: SessionOptions) -> Opening {
-        self.plan
-            .mux
-            .reopen(options, &self.control.monitor)
-            .intended(self.plan.intent.take())
     }
 
     /// Checks that pads of an earlier session can go on with these streams. A stream that has no pad, as

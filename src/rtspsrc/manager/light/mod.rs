@@ -272,7 +272,7 @@ impl Light {
         }
         // The gate keeps a state change from removing pads while one is being added.
         let gate = lock(&stream.gate);
-        if !gate.is_open {
+        if !*gate {
             return Err(gst::FlowError::Flushing);
         }
         if present.is_some() {
@@ -296,9 +296,6 @@ impl Light {
 }
 
 impl Manager for Light {
-    /// The light path has no state.
-    fn sync_state(&self) {}
-
     fn start(&self, reports: RtcpSender) -> Result<(), glib::BoolError> {
         let is_again = lock(&self.reports).replace(reports).is_some();
         if is_again {
@@ -384,20 +381,11 @@ impl Manager for Light {
         Ok(())
     }
 
-    fn remembers_sources(&self) -> bool {
-        false
-    }
-
-    /// Nothing to do: the next packet is marked as the first one.
-    fn restart(&self, _stream: usize) -> Result<(), glib::BoolError> {
-        Ok(())
-    }
-
     fn deactivate(&self) {
         *lock(&self.reports) = None;
         for stream in self.streams.values() {
             stream.close();
-            lock(&stream.gate).is_open = false;
+            *lock(&stream.gate) = false;
             // Deactivating cannot fail.
             let _ = stream.pad.set_active(false);
         }

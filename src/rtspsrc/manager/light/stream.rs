@@ -52,11 +52,6 @@ pub(super) enum StampAction {
     Stamp { has_gap: bool, is_first: bool },
 }
 
-/// Whether the pad may be added to the element.
-pub(super) struct PadGate {
-    pub(super) is_open: bool,
-}
-
 /// Items that a worker thread has taken out of the send queue.
 #[derive(Default)]
 pub(super) struct Taken {
@@ -70,8 +65,9 @@ pub(super) struct LightStream {
     pub(super) out: Arc<PadStream>,
     /// The pad from which packets are pushed. It has no parent, so it lives only as long as this.
     pub(super) pad: gst::Pad,
-    /// Held while the pad is added, which runs code of the application, and while it is closed.
-    pub(super) gate: Mutex<PadGate>,
+    /// Whether the pad may be added to the element. Held while it is added, which runs code of the
+    /// application, and while this is closed.
+    pub(super) gate: Mutex<bool>,
     /// What lip-sync adds to its times, in nanoseconds.
     pub(super) offset: AtomicI64,
     /// Its source has sent BYE.
@@ -152,7 +148,7 @@ impl LightStream {
         Self {
             pad: src_pad(element, &format!("rtp_{}", out.number), latency),
             out,
-            gate: Mutex::new(PadGate { is_open: true }),
+            gate: Mutex::new(true),
             offset: AtomicI64::new(0),
             has_left: AtomicBool::new(false),
             has_ended: AtomicBool::new(false),

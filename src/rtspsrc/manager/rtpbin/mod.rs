@@ -20,8 +20,8 @@ use std::{
 use gst::{glib, prelude::*};
 use gstreamer as gst;
 
-use self::stream::{ReportSink, RtpbinStream, rtcp_events};
-use super::{Manager, StreamReport};
+use self::stream::{ReportSink, RtpbinStream};
+use super::Manager;
 use crate::{
     mux::{Packet, RtcpSender, recovery::OnBye},
     rtspsrc::{
@@ -261,9 +261,11 @@ impl Manager for Rtpbin {
                 stream.rtp.push_event(event);
             }
             let caps = gst::Caps::new_empty_simple("application/x-rtcp");
-            for event in rtcp_events(&stream.rtcp, &caps) {
-                stream.rtcp.push_event(event);
-            }
+            let segment = gst::FormattedSegment::<gst::ClockTime>::new();
+            let id = stream.rtcp.name();
+            stream.rtcp.push_event(gst::event::StreamStart::new(&id));
+            stream.rtcp.push_event(gst::event::Caps::new(&caps));
+            stream.rtcp.push_event(gst::event::Segment::new(&segment));
         }
         Ok(())
     }
@@ -363,10 +365,6 @@ impl Manager for Rtpbin {
 
     fn pads(&self) -> &Arc<Pads> {
         &self.pads
-    }
-
-    fn reports(&self) -> Vec<StreamReport> {
-        Vec::new()
     }
 }
 

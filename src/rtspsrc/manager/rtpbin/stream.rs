@@ -181,16 +181,6 @@ fn is_idle(pad: &gst::Pad) -> bool {
     }
 }
 
-/// The events with which an RTCP stream begins.
-pub(super) fn rtcp_events(pad: &gst::Pad, caps: &gst::Caps) -> [gst::Event; 3] {
-    let segment = gst::FormattedSegment::<gst::ClockTime>::new();
-    [
-        gst::event::StreamStart::new(&pad.name()),
-        gst::event::Caps::new(caps),
-        gst::event::Segment::new(&segment),
-    ]
-}
-
 /// How much longer than the latency a packet may be in the jitterbuffer.
 const TOLERANCE: Duration = Duration::from_secs(2);
 
