@@ -21,7 +21,7 @@
 //! ```text
 //! session           one session: stages, set-up, migration, monitor
 //! connection_pool   shared state under one lock: connections, references, limits, servers
-//! policy            pure decisions: placement, sharing, redial, credentials, failover
+//! policy            pure decisions: placement, sharing, next step, redial, credentials
 //! driver            one task per connection: socket, TLS, timer
 //! delivery          the bounded queue between a connection and one consumer
 //! proto             pure: one RTSP connection as a state machine

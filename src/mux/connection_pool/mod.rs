@@ -48,7 +48,7 @@ pub(crate) use self::{
     checkout::CheckoutRequest,
     redial::RedialReporter,
     trials::{DoubtGuard, Joining},
-    view::{DescribeNews, Looked, News},
+    view::{FreshDescription, Looked, News},
 };
 use self::{
     connection::ConnectionRecord,

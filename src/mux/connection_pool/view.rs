@@ -35,19 +35,17 @@ pub(crate) enum News<'a> {
     Nothing,
     /// It begins to be set up, at the server that its user named.
     Begun,
-    /// Its DESCRIBE was answered.
-    Described(DescribeNews<'a>),
+    /// Its DESCRIBE was answered on this connection.
+    Described(FreshDescription, &'a ConnectionHandle, &'a Presentation),
 }
 
 /// The answer to a DESCRIBE.
-pub(crate) struct DescribeNews<'a> {
-    pub(crate) handle: &'a ConnectionHandle,
+pub(crate) struct FreshDescription {
     pub(crate) joining: Joining,
-    pub(crate) presentation: &'a Presentation,
     pub(crate) account: Account,
     pub(crate) first: FirstAsked,
     pub(crate) took: Duration,
-    /// Whether it was described as on a connection where it may have been another URI, if it was.
+    /// Whether it is as on a connection where it may have been another URI's.
     pub(crate) is_as_doubted: Option<bool>,
     /// The connection was there for descriptions alone.
     pub(crate) is_on_describe_only: bool,
@@ -82,8 +80,8 @@ impl ConnectionPool {
             match news {
                 News::Nothing => {}
                 News::Begun => begun = Some(state.redials.begin(self, checkout, now)),
-                News::Described(news) => {
-                    doubt = state.on_described(checkout, news, now);
+                News::Described(fresh, handle, presentation) => {
+                    doubt = state.on_described(checkout, fresh, handle, presentation, now);
                 }
             }
             let view = state.view(checkout, attempt, doubt, now);
@@ -283,35 +281,36 @@ impl LockedPool<'_> {
     fn on_described(
         &mut self,
         checkout: &CheckoutRequest,
-        news: DescribeNews<'_>,
+        fresh: FreshDescription,
+        handle: &ConnectionHandle,
+        presentation: &Presentation,
         now: Instant,
     ) -> Option<Doubt> {
         let name = checkout.key.server();
-        self.end(news.joining, now);
-        self.on_describe_answered(checkout, news.is_on_describe_only);
-        let driver = news.handle.driver();
+        self.end(fresh.joining, now);
+        self.on_describe_answered(checkout, fresh.is_on_describe_only);
+        let driver = handle.driver();
         let server_header = driver.server_info().server_header;
-        let identity = ServerIdentity::new(server_header.as_deref(), Some(news.presentation));
+        let identity = ServerIdentity::new(server_header.as_deref(), Some(presentation));
         self.learn(name, now, |sharing| sharing.on_introduced(now, identity));
-        if let Some(is_same) = news.is_as_doubted {
+        if let Some(is_same) = fresh.is_as_doubted {
             let lesson = |sharing: &mut Sharing| sharing.on_described_twice(now, is_same);
             self.learn(name, now, lesson);
         }
-        if news.handle.mark_described() {
+        if handle.mark_described() {
             self.table.on_described(driver.id);
         }
         let server = self.server(&driver.server);
         server.on_lone_describe(&driver.server_info().measures);
-        server.on_described(news.took);
-        let description =
-            Description::new(checkout.presentation(), news.presentation, &news.account);
+        server.on_described(fresh.took);
+        let description = Description::new(checkout.presentation(), presentation, &fresh.account);
         let entry = self.table.entry(driver.id)?;
         let (trial, made_for) = (&entry.record.trial, &entry.presentation);
-        let doubt = trial.doubt(&description, &news.first, made_for);
+        let doubt = trial.doubt(&description, &fresh.first, made_for);
         if let Some(record) = self.table.record_mut(driver.id) {
             record.trial.on_described(now, description);
         }
-        if doubt.is_none() && shows_another_camera(&news.presentation.sdp, &news.first) {
+        if doubt.is_none() && shows_another_camera(&presentation.sdp, &fresh.first) {
             self.learn(name, now, Sharing::on_described_apart);
         }
         self.server(&driver.server).notify();

@@ -280,6 +280,16 @@ pub(crate) struct View {
     pub(crate) is_described_sooner_elsewhere: bool,
 }
 
+impl View {
+    fn answer_patience(&self, more: Duration) -> AnswerPatience {
+        let usual = self.patience + more;
+        AnswerPatience {
+            usual,
+            behind_describe: self.describe_patience.min(usual),
+        }
+    }
+}
+
 /// What a session does next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SetupStep {
@@ -346,10 +356,7 @@ pub(crate) fn next_step(view: &View, attempt: &Attempt, now: Instant) -> SetupSt
             decide(view, attempt, now).unwrap_or_else(|| place(view, attempt, now))
         }
         SetupStage::Unplaced => place(view, attempt, now),
-        SetupStage::Placed => SetupStep::Describe(AnswerPatience {
-            usual: view.patience,
-            behind_describe: view.describe_patience.min(view.patience),
-        }),
+        SetupStage::Placed => SetupStep::Describe(view.answer_patience(Duration::ZERO)),
         SetupStage::InDoubt => check_description(view, attempt, now),
         SetupStage::Described => set_up(view, attempt, now),
         SetupStage::SetUp => play(view, attempt, now),
@@ -471,14 +478,11 @@ fn set_up(view: &View, attempt: &Attempt, now: Instant) -> SetupStep {
         return SetupStep::Move(Move::NotToRemain);
     }
     // Where a session that would be added is ignored, that is what is found out meanwhile.
-    let usual = match attempt.is_tried && view.mode != SharingMode::Share {
-        true => view.patience + FENCE,
-        false => view.patience,
+    let fence = match attempt.is_tried && view.mode != SharingMode::Share {
+        true => FENCE,
+        false => Duration::ZERO,
     };
-    SetupStep::SetUp(AnswerPatience {
-        usual,
-        behind_describe: view.describe_patience.min(usual),
-    })
+    SetupStep::SetUp(view.answer_patience(fence))
 }
 
 /// Whether a session that is described may be set up on its connection.
@@ -524,10 +528,7 @@ fn play(view: &View, attempt: &Attempt, now: Instant) -> SetupStep {
     if is_mixed_up(view, attempt) {
         return SetupStep::Move(Move::MixedUp);
     }
-    let play = SetupStep::Play(AnswerPatience {
-        usual: view.patience,
-        behind_describe: view.describe_patience.min(view.patience),
-    });
+    let play = SetupStep::Play(view.answer_patience(Duration::ZERO));
     let Some(input) = view.gate.as_ref().filter(|_| attempt.is_tried) else {
         // Its settings say beforehand that it shares, or that it does not; or the connection is over,
         // and the PLAY will fail and say so.

@@ -9,7 +9,7 @@ use url::Url;
 use super::StreamsSetUp;
 use crate::mux::{
     clock,
-    connection_pool::{ConnectionPool, DoubtGuard, Joining},
+    connection_pool::{ConnectionPool, DoubtGuard, FreshDescription},
     error::Error,
     policy::{
         next_step::{
@@ -17,7 +17,7 @@ use crate::mux::{
         },
         sharing::{Evidence, Sharing, descriptions::Account},
     },
-    proto::{Backlog, Credentials, FirstAsked, Presentation, RtpInfo},
+    proto::{Backlog, Credentials, Presentation, RtpInfo},
     server_key::ServerId,
     session::attachment::Attachment,
     stats::WaitReason,
@@ -40,16 +40,6 @@ pub(super) struct WantedStreams {
     pub(super) streams: Vec<usize>,
     /// Of so many.
     pub(super) of: usize,
-}
-
-/// A description that has just come.
-pub(super) struct FreshDescription {
-    pub(super) joining: Joining,
-    pub(super) account: Account,
-    pub(super) first: FirstAsked,
-    /// Whether it is as on a connection where it may have been another URI's.
-    pub(super) is_as_doubted: Option<bool>,
-    pub(super) is_on_describe_only: bool,
 }
 
 /// What the session has met at the server that it is tried at. A redirect begins with nothing of it.
@@ -129,7 +119,6 @@ impl AtServer {
     pub(super) fn attach(&mut self, attachment: Attachment) {
         self.backlog = Some(attachment.driver().watch_backlog());
         self.attachment = Some(attachment);
-        self.has_rejoined = false;
     }
 
     /// The session leaves its connection. It is released there before it is opened on the next one:
@@ -137,7 +126,7 @@ impl AtServer {
     pub(super) fn detach(&mut self) {
         self.stage = SetupStage::Undecided;
         (self.attachment, self.backlog) = (None, None);
-        (self.doubt, self.fresh) = (None, None);
+        (self.doubt, self.fresh, self.has_rejoined) = (None, None, false);
     }
 
     /// It was described on another connection.

@@ -11,123 +11,43 @@ mod redirect;
 mod requests;
 mod trials;
 
-use std::{
-    fmt,
-    future::pending,
-    pin::Pin,
-    time::{Duration, Instant},
-};
+use std::{fmt, pin::Pin, time::Instant};
+
+use tokio::{runtime::Handle, sync::watch};
 
 pub(crate) use self::requests::StreamsSetUp;
 use self::{
     attempt::{AtServer, SharingGuard, Target, WantedStreams},
-    trials::CanaryOutcome,
+    requests::{Completing, Completion, Work},
 };
 use super::{attachment::Attachment, monitor::SessionMonitor};
 use crate::mux::{
     clock,
-    config::{Multiplex, OverflowPolicy, SessionOptions},
+    config::{Multiplex, SessionOptions},
     connection_pool::{
-        Checkout, CheckoutRequest, ConnectionHandle, ConnectionPool, DescribeNews, Intent, Joining,
-        Looked, News, RedialReporter,
+        Checkout, CheckoutRequest, ConnectionHandle, ConnectionPool, Intent, Joining, Looked, News,
+        RedialReporter,
     },
     error::Error,
     ids::ConnectionId,
     policy::{
         next_step::{
-            AnswerPatience, Attempt, FailedStep, Operation, PendingTeardowns, SetupStage,
-            SetupStep, UnderWay, next_step,
+            Attempt, FailedStep, Operation, PendingTeardowns, SetupStage, SetupStep, UnderWay,
+            next_step,
         },
         placement::Isolation,
-        sharing::{Sharing, descriptions::Account},
+        sharing::Sharing,
     },
-    proto::{
-        Backlog, Failure, Presentation, Reply, RtpInfo, SessionConfig, SessionKey,
-        wire::uri::redacted,
-    },
+    proto::{Backlog, Presentation, RtpInfo, SessionConfig, SessionKey, wire::uri::redacted},
     release::ReleaseGuard,
     stats::WaitReason,
 };
-use tokio::{runtime::Handle, sync::watch};
-
 /// A session that is described, set up or plays.
 pub(crate) struct Attached {
     pub(crate) attachment: Attachment,
     pub(crate) presentation: Presentation,
     pub(crate) streams: StreamsSetUp,
     pub(crate) rtp_info: Vec<RtpInfo>,
-}
-
-/// The answer to what a session has under way.
-enum Completion {
-    Connected(Result<ConnectionHandle, Error>),
-    Opened(Result<Attachment, (ConnectionHandle, Failure)>),
-    Described(Result<Reply, Failure>),
-    /// How the URI is described on a fresh connection; none if that was not found out in time.
-    Checked(Option<Account>),
-    /// None: it stays where it was described.
-    Rejoined(Option<Result<Attachment, (ConnectionHandle, Failure)>>),
-    SetUp(Result<StreamsSetUp, requests::SetUpFailure>),
-    Playing(Result<Reply, Failure>),
-    Canary(CanaryOutcome),
-}
-
-type Completing = Pin<Box<dyn Future<Output = Completion> + Send>>;
-
-/// What a session has under way.
-struct Work {
-    operation: Option<Operation>,
-    since: Instant,
-    patience: AnswerPatience,
-    answer: Completing,
-    /// For a request of its own.
-    joining: Option<Joining>,
-}
-
-impl Work {
-    fn none() -> Self {
-        Self {
-            operation: None,
-            since: clock::now(),
-            patience: AnswerPatience::default(),
-            answer: Box::pin(pending()),
-            joining: None,
-        }
-    }
-
-    fn new(
-        operation: Operation,
-        answer: impl Future<Output = Completion> + Send + 'static,
-    ) -> Self {
-        Self {
-            operation: Some(operation),
-            answer: Box::pin(answer),
-            ..Self::none()
-        }
-    }
-}
-
-/// Makes the session on a connection.
-struct Opener {
-    config: SessionConfig,
-    overflow: OverflowPolicy,
-    /// How long it waits for an answer, if its user has said so.
-    patience: Option<Duration>,
-    monitor: SessionMonitor,
-}
-
-impl Opener {
-    async fn open(
-        self,
-        handle: ConnectionHandle,
-    ) -> Result<Attachment, (ConnectionHandle, Failure)> {
-        let opened = Attachment::open(handle, self.config, self.overflow, &self.monitor).await;
-        opened.inspect(|attachment| {
-            if let Some(patience) = self.patience {
-                attachment.set_patience(patience);
-            }
-        })
-    }
 }
 
 /// A session on its way from DESCRIBE to PLAY.
@@ -397,16 +317,9 @@ impl Setup {
         let fresh = self.here.fresh.take();
         let news = match (fresh, &self.here.attachment, &self.here.presentation) {
             _ if std::mem::take(&mut self.begins) => News::Begun,
-            (Some(fresh), Some(attachment), Some(presentation)) => News::Described(DescribeNews {
-                handle: attachment.handle(),
-                presentation,
-                took: self.here.describe_took(),
-                account: fresh.account,
-                first: fresh.first,
-                joining: fresh.joining,
-                is_as_doubted: fresh.is_as_doubted,
-                is_on_describe_only: fresh.is_on_describe_only,
-            }),
+            (Some(fresh), Some(attachment), Some(presentation)) => {
+                News::Described(fresh, attachment.handle(), presentation)
+            }
             _ => News::Nothing,
         };
         let reporter = self.reporter.as_ref();
@@ -495,6 +408,10 @@ impl Setup {
     fn begin_step(&mut self, step: SetupStep, looked: &mut Looked) -> Result<Work, Error> {
         let server = self.checkout.key.server().clone();
         let guard = |when_over| Some(SharingGuard::new(&self.pool, &server, when_over));
+        if matches!(step, SetupStep::ProbeCapacity | SetupStep::NoteRoom) {
+            // It has waited for a decision, if there was one to wait for.
+            self.here.stage = SetupStage::Unplaced;
+        }
         match step {
             SetupStep::PromiseCanary => self.here.canary = guard(Sharing::on_canary_over),
             SetupStep::ProbeCapacity => {
@@ -571,10 +488,7 @@ impl Setup {
             Completion::Connected(Ok(handle)) => {
                 // From here on the session is counted on its connection.
                 self.intent = None;
-                let opener = self.opener();
-                return Ok(Work::new(Operation::Connect, async {
-                    Completion::Opened(opener.open(handle).await)
-                }));
+                return Ok(self.open(handle));
             }
             Completion::Connected(Err(error)) if self.does_without(&error) => {
                 self.here.refusal = Some(error);
@@ -583,7 +497,8 @@ impl Setup {
             Completion::Connected(Err(error)) => return Err(self.best_error(error)),
             Completion::Opened(Ok(attachment)) => {
                 self.here.attach(attachment);
-                let is_described = self.here.is_known && !self.checkout.needs_describe;
+                let needs_describe = self.checkout.needs_describe && !self.here.has_rejoined;
+                let is_described = self.here.is_known && !needs_describe;
                 if is_described {
                     self.here.is_described_elsewhere();
                 }
@@ -601,7 +516,10 @@ impl Setup {
             Completion::Described(Ok(reply)) => self.on_described(reply, joining)?,
             Completion::Described(Err(failure)) => self.on_describe_failed(failure, joining)?,
             Completion::Checked(alone) => self.on_checked(alone),
-            Completion::Rejoined(rejoined) => self.on_rejoined(rejoined)?,
+            Completion::Rejoined(handle) => {
+                self.here.has_rejoined = true;
+                return Ok(handle.map_or_else(Work::none, |handle| self.open(handle)));
+            }
             Completion::SetUp(Ok(done)) => self.on_set_up(done, joining)?,
             Completion::SetUp(Err(failure)) => {
                 drop(joining);
@@ -617,16 +535,21 @@ impl Setup {
         Ok(Work::none())
     }
 
-    fn opener(&self) -> Opener {
-        Opener {
-            config: SessionConfig {
-                url: self.target.url.clone(),
-                keep_alive: self.options.keep_alive,
-            },
-            overflow: self.options.overflow,
-            patience: self.options.answer_timeout,
-            monitor: self.monitor.clone(),
-        }
+    /// Makes the session on this connection.
+    fn open(&self, handle: ConnectionHandle) -> Work {
+        let config = SessionConfig {
+            url: self.target.url.clone(),
+            keep_alive: self.options.keep_alive,
+        };
+        let (overflow, monitor) = (self.options.overflow, self.monitor.clone());
+        let patience = self.options.answer_timeout;
+        Work::new(Operation::Connect, async move {
+            let opened = Attachment::open(handle, config, overflow, &monitor).await;
+            if let (Ok(attachment), Some(patience)) = (&opened, patience) {
+                attachment.set_patience(patience);
+            }
+            Completion::Opened(opened)
+        })
     }
 }
 

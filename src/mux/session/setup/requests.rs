@@ -1,14 +1,13 @@
 //! DESCRIBE, SETUP of the streams that are wanted, and PLAY: what is sent, and what the answers say.
 
+use std::{future::pending, pin::Pin, time::Instant};
+
 use url::Url;
 
-use super::{
-    Completion, Setup, Work,
-    attempt::{FreshDescription, WantedStreams},
-};
+use super::{Setup, attempt::WantedStreams, trials::CanaryOutcome};
 use crate::mux::{
     clock,
-    connection_pool::{Joining, Looked},
+    connection_pool::{ConnectionHandle, FreshDescription, Joining, Looked},
     driver::DriverHandle,
     error::{Error, ErrorKind, Initiator, Scope},
     policy::{
@@ -21,6 +20,55 @@ use crate::mux::{
     },
     session::attachment::Attachment,
 };
+
+/// The answer to what a session has under way.
+pub(super) enum Completion {
+    Connected(Result<ConnectionHandle, Error>),
+    Opened(Result<Attachment, (ConnectionHandle, Failure)>),
+    Described(Result<Reply, Failure>),
+    /// How the URI is described on a fresh connection; none if that was not found out in time.
+    Checked(Option<Account>),
+    /// None: it stays where it was described.
+    Rejoined(Option<ConnectionHandle>),
+    SetUp(Result<StreamsSetUp, SetUpFailure>),
+    Playing(Result<Reply, Failure>),
+    Canary(CanaryOutcome),
+}
+
+pub(super) type Completing = Pin<Box<dyn Future<Output = Completion> + Send>>;
+
+/// What a session has under way.
+pub(super) struct Work {
+    pub(super) operation: Option<Operation>,
+    pub(super) since: Instant,
+    pub(super) patience: AnswerPatience,
+    pub(super) answer: Completing,
+    /// For a request of its own.
+    pub(super) joining: Option<Joining>,
+}
+
+impl Work {
+    pub(super) fn none() -> Self {
+        Self {
+            operation: None,
+            since: clock::now(),
+            patience: AnswerPatience::default(),
+            answer: Box::pin(pending()),
+            joining: None,
+        }
+    }
+
+    pub(super) fn new(
+        operation: Operation,
+        answer: impl Future<Output = Completion> + Send + 'static,
+    ) -> Self {
+        Self {
+            operation: Some(operation),
+            answer: Box::pin(answer),
+            ..Self::none()
+        }
+    }
+}
 
 /// What the SETUPs of a session came to.
 #[derive(Debug, Default)]
@@ -187,14 +235,12 @@ impl Setup {
             self.here.suspected = None;
         }
         self.checkout.is_doubtful = false;
-        self.here.described = Some(DescribeTiming {
-            took: at.saturating_duration_since(joining.since()),
-            at,
-            is_first,
-        });
+        let took = at.saturating_duration_since(joining.since());
+        self.here.described = Some(DescribeTiming { took, at, is_first });
         self.here.presentation = Some(presentation);
         self.here.fresh = Some(FreshDescription {
             joining,
+            took,
             account,
             first,
             is_as_doubted,

@@ -132,3 +132,28 @@ async fn one_slow_camera_does_not_set_the_patience_of_all() {
     );
     drop((usual, slow));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f40_a_redirect_begins_anew_at_the_other_server() {
+    let options = SessionOptions::new("rtsp://127.0.0.1:1/1").unwrap();
+    let mut setup = Setup::new(pool(), options, SessionMonitor::new()).unwrap();
+    let here = &mut setup.here;
+    (here.connections, here.challenged, here.tried_younger) = (3, 2, true);
+    (here.full_with, here.has_played_elsewhere) = (Some(1), true);
+    here.pending_teardowns = PendingTeardowns::Awaited;
+    setup.checkout.leave(ConnectionId(1), true);
+    setup.checkout.isolation = Isolation::Dedicated;
+    setup
+        .follow("rtsp://127.0.0.1:2/1".parse().unwrap(), None)
+        .unwrap();
+    let here = &setup.here;
+    assert_eq!(
+        (here.connections, here.challenged, here.tried_younger),
+        (0, 0, false)
+    );
+    assert_eq!((here.full_with, here.has_played_elsewhere), (None, false));
+    assert_eq!(here.pending_teardowns, PendingTeardowns::Unseen);
+    assert_eq!(setup.checkout.isolation, Isolation::Shared);
+    assert!(setup.checkout.avoid.is_empty());
+    assert_eq!(setup.target.redirected.len(), 1);
+}

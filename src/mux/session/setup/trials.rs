@@ -18,15 +18,14 @@ use std::{
 use url::Url;
 
 use super::{
-    Completion, Setup, Work,
-    requests::{described_presentation, setup_request},
+    Setup,
+    requests::{Completion, Work, described_presentation, setup_request},
 };
 use crate::mux::{
     clock,
     config::{Multiplex, OverflowPolicy},
     connection_pool::{CheckoutRequest, ConnectionHandle, ConnectionPool, Looked},
     driver::DriverHandle,
-    error::Error,
     ids::ConnectionId,
     policy::{
         failover::{Failover, FailureContext, failover},
@@ -290,7 +289,6 @@ impl Setup {
         }
         let tells_apart = looked.view.tells_apart;
         let limit = looked.view.describe_patience;
-        let opener = self.opener();
         Work::new(Operation::Rejoin, async move {
             let is_told_apart = match beside {
                 Some((handle, url, known)) => {
@@ -299,34 +297,13 @@ impl Setup {
                 None => tells_apart,
             };
             let handle = is_told_apart.then(|| pool.rejoin(&checkout, driver.id));
-            let Some(handle) = handle.flatten() else {
-                return Completion::Rejoined(None);
-            };
-            if pool.is_alone(driver.id) && !checkout.is_spread {
+            let handle = handle.flatten();
+            if handle.is_some() && pool.is_alone(driver.id) && !checkout.is_spread {
                 // The pool writes down what the probe shows; no session waits for it.
                 drop(pool.probe(&driver, &aggregate));
             }
-            Completion::Rejoined(Some(opener.open(handle).await))
+            Completion::Rejoined(handle)
         })
-    }
-
-    pub(super) fn on_rejoined(
-        &mut self,
-        rejoined: Option<Result<Attachment, (ConnectionHandle, Failure)>>,
-    ) -> Result<(), Error> {
-        if let Some(opened) = rejoined {
-            self.here.is_described_elsewhere();
-            match opened {
-                Ok(attachment) => self.here.attach(attachment),
-                Err((handle, failure)) => {
-                    self.here.attachment = None;
-                    self.recover(FailedStep::SetUp, &handle, failure)?;
-                    self.here.detach();
-                }
-            }
-        }
-        self.here.has_rejoined = true;
-        Ok(())
     }
 }
 
