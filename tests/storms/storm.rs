@@ -43,6 +43,14 @@ pub(crate) enum Away {
     Unknown,
     /// It shows a certificate that it has signed itself.
     Unproven,
+    /// It accepts connections, and does not answer in the TLS handshake.
+    Stalling,
+}
+
+impl Away {
+    fn is_of_tls(self) -> bool {
+        matches!(self, Self::Unproven | Self::Stalling)
+    }
 }
 
 /// How a session ends that has been set up or plays.
@@ -53,15 +61,17 @@ pub(crate) enum Ends {
     Goodbye,
 }
 
-pub(crate) const FAULTS: [Fault; 25] = [
+pub(crate) const FAULTS: [Fault; 27] = [
     Fault::Away(Away::Refusing),
     Fault::Away(Away::Silent),
     Fault::Away(Away::Unknown),
     Fault::Away(Away::Unproven),
+    Fault::Away(Away::Stalling),
     Fault::RedirectsTo(Away::Refusing),
     Fault::RedirectsTo(Away::Silent),
     Fault::RedirectsTo(Away::Unknown),
     Fault::RedirectsTo(Away::Unproven),
+    Fault::RedirectsTo(Away::Stalling),
     Fault::RedirectsInACircle,
     Fault::RedirectsWithoutEnd,
     Fault::Closes("DESCRIBE"),
@@ -232,12 +242,12 @@ impl Storm {
         match self.fault {
             Fault::RedirectsTo(Away::Refusing) => self.no_server = Some(NoServer::refusing(0)),
             Fault::RedirectsTo(Away::Silent) => self.no_server = Some(NoServer::silent(0)),
-            Fault::RedirectsTo(Away::Unproven) | Fault::RedirectsInACircle => {
+            Fault::RedirectsTo(Away::Unproven | Away::Stalling) | Fault::RedirectsInACircle => {
                 self.other = Some(mock_server(self.cameras));
             }
             _ => {}
         }
-        if self.fault.away() == Some(Away::Unproven)
+        if self.fault.away().is_some_and(Away::is_of_tls)
             && let Some(behind) = self.other.as_ref().or(self.server.as_ref())
         {
             self.front = Some(TlsFront::start(&certificates.good, behind.address()));
@@ -301,7 +311,10 @@ impl Storm {
         }
         calls::forget(&self.host());
         if let Some(front) = &self.front {
-            front.show(&certificates.bad);
+            match self.fault.away() {
+                Some(Away::Stalling) => front.stall(),
+                _ => front.show(&certificates.bad),
+            }
         }
         if let Fault::Away(away @ (Away::Refusing | Away::Silent)) = self.fault {
             let port = self.server.take().map_or(0, |server| {

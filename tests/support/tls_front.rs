@@ -42,7 +42,7 @@ struct Seen {
 pub(crate) struct TlsFront {
     address: SocketAddr,
     seen: Arc<Mutex<Seen>>,
-    acceptor: Arc<Mutex<TlsAcceptor>>,
+    acceptor: Arc<Mutex<Option<TlsAcceptor>>>,
     runtime: Option<Runtime>,
 }
 
@@ -71,7 +71,7 @@ impl TlsFront {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port to listen on");
         let address = listener.local_addr().expect("an address of its own");
         listener.set_nonblocking(true).expect("a socket");
-        let acceptor = Arc::new(Mutex::new(acceptor(identity, terms)));
+        let acceptor = Arc::new(Mutex::new(Some(acceptor(identity, terms))));
         let for_accepting = Arc::clone(&acceptor);
         let seen = Arc::<Mutex<Seen>>::default();
         let for_task = Arc::clone(&seen);
@@ -81,7 +81,12 @@ impl TlsFront {
                 lock(&for_task).accepted += 1;
                 let acceptor = lock(&for_accepting).clone();
                 let seen = Arc::clone(&for_task);
-                tokio::spawn(async move { pass_on(client, &acceptor, server, &seen).await });
+                tokio::spawn(async move {
+                    match acceptor {
+                        Some(acceptor) => pass_on(client, &acceptor, server, &seen).await,
+                        None => ignore(client).await,
+                    }
+                });
             }
         });
         Self {
@@ -94,7 +99,12 @@ impl TlsFront {
 
     /// Shows this to those that connect from now on.
     pub(crate) fn show(&self, identity: &Identity) {
-        *lock(&self.acceptor) = acceptor(identity, &Terms::default());
+        *lock(&self.acceptor) = Some(acceptor(identity, &Terms::default()));
+    }
+
+    /// Accepts connections from now on, and says nothing on them.
+    pub(crate) fn stall(&self) {
+        *lock(&self.acceptor) = None;
     }
 
     /// Where it listens.
@@ -166,6 +176,11 @@ fn config(identity: &Identity, terms: &Terms) -> ServerConfig {
 fn certificates(pem: &str) -> Vec<CertificateDer<'static>> {
     let certificates = CertificateDer::pem_slice_iter(pem.as_bytes());
     certificates.map(|found| found.expect("PEM")).collect()
+}
+
+/// Reads what comes until the client is gone.
+async fn ignore(mut client: TcpStream) {
+    let _ = tokio::io::copy(&mut client, &mut tokio::io::sink()).await;
 }
 
 /// A client that is gone is not the front's trouble.
