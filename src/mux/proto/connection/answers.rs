@@ -6,7 +6,7 @@ use bytes::Bytes;
 use rtsp_types::Method;
 
 use super::{
-    Connection, HealthCheck, SessionPhase, SessionState,
+    Connection, CoreSession, HealthCheck, SessionPhase,
     channels::{ChannelPair, Collision, Grant, PayloadTypes},
     liveness::means_unsupported,
     matching::{AnswerHash, Match, is_description},
@@ -293,7 +293,7 @@ impl Connection {
 
     /// Only this session is lost.
     pub(super) fn lose_session(&mut self, session: SessionKey, failure: Failure) {
-        let is_new = |it: &SessionState| it.phase != SessionPhase::Lost && !it.is_tearing_down();
+        let is_new = |it: &CoreSession| it.phase != SessionPhase::Lost && !it.is_tearing_down();
         if self.sessions.is(session, is_new) {
             self.events
                 .push_back(Event::SessionLost { session, failure });
@@ -383,7 +383,7 @@ impl Connection {
             let has_id = self.sessions.contains_key(&key) && !is_new;
             return has_id.then_some(()).ok_or_else(missing);
         };
-        let is_taken = |(other, session): (&SessionKey, &SessionState)| {
+        let is_taken = |(other, session): (&SessionKey, &CoreSession)| {
             *other != key
                 && session.id.as_ref() == Some(&header.id)
                 && session.phase != SessionPhase::Lost

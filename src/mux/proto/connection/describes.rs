@@ -48,7 +48,7 @@ use super::{
     Connection, SessionKey,
     requests::{Draft, Purpose},
     sending::take_where,
-    session::SessionState,
+    session::CoreSession,
 };
 use crate::mux::proto::{
     event::{FailureKind, FirstAsked},
@@ -156,7 +156,7 @@ impl Connection {
 
     /// True if the server may be sending media on this connection, or may begin to.
     fn is_media_interleaved(&self) -> bool {
-        self.has_given_up_teardown || self.sessions.values().any(SessionState::has_played)
+        self.has_given_up_teardown || self.sessions.values().any(CoreSession::has_played)
     }
 
     /// True if a keep-alive is outstanding, or waits to be sent.
@@ -178,7 +178,7 @@ impl Connection {
             return;
         }
         let (is_reading, wait) = (self.is_reading(), self.config.timeouts.describe);
-        let is_late = |session: &SessionState| session.is_late_after(now, wait, is_reading);
+        let is_late = |session: &CoreSession| session.is_late_after(now, wait, is_reading);
         self.describe_batch.has_refreshed = true;
         for key in self.sessions.keys_where(is_late).into_iter().rev() {
             self.keep_alive(now, key);

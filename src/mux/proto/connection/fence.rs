@@ -31,7 +31,7 @@ use super::{
     Connection, ConnectionPhase,
     channels::ChannelPair,
     requests::{Draft, Outstanding, Purpose},
-    session::SessionState,
+    session::CoreSession,
 };
 use crate::mux::proto::{
     command::SessionKey,
@@ -104,12 +104,12 @@ impl Connection {
 
     /// The aggregate URL of another session that works; of one that plays, if there is any.
     fn neighbour(&self, key: SessionKey) -> Option<&Url> {
-        let works = |session: &SessionState| session.is_set_up() && !session.is_tearing_down();
+        let works = |session: &CoreSession| session.is_set_up() && !session.is_tearing_down();
         let others = self.sessions.iter();
         let others = others.filter(|(other, session)| **other != key && works(session));
         let others = others.map(|(_, session)| session);
         let best = others.min_by_key(|session| !session.is_playing());
-        best.map(SessionState::aggregate)
+        best.map(CoreSession::aggregate)
     }
 
     pub(super) fn send_fence_if_due(&mut self, now: Instant) {
@@ -157,7 +157,7 @@ impl Connection {
     fn fence_url(&self) -> Option<Url> {
         let oldest = &self.requests.waiting().next()?.draft;
         let key = oldest.session;
-        let own = || self.sessions.of(oldest).map(SessionState::aggregate);
+        let own = || self.sessions.of(oldest).map(CoreSession::aggregate);
         let url = key.and_then(|key| self.neighbour(key)).or_else(own);
         Some(url.unwrap_or(&oldest.url).clone())
     }

@@ -26,7 +26,7 @@ use rtsp_types::Method;
 use super::{
     Connection, ConnectionPhase,
     requests::{Draft, Expired, Purpose},
-    session::SessionState,
+    session::CoreSession,
     teardown::HealthCheck,
 };
 use crate::mux::proto::{
@@ -149,7 +149,7 @@ impl Connection {
             return;
         }
         let is_reading = self.is_reading();
-        let is_due = |session: &SessionState| {
+        let is_due = |session: &CoreSession| {
             let due = session.keep_alive_due(is_reading);
             due.is_some_and(|due| due <= now)
         };

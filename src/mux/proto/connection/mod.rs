@@ -50,7 +50,7 @@ use self::{
     requests::RequestTable,
     server_requests::StormGuard,
     session::SessionTable,
-    session::{SessionPhase, SessionState, TeardownState},
+    session::{CoreSession, SessionPhase, TeardownState},
     sources::SourcePolicy,
     status::Counters,
     status::Meter,
@@ -243,7 +243,7 @@ impl Connection {
         }
         let key = SessionKey(self.next_session);
         self.next_session += 1;
-        let session = SessionState::new(key, config, self.config.timeouts.session);
+        let session = CoreSession::new(key, config, self.config.timeouts.session);
         self.sessions.insert(key, session);
         Ok(key)
     }

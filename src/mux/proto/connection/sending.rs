@@ -12,7 +12,7 @@ use super::{
     Connection, ConnectionPhase, HealthCheck, Timer,
     authorizer::AuthorizationGate,
     requests::{Draft, Purpose},
-    session::{SessionPhase, SessionState},
+    session::{CoreSession, SessionPhase},
 };
 use crate::mux::proto::{
     auth::{AuthTrail, Authorization},
@@ -219,7 +219,7 @@ impl Connection {
     /// together with it. A DESCRIBE of a camera that is being described waits for the first,
     /// because it takes as long again.
     fn may_describe(&self, now: Instant, draft: &Draft) -> bool {
-        let has_kept_alive = self.sessions.values().any(SessionState::is_kept_alive);
+        let has_kept_alive = self.sessions.values().any(CoreSession::is_kept_alive);
         let ceiling = self.config.timeouts.ceiling;
         let under_way = || {
             let describes = self.requests.describes();

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use rtsp_types::Method;
 
-use super::{Connection, SessionPhase, session::SessionState};
+use super::{Connection, SessionPhase, session::CoreSession};
 use crate::mux::proto::{
     event::{CloseReason, Failure, FailureKind},
     wire::{
@@ -86,7 +86,7 @@ impl Connection {
         let Some(named) = request.headers.first("Session").and_then(parse_session) else {
             return;
         };
-        let is_it = |session: &SessionState| {
+        let is_it = |session: &CoreSession| {
             session.id.as_ref() == Some(&named.id) && session.phase != SessionPhase::Lost
         };
         for key in self.sessions.keys_where(is_it).into_iter().take(1) {

@@ -18,7 +18,7 @@ use crate::mux::proto::{
 };
 
 #[derive(Debug)]
-pub(crate) struct SessionState {
+pub(crate) struct CoreSession {
     pub(crate) config: SessionConfig,
     /// The server's id for it; `None` before the first answered SETUP.
     pub(crate) id: Option<String>,
@@ -65,7 +65,7 @@ pub(crate) enum TeardownState {
     UnderWay,
 }
 
-impl SessionState {
+impl CoreSession {
     pub(crate) fn new(key: SessionKey, config: SessionConfig, default_timeout: Duration) -> Self {
         /// Multiples of the golden ratio fill an interval evenly, however many there are.
         const GOLDEN_RATIO: f64 = 0.618_033_988_749_895;
@@ -179,7 +179,7 @@ impl SessionState {
 
 #[derive(Debug, Default)]
 pub(crate) struct SessionTable {
-    sessions: BTreeMap<SessionKey, SessionState>,
+    sessions: BTreeMap<SessionKey, CoreSession>,
     /// The next keep-alive, with whether reading was paused then; `None` if it has to be computed.
     next_keep_alive: Option<(bool, Option<Instant>)>,
     /// The number of sessions being torn down; `None` if it has to be counted.
@@ -188,18 +188,18 @@ pub(crate) struct SessionTable {
 
 impl SessionTable {
     /// True if the session exists and `holds` of it.
-    pub(crate) fn is(&self, key: SessionKey, holds: impl FnOnce(&SessionState) -> bool) -> bool {
+    pub(crate) fn is(&self, key: SessionKey, holds: impl FnOnce(&CoreSession) -> bool) -> bool {
         self.sessions.get(&key).is_some_and(holds)
     }
 
     /// The sessions of which `holds` is true, in order.
-    pub(crate) fn keys_where(&self, holds: impl Fn(&SessionState) -> bool) -> Vec<SessionKey> {
+    pub(crate) fn keys_where(&self, holds: impl Fn(&CoreSession) -> bool) -> Vec<SessionKey> {
         let found = self.sessions.iter().filter(|(_, session)| holds(session));
         found.map(|(key, _)| *key).collect()
     }
 
     /// The session of a request.
-    pub(crate) fn of(&self, draft: &Draft) -> Option<&SessionState> {
+    pub(crate) fn of(&self, draft: &Draft) -> Option<&CoreSession> {
         self.sessions.get(&draft.session?)
     }
 
@@ -247,7 +247,7 @@ impl SessionTable {
 }
 
 impl Deref for SessionTable {
-    type Target = BTreeMap<SessionKey, SessionState>;
+    type Target = BTreeMap<SessionKey, CoreSession>;
 
     fn deref(&self) -> &Self::Target {
         &self.sessions
@@ -274,12 +274,12 @@ mod tests {
         connection::session::{SessionPhase, TeardownState},
     };
 
-    fn session(key: SessionKey, now: Instant) -> SessionState {
+    fn session(key: SessionKey, now: Instant) -> CoreSession {
         let config = SessionConfig {
             url: Url::parse("rtsp://nvr/1").unwrap(),
             keep_alive: true,
         };
-        let mut session = SessionState::new(key, config, Duration::from_secs(60));
+        let mut session = CoreSession::new(key, config, Duration::from_secs(60));
         session.id = Some("1".to_owned());
         session.phase = SessionPhase::Ready;
         session.last_request = Some(now);

@@ -24,7 +24,7 @@ use super::{
     Connection, ConnectionPhase, TeardownState, Timer,
     requests::{Draft, Outstanding, Purpose},
     sending::take_where,
-    session::{SessionPhase, SessionState},
+    session::{CoreSession, SessionPhase},
 };
 use crate::mux::proto::{
     command::{RequestId, SessionKey},
@@ -115,7 +115,7 @@ impl Connection {
     /// Settles the sessions that waited for an answer which will not come any more.
     pub(super) fn settle_teardowns(&mut self, now: Instant) {
         let is_due =
-            |session: &SessionState| matches!(session.teardown_state, TeardownState::Due(_));
+            |session: &CoreSession| matches!(session.teardown_state, TeardownState::Due(_));
         for key in self.sessions.keys_where(is_due) {
             self.settle_teardown(now, key);
         }
@@ -172,7 +172,7 @@ impl Connection {
     ) -> (Instant, Duration) {
         let timeouts = &self.config.timeouts;
         let session = self.sessions.get(&key);
-        let timeout = session.map_or(timeouts.session, SessionState::timeout);
+        let timeout = session.map_or(timeouts.session, CoreSession::timeout);
         (now + timeout, timeouts.quarantine_quiet)
     }
 }
