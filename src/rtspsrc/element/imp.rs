@@ -193,7 +193,9 @@ impl ElementImpl for RtspMuxSrc {
         if !event.is_downstream() {
             return self.parent_send_event(event);
         }
-        let manager = self.session().and_then(|session| session.manager());
+        let manager = self
+            .session()
+            .and_then(|session| session.build_guard.manager());
         manager.is_some_and(|manager| manager::push_event(&*manager, &event))
     }
 }
@@ -240,7 +242,7 @@ impl RtspMuxSrc {
         };
         let settings = lock(&self.settings).clone();
         match settings.session_options() {
-            Ok(options) => session.set_options(options),
+            Ok(options) => drop(session.options.send_replace(options)),
             Err(invalid) => gst::warning!(CAT, imp = self, "not used: {invalid}"),
         }
     }
@@ -343,10 +345,14 @@ impl RtspMuxSrc {
     fn stats(&self) -> gst::Structure {
         match self.session() {
             Some(session) => {
-                let reports = session.manager().map(|manager| manager.reports());
+                let status = lock(&session.status).clone();
+                let reports = session
+                    .build_guard
+                    .manager()
+                    .map(|manager| manager.reports());
                 stats::structure(
                     &session.monitor.stats(),
-                    &session.status(),
+                    &status,
                     &reports.unwrap_or_default(),
                 )
             }

@@ -9,8 +9,6 @@
 //!
 //! # Which multiplexer
 //!
-//! Which multiplexer an element uses: that of the process, or one that the application supplies.
-//!
 //! By default all elements of a process share one. An application may have a [`Mux`] of its own, to watch
 //! its statistics, to shut it down, or to keep two tenants apart. It puts the `Mux` into a
 //! [`gst::Context`] of type [`CONTEXT_TYPE`] and sets that on a pipeline or an element, also in answer to

@@ -240,32 +240,27 @@ settings! {
 
 /// The properties of `fields`, and `stats`.
 fn other_specs(defaults: &Settings) -> Vec<glib::ParamSpec> {
+    let text = |name, nick, blurb| glib::ParamSpecString::builder(name).nick(nick).blurb(blurb);
+    let location = "Location of the RTSP url to read; reads back without user and password, and with hashes in place of other parts that may be secret";
+    let user_id = "RTSP location URI user id for authentication";
+    let user_pw = "RTSP location URI user password for authentication; reads back as ***";
+    let user_agent = text(
+        "user-agent",
+        "User Agent",
+        "The User-Agent string to send to the server",
+    );
     vec![
-        glib::ParamSpecString::builder("location")
-            .nick("RTSP location")
-            .blurb("Location of the RTSP url to read; reads back without user and password, and with hashes in place of other parts that may be secret")
+        text("location", "RTSP location", location).mutable_ready().build(),
+        text("user-id", "User id", user_id).mutable_playing().build(),
+        text("user-pw", "User password", user_pw).mutable_playing().build(),
+        user_agent
+            .default_value(Some(defaults.user_agent.as_str()))
             .mutable_ready()
-            .build(),
-        glib::ParamSpecString::builder("user-id")
-            .nick("User id")
-            .blurb("RTSP location URI user id for authentication")
-            .mutable_playing()
-            .build(),
-        glib::ParamSpecString::builder("user-pw")
-            .nick("User password")
-            .blurb("RTSP location URI user password for authentication; reads back as ***")
-            .mutable_playing()
             .build(),
         glib::ParamSpecUInt64::builder("tcp-timeout")
             .nick("TCP Timeout")
             .blurb("Fail after timeout microseconds without data on a TCP connection (0 = disabled). Connecting may take 5 s, an answer 10 s (DESCRIBE 25 s), or each of them this long at most once it is set")
             .default_value(DEFAULT_TCP_TIMEOUT_US)
-            .mutable_ready()
-            .build(),
-        glib::ParamSpecString::builder("user-agent")
-            .nick("User Agent")
-            .blurb("The User-Agent string to send to the server")
-            .default_value(Some(defaults.user_agent.as_str()))
             .mutable_ready()
             .build(),
         glib::ParamSpecBoxed::builder::<gst::Structure>("stats")

@@ -1,6 +1,10 @@
-//! The messages of the element: errors with their codes and details, warnings, progress.
+//! The messages of the element: errors with their codes and details, warnings, progress, and QOS for
+//! packets that were not taken in time.
 //!
-//! `bus_queue` has the thread that posts them, `overflow` the QOS messages.
+//! ```text
+//! bus_queue  the queue in front of each bus, and the thread that posts
+//! server     messages that concern a whole server, once for each pipeline
+//! ```
 
 pub(crate) mod bus_queue;
 pub(crate) mod server;

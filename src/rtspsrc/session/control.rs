@@ -1,13 +1,7 @@
-//! Starts and controls a session task for the element.
+//! Starts and controls a session task for the element: the element sets a target, the task keeps a status
+//! for `stats`, and a guard keeps state changes and the task apart.
 //!
-//! # What it shares with the task
-//!
-//! What the element and the task of its session share: the target that the element sets, and the status
-//! that the task keeps for `stats`.
-//!
-//! # Building
-//!
-//! Guards the elements and pads that a session task builds against state changes.
+//! # The guard
 //!
 //! A task adds elements and pads from its own thread, when the answers of the server come. A state change
 //! down to READY must not remove them while the task is adding them, and the task must not add any after
@@ -39,13 +33,14 @@ use crate::{
 pub(crate) struct SessionControl {
     /// The state in which the element wants its session.
     pub(super) target: watch::Sender<TargetState>,
-    /// The options of the next attempt.
-    pub(super) options: watch::Sender<SessionOptions>,
-    pub(super) build_guard: BuildGuard,
+    /// The options of the next attempt. A session that waits for credentials begins an attempt when they
+    /// are set.
+    pub(crate) options: watch::Sender<SessionOptions>,
+    pub(crate) build_guard: BuildGuard,
     /// Statistics, and the wait for the answer to the last TEARDOWN.
     pub(crate) monitor: SessionMonitor,
     /// The task writes it, for `stats`.
-    pub(super) status: Mutex<SessionStatus>,
+    pub(crate) status: Mutex<SessionStatus>,
 }
 
 impl SessionControl {
@@ -77,26 +72,11 @@ impl SessionControl {
         self.target.send_replace(target);
     }
 
-    /// Sets the options of the next attempt. A session that waits for credentials begins an attempt.
-    pub(crate) fn set_options(&self, options: SessionOptions) {
-        self.options.send_replace(options);
-    }
-
     /// Ends the session and returns the manager that was built for it. It does not wait for the network,
     /// only for the section in which the task may be building.
     pub(crate) fn stop(&self) -> Option<Arc<dyn Manager>> {
         self.set(TargetState::Stopped);
         self.build_guard.close()
-    }
-
-    /// The manager that was built for the session, if it has come so far.
-    pub(crate) fn manager(&self) -> Option<Arc<dyn Manager>> {
-        self.build_guard.manager()
-    }
-
-    /// The status of the session.
-    pub(crate) fn status(&self) -> SessionStatus {
-        lock(&self.status).clone()
     }
 }
 

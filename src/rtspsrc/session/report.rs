@@ -1,4 +1,4 @@
-//! What the bus hears of a session, and how often: [`ReportHistory`] decides (pure), [`ProgressReporter`]
+//! Why a session ended, what the bus hears of it, and how often: [`ReportHistory`] decides (pure), [`ProgressReporter`]
 //! posts.
 //!
 //! The bus hears of every change of state: the loss, the first attempt after it, and the recovery. If a
@@ -322,7 +322,7 @@ impl EndReason {
         matches!(self, Self::Stopped | Self::Flow(gst::FlowError::Flushing))
     }
 
-    /// The class by which [`ReportHistory`](super::report::ReportHistory) decide how often the bus hears of it.
+    /// The class by which [`ReportHistory`] decides how often the bus hears of it.
     pub(crate) fn class(&self) -> ReasonClass {
         match self {
             Self::Mux(_, error) => ReasonClass::of(error.kind()),

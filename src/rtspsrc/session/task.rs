@@ -437,12 +437,10 @@ fn described<'a>(
 
 /// Of the streams that are played, the ones whose silence is a failure.
 fn watched(presentation: &Presentation, streams: &[NewStream]) -> Vec<usize> {
-    let is_watched = |stream: &&NewStream| {
-        let described = presentation.streams.get(stream.number);
-        described.is_some_and(Watchdog::watches)
-    };
-    let watched = streams.iter().filter(is_watched);
-    watched.map(|stream| stream.number).collect()
+    let described = |number: &usize| presentation.streams.get(*number);
+    let is_watched = |number: &usize| described(number).is_some_and(Watchdog::watches);
+    let numbers = streams.iter().map(|stream| stream.number);
+    numbers.filter(is_watched).collect()
 }
 
 #[cfg(test)]

@@ -1,8 +1,4 @@
-//! The clock and the timers of session tasks, which `runtime` drives.
-//!
-//! # Their runtime
-//!
-//! The timers of session tasks and of receiver reports.
+//! The clock, and the timers of session tasks and of receiver reports.
 //!
 //! The tasks themselves run on the threads of the [worker pool](super::threads). A sink may block all of
 //! those, and the timers still have to ring, so they have a thread of their own. It is not a thread of

@@ -10,8 +10,7 @@
 //! stream  one stream: its pad, the state of its source, and the queue of what is to be pushed
 //! ```
 //!
-//! The packets are pushed from that queue out of the pad here, on worker threads, which downstream may
-//! block.
+//! This file has the manager, and pushes the packets from those queues out of the pads.
 
 mod rtcp;
 mod stream;

@@ -1,14 +1,9 @@
-//! Reads and writes RTCP (RFC 3550 6), as far as a receiver of media needs it.
+//! Reads and writes RTCP (RFC 3550 6), as far as a receiver of media needs it, and counts what receiver
+//! reports say: losses and jitter of the packets of one source (RFC 3550 6.4.1, A.3 and A.8).
 //!
-//! # What is reported
+//! # When reports are due
 //!
-//! Order, losses and jitter of the packets of one source (RFC 3550 6.4.1, A.3 and A.8).
-//!
-//! # When
-//!
-//! When receiver reports are due: one timer for all sessions of the process.
-//!
-//! RFC 3550 6.2 has one every 5 s, varied at random by half, so that many receivers do not report at
+//! One timer serves all sessions of the process. RFC 3550 6.2 has one every 5 s, varied at random by half, so that many receivers do not report at
 //! once. The timer also gathers reports that are due soon, so that it wakes up twice a second at most,
 //! however many sessions there are.
 

@@ -1,8 +1,5 @@
-//! One stream: its pad, and the state of its source.
-//!
-//! # Its queue
-//!
-//! The packets and events of one stream that wait for the worker thread that pushes them.
+//! One stream: its pad, the state of its source, and the queue of its packets and events that wait for the
+//! worker thread that pushes them.
 //!
 //! Mostly the queue is empty: a worker thread takes all at once. While downstream blocks that thread a
 //! few packets gather here; then the stream is full, and further packets wait in the session's queue,

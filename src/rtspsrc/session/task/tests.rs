@@ -584,7 +584,7 @@ async fn watch(conduct: Conduct, cameras: u32, has_played: bool, time: Duration)
         }
         for camera in &all {
             camera.wait_for_buffers(PACKETS).await;
-            let status = camera.control.status();
+            let status = lock(&camera.control.status).clone();
             assert_eq!(status.state, SessionState::Playing, "{status:?}");
         }
         server.strike(conduct);
