@@ -62,8 +62,8 @@ async fn assert_gathered(server: &MockServer, connections: usize, verdict: Shari
         .map(|session| session.connection)
         .collect();
     assert_eq!(playing.len(), connections, "{view:?}");
-    assert_eq!(verdicts(&mut events), [verdict]);
     assert_media(server, &mut sessions).await;
+    assert_eq!(verdicts(&mut events), [verdict]);
 }
 
 async fn assert_one_after_another(
@@ -338,4 +338,25 @@ async fn a_connection_without_sessions_still_shows_what_it_was_first_asked_for()
     }
     let session = play(mux.open(options(&server, 2, &always))).await.unwrap();
     assert_media(&server, &mut [(2, session)]).await;
+}
+
+/// A server that is out of order closes the connection of a session that is alone, too.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f45_a_server_that_closes_each_connection_is_not_said_to_refuse_sharing() {
+    for method in ["PLAY", "SETUP"] {
+        for reaction in [Reaction::Close, Reaction::HalfClose] {
+            let server = anonymous([], 8);
+            server.add_rule(Rule::new(method, reaction));
+            let mux = mux();
+            let mut events = mux.events();
+            for _ in 0..3 {
+                drop(gather(&mux, &server, 8, &Pooling::default()).await);
+            }
+            let verdicts = verdicts(&mut events);
+            assert!(
+                !verdicts.contains(&SharingVerdict::No),
+                "{method}: {verdicts:?}"
+            );
+        }
+    }
 }

@@ -8,7 +8,10 @@ use std::{
 use rtsp_types::Method;
 use tokio::sync::oneshot;
 
-use super::monitor::{SessionLocation, SessionMonitor};
+use super::{
+    monitor::{SessionLocation, SessionMonitor},
+    setup::SuspicionGuard,
+};
 use crate::mux::{
     config::OverflowPolicy,
     connection_pool::{ConnectionHandle, RedialReporter},
@@ -26,6 +29,8 @@ pub(crate) struct Attachment {
     session_guard: SessionGuard,
     pub(crate) consumer: Consumer,
     handle: ConnectionHandle,
+    /// What the first packet confirms.
+    suspected: Option<SuspicionGuard>,
 }
 
 impl Attachment {
@@ -55,6 +60,7 @@ impl Attachment {
                     session_guard,
                     consumer,
                     handle,
+                    suspected: None,
                 };
                 monitor.set_location(attachment.seat(Vec::new()));
                 Ok(attachment)
@@ -133,8 +139,16 @@ impl Attachment {
         self.handle.reporter.take()
     }
 
+    /// The session plays alone what had cost a shared connection.
+    pub(crate) fn set_suspected(&mut self, suspected: Option<SuspicionGuard>) {
+        self.suspected = suspected;
+    }
+
     /// Media came.
     pub(crate) fn on_media(&mut self, at: Instant) {
+        if let Some(suspected) = self.suspected.take() {
+            suspected.confirm();
+        }
         if let Some(reporter) = &mut self.handle.reporter {
             reporter.on_media(at);
         }

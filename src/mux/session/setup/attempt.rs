@@ -176,9 +176,9 @@ impl Drop for SharingGuard {
 
 /// Evidence that a session met, until it is confirmed. Dropped before that, it counts for nothing.
 #[derive(Debug)]
-pub(super) struct SuspicionGuard {
+pub(crate) struct SuspicionGuard {
     guard: SharingGuard,
-    evidence: Evidence,
+    pub(super) evidence: Evidence,
     /// What had failed, and has to work elsewhere.
     pub(super) step: FailedStep,
 }
@@ -201,7 +201,7 @@ impl SuspicionGuard {
     }
 
     /// The session works on a connection of its own.
-    pub(super) fn confirm(mut self) {
+    pub(crate) fn confirm(mut self) {
         let (guard, evidence) = (&mut self.guard, self.evidence);
         guard.pool.learn(&guard.server, |sharing| {
             sharing.on_works_alone(clock::now(), evidence);

@@ -223,9 +223,13 @@ impl Setup {
 
     /// A step worked. If it was the one that had failed on a shared connection, and now the session
     /// is alone, the server cannot share. Had it failed again it would be this camera's own error.
+    /// That the connection lives shows only with the media: some servers close each connection.
     pub(super) fn on_success(&mut self, step: FailedStep) {
         let suspected = &mut self.here.suspected;
-        if let Some(suspected) = suspected.take_if(|suspected| suspected.step <= step) {
+        let shows = |suspected: &mut SuspicionGuard| {
+            suspected.step <= step && suspected.evidence != Evidence::Closed
+        };
+        if let Some(suspected) = suspected.take_if(shows) {
             suspected.confirm();
         }
         if let Some(sessions) = self.here.full_with.take() {

@@ -15,7 +15,7 @@ use std::{fmt, pin::Pin, time::Instant};
 
 use tokio::{runtime::Handle, sync::watch};
 
-pub(crate) use self::requests::StreamsSetUp;
+pub(crate) use self::{attempt::SuspicionGuard, requests::StreamsSetUp};
 use self::{
     attempt::{AtServer, SharingGuard, Target, WantedStreams},
     requests::{Completing, Completion, Work},
@@ -228,6 +228,7 @@ impl Setup {
         self.resume(set_up);
         let playing = self.run(SetupStage::Playing).await;
         let mut playing = playing.map_err(|error| self.of_target(error))?;
+        playing.attachment.set_suspected(self.here.suspected.take());
         playing.attachment.set_reporter(self.reporter.take());
         Ok(playing)
     }
