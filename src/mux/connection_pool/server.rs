@@ -182,13 +182,13 @@ impl ConnectionPool {
             sharing.on_probe_sent();
             state.table.on_probed(driver.id);
         }
-        let (done, outcome) = oneshot::channel();
-        let probe = Command::Probe {
+        let known = known.clone();
+        let outcome = driver.ask(|done| Command::Probe {
             missing,
-            known: known.clone(),
+            known,
             done,
-        };
-        if !driver.send(probe) {
+        });
+        if driver.has_ended() && outcome.is_empty() {
             self.learn(&driver.server, |sharing| {
                 sharing.on_probed(ProbeOutcome::Undecided)
             });

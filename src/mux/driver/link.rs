@@ -251,6 +251,27 @@ impl DriverHandle {
         self.commands.send(command).is_ok()
     }
 
+    /// Sends the command that `ask` makes with the sender of its answer. The receiver learns that there
+    /// is no answer if the driver has ended.
+    pub(crate) fn ask<T>(
+        &self,
+        ask: impl FnOnce(oneshot::Sender<T>) -> Command,
+    ) -> oneshot::Receiver<T> {
+        let (sender, mut answer) = oneshot::channel();
+        self.send(ask(sender));
+        // A command that was sent while the driver ended may stay in the channel, and its sender with
+        // it, for as long as this handle lives.
+        if self.has_ended() {
+            answer.close();
+        }
+        answer
+    }
+
+    /// Whether the driver takes no commands any more.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.commands.is_closed()
+    }
+
     /// False if the packet was dropped.
     pub(crate) fn try_send_report(&self, report: Report) -> bool {
         self.reports.try_send(report).is_ok()

@@ -44,12 +44,12 @@ impl Attachment {
     ) -> Result<Self, (ConnectionHandle, Failure)> {
         let driver = handle.driver();
         let (producer, consumer) = delivery(Arc::clone(&driver.budget), overflow);
-        let (sender, opened) = oneshot::channel();
-        driver.send(Command::Open {
+        let release = monitor.release_guard();
+        let opened = driver.ask(|opened| Command::Open {
             config,
             producer,
-            release: monitor.release_guard(),
-            opened: sender,
+            release,
+            opened,
         });
         let result = opened
             .await
@@ -190,11 +190,11 @@ pub(crate) struct Requester {
 impl Requester {
     pub(crate) fn send(&self, request: SessionRequest) -> Pending {
         let method = method_of(&request);
-        let (sender, reply) = oneshot::channel();
-        self.driver.send(Command::Request {
-            session: self.session,
+        let session = self.session;
+        let reply = self.driver.ask(|reply| Command::Request {
+            session,
             request,
-            reply: sender,
+            reply,
         });
         Pending {
             driver: Arc::clone(&self.driver),

@@ -355,7 +355,8 @@ impl Setup {
                 is_behind_describe: head.is_some_and(|head| head.is_describe),
             }
         });
-        if let Some(backlog) = &mut here.backlog {
+        // Read above, where something is under way: a change since then has to wake the session.
+        if let Some(backlog) = here.backlog.as_mut().filter(|_| under_way.is_none()) {
             backlog.mark_unchanged();
         }
         let pooling = &self.options.pooling;
