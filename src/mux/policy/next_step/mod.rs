@@ -356,6 +356,9 @@ pub(crate) fn next_step(view: &View, attempt: &Attempt, now: Instant) -> SetupSt
             decide(view, attempt, now).unwrap_or_else(|| place(view, attempt, now))
         }
         SetupStage::Unplaced => place(view, attempt, now),
+        SetupStage::Placed if belongs_to_another(view, attempt) => {
+            SetupStep::Move(Move::OthersStay)
+        }
         SetupStage::Placed => SetupStep::Describe(view.answer_patience(Duration::ZERO)),
         SetupStage::InDoubt => check_description(view, attempt, now),
         SetupStage::Described => set_up(view, attempt, now),
@@ -485,6 +488,15 @@ fn set_up(view: &View, attempt: &Attempt, now: Instant) -> SetupStep {
     SetupStep::SetUp(view.answer_patience(fence))
 }
 
+/// Whether another session goes on here, at a server that cannot share: a DESCRIBE between its SETUP
+/// and its PLAY costs it its session (ZLMediaKit).
+fn belongs_to_another(view: &View, attempt: &Attempt) -> bool {
+    let owner = view.here.and_then(|here| here.owner);
+    matches!(view.mode, SharingMode::Apart(Some(_)))
+        && !attempt.is_dedicated()
+        && owner.is_some_and(|owner| attempt.place.is_some_and(|place| place.session != owner))
+}
+
 /// Whether a session that is described may be set up on its connection.
 ///
 /// On a connection of a server that cannot share, or is suspected of that, only one session may go
@@ -576,6 +588,9 @@ fn while_under_way(
     let is_describe = under_way.operation == Operation::Describe;
     if is_describe && under_way.is_unsent && view.is_described_sooner_elsewhere {
         return SetupStep::Move(Move::Spread);
+    }
+    if is_describe && under_way.is_unsent && belongs_to_another(view, attempt) {
+        return SetupStep::Move(Move::OthersStay);
     }
     let may_turn = under_way.operation != Operation::Play || attempt.connections < MOST_BEFORE_PLAY;
     let blocked_until = under_way.blocked_until().filter(|_| may_turn);

@@ -970,6 +970,36 @@ fn behind_the_request_of_another_it_waits_as_long_as_there_is_no_other_place() {
 }
 
 #[test]
+fn f11_nothing_is_described_where_another_session_goes_on_alone() {
+    let now = Instant::now();
+    let owned_by = |owner| {
+        let view = beside(ONE_FOR_ALL, 2, 1);
+        View {
+            here: view.here.map(|here| ConnectionView { owner, ..here }),
+            ..view
+        }
+    };
+    let describe = SetupStep::Describe(owned_by(None).answer_patience(Duration::ZERO));
+    let unsent = with(asked(Operation::Describe, now), |it| it.is_unsent = true);
+    let leaves = SetupStep::Move(Move::OthersStay);
+    let placed = || at(SetupStage::Placed, now);
+    let dedicated = Attempt {
+        isolation: Isolation::Dedicated,
+        ..placed()
+    };
+    check(
+        now,
+        [
+            ("another's", owned_by(Some(OTHER)), placed(), leaves),
+            ("another's, unsent", owned_by(Some(OTHER)), unsent, leaves),
+            ("its own", owned_by(Some(OWN)), placed(), describe),
+            ("without an owner", owned_by(None), placed(), describe),
+            ("dedicated", owned_by(Some(OTHER)), dedicated, describe),
+        ],
+    );
+}
+
+#[test]
 fn f09_a_session_leaves_where_what_it_asks_is_known_to_be_ignored() {
     let now = Instant::now();
     let shared = |operation| on(asked(operation, now), |place| place.was_shared = true);
