@@ -1,9 +1,9 @@
 //! No camera shows another's picture, whatever the server answers on a shared connection; and cameras
 //! of one model, which describe themselves alike, share all the same.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
-use gstrtspmux::mux::{Multiplex, Mux, Pooling, Session, SharingVerdict};
+use gstrtspmux::mux::{Multiplex, Mux, Pooling, Session, SharingVerdict, Timeouts};
 
 use crate::{
     PATIENCE, assert_media, gather, join, options, play,
@@ -187,7 +187,13 @@ async fn f11_with_multiplex_always_a_camera_fails_rather_than_show_anothers_pict
             server([Behaviour::LatchesFirst], 4),
             named(Family::ZlMediaKit, 4),
         ] {
-            let mux = mux();
+            // go2rtc never answers a DESCRIBE beside what plays.
+            let timeouts = Timeouts {
+                describe: Duration::from_secs(2),
+                ceiling: Duration::from_secs(2),
+                ..Timeouts::default()
+            };
+            let mux = Mux::builder().timeouts(timeouts).build();
             let pooling = always(limit);
             let gathering = gather(&mux, &server, 4, &pooling);
             // go2rtc ignores a DESCRIBE beside what plays. Without its packets it would count as dead.
