@@ -396,8 +396,8 @@ impl LockedPool<'_> {
         let driver = Arc::clone(&entry.record.driver);
         match outcome {
             Checkin::Nothing => {}
-            Checkin::Idle => _ = driver.send(Command::SetIdle(Some(handle.idle_timeout))),
-            Checkin::Finished => _ = driver.send(Command::SetIdle(Some(Duration::ZERO))),
+            Checkin::Idle => driver.send(Command::SetIdle(Some(handle.idle_timeout))),
+            Checkin::Finished => driver.send(Command::SetIdle(Some(Duration::ZERO))),
         }
         self.serve(&driver.server);
         self.update_gauges(&driver.server);

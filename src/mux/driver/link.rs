@@ -245,10 +245,10 @@ impl DriverHandle {
         )
     }
 
-    /// False if the driver has ended. Then the command is dropped, and its senders with it, which
-    /// tells the callers.
-    pub(crate) fn send(&self, command: Command) -> bool {
-        self.commands.send(command).is_ok()
+    /// Sends a command that has no answer. A driver that has ended drops it.
+    pub(crate) fn send(&self, command: Command) {
+        // Without a driver there is nothing left that the command could change.
+        let _ = self.commands.send(command);
     }
 
     /// Sends the command that `ask` makes with the sender of its answer. The receiver learns that there
@@ -258,7 +258,8 @@ impl DriverHandle {
         ask: impl FnOnce(oneshot::Sender<T>) -> Command,
     ) -> oneshot::Receiver<T> {
         let (sender, mut answer) = oneshot::channel();
-        self.send(ask(sender));
+        // A driver that has ended drops it, and its sender with it.
+        let _ = self.commands.send(ask(sender));
         // A command that was sent while the driver ended may stay in the channel, and its sender with
         // it, for as long as this handle lives.
         if self.has_ended() {

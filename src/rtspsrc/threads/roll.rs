@@ -6,7 +6,7 @@
 //!
 //! # Tenure
 //!
-//! How long threads are kept that nobody needs. Pure: the time is passed in.
+//! How long idle threads are kept. Pure: the time is passed in.
 //!
 //! Many are needed at once mostly for a moment: when all sinks of a pipeline wait for each other to
 //! begin. Making a thread takes some ten microseconds, so those left over go soon; but where they are
