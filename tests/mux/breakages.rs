@@ -3,8 +3,8 @@
 use gstrtspmux::mux::{ErrorKind, SharingVerdict};
 
 use crate::{
-    player::{PATIENCE, eventually, mux, play_camera},
-    support::mock_server::{Family, MockServer},
+    player::{PATIENCE, camera_url, eventually, mux, options, play_camera},
+    support::mock_server::{Family, MockServer, Reaction, Rule},
 };
 
 #[tokio::test]
@@ -34,4 +34,28 @@ async fn a_session_with_which_connections_break_off_twice_gets_one_of_its_own() 
     assert_eq!(connection(&first), connection(&second));
     let sharing = mux.stats().servers[0].sharing;
     assert_eq!(sharing, SharingVerdict::Yes, "the others still share");
+}
+
+#[tokio::test]
+async fn f45_sessions_that_the_server_ends_behind_their_play_do_not_show_that_it_cannot_share() {
+    let ended = 2..=5;
+    let mut server = MockServer::builder().cameras(5).family(Family::Gst);
+    for camera in ended.clone() {
+        let rule = Rule::new("PLAY", Reaction::Teardown).camera(&format!("/cam/{camera}"));
+        server = server.rule(rule);
+    }
+    let server = server.start();
+    let mux = mux();
+    let first = play_camera(&mux, &server, 1).await;
+    for _round in 1..=2 {
+        for camera in ended.clone() {
+            let session = mux.open(options(&camera_url(&server, camera)));
+            let ready = session.describe().await.unwrap().setup_all().await;
+            if let Ok(mut session) = ready.unwrap().play().await {
+                assert!(session.next().await.is_none());
+            }
+        }
+    }
+    assert_eq!(mux.stats().servers[0].sharing, SharingVerdict::Yes);
+    assert!(first.end_reason().is_none());
 }

@@ -67,9 +67,11 @@ impl LockedPool<'_> {
             DriverEvent::Credentials(now, report) => self.on_credentials(now, id, report),
             DriverEvent::Sampled(now, sample) => self.on_sampled(id, now, &sample),
             DriverEvent::FramingLost(now, loss) => self.on_framing_lost(id, now, loss),
-            DriverEvent::SessionLost(now) => self.on_broken(id, now, |sharing, sessions, joins| {
-                sharing.on_session_lost(now, sessions, joins);
-            }),
+            DriverEvent::SessionLost(now, lost) => {
+                self.on_broken(id, now, |sharing, sessions, joins| {
+                    sharing.on_session_lost(now, sessions, joins, lost);
+                });
+            }
             DriverEvent::Suspended => self.table.record_mut(id)?.joins.on_suspend(),
             DriverEvent::Probed(outcome) => {
                 self.learn(&server, clock::now(), |sharing| sharing.on_probed(outcome));

@@ -271,6 +271,7 @@ impl ConnectionPool {
     pub(crate) fn on_set_up(
         &self,
         handle: &ConnectionHandle,
+        session: SessionKey,
         joining: Joining,
         timeout: Duration,
         reporter: Option<&RedialReporter>,
@@ -293,7 +294,7 @@ impl ConnectionPool {
             };
             record.trial.has_set_up = true;
             record.trial.progress = Some(now);
-            record.joins.on_set_up(now, uri);
+            record.joins.on_set_up(now, uri, session);
             state.measure(driver);
             let lesson = |sharing: &mut Sharing| {
                 if sessions > 1 {

@@ -122,7 +122,7 @@ impl Driver {
             }
             Event::SessionLost { session, failure } => {
                 tracing::info!("{id}/{session}: lost: {failure}");
-                self.events.handle(DriverEvent::SessionLost(now));
+                self.events.handle(DriverEvent::SessionLost(now, session));
                 self.sessions.on_lost(session, &failure);
             }
             Event::SessionClosed(session) => {

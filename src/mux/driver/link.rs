@@ -445,7 +445,7 @@ pub(crate) enum DriverEvent {
     /// Framing was lost.
     FramingLost(Instant, FramingLoss),
     /// The server has ended one of several sessions.
-    SessionLost(Instant),
+    SessionLost(Instant, SessionKey),
     /// The machine was suspended. If the connection breaks now, that is not held against the
     /// session added last.
     Suspended,

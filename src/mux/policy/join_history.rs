@@ -7,6 +7,8 @@
 //! | what died | sign | what follows |
 //! |---|---|---|
 //! | one connection | another one lives on, or the next dial succeeds at once | twice after the same session joined: that one is alone from then on; [`MANY`] times: the server cannot share |
+//! | another session than the one that joined last | the connection lives on | the same |
+//! | the session that joined last | the connection lives on | twice: it is alone from then on, until it is lost there as well. A server that sends TEARDOWN behind each PLAY does the same to a session that is alone |
 //! | the whole server | the next dial fails, or all of several connections died together | [`MANY`] times: one session a connection for a while |
 //!
 //! Nothing is counted where sessions that were alone die as well. Pure: time is passed in.
@@ -17,7 +19,10 @@ use std::{
 };
 
 use super::sharing::Evidence;
-use crate::mux::ids::{ConnectionId, PresentationUri};
+use crate::mux::{
+    ids::{ConnectionId, PresentationUri},
+    proto::SessionKey,
+};
 
 /// How long after a request of ours a death may follow from it.
 const SOON: Duration = Duration::from_secs(2);
@@ -36,8 +41,8 @@ const TOGETHER: Duration = Duration::from_secs(1);
 const SURVIVES: Duration = Duration::from_millis(500);
 /// How long a session has a connection of its own after other sessions died with it twice.
 const ISOLATION: Duration = Duration::from_secs(24 * 60 * 60);
-/// How many such sessions of one server are remembered; where there are more, none of them is the
-/// cause.
+/// How many such sessions of one server are remembered. Where there are more, the server cannot
+/// share.
 const MOST_ISOLATED: usize = 16;
 /// Sessions that start together are set up within this time of each other.
 const START_TOGETHER: Duration = Duration::from_secs(2);
@@ -47,6 +52,8 @@ const START_TOGETHER: Duration = Duration::from_secs(2);
 pub(crate) struct Join {
     at: Instant,
     uri: PresentationUri,
+    /// None if only a request of it went out.
+    session: Option<SessionKey>,
     /// The others had been there for a moment: of sessions that start together none stands out.
     is_late: bool,
 }
@@ -77,13 +84,18 @@ impl Joins {
     }
 
     /// The session is set up.
-    pub(crate) fn on_set_up(&mut self, at: Instant, uri: PresentationUri) {
+    pub(crate) fn on_set_up(&mut self, at: Instant, uri: PresentationUri, session: SessionKey) {
         let since = |last: &Join| at.saturating_duration_since(last.at);
         let is_late = self
             .last
             .as_ref()
             .is_some_and(|last| since(last) >= START_TOGETHER);
-        self.last = Some(Join { at, uri, is_late });
+        self.last = Some(Join {
+            at,
+            uri,
+            session: Some(session),
+            is_late,
+        });
     }
 
     /// The machine was suspended: a connection that dies now does not follow from a request of ours.
@@ -117,6 +129,7 @@ impl Joins {
         is_soon.then(|| Join {
             at: *at,
             uri: uri.clone(),
+            session: None,
             is_late: false,
         })
     }
@@ -132,16 +145,32 @@ struct Death {
     newest: ConnectionId,
 }
 
+/// A death or a loss that is held against a join.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Held {
+    at: Instant,
+    join: Join,
+    /// The session that joined is the one that was lost.
+    is_own: bool,
+}
+
+/// A session that is to have a connection of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Isolated {
+    uri: PresentationUri,
+    until: Instant,
+    /// It was lost itself, and harmed no other session.
+    is_own: bool,
+}
+
 /// What broke at one server when sessions joined others.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct JoinHistory {
     unexplained: Vec<Death>,
-    /// Deaths of connections, and losses of sessions, each with the join that it is held against.
-    held: VecDeque<(Instant, Join)>,
+    held: VecDeque<Held>,
     /// Deaths of the server.
     crashes: VecDeque<Instant>,
-    /// Sessions with which connections died, and until when they are alone.
-    isolated: Vec<(PresentationUri, Instant)>,
+    isolated: Vec<Isolated>,
 }
 
 impl JoinHistory {
@@ -197,7 +226,7 @@ impl JoinHistory {
             return self.on_crash(now, !causes.is_empty());
         }
         // All of them are held against it, whatever the first one shows.
-        let verdicts = causes.into_iter().map(|join| self.hold(now, join));
+        let verdicts = causes.into_iter().map(|join| self.hold(now, join, false));
         verdicts.fold(None, Option::or)
     }
 
@@ -207,14 +236,22 @@ impl JoinHistory {
         now: Instant,
         sessions: u32,
         joins: &Joins,
+        lost: SessionKey,
     ) -> Option<Evidence> {
+        let is_own = |join: &Join| join.session == Some(lost);
         if sessions < 2 {
             self.held.clear();
+            let alone = joins.last.as_ref().filter(|join| is_own(join));
+            self.isolated.retain(|isolated| {
+                !isolated.is_own || alone.is_none_or(|join| join.uri != isolated.uri)
+            });
             return None;
         }
         let join = joins.last.as_ref()?;
         let is_recent = now.saturating_duration_since(join.at) < SHOWS_WITHIN;
-        is_recent.then(|| self.hold(now, join)).flatten()
+        is_recent
+            .then(|| self.hold(now, join, is_own(join)))
+            .flatten()
     }
 
     fn on_crash(&mut self, now: Instant, follows_from_us: bool) -> Option<Evidence> {
@@ -231,37 +268,46 @@ impl JoinHistory {
     }
 
     /// All that breaks after one join counts once.
-    fn hold(&mut self, now: Instant, join: &Join) -> Option<Evidence> {
+    fn hold(&mut self, now: Instant, join: &Join, is_own: bool) -> Option<Evidence> {
         self.held
-            .retain(|(at, _)| now.saturating_duration_since(*at) < WINDOW);
-        if self.held.iter().any(|(_, held)| held == join) {
+            .retain(|held| now.saturating_duration_since(held.at) < WINDOW);
+        if self.held.iter().any(|held| held.join == *join) {
             return None;
         }
-        self.held.push_back((now, join.clone()));
-        if self.held.len() >= MANY {
+        self.held.push_back(Held {
+            at: now,
+            join: join.clone(),
+            is_own,
+        });
+        let is_too_many = self.held.iter().filter(|held| !held.is_own).count() >= MANY
+            || (self.held_against(&join.uri) >= TWICE && !self.isolate(now, &join.uri, is_own));
+        if is_too_many {
             self.held.clear();
-            return Some(Evidence::BrokeOff);
         }
-        if self.held_against(&join.uri) >= TWICE {
-            self.isolate(now, &join.uri);
-        }
-        None
+        is_too_many.then_some(Evidence::BrokeOff)
     }
 
     fn held_against(&self, uri: &PresentationUri) -> usize {
         self.held
             .iter()
-            .filter(|(_, held)| held.uri == *uri)
+            .filter(|held| held.join.uri == *uri)
             .count()
     }
 
-    /// This session is to have a connection of its own.
-    pub(crate) fn isolate(&mut self, now: Instant, uri: &PresentationUri) {
+    /// This session is to have a connection of its own, because others are harmed by it or, if
+    /// `is_own`, because it is lost among others. False if there are too many such sessions.
+    pub(crate) fn isolate(&mut self, now: Instant, uri: &PresentationUri, is_own: bool) -> bool {
         self.isolated
-            .retain(|(other, until)| other != uri && now < *until);
-        if self.isolated.len() < MOST_ISOLATED {
-            self.isolated.push((uri.clone(), now + ISOLATION));
+            .retain(|other| other.uri != *uri && now < other.until);
+        let has_room = self.isolated.len() < MOST_ISOLATED;
+        if has_room {
+            self.isolated.push(Isolated {
+                uri: uri.clone(),
+                until: now + ISOLATION,
+                is_own,
+            });
         }
+        has_room
     }
 
     /// Whether the outcome of the next connection attempt matters.
@@ -277,16 +323,16 @@ impl JoinHistory {
             cause.is_some_and(|cause| cause.uri == *uri)
         };
         let mut isolated = self.isolated.iter();
-        isolated.any(|(other, until)| other == uri && now < *until)
+        isolated.any(|other| other.uri == *uri && now < other.until)
             || (self.held_against(uri) + 1 >= TWICE && self.unexplained.iter().any(is_cause))
     }
 
     /// Whether nothing would be lost by forgetting it.
     pub(crate) fn is_forgettable(&self, now: Instant) -> bool {
         let is_recent = |at: &Instant| now.saturating_duration_since(*at) < WINDOW;
-        self.isolated.iter().all(|(_, until)| now >= *until)
+        self.isolated.iter().all(|other| now >= other.until)
             && !self.crashes.iter().any(is_recent)
-            && !self.held.iter().any(|(at, _)| is_recent(at))
+            && !self.held.iter().any(|held| is_recent(&held.at))
             && !self.unexplained.iter().any(|death| is_recent(&death.at))
     }
 }
@@ -297,6 +343,10 @@ mod tests {
 
     const S: Duration = Duration::from_secs(1);
 
+    fn session(number: u32) -> SessionKey {
+        SessionKey(number)
+    }
+
     fn uri(number: u32) -> PresentationUri {
         PresentationUri(format!("rtsp://nvr/{number}"))
     }
@@ -304,7 +354,7 @@ mod tests {
     /// A connection that others were on, to which this session was added at a time.
     fn joined(at: Instant, number: u32) -> Joins {
         let mut joins = Joins::default();
-        joins.on_set_up(at, uri(number));
+        joins.on_set_up(at, uri(number), session(number));
         joins.on_request(at, &uri(number));
         joins.on_answer(at, &uri(number));
         joins
@@ -474,26 +524,70 @@ mod tests {
         let now = Instant::now() + WINDOW;
         let joins = joined(now, 1);
         for _ in 0..16 {
-            let blame = history.on_session_lost(now + 30 * S, 16, &joins);
+            let blame = history.on_session_lost(now + 30 * S, 16, &joins, session(9));
             assert_eq!(blame, None);
         }
-        let late = history.on_session_lost(now + 61 * S, 16, &joined(now, 2));
+        let late = history.on_session_lost(now + 61 * S, 16, &joined(now, 2), session(9));
         assert_eq!((late, history.held.len()), (None, 1));
-        history.on_session_lost(now, 2, &joined(now, 2));
-        let third = history.on_session_lost(now, 2, &joined(now, 3));
+        history.on_session_lost(now, 2, &joined(now, 2), session(9));
+        let third = history.on_session_lost(now, 2, &joined(now, 3), session(9));
         assert_eq!(third, Some(Evidence::BrokeOff));
+    }
+
+    /// So many sessions of a shared connection are lost, each right after it joined.
+    fn lose_own(history: &mut JoinHistory, now: Instant, numbers: u32) -> Vec<Option<Evidence>> {
+        let lose = |number| {
+            let joins = joined(now, number);
+            history.on_session_lost(now, 16, &joins, session(number))
+        };
+        (0..numbers).map(lose).collect()
+    }
+
+    #[test]
+    fn f45_a_server_that_ends_each_session_behind_its_play_can_share() {
+        let mut history = JoinHistory::default();
+        let now = Instant::now() + WINDOW;
+        for round in 0..2 {
+            let lost = lose_own(&mut history, now + round * S, 16);
+            assert!(lost.iter().all(Option::is_none), "{round}: {lost:?}");
+        }
+        assert!(history.is_isolated(now, &uri(3)), "it is tried alone");
+        let alone = joined(now + 2 * S, 3);
+        history.on_session_lost(now + 2 * S, 1, &alone, session(3));
+        assert!(!history.is_isolated(now, &uri(3)), "it is lost there, too");
+        assert!(history.is_isolated(now, &uri(4)));
+    }
+
+    #[test]
+    fn sessions_that_are_only_lost_among_others_are_alone_or_show_that_the_server_cannot_share() {
+        let mut history = JoinHistory::default();
+        let now = Instant::now() + WINDOW;
+        lose_own(&mut history, now, 17);
+        let lost = lose_own(&mut history, now + S, 17);
+        let (alone, last) = lost.split_at(MOST_ISOLATED);
+        assert!(alone.iter().all(Option::is_none));
+        assert_eq!(last, [Some(Evidence::BrokeOff)]);
+    }
+
+    #[test]
+    fn a_session_that_harms_others_stays_alone_when_it_is_lost_there() {
+        let mut history = JoinHistory::default();
+        let now = Instant::now();
+        history.isolate(now, &uri(3), false);
+        history.on_session_lost(now, 1, &joined(now, 3), session(3));
+        assert!(history.is_isolated(now, &uri(3)));
     }
 
     #[test]
     fn a_session_that_starts_together_with_others_does_not_stand_out() {
         let now = Instant::now();
         let mut joins = Joins::default();
-        joins.on_set_up(now, uri(1));
+        joins.on_set_up(now, uri(1), session(1));
         assert_eq!(joins.suspect(now), None);
-        joins.on_set_up(now + START_TOGETHER / 2, uri(2));
+        joins.on_set_up(now + START_TOGETHER / 2, uri(2), session(2));
         assert_eq!(joins.suspect(now + START_TOGETHER), None);
         let late = now + 2 * START_TOGETHER;
-        joins.on_set_up(late, uri(3));
+        joins.on_set_up(late, uri(3), session(3));
         assert_eq!(joins.suspect(late), Some(uri(3)));
         assert_eq!(joins.suspect(late + SHOWS_WITHIN), None);
         joins.on_end(3);

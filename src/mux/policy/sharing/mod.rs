@@ -24,7 +24,7 @@ use super::join_history::{JoinHistory, Joins};
 use crate::mux::{
     event::SharingVerdict,
     ids::{ConnectionId, PresentationUri},
-    proto::ProbeOutcome,
+    proto::{ProbeOutcome, SessionKey},
 };
 
 /// After the first *No* sharing is tried again soon: it may have been wrong.
@@ -393,12 +393,19 @@ impl Sharing {
 
     /// This session is to have a connection of its own: its neighbours do better without it.
     pub(crate) fn isolate(&mut self, now: Instant, uri: &PresentationUri) {
-        self.joins.isolate(now, uri);
+        self.joins.isolate(now, uri, false);
     }
 
     /// One of so many sessions of a connection was lost, and the connection lives on.
-    pub(crate) fn on_session_lost(&mut self, now: Instant, sessions: u32, joins: &Joins) {
-        if let Some(evidence) = self.joins.on_session_lost(now, sessions, joins) {
+    pub(crate) fn on_session_lost(
+        &mut self,
+        now: Instant,
+        sessions: u32,
+        joins: &Joins,
+        lost: SessionKey,
+    ) {
+        let evidence = self.joins.on_session_lost(now, sessions, joins, lost);
+        if let Some(evidence) = evidence {
             self.deny(now, evidence);
         }
     }

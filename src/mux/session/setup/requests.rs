@@ -266,7 +266,8 @@ impl Setup {
             let timeout = timeouts.min().unwrap_or_default();
             let reporter = self.reporter.as_ref();
             let handle = attachment.handle();
-            self.pool.on_set_up(handle, joining, timeout, reporter);
+            self.pool
+                .on_set_up(handle, attachment.key(), joining, timeout, reporter);
         }
         self.on_success(FailedStep::SetUp);
         self.monitor.set_grants(&done.grants);
