@@ -38,6 +38,8 @@ pub(crate) struct Server {
     pub(crate) media_every: Millis,
     /// Some user shares there whatever the server can bear (`multiplex=always`).
     pub(crate) is_forced: bool,
+    /// The session of a TEARDOWN goes on in its eyes.
+    pub(crate) has_refused_teardown: bool,
     /// Rules may swallow what the client did right.
     pub(crate) has_rules: bool,
     /// How long sessions have been kept apart.
@@ -169,6 +171,7 @@ impl Server {
             session_timeout: 60_000,
             media_every: 500,
             is_forced: false,
+            has_refused_teardown: false,
             has_rules: false,
             apart_since: None,
             asked: None,
@@ -432,6 +435,7 @@ impl World {
             grant.is_lost |= status == Some(454);
             if request.method == "TEARDOWN" && status != Some(401) {
                 grant.teardowns += 1;
+                server.has_refused_teardown |= status != Some(200);
                 // An id that was changed on its way may read like that of a session that has left; it
                 // is to be taken for one that comes again (Rockchip).
                 let is_judged = is_plain(server.family) && !is_corrupted;

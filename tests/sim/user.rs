@@ -257,6 +257,8 @@ impl Actor {
                 "i1: user {user}: {family:?}, {multiplex:?}: a packet of camera {camera}"
             ));
         }
+        let keeps_ids =
+            family == Family::AioToolkit && world.servers[self.user.server].has_refused_teardown;
         let next = seen.next_mut(packet.stream);
         // Moved to another connection, it begins anew.
         let is_moved = packet.discontinuity && index == 0;
@@ -265,7 +267,10 @@ impl Actor {
         }
         let (expected, is_in_order) = (*next, is_moved || index >= *next);
         *next = index + 1;
-        let is_gap = index != expected && !packet.discontinuity;
+        // A server with one id for all sessions that refuses a TEARDOWN goes on with the numbers of
+        // that id.
+        let goes_on = expected == 0 && keeps_ids;
+        let is_gap = index != expected && !packet.discontinuity && !goes_on;
         if !is_in_order || is_gap {
             let user = self.number;
             world.violate(format!(
