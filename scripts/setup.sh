@@ -31,7 +31,7 @@ missing_packages() {
     done
 }
 
-# As root only, as in CI; nobody is asked for a password for them, and nothing fails without them.
+# As root only, as in CI; the script asks for no password for them, and nothing fails without them.
 want_packages() {
     local package
     [ "$(id -u)" = 0 ] || return 0

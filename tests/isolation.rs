@@ -61,7 +61,7 @@ fn missing(delivered: &[Delivered]) -> u64 {
 }
 
 /// Where one consumer is held and let go again: it has one gap, which says so, and all else it had
-/// to have; nobody else has any.
+/// to have; no other element has any.
 fn check(viewers: &Viewers, held: usize) {
     for camera in others(viewers, held) {
         let delivered = viewers.delivered(camera);

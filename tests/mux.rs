@@ -15,14 +15,14 @@ mod tls_front;
 
 #[path = "mux/account.rs"]
 mod account;
-#[path = "mux/breakages.rs"]
-mod breakages;
 #[path = "mux/congestion.rs"]
 mod congestion;
 #[path = "mux/connection_pool.rs"]
 mod connection_pool;
 #[path = "mux/describing.rs"]
 mod describing;
+#[path = "mux/disconnects.rs"]
+mod disconnects;
 #[path = "mux/errors.rs"]
 mod errors;
 #[path = "mux/fallback.rs"]

@@ -18,8 +18,12 @@ mod dead_channels;
 mod departures;
 #[path = "sim/drip.rs"]
 mod drip;
+#[path = "sim/executor.rs"]
+mod executor;
 #[path = "sim/faults.rs"]
 mod faults;
+#[path = "sim/flood.rs"]
+mod flood;
 #[path = "sim/memory.rs"]
 mod memory;
 #[path = "sim/month.rs"]
@@ -40,12 +44,8 @@ mod server;
 mod storms;
 #[path = "sim/tls.rs"]
 mod tls;
-#[path = "sim/torrent.rs"]
-mod torrent;
 #[path = "sim/trace.rs"]
 mod trace;
-#[path = "sim/troupe.rs"]
-mod troupe;
 #[path = "sim/user.rs"]
 mod user;
 #[path = "sim/viewers.rs"]

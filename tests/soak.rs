@@ -158,7 +158,7 @@ async fn round(mux: &Mux, family: Family, port: u16, sessions: u64, random: &mut
 struct Holdings {
     descriptors: usize,
     tasks: usize,
-    octets: isize,
+    bytes: isize,
 }
 
 impl Holdings {
@@ -167,7 +167,7 @@ impl Holdings {
         let now = || Self {
             descriptors: std::fs::read_dir("/proc/self/fd").unwrap().count(),
             tasks: Handle::current().metrics().num_alive_tasks(),
-            octets: memory::in_use(),
+            bytes: memory::in_use(),
         };
         let settling = async {
             while !is_enough(&now()) {
@@ -206,7 +206,7 @@ fn ten_thousand_sessions_dropped_at_random_moments_leave_nothing() {
             let is_back = |now: &Holdings| {
                 now.descriptors <= before.descriptors
                     && now.tasks <= before.tasks
-                    && now.octets <= before.octets + SLACK
+                    && now.bytes <= before.bytes + SLACK
             };
             let now = Holdings::settled(is_back).await;
             println!("after lap {lap}: {now:?}, before {before:?}");

@@ -5,7 +5,7 @@
 //! out there. Both read the same bytes from a loopback TCP connection. What is measured is the CPU
 //! time of the reading thread, because on a small machine the sender is often the slower side.
 //!
-//! `cargo bench --bench packet_path` prints both in octets and packets per CPU second, and their
+//! `cargo bench --bench packet_path` prints both in bytes and packets per CPU second, and their
 //! ratio from interleaved rounds of one run; it fails if that is over the limit.
 
 mod playing;

@@ -131,8 +131,8 @@ async fn pass_on<S: AsyncRead + AsyncWrite + Unpin>(
         tokio::select! {
             read = client.read(&mut from_client) => {
                 let Ok(1..) = read else { return };
-                let octets = &from_client[..read.unwrap()];
-                if plan.is_due(octets) {
+                let bytes = &from_client[..read.unwrap()];
+                if plan.is_due(bytes) {
                     let socket = SockRef::from(socket(&client));
                     match plan.how {
                         Break::Reset => socket.set_linger(Some(Duration::ZERO)).unwrap(),
@@ -141,7 +141,7 @@ async fn pass_on<S: AsyncRead + AsyncWrite + Unpin>(
                     drop(client);
                     return plan.on_broken();
                 }
-                if server.write_all(octets).await.is_err() {
+                if server.write_all(bytes).await.is_err() {
                     return;
                 }
             }
@@ -156,9 +156,9 @@ async fn pass_on<S: AsyncRead + AsyncWrite + Unpin>(
 }
 
 impl Plan {
-    fn is_due(&self, octets: &[u8]) -> bool {
+    fn is_due(&self, bytes: &[u8]) -> bool {
         let request = format!("{} rtsp", self.method);
-        let has_request = octets
+        let has_request = bytes
             .windows(request.len())
             .any(|window| window == request.as_bytes());
         has_request && !*self.is_done.lock().unwrap()

@@ -95,7 +95,7 @@ impl Shared {
 
     fn on_packet(&self, camera: usize, buffer: &gst::BufferRef) {
         let mut state = self.state.lock().unwrap();
-        // A test that has failed lets nobody go.
+        // A test that has failed releases no viewer.
         state = self
             .changed
             .wait_timeout_while(state, PATIENCE * 4, |state| state.held == Some(camera))

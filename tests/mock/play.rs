@@ -96,6 +96,6 @@ fn what_goes_otherwise_is_told_with_its_line() {
         talkative.contains("after the end of the transcript came DESCRIBE"),
         "{talkative}"
     );
-    let nobody = MockServer::play(&transcript).failures(Duration::ZERO);
-    assert_eq!(nobody, ["x.rtsp.txt: nobody connected"]);
+    let unused = MockServer::play(&transcript).failures(Duration::ZERO);
+    assert_eq!(unused, ["x.rtsp.txt: no client connected"]);
 }

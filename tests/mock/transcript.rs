@@ -199,7 +199,7 @@ fn fixtures_are_consistent() {
                     let cseq = response.headers.cseq().unwrap_or_default();
                     assert!(
                         asked.contains(&cseq),
-                        "{at}: answers CSeq {cseq}, which nobody sent"
+                        "{at}: answers CSeq {cseq}, which the client did not send"
                     );
                 }
                 _ => {}

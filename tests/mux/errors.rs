@@ -1,4 +1,4 @@
-//! Bad input: an error that says what was wrong with which camera, and nobody else notices.
+//! Bad input: the error says what was wrong with which camera, and no other session notices.
 
 use std::{
     io::{Read as _, Write as _},
@@ -431,7 +431,7 @@ fn what_is_no_rtsp_url_is_refused_at_once_and_named() {
     }
 }
 
-/// Whoever brings a storm over a connection loses it, with all that is on it; others stay. The storm
+/// A server that floods a connection loses that connection with all its sessions; others stay. The flood
 /// comes in place of the answer to a request with the CSeq given to it.
 async fn assert_ends_the_connection(storm: impl Fn(u32) -> Vec<u8>, reason: &str) {
     let rule = Rule::new("DESCRIBE", Reaction::Ignore).camera(BAD);
@@ -543,7 +543,7 @@ async fn f02_a_server_that_does_not_answer_at_all_is_an_error_after_connect_time
     );
 }
 
-/// Whoever goes away while the server looks at his password has tried it.
+/// A session that is dropped while the server checks its password has made a try.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn f22_a_try_that_nobody_waits_for_counts() {
     let auth = Auth::Digest {

@@ -66,7 +66,7 @@ async fn f11_what_plays_on_a_connection_that_is_mixed_up_moves_without_a_gap() {
         follow_to_a_new_life(&server, camera, session).await;
     }
     sessions.push(third);
-    // The old one is closed, not asked for anything: its ids may be anybody's.
+    // The old connection is closed without a request: its ids may be those of any session.
     assert!(server.wait_until(|view| view.open_connections == 3, PATIENCE));
     assert_eq!(server.view().count("TEARDOWN"), 0);
     assert_eq!(mux.stats().servers[0].sharing, SharingVerdict::No);
@@ -112,7 +112,7 @@ async fn a_report_moves_nothing_and_what_waits_comes_first() {
     let watched = Arc::clone(&server);
     let has_successor = move || watched.wait_until(|view| view.playing() == 4, PATIENCE);
     tokio::select! {
-        packet = next_rtp(&mut session) => panic!("nobody sent {packet:?}"),
+        packet = next_rtp(&mut session) => panic!("the server did not send {packet:?}"),
         seen = tokio::task::spawn_blocking(has_successor) => assert!(seen.unwrap()),
     }
     server.send_packets_to_all(3);

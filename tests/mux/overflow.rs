@@ -14,7 +14,7 @@ use crate::{
 /// More than a queue takes.
 const PACKETS: u32 = 60_000;
 /// What a queue takes, and what is read at once beyond that: buffers grow to twice a chunk of 64 KiB,
-/// and packets are 25 octets long.
+/// and packets are 25 bytes long.
 const QUEUE: usize = 8_192 + 2 * 64 * 1024 / 25;
 
 fn blocking(server: &MockServer, multiplex: Multiplex) -> SessionOptions {

@@ -190,7 +190,7 @@ pub(crate) async fn play_real(
         .collect()
 }
 
-/// Every session gets `count` frames of its own camera, and none is missing between them. All at the same time: what nobody takes for long is dropped.
+/// Every session gets `count` frames of its own camera, and none is missing between them. All at the same time: packets that are not taken for long are dropped.
 #[cfg(feature = "plugin")]
 pub(crate) async fn assert_own_frames(
     sessions: Vec<(usize, Session)>,

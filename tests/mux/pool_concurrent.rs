@@ -1,4 +1,4 @@
-//! Many at once: one dial, exact limits, nobody's cancellation is another's.
+//! Many sessions at once: one dial, exact limits; the cancellation of one session ends no other.
 
 use std::{
     pin::Pin,
@@ -183,7 +183,7 @@ async fn f30_dropped_while_its_session_is_handed_over_nothing_is_left() {
     let handle = mux.pool().checkout(&options).await.unwrap();
     let mut describing = Box::pin(mux.open(options).describe());
     assert!(poll_once(&mut describing).is_pending());
-    // The connection's own thread has made the session, and nobody has looked yet.
+    // The connection's own thread has made the session, and the test has not looked yet.
     eventually(|| sessions_on(&mux) == 1).await;
     drop(describing);
     eventually(|| sessions_on(&mux) == 0).await;

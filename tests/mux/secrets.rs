@@ -448,8 +448,8 @@ async fn f54_the_key_of_the_hashes_is_kept_in_the_state_file() {
     assert_eq!(keys[0], keys[1]);
 }
 
-fn hex(octets: &[u8]) -> String {
-    octets.iter().map(|octet| format!("{octet:02x}")).collect()
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn assert_holds_no_secret(text: &str) {

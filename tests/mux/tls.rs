@@ -219,9 +219,9 @@ async fn f31_nobody_waits_for_a_handshake_that_nobody_wants_any_more() {
     });
     let (mut connection, _) = silent.accept().await.unwrap();
     opening.abort();
-    let mut octets = Vec::new();
+    let mut bytes = Vec::new();
     // The ClientHello, and then the end.
-    within_patience(connection.read_to_end(&mut octets))
+    within_patience(connection.read_to_end(&mut bytes))
         .await
         .unwrap();
     eventually(|| mux.stats().servers.is_empty()).await;

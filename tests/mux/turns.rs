@@ -89,7 +89,7 @@ async fn f06_a_server_that_is_away_is_dialled_by_one_and_joined_by_all_when_it_i
         drop(session);
         recovering.push(tokio::spawn(recover(mux.clone(), options(url), error)));
     }
-    // Somebody was refused.
+    // The server refused one of them.
     let refused = play(&mux, options(&urls[0])).await.unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Connect);
     assert!(monitor.wait_released(std::time::Duration::ZERO));

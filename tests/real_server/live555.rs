@@ -152,7 +152,7 @@ async fn play_cameras(order: Order, count: usize) {
 }
 
 /// A client that plays a camera, sees media, and goes without a word. live555 before 2017.06.04 feeds
-/// whoever comes next.
+/// the next session.
 async fn die_playing(camera: usize) {
     let mut stream = TcpStream::connect("127.0.0.1:554").await.unwrap();
     let url = format!("rtsp://127.0.0.1/cam{camera}.264");

@@ -391,7 +391,7 @@ impl Run<'_> {
         self.mux.open_many(options.collect())
     }
 
-    /// Gives back the slow one and the dead one, which nobody waits for.
+    /// Gives back the slow one and the dead one, for which no test waits.
     async fn start_one_by_one(&mut self) -> Vec<(u32, Starting)> {
         let mut waiting = Vec::new();
         for camera in 1..=self.case.cameras {
@@ -447,7 +447,7 @@ impl Run<'_> {
 
 type Starting = JoinHandle<Result<Watch, Error>>;
 
-/// Watched from the first packet on: what nobody takes for two seconds is dropped.
+/// Watched from the first packet on: packets that are not taken for two seconds are dropped.
 fn start(camera: u32, opening: Opening) -> Starting {
     tokio::spawn(async move {
         let ready = opening.describe().await?.setup_all().await?;

@@ -289,7 +289,7 @@ fn poll_once<F: Future + Unpin>(future: &mut F) {
 }
 
 /// The camera that the server stays with for the connection is not the one that the connection was
-/// made for, nor one that anybody still waits for.
+/// made for, nor one for which a session still waits.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn f11_a_camera_whose_user_has_gone_is_not_played_in_place_of_another() {
     let server = server(Family::Go2Rtc, 2);
@@ -313,7 +313,7 @@ async fn f11_a_camera_whose_user_has_gone_is_not_played_in_place_of_another() {
     assert_media(&server, &mut sessions).await;
 }
 
-/// The same when nobody is on the connection any more: the server stays with the camera as long as the
+/// The same when the connection has no session any more: the server stays with the camera as long as the
 /// connection lasts.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_connection_without_sessions_still_shows_what_it_was_first_asked_for() {

@@ -140,7 +140,7 @@ async fn run(cold: &Cold) -> Outcome {
     let mut stats = None;
     loop {
         net.world().proceed();
-        viewers.troupe.poll_woken();
+        viewers.executor.poll_woken();
         let (now, open) = {
             let world = net.world();
             (world.now, world.open_wires(0))
@@ -148,10 +148,10 @@ async fn run(cold: &Cold) -> Outcome {
         if stats.is_none() && now >= LASTS / 2 {
             stats = Some((viewers.mux.stats(), open));
         }
-        if viewers.troupe.is_empty() {
+        if viewers.executor.is_empty() {
             break;
         }
-        wait(&net, &viewers.troupe, Some(now + SECOND)).await;
+        wait(&net, &viewers.executor, Some(now + SECOND)).await;
     }
     for (number, seen) in viewers.all_seen().enumerate() {
         let plays_on = seen.iter().any(|at| *at > LASTS / 2);

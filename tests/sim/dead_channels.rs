@@ -114,11 +114,11 @@ async fn run(death: Death, family: Family, dies: Millis) -> Outcome {
                 death.strike(&mut world.servers[0]);
             }
         }
-        viewers.troupe.poll_woken();
-        if viewers.troupe.is_empty() {
+        viewers.executor.poll_woken();
+        if viewers.executor.is_empty() {
             break;
         }
-        wait(&net, &viewers.troupe, None).await;
+        wait(&net, &viewers.executor, None).await;
     }
     let started = (CHANNELS + 1..=cameras)
         .map(|camera| viewers.seen(camera).first().map(|at| at - begins(camera)))

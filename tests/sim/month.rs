@@ -10,6 +10,7 @@ use gstrtspmux::mux::{Mux, Session, SessionOptions};
 use tokio::runtime::Handle;
 use tokio::time::Instant;
 
+use crate::executor::Executor;
 use crate::memory::in_use;
 use crate::network::{Millis, Net, Weather};
 use crate::run::{number, simulate, wait};
@@ -17,7 +18,6 @@ use crate::schedule::stamp;
 use crate::server::Server;
 use crate::support::mock_server::{Behaviour, Family, MockServer};
 use crate::support::random::Random;
-use crate::troupe::Troupe;
 
 /// Cameras of a server with the usual timeout, and of one with a short one.
 const USUAL: u32 = 60;
@@ -63,11 +63,11 @@ async fn watch(hours: u64) {
         SessionOptions::new(&format!("rtsp://{host}/cam/{camera}")).expect("a URL")
     });
     let openings = mux.open_many(options.collect());
-    let mut troupe = Troupe::new(cameras.len());
+    let mut executor = Executor::new(cameras.len());
     let seconds = hours * 3_600;
     for (number, (opening, (_, camera))) in openings.into_iter().zip(&cameras).enumerate() {
         let camera = *camera;
-        troupe.enter(number, async move {
+        executor.spawn(number, async move {
             let ready = opening.describe().await.unwrap().setup_all().await.unwrap();
             let mut session = ready.play().await.unwrap();
             let taken = take(&mut session, camera, seconds).await;
@@ -78,19 +78,19 @@ async fn watch(hours: u64) {
     let begin = Instant::now();
     let mut after_an_hour = None;
     let mut looked = 0;
-    while !troupe.is_empty() {
+    while !executor.is_empty() {
         net.world().proceed();
-        troupe.poll_woken();
+        executor.poll_woken();
         let now = net.world().now;
         if now >= looked + HOUR {
             looked = now;
             look(&mux, &net);
             let before = *after_an_hour.get_or_insert(in_use());
             let growth = in_use() - before;
-            assert!(growth < SLACK, "{growth} octets more after {now} ms");
+            assert!(growth < SLACK, "{growth} bytes more after {now} ms");
         }
-        if !troupe.is_empty() {
-            wait(&net, &troupe, None).await;
+        if !executor.is_empty() {
+            wait(&net, &executor, None).await;
         }
     }
     assert!(begin.elapsed() >= Duration::from_secs(seconds));

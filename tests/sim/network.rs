@@ -94,7 +94,7 @@ pub(crate) enum Fault {
     Trickle,
     /// The server stops in the middle of something, and sends a byte now and then.
     Drip(Drip),
-    /// A server dies for so long; the next attempts are refused, or nobody answers.
+    /// A server dies for so long; the next dials are refused or get no answer.
     Kill(usize, Millis, bool),
     /// It is back.
     Return(usize),
@@ -127,7 +127,7 @@ pub(crate) enum AfterSuspend {
     Expired,
     /// The server has closed them, and says so.
     Reset,
-    /// They are gone, and nobody says anything.
+    /// They are gone without FIN or reset.
     Silence,
 }
 
@@ -169,7 +169,7 @@ pub(crate) struct World {
     begin: Instant,
     /// Users whose turn has come.
     pub(crate) cues: Vec<usize>,
-    /// Whoever runs the world, while it waits for the next event.
+    /// The task that runs the world, while it waits for the next event.
     pub(crate) runner: Option<Waker>,
     net: Weak<Net>,
 }
@@ -326,7 +326,7 @@ impl World {
             Some(_) => 322,
         };
         let Some(server) = server.filter(|server| port == usual(server)) else {
-            self.violate(format!("dialled {host}:{port}, where nobody is"));
+            self.violate(format!("dialled {host}:{port}, where no server is"));
             return answer;
         };
         self.dialled += 1;
@@ -339,7 +339,7 @@ impl World {
             answer: sender,
         };
         self.dials.insert(number, dial);
-        // There and back. Nobody answers a dial to where nobody is.
+        // There and back. A dial to where no server is gets no answer.
         let way = 2 * self.latency(server);
         if self.servers[server].reach == Reach::Unreachable {
             self.coverage.hit("dial unreachable");

@@ -57,15 +57,15 @@ async fn run(fault: Fault, time: Millis, last_begins: Millis) -> Outcome {
     let mut before = None;
     loop {
         net.world().proceed();
-        viewers.troupe.poll_woken();
+        viewers.executor.poll_woken();
         let now = net.world().now;
         if now >= FAULT && before.is_none() {
             before = Some(net.world().dialled);
         }
-        if viewers.troupe.is_empty() {
+        if viewers.executor.is_empty() {
             break;
         }
-        wait(&net, &viewers.troupe, None).await;
+        wait(&net, &viewers.executor, None).await;
     }
     let is_after = |at: &&Millis| **at > FAULT + 100;
     let back = viewers.all_seen().map(|seen| {

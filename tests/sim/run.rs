@@ -13,10 +13,10 @@ use tokio::runtime::{Builder, Handle};
 use tokio::time::{Instant, sleep_until};
 
 use crate::coverage::{Coverage, Listener};
+use crate::executor::Executor;
 use crate::network::{Event, Millis, Net};
 use crate::schedule::{Schedule, User};
 use crate::support::random::Random;
-use crate::troupe::Troupe;
 use crate::user::{Actor, Scene, Stage, Stages};
 use crate::wire::WireState;
 
@@ -70,7 +70,7 @@ pub(crate) fn number(name: &str) -> Option<u64> {
 }
 
 /// Until something happens, anywhere, or until `limit`.
-pub(crate) async fn wait(net: &Net, troupe: &Troupe, limit: Option<Millis>) {
+pub(crate) async fn wait(net: &Net, executor: &Executor, limit: Option<Millis>) {
     let next = net.world().next_event();
     let until = next.into_iter().chain(limit).min();
     let far = Instant::now() + Duration::from_secs(3_600);
@@ -81,7 +81,7 @@ pub(crate) async fn wait(net: &Net, troupe: &Troupe, limit: Option<Millis>) {
             return Poll::Ready(());
         }
         net.world().runner = Some(context.waker().clone());
-        if !troupe.call(context.waker()) {
+        if !executor.register(context.waker()) {
             return Poll::Ready(());
         }
         timer.as_mut().poll(context)
@@ -102,7 +102,7 @@ enum Cue {
 struct Run {
     net: Arc<Net>,
     scene: Scene,
-    troupe: Troupe,
+    executor: Executor,
     stages: Stages,
     users: Vec<User>,
     cues: Vec<Cue>,
@@ -137,7 +137,7 @@ impl Run {
                 weather,
             },
             // One place more for the shutdown.
-            troupe: Troupe::new(users.len() + 1),
+            executor: Executor::new(users.len() + 1),
             to_come: users.len(),
             stages,
             users,
@@ -201,7 +201,7 @@ impl Run {
 
     async fn go(mut self) -> Report {
         let mut last_word = 0;
-        while self.to_come > 0 || !self.troupe.is_empty() {
+        while self.to_come > 0 || !self.executor.is_empty() {
             self.step();
             let now = self.net.world().now;
             if self.to_come > 0 {
@@ -211,7 +211,7 @@ impl Run {
                 self.say_who_hangs();
                 break;
             }
-            if self.to_come > 0 || !self.troupe.is_empty() {
+            if self.to_come > 0 || !self.executor.is_empty() {
                 self.wait(None).await;
             }
         }
@@ -229,7 +229,7 @@ impl Run {
 
     fn say_who_hangs(&mut self) {
         let hanging: Vec<String> = (0..self.users.len())
-            .filter(|user| self.troupe.is_there(*user))
+            .filter(|user| self.executor.is_there(*user))
             .map(|user| format!("{user}: {:?}", self.stages.borrow()[user]))
             .collect();
         let stats = self.scene.mux.stats();
@@ -237,7 +237,7 @@ impl Run {
             .world()
             .violate(format!("i4: these never end: {hanging:?} {stats:?}"));
         for user in 0..=self.users.len() {
-            self.troupe.leave(user);
+            self.executor.cancel(user);
         }
     }
 
@@ -252,7 +252,7 @@ impl Run {
         for cue in cues {
             self.on_cue(self.cues[cue].clone());
         }
-        for user in self.troupe.poll_woken() {
+        for user in self.executor.poll_woken() {
             if let Some(stage) = self.stages.borrow_mut().get_mut(user) {
                 *stage = Stage::Away;
             }
@@ -274,7 +274,7 @@ impl Run {
                 }
             }
             Cue::Vanish(user) => {
-                if self.troupe.leave(user) {
+                if self.executor.cancel(user) {
                     self.stages.borrow_mut()[user] = Stage::Away;
                     let mut world = self.net.world();
                     world.coverage.hit("vanished");
@@ -289,7 +289,7 @@ impl Run {
                 world.is_shut_down = true;
                 world.heard().departures.shut_down();
                 world.coverage.hit("shutdown in mid-run");
-                self.troupe.enter(
+                self.executor.spawn(
                     self.users.len(),
                     async move { mux.shutdown(SHUTDOWN).await },
                 );
@@ -303,14 +303,14 @@ impl Run {
             user: self.users[number].clone(),
             scene: self.scene.clone(),
         };
-        self.troupe.enter(number, actor.act(opening));
+        self.executor.spawn(number, actor.act(opening));
     }
 
     async fn wait(&self, limit: Option<Millis>) {
-        wait(&self.net, &self.troupe, limit).await;
+        wait(&self.net, &self.executor, limit).await;
     }
 
-    /// Nobody is left: connections become idle and close.
+    /// No session is left: connections become idle and close.
     async fn rest(&mut self) {
         let idle = self.users.iter().map(|user| {
             let pooling = &user.options.pooling;
@@ -350,11 +350,11 @@ impl Run {
         self.net.world().heard().departures.shut_down();
         let mux = self.scene.mux.clone();
         let shutdown = self.users.len();
-        self.troupe
-            .enter(shutdown, async move { mux.shutdown(SHUTDOWN).await });
+        self.executor
+            .spawn(shutdown, async move { mux.shutdown(SHUTDOWN).await });
         loop {
             self.step();
-            if !self.troupe.is_there(shutdown) {
+            if !self.executor.is_there(shutdown) {
                 break;
             }
             self.wait(None).await;

@@ -99,7 +99,7 @@ fn server(random: &mut Random, weather: Weather, number: usize) -> Server {
     if is_short {
         builder = builder.behaviour(Behaviour::SessionSuffix(";timeout=15".to_owned()));
     }
-    // Where a rule answers, nobody looks at the digest.
+    // Where a rule answers, the server does not check the digest.
     let may_have_rules = weather != Weather::Calm && family != Family::Axis;
     let has_rules = may_have_rules && random.once_in(3);
     if has_rules {

@@ -159,7 +159,7 @@ fn i13_nothing_is_left_in_memory() {
         let before = in_use();
         drop(run(seed, false));
         let left = in_use() - before;
-        assert!(left.abs() < 8 * 1024, "RTSPMUX_SEED={seed}: {left} octets");
+        assert!(left.abs() < 8 * 1024, "RTSPMUX_SEED={seed}: {left} bytes");
     }
 }
 

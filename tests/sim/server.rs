@@ -17,7 +17,7 @@ pub(crate) enum Reach {
     Up,
     /// Its machine says no.
     Refusing,
-    /// Nobody says anything.
+    /// No answer to a dial.
     Unreachable,
     /// Its name has no address.
     Unknown,
@@ -590,7 +590,7 @@ impl World {
                 let wire = &self.wires[number];
                 wire.is_disturbed || wire.closed.is_some()
             });
-            // Whoever leaves is not kept alive.
+            // A session that leaves is not kept alive.
             let desk = wire.and_then(|wire| self.servers[number].desks.get(&wire));
             let is_leaving = desk.is_some_and(|desk| desk.has_goodbye_of(&id));
             self.coverage.hit("session expired");

@@ -350,11 +350,11 @@ async fn run(storm: Storm, cameras: u32, family: Family, begins: Millis) -> Outc
                 storm.strike(cameras, &mut world.servers, &certificates);
             }
         }
-        viewers.troupe.poll_woken();
-        if viewers.troupe.is_empty() {
+        viewers.executor.poll_woken();
+        if viewers.executor.is_empty() {
             break;
         }
-        wait(&net, &viewers.troupe, None).await;
+        wait(&net, &viewers.executor, None).await;
     }
     let last_media = viewers.all_seen().filter_map(|seen| seen.last().copied());
     let last_media = last_media.max();

@@ -127,7 +127,7 @@ impl Actor {
     }
 
     /// Without faults and slow cameras a session is there at once, whatever its server can bear. One that
-    /// is full aside: there somebody may have to go first.
+    /// is full aside: there another session may have to go first.
     fn check_time(&self, took: Duration) {
         let took = took.saturating_sub(self.user.lingers * 2);
         let mut world = self.scene.net.world();

@@ -9,15 +9,15 @@ use gstrtspmux::mux::{Error, Mux, PacketKind, RetryBounds, SessionOptions};
 use tokio::runtime::Handle;
 use tokio::time::{Instant, sleep_until};
 
+use crate::executor::Executor;
 use crate::network::{Millis, Net};
 use crate::schedule::stamp;
-use crate::troupe::Troupe;
 
 /// The viewers of one multiplexer, until a time at which all of them end. The test proceeds with the
-/// world and polls the troupe, and may look or do something in between.
+/// world and polls the executor, and may look or do something in between.
 pub(crate) struct Viewers {
     pub(crate) mux: Mux,
-    pub(crate) troupe: Troupe,
+    pub(crate) executor: Executor,
     net: Arc<Net>,
     until: Instant,
     /// When the packets of each came.
@@ -33,7 +33,7 @@ impl Viewers {
             .build();
         Self {
             mux,
-            troupe: Troupe::new(cameras as usize),
+            executor: Executor::new(cameras as usize),
             net: Arc::clone(net),
             until: net.instant(until),
             seen: Vec::new(),
@@ -54,7 +54,7 @@ impl Viewers {
             seen: times,
         };
         let until = self.until;
-        self.troupe.enter(number, async move {
+        self.executor.spawn(number, async move {
             tokio::select! {
                 () = viewer.watch() => {}
                 () = sleep_until(until) => {}

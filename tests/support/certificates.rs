@@ -13,7 +13,7 @@ use rcgen::{
 pub(crate) struct Authority(CertifiedIssuer<'static, KeyPair>);
 
 impl Authority {
-    /// One that nobody knows yet.
+    /// A new one, which no client trusts yet.
     pub(crate) fn new() -> Self {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -74,7 +74,7 @@ impl Request {
         self
     }
 
-    /// Issued by nobody but itself.
+    /// Issued by itself.
     pub(crate) fn self_signed(&self) -> Identity {
         let key = KeyPair::generate().expect("a key");
         let certificate = self.params().self_signed(&key);

@@ -79,7 +79,7 @@ fn number(digits: &[u8]) -> Option<u64> {
 }
 
 /// The A-law byte that camera sends between its beeps: its own among 64 neighbours, a DC offset
-/// nobody hears.
+/// that cannot be heard.
 pub(crate) fn silence(camera: usize) -> u8 {
     0xD5 ^ (camera % 64) as u8
 }

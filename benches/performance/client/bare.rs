@@ -26,7 +26,7 @@ async fn play(task: &Task) -> Outcome {
     let mut client = Client {
         socket: TcpStream::connect(("127.0.0.1", task.port)).await?,
         buffer: BytesMut::new(),
-        octets: 0,
+        bytes: 0,
         packets: 0,
     };
     client.socket.set_nodelay(true)?;
@@ -48,17 +48,12 @@ async fn play(task: &Task) -> Outcome {
     }
     client.read_for(task.warm_up).await?;
     let (before, cpu) = (Instant::now(), usage::cpu_time());
-    let (octets, packets) = (client.octets, client.packets);
+    let (bytes, packets) = (client.bytes, client.packets);
     let allocated = allocations();
     client.read_for(task.window).await?;
     let cpu = (usage::cpu_time() - cpu).as_secs_f64();
     let seconds = before.elapsed().as_secs_f64();
-    library::print(
-        seconds,
-        cpu,
-        client.octets - octets,
-        client.packets - packets,
-    );
+    library::print(seconds, cpu, client.bytes - bytes, client.packets - packets);
     library::print_allocations(allocated, client.packets - packets);
     Ok(())
 }
@@ -66,7 +61,7 @@ async fn play(task: &Task) -> Outcome {
 struct Client {
     socket: TcpStream,
     buffer: BytesMut,
-    octets: u64,
+    bytes: u64,
     packets: u64,
 }
 
@@ -114,7 +109,7 @@ impl Client {
             }
             self.buffer.advance(4);
             black_box(self.buffer.split_to(length).freeze());
-            self.octets += length as u64;
+            self.bytes += length as u64;
             self.packets += 1;
         }
     }

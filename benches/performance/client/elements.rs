@@ -125,7 +125,7 @@ fn add(
         meter.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
         meter.units.fetch_add(units as u64, Ordering::Relaxed);
         if is_first.swap(false, Ordering::Relaxed) {
-            // Nobody waits any more if that took too long.
+            // The other side does not wait any more if that took too long.
             let _ = first.send(());
         }
         gst::PadProbeReturn::Ok

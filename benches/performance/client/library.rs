@@ -19,7 +19,7 @@ use crate::{Outcome, arguments::Arguments};
 /// What was taken so far.
 #[derive(Clone, Copy, Debug, Default)]
 struct Taken {
-    octets: u64,
+    bytes: u64,
     packets: u64,
     /// At once: for each of them the consumer was woken.
     batches: u64,
@@ -74,10 +74,10 @@ async fn take(opening: Opening, meter: Meter) -> Result<(), gstrtspmux::mux::Err
     let mut session = opening.describe().await?.setup_all().await?.play().await?;
     let mut batch = Vec::new();
     while session.next_batch(&mut batch).await {
-        let octets: u64 = batch.iter().map(|packet| packet.payload.len() as u64).sum();
+        let bytes: u64 = batch.iter().map(|packet| packet.payload.len() as u64).sum();
         let before = meter.get();
         meter.set(Taken {
-            octets: before.octets + octets,
+            bytes: before.bytes + bytes,
             packets: before.packets + batch.len() as u64,
             batches: before.batches + 1,
         });
@@ -94,7 +94,7 @@ async fn report(window: Duration, meter: &Meter) {
     let seconds = before.elapsed().as_secs_f64();
     let now = meter.get();
     let packets = now.packets - taken.packets;
-    print(seconds, cpu, now.octets - taken.octets, packets);
+    print(seconds, cpu, now.bytes - taken.bytes, packets);
     print_allocations(allocated, packets);
     let batches = now.batches - taken.batches;
     println!("packets-per-batch={}", packets as f64 / batches as f64);
@@ -107,8 +107,8 @@ pub(super) fn print_allocations(before: u64, packets: u64) {
 }
 
 /// The same lines for this client and the bare one.
-pub(super) fn print(seconds: f64, cpu: f64, octets: u64, packets: u64) {
-    let gbits = octets as f64 * 8e-9;
+pub(super) fn print(seconds: f64, cpu: f64, bytes: u64, packets: u64) {
+    let gbits = bytes as f64 * 8e-9;
     println!("cpu={}", 100.0 * cpu / seconds);
     println!("gbits-per-second={}", gbits / seconds);
     println!("cpu-per-gbit={}", cpu / gbits);

@@ -53,15 +53,15 @@ async fn play(arguments: &Arguments) -> Outcome {
         sessions.push(tokio::task::spawn_local(take(url, Rc::clone(&meter))));
     }
     sleep(warm_up).await;
-    let (before, cpu, (octets, packets)) = (Instant::now(), usage::cpu_time(), meter.get());
+    let (before, cpu, (bytes, packets)) = (Instant::now(), usage::cpu_time(), meter.get());
     sleep(window).await;
     let cpu = (usage::cpu_time() - cpu).as_secs_f64();
     let seconds = before.elapsed().as_secs_f64();
     if sessions.iter().any(tokio::task::JoinHandle::is_finished) {
         return Err("a session has ended".into());
     }
-    let (octets_now, packets_now) = meter.get();
-    let gbits = (octets_now - octets) as f64 * 8e-9;
+    let (bytes_now, packets_now) = meter.get();
+    let gbits = (bytes_now - bytes) as f64 * 8e-9;
     println!("cpu={}", 100.0 * cpu / seconds);
     println!("gbits-per-second={}", gbits / seconds);
     println!("cpu-per-gbit={}", cpu / gbits);
@@ -84,8 +84,8 @@ async fn take(url: Url, meter: Meter) -> Result<(), retina::Error> {
     let mut session = session.play(PlayOptions::default()).await?;
     while let Some(item) = session.next().await {
         if let PacketItem::Rtp(packet) = item? {
-            let (octets, packets) = meter.get();
-            meter.set((octets + packet.raw().len() as u64, packets + 1));
+            let (bytes, packets) = meter.get();
+            meter.set((bytes + packet.raw().len() as u64, packets + 1));
         }
     }
     Ok(())

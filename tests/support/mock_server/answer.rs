@@ -43,7 +43,7 @@ impl State {
         }
     }
 
-    /// What is refused before anybody looks at the method; an answer without response is none at all.
+    /// What the server refuses before it looks at the method; an answer without response is none at all.
     pub(super) fn refused(
         &mut self,
         config: &Config,

@@ -136,7 +136,7 @@ impl Guard {
         Ok(())
     }
 
-    /// What a server says to somebody it knows and does not let in.
+    /// What a server answers to a user that it knows and does not let in.
     pub(super) fn challenge(&self, auth: Option<&Auth>, connection: usize) -> String {
         match auth {
             Some(Auth::Digest { algorithm, .. }) => {

@@ -17,7 +17,7 @@ pub enum Behaviour {
     SessionSuffix(String),
     /// What stands before it: padding (Hikvision).
     SessionPrefix(String),
-    /// The answer to a later SETUP of a session names an id that nobody knows (H264DVR).
+    /// The answer to a later SETUP of a session names an id that the server itself does not know (H264DVR).
     OtherIdInLaterSetups,
     /// How the channels of a SETUP are chosen.
     Channels(ChannelPolicy),
@@ -80,7 +80,7 @@ pub enum Behaviour {
     StraysOfTheDead,
     /// Packets on the freed channels right after the TEARDOWN answer.
     PacketsAfterTeardown(u32),
-    /// Packets on a channel nobody set up, right after the PLAY answer.
+    /// Packets on a channel that no session has set up, right after the PLAY answer.
     StrayPackets {
         /// The channel.
         channel: u8,
@@ -336,7 +336,7 @@ pub enum Reaction {
     Raw(Vec<u8>),
     /// The ordinary answer, changed on its way out.
     Edit(Arc<dyn Fn(&mut Response) + Send + Sync>),
-    /// 401, whoever asks: this camera is not for him.
+    /// 401 for every user: none may see this camera.
     Unauthorized,
     /// These bytes, then the ordinary answer: garbage, 1xx, a request of the server.
     Before(Vec<u8>),

@@ -285,7 +285,7 @@ impl Connection {
 }
 
 /// Sends media to every session that plays the camera. The writer is locked before the state, so that sequence
-/// numbers rise on the wire whoever sends.
+/// numbers rise on the wire, whichever session sends.
 pub(super) fn send_media(shared: &Shared, path: &str, count: u32) -> usize {
     for_playing(shared, path, |state, connection| {
         state.media(&shared.config, connection, path, count)

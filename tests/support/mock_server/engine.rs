@@ -25,7 +25,7 @@ impl Engine {
         }
     }
 
-    /// Somebody has connected; the number of the connection, from 0.
+    /// A client has connected; the number of the connection, from 0.
     pub fn accept(&mut self) -> usize {
         self.state.accept(None)
     }

@@ -116,7 +116,7 @@ impl TranscriptServer {
                 let _ = stream.shutdown(Shutdown::Both);
             }
         }
-        // Where nobody has connected yet, accept() has to return.
+        // accept() has to return even if no client has connected yet.
         drop(TcpStream::connect(self.address));
         let _ = thread.join();
         std::mem::take(&mut self.shared.progress().failures)
@@ -158,7 +158,7 @@ impl<'a> Player<'a> {
         stream.set_read_timeout(Some(PATIENCE)).map_err(failed)?;
         let mut progress = shared.progress();
         if progress.is_stopped {
-            return Err(format!("{}: nobody connected", transcript.name));
+            return Err(format!("{}: no client connected", transcript.name));
         }
         progress.stream = Some(stream.try_clone().map_err(failed)?);
         Ok(Self {

@@ -1,5 +1,5 @@
-//! A server that sends as fast as it is read, and consumers of any speed. Consumers that take what
-//! they can lose nothing, those that stand still hold up nobody.
+//! A server that sends as fast as the client reads, and consumers of any speed. A consumer that keeps
+//! taking packets loses nothing; a consumer that stands still holds up no other one.
 
 use std::fmt;
 use std::io::{self, IoSlice};
@@ -22,17 +22,17 @@ const PAYLOAD: usize = 1400;
 /// Packets of a camera that come in a row.
 const PICTURE: usize = 40;
 
-/// All connections lead to a torrent of so many packets.
+/// All connections lead to a flood of so many packets.
 #[derive(Debug)]
-struct Torrents(usize);
+struct FloodNetwork(usize);
 
-impl Network for Torrents {
+impl Network for FloodNetwork {
     fn connect(&self, _host: &str, _port: u16) -> Connecting {
-        let torrent = Torrent {
+        let flood = Flood {
             left: self.0,
-            ..Torrent::default()
+            ..Flood::default()
         };
-        Box::pin(async { Ok(Box::new(torrent) as Box<dyn Wire>) })
+        Box::pin(async { Ok(Box::new(flood) as Box<dyn Wire>) })
     }
 
     fn seed(&self) -> u128 {
@@ -46,7 +46,7 @@ impl Network for Torrents {
 
 /// A connection to a server that has everything, and begins when all cameras play.
 #[derive(Default)]
-struct Torrent {
+struct Flood {
     parser: Parser,
     out: BytesMut,
     playing: usize,
@@ -55,13 +55,13 @@ struct Torrent {
     waker: Option<Waker>,
 }
 
-impl fmt::Debug for Torrent {
+impl fmt::Debug for Flood {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Torrent({})", self.sent)
+        write!(f, "Flood({})", self.sent)
     }
 }
 
-impl Torrent {
+impl Flood {
     fn answer(&mut self, request: &Request) {
         let camera = request.uri.split('/').nth(3).unwrap_or("0");
         let number: usize = camera.parse().unwrap_or(0);
@@ -109,7 +109,7 @@ impl Torrent {
     }
 }
 
-impl Wire for Torrent {
+impl Wire for Flood {
     fn try_read(&mut self, buffer: &mut BytesMut) -> io::Result<usize> {
         let room = buffer.capacity() - buffer.len();
         while self.is_flowing() && self.out.len() < room {
@@ -154,7 +154,7 @@ impl Wire for Torrent {
 /// What a consumer does with what it takes.
 #[derive(Clone, Copy, Debug)]
 enum Habit {
-    /// Takes so many octets in a millisecond.
+    /// Takes so many bytes in a millisecond.
     Takes(usize),
     /// Takes something once.
     StandsStill,
@@ -169,20 +169,20 @@ struct Outcome {
     time: Duration,
 }
 
-/// Plays so many octets of each camera.
-fn play(habits: [Habit; CAMERAS], octets: usize) -> Outcome {
-    simulate(run(habits, octets))
+/// Plays so many bytes of each camera.
+fn play(habits: [Habit; CAMERAS], bytes: usize) -> Outcome {
+    simulate(run(habits, bytes))
 }
 
-async fn run(habits: [Habit; CAMERAS], octets: usize) -> Outcome {
-    let packets = CAMERAS * octets / PAYLOAD;
-    let network: Arc<dyn Network> = Arc::new(Torrents(packets));
+async fn run(habits: [Habit; CAMERAS], bytes: usize) -> Outcome {
+    let packets = CAMERAS * bytes / PAYLOAD;
+    let network: Arc<dyn Network> = Arc::new(FloodNetwork(packets));
     let mux = Mux::builder()
         .runtime(Handle::current())
         .network(network)
         .build();
     let options = (0..CAMERAS).map(|camera| {
-        let mut options = SessionOptions::new(&format!("rtsp://torrent/{camera}")).expect("a URL");
+        let mut options = SessionOptions::new(&format!("rtsp://flood/{camera}")).expect("a URL");
         options.pooling.multiplex = Multiplex::Always;
         options
     });
@@ -193,7 +193,7 @@ async fn run(habits: [Habit; CAMERAS], octets: usize) -> Outcome {
         consumers.push(done);
         tokio::spawn(async move {
             let ready = opening.describe().await.unwrap().setup_all().await.unwrap();
-            consume(ready.play().await.unwrap(), habit, octets / 2, sender).await;
+            consume(ready.play().await.unwrap(), habit, bytes / 2, sender).await;
         });
     }
     let counts = || -> Vec<(u64, u64)> {
@@ -224,13 +224,13 @@ async fn run(habits: [Habit; CAMERAS], octets: usize) -> Outcome {
     }
 }
 
-/// Says so when it has taken so many octets, and goes on.
-async fn consume(mut session: Session, habit: Habit, octets: usize, done: oneshot::Sender<()>) {
+/// Says so when it has taken so many bytes, and goes on.
+async fn consume(mut session: Session, habit: Habit, bytes: usize, done: oneshot::Sender<()>) {
     let (mut batch, mut taken, mut done) = (Vec::new(), 0, Some(done));
     while session.next_batch(&mut batch).await {
         let got: usize = batch.drain(..).map(|packet| packet.payload.len()).sum();
         taken += got;
-        if let Some(done) = done.take_if(|_| taken >= octets) {
+        if let Some(done) = done.take_if(|_| taken >= bytes) {
             let _ = done.send(());
         }
         match habit {
@@ -279,9 +279,9 @@ fn f32_a_slow_one_loses_packets_and_slows_down_nobody() {
 
 #[test]
 fn f33_a_connection_on_which_all_stand_still_is_read_on() {
-    let octets = 32 << 20;
-    let outcome = play([Habit::StandsStill; CAMERAS], octets);
-    assert_eq!(outcome.received, CAMERAS * octets / PAYLOAD);
+    let bytes = 32 << 20;
+    let outcome = play([Habit::StandsStill; CAMERAS], bytes);
+    assert_eq!(outcome.received, CAMERAS * bytes / PAYLOAD);
     assert!(outcome.dropped.iter().all(|dropped| *dropped > 0));
     assert!(outcome.time < Duration::from_secs(1), "{:?}", outcome.time);
 }
