@@ -3,6 +3,8 @@
 
 #[path = "purity/arrows.rs"]
 mod arrows;
+#[path = "purity/docs.rs"]
+mod docs;
 
 use std::fs;
 use std::path::{Path, PathBuf};
