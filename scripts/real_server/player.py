@@ -26,16 +26,27 @@ CHAINS = {
     "H265": f"rtph265depay ! video/x-h265,stream-format=byte-stream,alignment=nal ! {SINK}",
 }
 TICK_MS = 20
-# The bindings make the class of a type when its first object comes. Two threads that add their first pads at the same time
-# broke each other there (PyGObject 3.42: "argument 1: Must be Gst.Pad, not GhostPad").
-# The same holds for the values of an enumeration ("type object 'PadDirection' has no attribute 'SRC'").
-PAD_TYPES = (
-    Gst.Pad.direction,
-    Gst.GhostPad.get_target,
-    Gst.PadDirection.SRC,
-    Gst.PadProbeType.BUFFER | Gst.PadProbeType.BUFFER_LIST,
-    Gst.PadProbeReturn.OK,
-)
+
+
+def _make_classes():
+    """Makes the bindings' classes of all types that streaming threads use.
+
+    The bindings make the class of a type when its first object comes. Two threads that add their first pads at the
+    same time broke each other there (PyGObject 3.42: "argument 1: Must be Gst.Pad, not GhostPad", "Expected Gst.Caps,
+    but got gi.repository.Gst.Caps"). The same holds for the values of an enumeration ("type object 'PadDirection' has
+    no attribute 'SRC'").
+    """
+    Gst.init(None)
+    Gst.Caps.from_string("application/x-rtp,encoding-name=H264").get_structure(0).get_string("encoding-name")
+    buffer = Gst.Buffer.new_allocate(None, 1, None)
+    buffer.extract_dup(0, buffer.get_size())
+    chain = Gst.parse_bin_from_description(SINK, True)
+    pad = Gst.GhostPad.new_no_target("source", Gst.PadDirection.SRC)
+    if pad.direction == Gst.PadDirection.SRC and pad.get_current_caps() is None:
+        pad.query_caps(None)
+    pad.link(chain.get_static_pad("sink"))
+    end = chain.get_by_name("end").get_static_pad("sink")
+    end.add_probe(Gst.PadProbeType.BUFFER | Gst.PadProbeType.BUFFER_LIST, lambda _pad, _info: Gst.PadProbeReturn.OK)
 
 
 class Camera:
@@ -247,7 +258,7 @@ class Run:
 
 def main():
     job = json.loads(sys.stdin.readline())
-    Gst.init(None)
+    _make_classes()
     result = Run(job).play()
     print(json.dumps(result), flush=True)
     # Threads of other plugins must not keep the process.
