@@ -179,7 +179,7 @@ impl ConnectionPool {
             if !sharing.wants_probe() {
                 return None;
             }
-            sharing.on_probe_sent();
+            sharing.probe.begin();
             state.table.on_probed(driver.id);
         }
         let known = known.clone();

@@ -155,7 +155,7 @@ impl PoolState {
             mode: sharing.mode(now),
             is_isolated: sharing.is_isolated(now, &uri),
             deciding: sharing.deciding(now, attempt.canary == CanaryState::Possible),
-            capacity: sharing.seek_room(now),
+            room: sharing.room.next(now),
             has_pending_teardowns,
             check: sharing.next_description_check(now),
             doubt,
@@ -233,11 +233,11 @@ impl LockedPool<'_> {
         let (step, view) = (looked.step, &looked.view);
         let sharing = &mut self.server(name).sharing;
         match step {
-            SetupStep::PromiseCanary => sharing.on_canary_sent(),
-            SetupStep::ProbeCapacity => sharing.on_room_sought(),
-            SetupStep::CheckDescription(_) => sharing.on_description_check(),
+            SetupStep::PromiseCanary => sharing.canary.begin(),
+            SetupStep::ProbeCapacity => sharing.room.begin(),
+            SetupStep::CheckDescription(_) => sharing.description_check.begin(),
             SetupStep::NoteRoom => self.learn(name, now, Sharing::on_room_freed),
-            SetupStep::SendCanary => self.learn(name, now, Sharing::on_canary_sent),
+            SetupStep::SendCanary => self.learn(name, now, |sharing| sharing.canary.begin()),
             _ => {}
         }
         let Some(place) = attempt.place else { return };

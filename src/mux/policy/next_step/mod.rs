@@ -11,8 +11,8 @@ pub(crate) use self::failure::{FailedAttempt, FailedStep, Recourse, recourse};
 use super::{
     placement::{Isolation, Rejoin, RejoinInput, rejoin},
     sharing::{
-        Deciding, SharingMode,
-        descriptions::{Doubt, NextCheck},
+        Finder, SharingMode,
+        descriptions::Doubt,
         play_gate::{FENCE, PlayGate, PlayGateInput, REGROUP, gate, patience},
     },
 };
@@ -250,12 +250,12 @@ pub(crate) struct View {
     /// Whether connections broke off when this session was added to them.
     pub(crate) is_isolated: bool,
     /// Which session finds out whether the server shares.
-    pub(crate) deciding: Deciding,
-    /// Which session looks for room; none: there is no room.
-    pub(crate) capacity: Option<Deciding>,
+    pub(crate) deciding: Finder,
+    /// Whether there is room on another connection.
+    pub(crate) room: Finder,
     pub(crate) has_pending_teardowns: bool,
-    /// What the session is to do if its description is in doubt.
-    pub(crate) check: NextCheck,
+    /// Whether likeness of descriptions is harmless.
+    pub(crate) check: Finder,
     /// Why its description, which has just come, may be that of another URI.
     pub(crate) doubt: Option<Doubt>,
     /// How it was described when it was last played, where that may be relied on.
@@ -377,9 +377,9 @@ fn decide(view: &View, attempt: &Attempt, now: Instant) -> Option<SetupStep> {
     // The session that decides may have a dead camera, and find out nothing.
     let until = attempt.waits_since(reason, now) + view.patience.min(REGROUP);
     match view.deciding {
-        Deciding::You => Some(SetupStep::PromiseCanary),
-        Deciding::Others if now < until => Some(SetupStep::Wait(Some(until), reason)),
-        Deciding::Others | Deciding::NoSession => None,
+        Finder::You => Some(SetupStep::PromiseCanary),
+        Finder::Others if now < until => Some(SetupStep::Wait(Some(until), reason)),
+        Finder::Others | Finder::Known(_) => None,
     }
 }
 
@@ -415,11 +415,11 @@ fn seek_capacity(view: &View, attempt: &Attempt, now: Instant) -> Option<SetupSt
     }
     let reason = WaitReason::Capacity;
     let until = attempt.waits_since(reason, now) + attempt.connect_timeout;
-    match view.capacity {
-        Some(Deciding::You) => Some(SetupStep::ProbeCapacity),
-        Some(Deciding::Others) if now < until => Some(SetupStep::Wait(Some(until), reason)),
-        Some(_) => None,
-        None => attempt.has_refusal.then_some(SetupStep::Fail),
+    match view.room {
+        Finder::You => Some(SetupStep::ProbeCapacity),
+        Finder::Others if now < until => Some(SetupStep::Wait(Some(until), reason)),
+        Finder::Known(false) => attempt.has_refusal.then_some(SetupStep::Fail),
+        Finder::Others | Finder::Known(true) => None,
     }
 }
 
@@ -433,12 +433,10 @@ fn check_description(view: &View, attempt: &Attempt, now: Instant) -> SetupStep 
         described.at + patience(described.took).max(REGROUP)
     });
     match view.check {
-        NextCheck::Needless => SetupStep::Believe,
-        NextCheck::Own => SetupStep::CheckDescription(until),
-        NextCheck::Others if now < until => {
-            SetupStep::Wait(Some(until), WaitReason::DescriptionCheck)
-        }
-        NextCheck::Others | NextCheck::None => SetupStep::Move(Move::InDoubt),
+        Finder::Known(true) => SetupStep::Believe,
+        Finder::You => SetupStep::CheckDescription(until),
+        Finder::Others if now < until => SetupStep::Wait(Some(until), WaitReason::DescriptionCheck),
+        Finder::Others | Finder::Known(false) => SetupStep::Move(Move::InDoubt),
     }
 }
 
@@ -447,7 +445,7 @@ fn set_up(view: &View, attempt: &Attempt, now: Instant) -> SetupStep {
     if let Some(doubt) = view.doubt
         && !attempt.is_dedicated()
         && !is_apart
-        && view.check != NextCheck::Needless
+        && view.check != Finder::Known(true)
     {
         return SetupStep::Doubt(doubt);
     }

@@ -20,10 +20,10 @@ fn view() -> View {
     View {
         mode: SharingMode::Share,
         is_isolated: false,
-        deciding: Deciding::NoSession,
-        capacity: Some(Deciding::NoSession),
+        deciding: Finder::Known(true),
+        room: Finder::Known(true),
         has_pending_teardowns: false,
-        check: NextCheck::Needless,
+        check: Finder::Known(true),
         doubt: None,
         remembered: None,
         patience: PATIENCE.usual,
@@ -229,7 +229,7 @@ fn a_session_without_connection_waits_for_a_decision_at_most() {
         ..in_mode(SUSPECTED)
     };
     let new = at(SetupStage::Undecided, now);
-    let others = || decided_by(Deciding::Others);
+    let others = || decided_by(Finder::Others);
     let decision = WaitReason::SharingDecision;
     let shared = Isolation::Shared;
     check(
@@ -238,7 +238,7 @@ fn a_session_without_connection_waits_for_a_decision_at_most() {
             ("known", view(), new, connect(true, shared)),
             (
                 "its own",
-                decided_by(Deciding::You),
+                decided_by(Finder::You),
                 new,
                 SetupStep::PromiseCanary,
             ),
@@ -308,7 +308,7 @@ fn f23_a_session_that_found_no_room_waits_for_teardowns_and_for_the_one_that_loo
         has_pending_teardowns: true,
         ..view()
     };
-    let found = |capacity| View { capacity, ..view() };
+    let found = |room| View { room, ..view() };
     let (teardowns, capacity) = (WaitReason::Teardowns, WaitReason::Capacity);
     let place = || connect(true, Isolation::Shared);
     check(
@@ -335,27 +335,27 @@ fn f23_a_session_that_found_no_room_waits_for_teardowns_and_for_the_one_that_loo
             ("left", view(), in_the_way, SetupStep::NoteRoom),
             (
                 "its turn",
-                found(Some(Deciding::You)),
+                found(Finder::You),
                 full,
                 SetupStep::ProbeCapacity,
             ),
             (
                 "another looks",
-                found(Some(Deciding::Others)),
+                found(Finder::Others),
                 full,
                 wait(now + 10_000 * MS, capacity),
             ),
             (
                 "another looks for too long",
-                found(Some(Deciding::Others)),
+                found(Finder::Others),
                 waiting(full, capacity, now - 10_000 * MS),
                 place(),
             ),
-            ("found", found(Some(Deciding::NoSession)), full, place()),
-            ("none", found(None), full, SetupStep::Fail),
+            ("found", found(Finder::Known(true)), full, place()),
+            ("none", found(Finder::Known(false)), full, SetupStep::Fail),
             (
                 "none, and nothing said",
-                found(None),
+                found(Finder::Known(false)),
                 Attempt {
                     has_refusal: false,
                     ..full
@@ -364,7 +364,7 @@ fn f23_a_session_that_found_no_room_waits_for_teardowns_and_for_the_one_that_loo
             ),
             (
                 "it is the one that looks",
-                found(None),
+                found(Finder::Known(false)),
                 Attempt {
                     seeks_capacity: false,
                     ..full
@@ -439,11 +439,11 @@ fn f11_a_doubtful_description_is_checked_before_setup() {
     let now = Instant::now();
     let doubted = |mode| View {
         doubt: Some(Doubt::Grown),
-        check: NextCheck::Own,
+        check: Finder::You,
         ..in_mode(mode)
     };
     let harmless = View {
-        check: NextCheck::Needless,
+        check: Finder::Known(true),
         ..doubted(SharingMode::Share)
     };
     let described = at(SetupStage::Described, now);
@@ -492,37 +492,37 @@ fn f11_a_doubtful_description_is_checked_before_setup() {
             ),
             (
                 "harmless",
-                checked(share, NextCheck::Needless),
+                checked(share, Finder::Known(true)),
                 in_doubt,
                 SetupStep::Believe,
             ),
             (
                 "its turn",
-                checked(share, NextCheck::Own),
+                checked(share, Finder::You),
                 in_doubt,
                 SetupStep::CheckDescription(now + REGROUP),
             ),
             (
                 "another checks",
-                checked(share, NextCheck::Others),
+                checked(share, Finder::Others),
                 in_doubt,
                 wait(now + REGROUP, WaitReason::DescriptionCheck),
             ),
             (
                 "another checks for too long",
-                checked(share, NextCheck::Others),
+                checked(share, Finder::Others),
                 late,
                 SetupStep::Move(Move::InDoubt),
             ),
             (
                 "it failed a moment ago",
-                checked(share, NextCheck::None),
+                checked(share, Finder::Known(false)),
                 in_doubt,
                 SetupStep::Move(Move::InDoubt),
             ),
             (
                 "a verdict came",
-                checked(NO, NextCheck::Others),
+                checked(NO, Finder::Others),
                 in_doubt,
                 SetupStep::Believe,
             ),

@@ -17,7 +17,6 @@ use crate::mux::proto::{FirstAsked, Presentation, wire::sdp};
 use std::{
     collections::BTreeMap,
     hash::{DefaultHasher, Hash as _, Hasher as _},
-    time::{Duration, Instant},
 };
 
 /// What a description says apart from the lines that name the camera or differ at each DESCRIBE
@@ -198,71 +197,6 @@ fn parameters(description: &[u8]) -> Vec<String> {
     media
 }
 
-/// How long the next check waits after one that failed (the server has no room for one more
-/// connection, or does not answer).
-const RETRY: Duration = Duration::from_secs(2);
-
-/// Whether likeness is harmless at one server.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum DescriptionCheck {
-    /// It is not known.
-    #[default]
-    Open,
-    /// A session is finding it out.
-    UnderWay,
-    /// The check failed.
-    Failed(Instant),
-    /// It is: the server has shown that it tells the URIs of one connection apart.
-    ToldApart,
-}
-
-/// What a session is to do whose description is in doubt.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum NextCheck {
-    /// Nothing: likeness is harmless.
-    Needless,
-    /// Describe its URI on a fresh connection.
-    Own,
-    /// Wait for the session that does so.
-    Others,
-    /// Go to a connection of its own: the last check failed a moment ago.
-    None,
-}
-
-impl DescriptionCheck {
-    pub(crate) fn next(self, now: Instant) -> NextCheck {
-        match self {
-            Self::ToldApart => NextCheck::Needless,
-            Self::UnderWay => NextCheck::Others,
-            Self::Failed(at) if now < at + RETRY => NextCheck::None,
-            Self::Open | Self::Failed(_) => NextCheck::Own,
-        }
-    }
-
-    /// The session that was checking has gone before the check ended.
-    pub(crate) fn on_given_up(&mut self) {
-        if *self == Self::UnderWay {
-            *self = Self::Open;
-        }
-    }
-
-    /// The server did not describe the URI on a fresh connection.
-    pub(crate) fn on_failed(&mut self, now: Instant) {
-        if *self == Self::UnderWay {
-            *self = Self::Failed(now);
-        }
-    }
-
-    /// The URI was described alike on a shared connection and alone.
-    pub(crate) fn on_told_apart(&mut self) {
-        *self = Self::ToldApart;
-    }
-
-    pub(crate) fn is_told_apart(self) -> bool {
-        self == Self::ToldApart
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -380,41 +314,5 @@ mod tests {
         assert_eq!(doubt_of(&other, &first(&one), &[&one]), None);
         let av = one + "m=audio 0 RTP/AVP 8\r\n";
         assert_eq!(doubt_of(&other, &first(&av), &[&av]), None, "fewer");
-    }
-
-    #[test]
-    fn one_session_checks_for_all() {
-        let now = Instant::now();
-        let mut check = DescriptionCheck::default();
-        assert_eq!(check.next(now), NextCheck::Own);
-        check = DescriptionCheck::UnderWay;
-        assert_eq!(check.next(now), NextCheck::Others);
-        check.on_told_apart();
-        assert_eq!(check.next(now), NextCheck::Needless);
-        check.on_given_up();
-        check.on_failed(now);
-        assert!(check.is_told_apart(), "known is known");
-    }
-
-    #[test]
-    fn a_waiting_session_checks_when_the_first_has_gone() {
-        let now = Instant::now();
-        let mut check = DescriptionCheck::default();
-        assert_eq!(check.next(now), NextCheck::Own);
-        check = DescriptionCheck::UnderWay;
-        check.on_given_up();
-        assert_eq!(check.next(now), NextCheck::Own);
-    }
-
-    #[test]
-    fn a_server_without_room_is_not_asked_by_all_in_turn() {
-        let now = Instant::now();
-        let mut check = DescriptionCheck::default();
-        assert_eq!(check.next(now), NextCheck::Own);
-        check = DescriptionCheck::UnderWay;
-        check.on_failed(now);
-        assert_eq!(check.next(now), NextCheck::None);
-        check.on_given_up();
-        assert_eq!(check.next(now + RETRY), NextCheck::Own);
     }
 }

@@ -7,18 +7,17 @@
 //! not cost a server its sharing for a day. Evidence that is not confirmed is a *suspicion*: no
 //! session is added to a connection while there is one. Pure: time is passed in.
 
-mod capacity;
 pub(crate) mod descriptions;
 pub(crate) mod evidence;
 pub(crate) mod persist;
 pub(crate) mod play_gate;
+mod single_flight;
 
 use std::time::{Duration, Instant};
 
-pub(crate) use self::evidence::{Evidence, Fingerprint, ServerIdentity};
-use self::{
-    capacity::ServerCapacity,
-    descriptions::{DescriptionCheck, NextCheck},
+pub(crate) use self::{
+    evidence::{Evidence, Fingerprint, ServerIdentity},
+    single_flight::{Finder, SingleFlight},
 };
 use super::join_history::{JoinHistory, Joins};
 use crate::mux::{
@@ -35,6 +34,14 @@ const LATER_RETRY: Duration = Duration::from_secs(24 * 60 * 60);
 const CAP_RETRY: Duration = Duration::from_secs(10 * 60);
 /// A canary that brought no verdict is not sent again before.
 const CANARY_RETRY: Duration = Duration::from_secs(10 * 60);
+/// The same of a check of descriptions: the server has no room for one more connection, or does not
+/// answer.
+const CHECK_RETRY: Duration = Duration::from_secs(2);
+/// Whether there is room on another connection is known for so long: not every session that was refused
+/// at the same time needs to look.
+const ROOM_HOLDS: Duration = Duration::from_secs(5);
+/// Longest `Retry-After` that is believed.
+const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(60);
 
 /// The verdict on one server.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -102,17 +109,6 @@ pub(crate) enum SharingMode {
     Apart(Option<Evidence>),
 }
 
-/// Which session finds out whether a server can share.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Deciding {
-    /// No session: it is known, or cannot be found out now.
-    NoSession,
-    /// The session that asked.
-    You,
-    /// Another session is finding it out.
-    Others,
-}
-
 /// Evidence that waits for confirmation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Suspicion {
@@ -146,17 +142,17 @@ pub(crate) struct Sharing {
     /// Waiting for other sessions held up a session; a canary has to decide.
     is_gathering_barred: bool,
     /// Whether descriptions that are alike are known to be those of cameras that are alike.
-    description_check: DescriptionCheck,
-    /// Whether its connections stand a DESCRIBE that fails, once that was tried.
-    stands_describe: Option<bool>,
-    is_probing: bool,
+    pub(crate) description_check: SingleFlight,
+    /// Whether its connections stand a DESCRIBE that fails.
+    pub(crate) probe: SingleFlight,
     has_said_full: bool,
     /// When it last did not know a session that it had just set up.
     lost_session_at: Option<Instant>,
-    is_canary_under_way: bool,
-    no_canary_before: Option<Instant>,
+    /// What canaries show is a verdict; known: none is sent before that time.
+    pub(crate) canary: SingleFlight,
     cap: Option<Cap>,
-    room: ServerCapacity,
+    /// Whether a session that found no room on its connection finds some on another one.
+    pub(crate) room: SingleFlight,
     pub(crate) joins: JoinHistory,
     /// A session ended without its TEARDOWN: until its ghost is gone, a full server means nothing.
     ghosts_until: Option<Instant>,
@@ -179,7 +175,7 @@ impl Sharing {
     /// Whether the server is known to describe each URI of a connection as itself, so that cameras
     /// which are described alike are alike.
     pub(crate) fn tells_apart(&self) -> bool {
-        self.is_safe_in_band || self.description_check.is_told_apart()
+        self.is_safe_in_band || self.description_check.outcome() == Some(true)
     }
 
     /// What is suspected; not for ever, where nothing confirms or refutes it.
@@ -218,8 +214,7 @@ impl Sharing {
     pub(crate) fn may_send_canary(&self, now: Instant) -> bool {
         self.verdict(now) == DatedVerdict::Unknown
             && !self.has_said_full
-            && !self.is_canary_under_way
-            && self.no_canary_before.is_none_or(|before| now >= before)
+            && self.canary.next(now) == Finder::You
             // Evidence that needs no second instance is not tried again on the connection that works.
             && self
                 .suspicion
@@ -245,7 +240,7 @@ impl Sharing {
     /// Whether a URI that may not be there may be described where something plays: MediaMTX closes
     /// the connection behind a 404.
     pub(crate) fn describes_in_band(&self) -> bool {
-        self.is_safe_in_band || self.stands_describe == Some(true)
+        self.is_safe_in_band || self.probe.outcome() == Some(true)
     }
 
     /// Whether the server works on the requests of a connection strictly in order: anything may follow
@@ -256,10 +251,7 @@ impl Sharing {
 
     /// Whether that is not known, and no session is finding it out.
     pub(crate) fn wants_probe(&self) -> bool {
-        !self.is_safe_in_band
-            && self.stands_describe.is_none()
-            && !self.is_probing
-            && self.suspicion.is_none()
+        !self.is_safe_in_band && self.probe == SingleFlight::Open && self.suspicion.is_none()
     }
 
     /// Sessions on one connection beyond which the server was seen to refuse.
@@ -281,7 +273,7 @@ impl Sharing {
             && self.joins.is_forgettable(now)
             && self.session_cap(now).is_none()
             && !self.has_said_full
-            && self.no_canary_before.is_none_or(|before| now >= before)
+            && !matches!(self.canary.next(now), Finder::Known(_))
     }
 }
 
@@ -329,20 +321,20 @@ impl Sharing {
 
     /// Who finds out whether the server can share, where each session would get a connection of its
     /// own until that is known.
-    pub(crate) fn deciding(&self, now: Instant, may_decide: bool) -> Deciding {
+    pub(crate) fn deciding(&self, now: Instant, may_decide: bool) -> Finder {
         if self.mode(now) != SharingMode::Apart(None) {
-            return Deciding::NoSession;
+            return Finder::Known(true);
         }
         let is_open = self
             .suspicion(now)
             .is_some_and(|suspicion| suspicion.open > 0);
-        if self.is_canary_under_way || is_open {
-            return Deciding::Others;
+        if is_open || self.canary == SingleFlight::UnderWay {
+            return Finder::Others;
         }
-        if may_decide && self.may_send_canary(now) {
-            return Deciding::You;
+        match may_decide && self.may_send_canary(now) {
+            true => Finder::You,
+            false => Finder::Known(false),
         }
-        Deciding::NoSession
     }
 
     /// A session met `evidence` on a connection that it shares: nothing is confirmed.
@@ -418,40 +410,33 @@ impl Sharing {
     }
 
     /// What a session is to do whose description may be that of another URI.
-    pub(crate) fn next_description_check(&self, now: Instant) -> NextCheck {
+    pub(crate) fn next_description_check(&self, now: Instant) -> Finder {
         match self.is_safe_in_band {
-            true => NextCheck::Needless,
+            true => Finder::Known(true),
             false => self.description_check.next(now),
         }
     }
 
-    /// A session describes its URI on a fresh connection.
-    pub(crate) fn on_description_check(&mut self) {
-        self.description_check = DescriptionCheck::UnderWay;
-    }
-
-    /// The session that described its URI on a fresh connection has gone, or has said what it saw.
-    pub(crate) fn on_description_check_over(&mut self) {
-        self.description_check.on_given_up();
-    }
-
     /// The server did not describe the URI on a fresh connection.
     pub(crate) fn on_description_check_failed(&mut self, now: Instant) {
-        self.description_check.on_failed(now);
+        if self.description_check == SingleFlight::UnderWay {
+            self.description_check
+                .settle(false, Some(now + CHECK_RETRY));
+        }
     }
 
     /// A URI was described on a shared connection, so that the description could have been another
     /// URI's, and alone.
     pub(crate) fn on_described_twice(&mut self, now: Instant, is_same: bool) {
         match is_same {
-            true => self.description_check.on_told_apart(),
+            true => self.on_described_apart(),
             false => self.deny(now, Evidence::SameDescription),
         }
     }
 
     /// Another URI was described on a connection than the one asked for first, with media of its own.
     pub(crate) fn on_described_apart(&mut self) {
-        self.description_check.on_told_apart();
+        self.description_check.settle(true, None);
     }
 
     /// PLAY was answered 454, right behind its SETUP. True if that is no mishap: it was so before,
@@ -461,38 +446,23 @@ impl Sharing {
         last.is_some_and(|last| now < last + FIRST_RETRY)
     }
 
-    /// A DESCRIBE of nothing goes out.
-    pub(crate) fn on_probe_sent(&mut self) {
-        self.is_probing = true;
-    }
-
-    /// It is known what it did to its connection; or not, and then it may be tried again.
+    /// It is known what a DESCRIBE of nothing did to its connection; or not, and then it may be tried
+    /// again.
     pub(crate) fn on_probed(&mut self, outcome: ProbeOutcome) {
-        self.is_probing = false;
         match outcome {
-            ProbeOutcome::Stands => self.stands_describe = Some(true),
-            ProbeOutcome::Fails => self.stands_describe = Some(false),
-            ProbeOutcome::Undecided => {}
+            ProbeOutcome::Stands => self.probe.settle(true, None),
+            ProbeOutcome::Fails => self.probe.settle(false, None),
+            ProbeOutcome::Undecided => self.probe.give_up(),
         }
-    }
-
-    /// A canary goes out.
-    pub(crate) fn on_canary_sent(&mut self) {
-        self.is_canary_under_way = true;
     }
 
     /// The canary is back: with evidence that the session it was sent beside survived, or with none.
     pub(crate) fn on_canary_failed(&mut self, now: Instant, evidence: Option<Evidence>) {
-        self.is_canary_under_way = false;
+        self.canary.give_up();
         match evidence {
             Some(evidence) => self.deny(now, evidence),
-            None => self.no_canary_before = Some(now + CANARY_RETRY),
+            None => self.canary.settle(false, Some(now + CANARY_RETRY)),
         }
-    }
-
-    /// The canary was set up, or no session waits for it any more.
-    pub(crate) fn on_canary_over(&mut self) {
-        self.is_canary_under_way = false;
     }
 
     /// A session waited too long for others and left. True if it is the first.
@@ -507,32 +477,20 @@ impl Sharing {
 
     /// Nor was there room on a fresh connection; the server wants to be left alone for so long.
     pub(crate) fn on_no_room(&mut self, now: Instant, retry_after: Duration) {
-        self.room.on_none(now, retry_after);
+        let pause = retry_after.clamp(ROOM_HOLDS, LONGEST_RETRY_AFTER);
+        self.room.settle(false, Some(now + pause));
     }
 
-    /// Which session looks for room on a new connection, after a refusal; none if there is no room.
-    pub(crate) fn seek_room(&self, now: Instant) -> Option<Deciding> {
-        self.room.seek(now)
-    }
-
-    /// A session looks for room on a new connection.
-    pub(crate) fn on_room_sought(&mut self) {
-        self.room = ServerCapacity::Sought;
-    }
-
-    /// Sessions that took up room have left.
+    /// Sessions that took up room have left: there may be room now, whatever the server has said before.
     pub(crate) fn on_room_freed(&mut self) {
-        self.room.on_freed();
-    }
-
-    /// The session that looked for room has gone.
-    pub(crate) fn on_room_trial_over(&mut self) {
-        self.room.on_given_up();
+        if self.room.outcome() == Some(false) {
+            self.room = SingleFlight::Open;
+        }
     }
 
     /// A session that had no room on a connection with `sessions` works on another one.
     pub(crate) fn on_room_elsewhere(&mut self, now: Instant, sessions: u32) {
-        self.room.on_found(now);
+        self.room.settle(true, Some(now + ROOM_HOLDS));
         let has_ghosts = self.ghosts_until.is_some_and(|until| now < until);
         if sessions > 0 && !has_ghosts {
             self.cap = Some(Cap {

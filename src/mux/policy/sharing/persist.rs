@@ -13,7 +13,7 @@
 
 use std::time::Duration;
 
-use super::{DatedVerdict, Evidence, Fingerprint, Sharing};
+use super::{DatedVerdict, Evidence, Fingerprint, Sharing, SingleFlight};
 use crate::mux::{
     ids::Moment, policy::server_speed::ServerSpeed, proto::ServerText, server_key::ServerId,
 };
@@ -35,9 +35,9 @@ pub(crate) fn line(
     let (verdict, since, evidence) = match sharing.verdict {
         DatedVerdict::Unknown => return None,
         DatedVerdict::Yes { since } => {
-            let word = match sharing.description_check.is_told_apart() {
-                true => TOLD_APART,
-                false => "-",
+            let word = match sharing.description_check.outcome() {
+                Some(true) => TOLD_APART,
+                _ => "-",
             };
             ("yes", since, word.to_owned())
         }
@@ -50,7 +50,7 @@ pub(crate) fn line(
     // What an earlier version has kept is as it was said.
     let text = ServerText::new(text);
     let (seconds, denials) = (now.seconds_at(since), sharing.denials);
-    let describes = match (sharing.is_in_order(), sharing.stands_describe) {
+    let describes = match (sharing.is_in_order(), sharing.probe.outcome()) {
         (true, _) => IN_BAND,
         (false, Some(true)) => STANDS,
         (false, Some(false)) => ASIDE,
@@ -82,11 +82,11 @@ pub(crate) fn parse_line(line: &str, now: Moment) -> Option<(ServerId, Sharing, 
         None if evidence.is_some_and(Evidence::mixes_sessions) => now.monotonic,
         None => return None,
     };
-    let mut description_check = super::DescriptionCheck::default();
+    let (mut description_check, mut probe) = (SingleFlight::Open, SingleFlight::Open);
     let verdict = match verdict {
         "yes" => {
             if word == TOLD_APART {
-                description_check.on_told_apart();
+                description_check.settle(true, None);
             }
             DatedVerdict::Yes { since }
         }
@@ -96,11 +96,11 @@ pub(crate) fn parse_line(line: &str, now: Moment) -> Option<(ServerId, Sharing, 
         },
         _ => return None,
     };
-    let stands_describe = match words.next()? {
-        STANDS => Some(true),
-        ASIDE => Some(false),
-        _ => None,
-    };
+    match words.next()? {
+        STANDS => probe.settle(true, None),
+        ASIDE => probe.settle(false, None),
+        _ => {}
+    }
     // What is no number was not measured.
     let time = |word: &str| word.parse().ok().map(Duration::from_micros);
     let speed = ServerSpeed {
@@ -115,7 +115,7 @@ pub(crate) fn parse_line(line: &str, now: Moment) -> Option<(ServerId, Sharing, 
         verdict,
         denials,
         fingerprint,
-        stands_describe,
+        probe,
         description_check,
         is_safe_in_band,
         ..Sharing::default()
@@ -151,7 +151,10 @@ mod tests {
         };
         let yes = Sharing {
             verdict: DatedVerdict::Yes { since },
-            stands_describe: Some(true),
+            probe: SingleFlight::Known {
+                is_so: true,
+                until: None,
+            },
             ..Sharing::default()
         };
         let slow = ServerSpeed {

@@ -76,13 +76,13 @@ fn a_status_counts_when_a_canary_met_it_too_and_not_when_it_passed() {
     sharing.on_works_alone(now, REFUSED);
     assert!(sharing.wants_canary() && sharing.may_send_canary(now));
     let mut flaky = sharing.clone();
-    sharing.on_canary_sent();
+    sharing.canary.begin();
     assert!(!sharing.may_send_canary(now), "one at a time");
     sharing.on_canary_failed(now, Some(REFUSED));
     assert_eq!(sharing.objection(now), Some(REFUSED));
-    flaky.on_canary_sent();
+    flaky.canary.begin();
     flaky.on_shared(now);
-    flaky.on_canary_over();
+    flaky.canary.give_up();
     assert_eq!(flaky.verdict(now), DatedVerdict::Yes { since: now });
 }
 
@@ -140,19 +140,19 @@ fn one_check_of_descriptions_decides_for_a_server_and_not_for_the_next_one_there
     let now = Instant::now();
     let mut sharing = Sharing::default();
     sharing.on_introduced(now, named("recorder/1"));
-    assert_eq!(sharing.next_description_check(now), NextCheck::Own);
-    sharing.on_description_check();
-    assert_eq!(sharing.next_description_check(now), NextCheck::Others);
+    assert_eq!(sharing.next_description_check(now), Finder::You);
+    sharing.description_check.begin();
+    assert_eq!(sharing.next_description_check(now), Finder::Others);
     sharing.on_described_twice(now, true);
-    sharing.on_description_check_over();
+    sharing.description_check.give_up();
     assert!(sharing.tells_apart());
-    assert_eq!(sharing.next_description_check(now), NextCheck::Needless);
+    assert_eq!(sharing.next_description_check(now), Finder::Known(true));
     assert_eq!(sharing.mode(now), SharingMode::Try, "that is no Yes");
     sharing.on_introduced(now, named("recorder/2"));
-    assert_eq!(sharing.next_description_check(now), NextCheck::Own);
+    assert_eq!(sharing.next_description_check(now), Finder::You);
     let mut gst = Sharing::default();
     gst.on_introduced(now, named("GStreamer RTSP server"));
-    assert_eq!(gst.next_description_check(now), NextCheck::Needless);
+    assert_eq!(gst.next_description_check(now), Finder::Known(true));
 }
 
 #[test]
@@ -227,10 +227,55 @@ fn ghosts_of_an_unclean_end_teach_no_cap() {
 }
 
 #[test]
+fn it_is_looked_for_room_again_when_a_session_has_left_and_by_one_at_a_time() {
+    let now = Instant::now();
+    let mut sharing = Sharing::default();
+    sharing.on_no_room(now, Duration::ZERO);
+    assert_eq!(sharing.room.next(now), Finder::Known(false));
+    sharing.room.give_up();
+    assert_eq!(sharing.room.next(now), Finder::Known(false), "it is known");
+    sharing.on_room_freed();
+    assert_eq!(sharing.room.next(now), Finder::You);
+    sharing.room.begin();
+    sharing.on_room_freed();
+    assert_eq!(sharing.room.next(now), Finder::Others);
+    sharing.on_room_elsewhere(now, 2);
+    sharing.on_room_freed();
+    assert_eq!(sharing.room.next(now), Finder::Known(true));
+    assert_eq!(sharing.room.next(now + ROOM_HOLDS), Finder::You);
+}
+
+#[test]
+fn f23_the_servers_own_time_is_kept_within_reason() {
+    let now = Instant::now();
+    let mut sharing = Sharing::default();
+    sharing.on_no_room(now, 30 * SECOND);
+    let before = now + 30 * SECOND - ROOM_HOLDS;
+    assert_eq!(sharing.room.next(before), Finder::Known(false));
+    sharing.on_no_room(now, 60_000 * SECOND);
+    assert_eq!(sharing.room.next(now + 60 * SECOND), Finder::You);
+}
+
+#[test]
+fn a_server_without_room_for_a_check_is_not_asked_by_all_in_turn() {
+    let now = Instant::now();
+    let mut sharing = Sharing::default();
+    sharing.description_check.begin();
+    sharing.on_description_check_failed(now);
+    sharing.description_check.give_up();
+    let next = |sharing: &Sharing, at| sharing.next_description_check(at);
+    assert_eq!(next(&sharing, now), Finder::Known(false));
+    assert_eq!(next(&sharing, now + CHECK_RETRY), Finder::You);
+    sharing.on_described_apart();
+    sharing.on_description_check_failed(now);
+    assert!(sharing.tells_apart(), "known is known");
+}
+
+#[test]
 fn a_canary_without_an_answer_is_not_repeated_soon() {
     let now = Instant::now();
     let mut sharing = Sharing::default();
-    sharing.on_canary_sent();
+    sharing.canary.begin();
     sharing.on_canary_failed(now, None);
     assert!(!sharing.may_send_canary(now + SECOND));
     assert!(sharing.may_send_canary(now + CANARY_RETRY));

@@ -409,15 +409,18 @@ impl Setup {
     /// Begins the operation of a step, or does what it says at once.
     fn begin_step(&mut self, step: SetupStep, looked: &mut Looked) -> Result<Work, Error> {
         let server = self.checkout.key.server().clone();
-        let guard = |when_over| Some(SharingGuard::new(&self.pool, &server, when_over));
+        let guard =
+            |when_over: fn(&mut Sharing)| Some(SharingGuard::new(&self.pool, &server, when_over));
         if matches!(step, SetupStep::ProbeCapacity | SetupStep::NoteRoom) {
             // It has waited for a decision, if there was one to wait for.
             self.here.stage = SetupStage::Unplaced;
         }
         match step {
-            SetupStep::PromiseCanary => self.here.canary = guard(Sharing::on_canary_over),
+            SetupStep::PromiseCanary => {
+                self.here.canary = guard(|sharing| sharing.canary.give_up())
+            }
             SetupStep::ProbeCapacity => {
-                self.here.capacity_probe = guard(Sharing::on_room_trial_over);
+                self.here.capacity_probe = guard(|sharing| sharing.room.give_up());
                 // A fresh one, whatever others there are: they may be as full.
                 let is_tried = self.is_tried();
                 self.checkout.be_alone(is_tried);
@@ -441,7 +444,7 @@ impl Setup {
             }
             SetupStep::Doubt(doubt) => self.doubt(doubt),
             SetupStep::CheckDescription(until) => {
-                self.here.check = guard(Sharing::on_description_check_over);
+                self.here.check = guard(|sharing| sharing.description_check.give_up());
                 return Ok(self.check_description(until));
             }
             SetupStep::Believe => {
@@ -461,7 +464,7 @@ impl Setup {
             SetupStep::SendCanary => {
                 self.here.is_canary_spent = true;
                 let promised = self.here.canary.take();
-                self.here.canary = promised.or_else(|| guard(Sharing::on_canary_over));
+                self.here.canary = promised.or_else(|| guard(|sharing| sharing.canary.give_up()));
                 return Ok(self.send_canary());
             }
             SetupStep::Play(patience) => {
