@@ -16,7 +16,7 @@ use crate::mux::{
     clock,
     ids::{ConnectionId, PresentationUri},
     policy::{
-        next_step::{CLOSE_MAY_FOLLOW, DescribeTiming},
+        next_step::{CLOSE_AFTER_REFUSAL, DescribeTiming},
         placement::SESSION_CEILING,
         redial::AttemptStep,
         sharing::{
@@ -354,7 +354,7 @@ impl ConnectionPool {
     /// A session on the connection was refused: the connection itself may go.
     pub(crate) fn on_suspect(&self, id: ConnectionId) {
         self.change_record(id, |record| {
-            record.trial.suspect_until = Some(clock::now() + CLOSE_MAY_FOLLOW);
+            record.trial.suspect_until = Some(clock::now() + CLOSE_AFTER_REFUSAL);
         });
     }
 

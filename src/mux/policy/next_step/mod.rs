@@ -3,11 +3,8 @@
 //! The pool takes a [`View`], one snapshot of all that it knows, and [`next_step`] decides from it and
 //! from the session's [`Attempt`]. Each row of the tests is one view, one attempt and one step.
 
-mod failure;
-
 use std::time::{Duration, Instant};
 
-pub(crate) use self::failure::{FailedAttempt, FailedStep, Recourse, recourse};
 use super::{
     placement::{Isolation, Rejoin, RejoinInput, rejoin},
     sharing::{
@@ -30,7 +27,7 @@ const NEXT_LOOK: Duration = Duration::from_millis(50);
 const MOST_BEFORE_PLAY: usize = 4;
 
 /// How long after a refusal a server may close the connection for it (gortsplib does at once).
-pub(crate) const CLOSE_MAY_FOLLOW: Duration = Duration::from_millis(200);
+pub(crate) const CLOSE_AFTER_REFUSAL: Duration = Duration::from_millis(200);
 
 /// How far a session is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]

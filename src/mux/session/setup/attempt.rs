@@ -12,9 +12,8 @@ use crate::mux::{
     connection_pool::{ConnectionPool, DoubtGuard, FreshDescription},
     error::Error,
     policy::{
-        next_step::{
-            CanaryState, DescribeTiming, FailedStep, PendingTeardowns, SetupPlace, SetupStage,
-        },
+        failover::{FailedStep, Tried},
+        next_step::{CanaryState, DescribeTiming, PendingTeardowns, SetupPlace, SetupStage},
         sharing::{Evidence, Sharing, descriptions::Account},
     },
     proto::{Backlog, Credentials, Presentation, RtpInfo},
@@ -52,10 +51,7 @@ pub(super) struct AtServer {
     pub(super) backlog: Option<watch::Receiver<Backlog>>,
     /// The reason of the wait that goes on, and when that began.
     pub(super) waits: Option<(WaitReason, Instant)>,
-    pub(super) connections: usize,
-    pub(super) tried_younger: bool,
-    /// Connections that were closed behind a 401.
-    pub(super) challenged: usize,
+    pub(super) tried: Tried,
     /// Why the session is tried on a connection of its own.
     pub(super) suspected: Option<SuspicionGuard>,
     /// How it was described where that may have been another URI's presentation.
@@ -79,8 +75,6 @@ pub(super) struct AtServer {
     pub(super) rtp_info: Vec<RtpInfo>,
     /// The session is to send the canary that others wait for, or sends it.
     pub(super) canary: Option<SharingGuard>,
-    /// Its PLAY was refused for want of room on one connection, and tried on another.
-    pub(super) has_played_elsewhere: bool,
     /// It is not to send a canary, or not again.
     pub(super) is_canary_spent: bool,
     /// Sessions that were on the connection on which there was no room for this one.

@@ -15,10 +15,8 @@ use crate::mux::{
     error::{Error, ErrorKind, Initiator, Scope, TlsFailure},
     ids::ConnectionId,
     policy::{
-        failover::{Failover, FailureContext, failover, is_about_capacity},
-        next_step::{
-            FailedAttempt, FailedStep, Move, PendingTeardowns, Recourse, SetupStage, recourse,
-        },
+        failover::{FailedStep, FailureContext, Recourse, evidence, is_about_capacity, recourse},
+        next_step::{Move, PendingTeardowns, SetupStage},
         placement::Isolation,
         sharing::{Evidence, SharingMode, descriptions::Account},
     },
@@ -149,40 +147,35 @@ impl Setup {
         let error = self.error(handle, &failure);
         let is_premature = self.note_capacity(handle, &failure);
         let driver = handle.driver();
-        let context = FailureContext {
-            is_shared: handle.was_shared() && !self.checkout.is_dedicated(),
-            is_reused: handle.is_reused(),
-            is_last_resort: handle.is_founding() && self.here.connections > 1,
-            is_proven: driver.is_proven(),
-        };
-        let failover = failover(&failure.kind, context, self.options.pooling.multiplex);
-        let attempt = FailedAttempt {
+        let is_dedicated = self.checkout.is_dedicated();
+        let mut context = FailureContext {
             step,
-            connections: self.here.connections,
-            tried_younger: self.here.tried_younger,
-            challenged: self.here.challenged,
-            has_played_elsewhere: self.here.has_played_elsewhere,
-            is_dedicated: self.checkout.is_dedicated(),
-            is_shared: context.is_shared,
+            multiplex: self.options.pooling.multiplex,
+            is_dedicated,
+            is_shared: handle.was_shared() && !is_dedicated,
+            is_reused: handle.is_reused(),
+            is_last_resort: handle.is_founding() && self.here.tried.connections > 1,
+            is_proven: driver.is_proven(),
             is_premature,
-            status: error.status(),
-            is_mishap: step == FailedStep::Play
-                && failover == Failover::Alone(Evidence::Status(454))
-                && !self.is_session_lost_again(),
+            is_mishap: false,
         };
-        match recourse(failover, &attempt) {
+        context.is_mishap = step == FailedStep::Play
+            && evidence(&failure.kind, context) == Some(Evidence::Status(454))
+            && !self.is_session_lost_again();
+        let tried = &mut self.here.tried;
+        match recourse(&failure.kind, context, *tried) {
             Recourse::Fail => return Err(error),
             Recourse::Again => return self.try_again(error),
             Recourse::Younger => {
-                self.here.tried_younger = true;
+                tried.younger = true;
                 self.checkout.younger_than = Some(driver.id);
             }
             Recourse::Challenged => {
-                self.here.challenged += 1;
+                tried.challenged += 1;
                 self.checkout.younger_than = Some(driver.id);
             }
             Recourse::Elsewhere => {
-                self.here.has_played_elsewhere |= step == FailedStep::Play;
+                tried.played_elsewhere |= step == FailedStep::Play;
                 self.checkout.avoid.push(driver.id);
             }
             Recourse::Alone => self.checkout.leave(driver.id, true),

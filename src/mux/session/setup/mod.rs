@@ -31,9 +31,9 @@ use crate::mux::{
     error::Error,
     ids::ConnectionId,
     policy::{
+        failover::FailedStep,
         next_step::{
-            Attempt, FailedStep, Operation, PendingTeardowns, SetupStage, SetupStep, UnderWay,
-            next_step,
+            Attempt, Operation, PendingTeardowns, SetupStage, SetupStep, UnderWay, next_step,
         },
         placement::Isolation,
         sharing::Sharing,
@@ -378,7 +378,7 @@ impl Setup {
             pending_teardowns: here.pending_teardowns,
             seeks_capacity: here.full_with.is_some() && here.capacity_probe.is_none(),
             has_refusal: here.refusal.is_some(),
-            connections: here.connections,
+            connections: here.tried.connections,
         }
     }
 
@@ -436,7 +436,7 @@ impl Setup {
                     (self.here.is_known, self.here.is_remembered) = (true, true);
                     self.here.presentation = Some(remembered);
                 }
-                self.here.connections += 1;
+                self.here.tried.connections += 1;
                 return Ok(self.connect(looked.placed.take()));
             }
             SetupStep::Describe(patience) => {
@@ -564,7 +564,7 @@ impl fmt::Debug for Setup {
         f.debug_struct("Setup")
             .field("camera", &self.camera())
             .field("checkout", &self.checkout)
-            .field("connections", &self.here.connections)
+            .field("connections", &self.here.tried.connections)
             .finish_non_exhaustive()
     }
 }

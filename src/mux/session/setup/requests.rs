@@ -11,7 +11,8 @@ use crate::mux::{
     driver::DriverHandle,
     error::{Error, ErrorKind, Initiator, Scope},
     policy::{
-        next_step::{AnswerPatience, DescribeTiming, FailedStep, Operation, SetupStage},
+        failover::FailedStep,
+        next_step::{AnswerPatience, DescribeTiming, Operation, SetupStage},
         sharing::{ServerIdentity, descriptions::Account},
     },
     proto::{

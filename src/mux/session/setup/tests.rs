@@ -14,7 +14,10 @@ use tokio::runtime::Handle;
 use super::*;
 use crate::mux::{
     config::{Limits, Timeouts},
-    policy::sharing::{SharingMode, play_gate::patience},
+    policy::{
+        failover::Tried,
+        sharing::{SharingMode, play_gate::patience},
+    },
     session::{Session, stages::Opening},
 };
 
@@ -138,8 +141,13 @@ async fn f40_a_redirect_begins_anew_at_the_other_server() {
     let options = SessionOptions::new("rtsp://127.0.0.1:1/1").unwrap();
     let mut setup = Setup::new(pool(), options, SessionMonitor::new()).unwrap();
     let here = &mut setup.here;
-    (here.connections, here.challenged, here.tried_younger) = (3, 2, true);
-    (here.full_with, here.has_played_elsewhere) = (Some(1), true);
+    here.tried = Tried {
+        connections: 3,
+        younger: true,
+        challenged: 2,
+        played_elsewhere: true,
+    };
+    here.full_with = Some(1);
     here.pending_teardowns = PendingTeardowns::Awaited;
     setup.checkout.leave(ConnectionId(1), true);
     setup.checkout.isolation = Isolation::Dedicated;
@@ -147,11 +155,7 @@ async fn f40_a_redirect_begins_anew_at_the_other_server() {
         .follow("rtsp://127.0.0.1:2/1".parse().unwrap(), None)
         .unwrap();
     let here = &setup.here;
-    assert_eq!(
-        (here.connections, here.challenged, here.tried_younger),
-        (0, 0, false)
-    );
-    assert_eq!((here.full_with, here.has_played_elsewhere), (None, false));
+    assert_eq!((here.tried, here.full_with), (Tried::default(), None));
     assert_eq!(here.pending_teardowns, PendingTeardowns::Unseen);
     assert_eq!(setup.checkout.isolation, Isolation::Shared);
     assert!(setup.checkout.avoid.is_empty());

@@ -23,13 +23,13 @@ use super::{
 };
 use crate::mux::{
     clock,
-    config::{Multiplex, OverflowPolicy},
+    config::OverflowPolicy,
     connection_pool::{CheckoutRequest, ConnectionHandle, ConnectionPool, Looked},
     driver::DriverHandle,
     ids::ConnectionId,
     policy::{
-        failover::{Failover, FailureContext, failover},
-        next_step::{CLOSE_MAY_FOLLOW, FailedStep, Operation, SetupStage},
+        failover::{FailedStep, FailureContext, evidence},
+        next_step::{CLOSE_AFTER_REFUSAL, Operation, SetupStage},
         placement::Isolation,
         sharing::{
             Evidence, Sharing,
@@ -146,7 +146,7 @@ impl CanaryTrial {
             is_proven: true,
             ..FailureContext::default()
         };
-        if let Failover::Alone(evidence) = failover(failure, shared, Multiplex::Auto) {
+        if let Some(evidence) = evidence(failure, shared) {
             return CanaryResult::Failed(evidence);
         }
         if let FailureKind::Status { code, .. } = *failure {
@@ -161,7 +161,7 @@ impl CanaryTrial {
         let Ok(runtime) = self.pool.runtime() else {
             return false;
         };
-        let closed = clock::within(runtime, CLOSE_MAY_FOLLOW, self.driver.closed());
+        let closed = clock::within(runtime, CLOSE_AFTER_REFUSAL, self.driver.closed());
         closed.await.is_ok()
     }
 }
