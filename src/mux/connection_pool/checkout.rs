@@ -1,44 +1,21 @@
 //! What a caller asks of the pool.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
+use super::state::PoolState;
 use crate::mux::{
     config::{Multiplex, SessionOptions},
     error::{Error, ErrorKind, Initiator, Scope},
     ids::{ConnectionId, PresentationUri},
     policy::{
         placement::{
-            DescribeMode, Isolation, PlacementRequest, SESSION_CEILING, SharedWith, SharingTerms,
-            terms,
+            DescribeMode, Isolation, PlacementRequest, SESSION_CEILING, SharedWith, terms,
         },
-        sharing::{Evidence, SharingMode},
+        sharing::{Evidence, SharingMode, play_gate::SHORTEST_PATIENCE},
     },
+    proto::HeadOfLine,
     server_key::{ConnectionKey, ServerId},
 };
-
-/// What the pool knows of the server when a caller asks for a connection.
-#[derive(Clone, Debug, Default)]
-pub(super) struct ServerView {
-    /// Whether it can share connections.
-    pub(super) mode: SharingMode,
-    /// How many sessions it lets onto a connection.
-    pub(super) cap: Option<u32>,
-    /// How many sessions should be set up on a connection at a time.
-    pub(super) batch: Option<u32>,
-    /// Whether a connection to it survives a DESCRIBE that fails.
-    pub(super) describes_in_band: bool,
-    /// Whether it works on the requests of a connection strictly in order, so that no request has to
-    /// wait for a DESCRIBE that may never be answered.
-    pub(super) is_in_order: bool,
-    /// Whether each DESCRIBE takes it long, and it has refused no connection: then describe-only
-    /// connections may be made.
-    pub(super) may_describe_only: bool,
-    /// Connections on which it has worked on one request for long, and connections that are
-    /// congested.
-    pub(super) busy: Vec<ConnectionId>,
-    /// Connections that no session is to get yet.
-    pub(super) not_yet_free: Vec<ConnectionId>,
-}
 
 /// What a caller asks for.
 #[derive(Clone, Debug)]
@@ -93,93 +70,6 @@ impl CheckoutRequest {
         })
     }
 
-    /// What the table has to know. `is_proven`: the presentation was played before; `is_doubtful`:
-    /// its DESCRIBE may stay unanswered.
-    pub(super) fn placement_request(
-        &self,
-        known: &ServerView,
-        is_proven: bool,
-        is_doubtful: bool,
-    ) -> PlacementRequest<ServerId, ConnectionKey> {
-        let pooling = &self.options.pooling;
-        let max = pooling.max_connections_per_server;
-        let ceiling = known
-            .cap
-            .map_or(SESSION_CEILING, |cap| cap.clamp(1, SESSION_CEILING));
-        // A presentation that was played before exists: the server answers no 404 that could cost the
-        // connection.
-        let is_safe = (known.describes_in_band && known.is_in_order) || is_proven;
-        let in_band = is_safe && !is_doubtful;
-        let describes = self.describes(in_band);
-        let terms = terms(pooling, known.mode);
-        let (shared_with, overflows, patient) = match terms {
-            SharingTerms::Dedicated => (SharedWith::Alone, false, false),
-            // With `multiplex=always` the limit holds for such a connection as well.
-            SharingTerms::Pooled { overflows, .. } if self.isolation != Isolation::Shared => {
-                let is_soft = pooling.multiplex != Multiplex::Always;
-                (SharedWith::Alone, overflows || is_soft, true)
-            }
-            SharingTerms::Pooled {
-                shared_with,
-                overflows,
-                waits,
-            } => (shared_with, overflows, waits),
-        };
-        PlacementRequest {
-            server: self.key.server().clone(),
-            key: self.key.clone(),
-            max_connections: match self.no_new_connection {
-                true => Some(0),
-                false => (max > 0).then_some(max),
-            },
-            preferred_sessions: pooling.max_sessions_per_connection.clamp(1, ceiling),
-            // The sessions of a server that is being tried are not spread: they are the trial.
-            batch: known
-                .batch
-                .filter(|_| shared_with == SharedWith::Any || self.is_spread)
-                .unwrap_or(u32::MAX),
-            presentation: self.presentation(),
-            is_dedicated: self.is_dedicated() || terms == SharingTerms::Dedicated,
-            shared_with,
-            ceiling,
-            describes,
-            describe_only: self.is_spread.then(|| self.describe_only(known)),
-            // A DESCRIBE on a connection of its own is soon over; where others play it might cost
-            // them their connection.
-            overflows: !self.no_new_connection
-                && (overflows
-                    || (describes != DescribeMode::Nothing
-                        && pooling.multiplex != Multiplex::Always)),
-            patient: patient && !self.no_new_connection,
-            avoid: [&self.avoid[..], &known.not_yet_free].concat(),
-            shun: known.busy.clone(),
-            younger_than: self.younger_than,
-        }
-    }
-
-    /// Describe-only connections that the server may have for it: as many as others, where there is a
-    /// limit. Without one each session gets a connection that counts.
-    fn describe_only(&self, known: &ServerView) -> u32 {
-        let pooling = &self.options.pooling;
-        let may = known.may_describe_only
-            && pooling.multiplex == Multiplex::Auto
-            && !self.is_kept_pooled
-            && !self.no_new_connection;
-        match may {
-            true => pooling.max_connections_per_server,
-            false => 0,
-        }
-    }
-
-    fn describes(&self, in_band: bool) -> DescribeMode {
-        match (self.needs_describe, self.options.pooling.multiplex) {
-            (false, _) => DescribeMode::Nothing,
-            (true, _) if self.no_new_connection => DescribeMode::InBand,
-            (true, Multiplex::Auto) if !in_band => DescribeMode::Separate,
-            (true, _) => DescribeMode::InBand,
-        }
-    }
-
     pub(crate) fn is_dedicated(&self) -> bool {
         self.isolation == Isolation::Dedicated
     }
@@ -221,5 +111,130 @@ impl CheckoutRequest {
             ),
         };
         Error::new(kind, Scope::Session, Initiator::Library, explanation)
+    }
+}
+
+impl PoolState {
+    /// What the table has to know of a checkout.
+    pub(super) fn placement_request(
+        &self,
+        checkout: &CheckoutRequest,
+        now: Instant,
+    ) -> PlacementRequest<ServerId, ConnectionKey> {
+        let (name, uri) = (checkout.key.server(), checkout.presentation());
+        let server = self.known(name);
+        let (sharing, mode) = (&server.sharing, server.sharing.mode(now));
+        let pooling = &checkout.options.pooling;
+        let is_always = pooling.multiplex == Multiplex::Always;
+        let terms = terms(pooling, mode);
+        let (shared_with, overflows) = match terms {
+            // With `multiplex=always` the limit holds for such a connection as well.
+            Some((_, overflows)) if checkout.isolation != Isolation::Shared => {
+                (SharedWith::Alone, overflows || !is_always)
+            }
+            terms => terms.unwrap_or((SharedWith::Alone, false)),
+        };
+        let describes = match checkout.needs_describe {
+            false => DescribeMode::Nothing,
+            true if checkout.no_new_connection || pooling.multiplex != Multiplex::Auto => {
+                DescribeMode::InBand
+            }
+            true => self.describe_mode(checkout, now),
+        };
+        let (max, ceiling) = (pooling.max_connections_per_server, SESSION_CEILING);
+        let ceiling = sharing
+            .session_cap(now)
+            .map_or(ceiling, |cap| cap.clamp(1, ceiling));
+        let still_leaving = match mode {
+            SharingMode::Share | SharingMode::TryInBand => Vec::new(),
+            SharingMode::Try | SharingMode::Apart(_) => self.still_leaving(name),
+        };
+        PlacementRequest {
+            server: name.clone(),
+            key: checkout.key.clone(),
+            max_connections: match checkout.no_new_connection {
+                true => Some(0),
+                false => (max > 0).then_some(max),
+            },
+            preferred_sessions: pooling.max_sessions_per_connection.clamp(1, ceiling),
+            // The sessions of a server that is being tried are not spread: they are the trial.
+            batch: server
+                .speed
+                .batch()
+                .filter(|_| shared_with == SharedWith::Any || checkout.is_spread)
+                .unwrap_or(u32::MAX),
+            presentation: uri,
+            is_dedicated: checkout.is_dedicated() || terms.is_none(),
+            shared_with,
+            ceiling,
+            describes,
+            // As many as others, where there is a limit. Without one each session gets a connection
+            // that counts.
+            describe_only: checkout.is_spread.then(|| {
+                let may = server.may_describe_only(now)
+                    && pooling.multiplex == Multiplex::Auto
+                    && !checkout.is_kept_pooled
+                    && !checkout.no_new_connection;
+                max * u32::from(may)
+            }),
+            // A DESCRIBE on a connection of its own is soon over; where others play it might cost
+            // them their connection.
+            overflows: !checkout.no_new_connection
+                && (overflows || (describes != DescribeMode::Nothing && !is_always)),
+            patient: terms.is_some()
+                && !checkout.no_new_connection
+                && (!is_always || checkout.isolation != Isolation::Shared),
+            avoid: [&checkout.avoid[..], &still_leaving].concat(),
+            shun: self.busy(name, now),
+            younger_than: checkout.younger_than,
+        }
+    }
+
+    /// Where a DESCRIBE with `multiplex=auto` goes.
+    fn describe_mode(&self, checkout: &CheckoutRequest, now: Instant) -> DescribeMode {
+        let (sharing, uri) = (
+            &self.known(checkout.key.server()).sharing,
+            checkout.presentation(),
+        );
+        // A presentation that was played before exists: the server answers no 404 that could cost the
+        // connection.
+        let is_safe = (sharing.describes_in_band() && sharing.is_in_order())
+            || self.descriptions.has(&checkout.key, &uri);
+        match is_safe && !self.is_doubtful(checkout, now) {
+            true => DescribeMode::InBand,
+            false => DescribeMode::Separate,
+        }
+    }
+
+    /// Connections on which the server has worked on one request for long, and connections that are
+    /// congested.
+    fn busy(&self, name: &ServerId, now: Instant) -> Vec<ConnectionId> {
+        let server = self.known(name);
+        let busy = self.table.entries_of(name).filter(|(_, entry)| {
+            let record = &entry.record;
+            let is_long = |head: HeadOfLine| {
+                // Where the server works in order, no request has to wait for a DESCRIBE that may never
+                // be answered.
+                let patience = match head.is_describe && !server.sharing.is_in_order() {
+                    true => server.describe_patience(),
+                    false => SHORTEST_PATIENCE,
+                };
+                now >= head.since + patience
+            };
+            record.driver.congestion().is_some()
+                || record.losses.is_connection_to_blame(now)
+                || record.driver.backlog().head.is_some_and(is_long)
+        });
+        busy.map(|(id, _)| id).collect()
+    }
+
+    /// Idle connections whose TEARDOWN is not answered: a server that keeps one session on each may
+    /// never answer it, nor anything else (go2rtc).
+    fn still_leaving(&self, server: &ServerId) -> Vec<ConnectionId> {
+        let leaving = self
+            .table
+            .entries_of(server)
+            .filter(|(_, e)| e.references == 0 && e.record.driver.counters.sessions.get() > 0);
+        leaving.map(|(id, _)| id).collect()
     }
 }

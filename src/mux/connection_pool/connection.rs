@@ -22,7 +22,7 @@ use crate::mux::{
         join_history::Joins,
         odd_session::LossRecord,
     },
-    proto::{ConnectionConfig, Realms},
+    proto::ConnectionConfig,
     server_key::ServerId,
     tls::TlsOptions,
 };
@@ -55,7 +55,8 @@ pub(super) struct ConnectionMaker<'a> {
     pub(super) pool: &'a ConnectionPool,
     pub(super) now: Instant,
     pub(super) accounts: &'a mut Accounts,
-    pub(super) servers: &'a HashMap<ServerId, Server>,
+    /// Their server.
+    pub(super) known: &'a Server,
     pub(super) tls: &'a mut TlsClients,
     pub(super) digest_servers: &'a HashSet<ServerId>,
     /// The drivers that start when the lock is free.
@@ -107,7 +108,7 @@ impl ConnectionMaker<'_> {
             self.accounts.join(self.now, account, id)
         });
         let (key, server) = (&checkout.key, checkout.key.server());
-        let known = self.servers.get(server);
+        let known = self.known;
         let mut timeouts = self.pool.0.timeouts;
         if let Some(silence) = checkout.options.silence_timeout {
             timeouts.silence_dead = silence;
@@ -119,11 +120,11 @@ impl ConnectionMaker<'_> {
             challenges: view.challenges,
             closes_behind_401: view.closes_behind_401,
             user_agent: key.user_agent().unwrap_or(DEFAULT_USER_AGENT).to_owned(),
-            realms: known.map_or_else(Realms::default, |known| known.realms.clone()),
+            realms: known.realms.clone(),
             refuse_basic: self.digest_servers.contains(server),
-            is_serial: known.is_some_and(|known| known.speed.is_serial),
-            is_in_order: known.is_some_and(|known| known.sharing.is_in_order()),
-            describes_slowly: !known.is_some_and(Server::is_quick_to_describe),
+            is_serial: known.speed.is_serial,
+            is_in_order: known.sharing.is_in_order(),
+            describes_slowly: !known.is_quick_to_describe(),
             seed: clock::random_seed(),
             limits: self.pool.0.limits,
             timeouts,

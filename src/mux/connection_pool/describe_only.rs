@@ -30,7 +30,7 @@ impl ConnectionPool {
     /// The session is described on a connection that counts; where the server shares, no new
     /// connection is made for it, since the server would refuse that as well.
     pub(crate) fn keep_pooled(&self, checkout: &mut CheckoutRequest) {
-        let mode = self.lock().mode(checkout.key.server(), clock::now());
+        let mode = self.sharing(checkout.key.server(), |sharing| sharing.mode(clock::now()));
         (checkout.is_spread, checkout.is_kept_pooled) = (false, true);
         checkout.no_new_connection |= mode == SharingMode::Share;
     }
@@ -107,8 +107,11 @@ impl PoolState {
         let (Some(place), false) = (attempt.place, stays) else {
             return false;
         };
-        let server = self.servers.get(checkout.key.server());
-        if !server.is_some_and(|server| server.speed.is_slow_to_describe()) {
+        if !self
+            .known(checkout.key.server())
+            .speed
+            .is_slow_to_describe()
+        {
             return false;
         }
         let spread = CheckoutRequest {
@@ -129,7 +132,7 @@ impl PoolState {
     ) -> RejoinInput {
         let until = described.at + patience(described.took);
         let server = key.server();
-        let sharing = self.servers.get(server).map(|server| &server.sharing);
+        let sharing = &self.known(server).sharing;
         let trials = || {
             let entries = self.table.entries_of(server);
             entries.map(|(_, entry)| &entry.record.trial)
@@ -137,8 +140,8 @@ impl PoolState {
         let took = until.saturating_duration_since(now);
         let progress = trials().filter_map(Trial::progress);
         RejoinInput {
-            mode: self.mode(server, now),
-            tells_apart: sharing.is_some_and(|sharing| sharing.tells_apart()),
+            mode: sharing.mode(now),
+            tells_apart: sharing.tells_apart(),
             is_being_tried: self.table.is_being_tried(server, key, None),
             is_describing: self.table.is_describing(server) || trials().any(Trial::is_in_doubt),
             until: progress.fold(until, |until, at| until.max(at + took)),
@@ -146,10 +149,8 @@ impl PoolState {
     }
 
     pub(super) fn is_doubtful(&self, checkout: &CheckoutRequest, now: Instant) -> bool {
-        let server = self.servers.get(checkout.key.server());
-        checkout.is_doubtful
-            || server
-                .is_some_and(|server| server.unanswered.is_doubtful(now, &checkout.presentation()))
+        let unanswered = &self.known(checkout.key.server()).unanswered;
+        checkout.is_doubtful || unanswered.is_doubtful(now, &checkout.presentation())
     }
 
     /// Whether the connection was there for descriptions alone: its end says nothing of sharing.

@@ -100,8 +100,7 @@ impl LockedPool<'_> {
     /// A session got this connection, or none could be made: that explains why connections died
     /// before.
     pub(super) fn on_connection(&mut self, server: &ServerId, connection: Option<ConnectionId>) {
-        let known = self.servers.get(server);
-        if known.is_some_and(|known| known.sharing.joins.has_unexplained()) {
+        if self.known(server).sharing.joins.has_unexplained() {
             let now = clock::now();
             self.learn(server, now, |sharing| {
                 sharing.on_connection(now, connection)

@@ -93,11 +93,11 @@ impl LockedPool<'_> {
             return;
         };
         let (server, sessions) = (entry.server.clone(), entry.set_up);
-        let mode = self.mode(&server, now);
-        let may_move = self.servers.get(&server).is_some_and(|known| {
-            // A server that was ever full has no room for a second instance of a session that moves.
-            !known.sharing.has_said_full() && known.rests_until.is_none_or(|until| now >= until)
-        }) && mode == SharingMode::Share;
+        let known = self.known(&server);
+        // A server that was ever full has no room for a second instance of a session that moves.
+        let may_move = !known.sharing.has_said_full()
+            && known.rests_until.is_none_or(|until| now >= until)
+            && known.sharing.mode(now) == SharingMode::Share;
         let Some(record) = self.table.record_mut(id) else {
             return;
         };
@@ -125,9 +125,7 @@ impl LockedPool<'_> {
             NextMove::GiveUp => {
                 tracing::info!("{id}/-: moving sessions did not help");
                 record.rebalance = None;
-                if let Some(known) = self.servers.get_mut(&server) {
-                    known.rests_until = Some(now + REST);
-                }
+                self.server(&server).rests_until = Some(now + REST);
             }
         }
     }
@@ -173,9 +171,7 @@ impl LockedPool<'_> {
         let (Some(reason), true) = (congestion, is_at_limit) else {
             return;
         };
-        let Some(known) = self.state.servers.get_mut(server) else {
-            return;
-        };
+        let known = self.server(server);
         if known.limit_told.is_some_and(|told| now < told + REST) {
             return;
         }

@@ -12,7 +12,6 @@ use tokio::{runtime::Handle, sync::oneshot};
 use super::{
     Checkout, CheckoutRequest, CheckoutWaiter, ConnectionHandle, ConnectionPool,
     accounts::Accounts,
-    checkout::ServerView,
     connection::{ConnectionMaker, ConnectionRecord, TlsClients},
     descriptions::Descriptions,
     redial::Redials,
@@ -31,9 +30,8 @@ use crate::mux::{
             Checkin, ConnectionPurpose, Placement, PlacementRequest, Served, Table, TableEntry,
             WaiterId,
         },
-        sharing::{Evidence, Sharing, SharingMode, play_gate::SHORTEST_PATIENCE},
+        sharing::{Evidence, Sharing},
     },
-    proto::HeadOfLine,
     server_key::{ConnectionKey, ServerId},
     stats::{ConnectionStats, MuxStats, ServerStats},
 };
@@ -87,6 +85,8 @@ pub(super) struct PoolState {
     pub(super) table: Connections,
     pub(super) accounts: Accounts,
     pub(super) servers: HashMap<ServerId, Server>,
+    /// A server of which nothing is known.
+    unknown: Server,
     pub(super) last_intent: u64,
     pub(super) descriptions: Descriptions,
     pub(super) redials: Redials,
@@ -124,6 +124,7 @@ impl PoolState {
             table: Table::new(),
             accounts: Accounts::new(has_own_network),
             servers: HashMap::new(),
+            unknown: Server::new(),
             last_intent: 0,
             descriptions: Descriptions::default(),
             redials: Redials::default(),
@@ -133,82 +134,14 @@ impl PoolState {
         }
     }
 
-    /// What the pool knows of the server when it places a session there.
-    pub(super) fn known(&self, name: &ServerId, now: Instant) -> ServerView {
-        let Some(server) = self.servers.get(name) else {
-            return ServerView::default();
-        };
-        let is_in_order = server.sharing.is_in_order();
-        let describe_patience = server.describe_patience();
-        let busy = self.table.entries_of(name).filter(|(_, entry)| {
-            let record = &entry.record;
-            let is_long = |head: HeadOfLine| {
-                let patience = match head.is_describe && !is_in_order {
-                    true => describe_patience,
-                    false => SHORTEST_PATIENCE,
-                };
-                now >= head.since + patience
-            };
-            record.driver.congestion().is_some()
-                || record.losses.is_connection_to_blame(now)
-                || record.driver.backlog().head.is_some_and(is_long)
-        });
-        let mode = server.sharing.mode(now);
-        ServerView {
-            mode,
-            cap: server.sharing.session_cap(now),
-            batch: server.speed.batch(),
-            describes_in_band: server.sharing.describes_in_band(),
-            is_in_order: server.sharing.is_in_order(),
-            may_describe_only: server.may_describe_only(now),
-            busy: busy.map(|(id, _)| id).collect(),
-            not_yet_free: match mode {
-                SharingMode::Share | SharingMode::TryInBand => Vec::new(),
-                SharingMode::Try | SharingMode::Apart(_) => self.still_leaving(name),
-            },
-        }
-    }
-
-    /// What the table has to know of a checkout.
-    pub(super) fn placement_request(
-        &self,
-        checkout: &CheckoutRequest,
-        now: Instant,
-    ) -> PlacementRequest<ServerId, ConnectionKey> {
-        let known = self.known(checkout.key.server(), now);
-        self.placement_request_at(checkout, &known, now)
-    }
-
-    fn placement_request_at(
-        &self,
-        checkout: &CheckoutRequest,
-        known: &ServerView,
-        now: Instant,
-    ) -> PlacementRequest<ServerId, ConnectionKey> {
-        let is_proven = self
-            .descriptions
-            .has(&checkout.key, &checkout.presentation());
-        let is_doubtful = self.is_doubtful(checkout, now);
-        checkout.placement_request(known, is_proven, is_doubtful)
-    }
-
-    /// Idle connections whose TEARDOWN is not answered: a server that keeps one session on each may
-    /// never answer it, nor anything else (go2rtc).
-    fn still_leaving(&self, server: &ServerId) -> Vec<ConnectionId> {
-        let leaving = self
-            .table
-            .entries_of(server)
-            .filter(|(_, e)| e.references == 0 && e.record.driver.counters.sessions.get() > 0);
-        leaving.map(|(id, _)| id).collect()
-    }
-
     fn checkin_reference(&mut self, id: ConnectionId) -> Checkin {
         let outcome = self.table.checkin(id);
         let Some(entry) = self.table.entry(id).filter(|_| outcome == Checkin::Idle) else {
             return outcome;
         };
         // No session would get it: sessions of a server that cannot share have their own.
-        if self.objection(&entry.server, clock::now()).is_some() && !entry.record.is_of_always {
+        let sharing = &self.known(&entry.server).sharing;
+        if sharing.objection(clock::now()).is_some() && !entry.record.is_of_always {
             self.table.on_no_more_sessions(id);
             return Checkin::Finished;
         }
@@ -220,10 +153,8 @@ impl PoolState {
         if self.table.waiting_for(server) == 0 {
             return;
         }
-        let known = self.known(server, now);
         let waiting = self.table.waiting(server);
-        let requests =
-            waiting.map(|waiting| self.placement_request_at(&waiting.checkout, &known, now));
+        let requests = waiting.map(|waiting| self.placement_request(&waiting.checkout, now));
         let requests = requests.collect();
         self.table.refresh_waiting(server, requests);
     }
@@ -232,12 +163,6 @@ impl PoolState {
         if let Some(entry) = self.table.entry(id) {
             entry.record.driver.send(Command::Close);
         }
-    }
-
-    fn objection(&self, server: &ServerId, now: Instant) -> Option<Evidence> {
-        self.servers
-            .get(server)
-            .and_then(|server| server.sharing.objection(now))
     }
 
     pub(super) fn links(&self) -> Vec<Arc<DriverHandle>> {
@@ -266,16 +191,13 @@ impl PoolState {
         server.or_insert_with(Server::new)
     }
 
-    pub(super) fn mode(&self, server: &ServerId, now: Instant) -> SharingMode {
-        let server = self.servers.get(server);
-        server.map_or(SharingMode::Try, |server| server.sharing.mode(now))
+    /// What is known of a server.
+    pub(super) fn known(&self, server: &ServerId) -> &Server {
+        self.servers.get(server).unwrap_or(&self.unknown)
     }
 
     pub(super) fn sharing_stats(&self, server: &ServerId, now: Instant) -> SharingStats {
-        let server = self.servers.get(server);
-        let verdict = server
-            .map(|server| server.sharing.verdict(now))
-            .unwrap_or_default();
+        let verdict = self.known(server).sharing.verdict(now);
         let age = |since| now.saturating_duration_since(since);
         (
             verdict.into(),
@@ -292,10 +214,10 @@ impl LockedPool<'_> {
             return Err(Error::shut_down());
         }
         let now = clock::now();
-        let objection = self.objection(checkout.key.server(), now);
+        let objection = self.known(checkout.key.server()).sharing.objection(now);
         let request = self.placement_request(&checkout, now);
         let is_aside = self.table.is_kept_from_playing(&request);
-        let (table, mut maker) = self.maker(now);
+        let (table, mut maker) = self.maker(checkout.key.server(), now);
         match table.checkout(&request, |id| maker.make(id, &checkout)) {
             Placement::Refused => Err(checkout.refusal(objection)),
             Placement::Wait { close } => {
@@ -337,12 +259,17 @@ impl LockedPool<'_> {
     }
 
     /// The table, and what makes the connections that are added to it.
-    fn maker(&mut self, now: Instant) -> (&mut Connections, ConnectionMaker<'_>) {
+    fn maker(
+        &mut self,
+        server: &ServerId,
+        now: Instant,
+    ) -> (&mut Connections, ConnectionMaker<'_>) {
+        let known = self.state.servers.get(server);
         let maker = ConnectionMaker {
             pool: self.pool,
             now,
             accounts: &mut self.state.accounts,
-            servers: &self.state.servers,
+            known: known.unwrap_or(&self.state.unknown),
             tls: &mut self.state.tls,
             digest_servers: &self.state.digest_servers,
             plans: &mut self.deferred.plans,
@@ -414,7 +341,7 @@ impl LockedPool<'_> {
     pub(super) fn serve(&mut self, server: &ServerId) {
         let now = clock::now();
         self.refresh_waiting(server, now);
-        let (table, mut maker) = self.maker(now);
+        let (table, mut maker) = self.maker(server, now);
         for served in table.serve(server, |id, waiting| maker.make(id, &waiting.checkout)) {
             match served {
                 Served::Close(id) => self.close(id),
@@ -477,9 +404,7 @@ impl PoolState {
             driver.on_references(entry.references);
             driver.counters.connections_to_server.set(connections);
         }
-        if let Some(server) = self.servers.get(server) {
-            server.notify();
-        }
+        self.known(server).notify();
     }
 }
 

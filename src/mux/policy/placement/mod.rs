@@ -27,7 +27,7 @@ pub(crate) use self::{
     describe_only::{Rejoin, RejoinInput, Unanswered, rejoin},
     request::{
         ConnectionPurpose, DescribeMode, Isolation, Placement, PlacementRequest, SharedWith,
-        SharingTerms, TableEntry, terms,
+        TableEntry, terms,
     },
 };
 

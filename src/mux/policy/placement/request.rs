@@ -1,5 +1,5 @@
-//! What a caller asks of the table, what the table answers, and how pooling, multiplexing, limits and the
-//! sharing verdict combine to the terms of a request.
+//! What a caller asks of the table, what the table answers, and with which sessions one may share a
+//! connection by its settings and the sharing verdict.
 
 use crate::mux::{
     config::{Multiplex, Pooling},
@@ -116,41 +116,21 @@ pub(crate) enum Placement {
     Refused,
 }
 
-/// On what terms a session gets a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum SharingTerms {
-    /// One of its own, which does not count.
-    Dedicated,
-    /// One of those that count against `max-connections-per-server`.
-    Pooled {
-        shared_with: SharedWith,
-        /// At the limit it gets one of its own.
-        overflows: bool,
-        /// At the limit, with nothing that takes it, it waits for a place instead of failing.
-        waits: bool,
-    },
-}
-
-/// The terms of a session with `pooling`, at a server with this sharing mode.
-pub(crate) fn terms(pooling: &Pooling, mode: SharingMode) -> SharingTerms {
-    if pooling.is_dedicated() {
-        return SharingTerms::Dedicated;
-    }
-    let pooled = |shared_with, overflows| SharingTerms::Pooled {
-        shared_with,
-        overflows,
-        waits: pooling.multiplex != Multiplex::Always,
-    };
+/// With which sessions a session with `pooling` shares a connection at a server with this sharing mode,
+/// and whether it gets one of its own at the limit. None: it gets one of its own in any case, which does
+/// not count.
+pub(crate) fn terms(pooling: &Pooling, mode: SharingMode) -> Option<(SharedWith, bool)> {
     match (pooling.multiplex, mode) {
+        _ if pooling.is_dedicated() => None,
         // Shared without a trial, and within the limit whatever happens.
-        (Multiplex::Always, SharingMode::Apart(Some(_))) => pooled(SharedWith::Alone, false),
-        (Multiplex::Always, _) => pooled(SharedWith::Any, false),
-        (_, SharingMode::Share | SharingMode::TryInBand) => pooled(SharedWith::Any, false),
+        (Multiplex::Always, SharingMode::Apart(Some(_))) => Some((SharedWith::Alone, false)),
+        (Multiplex::Always, _) => Some((SharedWith::Any, false)),
+        (_, SharingMode::Share | SharingMode::TryInBand) => Some((SharedWith::Any, false)),
         // At the limit: else a late joiner would be tried where something plays.
-        (_, SharingMode::Try) => pooled(SharedWith::NotPlaying, true),
-        (_, SharingMode::Apart(None)) => pooled(SharedWith::Alone, true),
+        (_, SharingMode::Try) => Some((SharedWith::NotPlaying, true)),
+        (_, SharingMode::Apart(None)) => Some((SharedWith::Alone, true)),
         // Not counted: else the fifth camera of a MediaMTX would not play under a limit of 4.
-        (_, SharingMode::Apart(Some(_))) => SharingTerms::Dedicated,
+        (_, SharingMode::Apart(Some(_))) => None,
     }
 }
 
@@ -280,14 +260,6 @@ mod tests {
         }
     }
 
-    fn pooled(shared_with: SharedWith, overflows: bool, waits: bool) -> SharingTerms {
-        SharingTerms::Pooled {
-            shared_with,
-            overflows,
-            waits,
-        }
-    }
-
     #[test]
     fn without_pooling_multiplex_is_ignored() {
         for multiplex in [Multiplex::Auto, Multiplex::Always, Multiplex::Never] {
@@ -296,7 +268,7 @@ mod tests {
                 ..with(multiplex)
             };
             for mode in ALL {
-                assert_eq!(terms(&pooling, mode), SharingTerms::Dedicated);
+                assert_eq!(terms(&pooling, mode), None);
             }
         }
     }
@@ -304,35 +276,32 @@ mod tests {
     #[test]
     fn never_is_a_connection_each() {
         for mode in ALL {
-            assert_eq!(
-                terms(&with(Multiplex::Never), mode),
-                SharingTerms::Dedicated
-            );
+            assert_eq!(terms(&with(Multiplex::Never), mode), None);
         }
     }
 
     #[test]
     fn auto_shares_with_a_yes_and_dedicates_with_a_no() {
         let auto = with(Multiplex::Auto);
-        let shared = pooled(SharedWith::Any, false, true);
+        let shared = Some((SharedWith::Any, false));
         assert_eq!(terms(&auto, SharingMode::Share), shared);
         assert_eq!(terms(&auto, SharingMode::TryInBand), shared);
-        assert_eq!(terms(&auto, NO), SharingTerms::Dedicated);
+        assert_eq!(terms(&auto, NO), None);
     }
 
     #[test]
     fn auto_tries_an_unknown_server_only_where_nothing_plays() {
         let auto = with(Multiplex::Auto);
-        let quiet = pooled(SharedWith::NotPlaying, true, true);
+        let quiet = Some((SharedWith::NotPlaying, true));
         assert_eq!(terms(&auto, SharingMode::Try), quiet);
-        let apart = pooled(SharedWith::Alone, true, true);
+        let apart = Some((SharedWith::Alone, true));
         assert_eq!(terms(&auto, SharingMode::Apart(None)), apart);
     }
 
     #[test]
     fn always_shares_without_a_trial_and_stays_within_the_limit() {
         let always = with(Multiplex::Always);
-        let shared = pooled(SharedWith::Any, false, false);
+        let shared = Some((SharedWith::Any, false));
         for mode in [
             SharingMode::Share,
             SharingMode::TryInBand,
@@ -341,6 +310,6 @@ mod tests {
         ] {
             assert_eq!(terms(&always, mode), shared);
         }
-        assert_eq!(terms(&always, NO), pooled(SharedWith::Alone, false, false));
+        assert_eq!(terms(&always, NO), Some((SharedWith::Alone, false)));
     }
 }
