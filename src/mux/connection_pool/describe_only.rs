@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{CheckoutRequest, ConnectionHandle, ConnectionPool, PoolState, trials::Trial};
+use super::{CheckoutRequest, ConnectionHandle, ConnectionPool, PoolState};
 use crate::mux::{
     clock,
     driver::{Command, DriverHandle},
@@ -76,7 +76,7 @@ impl ConnectionPool {
             self.on_describe_only_refused(driver);
             return Ok(None);
         };
-        if !handle.is_reused() {
+        if !handle.is_reused {
             self.on_dialled(driver, key, &Ok(()));
         }
         Ok(Some(handle))
@@ -138,12 +138,13 @@ impl PoolState {
             entries.map(|(_, entry)| &entry.record.trial)
         };
         let took = until.saturating_duration_since(now);
-        let progress = trials().filter_map(Trial::progress);
+        let progress = trials().filter_map(|trial| trial.progress);
         RejoinInput {
             mode: sharing.mode(now),
             tells_apart: sharing.tells_apart(),
             is_being_tried: self.table.is_being_tried(server, key, None),
-            is_describing: self.table.is_describing(server) || trials().any(Trial::is_in_doubt),
+            is_describing: self.table.is_describing(server)
+                || trials().any(|trial| trial.in_doubt_until().is_some()),
             until: progress.fold(until, |until, at| until.max(at + took)),
         }
     }

@@ -69,7 +69,9 @@ impl LockedPool<'_> {
             DriverEvent::FramingLost(now, loss) => self.on_framing_lost(id, now, loss),
             DriverEvent::SessionLost(now, lost) => {
                 self.on_broken(id, now, |sharing, sessions, joins| {
-                    sharing.on_session_lost(now, sessions, joins, lost);
+                    sharing.on_join_history(now, |history| {
+                        history.on_session_lost(now, sessions, joins, lost)
+                    });
                 });
             }
             DriverEvent::Suspended => self.table.record_mut(id)?.joins.on_suspend(),
@@ -103,7 +105,7 @@ impl LockedPool<'_> {
         if self.known(server).sharing.joins.has_unexplained() {
             let now = clock::now();
             self.learn(server, now, |sharing| {
-                sharing.on_connection(now, connection)
+                sharing.on_join_history(now, |history| history.on_connection(now, connection))
             });
         }
     }

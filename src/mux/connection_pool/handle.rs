@@ -20,13 +20,13 @@ pub struct ConnectionHandle {
     /// How long the connection is kept if this is the last reference.
     pub(super) idle_timeout: Duration,
     /// The connection was there already: it may have gone stale.
-    is_reused: bool,
+    pub(crate) is_reused: bool,
     /// The connection was made for this reference, though others may have joined.
-    is_founding: bool,
+    pub(crate) is_founding: bool,
     /// Its session is on this connection to be described only; sessions play on another one.
-    pub(super) is_aside: bool,
+    pub(crate) is_aside: bool,
     /// The connection was made for descriptions alone.
-    pub(super) is_describe_only: bool,
+    pub(crate) is_describe_only: bool,
     /// What the session that holds it plays was described, here or before.
     is_described: AtomicBool,
     /// The session that holds it is set up.
@@ -76,11 +76,6 @@ impl ConnectionHandle {
         Self::new(&self.pool, driver, self.idle_timeout, false, true)
     }
 
-    /// Whether the connection was made for descriptions alone, also when it is over.
-    pub(crate) fn is_describe_only(&self) -> bool {
-        self.is_describe_only
-    }
-
     /// True if it was not marked before.
     pub(super) fn mark_described(&self) -> bool {
         !self.is_described.swap(true, Ordering::Relaxed)
@@ -111,21 +106,6 @@ impl ConnectionHandle {
 
     pub(crate) fn driver(&self) -> &Arc<DriverHandle> {
         &self.driver
-    }
-
-    /// Whether the connection was connected before it was asked for.
-    pub(crate) fn is_reused(&self) -> bool {
-        self.is_reused
-    }
-
-    /// Whether the connection was made for this reference.
-    pub(crate) fn is_founding(&self) -> bool {
-        self.is_founding
-    }
-
-    /// Whether its session is here to be described only.
-    pub(crate) fn is_aside(&self) -> bool {
-        self.is_aside
     }
 
     /// Whether others have used the connection at the same time.

@@ -169,9 +169,9 @@ impl ConnectionPool {
                 Checkout::Now(handle) => handle,
                 Checkout::Later(waiter) => waiter.wait(patience).await?,
             };
-            if !checkout.is_spread || !handle.is_describe_only() {
+            if !checkout.is_spread || !handle.is_describe_only {
                 let outcome = handle.driver().connected().await;
-                if !handle.is_reused() {
+                if !handle.is_reused {
                     self.on_dialled(handle.driver(), &key, &outcome);
                 }
                 return outcome.map(|()| handle);

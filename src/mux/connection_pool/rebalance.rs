@@ -95,7 +95,7 @@ impl LockedPool<'_> {
         let (server, sessions) = (entry.server.clone(), entry.set_up);
         let known = self.known(&server);
         // A server that was ever full has no room for a second instance of a session that moves.
-        let may_move = !known.sharing.has_said_full()
+        let may_move = !known.sharing.has_said_full
             && known.rests_until.is_none_or(|until| now >= until)
             && known.sharing.mode(now) == SharingMode::Share;
         let Some(record) = self.table.record_mut(id) else {

@@ -22,7 +22,7 @@ use crate::mux::{
 pub(super) struct Redials(HashMap<ServerId, RedialQueue>);
 
 /// One server, and the sessions that wait to try it.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct RedialQueue {
     pub(super) redial: Redial,
     /// Dials that failed, and the failure of the last one.
@@ -118,12 +118,7 @@ impl Redials {
                 !queue.redial.is_forgettable(now) || queue.changed.receiver_count() > 0
             });
         }
-        self.0.entry(server.clone()).or_insert_with(|| RedialQueue {
-            redial: Redial::default(),
-            failures: 0,
-            failure: None,
-            changed: watch::Sender::new(()),
-        })
+        self.0.entry(server.clone()).or_default()
     }
 }
 

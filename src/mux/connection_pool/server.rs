@@ -22,7 +22,7 @@ use tokio::sync::{oneshot, watch};
 use url::Url;
 
 /// One server.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Server {
     pub(super) sharing: Sharing,
     pub(super) speed: ServerSpeed,
@@ -45,24 +45,12 @@ pub(super) struct Server {
 }
 
 impl Server {
-    pub(super) fn new() -> Self {
-        Self::with(Sharing::default(), ServerSpeed::default())
-    }
-
     /// A server, with what the state file holds of it.
     pub(super) fn with(sharing: Sharing, speed: ServerSpeed) -> Self {
         Self {
             sharing,
             speed,
-            realms: Realms::default(),
-            describes_took: [None; 2],
-            intents: Vec::new(),
-            rests_until: None,
-            limit_told: None,
-            no_describe_only_before: None,
-            has_served_describe_only: false,
-            unanswered: Unanswered::default(),
-            changed: watch::Sender::new(()),
+            ..Self::default()
         }
     }
 
@@ -106,7 +94,7 @@ impl Server {
     /// the server was never full.
     pub(super) fn may_describe_only(&self, now: Instant) -> bool {
         self.speed.is_worth_describe_only()
-            && !self.sharing.has_said_full()
+            && !self.sharing.has_said_full
             && self
                 .no_describe_only_before
                 .is_none_or(|before| now >= before)
@@ -203,7 +191,7 @@ mod tests {
 
     #[test]
     fn one_slow_camera_makes_no_session_wait_longer_for_the_others() {
-        let mut server = Server::new();
+        let mut server = Server::default();
         assert_eq!(server.patience(), REGROUP);
         let (usual, slow) = (Duration::from_millis(200), Duration::from_secs(20));
         server.on_described(usual);
@@ -215,7 +203,7 @@ mod tests {
 
     #[test]
     fn a_server_is_watched_as_long_as_a_session_waits() {
-        let server = Server::new();
+        let server = Server::default();
         assert!(!server.is_watched());
         let watch = server.watch();
         assert!(server.is_watched());

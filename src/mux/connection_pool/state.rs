@@ -124,7 +124,7 @@ impl PoolState {
             table: Table::new(),
             accounts: Accounts::new(has_own_network),
             servers: HashMap::new(),
-            unknown: Server::new(),
+            unknown: Server::default(),
             last_intent: 0,
             descriptions: Descriptions::default(),
             redials: Redials::default(),
@@ -188,7 +188,7 @@ impl PoolState {
     /// A server, new if nothing is known of it.
     pub(super) fn server(&mut self, server: &ServerId) -> &mut Server {
         let server = self.servers.entry(server.clone());
-        server.or_insert_with(Server::new)
+        server.or_default()
     }
 
     /// What is known of a server.
@@ -300,7 +300,7 @@ impl LockedPool<'_> {
         self.update_gauges(&driver.server);
         let mut handle = ConnectionHandle::of(checkout, self.pool, driver, is_founding);
         (handle.is_aside, handle.is_describe_only) = (is_describe_only, is_describe_only);
-        if handle.is_reused() {
+        if handle.is_reused {
             let driver = Arc::clone(handle.driver());
             self.on_reached(&driver, clock::now());
         }

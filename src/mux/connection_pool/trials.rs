@@ -66,13 +66,13 @@ impl Description {
 #[derive(Debug, Default)]
 pub(super) struct Trial {
     /// When an answer last came that another session may wait for.
-    progress: Option<Instant>,
+    pub(super) progress: Option<Instant>,
     /// A session was set up on it.
-    has_set_up: bool,
+    pub(super) has_set_up: bool,
     /// Until when the server may still close the connection.
-    suspect_until: Option<Instant>,
+    pub(super) suspect_until: Option<Instant>,
     /// The session that goes on here although the others are to leave.
-    owner: Option<SessionKey>,
+    pub(super) owner: Option<SessionKey>,
     /// Sessions that wait until it is known whether they were described as themselves.
     doubtful: u32,
     /// Until when the last of these sessions waits.
@@ -167,34 +167,6 @@ impl Trial {
         if self.asked.len() < MOST_REMEMBERED && !self.asked.contains(uri) {
             self.asked.push(uri.clone());
         }
-    }
-
-    /// The session that goes on here although the others are to leave.
-    pub(super) fn owner(&self) -> Option<SessionKey> {
-        self.owner
-    }
-
-    pub(super) fn set_owner(&mut self, session: SessionKey) {
-        self.owner.get_or_insert(session);
-    }
-
-    pub(super) fn had_session(&self) -> bool {
-        self.has_set_up
-    }
-
-    /// Until when the server may still close the connection.
-    pub(super) fn suspect_until(&self) -> Option<Instant> {
-        self.suspect_until
-    }
-
-    /// When the last answer came.
-    pub(super) fn progress(&self) -> Option<Instant> {
-        self.progress
-    }
-
-    /// Held by a session that waits until it is known whether it was described as itself.
-    pub(super) fn is_in_doubt(&self) -> bool {
-        self.doubtful > 0
     }
 
     /// Until when nothing plays, because a session there may have been described as another.

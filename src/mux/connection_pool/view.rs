@@ -128,8 +128,8 @@ impl PoolState {
         let here = entry.map(|entry| ConnectionView {
             references: entry.references,
             set_up: entry.set_up,
-            had_session: entry.record.trial.had_session(),
-            owner: entry.record.trial.owner(),
+            had_session: entry.record.trial.has_set_up,
+            owner: entry.record.trial.owner,
             is_counted: entry.purpose == ConnectionPurpose::Pooled,
         });
         let is_to_rejoin = attempt.stage == SetupStage::Described && attempt.is_spread;
@@ -153,7 +153,7 @@ impl PoolState {
         let sharing = &server.sharing;
         View {
             mode: sharing.mode(now),
-            is_isolated: sharing.is_isolated(now, &uri),
+            is_isolated: sharing.joins.is_isolated(now, &uri),
             deciding: sharing.deciding(now, attempt.canary == CanaryState::Possible),
             room: sharing.room.next(now),
             has_pending_teardowns,
@@ -220,7 +220,7 @@ impl PoolState {
                 CanaryState::Promised => true,
             },
             in_doubt_until: record.trial.in_doubt_until(),
-            suspect_until: record.trial.suspect_until(),
+            suspect_until: record.trial.suspect_until,
             until: record.trial.until(described),
             intents_until: described.at + intent_patience(described.took),
         })
@@ -244,7 +244,7 @@ impl LockedPool<'_> {
         if takes_ownership(view, attempt, step)
             && let Some(record) = self.table.record_mut(place.id)
         {
-            record.trial.set_owner(place.session);
+            record.trial.owner.get_or_insert(place.session);
         }
         if keeps_others_away(view, attempt, step) {
             self.table.keep_others_away(place.id);

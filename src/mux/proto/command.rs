@@ -93,7 +93,7 @@ impl fmt::Debug for SessionRequest {
 }
 
 impl SessionRequest {
-    pub(super) fn method(&self) -> Method {
+    pub(crate) fn method(&self) -> Method {
         match self {
             Self::Describe => Method::Describe,
             Self::Setup { .. } => Method::Setup,

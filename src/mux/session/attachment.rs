@@ -171,16 +171,6 @@ impl Attachment {
     }
 }
 
-fn method_of(request: &SessionRequest) -> Method {
-    match request {
-        SessionRequest::Describe => Method::Describe,
-        SessionRequest::Setup { .. } => Method::Setup,
-        SessionRequest::Play { .. } => Method::Play,
-        SessionRequest::Pause => Method::Pause,
-        SessionRequest::Teardown => Method::Teardown,
-    }
-}
-
 /// Asks the server for something on behalf of a session; holds no reference to it.
 pub(crate) struct Requester {
     driver: Arc<DriverHandle>,
@@ -189,7 +179,7 @@ pub(crate) struct Requester {
 
 impl Requester {
     pub(crate) fn send(&self, request: SessionRequest) -> Pending {
-        let method = method_of(&request);
+        let method = request.method();
         let session = self.session;
         let reply = self.driver.ask(|reply| Command::Request {
             session,

@@ -19,12 +19,8 @@ pub(crate) use self::{
     evidence::{Evidence, Fingerprint, ServerIdentity},
     single_flight::{Finder, SingleFlight},
 };
-use super::join_history::{JoinHistory, Joins};
-use crate::mux::{
-    event::SharingVerdict,
-    ids::{ConnectionId, PresentationUri},
-    proto::{ProbeOutcome, SessionKey},
-};
+use super::join_history::JoinHistory;
+use crate::mux::{event::SharingVerdict, proto::ProbeOutcome};
 
 /// After the first *No* sharing is tried again soon: it may have been wrong.
 const FIRST_RETRY: Duration = Duration::from_secs(10 * 60);
@@ -145,7 +141,8 @@ pub(crate) struct Sharing {
     pub(crate) description_check: SingleFlight,
     /// Whether its connections stand a DESCRIBE that fails.
     pub(crate) probe: SingleFlight,
-    has_said_full: bool,
+    /// It was out of room.
+    pub(crate) has_said_full: bool,
     /// When it last did not know a session that it had just set up.
     lost_session_at: Option<Instant>,
     /// What canaries show is a verdict; known: none is sent before that time.
@@ -221,11 +218,6 @@ impl Sharing {
                 .is_none_or(|suspicion| suspicion.evidence.needs_agreement())
     }
 
-    /// Whether the server was ever out of room.
-    pub(crate) fn has_said_full(&self) -> bool {
-        self.has_said_full
-    }
-
     /// Whether requests that would add a session are ignored, or would come to nothing.
     pub(crate) fn is_ignoring(&self, now: Instant) -> bool {
         let is_suspected = |suspicion: Suspicion| suspicion.evidence == Evidence::Unanswered;
@@ -260,11 +252,6 @@ impl Sharing {
         let periods = now.saturating_duration_since(cap.since).as_secs() / CAP_RETRY.as_secs();
         let more = u32::try_from(periods).unwrap_or(u32::MAX);
         Some(cap.sessions.saturating_add(more))
-    }
-
-    /// Whether this session is to have a connection of its own: the others broke off when it came.
-    pub(crate) fn is_isolated(&self, now: Instant, uri: &PresentationUri) -> bool {
-        self.joins.is_isolated(now, uri)
     }
 
     /// Whether nothing would be lost by forgetting it.
@@ -383,28 +370,13 @@ impl Sharing {
         }
     }
 
-    /// This session is to have a connection of its own: its neighbours do better without it.
-    pub(crate) fn isolate(&mut self, now: Instant, uri: &PresentationUri) {
-        self.joins.isolate(now, uri, false);
-    }
-
-    /// One of so many sessions of a connection was lost, and the connection lives on.
-    pub(crate) fn on_session_lost(
+    /// Something happened that sessions which joined others may have caused.
+    pub(crate) fn on_join_history(
         &mut self,
         now: Instant,
-        sessions: u32,
-        joins: &Joins,
-        lost: SessionKey,
+        blame: impl FnOnce(&mut JoinHistory) -> Option<Evidence>,
     ) {
-        let evidence = self.joins.on_session_lost(now, sessions, joins, lost);
-        if let Some(evidence) = evidence {
-            self.deny(now, evidence);
-        }
-    }
-
-    /// A session got this connection, or none could be made.
-    pub(crate) fn on_connection(&mut self, now: Instant, connection: Option<ConnectionId>) {
-        if let Some(evidence) = self.joins.on_connection(now, connection) {
+        if let Some(evidence) = blame(&mut self.joins) {
             self.deny(now, evidence);
         }
     }

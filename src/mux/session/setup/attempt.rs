@@ -94,8 +94,8 @@ impl AtServer {
         Some(SetupPlace {
             id: driver.id,
             session: attachment.key(),
-            is_aside: handle.is_aside(),
-            is_describe_only: handle.is_describe_only(),
+            is_aside: handle.is_aside,
+            is_describe_only: handle.is_describe_only,
             is_proven: driver.is_proven(),
             was_shared: handle.was_shared(),
         })

@@ -153,8 +153,8 @@ impl Setup {
             multiplex: self.options.pooling.multiplex,
             is_dedicated,
             is_shared: handle.was_shared() && !is_dedicated,
-            is_reused: handle.is_reused(),
-            is_last_resort: handle.is_founding() && self.here.tried.connections > 1,
+            is_reused: handle.is_reused,
+            is_last_resort: handle.is_founding && self.here.tried.connections > 1,
             is_proven: driver.is_proven(),
             is_premature,
             is_mishap: false,
@@ -351,7 +351,7 @@ impl Setup {
     /// Whether the session is only to be described on the connection.
     pub(super) fn is_on_describe_only(&self, handle: &ConnectionHandle) -> bool {
         self.checkout.is_spread
-            && handle.is_describe_only()
+            && handle.is_describe_only
             && !self.pool.is_counted(handle.driver().id)
     }
 

@@ -145,7 +145,7 @@ impl Setup {
     /// Whether the server was ever out of room: a session may not be there twice.
     pub(crate) fn is_ever_full(&self) -> bool {
         let server = self.checkout.key.server();
-        self.pool.sharing(server, |sharing| sharing.has_said_full())
+        self.pool.sharing(server, |sharing| sharing.has_said_full)
     }
 
     /// The session plays on a connection of its own, and is to have one when it is opened again.
@@ -153,7 +153,7 @@ impl Setup {
         self.pool.on_odd_moved(odd, session);
         let (now, uri) = (clock::now(), self.checkout.presentation());
         self.pool.learn(self.checkout.key.server(), |sharing| {
-            sharing.isolate(now, &uri);
+            sharing.joins.isolate(now, &uri, false);
         });
     }
 
