@@ -120,7 +120,7 @@ impl PoolState {
         &self,
         checkout: &CheckoutRequest,
         now: Instant,
-    ) -> PlacementRequest<ServerId, ConnectionKey> {
+    ) -> PlacementRequest {
         let (name, uri) = (checkout.key.server(), checkout.presentation());
         let server = self.known(name);
         let (sharing, mode) = (&server.sharing, server.sharing.mode(now));
@@ -150,7 +150,6 @@ impl PoolState {
             SharingMode::Try | SharingMode::Apart(_) => self.still_leaving(name),
         };
         PlacementRequest {
-            server: name.clone(),
             key: checkout.key.clone(),
             max_connections: match checkout.no_new_connection {
                 true => Some(0),

@@ -142,7 +142,7 @@ impl PoolState {
         RejoinInput {
             mode: sharing.mode(now),
             tells_apart: sharing.tells_apart(),
-            is_being_tried: self.table.is_being_tried(server, key, None),
+            is_being_tried: self.table.is_being_tried(key, None),
             is_describing: self.table.is_describing(server)
                 || trials().any(|trial| trial.in_doubt_until().is_some()),
             until: progress.fold(until, |until, at| until.max(at + took)),

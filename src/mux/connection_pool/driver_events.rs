@@ -49,7 +49,7 @@ impl LockedPool<'_> {
         id: ConnectionId,
         event: DriverEvent,
     ) -> Option<CredentialReport> {
-        let server = self.table.entry(id)?.server.clone();
+        let server = self.table.entry(id)?.server().clone();
         match event {
             DriverEvent::Connected => self.table.on_connected(id),
             DriverEvent::Retired => {
@@ -94,7 +94,7 @@ impl LockedPool<'_> {
         let Some(entry) = self.table.entry(id) else {
             return;
         };
-        let (server, joins) = (entry.server.clone(), entry.record.joins.clone());
+        let (server, joins) = (entry.server().clone(), entry.record.joins.clone());
         let sessions = joins.sessions(entry.set_up);
         self.learn(&server, now, |sharing| lesson(sharing, sessions, &joins));
     }

@@ -44,6 +44,7 @@ use crate::mux::{
     policy::{
         congestion::{NextMove, Rebalance},
         odd_session::LossAction,
+        placement::ConnectionPurpose,
         sharing::SharingMode,
     },
     proto::{FramingLoss, SessionKey},
@@ -92,7 +93,7 @@ impl LockedPool<'_> {
         let Some(entry) = self.table.entry(id) else {
             return;
         };
-        let (server, sessions) = (entry.server.clone(), entry.set_up);
+        let (server, sessions) = (entry.server().clone(), entry.set_up);
         let known = self.known(&server);
         // A server that was ever full has no room for a second instance of a session that moves.
         let may_move = !known.sharing.has_said_full
@@ -167,7 +168,7 @@ impl LockedPool<'_> {
         let entry = self.table.entry(congested);
         let congestion = entry.and_then(|entry| entry.record.driver.congestion());
         let server = checkout.key.server();
-        let is_at_limit = max > 0 && self.table.pooled_connections(server) >= max;
+        let is_at_limit = max > 0 && self.table.count(server, ConnectionPurpose::Pooled) >= max;
         let (Some(reason), true) = (congestion, is_at_limit) else {
             return;
         };

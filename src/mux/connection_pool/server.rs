@@ -123,8 +123,8 @@ pub(super) type SharingStats = (SharingVerdict, Option<String>, Option<Duration>
 
 impl ConnectionPool {
     /// Learns something of a server's sharing.
-    pub(crate) fn learn(&self, server: &ServerId, lesson: impl FnOnce(&mut Sharing)) {
-        self.change(|state| state.learn(server, clock::now(), lesson));
+    pub(crate) fn learn<T>(&self, server: &ServerId, lesson: impl FnOnce(&mut Sharing) -> T) -> T {
+        self.change(|state| state.learn(server, clock::now(), lesson))
     }
 
     /// What is known of a server's sharing.
@@ -168,7 +168,7 @@ impl ConnectionPool {
                 return None;
             }
             sharing.probe.begin();
-            state.table.on_probed(driver.id);
+            state.table.keep_others_away(driver.id);
         }
         let known = known.clone();
         let outcome = driver.ask(|done| Command::Probe {

@@ -32,15 +32,15 @@ use crate::mux::{
         },
         sharing::{Evidence, Sharing},
     },
-    server_key::{ConnectionKey, ServerId},
+    server_key::ServerId,
     stats::{ConnectionStats, MuxStats, ServerStats},
 };
 
 /// One connection, as the table holds it.
-pub(super) type ConnectionEntry = TableEntry<ServerId, ConnectionKey, ConnectionRecord>;
+pub(super) type ConnectionEntry = TableEntry<ConnectionRecord>;
 
 /// The connections of a pool and the callers that wait for one.
-pub(super) type Connections = Table<ServerId, ConnectionKey, ConnectionRecord, WaitingCheckout>;
+pub(super) type Connections = Table<ConnectionRecord, WaitingCheckout>;
 
 type Answer = oneshot::Sender<Result<ConnectionHandle, Error>>;
 
@@ -140,7 +140,7 @@ impl PoolState {
             return outcome;
         };
         // No session would get it: sessions of a server that cannot share have their own.
-        let sharing = &self.known(&entry.server).sharing;
+        let sharing = &self.known(entry.server()).sharing;
         if sharing.objection(clock::now()).is_some() && !entry.record.is_of_always {
             self.table.on_no_more_sessions(id);
             return Checkin::Finished;
@@ -237,7 +237,7 @@ impl LockedPool<'_> {
 
     fn enqueue(
         &mut self,
-        request: PlacementRequest<ServerId, ConnectionKey>,
+        request: PlacementRequest,
         checkout: CheckoutRequest,
         objection: Option<Evidence>,
     ) -> Result<Checkout, Error> {
@@ -355,16 +355,16 @@ impl LockedPool<'_> {
     }
 
     /// Learns something of a server's sharing.
-    pub(super) fn learn(
+    pub(super) fn learn<T>(
         &mut self,
         name: &ServerId,
         now: Instant,
-        lesson: impl FnOnce(&mut Sharing),
-    ) {
+        lesson: impl FnOnce(&mut Sharing) -> T,
+    ) -> T {
         let server = self.server(name);
         let before = server.sharing.verdict(now);
         let told_apart = server.sharing.tells_apart();
-        lesson(&mut server.sharing);
+        let result = lesson(&mut server.sharing);
         let after = server.sharing.verdict(now);
         let has_learned = server.sharing.tells_apart() != told_apart;
         server.notify();
@@ -377,6 +377,7 @@ impl LockedPool<'_> {
             }));
             self.deferred.judged.push(name.clone());
         }
+        result
     }
 
     /// No caller gets a connection any more, and all connections close.
@@ -414,7 +415,7 @@ impl ConnectionPool {
         let mut servers: BTreeMap<&ServerId, Vec<ConnectionStats>> = BTreeMap::new();
         for (_, entry) in state.table.entries() {
             if entry.record.is_listed {
-                let connections = servers.entry(&entry.server).or_default();
+                let connections = servers.entry(entry.server()).or_default();
                 connections.push(connection_stats(entry));
             }
         }

@@ -201,7 +201,7 @@ impl PoolState {
         let described = attempt.described.filter(|_| is_next)?;
         let id = attempt.place?.id;
         let entry = self.table.entry(id)?;
-        let (server, record) = (self.known(&entry.server), &entry.record);
+        let (server, record) = (self.known(entry.server()), &entry.record);
         let (sharing, intents) = (&server.sharing, &server.intents);
         let described_elsewhere = || entry.undescribed > 0 || record.driver.backlog().describes > 0;
         let ends_describing = !(sharing.is_in_order() && sharing.describes_in_band());

@@ -14,7 +14,6 @@
 
 use std::{
     collections::HashMap,
-    hash::Hash,
     time::{Duration, Instant},
 };
 
@@ -25,12 +24,13 @@ use super::{
 use crate::mux::{
     ids::{ConnectionId, PresentationUri},
     policy::sharing::SharingMode,
+    server_key::{ConnectionKey, ServerId},
     stats::ConnectionState,
 };
 
-impl<S: Clone + Eq + Hash, K: Clone + Eq, C, W> Table<S, K, C, W> {
+impl<C, W> Table<C, W> {
     /// The connection that is made at the limit, where none of the existing ones will do.
-    pub(crate) fn overflow(&self, request: &PlacementRequest<S, K>) -> Option<ConnectionPurpose> {
+    pub(crate) fn overflow(&self, request: &PlacementRequest) -> Option<ConnectionPurpose> {
         if !request.overflows {
             None
         } else if !request.is_only_described() {
@@ -42,8 +42,8 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq, C, W> Table<S, K, C, W> {
     }
 
     /// A session that is only to be described needs a place to go to afterwards.
-    fn has_place_once_described(&self, request: &PlacementRequest<S, K>) -> bool {
-        let fits = |request: &PlacementRequest<S, K>| {
+    fn has_place_once_described(&self, request: &PlacementRequest) -> bool {
+        let fits = |request: &PlacementRequest| {
             let place = self.least_loaded(request, request.ceiling);
             place.is_some()
         };
@@ -61,7 +61,7 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq, C, W> Table<S, K, C, W> {
     }
 
     /// Whether `request` is kept from a connection on which others play because it is for a DESCRIBE.
-    pub(crate) fn is_kept_from_playing(&self, request: &PlacementRequest<S, K>) -> bool {
+    pub(crate) fn is_kept_from_playing(&self, request: &PlacementRequest) -> bool {
         if request.is_dedicated || request.describes == DescribeMode::Nothing {
             return false;
         }
@@ -79,11 +79,10 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq, C, W> Table<S, K, C, W> {
     pub(crate) fn rejoin(
         &mut self,
         id: ConnectionId,
-        request: &PlacementRequest<S, K>,
+        request: &PlacementRequest,
     ) -> Option<ConnectionId> {
-        let is_outside =
-            |entry: &TableEntry<S, K, C>| entry.purpose == ConnectionPurpose::DescribeOnly;
-        let place = if self.entry(id).is_some_and(is_outside) {
+        let is_outside = self.is_describe_only(id);
+        let place = if is_outside {
             let candidates = self.candidates(ConnectionPurpose::Pooled, request, request.ceiling);
             let open = candidates.filter(|(_, entry)| entry.phase == ConnectionState::Open);
             // The busy ones last, as in any placement, and behind a DESCRIBE no SETUP goes out.
@@ -109,28 +108,12 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq, C, W> Table<S, K, C, W> {
         };
         match place {
             Some(place) => _ = self.reference(place, request),
-            None if self.has_room(request) => self.count(id),
+            None if is_outside && self.has_room(request) => {
+                self.update(id, |entry| entry.purpose = ConnectionPurpose::Pooled);
+            }
             None => {}
         }
         place
-    }
-
-    /// A connection counts from now on, and all sessions with its key may use it.
-    fn count(&mut self, id: ConnectionId) {
-        if let Some(entry) = self.connections.get_mut(&id)
-            && entry.purpose == ConnectionPurpose::DescribeOnly
-        {
-            entry.purpose = ConnectionPurpose::Pooled;
-        }
-    }
-
-    /// A connection takes no session any more that is only to be described there.
-    pub(crate) fn on_probed(&mut self, id: ConnectionId) {
-        if let Some(entry) = self.connections.get_mut(&id)
-            && entry.purpose == ConnectionPurpose::DescribeOnly
-        {
-            entry.takes_sessions = false;
-        }
     }
 }
 
@@ -220,13 +203,13 @@ pub(crate) fn rejoin(facts: &RejoinInput, now: Instant) -> Rejoin {
 /// A place, and what makes one better than another: sessions that queue up there, then its kind.
 type Ranked = ((u32, u8, u32, ConnectionId), Choice);
 
-impl<S: Clone + Eq + Hash, K: Clone + Eq, C, W> Table<S, K, C, W> {
+impl<C, W> Table<C, W> {
     /// Whether the session with this request, which waits on `here` to be described, would be
     /// described sooner on another connection.
     pub(crate) fn is_described_sooner_elsewhere(
         &self,
         here: ConnectionId,
-        request: &PlacementRequest<S, K>,
+        request: &PlacementRequest,
     ) -> bool {
         let Some(entry) = self.entry(here) else {
             return false;
@@ -236,14 +219,14 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq, C, W> Table<S, K, C, W> {
     }
 
     /// Where the session is described soonest; none if the request is of another kind.
-    pub(super) fn place_to_describe(&self, request: &PlacementRequest<S, K>) -> Option<Choice> {
+    pub(super) fn place_to_describe(&self, request: &PlacementRequest) -> Option<Choice> {
         self.best_to_describe(request, None).map(|(_, place)| place)
     }
 
     /// The best place but for `here`, where the session is still counted.
     fn best_to_describe(
         &self,
-        request: &PlacementRequest<S, K>,
+        request: &PlacementRequest,
         here: Option<ConnectionId>,
     ) -> Option<Ranked> {
         let most = request.describe_only?;
@@ -254,7 +237,7 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq, C, W> Table<S, K, C, W> {
             return None;
         }
         let existing = |purpose, rank, limit| {
-            let is_free = move |(id, _): &(ConnectionId, &TableEntry<S, K, C>)| {
+            let is_free = move |(id, _): &(ConnectionId, &TableEntry<C>)| {
                 Some(*id) != here && !request.shun.contains(id)
             };
             self.candidates(purpose, request, limit)
@@ -276,7 +259,7 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq, C, W> Table<S, K, C, W> {
         let describe_only =
             may_leave.then(|| existing(ConnectionPurpose::DescribeOnly, 2, request.ceiling));
         let has_room_for_describe_only =
-            may_leave && self.describe_only_connections(&request.server) < most;
+            may_leave && self.count(request.key.server(), ConnectionPurpose::DescribeOnly) < most;
         let new_describe_only =
             has_room_for_describe_only.then(|| new(ConnectionPurpose::DescribeOnly, 3));
         pooled
@@ -288,25 +271,13 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq, C, W> Table<S, K, C, W> {
 
     /// Whether it is known, or will be without the session, that it can go to a connection that counts
     /// once it is described: two others are set up on one there.
-    fn is_tried_without(
-        &self,
-        request: &PlacementRequest<S, K>,
-        here: Option<ConnectionId>,
-    ) -> bool {
+    fn is_tried_without(&self, request: &PlacementRequest, here: Option<ConnectionId>) -> bool {
         let described = request.described();
         let mut pooled = self.candidates(ConnectionPurpose::Pooled, &described, request.ceiling);
         match request.shared_with {
             SharedWith::Any => pooled.next().is_some(),
-            _ => self.is_being_tried(&request.server, &request.key, here),
+            _ => self.is_being_tried(&request.key, here),
         }
-    }
-
-    fn describe_only_connections(&self, server: &S) -> u32 {
-        let is_one = |entry: &&TableEntry<S, K, C>| {
-            entry.purpose == ConnectionPurpose::DescribeOnly && entry.server == *server
-        };
-        let count = self.connections.values().filter(is_one).count();
-        u32::try_from(count).unwrap_or(u32::MAX)
     }
 
     /// Whether sessions only come to the connection to be described.
@@ -318,10 +289,10 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq, C, W> Table<S, K, C, W> {
     /// Whether a connection that counts, and that sessions with this key may use, has several
     /// sessions that are not all set up: these find out whether the server shares. The session that
     /// is about to leave `here` does not count.
-    pub(crate) fn is_being_tried(&self, server: &S, key: &K, here: Option<ConnectionId>) -> bool {
+    pub(crate) fn is_being_tried(&self, key: &ConnectionKey, here: Option<ConnectionId>) -> bool {
         self.connections.iter().any(|(id, entry)| {
             let leaving = u32::from(here == Some(*id));
-            entry.counts_for(server)
+            entry.purpose == ConnectionPurpose::Pooled
                 && entry.key == *key
                 && entry.phase != ConnectionState::Closing
                 && entry.references >= 2 + leaving
@@ -330,14 +301,13 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq, C, W> Table<S, K, C, W> {
     }
 
     /// Whether a session of the server still waits to be described.
-    pub(crate) fn is_describing(&self, server: &S) -> bool {
-        let of_server = |entry: &&TableEntry<S, K, C>| entry.server == *server;
-        let mut entries = self.connections.values().filter(of_server);
-        entries.any(|entry| entry.undescribed > 0)
+    pub(crate) fn is_describing(&self, server: &ServerId) -> bool {
+        self.entries_of(server)
+            .any(|(_, entry)| entry.undescribed > 0)
     }
 
-    /// A session that is set up on a describe-only connection, because it found no other place, has
-    /// the connection for itself.
+    /// No session comes to the connection any more only to be described there: a session that found no
+    /// other place is set up there, or a DESCRIBE of nothing may end it.
     pub(crate) fn keep_others_away(&mut self, id: ConnectionId) {
         if self.is_describe_only(id) {
             self.on_no_more_sessions(id);
@@ -348,7 +318,7 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq, C, W> Table<S, K, C, W> {
 /// Sessions that are to be described on the connection. One more where a session is described already
 /// and none is set up: the sooner nothing is described there, the sooner a SETUP goes out and shows
 /// whether the server shares.
-fn queue_of<S: Clone + PartialEq, K: Clone + PartialEq, C>(entry: &TableEntry<S, K, C>) -> u32 {
+fn queue_of<C>(entry: &TableEntry<C>) -> u32 {
     let is_kept_waiting = entry.set_up == 0 && entry.coming_up() > entry.undescribed;
     entry.undescribed + u32::from(is_kept_waiting)
 }
@@ -442,14 +412,16 @@ mod spread_tests {
     use super::*;
     use crate::mux::{
         ids::PresentationUri,
-        policy::placement::{Placement, SESSION_CEILING, tests::Names},
+        policy::placement::{
+            Placement, SESSION_CEILING,
+            tests::{Names, key},
+        },
     };
 
     /// A session of a server that is not known to share, which waits to be described.
-    fn request(limit: u32) -> PlacementRequest<&'static str, u8> {
+    fn request(limit: u32) -> PlacementRequest {
         PlacementRequest {
-            server: "nvr",
-            key: 0,
+            key: key("nvr", 0),
             max_connections: Some(limit),
             preferred_sessions: 16,
             batch: u32::MAX,
@@ -470,7 +442,7 @@ mod spread_tests {
     /// Puts so many sessions on the first connection, of which the first is described; then each
     /// session that has reason to goes elsewhere. Gives the sessions that are not set up on each
     /// connection that counts, and on each that does not.
-    fn spread(sessions: u32, request: &PlacementRequest<&'static str, u8>) -> (Vec<u32>, Vec<u32>) {
+    fn spread(sessions: u32, request: &PlacementRequest) -> (Vec<u32>, Vec<u32>) {
         let mut table = Names::new();
         let together = PlacementRequest {
             describe_only: None,

@@ -1,12 +1,12 @@
 //! Sessions that are described where nothing plays, and where they go then.
 
 use super::{
-    tests::{Names, connect, request},
+    tests::{Names, connect, key, request},
     *,
 };
 
 /// A session that is to be described first, which might cost the others their connection.
-fn separate(server: &'static str, key: u8) -> PlacementRequest<&'static str, u8> {
+fn separate(server: &str, key: u8) -> PlacementRequest {
     PlacementRequest {
         max_connections: Some(1),
         describes: DescribeMode::Separate,
@@ -16,7 +16,7 @@ fn separate(server: &'static str, key: u8) -> PlacementRequest<&'static str, u8>
 }
 
 /// The one connection a server may have, with something that plays.
-fn playing(table: &mut Names, request: &PlacementRequest<&'static str, u8>) -> ConnectionId {
+fn playing(table: &mut Names, request: &PlacementRequest) -> ConnectionId {
     let id = connect(table, request);
     table.on_connected(id);
     table.on_set_up(id, true);
@@ -35,7 +35,10 @@ fn at_the_limit_those_that_are_only_described_share_a_connection() {
             Placement::Existing(beside)
         );
     }
-    assert_eq!(table.pooled_connections(&"nvr"), 1);
+    assert_eq!(
+        table.count(key("nvr", 0).server(), ConnectionPurpose::Pooled),
+        1
+    );
     let described = separate("nvr", 0).described();
     assert_eq!(table.checkout(&described), Placement::Existing(pooled));
     for left in (0..20).rev() {
@@ -60,7 +63,7 @@ fn what_is_described_aside_stays_away_from_what_is_busy_probed_or_anothers() {
         ..separate("nvr", 0)
     };
     let probed = connect(&mut table, &elsewhere);
-    table.on_probed(probed);
+    table.keep_others_away(probed);
     let tried = PlacementRequest {
         avoid: vec![busy],
         ..separate("nvr", 0)
@@ -113,7 +116,11 @@ fn who_has_left_a_busy_connection_is_described_aside_if_that_may_cost_the_others
     let beside = connect(&mut table, &left(DescribeMode::Separate));
     let described = left(DescribeMode::Separate).described();
     assert_eq!(table.rejoin(beside, &described), None);
-    assert_eq!(table.pooled_connections(&"nvr"), 1, "it does not count");
+    assert_eq!(
+        table.count(key("nvr", 0).server(), ConnectionPurpose::Pooled),
+        1,
+        "it does not count"
+    );
 }
 
 #[test]
@@ -144,7 +151,10 @@ fn a_connection_counts_from_when_its_sessions_have_nowhere_else_to_go() {
     table.retire(pooled);
     table.remove(pooled);
     assert_eq!(table.rejoin(beside, &separate("nvr", 0).described()), None);
-    assert_eq!(table.pooled_connections(&"nvr"), 1);
+    assert_eq!(
+        table.count(key("nvr", 0).server(), ConnectionPurpose::Pooled),
+        1
+    );
     assert_eq!(
         table.checkout(&separate("nvr", 0)),
         Placement::Existing(beside)

@@ -1,9 +1,8 @@
 //! Which connection a session gets: the pool's decisions, without clock, lock or I/O.
 //!
 //! The table holds the connections by id and counts references to them. The pool starts and stops the
-//! connections. The table is generic over the names of servers (`S`) and of keys (`K`), which it only
-//! compares, and over what the pool keeps of a connection (`C`) and of a waiting caller (`W`), which it
-//! only stores.
+//! connections. The table is generic over what the pool keeps of a connection (`C`) and of a waiting
+//! caller (`W`), which it only stores.
 //!
 //! Invariants, asserted by the tests at the end:
 //!
@@ -16,12 +15,13 @@
 mod describe_only;
 mod request;
 
-use std::{
-    collections::{BTreeMap, VecDeque},
-    hash::Hash,
-};
+use std::collections::{BTreeMap, VecDeque};
 
-use crate::mux::{ids::ConnectionId, stats::ConnectionState};
+use crate::mux::{
+    ids::ConnectionId,
+    server_key::{ConnectionKey, ServerId},
+    stats::ConnectionState,
+};
 
 pub(crate) use self::{
     describe_only::{Rejoin, RejoinInput, Unanswered, rejoin},
@@ -65,9 +65,9 @@ enum Choice {
 
 /// A caller that waits for a connection.
 #[derive(Debug)]
-struct Waiting<S, K, W> {
+struct Waiting<W> {
     id: WaiterId,
-    request: PlacementRequest<S, K>,
+    request: PlacementRequest,
     caller: W,
 }
 
@@ -83,15 +83,15 @@ pub(crate) enum Served<W> {
 
 /// All connections of a pool, and the callers that wait for one.
 #[derive(Debug)]
-pub(crate) struct Table<S, K, C, W> {
-    connections: BTreeMap<ConnectionId, TableEntry<S, K, C>>,
+pub(crate) struct Table<C, W> {
+    connections: BTreeMap<ConnectionId, TableEntry<C>>,
     /// In order of arrival, all servers together.
-    waiting: VecDeque<Waiting<S, K, W>>,
+    waiting: VecDeque<Waiting<W>>,
     last_connection: ConnectionId,
     last_waiter: u64,
 }
 
-impl<S: Clone + Eq + Hash, K: Clone + Eq, C, W> Table<S, K, C, W> {
+impl<C, W> Table<C, W> {
     pub(crate) fn new() -> Self {
         Self {
             connections: BTreeMap::new(),
@@ -111,13 +111,13 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq, C, W> Table<S, K, C, W> {
     /// behind it. `record` makes what the pool keeps of a new connection.
     pub(crate) fn checkout(
         &mut self,
-        request: &PlacementRequest<S, K>,
+        request: &PlacementRequest,
         record: impl FnOnce(ConnectionId) -> C,
     ) -> Placement {
         let mut others = self
             .waiting
             .iter()
-            .filter(|other| other.request.server == request.server);
+            .filter(|other| other.request.key.server() == request.key.server());
         let first = others.next();
         if first.is_none() || request.is_dedicated {
             return self.place(request, record);
@@ -135,7 +135,7 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq, C, W> Table<S, K, C, W> {
     /// The decision itself, the same for new callers and for those that waited.
     fn place(
         &mut self,
-        request: &PlacementRequest<S, K>,
+        request: &PlacementRequest,
         record: impl FnOnce(ConnectionId) -> C,
     ) -> Placement {
         let purpose = match self.choose(request) {
@@ -150,7 +150,7 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq, C, W> Table<S, K, C, W> {
         Placement::Connect(id)
     }
 
-    fn choose(&mut self, request: &PlacementRequest<S, K>) -> Choice {
+    fn choose(&mut self, request: &PlacementRequest) -> Choice {
         if request.is_dedicated {
             return Choice::New(ConnectionPurpose::Dedicated);
         }
@@ -188,7 +188,7 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq, C, W> Table<S, K, C, W> {
         }
     }
 
-    fn wait_or_refuse(&self, request: &PlacementRequest<S, K>) -> Placement {
+    fn wait_or_refuse(&self, request: &PlacementRequest) -> Placement {
         if request.patient || self.room_is_coming(request) {
             Placement::Wait { close: None }
         } else {
@@ -197,12 +197,8 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq, C, W> Table<S, K, C, W> {
     }
 
     /// Puts a caller at the end of the queue; none: the queue is full.
-    pub(crate) fn enqueue(
-        &mut self,
-        request: PlacementRequest<S, K>,
-        caller: W,
-    ) -> Option<WaiterId> {
-        if self.waiting_for(&request.server) >= MAX_WAITING {
+    pub(crate) fn enqueue(&mut self, request: PlacementRequest, caller: W) -> Option<WaiterId> {
+        if self.waiting_for(request.key.server()) >= MAX_WAITING {
             return None;
         }
         self.last_waiter += 1;
@@ -216,29 +212,29 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq, C, W> Table<S, K, C, W> {
     }
 
     /// A caller does not wait any more; gives the server that it waited for. None: it was served.
-    pub(crate) fn stop_waiting(&mut self, id: WaiterId) -> Option<S> {
+    pub(crate) fn stop_waiting(&mut self, id: WaiterId) -> Option<ServerId> {
         let position = self.waiting.iter().position(|waiting| waiting.id == id)?;
         let waiting = self.waiting.remove(position)?;
-        Some(waiting.request.server)
+        Some(waiting.request.key.server().clone())
     }
 
     /// No caller waits any more; gives those that did.
-    pub(crate) fn stop_all_waiting(&mut self) -> impl Iterator<Item = W> + use<S, K, C, W> {
+    pub(crate) fn stop_all_waiting(&mut self) -> impl Iterator<Item = W> + use<C, W> {
         let waiting = std::mem::take(&mut self.waiting);
         waiting.into_iter().map(|waiting| waiting.caller)
     }
 
     /// The callers that wait for `server`, the first one first.
-    pub(crate) fn waiting(&self, server: &S) -> impl Iterator<Item = &W> {
+    pub(crate) fn waiting(&self, server: &ServerId) -> impl Iterator<Item = &W> {
         let waiting = self.waiting.iter();
-        let of_server = waiting.filter(move |waiting| waiting.request.server == *server);
+        let of_server = waiting.filter(move |waiting| waiting.request.key.server() == server);
         of_server.map(|waiting| &waiting.caller)
     }
 
     /// The callers that wait for `server` ask for this now, in the order of [`Table::waiting`].
-    pub(crate) fn refresh_waiting(&mut self, server: &S, requests: Vec<PlacementRequest<S, K>>) {
+    pub(crate) fn refresh_waiting(&mut self, server: &ServerId, requests: Vec<PlacementRequest>) {
         let waiting = self.waiting.iter_mut();
-        let of_server = waiting.filter(|waiting| waiting.request.server == *server);
+        let of_server = waiting.filter(|waiting| waiting.request.key.server() == server);
         for (waiting, request) in of_server.zip(requests) {
             waiting.request = request;
         }
@@ -248,17 +244,17 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq, C, W> Table<S, K, C, W> {
     /// change that may have made room.
     pub(crate) fn serve(
         &mut self,
-        server: &S,
+        server: &ServerId,
         mut record: impl FnMut(ConnectionId, &W) -> C,
     ) -> Vec<Served<W>> {
         let mut served = Vec::new();
         let mut kept = VecDeque::with_capacity(self.waiting.len());
-        let mut blocked: Vec<K> = Vec::new();
+        let mut blocked: Vec<ConnectionKey> = Vec::new();
         for waiting in std::mem::take(&mut self.waiting) {
             let request = &waiting.request;
             // A caller behind one with the same key gets nothing before it that it could use.
             let is_blocked = blocked.contains(&request.key) && !request.is_dedicated;
-            if request.server != *server || is_blocked {
+            if request.key.server() != server || is_blocked {
                 kept.push_back(waiting);
                 continue;
             }
@@ -307,7 +303,7 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq, C, W> Table<S, K, C, W> {
         }
     }
 
-    fn update(&mut self, id: ConnectionId, update: impl FnOnce(&mut TableEntry<S, K, C>)) {
+    fn update(&mut self, id: ConnectionId, update: impl FnOnce(&mut TableEntry<C>)) {
         self.connections.get_mut(&id).map(update);
     }
 
@@ -363,13 +359,13 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq, C, W> Table<S, K, C, W> {
                 && (entry.is_playing || entry.is_idle())
                 && entry.takes_sessions
                 && entry.phase != ConnectionState::Closing
-                && entry.counts_for(&here.server)
+                && entry.counts_for(here.server())
                 && entry.key == here.key
         })
     }
 
     /// Whether `request` would get a connection now, or one would be made for it.
-    pub(crate) fn has_place(&self, request: &PlacementRequest<S, K>) -> bool {
+    pub(crate) fn has_place(&self, request: &PlacementRequest) -> bool {
         request.is_dedicated
             || self.has_room(request)
             || self
@@ -412,11 +408,11 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq, C, W> Table<S, K, C, W> {
     }
 
     /// The connection is over; gives back what was known of it.
-    pub(crate) fn remove(&mut self, id: ConnectionId) -> Option<TableEntry<S, K, C>> {
+    pub(crate) fn remove(&mut self, id: ConnectionId) -> Option<TableEntry<C>> {
         self.connections.remove(&id)
     }
 
-    pub(crate) fn entry(&self, id: ConnectionId) -> Option<&TableEntry<S, K, C>> {
+    pub(crate) fn entry(&self, id: ConnectionId) -> Option<&TableEntry<C>> {
         self.connections.get(&id)
     }
 
@@ -426,46 +422,45 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq, C, W> Table<S, K, C, W> {
     }
 
     /// All connections, the oldest first.
-    pub(crate) fn entries(&self) -> impl Iterator<Item = (ConnectionId, &TableEntry<S, K, C>)> {
+    pub(crate) fn entries(&self) -> impl Iterator<Item = (ConnectionId, &TableEntry<C>)> {
         self.connections.iter().map(|(id, entry)| (*id, entry))
     }
 
     /// All connections to a server, the oldest first.
     pub(crate) fn entries_of(
         &self,
-        server: &S,
-    ) -> impl Iterator<Item = (ConnectionId, &TableEntry<S, K, C>)> {
+        server: &ServerId,
+    ) -> impl Iterator<Item = (ConnectionId, &TableEntry<C>)> {
         self.entries()
-            .filter(move |(_, entry)| entry.server == *server)
+            .filter(move |(_, entry)| entry.server() == server)
     }
 
-    /// Pooled connections to a server, those connecting and closing included.
-    pub(crate) fn pooled_connections(&self, server: &S) -> u32 {
-        let count = self
-            .connections
-            .values()
-            .filter(|entry| entry.counts_for(server))
+    /// Connections to a server that were made for this, those connecting and closing included.
+    pub(crate) fn count(&self, server: &ServerId, purpose: ConnectionPurpose) -> u32 {
+        let entries = self.entries_of(server);
+        let count = entries
+            .filter(|(_, entry)| entry.purpose == purpose)
             .count();
         u32::try_from(count).unwrap_or(u32::MAX)
     }
 
     /// All connections to a server.
-    pub(crate) fn connections_to(&self, server: &S) -> usize {
+    pub(crate) fn connections_to(&self, server: &ServerId) -> usize {
         self.entries_of(server).count()
     }
 
     /// Callers waiting for a server.
-    pub(crate) fn waiting_for(&self, server: &S) -> usize {
+    pub(crate) fn waiting_for(&self, server: &ServerId) -> usize {
         self.waiting
             .iter()
-            .filter(|waiting| waiting.request.server == *server)
+            .filter(|waiting| waiting.request.key.server() == server)
             .count()
     }
 
-    fn has_room(&self, request: &PlacementRequest<S, K>) -> bool {
+    fn has_room(&self, request: &PlacementRequest) -> bool {
         request
             .max_connections
-            .is_none_or(|max| self.pooled_connections(&request.server) < max)
+            .is_none_or(|max| self.count(request.key.server(), ConnectionPurpose::Pooled) < max)
     }
 
     /// The connection with the fewest references, below `limit`, of those on which the server is not busy
@@ -473,7 +468,7 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq, C, W> Table<S, K, C, W> {
     fn least_busy(
         &self,
         purpose: ConnectionPurpose,
-        request: &PlacementRequest<S, K>,
+        request: &PlacementRequest,
         limit: u32,
         batch: u32,
     ) -> Option<ConnectionId> {
@@ -485,40 +480,40 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq, C, W> Table<S, K, C, W> {
     }
 
     /// The pooled connection with the fewest references, below `limit`.
-    fn least_loaded(&self, request: &PlacementRequest<S, K>, limit: u32) -> Option<ConnectionId> {
+    fn least_loaded(&self, request: &PlacementRequest, limit: u32) -> Option<ConnectionId> {
         least_referenced(self.candidates(ConnectionPurpose::Pooled, request, limit))
     }
 
     fn candidates(
         &self,
         purpose: ConnectionPurpose,
-        request: &PlacementRequest<S, K>,
+        request: &PlacementRequest,
         limit: u32,
-    ) -> impl Iterator<Item = (ConnectionId, &TableEntry<S, K, C>)> {
+    ) -> impl Iterator<Item = (ConnectionId, &TableEntry<C>)> {
         self.entries()
             .filter(move |(_, entry)| entry.purpose == purpose && entry.references < limit)
             .filter(move |(id, entry)| entry.suits(*id, request))
     }
 
     /// The oldest idle connection that `request` itself cannot use.
-    fn idle_to_replace(&self, request: &PlacementRequest<S, K>) -> Option<ConnectionId> {
+    fn idle_to_replace(&self, request: &PlacementRequest) -> Option<ConnectionId> {
         self.connections
             .iter()
-            .filter(|(_, entry)| entry.counts_for(&request.server) && entry.is_idle())
+            .filter(|(_, entry)| entry.counts_for(request.key.server()) && entry.is_idle())
             .filter(|(id, entry)| !entry.suits(**id, request))
             .map(|(id, _)| *id)
             .min()
     }
 
-    fn room_is_coming(&self, request: &PlacementRequest<S, K>) -> bool {
+    fn room_is_coming(&self, request: &PlacementRequest) -> bool {
         self.connections.values().any(|entry| {
-            entry.counts_for(&request.server)
+            entry.counts_for(request.key.server())
                 && entry.phase == ConnectionState::Closing
                 && entry.references == 0
         })
     }
 
-    fn reference(&mut self, id: ConnectionId, request: &PlacementRequest<S, K>) -> Placement {
+    fn reference(&mut self, id: ConnectionId, request: &PlacementRequest) -> Placement {
         if let Some(entry) = self.connections.get_mut(&id) {
             entry.references += 1;
             entry.undescribed += u32::from(request.describes != DescribeMode::Nothing);
@@ -528,8 +523,8 @@ impl<S: Clone + Eq + Hash, K: Clone + Eq, C, W> Table<S, K, C, W> {
 }
 
 /// Of equals the oldest, so that the same calls give the same placement.
-fn least_referenced<'a, S: 'a, K: 'a, C: 'a>(
-    candidates: impl Iterator<Item = (ConnectionId, &'a TableEntry<S, K, C>)>,
+fn least_referenced<'a, C: 'a>(
+    candidates: impl Iterator<Item = (ConnectionId, &'a TableEntry<C>)>,
 ) -> Option<ConnectionId> {
     candidates
         .min_by_key(|(id, entry)| (entry.references, *id))

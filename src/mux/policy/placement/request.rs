@@ -5,16 +5,15 @@ use crate::mux::{
     config::{Multiplex, Pooling},
     ids::{ConnectionId, PresentationUri},
     policy::sharing::SharingMode,
+    server_key::{ConnectionKey, ServerId},
     stats::ConnectionState,
 };
 
 /// What one caller asks for, with its own limits.
 #[derive(Clone, Debug)]
-pub(crate) struct PlacementRequest<S, K> {
-    /// The server, for which the limits are counted.
-    pub(crate) server: S,
-    /// Who may share a connection to it.
-    pub(crate) key: K,
+pub(crate) struct PlacementRequest {
+    /// Who may share a connection; the limits are counted for its server.
+    pub(crate) key: ConnectionKey,
     /// Pooled connections the server may have; none: no limit.
     pub(crate) max_connections: Option<u32>,
     /// References beyond which another connection is preferred.
@@ -48,7 +47,7 @@ pub(crate) struct PlacementRequest<S, K> {
     pub(crate) younger_than: Option<ConnectionId>,
 }
 
-impl<S: Clone, K: Clone> PlacementRequest<S, K> {
+impl PlacementRequest {
     /// The same once it is described. It was described on another connection than the stale one, and
     /// from there the session may join an older connection on which others play.
     pub(crate) fn described(&self) -> Self {
@@ -150,11 +149,10 @@ pub(crate) enum ConnectionPurpose {
 
 /// One connection in the table.
 #[derive(Clone, Debug)]
-pub(crate) struct TableEntry<S, K, C> {
+pub(crate) struct TableEntry<C> {
     /// What the pool keeps of it.
     pub(crate) record: C,
-    pub(crate) server: S,
-    pub(crate) key: K,
+    pub(crate) key: ConnectionKey,
     pub(crate) purpose: ConnectionPurpose,
     pub(crate) phase: ConnectionState,
     /// The presentation it was made for.
@@ -173,16 +171,11 @@ pub(crate) struct TableEntry<S, K, C> {
     pub(crate) takes_sessions: bool,
 }
 
-impl<S: Clone + PartialEq, K: Clone + PartialEq, C> TableEntry<S, K, C> {
+impl<C> TableEntry<C> {
     /// A connection that is made for this request.
-    pub(super) fn new(
-        request: &PlacementRequest<S, K>,
-        purpose: ConnectionPurpose,
-        record: C,
-    ) -> Self {
+    pub(super) fn new(request: &PlacementRequest, purpose: ConnectionPurpose, record: C) -> Self {
         Self {
             record,
-            server: request.server.clone(),
             key: request.key.clone(),
             purpose,
             phase: ConnectionState::Connecting,
@@ -196,14 +189,17 @@ impl<S: Clone + PartialEq, K: Clone + PartialEq, C> TableEntry<S, K, C> {
         }
     }
 
-    pub(crate) fn counts_for(&self, server: &S) -> bool {
-        self.purpose == ConnectionPurpose::Pooled && self.server == *server
+    pub(crate) fn server(&self) -> &ServerId {
+        self.key.server()
+    }
+
+    pub(crate) fn counts_for(&self, server: &ServerId) -> bool {
+        self.purpose == ConnectionPurpose::Pooled && self.server() == server
     }
 
     /// Whether it may be handed out for `request` at all, purpose and load aside.
-    pub(crate) fn suits(&self, id: ConnectionId, request: &PlacementRequest<S, K>) -> bool {
-        self.server == request.server
-            && self.key == request.key
+    pub(crate) fn suits(&self, id: ConnectionId, request: &PlacementRequest) -> bool {
+        self.key == request.key
             && self.phase != ConnectionState::Closing
             && self.takes_sessions
             && self.is_company_for(request)
@@ -220,7 +216,7 @@ impl<S: Clone + PartialEq, K: Clone + PartialEq, C> TableEntry<S, K, C> {
         }
     }
 
-    fn is_company_for(&self, request: &PlacementRequest<S, K>) -> bool {
+    fn is_company_for(&self, request: &PlacementRequest) -> bool {
         let is_free = self.references == 0 && self.presentation == request.presentation;
         match request.shared_with {
             SharedWith::Any => true,

@@ -1,35 +1,36 @@
 use std::ops::{Deref, DerefMut};
 
 use super::*;
-use crate::mux::ids::PresentationUri;
-
-type Request = PlacementRequest<&'static str, u8>;
+use crate::mux::{
+    ids::PresentationUri,
+    server_key::{ConnectionOptions, WorkloadClass},
+};
 
 /// No caller: a connection was closed for one that still waits.
 pub(super) const NO_CALLER: WaiterId = WaiterId(0);
 
 /// A table that keeps nothing of connections, and of waiting callers their id.
-pub(super) struct Names(Table<&'static str, u8, (), WaiterId>);
+pub(super) struct Names(Table<(), WaiterId>);
 
 impl Names {
     pub(super) fn new() -> Self {
         Self(Table::new())
     }
 
-    pub(super) fn checkout(&mut self, request: &Request) -> Placement {
+    pub(super) fn checkout(&mut self, request: &PlacementRequest) -> Placement {
         self.0.checkout(request, |_| ())
     }
 
-    pub(super) fn enqueue(&mut self, request: Request) -> Option<WaiterId> {
+    pub(super) fn enqueue(&mut self, request: PlacementRequest) -> Option<WaiterId> {
         let id = WaiterId(self.0.last_waiter + 1);
         self.0.enqueue(request, id)
     }
 
     /// The caller asks for this now, the others of its server for what they asked for.
-    pub(super) fn refresh_waiting(&mut self, id: WaiterId, request: Request) {
-        let server = request.server;
+    pub(super) fn refresh_waiting(&mut self, id: WaiterId, request: PlacementRequest) {
+        let server = request.key.server().clone();
         let waiting = self.0.waiting.iter();
-        let of_server = waiting.filter(|waiting| waiting.request.server == server);
+        let of_server = waiting.filter(|waiting| *waiting.request.key.server() == server);
         let requests = of_server.map(|waiting| match waiting.id == id {
             true => request.clone(),
             false => waiting.request.clone(),
@@ -38,8 +39,8 @@ impl Names {
         self.0.refresh_waiting(&server, requests);
     }
 
-    pub(super) fn serve(&mut self, server: &'static str) -> Vec<(WaiterId, Placement)> {
-        let served = self.0.serve(&server, |_, _| ());
+    pub(super) fn serve(&mut self, server: &str) -> Vec<(WaiterId, Placement)> {
+        let served = self.0.serve(key(server, 0).server(), |_, _| ());
         let mut callers = Vec::new();
         for served in served {
             match served {
@@ -52,7 +53,7 @@ impl Names {
 }
 
 impl Deref for Names {
-    type Target = Table<&'static str, u8, (), WaiterId>;
+    type Target = Table<(), WaiterId>;
 
     fn deref(&self) -> &Self::Target {
         &self.0
@@ -65,11 +66,23 @@ impl DerefMut for Names {
     }
 }
 
+/// Different for each server and number.
+pub(super) fn key(server: &str, number: u8) -> ConnectionKey {
+    ConnectionKey::new(&ConnectionOptions {
+        server: ServerId::new(server, 554).unwrap(),
+        tls: None,
+        credentials: None,
+        user_agent: None,
+        workload: WorkloadClass::default(),
+        group: Some(number.to_string()),
+    })
+    .unwrap()
+}
+
 /// What the defaults ask for.
-pub(super) fn request(server: &'static str, key: u8) -> PlacementRequest<&'static str, u8> {
+pub(super) fn request(server: &str, key: u8) -> PlacementRequest {
     PlacementRequest {
-        server,
-        key,
+        key: self::key(server, key),
         max_connections: Some(4),
         preferred_sessions: 16,
         batch: u32::MAX,
@@ -87,7 +100,7 @@ pub(super) fn request(server: &'static str, key: u8) -> PlacementRequest<&'stati
     }
 }
 
-pub(super) fn dedicated(server: &'static str, key: u8) -> PlacementRequest<&'static str, u8> {
+pub(super) fn dedicated(server: &str, key: u8) -> PlacementRequest {
     PlacementRequest {
         is_dedicated: true,
         shared_with: SharedWith::Alone,
@@ -96,17 +109,14 @@ pub(super) fn dedicated(server: &'static str, key: u8) -> PlacementRequest<&'sta
     }
 }
 
-pub(super) fn connect(
-    table: &mut Names,
-    request: &PlacementRequest<&'static str, u8>,
-) -> ConnectionId {
+pub(super) fn connect(table: &mut Names, request: &PlacementRequest) -> ConnectionId {
     match table.checkout(request) {
         Placement::Connect(id) => id,
         other => panic!("expected a new connection, got {other:?}"),
     }
 }
 
-fn connections_after(sessions: u32, request: &PlacementRequest<&'static str, u8>) -> Vec<u32> {
+fn connections_after(sessions: u32, request: &PlacementRequest) -> Vec<u32> {
     let mut table = Names::new();
     for _ in 0..sessions {
         assert!(matches!(
@@ -283,7 +293,7 @@ fn a_waiter_of_another_key_is_not_held_up() {
     assert_eq!(table.checkout(&one(1)), Placement::Existing(second));
     assert_eq!(table.serve("nvr"), []);
     table.stop_waiting(blocked);
-    assert_eq!(table.waiting_for(&"nvr"), 0);
+    assert_eq!(table.waiting_for(key("nvr", 0).server()), 0);
 }
 
 #[test]
@@ -340,8 +350,11 @@ fn a_dedicated_connection_counts_for_no_limit_and_is_given_to_no_other() {
     let mut table = Names::new();
     let own = connect(&mut table, &dedicated("nvr", 0));
     table.on_connected(own);
-    assert_eq!(table.pooled_connections(&"nvr"), 0);
-    assert_eq!(table.connections_to(&"nvr"), 1);
+    assert_eq!(
+        table.count(key("nvr", 0).server(), ConnectionPurpose::Pooled),
+        0
+    );
+    assert_eq!(table.connections_to(key("nvr", 0).server()), 1);
     assert_ne!(connect(&mut table, &request("nvr", 0)), own);
     assert_eq!(table.checkin(own), Checkin::Finished);
 }
@@ -460,7 +473,7 @@ impl Model {
         match placement {
             Placement::Existing(id) | Placement::Connect(id) => {
                 let entry = table.entry(id).unwrap();
-                assert_eq!(entry.key, key, "shared with another key");
+                assert_eq!(entry.key, self::key("nvr", key), "shared with another key");
                 assert!(
                     entry.phase != ConnectionState::Closing && entry.references <= SESSION_CEILING
                 );
@@ -506,7 +519,10 @@ fn f37_no_sequence_of_events_breaks_the_limit_or_the_count() {
         let mut model = Model::default();
         for _ in 0..400 {
             step(&mut numbers, &mut table, &mut model);
-            assert!(table.pooled_connections(&"nvr") <= 3, "limit exceeded");
+            assert!(
+                table.count(key("nvr", 0).server(), ConnectionPurpose::Pooled) <= 3,
+                "limit exceeded"
+            );
             for (id, entry) in &table.connections {
                 let handles = model.handles.iter().filter(|handle| *handle == id).count();
                 assert_eq!(

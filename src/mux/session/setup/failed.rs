@@ -18,7 +18,7 @@ use crate::mux::{
         failover::{FailedStep, FailureContext, Recourse, evidence, is_about_capacity, recourse},
         next_step::{Move, PendingTeardowns, SetupStage},
         placement::Isolation,
-        sharing::{Evidence, SharingMode, descriptions::Account},
+        sharing::{Evidence, Sharing, SharingMode, descriptions::Account},
     },
     proto::{Failure, FailureKind},
 };
@@ -85,11 +85,7 @@ impl Setup {
             self.checkout.is_doubtful = true;
         }
         if self.is_tried() && mode == SharingMode::Try {
-            let mut is_first = false;
-            self.pool.learn(self.checkout.key.server(), |sharing| {
-                is_first = sharing.on_gathering_lapsed();
-            });
-            self.here.is_canary_spent |= is_first;
+            self.here.is_canary_spent |= self.learn(Sharing::on_gathering_lapsed);
         }
         self.leave(id, mode);
     }
@@ -119,13 +115,6 @@ impl Setup {
         self.checkout.isolation = Isolation::Dedicated;
         let server = self.checkout.key.server();
         self.here.suspected = Some(SuspicionGuard::new(&self.pool, server, evidence, step));
-    }
-
-    /// Whether the server shares.
-    fn mode(&self) -> SharingMode {
-        let now = clock::now();
-        self.pool
-            .sharing(self.checkout.key.server(), |sharing| sharing.mode(now))
     }
 
     /// The session leaves its connection after a failure there, or fails.
@@ -161,7 +150,7 @@ impl Setup {
         };
         context.is_mishap = step == FailedStep::Play
             && evidence(&failure.kind, context) == Some(Evidence::Status(454))
-            && !self.is_session_lost_again();
+            && !self.learn(|sharing| sharing.on_session_not_found(clock::now()));
         let tried = &mut self.here.tried;
         match recourse(&failure.kind, context, *tried) {
             Recourse::Fail => return Err(error),
@@ -204,16 +193,6 @@ impl Setup {
         reporter.is_none_or(|reporter| reporter.may_go_on())
     }
 
-    /// The server does not know a session that it set up a moment ago. Whether that happened before,
-    /// a short time ago.
-    fn is_session_lost_again(&self) -> bool {
-        let mut is_again = false;
-        self.pool.learn(self.checkout.key.server(), |sharing| {
-            is_again = sharing.on_session_not_found(clock::now());
-        });
-        is_again
-    }
-
     /// A step worked. If it was the one that had failed on a shared connection, and now the session
     /// is alone, the server cannot share. Had it failed again it would be this camera's own error.
     /// That the connection lives shows only with the media: some servers close each connection.
@@ -227,9 +206,7 @@ impl Setup {
         }
         if let Some(sessions) = self.here.full_with.take() {
             self.here.capacity_probe = None;
-            self.pool.learn(self.checkout.key.server(), |sharing| {
-                sharing.on_room_elsewhere(clock::now(), sessions);
-            });
+            self.learn(|sharing| sharing.on_room_elsewhere(clock::now(), sessions));
         }
     }
 
@@ -253,7 +230,7 @@ impl Setup {
         };
         let is_last = self.here.capacity_probe.is_some() && !is_premature;
         let now = clock::now();
-        self.pool.learn(server, |sharing| {
+        self.learn(|sharing| {
             sharing.on_full(code);
             if is_last {
                 sharing.on_no_room(now, retry_after.unwrap_or(Duration::ZERO));
@@ -276,8 +253,8 @@ impl Setup {
             error.kind(),
             ErrorKind::Connect | ErrorKind::Tls(TlsFailure::Interrupted)
         ) && !self.checkout.is_dedicated();
-        let may =
-            is_refused && !self.checkout.no_new_connection && self.mode() == SharingMode::Share;
+        let shares = |sharing: &Sharing| sharing.mode(clock::now()) == SharingMode::Share;
+        let may = is_refused && !self.checkout.no_new_connection && self.sharing(shares);
         self.checkout.no_new_connection |= may;
         may
     }
@@ -366,8 +343,7 @@ impl Setup {
             // Cancelled: another session has waited there in vain, and had it closed.
             FailureKind::ConnectionLost(_) | FailureKind::Cancelled => {}
             FailureKind::Status { code, .. } if is_about_capacity(code) => {
-                let server = self.checkout.key.server();
-                self.pool.learn(server, |sharing| sharing.on_full(code));
+                self.learn(|sharing| sharing.on_full(code));
             }
             _ => return false,
         }

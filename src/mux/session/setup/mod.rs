@@ -100,8 +100,8 @@ impl Setup {
     /// Brings up the same once more, beside it, on a connection of its own; none where that is not to
     /// be: the server is known to be full at times.
     pub(crate) fn successor(&self) -> Option<Self> {
-        let has_room = !self.is_ever_full();
-        let mut successor = self.another().filter(|_| has_room && self.is_tried())?;
+        let may = self.is_tried() && !self.is_ever_full();
+        let mut successor = self.another().filter(|_| may)?;
         successor.checkout.isolation = Isolation::Dedicated;
         Some(successor)
     }
@@ -144,17 +144,14 @@ impl Setup {
 
     /// Whether the server was ever out of room: a session may not be there twice.
     pub(crate) fn is_ever_full(&self) -> bool {
-        let server = self.checkout.key.server();
-        self.pool.sharing(server, |sharing| sharing.has_said_full)
+        self.sharing(|sharing| sharing.has_said_full)
     }
 
     /// The session plays on a connection of its own, and is to have one when it is opened again.
     pub(crate) fn on_apart(&self, (odd, session): (ConnectionId, SessionKey)) {
         self.pool.on_odd_moved(odd, session);
         let (now, uri) = (clock::now(), self.checkout.presentation());
-        self.pool.learn(self.checkout.key.server(), |sharing| {
-            sharing.joins.isolate(now, &uri, false);
-        });
+        self.learn(|sharing| sharing.joins.isolate(now, &uri, false));
     }
 
     /// The session could not move, and stays.
@@ -201,10 +198,19 @@ impl Setup {
         pooling.enable_connection_pooling && pooling.multiplex == Multiplex::Auto
     }
 
+    /// What is known of the server's sharing.
+    fn sharing<T>(&self, question: impl FnOnce(&Sharing) -> T) -> T {
+        self.pool.sharing(self.checkout.key.server(), question)
+    }
+
+    /// The pool learns something of the server's sharing.
+    fn learn<T>(&self, lesson: impl FnOnce(&mut Sharing) -> T) -> T {
+        self.pool.learn(self.checkout.key.server(), lesson)
+    }
+
     /// Describes the presentation, on another connection if need be, following redirects.
     pub(crate) async fn describe(&mut self) -> Result<Attached, Error> {
-        let described = self.run(SetupStage::Described).await;
-        described.map_err(|error| self.of_target(error))
+        self.run(SetupStage::Described).await
     }
 
     /// Sets up `streams`; as far as another connection is needed for it, describes again there.
@@ -218,16 +224,14 @@ impl Setup {
             of: described.presentation.streams.len(),
         };
         self.resume(described);
-        let set_up = self.run(SetupStage::SetUp).await;
-        set_up.map_err(|error| self.of_target(error))
+        self.run(SetupStage::SetUp).await
     }
 
     /// Plays what is set up. Another session may have upset the server meanwhile: then all is done
     /// again on another connection, since nothing played yet that could be disturbed.
     pub(crate) async fn play(&mut self, set_up: Attached) -> Result<Attached, Error> {
         self.resume(set_up);
-        let playing = self.run(SetupStage::Playing).await;
-        let mut playing = playing.map_err(|error| self.of_target(error))?;
+        let mut playing = self.run(SetupStage::Playing).await?;
         playing.attachment.set_suspected(self.here.suspected.take());
         playing.attachment.set_reporter(self.reporter.take());
         Ok(playing)
@@ -251,6 +255,11 @@ impl Setup {
 
     /// Brings the session as far as `goal`.
     async fn run(&mut self, goal: SetupStage) -> Result<Attached, Error> {
+        let attached = self.steps(goal).await;
+        attached.map_err(|error| self.of_target(error))
+    }
+
+    async fn steps(&mut self, goal: SetupStage) -> Result<Attached, Error> {
         let runtime = self.pool.runtime()?.clone();
         let (mut work, mut looked) = (Work::none(), None);
         loop {
@@ -335,6 +344,7 @@ impl Setup {
 
     /// What the session knows of itself.
     fn attempt(&mut self, goal: SetupStage, work: &Work) -> Attempt {
+        let is_tried = self.is_tried();
         let here = &mut self.here;
         let place = here.place();
         let under_way = work.operation.map(|operation| {
@@ -359,11 +369,10 @@ impl Setup {
         if let Some(backlog) = here.backlog.as_mut().filter(|_| under_way.is_none()) {
             backlog.mark_unchanged();
         }
-        let pooling = &self.options.pooling;
         Attempt {
             stage: here.stage,
             goal,
-            is_tried: pooling.enable_connection_pooling && pooling.multiplex == Multiplex::Auto,
+            is_tried,
             isolation: self.checkout.isolation,
             connect_timeout: self.options.connect_timeout,
             waits: here.waits,

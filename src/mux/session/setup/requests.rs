@@ -335,9 +335,7 @@ impl Setup {
     pub(super) fn introduce(&self, driver: &DriverHandle, presentation: Option<&Presentation>) {
         let server = driver.server_info().server_header;
         let identity = ServerIdentity::new(server.as_deref(), presentation);
-        self.pool.learn(self.checkout.key.server(), |sharing| {
-            sharing.on_introduced(clock::now(), identity);
-        });
+        self.learn(|sharing| sharing.on_introduced(clock::now(), identity));
     }
 
     fn unusable(&self, what: &str) -> Error {

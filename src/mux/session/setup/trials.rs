@@ -62,61 +62,58 @@ struct CanaryTrial {
     limit: Duration,
 }
 
-/// What a canary showed.
-enum CanaryResult {
-    /// With what a DESCRIBE of nothing did on its connection.
-    Passed(ProbeOutcome),
-    /// The server is full, or did not answer.
-    Undecided,
-    Failed(Evidence),
-}
-
 impl CanaryTrial {
     async fn run(self, canary: Option<(ConnectionHandle, SessionRequest)>) -> CanaryOutcome {
-        let server = self.driver.server.clone();
         let result = match canary {
             Some((handle, request)) => self.send(handle, request).await,
-            None => CanaryResult::Undecided,
+            None => Err(None),
         };
+        let learn = |lesson: &dyn Fn(&mut Sharing)| self.pool.learn(&self.driver.server, lesson);
         let now = clock::now();
         let evidence = match result {
-            CanaryResult::Passed(outcome) => {
-                self.pool.learn(&server, |sharing| sharing.on_shared(now));
+            Ok(outcome) => {
+                learn(&|sharing| sharing.on_shared(now));
                 // The DESCRIBE of nothing may have cost the connection, on which nothing plays yet.
                 return match outcome == ProbeOutcome::Fails && self.closes().await {
                     true => CanaryOutcome::Lost,
                     false => CanaryOutcome::GoesOn,
                 };
             }
-            CanaryResult::Undecided => {
-                let lesson = |sharing: &mut Sharing| sharing.on_canary_failed(now, None);
-                self.pool.learn(&server, lesson);
-                return CanaryOutcome::GoesOn;
-            }
-            CanaryResult::Failed(evidence) => evidence,
+            Err(evidence) => evidence,
         };
-        tracing::info!("{}/-: {server}: canary: {evidence}", self.driver.id);
+        if let Some(evidence) = evidence {
+            let driver = &self.driver;
+            tracing::info!("{}/-: {}: canary: {evidence}", driver.id, driver.server);
+        }
         match evidence {
             // Which of the two the server plays now is not known.
-            Evidence::Violation(_) | Evidence::Closed => CanaryOutcome::Spoilt(evidence),
+            Some(evidence @ (Evidence::Violation(_) | Evidence::Closed)) => {
+                CanaryOutcome::Spoilt(evidence)
+            }
             // A status that is followed by the end of the connection is no mishap.
-            Evidence::Status(_) if self.closes().await => CanaryOutcome::Spoilt(Evidence::Closed),
+            Some(Evidence::Status(_)) if self.closes().await => {
+                CanaryOutcome::Spoilt(Evidence::Closed)
+            }
             _ => {
-                let lesson = |sharing: &mut Sharing| sharing.on_canary_failed(now, Some(evidence));
-                self.pool.learn(&server, lesson);
+                learn(&|sharing| sharing.on_canary_failed(now, evidence));
                 CanaryOutcome::GoesOn
             }
         }
     }
 
-    async fn send(&self, handle: ConnectionHandle, set_up: SessionRequest) -> CanaryResult {
-        let Ok(runtime) = self.pool.runtime() else {
-            return CanaryResult::Undecided;
-        };
-        let canary = match open_unwatched(handle, &self.url).await {
-            Ok(canary) => canary,
-            Err((_, failure)) => return self.on_failed(&failure.kind),
-        };
+    /// Gives what a DESCRIBE of nothing did on the connection.
+    ///
+    /// # Errors
+    ///
+    /// What the canary showed; none: the server is full, or did not answer.
+    async fn send(
+        &self,
+        handle: ConnectionHandle,
+        set_up: SessionRequest,
+    ) -> Result<ProbeOutcome, Option<Evidence>> {
+        let runtime = self.pool.runtime().map_err(|_| None)?;
+        let opened = open_unwatched(handle, &self.url).await;
+        let canary = opened.map_err(|(_, failure)| self.evidence(&failure.kind))?;
         // All that a second session would send, in one round trip.
         let answers = async {
             let describe = canary.send(SessionRequest::Describe);
@@ -133,27 +130,23 @@ impl CanaryTrial {
             };
             answer.map(|_| outcome)
         };
-        match clock::within(runtime, self.limit, answers).await {
-            Ok(Ok(outcome)) => CanaryResult::Passed(outcome),
-            Ok(Err(failure)) => self.on_failed(&failure.kind),
-            Err(_) => CanaryResult::Undecided,
-        }
+        let answer = clock::within(runtime, self.limit, answers).await;
+        let answer = answer.map_err(|_| None)?;
+        answer.map_err(|failure| self.evidence(&failure.kind))
     }
 
-    fn on_failed(&self, failure: &FailureKind) -> CanaryResult {
+    fn evidence(&self, failure: &FailureKind) -> Option<Evidence> {
         let shared = FailureContext {
             is_shared: true,
             is_proven: true,
             ..FailureContext::default()
         };
-        if let Some(evidence) = evidence(failure, shared) {
-            return CanaryResult::Failed(evidence);
-        }
-        if let FailureKind::Status { code, .. } = *failure {
-            let lesson = |sharing: &mut Sharing| sharing.on_full(code);
+        let evidence = evidence(failure, shared);
+        if let (None, FailureKind::Status { code, .. }) = (evidence, failure) {
+            let lesson = |sharing: &mut Sharing| sharing.on_full(*code);
             self.pool.learn(&self.driver.server, lesson);
         }
-        CanaryResult::Undecided
+        evidence
     }
 
     /// Whether the connection is closed for what was done on it.
@@ -245,8 +238,7 @@ impl Setup {
     pub(super) fn on_checked(&mut self, alone: Option<Account>) {
         let in_company = self.here.presentation.as_ref().map(Account::of);
         let now = clock::now();
-        let server = self.checkout.key.server();
-        self.pool.learn(server, |sharing| match alone {
+        self.learn(|sharing| match alone {
             Some(_) => sharing.on_described_twice(now, alone == in_company),
             None => sharing.on_description_check_failed(now),
         });
