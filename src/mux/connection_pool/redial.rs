@@ -11,9 +11,7 @@ use crate::mux::{
     driver::DriverHandle,
     error::{Error, ErrorKind},
     ids::PresentationUri,
-    policy::redial::{
-        AttemptId, AttemptStep, Ending, Redial, RedialAdmission, RetryBounds, TurnId,
-    },
+    policy::redial::{AttemptId, AttemptStep, Ending, Redial, RetryBounds, TurnId},
     server_key::{ConnectionKey, ServerId},
 };
 
@@ -122,16 +120,6 @@ impl Redials {
     }
 }
 
-/// What a session that waits for its turn is to do.
-enum QueuePlace {
-    /// It may try.
-    Turn(Option<u64>),
-    /// The session that dialled for all has failed.
-    Failed(Error),
-    /// It waits until then, or until something changes.
-    Waiting(Instant, watch::Receiver<()>),
-}
-
 impl ConnectionPool {
     /// How a connection attempt ended; each session that waited for it reports that.
     pub(super) fn on_dialled(
@@ -169,16 +157,15 @@ impl ConnectionPool {
     ) -> Result<RedialPermit, Error> {
         let waiting = self.enter(key.server(), uri, after);
         loop {
-            let (until, mut changed) = match waiting.place(key, bounds) {
-                QueuePlace::Failed(error) => return Err(error),
-                QueuePlace::Turn(number) => {
+            let (until, mut changed) = match waiting.place(key, bounds)? {
+                Err(waits) => waits,
+                Ok(number) => {
                     return Ok(RedialPermit {
                         pool: self.clone(),
                         server: key.server().clone(),
                         number,
                     });
                 }
-                QueuePlace::Waiting(until, changed) => (until, changed),
             };
             let left = until.saturating_duration_since(clock::now());
             let _ = clock::within(self.runtime()?, left, changed.changed()).await;
@@ -230,23 +217,29 @@ struct RedialWaiter {
 }
 
 impl RedialWaiter {
-    fn place(&self, key: &ConnectionKey, bounds: RetryBounds) -> QueuePlace {
+    /// Whether the session may try, with the number of its try; else until when it waits, unless
+    /// something changes.
+    ///
+    /// # Errors
+    ///
+    /// The session that dialled for all has failed.
+    fn place(
+        &self,
+        key: &ConnectionKey,
+        bounds: RetryBounds,
+    ) -> Result<Result<Option<u64>, (Instant, watch::Receiver<()>)>, Error> {
         let now = clock::now();
         let mut state = self.pool.lock();
         let Some(queue) = state.redials.0.get_mut(&self.server) else {
-            return QueuePlace::Turn(None);
+            return Ok(Ok(None));
         };
         let is_news = queue.failures > self.failures;
         let news = queue.failure.as_ref().filter(|_| is_news);
         if let Some(failure) = news.filter(|failure| failure.concerns(key)) {
-            return QueuePlace::Failed(failure.error.clone());
+            return Err(failure.error.clone());
         }
-        match queue.redial.admit(now, self.id, bounds) {
-            RedialAdmission::Go(number) => QueuePlace::Turn(number),
-            RedialAdmission::NotBefore(until) => {
-                QueuePlace::Waiting(until, queue.changed.subscribe())
-            }
-        }
+        let admission = queue.redial.admit(now, self.id, bounds);
+        Ok(admission.map_err(|until| (until, queue.changed.subscribe())))
     }
 }
 

@@ -4,8 +4,6 @@
 //! dropped at any moment, and so may the future of a step: what the server has begun for it by then
 //! is torn down behind the scenes.
 
-use std::fmt;
-
 use super::{
     Session,
     monitor::SessionMonitor,
@@ -84,6 +82,7 @@ impl Opening {
 
 /// A session whose presentation is known; nothing is reserved at the server yet.
 #[must_use = "dropping it gives the connection back"]
+#[derive(Debug)]
 pub struct Described {
     attached: Attached,
     /// Declared last: it drops the handle's release guard, after the release went out.
@@ -142,19 +141,9 @@ impl Described {
     }
 }
 
-/// Without the presentation: its URLs may hold secrets.
-impl fmt::Debug for Described {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Described")
-            .field("camera", &self.setup.camera())
-            .field("connection", &self.attached.attachment.connection())
-            .field("session", &self.attached.attachment.key())
-            .finish_non_exhaustive()
-    }
-}
-
 /// A session that is set up and can be played.
 #[must_use = "dropping it tears the session down"]
+#[derive(Debug)]
 pub struct Ready {
     attached: Attached,
     /// Declared last: it drops the handle's release guard, after the release went out.
@@ -194,16 +183,5 @@ impl Ready {
         } = self;
         let playing = setup.play(attached).await?;
         Ok(Session::new(playing, setup))
-    }
-}
-
-/// Without the presentation: its URLs may hold secrets.
-impl fmt::Debug for Ready {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Ready")
-            .field("camera", &self.setup.camera())
-            .field("connection", &self.attached.attachment.connection())
-            .field("session", &self.attached.attachment.key())
-            .finish_non_exhaustive()
     }
 }

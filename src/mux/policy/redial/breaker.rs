@@ -26,18 +26,9 @@ pub(super) enum RedialStep {
     Media,
 }
 
-/// Which session may try.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Passage {
-    /// All of them: the server is there, as far as is known.
-    Free,
-    /// The one that asked, for all others; the number is that of the try.
-    Probe(u64),
-    /// No session before this.
-    NotBefore(Instant),
-    /// Another session does, until then at most.
-    Behind(Instant),
-}
+/// Whether a session may try; with the number of its try if it tries for all others. Else not before
+/// this, or before something changes.
+pub(crate) type Admission = Result<Option<u64>, Instant>;
 
 /// One session that tries for all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -202,27 +193,26 @@ impl Breaker {
         bounds: RetryBounds,
         due: Option<Instant>,
         yields: Duration,
-    ) -> Passage {
+    ) -> Admission {
         let BreakerPhase::Down(outage) = &mut self.phase else {
-            return Passage::Free;
+            return Ok(None);
         };
-        if let Some(probe) = outage.probe {
-            let until = probe.since + LONGEST_PROBE;
-            if now < until {
-                return Passage::Behind(until);
-            }
+        // Another session tries, until then at most.
+        let until = outage.probe.map(|probe| probe.since + LONGEST_PROBE);
+        if let Some(until) = until.filter(|until| now < *until) {
+            return Err(until);
         }
         let waited = outage.seen + bounds.clamp(outage.wait);
         let due = due.map_or(waited, |due| due.max(waited)) + yields;
         if now < due {
-            return Passage::NotBefore(due);
+            return Err(due);
         }
         self.last_probe += 1;
         outage.probe = Some(HalfOpenProbe {
             number: self.last_probe,
             since: now,
         });
-        Passage::Probe(self.last_probe)
+        Ok(Some(self.last_probe))
     }
 
     /// The session that was to dial in this try went away before it did anything: the next one may.

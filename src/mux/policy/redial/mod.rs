@@ -28,9 +28,10 @@ use std::{
     time::{Duration, Instant},
 };
 
+pub(crate) use self::breaker::Admission;
 pub use self::breaker::{RetryBounds, RetrySchedule, Setback};
 use self::{
-    breaker::{Breaker, Passage, RedialStep},
+    breaker::{Breaker, RedialStep},
     order::{Camera, Charge, Ended, LASTS, ReconnectOrder, RedialBudget},
 };
 use crate::mux::ids::{ConnectionId, PresentationUri};
@@ -59,15 +60,6 @@ pub(crate) enum Ending {
     Failed,
     /// Its media was of no use, however long it came.
     Useless,
-}
-
-/// Whether a session may try.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum RedialAdmission {
-    /// It may; the number is that of its try if it tries for all.
-    Go(Option<u64>),
-    /// Not before this, or before something changes.
-    NotBefore(Instant),
 }
 
 /// How far a session has got.
@@ -373,64 +365,49 @@ impl Redial {
     }
 
     /// Whether a session that waits may go.
-    pub(crate) fn admit(
-        &mut self,
-        now: Instant,
-        id: TurnId,
-        bounds: RetryBounds,
-    ) -> RedialAdmission {
+    pub(crate) fn admit(&mut self, now: Instant, id: TurnId, bounds: RetryBounds) -> Admission {
         let Some(waiter) = self.waiters.get(&id).filter(|waiter| !waiter.is_start) else {
-            return RedialAdmission::Go(None);
+            return Ok(None);
         };
         let uri = waiter.uri.clone();
         if self.has_success(now) {
             self.breaker.on_progress(now, RedialStep::Media);
         }
-        if let Err(until) = self.order.may_go(now, &uri) {
-            return RedialAdmission::NotBefore(until);
-        }
-        let admission = match self.breaker.needs() {
-            Some(_) => self.admit_probe(now, &uri, bounds),
-            None => self.admit_camera(now, &uri, bounds),
+        self.order.may_go(now, &uri)?;
+        let probe = match self.breaker.needs() {
+            Some(_) => self.admit_probe(now, &uri, bounds)?,
+            None => self.admit_camera(now, &uri, bounds).map(|()| None)?,
         };
-        if let RedialAdmission::Go(probe) = admission {
-            self.order.on_gone(now);
-            let camera = self.camera(now, &uri);
-            (camera.last_try, camera.probe) = (Some(now), probe);
-        }
-        admission
+        self.order.on_gone(now);
+        let camera = self.camera(now, &uri);
+        (camera.last_try, camera.probe) = (Some(now), probe);
+        Ok(probe)
     }
 
-    /// RedialAdmission while the server is away.
+    /// While the server is away.
     fn admit_probe(
         &mut self,
         now: Instant,
         uri: &PresentationUri,
         bounds: RetryBounds,
-    ) -> RedialAdmission {
-        let yields = self.yields(uri);
-        let cost = self.camera(now, uri).cost;
+    ) -> Admission {
+        let (yields, cost) = (self.yields(uri), self.camera(now, uri).cost);
         let due = self.budget.due(cost);
-        match self.breaker.admit(now, bounds, due, yields) {
-            Passage::Probe(number) => {
-                self.budget.on_try(now);
-                RedialAdmission::Go(Some(number))
-            }
-            Passage::Free => RedialAdmission::Go(None),
-            Passage::NotBefore(due) => RedialAdmission::NotBefore(due),
-            Passage::Behind(until) => {
-                RedialAdmission::NotBefore(self.successes().fold(until, Instant::min))
-            }
+        let probe = self.breaker.admit(now, bounds, due, yields);
+        if matches!(probe, Ok(Some(_))) {
+            self.budget.on_try(now);
         }
+        // The first success lets all through.
+        probe.map_err(|until| self.successes().fold(until, Instant::min))
     }
 
-    /// RedialAdmission while the server is there.
+    /// While the server is there.
     fn admit_camera(
         &mut self,
         now: Instant,
         uri: &PresentationUri,
         bounds: RetryBounds,
-    ) -> RedialAdmission {
+    ) -> Result<(), Instant> {
         let (yields, is_flapping) = (self.yields(uri), self.breaker.is_flapping());
         let camera = self.camera(now, uri);
         let waited = camera.failed + bounds.clamp(camera.wait);
@@ -440,25 +417,21 @@ impl Redial {
             Charge::IfFlapping => Charge::Free,
             charge => charge,
         };
-        let due = match charge {
-            Charge::Camera(since) => self.budget.due_for_camera(now, cost, since),
-            Charge::Server | Charge::IfFlapping => self.budget.due_together(cost),
-            Charge::Free => None,
-        };
-        let yields = match charge {
-            Charge::Free => Duration::ZERO,
-            _ => yields,
+        let (due, yields) = match charge {
+            Charge::Free => (None, Duration::ZERO),
+            Charge::Camera(since) => (self.budget.due_for_camera(now, cost, since), yields),
+            Charge::Server | Charge::IfFlapping => (self.budget.due_together(cost), yields),
         };
         let due = due.map_or(waited, |due| due.max(waited)) + yields;
         if now < due {
-            return RedialAdmission::NotBefore(due);
+            return Err(due);
         }
         match charge {
             Charge::Camera(_) => self.budget.on_try_of_camera(now),
             Charge::Server | Charge::IfFlapping => self.budget.on_try(now),
             Charge::Free => {}
         }
-        RedialAdmission::Go(None)
+        Ok(())
     }
 
     /// How long a session lets others go first: the waiting sessions whose last try is longer ago.

@@ -96,11 +96,11 @@ impl World {
             }
             User::Waiting(waiter, _) => {
                 match self.redial.admit(self.now, waiter, RetryBounds::default()) {
-                    RedialAdmission::NotBefore(until) => {
+                    Err(until) => {
                         self.users[number] = User::Waiting(waiter, until);
                         return false;
                     }
-                    RedialAdmission::Go(probe) => {
+                    Ok(probe) => {
                         self.redial.leave(waiter);
                         let at = self.now - self.start;
                         self.tries.push((at, number));
@@ -305,8 +305,8 @@ fn f44_a_camera_whose_tries_cost_more_makes_fewer_of_them() {
         let admission = redial.admit(now, waiter, RetryBounds::default());
         redial.leave(waiter);
         match admission {
-            RedialAdmission::NotBefore(until) => now = until,
-            RedialAdmission::Go(_) => {
+            Err(until) => now = until,
+            Ok(_) => {
                 let id = redial.begin(now, &uri(1));
                 cost += 1;
                 // Five redirects.
@@ -332,11 +332,11 @@ fn f44_a_session_that_is_paused_before_it_plays_is_a_success_too() {
     redial.on_failed(lost, &uri(1), Ending::Lost(ConnectionId(1)), 0.0);
     let waiter = redial.enter(&uri(1), false);
     let admission = redial.admit(lost, waiter, RetryBounds::default());
-    assert_eq!(admission, RedialAdmission::Go(Some(1)));
+    assert_eq!(admission, Ok(Some(1)));
     redial.on_reached(lost, ConnectionId(2));
     let other = redial.enter(&uri(2), false);
     let admission = redial.admit(lost, other, RetryBounds::default());
-    assert_eq!(admission, RedialAdmission::Go(None));
+    assert_eq!(admission, Ok(None));
 }
 
 #[test]

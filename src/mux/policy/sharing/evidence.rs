@@ -136,20 +136,23 @@ pub(crate) enum KnownServer {
     Go2Rtc,
 }
 
-impl KnownServer {
-    const ALL: [Self; 4] = [Self::Gortsplib, Self::ZlMediaKit, Self::Vlc, Self::Go2Rtc];
+/// Their names, and how the Server header of those begins that have one.
+const KNOWN_SERVERS: [(KnownServer, &str, Option<&str>); 4] = [
+    (KnownServer::Gortsplib, "gortsplib", Some("gortsplib")),
+    (KnownServer::ZlMediaKit, "ZLMediaKit", Some("ZLMediaKit")),
+    (KnownServer::Vlc, "VLC", Some("VLC/")),
+    (KnownServer::Go2Rtc, "go2rtc", None),
+];
 
+impl KnownServer {
     pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Gortsplib => "gortsplib",
-            Self::ZlMediaKit => "ZLMediaKit",
-            Self::Vlc => "VLC",
-            Self::Go2Rtc => "go2rtc",
-        }
+        let known = KNOWN_SERVERS.iter().find(|(known, ..)| *known == self);
+        known.map_or("", |(_, name, _)| name)
     }
 
     pub(crate) fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|words| words.name() == name)
+        let known = KNOWN_SERVERS.iter().find(|(_, known, _)| *known == name);
+        known.map(|(known, ..)| *known)
     }
 }
 
@@ -177,17 +180,12 @@ impl<'a> ServerIdentity<'a> {
     /// A server that says by its name that it cannot share.
     pub(crate) fn words_for_no(&self) -> Option<KnownServer> {
         let server = self.server.unwrap_or_default();
-        if server.starts_with("gortsplib") {
-            Some(KnownServer::Gortsplib)
-        } else if server.starts_with("ZLMediaKit") {
-            Some(KnownServer::ZlMediaKit)
-        } else if server.starts_with("VLC/") {
-            Some(KnownServer::Vlc)
-        } else if self.session_name.is_some_and(is_go2rtc) {
-            Some(KnownServer::Go2Rtc)
-        } else {
-            None
-        }
+        let says_so = |begin: &Option<&str>| begin.is_some_and(|begin| server.starts_with(begin));
+        let known = KNOWN_SERVERS.iter().find(|(.., begin)| says_so(begin));
+        let is_go2rtc = self.session_name.is_some_and(is_go2rtc);
+        known
+            .map(|(known, ..)| *known)
+            .or(is_go2rtc.then_some(KnownServer::Go2Rtc))
     }
 
     /// Whether a second session was measured never to harm the first one, whatever comes of it, and

@@ -567,6 +567,16 @@ impl Setup {
     }
 }
 
+/// Without the presentation: its URLs may hold secrets.
+impl fmt::Debug for Attached {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Attached")
+            .field("connection", &self.attachment.connection())
+            .field("session", &self.attachment.key())
+            .finish_non_exhaustive()
+    }
+}
+
 /// Its URLs may hold secrets.
 impl fmt::Debug for Setup {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

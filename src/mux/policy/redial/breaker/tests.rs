@@ -17,7 +17,7 @@ fn id(number: u64) -> ConnectionId {
 }
 
 /// Without a bound by the budget.
-fn ask(breaker: &mut Breaker, now: Instant, bounds: RetryBounds) -> Passage {
+fn ask(breaker: &mut Breaker, now: Instant, bounds: RetryBounds) -> Admission {
     breaker.admit(now, bounds, None, Duration::ZERO)
 }
 
@@ -31,13 +31,13 @@ fn dials(bounds: RetryBounds, over: Duration, chance: f64) -> Vec<Instant> {
     let mut budget = RedialBudget::default();
     while now < start + over {
         match breaker.admit(now, bounds, budget.due(1), Duration::ZERO) {
-            Passage::Probe(_) => {
+            Ok(Some(_)) => {
                 budget.on_try(now);
                 tries.push(now);
                 connection += 1;
                 breaker.on_dial_failed(now, id(connection), chance);
             }
-            Passage::NotBefore(due) => now = due,
+            Err(due) => now = due,
             other => panic!("{other:?}"),
         }
     }
@@ -86,18 +86,12 @@ fn f03_one_dials_for_all_and_then_all_may() {
     for _ in 0..16 {
         breaker.on_lost(now, id(1), 0.5);
     }
-    assert_eq!(
-        ask(&mut breaker, now, BOUNDS),
-        Passage::NotBefore(now + 250 * MS)
-    );
+    assert_eq!(ask(&mut breaker, now, BOUNDS), Err(now + 250 * MS));
     let due = now + 250 * MS;
-    assert_eq!(ask(&mut breaker, due, BOUNDS), Passage::Probe(1));
-    assert_eq!(
-        ask(&mut breaker, due, BOUNDS),
-        Passage::Behind(due + LONGEST_PROBE)
-    );
+    assert_eq!(ask(&mut breaker, due, BOUNDS), Ok(Some(1)));
+    assert_eq!(ask(&mut breaker, due, BOUNDS), Err(due + LONGEST_PROBE));
     breaker.on_reached(due + MS, id(2));
-    assert_eq!(ask(&mut breaker, due + MS, BOUNDS), Passage::Free);
+    assert_eq!(ask(&mut breaker, due + MS, BOUNDS), Ok(None));
 }
 
 #[test]
@@ -105,14 +99,11 @@ fn a_probe_that_goes_away_is_followed_by_the_next() {
     let mut breaker = Breaker::default();
     let now = Instant::now();
     breaker.on_dial_failed(now, id(1), 0.0);
-    assert_eq!(ask(&mut breaker, now, BOUNDS), Passage::Probe(1));
+    assert_eq!(ask(&mut breaker, now, BOUNDS), Ok(Some(1)));
     breaker.on_probe_gone(1);
-    assert_eq!(ask(&mut breaker, now, BOUNDS), Passage::Probe(2));
+    assert_eq!(ask(&mut breaker, now, BOUNDS), Ok(Some(2)));
     breaker.on_probe_gone(1);
-    assert_eq!(
-        ask(&mut breaker, now, BOUNDS),
-        Passage::Behind(now + LONGEST_PROBE)
-    );
+    assert_eq!(ask(&mut breaker, now, BOUNDS), Err(now + LONGEST_PROBE));
 }
 
 #[test]
@@ -121,9 +112,9 @@ fn a_probe_that_finds_a_connection_that_survived_lets_all_others_go() {
     let now = Instant::now();
     breaker.on_lost(now, id(2), 0.0);
     breaker.on_reached(now, id(1));
-    assert_eq!(ask(&mut breaker, now, BOUNDS), Passage::Probe(1));
+    assert_eq!(ask(&mut breaker, now, BOUNDS), Ok(Some(1)));
     breaker.on_reached(now, id(1));
-    assert_eq!(ask(&mut breaker, now, BOUNDS), Passage::Free);
+    assert_eq!(ask(&mut breaker, now, BOUNDS), Ok(None));
 }
 
 #[test]
@@ -133,9 +124,9 @@ fn a_late_report_of_an_old_loss_closes_nothing() {
     breaker.on_lost(now, id(1), 0.0);
     breaker.on_reached(now, id(2));
     breaker.on_lost(now + S, id(1), 0.0);
-    assert_eq!(ask(&mut breaker, now + S, BOUNDS), Passage::Free);
+    assert_eq!(ask(&mut breaker, now + S, BOUNDS), Ok(None));
     breaker.on_lost(now + 2 * S, id(2), 0.0);
-    assert_ne!(ask(&mut breaker, now + 2 * S, BOUNDS), Passage::Free);
+    assert_ne!(ask(&mut breaker, now + 2 * S, BOUNDS), Ok(None));
 }
 
 #[test]
@@ -148,7 +139,7 @@ fn half_a_minute_on_a_connection_makes_the_next_loss_the_first() {
         let lost = now + lived;
         breaker.on_lost(lost, id(2), 0.0);
         let due = match ask(&mut breaker, lost, BOUNDS) {
-            Passage::NotBefore(due) => due,
+            Err(due) => due,
             _ => lost,
         };
         assert_eq!(due - lost, wait);
@@ -160,13 +151,10 @@ fn a_slow_failure_means_that_no_server_is_there() {
     let mut breaker = Breaker::default();
     let now = Instant::now();
     breaker.on_dial_failed(now, id(1), 0.0);
-    assert_eq!(ask(&mut breaker, now, BOUNDS), Passage::Probe(1));
+    assert_eq!(ask(&mut breaker, now, BOUNDS), Ok(Some(1)));
     let later = now + 5 * S;
     breaker.on_dial_failed(later, id(2), 1.0);
-    assert_eq!(
-        ask(&mut breaker, later, BOUNDS),
-        Passage::NotBefore(later + 5 * S)
-    );
+    assert_eq!(ask(&mut breaker, later, BOUNDS), Err(later + 5 * S));
 }
 
 #[test]
@@ -180,9 +168,9 @@ fn a_session_s_own_bounds_hold_for_it_alone() {
     };
     assert_eq!(
         ask(&mut breaker, now + 500 * MS, patient),
-        Passage::NotBefore(now + 10 * S)
+        Err(now + 10 * S)
     );
-    assert_eq!(ask(&mut breaker, now + 500 * MS, BOUNDS), Passage::Probe(1));
+    assert_eq!(ask(&mut breaker, now + 500 * MS, BOUNDS), Ok(Some(1)));
 }
 
 #[test]
@@ -202,15 +190,12 @@ fn f44_a_server_that_drops_each_session_opens_only_when_media_has_lasted() {
     let mut breaker = Breaker::default();
     let now = Instant::now();
     breaker.on_session_failed(now, (now - S, now), Some(id(1)), RedialStep::Media, 0.0);
-    assert_eq!(ask(&mut breaker, now, BOUNDS), Passage::Probe(1));
+    assert_eq!(ask(&mut breaker, now, BOUNDS), Ok(Some(1)));
     breaker.on_reached(now, id(2));
     assert!(!breaker.on_progress(now, RedialStep::SetUp));
     assert_eq!(breaker.needs(), Some(RedialStep::Media));
     breaker.on_probe_failed(now, 1, RedialStep::SetUp, 0.0);
-    assert_eq!(
-        ask(&mut breaker, now, BOUNDS),
-        Passage::NotBefore(now + SECOND)
-    );
+    assert_eq!(ask(&mut breaker, now, BOUNDS), Err(now + SECOND));
     assert!(breaker.on_progress(now, RedialStep::Media));
     assert!(!breaker.is_flapping(), "the first time");
     breaker.on_session_failed(
@@ -231,13 +216,10 @@ fn f44_sessions_that_failed_together_are_one_failure() {
     for _ in 0..16 {
         breaker.on_session_failed(now, (now - S, now), None, RedialStep::SetUp, 0.5);
     }
-    assert_eq!(
-        ask(&mut breaker, now, BOUNDS),
-        Passage::NotBefore(now + 250 * MS)
-    );
+    assert_eq!(ask(&mut breaker, now, BOUNDS), Err(now + 250 * MS));
     assert!(breaker.on_progress(now + S, RedialStep::SetUp));
     breaker.on_session_failed(now + S, (now - S, now), None, RedialStep::SetUp, 0.5);
-    assert_eq!(ask(&mut breaker, now + S, BOUNDS), Passage::Free);
+    assert_eq!(ask(&mut breaker, now + S, BOUNDS), Ok(None));
 }
 
 #[test]
@@ -247,7 +229,7 @@ fn f45_what_a_newcomer_says_of_a_lost_connection_gives_way_to_those_that_played_
     breaker.on_session_failed(now, (now - S, now), Some(id(1)), RedialStep::Media, 0.0);
     breaker.on_lost(now, id(1), 0.0);
     assert_eq!(breaker.needs(), Some(RedialStep::Dial));
-    assert_eq!(ask(&mut breaker, now, BOUNDS), Passage::Probe(1));
+    assert_eq!(ask(&mut breaker, now, BOUNDS), Ok(Some(1)));
 }
 
 #[test]
@@ -255,14 +237,11 @@ fn a_session_that_gets_no_media_does_not_hold_the_others_up_for_ever() {
     let mut breaker = Breaker::default();
     let now = Instant::now();
     breaker.on_session_failed(now, (now, now), None, RedialStep::Media, 0.0);
-    assert_eq!(ask(&mut breaker, now, BOUNDS), Passage::Probe(1));
+    assert_eq!(ask(&mut breaker, now, BOUNDS), Ok(Some(1)));
     let later = now + LONGEST_PROBE;
-    assert_eq!(ask(&mut breaker, later, BOUNDS), Passage::Probe(2));
+    assert_eq!(ask(&mut breaker, later, BOUNDS), Ok(Some(2)));
     breaker.on_probe_failed(later, 1, RedialStep::Media, 0.0);
-    assert_eq!(
-        ask(&mut breaker, later, BOUNDS),
-        Passage::Behind(later + LONGEST_PROBE)
-    );
+    assert_eq!(ask(&mut breaker, later, BOUNDS), Err(later + LONGEST_PROBE));
 }
 
 #[test]
@@ -270,15 +249,12 @@ fn f44_a_session_that_fails_after_its_own_dial_is_no_old_news() {
     let mut breaker = Breaker::default();
     let now = Instant::now();
     breaker.on_lost(now, id(1), 0.0);
-    assert_eq!(ask(&mut breaker, now, BOUNDS), Passage::Probe(1));
+    assert_eq!(ask(&mut breaker, now, BOUNDS), Ok(Some(1)));
     breaker.on_reached(now + S, id(2));
     let over = now + 2 * S;
     breaker.on_session_failed(over, (now, over), None, RedialStep::SetUp, 0.0);
     assert_eq!(breaker.needs(), Some(RedialStep::SetUp));
-    assert_eq!(
-        ask(&mut breaker, over, BOUNDS),
-        Passage::NotBefore(over + SECOND)
-    );
+    assert_eq!(ask(&mut breaker, over, BOUNDS), Err(over + SECOND));
 }
 
 mod schedule {
