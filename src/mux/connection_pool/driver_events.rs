@@ -74,6 +74,7 @@ impl LockedPool<'_> {
                     });
                 });
             }
+            DriverEvent::TornDown => self.known(&server).notify(),
             DriverEvent::Suspended => self.table.record_mut(id)?.joins.on_suspend(),
             DriverEvent::Probed(outcome) => {
                 self.learn(&server, clock::now(), |sharing| sharing.on_probed(outcome));

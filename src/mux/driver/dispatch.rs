@@ -201,8 +201,12 @@ impl Driver {
     }
 
     pub(super) fn update_pending_teardowns(&mut self) {
+        let had_some = self.handle.has_pending_teardowns();
         let tearing_down = self.core.teardown_count();
         self.handle.counters.tearing_down.set(tearing_down as u64);
+        if had_some && !self.handle.has_pending_teardowns() {
+            self.events.handle(DriverEvent::TornDown);
+        }
     }
 }
 
@@ -266,6 +270,9 @@ impl Driver {
                     // From now on `tearing_down` counts the session.
                     self.update_pending_teardowns();
                     self.handle.released.fetch_sub(1, Ordering::Release);
+                    if !self.handle.has_pending_teardowns() {
+                        self.events.handle(DriverEvent::TornDown);
+                    }
                 }
             }
             Command::SetIdle(idle) => {

@@ -451,6 +451,8 @@ pub(crate) enum DriverEvent {
     Suspended,
     /// How connections of this server react to a DESCRIBE of a resource that does not exist.
     Probed(ProbeOutcome),
+    /// The server has none of the sessions any more that were released on the connection.
+    TornDown,
     /// The server asked for Digest.
     DigestSeen,
 }
