@@ -6,7 +6,8 @@
 use std::time::{Duration, Instant};
 
 use super::{
-    placement::{Isolation, Rejoin, RejoinInput, rejoin},
+    failover::Tried,
+    placement::{Isolation, RejoinInput},
     sharing::{
         Finder, SharingMode,
         descriptions::Doubt,
@@ -161,7 +162,7 @@ pub(crate) enum PendingTeardowns {
 }
 
 /// What a session knows of itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Attempt {
     pub(crate) stage: SetupStage,
     /// How far it is to get.
@@ -174,10 +175,10 @@ pub(crate) struct Attempt {
     /// The reason of the wait that goes on, and when that began.
     pub(crate) waits: Option<(WaitReason, Instant)>,
     pub(crate) under_way: Option<UnderWay>,
-    /// The connections on which it has been.
-    pub(crate) connections: usize,
+    pub(crate) tried: Tried,
     pub(crate) place: Option<SetupPlace>,
-    /// It has its description, perhaps from another connection.
+    /// It has its description, perhaps from another connection: where the server shares, it need not be
+    /// asked for again.
     pub(crate) is_described: bool,
     pub(crate) described: Option<DescribeTiming>,
     /// It was described where it is.
@@ -406,7 +407,7 @@ fn seek_capacity(view: &View, attempt: &Attempt, now: Instant) -> Option<SetupSt
         let reason = WaitReason::Teardowns;
         let until = attempt.waits_since(reason, now) + view.patience;
         return Some(match view.has_pending_teardowns && now < until {
-            true => SetupStep::Wait(Some(until.min(now + NEXT_LOOK)), reason),
+            true => SetupStep::Wait(Some(until), reason),
             false => SetupStep::NoteRoom,
         });
     }
@@ -455,12 +456,8 @@ fn set_up(view: &View, attempt: &Attempt, now: Instant) -> SetupStep {
     }
     let is_on_describe_only = is_on_describe_only(view, attempt);
     if is_on_describe_only && let Some(input) = &view.rejoin {
-        match rejoin(input, now) {
-            Rejoin::Now => {}
-            Rejoin::Wait(until) => {
-                return SetupStep::Wait(Some(until), WaitReason::SharingDecision);
-            }
-            Rejoin::Leave => return SetupStep::Move(Move::NotToRemain),
+        if let Some(step) = await_verdict(input, now) {
+            return step;
         }
     }
     if !stays {
@@ -481,6 +478,24 @@ fn set_up(view: &View, attempt: &Attempt, now: Instant) -> SetupStep {
         false => Duration::ZERO,
     };
     SetupStep::SetUp(view.answer_patience(fence))
+}
+
+/// What a session does that was described on a describe-only connection, as long as it is not known
+/// whether it may go to those that play. None: it goes on, to a connection that counts, or by the rules
+/// for a server that cannot share.
+fn await_verdict(input: &RejoinInput, now: Instant) -> Option<SetupStep> {
+    let awaits = match input.mode {
+        SharingMode::Apart(_) => false,
+        // Where it is not known, the session finds it out itself.
+        SharingMode::Share | SharingMode::TryInBand => !input.tells_apart && input.is_describing,
+        SharingMode::Try => input.is_being_tried,
+    };
+    if awaits && now < input.until {
+        let reason = WaitReason::SharingDecision;
+        return Some(SetupStep::Wait(Some(input.until), reason));
+    }
+    // It is described again where it can stay: nothing more will be known in time.
+    (input.mode == SharingMode::Try).then_some(SetupStep::Move(Move::NotToRemain))
 }
 
 /// Whether another session goes on here, at a server that cannot share: a DESCRIBE between its SETUP
@@ -587,7 +602,8 @@ fn while_under_way(
     if is_describe && under_way.is_unsent && belongs_to_another(view, attempt) {
         return SetupStep::Move(Move::OthersStay);
     }
-    let may_turn = under_way.operation != Operation::Play || attempt.connections < MOST_BEFORE_PLAY;
+    let may_turn =
+        under_way.operation != Operation::Play || attempt.tried.connections < MOST_BEFORE_PLAY;
     let blocked_until = under_way.blocked_until().filter(|_| may_turn);
     let is_held_up = blocked_until.is_some_and(|until| now >= until) && view.has_place;
     let ignored_until = (is_describe && is_ignored_aside(view, attempt))

@@ -99,7 +99,10 @@ fn at(stage: SetupStage, now: Instant) -> Attempt {
         pending_teardowns: PendingTeardowns::Unseen,
         seeks_capacity: false,
         has_refusal: false,
-        connections: 1,
+        tried: Tried {
+            connections: 1,
+            ..Tried::default()
+        },
     }
 }
 
@@ -318,7 +321,7 @@ fn f23_a_session_that_found_no_room_waits_for_teardowns_and_for_the_one_that_loo
                 "leaving",
                 leaving(),
                 in_the_way,
-                wait(now + 50 * MS, teardowns),
+                wait(now + 500 * MS, teardowns),
             ),
             (
                 "leaving, to the end of its patience",
@@ -769,6 +772,59 @@ fn a_session_that_was_described_aside_goes_to_those_that_play() {
 }
 
 #[test]
+fn it_waits_for_the_verdict_as_long_as_others_find_it_out() {
+    let now = Instant::now();
+    let facts = RejoinInput {
+        mode: SharingMode::Try,
+        tells_apart: false,
+        is_being_tried: true,
+        is_describing: true,
+        until: now + 500 * MS,
+    };
+    let awaits = Some(wait(facts.until, WaitReason::SharingDecision));
+    let leaves = Some(SetupStep::Move(Move::NotToRemain));
+    assert_eq!(await_verdict(&facts, now), awaits);
+    assert_eq!(await_verdict(&facts, facts.until), leaves);
+    let untried = RejoinInput {
+        is_being_tried: false,
+        ..facts
+    };
+    assert_eq!(await_verdict(&untried, now), leaves);
+    let apart = RejoinInput {
+        mode: SharingMode::Apart(None),
+        ..facts
+    };
+    assert_eq!(await_verdict(&apart, now), None);
+}
+
+#[test]
+fn f11_it_waits_until_uris_are_known_to_be_told_apart() {
+    let now = Instant::now();
+    let facts = RejoinInput {
+        mode: SharingMode::Share,
+        tells_apart: false,
+        is_being_tried: false,
+        is_describing: true,
+        until: now + 500 * MS,
+    };
+    let awaits = Some(wait(facts.until, WaitReason::SharingDecision));
+    assert_eq!(await_verdict(&facts, now), awaits);
+    assert_eq!(await_verdict(&facts, facts.until), None);
+    for facts in [
+        RejoinInput {
+            tells_apart: true,
+            ..facts
+        },
+        RejoinInput {
+            is_describing: false,
+            ..facts
+        },
+    ] {
+        assert_eq!(await_verdict(&facts, now), None);
+    }
+}
+
+#[test]
 fn the_play_gate_holds_until_others_are_set_up_and_then_the_session_leaves() {
     let now = Instant::now();
     let set_up = at(SetupStage::SetUp, now);
@@ -948,7 +1004,10 @@ fn behind_the_request_of_another_it_waits_as_long_as_there_is_no_other_place() {
                 "PLAY on the fourth connection",
                 place(),
                 Attempt {
-                    connections: 4,
+                    tried: Tried {
+                        connections: 4,
+                        ..Tried::default()
+                    },
                     ..blocked_for(500, Operation::Play)
                 },
                 SetupStep::Wait(None, WaitReason::HeadOfLine),

@@ -165,34 +165,6 @@ pub(crate) struct RejoinInput {
     pub(crate) until: Instant,
 }
 
-/// What the session is to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Rejoin {
-    /// It goes on: to a connection that counts, or by the rules for a server that cannot share.
-    Now,
-    /// Wait until something changes, but not longer.
-    Wait(Instant),
-    /// It is described again where it can stay: nothing more will be known in time.
-    Leave,
-}
-
-/// Decides what the session is to do.
-pub(crate) fn rejoin(facts: &RejoinInput, now: Instant) -> Rejoin {
-    let is_in_time = now < facts.until;
-    match facts.mode {
-        SharingMode::Apart(_) => Rejoin::Now,
-        SharingMode::Share | SharingMode::TryInBand => {
-            match !facts.tells_apart && facts.is_describing && is_in_time {
-                true => Rejoin::Wait(facts.until),
-                // Where it is not known, the session finds it out itself.
-                false => Rejoin::Now,
-            }
-        }
-        SharingMode::Try if facts.is_being_tried && is_in_time => Rejoin::Wait(facts.until),
-        SharingMode::Try => Rejoin::Leave,
-    }
-}
-
 // Sessions that wait to be described by a server that takes long for each DESCRIBE, and works on
 // several connections at a time (live555: 100 ms): which connection describes one of them soonest.
 //
@@ -326,7 +298,6 @@ fn queue_of<C>(entry: &TableEntry<C>) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     fn uri(number: usize) -> PresentationUri {
         PresentationUri(format!("/{number}"))
@@ -354,56 +325,6 @@ mod tests {
         assert!(!unanswered.is_doubtful(now, &uri(MOST_UNANSWERED)));
         unanswered.on_unanswered(now + UNANSWERED_FORGOTTEN, &uri(MOST_UNANSWERED));
         assert_eq!(unanswered.0.len(), 1);
-    }
-
-    #[test]
-    fn it_waits_for_the_verdict_as_long_as_others_find_it_out() {
-        let now = Instant::now();
-        let facts = RejoinInput {
-            mode: SharingMode::Try,
-            tells_apart: false,
-            is_being_tried: true,
-            is_describing: true,
-            until: now + Duration::from_millis(500),
-        };
-        assert_eq!(rejoin(&facts, now), Rejoin::Wait(facts.until));
-        assert_eq!(rejoin(&facts, facts.until), Rejoin::Leave);
-        let untried = RejoinInput {
-            is_being_tried: false,
-            ..facts
-        };
-        assert_eq!(rejoin(&untried, now), Rejoin::Leave);
-        let apart = RejoinInput {
-            mode: SharingMode::Apart(None),
-            ..facts
-        };
-        assert_eq!(rejoin(&apart, now), Rejoin::Now);
-    }
-
-    #[test]
-    fn f11_it_waits_until_uris_are_known_to_be_told_apart() {
-        let now = Instant::now();
-        let facts = RejoinInput {
-            mode: SharingMode::Share,
-            tells_apart: false,
-            is_being_tried: false,
-            is_describing: true,
-            until: now + Duration::from_millis(500),
-        };
-        assert_eq!(rejoin(&facts, now), Rejoin::Wait(facts.until));
-        assert_eq!(rejoin(&facts, facts.until), Rejoin::Now);
-        for facts in [
-            RejoinInput {
-                tells_apart: true,
-                ..facts
-            },
-            RejoinInput {
-                is_describing: false,
-                ..facts
-            },
-        ] {
-            assert_eq!(rejoin(&facts, now), Rejoin::Now);
-        }
     }
 }
 

@@ -24,7 +24,7 @@ use crate::mux::{
 };
 
 pub(crate) use self::{
-    describe_only::{Rejoin, RejoinInput, Unanswered, rejoin},
+    describe_only::{RejoinInput, Unanswered},
     request::{
         ConnectionPurpose, DescribeMode, Isolation, Placement, PlacementRequest, SharedWith,
         TableEntry, terms,

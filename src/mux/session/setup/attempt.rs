@@ -1,7 +1,7 @@
 //! The state of one session that is set up: what it is to play, what it has met at its server, and what
 //! it owes there if it is dropped.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::watch;
 use url::Url;
@@ -12,14 +12,13 @@ use crate::mux::{
     connection_pool::{ConnectionPool, DoubtGuard, FreshDescription},
     error::Error,
     policy::{
-        failover::{FailedStep, Tried},
-        next_step::{CanaryState, DescribeTiming, PendingTeardowns, SetupPlace, SetupStage},
+        failover::FailedStep,
+        next_step::{Attempt, CanaryState, DescribeTiming, SetupPlace, SetupStage},
         sharing::{Evidence, Sharing, descriptions::Account},
     },
     proto::{Backlog, Credentials, Presentation, RtpInfo},
     server_key::ServerId,
     session::attachment::Attachment,
-    stats::WaitReason,
 };
 
 /// What is to be played, and where it led.
@@ -44,14 +43,12 @@ pub(super) struct WantedStreams {
 /// What the session has met at the server that it is tried at. A redirect begins with nothing of it.
 #[derive(Default)]
 pub(super) struct AtServer {
-    pub(super) stage: SetupStage,
+    /// What the session knew of itself at its last look at the pool, and what has happened since.
+    pub(super) attempt: Attempt,
     /// Declared before what waits for its end.
     pub(super) attachment: Option<Attachment>,
     /// Of the connection.
     pub(super) backlog: Option<watch::Receiver<Backlog>>,
-    /// The reason of the wait that goes on, and when that began.
-    pub(super) waits: Option<(WaitReason, Instant)>,
-    pub(super) tried: Tried,
     /// Why the session is tried on a connection of its own.
     pub(super) suspected: Option<SuspicionGuard>,
     /// How it was described where that may have been another URI's presentation.
@@ -60,17 +57,11 @@ pub(super) struct AtServer {
     pub(super) doubt: Option<DoubtGuard>,
     /// It is the session that checks.
     pub(super) check: Option<SharingGuard>,
-    /// Its last DESCRIBE.
-    pub(super) described: Option<DescribeTiming>,
     pub(super) fresh: Option<FreshDescription>,
     /// What was described last.
     pub(super) presentation: Option<Presentation>,
-    /// That holds: where a server shares, it need not be asked again on another connection.
-    pub(super) is_known: bool,
     /// That is how it was described for an earlier session: to be asked for again with the SETUP.
     pub(super) is_remembered: bool,
-    /// It has tried to go to the sessions that play.
-    pub(super) has_rejoined: bool,
     pub(super) streams: StreamsSetUp,
     pub(super) rtp_info: Vec<RtpInfo>,
     /// The session is to send the canary that others wait for, or sends it.
@@ -79,7 +70,6 @@ pub(super) struct AtServer {
     pub(super) is_canary_spent: bool,
     /// Sessions that were on the connection on which there was no room for this one.
     pub(super) full_with: Option<u32>,
-    pub(super) pending_teardowns: PendingTeardowns,
     /// The session is the one that looks for room elsewhere.
     pub(super) capacity_probe: Option<SharingGuard>,
     /// What the server said before another connection was tried: worth more than "limit reached".
@@ -118,24 +108,27 @@ impl AtServer {
     /// The session leaves its connection. It is released there before it is opened on the next one:
     /// the server may allow one session more only.
     pub(super) fn detach(&mut self) {
-        self.stage = SetupStage::Undecided;
+        self.attempt.stage = SetupStage::Undecided;
         (self.attachment, self.backlog) = (None, None);
-        (self.doubt, self.fresh, self.has_rejoined) = (None, None, false);
+        (self.doubt, self.fresh, self.attempt.has_rejoined) = (None, None, false);
     }
 
     /// It was described on another connection.
     pub(super) fn is_described_elsewhere(&mut self) {
-        let described = self.described.get_or_insert_with(|| DescribeTiming {
-            took: Duration::ZERO,
-            at: clock::now(),
-            is_first: false,
-        });
+        let described = self
+            .attempt
+            .described
+            .get_or_insert_with(|| DescribeTiming {
+                took: Duration::ZERO,
+                at: clock::now(),
+                is_first: false,
+            });
         described.is_first = false;
     }
 
     /// How long the server took for the last DESCRIBE.
     pub(super) fn describe_took(&self) -> Duration {
-        let described = self.described;
+        let described = self.attempt.described;
         described.map_or(Duration::ZERO, |described| described.took)
     }
 }

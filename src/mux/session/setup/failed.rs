@@ -36,7 +36,7 @@ impl Setup {
             Move::NotToRemain => "described again elsewhere",
             Move::InDoubt => "not known to be described as itself, trying elsewhere",
             Move::MixedUp => "the server mixes sessions up, trying elsewhere",
-            Move::HeldUp if self.here.stage == SetupStage::SetUp && !was_asked => {
+            Move::HeldUp if self.here.attempt.stage == SetupStage::SetUp && !was_asked => {
                 "not waiting for others any more"
             }
             Move::HeldUp | Move::Ignored => "held up, trying elsewhere",
@@ -45,18 +45,18 @@ impl Setup {
         match reason {
             Move::Spread => self.checkout.is_spread = true,
             Move::Ignored => self.return_to_pool(attachment.handle()),
-            Move::HeldUp if self.here.stage == SetupStage::Placed => {
+            Move::HeldUp if self.here.attempt.stage == SetupStage::Placed => {
                 (self.checkout.is_spread, self.checkout.is_doubtful) = (true, true);
                 self.checkout.avoid.push(id);
             }
             Move::HeldUp => self.on_held_up(id, mode),
             Move::OthersStay => {
-                self.here.is_known = false;
+                self.here.attempt.is_described = false;
                 self.leave(id, mode);
             }
             Move::NotToRemain => {
                 // The session is brought up as if there were no describe-only connections.
-                self.here.is_known = false;
+                self.here.attempt.is_described = false;
                 self.checkout.is_kept_pooled = true;
                 self.leave(id, mode);
             }
@@ -81,7 +81,7 @@ impl Setup {
         // The DESCRIBE beside its SETUP waited behind one that is not answered: it may not be either,
         // and goes where nothing plays.
         if std::mem::take(&mut self.here.is_remembered) {
-            self.here.is_known = false;
+            self.here.attempt.is_described = false;
             self.checkout.is_doubtful = true;
         }
         if self.is_tried() && mode == SharingMode::Try {
@@ -94,7 +94,7 @@ impl Setup {
     /// With `multiplex=always` there may be none, and then it fails: a camera that shows another's
     /// picture is worse than one that fails.
     fn leave_in_doubt(&mut self, id: ConnectionId) {
-        self.here.is_known = false;
+        self.here.attempt.is_described = false;
         self.here.doubted = self.here.presentation.as_ref().map(Account::of);
         if self.is_tried() {
             return self.suspect(Evidence::SameDescription, FailedStep::SetUp);
@@ -143,7 +143,7 @@ impl Setup {
             is_dedicated,
             is_shared: handle.was_shared() && !is_dedicated,
             is_reused: handle.is_reused,
-            is_last_resort: handle.is_founding && self.here.tried.connections > 1,
+            is_last_resort: handle.is_founding && self.here.attempt.tried.connections > 1,
             is_proven: driver.is_proven(),
             is_premature,
             is_mishap: false,
@@ -151,7 +151,7 @@ impl Setup {
         context.is_mishap = step == FailedStep::Play
             && evidence(&failure.kind, context) == Some(Evidence::Status(454))
             && !self.learn(|sharing| sharing.on_session_not_found(clock::now()));
-        let tried = &mut self.here.tried;
+        let tried = &mut self.here.attempt.tried;
         match recourse(&failure.kind, context, *tried) {
             Recourse::Fail => return Err(error),
             Recourse::Again => return self.try_again(error),
@@ -223,7 +223,7 @@ impl Setup {
             return false;
         }
         let server = self.checkout.key.server();
-        let is_premature = match self.here.pending_teardowns {
+        let is_premature = match self.here.attempt.pending_teardowns {
             PendingTeardowns::Unseen => self.pool.has_pending_teardowns(server),
             PendingTeardowns::Seen => true,
             PendingTeardowns::InTheWay | PendingTeardowns::Awaited => false,
@@ -237,7 +237,7 @@ impl Setup {
             }
         });
         if is_premature {
-            self.here.pending_teardowns = PendingTeardowns::InTheWay;
+            self.here.attempt.pending_teardowns = PendingTeardowns::InTheWay;
             self.here.capacity_probe = None;
             self.here.full_with = Some(0);
         } else {
@@ -273,7 +273,7 @@ impl Setup {
             let error = self.error(attachment.handle(), &failure);
             let is_on_describe_only = self.is_on_describe_only(attachment.handle());
             self.pool.forget(&self.checkout);
-            self.here.is_known = false;
+            self.here.attempt.is_described = false;
             self.note_describe_failure(&failure, is_on_describe_only);
             if !self.may_try_again() {
                 return Err(error);

@@ -265,7 +265,7 @@ impl Setup {
         loop {
             let step = self.next(goal, &work, &mut looked);
             if !matches!(step, SetupStep::Wait(..)) {
-                self.here.waits = None;
+                self.here.attempt.waits = None;
             }
             match step {
                 SetupStep::Done => match self.attached() {
@@ -307,7 +307,7 @@ impl Setup {
     /// changed there that concerns it; else by another look.
     fn next(&mut self, goal: SetupStage, work: &Work, last: &mut Option<Looked>) -> SetupStep {
         let is_checked = goal != SetupStage::Described || !self.checkout.needs_describe;
-        if self.here.stage == goal && is_checked {
+        if self.here.attempt.stage == goal && is_checked {
             return SetupStep::Done;
         }
         let attempt = self.attempt(goal, work);
@@ -369,26 +369,22 @@ impl Setup {
         if let Some(backlog) = here.backlog.as_mut().filter(|_| under_way.is_none()) {
             backlog.mark_unchanged();
         }
-        Attempt {
-            stage: here.stage,
+        let attempt = Attempt {
             goal,
             is_tried,
             isolation: self.checkout.isolation,
             connect_timeout: self.options.connect_timeout,
-            waits: here.waits,
             under_way,
             place,
-            is_described: here.is_known,
-            described: here.described,
             needs_describe: self.checkout.needs_describe,
             is_spread: self.checkout.is_spread,
-            has_rejoined: here.has_rejoined,
             canary: here.canary_state(),
-            pending_teardowns: here.pending_teardowns,
             seeks_capacity: here.full_with.is_some() && here.capacity_probe.is_none(),
             has_refusal: here.refusal.is_some(),
-            connections: here.tried.connections,
-        }
+            ..here.attempt
+        };
+        here.attempt = attempt;
+        attempt
     }
 
     /// The one wait: for the answer to what is under way, a change at the server, or the time.
@@ -399,13 +395,18 @@ impl Setup {
         answer: &mut Completing,
         changes: Option<watch::Receiver<()>>,
     ) -> Option<Completion> {
-        if self.here.waits.is_none_or(|(other, _)| other != reason) {
+        if self
+            .here
+            .attempt
+            .waits
+            .is_none_or(|(other, _)| other != reason)
+        {
             tracing::debug!("{}: waits for {}", self.camera(), reason.name());
-            self.here.waits = Some((reason, clock::now()));
+            self.here.attempt.waits = Some((reason, clock::now()));
         }
         if matches!(reason, WaitReason::Teardowns | WaitReason::Capacity) {
             // It has waited for a decision, if there was one to wait for.
-            self.here.stage = SetupStage::Unplaced;
+            self.here.attempt.stage = SetupStage::Unplaced;
         }
         let _waiting = self.monitor.waits_for(reason);
         let mut changes = changes.unwrap_or_else(|| watch::Sender::new(()).subscribe());
@@ -422,7 +423,7 @@ impl Setup {
             |when_over: fn(&mut Sharing)| Some(SharingGuard::new(&self.pool, &server, when_over));
         if matches!(step, SetupStep::ProbeCapacity | SetupStep::NoteRoom) {
             // It has waited for a decision, if there was one to wait for.
-            self.here.stage = SetupStage::Unplaced;
+            self.here.attempt.stage = SetupStage::Unplaced;
         }
         match step {
             SetupStep::PromiseCanary => {
@@ -434,7 +435,7 @@ impl Setup {
                 let is_tried = self.is_tried();
                 self.checkout.be_alone(is_tried);
             }
-            SetupStep::NoteRoom => self.here.pending_teardowns = PendingTeardowns::Awaited,
+            SetupStep::NoteRoom => self.here.attempt.pending_teardowns = PendingTeardowns::Awaited,
             SetupStep::Connect {
                 needs_describe,
                 isolation,
@@ -442,10 +443,10 @@ impl Setup {
                 (self.checkout.needs_describe, self.checkout.isolation) =
                     (needs_describe, isolation);
                 if let Some(remembered) = looked.view.remembered.take() {
-                    (self.here.is_known, self.here.is_remembered) = (true, true);
+                    (self.here.attempt.is_described, self.here.is_remembered) = (true, true);
                     self.here.presentation = Some(remembered);
                 }
-                self.here.tried.connections += 1;
+                self.here.attempt.tried.connections += 1;
                 return Ok(self.connect(looked.placed.take()));
             }
             SetupStep::Describe(patience) => {
@@ -457,13 +458,13 @@ impl Setup {
                 return Ok(self.check_description(until));
             }
             SetupStep::Believe => {
-                (self.here.stage, self.here.doubt) = (SetupStage::Described, None);
+                (self.here.attempt.stage, self.here.doubt) = (SetupStage::Described, None);
             }
             SetupStep::Rejoin => return Ok(self.rejoin(looked)),
             SetupStep::SetUp(patience) => {
                 self.fit_streams()?;
                 // Those that are leaving now may be gone when it is refused.
-                self.here.pending_teardowns = match self.here.pending_teardowns {
+                self.here.attempt.pending_teardowns = match self.here.attempt.pending_teardowns {
                     PendingTeardowns::Awaited => PendingTeardowns::Awaited,
                     _ if looked.view.has_pending_teardowns => PendingTeardowns::Seen,
                     _ => PendingTeardowns::Unseen,
@@ -511,12 +512,13 @@ impl Setup {
             Completion::Connected(Err(error)) => return Err(self.best_error(error)),
             Completion::Opened(Ok(attachment)) => {
                 self.here.attach(attachment);
-                let needs_describe = self.checkout.needs_describe && !self.here.has_rejoined;
-                let is_described = self.here.is_known && !needs_describe;
+                let needs_describe =
+                    self.checkout.needs_describe && !self.here.attempt.has_rejoined;
+                let is_described = self.here.attempt.is_described && !needs_describe;
                 if is_described {
                     self.here.is_described_elsewhere();
                 }
-                self.here.stage = match is_described {
+                self.here.attempt.stage = match is_described {
                     true => SetupStage::Described,
                     false => SetupStage::Placed,
                 };
@@ -531,7 +533,7 @@ impl Setup {
             Completion::Described(Err(failure)) => self.on_describe_failed(failure, joining)?,
             Completion::Checked(alone) => self.on_checked(alone),
             Completion::Rejoined(handle) => {
-                self.here.has_rejoined = true;
+                self.here.attempt.has_rejoined = true;
                 return Ok(handle.map_or_else(Work::none, |handle| self.open(handle)));
             }
             Completion::SetUp(Ok(done)) => self.on_set_up(done, joining)?,
@@ -583,7 +585,7 @@ impl fmt::Debug for Setup {
         f.debug_struct("Setup")
             .field("camera", &self.camera())
             .field("checkout", &self.checkout)
-            .field("connections", &self.here.tried.connections)
+            .field("connections", &self.here.attempt.tried.connections)
             .finish_non_exhaustive()
     }
 }

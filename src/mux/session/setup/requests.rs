@@ -237,7 +237,7 @@ impl Setup {
         }
         self.checkout.is_doubtful = false;
         let took = at.saturating_duration_since(joining.since());
-        self.here.described = Some(DescribeTiming { took, at, is_first });
+        self.here.attempt.described = Some(DescribeTiming { took, at, is_first });
         self.here.presentation = Some(presentation);
         self.here.fresh = Some(FreshDescription {
             joining,
@@ -247,8 +247,8 @@ impl Setup {
             is_as_doubted,
             is_on_describe_only,
         });
-        self.here.is_known = true;
-        self.here.stage = SetupStage::Described;
+        self.here.attempt.is_described = true;
+        self.here.attempt.stage = SetupStage::Described;
         Ok(())
     }
 
@@ -274,7 +274,7 @@ impl Setup {
         self.monitor.set_grants(&done.grants);
         self.wanted.streams = done.grants.iter().map(|grant| grant.stream).collect();
         self.here.streams = done;
-        self.here.stage = SetupStage::SetUp;
+        self.here.attempt.stage = SetupStage::SetUp;
         Ok(())
     }
 
@@ -285,7 +285,7 @@ impl Setup {
             return Ok(true);
         };
         self.here.is_remembered = false;
-        if let Some(described) = &mut self.here.described {
+        if let Some(described) = &mut self.here.attempt.described {
             described.is_first = first_asked(&reply) == FirstAsked::Own;
         }
         let fresh = described_presentation(&self.target.url, reply);
@@ -328,7 +328,7 @@ impl Setup {
                 .on_playing(&self.checkout, presentation, joining, reporter);
         }
         self.on_success(FailedStep::Play);
-        self.here.stage = SetupStage::Playing;
+        self.here.attempt.stage = SetupStage::Playing;
     }
 
     /// An answer says who the server is.

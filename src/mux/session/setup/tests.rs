@@ -141,22 +141,25 @@ async fn f40_a_redirect_begins_anew_at_the_other_server() {
     let options = SessionOptions::new("rtsp://127.0.0.1:1/1").unwrap();
     let mut setup = Setup::new(pool(), options, SessionMonitor::new()).unwrap();
     let here = &mut setup.here;
-    here.tried = Tried {
+    here.attempt.tried = Tried {
         connections: 3,
         younger: true,
         challenged: 2,
         played_elsewhere: true,
     };
     here.full_with = Some(1);
-    here.pending_teardowns = PendingTeardowns::Awaited;
+    here.attempt.pending_teardowns = PendingTeardowns::Awaited;
     setup.checkout.leave(ConnectionId(1), true);
     setup.checkout.isolation = Isolation::Dedicated;
     setup
         .follow("rtsp://127.0.0.1:2/1".parse().unwrap(), None)
         .unwrap();
     let here = &setup.here;
-    assert_eq!((here.tried, here.full_with), (Tried::default(), None));
-    assert_eq!(here.pending_teardowns, PendingTeardowns::Unseen);
+    assert_eq!(
+        (here.attempt.tried, here.full_with),
+        (Tried::default(), None)
+    );
+    assert_eq!(here.attempt.pending_teardowns, PendingTeardowns::Unseen);
     assert_eq!(setup.checkout.isolation, Isolation::Shared);
     assert!(setup.checkout.avoid.is_empty());
     assert_eq!(setup.target.redirected.len(), 1);

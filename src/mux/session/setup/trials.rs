@@ -197,16 +197,14 @@ impl Setup {
 
     /// The session waits until its description is checked, and no other one plays there before.
     pub(super) fn doubt(&mut self, doubt: Doubt) {
-        self.here.stage = SetupStage::InDoubt;
+        self.here.attempt.stage = SetupStage::InDoubt;
         let Some(attachment) = &self.here.attachment else {
             return;
         };
         let id = attachment.connection();
         tracing::debug!("{id}/{}: described as another: {doubt:?}", attachment.key());
-        let described_at = self
-            .here
-            .described
-            .map_or_else(clock::now, |described| described.at);
+        let described = self.here.attempt.described;
+        let described_at = described.map_or_else(clock::now, |described| described.at);
         let until = described_at + patience(self.here.describe_took()).max(REGROUP);
         self.here.doubt = Some(self.pool.hold_in_doubt(id, until));
     }
