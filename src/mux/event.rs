@@ -40,32 +40,26 @@ impl fmt::Display for SharingChange {
 }
 
 /// Why a connection is congested.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum Congestion {
     /// The network path to the server loses segments, and one TCP window is too small for the data
     /// rate of the connection.
+    #[error("the path to the server loses segments")]
     Path,
     /// The server leaves out packets of several sessions at once.
+    #[error("the server leaves out packets of several sessions")]
     Losses,
     /// The server answers late: its answers wait behind the media.
+    #[error("the server answers late")]
     LateAnswers,
-}
-
-impl fmt::Display for Congestion {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Path => "the path to the server loses segments",
-            Self::Losses => "the server leaves out packets of several sessions",
-            Self::LateAnswers => "the server answers late",
-        })
-    }
 }
 
 /// A limit that the user set is too low: sessions of a server are congested, and would not be on
 /// one more connection. Reported once in ten minutes for each server while that is so.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
+#[error("{limit}={value} holds up sessions of {server}: {reason}")]
 pub struct ConnectionLimit {
     /// Host and port.
     pub server: String,
@@ -77,33 +71,16 @@ pub struct ConnectionLimit {
     pub reason: Congestion,
 }
 
-impl fmt::Display for ConnectionLimit {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            server,
-            limit,
-            value,
-            reason,
-        } = self;
-        write!(f, "{limit}={value} holds up sessions of {server}: {reason}")
-    }
-}
-
 /// The [state file](super::MuxBuilder::state) cannot be used: what was learned is lost when the
 /// process ends. Reported once.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
+#[error("state file {}: {reason}", .path.display())]
 pub struct StateFileProblem {
     /// The file.
     pub path: PathBuf,
     /// What is wrong with the file.
     pub reason: String,
-}
-
-impl fmt::Display for StateFileProblem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "state file {}: {}", self.path.display(), self.reason)
-    }
 }
 
 /// Something that happened.

@@ -221,49 +221,27 @@ impl ConnectionKey {
 }
 
 /// Why a URL names no server that we can connect to.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum InvalidUrl {
     /// None of `rtsp`, `rtspt`, `rtsps` and `rtspst`.
+    #[error("the scheme of the URL is \"{}\", not rtsp or rtsps", ServerText::of_identifier(.0))]
     UnsupportedScheme(String),
     /// There is no host.
+    #[error("the URL names no host")]
     NoHost,
     /// The host contains characters that no host has.
+    #[error("the host contains a character that no host has")]
     InvalidHost,
     /// Port 0.
+    #[error("the port of the URL is 0")]
     PortZero,
 }
 
-impl fmt::Display for InvalidUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::UnsupportedScheme(scheme) => {
-                let scheme = ServerText::of_identifier(scheme);
-                write!(
-                    f,
-                    "the scheme of the URL is \"{scheme}\", not rtsp or rtsps"
-                )
-            }
-            Self::NoHost => f.write_str("the URL names no host"),
-            Self::InvalidHost => f.write_str("the host contains a character that no host has"),
-            Self::PortZero => f.write_str("the port of the URL is 0"),
-        }
-    }
-}
-
-impl std::error::Error for InvalidUrl {}
-
 /// The user agent contains a control character.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the user agent contains a control character")]
 pub struct InvalidUserAgent;
-
-impl fmt::Display for InvalidUserAgent {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the user agent contains a control character")
-    }
-}
-
-impl std::error::Error for InvalidUserAgent {}
 
 #[cfg(test)]
 mod tests {

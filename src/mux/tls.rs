@@ -144,34 +144,25 @@ impl Hash for ClientIdentity {
 }
 
 /// Why TLS options cannot be used. Says nothing of what was given.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum InvalidTls {
     /// The text is not PEM (RFC 7468).
+    #[error("it is not PEM")]
     Pem,
     /// There is no certificate in it.
+    #[error("there is no certificate in it")]
     NoCertificate,
     /// There is no private key in it, or it has a passphrase.
+    #[error("there is no private key in it, or it has a passphrase")]
     NoKey,
     /// The private key is of a kind that is not supported.
+    #[error("the private key is of a kind that is not supported")]
     UnusableKey,
     /// The private key is not that of the certificate.
+    #[error("the private key is not that of the certificate")]
     OtherKey,
 }
-
-impl fmt::Display for InvalidTls {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Pem => "it is not PEM",
-            Self::NoCertificate => "there is no certificate in it",
-            Self::NoKey => "there is no private key in it, or it has a passphrase",
-            Self::UnusableKey => "the private key is of a kind that is not supported",
-            Self::OtherKey => "the private key is not that of the certificate",
-        })
-    }
-}
-
-impl std::error::Error for InvalidTls {}
 
 fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, InvalidTls> {
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();

@@ -190,10 +190,11 @@ impl fmt::Display for Failure {
 }
 
 /// Why a request failed.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum FailureKind {
     /// The server answered with an error status.
+    #[error("the server answered {code} {reason}")]
     Status {
         /// The status code, 300 to 999.
         code: u16,
@@ -203,6 +204,7 @@ pub enum FailureKind {
         retry_after: Option<Duration>,
     },
     /// The server answered 3xx with a usable `Location`.
+    #[error("the server answered {code}: moved to {}", redacted(.location))]
     Redirect {
         /// The status code.
         code: u16,
@@ -212,6 +214,7 @@ pub enum FailureKind {
         credentials: Option<Box<Credentials>>,
     },
     /// The server refused the credentials, or asks for credentials and none were given.
+    #[error("{explanation}")]
     Unauthorized {
         /// Whether credentials were sent.
         tried: bool,
@@ -222,6 +225,7 @@ pub enum FailureKind {
     },
     /// The credentials are not tried for some time, although the server has not refused them: its
     /// answers so far say nothing about them.
+    #[error("{explanation}")]
     CredentialsOnHold {
         /// Why, in words.
         explanation: String,
@@ -229,21 +233,29 @@ pub enum FailureKind {
         retry_after: Duration,
     },
     /// No answer within the response deadline.
+    #[error("no answer within {0:?}")]
     TimedOut(Duration),
     /// The server has answered a later request and not this one (go2rtc, EvoStream): it ignores it.
     /// If its answer comes after all, the answer is dropped, and a session that it made is torn down.
+    #[error("the server ignores it, and answers what was sent later")]
     Ignored,
     /// The answer, or a part of it, exceeds a limit.
+    #[error("{0}")]
     LimitExceeded(LimitExceeded),
     /// The answer cannot be used.
+    #[error("the answer cannot be used: {0}")]
     Malformed(String),
     /// No channel pair is left: the session needs another connection.
+    #[error("no interleaved channels left on the connection")]
     ChannelsExhausted,
     /// The answer shows that the server mixes up sessions of one connection.
+    #[error("{0}")]
     CannotShare(SharingViolation),
     /// The connection ended first.
+    #[error("{0}")]
     ConnectionLost(CloseReason),
     /// The session was released or torn down first, or its state does not allow the request.
+    #[error("cancelled")]
     Cancelled,
 }
 
@@ -254,32 +266,9 @@ impl fmt::Debug for FailureKind {
     }
 }
 
-impl fmt::Display for FailureKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Status { code, reason, .. } => write!(f, "the server answered {code} {reason}"),
-            Self::Redirect { code, location, .. } => {
-                let location = redacted(location);
-                write!(f, "the server answered {code}: moved to {location}")
-            }
-            Self::Unauthorized { explanation, .. }
-            | Self::CredentialsOnHold { explanation, .. } => f.write_str(explanation),
-            Self::TimedOut(after) => write!(f, "no answer within {after:?}"),
-            Self::Ignored => f.write_str("the server ignores it, and answers what was sent later"),
-            Self::LimitExceeded(limit) => limit.fmt(f),
-            Self::Malformed(what) => write!(f, "the answer cannot be used: {what}"),
-            Self::ChannelsExhausted => {
-                f.write_str("no interleaved channels left on the connection")
-            }
-            Self::CannotShare(violation) => violation.fmt(f),
-            Self::ConnectionLost(reason) => reason.fmt(f),
-            Self::Cancelled => f.write_str("cancelled"),
-        }
-    }
-}
-
 /// The limit that a message exceeds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the answer's {what} exceed the limit of {limit}")]
 pub struct LimitExceeded {
     /// The part that is too large.
     pub what: &'static str,
@@ -287,19 +276,14 @@ pub struct LimitExceeded {
     pub limit: usize,
 }
 
-impl fmt::Display for LimitExceeded {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { what, limit } = self;
-        write!(f, "the answer's {what} exceed the limit of {limit}")
-    }
-}
-
 /// How a server showed that it cannot carry several sessions on one connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SharingViolation {
     /// Two sessions of the connection have one id (Rockchip firmware: always `12345678`).
+    #[error("the server gave two sessions of one connection the same id")]
     SameSessionId,
     /// Two answers name one channel (go2rtc, ZLMediaKit).
+    #[error("the server gave two streams of one connection the same channels")]
     SameChannels,
 }
 
@@ -307,15 +291,6 @@ impl SharingViolation {
     /// True if no session of the connection can be addressed any more.
     pub fn taints(self) -> bool {
         self == Self::SameChannels
-    }
-}
-
-impl fmt::Display for SharingViolation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::SameSessionId => "the server gave two sessions of one connection the same id",
-            Self::SameChannels => "the server gave two streams of one connection the same channels",
-        })
     }
 }
 
@@ -368,38 +343,29 @@ pub struct Undescribed {
 }
 
 /// Why a connection ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CloseReason {
     /// We closed it: idle, or shut down.
+    #[error("we closed the connection: it was idle, or shut down")]
     Local,
     /// The server closed it.
+    #[error("the server closed the connection")]
     PeerClosed,
     /// The socket failed; the text is the system's.
+    #[error("the connection broke: {0}")]
     Io(String),
     /// The server let a deadline pass; the text says which.
+    #[error("the connection is dead: {0}")]
     Dead(&'static str),
     /// The server's bytes cannot be understood; the text says why.
+    #[error("the server's bytes cannot be understood: {0}")]
     Protocol(&'static str),
     /// The machine was suspended, and the server has not kept the connection.
+    #[error("this machine slept, and the server has given the connection up meanwhile")]
     Suspended,
     /// The server closed the connection after a 401, whose challenge can be answered on another
     /// connection.
+    #[error("the server closed the connection behind its 401")]
     Challenged,
-}
-
-impl fmt::Display for CloseReason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Local => f.write_str("we closed the connection: it was idle, or shut down"),
-            Self::PeerClosed => f.write_str("the server closed the connection"),
-            Self::Io(error) => write!(f, "the connection broke: {error}"),
-            Self::Dead(what) => write!(f, "the connection is dead: {what}"),
-            Self::Protocol(what) => write!(f, "the server's bytes cannot be understood: {what}"),
-            Self::Challenged => f.write_str("the server closed the connection behind its 401"),
-            Self::Suspended => f.write_str(
-                "this machine slept, and the server has given the connection up meanwhile",
-            ),
-        }
-    }
 }

@@ -308,40 +308,28 @@ impl fmt::Debug for Settings {
 }
 
 /// Why a session cannot be made of the settings.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Invalid {
     /// `location` is not set.
+    #[error("no location is set")]
     NoLocation,
     /// `location` is not a URL that can be played; the text names it without its secrets.
+    #[error("{0}")]
     Location(String),
     /// `protocols` lacks TCP.
+    #[error("protocols={} lacks tcp: only RTP interleaved over TCP is played", .0.to_value().serialize().unwrap_or_default())]
     Protocols(RTSPLowerTrans),
     /// `user-id` or `user-pw` cannot be used.
+    #[error("{0}")]
     Credentials(String),
     /// A file of a `tls-` property cannot be used.
+    #[error("{0}")]
     Tls(String),
     /// `overflow-policy=block` on a connection that other sessions may share.
+    #[error(
+        "overflow-policy=block holds up the whole connection: it needs enable-connection-pooling=false or multiplex=never"
+    )]
     BlocksOthers,
-}
-
-impl fmt::Display for Invalid {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NoLocation => f.write_str("no location is set"),
-            Self::Location(text) | Self::Credentials(text) | Self::Tls(text) => f.write_str(text),
-            Self::BlocksOthers => f.write_str(
-                "overflow-policy=block holds up the whole connection: it needs \
-                 enable-connection-pooling=false or multiplex=never",
-            ),
-            Self::Protocols(protocols) => {
-                let shown = protocols.to_value().serialize().unwrap_or_default();
-                write!(
-                    f,
-                    "protocols={shown} lacks tcp: only RTP interleaved over TCP is played"
-                )
-            }
-        }
-    }
 }
 
 impl Settings {

@@ -86,28 +86,19 @@ impl fmt::Debug for Credentials {
 }
 
 /// Why a user name and password cannot be used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum InvalidCredentials {
     /// The user name contains a control character.
+    #[error("the user name contains a control character")]
     ControlCharacterInUser,
     /// The password contains a control character.
+    #[error("the password contains a control character")]
     ControlCharacterInPassword,
     /// The percent-encoded user or password of a URL does not decode to UTF-8.
+    #[error("the user or password in the URL does not decode to UTF-8")]
     NotUtf8,
 }
-
-impl fmt::Display for InvalidCredentials {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::ControlCharacterInUser => "the user name contains a control character",
-            Self::ControlCharacterInPassword => "the password contains a control character",
-            Self::NotUtf8 => "the user or password in the URL does not decode to UTF-8",
-        })
-    }
-}
-
-impl std::error::Error for InvalidCredentials {}
 
 /// A hash of a URI, realm or nonce: tells two of them apart, and shows nothing of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -141,37 +141,22 @@ pub enum SkipReason {
 }
 
 /// Why a description cannot be used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum InvalidSdp {
     /// It holds only white space.
+    #[error("the session description is empty")]
     Empty,
     /// It has no `m=` line.
+    #[error("the session description has no media (m= line)")]
     NoMedia,
     /// Of its `m=` lines, this many, none can be set up.
+    #[error("none of the {0} media of the session description is RTP with a usable control URL")]
     NothingUsable(usize),
     /// It has this many `m=` lines, more than 32.
+    #[error("the session description has {0} media, more than {MAX_STREAMS}")]
     TooManyStreams(usize),
 }
-
-impl fmt::Display for InvalidSdp {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Empty => f.write_str("the session description is empty"),
-            Self::NoMedia => f.write_str("the session description has no media (m= line)"),
-            Self::NothingUsable(count) => write!(
-                f,
-                "none of the {count} media of the session description is RTP with a usable control URL"
-            ),
-            Self::TooManyStreams(count) => write!(
-                f,
-                "the session description has {count} media, more than {MAX_STREAMS}"
-            ),
-        }
-    }
-}
-
-impl std::error::Error for InvalidSdp {}
 
 /// Parses a description. `base` is what [`uri::presentation_base`] made of the answer's headers.
 pub fn parse_presentation(sdp: Bytes, base: Url) -> Result<Presentation, InvalidSdp> {

@@ -9,7 +9,7 @@
 //! `rtsp://h/cam/realmonitor?channel=1/trackID=0`, where RFC 3986 gives `rtsp://h/cam/trackID=0`,
 //! without the channel. Under a base that ends in '/' (gst-rtsp-server, live555) both agree.
 
-use std::{borrow::Cow, fmt};
+use std::borrow::Cow;
 
 use percent_encoding::percent_decode_str;
 use url::{ParseError, Url};
@@ -22,31 +22,22 @@ use crate::mux::proto::auth::credentials::{Credentials, InvalidCredentials};
 const MAX_CONTROL: usize = 4096;
 
 /// Why a control attribute cannot be used.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum InvalidControl {
     /// It contains a control character, which could start another header.
+    #[error("the control URL contains a control character")]
     ControlCharacter,
     /// It is longer than 4096 bytes.
+    #[error("the control URL is {0} bytes long")]
     TooLong(usize),
     /// It is a URL of another protocol.
+    #[error("the control URL is not an RTSP URL")]
     NotRtsp,
     /// It does not form a URL.
+    #[error("the control attribute makes no URL: {0}")]
     NotAUrl(ParseError),
 }
-
-impl fmt::Display for InvalidControl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::ControlCharacter => f.write_str("the control URL contains a control character"),
-            Self::TooLong(length) => write!(f, "the control URL is {length} bytes long"),
-            Self::NotRtsp => f.write_str("the control URL is not an RTSP URL"),
-            Self::NotAUrl(error) => write!(f, "the control attribute makes no URL: {error}"),
-        }
-    }
-}
-
-impl std::error::Error for InvalidControl {}
 
 /// A user's URL as a Request-URI: without user and password; with `rtspt` and `rtspst`, which only
 /// choose the transport, written as `rtsp` and `rtsps`; and with '$' as `%24`, because live555
