@@ -22,7 +22,7 @@ use tokio::{
 };
 
 use super::{
-    error::{Error, ErrorKind, Initiator, Scope},
+    error::{Error, ErrorKind},
     ids::Moment,
 };
 
@@ -115,12 +115,7 @@ pub(crate) fn shared_runtime() -> Result<Handle, Error> {
         .build();
     let runtime = runtime.map_err(|error| {
         let explanation = format!("cannot start the runtime: {error}");
-        Error::new(
-            ErrorKind::Runtime,
-            Scope::Connection,
-            Initiator::Library,
-            explanation,
-        )
+        Error::new(ErrorKind::Runtime, explanation)
     })?;
     Ok(shared.insert(runtime).handle().clone())
 }

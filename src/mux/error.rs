@@ -2,7 +2,9 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use super::proto::{CloseReason, Failure, FailureKind, SharingViolation};
+use rtsp_types::Method;
+
+use super::proto::{CloseReason, Failure, FailureKind};
 use crate::mux::ids::ConnectionId;
 
 /// An error of a session or its connection; cheap to clone, free of secrets.
@@ -17,7 +19,7 @@ struct Detail {
     scope: Scope,
     initiator: Initiator,
     explanation: String,
-    request: Option<&'static str>,
+    request: Option<Method>,
     cseq: Option<u32>,
     reason: Option<String>,
     retry_after: Option<Duration>,
@@ -125,13 +127,33 @@ pub enum Initiator {
     Server,
 }
 
+impl ErrorKind {
+    /// What errors of this kind end, and who causes them, unless their maker says otherwise.
+    fn usual(self) -> (Scope, Initiator) {
+        use Initiator::{Library, Server, User};
+
+        match self {
+            Self::InvalidUrl | Self::Options | Self::ShutDown => (Scope::Session, User),
+            Self::Unauthorized | Self::Sdp | Self::CannotShare | Self::Redirects => {
+                (Scope::Session, Server)
+            }
+            Self::CredentialsOnHold | Self::ServerLimit => (Scope::Session, Library),
+            Self::Cancelled => (Scope::Request, User),
+            Self::Status(_) | Self::TimedOut | Self::LimitExceeded | Self::Malformed => {
+                (Scope::Request, Server)
+            }
+            Self::Resolve | Self::Connect | Self::Tls(_) | Self::ConnectionLost => {
+                (Scope::Connection, Server)
+            }
+            Self::Runtime => (Scope::Connection, Library),
+        }
+    }
+}
+
 impl Error {
-    pub(crate) fn new(
-        kind: ErrorKind,
-        scope: Scope,
-        initiator: Initiator,
-        explanation: impl Into<String>,
-    ) -> Self {
+    /// An error of this kind, which ends what such errors mostly end.
+    pub(crate) fn new(kind: ErrorKind, explanation: impl Into<String>) -> Self {
+        let (scope, initiator) = kind.usual();
         Self(Arc::new(Detail {
             kind,
             scope,
@@ -148,76 +170,55 @@ impl Error {
     }
 
     pub(crate) fn invalid_url(explanation: impl Into<String>) -> Self {
-        Self::new(
-            ErrorKind::InvalidUrl,
-            Scope::Session,
-            Initiator::User,
-            explanation,
-        )
+        Self::new(ErrorKind::InvalidUrl, explanation)
     }
 
     pub(crate) fn shut_down() -> Self {
-        Self::new(
-            ErrorKind::ShutDown,
-            Scope::Session,
-            Initiator::User,
-            "the multiplexer was shut down",
-        )
+        Self::new(ErrorKind::ShutDown, "the multiplexer was shut down")
     }
 
     /// All sessions that waited for a connection attempt have gone; no session sees this error.
     pub(crate) fn abandoned() -> Self {
-        Self::new(
-            ErrorKind::Cancelled,
-            Scope::Connection,
-            Initiator::User,
-            "no session waits for the connection any more",
-        )
+        let explanation = "no session waits for the connection any more";
+        Self::new(ErrorKind::Cancelled, explanation)
     }
 
     /// The driver ended without a close reason: it panicked, or its runtime was shut down.
     pub(crate) fn driver_died() -> Self {
         let explanation = "the connection's task ended unexpectedly";
-        Self::new(
-            ErrorKind::ConnectionLost,
-            Scope::Connection,
-            Initiator::Library,
-            explanation,
-        )
+        Self::new(ErrorKind::ConnectionLost, explanation).caused_by(Initiator::Library)
     }
 
     /// A connection ended while sessions used it.
     pub(crate) fn connection_lost(reason: &CloseReason) -> Self {
-        let initiator = match reason {
-            CloseReason::Local | CloseReason::Suspended => Initiator::Library,
-            _ => Initiator::Server,
-        };
-        Self::new(
-            ErrorKind::ConnectionLost,
-            Scope::Connection,
-            initiator,
-            reason.to_string(),
-        )
+        let error = Self::new(ErrorKind::ConnectionLost, reason.to_string());
+        match reason {
+            CloseReason::Local | CloseReason::Suspended => error.caused_by(Initiator::Library),
+            _ => error,
+        }
     }
 
     /// A request failed.
     pub(crate) fn from_failure(failure: &Failure) -> Self {
-        let (kind, scope, initiator) = classify(&failure.kind);
-        let explanation = failure.kind.to_string();
-        let (reason, retry_after) = match &failure.kind {
-            FailureKind::Status {
-                reason,
-                retry_after,
-                ..
-            } => (Some(reason.clone()), *retry_after),
-            FailureKind::Unauthorized { retry_after, .. } => (None, *retry_after),
-            FailureKind::CredentialsOnHold { retry_after, .. } => (None, Some(*retry_after)),
-            _ => (None, None),
+        let error = match &failure.kind {
+            FailureKind::ConnectionLost(reason) => Self::connection_lost(reason),
+            kind => Self::new(kind_of(kind), kind.to_string()),
         };
-        Self::new(kind, scope, initiator, explanation).with(|detail| {
-            detail.request = Some(method_name(failure));
+        error.with(|detail| {
+            detail.request = Some(failure.method.clone());
             detail.cseq = failure.cseq;
-            (detail.reason, detail.retry_after) = (reason, retry_after);
+            match &failure.kind {
+                FailureKind::Status {
+                    reason,
+                    retry_after,
+                    ..
+                } => (detail.reason, detail.retry_after) = (Some(reason.clone()), *retry_after),
+                FailureKind::Unauthorized { retry_after, .. } => detail.retry_after = *retry_after,
+                FailureKind::CredentialsOnHold { retry_after, .. } => {
+                    detail.retry_after = Some(*retry_after);
+                }
+                _ => {}
+            }
         })
     }
 
@@ -226,14 +227,19 @@ impl Error {
         self
     }
 
+    /// Not the usual initiator of errors of this kind.
+    pub(crate) fn caused_by(self, initiator: Initiator) -> Self {
+        self.with(|detail| detail.initiator = initiator)
+    }
+
     /// Names the camera, by an URL without secrets.
     pub(crate) fn of_camera(self, camera: &str) -> Self {
         self.with(|detail| _ = detail.camera.get_or_insert_with(|| camera.to_owned()))
     }
 
     /// Names the request whose answer is at fault.
-    pub(crate) fn in_request(self, request: &'static str) -> Self {
-        self.with(|detail| detail.request = Some(request))
+    pub(crate) fn in_request(self, request: &str) -> Self {
+        self.with(|detail| detail.request = Some(request.into()))
     }
 
     /// Names the connection.
@@ -272,7 +278,7 @@ impl Error {
         expect(dead_code, reason = "the element does so")
     )]
     pub(crate) fn of_session(kind: ErrorKind, explanation: &str) -> Self {
-        Self::new(kind, Scope::Session, Initiator::Server, explanation)
+        Self::new(kind, explanation).with(|detail| detail.scope = Scope::Session)
     }
 
     /// True if the connection could not be established.
@@ -316,7 +322,7 @@ impl Error {
 
     /// The request that failed, such as `DESCRIBE`.
     pub fn request(&self) -> Option<&str> {
-        self.0.request
+        self.0.request.as_ref().map(Into::into)
     }
 
     /// The CSeq of the request, to find it in a capture.
@@ -356,42 +362,19 @@ impl Error {
     }
 }
 
-fn method_name(failure: &Failure) -> &'static str {
-    use rtsp_types::Method;
-    match failure.method {
-        Method::Describe => "DESCRIBE",
-        Method::Setup => "SETUP",
-        Method::Play => "PLAY",
-        Method::Pause => "PAUSE",
-        Method::Teardown => "TEARDOWN",
-        Method::GetParameter => "GET_PARAMETER",
-        _ => "OPTIONS",
-    }
-}
-
-fn classify(kind: &FailureKind) -> (ErrorKind, Scope, Initiator) {
-    use Initiator::{Library, Server, User};
-    match kind {
-        FailureKind::Status { code, .. } => (ErrorKind::Status(*code), Scope::Request, Server),
-        FailureKind::Redirect { .. } => (ErrorKind::Redirects, Scope::Session, Server),
-        FailureKind::Unauthorized { .. } => (ErrorKind::Unauthorized, Scope::Session, Server),
-        FailureKind::CredentialsOnHold { .. } => {
-            (ErrorKind::CredentialsOnHold, Scope::Session, Library)
-        }
-        FailureKind::TimedOut(_) | FailureKind::Ignored => {
-            (ErrorKind::TimedOut, Scope::Request, Server)
-        }
-        FailureKind::LimitExceeded(_) => (ErrorKind::LimitExceeded, Scope::Request, Server),
-        FailureKind::Malformed(_) => (ErrorKind::Malformed, Scope::Request, Server),
-        FailureKind::ChannelsExhausted => (ErrorKind::ServerLimit, Scope::Session, Library),
-        FailureKind::CannotShare(
-            SharingViolation::SameSessionId | SharingViolation::SameChannels,
-        ) => (ErrorKind::CannotShare, Scope::Session, Server),
-        FailureKind::ConnectionLost(CloseReason::Local | CloseReason::Suspended) => {
-            (ErrorKind::ConnectionLost, Scope::Connection, Library)
-        }
-        FailureKind::ConnectionLost(_) => (ErrorKind::ConnectionLost, Scope::Connection, Server),
-        FailureKind::Cancelled => (ErrorKind::Cancelled, Scope::Request, User),
+fn kind_of(failure: &FailureKind) -> ErrorKind {
+    match failure {
+        FailureKind::Status { code, .. } => ErrorKind::Status(*code),
+        FailureKind::Redirect { .. } => ErrorKind::Redirects,
+        FailureKind::Unauthorized { .. } => ErrorKind::Unauthorized,
+        FailureKind::CredentialsOnHold { .. } => ErrorKind::CredentialsOnHold,
+        FailureKind::TimedOut(_) | FailureKind::Ignored => ErrorKind::TimedOut,
+        FailureKind::LimitExceeded(_) => ErrorKind::LimitExceeded,
+        FailureKind::Malformed(_) => ErrorKind::Malformed,
+        FailureKind::ChannelsExhausted => ErrorKind::ServerLimit,
+        FailureKind::CannotShare(_) => ErrorKind::CannotShare,
+        FailureKind::ConnectionLost(_) => ErrorKind::ConnectionLost,
+        FailureKind::Cancelled => ErrorKind::Cancelled,
     }
 }
 
@@ -401,7 +384,7 @@ impl fmt::Display for Error {
         if let Some(camera) = &detail.camera {
             write!(f, "{camera}: ")?;
         }
-        if let Some(request) = detail.request {
+        if let Some(request) = self.request() {
             write!(f, "{request} failed: ")?;
         }
         f.write_str(&detail.explanation)?;

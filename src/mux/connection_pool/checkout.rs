@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Instant};
 use super::state::PoolState;
 use crate::mux::{
     config::{Multiplex, SessionOptions},
-    error::{Error, ErrorKind, Initiator, Scope},
+    error::{Error, ErrorKind, Initiator},
     ids::{ConnectionId, PresentationUri},
     policy::{
         placement::{
@@ -44,14 +44,10 @@ pub(crate) struct CheckoutRequest {
 impl CheckoutRequest {
     pub(crate) fn new(options: &SessionOptions) -> Result<Self, Error> {
         if options.blocks_others() {
-            return Err(Error::new(
-                ErrorKind::Options,
-                Scope::Session,
-                Initiator::User,
-                "overflow-policy=block would hold up all sessions of a shared connection: it needs \
-                 enable-connection-pooling=false or multiplex=never",
-            )
-            .of_camera(&options.camera()));
+            let explanation = "overflow-policy=block would hold up all sessions of a shared connection: \
+                it needs enable-connection-pooling=false or multiplex=never";
+            let error = Error::new(ErrorKind::Options, explanation);
+            return Err(error.of_camera(&options.camera()));
         }
         Ok(Self {
             key: options.connection_key()?,
@@ -110,7 +106,7 @@ impl CheckoutRequest {
                 format!("{full}, and no connection takes another session"),
             ),
         };
-        Error::new(kind, Scope::Session, Initiator::Library, explanation)
+        Error::new(kind, explanation).caused_by(Initiator::Library)
     }
 }
 

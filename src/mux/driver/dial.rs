@@ -13,7 +13,7 @@ use super::{
 };
 use crate::mux::{
     clock,
-    error::{Error, ErrorKind, Initiator, Scope},
+    error::{Error, ErrorKind},
     network::Network,
     server_key::ServerId,
 };
@@ -83,10 +83,8 @@ fn no_answer(timeout: Duration) -> String {
 }
 
 fn refused(server: &ServerId, reason: &str) -> Error {
-    failure(
-        ErrorKind::Connect,
-        format!("cannot connect to {server}: {reason}"),
-    )
+    let explanation = format!("cannot connect to {server}: {reason}");
+    Error::new(ErrorKind::Connect, explanation)
 }
 
 async fn resolve(server: &ServerId, deadline: Instant) -> Result<Vec<SocketAddr>, Error> {
@@ -100,10 +98,8 @@ async fn resolve(server: &ServerId, deadline: Instant) -> Result<Vec<SocketAddr>
 }
 
 fn unresolved(server: &ServerId, reason: &str) -> Error {
-    failure(
-        ErrorKind::Resolve,
-        format!("cannot resolve {}: {reason}", server.host()),
-    )
+    let explanation = format!("cannot resolve {}: {reason}", server.host());
+    Error::new(ErrorKind::Resolve, explanation)
 }
 
 async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
@@ -115,8 +111,4 @@ async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
     let socket = socket.connect(address).await?;
     socket::widen_receive_buffer(&socket);
     Ok(socket)
-}
-
-fn failure(kind: ErrorKind, explanation: String) -> Error {
-    Error::new(kind, Scope::Connection, Initiator::Server, explanation)
 }

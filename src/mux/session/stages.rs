@@ -12,7 +12,7 @@ use super::{
 use crate::mux::{
     config::SessionOptions,
     connection_pool::{ConnectionPool, Intent},
-    error::{Error, ErrorKind, Initiator, Scope},
+    error::{Error, ErrorKind, Initiator},
     proto::{Presentation, StreamGrant},
 };
 
@@ -133,7 +133,7 @@ impl Described {
         let count = attached.presentation.streams.len();
         if streams.is_empty() || streams.iter().any(|stream| *stream >= count) {
             let explanation = format!("streams {streams:?} of a presentation that has {count}");
-            let error = Error::new(ErrorKind::Sdp, Scope::Session, Initiator::User, explanation);
+            let error = Error::new(ErrorKind::Sdp, explanation).caused_by(Initiator::User);
             return Err(error.in_request("SETUP").of_camera(&setup.camera()));
         }
         let attached = setup.set_up(attached, streams).await?;

@@ -241,13 +241,14 @@ impl TlsClient {
     ) -> Result<TlsStream, Error> {
         let configuring = self.config.get_or_try_init(|| self.configure());
         let (socket, config) = tokio::try_join!(connecting, configuring)?;
-        let name = name_of(server).ok_or_else(|| verifier::no_name(server))?;
-        let session = ClientConnection::new(Arc::clone(config), name)
-            .map_err(|error| verifier::error(server, error.into()))?;
-        match timeout(limit, TlsStream::handshake(socket, session)).await {
-            Ok(outcome) => outcome.map_err(|breakdown| verifier::error(server, breakdown)),
-            Err(_) => Err(verifier::timed_out(server, limit)),
-        }
+        let securing = async {
+            let name = name_of(server).ok_or(Breakdown::NoName)?;
+            let session = ClientConnection::new(Arc::clone(config), name)?;
+            let handshake = timeout(limit, TlsStream::handshake(socket, session));
+            handshake.await.map_err(|_| Breakdown::TimedOut(limit))?
+        };
+        let secured = securing.await;
+        secured.map_err(|breakdown| verifier::error(server, breakdown))
     }
 
     async fn configure(&self) -> Result<Arc<ClientConfig>, Error> {

@@ -14,7 +14,7 @@ use rustls::{
 };
 
 use crate::mux::{
-    error::{Error, ErrorKind, Initiator, Scope, TlsFailure},
+    error::{Error, ErrorKind, TlsFailure},
     proto::ServerText,
     server_key::ServerId,
     tls::CertificateChecks,
@@ -181,26 +181,23 @@ impl ServerCertVerifier for Verifier {
 /// The most names of a certificate that an error shows.
 const MAX_NAMES: usize = 4;
 
-/// Why a TLS session cannot go on.
-#[derive(Debug)]
+/// Why a TLS session cannot be made, or cannot go on.
+#[derive(Debug, thiserror::Error)]
 pub(super) enum Breakdown {
     /// The socket's error. `WouldBlock` is not a failure.
-    Io(io::Error),
-    Tls(rustls::Error),
+    #[error("the connection broke in the handshake: {0}")]
+    Io(#[from] io::Error),
+    #[error("TLS: {}", shown(.0))]
+    Tls(#[from] rustls::Error),
     /// The server closed the connection.
+    #[error("the server closed the connection in the handshake; it may not speak TLS on this port")]
     Closed,
-}
-
-impl From<io::Error> for Breakdown {
-    fn from(error: io::Error) -> Self {
-        Self::Io(error)
-    }
-}
-
-impl From<rustls::Error> for Breakdown {
-    fn from(error: rustls::Error) -> Self {
-        Self::Tls(error)
-    }
+    /// The handshake took longer than this.
+    #[error("the handshake did not end within {0:?}; it may not speak TLS on this port")]
+    TimedOut(Duration),
+    /// No certificate can be issued for the name of this host.
+    #[error("the host's name is none that a certificate could be for")]
+    NoName,
 }
 
 /// After the handshake a TLS error ends the connection like any other error.
@@ -208,121 +205,95 @@ impl From<Breakdown> for io::Error {
     fn from(breakdown: Breakdown) -> Self {
         match breakdown {
             Breakdown::Io(error) => error,
-            Breakdown::Tls(error) => Self::other(format!("TLS: {}", shown(&error))),
             Breakdown::Closed => io::ErrorKind::UnexpectedEof.into(),
+            other => Self::other(other.to_string()),
         }
     }
 }
 
 /// The error of a handshake with `server`.
 pub(super) fn error(server: &ServerId, breakdown: Breakdown) -> Error {
-    match breakdown {
-        Breakdown::Io(error) => {
-            let what = format!("the connection broke in the handshake: {error}");
-            failed(server, TlsFailure::Interrupted, &what)
-        }
-        Breakdown::Closed => failed(
-            server,
-            TlsFailure::Interrupted,
-            "the server closed the connection in the handshake; it may not speak TLS on this port",
-        ),
+    let (failure, what) = match breakdown {
         Breakdown::Tls(error) => explain(server, error),
-    }
-}
-
-/// The handshake took longer than `limit`.
-pub(super) fn timed_out(server: &ServerId, limit: Duration) -> Error {
-    let what =
-        format!("the handshake did not end within {limit:?}; it may not speak TLS on this port");
-    failed(server, TlsFailure::TimedOut, &what)
-}
-
-/// No certificate can be issued for the name of this host.
-pub(super) fn no_name(server: &ServerId) -> Error {
-    let what = "the host's name is none that a certificate could be for";
-    failed(server, TlsFailure::WrongName, what)
+        Breakdown::Io(_) | Breakdown::Closed => (TlsFailure::Interrupted, breakdown.to_string()),
+        Breakdown::TimedOut(_) => (TlsFailure::TimedOut, breakdown.to_string()),
+        Breakdown::NoName => (TlsFailure::WrongName, breakdown.to_string()),
+    };
+    let explanation = format!("no TLS connection to {server}: {what}");
+    Error::new(ErrorKind::Tls(failure), explanation)
 }
 
 /// No TLS client can be built from the options.
 pub(super) fn unusable(error: &rustls::Error) -> Error {
-    Error::new(
-        ErrorKind::Options,
-        Scope::Session,
-        Initiator::User,
-        format!("the TLS options cannot be used: {error}"),
-    )
+    let explanation = format!("the TLS options cannot be used: {error}");
+    Error::new(ErrorKind::Options, explanation)
 }
 
-fn failed(server: &ServerId, failure: TlsFailure, what: &str) -> Error {
-    Error::new(
-        ErrorKind::Tls(failure),
-        Scope::Connection,
-        Initiator::Server,
-        format!("no TLS connection to {server}: {what}"),
-    )
-}
-
-fn explain(server: &ServerId, error: rustls::Error) -> Error {
+fn explain(server: &ServerId, error: rustls::Error) -> (TlsFailure, String) {
     use rustls::Error as E;
-    let fail = |failure, what: &str| failed(server, failure, what);
+
     match error {
-        E::InvalidCertificate(flaw) => explain_certificate(server, flaw),
-        E::NoCertificatesPresented => {
-            fail(TlsFailure::Certificate, "the server shows no certificate")
+        E::InvalidCertificate(CertificateError::UnknownIssuer) => {
+            let what = "no trusted authority has issued its certificate";
+            (TlsFailure::UnknownAuthority, what.to_owned())
         }
-        E::InvalidMessage(_) => fail(
-            TlsFailure::NotTls,
-            "what answers on this port does not speak TLS",
+        E::InvalidCertificate(flaw) => {
+            let (failure, what) = explain_certificate(server, flaw);
+            (failure, format!("its certificate {what}"))
+        }
+        E::NoCertificatesPresented => (
+            TlsFailure::Certificate,
+            "the server shows no certificate".to_owned(),
         ),
+        E::InvalidMessage(_) => {
+            let what = "what answers on this port does not speak TLS";
+            (TlsFailure::NotTls, what.to_owned())
+        }
         E::AlertReceived(alert) => {
             let what = format!("the server refuses the handshake: {alert:?}");
-            fail(TlsFailure::Refused, &what)
+            (TlsFailure::Refused, what)
         }
         E::PeerIncompatible(what) => {
             let what = format!("the server cannot do what is needed (TLS 1.2 or later): {what:?}");
-            fail(TlsFailure::Refused, &what)
+            (TlsFailure::Refused, what)
         }
         error => {
             let what = format!("the handshake failed: {}", shown(&error));
-            fail(TlsFailure::Refused, &what)
+            (TlsFailure::Refused, what)
         }
     }
 }
 
-fn explain_certificate(server: &ServerId, flaw: CertificateError) -> Error {
+/// What is wrong with "its certificate".
+fn explain_certificate(server: &ServerId, flaw: CertificateError) -> (TlsFailure, String) {
     use CertificateError as C;
-    let fail = |failure, what: &str| failed(server, failure, &format!("its certificate {what}"));
+
     match flaw {
-        C::UnknownIssuer => failed(
-            server,
-            TlsFailure::UnknownAuthority,
-            "no trusted authority has issued its certificate",
-        ),
-        C::NotValidForName => fail(TlsFailure::WrongName, &not_for(server, &[])),
+        C::NotValidForName => (TlsFailure::WrongName, not_for(server, &[])),
         C::NotValidForNameContext { presented, .. } => {
-            fail(TlsFailure::WrongName, &not_for(server, &presented))
+            (TlsFailure::WrongName, not_for(server, &presented))
         }
-        C::Expired => fail(TlsFailure::Expired, "has expired"),
+        C::Expired => (TlsFailure::Expired, "has expired".to_owned()),
         C::ExpiredContext { time, not_after } => {
             let over = time.as_secs().saturating_sub(not_after.as_secs());
-            fail(TlsFailure::Expired, &format!("expired {} ago", span(over)))
+            (TlsFailure::Expired, format!("expired {} ago", span(over)))
         }
-        C::NotValidYet => fail(
-            TlsFailure::NotYetValid,
-            "is not valid yet; is the clock right?",
-        ),
+        C::NotValidYet => {
+            let what = "is not valid yet; is the clock right?";
+            (TlsFailure::NotYetValid, what.to_owned())
+        }
         C::NotValidYetContext { time, not_before } => {
             let left = span(not_before.as_secs().saturating_sub(time.as_secs()));
             let what = format!("will not be valid for another {left}; is the clock right?");
-            fail(TlsFailure::NotYetValid, &what)
+            (TlsFailure::NotYetValid, what)
         }
-        flaw if claims_authority(&flaw) => fail(
-            TlsFailure::UnknownAuthority,
-            "is an authority's, and not one of those that are trusted",
-        ),
+        flaw if claims_authority(&flaw) => {
+            let what = "is an authority's, and not one of those that are trusted";
+            (TlsFailure::UnknownAuthority, what.to_owned())
+        }
         flaw => {
             let what = format!("cannot be used: {}", shown(&flaw));
-            fail(TlsFailure::Certificate, &what)
+            (TlsFailure::Certificate, what)
         }
     }
 }

@@ -12,7 +12,7 @@ use super::{Setup, attempt::SuspicionGuard, requests::SetUpFailure};
 use crate::mux::{
     clock,
     connection_pool::{ConnectionHandle, Joining},
-    error::{Error, ErrorKind, Initiator, Scope, TlsFailure},
+    error::{Error, ErrorKind, TlsFailure},
     ids::ConnectionId,
     policy::{
         failover::{FailedStep, FailureContext, Recourse, evidence, is_about_capacity, recourse},
@@ -100,12 +100,7 @@ impl Setup {
             return self.suspect(Evidence::SameDescription, FailedStep::SetUp);
         }
         let explanation = Evidence::SameDescription.to_string();
-        let error = Error::new(
-            ErrorKind::CannotShare,
-            Scope::Session,
-            Initiator::Server,
-            explanation,
-        );
+        let error = Error::new(ErrorKind::CannotShare, explanation);
         self.here.refusal = Some(error.in_request("DESCRIBE").on(id));
         self.checkout.avoid.push(id);
     }

@@ -11,7 +11,7 @@ use super::{Setup, attempt::AtServer};
 use crate::mux::{
     config::SessionOptions,
     connection_pool::CheckoutRequest,
-    error::{Error, ErrorKind, Initiator, Scope},
+    error::{Error, ErrorKind},
     proto::{Credentials, wire::uri::redacted},
     server_key::is_secure,
 };
@@ -26,10 +26,7 @@ impl Setup {
         location: Url,
         credentials: Option<Credentials>,
     ) -> Result<(), Error> {
-        let refuse = |why: String| {
-            Error::new(ErrorKind::Redirects, Scope::Session, Initiator::Server, why)
-                .in_request("DESCRIBE")
-        };
+        let refuse = |why: String| Error::new(ErrorKind::Redirects, why).in_request("DESCRIBE");
         if is_secure(&self.target.url) && !is_secure(&location) {
             let from = redacted(&self.options.url);
             let why = "redirected from TLS to a connection in clear text".to_owned();

@@ -9,7 +9,7 @@ use crate::mux::{
     clock,
     connection_pool::{ConnectionHandle, FreshDescription, Joining, Looked},
     driver::DriverHandle,
-    error::{Error, ErrorKind, Initiator, Scope},
+    error::{Error, ErrorKind},
     policy::{
         failover::FailedStep,
         next_step::{AnswerPatience, DescribeTiming, Operation, SetupStage},
@@ -340,12 +340,7 @@ impl Setup {
 
     fn unusable(&self, what: &str) -> Error {
         let explanation = format!("the server's description cannot be used: {what}");
-        let error = Error::new(
-            ErrorKind::Sdp,
-            Scope::Session,
-            Initiator::Server,
-            explanation,
-        );
+        let error = Error::new(ErrorKind::Sdp, explanation);
         let error = error.in_request("DESCRIBE").of_camera(&self.camera());
         match &self.here.attachment {
             Some(attachment) => error.on(attachment.connection()),
