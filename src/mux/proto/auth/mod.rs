@@ -120,11 +120,16 @@ impl Asked<'_> {
         Tag::of(&format!("{} {}", self.method, self.uri))
     }
 
+    /// The presentation that the request is about.
+    pub(crate) fn home(&self) -> Tag {
+        Tag::of(self.home)
+    }
+
     /// The presentation whose realm a challenge shows; `None` for a request about the server
     /// itself.
     pub(crate) fn presentation(&self) -> Option<Tag> {
         let is_about_one = self.is_of_session && self.method != "OPTIONS";
-        is_about_one.then(|| Tag::of(self.home))
+        is_about_one.then(|| self.home())
     }
 }
 
@@ -202,12 +207,6 @@ impl Authenticator {
         self.has_challenge() && asked.is_of_session && self.realm_of(asked).is_none()
     }
 
-    /// True if one request that [lacks a realm](Self::lacks_realm) at a time is to show whether the
-    /// server has several realms.
-    pub(crate) fn seeks_realm(&self) -> bool {
-        self.known.is_open()
-    }
-
     /// A session's request without credentials was answered, and not with 401.
     pub(crate) fn handle_unchallenged(&mut self) {
         if self.has_challenge() {
@@ -230,7 +229,7 @@ impl Authenticator {
         let realm = self.realms.get_mut(at)?;
         // A presumed realm; it is kept when another realm becomes known.
         if asked.is_of_session && self.known.is_one() && self.spaces.len() < MOST_REMEMBERED {
-            let space = self.spaces.entry(Tag::of(asked.home));
+            let space = self.spaces.entry(asked.home());
             space.or_insert(realm.tag);
         }
         let is_basic = realm.is_basic();
@@ -327,8 +326,7 @@ impl Authenticator {
         answered: Answered,
         next_nonce: Option<&str>,
     ) {
-        let is_it = |realm: &&mut Realm| realm.tag == answered.realm;
-        let Some(realm) = self.realms.iter_mut().find(is_it) else {
+        let Some(realm) = self.realm(answered.realm) else {
             return;
         };
         if !answered.is_fresh && !realm.is_basic() {
@@ -377,10 +375,8 @@ impl Authenticator {
 
     /// The peer closed the connection before it read the answer to the newest challenge of a realm.
     pub(crate) fn take_back(&mut self, answered: Answered) {
-        let is_it =
-            |realm: &&mut Realm| realm.tag == answered.realm && realm.current.tag == answered.nonce;
-        if let Some(realm) = self.realms.iter_mut().find(is_it) {
-            realm.is_unanswered = true;
+        if let Some(realm) = self.realm(answered.realm) {
+            realm.is_unanswered |= realm.current.tag == answered.nonce;
         }
     }
 
@@ -421,9 +417,12 @@ impl Authenticator {
         }
     }
 
+    fn realm(&mut self, tag: Tag) -> Option<&mut Realm> {
+        self.realms.iter_mut().find(|realm| realm.tag == tag)
+    }
+
     fn on_reuse_refused(&mut self, answered: Answered) {
-        let is_it = |realm: &&mut Realm| realm.tag == answered.realm;
-        if let Some(realm) = self.realms.iter_mut().find(is_it) {
+        if let Some(realm) = self.realm(answered.realm) {
             realm.on_reuse_refused(answered.nonce);
         }
     }
@@ -438,7 +437,7 @@ impl Authenticator {
             self.spaces.clear();
         }
         self.spaces.insert(Tag::of(asked.uri), realm);
-        self.spaces.insert(Tag::of(asked.home), realm);
+        self.spaces.insert(asked.home(), realm);
         if let Some(presentation) = asked.presentation() {
             self.known.on_challenged(presentation, realm);
         }
@@ -513,16 +512,15 @@ impl Authenticator {
             }
         };
         let mut realm = match known.map(|at| self.realms.remove(at)) {
+            None => Realm::new(tag, fresh(self), came),
             Some(mut realm) => {
                 if realm.current.tag != nonce {
                     realm.renew(fresh(self));
                 }
                 realm
             }
-            None => Realm::new(tag, fresh(self), came),
         };
-        realm.is_unanswered = true;
-        realm.came = came;
+        (realm.is_unanswered, realm.came) = (true, came);
         header.clone_into(&mut realm.header);
         if self.realms.len() == MOST_REALMS {
             self.realms.remove(0);

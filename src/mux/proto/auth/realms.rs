@@ -74,7 +74,7 @@ impl Realms {
     }
 
     /// True if one request without credentials at a time is to find out.
-    pub(super) fn is_open(&self) -> bool {
+    pub(crate) fn is_open(&self) -> bool {
         !self.has_several && self.unchallenged < MOST_UNCHALLENGED && !self.is_one()
     }
 }

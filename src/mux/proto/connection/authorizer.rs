@@ -16,7 +16,6 @@ use std::{
 };
 
 use rtsp_types::Method;
-use url::Url;
 
 use super::{
     ConnectionConfig,
@@ -25,7 +24,7 @@ use super::{
 };
 use crate::mux::proto::{
     auth::{
-        Answered, Asked, Authenticator, Authorization,
+        Answered, Asked, AuthTrail, Authenticator, Authorization,
         credentials::{
             CredentialReport, CredentialStatus, CredentialWant, LeftChallenge, PermitReturn, Tag,
         },
@@ -120,20 +119,6 @@ pub(super) struct Authorizer {
     /// The server is known to close connections after a 401.
     closes_behind_401: bool,
     pub(super) reports: VecDeque<CredentialReport>,
-}
-
-/// The presentation of a request.
-pub(super) fn home_of<'a>(draft: &'a Draft, session: Option<&'a Url>) -> &'a str {
-    session.unwrap_or(&draft.url).as_str()
-}
-
-pub(super) fn asked<'a>(draft: &'a Draft, session: Option<&'a Url>) -> Asked<'a> {
-    Asked {
-        method: <&str>::from(&draft.method),
-        uri: draft.url.as_str(),
-        home: home_of(draft, session),
-        is_of_session: session.is_some(),
-    }
 }
 
 impl Authorizer {
@@ -252,9 +237,9 @@ impl Authorizer {
 
     /// True if a request may be sent as far as permits go: under a permit it must belong to its
     /// presentation.
-    pub(super) fn admits(&self, draft: &Draft, session: Option<&Url>) -> bool {
+    pub(super) fn admits(&self, asked: Asked<'_>) -> bool {
         match self.status {
-            CredentialStatus::Permitted(permit) => Tag::of(home_of(draft, session)) == permit.uri,
+            CredentialStatus::Permitted(permit) => asked.home() == permit.uri,
             _ => true,
         }
     }
@@ -266,7 +251,7 @@ impl Authorizer {
     pub(super) fn is_in_turn(
         &self,
         draft: &Draft,
-        session: Option<&Url>,
+        asked: Asked<'_>,
         requests: &RequestTable,
     ) -> bool {
         let authenticator = self.authenticator.as_ref();
@@ -283,41 +268,40 @@ impl Authorizer {
         if draft.purpose == Purpose::Teardown || bare().next().is_none() {
             return true;
         }
-        authenticator.lacks_realm(asked(draft, session))
-            && !authenticator.seeks_realm()
+        authenticator.lacks_realm(asked)
+            && !authenticator.known.is_open()
             && bare().all(|entry| entry.draft.session != draft.session)
     }
 
     /// True if a request would be sent without credentials to find out whether the server has
     /// several realms.
-    pub(super) fn seeks_realm(&self, draft: &Draft, session: Option<&Url>) -> bool {
+    pub(super) fn seeks_realm(&self, asked: Asked<'_>) -> bool {
         let authenticator = self.authenticator.as_ref();
-        let authenticator = authenticator.filter(|it| self.is_proven() && it.seeks_realm());
-        authenticator.is_some_and(|it| it.lacks_realm(asked(draft, session)))
+        let authenticator = authenticator.filter(|it| self.is_proven() && it.known.is_open());
+        authenticator.is_some_and(|it| it.lacks_realm(asked))
     }
 
     /// The authorisation of a request that is being written, if it is to carry one.
     pub(super) fn authorize(
         &mut self,
-        draft: &mut Draft,
-        session: Option<&Url>,
+        trail: &mut AuthTrail,
+        asked: Asked<'_>,
     ) -> Option<Authorization> {
         let authenticator = self.authenticator.as_mut()?;
-        let asked = asked(draft, session);
-        let below = draft.auth.below;
+        let below = trail.below;
         match self.status {
             CredentialStatus::Proven(ceiling) => authenticator.authorize(asked, below, ceiling),
             CredentialStatus::Permitted(permit) => {
                 // A server that closes after each 401 has challenged requests like it before, and
                 // would close again.
-                let is_challenged = draft.auth.is_challenged
+                let is_challenged = trail.is_challenged
                     || authenticator.challenged.contains(&asked.tag())
                     || (self.closes_behind_401 && authenticator.is_unanswered(asked));
                 let may_try = is_challenged && authenticator.is_unanswered(asked);
                 let authorization = may_try
                     .then(|| authenticator.authorize(asked, below.or(permit.below), permit.ceiling))
                     .flatten();
-                draft.auth.is_challenged = is_challenged;
+                trail.is_challenged = is_challenged;
                 authorization
             }
             _ => None,
@@ -342,12 +326,7 @@ impl Authorizer {
     }
 
     /// A request was answered, and not with 401; or its answer is not needed any more.
-    pub(super) fn on_answer(
-        &mut self,
-        entry: &Outstanding,
-        session: Option<&Url>,
-        is_acceptance: bool,
-    ) {
+    pub(super) fn on_answer(&mut self, entry: &Outstanding, asked: Asked<'_>, is_acceptance: bool) {
         // Many servers answer OPTIONS whether or not the credentials are right.
         let says_something = entry.draft.method != Method::Options;
         let exchange = self.exchange.as_ref();
@@ -358,7 +337,7 @@ impl Authorizer {
                 self.reports.push_back(CredentialReport::NotAsked);
             }
             if let Some(authenticator) = &mut self.authenticator
-                && session.is_some()
+                && asked.is_of_session
                 && says_something
             {
                 authenticator.handle_unchallenged();
@@ -372,8 +351,7 @@ impl Authorizer {
             if self.accepted.len() >= MOST_ACCEPTED {
                 self.accepted.clear();
             }
-            let presentation = Tag::of(home_of(&entry.draft, session));
-            self.accepted.insert(presentation);
+            self.accepted.insert(asked.home());
             if entry.draft.auth.is_challenged && !self.is_proven() {
                 // The credential gate decides for all connections whether this is enough.
                 self.withdraw_permit();

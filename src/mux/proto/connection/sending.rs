@@ -15,7 +15,7 @@ use super::{
     session::{CoreSession, SessionPhase},
 };
 use crate::mux::proto::{
-    auth::{AuthTrail, Authorization},
+    auth::AuthTrail,
     command::{RequestId, SessionKey, SessionRequest},
     event::{FailureKind, Retirement, SharingViolation},
     wire::message::MessageWriter,
@@ -339,11 +339,10 @@ impl Connection {
 
     /// Writes a request and returns its CSeq.
     pub(super) fn write(&mut self, now: Instant, mut draft: Draft) -> u32 {
-        let authorization = self.authorize(&mut draft);
-        let (value, answered) = match authorization {
-            Some(Authorization { value, answered }) => (Some(value), Some(answered)),
-            None => (None, None),
-        };
+        let (mut trail, asked) = (draft.auth, self.sessions.asked(&draft));
+        let authorization = self.authorizer.authorize(&mut trail, asked);
+        draft.auth = trail;
+        let (value, answered) = authorization.map(|it| (it.value, it.answered)).unzip();
         let session = draft.session.and_then(|key| self.sessions.get_mut(&key));
         let (session_id, is_first_play) = match session {
             None if let Purpose::Undo { id } = &draft.purpose => (Some(id.clone()), false),

@@ -11,9 +11,9 @@ use std::{
 
 use url::Url;
 
-use super::{authorizer::home_of, liveness, requests::Draft};
+use super::{liveness, requests::Draft};
 use crate::mux::proto::{
-    auth::credentials::Tag,
+    auth::Asked,
     command::{RequestId, SessionConfig, SessionKey},
 };
 
@@ -203,14 +203,16 @@ impl SessionTable {
         self.sessions.get(&draft.session?)
     }
 
-    /// The URL of a request's session.
-    pub(crate) fn home(&self, draft: &Draft) -> Option<&Url> {
-        self.of(draft).map(|session| &session.config.url)
-    }
-
-    /// The presentation of a request: that of its session, or its URL.
-    pub(crate) fn presentation(&self, draft: &Draft) -> Tag {
-        Tag::of(home_of(draft, self.home(draft)))
+    /// A request as authentication sees it: its presentation is that of its session, or its URL.
+    pub(crate) fn asked<'a>(&'a self, draft: &'a Draft) -> Asked<'a> {
+        let session = self.of(draft);
+        let home = session.map_or(&draft.url, |session| &session.config.url);
+        Asked {
+            method: <&str>::from(&draft.method),
+            uri: draft.url.as_str(),
+            home: home.as_str(),
+            is_of_session: session.is_some(),
+        }
     }
 
     /// The session to which the server gave this id.

@@ -13,12 +13,11 @@ use super::{
     CloseReason, Connection, FailureKind,
     authorizer::Accused,
     requests::{Draft, Outstanding, Purpose},
+    sending::take_where,
 };
-use super::{authorizer::asked, sending::take_where};
-use crate::mux::proto::auth::Answered;
 use crate::mux::proto::{
     auth::{
-        Authenticator, Authorization, Unauthorized, challenge,
+        Answered, Authenticator, Unauthorized, challenge,
         credentials::{CredentialReport, CredentialStatus, Refusal, RefusalVerdict, Tag},
     },
     event::Event,
@@ -80,20 +79,13 @@ impl Connection {
 impl Connection {
     /// True if the present permit, if one is needed, is for this request.
     pub(super) fn is_admitted(&self, draft: &Draft) -> bool {
-        let home = self.sessions.home(draft);
-        self.authorizer.admits(draft, home)
-            && self.authorizer.is_in_turn(draft, home, &self.requests)
+        let asked = self.sessions.asked(draft);
+        self.authorizer.admits(asked) && self.authorizer.is_in_turn(draft, asked, &self.requests)
     }
 
     /// True if this request would find out whether the server has several realms.
     pub(super) fn seeks_realm(&self, draft: &Draft) -> bool {
-        self.authorizer
-            .seeks_realm(draft, self.sessions.home(draft))
-    }
-
-    pub(super) fn authorize(&mut self, draft: &mut Draft) -> Option<Authorization> {
-        let home = self.sessions.home(draft);
-        self.authorizer.authorize(draft, home)
+        self.authorizer.seeks_realm(self.sessions.asked(draft))
     }
 
     pub(super) fn ask_for_permit(&mut self, now: Instant) {
@@ -103,13 +95,9 @@ impl Connection {
         let waiting = self.waiting.iter();
         let waiting = waiting.filter(|draft| self.may_send(now, draft));
         let drafts = self.authorizer.retries.iter().chain(waiting);
-        let want = |draft: &Draft| {
-            (
-                self.sessions.presentation(draft),
-                draft.auth.below.is_some(),
-            )
-        };
-        let requests: Vec<(Tag, bool)> = drafts.map(want).collect();
+        let home = |draft: &Draft| self.sessions.asked(draft).home();
+        let requests = drafts.map(|draft| (home(draft), draft.auth.below.is_some()));
+        let requests: Vec<(Tag, bool)> = requests.collect();
         self.authorizer.ask(now, requests);
     }
 
@@ -135,7 +123,7 @@ impl Connection {
 
     /// Fails the requests whose permit was denied.
     fn deny(&mut self, uris: &[Tag], retry_after: Duration, was_refused: bool) {
-        let is_denied = |draft: &Draft| uris.contains(&self.sessions.presentation(draft));
+        let is_denied = |draft: &Draft| uris.contains(&self.sessions.asked(draft).home());
         let mut denied = take_where(&mut self.authorizer.retries, is_denied);
         denied.extend(take_where(&mut self.waiting, is_denied));
         for draft in denied {
@@ -177,9 +165,9 @@ impl Connection {
             let next = info.and_then(|info| challenge::parameter(&info, "nextnonce"));
             authenticator.handle_accepted(answered.sent, authorization, next.as_deref());
         }
-        let home = self.sessions.home(&answered.draft);
+        let asked = self.sessions.asked(&answered.draft);
         let is_acceptance = (200..400).contains(&code);
-        self.authorizer.on_answer(answered, home, is_acceptance);
+        self.authorizer.on_answer(answered, asked, is_acceptance);
     }
 
     /// A 401: the request is repeated, reported as refused, or fails.
@@ -190,12 +178,11 @@ impl Connection {
         response: &Message,
     ) {
         let challenges = response.headers.joined("WWW-Authenticate");
-        let home = self.sessions.home(&answered.draft);
         let Some(authenticator) = &mut self.authorizer.authenticator else {
             let explanation = "the server asks for a user and password (401)".to_owned();
             return self.on_failure(now, answered, unauthorized(false, explanation));
         };
-        let asked = asked(&answered.draft, home);
+        let asked = self.sessions.asked(&answered.draft);
         let authorization = answered.authorization;
         let verdict = authenticator.handle_unauthorized(
             answered.sent,
@@ -238,8 +225,8 @@ impl Connection {
                 self.on_failure(now, answered, unauthorized(false, REFUSED.to_owned()));
             }
             (Unauthorized::Unsupported(why), None) => {
-                let home = self.sessions.home(&answered.draft);
-                self.authorizer.on_answer(&answered, home, false);
+                let asked = self.sessions.asked(&answered.draft);
+                self.authorizer.on_answer(&answered, asked, false);
                 let explanation = format!("cannot authenticate (401): {why}");
                 self.on_failure(now, answered, unauthorized(false, explanation));
             }
@@ -273,7 +260,7 @@ impl Connection {
         let authenticator = self.authorizer.authenticator.as_ref();
         let newest = authenticator.and_then(Authenticator::newest);
         let refusal = Refusal {
-            uri: self.sessions.presentation(&answered.draft),
+            uri: self.sessions.asked(&answered.draft).home(),
             realm: tried.realm,
             nonce: tried.nonce,
             is_same_nonce: newest == Some((tried.realm, tried.nonce)),
