@@ -17,8 +17,7 @@ use super::{
 use crate::mux::proto::{
     command::SessionKey,
     event::{
-        CloseReason, Event, Failure, FailureKind, FirstAsked, Reply, Retirement, SharingViolation,
-        StreamGrant,
+        Event, Failure, FailureKind, FirstAsked, Reply, Retirement, SharingViolation, StreamGrant,
     },
     wire::{
         header::{
@@ -90,9 +89,7 @@ impl Connection {
         let count = cseq.and_then(|cseq| self.requests.count_provisional(cseq));
         match count {
             Some(count) if count > self.config.limits.provisional => {
-                self.lose(CloseReason::Protocol(
-                    "the server sends provisional answers without end",
-                ));
+                self.break_off("the server sends provisional answers without end");
             }
             Some(_) => {}
             None => self.on_unmatched(now),
@@ -165,12 +162,12 @@ impl Connection {
             (Purpose::Teardown, Some(key)) => self.on_teardown_refused(key, answered),
             (Purpose::KeepAlive, Some(key)) if is_gone => {
                 self.end_keep_alive(key);
-                self.on_session_lost(key, &answered, kind);
+                self.lose_session(key, answered.draft.method, cseq, kind);
             }
             // Before a session has played, the next request shows the error too, and the session is
             // set up again elsewhere.
             (Purpose::Play | Purpose::Pause, Some(key)) if is_gone && self.has_played(key) => {
-                self.on_session_lost(key, &answered, kind.clone());
+                self.lose_session(key, answered.draft.method.clone(), cseq, kind.clone());
                 self.fail_draft(answered.draft, cseq, kind);
             }
             // Any other status says nothing about the session: its media shows whether it lives.
@@ -280,21 +277,18 @@ impl Connection {
             .is(key, |session| phases.contains(&session.phase))
     }
 
-    /// The server answered 454 to a keep-alive (fault F24), or to PLAY or PAUSE of a session that
-    /// has played.
-    fn on_session_lost(&mut self, key: SessionKey, answered: &Outstanding, kind: FailureKind) {
-        let failure = Failure {
-            method: answered.draft.method.clone(),
-            cseq: Some(answered.cseq),
-            kind,
-        };
-        self.lose_session(key, failure);
-    }
-
-    /// Only this session is lost.
-    pub(super) fn lose_session(&mut self, session: SessionKey, failure: Failure) {
+    /// Only this session is lost: the server answered 454 to a keep-alive (fault F24), or to PLAY or
+    /// PAUSE of a session that has played; or it has torn the session down.
+    pub(super) fn lose_session(
+        &mut self,
+        session: SessionKey,
+        method: Method,
+        cseq: Option<u32>,
+        kind: FailureKind,
+    ) {
         let is_new = |it: &CoreSession| it.phase != SessionPhase::Lost && !it.is_tearing_down();
         if self.sessions.is(session, is_new) {
+            let failure = Failure { method, cseq, kind };
             self.events
                 .push_back(Event::SessionLost { session, failure });
         }

@@ -85,7 +85,6 @@ impl DescribeBatch {
             ..Self::default()
         }
     }
-
     pub(super) fn on_written(&mut self, length: usize, url: usize) {
         self.is_open = true;
         self.overhead = length.saturating_sub(url);
@@ -245,22 +244,15 @@ fn is_teardown_of(draft: &Draft, key: SessionKey) -> bool {
 
 /// A DESCRIBE that takes longer is slow; live555 takes 0.1 s for a file.
 const SLOW: Duration = Duration::from_secs(1);
-const WIDEST: usize = 16;
+/// Sixteen DESCRIBEs at once.
+const MOST_DOUBLINGS: u32 = 4;
 
 /// The window of one connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct DescribeWindow {
-    size: usize,
+    /// How often the window, which begins with one DESCRIBE, has doubled.
+    doublings: u32,
     has_seen_slow: bool,
-}
-
-impl Default for DescribeWindow {
-    fn default() -> Self {
-        Self {
-            size: 1,
-            has_seen_slow: false,
-        }
-    }
 }
 
 impl DescribeWindow {
@@ -272,15 +264,15 @@ impl DescribeWindow {
 
     /// If the window holds: true if one more DESCRIBE may be sent beside `under_way`.
     pub(crate) fn admits(self, under_way: usize, head_time: Duration) -> bool {
-        under_way == 0 || (under_way < self.size && head_time < SLOW)
+        under_way == 0 || (under_way < 1 << self.doublings && head_time < SLOW)
     }
 
     /// The server took this long to answer a DESCRIBE.
     pub(crate) fn on_answered(&mut self, took: Duration) {
         if took < SLOW {
-            self.size = (self.size * 2).min(WIDEST);
+            self.doublings = (self.doublings + 1).min(MOST_DOUBLINGS);
         } else {
-            self.size = 1;
+            self.doublings = 0;
             self.has_seen_slow = true;
         }
     }
@@ -343,8 +335,9 @@ mod tests {
         for _ in 0..10 {
             window.on_answered(SLOW / 2);
         }
-        assert!(window.admits(WIDEST - 1, Duration::ZERO));
-        assert!(!window.admits(WIDEST, Duration::ZERO));
+        let widest = 1 << MOST_DOUBLINGS;
+        assert!(window.admits(widest - 1, Duration::ZERO));
+        assert!(!window.admits(widest, Duration::ZERO));
         assert!(!window.holds(false, Duration::ZERO) && window.holds(true, Duration::ZERO));
         assert!(window.holds(false, SLOW));
         window.on_answered(SLOW);

@@ -47,7 +47,7 @@ pub(super) struct Fences {
     /// Errors that could not be matched with any of the outstanding DESCRIBEs.
     strays: usize,
     /// A request was lost among several: send one at a time from now on.
-    is_serial: bool,
+    pub(super) is_serial: bool,
 }
 
 impl Fences {
@@ -56,15 +56,6 @@ impl Fences {
             is_serial,
             ..Self::default()
         }
-    }
-
-    /// From now on one request is sent at a time.
-    pub(super) fn become_serial(&mut self) {
-        self.is_serial = true;
-    }
-
-    pub(super) fn is_pipelining(&self) -> bool {
-        !self.is_serial
     }
 }
 
@@ -322,18 +313,17 @@ impl Connection {
 
     /// The DESCRIBE was answered; `status` if it failed.
     pub(super) fn on_probe_answered(&mut self, status: Option<u16>) {
-        let known = self.probe.as_ref().map(|probe| probe.known.clone());
-        if let Some(probe) = &mut self.probe {
-            let is_refused = status.is_some_and(|status| REFUSALS.contains(&status));
-            probe.answer = Some(match is_refused {
-                true => ProbeOutcome::Fails,
-                false => ProbeOutcome::Stands,
-            });
-        }
-        if let Some(known) = known {
-            let options = self.own_draft(Method::Options, known, Purpose::ProbeFence);
-            self.waiting.push_back(options);
-        }
+        let Some(probe) = &mut self.probe else {
+            return;
+        };
+        let is_refused = status.is_some_and(|status| REFUSALS.contains(&status));
+        probe.answer = Some(match is_refused {
+            true => ProbeOutcome::Fails,
+            false => ProbeOutcome::Stands,
+        });
+        let known = probe.known.clone();
+        let options = self.own_draft(Method::Options, known, Purpose::ProbeFence);
+        self.waiting.push_back(options);
     }
 
     /// The OPTIONS after it was answered, or never will be.

@@ -70,7 +70,7 @@ const DRIP_PATIENCE: Duration = Duration::from_secs(8);
 pub(super) struct Framing {
     /// The channel of the last frame with RTP or RTCP; `None` if a message came after it. Frames
     /// with neither may be stray bytes.
-    last_frame: Option<u8>,
+    pub(super) last_frame: Option<u8>,
     last_loss: Option<Instant>,
     /// The present loss, with the session of the frame before it, if that is to be reported.
     under_way: Option<Option<SessionKey>>,
@@ -81,21 +81,7 @@ pub(super) struct Framing {
     /// The number of bytes that the last read left undecoded.
     left: usize,
     /// The last read ended inside a unit.
-    is_mid_unit: bool,
-}
-
-impl Framing {
-    pub(super) fn on_frame(&mut self, channel: u8) {
-        self.last_frame = Some(channel);
-    }
-
-    pub(super) fn on_message(&mut self) {
-        self.last_frame = None;
-    }
-
-    pub(super) fn is_mid_unit(&self) -> bool {
-        self.is_mid_unit
-    }
+    pub(super) is_mid_unit: bool,
 }
 
 /// True if a frame holds RTP or RTCP, of any session: then framing is intact.
@@ -152,9 +138,7 @@ impl Connection {
         if is_quiet && sessions.any(|session| session.is_playing()) {
             return self.timers.set(Timer::Resync, now + wait);
         }
-        self.lose(CloseReason::Protocol(
-            "framing was lost and not found again",
-        ));
+        self.break_off("framing was lost and not found again");
     }
 
     /// The number of bytes that have arrived since the last call.

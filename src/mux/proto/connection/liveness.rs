@@ -223,17 +223,13 @@ impl Connection {
             return self.lose(self.reason_for_loss(reason));
         }
         let is_to_be_probed = silence >= timeouts.silence_probe;
-        let next = match is_to_be_probed {
-            true => timeouts.silence_dead,
-            false => timeouts.silence_probe,
-        };
-        let url = playing.aggregate().clone();
-        self.timers.set(Timer::Silence, self.last_byte + next);
-        if !is_to_be_probed {
-            return;
+        let mut next = timeouts.silence_probe;
+        if is_to_be_probed {
+            next = timeouts.silence_dead;
+            let ping = self.ping(playing.aggregate().clone());
+            self.waiting.push_back(ping);
         }
-        let ping = self.ping(url);
-        self.waiting.push_back(ping);
+        self.timers.set(Timer::Silence, self.last_byte + next);
     }
 
     pub(super) fn ping(&self, url: url::Url) -> Draft {
@@ -279,7 +275,8 @@ impl Connection {
             session.on_suspend(suspended);
         }
         if let Some(idle) = &mut self.idle {
-            idle.on_suspend(suspended);
+            // It was idle during the suspend too, while our clock stood still.
+            idle.since = idle.since.checked_sub(suspended).unwrap_or(idle.since);
             self.timers.hasten(Timer::Idle, now, suspended);
         }
         if suspended >= self.config.timeouts.health_check_after {

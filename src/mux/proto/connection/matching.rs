@@ -20,7 +20,7 @@ use super::{
     requests::{Draft, Outstanding, Purpose},
 };
 use crate::mux::proto::{
-    event::{CloseReason, FailureKind},
+    event::FailureKind,
     wire::{
         header::{parse_cseq, parse_transport},
         message::Message,
@@ -119,7 +119,7 @@ impl Connection {
         let is_numbered = response.headers.first("CSeq").is_some();
         let is_suspect = is_numbered && self.answered.numbering() == Numbering::Unproven;
         if is_suspect || self.answered.numbering() == Numbering::Wrong {
-            self.fences.become_serial();
+            self.fences.is_serial = true;
         }
     }
 
@@ -130,14 +130,11 @@ impl Connection {
         self.counters.repeated_responses += 1;
         self.on_unasked(now);
         if self.answered.on_repeated() {
-            self.fences.become_serial();
+            self.fences.is_serial = true;
         }
-        let window = self.config.timeouts.storm_window;
         let limit = self.config.limits.repeated_responses;
-        if self.repeated.is_storm(now, window, limit) {
-            self.lose(CloseReason::Protocol(
-                "the server repeats its answers without end",
-            ));
+        if self.repeated.is_storm(now, &self.config.timeouts, limit) {
+            self.break_off("the server repeats its answers without end");
         }
     }
 
@@ -157,7 +154,7 @@ impl Connection {
     /// at the server.
     pub(super) fn on_unnumbered(&mut self, now: Instant) {
         self.counters.unmatched_responses += 1;
-        self.fences.become_serial();
+        self.fences.is_serial = true;
         let waiting: Vec<u32> = self.requests.waiting().map(|entry| entry.cseq).collect();
         if !self.answered.on_unnumbered(waiting.len()) {
             return;
@@ -186,13 +183,10 @@ impl Connection {
     pub(super) fn on_unmatched(&mut self, now: Instant) {
         self.counters.unmatched_responses += 1;
         self.on_unasked(now);
-        let window = self.config.timeouts.storm_window;
         let keep_alives = u32::try_from(self.sessions.len()).unwrap_or(u32::MAX);
         let limit = (self.config.limits.unmatched_responses).saturating_add(keep_alives);
-        if self.unmatched.is_storm(now, window, limit) {
-            self.lose(CloseReason::Protocol(
-                "the server keeps answering what was not asked",
-            ));
+        if self.unmatched.is_storm(now, &self.config.timeouts, limit) {
+            self.break_off("the server keeps answering what was not asked");
         }
     }
 }

@@ -339,8 +339,9 @@ impl Connection {
         }
         self.begin_closing(now, CloseReason::Local);
         let keys: Vec<SessionKey> = self.sessions.keys().copied().collect();
-        keys.into_iter()
-            .for_each(|key| self.begin_teardown(now, key, None));
+        for key in keys {
+            self.begin_teardown(now, key, None);
+        }
         self.flush(now);
         self.finish_closing();
     }
@@ -376,7 +377,7 @@ impl Connection {
                 Ok(Some(Unit::Frame { channel, payload })) => {
                     if is_sound(&payload) {
                         sound += 1;
-                        self.framing.on_frame(channel);
+                        self.framing.last_frame = Some(channel);
                     }
                     if let Some(packet) = self.on_frame(now, channel, payload) {
                         deliver(packet);
@@ -389,7 +390,7 @@ impl Connection {
                 Ok(Some(Unit::FramingLost)) => self.on_framing_lost(now),
                 Ok(Some(Unit::FramingFound)) => self.on_framing_found(buffer),
                 Ok(None) => break,
-                Err(reason) => return self.lose(CloseReason::Protocol(reason)),
+                Err(reason) => return self.break_off(reason),
             }
         }
         self.watch_unit(Read {
@@ -424,7 +425,7 @@ impl Connection {
     }
 
     fn on_message(&mut self, now: Instant, message: &Message) {
-        self.framing.on_message();
+        self.framing.last_frame = None;
         self.log_received(message);
         match &message.start {
             StartLine::Response { .. } => self.on_response(now, message),
@@ -506,6 +507,11 @@ impl Connection {
     ) {
         let failure = Failure { method, cseq, kind };
         self.complete(session, caller, Err(failure));
+    }
+
+    /// The server's bytes cannot be understood, or do not end.
+    fn break_off(&mut self, why: &'static str) {
+        self.lose(CloseReason::Protocol(why));
     }
 
     /// Ends the connection at once.

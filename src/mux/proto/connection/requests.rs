@@ -180,22 +180,19 @@ impl RequestTable {
         let mut entries = self.outstanding.iter();
         let at = entries.position(|entry| entry.cseq == cseq)?;
         let answered = self.outstanding.remove(at)?;
+        // A fence is sent to be answered last.
+        let is_fence = answered.draft.purpose == Purpose::Fence;
+        self.stands_pipelining |= !answered.was_alone && !is_fence;
         let mut earlier = at;
-        self.outstanding.retain(|entry| {
+        self.outstanding.retain_mut(|entry| {
             let is_earlier = earlier > 0;
             earlier = earlier.saturating_sub(1);
+            match is_earlier {
+                true => entry.is_overtaken |= !is_fence,
+                false => entry.quiet_since = now,
+            }
             !(is_earlier && entry.standing == RequestState::TimedOut)
         });
-        let is_before = |entry: &&mut Outstanding| entry.cseq < cseq;
-        for entry in self.outstanding.iter_mut().filter(is_before) {
-            // A fence is sent to be answered last.
-            entry.is_overtaken |= answered.draft.purpose != Purpose::Fence;
-        }
-        self.stands_pipelining |= !answered.was_alone && answered.draft.purpose != Purpose::Fence;
-        let is_behind = |entry: &&mut Outstanding| entry.cseq > cseq;
-        for entry in self.outstanding.iter_mut().filter(is_behind) {
-            entry.quiet_since = now;
-        }
         self.promote_head(now);
         Some(answered)
     }
@@ -233,8 +230,7 @@ impl RequestTable {
 
     /// Counts a provisional (1xx) answer; `None` if nothing of that CSeq is outstanding.
     pub(crate) fn count_provisional(&mut self, cseq: u32) -> Option<u32> {
-        let mut entries = self.outstanding.iter_mut();
-        let entry = entries.find(|entry| entry.cseq == cseq)?;
+        let entry = self.find(|entry| entry.cseq == cseq)?;
         entry.provisional += 1;
         Some(entry.provisional)
     }
@@ -254,9 +250,7 @@ impl RequestTable {
 
     /// Takes the caller of a request whose patience is over; returns the request with that caller.
     pub(crate) fn lose_patience(&mut self, now: Instant) -> Option<(u32, Draft)> {
-        let is_over =
-            |entry: &&mut Outstanding| entry.patience_ends().is_some_and(|end| end <= now);
-        let entry = self.outstanding.iter_mut().find(is_over)?;
+        let entry = self.find(|entry| entry.patience_ends().is_some_and(|end| end <= now))?;
         let taken = (entry.cseq, entry.take_caller());
         self.promote_front(now);
         Some(taken)
@@ -264,8 +258,7 @@ impl RequestTable {
 
     /// Turns one request whose deadline has passed into a tombstone.
     pub(crate) fn expire_one(&mut self, now: Instant, ceiling: Duration) -> Option<Expired> {
-        let is_due = |entry: &&mut Outstanding| entry.due(ceiling).is_some_and(|due| due <= now);
-        let entry = self.outstanding.iter_mut().find(is_due)?;
+        let entry = self.find(|entry| entry.due(ceiling).is_some_and(|due| due <= now))?;
         entry.standing = RequestState::TimedOut;
         let expired = Expired {
             cseq: entry.cseq,
@@ -287,8 +280,7 @@ impl RequestTable {
         url: Option<Url>,
         now: Instant,
     ) -> Option<Draft> {
-        let is_it = |entry: &&mut Outstanding| entry.cseq == cseq && entry.is_awaited();
-        let entry = self.outstanding.iter_mut().find(is_it)?;
+        let entry = self.find(|entry| entry.cseq == cseq && entry.is_awaited())?;
         entry.standing = RequestState::Ignored;
         let draft = entry.take_caller();
         if let Some(url) = url {
@@ -369,17 +361,19 @@ impl RequestTable {
         self.outstanding.drain(..)
     }
 
+    fn find(&mut self, is_it: impl Fn(&Outstanding) -> bool) -> Option<&mut Outstanding> {
+        self.outstanding.iter_mut().find(|entry| is_it(entry))
+    }
+
     fn promote_head(&mut self, now: Instant) {
-        let is_in_line = |entry: &&mut Outstanding| !entry.is_ignored();
-        if let Some(head) = self.outstanding.iter_mut().find(is_in_line) {
+        if let Some(head) = self.find(|entry| !entry.is_ignored()) {
             head.head_since.get_or_insert(now);
         }
         self.promote_front(now);
     }
 
     fn promote_front(&mut self, now: Instant) {
-        let has_caller = |entry: &&mut Outstanding| entry.has_caller();
-        if let Some(front) = self.outstanding.iter_mut().find(has_caller) {
+        if let Some(front) = self.find(Outstanding::has_caller) {
             front.front_since.get_or_insert(now);
         }
     }

@@ -1,13 +1,14 @@
 //! Requests of the server: the core answers each, with *its* CSeq; otherwise the server may end the
 //! session.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rtsp_types::Method;
 
 use super::{Connection, SessionPhase, session::CoreSession};
 use crate::mux::proto::{
-    event::{CloseReason, Failure, FailureKind},
+    event::FailureKind,
+    limits::Timeouts,
     wire::{
         header::parse_session,
         message::{Message, MessageWriter},
@@ -25,7 +26,8 @@ pub(super) struct StormGuard {
 }
 
 impl StormGuard {
-    pub(super) fn is_storm(&mut self, now: Instant, window: Duration, limit: u32) -> bool {
+    pub(super) fn is_storm(&mut self, now: Instant, timeouts: &Timeouts, limit: u32) -> bool {
+        let window = timeouts.storm_window;
         let is_over = |began: Instant| now.saturating_duration_since(began) >= window;
         if self.window_began.is_none_or(is_over) {
             (self.window_began, self.count) = (Some(now), 0);
@@ -38,14 +40,9 @@ impl StormGuard {
 impl Connection {
     pub(super) fn on_server_request(&mut self, now: Instant, method: &Method, request: &Message) {
         self.counters.server_requests += 1;
-        let (window, limit) = (
-            self.config.timeouts.storm_window,
-            self.config.limits.server_requests,
-        );
-        if self.requests_of_server.is_storm(now, window, limit) {
-            return self.lose(CloseReason::Protocol(
-                "the server sends requests without end",
-            ));
+        let (timeouts, limit) = (&self.config.timeouts, self.config.limits.server_requests);
+        if self.requests_of_server.is_storm(now, timeouts, limit) {
+            return self.break_off("the server sends requests without end");
         }
         self.answer(method, request);
         if *method == Method::Teardown {
@@ -91,12 +88,7 @@ impl Connection {
         };
         for key in self.sessions.keys_where(is_it).into_iter().take(1) {
             let kind = FailureKind::Malformed("the server has torn the session down".to_owned());
-            let failure = Failure {
-                method: Method::Teardown,
-                cseq: None,
-                kind,
-            };
-            self.lose_session(key, failure);
+            self.lose_session(key, Method::Teardown, None, kind);
         }
     }
 }

@@ -44,8 +44,8 @@ pub(crate) enum SourcePolicy {
 impl SourcePolicy {
     /// Chooses by the `a=tool` of a description.
     pub(crate) fn of_tool(tool: Option<&str>) -> Self {
-        match tool.and_then(feeds_the_dead) {
-            Some(true) => Self::OneAtATime,
+        match tool.and_then(live555_version) {
+            Some(version) if version < MENDED => Self::OneAtATime,
             _ => Self::Any,
         }
     }
@@ -299,16 +299,12 @@ fn patience(standing: SourceStanding) -> Duration {
     }
 }
 
-/// True if `a=tool` names a live555 that writes packets of sessions whose connection has died into
-/// other connections; `None` if it names no live555, or no version.
-fn feeds_the_dead(tool: &str) -> Option<bool> {
-    /// The first version that does not.
-    const MENDED: (u16, u8, u8) = (2017, 6, 4);
-    version(tool).map(|version| version < MENDED)
-}
+/// The first live555 that does not write packets of sessions whose connection has died into other
+/// connections.
+const MENDED: (u16, u8, u8) = (2017, 6, 4);
 
 /// `LIVE555 Streaming Media v2017.06.04` gives (2017, 6, 4).
-fn version(tool: &str) -> Option<(u16, u8, u8)> {
+fn live555_version(tool: &str) -> Option<(u16, u8, u8)> {
     if !tool.starts_with("LIVE555") {
         return None;
     }

@@ -166,7 +166,7 @@ impl Connection {
     /// True if several requests may be outstanding. False once one of several was lost (VLC drops
     /// all but the first).
     pub fn is_pipelining(&self) -> bool {
-        self.fences.is_pipelining()
+        !self.fences.is_serial
     }
 
     /// True if the server has asked for Digest, for the

@@ -34,31 +34,35 @@ use crate::mux::proto::{
 impl Connection {
     /// The caller requests TEARDOWN, and wants its result.
     pub(super) fn tear_down(&mut self, now: Instant, key: SessionKey, id: RequestId) {
-        if self.sessions.is(key, |session| !session.is_tearing_down()) {
-            self.begin_teardown(now, key, Some(id));
-            self.flush(now);
-        } else {
-            let (method, kind) = (Method::Teardown, FailureKind::Cancelled);
-            self.fail(key, Some(id), method, None, kind);
+        match self.begin_teardown(now, key, Some(id)) {
+            true => self.flush(now),
+            false => self.fail(
+                key,
+                Some(id),
+                Method::Teardown,
+                None,
+                FailureKind::Cancelled,
+            ),
         }
     }
 
-    /// Begins the teardown of a session: from now on nothing is delivered to it.
+    /// Begins the teardown of a session: from now on nothing is delivered to it. False if it had begun.
     pub(super) fn begin_teardown(
         &mut self,
         now: Instant,
         key: SessionKey,
         caller: Option<RequestId>,
-    ) {
+    ) -> bool {
         let session = self.sessions.get_mut(&key);
         let Some(session) = session.filter(|session| !session.is_tearing_down()) else {
-            return;
+            return false;
         };
         session.teardown_state = TeardownState::Due(caller);
         self.cancel_requests(now, key);
         let (until, quiet) = self.unconfirmed_quarantine(now, key);
         self.channels.quarantine(key, until, quiet);
         self.settle_teardown(now, key);
+        true
     }
 
     fn cancel_requests(&mut self, now: Instant, key: SessionKey) {
@@ -193,16 +197,9 @@ pub(super) enum HealthCheck {
 /// The state of a connection without references.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Idle {
-    since: Instant,
+    pub(super) since: Instant,
     /// The idle time ends as soon as the last TEARDOWN is answered.
     until_empty: bool,
-}
-
-impl Idle {
-    /// The connection was idle during the suspend too, while our clock stood still.
-    pub(super) fn on_suspend(&mut self, suspended: Duration) {
-        self.since = self.since.checked_sub(suspended).unwrap_or(self.since);
-    }
 }
 
 impl Connection {
@@ -293,7 +290,7 @@ impl Connection {
     /// The connection is to be used again. Half a unit is unasked too, whatever it may become; but
     /// not while a session is torn down, whose camera may still be sending.
     fn check_before_reuse(&mut self, now: Instant) {
-        let is_amid = self.framing.is_mid_unit() && self.sessions.is_empty();
+        let is_amid = self.framing.is_mid_unit && self.sessions.is_empty();
         let is_unfit = self.has_spoken_unasked || self.is_framing_lost() || is_amid;
         if self.state != ConnectionPhase::Open || self.idle.is_none() || !is_unfit {
             return;

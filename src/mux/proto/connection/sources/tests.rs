@@ -286,8 +286,9 @@ mod hostile {
 #[test]
 fn the_version_of_live555_says_whether_it_feeds_the_dead() {
     let tool = |version: &str| format!("LIVE555 Streaming Media v{version}");
-    assert_eq!(feeds_the_dead(&tool("2017.06.03")), Some(true));
-    assert_eq!(feeds_the_dead(&tool("2017.06.04")), Some(false));
+    let policy = |tool: &str| SourcePolicy::of_tool(Some(tool));
+    assert_eq!(policy(&tool("2017.06.03")), SourcePolicy::OneAtATime);
+    assert_eq!(policy(&tool("2017.06.04")), SourcePolicy::Any);
     for unknown in [
         &tool("2017.06"),
         &tool("x.y.z"),
@@ -295,6 +296,6 @@ fn the_version_of_live555_says_whether_it_feeds_the_dead() {
         "Lavf v2010.01.01",
         "",
     ] {
-        assert_eq!(feeds_the_dead(unknown), None, "{unknown}");
+        assert_eq!(policy(unknown), SourcePolicy::Any, "{unknown}");
     }
 }
