@@ -212,8 +212,8 @@ pub enum Multiplex {
 }
 
 /// What is dropped when a session's packets are not taken in time: when 4 MiB or 8192 packets of
-/// RTP wait, or when the oldest of them has waited for 2 s; also when all sessions of a connection
-/// have 64 MiB waiting, or all of the process 512 MiB. RTCP has a queue of its own, 256 packets or
+/// RTP wait; also when all sessions of a connection have 64 MiB waiting, or all of the process
+/// 512 MiB. RTCP has a queue of its own, 256 packets or
 /// 64 KiB, which drops the oldest. Streams that are [parked](super::Session::set_parked) have the
 /// same limits each, beside the others.
 ///
@@ -233,7 +233,7 @@ pub enum OverflowPolicy {
     /// The oldest packets are dropped, so the queue holds the newest. Pictures are broken from the
     /// loss to the next key picture.
     DropOldest,
-    /// The session's own limits drop nothing, and the age limit does not apply. While a limit is
+    /// The session's own limits drop nothing. While a limit is
     /// reached, the driver does not read from the connection, which slows the server down. Some
     /// servers drop packets then, some close the connection. Meanwhile nothing is received from the
     /// server at all: no deadline of a request runs, the connection is not taken for dead,

@@ -1,10 +1,7 @@
 //! The packets that wait for one consumer, and which of them are dropped where there is no room. No
 //! locks, no wakers.
 
-use std::{
-    collections::VecDeque,
-    time::{Duration, Instant},
-};
+use std::collections::VecDeque;
 
 use super::{
     Packet,
@@ -18,10 +15,9 @@ use crate::mux::{
 
 /// The caps of one consumer's queue. Whichever is reached first.
 pub(super) const MAX_BYTES: usize = 4 * 1024 * 1024;
-/// About 2 s of a 16 Mbit/s camera in packets of 500 bytes.
+/// About 2 s of a 16 Mbit/s camera in packets of 500 bytes. There is no limit in time: a recorder whose
+/// disk stalls for 5 s is to lose nothing that fits here.
 pub(super) const MAX_PACKETS: usize = 8192;
-/// Older packets are of no use to a live pipeline.
-pub(super) const MAX_AGE: Duration = Duration::from_secs(2);
 
 /// RTCP is small and rare, and synchronisation depends on it: it has a cap of its own.
 pub(super) const MAX_REPORTS: usize = 256;
@@ -276,20 +272,15 @@ impl Queue {
 
     /// True if the session's own caps leave room for RTP.
     #[inline]
-    fn has_room(&self, more: Load, received: Instant) -> bool {
-        if self.policy == OverflowPolicy::Block {
-            // The driver stops reading by itself; what it has read until then must be queued.
-            return true;
-        }
-        let oldest = self.waiting.iter().find(|packet| is_media(packet));
-        let age = oldest.map(|oldest| received.saturating_duration_since(oldest.received));
-        self.media.with(more).is_within(MAX_PACKETS, MAX_BYTES)
-            && age.is_none_or(|age| age <= MAX_AGE)
+    fn has_room(&self, more: Load) -> bool {
+        // With `Block` the driver stops reading by itself; what it has read until then must be queued.
+        self.policy == OverflowPolicy::Block
+            || self.media.with(more).is_within(MAX_PACKETS, MAX_BYTES)
     }
 
     /// Reserves the room, also in the budgets of connection and process.
-    fn reserve(&mut self, more: Load, received: Instant) -> bool {
-        self.has_room(more, received) && self.account.try_draw(more.bytes)
+    fn reserve(&mut self, more: Load) -> bool {
+        self.has_room(more) && self.account.try_draw(more.bytes)
     }
 
     /// Queues a packet for which room was reserved.
@@ -380,7 +371,7 @@ impl Queue {
     #[inline]
     fn push_in_turn(&mut self, packet: Packet) {
         let (number, load) = (packet.stream, Load::of(&packet));
-        let has_room = self.has_room(load, packet.received);
+        let has_room = self.has_room(load);
         match self.stream_mut(number).admit(&packet, has_room) {
             PacketAdmission::Follow => match has_room && self.account.try_draw(load.bytes) {
                 true => self.enqueue(packet),
@@ -436,7 +427,7 @@ impl Queue {
         let number = packet.stream;
         let held = self.stream_mut(number).held().iter().map(Load::of);
         let load = held.fold(Load::of(&packet), Load::with);
-        if !self.reserve(load, packet.received) {
+        if !self.reserve(load) {
             self.discard_held(number);
             self.stream_mut(number).on_refused(&packet);
             return self.discard(&packet);
@@ -458,7 +449,7 @@ impl Queue {
             PacketAdmission::Resume => self.stream_mut(number).on_resumed(),
             PacketAdmission::Follow => {}
         }
-        while !self.reserve(load, packet.received) {
+        while !self.reserve(load) {
             let dropped = self.drop_oldest();
             // The packet's own access unit has lost its beginning.
             if dropped.is_none_or(|(of, unit)| of == number && packet.is_of_unit(unit)) {

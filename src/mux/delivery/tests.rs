@@ -6,7 +6,7 @@ use std::{
 
 use super::{
     budget::PROCESS_BYTES,
-    queue::{COPY_BEYOND, MAX_AGE, MAX_BYTES, MAX_PACKETS, MAX_REPORTS},
+    queue::{COPY_BEYOND, MAX_BYTES, MAX_PACKETS, MAX_REPORTS},
     *,
 };
 
@@ -149,28 +149,23 @@ fn rtcp_gets_through_when_rtp_does_not() {
 }
 
 #[test]
-fn what_waits_for_too_long_closes_the_queue_until_it_is_taken() {
-    let (mut producer, mut consumer) = queue();
-    let start = Instant::now();
-    push(&mut producer, rtp(0, Bytes::from_static(b"1"), start));
-    push(
-        &mut producer,
-        rtp(0, Bytes::from_static(b"2"), start + MAX_AGE),
-    );
-    push(
-        &mut producer,
-        rtp(
-            0,
-            Bytes::from_static(b"3"),
-            start + MAX_AGE + Duration::from_millis(1),
-        ),
-    );
-    assert_eq!(take(&mut consumer).len(), 2);
-    push(
-        &mut producer,
-        rtp(0, Bytes::from_static(b"4"), start + MAX_AGE * 2),
-    );
-    assert!(take(&mut consumer)[0].discontinuity);
+fn f32_a_stall_of_any_length_loses_nothing_that_fits() {
+    for policy in [OverflowPolicy::DropToKeyframe, OverflowPolicy::DropOldest] {
+        let (mut producer, mut consumer) = queue_with(policy);
+        let start = Instant::now();
+        // Ten minutes of a camera with few packets.
+        for second in 0..600 {
+            let packet = rtp(
+                0,
+                Bytes::from_static(b"x"),
+                start + Duration::from_secs(second),
+            );
+            push(&mut producer, packet);
+        }
+        let packets = take(&mut consumer);
+        assert_eq!(packets.len(), 600, "{policy:?}");
+        assert!(packets.iter().all(|packet| !packet.discontinuity));
+    }
 }
 
 #[test]
