@@ -101,8 +101,9 @@ pub struct MediaStream {
     pub payload_types: Vec<u8>,
     /// The URI of its SETUP.
     pub control: Url,
-    /// `a=rtpmap`: payload type, encoding name in upper case, clock rate in Hz. Static payload
-    /// types (RFC 3551) need none and may be missing.
+    /// `a=rtpmap`: payload type, encoding name in upper case, clock rate in Hz. An impossible rate
+    /// is replaced by that of the codec, or by 0 if that has several. Static payload types
+    /// (RFC 3551) need none and may be missing.
     pub encodings: Vec<(u8, String, u32)>,
 }
 
@@ -364,13 +365,32 @@ fn payload_type(word: &str) -> Option<u8> {
     word.parse().ok().filter(|number| *number < 128)
 }
 
-/// `96 H264/90000`; channels may follow. A missing clock rate is 0.
-fn rtpmap(value: &str) -> Option<(u8, String, u32)> {
+/// Rates of real codecs, from T.140 text to 27 MHz. Cameras write none, 0, or their frame rate.
+const CLOCK_RATES: std::ops::RangeInclusive<u32> = 1_000..=27_000_000;
+
+/// `96 H264/90000`; channels may follow.
+pub(crate) fn rtpmap(value: &str) -> Option<(u8, String, u32)> {
     let (number, encoding) = value.split_once(|c: char| c.is_ascii_whitespace())?;
     let mut parts = encoding.trim().split('/').map(str::trim);
     let name = parts.next().and_then(text)?.to_ascii_uppercase();
     let clock = parts.next().and_then(|clock| clock.parse().ok());
-    Some((payload_type(number)?, name, clock.unwrap_or(0)))
+    let clock = clock.filter(|clock| CLOCK_RATES.contains(clock));
+    let clock = clock.unwrap_or_else(|| own_clock_rate(&name));
+    Some((payload_type(number)?, name, clock))
+}
+
+/// The clock rate of a codec that has only one; else 0.
+fn own_clock_rate(name: &str) -> u32 {
+    match name {
+        "H261" | "H263" | "H263-1998" | "H263-2000" | "H264" | "H265" | "H266" | "JPEG" | "AV1"
+        | "JPEG2000" | "MPV" | "MPA" | "MP2T" | "MP4V-ES" | "VP8" | "VP9"
+        | "VND.ONVIF.METADATA" => 90_000,
+        "PCMU" | "PCMA" | "G722" | "G723" | "G729" | "GSM" | "AMR" | "CN" | "TELEPHONE-EVENT"
+        | "G726-16" | "G726-24" | "G726-32" | "G726-40" => 8_000,
+        "AMR-WB" => 16_000,
+        "OPUS" => 48_000,
+        _ => 0,
+    }
 }
 
 #[cfg(test)]

@@ -243,6 +243,77 @@ fn mutate(sdp: &mut Vec<u8>, lines: &[&str], random: &mut Random) {
     }
 }
 
+fn rate_of(rtpmap: &str) -> Option<(String, i32)> {
+    let sdp = format!("v=0\r\nm=video 0 RTP/AVP 96\r\na=rtpmap:96 {rtpmap}\r\n");
+    let map = maps(sdp.as_bytes()).remove(0).ok()?;
+    let fields = structure(&map);
+    let rate = fields.get::<i32>("clock-rate").unwrap();
+    Some((fields.get::<String>("encoding-name").unwrap(), rate))
+}
+
+#[test]
+fn f41_an_impossible_clock_rate_is_that_of_the_codec() {
+    let bad = [
+        "",
+        "/",
+        "/0",
+        "/25",
+        "/-1",
+        "/2147483648",
+        "/4294967296",
+        "/fast",
+        "/0/1",
+        "/ ",
+    ];
+    for rate in bad {
+        for (written, name, right) in [
+            ("H264", "H264", 90_000),
+            ("h265", "H265", 90_000),
+            ("jpeg", "JPEG", 90_000),
+            ("vnd.onvif.metadata", "VND.ONVIF.METADATA", 90_000),
+            ("PCMA", "PCMA", 8_000),
+            ("opus", "OPUS", 48_000),
+        ] {
+            let played = rate_of(&format!("{written}{rate}"));
+            assert_eq!(played, Some((name.to_owned(), right)), "{written}{rate}");
+        }
+        // Which rate it has is in no table: it cannot be played.
+        assert_eq!(rate_of(&format!("MPEG4-GENERIC{rate}")), None, "{rate}");
+    }
+    for (written, right) in [
+        ("H264/90000/1", 90_000),
+        ("H264 / 90000", 90_000),
+        ("L16/44100/2", 44_100),
+    ] {
+        assert_eq!(rate_of(written).unwrap().1, right, "{written}");
+    }
+}
+
+/// As much of it as an answer may have: the work does not grow with the attributes.
+#[test]
+fn f49_a_description_bomb_costs_as_much_as_a_camera() {
+    let attributes: String = (0..10_000).map(|n| format!("a=x-{n}:{n}\r\n")).collect();
+    let types: String = (96..128).map(|n| format!(" {n}")).collect();
+    let maps_of_types: String = (96..128)
+        .map(|n| format!("a=rtpmap:{n} H264/90000\r\na=fmtp:{n} a={n}\r\n"))
+        .collect();
+    let medium = format!(
+        "m=video 0 RTP/AVP{types}\r\n{}{maps_of_types}",
+        &attributes[..30_000]
+    );
+    let sdp = format!("v=0\r\n{attributes}{}", medium.repeat(32));
+    let maps = maps(sdp.as_bytes());
+    assert_eq!(maps.len(), 32);
+    for map in maps {
+        let map = map.unwrap();
+        for number in 96..128 {
+            let fields = map.caps(number).unwrap().structure(0).unwrap();
+            assert_eq!(fields.get::<&str>("a"), Ok(number.to_string().as_str()));
+            assert!(fields.n_fields() < 2 * MAX_TEXTS + 10);
+        }
+    }
+}
+
 /// SplitMix64: the same mutations in every run.
 struct Random(u64);
 
