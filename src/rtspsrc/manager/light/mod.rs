@@ -140,6 +140,12 @@ impl Light {
         }
     }
 
+    /// The stream has a new source, and the sender perhaps another wall clock.
+    fn forget_clock(&self, stream: &LightStream) {
+        lock(&self.lip_sync).forget(stream.out.number);
+        self.streams.values().for_each(LightStream::forget_clock);
+    }
+
     fn announce_room(&self) {
         if self.room.is_awaited.swap(false, Ordering::SeqCst)
             && let Some(waker) = lock(&self.room.waker).take()
@@ -207,7 +213,7 @@ impl Light {
     ) -> FlowResult {
         if marks.stamp {
             stream.begin(Some(header.ssrc));
-            lock(&self.lip_sync).forget(stream.out.number);
+            self.forget_clock(stream);
         }
         let clock_rate = |payload_type| stream.out.clock_rate(payload_type);
         let (time, has_gap) = match stream.take(header, packet.received, clock_rate) {
@@ -375,7 +381,7 @@ impl Manager for Light {
     fn renew(&self) -> Result<(), glib::BoolError> {
         for stream in self.streams.values() {
             stream.renew();
-            lock(&self.lip_sync).forget(stream.out.number);
+            self.forget_clock(stream);
         }
         Ok(())
     }

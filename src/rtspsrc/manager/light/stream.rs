@@ -109,8 +109,16 @@ struct SourceState {
     origin: Option<Instant>,
     last: Option<(u32, u64)>,
     sender: Option<Received>,
+    /// How far the sender has set its wall clock while it sent, in units of 2^-32 s. Streams are
+    /// compared by the clock that was not set: a camera that sets it by 2 s says so in the report of
+    /// the sound half a second before that of the picture.
+    clock_set_by: i64,
     reports_sent: u64,
 }
+
+/// A wall clock that goes so much faster or slower than RTP time between two reports was set: 40 ms, in
+/// units of 2^-32 s.
+const CLOCK_SET: u64 = (1 << 32) / 25;
 
 impl SourceState {
     fn new() -> Self {
@@ -122,7 +130,27 @@ impl SourceState {
             origin: None,
             last: None,
             sender: None,
+            clock_set_by: 0,
             reports_sent: 0,
+        }
+    }
+
+    /// Compares a sender report with the one before it.
+    fn note_clock(&mut self, ntp: u64, time: u32) {
+        let Some(before) = self.sender.map(|sender| sender.report) else {
+            return;
+        };
+        if self.payload_type.is_none() || ntp == 0 || before.ntp == 0 {
+            return;
+        }
+        let units = i64::from(time.wrapping_sub(before.time).cast_signed());
+        let passed = (units << 32) / i64::from(self.timing.clock_rate());
+        let set_by = ntp
+            .wrapping_sub(before.ntp)
+            .cast_signed()
+            .wrapping_sub(passed);
+        if set_by.unsigned_abs() > CLOCK_SET {
+            self.clock_set_by = self.clock_set_by.wrapping_add(set_by);
         }
     }
 
@@ -267,6 +295,7 @@ impl LightStream {
         if state.source.is_some_and(|source| source != ssrc) {
             return false;
         }
+        state.note_clock(ntp, time);
         state.sender = Some(Received {
             ssrc,
             report: SenderReport { ntp, time },
@@ -274,6 +303,11 @@ impl LightStream {
             is_unplaced: true,
         });
         true
+    }
+
+    /// From now on compares reports by the clock that the sender has now.
+    pub(super) fn forget_clock(&self) {
+        lock(&self.state).clock_set_by = 0;
     }
 
     /// Whether a sender report waits for the first packet.
@@ -293,7 +327,8 @@ impl LightStream {
         sender.is_unplaced = false;
         let SenderReport { ntp, time } = sender.report;
         let placed = state.timing.time_of(time)?;
-        (ntp != 0).then_some((ntp, placed))
+        let unset = ntp.wrapping_sub(state.clock_set_by.cast_unsigned());
+        (ntp != 0).then_some((unset, placed))
     }
 
     /// The SSRC of the receiver, and the report about the stream's source at this time.
@@ -454,5 +489,43 @@ mod send_queue_tests {
         assert_eq!((take(&mut queue).len(), queue.source()), (1, None));
         queue.close();
         assert!(!put(&mut queue) && !queue.put_event(gst::event::Eos::new()));
+    }
+}
+
+#[cfg(test)]
+mod clock_tests {
+    use super::*;
+
+    const SECOND: u64 = 1 << 32;
+
+    /// What is added to the wall clock of the last of these reports, in ms: seconds of the wall clock, and
+    /// of RTP time.
+    fn set_by(reports: &[(f64, f64)]) -> i64 {
+        let mut state = SourceState::new();
+        state.payload_type = Some(0);
+        state.timing = Timing::new(8_000, 0);
+        for (wall, media) in reports {
+            let ntp = 3_000_000_000 * SECOND + (wall * SECOND as f64) as u64;
+            // RTP time wraps between the first two.
+            let time = ((media * 8_000.0) as u32).wrapping_sub(4_000);
+            state.note_clock(ntp, time);
+            state.sender = Some(Received {
+                ssrc: 1,
+                report: SenderReport { ntp, time },
+                at: crate::rtspsrc::threads::timer::now(),
+                is_unplaced: false,
+            });
+        }
+        (i128::from(state.clock_set_by) * 1_000 >> 32) as i64
+    }
+
+    #[test]
+    fn a_wall_clock_that_is_set_is_told_from_one_that_drifts() {
+        assert_eq!(set_by(&[(0.0, 0.0), (1.0, 1.0), (6.001, 6.0)]), 0);
+        assert_eq!(set_by(&[(0.0, 0.0), (3.0, 1.0), (8.0, 6.0)]), 2_000);
+        assert_eq!(set_by(&[(5.0, 0.0), (4.5, 1.0)]), -1_500);
+        assert_eq!(set_by(&[(0.0, 0.0), (3.0, 1.0), (2.0, 2.0)]), 0, "and back");
+        // Thirty years: the camera has got the time.
+        assert_eq!(set_by(&[(0.0, 0.0), (946_080_001.0, 1.0)]), 946_080_000_000);
     }
 }

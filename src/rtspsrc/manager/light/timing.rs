@@ -313,6 +313,9 @@ impl LipSync {
             track.difference.is_some() && !is_other
         };
         let mut together: Vec<&mut Track> = self.tracks.iter_mut().filter(is_one).collect();
+        if together.len() < 2 {
+            return;
+        }
         let latest = together.iter().filter_map(|track| track.difference).max();
         for track in &mut together {
             let (Some(latest), Some(own)) = (latest, track.difference) else {
@@ -327,9 +330,13 @@ impl LipSync {
         }
     }
 
-    /// The stream has a new source: what was known of it is void.
+    /// The stream has a new source: what was known of it is void. Its reports may be of another clock, so
+    /// the other streams are compared again when they have reported.
     pub(super) fn forget(&mut self, stream: usize) {
         self.tracks.retain(|track| track.stream != stream);
+        self.tracks
+            .iter_mut()
+            .for_each(|track| track.difference = None);
     }
 
     fn track(&mut self, stream: usize) -> &mut Track {
@@ -595,5 +602,9 @@ mod lip_sync_tests {
         sync.forget(0);
         assert_eq!(report(&mut sync, 1, NOW, 30 * MS), []);
         assert_eq!(report(&mut sync, 0, NOW, 0), [(0, 30 * MS)]);
+        // While stream 1 begins anew stream 0 stays where it is.
+        sync.forget(1);
+        assert_eq!(report(&mut sync, 0, NOW, 0), []);
+        assert_eq!(report(&mut sync, 1, NOW, 30 * MS), []);
     }
 }
