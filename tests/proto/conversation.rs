@@ -543,7 +543,7 @@ impl Player {
                 request,
                 result,
             } => return self.on_completed(session, request, result),
-            Event::Packet(packet) => {
+            Event::Packet(packet) | Event::HeldPacket { packet, .. } => {
                 let kind = format!("{:?}", packet.kind).to_lowercase();
                 let mut seen = Seen::new(self.label(packet.session), "packet")
                     .with("stream", packet.stream)

@@ -63,6 +63,7 @@ fn f42_a_frame_that_is_cut_is_told_as_its_own_sessions_loss() {
         let mut cut = vec![b'$', 6, 0, 203, 0x80, 96];
         cut.resize(34, 7);
         cut[8..12].copy_from_slice(&[0; 4]);
+        cut[12..16].copy_from_slice(&media(6, 1)[12..16]);
         sim.receive(&cut);
         let rest = (0..16).flat_map(|number| media(2 * number, 1));
         sim.receive(&rest.collect::<Vec<u8>>());
@@ -284,7 +285,12 @@ fn f42_a_slow_link_is_no_drip() {
     let (mut sim, sessions) = sixteen();
     for _ in 0..3 {
         round(&mut sim, &sessions);
-        let picture = [&[b'$', 0, 0x2d, 0x00, 0x80, 96][..], &[0; 0x2d00 - 2]].concat();
+        let picture = [
+            &[b'$', 0, 0x2d, 0x00][..],
+            &media(0, 1)[4..16],
+            &[0; 0x2d00 - 12],
+        ]
+        .concat();
         for piece in picture.chunks(1448) {
             sim.receive(piece);
             sim.advance(SECOND);
@@ -299,7 +305,12 @@ fn f42_a_slow_link_is_no_drip() {
 #[test]
 fn f42_a_link_that_stands_still_is_no_drip() {
     let (mut sim, sessions) = sixteen();
-    let picture = [&[b'$', 0, 0x08, 0x00, 0x80, 96][..], &[0; 0x800 - 2]].concat();
+    let picture = [
+        &[b'$', 0, 0x08, 0x00][..],
+        &media(0, 1)[4..16],
+        &[0; 0x800 - 12],
+    ]
+    .concat();
     sim.receive(&picture[..1000]);
     sim.advance(6 * SECOND);
     sim.receive(&picture[1000..1500]);

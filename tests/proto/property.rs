@@ -471,7 +471,7 @@ impl World {
     fn on_event(&mut self, event: Event) {
         self.seen.insert(kind_of(&event));
         match event {
-            Event::Packet(packet) => {
+            Event::Packet(packet) | Event::HeldPacket { packet, .. } => {
                 let camera = self.cameras.get(&packet.session).expect("a known session");
                 assert!(!camera.is_released, "a packet for a released session");
                 let channel = packet.payload.get(11).copied().unwrap_or_default();
@@ -626,7 +626,7 @@ impl World {
 
 fn kind_of(event: &Event) -> &'static str {
     match event {
-        Event::Packet(_) => "packet",
+        Event::Packet(_) | Event::HeldPacket { .. } => "packet",
         Event::Completed { result: Ok(_), .. } => "success",
         Event::Completed {
             result: Err(failure),

@@ -108,6 +108,7 @@ impl Driver {
         let id = self.handle.id;
         match event {
             Event::Packet(packet) => self.sessions.deliver(now, packet),
+            Event::HeldPacket { packet, received } => self.sessions.deliver(received, packet),
             Event::Completed {
                 session,
                 request,

@@ -1,6 +1,9 @@
 //! Outputs of the core: packets, completions, and events of sessions and the connection.
 
-use std::{fmt, time::Duration};
+use std::{
+    fmt,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use rtsp_types::Method;
@@ -17,6 +20,13 @@ use super::{
 pub enum Event {
     /// Media of a session.
     Packet(Packet),
+    /// A packet that was held because it was not known whether its source is that of its stream.
+    HeldPacket {
+        /// The packet.
+        packet: Packet,
+        /// When it was read.
+        received: Instant,
+    },
     /// A request of a session is over; exactly one for each [`RequestId`].
     Completed {
         /// The session of the request.

@@ -263,6 +263,7 @@ impl Connection {
         let rtp_info = response.headers.joined("RTP-Info");
         let infos = rtp_info.map_or_else(Vec::new, |value| parse_rtp_info(&value));
         self.channels.on_play_answered(key, &infos, now);
+        self.review_held(now);
         Reply::Playing(infos)
     }
 

@@ -17,7 +17,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::sources::{SourcePolicy, Sources, Start};
+use super::sources::{Admission, SourcePolicy, Sources, Start};
 use crate::mux::proto::{
     command::SessionKey,
     event::PacketKind,
@@ -116,6 +116,19 @@ pub(crate) enum FrameVerdict {
         /// That of an RTP packet; `None`: it is an RTCP packet.
         header: Option<RtpHeader>,
     },
+    /// The same for an RTP packet whose source takes the stream over: the packets of the stream that
+    /// are held come before it.
+    TakeOver {
+        session: SessionKey,
+        stream: u32,
+        header: RtpHeader,
+    },
+    /// An RTP packet that is to be held, as it may be of the stream's next source.
+    Hold {
+        session: SessionKey,
+        stream: u32,
+        header: RtpHeader,
+    },
     /// The channel has no owner.
     Unknown,
     /// The channel has an owner, but this packet does not belong to it.
@@ -142,9 +155,10 @@ pub(crate) struct ChannelTable {
     slots: Box<[Slot; 256]>,
     /// Sources heard on channels while these had no owner.
     strays: Vec<(u8, u32)>,
-    /// Where the streams of the sessions begin, from their answers to PLAY; only for sessions with
-    /// a restrictive [`SourcePolicy`].
+    /// Where the streams of the sessions begin, from their answers to PLAY.
     starts: Vec<(SessionKey, Vec<Start>)>,
+    /// The server has announced a source that has not come: what it announces is not believed.
+    is_liar: bool,
 }
 
 impl ChannelTable {
@@ -153,6 +167,7 @@ impl ChannelTable {
             slots: Box::new([Slot::Free; 256]),
             strays: Vec::new(),
             starts: Vec::new(),
+            is_liar: false,
         }
     }
 
@@ -243,7 +258,8 @@ impl ChannelTable {
             Slot::Quarantined { ssrc, .. } if kind == PacketKind::Rtp => *ssrc,
             _ => None,
         };
-        let mut sources = Sources::new(grant.sources, grant.announced_ssrc, previous);
+        let announced = grant.announced_ssrc.filter(|_| !self.is_liar);
+        let mut sources = Sources::new(grant.sources, announced, previous);
         let strays = self.strays.iter();
         let here = strays.filter(|(heard_on, _)| *heard_on == channel);
         here.for_each(|(_, ssrc)| sources.note_stray(*ssrc));
@@ -267,14 +283,12 @@ impl ChannelTable {
         now: Instant,
     ) {
         let starts: Vec<Start> = infos.iter().filter_map(Start::of).collect();
-        let mut is_policed = false;
         for sources in self.sources_of(session) {
-            is_policed |= sources.policy() != SourcePolicy::Any;
             sources.on_begun(now);
             sources.on_started(&starts);
         }
         self.starts.retain(|(owner, _)| *owner != session);
-        if is_policed {
+        if !starts.is_empty() {
             self.starts.push((session, starts));
         }
     }
@@ -368,27 +382,70 @@ impl ChannelTable {
             Slot::Live(route, sources) => {
                 let (session, stream) = (route.session, route.stream);
                 let rtp_channel = route.rtp_channel;
-                let (header, is_admitted) = match route.heard(payload) {
+                let header = match route.heard(payload) {
                     None => {
                         return route
                             .of_other_type(payload)
                             .unwrap_or(FrameVerdict::Foreign);
                     }
-                    Some(Heard::Rtp(header)) => {
-                        let is_start = |header| is_start(&self.starts, session, header);
-                        (Some(header), sources.admit(header, now, is_start))
+                    Some(Heard::Rtp(header)) => header,
+                    Some(Heard::Rtcp(ssrc)) => {
+                        return match self.admit_report(rtp_channel, ssrc) {
+                            true => FrameVerdict::Deliver {
+                                session,
+                                stream,
+                                header: None,
+                            },
+                            false => FrameVerdict::Foreign,
+                        };
                     }
-                    Some(Heard::Rtcp(ssrc)) => (None, self.admit_report(rtp_channel, ssrc)),
                 };
-                match is_admitted {
-                    true => FrameVerdict::Deliver {
+                let is_start = |header| is_start(&self.starts, session, header);
+                match sources.admit(header, payload.len(), now, is_start) {
+                    Admission::Accept => FrameVerdict::Deliver {
+                        session,
+                        stream,
+                        header: Some(header),
+                    },
+                    Admission::TakeOver { is_disproved } => {
+                        self.is_liar |= is_disproved;
+                        FrameVerdict::TakeOver {
+                            session,
+                            stream,
+                            header,
+                        }
+                    }
+                    Admission::Hold => FrameVerdict::Hold {
                         session,
                         stream,
                         header,
                     },
-                    false => FrameVerdict::Foreign,
+                    Admission::Refuse => FrameVerdict::Foreign,
                 }
             }
+        }
+    }
+
+    /// Decides again, at a later time, on the last packet that is held. True if its source takes the
+    /// stream over.
+    pub(crate) fn reconsider(
+        &mut self,
+        channel: u8,
+        session: SessionKey,
+        held: RtpHeader,
+        now: Instant,
+    ) -> bool {
+        let sources = match &mut self.slots[usize::from(channel)] {
+            Slot::Live(route, sources) if route.session == session => sources,
+            _ => return false,
+        };
+        let is_start = |header| is_start(&self.starts, session, header);
+        match sources.admit(held, 0, now, is_start) {
+            Admission::TakeOver { is_disproved } => {
+                self.is_liar |= is_disproved;
+                true
+            }
+            Admission::Accept | Admission::Hold | Admission::Refuse => false,
         }
     }
 

@@ -31,7 +31,7 @@ use std::{
 
 use bytes::Bytes;
 
-use super::{Connection, Timer, channels::FrameVerdict};
+use super::{Connection, Timer, channels::FrameVerdict, held::rtp_packet};
 use crate::mux::proto::{
     command::SessionKey,
     event::{CloseReason, Event, FramingLoss, Packet, PacketKind, Undescribed},
@@ -219,6 +219,26 @@ impl Connection {
                     return Some(packet);
                 }
                 self.events.push_back(Event::Packet(packet));
+            }
+            FrameVerdict::TakeOver {
+                session,
+                stream,
+                header,
+            } => {
+                let packet = rtp_packet(session, stream, header, payload);
+                self.release_held(&packet);
+                if self.events.is_empty() {
+                    return Some(packet);
+                }
+                self.events.push_back(Event::Packet(packet));
+            }
+            FrameVerdict::Hold {
+                session,
+                stream,
+                header,
+            } => {
+                let packet = rtp_packet(session, stream, header, payload);
+                self.hold(now, channel, packet);
             }
             FrameVerdict::Unknown => {
                 self.counters.unknown_frames += 1;

@@ -67,6 +67,7 @@ impl Connection {
                 self.timers.set(timer, now + RECHECK);
             }
             Timer::Idle => self.on_idle_expired(),
+            Timer::Held => self.on_held_due(now),
             Timer::Closing => self.end_closing(),
             Timer::Silence => self.on_silence(now),
             Timer::Resync => self.on_resync_due(now),
@@ -387,6 +388,8 @@ pub(crate) enum Timer {
     Silence,
     /// When to stop searching for the lost framing.
     Resync,
+    /// When to decide again on packets that are held.
+    Held,
     /// When to give up a peer that does not read our requests.
     WriteStall,
 }

@@ -15,6 +15,7 @@ pub(crate) mod channels;
 mod describes;
 mod fence;
 mod framing;
+mod held;
 mod liveness;
 mod matching;
 pub(crate) mod requests;
@@ -43,6 +44,7 @@ use self::{
     fence::Fences,
     fence::OpenProbe,
     framing::{Framing, Read, is_sound},
+    held::HeldPackets,
     liveness::Means,
     liveness::{Timer, TimerTable},
     matching::AnswerHistory,
@@ -165,6 +167,7 @@ pub struct Connection {
     reading_paused_since: Option<Instant>,
     framing: Framing,
     undescribed: Vec<Undescribed>,
+    held: HeldPackets,
     /// The server sent something unasked while the connection was idle.
     has_spoken_unasked: bool,
     counters: Counters,
@@ -215,6 +218,7 @@ impl Connection {
             reading_paused_since: None,
             framing: Framing::default(),
             undescribed: Vec::new(),
+            held: HeldPackets::default(),
             has_spoken_unasked: false,
             counters: Counters::default(),
             out: BytesMut::new(),

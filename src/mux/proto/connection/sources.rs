@@ -1,7 +1,13 @@
 //! Which sources (SSRCs) a stream accepts packets from.
 //!
-//! The channel decides which stream a packet belongs to. The source is checked only where a server
-//! is known to write packets of other streams on the channel:
+//! The channel decides which stream a packet belongs to, and one source at a time sends it. Cameras
+//! change theirs: some with each group of pictures (Uniview), some write another one than they have
+//! announced, or 0 now and then. So a packet of another source is accepted at once if it goes on where
+//! the last one was, or if an answer names it. Else it is *held*, and accepted with all that are held
+//! when the old source has been silent for three of its pictures. If the old one goes on, they are
+//! dropped in the end: they are of some other stream.
+//!
+//! Some servers are known to write packets of other streams on the channel:
 //!
 //! live555 before 2017.06.04 goes on sending the packets of a session whose connection has died, to
 //! the number of the old socket, which by then belongs to another connection. The client of that
@@ -22,9 +28,8 @@ use crate::mux::proto::wire::{header::RtpInfo, rtp::RtpHeader};
 /// Which sources are accepted on a stream's channels.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum SourcePolicy {
-    /// All sources, except that of the channel's previous owner while the channel is in quarantine.
-    /// For all servers but those below: a stream may have several sources, with retransmission or
-    /// after a restart of the encoder.
+    /// Packets of another source are held until it is clear whether it takes the stream over, and
+    /// are never lost by that. Those of the channel's previous owner are dropped.
     #[default]
     Any,
     /// One source at a time, for live555 before 2017.06.04 and the cameras it is in (many of
@@ -61,6 +66,18 @@ pub(crate) const SILENCE: Duration = Duration::from_secs(2);
 /// session.
 pub(crate) const STRAY_SILENCE: Duration = Duration::from_secs(10);
 
+/// How long packets of a doubtful source are held, and how many bytes of them.
+pub(crate) const MAX_HELD: Duration = Duration::from_secs(2);
+pub(crate) const MAX_HELD_BYTES: usize = 512 * 1024;
+
+/// A source has been silent for so many of its pictures when another one takes over.
+const SILENT_PICTURES: u32 = 3;
+/// The shortest such silence: a stall of a link is no end.
+const SHORTEST_SILENCE: Duration = Duration::from_millis(60);
+
+/// A source that was heard so often between packets of the stream's own one is a stray.
+const STRAY_RUNS: u8 = 3;
+
 /// The standing of a source, from worst to best.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum SourceStanding {
@@ -81,6 +98,9 @@ pub(crate) struct Start {
 }
 
 impl Start {
+    /// 12 s at 90 kHz.
+    const TICKS: u32 = 1 << 20;
+
     pub(crate) fn of(info: &RtpInfo) -> Option<Self> {
         Some(Self {
             sequence: info.seq?,
@@ -92,12 +112,10 @@ impl Start {
     /// ones may be lost.
     pub(crate) fn fits(self, header: RtpHeader) -> bool {
         const PACKETS: std::ops::RangeInclusive<i16> = -32..=256;
-        /// 12 s at 90 kHz.
-        const TICKS: u32 = 1 << 20;
         let packets = header.sequence.wrapping_sub(self.sequence).cast_signed();
         let is_near = |timestamp: u32| {
             let ticks = header.timestamp.wrapping_sub(timestamp).cast_signed();
-            ticks.unsigned_abs() <= TICKS
+            ticks.unsigned_abs() <= Self::TICKS
         };
         PACKETS.contains(&packets) && self.timestamp.is_none_or(is_near)
     }
@@ -108,7 +126,29 @@ impl Start {
 struct Latched {
     standing: SourceStanding,
     first: RtpHeader,
+    last: RtpHeader,
     last_heard: Instant,
+    since: Instant,
+    /// How often the RTP time has changed: the number of pictures.
+    pictures: u32,
+}
+
+impl Latched {
+    /// True if a packet of another source goes on where this one was: the server writes another SSRC
+    /// into the packets of the same stream.
+    fn goes_on_with(&self, header: RtpHeader) -> bool {
+        const PACKETS: std::ops::RangeInclusive<u16> = 1..=16;
+        let ticks = header.timestamp.wrapping_sub(self.last.timestamp);
+        PACKETS.contains(&header.sequence.wrapping_sub(self.last.sequence))
+            && ticks.cast_signed().unsigned_abs() <= Start::TICKS
+    }
+
+    /// How long this source must be silent before another one takes over that is held meanwhile.
+    fn patience(&self) -> Duration {
+        let played = self.last_heard.saturating_duration_since(self.since);
+        let picture = played.checked_div(self.pictures).unwrap_or(MAX_HELD);
+        (picture * SILENT_PICTURES).clamp(SHORTEST_SILENCE, MAX_HELD)
+    }
 }
 
 /// Another source, heard on the stream's channel.
@@ -116,6 +156,23 @@ struct Latched {
 struct Other {
     ssrc: u32,
     is_stray: bool,
+    last_heard: Option<Instant>,
+    /// How often it was heard between packets of the stream's source.
+    runs: u8,
+}
+
+/// What to do with an RTP packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Admission {
+    /// It is of the stream's source.
+    Accept,
+    /// Its source takes the stream over: the packets of it that are held come first. `is_disproved`:
+    /// the server has announced a source that has not come.
+    TakeOver { is_disproved: bool },
+    /// It is not known yet whether it belongs to the stream.
+    Hold,
+    /// It does not.
+    Refuse,
 }
 
 /// The sources of one stream.
@@ -126,8 +183,8 @@ pub(crate) struct Sources {
     announced: Option<u32>,
     /// The source of the channel's previous owner.
     previous: Option<u32>,
-    /// The source of the last accepted packet.
-    last: Option<u32>,
+    /// Since when packets of the first source are held, and their bytes.
+    held: Option<(Instant, usize)>,
     /// Since when the server works on PLAY, or plays.
     begun: Option<Instant>,
     latched: Option<Latched>,
@@ -141,20 +198,16 @@ impl Sources {
             policy,
             announced,
             previous,
-            last: None,
+            held: None,
             begun: None,
             latched: None,
             others: [None; 4],
         }
     }
 
-    pub(crate) fn policy(&self) -> SourcePolicy {
-        self.policy
-    }
-
     /// The source of the last accepted packet.
     pub(crate) fn last(&self) -> Option<u32> {
-        self.last
+        self.latched.map(|latched| latched.first.ssrc)
     }
 
     /// The server works on PLAY: from now on it may send.
@@ -181,7 +234,12 @@ impl Sources {
 
     fn insert(&mut self, ssrc: u32, is_stray: bool) {
         self.others.rotate_right(1);
-        self.others[0] = Some(Other { ssrc, is_stray });
+        self.others[0] = Some(Other {
+            ssrc,
+            is_stray,
+            last_heard: None,
+            runs: 0,
+        });
     }
 
     fn is_stray(&self, ssrc: u32) -> bool {
@@ -189,43 +247,25 @@ impl Sources {
         others.any(|other| other.ssrc == ssrc && other.is_stray)
     }
 
-    /// True if a packet is accepted. `is_start` says that the answer to PLAY names this packet as
+    /// Decides on a packet of `bytes`. `is_start` says that the answer to PLAY names this packet as
     /// the beginning of a stream of the session.
+    #[inline]
     pub(crate) fn admit(
         &mut self,
         header: RtpHeader,
+        bytes: usize,
         now: Instant,
         is_start: impl FnOnce(RtpHeader) -> bool,
-    ) -> bool {
-        let is_admitted = match self.policy {
-            SourcePolicy::Any => self.previous != Some(header.ssrc),
-            SourcePolicy::OneAtATime => {
-                self.is_latched(header.ssrc, now) || {
-                    let standing = self.standing(header.ssrc, is_start(header));
-                    self.admit_other(header, standing, now)
-                }
-            }
-        };
-        if is_admitted {
-            self.last = Some(header.ssrc);
+    ) -> Admission {
+        if let Some(latched) = &mut self.latched
+            && latched.last.ssrc == header.ssrc
+        {
+            latched.pictures += u32::from(latched.last.timestamp != header.timestamp);
+            (latched.last.sequence, latched.last.timestamp) = (header.sequence, header.timestamp);
+            latched.last_heard = now;
+            return Admission::Accept;
         }
-        is_admitted
-    }
-
-    /// True if this is the stream's source; notes that it was heard.
-    fn is_latched(&mut self, ssrc: u32, now: Instant) -> bool {
-        let Some(latched) = &mut self.latched else {
-            return false;
-        };
-        if latched.first.ssrc != ssrc {
-            return false;
-        }
-        latched.last_heard = now;
-        // A restarted encoder does not use its old source again, so a source heard in between is
-        // none.
-        let between = self.others.iter_mut().flatten();
-        between.for_each(|other| other.is_stray = true);
-        true
+        self.admit_other(header, bytes, now, is_start)
     }
 
     fn standing(&self, ssrc: u32, is_start: bool) -> SourceStanding {
@@ -238,35 +278,111 @@ impl Sources {
         }
     }
 
-    /// True if another source takes the stream over.
-    fn admit_other(&mut self, header: RtpHeader, standing: SourceStanding, now: Instant) -> bool {
-        let Some(begun) = self.begun else {
+    /// Decides on a packet of another source.
+    #[cold]
+    #[inline(never)]
+    fn admit_other(
+        &mut self,
+        header: RtpHeader,
+        bytes: usize,
+        now: Instant,
+        is_start: impl FnOnce(RtpHeader) -> bool,
+    ) -> Admission {
+        self.note_other(header.ssrc, now);
+        let standing = self.standing(header.ssrc, is_start(header));
+        let is_any = self.policy == SourcePolicy::Any;
+        if is_any && self.previous == Some(header.ssrc) {
+            return Admission::Refuse;
+        }
+        if !is_any && self.begun.is_none() {
             self.note_stray(header.ssrc);
-            return false;
-        };
+            return Admission::Refuse;
+        }
         let is_its_turn = match self.latched {
+            None if is_any => {
+                standing == SourceStanding::Named
+                    || self.announced.is_none()
+                    || self.is_held_for_long(bytes, now)
+            }
             None => {
+                let begun = self.begun.unwrap_or(now);
                 standing > SourceStanding::Stray || now.saturating_duration_since(begun) >= SILENCE
             }
             Some(latched) => {
                 let silence = now.saturating_duration_since(latched.last_heard);
-                standing > latched.standing || silence >= patience(standing)
+                let patience = match standing {
+                    SourceStanding::Stray => STRAY_SILENCE,
+                    _ if is_any => latched.patience(),
+                    _ => SILENCE,
+                };
+                standing > latched.standing
+                    || silence >= patience
+                    || is_any && latched.goes_on_with(header)
             }
         };
         if is_its_turn {
+            let is_disproved = is_any
+                && self.latched.is_none()
+                && self.announced.is_some()
+                && standing != SourceStanding::Named;
             self.latch(header, standing, now);
-        } else if !self.others.iter().flatten().any(|o| o.ssrc == header.ssrc) {
-            self.insert(header.ssrc, false);
+            return Admission::TakeOver { is_disproved };
         }
-        is_its_turn
+        if self.latched.is_none() {
+            let (since, held) = self.held.unwrap_or((now, 0));
+            self.held = Some((since, held + bytes));
+        }
+        match is_any && (self.latched.is_none() || !self.is_stray(header.ssrc)) {
+            true => Admission::Hold,
+            false => Admission::Refuse,
+        }
     }
 
-    /// The previous source does not become a stray: it may come back when this one is silent.
+    fn is_held_for_long(&self, bytes: usize, now: Instant) -> bool {
+        self.held.is_some_and(|(since, held)| {
+            now.saturating_duration_since(since) >= MAX_HELD || held + bytes > MAX_HELD_BYTES
+        })
+    }
+
+    /// A source was heard that is not the stream's own.
+    fn note_other(&mut self, ssrc: u32, now: Instant) {
+        // A restarted encoder does not use its old source again. Packets around its restart may have
+        // overtaken each other.
+        let runs = match self.policy {
+            SourcePolicy::Any => STRAY_RUNS,
+            SourcePolicy::OneAtATime => 1,
+        };
+        if !self.others.iter().flatten().any(|o| o.ssrc == ssrc) {
+            self.insert(ssrc, false);
+        }
+        let own = self.latched.map(|latched| latched.last_heard);
+        if let Some(other) = self.others.iter_mut().flatten().find(|o| o.ssrc == ssrc) {
+            let before = other.last_heard.replace(now);
+            if own.is_some() && before.is_some_and(|before| own > Some(before)) {
+                other.runs = other.runs.saturating_add(1);
+                other.is_stray |= other.runs >= runs;
+            }
+        }
+    }
+
+    /// The previous source does not become a stray, unless it was one: it may come back when this one is
+    /// silent.
     fn latch(&mut self, header: RtpHeader, standing: SourceStanding, now: Instant) {
+        self.held = None;
+        let stray = self
+            .latched
+            .filter(|latched| latched.standing == SourceStanding::Stray);
+        stray
+            .into_iter()
+            .for_each(|stray| self.note_stray(stray.last.ssrc));
+        let before = self.latched.filter(|latched| latched.goes_on_with(header));
         self.latched = Some(Latched {
-            standing,
+            standing: before.map_or(standing, |before| before.standing.max(standing)),
             first: header,
+            last: header,
             last_heard: now,
+            since: before.map_or(now, |before| before.since),
+            pictures: before.map_or(0, |before| before.pictures),
         });
         for other in &mut self.others {
             if other.is_some_and(|other| other.ssrc == header.ssrc) {
@@ -289,13 +405,6 @@ impl Sources {
             }
             None => self.announced == Some(ssrc) || !self.is_stray(ssrc),
         }
-    }
-}
-
-fn patience(standing: SourceStanding) -> Duration {
-    match standing {
-        SourceStanding::Stray => STRAY_SILENCE,
-        SourceStanding::Fresh | SourceStanding::Named => SILENCE,
     }
 }
 

@@ -31,7 +31,9 @@ fn delivered(
     now: Instant,
 ) -> Option<SessionKey> {
     match table.judge(channel, packet, now) {
-        FrameVerdict::Deliver { session, .. } => Some(session),
+        FrameVerdict::Deliver { session, .. } | FrameVerdict::TakeOver { session, .. } => {
+            Some(session)
+        }
         _ => None,
     }
 }

@@ -50,9 +50,30 @@ impl SentStream {
 
     /// True if a packet is accepted after so many milliseconds.
     fn takes(&mut self, at: u64, ssrc: u32, sequence: u16) -> bool {
+        let admission = self.admit(at, ssrc, sequence);
+        matches!(admission, Admission::Accept | Admission::TakeOver { .. })
+    }
+
+    fn admit(&mut self, at: u64, ssrc: u32, sequence: u16) -> Admission {
         let now = self.begin + Duration::from_millis(at);
         let is_start = |stamp| self.starts.iter().any(|start| start.fits(stamp));
-        self.sources.admit(stamp(ssrc, sequence), now, is_start)
+        let header = stamp(ssrc, sequence);
+        self.sources.admit(header, 1_000, now, is_start)
+    }
+
+    /// A camera with 25 pictures a second of four packets each, whose first is after so many
+    /// milliseconds.
+    fn plays(&mut self, at: u64, pictures: u16, ssrc: u32, sequence: u16) {
+        for n in 0..pictures * 4 {
+            let at = at + u64::from(n / 4) * 40;
+            let now = self.begin + Duration::from_millis(at);
+            let header = RtpHeader {
+                timestamp: u32::from(sequence + n / 4) * 3600,
+                ..stamp(ssrc, sequence + n)
+            };
+            let admission = self.sources.admit(header, 1_000, now, |_| false);
+            assert_ne!(admission, Admission::Refuse, "{at}");
+        }
     }
 }
 
@@ -78,13 +99,102 @@ fn only_live555_before_2017_06_04_is_policed() {
     assert_eq!(SourcePolicy::of_tool(None), SourcePolicy::Any);
 }
 
+const HOLD: Admission = Admission::Hold;
+const ACCEPT: Admission = Admission::Accept;
+const TAKE_OVER: Admission = Admission::TakeOver {
+    is_disproved: false,
+};
+
+fn any(announced: Option<u32>) -> SentStream {
+    SentStream::new(SourcePolicy::Any, announced)
+}
+
+/// Uniview: each group of pictures has an SSRC of its own, and numbers and times go on.
 #[test]
-fn elsewhere_a_stream_may_have_many_sources_and_play_before_it_is_asked_to() {
-    let mut stream = SentStream::new(SourcePolicy::Any, Some(CAMERA));
-    for (at, ssrc) in [(0, AGAIN), (1, CAMERA), (1, DEAD), (2, AGAIN)] {
-        assert!(stream.takes(at, ssrc, 1));
-        assert!(stream.sources.admit_report(ssrc));
+fn f50_another_source_that_goes_on_where_the_last_one_was_is_accepted() {
+    let mut stream = any(None);
+    assert_eq!(stream.admit(0, CAMERA, 1), TAKE_OVER);
+    for (n, ssrc) in [7, 7, 0, 7, 8, 0, 0].into_iter().enumerate() {
+        assert!(stream.takes(40, ssrc, 2 + n as u16), "{n}");
     }
+}
+
+#[test]
+fn f50_another_source_is_held_until_the_old_one_was_silent_for_three_pictures() {
+    let mut stream = any(None);
+    stream.plays(0, 25, CAMERA, 1);
+    assert_eq!(stream.admit(1000, AGAIN, 9_000), HOLD);
+    assert_eq!(stream.admit(1040, AGAIN, 9_001), HOLD);
+    assert_eq!(stream.admit(1084, AGAIN, 9_002), TAKE_OVER);
+    assert_eq!(stream.admit(1085, AGAIN, 9_003), ACCEPT);
+    assert_eq!(stream.admit(1085, CAMERA, 101), HOLD);
+}
+
+#[test]
+fn f50_foreign_packets_that_are_more_frequent_than_own_ones_never_take_over() {
+    let mut stream = any(None);
+    for n in 0..100_u16 {
+        assert!(stream.takes(u64::from(n) * 40, CAMERA, n));
+        for more in 1..5 {
+            let foreign = stream.admit(u64::from(n) * 40 + more * 8, DEAD, 500 + n);
+            let expected = if n < 4 { HOLD } else { Admission::Refuse };
+            if n != 3 {
+                assert_eq!(foreign, expected, "{n}");
+            }
+        }
+    }
+    // A later source takes over while the foreign one goes on; the foreign one only after 10 s.
+    assert_eq!(stream.admit(4_000, AGAIN, 9_000), HOLD);
+    assert_eq!(stream.admit(4_080, DEAD, 900), Admission::Refuse);
+    assert_eq!(stream.admit(4_081, AGAIN, 9_001), TAKE_OVER);
+    assert_eq!(stream.admit(14_000, DEAD, 901), Admission::Refuse);
+    assert_eq!(stream.admit(14_081, DEAD, 902), TAKE_OVER);
+}
+
+#[test]
+fn f50_where_a_source_is_announced_others_are_held_and_dropped_when_it_comes() {
+    let mut stream = any(Some(CAMERA));
+    for at in 0..50 {
+        assert_eq!(stream.admit(at, DEAD, 500), HOLD);
+    }
+    assert_eq!(stream.admit(50, CAMERA, 1), TAKE_OVER);
+    assert_eq!(stream.admit(51, CAMERA, 2), ACCEPT);
+    assert!(!stream.takes(52, DEAD, 501));
+}
+
+#[test]
+fn f50_an_announced_source_that_does_not_come_is_disbelieved() {
+    let disproved = Admission::TakeOver { is_disproved: true };
+    let mut stream = any(Some(77));
+    assert_eq!(stream.admit(0, CAMERA, 1), HOLD);
+    assert_eq!(stream.admit(1999, CAMERA, 2), HOLD);
+    assert_eq!(stream.admit(2000, CAMERA, 3), disproved);
+    assert_eq!(stream.admit(2001, CAMERA, 4), ACCEPT);
+    assert_eq!(stream.admit(2002, 77, 9_000), TAKE_OVER, "at last");
+
+    let mut stream = any(Some(77));
+    for n in 0..MAX_HELD_BYTES / 1_000 {
+        assert_eq!(stream.admit(n as u64, CAMERA, n as u16), HOLD);
+    }
+    assert_eq!(stream.admit(600, CAMERA, 600), disproved);
+
+    let mut stream = any(Some(77));
+    stream.starts_at(1, None);
+    assert_eq!(stream.admit(0, CAMERA, 1), TAKE_OVER, "RTP-Info names it");
+}
+
+#[test]
+fn f50_a_source_heard_before_its_channel_had_an_owner_gives_way_at_once() {
+    let mut stream = any(None);
+    stream.sources.note_stray(DEAD);
+    assert_eq!(
+        stream.admit(0, DEAD, 500),
+        TAKE_OVER,
+        "it may be the stream"
+    );
+    assert_eq!(stream.admit(1, CAMERA, 1), TAKE_OVER);
+    assert_eq!(stream.admit(2, DEAD, 501), Admission::Refuse);
+    assert!(stream.sources.admit_report(AGAIN));
 }
 
 #[test]
@@ -260,7 +370,11 @@ mod hostile {
         };
         for _ in 0..200 {
             let announced = (random(3) == 0).then_some(random(6));
-            let mut stream = SentStream::new(SourcePolicy::OneAtATime, announced);
+            let policy = match random(2) {
+                0 => SourcePolicy::Any,
+                _ => SourcePolicy::OneAtATime,
+            };
+            let mut stream = SentStream::new(policy, announced);
             let mut at = 0;
             for step in 0..60 {
                 at += u64::from(random(900));
@@ -278,7 +392,9 @@ mod hostile {
                     stream.sources.on_begun(now);
                 }
             }
-            assert!(stream.takes(at + 10_000, 3, 30_000));
+            // Where a source is announced and none has come, the first packet may be held.
+            assert_ne!(stream.admit(at + 10_000, 3, 30_000), Admission::Refuse);
+            assert!(stream.takes(at + 12_000, 3, 30_001));
         }
     }
 }
