@@ -11,7 +11,7 @@ use crate::mux::{
     ids::ConnectionId,
     policy::{
         next_step::{Attempt, DescribeTiming},
-        placement::{ConnectionPurpose, RejoinInput},
+        placement::RejoinInput,
         sharing::{SharingMode, play_gate::patience},
     },
     server_key::ConnectionKey,
@@ -21,12 +21,6 @@ use crate::mux::{
 const RETRY: Duration = Duration::from_secs(10 * 60);
 
 impl ConnectionPool {
-    /// Whether the connection counts against the user's limit.
-    pub(crate) fn is_counted(&self, id: ConnectionId) -> bool {
-        let purpose = self.ask(id, |entry| entry.purpose);
-        purpose == Some(ConnectionPurpose::Pooled)
-    }
-
     /// The session is described on a connection that counts; where the server shares, no new
     /// connection is made for it, since the server would refuse that as well.
     pub(crate) fn keep_pooled(&self, checkout: &mut CheckoutRequest) {

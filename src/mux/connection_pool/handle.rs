@@ -136,31 +136,21 @@ impl fmt::Debug for ConnectionHandle {
     }
 }
 
-/// Names an intent; never reused within a pool.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct IntentId(pub(super) u64);
-
 /// Says that a session is about to be opened. While there is one, the first session of a server not
 /// yet known waits a moment with its PLAY, so that both can be tried on one connection before
 /// anything plays. Without one it plays at once. It lapses after about one DESCRIBE round trip,
 /// and when it is dropped.
 #[must_use = "dropping it takes the announcement back"]
 pub struct Intent {
-    pool: ConnectionPool,
-    key: ConnectionKey,
-    id: IntentId,
-}
-
-impl Intent {
-    pub(super) fn new(pool: ConnectionPool, key: ConnectionKey, id: IntentId) -> Self {
-        Self { pool, key, id }
-    }
+    pub(super) pool: ConnectionPool,
+    /// Told apart from those of other intents by its place in memory.
+    pub(super) key: Arc<ConnectionKey>,
 }
 
 impl Drop for Intent {
     fn drop(&mut self) {
         if let Some(server) = self.pool.lock().servers.get_mut(self.key.server()) {
-            server.intents.retain(|(intent, _)| *intent != self.id);
+            server.intents.retain(|key| !Arc::ptr_eq(key, &self.key));
             server.notify();
         }
     }

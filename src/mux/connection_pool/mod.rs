@@ -52,7 +52,7 @@ pub(crate) use self::{
 };
 use self::{
     connection::ConnectionRecord,
-    state::{ConnectionEntry, DeferredWork, LockedPool, PoolState},
+    state::{DeferredWork, LockedPool, PoolState},
     state_file::Saver,
 };
 pub use self::{
@@ -238,11 +238,6 @@ impl ConnectionPool {
         if let Some(record) = self.lock().table.record_mut(id) {
             change(record);
         }
-    }
-
-    /// Asks something of a connection; none: it is over.
-    fn ask<T>(&self, id: ConnectionId, question: impl FnOnce(&ConnectionEntry) -> T) -> Option<T> {
-        self.lock().table.entry(id).map(question)
     }
 
     pub(crate) fn runtime(&self) -> Result<&Handle, Error> {

@@ -245,9 +245,8 @@ impl RedialWaiter {
 
 impl Drop for RedialWaiter {
     fn drop(&mut self) {
-        let mut state = self.pool.lock();
-        let redials = &mut state.redials;
-        redials.change(&self.server, |redial| redial.leave(self.id));
+        let leave = |redial: &mut Redial| redial.leave(self.id);
+        self.pool.lock().redials.change(&self.server, leave);
     }
 }
 
@@ -265,10 +264,8 @@ pub struct RedialPermit {
 impl Drop for RedialPermit {
     fn drop(&mut self) {
         if let Some(number) = self.number {
-            let mut state = self.pool.lock();
-            state
-                .redials
-                .change(&self.server, |redial| redial.on_permit_dropped(number));
+            let dropped = |redial: &mut Redial| redial.on_permit_dropped(number);
+            self.pool.lock().redials.change(&self.server, dropped);
         }
     }
 }
@@ -287,18 +284,15 @@ pub(crate) struct RedialReporter {
 impl RedialReporter {
     /// It needs another dial or DESCRIBE. False if the budget has no room for that.
     pub(crate) fn may_go_on(&self) -> bool {
-        let now = clock::now();
-        let mut state = self.pool.lock();
-        let redials = &mut state.redials;
-        let may = redials.change(&self.server, |redial| redial.on_extra(now, self.id));
+        let extra = |redial: &mut Redial| redial.on_extra(clock::now(), self.id);
+        let may = self.pool.lock().redials.change(&self.server, extra);
         may.unwrap_or(true)
     }
 
     /// Media came.
     pub(crate) fn on_media(&mut self, at: Instant) {
         if self.last_media.replace(at).is_none() {
-            let mut state = self.pool.lock();
-            let redials = &mut state.redials;
+            let redials = &mut self.pool.lock().redials;
             redials.report(Some(self), clock::now(), AttemptStep::Media);
         }
     }

@@ -1,7 +1,7 @@
 //! What the pool knows of one server apart from its connections: it is learned under the lock, told to the
 //! sessions that wait for it, and kept in the state file.
 
-use super::{ConnectionPool, handle::IntentId};
+use super::ConnectionPool;
 use crate::mux::{
     clock,
     driver::{Command, DriverHandle},
@@ -11,13 +11,16 @@ use crate::mux::{
         server_speed::ServerSpeed,
         sharing::{
             Sharing,
-            play_gate::{REGROUP, SHORTEST_DESCRIBE_PATIENCE, describe_patience, patience},
+            play_gate::{REGROUP, describe_patience, patience},
         },
     },
     proto::{Measures, ProbeOutcome, Realms, Tag},
     server_key::{ConnectionKey, ServerId},
 };
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 use tokio::sync::{oneshot, watch};
 use url::Url;
 
@@ -30,7 +33,7 @@ pub(super) struct Server {
     /// How long the last two DESCRIBEs took that were answered, the latest one last.
     describes_took: [Option<Duration>; 2],
     /// Sessions that were announced and are not opened yet.
-    pub(super) intents: Vec<(IntentId, ConnectionKey)>,
+    pub(super) intents: Vec<Arc<ConnectionKey>>,
     /// Until when no session that plays is moved: moving one did not help.
     pub(super) rests_until: Option<Instant>,
     /// When the pool last reported that a limit of the user prevents a move.
@@ -73,15 +76,18 @@ impl Server {
     /// How long a session lets its request wait behind that of another session before it goes
     /// elsewhere. One slow camera says nothing about the others.
     pub(super) fn patience(&self) -> Duration {
-        let took = self.describes_took.into_iter().flatten().min();
-        took.map_or(REGROUP, patience)
+        self.usual_describe().map_or(REGROUP, patience)
+    }
+
+    fn usual_describe(&self) -> Option<Duration> {
+        self.describes_took.into_iter().flatten().min()
     }
 
     /// How long a session waits behind a DESCRIBE that keeps its own request from being sent at all,
     /// before it goes elsewhere.
     pub(super) fn describe_patience(&self) -> Duration {
-        let took = self.describes_took.into_iter().flatten().min();
-        took.map_or(SHORTEST_DESCRIBE_PATIENCE, describe_patience)
+        let took = self.usual_describe().unwrap_or_default();
+        describe_patience(took)
     }
 
     /// Whether it is known that a DESCRIBE is soon answered, so that several may go out together.

@@ -87,7 +87,6 @@ pub(super) struct PoolState {
     pub(super) servers: HashMap<ServerId, Server>,
     /// A server of which nothing is known.
     unknown: Server,
-    pub(super) last_intent: u64,
     pub(super) descriptions: Descriptions,
     pub(super) redials: Redials,
     tls: TlsClients,
@@ -125,7 +124,6 @@ impl PoolState {
             accounts: Accounts::new(has_own_network),
             servers: HashMap::new(),
             unknown: Server::default(),
-            last_intent: 0,
             descriptions: Descriptions::default(),
             redials: Redials::default(),
             tls: TlsClients::default(),

@@ -8,10 +8,7 @@ use std::{
 
 use url::Url;
 
-use super::{
-    CheckoutRequest, ConnectionHandle, ConnectionPool, RedialReporter,
-    handle::{Intent, IntentId},
-};
+use super::{CheckoutRequest, ConnectionHandle, ConnectionPool, RedialReporter, handle::Intent};
 use crate::mux::{
     clock,
     ids::{ConnectionId, PresentationUri},
@@ -21,7 +18,7 @@ use crate::mux::{
         redial::AttemptStep,
         sharing::{
             Sharing,
-            descriptions::{self, Account, Doubt, Signature, doubt},
+            descriptions::{Account, Doubt, Signature, doubt},
             play_gate::patience,
         },
     },
@@ -145,12 +142,8 @@ impl Trial {
             *asked != new.uri && asked.is_above(&new.control) && !new.uri.is_above(&new.control)
         });
         let others = self.described.iter().filter(|other| other.uri != new.uri);
-        let described = descriptions::DoubtInput {
-            signature: &new.signature,
-            first,
-            names_another,
-        };
-        doubt(described, others.map(|other| &other.signature))
+        let others = others.map(|other| &other.signature);
+        doubt(&new.signature, first, names_another, others)
     }
 
     /// A presentation was described here.
@@ -209,13 +202,12 @@ impl Drop for DoubtGuard {
 impl ConnectionPool {
     /// Announces a session.
     pub(crate) fn intend(&self, key: ConnectionKey) -> Intent {
+        let key = Arc::new(key);
         let mut state = self.lock();
-        state.last_intent += 1;
-        let id = IntentId(state.last_intent);
-        let server = state.server(key.server());
-        server.intents.push((id, key.clone()));
+        state.server(key.server()).intents.push(Arc::clone(&key));
         drop(state);
-        Intent::new(self.clone(), key, id)
+        let pool = self.clone();
+        Intent { pool, key }
     }
 
     /// A PLAY of a session that has played goes out on the connection; it is answered, or the session
@@ -330,12 +322,6 @@ impl ConnectionPool {
         });
     }
 
-    /// Sessions that are set up on the connection.
-    pub(crate) fn sessions_on(&self, id: ConnectionId) -> u32 {
-        let set_up = self.ask(id, |entry| entry.set_up);
-        set_up.unwrap_or_default()
-    }
-
     /// Another presentation that was played there with the same credentials, and its description.
     pub(crate) fn another_description(
         &self,
@@ -353,11 +339,6 @@ impl ConnectionPool {
         state
             .descriptions
             .forget(&checkout.key, &checkout.presentation());
-    }
-
-    /// Whether no other session is on the connection.
-    pub(crate) fn is_alone(&self, id: ConnectionId) -> bool {
-        self.ask(id, |entry| entry.references < 2).unwrap_or(true)
     }
 
     /// Another reference to a connection, for a canary.

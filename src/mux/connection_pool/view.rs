@@ -13,6 +13,7 @@ use super::{
 use crate::mux::{
     clock,
     error::Error,
+    ids::ConnectionId,
     policy::{
         next_step::{
             Attempt, CanaryState, ConnectionView, SetupStage, SetupStep, View, keeps_others_away,
@@ -31,12 +32,12 @@ use crate::mux::{
 };
 
 /// What has happened to a session since its last look.
-pub(crate) enum News<'a> {
-    Nothing,
+#[derive(Default)]
+pub(crate) struct News<'a> {
     /// It begins to be set up, at the server that its user named.
-    Begun,
+    pub(crate) has_begun: bool,
     /// Its DESCRIBE was answered on this connection.
-    Described(FreshDescription, &'a ConnectionHandle, &'a Presentation),
+    pub(crate) described: Option<(FreshDescription, &'a ConnectionHandle, &'a Presentation)>,
 }
 
 /// The answer to a DESCRIBE.
@@ -76,14 +77,11 @@ impl ConnectionPool {
     ) -> Looked {
         let now = clock::now();
         self.change(|state| {
-            let (mut begun, mut doubt) = (None, None);
-            match news {
-                News::Nothing => {}
-                News::Begun => begun = Some(state.redials.begin(self, checkout, now)),
-                News::Described(fresh, handle, presentation) => {
-                    doubt = state.on_described(checkout, fresh, handle, presentation, now);
-                }
-            }
+            let begun = news.has_begun;
+            let begun = begun.then(|| state.redials.begin(self, checkout, now));
+            let doubt = news.described.and_then(|(fresh, handle, presentation)| {
+                state.on_described(checkout, fresh, handle, presentation, now)
+            });
             let view = state.view(checkout, attempt, doubt, now);
             let step = next_step(&view, attempt, now);
             let mut looked = Looked {
@@ -113,6 +111,13 @@ impl ConnectionPool {
     }
 }
 
+impl ConnectionPool {
+    /// What is known of a connection; none: it is over.
+    pub(crate) fn connection(&self, id: ConnectionId) -> Option<ConnectionView> {
+        self.lock().connection(id)
+    }
+}
+
 impl PoolState {
     fn view(
         &mut self,
@@ -124,14 +129,7 @@ impl PoolState {
         let name = checkout.key.server();
         let uri = checkout.presentation();
         let is_doubtful = self.is_doubtful(checkout, now);
-        let entry = attempt.place.and_then(|place| self.table.entry(place.id));
-        let here = entry.map(|entry| ConnectionView {
-            references: entry.references,
-            set_up: entry.set_up,
-            had_session: entry.record.trial.has_set_up,
-            owner: entry.record.trial.owner,
-            is_counted: entry.purpose == ConnectionPurpose::Pooled,
-        });
+        let here = attempt.place.and_then(|place| self.connection(place.id));
         let is_to_rejoin = attempt.stage == SetupStage::Described && attempt.is_spread;
         let rejoin = attempt
             .described
@@ -176,6 +174,18 @@ impl PoolState {
         }
     }
 
+    /// What is known of a connection; none: it is over.
+    fn connection(&self, id: ConnectionId) -> Option<ConnectionView> {
+        let entry = self.table.entry(id)?;
+        Some(ConnectionView {
+            references: entry.references,
+            set_up: entry.set_up,
+            had_session: entry.record.trial.has_set_up,
+            owner: entry.record.trial.owner,
+            is_counted: entry.purpose == ConnectionPurpose::Pooled,
+        })
+    }
+
     /// How the presentation was described when it was last played, for a session that has no
     /// description, at a server where it may be relied on.
     fn remembered(
@@ -211,7 +221,7 @@ impl PoolState {
         Some(PlayGateInput {
             mode: sharing.mode(now),
             references: entry.references,
-            intents: intents.iter().filter(|(_, key)| *key == entry.key).count(),
+            intents: intents.iter().filter(|key| ***key == entry.key).count(),
             ends_describing,
             is_endangered: ends_describing && described_elsewhere(),
             wants_canary: match attempt.canary {

@@ -114,19 +114,12 @@ impl<C, W> Table<C, W> {
         request: &PlacementRequest,
         record: impl FnOnce(ConnectionId) -> C,
     ) -> Placement {
-        let mut others = self
-            .waiting
-            .iter()
-            .filter(|other| other.request.key.server() == request.key.server());
-        let first = others.next();
-        if first.is_none() || request.is_dedicated {
+        if self.waiting_for(request.key.server()) == 0 || request.is_dedicated {
             return self.place(request, record);
         }
-        let same_key = first
-            .into_iter()
-            .chain(others)
-            .any(|other| other.request.key == request.key);
-        if !same_key && let Some(id) = self.least_loaded(request, request.preferred_sessions) {
+        let mut others = self.waiting.iter();
+        let has_same_key = others.any(|other| other.request.key == request.key);
+        if !has_same_key && let Some(id) = self.least_loaded(request, request.preferred_sessions) {
             return self.reference(id, request);
         }
         self.wait_or_refuse(request)

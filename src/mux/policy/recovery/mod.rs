@@ -311,15 +311,12 @@ impl StreamKinds {
     ///
     /// # Errors
     ///
-    /// It cannot, and what was described before and now.
-    pub(crate) fn check(&self, now: &Self) -> Result<(), StreamsChanged> {
-        if self == now {
-            return Ok(());
+    /// It cannot, because of what was described before and now.
+    pub(crate) fn check(&self, now: &Self) -> Result<(), String> {
+        match self == now {
+            true => Ok(()),
+            false => Err(format!("the streams have changed: {now} instead of {self}")),
         }
-        Err(StreamsChanged {
-            before: self.clone(),
-            now: now.clone(),
-        })
     }
 }
 
@@ -330,20 +327,6 @@ impl fmt::Display for StreamKinds {
             write!(f, "{separator}{}", ServerText::new(media))?;
         }
         Ok(())
-    }
-}
-
-/// A session is described with other streams than before.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct StreamsChanged {
-    before: StreamKinds,
-    now: StreamKinds,
-}
-
-impl fmt::Display for StreamsChanged {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { before, now } = self;
-        write!(f, "the streams have changed: {now} instead of {before}")
     }
 }
 

@@ -128,36 +128,28 @@ pub(crate) enum Doubt {
     Grown,
 }
 
-/// A description, and what its connection was asked for before.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct DoubtInput<'a> {
-    pub(crate) signature: &'a Signature,
-    /// What the connection was asked for first.
-    pub(crate) first: &'a FirstAsked,
-    /// Its control URLs are below another URI that was asked for there, and not below its own.
-    pub(crate) names_another: bool,
-}
-
-/// Whether a description is in doubt, where `others` is what other URIs were described as on the
-/// connection. The description of the first URI never is: that is the one the server stays with. A
+/// Whether a description is in doubt, where `first_asked` is what the connection was asked for first, and
+/// `others` what other URIs were described as there. `names_another`: its control URLs are below another
+/// URI that was asked for there, and not below its own. The description of the first URI never is: that is the one the server stays with. A
 /// server that stays with a first URI which it refused to describe refuses all.
 pub(crate) fn doubt<'a>(
-    described: DoubtInput<'_>,
+    own: &Signature,
+    first_asked: &FirstAsked,
+    names_another: bool,
     mut others: impl Iterator<Item = &'a Signature>,
 ) -> Option<Doubt> {
-    let own = described.signature;
-    let first = match described.first {
+    let first = match first_asked {
         FirstAsked::Own => return None,
         FirstAsked::Described(first) => Some(Signature::of(first)),
         FirstAsked::Refused | FirstAsked::Unanswered => None,
     };
-    if described.names_another {
+    if names_another {
         Some(Doubt::NamesAnother)
     } else if first.as_ref() == Some(own) || others.any(|other| other == own) {
         Some(Doubt::SameDescription)
     } else if first.is_some_and(|first| own.has_grown_from(&first)) {
         Some(Doubt::Grown)
-    } else if *described.first == FirstAsked::Unanswered {
+    } else if *first_asked == FirstAsked::Unanswered {
         Some(Doubt::FirstUnknown)
     } else {
         None
@@ -224,12 +216,7 @@ mod tests {
     fn doubt_of(own: &str, first: &FirstAsked, others: &[&str]) -> Option<Doubt> {
         let own = signature(own);
         let others: Vec<Signature> = others.iter().map(|other| signature(other)).collect();
-        let described = DoubtInput {
-            signature: &own,
-            first,
-            names_another: false,
-        };
-        doubt(described, others.iter())
+        doubt(&own, first, false, others.iter())
     }
 
     #[test]

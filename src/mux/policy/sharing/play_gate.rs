@@ -10,7 +10,7 @@ use super::SharingMode;
 /// How long a session waits for the answers of others at least.
 pub(crate) const SHORTEST_PATIENCE: Duration = Duration::from_millis(500);
 /// The same where nothing may be sent meanwhile.
-pub(crate) const SHORTEST_DESCRIBE_PATIENCE: Duration = Duration::from_millis(300);
+const SHORTEST_DESCRIBE_PATIENCE: Duration = Duration::from_millis(300);
 /// How long at most: on gst-rtsp-server a camera may take 20 s to be described.
 const LONGEST_PATIENCE: Duration = Duration::from_secs(10);
 /// How many of its own DESCRIBEs it waits, in between.

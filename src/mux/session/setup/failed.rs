@@ -236,7 +236,8 @@ impl Setup {
             self.here.capacity_probe = None;
             self.here.full_with = Some(0);
         } else {
-            self.here.full_with = Some(self.pool.sessions_on(handle.driver().id));
+            let there = self.pool.connection(handle.driver().id);
+            self.here.full_with = Some(there.map_or(0, |there| there.set_up));
         }
         is_premature
     }
@@ -322,9 +323,11 @@ impl Setup {
 
     /// Whether the session is only to be described on the connection.
     pub(super) fn is_on_describe_only(&self, handle: &ConnectionHandle) -> bool {
-        self.checkout.is_spread
-            && handle.is_describe_only
-            && !self.pool.is_counted(handle.driver().id)
+        let is_counted = || {
+            let here = self.pool.connection(handle.driver().id);
+            here.is_some_and(|here| here.is_counted)
+        };
+        self.checkout.is_spread && handle.is_describe_only && !is_counted()
     }
 
     /// A describe-only connection that the server ended, or on which it has no room, is no failure of the

@@ -324,13 +324,14 @@ impl Setup {
                 return next_step(&last.view, &attempt, clock::now());
             }
         }
-        let fresh = self.here.fresh.take();
-        let news = match (fresh, &self.here.attachment, &self.here.presentation) {
-            _ if std::mem::take(&mut self.begins) => News::Begun,
-            (Some(fresh), Some(attachment), Some(presentation)) => {
-                News::Described(fresh, attachment.handle(), presentation)
-            }
-            _ => News::Nothing,
+        let here = &mut self.here;
+        let fresh = here.fresh.take().zip(here.attachment.as_ref());
+        let described = fresh.zip(here.presentation.as_ref());
+        let news = News {
+            has_begun: std::mem::take(&mut self.begins),
+            described: described.map(|((fresh, attachment), presentation)| {
+                (fresh, attachment.handle(), presentation)
+            }),
         };
         let reporter = self.reporter.as_ref();
         let mut looked = self.pool.look(&self.checkout, &attempt, reporter, news);

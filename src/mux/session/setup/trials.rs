@@ -288,7 +288,9 @@ impl Setup {
             };
             let handle = is_told_apart.then(|| pool.rejoin(&checkout, driver.id));
             let handle = handle.flatten();
-            if handle.is_some() && pool.is_alone(driver.id) && !checkout.is_spread {
+            let there = pool.connection(driver.id);
+            let is_alone = there.is_none_or(|there| there.references < 2);
+            if handle.is_some() && is_alone && !checkout.is_spread {
                 // The pool writes down what the probe shows; no session waits for it.
                 drop(pool.probe(&driver, &aggregate));
             }
