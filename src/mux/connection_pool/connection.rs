@@ -19,8 +19,8 @@ use crate::mux::{
     ids::ConnectionId,
     policy::{
         congestion::{CongestionWatch, Rebalance},
-        join_history::Joins,
         odd_session::LossRecord,
+        sharing::join_history::Joins,
     },
     proto::ConnectionConfig,
     server_key::ServerId,

@@ -9,9 +9,8 @@ use crate::mux::{
     ids::ConnectionId,
     policy::{
         credential_gate::{Notice, Notices},
-        join_history::Joins,
         redial::Redial,
-        sharing::Sharing,
+        sharing::{Sharing, join_history::Joins},
     },
     proto::{CloseReason, CredentialReport},
     server_key::ServerId,

@@ -25,12 +25,11 @@ use crate::mux::{
     event::{MuxEvent, SharingChange},
     ids::ConnectionId,
     policy::{
-        join_history::Joins,
         placement::{
             Checkin, ConnectionPurpose, Placement, PlacementRequest, Served, Table, TableEntry,
             WaiterId,
         },
-        sharing::{Evidence, Sharing},
+        sharing::{Evidence, Sharing, join_history::Joins},
     },
     server_key::ServerId,
     stats::{ConnectionStats, MuxStats, ServerStats},

@@ -6,7 +6,6 @@
 //! * [`failover`]: where a session turns after a failure.
 //! * [`redial`]: when a session tries its server again.
 //! * `recovery`: whether a session that ended is set up again, and what counts as its end.
-//! * [`join_history`]: what broke off when a session was added.
 //! * [`credential_gate`]: which connection may try the credentials, and how often.
 //! * [`odd_session`]: which session of a connection its losses of framing come from.
 //! * [`congestion`]: whether a connection carries more than its path or its server can bear.
@@ -15,7 +14,6 @@
 pub(crate) mod congestion;
 pub(super) mod credential_gate;
 pub(crate) mod failover;
-pub(super) mod join_history;
 pub(crate) mod next_step;
 pub(super) mod odd_session;
 pub(crate) mod placement;

@@ -9,17 +9,18 @@
 
 pub(crate) mod descriptions;
 pub(crate) mod evidence;
+pub(crate) mod join_history;
 pub(crate) mod persist;
 pub(crate) mod play_gate;
 mod single_flight;
 
 use std::time::{Duration, Instant};
 
+use self::join_history::JoinHistory;
 pub(crate) use self::{
     evidence::{Evidence, Fingerprint, ServerIdentity},
     single_flight::{Finder, SingleFlight},
 };
-use super::join_history::JoinHistory;
 use crate::mux::{event::SharingVerdict, proto::ProbeOutcome};
 
 /// After the first *No* sharing is tried again soon: it may have been wrong.

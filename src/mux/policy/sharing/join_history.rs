@@ -18,7 +18,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::sharing::Evidence;
+use super::Evidence;
 use crate::mux::{
     ids::{ConnectionId, PresentationUri},
     proto::SessionKey,
