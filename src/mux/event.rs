@@ -2,18 +2,21 @@
 
 use std::{fmt, path::PathBuf};
 
+use super::ids::named;
 use tokio::sync::broadcast::{self, error::RecvError};
 
-/// Whether a server may carry several sessions on one connection.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum SharingVerdict {
-    /// Not known yet.
-    #[default]
-    Unknown,
-    /// The server can share connections.
-    Yes,
-    /// The server cannot: each of its sessions gets a connection of its own.
-    No,
+named! {
+    /// Whether a server may carry several sessions on one connection.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+    pub enum SharingVerdict {
+        /// Not known yet.
+        #[default]
+        Unknown = "unknown",
+        /// The server can share connections.
+        Yes = "yes",
+        /// The server cannot: each of its sessions gets a connection of its own.
+        No = "no",
+    }
 }
 
 /// A server's verdict has changed.
@@ -39,20 +42,22 @@ impl fmt::Display for SharingChange {
     }
 }
 
-/// Why a connection is congested.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
-#[non_exhaustive]
-pub enum Congestion {
-    /// The network path to the server loses segments, and one TCP window is too small for the data
-    /// rate of the connection.
-    #[error("the path to the server loses segments")]
-    Path,
-    /// The server leaves out packets of several sessions at once.
-    #[error("the server leaves out packets of several sessions")]
-    Losses,
-    /// The server answers late: its answers wait behind the media.
-    #[error("the server answers late")]
-    LateAnswers,
+named! {
+    /// Why a connection is congested.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+    #[non_exhaustive]
+    pub enum Congestion {
+        /// The network path to the server loses segments, and one TCP window is too small for the data
+        /// rate of the connection.
+        #[error("the path to the server loses segments")]
+        Path = "path",
+        /// The server leaves out packets of several sessions at once.
+        #[error("the server leaves out packets of several sessions")]
+        Losses = "losses",
+        /// The server answers late: its answers wait behind the media.
+        #[error("the server answers late")]
+        LateAnswers = "late-answers",
+    }
 }
 
 /// A limit that the user set is too low: sessions of a server are congested, and would not be on

@@ -5,6 +5,25 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
+/// An enumeration whose values have names in messages and statistics.
+macro_rules! named {
+    (
+        $(#[$meta:meta])*
+        $visibility:vis enum $type:ident { $($(#[$doc:meta])* $value:ident = $name:literal,)* }
+    ) => {
+        $(#[$meta])*
+        $visibility enum $type { $($(#[$doc])* $value,)* }
+
+        impl $type {
+            /// As messages and statistics have it.
+            $visibility fn name(self) -> &'static str {
+                match self { $(Self::$value => $name,)* }
+            }
+        }
+    };
+}
+pub(crate) use named;
+
 /// Names a connection. Ids rise with every connection and are never reused within a pool; the default is
 /// before the first one.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -5,7 +5,10 @@ use std::{
     time::Duration,
 };
 
-use super::event::{Congestion, SharingVerdict};
+use super::{
+    event::{Congestion, SharingVerdict},
+    ids::named,
+};
 
 /// A number that one task writes and any thread reads. Relaxed: each number stands for itself.
 #[derive(Debug, Default)]
@@ -73,51 +76,34 @@ pub struct ServerStats {
     pub connections: Vec<ConnectionStats>,
 }
 
-/// What a session waits for that does not play yet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum WaitReason {
-    /// Its turn to try a server that failed: one session tries for all, within a budget.
-    Redial,
-    /// A connection: it is being made, or all that the limit allows are in use.
-    Connection,
-    /// Another session, which finds out whether the server shares connections.
-    SharingDecision,
-    /// Another session, which looks for room at a full server.
-    Capacity,
-    /// Sessions that leave a full server: their TEARDOWNs are on the way.
-    Teardowns,
-    /// Its request was not sent yet: the connection sends other requests first, a password is being
-    /// tried, or the connection is checked after it was idle.
-    Unsent,
-    /// The server's answer to its request.
-    Answer,
-    /// The server's answer to a request of another session, which is at the head of the line.
-    HeadOfLine,
-    /// The check that the server has described its URI, and not another one.
-    DescriptionCheck,
-    /// Other sessions of the connection, before the first of them plays.
-    PlayGate,
-    /// One more SETUP, sent to find out whether the server shares connections.
-    Canary,
-}
-
-impl WaitReason {
-    /// As `waiting-for` of the element's statistics has it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Redial => "redial",
-            Self::Connection => "connection",
-            Self::SharingDecision => "sharing-decision",
-            Self::Capacity => "capacity",
-            Self::Teardowns => "teardowns",
-            Self::Unsent => "unsent",
-            Self::Answer => "answer",
-            Self::HeadOfLine => "head-of-line",
-            Self::DescriptionCheck => "description-check",
-            Self::PlayGate => "play-gate",
-            Self::Canary => "canary",
-        }
+named! {
+    /// What a session waits for that does not play yet.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+    #[non_exhaustive]
+    pub enum WaitReason {
+        /// Its turn to try a server that failed: one session tries for all, within a budget.
+        Redial = "redial",
+        /// A connection: it is being made, or all that the limit allows are in use.
+        Connection = "connection",
+        /// Another session, which finds out whether the server shares connections.
+        SharingDecision = "sharing-decision",
+        /// Another session, which looks for room at a full server.
+        Capacity = "capacity",
+        /// Sessions that leave a full server: their TEARDOWNs are on the way.
+        Teardowns = "teardowns",
+        /// Its request was not sent yet: the connection sends other requests first, a password is being
+        /// tried, or the connection is checked after it was idle.
+        Unsent = "unsent",
+        /// The server's answer to its request.
+        Answer = "answer",
+        /// The server's answer to a request of another session, which is at the head of the line.
+        HeadOfLine = "head-of-line",
+        /// The check that the server has described its URI, and not another one.
+        DescriptionCheck = "description-check",
+        /// Other sessions of the connection, before the first of them plays.
+        PlayGate = "play-gate",
+        /// One more SETUP, sent to find out whether the server shares connections.
+        Canary = "canary",
     }
 }
 

@@ -22,8 +22,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     // What users set and see.
     ("mux::error", &["mux::ids", "mux::proto"]),
     ("mux::clock", &["mux::error", "mux::ids"]),
-    ("mux::event", &[]),
-    ("mux::stats", &["mux::event"]),
+    ("mux::event", &["mux::ids"]),
+    ("mux::stats", &["mux::event", "mux::ids"]),
     ("mux::server_key", &["mux::proto", "mux::tls"]),
     (
         "mux::config",
@@ -110,6 +110,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "mux::delivery",
             "mux::error",
             "mux::event",
+            "mux::ids",
             "mux::network",
             "mux::policy",
             "mux::proto",

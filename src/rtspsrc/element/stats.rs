@@ -6,8 +6,8 @@ use gst::{glib, prelude::*};
 use gstreamer as gst;
 
 use crate::{
-    mux::{ConnectionHealth, SessionStats, StreamStats, WaitReason},
-    rtspsrc::{manager::StreamReport, messages, session::control::SessionStatus},
+    mux::{Congestion, ConnectionHealth, SessionStats, StreamStats, WaitReason},
+    rtspsrc::{manager::StreamReport, session::control::SessionStatus},
 };
 
 /// The structure. It leaves out fields that are not known yet.
@@ -31,7 +31,7 @@ pub(crate) fn structure(
         .field("sessions", stats.sessions_on_connection)
         .field("references", stats.references_on_connection)
         .field("connections-to-server", stats.connections_to_server)
-        .field("sharing", messages::verdict_name(stats.sharing))
+        .field("sharing", stats.sharing.name())
         .field_if_some("cannot-share", stats.cannot_share.as_deref())
         .field_if_some("sharing-age", stats.sharing_age.map(|age| age.as_secs()))
         .field("connection-health", health(&stats.health))
@@ -44,10 +44,7 @@ pub(crate) fn structure(
 fn health(health: &ConnectionHealth) -> gst::Structure {
     let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
     gst::Structure::builder("application/x-rtspmux-connection-health")
-        .field_if_some(
-            "congestion",
-            health.congestion.map(messages::congestion_name),
-        )
+        .field_if_some("congestion", health.congestion.map(Congestion::name))
         .field_if_some("round-trip", health.round_trip.map(nanos))
         .field_if_some("last-answer", health.last_answer.map(nanos))
         .field_if_some("service-time", health.service_time.map(nanos))

@@ -22,25 +22,7 @@ use gstreamer as gst;
 
 use self::bus_queue::Topic;
 use super::{CAT, RtspMuxSrc};
-use crate::mux::{self, Congestion, Packet, PacketKind, SharingVerdict};
-
-/// As it is called in messages and statistics.
-pub(crate) fn congestion_name(congestion: Congestion) -> &'static str {
-    match congestion {
-        Congestion::Path => "path",
-        Congestion::Losses => "losses",
-        Congestion::LateAnswers => "late-answers",
-    }
-}
-
-/// As it is called in messages and statistics.
-pub(crate) fn verdict_name(verdict: SharingVerdict) -> &'static str {
-    match verdict {
-        SharingVerdict::Unknown => "unknown",
-        SharingVerdict::Yes => "yes",
-        SharingVerdict::No => "no",
-    }
-}
+use crate::mux::{self, Packet, PacketKind, named};
 
 /// How far a session had come when it failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,13 +33,15 @@ pub(crate) enum SessionPhase {
     Playing,
 }
 
-/// The steps in PROGRESS messages, with the names that `rtspsrc` uses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum ProgressStep {
-    /// From the first connection to the last SETUP.
-    Open,
-    /// One request or a batch of them.
-    Request,
+named! {
+    /// The steps in PROGRESS messages, with the names that `rtspsrc` uses.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub(crate) enum ProgressStep {
+        /// From the first connection to the last SETUP.
+        Open = "open",
+        /// One request or a batch of them.
+        Request = "request",
+    }
 }
 
 /// Posts PROGRESS.
@@ -67,11 +51,7 @@ pub(crate) fn progress(
     step: ProgressStep,
     text: &str,
 ) {
-    let code = match step {
-        ProgressStep::Open => "open",
-        ProgressStep::Request => "request",
-    };
-    let message = gst::message::Progress::builder(kind, code, text);
+    let message = gst::message::Progress::builder(kind, step.name(), text);
     bus_queue::post(element, Topic::Progress, message.src(element).build());
 }
 
@@ -80,7 +60,7 @@ pub(crate) fn progress(
 pub(crate) fn sharing(element: &RtspMuxSrc, change: &mux::SharingChange) {
     let structure = gst::Structure::builder("rtspmux-sharing")
         .field("server", &change.server)
-        .field("verdict", verdict_name(change.verdict))
+        .field("verdict", change.verdict.name())
         .field_if_some("reason", change.reason.as_deref())
         .build();
     let message = gst::message::Element::builder(structure);
@@ -95,7 +75,7 @@ pub(crate) fn limit(element: &RtspMuxSrc, limit: &mux::ConnectionLimit) {
         .field("server", &limit.server)
         .field("limit", limit.limit)
         .field("value", limit.value)
-        .field("reason", congestion_name(limit.reason))
+        .field("reason", limit.reason.name())
         .build();
     let text = format!("{} does not suffice", limit.limit);
     let error = glib::Error::new(gst::ResourceError::Busy, &text);
@@ -115,15 +95,17 @@ pub(crate) fn state_file(element: &RtspMuxSrc, problem: &mux::StateFileProblem) 
     warn(element, error, None, Some(details));
 }
 
-/// What happens to a session that is set up again after a loss.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum SessionChange {
-    /// It stopped playing without being told to.
-    Lost,
-    /// An attempt to set it up again begins.
-    Retrying,
-    /// Media has come again.
-    Recovered,
+named! {
+    /// What happens to a session that is set up again after a loss.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub(crate) enum SessionChange {
+        /// It stopped playing without being told to.
+        Lost = "lost",
+        /// An attempt to set it up again begins.
+        Retrying = "retrying",
+        /// Media has come again.
+        Recovered = "recovered",
+    }
 }
 
 /// The contents of `rtspmux-session`.
@@ -143,13 +125,9 @@ pub(crate) struct SessionNews<'a> {
 impl SessionNews<'_> {
     fn structure(&self) -> gst::structure::Builder {
         let duration = u64::try_from(self.duration.as_nanos()).unwrap_or(u64::MAX);
-        let state = match self.change {
-            SessionChange::Lost => "lost",
-            SessionChange::Retrying => "retrying",
-            SessionChange::Recovered => "recovered",
-        };
+
         gst::Structure::builder("rtspmux-session")
-            .field("state", state)
+            .field("state", self.change.name())
             .field_if_some("reason", self.reason)
             .field("attempt", self.attempt)
             .field("outages", self.outages)
@@ -193,12 +171,8 @@ fn warn(
 
 /// Posts WARNING: no packet of one stream can be delivered. The session goes on.
 pub(crate) fn left_out(element: &RtspMuxSrc, text: &str) {
-    warn(
-        element,
-        glib::Error::new(gst::StreamError::Format, text),
-        None,
-        None,
-    );
+    let error = glib::Error::new(gst::StreamError::Format, text);
+    warn(element, error, None, None);
 }
 
 /// The contents of an ERROR or WARNING about a session.
@@ -254,16 +228,11 @@ pub(crate) fn error(element: &RtspMuxSrc, failure: FailureMessage) {
 
 /// What the sentence of the error does not say, for a reader of the log.
 fn debug_text(error: &mux::Error) -> String {
-    let what = format!(
-        "{:?} of the {:?}, by the {:?}",
-        error.kind(),
-        error.scope(),
-        error.initiator()
-    );
-    let again = if error.is_retryable() {
-        "may succeed later"
-    } else {
-        "will not succeed by itself"
+    let (kind, scope, initiator) = (error.kind(), error.scope(), error.initiator());
+    let what = format!("{kind:?} of the {scope:?}, by the {initiator:?}");
+    let again = match error.is_retryable() {
+        true => "may succeed later",
+        false => "will not succeed by itself",
     };
     match error.retry_after() {
         Some(wait) => format!("{what}; {again}, not before {} s", wait.as_secs()),
@@ -334,9 +303,8 @@ impl OverflowReports {
         let before = counts.last.replace(packet.received);
         let processed = counts.processed;
         counts.processed += 1;
-        let is_new = counts
-            .told
-            .is_none_or(|told| now.saturating_duration_since(told) >= INTERVAL);
+        let is_old = |told| now.saturating_duration_since(told) >= INTERVAL;
+        let is_new = counts.told.is_none_or(is_old);
         if !packet.discontinuity || !is_new {
             return None;
         }

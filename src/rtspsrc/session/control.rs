@@ -21,7 +21,7 @@ use tokio::sync::watch;
 
 use super::task::SessionTask;
 use crate::{
-    mux::{Intent, Mux, SessionMonitor, SessionOptions, recovery::RecoveryPolicy},
+    mux::{Intent, Mux, SessionMonitor, SessionOptions, named, recovery::RecoveryPolicy},
     rtspsrc::{
         RtspMuxSrc, lock,
         manager::{Manager, ManagerChoice},
@@ -129,35 +129,23 @@ pub(crate) async fn reached(
     let _ = target.wait_for(|target| wanted(*target)).await;
 }
 
-/// The state of a session.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum SessionState {
-    /// There is no session.
-    #[default]
-    None,
-    /// The task sets it up for the first time.
-    Opening,
-    /// PLAY was answered.
-    Playing,
-    /// The task sets it up again, or waits for its turn.
-    Recovering,
-    /// It waits for other credentials.
-    Unauthorized,
-    /// It is over.
-    Ended,
-}
-
-impl SessionState {
-    /// Its name in `stats`.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::None => "none",
-            Self::Opening => "opening",
-            Self::Playing => "playing",
-            Self::Recovering => "recovering",
-            Self::Unauthorized => "unauthorized",
-            Self::Ended => "ended",
-        }
+named! {
+    /// The state of a session.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub(crate) enum SessionState {
+        /// There is no session.
+        #[default]
+        None = "none",
+        /// The task sets it up for the first time.
+        Opening = "opening",
+        /// PLAY was answered.
+        Playing = "playing",
+        /// The task sets it up again, or waits for its turn.
+        Recovering = "recovering",
+        /// It waits for other credentials.
+        Unauthorized = "unauthorized",
+        /// It is over.
+        Ended = "ended",
     }
 }
 
