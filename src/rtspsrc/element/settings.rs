@@ -84,8 +84,15 @@ const DEFAULT_TCP_TIMEOUT_US: u64 = 20_000_000;
 /// Shown instead of a password that is set.
 const HIDDEN: &str = "***";
 
-/// The specification of a property without nick and blurb, from its name and default.
+/// The specification of a property without nick and blurb, from its name and default; and when it may be
+/// changed.
 macro_rules! spec {
+    (mutable $spec:expr) => {
+        $spec.mutable_ready()
+    };
+    (mutable $spec:expr, playing) => {
+        $spec.mutable_playing()
+    };
     (text $name:literal, $default:expr) => {
         glib::ParamSpecString::builder($name).default_value($default.as_deref())
     };
@@ -100,29 +107,36 @@ macro_rules! spec {
     };
 }
 
-/// Makes [`Settings`] of the table below, and what reads, writes and specifies the properties. `fields` are
-/// the settings whose properties do not just show the value; they have functions of their own.
+/// The value that a property shows.
+macro_rules! shown {
+    ($settings:ident.$field:ident) => {
+        $settings.$field.to_value()
+    };
+    ($settings:ident.$field:ident as $shown:expr) => {
+        $shown($settings).to_value()
+    };
+}
+
+/// Makes [`Settings`] of the table below, and what reads, writes and specifies the properties, of which only
+/// `tcp-timeout` and `stats` are no rows of it.
 macro_rules! settings {
-    (
-        fields { $($(#[$field_doc:meta])* $other:ident: $other_type:ty = $other_default:expr;)* }
-        properties { $(
-            $name:literal $kind:ident $field:ident: $type:ty = $default:expr,
-            $nick:literal, $blurb:literal $(, [$($limit:tt)+])?;
-        )* }
-    ) => {
+    ($(
+        $name:literal $kind:ident $field:ident: $type:ty = $default:expr,
+        $nick:literal, $blurb:literal
+        $(, [$($limit:tt)+])? $(, mutable while $mutable:ident)? $(, shown as $shown:expr)?;
+    )*) => {
         /// The values of the properties.
         #[derive(Clone)]
         pub(crate) struct Settings {
-            $($(#[$field_doc])* pub(crate) $other: $other_type,)*
+            /// `None`: not set. [`DEFAULT_TCP_TIMEOUT_US`] applies then, but neither to connecting nor to
+            /// answers.
+            tcp_timeout_us: Option<u64>,
             $(pub(crate) $field: $type,)*
         }
 
         impl Default for Settings {
             fn default() -> Self {
-                Self {
-                    $($other: $other_default,)*
-                    $($field: $default,)*
-                }
+                Self { tcp_timeout_us: None, $($field: $default,)* }
             }
         }
 
@@ -130,172 +144,123 @@ macro_rules! settings {
             /// Sets the value of a property. False if it is not one of the settings.
             pub(crate) fn set(&mut self, name: &str, value: &glib::Value) -> bool {
                 match name {
+                    "tcp-timeout" => self.tcp_timeout_us = Some(get(value)),
                     $($name => self.$field = get(value),)*
-                    _ => return self.set_other(name, value),
+                    _ => return false,
                 }
                 true
             }
 
             /// The value of a property. `None` if it is not one of the settings.
             pub(crate) fn value(&self, name: &str) -> Option<glib::Value> {
-                match name {
-                    $($name => Some(self.$field.to_value()),)*
-                    _ => self.other_value(name),
-                }
+                Some(match name {
+                    "tcp-timeout" => self.tcp_timeout_us().to_value(),
+                    $($name => shown!(self.$field $(as $shown)?),)*
+                    _ => return None,
+                })
             }
         }
 
         /// All properties. Their order does not matter, as `gst-inspect-1.0` sorts them.
         pub(crate) static SPECS: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(|| {
             let defaults = Settings::default();
-            let mut specs = other_specs(&defaults);
-            $(specs.push(
-                spec!($kind $name, defaults.$field)
-                    $($($limit)+)?
-                    .nick($nick)
-                    .blurb($blurb)
+            vec![
+                $(spec!(
+                    mutable
+                    spec!($kind $name, defaults.$field)$($($limit)+)?.nick($nick).blurb($blurb)
+                    $(, $mutable)?
+                ).build(),)*
+                glib::ParamSpecUInt64::builder("tcp-timeout")
+                    .nick("TCP Timeout")
+                    .blurb("Fail after timeout microseconds without data on a TCP connection (0 = disabled). Connecting may take 5 s, an answer 10 s (DESCRIBE 25 s), or each of them this long at most once it is set")
+                    .default_value(DEFAULT_TCP_TIMEOUT_US)
                     .mutable_ready()
                     .build(),
-            );)*
-            specs
+                glib::ParamSpecBoxed::builder::<gst::Structure>("stats")
+                    .nick("Statistics")
+                    .blurb("Connection, session and streams of this element, while it has a session")
+                    .read_only()
+                    .build(),
+            ]
         });
     };
 }
 
 settings! {
-    fields {
-        /// As set; may hold a password and may be anything but a URL.
-        location: Option<String> = None;
-        user_id: Option<String> = None;
-        user_pw: Option<String> = None;
-        /// `None`: not set. [`DEFAULT_TCP_TIMEOUT_US`] applies then, but neither to connecting nor to
-        /// answers.
-        tcp_timeout_us: Option<u64> = None;
-        user_agent: String = default_user_agent();
-    }
-    // Name, kind, field, type and default; nick; blurb; limits. The first six have the names, types, units and
-    // defaults of `rtspsrc` 1.22, except the default of `protocols`, as the element plays only TCP.
-    properties {
-        "protocols" Flags protocols: RTSPLowerTrans = RTSPLowerTrans::TCP,
-            "Protocols",
-            "Allowed lower transport protocols; tcp must be among them, as only it is used";
-        "latency" ParamSpecUInt latency_ms: u32 = 2_000,
-            "Buffer latency in ms", "Amount of ms to buffer";
-        "timeout" ParamSpecUInt64 udp_timeout_us: u64 = 5_000_000,
-            "Timeout",
-            "Without effect, for compatibility: in rtspsrc, microseconds until UDP is given up for TCP";
-        "teardown-timeout" ParamSpecUInt64 teardown_timeout_ns: u64 = 100_000_000,
-            "Teardown Timeout",
-            "When transitioning READY-NULL, allow up to timeout (in nanoseconds) delay for the answer to teardown (0 = disabled)";
-        "do-rtsp-keep-alive" ParamSpecBoolean keep_alive: bool = true,
-            "Do RTSP Keep Alive", "Send RTSP keep alive packets, disable for old incompatible server";
-        "tls-validation-flags" Flags tls_validation_flags: TlsCertificateFlags = TlsCertificateFlags::VALIDATE_ALL,
-            "TLS validation flags",
-            "TLS certificate validation flags used to validate the server certificate; without any, every certificate is accepted";
-        "tls-ca-file" text tls_ca_file: Option<String> = None,
-            "TLS CA file",
-            "PEM file with certificates that are trusted besides those of the system: of authorities, or of the server itself";
-        "tls-client-certificate" text tls_client_certificate: Option<String> = None,
-            "TLS client certificate",
-            "PEM file with certificate and private key, for servers that ask for a certificate";
-        "enable-connection-pooling" ParamSpecBoolean pooling: bool = mux::Pooling::default().enable_connection_pooling,
-            "Enable connection pooling",
-            "Share connections to the server with other elements; false: a connection of its own";
-        "max-connections-per-server" ParamSpecUInt max_connections_per_server: u32 = mux::Pooling::default().max_connections_per_server,
-            "Max connections per server",
-            "Shared connections to one server, including those that are connecting or closing (0 = no limit)";
-        "idle-connection-timeout" ParamSpecUInt64 idle_connection_timeout_ns: u64 = nanoseconds(mux::Pooling::default().idle_connection_timeout),
-            "Idle connection timeout",
-            "Nanoseconds for which a connection without sessions is kept (0 = close at once)";
-        "multiplex" Enum multiplex: Multiplex = Multiplex::default(),
-            "Multiplex", "Whether sessions share a connection to the server";
-        "max-sessions-per-connection" ParamSpecUInt max_sessions_per_connection: u32 = mux::Pooling::default().max_sessions_per_connection,
-            "Max sessions per connection",
-            "Sessions on one connection; further sessions use another connection, if max-connections-per-server allows it",
-            [.minimum(1).maximum(128)];
-        "overflow-policy" Enum overflow_policy: OverflowPolicy = OverflowPolicy::default(),
-            "Overflow policy",
-            "Which packets are dropped when downstream does not take them in time; block needs enable-connection-pooling=false or multiplex=never";
-        "reconnect" ParamSpecBoolean reconnect: bool = true,
-            "Reconnect",
-            "Set up a lost session again, on the same pads, and wait for a camera that is not there at the start; false: post an error";
-        "reconnect-attempts" ParamSpecInt reconnect_attempts: i32 = -1,
-            "Reconnect attempts",
-            "Attempts in one outage before an error is posted (-1 = no limit)",
-            [.minimum(-1)];
-        "reconnect-min-delay" ParamSpecUInt64 reconnect_min_delay_ns: u64 = nanoseconds(mux::RetryBounds::default().min),
-            "Reconnect minimum delay", "Shortest wait before another attempt, in nanoseconds";
-        "reconnect-max-delay" ParamSpecUInt64 reconnect_max_delay_ns: u64 = nanoseconds(mux::RetryBounds::default().max),
-            "Reconnect maximum delay",
-            "Longest wait before another attempt, in nanoseconds; a server is still dialled 30 times a minute at most, and a Retry-After of the server is obeyed";
-        // As long as a connection may be silent. Cameras that send less at night need more.
-        "media-timeout" ParamSpecUInt64 media_timeout_ns: u64 = 20_000_000_000,
-            "Media timeout",
-            "Nanoseconds without deliverable RTP on any video or audio stream after which a session that plays counts as lost (0 = never)";
-        "manager" Enum manager: ManagerChoice = ManagerChoice::default(),
-            "Manager",
-            "What turns RTP packets into timed buffers; used at the next READY to PAUSED";
-    }
-}
-
-/// The properties of `fields`, and `stats`.
-fn other_specs(defaults: &Settings) -> Vec<glib::ParamSpec> {
-    let text = |name, nick, blurb| glib::ParamSpecString::builder(name).nick(nick).blurb(blurb);
-    let location = "Location of the RTSP url to read; reads back without user and password, and with hashes in place of other parts that may be secret";
-    let user_id = "RTSP location URI user id for authentication";
-    let user_pw = "RTSP location URI user password for authentication; reads back as ***";
-    let user_agent = text(
-        "user-agent",
-        "User Agent",
-        "The User-Agent string to send to the server",
-    );
-    vec![
-        text("location", "RTSP location", location).mutable_ready().build(),
-        text("user-id", "User id", user_id).mutable_playing().build(),
-        text("user-pw", "User password", user_pw).mutable_playing().build(),
-        user_agent
-            .default_value(Some(defaults.user_agent.as_str()))
-            .mutable_ready()
-            .build(),
-        glib::ParamSpecUInt64::builder("tcp-timeout")
-            .nick("TCP Timeout")
-            .blurb("Fail after timeout microseconds without data on a TCP connection (0 = disabled). Connecting may take 5 s, an answer 10 s (DESCRIBE 25 s), or each of them this long at most once it is set")
-            .default_value(DEFAULT_TCP_TIMEOUT_US)
-            .mutable_ready()
-            .build(),
-        glib::ParamSpecBoxed::builder::<gst::Structure>("stats")
-            .nick("Statistics")
-            .blurb("Connection, session and streams of this element, while it has a session")
-            .read_only()
-            .build(),
-    ]
-}
-
-impl Settings {
-    fn set_other(&mut self, name: &str, value: &glib::Value) -> bool {
-        match name {
-            "location" => self.location = get(value),
-            "user-id" => self.user_id = get(value),
-            "user-pw" => self.user_pw = get(value),
-            "tcp-timeout" => self.tcp_timeout_us = Some(get(value)),
-            "user-agent" => {
-                self.user_agent = get::<Option<String>>(value).unwrap_or_else(default_user_agent);
-            }
-            _ => return false,
-        }
-        true
-    }
-
-    fn other_value(&self, name: &str) -> Option<glib::Value> {
-        Some(match name {
-            "location" => self.shown_location().to_value(),
-            "user-id" => self.user_id.to_value(),
-            "user-pw" => self.user_pw.as_ref().map(|_| HIDDEN).to_value(),
-            "tcp-timeout" => self.tcp_timeout_us().to_value(),
-            "user-agent" => self.user_agent.to_value(),
-            _ => return None,
-        })
-    }
+    // Name, kind, field, type and default; nick; blurb; limits; while it may be changed, unless that is up to
+    // READY; what it shows in place of its value. The first ones have the names, types, units and defaults of
+    // `rtspsrc` 1.22, except the default of `protocols`, as the element plays only TCP.
+    // As set; may hold a password and may be anything but a URL.
+    "location" text location: Option<String> = None,
+        "RTSP location",
+        "Location of the RTSP url to read; reads back without user and password, and with hashes in place of other parts that may be secret",
+        shown as Settings::shown_location;
+    "user-id" text user_id: Option<String> = None,
+        "User id", "RTSP location URI user id for authentication", mutable while playing;
+    "user-pw" text user_pw: Option<String> = None,
+        "User password", "RTSP location URI user password for authentication; reads back as ***",
+        mutable while playing, shown as |settings: &Settings| settings.user_pw.as_ref().map(|_| HIDDEN);
+    "user-agent" text user_agent: Option<String> = Some(default_user_agent()),
+        "User Agent", "The User-Agent string to send to the server", shown as Settings::user_agent;
+    "protocols" Flags protocols: RTSPLowerTrans = RTSPLowerTrans::TCP,
+        "Protocols",
+        "Allowed lower transport protocols; tcp must be among them, as only it is used";
+    "latency" ParamSpecUInt latency_ms: u32 = 2_000,
+        "Buffer latency in ms", "Amount of ms to buffer";
+    "timeout" ParamSpecUInt64 udp_timeout_us: u64 = 5_000_000,
+        "Timeout",
+        "Without effect, for compatibility: in rtspsrc, microseconds until UDP is given up for TCP";
+    "teardown-timeout" ParamSpecUInt64 teardown_timeout_ns: u64 = 100_000_000,
+        "Teardown Timeout",
+        "When transitioning READY-NULL, allow up to timeout (in nanoseconds) delay for the answer to teardown (0 = disabled)";
+    "do-rtsp-keep-alive" ParamSpecBoolean keep_alive: bool = true,
+        "Do RTSP Keep Alive", "Send RTSP keep alive packets, disable for old incompatible server";
+    "tls-validation-flags" Flags tls_validation_flags: TlsCertificateFlags = TlsCertificateFlags::VALIDATE_ALL,
+        "TLS validation flags",
+        "TLS certificate validation flags used to validate the server certificate; without any, every certificate is accepted";
+    "tls-ca-file" text tls_ca_file: Option<String> = None,
+        "TLS CA file",
+        "PEM file with certificates that are trusted besides those of the system: of authorities, or of the server itself";
+    "tls-client-certificate" text tls_client_certificate: Option<String> = None,
+        "TLS client certificate",
+        "PEM file with certificate and private key, for servers that ask for a certificate";
+    "enable-connection-pooling" ParamSpecBoolean pooling: bool = mux::Pooling::default().enable_connection_pooling,
+        "Enable connection pooling",
+        "Share connections to the server with other elements; false: a connection of its own";
+    "max-connections-per-server" ParamSpecUInt max_connections_per_server: u32 = mux::Pooling::default().max_connections_per_server,
+        "Max connections per server",
+        "Shared connections to one server, including those that are connecting or closing (0 = no limit)";
+    "idle-connection-timeout" ParamSpecUInt64 idle_connection_timeout_ns: u64 = nanoseconds(mux::Pooling::default().idle_connection_timeout),
+        "Idle connection timeout",
+        "Nanoseconds for which a connection without sessions is kept (0 = close at once)";
+    "multiplex" Enum multiplex: Multiplex = Multiplex::default(),
+        "Multiplex", "Whether sessions share a connection to the server";
+    "max-sessions-per-connection" ParamSpecUInt max_sessions_per_connection: u32 = mux::Pooling::default().max_sessions_per_connection,
+        "Max sessions per connection",
+        "Sessions on one connection; further sessions use another connection, if max-connections-per-server allows it",
+        [.minimum(1).maximum(128)];
+    "overflow-policy" Enum overflow_policy: OverflowPolicy = OverflowPolicy::default(),
+        "Overflow policy",
+        "Which packets are dropped when downstream does not take them in time; block needs enable-connection-pooling=false or multiplex=never";
+    "reconnect" ParamSpecBoolean reconnect: bool = true,
+        "Reconnect",
+        "Set up a lost session again, on the same pads, and wait for a camera that is not there at the start; false: post an error";
+    "reconnect-attempts" ParamSpecInt reconnect_attempts: i32 = -1,
+        "Reconnect attempts",
+        "Attempts in one outage before an error is posted (-1 = no limit)",
+        [.minimum(-1)];
+    "reconnect-min-delay" ParamSpecUInt64 reconnect_min_delay_ns: u64 = nanoseconds(mux::RetryBounds::default().min),
+        "Reconnect minimum delay", "Shortest wait before another attempt, in nanoseconds";
+    "reconnect-max-delay" ParamSpecUInt64 reconnect_max_delay_ns: u64 = nanoseconds(mux::RetryBounds::default().max),
+        "Reconnect maximum delay",
+        "Longest wait before another attempt, in nanoseconds; a server is still dialled 30 times a minute at most, and a Retry-After of the server is obeyed";
+    // As long as a connection may be silent. Cameras that send less at night need more.
+    "media-timeout" ParamSpecUInt64 media_timeout_ns: u64 = 20_000_000_000,
+        "Media timeout",
+        "Nanoseconds without deliverable RTP on any video or audio stream after which a session that plays counts as lost (0 = never)";
+    "manager" Enum manager: ManagerChoice = ManagerChoice::default(),
+        "Manager",
+        "What turns RTP packets into timed buffers; used at the next READY to PAUSED";
 }
 
 /// Without a secret: settings end up in logs.
@@ -336,6 +301,11 @@ impl Settings {
     /// The location without user and password, for logs, messages and the property.
     pub(crate) fn shown_location(&self) -> Option<String> {
         self.location.as_deref().map(shown)
+    }
+
+    /// The default for NULL.
+    fn user_agent(&self) -> String {
+        self.user_agent.clone().unwrap_or_else(default_user_agent)
     }
 
     /// The value of the property `tcp-timeout`.
@@ -384,7 +354,7 @@ impl Settings {
             return Err(Invalid::BlocksOthers);
         }
         options.tls = self.tls_options()?;
-        options.user_agent = Some(self.user_agent.clone());
+        options.user_agent = Some(self.user_agent());
         options.keep_alive = self.keep_alive;
         // 0 switches the timeout off, as in rtspsrc.
         options.silence_timeout = Some(timeout(self.tcp_timeout_us()));
@@ -498,17 +468,11 @@ fn nanoseconds(duration: Duration) -> u64 {
 
 /// Posts ERROR for settings that cannot be played.
 pub(crate) fn post_invalid(element: &RtspMuxSrc, invalid: &Invalid) {
-    let error = match invalid {
-        Invalid::NoLocation | Invalid::Location(_) => {
-            glib::Error::new(gst::ResourceError::NotFound, &invalid.to_string())
-        }
-        Invalid::Protocols(_)
-        | Invalid::Credentials(_)
-        | Invalid::Tls(_)
-        | Invalid::BlocksOthers => {
-            glib::Error::new(gst::ResourceError::Settings, &invalid.to_string())
-        }
+    let code = match invalid {
+        Invalid::NoLocation | Invalid::Location(_) => gst::ResourceError::NotFound,
+        _ => gst::ResourceError::Settings,
     };
+    let error = glib::Error::new(code, &invalid.to_string());
     // Posted at once, inside the state change that fails: see `bus_queue`.
     let message = gst::message::Error::builder_from_error(error);
     // An error means that the element has no bus, and so no reader.
