@@ -141,19 +141,17 @@ fn put(element: &RtspMuxSrc, topic: Topic, content: QueueContent) {
         drop(buses);
         return drop(content);
     }
-    let there = match buses.iter().position(|there| there.bus == bus) {
-        Some(at) => &mut buses[at],
-        None => {
-            buses.push(Outgoing {
-                bus,
-                queue: MessageQueue::default(),
-                under_way: None,
-                has_thread: false,
-            });
-            let last = buses.len() - 1;
-            &mut buses[last]
-        }
-    };
+    let known = buses.iter().position(|there| there.bus == bus);
+    let at = known.unwrap_or_else(|| {
+        buses.push(Outgoing {
+            bus,
+            queue: MessageQueue::default(),
+            under_way: None,
+            has_thread: false,
+        });
+        buses.len() - 1
+    });
+    let there = &mut buses[at];
     let is_urgent = topic.is_kept();
     let dropped = there.queue.push(Source::of(element), topic, content);
     if !there.has_thread {
@@ -296,11 +294,9 @@ impl<S: PartialEq, M> MessageQueue<S, M> {
 
     /// Takes out all messages of `source`.
     pub(super) fn take_of(&mut self, source: &S) -> Vec<M> {
-        let (its, others) = std::mem::take(&mut self.0)
-            .into_iter()
-            .partition(|entry| entry.source == *source);
-        self.0 = others;
-        let its: VecDeque<QueuedMessage<S, M>> = its;
+        let entries = self.0.drain(..);
+        let (its, kept): (VecDeque<_>, _) = entries.partition(|entry| entry.source == *source);
+        self.0 = kept;
         its.into_iter().map(|entry| entry.message).collect()
     }
 }

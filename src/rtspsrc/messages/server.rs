@@ -108,21 +108,16 @@ pub(crate) fn subscribe(
 
 async fn tell(mux: Mux, mut events: MuxEvents) {
     while let Some(event) = events.next().await {
-        match event {
-            MuxEvent::Sharing(change) => {
-                for element in one_per_bus(&mux, Some(&change.server)) {
-                    messages::sharing(&element, &change);
-                }
-            }
-            MuxEvent::Limit(limit) => {
-                for element in one_per_bus(&mux, Some(&limit.server)) {
-                    messages::limit(&element, &limit);
-                }
-            }
-            MuxEvent::StateFile(problem) => {
-                for element in one_per_bus(&mux, None) {
-                    messages::state_file(&element, &problem);
-                }
+        let server = match &event {
+            MuxEvent::Sharing(change) => Some(change.server.as_str()),
+            MuxEvent::Limit(limit) => Some(limit.server.as_str()),
+            MuxEvent::StateFile(_) => None,
+        };
+        for element in one_per_bus(&mux, server) {
+            match &event {
+                MuxEvent::Sharing(change) => messages::sharing(&element, change),
+                MuxEvent::Limit(limit) => messages::limit(&element, limit),
+                MuxEvent::StateFile(problem) => messages::state_file(&element, problem),
             }
         }
     }

@@ -48,14 +48,9 @@ pub(crate) enum FeedHalt {
     Bye,
 }
 
-/// What the feed did with a packet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum PushOutcome {
-    /// It was pushed, or dropped because downstream does not take it.
-    Delivered,
-    /// It was left out, for this reason.
-    Left(Undeliverable),
-}
+/// What the feed did with a packet: it was pushed, or dropped because downstream does not take it; or it was
+/// left out, for this reason.
+pub(crate) type PushOutcome = Result<(), Undeliverable>;
 
 /// One stream.
 struct FeedStream {
@@ -148,9 +143,10 @@ impl Feed {
                     let room = self.manager.poll_room(*stream, context, timer::now());
                     room.is_ready()
                 });
-                match has_room {
-                    true => Poll::Ready(()),
-                    false => Poll::Pending,
+                if has_room {
+                    Poll::Ready(())
+                } else {
+                    Poll::Pending
                 }
             })
         };
@@ -188,7 +184,7 @@ impl Feed {
     ) -> Result<PushOutcome, FeedHalt> {
         match packet.kind {
             PacketKind::Rtp => self.push_rtp(element, packet).map_err(FeedHalt::Flow),
-            PacketKind::Rtcp => self.push_rtcp(packet).map(|()| PushOutcome::Delivered),
+            PacketKind::Rtcp => self.push_rtcp(packet).map(Ok),
         }
     }
 
@@ -221,7 +217,7 @@ impl Feed {
             self.manager.rtp_pad(packet.stream),
             packet.header,
         ) else {
-            return Ok(PushOutcome::Left(Undeliverable::Foreign));
+            return Ok(Err(Undeliverable::Foreign));
         };
         let payload_type = header.payload_type;
         let clock_rate = || out.clock_rate(payload_type);
@@ -244,12 +240,9 @@ impl Feed {
                 }
                 marks
             }
-            PacketAction::Drop => return Ok(PushOutcome::Left(Undeliverable::Foreign)),
+            PacketAction::Drop => return Ok(Err(Undeliverable::Foreign)),
         };
-        let fate = match shown.judge(payload_type, marks.stamp, |it| out.described(it).map(drop)) {
-            Ok(()) => PushOutcome::Delivered,
-            Err(why) => PushOutcome::Left(why),
-        };
+        let fate = shown.judge(payload_type, marks.stamp, |it| out.described(it).map(drop));
         let flow = self.manager.push_rtp(packet, marks);
         self.flows.update_pad_flow(pad, flow).map(|_| fate)
     }

@@ -11,7 +11,7 @@ use tokio::sync::watch;
 
 use super::{
     control::{SessionControl, TargetState, reached},
-    feed::{Feed, FeedHalt, FeedInput, PushOutcome},
+    feed::{Feed, FeedHalt, FeedInput},
     report::EndReason,
 };
 use crate::{
@@ -102,7 +102,7 @@ impl Playback<'_> {
                     continue;
                 }
                 match fate {
-                    PushOutcome::Delivered => {
+                    Ok(()) => {
                         self.watchdog.on_packet(stream, received);
                         self.left_out.on_delivered(stream);
                         if std::mem::take(&mut is_first) {
@@ -110,7 +110,7 @@ impl Playback<'_> {
                             alarm = self.alarm(proof);
                         }
                     }
-                    PushOutcome::Left(why) => self.on_left(&element, stream, why, received),
+                    Err(why) => self.on_left(&element, stream, why, received),
                 }
             }
             drop(element);
@@ -164,47 +164,36 @@ impl Playback<'_> {
     fn on_left(&mut self, element: &RtspMuxSrc, stream: usize, why: Undeliverable, now: Instant) {
         let told = self.left_out.on_left(stream, why, now, self.media_timeout);
         if let Some(left) = told {
-            let text = format!("{}: stream {stream}: {}", self.camera, undeliverable(&left));
-            messages::left_out(element, &text);
+            self.tell_left_out(element, stream, &left);
         }
+    }
+
+    fn tell_left_out(&self, element: &RtspMuxSrc, stream: usize, left: &Left) {
+        let text = format!("{}: stream {stream}: {}", self.camera, undeliverable(left));
+        messages::left_out(element, &text);
     }
 
     fn check_silence(&self) -> Result<(), EndReason> {
         let Some(silence) = self.watchdog.silence(timer::now()) else {
             return Ok(());
         };
-        Err(
-            match self
-                .left_out
-                .all()
-                .or_else(|| Some(self.undescribed(|_| true)?.1))
-            {
-                Some(left) => {
-                    EndReason::Undeliverable(format!("{}: {}", self.camera, undeliverable(&left)))
-                }
-                None => {
-                    let silence = silence.as_secs_f64();
-                    EndReason::Silent(format!("{}: no media for {silence:.1} s", self.camera))
-                }
-            },
-        )
+        let (camera, silence) = (&self.camera, silence.as_secs_f64());
+        let undescribed = || Some(self.undescribed(|_| true)?.1);
+        Err(match self.left_out.all().or_else(undescribed) {
+            Some(left) => EndReason::Undeliverable(format!("{camera}: {}", undeliverable(&left))),
+            None => EndReason::Silent(format!("{camera}: no media for {silence:.1} s")),
+        })
     }
 
     /// Posts WARNING, once in a session, if a stream has sent only payload types that the description
     /// does not name, for as long as the session may be silent. Packets of other streams may have been
     /// delivered.
     fn tell_undescribed(&mut self) {
-        let Some((stream, left)) = self.undescribed(|stream| stream.packets == 0) else {
-            return;
-        };
-        if let Some(element) = self.element.upgrade()
+        if let Some((stream, left)) = self.undescribed(|stream| stream.packets == 0)
+            && let Some(element) = self.element.upgrade()
             && self.left_out.tell_once()
         {
-            let left = undeliverable(&left);
-            messages::left_out(
-                &element,
-                &format!("{}: stream {stream}: {left}", self.camera),
-            );
+            self.tell_left_out(&element, stream, &left);
         }
     }
 
@@ -222,10 +211,10 @@ impl Playback<'_> {
     fn halted(&self, halt: FeedHalt) -> EndReason {
         match halt {
             FeedHalt::Flow(flow) => EndReason::Flow(flow),
-            FeedHalt::Bye => EndReason::Bye(format!(
-                "{}: the server ended a stream (RTCP BYE)",
-                self.camera
-            )),
+            FeedHalt::Bye => {
+                let camera = &self.camera;
+                EndReason::Bye(format!("{camera}: the server ended a stream (RTCP BYE)"))
+            }
         }
     }
 

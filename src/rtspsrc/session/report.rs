@@ -93,18 +93,15 @@ impl ReportHistory {
     /// The session did not come up and waits. Returns whether to report that.
     pub(crate) fn on_failure(&mut self, now: Instant, class: ReasonClass) -> bool {
         let age = |told: &Told| now.saturating_duration_since(told.last);
-        let is_due = match self.told.get(&class) {
+        let before = self.told.get(&class);
+        let is_due = match before {
             Some(told) if told.times < 2 => age(told) >= FIRST_REPEAT,
             Some(told) => age(told) >= LATER_REPEATS,
             None => self.told.values().all(|told| age(told) >= BETWEEN_CLASSES),
         };
         if is_due {
-            let times = self.told.get(&class).map_or(0, |told| told.times);
-            let told = Told {
-                last: now,
-                times: times + 1,
-            };
-            self.told.insert(class, told);
+            let times = before.map_or(0, |told| told.times) + 1;
+            self.told.insert(class, Told { last: now, times });
             self.outage(now).messages += 1;
         }
         is_due
@@ -277,16 +274,25 @@ pub(crate) enum EndReason {
 }
 
 impl EndReason {
-    /// The class by which `mux::recovery` decides whether the session is set up again.
-    pub(crate) fn failure_class(&self) -> FailureClass {
+    /// The classes by which `mux::recovery` decides whether the session is set up again, and
+    /// [`ReportHistory`] how often the bus hears of it.
+    pub(crate) fn classes(&self) -> (FailureClass, ReasonClass) {
+        use FailureClass::{Hopeless, Refused};
+
         match self {
-            Self::Mux(_, error) => FailureClass::of(error.kind(), error.retry_after()),
-            Self::Description(_) | Self::Silent(_) | Self::Undeliverable(_) | Self::Bye(_) => {
-                FailureClass::Refused
+            Self::Mux(_, error) => {
+                let kind = error.kind();
+                (
+                    FailureClass::of(kind, error.retry_after()),
+                    ReasonClass::of(kind),
+                )
             }
-            Self::Regular | Self::Changed(_) | Self::Manager(_) | Self::Flow(_) | Self::Stopped => {
-                FailureClass::Hopeless
-            }
+            Self::Description(_) => (Refused, ReasonClass::Unusable),
+            Self::Silent(_) => (Refused, ReasonClass::Silent),
+            Self::Undeliverable(_) => (Refused, ReasonClass::Undeliverable),
+            Self::Bye(_) => (Refused, ReasonClass::Ended),
+            Self::Changed(_) | Self::Manager(_) => (Hopeless, ReasonClass::Unusable),
+            Self::Regular | Self::Flow(_) | Self::Stopped => (Hopeless, ReasonClass::Ended),
         }
     }
 
@@ -322,31 +328,19 @@ impl EndReason {
         matches!(self, Self::Stopped | Self::Flow(gst::FlowError::Flushing))
     }
 
-    /// The class by which [`ReportHistory`] decides how often the bus hears of it.
-    pub(crate) fn class(&self) -> ReasonClass {
-        match self {
-            Self::Mux(_, error) => ReasonClass::of(error.kind()),
-            Self::Description(_) | Self::Changed(_) | Self::Manager(_) => ReasonClass::Unusable,
-            Self::Silent(_) => ReasonClass::Silent,
-            Self::Undeliverable(_) => ReasonClass::Undeliverable,
-            Self::Regular | Self::Bye(_) | Self::Flow(_) | Self::Stopped => ReasonClass::Ended,
-        }
-    }
-
     /// The ERROR or WARNING for it; `None` if it is no failure.
     pub(crate) fn failure(&self) -> Option<FailureMessage> {
-        let failure =
-            |code: &dyn Fn(&str) -> glib::Error| FailureMessage::new(code(&self.reason()));
+        let text = self.reason();
         Some(match self {
             Self::Stopped
             | Self::Regular
             | Self::Flow(gst::FlowError::Eos | gst::FlowError::Flushing) => return None,
             Self::Mux(phase, error) => FailureMessage::of_mux(*phase, error),
             Self::Description(_) | Self::Changed(_) => {
-                failure(&|text| glib::Error::new(gst::StreamError::Format, text))
+                FailureMessage::new(glib::Error::new(gst::StreamError::Format, &text))
             }
             Self::Silent(_) | Self::Undeliverable(_) | Self::Bye(_) => {
-                failure(&|text| glib::Error::new(gst::ResourceError::Read, text))
+                FailureMessage::new(glib::Error::new(gst::ResourceError::Read, &text))
             }
             Self::Manager(error) => FailureMessage {
                 error: glib::Error::new(gst::CoreError::MissingPlugin, "rtpbin cannot be used"),

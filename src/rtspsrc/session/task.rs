@@ -30,7 +30,8 @@ use crate::{
         recovery::{OnBye, Recovered, Recovery, StreamKinds, Watchdog},
     },
     rtspsrc::{
-        CAT, RtspMuxSrc, manager,
+        CAT, RtspMuxSrc,
+        manager::{self, Manager},
         media::{
             buffer::LeftOut,
             caps,
@@ -130,14 +131,12 @@ impl SessionTask {
     /// Plays one session, from its turn at the server to its end.
     async fn attempt(&mut self) -> EndReason {
         self.has_media = false;
-        let session = match self.open().await {
-            Ok((ready, setup_plan)) => self.play(ready, setup_plan).await,
-            Err(end) => return end,
+        let playing = async {
+            let (ready, setup_plan) = self.open().await?;
+            let session = self.play(ready, setup_plan).await?;
+            Ok(self.play_on(session).await)
         };
-        match session {
-            Ok(session) => self.play_on(session).await,
-            Err(end) => end,
-        }
+        playing.await.unwrap_or_else(|end| end)
     }
 
     /// Sends PLAY when the element wants to play, and makes manager and pads ready for packets.
@@ -165,11 +164,7 @@ impl SessionTask {
         self.reporter.complete("Sent PLAY request");
         self.recovery.on_playing();
         self.is_refusal_told = false;
-        let manager = self
-            .control
-            .build_guard
-            .manager()
-            .ok_or(EndReason::Stopped)?;
+        let manager = self.manager().ok_or(EndReason::Stopped)?;
         let described = &session.presentation().streams;
         for stream in &manager.pads().streams {
             let info = caps::play_info(session.rtp_info(), described, stream.number);
@@ -247,20 +242,21 @@ impl SessionTask {
 
     /// Whether the pipeline has sent EOS into all streams.
     fn is_finished(&self) -> bool {
-        let Some(manager) = self.control.build_guard.manager() else {
-            return false;
-        };
-        let mut streams = manager.pads().streams.iter();
-        streams.all(|stream| manager.has_ended(stream.number))
+        self.manager().is_some_and(|manager| {
+            let mut streams = manager.pads().streams.iter();
+            streams.all(|stream| manager.has_ended(stream.number))
+        })
+    }
+
+    fn manager(&self) -> Option<Arc<dyn Manager>> {
+        self.control.build_guard.manager()
     }
 
     fn failed(&self, phase: SessionPhase, error: Error) -> EndReason {
-        let phase = if self.recovery.has_played() {
-            SessionPhase::Playing
-        } else {
-            phase
-        };
-        EndReason::Mux(phase, error)
+        match self.recovery.has_played() {
+            true => EndReason::Mux(SessionPhase::Playing, error),
+            false => EndReason::Mux(phase, error),
+        }
     }
 
     /// Posts what happens to the session.
@@ -286,7 +282,7 @@ impl SessionTask {
         }
         self.reporter.fail(end);
         self.reporter.said().await;
-        if let Some(manager) = self.control.build_guard.manager() {
+        if let Some(manager) = self.manager() {
             manager::push_event(&*manager, &gst::event::Eos::new());
         }
     }
@@ -333,7 +329,7 @@ impl SessionTask {
         for (number, error) in ready.failed_streams() {
             gst::warning!(CAT, "stream {number} left out: {error}");
             // The stream has a pad: another attempt may set it up.
-            if self.control.build_guard.manager().is_some() {
+            if self.manager().is_some() {
                 return Err(self.failed(SessionPhase::Opening, error.clone()));
             }
         }
@@ -366,8 +362,7 @@ impl SessionTask {
         streams: &mut Vec<NewStream>,
     ) -> Result<(), EndReason> {
         let kinds = StreamKinds::of(described(presentation, streams));
-        let (Some(before), Some(manager)) = (&self.kinds, self.control.build_guard.manager())
-        else {
+        let (Some(before), Some(manager)) = (&self.kinds, self.manager()) else {
             self.kinds = Some(kinds);
             return Ok(());
         };
@@ -383,7 +378,7 @@ impl SessionTask {
     pub(crate) fn build(&self, setup_plan: SetupPlan) -> Result<(), EndReason> {
         let SetupPlan { streams, on_bye } = setup_plan;
         let element = self.element.upgrade().ok_or(EndReason::Stopped)?;
-        if let Some(manager) = self.control.build_guard.manager() {
+        if let Some(manager) = self.manager() {
             for stream in streams {
                 if let Some(out) = manager.pads().stream(stream.number) {
                     out.set_payloads(|_| stream.payloads);

@@ -32,7 +32,7 @@ impl SessionTask {
         let reason = end.reason();
         // Without an error `Mux::turn` takes the attempt for one that the user starts.
         self.failure = Some(end.to_error());
-        let failure = end.failure_class();
+        let (failure, _) = end.classes();
         let decision = self.recovery.decide(failure);
         self.reporter.note(|status| {
             status.last_error = Some(reason.clone());
@@ -77,15 +77,13 @@ impl SessionTask {
         let is_credentials = is_asked || matches!(decision, RecoveryDecision::Later(_));
         self.reporter
             .set_quiet(!self.reports.tells_steps() && !is_credentials);
-        if !is_asked && !self.has_media && self.reports.on_failure(now, end.class()) {
+        if !is_asked && !self.has_media && self.reports.on_failure(now, end.classes().1) {
             self.reporter
                 .warn(end, &self.news(SessionChange::Retrying, reason));
         }
         if !self.reporter.is_at(ProgressStep::Open) {
-            self.reporter.begin(
-                ProgressStep::Open,
-                &format!("Reconnecting to {}", self.camera),
-            );
+            let text = format!("Reconnecting to {}", self.camera);
+            self.reporter.begin(ProgressStep::Open, &text);
         }
     }
 
@@ -97,30 +95,23 @@ impl SessionTask {
         decision: RecoveryDecision,
         is_held: bool,
     ) {
-        let (state, text) = match decision {
-            RecoveryDecision::After(wait) => (
-                SessionState::Recovering,
-                format!("Trying again in {:.1} s: {reason}", wait.as_secs_f64()),
-            ),
-            RecoveryDecision::Later(wait) => (
-                SessionState::Unauthorized,
-                format!(
-                    "Trying again in {} s, or with other credentials: {reason}",
-                    wait.as_secs()
-                ),
-            ),
-            RecoveryDecision::OnHold(wait) => (
-                SessionState::Recovering,
-                format!(
-                    "Trying again in {} s, or once the server has accepted user and password: {reason}",
-                    wait.as_secs()
-                ),
-            ),
+        let mut state = SessionState::Recovering;
+        let when = match decision {
+            RecoveryDecision::After(wait) => format!(" in {:.1} s", wait.as_secs_f64()),
+            RecoveryDecision::Later(wait) => {
+                state = SessionState::Unauthorized;
+                format!(" in {} s, or with other credentials", wait.as_secs())
+            }
+            RecoveryDecision::OnHold(wait) => {
+                let seconds = wait.as_secs();
+                format!(" in {seconds} s, or once the server has accepted user and password")
+            }
             RecoveryDecision::Ask(again) => return self.ask(end, again, is_held).await,
-            _ => (SessionState::Recovering, format!("Trying again: {reason}")),
+            _ => String::new(),
         };
         self.reporter.set_state(state);
-        self.reporter.go_on(&text);
+        self.reporter
+            .go_on(&format!("Trying again{when}: {reason}"));
         match decision {
             RecoveryDecision::After(wait) => timer::pass(wait).await,
             RecoveryDecision::Later(wait) | RecoveryDecision::OnHold(wait) => {
