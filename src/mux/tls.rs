@@ -108,24 +108,22 @@ pub struct CertificateChecks {
 
 impl CertificateChecks {
     /// Checks nothing: any certificate is accepted.
-    pub const NONE: Self = Self {
-        authority: false,
-        identity: false,
-        not_yet_valid: false,
-        expired: false,
-        form: false,
-    };
+    pub const NONE: Self = Self::all(false);
+
+    const fn all(is_on: bool) -> Self {
+        Self {
+            authority: is_on,
+            identity: is_on,
+            not_yet_valid: is_on,
+            expired: is_on,
+            form: is_on,
+        }
+    }
 }
 
 impl Default for CertificateChecks {
     fn default() -> Self {
-        Self {
-            authority: true,
-            identity: true,
-            not_yet_valid: true,
-            expired: true,
-            form: true,
-        }
+        Self::all(true)
     }
 }
 

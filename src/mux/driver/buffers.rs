@@ -55,8 +55,9 @@ const SPARES: usize = 4;
 /// The undecoded rest of what was read, and used chunks.
 #[derive(Debug)]
 pub(super) struct Input {
-    /// Bytes that are not decoded yet, with room behind them.
-    unread: BytesMut,
+    /// Bytes that are not decoded yet, with room behind them. The decoder leaves an incomplete message
+    /// or frame in it.
+    pub(super) unread: BytesMut,
     /// Empty chunks, which packets may still point into. The most recently used one is the last.
     used: Vec<BytesMut>,
 }
@@ -81,11 +82,6 @@ impl Input {
                 self.unread.reserve(CHUNK);
             }
         }
-        &mut self.unread
-    }
-
-    /// The bytes to decode. The decoder leaves an incomplete message or frame in it.
-    pub(super) fn unread(&mut self) -> &mut BytesMut {
         &mut self.unread
     }
 
@@ -278,7 +274,7 @@ mod input_tests {
         let buffer = input.with_room();
         buffer.resize(buffer.capacity(), 7);
         let taken = buffer.len() - left;
-        input.unread().split_to(taken)
+        input.unread.split_to(taken)
     }
 
     #[test]
@@ -312,7 +308,7 @@ mod input_tests {
         let buffer = input.with_room();
         buffer.extend_from_slice(&[1; CHUNK - 3]);
         buffer.extend_from_slice(b"end");
-        let _kept = input.unread().split_to(CHUNK - 3);
+        let _kept = input.unread.split_to(CHUNK - 3);
         let buffer = input.with_room();
         assert!(buffer.capacity() - buffer.len() >= LOW);
         assert_eq!(&buffer[..], b"end");

@@ -10,11 +10,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::time::timeout;
+use tokio::{io::Interest, time::timeout};
 
 use super::{
     Driver, DriverEvent, WIRE,
-    link::{Command, Report, SessionGuard},
+    link::{Command, NewSession, Report, SessionGuard},
 };
 use crate::mux::{
     clock,
@@ -40,13 +40,9 @@ impl Driver {
         }
         self.pass_on_server_info();
         let backlog = self.core.backlog();
-        self.backlog.send_if_modified(|known| {
-            let is_new = *known != backlog;
-            if is_new {
-                *known = backlog;
-            }
-            is_new
-        });
+        if *self.backlog.borrow() != backlog {
+            self.backlog.send_replace(backlog);
+        }
         // The counters are updated before the callers that may read them are notified.
         self.update_counters();
         self.sessions.answer();
@@ -60,12 +56,11 @@ impl Driver {
         if self.outbox.is_empty() || self.over.is_some() {
             return false;
         }
-        self.held_until = match self.core.is_about_to_play() {
-            true => self
-                .play_batching
-                .until(now, self.core.sessions_coming_up()),
-            false => None,
-        };
+        let coming_up = self
+            .core
+            .is_about_to_play()
+            .then(|| self.core.sessions_coming_up());
+        self.held_until = coming_up.and_then(|count| self.play_batching.until(now, count));
         if self.held_until.is_some() {
             return false;
         }
@@ -189,7 +184,7 @@ impl Driver {
         let counts = self.core.counters();
         self.update_pending_teardowns();
         let counters = &self.handle.counters;
-        counters.packets.set(self.sessions.packets());
+        counters.packets.set(self.sessions.packets);
         counters.sessions.set(self.core.session_count() as u64);
         counters.requests.set(counts.requests);
         counters.server_requests.set(counts.server_requests);
@@ -220,9 +215,8 @@ impl Driver {
     pub(super) fn on_reports(&mut self, first: Report) {
         let mut next = Some(first);
         for _ in 0..MAX_COMMANDS {
-            let Some(report) = next else { return };
-            self.core
-                .send_rtcp(report.session, report.stream, &report.packet);
+            let Some(it) = next else { return };
+            self.core.send_rtcp(it.session, it.stream, &it.packet);
             next = self.reports.try_recv().ok();
         }
     }
@@ -244,7 +238,7 @@ impl Driver {
     pub(super) fn on_command(&mut self, command: Command) {
         let now = clock::now();
         match command {
-            Command::Open { .. } => self.on_open(command),
+            Command::Open(session) => self.on_open(session),
             Command::Request {
                 session,
                 request,
@@ -276,25 +270,20 @@ impl Driver {
                     }
                 }
             }
-            Command::SetIdle(idle) => {
-                self.core.set_idle(now, idle);
-            }
+            Command::SetIdle(idle) => self.core.set_idle(now, idle),
             Command::Credentials(status) => self.core.handle_credential_status(now, status),
             Command::RefusalVerdict(verdict) => self.core.handle_refusal_verdict(now, verdict),
             Command::Close => self.core.close(now),
         }
     }
 
-    fn on_open(&mut self, command: Command) {
-        let Command::Open {
+    fn on_open(&mut self, session: NewSession) {
+        let NewSession {
             config,
             producer,
             release,
             opened,
-        } = command
-        else {
-            return;
-        };
+        } = session;
         let camera = redacted(&config.url);
         let session = match self.core.open_session(config) {
             Ok(session) => session,
@@ -316,7 +305,7 @@ impl Driver {
             return;
         }
         // A failure shows at the next read.
-        let _ = timeout(PATIENCE, self.transport.ready(true, false)).await;
+        let _ = timeout(PATIENCE, self.transport.ready(Some(Interest::READABLE))).await;
         self.read();
     }
 }

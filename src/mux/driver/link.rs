@@ -7,7 +7,7 @@ use std::{
     fmt,
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
-        atomic::{AtomicBool, AtomicU32, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -42,16 +42,7 @@ const REPORTS: usize = 256;
 #[derive(Debug)]
 pub(crate) enum Command {
     /// Makes a session in the core.
-    Open {
-        /// What the session is to play.
-        config: SessionConfig,
-        /// The queue that gets its packets.
-        producer: Producer,
-        /// Dropped when the server can have nothing of the session any more.
-        release: ReleaseGuard,
-        /// Gets the session. If its receiver has been dropped, the session is released at once.
-        opened: oneshot::Sender<Result<SessionGuard, FailureKind>>,
-    },
+    Open(NewSession),
     /// Sends a request to the server.
     Request {
         session: SessionKey,
@@ -82,6 +73,19 @@ pub(crate) enum Command {
     Close,
 }
 
+/// A session that is to be made in the core.
+#[derive(Debug)]
+pub(crate) struct NewSession {
+    /// What the session is to play.
+    pub(crate) config: SessionConfig,
+    /// The queue that gets its packets.
+    pub(crate) producer: Producer,
+    /// Dropped when the server can have nothing of the session any more.
+    pub(crate) release: ReleaseGuard,
+    /// Gets the session. If its receiver has been dropped, the session is released at once.
+    pub(crate) opened: oneshot::Sender<Result<SessionGuard, FailureKind>>,
+}
+
 /// A session in the core. When it is dropped, also while it is handed to the caller, the session is
 /// released.
 #[derive(Debug)]
@@ -95,10 +99,9 @@ pub(crate) struct SessionGuard {
 
 impl SessionGuard {
     pub(super) fn new(key: SessionKey, handle: &Arc<DriverHandle>) -> Self {
-        let handle = Arc::clone(handle);
         Self {
             key,
-            handle,
+            handle: Arc::clone(handle),
             is_known: AtomicBool::new(false),
         }
     }
@@ -177,15 +180,16 @@ pub(crate) struct DriverHandle {
     health: Mutex<ConnectionHealth>,
     /// One session of the connection is to move elsewhere: the first one that asks.
     invites_to_move: AtomicBool,
-    /// The session that is to move elsewhere.
-    asked_to_move: Mutex<Option<SessionKey>>,
-    /// True while `asked_to_move` names a session.
-    asks_to_move: AtomicBool,
+    /// The index of the session that is to move elsewhere.
+    asked_to_move: AtomicUsize,
     backlog: watch::Receiver<Backlog>,
     pub(super) task: OnceLock<AbortHandle>,
     /// Set when the connection is over.
     pub(super) close_reason: OnceLock<CloseReason>,
 }
+
+/// No session has this index.
+const NO_SESSION: usize = usize::MAX;
 
 /// No code panics between two changes that belong together.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -213,7 +217,7 @@ impl DriverHandle {
         let (report_sender, reports) = mpsc::channel(REPORTS);
         let (readiness_sender, readiness) = watch::channel(Readiness::Connecting);
         let (backlog_sender, backlog) = watch::channel(Backlog::default());
-        let handle = Self {
+        let handle = Arc::new(Self {
             id,
             server,
             counters: Arc::default(),
@@ -227,22 +231,19 @@ impl DriverHandle {
             is_tainted: AtomicBool::new(false),
             health: Mutex::default(),
             invites_to_move: AtomicBool::new(false),
-            asked_to_move: Mutex::default(),
-            asks_to_move: AtomicBool::new(false),
+            asked_to_move: AtomicUsize::new(NO_SESSION),
             server_info: Mutex::default(),
             backlog,
             task: OnceLock::new(),
             close_reason: OnceLock::new(),
+        });
+        let ends = DriverEnds {
+            commands,
+            reports,
+            readiness: readiness_sender,
+            backlog: backlog_sender,
         };
-        (
-            Arc::new(handle),
-            DriverEnds {
-                commands,
-                reports,
-                readiness: readiness_sender,
-                backlog: backlog_sender,
-            },
-        )
+        (handle, ends)
     }
 
     /// Sends a command that has no answer. A driver that has ended drops it.
@@ -281,11 +282,8 @@ impl DriverHandle {
     /// Waits until the connection attempt is over.
     pub(crate) async fn connected(&self) -> Result<(), Error> {
         let mut readiness = self.readiness.clone();
-        match readiness
-            .wait_for(|state| !matches!(state, Readiness::Connecting))
-            .await
-            .as_deref()
-        {
+        let is_over = |state: &Readiness| !matches!(state, Readiness::Connecting);
+        match readiness.wait_for(is_over).await.as_deref() {
             Ok(Readiness::Failed(error)) => Err(error.clone()),
             Ok(_) => Ok(()),
             Err(_) => Err(Error::driver_died()),
@@ -304,11 +302,13 @@ impl DriverHandle {
     /// Called with the present number of references.
     pub(crate) fn on_references(&self, references: u32) {
         self.counters.references.set(u64::from(references));
-        if references == 0 {
-            self.peak_references.store(0, Ordering::Relaxed);
-        } else {
-            self.peak_references
-                .fetch_max(references, Ordering::Relaxed);
+        match references {
+            0 => self.peak_references.store(0, Ordering::Relaxed),
+            _ => {
+                _ = self
+                    .peak_references
+                    .fetch_max(references, Ordering::Relaxed)
+            }
         }
     }
 
@@ -379,20 +379,14 @@ impl DriverHandle {
 
     /// Asks this session to move elsewhere, because its data rate congests its neighbours.
     pub(crate) fn ask_to_move(&self, session: SessionKey) {
-        *lock(&self.asked_to_move) = Some(session);
-        self.asks_to_move.store(true, Ordering::Relaxed);
+        self.asked_to_move.store(session.index(), Ordering::Relaxed);
     }
 
     /// True once if this session was asked to move.
     pub(crate) fn is_asked_to_move(&self, session: SessionKey) -> bool {
-        if !self.asks_to_move.load(Ordering::Relaxed) {
-            return false;
-        }
-        let is_it = lock(&self.asked_to_move).take_if(|asked| *asked == session);
-        if is_it.is_some() {
-            self.asks_to_move.store(false, Ordering::Relaxed);
-        }
-        is_it.is_some()
+        let (relaxed, asked) = (Ordering::Relaxed, &self.asked_to_move);
+        asked.load(relaxed) == session.index()
+            && (asked.compare_exchange(session.index(), NO_SESSION, relaxed, relaxed)).is_ok()
     }
 
     /// An idle connection is referenced again.

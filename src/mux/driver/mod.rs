@@ -45,21 +45,19 @@ use tokio::{
 };
 
 use self::{
-    buffers::Input,
-    buffers::Outbox,
-    buffers::PlayBatching,
-    buffers::{MOMENT, ReadPacing},
+    buffers::{Input, MOMENT, Outbox, PlayBatching, ReadPacing},
     health::HealthSampler,
     link::Readiness,
     select::{FairSelect, SelectOutcome, SelectSources},
     sessions::Sessions,
-    socket::QuickAck,
-    socket::Transport,
+    socket::{QuickAck, Transport},
     suspend::SuspendDetector,
 };
 pub(crate) use self::{
-    link::{Command, DriverEnds, DriverHandle, Report, SessionGuard},
-    link::{DriverEvent, DriverEvents},
+    link::{
+        Command, DriverEnds, DriverEvent, DriverEvents, DriverHandle, NewSession, Report,
+        SessionGuard,
+    },
     tls::TlsClient,
 };
 use super::{
@@ -263,7 +261,9 @@ impl Driver {
             let is_pausing = self.read_pacing.take(self.handle.budget.used());
             let mut pause = pin!(is_pausing.then(|| sleep(MOMENT)));
             let is_blocked = self.is_blocked();
-            self.set_reading_paused(is_blocked);
+            if is_blocked == self.core.is_reading() {
+                self.core.set_reading_paused(clock::now(), is_blocked);
+            }
             let outcome = self.fair_select.next(SelectSources {
                 transport: &mut self.transport,
                 pause: pause.as_mut().as_pin_mut(),
@@ -291,18 +291,11 @@ impl Driver {
         !self.core.is_closing() && self.sessions.blocking().is_some()
     }
 
-    /// Tells the core when reading is paused, and when it goes on.
-    fn set_reading_paused(&mut self, is_paused: bool) {
-        if is_paused == self.core.is_reading() {
-            self.core.set_reading_paused(clock::now(), is_paused);
-        }
-    }
-
     /// Reads and processes what the socket has. The number of reads is bounded, so that nothing
     /// else starves.
     fn read(&mut self) {
         // A consumer that may block has to be looked at after each read.
-        let reads = match self.sessions.may_block() {
+        let reads = match self.sessions.may_block {
             true => 1,
             false => MAX_READS,
         };
@@ -322,7 +315,7 @@ impl Driver {
                     }
                     let sessions = &mut self.sessions;
                     let deliver = |packet| sessions.deliver(now, packet);
-                    self.core.handle_input(now, self.input.unread(), deliver);
+                    self.core.handle_input(now, &mut self.input.unread, deliver);
                     self.drain_events(now);
                     self.take_sample(now);
                 }
@@ -339,10 +332,8 @@ impl Driver {
         let bytes = handle.counters.bytes_received.get();
         let patient = (&mut self.sessions, &self.transport);
         let measures = || self.core.measures();
-        let sample = self
-            .sampler
-            .sample(now, bytes, measures, &handle.budget, patient);
-        if let Some(sample) = sample {
+        let sampler = &mut self.sampler;
+        if let Some(sample) = sampler.sample(now, bytes, measures, &handle.budget, patient) {
             handle.on_sampled(&sample);
             if sample.calls_for_answer() {
                 self.core.keep_next_alive(now);
@@ -385,9 +376,8 @@ impl Driver {
             return;
         };
         if self.timer_at.is_none_or(|armed| deadline < armed) {
-            self.timer
-                .as_mut()
-                .reset(tokio::time::Instant::from_std(deadline));
+            let deadline_at = tokio::time::Instant::from_std(deadline);
+            self.timer.as_mut().reset(deadline_at);
             self.timer_at = Some(deadline);
         }
     }

@@ -12,11 +12,15 @@ use std::{
 };
 
 use tokio::{
+    io::Interest,
     sync::mpsc::{Receiver, UnboundedReceiver},
     time::Sleep,
 };
 
-use super::{Command, Report, socket::Transport};
+use super::{
+    Command, Report,
+    socket::{Transport, both},
+};
 use crate::mux::delivery::Producer;
 
 /// What the driver is to do.
@@ -57,25 +61,21 @@ impl FairSelect {
     const SOURCES: usize = 4;
 
     /// Waits until there is something to do. Dropping the future loses nothing.
-    pub(super) async fn next(&mut self, sources: SelectSources<'_>) -> SelectOutcome {
-        let SelectSources {
-            transport,
-            mut pause,
-            blocking,
-            wants_to_write,
-            commands,
-            reports,
-            mut timer,
-        } = sources;
+    pub(super) async fn next(&mut self, mut sources: SelectSources<'_>) -> SelectOutcome {
         let first = self.0;
         self.0 = (first + 1) % Self::SOURCES;
-        let wants_to_read = pause.is_none() && blocking.is_none();
-        let mut ready = pin!(transport.ready(wants_to_read, wants_to_write));
+        let wants_to_read = sources.pause.is_none() && sources.blocking.is_none();
+        let reading = wants_to_read.then_some(Interest::READABLE);
+        let writing = sources.wants_to_write.then_some(Interest::WRITABLE);
+        let mut ready = pin!(sources.transport.ready(both(reading, writing)));
         poll_fn(|context| {
-            if expired(pause.as_mut(), context).is_ready() {
+            if expired(sources.pause.as_mut(), context).is_ready() {
                 return Poll::Ready(SelectOutcome::Resume);
             }
-            if blocking.is_some_and(|producer| producer.poll_room(context).is_ready()) {
+            if sources
+                .blocking
+                .is_some_and(|producer| producer.poll_room(context).is_ready())
+            {
                 return Poll::Ready(SelectOutcome::Read);
             }
             for source in first..first + Self::SOURCES {
@@ -85,9 +85,9 @@ impl FairSelect {
                         Ok(false) => SelectOutcome::Write,
                         Err(error) => SelectOutcome::Fail(error),
                     }),
-                    1 => some(commands.poll_recv(context)).map(SelectOutcome::Command),
-                    2 => some(reports.poll_recv(context)).map(SelectOutcome::Report),
-                    _ => expired(timer.as_mut(), context).map(|()| SelectOutcome::Timer),
+                    1 => some(sources.commands.poll_recv(context)).map(SelectOutcome::Command),
+                    2 => some(sources.reports.poll_recv(context)).map(SelectOutcome::Report),
+                    _ => expired(sources.timer.as_mut(), context).map(|()| SelectOutcome::Timer),
                 };
                 if outcome.is_ready() {
                     return outcome;
@@ -103,7 +103,7 @@ impl FairSelect {
 fn some<T>(received: Poll<Option<T>>) -> Poll<T> {
     match received {
         Poll::Ready(Some(value)) => Poll::Ready(value),
-        Poll::Ready(None) | Poll::Pending => Poll::Pending,
+        _ => Poll::Pending,
     }
 }
 

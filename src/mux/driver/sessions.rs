@@ -28,11 +28,17 @@ struct Opened {
     _release: ReleaseGuard,
 }
 
+impl Opened {
+    fn end(&mut self, error: Error) {
+        self.producer.end(error.of_camera(&self.camera));
+    }
+}
+
 /// The sessions and outstanding requests of one connection.
 ///
 /// When it is dropped as a whole (the driver may panic), queues end, callers see their reply's
 /// sender go, and release guards are dropped.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Sessions {
     connection: ConnectionId,
     /// By key. Keys only rise, so that a new one is the last.
@@ -45,23 +51,18 @@ pub(super) struct Sessions {
     last_request: u64,
     /// Sessions with `is_touched`, each once.
     touched: Vec<SessionKey>,
-    packets: u64,
-    /// True if one of the sessions may block the connection, which it has for itself.
-    may_block: bool,
+    /// Packets delivered so far.
+    pub(super) packets: u64,
+    /// True if one of the sessions may block the connection, which it has for itself: then
+    /// [`blocking`](Self::blocking) may return a queue.
+    pub(super) may_block: bool,
 }
 
 impl Sessions {
     pub(super) fn new(connection: ConnectionId) -> Self {
         Self {
             connection,
-            opened: Vec::new(),
-            last_delivered: 0,
-            replies: BTreeMap::new(),
-            completed: Vec::new(),
-            last_request: 0,
-            touched: Vec::new(),
-            packets: 0,
-            may_block: false,
+            ..Self::default()
         }
     }
 
@@ -133,12 +134,9 @@ impl Sessions {
 
     /// Packets of a session arrived that are not delivered, because of their payload types.
     pub(super) fn on_undescribed(&mut self, undescribed: &proto::Undescribed) {
-        let (stream, count) = (undescribed.stream, undescribed.count);
-        if let Some(session) = self.get_mut(undescribed.session) {
-            let payload_type = undescribed.payload_type;
-            session
-                .producer
-                .note_undescribed(stream, payload_type, count);
+        let it = undescribed;
+        if let Some(Opened { producer, .. }) = self.get_mut(it.session) {
+            producer.note_undescribed(it.stream, it.payload_type, it.count);
         }
     }
 
@@ -203,11 +201,6 @@ impl Sessions {
         }
     }
 
-    /// True if [`blocking`](Self::blocking) may ever return a queue.
-    pub(super) fn may_block(&self) -> bool {
-        self.may_block
-    }
-
     /// The full queue that reading is paused for. `None` while a request is outstanding, because
     /// its answer comes behind the media.
     pub(super) fn blocking(&self) -> Option<&Producer> {
@@ -218,29 +211,18 @@ impl Sessions {
         producers.find(|producer| producer.is_blocking())
     }
 
-    /// Packets delivered so far.
-    pub(super) fn packets(&self) -> u64 {
-        self.packets
-    }
-
     /// The server has ended one session.
     pub(super) fn on_lost(&mut self, key: SessionKey, failure: &Failure) {
         let connection = self.connection;
         if let Some(session) = self.get_mut(key) {
-            let error = Error::from_failure(failure)
-                .of_camera(&session.camera)
-                .on(connection);
-            session.producer.end(error);
+            session.end(Error::from_failure(failure).on(connection));
         }
     }
 
     /// The connection is over, and all its sessions with it.
     pub(super) fn on_closed(&mut self, reason: &CloseReason) {
         for (_, mut session) in std::mem::take(&mut self.opened) {
-            let error = Error::connection_lost(reason)
-                .of_camera(&session.camera)
-                .on(self.connection);
-            session.producer.end(error);
+            session.end(Error::connection_lost(reason).on(self.connection));
         }
     }
 }

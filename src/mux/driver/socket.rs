@@ -36,6 +36,11 @@ use tokio::{
 use super::tls::TlsStream;
 use crate::mux::{network::Wire, stats::PathInfo};
 
+/// The interest in what one or the other is interested in.
+pub(super) fn both(one: Option<Interest>, other: Option<Interest>) -> Option<Interest> {
+    one.into_iter().chain(other).reduce(Interest::add)
+}
+
 /// A socket, or its stand-in in simulations.
 #[derive(Debug)]
 pub(crate) enum Socket {
@@ -72,24 +77,18 @@ impl Socket {
 
     /// Waits until the socket is readable or writable, as far as that is wanted; true if reading
     /// may succeed. Dropping the future loses nothing.
-    pub(super) async fn ready(
-        &mut self,
-        wants_to_read: bool,
-        wants_to_write: bool,
-    ) -> io::Result<bool> {
+    pub(super) async fn ready(&mut self, interest: Option<Interest>) -> io::Result<bool> {
+        let Some(interest) = interest else {
+            return pending().await;
+        };
+        let (reads, writes) = (interest.is_readable(), interest.is_writable());
         match self {
             Self::Tcp(socket) => {
-                let interest = match (wants_to_read, wants_to_write) {
-                    (true, true) => Interest::READABLE | Interest::WRITABLE,
-                    (true, false) => Interest::READABLE,
-                    (false, true) => Interest::WRITABLE,
-                    (false, false) => return pending().await,
-                };
                 let ready = socket.ready(interest).await?;
-                Ok(wants_to_read && (ready.is_readable() || ready.is_read_closed()))
+                Ok(reads && (ready.is_readable() || ready.is_read_closed()))
             }
             Self::Simulated(wire) => {
-                poll_fn(|context| wire.poll_ready(context, wants_to_read, wants_to_write)).await
+                poll_fn(|context| wire.poll_ready(context, reads, writes)).await
             }
         }
     }
@@ -127,12 +126,8 @@ fn send(socket: &TcpStream, slices: &[IoSlice<'_>]) -> io::Result<usize> {
 
     socket.try_io(Interest::WRITABLE, || {
         let mut no_control_data = SendAncillaryBuffer::default();
-        Ok(sendmsg(
-            socket,
-            slices,
-            &mut no_control_data,
-            SendFlags::NOSIGNAL,
-        )?)
+        let flags = SendFlags::NOSIGNAL;
+        Ok(sendmsg(socket, slices, &mut no_control_data, flags)?)
     })
 }
 
@@ -198,14 +193,10 @@ impl Transport {
 
     /// Waits until the socket is readable or writable, as far as that is wanted; true if reading
     /// may succeed. Dropping the future loses nothing.
-    pub(super) async fn ready(
-        &mut self,
-        wants_to_read: bool,
-        wants_to_write: bool,
-    ) -> io::Result<bool> {
+    pub(super) async fn ready(&mut self, interest: Option<Interest>) -> io::Result<bool> {
         match self {
-            Self::Plain(socket) => socket.ready(wants_to_read, wants_to_write).await,
-            Self::Tls(stream) => stream.ready(wants_to_read, wants_to_write).await,
+            Self::Plain(socket) => socket.ready(interest).await,
+            Self::Tls(stream) => stream.ready(interest).await,
         }
     }
 
@@ -313,7 +304,7 @@ mod socket_tests {
         drop(listener.accept().unwrap());
         let mut socket = Socket::Tcp(stream);
         let broken = loop {
-            socket.ready(false, true).await.unwrap();
+            socket.ready(Some(Interest::WRITABLE)).await.unwrap();
             match socket.try_write_vectored(&[IoSlice::new(b"OPTIONS"), IoSlice::new(b" * ")]) {
                 Ok(written) => assert_eq!(written, 10),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}

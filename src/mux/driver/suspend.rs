@@ -27,19 +27,17 @@ pub(super) struct SuspendDetector {
 impl SuspendDetector {
     /// Counts from `now`. A `network` says by itself for how long its machine was suspended.
     pub(super) fn new(now: Instant, network: Option<Arc<dyn Network>>) -> Self {
-        let mut detector = Self {
+        Self {
+            suspended: time_suspended(network.as_deref()),
             network,
-            suspended: Duration::ZERO,
             looked: now,
-        };
-        detector.suspended = detector.time_suspended();
-        detector
+        }
     }
 
     /// For how long the machine was suspended since the last check.
     pub(super) fn look(&mut self, now: Instant) -> Option<Duration> {
         self.looked = now;
-        let suspended = self.time_suspended();
+        let suspended = time_suspended(self.network.as_deref());
         let gained = suspended.saturating_sub(self.suspended);
         (gained >= SHORTEST).then(|| {
             self.suspended = suspended;
@@ -51,14 +49,11 @@ impl SuspendDetector {
     pub(super) fn next_look(&self) -> Instant {
         self.looked + PERIOD
     }
+}
 
-    /// The time of all suspends since the machine was started.
-    fn time_suspended(&self) -> Duration {
-        match &self.network {
-            Some(network) => network.time_suspended(),
-            None => of_this_machine(),
-        }
-    }
+/// The time of all suspends since the machine was started.
+fn time_suspended(network: Option<&dyn Network>) -> Duration {
+    network.map_or_else(of_this_machine, Network::time_suspended)
 }
 
 #[cfg(target_os = "linux")]

@@ -16,7 +16,7 @@ use crate::mux::{
     config::OverflowPolicy,
     connection_pool::{ConnectionHandle, RedialReporter},
     delivery::{Consumer, delivery},
-    driver::{Command, DriverHandle, SessionGuard},
+    driver::{Command, DriverHandle, NewSession, SessionGuard},
     ids::ConnectionId,
     proto::{Failure, FailureKind, Reply, SessionConfig, SessionKey, SessionRequest, StreamGrant},
 };
@@ -45,11 +45,13 @@ impl Attachment {
         let driver = handle.driver();
         let (producer, consumer) = delivery(Arc::clone(&driver.budget), overflow);
         let release = monitor.release_guard();
-        let opened = driver.ask(|opened| Command::Open {
-            config,
-            producer,
-            release,
-            opened,
+        let opened = driver.ask(|opened| {
+            Command::Open(NewSession {
+                config,
+                producer,
+                release,
+                opened,
+            })
         });
         let result = opened
             .await

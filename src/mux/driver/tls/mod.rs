@@ -20,10 +20,10 @@ use rustls::{
     crypto::{CryptoProvider, ring},
     pki_types::ServerName,
 };
-use tokio::{sync::OnceCell, task::spawn_blocking, time::timeout};
+use tokio::{io::Interest, sync::OnceCell, task::spawn_blocking, time::timeout};
 
 use self::verifier::{Breakdown, Verifier};
-use super::socket::Socket;
+use super::socket::{Socket, both};
 use crate::mux::{error::Error, server_key::ServerId, tls::TlsOptions};
 
 /// Bytes of ciphertext in one read. rustls alone would read 4 KiB at a time, which is four reads
@@ -69,8 +69,8 @@ impl TlsStream {
     async fn shake_hands(&mut self) -> Result<(), Breakdown> {
         while self.session.is_handshaking() {
             self.flush()?;
-            let wants_to_write = self.session.wants_write();
-            self.socket.ready(true, wants_to_write).await?;
+            let interest = both(Some(Interest::READABLE), self.debt());
+            self.socket.ready(interest).await?;
             match self.receive() {
                 Ok(()) if self.is_closed => return Err(Breakdown::Closed),
                 Ok(()) => {}
@@ -154,28 +154,26 @@ impl TlsStream {
 
     /// See [`Transport::ready`](super::socket::Transport::ready). Also writes the rest of a
     /// record, and what TLS itself has to send.
-    pub(super) async fn ready(
-        &mut self,
-        wants_to_read: bool,
-        wants_to_write: bool,
-    ) -> io::Result<bool> {
+    pub(super) async fn ready(&mut self, interest: Option<Interest>) -> io::Result<bool> {
         let has_input = self.plaintext > 0 || !self.ciphertext.is_empty() || self.is_closed;
-        if wants_to_read && has_input {
+        if has_input && interest.is_some_and(Interest::is_readable) {
             return Ok(true);
         }
         loop {
-            let owes = self.session.wants_write();
-            let readable = self
-                .socket
-                .ready(wants_to_read, wants_to_write || owes)
-                .await?;
-            if owes {
+            let debt = self.debt();
+            let readable = self.socket.ready(both(interest, debt)).await?;
+            if debt.is_some() {
                 self.flush()?;
             }
-            if readable || wants_to_write {
+            if readable || interest.is_some_and(Interest::is_writable) {
                 return Ok(readable);
             }
         }
+    }
+
+    /// The interest in writing what TLS has to send.
+    fn debt(&self) -> Option<Interest> {
+        self.session.wants_write().then_some(Interest::WRITABLE)
     }
 
     /// See [`Transport::has_unread`](super::socket::Transport::has_unread).

@@ -176,7 +176,7 @@ fn read(stream: &mut TlsStream, bytes: usize) -> Vec<u8> {
         if input.len() >= bytes {
             return input.to_vec();
         }
-        assert!(run(stream.ready(true, false)).unwrap());
+        assert!(run(stream.ready(Some(Interest::READABLE))).unwrap());
     }
 }
 
@@ -207,7 +207,7 @@ fn what_is_written_in_any_portions_arrives_whole_without_another_word() {
                     written += more;
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    assert!(!run(stream.ready(false, true)).unwrap());
+                    assert!(!run(stream.ready(Some(Interest::WRITABLE))).unwrap());
                 }
                 Err(error) => panic!("{error}"),
             }
@@ -216,7 +216,7 @@ fn what_is_written_in_any_portions_arrives_whole_without_another_word() {
         let mut context = Context::from_waker(Waker::noop());
         while wire.peer().heard.len() < text.len() {
             // What the server's TLS sends by itself.
-            if std::pin::pin!(stream.ready(true, false))
+            if std::pin::pin!(stream.ready(Some(Interest::READABLE)))
                 .poll(&mut context)
                 .is_ready()
             {

@@ -80,19 +80,11 @@ impl Verifier {
         Err(CertificateError::Expired.into())
     }
 
-    /// Where any certificate is accepted, the signature of the handshake proves nothing. Old
+    /// True where any certificate is accepted: then the signature of the handshake proves nothing. Old
     /// cameras have keys and certificates (RSA of 1024 bits, X.509 version 1) with which it could
     /// not be verified.
-    fn unless_any_will_do(
-        &self,
-        verify: impl FnOnce(
-            &WebPkiSupportedAlgorithms,
-        ) -> Result<HandshakeSignatureValid, rustls::Error>,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        match self.checks == CertificateChecks::NONE {
-            true => Ok(HandshakeSignatureValid::assertion()),
-            false => verify(&self.algorithms),
-        }
+    fn accepts_any(&self) -> bool {
+        self.checks == CertificateChecks::NONE
     }
 
     /// True if a flaw other than a date is to be ignored. What webpki checks before it looks for
@@ -142,7 +134,7 @@ impl ServerCertVerifier for Verifier {
         _ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        if self.checks != CertificateChecks::NONE {
+        if !self.accepts_any() {
             self.check_issuer_and_dates(certificate, intermediates, now)?;
         }
         if self.checks.identity {
@@ -157,9 +149,10 @@ impl ServerCertVerifier for Verifier {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.unless_any_will_do(|algorithms| {
-            verify_tls12_signature(message, certificate, signature, algorithms)
-        })
+        if self.accepts_any() {
+            return Ok(HandshakeSignatureValid::assertion());
+        }
+        verify_tls12_signature(message, certificate, signature, &self.algorithms)
     }
 
     fn verify_tls13_signature(
@@ -168,9 +161,10 @@ impl ServerCertVerifier for Verifier {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.unless_any_will_do(|algorithms| {
-            verify_tls13_signature(message, certificate, signature, algorithms)
-        })
+        if self.accepts_any() {
+            return Ok(HandshakeSignatureValid::assertion());
+        }
+        verify_tls13_signature(message, certificate, signature, &self.algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
