@@ -125,14 +125,11 @@ pub(crate) fn redacted_reference(text: &str) -> String {
     };
     let end = rest.find(['/', '?', '#', '\\']).unwrap_or(rest.len());
     let (authority, resource) = rest.split_at(end);
-    let host = authority
-        .rsplit_once('@')
-        .map_or(authority, |(_, host)| host);
+    let host = authority.rsplit('@').next().unwrap_or_default();
     // In `rtsp://admin:pass/word@nvr/` the apparent host is not one.
-    let host = if is_host(host) {
-        host.to_owned()
-    } else {
-        hash(host)
+    let host = match is_host(host) {
+        true => host.to_owned(),
+        false => hash(host),
     };
     format!("{scheme}://{host}{}", redacted_resource(resource))
 }
@@ -160,36 +157,20 @@ fn is_host(authority: &str) -> bool {
 
 /// Path, query and fragment.
 fn redacted_resource(text: &str) -> String {
-    let (text, fragment) = text
-        .split_once('#')
-        .map_or((text, None), |(text, fragment)| {
-            // The fragment may be a part of a password whose '#' was not encoded.
-            (text, Some(fragment))
-        });
-    let (path, query) = match text.split_once('?') {
-        Some((path, query)) => (path, Some(query)),
-        None => (text, None),
-    };
-    let mut shown = redacted_path(path);
-    if let Some(query) = query {
-        shown.push('?');
-        shown.push_str(&redacted_query(query));
+    if let Some((text, fragment)) = text.split_once('#') {
+        // The fragment may be a part of a password whose '#' was not encoded.
+        return format!("{}#{}", redacted_resource(text), hash(fragment));
     }
-    if let Some(fragment) = fragment {
-        shown.push('#');
-        shown.push_str(&hash(fragment));
+    match text.split_once('?') {
+        Some((path, query)) => format!("{}?{}", redacted_path(path), redacted_query(query)),
+        None => redacted_path(text),
     }
-    shown
 }
 
 fn redacted_path(path: &str) -> String {
     let mut shown = String::with_capacity(path.len());
     let mut is_value = false;
-    for segment in path.split_inclusive('/') {
-        let (segment, end) = match segment.strip_suffix('/') {
-            Some(segment) => (segment, "/"),
-            None => (segment, ""),
-        };
+    for (segment, end) in pieces(path, "/") {
         // `/token/abc` is treated like `/token=abc`.
         let shown_segment = match is_value && !segment.is_empty() {
             true => hash(segment),
@@ -204,15 +185,15 @@ fn redacted_path(path: &str) -> String {
 
 /// One segment of a path: a name, and parameters in it or after it.
 fn redacted_segment(segment: &str) -> String {
-    let pieces = segment.split_inclusive(['&', ';']).enumerate();
-    let shown = pieces.map(|(number, piece)| {
-        let (piece, end) = split_end(piece);
-        let shown = match number == 0 && is_plain(piece) {
-            true => piece.to_owned(),
-            false => redacted_parameter(piece),
-        };
-        shown + end
-    });
+    let shown = pieces(segment, "&;")
+        .enumerate()
+        .map(|(number, (piece, end))| {
+            let shown = match number == 0 && is_plain(piece) {
+                true => piece.to_owned(),
+                false => redacted_parameter(piece),
+            };
+            shown + end
+        });
     shown.collect()
 }
 
@@ -233,18 +214,17 @@ fn is_token(word: &str) -> bool {
 
 fn redacted_query(query: &str) -> String {
     // Control attributes are appended to a query: `?channel=1&subtype=0/trackID=0`.
-    let pieces = query.split_inclusive(['&', ';', '/', '?']);
-    let shown = pieces.map(|piece| {
-        let (piece, end) = split_end(piece);
-        redacted_parameter(piece) + end
-    });
+    let shown = pieces(query, "&;/?").map(|(piece, end)| redacted_parameter(piece) + end);
     shown.collect()
 }
 
-/// Splits the separator off the end of a piece.
-fn split_end(piece: &str) -> (&str, &str) {
-    let body = piece.strip_suffix(['&', ';', '/', '?']).unwrap_or(piece);
-    (body, piece.strip_prefix(body).unwrap_or_default())
+/// The pieces of a text between any of these characters, each with the one behind it.
+fn pieces<'a>(text: &'a str, separators: &'a str) -> impl Iterator<Item = (&'a str, &'a str)> {
+    let is_separator = |c: char| separators.contains(c);
+    text.split_inclusive(is_separator).map(move |piece| {
+        let body = piece.strip_suffix(is_separator).unwrap_or(piece);
+        (body, piece.strip_prefix(body).unwrap_or_default())
+    })
 }
 
 /// A parameter with its value, or a hash in place of it.
@@ -303,12 +283,9 @@ pub(crate) enum TextKind {
 
 /// Any text, with its secrets hidden.
 pub(crate) fn redacted_text(text: &str, kind: TextKind) -> String {
-    const ENDS: [char; 9] = [' ', '\t', '"', '\'', '<', '>', '(', ')', '|'];
     let mut shown = String::with_capacity(text.len());
     let mut is_value = false;
-    for piece in text.split_inclusive(ENDS) {
-        let word = piece.strip_suffix(ENDS).unwrap_or(piece);
-        let end = piece.strip_prefix(word).unwrap_or_default();
+    for (word, end) in pieces(text, " \t\"'<>()|") {
         match is_value && !word.is_empty() {
             true => shown.push_str(&hash(word)),
             false => shown.push_str(&redacted_word(word, kind)),
@@ -324,9 +301,8 @@ pub(crate) fn redacted_text(text: &str, kind: TextKind) -> String {
 }
 
 fn last_part(name: &str) -> &str {
-    name.rsplit([',', ';', '&', '?', '/'])
-        .next()
-        .unwrap_or(name)
+    let mut parts = name.rsplit([',', ';', '&', '?', '/']);
+    parts.next().unwrap_or(name)
 }
 
 fn redacted_word(word: &str, kind: TextKind) -> String {
@@ -363,47 +339,46 @@ fn redacted_local(word: &str, kind: TextKind) -> String {
 
 /// Hides the value after a name that says that it is secret.
 fn without_secret_parameters(word: &str) -> String {
-    const SEPARATORS: [char; 5] = ['&', ';', '?', '/', ','];
-    let pieces = word.split_inclusive(SEPARATORS).map(|piece| {
-        let body = piece.strip_suffix(SEPARATORS).unwrap_or(piece);
+    let shown = pieces(word, "&;?/,").map(|(body, end)| {
         let mut read = 0;
-        for part in body.split_inclusive(['=', ':']) {
-            read += part.len();
-            let name = part.strip_suffix(['=', ':']);
-            if read < body.len() && name.is_some_and(is_secret_name) {
+        for (name, sign) in pieces(body, "=:") {
+            read += name.len() + sign.len();
+            if read < body.len() && is_secret_name(name) {
                 let kept = body.get(..read).unwrap_or_default();
-                let end = piece.get(body.len()..).unwrap_or_default();
                 return format!("{kept}{}{end}", hash(body));
             }
         }
-        piece.to_owned()
+        format!("{body}{end}")
     });
-    pieces.collect()
+    shown.collect()
 }
 
-/// Lines of a session description with media keys (RFC 4566, 5.12; RFC 4568; RFC 4567).
-const KEY_LINES: [&str; 3] = ["k=", "a=crypto:", "a=key-mgmt:"];
+/// How the lines of a session description that begin so are shown: those with media keys (RFC 4566, 5.12;
+/// RFC 4568; RFC 4567), with URLs and with words.
+const LINES: [(&str, fn(&str) -> String); 10] = [
+    ("k=", |_| "***".to_owned()),
+    ("a=crypto:", |_| "***".to_owned()),
+    ("a=key-mgmt:", |_| "***".to_owned()),
+    ("a=control:", redacted_reference),
+    ("u=", redacted_reference),
+    ("s=", redacted_prose),
+    ("i=", redacted_prose),
+    ("e=", redacted_prose),
+    ("p=", redacted_prose),
+    ("a=tool:", redacted_prose),
+];
+
+fn redacted_prose(text: &str) -> String {
+    redacted_text(text, TextKind::Prose)
+}
 
 /// A line of a session description.
 pub(crate) fn redacted_sdp_line(line: &str) -> String {
-    let begins = |begin: &str| {
-        let begins = |it: &str| it.eq_ignore_ascii_case(begin);
-        line.get(..begin.len()).is_some_and(begins)
-    };
-    let rest = |begin: &str| line.split_at(begin.len());
-    if let Some(key) = KEY_LINES.iter().find(|key| begins(key)) {
-        return format!("{key}***");
-    }
-    for begin in ["a=control:", "u="] {
-        if begins(begin) {
-            let (begin, url) = rest(begin);
-            return format!("{begin}{}", redacted_reference(url));
-        }
-    }
-    for begin in ["s=", "i=", "e=", "p=", "a=tool:"] {
-        if begins(begin) {
-            let (begin, words) = rest(begin);
-            return format!("{begin}{}", redacted_text(words, TextKind::Prose));
+    for (begin, shown) in LINES {
+        if let Some((beginning, rest)) = line.split_at_checked(begin.len())
+            && beginning.eq_ignore_ascii_case(begin)
+        {
+            return format!("{beginning}{}", shown(rest));
         }
     }
     redacted_text(line, TextKind::Protocol)

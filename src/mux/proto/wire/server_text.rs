@@ -27,34 +27,31 @@ pub struct ServerText(String);
 impl ServerText {
     /// From a text meant for people, which may quote a URL.
     pub fn new(text: &str) -> Self {
-        Self::redacted(text, TextKind::Prose)
+        Self::shown(text, |text| redacted_text(text, TextKind::Prose))
     }
 
     /// From a text in a standard format, such as a `Transport` header.
     pub(crate) fn of_protocol(text: &str) -> Self {
-        Self::redacted(text, TextKind::Protocol)
+        Self::shown(text, |text| redacted_text(text, TextKind::Protocol))
     }
 
     /// From a line of a session description.
     pub(crate) fn of_sdp_line(text: &str) -> Self {
-        let text = harmless(beginning(text));
-        Self(cut(&redaction::redacted_sdp_line(&text)))
+        Self::shown(text, redaction::redacted_sdp_line)
     }
 
     /// From an absolute or relative URL.
     pub(crate) fn of_reference(text: &str) -> Self {
-        let text = harmless(beginning(text));
-        Self(cut(&redaction::redacted_reference(&text)))
+        Self::shown(text, redaction::redacted_reference)
     }
 
     /// From a text that is an identifier and holds no secret.
     pub fn of_identifier(text: &str) -> Self {
-        Self(cut(&harmless(beginning(text))))
+        Self::shown(text, str::to_owned)
     }
 
-    fn redacted(text: &str, kind: TextKind) -> Self {
-        let text = harmless(beginning(text));
-        Self(cut(&redaction::redacted_text(&text, kind)))
+    fn shown(text: &str, redacted: impl Fn(&str) -> String) -> Self {
+        Self(cut(&redacted(&harmless(beginning(text)))))
     }
 
     /// The text.
@@ -104,12 +101,8 @@ impl fmt::Display for ServerText {
 /// As much of a text as is read, without invisible characters at either end.
 fn beginning(text: &str) -> &str {
     let text = text.trim_matches(|c: char| c.is_whitespace() || is_harmful(c));
-    match text.len() <= LONGEST_READ {
-        true => text,
-        false => text
-            .get(..text.floor_char_boundary(LONGEST_READ))
-            .unwrap_or_default(),
-    }
+    let end = text.floor_char_boundary(LONGEST_READ);
+    text.get(..end).unwrap_or_default()
 }
 
 /// Replaces each character that a terminal obeys or that is invisible by U+FFFD.
@@ -275,27 +268,19 @@ fn shown_challenge(value: &str) -> String {
             format!("{scheme}***")
         }
     };
-    let parts: Vec<String> = outside_quotes(value).into_iter().map(shown).collect();
+    let parts: Vec<String> = outside_quotes(value).map(shown).collect();
     parts.join(", ")
 }
 
 /// The parts between commas outside of quotes.
-fn outside_quotes(value: &str) -> Vec<&str> {
-    let (mut parts, mut begin, mut is_quoted, mut is_escaped) = (Vec::new(), 0, false, false);
-    for (at, c) in value.char_indices() {
-        match c {
-            _ if is_escaped => is_escaped = false,
-            '\\' if is_quoted => is_escaped = true,
-            '"' => is_quoted = !is_quoted,
-            ',' if !is_quoted => {
-                parts.extend(value.get(begin..at));
-                begin = at + 1;
-            }
-            _ => {}
-        }
-    }
-    parts.extend(value.get(begin..));
-    parts
+fn outside_quotes(value: &str) -> impl Iterator<Item = &str> {
+    let (mut is_quoted, mut is_escaped) = (false, false);
+    value.split(move |c| {
+        let was_escaped = is_escaped;
+        is_escaped = c == '\\' && is_quoted && !was_escaped;
+        is_quoted ^= c == '"' && !was_escaped;
+        c == ',' && !is_quoted && !was_escaped
+    })
 }
 
 #[cfg(test)]
