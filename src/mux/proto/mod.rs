@@ -47,9 +47,8 @@ pub mod wire;
 
 pub use self::{
     auth::{
-        credentials::Credentials,
         credentials::{
-            CredentialReport, CredentialStatus, CredentialWant, LeftChallenge, Permit,
+            CredentialReport, CredentialStatus, CredentialWant, Credentials, LeftChallenge, Permit,
             PermitReturn, Refusal, RefusalVerdict, Strength, Tag,
         },
         realms::Realms,
@@ -57,8 +56,7 @@ pub use self::{
     command::{RequestId, SessionConfig, SessionKey, SessionRequest},
     connection::{
         Connection, ConnectionConfig,
-        status::Measures,
-        status::{Backlog, Counters, HeadOfLine},
+        status::{Backlog, Counters, HeadOfLine, Measures},
     },
     event::{
         CloseReason, Event, Failure, FailureKind, FirstAsked, FramingLoss, LimitExceeded, Packet,
@@ -68,7 +66,6 @@ pub use self::{
     wire::{
         header::RtpInfo,
         sdp::{InvalidSdp, MediaStream, Presentation, SkipReason, SkippedMedia},
-        server_text::ServerText,
-        server_text::{Direction, WireMessage},
+        server_text::{Direction, ServerText, WireMessage},
     },
 };

@@ -114,11 +114,9 @@ fn describe(challenge: &ChallengeRef<'_>) -> String {
 }
 
 fn param<'c, 'i>(challenge: &'c ChallengeRef<'i>, name: &str) -> Option<&'c ParamValue<'i>> {
-    challenge
-        .params
-        .iter()
-        .find(|(key, _)| key.eq_ignore_ascii_case(name))
-        .map(|(_, value)| value)
+    let mut params = challenge.params.iter();
+    let found = params.find(|(key, _)| key.eq_ignore_ascii_case(name));
+    found.map(|(_, value)| value)
 }
 
 /// Splits a header into challenges: a word before '=' is a parameter, any other a new scheme.
@@ -169,10 +167,9 @@ fn take_value(text: &str) -> (&str, &str) {
 /// Adds a parameter unless it is empty, malformed or there already: `http-auth` would refuse the
 /// whole challenge. An empty `qop` or `algorithm` means the same as none.
 fn add_param<'i>(challenge: &mut ChallengeRef<'i>, name: &'i str, value: &'i str) {
-    let value = if name.eq_ignore_ascii_case("algorithm") {
-        canonical_algorithm(value)
-    } else {
-        value
+    let value = match name.eq_ignore_ascii_case("algorithm") {
+        true => canonical_algorithm(value),
+        false => value,
     };
     let is_nothing = value.is_empty() && !name.eq_ignore_ascii_case("realm");
     if is_nothing || param(challenge, name).is_some() {
@@ -185,19 +182,11 @@ fn add_param<'i>(challenge: &mut ChallengeRef<'i>, name: &'i str, value: &'i str
 
 /// `http-auth` compares algorithms by case, cameras do not.
 fn canonical_algorithm(name: &str) -> &str {
-    const KNOWN: [&str; 6] = [
-        "MD5",
-        "MD5-sess",
-        "SHA-256",
-        "SHA-256-sess",
-        "SHA-512-256",
-        "SHA-512-256-sess",
-    ];
+    const KNOWN: &str = "MD5 MD5-sess SHA-256 SHA-256-sess SHA-512-256 SHA-512-256-sess";
     let name = name.trim();
-    KNOWN
-        .into_iter()
-        .find(|known| known.eq_ignore_ascii_case(name))
-        .unwrap_or(name)
+    let mut known = KNOWN.split(' ');
+    let canonical = known.find(|known| known.eq_ignore_ascii_case(name));
+    canonical.unwrap_or(name)
 }
 
 /// Answers a Digest challenge and increments its nonce count. `None` once the count is exhausted.

@@ -30,10 +30,8 @@ use std::{
 
 use self::{
     challenge::Scheme,
-    credentials::Credentials,
-    credentials::{LeftChallenge, Strength, Tag},
-    realms::Realms,
-    realms::{Nonce, Realm, Reuse},
+    credentials::{Credentials, LeftChallenge, Strength, Tag},
+    realms::{Nonce, Realm, Realms, Reuse},
 };
 
 /// The most realms of one connection; a recorder has as many as it has cameras.

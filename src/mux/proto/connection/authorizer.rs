@@ -80,9 +80,10 @@ struct Exchange {
 }
 
 /// Whether requests are held back because the server may close the connection after a 401.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum ChallengeHold {
     /// No 401 gave a reason to.
+    #[default]
     NotYet,
     Until(Instant),
     /// The server has not closed the connection.
@@ -97,7 +98,7 @@ pub(super) struct Accused {
     pub(super) explanation: String,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Authorizer {
     pub(super) authenticator: Option<Authenticator>,
     status: CredentialStatus,
@@ -137,16 +138,8 @@ impl Authorizer {
             authenticator,
             status,
             is_exclusive: matches!(status, CredentialStatus::Unproven { is_exclusive: true }),
-            question: None,
-            exchange: None,
-            has_answer: false,
-            retries: VecDeque::new(),
-            accused: VecDeque::new(),
-            accepted: HashSet::new(),
-            challenged: None,
-            hold: ChallengeHold::NotYet,
             closes_behind_401: config.closes_behind_401,
-            reports: VecDeque::new(),
+            ..Self::default()
         }
     }
 
@@ -228,9 +221,9 @@ impl Authorizer {
                 Some(exchange) if exchange.cseq.is_none() => AuthorizationGate::Open,
                 _ => AuthorizationGate::Wait,
             },
-            CredentialStatus::Unproven {
-                is_exclusive: false,
-            } if !has_challenge => AuthorizationGate::Open,
+            CredentialStatus::Unproven { is_exclusive } if !is_exclusive && !has_challenge => {
+                AuthorizationGate::Open
+            }
             _ => AuthorizationGate::WantsPermit,
         }
     }
@@ -429,8 +422,9 @@ impl Authorizer {
         let accused = self.accused.iter().flatten();
         let accused = accused.map(|accused| &accused.answered.draft);
         let drafts = self.retries.iter().chain(accused);
-        let describes = drafts.filter(|draft| draft.purpose == Purpose::Describe);
-        describes.count()
+        drafts
+            .filter(|draft| draft.purpose == Purpose::Describe)
+            .count()
     }
 
     /// Takes out the requests of one session that wait to be repeated.

@@ -181,23 +181,18 @@ impl ChannelTable {
     }
 
     fn is_free_pair(&self, rtp: u8) -> bool {
-        matches!(
-            (self.slot(rtp), self.slot(rtp | 1)),
-            (Slot::Free, Slot::Free)
-        )
+        [rtp, rtp | 1].map(|channel| *self.slot(channel)) == [Slot::Free; 2]
     }
 
     /// The number of pairs that are neither owned nor reserved nor in quarantine.
     pub(crate) fn free_pairs(&self) -> usize {
-        even_channels()
-            .filter(|channel| self.is_free_pair(*channel))
-            .count()
+        let free = even_channels().filter(|channel| self.is_free_pair(*channel));
+        free.count()
     }
 
     pub(crate) fn quarantined_pairs(&self) -> usize {
-        even_channels()
-            .filter(|channel| matches!(self.slot(*channel), Slot::Quarantined { .. }))
-            .count()
+        let is_it = |channel: &u8| matches!(self.slot(*channel), Slot::Quarantined { .. });
+        even_channels().filter(is_it).count()
     }
 
     /// Reserves the lowest free pair for a SETUP, provided `spare` others stay free.
@@ -231,7 +226,7 @@ impl ChannelTable {
     /// last source.
     pub(crate) fn grant(&mut self, pair: ChannelPair, grant: Grant) -> Result<(), Collision> {
         for (channel, _) in pair.channels() {
-            if let Slot::Live(route, _) = self.slot(channel) {
+            if let Some(route) = self.route(channel) {
                 return Err(match route.session {
                     owner if owner == grant.session => Collision::WithItself,
                     owner => Collision::WithSession(owner),
@@ -263,9 +258,9 @@ impl ChannelTable {
         let strays = self.strays.iter();
         let here = strays.filter(|(heard_on, _)| *heard_on == channel);
         here.for_each(|(_, ssrc)| sources.note_stray(*ssrc));
-        previous
-            .into_iter()
-            .for_each(|ssrc| sources.note_stray(ssrc));
+        if let Some(ssrc) = previous {
+            sources.note_stray(ssrc);
+        }
         sources
     }
 
@@ -343,15 +338,16 @@ impl ChannelTable {
     /// arrived on them for `rest`. A server may confirm it and go on sending.
     pub(crate) fn confirm_teardown(&mut self, session: SessionKey, now: Instant, rest: Duration) {
         for slot in self.slots.iter_mut() {
-            if let Slot::Quarantined {
-                owner,
-                until,
-                quiet,
-                ..
-            } = slot
-                && *owner == session
-            {
-                (*until, *quiet) = (now + rest, rest);
+            match slot {
+                Slot::Quarantined {
+                    owner,
+                    until,
+                    quiet,
+                    ..
+                } if *owner == session => {
+                    (*until, *quiet) = (now + rest, rest);
+                }
+                _ => {}
             }
         }
     }
@@ -473,16 +469,18 @@ impl ChannelTable {
     /// True if a frame that begins with these two bytes could belong to a session. The search for
     /// lost framing goes by this.
     pub(crate) fn is_plausible(&self, channel: u8, first: [u8; 2]) -> bool {
-        match self.slot(channel) {
-            Slot::Live(route, _) => route.plausible_kind(first).is_some(),
-            _ => false,
-        }
+        let route = self.route(channel);
+        route.is_some_and(|route| route.plausible_kind(first).is_some())
     }
 
     /// The session that owns this channel.
     pub(crate) fn owner(&self, channel: u8) -> Option<SessionKey> {
+        self.route(channel).map(|route| route.session)
+    }
+
+    fn route(&self, channel: u8) -> Option<&Route> {
         match self.slot(channel) {
-            Slot::Live(route, _) => Some(route.session),
+            Slot::Live(route, _) => Some(route),
             _ => None,
         }
     }
@@ -490,10 +488,8 @@ impl ChannelTable {
     /// The channel for receiver reports.
     pub(crate) fn report_channel(&self, session: SessionKey, stream: u32) -> Option<u8> {
         let its = (session, stream, PacketKind::Rtcp);
-        (0..=u8::MAX).find(|channel| match self.slot(*channel) {
-            Slot::Live(route, _) => (route.session, route.stream, route.kind) == its,
-            _ => false,
-        })
+        let is_its = |route: &Route| (route.session, route.stream, route.kind) == its;
+        (0..=u8::MAX).find(|channel| self.route(*channel).is_some_and(is_its))
     }
 }
 

@@ -79,12 +79,7 @@ impl Connection {
 
     fn on_expired(&mut self, expired: Expired) {
         let was_silent = self.was_silent(&expired);
-        let Expired {
-            cseq,
-            draft,
-            is_perhaps_refused,
-            ..
-        } = expired;
+        let (cseq, draft) = (expired.cseq, expired.draft);
         match (&draft.purpose, draft.session) {
             (Purpose::Ping, _) => {
                 if self.health == HealthCheck::Checking {
@@ -100,7 +95,7 @@ impl Connection {
             (Purpose::KeepAlive, Some(key)) => {
                 // Tapo C520WS refuses keep-alives with a wrong CSeq. If that counted as silence,
                 // the core would give up its last keep-alive request, and with it paused sessions.
-                match is_perhaps_refused {
+                match expired.is_perhaps_refused {
                     true => self.keep_alive_means.on_refused(&draft.method),
                     false => self.keep_alive_means.on_unanswered(&draft.method),
                 }
@@ -166,10 +161,8 @@ impl Connection {
         if self.state != ConnectionPhase::Open || !self.is_reading() || !is_answered {
             return;
         }
-        let kept_alive = self.sessions.iter().filter_map(|(key, session)| {
-            let due = session.keep_alive_due(true)?;
-            Some((due, *key))
-        });
+        let sessions = self.sessions.iter();
+        let kept_alive = sessions.filter_map(|(key, it)| Some((it.keep_alive_due(true)?, *key)));
         if let Some((_, key)) = kept_alive.min() {
             self.keep_alive(now, key);
             self.flush(now);

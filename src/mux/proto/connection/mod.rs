@@ -38,30 +38,22 @@ use rtsp_types::Method;
 use self::{
     authorizer::Authorizer,
     channels::ChannelTable,
-    describes::DescribeBatch,
-    describes::DescribeWindow,
-    describes::FirstUrl,
-    fence::Fences,
-    fence::OpenProbe,
+    describes::{DescribeBatch, DescribeWindow, FirstUrl},
+    fence::{Fences, OpenProbe},
     framing::{Framing, Read, is_sound},
     held::HeldPackets,
-    liveness::Means,
-    liveness::{Timer, TimerTable},
+    liveness::{Means, Timer, TimerTable},
     matching::AnswerHistory,
-    requests::Draft,
-    requests::RequestTable,
+    requests::{Draft, RequestTable},
     server_requests::StormGuard,
-    session::SessionTable,
-    session::{CoreSession, SessionPhase, TeardownState},
+    session::{CoreSession, SessionPhase, SessionTable, TeardownState},
     sources::SourcePolicy,
-    status::Counters,
-    status::Meter,
+    status::{Counters, Meter},
     teardown::{HealthCheck, Idle},
 };
 use super::{
     auth::{
-        credentials::Credentials,
-        credentials::{CredentialStatus, LeftChallenge},
+        credentials::{CredentialStatus, Credentials, LeftChallenge},
         realms::Realms,
     },
     command::{RequestId, SessionConfig, SessionKey, SessionRequest},
@@ -375,9 +367,8 @@ impl Connection {
         let mut sound = 0;
         while !self.is_closed() {
             let channels = &self.channels;
-            match self.decoder.decode(buffer, |channel, first| {
-                channels.is_plausible(channel, first)
-            }) {
+            let plausible = |channel, first| channels.is_plausible(channel, first);
+            match self.decoder.decode(buffer, &plausible) {
                 Ok(Some(Unit::Frame { channel, payload })) => {
                     if is_sound(&payload) {
                         sound += 1;

@@ -176,7 +176,7 @@ pub(crate) enum Admission {
 }
 
 /// The sources of one stream.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Sources {
     policy: SourcePolicy,
     /// From the answer to SETUP.
@@ -198,10 +198,7 @@ impl Sources {
             policy,
             announced,
             previous,
-            held: None,
-            begun: None,
-            latched: None,
-            others: [None; 4],
+            ..Self::default()
         }
     }
 

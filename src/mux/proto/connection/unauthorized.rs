@@ -50,11 +50,7 @@ impl Connection {
             authenticator.doubt_challenges();
         }
         if let Some(accused) = self.authorizer.accused.pop_front().flatten() {
-            let Accused {
-                answered,
-                explanation,
-                ..
-            } = accused;
+            let answered = accused.answered;
             match verdict {
                 RefusalVerdict::Refused { try_weaker: true } => {
                     let mut draft = answered.draft;
@@ -65,7 +61,7 @@ impl Connection {
                     self.repeat_authorized(answered.draft);
                 }
                 RefusalVerdict::Refused { .. } | RefusalVerdict::Excused => {
-                    let kind = unauthorized(true, explanation);
+                    let kind = unauthorized(true, accused.explanation);
                     self.on_failure(now, answered, kind);
                 }
             }
@@ -284,14 +280,11 @@ impl Connection {
     /// then answer.
     pub(super) fn on_closed_by_peer(&mut self, now: Instant, reason: CloseReason) {
         let reason = self.reason_for_loss(reason);
-        let is_peers = matches!(reason, CloseReason::PeerClosed | CloseReason::Io(_));
-        let left = is_peers
-            .then(|| {
-                let (last_byte, requests) = (self.last_byte, &self.requests);
-                self.authorizer.challenges_left(now, last_byte, requests)
-            })
-            .flatten();
-        let Some(left) = left else {
+        let (last_byte, requests) = (self.last_byte, &self.requests);
+        if !matches!(reason, CloseReason::PeerClosed | CloseReason::Io(_)) {
+            return self.lose(reason);
+        }
+        let Some(left) = self.authorizer.challenges_left(now, last_byte, requests) else {
             return self.lose(reason);
         };
         let report = CredentialReport::Left(left);
@@ -305,14 +298,13 @@ impl Connection {
         let is_challenged = self.close_reason() == Some(CloseReason::Challenged);
         let accused = std::mem::take(&mut self.authorizer.accused);
         for accused in accused.into_iter().flatten() {
-            let kind = match accused.offers_weaker && is_challenged {
-                true => FailureKind::ConnectionLost(CloseReason::Challenged),
-                false => unauthorized(true, accused.explanation),
-            };
             let cseq = Some(accused.answered.cseq);
             let kind = match accused.answered.draft.purpose {
                 Purpose::Teardown => FailureKind::ConnectionLost(CloseReason::PeerClosed),
-                _ => kind,
+                _ if accused.offers_weaker && is_challenged => {
+                    FailureKind::ConnectionLost(CloseReason::Challenged)
+                }
+                _ => unauthorized(true, accused.explanation),
             };
             // Requests of the connection itself have no caller.
             self.fail_draft(accused.answered.draft, cseq, kind);

@@ -47,6 +47,9 @@ pub(crate) enum Unit {
     FramingFound,
 }
 
+/// Whether a frame on a channel, with these first two bytes, would belong to one of our sessions.
+type Plausible<'a> = &'a dyn Fn(u8, [u8; 2]) -> bool;
+
 /// The next unit, or `None` if more bytes are needed; `Err` if framing cannot be kept, with the reason.
 type Decoded = Result<Option<Unit>, &'static str>;
 
@@ -55,26 +58,29 @@ enum DecoderState {
     /// At the beginning of a frame or message. If it is a head, its first `searched` bytes hold no
     /// end.
     Boundary { searched: usize },
-    /// A head is complete, and `length` bytes of body follow.
-    Body {
-        message: Box<Message>,
-        length: usize,
-    },
+    /// A head is complete, and its body follows.
+    Body(OpenMessage),
     /// The rest of an oversize head is discarded, up to its blank line.
     DiscardHead(OversizeHead),
-    /// The rest of an oversize body is discarded.
-    DiscardBody { message: Box<Message>, left: usize },
     /// Framing is lost.
     Lost { skipped: usize },
+}
+
+/// A message whose body has not arrived.
+#[derive(Debug)]
+struct OpenMessage {
+    message: Box<Message>,
+    /// The length of its body, or of what is left of a body that is discarded.
+    left: usize,
+    /// The body is over no limit, and neither is the head.
+    is_kept: bool,
 }
 
 /// A head over the limit, whose end has not arrived.
 #[derive(Debug)]
 struct OversizeHead {
     /// The message made from its first lines.
-    message: Box<Message>,
-    /// The length of the body after it.
-    body: usize,
+    open: OpenMessage,
     /// Bytes discarded so far.
     discarded: usize,
     /// The line that they end in is empty.
@@ -95,30 +101,21 @@ impl Decoder {
         }
     }
 
-    /// Cuts the next unit off `buffer`. `plausible(channel, first two bytes)` says whether a frame on
-    /// that channel would belong to one of our sessions.
+    /// Cuts the next unit off `buffer`.
     #[inline]
-    pub(crate) fn decode(
-        &mut self,
-        buffer: &mut BytesMut,
-        plausible: impl Fn(u8, [u8; 2]) -> bool,
-    ) -> Decoded {
+    pub(crate) fn decode(&mut self, buffer: &mut BytesMut, plausible: Plausible<'_>) -> Decoded {
         // The fast path: nearly every unit is a frame after a frame.
         if matches!(self.state, DecoderState::Boundary { searched: 0 })
             && buffer.first() == Some(&DOLLAR)
         {
-            return Ok(self.decode_frame(buffer, &plausible));
+            return Ok(self.decode_frame(buffer, plausible));
         }
-        self.decode_other(buffer, &plausible)
+        self.decode_other(buffer, plausible)
     }
 
     /// Cuts a frame, unless it only looks like one. `None` if it is not complete.
     #[inline]
-    fn decode_frame(
-        &mut self,
-        buffer: &mut BytesMut,
-        plausible: &impl Fn(u8, [u8; 2]) -> bool,
-    ) -> Option<Unit> {
+    fn decode_frame(&mut self, buffer: &mut BytesMut, plausible: Plausible<'_>) -> Option<Unit> {
         let &[_, channel, high, low] = buffer.first_chunk::<FRAME_HEADER>()?;
         let length = usize::from(u16::from_be_bytes([high, low]));
         let end = FRAME_HEADER + length;
@@ -135,11 +132,7 @@ impl Decoder {
     }
 
     /// Handles everything but a frame after a frame.
-    fn decode_other(
-        &mut self,
-        buffer: &mut BytesMut,
-        plausible: &impl Fn(u8, [u8; 2]) -> bool,
-    ) -> Decoded {
+    fn decode_other(&mut self, buffer: &mut BytesMut, plausible: Plausible<'_>) -> Decoded {
         let at_boundary = DecoderState::Boundary { searched: 0 };
         match std::mem::replace(&mut self.state, at_boundary) {
             DecoderState::Boundary { searched } => {
@@ -152,11 +145,8 @@ impl Decoder {
                     Some(_) => self.decode_head(buffer, searched, plausible),
                 }
             }
-            DecoderState::Body { message, length } => Ok(self.decode_body(buffer, message, length)),
+            DecoderState::Body(open) => Ok(self.decode_body(buffer, open)),
             DecoderState::DiscardHead(head) => self.discard_head(buffer, head),
-            DecoderState::DiscardBody { message, left } => {
-                Ok(self.discard_body(buffer, message, left))
-            }
             DecoderState::Lost { skipped } => self.resync(buffer, skipped, plausible),
         }
     }
@@ -165,7 +155,7 @@ impl Decoder {
         &mut self,
         buffer: &mut BytesMut,
         searched: usize,
-        plausible: &impl Fn(u8, [u8; 2]) -> bool,
+        plausible: Plausible<'_>,
     ) -> Decoded {
         if buffer.starts_with(HTTP_PREFIX) {
             return Err("the server speaks HTTP, not RTSP: is this its web port?");
@@ -181,13 +171,10 @@ impl Decoder {
         match end {
             Some(end) if end <= self.limits.headers => {
                 let head = buffer.split_to(end);
-                let Some((message, length)) = self.parse_message(&head) else {
+                let Some(open) = self.parse_message(&head) else {
                     return Ok(Some(self.lose_framing(head.len())));
                 };
-                Ok(match length <= self.limits.body {
-                    true => self.decode_body(buffer, message, length),
-                    false => self.discard_body(buffer, message, length),
-                })
+                Ok(self.decode_body(buffer, open))
             }
             None if buffer.len() <= self.limits.headers => {
                 let searched = buffer.len();
@@ -199,16 +186,20 @@ impl Decoder {
     }
 
     /// Parses a message without its body, and the length of that.
-    fn parse_message(&self, head: &[u8]) -> Option<(Box<Message>, usize)> {
+    fn parse_message(&self, head: &[u8]) -> Option<OpenMessage> {
         let (start, headers) = parse_head(head)?;
-        let (length, defect) = self.body_length(&headers);
+        let (left, defect) = self.body_length(&headers);
         let message = Message {
             start,
             headers,
             body: Bytes::new(),
             defect: defect.or_else(|| self.header_defect(head)),
         };
-        Some((Box::new(message), length))
+        Some(OpenMessage {
+            message: Box::new(message),
+            left,
+            is_kept: left <= self.limits.body,
+        })
     }
 
     /// The length of the body; 0 where the head's value cannot be trusted.
@@ -234,34 +225,31 @@ impl Decoder {
     }
 
     fn header_defect(&self, head: &[u8]) -> Option<Defect> {
-        let Limits {
-            header_line,
-            header_count,
-            ..
-        } = self.limits;
+        let (longest, most) = (self.limits.header_line, self.limits.header_count);
         let mut lines = head.split(|byte| *byte == b'\n').skip(1);
-        let may_have_long = head.len() > header_line;
-        if may_have_long && lines.clone().any(|line| line.len() > header_line) {
-            return Some(Defect::limit("header line bytes", header_line));
+        if head.len() > longest && lines.clone().any(|line| line.len() > longest) {
+            return Some(Defect::limit("header line bytes", longest));
         }
         let blank_lines = 2;
-        lines
-            .nth(header_count + blank_lines)
-            .map(|_| Defect::limit("headers", header_count))
+        let excess = lines.nth(most + blank_lines);
+        excess.map(|_| Defect::limit("headers", most))
     }
 
-    fn decode_body(
-        &mut self,
-        buffer: &mut BytesMut,
-        mut message: Box<Message>,
-        length: usize,
-    ) -> Option<Unit> {
-        if buffer.len() < length {
-            self.state = DecoderState::Body { message, length };
-            return None;
+    /// Keeps the body once it is whole, or discards it as it arrives.
+    fn decode_body(&mut self, buffer: &mut BytesMut, mut open: OpenMessage) -> Option<Unit> {
+        if buffer.len() >= open.left {
+            let body = buffer.split_to(open.left);
+            if open.is_kept {
+                open.message.body = body.freeze();
+            }
+            return Some(Unit::Message(open.message));
         }
-        message.body = buffer.split_to(length).freeze();
-        Some(Unit::Message(message))
+        if !open.is_kept {
+            open.left -= buffer.len();
+            buffer.clear();
+        }
+        self.state = DecoderState::Body(open);
+        None
     }
 
     /// Keeps the complete lines within the limit, which include the CSeq, and discards the others.
@@ -270,13 +258,13 @@ impl Decoder {
         let lines = buffer.get(..limit).unwrap_or_default();
         let newline = lines.iter().rposition(|byte| *byte == b'\n');
         let kept = buffer.split_to(newline.map_or(0, |at| at + 1));
-        let Some((mut message, body)) = self.parse_message(&kept) else {
+        let Some(mut open) = self.parse_message(&kept) else {
             return Ok(Some(self.lose_framing(kept.len())));
         };
-        message.defect = Some(Defect::limit("header bytes", limit));
+        open.message.defect = Some(Defect::limit("header bytes", limit));
+        open.is_kept = false;
         let head = OversizeHead {
-            message,
-            body,
+            open,
             discarded: 0,
             is_line_empty: true,
         };
@@ -289,7 +277,7 @@ impl Decoder {
             match byte {
                 b'\n' if head.is_line_empty => {
                     buffer.advance(at + 1);
-                    return Ok(self.discard_body(buffer, head.message, head.body));
+                    return Ok(self.decode_body(buffer, head.open));
                 }
                 b'\n' => head.is_line_empty = true,
                 b'\r' => {}
@@ -305,22 +293,6 @@ impl Decoder {
         Ok(None)
     }
 
-    fn discard_body(
-        &mut self,
-        buffer: &mut BytesMut,
-        message: Box<Message>,
-        left: usize,
-    ) -> Option<Unit> {
-        let now = left.min(buffer.len());
-        buffer.advance(now);
-        if now == left {
-            return Some(Unit::Message(message));
-        }
-        let left = left - now;
-        self.state = DecoderState::DiscardBody { message, left };
-        None
-    }
-
     fn lose_framing(&mut self, skipped: usize) -> Unit {
         self.state = DecoderState::Lost { skipped };
         Unit::FramingLost
@@ -330,7 +302,7 @@ impl Decoder {
         &mut self,
         buffer: &mut BytesMut,
         skipped: usize,
-        plausible: &impl Fn(u8, [u8; 2]) -> bool,
+        plausible: Plausible<'_>,
     ) -> Decoded {
         // The byte at which framing was lost is not the start of a unit, whatever it looks like.
         let from = usize::from(skipped == 0);
@@ -367,7 +339,7 @@ fn skip_padding(buffer: &mut BytesMut) {
 }
 
 /// True if the apparent frame up to `end` belongs to no session, and holds a frame of one.
-fn is_stray(buffer: &[u8], end: usize, plausible: &impl Fn(u8, [u8; 2]) -> bool) -> bool {
+fn is_stray(buffer: &[u8], end: usize, plausible: Plausible<'_>) -> bool {
     match buffer.first_chunk::<FRAME_EVIDENCE>() {
         Some(&[_, channel, _, _, first, second]) if !plausible(channel, [first, second]) => {
             holds_frame(buffer, end, plausible)
@@ -379,7 +351,7 @@ fn is_stray(buffer: &[u8], end: usize, plausible: &impl Fn(u8, [u8; 2]) -> bool)
 /// True if the first `extent` bytes, which look like a head or like a frame of no session, hold a
 /// frame of a session followed by another one: then they are stray bytes and the frames after them.
 /// A camera's `$$$$` would hide 9252 bytes of the frames of other sessions.
-fn holds_frame(buffer: &[u8], extent: usize, plausible: &impl Fn(u8, [u8; 2]) -> bool) -> bool {
+fn holds_frame(buffer: &[u8], extent: usize, plausible: Plausible<'_>) -> bool {
     let extent = extent.min(LOOKED_AT).min(buffer.len());
     let looked_at = buffer.get(..extent).unwrap_or_default();
     // `contains` is several times as fast as the search below, and hardly any head has a `$`.
@@ -426,11 +398,7 @@ fn start_line_within(buffer: &[u8], limit: usize) -> bool {
 
 /// The position of the first plausible start at or after `from`, or of the first byte that cannot
 /// be judged without more bytes.
-fn find_plausible(
-    buffer: &[u8],
-    from: usize,
-    plausible: &impl Fn(u8, [u8; 2]) -> bool,
-) -> (usize, bool) {
+fn find_plausible(buffer: &[u8], from: usize, plausible: Plausible<'_>) -> (usize, bool) {
     for at in from..buffer.len() {
         let rest = buffer.get(at..).unwrap_or_default();
         match rest.first() {

@@ -218,7 +218,7 @@ fn parse_rtp_info_entry(entry: &str) -> RtpInfo {
 
 /// Splits a name and a value (or a value and its parameters), without padding; the rest may be
 /// empty.
-fn split_param(text: &str, separator: char) -> (&str, &str) {
+pub(super) fn split_param(text: &str, separator: char) -> (&str, &str) {
     let (name, value) = text.split_once(separator).unwrap_or((text, ""));
     (name.trim(), value.trim())
 }

@@ -190,45 +190,47 @@ impl VideoCoding {
 
     /// Examines the payload of an RTP packet.
     pub(crate) fn look(self, payload: &[u8]) -> Content {
-        match self {
-            Self::H264 => self.look_at_h264(payload),
-            Self::H265 => self.look_at_h265(payload),
-        }
-        .unwrap_or(Content::Rest)
+        self.look_at(payload).unwrap_or(Content::Rest)
     }
 
     /// `None` if the payload is cut short.
-    fn look_at_h264(self, payload: &[u8]) -> Option<Content> {
-        const STAP_A: u8 = 24;
-        const FU_A: u8 = 28;
-        match payload.first()? & 0x1f {
-            STAP_A => self.look_at_aggregate(payload.get(1..)?),
-            FU_A => self.look_at_fragment(*payload.get(1)?, 0x1f, payload.get(2..)?),
-            kind => Some(self.look_at_unit(kind, payload.get(1..)?)),
+    fn look_at(self, payload: &[u8]) -> Option<Content> {
+        let (aggregate, fragment, kinds) = match self {
+            // STAP-A, FU-A
+            Self::H264 => (24, 28, 0x1f),
+            // AP, FU
+            Self::H265 => (48, 49, 0x3f),
+        };
+        let (kind, rest) = self.split_unit(payload)?;
+        if kind == aggregate {
+            return self.look_at_aggregate(rest);
         }
+        if kind != fragment {
+            return Some(self.look_at_unit(kind, rest));
+        }
+        let (header, body) = rest.split_first()?;
+        Some(self.look_at_fragment(*header, header & kinds, body))
     }
 
-    fn look_at_h265(self, payload: &[u8]) -> Option<Content> {
-        const AP: u8 = 48;
-        const FU: u8 = 49;
-        match h265_kind(*payload.first()?) {
-            AP => self.look_at_aggregate(payload.get(2..)?),
-            FU => self.look_at_fragment(*payload.get(2)?, 0x3f, payload.get(3..)?),
-            kind => Some(self.look_at_unit(kind, payload.get(2..)?)),
-        }
+    /// The kind of a NAL unit, and what follows its header.
+    fn split_unit(self, unit: &[u8]) -> Option<(u8, &[u8])> {
+        let first = *unit.first()?;
+        Some(match self {
+            Self::H264 => (first & 0x1f, unit.get(1..)?),
+            Self::H265 => (first >> 1 & 0x3f, unit.get(2..)?),
+        })
     }
 
     /// `header` is the fragment's header: start, end and kind of the unit.
-    fn look_at_fragment(self, header: u8, kinds: u8, body: &[u8]) -> Option<Content> {
+    fn look_at_fragment(self, header: u8, kind: u8, body: &[u8]) -> Content {
         const START: u8 = 0x80;
-        let kind = header & kinds;
         if header & START != 0 {
-            return Some(self.look_at_unit(kind, body));
+            return self.look_at_unit(kind, body);
         }
-        Some(match self.classify(kind) {
+        match self.classify(kind) {
             NalUnit::Ahead | NalUnit::Message => Content::Ahead { recovers: false },
             NalUnit::Slice { .. } | NalUnit::Unknown => Content::Rest,
-        })
+        }
     }
 
     /// The first slice decides, together with the units before it.
@@ -238,11 +240,8 @@ impl VideoCoding {
             let (size, after) = rest.split_first_chunk::<2>()?;
             let (unit, after) = after.split_at_checked(usize::from(u16::from_be_bytes(*size)))?;
             rest = after;
-            let content = match self {
-                Self::H264 => self.look_at_unit(unit.first()? & 0x1f, unit.get(1..)?),
-                Self::H265 => self.look_at_unit(h265_kind(*unit.first()?), unit.get(2..)?),
-            };
-            match content {
+            let (kind, body) = self.split_unit(unit)?;
+            match self.look_at_unit(kind, body) {
                 Content::Ahead { recovers: says_so } => recovers |= says_so,
                 Content::Picture { is_key } => {
                     return Some(Content::Picture {
@@ -283,10 +282,6 @@ impl VideoCoding {
             _ => NalUnit::Unknown,
         }
     }
-}
-
-fn h265_kind(first: u8) -> u8 {
-    first >> 1 & 0x3f
 }
 
 /// True if a SEI unit holds the recovery point message. Emulation prevention does not matter: it

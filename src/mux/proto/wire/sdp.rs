@@ -15,7 +15,7 @@ use std::{borrow::Cow, fmt};
 use bytes::Bytes;
 use url::Url;
 
-use super::{server_text::ServerText, uri};
+use super::{header::split_param, server_text::ServerText, uri};
 
 /// The most `m=` lines in one description. Cameras have two to five; a session of 32 streams
 /// already needs a quarter of a connection's channels.
@@ -249,7 +249,7 @@ struct SessionPart {
 
 impl SessionPart {
     fn on_line(&mut self, kind: &str, value: &str) {
-        match (kind, attribute(value)) {
+        match (kind, split_param(value, ':')) {
             ("s", _) => self.name = self.name.take().or_else(|| text(value)),
             ("a", ("tool", tool)) => self.tool = self.tool.take().or_else(|| text(tool)),
             ("a", ("control", control)) => self.on_control(control),
@@ -302,7 +302,7 @@ impl Section {
     }
 
     fn on_attribute(&mut self, line: &str) {
-        match attribute(line) {
+        match split_param(line, ':') {
             ("control", control) if self.control.is_none() => {
                 self.control = Some(control.to_owned());
             }
@@ -337,12 +337,6 @@ impl Section {
             }),
         }
     }
-}
-
-/// `name:value`, or only a name.
-fn attribute(line: &str) -> (&str, &str) {
-    let (name, value) = line.split_once(':').unwrap_or((line, ""));
-    (name.trim(), value.trim())
 }
 
 fn text(value: &str) -> Option<String> {

@@ -16,7 +16,7 @@ fn decode<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Vec<String> {
         buffer.extend_from_slice(piece);
         loop {
             let on_even = |channel: u8, first: [u8; 2]| channel < 2 && first[0] >> 6 == 2;
-            match decoder.decode(&mut buffer, on_even) {
+            match decoder.decode(&mut buffer, &on_even) {
                 Ok(Some(unit)) => seen.push(in_words(&unit)),
                 Ok(None) => break,
                 Err(why) => {
@@ -72,7 +72,7 @@ fn a_payload_shares_the_memory_it_was_read_into() {
     let mut decoder = Decoder::new(Limits::default());
     let mut buffer = BytesMut::from(&frame(0, b"payload")[..]);
     let read_into = buffer.as_ptr() as usize;
-    let Ok(Some(Unit::Frame { payload, .. })) = decoder.decode(&mut buffer, |_, _| false) else {
+    let Ok(Some(Unit::Frame { payload, .. })) = decoder.decode(&mut buffer, &|_, _| false) else {
         panic!("a frame");
     };
     assert_eq!(payload.as_ptr() as usize, read_into + FRAME_HEADER);
@@ -257,7 +257,7 @@ fn memory_stays_bounded_whatever_arrives() {
     for _ in 0..200 {
         buffer.extend_from_slice(&[b'a'; 4096]);
         largest = largest.max(buffer.len());
-        while let Ok(Some(_)) = decoder.decode(&mut buffer, |_, _| false) {}
+        while let Ok(Some(_)) = decoder.decode(&mut buffer, &|_, _| false) {}
     }
     assert!(largest <= Limits::default().headers + 8192, "{largest}");
 }
