@@ -38,7 +38,7 @@ use std::{
 
 use bytes::{Buf, Bytes, BytesMut};
 
-use super::socket::Transport;
+use super::tls::Transport;
 use crate::mux::{
     delivery::{Attention, HandedOver},
     stats::{BATCH_OVER_A_LONG_PATH, LONG_PATH},

@@ -9,7 +9,8 @@ use tokio::{
 
 use super::{
     DriverHandle, TlsClient,
-    socket::{self, Socket, Transport},
+    socket::{self, Socket},
+    tls::Transport,
 };
 use crate::mux::{
     clock,

@@ -5,14 +5,13 @@
 
 use std::time::{Duration, Instant};
 
-use super::{sessions::Sessions, socket::Transport};
 use crate::mux::{
     delivery::Budget,
     proto::{
         Measures,
         wire::rtp::{RtpHeader, SequenceOrder, SequenceTracker},
     },
-    stats::HealthSample,
+    stats::{HealthSample, PathInfo},
 };
 
 /// How often a connection is sampled.
@@ -39,17 +38,16 @@ impl HealthSampler {
         &mut self,
         now: Instant,
         bytes: u64,
-        measures: impl FnOnce() -> Measures,
+        measures: impl FnOnce() -> (Measures, Option<PathInfo>),
         budget: &Budget,
-        (sessions, transport): (&mut Sessions, &Transport),
+        take_losses: impl FnOnce(&mut HealthSample),
     ) -> Option<HealthSample> {
         if !self.is_due(now) {
             return None;
         }
         let since = self.since.replace(now);
-        let path = transport.socket().path_info();
+        let (measures, path) = measures();
         let out_of_order = path.map_or(0, |path| path.out_of_order);
-        let measures = measures();
         let is_answered = measures.lone_answers != self.answers;
         let mut sample = HealthSample {
             time: since.map_or_else(Default::default, |since| {
@@ -63,7 +61,7 @@ impl HealthSampler {
             is_behind: budget.used() > BEHIND,
             ..HealthSample::default()
         };
-        sessions.take_losses(&mut sample);
+        take_losses(&mut sample);
         (self.bytes, self.answers, self.out_of_order) =
             (bytes, measures.lone_answers, out_of_order);
         // The first period has no start, so its sample is dropped.

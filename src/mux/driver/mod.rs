@@ -50,8 +50,9 @@ use self::{
     link::Readiness,
     select::{FairSelect, SelectOutcome, SelectSources},
     sessions::Sessions,
-    socket::{QuickAck, Transport},
+    socket::QuickAck,
     suspend::SuspendDetector,
+    tls::Transport,
 };
 pub(crate) use self::{
     link::{
@@ -330,10 +331,10 @@ impl Driver {
     fn take_sample(&mut self, now: Instant) {
         let handle = &self.handle;
         let bytes = handle.counters.bytes_received.get();
-        let patient = (&mut self.sessions, &self.transport);
-        let measures = || self.core.measures();
+        let measures = || (self.core.measures(), self.transport.socket().path_info());
+        let losses = |sample: &mut _| self.sessions.take_losses(sample);
         let sampler = &mut self.sampler;
-        if let Some(sample) = sampler.sample(now, bytes, measures, &handle.budget, patient) {
+        if let Some(sample) = sampler.sample(now, bytes, measures, &handle.budget, losses) {
             handle.on_sampled(&sample);
             if sample.calls_for_answer() {
                 self.core.keep_next_alive(now);

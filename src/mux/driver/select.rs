@@ -17,10 +17,7 @@ use tokio::{
     time::Sleep,
 };
 
-use super::{
-    Command, Report,
-    socket::{Transport, both},
-};
+use super::{Command, Report, socket::both, tls::Transport};
 use crate::mux::delivery::Producer;
 
 /// What the driver is to do.

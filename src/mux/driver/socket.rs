@@ -1,4 +1,4 @@
-//! What a driver reads from and writes to: a socket, or TLS over one; and the options of the socket.
+//! A socket, and its options.
 //!
 //! # Receive buffer
 //!
@@ -33,7 +33,6 @@ use tokio::{
     net::{TcpSocket, TcpStream},
 };
 
-use super::tls::TlsStream;
 use crate::mux::{network::Wire, stats::PathInfo};
 
 /// The interest in what one or the other is interested in.
@@ -154,58 +153,6 @@ fn read_all(socket: &TcpStream, buffer: &mut BytesMut) -> io::Result<usize> {
     match result {
         Err(error) if read == 0 => Err(error),
         _ => Ok(read),
-    }
-}
-
-/// A socket, or TLS over one (RFC 7826, 19.2).
-#[derive(Debug)]
-pub(super) enum Transport {
-    Plain(Socket),
-    Tls(Box<TlsStream>),
-}
-
-impl Transport {
-    /// Appends received bytes to `buffer`, as far as it has room, and returns how many; 0 if the
-    /// peer has closed, [`WouldBlock`](io::ErrorKind::WouldBlock) if there is nothing to read.
-    pub(super) fn try_read_buf(&mut self, buffer: &mut BytesMut) -> io::Result<usize> {
-        match self {
-            Self::Plain(socket) => socket.try_read_buf(buffer),
-            Self::Tls(stream) => stream.try_read_buf(buffer),
-        }
-    }
-
-    /// True if the system has bytes to read, EOF or an error, whether tokio knows of it or not.
-    pub(super) fn has_unread(&self) -> bool {
-        match self {
-            Self::Plain(socket) => socket.has_unread(),
-            Self::Tls(stream) => stream.has_unread(),
-        }
-    }
-
-    /// Writes what fits, and returns how many bytes; [`WouldBlock`](io::ErrorKind::WouldBlock) if
-    /// nothing does.
-    pub(super) fn try_write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        match self {
-            Self::Plain(socket) => socket.try_write_vectored(slices),
-            Self::Tls(stream) => stream.try_write_vectored(slices),
-        }
-    }
-
-    /// Waits until the socket is readable or writable, as far as that is wanted; true if reading
-    /// may succeed. Dropping the future loses nothing.
-    pub(super) async fn ready(&mut self, interest: Option<Interest>) -> io::Result<bool> {
-        match self {
-            Self::Plain(socket) => socket.ready(interest).await,
-            Self::Tls(stream) => stream.ready(interest).await,
-        }
-    }
-
-    /// The socket itself.
-    pub(super) fn socket(&self) -> &Socket {
-        match self {
-            Self::Plain(socket) => socket,
-            Self::Tls(stream) => stream.socket(),
-        }
     }
 }
 

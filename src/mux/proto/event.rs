@@ -12,6 +12,7 @@ use url::Url;
 use super::{
     auth::credentials::{CredentialReport, Credentials},
     command::{RequestId, SessionKey},
+    limits::LimitExceeded,
     wire::{header::RtpInfo, rtp::RtpHeader, server_text::ServerText, uri::redacted},
 };
 
@@ -274,16 +275,6 @@ impl fmt::Debug for FailureKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "FailureKind({self})")
     }
-}
-
-/// The limit that a message exceeds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the answer's {what} exceed the limit of {limit}")]
-pub struct LimitExceeded {
-    /// The part that is too large.
-    pub what: &'static str,
-    /// Its limit, in the unit of `what`.
-    pub limit: usize,
 }
 
 /// How a server showed that it cannot carry several sessions on one connection.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// Sizes a peer may not exceed; beyond one the request fails with [`LimitExceeded`](super::LimitExceeded).
+/// Sizes a peer may not exceed; beyond one the request fails with [`LimitExceeded`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Status or request line, in bytes. Longer lines were only ever seen in garbage.
@@ -59,6 +59,16 @@ impl Default for Limits {
             report_backlog: 64 * 1024,
         }
     }
+}
+
+/// The limit that a message exceeds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the answer's {what} exceed the limit of {limit}")]
+pub struct LimitExceeded {
+    /// The part that is too large.
+    pub what: &'static str,
+    /// Its limit, in the unit of `what`.
+    pub limit: usize,
 }
 
 /// How long the core waits.

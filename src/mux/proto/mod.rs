@@ -56,13 +56,14 @@ pub use self::{
     command::{RequestId, SessionConfig, SessionKey, SessionRequest},
     connection::{
         Connection, ConnectionConfig,
-        status::{Backlog, Counters, HeadOfLine, Measures},
+        requests::HeadOfLine,
+        status::{Backlog, Counters, Measures},
     },
     event::{
-        CloseReason, Event, Failure, FailureKind, FirstAsked, FramingLoss, LimitExceeded, Packet,
-        PacketKind, ProbeOutcome, Reply, Retirement, SharingViolation, StreamGrant, Undescribed,
+        CloseReason, Event, Failure, FailureKind, FirstAsked, FramingLoss, Packet, PacketKind,
+        ProbeOutcome, Reply, Retirement, SharingViolation, StreamGrant, Undescribed,
     },
-    limits::{Limits, Timeouts},
+    limits::{LimitExceeded, Limits, Timeouts},
     wire::{
         header::RtpInfo,
         sdp::{InvalidSdp, MediaStream, Presentation, SkipReason, SkippedMedia},

@@ -1,4 +1,4 @@
-//! TLS between a socket and the rest of the driver.
+//! What a driver reads from and writes to: a socket, or TLS between a socket and the rest of the driver.
 //!
 //! rustls is a state machine without I/O, as our own core is. So it fits in between without an
 //! adapter that has buffers and wakers of its own: the driver uses a TLS stream with the same calls
@@ -32,6 +32,58 @@ const READ_CHUNK: usize = 32 * 1024;
 /// Bytes of plaintext in one write: a record. Encrypted data cannot be taken back, and the write
 /// backlog does not count it.
 const RECORD: usize = 16 * 1024;
+
+/// A socket, or TLS over one (RFC 7826, 19.2).
+#[derive(Debug)]
+pub(super) enum Transport {
+    Plain(Socket),
+    Tls(Box<TlsStream>),
+}
+
+impl Transport {
+    /// Appends received bytes to `buffer`, as far as it has room, and returns how many; 0 if the
+    /// peer has closed, [`WouldBlock`](io::ErrorKind::WouldBlock) if there is nothing to read.
+    pub(super) fn try_read_buf(&mut self, buffer: &mut BytesMut) -> io::Result<usize> {
+        match self {
+            Self::Plain(socket) => socket.try_read_buf(buffer),
+            Self::Tls(stream) => stream.try_read_buf(buffer),
+        }
+    }
+
+    /// True if the system has bytes to read, EOF or an error, whether tokio knows of it or not.
+    pub(super) fn has_unread(&self) -> bool {
+        match self {
+            Self::Plain(socket) => socket.has_unread(),
+            Self::Tls(stream) => stream.has_unread(),
+        }
+    }
+
+    /// Writes what fits, and returns how many bytes; [`WouldBlock`](io::ErrorKind::WouldBlock) if
+    /// nothing does.
+    pub(super) fn try_write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        match self {
+            Self::Plain(socket) => socket.try_write_vectored(slices),
+            Self::Tls(stream) => stream.try_write_vectored(slices),
+        }
+    }
+
+    /// Waits until the socket is readable or writable, as far as that is wanted; true if reading
+    /// may succeed. Dropping the future loses nothing.
+    pub(super) async fn ready(&mut self, interest: Option<Interest>) -> io::Result<bool> {
+        match self {
+            Self::Plain(socket) => socket.ready(interest).await,
+            Self::Tls(stream) => stream.ready(interest).await,
+        }
+    }
+
+    /// The socket itself.
+    pub(super) fn socket(&self) -> &Socket {
+        match self {
+            Self::Plain(socket) => socket,
+            Self::Tls(stream) => stream.socket(),
+        }
+    }
+}
 
 /// A connection after its handshake.
 #[derive(Debug)]
@@ -81,7 +133,7 @@ impl TlsStream {
         Ok(())
     }
 
-    /// See [`Transport::try_read_buf`](super::socket::Transport::try_read_buf).
+    /// See [`Transport::try_read_buf`](Transport::try_read_buf).
     pub(super) fn try_read_buf(&mut self, buffer: &mut BytesMut) -> io::Result<usize> {
         while self.plaintext == 0 {
             if self.is_closed {
@@ -129,7 +181,7 @@ impl TlsStream {
         Ok(())
     }
 
-    /// See [`Transport::try_write_vectored`](super::socket::Transport::try_write_vectored).
+    /// See [`Transport::try_write_vectored`](Transport::try_write_vectored).
     pub(super) fn try_write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         self.flush()?;
         if self.session.wants_write() {
@@ -152,7 +204,7 @@ impl TlsStream {
         Ok(())
     }
 
-    /// See [`Transport::ready`](super::socket::Transport::ready). Also writes the rest of a
+    /// See [`Transport::ready`](Transport::ready). Also writes the rest of a
     /// record, and what TLS itself has to send.
     pub(super) async fn ready(&mut self, interest: Option<Interest>) -> io::Result<bool> {
         let has_input = self.plaintext > 0 || !self.ciphertext.is_empty() || self.is_closed;
@@ -176,7 +228,7 @@ impl TlsStream {
         self.session.wants_write().then_some(Interest::WRITABLE)
     }
 
-    /// See [`Transport::has_unread`](super::socket::Transport::has_unread).
+    /// See [`Transport::has_unread`](Transport::has_unread).
     pub(super) fn has_unread(&self) -> bool {
         self.plaintext > 0 || !self.ciphertext.is_empty() || self.socket.has_unread()
     }

@@ -24,8 +24,9 @@ use crate::mux::proto::{
             has_method, parse_cseq, parse_retry_after, parse_rtp_info, parse_session,
             parse_transport,
         },
-        message::{Defect, Message, printable},
+        message::{Defect, Message},
         sdp::parse_presentation,
+        server_text::ServerText,
         uri,
     },
 };
@@ -465,6 +466,11 @@ fn granted_pair(response: &Message, asked: u8) -> Result<(ChannelPair, Option<u3
     Ok((pair.unwrap_or(as_asked), transport.ssrc))
 }
 
+/// A text of the server as errors and logs may show it.
+fn printable(text: &str) -> String {
+    ServerText::new(text).into()
+}
+
 fn status_of(kind: &FailureKind) -> Option<u16> {
     match kind {
         FailureKind::Status { code, .. } => Some(*code),
@@ -509,7 +515,7 @@ fn failure_of(response: &Message) -> Option<FailureKind> {
     let retry_after = response.headers.first("Retry-After");
     Some(FailureKind::Status {
         code,
-        reason: reason.to_owned(),
+        reason: printable(reason),
         retry_after: retry_after.and_then(parse_retry_after),
     })
 }

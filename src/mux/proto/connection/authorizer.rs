@@ -19,8 +19,7 @@ use rtsp_types::Method;
 
 use super::{
     ConnectionConfig,
-    requests::{Draft, Outstanding, Purpose, RequestTable},
-    sending::take_where,
+    requests::{Draft, Outstanding, Purpose, RequestTable, take_where},
 };
 use crate::mux::proto::{
     auth::{

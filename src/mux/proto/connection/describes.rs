@@ -27,7 +27,7 @@
 //!
 //! gst-rtsp-server processes the requests of a connection one by one, and holds a DESCRIBE for 20 s
 //! while it waits for a camera that is switched off. After one such DESCRIBE a keep-alive is still
-//! in time ([`interval`](super::liveness::interval) allows for it), after two in a row it is not. Apart
+//! in time (`interval` in `session.rs` allows for it), after two in a row it is not. Apart
 //! from that, DESCRIBEs are best sent all at once. So quick answers open the window, up to the
 //! usual number of sessions of a connection, and a slow answer closes it. A closed window also
 //! holds while no session needs keep-alives: sessions of this connection may be set up before the
@@ -46,8 +46,7 @@ use url::Url;
 
 use super::{
     Connection, SessionKey,
-    requests::{Draft, Purpose},
-    sending::take_where,
+    requests::{Draft, Purpose, take_where},
     session::CoreSession,
 };
 use crate::mux::proto::{

@@ -27,12 +27,21 @@ use super::{
     Connection, ConnectionPhase,
     requests::{Draft, Expired, Purpose},
     session::CoreSession,
-    teardown::HealthCheck,
 };
 use crate::mux::proto::{
     command::SessionKey,
     event::{CloseReason, FailureKind, Retirement},
 };
+
+/// Whether requests may be sent on the connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum HealthCheck {
+    Good,
+    /// It was idle for so long that a ping has to be answered before anything else is sent.
+    Suspect,
+    /// The ping is sent.
+    Checking,
+}
 
 /// During a pause, a timer that judges the server by its silence is set again after this time.
 const RECHECK: Duration = Duration::from_secs(1);
@@ -304,26 +313,6 @@ impl Connection {
     }
 }
 
-/// The longest interval; announced timeouts of hours cannot be trusted.
-const LONGEST: Duration = Duration::from_secs(30);
-const SHORTEST: Duration = Duration::from_secs(1);
-/// How long a slow request of another session may hold a keep-alive up, plus one second for the
-/// answer.
-const HEAD_OF_LINE: Duration = Duration::from_secs(21);
-/// The share of the interval over which the sessions' keep-alives are spread, downwards only.
-const SPREAD: f64 = 0.1;
-
-/// Time between two requests of a session with this timeout. `position`, 0 to 1, spreads sessions
-/// that began together.
-pub(crate) fn interval(session_timeout: Duration, position: f64) -> Duration {
-    let expiry = session_timeout.mul_f64(0.8);
-    let in_time = expiry.saturating_sub(HEAD_OF_LINE).max(session_timeout / 4);
-    let interval = LONGEST.min(session_timeout.mul_f64(0.4)).min(in_time);
-    interval
-        .mul_f64(1.0 - SPREAD * position.clamp(0.0, 1.0))
-        .max(SHORTEST)
-}
-
 /// The request that keeps sessions of this connection alive. It only ever steps down.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Means {
@@ -426,39 +415,6 @@ impl TimerTable {
 #[cfg(test)]
 mod keep_alive_tests {
     use super::*;
-
-    fn seconds(timeout: u64) -> f64 {
-        interval(Duration::from_secs(timeout), 0.0).as_secs_f64()
-    }
-
-    #[test]
-    fn intervals_of_common_timeouts() {
-        assert_eq!(seconds(60), 24.0);
-        assert_eq!(seconds(15), 3.75);
-        assert_eq!(seconds(30), 7.5);
-        assert_eq!(seconds(3600), 30.0);
-        assert_eq!(seconds(1), 1.0);
-    }
-
-    #[test]
-    fn f26_two_intervals_fit_before_the_earliest_expiry_seen() {
-        for timeout in 4..7200 {
-            for position in [0.0, 0.5, 1.0] {
-                let timeout = Duration::from_secs(timeout);
-                assert!(
-                    2 * interval(timeout, position) <= timeout.mul_f64(0.8),
-                    "{timeout:?}"
-                );
-            }
-        }
-    }
-
-    #[test]
-    fn spread_goes_down_only() {
-        let full = interval(Duration::from_secs(60), 0.0);
-        let spread = interval(Duration::from_secs(60), 1.0);
-        assert!(spread < full && spread >= full.mul_f64(0.89));
-    }
 
     #[test]
     fn means_step_down_and_never_up() {

@@ -42,14 +42,14 @@ use self::{
     fence::{Fences, OpenProbe},
     framing::{Framing, Read, is_sound},
     held::HeldPackets,
-    liveness::{Means, Timer, TimerTable},
+    liveness::{HealthCheck, Means, Timer, TimerTable},
     matching::AnswerHistory,
     requests::{Draft, RequestTable},
     server_requests::StormGuard,
     session::{CoreSession, SessionPhase, SessionTable, TeardownState},
     sources::SourcePolicy,
     status::{Counters, Meter},
-    teardown::{HealthCheck, Idle},
+    teardown::Idle,
 };
 use super::{
     auth::{

@@ -24,7 +24,6 @@ use std::{
 use rtsp_types::Method;
 use url::Url;
 
-use super::status::HeadOfLine;
 use crate::mux::proto::{
     auth::{Answered, AuthTrail},
     command::{RequestId, SessionKey},
@@ -379,6 +378,19 @@ impl RequestTable {
     }
 }
 
+/// The request that all others wait for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeadOfLine {
+    /// The session of the request; `None` if it is the connection's own.
+    pub session: Option<SessionKey>,
+    /// Since when it is the oldest one.
+    pub since: Instant,
+    /// The request is a DESCRIBE: to most servers nothing may be sent before its answer.
+    pub is_describe: bool,
+    /// Other requests were unanswered when it was sent.
+    pub was_beside_others: bool,
+}
+
 /// The purpose of a request, which decides what its answer means.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Purpose {
@@ -426,6 +438,16 @@ pub(crate) struct Draft {
     pub(crate) auth: AuthTrail,
     /// True if it was sent before and ignored.
     pub(crate) is_repeated: bool,
+}
+
+/// Takes out of a queue the requests of which `is_taken` is true.
+pub(super) fn take_where(
+    queue: &mut VecDeque<Draft>,
+    is_taken: impl FnMut(&Draft) -> bool,
+) -> VecDeque<Draft> {
+    let (taken, kept) = queue.drain(..).partition(is_taken);
+    *queue = kept;
+    taken
 }
 
 #[cfg(test)]

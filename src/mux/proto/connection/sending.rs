@@ -1,9 +1,6 @@
 //! Which requests are written, and when.
 
-use std::{
-    collections::VecDeque,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use rtsp_types::Method;
 use url::Url;
@@ -11,7 +8,7 @@ use url::Url;
 use super::{
     Connection, ConnectionPhase, HealthCheck, Timer,
     authorizer::AuthorizationGate,
-    requests::{Draft, Purpose},
+    requests::{Draft, Purpose, take_where},
     session::{CoreSession, SessionPhase},
 };
 use crate::mux::proto::{
@@ -394,14 +391,4 @@ impl Connection {
             self.fail(key, draft.caller, draft.method, cseq, kind);
         }
     }
-}
-
-/// Takes out of a queue the requests of which `is_taken` is true.
-pub(super) fn take_where(
-    queue: &mut VecDeque<Draft>,
-    is_taken: impl FnMut(&Draft) -> bool,
-) -> VecDeque<Draft> {
-    let (taken, kept) = queue.drain(..).partition(is_taken);
-    *queue = kept;
-    taken
 }

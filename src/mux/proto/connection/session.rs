@@ -11,11 +11,31 @@ use std::{
 
 use url::Url;
 
-use super::{liveness, requests::Draft};
+use super::requests::Draft;
 use crate::mux::proto::{
     auth::Asked,
     command::{RequestId, SessionConfig, SessionKey},
 };
+
+/// The longest interval; announced timeouts of hours cannot be trusted.
+const LONGEST: Duration = Duration::from_secs(30);
+const SHORTEST: Duration = Duration::from_secs(1);
+/// How long a slow request of another session may hold a keep-alive up, plus one second for the
+/// answer.
+const HEAD_OF_LINE: Duration = Duration::from_secs(21);
+/// The share of the interval over which the sessions' keep-alives are spread, downwards only.
+const SPREAD: f64 = 0.1;
+
+/// Time between two requests of a session with this timeout. `position`, 0 to 1, spreads sessions
+/// that began together.
+fn interval(session_timeout: Duration, position: f64) -> Duration {
+    let expiry = session_timeout.mul_f64(0.8);
+    let in_time = expiry.saturating_sub(HEAD_OF_LINE).max(session_timeout / 4);
+    let interval = LONGEST.min(session_timeout.mul_f64(0.4)).min(in_time);
+    interval
+        .mul_f64(1.0 - SPREAD * position.clamp(0.0, 1.0))
+        .max(SHORTEST)
+}
 
 #[derive(Debug)]
 pub(crate) struct CoreSession {
@@ -83,7 +103,7 @@ impl CoreSession {
             is_replaced: false,
             patience: None,
             spread,
-            keep_alive_interval: liveness::interval(default_timeout, spread),
+            keep_alive_interval: interval(default_timeout, spread),
         }
     }
 
@@ -95,7 +115,7 @@ impl CoreSession {
     /// The server has announced a session timeout.
     pub(crate) fn set_timeout(&mut self, timeout: Duration) {
         self.timeout = timeout;
-        self.keep_alive_interval = liveness::interval(timeout, self.spread);
+        self.keep_alive_interval = interval(timeout, self.spread);
     }
 
     pub(crate) fn is_tearing_down(&self) -> bool {
@@ -271,11 +291,44 @@ mod tests {
     use url::Url;
 
     use super::*;
+
     use crate::mux::proto::{
         command::SessionConfig,
         connection::session::{SessionPhase, TeardownState},
     };
 
+    fn seconds(timeout: u64) -> f64 {
+        interval(Duration::from_secs(timeout), 0.0).as_secs_f64()
+    }
+
+    #[test]
+    fn intervals_of_common_timeouts() {
+        assert_eq!(seconds(60), 24.0);
+        assert_eq!(seconds(15), 3.75);
+        assert_eq!(seconds(30), 7.5);
+        assert_eq!(seconds(3600), 30.0);
+        assert_eq!(seconds(1), 1.0);
+    }
+
+    #[test]
+    fn f26_two_intervals_fit_before_the_earliest_expiry_seen() {
+        for timeout in 4..7200 {
+            for position in [0.0, 0.5, 1.0] {
+                let timeout = Duration::from_secs(timeout);
+                assert!(
+                    2 * interval(timeout, position) <= timeout.mul_f64(0.8),
+                    "{timeout:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn spread_goes_down_only() {
+        let full = interval(Duration::from_secs(60), 0.0);
+        let spread = interval(Duration::from_secs(60), 1.0);
+        assert!(spread < full && spread >= full.mul_f64(0.89));
+    }
     fn session(key: SessionKey, now: Instant) -> CoreSession {
         let config = SessionConfig {
             url: Url::parse("rtsp://nvr/1").unwrap(),

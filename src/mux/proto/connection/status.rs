@@ -11,7 +11,7 @@ use rtsp_types::Method;
 
 use super::{
     Connection, ConnectionPhase,
-    requests::{Draft, Purpose},
+    requests::{Draft, HeadOfLine, Purpose},
 };
 use crate::mux::proto::{command::SessionKey, event::CloseReason};
 
@@ -51,19 +51,6 @@ pub struct Backlog {
     pub describes: usize,
     /// The sessions whose DESCRIBE waits to be sent, in order.
     pub unsent: Vec<SessionKey>,
-}
-
-/// The request that all others wait for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct HeadOfLine {
-    /// The session of the request; `None` if it is the connection's own.
-    pub session: Option<SessionKey>,
-    /// Since when it is the oldest one.
-    pub since: Instant,
-    /// The request is a DESCRIBE: to most servers nothing may be sent before its answer.
-    pub is_describe: bool,
-    /// Other requests were unanswered when it was sent.
-    pub was_beside_others: bool,
 }
 
 impl Backlog {

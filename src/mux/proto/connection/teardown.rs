@@ -21,9 +21,8 @@ use std::time::{Duration, Instant};
 use rtsp_types::Method;
 
 use super::{
-    Connection, ConnectionPhase, TeardownState, Timer,
-    requests::{Draft, Outstanding, Purpose},
-    sending::take_where,
+    Connection, ConnectionPhase, HealthCheck, TeardownState, Timer,
+    requests::{Draft, Outstanding, Purpose, take_where},
     session::{CoreSession, SessionPhase},
 };
 use crate::mux::proto::{
@@ -183,16 +182,6 @@ impl Connection {
 
 const UNASKED: CloseReason =
     CloseReason::Protocol("the server said something unasked while the connection was idle");
-
-/// Whether requests may be sent on the connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum HealthCheck {
-    Good,
-    /// It was idle for so long that a ping has to be answered before anything else is sent.
-    Suspect,
-    /// The ping is sent.
-    Checking,
-}
 
 /// The state of a connection without references.
 #[derive(Clone, Copy, Debug)]

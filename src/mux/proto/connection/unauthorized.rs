@@ -12,8 +12,7 @@ use std::time::{Duration, Instant};
 use super::{
     CloseReason, Connection, FailureKind,
     authorizer::Accused,
-    requests::{Draft, Outstanding, Purpose},
-    sending::take_where,
+    requests::{Draft, Outstanding, Purpose, take_where},
 };
 use crate::mux::proto::{
     auth::{

@@ -7,8 +7,7 @@
 use bytes::{Bytes, BytesMut};
 use rtsp_types::Method;
 
-use super::server_text::ServerText;
-use crate::mux::proto::event::LimitExceeded;
+use crate::mux::proto::limits::LimitExceeded;
 
 /// A received message.
 #[derive(Debug)]
@@ -22,15 +21,10 @@ pub(crate) struct Message {
 
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum StartLine {
-    Response {
-        code: u16,
-        reason: String,
-    },
+    /// The reason phrase as written.
+    Response { code: u16, reason: String },
     /// The URI as written.
-    Request {
-        method: Method,
-        uri: String,
-    },
+    Request { method: Method, uri: String },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -138,7 +132,7 @@ fn parse_start_line(line: &str) -> Option<StartLine> {
             .filter(|code| (100..1000).contains(code))?;
         return Some(StartLine::Response {
             code,
-            reason: printable(reason),
+            reason: reason.to_owned(),
         });
     }
     let rest = rest.trim_end();
@@ -147,11 +141,6 @@ fn parse_start_line(line: &str) -> Option<StartLine> {
         method: Method::from(first),
         uri: uri.to_owned(),
     })
-}
-
-/// A text of the peer as errors and logs may show it.
-pub(crate) fn printable(text: &str) -> String {
-    ServerText::new(text).into()
 }
 
 /// Writes one message. CSeq always comes first: old camera firmware looks for it there.
