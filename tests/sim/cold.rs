@@ -12,6 +12,8 @@ use crate::viewers::Viewers;
 
 /// What live555 takes for a DESCRIBE.
 const DESCRIBE: Millis = 100;
+/// How much longer one of them may take.
+const UNEVEN: Millis = 12;
 /// One way.
 const LATENCY: Millis = 1;
 const SECOND: Millis = 1_000;
@@ -39,6 +41,8 @@ struct Cold {
     crowd: Option<(usize, Crowd)>,
     /// Cameras that play since long before.
     playing: u32,
+    /// DESCRIBEs take up to [`UNEVEN`] more, in an order that follows from this number.
+    uneven: Option<u64>,
 }
 
 impl Default for Cold {
@@ -53,6 +57,7 @@ impl Default for Cold {
             spacing: 0,
             crowd: None,
             playing: 0,
+            uneven: None,
         }
     }
 }
@@ -113,6 +118,7 @@ fn server(cold: &Cold) -> Server {
     server.media_every = 100;
     server.asked = Some(Vec::new());
     server.slow = (cold.describe > 0).then(|| ("/cam/".to_owned(), cold.describe));
+    server.uneven = cold.uneven.map(|number| (UNEVEN, number));
     server.crowd = cold.crowd;
     server.is_reentrant = cold.family == Family::Live555;
     server
@@ -187,6 +193,28 @@ fn sixteen_cameras_are_described_over_twice_as_many_connections_as_they_play_on(
     assert_eq!(outcome.describes, 16, "once each");
     assert!(outcome.most_open <= 8, "{}", outcome.most_open);
     outcome.assert_shares(4);
+}
+
+/// They are described over connections that count. Where two meet on one of these, the others wait for
+/// what these two find out, and send no canary.
+#[test]
+fn a_few_cameras_are_described_once_each_and_play_after_two_rounds() {
+    for cameras in 2..=7 {
+        for number in 1..=12 {
+            let outcome = start(&Cold {
+                cameras,
+                uneven: Some(number),
+                ..Cold::default()
+            });
+            let last = outcome.last_play;
+            assert!(
+                last <= rounds(2) + 2 * UNEVEN,
+                "{cameras}, {number}: {last} ms"
+            );
+            assert_eq!(outcome.describes, cameras as usize, "{cameras}, {number}");
+            outcome.assert_shares(4);
+        }
+    }
 }
 
 #[test]

@@ -33,6 +33,8 @@ pub(crate) struct Server {
     pub(crate) latency: Millis,
     /// Whose DESCRIBE takes how long.
     pub(crate) slow: Option<(String, Millis)>,
+    /// Such a DESCRIBE takes up to so many milliseconds more, depending on camera and number.
+    pub(crate) uneven: Option<(Millis, u64)>,
     /// What it announces.
     pub(crate) session_timeout: Millis,
     pub(crate) media_every: Millis,
@@ -168,6 +170,7 @@ impl Server {
             reach: Reach::Up,
             latency,
             slow: None,
+            uneven: None,
             session_timeout: 60_000,
             media_every: 500,
             is_forced: false,
@@ -205,9 +208,13 @@ impl Server {
 
     fn work_for(&self, request: &Request) -> Millis {
         let work = u64::try_from(self.engine.service_time().as_millis()).unwrap_or_default();
+        let more = self.uneven.map_or(0, |(most, number)| {
+            let camera = request.uri.bytes().last().map_or(0, u64::from);
+            number * 31 * camera % (most + 1)
+        });
         match &self.slow {
             Some((path, time)) if request.method == "DESCRIBE" && request.uri.contains(path) => {
-                work + time
+                work + time + more
             }
             _ => work,
         }

@@ -229,6 +229,7 @@ impl PoolState {
                 CanaryState::Possible => is_asked_for && sharing.may_send_canary(now),
                 CanaryState::Promised => true,
             },
+            is_tried_elsewhere: self.table.is_being_tried(&entry.key, Some(id)),
             in_doubt_until: record.trial.in_doubt_until(),
             suspect_until: record.trial.suspect_until,
             until: record.trial.until(described),

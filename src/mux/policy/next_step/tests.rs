@@ -211,6 +211,7 @@ pub(super) fn gate_of(mode: SharingMode, now: Instant) -> PlayGateInput {
         ends_describing: false,
         is_endangered: false,
         in_doubt_until: None,
+        is_tried_elsewhere: false,
         wants_canary: false,
         suspect_until: None,
         until: now + 500 * MS,

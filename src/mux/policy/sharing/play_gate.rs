@@ -60,6 +60,8 @@ pub(crate) struct PlayGateInput {
     pub(crate) in_doubt_until: Option<Instant>,
     /// A canary would decide something, and may be sent.
     pub(crate) wants_canary: bool,
+    /// Several sessions on another connection are about to find out the same.
+    pub(crate) is_tried_elsewhere: bool,
     /// Until when the server may still close the connection for what another session did on it.
     pub(crate) suspect_until: Option<Instant>,
     /// Until when it waits for the sessions that share the connection.
@@ -109,7 +111,12 @@ pub(crate) fn gate(facts: &PlayGateInput, now: Instant) -> PlayGate {
         SharingMode::Try if facts.intents > 0 && now < facts.intents_until => {
             PlayGate::Hold(facts.intents_until)
         }
-        SharingMode::Try | SharingMode::Apart(None) if facts.wants_canary => PlayGate::Canary,
+        SharingMode::Try | SharingMode::Apart(None) if facts.wants_canary => {
+            match facts.is_tried_elsewhere && now < facts.until {
+                true => PlayGate::Hold(facts.until),
+                false => PlayGate::Canary,
+            }
+        }
         SharingMode::Try | SharingMode::Apart(None) => PlayGate::Play,
     }
 }
@@ -127,6 +134,7 @@ mod tests {
             is_endangered: false,
             in_doubt_until: None,
             wants_canary: false,
+            is_tried_elsewhere: false,
             suspect_until: None,
             until: now + Duration::from_millis(500),
             intents_until: now + Duration::from_millis(20),
@@ -226,6 +234,18 @@ mod tests {
         for mode in [SharingMode::Share, SharingMode::TryInBand] {
             assert_eq!(gate(&PlayGateInput { mode, ..facts }, now), PlayGate::Play);
         }
+    }
+
+    #[test]
+    fn no_canary_is_sent_while_sessions_of_another_connection_find_out_the_same() {
+        let now = Instant::now();
+        let facts = PlayGateInput {
+            wants_canary: true,
+            is_tried_elsewhere: true,
+            ..facts(now)
+        };
+        assert_eq!(gate(&facts, now), PlayGate::Hold(facts.until));
+        assert_eq!(gate(&facts, facts.until), PlayGate::Canary);
     }
 
     #[test]
