@@ -1,20 +1,13 @@
 //! What a caller asks of the pool.
 
-use std::{sync::Arc, time::Instant};
+use std::sync::Arc;
 
-use super::state::PoolState;
 use crate::mux::{
-    config::{Multiplex, SessionOptions},
+    config::SessionOptions,
     error::{Error, ErrorKind, Initiator},
     ids::{ConnectionId, PresentationUri},
-    policy::{
-        placement::{
-            DescribeMode, Isolation, PlacementRequest, SESSION_CEILING, SharedWith, terms,
-        },
-        sharing::{Evidence, SharingMode, play_gate::SHORTEST_PATIENCE},
-    },
-    proto::HeadOfLine,
-    server_key::{ConnectionKey, ServerId},
+    policy::{placement::Isolation, sharing::Evidence},
+    server_key::ConnectionKey,
 };
 
 /// What a caller asks for.
@@ -107,129 +100,5 @@ impl CheckoutRequest {
             ),
         };
         Error::new(kind, explanation).caused_by(Initiator::Library)
-    }
-}
-
-impl PoolState {
-    /// What the table has to know of a checkout.
-    pub(super) fn placement_request(
-        &self,
-        checkout: &CheckoutRequest,
-        now: Instant,
-    ) -> PlacementRequest {
-        let (name, uri) = (checkout.key.server(), checkout.presentation());
-        let server = self.known(name);
-        let (sharing, mode) = (&server.sharing, server.sharing.mode(now));
-        let pooling = &checkout.options.pooling;
-        let is_always = pooling.multiplex == Multiplex::Always;
-        let terms = terms(pooling, mode);
-        let (shared_with, overflows) = match terms {
-            // With `multiplex=always` the limit holds for such a connection as well.
-            Some((_, overflows)) if checkout.isolation != Isolation::Shared => {
-                (SharedWith::Alone, overflows || !is_always)
-            }
-            terms => terms.unwrap_or((SharedWith::Alone, false)),
-        };
-        let describes = match checkout.needs_describe {
-            false => DescribeMode::Nothing,
-            true if checkout.no_new_connection || pooling.multiplex != Multiplex::Auto => {
-                DescribeMode::InBand
-            }
-            true => self.describe_mode(checkout, now),
-        };
-        let (max, ceiling) = (pooling.max_connections_per_server, SESSION_CEILING);
-        let ceiling = sharing
-            .session_cap(now)
-            .map_or(ceiling, |cap| cap.clamp(1, ceiling));
-        let still_leaving = match mode {
-            SharingMode::Share | SharingMode::TryInBand => Vec::new(),
-            SharingMode::Try | SharingMode::Apart(_) => self.still_leaving(name),
-        };
-        PlacementRequest {
-            key: checkout.key.clone(),
-            max_connections: match checkout.no_new_connection {
-                true => Some(0),
-                false => (max > 0).then_some(max),
-            },
-            preferred_sessions: pooling.max_sessions_per_connection.clamp(1, ceiling),
-            // The sessions of a server that is being tried are not spread: they are the trial.
-            batch: server
-                .speed
-                .batch()
-                .filter(|_| shared_with == SharedWith::Any || checkout.is_spread)
-                .unwrap_or(u32::MAX),
-            presentation: uri,
-            is_dedicated: checkout.is_dedicated() || terms.is_none(),
-            shared_with,
-            ceiling,
-            describes,
-            // As many as others, where there is a limit. Without one each session gets a connection
-            // that counts.
-            describe_only: checkout.is_spread.then(|| {
-                let may = server.may_describe_only(now)
-                    && pooling.multiplex == Multiplex::Auto
-                    && !checkout.is_kept_pooled
-                    && !checkout.no_new_connection;
-                max * u32::from(may)
-            }),
-            // A DESCRIBE on a connection of its own is soon over; where others play it might cost
-            // them their connection.
-            overflows: !checkout.no_new_connection
-                && (overflows || (describes != DescribeMode::Nothing && !is_always)),
-            patient: terms.is_some()
-                && !checkout.no_new_connection
-                && (!is_always || checkout.isolation != Isolation::Shared),
-            avoid: [&checkout.avoid[..], &still_leaving].concat(),
-            shun: self.busy(name, now),
-            younger_than: checkout.younger_than,
-        }
-    }
-
-    /// Where a DESCRIBE with `multiplex=auto` goes.
-    fn describe_mode(&self, checkout: &CheckoutRequest, now: Instant) -> DescribeMode {
-        let (sharing, uri) = (
-            &self.known(checkout.key.server()).sharing,
-            checkout.presentation(),
-        );
-        // A presentation that was played before exists: the server answers no 404 that could cost the
-        // connection.
-        let is_safe = (sharing.describes_in_band() && sharing.is_in_order())
-            || self.descriptions.has(&checkout.key, &uri);
-        match is_safe && !self.is_doubtful(checkout, now) {
-            true => DescribeMode::InBand,
-            false => DescribeMode::Separate,
-        }
-    }
-
-    /// Connections on which the server has worked on one request for long, and connections that are
-    /// congested.
-    fn busy(&self, name: &ServerId, now: Instant) -> Vec<ConnectionId> {
-        let server = self.known(name);
-        let busy = self.table.entries_of(name).filter(|(_, entry)| {
-            let record = &entry.record;
-            let is_long = |head: HeadOfLine| {
-                // Where the server works in order, no request has to wait for a DESCRIBE that may never
-                // be answered.
-                let patience = match head.is_describe && !server.sharing.is_in_order() {
-                    true => server.describe_patience(),
-                    false => SHORTEST_PATIENCE,
-                };
-                now >= head.since + patience
-            };
-            record.driver.congestion().is_some()
-                || record.losses.is_connection_to_blame(now)
-                || record.driver.backlog().head.is_some_and(is_long)
-        });
-        busy.map(|(id, _)| id).collect()
-    }
-
-    /// Idle connections whose TEARDOWN is not answered: a server that keeps one session on each may
-    /// never answer it, nor anything else (go2rtc).
-    fn still_leaving(&self, server: &ServerId) -> Vec<ConnectionId> {
-        let leaving = self
-            .table
-            .entries_of(server)
-            .filter(|(_, e)| e.references == 0 && e.record.driver.counters.sessions.get() > 0);
-        leaving.map(|(id, _)| id).collect()
     }
 }

@@ -25,6 +25,7 @@ mod describe_only;
 mod descriptions;
 mod driver_events;
 mod handle;
+mod placing;
 mod rebalance;
 mod redial;
 mod server;
@@ -47,7 +48,7 @@ use tokio::{
 pub(crate) use self::{
     checkout::CheckoutRequest,
     redial::RedialReporter,
-    trials::{DoubtGuard, Joining},
+    trials::{DoubtGuard, Joining, SharingGuard, SuspicionGuard},
     view::{FreshDescription, Looked, News},
 };
 use self::{

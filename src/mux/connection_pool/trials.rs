@@ -13,17 +13,18 @@ use crate::mux::{
     clock,
     ids::{ConnectionId, PresentationUri},
     policy::{
+        failover::FailedStep,
         next_step::{CLOSE_AFTER_REFUSAL, DescribeTiming},
         placement::SESSION_CEILING,
         redial::AttemptStep,
         sharing::{
-            Sharing,
+            Evidence, Sharing,
             descriptions::{Account, Doubt, Signature, doubt},
             play_gate::patience,
         },
     },
     proto::{FirstAsked, Presentation, SessionKey},
-    server_key::ConnectionKey,
+    server_key::{ConnectionKey, ServerId},
 };
 
 /// Sessions that expire sooner cannot wait for 20 s behind a slow request.
@@ -196,6 +197,70 @@ impl Drop for DoubtGuard {
         trial.progress = Some(clock::now());
         let server = record.driver.server.clone();
         state.server(&server).notify();
+    }
+}
+
+/// What a session does for all sessions of a server; if it is dropped, the next one may do it.
+#[derive(Debug)]
+pub(crate) struct SharingGuard {
+    pool: ConnectionPool,
+    server: ServerId,
+    when_over: fn(&mut Sharing),
+}
+
+impl SharingGuard {
+    pub(crate) fn new(
+        pool: &ConnectionPool,
+        server: &ServerId,
+        when_over: fn(&mut Sharing),
+    ) -> Self {
+        Self {
+            pool: pool.clone(),
+            server: server.clone(),
+            when_over,
+        }
+    }
+}
+
+impl Drop for SharingGuard {
+    fn drop(&mut self) {
+        self.pool.learn(&self.server, self.when_over);
+    }
+}
+
+/// Evidence that a session met, until it is confirmed. Dropped before that, it counts for nothing.
+#[derive(Debug)]
+pub(crate) struct SuspicionGuard {
+    guard: SharingGuard,
+    pub(crate) evidence: Evidence,
+    /// What had failed, and has to work elsewhere.
+    pub(crate) step: FailedStep,
+}
+
+impl SuspicionGuard {
+    pub(crate) fn new(
+        pool: &ConnectionPool,
+        server: &ServerId,
+        evidence: Evidence,
+        step: FailedStep,
+    ) -> Self {
+        pool.learn(server, |sharing| {
+            sharing.on_suspected(clock::now(), evidence)
+        });
+        Self {
+            guard: SharingGuard::new(pool, server, Sharing::on_own_error),
+            evidence,
+            step,
+        }
+    }
+
+    /// The session works on a connection of its own.
+    pub(crate) fn confirm(mut self) {
+        let (guard, evidence) = (&mut self.guard, self.evidence);
+        guard.pool.learn(&guard.server, |sharing| {
+            sharing.on_works_alone(clock::now(), evidence);
+        });
+        guard.when_over = |_| {};
     }
 }
 

@@ -8,13 +8,10 @@ use std::{
 use rtsp_types::Method;
 use tokio::sync::oneshot;
 
-use super::{
-    monitor::{SessionLocation, SessionMonitor},
-    setup::SuspicionGuard,
-};
+use super::monitor::{SessionLocation, SessionMonitor};
 use crate::mux::{
     config::OverflowPolicy,
-    connection_pool::{ConnectionHandle, RedialReporter},
+    connection_pool::{ConnectionHandle, RedialReporter, SuspicionGuard},
     delivery::{Consumer, delivery},
     driver::{Command, DriverHandle, NewSession, SessionGuard},
     ids::ConnectionId,

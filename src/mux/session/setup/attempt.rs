@@ -1,22 +1,28 @@
 //! The state of one session that is set up: what it is to play, what it has met at its server, and what
 //! it owes there if it is dropped.
 
-use std::time::Duration;
+use std::{
+    future::pending,
+    pin::Pin,
+    time::{Duration, Instant},
+};
 
 use tokio::sync::watch;
 use url::Url;
 
-use super::StreamsSetUp;
 use crate::mux::{
     clock,
-    connection_pool::{ConnectionPool, DoubtGuard, FreshDescription},
+    connection_pool::{
+        ConnectionHandle, DoubtGuard, FreshDescription, Joining, SharingGuard, SuspicionGuard,
+    },
     error::Error,
     policy::{
-        failover::FailedStep,
-        next_step::{Attempt, CanaryState, DescribeTiming, SetupPlace, SetupStage},
-        sharing::{Evidence, Sharing, descriptions::Account},
+        next_step::{
+            AnswerPatience, Attempt, CanaryState, DescribeTiming, Operation, SetupPlace, SetupStage,
+        },
+        sharing::{Evidence, descriptions::Account},
     },
-    proto::{Backlog, Credentials, Presentation, RtpInfo},
+    proto::{Backlog, Credentials, Failure, Presentation, Reply, RtpInfo, StreamGrant},
     server_key::ServerId,
     session::attachment::Attachment,
 };
@@ -133,66 +139,88 @@ impl AtServer {
     }
 }
 
-/// What a session does for all sessions of a server; if it is dropped, the next one may do it.
-#[derive(Debug)]
-pub(super) struct SharingGuard {
-    pool: ConnectionPool,
-    server: ServerId,
-    when_over: fn(&mut Sharing),
+/// The answer to what a session has under way.
+pub(super) enum Completion {
+    Connected(Result<ConnectionHandle, Error>),
+    Opened(Result<Attachment, (ConnectionHandle, Failure)>),
+    Described(Result<Reply, Failure>),
+    /// How the URI is described on a fresh connection; none if that was not found out in time.
+    Checked(Option<Account>),
+    /// None: it stays where it was described.
+    Rejoined(Option<ConnectionHandle>),
+    SetUp(Result<StreamsSetUp, SetUpFailure>),
+    Playing(Result<Reply, Failure>),
+    Canary(CanaryOutcome),
 }
 
-impl SharingGuard {
+pub(super) type Completing = Pin<Box<dyn Future<Output = Completion> + Send>>;
+
+/// What a session has under way.
+pub(super) struct Work {
+    pub(super) operation: Option<Operation>,
+    pub(super) since: Instant,
+    pub(super) patience: AnswerPatience,
+    pub(super) answer: Completing,
+    /// For a request of its own.
+    pub(super) joining: Option<Joining>,
+}
+
+impl Work {
+    pub(super) fn none() -> Self {
+        Self {
+            operation: None,
+            since: clock::now(),
+            patience: AnswerPatience::default(),
+            answer: Box::pin(pending()),
+            joining: None,
+        }
+    }
+
     pub(super) fn new(
-        pool: &ConnectionPool,
-        server: &ServerId,
-        when_over: fn(&mut Sharing),
+        operation: Operation,
+        answer: impl Future<Output = Completion> + Send + 'static,
     ) -> Self {
         Self {
-            pool: pool.clone(),
-            server: server.clone(),
-            when_over,
+            operation: Some(operation),
+            answer: Box::pin(answer),
+            ..Self::none()
         }
     }
 }
 
-impl Drop for SharingGuard {
-    fn drop(&mut self) {
-        self.pool.learn(&self.server, self.when_over);
-    }
+/// What the SETUPs of a session came to.
+#[derive(Debug, Default)]
+pub(crate) struct StreamsSetUp {
+    pub(crate) grants: Vec<StreamGrant>,
+    /// Streams left out, and why.
+    pub(crate) failed: Vec<(usize, Error)>,
+    /// What the server describes now, where an earlier description was gone by.
+    pub(super) described: Option<Reply>,
 }
 
-/// Evidence that a session met, until it is confirmed. Dropped before that, it counts for nothing.
+/// A session that was not set up.
 #[derive(Debug)]
-pub(crate) struct SuspicionGuard {
-    guard: SharingGuard,
-    pub(super) evidence: Evidence,
-    /// What had failed, and has to work elsewhere.
-    pub(super) step: FailedStep,
+pub(super) struct SetUpFailure {
+    pub(super) failure: Failure,
+    /// Its first SETUP failed: the server has no session.
+    pub(super) is_first: bool,
 }
 
-impl SuspicionGuard {
-    pub(super) fn new(
-        pool: &ConnectionPool,
-        server: &ServerId,
-        evidence: Evidence,
-        step: FailedStep,
-    ) -> Self {
-        pool.learn(server, |sharing| {
-            sharing.on_suspected(clock::now(), evidence)
-        });
+impl SetUpFailure {
+    pub(super) fn later(failure: Failure) -> Self {
         Self {
-            guard: SharingGuard::new(pool, server, Sharing::on_own_error),
-            evidence,
-            step,
+            failure,
+            is_first: false,
         }
     }
+}
 
-    /// The session works on a connection of its own.
-    pub(crate) fn confirm(mut self) {
-        let (guard, evidence) = (&mut self.guard, self.evidence);
-        guard.pool.learn(&guard.server, |sharing| {
-            sharing.on_works_alone(clock::now(), evidence);
-        });
-        guard.when_over = |_| {};
-    }
+/// What a canary brought.
+pub(super) enum CanaryOutcome {
+    /// The session goes on where it is.
+    GoesOn,
+    /// Its connection is lost.
+    Lost,
+    /// The server showed this on the connection, which is of no use any more.
+    Spoilt(Evidence),
 }

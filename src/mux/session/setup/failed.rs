@@ -8,10 +8,10 @@
 
 use std::time::Duration;
 
-use super::{Setup, attempt::SuspicionGuard, requests::SetUpFailure};
+use super::{Setup, attempt::SetUpFailure};
 use crate::mux::{
     clock,
-    connection_pool::{ConnectionHandle, Joining},
+    connection_pool::{ConnectionHandle, Joining, SuspicionGuard},
     error::{Error, ErrorKind, TlsFailure},
     ids::ConnectionId,
     policy::{

@@ -15,18 +15,15 @@ use std::{fmt, pin::Pin, time::Instant};
 
 use tokio::{runtime::Handle, sync::watch};
 
-pub(crate) use self::{attempt::SuspicionGuard, requests::StreamsSetUp};
-use self::{
-    attempt::{AtServer, SharingGuard, Target, WantedStreams},
-    requests::{Completing, Completion, Work},
-};
+pub(crate) use self::attempt::StreamsSetUp;
+use self::attempt::{AtServer, Completing, Completion, Target, WantedStreams, Work};
 use super::{attachment::Attachment, monitor::SessionMonitor};
 use crate::mux::{
     clock,
     config::{Multiplex, SessionOptions},
     connection_pool::{
         Checkout, CheckoutRequest, ConnectionHandle, ConnectionPool, Intent, Joining, Looked, News,
-        RedialReporter,
+        RedialReporter, SharingGuard,
     },
     error::Error,
     ids::ConnectionId,

@@ -1,13 +1,14 @@
 //! DESCRIBE, SETUP of the streams that are wanted, and PLAY: what is sent, and what the answers say.
 
-use std::{future::pending, pin::Pin, time::Instant};
-
 use url::Url;
 
-use super::{Setup, attempt::WantedStreams, trials::CanaryOutcome};
+use super::{
+    Setup,
+    attempt::{Completion, SetUpFailure, StreamsSetUp, WantedStreams, Work},
+};
 use crate::mux::{
     clock,
-    connection_pool::{ConnectionHandle, FreshDescription, Joining, Looked},
+    connection_pool::{FreshDescription, Joining, Looked},
     driver::DriverHandle,
     error::{Error, ErrorKind},
     policy::{
@@ -21,82 +22,6 @@ use crate::mux::{
     },
     session::attachment::Attachment,
 };
-
-/// The answer to what a session has under way.
-pub(super) enum Completion {
-    Connected(Result<ConnectionHandle, Error>),
-    Opened(Result<Attachment, (ConnectionHandle, Failure)>),
-    Described(Result<Reply, Failure>),
-    /// How the URI is described on a fresh connection; none if that was not found out in time.
-    Checked(Option<Account>),
-    /// None: it stays where it was described.
-    Rejoined(Option<ConnectionHandle>),
-    SetUp(Result<StreamsSetUp, SetUpFailure>),
-    Playing(Result<Reply, Failure>),
-    Canary(CanaryOutcome),
-}
-
-pub(super) type Completing = Pin<Box<dyn Future<Output = Completion> + Send>>;
-
-/// What a session has under way.
-pub(super) struct Work {
-    pub(super) operation: Option<Operation>,
-    pub(super) since: Instant,
-    pub(super) patience: AnswerPatience,
-    pub(super) answer: Completing,
-    /// For a request of its own.
-    pub(super) joining: Option<Joining>,
-}
-
-impl Work {
-    pub(super) fn none() -> Self {
-        Self {
-            operation: None,
-            since: clock::now(),
-            patience: AnswerPatience::default(),
-            answer: Box::pin(pending()),
-            joining: None,
-        }
-    }
-
-    pub(super) fn new(
-        operation: Operation,
-        answer: impl Future<Output = Completion> + Send + 'static,
-    ) -> Self {
-        Self {
-            operation: Some(operation),
-            answer: Box::pin(answer),
-            ..Self::none()
-        }
-    }
-}
-
-/// What the SETUPs of a session came to.
-#[derive(Debug, Default)]
-pub(crate) struct StreamsSetUp {
-    pub(crate) grants: Vec<StreamGrant>,
-    /// Streams left out, and why.
-    pub(crate) failed: Vec<(usize, Error)>,
-    /// What the server describes now, where an earlier description was gone by.
-    pub(super) described: Option<Reply>,
-}
-
-/// A session that was not set up.
-#[derive(Debug)]
-pub(super) struct SetUpFailure {
-    pub(super) failure: Failure,
-    /// Its first SETUP failed: the server has no session.
-    pub(super) is_first: bool,
-}
-
-impl SetUpFailure {
-    fn later(failure: Failure) -> Self {
-        Self {
-            failure,
-            is_first: false,
-        }
-    }
-}
 
 pub(super) fn setup_request(presentation: &Presentation, stream: usize) -> Option<SessionRequest> {
     let media = presentation.streams.get(stream)?;

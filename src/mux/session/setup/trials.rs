@@ -19,7 +19,8 @@ use url::Url;
 
 use super::{
     Setup,
-    requests::{Completion, Work, described_presentation, setup_request},
+    attempt::{CanaryOutcome, Completion, Work},
+    requests::{described_presentation, setup_request},
 };
 use crate::mux::{
     clock,
@@ -40,16 +41,6 @@ use crate::mux::{
     proto::{Failure, FailureKind, ProbeOutcome, SessionConfig, SessionRequest},
     session::{attachment::Attachment, monitor::SessionMonitor},
 };
-
-/// What a canary brought.
-pub(super) enum CanaryOutcome {
-    /// The session goes on where it is.
-    GoesOn,
-    /// Its connection is lost.
-    Lost,
-    /// The server showed this on the connection, which is of no use any more.
-    Spoilt(Evidence),
-}
 
 /// One more SETUP on a connection, of what is set up there, on channels of its own. Its session is torn
 /// down when that is over.
