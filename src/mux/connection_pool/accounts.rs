@@ -140,31 +140,29 @@ impl Accounts {
         view.unwrap_or_default()
     }
 
-    /// Whether a report is to be made once more in a moment.
-    pub(super) fn is_premature(
-        &self,
-        id: &AccountId,
-        connection: ConnectionId,
-        report: &CredentialReport,
-    ) -> bool {
-        let (CredentialReport::Refused(refusal), Some(account)) = (report, self.known.get(id))
-        else {
-            return false;
-        };
-        account.gate.is_premature(self.member(connection), refusal)
-    }
-
     /// A connection reports something of its credentials.
+    ///
+    /// # Errors
+    ///
+    /// The report `may_wait`, and is to be made once more in a moment.
     pub(super) fn on_report(
         &mut self,
         now: Instant,
         id: &AccountId,
         connection: ConnectionId,
         report: CredentialReport,
-    ) -> Notices<Member> {
+        may_wait: bool,
+    ) -> Result<Notices<Member>, CredentialReport> {
         let member = self.member(connection);
+        if may_wait
+            && let (CredentialReport::Refused(refusal), Some(account)) =
+                (&report, self.known.get(id))
+            && account.gate.is_premature(member, refusal)
+        {
+            return Err(report);
+        }
         let notices = self.with(id, |account| account.on_report(now, member, report));
-        notices.unwrap_or_default()
+        Ok(notices.unwrap_or_default())
     }
 
     /// Whether the server has accepted the credentials.
@@ -220,20 +218,18 @@ impl AccountRecord {
     ) -> Notices<Member> {
         let gate = &mut self.gate;
         match report {
-            CredentialReport::Wanted(wants) => return gate.on_wanted(now, connection, wants),
-            CredentialReport::Tried(uri) => gate.on_tried(now, connection, uri),
-            CredentialReport::Proven(strength) => {
-                return gate.on_proven(now, connection, strength);
-            }
-            CredentialReport::NotAsked => return gate.on_not_asked(now),
-            CredentialReport::Returned(reason) => {
-                return gate.on_returned(now, connection, reason);
-            }
-            CredentialReport::Refused(refusal) => {
-                return gate.on_refused(now, connection, &refusal);
+            CredentialReport::Wanted(wants) => gate.on_wanted(now, connection, wants),
+            CredentialReport::Proven(strength) => gate.on_proven(now, connection, strength),
+            CredentialReport::NotAsked => gate.on_not_asked(now),
+            CredentialReport::Returned(reason) => gate.on_returned(now, connection, reason),
+            CredentialReport::Refused(refusal) => gate.on_refused(now, connection, &refusal),
+            CredentialReport::Tried(uri) => {
+                gate.on_tried(now, connection, uri);
+                Vec::new()
             }
             CredentialReport::Challenged { realm, nonce, .. } => {
                 gate.on_challenged(now, connection, realm, nonce);
+                Vec::new()
             }
             CredentialReport::Left(challenges) => {
                 self.closes_behind_401 = true;
@@ -241,8 +237,8 @@ impl AccountRecord {
                 self.challenges.extend(left);
                 let surplus = self.challenges.len().saturating_sub(MOST_CHALLENGES);
                 self.challenges.drain(..surplus);
+                Vec::new()
             }
         }
-        Vec::new()
     }
 }

@@ -30,7 +30,7 @@ impl ConnectionPool {
         if let (Some(report), Ok(runtime)) = (early, self.runtime()) {
             let pool = self.clone();
             clock::later(runtime, SECOND_LOOK, move || {
-                pool.change(|state| state.on_credentials(clock::now(), id, report));
+                pool.change(|state| state.on_credentials(clock::now(), id, report, false));
             });
         }
     }
@@ -60,10 +60,9 @@ impl LockedPool<'_> {
                 self.table.on_no_more_sessions(id);
                 self.serve(&server);
             }
-            DriverEvent::Credentials(_, report) if self.is_premature(id, &report) => {
-                return Some(report);
+            DriverEvent::Credentials(now, report) => {
+                return self.on_credentials(now, id, report, true);
             }
-            DriverEvent::Credentials(now, report) => self.on_credentials(now, id, report),
             DriverEvent::Sampled(now, sample) => self.on_sampled(id, now, &sample),
             DriverEvent::FramingLost(now, loss) => self.on_framing_lost(id, now, loss),
             DriverEvent::SessionLost(now, lost) => {
@@ -117,22 +116,16 @@ impl LockedPool<'_> {
         self.redials.change(&driver.server, reached);
     }
 
-    /// Whether a report is to be made once more in a moment.
-    fn is_premature(&self, id: ConnectionId, report: &CredentialReport) -> bool {
-        let account = self
-            .table
-            .entry(id)
-            .and_then(|entry| entry.record.account.as_ref());
-        account.is_some_and(|account| self.accounts.is_premature(account, id, report))
-    }
-
-    /// A connection reports something of its credentials.
-    fn on_credentials(&mut self, now: Instant, id: ConnectionId, report: CredentialReport) {
-        let account = self
-            .table
-            .entry(id)
-            .and_then(|entry| entry.record.account.clone());
-        let Some(account) = account else { return };
+    /// A connection reports something of its credentials. Gives the report back if it `may_wait`, and is
+    /// to be made again in a moment.
+    fn on_credentials(
+        &mut self,
+        now: Instant,
+        id: ConnectionId,
+        report: CredentialReport,
+        may_wait: bool,
+    ) -> Option<CredentialReport> {
+        let account = self.table.entry(id)?.record.account.clone()?;
         if let CredentialReport::Challenged {
             presentation: Some(presentation),
             realm,
@@ -143,11 +136,15 @@ impl LockedPool<'_> {
             realms.on_challenged(presentation, realm);
         }
         let is_news = matches!(report, CredentialReport::Proven(_));
-        let notices = self.accounts.on_report(now, &account, id, report);
-        self.notify_credentials(notices);
+        let accounts = &mut self.accounts;
+        match accounts.on_report(now, &account, id, report, may_wait) {
+            Ok(notices) => self.notify_credentials(notices),
+            Err(report) => return Some(report),
+        }
         if is_news {
             self.server(&account.0).notify();
         }
+        None
     }
 
     fn notify_credentials(&self, notices: Notices<Member>) {
