@@ -17,22 +17,21 @@ struct Held {
     released: Condvar,
 }
 
-impl Held {
-    fn lock(&self) -> MutexGuard<'_, u32> {
-        self.guards.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+/// The content of a mutex, also after a panic: no code panics between two changes that belong together.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl ReleaseTracker {
     /// Returns a guard. The session counts as released only after all guards are dropped.
     pub(crate) fn guard(&self) -> ReleaseGuard {
-        *self.0.lock() += 1;
+        *lock(&self.0.guards) += 1;
         ReleaseGuard(Arc::clone(&self.0))
     }
 
     /// **Blocks** until all guards are dropped, but at most for `timeout`. True if all are dropped.
     pub(crate) fn wait(&self, timeout: Duration) -> bool {
-        let guards = self.0.lock();
+        let guards = lock(&self.0.guards);
         let released = &self.0.released;
         let waited = released.wait_timeout_while(guards, timeout, |guards| *guards > 0);
         *waited.unwrap_or_else(PoisonError::into_inner).0 == 0
@@ -45,7 +44,7 @@ pub(crate) struct ReleaseGuard(Arc<Held>);
 
 impl Drop for ReleaseGuard {
     fn drop(&mut self) {
-        let mut guards = self.0.lock();
+        let mut guards = lock(&self.0.guards);
         *guards = guards.saturating_sub(1);
         if *guards == 0 {
             self.0.released.notify_all();

@@ -1,9 +1,9 @@
 //! Which module may use which. A module is a folder or file directly below `src/mux` or `src/rtspsrc`.
 //!
 //! The imports of all files are read, tests left out, and held against the table. The table itself has
-//! no circle, so the modules have none. Neither have the files inside the modules of `mux`, but for those
-//! of one loop: a file may use what the mod.rs above it defines, and apart from that no file uses,
-//! however indirectly, one that uses it.
+//! no circle, so the modules have none. Neither have the files inside the modules of `mux`: a file may use
+//! what the mod.rs above it defines, and apart from that no file uses, however indirectly, one that uses
+//! it. Nor have the policies, each a file or a folder.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

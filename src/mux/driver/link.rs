@@ -6,7 +6,7 @@
 use std::{
     fmt,
     sync::{
-        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        Arc, Mutex, OnceLock,
         atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
@@ -29,7 +29,7 @@ use crate::mux::{
         FramingLoss, Measures, ProbeOutcome, RefusalVerdict, Reply, SessionConfig, SessionKey,
         SessionRequest,
     },
-    release::ReleaseGuard,
+    release::{ReleaseGuard, lock},
     server_key::ServerId,
     stats::{ConnectionCounters, ConnectionHealth, HealthSample},
 };
@@ -190,11 +190,6 @@ pub(crate) struct DriverHandle {
 
 /// No session has this index.
 const NO_SESSION: usize = usize::MAX;
-
-/// No code panics between two changes that belong together.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 /// The driver's ends of a link.
 #[derive(Debug)]

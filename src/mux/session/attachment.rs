@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 use super::monitor::{SessionLocation, SessionMonitor};
 use crate::mux::{
     config::OverflowPolicy,
-    connection_pool::{ConnectionHandle, RedialReporter, SuspicionGuard},
+    connection_pool::{ConnectionHandle, SuspicionGuard},
     delivery::{Consumer, delivery},
     driver::{Command, DriverHandle, NewSession, SessionGuard},
     ids::ConnectionId,
@@ -25,9 +25,9 @@ pub(crate) struct Attachment {
     /// Declared first, so that the driver knows of the TEARDOWN when it becomes idle.
     session_guard: SessionGuard,
     pub(crate) consumer: Consumer,
-    handle: ConnectionHandle,
-    /// What the first packet confirms.
-    suspected: Option<SuspicionGuard>,
+    pub(super) handle: ConnectionHandle,
+    /// What the first packet confirms: the session plays alone what had cost a shared connection.
+    pub(super) suspected: Option<SuspicionGuard>,
 }
 
 impl Attachment {
@@ -129,20 +129,6 @@ impl Attachment {
         self.session_guard.set_known(false);
     }
 
-    /// The session plays: with its reference it is over for the redial policy, too.
-    pub(crate) fn set_reporter(&mut self, reporter: Option<RedialReporter>) {
-        self.handle.reporter = reporter;
-    }
-
-    pub(crate) fn take_reporter(&mut self) -> Option<RedialReporter> {
-        self.handle.reporter.take()
-    }
-
-    /// The session plays alone what had cost a shared connection.
-    pub(crate) fn set_suspected(&mut self, suspected: Option<SuspicionGuard>) {
-        self.suspected = suspected;
-    }
-
     /// Media came.
     pub(crate) fn on_media(&mut self, at: Instant) {
         if let Some(suspected) = self.suspected.take() {
@@ -170,10 +156,11 @@ impl Attachment {
     }
 }
 
-/// Asks the server for something on behalf of a session; holds no reference to it.
+/// Where a session is. Asks the server for something on its behalf, and holds no reference to it.
+#[derive(Clone, Debug)]
 pub(crate) struct Requester {
-    driver: Arc<DriverHandle>,
-    session: SessionKey,
+    pub(super) driver: Arc<DriverHandle>,
+    pub(super) session: SessionKey,
 }
 
 impl Requester {

@@ -10,25 +10,25 @@ use std::{
     collections::VecDeque,
     fmt,
     future::poll_fn,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
     task::{Context, Poll},
 };
 
 use bytes::Bytes;
 
 use self::{
-    attachment::Attachment,
+    attachment::{Attachment, Requester},
     migration::Successor,
     monitor::SessionMonitor,
     setup::{Attached, Setup},
 };
 use super::{
     delivery::Packet,
-    driver::{DriverHandle, Report},
+    driver::Report,
     error::Error,
     proto::{PacketKind, Presentation, Reply, RtpInfo, SessionKey, SessionRequest, StreamGrant},
 };
-use crate::mux::ids::ConnectionId;
+use crate::mux::{ids::ConnectionId, release::lock};
 
 /// A playing session: a stream of packets, and the requests that steer it.
 ///
@@ -50,7 +50,7 @@ pub struct Session {
     /// Why it has none.
     lost: Option<Error>,
     /// Where the session is, for its RTCP senders.
-    place: Arc<Mutex<Place>>,
+    place: Arc<Mutex<Requester>>,
     /// Declared last: it drops the handle's release guard, after the release went out.
     setup: Setup,
 }
@@ -64,7 +64,7 @@ impl Session {
             rtp_info,
         } = playing;
         Self {
-            place: Arc::new(Mutex::new(Place::of(&attachment))),
+            place: Arc::new(Mutex::new(attachment.requester())),
             attachment,
             presentation,
             streams: streams.grants,
@@ -259,7 +259,7 @@ impl Session {
         _ = old.consumer.poll_batch(context, &mut left);
         self.left.extend(left);
         self.attachment.consumer.park_as(&old.consumer);
-        self.attachment.set_reporter(old.take_reporter());
+        self.attachment.handle.reporter = old.handle.reporter.take();
         // The old session is released, and its release guard is dropped with it.
         drop(old);
         self.setup = setup;
@@ -269,7 +269,7 @@ impl Session {
             Some(odd) => self.setup.on_apart(odd),
             None => {}
         }
-        *self.place.lock().unwrap_or_else(PoisonError::into_inner) = Place::of(&self.attachment);
+        *lock(&self.place) = self.attachment.requester();
     }
 
     /// Why there are no more packets; none while there may be.
@@ -352,23 +352,7 @@ impl fmt::Debug for Session {
 /// Sends RTCP of one session from any thread. Holds no reference: it keeps nothing alive.
 #[derive(Clone, Debug)]
 pub struct RtcpSender {
-    place: Arc<Mutex<Place>>,
-}
-
-/// Where a session is.
-#[derive(Clone, Debug)]
-struct Place {
-    driver: Arc<DriverHandle>,
-    session: SessionKey,
-}
-
-impl Place {
-    fn of(attachment: &Attachment) -> Self {
-        Self {
-            driver: Arc::clone(attachment.driver()),
-            session: attachment.key(),
-        }
-    }
+    place: Arc<Mutex<Requester>>,
 }
 
 impl RtcpSender {
@@ -376,7 +360,7 @@ impl RtcpSender {
     /// dropped because too much waits or the connection is over. A session that is over sends
     /// nothing.
     pub fn try_send(&self, stream: usize, packet: impl Into<Bytes>) -> bool {
-        let place = self.place.lock().unwrap_or_else(PoisonError::into_inner);
+        let place = lock(&self.place);
         place.driver.try_send_report(Report {
             session: place.session,
             stream,

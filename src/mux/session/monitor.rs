@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -13,7 +13,7 @@ use crate::mux::{
     delivery::Delivery,
     driver::DriverHandle,
     proto::{ServerText, StreamGrant},
-    release::{ReleaseGuard, ReleaseTracker},
+    release::{ReleaseGuard, ReleaseTracker, lock},
     stats::{SessionStats, StreamStats, WaitReason},
 };
 
@@ -34,14 +34,6 @@ struct Watched {
     waiting_for: Mutex<Option<WaitReason>>,
 }
 
-impl Watched {
-    fn waiting_for(&self) -> MutexGuard<'_, Option<WaitReason>> {
-        self.waiting_for
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 /// Observes one session through all its stages, from any thread. Holds no reference to the
 /// connection and keeps nothing alive.
 #[derive(Clone, Debug, Default)]
@@ -58,7 +50,7 @@ impl SessionMonitor {
     }
 
     pub(crate) fn set_location(&self, location: SessionLocation) {
-        *self.location() = Some(location);
+        *lock(&self.0.location) = Some(location);
     }
 
     /// Gives whether it was before.
@@ -67,32 +59,25 @@ impl SessionMonitor {
     }
 
     pub(crate) fn set_grants(&self, grants: &[StreamGrant]) {
-        if let Some(location) = self.location().as_mut() {
+        if let Some(location) = lock(&self.0.location).as_mut() {
             location.grants = grants.to_vec();
         }
     }
 
     /// The session waits from now on, until the guard is dropped.
     pub(crate) fn waits_for(&self, reason: WaitReason) -> WaitGuard {
-        let before = self.0.waiting_for().replace(reason);
+        let before = lock(&self.0.waiting_for).replace(reason);
         WaitGuard {
             watched: Arc::clone(&self.0),
             before,
         }
     }
 
-    fn location(&self) -> MutexGuard<'_, Option<SessionLocation>> {
-        self.0
-            .location
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// What is known of the session now. After its end: what was known last.
     pub fn stats(&self) -> SessionStats {
-        let Some(location) = self.location().clone() else {
+        let Some(location) = lock(&self.0.location).clone() else {
             return SessionStats {
-                waiting_for: *self.0.waiting_for(),
+                waiting_for: *lock(&self.0.waiting_for),
                 ..SessionStats::default()
             };
         };
@@ -126,7 +111,7 @@ impl SessionMonitor {
             references_on_connection: counters.references.get(),
             connections_to_server: counters.connections_to_server.get(),
             health: location.driver.health(),
-            waiting_for: *self.0.waiting_for(),
+            waiting_for: *lock(&self.0.waiting_for),
             is_moving: self.0.is_moving.load(Ordering::Relaxed),
             session_id: location
                 .grants
@@ -155,7 +140,7 @@ pub(crate) struct WaitGuard {
 
 impl Drop for WaitGuard {
     fn drop(&mut self) {
-        *self.watched.waiting_for() = self.before;
+        *lock(&self.watched.waiting_for) = self.before;
     }
 }
 

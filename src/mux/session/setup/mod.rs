@@ -229,8 +229,9 @@ impl Setup {
     pub(crate) async fn play(&mut self, set_up: Attached) -> Result<Attached, Error> {
         self.resume(set_up);
         let mut playing = self.run(SetupStage::Playing).await?;
-        playing.attachment.set_suspected(self.here.suspected.take());
-        playing.attachment.set_reporter(self.reporter.take());
+        playing.attachment.suspected = self.here.suspected.take();
+        // With its reference the session is over for the redial policy, too.
+        playing.attachment.handle.reporter = self.reporter.take();
         Ok(playing)
     }
 
