@@ -80,6 +80,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "mux::network",
             "mux::policy",
             "mux::proto",
+            "mux::release",
             "mux::server_key",
             "mux::stats",
             "mux::tls",

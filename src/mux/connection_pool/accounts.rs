@@ -10,7 +10,7 @@ use std::{
     collections::{HashMap, hash_map::RandomState},
     hash::BuildHasher as _,
     sync::{
-        Arc, LazyLock, Mutex, MutexGuard, PoisonError,
+        Arc, LazyLock, Mutex,
         atomic::{AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -21,6 +21,7 @@ use crate::mux::{
     ids::ConnectionId,
     policy::credential_gate::{CredentialBudget, CredentialGate, Notices},
     proto::{CredentialReport, CredentialStatus, Credentials, LeftChallenge},
+    release::lock,
     server_key::{ConnectionKey, ServerId},
 };
 
@@ -44,13 +45,6 @@ pub(super) struct Member {
 struct Budgets {
     hasher: RandomState,
     of_accounts: Mutex<HashMap<u64, CredentialBudget<Member>>>,
-}
-
-impl Budgets {
-    fn lock(&self) -> MutexGuard<'_, HashMap<u64, CredentialBudget<Member>>> {
-        let budgets = self.of_accounts.lock();
-        budgets.unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 /// One account.
@@ -104,7 +98,7 @@ impl Accounts {
     fn with<R>(&mut self, id: &AccountId, ask: impl FnOnce(&mut AccountRecord) -> R) -> Option<R> {
         let account = self.known.get_mut(id)?;
         let key = self.budgets.hasher.hash_one(id);
-        let mut budgets = self.budgets.lock();
+        let mut budgets = lock(&self.budgets.of_accounts);
         let budget = budgets.entry(key).or_default();
         account.gate.swap_budget(budget);
         let answer = ask(account);
@@ -121,7 +115,7 @@ impl Accounts {
     ) -> AccountView {
         let member = self.member(connection);
         // Those that allow no less than new ones do.
-        let mut budgets = self.budgets.lock();
+        let mut budgets = lock(&self.budgets.of_accounts);
         budgets.retain(|_, budget| !budget.is_forgettable(now));
         drop(budgets);
         self.known.entry(account.clone()).or_default();

@@ -36,7 +36,7 @@ mod view;
 
 use std::{
     path::PathBuf,
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, atomic::AtomicBool},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, atomic::AtomicBool},
     time::Duration,
 };
 
@@ -68,6 +68,7 @@ use super::{
     ids::ConnectionId,
     network::Network,
     policy::placement::WaiterId,
+    release::lock,
 };
 
 /// Events that are kept for a receiver that is slow to take them.
@@ -224,7 +225,7 @@ impl ConnectionPool {
         self.0
             .locks_taken
             .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0.state)
     }
 
     #[cfg(test)]

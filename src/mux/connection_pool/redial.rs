@@ -207,6 +207,9 @@ fn ending(error: &Error) -> Ending {
     }
 }
 
+/// Until when a session waits for its turn, and what is signalled if something changes before.
+type RedialWait = (Instant, watch::Receiver<()>);
+
 /// A session's place among those that wait; given up by dropping it.
 struct RedialWaiter {
     pool: ConnectionPool,
@@ -227,7 +230,7 @@ impl RedialWaiter {
         &self,
         key: &ConnectionKey,
         bounds: RetryBounds,
-    ) -> Result<Result<Option<u64>, (Instant, watch::Receiver<()>)>, Error> {
+    ) -> Result<Result<Option<u64>, RedialWait>, Error> {
         let now = clock::now();
         let mut state = self.pool.lock();
         let Some(queue) = state.redials.0.get_mut(&self.server) else {

@@ -21,7 +21,7 @@ use std::{
     collections::HashSet,
     io,
     path::PathBuf,
-    sync::{Arc, Mutex, PoisonError, atomic::Ordering, mpsc},
+    sync::{Arc, Mutex, atomic::Ordering, mpsc},
     time::Duration,
 };
 
@@ -42,6 +42,7 @@ use crate::mux::{
         sharing::{Sharing, persist},
     },
     proto::{Presentation, wire::redaction},
+    release::lock,
     server_key::ServerId,
 };
 
@@ -131,7 +132,7 @@ impl ConnectionPool {
             }
         }
         drop(state);
-        let mut seen = saver.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut seen = lock(&saver.seen);
         seen.identity = Some(identity);
     }
 
@@ -155,7 +156,7 @@ impl ConnectionPool {
     /// Writes what is known, and what another process has learned of other servers and cameras.
     fn write(&self, saver: &Saver) -> io::Result<()> {
         let now = clock::moment();
-        let mut seen = saver.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut seen = lock(&saver.seen);
         let _locked = disk::lock(&saver.path);
         let existing = Existing::open(&saver.path)?;
         if let Some(changed) =

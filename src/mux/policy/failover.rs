@@ -118,8 +118,7 @@ pub(crate) fn recourse(failure: &FailureKind, on: FailureContext, tried: Tried) 
     let is_play = on.step == FailedStep::Play;
     // Each PLAY elsewhere costs the server another DESCRIBE and SETUP: one is enough to find out
     // whether the connection was full, or the server.
-    let may_go_elsewhere =
-        !on.is_dedicated && !on.is_last_resort && !(is_play && tried.played_elsewhere);
+    let stays = on.is_dedicated || on.is_last_resort || (is_play && tried.played_elsewhere);
     match failure {
         _ if tried.connections >= MAX_CONNECTIONS => Recourse::Fail,
         _ if on.is_premature => Recourse::Again,
@@ -135,12 +134,10 @@ pub(crate) fn recourse(failure: &FailureKind, on: FailureContext, tried: Tried) 
         },
         // Quarantine may fill a connection that no other session is on. On a new one the session's
         // own streams are too many.
-        FailureKind::ChannelsExhausted if may_go_elsewhere => Recourse::Elsewhere,
+        FailureKind::ChannelsExhausted if !stays => Recourse::Elsewhere,
         // Alone on a connection, or on one made for the purpose, it would fare no better on the next
         // one.
-        FailureKind::Status { code, .. }
-            if is_about_capacity(*code) && on.is_shared && may_go_elsewhere =>
-        {
+        FailureKind::Status { code, .. } if is_about_capacity(*code) && on.is_shared && !stays => {
             Recourse::Elsewhere
         }
         // Set up a moment ago: the server has mixed sessions up (Rockchip, where all have one id).

@@ -143,10 +143,6 @@ impl Attachment {
         self.handle.driver()
     }
 
-    pub(crate) fn handle(&self) -> &ConnectionHandle {
-        &self.handle
-    }
-
     pub(crate) fn connection(&self) -> ConnectionId {
         self.driver().id
     }

@@ -198,10 +198,11 @@ fn set_up(view: &View, attempt: &Attempt, now: Instant) -> SetupStep {
         };
     }
     let is_on_describe_only = is_on_describe_only(view, attempt);
-    if is_on_describe_only && let Some(input) = &view.rejoin {
-        if let Some(step) = await_verdict(input, now) {
-            return step;
-        }
+    if is_on_describe_only
+        && let Some(input) = &view.rejoin
+        && let Some(step) = await_verdict(input, now)
+    {
+        return step;
     }
     if !stays {
         return SetupStep::Move(Move::OthersStay);

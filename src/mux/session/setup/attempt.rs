@@ -86,7 +86,7 @@ impl AtServer {
     /// Where the session is, as the decisions need it.
     pub(super) fn place(&self) -> Option<SetupPlace> {
         let attachment = self.attachment.as_ref()?;
-        let (handle, driver) = (attachment.handle(), attachment.driver());
+        let (handle, driver) = (&attachment.handle, attachment.driver());
         Some(SetupPlace {
             id: driver.id,
             session: attachment.key(),

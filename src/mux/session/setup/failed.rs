@@ -44,7 +44,7 @@ impl Setup {
         tracing::info!("{id}/{}: {why}", attachment.key());
         match reason {
             Move::Spread => self.checkout.is_spread = true,
-            Move::Ignored => self.return_to_pool(attachment.handle()),
+            Move::Ignored => self.return_to_pool(&attachment.handle),
             Move::HeldUp if self.here.attempt.stage == SetupStage::Placed => {
                 (self.checkout.is_spread, self.checkout.is_doubtful) = (true, true);
                 self.checkout.avoid.push(id);
@@ -115,7 +115,7 @@ impl Setup {
     /// The session leaves its connection after a failure there, or fails.
     pub(super) fn recover_here(&mut self, step: FailedStep, failure: Failure) -> Result<(), Error> {
         if let Some(attachment) = self.here.attachment.take() {
-            self.recover(step, attachment.handle(), failure)?;
+            self.recover(step, &attachment.handle, failure)?;
         }
         self.here.detach();
         Ok(())
@@ -266,8 +266,8 @@ impl Setup {
         }
         // Of what is described no more.
         if std::mem::take(&mut self.here.is_remembered) {
-            let error = self.error(attachment.handle(), &failure);
-            let is_on_describe_only = self.is_on_describe_only(attachment.handle());
+            let error = self.error(&attachment.handle, &failure);
+            let is_on_describe_only = self.is_on_describe_only(&attachment.handle);
             self.pool.forget(&self.checkout);
             self.here.attempt.is_described = false;
             self.note_describe_failure(&failure, is_on_describe_only);
@@ -290,7 +290,7 @@ impl Setup {
         let Some(attachment) = self.here.attachment.take() else {
             return Ok(());
         };
-        let handle = attachment.handle();
+        let handle = &attachment.handle;
         let is_on_describe_only = self.is_on_describe_only(handle);
         self.note_describe_failure(&failure, is_on_describe_only);
         if let FailureKind::Redirect {

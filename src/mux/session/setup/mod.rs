@@ -328,7 +328,7 @@ impl Setup {
         let news = News {
             has_begun: std::mem::take(&mut self.begins),
             described: described.map(|((fresh, attachment), presentation)| {
-                (fresh, attachment.handle(), presentation)
+                (fresh, &attachment.handle, presentation)
             }),
         };
         let reporter = self.reporter.as_ref();

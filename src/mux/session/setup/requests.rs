@@ -142,7 +142,7 @@ impl Setup {
         let (Some(attachment), Some(joining)) = (&self.here.attachment, joining) else {
             return Ok(());
         };
-        let is_on_describe_only = self.is_on_describe_only(attachment.handle());
+        let is_on_describe_only = self.is_on_describe_only(&attachment.handle);
         let first = first_asked(&reply);
         let presentation = match described_presentation(&self.target.url, reply) {
             Ok(presentation) => presentation,
@@ -191,7 +191,7 @@ impl Setup {
             let timeouts = done.grants.iter().map(|grant| grant.session_timeout);
             let timeout = timeouts.min().unwrap_or_default();
             let reporter = self.reporter.as_ref();
-            let handle = attachment.handle();
+            let handle = &attachment.handle;
             self.pool
                 .on_set_up(handle, attachment.key(), joining, timeout, reporter);
         }

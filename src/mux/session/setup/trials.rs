@@ -159,7 +159,7 @@ impl Setup {
         let stream = here.streams.grants.first().map(|grant| grant.stream);
         let request = stream.and_then(|stream| setup_request(presentation, stream));
         let handle = request.and_then(|request| {
-            let handle = self.pool.join(attachment.handle())?;
+            let handle = self.pool.join(&attachment.handle)?;
             Some((handle, request))
         });
         let trial = CanaryTrial {
@@ -265,7 +265,7 @@ impl Setup {
             && let Some((url, known)) = pool.another_description(&checkout)
         {
             beside = pool
-                .join(attachment.handle())
+                .join(&attachment.handle)
                 .map(|handle| (handle, url, known));
         }
         let tells_apart = looked.view.tells_apart;
