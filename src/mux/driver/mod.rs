@@ -103,41 +103,33 @@ pub(crate) fn start(runtime: &Handle, parts: DriverParts) {
     let _ = handle.task.set(task.abort_handle());
 }
 
-async fn run(parts: DriverParts) {
-    // Locals are dropped in reverse order: the socket closes before the pool forgets the
-    // connection.
-    let DriverParts {
-        events,
-        handle,
-        mut ends,
-        mut config,
-        connect_timeout,
-        tls,
-        network,
-    } = parts;
+async fn run(mut parts: DriverParts) {
+    // The parts are dropped after all locals: the socket closes before the pool forgets the connection.
+    let handle = Arc::clone(&parts.handle);
     let mut deferred = Vec::new();
+    let network = parts.network.clone();
     if let Some(network) = &network {
-        config.seed = network.seed();
+        parts.config.seed = network.seed();
     }
     let suspend_detector = SuspendDetector::new(clock::now(), network.clone());
-    let dialing = dial::dial(&handle, connect_timeout, tls, network);
-    match connect(&*events, &handle, &mut ends, dialing, &mut deferred).await {
+    let dialing = dial::dial(&handle, parts.connect_timeout, parts.tls.clone(), network);
+    match connect(&mut parts, dialing, &mut deferred).await {
         Ok(transport) => {
             tracing::info!("{}/-: connected to {}", handle.id, handle.server);
             // Over a long path a probe costs one round trip, which is more than it can save.
             let connect_time = handle.server_info().connect_time;
-            config.describes_slowly &= connect_time.is_none_or(|time| time < LONG_PATH);
-            events.handle(DriverEvent::Connected);
-            ends.readiness.send_replace(Readiness::Ready);
-            let driver = Driver::new(events, handle, ends, transport, config, suspend_detector);
+            parts.config.describes_slowly &= connect_time.is_none_or(|time| time < LONG_PATH);
+            parts.events.handle(DriverEvent::Connected);
+            parts.ends.readiness.send_replace(Readiness::Ready);
+            let driver = Driver::new(parts, transport, suspend_detector);
             driver.run(deferred).await;
         }
         Err(error) => {
             tracing::info!("{}/-: {error}", handle.id);
             // The pool forgets the failed attempt first, so that a session that tries again at once
             // does not find it counted.
-            drop(events);
-            ends.readiness.send_replace(Readiness::Failed(error));
+            drop(parts.events);
+            parts.ends.readiness.send_replace(Readiness::Failed(error));
         }
     }
 }
@@ -145,20 +137,22 @@ async fn run(parts: DriverParts) {
 /// Dials until that succeeds or fails, until no session waits for it any more, or until shutdown.
 /// Keeps the commands that arrive meanwhile in `deferred`.
 async fn connect(
-    events: &dyn DriverEvents,
-    handle: &DriverHandle,
-    ends: &mut DriverEnds,
+    parts: &mut DriverParts,
     dialing: impl Future<Output = Result<Transport, Error>>,
     deferred: &mut Vec<Command>,
 ) -> Result<Transport, Error> {
-    tracing::debug!("{}/-: connecting to {}", handle.id, handle.server);
-    let mut dialing = std::pin::pin!(dialing);
+    tracing::debug!(
+        "{}/-: connecting to {}",
+        parts.handle.id,
+        parts.handle.server
+    );
+    let mut dialing = pin!(dialing);
     loop {
         tokio::select! {
             biased;
-            command = ends.commands.recv() => match command {
+            command = parts.ends.commands.recv() => match command {
                 None | Some(Command::Close) => return Err(Error::shut_down()),
-                Some(Command::SetIdle(Some(_))) if events.try_retire() => {
+                Some(Command::SetIdle(Some(_))) if parts.events.try_retire() => {
                     return Err(Error::abandoned());
                 }
                 Some(command) => deferred.push(command),
@@ -205,20 +199,13 @@ struct Driver {
 }
 
 impl Driver {
-    fn new(
-        events: Box<dyn DriverEvents>,
-        handle: Arc<DriverHandle>,
-        ends: DriverEnds,
-        transport: Transport,
-        config: ConnectionConfig,
-        suspend_detector: SuspendDetector,
-    ) -> Self {
-        let play_batching =
-            PlayBatching::new(handle.server_info().connect_time.unwrap_or_default());
+    fn new(parts: DriverParts, transport: Transport, suspend_detector: SuspendDetector) -> Self {
+        let DriverParts { handle, ends, .. } = parts;
+        let connect_time = handle.server_info().connect_time;
         Self {
             sessions: Sessions::new(handle.id),
             handle,
-            core: Connection::new(config, clock::now()),
+            core: Connection::new(parts.config, clock::now()),
             commands: ends.commands,
             reports: ends.reports,
             backlog: ends.backlog,
@@ -231,7 +218,7 @@ impl Driver {
             read_pacing: ReadPacing::default(),
             sampler: HealthSampler::default(),
             has_more_input: false,
-            play_batching,
+            play_batching: PlayBatching::new(connect_time.unwrap_or_default()),
             suspend_detector,
             held_until: None,
             timer: Box::pin(sleep_until(tokio::time::Instant::now())),
@@ -239,7 +226,7 @@ impl Driver {
             over: None,
             told_of_digest: false,
             answers: 0,
-            events,
+            events: parts.events,
         }
     }
 
