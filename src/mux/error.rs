@@ -273,10 +273,7 @@ impl Error {
 
     /// The user of a session has given it up: no media came, the media could not be used, or its
     /// source sent BYE.
-    #[cfg_attr(
-        not(feature = "plugin"),
-        expect(dead_code, reason = "the element does so")
-    )]
+    #[cfg(feature = "plugin")]
     pub(crate) fn of_session(kind: ErrorKind, explanation: &str) -> Self {
         Self::new(kind, explanation).with(|detail| detail.scope = Scope::Session)
     }

@@ -9,7 +9,7 @@ use super::{
     Connection, CoreSession, HealthCheck, SessionPhase,
     channels::{ChannelPair, Collision, Grant, PayloadTypes},
     liveness::means_unsupported,
-    matching::{AnswerHash, Match, is_description},
+    matching::{Match, SeenAnswer, is_description},
     requests::{Draft, Outstanding, Purpose},
     sending::REPLACED,
     sources::SourcePolicy,
@@ -67,10 +67,7 @@ impl Connection {
             return;
         };
         match is_named {
-            true => {
-                let content = AnswerHash::of(response);
-                self.answered.on_right(answered.cseq, code, content);
-            }
+            true => (self.answered).on_right(SeenAnswer::new(answered.cseq, code, response)),
             false => self.note_misnamed(code, response),
         }
         self.on_answer(now, answered, response);

@@ -55,8 +55,8 @@ impl Connection {
                 false => Match::Named(cseq),
             };
         }
-        let content = AnswerHash::of(response);
-        let is_repeated = cseq.is_some_and(|cseq| self.answered.is_repeated(cseq, code, content));
+        let came_before = |cseq| self.answered.has(SeenAnswer::new(cseq, code, response));
+        let is_repeated = cseq.is_some_and(came_before);
         let only = match is_wrong {
             // Tombstones of requests that this server never answered do not count.
             true => self.requests.only_awaited(),
@@ -266,26 +266,28 @@ pub(crate) enum Numbering {
 }
 
 /// One answer that named its request.
-#[derive(Debug)]
-struct SeenAnswer {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SeenAnswer {
     cseq: u32,
     status: u16,
-    content: AnswerHash,
+    /// A hash of what the answer describes or sets up, without its date: it tells two answers with the
+    /// same CSeq apart.
+    content: u64,
 }
 
-/// A hash of what an answer describes or sets up, without its date: it tells two answers with the
-/// same CSeq apart.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct AnswerHash(u64);
-
-impl AnswerHash {
-    pub(crate) fn of(response: &Message) -> Self {
+impl SeenAnswer {
+    pub(crate) fn new(cseq: u32, status: u16, response: &Message) -> Self {
         let mut hasher = DefaultHasher::new();
         for name in ["Content-Base", "Session", "Transport"] {
             response.headers.first(name).hash(&mut hasher);
         }
         response.body.hash(&mut hasher);
-        Self(hasher.finish())
+        let content = hasher.finish();
+        Self {
+            cseq,
+            status,
+            content,
+        }
     }
 }
 
@@ -303,16 +305,12 @@ pub(crate) struct AnswerHistory {
 
 impl AnswerHistory {
     /// An answer named an outstanding request, and belongs to it.
-    pub(crate) fn on_right(&mut self, cseq: u32, status: u16, content: AnswerHash) {
+    pub(crate) fn on_right(&mut self, answer: SeenAnswer) {
         self.right = self.right.saturating_add(1);
         if self.answered.len() == REMEMBERED {
             self.answered.pop_front();
         }
-        self.answered.push_back(SeenAnswer {
-            cseq,
-            status,
-            content,
-        });
+        self.answered.push_back(answer);
     }
 
     /// Only one request was outstanding, and its answer named another one.
@@ -322,9 +320,8 @@ impl AnswerHistory {
 
     /// True if this answer came before. The status has to be the same: Tapo C520WS refuses a
     /// keep-alive with the CSeq of the request before it, which it had answered with 200.
-    pub(crate) fn is_repeated(&self, cseq: u32, status: u16, content: AnswerHash) -> bool {
-        let mut answered = self.answered.iter();
-        answered.any(|it| it.cseq == cseq && it.status == status && it.content == content)
+    pub(crate) fn has(&self, answer: SeenAnswer) -> bool {
+        self.answered.contains(&answer)
     }
 
     /// An answer came again. True if the server does so regularly.
@@ -368,19 +365,22 @@ impl AnswerHistory {
 mod tests {
     use super::*;
 
-    const SAME: AnswerHash = AnswerHash(1);
+    fn seen(cseq: u32, status: u16, content: u64) -> SeenAnswer {
+        SeenAnswer {
+            cseq,
+            status,
+            content,
+        }
+    }
 
     #[test]
     fn an_answer_is_repeated_only_with_the_same_status() {
         let mut history = AnswerHistory::default();
-        history.on_right(1, 401, SAME);
-        history.on_right(2, 200, SAME);
-        assert!(history.is_repeated(1, 401, SAME) && history.is_repeated(2, 200, SAME));
-        assert!(!history.is_repeated(2, 400, SAME) && !history.is_repeated(3, 200, SAME));
-        assert!(
-            !history.is_repeated(2, 200, AnswerHash(2)),
-            "it says something else"
-        );
+        history.on_right(seen(1, 401, 1));
+        history.on_right(seen(2, 200, 1));
+        assert!(history.has(seen(1, 401, 1)) && history.has(seen(2, 200, 1)));
+        assert!(!history.has(seen(2, 400, 1)) && !history.has(seen(3, 200, 1)));
+        assert!(!history.has(seen(2, 200, 2)), "it says something else");
         assert!(!history.on_repeated(), "one is an accident");
         assert!(history.on_repeated());
     }
@@ -389,23 +389,23 @@ mod tests {
     fn only_so_many_answers_are_remembered() {
         let mut history = AnswerHistory::default();
         for cseq in 0..1000 {
-            history.on_right(cseq, 200, SAME);
+            history.on_right(seen(cseq, 200, 1));
         }
         assert_eq!(history.answered.len(), REMEMBERED);
-        assert!(history.is_repeated(999, 200, SAME) && !history.is_repeated(0, 200, SAME));
+        assert!(history.has(seen(999, 200, 1)) && !history.has(seen(0, 200, 1)));
     }
 
     #[test]
     fn numbers_are_believed_after_two_right_ones_and_never_after_a_wrong_one() {
         let mut history = AnswerHistory::default();
-        history.on_right(1, 200, SAME);
+        history.on_right(seen(1, 200, 1));
         assert_eq!(history.numbering(), Numbering::Unproven);
         let mut constant = AnswerHistory::default();
-        constant.on_right(1, 200, SAME);
+        constant.on_right(seen(1, 200, 1));
         constant.on_wrong();
-        constant.on_right(1, 200, SAME);
+        constant.on_right(seen(1, 200, 1));
         assert_eq!(constant.numbering(), Numbering::Wrong);
-        history.on_right(2, 200, SAME);
+        history.on_right(seen(2, 200, 1));
         history.on_wrong();
         assert_eq!(history.numbering(), Numbering::Right, "a Tapo's refusal");
     }

@@ -81,10 +81,7 @@ fn hash_with([k0, k1]: Key, text: &str) -> String {
 }
 
 /// A URL as it is shown, with all hidden parts made equal.
-#[cfg_attr(
-    not(any(feature = "plugin", test)),
-    expect(dead_code, reason = "the element asks")
-)]
+#[cfg(any(feature = "plugin", test))]
 pub(crate) fn without_hashes(shown: &str) -> String {
     let mut parts = shown.split('~');
     let mut alike = parts.next().unwrap_or_default().to_owned();
