@@ -2,7 +2,7 @@ use std::{
     io::{BufRead, BufReader, Write},
     net::{TcpListener, TcpStream},
     sync::{
-        Arc,
+        Arc, Condvar, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
     thread,
@@ -23,21 +23,30 @@ use crate::mux::{
 
 const SLOW: Duration = Duration::from_millis(200);
 
+/// True once TEARDOWNs of `/held` may be answered.
+type Gate = Arc<(Mutex<bool>, Condvar)>;
+
 /// A server that shares and works on requests in order; it describes `/slow` after [`SLOW`].
 fn server() -> String {
+    server_with(&Gate::default())
+}
+
+/// The same, which answers a TEARDOWN of `/held` once that is allowed.
+fn server_with(gate: &Gate) -> String {
+    let gate = Arc::clone(gate);
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("rtsp://{}", listener.local_addr().unwrap());
     let sessions = Arc::new(AtomicUsize::new(0));
     thread::spawn(move || {
         for stream in listener.incoming() {
-            let sessions = Arc::clone(&sessions);
-            thread::spawn(move || serve(stream.unwrap(), &sessions));
+            let (sessions, gate) = (Arc::clone(&sessions), Arc::clone(&gate));
+            thread::spawn(move || serve(stream.unwrap(), &sessions, &gate));
         }
     });
     url
 }
 
-fn serve(stream: TcpStream, sessions: &AtomicUsize) {
+fn serve(stream: TcpStream, sessions: &AtomicUsize, gate: &Gate) {
     let mut writer = stream.try_clone().unwrap();
     let mut request: Vec<String> = Vec::new();
     for line in BufReader::new(stream).lines() {
@@ -46,20 +55,25 @@ fn serve(stream: TcpStream, sessions: &AtomicUsize) {
             request.push(line);
             continue;
         }
-        let answer = answer(&std::mem::take(&mut request), sessions);
+        let answer = answer(&std::mem::take(&mut request), sessions, gate);
         if writer.write_all(answer.as_bytes()).is_err() {
             return;
         }
     }
 }
 
-fn answer(request: &[String], sessions: &AtomicUsize) -> String {
+fn answer(request: &[String], sessions: &AtomicUsize, gate: &Gate) -> String {
     let header = |name: &str| {
         let mut values = request.iter().filter_map(|line| line.strip_prefix(name));
         values.next().unwrap_or_default().trim().to_owned()
     };
     let mut words = request[0].split(' ');
     let (method, uri) = (words.next().unwrap(), words.next().unwrap());
+    if method == "TEARDOWN" && uri.contains("/held") {
+        let (is_open, has_changed) = &**gate;
+        let closed = is_open.lock().unwrap();
+        drop(has_changed.wait_while(closed, |is_open| !*is_open).unwrap());
+    }
     let mut body = String::new();
     let more = match method {
         "DESCRIBE" => {
@@ -134,6 +148,34 @@ async fn one_slow_camera_does_not_set_the_patience_of_all() {
         view.patience
     );
     drop((usual, slow));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f23_the_pool_tells_when_the_last_teardown_is_answered() {
+    let (pool, gate) = (pool(), Gate::default());
+    let url = server_with(&gate);
+    let stays = play(&pool, &format!("{url}/1")).await;
+    let leaves = play(&pool, &format!("{url}/held")).await;
+    let options = SessionOptions::new(&url).unwrap();
+    let mut setup = Setup::new(pool.clone(), options, SessionMonitor::new()).unwrap();
+    let server = setup.checkout.key.server().clone();
+    let mut looked = None;
+    setup.next(SetupStage::Described, &Work::none(), &mut looked);
+    let mut changes = looked.unwrap().changes;
+    drop(leaves);
+    assert!(pool.has_pending_teardowns(&server));
+    changes.mark_unchanged();
+    let (is_open, has_changed) = &*gate;
+    *is_open.lock().unwrap() = true;
+    has_changed.notify_all();
+    let told = async {
+        while pool.has_pending_teardowns(&server) {
+            changes.changed().await.unwrap();
+        }
+    };
+    let told = tokio::time::timeout(Duration::from_secs(10), told).await;
+    assert!(told.is_ok(), "no session waits until it looks again");
+    drop(stays);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
