@@ -197,10 +197,13 @@ impl Driver {
     }
 
     pub(super) fn update_pending_teardowns(&mut self) {
-        let had_some = self.handle.has_pending_teardowns();
-        let tearing_down = self.core.teardown_count();
-        self.handle.counters.tearing_down.set(tearing_down as u64);
-        if had_some && !self.handle.has_pending_teardowns() {
+        let tearing_down = self.core.teardown_count() as u64;
+        let counter = &self.handle.counters.tearing_down;
+        if counter.get() == tearing_down {
+            return;
+        }
+        counter.set(tearing_down);
+        if !self.handle.has_pending_teardowns() {
             self.events.handle(DriverEvent::TornDown);
         }
     }
