@@ -181,7 +181,8 @@ impl ChannelTable {
     }
 
     fn is_free_pair(&self, rtp: u8) -> bool {
-        [rtp, rtp | 1].map(|channel| *self.slot(channel)) == [Slot::Free; 2]
+        let is_free = |channel| matches!(self.slot(channel), Slot::Free);
+        is_free(rtp) && is_free(rtp | 1)
     }
 
     /// The number of pairs that are neither owned nor reserved nor in quarantine.

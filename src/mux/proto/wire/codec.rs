@@ -48,7 +48,9 @@ pub(crate) enum Unit {
 }
 
 /// Whether a frame on a channel, with these first two bytes, would belong to one of our sessions.
-type Plausible<'a> = &'a dyn Fn(u8, [u8; 2]) -> bool;
+pub(crate) trait Plausible: Fn(u8, [u8; 2]) -> bool {}
+
+impl<F: Fn(u8, [u8; 2]) -> bool> Plausible for F {}
 
 /// The next unit, or `None` if more bytes are needed; `Err` if framing cannot be kept, with the reason.
 type Decoded = Result<Option<Unit>, &'static str>;
@@ -103,7 +105,7 @@ impl Decoder {
 
     /// Cuts the next unit off `buffer`.
     #[inline]
-    pub(crate) fn decode(&mut self, buffer: &mut BytesMut, plausible: Plausible<'_>) -> Decoded {
+    pub(crate) fn decode(&mut self, buffer: &mut BytesMut, plausible: &impl Plausible) -> Decoded {
         // The fast path: nearly every unit is a frame after a frame.
         if matches!(self.state, DecoderState::Boundary { searched: 0 })
             && buffer.first() == Some(&DOLLAR)
@@ -115,7 +117,7 @@ impl Decoder {
 
     /// Cuts a frame, unless it only looks like one. `None` if it is not complete.
     #[inline]
-    fn decode_frame(&mut self, buffer: &mut BytesMut, plausible: Plausible<'_>) -> Option<Unit> {
+    fn decode_frame(&mut self, buffer: &mut BytesMut, plausible: &impl Plausible) -> Option<Unit> {
         let &[_, channel, high, low] = buffer.first_chunk::<FRAME_HEADER>()?;
         let length = usize::from(u16::from_be_bytes([high, low]));
         let end = FRAME_HEADER + length;
@@ -132,7 +134,7 @@ impl Decoder {
     }
 
     /// Handles everything but a frame after a frame.
-    fn decode_other(&mut self, buffer: &mut BytesMut, plausible: Plausible<'_>) -> Decoded {
+    fn decode_other(&mut self, buffer: &mut BytesMut, plausible: &impl Plausible) -> Decoded {
         let at_boundary = DecoderState::Boundary { searched: 0 };
         match std::mem::replace(&mut self.state, at_boundary) {
             DecoderState::Boundary { searched } => {
@@ -155,7 +157,7 @@ impl Decoder {
         &mut self,
         buffer: &mut BytesMut,
         searched: usize,
-        plausible: Plausible<'_>,
+        plausible: &impl Plausible,
     ) -> Decoded {
         if buffer.starts_with(HTTP_PREFIX) {
             return Err("the server speaks HTTP, not RTSP: is this its web port?");
@@ -302,7 +304,7 @@ impl Decoder {
         &mut self,
         buffer: &mut BytesMut,
         skipped: usize,
-        plausible: Plausible<'_>,
+        plausible: &impl Plausible,
     ) -> Decoded {
         // The byte at which framing was lost is not the start of a unit, whatever it looks like.
         let from = usize::from(skipped == 0);
@@ -339,7 +341,7 @@ fn skip_padding(buffer: &mut BytesMut) {
 }
 
 /// True if the apparent frame up to `end` belongs to no session, and holds a frame of one.
-fn is_stray(buffer: &[u8], end: usize, plausible: Plausible<'_>) -> bool {
+fn is_stray(buffer: &[u8], end: usize, plausible: &impl Plausible) -> bool {
     match buffer.first_chunk::<FRAME_EVIDENCE>() {
         Some(&[_, channel, _, _, first, second]) if !plausible(channel, [first, second]) => {
             holds_frame(buffer, end, plausible)
@@ -351,7 +353,7 @@ fn is_stray(buffer: &[u8], end: usize, plausible: Plausible<'_>) -> bool {
 /// True if the first `extent` bytes, which look like a head or like a frame of no session, hold a
 /// frame of a session followed by another one: then they are stray bytes and the frames after them.
 /// A camera's `$$$$` would hide 9252 bytes of the frames of other sessions.
-fn holds_frame(buffer: &[u8], extent: usize, plausible: Plausible<'_>) -> bool {
+fn holds_frame(buffer: &[u8], extent: usize, plausible: &impl Plausible) -> bool {
     let extent = extent.min(LOOKED_AT).min(buffer.len());
     let looked_at = buffer.get(..extent).unwrap_or_default();
     // `contains` is several times as fast as the search below, and hardly any head has a `$`.
@@ -398,7 +400,7 @@ fn start_line_within(buffer: &[u8], limit: usize) -> bool {
 
 /// The position of the first plausible start at or after `from`, or of the first byte that cannot
 /// be judged without more bytes.
-fn find_plausible(buffer: &[u8], from: usize, plausible: Plausible<'_>) -> (usize, bool) {
+fn find_plausible(buffer: &[u8], from: usize, plausible: &impl Plausible) -> (usize, bool) {
     for at in from..buffer.len() {
         let rest = buffer.get(at..).unwrap_or_default();
         match rest.first() {
