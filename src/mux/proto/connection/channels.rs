@@ -17,10 +17,12 @@
 
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+
 use super::sources::{Admission, SourcePolicy, Sources, Start};
 use crate::mux::proto::{
     command::SessionKey,
-    event::PacketKind,
+    event::{Packet, PacketKind, Undescribed},
     wire::{header::RtpInfo, rtp::RtpHeader},
 };
 
@@ -107,38 +109,46 @@ impl ChannelPair {
     }
 }
 
+/// Whose packet is in a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct PacketOwner {
+    pub(crate) session: SessionKey,
+    pub(crate) stream: u32,
+    /// That of an RTP packet; `None`: it is an RTCP packet.
+    pub(crate) header: Option<RtpHeader>,
+}
+
+impl PacketOwner {
+    /// The packet with this payload.
+    pub(crate) fn packet(self, payload: Bytes) -> Packet {
+        Packet {
+            session: self.session,
+            stream: self.stream as usize,
+            kind: match self.header {
+                Some(_) => PacketKind::Rtp,
+                None => PacketKind::Rtcp,
+            },
+            header: self.header,
+            payload,
+        }
+    }
+}
+
 /// What is done with a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum FrameVerdict {
-    Deliver {
-        session: SessionKey,
-        stream: u32,
-        /// That of an RTP packet; `None`: it is an RTCP packet.
-        header: Option<RtpHeader>,
-    },
+    Deliver(PacketOwner),
     /// The same for an RTP packet whose source takes the stream over: the packets of the stream that
     /// are held come before it.
-    TakeOver {
-        session: SessionKey,
-        stream: u32,
-        header: RtpHeader,
-    },
+    TakeOver(PacketOwner),
     /// An RTP packet that is to be held, as it may be of the stream's next source.
-    Hold {
-        session: SessionKey,
-        stream: u32,
-        header: RtpHeader,
-    },
+    Hold(PacketOwner),
     /// The channel has no owner.
     Unknown,
     /// The channel has an owner, but this packet does not belong to it.
     Foreign,
     /// An RTP packet whose payload type is not in the description of the channel's stream.
-    OtherType {
-        session: SessionKey,
-        stream: u32,
-        payload_type: u8,
-    },
+    OtherType(Undescribed),
     /// The channel's owner was torn down.
     Quarantined,
 }
@@ -377,46 +387,29 @@ impl ChannelTable {
                 FrameVerdict::Quarantined
             }
             Slot::Live(route, sources) => {
-                let (session, stream) = (route.session, route.stream);
+                let mut owner = PacketOwner {
+                    session: route.session,
+                    stream: route.stream,
+                    header: None,
+                };
                 let rtp_channel = route.rtp_channel;
                 let header = match route.heard(payload) {
-                    None => {
-                        return route
-                            .of_other_type(payload)
-                            .unwrap_or(FrameVerdict::Foreign);
-                    }
+                    None => return route.of_other_type(payload),
                     Some(Heard::Rtp(header)) => header,
-                    Some(Heard::Rtcp(ssrc)) => {
-                        return match self.admit_report(rtp_channel, ssrc) {
-                            true => FrameVerdict::Deliver {
-                                session,
-                                stream,
-                                header: None,
-                            },
-                            false => FrameVerdict::Foreign,
-                        };
+                    Some(Heard::Rtcp(ssrc)) if self.admit_report(rtp_channel, ssrc) => {
+                        return FrameVerdict::Deliver(owner);
                     }
+                    Some(Heard::Rtcp(_)) => return FrameVerdict::Foreign,
                 };
-                let is_start = |header| is_start(&self.starts, session, header);
+                owner.header = Some(header);
+                let is_start = |header| is_start(&self.starts, owner.session, header);
                 match sources.admit(header, payload.len(), now, is_start) {
-                    Admission::Accept => FrameVerdict::Deliver {
-                        session,
-                        stream,
-                        header: Some(header),
-                    },
+                    Admission::Accept => FrameVerdict::Deliver(owner),
                     Admission::TakeOver { is_disproved } => {
                         self.is_liar |= is_disproved;
-                        FrameVerdict::TakeOver {
-                            session,
-                            stream,
-                            header,
-                        }
+                        FrameVerdict::TakeOver(owner)
                     }
-                    Admission::Hold => FrameVerdict::Hold {
-                        session,
-                        stream,
-                        header,
-                    },
+                    Admission::Hold => FrameVerdict::Hold(owner),
                     Admission::Refuse => FrameVerdict::Foreign,
                 }
             }
@@ -456,9 +449,7 @@ impl ChannelTable {
     /// A source that is heard on a channel without an owner will also be heard when the channel has
     /// one.
     fn note_stray(&mut self, channel: u8, payload: &[u8]) {
-        let is_rtp = matches!(payload, [first, second, ..]
-            if has_rtp_version(*first) && !RTCP_TYPES.contains(second));
-        let Some(header) = RtpHeader::of(payload).filter(|_| is_rtp) else {
+        let Some(header) = RtpHeader::of(payload).filter(|_| is_rtp(payload)) else {
             return;
         };
         let stray = (channel, header.ssrc);
@@ -503,6 +494,10 @@ fn has_rtp_version(first: u8) -> bool {
     first >> 6 == 2
 }
 
+fn is_rtp(packet: &[u8]) -> bool {
+    matches!(packet, [first, second, ..] if has_rtp_version(*first) && !RTCP_TYPES.contains(second))
+}
+
 /// Second bytes that mean RTCP, where RTP has marker and payload type (RFC 5761 4).
 const RTCP_TYPES: std::ops::RangeInclusive<u8> = 200..=207;
 const RTCP_HEADER: usize = 8;
@@ -533,16 +528,17 @@ impl Route {
             .then_some(PacketKind::Rtp)
     }
 
-    /// `OtherType` if only the payload type of an RTP packet is wrong.
-    fn of_other_type(&self, packet: &[u8]) -> Option<FrameVerdict> {
-        let [first, second] = *packet.first_chunk()?;
-        let is_rtp = has_rtp_version(first) && !RTCP_TYPES.contains(&second);
-        let is_whole = RtpHeader::of(packet).is_some();
-        (is_rtp && is_whole && self.kind == PacketKind::Rtp).then_some(FrameVerdict::OtherType {
-            session: self.session,
-            stream: self.stream,
-            payload_type: second & 0x7f,
-        })
+    /// `OtherType` if only the payload type of an RTP packet is wrong, or else `Foreign`.
+    fn of_other_type(&self, packet: &[u8]) -> FrameVerdict {
+        match RtpHeader::of(packet).filter(|_| is_rtp(packet)) {
+            Some(header) if self.kind == PacketKind::Rtp => FrameVerdict::OtherType(Undescribed {
+                session: self.session,
+                stream: self.stream as usize,
+                payload_type: header.payload_type,
+                count: 1,
+            }),
+            _ => FrameVerdict::Foreign,
+        }
     }
 
     fn heard(&self, packet: &[u8]) -> Option<Heard> {

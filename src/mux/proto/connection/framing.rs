@@ -31,10 +31,10 @@ use std::{
 
 use bytes::Bytes;
 
-use super::{Connection, Timer, channels::FrameVerdict, held::rtp_packet};
+use super::{Connection, Timer, channels::FrameVerdict};
 use crate::mux::proto::{
     command::SessionKey,
-    event::{CloseReason, Event, FramingLoss, Packet, PacketKind, Undescribed},
+    event::{CloseReason, Event, FramingLoss, Packet, Undescribed},
 };
 
 /// A loss so soon after another one is the same loss: stray bytes may look like a frame, whose end
@@ -200,62 +200,34 @@ impl Connection {
     #[inline]
     pub(super) fn on_frame(&mut self, now: Instant, channel: u8, payload: Bytes) -> Option<Packet> {
         match self.channels.judge(channel, &payload, now) {
-            FrameVerdict::Deliver {
-                session,
-                stream,
-                header,
-            } => {
-                let packet = Packet {
-                    session,
-                    stream: stream as usize,
-                    kind: match header {
-                        Some(_) => PacketKind::Rtp,
-                        None => PacketKind::Rtcp,
-                    },
-                    header,
-                    payload,
-                };
-                if self.events.is_empty() {
-                    return Some(packet);
-                }
-                self.events.push_back(Event::Packet(packet));
-            }
-            FrameVerdict::TakeOver {
-                session,
-                stream,
-                header,
-            } => {
-                let packet = rtp_packet(session, stream, header, payload);
+            FrameVerdict::Deliver(owner) => return self.in_order(owner.packet(payload)),
+            FrameVerdict::TakeOver(owner) => {
+                let packet = owner.packet(payload);
                 self.release_held(&packet);
-                if self.events.is_empty() {
-                    return Some(packet);
-                }
-                self.events.push_back(Event::Packet(packet));
+                return self.in_order(packet);
             }
-            FrameVerdict::Hold {
-                session,
-                stream,
-                header,
-            } => {
-                let packet = rtp_packet(session, stream, header, payload);
-                self.hold(now, channel, packet);
-            }
+            FrameVerdict::Hold(owner) => self.hold(now, channel, owner.packet(payload)),
             FrameVerdict::Unknown => {
                 self.counters.unknown_frames += 1;
                 self.on_unasked(now);
             }
             FrameVerdict::Foreign => self.counters.foreign_frames += 1,
-            FrameVerdict::OtherType {
-                session,
-                stream,
-                payload_type,
-            } => {
+            FrameVerdict::OtherType(found) => {
                 self.counters.foreign_frames += 1;
-                let stream = stream as usize;
-                self.note_undescribed(session, stream, payload_type);
+                self.note_undescribed(found);
             }
             FrameVerdict::Quarantined => self.counters.late_frames += 1,
         }
+        None
+    }
+
+    /// The packet, unless events have to come before it: then it is one of them.
+    #[inline]
+    fn in_order(&mut self, packet: Packet) -> Option<Packet> {
+        if self.events.is_empty() {
+            return Some(packet);
+        }
+        self.events.push_back(Event::Packet(packet));
         None
     }
 
@@ -264,19 +236,14 @@ impl Connection {
         self.undescribed.pop()
     }
 
-    fn note_undescribed(&mut self, session: SessionKey, stream: usize, payload_type: u8) {
+    fn note_undescribed(&mut self, found: Undescribed) {
         let mut known = self.undescribed.iter_mut();
-        let is_it = |it: &&mut Undescribed| it.session == session && it.stream == stream;
-        if let Some(known) = known.find(is_it) {
-            known.payload_type = payload_type;
-            known.count += 1;
+        let of = |it: &Undescribed| (it.session, it.stream);
+        if let Some(known) = known.find(|it| of(it) == of(&found)) {
+            known.payload_type = found.payload_type;
+            known.count += found.count;
         } else if self.undescribed.len() < MOST_UNDESCRIBED {
-            self.undescribed.push(Undescribed {
-                session,
-                stream,
-                payload_type,
-                count: 1,
-            });
+            self.undescribed.push(found);
         }
     }
 }

@@ -12,8 +12,7 @@ use super::{
 };
 use crate::mux::proto::{
     command::SessionKey,
-    event::{Event, Packet, PacketKind},
-    wire::rtp::RtpHeader,
+    event::{Event, Packet},
 };
 
 /// A packet that is held.
@@ -82,21 +81,6 @@ fn extract_if(
     let taken = all.extract_if(.., is_it).collect();
     *packets = all.into();
     taken
-}
-
-pub(super) fn rtp_packet(
-    session: SessionKey,
-    stream: u32,
-    header: RtpHeader,
-    payload: Bytes,
-) -> Packet {
-    Packet {
-        session,
-        stream: stream as usize,
-        kind: PacketKind::Rtp,
-        header: Some(header),
-        payload,
-    }
 }
 
 impl Connection {

@@ -31,9 +31,7 @@ fn delivered(
     now: Instant,
 ) -> Option<SessionKey> {
     match table.judge(channel, packet, now) {
-        FrameVerdict::Deliver { session, .. } | FrameVerdict::TakeOver { session, .. } => {
-            Some(session)
-        }
+        FrameVerdict::Deliver(owner) | FrameVerdict::TakeOver(owner) => Some(owner.session),
         _ => None,
     }
 }
@@ -121,11 +119,12 @@ fn packets_of_another_version_payload_type_or_length_are_foreign() {
 fn f41_a_packet_of_a_payload_type_that_is_not_described_names_it() {
     let (mut table, now) = (ChannelTable::new(), Instant::now());
     granted(&mut table, A, 0).unwrap();
-    let other = FrameVerdict::OtherType {
+    let other = FrameVerdict::OtherType(Undescribed {
         session: A,
         stream: 0,
         payload_type: 97,
-    };
+        count: 1,
+    });
     assert_eq!(table.judge(0, &rtp(97, 1), now), other);
     assert_eq!(table.judge(1, &rtp(97, 1), now), FrameVerdict::Foreign);
 }
@@ -135,14 +134,12 @@ fn rtcp_on_the_rtp_channel_is_rtcp() {
     let (mut table, now) = (ChannelTable::new(), Instant::now());
     granted(&mut table, A, 0).unwrap();
     let verdict = table.judge(0, &rtcp(), now);
-    assert_eq!(
-        verdict,
-        FrameVerdict::Deliver {
-            session: A,
-            stream: 0,
-            header: None
-        }
-    );
+    let owner = PacketOwner {
+        session: A,
+        stream: 0,
+        header: None,
+    };
+    assert_eq!(verdict, FrameVerdict::Deliver(owner));
 }
 
 #[test]
