@@ -350,9 +350,11 @@ fn without_secret_parameters(word: &str) -> String {
     shown.collect()
 }
 
+type Redaction = fn(&str) -> String;
+
 /// How the lines of a session description that begin so are shown: those with media keys (RFC 4566, 5.12;
 /// RFC 4568; RFC 4567), with URLs and with words.
-const LINES: [(&str, fn(&str) -> String); 10] = [
+const LINES: [(&str, Redaction); 10] = [
     ("k=", |_| "***".to_owned()),
     ("a=crypto:", |_| "***".to_owned()),
     ("a=key-mgmt:", |_| "***".to_owned()),
