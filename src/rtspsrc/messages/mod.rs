@@ -169,7 +169,7 @@ fn warn(
     bus_queue::post(element, Topic::Warning(text), message);
 }
 
-/// Posts WARNING: no packet of one stream can be delivered. The session goes on.
+/// Posts WARNING: one stream cannot be had, or no packet of it can be delivered. The session goes on.
 pub(crate) fn left_out(element: &RtspMuxSrc, text: &str) {
     let error = glib::Error::new(gst::StreamError::Format, text);
     warn(element, error, None, None);

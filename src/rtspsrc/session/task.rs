@@ -37,7 +37,7 @@ use crate::{
             caps,
             pads::{NewStream, Pads},
         },
-        messages::{OverflowReports, ProgressStep, SessionChange, SessionNews, SessionPhase},
+        messages::{self, OverflowReports, ProgressStep, SessionChange, SessionNews, SessionPhase},
         threads::timer,
     },
 };
@@ -331,6 +331,12 @@ impl SessionTask {
             // The stream has a pad: another attempt may set it up.
             if self.manager().is_some() {
                 return Err(self.failed(SessionPhase::Opening, error.clone()));
+            }
+            let described = ready.presentation().streams.get(*number);
+            if let (Some(element), Some(described)) = (self.element.upgrade(), described) {
+                let MediaStream { media, index, .. } = described;
+                let text = format!("{error}: stream {number} ({media}, m= line {index}) left out");
+                messages::left_out(&element, &text);
             }
         }
         let is_granted = |number| ready.streams().iter().any(|grant| grant.stream == number);

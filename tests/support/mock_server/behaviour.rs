@@ -438,6 +438,7 @@ impl fmt::Debug for Reaction {
 pub struct Rule {
     method: String,
     camera: Option<String>,
+    control: Option<String>,
     skip: usize,
     times: usize,
     reaction: Reaction,
@@ -449,6 +450,7 @@ impl Rule {
         Self {
             method: method.to_owned(),
             camera: None,
+            control: None,
             skip: 0,
             times: usize::MAX,
             reaction,
@@ -458,6 +460,12 @@ impl Rule {
     /// Only when the URI is of this camera.
     pub fn camera(mut self, path: &str) -> Self {
         self.camera = Some(path.to_owned());
+        self
+    }
+
+    /// Only when the URI ends in this control.
+    pub fn control(mut self, control: &str) -> Self {
+        self.control = Some(control.to_owned());
         self
     }
 
@@ -477,9 +485,11 @@ impl Rule {
         self.camera.as_deref() == Some(camera)
     }
 
-    pub(super) fn apply(&mut self, method: &str, camera: Option<&str>) -> Option<Reaction> {
-        let is_for = (self.method == "*" || self.method == method)
-            && (self.camera.is_none() || self.camera.as_deref() == camera);
+    pub(super) fn apply(&mut self, request: &Request, camera: Option<&str>) -> Option<Reaction> {
+        let control = self.control.as_deref().unwrap_or_default();
+        let is_for = (self.method == "*" || self.method == request.method)
+            && (self.camera.is_none() || self.camera.as_deref() == camera)
+            && request.uri.ends_with(control);
         if !is_for || self.times == 0 {
             return None;
         }

@@ -69,6 +69,15 @@ impl Camera {
         Self::with_tracks(&[("stream=0", Kind::H264), ("stream=1", Kind::Pcma)])
     }
 
+    /// An H.264 track `stream=0`, and PCMA tracks `stream=1` and `stream=2`.
+    pub fn with_two_sounds() -> Self {
+        Self::with_tracks(&[
+            ("stream=0", Kind::H264),
+            ("stream=1", Kind::Pcma),
+            ("stream=2", Kind::Pcma),
+        ])
+    }
+
     /// A description without any `m=` section.
     pub fn without_media() -> Self {
         Self::with_tracks(&[])

@@ -346,7 +346,7 @@ impl State {
             .map(|(index, _)| config.cameras[index].0.as_str());
         self.rules
             .iter_mut()
-            .find_map(|rule| rule.apply(&request.method, camera))
+            .find_map(|rule| rule.apply(request, camera))
     }
 
     /// The session a request names, when it lives on this connection.

@@ -97,6 +97,7 @@ impl Connection {
     fn on_answer(&mut self, now: Instant, answered: Outstanding, response: &Message) {
         self.authorizer.has_answer = true;
         self.counters.answers += 1;
+        self.fences.on_answered(&answered.draft);
         self.learn_of_server(now, &answered, response);
         let Some((code, _)) = response.status() else {
             return;

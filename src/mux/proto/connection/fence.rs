@@ -3,7 +3,8 @@
 //! # The fence: what it means if an answer does not come
 //!
 //! Some servers ignore the request that would add a session (go2rtc while a session plays,
-//! EvoStream); others are only busy (gst-rtsp-server holds all answers for the 20 s of one slow
+//! EvoStream), or the SETUP of a stream that they describe and cannot send (Uniview: the metadata);
+//! others are only busy (gst-rtsp-server holds all answers for the 20 s of one slow
 //! DESCRIBE). A *fence* tells them apart: after some silence the core sends one OPTIONS, under the
 //! URL of a session that is known to work. If the server answers the OPTIONS and not the request
 //! before it, it has ignored that request. If it answers neither, it is busy, and nothing follows
@@ -11,7 +12,7 @@
 //!
 //! If a request was lost among several, the server may have lost it because there were several (VLC
 //! drops all but the first). So the core sends it again, and from then on sends one request at a
-//! time. It does the same for an error that matches no request (Tapo C520WS: wrong CSeq; live555:
+//! time, unless it is lost again. It does the same for an error that matches no request (Tapo C520WS: wrong CSeq; live555:
 //! none) while several wait.
 //!
 //! # The probe: does the connection survive a DESCRIBE of a resource that does not exist?
@@ -47,15 +48,41 @@ pub(super) struct Fences {
     /// Errors that could not be matched with any of the outstanding DESCRIBEs.
     strays: usize,
     /// A request was lost among several: send one at a time from now on.
-    pub(super) is_serial: bool,
+    is_serial: bool,
+    /// That is known: a request that was sent again, alone, was answered.
+    is_shown: bool,
 }
 
 impl Fences {
     pub(super) fn new(is_serial: bool) -> Self {
         Self {
             is_serial,
+            is_shown: is_serial,
             ..Self::default()
         }
+    }
+
+    /// From now on one request is sent at a time.
+    pub(super) fn become_serial(&mut self) {
+        (self.is_serial, self.is_shown) = (true, true);
+    }
+
+    pub(super) fn on_answered(&mut self, draft: &Draft) {
+        self.is_shown |= draft.is_repeated;
+    }
+
+    /// A request was lost that was sent alone: that it had been one of several was not why.
+    fn on_lost_again(&mut self) {
+        self.is_serial &= self.is_shown;
+    }
+
+    /// True if the server is known to lose requests that are sent together.
+    pub(super) fn is_known_serial(&self) -> bool {
+        self.is_serial && self.is_shown
+    }
+
+    pub(super) fn is_pipelining(&self) -> bool {
+        !self.is_serial
     }
 }
 
@@ -69,13 +96,18 @@ impl Connection {
         let is_one_of_several = self.requests.waiting().nth(1).is_some();
         let due = |entry: &Outstanding| {
             let key = entry.draft.session?;
+            let is_setup = matches!(entry.draft.purpose, Purpose::Setup { .. });
             let is_beside_others = is_one_of_several
                 || entry.is_overtaken
                 || !entry.was_alone
-                || self.neighbour(key).is_some();
-            let is_new = entry.cseq > self.fences.last && self.would_add_session(&entry.draft);
-            let since = entry.quiet_since().filter(|_| is_beside_others && is_new)?;
-            since.checked_add(self.config.timeouts.fence)
+                || self.neighbour(key).is_some()
+                || self.sessions.is(key, |session| session.id.is_some());
+            let is_new = entry.cseq > self.fences.last && self.may_be_ignored(&entry.draft);
+            let since = entry.quiet_since().filter(|_| is_new)?;
+            let fence = self.config.timeouts.fence;
+            // The session may be the only one, with other streams.
+            let alone = || is_setup.then(|| fence.max(entry.draft.deadline / 2));
+            since.checked_add(is_beside_others.then_some(fence).or_else(alone)?)
         };
         self.requests.waiting().filter_map(due).min()
     }
@@ -85,12 +117,15 @@ impl Connection {
         self.may_write() && !self.is_describing() && !self.requests.waiting().any(is_fence)
     }
 
-    /// A DESCRIBE, or the first SETUP of a session, even if its caller is gone: the next session
+    /// A DESCRIBE that would add a session, or a SETUP, even if its caller is gone: the next session
     /// waits for the answer to the DESCRIBE, and the answer to the SETUP owes a TEARDOWN.
-    fn would_add_session(&self, draft: &Draft) -> bool {
+    fn may_be_ignored(&self, draft: &Draft) -> bool {
         let session = self.sessions.of(draft);
         let has_id = session.is_some_and(|session| session.id.is_some());
-        !has_id && matches!(draft.purpose, Purpose::Describe | Purpose::Setup { .. })
+        match draft.purpose {
+            Purpose::Describe => !has_id,
+            _ => matches!(draft.purpose, Purpose::Setup { .. }),
+        }
     }
 
     /// The aggregate URL of another session that works; of one that plays, if there is any.
@@ -169,7 +204,7 @@ impl Connection {
         // If the server has processed one of the requests and ignored it, the others were not lost
         // because there were several.
         let is_ignored = |entry: &Outstanding| {
-            self.requests.was_seen(entry) && self.would_add_session(&entry.draft)
+            self.requests.was_seen(entry) && self.may_be_ignored(&entry.draft)
         };
         let may_repeat = is_for_stray || !before().any(is_ignored);
         let remedy = |entry: &Outstanding| match self.remedy(entry, is_for_stray)? {
@@ -188,7 +223,12 @@ impl Connection {
             };
             match remedy {
                 FenceRemedy::Repeat => repeats.extend(self.repeat(now, cseq, draft)),
-                FenceRemedy::GiveUp => self.fail_draft(draft, Some(cseq), FailureKind::Ignored),
+                FenceRemedy::GiveUp => {
+                    if draft.is_repeated {
+                        self.fences.on_lost_again();
+                    }
+                    self.fail_draft(draft, Some(cseq), FailureKind::Ignored);
+                }
             }
         }
         for draft in repeats.into_iter().rev() {
@@ -216,7 +256,7 @@ impl Connection {
     fn remedy(&self, entry: &Outstanding, is_for_stray: bool) -> Option<FenceRemedy> {
         entry.quiet_since()?; // else it is being worked on
         let draft = &entry.draft;
-        let is_candidate = self.would_add_session(draft);
+        let is_candidate = self.may_be_ignored(draft);
         let is_idempotent = is_candidate
             || matches!(draft.purpose, Purpose::Describe) && draft.caller.is_some()
             || matches!(draft.purpose, Purpose::KeepAlive);

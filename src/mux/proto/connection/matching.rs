@@ -119,7 +119,7 @@ impl Connection {
         let is_numbered = response.headers.first("CSeq").is_some();
         let is_suspect = is_numbered && self.answered.numbering() == Numbering::Unproven;
         if is_suspect || self.answered.numbering() == Numbering::Wrong {
-            self.fences.is_serial = true;
+            self.fences.become_serial();
         }
     }
 
@@ -130,7 +130,7 @@ impl Connection {
         self.counters.repeated_responses += 1;
         self.on_unasked(now);
         if self.answered.on_repeated() {
-            self.fences.is_serial = true;
+            self.fences.become_serial();
         }
         let limit = self.config.limits.repeated_responses;
         if self.repeated.is_storm(now, &self.config.timeouts, limit) {
@@ -154,7 +154,7 @@ impl Connection {
     /// at the server.
     pub(super) fn on_unnumbered(&mut self, now: Instant) {
         self.counters.unmatched_responses += 1;
-        self.fences.is_serial = true;
+        self.fences.become_serial();
         let waiting: Vec<u32> = self.requests.waiting().map(|entry| entry.cseq).collect();
         if !self.answered.on_unnumbered(waiting.len()) {
             return;

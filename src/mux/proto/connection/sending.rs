@@ -163,7 +163,7 @@ impl Connection {
         }
         // A request is outstanding where only one may be. A TEARDOWN is sent all the same: it does not
         // wait for the slow DESCRIBE of another session.
-        let is_held = !self.is_pipelining() && self.requests.waiting().next().is_some();
+        let is_held = !self.fences.is_pipelining() && self.requests.waiting().next().is_some();
         let retries = &self.authorizer.retries;
         let may_repeat = |draft: &Draft| self.is_admitted(draft) && !self.is_barred(draft);
         if let Some(at) = retries.iter().position(may_repeat) {

@@ -150,10 +150,10 @@ impl Connection {
         self.public_header.as_deref()
     }
 
-    /// True if several requests may be outstanding. False once one of several was lost (VLC drops
-    /// all but the first).
+    /// True unless the server is known to lose requests that are sent together (VLC drops all but the
+    /// first).
     pub fn is_pipelining(&self) -> bool {
-        !self.fences.is_serial
+        !self.fences.is_known_serial()
     }
 
     /// True if the server has asked for Digest, for the

@@ -44,6 +44,16 @@ pub(super) struct WantedStreams {
     pub(super) streams: Vec<usize>,
     /// Of so many.
     pub(super) of: usize,
+    /// Streams that cannot be had, and why.
+    pub(super) left_out: Vec<(usize, Error)>,
+}
+
+impl WantedStreams {
+    /// The session does without a stream.
+    pub(super) fn leave_out(&mut self, stream: usize, why: Error) {
+        self.streams.retain(|wanted| *wanted != stream);
+        self.left_out.push((stream, why));
+    }
 }
 
 /// What the session has met at the server that it is tried at. A redirect begins with nothing of it.
@@ -55,6 +65,8 @@ pub(super) struct AtServer {
     pub(super) attachment: Option<Attachment>,
     /// Of the connection.
     pub(super) backlog: Option<watch::Receiver<Backlog>>,
+    /// At whose SETUP the connection was lost.
+    pub(super) lost_at: Option<usize>,
     /// Why the session is tried on a connection of its own.
     pub(super) suspected: Option<SuspicionGuard>,
     /// How it was described where that may have been another URI's presentation.
@@ -117,6 +129,11 @@ impl AtServer {
         self.attempt.stage = SetupStage::Undecided;
         (self.attachment, self.backlog) = (None, None);
         (self.doubt, self.fresh, self.attempt.has_rejoined) = (None, None, false);
+    }
+
+    /// What the session met at its server is about one of its streams, and says nothing of the server.
+    pub(super) fn is_own_failure(&mut self) {
+        (self.suspected, self.full_with, self.capacity_probe) = (None, None, None);
     }
 
     /// It was described on another connection.
@@ -202,17 +219,10 @@ pub(crate) struct StreamsSetUp {
 #[derive(Debug)]
 pub(super) struct SetUpFailure {
     pub(super) failure: Failure,
-    /// Its first SETUP failed: the server has no session.
+    /// The stream whose SETUP failed; none if it was the DESCRIBE beside it.
+    pub(super) stream: Option<usize>,
+    /// No SETUP was granted: the server has no session.
     pub(super) is_first: bool,
-}
-
-impl SetUpFailure {
-    pub(super) fn later(failure: Failure) -> Self {
-        Self {
-            failure,
-            is_first: false,
-        }
-    }
 }
 
 /// What a canary brought.

@@ -20,7 +20,7 @@ use crate::mux::{
         placement::Isolation,
         sharing::{Evidence, Sharing, SharingMode, descriptions::Account},
     },
-    proto::{Failure, FailureKind},
+    proto::{CloseReason, Failure, FailureKind},
 };
 
 impl Setup {
@@ -131,17 +131,10 @@ impl Setup {
         let error = self.error(handle, &failure);
         let is_premature = self.note_capacity(handle, &failure);
         let driver = handle.driver();
-        let is_dedicated = self.checkout.is_dedicated();
         let mut context = FailureContext {
             step,
-            multiplex: self.options.pooling.multiplex,
-            is_dedicated,
-            is_shared: handle.was_shared() && !is_dedicated,
-            is_reused: handle.is_reused,
-            is_last_resort: handle.is_founding && self.here.attempt.tried.connections > 1,
-            is_proven: driver.is_proven(),
             is_premature,
-            is_mishap: false,
+            ..self.failure_context(handle)
         };
         context.is_mishap = step == FailedStep::Play
             && evidence(&failure.kind, context) == Some(Evidence::Status(454))
@@ -172,6 +165,19 @@ impl Setup {
         }
         tracing::info!("{}/-: trying another connection: {error}", driver.id);
         self.try_again(error)
+    }
+
+    pub(super) fn failure_context(&self, handle: &ConnectionHandle) -> FailureContext {
+        let is_dedicated = self.checkout.is_dedicated();
+        FailureContext {
+            multiplex: self.options.pooling.multiplex,
+            is_dedicated,
+            is_shared: handle.was_shared() && !is_dedicated,
+            is_reused: handle.is_reused,
+            is_last_resort: handle.is_founding && self.here.attempt.tried.connections > 1,
+            is_proven: handle.driver().is_proven(),
+            ..FailureContext::default()
+        }
     }
 
     /// Another connection is tried, if the server's budget has room for that.
@@ -257,7 +263,11 @@ impl Setup {
 
     /// The SETUP of a session failed.
     pub(super) fn on_set_up_failed(&mut self, failed: SetUpFailure) -> Result<(), Error> {
-        let SetUpFailure { failure, is_first } = failed;
+        let SetUpFailure {
+            failure,
+            stream,
+            is_first,
+        } = failed;
         let Some(attachment) = &self.here.attachment else {
             return Ok(());
         };
@@ -277,7 +287,30 @@ impl Setup {
             self.here.detach();
             return Ok(());
         }
+        if let Some(stream) = stream.filter(|_| self.is_lost_at_stream(&failure, is_first)) {
+            let error = self.error(&attachment.handle, &failure);
+            let is_shared = self.failure_context(&attachment.handle).is_shared;
+            if self.here.lost_at.replace(stream) == Some(stream) {
+                self.here.is_own_failure();
+                self.wanted.leave_out(stream, error.clone());
+            } else if is_shared {
+                return self.recover_here(FailedStep::SetUp, failure);
+            }
+            self.here.detach();
+            return self.try_again(error);
+        }
         self.recover_here(FailedStep::SetUp, failure)
+    }
+
+    /// Whether the connection may have ended because of one stream's SETUP, of several: some servers
+    /// close at a stream that they cannot send, or answer nothing any more. That they do so twice tells.
+    fn is_lost_at_stream(&self, failure: &Failure, is_first: bool) -> bool {
+        let is_lost = match &failure.kind {
+            FailureKind::ConnectionLost(CloseReason::Dead(_)) => true,
+            FailureKind::ConnectionLost(CloseReason::PeerClosed | CloseReason::Io(_)) => !is_first,
+            _ => false,
+        };
+        is_lost && self.wanted.streams.len() > 1
     }
 
     /// The DESCRIBE of a session failed.

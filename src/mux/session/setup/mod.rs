@@ -219,6 +219,7 @@ impl Setup {
         self.wanted = WantedStreams {
             streams: streams.to_vec(),
             of: described.presentation.streams.len(),
+            left_out: Vec::new(),
         };
         self.resume(described);
         self.run(SetupStage::SetUp).await

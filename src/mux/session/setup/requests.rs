@@ -12,7 +12,7 @@ use crate::mux::{
     driver::DriverHandle,
     error::{Error, ErrorKind},
     policy::{
-        failover::FailedStep,
+        failover::{FailedStep, Recourse, recourse},
         next_step::{AnswerPatience, DescribeTiming, Operation, SetupStage},
         sharing::{ServerIdentity, descriptions::Account},
     },
@@ -39,54 +39,75 @@ fn granted(reply: Reply) -> Option<StreamGrant> {
     }
 }
 
-/// The first stream alone, because its answer brings the session id; then the others at once. Where the
-/// description is from memory it is asked for as well.
-fn set_up(
+/// The streams one by one until one is granted, because its answer brings the session id; then the
+/// others at once. Where the description is from memory it is asked for as well. `may_help_elsewhere`
+/// tells whether another connection may help against the failure of a session's first SETUP; where none
+/// does, the failure is that stream's own.
+fn set_up<F: Fn(&FailureKind) -> bool + Send>(
     attachment: &Attachment,
     camera: String,
     presentation: &Presentation,
     streams: &[usize],
     is_remembered: bool,
-) -> impl Future<Output = Result<StreamsSetUp, SetUpFailure>> + Send + use<> {
+    may_help_elsewhere: F,
+) -> impl Future<Output = Result<StreamsSetUp, SetUpFailure>> + Send + use<F> {
     let delivery = attachment.consumer.delivery();
     delivery.describe(&presentation.streams);
     let requests = streams
         .iter()
         .filter_map(|stream| Some((*stream, setup_request(presentation, *stream)?)));
-    let mut requests: Vec<_> = requests.collect();
+    let requests: Vec<_> = requests.collect();
+    let mut requests = requests.into_iter();
     // In the same round trip, and before it: gst-rtsp-server keeps a medium that it has described
     // for the SETUP that comes next, and would make another one for a DESCRIBE behind it.
     let describing = is_remembered.then(|| attachment.send(SessionRequest::Describe));
-    let later = requests.split_off(requests.len().min(1));
-    let first = requests.pop().map(|(_, request)| attachment.send(request));
+    let first = requests.next();
+    let mut first = first.map(|(stream, request)| (stream, attachment.send(request)));
     let (requester, key) = (attachment.requester(), attachment.key());
     async move {
-        let mut done = StreamsSetUp::default();
-        let Some(first) = first else { return Ok(done) };
-        let first = first.reply().await;
-        done.grants
-            .extend(granted(first.map_err(|failure| SetUpFailure {
+        let (mut done, mut failed) = (StreamsSetUp::default(), Vec::new());
+        while let Some((stream, sent)) = first.take() {
+            match sent.reply().await {
+                Ok(reply) => done.grants.extend(granted(reply)),
+                Err(failure) => {
+                    let is_own = is_of_stream_alone(&failure) && !may_help_elsewhere(&failure.kind);
+                    failed.push((stream, failure));
+                    let next = requests.next().filter(|_| is_own && !is_remembered);
+                    first = next.map(|(stream, request)| (stream, requester.send(request)));
+                }
+            }
+        }
+        if done.grants.is_empty() && !failed.is_empty() {
+            let (stream, failure) = failed.swap_remove(0);
+            return Err(SetUpFailure {
                 failure,
+                stream: Some(stream),
                 is_first: true,
-            })?));
-        let later = later.into_iter();
-        let pending: Vec<_> = later
-            .map(|(stream, request)| (stream, requester.send(request)))
-            .collect();
-        let id = requester.connection();
+            });
+        }
+        let pending = requests.map(|(stream, request)| (stream, requester.send(request)));
+        let pending: Vec<_> = pending.collect();
+        let later = |failure, stream| SetUpFailure {
+            failure,
+            stream,
+            is_first: false,
+        };
         for (stream, pending) in pending {
             match pending.reply().await {
                 Ok(reply) => done.grants.extend(granted(reply)),
-                Err(failure) if is_of_stream_alone(&failure) => {
-                    tracing::info!("{id}/{key}: stream {stream} left out: {failure}");
-                    let error = Error::from_failure(&failure).of_camera(&camera).on(id);
-                    done.failed.push((stream, error));
-                }
-                Err(failure) => return Err(SetUpFailure::later(failure)),
+                Err(failure) if is_of_stream_alone(&failure) => failed.push((stream, failure)),
+                Err(failure) => return Err(later(failure, Some(stream))),
             }
         }
+        let id = requester.connection();
+        for (stream, failure) in failed {
+            tracing::info!("{id}/{key}: stream {stream} left out: {failure}");
+            let error = Error::from_failure(&failure).of_camera(&camera).on(id);
+            done.failed.push((stream, error));
+        }
         if let Some(describing) = describing {
-            done.described = Some(describing.reply().await.map_err(SetUpFailure::later)?);
+            let described = describing.reply().await;
+            done.described = Some(described.map_err(|failure| later(failure, None))?);
         }
         Ok(done)
     }
@@ -108,8 +129,18 @@ impl Setup {
         let work = match (operation, presentation) {
             (Operation::SetUp, Some(presentation)) => {
                 let (streams, is_remembered) = (&self.wanted.streams, here.is_remembered);
-                let camera = self.camera();
-                let set_up = set_up(attachment, camera, presentation, streams, is_remembered);
+                let (camera, context) = (self.camera(), self.failure_context(&attachment.handle));
+                let tried = here.attempt.tried;
+                let may_help_elsewhere =
+                    move |kind: &_| recourse(kind, context, tried) != Recourse::Fail;
+                let set_up = set_up(
+                    attachment,
+                    camera,
+                    presentation,
+                    streams,
+                    is_remembered,
+                    may_help_elsewhere,
+                );
                 Work::new(operation, async { Completion::SetUp(set_up.await) })
             }
             (Operation::Play, Some(presentation)) => {
@@ -195,9 +226,16 @@ impl Setup {
             self.pool
                 .on_set_up(handle, attachment.key(), joining, timeout, reporter);
         }
+        let is_first = |(stream, _): &(usize, Error)| self.wanted.streams.first() == Some(stream);
+        if done.failed.iter().any(is_first) {
+            // What the stream met elsewhere, it has met here as well.
+            self.here.is_own_failure();
+        }
         self.on_success(FailedStep::SetUp);
         self.monitor.set_grants(&done.grants);
         self.wanted.streams = done.grants.iter().map(|grant| grant.stream).collect();
+        self.wanted.left_out.append(&mut done.failed);
+        done.failed.clone_from(&self.wanted.left_out);
         self.here.streams = done;
         self.here.attempt.stage = SetupStage::SetUp;
         Ok(())
@@ -239,6 +277,7 @@ impl Setup {
         self.wanted = WantedStreams {
             streams: (0..streams).collect(),
             of: streams,
+            left_out: Vec::new(),
         };
         Ok(())
     }
@@ -301,8 +340,13 @@ fn first_asked(reply: &Reply) -> FirstAsked {
     }
 }
 
-/// Whether a later stream's failure leaves the session as it is: the server does not want this one.
-/// 461 and what shows that it confuses sessions is about the connection.
+/// Whether the failure of a SETUP may be about its stream alone, and leave the session as it is.
 fn is_of_stream_alone(failure: &Failure) -> bool {
-    matches!(failure.kind, FailureKind::Status { code: 400..=460 | 462..=499, .. })
+    !matches!(
+        failure.kind,
+        FailureKind::ChannelsExhausted
+            | FailureKind::CannotShare(_)
+            | FailureKind::ConnectionLost(_)
+            | FailureKind::Cancelled
+    )
 }

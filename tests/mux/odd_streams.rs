@@ -1,0 +1,138 @@
+//! One stream that cannot be had costs that stream, not the camera, and none of its neighbours on the
+//! connection: whichever stream it is, and whatever the server does with its SETUP.
+
+use std::time::{Duration, Instant};
+
+use gstrtspmux::mux::{Mux, Pooling, Session};
+
+use crate::{
+    player::{
+        PATIENCE, camera_url, mux, next_of_mock, next_rtp, options, play_all, set_up,
+        within_patience,
+    },
+    support::{
+        mock_server::{Camera, Family, MockServer, Reaction, Rule},
+        rtsp::Response,
+    },
+};
+
+/// The camera with the odd stream; 1 to 3 have none.
+const ODD: u32 = 4;
+
+/// Longer than a silent stream may take: three response deadlines would be 30 s.
+const SOON: Duration = Duration::from_secs(28);
+
+fn server(family: Option<Family>) -> MockServer {
+    let builder = MockServer::builder().cameras(ODD - 1);
+    let builder = builder.camera("/cam/4", Camera::with_two_sounds().number(ODD));
+    match family {
+        Some(family) => builder.family(family).start(),
+        None => builder.start(),
+    }
+}
+
+fn udp() -> Reaction {
+    let udp = "RTP/AVP/UDP;unicast;client_port=5000-5001";
+    Reaction::edit(move |response| {
+        let mut edited = Response::new(response.status);
+        for (name, value) in response.headers.iter() {
+            let is_it = name.eq_ignore_ascii_case("Transport");
+            edited = edited.header(name, if is_it { udp } else { value });
+        }
+        *response = edited;
+    })
+}
+
+/// What a server does with the SETUP of the odd stream.
+fn oddities() -> Vec<(&'static str, Reaction)> {
+    let statuses = [400, 403, 404, 415, 453, 454, 459, 461, 500, 501, 503];
+    let mut oddities: Vec<_> = statuses
+        .map(|status| ("a status", Reaction::status(status)))
+        .into();
+    oddities.push(("a redirect", Reaction::redirect("rtsp://127.0.0.1:9/else")));
+    oddities.push(("UDP", udp()));
+    oddities.push(("silence", Reaction::Ignore));
+    oddities
+}
+
+/// Plays the odd camera, without stream `odd`, and gives its session.
+async fn play_odd(mux: &Mux, server: &MockServer, odd: usize) -> Session {
+    let ready = set_up(mux, options(&camera_url(server, ODD)))
+        .await
+        .unwrap();
+    let left_out: Vec<usize> = ready.failed_streams().iter().map(|(it, _)| *it).collect();
+    assert_eq!(left_out, [odd]);
+    let mut granted: Vec<usize> = ready.streams().iter().map(|grant| grant.stream).collect();
+    granted.sort_unstable();
+    let others: Vec<usize> = (0..3).filter(|stream| *stream != odd).collect();
+    assert_eq!(granted, others);
+    let mut session = ready.play().await.unwrap();
+    server.send_packets("/cam/4", 2);
+    for _ in 0..4 {
+        let packet = next_rtp(&mut session).await.unwrap();
+        assert_eq!(Camera::number_of(&packet.payload), Some(ODD));
+    }
+    session
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_whose_setup_fails_is_left_out_whichever_it_is() {
+    for (name, reaction) in oddities() {
+        for odd in 0..3 {
+            println!("{name} {reaction:?} for stream {odd}");
+            let (mux, server) = (mux(), server(None));
+            let rule = Rule::new("SETUP", reaction.clone());
+            server.add_rule(rule.control(&format!("stream={odd}")));
+            let began = Instant::now();
+            let _session = within_patience(play_odd(&mux, &server, odd)).await;
+            assert!(began.elapsed() < SOON);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_closes_at_the_setup_of_a_later_stream_plays_without_it() {
+    for odd in 1..3 {
+        let (mux, server) = (mux(), server(None));
+        server.add_rule(Rule::new("SETUP", Reaction::Close).control(&format!("stream={odd}")));
+        let _session = within_patience(play_odd(&mux, &server, odd)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_other_cameras_of_the_connection_lose_nothing_by_an_odd_stream() {
+    for family in [Some(Family::Gst), None] {
+        for (name, reaction) in oddities() {
+            for odd in [0, 2] {
+                println!("{family:?}: {name} {reaction:?} for stream {odd}");
+                let (mux, server) = (mux(), server(family));
+                let others = play_all(&mux, &server, ODD - 1, &Pooling::default()).await;
+                let rule = Rule::new("SETUP", reaction.clone());
+                server.add_rule(rule.camera("/cam/4").control(&format!("stream={odd}")));
+                let _odd = within_patience(play_odd(&mux, &server, odd)).await;
+                server.send_packets_to_all(20);
+                for (mut session, camera) in others.into_iter().zip(1..) {
+                    for sequence in 0..20 {
+                        assert_eq!(next_of_mock(&mut session).await, (camera, sequence));
+                    }
+                }
+                // Sharing goes on: what one stream met says nothing of the server.
+                let view = server.view();
+                assert!(view.accepted <= 3, "{} connections", view.accepted);
+                let more = play_all(&mux, &server, ODD - 1, &Pooling::default()).await;
+                assert!(server.accepted() <= view.accepted + 1);
+                drop(more);
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_first_failure_is_the_sessions_if_no_stream_can_be_had() {
+    let (mux, server) = (mux(), server(None));
+    server.add_rule(Rule::new("SETUP", Reaction::status(404)));
+    server.add_rule(Rule::new("SETUP", Reaction::status(415)).control("stream=0"));
+    let failed = set_up(&mux, options(&camera_url(&server, ODD))).await;
+    assert_eq!(failed.unwrap_err().status(), Some(415));
+    assert!(server.wait_until(|view| view.count("SETUP") == 3, PATIENCE));
+}
