@@ -1,10 +1,11 @@
 //! The parts of a session description that the core needs: which streams there are, and their URIs.
 //!
-//! This scans for the lines `m=`, `s=`, `a=control`, `a=rtpmap` and `a=tool`; it is no SDP parser.
+//! This scans for the lines `m=`, `s=`, `a=control`, `a=rtpmap`, `a=tool` and the directions; it is no
+//! SDP parser.
 //! Cameras send text that is not UTF-8, bare LF, trailing NULs, blank lines and lines out of order,
 //! and errors in lines that no client reads. sdp-types 0.3 tolerates some of that, but rejects the
 //! whole description because of a bad `o=`, `t=`, `b=` or `c=` line, a repeated line or a missing
-//! `v=`; to correct all of these first would take more code than to read the five kinds of line
+//! `v=`; to correct all of these first would take more code than to read the kinds of line
 //! that matter. gstreamer-sdp makes the caps, elsewhere, from the same bytes.
 //!
 //! A description is a text that an attacker may have written: sizes are limited, and [`uri`] checks
@@ -139,6 +140,9 @@ pub enum SkipReason {
     NotRtp,
     /// Its control attribute cannot be used.
     Control(uri::InvalidControl),
+    /// The server sends nothing on it: `a=sendonly` of a backchannel, which is the client's direction, or
+    /// `a=inactive`.
+    NotSent,
 }
 
 /// Why a description cannot be used.
@@ -173,8 +177,13 @@ pub fn parse_presentation(sdp: Bytes, base: Url) -> Result<Presentation, Invalid
 
     let (mut streams, mut skipped) = (Vec::new(), Vec::new());
     let count = sections.len();
+    let unsent = unsent_direction(session.direction, &sections);
     for (index, section) in sections.into_iter().enumerate() {
-        match section.into_stream(index, &base) {
+        let is_sent = unsent.is_none_or(|unsent| {
+            let direction = section.direction.or(session.direction);
+            direction != Some(unsent) && direction != Some(Direction::Inactive)
+        });
+        match section.into_stream(index, &base, is_sent) {
             Ok(stream) => streams.push(stream),
             Err(media) => skipped.push(media),
         }
@@ -191,6 +200,48 @@ pub fn parse_presentation(sdp: Bytes, base: Url) -> Result<Presentation, Invalid
         tool: session.tool,
         sdp,
     })
+}
+
+/// `a=sendonly` and its like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Direction {
+    SendOnly,
+    ReceiveOnly,
+    SendReceive,
+    Inactive,
+}
+
+impl Direction {
+    fn of(attribute: &str) -> Option<Self> {
+        let name = attribute.to_ascii_lowercase();
+        Some(match name.as_str() {
+            "sendonly" => Self::SendOnly,
+            "recvonly" => Self::ReceiveOnly,
+            "sendrecv" => Self::SendReceive,
+            "inactive" => Self::Inactive,
+            _ => return None,
+        })
+    }
+}
+
+/// The direction of the sections on which the client would send. ONVIF writes directions as the client
+/// sees them: a backchannel is `sendonly`, all others `recvonly`. Where a picture is `sendonly` the
+/// server writes them as it sees them, as in an offer (RFC 3264). Where nothing would be left the
+/// directions mean nothing.
+fn unsent_direction(session: Option<Direction>, sections: &[Section]) -> Option<Direction> {
+    let direction = |section: &Section| section.direction.or(session);
+    let is_picture_sent = |section: &Section| {
+        section.media == "video" && direction(section) == Some(Direction::SendOnly)
+    };
+    let unsent = match sections.iter().any(is_picture_sent) {
+        true => Direction::ReceiveOnly,
+        false => Direction::SendOnly,
+    };
+    let is_sent = |section: &Section| {
+        let direction = direction(section);
+        direction != Some(unsent) && direction != Some(Direction::Inactive)
+    };
+    sections.iter().any(is_sent).then_some(unsent)
 }
 
 fn split_sections(sdp: &[u8]) -> Result<(SessionPart, Vec<Section>), InvalidSdp> {
@@ -245,6 +296,7 @@ struct SessionPart {
     control: Option<String>,
     name: Option<String>,
     tool: Option<String>,
+    direction: Option<Direction>,
 }
 
 impl SessionPart {
@@ -253,6 +305,7 @@ impl SessionPart {
             ("s", _) => self.name = self.name.take().or_else(|| text(value)),
             ("a", ("tool", tool)) => self.tool = self.tool.take().or_else(|| text(tool)),
             ("a", ("control", control)) => self.on_control(control),
+            ("a", (name, "")) => self.direction = self.direction.or_else(|| Direction::of(name)),
             _ => {}
         }
     }
@@ -276,6 +329,7 @@ struct Section {
     protocol: String,
     payload_types: Vec<u8>,
     control: Option<String>,
+    direction: Option<Direction>,
     encodings: Vec<(u8, String, u32)>,
 }
 
@@ -297,6 +351,7 @@ impl Section {
             protocol,
             payload_types,
             control: None,
+            direction: None,
             encodings: Vec::new(),
         }
     }
@@ -311,15 +366,23 @@ impl Section {
                 let is_new = |new: &(u8, String, u32)| !self.encodings.iter().any(|e| e.0 == new.0);
                 self.encodings.extend(encoding.filter(is_new));
             }
+            (name, "") => self.direction = self.direction.or_else(|| Direction::of(name)),
             _ => {}
         }
     }
 
-    fn into_stream(self, index: usize, base: &Url) -> Result<MediaStream, SkippedMedia> {
-        let control = if is_rtp_profile(&self.protocol) {
-            uri::resolve_control(base, self.control.as_deref()).map_err(SkipReason::Control)
-        } else {
-            Err(SkipReason::NotRtp)
+    fn into_stream(
+        self,
+        index: usize,
+        base: &Url,
+        is_sent: bool,
+    ) -> Result<MediaStream, SkippedMedia> {
+        let control = match is_rtp_profile(&self.protocol) {
+            false => Err(SkipReason::NotRtp),
+            true if !is_sent => Err(SkipReason::NotSent),
+            true => {
+                uri::resolve_control(base, self.control.as_deref()).map_err(SkipReason::Control)
+            }
         };
         match control {
             Ok(control) => Ok(MediaStream {

@@ -284,3 +284,55 @@ fn debug_shows_no_password() {
         "{shown}"
     );
 }
+
+#[test]
+fn media_on_which_the_server_sends_nothing_are_skipped() {
+    // Attribute of the session, of each medium, and the media that are left.
+    type Row = (
+        &'static str,
+        &'static [(&'static str, &'static str)],
+        &'static [usize],
+    );
+    let table: [Row; 9] = [
+        // ONVIF's backchannel, wherever it stands.
+        (
+            "",
+            &[
+                ("audio", "recvonly"),
+                ("audio", "sendonly"),
+                ("video", "recvonly"),
+            ],
+            &[0, 2],
+        ),
+        (
+            "",
+            &[("video", ""), ("audio", "SendOnly"), ("audio", "sendrecv")],
+            &[0, 2],
+        ),
+        ("recvonly", &[("video", ""), ("audio", "sendonly")], &[0]),
+        ("sendonly", &[("video", "recvonly"), ("audio", "")], &[0]),
+        ("", &[("video", "inactive"), ("audio", "")], &[1]),
+        // The server writes what it does itself.
+        ("", &[("video", "sendonly"), ("audio", "sendonly")], &[0, 1]),
+        ("sendonly", &[("video", ""), ("audio", "recvonly")], &[0]),
+        // Nothing would be left.
+        ("inactive", &[("video", ""), ("audio", "")], &[0, 1]),
+        ("", &[("audio", "sendonly")], &[0]),
+    ];
+    for (session, media, expected) in table {
+        let line = |attribute: &str| match attribute {
+            "" => String::new(),
+            attribute => format!("a={attribute}\r\n"),
+        };
+        let mut sdp = format!("v=0\r\ns=x\r\n{}", line(session));
+        for (number, (kind, direction)) in media.iter().enumerate() {
+            let direction = line(direction);
+            sdp += &format!("m={kind} 0 RTP/AVP 96\r\na=control:{number}\r\n{direction}");
+        }
+        let presentation = parse(sdp.clone(), "rtsp://h/1").unwrap();
+        let left: Vec<_> = presentation.streams.iter().map(|it| it.index).collect();
+        assert_eq!(left, expected, "{sdp}");
+        let is_unsent = |it: &SkippedMedia| it.reason == SkipReason::NotSent;
+        assert!(presentation.skipped.iter().all(is_unsent));
+    }
+}
