@@ -4,8 +4,8 @@ use std::time::Instant;
 
 use bytes::BytesMut;
 use gstrtspmux::mux::proto::{
-    Connection, ConnectionConfig, CredentialStatus, Limits, Realms, RequestId, SessionConfig,
-    SessionKey, SessionRequest, Timeouts,
+    Connection, ConnectionConfig, CredentialStatus, KeepAliveMethod, Limits, PlayRange, Profile,
+    Realms, RequestId, SessionConfig, SessionKey, SessionRequest, Timeouts,
 };
 use url::Url;
 
@@ -22,6 +22,7 @@ pub(crate) fn connection(sessions: u8, now: Instant) -> Connection {
         realms: Realms::default(),
         user_agent: "bench".to_owned(),
         refuse_basic: false,
+        keep_alive: KeepAliveMethod::Named,
         is_serial: false,
         is_in_order: false,
         describes_slowly: false,
@@ -48,6 +49,7 @@ fn set_up(connection: &mut Connection, session: u8, now: Instant) {
     let setup = SessionRequest::Setup {
         stream: 0,
         control: url.clone(),
+        profile: Profile::Avp,
         payload_types: vec![96],
     };
     exchange(
@@ -58,7 +60,10 @@ fn set_up(connection: &mut Connection, session: u8, now: Instant) {
         2 * u32::from(session) + 1,
         now,
     );
-    let play = SessionRequest::Play { aggregate: url };
+    let play = SessionRequest::Play {
+        aggregate: url,
+        range: PlayRange::Start,
+    };
     exchange(
         connection,
         key,

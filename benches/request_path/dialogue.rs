@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use gstrtspmux::mux::proto::{
-    Connection, ConnectionConfig, CredentialStatus, Event, Limits, Realms, Reply, RequestId,
-    SessionConfig, SessionKey, SessionRequest, Timeouts,
+    Connection, ConnectionConfig, CredentialStatus, Event, KeepAliveMethod, Limits, PlayRange,
+    Profile, Realms, Reply, RequestId, SessionConfig, SessionKey, SessionRequest, Timeouts,
 };
 use url::Url;
 
@@ -40,6 +40,7 @@ impl Dialogue {
             realms: Realms::default(),
             user_agent: "bench".to_owned(),
             refuse_basic: false,
+            keep_alive: KeepAliveMethod::Named,
             is_serial: false,
             is_in_order: false,
             describes_slowly: false,
@@ -76,11 +77,13 @@ impl Dialogue {
         let setup = SessionRequest::Setup {
             stream: 0,
             control: self.control.clone(),
+            profile: Profile::Avp,
             payload_types: vec![96],
         };
         assert!(matches!(self.exchange(key, setup), Some(Reply::SetUp(_))));
         let play = SessionRequest::Play {
             aggregate: self.url.clone(),
+            range: PlayRange::Start,
         };
         assert!(matches!(self.exchange(key, play), Some(Reply::Playing(_))));
         let torn_down = self.exchange(key, SessionRequest::Teardown);

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use bytes::BytesMut;
 use gstrtspmux::mux::proto::{
     Connection, ConnectionConfig, CredentialStatus, Credentials, Event, Limits, Realms, RequestId,
-    SessionConfig, SessionKey, SessionRequest, Timeouts,
+    SessionConfig, KeepAliveMethod, PlayRange, Profile, SessionKey, SessionRequest, Timeouts,
 };
 use url::Url;
 
@@ -34,6 +34,7 @@ impl Subject {
         realms: Realms::default(),
             user_agent: "fuzz".to_owned(),
             refuse_basic: false,
+        keep_alive: KeepAliveMethod::Named,
         is_serial: false,
         is_in_order: false,
         describes_slowly: false,
@@ -76,7 +77,7 @@ impl Subject {
         }
         for (cseq, session) in (3..).zip(self.sessions.clone()) {
             let aggregate = url("rtsp://nvr/");
-            self.request(session, SessionRequest::Play { aggregate });
+            self.request(session, SessionRequest::Play { aggregate, range: PlayRange::Start });
             self.receive(format!("RTSP/1.0 200 OK\r\nCSeq: {cseq}\r\n\r\n").as_bytes());
         }
         if let [first, second] = self.sessions[..] {
@@ -91,6 +92,7 @@ impl Subject {
         let request = SessionRequest::Setup {
             stream,
             control: url("rtsp://nvr/track"),
+            profile: Profile::Avp,
             payload_types: vec![96],
         };
         self.request(session, request);

@@ -7,11 +7,11 @@ use gstrtspmux::mux::{Mux, Pooling, Session};
 
 use crate::{
     player::{
-        PATIENCE, camera_url, mux, next_of_mock, next_rtp, options, play_all, set_up,
+        PATIENCE, camera_url, mux, next_of_mock, next_rtp, options, play, play_all, set_up,
         within_patience,
     },
     support::{
-        mock_server::{Camera, Family, MockServer, Reaction, Rule},
+        mock_server::{Behaviour, Camera, Family, MockServer, Reaction, Rule},
         rtsp::Response,
     },
 };
@@ -135,4 +135,88 @@ async fn the_first_failure_is_the_sessions_if_no_stream_can_be_had() {
     let failed = set_up(&mux, options(&camera_url(&server, ODD))).await;
     assert_eq!(failed.unwrap_err().status(), Some(415));
     assert!(server.wait_until(|view| view.count("SETUP") == 3, PATIENCE));
+}
+
+const AVPF: &str = "v=0\r\ns=x\r\nt=0 0\r\na=control:*\r\n\
+    m=video 0 RTP/AVPF 96\r\na=rtpmap:96 H264/90000\r\na=control:stream=0\r\n\
+    m=audio 0 rtp/avp/tcp 8\r\na=control:stream=1\r\n";
+
+/// The mock server refuses any other profile than AVP.
+#[tokio::test]
+async fn setup_names_the_profile_of_the_medium_and_the_plain_one_if_that_is_refused() {
+    let camera = Camera::av().number(1).sdp(AVPF);
+    let server = MockServer::builder().camera("/cam/1", camera).start();
+    let ready = set_up(&mux(), options(&camera_url(&server, 1))).await;
+    assert_eq!(ready.unwrap().streams().len(), 2);
+    let view = server.view();
+    let setups = view.requests.iter().filter(|it| it.method == "SETUP");
+    let profiles = setups.map(|it| {
+        let transport = it.headers.value("Transport").unwrap();
+        transport.split(';').next().unwrap().to_owned()
+    });
+    let expected = ["RTP/AVPF/TCP", "RTP/AVP/TCP", "RTP/AVP/TCP"];
+    assert_eq!(profiles.collect::<Vec<_>>(), expected);
+}
+
+#[tokio::test]
+async fn a_camera_that_refuses_the_range_of_play_is_asked_once_without() {
+    for (range, expected) in [("npt=now-", "npt=now-"), ("npt=0-10", "npt=0.000-")] {
+        let sdp = AVPF.replace("a=control:*", &format!("a=control:*\r\na=range:{range}"));
+        let camera = Camera::av().number(1).sdp(sdp);
+        let (mux, server) = (
+            mux(),
+            MockServer::builder().camera("/cam/1", camera).start(),
+        );
+        server.add_rule(Rule::new("PLAY", Reaction::status(457)).times(1));
+        let ready = set_up(&mux, options(&camera_url(&server, 1)))
+            .await
+            .unwrap();
+        let _session = ready.play().await.unwrap();
+        let view = server.view();
+        let plays = view.requests.iter().filter(|it| it.method == "PLAY");
+        let ranges: Vec<_> = plays.map(|it| it.headers.value("Range")).collect();
+        assert_eq!(ranges, [Some(expected), None]);
+    }
+    let server = MockServer::builder().cameras(1).start();
+    server.add_rule(Rule::new("PLAY", Reaction::status(457)));
+    let ready = set_up(&mux(), options(&camera_url(&server, 1)))
+        .await
+        .unwrap();
+    assert_eq!(ready.play().await.unwrap_err().status(), Some(457));
+    assert_eq!(server.view().count("PLAY"), 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_keep_alive_at_which_the_server_closes_is_not_sent_to_it_again() {
+    // The session timeout is 1 s, and the interval as long.
+    for (kills, public) in [
+        (
+            "GET_PARAMETER",
+            "OPTIONS, DESCRIBE, SETUP, PLAY, GET_PARAMETER",
+        ),
+        ("OPTIONS", "OPTIONS, DESCRIBE, SETUP, PLAY"),
+    ] {
+        let server = MockServer::builder()
+            .cameras(1)
+            .behaviour(Behaviour::SessionSuffix(";timeout=1".to_owned()))
+            .behaviour(Behaviour::Public(public.to_owned()))
+            .behaviour(Behaviour::Header("Public".to_owned(), public.to_owned()))
+            .rule(Rule::new(kills, Reaction::Close))
+            .start();
+        let (mux, url) = (mux(), camera_url(&server, 1));
+        let playing = tokio::spawn(async move {
+            loop {
+                let mut session = play(&mux, options(&url)).await.unwrap();
+                while session.next().await.is_some() {}
+            }
+        });
+        let other = match kills {
+            "OPTIONS" => "GET_PARAMETER",
+            _ => "OPTIONS",
+        };
+        assert!(server.wait_until(|view| view.count(other) >= 3, PATIENCE));
+        playing.abort();
+        // The second session may have begun before the end of the first was known.
+        assert!(server.view().count(kills) <= 2);
+    }
 }

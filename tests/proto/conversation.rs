@@ -7,8 +7,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use gstrtspmux::mux::proto::{
     CloseReason, ConnectionConfig, CredentialReport, CredentialStatus, CredentialWant, Event,
-    Failure, FailureKind, Limits, Permit, PermitReturn, Presentation, RefusalVerdict, Reply,
-    RequestId, SessionKey, SessionRequest, Tag,
+    Failure, FailureKind, Limits, Permit, PermitReturn, PlayRange, Presentation, Profile,
+    RefusalVerdict, Reply, RequestId, SessionKey, SessionRequest, Tag,
     wire::{sdp, uri},
 };
 use url::Url;
@@ -494,6 +494,7 @@ impl Camera {
             return Ok(SessionRequest::Setup {
                 stream: 0,
                 control: Url::parse(which).map_err(|e| e.to_string())?,
+                profile: Profile::default(),
                 payload_types: Vec::new(),
             });
         }
@@ -509,6 +510,7 @@ impl Camera {
         let setup = |stream: &sdp::MediaStream| SessionRequest::Setup {
             stream: stream.index,
             control: stream.control.clone(),
+            profile: stream.profile(),
             payload_types: stream.payload_types.clone(),
         };
         Ok(presentation.streams.iter().map(setup).collect())
@@ -519,6 +521,7 @@ impl Camera {
         let aggregate = presentation.map_or(&self.url, |presentation| &presentation.aggregate);
         SessionRequest::Play {
             aggregate: aggregate.clone(),
+            range: presentation.map_or(PlayRange::Start, sdp::Presentation::play_range),
         }
     }
 }

@@ -46,8 +46,10 @@ transcripts! {
     media_after_teardown
     media_before_play_answer
     no_channels_in_answer
+    no_session_header
     not_found_of_two
     one_camera_two_tracks
+    one_pair_for_both_streams
     other_channels_than_asked
     query_string_cameras
     rtcp_on_rtp_channel
@@ -55,6 +57,7 @@ transcripts! {
     same_session_id_twice
     server_requests
     session_header_padding
+    session_id_at_play
     single_channel_number
     teardown_connection_close
     two_cameras_pipelined
@@ -77,6 +80,8 @@ transcripts! {
     deadline_at_head_of_line
     id_given_twice_after_all_have_left
     idle_zero_waits_for_teardown
+    ignored_of_dropped_session
+    ignored_setup_answered_late
     keep_alive_401_after_teardown
     keep_alive_454_loses_one
     keep_alive_before_slow_describes
@@ -100,6 +105,7 @@ transcripts! {
     ping_before_reuse
     ping_unanswered
     pipelined_requests_dropped
+    play_unanswered_while_media_flows
     probe_closed
     probe_stood
     probe_unanswered
@@ -110,19 +116,19 @@ transcripts! {
     server_teardown
     session_id_comes_again
     setup_failed_owes_teardown
+    setup_of_a_stream_ignored
     setup_without_describe
     silence_at_head_of_line_is_death
     silence_is_death
     silence_is_probed
     stale_nonce_in_mid_session
-    ignored_of_dropped_session
-    ignored_setup_answered_late
     tainted_by_second_owner
     teardown_401
     teardown_refused
     teardown_unanswered
     tombstone
     torn_down_while_setup_is_lost
+    two_sessions_without_id
     udp_instead_of_tcp
     weaker_algorithm
     wrong_password

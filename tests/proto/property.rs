@@ -11,8 +11,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use gstrtspmux::mux::proto::{
-    CloseReason, CredentialReport, CredentialStatus, Event, FailureKind, Permit, RefusalVerdict,
-    Reply, Retirement, SessionKey, SessionRequest, SharingViolation,
+    CloseReason, CredentialReport, CredentialStatus, Event, FailureKind, Permit, PlayRange,
+    Profile, RefusalVerdict, Reply, Retirement, SessionKey, SessionRequest, SharingViolation,
 };
 use url::Url;
 
@@ -221,11 +221,13 @@ impl World {
                 SessionRequest::Setup {
                     stream,
                     control: url(&format!("/track{stream}")),
+                    profile: Profile::Avp,
                     payload_types: vec![96],
                 }
             }
             10..14 => SessionRequest::Play {
                 aggregate: url("/"),
+                range: PlayRange::Start,
             },
             14 => SessionRequest::Pause,
             15 => {

@@ -10,8 +10,9 @@ use std::time::{Duration, Instant};
 use bytes::BytesMut;
 use gstrtspmux::mux::proto::{
     CloseReason, Connection, ConnectionConfig, CredentialStatus, Credentials, Event, Failure,
-    FailureKind, Limits, Packet, Realms, RefusalVerdict, Reply, RequestId, SessionConfig,
-    SessionKey, SessionRequest, StreamGrant, Timeouts, WireMessage,
+    FailureKind, KeepAliveMethod, Limits, Packet, PlayRange, Profile, Realms, RefusalVerdict,
+    Reply, RequestId, SessionConfig, SessionKey, SessionRequest, StreamGrant, Timeouts,
+    WireMessage,
 };
 use url::Url;
 
@@ -30,6 +31,7 @@ pub(crate) fn config() -> ConnectionConfig {
         realms: Realms::default(),
         user_agent: "test".to_owned(),
         refuse_basic: false,
+        keep_alive: KeepAliveMethod::Named,
         is_serial: false,
         is_in_order: false,
         describes_slowly: false,
@@ -174,6 +176,7 @@ impl Sim {
         let request = SessionRequest::Setup {
             stream,
             control: Url::parse(control).expect("a URL"),
+            profile: Profile::Avp,
             payload_types: vec![96],
         };
         self.request(session, request)
@@ -181,7 +184,13 @@ impl Sim {
 
     pub(crate) fn play(&mut self, session: SessionKey, aggregate: &str) -> RequestId {
         let aggregate = Url::parse(aggregate).expect("a URL");
-        self.request(session, SessionRequest::Play { aggregate })
+        self.request(
+            session,
+            SessionRequest::Play {
+                aggregate,
+                range: PlayRange::Start,
+            },
+        )
     }
 
     pub(crate) fn teardown(&mut self, session: SessionKey) -> RequestId {

@@ -122,6 +122,7 @@ impl ConnectionMaker<'_> {
             user_agent: key.user_agent().unwrap_or(DEFAULT_USER_AGENT).to_owned(),
             realms: known.realms.clone(),
             refuse_basic: self.digest_servers.contains(server),
+            keep_alive: known.keep_alive,
             is_serial: known.speed.is_serial,
             is_in_order: known.sharing.is_in_order(),
             describes_slowly: !known.is_quick_to_describe(),

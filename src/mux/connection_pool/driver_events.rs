@@ -12,7 +12,7 @@ use crate::mux::{
         redial::Redial,
         sharing::{Sharing, join_history::Joins},
     },
-    proto::{CloseReason, CredentialReport},
+    proto::{CloseReason, CredentialReport, KeepAliveMethod},
     server_key::ServerId,
 };
 
@@ -53,6 +53,8 @@ impl LockedPool<'_> {
             DriverEvent::Connected => self.table.on_connected(id),
             DriverEvent::Retired => {
                 self.table.retire(id);
+                let driver = self.table.record_mut(id)?.driver.clone();
+                self.measure(&driver);
                 let sessions = self.table.entry(id)?.set_up;
                 self.table.record_mut(id)?.joins.on_end(sessions);
             }
@@ -215,6 +217,10 @@ impl LockedPool<'_> {
         let (connect_time, measures) = (server_info.connect_time, server_info.measures);
         server.speed.on_measured(connect_time, measures);
         server.on_lone_describe(&measures);
+        // Connections that were made before keep to what they knew.
+        if server_info.keep_alive != KeepAliveMethod::Named {
+            server.keep_alive = server_info.keep_alive;
+        }
         let speed = &mut server.speed;
         speed.is_serial |= server_info.is_serial;
         // A new round trip time alone is not worth a write.

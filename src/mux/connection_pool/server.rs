@@ -14,7 +14,7 @@ use crate::mux::{
             play_gate::{REGROUP, describe_patience, patience},
         },
     },
-    proto::{Measures, ProbeOutcome, Realms, Tag},
+    proto::{KeepAliveMethod, Measures, ProbeOutcome, Realms, Tag},
     server_key::{ConnectionKey, ServerId},
 };
 use std::{
@@ -30,6 +30,7 @@ pub(super) struct Server {
     pub(super) sharing: Sharing,
     pub(super) speed: ServerSpeed,
     pub(super) realms: Realms,
+    pub(super) keep_alive: KeepAliveMethod,
     /// How long the last two DESCRIBEs took that were answered, the latest one last.
     describes_took: [Option<Duration>; 2],
     /// Sessions that were announced and are not opened yet.

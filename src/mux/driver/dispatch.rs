@@ -156,6 +156,8 @@ impl Driver {
                 }
             }
             Event::Closed(reason) => {
+                let keep_alive = self.core.keep_alive_method();
+                self.handle.learn(|info| info.keep_alive = keep_alive);
                 self.events.handle(DriverEvent::Retired);
                 // A connection ends once.
                 let _ = self.handle.close_reason.set(reason.clone());
@@ -177,6 +179,7 @@ impl Driver {
             server_info.server_header = self.core.server_header().map(str::to_owned);
             server_info.public_header = self.core.public_header().map(str::to_owned);
             server_info.is_serial = !self.core.is_pipelining();
+            server_info.keep_alive = self.core.keep_alive_method();
         });
     }
 

@@ -26,8 +26,8 @@ use crate::mux::{
     ids::ConnectionId,
     proto::{
         Backlog, CloseReason, CredentialReport, CredentialStatus, Failure, FailureKind,
-        FramingLoss, Measures, ProbeOutcome, RefusalVerdict, Reply, SessionConfig, SessionKey,
-        SessionRequest,
+        FramingLoss, KeepAliveMethod, Measures, ProbeOutcome, RefusalVerdict, Reply, SessionConfig,
+        SessionKey, SessionRequest,
     },
     release::{ReleaseGuard, lock},
     server_key::ServerId,
@@ -154,6 +154,8 @@ pub(crate) struct ServerInfo {
     pub(crate) public_header: Option<String>,
     /// The server loses requests unless they are sent one at a time.
     pub(crate) is_serial: bool,
+    /// Which request is to keep its sessions alive.
+    pub(crate) keep_alive: KeepAliveMethod,
 }
 
 /// The shared handle of a connection, for all but the driver itself. It does not count as a

@@ -5,7 +5,7 @@ use std::fmt;
 use rtsp_types::Method;
 use url::Url;
 
-use super::wire::uri::redacted;
+use super::wire::{sdp::Profile, uri::redacted};
 
 /// Names a session on one connection; never reused on that connection.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -70,6 +70,8 @@ pub enum SessionRequest {
         stream: usize,
         /// The stream's control URL.
         control: Url,
+        /// The RTP profile of the stream.
+        profile: Profile,
         /// The payload types of the stream. Packets with another type are foreign. Empty accepts
         /// all.
         payload_types: Vec<u8>,
@@ -78,11 +80,25 @@ pub enum SessionRequest {
     Play {
         /// The aggregate control URL.
         aggregate: Url,
+        /// Where the first one begins.
+        range: PlayRange,
     },
     /// PAUSE of the session; it stays kept alive.
     Pause,
     /// TEARDOWN of the session: the last thing it does.
     Teardown,
+}
+
+/// The `Range` of a session's first PLAY. A later one has none: it resumes (RFC 2326 10.5).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PlayRange {
+    /// `npt=0.000-`
+    #[default]
+    Start,
+    /// `npt=now-`, as the description says; some cameras refuse any other with 457.
+    Now,
+    /// None.
+    Unnamed,
 }
 
 /// Shows which request it is, and no URL.

@@ -53,9 +53,10 @@ pub use self::{
         },
         realms::Realms,
     },
-    command::{RequestId, SessionConfig, SessionKey, SessionRequest},
+    command::{PlayRange, RequestId, SessionConfig, SessionKey, SessionRequest},
     connection::{
         Connection, ConnectionConfig,
+        liveness::KeepAliveMethod,
         requests::HeadOfLine,
         status::{Backlog, Counters, Measures},
     },
@@ -66,7 +67,7 @@ pub use self::{
     limits::{LimitExceeded, Limits, Timeouts},
     wire::{
         header::RtpInfo,
-        sdp::{InvalidSdp, MediaStream, Presentation, SkipReason, SkippedMedia},
+        sdp::{InvalidSdp, MediaStream, Presentation, Profile, SkipReason, SkippedMedia},
         server_text::{Direction, ServerText, WireMessage},
     },
 };

@@ -296,6 +296,7 @@ impl Session {
     pub async fn play(&mut self) -> Result<(), Error> {
         let request = SessionRequest::Play {
             aggregate: self.presentation.aggregate.clone(),
+            range: self.presentation.play_range(),
         };
         let joining = self.setup.joining(&self.attachment);
         let reply = self.request(request).await;

@@ -15,9 +15,12 @@ use std::collections::BTreeMap;
 
 use crate::mux::{
     MediaStream, Presentation, RtpInfo,
-    proto::wire::{
-        sdp,
-        server_text::{ServerText, is_harmful},
+    proto::{
+        Profile,
+        wire::{
+            sdp,
+            server_text::{ServerText, is_harmful},
+        },
     },
 };
 
@@ -101,7 +104,7 @@ fn is_url_of(written: &str, control: &str) -> bool {
 /// A media stream that cannot be played, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Unusable {
-    /// Its transport protocol is not supported (`RTP/SAVP`, `RTP/AVP/TCP`, ...).
+    /// Its transport protocol is not supported (`RTP/SAVP`, ...).
     Protocol(String),
     /// No payload type has a known format and clock rate.
     NoPayload,
@@ -124,7 +127,7 @@ pub(crate) fn payload_map(
     presentation: &Presentation,
     stream: &MediaStream,
 ) -> Result<PayloadMap, Unusable> {
-    if !matches!(stream.protocol.as_str(), "RTP/AVP" | "RTP/AVPF") {
+    if !matches!(stream.profile(), Profile::Avp | Profile::Avpf) {
         return Err(Unusable::Protocol(stream.protocol.clone()));
     }
     let mut session = gst_sdp::SDPMessage::new();

@@ -41,6 +41,8 @@ pub(crate) struct Playback<'a> {
     pub(crate) media_timeout: Duration,
     /// Packets that were dropped because downstream was slow, as of the last look.
     pub(crate) dropped: u64,
+    /// A WARNING was posted because no media has come so far.
+    pub(crate) is_mute_told: bool,
 }
 
 impl Playback<'_> {
@@ -84,6 +86,7 @@ impl Playback<'_> {
                         self.watchdog.restart(timer::now());
                     }
                     self.check_silence()?;
+                    self.tell_mute();
                     self.tell_undescribed();
                     if proof.is_some_and(|due| timer::now() >= due) {
                         proof = on_media();
@@ -149,7 +152,8 @@ impl Playback<'_> {
     }
 
     fn alarm(&self, proof: Option<Instant>) -> timer::Alarm {
-        let times = [self.watchdog.deadline(), proof];
+        let warning = self.watchdog.warns_at().filter(|_| !self.is_mute_told);
+        let times = [self.watchdog.deadline(), warning, proof];
         timer::Alarm::at(times.into_iter().flatten().min())
     }
 
@@ -183,6 +187,22 @@ impl Playback<'_> {
             Some(left) => EndReason::Undeliverable(format!("{camera}: {}", undeliverable(&left))),
             None => EndReason::Silent(format!("{camera}: no media for {silence:.1} s")),
         })
+    }
+
+    /// Posts WARNING, once in a session, if no media has come for as long as it may be silent later.
+    fn tell_mute(&mut self) {
+        let warns_at = self.watchdog.warns_at();
+        if self.is_mute_told || warns_at.is_none_or(|at| timer::now() < at) {
+            return;
+        }
+        self.is_mute_told = true;
+        if let Some(element) = self.element.upgrade() {
+            let text = format!(
+                "{}: no media has come since PLAY, it still waits",
+                self.camera
+            );
+            messages::left_out(&element, &text);
+        }
     }
 
     /// Posts WARNING, once in a session, if a stream has sent only payload types that the description

@@ -192,6 +192,9 @@ impl SessionTask {
             std::mem::take(&mut self.watched),
             timer::now(),
         );
+        let timeout = self.plan.media_timeout;
+        let first = self.recovery.first_media_wait(timer::now(), timeout);
+        let watchdog = watchdog.with_first(first);
         let Some(mut feed) = self.feed.take() else {
             return EndReason::Stopped;
         };
@@ -207,6 +210,7 @@ impl SessionTask {
             left_out: LeftOut::default(),
             media_timeout: self.plan.media_timeout,
             dropped: 0,
+            is_mute_told: false,
         };
         let end = playback.run(|| self.on_media()).await;
         drop(playback);

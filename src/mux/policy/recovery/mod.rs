@@ -145,6 +145,12 @@ pub(crate) struct Recovery {
     /// How often the server has refused these credentials since.
     refusals: u32,
     outages: u64,
+    /// The longest time from PLAY to the first media so far.
+    first_media_took: Option<Duration>,
+    /// Since when the session plays without media.
+    mute_since: Option<Instant>,
+    /// How often PLAY was answered before the first media of all.
+    mute: u32,
 }
 
 impl Recovery {
@@ -157,6 +163,9 @@ impl Recovery {
             are_credentials_good: false,
             refusals: 0,
             outages: 0,
+            first_media_took: None,
+            mute_since: None,
+            mute: 0,
         }
     }
 
@@ -193,6 +202,20 @@ impl Recovery {
         self.refusals = 0;
     }
 
+    /// How long the session that plays from now on waits for its first media, where `timeout` is the
+    /// longest silence later. A battery camera wakes up on PLAY, which takes longer; and it never gets to
+    /// its first picture if it is asked again too soon. So until one has come, each wait in vain doubles
+    /// the next one.
+    pub(crate) fn first_media_wait(&mut self, now: Instant, timeout: Duration) -> Duration {
+        const MOST_DOUBLINGS: u32 = 5;
+        self.mute_since = Some(now);
+        self.mute = self.mute.saturating_add(1);
+        match self.first_media_took {
+            Some(took) => timeout.max(2 * took),
+            None => timeout.saturating_mul(1 << self.mute.min(MOST_DOUBLINGS)),
+        }
+    }
+
     /// From now on the session uses other credentials.
     pub(crate) fn on_other_credentials(&mut self) {
         self.are_credentials_good = false;
@@ -205,6 +228,11 @@ impl Recovery {
             return None;
         }
         self.media_since = Some(now);
+        let took = self
+            .mute_since
+            .take()
+            .map(|since| now.saturating_duration_since(since));
+        self.first_media_took = self.first_media_took.max(took);
         self.outage.take().map(|outage| Recovered {
             attempts: outage.attempts,
             duration: now.saturating_duration_since(outage.began),
@@ -337,6 +365,8 @@ impl fmt::Display for StreamKinds {
 #[derive(Debug)]
 pub(crate) struct Watchdog {
     timeout: Option<Duration>,
+    /// How long the first packet may take, until it comes.
+    first: Option<Duration>,
     streams: Vec<usize>,
     last: Instant,
 }
@@ -352,9 +382,26 @@ impl Watchdog {
         let is_on = !timeout.is_zero() && !streams.is_empty();
         Self {
             timeout: is_on.then_some(timeout),
+            first: None,
             streams,
             last: now,
         }
+    }
+
+    /// The first packet may take this long.
+    pub(crate) fn with_first(self, first: Duration) -> Self {
+        Self {
+            first: self.timeout.map(|timeout| timeout.max(first)),
+            ..self
+        }
+    }
+
+    /// When it is to be said that nothing has come so far.
+    pub(crate) fn warns_at(&self) -> Option<Instant> {
+        let is_longer = self.first > self.timeout;
+        self.timeout
+            .filter(|_| is_longer)
+            .map(|timeout| self.last + timeout)
     }
 
     /// Counts the silence from `now` on, after a pause for instance.
@@ -365,19 +412,21 @@ impl Watchdog {
     /// An RTP packet of `stream` came.
     pub(crate) fn on_packet(&mut self, stream: usize, received: Instant) {
         if received > self.last && self.streams.contains(&stream) {
-            self.last = received;
+            (self.last, self.first) = (received, None);
         }
     }
 
     /// When the silence will have lasted for too long; `None`: never.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        self.timeout.map(|timeout| self.last + timeout)
+        let timeout = self.first.or(self.timeout);
+        timeout.map(|timeout| self.last + timeout)
     }
 
     /// How long the silence has lasted, if that is too long.
     pub(crate) fn silence(&self, now: Instant) -> Option<Duration> {
         let silence = now.saturating_duration_since(self.last);
-        self.timeout
+        let timeout = self.first.or(self.timeout);
+        timeout
             .is_some_and(|timeout| silence >= timeout)
             .then_some(silence)
     }

@@ -316,6 +316,52 @@ mod watchdog {
     }
 
     #[test]
+    fn the_first_packet_may_take_longer_and_that_is_said() {
+        let start = Instant::now();
+        let mut watchdog = Watchdog::new(20 * S, vec![0], start).with_first(40 * S);
+        assert_eq!(watchdog.warns_at(), Some(start + 20 * S));
+        assert_eq!(watchdog.silence(start + 39 * S), None);
+        assert_eq!(watchdog.deadline(), Some(start + 40 * S));
+        watchdog.on_packet(0, start + 30 * S);
+        assert_eq!(
+            (watchdog.warns_at(), watchdog.deadline()),
+            (None, Some(start + 50 * S))
+        );
+        let as_later = Watchdog::new(20 * S, vec![0], start).with_first(20 * S);
+        assert_eq!(
+            (as_later.warns_at(), as_later.deadline()),
+            (None, Some(start + 20 * S))
+        );
+        let off = Watchdog::new(Duration::ZERO, vec![0], start).with_first(40 * S);
+        assert_eq!((off.warns_at(), off.deadline()), (None, None));
+    }
+
+    #[test]
+    fn each_wait_for_the_first_media_is_longer_until_it_has_come() {
+        let mut recovery = Recovery::new(policy(None));
+        let mut now = Instant::now();
+        let mut wait = |recovery: &mut Recovery, lasts: Duration| {
+            let wait = recovery.first_media_wait(now, 20 * S);
+            now += lasts;
+            (wait, now)
+        };
+        for expected in [40, 80, 160, 320, 640, 640] {
+            assert_eq!(wait(&mut recovery, 700 * S).0, expected * S);
+        }
+        let (_, came) = wait(&mut recovery, 25 * S);
+        recovery.on_media(came);
+        recovery.on_end(came);
+        assert_eq!(wait(&mut recovery, S).0, 50 * S, "it took 25");
+        let mut quick = Recovery::new(policy(None));
+        let (_, came) = wait(&mut quick, S);
+        quick.on_media(came);
+        quick.on_end(came);
+        for _ in 0..3 {
+            assert_eq!(wait(&mut quick, S).0, 20 * S);
+        }
+    }
+
+    #[test]
     fn it_is_off_by_0_and_without_a_stream_to_watch() {
         let start = Instant::now();
         for watchdog in [

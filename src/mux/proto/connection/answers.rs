@@ -21,7 +21,7 @@ use crate::mux::proto::{
     },
     wire::{
         header::{
-            has_method, parse_cseq, parse_retry_after, parse_rtp_info, parse_session,
+            RtpInfo, has_method, parse_cseq, parse_retry_after, parse_rtp_info, parse_session,
             parse_transport,
         },
         message::{Defect, Message},
@@ -161,11 +161,12 @@ impl Connection {
             (Purpose::Teardown, Some(key)) => self.on_teardown_refused(key, answered),
             (Purpose::KeepAlive, Some(key)) if is_gone => {
                 self.end_keep_alive(key);
+                self.blame_keep_alive(&answered.draft.method);
                 self.lose_session(key, answered.draft.method, cseq, kind);
             }
             // Before a session has played, the next request shows the error too, and the session is
             // set up again elsewhere.
-            (Purpose::Play | Purpose::Pause, Some(key)) if is_gone && self.has_played(key) => {
+            (Purpose::Play(_) | Purpose::Pause, Some(key)) if is_gone && self.has_played(key) => {
                 self.lose_session(key, answered.draft.method.clone(), cseq, kind.clone());
                 self.fail_draft(answered.draft, cseq, kind);
             }
@@ -213,6 +214,7 @@ impl Connection {
                 stream,
                 asked,
                 payload_types,
+                ..
             } => {
                 let asked = AskedSetup {
                     is_awaited: caller.is_some(),
@@ -222,8 +224,16 @@ impl Connection {
                 };
                 self.on_set_up(now, key, asked, response)
             }
-            Purpose::Play if self.sessions.is(key, |session| session.is_replaced) => Err(REPLACED),
-            Purpose::Play => Ok(self.on_playing(now, key, response)),
+            Purpose::Play(_) if self.sessions.is(key, |session| session.is_replaced) => {
+                Err(REPLACED)
+            }
+            Purpose::Play(_) => {
+                // It may have had no id so far.
+                let identified = self.identify(key, response);
+                let rtp_info = response.headers.joined("RTP-Info");
+                let infos = rtp_info.map_or_else(Vec::new, |value| parse_rtp_info(&value));
+                identified.map(|()| self.on_playing(now, key, infos))
+            }
             Purpose::Pause => {
                 self.set_phase(key, SessionPhase::Paused);
                 Ok(Reply::Paused)
@@ -256,11 +266,16 @@ impl Connection {
         }
     }
 
-    fn on_playing(&mut self, now: Instant, key: SessionKey, response: &Message) -> Reply {
-        self.set_phase(key, SessionPhase::Playing);
+    pub(super) fn on_playing(
+        &mut self,
+        now: Instant,
+        key: SessionKey,
+        infos: Vec<RtpInfo>,
+    ) -> Reply {
+        if let Some(session) = self.sessions.get_mut(&key) {
+            session.on_playing(now);
+        }
         self.watch_silence(now);
-        let rtp_info = response.headers.joined("RTP-Info");
-        let infos = rtp_info.map_or_else(Vec::new, |value| parse_rtp_info(&value));
         self.channels.on_play_answered(key, &infos, now);
         self.review_held(now);
         Reply::Playing(infos)
@@ -352,48 +367,41 @@ impl Connection {
             announced_ssrc,
             sources: self.sources,
         };
-        match self.channels.grant(pair, grant) {
-            Ok(()) => Ok(()),
-            Err(Collision::WithItself) => {
-                let text = "the server gave two streams of the session the same channels";
-                Err(FailureKind::Malformed(text.to_owned()))
-            }
-            Err(Collision::WithSession(_)) => {
-                // From now on it is unknown which session the packets on that pair belong to, and
-                // which session a request with either id reaches (ZLMediaKit, go2rtc).
-                self.tainted = true;
-                self.withdraw_begun();
-                Err(self.cannot_share(SharingViolation::SameChannels))
-            }
-        }
+        self.channels.grant(pair, grant).map_err(|Collision(_)| {
+            // From now on it is unknown which session the packets on that pair belong to, and which
+            // session a request with either id reaches (ZLMediaKit, go2rtc).
+            self.tainted = true;
+            self.withdraw_begun();
+            self.cannot_share(SharingViolation::SameChannels)
+        })
     }
 
-    /// Takes the session id from the first answered SETUP of the session. A later answer with
-    /// another id does not change it (H264DVR).
+    /// Takes the session id from the first answer that has one. A later answer with another id does not
+    /// change it (H264DVR). A server that names none has one session on a connection, whose id is empty.
     fn identify(&mut self, key: SessionKey, response: &Message) -> Result<(), FailureKind> {
-        let is_new = self.sessions.is(key, |session| session.id.is_none());
-        let Some(header) = response.headers.first("Session").and_then(parse_session) else {
-            let missing = || FailureKind::Malformed("no usable Session header".to_owned());
-            let has_id = self.sessions.contains_key(&key) && !is_new;
-            return has_id.then_some(()).ok_or_else(missing);
-        };
+        let id = |session: &CoreSession| session.id.clone();
+        let before = self.sessions.get(&key).and_then(id);
+        if before.as_ref().is_some_and(|id| !id.is_empty()) {
+            return Ok(());
+        }
+        let header = response.headers.first("Session").and_then(parse_session);
+        let (id, timeout) = header.map_or_else(Default::default, |it| (it.id, it.timeout));
         let is_taken = |(other, session): (&SessionKey, &CoreSession)| {
+            let is_same = |its: &String| *its == id || its.is_empty() || id.is_empty();
             *other != key
-                && session.id.as_ref() == Some(&header.id)
+                && session.id.as_ref().is_some_and(is_same)
                 && session.phase != SessionPhase::Lost
         };
         // The sessions that got the id before may be gone.
-        let is_known_twice = self.id_given_twice.as_ref() == Some(&header.id);
-        if is_new && (is_known_twice || self.sessions.iter().any(is_taken)) {
+        let is_known_twice = self.id_given_twice.as_ref() == Some(&id);
+        if is_known_twice || self.sessions.iter().any(is_taken) {
             // A TEARDOWN with this id would end the other session as well, so none is sent.
-            self.on_id_given_twice(&header.id);
+            self.on_id_given_twice(&id);
             return Err(self.cannot_share(SharingViolation::SameSessionId));
         }
-        if let Some(session) = self.sessions.get_mut(&key)
-            && is_new
-        {
-            session.id = Some(header.id);
-            if let Some(timeout) = header.timeout {
+        if let Some(session) = self.sessions.get_mut(&key) {
+            session.id = Some(id);
+            if let Some(timeout) = timeout {
                 session.set_timeout(timeout);
             }
         }

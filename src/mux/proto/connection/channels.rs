@@ -153,16 +153,16 @@ pub(crate) enum FrameVerdict {
     Quarantined,
 }
 
-/// The channel has another owner.
+/// The channel belongs to another session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Collision {
-    WithSession(SessionKey),
-    WithItself,
-}
+pub(crate) struct Collision(pub(crate) SessionKey);
 
 #[derive(Debug)]
 pub(crate) struct ChannelTable {
     slots: Box<[Slot; 256]>,
+    /// Streams on a channel that another stream of their session has as well: the server answers the
+    /// SETUPs of picture and sound with one pair.
+    sharers: Vec<(u8, Route, Sources)>,
     /// Sources heard on channels while these had no owner.
     strays: Vec<(u8, u32)>,
     /// Where the streams of the sessions begin, from their answers to PLAY.
@@ -175,6 +175,7 @@ impl ChannelTable {
     pub(crate) fn new() -> Self {
         Self {
             slots: Box::new([Slot::Free; 256]),
+            sharers: Vec::new(),
             strays: Vec::new(),
             starts: Vec::new(),
             is_liar: false,
@@ -237,11 +238,10 @@ impl ChannelTable {
     /// last source.
     pub(crate) fn grant(&mut self, pair: ChannelPair, grant: Grant) -> Result<(), Collision> {
         for (channel, _) in pair.channels() {
-            if let Some(route) = self.route(channel) {
-                return Err(match route.session {
-                    owner if owner == grant.session => Collision::WithItself,
-                    owner => Collision::WithSession(owner),
-                });
+            if let Some(route) = self.route(channel)
+                && route.session != grant.session
+            {
+                return Err(Collision(route.session));
             }
         }
         for (channel, kind) in pair.channels() {
@@ -253,7 +253,10 @@ impl ChannelTable {
                 rtp_channel: pair.rtp,
             };
             let sources = self.sources_heard(channel, kind, grant);
-            *self.slot_mut(channel) = Slot::Live(route, sources);
+            match self.slot_mut(channel) {
+                Slot::Live(..) => self.sharers.push((channel, route, sources)),
+                slot => *slot = Slot::Live(route, sources),
+            }
         }
         Ok(())
     }
@@ -300,16 +303,65 @@ impl ChannelTable {
     }
 
     fn sources_of(&mut self, session: SessionKey) -> impl Iterator<Item = &mut Sources> {
-        self.slots.iter_mut().filter_map(move |slot| match slot {
-            Slot::Live(route, sources) if route.session == session => Some(sources),
+        let live = self.slots.iter_mut().filter_map(|slot| match slot {
+            Slot::Live(route, sources) => Some((route, sources)),
             _ => None,
-        })
+        });
+        let sharers = self.sharers.iter_mut();
+        live.chain(sharers.map(|(_, route, sources)| (route, sources)))
+            .filter_map(move |(route, sources)| (route.session == session).then_some(sources))
+    }
+
+    /// All routes, with their channels.
+    fn routes(&self) -> impl Iterator<Item = (u8, &Route, &Sources)> {
+        let live = (0..=u8::MAX).filter_map(|channel| match self.slot(channel) {
+            Slot::Live(route, sources) => Some((channel, route, sources)),
+            _ => None,
+        });
+        let sharers = self.sharers.iter();
+        live.chain(sharers.map(|(channel, route, sources)| (*channel, route, sources)))
+    }
+
+    /// True if a packet of the session was accepted.
+    pub(crate) fn has_heard(&self, session: SessionKey) -> bool {
+        let mut routes = self.routes();
+        routes.any(|(_, route, sources)| route.session == session && sources.last().is_some())
+    }
+
+    /// Puts the stream to which a packet belongs in the place of those that share its channel: the one
+    /// whose source it is, else the one with its payload type.
+    fn put_owner_first(&mut self, channel: u8, packet: &[u8]) {
+        let of_source = |ssrc| {
+            let mut routes = self.routes();
+            let it = routes.find(|(_, _, sources)| sources.is_of(ssrc));
+            it.map(|(_, route, _)| route.stream)
+        };
+        let claim = |route: &Route| match route.heard(packet) {
+            None => 0,
+            Some(Heard::Rtp(RtpHeader { ssrc, .. }) | Heard::Rtcp(ssrc)) => {
+                1 + u8::from(of_source(ssrc) == Some(route.stream))
+            }
+        };
+        let Slot::Live(owner, _) = self.slot(channel) else {
+            return;
+        };
+        let least = claim(owner);
+        let mut sharers = self.sharers.iter();
+        let better = sharers.position(|(on, route, _)| *on == channel && claim(route) > least);
+        let better = better.and_then(|at| self.sharers.get_mut(at));
+        if let (Some((_, route, sources)), Slot::Live(owner, its)) =
+            (better, &mut self.slots[usize::from(channel)])
+        {
+            std::mem::swap(route, owner);
+            std::mem::swap(sources, its);
+        }
     }
 
     /// Takes all channels from a session that is torn down. They stay in quarantine until `until`,
     /// and as long as frames keep arriving less than `quiet` apart.
     pub(crate) fn quarantine(&mut self, owner: SessionKey, until: Instant, quiet: Duration) {
         self.starts.retain(|(session, _)| *session != owner);
+        self.sharers.retain(|(_, route, _)| route.session != owner);
         for slot in self.slots.iter_mut() {
             let ssrc = match slot {
                 Slot::Live(route, sources) if route.session == owner => sources.last(),
@@ -375,6 +427,9 @@ impl ChannelTable {
     /// mount gives the same SSRC to two sessions.
     #[inline]
     pub(crate) fn judge(&mut self, channel: u8, payload: &[u8], now: Instant) -> FrameVerdict {
+        if !self.sharers.is_empty() {
+            self.put_owner_first(channel, payload);
+        }
         match &mut self.slots[usize::from(channel)] {
             Slot::Free | Slot::Reserved(_) => {
                 self.note_stray(channel, payload);
@@ -461,8 +516,9 @@ impl ChannelTable {
     /// True if a frame that begins with these two bytes could belong to a session. The search for
     /// lost framing goes by this.
     pub(crate) fn is_plausible(&self, channel: u8, first: [u8; 2]) -> bool {
+        let is_sharer = |(on, it, _): &(u8, Route, _)| *on == channel && it.is_plausible(first);
         let route = self.route(channel);
-        route.is_some_and(|route| route.plausible_kind(first).is_some())
+        route.is_some_and(|route| route.is_plausible(first) || self.sharers.iter().any(is_sharer))
     }
 
     /// The session that owns this channel.
@@ -480,8 +536,8 @@ impl ChannelTable {
     /// The channel for receiver reports.
     pub(crate) fn report_channel(&self, session: SessionKey, stream: u32) -> Option<u8> {
         let its = (session, stream, PacketKind::Rtcp);
-        let is_its = |route: &Route| (route.session, route.stream, route.kind) == its;
-        (0..=u8::MAX).find(|channel| self.route(*channel).is_some_and(is_its))
+        let is_its = |(_, it, _): &(_, &Route, _)| (it.session, it.stream, it.kind) == its;
+        self.routes().find(is_its).map(|(channel, ..)| channel)
     }
 }
 
@@ -526,6 +582,10 @@ impl Route {
         }
         (self.kind == PacketKind::Rtp && self.payload_types.allows(second & 0x7f))
             .then_some(PacketKind::Rtp)
+    }
+
+    fn is_plausible(&self, first: [u8; 2]) -> bool {
+        self.plausible_kind(first).is_some()
     }
 
     /// `OtherType` if only the payload type of an RTP packet is wrong, or else `Foreign`.

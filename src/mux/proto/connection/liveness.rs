@@ -25,7 +25,7 @@ use rtsp_types::Method;
 
 use super::{
     Connection, ConnectionPhase,
-    requests::{Draft, Expired, Purpose},
+    requests::{Draft, Expired, Outstanding, Purpose},
     session::CoreSession,
 };
 use crate::mux::proto::{
@@ -78,6 +78,7 @@ impl Connection {
             Timer::Idle => self.on_idle_expired(),
             Timer::Held => self.on_held_due(now),
             Timer::Closing => self.end_closing(),
+            Timer::PlayProof => self.look_for_media(now),
             Timer::Silence => self.on_silence(now),
             Timer::Resync => self.on_resync_due(now),
             Timer::WriteStall => {
@@ -186,9 +187,11 @@ impl Connection {
         // the credentials were refused); otherwise it would be due again at once.
         session.last_request = Some(now);
         let means = self.keep_alive_means;
-        let Some(method) = means.method(self.has_get_parameter, session.has_played()) else {
+        let has_get_parameter = self.keep_alive_method.takes_get(self.has_get_parameter);
+        let Some(method) = means.method(has_get_parameter, session.has_played()) else {
             return;
         };
+        self.last_keep_alive = Some(method.clone());
         session.keep_alive_outstanding = true;
         let url = session.aggregate().clone();
         // Before the DESCRIBEs of other sessions, which may take long.
@@ -201,6 +204,28 @@ impl Connection {
     pub(super) fn end_keep_alive(&mut self, key: SessionKey) {
         if let Some(session) = self.sessions.get_mut(&key) {
             session.keep_alive_outstanding = false;
+        }
+    }
+}
+
+/// How long after a PLAY without an answer the session plays if its media has come: live555 sends some
+/// before the answer, and some firmware loses the answer among the frames.
+pub(super) const PLAY_PROOF: Duration = Duration::from_secs(1);
+
+/// PLAY that is not answered.
+impl Connection {
+    fn look_for_media(&mut self, now: Instant) {
+        let is_play = |entry: &&Outstanding| matches!(entry.draft.purpose, Purpose::Play(_));
+        let unanswered = self.requests.waiting().filter(is_play);
+        let unanswered = unanswered.filter_map(|it| Some((it.cseq, it.draft.session?, it.sent)));
+        for (cseq, key, sent) in unanswered.collect::<Vec<_>>() {
+            let is_due = now.saturating_duration_since(sent) >= PLAY_PROOF;
+            if !is_due || !self.channels.has_heard(key) {
+                self.timers.set(Timer::PlayProof, now + PLAY_PROOF);
+            } else if let Some(draft) = self.requests.on_ignored(cseq, None, now) {
+                let playing = self.on_playing(now, key, Vec::new());
+                self.complete(key, draft.caller, Ok(playing));
+            }
         }
     }
 }
@@ -313,6 +338,62 @@ impl Connection {
     }
 }
 
+/// Which request is to keep the sessions of a server alive: one has failed, so the other is tried, whether
+/// `Public` names it or not.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum KeepAliveMethod {
+    /// None has failed: GET_PARAMETER if `Public` names it, else OPTIONS.
+    #[default]
+    Named,
+    /// GET_PARAMETER ended the connection, or the session in spite of it (HIPCAM).
+    Options,
+    /// OPTIONS did.
+    GetParameter,
+}
+
+impl KeepAliveMethod {
+    fn takes_get(self, is_named: bool) -> bool {
+        match self {
+            Self::Named => is_named,
+            Self::Options => false,
+            Self::GetParameter => true,
+        }
+    }
+
+    /// After this request failed.
+    fn other_than(method: &Method) -> Self {
+        match method {
+            Method::Options => Self::GetParameter,
+            _ => Self::Options,
+        }
+    }
+}
+
+/// What the server has ended shows which request does not keep it alive.
+impl Connection {
+    /// A session has ended in spite of its keep-alive.
+    pub(super) fn blame_keep_alive(&mut self, method: &Method) {
+        self.keep_alive_method = KeepAliveMethod::other_than(method);
+    }
+
+    /// The server has closed the connection. The last request was to blame if it was a keep-alive, or if
+    /// a session has played for as long as its timeout since.
+    pub(super) fn on_closed_by_server(&mut self, now: Instant) {
+        let is_keep_alive = |draft: &Draft| draft.purpose == Purpose::KeepAlive;
+        let last = self.requests.waiting().last().map(|entry| &entry.draft);
+        let blamed = match last {
+            Some(draft) => is_keep_alive(draft).then(|| draft.method.clone()),
+            None if self.sessions.values().any(|it| it.has_just_expired(now)) => {
+                self.last_keep_alive.clone()
+            }
+            None => None,
+        };
+        if let Some(method) = blamed {
+            self.blame_keep_alive(&method);
+        }
+    }
+}
+
 /// The request that keeps sessions of this connection alive. It only ever steps down.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Means {
@@ -368,6 +449,8 @@ pub(crate) enum Timer {
     Closing,
     /// When to check that bytes have arrived lately, and probe or give up the server.
     Silence,
+    /// When to look whether media has come although PLAY is not answered.
+    PlayProof,
     /// When to stop searching for the lost framing.
     Resync,
     /// When to decide again on packets that are held.

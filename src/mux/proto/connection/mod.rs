@@ -16,7 +16,7 @@ mod describes;
 mod fence;
 mod framing;
 mod held;
-mod liveness;
+pub(crate) mod liveness;
 mod matching;
 pub(crate) mod requests;
 mod sending;
@@ -42,7 +42,7 @@ use self::{
     fence::{Fences, OpenProbe},
     framing::{Framing, Read, is_sound},
     held::HeldPackets,
-    liveness::{HealthCheck, Means, Timer, TimerTable},
+    liveness::{HealthCheck, KeepAliveMethod, Means, Timer, TimerTable},
     matching::AnswerHistory,
     requests::{Draft, RequestTable},
     server_requests::StormGuard,
@@ -87,6 +87,8 @@ pub struct ConnectionConfig {
     pub closes_behind_401: bool,
     /// The server's realms, as far as earlier connections know them.
     pub realms: Realms,
+    /// What is known of the server's keep-alives.
+    pub keep_alive: KeepAliveMethod,
     /// Send one request at a time: the server is known to lose requests that arrive together.
     pub is_serial: bool,
     /// The server is known to answer each request once and in order, whatever arrives while it
@@ -133,6 +135,9 @@ pub struct Connection {
     server_header: Option<String>,
     meter: Meter,
     keep_alive_means: Means,
+    keep_alive_method: KeepAliveMethod,
+    /// The method of the last keep-alive.
+    last_keep_alive: Option<Method>,
     describe_window: DescribeWindow,
     describe_batch: DescribeBatch,
     /// A session was given up without a TEARDOWN: the server may still send its media.
@@ -191,6 +196,8 @@ impl Connection {
             server_header: None,
             meter: Meter::default(),
             keep_alive_means: Means::default(),
+            keep_alive_method: config.keep_alive,
+            last_keep_alive: None,
             describe_window: DescribeWindow::default(),
             describe_batch: DescribeBatch::new(config.describes_slowly),
             has_given_up_teardown: false,

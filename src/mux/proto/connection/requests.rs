@@ -26,7 +26,8 @@ use url::Url;
 
 use crate::mux::proto::{
     auth::{Answered, AuthTrail},
-    command::{RequestId, SessionKey},
+    command::{PlayRange, RequestId, SessionKey},
+    wire::sdp::Profile,
 };
 
 /// How long the answer to an ignored request is still recognised.
@@ -203,7 +204,7 @@ impl RequestTable {
         let is_ahead =
             |entry: &&Outstanding| !entry.is_ignored() && entry.draft.purpose != Purpose::Describe;
         let head = self.outstanding.iter().find(is_ahead)?;
-        let is_play = head.draft.purpose == Purpose::Play;
+        let is_play = matches!(head.draft.purpose, Purpose::Play(_));
         head.draft.session.filter(|_| is_play)
     }
 
@@ -399,9 +400,10 @@ pub(crate) enum Purpose {
         stream: usize,
         /// The RTP channel asked for; the RTCP channel is the next one.
         asked: u8,
+        profile: Profile,
         payload_types: Vec<u8>,
     },
-    Play,
+    Play(PlayRange),
     Pause,
     Teardown,
     /// Keeps a session alive.

@@ -8,12 +8,13 @@ use url::Url;
 use super::{
     Connection, ConnectionPhase, HealthCheck, Timer,
     authorizer::AuthorizationGate,
+    liveness::PLAY_PROOF,
     requests::{Draft, Purpose, take_where},
     session::{CoreSession, SessionPhase},
 };
 use crate::mux::proto::{
     auth::AuthTrail,
-    command::{RequestId, SessionKey, SessionRequest},
+    command::{PlayRange, RequestId, SessionKey, SessionRequest},
     event::{FailureKind, Retirement, SharingViolation},
     wire::message::MessageWriter,
 };
@@ -58,20 +59,22 @@ impl Connection {
         }
         let (url, purpose) = match request {
             SessionRequest::Describe => (session.config.url.clone(), Purpose::Describe),
-            SessionRequest::Play { aggregate } => {
+            SessionRequest::Play { aggregate, range } => {
                 session.begin_to_play(aggregate);
-                (session.aggregate().clone(), Purpose::Play)
+                (session.aggregate().clone(), Purpose::Play(range))
             }
             SessionRequest::Pause => (session.aggregate().clone(), Purpose::Pause),
             SessionRequest::Setup {
                 stream,
                 control,
+                profile,
                 payload_types,
             } => {
                 let asked = self.reserve_channels(now, key, is_new)?;
                 let purpose = Purpose::Setup {
                     stream,
                     asked,
+                    profile,
                     payload_types,
                 };
                 (control, purpose)
@@ -124,7 +127,7 @@ impl Connection {
         let timeouts = &self.config.timeouts;
         match purpose {
             Purpose::Describe | Purpose::Probe => timeouts.describe,
-            Purpose::Setup { .. } | Purpose::Play | Purpose::Pause => timeouts.response,
+            Purpose::Setup { .. } | Purpose::Play(_) | Purpose::Pause => timeouts.response,
             Purpose::Teardown | Purpose::Undo { .. } => timeouts.teardown,
             Purpose::KeepAlive | Purpose::Ping | Purpose::Fence | Purpose::ProbeFence => {
                 timeouts.keep_alive
@@ -297,7 +300,7 @@ impl Connection {
         let sessions = &self.sessions;
         let is_new = |key: &SessionKey| sessions.get(key).is_some_and(|s| s.id.is_none());
         let is_to_begin = |draft: &Draft| match (&draft.purpose, draft.session) {
-            (Purpose::Play, Some(key)) => replaced.contains(&key),
+            (Purpose::Play(_), Some(key)) => replaced.contains(&key),
             (Purpose::Setup { .. }, Some(key)) => replaced.contains(&key) || is_new(&key),
             _ => false,
         };
@@ -365,18 +368,26 @@ impl Connection {
         writer.header("User-Agent", &self.config.user_agent);
         match &draft.purpose {
             Purpose::Describe | Purpose::Probe => writer.header("Accept", "application/sdp"),
-            Purpose::Setup { asked, .. } => {
-                let transport = format!("RTP/AVP/TCP;unicast;interleaved={asked}-{}", asked | 1);
+            Purpose::Setup { asked, profile, .. } => {
+                let (profile, rtcp) = (profile.name(), asked | 1);
+                let transport = format!("RTP/{profile}/TCP;unicast;interleaved={asked}-{rtcp}");
                 writer.header("Transport", &transport);
             }
             // After PAUSE, PLAY without a range resumes (RFC 2326 10.5).
-            Purpose::Play if is_first_play => writer.header("Range", "npt=0.000-"),
+            Purpose::Play(PlayRange::Start) if is_first_play => {
+                writer.header("Range", "npt=0.000-");
+            }
+            Purpose::Play(PlayRange::Now) if is_first_play => writer.header("Range", "npt=now-"),
             _ => {}
         }
-        if let Some(id) = session_id {
+        // The server may have named none.
+        if let Some(id) = session_id.filter(|id| !id.is_empty()) {
             writer.header("Session", &id);
         }
         writer.finish();
+        if matches!(draft.purpose, Purpose::Play(_)) {
+            self.timers.set(Timer::PlayProof, now + PLAY_PROOF);
+        }
         if draft.method == Method::Describe {
             let urls = draft.url.as_str().len() * (1 + usize::from(is_authorized));
             self.describe_batch.on_written(self.out.len() - from, urls);

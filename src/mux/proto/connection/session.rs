@@ -40,7 +40,7 @@ fn interval(session_timeout: Duration, position: f64) -> Duration {
 #[derive(Debug)]
 pub(crate) struct CoreSession {
     pub(crate) config: SessionConfig,
-    /// The server's id for it; `None` before the first answered SETUP.
+    /// The server's id for it; `None` before the first answered SETUP, and empty if the server names none.
     pub(crate) id: Option<String>,
     timeout: Duration,
     pub(crate) phase: SessionPhase,
@@ -48,6 +48,8 @@ pub(crate) struct CoreSession {
     /// The aggregate control URL, known from the description or the first PLAY on.
     aggregate: Option<Url>,
     has_played: bool,
+    /// Since when it plays, from its first PLAY on.
+    playing_since: Option<Instant>,
     /// When its last request was written, or its last keep-alive was due. The next keep-alive
     /// counts from there.
     pub(crate) last_request: Option<Instant>,
@@ -98,6 +100,7 @@ impl CoreSession {
             teardown_state: TeardownState::None,
             aggregate: None,
             has_played: false,
+            playing_since: None,
             last_request: None,
             keep_alive_outstanding: false,
             is_replaced: false,
@@ -137,6 +140,20 @@ impl CoreSession {
             self.phase,
             SessionPhase::Ready | SessionPhase::Playing | SessionPhase::Paused
         )
+    }
+
+    pub(crate) fn on_playing(&mut self, now: Instant) {
+        self.phase = SessionPhase::Playing;
+        self.playing_since.get_or_insert(now);
+    }
+
+    /// True if a server that did not see its keep-alives would let it expire about now.
+    pub(crate) fn has_just_expired(&self, now: Instant) -> bool {
+        let age = self
+            .playing_since
+            .map(|since| now.saturating_duration_since(since));
+        let is_about = |age| age >= self.timeout.mul_f64(0.8) && age <= self.timeout.mul_f64(1.5);
+        self.is_playing() && age.is_some_and(is_about)
     }
 
     /// True if PLAY was requested, whatever the result.

@@ -207,6 +207,11 @@ impl Sources {
         self.latched.map(|latched| latched.first.ssrc)
     }
 
+    /// True if this source was announced for the stream, or is the one of its last packet.
+    pub(crate) fn is_of(&self, ssrc: u32) -> bool {
+        self.last().or(self.announced) == Some(ssrc)
+    }
+
     /// The server works on PLAY: from now on it may send.
     pub(crate) fn on_begun(&mut self, now: Instant) {
         self.begun.get_or_insert(now);

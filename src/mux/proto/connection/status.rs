@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use rtsp_types::Method;
 
+use super::liveness::KeepAliveMethod;
 use super::{
     Connection, ConnectionPhase,
     requests::{Draft, HeadOfLine, Purpose},
@@ -86,7 +87,7 @@ impl Connection {
         let brings_up = |purpose: &Purpose| {
             matches!(
                 purpose,
-                Purpose::Describe | Purpose::Setup { .. } | Purpose::Play
+                Purpose::Describe | Purpose::Setup { .. } | Purpose::Play(_)
             )
         };
         self.requests
@@ -114,7 +115,7 @@ impl Connection {
     /// True if a PLAY is unanswered.
     pub fn is_about_to_play(&self) -> bool {
         let mut waiting = self.requests.waiting();
-        waiting.any(|entry| entry.draft.purpose == Purpose::Play)
+        waiting.any(|entry| matches!(entry.draft.purpose, Purpose::Play(_)))
     }
 
     /// The number of sessions that have not played yet and are going to.
@@ -148,6 +149,11 @@ impl Connection {
     /// characters.
     pub fn public_header(&self) -> Option<&str> {
         self.public_header.as_deref()
+    }
+
+    /// What the connection has learned of the server's keep-alives.
+    pub fn keep_alive_method(&self) -> KeepAliveMethod {
+        self.keep_alive_method
     }
 
     /// True unless the server is known to lose requests that are sent together (VLC drops all but the

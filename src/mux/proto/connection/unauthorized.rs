@@ -279,10 +279,11 @@ impl Connection {
     /// then answer.
     pub(super) fn on_closed_by_peer(&mut self, now: Instant, reason: CloseReason) {
         let reason = self.reason_for_loss(reason);
-        let (last_byte, requests) = (self.last_byte, &self.requests);
         if !matches!(reason, CloseReason::PeerClosed | CloseReason::Io(_)) {
             return self.lose(reason);
         }
+        self.on_closed_by_server(now);
+        let (last_byte, requests) = (self.last_byte, &self.requests);
         let Some(left) = self.authorizer.challenges_left(now, last_byte, requests) else {
             return self.lose(reason);
         };

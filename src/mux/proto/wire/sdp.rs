@@ -17,6 +17,7 @@ use bytes::Bytes;
 use url::Url;
 
 use super::{header::split_param, server_text::ServerText, uri};
+use crate::mux::proto::command::PlayRange;
 
 /// The most `m=` lines in one description. Cameras have two to five; a session of 32 streams
 /// already needs a quarter of a connection's channels.
@@ -59,6 +60,22 @@ impl Presentation {
         attributes(&self.sdp, Some(stream.index))
     }
 
+    /// Where a session begins to play: at the present where the description says so.
+    pub fn play_range(&self) -> PlayRange {
+        let range = |line: Cow<'_, str>| {
+            let value = line
+                .get(.."a=range:".len())
+                .zip(line.get("a=range:".len()..));
+            let (_, value) = value.filter(|(name, _)| name.eq_ignore_ascii_case("a=range:"))?;
+            let value = value.to_ascii_lowercase();
+            Some(value.split_ascii_whitespace().collect::<String>())
+        };
+        match lines(&self.sdp).find_map(range) {
+            Some(range) if range.starts_with("npt=now") => PlayRange::Now,
+            _ => PlayRange::Start,
+        }
+    }
+
     /// True if the description announces an end: that of a recording does, that of a camera does
     /// not (RFC 2326 C.1.5).
     pub fn announces_end(&self) -> bool {
@@ -96,7 +113,7 @@ pub struct MediaStream {
     pub index: usize,
     /// `video`, `audio`, `application` ...
     pub media: String,
-    /// The transport protocol, as written: `RTP/AVP`, `RTP/SAVP` ...
+    /// The transport protocol, as written: `RTP/AVP`, `RTP/SAVP` ... See [`profile`](Self::profile).
     pub protocol: String,
     /// The RTP payload types of its packets.
     pub payload_types: Vec<u8>,
@@ -106,6 +123,57 @@ pub struct MediaStream {
     /// is replaced by that of the codec, or by 0 if that has several. Static payload types
     /// (RFC 3551) need none and may be missing.
     pub encodings: Vec<(u8, String, u32)>,
+}
+
+impl MediaStream {
+    /// The RTP profile that its protocol names.
+    pub fn profile(&self) -> Profile {
+        Profile::of(&self.protocol).unwrap_or_default()
+    }
+}
+
+/// The RTP profile of a stream (RFC 3551, 4585, 3711, 5124), which its SETUP names.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Profile {
+    /// Neither feedback nor encryption.
+    #[default]
+    Avp,
+    /// With feedback.
+    Avpf,
+    /// With encryption.
+    Savp,
+    /// With both.
+    Savpf,
+}
+
+impl Profile {
+    /// As written in `Transport`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Avp => "AVP",
+            Self::Avpf => "AVPF",
+            Self::Savp => "SAVP",
+            Self::Savpf => "SAVPF",
+        }
+    }
+
+    /// That of a protocol: `RTP/AVP`, and what cameras write: `RTP/AVP/TCP`, `RTP/AVP/UDP`,
+    /// `TCP/RTP/AVPF`, `rtp/avp`.
+    fn of(protocol: &str) -> Option<Self> {
+        let (mut is_rtp, mut profile) = (false, None);
+        for part in protocol.split('/') {
+            match part.to_ascii_uppercase().as_str() {
+                "RTP" => is_rtp = true,
+                "TCP" | "UDP" => {}
+                "AVP" => profile = Some(Self::Avp),
+                "AVPF" => profile = Some(Self::Avpf),
+                "SAVP" => profile = Some(Self::Savp),
+                "SAVPF" => profile = Some(Self::Savpf),
+                _ => return None,
+            }
+        }
+        profile.filter(|_| is_rtp)
+    }
 }
 
 impl fmt::Debug for MediaStream {
@@ -377,10 +445,10 @@ impl Section {
         base: &Url,
         is_sent: bool,
     ) -> Result<MediaStream, SkippedMedia> {
-        let control = match is_rtp_profile(&self.protocol) {
-            false => Err(SkipReason::NotRtp),
-            true if !is_sent => Err(SkipReason::NotSent),
-            true => {
+        let control = match Profile::of(&self.protocol) {
+            None => Err(SkipReason::NotRtp),
+            Some(_) if !is_sent => Err(SkipReason::NotSent),
+            Some(_) => {
                 uri::resolve_control(base, self.control.as_deref()).map_err(SkipReason::Control)
             }
         };
@@ -405,17 +473,6 @@ impl Section {
 fn text(value: &str) -> Option<String> {
     let text = String::from(ServerText::of_identifier(value));
     (!text.is_empty()).then_some(text)
-}
-
-/// RTP/AVP, RTP/AVPF, RTP/SAVP and RTP/SAVPF, with or without `/TCP` or `/UDP`.
-fn is_rtp_profile(protocol: &str) -> bool {
-    let mut parts = protocol.split('/');
-    let is_any_of = |part: Option<&str>, names: &[&str]| {
-        part.is_some_and(|part| names.iter().any(|name| name.eq_ignore_ascii_case(part)))
-    };
-    is_any_of(parts.next(), &["RTP"])
-        && is_any_of(parts.next(), &["AVP", "AVPF", "SAVP", "SAVPF"])
-        && is_any_of(parts.next().or(Some("TCP")), &["TCP", "UDP"])
 }
 
 fn payload_type(word: &str) -> Option<u8> {

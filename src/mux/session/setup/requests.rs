@@ -17,10 +17,11 @@ use crate::mux::{
         sharing::{ServerIdentity, descriptions::Account},
     },
     proto::{
-        Failure, FailureKind, FirstAsked, Presentation, Reply, SessionRequest, StreamGrant,
+        Failure, FailureKind, FirstAsked, PlayRange, Presentation, Profile, Reply, SessionRequest,
+        StreamGrant,
         wire::{sdp::parse_presentation, uri::presentation_base},
     },
-    session::attachment::Attachment,
+    session::attachment::{Attachment, Pending, Requester},
 };
 
 pub(super) fn setup_request(presentation: &Presentation, stream: usize) -> Option<SessionRequest> {
@@ -28,6 +29,7 @@ pub(super) fn setup_request(presentation: &Presentation, stream: usize) -> Optio
     Some(SessionRequest::Setup {
         stream,
         control: media.control.clone(),
+        profile: media.profile(),
         payload_types: media.payload_types.clone(),
     })
 }
@@ -62,18 +64,21 @@ fn set_up<F: Fn(&FailureKind) -> bool + Send>(
     // for the SETUP that comes next, and would make another one for a DESCRIBE behind it.
     let describing = is_remembered.then(|| attachment.send(SessionRequest::Describe));
     let first = requests.next();
-    let mut first = first.map(|(stream, request)| (stream, attachment.send(request)));
+    let mut first = first.map(|(stream, request)| {
+        let sent = attachment.send(request.clone());
+        (stream, (request, sent))
+    });
     let (requester, key) = (attachment.requester(), attachment.key());
     async move {
         let (mut done, mut failed) = (StreamsSetUp::default(), Vec::new());
         while let Some((stream, sent)) = first.take() {
-            match sent.reply().await {
+            match reply_to_setup(&requester, sent).await {
                 Ok(reply) => done.grants.extend(granted(reply)),
                 Err(failure) => {
                     let is_own = is_of_stream_alone(&failure) && !may_help_elsewhere(&failure.kind);
                     failed.push((stream, failure));
                     let next = requests.next().filter(|_| is_own && !is_remembered);
-                    first = next.map(|(stream, request)| (stream, requester.send(request)));
+                    first = next.map(|(stream, request)| (stream, send_setup(&requester, request)));
                 }
             }
         }
@@ -85,7 +90,7 @@ fn set_up<F: Fn(&FailureKind) -> bool + Send>(
                 is_first: true,
             });
         }
-        let pending = requests.map(|(stream, request)| (stream, requester.send(request)));
+        let pending = requests.map(|(stream, request)| (stream, send_setup(&requester, request)));
         let pending: Vec<_> = pending.collect();
         let later = |failure, stream| SetUpFailure {
             failure,
@@ -93,7 +98,7 @@ fn set_up<F: Fn(&FailureKind) -> bool + Send>(
             is_first: false,
         };
         for (stream, pending) in pending {
-            match pending.reply().await {
+            match reply_to_setup(&requester, pending).await {
                 Ok(reply) => done.grants.extend(granted(reply)),
                 Err(failure) if is_of_stream_alone(&failure) => failed.push((stream, failure)),
                 Err(failure) => return Err(later(failure, Some(stream))),
@@ -110,6 +115,49 @@ fn set_up<F: Fn(&FailureKind) -> bool + Send>(
             done.described = Some(described.map_err(|failure| later(failure, None))?);
         }
         Ok(done)
+    }
+}
+
+type SentSetup = (SessionRequest, Pending);
+
+fn send_setup(requester: &Requester, request: SessionRequest) -> SentSetup {
+    let sent = requester.send(request.clone());
+    (request, sent)
+}
+
+/// A server that describes a profile with feedback, and refuses it, is asked for the one without, as most
+/// clients do.
+async fn reply_to_setup(
+    requester: &Requester,
+    (request, sent): SentSetup,
+) -> Result<Reply, Failure> {
+    let reply = sent.reply().await;
+    match (reply, request) {
+        (
+            Err(refused),
+            SessionRequest::Setup {
+                stream,
+                control,
+                profile: Profile::Avpf,
+                payload_types,
+            },
+        ) if matches!(
+            refused.kind,
+            FailureKind::Status {
+                code: 400 | 461,
+                ..
+            }
+        ) =>
+        {
+            let plain = SessionRequest::Setup {
+                stream,
+                control,
+                profile: Profile::Avp,
+                payload_types,
+            };
+            requester.send(plain).reply().await.map_err(|_| refused)
+        }
+        (reply, _) => reply,
     }
 }
 
@@ -145,9 +193,26 @@ impl Setup {
             }
             (Operation::Play, Some(presentation)) => {
                 let aggregate = presentation.aggregate.clone();
-                let playing = attachment.send(SessionRequest::Play { aggregate });
-                Work::new(operation, async {
-                    Completion::Playing(playing.reply().await)
+                let request = |range| SessionRequest::Play { aggregate, range };
+                let playing = attachment.send(request.clone()(presentation.play_range()));
+                let requester = attachment.requester();
+                Work::new(operation, async move {
+                    let reply = playing.reply().await;
+                    let is_range_refused = |failure: &Failure| {
+                        matches!(
+                            failure.kind,
+                            FailureKind::Status {
+                                code: 456 | 457,
+                                ..
+                            }
+                        )
+                    };
+                    Completion::Playing(match reply {
+                        Err(failure) if is_range_refused(&failure) => {
+                            requester.send(request(PlayRange::Unnamed)).reply().await
+                        }
+                        reply => reply,
+                    })
                 })
             }
             _ => {

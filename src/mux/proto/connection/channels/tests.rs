@@ -81,8 +81,7 @@ fn two_answers_with_one_channel_collide_and_a_reservation_gives_way() {
     let (mut table, now) = (ChannelTable::new(), Instant::now());
     assert_eq!(table.reserve(A, 0, now), Some(0));
     assert_eq!(granted(&mut table, B, 0), Ok(()));
-    assert_eq!(granted(&mut table, A, 0), Err(Collision::WithSession(B)));
-    assert_eq!(granted(&mut table, B, 1), Err(Collision::WithItself));
+    assert_eq!(granted(&mut table, A, 0), Err(Collision(B)));
     table.unreserve(A, 0);
     assert_eq!(
         delivered(&mut table, 0, &rtp(96, 1), now),
@@ -264,4 +263,46 @@ fn one_source_may_be_that_of_two_streams() {
     }
     assert_eq!(delivered(&mut table, 0, &rtp(96, 5), now), Some(A));
     assert_eq!(delivered(&mut table, 2, &rtp(96, 5), now), Some(B));
+}
+
+#[test]
+fn streams_of_a_session_may_share_channels_and_are_told_apart_by_type_and_source() {
+    let now = Instant::now();
+    // The payload types of two streams, and the channels of the second; those of the first are 0 and 1.
+    for (types, second) in [([96, 0], 0), ([96, 96], 0), ([96, 0], 1)] {
+        let mut table = ChannelTable::new();
+        for (stream, first) in [(0, 0), (1, second)] {
+            let grant = Grant {
+                session: A,
+                stream,
+                payload_types: PayloadTypes::from_iter([types[stream as usize]]),
+                announced_ssrc: Some(10 + stream),
+                sources: SourcePolicy::Any,
+            };
+            table
+                .grant(ChannelPair::from_answer(first, None), grant)
+                .unwrap();
+        }
+        let stream = |table: &mut ChannelTable, channel, packet: &[u8]| match table
+            .judge(channel, packet, now)
+        {
+            FrameVerdict::Deliver { stream, .. } => stream,
+            other => panic!("{other:?}"),
+        };
+        let report = |ssrc: u8| [0x80, 200, 0, 1, 0, 0, 0, ssrc];
+        for _ in 0..2 {
+            assert_eq!(stream(&mut table, 0, &rtp(types[0], 10)), 0);
+            assert_eq!(stream(&mut table, second, &rtp(types[1], 11)), 1);
+            assert_eq!(stream(&mut table, 1, &report(10)), 0);
+            assert_eq!(stream(&mut table, second + 1, &report(11)), 1);
+        }
+        assert_eq!(table.report_channel(A, 0), Some(1));
+        assert_eq!(table.report_channel(A, 1), Some(second + 1));
+        assert_eq!(granted(&mut table, B, 0), Err(Collision(A)));
+        table.quarantine(A, now, Duration::ZERO);
+        assert_eq!(
+            table.judge(0, &rtp(types[1], 11), now),
+            FrameVerdict::Quarantined
+        );
+    }
 }

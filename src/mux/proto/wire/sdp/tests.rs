@@ -198,6 +198,25 @@ fn media_that_cannot_be_set_up_are_listed_with_the_reason() {
 }
 
 #[test]
+fn the_profile_is_found_however_cameras_write_the_protocol() {
+    for (protocol, profile) in [
+        ("RTP/AVP", Some(Profile::Avp)),
+        ("rtp/avp", Some(Profile::Avp)),
+        ("RTP/AVP/TCP", Some(Profile::Avp)),
+        ("RTP/AVP/UDP", Some(Profile::Avp)),
+        ("TCP/RTP/AVP", Some(Profile::Avp)),
+        ("RTP/avpf/tcp", Some(Profile::Avpf)),
+        ("RTP/SAVP", Some(Profile::Savp)),
+        ("RTP/SAVPF", Some(Profile::Savpf)),
+        ("RTP", None),
+        ("UDP", None),
+        ("RTP/AVP/X", None),
+    ] {
+        assert_eq!(Profile::of(protocol), profile, "{protocol}");
+    }
+}
+
+#[test]
 fn control_characters_in_a_control_skip_the_stream() {
     let sdp = "m=video 0 RTP/AVP 96\na=control:a\tb\nm=audio 0 RTP/AVP 0\na=control:c";
     let presentation = parse(sdp, "rtsp://h/a").unwrap();
