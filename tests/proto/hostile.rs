@@ -58,8 +58,8 @@ fn f36_an_oversize_description_fails_its_own_request() {
     let [(large, cseq), other] = two_described(&mut sim);
     let answer = Response::new(200)
         .header("CSeq", cseq.to_string())
-        .content("application/sdp", vec![b'a'; 600 * KIB]);
-    receive_in_reads(&mut sim, &answer.to_bytes(), 256 * KIB);
+        .content("application/sdp", vec![b'a'; 5 * 1024 * KIB]);
+    receive_in_reads(&mut sim, &answer.to_bytes(), 4 * KIB);
     assert!(matches!(
         sim.expect_failed(large),
         FailureKind::LimitExceeded(_)

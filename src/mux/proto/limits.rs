@@ -13,7 +13,8 @@ pub struct Limits {
     pub headers: usize,
     /// Number of headers of a message.
     pub header_count: usize,
-    /// Body of a message, in bytes. SDPs of 60 KB and 579 KB exist in the wild; ceiling 4 MiB.
+    /// Body of a message, in bytes. Descriptions of 579 KB exist in the wild (a key picture in
+    /// `sprop-parameter-sets`); what they cost is bounded where they are read.
     pub body: usize,
     /// Bytes skipped while looking for the next frame or message before the connection is given up.
     pub resync: usize,
@@ -47,7 +48,7 @@ impl Default for Limits {
             header_line: 16 * 1024,
             headers: 64 * 1024,
             header_count: 128,
-            body: 256 * 1024,
+            body: 4 * 1024 * 1024,
             resync: 64 * 1024,
             provisional: 20,
             server_requests: 100,
