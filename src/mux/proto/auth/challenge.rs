@@ -7,21 +7,56 @@
 //! a challenge without a required parameter is not usable. Good and bad input take the same path.
 //! The crate still validates the values and computes the answer.
 
-use std::cmp::Reverse;
+use std::{cmp::Reverse, ops::Deref};
 
 use http_auth::{
     ChallengeRef, DigestClient, ParamValue, PasswordParams,
     digest::{Algorithm, Qop},
 };
+use md5::Md5;
+use sha2::{Digest as _, Sha256, Sha512_256};
 
 use super::credentials::{Credentials, Strength};
-use crate::mux::proto::wire::server_text::ServerText;
+use crate::mux::proto::wire::{octets, server_text::ServerText};
 
 /// A challenge that can be answered.
 #[derive(Debug)]
 pub(crate) enum Scheme {
-    Digest(DigestClient),
+    Digest(Box<Digest>),
     Basic { realm: String },
+}
+
+/// A Digest challenge.
+#[derive(Debug)]
+pub(crate) struct Digest {
+    client: DigestClient,
+    /// Its realm if it is not ASCII: `http-auth` takes no other. It is hashed and sent back as the octets
+    /// that came (RFC 2617 3.2.2.2); cameras write it in Latin-1 or GBK.
+    realm: Option<String>,
+}
+
+impl Digest {
+    fn realm(&self) -> &str {
+        self.realm.as_deref().unwrap_or(self.client.realm())
+    }
+}
+
+impl Deref for Digest {
+    type Target = DigestClient;
+
+    fn deref(&self) -> &DigestClient {
+        &self.client
+    }
+}
+
+/// Stands for a realm that is not ASCII.
+const NOT_ASCII: &str = "x";
+
+/// A challenge as it was read.
+struct Challenge<'i> {
+    read: ChallengeRef<'i>,
+    /// Its realm if it is not ASCII.
+    realm: Option<String>,
 }
 
 impl Scheme {
@@ -80,16 +115,18 @@ pub(crate) fn parameter(list: &str, name: &str) -> Option<String> {
     let challenges = parse(&list);
     challenges
         .iter()
-        .find_map(|challenge| param(challenge, name))
+        .find_map(|challenge| param(&challenge.read, name))
         .map(ParamValue::to_unescaped)
 }
 
-fn usable(challenge: &ChallengeRef<'_>) -> Option<Scheme> {
+fn usable(Challenge { read, realm }: &Challenge<'_>) -> Option<Scheme> {
+    let challenge = read;
     if challenge.scheme.eq_ignore_ascii_case("Digest") {
         let client = DigestClient::try_from(challenge).ok()?;
         // Without qop no cnonce is sent, and the server could not make the session key.
         let answerable = !(client.session() && client.rfc2069_compat());
-        return answerable.then_some(Scheme::Digest(client));
+        let realm = realm.clone();
+        return answerable.then(|| Scheme::Digest(Box::new(Digest { client, realm })));
     }
     // The realm is mandatory (RFC 7617), but for Basic it is only shown to people.
     challenge
@@ -101,7 +138,11 @@ fn usable(challenge: &ChallengeRef<'_>) -> Option<Scheme> {
 }
 
 /// The server's words, cut so that they can stand in an error message.
-fn describe(challenge: &ChallengeRef<'_>) -> String {
+fn describe(
+    Challenge {
+        read: challenge, ..
+    }: &Challenge<'_>,
+) -> String {
     let short = |text: &str| -> String { ServerText::new(text).chars().take(32).collect() };
     let scheme = short(challenge.scheme);
     match param(challenge, "algorithm") {
@@ -120,7 +161,7 @@ fn param<'c, 'i>(challenge: &'c ChallengeRef<'i>, name: &str) -> Option<&'c Para
 }
 
 /// Splits a header into challenges: a word before '=' is a parameter, any other a new scheme.
-fn parse(header: &str) -> Vec<ChallengeRef<'_>> {
+fn parse(header: &str) -> Vec<Challenge<'_>> {
     let mut challenges = Vec::new();
     let mut rest = header;
     loop {
@@ -138,7 +179,10 @@ fn parse(header: &str) -> Vec<ChallengeRef<'_>> {
                     add_param(challenge, word, value);
                 }
             }
-            None => challenges.push(ChallengeRef::new(word)),
+            None => challenges.push(Challenge {
+                read: ChallengeRef::new(word),
+                realm: None,
+            }),
         }
     }
 }
@@ -166,17 +210,22 @@ fn take_value(text: &str) -> (&str, &str) {
 
 /// Adds a parameter unless it is empty, malformed or there already: `http-auth` would refuse the
 /// whole challenge. An empty `qop` or `algorithm` means the same as none.
-fn add_param<'i>(challenge: &mut ChallengeRef<'i>, name: &'i str, value: &'i str) {
+fn add_param<'i>(challenge: &mut Challenge<'i>, name: &'i str, value: &'i str) {
+    let Challenge { read, realm } = challenge;
     let value = match name.eq_ignore_ascii_case("algorithm") {
         true => canonical_algorithm(value),
         false => value,
     };
     let is_nothing = value.is_empty() && !name.eq_ignore_ascii_case("realm");
-    if is_nothing || param(challenge, name).is_some() {
+    if is_nothing || param(read, name).is_some() {
         return;
     }
+    let is_text = !value.is_ascii() && !value.contains(char::is_control);
+    let is_realm = is_text && name.eq_ignore_ascii_case("realm");
+    *realm = realm.take().or_else(|| is_realm.then(|| value.to_owned()));
+    let value = if is_realm { NOT_ASCII } else { value };
     if let Ok(value) = ParamValue::try_from_escaped(value) {
-        challenge.params.push((name, value));
+        read.params.push((name, value));
     }
 }
 
@@ -191,7 +240,7 @@ fn canonical_algorithm(name: &str) -> &str {
 
 /// Answers a Digest challenge and increments its nonce count. `None` once the count is exhausted.
 pub(crate) fn answer(
-    client: &mut DigestClient,
+    Digest { client, realm }: &mut Digest,
     credentials: &Credentials,
     method: &str,
     uri: &str,
@@ -220,7 +269,68 @@ pub(crate) fn answer(
         }
         _ => {}
     }
-    Some(value)
+    match realm {
+        Some(realm) => with_realm(&value, realm, client, &params, cnonce),
+        None => Some(value),
+    }
+}
+
+/// The same answer for a realm that is not ASCII.
+fn with_realm(
+    value: &str,
+    realm: &str,
+    client: &DigestClient,
+    params: &PasswordParams<'_>,
+    cnonce: &str,
+) -> Option<String> {
+    let hash = |parts: &[&[u8]]| {
+        let text = parts.join(&b':');
+        let digest = match client.algorithm() {
+            Algorithm::Sha256 => Sha256::digest(text).to_vec(),
+            Algorithm::Sha512Trunc256 => Sha512_256::digest(text).to_vec(),
+            _ => Md5::digest(text).to_vec(),
+        };
+        digest
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect::<String>()
+    };
+    let field = |name: &str| {
+        let (_, rest) = value.split_once(name)?;
+        rest.split([',', '"', ' ']).next()
+    };
+    let nonce = client.nonce();
+    let octets = octets::encode(realm);
+    let mut secret = hash(&[
+        params.username.as_bytes(),
+        &octets,
+        params.password.as_bytes(),
+    ]);
+    if client.session() {
+        secret = hash(&[secret.as_bytes(), nonce.as_bytes(), cnonce.as_bytes()]);
+    }
+    let (method, uri) = (params.method.as_bytes(), params.uri.as_bytes());
+    let request = match params.body {
+        Some(body) => hash(&[method, uri, body]),
+        None => hash(&[method, uri]),
+    };
+    let (secret, request) = (secret.as_bytes(), request.as_bytes());
+    let response = match (field("nc="), field("qop=")) {
+        (Some(count), Some(qop)) => hash(&[
+            secret,
+            nonce.as_bytes(),
+            count.as_bytes(),
+            cnonce.as_bytes(),
+            qop.as_bytes(),
+            request,
+        ]),
+        _ => hash(&[secret, nonce.as_bytes(), request]),
+    };
+    let stand_in = format!("realm=\"{NOT_ASCII}\"");
+    let (_, computed) = value.split_once(" response=\"")?;
+    let (computed, _) = computed.split_once('"')?;
+    let value = value.replacen(&stand_in, &format!("realm=\"{realm}\""), 1);
+    Some(value.replacen(computed, &response, 1))
 }
 
 /// What takes the place of an empty body under `auth-int`. A2 ends with the *hash* of the body (RFC
@@ -371,7 +481,7 @@ mod digest_tests {
     use super::*;
     use crate::mux::proto::auth::challenge::{self, Scheme};
 
-    fn client(challenge: &str) -> DigestClient {
+    fn client(challenge: &str) -> Box<Digest> {
         let offers = challenge::offers(challenge).expect("a challenge");
         match offers.into_iter().next() {
             Some(Scheme::Digest(client)) => client,
@@ -501,6 +611,79 @@ mod digest_tests {
             assert_response(&value, response);
             assert!(
                 value.contains(&format!("algorithm={algorithm}, ")),
+                "{value}"
+            );
+        }
+    }
+
+    const REALMS: [(&[u8], &str, &str); 12] = [
+        (b"Cam\xc3\xa9ra", r#""#, "e1dfe7953eaafdaf1575827137bc9214"),
+        (
+            b"Cam\xc3\xa9ra",
+            r#", qop="auth""#,
+            "a3da748d8dd2914b6d769d9ff08beaba",
+        ),
+        (
+            b"Cam\xc3\xa9ra",
+            r#", algorithm=SHA-256, qop="auth""#,
+            "dc7305863b41fd13029b7119266785a2a8be37a953539311695745f5e9ce3d79",
+        ),
+        (
+            b"Cam\xc3\xa9ra",
+            r#", algorithm=MD5-sess, qop="auth""#,
+            "370d34ca58296500f0a9605d55f15ed3",
+        ),
+        (b"Cam\xe9ra", r#""#, "18fe5f180eb649729b20e7388028db47"),
+        (
+            b"Cam\xe9ra",
+            r#", qop="auth""#,
+            "2b61844fc0ad70f1d7c7fc5bf3143ac9",
+        ),
+        (
+            b"Cam\xe9ra",
+            r#", algorithm=SHA-256, qop="auth""#,
+            "45a22a652c9da317ae0f1e2b85e30de54319d734ac9859966f3b3bf43b9dbec1",
+        ),
+        (
+            b"Cam\xe9ra",
+            r#", algorithm=MD5-sess, qop="auth""#,
+            "0399af71db4390f5376662f61288a2e9",
+        ),
+        (
+            b"\xb5\xc7\xc2\xbc",
+            r#""#,
+            "73cdb307d0dbf07c0b746368bd0814d0",
+        ),
+        (
+            b"\xb5\xc7\xc2\xbc",
+            r#", qop="auth""#,
+            "ea2a1fa3062c3e07129309ce12f77a01",
+        ),
+        (
+            b"\xb5\xc7\xc2\xbc",
+            r#", algorithm=SHA-256, qop="auth""#,
+            "f0eb90e2cbd3b83a7c00a98c227e897f4c44be6a119af62d77ddb8c2aab01201",
+        ),
+        (
+            b"\xb5\xc7\xc2\xbc",
+            r#", algorithm=MD5-sess, qop="auth""#,
+            "af914dadb9e6266be9c0914e8564d56e",
+        ),
+    ];
+
+    /// The expected values were computed with Python's hashlib over the octets.
+    #[test]
+    fn a_realm_that_is_not_ascii_is_hashed_and_sent_back_as_it_came() {
+        for (realm, rest, expected) in REALMS {
+            let realm = octets::decode(realm);
+            let header = format!(r#"Digest realm="{realm}", nonce="n"{rest}"#);
+            let mut digest = client(&header);
+            assert_eq!(digest.realm(), realm);
+            let user = Credentials::new("admin", "secret").unwrap();
+            let value = answer(&mut digest, &user, "DESCRIBE", "rtsp://h/1", "c").unwrap();
+            assert!(value.contains(&format!("realm=\"{realm}\"")), "{value}");
+            assert!(
+                value.contains(&format!("response=\"{expected}\"")),
                 "{value}"
             );
         }

@@ -7,6 +7,7 @@
 use bytes::{Bytes, BytesMut};
 use rtsp_types::Method;
 
+use super::octets;
 use crate::mux::proto::limits::LimitExceeded;
 
 /// A received message.
@@ -109,7 +110,7 @@ pub(crate) fn may_begin_message(bytes: &[u8]) -> bool {
 /// Parses a head: start line and headers, without the blank line. `None` if the start line is not
 /// one.
 pub(crate) fn parse_head(head: &[u8]) -> Option<(StartLine, Headers)> {
-    let text = String::from_utf8_lossy(head);
+    let text = octets::decode(head);
     let mut lines = text
         .split('\n')
         .map(|line| line.strip_suffix('\r').unwrap_or(line));
@@ -180,7 +181,7 @@ impl<'a> MessageWriter<'a> {
 
     fn put(&mut self, parts: &[&str]) {
         for part in parts {
-            self.out.extend_from_slice(part.as_bytes());
+            self.out.extend_from_slice(&octets::encode(part));
         }
     }
 }

@@ -4,6 +4,7 @@
 pub(crate) mod codec;
 pub mod header;
 pub(crate) mod message;
+pub(crate) mod octets;
 pub(crate) mod redaction;
 pub mod rtp;
 pub mod sdp;
