@@ -9,7 +9,7 @@ use super::{
     error::Error,
     proto::{
         auth::credentials::Credentials,
-        wire::uri::{redacted, take_userinfo},
+        wire::uri::{self, redacted, take_userinfo},
     },
     server_key::{ConnectionKey, ConnectionOptions, ServerId, WorkloadClass, is_secure},
     tls::TlsOptions,
@@ -60,7 +60,7 @@ impl SessionOptions {
     /// [`ErrorKind::InvalidUrl`](super::ErrorKind::InvalidUrl) for everything that is no such URL.
     pub fn new(url: &str) -> Result<Self, Error> {
         let url =
-            Url::parse(url).map_err(|error| Error::invalid_url(format!("not a URL: {error}")))?;
+            uri::parse(url).map_err(|error| Error::invalid_url(format!("not a URL: {error}")))?;
         Self::from_url(url)
     }
 

@@ -8,7 +8,7 @@ use std::fmt;
 use url::Url;
 
 use super::{
-    proto::{ServerText, auth::credentials::Credentials},
+    proto::{ServerText, auth::credentials::Credentials, wire::uri},
     tls::TlsOptions,
 };
 
@@ -71,8 +71,8 @@ impl ServerId {
             _ if is_secure(url) => DEFAULT_TLS_PORT,
             other => return Err(InvalidUrl::UnsupportedScheme(other.to_owned())),
         };
-        let host = url.host_str().unwrap_or_default();
-        Self::new(host, url.port().unwrap_or(default_port))
+        let host = uri::host(url);
+        Self::new(&host, url.port().unwrap_or(default_port))
     }
 
     /// The host in lower case, an IPv6 address without brackets.

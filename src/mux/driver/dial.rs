@@ -1,6 +1,11 @@
 //! Dials a server: tries its addresses one by one within one deadline, and makes the TLS handshake.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::{Ipv6Addr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use tokio::{
     net::{TcpSocket, TcpStream, lookup_host},
@@ -89,13 +94,24 @@ fn refused(server: &ServerId, reason: &str) -> Error {
 }
 
 async fn resolve(server: &ServerId, deadline: Instant) -> Result<Vec<SocketAddr>, Error> {
-    let looked_up = timeout_at(deadline, lookup_host((server.host(), server.port()))).await;
+    let host = without_needless_zone(server.host());
+    let looked_up = timeout_at(deadline, lookup_host((host, server.port()))).await;
     let reason = match looked_up {
         Ok(Ok(addresses)) => return Ok(addresses.collect()),
         Ok(Err(error)) => error.to_string(),
         Err(_) => "no answer in time".to_owned(),
     };
     Err(unresolved(server, &reason))
+}
+
+/// The resolver takes a zone with a link-local address only; with another one it says nothing.
+fn without_needless_zone(host: &str) -> &str {
+    let zoned = host.split_once('%');
+    let address = zoned.and_then(|(address, _)| Some((address, address.parse::<Ipv6Addr>().ok()?)));
+    match address {
+        Some((text, address)) if !address.is_unicast_link_local() => text,
+        _ => host,
+    }
 }
 
 fn unresolved(server: &ServerId, reason: &str) -> Error {

@@ -15,6 +15,7 @@ use crate::{
         proto::wire::{
             redaction::{redacted_reference, redacted_whole},
             server_text::harmless,
+            uri,
         },
         recovery::RecoveryPolicy,
     },
@@ -423,10 +424,10 @@ pub(crate) fn parse_location(location: &str) -> Result<Url, Invalid> {
         .split_once("://")
         .map(|(scheme, _)| scheme.to_ascii_lowercase());
     let url = match scheme.as_deref() {
-        Some("rtsp" | "rtsps") => Url::parse(location),
+        Some("rtsp" | "rtsps") => uri::parse(location),
         // The scheme is replaced before parsing: replaced later, the URL would lose the default port.
-        Some("rtspt") => Url::parse(&format!("rtsp{}", &location["rtspt".len()..])),
-        Some("rtspst") => Url::parse(&format!("rtsps{}", &location["rtspst".len()..])),
+        Some("rtspt") => uri::parse(&format!("rtsp{}", &location["rtspt".len()..])),
+        Some("rtspst") => uri::parse(&format!("rtsps{}", &location["rtspst".len()..])),
         Some(other) => return Err(invalid(&format!("scheme {other:?} is not rtsp or rtsps"))),
         None => return Err(invalid("not a URL")),
     };
@@ -440,7 +441,7 @@ pub(crate) fn parse_location(location: &str) -> Result<Url, Invalid> {
 /// `location` without secrets. A text that is no URL may hold secrets too: if it has an `@`, only the
 /// scheme is shown.
 fn shown(location: &str) -> String {
-    match Url::parse(location.trim()) {
+    match uri::parse(location.trim()) {
         Ok(url) if url.has_host() => redacted_whole(&url),
         _ if location.contains('@') => match location.split_once("://") {
             Some((scheme, _)) => format!("{scheme}://..."),

@@ -20,6 +20,7 @@ use crate::mux::{
         wire::{
             sdp,
             server_text::{ServerText, is_harmful},
+            uri,
         },
     },
 };
@@ -86,8 +87,8 @@ pub(crate) fn play_info<'a>(
     streams: &[MediaStream],
     number: usize,
 ) -> Option<&'a RtpInfo> {
-    let control = streams.get(number)?.control.as_str();
-    let by_url = rtp_info.iter().find(|info| is_url_of(&info.url, control));
+    let control = uri::wire(&streams.get(number)?.control);
+    let by_url = rtp_info.iter().find(|info| is_url_of(&info.url, &control));
     let by_order = rtp_info.get(number);
     by_url.or(by_order.filter(|_| rtp_info.len() == streams.len()))
 }

@@ -34,6 +34,8 @@ use self::{
     realms::{Nonce, Realm, Realms, Reuse},
 };
 
+use crate::mux::proto::wire::uri;
+
 /// The most realms of one connection; a recorder has as many as it has cameras.
 const MOST_REALMS: usize = 256;
 /// The most presentations and requests that are remembered.
@@ -105,7 +107,7 @@ pub(crate) enum Unauthorized {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Asked<'a> {
     pub(crate) method: &'a str,
-    /// The Request-URI as sent.
+    /// The URL of the request.
     pub(crate) uri: &'a str,
     /// The presentation that the request is about.
     pub(crate) home: &'a str,
@@ -241,7 +243,8 @@ impl Authenticator {
         let (strength, user) = (offer.strength(), &self.credentials);
         let value = match offer {
             Scheme::Digest(client) => {
-                challenge::answer(client, user, asked.method, asked.uri, cnonce)?
+                let uri = uri::wire_of(asked.uri);
+                challenge::answer(client, user, asked.method, &uri, cnonce)?
             }
             Scheme::Basic { .. } => {
                 http_auth::basic::encode_credentials(user.user(), user.password())

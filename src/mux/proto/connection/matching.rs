@@ -24,6 +24,7 @@ use crate::mux::proto::{
     wire::{
         header::{parse_cseq, parse_transport},
         message::Message,
+        uri,
     },
 };
 
@@ -200,7 +201,7 @@ fn looks_like_answer(response: &Message, request: &Draft) -> bool {
     match request.purpose {
         Purpose::Setup { .. } => header("Session").is_some() || header("Transport").is_some(),
         Purpose::Describe => {
-            let base = header("Content-Base").and_then(|base| Url::parse(base).ok());
+            let base = header("Content-Base").and_then(|base| uri::parse(base).ok());
             let asked = request.url.path();
             let is_of =
                 |base: Url| base.path().starts_with(asked) || asked.starts_with(base.path());
@@ -224,7 +225,7 @@ fn shows_request(response: &Message, request: &Draft) -> bool {
             header("Session").is_some() && granted.is_some_and(|(rtp, _)| rtp == asked)
         }
         Purpose::Describe => {
-            let base = header("Content-Base").and_then(|base| Url::parse(base).ok());
+            let base = header("Content-Base").and_then(|base| uri::parse(base).ok());
             is_description(response) && base.is_some_and(|base| place(&base) == place(&request.url))
         }
         _ => false,

@@ -16,7 +16,7 @@ use crate::mux::proto::{
     auth::AuthTrail,
     command::{PlayRange, RequestId, SessionKey, SessionRequest},
     event::{FailureKind, Retirement, SharingViolation},
-    wire::message::MessageWriter,
+    wire::{message::MessageWriter, uri},
 };
 
 /// On a connection where two streams were given one channel no session may start, and none can be
@@ -359,8 +359,8 @@ impl Connection {
         self.counters.requests += 1;
 
         let from = self.out.len();
-        let mut writer =
-            MessageWriter::request(&mut self.out, &draft.method, draft.url.as_str(), cseq);
+        let uri = uri::wire(&draft.url);
+        let mut writer = MessageWriter::request(&mut self.out, &draft.method, &uri, cseq);
         let is_authorized = value.is_some();
         if let Some(value) = value {
             writer.header("Authorization", &value);
@@ -389,7 +389,7 @@ impl Connection {
             self.timers.set(Timer::PlayProof, now + PLAY_PROOF);
         }
         if draft.method == Method::Describe {
-            let urls = draft.url.as_str().len() * (1 + usize::from(is_authorized));
+            let urls = uri.len() * (1 + usize::from(is_authorized));
             self.describe_batch.on_written(self.out.len() - from, urls);
         }
         self.log_sent(draft.session, from);

@@ -25,6 +25,8 @@ use std::{
 use percent_encoding::percent_decode_str;
 use url::Url;
 
+use super::uri;
+
 /// Parameters that choose a stream and are no secret.
 const SHOWN_PARAMETERS: &str =
     "channel subtype stream profile unicast proto trackid camera video audio";
@@ -112,7 +114,7 @@ pub fn redacted(url: &Url) -> String {
 
 /// A URL without secrets, however long it is.
 pub(crate) fn redacted_whole(url: &Url) -> String {
-    redacted_reference(url.as_str())
+    redacted_reference(&uri::wire(url))
 }
 
 /// An absolute or relative URL, as written.

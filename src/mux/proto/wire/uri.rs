@@ -9,9 +9,9 @@
 //! `rtsp://h/cam/realmonitor?channel=1/trackID=0`, where RFC 3986 gives `rtsp://h/cam/trackID=0`,
 //! without the channel. Under a base that ends in '/' (gst-rtsp-server, live555) both agree.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, net::Ipv6Addr};
 
-use percent_encoding::percent_decode_str;
+use percent_encoding::{percent_decode_str, percent_encode_byte};
 use url::{ParseError, Url};
 
 pub use super::redaction::redacted;
@@ -37,6 +37,189 @@ pub enum InvalidControl {
     /// It does not form a URL.
     #[error("the control attribute makes no URL: {0}")]
     NotAUrl(ParseError),
+}
+
+/// Stands in a [`Url`] before each escape that [`wire`] writes as the byte itself. It is U+E000, of
+/// private use, and itself escaped.
+const AS_WRITTEN: &str = "%EE%80%80";
+
+/// Parses a URL as people and devices write it, and as rtspsrc and FFmpeg take it: user and password may
+/// have reserved characters, an IPv6 address may have a zone, and path and query go to the server as they
+/// are written: braces, blanks, letters that are not ASCII, dot segments. [`Url`] would escape the first
+/// and resolve the last, and some cameras know neither.
+///
+/// # Errors
+///
+/// It is no URL all the same.
+pub fn parse(text: &str) -> Result<Url, ParseError> {
+    let Some((scheme, rest)) = text.split_once("://") else {
+        return Url::parse(text);
+    };
+    let (userinfo, rest) = split_userinfo(rest);
+    let (host, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+    let userinfo = userinfo.map_or_else(String::new, |userinfo| {
+        let (user, password) = userinfo.split_once(':').unwrap_or((userinfo, ""));
+        format!("{}:{}@", escaped(user), escaped(password))
+    });
+    let host = with_zone(host).unwrap_or_else(|| host.to_owned());
+    Url::parse(&format!("{scheme}://{userinfo}{host}{}", as_written(path)))
+}
+
+/// A URL as it is written in a request.
+pub(crate) fn wire(url: &Url) -> Cow<'_, str> {
+    let text = url.as_str();
+    let zoned = url.host_str().filter(|host| is_zoned(host));
+    if zoned.is_none() && !text.contains(AS_WRITTEN) {
+        return Cow::Borrowed(text);
+    }
+    let mut parts = text.split(AS_WRITTEN);
+    let mut bytes = parts.next().unwrap_or_default().as_bytes().to_vec();
+    for part in parts {
+        let (escape, rest) = part.split_at_checked("%XX".len()).unwrap_or((part, ""));
+        bytes.extend(percent_decode_str(escape));
+        bytes.extend(rest.as_bytes());
+    }
+    let text = String::from_utf8_lossy(&bytes).into_owned();
+    // The zone is this machine's (RFC 6874, 4).
+    Cow::Owned(match zoned {
+        Some(host) => {
+            let address = unzoned(host);
+            let address = address.split('%').next().unwrap_or_default();
+            text.replacen(host, &format!("[{address}]"), 1)
+        }
+        None => text,
+    })
+}
+
+/// The same of the text of a URL.
+pub(crate) fn wire_of(url: &str) -> Cow<'_, str> {
+    match url.contains(AS_WRITTEN) || is_zoned(url) {
+        true => Url::parse(url).map_or(Cow::Borrowed(url), |url| {
+            Cow::Owned(wire(&url).into_owned())
+        }),
+        false => Cow::Borrowed(url),
+    }
+}
+
+/// The host of a URL that [`parse`] gave, an IPv6 address with its zone.
+pub(crate) fn host(url: &Url) -> Cow<'_, str> {
+    match url.host_str().unwrap_or_default() {
+        host if is_zoned(host) => Cow::Owned(unzoned(host)),
+        host => Cow::Borrowed(host),
+    }
+}
+
+/// User and password of `user:password@host/path`, and the rest. They end at the last `@` before the
+/// path; at a later one if what is before the path is no host with its port.
+fn split_userinfo(text: &str) -> (Option<&str>, &str) {
+    let end = |text: &str| text.find(['/', '?']).unwrap_or(text.len());
+    let path = end(text);
+    let at = text[..path].rfind('@').or_else(|| {
+        let mut later = text.match_indices('@').map(|(at, _)| at);
+        let is_before_host = |at: &usize| {
+            let rest = &text[at + 1..];
+            is_host(&rest[..end(rest)])
+        };
+        later
+            .find(is_before_host)
+            .filter(|_| !is_host(&text[..path]))
+    });
+    match at {
+        Some(at) => (Some(&text[..at]), &text[at + 1..]),
+        None => (None, text),
+    }
+}
+
+/// True if this may be a host, with or without a port.
+fn is_host(text: &str) -> bool {
+    let port = match text.rsplit_once(':') {
+        Some((host, port)) if !host.ends_with(':') => Some(port),
+        _ => None,
+    };
+    let is_port = |port: &str| port.ends_with(']') || port.parse::<u16>().is_ok();
+    !text.is_empty() && port.is_none_or(is_port)
+}
+
+/// Escapes all that may not be in userinfo; what is escaped stays so.
+fn escaped(text: &str) -> String {
+    let mut escaped = String::new();
+    for (at, byte) in text.bytes().enumerate() {
+        let is_escape = || {
+            let digits = text.as_bytes().get(at + 1..at + 3);
+            digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
+        };
+        match byte {
+            b'%' if is_escape() => escaped.push('%'),
+            _ if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) => {
+                escaped.push(char::from(byte));
+            }
+            _ => escaped.push_str(percent_encode_byte(byte)),
+        }
+    }
+    escaped
+}
+
+/// `[fe80::1%eth0]:554` as a host that [`Url`] takes, `fe80%3A%3A1%25eth0:554`.
+fn with_zone(host: &str) -> Option<String> {
+    let (address, port) = host.strip_prefix('[')?.split_once(']')?;
+    let (address, zone) = address.split_once('%')?;
+    let zone = zone
+        .strip_prefix("25")
+        .filter(|it| !it.is_empty())
+        .unwrap_or(zone);
+    let is_name = |zone: &str| {
+        zone.bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b))
+    };
+    let is_zone = !zone.is_empty() && is_name(zone);
+    let address = address.parse::<Ipv6Addr>().ok().filter(|_| is_zone)?;
+    let address = address.to_string().replace(':', "%3A");
+    Some(format!("{address}%25{zone}{port}"))
+}
+
+fn is_zoned(host: &str) -> bool {
+    host.contains("%3A")
+}
+
+fn unzoned(host: &str) -> String {
+    percent_decode_str(host).decode_utf8_lossy().into_owned()
+}
+
+/// Path and query with all that [`Url`] would change marked, see [`AS_WRITTEN`].
+fn as_written(path: &str) -> String {
+    let mut marked = String::new();
+    let mark = |marked: &mut String, byte| {
+        marked.push_str(AS_WRITTEN);
+        marked.push_str(percent_encode_byte(byte));
+    };
+    let mut rest = path;
+    while let Some(first) = rest.bytes().next() {
+        let (segment, tail) = match first {
+            b'/' => {
+                let end = rest[1..]
+                    .find(['/', '?', '#'])
+                    .map_or(rest.len(), |end| end + 1);
+                rest.split_at(end)
+            }
+            _ => (rest, ""),
+        };
+        let name = segment
+            .trim_start_matches('/')
+            .to_ascii_lowercase()
+            .replace("%2e", ".");
+        let is_dots = first == b'/' && matches!(name.as_str(), "." | "..");
+        for byte in segment.bytes() {
+            match byte {
+                b'.' | b'%' if is_dots => mark(&mut marked, byte),
+                b' ' | b'"' | b'<' | b'>' | b'`' | b'{' | b'}' | b'|' | b'^' | b'\\' | 0x80.. => {
+                    mark(&mut marked, byte);
+                }
+                _ => marked.push(char::from(byte)),
+            }
+        }
+        rest = tail;
+    }
+    marked
 }
 
 /// A user's URL as a Request-URI: without user and password; with `rtspt` and `rtspst`, which only
@@ -80,8 +263,9 @@ fn usable_base(request: &Url, value: &str) -> Option<Url> {
     let base = match request.host_str().and_then(|host| value.strip_prefix(host)) {
         // Some cameras omit the scheme: `192.168.1.10:554/stream0/`.
         Some(rest) if rest.starts_with([':', '/']) => {
-            Url::parse(&format!("{}://{value}", request.scheme()))
+            parse(&format!("{}://{value}", request.scheme()))
         }
+        _ if is_absolute(value) => parse(value),
         _ => request.join(value),
     };
     base.ok()
@@ -99,7 +283,7 @@ pub fn resolve_control(base: &Url, control: Option<&str>) -> Result<Url, Invalid
         return Ok(request_uri(base));
     }
     let url = match absolute_scheme(control) {
-        Some(scheme) if is_rtsp(scheme) => Url::parse(control),
+        Some(scheme) if is_rtsp(scheme) => parse(control),
         Some(_) => return Err(InvalidControl::NotRtsp),
         None if repeats_path(base, control) => base.join(control),
         None => append(base, control),
@@ -112,7 +296,7 @@ pub fn resolve_control(base: &Url, control: Option<&str>) -> Result<Url, Invalid
 /// credentials in that userinfo, if they can be used.
 pub(crate) fn parse_location(location: &str) -> Option<(Url, Option<Credentials>)> {
     check(location).ok()?;
-    let mut url = Url::parse(location.trim()).ok()?;
+    let mut url = parse(location.trim()).ok()?;
     let credentials = take_userinfo(&mut url).ok().flatten();
     url.has_host().then(|| (request_uri(&url), credentials))
 }
@@ -164,6 +348,11 @@ fn append(base: &Url, control: &str) -> Result<Url, ParseError> {
     let is_query = control.starts_with('?') && base.query().is_none();
     let separated = is_query || text.ends_with('/') || control.starts_with('/');
     let slash = if separated { "" } else { "/" };
+    let control = match control.starts_with(['/', '?']) {
+        true => as_written(control),
+        // A dot segment follows a slash.
+        false => as_written(&format!("/{control}")).split_off(1),
+    };
     Url::parse(&format!("{text}{slash}{control}"))
 }
 
@@ -201,9 +390,8 @@ mod tests {
     }
 
     fn resolved(base: &str, control: &str) -> String {
-        resolve_control(&url(base), Some(control))
-            .unwrap()
-            .to_string()
+        let resolved = resolve_control(&parse(base).unwrap(), Some(control));
+        wire(&resolved.unwrap()).into_owned()
     }
 
     #[test]
@@ -223,10 +411,80 @@ mod tests {
             ("rtsp://h:8554", "track1", "rtsp://h:8554/track1"),
             ("rtsp://h/", "track:1", "rtsp://h/track:1"),
             ("rtsp://h/a", "?ctype=video", "rtsp://h/a?ctype=video"),
-            ("rtsp://h/a", "my track", "rtsp://h/a/my%20track"),
+            ("rtsp://h/a", "my track", "rtsp://h/a/my track"),
+            ("rtsp://h/{a}", "../{b}", "rtsp://h/{a}/../{b}"),
         ] {
             assert_eq!(resolved(base, control), uri);
         }
+    }
+
+    #[test]
+    fn path_and_query_are_written_as_they_were() {
+        for text in [
+            "rtsp://h/live/{0c4b}?a={b}|c",
+            "rtsp://h/Stream 1/a\"b",
+            "rtsp://h/\u{9580}\u{53e3}/1?name=\u{fc}",
+            "rtsp://h/a/../b/./c/%2e%2E/d",
+            "rtsp://h/%7Ba%7D/%20?x=%5B1%5D",
+            "rtsp://h:8554/cam/realmonitor?channel=1&subtype=0",
+            "rtsp://h/a?b#c",
+            "rtsp://h",
+        ] {
+            let url = parse(text).unwrap();
+            assert_eq!(wire(&url), text);
+            assert_eq!(parse(url.as_str()).unwrap(), url, "again");
+            assert_eq!(wire_of(url.as_str()), text);
+        }
+    }
+
+    #[test]
+    fn user_and_password_may_have_reserved_characters() {
+        for (text, user, password) in [
+            ("rtsp://admin:pa#ss@h:99/a?b", "admin", "pa#ss"),
+            ("rtsp://admin:#1Cam@h:99/a?b", "admin", "#1Cam"),
+            ("rtsp://admin:a#b%23@h:99/a?b", "admin", "a#b#"),
+            ("rtsp://admin:p@ss@h:99/a?b", "admin", "p@ss"),
+            ("rtsp://admin:a:b@h:99/a?b", "admin", "a:b"),
+            ("rtsp://admin:a/b?c@h:99/a?b", "admin", "a/b?c"),
+            ("rtsp://admin:100%@h:99/a?b", "admin", "100%"),
+            ("rtsp://ad min:[x]{y}@h:99/a?b", "ad min", "[x]{y}"),
+            ("rtsp://\u{fc}:\u{df}@h:99/a?b", "\u{fc}", "\u{df}"),
+        ] {
+            let mut url = parse(text).unwrap();
+            let credentials = take_userinfo(&mut url).unwrap().unwrap();
+            assert_eq!(
+                credentials,
+                Credentials::new(user, password).unwrap(),
+                "{text}"
+            );
+            assert_eq!(wire(&url), "rtsp://h:99/a?b", "{text}");
+        }
+        for text in [
+            "rtsp://h/cam@1",
+            "rtsp://h:554/?user=a@b",
+            "rtsp://[::1]:554/a@b",
+        ] {
+            let mut url = parse(text).unwrap();
+            assert_eq!(take_userinfo(&mut url), Ok(None));
+            assert_eq!(wire(&url), text);
+        }
+    }
+
+    #[test]
+    fn an_ipv6_address_may_have_a_zone_that_no_server_sees() {
+        for text in [
+            "rtsp://[fe80::1%eth0]:99/a",
+            "rtsp://u:p@[FE80::1%25eth0]:99/a",
+        ] {
+            let mut url = parse(text).unwrap();
+            take_userinfo(&mut url).unwrap();
+            assert_eq!(host(&url), "fe80::1%eth0");
+            assert_eq!(wire(&url), "rtsp://[fe80::1]:99/a");
+            let control = resolve_control(&url, Some("t1")).unwrap();
+            assert_eq!(wire_of(control.as_str()), "rtsp://[fe80::1]:99/a/t1");
+        }
+        assert_eq!(host(&parse("rtsp://[::1]/a").unwrap()), "[::1]");
+        assert!(parse("rtsp://[fe80::1%]/a").is_err() && parse("rtsp://[x%eth0]/a").is_err());
     }
 
     #[test]
