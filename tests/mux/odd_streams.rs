@@ -7,7 +7,7 @@ use gstrtspmux::mux::{Mux, Pooling, Session};
 
 use crate::{
     player::{
-        PATIENCE, camera_url, mux, next_of_mock, next_rtp, options, play, play_all, set_up,
+        PATIENCE, camera_url, mux, next_of_mock, next_rtp, options, play, play_all, set_up, start,
         within_patience,
     },
     support::{
@@ -219,4 +219,22 @@ async fn a_keep_alive_at_which_the_server_closes_is_not_sent_to_it_again() {
         // The second session may have begun before the end of the first was known.
         assert!(server.view().count(kills) <= 2);
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn media_is_taken_for_the_answer_to_play_beside_three_other_cameras() {
+    let (mux, server) = (mux(), server(Some(Family::Gst)));
+    let others = play_all(&mux, &server, ODD - 1, &Pooling::default()).await;
+    server.add_rule(Rule::new("PLAY", Reaction::Unanswered).camera("/cam/4"));
+    let odd = start(&mux, options(&camera_url(&server, ODD)));
+    assert!(server.wait_until(|view| view.playing() == ODD as usize, PATIENCE));
+    server.send_packets_to_all(5);
+    let mut odd = within_patience(odd).await.unwrap().unwrap();
+    assert_eq!(next_of_mock(&mut odd).await, (ODD, 0));
+    for (mut session, camera) in others.into_iter().zip(1..) {
+        for sequence in 0..5 {
+            assert_eq!(next_of_mock(&mut session).await, (camera, sequence));
+        }
+    }
+    assert_eq!(server.accepted(), 1);
 }
