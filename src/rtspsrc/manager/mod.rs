@@ -98,7 +98,8 @@ pub(crate) trait Manager: Send + Sync {
     /// Whether the stream has ended: it takes no more packets.
     fn has_ended(&self, stream: usize) -> bool;
 
-    /// Whether the stream's source has sent BYE, and that is a loss and not the end of the stream.
+    /// Whether the stream's source has sent BYE and nothing since, and that is a loss and not the end of
+    /// the stream.
     fn has_left(&self, stream: usize) -> bool;
 
     /// The pad from which the stream's RTP packets are pushed, into the manager or out of it.
@@ -122,14 +123,10 @@ pub(crate) trait Manager: Send + Sync {
     /// is under way downstream.
     fn renew(&self) -> Result<(), glib::BoolError>;
 
-    /// Whether a source that begins anew under its old SSRC needs [`renew`](Self::renew).
-    fn remembers_sources(&self) -> bool {
+    /// Whether packets are to come in the order of their numbers. A jitterbuffer puts them in order
+    /// itself.
+    fn needs_order(&self) -> bool {
         false
-    }
-
-    /// Forgets the stream's source and its times. The next packet is marked as the first one again.
-    fn restart(&self, _stream: usize) -> Result<(), glib::BoolError> {
-        Ok(())
     }
 
     /// Makes every push fail with FLUSHING, also those under way.

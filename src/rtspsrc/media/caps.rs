@@ -28,7 +28,7 @@ use crate::mux::{
 /// The caps of each payload type of one media stream.
 #[derive(Clone, Debug)]
 pub(crate) struct PayloadMap {
-    /// The payload type that the `m=` line lists first.
+    /// The payload type of media that the `m=` line lists first.
     default: u8,
     caps: BTreeMap<u8, gst::Caps>,
 }
@@ -69,6 +69,18 @@ impl PayloadMap {
         })
     }
 
+    /// Whether packets of the type are not the stream's media, but something beside it. A stream that has
+    /// nothing else has it for media.
+    pub(crate) fn is_beside(&self, payload_type: u8) -> bool {
+        let is_beside = |caps: &gst::Caps| {
+            let name = caps
+                .structure(0)
+                .and_then(|it| it.get::<&str>("encoding-name").ok());
+            name.is_some_and(|name| BESIDE.contains(&name))
+        };
+        self.caps(payload_type).is_some_and(is_beside) && !self.caps.values().all(is_beside)
+    }
+
     fn changed(&self, change: impl Fn(&mut gst::CapsRef)) -> Self {
         let mut map = self.clone();
         map.caps
@@ -77,6 +89,21 @@ impl PayloadMap {
         map
     }
 }
+
+/// Encodings of what shares a stream with its media: comfort noise, telephone events, error correction,
+/// redundancy, retransmission.
+const BESIDE: [&str; 10] = [
+    "CN",
+    "TELEPHONE-EVENT",
+    "TONE",
+    "RED",
+    "ULPFEC",
+    "FLEXFEC",
+    "FLEXFEC-03",
+    "PARITYFEC",
+    "X-ULPFECUC",
+    "RTX",
+];
 
 /// What the answer to PLAY says about the stream `number` of `streams`.
 ///
@@ -165,16 +192,18 @@ pub(crate) fn payload_map(
     let _ = session.attributes_to_caps(attributes.make_mut());
     let _ = media.attributes_to_caps(attributes.make_mut());
 
-    let mut caps = BTreeMap::new();
-    let mut default = None;
-    for payload_type in &stream.payload_types {
-        if let Some(described) = payload_caps(&media, *payload_type, &attributes) {
-            default.get_or_insert(*payload_type);
-            caps.insert(*payload_type, described);
-        }
-    }
-    let default = default.ok_or(Unusable::NoPayload)?;
-    Ok(PayloadMap { default, caps })
+    let types = stream.payload_types.iter();
+    let described = |payload_type: &u8| {
+        let caps = payload_caps(&media, *payload_type, &attributes)?;
+        Some((*payload_type, caps))
+    };
+    let mut map = PayloadMap {
+        default: 0,
+        caps: types.clone().filter_map(described).collect(),
+    };
+    let is_media = |number: &&u8| map.caps.contains_key(number) && !map.is_beside(**number);
+    map.default = *types.clone().find(is_media).ok_or(Unusable::NoPayload)?;
+    Ok(map)
 }
 
 /// So many attributes of a section go into the caps, beside those with the data of its payload types.

@@ -6,6 +6,8 @@
 //! caps         SDP -> caps
 //! ```
 
+pub(crate) mod alias;
 pub(crate) mod buffer;
 pub(crate) mod caps;
 pub(crate) mod pads;
+pub(crate) mod sequence;

@@ -18,7 +18,7 @@ use std::sync::{
 use gst::{glib, prelude::*};
 use gstreamer as gst;
 
-use super::{buffer::Undeliverable, caps::PayloadMap};
+use super::{alias::Alias, buffer::Undeliverable, caps::PayloadMap, sequence::PayloadKind};
 use crate::{
     mux::proto::wire::redaction::without_hashes,
     rtspsrc::{CAT, RtspMuxSrc, guard_weak, lock},
@@ -61,6 +61,8 @@ pub(crate) struct PadStream {
     section: usize,
     stream_start: gst::Event,
     payloads: Mutex<PayloadMap>,
+    /// Under which numbers downstream sees it.
+    pub(crate) alias: Mutex<Alias>,
     ghost: Mutex<Option<gst::GhostPad>>,
     /// What left its pad.
     pub(crate) timeline: Arc<Timeline>,
@@ -83,9 +85,13 @@ impl PadStream {
         lock(&self.payloads).default_caps().cloned()
     }
 
-    /// The clock rate of a payload type, in Hz.
-    pub(crate) fn clock_rate(&self, payload_type: u8) -> Option<u32> {
-        self.described(payload_type).ok()
+    /// What packets of a payload type carry.
+    pub(crate) fn kind(&self, payload_type: u8) -> PayloadKind {
+        match self.described(payload_type) {
+            Ok(_) if lock(&self.payloads).is_beside(payload_type) => PayloadKind::Beside,
+            Ok(rate) => PayloadKind::Media(rate),
+            Err(_) => PayloadKind::Unknown,
+        }
     }
 
     /// The clock rate of a payload type, or why its packets cannot be delivered.
@@ -125,6 +131,7 @@ impl Pads {
                 section: stream.section,
                 stream_start: stream_start.build(),
                 payloads: Mutex::new(stream.payloads),
+                alias: Mutex::default(),
                 ghost: Mutex::default(),
                 timeline: Arc::default(),
             })

@@ -15,11 +15,13 @@ use super::control::{BuildGuard, SessionControl};
 use crate::{
     mux::{Packet, PacketKind, Session},
     rtspsrc::{
-        CAT, RtspMuxSrc,
+        CAT, lock,
         manager::Manager,
         media::{
-            buffer::{Marker, PacketAction, Shown, Undeliverable},
+            alias::Alias,
+            buffer::{Marks, Undeliverable},
             pads::PadStream,
+            sequence::{PayloadKind, Sequencer},
         },
         threads::timer,
     },
@@ -35,6 +37,8 @@ pub(crate) enum FeedInput {
     Packets,
     /// No packet yet, but a stream that was full takes packets again.
     Room,
+    /// No packet, and those that wait for missing ones are to be [pushed](Feed::push_late).
+    Late,
     /// The end of the session.
     End,
 }
@@ -44,19 +48,25 @@ pub(crate) enum FeedInput {
 pub(crate) enum FeedHalt {
     /// The combined flow return of all streams: no pad takes packets any more.
     Flow(gst::FlowError),
-    /// A source sent RTCP BYE, and that is a loss.
+    /// All sources sent RTCP BYE, and that is a loss.
     Bye,
 }
 
-/// What the feed did with a packet: it was pushed, or dropped because downstream does not take it; or it was
-/// left out, for this reason.
-pub(crate) type PushOutcome = Result<(), Undeliverable>;
+/// What the feed did with a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PushOutcome {
+    /// It was pushed, or dropped because downstream does not take it.
+    Delivered,
+    /// It was left out, for this reason.
+    Left(Undeliverable),
+    /// It waits for the packets around it, or came before.
+    Waiting,
+}
 
 /// One stream.
 struct FeedStream {
     out: Arc<PadStream>,
-    marker: Marker,
-    shown: Shown,
+    sequencer: Sequencer,
 }
 
 /// Pushes the packets of a session, over all attempts to play it.
@@ -66,6 +76,8 @@ pub(crate) struct Feed {
     streams: BTreeMap<usize, FeedStream>,
     /// A stream whose pad is not linked is no error unless no pad is linked.
     flows: gst_base::UniqueFlowCombiner,
+    /// Packets whose turn it is; empty between calls.
+    ready: Vec<(Packet, Marks)>,
 }
 
 impl Feed {
@@ -75,8 +87,7 @@ impl Feed {
         for out in &manager.pads().streams {
             let stream = FeedStream {
                 out: out.clone(),
-                marker: Marker::default(),
-                shown: Shown::default(),
+                sequencer: Sequencer::new(manager.needs_order()),
             };
             streams.insert(out.number, stream);
             if let Some(pad) = manager.rtp_pad(out.number) {
@@ -88,6 +99,7 @@ impl Feed {
             manager,
             streams,
             flows,
+            ready: Vec::new(),
         }
     }
 
@@ -106,6 +118,11 @@ impl Feed {
                 session.set_parked(*stream, full.contains(stream));
             }
         }
+        let streams = self.streams.values();
+        let due = streams
+            .filter_map(|stream| stream.sequencer.deadline())
+            .min();
+        let mut late = timer::Alarm::at(due);
         tokio::select! {
             biased;
             more = session.next_batch(batch), if is_any_open => match more {
@@ -113,6 +130,7 @@ impl Feed {
                 false => FeedInput::End,
             },
             () = self.room(&full), if !full.is_empty() => FeedInput::Room,
+            () = late.rings() => FeedInput::Late,
         }
     }
 
@@ -161,7 +179,8 @@ impl Feed {
     /// Begins every stream anew after an outage; the manager has done so already.
     pub(crate) fn resume(&mut self) {
         for stream in self.streams.values_mut() {
-            stream.marker.reset();
+            stream.sequencer.reset();
+            *lock(&stream.out.alias) = Alias::default();
         }
         self.flows.reset();
     }
@@ -177,14 +196,10 @@ impl Feed {
     /// # Errors
     ///
     /// The session cannot go on.
-    pub(crate) fn push(
-        &mut self,
-        element: &RtspMuxSrc,
-        packet: Packet,
-    ) -> Result<PushOutcome, FeedHalt> {
+    pub(crate) fn push(&mut self, packet: Packet) -> Result<PushOutcome, FeedHalt> {
         match packet.kind {
-            PacketKind::Rtp => self.push_rtp(element, packet).map_err(FeedHalt::Flow),
-            PacketKind::Rtcp => self.push_rtcp(packet).map(Ok),
+            PacketKind::Rtp => self.push_rtp(packet).map_err(FeedHalt::Flow),
+            PacketKind::Rtcp => self.push_rtcp(packet).map(|()| PushOutcome::Delivered),
         }
     }
 
@@ -201,50 +216,81 @@ impl Feed {
             let flow = self.flows.update_pad_flow(rtp, ended);
             return flow.map(drop).map_err(FeedHalt::Flow);
         }
-        if self.manager.has_left(stream) {
-            return Err(FeedHalt::Bye);
+        match self.manager.has_left(stream) && self.have_all_left() {
+            true => Err(FeedHalt::Bye),
+            false => Ok(()),
+        }
+    }
+
+    /// Whether all sources that have sent media have sent BYE. A BYE is of one source: a camera whose
+    /// sound is switched off goes on with the picture.
+    fn have_all_left(&self) -> bool {
+        let mut streams = self.streams.iter();
+        streams
+            .all(|(number, stream)| !stream.sequencer.has_begun() || self.manager.has_left(*number))
+    }
+
+    fn push_rtp(&mut self, packet: Packet) -> Result<PushOutcome, gst::FlowError> {
+        let number = packet.stream;
+        let (Some(stream), Some(_)) = (self.streams.get_mut(&number), packet.header) else {
+            return Ok(PushOutcome::Left(Undeliverable::Foreign));
+        };
+        let out = &stream.out;
+        let mut ready = std::mem::take(&mut self.ready);
+        let kind_of = |payload_type| out.kind(payload_type);
+        stream.sequencer.handle_packet(packet, kind_of, &mut ready);
+        self.push_ready(number, ready)
+    }
+
+    /// Pushes the packets that have waited long enough for missing ones.
+    pub(crate) fn push_late(&mut self) -> Result<(), FeedHalt> {
+        let now = timer::now();
+        for number in self.streams.keys().copied().collect::<Vec<_>>() {
+            let mut ready = std::mem::take(&mut self.ready);
+            if let Some(stream) = self.streams.get_mut(&number) {
+                stream.sequencer.give_up_waiting(now, &mut ready);
+            }
+            self.push_ready(number, ready).map_err(FeedHalt::Flow)?;
         }
         Ok(())
     }
 
-    fn push_rtp(
+    fn push_ready(
         &mut self,
-        element: &RtspMuxSrc,
-        packet: Packet,
+        number: usize,
+        mut ready: Vec<(Packet, Marks)>,
     ) -> Result<PushOutcome, gst::FlowError> {
-        let (Some(FeedStream { out, marker, shown }), Some(pad), Some(header)) = (
-            self.streams.get_mut(&packet.stream),
-            self.manager.rtp_pad(packet.stream),
-            packet.header,
-        ) else {
-            return Ok(Err(Undeliverable::Foreign));
-        };
-        let payload_type = header.payload_type;
-        let clock_rate = || out.clock_rate(payload_type);
-        let (received, discontinuity) = (packet.received, packet.discontinuity);
-        let marks = match marker.handle_packet(header, received, discontinuity, clock_rate) {
-            PacketAction::Push(marks) => marks,
-            PacketAction::Restart(marks) => {
-                gst::info!(CAT, obj = element, "stream {}: new source", packet.stream);
-                // This may wait for the thread of the old jitterbuffer, which a slow sink may be
-                // holding.
-                let restart = |manager: &dyn Manager| manager.restart(packet.stream);
-                begin_anew(&self.control.build_guard, restart)?;
-                marks
-            }
-            PacketAction::Renew(marks) => {
-                gst::info!(CAT, obj = element, "stream {}: begins anew", packet.stream);
-                if self.manager.remembers_sources() {
-                    self.restart()?;
-                    return self.push_rtp(element, packet);
-                }
-                marks
-            }
-            PacketAction::Drop => return Ok(Err(Undeliverable::Foreign)),
-        };
-        let fate = shown.judge(payload_type, marks.stamp, |it| out.described(it).map(drop));
-        let flow = self.manager.push_rtp(packet, marks);
-        self.flows.update_pad_flow(pad, flow).map(|_| fate)
+        let mut outcome = PushOutcome::Waiting;
+        for (mut packet, marks) in ready.drain(..) {
+            let (Some(stream), Some(pad)) =
+                (self.streams.get(&number), self.manager.rtp_pad(number))
+            else {
+                break;
+            };
+            let payload_type = packet.header.map_or(0, |header| header.payload_type);
+            let kind = stream.out.kind(payload_type);
+            let rate = kind.clock_rate().unwrap_or_default();
+            lock(&stream.out.alias).apply(&mut packet, marks.anew, rate);
+            outcome = match kind {
+                PayloadKind::Media(_) => PushOutcome::Delivered,
+                PayloadKind::Beside => PushOutcome::Left(Undeliverable::Beside(payload_type)),
+                PayloadKind::Unknown => match stream.out.described(payload_type) {
+                    Ok(_) => PushOutcome::Delivered,
+                    Err(why) => PushOutcome::Left(why),
+                },
+            };
+            let flow = self.manager.push_rtp(packet, marks);
+            self.flows.update_pad_flow(pad, flow)?;
+        }
+        self.ready = ready;
+        Ok(outcome)
+    }
+
+    /// How much media has come in this session, by the RTP time of its longest stream.
+    pub(crate) fn passed(&self) -> Duration {
+        let streams = self.streams.values();
+        let passed = streams.map(|stream| stream.sequencer.passed());
+        passed.max().unwrap_or_default()
     }
 }
 

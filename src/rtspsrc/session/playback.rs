@@ -11,7 +11,7 @@ use tokio::sync::watch;
 
 use super::{
     control::{SessionControl, TargetState, reached},
-    feed::{Feed, FeedHalt, FeedInput},
+    feed::{Feed, FeedHalt, FeedInput, PushOutcome},
     report::EndReason,
 };
 use crate::{
@@ -75,6 +75,7 @@ impl Playback<'_> {
                 () = reached(&mut self.target, |target| target != TargetState::Playing) => return Ok(()),
                 next = self.feed.next_batch(&mut self.session, &mut batch) => match next {
                     FeedInput::Packets => {}
+                    FeedInput::Late => self.feed.push_late().map_err(|halt| self.halted(halt))?,
                     // Downstream held the stream up: the camera was not silent.
                     FeedInput::Room => self.watchdog.restart(timer::now()),
                     FeedInput::End => {
@@ -99,13 +100,13 @@ impl Playback<'_> {
             for packet in batch.drain(..) {
                 self.tell_overflow(&element, began, &packet);
                 let (kind, stream, received) = (packet.kind, packet.stream, packet.received);
-                let pushed = self.feed.push(&element, packet);
+                let pushed = self.feed.push(packet);
                 let fate = pushed.map_err(|halt| self.halted(halt))?;
                 if kind != PacketKind::Rtp {
                     continue;
                 }
                 match fate {
-                    Ok(()) => {
+                    PushOutcome::Delivered => {
                         self.watchdog.on_packet(stream, received);
                         self.left_out.on_delivered(stream);
                         if std::mem::take(&mut is_first) {
@@ -113,7 +114,8 @@ impl Playback<'_> {
                             alarm = self.alarm(proof);
                         }
                     }
-                    Err(why) => self.on_left(&element, stream, why, received),
+                    PushOutcome::Left(why) => self.on_left(&element, stream, why, received),
+                    PushOutcome::Waiting => {}
                 }
             }
             drop(element);

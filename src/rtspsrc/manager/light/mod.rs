@@ -211,12 +211,12 @@ impl Light {
         packet: Packet,
         marks: Marks,
     ) -> FlowResult {
-        if marks.stamp {
+        if marks.anew || marks.stamp {
             stream.begin(Some(header.ssrc));
             self.forget_clock(stream);
         }
-        let clock_rate = |payload_type| stream.out.clock_rate(payload_type);
-        let (time, has_gap) = match stream.take(header, packet.received, clock_rate) {
+        let kind = |payload_type| stream.out.kind(payload_type);
+        let (time, has_gap) = match stream.take(header, packet.received, kind) {
             StampAction::Drop => return Ok(gst::FlowSuccess::Ok),
             StampAction::Again { time, has_gap } => (time, has_gap),
             StampAction::Stamp { has_gap, is_first } => {
@@ -363,6 +363,9 @@ impl Manager for Light {
         let (Some(stream), Some(header)) = (self.stream(packet.stream), whole) else {
             return Ok(gst::FlowSuccess::Ok);
         };
+        if stream.has_left.load(Ordering::Acquire) {
+            stream.has_left.store(false, Ordering::Release);
+        }
         if !lock(&stream.queue).put(header, packet, marks) {
             return Err(gst::FlowError::Flushing);
         }
@@ -376,6 +379,10 @@ impl Manager for Light {
                 self.on_item(stream, item, packet.received);
             });
         }
+    }
+
+    fn needs_order(&self) -> bool {
+        true
     }
 
     fn renew(&self) -> Result<(), glib::BoolError> {

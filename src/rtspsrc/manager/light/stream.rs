@@ -30,7 +30,7 @@ use crate::{
         RtspMuxSrc, lock,
         manager::{SenderReport, StreamReport, src_pad},
         media::buffer::Marks,
-        media::pads::PadStream,
+        media::{pads::PadStream, sequence::PayloadKind},
         threads::Errand,
     },
 };
@@ -235,17 +235,17 @@ impl LightStream {
         self.offset.store(0, Ordering::Relaxed);
     }
 
-    /// Decides on a packet. `clock_rate` gives that of a payload type, if it is described.
+    /// Decides on a packet. `kind` says what a payload type carries.
     pub(super) fn take(
         &self,
         header: &RtpHeader,
         received: Instant,
-        clock_rate: impl FnOnce(u8) -> Option<u32>,
+        kind: impl FnOnce(u8) -> PayloadKind,
     ) -> StampAction {
         let mut state = lock(&self.state);
         let is_first = state.payload_type.is_none();
         if is_first {
-            let Some(clock_rate) = clock_rate(header.payload_type) else {
+            let PayloadKind::Media(clock_rate) = kind(header.payload_type) else {
                 return StampAction::Drop;
             };
             state.payload_type = Some(header.payload_type);
@@ -259,10 +259,6 @@ impl LightStream {
         // Comfort noise or telephone events beside the audio share its sequence numbers.
         if order == SequenceOrder::Old || state.payload_type != Some(header.payload_type) {
             return StampAction::Drop;
-        }
-        if order == SequenceOrder::Anew {
-            state.timing = Timing::new(state.timing.clock_rate(), self.latency);
-            state.last = None;
         }
         let has_gap = order != SequenceOrder::Next || is_first;
         match state.last {

@@ -32,10 +32,6 @@ use std::time::Duration;
 
 const SECOND: i64 = 1_000_000_000;
 
-/// If RTP time jumps further than this, while the time of arrival does not, it has a new origin: the
-/// encoder was restarted under its old SSRC.
-const JUMP: i64 = Duration::from_secs(1).as_nanos() as i64;
-
 /// A sender report that is further behind the last packet is not used.
 const REPORT_AGE: i64 = Duration::from_secs(10).as_nanos() as i64;
 
@@ -111,10 +107,6 @@ impl Timing {
     pub(super) fn stamp(&mut self, time: u32, arrival: u64, floor: u64, offset: i64) -> PacketTime {
         let arrival = i64::try_from(arrival).unwrap_or(i64::MAX);
         let floor = i64::try_from(floor).unwrap_or(i64::MAX);
-        let floor = match self.has_jumped(time, arrival) {
-            true => self.begin_anew().max(floor),
-            false => floor,
-        };
         let rtp = self.extend(time);
         if let Some(last) = self.last.filter(|last| last.rtp == rtp) {
             return PacketTime::of(last.shown, false);
@@ -157,13 +149,6 @@ impl Timing {
         self.skew = Skew::default();
     }
 
-    /// Forgets the source. Returns the time of the last packet.
-    fn begin_anew(&mut self) -> i64 {
-        self.origin = None;
-        self.skew = Skew::default();
-        self.last.take().map_or(0, |last| last.shown)
-    }
-
     /// The running time of the RTP time in a sender report, without the offset of lip-sync. `None` before
     /// the first packet, or if the report is too far from the last packet.
     pub(super) fn time_of(&self, time: u32) -> Option<i64> {
@@ -182,13 +167,6 @@ impl Timing {
             Some(last) => last.rtp + i64::from(time.wrapping_sub(last.rtp as u32).cast_signed()),
             None => i64::from(time),
         }
-    }
-
-    fn has_jumped(&self, time: u32, arrival: i64) -> bool {
-        self.last.is_some_and(|last| {
-            let step = self.nanoseconds(self.extend(time) - last.rtp);
-            step.abs() > JUMP && (step - (arrival - last.arrival)).abs() > JUMP
-        })
     }
 
     fn nanoseconds(&self, units: i64) -> i64 {
@@ -399,17 +377,14 @@ mod tests {
     }
 
     #[test]
-    fn a_new_origin_is_of_its_arrival() {
+    fn a_source_that_was_silent_or_stood_still_has_no_new_origin() {
         let mut timing = Timing::new(90_000, LATENCY);
-        timing.stamp(0, S, 0, 0);
-        for time in [90_000_000, 7] {
-            let stamp = timing.stamp(time, 3 * S, 0, 0);
-            assert_eq!((stamp.time, stamp.is_anew), (3 * S, true));
-        }
-        // A source that was silent for as long as its time went on has no new origin.
+        let stamp = timing.stamp(7, 3 * S, 0, 0);
+        assert_eq!((stamp.time, stamp.is_anew), (3 * S, true));
+        // As long as its time went on.
         let stamp = timing.stamp(7 + 90_000 * 60, 63 * S, 0, 0);
         assert_eq!((stamp.time, stamp.is_anew), (63 * S, false));
-        // Nor has one whose connection stood still, though its packets come late.
+        // Nor one whose connection stood still, though its packets come late.
         let stamp = timing.stamp(7 + 90_000 * 61, 90 * S, 0, 0);
         assert_eq!((stamp.time, stamp.is_anew), (90 * S, false));
     }

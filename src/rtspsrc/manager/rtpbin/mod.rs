@@ -23,13 +23,14 @@ use gstreamer as gst;
 use self::stream::{ReportSink, RtpbinStream};
 use super::Manager;
 use crate::{
-    mux::{Packet, RtcpSender, recovery::OnBye},
+    mux::{Packet, RtcpSender, proto::wire::rtp::RtpHeader, recovery::OnBye},
     rtspsrc::{
         CAT, RtspMuxSrc, guard_weak, lock,
         media::{
             buffer::{self, Marks},
             caps::PayloadMap,
             pads::{PadStream, Pads, Watch},
+            sequence::PayloadKind,
         },
     },
 };
@@ -188,15 +189,7 @@ impl Rtpbin {
         let Some(stream) = self.streams.get(&index) else {
             return;
         };
-        let another_payload = {
-            let mut shown = lock(&stream.shown);
-            let another = shown.is_some_and(|(shown, _)| shown == ssrc);
-            if !another {
-                *shown = Some((ssrc, payload_type));
-            }
-            another
-        };
-        if another_payload {
+        if stream.out.kind(payload_type) == PayloadKind::Beside {
             // Comfort noise or telephone events beside the audio. A pad without a peer would end the
             // stream as not linked, so a probe drops them.
             gst::info!(
@@ -209,9 +202,30 @@ impl Rtpbin {
             });
             return;
         }
+        *lock(&stream.shown) = Some(ssrc);
         if let Some(element) = self.pads.element().upgrade() {
-            stream.set_output(&element, pad);
+            stream.watch_output(&element, pad);
         }
+        self.show(stream, pad);
+        // The source may change to another payload type and back: rtpbin has a pad for each.
+        let own = self.own.clone();
+        let life = self.life.load(Ordering::Acquire);
+        let blocked = gst::PadProbeType::BLOCK | gst::PadProbeType::BUFFER;
+        pad.add_probe(blocked, move |pad, _| {
+            guarded(&own, life, (), |manager| {
+                if let Some(stream) = manager.streams.get(&index)
+                    && !stream.is_output(pad)
+                {
+                    manager.show(stream, pad);
+                }
+            });
+            gst::PadProbeReturn::Pass
+        });
+    }
+
+    /// From now on the packets of the stream come out of `pad`.
+    fn show(&self, stream: &RtpbinStream, pad: &gst::Pad) {
+        stream.set_output(pad);
         if let Err(error) = self.pads.expose(&stream.out, pad, Watch::ByPad) {
             gst::error!(CAT, obj = pad, "cannot be shown: {error}");
         }
@@ -227,7 +241,7 @@ impl Rtpbin {
         let Some(stream) = self.streams.get(&(session as usize)) else {
             return;
         };
-        if lock(&stream.shown).is_none_or(|(shown, _)| shown == ssrc) {
+        if lock(&stream.shown).is_none_or(|shown| shown == ssrc) {
             gst::info!(
                 CAT,
                 obj = stream.rtp,
@@ -308,37 +322,19 @@ impl Manager for Rtpbin {
         let Some(stream) = self.streams.get(&packet.stream) else {
             return Ok(gst::FlowSuccess::Ok);
         };
+        stream.has_left.store(false, Ordering::Release);
+        let shown = RtpHeader::of(&packet.payload);
         let mut buffer = buffer::from_payload(packet.payload);
         buffer::mark(&mut buffer, marks, || self.pads.first_time(&stream.out));
-        stream.push(packet.header, buffer)
+        stream.push(shown, buffer)
     }
 
     fn push_rtcp(&self, packet: Packet) {
         if let Some(stream) = self.streams.get(&packet.stream) {
             // A failure here is no error: without reports there is no lip-sync, but media.
-            let _ = stream.rtcp.push(buffer::from_payload(packet.payload));
+            let report = lock(&stream.out.alias).apply_to_report(packet.payload);
+            let _ = stream.rtcp.push(buffer::from_payload(report));
         }
-    }
-
-    /// `rtpsession` remembers the sequence numbers of each SSRC.
-    fn remembers_sources(&self) -> bool {
-        true
-    }
-
-    /// Releases the sink pad of rtpbin and requests it again. This removes the old source's jitterbuffer
-    /// and its threads; with the same sink they would stay, for every new source.
-    fn restart(&self, index: usize) -> Result<(), glib::BoolError> {
-        let Some(stream) = self.streams.get(&index) else {
-            return Ok(());
-        };
-        stream.forget();
-        if let Some(sink) = stream.rtp.peer() {
-            stream.rtp.unlink(&sink)?;
-            self.bin().release_request_pad(&sink);
-        }
-        self.forget_start(stream);
-        self.bin().emit_by_name::<()>("clear-pt-map", &[]);
-        self.link_rtp(index, stream)
     }
 
     fn deactivate(&self) {

@@ -21,14 +21,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::Bytes;
 use gst::{glib, prelude::*};
 use gstreamer as gst;
 
 use crate::{
     mux::{RtcpSender, proto::wire::rtp::RtpHeader},
     rtspsrc::{
-        CAT, RtspMuxSrc, guard_weak, lock, manager::src_pad, media::pads::PadStream, threads::timer,
+        CAT, RtspMuxSrc, guard_weak, lock,
+        manager::src_pad,
+        media::{alias::Alias, pads::PadStream},
+        threads::timer,
     },
 };
 
@@ -42,8 +44,8 @@ pub(super) struct RtpbinStream {
     pub(super) rtcp: gst::Pad,
     /// The pad that takes rtpbin's receiver reports.
     pub(super) reports: gst::Pad,
-    /// SSRC and payload type behind the stream's pad.
-    pub(super) shown: Mutex<Option<(u32, u8)>>,
+    /// The SSRC behind the stream's pad.
+    pub(super) shown: Mutex<Option<u32>>,
     /// The pad of rtpbin from which the packets of that source come out.
     output: Mutex<glib::WeakRef<gst::Pad>>,
     /// Which packets of it are in rtpbin.
@@ -65,12 +67,12 @@ impl RtpbinStream {
         let rtp = src_pad("rtp");
         let fill = Arc::new(JitterbufferFill::new(latency));
         Self {
-            out,
             rtp,
             fill,
             output: Mutex::default(),
             rtcp: src_pad("rtcp"),
-            reports: report_pad(element, index, reports.clone()),
+            reports: report_pad(element, out.clone(), reports.clone()),
+            out,
             shown: Mutex::new(None),
             has_left: AtomicBool::new(false),
         }
@@ -81,7 +83,12 @@ impl RtpbinStream {
     }
 
     /// From now on the packets come out of `output`.
-    pub(super) fn set_output(&self, element: &RtspMuxSrc, output: &gst::Pad) {
+    pub(super) fn set_output(&self, output: &gst::Pad) {
+        *lock(&self.output) = output.downgrade();
+    }
+
+    /// Sees the packets that come out of `output`.
+    pub(super) fn watch_output(&self, element: &RtspMuxSrc, output: &gst::Pad) {
         let (weak, fill) = (element.downgrade(), self.fill.clone());
         output.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
             guard_weak(&weak, gst::PadProbeReturn::Ok, |_| {
@@ -93,7 +100,6 @@ impl RtpbinStream {
                 gst::PadProbeReturn::Ok
             })
         });
-        *lock(&self.output) = output.downgrade();
     }
 
     /// Pushes an RTP packet into rtpbin.
@@ -108,10 +114,16 @@ impl RtpbinStream {
         self.rtp.push(buffer)
     }
 
+    /// Whether the packets come out of `pad`.
+    pub(super) fn is_output(&self, pad: &gst::Pad) -> bool {
+        lock(&self.output).upgrade().as_ref() == Some(pad)
+    }
+
     /// Forgets the source behind the pad, and the packets in the jitterbuffer.
     pub(super) fn forget(&self) {
         *lock(&self.shown) = None;
         *lock(&self.output) = glib::WeakRef::new();
+        *lock(&self.out.alias) = Alias::default();
         self.fill.clear();
     }
 
@@ -140,8 +152,8 @@ impl RtpbinStream {
 }
 
 /// Takes rtpbin's receiver reports on rtpsession's thread: send or drop, never wait.
-fn report_pad(element: &RtspMuxSrc, index: usize, reports: ReportSink) -> gst::Pad {
-    let weak = element.downgrade();
+fn report_pad(element: &RtspMuxSrc, out: Arc<PadStream>, reports: ReportSink) -> gst::Pad {
+    let (weak, index) = (element.downgrade(), out.number);
     gst::Pad::builder(gst::PadDirection::Sink)
         .name(format!("reports_{index}"))
         .chain_function(move |_, _, buffer| {
@@ -149,7 +161,7 @@ fn report_pad(element: &RtspMuxSrc, index: usize, reports: ReportSink) -> gst::P
                 let reports = lock(&reports).clone();
                 let sent = match (reports, buffer.map_readable()) {
                     (Some(reports), Ok(report)) => {
-                        reports.try_send(index, Bytes::copy_from_slice(&report))
+                        reports.try_send(index, lock(&out.alias).undo_in_report(&report))
                     }
                     _ => false,
                 };

@@ -1,0 +1,207 @@
+//! One source for downstream, whatever the server's sources do: where the source begins anew, or is another
+//! one, its numbers are moved so that they follow the last ones.
+//!
+//! Depayloaders drop packets whose numbers are up to 100 behind. `rtpsession` drops the first packet of a
+//! source that begins anew under its SSRC, its jitterbuffer drops those that are behind, and a new SSRC gets
+//! a new jitterbuffer, with which all goes that waits in the old one: two seconds by default.
+
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use crate::mux::{
+    Packet,
+    proto::wire::rtp::{self, RtpHeader},
+};
+
+/// The numbers under which downstream sees one stream.
+#[derive(Debug, Default)]
+pub(crate) struct Alias {
+    /// The SSRC that downstream sees.
+    shown: Option<u32>,
+    /// That of the source.
+    source: u32,
+    /// Added to sequence numbers and RTP times.
+    sequence: u16,
+    time: u32,
+    /// The last packet that downstream saw.
+    last: Option<(RtpHeader, Instant)>,
+}
+
+impl Alias {
+    /// Puts the numbers into a packet. `begins`: the source begins anew. `rate` is its clock rate in Hz.
+    pub(crate) fn apply(&mut self, packet: &mut Packet, begins: bool, rate: u32) {
+        let Some(header) = packet.header else { return };
+        self.source = header.ssrc;
+        if let Some((last, at)) = self.last
+            && begins
+        {
+            let passed = packet.received.saturating_duration_since(at).as_secs_f64();
+            let now = last
+                .timestamp
+                .wrapping_add((passed * f64::from(rate)) as u32);
+            self.sequence = last.sequence.wrapping_add(1).wrapping_sub(header.sequence);
+            self.time = now.wrapping_sub(header.timestamp);
+        }
+        let shown = RtpHeader {
+            sequence: header.sequence.wrapping_add(self.sequence),
+            timestamp: header.timestamp.wrapping_add(self.time),
+            ssrc: *self.shown.get_or_insert(header.ssrc),
+            ..header
+        };
+        if self
+            .last
+            .is_none_or(|(last, _)| rtp::goes_up(last.sequence, shown.sequence))
+        {
+            self.last = Some((shown, packet.received));
+        }
+        if shown == header {
+            return;
+        }
+        let mut octets = packet.payload.to_vec();
+        put(&mut octets, 2, &shown.sequence.to_be_bytes());
+        put(&mut octets, 4, &shown.timestamp.to_be_bytes());
+        put(&mut octets, 8, &shown.ssrc.to_be_bytes());
+        packet.payload = octets.into();
+    }
+
+    /// A compound RTCP packet of the server, as a manager is to see it that gets such packets.
+    pub(crate) fn apply_to_report(&self, report: Bytes) -> Bytes {
+        let Some(shown) = self
+            .shown
+            .filter(|shown| (*shown, 0) != (self.source, self.time))
+        else {
+            return report;
+        };
+        let mut octets = report.to_vec();
+        let mut rest = &mut octets[..];
+        while let Some(&[_, kind, l0, l1]) = rest.first_chunk() {
+            let length = 4 + 4 * usize::from(u16::from_be_bytes([l0, l1]));
+            let Some((packet, after)) = rest.split_at_mut_checked(length) else {
+                break;
+            };
+            let ssrc = packet.get(4..8);
+            if ssrc == Some(&shown.to_be_bytes()) && shown != self.source {
+                // It is of the first source, which is over.
+                put(packet, 4, &(!shown).to_be_bytes());
+            } else if ssrc == Some(&self.source.to_be_bytes()) {
+                put(packet, 4, &shown.to_be_bytes());
+                if let (SENDER_REPORT, Some(time)) = (kind, packet.get(16..20)) {
+                    let time = u32::from_be_bytes(time.try_into().unwrap_or_default());
+                    put(packet, 16, &time.wrapping_add(self.time).to_be_bytes());
+                }
+            }
+            rest = after;
+        }
+        octets.into()
+    }
+
+    /// A report of such a manager, as the server is to see it: it is about the source that the server knows.
+    pub(crate) fn undo_in_report(&self, report: &[u8]) -> Bytes {
+        let mut octets = report.to_vec();
+        if let Some(shown) = self.shown
+            && octets.get(8..12) == Some(&shown.to_be_bytes())
+        {
+            put(&mut octets, 8, &self.source.to_be_bytes());
+        }
+        octets.into()
+    }
+}
+
+/// The packet type of a sender report.
+const SENDER_REPORT: u8 = 200;
+
+fn put(octets: &mut [u8], at: usize, bytes: &[u8]) {
+    if let Some(field) = octets.get_mut(at..at + bytes.len()) {
+        field.copy_from_slice(bytes);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::{mux::PacketKind, rtspsrc::threads::timer};
+
+    /// What downstream sees of a packet that came after so many ms.
+    fn shown(alias: &mut Alias, at: u64, header: RtpHeader, begins: bool) -> (u32, u16, u32) {
+        static START: std::sync::LazyLock<Instant> = std::sync::LazyLock::new(timer::now);
+        let mut octets = vec![0x80, 96, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 7];
+        put(&mut octets, 2, &header.sequence.to_be_bytes());
+        put(&mut octets, 4, &header.timestamp.to_be_bytes());
+        put(&mut octets, 8, &header.ssrc.to_be_bytes());
+        let mut packet = Packet {
+            stream: 0,
+            kind: PacketKind::Rtp,
+            header: Some(header),
+            payload: octets.into(),
+            received: *START + Duration::from_millis(at),
+            discontinuity: false,
+        };
+        alias.apply(&mut packet, begins, 90_000);
+        assert_eq!(packet.header, Some(header));
+        assert_eq!((packet.payload.len(), packet.payload[12]), (13, 7));
+        let shown = RtpHeader::of(&packet.payload).unwrap();
+        (shown.ssrc, shown.sequence, shown.timestamp)
+    }
+
+    fn header(ssrc: u32, sequence: u16, timestamp: u32) -> RtpHeader {
+        RtpHeader {
+            payload_type: 96,
+            sequence,
+            timestamp,
+            ssrc,
+        }
+    }
+
+    #[test]
+    fn sources_that_begin_anew_go_on_for_downstream() {
+        let mut alias = Alias::default();
+        let mut show = |at, header, begins| shown(&mut alias, at, header, begins);
+        assert_eq!(show(0, header(1, 65_534, 0), true), (1, 65_534, 0));
+        assert_eq!(
+            show(40, header(1, 65_535, 3_600), false),
+            (1, 65_535, 3_600)
+        );
+        // Back by 60; another SSRC that goes on; another SSRC and other numbers.
+        assert_eq!(show(80, header(1, 65_475, 7_200), true), (1, 0, 7_200));
+        assert_eq!(show(120, header(2, 65_476, 10_800), false), (1, 1, 10_800));
+        assert_eq!(show(160, header(3, 9, 77), true), (1, 2, 14_400));
+        assert_eq!(show(160, header(3, 11, 77), false), (1, 4, 14_400));
+        // One that was late.
+        assert_eq!(show(161, header(3, 10, 77), false), (1, 3, 14_400));
+        assert_eq!(show(1_160, header(9, 0, 0), true), (1, 5, 14_400 + 90_000));
+    }
+
+    #[test]
+    fn reports_are_of_the_same_source() {
+        let report = |ssrc: u8, time: u8| {
+            let mut octets = vec![
+                0x80, 200, 0, 6, 0, 0, 0, ssrc, 1, 2, 3, 4, 5, 6, 7, 8, 0, 0, 0, time,
+            ];
+            octets.extend([0; 8]);
+            // A name, and a BYE.
+            octets.extend([0x81, 202, 0, 2, 0, 0, 0, ssrc, 1, 1, b'x', 0]);
+            octets.extend([0x81, 203, 0, 1, 0, 0, 0, ssrc]);
+            Bytes::from(octets)
+        };
+        let mut alias = Alias::default();
+        shown(&mut alias, 0, header(1, 7, 0), true);
+        assert_eq!(alias.apply_to_report(report(1, 9)), report(1, 9));
+        shown(&mut alias, 0, header(2, 0, 200), true);
+        // RTP time 200 is shown as 0.
+        assert_eq!(alias.apply_to_report(report(2, 209)), report(1, 9));
+        assert_eq!(alias.apply_to_report(report(3, 9)), report(3, 9));
+        // A BYE of the first source is not of the present one.
+        assert_ne!(alias.apply_to_report(report(1, 9))[7], 1);
+        let own = [0x81, 201, 0, 7, 0, 0, 0, 99, 0, 0, 0, 1, 5];
+        assert_eq!(
+            alias.undo_in_report(&own)[..],
+            [0x81, 201, 0, 7, 0, 0, 0, 99, 0, 0, 0, 2, 5]
+        );
+        for cut in 0..40 {
+            alias.apply_to_report(report(2, 0).slice(..cut));
+        }
+    }
+}
