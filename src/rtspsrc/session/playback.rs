@@ -15,7 +15,10 @@ use super::{
     report::EndReason,
 };
 use crate::{
-    mux::{self, Packet, PacketKind, Session, recovery::Watchdog},
+    mux::{
+        self, Packet, PacketKind, Session,
+        recovery::{Watchdog, is_end_of_recording},
+    },
     rtspsrc::{
         CAT, RtspMuxSrc,
         media::buffer::{Left, LeftOut, Undeliverable},
@@ -51,11 +54,25 @@ impl Playback<'_> {
     pub(crate) async fn run(&mut self, mut on_media: impl FnMut() -> Option<Instant>) -> EndReason {
         loop {
             if let Err(end) = self.feed(&mut on_media).await {
-                return end;
+                return self.as_announced(end);
             }
             if let Err(end) = self.pause().await {
-                return end;
+                return self.as_announced(end);
             }
+        }
+    }
+
+    /// An end that the description has announced is that of a recording. Many recorders send no BYE then:
+    /// they close the connection, or send nothing any more.
+    fn as_announced(&self, end: EndReason) -> EndReason {
+        let is_of_server = matches!(
+            end,
+            EndReason::Mux(..) | EndReason::Silent(_) | EndReason::Bye(_) | EndReason::Regular
+        );
+        let length = self.session.presentation().announced_length();
+        match length.is_some_and(|length| is_end_of_recording(self.feed.passed(), length)) {
+            true if is_of_server => EndReason::Flow(gst::FlowError::Eos),
+            _ => end,
         }
     }
 
@@ -89,6 +106,7 @@ impl Playback<'_> {
                     self.check_silence()?;
                     self.tell_mute();
                     self.tell_undescribed();
+                    self.tell_silent_streams();
                     if proof.is_some_and(|due| timer::now() >= due) {
                         proof = on_media();
                     }
@@ -204,6 +222,21 @@ impl Playback<'_> {
                 self.camera
             );
             messages::left_out(&element, &text);
+        }
+    }
+
+    /// Posts WARNING for each stream of sound or picture from which nothing has come for as long as the
+    /// session may be silent. The others go on.
+    fn tell_silent_streams(&mut self) {
+        while let Some(stream) = self.watchdog.silent_stream(timer::now()) {
+            let streams = &self.session.presentation().streams;
+            let media = streams.get(stream).map_or("", |stream| &stream.media);
+            let silence = self.media_timeout.as_secs_f64();
+            let camera = &self.camera;
+            let text = format!("{camera}: stream {stream} ({media}): no media for {silence:.1} s");
+            if let Some(element) = self.element.upgrade() {
+                messages::left_out(&element, &text);
+            }
         }
     }
 

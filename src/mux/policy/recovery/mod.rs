@@ -300,6 +300,13 @@ impl Recovery {
     }
 }
 
+/// Whether the end of a session that has played for so long is the end of a recording of this `length`.
+/// The last packets may be missing, and lengths are rounded.
+pub(crate) fn is_end_of_recording(played: Duration, length: Duration) -> bool {
+    let tolerance = (Duration::from_secs(1) + length / 100).min(length / 4);
+    played + tolerance >= length
+}
+
 // What the description of a session means for its recovery: whether it announces an end, and whether a
 // later description still fits what the first one was set up for.
 
@@ -367,8 +374,15 @@ pub(crate) struct Watchdog {
     timeout: Option<Duration>,
     /// How long the first packet may take, until it comes.
     first: Option<Duration>,
-    streams: Vec<usize>,
+    streams: Vec<WatchedStream>,
+}
+
+#[derive(Debug)]
+struct WatchedStream {
+    number: usize,
     last: Instant,
+    /// Its silence was reported.
+    is_told: bool,
 }
 
 impl Watchdog {
@@ -380,11 +394,15 @@ impl Watchdog {
     /// Watches `streams` from `now` on. It is off if `timeout` is 0 or there is no stream to watch.
     pub(crate) fn new(timeout: Duration, streams: Vec<usize>, now: Instant) -> Self {
         let is_on = !timeout.is_zero() && !streams.is_empty();
+        let watched = |number| WatchedStream {
+            number,
+            last: now,
+            is_told: false,
+        };
         Self {
             timeout: is_on.then_some(timeout),
             first: None,
-            streams,
-            last: now,
+            streams: streams.into_iter().map(watched).collect(),
         }
     }
 
@@ -399,32 +417,60 @@ impl Watchdog {
     /// When it is to be said that nothing has come so far.
     pub(crate) fn warns_at(&self) -> Option<Instant> {
         let is_longer = self.first > self.timeout;
-        self.timeout
-            .filter(|_| is_longer)
-            .map(|timeout| self.last + timeout)
+        let timeout = self.timeout.filter(|_| is_longer)?;
+        Some(self.last()? + timeout)
     }
 
     /// Counts the silence from `now` on, after a pause for instance.
     pub(crate) fn restart(&mut self, now: Instant) {
-        self.last = now;
+        self.streams.iter_mut().for_each(|stream| stream.last = now);
     }
 
     /// An RTP packet of `stream` came.
     pub(crate) fn on_packet(&mut self, stream: usize, received: Instant) {
-        if received > self.last && self.streams.contains(&stream) {
-            (self.last, self.first) = (received, None);
+        let is_first = self
+            .first
+            .take_if(|_| self.streams.iter().any(|it| it.number == stream));
+        if is_first.is_some() {
+            // The other streams may take as long after it.
+            self.restart(received);
+        }
+        let watched = self.streams.iter_mut().find(|it| it.number == stream);
+        if let Some(watched) = watched {
+            watched.last = watched.last.max(received);
         }
     }
 
-    /// When the silence will have lasted for too long; `None`: never.
+    /// When the silence of the session, or of a stream, will have lasted for too long; `None`: never.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        let timeout = self.first.or(self.timeout);
-        timeout.map(|timeout| self.last + timeout)
+        if self.first.is_some() {
+            return Some(self.last()? + self.first?);
+        }
+        let untold = self.streams.iter().filter(|stream| !stream.is_told);
+        let first = untold.map(|stream| stream.last).min().or(self.last());
+        Some(first? + self.timeout?)
+    }
+
+    /// When the last packet came.
+    fn last(&self) -> Option<Instant> {
+        self.streams.iter().map(|stream| stream.last).max()
+    }
+
+    /// A stream that has been silent for too long, while others may not be; each once.
+    pub(crate) fn silent_stream(&mut self, now: Instant) -> Option<usize> {
+        // Where nothing has come, all are silent.
+        let timeout = self.timeout.filter(|_| self.first.is_none())?;
+        let is_silent = |stream: &&mut WatchedStream| {
+            !stream.is_told && now.saturating_duration_since(stream.last) >= timeout
+        };
+        let stream = self.streams.iter_mut().find(is_silent)?;
+        stream.is_told = true;
+        Some(stream.number)
     }
 
     /// How long the silence has lasted, if that is too long.
     pub(crate) fn silence(&self, now: Instant) -> Option<Duration> {
-        let silence = now.saturating_duration_since(self.last);
+        let silence = now.saturating_duration_since(self.last()?);
         let timeout = self.first.or(self.timeout);
         timeout
             .is_some_and(|timeout| silence >= timeout)

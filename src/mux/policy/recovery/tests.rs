@@ -254,12 +254,45 @@ mod description {
             let without_recovery = OnBye::of(&live, false);
             assert_eq!(without_recovery, OnBye::End, "{live:?}");
         }
+        let length = |range: &str| presentation(&format!("a=range:{range}\r\n")).announced_length();
+        for (range, seconds) in [
+            ("npt=0-7.5", Some(7.5)),
+            ("npt= 0:00:10 - 0:01:10.5 ", Some(60.5)),
+            ("npt=-20", Some(20.0)),
+            ("clock=20251231T235959Z-20260101T000001.5Z", Some(2.5)),
+            ("clock=20240228T120000Z-20240301T120000Z", Some(172_800.0)),
+            ("npt=now-", None),
+            ("npt=0-", None),
+            ("npt=7-3", None),
+            ("clock=20260101T000000Z-", None),
+            ("clock=2026-99", None),
+            ("nonsense", None),
+        ] {
+            assert_eq!(length(range).map(|it| it.as_secs_f64()), seconds, "{range}");
+        }
         for recorded in [
             "a=range:npt=0-7.741\r\n",
             "a=range:clock=20260101T000000Z-20260101T010000Z\r\n",
         ] {
             let recorded = presentation(recorded);
             assert_eq!(OnBye::of(&recorded, true), OnBye::End, "{recorded:?}");
+        }
+    }
+
+    #[test]
+    fn a_recording_is_over_within_a_second_of_its_length() {
+        let seconds = Duration::from_secs_f64;
+        for (played, length, is_end) in [
+            (2.96, 3.0, true),
+            (2.0, 3.0, false),
+            (0.5, 0.6, true),
+            (0.3, 0.6, false),
+            (599.5, 600.0, true),
+            (590.0, 600.0, false),
+            (700.0, 600.0, true),
+        ] {
+            let judged = is_end_of_recording(seconds(played), seconds(length));
+            assert_eq!(judged, is_end, "{played} of {length}");
         }
     }
 
@@ -359,6 +392,20 @@ mod watchdog {
         for _ in 0..3 {
             assert_eq!(wait(&mut quick, S).0, 20 * S);
         }
+    }
+
+    #[test]
+    fn f28_one_of_two_streams_that_is_silent_is_told_once() {
+        let start = Instant::now();
+        let mut watchdog = Watchdog::new(20 * S, vec![0, 1], start);
+        assert_eq!(watchdog.deadline(), Some(start + 20 * S));
+        watchdog.on_packet(1, start + 19 * S);
+        assert_eq!(watchdog.silent_stream(start + 19 * S), None);
+        assert_eq!(watchdog.silent_stream(start + 20 * S), Some(0));
+        assert_eq!(watchdog.silent_stream(start + 30 * S), None);
+        assert_eq!(watchdog.silence(start + 38 * S), None);
+        assert_eq!(watchdog.deadline(), Some(start + 39 * S));
+        assert_eq!(watchdog.silence(start + 39 * S), Some(20 * S));
     }
 
     #[test]

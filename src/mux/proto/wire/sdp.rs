@@ -11,7 +11,7 @@
 //! A description is a text that an attacker may have written: sizes are limited, and [`uri`] checks
 //! the controls.
 
-use std::{borrow::Cow, fmt};
+use std::{borrow::Cow, fmt, time::Duration};
 
 use bytes::Bytes;
 use url::Url;
@@ -76,6 +76,13 @@ impl Presentation {
         }
     }
 
+    /// How long the presentation is, if the description says so.
+    pub fn announced_length(&self) -> Option<Duration> {
+        lines(&self.sdp)
+            .filter_map(|line| length(line.strip_prefix("a=range:")?))
+            .max()
+    }
+
     /// True if the description announces an end: that of a recording does, that of a camera does
     /// not (RFC 2326 C.1.5).
     pub fn announces_end(&self) -> bool {
@@ -85,6 +92,49 @@ impl Presentation {
             end.is_some_and(|(_, end)| end.contains(|c: char| c.is_ascii_digit()))
         })
     }
+}
+
+/// The length of a range of time: `npt=0-7.7`, `npt=0:00:10-0:01:00`, `clock=20260101T000000Z-...`.
+fn length(range: &str) -> Option<Duration> {
+    let (unit, times) = range.split_once('=')?;
+    let (begin, end) = times.split_once('-')?;
+    let end = Some(end.trim()).filter(|end| !end.is_empty())?;
+    let seconds = |time: &str| match unit.trim() {
+        "clock" => utc(time),
+        _ => npt(time),
+    };
+    Duration::try_from_secs_f64(seconds(end)? - seconds(begin.trim())?).ok()
+}
+
+/// Seconds, or hours, minutes and seconds (RFC 2326 3.6). Nothing is the beginning.
+fn npt(time: &str) -> Option<f64> {
+    if time.is_empty() {
+        return Some(0.0);
+    }
+    let mut parts = time.split(':');
+    parts.try_fold(0.0, |sum, part| {
+        Some(sum * 60.0 + part.parse::<f64>().ok()?)
+    })
+}
+
+/// `19961108T142300.25Z` (RFC 2326 3.7), in seconds from some origin.
+fn utc(time: &str) -> Option<f64> {
+    let (date, time) = time.trim_end_matches('Z').split_once('T')?;
+    let number = |text: &str, from, to| text.get(from..to)?.parse::<i32>().ok();
+    let (year, month, day) = (
+        number(date, 0, 4)?,
+        number(date, 4, 6)?,
+        number(date, 6, 8)?,
+    );
+    // Years begin in March here, so that the leap day is the last one.
+    let (year, month) = match month {
+        1 | 2 => (year - 1, month + 9),
+        _ => (year, month - 3),
+    };
+    let days = 365 * year + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 + day;
+    let hours = 24 * days + number(time, 0, 2)?;
+    let seconds = time.get(4..)?.parse::<f64>().ok()?;
+    Some((f64::from(hours) * 60.0 + f64::from(number(time, 2, 4)?)) * 60.0 + seconds)
 }
 
 impl fmt::Debug for Presentation {

@@ -286,7 +286,7 @@ fn streams_of_a_session_may_share_channels_and_are_told_apart_by_type_and_source
         let stream = |table: &mut ChannelTable, channel, packet: &[u8]| match table
             .judge(channel, packet, now)
         {
-            FrameVerdict::Deliver { stream, .. } | FrameVerdict::TakeOver { stream, .. } => stream,
+            FrameVerdict::Deliver(owner) | FrameVerdict::TakeOver(owner) => owner.stream,
             other => panic!("{other:?}"),
         };
         let report = |ssrc: u8| [0x80, 200, 0, 1, 0, 0, 0, ssrc];
