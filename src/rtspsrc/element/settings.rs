@@ -79,6 +79,19 @@ pub enum OverflowPolicy {
 
 mirrored!(OverflowPolicy: DropToKeyframe, DropOldest, Block);
 
+/// `on-stream-change`: what happens when a camera comes back with other streams.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, glib::Enum)]
+#[enum_type(name = "GstRtspMuxOnStreamChange")]
+pub enum OnStreamChange {
+    /// Streams that are still there go on.
+    #[default]
+    #[enum_value(name = "Go on with the streams that are still there", nick = "follow")]
+    Follow,
+    /// An ERROR.
+    #[enum_value(name = "Post an error", nick = "error")]
+    Error,
+}
+
 /// `tcp-timeout` of `rtspsrc`, in microseconds.
 const DEFAULT_TCP_TIMEOUT_US: u64 = 20_000_000;
 
@@ -255,6 +268,9 @@ settings! {
     "reconnect-max-delay" ParamSpecUInt64 reconnect_max_delay_ns: u64 = nanoseconds(mux::RetryBounds::default().max),
         "Reconnect maximum delay",
         "Longest wait before another attempt, in nanoseconds; a server is still dialled 30 times a minute at most, and a Retry-After of the server is obeyed";
+    "on-stream-change" Enum on_stream_change: OnStreamChange = OnStreamChange::default(),
+        "On stream change",
+        "What to do if the server describes other streams after a reconnect: go on with those that are still there, or post an error";
     // As long as a connection may be silent. Cameras that send less at night need more.
     "media-timeout" ParamSpecUInt64 media_timeout_ns: u64 = 20_000_000_000,
         "Media timeout",
@@ -318,6 +334,7 @@ impl Settings {
     pub(crate) fn recovery_policy(&self) -> RecoveryPolicy {
         RecoveryPolicy {
             is_on: self.reconnect,
+            follows_changes: self.on_stream_change == OnStreamChange::Follow,
             attempts: u32::try_from(self.reconnect_attempts).ok(),
             bounds: mux::RetryBounds {
                 min: Duration::from_nanos(self.reconnect_min_delay_ns).min(NEVER),

@@ -13,6 +13,7 @@ use std::{
     time::Instant,
 };
 
+use bytes::Bytes;
 use gst::{glib, prelude::*};
 use gstreamer as gst;
 
@@ -21,7 +22,7 @@ use rtpbin::Rtpbin;
 
 use super::{
     RtspMuxSrc, guard_weak,
-    media::{buffer::Marks, pads::Pads},
+    media::{buffer::Marks, numbers::StreamNumbers, pads::Pads},
 };
 use crate::mux::{Packet, RtcpSender, recovery::OnBye};
 
@@ -85,6 +86,21 @@ pub(crate) struct StreamReport {
     pub(super) reports_sent: u64,
 }
 
+/// Sends receiver reports for the pads' streams.
+#[derive(Clone)]
+pub(crate) struct ReportSender {
+    pub(crate) session: RtcpSender,
+    pub(crate) numbers: StreamNumbers,
+}
+
+impl ReportSender {
+    /// Queues a report for the stream of a pad. Returns false if it was dropped.
+    fn try_send(&self, pad: usize, report: impl Into<Bytes>) -> bool {
+        let number = self.numbers.of_session(pad);
+        number.is_some_and(|number| self.session.try_send(number, report))
+    }
+}
+
 /// Manages the RTP sessions of one element.
 pub(crate) trait Manager: Send + Sync {
     /// Takes the state of the element, which may have changed while the manager was being added to it. For
@@ -93,7 +109,7 @@ pub(crate) trait Manager: Send + Sync {
 
     /// The session plays: receiver reports go to `reports`, and the caps of the streams are final. From
     /// the second call on all streams begin anew, and the pads send GAP events for the outage.
-    fn start(&self, reports: RtcpSender) -> Result<(), glib::BoolError>;
+    fn start(&self, reports: ReportSender) -> Result<(), glib::BoolError>;
 
     /// Whether the stream has ended: it takes no more packets.
     fn has_ended(&self, stream: usize) -> bool;

@@ -1,7 +1,8 @@
 //! One source for downstream, whatever the server's sources do: where the source begins anew, or is another
-//! one, its numbers are moved so that they follow the last ones.
+//! one, its numbers are moved so that they follow the last ones where downstream needs that.
 //!
-//! Depayloaders drop packets whose numbers are up to 100 behind. `rtpsession` drops the first packet of a
+//! Depayloaders drop packets whose numbers are up to 100 behind; behind the light manager no other numbers
+//! are moved. `rtpsession` drops the first packet of a
 //! source that begins anew under its SSRC, its jitterbuffer drops those that are behind, and a new SSRC gets
 //! a new jitterbuffer, with which all goes that waits in the old one: two seconds by default.
 
@@ -14,9 +15,14 @@ use crate::mux::{
     proto::wire::rtp::{self, RtpHeader},
 };
 
+/// How far behind a packet is that a depayloader drops (`max-reorder`), and a little more.
+const DROPPED_BEHIND: u16 = 128;
+
 /// The numbers under which downstream sees one stream.
 #[derive(Debug, Default)]
 pub(crate) struct Alias {
+    /// Downstream is rtpbin.
+    is_for_rtpbin: bool,
     /// The SSRC that downstream sees.
     shown: Option<u32>,
     /// That of the source.
@@ -29,11 +35,29 @@ pub(crate) struct Alias {
 }
 
 impl Alias {
+    pub(crate) fn new(is_for_rtpbin: bool) -> Self {
+        Self {
+            is_for_rtpbin,
+            ..Self::default()
+        }
+    }
+
     /// Puts the numbers into a packet. `begins`: the source begins anew. `rate` is its clock rate in Hz.
     pub(crate) fn apply(&mut self, packet: &mut Packet, begins: bool, rate: u32) {
         let Some(header) = packet.header else { return };
         self.source = header.ssrc;
-        if let Some((last, at)) = self.last
+        if let Some((last, _)) = self.last
+            && begins
+            && !self.is_for_rtpbin
+        {
+            let behind = last.sequence.wrapping_sub(header.sequence);
+            self.sequence = match behind <= DROPPED_BEHIND {
+                true => behind.wrapping_add(1),
+                false => 0,
+            };
+            self.shown = Some(header.ssrc);
+            self.last = None;
+        } else if let Some((last, at)) = self.last
             && begins
         {
             let passed = packet.received.saturating_duration_since(at).as_secs_f64();
@@ -156,8 +180,19 @@ mod tests {
     }
 
     #[test]
-    fn sources_that_begin_anew_go_on_for_downstream() {
-        let mut alias = Alias::default();
+    fn behind_the_light_manager_only_numbers_that_are_a_little_behind_are_moved() {
+        let mut alias = Alias::new(false);
+        let mut show = |header, begins| shown(&mut alias, 0, header, begins);
+        assert_eq!(show(header(1, 30, 0), true), (1, 30, 0));
+        assert_eq!(show(header(1, 65_506, 7), true), (1, 31, 7));
+        assert_eq!(show(header(0, 65_507, 7), false), (1, 32, 7));
+        assert_eq!(show(header(2, 5_000, 9), true), (2, 5_000, 9));
+        assert_eq!(show(header(2, 4_000, 9), true), (2, 4_000, 9));
+    }
+
+    #[test]
+    fn sources_that_begin_anew_go_on_for_rtpbin() {
+        let mut alias = Alias::new(true);
         let mut show = |at, header, begins| shown(&mut alias, at, header, begins);
         assert_eq!(show(0, header(1, 65_534, 0), true), (1, 65_534, 0));
         assert_eq!(
@@ -186,7 +221,7 @@ mod tests {
             octets.extend([0x81, 203, 0, 1, 0, 0, 0, ssrc]);
             Bytes::from(octets)
         };
-        let mut alias = Alias::default();
+        let mut alias = Alias::new(true);
         shown(&mut alias, 0, header(1, 7, 0), true);
         assert_eq!(alias.apply_to_report(report(1, 9)), report(1, 9));
         shown(&mut alias, 0, header(2, 0, 200), true);

@@ -62,10 +62,8 @@ pub(crate) fn mark(
 /// Why a packet cannot be delivered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Undeliverable {
-    /// The description does not name its payload type.
+    /// The description does not name its payload type, or without a clock rate.
     NoMap(u8),
-    /// The description gives no clock rate for it, or 0.
-    NoClockRate(u8),
     /// It is comfort noise, a telephone event or the like.
     Beside(u8),
     /// It is no RTP packet, or not of the stream's source.
@@ -79,12 +77,6 @@ impl fmt::Display for Undeliverable {
                 write!(
                     f,
                     "the description says nothing of payload type {payload_type}"
-                )
-            }
-            Self::NoClockRate(payload_type) => {
-                write!(
-                    f,
-                    "payload type {payload_type} is described without a clock rate"
                 )
             }
             Self::Beside(payload_type) => {

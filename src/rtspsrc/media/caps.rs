@@ -39,6 +39,13 @@ impl PayloadMap {
         self.caps(self.default)
     }
 
+    /// The encoding name of the media.
+    pub(crate) fn encoding(&self) -> String {
+        let caps = self.default_caps().and_then(|caps| caps.structure(0));
+        let name = caps.and_then(|fields| fields.get("encoding-name").ok());
+        name.unwrap_or_default()
+    }
+
     /// The caps of `payload_type`.
     pub(crate) fn caps(&self, payload_type: u8) -> Option<&gst::Caps> {
         self.caps.get(&payload_type)

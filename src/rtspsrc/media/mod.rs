@@ -9,5 +9,6 @@
 pub(crate) mod alias;
 pub(crate) mod buffer;
 pub(crate) mod caps;
+pub(crate) mod numbers;
 pub(crate) mod pads;
 pub(crate) mod sequence;

@@ -69,6 +69,24 @@ pub(crate) struct PadStream {
 }
 
 impl PadStream {
+    /// Its stream is gone for now: tells downstream not to wait for it. `now` is the running time.
+    pub(crate) fn push_gap(&self, now: gst::ClockTime) {
+        if let Some(ghost) = lock(&self.ghost).clone() {
+            let start = self.timeline.last();
+            let duration = now.saturating_sub(start);
+            let gap = Gap { start, duration };
+            // An error means that the pad is not linked, and the event has no receiver.
+            let _ = ghost.push_event(gap.event());
+        }
+    }
+
+    /// Its stream is gone for good.
+    pub(crate) fn push_eos(&self) {
+        if let Some(ghost) = lock(&self.ghost).clone() {
+            let _ = ghost.push_event(gst::event::Eos::new());
+        }
+    }
+
     /// Replaces the caps, before the first packet.
     pub(crate) fn set_payloads(&self, change: impl FnOnce(&PayloadMap) -> PayloadMap) {
         let mut payloads = lock(&self.payloads);
@@ -102,7 +120,7 @@ impl PadStream {
         let clock_rate = fields.and_then(|fields| fields.get::<i32>("clock-rate").ok());
         let clock_rate = clock_rate.and_then(|rate| u32::try_from(rate).ok());
         let clock_rate = clock_rate.filter(|rate| *rate > 0);
-        clock_rate.ok_or(Undeliverable::NoClockRate(payload_type))
+        clock_rate.ok_or(Undeliverable::NoMap(payload_type))
     }
 
     /// The events before the first packet: stream-start, caps, segment.

@@ -20,6 +20,7 @@ use crate::{
         media::{
             alias::Alias,
             buffer::{Marks, Undeliverable},
+            numbers::StreamNumbers,
             pads::PadStream,
             sequence::{PayloadKind, Sequencer},
         },
@@ -73,7 +74,9 @@ struct FeedStream {
 pub(crate) struct Feed {
     control: Arc<SessionControl>,
     manager: Arc<dyn Manager>,
+    /// By the numbers of their pads, as all streams are here.
     streams: BTreeMap<usize, FeedStream>,
+    numbers: StreamNumbers,
     /// A stream whose pad is not linked is no error unless no pad is linked.
     flows: gst_base::UniqueFlowCombiner,
     /// Packets whose turn it is; empty between calls.
@@ -98,6 +101,7 @@ impl Feed {
             control,
             manager,
             streams,
+            numbers: StreamNumbers::default(),
             flows,
             ready: Vec::new(),
         }
@@ -114,8 +118,8 @@ impl Feed {
         let full = self.full();
         let is_any_open = full.is_empty() || full.len() < self.streams.len();
         if is_any_open {
-            for stream in self.streams.keys() {
-                session.set_parked(*stream, full.contains(stream));
+            for (stream, pad) in &self.numbers.0 {
+                session.set_parked(*stream, full.contains(pad));
             }
         }
         let streams = self.streams.values();
@@ -136,7 +140,7 @@ impl Feed {
 
     /// Lets the session hand out the packets of all streams again.
     pub(crate) fn unpark(&self, session: &mut Session) {
-        for stream in self.streams.keys() {
+        for (stream, _) in &self.numbers.0 {
             session.set_parked(*stream, false);
         }
     }
@@ -176,11 +180,16 @@ impl Feed {
         !self.full().is_empty()
     }
 
-    /// Begins every stream anew after an outage; the manager has done so already.
-    pub(crate) fn resume(&mut self) {
+    /// Begins every stream anew in a new session; the manager has done so already.
+    pub(crate) fn begin(&mut self, numbers: StreamNumbers) {
+        self.numbers = numbers;
+        self.resume();
+    }
+
+    fn resume(&mut self) {
         for stream in self.streams.values_mut() {
             stream.sequencer.reset();
-            *lock(&stream.out.alias) = Alias::default();
+            *lock(&stream.out.alias) = Alias::new(!self.manager.needs_order());
         }
         self.flows.reset();
     }
@@ -196,7 +205,11 @@ impl Feed {
     /// # Errors
     ///
     /// The session cannot go on.
-    pub(crate) fn push(&mut self, packet: Packet) -> Result<PushOutcome, FeedHalt> {
+    pub(crate) fn push(&mut self, mut packet: Packet) -> Result<PushOutcome, FeedHalt> {
+        let Some(pad) = self.numbers.of_pad(packet.stream) else {
+            return Ok(PushOutcome::Left(Undeliverable::Foreign));
+        };
+        packet.stream = pad;
         match packet.kind {
             PacketKind::Rtp => self.push_rtp(packet).map_err(FeedHalt::Flow),
             PacketKind::Rtcp => self.push_rtcp(packet).map(|()| PushOutcome::Delivered),

@@ -1,11 +1,12 @@
 //! A session while it plays: pushes its packets, pauses and plays it again, and watches for silence.
 
 use std::{
+    collections::BTreeMap,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use gst::glib;
+use gst::{glib, prelude::*};
 use gstreamer as gst;
 use tokio::sync::watch;
 
@@ -30,6 +31,11 @@ use crate::{
 /// Pushing a batch takes longer than this only if downstream holds it up.
 const HELD_UP: Duration = Duration::from_secs(1);
 
+/// How often a pad without a stream gets a GAP event, and after how long EOS: a camera that starts may
+/// describe its sound a moment after its picture.
+const FILL_EVERY: Duration = Duration::from_secs(1);
+const GONE_FOR_GOOD: Duration = Duration::from_secs(60);
+
 /// One session that plays.
 pub(crate) struct Playback<'a> {
     pub(crate) element: glib::WeakRef<RtspMuxSrc>,
@@ -46,6 +52,8 @@ pub(crate) struct Playback<'a> {
     pub(crate) dropped: u64,
     /// A WARNING was posted because no media has come so far.
     pub(crate) is_mute_told: bool,
+    /// The pads whose stream is not described any more, and since when.
+    pub(crate) gone: BTreeMap<usize, Instant>,
 }
 
 impl Playback<'_> {
@@ -85,7 +93,7 @@ impl Playback<'_> {
         let mut is_first = true;
         let mut proof = None;
         self.watchdog.restart(timer::now());
-        let mut alarm = timer::Alarm::at(self.watchdog.deadline());
+        let mut alarm = self.alarm(None);
         loop {
             tokio::select! {
                 biased;
@@ -107,6 +115,7 @@ impl Playback<'_> {
                     self.tell_mute();
                     self.tell_undescribed();
                     self.tell_silent_streams();
+                    self.fill_gone_pads();
                     if proof.is_some_and(|due| timer::now() >= due) {
                         proof = on_media();
                     }
@@ -173,7 +182,9 @@ impl Playback<'_> {
 
     fn alarm(&self, proof: Option<Instant>) -> timer::Alarm {
         let warning = self.watchdog.warns_at().filter(|_| !self.is_mute_told);
-        let times = [self.watchdog.deadline(), warning, proof];
+        let is_any_gone = !self.gone.is_empty();
+        let fill = is_any_gone.then(|| timer::now() + FILL_EVERY);
+        let times = [self.watchdog.deadline(), warning, proof, fill];
         timer::Alarm::at(times.into_iter().flatten().min())
     }
 
@@ -225,10 +236,38 @@ impl Playback<'_> {
         }
     }
 
+    /// Tells downstream not to wait for streams that are not described any more: a muxer would hold up the
+    /// others. Ends their pads when they have not come back for a minute.
+    fn fill_gone_pads(&mut self) {
+        let (Some(element), Some(manager)) =
+            (self.element.upgrade(), self.control.build_guard.manager())
+        else {
+            return;
+        };
+        let now = timer::now();
+        self.gone.retain(|pad, since| {
+            let is_over = now.saturating_duration_since(*since) >= GONE_FOR_GOOD;
+            if let Some(stream) = manager.pads().stream(*pad) {
+                match is_over {
+                    false => stream.push_gap(element.current_running_time().unwrap_or_default()),
+                    true => {
+                        manager.push_event(*pad, gst::event::Eos::new());
+                        stream.push_eos();
+                    }
+                }
+            }
+            !is_over
+        });
+    }
+
     /// Posts WARNING for each stream of sound or picture from which nothing has come for as long as the
     /// session may be silent. The others go on.
     fn tell_silent_streams(&mut self) {
         while let Some(stream) = self.watchdog.silent_stream(timer::now()) {
+            // Its packets come, and the bus hears why they are not delivered.
+            if self.undescribed(|it| it.stream == stream).is_some() {
+                continue;
+            }
             let streams = &self.session.presentation().streams;
             let media = streams.get(stream).map_or("", |stream| &stream.media);
             let silence = self.media_timeout.as_secs_f64();

@@ -10,7 +10,7 @@
 
 mod recover;
 
-use std::{sync::Arc, time::Instant};
+use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
 use gst::{glib, prelude::*};
 use gstreamer as gst;
@@ -27,14 +27,15 @@ use crate::{
         Credentials, Error, MediaStream, Presentation, Ready, RedialPermit, Session,
         SessionOptions, WaitReason,
         proto::wire::uri::redacted,
-        recovery::{OnBye, Recovered, Recovery, StreamKinds, Watchdog},
+        recovery::{OnBye, Recovered, Recovery, StreamKind, StreamKinds, Watchdog},
     },
     rtspsrc::{
         CAT, RtspMuxSrc,
-        manager::{self, Manager},
+        manager::{self, Manager, ReportSender},
         media::{
             buffer::LeftOut,
             caps,
+            numbers::StreamNumbers,
             pads::{NewStream, Pads},
         },
         messages::{self, OverflowReports, ProgressStep, SessionChange, SessionNews, SessionPhase},
@@ -68,6 +69,14 @@ pub(crate) struct SessionTask {
     camera: String,
     /// The streams that were described when the pads were made.
     kinds: Option<StreamKinds>,
+    /// Which stream of the present session plays on which pad.
+    numbers: StreamNumbers,
+    /// The pads whose stream is not described any more, and since when.
+    gone: BTreeMap<usize, Instant>,
+    /// The last description had nothing in common with the pads.
+    is_other_camera: bool,
+    /// A WARNING was posted for streams that have no pad.
+    is_new_told: bool,
     /// The streams whose silence is a failure.
     watched: Vec<usize>,
     /// There is one from the first PLAY on.
@@ -94,6 +103,10 @@ impl SessionTask {
             is_refusal_told: false,
             camera: String::new(),
             kinds: None,
+            numbers: StreamNumbers::default(),
+            gone: BTreeMap::new(),
+            is_other_camera: false,
+            is_new_told: false,
             watched: Vec::new(),
             feed: None,
             plan,
@@ -167,10 +180,15 @@ impl SessionTask {
         let manager = self.manager().ok_or(EndReason::Stopped)?;
         let described = &session.presentation().streams;
         for stream in &manager.pads().streams {
-            let info = caps::play_info(session.rtp_info(), described, stream.number);
-            stream.set_payloads(|payloads| payloads.with_play_info(info));
+            if let Some(number) = self.numbers.of_session(stream.number) {
+                let info = caps::play_info(session.rtp_info(), described, number);
+                stream.set_payloads(|payloads| payloads.with_play_info(info));
+            }
         }
-        let reports = session.rtcp_sender();
+        let reports = ReportSender {
+            session: session.rtcp_sender(),
+            numbers: self.numbers.clone(),
+        };
         let started = self.control.build_guard.work(|manager| {
             manager.sync_state();
             manager.start(reports)
@@ -178,10 +196,10 @@ impl SessionTask {
         started
             .ok_or(EndReason::Stopped)?
             .map_err(EndReason::Manager)?;
-        match &mut self.feed {
-            Some(feed) => feed.resume(),
-            None => self.feed = Some(Feed::new(self.control.clone(), manager)),
-        }
+        let feed = self
+            .feed
+            .get_or_insert_with(|| Feed::new(self.control.clone(), manager));
+        feed.begin(self.numbers.clone());
         Ok(session)
     }
 
@@ -211,8 +229,10 @@ impl SessionTask {
             media_timeout: self.plan.media_timeout,
             dropped: 0,
             is_mute_told: false,
+            gone: std::mem::take(&mut self.gone),
         };
         let end = playback.run(|| self.on_media()).await;
+        self.gone = std::mem::take(&mut playback.gone);
         drop(playback);
         self.feed = Some(feed);
         end
@@ -364,23 +384,51 @@ impl SessionTask {
             .map_err(|error| self.failed(SessionPhase::Opening, error))
     }
 
-    /// Checks that pads of an earlier session can go on with these streams. A stream that has no pad, as
-    /// its first SETUP was refused, is left out again.
+    /// Finds out which pads of an earlier session go on with which streams, and leaves out the others. A
+    /// stream that has no pad, as its first SETUP was refused, is left out again.
     fn follow(
         &mut self,
         presentation: &Presentation,
         streams: &mut Vec<NewStream>,
     ) -> Result<(), EndReason> {
-        let kinds = StreamKinds::of(described(presentation, streams));
-        let (Some(before), Some(manager)) = (&self.kinds, self.manager()) else {
+        let kinds = StreamKinds(streams.iter().map(|it| kind(presentation, it)).collect());
+        let (Some(before), Some(manager)) = (&self.kinds, self.control.build_guard.manager())
+        else {
+            let same = |stream: &NewStream| (stream.number, stream.number);
+            self.numbers = StreamNumbers(streams.iter().map(same).collect());
             self.kinds = Some(kinds);
             return Ok(());
         };
-        before.check(&kinds).map_err(|changed| {
-            let camera = &self.camera;
-            EndReason::Changed(format!("{camera}: the pads cannot follow: {changed}"))
-        })?;
-        streams.retain(|stream| manager.pads().stream(stream.number).is_some());
+        let changes = before.compare(&kinds);
+        let is_changed = !changes.gone.is_empty() || !changes.new.is_empty();
+        let camera = &self.camera;
+        let text = format!("{camera}: the streams have changed: {kinds} instead of {before}");
+        let is_other = changes.kept.is_empty();
+        if is_other && self.recovery.policy().follows_changes && !self.is_other_camera {
+            // A camera that has just started may describe itself in full a moment later.
+            self.is_other_camera = true;
+            return Err(EndReason::Description(text));
+        }
+        if is_other || is_changed && !self.recovery.policy().follows_changes {
+            let text = text.replace("the streams", "the pads cannot follow: the streams");
+            return Err(EndReason::Changed(text));
+        }
+        self.is_other_camera = false;
+        if !changes.new.is_empty()
+            && !std::mem::replace(&mut self.is_new_told, true)
+            && let Some(element) = self.element.upgrade()
+        {
+            messages::left_out(&element, &format!("{text}; what is new is left out"));
+        }
+        let now = timer::now();
+        self.gone.retain(|pad, _| changes.gone.contains(pad));
+        for pad in changes.gone {
+            self.gone.entry(pad).or_insert(now);
+        }
+        let mut kept = changes.kept;
+        kept.retain(|(_, pad)| manager.pads().stream(*pad).is_some() && !manager.has_ended(*pad));
+        streams.retain(|stream| kept.iter().any(|(number, _)| *number == stream.number));
+        self.numbers = StreamNumbers(kept);
         Ok(())
     }
 
@@ -390,7 +438,8 @@ impl SessionTask {
         let element = self.element.upgrade().ok_or(EndReason::Stopped)?;
         if let Some(manager) = self.manager() {
             for stream in streams {
-                if let Some(out) = manager.pads().stream(stream.number) {
+                let pad = self.numbers.of_pad(stream.number);
+                if let Some(out) = pad.and_then(|pad| manager.pads().stream(pad)) {
                     out.set_payloads(|_| stream.payloads);
                 }
             }
@@ -431,13 +480,14 @@ fn playable(camera: &str, presentation: &Presentation) -> Result<Vec<NewStream>,
     Ok(streams)
 }
 
-/// What the server describes of the streams that are played.
-fn described<'a>(
-    presentation: &'a Presentation,
-    streams: &[NewStream],
-) -> impl Iterator<Item = &'a MediaStream> {
-    let of = |stream: &NewStream| presentation.streams.get(stream.number);
-    streams.iter().filter_map(of)
+/// A stream, as later descriptions are compared with it.
+fn kind(presentation: &Presentation, stream: &NewStream) -> StreamKind {
+    let described = presentation.streams.get(stream.number);
+    StreamKind {
+        number: stream.number,
+        media: described.map_or_else(String::new, |stream| stream.media.clone()),
+        encoding: stream.payloads.encoding(),
+    }
 }
 
 /// Of the streams that are played, the ones whose silence is a failure.

@@ -11,44 +11,100 @@ use crate::support::mock_server::{Camera, MockServer, Reaction, Rule};
 const OTHER_CODEC: &str = "v=0\r\no=- 0 1 IN IP4 127.0.0.1\r\ns=x\r\nt=0 0\r\na=range:npt=now-\r\n\
     m=video 0 RTP/AVP 96\r\na=rtpmap:96 H265/90000\r\na=control:stream=0\r\n";
 
-#[test]
-fn another_codec_is_new_caps_on_the_same_pad() {
+/// The description of a camera with these media, each of which is the track of its number.
+fn described(media: &[(&str, usize)]) -> String {
+    let lines = |&(media, track): &(&str, usize)| {
+        let (number, map) = match media {
+            "video" => (96, "H264/90000"),
+            "audio" => (8, "PCMA/8000"),
+            _ => (98, "VND.ONVIF.METADATA/90000"),
+        };
+        format!(
+            "m={media} 0 RTP/AVP {number}\r\na=rtpmap:{number} {map}\r\na=control:stream={track}\r\n"
+        )
+    };
+    let media: String = media.iter().map(lines).collect();
+    format!("v=0\r\no=- 0 1 IN IP4 127.0.0.1\r\ns=x\r\nt=0 0\r\na=range:npt=now-\r\n{media}")
+}
+
+/// Plays a camera with `before`, which comes back with `then`. Its picture goes on.
+fn comes_back(
+    manager: &str,
+    before: &[(&str, usize)],
+    then: &[(&str, usize)],
+) -> (MockServer, Player) {
     init();
-    let server = one_camera();
+    let server = MockServer::builder()
+        .camera("/cam", Camera::av().sdp(described(before)))
+        .start();
     let port = server.address().port();
-    let (player, seen) = playing(&server, "");
+    let line = line(&server.url("/cam"), &format!("manager={manager}"))
+        .replace("! fakesink", "! application/x-rtp,media=video ! fakesink");
+    let player = Player::playing(&line);
+    let seen = player.seen_by("sink");
+    more(&server, &seen, 1);
     server.stop();
     let server = MockServer::builder()
-        .camera("/cam", Camera::video().sdp(OTHER_CODEC))
+        .camera("/cam", Camera::av().sdp(described(then)))
         .start_at(port);
-    more(&server, &seen, 1);
-    let pad = player.element("sink").static_pad("sink").unwrap();
-    let caps = pad.current_caps().unwrap();
-    let codec = caps.structure(0).unwrap().get::<String>("encoding-name");
-    assert_eq!(codec.as_deref(), Ok("H265"));
-    assert_eq!(player.element("source").src_pads().len(), 1);
+    more(&server, &seen, 10);
     player.assert_no_error();
+    (server, player)
 }
 
 #[test]
-fn streams_that_the_pads_cannot_follow_are_an_error() {
+fn a_picture_goes_on_when_sound_is_switched_on_or_off_or_moves() {
+    let (picture, sound) = (("video", 0), ("audio", 1));
+    for manager in ["light", "rtpbin"] {
+        let (_server, player) = comes_back(manager, &[picture], &[picture, sound]);
+        let is_it =
+            |message: gst::Message| format!("{message:?}").contains("what is new is left out");
+        let bus = player.pipeline.bus().unwrap();
+        let mut told = std::iter::from_fn(|| bus.pop_filtered(&[gst::MessageType::Warning]));
+        assert!(told.any(is_it));
+        assert_eq!(player.element("source").src_pads().len(), 1);
+        comes_back(manager, &[picture, sound], &[picture]);
+        comes_back(manager, &[picture, sound], &[sound, picture]);
+        comes_back(manager, &[sound, picture], &[picture]);
+    }
+}
+
+#[test]
+fn a_camera_that_has_nothing_in_common_with_its_pads_is_an_error_at_the_second_look() {
     init();
     for other in [
-        Camera::av(),
-        Camera::video().sdp(OTHER_CODEC.replace("m=video", "m=audio")),
+        OTHER_CODEC.to_owned(),
+        OTHER_CODEC.replace("m=video", "m=audio"),
     ] {
         let server = one_camera();
         let port = server.address().port();
         let (player, _) = playing(&server, "");
         server.stop();
-        let _server = MockServer::builder().camera("/cam", other).start_at(port);
+        let server = MockServer::builder()
+            .camera("/cam", Camera::video().sdp(other))
+            .start_at(port);
         let (error, _) = player.error();
         assert!(error.matches(gst::StreamError::Format), "{error}");
         assert!(
             error.to_string().contains("cannot follow") && error.to_string().contains("/cam"),
             "{error}"
         );
+        assert_eq!(server.view().count("DESCRIBE"), 2);
     }
+}
+
+#[test]
+fn with_on_stream_change_error_any_change_is_an_error() {
+    init();
+    let server = one_camera();
+    let port = server.address().port();
+    let (player, _) = playing(&server, "on-stream-change=error");
+    server.stop();
+    let _server = MockServer::builder()
+        .camera("/cam", Camera::av())
+        .start_at(port);
+    let (error, _) = player.error();
+    assert!(error.to_string().contains("cannot follow"), "{error}");
 }
 
 #[test]

@@ -120,7 +120,7 @@ fn f41_packets_that_the_description_does_not_say_how_to_play_are_told() {
     init();
     for (lines, why) in [
         (
-            "m=video 0 RTP/AVP 97 96\r\na=rtpmap:97 H264/90000\r\na=rtpmap:96 H264/0\r\n",
+            "m=video 0 RTP/AVP 97 96\r\na=rtpmap:97 H264/90000\r\na=rtpmap:96 X-VIDEO/0\r\n",
             "payload type 96",
         ),
         (
@@ -148,29 +148,48 @@ fn f41_packets_that_the_description_does_not_say_how_to_play_are_told() {
     }
 }
 
-for_both_managers!(f41_a_payload_type_that_changes_is_told);
-fn f41_a_payload_type_that_changes_is_told() {
+for_both_managers!(f41_caps_follow_a_payload_type_that_changes);
+fn f41_caps_follow_a_payload_type_that_changes() {
     init();
     let server = described(
-        "m=video 0 RTP/AVP 96 97\r\na=rtpmap:96 H264/90000\r\na=rtpmap:97 H265/90000\r\n",
+        "m=video 0 RTP/AVP 96 97 13\r\na=rtpmap:96 H264/90000\r\na=rtpmap:97 H265/90000\r\n\
+         a=rtpmap:13 CN/8000\r\n",
     );
-    let player = Player::playing(&line(&server.url("/cam"), "media-timeout=300000000"));
-    player.seen_by("sink").wait_for(10);
-    for sequence in 10..20 {
-        let packet = RtpPacket {
-            payload_type: 97,
-            sequence,
-            timestamp: u32::from(sequence) * 3000,
-            ssrc: Camera::ssrc(0, 0),
-            marker: true,
-            payload: vec![0x40, 1, 2, 3],
-        };
-        send_frame(&server, 0, packet.to_bytes());
+    let player = Player::playing(&line(&server.url("/cam"), ""));
+    let seen = player.seen_by("sink");
+    seen.wait_for(10);
+    let pad = player.element("sink").static_pad("sink").unwrap();
+    let codec = || {
+        let caps = pad.current_caps().unwrap();
+        caps.structure(0)
+            .unwrap()
+            .get::<String>("encoding-name")
+            .unwrap()
+    };
+    assert_eq!(codec(), "H264");
+    let mut sequence = 10;
+    let mut send = |payload_type| {
+        for _ in 0..5 {
+            let packet = RtpPacket {
+                payload_type,
+                sequence,
+                timestamp: u32::from(sequence) * 3000,
+                ssrc: Camera::ssrc(0, 0),
+                marker: true,
+                payload: vec![0x40, 1, 2, 3],
+            };
+            send_frame(&server, 0, packet.to_bytes());
+            sequence += 1;
+        }
+    };
+    // To the other one, noise beside it, and back.
+    for (payload_type, came, name) in [(97, 15, "H265"), (13, 15, "H265"), (96, 20, "H264")] {
+        send(payload_type);
+        seen.wait_for(came);
+        assert_eq!(codec(), name);
     }
-    let (_, lost) = news(&player, "lost");
-    let reason = lost.get::<&str>("reason").unwrap();
-    assert!(reason.contains("has changed from 96 to 97"), "{reason}");
-    assert!(reason.contains("10 packets"), "{reason}");
+    assert_eq!(seen.count(), 20);
+    assert_eq!(player.element("source").src_pads().len(), 1);
     player.assert_no_error();
 }
 
@@ -178,15 +197,7 @@ fn f41_a_payload_type_that_changes_is_told() {
 #[test]
 fn f41_one_stream_of_which_nothing_can_be_delivered_is_a_warning() {
     init();
-    for audio in [
-        "m=audio 0 RTP/AVP 98 8\r\na=rtpmap:98 L16/8000\r\na=rtpmap:8 PCMA/0\r\n",
-        "m=audio 0 RTP/AVP 0\r\na=rtpmap:0 PCMU/8000\r\n",
-    ] {
-        one_stream_cannot_be_delivered(audio);
-    }
-}
-
-fn one_stream_cannot_be_delivered(audio: &str) {
+    let audio = "m=audio 0 RTP/AVP 0\r\na=rtpmap:0 PCMU/8000\r\n";
     let sdp = format!(
         "v=0\r\no=- 0 1 IN IP4 127.0.0.1\r\ns=x\r\nc=IN IP4 0.0.0.0\r\nt=0 0\r\n\
                a=control:*\r\nm=video 0 RTP/AVP 96\r\na=rtpmap:96 H264/90000\r\n\

@@ -2,7 +2,7 @@
 //!
 //! * [`Recovery`] decides after each end, by the [class](FailureClass) of the failure.
 //! * [`Watchdog`] notices that a session sends no media any more.
-//! * [`OnBye`] tells what an RTCP BYE means, [`StreamKinds`] whether a changed description still fits.
+//! * [`OnBye`] tells what an RTCP BYE means, [`StreamKinds`] what of a changed description still fits.
 //!
 //! When a session that waits for its turn may dial, [`redial`](super::redial) decides for all sessions
 //! of the server together.
@@ -39,6 +39,8 @@ const LONGEST_REFUSAL: Duration = Duration::from_secs(15 * 60);
 pub(crate) struct RecoveryPolicy {
     /// Whether sessions are set up again at all.
     pub(crate) is_on: bool,
+    /// Whether a session goes on when the server describes other streams than before.
+    pub(crate) follows_changes: bool,
     /// Attempts in one outage; `None`: no limit.
     pub(crate) attempts: Option<u32>,
     /// The shortest and the longest wait before an attempt.
@@ -329,37 +331,76 @@ impl OnBye {
     }
 }
 
-/// Which streams a session has, and what medium each of them carries.
+/// A stream that is described, as far as a later description is compared with it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct StreamKinds(Vec<(usize, String)>);
+pub(crate) struct StreamKind {
+    /// Its number in its session.
+    pub(crate) number: usize,
+    /// `video`, `audio` ...
+    pub(crate) media: String,
+    /// The encoding name of its media.
+    pub(crate) encoding: String,
+}
+
+/// The streams of a session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct StreamKinds(pub(crate) Vec<StreamKind>);
+
+/// How the streams of a later description fit those that the pads were made for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct StreamChanges {
+    /// The numbers of those that go on: in the later session, and of their pads.
+    pub(crate) kept: Vec<(usize, usize)>,
+    /// The numbers of the pads whose stream is gone.
+    pub(crate) gone: Vec<usize>,
+    /// The numbers of streams, in the later session, that have no pad.
+    pub(crate) new: Vec<usize>,
+}
 
 impl StreamKinds {
-    /// Those of the streams that are to be played.
-    pub(crate) fn of<'a>(streams: impl IntoIterator<Item = &'a MediaStream>) -> Self {
-        let streams = streams.into_iter();
-        let kind = |stream: &MediaStream| (stream.index, stream.media.clone());
-        Self(streams.map(kind).collect())
-    }
-
-    /// Whether a consumer that was built for these streams can go on with `now`: as many streams, each
-    /// of the medium that it had. Another codec is no change of kind.
-    ///
-    /// # Errors
-    ///
-    /// It cannot, because of what was described before and now.
-    pub(crate) fn check(&self, now: &Self) -> Result<(), String> {
-        match self == now {
-            true => Ok(()),
-            false => Err(format!("the streams have changed: {now} instead of {self}")),
+    /// Compares a later description. A stream goes on with the pad of its medium and encoding, of its own
+    /// number if there are several; a stream that is described twice is not new.
+    pub(crate) fn compare(&self, now: &Self) -> StreamChanges {
+        let mut changes = StreamChanges::default();
+        let is_alike = |one: &StreamKind, other: &StreamKind| {
+            (&one.media, &one.encoding) == (&other.media, &other.encoding)
+        };
+        for pad in &self.0 {
+            let is_free = |it: &&StreamKind| {
+                let mut kept = changes.kept.iter();
+                is_alike(it, pad) && !kept.any(|(number, _)| *number == it.number)
+            };
+            let own = now
+                .0
+                .iter()
+                .filter(is_free)
+                .find(|it| it.number == pad.number);
+            match own.or_else(|| now.0.iter().find(is_free)) {
+                Some(stream) => changes.kept.push((stream.number, pad.number)),
+                None => changes.gone.push(pad.number),
+            }
         }
+        for stream in &now.0 {
+            let is_kept = changes
+                .kept
+                .iter()
+                .any(|(number, _)| *number == stream.number);
+            let is_repeated = self.0.iter().any(|pad| is_alike(pad, stream));
+            if !is_kept && !is_repeated {
+                changes.new.push(stream.number);
+            }
+        }
+        changes
     }
 }
 
 impl fmt::Display for StreamKinds {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (number, (_, media)) in self.0.iter().enumerate() {
+        for (number, stream) in self.0.iter().enumerate() {
             let separator = if number == 0 { "" } else { ", " };
-            write!(f, "{separator}{}", ServerText::new(media))?;
+            let (media, encoding) = (&stream.media, &stream.encoding);
+            let (media, encoding) = (ServerText::new(media), ServerText::new(encoding));
+            write!(f, "{separator}{media} ({encoding})")?;
         }
         Ok(())
     }

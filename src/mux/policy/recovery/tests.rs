@@ -9,6 +9,7 @@ const S: Duration = Duration::from_secs(1);
 fn policy(attempts: Option<u32>) -> RecoveryPolicy {
     RecoveryPolicy {
         is_on: true,
+        follows_changes: true,
         attempts,
         bounds: RetryBounds::default(),
     }
@@ -296,34 +297,54 @@ mod description {
         }
     }
 
-    fn kinds(media: &[(usize, &str)]) -> StreamKinds {
-        let stream = |&(index, media): &(usize, &str)| MediaStream {
-            index,
+    fn kinds(streams: &[(&str, &str)]) -> StreamKinds {
+        let kind = |(number, &(media, encoding)): (usize, &(&str, &str))| StreamKind {
+            number,
             media: media.to_owned(),
-            protocol: "RTP/AVP".to_owned(),
-            payload_types: vec![96],
-            control: "rtsp://camera/track".parse().unwrap(),
-            encodings: Vec::new(),
+            encoding: encoding.to_owned(),
         };
-        StreamKinds::of(&media.iter().map(stream).collect::<Vec<_>>())
+        StreamKinds(streams.iter().enumerate().map(kind).collect())
     }
 
     #[test]
-    fn streams_fit_if_there_are_as_many_and_each_is_of_its_medium() {
-        let before = kinds(&[(0, "video"), (1, "audio")]);
-        let table: [(&[(usize, &str)], bool); 5] = [
-            (&[(0, "video"), (1, "audio")], true),
-            (&[(0, "video")], false),
-            (&[(0, "video"), (2, "audio")], false),
-            (&[(0, "audio"), (1, "video")], false),
-            (&[(0, "video"), (1, "audio"), (2, "application")], false),
+    fn what_still_fits_of_a_changed_description_goes_on() {
+        const PICTURE: (&str, &str) = ("video", "H264");
+        const OTHER: (&str, &str) = ("video", "H265");
+        const SOUND: (&str, &str) = ("audio", "PCMU");
+        type Case<'a> = (
+            &'a [(&'a str, &'a str)],
+            &'a [(usize, usize)],
+            &'a [usize],
+            &'a [usize],
+        );
+        let before = kinds(&[PICTURE, SOUND]);
+        let table: [Case<'_>; 8] = [
+            (&[PICTURE, SOUND], &[(0, 0), (1, 1)], &[], &[]),
+            (&[PICTURE], &[(0, 0)], &[1], &[]),
+            (&[SOUND], &[(0, 1)], &[0], &[]),
+            (&[SOUND, PICTURE], &[(1, 0), (0, 1)], &[], &[]),
+            (
+                &[PICTURE, SOUND, ("application", "X")],
+                &[(0, 0), (1, 1)],
+                &[],
+                &[2],
+            ),
+            (&[PICTURE, PICTURE, SOUND], &[(0, 0), (2, 1)], &[], &[]),
+            (&[OTHER, SOUND], &[(1, 1)], &[0], &[0]),
+            (&[OTHER], &[], &[0, 1], &[0]),
         ];
-        for (now, fits) in table {
-            assert_eq!(before.check(&kinds(now)).is_ok(), fits, "{now:?}");
+        for (now, kept, gone, new) in table {
+            let changes = before.compare(&kinds(now));
+            let expected = StreamChanges {
+                kept: kept.to_vec(),
+                gone: gone.to_vec(),
+                new: new.to_vec(),
+            };
+            assert_eq!(changes, expected, "{now:?}");
         }
-        let changed = before.check(&kinds(&[(0, "video")])).unwrap_err();
-        let text = changed.to_string();
-        assert!(text.ends_with(": video instead of video, audio"), "{text}");
+        // Two cameras in one: each goes on with its own number.
+        let twins = kinds(&[PICTURE, PICTURE]);
+        assert_eq!(twins.compare(&twins).kept, [(0, 0), (1, 1)]);
     }
 }
 

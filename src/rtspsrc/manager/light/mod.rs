@@ -34,10 +34,10 @@ use self::{
     stream::{FlowResult, LightStream, QueuedItem, StampAction, Taken},
     timing::{LipSync, PacketTime},
 };
-use super::{Manager, StreamReport};
+use super::{Manager, ReportSender, StreamReport};
 use crate::{
     mux::{
-        Packet, RtcpSender,
+        Packet,
         proto::wire::rtp::{self, RtpHeader},
         recovery::OnBye,
     },
@@ -65,7 +65,7 @@ pub(crate) struct Light {
     streams: BTreeMap<usize, LightStream>,
     lip_sync: Mutex<LipSync>,
     /// Where receiver reports go; `None` before the first PLAY and after the end.
-    reports: Mutex<Option<RtcpSender>>,
+    reports: Mutex<Option<ReportSender>>,
     /// The CNAME of the receiver in reports.
     name: String,
     room: RoomWaiter,
@@ -301,7 +301,7 @@ impl Light {
 }
 
 impl Manager for Light {
-    fn start(&self, reports: RtcpSender) -> Result<(), glib::BoolError> {
+    fn start(&self, reports: ReportSender) -> Result<(), glib::BoolError> {
         let is_again = lock(&self.reports).replace(reports).is_some();
         if is_again {
             self.renew()?;

@@ -21,9 +21,9 @@ use gst::{glib, prelude::*};
 use gstreamer as gst;
 
 use self::stream::{ReportSink, RtpbinStream};
-use super::Manager;
+use super::{Manager, ReportSender};
 use crate::{
-    mux::{Packet, RtcpSender, proto::wire::rtp::RtpHeader, recovery::OnBye},
+    mux::{Packet, proto::wire::rtp::RtpHeader, recovery::OnBye},
     rtspsrc::{
         CAT, RtspMuxSrc, guard_weak, lock,
         media::{
@@ -263,7 +263,7 @@ impl Manager for Rtpbin {
         }
     }
 
-    fn start(&self, reports: RtcpSender) -> Result<(), glib::BoolError> {
+    fn start(&self, reports: ReportSender) -> Result<(), glib::BoolError> {
         if lock(&self.reports).replace(reports).is_some() {
             self.exchange()?;
             for stream in &self.pads.streams {

@@ -25,17 +25,17 @@ use gst::{glib, prelude::*};
 use gstreamer as gst;
 
 use crate::{
-    mux::{RtcpSender, proto::wire::rtp::RtpHeader},
+    mux::proto::wire::rtp::RtpHeader,
     rtspsrc::{
         CAT, RtspMuxSrc, guard_weak, lock,
-        manager::src_pad,
+        manager::{ReportSender, src_pad},
         media::{alias::Alias, pads::PadStream},
         threads::timer,
     },
 };
 
 /// Where rtpbin's receiver reports go at present.
-pub(super) type ReportSink = Arc<Mutex<Option<RtcpSender>>>;
+pub(super) type ReportSink = Arc<Mutex<Option<ReportSender>>>;
 
 /// The pads of one stream. They have no parent, so they live only as long as this.
 pub(super) struct RtpbinStream {
@@ -123,7 +123,7 @@ impl RtpbinStream {
     pub(super) fn forget(&self) {
         *lock(&self.shown) = None;
         *lock(&self.output) = glib::WeakRef::new();
-        *lock(&self.out.alias) = Alias::default();
+        *lock(&self.out.alias) = Alias::new(true);
         self.fill.clear();
     }
 

@@ -534,6 +534,7 @@ fn start(mux: &Mux, options: SessionOptions, number: u32, ear: &Rc<RefCell<Ear>>
         media_timeout: MEDIA_TIMEOUT,
         policy: RecoveryPolicy {
             is_on: true,
+            follows_changes: true,
             attempts: None,
             bounds: RetryBounds::default(),
         },
