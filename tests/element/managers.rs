@@ -147,9 +147,8 @@ fn f50_another_source_comes_out_whole() {
             .map(|taken| *taken.data.last().unwrap())
             .collect();
         assert_eq!(came, sent);
-        assert!(taken.is_sorted_by_key(|taken| taken.time));
-        let length = taken[49].time.absdiff(taken[25].time);
-        assert!(length.absdiff(24 * 4 * gst::ClockTime::MSECOND) < gst::ClockTime::MSECOND);
+        let times: Vec<_> = taken.iter().map(|taken| taken.time).collect();
+        assert!(times.chunks(25).all(<[_]>::is_sorted), "{times:?}");
     }
 }
 

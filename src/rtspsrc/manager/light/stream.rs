@@ -97,6 +97,8 @@ struct Received {
     at: Instant,
     /// Its running time is not known yet.
     is_unplaced: bool,
+    /// The source has begun anew since.
+    is_old: bool,
 }
 
 struct SourceState {
@@ -137,7 +139,7 @@ impl SourceState {
 
     /// Compares a sender report with the one before it.
     fn note_clock(&mut self, ntp: u64, time: u32) {
-        let Some(before) = self.sender.map(|sender| sender.report) else {
+        let Some(before) = self.sender.filter(|it| !it.is_old).map(|it| it.report) else {
             return;
         };
         if self.payload_type.is_none() || ntp == 0 || before.ntp == 0 {
@@ -221,13 +223,15 @@ impl LightStream {
         *lock(&self.flow) = flow;
     }
 
-    /// The next packet is the first one of this source. A sender report of the source that came before
-    /// the packet stays.
+    /// The next packet is the first one of this source. Sender reports of the source stay.
     pub(super) fn begin(&self, source: Option<u32>) {
         let mut state = lock(&self.state);
-        let is_ahead = |sender: &Received| sender.is_unplaced && Some(sender.ssrc) == source;
+        let mut sender = state.sender.filter(|it| Some(it.ssrc) == source);
+        if let Some(sender) = &mut sender {
+            sender.is_old = !sender.is_unplaced;
+        }
         *state = SourceState {
-            sender: state.sender.filter(is_ahead),
+            sender,
             reports_sent: state.reports_sent,
             ..SourceState::new()
         };
@@ -297,6 +301,7 @@ impl LightStream {
             report: SenderReport { ntp, time },
             at,
             is_unplaced: true,
+            is_old: false,
         });
         true
     }
@@ -510,6 +515,7 @@ mod clock_tests {
                 report: SenderReport { ntp, time },
                 at: crate::rtspsrc::threads::timer::now(),
                 is_unplaced: false,
+                is_old: false,
             });
         }
         (i128::from(state.clock_set_by) * 1_000 >> 32) as i64
