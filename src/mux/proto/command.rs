@@ -5,7 +5,7 @@ use std::fmt;
 use rtsp_types::Method;
 use url::Url;
 
-use super::wire::{sdp::Profile, uri::redacted};
+use super::wire::uri::redacted;
 
 /// Names a session on one connection; never reused on that connection.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -99,6 +99,50 @@ pub enum PlayRange {
     Now,
     /// None.
     Unnamed,
+}
+
+/// The RTP profile of a stream (RFC 3551, 4585, 3711, 5124), which its SETUP names.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Profile {
+    /// Neither feedback nor encryption.
+    #[default]
+    Avp,
+    /// With feedback.
+    Avpf,
+    /// With encryption.
+    Savp,
+    /// With both.
+    Savpf,
+}
+
+impl Profile {
+    /// As written in `Transport`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Avp => "AVP",
+            Self::Avpf => "AVPF",
+            Self::Savp => "SAVP",
+            Self::Savpf => "SAVPF",
+        }
+    }
+
+    /// That of a protocol: `RTP/AVP`, and what cameras write: `RTP/AVP/TCP`, `RTP/AVP/UDP`,
+    /// `TCP/RTP/AVPF`, `rtp/avp`.
+    pub(super) fn of(protocol: &str) -> Option<Self> {
+        let (mut is_rtp, mut profile) = (false, None);
+        for part in protocol.split('/') {
+            match part.to_ascii_uppercase().as_str() {
+                "RTP" => is_rtp = true,
+                "TCP" | "UDP" => {}
+                "AVP" => profile = Some(Self::Avp),
+                "AVPF" => profile = Some(Self::Avpf),
+                "SAVP" => profile = Some(Self::Savp),
+                "SAVPF" => profile = Some(Self::Savpf),
+                _ => return None,
+            }
+        }
+        profile.filter(|_| is_rtp)
+    }
 }
 
 /// Shows which request it is, and no URL.

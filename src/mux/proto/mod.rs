@@ -53,7 +53,7 @@ pub use self::{
         },
         realms::Realms,
     },
-    command::{PlayRange, RequestId, SessionConfig, SessionKey, SessionRequest},
+    command::{PlayRange, Profile, RequestId, SessionConfig, SessionKey, SessionRequest},
     connection::{
         Connection, ConnectionConfig,
         liveness::KeepAliveMethod,
@@ -67,7 +67,7 @@ pub use self::{
     limits::{LimitExceeded, Limits, Timeouts},
     wire::{
         header::RtpInfo,
-        sdp::{InvalidSdp, MediaStream, Presentation, Profile, SkipReason, SkippedMedia},
+        sdp::{InvalidSdp, MediaStream, Presentation, SkipReason, SkippedMedia},
         server_text::{Direction, ServerText, WireMessage},
     },
 };

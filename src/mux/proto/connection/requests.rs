@@ -26,8 +26,7 @@ use url::Url;
 
 use crate::mux::proto::{
     auth::{Answered, AuthTrail},
-    command::{PlayRange, RequestId, SessionKey},
-    wire::sdp::Profile,
+    command::{PlayRange, Profile, RequestId, SessionKey},
 };
 
 /// How long the answer to an ignored request is still recognised.

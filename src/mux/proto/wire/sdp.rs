@@ -17,7 +17,7 @@ use bytes::Bytes;
 use url::Url;
 
 use super::{header::split_param, server_text::ServerText, uri};
-use crate::mux::proto::command::PlayRange;
+use crate::mux::proto::command::{PlayRange, Profile};
 
 /// The most `m=` lines in one description. Cameras have two to five; a session of 32 streams
 /// already needs a quarter of a connection's channels.
@@ -179,50 +179,6 @@ impl MediaStream {
     /// The RTP profile that its protocol names.
     pub fn profile(&self) -> Profile {
         Profile::of(&self.protocol).unwrap_or_default()
-    }
-}
-
-/// The RTP profile of a stream (RFC 3551, 4585, 3711, 5124), which its SETUP names.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Profile {
-    /// Neither feedback nor encryption.
-    #[default]
-    Avp,
-    /// With feedback.
-    Avpf,
-    /// With encryption.
-    Savp,
-    /// With both.
-    Savpf,
-}
-
-impl Profile {
-    /// As written in `Transport`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Avp => "AVP",
-            Self::Avpf => "AVPF",
-            Self::Savp => "SAVP",
-            Self::Savpf => "SAVPF",
-        }
-    }
-
-    /// That of a protocol: `RTP/AVP`, and what cameras write: `RTP/AVP/TCP`, `RTP/AVP/UDP`,
-    /// `TCP/RTP/AVPF`, `rtp/avp`.
-    fn of(protocol: &str) -> Option<Self> {
-        let (mut is_rtp, mut profile) = (false, None);
-        for part in protocol.split('/') {
-            match part.to_ascii_uppercase().as_str() {
-                "RTP" => is_rtp = true,
-                "TCP" | "UDP" => {}
-                "AVP" => profile = Some(Self::Avp),
-                "AVPF" => profile = Some(Self::Avpf),
-                "SAVP" => profile = Some(Self::Savp),
-                "SAVPF" => profile = Some(Self::Savpf),
-                _ => return None,
-            }
-        }
-        profile.filter(|_| is_rtp)
     }
 }
 
