@@ -158,8 +158,6 @@ impl LeftOut {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::disallowed_methods, reason = "any time will do")]
-
     use super::*;
 
     #[test]

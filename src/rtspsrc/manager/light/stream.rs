@@ -518,7 +518,7 @@ mod clock_tests {
                 is_old: false,
             });
         }
-        (i128::from(state.clock_set_by) * 1_000 >> 32) as i64
+        ((i128::from(state.clock_set_by) * 1_000) >> 32) as i64
     }
 
     #[test]
