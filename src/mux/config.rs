@@ -9,7 +9,10 @@ use super::{
     error::Error,
     proto::{
         auth::credentials::Credentials,
-        wire::uri::{self, redacted, take_userinfo},
+        wire::{
+            redacted,
+            uri::{self, take_userinfo},
+        },
     },
     server_key::{ConnectionKey, ConnectionOptions, ServerId, WorkloadClass, is_secure},
     tls::TlsOptions,

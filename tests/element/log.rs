@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use gstreamer as gst;
-use gstrtspmux::mux::proto::wire::uri::redacted;
+use gstrtspmux::mux::proto::wire::redacted;
 
 use crate::player::{Player, init};
 use crate::support::mock_server::{Algorithm, Auth, Camera, MockServer};

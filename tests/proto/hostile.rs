@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use gstrtspmux::mux::proto::{
     CloseReason, Connection, CredentialReport, CredentialStatus, CredentialWant, Event,
-    FailureKind, Permit, RefusalVerdict, Reply, RequestId, wire::uri::redacted,
+    FailureKind, Permit, RefusalVerdict, Reply, RequestId, wire::redacted,
 };
 
 use crate::sim::{SECOND, Sim, config, config_with, media};

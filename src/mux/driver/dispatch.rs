@@ -18,7 +18,7 @@ use super::{
 };
 use crate::mux::{
     clock,
-    proto::{CredentialReport, Event, Reply, Retirement, wire::uri::redacted},
+    proto::{CredentialReport, Event, Reply, Retirement, wire::redacted},
 };
 
 impl Driver {

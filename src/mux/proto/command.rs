@@ -5,7 +5,7 @@ use std::fmt;
 use rtsp_types::Method;
 use url::Url;
 
-use super::wire::uri::redacted;
+use super::wire::redacted;
 
 /// Names a session on one connection; never reused on that connection.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -13,7 +13,7 @@ use super::{
     auth::credentials::{CredentialReport, Credentials},
     command::{RequestId, SessionKey},
     limits::LimitExceeded,
-    wire::{header::RtpInfo, rtp::RtpHeader, server_text::ServerText, uri::redacted},
+    wire::{header::RtpInfo, redacted, rtp::RtpHeader, server_text::ServerText},
 };
 
 /// One event. Drain them with [`Connection::poll_event`](super::Connection::poll_event).

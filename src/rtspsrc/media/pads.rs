@@ -362,7 +362,7 @@ impl Timeline {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mux::proto::wire::uri::redacted;
+    use crate::mux::proto::wire::redacted;
 
     #[test]
     fn stream_ids_are_stable_and_tell_cameras_and_streams_apart() {

@@ -26,7 +26,7 @@ use crate::{
     mux::{
         Credentials, Error, MediaStream, Presentation, Ready, RedialPermit, Session,
         SessionOptions, WaitReason,
-        proto::wire::uri::redacted,
+        proto::wire::redacted,
         recovery::{OnBye, Recovered, Recovery, StreamKind, StreamKinds, Watchdog},
     },
     rtspsrc::{

@@ -10,3 +10,5 @@ pub mod rtp;
 pub mod sdp;
 pub(crate) mod server_text;
 pub mod uri;
+
+pub use redaction::redacted;

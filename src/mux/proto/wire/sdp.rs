@@ -16,7 +16,7 @@ use std::{borrow::Cow, fmt, time::Duration};
 use bytes::Bytes;
 use url::Url;
 
-use super::{header::split_param, server_text::ServerText, uri};
+use super::{header::split_param, redacted, server_text::ServerText, uri};
 use crate::mux::proto::command::{PlayRange, Profile};
 
 /// The most `m=` lines in one description. Cameras have two to five; a session of 32 streams
@@ -140,8 +140,8 @@ fn utc(time: &str) -> Option<f64> {
 impl fmt::Debug for Presentation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Presentation")
-            .field("base", &uri::redacted(&self.base))
-            .field("aggregate", &uri::redacted(&self.aggregate))
+            .field("base", &redacted(&self.base))
+            .field("aggregate", &redacted(&self.aggregate))
             .field("streams", &self.streams)
             .field("skipped", &self.skipped)
             .field("sdp", &format_args!("{} bytes", self.sdp.len()))
@@ -189,7 +189,7 @@ impl fmt::Debug for MediaStream {
             .field("media", &self.media)
             .field("protocol", &self.protocol)
             .field("payload_types", &self.payload_types)
-            .field("control", &uri::redacted(&self.control))
+            .field("control", &redacted(&self.control))
             .field("encodings", &self.encodings)
             .finish()
     }

@@ -14,7 +14,6 @@ use std::{borrow::Cow, net::Ipv6Addr};
 use percent_encoding::{percent_decode_str, percent_encode_byte};
 use url::{ParseError, Url};
 
-pub use super::redaction::redacted;
 use crate::mux::proto::auth::credentials::{Credentials, InvalidCredentials};
 
 /// The longest URL accepted from a description or header; our requests must fit a start line of 8

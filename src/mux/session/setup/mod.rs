@@ -35,7 +35,7 @@ use crate::mux::{
         placement::Isolation,
         sharing::Sharing,
     },
-    proto::{Backlog, Presentation, RtpInfo, SessionConfig, SessionKey, wire::uri::redacted},
+    proto::{Backlog, Presentation, RtpInfo, SessionConfig, SessionKey, wire::redacted},
     release::ReleaseGuard,
     stats::WaitReason,
 };

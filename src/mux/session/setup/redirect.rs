@@ -12,7 +12,7 @@ use crate::mux::{
     config::SessionOptions,
     connection_pool::CheckoutRequest,
     error::{Error, ErrorKind},
-    proto::{Credentials, wire::uri::redacted},
+    proto::{Credentials, wire::redacted},
     server_key::is_secure,
 };
 
