@@ -111,8 +111,8 @@ impl Playback<'_> {
                     if self.feed.is_held_up() || self.has_dropped() {
                         self.watchdog.restart(timer::now());
                     }
-                    self.check_silence()?;
                     self.tell_mute();
+                    self.check_silence()?;
                     self.tell_undescribed();
                     self.tell_silent_streams();
                     self.fill_gone_pads();
@@ -225,6 +225,10 @@ impl Playback<'_> {
         let warns_at = self.watchdog.warns_at();
         if self.is_mute_told || warns_at.is_none_or(|at| timer::now() < at) {
             return;
+        }
+        // Packets come, and none can be delivered: to wait for longer is of no use.
+        if self.left_out.all().is_some() || self.undescribed(|_| true).is_some() {
+            return self.watchdog.end_first_wait();
         }
         self.is_mute_told = true;
         if let Some(element) = self.element.upgrade() {

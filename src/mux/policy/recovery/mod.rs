@@ -455,6 +455,11 @@ impl Watchdog {
         }
     }
 
+    /// The first packet may not take longer than later ones any more.
+    pub(crate) fn end_first_wait(&mut self) {
+        self.first = None;
+    }
+
     /// When it is to be said that nothing has come so far.
     pub(crate) fn warns_at(&self) -> Option<Instant> {
         let is_longer = self.first > self.timeout;

@@ -384,7 +384,13 @@ impl Connection {
         if before.as_ref().is_some_and(|id| !id.is_empty()) {
             return Ok(());
         }
-        let header = response.headers.first("Session").and_then(parse_session);
+        let written = response.headers.first("Session");
+        let header = written.and_then(parse_session);
+        let names_some = |value: &str| !value.trim_start().is_empty() && !value.starts_with(';');
+        if header.is_none() && written.is_some_and(names_some) {
+            let unusable = || FailureKind::Malformed("no usable Session header".to_owned());
+            return before.map(drop).ok_or_else(unusable);
+        }
         let (id, timeout) = header.map_or_else(Default::default, |it| (it.id, it.timeout));
         let is_taken = |(other, session): (&SessionKey, &CoreSession)| {
             let is_same = |its: &String| *its == id || its.is_empty() || id.is_empty();
