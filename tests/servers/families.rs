@@ -91,6 +91,7 @@ families! {
     go2rtc: Family::Go2Rtc;
     zlmediakit: Family::ZlMediaKit;
     aio_rtsp_toolkit: Family::AioToolkit;
+    phz76_rtsp_server: Family::Phz76;
     evostream: Family::EvoStream;
     vlc: Family::Vlc;
     rockchip: Family::Rockchip;

@@ -13,6 +13,7 @@ fn shares(family: Family) -> bool {
             | Family::Go2Rtc
             | Family::ZlMediaKit
             | Family::AioToolkit
+            | Family::Phz76
             | Family::EvoStream
             | Family::Vlc
             | Family::Rockchip
@@ -23,7 +24,10 @@ fn shares(family: Family) -> bool {
 
 /// Whether its sessions have one id.
 fn has_one_id(family: Family) -> bool {
-    matches!(family, Family::Rockchip | Family::AioToolkit)
+    matches!(
+        family,
+        Family::Rockchip | Family::AioToolkit | Family::Phz76
+    )
 }
 
 impl Case {
@@ -47,13 +51,15 @@ impl Case {
             // And one URI that plays is described once more, to see that the server tells them apart.
             (_, Order::OneByOne) => 6,
         };
+        // A DESCRIBE that was lost behind another one is sent once more on another connection.
+        let of_lost = usize::from(self.family == Family::Phz76 && cameras > 2);
         let connections = match (shares(self.family), self.order) {
             (true, Order::Together) => 1,
             (true, Order::OneByOne) if self.family == Family::Gst => cameras.min(2),
             // What has not been described is described where nothing plays.
             (true, Order::OneByOne) => cameras.min(3),
             (false, _) if cameras == 1 => 1,
-            (false, _) => cameras + 1,
+            (false, _) => cameras + 1 + of_lost,
         };
         Cost {
             connections,

@@ -25,6 +25,9 @@ pub enum Family {
     ZlMediaKit,
     /// aio-rtsp-toolkit: one session and one id for each connection, each SETUP replaces what it plays.
     AioToolkit,
+    /// PHZ76/RtspServer, in small cameras: as aio-rtsp-toolkit, and of requests that arrive together the first alone is
+    /// answered.
+    Phz76,
     /// EvoStream: the second SETUP is never answered.
     EvoStream,
     /// VLC: no TCP interleaving, pipelined requests are lost.
@@ -55,7 +58,7 @@ pub enum Family {
 
 impl Family {
     /// All of them.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::Gst,
         Self::Live555,
         Self::LiveOld,
@@ -63,6 +66,7 @@ impl Family {
         Self::Go2Rtc,
         Self::ZlMediaKit,
         Self::AioToolkit,
+        Self::Phz76,
         Self::EvoStream,
         Self::Vlc,
         Self::Rockchip,
@@ -167,6 +171,7 @@ impl Family {
                 OmitSsrc,
                 CloseOnTeardown,
             ],
+            Self::Phz76 => vec![OneSource, DropsPipelined, NoContentBase, OmitSsrc],
             Self::EvoStream => vec![SessionsPerConnection(1, Excess::Swallow)],
             Self::Vlc => vec![
                 server("VLC/3.0.24"),

@@ -329,14 +329,16 @@ impl RequestTable {
         self.outstanding.iter().filter(|entry| entry.is_awaited())
     }
 
-    /// The oldest request in line, and since when it is the oldest.
-    pub(crate) fn head(&self) -> Option<HeadOfLine> {
+    /// The oldest request in line, and since when it is the oldest. `is_in_order`: the server loses no
+    /// requests.
+    pub(crate) fn head(&self, is_in_order: bool) -> Option<HeadOfLine> {
         let entry = self.outstanding.iter().find(|entry| !entry.is_ignored())?;
+        let is_describe = entry.draft.purpose == Purpose::Describe;
         Some(HeadOfLine {
             session: entry.draft.session,
             since: entry.head_since?,
-            is_describe: entry.draft.purpose == Purpose::Describe,
-            was_beside_others: !entry.was_alone,
+            is_describe,
+            is_perhaps_lost: is_describe && !is_in_order && !self.was_seen(entry),
         })
     }
 
@@ -387,8 +389,10 @@ pub struct HeadOfLine {
     pub since: Instant,
     /// The request is a DESCRIBE: to most servers nothing may be sent before its answer.
     pub is_describe: bool,
-    /// Other requests were unanswered when it was sent.
-    pub was_beside_others: bool,
+    /// It is a DESCRIBE that the server may have lost because it came together with other requests
+    /// (PHZ76/RtspServer and VLC take one for each read). Nothing may be sent behind a DESCRIBE to find
+    /// that out.
+    pub is_perhaps_lost: bool,
 }
 
 /// The purpose of a request, which decides what its answer means.

@@ -55,10 +55,11 @@ pub struct Backlog {
 }
 
 impl Backlog {
-    /// Since when `session` waits for the request of another session.
+    /// Since when `session` waits for the request of another session, or for the answer to one of its
+    /// own that may have been lost: an answer may come sooner on another connection.
     pub fn blocked_since(&self, session: SessionKey) -> Option<Instant> {
         let head = self.head?;
-        (head.session != Some(session)).then_some(head.since)
+        (head.session != Some(session) || head.is_perhaps_lost).then_some(head.since)
     }
 }
 
@@ -101,7 +102,7 @@ impl Connection {
         let sent = self.requests.waiting().map(|entry| &entry.draft);
         let unanswered = sent.chain(&self.waiting).filter(is_describe).count();
         Backlog {
-            head: self.requests.head(),
+            head: self.requests.head(self.is_in_order()),
             describes: unanswered + self.authorizer.describes(),
             unsent: self
                 .waiting
