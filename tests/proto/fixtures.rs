@@ -150,6 +150,8 @@ transcripts! {
     gst_rtsp_server_full_connection
     h264dvr
     hikvision
+    lal
+    lal_playing
     live555
     live555_bad_request
     live555_before_2017
@@ -163,10 +165,16 @@ transcripts! {
     mediamtx_slow_setup
     no_interleaved
     own_channels
-    rockchip
+    phz76
+    phz76_batch
+    rtsp_demo
+    rtsp_demo_batch
     serial
+    simple_rtsp_server
     tapo
     vlc
+    xiu_not_found
+    xiu_playing
     zlmediakit
     zlmediakit_lost_id
     zlmediakit_not_playing

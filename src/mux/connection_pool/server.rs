@@ -11,7 +11,7 @@ use crate::mux::{
         server_speed::ServerSpeed,
         sharing::{
             Sharing,
-            play_gate::{REGROUP, describe_patience, patience},
+            play_gate::{REGROUP, describe_patience, lost_patience, patience},
         },
     },
     proto::{KeepAliveMethod, Measures, ProbeOutcome, Realms, Tag},
@@ -89,6 +89,11 @@ impl Server {
     pub(super) fn describe_patience(&self) -> Duration {
         let took = self.usual_describe().unwrap_or_default();
         describe_patience(took)
+    }
+
+    /// How long a session waits behind a DESCRIBE that the server may have lost.
+    pub(super) fn lost_patience(&self) -> Duration {
+        lost_patience(self.usual_describe().unwrap_or_default())
     }
 
     /// Whether it is known that a DESCRIBE is soon answered, so that several may go out together.

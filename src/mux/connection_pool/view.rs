@@ -163,6 +163,7 @@ impl PoolState {
                 true => server.patience(),
                 false => server.describe_patience(),
             },
+            lost_patience: server.lost_patience(),
             tells_apart: sharing.tells_apart(),
             is_ignoring: sharing.is_ignoring(now),
             may_answer_late: server.has_served_describe_only || is_doubtful,

@@ -109,6 +109,13 @@ fn f11_one_session_stays_where_the_server_cannot_share() {
         }),
         ..first
     };
+    let shared = |attempt: Attempt| Attempt {
+        place: attempt.place.map(|place| SetupPlace {
+            was_shared: true,
+            ..place
+        }),
+        ..attempt
+    };
     let owned_by = |owner| {
         let view = beside(SUSPECTED, 2, 0);
         View {
@@ -148,6 +155,12 @@ fn f11_one_session_stays_where_the_server_cannot_share() {
                 "first, after one that has left",
                 beside(NO, 1, 1),
                 first,
+                leaves,
+            ),
+            (
+                "first, after another was described",
+                beside(SUSPECTED, 1, 0),
+                shared(first),
                 leaves,
             ),
             ("owner", owned_by(OWN), first, stays),

@@ -68,6 +68,8 @@ pub(crate) struct AnswerPatience {
     pub(crate) usual: Duration,
     /// Behind a DESCRIBE that keeps it from being sent at all.
     pub(crate) behind_describe: Duration,
+    /// Behind a DESCRIBE that may have been lost.
+    pub(crate) behind_lost: Duration,
 }
 
 /// A session's operation under way, and what is in front of it on its connection.
@@ -82,14 +84,17 @@ pub(crate) struct UnderWay {
     pub(crate) blocked_since: Option<Instant>,
     /// That request is a DESCRIBE.
     pub(crate) is_behind_describe: bool,
+    /// The request at the head of the line is a DESCRIBE that may have been lost; it may be its own.
+    pub(crate) is_behind_lost: bool,
 }
 
 impl UnderWay {
     /// Until when it waits behind the request of another session, if it does.
     pub(super) fn blocked_until(&self) -> Option<Instant> {
-        let patience = match self.is_behind_describe {
-            true => self.patience.behind_describe,
-            false => self.patience.usual,
+        let patience = match (self.is_behind_lost, self.is_behind_describe) {
+            (true, _) => self.patience.behind_lost,
+            (false, true) => self.patience.behind_describe,
+            (false, false) => self.patience.usual,
         };
         self.blocked_since.map(|since| since + patience)
     }
@@ -248,6 +253,7 @@ pub(crate) struct View {
     pub(crate) remembered: Option<Presentation>,
     pub(crate) patience: Duration,
     pub(crate) describe_patience: Duration,
+    pub(crate) lost_patience: Duration,
     /// The server is known to describe each URI of a connection as itself.
     pub(crate) tells_apart: bool,
     /// Requests that would add a session are ignored, or would come to nothing.
@@ -272,6 +278,7 @@ impl View {
         AnswerPatience {
             usual,
             behind_describe: self.describe_patience.min(usual),
+            behind_lost: self.lost_patience.min(self.describe_patience),
         }
     }
 }

@@ -14,7 +14,7 @@ pub(crate) use self::facts::{
 use super::{
     placement::{Isolation, RejoinInput},
     sharing::{
-        Finder, SharingMode,
+        Evidence, Finder, SharingMode,
         descriptions::Doubt,
         play_gate::{FENCE, PlayGate, REGROUP, gate, patience},
     },
@@ -255,7 +255,8 @@ fn belongs_to_another(view: &View, attempt: &Attempt) -> bool {
 ///
 /// On a connection of a server that cannot share, or is suspected of that, only one session may go
 /// on: the one whose URI the server was asked for first there, for the server may stay with it
-/// (go2rtc, ZLMediaKit). If that session has gone, none may.
+/// (go2rtc, ZLMediaKit). If that session has gone, none may. Nor may any that was there with others, unless
+/// the server is known to do no worse.
 fn may_stay(view: &View, attempt: &Attempt) -> bool {
     let (SharingMode::Apart(verdict), Some(here), Some(place)) =
         (view.mode, view.here, attempt.place)
@@ -267,6 +268,10 @@ fn may_stay(view: &View, attempt: &Attempt) -> bool {
     }
     // The server may still hold what other sessions had there, refused ones too.
     if here.owner.is_none() && here.had_session && verdict.is_some() {
+        return false;
+    }
+    // The server may play every URI that was described here on the connection (PHZ76/RtspServer).
+    if place.was_shared && verdict.is_none_or(Evidence::mixes_sessions) {
         return false;
     }
     let is_first = attempt.is_first() && (here.references < 2 || here.set_up == 0);

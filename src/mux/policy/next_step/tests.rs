@@ -22,6 +22,7 @@ pub(super) const ONE_FOR_ALL: SharingMode = SharingMode::Apart(Some(Evidence::Sa
 pub(super) const PATIENCE: AnswerPatience = AnswerPatience {
     usual: Duration::from_millis(500),
     behind_describe: Duration::from_millis(300),
+    behind_lost: Duration::from_millis(100),
 };
 
 /// One connection with one session, at a server that shares.
@@ -37,6 +38,7 @@ pub(super) fn view() -> View {
         remembered: None,
         patience: PATIENCE.usual,
         describe_patience: PATIENCE.behind_describe,
+        lost_patience: PATIENCE.behind_lost,
         tells_apart: true,
         is_ignoring: false,
         may_answer_late: false,
@@ -132,6 +134,7 @@ pub(super) fn asked(operation: Operation, now: Instant) -> Attempt {
             is_unsent: false,
             blocked_since: None,
             is_behind_describe: false,
+            is_behind_lost: false,
         }),
         ..at(stage, now)
     }

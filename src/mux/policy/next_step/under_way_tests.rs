@@ -38,6 +38,11 @@ fn behind_the_request_of_another_it_waits_as_long_as_there_is_no_other_place() {
             under_way.is_behind_describe = true;
         })
     };
+    let behind_lost = |waited: u32| {
+        with(blocked_for(waited, Operation::Describe), |under_way| {
+            (under_way.is_behind_describe, under_way.is_behind_lost) = (true, true);
+        })
+    };
     let unsent = with(asked(Operation::Describe, now), |under_way| {
         under_way.is_unsent = true;
     });
@@ -72,6 +77,18 @@ fn behind_the_request_of_another_it_waits_as_long_as_there_is_no_other_place() {
                 view(),
                 blocked_for(500, set_up),
                 head(now + 50 * MS),
+            ),
+            (
+                "its own DESCRIBE, which may have been lost",
+                place(),
+                behind_lost(60),
+                head(now + 50 * MS),
+            ),
+            (
+                "the same for too long",
+                place(),
+                behind_lost(100),
+                held_up(),
             ),
             (
                 "a DESCRIBE",

@@ -11,6 +11,8 @@ use super::SharingMode;
 pub(crate) const SHORTEST_PATIENCE: Duration = Duration::from_millis(500);
 /// The same where nothing may be sent meanwhile.
 const SHORTEST_DESCRIBE_PATIENCE: Duration = Duration::from_millis(300);
+/// The same behind a DESCRIBE that may have been lost: the one before it was just answered.
+const SHORTEST_LOST_PATIENCE: Duration = Duration::from_millis(100);
 /// How long at most: on gst-rtsp-server a camera may take 20 s to be described.
 const LONGEST_PATIENCE: Duration = Duration::from_secs(10);
 /// How many of its own DESCRIBEs it waits, in between.
@@ -36,6 +38,12 @@ pub(crate) fn patience(describe: Duration) -> Duration {
 pub(crate) fn describe_patience(describe: Duration) -> Duration {
     let patience = describe.saturating_mul(PATIENCE_IN_DESCRIBES);
     patience.clamp(SHORTEST_DESCRIBE_PATIENCE, LONGEST_PATIENCE)
+}
+
+/// How long a DESCRIBE that may have been lost among others is waited for, after the answer before it.
+pub(crate) fn lost_patience(describe: Duration) -> Duration {
+    let patience = describe.saturating_mul(PATIENCE_IN_DESCRIBES);
+    patience.clamp(SHORTEST_LOST_PATIENCE, LONGEST_PATIENCE)
 }
 
 /// How long a session waits for sessions that were announced and are not opened yet.

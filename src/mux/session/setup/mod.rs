@@ -363,6 +363,7 @@ impl Setup {
                 }),
                 blocked_since: backlog.and_then(|backlog| backlog.blocked_since(key?)),
                 is_behind_describe: head.is_some_and(|head| head.is_describe),
+                is_behind_lost: head.is_some_and(|head| head.is_perhaps_lost),
             }
         });
         // Read above, where something is under way: a change since then has to wake the session.
