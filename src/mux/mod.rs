@@ -94,6 +94,7 @@ mod ids;
 #[doc(hidden)]
 pub mod network;
 mod policy;
+pub mod probe;
 pub mod proto;
 mod release;
 pub mod server_key;

@@ -92,7 +92,7 @@ fn one_id_for_all_costs_no_camera_its_first_second() {
     let constant = Behaviour::SessionId("12345678".to_owned());
     let servers: [(&[Behaviour], Option<Family>); 5] = [
         (std::slice::from_ref(&constant), None),
-        (&[], Some(Family::Rockchip)),
+        (&[], Some(Family::Lal)),
         (&[], Some(Family::AioToolkit)),
         (&[Behaviour::OneSource], None),
         (&[constant.clone(), Behaviour::OneSource], None),

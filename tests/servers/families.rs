@@ -94,7 +94,8 @@ families! {
     phz76_rtsp_server: Family::Phz76;
     evostream: Family::EvoStream;
     vlc: Family::Vlc;
-    rockchip: Family::Rockchip;
+    rtsp_demo: Family::Rockchip;
+    lal: Family::Lal;
     h264dvr: Family::H264Dvr;
     cheap_camera: Family::CheapCamera;
     tapo: Family::Tapo;

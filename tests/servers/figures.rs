@@ -17,6 +17,7 @@ fn shares(family: Family) -> bool {
             | Family::EvoStream
             | Family::Vlc
             | Family::Rockchip
+            | Family::Lal
             | Family::CheapCamera
             | Family::AtLimit(_)
     )
@@ -24,10 +25,7 @@ fn shares(family: Family) -> bool {
 
 /// Whether its sessions have one id.
 fn has_one_id(family: Family) -> bool {
-    matches!(
-        family,
-        Family::Rockchip | Family::AioToolkit | Family::Phz76
-    )
+    matches!(family, Family::Lal | Family::AioToolkit | Family::Phz76)
 }
 
 impl Case {

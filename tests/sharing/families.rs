@@ -149,7 +149,7 @@ async fn f09_a_late_joiner_of_evostream_plays_all_the_same() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_rockchip_camera_with_one_id_for_all_gets_a_connection_each() {
+async fn a_server_with_one_id_for_all_gets_a_connection_for_each() {
     let constant = || [Behaviour::SessionId("12345678".to_owned())];
     let gathered = anonymous(constant(), 16);
     assert_gathered(&gathered, 16, SharingVerdict::No).await;

@@ -257,8 +257,8 @@ impl Actor {
                 "i1: user {user}: {family:?}, {multiplex:?}: a packet of camera {camera}"
             ));
         }
-        let keeps_ids =
-            family == Family::AioToolkit && world.servers[self.user.server].has_refused_teardown;
+        let has_one_id = matches!(family, Family::AioToolkit | Family::Phz76 | Family::Lal);
+        let keeps_ids = has_one_id && world.servers[self.user.server].has_refused_teardown;
         let next = seen.next_mut(packet.stream);
         // Moved to another connection, it begins anew.
         let is_moved = packet.discontinuity && index == 0;

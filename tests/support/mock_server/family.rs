@@ -32,8 +32,10 @@ pub enum Family {
     EvoStream,
     /// VLC: no TCP interleaving, pipelined requests are lost.
     Vlc,
-    /// Rockchip firmware: every session has the same id.
+    /// rtsp_demo, in Rockchip's firmware: a connection describes one camera, others are refused; its ids count up.
     Rockchip,
+    /// lal: every session has the same id, on every connection; one session for each connection.
+    Lal,
     /// H264DVR: another id in each SETUP of a session.
     H264Dvr,
     /// A cheap camera: the second DESCRIBE of a connection fails.
@@ -58,7 +60,7 @@ pub enum Family {
 
 impl Family {
     /// All of them.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::Gst,
         Self::Live555,
         Self::LiveOld,
@@ -70,6 +72,7 @@ impl Family {
         Self::EvoStream,
         Self::Vlc,
         Self::Rockchip,
+        Self::Lal,
         Self::H264Dvr,
         Self::CheapCamera,
         Self::Tapo,
@@ -178,7 +181,14 @@ impl Family {
                 DropsPipelined,
                 SessionsPerConnection(0, Excess::Status(461)),
             ],
-            Self::Rockchip => vec![SessionId("12345678".to_owned())],
+            Self::Rockchip => vec![server("rtsp_demo (Nov 30 2026 14:44:30)"), OneDescribe(451)],
+            Self::Lal => vec![
+                SessionId("191201771".to_owned()),
+                OneSource,
+                NoContentBase,
+                OmitSsrc,
+                CloseOnTeardown,
+            ],
             Self::H264Dvr => vec![server("H264DVR 1.0"), OtherIdInLaterSetups],
             Self::CheapCamera => vec![OneDescribe(400)],
             Self::Tapo => vec![KeepAliveWithWrongCSeq(400)],

@@ -1,0 +1,238 @@
+//! What a user's own server does: whether its cameras play, whether it shares connections, and if not, why.
+//!
+//! All cameras are opened together, as a pipeline does it, so that a server that is not known yet is
+//! tried before anything plays. A camera that is the only one of its server is opened twice.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    time::{Duration, Instant},
+};
+
+use super::{
+    Error, ErrorKind, Initiator, Mux, Opening, PacketKind, Scope, ServerStats, SessionOptions,
+    SharingVerdict, clock,
+};
+
+/// How long one session may take from DESCRIBE to its first packet, and how long the last of them is
+/// watched then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProbePatience {
+    /// Until the first packet.
+    pub start: Duration,
+    /// While all play.
+    pub play: Duration,
+}
+
+impl Default for ProbePatience {
+    fn default() -> Self {
+        Self {
+            start: Duration::from_secs(20),
+            play: Duration::from_secs(3),
+        }
+    }
+}
+
+/// What was found out.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct ProbeReport {
+    /// In the order in which they were given; a camera that was opened twice stands there twice.
+    pub cameras: Vec<CameraReport>,
+    /// By host and port, while the sessions played.
+    pub servers: Vec<ServerStats>,
+}
+
+/// One session.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct CameraReport {
+    /// The URL without user and password.
+    pub camera: String,
+    /// How it plays, or why it does not.
+    pub result: Result<CameraPlays, Error>,
+}
+
+/// How a session plays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CameraPlays {
+    /// Streams that were set up.
+    pub streams: usize,
+    /// From the start to the first packet of media.
+    pub first_packet: Duration,
+    /// Packets of media.
+    pub packets: u64,
+}
+
+impl ProbeReport {
+    /// Whether each camera plays.
+    pub fn all_play(&self) -> bool {
+        self.cameras.iter().all(|camera| camera.result.is_ok())
+    }
+}
+
+impl fmt::Display for ProbeReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for report in &self.cameras {
+            let camera = &report.camera;
+            match &report.result {
+                Ok(plays) => writeln!(
+                    f,
+                    "plays: {camera}: first packet after {:.2} s, {} packets, streams: {}",
+                    plays.first_packet.as_secs_f64(),
+                    plays.packets,
+                    plays.streams
+                )?,
+                Err(error) => writeln!(f, "does not play: {camera}: {error}")?,
+            }
+        }
+        for server in &self.servers {
+            let name = &server.server;
+            match (server.sharing, &server.cannot_share) {
+                (SharingVerdict::Yes, _) => write!(f, "shares: {name}")?,
+                (SharingVerdict::No, Some(reason)) => {
+                    write!(f, "does not share: {name}: {reason}")?;
+                }
+                _ => write!(f, "not known whether it shares: {name}")?,
+            }
+            let connections = server.connections.iter();
+            let sessions: u64 = connections.map(|connection| connection.sessions).sum();
+            writeln!(
+                f,
+                "; connections: {}, sessions: {sessions}",
+                server.connections.len()
+            )?;
+        }
+        Ok(())
+    }
+}
+
+/// Plays all of `cameras` at the same time with `mux`, and reports. Its own tasks have ended then, and
+/// its sessions are torn down.
+///
+/// # Errors
+///
+/// There is no runtime to wait in.
+pub async fn probe(
+    mux: &Mux,
+    cameras: Vec<SessionOptions>,
+    patience: ProbePatience,
+) -> Result<ProbeReport, Error> {
+    let runtime = mux.pool().runtime()?;
+    let cameras = in_company(cameras);
+    let names: Vec<String> = cameras.iter().map(SessionOptions::camera).collect();
+    let started = clock::now();
+    let over = tokio::sync::watch::Sender::new(None);
+    let ready = tokio::sync::Semaphore::new(0);
+    let ready = std::sync::Arc::new(ready);
+    let tasks: Vec<_> = mux
+        .open_many(cameras)
+        .into_iter()
+        .map(|opening| {
+            let watch = Watch {
+                runtime: runtime.clone(),
+                started,
+                until: started + patience.start,
+                over: over.subscribe(),
+                ready: ready.clone(),
+            };
+            runtime.spawn(watch.run(opening))
+        })
+        .collect();
+    let count = u32::try_from(tasks.len()).unwrap_or(u32::MAX);
+    // Closed never, so that there is no error.
+    let _ = ready.acquire_many(count).await;
+    let servers = mux.stats().servers;
+    over.send_replace(Some(clock::now() + patience.play));
+    let mut reports = Vec::new();
+    for (camera, task) in names.into_iter().zip(tasks) {
+        let result = task.await.unwrap_or_else(|_| Err(no_packet()));
+        reports.push(CameraReport { camera, result });
+    }
+    Ok(ProbeReport {
+        cameras: reports,
+        servers,
+    })
+}
+
+/// Whether a server shares shows where two sessions are set up.
+fn in_company(cameras: Vec<SessionOptions>) -> Vec<SessionOptions> {
+    let server = |options: &SessionOptions| {
+        let key = options.connection_key().ok()?;
+        Some(key.server().to_string())
+    };
+    let mut counts = BTreeMap::<_, usize>::new();
+    for options in &cameras {
+        *counts.entry(server(options)).or_default() += 1;
+    }
+    let again = |options: &SessionOptions| match counts.get(&server(options)) {
+        Some(1) => vec![options.clone(); 2],
+        _ => vec![options.clone()],
+    };
+    cameras.iter().flat_map(again).collect()
+}
+
+/// A session that is watched.
+struct Watch {
+    runtime: tokio::runtime::Handle,
+    started: Instant,
+    until: Instant,
+    /// Until when it plays, once all have begun.
+    over: tokio::sync::watch::Receiver<Option<Instant>>,
+    ready: std::sync::Arc<tokio::sync::Semaphore>,
+}
+
+impl Watch {
+    async fn run(mut self, opening: Opening) -> Result<CameraPlays, Error> {
+        let limit = self.until.saturating_duration_since(clock::now());
+        let begun = clock::within(&self.runtime, limit, begin(opening)).await;
+        let begun = begun.unwrap_or_else(|_| Err(no_packet()));
+        let first_packet = clock::now().saturating_duration_since(self.started);
+        // Whether it plays or not: the others are not to wait for it.
+        self.ready.add_permits(1);
+        let mut session = begun?;
+        let mut plays = CameraPlays {
+            streams: session.streams().len(),
+            first_packet,
+            packets: 1,
+        };
+        // Closed only with the probe.
+        let _ = self.over.wait_for(Option::is_some).await;
+        let until = self.over.borrow().unwrap_or(self.started);
+        loop {
+            let left = until.saturating_duration_since(clock::now());
+            match clock::within(&self.runtime, left, session.next()).await {
+                Ok(Some(packet)) => plays.packets += u64::from(packet.kind == PacketKind::Rtp),
+                Ok(None) => return Err(session.end_reason().unwrap_or_else(no_packet)),
+                Err(_) => break,
+            }
+        }
+        // What the server says to that is not what was asked.
+        let _ = session.teardown().await;
+        Ok(plays)
+    }
+}
+
+/// Until the first packet of media.
+async fn begin(opening: Opening) -> Result<super::Session, Error> {
+    let ready = opening.describe().await?.setup_all().await?;
+    let mut session = ready.play().await?;
+    loop {
+        match session.next().await {
+            Some(packet) if packet.kind == PacketKind::Rtp => return Ok(session),
+            Some(_) => {}
+            None => return Err(session.end_reason().unwrap_or_else(no_packet)),
+        }
+    }
+}
+
+fn no_packet() -> Error {
+    let explanation = "no packet came in time".to_owned();
+    Error::new(
+        ErrorKind::Timeout,
+        Scope::Session,
+        Initiator::Server,
+        explanation,
+    )
+}
