@@ -8,7 +8,7 @@ packages=(
 )
 
 # Programs that some tests or measures run and are left out without. Not every release has them.
-optional_packages=(livemedia-utils valgrind python3-gi gir1.2-gstreamer-1.0)
+optional_packages=(livemedia-utils valgrind python3-gi gir1.2-gstreamer-1.0 python3-venv)
 
 give_up() {
     echo "$(basename "$0"): $*" >&2
@@ -41,6 +41,16 @@ want_packages() {
             DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "$package" >/dev/null 2>&1 ||
             echo "not installed: $package"
     done
+}
+
+# A server in Python, for a test that is left out without it.
+want_python_server() {
+    local folder=target/python-servers
+    [ -x $folder/bin/rtsp-server ] && return
+    python3 -m venv $folder >/dev/null 2>&1 &&
+        $folder/bin/pip install --quiet --disable-pip-version-check aio-rtsp-toolkit==0.1.4 >/dev/null 2>&1 && return
+    rm -rf $folder
+    echo "not installed: aio-rtsp-toolkit (no python3-venv, or PyPI cannot be reached); its test says that it is skipped"
 }
 
 need_packages() {

@@ -45,6 +45,8 @@ mod player;
 mod pool_concurrent;
 #[path = "mux/pool_reuse.rs"]
 mod pool_reuse;
+#[path = "mux/probe.rs"]
+mod probe;
 #[path = "mux/redirects.rs"]
 mod redirects;
 #[path = "mux/secrets.rs"]

@@ -6,11 +6,15 @@
 use std::{
     collections::BTreeMap,
     fmt,
+    future::{Future, poll_fn},
+    task::Poll,
     time::{Duration, Instant},
 };
 
+use tokio::runtime::Handle;
+
 use super::{
-    Error, ErrorKind, Initiator, Mux, Opening, PacketKind, Scope, ServerStats, SessionOptions,
+    Error, ErrorKind, Mux, Opening, PacketKind, ServerStats, Session, SessionOptions,
     SharingVerdict, clock,
 };
 
@@ -108,8 +112,7 @@ impl fmt::Display for ProbeReport {
     }
 }
 
-/// Plays all of `cameras` at the same time with `mux`, and reports. Its own tasks have ended then, and
-/// its sessions are torn down.
+/// Plays all of `cameras` at the same time with `mux`, and reports. Its sessions are torn down then.
 ///
 /// # Errors
 ///
@@ -123,35 +126,15 @@ pub async fn probe(
     let cameras = in_company(cameras);
     let names: Vec<String> = cameras.iter().map(SessionOptions::camera).collect();
     let started = clock::now();
-    let over = tokio::sync::watch::Sender::new(None);
-    let ready = tokio::sync::Semaphore::new(0);
-    let ready = std::sync::Arc::new(ready);
-    let tasks: Vec<_> = mux
-        .open_many(cameras)
-        .into_iter()
-        .map(|opening| {
-            let watch = Watch {
-                runtime: runtime.clone(),
-                started,
-                until: started + patience.start,
-                over: over.subscribe(),
-                ready: ready.clone(),
-            };
-            runtime.spawn(watch.run(opening))
-        })
-        .collect();
-    let count = u32::try_from(tasks.len()).unwrap_or(u32::MAX);
-    // Closed never, so that there is no error.
-    let _ = ready.acquire_many(count).await;
+    let begin = |opening| begin(runtime, opening, started, patience.start);
+    let begun = all(mux.open_many(cameras).into_iter().map(begin)).await;
     let servers = mux.stats().servers;
-    over.send_replace(Some(clock::now() + patience.play));
-    let mut reports = Vec::new();
-    for (camera, task) in names.into_iter().zip(tasks) {
-        let result = task.await.unwrap_or_else(|_| Err(no_packet()));
-        reports.push(CameraReport { camera, result });
-    }
+    let until = clock::now() + patience.play;
+    let watched = begun.into_iter().map(|begun| watch(runtime, begun, until));
+    let results = all(watched).await;
+    let report = |(camera, result)| CameraReport { camera, result };
     Ok(ProbeReport {
-        cameras: reports,
+        cameras: names.into_iter().zip(results).map(report).collect(),
         servers,
     })
 }
@@ -173,66 +156,76 @@ fn in_company(cameras: Vec<SessionOptions>) -> Vec<SessionOptions> {
     cameras.iter().flat_map(again).collect()
 }
 
-/// A session that is watched.
-struct Watch {
-    runtime: tokio::runtime::Handle,
+/// Until the first packet of media.
+async fn begin(
+    runtime: &Handle,
+    opening: Opening,
     started: Instant,
-    until: Instant,
-    /// Until when it plays, once all have begun.
-    over: tokio::sync::watch::Receiver<Option<Instant>>,
-    ready: std::sync::Arc<tokio::sync::Semaphore>,
-}
-
-impl Watch {
-    async fn run(mut self, opening: Opening) -> Result<CameraPlays, Error> {
-        let limit = self.until.saturating_duration_since(clock::now());
-        let begun = clock::within(&self.runtime, limit, begin(opening)).await;
-        let begun = begun.unwrap_or_else(|_| Err(no_packet()));
-        let first_packet = clock::now().saturating_duration_since(self.started);
-        // Whether it plays or not: the others are not to wait for it.
-        self.ready.add_permits(1);
-        let mut session = begun?;
-        let mut plays = CameraPlays {
-            streams: session.streams().len(),
-            first_packet,
-            packets: 1,
-        };
-        // Closed only with the probe.
-        let _ = self.over.wait_for(Option::is_some).await;
-        let until = self.over.borrow().unwrap_or(self.started);
+    limit: Duration,
+) -> Result<(Session, Duration), Error> {
+    let beginning = async {
+        let ready = opening.describe().await?.setup_all().await?;
+        let mut session = ready.play().await?;
         loop {
-            let left = until.saturating_duration_since(clock::now());
-            match clock::within(&self.runtime, left, session.next()).await {
-                Ok(Some(packet)) => plays.packets += u64::from(packet.kind == PacketKind::Rtp),
-                Ok(None) => return Err(session.end_reason().unwrap_or_else(no_packet)),
-                Err(_) => break,
+            match session.next().await {
+                Some(packet) if packet.kind == PacketKind::Rtp => return Ok(session),
+                Some(_) => {}
+                None => return Err(session.end_reason().unwrap_or_else(no_packet)),
             }
         }
-        // What the server says to that is not what was asked.
-        let _ = session.teardown().await;
-        Ok(plays)
-    }
+    };
+    let begun = clock::within(runtime, limit, beginning).await;
+    let session = begun.unwrap_or_else(|_| Err(no_packet()))?;
+    Ok((session, clock::now().saturating_duration_since(started)))
 }
 
-/// Until the first packet of media.
-async fn begin(opening: Opening) -> Result<super::Session, Error> {
-    let ready = opening.describe().await?.setup_all().await?;
-    let mut session = ready.play().await?;
+async fn watch(
+    runtime: &Handle,
+    begun: Result<(Session, Duration), Error>,
+    until: Instant,
+) -> Result<CameraPlays, Error> {
+    let (mut session, first_packet) = begun?;
+    let mut plays = CameraPlays {
+        streams: session.streams().len(),
+        first_packet,
+        packets: 1,
+    };
     loop {
-        match session.next().await {
-            Some(packet) if packet.kind == PacketKind::Rtp => return Ok(session),
-            Some(_) => {}
-            None => return Err(session.end_reason().unwrap_or_else(no_packet)),
+        let left = until.saturating_duration_since(clock::now());
+        match clock::within(runtime, left, session.next()).await {
+            Ok(Some(packet)) => plays.packets += u64::from(packet.kind == PacketKind::Rtp),
+            Ok(None) => return Err(session.end_reason().unwrap_or_else(no_packet)),
+            Err(_) => break,
         }
     }
+    // What the server says to that is not what was asked.
+    let _ = session.teardown().await;
+    Ok(plays)
+}
+
+/// The outputs of all futures, which run beside each other.
+async fn all<F: Future>(futures: impl Iterator<Item = F>) -> Vec<F::Output> {
+    let mut running: Vec<_> = futures.map(|future| (Box::pin(future), None)).collect();
+    poll_fn(|context| {
+        let mut is_over = true;
+        for (future, output) in &mut running {
+            if output.is_none() {
+                match future.as_mut().poll(context) {
+                    Poll::Ready(ready) => *output = Some(ready),
+                    Poll::Pending => is_over = false,
+                }
+            }
+        }
+        match is_over {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
+        }
+    })
+    .await;
+    let outputs = running.into_iter().filter_map(|(_, output)| output);
+    outputs.collect()
 }
 
 fn no_packet() -> Error {
-    let explanation = "no packet came in time".to_owned();
-    Error::new(
-        ErrorKind::Timeout,
-        Scope::Session,
-        Initiator::Server,
-        explanation,
-    )
+    Error::new(ErrorKind::TimedOut, "no packet came in time")
 }

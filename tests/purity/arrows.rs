@@ -120,6 +120,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "mux::tls",
         ],
     ),
+    // What a user finds out with it.
+    ("mux::probe", &["mux", "mux::clock"]),
     // The element. Its mod.rs has the log category and the type, which all its modules use.
     ("rtspsrc::threads", &["rtspsrc"]),
     ("rtspsrc::messages", &["mux", "rtspsrc", "rtspsrc::threads"]),
