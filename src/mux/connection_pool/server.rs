@@ -93,7 +93,10 @@ impl Server {
 
     /// How long a session waits behind a DESCRIBE that the server may have lost.
     pub(super) fn lost_patience(&self) -> Duration {
-        lost_patience(self.usual_describe().unwrap_or_default())
+        match self.usual_describe() {
+            Some(took) => lost_patience(took),
+            None => self.describe_patience(),
+        }
     }
 
     /// Whether it is known that a DESCRIBE is soon answered, so that several may go out together.

@@ -38,11 +38,6 @@ fn behind_the_request_of_another_it_waits_as_long_as_there_is_no_other_place() {
             under_way.is_behind_describe = true;
         })
     };
-    let behind_lost = |waited: u32| {
-        with(blocked_for(waited, Operation::Describe), |under_way| {
-            (under_way.is_behind_describe, under_way.is_behind_lost) = (true, true);
-        })
-    };
     let unsent = with(asked(Operation::Describe, now), |under_way| {
         under_way.is_unsent = true;
     });
@@ -77,18 +72,6 @@ fn behind_the_request_of_another_it_waits_as_long_as_there_is_no_other_place() {
                 view(),
                 blocked_for(500, set_up),
                 head(now + 50 * MS),
-            ),
-            (
-                "its own DESCRIBE, which may have been lost",
-                place(),
-                behind_lost(60),
-                head(now + 50 * MS),
-            ),
-            (
-                "the same for too long",
-                place(),
-                behind_lost(100),
-                held_up(),
             ),
             (
                 "a DESCRIBE",
@@ -215,6 +198,29 @@ fn a_describe_only_connection_on_which_nothing_is_answered_is_left() {
             ("has answered", unproven(), proven, answer(None)),
             ("may answer late", late, aside(500), answer(None)),
             ("counts by now", view(), aside(500), answer(None)),
+        ],
+    );
+}
+
+#[test]
+fn a_describe_that_may_have_been_lost_is_waited_for_for_a_shorter_time() {
+    let now = Instant::now();
+    let waited = |waited: u32| {
+        with(asked(Operation::Describe, now), |under_way| {
+            under_way.blocked_since = Some(now - waited * MS);
+            (under_way.is_behind_describe, under_way.is_behind_lost) = (true, true);
+        })
+    };
+    let place = || View {
+        has_place: true,
+        ..view()
+    };
+    let still = wait(now + 50 * MS, WaitReason::HeadOfLine);
+    check(
+        now,
+        [
+            ("not yet", place(), waited(60), still),
+            ("lost", place(), waited(100), SetupStep::Move(Move::HeldUp)),
         ],
     );
 }
