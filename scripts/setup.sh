@@ -48,7 +48,7 @@ want_python_server() {
     local folder=target/python-servers
     [ -x $folder/bin/rtsp-server ] && return
     python3 -m venv $folder >/dev/null 2>&1 &&
-        $folder/bin/pip install --quiet --disable-pip-version-check aio-rtsp-toolkit==0.1.4 >/dev/null 2>&1 && return
+        $folder/bin/pip install --quiet --disable-pip-version-check aio-rtsp-toolkit==0.1.4 av >/dev/null 2>&1 && return
     rm -rf $folder
     echo "not installed: aio-rtsp-toolkit (no python3-venv, or PyPI cannot be reached); its test says that it is skipped"
 }

@@ -15,6 +15,8 @@ mod gst_server;
 mod live555;
 #[path = "real_server/proxy.rs"]
 mod proxy;
+#[path = "real_server/python.rs"]
+mod python;
 #[path = "real_server/restart.rs"]
 mod restart;
 #[path = "real_server/sharing.rs"]
