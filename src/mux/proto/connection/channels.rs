@@ -334,6 +334,7 @@ impl ChannelTable {
 
     /// Puts the stream to which a packet belongs in the place of those that share its channel: the one
     /// whose source it is, else the one with its payload type.
+    #[cold]
     fn put_owner_first(&mut self, channel: u8, packet: &[u8]) {
         let of_source = |ssrc| {
             let mut routes = self.routes();
