@@ -105,6 +105,7 @@ transcripts! {
     ping_before_reuse
     ping_unanswered
     pipelined_requests_dropped
+    play_unanswered_after_one_packet
     play_unanswered_while_media_flows
     probe_closed
     probe_stood

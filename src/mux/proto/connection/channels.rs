@@ -326,10 +326,11 @@ impl ChannelTable {
         live.chain(sharers.map(|(channel, route, sources)| (*channel, route, sources)))
     }
 
-    /// True if a packet of the session was accepted.
-    pub(crate) fn has_heard(&self, session: SessionKey) -> bool {
-        let mut routes = self.routes();
-        routes.any(|(_, route, sources)| route.session == session && sources.last().is_some())
+    /// When the last packet of the session was accepted.
+    pub(crate) fn last_heard(&self, session: SessionKey) -> Option<Instant> {
+        let routes = self.routes();
+        let its = routes.filter(|(_, route, _)| route.session == session);
+        its.filter_map(|(.., sources)| sources.last_heard()).max()
     }
 
     /// Puts the stream to which a packet belongs in the place of those that share its channel: the one

@@ -208,8 +208,9 @@ impl Connection {
     }
 }
 
-/// How long after a PLAY without an answer the session plays if its media has come: live555 sends some
-/// before the answer, and some firmware loses the answer among the frames.
+/// How long after a PLAY without an answer the session plays if its media comes: live555 sends some
+/// before the answer, and some firmware loses the answer among the frames. Media that came once, and not
+/// within this time, is no proof: the server may have sent it and died.
 pub(super) const PLAY_PROOF: Duration = Duration::from_secs(1);
 
 /// PLAY that is not answered.
@@ -220,7 +221,9 @@ impl Connection {
         let unanswered = unanswered.filter_map(|it| Some((it.cseq, it.draft.session?, it.sent)));
         for (cseq, key, sent) in unanswered.collect::<Vec<_>>() {
             let is_due = now.saturating_duration_since(sent) >= PLAY_PROOF;
-            if !is_due || !self.channels.has_heard(key) {
+            let heard = self.channels.last_heard(key);
+            let comes = heard.is_some_and(|at| now.saturating_duration_since(at) < PLAY_PROOF);
+            if !is_due || !comes {
                 self.timers.set(Timer::PlayProof, now + PLAY_PROOF);
             } else if let Some(draft) = self.requests.on_ignored(cseq, None, now) {
                 let playing = self.on_playing(now, key, Vec::new());

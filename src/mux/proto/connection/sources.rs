@@ -207,6 +207,11 @@ impl Sources {
         self.latched.map(|latched| latched.first.ssrc)
     }
 
+    /// When the last packet was accepted.
+    pub(crate) fn last_heard(&self) -> Option<Instant> {
+        self.latched.map(|latched| latched.last_heard)
+    }
+
     /// True if this source was announced for the stream, or is the one of its last packet.
     pub(crate) fn is_of(&self, ssrc: u32) -> bool {
         self.last().or(self.announced) == Some(ssrc)
