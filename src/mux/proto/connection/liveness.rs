@@ -209,8 +209,8 @@ impl Connection {
 }
 
 /// How long after a PLAY without an answer the session plays if its media comes: live555 sends some
-/// before the answer, and some firmware loses the answer among the frames. Media that came once, and not
-/// within this time, is no proof: the server may have sent it and died.
+/// before the answer, and some firmware loses the answer among the frames. One picture is no proof, the
+/// server may have sent it and died: the last packet must be younger than half of this time.
 pub(super) const PLAY_PROOF: Duration = Duration::from_secs(1);
 
 /// PLAY that is not answered.
@@ -222,9 +222,9 @@ impl Connection {
         for (cseq, key, sent) in unanswered.collect::<Vec<_>>() {
             let is_due = now.saturating_duration_since(sent) >= PLAY_PROOF;
             let heard = self.channels.last_heard(key);
-            let comes = heard.is_some_and(|at| now.saturating_duration_since(at) < PLAY_PROOF);
+            let comes = heard.is_some_and(|at| now.saturating_duration_since(at) < PLAY_PROOF / 2);
             if !is_due || !comes {
-                self.timers.set(Timer::PlayProof, now + PLAY_PROOF);
+                self.timers.set(Timer::PlayProof, now + PLAY_PROOF / 4);
             } else if let Some(draft) = self.requests.on_ignored(cseq, None, now) {
                 let playing = self.on_playing(now, key, Vec::new());
                 self.complete(key, draft.caller, Ok(playing));
