@@ -228,8 +228,17 @@ async fn media_is_taken_for_the_answer_to_play_beside_three_other_cameras() {
     server.add_rule(Rule::new("PLAY", Reaction::Unanswered).camera("/cam/4"));
     let odd = start(&mux, options(&camera_url(&server, ODD)));
     assert!(server.wait_until(|view| view.playing() == ODD as usize, PATIENCE));
-    server.send_packets_to_all(5);
-    let mut odd = within_patience(odd).await.unwrap().unwrap();
+    // The cameras send 20 pictures a second.
+    let mut pictures = tokio::time::interval(Duration::from_millis(50));
+    let mut odd = std::pin::pin!(within_patience(odd));
+    let mut odd = loop {
+        tokio::select! {
+            odd = &mut odd => break odd.unwrap().unwrap(),
+            _ = pictures.tick() => {
+                server.send_packets_to_all(1);
+            }
+        }
+    };
     assert_eq!(next_of_mock(&mut odd).await, (ODD, 0));
     for (mut session, camera) in others.into_iter().zip(1..) {
         for sequence in 0..5 {
