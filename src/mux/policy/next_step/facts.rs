@@ -80,9 +80,12 @@ pub(crate) struct UnderWay {
     pub(crate) patience: AnswerPatience,
     /// It was not sent yet.
     pub(crate) is_unsent: bool,
-    /// Since when another session's request is at the head of the line.
+    /// Since when another session's request is at the head of the line, or one of its own that may have
+    /// been lost.
     pub(crate) blocked_since: Option<Instant>,
-    /// That request is a DESCRIBE.
+    /// The request at the head of the line is its own.
+    pub(crate) is_at_head: bool,
+    /// The request at the head of the line is a DESCRIBE.
     pub(crate) is_behind_describe: bool,
     /// The request at the head of the line is a DESCRIBE that may have been lost; it may be its own.
     pub(crate) is_behind_lost: bool,

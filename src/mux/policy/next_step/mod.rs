@@ -25,8 +25,9 @@ use crate::mux::stats::WaitReason;
 const NEXT_LOOK: Duration = Duration::from_millis(50);
 
 /// A session that has been on so many connections waits for the answer to its PLAY, whatever is before
-/// it: a server that answers no PLAY is set up once for each of them.
-const MOST_BEFORE_PLAY: usize = 4;
+/// it, and to its own DESCRIBE that may have been lost: a server that answers no PLAY is set up once for
+/// each of them, and one that loses requests would make two sessions leave each of them together.
+const MOST_BEFORE_ANSWER: usize = 4;
 
 /// How long after a refusal a server may close the connection for it (gortsplib does at once).
 pub(crate) const CLOSE_AFTER_REFUSAL: Duration = Duration::from_millis(200);
@@ -333,12 +334,14 @@ fn while_under_way(
     under_way: &UnderWay,
     now: Instant,
 ) -> SetupStep {
+    let is_patient = attempt.tried.connections >= MOST_BEFORE_ANSWER;
+    let waits_for_own = is_patient && under_way.is_at_head;
     let reason = match under_way.operation {
         Operation::Connect => WaitReason::Connection,
         Operation::CheckDescription | Operation::Rejoin => WaitReason::DescriptionCheck,
         Operation::Canary => WaitReason::Canary,
         _ if under_way.is_unsent => WaitReason::Unsent,
-        _ if under_way.blocked_since.is_some() => WaitReason::HeadOfLine,
+        _ if under_way.blocked_since.is_some() && !waits_for_own => WaitReason::HeadOfLine,
         _ => WaitReason::Answer,
     };
     if !under_way.operation.is_request() {
@@ -351,8 +354,8 @@ fn while_under_way(
     if is_describe && under_way.is_unsent && belongs_to_another(view, attempt) {
         return SetupStep::Move(Move::OthersStay);
     }
-    let may_turn =
-        under_way.operation != Operation::Play || attempt.tried.connections < MOST_BEFORE_PLAY;
+    let is_play = under_way.operation == Operation::Play;
+    let may_turn = !(is_patient && (is_play || under_way.is_at_head));
     let blocked_until = under_way.blocked_until().filter(|_| may_turn);
     let is_held_up = blocked_until.is_some_and(|until| now >= until) && view.has_place;
     let ignored_until = (is_describe && is_ignored_aside(view, attempt))

@@ -133,6 +133,7 @@ pub(super) fn asked(operation: Operation, now: Instant) -> Attempt {
             patience: PATIENCE,
             is_unsent: false,
             blocked_since: None,
+            is_at_head: false,
             is_behind_describe: false,
             is_behind_lost: false,
         }),

@@ -216,11 +216,19 @@ fn a_describe_that_may_have_been_lost_is_waited_for_for_a_shorter_time() {
         ..view()
     };
     let still = wait(now + 50 * MS, WaitReason::HeadOfLine);
+    let own = |connections| {
+        let mut attempt = with(waited(100), |under_way| under_way.is_at_head = true);
+        attempt.tried.connections = connections;
+        attempt
+    };
+    let answer = SetupStep::Wait(None, WaitReason::Answer);
     check(
         now,
         [
             ("not yet", place(), waited(60), still),
             ("lost", place(), waited(100), SetupStep::Move(Move::HeldUp)),
+            ("its own", place(), own(3), SetupStep::Move(Move::HeldUp)),
+            ("its own again and again", place(), own(4), answer),
         ],
     );
 }

@@ -39,9 +39,6 @@ use crate::mux::{
     release::ReleaseGuard,
     stats::WaitReason,
 };
-/// After so many connections on which its own DESCRIBE may have been lost among others a session
-/// waits for the answer until its deadline.
-const MOST_TURNS: usize = 3;
 
 /// A session that is described, set up or plays.
 pub(crate) struct Attached {
@@ -358,11 +355,6 @@ impl Setup {
                 .map(|backlog| backlog.borrow_and_update());
             let (backlog, key) = (backlog.as_deref(), place.map(|place| place.session));
             let head = backlog.and_then(|backlog| backlog.head);
-            // After so many connections its DESCRIBE is not lost by chance: it waits for the deadline.
-            let turns_away = |own: SessionKey| {
-                head.is_none_or(|head| head.session != Some(own))
-                    || self.checkout.avoid.len() < MOST_TURNS
-            };
             UnderWay {
                 operation,
                 since: work.since,
@@ -370,9 +362,8 @@ impl Setup {
                 is_unsent: backlog.is_some_and(|backlog| {
                     backlog.unsent.iter().any(|unsent| Some(*unsent) == key)
                 }),
-                blocked_since: key
-                    .filter(|key| turns_away(*key))
-                    .and_then(|key| backlog?.blocked_since(key)),
+                blocked_since: backlog.and_then(|backlog| backlog.blocked_since(key?)),
+                is_at_head: head.is_some_and(|head| head.session == key),
                 is_behind_describe: head.is_some_and(|head| head.is_describe),
                 is_behind_lost: head.is_some_and(|head| head.is_perhaps_lost),
             }
