@@ -1,6 +1,6 @@
 //! Who is measured.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use gst::prelude::*;
 use gstreamer as gst;
@@ -37,6 +37,15 @@ impl Contender {
             role: "role:elements",
             arguments,
             program: None,
+        }
+    }
+
+    /// The same element, from another build of this program.
+    pub(crate) fn built_as(self, name: &str, program: &Path) -> Self {
+        Self {
+            name: name.to_owned(),
+            program: Some(program.to_owned()),
+            ..self
         }
     }
 

@@ -73,6 +73,10 @@ fn run() -> Outcome {
 fn measure(options: &Options) -> Outcome {
     let bench = Bench::new(options)?;
     println!("{}", bench.machine());
+    if let Some(base) = &options.base {
+        println!("{}", measures::builds(&bench, base)?.text());
+        return Ok(());
+    }
     for part in &options.parts {
         let section = match part {
             Part::Compare => measures::compare(&bench)?,

@@ -1,8 +1,10 @@
 //! The measures that compare.
 
+use std::path::Path;
+
 use crate::{
     Outcome,
-    contender::{Contender, RTSPSRC},
+    contender::{Contender, OURS, RTSPSRC},
     document::{Section, number},
     plot,
     run::{Bench, Load},
@@ -122,6 +124,59 @@ fn start_and_stop(
         "stop",
     ));
     Ok(())
+}
+
+/// This build of the element against another one, in the same rounds.
+pub(crate) fn builds(bench: &Bench, base: &Path) -> Outcome<Section> {
+    const BASE: &str = "the other build";
+    let ours = Contender::element(OURS, OURS, &[]);
+    let contenders = [
+        Contender::element(RTSPSRC, RTSPSRC, &[]),
+        ours.clone().built_as(BASE, base),
+        ours,
+    ];
+    let mut section = Section::new("builds");
+    section.paragraph(&format!(
+        "Taken on: {}. In brackets: the ratio to {BASE}, median of the rounds.",
+        bench.machine()
+    ));
+    let rates = [("CPU s/Gbit", "cpu-per-gbit"), ("resident MB", "memory")];
+    let shares = [
+        ("CPU, % of a core", "cpu"),
+        ("threads", "threads"),
+        ("resident MB", "memory"),
+        ("requests", "requests"),
+        ("allocations per picture, but for C", "allocations"),
+    ];
+    let starts = [
+        ("all first pictures, ms", "start"),
+        ("stopped, ms", "stop"),
+        ("connections", "connections"),
+    ];
+    let mut measure = |title: &str, load, runs, columns: &[Column]| -> Outcome {
+        let samples = bench.rounds(&contenders, load, runs)?;
+        section.paragraph(&format!("**{title}, {runs} rounds**"));
+        table(BASE, &mut section, &contenders, &samples, columns);
+        Ok(())
+    };
+    let runs = bench.runs();
+    measure(
+        "64 streams, unthrottled",
+        Load::unthrottled(64),
+        runs,
+        &rates,
+    )?;
+    measure(
+        "64 streams of 4 Mbit/s",
+        Load::paced(64, 4000),
+        runs,
+        &shares,
+    )?;
+    for streams in [1, 4, 16, 64] {
+        let title = format!("start and stop, streams of 500 kbit/s: {streams}");
+        measure(&title, Load::start(streams), 4 * runs, &starts)?;
+    }
+    Ok(section)
 }
 
 /// The library alone against a loop that reads and slices.

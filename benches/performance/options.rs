@@ -12,9 +12,14 @@ writes the tables and plots of docs/performance.md. Keep the machine quiet meanw
               a stream, a Mbit/s and a connection cost (about 6 minutes)
               without a part: all of them
 
+  --base PROGRAM
+              measures this build against another one alone, and writes nothing: PROGRAM is this
+              benchmark as another commit built it (target/release/deps/performance-*)
   --runs N    rounds of each measure (5)
   --quick     a short look: 2 short rounds, nothing is written
   --help";
+
+use std::path::PathBuf;
 
 /// A section of the document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +32,8 @@ pub(crate) enum Part {
 #[derive(Debug)]
 pub(crate) struct Options {
     pub(crate) parts: Vec<Part>,
+    /// This benchmark as another commit built it.
+    pub(crate) base: Option<PathBuf>,
     pub(crate) runs: usize,
     pub(crate) quick: bool,
 }
@@ -37,6 +44,7 @@ impl Options {
     pub(crate) fn parse(mut words: impl Iterator<Item = String>) -> Result<Option<Self>, String> {
         let mut options = Self {
             parts: Vec::new(),
+            base: None,
             runs: 0,
             quick: false,
         };
@@ -48,6 +56,10 @@ impl Options {
                 "scale" => options.parts.push(Part::Scale),
                 "--run" => is_to_run = true,
                 "--quick" => options.quick = true,
+                "--base" => {
+                    let program = words.next().ok_or("--base needs a program")?;
+                    options.base = Some(program.into());
+                }
                 "--runs" => {
                     let value = words.next().ok_or("--runs needs a number")?;
                     options.runs = value.parse().map_err(|_| format!("--runs {value}"))?;
