@@ -13,6 +13,7 @@ use gstreamer as gst;
 use gstreamer_sdp as gst_sdp;
 use std::collections::BTreeMap;
 
+use super::sequence::PayloadKind;
 use crate::mux::{
     MediaStream, Presentation, RtpInfo,
     proto::{
@@ -30,7 +31,17 @@ use crate::mux::{
 pub(crate) struct PayloadMap {
     /// The payload type of media that the `m=` line lists first.
     default: u8,
-    caps: BTreeMap<u8, gst::Caps>,
+    types: BTreeMap<u8, PayloadType>,
+}
+
+/// One payload type. What it carries is looked at for each packet, so it is not read from the caps there.
+#[derive(Clone, Debug)]
+struct PayloadType {
+    caps: gst::Caps,
+    /// In Hz.
+    clock_rate: u32,
+    /// Not the stream's media, but something beside it.
+    is_beside: bool,
 }
 
 impl PayloadMap {
@@ -48,7 +59,16 @@ impl PayloadMap {
 
     /// The caps of `payload_type`.
     pub(crate) fn caps(&self, payload_type: u8) -> Option<&gst::Caps> {
-        self.caps.get(&payload_type)
+        self.types.get(&payload_type).map(|it| &it.caps)
+    }
+
+    /// What packets of `payload_type` carry.
+    pub(crate) fn kind(&self, payload_type: u8) -> PayloadKind {
+        match self.types.get(&payload_type) {
+            Some(it) if it.is_beside => PayloadKind::Beside,
+            Some(it) => PayloadKind::Media(it.clock_rate),
+            None => PayloadKind::Unknown,
+        }
     }
 
     /// The same caps with what the answer to PLAY says, if it says something about the stream.
@@ -76,23 +96,11 @@ impl PayloadMap {
         })
     }
 
-    /// Whether packets of the type are not the stream's media, but something beside it. A stream that has
-    /// nothing else has it for media.
-    pub(crate) fn is_beside(&self, payload_type: u8) -> bool {
-        let is_beside = |caps: &gst::Caps| {
-            let name = caps
-                .structure(0)
-                .and_then(|it| it.get::<&str>("encoding-name").ok());
-            name.is_some_and(|name| BESIDE.contains(&name))
-        };
-        self.caps(payload_type).is_some_and(is_beside) && !self.caps.values().all(is_beside)
-    }
-
     fn changed(&self, change: impl Fn(&mut gst::CapsRef)) -> Self {
         let mut map = self.clone();
-        map.caps
-            .values_mut()
-            .for_each(|caps| change(caps.make_mut()));
+        for payload_type in map.types.values_mut() {
+            change(payload_type.caps.make_mut());
+        }
         map
     }
 }
@@ -199,18 +207,20 @@ pub(crate) fn payload_map(
     let _ = session.attributes_to_caps(attributes.make_mut());
     let _ = media.attributes_to_caps(attributes.make_mut());
 
-    let types = stream.payload_types.iter();
-    let described = |payload_type: &u8| {
-        let caps = payload_caps(&media, *payload_type, &attributes)?;
-        Some((*payload_type, caps))
-    };
-    let mut map = PayloadMap {
-        default: 0,
-        caps: types.clone().filter_map(described).collect(),
-    };
-    let is_media = |number: &&u8| map.caps.contains_key(number) && !map.is_beside(**number);
-    map.default = *types.clone().find(is_media).ok_or(Unusable::NoPayload)?;
-    Ok(map)
+    let numbers = stream.payload_types.iter().copied();
+    let described = numbers.clone().filter_map(|number| {
+        let payload_type = payload_type(&media, number, &attributes)?;
+        Some((number, payload_type))
+    });
+    let mut types: BTreeMap<u8, PayloadType> = described.collect();
+    if types.values().all(|it| it.is_beside) {
+        // A stream that has nothing else has it for media.
+        types.values_mut().for_each(|it| it.is_beside = false);
+    }
+    let is_media = |number: &u8| types.get(number).is_some_and(|it| !it.is_beside);
+    let default = numbers.clone().find(is_media);
+    let default = default.ok_or(Unusable::NoPayload)?;
+    Ok(PayloadMap { default, types })
 }
 
 /// So many attributes of a section go into the caps, beside those with the data of its payload types.
@@ -267,18 +277,18 @@ fn with_possible_rate(value: String) -> String {
     }
 }
 
-fn payload_caps(
+fn payload_type(
     media: &gst_sdp::SDPMediaRef,
-    payload_type: u8,
+    number: u8,
     attributes: &gst::Caps,
-) -> Option<gst::Caps> {
-    let described = media.caps_from_media(i32::from(payload_type))?;
+) -> Option<PayloadType> {
+    let described = media.caps_from_media(i32::from(number))?;
     // The intersection adds the missing fields. It is empty if the two disagree on a field.
     let merged = described.intersect(attributes);
     let mut caps = if merged.is_empty() { described } else { merged };
     let structure = caps.make_mut().structure_mut(0)?;
     structure.set_name("application/x-rtp");
-    if let Some((encoding, clock_rate)) = static_payload(payload_type) {
+    if let Some((encoding, clock_rate)) = static_payload(number) {
         if !structure.has_field("encoding-name") {
             structure.set("encoding-name", encoding);
         }
@@ -286,8 +296,13 @@ fn payload_caps(
             structure.set("clock-rate", clock_rate);
         }
     }
-    let has_rate = structure.get("clock-rate").is_ok_and(|rate: i32| rate > 0);
-    (structure.has_field("encoding-name") && has_rate).then_some(caps)
+    let clock_rate = structure.get::<i32>("clock-rate").ok()?;
+    let encoding = structure.get::<&str>("encoding-name").ok()?;
+    Some(PayloadType {
+        is_beside: BESIDE.contains(&encoding),
+        clock_rate: u32::try_from(clock_rate).ok().filter(|rate| *rate > 0)?,
+        caps,
+    })
 }
 
 /// Encoding and clock rate of a payload type that needs no `rtpmap` (RFC 3551 6), as far as there

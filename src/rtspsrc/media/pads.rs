@@ -18,7 +18,7 @@ use std::sync::{
 use gst::{glib, prelude::*};
 use gstreamer as gst;
 
-use super::{alias::Alias, buffer::Undeliverable, caps::PayloadMap, sequence::PayloadKind};
+use super::{alias::Alias, caps::PayloadMap, sequence::PayloadKind};
 use crate::{
     mux::proto::wire::redaction::without_hashes,
     rtspsrc::{CAT, RtspMuxSrc, guard_weak, lock},
@@ -105,22 +105,7 @@ impl PadStream {
 
     /// What packets of a payload type carry.
     pub(crate) fn kind(&self, payload_type: u8) -> PayloadKind {
-        match self.described(payload_type) {
-            Ok(_) if lock(&self.payloads).is_beside(payload_type) => PayloadKind::Beside,
-            Ok(rate) => PayloadKind::Media(rate),
-            Err(_) => PayloadKind::Unknown,
-        }
-    }
-
-    /// The clock rate of a payload type, or why its packets cannot be delivered.
-    pub(crate) fn described(&self, payload_type: u8) -> Result<u32, Undeliverable> {
-        let caps = self.caps(payload_type);
-        let caps = caps.ok_or(Undeliverable::NoMap(payload_type))?;
-        let fields = caps.structure(0);
-        let clock_rate = fields.and_then(|fields| fields.get::<i32>("clock-rate").ok());
-        let clock_rate = clock_rate.and_then(|rate| u32::try_from(rate).ok());
-        let clock_rate = clock_rate.filter(|rate| *rate > 0);
-        clock_rate.ok_or(Undeliverable::NoMap(payload_type))
+        lock(&self.payloads).kind(payload_type)
     }
 
     /// The events before the first packet: stream-start, caps, segment.

@@ -242,7 +242,9 @@ impl Sequencer {
             }
             if let Some((_, PayloadKind::Media(rate))) = self.kind {
                 let units = header.timestamp.wrapping_sub(last.header.timestamp);
-                self.passed += f64::from(units.cast_signed()) / f64::from(rate);
+                if units != 0 {
+                    self.passed += f64::from(units.cast_signed()) / f64::from(rate);
+                }
             }
         }
         self.remember(header);
@@ -282,7 +284,12 @@ impl Sequencer {
         self.times[usize::from(header.sequence % REMEMBERED)] = Some(header.timestamp);
     }
 
-    fn kind(&mut self, payload_type: u8, kind_of: &impl Fn(u8) -> PayloadKind) -> PayloadKind {
+    /// What packets of a payload type carry. `kind_of` is asked when the type changes.
+    pub(crate) fn kind(
+        &mut self,
+        payload_type: u8,
+        kind_of: impl Fn(u8) -> PayloadKind,
+    ) -> PayloadKind {
         match self.kind {
             Some((of, kind)) if of == payload_type => kind,
             _ => {
@@ -356,6 +363,9 @@ fn is_time_jump(last: &LastPacket, packet: &Packet, rate: Option<u32>) -> bool {
         return false;
     };
     let units = header.timestamp.wrapping_sub(last.header.timestamp);
+    if units == 0 {
+        return false;
+    }
     let step = f64::from(units.cast_signed()) / f64::from(rate);
     step.abs() > JUMP && (step - passed(last, packet).as_secs_f64()).abs() > JUMP
 }

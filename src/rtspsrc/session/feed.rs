@@ -67,7 +67,39 @@ pub(crate) enum PushOutcome {
 /// One stream.
 struct FeedStream {
     out: Arc<PadStream>,
+    /// The pad of the manager that packets leave from; `None` if the manager has none.
+    pad: Option<gst::Pad>,
     sequencer: Sequencer,
+}
+
+impl FeedStream {
+    /// Pushes the packets whose turn it is, and leaves `ready` empty.
+    fn push_ready(
+        &mut self,
+        manager: &dyn Manager,
+        flows: &mut gst_base::UniqueFlowCombiner,
+        ready: &mut Vec<(Packet, Marks)>,
+    ) -> Result<PushOutcome, gst::FlowError> {
+        let mut outcome = PushOutcome::Waiting;
+        for (mut packet, marks) in ready.drain(..) {
+            let (Some(header), Some(pad)) = (packet.header, &self.pad) else {
+                break;
+            };
+            let payload_type = header.payload_type;
+            let kind_of = |payload_type| self.out.kind(payload_type);
+            let kind = self.sequencer.kind(payload_type, kind_of);
+            let rate = kind.clock_rate().unwrap_or_default();
+            lock(&self.out.alias).apply(&mut packet, marks.anew, rate);
+            outcome = match kind {
+                PayloadKind::Media(_) => PushOutcome::Delivered,
+                PayloadKind::Beside => PushOutcome::Left(Undeliverable::Beside(payload_type)),
+                PayloadKind::Unknown => PushOutcome::Left(Undeliverable::NoMap(payload_type)),
+            };
+            let flow = manager.push_rtp(packet, marks);
+            flows.update_pad_flow(pad, flow)?;
+        }
+        Ok(outcome)
+    }
 }
 
 /// Pushes the packets of a session, over all attempts to play it.
@@ -88,14 +120,16 @@ impl Feed {
         let mut flows = gst_base::UniqueFlowCombiner::new();
         let mut streams = BTreeMap::new();
         for out in &manager.pads().streams {
+            let pad = manager.rtp_pad(out.number).cloned();
+            if let Some(pad) = &pad {
+                flows.add_pad(pad);
+            }
             let stream = FeedStream {
                 out: out.clone(),
+                pad,
                 sequencer: Sequencer::new(manager.needs_order()),
             };
             streams.insert(out.number, stream);
-            if let Some(pad) = manager.rtp_pad(out.number) {
-                flows.add_pad(pad);
-            }
         }
         Self {
             control,
@@ -220,7 +254,7 @@ impl Feed {
     /// return EOS, so this looks for the end itself.
     fn push_rtcp(&mut self, packet: Packet) -> Result<(), FeedHalt> {
         let stream = packet.stream;
-        let Some(rtp) = self.manager.rtp_pad(stream) else {
+        let Some(rtp) = self.streams.get(&stream).and_then(|it| it.pad.as_ref()) else {
             return Ok(());
         };
         self.manager.push_rtcp(packet);
@@ -244,59 +278,25 @@ impl Feed {
     }
 
     fn push_rtp(&mut self, packet: Packet) -> Result<PushOutcome, gst::FlowError> {
-        let number = packet.stream;
-        let (Some(stream), Some(_)) = (self.streams.get_mut(&number), packet.header) else {
+        let (Some(stream), Some(_)) = (self.streams.get_mut(&packet.stream), packet.header) else {
             return Ok(PushOutcome::Left(Undeliverable::Foreign));
         };
-        let out = &stream.out;
-        let mut ready = std::mem::take(&mut self.ready);
+        let (out, ready) = (&stream.out, &mut self.ready);
         let kind_of = |payload_type| out.kind(payload_type);
-        stream.sequencer.handle_packet(packet, kind_of, &mut ready);
-        self.push_ready(number, ready)
+        stream.sequencer.handle_packet(packet, kind_of, ready);
+        stream.push_ready(&*self.manager, &mut self.flows, ready)
     }
 
     /// Pushes the packets that have waited long enough for missing ones.
     pub(crate) fn push_late(&mut self) -> Result<(), FeedHalt> {
         let now = timer::now();
-        for number in self.streams.keys().copied().collect::<Vec<_>>() {
-            let mut ready = std::mem::take(&mut self.ready);
-            if let Some(stream) = self.streams.get_mut(&number) {
-                stream.sequencer.give_up_waiting(now, &mut ready);
-            }
-            self.push_ready(number, ready).map_err(FeedHalt::Flow)?;
+        for stream in self.streams.values_mut() {
+            let ready = &mut self.ready;
+            stream.sequencer.give_up_waiting(now, ready);
+            let pushed = stream.push_ready(&*self.manager, &mut self.flows, ready);
+            pushed.map_err(FeedHalt::Flow)?;
         }
         Ok(())
-    }
-
-    fn push_ready(
-        &mut self,
-        number: usize,
-        mut ready: Vec<(Packet, Marks)>,
-    ) -> Result<PushOutcome, gst::FlowError> {
-        let mut outcome = PushOutcome::Waiting;
-        for (mut packet, marks) in ready.drain(..) {
-            let (Some(stream), Some(pad)) =
-                (self.streams.get(&number), self.manager.rtp_pad(number))
-            else {
-                break;
-            };
-            let payload_type = packet.header.map_or(0, |header| header.payload_type);
-            let kind = stream.out.kind(payload_type);
-            let rate = kind.clock_rate().unwrap_or_default();
-            lock(&stream.out.alias).apply(&mut packet, marks.anew, rate);
-            outcome = match kind {
-                PayloadKind::Media(_) => PushOutcome::Delivered,
-                PayloadKind::Beside => PushOutcome::Left(Undeliverable::Beside(payload_type)),
-                PayloadKind::Unknown => match stream.out.described(payload_type) {
-                    Ok(_) => PushOutcome::Delivered,
-                    Err(why) => PushOutcome::Left(why),
-                },
-            };
-            let flow = self.manager.push_rtp(packet, marks);
-            self.flows.update_pad_flow(pad, flow)?;
-        }
-        self.ready = ready;
-        Ok(outcome)
     }
 
     /// How much media has come in this session, by the RTP time of its longest stream.

@@ -185,8 +185,8 @@ impl Light {
             match message {
                 QueuedItem::Event(event) => _ = stream.pad.push_event(event),
                 QueuedItem::Rtp(..) if stream.life() != *life || is_over(last) => {}
-                QueuedItem::Rtp(header, packet, marks) => {
-                    let flow = self.push(stream, &header, packet, marks);
+                QueuedItem::Rtp(packet, marks) => {
+                    let flow = self.push(stream, packet, marks);
                     if flow != last && stream.life() == *life {
                         stream.set_flow(flow);
                         last = flow;
@@ -204,13 +204,10 @@ impl Light {
         }
     }
 
-    fn push(
-        &self,
-        stream: &LightStream,
-        header: &RtpHeader,
-        packet: Packet,
-        marks: Marks,
-    ) -> FlowResult {
+    fn push(&self, stream: &LightStream, packet: Packet, marks: Marks) -> FlowResult {
+        let Some(header) = &packet.header else {
+            return Ok(gst::FlowSuccess::Ok);
+        };
         if marks.anew || marks.stamp {
             stream.begin(Some(header.ssrc));
             self.forget_clock(stream);
@@ -360,13 +357,13 @@ impl Manager for Light {
     fn push_rtp(&self, packet: Packet, marks: Marks) -> Result<gst::FlowSuccess, gst::FlowError> {
         // Depayloaders rely on packets that are as long as their header says.
         let whole = rtp::payload(&packet.payload).and(packet.header);
-        let (Some(stream), Some(header)) = (self.stream(packet.stream), whole) else {
+        let (Some(stream), Some(_)) = (self.stream(packet.stream), whole) else {
             return Ok(gst::FlowSuccess::Ok);
         };
         if stream.has_left.load(Ordering::Acquire) {
             stream.has_left.store(false, Ordering::Release);
         }
-        if !lock(&stream.queue).put(header, packet, marks) {
+        if !lock(&stream.queue).put(packet, marks) {
             return Err(gst::FlowError::Flushing);
         }
         stream.errand.call();

@@ -377,7 +377,7 @@ const FULL: usize = 32;
 /// What is to be pushed out of a stream's pad.
 pub(super) enum QueuedItem {
     /// A packet and its marks.
-    Rtp(RtpHeader, Packet, Marks),
+    Rtp(Packet, Marks),
     Event(gst::Event),
 }
 
@@ -393,11 +393,10 @@ pub(super) struct SendQueue {
 
 impl SendQueue {
     /// Takes a packet, even if the queue is full. False if the queue is closed.
-    pub(super) fn put(&mut self, header: RtpHeader, packet: Packet, marks: Marks) -> bool {
+    pub(super) fn put(&mut self, packet: Packet, marks: Marks) -> bool {
         if !self.is_closed {
-            self.source = Some(header.ssrc);
-            self.waiting
-                .push_back(QueuedItem::Rtp(header, packet, marks));
+            self.source = packet.header.map(|header| header.ssrc);
+            self.waiting.push_back(QueuedItem::Rtp(packet, marks));
         }
         !self.is_closed
     }
@@ -459,7 +458,7 @@ mod send_queue_tests {
             received: crate::rtspsrc::threads::timer::now(),
             discontinuity: false,
         };
-        queue.put(header, packet, Marks::default())
+        queue.put(packet, Marks::default())
     }
 
     fn take(queue: &mut SendQueue) -> Vec<QueuedItem> {
