@@ -141,6 +141,20 @@ impl Sequencer {
             .map(|packet| packet.received + MAX_WAIT)
     }
 
+    /// Looks at a packet that follows the last one while none waits, as nearly all do: it need not be
+    /// taken in to be passed on. `None`: it is to be [taken in](Self::handle_packet).
+    pub(crate) fn pass(
+        &mut self,
+        packet: &Packet,
+        kind_of: impl Fn(u8) -> PayloadKind,
+    ) -> Option<Marks> {
+        let header = packet.header?;
+        let kind = self.kind(header.payload_type, kind_of);
+        let is_clear = self.doubtful.is_none() && self.waiting.is_empty();
+        let is_next = is_clear && self.relation(packet, kind) == Relation::Next(0);
+        is_next.then(|| self.note(header, packet, false))
+    }
+
     /// Takes an RTP packet. Adds to `out` the packets whose turn it is.
     pub(crate) fn handle_packet(
         &mut self,
@@ -229,22 +243,28 @@ impl Sequencer {
     /// The packet goes on from the last one.
     fn accept(&mut self, packet: Packet, has_gap: bool, out: &mut Vec<(Packet, Marks)>) {
         let Some(header) = packet.header else { return };
+        let marks = self.note(header, &packet, has_gap);
+        out.push((packet, marks));
+    }
+
+    /// Makes the packet the last one in order.
+    fn note(&mut self, header: RtpHeader, packet: &Packet, has_gap: bool) -> Marks {
         let mut marks = Marks {
             // A jitterbuffer finds gaps itself, and those that are none.
             discont: packet.discontinuity || has_gap && self.puts_in_order,
             ..Marks::default()
         };
         if let Some(last) = self.last {
-            marks.stamp = packet.discontinuity && passed(&last, &packet) >= LONG_GAP;
+            marks.stamp = packet.discontinuity && passed(&last, packet) >= LONG_GAP;
             for skipped in 1..step(last.header, header).min(REMEMBERED) {
                 let number = header.sequence.wrapping_sub(skipped);
                 self.times[usize::from(number % REMEMBERED)] = None;
             }
-            if let Some((_, PayloadKind::Media(rate))) = self.kind {
-                let units = header.timestamp.wrapping_sub(last.header.timestamp);
-                if units != 0 {
-                    self.passed += f64::from(units.cast_signed()) / f64::from(rate);
-                }
+            let units = header.timestamp.wrapping_sub(last.header.timestamp);
+            if let Some((_, PayloadKind::Media(rate))) = self.kind
+                && units != 0
+            {
+                self.passed += f64::from(units.cast_signed()) / f64::from(rate);
             }
         }
         self.remember(header);
@@ -252,7 +272,7 @@ impl Sequencer {
             header,
             received: packet.received,
         });
-        out.push((packet, marks));
+        marks
     }
 
     /// The source begins anew with the packet.

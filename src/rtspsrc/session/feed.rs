@@ -74,31 +74,41 @@ struct FeedStream {
 
 impl FeedStream {
     /// Pushes the packets whose turn it is, and leaves `ready` empty.
-    fn push_ready(
+    fn push_all(
         &mut self,
         manager: &dyn Manager,
         flows: &mut gst_base::UniqueFlowCombiner,
         ready: &mut Vec<(Packet, Marks)>,
     ) -> Result<PushOutcome, gst::FlowError> {
         let mut outcome = PushOutcome::Waiting;
-        for (mut packet, marks) in ready.drain(..) {
-            let (Some(header), Some(pad)) = (packet.header, &self.pad) else {
-                break;
-            };
-            let payload_type = header.payload_type;
-            let kind_of = |payload_type| self.out.kind(payload_type);
-            let kind = self.sequencer.kind(payload_type, kind_of);
-            let rate = kind.clock_rate().unwrap_or_default();
-            lock(&self.out.alias).apply(&mut packet, marks.anew, rate);
-            outcome = match kind {
-                PayloadKind::Media(_) => PushOutcome::Delivered,
-                PayloadKind::Beside => PushOutcome::Left(Undeliverable::Beside(payload_type)),
-                PayloadKind::Unknown => PushOutcome::Left(Undeliverable::NoMap(payload_type)),
-            };
-            let flow = manager.push_rtp(packet, marks);
-            flows.update_pad_flow(pad, flow)?;
+        for (packet, marks) in ready.drain(..) {
+            outcome = self.push(manager, flows, packet, marks)?;
         }
         Ok(outcome)
+    }
+
+    fn push(
+        &mut self,
+        manager: &dyn Manager,
+        flows: &mut gst_base::UniqueFlowCombiner,
+        mut packet: Packet,
+        marks: Marks,
+    ) -> Result<PushOutcome, gst::FlowError> {
+        let (Some(header), Some(pad)) = (packet.header, &self.pad) else {
+            return Ok(PushOutcome::Left(Undeliverable::Foreign));
+        };
+        let payload_type = header.payload_type;
+        let kind_of = |payload_type| self.out.kind(payload_type);
+        let kind = self.sequencer.kind(payload_type, kind_of);
+        let rate = kind.clock_rate().unwrap_or_default();
+        lock(&self.out.alias).apply(&mut packet, marks.anew, rate);
+        let flow = manager.push_rtp(packet, marks);
+        flows.update_pad_flow(pad, flow)?;
+        Ok(match kind {
+            PayloadKind::Media(_) => PushOutcome::Delivered,
+            PayloadKind::Beside => PushOutcome::Left(Undeliverable::Beside(payload_type)),
+            PayloadKind::Unknown => PushOutcome::Left(Undeliverable::NoMap(payload_type)),
+        })
     }
 }
 
@@ -282,9 +292,13 @@ impl Feed {
             return Ok(PushOutcome::Left(Undeliverable::Foreign));
         };
         let (out, ready) = (&stream.out, &mut self.ready);
+        let (manager, flows) = (&*self.manager, &mut self.flows);
         let kind_of = |payload_type| out.kind(payload_type);
+        if let Some(marks) = stream.sequencer.pass(&packet, kind_of) {
+            return stream.push(manager, flows, packet, marks);
+        }
         stream.sequencer.handle_packet(packet, kind_of, ready);
-        stream.push_ready(&*self.manager, &mut self.flows, ready)
+        stream.push_all(manager, flows, ready)
     }
 
     /// Pushes the packets that have waited long enough for missing ones.
@@ -293,7 +307,7 @@ impl Feed {
         for stream in self.streams.values_mut() {
             let ready = &mut self.ready;
             stream.sequencer.give_up_waiting(now, ready);
-            let pushed = stream.push_ready(&*self.manager, &mut self.flows, ready);
+            let pushed = stream.push_all(&*self.manager, &mut self.flows, ready);
             pushed.map_err(FeedHalt::Flow)?;
         }
         Ok(())
