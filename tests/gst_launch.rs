@@ -95,6 +95,29 @@ fn decodebin_takes_what_the_element_gives() {
     assert_eq!(server.counts().plays, 1);
 }
 
+/// Programs are looked at with Valgrind, which gives a process no vDSO: a library that reads the auxiliary
+/// vector itself crashed there.
+#[test]
+fn a_pipeline_runs_under_valgrind() {
+    let is_installed = std::process::Command::new("valgrind")
+        .arg("--version")
+        .output()
+        .is_ok();
+    if !is_installed {
+        eprintln!("skipped: valgrind is not installed");
+        return;
+    }
+    let server = server();
+    let tool = Tool::with_plugin("valgrind");
+    let line = format!(
+        "-q --tool=none gst-launch-1.0 rtspmuxsrc location={} protocols=tcp ! rtph264depay ! h264parse \
+         ! identity eos-after=10 ! fakesink",
+        server.url(0)
+    );
+    tool.run(Path::new("valgrind"), &line).finish();
+    assert_eq!(server.counts().plays, 1);
+}
+
 #[test]
 fn two_elements_of_one_line_share_a_connection() {
     let server = server();
