@@ -21,12 +21,13 @@
 //! ```text
 //! session           one session: stages, set-up, migration, monitor
 //! connection_pool   shared state under one lock: connections, references, limits, servers
-//! policy            pure decisions: placement, sharing, next step, redial, credentials
+//! policy            pure decisions: placement, sharing, next step, failover, redial, recovery, credentials
 //! driver            one task per connection: socket, TLS, timer
 //! delivery          the bounded queue between a connection and one consumer
 //! proto             pure: one RTSP connection as a state machine
 //! config tls server_key error event stats          what users see and set
 //! ids clock release network                        the ground floor, which all may use
+//! probe             whether the cameras of a user's server play and share connections
 //! ```
 //!
 //! # Life of a connection
@@ -51,17 +52,17 @@
 //! # TLS
 //!
 //! A URL `rtsps` is played over TLS 1.2 or 1.3 on a connection to port 322, unless it names another:
-//! one handshake for all sessions of the connection, within the
-//! [time that connecting may take](SessionOptions::connect_timeout), counted anew. The server's
-//! certificate has to stand [everything](CertificateChecks) that the session's [`TlsOptions`] do not
-//! leave out, or its [error](TlsFailure) says what was wrong. Sessions whose options differ share no
+//! one handshake for all sessions of the connection, for which the
+//! [time that connecting may take](SessionOptions::connect_timeout) is counted anew. The driver makes
+//! [all checks](CertificateChecks) of the server's certificate that the session's [`TlsOptions`] do not
+//! leave out; an [error](TlsFailure) says which one failed. Sessions whose options differ share no
 //! connection. A redirect may lead into TLS and never out of it. The system's authorities are read
 //! once in the life of a process.
 //!
 //! # Recovery
 //!
-//! A session that ended is not brought back here: its user opens another one, with
-//! [`Mux::reopen`] if the monitor is to go on. A user that asks for a [turn](Mux::turn) before spares a
+//! The multiplexer does not set up again a session that has ended. Its user opens another one, with
+//! [`Mux::reopen`] if the monitor is to go on. The user asks for a [turn](Mux::turn) before, to spare a
 //! server that restarts: one session dials for all, after waits that grow.
 //!
 //! # What is counted
@@ -73,7 +74,7 @@
 //! # What may block
 //!
 //! Two functions block, and say so: [`SessionMonitor::wait_released`] and
-//! [`Mux::shutdown_blocking`]. Every `drop` sends a command at most. The futures run on any
+//! [`Mux::shutdown_blocking`]. A `drop` does no more than send a command. The futures run on any
 //! executor; sockets and timers are in the tokio runtime given to [`MuxBuilder::runtime`], or in one
 //! that all [`Mux`] of the process share, with a single thread named `rtspmux-io`. A consumer that
 //! does not take its packets loses them ([`OverflowPolicy`], [`Packet::discontinuity`]) and holds up
@@ -154,17 +155,18 @@ impl Mux {
     }
 
     /// Waits until it is this session's turn to be tried (again); for sessions that are recovered.
-    /// `after` is what ended the last attempt, if there was one. At once, unless the server was lost:
-    /// then one session at a time dials, after a wait that grows, and when it has a connection another
-    /// one follows, and when both are set up, or after half a second, all others, but for the one that
-    /// was added last to a connection that broke off soon after: it comes a second later. If the dial
-    /// fails, all others fail with it. Keep the [`RedialPermit`] until the session is described, then drop it.
-    /// Dropping the future gives the place up.
+    /// `after` is the error that ended the last attempt, if there was one.
+    ///
+    /// The turn comes at once, unless the server was lost. Then one session dials for all, after a wait
+    /// that grows. When it has a connection a second session follows; when both are set up, or after half
+    /// a second, all others. A session that had joined the connection shortly before it was lost comes a
+    /// second later. If the dial fails, all others fail with it. Keep the [`RedialPermit`] until the
+    /// session is described, then drop it. Dropping the future gives up the turn.
     ///
     /// # Errors
     ///
-    /// What the one who dialled for all met. The URL is none that could be opened, or there is no
-    /// runtime to wait in.
+    /// The error of the session that dialled for all. Or the URL cannot be opened, or there is no runtime
+    /// to wait in.
     pub async fn turn(
         &self,
         options: &SessionOptions,

@@ -1,5 +1,4 @@
-//! Waits until the server can have nothing of a session any more: all its TEARDOWNs are answered or
-//! given up.
+//! Waits until a session is released: all its TEARDOWNs are answered or given up.
 
 use std::{
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},

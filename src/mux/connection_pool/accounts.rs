@@ -1,10 +1,10 @@
 //! The accounts at servers: which user the server accepted, and which challenges it sent.
 //!
 //! A camera counts the failed logins of a process, not of a multiplexer. So all multiplexers of the
-//! process share one budget of tries; each keeps everything else for itself. Its lock is taken inside
-//! that of the pool, for one decision at a time, and only for reports of credentials and for the
-//! begin and end of connections; never for a packet. A hash identifies the account: no password
-//! outlives its sessions there.
+//! process share one budget of tries; each keeps everything else for itself. The pool takes the lock of
+//! the budget while it holds its own, for one decision at a time: when a driver reports on credentials,
+//! and when a connection begins or ends; never for a packet. A hash identifies the account, so that no
+//! password outlives its sessions there.
 
 use std::{
     collections::{HashMap, hash_map::RandomState},

@@ -1,9 +1,9 @@
 //! Descriptions of what was played before: a session that plays it again need not wait for DESCRIBE.
 //!
-//! Only of servers that share, where a SETUP does not depend on what was described on its connection
-//! before, and only of servers to which a SETUP may be sent behind an unanswered DESCRIBE
+//! They are kept only for servers that share, where a SETUP does not depend on what was described on its
+//! connection before, and used only at servers to which a SETUP may be sent behind an unanswered DESCRIBE
 //! (gst-rtsp-server; of others it is known that the URI is there). The session asks for the description
-//! all the same, together with the SETUP: it may have changed. That is why every caller that asks for a URI
+//! all the same, together with the SETUP, since it may have changed. So every caller that asks for a URI
 //! may use the description that an earlier process received: the server has to give it to this caller as
 //! well.
 //!

@@ -1,26 +1,25 @@
 //! Sessions that play and are moved to another connection.
 //!
 //! A reader who only wants to know how sessions come to their connections may skip this: nothing else
-//! depends on it. It takes part in seven files.
+//! depends on it.
 //!
 //! ```text
-//!  driver                        policy (pure)              connection_pool      session
-//!  loss.rs      packets missing
-//!  tcp_info.rs  path, ooo     -> congestion.rs: is it    -> rebalance.rs: -----> migration.rs
-//!  health.rs    one sample       congested, how many        who is invited,      makes the new
-//!               in two seconds   may move                   what holds it up     session, then
-//!  (proto)      framing lost  -> odd_session.rs: which   -> who is told          ends the old one
-//!                                session is odd             to move
+//!  driver                           policy (pure)              connection_pool      session
+//!  health.rs: one sample in      -> congestion.rs: is it    -> rebalance.rs: -----> migration.rs:
+//!  two seconds: late answers,       congested, how many        which session is     makes the new
+//!  missing packets, TCP_INFO        sessions may move          invited, and what    session, then
+//!  dispatch.rs: framing lost     -> odd_session.rs: which      prevents a move      ends the old one
+//!                                   session is odd
 //! ```
 //!
 //! From a *congested* connection: its path or its server carries too little for all its sessions. A
-//! driver samples the health of its connection every two seconds while media comes. Three bad samples
-//! make a congestion: answers to keep-alives come half a second late, packets of several sessions are
-//! missing, or segments come out of order and the rate falls. From then on placement avoids the
-//! connection, so that new sessions go elsewhere at once. If that does not help within ten seconds,
-//! some of those that play follow. They move one at a time, five seconds apart, and no more than half
-//! of them: the pool sees whether a move helps before the next session goes. If half have gone and the
-//! congestion remains, the cause is another one, and no session of this server is moved for ten
+//! driver samples the health of its connection every two seconds while media comes. A connection is
+//! congested after three bad samples: answers to keep-alives come half a second late, packets of several
+//! sessions are missing, or segments come out of order and the rate falls. From then on placement avoids
+//! the connection, so that new sessions go elsewhere at once. If that does not help within ten seconds,
+//! some of the sessions that play follow. They move one at a time, five seconds apart, and no more than
+//! half of them: the pool sees whether a move helps before the next session goes. If half have gone and
+//! the congestion remains, the cause is another one, and no session of this server is moved for ten
 //! minutes. None is moved while the last sample was good, nor at a server that was ever full: a session
 //! that moves is there twice for a moment. Where the user's limit prevents a move, an event says so.
 //!
@@ -28,10 +27,10 @@
 //! nothing gets a connection of its own; see
 //! [`policy::odd_session`](crate::mux::policy::odd_session).
 //!
-//! A move is make before break. The driver's handle carries the invitation, the consumer's next read
-//! takes it up, and the session is set up a second time by the ordinary set-up. The old session plays
-//! until the first packets of the new one have come. If the new one cannot be set up, the old one goes
-//! on.
+//! A move is make before break. The pool leaves the invitation with the driver's handle, the session finds
+//! it when its consumer reads next, and is set up a second time by the ordinary set-up. The old session
+//! plays until the first packets of the new one have come. If the new one cannot be set up, the old one
+//! goes on.
 
 use std::time::{Duration, Instant};
 

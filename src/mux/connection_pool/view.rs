@@ -1,5 +1,6 @@
-//! One look at the pool for a session that is set up: what it does next is decided from one snapshot,
-//! and what that takes of other sessions is taken under the same lock.
+//! One look at the pool for a session that is set up. The pool decides from one snapshot what the session
+//! does next, and does under the same lock what follows for other sessions: it takes a connection, or the
+//! right to find something out for all of them.
 
 use std::time::{Duration, Instant};
 

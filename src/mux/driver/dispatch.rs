@@ -1,9 +1,9 @@
 //! What goes into the core and comes out of it. Into it: commands, receiver reports. Out of it: events
 //! for the pool and for sessions, packets for consumers, bytes for the socket.
 //!
-//! An idle connection is looked at before it is used again. What the server sent while the connection was idle has to be decoded as such: otherwise half a
-//! frame would be taken for the start of the answer to the first request. tokio may not know yet
-//! that the socket is readable, so the driver asks the system.
+//! Before an idle connection is used again, the driver reads what the server sent while it was idle.
+//! Otherwise the core would take half a frame for the start of the answer to the first request. tokio
+//! may not know yet that the socket is readable, so the driver asks the system.
 
 use std::{
     sync::atomic::Ordering,

@@ -1,8 +1,7 @@
 //! Chooses what a driver does next.
 //!
-//! If the sources were polled in a fixed order, a source that is always ready would starve those
-//! after it. In a random order no run could be repeated. So each source is polled first in its
-//! turn.
+//! In a fixed order, a source that is always ready would starve those after it. With a random order no
+//! run could be repeated. So the driver polls its sources in turn: each is the first one now and then.
 
 use std::{
     future::poll_fn,

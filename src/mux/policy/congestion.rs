@@ -6,8 +6,8 @@
 //! packets, or whose scene has become calm, says nothing. Nor does what happens while this side does
 //! not keep up.
 //!
-//! Each connection gives a sample in a period. What lasts for three samples is a congestion, and it is
-//! over after as many good ones. Pure: time is passed in.
+//! Each connection gives one sample in a period. It is congested after three bad samples, and no longer
+//! after three good ones. Pure: time is passed in.
 
 use std::time::{Duration, Instant};
 

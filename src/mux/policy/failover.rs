@@ -1,8 +1,8 @@
 //! Where a session turns when a step of it fails: the decision, without I/O.
 //!
 //! The classes are those of real servers: some are merely full, some cannot share a connection and
-//! say so in their own way, some answer for something else. What may show that a server cannot share is
-//! never a verdict: for that the session has to work elsewhere first.
+//! say so in their own way, some answer for another session. A failure may show that a server cannot
+//! share; the verdict *no* needs the proof that the same session works on a connection of its own.
 
 use super::sharing::Evidence;
 use crate::mux::{

@@ -1,12 +1,12 @@
 //! Moving a session that plays to another connection, without a gap: make before break.
 //!
-//! The server gave two sessions of a *tainted* connection one channel: it is not known whose packets come
-//! next, or what a request does. The driver reads the connection on as long as packets come, and sends
-//! no request there. Meanwhile the same presentation is brought up on a connection of its own. It takes
-//! over with its first RTP packet: reports may come long before.
+//! On a *tainted* connection the server has given two sessions one channel: it is not known whose packets
+//! come next, or what a request does. The driver goes on reading the connection as long as packets come,
+//! and sends no request there. Meanwhile the session is set up again on a connection of its own, and
+//! plays there from its first RTP packet on; reports may come long before.
 //!
-//! A session whose stray bytes do its neighbours harm moves in the same way. Where the server was ever
-//! out of room its old session ends first, for the server may have no room for it twice.
+//! A session whose stray bytes harm its neighbours moves in the same way. Where the server was ever full
+//! the old session ends first, as the server may have no room for both.
 
 use std::{
     fmt,

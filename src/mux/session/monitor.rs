@@ -1,4 +1,5 @@
-//! Watching a session from outside, and waiting until nothing is owed to its server any more.
+//! Watches a session from outside: its statistics, and the wait until all its TEARDOWNs are answered or
+//! given up.
 
 use std::{
     sync::{

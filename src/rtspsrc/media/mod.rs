@@ -1,9 +1,12 @@
 //! From packets to pads: buffers, caps and the pads that applications link.
 //!
 //! ```text
-//! buffer       one packet as a buffer
-//! pads         the pads that applications link, with ids, caps and segment
 //! caps         SDP -> caps
+//! numbers      which stream of the session plays on which pad
+//! sequence     the order of the packets of a stream, and where its source begins anew
+//! alias        the sequence numbers, times and SSRC under which downstream sees a stream
+//! buffer       one packet as a buffer; counts those that cannot be delivered
+//! pads         the pads that applications link, with ids, caps and segment
 //! ```
 
 pub(crate) mod alias;

@@ -1,5 +1,5 @@
-//! Why a session ended, what the bus hears of it, and how often: [`ReportHistory`] decides (pure), [`ProgressReporter`]
-//! posts.
+//! Why a session ended, what the bus hears of it, and how often: [`ReportHistory`] decides (pure),
+//! [`ProgressReporter`] posts.
 //!
 //! The bus hears of every change of state: the loss, the first attempt after it, and the recovery. If a
 //! session does not come up, the bus hears the reason, and later hears it again at long intervals only: a

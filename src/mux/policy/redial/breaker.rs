@@ -1,10 +1,10 @@
 //! Whether a server is there, and which session finds out for all: a circuit breaker that is half
 //! open while one session tries.
 //!
-//! It opens when that session gets further than those that failed: past the dial where a connection
-//! that played was lost or no connection could be made; past SETUP where a set-up failed; and where
-//! sessions ended right after PLAY, when media has come for a while. Else a server that takes each
-//! session and drops it would get all of them again and again.
+//! The other sessions may try when that session gets further than those that failed: past the dial where a
+//! connection that played was lost or no connection could be made; past SETUP where a set-up failed; and
+//! where sessions ended right after PLAY, when media has come for a while. Otherwise a server that accepts
+//! each session and drops it would get all of them again and again.
 
 use std::time::{Duration, Instant};
 

@@ -12,8 +12,8 @@
 //!
 //! If a request was lost among several, the server may have lost it because there were several (VLC
 //! drops all but the first). So the core sends it again, and from then on sends one request at a
-//! time, unless it is lost again. It does the same for an error that matches no request (Tapo C520WS: wrong CSeq; live555:
-//! none) while several wait.
+//! time, unless it is lost again. It does the same after an error that matches no request while several
+//! wait (Tapo C520WS: wrong CSeq; live555: none).
 //!
 //! # The probe: does the connection survive a DESCRIBE of a resource that does not exist?
 //!

@@ -19,10 +19,10 @@
 //!
 //! # Frames
 //!
-//! The table of channels judges each frame. RTP packets with a payload type that the description of their stream does not name (fault F41) are
-//! not delivered: a channel that another session had before may bring packets of that session's media.
-//! But if a camera sends nothing else, its description is wrong, and the session can report why it
-//! gets no media.
+//! The table of channels judges each frame. RTP packets with a payload type that the description of their
+//! stream does not name (fault F41) are not delivered: a channel that another session had before may
+//! bring packets of that session's media. But if a camera sends nothing else, its description is wrong,
+//! and the session can report why it gets no media.
 
 use std::{
     collections::VecDeque,

@@ -5,9 +5,10 @@
 //! what may be sent beside a DESCRIBE, `authorizer` which requests may carry the credentials,
 //! `unauthorized` what a 401 means, `matching` which request an answer belongs to, `answers` what the
 //! answer means, `fence` what a missing answer means and how the server reacts to a failing DESCRIBE,
-//! `teardown` how sessions and the connection end and what may happen on one without references, `framing` what happens to each frame and to bytes
-//! that belong to none, `liveness` what is
-//! due when, and `server_requests` answers the server's own requests.
+//! `teardown` how sessions and the connection end and what may happen on one without references,
+//! `framing` what happens to each frame and to bytes that belong to none, `sources` which source of
+//! packets a stream has (`held` keeps the packets of a doubtful one), `liveness` what is due when, and
+//! `server_requests` answers the server's own requests.
 
 mod answers;
 mod authorizer;

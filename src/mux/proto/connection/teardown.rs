@@ -10,11 +10,11 @@
 //! # Idle connections
 //!
 //! A connection without references has an idle timeout, and a health check before it is used again.
-//! Half a frame or half an answer that the server sends meanwhile would hide the answer to the next request: the next camera
-//! waited 25 s for its DESCRIBE. So a connection on which the server has sent something unasked
-//! while it was idle is never used again (fault F47). Unasked is everything except a whole frame on
-//! a live or quarantined channel, an answer to a request or a tombstone, a whole request of the
-//! server, and a line end.
+//! Half a frame or half an answer that the server sends meanwhile would hide the answer to the next
+//! request: a camera waited 25 s for its DESCRIBE. So a connection on which the server has sent
+//! something unasked while it was idle is never used again (fault F47). Unasked is everything except a
+//! whole frame on a live or quarantined channel, an answer to a request or a tombstone, a whole request
+//! of the server, and a line end.
 
 use std::time::{Duration, Instant};
 

@@ -13,8 +13,9 @@
 //!
 //! # What is stored
 //!
-//! A text with signs of passwords, tokens or keys is not written to a file either. In doubt a text counts as secret: what may not be shown is not stored. Tokens are recognised by
-//! their form, because UniFi uses them as paths (`/5nPr7RCmueGTKMP7`).
+//! A text with signs of passwords, tokens or keys is not written to a file either. In doubt a text
+//! counts as secret: what may not be shown is not stored. Tokens are recognised by their form, because
+//! UniFi uses them as paths (`/5nPr7RCmueGTKMP7`).
 
 use std::{
     collections::hash_map::RandomState,

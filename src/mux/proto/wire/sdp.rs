@@ -1,12 +1,11 @@
 //! The parts of a session description that the core needs: which streams there are, and their URIs.
 //!
-//! This scans for the lines `m=`, `s=`, `a=control`, `a=rtpmap`, `a=tool` and the directions; it is no
-//! SDP parser.
-//! Cameras send text that is not UTF-8, bare LF, trailing NULs, blank lines and lines out of order,
-//! and errors in lines that no client reads. sdp-types 0.3 tolerates some of that, but rejects the
-//! whole description because of a bad `o=`, `t=`, `b=` or `c=` line, a repeated line or a missing
-//! `v=`; to correct all of these first would take more code than to read the kinds of line
-//! that matter. gstreamer-sdp makes the caps, elsewhere, from the same bytes.
+//! This scans for the lines `m=`, `s=`, `a=control`, `a=rtpmap`, `a=range`, `a=tool` and the directions;
+//! it is no SDP parser. Cameras send text that is not UTF-8, bare LF, trailing NULs, blank lines and
+//! lines out of order, and errors in lines that no client reads. sdp-types 0.3 tolerates some of that,
+//! but rejects the whole description because of a bad `o=`, `t=`, `b=` or `c=` line, a repeated line or
+//! a missing `v=`; to correct all of these first would take more code than to read the kinds of line that
+//! matter. gstreamer-sdp makes the caps, elsewhere, from the same bytes.
 //!
 //! A description is a text that an attacker may have written: sizes are limited, and [`uri`] checks
 //! the controls.

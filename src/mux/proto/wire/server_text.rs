@@ -4,9 +4,9 @@
 //! what a log line says; the user's own keys, quoted; and a megabyte of data. So a server's text
 //! gets into an error, an event, a log or a message only as a [`ServerText`].
 //!
-//! The log shows messages line by line. Of an `Authorization` only the scheme is shown; of a challenge what tells its kind, but not its
-//! nonce. URLs are shown as [`redaction`](super::redaction) shows them, and every line as a
-//! [`ServerText`].
+//! The log shows messages line by line. Of an `Authorization` it shows only the scheme; of a challenge
+//! what tells its kind, but not its nonce. URLs are shown as [`redaction`](super::redaction) shows them,
+//! and every line as a [`ServerText`].
 
 use std::{borrow::Cow, fmt, ops::Deref};
 

@@ -1,10 +1,10 @@
-//! Where a session turns that cannot go on where it is: after a failure, for want of room, or because
+//! Where a session turns that cannot go on where it is: after a failure, at a full server, or because
 //! other sessions are in the way.
 //!
-//! A server without room is told from one that refuses: what is learned from it is a limit, never a
-//! verdict. Whether the connection is full or the server, one session finds out on a fresh connection.
-//! The others that were refused wait for that: sixteen that start together at a full server must not ask
-//! it sixteen times on every connection there is.
+//! A refusal by a full server says something about its limit, and nothing about sharing. One session
+//! finds out on a new connection whether the connection was full or the server. The other sessions that
+//! were refused wait for that: sixteen that start together at a full server must not ask it sixteen
+//! times on every connection there is.
 
 use std::time::Duration;
 
