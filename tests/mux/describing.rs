@@ -210,7 +210,7 @@ async fn at_the_limit_those_that_are_described_aside_share_a_connection() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn f20_one_that_takes_for_ever_holds_up_nobody_for_long() {
+async fn f20_a_camera_that_takes_for_ever_holds_up_no_other_for_long() {
     let server = MockServer::builder()
         .cameras(8)
         .family(Family::Gst)

@@ -545,7 +545,7 @@ async fn f02_a_server_that_does_not_answer_at_all_is_an_error_after_connect_time
 
 /// A session that is dropped while the server checks its password has made a try.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn f22_a_try_that_nobody_waits_for_counts() {
+async fn f22_a_try_without_a_waiting_caller_counts() {
     let auth = Auth::Digest {
         algorithm: Algorithm::Md5,
         user: "admin".to_owned(),

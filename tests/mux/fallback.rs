@@ -211,7 +211,7 @@ async fn what_fails_alone_too_is_the_cameras_own_error() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whoever_waits_behind_another_leaves_once_the_server_cannot_share() {
+async fn a_session_that_waits_behind_another_leaves_once_the_server_cannot_share() {
     let server = MockServer::builder()
         .cameras(3)
         .behaviour(Behaviour::SessionsPerConnection(1, Excess::Status(455)))
@@ -243,7 +243,7 @@ async fn whoever_waits_behind_another_leaves_once_the_server_cannot_share() {
 }
 
 #[tokio::test]
-async fn whoever_waits_for_a_place_gets_one_once_the_server_cannot_share() {
+async fn a_session_that_waits_for_a_place_gets_one_once_the_server_cannot_share() {
     let same_channels = Rule::new("SETUP", Reaction::channels("0-1"));
     let server = MockServer::builder()
         .cameras(3)
@@ -274,7 +274,7 @@ async fn whoever_waits_for_a_place_gets_one_once_the_server_cannot_share() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn where_another_has_played_nobody_is_added_once_the_server_cannot_share() {
+async fn where_another_has_played_no_session_is_added_once_the_server_cannot_share() {
     let server = MockServer::builder()
         .cameras(3)
         .behaviour(Behaviour::SessionId("12345678".to_owned()))

@@ -113,7 +113,7 @@ async fn a_quick_server_close_by_keeps_one_connection_for_sixteen() {
 /// them are asked for again with the SETUPs, which takes this one a second, and there is no other
 /// connection to go to.
 #[tokio::test]
-async fn nobody_leaves_a_slow_server_where_there_is_no_other_place() {
+async fn no_session_leaves_a_slow_server_where_there_is_no_other_place() {
     let server = server_of(Family::Hikvision, Duration::from_millis(35));
     let mux = mux();
     let one_connection = Pooling {

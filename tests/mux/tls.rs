@@ -209,7 +209,7 @@ async fn f02_a_handshake_that_hangs_is_ended() {
 }
 
 #[tokio::test]
-async fn f31_nobody_waits_for_a_handshake_that_nobody_wants_any_more() {
+async fn f31_no_session_waits_for_a_handshake_that_no_session_wants_any_more() {
     let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("rtsps://{}/cam", silent.local_addr().unwrap());
     let mux = mux();

@@ -102,7 +102,7 @@ async fn f06_a_server_that_is_away_is_dialled_by_one_and_joined_by_all_when_it_i
 }
 
 #[tokio::test]
-async fn who_gives_up_its_turn_holds_up_nobody() {
+async fn a_session_that_gives_up_its_turn_holds_up_no_other() {
     let (mux, server) = (mux(), server(2));
     let mut session = play_camera(&mux, &server, 1).await;
     server.close_connections();
@@ -126,7 +126,7 @@ async fn is_pending<F: Future>(mut future: std::pin::Pin<&mut F>) -> bool {
 }
 
 #[tokio::test]
-async fn a_server_that_is_there_keeps_nobody_waiting() {
+async fn a_server_that_is_there_keeps_no_session_waiting() {
     let (mux, server) = (mux(), server(1));
     let options = options(&camera_url(&server, 1));
     for _ in 0..3 {

@@ -181,8 +181,8 @@ async fn play_after_death(count: usize) {
 }
 
 #[test]
-fn f15_packets_of_a_dead_session_reach_nobody() {
-    in_namespace("f15_packets_of_a_dead_session_reach_nobody", || {
+fn f15_packets_of_a_dead_session_reach_no_session() {
+    in_namespace("f15_packets_of_a_dead_session_reach_no_session", || {
         let _server = MediaServer::start(16);
         let runtime = tokio::runtime::Runtime::new().unwrap();
         for count in [1, 2, 4] {

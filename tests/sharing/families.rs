@@ -200,7 +200,7 @@ async fn a_single_454_to_play_costs_no_verdict() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn offline_cameras_hold_up_nobody() {
+async fn offline_cameras_hold_up_no_other() {
     let server = server(Family::Live555, 1);
     let mux = mux();
     let mut sessions = gather(&mux, &server, 16, &Pooling::default()).await;

@@ -254,7 +254,7 @@ fn who_takes_what_it_can_loses_nothing_and_is_not_slowed_down() {
 }
 
 /// The last camera's consumer does so, all others take what they can.
-fn assert_slows_down_nobody(habit: Habit) {
+fn assert_slows_down_no_other(habit: Habit) {
     let mut habits = [Habit::Takes(usize::MAX); CAMERAS];
     habits[CAMERAS - 1] = habit;
     let outcome = play(habits, 32 << 20);
@@ -268,13 +268,13 @@ fn assert_slows_down_nobody(habit: Habit) {
 }
 
 #[test]
-fn f32_who_stands_still_slows_down_nobody() {
-    assert_slows_down_nobody(Habit::StandsStill);
+fn f32_a_consumer_that_stands_still_slows_down_no_other() {
+    assert_slows_down_no_other(Habit::StandsStill);
 }
 
 #[test]
-fn f32_a_slow_one_loses_packets_and_slows_down_nobody() {
-    assert_slows_down_nobody(Habit::Takes(1_000));
+fn f32_a_slow_consumer_loses_packets_and_slows_down_no_other() {
+    assert_slows_down_no_other(Habit::Takes(1_000));
 }
 
 #[test]

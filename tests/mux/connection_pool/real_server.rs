@@ -55,7 +55,7 @@ async fn the_server_sees_an_idle_connection_close() {
 }
 
 #[tokio::test]
-async fn f23_a_full_server_refuses_those_it_has_no_room_for_and_nobody_else() {
+async fn f23_a_full_server_refuses_the_sessions_it_has_no_room_for_and_no_other() {
     let server = GstServer::builder()
         .mounts(6)
         .max_sessions(4)

@@ -24,7 +24,7 @@ async fn refusal(identity: &Identity, tls: &TlsOptions) -> (ErrorKind, String) {
 }
 
 #[tokio::test]
-async fn a_certificate_that_will_not_do_is_refused_unless_nobody_looks() {
+async fn a_bad_certificate_is_refused_unless_it_is_not_checked() {
     let authority = Authority::new();
     let good = Request::server(&["localhost"]);
     type Set = fn(&mut CertificateChecks, bool);
