@@ -28,6 +28,7 @@ use std::{
         LazyLock, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 
 use gst::{glib, prelude::*};
@@ -58,6 +59,11 @@ glib::wrapper! {
 /// [`guard`]).
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A duration as properties, messages and statistics have it.
+fn nanoseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// Registers the element. Its rank is NONE, as that of `rtspsrc`. `playbin` takes the one whose name

@@ -219,7 +219,7 @@ impl URIHandlerImpl for RtspMuxSrc {
             return Err(glib::Error::new(gst::URIError::BadState, text));
         }
         parse_location(uri)
-            .map_err(|error| glib::Error::new(gst::URIError::BadUri, &error.to_string()))?;
+            .map_err(|error| glib::Error::new(gst::URIError::BadUri, error.message()))?;
         lock(&self.settings).location = Some(uri.to_owned());
         self.obj().notify("location");
         Ok(())
@@ -281,7 +281,10 @@ impl RtspMuxSrc {
         let element = self.obj();
         let settings = lock(&self.settings).clone();
         let options = settings.session_options().map_err(|invalid| {
-            settings::post_invalid(&element, &invalid);
+            // Posted at once, inside the state change that fails: see `bus_queue`.
+            let message = gst::message::Error::builder_from_error(invalid);
+            // An error means that the element has no bus, and so no reader.
+            let _ = element.post_message(message.src(&*element).build());
             gst::StateChangeError
         })?;
         let intent = lock(&self.intent).take();

@@ -19,7 +19,7 @@ use crate::{
         },
         recovery::RecoveryPolicy,
     },
-    rtspsrc::{RtspMuxSrc, manager::ManagerChoice},
+    rtspsrc::{manager::ManagerChoice, nanoseconds},
 };
 
 /// The value for a timeout of 0: long enough to be never, short enough to be added to any time.
@@ -139,7 +139,7 @@ macro_rules! settings {
         $nick:literal, $blurb:literal
         $(, [$($limit:tt)+])? $(, mutable while $mutable:ident)? $(, shown as $shown:expr)?;
     )*) => {
-        /// The values of the properties.
+        /// The values of the properties. They are secret, and so have no `Debug`.
         #[derive(Clone)]
         pub(crate) struct Settings {
             /// `None`: not set. [`DEFAULT_TCP_TIMEOUT_US`] applies then, but neither to connecting nor to
@@ -280,38 +280,14 @@ settings! {
         "What turns RTP packets into timed buffers; used at the next READY to PAUSED";
 }
 
-/// Without a secret: settings end up in logs.
-impl fmt::Debug for Settings {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Settings")
-            .field("location", &self.shown_location())
-            .finish_non_exhaustive()
-    }
+/// `location` cannot be played. No text of it may show a secret.
+fn bad_location(why: impl fmt::Display) -> glib::Error {
+    glib::Error::new(gst::ResourceError::NotFound, &why.to_string())
 }
 
-/// Why a session cannot be made of the settings.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Invalid {
-    /// `location` is not set.
-    #[error("no location is set")]
-    NoLocation,
-    /// `location` is not a URL that can be played; the text names it without its secrets.
-    #[error("{0}")]
-    Location(String),
-    /// `protocols` lacks TCP.
-    #[error("protocols={} lacks tcp: only RTP interleaved over TCP is played", .0.to_value().serialize().unwrap_or_default())]
-    Protocols(RTSPLowerTrans),
-    /// `user-id` or `user-pw` cannot be used.
-    #[error("{0}")]
-    Credentials(String),
-    /// A file of a `tls-` property cannot be used.
-    #[error("{0}")]
-    Tls(String),
-    /// `overflow-policy=block` on a connection that other sessions may share.
-    #[error(
-        "overflow-policy=block holds up the whole connection: it needs enable-connection-pooling=false or multiplex=never"
-    )]
-    BlocksOthers,
+/// Another setting cannot be used.
+fn bad_setting(why: impl fmt::Display) -> glib::Error {
+    glib::Error::new(gst::ResourceError::Settings, &why.to_string())
 }
 
 impl Settings {
@@ -348,15 +324,17 @@ impl Settings {
         Duration::from_nanos(self.media_timeout_ns).min(NEVER)
     }
 
-    /// The options of the session.
-    pub(crate) fn session_options(&self) -> Result<SessionOptions, Invalid> {
+    /// The options of the session; or why the settings cannot be used, as the ERROR says it.
+    pub(crate) fn session_options(&self) -> Result<SessionOptions, glib::Error> {
         if !self.protocols.contains(RTSPLowerTrans::TCP) {
-            return Err(Invalid::Protocols(self.protocols));
+            let protocols = self.protocols.to_value().serialize().unwrap_or_default();
+            return Err(bad_setting(format_args!(
+                "protocols={protocols} lacks tcp: only RTP interleaved over TCP is played"
+            )));
         }
-        let location = self.location.as_deref().ok_or(Invalid::NoLocation)?;
-        let url = parse_location(location)?;
-        let mut options = SessionOptions::new(url.as_str())
-            .map_err(|error| Invalid::Location(error.to_string()))?;
+        let location = self.location.as_deref();
+        let url = parse_location(location.ok_or_else(|| bad_location("no location is set"))?)?;
+        let mut options = SessionOptions::new(url.as_str()).map_err(bad_location)?;
         if self.user_id.is_some() || self.user_pw.is_some() {
             options.credentials = Some(self.credentials(options.credentials.as_ref())?);
         }
@@ -369,7 +347,9 @@ impl Settings {
             max_sessions_per_connection: self.max_sessions_per_connection,
         };
         if options.blocks_others() {
-            return Err(Invalid::BlocksOthers);
+            return Err(bad_setting(
+                "overflow-policy=block holds up the whole connection: it needs enable-connection-pooling=false or multiplex=never",
+            ));
         }
         options.tls = self.tls_options()?;
         options.user_agent = Some(self.user_agent());
@@ -382,7 +362,7 @@ impl Settings {
     }
 
     /// Reads the files at each start, so that a certificate may be replaced meanwhile.
-    fn tls_options(&self) -> Result<TlsOptions, Invalid> {
+    fn tls_options(&self) -> Result<TlsOptions, glib::Error> {
         let mut options = TlsOptions::default();
         options.checks = checks(self.tls_validation_flags);
         if let Some(file) = &self.tls_ca_file {
@@ -397,14 +377,14 @@ impl Settings {
     }
 
     /// `user-id` and `user-pw` take precedence over user and password in the URL, each by itself.
-    fn credentials(&self, in_url: Option<&Credentials>) -> Result<Credentials, Invalid> {
+    fn credentials(&self, in_url: Option<&Credentials>) -> Result<Credentials, glib::Error> {
         let user = self.user_id.as_deref().or(in_url.map(Credentials::user));
         let password = self
             .user_pw
             .as_deref()
             .or(in_url.map(Credentials::password));
         Credentials::new(user.unwrap_or_default(), password.unwrap_or_default())
-            .map_err(|error| Invalid::Credentials(error.to_string()))
+            .map_err(bad_setting)
     }
 }
 
@@ -425,17 +405,17 @@ fn with_file(
     property: &str,
     file: &str,
     options: impl FnOnce(&[u8]) -> Result<TlsOptions, InvalidTls>,
-) -> Result<TlsOptions, Invalid> {
-    let invalid = |why: &dyn fmt::Display| Invalid::Tls(format!("{property}={file}: {why}"));
+) -> Result<TlsOptions, glib::Error> {
+    let invalid = |why: &dyn fmt::Display| bad_setting(format_args!("{property}={file}: {why}"));
     let pem = fs::read(file).map_err(|error| invalid(&error))?;
     options(&pem).map_err(|error| invalid(&error))
 }
 
 /// A `location` as an `rtsp` or `rtsps` URL. In `rtspsrc` the schemes `rtspt` and `rtspst` stand for
 /// these with TCP transport.
-pub(crate) fn parse_location(location: &str) -> Result<Url, Invalid> {
+pub(crate) fn parse_location(location: &str) -> Result<Url, glib::Error> {
     let invalid =
-        |why: &str| Invalid::Location(format!("cannot play {:?}: {why}", shown(location)));
+        |why: &str| bad_location(format_args!("cannot play {:?}: {why}", shown(location)));
     let location = location.trim();
     let scheme = location
         .split_once("://")
@@ -478,23 +458,6 @@ fn timeout(microseconds: u64) -> Duration {
         0 => NEVER,
         set => Duration::from_micros(set).min(NEVER),
     }
-}
-
-fn nanoseconds(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
-}
-
-/// Posts ERROR for settings that cannot be played.
-pub(crate) fn post_invalid(element: &RtspMuxSrc, invalid: &Invalid) {
-    let code = match invalid {
-        Invalid::NoLocation | Invalid::Location(_) => gst::ResourceError::NotFound,
-        _ => gst::ResourceError::Settings,
-    };
-    let error = glib::Error::new(code, &invalid.to_string());
-    // Posted at once, inside the state change that fails: see `bus_queue`.
-    let message = gst::message::Error::builder_from_error(error);
-    // An error means that the element has no bus, and so no reader.
-    let _ = element.post_message(message.src(element).build());
 }
 
 /// GObject has checked the type against the specification.
@@ -563,7 +526,7 @@ mod tests {
         let mut settings = settings("rtsps://nvr/cam");
         settings.tls_ca_file = Some("/nonexistent.pem".into());
         let error = settings.session_options().unwrap_err();
-        assert!(matches!(&error, Invalid::Tls(_)), "{error}");
+        assert!(error.matches(gst::ResourceError::Settings), "{error}");
         let text = error.to_string();
         assert!(text.starts_with("tls-ca-file=/nonexistent.pem: "), "{text}");
         settings.tls_ca_file = None;
@@ -586,18 +549,17 @@ mod tests {
                 .to_string();
             assert!(!error.contains("secret"), "{error}");
         }
-        let error = settings("/dev/video0")
-            .session_options()
-            .unwrap_err()
-            .to_string();
-        assert!(error.contains("/dev/video0"), "{error}");
+        let error = settings("/dev/video0").session_options().unwrap_err();
+        assert!(error.matches(gst::ResourceError::NotFound), "{error}");
+        assert!(error.message().contains("/dev/video0"), "{error}");
+        let error = Settings::default().session_options().unwrap_err();
+        assert!(error.matches(gst::ResourceError::NotFound), "{error}");
     }
 
     #[test]
-    fn getters_and_logs_show_no_password() {
+    fn the_location_reads_back_without_its_password() {
         let settings = settings("rtsp://u:secret@nvr/1?password=secret");
         assert!(!settings.shown_location().unwrap().contains("secret"));
-        assert!(!format!("{settings:?}").contains("secret"));
     }
 
     #[test]
@@ -609,20 +571,19 @@ mod tests {
         let credentials = settings.session_options().unwrap().credentials.unwrap();
         assert_eq!((credentials.user(), credentials.password()), ("u", "other"));
         settings.user_id = Some("a\r\nb".into());
-        assert!(matches!(
-            settings.session_options(),
-            Err(Invalid::Credentials(_))
-        ));
+        let error = settings.session_options().unwrap_err();
+        assert!(error.matches(gst::ResourceError::Settings), "{error}");
+        assert!(error.message().contains("user"), "{error}");
     }
 
     #[test]
     fn without_tcp_nothing_is_played() {
         let mut settings = settings("rtsp://nvr/1");
         settings.protocols = RTSPLowerTrans::UDP | RTSPLowerTrans::UDP_MCAST;
-        assert!(matches!(
-            settings.session_options(),
-            Err(Invalid::Protocols(_))
-        ));
+        let error = settings.session_options().unwrap_err();
+        assert!(error.matches(gst::ResourceError::Settings), "{error}");
+        let text = error.message();
+        assert!(text.starts_with("protocols=") && text.contains("UDP_MCAST lacks tcp"));
         settings.protocols |= RTSPLowerTrans::TCP;
         assert!(settings.session_options().is_ok());
     }
@@ -632,8 +593,8 @@ mod tests {
         let mut settings = settings("rtsp://nvr/1");
         settings.overflow_policy = OverflowPolicy::Block;
         let error = settings.session_options().unwrap_err();
-        assert_eq!(error, Invalid::BlocksOthers);
-        assert!(error.to_string().contains("overflow-policy=block"));
+        assert!(error.matches(gst::ResourceError::Settings), "{error}");
+        assert!(error.message().contains("overflow-policy=block"));
         settings.multiplex = Multiplex::Never;
         let options = settings.session_options().unwrap();
         assert_eq!(options.overflow, mux::OverflowPolicy::Block);

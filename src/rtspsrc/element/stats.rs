@@ -1,13 +1,11 @@
 //! The property `stats`: connection, session and streams of an element, as a structure.
 
-use std::time::Duration;
-
 use gst::{glib, prelude::*};
 use gstreamer as gst;
 
 use crate::{
     mux::{Congestion, ConnectionHealth, SessionStats, StreamStats, WaitReason},
-    rtspsrc::{manager::StreamReport, session::control::SessionStatus},
+    rtspsrc::{manager::StreamReport, nanoseconds, session::control::SessionStatus},
 };
 
 /// The structure. It leaves out fields that are not known yet.
@@ -42,15 +40,14 @@ pub(crate) fn structure(
 
 /// The health of the connection; times in nanoseconds.
 fn health(health: &ConnectionHealth) -> gst::Structure {
-    let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
     gst::Structure::builder("application/x-rtspmux-connection-health")
         .field_if_some("congestion", health.congestion.map(Congestion::name))
-        .field_if_some("round-trip", health.round_trip.map(nanos))
-        .field_if_some("last-answer", health.last_answer.map(nanos))
-        .field_if_some("service-time", health.service_time.map(nanos))
+        .field_if_some("round-trip", health.round_trip.map(nanoseconds))
+        .field_if_some("last-answer", health.last_answer.map(nanoseconds))
+        .field_if_some("service-time", health.service_time.map(nanoseconds))
         .field("rate", health.rate)
         .field("lost", health.lost)
-        .field_if_some("path-round-trip", health.path_round_trip.map(nanos))
+        .field_if_some("path-round-trip", health.path_round_trip.map(nanoseconds))
         .field_if_some("out-of-order", health.out_of_order)
         .build()
 }

@@ -21,7 +21,7 @@ use gst::{
 use gstreamer as gst;
 
 use self::bus_queue::Topic;
-use super::{CAT, RtspMuxSrc};
+use super::{CAT, RtspMuxSrc, nanoseconds};
 use crate::mux::{self, Packet, PacketKind, named};
 
 /// How far a session had come when it failed.
@@ -124,14 +124,12 @@ pub(crate) struct SessionNews<'a> {
 
 impl SessionNews<'_> {
     fn structure(&self) -> gst::structure::Builder {
-        let duration = u64::try_from(self.duration.as_nanos()).unwrap_or(u64::MAX);
-
         gst::Structure::builder("rtspmux-session")
             .field("state", self.change.name())
             .field_if_some("reason", self.reason)
             .field("attempt", self.attempt)
             .field("outages", self.outages)
-            .field("duration", duration)
+            .field("duration", nanoseconds(self.duration))
     }
 }
 
