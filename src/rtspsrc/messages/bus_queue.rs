@@ -10,7 +10,7 @@
 //! looks for the reason of a failed state change right after it.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque},
     sync::{Condvar, Mutex, PoisonError, atomic::Ordering},
     thread::{self, ThreadId},
     time::Duration,
@@ -34,8 +34,9 @@ const LOOKS: u32 = 20;
 const LOOK: Duration = Duration::from_millis(1);
 const FEW: usize = 4;
 
-/// A leaf in the order of locks: no thread posts or drops a message while it holds it.
-static BUSES: Mutex<Vec<Outgoing>> = Mutex::new(Vec::new());
+/// The buses for which messages wait or are being posted. A leaf in the order of locks: no thread posts or
+/// drops a message while it holds it.
+static BUSES: Mutex<BTreeMap<gst::Bus, Outgoing>> = Mutex::new(BTreeMap::new());
 
 /// There is something urgent to post.
 static ARRIVED: Condvar = Condvar::new();
@@ -44,8 +45,8 @@ static ARRIVED: Condvar = Condvar::new();
 static POSTED: Condvar = Condvar::new();
 
 /// The messages for one bus.
+#[derive(Default)]
 struct Outgoing {
-    bus: gst::Bus,
     queue: MessageQueue<Source, QueueContent>,
     /// The element whose message is being posted, and the thread that posts it.
     under_way: Option<(Source, ThreadId)>,
@@ -100,12 +101,12 @@ pub(crate) fn close(element: &RtspMuxSrc) {
     // Under the lock, so that no message comes after those that are dropped.
     element.imp().is_silent.store(true, Ordering::Release);
     let dropped: Vec<QueueContent> = buses
-        .iter_mut()
+        .values_mut()
         .flat_map(|there| there.queue.take_of(&source))
         .collect();
     let own = thread::current().id();
-    let is_posting = |buses: &mut Vec<Outgoing>| {
-        let mut under_way = buses.iter().filter_map(|there| there.under_way.as_ref());
+    let is_posting = |buses: &mut BTreeMap<gst::Bus, Outgoing>| {
+        let mut under_way = buses.values().filter_map(|there| there.under_way.as_ref());
         // A sync handler that stops the pipeline runs on the thread that posts: it must not wait for
         // itself.
         under_way.any(|(of, thread)| *of == source && *thread != own)
@@ -141,21 +142,11 @@ fn put(element: &RtspMuxSrc, topic: Topic, content: QueueContent) {
         drop(buses);
         return drop(content);
     }
-    let known = buses.iter().position(|there| there.bus == bus);
-    let at = known.unwrap_or_else(|| {
-        buses.push(Outgoing {
-            bus,
-            queue: MessageQueue::default(),
-            under_way: None,
-            has_thread: false,
-        });
-        buses.len() - 1
-    });
-    let there = &mut buses[at];
+    let there = buses.entry(bus.clone()).or_default();
     let is_urgent = topic.is_kept();
     let dropped = there.queue.push(Source::of(element), topic, content);
     if !there.has_thread {
-        there.has_thread = there.start_thread();
+        there.has_thread = start_thread(bus);
     } else if is_urgent {
         ARRIVED.notify_all();
     }
@@ -163,17 +154,14 @@ fn put(element: &RtspMuxSrc, topic: Topic, content: QueueContent) {
     drop(dropped);
 }
 
-impl Outgoing {
-    /// Starts the thread. False if the system cannot; the next message tries again.
-    fn start_thread(&self) -> bool {
-        let bus = self.bus.clone();
-        let thread = thread::Builder::new().name("rtspmux-bus".to_owned());
-        let started = thread.spawn(move || work(&bus));
-        if let Err(error) = &started {
-            gst::error!(CAT, "no thread to post messages: {error}");
-        }
-        started.is_ok()
+/// Starts the thread. False if the system cannot; the next message tries again.
+fn start_thread(bus: gst::Bus) -> bool {
+    let thread = thread::Builder::new().name("rtspmux-bus".to_owned());
+    let started = thread.spawn(move || work(&bus));
+    if let Err(error) = &started {
+        gst::error!(CAT, "no thread to post messages: {error}");
     }
+    started.is_ok()
 }
 
 /// Runs the thread: posts all messages of the bus, and ends soon after the last one.
@@ -181,10 +169,9 @@ fn work(bus: &gst::Bus) {
     let mut buses = lock(&BUSES);
     let mut looks = 0;
     loop {
-        let Some(at) = buses.iter().position(|there| there.bus == *bus) else {
+        let Some(there) = buses.get_mut(bus) else {
             return;
         };
-        let there = &mut buses[at];
         there.under_way = None;
         POSTED.notify_all();
         let Some((source, content)) = there.queue.pop() else {
@@ -194,7 +181,7 @@ fn work(bus: &gst::Bus) {
                 buses = waited.unwrap_or_else(PoisonError::into_inner).0;
                 continue;
             }
-            let ended = buses.swap_remove(at);
+            let ended = buses.remove(bus);
             drop(buses);
             return drop(ended);
         };
