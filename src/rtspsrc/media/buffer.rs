@@ -8,7 +8,6 @@
 
 use std::{
     collections::BTreeMap,
-    fmt,
     time::{Duration, Instant},
 };
 
@@ -60,34 +59,17 @@ pub(crate) fn mark(
 }
 
 /// Why a packet cannot be delivered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Undeliverable {
     /// The description does not name its payload type, or without a clock rate.
+    #[error("the description says nothing of payload type {0}")]
     NoMap(u8),
     /// It is comfort noise, a telephone event or the like.
+    #[error("payload type {0} is no media, but noise, events or correction")]
     Beside(u8),
     /// It is no RTP packet, or not of the stream's source.
+    #[error("they are not of the stream's source")]
     Foreign,
-}
-
-impl fmt::Display for Undeliverable {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NoMap(payload_type) => {
-                write!(
-                    f,
-                    "the description says nothing of payload type {payload_type}"
-                )
-            }
-            Self::Beside(payload_type) => {
-                write!(
-                    f,
-                    "payload type {payload_type} is no media, but noise, events or correction"
-                )
-            }
-            Self::Foreign => f.write_str("they are not of the stream's source"),
-        }
-    }
 }
 
 /// The packets of one stream that could not be delivered, since the last one that could.

@@ -144,25 +144,15 @@ fn is_url_of(written: &str, control: &str) -> bool {
     }
 }
 
-/// A media stream that cannot be played, and why.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Why a media stream cannot be played.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Unusable {
     /// Its transport protocol is not supported (`RTP/SAVP`, ...).
+    #[error("protocol \"{}\" is not supported", ServerText::new(.0))]
     Protocol(String),
     /// No payload type has a known format and clock rate.
+    #[error("no payload type with a known format and clock rate")]
     NoPayload,
-}
-
-impl std::fmt::Display for Unusable {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Protocol(protocol) => {
-                let protocol = ServerText::new(protocol);
-                write!(f, "protocol \"{protocol}\" is not supported")
-            }
-            Self::NoPayload => f.write_str("no payload type with a known format and clock rate"),
-        }
-    }
 }
 
 /// The payload types of a stream of `presentation`.
