@@ -1,10 +1,11 @@
-//! One source for downstream, whatever the server's sources do: where the source begins anew, or is another
-//! one, its numbers are moved so that they follow the last ones where downstream needs that.
+//! The sequence numbers, RTP times and SSRC under which downstream sees a stream. When the source begins
+//! anew, or another source takes over, they are changed so that downstream takes the packets.
 //!
-//! Depayloaders drop packets whose numbers are up to 100 behind; behind the light manager no other numbers
-//! are moved. `rtpsession` drops the first packet of a
-//! source that begins anew under its SSRC, its jitterbuffer drops those that are behind, and a new SSRC gets
-//! a new jitterbuffer, with which all goes that waits in the old one: two seconds by default.
+//! * Depayloaders drop packets whose sequence numbers are up to 100 behind. With the light manager only
+//!   such numbers are changed.
+//! * `rtpsession` drops the first packet of a source that begins anew under its SSRC, and its jitterbuffer
+//!   drops packets that are behind. A new SSRC gets a new jitterbuffer, and what waits in the old one is
+//!   lost: two seconds by default. So with rtpbin the SSRC stays, and numbers and times go on.
 
 use std::time::Instant;
 
@@ -82,11 +83,11 @@ impl Alias {
         if shown == header {
             return;
         }
-        let mut octets = packet.payload.to_vec();
-        put(&mut octets, 2, &shown.sequence.to_be_bytes());
-        put(&mut octets, 4, &shown.timestamp.to_be_bytes());
-        put(&mut octets, 8, &shown.ssrc.to_be_bytes());
-        packet.payload = octets.into();
+        let mut bytes = packet.payload.to_vec();
+        put(&mut bytes, 2, &shown.sequence.to_be_bytes());
+        put(&mut bytes, 4, &shown.timestamp.to_be_bytes());
+        put(&mut bytes, 8, &shown.ssrc.to_be_bytes());
+        packet.payload = bytes.into();
     }
 
     /// A compound RTCP packet of the server, as a manager is to see it that gets such packets.
@@ -97,8 +98,8 @@ impl Alias {
         else {
             return report;
         };
-        let mut octets = report.to_vec();
-        let mut rest = &mut octets[..];
+        let mut bytes = report.to_vec();
+        let mut rest = &mut bytes[..];
         while let Some(&[_, kind, l0, l1]) = rest.first_chunk() {
             let length = 4 + 4 * usize::from(u16::from_be_bytes([l0, l1]));
             let Some((packet, after)) = rest.split_at_mut_checked(length) else {
@@ -117,27 +118,27 @@ impl Alias {
             }
             rest = after;
         }
-        octets.into()
+        bytes.into()
     }
 
     /// A report of such a manager, as the server is to see it: it is about the source that the server knows.
     pub(crate) fn undo_in_report(&self, report: &[u8]) -> Bytes {
-        let mut octets = report.to_vec();
+        let mut bytes = report.to_vec();
         if let Some(shown) = self.shown
-            && octets.get(8..12) == Some(&shown.to_be_bytes())
+            && bytes.get(8..12) == Some(&shown.to_be_bytes())
         {
-            put(&mut octets, 8, &self.source.to_be_bytes());
+            put(&mut bytes, 8, &self.source.to_be_bytes());
         }
-        octets.into()
+        bytes.into()
     }
 }
 
 /// The packet type of a sender report.
 const SENDER_REPORT: u8 = 200;
 
-fn put(octets: &mut [u8], at: usize, bytes: &[u8]) {
-    if let Some(field) = octets.get_mut(at..at + bytes.len()) {
-        field.copy_from_slice(bytes);
+fn put(bytes: &mut [u8], at: usize, value: &[u8]) {
+    if let Some(field) = bytes.get_mut(at..at + value.len()) {
+        field.copy_from_slice(value);
     }
 }
 
@@ -151,15 +152,15 @@ mod tests {
     /// What downstream sees of a packet that came after so many ms.
     fn shown(alias: &mut Alias, at: u64, header: RtpHeader, begins: bool) -> (u32, u16, u32) {
         static START: std::sync::LazyLock<Instant> = std::sync::LazyLock::new(timer::now);
-        let mut octets = vec![0x80, 96, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 7];
-        put(&mut octets, 2, &header.sequence.to_be_bytes());
-        put(&mut octets, 4, &header.timestamp.to_be_bytes());
-        put(&mut octets, 8, &header.ssrc.to_be_bytes());
+        let mut bytes = vec![0x80, 96, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 7];
+        put(&mut bytes, 2, &header.sequence.to_be_bytes());
+        put(&mut bytes, 4, &header.timestamp.to_be_bytes());
+        put(&mut bytes, 8, &header.ssrc.to_be_bytes());
         let mut packet = Packet {
             stream: 0,
             kind: PacketKind::Rtp,
             header: Some(header),
-            payload: octets.into(),
+            payload: bytes.into(),
             received: *START + Duration::from_millis(at),
             discontinuity: false,
         };
@@ -212,14 +213,14 @@ mod tests {
     #[test]
     fn reports_are_of_the_same_source() {
         let report = |ssrc: u8, time: u8| {
-            let mut octets = vec![
+            let mut bytes = vec![
                 0x80, 200, 0, 6, 0, 0, 0, ssrc, 1, 2, 3, 4, 5, 6, 7, 8, 0, 0, 0, time,
             ];
-            octets.extend([0; 8]);
+            bytes.extend([0; 8]);
             // A name, and a BYE.
-            octets.extend([0x81, 202, 0, 2, 0, 0, 0, ssrc, 1, 1, b'x', 0]);
-            octets.extend([0x81, 203, 0, 1, 0, 0, 0, ssrc]);
-            Bytes::from(octets)
+            bytes.extend([0x81, 202, 0, 2, 0, 0, 0, ssrc, 1, 1, b'x', 0]);
+            bytes.extend([0x81, 203, 0, 1, 0, 0, 0, ssrc]);
+            Bytes::from(bytes)
         };
         let mut alias = Alias::new(true);
         shown(&mut alias, 0, header(1, 7, 0), true);
