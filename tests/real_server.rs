@@ -13,6 +13,8 @@ mod full;
 mod gst_server;
 #[path = "real_server/live555.rs"]
 mod live555;
+#[path = "real_server/process.rs"]
+mod process;
 #[path = "real_server/proxy.rs"]
 mod proxy;
 #[path = "real_server/python.rs"]

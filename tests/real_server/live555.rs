@@ -5,24 +5,19 @@
 //! which has but its loopback: the test starts itself there once more.
 
 use std::io::{BufRead as _, BufReader};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
-use gstreamer as gst;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use crate::PATIENCE;
-use crate::gst_server::clip;
+use crate::process::{Clips, ServerProcess};
 use crate::viewer::{mux, play_one_by_one, play_together, wait_for_frames};
 
 const SERVER: &str = "live555MediaServer";
 /// Set where the test runs in its namespace.
 const INSIDE: &str = "RTSPMUX_TEST_NAMESPACE";
 const SCRIPT: &str = "ip link set lo up && exec \"$0\" \"$@\"";
-/// A minute: more than any session plays.
-const FRAMES: u64 = 60 * clip::FRAME_RATE as u64;
-
 fn is_installed(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
@@ -62,51 +57,23 @@ fn in_namespace(test: &str, body: impl FnOnce()) {
     assert!(status.success(), "{status}");
 }
 
-/// The server and its files. Dropped, it is killed and they are removed.
-struct MediaServer {
-    process: Child,
-    folder: PathBuf,
-}
-
-impl MediaServer {
-    fn start(cameras: usize) -> Self {
-        gst::init().unwrap();
-        let name = format!("rtspmux-live555-{}", std::process::id());
-        let folder = std::env::temp_dir().join(name);
-        std::fs::create_dir_all(&folder).unwrap();
-        write_files(&folder, cameras);
-        let mut process = Command::new(SERVER)
-            .current_dir(&folder)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(process.stderr.take().unwrap()).lines();
-        // It listens when it says so.
-        let is_ready = lines.any(|line| line.unwrap().starts_with("Play streams"));
-        let server = Self { process, folder };
-        assert!(is_ready, "{SERVER} did not start");
-        std::thread::spawn(move || lines.for_each(drop));
-        server
-    }
-}
-
-impl Drop for MediaServer {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-        let _ = std::fs::remove_dir_all(&self.folder);
-    }
-}
-
-fn write_files(folder: &Path, cameras: usize) {
-    let clips = clip::clips(cameras, (160, 120)).unwrap();
-    for (camera, clip) in clips.iter().enumerate() {
-        let frame = |number| clip.frame(number).map_readable().unwrap().to_vec();
-        let frames: Vec<Vec<u8>> = (0..FRAMES).map(frame).collect();
-        std::fs::write(folder.join(format!("cam{camera}.264")), frames.concat()).unwrap();
-    }
+/// Starts the server. It is killed, and its files are removed, when the results are dropped.
+fn start_server(cameras: usize) -> (ServerProcess, Clips) {
+    let clips = Clips::write("live555", cameras);
+    let mut process = Command::new(SERVER)
+        .current_dir(&clips.0)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(process.stderr.take().unwrap()).lines();
+    let process = ServerProcess(process);
+    // It listens when it says so.
+    let is_ready = lines.any(|line| line.unwrap().starts_with("Play streams"));
+    assert!(is_ready, "{SERVER} did not start");
+    std::thread::spawn(move || lines.for_each(drop));
+    (process, clips)
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -117,7 +84,7 @@ enum Order {
 
 /// 1, 2, 4 and 16 cameras, each number with a multiplexer that knows nothing of the server.
 fn play(order: Order) {
-    let _server = MediaServer::start(16);
+    let _server = start_server(16);
     let runtime = tokio::runtime::Runtime::new().unwrap();
     for count in [1, 2, 4, 16] {
         runtime.block_on(play_cameras(order, count));
@@ -183,7 +150,7 @@ async fn play_after_death(count: usize) {
 #[test]
 fn f15_packets_of_a_dead_session_reach_no_session() {
     in_namespace("f15_packets_of_a_dead_session_reach_no_session", || {
-        let _server = MediaServer::start(16);
+        let _server = start_server(16);
         let runtime = tokio::runtime::Runtime::new().unwrap();
         for count in [1, 2, 4] {
             runtime.block_on(play_after_death(count));

@@ -3,15 +3,15 @@
 
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use gstreamer as gst;
 use gstrtspmux::mux::probe::{ProbePatience, probe};
 use gstrtspmux::mux::{SessionOptions, SharingVerdict};
 
 use crate::PATIENCE;
 use crate::gst_server::clip;
+use crate::process::{Clips, ServerProcess};
 use crate::viewer::mux;
 
 /// Where setup.sh installs it.
@@ -30,13 +30,11 @@ for number, packet in enumerate(packets):
     target.mux(packet)
 target.close()
 ";
-/// A minute: more than any session plays.
-const FRAMES: u64 = 60 * clip::FRAME_RATE as u64;
 
 /// The server and its files. Dropped, it is killed and they are removed.
 struct Toolkit {
-    process: Child,
-    folder: PathBuf,
+    _process: ServerProcess,
+    _clips: Clips,
     port: u16,
 }
 
@@ -63,15 +61,12 @@ impl Toolkit {
             );
             return None;
         }
-        gst::init().unwrap();
-        let name = format!("rtspmux-python-{cameras}-{}", std::process::id());
-        let folder = std::env::temp_dir().join(name);
-        std::fs::create_dir_all(&folder).unwrap();
-        write_files(&folder, cameras);
+        let clips = Clips::write("python", cameras);
+        (0..cameras).for_each(|camera| pack(&clips.0, camera));
         let [port, control] = free_ports();
         let process = Command::new(server)
             .args(["-H", "127.0.0.1", "-d"])
-            .arg(&folder)
+            .arg(&clips.0)
             .args(["-p", &port.to_string(), "-cp", &control.to_string()])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -79,8 +74,8 @@ impl Toolkit {
             .spawn()
             .unwrap();
         let toolkit = Self {
-            process,
-            folder,
+            _process: ServerProcess(process),
+            _clips: clips,
             port,
         };
         let deadline = Instant::now() + PATIENCE;
@@ -98,31 +93,18 @@ impl Toolkit {
     }
 }
 
-impl Drop for Toolkit {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-        let _ = std::fs::remove_dir_all(&self.folder);
-    }
-}
-
-fn write_files(folder: &Path, cameras: usize) {
-    let clips = clip::clips(cameras, (160, 120)).unwrap();
-    for (camera, clip) in clips.iter().enumerate() {
-        let frame = |number| clip.frame(number).map_readable().unwrap().to_vec();
-        let frames: Vec<Vec<u8>> = (0..FRAMES).map(frame).collect();
-        let stream = folder.join("stream.264");
-        std::fs::write(&stream, frames.concat()).unwrap();
-        let made = Command::new(program("python3"))
-            .args(["-c", TO_MP4])
-            .arg(&stream)
-            .arg(folder.join(format!("cam{camera}.mp4")))
-            .arg(clip::FRAME_RATE.to_string())
-            .status()
-            .unwrap();
-        assert!(made.success(), "{made}");
-        std::fs::remove_file(&stream).unwrap();
-    }
+/// Makes the file that the server plays of a camera's byte stream.
+fn pack(folder: &Path, camera: usize) {
+    let stream = folder.join(format!("cam{camera}.264"));
+    let made = Command::new(program("python3"))
+        .args(["-c", TO_MP4])
+        .arg(&stream)
+        .arg(stream.with_extension("mp4"))
+        .arg(clip::FRAME_RATE.to_string())
+        .status()
+        .unwrap();
+    assert!(made.success(), "{made}");
+    std::fs::remove_file(&stream).unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]

@@ -99,11 +99,6 @@ impl Engine {
         self.state.peers[connection].past_channels.extend(channels);
     }
 
-    /// A request of the server, with the CSeq it has there.
-    pub fn own_request(&mut self, connection: usize, request: Request) -> Vec<u8> {
-        self.state.number_request(connection, request)
-    }
-
     /// Adds a rule, before all others.
     pub fn add_rule(&mut self, rule: Rule) {
         self.state.rules.insert(0, rule);
