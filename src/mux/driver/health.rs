@@ -9,7 +9,7 @@ use crate::mux::{
     delivery::Budget,
     proto::{
         Measures,
-        wire::rtp::{RtpHeader, SequenceOrder, SequenceTracker},
+        wire::rtp::{RtpHeader, SequenceTracker},
     },
     stats::{HealthSample, PathInfo},
 };
@@ -100,10 +100,7 @@ impl Sequence {
             (self.ssrc, self.tracker) = (header.ssrc, SequenceTracker::default());
         }
         (self.is_heard, self.is_known) = (true, true);
-        match self.tracker.on_packet(header.sequence) {
-            SequenceOrder::Gap(missing) => missing,
-            SequenceOrder::Next | SequenceOrder::Old | SequenceOrder::Anew => 0,
-        }
+        self.tracker.on_packet(header.sequence)
     }
 }
 

@@ -59,91 +59,37 @@ pub fn payload(packet: &[u8]) -> Option<&[u8]> {
 const MAX_DROPOUT: i16 = 3000;
 const MAX_MISORDER: i16 = 100;
 
-/// Whether the sequence number goes on from `before`: behind lost packets, or as a late one.
-pub fn goes_on(before: u16, sequence: u16) -> bool {
-    let step = sequence.wrapping_sub(before).cast_signed();
-    (-MAX_MISORDER..MAX_DROPOUT).contains(&step)
-}
-
 /// Whether the sequence number does not go back, and at most so far ahead as behind lost packets.
 pub fn goes_up(before: u16, sequence: u16) -> bool {
     (0..MAX_DROPOUT).contains(&sequence.wrapping_sub(before).cast_signed())
 }
 
-/// How a packet follows the one before it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SequenceOrder {
-    /// It is the first or the next one.
-    Next,
-    /// So many packets between it and the one before are missing.
-    Gap(u16),
-    /// It came before, or is older than the last one.
-    Old,
-    /// The sender has begun anew with this one.
-    Anew,
-}
-
 /// The sequence numbers of one source (RFC 3550 A.1).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SequenceTracker {
-    /// The first number since the source began (anew).
-    base: Option<u16>,
-    /// The highest one, with all its cycles: 2^32 packets are four months of a camera.
-    highest: u64,
+    /// The highest number since the source began (anew).
+    highest: Option<u16>,
     /// A number far behind. If the next packet has the next number, the sender has begun anew.
     suspect: Option<u16>,
 }
 
 impl SequenceTracker {
-    /// A packet of the source has come.
-    pub fn on_packet(&mut self, sequence: u16) -> SequenceOrder {
-        if self.base.is_none() {
-            self.begin(sequence);
-            return SequenceOrder::Next;
+    /// A packet of the source has come. Returns how many packets are missing before it.
+    pub fn on_packet(&mut self, sequence: u16) -> u16 {
+        let before = *self.highest.get_or_insert(sequence);
+        let step = sequence.wrapping_sub(before).cast_signed();
+        let is_far_behind = step < -MAX_MISORDER;
+        // Over TCP no packet overtakes another one: a packet far ahead needs no second one that confirms
+        // it. A packet far behind does, as senders repeat packets.
+        let is_confirmed = is_far_behind && self.suspect == Some(sequence.wrapping_sub(1));
+        self.suspect = (is_far_behind && !is_confirmed).then_some(sequence);
+        if step > 0 || is_confirmed {
+            self.highest = Some(sequence);
         }
-        let step = sequence.wrapping_sub(self.highest as u16).cast_signed();
         match step {
-            1..MAX_DROPOUT => {
-                self.highest += u64::from(step.unsigned_abs());
-                self.suspect = None;
-                match step.unsigned_abs() - 1 {
-                    0 => SequenceOrder::Next,
-                    missing => SequenceOrder::Gap(missing),
-                }
-            }
-            // Over TCP no packet overtakes another one: a packet far ahead needs no second one that
-            // confirms it. A packet far behind does, as senders repeat packets.
-            MAX_DROPOUT.. => self.begin(sequence),
-            _ if step >= -MAX_MISORDER => {
-                self.suspect = None;
-                SequenceOrder::Old
-            }
-            _ if self.suspect == Some(sequence.wrapping_sub(1)) => self.begin(sequence),
-            _ => {
-                self.suspect = Some(sequence);
-                SequenceOrder::Old
-            }
+            1..MAX_DROPOUT => step.unsigned_abs() - 1,
+            _ => 0,
         }
-    }
-
-    fn begin(&mut self, sequence: u16) -> SequenceOrder {
-        *self = Self {
-            base: Some(sequence),
-            highest: u64::from(sequence),
-            suspect: None,
-        };
-        SequenceOrder::Anew
-    }
-
-    /// The highest sequence number, with its cycles in the upper half.
-    pub fn highest(&self) -> u32 {
-        self.highest as u32
-    }
-
-    /// How many packets there are from the first to the highest number.
-    pub fn expected(&self) -> u64 {
-        self.base
-            .map_or(0, |base| self.highest - u64::from(base) + 1)
     }
 }
 
@@ -370,43 +316,44 @@ mod rtp_tests {
         }
     }
 
-    fn orders<const N: usize>(sequences: [u16; N]) -> (SequenceTracker, [SequenceOrder; N]) {
+    /// The highest number after these packets, and how many are missing before each.
+    fn missing<const N: usize>(sequences: [u16; N]) -> (Option<u16>, [u16; N]) {
         let mut tracker = SequenceTracker::default();
-        let orders = sequences.map(|sequence| tracker.on_packet(sequence));
-        (tracker, orders)
+        let missing = sequences.map(|sequence| tracker.on_packet(sequence));
+        (tracker.highest, missing)
     }
 
     #[test]
     fn sequence_numbers_wrap() {
-        let (tracker, orders) = orders([65_534, 65_535, 0, 1]);
-        assert_eq!(orders, [SequenceOrder::Next; 4]);
-        assert_eq!((tracker.highest(), tracker.expected()), (0x1_0001, 4));
+        assert_eq!(missing([65_534, 65_535, 0, 1]), (Some(1), [0; 4]));
     }
 
     #[test]
-    fn repeated_and_late_packets_are_old() {
-        use SequenceOrder::{Gap, Next, Old};
-        let (tracker, orders) = orders([10, 11, 11, 10, 12, 112, 12]);
-        assert_eq!(orders, [Next, Next, Old, Old, Next, Gap(99), Old]);
-        assert_eq!(tracker.expected(), 103);
+    fn before_repeated_and_late_packets_none_are_missing() {
+        let (highest, missing) = missing([10, 11, 11, 10, 12, 112, 12, 113]);
+        assert_eq!(missing, [0, 0, 0, 0, 0, 99, 0, 0]);
+        assert_eq!(highest, Some(113));
     }
 
     #[test]
     fn a_sender_that_begins_far_behind_is_believed_at_its_second_packet() {
-        use SequenceOrder::{Anew, Next, Old};
-        let (tracker, orders) = orders([30_000, 30_001, 5, 30_002, 7, 8, 9]);
-        assert_eq!(orders, [Next, Next, Old, Next, Old, Anew, Next]);
-        assert_eq!((tracker.highest(), tracker.expected()), (9, 2));
+        let (highest, missing) = missing([30_000, 30_001, 5, 30_002, 7, 8, 9, 11]);
+        assert_eq!(missing, [0, 0, 0, 0, 0, 0, 0, 1]);
+        assert_eq!(highest, Some(11));
     }
 
     /// A sender that begins anew at 5 behind 60 000 is 5 541 ahead: those are no lost packets.
     #[test]
     fn a_sender_that_begins_far_ahead_is_believed_at_once() {
-        use SequenceOrder::{Anew, Gap, Next};
-        let (_, orders) = orders([60_000, 5, 6, 3_005, 6_005]);
-        assert_eq!(orders, [Next, Anew, Next, Gap(2_998), Anew]);
-        assert!(goes_on(6, 3_005) && !goes_on(3_005, 6_005));
-        assert!(goes_on(100, 0) && !goes_on(101, 0));
+        let (highest, missing) = missing([60_000, 5, 6, 3_005, 6_005]);
+        assert_eq!(missing, [0, 0, 0, 2_998, 0]);
+        assert_eq!(highest, Some(6_005));
+    }
+
+    #[test]
+    fn only_what_is_a_little_ahead_goes_up() {
+        assert!(goes_up(6, 6) && goes_up(65_535, 2_998) && goes_up(6, 3_005));
+        assert!(!goes_up(6, 5) && !goes_up(6, 3_006));
     }
 }
 

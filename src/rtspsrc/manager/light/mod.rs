@@ -31,16 +31,12 @@ use gstreamer as gst;
 
 use self::{
     rtcp::Item,
-    stream::{FlowResult, LightStream, QueuedItem, StampAction, Taken},
-    timing::{LipSync, PacketTime},
+    stream::{Accepted, FlowResult, LightStream, QueuedItem, Taken},
+    timing::LipSync,
 };
 use super::{Manager, ReportSender, StreamReport};
 use crate::{
-    mux::{
-        Packet,
-        proto::wire::rtp::{self, RtpHeader},
-        recovery::OnBye,
-    },
+    mux::{Packet, RtpHeader, proto::wire::rtp, recovery::OnBye},
     rtspsrc::{
         CAT, RtspMuxSrc, guard_weak, lock,
         media::{
@@ -121,8 +117,8 @@ impl Light {
 
     fn on_item(&self, stream: &LightStream, item: Item<'_>, received: Instant) {
         match item {
-            Item::SenderReport { ssrc, ntp, time } => {
-                if stream.on_sender_report(ssrc, ntp, time, received) {
+            Item::SenderReport { ssrc, report } => {
+                if stream.on_sender_report(ssrc, report, received) {
                     self.place_report(stream);
                 }
             }
@@ -212,18 +208,18 @@ impl Light {
             stream.begin(Some(header.ssrc));
             self.forget_clock(stream);
         }
-        let kind = |payload_type| stream.out.kind(payload_type);
-        let (time, has_gap) = match stream.take(header, packet.received, kind) {
-            StampAction::Drop => return Ok(gst::FlowSuccess::Ok),
-            StampAction::Again { time, has_gap } => (time, has_gap),
-            StampAction::Stamp { has_gap, is_first } => {
-                if is_first {
-                    self.announce(stream, header)?;
-                }
-                let stamp = self.stamp(stream, header, packet.received);
-                (stamp.time, has_gap || stamp.is_anew)
-            }
+        let Some(accepted) = stream.accept(header, packet.received) else {
+            return Ok(gst::FlowSuccess::Ok);
         };
+        let Accepted {
+            is_first,
+            has_gap,
+            time,
+        } = accepted;
+        if is_first {
+            self.announce(stream, header)?;
+        }
+        let time = time.unwrap_or_else(|| self.stamp(stream, header, packet.received));
         let time = gst::ClockTime::from_nseconds(time);
         if let Some(gap) = stream.out.timeline.see(time) {
             // An error means that the pad is not linked, and the event has no receiver.
@@ -239,14 +235,12 @@ impl Light {
     }
 
     /// Stamps a packet that is the first of its time.
-    fn stamp(&self, stream: &LightStream, header: &RtpHeader, received: Instant) -> PacketTime {
+    fn stamp(&self, stream: &LightStream, header: &RtpHeader, received: Instant) -> u64 {
         let floor = stream.out.timeline.last();
         let arrival = self.arrival(received);
         let stamp = stream.stamp(header.timestamp, arrival.nseconds(), floor.nseconds());
         // A sender report may have come before the first packet.
-        if stream.has_unplaced_report() {
-            self.place_report(stream);
-        }
+        self.place_report(stream);
         stamp
     }
 
@@ -330,7 +324,7 @@ impl Manager for Light {
             return false;
         };
         let is_end = event.type_() == gst::EventType::Eos;
-        let is_taken = lock(&stream.queue).put_event(event);
+        let is_taken = lock(&stream.queue).put(QueuedItem::Event(event));
         if is_taken && is_end {
             stream.has_ended.store(true, Ordering::Release);
         }
@@ -363,7 +357,7 @@ impl Manager for Light {
         if stream.has_left.load(Ordering::Acquire) {
             stream.has_left.store(false, Ordering::Release);
         }
-        if !lock(&stream.queue).put(packet, marks) {
+        if !lock(&stream.queue).put(QueuedItem::Rtp(packet, marks)) {
             return Err(gst::FlowError::Flushing);
         }
         stream.errand.call();

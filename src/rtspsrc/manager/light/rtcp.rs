@@ -16,12 +16,10 @@ use gstreamer::glib;
 use tokio::sync::Notify;
 
 use super::Light;
-use crate::{
-    mux::proto::wire::rtp::{SequenceOrder, SequenceTracker},
-    rtspsrc::{
-        CAT, lock,
-        threads::timer::{self, timers},
-    },
+use crate::rtspsrc::{
+    CAT, lock,
+    manager::SenderReport,
+    threads::timer::{self, timers},
 };
 
 const SENDER_REPORT: u8 = 200;
@@ -39,13 +37,7 @@ const MAX_COUNT: u8 = 31;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Item<'a> {
     /// The sender's clocks at one moment.
-    SenderReport {
-        ssrc: u32,
-        /// Since 1900, in units of 2^-32 s.
-        ntp: u64,
-        /// The same moment in RTP time.
-        time: u32,
-    },
+    SenderReport { ssrc: u32, report: SenderReport },
     /// The participant that a source belongs to. The sources of one participant have one clock.
     Name { ssrc: u32, name: &'a [u8] },
     /// The source has left.
@@ -87,10 +79,11 @@ fn word(bytes: &[u8], at: usize) -> Option<u32> {
 }
 
 fn sender_report(body: &[u8]) -> Option<Item<'_>> {
+    let ntp = (u64::from(word(body, 4)?) << 32) | u64::from(word(body, 8)?);
+    let (ssrc, time) = (word(body, 0)?, word(body, 12)?);
     Some(Item::SenderReport {
-        ssrc: word(body, 0)?,
-        ntp: (u64::from(word(body, 4)?) << 32) | u64::from(word(body, 8)?),
-        time: word(body, 12)?,
+        ssrc,
+        report: SenderReport { ntp, time },
     })
 }
 
@@ -174,10 +167,15 @@ pub(super) fn new_name() -> String {
     random.iter().map(|word| format!("{word:08x}")).collect()
 }
 
-/// The state of one source.
+/// The packets of one source. They come in the order of their numbers, as the stream's
+/// [`Sequencer`](crate::rtspsrc::media::sequence::Sequencer) lets them through; a source that begins anew
+/// gets another `Reception`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Reception {
-    pub(super) sequence: SequenceTracker,
+    /// The first sequence number, ...
+    first: u64,
+    /// ... and the highest one, with all its cycles: 2^32 packets are four months of a camera.
+    highest: u64,
     received: u64,
     /// Arrival minus RTP time of the last packet, in units of the clock rate.
     transit: Option<i64>,
@@ -188,20 +186,31 @@ pub(super) struct Reception {
 }
 
 impl Reception {
-    /// A packet came; `arrival` in units of its clock rate, from any origin.
-    pub(super) fn on_packet(&mut self, sequence: u16, time: u32, arrival: i64) -> SequenceOrder {
-        let order = self.sequence.on_packet(sequence);
-        if order == SequenceOrder::Anew {
-            *self = Self {
-                sequence: self.sequence,
-                ..Self::default()
-            };
+    /// A packet came; `arrival` in units of its clock rate, from any origin. Returns how many packets are
+    /// missing before it, or `None` if it is not newer than the last one, as behind packets that have
+    /// waited for too long.
+    pub(super) fn on_packet(&mut self, sequence: u16, time: u32, arrival: i64) -> Option<u16> {
+        if self.received == 0 {
+            (self.first, self.highest) = (sequence.into(), sequence.into());
         }
-        if order != SequenceOrder::Old {
-            self.received += 1;
-            self.on_transit(arrival - i64::from(time));
+        let step = sequence.wrapping_sub(self.highest as u16);
+        if self.received > 0 && step.cast_signed() <= 0 {
+            return None;
         }
-        order
+        self.highest += u64::from(step);
+        self.received += 1;
+        self.on_transit(arrival - i64::from(time));
+        Some(step.saturating_sub(1))
+    }
+
+    /// The highest sequence number, with its cycles in the upper half.
+    pub(super) fn highest(&self) -> u32 {
+        self.highest as u32
+    }
+
+    /// How many packets there are from the first to the highest number.
+    fn expected(&self) -> u64 {
+        self.highest - self.first + u64::from(self.received > 0)
     }
 
     /// RFC 3550 A.8. RTP time wraps, and with it the transit time.
@@ -220,13 +229,13 @@ impl Reception {
 
     /// Packets that never came.
     pub(super) fn lost(&self) -> u64 {
-        self.sequence.expected().saturating_sub(self.received)
+        self.expected().saturating_sub(self.received)
     }
 
-    /// The receiver report of the source, without the fields about its sender reports. It counts the
-    /// losses since the last report. `None` before the first packet.
-    pub(super) fn report(&mut self, ssrc: u32) -> Option<ReportBlock> {
-        let (all, received) = (self.sequence.expected(), self.received);
+    /// The receiver report of the source. It counts the losses since the last report. `sender`: the last
+    /// two fields, about the source's own reports. `None` before the first packet.
+    pub(super) fn report(&mut self, ssrc: u32, sender: (u32, u32)) -> Option<ReportBlock> {
+        let (all, received) = (self.expected(), self.received);
         if all == 0 {
             return None;
         }
@@ -242,10 +251,10 @@ impl Reception {
             lost: u32::try_from(self.lost())
                 .unwrap_or(u32::MAX)
                 .min(0x7f_ffff),
-            highest: self.sequence.highest(),
+            highest: self.highest(),
             jitter: self.jitter(),
-            last_sender_report: 0,
-            delay: 0,
+            last_sender_report: sender.0,
+            delay: sender.1,
         })
     }
 }
@@ -370,8 +379,10 @@ mod tests {
         let expected = [
             Item::SenderReport {
                 ssrc: 7,
-                ntp: 0x1_8000_0000,
-                time: 9,
+                report: SenderReport {
+                    ntp: 0x1_8000_0000,
+                    time: 9,
+                },
             },
             Item::Name {
                 ssrc: 7,
@@ -441,47 +452,41 @@ mod tests {
 mod reception_tests {
     use super::*;
 
-    fn received(sequences: impl IntoIterator<Item = u16>) -> (Reception, Vec<SequenceOrder>) {
+    fn received<const N: usize>(sequences: [u16; N]) -> (Reception, [Option<u16>; N]) {
         let mut reception = Reception::default();
-        let orders = sequences
-            .into_iter()
-            .map(|sequence| reception.on_packet(sequence, 0, 0))
-            .collect();
-        (reception, orders)
+        let missing = sequences.map(|sequence| reception.on_packet(sequence, 0, 0));
+        (reception, missing)
     }
 
     #[test]
     fn what_is_missing_is_counted_and_said_once() {
-        let (mut reception, orders) = received([10, 12, 13]);
-        assert_eq!(
-            orders,
-            [
-                SequenceOrder::Next,
-                SequenceOrder::Gap(1),
-                SequenceOrder::Next
-            ]
-        );
-        let report = reception.report(7).unwrap();
+        let (mut reception, missing) = received([10, 12, 13]);
+        assert_eq!(missing, [Some(0), Some(1), Some(0)]);
+        let report = reception.report(7, (8, 9)).unwrap();
         assert_eq!((report.ssrc, report.lost, report.highest), (7, 1, 13));
+        assert_eq!((report.last_sender_report, report.delay), (8, 9));
         assert_eq!(report.fraction_lost, 64, "one of four");
-        let again = reception.report(7).unwrap();
+        let again = reception.report(7, (8, 9)).unwrap();
         assert_eq!((again.fraction_lost, again.lost), (0, 1));
     }
 
     #[test]
-    fn a_sender_that_begins_anew_has_lost_nothing() {
-        let (reception, orders) = received([30_000, 30_001, 5, 6, 8, 20_000]);
-        assert_eq!(orders[2..4], [SequenceOrder::Old, SequenceOrder::Anew]);
-        assert_eq!(orders[4..], [SequenceOrder::Gap(1), SequenceOrder::Anew]);
-        assert_eq!(
-            (reception.sequence.highest(), reception.lost()),
-            (20_000, 0)
-        );
+    fn sequence_numbers_wrap() {
+        let (reception, missing) = received([65_534, 65_535, 0, 1]);
+        assert_eq!(missing, [Some(0); 4]);
+        assert_eq!((reception.highest(), reception.lost()), (0x1_0001, 0));
+    }
+
+    #[test]
+    fn repeated_and_late_packets_are_told_and_not_counted() {
+        let (reception, missing) = received([0, 0, 3, 1, 2, 4]);
+        assert_eq!(missing, [Some(0), None, Some(2), None, None, Some(0)]);
+        assert_eq!((reception.highest(), reception.lost()), (4, 2));
     }
 
     #[test]
     fn nothing_is_reported_before_the_first_packet() {
-        assert_eq!(Reception::default().report(1), None);
+        assert_eq!(Reception::default().report(1, (0, 0)), None);
     }
 
     #[test]

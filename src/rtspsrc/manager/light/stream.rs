@@ -19,13 +19,10 @@ use gstreamer as gst;
 
 use super::{
     rtcp::{Reception, ReportBlock},
-    timing::{PacketTime, Timing},
+    timing::Timing,
 };
 use crate::{
-    mux::{
-        Packet,
-        proto::wire::rtp::{RtpHeader, SequenceOrder},
-    },
+    mux::{Packet, RtpHeader},
     rtspsrc::{
         RtspMuxSrc, lock,
         manager::{SenderReport, StreamReport, src_pad},
@@ -38,15 +35,15 @@ use crate::{
 /// The result of a push.
 pub(super) type FlowResult = Result<gst::FlowSuccess, gst::FlowError>;
 
-/// What to do with an RTP packet.
+/// What is known of an RTP packet that is to be pushed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum StampAction {
-    /// Leave it out: it came before, or its payload type is not that of the stream.
-    Drop,
-    /// It has the same time as the packet before it.
-    Again { time: u64, has_gap: bool },
-    /// It needs a time. `is_first`: and before it the events that a source begins with.
-    Stamp { has_gap: bool, is_first: bool },
+pub(super) struct Accepted {
+    /// The events that a source begins with go before it.
+    pub(super) is_first: bool,
+    /// Packets are missing before it.
+    pub(super) has_gap: bool,
+    /// The time of the packet before it, if it has the same one.
+    pub(super) time: Option<u64>,
 }
 
 /// Items that a worker thread has taken out of the send queue.
@@ -101,6 +98,7 @@ struct Received {
     is_old: bool,
 }
 
+#[derive(Default)]
 struct SourceState {
     source: Option<u32>,
     /// The payload type that the pad shows.
@@ -109,7 +107,6 @@ struct SourceState {
     timing: Timing,
     /// The origin of arrival times.
     origin: Option<Instant>,
-    last: Option<(u32, u64)>,
     sender: Option<Received>,
     /// How far the sender has set its wall clock while it sent, in units of 2^-32 s. Streams are
     /// compared by the clock that was not set: a camera that sets it by 2 s says so in the report of
@@ -123,22 +120,8 @@ struct SourceState {
 const CLOCK_SET: u64 = (1 << 32) / 25;
 
 impl SourceState {
-    fn new() -> Self {
-        Self {
-            source: None,
-            payload_type: None,
-            reception: Reception::default(),
-            timing: Timing::new(0, 0),
-            origin: None,
-            last: None,
-            sender: None,
-            clock_set_by: 0,
-            reports_sent: 0,
-        }
-    }
-
     /// Compares a sender report with the one before it.
-    fn note_clock(&mut self, ntp: u64, time: u32) {
+    fn note_clock(&mut self, SenderReport { ntp, time }: SenderReport) {
         let Some(before) = self.sender.filter(|it| !it.is_old).map(|it| it.report) else {
             return;
         };
@@ -146,7 +129,7 @@ impl SourceState {
             return;
         }
         let units = i64::from(time.wrapping_sub(before.time).cast_signed());
-        let passed = (units << 32) / i64::from(self.timing.clock_rate());
+        let passed = (units << 32) / i64::from(self.timing.clock_rate);
         let set_by = ntp
             .wrapping_sub(before.ntp)
             .cast_signed()
@@ -160,7 +143,7 @@ impl SourceState {
     fn arrival(&mut self, received: Instant) -> i64 {
         let origin = *self.origin.get_or_insert(received);
         let passed = received.saturating_duration_since(origin).as_nanos();
-        let units = passed * u128::from(self.timing.clock_rate()) / 1_000_000_000;
+        let units = passed * u128::from(self.timing.clock_rate) / 1_000_000_000;
         units as i64
     }
 }
@@ -186,7 +169,7 @@ impl LightStream {
             flow: Mutex::new(Ok(gst::FlowSuccess::Ok)),
             latency: latency.nseconds(),
             own: glib::random_int(),
-            state: Mutex::new(SourceState::new()),
+            state: Mutex::default(),
         }
     }
 
@@ -233,72 +216,59 @@ impl LightStream {
         *state = SourceState {
             sender,
             reports_sent: state.reports_sent,
-            ..SourceState::new()
+            ..SourceState::default()
         };
         drop(state);
         self.offset.store(0, Ordering::Relaxed);
     }
 
-    /// Decides on a packet. `kind` says what a payload type carries.
-    pub(super) fn take(
-        &self,
-        header: &RtpHeader,
-        received: Instant,
-        kind: impl FnOnce(u8) -> PayloadKind,
-    ) -> StampAction {
+    /// Decides on a packet. `None`: it came before, or its payload type is not that of the stream.
+    pub(super) fn accept(&self, header: &RtpHeader, received: Instant) -> Option<Accepted> {
         let mut state = lock(&self.state);
         let is_first = state.payload_type.is_none();
         if is_first {
-            let PayloadKind::Media(clock_rate) = kind(header.payload_type) else {
-                return StampAction::Drop;
+            let PayloadKind::Media(clock_rate) = self.out.kind(header.payload_type) else {
+                return None;
             };
             state.payload_type = Some(header.payload_type);
             state.source = Some(header.ssrc);
             state.timing = Timing::new(clock_rate, self.latency);
         }
         let arrival = state.arrival(received);
-        let order = state
+        let missing = state
             .reception
-            .on_packet(header.sequence, header.timestamp, arrival);
+            .on_packet(header.sequence, header.timestamp, arrival)?;
         // Comfort noise or telephone events beside the audio share its sequence numbers.
-        if order == SequenceOrder::Old || state.payload_type != Some(header.payload_type) {
-            return StampAction::Drop;
-        }
-        let has_gap = order != SequenceOrder::Next || is_first;
-        match state.last {
-            Some((time, stamp)) if time == header.timestamp => StampAction::Again {
-                time: stamp,
-                has_gap,
-            },
-            _ => StampAction::Stamp { has_gap, is_first },
-        }
+        let is_media = state.payload_type == Some(header.payload_type);
+        is_media.then(|| Accepted {
+            is_first,
+            has_gap: missing > 0 || is_first,
+            time: state.timing.again(header.timestamp),
+        })
     }
 
     /// The time of a packet that came at the running time `arrival`. The first one does not get a time
     /// before `floor`. All in nanoseconds.
-    pub(super) fn stamp(&self, time: u32, arrival: u64, floor: u64) -> PacketTime {
+    pub(super) fn stamp(&self, time: u32, arrival: u64, floor: u64) -> u64 {
         let offset = self.offset.load(Ordering::Relaxed);
-        let mut state = lock(&self.state);
-        let stamp = state.timing.stamp(time, arrival, floor, offset);
-        state.last = Some((time, stamp.time));
-        stamp
+        lock(&self.state).timing.stamp(time, arrival, floor, offset)
     }
 
     /// Whether the last packet that came is of this source.
     pub(super) fn is_source(&self, ssrc: u32) -> bool {
-        lock(&self.queue).source() == Some(ssrc)
+        lock(&self.queue).source == Some(ssrc)
     }
 
     /// Takes a sender report. False if it is from another source.
-    pub(super) fn on_sender_report(&self, ssrc: u32, ntp: u64, time: u32, at: Instant) -> bool {
+    pub(super) fn on_sender_report(&self, ssrc: u32, report: SenderReport, at: Instant) -> bool {
         let mut state = lock(&self.state);
         if state.source.is_some_and(|source| source != ssrc) {
             return false;
         }
-        state.note_clock(ntp, time);
+        state.note_clock(report);
         state.sender = Some(Received {
             ssrc,
-            report: SenderReport { ntp, time },
+            report,
             at,
             is_unplaced: true,
             is_old: false,
@@ -311,20 +281,13 @@ impl LightStream {
         lock(&self.state).clock_set_by = 0;
     }
 
-    /// Whether a sender report waits for the first packet.
-    pub(super) fn has_unplaced_report(&self) -> bool {
-        lock(&self.state)
-            .sender
-            .is_some_and(|sender| sender.is_unplaced)
-    }
-
-    /// Wall clock and running time of the last sender report. `None` before the first packet, and if the
-    /// sender has no wall clock (RFC 3550 6.4.1: it sends 0).
+    /// Wall clock and running time of the last sender report, once. `None` before the first packet, and if
+    /// the sender has no wall clock (RFC 3550 6.4.1: it sends 0).
     pub(super) fn place_report(&self) -> Option<(u64, i64)> {
         let mut state = lock(&self.state);
         // A report waits for the first packet.
-        state.last?;
-        let sender = state.sender.as_mut()?;
+        state.timing.last?;
+        let sender = state.sender.as_mut().filter(|sender| sender.is_unplaced)?;
         sender.is_unplaced = false;
         let SenderReport { ntp, time } = sender.report;
         let placed = state.timing.time_of(time)?;
@@ -336,18 +299,13 @@ impl LightStream {
     pub(super) fn receiver_report(&self, now: Instant) -> (u32, Option<ReportBlock>) {
         let mut state = lock(&self.state);
         state.reports_sent += 1;
-        let report = state
-            .source
-            .and_then(|source| state.reception.report(source));
-        let sender = state.sender;
-        let report = report.map(|report| match sender {
-            Some(sender) => ReportBlock {
-                last_sender_report: (sender.report.ntp >> 16) as u32,
-                delay: delay(now.saturating_duration_since(sender.at)),
-                ..report
-            },
-            None => report,
+        let sender = state.sender.map(|sender| {
+            let passed = now.saturating_duration_since(sender.at);
+            ((sender.report.ntp >> 16) as u32, delay(passed))
         });
+        let source = state.source;
+        let report =
+            source.and_then(|source| state.reception.report(source, sender.unwrap_or_default()));
         (self.own, report)
     }
 
@@ -357,7 +315,7 @@ impl LightStream {
         StreamReport {
             stream: self.out.number,
             ssrc: state.source,
-            highest_sequence: state.reception.sequence.highest(),
+            highest_sequence: state.reception.highest(),
             lost: state.reception.lost(),
             jitter: state.reception.jitter(),
             sender: state.sender.map(|sender| sender.report),
@@ -392,21 +350,16 @@ pub(super) struct SendQueue {
 }
 
 impl SendQueue {
-    /// Takes a packet, even if the queue is full. False if the queue is closed.
-    pub(super) fn put(&mut self, packet: Packet, marks: Marks) -> bool {
-        if !self.is_closed {
+    /// Takes an item, even if the queue is full. False if the queue is closed.
+    pub(super) fn put(&mut self, item: QueuedItem) -> bool {
+        if self.is_closed {
+            return false;
+        }
+        if let QueuedItem::Rtp(packet, _) = &item {
             self.source = packet.header.map(|header| header.ssrc);
-            self.waiting.push_back(QueuedItem::Rtp(packet, marks));
         }
-        !self.is_closed
-    }
-
-    /// Takes an event, behind the packets. False if the queue is closed.
-    pub(super) fn put_event(&mut self, event: gst::Event) -> bool {
-        if !self.is_closed {
-            self.waiting.push_back(QueuedItem::Event(event));
-        }
-        !self.is_closed
+        self.waiting.push_back(item);
+        true
     }
 
     /// Swaps the items for `taken`, which is empty.
@@ -431,11 +384,6 @@ impl SendQueue {
     pub(super) fn is_full(&self) -> bool {
         self.waiting.len() >= FULL
     }
-
-    /// The source of the last packet.
-    pub(super) fn source(&self) -> Option<u32> {
-        self.source
-    }
 }
 
 #[cfg(test)]
@@ -458,7 +406,11 @@ mod send_queue_tests {
             received: crate::rtspsrc::threads::timer::now(),
             discontinuity: false,
         };
-        queue.put(packet, Marks::default())
+        queue.put(QueuedItem::Rtp(packet, Marks::default()))
+    }
+
+    fn put_event(queue: &mut SendQueue) -> bool {
+        queue.put(QueuedItem::Event(gst::event::Eos::new()))
     }
 
     fn take(queue: &mut SendQueue) -> Vec<QueuedItem> {
@@ -483,12 +435,12 @@ mod send_queue_tests {
         gst::init().unwrap();
         let mut queue = SendQueue::default();
         put(&mut queue);
-        assert!(queue.put_event(gst::event::Eos::new()));
-        assert_eq!(queue.source(), Some(7));
+        assert!(put_event(&mut queue));
+        assert_eq!(queue.source, Some(7));
         queue.renew();
-        assert_eq!((take(&mut queue).len(), queue.source()), (1, None));
+        assert_eq!((take(&mut queue).len(), queue.source), (1, None));
         queue.close();
-        assert!(!put(&mut queue) && !queue.put_event(gst::event::Eos::new()));
+        assert!(!put(&mut queue) && !put_event(&mut queue));
     }
 }
 
@@ -501,17 +453,20 @@ mod clock_tests {
     /// What is added to the wall clock of the last of these reports, in ms: seconds of the wall clock, and
     /// of RTP time.
     fn set_by(reports: &[(f64, f64)]) -> i64 {
-        let mut state = SourceState::new();
-        state.payload_type = Some(0);
-        state.timing = Timing::new(8_000, 0);
+        let mut state = SourceState {
+            payload_type: Some(0),
+            timing: Timing::new(8_000, 0),
+            ..SourceState::default()
+        };
         for (wall, media) in reports {
             let ntp = 3_000_000_000 * SECOND + (wall * SECOND as f64) as u64;
             // RTP time wraps between the first two.
             let time = ((media * 8_000.0) as u32).wrapping_sub(4_000);
-            state.note_clock(ntp, time);
+            let report = SenderReport { ntp, time };
+            state.note_clock(report);
             state.sender = Some(Received {
                 ssrc: 1,
-                report: SenderReport { ntp, time },
+                report,
                 at: crate::rtspsrc::threads::timer::now(),
                 is_unplaced: false,
                 is_old: false,

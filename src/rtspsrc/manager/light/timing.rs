@@ -28,7 +28,7 @@
 //! different moments the differences are not equal, and the stream that is early is delayed to match. No
 //! stream is brought forward, as that time has passed. The rules and limits are those of rtpbin.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 const SECOND: i64 = 1_000_000_000;
 
@@ -46,7 +46,7 @@ struct Origin {
 
 /// The last packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct LastStamp {
+pub(super) struct LastStamp {
     rtp: i64,
     arrival: i64,
     /// Its time without the offset of lip-sync, and with it.
@@ -55,63 +55,42 @@ struct LastStamp {
 }
 
 /// The times of one source; all but RTP time in nanoseconds.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Timing {
-    /// In Hz, above 0.
-    clock_rate: u32,
+    /// In Hz; 0 before the first packet.
+    pub(super) clock_rate: u32,
     /// How late a packet may come and still be in time for a sink.
     latency: i64,
     origin: Option<Origin>,
-    last: Option<LastStamp>,
+    pub(super) last: Option<LastStamp>,
     skew: Skew,
 }
 
-/// The time of a packet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct PacketTime {
-    /// Running time.
-    pub(super) time: u64,
-    /// The times of the source begin anew with it.
-    pub(super) is_anew: bool,
-}
-
-impl PacketTime {
-    fn of(time: i64, is_anew: bool) -> Self {
-        Self {
-            time: time.max(0).unsigned_abs(),
-            is_anew,
-        }
-    }
-}
-
 impl Timing {
-    /// `clock_rate` in Hz; 0 is taken for that of video, 90 000. `latency`, in nanoseconds, is how long
-    /// sinks wait.
+    /// `clock_rate` in Hz, above 0. `latency`, in nanoseconds, is how long sinks wait.
     pub(super) fn new(clock_rate: u32, latency: u64) -> Self {
         Self {
-            clock_rate: if clock_rate == 0 { 90_000 } else { clock_rate },
+            clock_rate,
             latency: i64::try_from(latency).unwrap_or(i64::MAX / 2),
-            origin: None,
-            last: None,
-            skew: Skew::default(),
+            ..Self::default()
         }
     }
 
-    /// In Hz.
-    pub(super) fn clock_rate(&self) -> u32 {
-        self.clock_rate
+    /// The time of the last packet, if it has this RTP time.
+    pub(super) fn again(&self, time: u32) -> Option<u64> {
+        let last = self.last.filter(|last| last.rtp == self.extend(time))?;
+        Some(running_time(last.shown))
     }
 
     /// The time of a packet with this RTP time that came at the running time `arrival`. `floor`: the time
     /// of the last buffer, before which a new source does not begin. `offset`: what lip-sync adds.
-    pub(super) fn stamp(&mut self, time: u32, arrival: u64, floor: u64, offset: i64) -> PacketTime {
+    pub(super) fn stamp(&mut self, time: u32, arrival: u64, floor: u64, offset: i64) -> u64 {
+        if let Some(again) = self.again(time) {
+            return again;
+        }
         let arrival = i64::try_from(arrival).unwrap_or(i64::MAX);
         let floor = i64::try_from(floor).unwrap_or(i64::MAX);
         let rtp = self.extend(time);
-        if let Some(last) = self.last.filter(|last| last.rtp == rtp) {
-            return PacketTime::of(last.shown, false);
-        }
-        let is_anew = self.origin.is_none();
         let origin = *self.origin.get_or_insert(Origin {
             rtp,
             time: arrival.max(floor),
@@ -128,7 +107,10 @@ impl Timing {
             stamp = stamp.max(last.stamp);
             least = last.shown;
             if stamp.saturating_add(self.latency) < arrival {
-                self.delay_until(rtp, arrival);
+                // Sinks would drop the packet for being late, so it is a new origin: the sender has
+                // paused, or the first packet was faster than any other.
+                self.origin = Some(Origin { rtp, time: arrival });
+                self.skew = Skew::default();
                 stamp = arrival;
             }
         }
@@ -139,14 +121,7 @@ impl Timing {
             stamp,
             shown,
         });
-        PacketTime::of(shown, is_anew)
-    }
-
-    /// Takes a packet that sinks would drop for being late as a new origin: the sender has paused, or the
-    /// first packet was faster than any other.
-    fn delay_until(&mut self, rtp: i64, arrival: i64) {
-        self.origin = Some(Origin { rtp, time: arrival });
-        self.skew = Skew::default();
+        running_time(shown)
     }
 
     /// The running time of the RTP time in a sender report, without the offset of lip-sync. `None` before
@@ -173,6 +148,11 @@ impl Timing {
         let nanoseconds = i128::from(units) * i128::from(SECOND) / i128::from(self.clock_rate);
         nanoseconds as i64
     }
+}
+
+/// No buffer is before the pipeline's start.
+fn running_time(time: i64) -> u64 {
+    time.max(0).unsigned_abs()
 }
 
 /// The window for the smallest delay: so much media, by the sender's clock, ...
@@ -251,7 +231,6 @@ const MIN_OFFSET: i64 = Duration::from_millis(4).as_nanos() as i64;
 /// What is known of one stream.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Track {
-    stream: usize,
     /// Running time minus wall clock, in nanoseconds.
     difference: Option<i64>,
     /// The participant (CNAME) that it belongs to; `None` if no report has named one.
@@ -259,16 +238,14 @@ struct Track {
     offset: i64,
 }
 
-/// The streams of one session.
+/// The streams of one session, by their numbers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct LipSync {
-    tracks: Vec<Track>,
-}
+pub(super) struct LipSync(BTreeMap<usize, Track>);
 
 impl LipSync {
     /// A source description names the participant of a stream.
     pub(super) fn on_name(&mut self, stream: usize, name: &[u8]) {
-        let track = self.track(stream);
+        let track = self.0.entry(stream).or_default();
         if track.name.as_deref() != Some(name) {
             track.name = Some(name.into());
         }
@@ -283,19 +260,20 @@ impl LipSync {
         time: i64,
         mut change: impl FnMut(usize, i64),
     ) {
-        let track = self.track(stream);
+        let track = self.0.entry(stream).or_default();
         track.difference = Some(time.wrapping_sub(nanoseconds(ntp)));
         let name = track.name.clone();
-        let is_one = |track: &&mut Track| {
+        let is_one = |(_, track): &(&usize, &mut Track)| {
             let is_other = name.is_some() && track.name.is_some() && track.name != name;
             track.difference.is_some() && !is_other
         };
-        let mut together: Vec<&mut Track> = self.tracks.iter_mut().filter(is_one).collect();
+        let mut together: Vec<_> = self.0.iter_mut().filter(is_one).collect();
         if together.len() < 2 {
             return;
         }
-        let latest = together.iter().filter_map(|track| track.difference).max();
-        for track in &mut together {
+        let differences = together.iter().filter_map(|(_, track)| track.difference);
+        let latest = differences.max();
+        for (stream, track) in &mut together {
             let (Some(latest), Some(own)) = (latest, track.difference) else {
                 return;
             };
@@ -303,7 +281,7 @@ impl LipSync {
             let is_in_reach = (0..=MAX_OFFSET).contains(&offset);
             if is_in_reach && offset.abs_diff(track.offset) >= MIN_OFFSET.unsigned_abs() {
                 track.offset = offset;
-                change(track.stream, offset);
+                change(**stream, offset);
             }
         }
     }
@@ -311,22 +289,10 @@ impl LipSync {
     /// The stream has a new source: what was known of it is void. Its reports may be of another clock, so
     /// the other streams are compared again when they have reported.
     pub(super) fn forget(&mut self, stream: usize) {
-        self.tracks.retain(|track| track.stream != stream);
-        self.tracks
-            .iter_mut()
-            .for_each(|track| track.difference = None);
-    }
-
-    fn track(&mut self, stream: usize) -> &mut Track {
-        let at = self.tracks.iter().position(|track| track.stream == stream);
-        let at = at.unwrap_or_else(|| {
-            self.tracks.push(Track {
-                stream,
-                ..Track::default()
-            });
-            self.tracks.len() - 1
-        });
-        &mut self.tracks[at]
+        self.0.remove(&stream);
+        for track in self.0.values_mut() {
+            track.difference = None;
+        }
     }
 }
 
@@ -347,7 +313,7 @@ mod tests {
 
     fn stamps(packets: &[(u32, u64)]) -> Vec<u64> {
         let mut timing = Timing::new(90_000, LATENCY);
-        let stamp = |&(time, arrival): &(u32, u64)| timing.stamp(time, arrival, 0, 0).time;
+        let stamp = |&(time, arrival): &(u32, u64)| timing.stamp(time, arrival, 0, 0);
         packets.iter().map(stamp).collect()
     }
 
@@ -379,14 +345,12 @@ mod tests {
     #[test]
     fn a_source_that_was_silent_or_stood_still_has_no_new_origin() {
         let mut timing = Timing::new(90_000, LATENCY);
-        let stamp = timing.stamp(7, 3 * S, 0, 0);
-        assert_eq!((stamp.time, stamp.is_anew), (3 * S, true));
+        assert_eq!(timing.stamp(7, 3 * S, 0, 0), 3 * S);
         // As long as its time went on.
-        let stamp = timing.stamp(7 + 90_000 * 60, 63 * S, 0, 0);
-        assert_eq!((stamp.time, stamp.is_anew), (63 * S, false));
+        assert_eq!(timing.stamp(7 + 90_000 * 60, 63 * S, 0, 0), 63 * S);
+        assert_eq!(timing.time_of(7), None, "too far from the last packet");
         // Nor one whose connection stood still, though its packets come late.
-        let stamp = timing.stamp(7 + 90_000 * 61, 90 * S, 0, 0);
-        assert_eq!((stamp.time, stamp.is_anew), (90 * S, false));
+        assert_eq!(timing.stamp(7 + 90_000 * 61, 90 * S, 0, 0), 90 * S);
     }
 
     #[test]
@@ -397,25 +361,22 @@ mod tests {
         for (frame, late, expected) in [(1, 0, 0), (2, 20, 0), (3, 21, 21), (4, 21, 21)] {
             let sent = S + frame * 40 * MS;
             let stamp = timing.stamp(frame as u32 * 3_600, sent + late * MS, 0, 0);
-            assert_eq!(stamp.time, sent + expected * MS, "{frame}");
+            assert_eq!(stamp, sent + expected * MS, "{frame}");
         }
     }
 
     #[test]
     fn a_new_source_does_not_go_back_behind_the_last_buffer() {
-        assert_eq!(
-            Timing::new(8_000, LATENCY).stamp(5, S, 2 * S, 0).time,
-            2 * S
-        );
+        assert_eq!(Timing::new(8_000, LATENCY).stamp(5, S, 2 * S, 0), 2 * S);
     }
 
     #[test]
     fn an_offset_that_goes_back_holds_time_still() {
         let mut timing = Timing::new(90_000, LATENCY);
         timing.stamp(0, S, 0, 100 * MS as i64);
-        assert_eq!(timing.stamp(3_600, S + 40 * MS, 0, 0).time, S + 100 * MS);
-        assert_eq!(timing.stamp(3_600, S + 41 * MS, 0, 0).time, S + 100 * MS);
-        assert_eq!(timing.stamp(18_000, S + 200 * MS, 0, 0).time, S + 200 * MS);
+        assert_eq!(timing.stamp(3_600, S + 40 * MS, 0, 0), S + 100 * MS);
+        assert_eq!(timing.stamp(3_600, S + 41 * MS, 0, 0), S + 100 * MS);
+        assert_eq!(timing.stamp(18_000, S + 200 * MS, 0, 0), S + 200 * MS);
     }
 
     #[test]
@@ -425,10 +386,8 @@ mod tests {
         for hours in 0..24 * 365 {
             let seconds = hours * hour;
             let time = (seconds * 44_100) as u32;
-            assert_eq!(
-                timing.stamp(time, S + seconds * S, 0, 0).time,
-                S + seconds * S
-            );
+            let arrival = S + seconds * S;
+            assert_eq!(timing.stamp(time, arrival, 0, 0), arrival);
         }
     }
 
