@@ -3,17 +3,16 @@
 //!
 //! # When reports are due
 //!
-//! One timer serves all sessions of the process. RFC 3550 6.2 has one every 5 s, varied at random by half, so that many receivers do not report at
-//! once. The timer also gathers reports that are due soon, so that it wakes up twice a second at most,
-//! however many sessions there are.
+//! RFC 3550 6.2 has one every 5 s, varied at random by half, so that many receivers do not report at once.
+//! All sessions of the process report at moments that are half a second apart, so that the thread of the
+//! timers wakes up twice a second at most, however many sessions there are.
 
 use std::{
-    sync::{Arc, Mutex, OnceLock, Weak},
+    sync::{LazyLock, Weak},
     time::{Duration, Instant},
 };
 
 use gstreamer::glib;
-use tokio::sync::Notify;
 
 use super::Light;
 use crate::rtspsrc::{
@@ -262,90 +261,45 @@ impl Reception {
 /// The average time between two reports of a session. The first one comes after half of it.
 const INTERVAL: Duration = Duration::from_secs(5);
 
-/// Reports that are due within this time are sent at once.
-const GATHER: Duration = Duration::from_millis(500);
-
-/// When which session reports.
-#[derive(Default)]
-struct ReportSchedule {
-    entries: Mutex<Vec<ScheduledReport>>,
-    changed: Notify,
-}
-
-struct ScheduledReport {
-    due: Instant,
-    session: Weak<Light>,
-}
+/// All sessions report at the same moments, which are this far apart.
+const STEP: Duration = Duration::from_millis(500);
 
 /// Sends reports of a session from now on, until it cannot send them any more or is gone.
 pub(super) fn schedule_reports(session: Weak<Light>) {
-    static SCHEDULE: OnceLock<Arc<ReportSchedule>> = OnceLock::new();
-
-    let schedule = match SCHEDULE.get() {
-        Some(schedule) => schedule,
-        None => match timers() {
-            Ok(timers) => SCHEDULE.get_or_init(|| begin(&timers)),
-            Err(error) => {
-                gstreamer::warning!(CAT, "no receiver reports: {error}");
-                return;
-            }
-        },
-    };
-    let entry = ScheduledReport {
-        due: timer::now() + about(INTERVAL / 2),
-        session,
-    };
-    lock(&schedule.entries).push(entry);
-    schedule.changed.notify_one();
-}
-
-fn begin(timers: &tokio::runtime::Handle) -> Arc<ReportSchedule> {
-    let schedule = Arc::<ReportSchedule>::default();
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "the one task for the reports of all sessions; it waits while there are none"
-    )]
-    timers.spawn(keep(schedule.clone()));
-    schedule
-}
-
-async fn keep(schedule: Arc<ReportSchedule>) {
-    loop {
-        let next = lock(&schedule.entries).iter().map(|entry| entry.due).min();
-        let mut alarm = timer::Alarm::at(next);
-        tokio::select! {
-            () = alarm.rings() => report_all(&schedule),
-            () = schedule.changed.notified() => {}
+    let send = async move {
+        wait_about(INTERVAL / 2).await;
+        while session.upgrade().is_some_and(|session| session.report()) {
+            wait_about(INTERVAL).await;
         }
+    };
+    match timers() {
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "one task for each session that plays; it ends with the session"
+        )]
+        Ok(timers) => drop(timers.spawn(send)),
+        Err(error) => gstreamer::warning!(CAT, "no receiver reports: {error}"),
     }
 }
 
-fn report_all(schedule: &ReportSchedule) {
-    let now = timer::now();
-    let is_due = |entry: &mut ScheduledReport| entry.due <= now + GATHER;
-    let due: Vec<_> = lock(&schedule.entries).extract_if(.., is_due).collect();
-    for mut entry in due {
-        let session = entry.session.upgrade();
-        if session.is_some_and(|session| session.report(now)) {
-            entry.due = now + about(INTERVAL);
-            lock(&schedule.entries).push(entry);
-        }
-    }
-}
+/// Waits for `time`, varied at random by half, and then for the next moment at which all sessions report.
+async fn wait_about(time: Duration) {
+    static FIRST: LazyLock<Instant> = LazyLock::new(timer::now);
 
-/// `time`, varied at random by half.
-fn about(time: Duration) -> Duration {
-    time.mul_f64(glib::random_double_range(0.5, 1.5))
+    let time = time.mul_f64(glib::random_double_range(0.5, 1.5));
+    let due = timer::now().saturating_duration_since(*FIRST) + time;
+    let behind_a_moment = Duration::from_nanos((due.as_nanos() % STEP.as_nanos()) as u64);
+    timer::pass(time + STEP - behind_a_moment).await;
 }
 
 impl Light {
     /// Sends a report for each stream. False if the session has no connection to send it on.
-    fn report(&self, now: Instant) -> bool {
+    fn report(&self) -> bool {
         let Some(reports) = lock(&self.reports).clone() else {
             return false;
         };
         for stream in self.streams.values() {
-            let (own, report) = stream.receiver_report(now);
+            let (own, report) = stream.receiver_report(timer::now());
             let packet = receiver_report(own, report, &self.name);
             if !reports.try_send(stream.out.number, packet) {
                 gstreamer::log!(CAT, obj = stream.pad, "a report was dropped");
