@@ -1,6 +1,6 @@
 //! The clock, and the timers of session tasks and of receiver reports.
 //!
-//! The tasks themselves run on the threads of the [worker pool](super::threads). A sink may block all of
+//! The tasks themselves run on the threads of the [worker pool](super). A sink may block all of
 //! those, and the timers still have to ring, so they have a thread of their own. It is not a thread of
 //! the multiplexer either, as an application may supply those. The first element that starts makes the
 //! runtime, and it stays for the life of the process: GStreamer never unloads a plugin.

@@ -5,7 +5,7 @@
 //! gets into an error, an event, a log or a message only as a [`ServerText`].
 //!
 //! The log shows messages line by line. Of an `Authorization` it shows only the scheme; of a challenge
-//! what tells its kind, but not its nonce. URLs are shown as [`redaction`](super::redaction) shows them,
+//! what tells its kind, but not its nonce. URLs are shown as [`redaction`] shows them,
 //! and every line as a [`ServerText`].
 
 use std::{borrow::Cow, fmt, ops::Deref};
