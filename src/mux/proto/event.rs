@@ -10,7 +10,7 @@ use rtsp_types::Method;
 use url::Url;
 
 use super::{
-    auth::credentials::{CredentialReport, Credentials},
+    auth::{CredentialReport, credentials::Credentials},
     command::{RequestId, SessionKey},
     limits::LimitExceeded,
     wire::{header::RtpInfo, redacted, rtp::RtpHeader, server_text::ServerText},

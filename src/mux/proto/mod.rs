@@ -47,9 +47,10 @@ pub mod wire;
 
 pub use self::{
     auth::{
+        CredentialReport, LeftChallenge,
         credentials::{
-            CredentialReport, CredentialStatus, CredentialWant, Credentials, LeftChallenge, Permit,
-            PermitReturn, Refusal, RefusalVerdict, Strength, Tag,
+            CredentialStatus, CredentialWant, Credentials, Permit, PermitReturn, Refusal,
+            RefusalVerdict, Strength, Tag,
         },
         realms::Realms,
     },

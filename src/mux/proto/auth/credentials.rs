@@ -114,9 +114,10 @@ impl Tag {
 }
 
 /// How strong an authentication is, weakest first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Strength {
     /// The password in clear text.
+    #[default]
     Basic,
     /// Digest with MD5.
     Md5,
@@ -231,55 +232,6 @@ pub enum RefusalVerdict {
     },
     /// Another connection was challenged meanwhile: answer the newest challenge.
     Excused,
-}
-
-/// A challenge that was not answered when its connection ended. The next connection can answer it.
-#[derive(Clone)]
-pub struct LeftChallenge {
-    /// The `WWW-Authenticate` values.
-    pub(super) header: String,
-    pub(super) came: Instant,
-    /// The presentations that got it, and their requests.
-    pub(super) spaces: Vec<Tag>,
-    pub(super) requests: Vec<Tag>,
-}
-
-/// Leaves out the challenge: its nonce is half of a digest.
-impl fmt::Debug for LeftChallenge {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LeftChallenge")
-            .field("came", &self.came)
-            .finish_non_exhaustive()
-    }
-}
-
-/// What a connection reports of the credentials.
-#[derive(Debug)]
-pub enum CredentialReport {
-    /// Requests wait for a permit.
-    Wanted(Vec<CredentialWant>),
-    /// A request with the credentials was sent under the permit.
-    Tried(Tag),
-    /// The server has accepted them.
-    Proven(Strength),
-    /// The server has answered a request without credentials, and not with 401.
-    NotAsked,
-    /// The connection does not need the permit any more.
-    Returned(PermitReturn),
-    /// Answered by
-    /// [`handle_refusal_verdict`](crate::mux::proto::Connection::handle_refusal_verdict).
-    Refused(Refusal),
-    /// The server sent a challenge.
-    Challenged {
-        /// To a request about this presentation.
-        presentation: Option<Tag>,
-        /// Its realm.
-        realm: Tag,
-        /// Its nonce.
-        nonce: Tag,
-    },
-    /// The connection ends with challenges that the next one can answer.
-    Left(Vec<LeftChallenge>),
 }
 
 #[cfg(test)]

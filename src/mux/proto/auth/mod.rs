@@ -15,8 +15,8 @@
 //! newest challenge of a realm, with a nonce that was not used before, can be refused because of
 //! the credentials. The caller counts how often a request is tried.
 //!
-//! The crate `http-auth` does the hashing. The choice of a challenge is ours: the strongest, never
-//! simply the first (see `challenge`). No random numbers are drawn here; the seed is passed in.
+//! Of several challenges the strongest is answered, never simply the first (see `challenge`). No random
+//! numbers are drawn here; the seed is passed in.
 
 pub(crate) mod challenge;
 pub(crate) mod credentials;
@@ -29,8 +29,8 @@ use std::{
 };
 
 use self::{
-    challenge::Scheme,
-    credentials::{Credentials, LeftChallenge, Strength, Tag},
+    challenge::Offer,
+    credentials::{CredentialWant, Credentials, PermitReturn, Refusal, Strength, Tag},
     realms::{Nonce, Realm, Realms, Reuse},
 };
 
@@ -131,6 +131,54 @@ impl Asked<'_> {
         let is_about_one = self.is_of_session && self.method != "OPTIONS";
         is_about_one.then(|| self.home())
     }
+}
+
+/// A challenge that was not answered when its connection ended. The next connection can answer it.
+#[derive(Clone)]
+pub struct LeftChallenge {
+    offers: Vec<Offer>,
+    came: Instant,
+    /// The presentations that got it, and their requests.
+    spaces: Vec<Tag>,
+    requests: Vec<Tag>,
+}
+
+/// Leaves out the challenge: its nonce is half of a digest.
+impl fmt::Debug for LeftChallenge {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LeftChallenge")
+            .field("came", &self.came)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a connection reports of the credentials.
+#[derive(Debug)]
+pub enum CredentialReport {
+    /// Requests wait for a permit.
+    Wanted(Vec<CredentialWant>),
+    /// A request with the credentials was sent under the permit.
+    Tried(Tag),
+    /// The server has accepted them.
+    Proven(Strength),
+    /// The server has answered a request without credentials, and not with 401.
+    NotAsked,
+    /// The connection does not need the permit any more.
+    Returned(PermitReturn),
+    /// Answered by
+    /// [`handle_refusal_verdict`](crate::mux::proto::Connection::handle_refusal_verdict).
+    Refused(Refusal),
+    /// The server sent a challenge.
+    Challenged {
+        /// To a request about this presentation.
+        presentation: Option<Tag>,
+        /// Its realm.
+        realm: Tag,
+        /// Its nonce.
+        nonce: Tag,
+    },
+    /// The connection ends with challenges that the next one can answer.
+    Left(Vec<LeftChallenge>),
 }
 
 /// Answers the challenges of one connection with one user's credentials.
@@ -237,20 +285,12 @@ impl Authenticator {
         if realm.reuse == Reuse::Never && !is_fresh && !realm.is_unanswered {
             return None;
         }
-        let chosen = realm.current.choose(below, ceiling);
-        let Nonce { offers, cnonce, .. } = &mut realm.current;
-        let offer = offers.get_mut(chosen)?;
-        let (strength, user) = (offer.strength(), &self.credentials);
-        let value = match offer {
-            Scheme::Digest(client) => {
-                let uri = uri::wire_of(asked.uri);
-                challenge::answer(client, user, asked.method, &uri, cnonce)?
-            }
-            Scheme::Basic { .. } => {
-                http_auth::basic::encode_credentials(user.user(), user.password())
-            }
-        };
         realm.current.uses = realm.current.uses.saturating_add(1);
+        let Nonce { cnonce, uses, .. } = &realm.current;
+        let offer = realm.current.choose(below, ceiling)?;
+        let request = (asked.method, &*uri::wire_of(asked.uri));
+        let value = offer.answer(&self.credentials, request, cnonce, *uses);
+        let strength = offer.strength;
         realm.is_unanswered = false;
         Some(Authorization {
             value,
@@ -280,18 +320,17 @@ impl Authenticator {
             Ok(offers) => offers,
             Err(offered) => return self.on_nothing_usable(offered, answered),
         };
-        let has_digest = offers.iter().any(|o| matches!(o, Scheme::Digest(_)));
-        self.basic_forbidden |= has_digest;
+        self.basic_forbidden |= offers.iter().any(Offer::is_digest);
         let forbidden = self.objection();
         offers.retain(|offer| self.may_answer(offer, forbidden.is_some()));
         let Some(first) = offers.first() else {
             return Unauthorized::Unsupported(forbidden.unwrap_or_default().to_owned());
         };
-        let (realm, nonce) = (Tag::of(first.realm()), Tag::of(first.nonce()));
-        let is_stale = first.is_stale();
-        let weakest = offers.last().map(Scheme::strength);
+        let (realm, nonce) = (Tag::of(&first.realm), Tag::of(&first.nonce));
+        let is_stale = first.is_stale;
+        let weakest = offers.last().map(|offer| offer.strength);
         let others_before = self.challenges_of(realm);
-        self.accept(sent, challenges, offers);
+        self.accept(sent, offers);
         self.remember(asked, realm, answered.is_none());
         let Some(answered) = answered.filter(|answered| answered.realm == realm) else {
             return Unauthorized::Retry;
@@ -333,19 +372,14 @@ impl Authenticator {
         if !answered.is_fresh && !realm.is_basic() {
             realm.reuse = Reuse::Works;
         }
-        let next = next_nonce.filter(|next| Tag::of(next) != realm.current.tag);
-        let current = realm.current.offers.first();
-        let Some((next, Scheme::Digest(client))) = next.zip(current) else {
-            return;
-        };
-        let nonce = format!("nonce=\"{}\"", client.nonce());
-        let header = realm.header.replace(
-            &nonce,
-            &format!("nonce=\"{}\"", next.replace(['"', '\\'], "")),
-        );
-        if let Ok(mut offers) = challenge::offers(&header) {
-            offers.retain(|offer| matches!(offer, Scheme::Digest(_)));
-            self.accept(sent, &header, offers);
+        let current = &realm.current;
+        if let Some(next) = next_nonce.filter(|next| Tag::of(next) != current.tag) {
+            let mut offers = current.offers.clone();
+            offers.retain(Offer::is_digest);
+            for offer in &mut offers {
+                next.clone_into(&mut offer.nonce);
+            }
+            self.accept(sent, offers);
         }
     }
 
@@ -366,7 +400,7 @@ impl Authenticator {
         };
         unanswered
             .map(|realm| LeftChallenge {
-                header: realm.header.clone(),
+                offers: realm.current.offers.clone(),
                 came: realm.came,
                 spaces: of_realm(realm),
                 requests: self.challenged.iter().copied().collect(),
@@ -383,16 +417,14 @@ impl Authenticator {
 
     /// Takes over a challenge that an earlier connection has left.
     pub(crate) fn adopt(&mut self, left: &LeftChallenge) {
-        let Ok(mut offers) = challenge::offers(&left.header) else {
-            return;
-        };
-        self.basic_forbidden |= offers.iter().any(|o| matches!(o, Scheme::Digest(_)));
+        let mut offers = left.offers.clone();
+        self.basic_forbidden |= offers.iter().any(Offer::is_digest);
         let is_basic_out = self.objection().is_some();
         offers.retain(|offer| self.may_answer(offer, is_basic_out));
-        let Some(realm) = offers.first().map(|offer| Tag::of(offer.realm())) else {
+        let Some(realm) = offers.first().map(|offer| Tag::of(&offer.realm)) else {
             return;
         };
-        self.accept(left.came, &left.header, offers);
+        self.accept(left.came, offers);
         let spaces = left.spaces.iter().map(|space| (*space, realm));
         self.spaces.extend(spaces);
         self.challenged.extend(&left.requests);
@@ -471,9 +503,8 @@ impl Authenticator {
         }
     }
 
-    fn may_answer(&self, offer: &Scheme, is_basic_out: bool) -> bool {
-        let is_digest = matches!(offer, Scheme::Digest(_));
-        (is_digest || !is_basic_out) && self.credentials.is_for(offer.realm())
+    fn may_answer(&self, offer: &Offer, is_basic_out: bool) -> bool {
+        (offer.is_digest() || !is_basic_out) && self.credentials.is_for(&offer.realm)
     }
 
     /// Why Basic cannot be used, if it cannot.
@@ -497,11 +528,11 @@ impl Authenticator {
     }
 
     /// Takes a challenge as the newest of its realm.
-    fn accept(&mut self, came: Instant, header: &str, offers: Vec<Scheme>) {
+    fn accept(&mut self, came: Instant, offers: Vec<Offer>) {
         let Some(first) = offers.first() else {
             return;
         };
-        let (tag, nonce) = (Tag::of(first.realm()), Tag::of(first.nonce()));
+        let (tag, nonce) = (Tag::of(&first.realm), Tag::of(&first.nonce));
         let known = self.realms.iter().position(|realm| realm.tag == tag);
         let fresh = |this: &mut Self| {
             this.cnonces += 1;
@@ -522,7 +553,6 @@ impl Authenticator {
             }
         };
         (realm.is_unanswered, realm.came) = (true, came);
-        header.clone_into(&mut realm.header);
         if self.realms.len() == MOST_REALMS {
             self.realms.remove(0);
         }

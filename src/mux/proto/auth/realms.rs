@@ -15,7 +15,7 @@
 use std::{collections::VecDeque, time::Instant};
 
 use super::{
-    challenge::Scheme,
+    challenge::Offer,
     credentials::{Strength, Tag},
 };
 
@@ -98,7 +98,7 @@ pub(super) enum Reuse {
 #[derive(Debug)]
 pub(super) struct Nonce {
     pub(super) tag: Tag,
-    pub(super) offers: Vec<Scheme>,
+    pub(super) offers: Vec<Offer>,
     /// One cnonce per challenge, not per request. RFC 2617, 3.2.2.2 makes the session key of
     /// `-sess` with the cnonce of the first request; others make a key for each request. With a
     /// constant cnonce both give the same.
@@ -111,8 +111,6 @@ pub(super) struct Nonce {
 pub(super) struct Realm {
     pub(super) tag: Tag,
     pub(super) current: Nonce,
-    /// The header as it was received.
-    pub(super) header: String,
     pub(super) came: Instant,
     /// No request has answered the challenge yet.
     pub(super) is_unanswered: bool,
@@ -124,23 +122,26 @@ pub(super) struct Realm {
 
 impl Nonce {
     /// The offer to answer: the strongest that is allowed, or the strongest of all.
-    pub(super) fn choose(&self, below: Option<Strength>, ceiling: Option<Strength>) -> usize {
-        let is_allowed = |offer: &Scheme| {
-            let strength = offer.strength();
-            below.is_none_or(|below| strength < below)
-                && ceiling.is_none_or(|ceiling| strength <= ceiling)
+    pub(super) fn choose(
+        &self,
+        below: Option<Strength>,
+        ceiling: Option<Strength>,
+    ) -> Option<&Offer> {
+        let is_allowed = |offer: &&Offer| {
+            below.is_none_or(|below| offer.strength < below)
+                && ceiling.is_none_or(|ceiling| offer.strength <= ceiling)
         };
-        self.offers.iter().position(is_allowed).unwrap_or(0)
+        let mut offers = self.offers.iter();
+        offers.find(is_allowed).or(self.offers.first())
     }
 }
 
 impl Realm {
-    /// A realm whose first challenge `came` at this time; its header is set by the caller.
+    /// A realm whose first challenge `came` at this time.
     pub(super) fn new(tag: Tag, nonce: Nonce, came: Instant) -> Self {
         Self {
             tag,
             current: nonce,
-            header: String::new(),
             came,
             is_unanswered: true,
             earlier: VecDeque::new(),
@@ -164,8 +165,7 @@ impl Realm {
     }
 
     pub(super) fn is_basic(&self) -> bool {
-        let first = self.current.offers.first();
-        first.is_some_and(|offer| matches!(offer, Scheme::Basic { .. }))
+        !self.current.offers.iter().any(Offer::is_digest)
     }
 
     /// A nonce that had been used before was stale.

@@ -23,10 +23,8 @@ use super::{
 };
 use crate::mux::proto::{
     auth::{
-        Answered, Asked, AuthTrail, Authenticator, Authorization,
-        credentials::{
-            CredentialReport, CredentialStatus, CredentialWant, LeftChallenge, PermitReturn, Tag,
-        },
+        Answered, Asked, AuthTrail, Authenticator, Authorization, CredentialReport, LeftChallenge,
+        credentials::{CredentialStatus, CredentialWant, PermitReturn, Tag},
     },
     command::SessionKey,
 };

@@ -54,7 +54,8 @@ use self::{
 };
 use super::{
     auth::{
-        credentials::{CredentialStatus, Credentials, LeftChallenge},
+        LeftChallenge,
+        credentials::{CredentialStatus, Credentials},
         realms::Realms,
     },
     command::{RequestId, SessionConfig, SessionKey, SessionRequest},

@@ -16,8 +16,8 @@ use super::{
 };
 use crate::mux::proto::{
     auth::{
-        Answered, Authenticator, Unauthorized, challenge,
-        credentials::{CredentialReport, CredentialStatus, Refusal, RefusalVerdict, Tag},
+        Answered, Authenticator, CredentialReport, Unauthorized, challenge,
+        credentials::{CredentialStatus, Refusal, RefusalVerdict, Tag},
     },
     event::Event,
     wire::message::Message,
@@ -198,34 +198,26 @@ impl Connection {
         let says_close = connection.is_some_and(|it| it.eq_ignore_ascii_case("close"));
         self.authorizer.on_challenged(now, says_close);
         answered.draft.auth.refusals = answered.draft.auth.refusals.saturating_add(1);
-        match (verdict, authorization) {
-            (Unauthorized::Retry | Unauthorized::RetryStale, _)
-                if answered.draft.auth.refusals > MOST_REFUSALS =>
-            {
+        let (offers_weaker, explanation) = match verdict {
+            Unauthorized::Retry | Unauthorized::RetryStale => {
+                if answered.draft.auth.refusals <= MOST_REFUSALS {
+                    return self.on_retry(now, answered, verdict == Unauthorized::RetryStale);
+                }
                 self.authorizer.on_retry(now, &answered, true);
                 let explanation = "the server asks for the user and password again and again (401)";
                 let kind = unauthorized(authorization.is_some(), explanation.to_owned());
-                self.on_failure(now, answered, kind);
+                return self.on_failure(now, answered, kind);
             }
-            (Unauthorized::Retry, _) => self.on_retry(now, answered, false),
-            (Unauthorized::RetryStale, _) => self.on_retry(now, answered, true),
-            (Unauthorized::Refused { offers_weaker }, Some(tried)) => {
-                self.accuse(answered, tried, offers_weaker, REFUSED.to_owned());
-            }
-            (Unauthorized::Unsupported(why), Some(tried)) => {
-                let explanation = format!("cannot authenticate (401): {why}");
-                self.accuse(answered, tried, false, explanation);
-            }
-            (Unauthorized::Refused { .. }, None) => {
-                self.on_failure(now, answered, unauthorized(false, REFUSED.to_owned()));
-            }
-            (Unauthorized::Unsupported(why), None) => {
-                let asked = self.sessions.asked(&answered.draft);
-                self.authorizer.on_answer(&answered, asked, false);
-                let explanation = format!("cannot authenticate (401): {why}");
-                self.on_failure(now, answered, unauthorized(false, explanation));
-            }
+            Unauthorized::Refused { offers_weaker } => (offers_weaker, REFUSED.to_owned()),
+            Unauthorized::Unsupported(why) => (false, format!("cannot authenticate (401): {why}")),
+        };
+        if let Some(tried) = authorization {
+            return self.accuse(answered, tried, offers_weaker, explanation);
         }
+        // The request carried no credentials: its exchange is over.
+        let asked = self.sessions.asked(&answered.draft);
+        self.authorizer.on_answer(&answered, asked, false);
+        self.on_failure(now, answered, unauthorized(false, explanation));
     }
 
     fn on_retry(&mut self, now: Instant, mut answered: Outstanding, is_stale: bool) {
