@@ -4,8 +4,8 @@ use std::time::Instant;
 
 use bytes::BytesMut;
 use gstrtspmux::mux::proto::{
-    Connection, ConnectionConfig, CredentialStatus, KeepAliveMethod, Limits, PlayRange, Profile,
-    Realms, RequestId, SessionConfig, SessionKey, SessionRequest, Timeouts,
+    Connection, ConnectionConfig, PlayRange, Profile, RequestId, SessionConfig, SessionKey,
+    SessionRequest,
 };
 use url::Url;
 
@@ -15,20 +15,9 @@ pub(crate) const PACKET: usize = 1400;
 /// A connection on which `sessions` sessions play one stream each, on channels 0, 2, 4, ...
 pub(crate) fn connection(sessions: u8, now: Instant) -> Connection {
     let config = ConnectionConfig {
-        credentials: None,
-        credential_status: CredentialStatus::default(),
-        challenges: Vec::new(),
-        closes_behind_401: false,
-        realms: Realms::default(),
         user_agent: "bench".to_owned(),
-        refuse_basic: false,
-        keep_alive: KeepAliveMethod::Named,
-        is_serial: false,
-        is_in_order: false,
-        describes_slowly: false,
         seed: 1,
-        limits: Limits::default(),
-        timeouts: Timeouts::default(),
+        ..ConnectionConfig::default()
     };
     let mut connection = Connection::new(config, now);
     for session in 0..sessions {

@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use gstrtspmux::mux::proto::{
-    Connection, ConnectionConfig, CredentialStatus, Event, KeepAliveMethod, Limits, PlayRange,
-    Profile, Realms, Reply, RequestId, SessionConfig, SessionKey, SessionRequest, Timeouts,
+    Connection, ConnectionConfig, Event, PlayRange, Profile, Reply, RequestId, SessionConfig,
+    SessionKey, SessionRequest,
 };
 use url::Url;
 
@@ -33,20 +33,9 @@ pub(crate) struct Dialogue {
 impl Dialogue {
     pub(crate) fn new(now: Instant) -> Self {
         let config = ConnectionConfig {
-            credentials: None,
-            credential_status: CredentialStatus::default(),
-            challenges: Vec::new(),
-            closes_behind_401: false,
-            realms: Realms::default(),
             user_agent: "bench".to_owned(),
-            refuse_basic: false,
-            keep_alive: KeepAliveMethod::Named,
-            is_serial: false,
-            is_in_order: false,
-            describes_slowly: false,
             seed: 1,
-            limits: Limits::default(),
-            timeouts: Timeouts::default(),
+            ..ConnectionConfig::default()
         };
         Self {
             connection: Connection::new(config, now),

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use gstrtspmux::mux::proto::{
-    Connection, ConnectionConfig, CredentialStatus, Credentials, Event, Limits, Realms, RequestId,
-    SessionConfig, KeepAliveMethod, PlayRange, Profile, SessionKey, SessionRequest, Timeouts,
+    Connection, ConnectionConfig, CredentialStatus, Credentials, Event, PlayRange, Profile,
+    RequestId, SessionConfig, SessionKey, SessionRequest,
 };
 use url::Url;
 
@@ -29,18 +29,9 @@ impl Subject {
         let config = ConnectionConfig {
             credentials: Credentials::new("user", "password").ok(),
             credential_status: CredentialStatus::Proven(None),
-        challenges: Vec::new(),
-        closes_behind_401: false,
-        realms: Realms::default(),
             user_agent: "fuzz".to_owned(),
-            refuse_basic: false,
-        keep_alive: KeepAliveMethod::Named,
-        is_serial: false,
-        is_in_order: false,
-        describes_slowly: false,
             seed: 7,
-            limits: Limits::default(),
-            timeouts: Timeouts::default(),
+            ..ConnectionConfig::default()
         };
         let mut subject = Self {
             connection: Connection::new(config, epoch),
@@ -77,7 +68,13 @@ impl Subject {
         }
         for (cseq, session) in (3..).zip(self.sessions.clone()) {
             let aggregate = url("rtsp://nvr/");
-            self.request(session, SessionRequest::Play { aggregate, range: PlayRange::Start });
+            self.request(
+                session,
+                SessionRequest::Play {
+                    aggregate,
+                    range: PlayRange::Start,
+                },
+            );
             self.receive(format!("RTSP/1.0 200 OK\r\nCSeq: {cseq}\r\n\r\n").as_bytes());
         }
         if let [first, second] = self.sessions[..] {
@@ -114,9 +111,10 @@ impl Subject {
         let now = self.now();
         let mut packets = Vec::new();
         let deliver = |packet| packets.push(Event::Packet(packet));
-        self.connection
-            .handle_input(now, &mut self.unread, deliver);
-        packets.into_iter().for_each(|packet| self.take_event(&packet));
+        self.connection.handle_input(now, &mut self.unread, deliver);
+        packets
+            .into_iter()
+            .for_each(|packet| self.take_event(&packet));
         self.drain();
         // A body and its head, or a frame: nothing larger is kept.
         assert!(self.unread.len() <= 256 * 1024 + bytes.len());

@@ -10,9 +10,8 @@ use std::time::{Duration, Instant};
 use bytes::BytesMut;
 use gstrtspmux::mux::proto::{
     CloseReason, Connection, ConnectionConfig, CredentialStatus, Credentials, Event, Failure,
-    FailureKind, KeepAliveMethod, Limits, Packet, PlayRange, Profile, Realms, RefusalVerdict,
-    Reply, RequestId, SessionConfig, SessionKey, SessionRequest, StreamGrant, Timeouts,
-    WireMessage,
+    FailureKind, Packet, PlayRange, Profile, RefusalVerdict, Reply, RequestId, SessionConfig,
+    SessionKey, SessionRequest, StreamGrant, WireMessage,
 };
 use url::Url;
 
@@ -24,20 +23,10 @@ pub(crate) const MILLISECOND: Duration = Duration::from_millis(1);
 /// The configuration of a connection unless a test needs another one.
 pub(crate) fn config() -> ConnectionConfig {
     ConnectionConfig {
-        credentials: None,
         credential_status: CredentialStatus::Proven(None),
-        challenges: Vec::new(),
-        closes_behind_401: false,
-        realms: Realms::default(),
         user_agent: "test".to_owned(),
-        refuse_basic: false,
-        keep_alive: KeepAliveMethod::Named,
-        is_serial: false,
-        is_in_order: false,
-        describes_slowly: false,
         seed: 7,
-        limits: Limits::default(),
-        timeouts: Timeouts::default(),
+        ..ConnectionConfig::default()
     }
 }
 

@@ -16,11 +16,6 @@ impl SessionKey {
     pub fn index(self) -> usize {
         self.0 as usize
     }
-
-    #[cfg(test)]
-    pub(crate) const fn numbered(number: u32) -> Self {
-        Self(number)
-    }
 }
 
 impl fmt::Debug for SessionKey {

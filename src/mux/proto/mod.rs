@@ -69,6 +69,6 @@ pub use self::{
     wire::{
         header::RtpInfo,
         sdp::{InvalidSdp, MediaStream, Presentation, SkipReason, SkippedMedia},
-        server_text::{Direction, ServerText, WireMessage},
+        server_text::{ServerText, WireMessage},
     },
 };

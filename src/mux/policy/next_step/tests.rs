@@ -14,8 +14,8 @@ pub(super) use crate::mux::{
 
 pub(super) const MS: Duration = Duration::from_millis(1);
 pub(super) const TAKEN: ConnectionId = ConnectionId(1);
-pub(super) const OWN: SessionKey = SessionKey::numbered(1);
-pub(super) const OTHER: SessionKey = SessionKey::numbered(2);
+pub(super) const OWN: SessionKey = SessionKey(1);
+pub(super) const OTHER: SessionKey = SessionKey(2);
 pub(super) const NO: SharingMode = SharingMode::Apart(Some(Evidence::Closed));
 pub(super) const SUSPECTED: SharingMode = SharingMode::Apart(None);
 pub(super) const ONE_FOR_ALL: SharingMode = SharingMode::Apart(Some(Evidence::SameDescription));

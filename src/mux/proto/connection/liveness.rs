@@ -25,7 +25,7 @@ use rtsp_types::Method;
 
 use super::{
     Connection, ConnectionPhase,
-    requests::{Draft, Expired, Outstanding, Purpose},
+    requests::{Draft, Outstanding, Purpose},
     session::CoreSession,
 };
 use crate::mux::proto::{
@@ -87,7 +87,7 @@ impl Connection {
         }
     }
 
-    fn on_expired(&mut self, expired: Expired) {
+    fn on_expired(&mut self, expired: Outstanding) {
         let was_silent = self.was_silent(&expired);
         let (cseq, draft) = (expired.cseq, expired.draft);
         match (&draft.purpose, draft.session) {
@@ -134,9 +134,9 @@ impl Connection {
 
     /// True if nothing has arrived since the request was sent, or since the answer that brought it
     /// to the head of the line.
-    fn was_silent(&self, expired: &Expired) -> bool {
+    fn was_silent(&self, expired: &Outstanding) -> bool {
         let is_last = |promoted: Instant| self.last_byte <= promoted;
-        self.last_byte < expired.sent || expired.promoted.is_some_and(is_last)
+        self.last_byte < expired.sent || expired.promoted().is_some_and(is_last)
     }
 }
 
@@ -187,7 +187,10 @@ impl Connection {
         // the credentials were refused); otherwise it would be due again at once.
         session.last_request = Some(now);
         let means = self.keep_alive_means;
-        let has_get_parameter = self.keep_alive_method.takes_get(self.has_get_parameter);
+        let has_get_parameter = match self.keep_alive_method {
+            KeepAliveMethod::Named => self.has_get_parameter,
+            method => method == KeepAliveMethod::GetParameter,
+        };
         let Some(method) = means.method(has_get_parameter, session.has_played()) else {
             return;
         };
@@ -354,29 +357,14 @@ pub enum KeepAliveMethod {
     GetParameter,
 }
 
-impl KeepAliveMethod {
-    fn takes_get(self, is_named: bool) -> bool {
-        match self {
-            Self::Named => is_named,
-            Self::Options => false,
-            Self::GetParameter => true,
-        }
-    }
-
-    /// After this request failed.
-    fn other_than(method: &Method) -> Self {
-        match method {
-            Method::Options => Self::GetParameter,
-            _ => Self::Options,
-        }
-    }
-}
-
 /// What the server has ended shows which request does not keep it alive.
 impl Connection {
     /// A session has ended in spite of its keep-alive.
     pub(super) fn blame_keep_alive(&mut self, method: &Method) {
-        self.keep_alive_method = KeepAliveMethod::other_than(method);
+        self.keep_alive_method = match method {
+            Method::Options => KeepAliveMethod::GetParameter,
+            _ => KeepAliveMethod::Options,
+        };
     }
 
     /// The server has closed the connection. The last request was to blame if it was a keep-alive, or if

@@ -73,7 +73,7 @@ use super::{
 };
 
 /// The configuration of a connection.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct ConnectionConfig {
     /// Used if the server asks for credentials.
     pub credentials: Option<Credentials>,

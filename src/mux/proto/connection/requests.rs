@@ -44,7 +44,7 @@ enum RequestState {
 }
 
 /// A request on the wire.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Outstanding {
     pub(crate) cseq: u32,
     pub(crate) draft: Draft,
@@ -61,7 +61,7 @@ pub(crate) struct Outstanding {
     /// A later request was answered first; fences do not count.
     pub(crate) is_overtaken: bool,
     /// While it waited an error came that matched no request: the error may be its answer.
-    is_perhaps_refused: bool,
+    pub(crate) is_perhaps_refused: bool,
     provisional: u32,
     standing: RequestState,
 }
@@ -86,6 +86,11 @@ impl Outstanding {
         self.head_since
             .map(|since| now.saturating_duration_since(since))
             .unwrap_or_default()
+    }
+
+    /// When an answer brought it to the head of the line.
+    pub(crate) fn promoted(&self) -> Option<Instant> {
+        self.head_since.filter(|since| *since > self.sent)
     }
 
     /// A copy of the request with its caller, which it loses.
@@ -114,19 +119,6 @@ impl Outstanding {
         let at_head = self.head_since.map(|since| since + self.draft.deadline);
         Some(at_head.map_or(latest, |due| due.min(latest)))
     }
-}
-
-/// A request whose deadline passed.
-#[derive(Debug)]
-pub(crate) struct Expired {
-    pub(crate) cseq: u32,
-    pub(crate) sent: Instant,
-    /// When an answer brought it to the head of the line.
-    pub(crate) promoted: Option<Instant>,
-    /// A copy of the request; the table's own has no caller any more.
-    pub(crate) draft: Draft,
-    /// An error that matched no request may have been its answer.
-    pub(crate) is_perhaps_refused: bool,
 }
 
 #[derive(Debug, Default)]
@@ -256,16 +248,11 @@ impl RequestTable {
     }
 
     /// Turns one request whose deadline has passed into a tombstone.
-    pub(crate) fn expire_one(&mut self, now: Instant, ceiling: Duration) -> Option<Expired> {
+    pub(crate) fn expire_one(&mut self, now: Instant, ceiling: Duration) -> Option<Outstanding> {
         let entry = self.find(|entry| entry.due(ceiling).is_some_and(|due| due <= now))?;
         entry.standing = RequestState::TimedOut;
-        let expired = Expired {
-            cseq: entry.cseq,
-            sent: entry.sent,
-            promoted: entry.head_since.filter(|since| *since > entry.sent),
-            draft: entry.take_caller(),
-            is_perhaps_refused: entry.is_perhaps_refused,
-        };
+        let expired = entry.clone();
+        entry.draft.caller = None;
         self.promote_front(now);
         Some(expired)
     }

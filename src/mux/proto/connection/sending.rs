@@ -273,9 +273,7 @@ impl Connection {
                 Purpose::Describe | Purpose::KeepAlive | Purpose::Ping
             )
         };
-        for draft in self.waiting.drain(..) {
-            self.authorizer.retries.push_back(draft);
-        }
+        self.authorizer.retries.append(&mut self.waiting);
         std::mem::swap(&mut self.waiting, &mut self.authorizer.retries);
         for draft in take_where(&mut self.waiting, |draft| !may_go(draft)) {
             self.withdraw(draft, TAINTED);
@@ -288,20 +286,19 @@ impl Connection {
     /// were released.
     pub(super) fn on_id_given_twice(&mut self, id: &str) {
         self.id_given_twice = Some(id.to_owned());
-        let sessions = self.sessions.iter();
-        let replaced = sessions
-            .filter(|(_, session)| session.is_coming_up() && session.id.as_deref() == Some(id));
-        let replaced: Vec<SessionKey> = replaced.map(|(key, _)| *key).collect();
+        let has_it =
+            |session: &CoreSession| session.is_coming_up() && session.id.as_deref() == Some(id);
+        let replaced = self.sessions.keys_where(has_it);
         for key in &replaced {
             if let Some(session) = self.sessions.get_mut(key) {
                 session.is_replaced = true;
             }
         }
         let sessions = &self.sessions;
-        let is_new = |key: &SessionKey| sessions.get(key).is_some_and(|s| s.id.is_none());
+        let is_new = |key: SessionKey| sessions.is(key, |session| session.id.is_none());
         let is_to_begin = |draft: &Draft| match (&draft.purpose, draft.session) {
             (Purpose::Play(_), Some(key)) => replaced.contains(&key),
-            (Purpose::Setup { .. }, Some(key)) => replaced.contains(&key) || is_new(&key),
+            (Purpose::Setup { .. }, Some(key)) => replaced.contains(&key) || is_new(key),
             _ => false,
         };
         for draft in take_where(&mut self.waiting, is_to_begin) {

@@ -85,15 +85,12 @@ impl Connection {
 
     /// True if a session is being set up: a DESCRIBE, SETUP or PLAY is unanswered.
     pub fn is_bringing_up(&self) -> bool {
-        let brings_up = |purpose: &Purpose| {
+        self.requests.waiting().any(|entry| {
             matches!(
-                purpose,
+                entry.draft.purpose,
                 Purpose::Describe | Purpose::Setup { .. } | Purpose::Play(_)
             )
-        };
-        self.requests
-            .waiting()
-            .any(|entry| brings_up(&entry.draft.purpose))
+        })
     }
 
     /// The unanswered requests.

@@ -35,13 +35,10 @@ impl Connection {
     pub(super) fn tear_down(&mut self, now: Instant, key: SessionKey, id: RequestId) {
         match self.begin_teardown(now, key, Some(id)) {
             true => self.flush(now),
-            false => self.fail(
-                key,
-                Some(id),
-                Method::Teardown,
-                None,
-                FailureKind::Cancelled,
-            ),
+            false => {
+                let kind = FailureKind::Cancelled;
+                self.fail(key, Some(id), Method::Teardown, None, kind);
+            }
         }
     }
 

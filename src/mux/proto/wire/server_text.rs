@@ -53,11 +53,6 @@ impl ServerText {
     fn shown(text: &str, redacted: impl Fn(&str) -> String) -> Self {
         Self(cut(&redacted(&harmless(beginning(text)))))
     }
-
-    /// The text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
 }
 
 impl Deref for ServerText {
@@ -127,33 +122,19 @@ const PROTOCOL_HEADERS: &str = "Accept Accept-Ranges Allow Blocksize Cache-Contr
     Content-Length Content-Type CSeq Date Expires Last-Modified Public Range Retry-After Scale \
     Session Speed Transport User-Agent";
 
-/// One RTSP message that was sent or received, without secrets. Its `Display` has one line for each
-/// line of the message.
+/// One RTSP message that was sent (`>`) or received (`<`), without secrets. Its `Display` has one line
+/// for each line of the message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WireMessage {
     /// The session of the message, if it is known.
     pub session: Option<SessionKey>,
-    /// The sender.
-    pub direction: Direction,
+    arrow: char,
     text: String,
-}
-
-/// The sender of a message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Direction {
-    /// This library.
-    Sent,
-    /// The server.
-    Received,
 }
 
 impl fmt::Display for WireMessage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let arrow = match self.direction {
-            Direction::Sent => '>',
-            Direction::Received => '<',
-        };
-        write!(f, "{arrow} {}", self.text)
+        write!(f, "{} {}", self.arrow, self.text)
     }
 }
 
@@ -161,7 +142,7 @@ impl WireMessage {
     pub(crate) fn received(session: Option<SessionKey>, message: &Message) -> Self {
         Self {
             session,
-            direction: Direction::Received,
+            arrow: '<',
             text: shown(&message.start, &message.headers, &message.body),
         }
     }
@@ -171,7 +152,7 @@ impl WireMessage {
         let (start, headers) = parse_head(bytes)?;
         Some(Self {
             session,
-            direction: Direction::Sent,
+            arrow: '>',
             text: shown(&start, &headers, &[]),
         })
     }
@@ -292,10 +273,7 @@ mod server_text_tests {
     #[test]
     fn f54_a_text_is_cut_at_200_characters_and_says_so() {
         for letter in ["x", "ö", "中", "🎥"] {
-            assert_eq!(
-                ServerText::new(&letter.repeat(200)).as_str(),
-                letter.repeat(200)
-            );
+            assert_eq!(&*ServerText::new(&letter.repeat(200)), letter.repeat(200));
             for length in [201, 1023, 1365, 2000, 100_000] {
                 let text = ServerText::new(&letter.repeat(length));
                 assert_eq!(text.chars().count(), 200);
