@@ -1,8 +1,7 @@
 //! A network that takes the place of the system's, for simulations.
 //!
-//! Only the simulator in `tests/sim` implements these traits: all code above the sockets runs
-//! unchanged over a network whose behaviour follows a seed. On the real network the driver uses
-//! sockets directly, without a virtual call for each read.
+//! The simulator in `tests/sim` implements these traits: all code above the sockets runs unchanged over
+//! a network whose behaviour follows a seed.
 
 use std::{
     fmt, io,
@@ -30,7 +29,8 @@ pub trait Network: fmt::Debug + Send + Sync {
     fn time_suspended(&self) -> Duration;
 }
 
-/// One connection, like a non-blocking socket. Dropping it closes the connection.
+/// One connection: a non-blocking socket, TLS over one, or what takes its place in simulations. Dropping
+/// it closes the connection.
 pub trait Wire: fmt::Debug + Send + Sync {
     /// Appends received bytes to `buffer`, as far as it has room, and returns how many; 0 if the
     /// peer has closed.
@@ -47,7 +47,7 @@ pub trait Wire: fmt::Debug + Send + Sync {
     ///
     /// [`WouldBlock`](io::ErrorKind::WouldBlock) if nothing fits; any other error ends the
     /// connection.
-    fn try_write(&mut self, slices: &[io::IoSlice<'_>]) -> io::Result<usize>;
+    fn try_write(&mut self, bytes: &[u8]) -> io::Result<usize>;
 
     /// Ready with true if a read would not block, with false if only a write would not. Ignores an
     /// operation that the caller does not want.
@@ -61,4 +61,18 @@ pub trait Wire: fmt::Debug + Send + Sync {
         wants_to_read: bool,
         wants_to_write: bool,
     ) -> Poll<io::Result<bool>>;
+
+    /// True if the system has bytes to read, EOF or an error, whether the runtime knows of it or not.
+    fn has_unread(&self) -> bool {
+        false
+    }
+
+    /// What the system says about the network path: its round trip, and the segments that came out of
+    /// order.
+    fn path_info(&self) -> Option<(Duration, u32)> {
+        None
+    }
+
+    /// Acknowledges at once what was read. The system resets the option by itself.
+    fn acknowledge_at_once(&self) {}
 }

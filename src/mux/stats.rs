@@ -38,14 +38,6 @@ pub(crate) struct ConnectionCounters {
     pub(crate) sessions: Gauge,
     /// Of these, the sessions whose TEARDOWN the server has not answered yet.
     pub(crate) tearing_down: Gauge,
-    pub(crate) requests: Gauge,
-    pub(crate) server_requests: Gauge,
-    pub(crate) frames_unknown: Gauge,
-    pub(crate) frames_foreign: Gauge,
-    pub(crate) frames_late: Gauge,
-    pub(crate) reports_dropped: Gauge,
-    pub(crate) resyncs: Gauge,
-    pub(crate) repeated_responses: Gauge,
     pub(crate) references: Gauge,
     pub(crate) connections_to_server: Gauge,
 }

@@ -21,8 +21,8 @@ use rustls::{
 pub struct TlsOptions {
     /// What the server's certificate must satisfy. Default: everything.
     pub checks: CertificateChecks,
-    authorities: Arc<[CertificateDer<'static>]>,
-    client: Option<Arc<ClientIdentity>>,
+    pub(super) authorities: Arc<[CertificateDer<'static>]>,
+    pub(super) client: Option<Arc<ClientIdentity>>,
 }
 
 impl TlsOptions {
@@ -57,22 +57,6 @@ impl TlsOptions {
         })?;
         self.client = Some(Arc::new(ClientIdentity { chain, key }));
         Ok(self)
-    }
-
-    /// The same options, for a server that must not learn who we are.
-    pub(crate) fn without_client_certificate(mut self) -> Self {
-        self.client = None;
-        self
-    }
-
-    /// Trusted in addition to the system's authorities.
-    pub(crate) fn authorities(&self) -> &[CertificateDer<'static>] {
-        &self.authorities
-    }
-
-    /// The client certificate, for servers that ask for one.
-    pub(crate) fn client(&self) -> Option<&ClientIdentity> {
-        self.client.as_deref()
     }
 }
 
@@ -233,7 +217,7 @@ mod tests {
     fn the_private_key_is_not_shown() {
         let identity = identity("one");
         let options = with_client(&identity).unwrap();
-        let key = options.client().unwrap().key.secret_der();
+        let key = options.client.as_ref().unwrap().key.secret_der();
         let shown = format!("{options:?} {options:#?}");
         let bytes = format!("{}, {}, {}", key[40], key[41], key[42]);
         assert!(!shown.contains(&bytes), "{shown}");

@@ -2,7 +2,7 @@
 //! taking packets loses nothing; a consumer that stands still holds up no other one.
 
 use std::fmt;
-use std::io::{self, IoSlice};
+use std::io;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -123,8 +123,8 @@ impl Wire for Flood {
         Ok(read.len())
     }
 
-    fn try_write(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        slices.iter().for_each(|slice| self.parser.push(slice));
+    fn try_write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.parser.push(bytes);
         while let Ok(Some(incoming)) = self.parser.next() {
             if let Incoming::Request(request) = incoming {
                 self.answer(&request);
@@ -133,7 +133,7 @@ impl Wire for Flood {
         if let Some(waker) = self.waker.take() {
             waker.wake();
         }
-        Ok(slices.iter().map(|slice| slice.len()).sum())
+        Ok(bytes.len())
     }
 
     fn poll_ready(

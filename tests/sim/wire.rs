@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::io::{self, IoSlice};
+use std::io;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
@@ -136,7 +136,7 @@ impl Wire for ClientEnd {
         Ok(count)
     }
 
-    fn try_write(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+    fn try_write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let mut world = self.net.world();
         let wire = &world.wires[self.number];
         if wire.is_reset {
@@ -145,10 +145,7 @@ impl Wire for ClientEnd {
         if wire.saw_end {
             world.violate("i8: written after the end was seen".to_owned());
         }
-        let mut bytes: Vec<u8> = slices
-            .iter()
-            .flat_map(|slice| slice.iter().copied())
-            .collect();
+        let mut bytes = bytes.to_vec();
         let room = world.wires[self.number].room();
         if room == 0 {
             return Err(io::ErrorKind::WouldBlock.into());

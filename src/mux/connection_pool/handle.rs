@@ -107,11 +107,6 @@ impl ConnectionHandle {
     pub(crate) fn driver(&self) -> &Arc<DriverHandle> {
         &self.driver
     }
-
-    /// Whether others have used the connection at the same time.
-    pub(crate) fn was_shared(&self) -> bool {
-        self.driver.peak_references() > 1
-    }
 }
 
 impl Drop for ConnectionHandle {

@@ -31,6 +31,7 @@ use crate::mux::{
         },
         sharing::{Evidence, Sharing, join_history::Joins},
     },
+    release::lock,
     server_key::ServerId,
     stats::{ConnectionStats, MuxStats, ServerStats},
 };
@@ -435,7 +436,7 @@ impl ConnectionPool {
 
 fn connection_stats(entry: &ConnectionEntry) -> ConnectionStats {
     let driver = &entry.record.driver;
-    let counters = &driver.counters;
+    let (counters, counts) = (&driver.counters, *lock(&driver.counts));
     ConnectionStats {
         id: driver.id.0,
         state: entry.phase,
@@ -446,14 +447,14 @@ fn connection_stats(entry: &ConnectionEntry) -> ConnectionStats {
         bytes_received: counters.bytes_received.get(),
         bytes_sent: counters.bytes_sent.get(),
         packets: counters.packets.get(),
-        requests: counters.requests.get(),
-        server_requests: counters.server_requests.get(),
-        frames_unknown: counters.frames_unknown.get(),
-        frames_foreign: counters.frames_foreign.get(),
-        frames_late: counters.frames_late.get(),
-        reports_dropped: counters.reports_dropped.get(),
-        resyncs: counters.resyncs.get(),
-        repeated_responses: counters.repeated_responses.get(),
+        requests: counts.requests,
+        server_requests: counts.server_requests,
+        frames_unknown: counts.unknown_frames,
+        frames_foreign: counts.foreign_frames,
+        frames_late: counts.late_frames,
+        reports_dropped: counts.reports_dropped,
+        resyncs: counts.resyncs,
+        repeated_responses: counts.repeated_responses,
         health: driver.health(),
     }
 }

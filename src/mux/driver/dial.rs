@@ -12,15 +12,11 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use super::{
-    DriverHandle, TlsClient,
-    socket::{self, Socket},
-    tls::Transport,
-};
+use super::{DriverHandle, TlsClient, socket};
 use crate::mux::{
     clock,
     error::{Error, ErrorKind},
-    network::Network,
+    network::{Network, Wire},
     server_key::ServerId,
 };
 
@@ -30,7 +26,7 @@ pub(super) async fn dial(
     limit: Duration,
     tls: Option<Arc<TlsClient>>,
     network: Option<Arc<dyn Network>>,
-) -> Result<Transport, Error> {
+) -> Result<Box<dyn Wire>, Error> {
     let connecting = async {
         let began = clock::now();
         let socket = connect_to(&handle.server, limit, network).await?;
@@ -40,10 +36,10 @@ pub(super) async fn dial(
         Ok(socket)
     };
     match tls {
-        None => connecting.await.map(Transport::Plain),
+        None => connecting.await,
         Some(tls) => {
             let stream = tls.secure(connecting, &handle.server, limit).await?;
-            Ok(Transport::Tls(Box::new(stream)))
+            Ok(Box::new(stream))
         }
     }
 }
@@ -55,13 +51,13 @@ async fn connect_to(
     server: &ServerId,
     timeout: Duration,
     network: Option<Arc<dyn Network>>,
-) -> Result<Socket, Error> {
+) -> Result<Box<dyn Wire>, Error> {
     let deadline = Instant::now() + timeout;
     let mut last = None;
     if let Some(network) = network {
         let connecting = network.connect(server.host(), server.port());
         return match timeout_at(deadline, connecting).await {
-            Ok(Ok(wire)) => Ok(Socket::Simulated(wire)),
+            Ok(Ok(wire)) => Ok(wire),
             Ok(Err(error)) if error.kind() == io::ErrorKind::NotFound => {
                 Err(unresolved(server, &error.to_string()))
             }
@@ -75,7 +71,7 @@ async fn connect_to(
         let now = Instant::now();
         let until = now + deadline.saturating_duration_since(now) / left;
         match timeout_at(until, connect(*address)).await {
-            Ok(Ok(socket)) => return Ok(Socket::Tcp(socket)),
+            Ok(Ok(socket)) => return Ok(Box::new(socket)),
             Ok(Err(error)) => last = Some(error.to_string()),
             Err(_) => last = Some(no_answer(timeout)),
         }

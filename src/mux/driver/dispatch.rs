@@ -6,19 +6,23 @@
 //! may not know yet that the socket is readable, so the driver asks the system.
 
 use std::{
+    future::poll_fn,
     sync::atomic::Ordering,
     time::{Duration, Instant},
 };
 
-use tokio::{io::Interest, time::timeout};
+use bytes::BytesMut;
+use tokio::time::timeout;
 
 use super::{
     Driver, DriverEvent, WIRE,
     link::{Command, NewSession, Report, SessionGuard},
+    socket::write_out,
 };
 use crate::mux::{
     clock,
-    proto::{CredentialReport, Event, Reply, Retirement, wire::redacted},
+    proto::{CredentialReport, Event, Reply, Retirement, SharingViolation, wire::redacted},
+    release::lock,
 };
 
 impl Driver {
@@ -28,7 +32,7 @@ impl Driver {
             let now = clock::now();
             self.drain_events(now);
             while let Some(message) = self.core.poll_transmit() {
-                self.outbox.push(message);
+                self.outbox.unsplit(message);
             }
             if !self.flush(now) {
                 break;
@@ -40,8 +44,8 @@ impl Driver {
         }
         self.pass_on_server_info();
         let backlog = self.core.backlog();
-        if *self.backlog.borrow() != backlog {
-            self.backlog.send_replace(backlog);
+        if *self.ends.backlog.borrow() != backlog {
+            self.ends.backlog.send_replace(backlog);
         }
         // The counters are updated before the callers that may read them are notified.
         self.update_counters();
@@ -64,11 +68,13 @@ impl Driver {
         if self.held_until.is_some() {
             return false;
         }
-        match self.outbox.write_to(&mut self.transport) {
+        match write_out(&mut *self.transport, &mut self.outbox) {
             Ok(written) => {
                 self.handle.counters.bytes_sent.add(written as u64);
-                self.core.handle_write_progress(now, self.outbox.backlog());
+                self.core.handle_write_progress(now, self.outbox.len());
                 if self.outbox.is_empty() {
+                    // The core can use the memory again.
+                    self.outbox = BytesMut::new();
                     self.play_batching.on_written();
                 }
                 written > 0
@@ -134,9 +140,7 @@ impl Driver {
             Event::NoMoreSessions(reason) => {
                 tracing::info!("{id}/-: takes no more sessions: {reason:?}");
                 self.events.handle(DriverEvent::NoMoreSessions);
-                if let Retirement::CannotShare(violation) = reason
-                    && violation.taints()
-                {
+                if reason == Retirement::CannotShare(SharingViolation::SameChannels) {
                     self.handle.is_tainted.store(true, Ordering::Relaxed);
                     self.sessions.touch_all();
                 }
@@ -184,19 +188,11 @@ impl Driver {
     }
 
     fn update_counters(&mut self) {
-        let counts = self.core.counters();
+        *lock(&self.handle.counts) = self.core.counters();
         self.update_pending_teardowns();
         let counters = &self.handle.counters;
         counters.packets.set(self.sessions.packets);
         counters.sessions.set(self.core.session_count() as u64);
-        counters.requests.set(counts.requests);
-        counters.server_requests.set(counts.server_requests);
-        counters.frames_unknown.set(counts.unknown_frames);
-        counters.frames_foreign.set(counts.foreign_frames);
-        counters.frames_late.set(counts.late_frames);
-        counters.reports_dropped.set(counts.reports_dropped);
-        counters.resyncs.set(counts.resyncs);
-        counters.repeated_responses.set(counts.repeated_responses);
     }
 
     pub(super) fn update_pending_teardowns(&mut self) {
@@ -223,7 +219,7 @@ impl Driver {
         for _ in 0..MAX_COMMANDS {
             let Some(it) = next else { return };
             self.core.send_rtcp(it.session, it.stream, &it.packet);
-            next = self.reports.try_recv().ok();
+            next = self.ends.reports.try_recv().ok();
         }
     }
 
@@ -237,7 +233,9 @@ impl Driver {
             taken += 1;
             // Commands that are not processed here stay in the channel.
             let may_take = taken < MAX_COMMANDS;
-            next = may_take.then(|| self.commands.try_recv().ok()).flatten();
+            next = may_take
+                .then(|| self.ends.commands.try_recv().ok())
+                .flatten();
         }
     }
 
@@ -283,26 +281,23 @@ impl Driver {
         }
     }
 
-    fn on_open(&mut self, session: NewSession) {
-        let NewSession {
-            config,
-            producer,
-            release,
-            opened,
-        } = session;
-        let camera = redacted(&config.url);
-        let session = match self.core.open_session(config) {
+    fn on_open(&mut self, new: NewSession) {
+        let camera = redacted(&new.config.url);
+        let session = match self.core.open_session(new.config) {
             Ok(session) => session,
             Err(failure) => {
                 // The receiver may be gone. That does not matter: no session was opened.
-                let _ = opened.send(Err(failure));
+                let _ = new.opened.send(Err(failure));
                 return;
             }
         };
         tracing::debug!("{}/{session}: opened for {camera}", self.handle.id);
-        self.sessions.insert(session, producer, camera, release);
+        self.sessions
+            .insert(session, new.producer, camera, new.release);
         // If the receiver is gone, the guard is dropped here, which releases the session.
-        let _ = opened.send(Ok(SessionGuard::new(session, &self.handle)));
+        let _ = new
+            .opened
+            .send(Ok(SessionGuard::new(session, &self.handle)));
     }
 
     /// If the command takes the connection out of idleness, reads what the server has sent.
@@ -311,7 +306,8 @@ impl Driver {
             return;
         }
         // A failure shows at the next read.
-        let _ = timeout(PATIENCE, self.transport.ready(Some(Interest::READABLE))).await;
+        let readable = poll_fn(|context| self.transport.poll_ready(context, true, false));
+        let _ = timeout(PATIENCE, readable).await;
         self.read();
     }
 }

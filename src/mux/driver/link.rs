@@ -25,7 +25,7 @@ use crate::mux::{
     event::Congestion,
     ids::ConnectionId,
     proto::{
-        Backlog, CloseReason, CredentialReport, CredentialStatus, Failure, FailureKind,
+        Backlog, CloseReason, Counters, CredentialReport, CredentialStatus, Failure, FailureKind,
         FramingLoss, KeepAliveMethod, Measures, ProbeOutcome, RefusalVerdict, Reply, SessionConfig,
         SessionKey, SessionRequest,
     },
@@ -133,13 +133,8 @@ pub(crate) struct Report {
     pub(crate) packet: Bytes,
 }
 
-/// The progress of the connection attempt.
-#[derive(Clone, Debug)]
-pub(crate) enum Readiness {
-    Connecting,
-    Ready,
-    Failed(Error),
-}
+/// How the connection attempt ended; `None` while it goes on.
+type Readiness = Option<Result<(), Error>>;
 
 /// What a connection has learned about its server.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -164,13 +159,14 @@ pub(crate) struct ServerInfo {
 pub(crate) struct DriverHandle {
     pub(crate) id: ConnectionId,
     pub(crate) server: ServerId,
-    pub(crate) counters: Arc<ConnectionCounters>,
+    pub(crate) counters: ConnectionCounters,
+    pub(crate) counts: Mutex<Counters>,
     pub(crate) budget: Arc<Budget>,
     commands: mpsc::UnboundedSender<Command>,
-    reports: mpsc::Sender<Report>,
+    pub(crate) reports: mpsc::Sender<Report>,
     readiness: watch::Receiver<Readiness>,
-    /// The highest number of references since there were none; written under the pool's lock.
-    peak_references: AtomicU32,
+    /// It had several references at a time since it had none; written under the pool's lock.
+    was_shared: AtomicBool,
     /// Sessions that the server may know and whose release the driver has not processed yet.
     pub(super) released: AtomicU32,
     /// The server has answered a session since the connection was last idle.
@@ -184,7 +180,7 @@ pub(crate) struct DriverHandle {
     invites_to_move: AtomicBool,
     /// The index of the session that is to move elsewhere.
     asked_to_move: AtomicUsize,
-    backlog: watch::Receiver<Backlog>,
+    pub(crate) backlog: watch::Receiver<Backlog>,
     pub(super) task: OnceLock<AbortHandle>,
     /// Set when the connection is over.
     pub(super) close_reason: OnceLock<CloseReason>,
@@ -212,17 +208,18 @@ impl DriverHandle {
     pub(crate) fn new(id: ConnectionId, server: ServerId) -> (Arc<Self>, DriverEnds) {
         let (command_sender, commands) = mpsc::unbounded_channel();
         let (report_sender, reports) = mpsc::channel(REPORTS);
-        let (readiness_sender, readiness) = watch::channel(Readiness::Connecting);
+        let (readiness_sender, readiness) = watch::channel(None);
         let (backlog_sender, backlog) = watch::channel(Backlog::default());
         let handle = Arc::new(Self {
             id,
             server,
-            counters: Arc::default(),
+            counters: ConnectionCounters::default(),
+            counts: Mutex::default(),
             budget: Budget::for_connection(),
             commands: command_sender,
             reports: report_sender,
             readiness,
-            peak_references: AtomicU32::new(1),
+            was_shared: AtomicBool::new(false),
             released: AtomicU32::new(0),
             is_proven: AtomicBool::new(false),
             is_tainted: AtomicBool::new(false),
@@ -271,20 +268,12 @@ impl DriverHandle {
         self.commands.is_closed()
     }
 
-    /// False if the packet was dropped.
-    pub(crate) fn try_send_report(&self, report: Report) -> bool {
-        self.reports.try_send(report).is_ok()
-    }
-
     /// Waits until the connection attempt is over.
     pub(crate) async fn connected(&self) -> Result<(), Error> {
         let mut readiness = self.readiness.clone();
-        let is_over = |state: &Readiness| !matches!(state, Readiness::Connecting);
-        match readiness.wait_for(is_over).await.as_deref() {
-            Ok(Readiness::Failed(error)) => Err(error.clone()),
-            Ok(_) => Ok(()),
-            Err(_) => Err(Error::driver_died()),
-        }
+        let outcome = readiness.wait_for(Option::is_some).await;
+        let outcome = outcome.ok().and_then(|outcome| outcome.clone());
+        outcome.unwrap_or_else(|| Err(Error::driver_died()))
     }
 
     /// Waits until the driver has ended.
@@ -293,25 +282,20 @@ impl DriverHandle {
     }
 
     pub(crate) fn is_connected(&self) -> bool {
-        matches!(*self.readiness.borrow(), Readiness::Ready)
+        matches!(*self.readiness.borrow(), Some(Ok(())))
     }
 
     /// Called with the present number of references.
     pub(crate) fn on_references(&self, references: u32) {
         self.counters.references.set(u64::from(references));
-        match references {
-            0 => self.peak_references.store(0, Ordering::Relaxed),
-            _ => {
-                _ = self
-                    .peak_references
-                    .fetch_max(references, Ordering::Relaxed)
-            }
+        if references != 1 {
+            self.was_shared.store(references > 1, Ordering::Relaxed);
         }
     }
 
-    /// The highest number of references since there were none.
-    pub(crate) fn peak_references(&self) -> u32 {
-        self.peak_references.load(Ordering::Relaxed)
+    /// True if it had several references at a time since it had none.
+    pub(crate) fn was_shared(&self) -> bool {
+        self.was_shared.load(Ordering::Relaxed)
     }
 
     /// Why the connection is over; also says so if its driver panicked.
@@ -395,11 +379,6 @@ impl DriverHandle {
     /// What the server has not answered yet.
     pub(crate) fn backlog(&self) -> Backlog {
         self.backlog.borrow().clone()
-    }
-
-    /// Notified whenever the backlog changes.
-    pub(crate) fn watch_backlog(&self) -> watch::Receiver<Backlog> {
-        self.backlog.clone()
     }
 
     /// What the connection has learned of its server so far.

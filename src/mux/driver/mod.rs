@@ -34,25 +34,21 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bytes::BytesMut;
 use tokio::{
     runtime::Handle,
-    sync::{
-        mpsc::{Receiver, UnboundedReceiver},
-        oneshot, watch,
-    },
+    sync::oneshot,
     task::yield_now,
     time::{Sleep, sleep, sleep_until},
 };
 
 use self::{
-    buffers::{Input, MOMENT, Outbox, PlayBatching, ReadPacing},
+    buffers::{Input, MOMENT, PlayBatching, ReadPacing},
     health::HealthSampler,
-    link::Readiness,
     select::{FairSelect, SelectOutcome, SelectSources},
     sessions::Sessions,
     socket::QuickAck,
     suspend::SuspendDetector,
-    tls::Transport,
 };
 pub(crate) use self::{
     link::{
@@ -64,9 +60,9 @@ pub(crate) use self::{
 use super::{
     clock,
     error::Error,
-    network::Network,
-    proto::{Backlog, CloseReason, Connection, ConnectionConfig, ProbeOutcome},
-    stats::LONG_PATH,
+    network::{Network, Wire},
+    proto::{CloseReason, Connection, ConnectionConfig, ProbeOutcome},
+    stats::{LONG_PATH, PathInfo},
 };
 
 /// Target of the wire log: every RTSP message without its secrets, at level TRACE.
@@ -120,7 +116,7 @@ async fn run(mut parts: DriverParts) {
             let connect_time = handle.server_info().connect_time;
             parts.config.describes_slowly &= connect_time.is_none_or(|time| time < LONG_PATH);
             parts.events.handle(DriverEvent::Connected);
-            parts.ends.readiness.send_replace(Readiness::Ready);
+            parts.ends.readiness.send_replace(Some(Ok(())));
             let driver = Driver::new(parts, transport, suspend_detector);
             driver.run(deferred).await;
         }
@@ -129,7 +125,7 @@ async fn run(mut parts: DriverParts) {
             // The pool forgets the failed attempt first, so that a session that tries again at once
             // does not find it counted.
             drop(parts.events);
-            parts.ends.readiness.send_replace(Readiness::Failed(error));
+            parts.ends.readiness.send_replace(Some(Err(error)));
         }
     }
 }
@@ -138,9 +134,9 @@ async fn run(mut parts: DriverParts) {
 /// Keeps the commands that arrive meanwhile in `deferred`.
 async fn connect(
     parts: &mut DriverParts,
-    dialing: impl Future<Output = Result<Transport, Error>>,
+    dialing: impl Future<Output = Result<Box<dyn Wire>, Error>>,
     deferred: &mut Vec<Command>,
-) -> Result<Transport, Error> {
+) -> Result<Box<dyn Wire>, Error> {
     tracing::debug!(
         "{}/-: connecting to {}",
         parts.handle.id,
@@ -166,16 +162,14 @@ async fn connect(
 struct Driver {
     handle: Arc<DriverHandle>,
     core: Connection,
-    commands: UnboundedReceiver<Command>,
-    reports: Receiver<Report>,
-    backlog: watch::Sender<Backlog>,
+    ends: DriverEnds,
     /// The caller that waits for the result of the probe under way.
     probed: Option<oneshot::Sender<ProbeOutcome>>,
     sessions: Sessions,
-    transport: Transport,
+    transport: Box<dyn Wire>,
     fair_select: FairSelect,
     input: Input,
-    outbox: Outbox,
+    outbox: BytesMut,
     quick_ack: QuickAck,
     read_pacing: ReadPacing,
     sampler: HealthSampler,
@@ -199,21 +193,23 @@ struct Driver {
 }
 
 impl Driver {
-    fn new(parts: DriverParts, transport: Transport, suspend_detector: SuspendDetector) -> Self {
+    fn new(
+        parts: DriverParts,
+        transport: Box<dyn Wire>,
+        suspend_detector: SuspendDetector,
+    ) -> Self {
         let DriverParts { handle, ends, .. } = parts;
         let connect_time = handle.server_info().connect_time;
         Self {
             sessions: Sessions::new(handle.id),
             handle,
             core: Connection::new(parts.config, clock::now()),
-            commands: ends.commands,
-            reports: ends.reports,
-            backlog: ends.backlog,
+            ends,
             probed: None,
             transport,
             fair_select: FairSelect::default(),
             input: Input::new(),
-            outbox: Outbox::default(),
+            outbox: BytesMut::new(),
             quick_ack: QuickAck::default(),
             read_pacing: ReadPacing::default(),
             sampler: HealthSampler::default(),
@@ -253,12 +249,12 @@ impl Driver {
                 self.core.set_reading_paused(clock::now(), is_blocked);
             }
             let outcome = self.fair_select.next(SelectSources {
-                transport: &mut self.transport,
+                transport: &mut *self.transport,
                 pause: pause.as_mut().as_pin_mut(),
                 blocking: self.sessions.blocking().filter(|_| is_blocked),
                 wants_to_write: !self.outbox.is_empty() && self.held_until.is_none(),
-                commands: &mut self.commands,
-                reports: &mut self.reports,
+                commands: &mut self.ends.commands,
+                reports: &mut self.ends.reports,
                 timer: self.timer_at.is_some().then_some(self.timer.as_mut()),
             });
             match outcome.await {
@@ -288,7 +284,7 @@ impl Driver {
             false => MAX_READS,
         };
         for _ in 0..reads {
-            match self.transport.try_read_buf(self.input.with_room()) {
+            match self.transport.try_read(self.input.with_room()) {
                 Ok(0) => {
                     // First of all: the pool must not give this connection to another session.
                     self.events.handle(DriverEvent::Retired);
@@ -299,7 +295,7 @@ impl Driver {
                     self.handle.counters.bytes_received.add(read as u64);
                     let is_bringing_up = self.core.is_bringing_up();
                     if self.quick_ack.on_read(now, is_bringing_up) {
-                        self.transport.socket().acknowledge_at_once();
+                        self.transport.acknowledge_at_once();
                     }
                     let sessions = &mut self.sessions;
                     let deliver = |packet| sessions.deliver(now, packet);
@@ -318,7 +314,14 @@ impl Driver {
     fn take_sample(&mut self, now: Instant) {
         let handle = &self.handle;
         let bytes = handle.counters.bytes_received.get();
-        let measures = || (self.core.measures(), self.transport.socket().path_info());
+        let path_info = || {
+            let (round_trip, out_of_order) = self.transport.path_info()?;
+            Some(PathInfo {
+                round_trip,
+                out_of_order,
+            })
+        };
+        let measures = || (self.core.measures(), path_info());
         let losses = |sample: &mut _| self.sessions.take_losses(sample);
         let sampler = &mut self.sampler;
         if let Some(sample) = sampler.sample(now, bytes, measures, &handle.budget, losses) {

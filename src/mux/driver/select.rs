@@ -6,18 +6,17 @@
 use std::{
     future::poll_fn,
     io,
-    pin::{Pin, pin},
+    pin::Pin,
     task::{Context, Poll},
 };
 
 use tokio::{
-    io::Interest,
     sync::mpsc::{Receiver, UnboundedReceiver},
     time::Sleep,
 };
 
-use super::{Command, Report, socket::both, tls::Transport};
-use crate::mux::delivery::Producer;
+use super::{Command, Report};
+use crate::mux::{delivery::Producer, network::Wire};
 
 /// What the driver is to do.
 #[derive(Debug)]
@@ -37,7 +36,7 @@ pub(super) enum SelectOutcome {
 
 /// All that a driver waits for.
 pub(super) struct SelectSources<'a> {
-    pub(super) transport: &'a mut Transport,
+    pub(super) transport: &'a mut dyn Wire,
     /// The driver does not read before this is over.
     pub(super) pause: Option<Pin<&'a mut Sleep>>,
     /// The driver does not read before this queue has room.
@@ -61,9 +60,7 @@ impl FairSelect {
         let first = self.0;
         self.0 = (first + 1) % Self::SOURCES;
         let wants_to_read = sources.pause.is_none() && sources.blocking.is_none();
-        let reading = wants_to_read.then_some(Interest::READABLE);
-        let writing = sources.wants_to_write.then_some(Interest::WRITABLE);
-        let mut ready = pin!(sources.transport.ready(both(reading, writing)));
+        let wants_to_write = sources.wants_to_write;
         poll_fn(|context| {
             if expired(sources.pause.as_mut(), context).is_ready() {
                 return Poll::Ready(SelectOutcome::Resume);
@@ -76,11 +73,15 @@ impl FairSelect {
             }
             for source in first..first + Self::SOURCES {
                 let outcome = match source % Self::SOURCES {
-                    0 => ready.as_mut().poll(context).map(|ready| match ready {
-                        Ok(true) => SelectOutcome::Read,
-                        Ok(false) => SelectOutcome::Write,
-                        Err(error) => SelectOutcome::Fail(error),
-                    }),
+                    0 => {
+                        let transport = &mut sources.transport;
+                        let ready = transport.poll_ready(context, wants_to_read, wants_to_write);
+                        ready.map(|ready| match ready {
+                            Ok(true) => SelectOutcome::Read,
+                            Ok(false) => SelectOutcome::Write,
+                            Err(error) => SelectOutcome::Fail(error),
+                        })
+                    }
                     1 => some(sources.commands.poll_recv(context)).map(SelectOutcome::Command),
                     2 => some(sources.reports.poll_recv(context)).map(SelectOutcome::Report),
                     _ => expired(sources.timer.as_mut(), context).map(|()| SelectOutcome::Timer),
@@ -112,11 +113,12 @@ fn expired(timer: Option<&mut Pin<&mut Sleep>>, context: &mut Context<'_>) -> Po
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
+
     use bytes::BytesMut;
     use tokio::{sync::mpsc, time::sleep_until};
 
     use super::*;
-    use crate::mux::{driver::socket::Socket, network::Wire};
 
     /// Always ready.
     #[derive(Debug)]
@@ -127,7 +129,7 @@ mod tests {
             Err(io::ErrorKind::WouldBlock.into())
         }
 
-        fn try_write(&mut self, _: &[io::IoSlice<'_>]) -> io::Result<usize> {
+        fn try_write(&mut self, _: &[u8]) -> io::Result<usize> {
             Err(io::ErrorKind::WouldBlock.into())
         }
 
@@ -141,7 +143,7 @@ mod tests {
         let (command_sender, mut commands) = mpsc::unbounded_channel();
         // The sender is dropped at once.
         let (_, mut reports) = mpsc::channel(1);
-        let mut transport = Transport::Plain(Socket::Simulated(Box::new(Busy)));
+        let mut transport = Busy;
         let mut timer = pin!(sleep_until(tokio::time::Instant::now()));
         timer.as_mut().await;
         let mut fair_select = FairSelect::default();

@@ -18,123 +18,81 @@
 //! packet, and the server does not wait for it.
 
 use std::{
-    fs,
-    future::{pending, poll_fn},
-    io::{self, IoSlice},
+    fs, io,
     mem::MaybeUninit,
     sync::OnceLock,
+    task::{Context, Poll},
     time::{Duration, Instant},
 };
 
-use bytes::BytesMut;
+use bytes::{Buf as _, BytesMut};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::{
     io::Interest,
     net::{TcpSocket, TcpStream},
 };
 
-use crate::mux::{network::Wire, stats::PathInfo};
+use crate::mux::network::Wire;
 
-/// The interest in what one or the other is interested in.
-pub(super) fn both(one: Option<Interest>, other: Option<Interest>) -> Option<Interest> {
-    one.into_iter().chain(other).reduce(Interest::add)
-}
-
-/// A socket, or its stand-in in simulations.
-#[derive(Debug)]
-pub(crate) enum Socket {
-    Tcp(TcpStream),
-    Simulated(Box<dyn Wire>),
-}
-
-impl Socket {
+impl Wire for TcpStream {
     /// As [`TcpStream::try_read_buf`]. But after a read that leaves room in `buffer`, the next call
     /// returns `WouldBlock` without a system call, until tokio reports readiness again.
-    pub(super) fn try_read_buf(&mut self, buffer: &mut BytesMut) -> io::Result<usize> {
-        match self {
-            Self::Tcp(socket) => read_all(socket, buffer),
-            Self::Simulated(wire) => wire.try_read(buffer),
+    fn try_read(&mut self, buffer: &mut BytesMut) -> io::Result<usize> {
+        read_all(self, buffer)
+    }
+
+    /// One buffer at a time, because the peer may have closed the socket: `writev`, which tokio calls
+    /// for several, then raises SIGPIPE, which ends a process without a handler for it: every C
+    /// program, `gst-launch-1.0` too. Only Rust programs ignore the signal from the start.
+    fn try_write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        TcpStream::try_write(self, bytes)
+    }
+
+    fn poll_ready(
+        &mut self,
+        context: &mut Context<'_>,
+        wants_to_read: bool,
+        wants_to_write: bool,
+    ) -> Poll<io::Result<bool>> {
+        if wants_to_read && let Poll::Ready(ready) = self.poll_read_ready(context) {
+            return Poll::Ready(ready.map(|()| true));
+        }
+        match wants_to_write {
+            true => self.poll_write_ready(context).map_ok(|()| false),
+            false => Poll::Pending,
         }
     }
 
-    /// True if the system has bytes to read, EOF or an error, whether tokio knows of it or not.
-    pub(super) fn has_unread(&self) -> bool {
-        let Self::Tcp(socket) = self else {
-            return false;
-        };
-        let peeked = SockRef::from(socket).peek(&mut [MaybeUninit::uninit()]);
+    fn has_unread(&self) -> bool {
+        let peeked = SockRef::from(self).peek(&mut [MaybeUninit::uninit()]);
         !peeked.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
     }
 
-    /// As [`TcpStream::try_write_vectored`], but never raises SIGPIPE.
-    pub(super) fn try_write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        match self {
-            Self::Tcp(socket) => send(socket, slices),
-            Self::Simulated(wire) => wire.try_write(slices),
-        }
+    #[cfg(target_os = "linux")]
+    fn path_info(&self) -> Option<(Duration, u32)> {
+        let info = crate::tcp_info::read(self)?;
+        let round_trip = Duration::from_micros(info.tcpi_rcv_rtt.into());
+        Some((round_trip, info.tcpi_rcv_ooopack))
     }
 
-    /// Waits until the socket is readable or writable, as far as that is wanted; true if reading
-    /// may succeed. Dropping the future loses nothing.
-    pub(super) async fn ready(&mut self, interest: Option<Interest>) -> io::Result<bool> {
-        let Some(interest) = interest else {
-            return pending().await;
-        };
-        let (reads, writes) = (interest.is_readable(), interest.is_writable());
-        match self {
-            Self::Tcp(socket) => {
-                let ready = socket.ready(interest).await?;
-                Ok(reads && (ready.is_readable() || ready.is_read_closed()))
-            }
-            Self::Simulated(wire) => {
-                poll_fn(|context| wire.poll_ready(context, reads, writes)).await
-            }
-        }
-    }
-
-    /// What the system says about the network path.
-    pub(super) fn path_info(&self) -> Option<PathInfo> {
-        #[cfg(target_os = "linux")]
-        if let Self::Tcp(socket) = self {
-            let info = crate::tcp_info::read(socket)?;
-            return Some(PathInfo {
-                round_trip: Duration::from_micros(info.tcpi_rcv_rtt.into()),
-                out_of_order: info.tcpi_rcv_ooopack,
-            });
-        }
-        None
-    }
-
-    /// Acknowledges at once what was read. The system resets the option by itself.
-    pub(super) fn acknowledge_at_once(&self) {
-        let Self::Tcp(socket) = self else { return };
+    #[cfg(target_os = "linux")]
+    fn acknowledge_at_once(&self) {
         // If it fails, everything is a little slower, and that is all.
-        #[cfg(target_os = "linux")]
-        let _ = SockRef::from(socket).set_tcp_quickack(true);
-        #[cfg(not(target_os = "linux"))]
-        let _ = SockRef::from(socket);
+        let _ = SockRef::from(self).set_tcp_quickack(true);
     }
 }
 
-/// Writes to a socket whose peer may have closed it. `writev`, which tokio uses, then raises
-/// SIGPIPE, which ends a process without a handler for it: every C program, `gst-launch-1.0` too.
-/// Only Rust programs ignore the signal from the start.
-#[cfg(all(unix, not(target_vendor = "apple")))]
-fn send(socket: &TcpStream, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-    use rustix::net::{SendAncillaryBuffer, SendFlags, sendmsg};
-
-    socket.try_io(Interest::WRITABLE, || {
-        let mut no_control_data = SendAncillaryBuffer::default();
-        let flags = SendFlags::NOSIGNAL;
-        Ok(sendmsg(socket, slices, &mut no_control_data, flags)?)
-    })
-}
-
-/// On Apple's systems a socket option does the same, which socket2 sets when it makes the socket
-/// for tokio. Windows has no signals.
-#[cfg(not(all(unix, not(target_vendor = "apple"))))]
-fn send(socket: &TcpStream, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-    socket.try_write_vectored(slices)
+/// Takes from `bytes` what `wire` takes without waiting, and returns how many that were.
+pub(super) fn write_out(wire: &mut dyn Wire, bytes: &mut BytesMut) -> io::Result<usize> {
+    let before = bytes.len();
+    while !bytes.is_empty() {
+        match wire.try_write(bytes) {
+            Ok(written) => bytes.advance(written),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(before - bytes.len())
 }
 
 /// Reads, and takes a read that leaves room for the last one. That holds where readiness comes from
@@ -245,17 +203,14 @@ mod socket_tests {
         let is_raised = Arc::new(AtomicBool::new(false));
         signal_hook::flag::register(signal_hook::consts::SIGPIPE, Arc::clone(&is_raised)).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let stream = TcpStream::connect(listener.local_addr().unwrap())
+        let mut stream = TcpStream::connect(listener.local_addr().unwrap())
             .await
             .unwrap();
         drop(listener.accept().unwrap());
-        let mut socket = Socket::Tcp(stream);
         let broken = loop {
-            socket.ready(Some(Interest::WRITABLE)).await.unwrap();
-            match socket.try_write_vectored(&[IoSlice::new(b"OPTIONS"), IoSlice::new(b" * ")]) {
-                Ok(written) => assert_eq!(written, 10),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => break error,
+            stream.writable().await.unwrap();
+            if let Err(error) = write_out(&mut stream, &mut BytesMut::from("OPTIONS * ")) {
+                break error;
             }
         };
         assert_eq!(broken.kind(), io::ErrorKind::BrokenPipe);

@@ -283,16 +283,10 @@ pub enum SharingViolation {
     /// Two sessions of the connection have one id (Rockchip firmware: always `12345678`).
     #[error("the server gave two sessions of one connection the same id")]
     SameSessionId,
-    /// Two answers name one channel (go2rtc, ZLMediaKit).
+    /// Two answers name one channel (go2rtc, ZLMediaKit). No session of the connection can be addressed
+    /// any more.
     #[error("the server gave two streams of one connection the same channels")]
     SameChannels,
-}
-
-impl SharingViolation {
-    /// True if no session of the connection can be addressed any more.
-    pub fn taints(self) -> bool {
-        self == Self::SameChannels
-    }
 }
 
 /// What the server does with a connection after a DESCRIBE of a resource that does not exist.

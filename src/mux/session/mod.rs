@@ -362,10 +362,11 @@ impl RtcpSender {
     /// nothing.
     pub fn try_send(&self, stream: usize, packet: impl Into<Bytes>) -> bool {
         let place = lock(&self.place);
-        place.driver.try_send_report(Report {
+        let report = Report {
             session: place.session,
             stream,
             packet: packet.into(),
-        })
+        };
+        place.driver.reports.try_send(report).is_ok()
     }
 }

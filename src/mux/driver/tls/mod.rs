@@ -1,4 +1,4 @@
-//! What a driver reads from and writes to: a socket, or TLS between a socket and the rest of the driver.
+//! TLS between a socket and the rest of the driver.
 //!
 //! rustls is a state machine without I/O, as our own core is. So it fits in between without an
 //! adapter that has buffers and wakers of its own: the driver uses a TLS stream with the same calls
@@ -8,23 +8,25 @@ mod verifier;
 
 use std::{
     fmt,
-    io::{self, BufRead, IoSlice, Write},
+    future::poll_fn,
+    io::{self, BufRead, Write},
     net::IpAddr,
     sync::Arc,
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
-use bytes::{Buf, BytesMut};
+use bytes::{Buf, BufMut, BytesMut};
 use rustls::{
     ClientConfig, ClientConnection, RootCertStore,
     crypto::{CryptoProvider, ring},
     pki_types::ServerName,
 };
-use tokio::{io::Interest, sync::OnceCell, task::spawn_blocking, time::timeout};
+use tokio::{sync::OnceCell, task::spawn_blocking, time::timeout};
 
 use self::verifier::{Breakdown, Verifier};
-use super::socket::{Socket, both};
-use crate::mux::{error::Error, server_key::ServerId, tls::TlsOptions};
+use super::socket::write_out;
+use crate::mux::{error::Error, network::Wire, server_key::ServerId, tls::TlsOptions};
 
 /// Bytes of ciphertext in one read. rustls alone would read 4 KiB at a time, which is four reads
 /// for a record.
@@ -33,65 +35,15 @@ const READ_CHUNK: usize = 32 * 1024;
 /// backlog does not count it.
 const RECORD: usize = 16 * 1024;
 
-/// A socket, or TLS over one (RFC 7826, 19.2).
-#[derive(Debug)]
-pub(super) enum Transport {
-    Plain(Socket),
-    Tls(Box<TlsStream>),
-}
-
-impl Transport {
-    /// Appends received bytes to `buffer`, as far as it has room, and returns how many; 0 if the
-    /// peer has closed, [`WouldBlock`](io::ErrorKind::WouldBlock) if there is nothing to read.
-    pub(super) fn try_read_buf(&mut self, buffer: &mut BytesMut) -> io::Result<usize> {
-        match self {
-            Self::Plain(socket) => socket.try_read_buf(buffer),
-            Self::Tls(stream) => stream.try_read_buf(buffer),
-        }
-    }
-
-    /// True if the system has bytes to read, EOF or an error, whether tokio knows of it or not.
-    pub(super) fn has_unread(&self) -> bool {
-        match self {
-            Self::Plain(socket) => socket.has_unread(),
-            Self::Tls(stream) => stream.has_unread(),
-        }
-    }
-
-    /// Writes what fits, and returns how many bytes; [`WouldBlock`](io::ErrorKind::WouldBlock) if
-    /// nothing does.
-    pub(super) fn try_write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        match self {
-            Self::Plain(socket) => socket.try_write_vectored(slices),
-            Self::Tls(stream) => stream.try_write_vectored(slices),
-        }
-    }
-
-    /// Waits until the socket is readable or writable, as far as that is wanted; true if reading
-    /// may succeed. Dropping the future loses nothing.
-    pub(super) async fn ready(&mut self, interest: Option<Interest>) -> io::Result<bool> {
-        match self {
-            Self::Plain(socket) => socket.ready(interest).await,
-            Self::Tls(stream) => stream.ready(interest).await,
-        }
-    }
-
-    /// The socket itself.
-    pub(super) fn socket(&self) -> &Socket {
-        match self {
-            Self::Plain(socket) => socket,
-            Self::Tls(stream) => stream.socket(),
-        }
-    }
-}
-
-/// A connection after its handshake.
+/// TLS over a socket, after the handshake (RFC 7826, 19.2).
 #[derive(Debug)]
 pub(crate) struct TlsStream {
-    socket: Socket,
+    socket: Box<dyn Wire>,
     session: ClientConnection,
     /// Received and not yet decrypted.
     ciphertext: BytesMut,
+    /// Encrypted and not yet sent.
+    unsent: BytesMut,
     /// Bytes that are decrypted and not yet taken.
     plaintext: usize,
     /// The peer has closed.
@@ -100,12 +52,16 @@ pub(crate) struct TlsStream {
 
 impl TlsStream {
     /// Makes the handshake over a socket that was just connected.
-    async fn handshake(socket: Socket, mut session: ClientConnection) -> Result<Self, Breakdown> {
+    async fn handshake(
+        socket: Box<dyn Wire>,
+        mut session: ClientConnection,
+    ) -> Result<Self, Breakdown> {
         session.set_buffer_limit(Some(RECORD));
         let mut stream = Self {
             socket,
             session,
             ciphertext: BytesMut::new(),
+            unsent: BytesMut::new(),
             plaintext: 0,
             is_closed: false,
         };
@@ -121,8 +77,8 @@ impl TlsStream {
     async fn shake_hands(&mut self) -> Result<(), Breakdown> {
         while self.session.is_handshaking() {
             self.flush()?;
-            let interest = both(Some(Interest::READABLE), self.debt());
-            self.socket.ready(interest).await?;
+            let has_debt = self.has_debt();
+            poll_fn(|context| self.socket.poll_ready(context, true, has_debt)).await?;
             match self.receive() {
                 Ok(()) if self.is_closed => return Err(Breakdown::Closed),
                 Ok(()) => {}
@@ -131,17 +87,6 @@ impl TlsStream {
             }
         }
         Ok(())
-    }
-
-    /// See [`Transport::try_read_buf`](Transport::try_read_buf).
-    pub(super) fn try_read_buf(&mut self, buffer: &mut BytesMut) -> io::Result<usize> {
-        while self.plaintext == 0 {
-            if self.is_closed {
-                return Ok(0);
-            }
-            self.receive()?;
-        }
-        self.take_plaintext(buffer)
     }
 
     fn take_plaintext(&mut self, buffer: &mut BytesMut) -> io::Result<usize> {
@@ -168,7 +113,7 @@ impl TlsStream {
             self.ciphertext.reserve(READ_CHUNK);
             // Cameras close without `close_notify`. RTSP's own framing shows whether something is
             // missing.
-            self.is_closed = self.socket.try_read_buf(&mut self.ciphertext)? == 0;
+            self.is_closed = self.socket.try_read(&mut self.ciphertext)? == 0;
         }
         while !self.ciphertext.is_empty() && self.plaintext == 0 && !self.is_closed {
             let mut unread = &self.ciphertext[..];
@@ -181,60 +126,78 @@ impl TlsStream {
         Ok(())
     }
 
-    /// See [`Transport::try_write_vectored`](Transport::try_write_vectored).
-    pub(super) fn try_write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+    /// Writes as much ciphertext as fits.
+    fn flush(&mut self) -> io::Result<()> {
+        while self.session.wants_write() {
+            self.session.write_tls(&mut (&mut self.unsent).writer())?;
+        }
+        write_out(&mut *self.socket, &mut self.unsent).map(drop)
+    }
+
+    /// True if TLS has something to send.
+    fn has_debt(&self) -> bool {
+        self.session.wants_write() || !self.unsent.is_empty()
+    }
+}
+
+impl Wire for TlsStream {
+    fn try_read(&mut self, buffer: &mut BytesMut) -> io::Result<usize> {
+        while self.plaintext == 0 {
+            if self.is_closed {
+                return Ok(0);
+            }
+            self.receive()?;
+        }
+        self.take_plaintext(buffer)
+    }
+
+    fn try_write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.flush()?;
-        if self.session.wants_write() {
+        if self.has_debt() {
             return Err(io::ErrorKind::WouldBlock.into());
         }
-        let taken = self.session.writer().write_vectored(slices)?;
+        let taken = self.session.writer().write(bytes)?;
         self.flush()?;
         Ok(taken)
     }
 
-    /// Writes as much ciphertext as fits.
-    fn flush(&mut self) -> io::Result<()> {
-        while self.session.wants_write() {
-            match self.session.write_tls(&mut NonBlocking(&mut self.socket)) {
-                Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(())
-    }
-
-    /// See [`Transport::ready`](Transport::ready). Also writes the rest of a
-    /// record, and what TLS itself has to send.
-    pub(super) async fn ready(&mut self, interest: Option<Interest>) -> io::Result<bool> {
+    /// Also writes the rest of a record, and what TLS itself has to send.
+    fn poll_ready(
+        &mut self,
+        context: &mut Context<'_>,
+        wants_to_read: bool,
+        wants_to_write: bool,
+    ) -> Poll<io::Result<bool>> {
         let has_input = self.plaintext > 0 || !self.ciphertext.is_empty() || self.is_closed;
-        if has_input && interest.is_some_and(Interest::is_readable) {
-            return Ok(true);
+        if has_input && wants_to_read {
+            return Poll::Ready(Ok(true));
         }
         loop {
-            let debt = self.debt();
-            let readable = self.socket.ready(both(interest, debt)).await?;
-            if debt.is_some() {
+            let has_debt = self.has_debt();
+            let wants_to_write_any = wants_to_write || has_debt;
+            let ready = self
+                .socket
+                .poll_ready(context, wants_to_read, wants_to_write_any);
+            let is_readable = ready!(ready)?;
+            if has_debt {
                 self.flush()?;
             }
-            if readable || interest.is_some_and(Interest::is_writable) {
-                return Ok(readable);
+            if is_readable || wants_to_write {
+                return Poll::Ready(Ok(is_readable));
             }
         }
     }
 
-    /// The interest in writing what TLS has to send.
-    fn debt(&self) -> Option<Interest> {
-        self.session.wants_write().then_some(Interest::WRITABLE)
-    }
-
-    /// See [`Transport::has_unread`](Transport::has_unread).
-    pub(super) fn has_unread(&self) -> bool {
+    fn has_unread(&self) -> bool {
         self.plaintext > 0 || !self.ciphertext.is_empty() || self.socket.has_unread()
     }
 
-    pub(super) fn socket(&self) -> &Socket {
-        &self.socket
+    fn path_info(&self) -> Option<(Duration, u32)> {
+        self.socket.path_info()
+    }
+
+    fn acknowledge_at_once(&self) {
+        self.socket.acknowledge_at_once();
     }
 }
 
@@ -244,23 +207,6 @@ impl Drop for TlsStream {
         self.session.send_close_notify();
         // A peer that is gone does not get it.
         let _ = self.flush();
-    }
-}
-
-/// A socket as rustls' writer sees it.
-struct NonBlocking<'a>(&'a mut Socket);
-
-impl Write for NonBlocking<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.try_write_vectored(&[IoSlice::new(bytes)])
-    }
-
-    fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        self.0.try_write_vectored(slices)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
     }
 }
 
@@ -285,7 +231,7 @@ impl TlsClient {
     /// authorities, which takes some ten milliseconds.
     pub(crate) async fn secure(
         &self,
-        connecting: impl Future<Output = Result<Socket, Error>>,
+        connecting: impl Future<Output = Result<Box<dyn Wire>, Error>>,
         server: &ServerId,
         limit: Duration,
     ) -> Result<TlsStream, Error> {
@@ -314,11 +260,11 @@ impl TlsClient {
 
     async fn roots(&self) -> Result<Arc<RootCertStore>, Error> {
         let system = system_roots().await?;
-        if self.options.authorities().is_empty() {
+        if self.options.authorities.is_empty() {
             return Ok(system);
         }
         let mut roots = RootCertStore::clone(&system);
-        roots.add_parsable_certificates(self.options.authorities().iter().cloned());
+        roots.add_parsable_certificates(self.options.authorities.iter().cloned());
         Ok(Arc::new(roots))
     }
 
@@ -330,14 +276,14 @@ impl TlsClient {
         let verifier = Verifier {
             checks: self.options.checks,
             roots,
-            trusted: self.options.authorities().to_vec(),
+            trusted: self.options.authorities.to_vec(),
             algorithms: provider.signature_verification_algorithms,
         };
         let config = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()?
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(verifier));
-        match self.options.client() {
+        match &self.options.client {
             Some(client) => {
                 config.with_client_auth_cert(client.chain.clone(), client.key.clone_key())
             }

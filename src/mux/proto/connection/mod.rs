@@ -33,7 +33,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use rtsp_types::Method;
 
 use self::{
@@ -442,12 +442,12 @@ impl Connection {
 /// Outputs.
 impl Connection {
     /// Bytes to write, in order.
-    pub fn poll_transmit(&mut self) -> Option<Bytes> {
+    pub fn poll_transmit(&mut self) -> Option<BytesMut> {
         if self.out.is_empty() {
             return None;
         }
         self.describe_batch.on_transmitted();
-        let bytes = self.out.split().freeze();
+        let bytes = self.out.split();
         self.write_backlog += bytes.len();
         Some(bytes)
     }

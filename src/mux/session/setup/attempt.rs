@@ -105,7 +105,7 @@ impl AtServer {
             is_aside: handle.is_aside,
             is_describe_only: handle.is_describe_only,
             is_proven: driver.is_proven(),
-            was_shared: handle.was_shared(),
+            was_shared: handle.driver().was_shared(),
         })
     }
 
@@ -119,7 +119,7 @@ impl AtServer {
 
     /// The session is on a connection.
     pub(super) fn attach(&mut self, attachment: Attachment) {
-        self.backlog = Some(attachment.driver().watch_backlog());
+        self.backlog = Some(attachment.driver().backlog.clone());
         self.attachment = Some(attachment);
     }
 

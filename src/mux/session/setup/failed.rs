@@ -172,7 +172,7 @@ impl Setup {
         FailureContext {
             multiplex: self.options.pooling.multiplex,
             is_dedicated,
-            is_shared: handle.was_shared() && !is_dedicated,
+            is_shared: handle.driver().was_shared() && !is_dedicated,
             is_reused: handle.is_reused,
             is_last_resort: handle.is_founding && self.here.attempt.tried.connections > 1,
             is_proven: handle.driver().is_proven(),

@@ -77,7 +77,8 @@ impl Setup {
             let realm = realm.filter(|_| server.host() == own.host());
             let confined = here.credentials.zip(realm);
             here.credentials = confined.map(|(credentials, realm)| credentials.confined_to(realm));
-            here.tls = here.tls.without_client_certificate();
+            // The server must not learn who we are.
+            here.tls.client = None;
         }
         if let Some((_, credentials)) = lent {
             here.credentials = Some(credentials.clone());
