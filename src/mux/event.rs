@@ -107,7 +107,6 @@ pub struct MuxEvents {
     receiver: broadcast::Receiver<MuxEvent>,
     /// The problem existed before the receiver, and is reported first.
     earlier: Option<StateFileProblem>,
-    is_problem_told: bool,
 }
 
 impl MuxEvents {
@@ -115,22 +114,17 @@ impl MuxEvents {
         receiver: broadcast::Receiver<MuxEvent>,
         earlier: Option<StateFileProblem>,
     ) -> Self {
-        Self {
-            receiver,
-            earlier,
-            is_problem_told: false,
-        }
+        Self { receiver, earlier }
     }
 
     /// The next event; `None` once the last clone of the [`Mux`](super::Mux) is dropped. Dropping
     /// the future loses nothing.
     pub async fn next(&mut self) -> Option<MuxEvent> {
-        if let Some(event) = self.take_earlier() {
-            return Some(event);
+        if let Some(problem) = self.earlier.take() {
+            return Some(MuxEvent::StateFile(problem));
         }
         loop {
             match self.receiver.recv().await {
-                Ok(event) if self.is_repeated(&event) => {}
                 Ok(event) => return Some(event),
                 Err(RecvError::Lagged(_)) => {}
                 Err(RecvError::Closed) => return None,
@@ -140,28 +134,15 @@ impl MuxEvents {
 
     /// The next event if there is one.
     pub fn try_next(&mut self) -> Option<MuxEvent> {
-        if let Some(event) = self.take_earlier() {
-            return Some(event);
+        if let Some(problem) = self.earlier.take() {
+            return Some(MuxEvent::StateFile(problem));
         }
         loop {
             match self.receiver.try_recv() {
-                Ok(event) if self.is_repeated(&event) => {}
                 Ok(event) => return Some(event),
                 Err(broadcast::error::TryRecvError::Lagged(_)) => {}
                 Err(_) => return None,
             }
         }
-    }
-
-    fn take_earlier(&mut self) -> Option<MuxEvent> {
-        let problem = self.earlier.take()?;
-        self.is_problem_told = true;
-        Some(MuxEvent::StateFile(problem))
-    }
-
-    /// The problem may have been reported between the two checks of the caller of
-    /// [`new`](Self::new).
-    fn is_repeated(&self, event: &MuxEvent) -> bool {
-        self.is_problem_told && matches!(event, MuxEvent::StateFile(_))
     }
 }

@@ -95,8 +95,9 @@ struct Shared {
     events: broadcast::Sender<MuxEvent>,
     /// Keeps from one run to the next what the pool has learned of servers.
     saver: Option<Arc<Saver>>,
-    /// The first problem with the state file.
-    state_file_problem: OnceLock<StateFileProblem>,
+    /// The first problem with the state file. A receiver of events is told of it once: either it is
+    /// set before the receiver is made, or it is sent.
+    state_file_problem: Mutex<Option<StateFileProblem>>,
     /// The state file will be written in a moment.
     is_save_due: AtomicBool,
     /// How often the lock was taken.
@@ -121,7 +122,7 @@ impl ConnectionPool {
             running: watch::Sender::new(0),
             events: broadcast::Sender::new(EVENTS),
             saver: state_file.map(|path| Arc::new(Saver::new(path))),
-            state_file_problem: OnceLock::new(),
+            state_file_problem: Mutex::default(),
             is_save_due: AtomicBool::new(false),
             #[cfg(test)]
             locks_taken: Default::default(),
@@ -265,8 +266,8 @@ impl ConnectionPool {
     }
 
     pub(crate) fn events(&self) -> MuxEvents {
-        let events = self.0.events.subscribe();
-        MuxEvents::new(events, self.0.state_file_problem.get().cloned())
+        let problem = lock(&self.0.state_file_problem);
+        MuxEvents::new(self.0.events.subscribe(), problem.clone())
     }
 
     /// The pool hands out no connection any more; its connections tear down their sessions and close.

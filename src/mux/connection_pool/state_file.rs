@@ -20,6 +20,7 @@ mod disk;
 use std::{
     collections::HashSet,
     io,
+    panic::{AssertUnwindSafe, catch_unwind},
     path::PathBuf,
     sync::{Arc, Mutex, atomic::Ordering, mpsc},
     time::Duration,
@@ -193,7 +194,9 @@ impl ConnectionPool {
             reason: format!("{what}: {error}"),
         };
         tracing::debug!("{problem}");
-        if self.0.state_file_problem.set(problem.clone()).is_ok() {
+        let mut first = lock(&self.0.state_file_problem);
+        if first.is_none() {
+            *first = Some(problem.clone());
             self.tell(MuxEvent::StateFile(problem));
         }
     }
@@ -244,7 +247,8 @@ fn lines_of(text: &str) -> impl Iterator<Item = &str> {
 /// What does not fit is left out. Servers go first, for they are more useful and small; then what was
 /// used last. The file is read in the other direction, so that this again counts as used last.
 fn file_of((servers, cameras): (Vec<String>, Vec<String>)) -> String {
-    let key = key_line();
+    let [first, second] = redaction::key();
+    let key = format!("{KEY} {first:016x}{second:016x}");
     let mut size = HEADER.len() + key.len() + 2;
     let fits = |line: &String| {
         size += line.len() + 1;
@@ -256,11 +260,6 @@ fn file_of((servers, cameras): (Vec<String>, Vec<String>)) -> String {
     lines.reverse();
     lines.push(String::new());
     lines.join("\n")
-}
-
-fn key_line() -> String {
-    let [first, second] = redaction::key();
-    format!("{KEY} {first:016x}{second:016x}")
 }
 
 fn parse_key(line: &str) -> Option<[u64; 2]> {
@@ -325,15 +324,30 @@ impl Saver {
         if self.progress.send_replace(SaveProgress::Due) != SaveProgress::Idle {
             return Ok(());
         }
-        let mut writer = Writer {
-            saver: Arc::clone(self),
-            has_ended: false,
-        };
-        clock::in_background(THREAD, move || {
-            while writer.take_up() {
-                write();
+        let saver = Arc::clone(self);
+        let started = clock::in_background(THREAD, move || {
+            while saver.take_up() {
+                // However it ends, the next request is written.
+                let _ = catch_unwind(AssertUnwindSafe(&write));
             }
-        })
+        });
+        if started.is_err() {
+            self.progress.send_replace(SaveProgress::Idle);
+        }
+        started
+    }
+
+    /// Whether there is something to write.
+    fn take_up(&self) -> bool {
+        let mut is_due = false;
+        self.progress.send_modify(|progress| {
+            is_due = *progress == SaveProgress::Due;
+            *progress = match is_due {
+                true => SaveProgress::Writing,
+                false => SaveProgress::Idle,
+            };
+        });
+        is_due
     }
 
     /// Waits until everything that was learned so far is written, or could not be written.
@@ -343,37 +357,6 @@ impl Saver {
         let _ = progress
             .wait_for(|progress| *progress == SaveProgress::Idle)
             .await;
-    }
-}
-
-/// Held by the thread: however the thread ends, the next request starts another one.
-struct Writer {
-    saver: Arc<Saver>,
-    /// The next thread may have begun.
-    has_ended: bool,
-}
-
-impl Writer {
-    /// Whether there is something to write.
-    fn take_up(&mut self) -> bool {
-        let mut is_due = false;
-        self.saver.progress.send_modify(|progress| {
-            is_due = *progress == SaveProgress::Due;
-            *progress = match is_due {
-                true => SaveProgress::Writing,
-                false => SaveProgress::Idle,
-            };
-        });
-        self.has_ended = !is_due;
-        is_due
-    }
-}
-
-impl Drop for Writer {
-    fn drop(&mut self) {
-        if !self.has_ended {
-            self.saver.progress.send_replace(SaveProgress::Idle);
-        }
     }
 }
 
@@ -422,10 +405,10 @@ mod tests {
             0
         );
         let file = file_of((vec!["one".to_owned()], vec!["two".to_owned()]));
-        let key = key_line();
+        let key = lines_of(&file).next().unwrap();
         assert_eq!(file, format!("rtspmux-state 4\n{key}\ntwo\none\n"));
-        assert!(lines_of(&file).eq([&key, "two", "one"]));
-        assert_eq!(parse_key(&key), Some(redaction::key()));
+        assert!(lines_of(&file).eq([key, "two", "one"]));
+        assert_eq!(parse_key(key), Some(redaction::key()));
         for broken in ["", "key", "key 12", "key +000000000000000+000000000000000"] {
             assert_eq!(parse_key(broken), None, "{broken}");
         }
