@@ -173,7 +173,7 @@ pub(crate) struct RejoinInput {
 // them than the limit allows of the connections that count.
 
 /// A place, and what makes one better than another: sessions that queue up there, then its kind.
-type Ranked = ((u32, u8, u32, ConnectionId), Choice);
+pub(super) type Ranked = ((u32, u8, u32, ConnectionId), Choice);
 
 impl<C, W> Table<C, W> {
     /// Whether the session with this request, which waits on `here` to be described, would be
@@ -190,13 +190,9 @@ impl<C, W> Table<C, W> {
         best.is_some_and(|((queue, ..), _)| queue + 1 < queue_of(entry))
     }
 
-    /// Where the session is described soonest; none if the request is of another kind.
-    pub(super) fn place_to_describe(&self, request: &PlacementRequest) -> Option<Choice> {
-        self.best_to_describe(request, None).map(|(_, place)| place)
-    }
-
-    /// The best place but for `here`, where the session is still counted.
-    fn best_to_describe(
+    /// Where the session is described soonest, but for `here`, where it is still counted; none if the
+    /// request is of another kind.
+    pub(super) fn best_to_describe(
         &self,
         request: &PlacementRequest,
         here: Option<ConnectionId>,

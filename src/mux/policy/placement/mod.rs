@@ -147,7 +147,7 @@ impl<C, W> Table<C, W> {
         if request.is_dedicated {
             return Choice::New(ConnectionPurpose::Dedicated);
         }
-        if let Some(place) = self.place_to_describe(request) {
+        if let Some((_, place)) = self.best_to_describe(request, None) {
             return place;
         }
         let (pooled, preferred) = (ConnectionPurpose::Pooled, request.preferred_sessions);
@@ -359,28 +359,18 @@ impl<C, W> Table<C, W> {
 
     /// Whether `request` would get a connection now, or one would be made for it.
     pub(crate) fn has_place(&self, request: &PlacementRequest) -> bool {
+        let (pooled, limit) = (ConnectionPurpose::Pooled, request.ceiling);
+        let has_free = || self.least_busy(pooled, request, limit, u32::MAX).is_some();
         request.is_dedicated
             || self.has_room(request)
-            || self
-                .least_busy(
-                    ConnectionPurpose::Pooled,
-                    request,
-                    request.ceiling,
-                    u32::MAX,
-                )
-                .is_some()
+            || has_free()
             || self.overflow(request).is_some()
     }
 
     /// The idle timeout of a connection passed: true if it is to be closed, false if a session took a
     /// reference before. The one place where the race between the two is decided (fault F38).
     pub(crate) fn try_retire(&mut self, id: ConnectionId) -> bool {
-        match self.connections.get(&id) {
-            Some(entry) if entry.references == 0 && entry.phase != ConnectionState::Closing => {
-                self.retire(id)
-            }
-            _ => false,
-        }
+        self.entry(id).is_some_and(|entry| entry.references == 0) && self.retire(id)
     }
 
     /// The connection is not to be handed out any more: it saw EOF, an error or a violation, or is
@@ -490,12 +480,11 @@ impl<C, W> Table<C, W> {
 
     /// The oldest idle connection that `request` itself cannot use.
     fn idle_to_replace(&self, request: &PlacementRequest) -> Option<ConnectionId> {
-        self.connections
-            .iter()
-            .filter(|(_, entry)| entry.counts_for(request.key.server()) && entry.is_idle())
-            .filter(|(id, entry)| !entry.suits(**id, request))
-            .map(|(id, _)| *id)
-            .min()
+        let is_it = |(id, entry): &(ConnectionId, &TableEntry<C>)| {
+            let is_idle = entry.counts_for(request.key.server()) && entry.is_idle();
+            is_idle && !entry.suits(*id, request)
+        };
+        self.entries().find(is_it).map(|(id, _)| id)
     }
 
     fn room_is_coming(&self, request: &PlacementRequest) -> bool {
