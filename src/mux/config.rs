@@ -14,7 +14,7 @@ use super::{
             uri::{self, take_userinfo},
         },
     },
-    server_key::{ConnectionKey, ConnectionOptions, ServerId, WorkloadClass, is_secure},
+    server_key::{ConnectionKey, ServerId, is_secure},
     tls::TlsOptions,
 };
 use crate::mux::ids::PresentationUri;
@@ -88,25 +88,48 @@ impl SessionOptions {
             pooling: Pooling::default(),
             overflow: OverflowPolicy::default(),
         };
-        options
-            .connection_key()
-            .map_err(|error| of_url(error, &options.url))?;
-        Ok(options)
+        match options.connection_key() {
+            Ok(_) => Ok(options),
+            // A text without a host may be no URL at all: `admin:password@nvr/1` parses as one.
+            Err(error) if options.url.has_host() => Err(error.of_camera(&options.camera())),
+            Err(error) => Err(error),
+        }
     }
 
     /// The key that decides which sessions may share a connection with this one.
+    ///
+    /// The options are destructured without `..`, so that a new option does not compile until its
+    /// author decides here whether it is part of the key. An option left out by mistake means that
+    /// a connection is reused for a session that must not use it; curl has had over 30 CVEs of that
+    /// form.
     pub(crate) fn connection_key(&self) -> Result<ConnectionKey, Error> {
-        let server =
-            ServerId::from_url(&self.url).map_err(|error| Error::invalid_url(error.to_string()))?;
-        let options = ConnectionOptions {
-            server,
-            tls: is_secure(&self.url).then(|| self.tls.clone()),
-            credentials: self.credentials.clone(),
-            user_agent: self.user_agent.clone(),
-            workload: WorkloadClass::Live,
-            group: self.group.clone(),
-        };
-        ConnectionKey::new(&options).map_err(|error| Error::invalid_url(error.to_string()))
+        let Self {
+            url,
+            credentials,
+            user_agent,
+            tls,
+            group,
+            keep_alive: _,
+            connect_timeout: _,
+            silence_timeout: _,
+            answer_timeout: _,
+            pooling: _,
+            overflow: _,
+        } = self;
+        let agent = user_agent.as_deref().unwrap_or_default();
+        if agent.contains(char::is_control) {
+            // It could add headers.
+            let explanation = "the user agent contains a control character";
+            return Err(Error::invalid_url(explanation));
+        }
+        Ok(ConnectionKey {
+            server: ServerId::from_url(url)
+                .map_err(|error| Error::invalid_url(error.to_string()))?,
+            tls: is_secure(url).then(|| tls.clone()),
+            credentials: credentials.clone(),
+            user_agent: user_agent.clone(),
+            group: group.clone(),
+        })
     }
 
     /// Host and port of the server, as in [`SharingChange::server`](super::SharingChange::server).
@@ -131,16 +154,6 @@ impl SessionOptions {
     /// The camera's name in logs and errors.
     pub(crate) fn camera(&self) -> String {
         redacted(&self.url)
-    }
-}
-
-/// Adds the URL to the error, unless the text may be no URL at all: `admin:password@nvr/1` parses
-/// as one.
-fn of_url(error: Error, url: &Url) -> Error {
-    if url.has_host() {
-        error.of_camera(&redacted(url))
-    } else {
-        error
     }
 }
 

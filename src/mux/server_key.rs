@@ -47,7 +47,9 @@ impl ServerId {
         if bare.is_empty() {
             return Err(InvalidUrl::NoHost);
         }
-        if bare.chars().any(is_forbidden_in_host) {
+        let is_forbidden =
+            |c: char| c.is_control() || c.is_whitespace() || "/\\?#@[]\"<>".contains(c);
+        if bare.contains(is_forbidden) {
             return Err(InvalidUrl::InvalidHost);
         }
         if port == 0 {
@@ -96,10 +98,6 @@ fn lower_case(host: &str) -> String {
     }
 }
 
-fn is_forbidden_in_host(c: char) -> bool {
-    c.is_control() || c.is_whitespace() || "/\\?#@[]\"<>".contains(c)
-}
-
 impl fmt::Display for ServerId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.host.contains(':') {
@@ -110,113 +108,26 @@ impl fmt::Display for ServerId {
     }
 }
 
-/// What a connection is used for. The classes never share one: pausing or seeking a replay, or a
-/// backchannel's own traffic, must not touch live cameras.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum WorkloadClass {
-    /// Media as it happens.
-    #[default]
-    Live,
-    /// Recordings, which are paused, sought and played at other speeds.
-    Replay,
-    /// Media to the camera (ONVIF audio backchannel).
-    Backchannel,
-}
-
-/// All options that decide how a connection is made and which sessions may use it.
-#[derive(Debug, Clone)]
-pub struct ConnectionOptions {
-    /// Where it goes.
-    pub server: ServerId,
-    /// TLS options; `None` for plain TCP.
-    pub tls: Option<TlsOptions>,
-    /// User and password; `None` sends no authorisation, and does not match any others.
-    pub credentials: Option<Credentials>,
-    /// The `User-Agent` header; None is the default one.
-    pub user_agent: Option<String>,
-    /// What it is used for.
-    pub workload: WorkloadClass,
-    /// Sessions of different groups never share a connection; for users who want that.
-    pub group: Option<String>,
-}
-
 /// Two sessions may share a connection only if their keys are equal.
 ///
 /// Everything is compared as written and an unset option equals only an unset one. `Debug` shows
 /// no secret.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ConnectionKey {
-    server: ServerId,
-    tls: Option<TlsOptions>,
-    credentials: Option<Credentials>,
-    user_agent: Option<String>,
-    workload: WorkloadClass,
-    group: Option<String>,
+    pub(crate) server: ServerId,
+    /// `None` for plain TCP.
+    pub(crate) tls: Option<TlsOptions>,
+    /// `None` sends no authorisation, and does not match any others.
+    pub(crate) credentials: Option<Credentials>,
+    /// The `User-Agent` header; `None` is the default one.
+    pub(crate) user_agent: Option<String>,
+    /// Sessions of different groups never share a connection; for users who want that.
+    pub(crate) group: Option<String>,
 }
 
 impl ConnectionKey {
-    /// The key of a connection with these options.
-    ///
-    /// The options are destructured without `..`, so that a new option does not compile until its
-    /// author decides here whether it is part of the key. An option left out by mistake means that
-    /// a connection is reused for a session that must not use it; curl has had over 30 CVEs of that
-    /// form.
-    ///
-    /// # Errors
-    ///
-    /// A user agent with control characters is refused: it could add headers.
-    pub fn new(options: &ConnectionOptions) -> Result<Self, InvalidUserAgent> {
-        let ConnectionOptions {
-            server,
-            tls,
-            credentials,
-            user_agent,
-            workload,
-            group,
-        } = options.clone();
-        let agent = user_agent.as_deref().unwrap_or_default();
-        if agent.chars().any(char::is_control) {
-            return Err(InvalidUserAgent);
-        }
-        Ok(Self {
-            server,
-            tls,
-            credentials,
-            user_agent,
-            workload,
-            group,
-        })
-    }
-
-    /// Where connections with this key go.
-    pub fn server(&self) -> &ServerId {
+    pub(crate) fn server(&self) -> &ServerId {
         &self.server
-    }
-
-    /// Their TLS options; `None` for plain TCP.
-    pub fn tls(&self) -> Option<&TlsOptions> {
-        self.tls.as_ref()
-    }
-
-    /// Their user and password.
-    pub fn credentials(&self) -> Option<&Credentials> {
-        self.credentials.as_ref()
-    }
-
-    /// The `User-Agent` header, if it is not the default one.
-    pub fn user_agent(&self) -> Option<&str> {
-        self.user_agent.as_deref()
-    }
-
-    /// What they are used for.
-    pub fn workload(&self) -> WorkloadClass {
-        self.workload
-    }
-
-    /// The user's group.
-    pub fn group(&self) -> Option<&str> {
-        self.group.as_deref()
     }
 }
 
@@ -238,35 +149,23 @@ pub enum InvalidUrl {
     PortZero,
 }
 
-/// The user agent contains a control character.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the user agent contains a control character")]
-pub struct InvalidUserAgent;
-
 #[cfg(test)]
 mod tests {
     use std::collections::HashSet;
 
     use super::*;
-    use crate::mux::CertificateChecks;
+    use crate::mux::{CertificateChecks, ErrorKind, SessionOptions};
 
     fn server(url: &str) -> Result<ServerId, InvalidUrl> {
         ServerId::from_url(&Url::parse(url).unwrap())
     }
 
-    fn options(url: &str) -> ConnectionOptions {
-        ConnectionOptions {
-            server: server(url).unwrap(),
-            tls: None,
-            credentials: None,
-            user_agent: None,
-            workload: WorkloadClass::Live,
-            group: None,
-        }
+    fn options(url: &str) -> SessionOptions {
+        SessionOptions::new(url).unwrap()
     }
 
-    fn key(options: &ConnectionOptions) -> ConnectionKey {
-        ConnectionKey::new(options).unwrap()
+    fn key(options: &SessionOptions) -> ConnectionKey {
+        options.connection_key().unwrap()
     }
 
     fn user(user: &str, password: &str) -> Option<Credentials> {
@@ -275,22 +174,18 @@ mod tests {
 
     #[test]
     fn everything_that_must_separate_two_keys_does() {
-        let base = options("rtsp://nvr/1");
-        let change = |change: fn(&mut ConnectionOptions)| {
+        let base = options("rtsps://nvr/1");
+        let change = |change: fn(&mut SessionOptions)| {
             let mut changed = base.clone();
             change(&mut changed);
             key(&changed)
         };
         let keys = [
             key(&base),
-            change(|o| o.server = server("rtsp://nvr2/1").unwrap()),
-            change(|o| o.server = server("rtsp://nvr:8554/1").unwrap()),
-            change(|o| o.tls = Some(TlsOptions::default())),
-            change(|o| {
-                let mut tls = TlsOptions::default();
-                tls.checks = CertificateChecks::NONE;
-                o.tls = Some(tls);
-            }),
+            change(|o| o.url.set_host(Some("nvr2")).unwrap()),
+            change(|o| o.url.set_port(Some(8554)).unwrap()),
+            change(|o| o.url = Url::parse("rtsp://nvr:322/1").unwrap()),
+            change(|o| o.tls.checks = CertificateChecks::NONE),
             change(|o| o.credentials = user("admin", "")),
             change(|o| o.credentials = user("admin", "a")),
             change(|o| o.credentials = user("admin", "b")),
@@ -298,8 +193,6 @@ mod tests {
             change(|o| o.user_agent = Some(String::new())),
             change(|o| o.user_agent = Some("agent".into())),
             change(|o| o.user_agent = Some("Agent".into())),
-            change(|o| o.workload = WorkloadClass::Replay),
-            change(|o| o.workload = WorkloadClass::Backchannel),
             change(|o| o.group = Some(String::new())),
             change(|o| o.group = Some("east".into())),
         ];
@@ -315,7 +208,9 @@ mod tests {
             "rtspt://nvr",
             "rtsp://u:p@nvr/#x",
         ] {
-            assert_eq!(first, key(&options(same)), "{same}");
+            let mut same = options(same);
+            same.credentials = None;
+            assert_eq!(first, key(&same), "{same:?}");
         }
     }
 
@@ -357,7 +252,8 @@ mod tests {
     fn a_user_agent_with_control_characters_is_refused() {
         let mut options = options("rtsp://nvr");
         options.user_agent = Some("a\r\nX: y".into());
-        assert_eq!(ConnectionKey::new(&options), Err(InvalidUserAgent));
+        let error = options.connection_key().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidUrl);
     }
 
     #[test]

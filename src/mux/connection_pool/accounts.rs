@@ -20,7 +20,7 @@ use super::ConnectionPool;
 use crate::mux::{
     ids::ConnectionId,
     policy::credential_gate::{CredentialBudget, CredentialGate, Notices},
-    proto::{CredentialReport, CredentialStatus, Credentials, LeftChallenge},
+    proto::{ConnectionConfig, CredentialReport, Credentials, LeftChallenge},
     release::lock,
     server_key::{ConnectionKey, ServerId},
 };
@@ -56,14 +56,6 @@ struct AccountRecord {
     closes_behind_401: bool,
 }
 
-/// What a connection starts with.
-#[derive(Debug, Default)]
-pub(super) struct AccountView {
-    pub(super) status: CredentialStatus,
-    pub(super) challenges: Vec<LeftChallenge>,
-    pub(super) closes_behind_401: bool,
-}
-
 /// The accounts at all servers.
 #[derive(Debug)]
 pub(super) struct Accounts {
@@ -95,15 +87,15 @@ impl Accounts {
     }
 
     /// Calls `ask` with an account, and with the budget that the process has for it.
-    fn with<R>(&mut self, id: &AccountId, ask: impl FnOnce(&mut AccountRecord) -> R) -> Option<R> {
-        let account = self.known.get_mut(id)?;
+    fn with<R>(&mut self, id: &AccountId, ask: impl FnOnce(&mut AccountRecord) -> R) -> R {
+        let account = self.known.entry(id.clone()).or_default();
         let key = self.budgets.hasher.hash_one(id);
         let mut budgets = lock(&self.budgets.of_accounts);
         let budget = budgets.entry(key).or_default();
-        account.gate.swap_budget(budget);
+        std::mem::swap(&mut account.gate.budget, budget);
         let answer = ask(account);
-        account.gate.swap_budget(budget);
-        Some(answer)
+        std::mem::swap(&mut account.gate.budget, budget);
+        answer
     }
 
     /// A connection is made that may need the credentials.
@@ -112,26 +104,23 @@ impl Accounts {
         now: Instant,
         account: &AccountId,
         connection: ConnectionId,
-    ) -> AccountView {
+        config: &mut ConnectionConfig,
+    ) {
         let member = self.member(connection);
         // Those that allow no less than new ones do.
         let mut budgets = lock(&self.budgets.of_accounts);
         budgets.retain(|_, budget| !budget.is_forgettable(now));
         drop(budgets);
-        self.known.entry(account.clone()).or_default();
         let is_alive = |left: &(Instant, LeftChallenge)| {
             now.saturating_duration_since(left.0) < CHALLENGE_LIVES
         };
-        let view = self.with(account, |account| {
+        self.with(account, |account| {
             account.challenges.retain(is_alive);
             let challenges = account.challenges.iter();
-            AccountView {
-                status: account.gate.join(now, member),
-                challenges: challenges.map(|(_, challenge)| challenge.clone()).collect(),
-                closes_behind_401: account.closes_behind_401,
-            }
+            config.challenges = challenges.map(|(_, challenge)| challenge.clone()).collect();
+            config.credential_status = account.gate.join(now, member);
+            config.closes_behind_401 = account.closes_behind_401;
         });
-        view.unwrap_or_default()
     }
 
     /// A connection reports something of its credentials.
@@ -155,16 +144,10 @@ impl Accounts {
         {
             return Err(report);
         }
-        let notices = self.with(id, |account| account.on_report(now, member, report));
-        Ok(notices.unwrap_or_default())
+        Ok(self.with(id, |account| account.on_report(now, member, report)))
     }
 
     /// Whether the server has accepted the credentials.
-    pub(super) fn is_accepted(&self, id: &AccountId) -> bool {
-        let account = self.known.get(id);
-        account.is_some_and(|account| account.gate.is_proven())
-    }
-
     /// A connection is over.
     pub(super) fn leave(
         &mut self,
@@ -173,12 +156,11 @@ impl Accounts {
         connection: ConnectionId,
     ) -> Notices<Member> {
         let member = self.member(connection);
-        let left = self.with(id, |account| {
+        let (notices, is_over) = self.with(id, |account| {
             let notices = account.gate.leave(now, member);
             let is_over = account.gate.is_forgettable(now) && account.challenges.is_empty();
             (notices, is_over)
         });
-        let (notices, is_over) = left.unwrap_or_default();
         if is_over {
             self.known.remove(id);
         }
@@ -189,12 +171,13 @@ impl Accounts {
 impl ConnectionPool {
     /// Waits until the server has accepted the credentials of `key`.
     pub(crate) async fn credentials_accepted(&self, key: &ConnectionKey) {
-        let Some(credentials) = key.credentials().cloned() else {
+        let Some(credentials) = key.credentials.clone() else {
             return std::future::pending().await;
         };
         let id = (key.server().clone(), credentials);
         let mut changes = self.watch(key.server());
-        while !self.lock().accounts.is_accepted(&id) {
+        let is_accepted = |account: &AccountRecord| account.gate.is_proven;
+        while !self.lock().accounts.known.get(&id).is_some_and(is_accepted) {
             // The pool forgot the server meanwhile.
             if changes.changed().await.is_err() {
                 changes = self.watch(key.server());

@@ -1,33 +1,19 @@
-//! One connection: what the pool keeps of it, and how it is made.
+//! One connection: what the pool keeps of it, and what its driver reports to.
 
-use std::{
-    collections::{HashMap, HashSet},
-    sync::Arc,
-    time::Instant,
-};
+use std::{collections::HashMap, sync::Arc};
 
-use super::{
-    CheckoutRequest, ConnectionPool,
-    accounts::{AccountId, AccountView, Accounts},
-    server::Server,
-    trials::Trial,
-};
+use super::{CheckoutRequest, ConnectionPool, accounts::AccountId, trials::Trial};
 use crate::mux::{
-    clock,
     config::Multiplex,
-    driver::{DriverEvent, DriverEvents, DriverHandle, DriverParts, TlsClient},
+    driver::{DriverEnds, DriverEvent, DriverEvents, DriverHandle, TlsClient},
     ids::ConnectionId,
     policy::{
         congestion::{CongestionWatch, Rebalance},
         odd_session::LossRecord,
         sharing::join_history::Joins,
     },
-    proto::ConnectionConfig,
-    server_key::ServerId,
     tls::TlsOptions,
 };
-
-const DEFAULT_USER_AGENT: &str = concat!("rtspmux/", env!("CARGO_PKG_VERSION"));
 
 /// More than any recorder has at a time. A process that replaces certificates for years reaches it, and
 /// then the pool forgets all clients: it loses their tickets, and with them a signature at each server.
@@ -37,6 +23,8 @@ const MOST_TLS_CLIENTS: usize = 64;
 #[derive(Debug)]
 pub(super) struct ConnectionRecord {
     pub(super) driver: Arc<DriverHandle>,
+    /// The driver's, until it is to start.
+    pub(super) ends: Option<DriverEnds>,
     pub(super) trial: Trial,
     pub(super) joins: Joins,
     pub(super) congestion: CongestionWatch,
@@ -50,85 +38,24 @@ pub(super) struct ConnectionRecord {
     pub(super) is_of_always: bool,
 }
 
-/// Makes connections, from what is known of their servers.
-pub(super) struct ConnectionMaker<'a> {
-    pub(super) pool: &'a ConnectionPool,
-    pub(super) now: Instant,
-    pub(super) accounts: &'a mut Accounts,
-    /// Their server.
-    pub(super) known: &'a Server,
-    pub(super) tls: &'a mut TlsClients,
-    pub(super) digest_servers: &'a HashSet<ServerId>,
-    /// The drivers that start when the lock is free.
-    pub(super) plans: &'a mut Vec<DriverParts>,
-}
-
-impl ConnectionMaker<'_> {
-    /// Everything a new connection needs; its driver starts when the lock is free.
-    pub(super) fn make(
-        &mut self,
-        id: ConnectionId,
-        checkout: &CheckoutRequest,
-    ) -> ConnectionRecord {
+impl ConnectionRecord {
+    /// A connection that is to be dialled for `checkout`.
+    pub(super) fn new(id: ConnectionId, checkout: &CheckoutRequest) -> Self {
         let server = checkout.key.server();
         let (driver, ends) = DriverHandle::new(id, server.clone());
-        let credentials = checkout.key.credentials().cloned();
-        let account = credentials.map(|credentials| (server.clone(), credentials));
-        let config = self.config(id, account.as_ref(), checkout);
-        self.plans.push(DriverParts {
-            events: Box::new(Registration::new(self.pool.clone(), id)),
-            handle: Arc::clone(&driver),
-            ends,
-            config,
-            connect_timeout: checkout.options.connect_timeout,
-            tls: checkout.key.tls().map(|options| self.tls.client(options)),
-            network: self.pool.0.network.clone(),
-        });
+        let credentials = checkout.key.credentials.clone();
         let pooling = &checkout.options.pooling;
-        ConnectionRecord {
+        Self {
             driver,
+            ends: Some(ends),
             trial: Trial::default(),
             joins: Joins::default(),
             congestion: CongestionWatch::default(),
             rebalance: None,
             losses: LossRecord::default(),
-            account,
+            account: credentials.map(|credentials| (server.clone(), credentials)),
             is_listed: pooling.enable_connection_pooling,
             is_of_always: pooling.multiplex == Multiplex::Always,
-        }
-    }
-
-    fn config(
-        &mut self,
-        id: ConnectionId,
-        account: Option<&AccountId>,
-        checkout: &CheckoutRequest,
-    ) -> ConnectionConfig {
-        let view = account.map_or_else(AccountView::default, |account| {
-            self.accounts.join(self.now, account, id)
-        });
-        let (key, server) = (&checkout.key, checkout.key.server());
-        let known = self.known;
-        let mut timeouts = self.pool.0.timeouts;
-        if let Some(silence) = checkout.options.silence_timeout {
-            timeouts.silence_dead = silence;
-            timeouts.silence_probe = silence / 2;
-        }
-        ConnectionConfig {
-            credentials: key.credentials().cloned(),
-            credential_status: view.status,
-            challenges: view.challenges,
-            closes_behind_401: view.closes_behind_401,
-            user_agent: key.user_agent().unwrap_or(DEFAULT_USER_AGENT).to_owned(),
-            realms: known.realms.clone(),
-            refuse_basic: self.digest_servers.contains(server),
-            keep_alive: known.keep_alive,
-            is_serial: known.speed.is_serial,
-            is_in_order: known.sharing.is_in_order(),
-            describes_slowly: !known.is_quick_to_describe(),
-            seed: clock::random_seed(),
-            limits: self.pool.0.limits,
-            timeouts,
         }
     }
 }
@@ -155,16 +82,9 @@ impl TlsClients {
 /// What a driver reports to. Dropped with the driver, however that ends; then the pool forgets the
 /// connection.
 #[derive(Debug)]
-struct Registration {
-    pool: ConnectionPool,
-    id: ConnectionId,
-}
-
-impl Registration {
-    fn new(pool: ConnectionPool, id: ConnectionId) -> Self {
-        pool.0.running.send_modify(|drivers| *drivers += 1);
-        Self { pool, id }
-    }
+pub(super) struct Registration {
+    pub(super) pool: ConnectionPool,
+    pub(super) id: ConnectionId,
 }
 
 impl DriverEvents for Registration {
@@ -179,7 +99,7 @@ impl DriverEvents for Registration {
 
 impl Drop for Registration {
     fn drop(&mut self) {
-        self.pool.on_driver_ended(self.id);
+        self.pool.change(|state| state.forget(self.id));
         let running = &self.pool.0.running;
         running.send_modify(|drivers| *drivers = drivers.saturating_sub(1));
     }

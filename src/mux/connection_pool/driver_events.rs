@@ -34,11 +34,6 @@ impl ConnectionPool {
             });
         }
     }
-
-    /// The connection's driver has ended.
-    pub(super) fn on_driver_ended(&self, id: ConnectionId) {
-        self.change(|state| state.forget(id));
-    }
 }
 
 impl LockedPool<'_> {
@@ -160,7 +155,8 @@ impl LockedPool<'_> {
         }
     }
 
-    fn forget(&mut self, id: ConnectionId) {
+    /// The connection's driver has ended.
+    pub(super) fn forget(&mut self, id: ConnectionId) {
         let now = clock::now();
         let Some(entry) = self.table.entry(id) else {
             return;

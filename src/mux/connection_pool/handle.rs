@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use super::{CheckoutRequest, ConnectionPool, RedialReporter};
+use super::{ConnectionPool, RedialReporter};
 use crate::mux::{clock, driver::DriverHandle, server_key::ConnectionKey};
 
 /// One counted reference to a connection: while there is one, the connection is kept. Not
@@ -28,7 +28,7 @@ pub struct ConnectionHandle {
     /// The connection was made for descriptions alone.
     pub(crate) is_describe_only: bool,
     /// What the session that holds it plays was described, here or before.
-    is_described: AtomicBool,
+    pub(super) is_described: AtomicBool,
     /// The session that holds it is set up.
     is_set_up: AtomicBool,
     /// Of the session that plays on it: with the reference the session is over.
@@ -36,13 +36,13 @@ pub struct ConnectionHandle {
 }
 
 impl ConnectionHandle {
-    /// A reference that the table has counted. `is_founding`: the connection is made for it.
-    fn new(
+    /// A reference that the table has counted, for what is described already. `is_founding`: the
+    /// connection is made for it.
+    pub(super) fn new(
         pool: &ConnectionPool,
         driver: Arc<DriverHandle>,
         idle_timeout: Duration,
         is_founding: bool,
-        is_described: bool,
     ) -> Self {
         Self {
             pool: pool.clone(),
@@ -51,29 +51,17 @@ impl ConnectionHandle {
             is_founding,
             is_aside: false,
             is_describe_only: false,
-            is_described: AtomicBool::new(is_described),
+            is_described: AtomicBool::new(true),
             is_set_up: AtomicBool::new(false),
             reporter: None,
             driver,
         }
     }
 
-    /// The reference that a checkout has got.
-    pub(super) fn of(
-        checkout: &CheckoutRequest,
-        pool: &ConnectionPool,
-        driver: Arc<DriverHandle>,
-        is_founding: bool,
-    ) -> Self {
-        let idle_timeout = checkout.options.pooling.idle_connection_timeout;
-        let is_described = !checkout.needs_describe;
-        Self::new(pool, driver, idle_timeout, is_founding, is_described)
-    }
-
-    /// A further reference, which the table has counted; it is for what is described already.
+    /// A further reference, which the table has counted.
     pub(super) fn sibling(&self) -> Self {
         let driver = Arc::clone(&self.driver);
-        Self::new(&self.pool, driver, self.idle_timeout, false, true)
+        Self::new(&self.pool, driver, self.idle_timeout, false)
     }
 
     /// True if it was not marked before.
@@ -123,11 +111,8 @@ impl Drop for ConnectionHandle {
 
 impl fmt::Debug for ConnectionHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "ConnectionHandle({} to {})",
-            self.driver.id, self.driver.server
-        )
+        let DriverHandle { id, server, .. } = &*self.driver;
+        write!(f, "ConnectionHandle({id} to {server})")
     }
 }
 

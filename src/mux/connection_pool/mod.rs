@@ -102,7 +102,7 @@ struct Shared {
     is_save_due: AtomicBool,
     /// How often the lock was taken.
     #[cfg(test)]
-    locks_taken: std::sync::atomic::AtomicUsize,
+    locks_taken: super::stats::Gauge,
 }
 
 impl ConnectionPool {
@@ -223,17 +223,13 @@ impl ConnectionPool {
 
     fn lock(&self) -> MutexGuard<'_, PoolState> {
         #[cfg(test)]
-        self.0
-            .locks_taken
-            .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        self.0.locks_taken.add(1);
         lock(&self.0.state)
     }
 
     #[cfg(test)]
-    pub(crate) fn locks_taken(&self) -> usize {
-        self.0
-            .locks_taken
-            .load(std::sync::atomic::Ordering::Relaxed)
+    pub(crate) fn locks_taken(&self) -> u64 {
+        self.0.locks_taken.get()
     }
 
     /// Changes what is kept of a connection, if there still is one.

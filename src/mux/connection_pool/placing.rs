@@ -1,11 +1,17 @@
-//! What the table of connections has to know of a checkout: it follows from the settings, from what the
-//! session has tried, and from what the pool knows of the server.
+//! What follows for a new session and its connection from the settings, from what the session has tried,
+//! and from what the pool knows of the server.
 
-use std::time::Instant;
+use std::{sync::Arc, time::Instant};
 
-use super::{CheckoutRequest, state::PoolState};
+use super::{
+    CheckoutRequest,
+    connection::Registration,
+    state::{LockedPool, PoolState},
+};
 use crate::mux::{
+    clock,
     config::Multiplex,
+    driver::DriverParts,
     ids::ConnectionId,
     policy::{
         placement::{
@@ -13,9 +19,11 @@ use crate::mux::{
         },
         sharing::{SharingMode, play_gate::SHORTEST_PATIENCE},
     },
-    proto::HeadOfLine,
+    proto::{ConnectionConfig, HeadOfLine},
     server_key::ServerId,
 };
+
+const DEFAULT_USER_AGENT: &str = concat!("rtspmux/", env!("CARGO_PKG_VERSION"));
 
 impl PoolState {
     /// What the table has to know of a checkout.
@@ -138,5 +146,62 @@ impl PoolState {
             .entries_of(server)
             .filter(|(_, e)| e.references == 0 && e.record.driver.counters.sessions.get() > 0);
         leaving.map(|(id, _)| id).collect()
+    }
+}
+
+impl LockedPool<'_> {
+    /// Has a connection dialled that was added to the table. Its driver starts when the lock is free.
+    pub(super) fn dial(&mut self, id: ConnectionId, checkout: &CheckoutRequest) {
+        let config = self.config(id, checkout);
+        let tls = checkout.key.tls.as_ref();
+        let tls = tls.map(|options| self.tls.client(options));
+        let Some(record) = self.table.record_mut(id) else {
+            return;
+        };
+        let (handle, ends) = (Arc::clone(&record.driver), record.ends.take());
+        let Some(ends) = ends else {
+            return;
+        };
+        let pool = self.pool.clone();
+        pool.0.running.send_modify(|drivers| *drivers += 1);
+        self.deferred.plans.push(DriverParts {
+            network: pool.0.network.clone(),
+            events: Box::new(Registration { pool, id }),
+            handle,
+            ends,
+            config,
+            connect_timeout: checkout.options.connect_timeout,
+            tls,
+        });
+    }
+
+    fn config(&mut self, id: ConnectionId, checkout: &CheckoutRequest) -> ConnectionConfig {
+        let (key, server) = (&checkout.key, checkout.key.server());
+        let known = self.known(server);
+        let agent = key.user_agent.as_deref().unwrap_or(DEFAULT_USER_AGENT);
+        let mut timeouts = self.pool.0.timeouts;
+        if let Some(silence) = checkout.options.silence_timeout {
+            timeouts.silence_dead = silence;
+            timeouts.silence_probe = silence / 2;
+        }
+        let mut config = ConnectionConfig {
+            credentials: key.credentials.clone(),
+            user_agent: agent.to_owned(),
+            realms: known.realms.clone(),
+            refuse_basic: self.digest_servers.contains(server),
+            keep_alive: known.keep_alive,
+            is_serial: known.speed.is_serial,
+            is_in_order: known.sharing.is_in_order(),
+            describes_slowly: !known.is_quick_to_describe(),
+            seed: clock::random_seed(),
+            limits: self.pool.0.limits,
+            timeouts,
+            ..ConnectionConfig::default()
+        };
+        if let Some(credentials) = &key.credentials {
+            let account = (server.clone(), credentials.clone());
+            self.accounts.join(clock::now(), &account, id, &mut config);
+        }
+        config
     }
 }

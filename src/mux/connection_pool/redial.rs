@@ -38,12 +38,6 @@ struct DialFailure {
     key: Option<ConnectionKey>,
 }
 
-impl DialFailure {
-    fn concerns(&self, key: &ConnectionKey) -> bool {
-        self.key.as_ref().is_none_or(|failed| failed == key)
-    }
-}
-
 impl Redials {
     /// Changes what is known of a server and tells the sessions that wait.
     pub(super) fn change<T>(
@@ -98,16 +92,9 @@ impl Redials {
 
     pub(super) fn on_session_over(&mut self, reporter: &mut RedialReporter, now: Instant) {
         reporter.is_over = true;
-        let RedialReporter {
-            server,
-            id,
-            last_media,
-            ..
-        } = reporter;
-        let chance = clock::chance();
-        self.change(server, |redial| {
-            redial.on_over(now, *id, *last_media, chance);
-        });
+        let (id, last_media) = (reporter.id, reporter.last_media);
+        let over = |redial: &mut Redial| redial.on_over(now, id, last_media, clock::chance());
+        self.change(&reporter.server, over);
     }
 
     pub(super) fn queue(&mut self, now: Instant, server: &ServerId) -> &mut RedialQueue {
@@ -236,10 +223,11 @@ impl RedialWaiter {
         let Some(queue) = state.redials.0.get_mut(&self.server) else {
             return Ok(Ok(None));
         };
-        let is_news = queue.failures > self.failures;
-        let news = queue.failure.as_ref().filter(|_| is_news);
-        if let Some(failure) = news.filter(|failure| failure.concerns(key)) {
-            return Err(failure.error.clone());
+        if let Some(DialFailure { error, key: failed }) = &queue.failure
+            && queue.failures > self.failures
+            && failed.as_ref().is_none_or(|failed| failed == key)
+        {
+            return Err(error.clone());
         }
         let admission = queue.redial.admit(now, self.id, bounds);
         Ok(admission.map_err(|until| (until, queue.changed.subscribe())))
@@ -288,8 +276,8 @@ impl RedialReporter {
     /// It needs another dial or DESCRIBE. False if the budget has no room for that.
     pub(crate) fn may_go_on(&self) -> bool {
         let extra = |redial: &mut Redial| redial.on_extra(clock::now(), self.id);
-        let may = self.pool.lock().redials.change(&self.server, extra);
-        may.unwrap_or(true)
+        let redials = &mut self.pool.lock().redials;
+        redials.change(&self.server, extra).unwrap_or(true)
     }
 
     /// Media came.

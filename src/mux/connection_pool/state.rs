@@ -12,7 +12,7 @@ use tokio::{runtime::Handle, sync::oneshot};
 use super::{
     Checkout, CheckoutRequest, CheckoutWaiter, ConnectionHandle, ConnectionPool,
     accounts::Accounts,
-    connection::{ConnectionMaker, ConnectionRecord, TlsClients},
+    connection::{ConnectionRecord, TlsClients},
     descriptions::Descriptions,
     redial::Redials,
     server::{Server, SharingStats},
@@ -55,7 +55,7 @@ pub(super) struct WaitingCheckout {
 /// takes the lock again.
 #[derive(Default)]
 pub(super) struct DeferredWork {
-    plans: Vec<DriverParts>,
+    pub(super) plans: Vec<DriverParts>,
     answers: Vec<(Answer, Result<ConnectionHandle, Error>)>,
     /// Servers whose verdict has changed: callers that wait for one may get another connection now.
     pub(super) judged: Vec<ServerId>,
@@ -89,7 +89,7 @@ pub(super) struct PoolState {
     unknown: Server,
     pub(super) descriptions: Descriptions,
     pub(super) redials: Redials,
-    tls: TlsClients,
+    pub(super) tls: TlsClients,
     /// Servers that were seen to know Digest: no connection sends them a password in clear text
     /// again.
     pub(super) digest_servers: HashSet<ServerId>,
@@ -215,8 +215,8 @@ impl LockedPool<'_> {
         let objection = self.known(checkout.key.server()).sharing.objection(now);
         let request = self.placement_request(&checkout, now);
         let is_aside = self.table.is_kept_from_playing(&request);
-        let (table, mut maker) = self.maker(checkout.key.server(), now);
-        match table.checkout(&request, |id| maker.make(id, &checkout)) {
+        let record = |id| ConnectionRecord::new(id, &checkout);
+        match self.table.checkout(&request, record) {
             Placement::Refused => Err(checkout.refusal(objection)),
             Placement::Wait { close } => {
                 if let Some(id) = close {
@@ -256,25 +256,6 @@ impl LockedPool<'_> {
         }))
     }
 
-    /// The table, and what makes the connections that are added to it.
-    fn maker(
-        &mut self,
-        server: &ServerId,
-        now: Instant,
-    ) -> (&mut Connections, ConnectionMaker<'_>) {
-        let known = self.state.servers.get(server);
-        let maker = ConnectionMaker {
-            pool: self.pool,
-            now,
-            accounts: &mut self.state.accounts,
-            known: known.unwrap_or(&self.state.unknown),
-            tls: &mut self.state.tls,
-            digest_servers: &self.state.digest_servers,
-            plans: &mut self.deferred.plans,
-        };
-        (&mut self.state.table, maker)
-    }
-
     /// Makes a handle of a placement whose reference the table has counted.
     fn hand_out(
         &mut self,
@@ -283,7 +264,10 @@ impl LockedPool<'_> {
     ) -> Option<ConnectionHandle> {
         let (id, is_founding) = match placement {
             Placement::Existing(id) => (id, false),
-            Placement::Connect(id) => (id, true),
+            Placement::Connect(id) => {
+                self.dial(id, checkout);
+                (id, true)
+            }
             Placement::Wait { .. } | Placement::Refused => return None,
         };
         let is_first = self.table.entry(id)?.references == 1;
@@ -296,7 +280,9 @@ impl LockedPool<'_> {
             driver.on_reused();
         }
         self.update_gauges(&driver.server);
-        let mut handle = ConnectionHandle::of(checkout, self.pool, driver, is_founding);
+        let idle_timeout = checkout.options.pooling.idle_connection_timeout;
+        let mut handle = ConnectionHandle::new(self.pool, driver, idle_timeout, is_founding);
+        handle.is_described = (!checkout.needs_describe).into();
         (handle.is_aside, handle.is_describe_only) = (is_describe_only, is_describe_only);
         if handle.is_reused {
             let driver = Arc::clone(handle.driver());
@@ -339,8 +325,8 @@ impl LockedPool<'_> {
     pub(super) fn serve(&mut self, server: &ServerId) {
         let now = clock::now();
         self.refresh_waiting(server, now);
-        let (table, mut maker) = self.maker(server, now);
-        for served in table.serve(server, |id, waiting| maker.make(id, &waiting.checkout)) {
+        let record = |id, waiting: &WaitingCheckout| ConnectionRecord::new(id, &waiting.checkout);
+        for served in self.table.serve(server, record) {
             match served {
                 Served::Close(id) => self.close(id),
                 Served::Caller(WaitingCheckout { checkout, answer }, placement) => {

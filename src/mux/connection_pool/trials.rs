@@ -377,7 +377,8 @@ impl ConnectionPool {
         let place = state.table.rejoin(id, &request)?;
         let driver = Arc::clone(&state.table.entry(place)?.record.driver);
         state.update_gauges(&driver.server);
-        Some(ConnectionHandle::of(&checkout, self, driver, false))
+        let idle_timeout = checkout.options.pooling.idle_connection_timeout;
+        Some(ConnectionHandle::new(self, driver, idle_timeout, false))
     }
 
     /// A session on the connection was refused: the connection itself may go.

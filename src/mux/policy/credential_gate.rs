@@ -70,14 +70,15 @@ struct Challenge<C> {
 #[derive(Debug, Default)]
 pub(crate) struct CredentialGate<C> {
     members: Vec<C>,
-    is_proven: bool,
+    /// The server has accepted the credentials.
+    pub(crate) is_proven: bool,
     /// The server has answered a request without asking for credentials.
     is_open: bool,
     /// The connection that has the permit, and since when.
     holder: Option<(C, Instant)>,
     queue: VecDeque<(C, Vec<CredentialWant>)>,
-    /// Of all multiplexers of the process, while a call lasts: see [`swap_budget`](Self::swap_budget).
-    budget: CredentialBudget<C>,
+    /// That which the process has for this server and user, lent to the gate while a call lasts.
+    pub(crate) budget: CredentialBudget<C>,
     /// The next try uses a weaker algorithm than this one, which was refused.
     below: Option<Strength>,
     /// Accepted where a stronger one had been refused.
@@ -88,16 +89,6 @@ pub(crate) struct CredentialGate<C> {
 }
 
 impl<C: Copy + Default + Eq> CredentialGate<C> {
-    /// Lends the gate the budget that the process has for this server and user, or takes it back.
-    pub(crate) fn swap_budget(&mut self, budget: &mut CredentialBudget<C>) {
-        std::mem::swap(&mut self.budget, budget);
-    }
-
-    /// Whether the server has accepted the credentials.
-    pub(crate) fn is_proven(&self) -> bool {
-        self.is_proven
-    }
-
     /// A connection that may need the credentials comes; tells what it starts with.
     pub(crate) fn join(&mut self, now: Instant, connection: C) -> CredentialStatus {
         self.members.push(connection);
@@ -108,7 +99,7 @@ impl<C: Copy + Default + Eq> CredentialGate<C> {
     pub(crate) fn leave(&mut self, now: Instant, connection: C) -> Notices<C> {
         self.members.retain(|member| *member != connection);
         self.queue.retain(|(waiting, _)| *waiting != connection);
-        self.budget.settle(connection, Outcome::Lost);
+        self.budget.settle(connection, None, Outcome::Lost);
         if self.members.is_empty() {
             // The server may be another one by the next time.
             self.is_proven = false;
@@ -147,7 +138,7 @@ impl<C: Copy + Default + Eq> CredentialGate<C> {
     /// A request with the credentials went out.
     pub(crate) fn on_tried(&mut self, now: Instant, connection: C, uri: Tag) {
         if !self.is_proven {
-            self.budget.on_tried(now, connection, uri);
+            self.budget.add(now, connection, uri, Outcome::Pending);
         }
     }
 
@@ -190,16 +181,16 @@ impl<C: Copy + Default + Eq> CredentialGate<C> {
         connection: C,
         reason: PermitReturn,
     ) -> Notices<C> {
-        match reason {
+        let outcome = match reason {
             // What is not answered yet may be a refusal.
-            PermitReturn::Unused | PermitReturn::Unanswered => {}
-            PermitReturn::Undecided => self.budget.settle(connection, Outcome::Undecided),
-            PermitReturn::Excused => self.budget.settle(connection, Outcome::Excused),
-            PermitReturn::Unseen => {
-                self.closes_behind_401 = true;
-                // A server that closes in place of a refusal looks the same. So it counts.
-                self.budget.settle(connection, Outcome::Excused);
-            }
+            PermitReturn::Unused | PermitReturn::Unanswered => None,
+            PermitReturn::Undecided => Some(Outcome::Undecided),
+            // A server that closes in place of a refusal looks the same. So it counts.
+            PermitReturn::Excused | PermitReturn::Unseen => Some(Outcome::Excused),
+        };
+        self.closes_behind_401 |= reason == PermitReturn::Unseen;
+        if let Some(outcome) = outcome {
+            self.budget.settle(connection, None, outcome);
         }
         self.queue.retain(|(waiting, _)| *waiting != connection);
         self.release(now, connection)
@@ -239,7 +230,7 @@ impl<C: Copy + Default + Eq> CredentialGate<C> {
         let is_change = was_proven && !self.takes_turns(now);
         let verdict = if is_excused {
             self.turns_until = Some(now + TURNS);
-            self.budget.settle(connection, Outcome::Excused);
+            self.budget.settle(connection, None, Outcome::Excused);
             RefusalVerdict::Excused
         } else {
             self.is_proven = false;
@@ -301,7 +292,9 @@ impl<C: Copy + Default + Eq> CredentialGate<C> {
             .take_if(|(holder, _)| *holder == connection)
             .is_some()
         {
-            self.budget.on_released(connection);
+            self.budget
+                .permit
+                .take_if(|(holder, _)| *holder == connection);
         }
     }
 
@@ -325,7 +318,7 @@ impl<C: Copy + Default + Eq> CredentialGate<C> {
         {
             self.holder = Some((connection, now));
             if !self.is_proven {
-                self.budget.on_permitted(now, connection);
+                self.budget.permit = Some((connection, now));
             }
             let status = CredentialStatus::Permitted(permit);
             notices.push((connection, Notice::Status(status)));

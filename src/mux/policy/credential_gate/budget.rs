@@ -66,36 +66,17 @@ pub(crate) struct CredentialBudget<C> {
     /// When the first was made, and how many were made after the first minute.
     row: Option<(Instant, u32)>,
     /// The connection that has the permit, and since when.
-    permit: Option<(C, Instant)>,
+    pub(super) permit: Option<(C, Instant)>,
 }
 
 impl<C: Copy + Eq> CredentialBudget<C> {
-    /// A connection gets the permit.
-    pub(super) fn on_permitted(&mut self, now: Instant, connection: C) {
-        self.permit = Some((connection, now));
-    }
-
-    /// A connection has the permit no more.
-    pub(super) fn on_released(&mut self, connection: C) {
-        self.permit.take_if(|(holder, _)| *holder == connection);
-    }
-
-    pub(super) fn on_tried(&mut self, now: Instant, connection: C, uri: Tag) {
-        self.add(now, connection, uri, Outcome::Pending);
-    }
-
     /// A refusal. What was sent before the credentials became unproven is no try of its own.
     pub(super) fn on_refused(&mut self, now: Instant, connection: C, uri: Tag) {
         let is_bad = |it: &Try<C>| matches!(it.outcome, Outcome::Refused | Outcome::Lost);
         let is_known = self.tries.iter().any(is_bad);
-        if !self.settle_one(connection, Some(uri), Outcome::Refused) && !is_known {
+        if !self.settle(connection, Some(uri), Outcome::Refused) && !is_known {
             self.add(now, connection, uri, Outcome::Refused);
         }
-    }
-
-    /// The answer to the connection's try has come, or none will.
-    pub(super) fn settle(&mut self, connection: C, outcome: Outcome) {
-        self.settle_one(connection, None, outcome);
     }
 
     /// Whether the server has refused a try.
@@ -118,20 +99,18 @@ impl<C: Copy + Eq> CredentialBudget<C> {
         self.tries.iter().any(|it| it.uri == uri)
     }
 
-    fn settle_one(&mut self, connection: C, uri: Option<Tag>, outcome: Outcome) -> bool {
+    /// The answer to the connection's try, for `uri` if that is named, has come, or none will. False if
+    /// there is no such try.
+    pub(super) fn settle(&mut self, connection: C, uri: Option<Tag>, outcome: Outcome) -> bool {
         let is_it = |it: &&mut Try<C>| {
             let is_its = it.connection == connection && uri.is_none_or(|uri| it.uri == uri);
             is_its && it.outcome == Outcome::Pending
         };
         let pending = self.tries.iter_mut().rev().find(is_it);
-        let is_found = pending.is_some();
-        if let Some(pending) = pending {
-            pending.outcome = outcome;
-        }
-        is_found
+        pending.map(|pending| pending.outcome = outcome).is_some()
     }
 
-    fn add(&mut self, now: Instant, connection: C, uri: Tag, outcome: Outcome) {
+    pub(super) fn add(&mut self, now: Instant, connection: C, uri: Tag, outcome: Outcome) {
         self.tries
             .retain(|it| now.saturating_duration_since(it.at) < MOST_TRIES_WITHIN);
         if self.tries.is_empty() {

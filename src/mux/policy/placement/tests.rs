@@ -1,10 +1,7 @@
 use std::ops::{Deref, DerefMut};
 
 use super::*;
-use crate::mux::{
-    ids::PresentationUri,
-    server_key::{ConnectionOptions, WorkloadClass},
-};
+use crate::mux::ids::PresentationUri;
 
 /// No caller: a connection was closed for one that still waits.
 pub(super) const NO_CALLER: WaiterId = WaiterId(0);
@@ -68,15 +65,13 @@ impl DerefMut for Names {
 
 /// Different for each server and number.
 pub(super) fn key(server: &str, number: u8) -> ConnectionKey {
-    ConnectionKey::new(&ConnectionOptions {
+    ConnectionKey {
         server: ServerId::new(server, 554).unwrap(),
         tls: None,
         credentials: None,
         user_agent: None,
-        workload: WorkloadClass::default(),
         group: Some(number.to_string()),
-    })
-    .unwrap()
+    }
 }
 
 /// What the defaults ask for.
