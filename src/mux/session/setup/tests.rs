@@ -1,19 +1,27 @@
 use std::{
-    io::{BufRead, BufReader, Write},
+    collections::VecDeque,
+    io::{self, BufRead, BufReader, Write},
     net::{TcpListener, TcpStream},
+    pin::Pin,
     sync::{
         Arc, Condvar, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
+    task::{Context, Poll},
     thread,
     time::Duration,
 };
 
-use tokio::runtime::Handle;
+use bytes::BytesMut;
+use tokio::{
+    runtime::Handle,
+    time::{Instant, Sleep, sleep_until},
+};
 
 use super::*;
 use crate::mux::{
     config::{Limits, Timeouts},
+    network::{Connecting, Network, Wire},
     policy::{
         failover::Tried,
         sharing::{SharingMode, play_gate::patience},
@@ -26,7 +34,7 @@ const SLOW: Duration = Duration::from_millis(200);
 /// True once TEARDOWNs of `/held` may be answered.
 type Gate = Arc<(Mutex<bool>, Condvar)>;
 
-/// A server that shares and works on requests in order; it describes `/slow` after [`SLOW`].
+/// A server that shares and works on requests in order.
 fn server() -> String {
     server_with(&Gate::default())
 }
@@ -77,9 +85,6 @@ fn answer(request: &[String], sessions: &AtomicUsize, gate: &Gate) -> String {
     let mut body = String::new();
     let more = match method {
         "DESCRIBE" => {
-            if uri.ends_with("/slow") {
-                thread::sleep(SLOW);
-            }
             body = format!(
                 "v=0\r\ns={uri}\r\nm=video 0 RTP/AVP 96\r\na=rtpmap:96 H264/90000\r\n\
                  a=fmtp:96 sprop-parameter-sets={}\r\na=control:stream=0\r\n",
@@ -102,8 +107,95 @@ fn answer(request: &[String], sessions: &AtomicUsize, gate: &Gate) -> String {
 }
 
 fn pool() -> ConnectionPool {
+    pool_over(None)
+}
+
+fn pool_over(network: Option<Arc<dyn Network>>) -> ConnectionPool {
     let runtime = Some(Handle::current());
-    ConnectionPool::new(runtime, Limits::default(), Timeouts::default(), None, None)
+    let (limits, timeouts) = (Limits::default(), Timeouts::default());
+    ConnectionPool::new(runtime, limits, timeouts, None, network)
+}
+
+/// The same server in simulated time; it describes `/slow` after [`SLOW`].
+#[derive(Debug)]
+struct SlowNetwork;
+
+impl Network for SlowNetwork {
+    fn connect(&self, _: &str, _: u16) -> Connecting {
+        Box::pin(async {
+            let wire: Box<dyn Wire> = Box::new(SlowWire {
+                request: Vec::new(),
+                answers: VecDeque::new(),
+                sessions: AtomicUsize::new(0),
+                timer: Box::pin(sleep_until(Instant::now())),
+            });
+            Ok(wire)
+        })
+    }
+
+    fn seed(&self) -> u128 {
+        7
+    }
+
+    fn time_suspended(&self) -> Duration {
+        Duration::ZERO
+    }
+}
+
+#[derive(Debug)]
+struct SlowWire {
+    request: Vec<u8>,
+    /// And when each arrives.
+    answers: VecDeque<(Instant, String)>,
+    sessions: AtomicUsize,
+    timer: Pin<Box<Sleep>>,
+}
+
+impl Wire for SlowWire {
+    fn try_read(&mut self, buffer: &mut BytesMut) -> io::Result<usize> {
+        let has_arrived = |(due, _): &&(Instant, String)| *due <= Instant::now();
+        let Some((_, answer)) = self.answers.front().filter(has_arrived) else {
+            return Err(io::ErrorKind::WouldBlock.into());
+        };
+        buffer.extend_from_slice(answer.as_bytes());
+        let read = answer.len();
+        self.answers.pop_front();
+        Ok(read)
+    }
+
+    fn try_write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.request.extend_from_slice(bytes);
+        while let Some(end) = self.request.windows(4).position(|end| end == b"\r\n\r\n") {
+            let request: Vec<u8> = self.request.drain(..end + 4).collect();
+            let request = String::from_utf8(request).unwrap();
+            let lines: Vec<String> = request.lines().map(str::to_owned).collect();
+            let is_slow = lines[0].starts_with("DESCRIBE") && lines[0].contains("/slow");
+            let due = Instant::now() + if is_slow { SLOW } else { Duration::ZERO };
+            let answer = answer(&lines, &self.sessions, &Gate::default());
+            self.answers.push_back((due, answer));
+        }
+        Ok(bytes.len())
+    }
+
+    fn poll_ready(
+        &mut self,
+        context: &mut Context<'_>,
+        wants_to_read: bool,
+        wants_to_write: bool,
+    ) -> Poll<io::Result<bool>> {
+        if let Some((due, _)) = self.answers.front()
+            && wants_to_read
+        {
+            self.timer.as_mut().reset(*due);
+            if self.timer.as_mut().poll(context).is_ready() {
+                return Poll::Ready(Ok(true));
+            }
+        }
+        match wants_to_write {
+            true => Poll::Ready(Ok(false)),
+            false => Poll::Pending,
+        }
+    }
 }
 
 async fn play(pool: &ConnectionPool, url: &str) -> Session {
@@ -131,12 +223,12 @@ async fn the_plainest_session_takes_the_lock_of_the_pool_at_most_8_times() {
     assert!((1..=8).contains(&fewest), "{counts:?}");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test(start_paused = true)]
 async fn one_slow_camera_does_not_set_the_patience_of_all() {
-    let (pool, url) = (pool(), server());
+    let (pool, url) = (pool_over(Some(Arc::new(SlowNetwork))), "rtsp://nvr");
     let usual = play(&pool, &format!("{url}/1")).await;
     let slow = play(&pool, &format!("{url}/slow")).await;
-    let options = SessionOptions::new(&url).unwrap();
+    let options = SessionOptions::new(url).unwrap();
     let mut setup = Setup::new(pool, options, SessionMonitor::new()).unwrap();
     let mut looked = None;
     setup.next(SetupStage::Described, &Work::none(), &mut looked);
