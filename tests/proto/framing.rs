@@ -319,3 +319,83 @@ fn f42_a_link_that_stands_still_is_no_drip() {
     assert_eq!(sim.expect_packet().session, sessions[0]);
     round(&mut sim, &sessions);
 }
+
+/// What comes until something is delivered, while one packet of a session arrives each `every`; and how long that
+/// took.
+fn until_delivered(sim: &mut Sim, every: std::time::Duration) -> (usize, std::time::Duration) {
+    let begun = sim.elapsed();
+    loop {
+        sim.advance(every);
+        answer_all(sim);
+        sim.media(6, 1);
+        let delivered = std::iter::from_fn(|| sim.next_event()).count();
+        let took = sim.elapsed() - begun;
+        if delivered > 0 {
+            return (delivered, took);
+        }
+        assert!(took < 10 * SECOND, "nothing is delivered");
+    }
+}
+
+/// The frames behind it would be taken for its rest for 6 minutes.
+#[test]
+fn f51_a_length_that_lies_on_a_slow_stream_is_found_out_within_a_second() {
+    for length in [65_535_u16, 3_000] {
+        for every in [40, 250] {
+            let (mut sim, sessions) = sixteen();
+            for _ in 0..10 {
+                round(&mut sim, &sessions);
+                let mut lie = media(6, 1);
+                lie[2..4].copy_from_slice(&length.to_be_bytes());
+                sim.receive(&lie);
+                let (_, took) = until_delivered(&mut sim, every * MILLISECOND);
+                assert!(took <= SECOND, "{length}, each {every} ms: {took:?}");
+                assert_eq!(losses(&mut sim), [Some(sessions[3])]);
+                sim.advance(10 * SECOND);
+                answer_all(&mut sim);
+            }
+            round(&mut sim, &sessions);
+        }
+    }
+}
+
+/// The answer to a keep-alive announces a body that does not come.
+#[test]
+fn f51_a_body_that_does_not_come_is_found_out_within_a_second() {
+    let (mut sim, sessions) = sixteen();
+    let cseq = loop {
+        sim.advance(SECOND);
+        round(&mut sim, &sessions);
+        if let Some(request) = sim.next_request() {
+            break request.headers.cseq().expect("a CSeq");
+        }
+    };
+    sim.answer(200, cseq, &["Content-Length: 65535"]);
+    let (delivered, took) = until_delivered(&mut sim, 100 * MILLISECOND);
+    assert!(took <= SECOND, "{took:?}");
+    assert!(delivered >= 5, "no frame is lost: {delivered}");
+    assert_eq!(losses(&mut sim), []);
+    round(&mut sim, &sessions);
+}
+
+/// A key picture over a slow link is in one packet, and looks like anything inside.
+#[test]
+fn f51_a_large_frame_that_takes_long_is_delivered_whole() {
+    let (mut sim, sessions) = sixteen();
+    let mut random = crate::support::random::Random::new(1);
+    for _ in 0..20 {
+        let mut frame = media(6, 1);
+        frame.truncate(16);
+        frame.resize_with(4 + 60_000, || random.below(256) as u8);
+        frame[2..4].copy_from_slice(&60_000_u16.to_be_bytes());
+        for piece in frame.chunks(1_448) {
+            sim.expect_no_event();
+            sim.receive(piece);
+            sim.advance(150 * MILLISECOND);
+        }
+        assert_eq!(sim.expect_packet().payload.len(), 60_000);
+        answer_all(&mut sim);
+    }
+    assert_eq!(losses(&mut sim), []);
+    round(&mut sim, &sessions);
+}

@@ -29,12 +29,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 use super::{Connection, Timer, channels::FrameVerdict};
 use crate::mux::proto::{
     command::SessionKey,
     event::{CloseReason, Event, FramingLoss, Packet, Undescribed},
+    wire::codec::Lie,
 };
 
 /// A loss so soon after another one is the same loss: stray bytes may look like a frame, whose end
@@ -62,6 +63,11 @@ const SHORTEST_GAP: Duration = Duration::from_millis(200);
 /// the first ones after a stall of the network may be the rest of a short frame.
 const SMALL_DROP: usize = 4;
 
+/// How long a unit may take before its length is doubted, and how often it is then examined: a lie holds up
+/// all sessions of the connection.
+const DOUBT_AFTER: Duration = Duration::from_millis(500);
+const DOUBT_EVERY: Duration = Duration::from_millis(200);
+
 /// How long a drip is tolerated. With drops up to 6 s apart, the first one later than this comes
 /// within 12 s.
 const DRIP_PATIENCE: Duration = Duration::from_secs(8);
@@ -78,6 +84,8 @@ pub(super) struct Framing {
     /// For how long bytes have arrived since a unit began or framing was lost, without a complete
     /// unit.
     stalled: Option<Duration>,
+    /// The unit under way was last doubted after so much of that time.
+    doubted: Duration,
     /// The number of bytes that the last read left undecoded.
     left: usize,
     /// The last read ended inside a unit.
@@ -149,8 +157,8 @@ impl Connection {
     /// Fault F35: a unit that has begun must be complete in time. Only time in which bytes arrive
     /// counts, because a stall of the network is not the server's fault. A drip can complete half a
     /// unit with padding or an empty frame, and even a whole unit: that does not end the watch
-    /// (fault F42).
-    pub(super) fn watch_unit(&mut self, read: Read) {
+    /// (fault F42). True if the unit under way has taken so long that its length is to be doubted.
+    pub(super) fn watch_unit(&mut self, read: Read) -> bool {
         let framing = &mut self.framing;
         (framing.left, framing.is_mid_unit) = (read.left, read.is_mid_unit);
         let is_drop = read.new <= DROP && read.quiet >= SHORTEST_GAP;
@@ -161,7 +169,8 @@ impl Connection {
             let is_left = is_drop && framing.stalled.is_some();
             let begins = read.is_mid_unit || is_left || self.timers.is_set(Timer::Resync);
             framing.stalled = begins.then_some(Duration::ZERO);
-            return;
+            framing.doubted = Duration::ZERO;
+            return false;
         };
         let (longest_gap, patience) = match is_drop {
             true => (LONGEST_GAP_OF_DRIP, DRIP_PATIENCE),
@@ -174,11 +183,30 @@ impl Connection {
                 "a message or frame has begun and does not come to an end",
             ));
         }
+        let is_due = stalled >= DOUBT_AFTER.max(self.framing.doubted + DOUBT_EVERY);
+        if is_due {
+            self.framing.doubted = stalled;
+        }
+        is_due && read.is_mid_unit
+    }
+
+    /// Examines the unit under way. True if its length is wrong and decoding goes on behind its beginning.
+    pub(super) fn doubt_unit(&mut self, now: Instant, buffer: &mut BytesMut) -> bool {
+        let channels = &self.channels;
+        let plausible = |channel, first| channels.is_plausible(channel, first);
+        let Some(lie) = self.decoder.doubt(buffer, &plausible) else {
+            return false;
+        };
+        if let Lie::Frame(channel) = lie {
+            self.framing.last_frame = Some(channel);
+            self.on_framing_lost(now);
+        }
+        true
     }
 }
 
 /// The result of one read.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Read {
     /// The time since the read before it.
     pub(super) quiet: Duration,

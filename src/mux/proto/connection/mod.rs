@@ -370,40 +370,43 @@ impl Connection {
         buffer: &mut BytesMut,
         mut deliver: impl FnMut(Packet),
     ) {
-        let quiet = now.saturating_duration_since(self.last_byte);
+        let mut read = Read {
+            quiet: now.saturating_duration_since(self.last_byte),
+            new: self.count_new(buffer.len()),
+            ..Read::default()
+        };
         self.last_byte = now;
-        let new = self.count_new(buffer.len());
-        let mut sound = 0;
-        while !self.is_closed() {
-            let channels = &self.channels;
-            let plausible = |channel, first| channels.is_plausible(channel, first);
-            match self.decoder.decode(buffer, &plausible) {
-                Ok(Some(Unit::Frame { channel, payload })) => {
-                    if is_sound(&payload) {
-                        sound += 1;
-                        self.framing.last_frame = Some(channel);
+        loop {
+            while !self.is_closed() {
+                let channels = &self.channels;
+                let plausible = |channel, first| channels.is_plausible(channel, first);
+                match self.decoder.decode(buffer, &plausible) {
+                    Ok(Some(Unit::Frame { channel, payload })) => {
+                        if is_sound(&payload) {
+                            read.sound += 1;
+                            self.framing.last_frame = Some(channel);
+                        }
+                        if let Some(packet) = self.on_frame(now, channel, payload) {
+                            deliver(packet);
+                        }
                     }
-                    if let Some(packet) = self.on_frame(now, channel, payload) {
-                        deliver(packet);
+                    Ok(Some(Unit::Message(message))) => {
+                        read.sound += 1;
+                        self.on_message(now, &message);
                     }
+                    Ok(Some(Unit::FramingLost)) => self.on_framing_lost(now),
+                    Ok(Some(Unit::FramingFound)) => self.on_framing_found(buffer),
+                    Ok(None) => break,
+                    Err(reason) => return self.break_off(reason),
                 }
-                Ok(Some(Unit::Message(message))) => {
-                    sound += 1;
-                    self.on_message(now, &message);
-                }
-                Ok(Some(Unit::FramingLost)) => self.on_framing_lost(now),
-                Ok(Some(Unit::FramingFound)) => self.on_framing_found(buffer),
-                Ok(None) => break,
-                Err(reason) => return self.break_off(reason),
             }
+            read.left = buffer.len();
+            read.is_mid_unit = self.decoder.is_mid_unit(buffer);
+            if !self.watch_unit(read) || !self.doubt_unit(now, buffer) {
+                return;
+            }
+            read = Read::default();
         }
-        self.watch_unit(Read {
-            quiet,
-            new,
-            sound,
-            left: buffer.len(),
-            is_mid_unit: self.decoder.is_mid_unit(buffer),
-        });
     }
 
     /// The server has closed the connection.

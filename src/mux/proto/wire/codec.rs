@@ -7,6 +7,10 @@
 //! arrives and delivers its message with a [`Defect`], so that only the request it answers fails.
 //! When framing is lost, the decoder skips bytes up to the next thing that is *plausibly* a frame
 //! of one of our sessions or an answer; the number of skipped bytes is limited.
+//!
+//! A length may be a lie. On a fast stream what it takes with it is over at once; on a slow one it takes
+//! seconds, in which no session gets a packet. So a unit that takes long is [doubted](Decoder::doubt): it
+//! is no unit if frames of sessions follow each other inside of it.
 
 use bytes::{Buf as _, Bytes, BytesMut};
 
@@ -51,6 +55,15 @@ pub(crate) enum Unit {
 pub(crate) trait Plausible: Fn(u8, [u8; 2]) -> bool {}
 
 impl<F: Fn(u8, [u8; 2]) -> bool> Plausible for F {}
+
+/// A unit whose length is wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lie {
+    /// A frame on this channel. Framing is lost, and its next frame is where decoding goes on.
+    Frame(u8),
+    /// A message: its body ends where the first frame begins.
+    Body,
+}
 
 /// The next unit, or `None` if more bytes are needed; `Err` if framing cannot be kept, with the reason.
 type Decoded = Result<Option<Unit>, &'static str>;
@@ -321,6 +334,32 @@ impl Decoder {
         Ok(None)
     }
 
+    /// Examines the frame or the body that has begun and takes long. `Some` if it holds frames of
+    /// sessions, one behind the other: then its length is wrong, and decoding goes on with them.
+    #[cold]
+    pub(crate) fn doubt(
+        &mut self,
+        buffer: &mut BytesMut,
+        plausible: &impl Plausible,
+    ) -> Option<Lie> {
+        match &mut self.state {
+            DecoderState::Boundary { searched: 0 } => {
+                let &[DOLLAR, channel] = buffer.first_chunk()? else {
+                    return None;
+                };
+                let at = find_frames(buffer, FRAME_HEADER, plausible)?;
+                buffer.advance(at);
+                self.state = DecoderState::Lost { skipped: at };
+                Some(Lie::Frame(channel))
+            }
+            DecoderState::Body(open) if open.is_kept => {
+                open.left = find_frames(buffer, 0, plausible)?;
+                Some(Lie::Body)
+            }
+            _ => None,
+        }
+    }
+
     /// True if a frame or message has begun and `buffer` holds only a part of it.
     pub(crate) fn is_mid_unit(&self, buffer: &[u8]) -> bool {
         match self.state {
@@ -375,6 +414,31 @@ fn holds_frame(buffer: &[u8], extent: usize, plausible: &impl Plausible) -> bool
     let dollars = looked_at.iter().enumerate().skip(1);
     let mut dollars = dollars.filter(|(_, byte)| **byte == DOLLAR);
     dollars.any(|(at, _)| is_frame(at))
+}
+
+/// The position, at or after `from`, of a frame of a session that is whole and followed by another one, or by
+/// nothing yet.
+fn find_frames(buffer: &[u8], from: usize, plausible: &impl Plausible) -> Option<usize> {
+    let is_frame = |at: usize| {
+        let rest = buffer.get(at..)?;
+        let &[DOLLAR, channel, high, low, first, second] = rest.first_chunk::<FRAME_EVIDENCE>()?
+        else {
+            return None;
+        };
+        let length = usize::from(u16::from_be_bytes([high, low]));
+        plausible(channel, [first, second]).then_some(at + FRAME_HEADER + length)
+    };
+    let is_first = |at: &usize| {
+        let end = is_frame(*at).filter(|end| *end <= buffer.len());
+        end.is_some_and(|end| match buffer.get(end..) {
+            None | Some([]) => true,
+            Some(rest) if rest.len() < FRAME_EVIDENCE => rest.first() == Some(&DOLLAR),
+            Some(_) => is_frame(end).is_some(),
+        })
+    };
+    let bytes = buffer.iter().enumerate().skip(from);
+    let dollars = bytes.filter(|(_, byte)| **byte == DOLLAR);
+    dollars.map(|(at, _)| at).find(is_first)
 }
 
 /// The end of the head with its blank line. CRLF CRLF, LF LF and mixtures of them end a head.
