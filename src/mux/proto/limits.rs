@@ -7,7 +7,8 @@ use std::time::Duration;
 pub struct Limits {
     /// Status or request line, in bytes. Longer lines were only ever seen in garbage.
     pub start_line: usize,
-    /// One header line, in bytes. Digest challenges and RTP-Info of 32 streams stay below 8 KiB.
+    /// One header, in bytes; a longer one is left out, as `RTP-Info` of 60 KiB is. Digest challenges and
+    /// RTP-Info of 32 streams stay below 8 KiB.
     pub header_line: usize,
     /// All headers of a message, in bytes.
     pub headers: usize,

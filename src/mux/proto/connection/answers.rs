@@ -114,7 +114,13 @@ impl Connection {
             return self.on_unauthorized(now, answered, response);
         }
         self.note_credentials(&answered, code, response);
-        match failure_of(response) {
+        // What such an answer says beside its status is not needed: RTP-Info may be of any length.
+        let may_be_cut = matches!(
+            answered.draft.purpose,
+            Purpose::Play(_) | Purpose::KeepAlive
+        );
+        let is_over_limit = |kind: &FailureKind| matches!(kind, FailureKind::LimitExceeded(_));
+        match failure_of(response).filter(|kind| !may_be_cut || !is_over_limit(kind)) {
             Some(kind) => self.on_failure(now, answered, kind),
             None => self.on_success(now, answered, response),
         }

@@ -202,7 +202,8 @@ impl Decoder {
 
     /// Parses a message without its body, and the length of that.
     fn parse_message(&self, head: &[u8]) -> Option<OpenMessage> {
-        let (start, headers) = parse_head(head)?;
+        let (start, mut headers) = parse_head(head)?;
+        headers.leave_out_longer_than(self.limits.header_line);
         let (left, defect) = self.body_length(&headers);
         let message = Message {
             start,
@@ -240,11 +241,8 @@ impl Decoder {
     }
 
     fn header_defect(&self, head: &[u8]) -> Option<Defect> {
-        let (longest, most) = (self.limits.header_line, self.limits.header_count);
+        let most = self.limits.header_count;
         let mut lines = head.split(|byte| *byte == b'\n').skip(1);
-        if head.len() > longest && lines.clone().any(|line| line.len() > longest) {
-            return Some(Defect::limit("header line bytes", longest));
-        }
         let blank_lines = 2;
         let excess = lines.nth(most + blank_lines);
         excess.map(|_| Defect::limit("headers", most))
