@@ -33,6 +33,8 @@ mod moving;
 mod numbering;
 #[path = "mux/odd_camera.rs"]
 mod odd_camera;
+#[path = "mux/odd_sources.rs"]
+mod odd_sources;
 #[path = "mux/odd_streams.rs"]
 mod odd_streams;
 #[path = "mux/overflow.rs"]

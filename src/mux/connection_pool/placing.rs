@@ -193,6 +193,7 @@ impl LockedPool<'_> {
             is_serial: known.speed.is_serial,
             is_in_order: known.sharing.is_in_order(),
             describes_slowly: !known.is_quick_to_describe(),
+            is_ssrc_disproved: known.is_ssrc_disproved,
             seed: clock::random_seed(),
             limits: self.pool.0.limits,
             timeouts,

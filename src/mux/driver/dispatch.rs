@@ -42,6 +42,10 @@ impl Driver {
             self.told_of_digest = true;
             self.events.handle(DriverEvent::DigestSeen);
         }
+        if !self.told_of_ssrc && self.core.is_ssrc_disproved() {
+            self.told_of_ssrc = true;
+            self.events.handle(DriverEvent::SsrcDisproved);
+        }
         self.pass_on_server_info();
         let backlog = self.core.backlog();
         if *self.ends.backlog.borrow() != backlog {

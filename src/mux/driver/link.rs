@@ -425,6 +425,8 @@ pub(crate) enum DriverEvent {
     TornDown,
     /// The server asked for Digest.
     DigestSeen,
+    /// The server announces sources of media that do not come.
+    SsrcDisproved,
 }
 
 /// Receives the events of one connection. The driver drops it when it ends, however it ends; the

@@ -186,6 +186,8 @@ struct Driver {
     over: Option<CloseReason>,
     /// The pool was told that the server knows Digest.
     told_of_digest: bool,
+    /// The pool knows whether the server announces sources that do not come.
+    told_of_ssrc: bool,
     /// The number of answers when the server info was last passed on.
     answers: u64,
     /// The last field, because it has to be dropped last.
@@ -221,6 +223,7 @@ impl Driver {
             timer_at: None,
             over: None,
             told_of_digest: false,
+            told_of_ssrc: false,
             answers: 0,
             events: parts.events,
         }

@@ -172,17 +172,17 @@ pub(crate) struct ChannelTable {
     /// Where the streams of the sessions begin, from their answers to PLAY.
     starts: Vec<(SessionKey, Vec<Start>)>,
     /// The server has announced a source that has not come: what it announces is not believed.
-    is_liar: bool,
+    pub(crate) is_ssrc_disproved: bool,
 }
 
 impl ChannelTable {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(is_ssrc_disproved: bool) -> Self {
         Self {
             slots: Box::new([Slot::Free; 256]),
             sharers: Vec::new(),
             strays: Vec::new(),
             starts: Vec::new(),
-            is_liar: false,
+            is_ssrc_disproved,
         }
     }
 
@@ -271,7 +271,7 @@ impl ChannelTable {
             Slot::Quarantined { ssrc, .. } if kind == PacketKind::Rtp => *ssrc,
             _ => None,
         };
-        let announced = grant.announced_ssrc.filter(|_| !self.is_liar);
+        let announced = grant.announced_ssrc.filter(|_| !self.is_ssrc_disproved);
         let mut sources = Sources::new(grant.sources, announced, previous);
         let strays = self.strays.iter();
         let here = strays.filter(|(heard_on, _)| *heard_on == channel);
@@ -433,6 +433,26 @@ impl ChannelTable {
     /// mount gives the same SSRC to two sessions.
     #[inline]
     pub(crate) fn judge(&mut self, channel: u8, payload: &[u8], now: Instant) -> FrameVerdict {
+        // The fast path: nearly every frame is an RTP packet of its stream's source, and of the payload type
+        // of the one before. A stream that shares the channel has no better claim to it.
+        if let Slot::Live(route, sources) = &mut self.slots[usize::from(channel)]
+            && route.kind == PacketKind::Rtp
+            && is_rtp(payload)
+            && let Some(header) = RtpHeader::of(payload)
+            && sources.is_next(header, now)
+        {
+            return FrameVerdict::Deliver(PacketOwner {
+                session: route.session,
+                stream: route.stream,
+                header: Some(header),
+            });
+        }
+        self.judge_other(channel, payload, now)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn judge_other(&mut self, channel: u8, payload: &[u8], now: Instant) -> FrameVerdict {
         if !self.sharers.is_empty() {
             self.put_owner_first(channel, payload);
         }
@@ -467,7 +487,7 @@ impl ChannelTable {
                 match sources.admit(header, payload.len(), now, is_start) {
                     Admission::Accept => FrameVerdict::Deliver(owner),
                     Admission::TakeOver { is_disproved } => {
-                        self.is_liar |= is_disproved;
+                        self.is_ssrc_disproved |= is_disproved;
                         FrameVerdict::TakeOver(owner)
                     }
                     Admission::Hold => FrameVerdict::Hold(owner),
@@ -493,10 +513,18 @@ impl ChannelTable {
         let is_start = |header| is_start(&self.starts, session, header);
         match sources.admit(held, 0, now, is_start) {
             Admission::TakeOver { is_disproved } => {
-                self.is_liar |= is_disproved;
+                self.is_ssrc_disproved |= is_disproved;
                 true
             }
             Admission::Accept | Admission::Hold | Admission::Refuse => false,
+        }
+    }
+
+    /// As [`Sources::released_since`], for the stream of a channel.
+    pub(crate) fn released_since(&self, channel: u8) -> Option<Instant> {
+        match self.slot(channel) {
+            Slot::Live(_, sources) => sources.released_since(),
+            _ => None,
         }
     }
 

@@ -231,7 +231,7 @@ impl Connection {
             FrameVerdict::Deliver(owner) => return self.in_order(owner.packet(payload)),
             FrameVerdict::TakeOver(owner) => {
                 let packet = owner.packet(payload);
-                self.release_held(&packet);
+                self.release_held(channel, &packet);
                 return self.in_order(packet);
             }
             FrameVerdict::Hold(owner) => self.hold(now, channel, owner.packet(payload)),

@@ -99,6 +99,9 @@ pub struct ConnectionConfig {
     /// Send one DESCRIBE at a time until one was answered quickly: the server is known to be slow
     /// with them, or it is unknown whether it is.
     pub describes_slowly: bool,
+    /// The server is known to announce sources (`ssrc` in the answer to SETUP) that never come: what it
+    /// announces is not believed.
+    pub is_ssrc_disproved: bool,
     /// The seed of client nonces; a different one for every connection.
     pub seed: u128,
     /// What the core accepts from the server.
@@ -185,7 +188,7 @@ impl Connection {
         Self {
             state: ConnectionPhase::Open,
             decoder: Decoder::new(config.limits),
-            channels: ChannelTable::new(),
+            channels: ChannelTable::new(config.is_ssrc_disproved),
             sources: SourcePolicy::default(),
             sessions: SessionTable::default(),
             next_session: 0,

@@ -4,8 +4,9 @@
 //! change theirs: some with each group of pictures (Uniview), some write another one than they have
 //! announced, or 0 now and then. So a packet of another source is accepted at once if it goes on where
 //! the last one was, or if an answer names it. Else it is *held*, and accepted with all that are held
-//! when the old source has been silent for three of its pictures. If the old one goes on, they are
-//! dropped in the end: they are of some other stream.
+//! when the old source has been silent for three of its pictures and the other one was heard twice: a
+//! sender of random sources never is. If the old one goes on, they are dropped in the end: they are of
+//! some other stream.
 //!
 //! Some servers are known to write packets of other streams on the channel:
 //!
@@ -70,6 +71,11 @@ pub(crate) const STRAY_SILENCE: Duration = Duration::from_secs(10);
 pub(crate) const MAX_HELD: Duration = Duration::from_secs(2);
 pub(crate) const MAX_HELD_BYTES: usize = 512 * 1024;
 
+/// What a packet that is held counts for: its payload, and what is kept beside it.
+pub(crate) const fn held_weight(bytes: usize) -> usize {
+    bytes + 128
+}
+
 /// A source has been silent for so many of its pictures when another one takes over.
 const SILENT_PICTURES: u32 = 3;
 /// The shortest such silence: a stall of a link is no end.
@@ -131,24 +137,47 @@ struct Latched {
     since: Instant,
     /// How often the RTP time has changed: the number of pictures.
     pictures: u32,
+    /// The time between pictures of the source before, until this one has shown its own.
+    interval_before: Duration,
 }
 
 impl Latched {
-    /// True if a packet of another source goes on where this one was: the server writes another SSRC
-    /// into the packets of the same stream.
-    fn goes_on_with(&self, header: RtpHeader) -> bool {
-        const PACKETS: std::ops::RangeInclusive<u16> = 1..=16;
-        let ticks = header.timestamp.wrapping_sub(self.last.timestamp);
-        PACKETS.contains(&header.sequence.wrapping_sub(self.last.sequence))
-            && ticks.cast_signed().unsigned_abs() <= Start::TICKS
+    #[inline]
+    fn on_packet(&mut self, header: RtpHeader, now: Instant) {
+        self.pictures += u32::from(self.last.timestamp != header.timestamp);
+        self.last = header;
+        self.last_heard = now;
+    }
+
+    /// The mean time between its pictures.
+    fn interval(&self) -> Duration {
+        let played = self.last_heard.saturating_duration_since(self.since);
+        played
+            .checked_div(self.pictures)
+            .unwrap_or(self.interval_before)
     }
 
     /// How long this source must be silent before another one takes over that is held meanwhile.
     fn patience(&self) -> Duration {
-        let played = self.last_heard.saturating_duration_since(self.since);
-        let picture = played.checked_div(self.pictures).unwrap_or(MAX_HELD);
-        (picture * SILENT_PICTURES).clamp(SHORTEST_SILENCE, MAX_HELD)
+        (self.interval() * SILENT_PICTURES).clamp(SHORTEST_SILENCE, MAX_HELD)
     }
+}
+
+/// True if a packet goes on where another one was, whatever their sources: the server writes another
+/// SSRC into the packets of the same stream.
+fn goes_on(last: RtpHeader, header: RtpHeader) -> bool {
+    const PACKETS: std::ops::RangeInclusive<u16> = 1..=16;
+    let ticks = header.timestamp.wrapping_sub(last.timestamp);
+    PACKETS.contains(&header.sequence.wrapping_sub(last.sequence))
+        && ticks.cast_signed().unsigned_abs() <= Start::TICKS
+}
+
+/// The source that had the stream before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Ousted {
+    last: RtpHeader,
+    /// A packet of it has come since.
+    is_back: bool,
 }
 
 /// Another source, heard on the stream's channel.
@@ -157,8 +186,17 @@ struct Other {
     ssrc: u32,
     is_stray: bool,
     last_heard: Option<Instant>,
+    /// It was heard more than once.
+    is_known: bool,
     /// How often it was heard between packets of the stream's source.
     runs: u8,
+}
+
+impl Other {
+    /// Heard once, and nothing else is known of it.
+    fn is_single(&self) -> bool {
+        !self.is_known && !self.is_stray
+    }
 }
 
 /// What to do with an RTP packet.
@@ -183,12 +221,16 @@ pub(crate) struct Sources {
     announced: Option<u32>,
     /// The source of the channel's previous owner.
     previous: Option<u32>,
-    /// Since when packets of the first source are held, and their bytes.
+    /// Since when packets are held while the stream has no source or its source is silent, and their
+    /// weight.
     held: Option<(Instant, usize)>,
+    /// Packets of others that were held since then came before the stream's source took it over.
+    released_since: Option<Instant>,
     /// Since when the server works on PLAY, or plays.
     begun: Option<Instant>,
     latched: Option<Latched>,
-    /// The oldest is replaced; a server has few dead sessions at once.
+    ousted: Option<Ousted>,
+    /// A server has few dead sessions at once.
     others: [Option<Other>; 4],
 }
 
@@ -210,6 +252,12 @@ impl Sources {
     /// When the last packet was accepted.
     pub(crate) fn last_heard(&self) -> Option<Instant> {
         self.latched.map(|latched| latched.last_heard)
+    }
+
+    /// Since when packets that are held of other sources are the stream's as well, if they are: they came
+    /// after its last source had ended, and ended before the present one began.
+    pub(crate) fn released_since(&self) -> Option<Instant> {
+        self.released_since
     }
 
     /// True if this source was announced for the stream, or is the one of its last packet.
@@ -239,14 +287,27 @@ impl Sources {
         }
     }
 
+    /// Of sources that were heard once one takes the place of another, which one depends on its number:
+    /// where a sender takes random ones, a source that goes on is heard again before it is forgotten.
+    /// If all are known the oldest is replaced.
     fn insert(&mut self, ssrc: u32, is_stray: bool) {
-        self.others.rotate_right(1);
-        self.others[0] = Some(Other {
+        let new = Some(Other {
             ssrc,
             is_stray,
             last_heard: None,
+            is_known: false,
             runs: 0,
         });
+        let start = ssrc as usize % self.others.len();
+        let (before, from) = self.others.split_at_mut(start);
+        let mut places = from.iter_mut().chain(before);
+        match places.find(|place| place.is_none_or(|other| other.is_single())) {
+            Some(place) => *place = new,
+            None => {
+                self.others.rotate_right(1);
+                self.others[0] = new;
+            }
+        }
     }
 
     fn is_stray(&self, ssrc: u32) -> bool {
@@ -254,9 +315,24 @@ impl Sources {
         others.any(|other| other.ssrc == ssrc && other.is_stray)
     }
 
+    /// True if a packet is of the stream's source and of the same payload type as its last one, as nearly
+    /// all are.
+    #[inline]
+    pub(crate) fn is_next(&mut self, header: RtpHeader, now: Instant) -> bool {
+        match &mut self.latched {
+            Some(latched)
+                if (latched.last.ssrc, latched.last.payload_type)
+                    == (header.ssrc, header.payload_type) =>
+            {
+                latched.on_packet(header, now);
+                true
+            }
+            _ => false,
+        }
+    }
+
     /// Decides on a packet of `bytes`. `is_start` says that the answer to PLAY names this packet as
     /// the beginning of a stream of the session.
-    #[inline]
     pub(crate) fn admit(
         &mut self,
         header: RtpHeader,
@@ -264,15 +340,13 @@ impl Sources {
         now: Instant,
         is_start: impl FnOnce(RtpHeader) -> bool,
     ) -> Admission {
-        if let Some(latched) = &mut self.latched
-            && latched.last.ssrc == header.ssrc
-        {
-            latched.pictures += u32::from(latched.last.timestamp != header.timestamp);
-            (latched.last.sequence, latched.last.timestamp) = (header.sequence, header.timestamp);
-            latched.last_heard = now;
-            return Admission::Accept;
+        match &mut self.latched {
+            Some(latched) if latched.last.ssrc == header.ssrc => {
+                latched.on_packet(header, now);
+                Admission::Accept
+            }
+            _ => self.admit_other(header, bytes, now, is_start),
         }
-        self.admit_other(header, bytes, now, is_start)
     }
 
     fn standing(&self, ssrc: u32, is_start: bool) -> SourceStanding {
@@ -286,8 +360,6 @@ impl Sources {
     }
 
     /// Decides on a packet of another source.
-    #[cold]
-    #[inline(never)]
     fn admit_other(
         &mut self,
         header: RtpHeader,
@@ -295,10 +367,15 @@ impl Sources {
         now: Instant,
         is_start: impl FnOnce(RtpHeader) -> bool,
     ) -> Admission {
-        self.note_other(header.ssrc, now);
+        let is_known = self.note_other(header.ssrc, now);
         let standing = self.standing(header.ssrc, is_start(header));
         let is_any = self.policy == SourcePolicy::Any;
-        if is_any && self.previous == Some(header.ssrc) {
+        if is_any
+            && self.previous == Some(header.ssrc)
+            && standing != SourceStanding::Named
+            && !self.is_held_for_long(bytes, now)
+        {
+            self.note_held(0, now);
             return Admission::Refuse;
         }
         if !is_any && self.begun.is_none() {
@@ -317,14 +394,18 @@ impl Sources {
             }
             Some(latched) => {
                 let silence = now.saturating_duration_since(latched.last_heard);
-                let patience = match standing {
-                    SourceStanding::Stray => STRAY_SILENCE,
-                    _ if is_any => latched.patience(),
-                    _ => SILENCE,
+                let is_over = match standing {
+                    SourceStanding::Stray => silence >= STRAY_SILENCE,
+                    _ if is_any => {
+                        is_known && (silence >= latched.patience() || self.is_held_full(bytes))
+                    }
+                    _ => silence >= SILENCE,
                 };
                 standing > latched.standing
-                    || silence >= patience
-                    || is_any && latched.goes_on_with(header)
+                    || is_over
+                    || is_any
+                        && standing > SourceStanding::Stray
+                        && (goes_on(latched.last, header) || self.is_back(header))
             }
         };
         if is_its_turn {
@@ -335,24 +416,51 @@ impl Sources {
             self.latch(header, standing, now);
             return Admission::TakeOver { is_disproved };
         }
-        if self.latched.is_none() {
-            let (since, held) = self.held.unwrap_or((now, 0));
-            self.held = Some((since, held + bytes));
-        }
+        self.note_held(bytes, now);
         match is_any && (self.latched.is_none() || !self.is_stray(header.ssrc)) {
             true => Admission::Hold,
             false => Admission::Refuse,
         }
     }
 
-    fn is_held_for_long(&self, bytes: usize, now: Instant) -> bool {
-        self.held.is_some_and(|(since, held)| {
-            now.saturating_duration_since(since) >= MAX_HELD || held + bytes > MAX_HELD_BYTES
+    /// A packet is held.
+    fn note_held(&mut self, bytes: usize, now: Instant) {
+        let heard = self.last_heard();
+        let is_since = |(since, _): &(Instant, usize)| heard.is_none_or(|heard| *since > heard);
+        let (since, weight) = self.held.filter(is_since).unwrap_or((now, 0));
+        self.held = Some((since, weight + held_weight(bytes)));
+    }
+
+    /// True if the stream's source has been silent while as much was held as may be.
+    fn is_held_full(&self, bytes: usize) -> bool {
+        let heard = self.last_heard();
+        self.held.is_some_and(|(since, weight)| {
+            heard.is_none_or(|heard| since > heard) && weight + held_weight(bytes) > MAX_HELD_BYTES
         })
     }
 
-    /// A source was heard that is not the stream's own.
-    fn note_other(&mut self, ssrc: u32, now: Instant) {
+    /// True for the second packet of the source that had the stream before, if both go on where it was:
+    /// an encoder that has started again does not send with the old numbers.
+    fn is_back(&mut self, header: RtpHeader) -> bool {
+        let is_it = |it: &Ousted| it.last.ssrc == header.ssrc;
+        let Some(ousted) = self.ousted.filter(is_it) else {
+            return false;
+        };
+        let goes_on = goes_on(ousted.last, header);
+        self.ousted = goes_on.then_some(Ousted {
+            last: header,
+            is_back: true,
+        });
+        goes_on && ousted.is_back
+    }
+
+    fn is_held_for_long(&self, bytes: usize, now: Instant) -> bool {
+        let is_long = |(since, _): (Instant, _)| now.saturating_duration_since(since) >= MAX_HELD;
+        self.held.is_some_and(is_long) || self.is_held_full(bytes)
+    }
+
+    /// A source was heard that is not the stream's own. True if it was heard before.
+    fn note_other(&mut self, ssrc: u32, now: Instant) -> bool {
         // A restarted encoder does not use its old source again. Packets around its restart may have
         // overtaken each other.
         let runs = match self.policy {
@@ -363,26 +471,41 @@ impl Sources {
             self.insert(ssrc, false);
         }
         let own = self.latched.map(|latched| latched.last_heard);
-        if let Some(other) = self.others.iter_mut().flatten().find(|o| o.ssrc == ssrc) {
-            let before = other.last_heard.replace(now);
-            if own.is_some() && before.is_some_and(|before| own > Some(before)) {
-                other.runs = other.runs.saturating_add(1);
-                other.is_stray |= other.runs >= runs;
-            }
+        let Some(other) = self.others.iter_mut().flatten().find(|o| o.ssrc == ssrc) else {
+            return false;
+        };
+        let before = other.last_heard.replace(now);
+        other.is_known |= before.is_some();
+        if own.is_some() && before.is_some_and(|before| own > Some(before)) {
+            other.runs = other.runs.saturating_add(1);
+            other.is_stray |= other.runs >= runs;
         }
+        other.is_known
     }
 
     /// The previous source does not become a stray, unless it was one: it may come back when this one is
     /// silent.
     fn latch(&mut self, header: RtpHeader, standing: SourceStanding, now: Instant) {
-        self.held = None;
+        let held_since = self.held.take().map(|(since, _)| since);
         let stray = self
             .latched
             .filter(|latched| latched.standing == SourceStanding::Stray);
         stray
             .into_iter()
             .for_each(|stray| self.note_stray(stray.last.ssrc));
-        let before = self.latched.filter(|latched| latched.goes_on_with(header));
+        let old = self.latched;
+        let before = old.filter(|latched| goes_on(latched.last, header));
+        let is_in_turn = before.is_none() && standing != SourceStanding::Named;
+        let ended = match old {
+            Some(old) => Some(old.last_heard),
+            // Until then the announced source could have come.
+            None => held_since.filter(|_| self.announced.is_some()),
+        };
+        self.released_since = ended.filter(|_| is_in_turn);
+        self.ousted = old.filter(|_| before.is_none()).map(|old| Ousted {
+            last: old.last,
+            is_back: false,
+        });
         self.latched = Some(Latched {
             standing: before.map_or(standing, |before| before.standing.max(standing)),
             first: header,
@@ -390,6 +513,7 @@ impl Sources {
             last_heard: now,
             since: before.map_or(now, |before| before.since),
             pictures: before.map_or(0, |before| before.pictures),
+            interval_before: old.map_or(MAX_HELD, |old| old.interval()),
         });
         for other in &mut self.others {
             if other.is_some_and(|other| other.ssrc == header.ssrc) {

@@ -160,6 +160,11 @@ impl Connection {
         !self.fences.is_known_serial()
     }
 
+    /// True if the server has announced a source that did not come, here or on an earlier connection.
+    pub fn is_ssrc_disproved(&self) -> bool {
+        self.channels.is_ssrc_disproved
+    }
+
     /// True if the server has asked for Digest, for the
     /// [`refuse_basic`](super::ConnectionConfig::refuse_basic) of other connections.
     pub fn has_seen_digest(&self) -> bool {

@@ -38,7 +38,7 @@ fn delivered(
 
 #[test]
 fn the_first_session_asks_for_0_and_the_next_for_2() {
-    let (mut table, now) = (ChannelTable::new(), Instant::now());
+    let (mut table, now) = (ChannelTable::new(false), Instant::now());
     assert_eq!(table.reserve(A, 0, now), Some(0));
     assert_eq!(table.reserve(B, 0, now), Some(2));
     table.unreserve(A, 0);
@@ -47,7 +47,7 @@ fn the_first_session_asks_for_0_and_the_next_for_2() {
 
 #[test]
 fn all_128_pairs_can_be_had_and_spare_ones_are_kept() {
-    let (mut table, now) = (ChannelTable::new(), Instant::now());
+    let (mut table, now) = (ChannelTable::new(false), Instant::now());
     for _ in 0..120 {
         assert!(table.reserve(A, 8, now).is_some());
     }
@@ -60,7 +60,7 @@ fn all_128_pairs_can_be_had_and_spare_ones_are_kept() {
 
 #[test]
 fn frames_go_to_the_session_that_was_granted_the_channel() {
-    let (mut table, now) = (ChannelTable::new(), Instant::now());
+    let (mut table, now) = (ChannelTable::new(false), Instant::now());
     granted(&mut table, A, 0).unwrap();
     granted(&mut table, B, 6).unwrap();
     assert_eq!(delivered(&mut table, 0, &rtp(96, 1), now), Some(A));
@@ -71,14 +71,14 @@ fn frames_go_to_the_session_that_was_granted_the_channel() {
 
 #[test]
 fn nothing_is_delivered_on_a_channel_merely_asked_for() {
-    let (mut table, now) = (ChannelTable::new(), Instant::now());
+    let (mut table, now) = (ChannelTable::new(false), Instant::now());
     table.reserve(A, 0, now);
     assert_eq!(table.judge(0, &rtp(96, 1), now), FrameVerdict::Unknown);
 }
 
 #[test]
 fn two_answers_with_one_channel_collide_and_a_reservation_gives_way() {
-    let (mut table, now) = (ChannelTable::new(), Instant::now());
+    let (mut table, now) = (ChannelTable::new(false), Instant::now());
     assert_eq!(table.reserve(A, 0, now), Some(0));
     assert_eq!(granted(&mut table, B, 0), Ok(()));
     assert_eq!(granted(&mut table, A, 0), Err(Collision(B)));
@@ -92,7 +92,7 @@ fn two_answers_with_one_channel_collide_and_a_reservation_gives_way() {
 
 #[test]
 fn packets_of_another_version_payload_type_or_length_are_foreign() {
-    let (mut table, now) = (ChannelTable::new(), Instant::now());
+    let (mut table, now) = (ChannelTable::new(false), Instant::now());
     granted(&mut table, A, 0).unwrap();
     for packet in [
         vec![],
@@ -116,7 +116,7 @@ fn packets_of_another_version_payload_type_or_length_are_foreign() {
 
 #[test]
 fn f41_a_packet_of_a_payload_type_that_is_not_described_names_it() {
-    let (mut table, now) = (ChannelTable::new(), Instant::now());
+    let (mut table, now) = (ChannelTable::new(false), Instant::now());
     granted(&mut table, A, 0).unwrap();
     let other = FrameVerdict::OtherType(Undescribed {
         session: A,
@@ -130,7 +130,7 @@ fn f41_a_packet_of_a_payload_type_that_is_not_described_names_it() {
 
 #[test]
 fn rtcp_on_the_rtp_channel_is_rtcp() {
-    let (mut table, now) = (ChannelTable::new(), Instant::now());
+    let (mut table, now) = (ChannelTable::new(false), Instant::now());
     granted(&mut table, A, 0).unwrap();
     let verdict = table.judge(0, &rtcp(), now);
     let owner = PacketOwner {
@@ -143,7 +143,7 @@ fn rtcp_on_the_rtp_channel_is_rtcp() {
 
 #[test]
 fn f15_a_freed_channel_rests_before_it_is_used_again() {
-    let (mut table, now) = (ChannelTable::new(), Instant::now());
+    let (mut table, now) = (ChannelTable::new(false), Instant::now());
     granted(&mut table, A, 0).unwrap();
     table.quarantine(A, now + Duration::from_secs(2), Duration::ZERO);
     assert_eq!(table.judge(0, &rtp(96, 1), now), FrameVerdict::Quarantined);
@@ -154,7 +154,7 @@ fn f15_a_freed_channel_rests_before_it_is_used_again() {
 
 #[test]
 fn a_quarantine_without_answer_lasts_as_long_as_frames_come() {
-    let (mut table, now) = (ChannelTable::new(), Instant::now());
+    let (mut table, now) = (ChannelTable::new(false), Instant::now());
     let second = Duration::from_secs(1);
     granted(&mut table, A, 0).unwrap();
     table.quarantine(A, now + 60 * second, 5 * second);
@@ -166,7 +166,7 @@ fn a_quarantine_without_answer_lasts_as_long_as_frames_come() {
 
 #[test]
 fn a_confirmed_teardown_shortens_the_quarantine() {
-    let (mut table, now) = (ChannelTable::new(), Instant::now());
+    let (mut table, now) = (ChannelTable::new(false), Instant::now());
     let second = Duration::from_secs(1);
     granted(&mut table, A, 0).unwrap();
     table.quarantine(A, now + 60 * second, 5 * second);
@@ -176,7 +176,7 @@ fn a_confirmed_teardown_shortens_the_quarantine() {
 
 #[test]
 fn an_adopted_channel_does_not_deliver_its_last_owners_packets() {
-    let (mut table, now) = (ChannelTable::new(), Instant::now());
+    let (mut table, now) = (ChannelTable::new(false), Instant::now());
     granted(&mut table, A, 0).unwrap();
     table.judge(0, &rtp(96, 0xaa), now);
     table.quarantine(A, now + Duration::from_secs(2), Duration::ZERO);
@@ -224,7 +224,7 @@ fn a_source_heard_on_a_channel_without_owner_gets_no_stream_there() {
         announced_ssrc: None,
         sources,
     };
-    let (mut table, now) = (ChannelTable::new(), Instant::now());
+    let (mut table, now) = (ChannelTable::new(false), Instant::now());
     for channel in [0, 4] {
         assert_eq!(
             table.judge(channel, &rtp(96, 9), now),
@@ -247,7 +247,7 @@ fn a_source_heard_on_a_channel_without_owner_gets_no_stream_there() {
 /// Two sessions of a mount that the server encodes once for all clients.
 #[test]
 fn one_source_may_be_that_of_two_streams() {
-    let (mut table, now) = (ChannelTable::new(), Instant::now());
+    let (mut table, now) = (ChannelTable::new(false), Instant::now());
     for (session, first) in [(A, 0), (B, 2)] {
         let grant = Grant {
             session,
@@ -270,7 +270,7 @@ fn streams_of_a_session_may_share_channels_and_are_told_apart_by_type_and_source
     let now = Instant::now();
     // The payload types of two streams, and the channels of the second; those of the first are 0 and 1.
     for (types, second) in [([96, 0], 0), ([96, 96], 0), ([96, 0], 1)] {
-        let mut table = ChannelTable::new();
+        let mut table = ChannelTable::new(false);
         for (stream, first) in [(0, 0), (1, second)] {
             let grant = Grant {
                 session: A,

@@ -173,7 +173,7 @@ fn f50_an_announced_source_that_does_not_come_is_disbelieved() {
     assert_eq!(stream.admit(2002, 77, 9_000), TAKE_OVER, "at last");
 
     let mut stream = any(Some(77));
-    for n in 0..MAX_HELD_BYTES / 1_000 {
+    for n in 0..MAX_HELD_BYTES / held_weight(1_000) {
         assert_eq!(stream.admit(n as u64, CAMERA, n as u16), HOLD);
     }
     assert_eq!(stream.admit(600, CAMERA, 600), disproved);
