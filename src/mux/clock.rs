@@ -66,6 +66,13 @@ pub(crate) fn in_background(name: &str, work: impl FnOnce() + Send + 'static) ->
     thread.spawn(work).map(drop)
 }
 
+/// An error if the system gives no thread. A runtime that is built then would panic.
+pub(crate) fn try_thread() -> io::Result<()> {
+    let thread = std::thread::Builder::new().name("rtspmux-try".to_owned());
+    // Joined, so that there is room for one more thread. It does not panic.
+    thread.spawn(|| {}).map(|thread| _ = thread.join())
+}
+
 /// The future's output; `None` as soon as one of the two watched values changes, or after `limit`.
 pub(crate) async fn unless_changed<F: Future, A, B>(
     runtime: &Handle,
@@ -108,11 +115,12 @@ pub(crate) fn shared_runtime() -> Result<Handle, Error> {
         return Ok(runtime.handle().clone());
     }
     // One thread is enough for all connections: it only moves bytes.
-    let runtime = Builder::new_multi_thread()
-        .worker_threads(1)
-        .thread_name("rtspmux-io")
-        .enable_all()
-        .build();
+    let build = || {
+        let mut builder = Builder::new_multi_thread();
+        builder.worker_threads(1).thread_name("rtspmux-io");
+        builder.enable_all().build()
+    };
+    let runtime = try_thread().and_then(|()| build());
     let runtime = runtime.map_err(|error| {
         let explanation = format!("cannot start the runtime: {error}");
         Error::new(ErrorKind::Runtime, explanation)

@@ -81,7 +81,7 @@
 //! no other session.
 #![forbid(unsafe_code)]
 
-mod clock;
+pub(crate) mod clock;
 mod config;
 mod connection_pool;
 // Public for `benches/` only.

@@ -60,6 +60,9 @@ impl SessionControl {
     ///
     /// The system cannot start a thread.
     pub(crate) fn start(element: &RtspMuxSrc, plan: SessionPlan) -> std::io::Result<Arc<Self>> {
+        // Otherwise the first connection finds out that there are none, and no state change fails.
+        let runtime = plan.mux.pool().runtime();
+        runtime.map_err(|error| std::io::Error::other(error.to_string()))?;
         let control = Self::new(plan.options.clone());
         let task = SessionTask::new(element, plan, control.clone());
         let task = supervise(element.downgrade(), task.run());

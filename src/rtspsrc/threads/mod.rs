@@ -33,6 +33,7 @@ use std::{
         atomic::{AtomicU8, Ordering},
     },
     task::{Context, Wake, Waker},
+    time::{Duration, Instant},
 };
 
 use gstreamer as gst;
@@ -52,7 +53,12 @@ struct State {
     queue: VecDeque<Arc<Errand>>,
     roll: Roll,
     foreman_sleeps: bool,
+    /// The system gave no thread; until then none is asked for.
+    no_hire_before: Option<Instant>,
 }
+
+/// How long no thread is asked for after the system gave none.
+const NO_HIRE: Duration = Duration::from_millis(50);
 
 impl Crew {
     /// The crew; made when the first element starts.
@@ -74,6 +80,7 @@ impl Crew {
                 queue: VecDeque::new(),
                 roll: Roll::new(hands),
                 foreman_sleeps: false,
+                no_hire_before: None,
             }),
             stir: Condvar::new(),
             timers: timer::timers()?,
@@ -99,15 +106,35 @@ impl Crew {
 
     /// Another hand.
     fn summon(&self, state: &mut State) {
+        let now = timer::now();
         if let Some(hand) = state.roll.summon() {
             hand.summons.notify_one();
-            return;
-        }
-        let hand = std::thread::Builder::new().name("rtspmux-feed".to_owned());
-        match hand.spawn(|| Self::shared().map(Self::work)) {
-            Ok(_) => state.roll.on_hired(timer::now()),
+        } else if state.no_hire_before.is_none_or(|before| now >= before)
+            && let Err(error) = self.hire(state)
+        {
             // Those that are there go on; the foreman tries again.
-            Err(error) => gst::error!(CAT, "no thread to feed pads: {error}"),
+            gst::error!(CAT, "no thread to feed pads: {error}");
+            state.no_hire_before = Some(now + NO_HIRE);
+        }
+    }
+
+    fn hire(&self, state: &mut State) -> io::Result<()> {
+        let hand = std::thread::Builder::new().name("rtspmux-feed".to_owned());
+        hand.spawn(|| Self::shared().map(Self::work))?;
+        state.roll.on_hired(timer::now());
+        Ok(())
+    }
+
+    /// Makes sure that a thread looks at the queue.
+    ///
+    /// # Errors
+    ///
+    /// There is none, and the system gives none.
+    fn ensure_hand(&self) -> io::Result<()> {
+        let mut state = lock(&self.state);
+        match state.roll.is_without_hands() {
+            true => self.hire(&mut state),
+            false => Ok(()),
         }
     }
 
@@ -281,7 +308,9 @@ type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
 /// The system gives no threads.
 pub(crate) fn spawn(task: impl Future<Output = ()> + Send + 'static) -> io::Result<()> {
     let task: Mutex<Option<Task>> = Mutex::new(Some(Box::pin(task)));
-    let errand = Errand::new(Crew::shared()?, move |errand| {
+    let crew = Crew::shared()?;
+    crew.ensure_hand()?;
+    let errand = Errand::new(crew, move |errand| {
         let waker = Waker::from(Arc::clone(errand));
         let mut task = lock(&task);
         if let Some(future) = task.as_mut()

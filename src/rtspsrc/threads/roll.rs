@@ -133,6 +133,11 @@ impl Roll {
         self.counting == 0
     }
 
+    /// Whether there is no hand at all, be it idle or held up.
+    pub(super) fn is_without_hands(&self) -> bool {
+        self.counting == 0 && self.idle.is_empty() && self.turns.is_empty()
+    }
+
     pub(super) fn may_summon(&self) -> bool {
         self.counting < self.hands && self.room() > 0
     }
