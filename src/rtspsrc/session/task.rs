@@ -77,6 +77,8 @@ pub(crate) struct SessionTask {
     is_other_camera: bool,
     /// A WARNING was posted for streams that have no pad.
     is_new_told: bool,
+    /// A WARNING was posted for streams that cannot be played.
+    is_left_told: bool,
     /// The streams whose silence is a failure.
     watched: Vec<usize>,
     /// There is one from the first PLAY on.
@@ -107,6 +109,7 @@ impl SessionTask {
             gone: BTreeMap::new(),
             is_other_camera: false,
             is_new_told: false,
+            is_left_told: false,
             watched: Vec::new(),
             feed: None,
             plan,
@@ -312,6 +315,9 @@ impl SessionTask {
     }
 }
 
+/// Of so many streams of a description that cannot be played the bus hears.
+const MOST_LEFT_TOLD: usize = 4;
+
 /// What the task builds for a session that is set up.
 pub(crate) struct SetupPlan {
     streams: Vec<NewStream>,
@@ -335,7 +341,7 @@ impl SessionTask {
         let described = opening.describe().await;
         drop(turn);
         let described = described.map_err(|error| self.failed(SessionPhase::Opening, error))?;
-        let mut streams = playable(&self.camera, described.presentation())?;
+        let mut streams = self.playable(described.presentation())?;
         self.follow(described.presentation(), &mut streams)?;
         let numbers: Vec<usize> = streams.iter().map(|stream| stream.number).collect();
         let sdp = described.presentation().sdp.clone();
@@ -345,7 +351,7 @@ impl SessionTask {
         // The SETUPs may follow the description of an earlier session, while the server describes
         // something else now.
         if ready.presentation().sdp != sdp {
-            streams = playable(&self.camera, ready.presentation())?;
+            streams = self.playable(ready.presentation())?;
             self.follow(ready.presentation(), &mut streams)?;
         }
         let is_recovered = self.recovery.policy().is_on;
@@ -368,6 +374,39 @@ impl SessionTask {
         self.watched = watched(ready.presentation(), &streams);
         self.reporter.complete("Opened Stream");
         Ok((ready, SetupPlan { streams, on_bye }))
+    }
+
+    /// The streams of the presentation for which GStreamer has caps. The others are told, once.
+    fn playable(&mut self, presentation: &Presentation) -> Result<Vec<NewStream>, EndReason> {
+        let (mut streams, mut left_out) = (Vec::new(), Vec::new());
+        for (number, stream) in presentation.streams.iter().enumerate() {
+            let MediaStream { media, index, .. } = stream;
+            match caps::payload_map(presentation, stream) {
+                Ok(payloads) => streams.push(NewStream {
+                    number,
+                    section: *index,
+                    payloads,
+                }),
+                Err(reason) => left_out.push(format!(
+                    "stream {number} ({media}, m= line {index}) left out: {reason}"
+                )),
+            }
+        }
+        if streams.is_empty() {
+            let text = format!(
+                "{}: DESCRIBE: no stream of the session description can be played: {}",
+                self.camera,
+                left_out.first().map_or("", String::as_str)
+            );
+            return Err(EndReason::Description(text));
+        }
+        let is_told = std::mem::replace(&mut self.is_left_told, !left_out.is_empty());
+        if let (Some(element), false) = (self.element.upgrade(), is_told) {
+            for text in left_out.iter().take(MOST_LEFT_TOLD) {
+                messages::left_out(&element, &format!("{}: {text}", self.camera));
+            }
+        }
+        Ok(streams)
     }
 
     /// Waits for the session's turn at the server. With `reconnect=false` there is no turn: the session
@@ -456,28 +495,6 @@ impl SessionTask {
             None => Err(EndReason::Stopped),
         }
     }
-}
-
-/// The streams of the presentation for which GStreamer has caps.
-fn playable(camera: &str, presentation: &Presentation) -> Result<Vec<NewStream>, EndReason> {
-    let mut streams = Vec::new();
-    for (number, stream) in presentation.streams.iter().enumerate() {
-        let section = stream.index;
-        match caps::payload_map(presentation, stream) {
-            Ok(payloads) => streams.push(NewStream {
-                number,
-                section,
-                payloads,
-            }),
-            Err(reason) => gst::warning!(CAT, "{camera}: m= line {section} left out: {reason}"),
-        }
-    }
-    if streams.is_empty() {
-        let text =
-            format!("{camera}: DESCRIBE: no stream of the session description can be played");
-        return Err(EndReason::Description(text));
-    }
-    Ok(streams)
 }
 
 /// A stream, as later descriptions are compared with it.
