@@ -110,24 +110,17 @@ impl BudgetAccount {
     }
 
     pub(super) fn try_draw(&mut self, bytes: usize) -> bool {
-        if self.try_draw_ahead(bytes) {
-            return true;
-        }
-        let is_taken = self.try_take(bytes);
+        let is_taken = match self.ahead.checked_sub(bytes) {
+            Some(left) => {
+                self.ahead = left;
+                true
+            }
+            None => self.try_take(bytes),
+        };
         if is_taken {
             self.drawn += bytes;
         }
         is_taken
-    }
-
-    /// The same, but only from what was drawn ahead.
-    pub(super) fn try_draw_ahead(&mut self, bytes: usize) -> bool {
-        let Some(left) = self.ahead.checked_sub(bytes) else {
-            return false;
-        };
-        self.ahead = left;
-        self.drawn += bytes;
-        true
     }
 
     pub(super) fn give_back(&mut self, bytes: usize) {

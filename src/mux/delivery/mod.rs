@@ -145,7 +145,7 @@ fn with_budgets(
     (
         Producer {
             delivery: Arc::clone(&delivery),
-            batch: Vec::new(),
+            batch: VecDeque::new(),
             last_taken: None,
             may_block: policy == OverflowPolicy::Block,
         },
@@ -187,7 +187,7 @@ pub struct HandedOver {
 pub struct Producer {
     delivery: Arc<Delivery>,
     /// Packets pushed and not handed over yet.
-    batch: Vec<Packet>,
+    batch: VecDeque<Packet>,
     /// When the consumer was last seen to take something.
     last_taken: Option<Instant>,
     may_block: bool,
@@ -197,7 +197,7 @@ impl Producer {
     /// Adds a packet to the batch, which [`hand_over`](Self::hand_over) queues.
     #[inline]
     pub fn push(&mut self, packet: Packet) {
-        self.batch.push(packet);
+        self.batch.push_back(packet);
     }
 
     /// Counts packets of a stream that are not delivered because its description does not name

@@ -47,14 +47,15 @@ impl Lanes {
     /// Queues the packets of one read, makes room for them, or drops and counts them. Returns their
     /// bytes.
     #[inline]
-    pub(super) fn push_all(&mut self, packets: &mut Vec<Packet>) -> usize {
+    pub(super) fn push_all(&mut self, packets: &mut VecDeque<Packet>) -> usize {
         if self.parked.is_empty() {
             return self.open.push_all(packets);
         }
         let mut octets = 0;
         for (number, queue) in &mut self.parked {
-            let is_own = |packet: &mut Packet| packet.stream == *number;
-            let mut own: Vec<Packet> = packets.extract_if(.., is_own).collect();
+            let all = std::mem::take(packets).into_iter();
+            let (mut own, rest) = all.partition(|packet| packet.stream == *number);
+            *packets = rest;
             octets += queue.push_all(&mut own);
         }
         octets + self.open.push_all(packets)

@@ -143,20 +143,21 @@ impl Queue {
 
     /// Queues the packets of one read, makes room for them, or drops and counts them. Returns their
     /// bytes.
-    pub(super) fn push_all(&mut self, packets: &mut Vec<Packet>) -> usize {
-        self.is_behind = self.waiting.len() >= COPY_BEYOND;
+    pub(super) fn push_all(&mut self, packets: &mut VecDeque<Packet>) -> usize {
         let bytes = packets.iter().map(|packet| packet.payload.len()).sum();
-        self.account.draw_ahead(bytes);
-        match self.is_plain(packets, bytes) && self.account.try_draw_ahead(bytes) {
-            true => self.push_whole(packets, bytes),
-            false => packets.drain(..).for_each(|packet| self.push(packet)),
+        if self.is_plain(packets, bytes) && self.account.try_draw(bytes) {
+            self.push_whole(packets, bytes);
+            return bytes;
         }
+        self.is_behind = self.waiting.len() >= COPY_BEYOND;
+        self.account.draw_ahead(bytes);
+        packets.drain(..).for_each(|packet| self.push(packet));
         self.account.give_back_rest();
         bytes
     }
 
     /// True if no packet of a batch needs a decision, and the consumer keeps up.
-    fn is_plain(&self, packets: &[Packet], bytes: usize) -> bool {
+    fn is_plain(&self, packets: &VecDeque<Packet>, bytes: usize) -> bool {
         let is_flowing = |number| self.streams.get(number).is_some_and(Stream::is_flowing);
         self.waiting.is_empty()
             && !self.is_closed
@@ -168,7 +169,7 @@ impl Queue {
     }
 
     /// Queues a plain batch for which room was reserved: no packet is moved.
-    fn push_whole(&mut self, packets: &mut Vec<Packet>, bytes: usize) {
+    fn push_whole(&mut self, packets: &mut VecDeque<Packet>, bytes: usize) {
         for packet in &*packets {
             let stream = self.stream_mut(packet.stream);
             stream.count.on_received(packet);
@@ -179,8 +180,7 @@ impl Queue {
             packets: packets_read,
             bytes,
         });
-        let waiting = VecDeque::from(std::mem::take(packets));
-        *packets = std::mem::replace(&mut self.waiting, waiting).into();
+        std::mem::swap(&mut self.waiting, packets);
     }
 
     /// True if something was taken since the last call.
