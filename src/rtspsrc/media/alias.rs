@@ -90,12 +90,11 @@ impl Alias {
         packet.payload = bytes.into();
     }
 
-    /// A compound RTCP packet of the server, as a manager is to see it that gets such packets.
+    /// A compound RTCP packet of the server, as a manager is to see it that gets such packets. Reports of all
+    /// other sources, the first one of the stream among them, are of one other source there: `rtpsession`
+    /// keeps each source that reports.
     pub(crate) fn apply_to_report(&self, report: Bytes) -> Bytes {
-        let Some(shown) = self
-            .shown
-            .filter(|shown| (*shown, 0) != (self.source, self.time))
-        else {
+        let Some(shown) = self.shown else {
             return report;
         };
         let mut bytes = report.to_vec();
@@ -105,11 +104,9 @@ impl Alias {
             let Some((packet, after)) = rest.split_at_mut_checked(length) else {
                 break;
             };
-            let ssrc = packet.get(4..8);
-            if ssrc == Some(&shown.to_be_bytes()) && shown != self.source {
-                // It is of the first source, which is over.
+            if packet.get(4..8) != Some(&self.source.to_be_bytes()) {
                 put(packet, 4, &(!shown).to_be_bytes());
-            } else if ssrc == Some(&self.source.to_be_bytes()) {
+            } else {
                 put(packet, 4, &shown.to_be_bytes());
                 if let (SENDER_REPORT, Some(time)) = (kind, packet.get(16..20)) {
                     let time = u32::from_be_bytes(time.try_into().unwrap_or_default());
@@ -228,9 +225,13 @@ mod tests {
         shown(&mut alias, 0, header(2, 0, 200), true);
         // RTP time 200 is shown as 0.
         assert_eq!(alias.apply_to_report(report(2, 209)), report(1, 9));
-        assert_eq!(alias.apply_to_report(report(3, 9)), report(3, 9));
-        // A BYE of the first source is not of the present one.
-        assert_ne!(alias.apply_to_report(report(1, 9))[7], 1);
+        // A BYE of the first source is not of the present one; all others are one.
+        for other in [1, 3, 4] {
+            assert_eq!(
+                alias.apply_to_report(report(other, 9))[4..8],
+                (!1_u32).to_be_bytes()
+            );
+        }
         let own = [0x81, 201, 0, 7, 0, 0, 0, 99, 0, 0, 0, 1, 5];
         assert_eq!(
             alias.undo_in_report(&own)[..],

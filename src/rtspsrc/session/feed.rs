@@ -13,7 +13,7 @@ use std::{
 
 use super::control::{BuildGuard, SessionControl};
 use crate::{
-    mux::{Packet, PacketKind, Session},
+    mux::{Packet, PacketKind, Session, proto::wire::rtp},
     rtspsrc::{
         CAT, lock,
         manager::Manager,
@@ -288,7 +288,10 @@ impl Feed {
     }
 
     fn push_rtp(&mut self, packet: Packet) -> Result<PushOutcome, gst::FlowError> {
-        let (Some(stream), Some(_)) = (self.streams.get_mut(&packet.stream), packet.header) else {
+        // Depayloaders rely on packets that are as long as their header says, and rtpbin posts a WARNING for
+        // each that is not.
+        let whole = rtp::payload(&packet.payload).and(packet.header);
+        let (Some(stream), Some(_)) = (self.streams.get_mut(&packet.stream), whole) else {
             return Ok(PushOutcome::Left(Undeliverable::Foreign));
         };
         let (out, ready) = (&stream.out, &mut self.ready);

@@ -36,7 +36,7 @@ use self::{
 };
 use super::{Manager, ReportSender, StreamReport};
 use crate::{
-    mux::{Packet, RtpHeader, proto::wire::rtp, recovery::OnBye},
+    mux::{Packet, RtpHeader, recovery::OnBye},
     rtspsrc::{
         CAT, RtspMuxSrc, guard_weak, lock,
         media::{
@@ -349,9 +349,7 @@ impl Manager for Light {
     /// Puts the packet into the stream's send queue. Returns the result of the last packet that was
     /// pushed.
     fn push_rtp(&self, packet: Packet, marks: Marks) -> Result<gst::FlowSuccess, gst::FlowError> {
-        // Depayloaders rely on packets that are as long as their header says.
-        let whole = rtp::payload(&packet.payload).and(packet.header);
-        let (Some(stream), Some(_)) = (self.stream(packet.stream), whole) else {
+        let (Some(stream), Some(_)) = (self.stream(packet.stream), packet.header) else {
             return Ok(gst::FlowSuccess::Ok);
         };
         if stream.has_left.load(Ordering::Acquire) {
