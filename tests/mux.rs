@@ -9,6 +9,8 @@ mod certificates;
 #[cfg(feature = "plugin")]
 #[path = "support/gst_server.rs"]
 mod gst_server;
+#[path = "support/odd_setups.rs"]
+mod odd_setups;
 mod support;
 #[path = "support/tls_front.rs"]
 mod tls_front;

@@ -6,14 +6,12 @@ use std::time::{Duration, Instant};
 use gstrtspmux::mux::{Mux, Pooling, Session};
 
 use crate::{
+    odd_setups::oddities,
     player::{
         PATIENCE, camera_url, mux, next_of_mock, next_rtp, options, play, play_all, set_up, start,
         within_patience,
     },
-    support::{
-        mock_server::{Behaviour, Camera, Family, MockServer, Reaction, Rule},
-        rtsp::Response,
-    },
+    support::mock_server::{Behaviour, Camera, Family, MockServer, Reaction, Rule},
 };
 
 /// The camera with the odd stream; 1 to 3 have none.
@@ -29,30 +27,6 @@ fn server(family: Option<Family>) -> MockServer {
         Some(family) => builder.family(family).start(),
         None => builder.start(),
     }
-}
-
-fn udp() -> Reaction {
-    let udp = "RTP/AVP/UDP;unicast;client_port=5000-5001";
-    Reaction::edit(move |response| {
-        let mut edited = Response::new(response.status);
-        for (name, value) in response.headers.iter() {
-            let is_it = name.eq_ignore_ascii_case("Transport");
-            edited = edited.header(name, if is_it { udp } else { value });
-        }
-        *response = edited;
-    })
-}
-
-/// What a server does with the SETUP of the odd stream.
-fn oddities() -> Vec<(&'static str, Reaction)> {
-    let statuses = [400, 403, 404, 415, 453, 454, 459, 461, 500, 501, 503];
-    let mut oddities: Vec<_> = statuses
-        .map(|status| ("a status", Reaction::status(status)))
-        .into();
-    oddities.push(("a redirect", Reaction::redirect("rtsp://127.0.0.1:9/else")));
-    oddities.push(("UDP", udp()));
-    oddities.push(("silence", Reaction::Ignore));
-    oddities
 }
 
 /// Plays the odd camera, without stream `odd`, and gives its session.
