@@ -55,6 +55,8 @@ mod probe;
 mod redirects;
 #[path = "mux/secrets.rs"]
 mod secrets;
+#[path = "mux/server_redirect.rs"]
+mod server_redirect;
 #[path = "mux/sessions.rs"]
 mod sessions;
 #[path = "mux/shutdown.rs"]

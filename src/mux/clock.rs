@@ -43,6 +43,12 @@ pub(crate) fn moment() -> Moment {
     }
 }
 
+/// The time of the system's clock.
+pub(crate) fn since_1970() -> Duration {
+    let wall = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    wall.unwrap_or_default()
+}
+
 /// The future's output, or an error if it takes longer than `limit`. The timer belongs to the
 /// runtime, so the result may be awaited on any thread.
 pub(crate) fn within<F: Future>(runtime: &Handle, limit: Duration, future: F) -> Timeout<F> {

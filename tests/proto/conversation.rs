@@ -557,6 +557,10 @@ impl Player {
             Event::SessionLost { session, failure } => {
                 with_reason(Seen::new(self.label(session), "lost"), &failure)
             }
+            Event::Redirected { session, redirect } => {
+                let to = redirect.location.map_or("same".to_owned(), String::from);
+                Seen::new(self.label(session), "redirected").with("to", to)
+            }
             Event::SessionClosed(session) => {
                 let label = self.label(session);
                 *self.released.entry(label.unwrap_or_default()).or_default() += 1;

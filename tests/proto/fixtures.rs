@@ -114,6 +114,7 @@ transcripts! {
     realm_of_the_server
     resume_454_loses_session
     second_session_ignored
+    server_redirect
     server_teardown
     session_id_comes_again
     setup_failed_owes_teardown

@@ -636,6 +636,7 @@ fn kind_of(event: &Event) -> &'static str {
         } if failure.kind == FailureKind::Ignored => "ignored",
         Event::Completed { result: Err(_), .. } => "failure",
         Event::SessionLost { .. } => "session lost",
+        Event::Redirected { .. } => "redirected",
         Event::SessionClosed(_) => "session closed",
         Event::Credentials(report) => match report {
             CredentialReport::Wanted(_) => "credentials wanted",

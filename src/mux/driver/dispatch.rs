@@ -131,9 +131,15 @@ impl Driver {
                 self.events.handle(DriverEvent::SessionLost(now, session));
                 self.sessions.on_lost(session, &failure);
             }
+            Event::Redirected { session, redirect } => {
+                tracing::info!("{id}/{session}: the server sends it elsewhere: {redirect:?}");
+                self.handle.redirect(session, redirect);
+                self.sessions.touch_all();
+            }
             Event::SessionClosed(session) => {
                 tracing::debug!("{id}/{session}: closed");
                 self.sessions.remove(session);
+                self.handle.take_redirect(session);
             }
             Event::Credentials(report) => {
                 if let CredentialReport::Refused(_) = report {

@@ -4,6 +4,7 @@
 //! In the other direction go events and one question ([`DriverEvents`], which the pool implements).
 
 use std::{
+    collections::BTreeMap,
     fmt,
     sync::{
         Arc, Mutex, OnceLock,
@@ -26,8 +27,8 @@ use crate::mux::{
     ids::ConnectionId,
     proto::{
         Backlog, CloseReason, Counters, CredentialReport, CredentialStatus, Failure, FailureKind,
-        FramingLoss, KeepAliveMethod, Measures, ProbeOutcome, RefusalVerdict, Reply, SessionConfig,
-        SessionKey, SessionRequest,
+        FramingLoss, KeepAliveMethod, Measures, ProbeOutcome, Redirect, RefusalVerdict, Reply,
+        SessionConfig, SessionKey, SessionRequest,
     },
     release::{ReleaseGuard, lock},
     server_key::ServerId,
@@ -180,6 +181,9 @@ pub(crate) struct DriverHandle {
     invites_to_move: AtomicBool,
     /// The index of the session that is to move elsewhere.
     asked_to_move: AtomicUsize,
+    /// The sessions that the server sends elsewhere, until they ask.
+    redirects: Mutex<BTreeMap<SessionKey, Redirect>>,
+    has_redirects: AtomicBool,
     pub(crate) backlog: watch::Receiver<Backlog>,
     pub(super) task: OnceLock<AbortHandle>,
     /// Set when the connection is over.
@@ -226,6 +230,8 @@ impl DriverHandle {
             health: Mutex::default(),
             invites_to_move: AtomicBool::new(false),
             asked_to_move: AtomicUsize::new(NO_SESSION),
+            has_redirects: AtomicBool::new(false),
+            redirects: Mutex::default(),
             server_info: Mutex::default(),
             backlog,
             task: OnceLock::new(),
@@ -368,6 +374,24 @@ impl DriverHandle {
         let (relaxed, asked) = (Ordering::Relaxed, &self.asked_to_move);
         asked.load(relaxed) == session.index()
             && (asked.compare_exchange(session.index(), NO_SESSION, relaxed, relaxed)).is_ok()
+    }
+
+    /// The server sends this session elsewhere.
+    pub(super) fn redirect(&self, session: SessionKey, redirect: Redirect) {
+        lock(&self.redirects).insert(session, redirect);
+        self.has_redirects.store(true, Ordering::Relaxed);
+    }
+
+    /// Where the server sends this session, once for each time that it does.
+    pub(crate) fn take_redirect(&self, session: SessionKey) -> Option<Redirect> {
+        if !self.has_redirects.load(Ordering::Relaxed) {
+            return None;
+        }
+        let mut redirects = lock(&self.redirects);
+        let redirect = redirects.remove(&session);
+        self.has_redirects
+            .store(!redirects.is_empty(), Ordering::Relaxed);
+        redirect
     }
 
     /// An idle connection is referenced again.

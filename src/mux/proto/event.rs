@@ -44,6 +44,13 @@ pub enum Event {
         /// Why.
         failure: Failure,
     },
+    /// The server sends a session elsewhere; the session lives until it is released.
+    Redirected {
+        /// Which one.
+        session: SessionKey,
+        /// Where to.
+        redirect: Redirect,
+    },
     /// The server can have nothing of this session any more, and the core has forgotten it. Comes
     /// exactly once for every released session.
     SessionClosed(SessionKey),
@@ -311,6 +318,38 @@ pub enum Retirement {
     Quarantine,
     /// The server sent something unasked while the connection was idle.
     SpokeUnasked,
+    /// The server sends all its sessions elsewhere.
+    Redirected,
+}
+
+/// Where the server sends a session (RFC 2326 10.10).
+#[derive(Clone, PartialEq, Eq)]
+pub struct Redirect {
+    /// The URL there, without userinfo; `None`: the same one, on another connection.
+    pub location: Option<Url>,
+    /// The userinfo of the target, for that server only.
+    pub credentials: Option<Box<Credentials>>,
+    /// When the session is to leave.
+    pub when: RedirectTime,
+}
+
+/// When a session is to leave for where the server sends it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RedirectTime {
+    /// After this time.
+    After(Duration),
+    /// At this time since 1970, of the server's clock.
+    At(Duration),
+}
+
+/// Shows its URL redacted.
+impl fmt::Debug for Redirect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Redirect")
+            .field("location", &self.location.as_ref().map(redacted))
+            .field("when", &self.when)
+            .finish_non_exhaustive()
+    }
 }
 
 /// A loss of framing: bytes that belong to no frame or message, where one should begin.

@@ -63,7 +63,8 @@ pub use self::{
     },
     event::{
         CloseReason, Event, Failure, FailureKind, FirstAsked, FramingLoss, Packet, PacketKind,
-        ProbeOutcome, Reply, Retirement, SharingViolation, StreamGrant, Undescribed,
+        ProbeOutcome, Redirect, RedirectTime, Reply, Retirement, SharingViolation, StreamGrant,
+        Undescribed,
     },
     limits::{LimitExceeded, Limits, Timeouts},
     wire::{

@@ -7,6 +7,9 @@
 //!
 //! A session whose stray bytes harm its neighbours moves in the same way. Where the server was ever full
 //! the old session ends first, as the server may have no room for both.
+//!
+//! A session that the server sends elsewhere (REDIRECT, fault F55) moves in the same way, and stays where it
+//! is if the target has nothing for it.
 
 use std::{
     fmt,
@@ -14,12 +17,49 @@ use std::{
     pin::Pin,
     sync::{Mutex, PoisonError},
     task::{Context, Poll},
+    time::{Duration, Instant},
 };
 
 use super::setup::{Attached, Setup};
-use crate::mux::error::Error;
+use crate::mux::{
+    error::{Error, ErrorKind},
+    proto::Presentation,
+};
+
+/// So many times a session follows within this time where servers send it: there are servers that send
+/// their sessions on and back, or again and again to where nothing is (fault F40).
+const MOST_REDIRECTS: u32 = 5;
+const REDIRECTS_WITHIN: Duration = Duration::from_secs(10 * 60);
+
+/// How often a session was sent elsewhere while it played.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct RedirectBudget {
+    since: Option<Instant>,
+    count: u32,
+}
+
+impl RedirectBudget {
+    /// The server sends the session elsewhere. Gives whether it is to follow, and whether that is a new
+    /// beginning: the URLs to which earlier ones led are no loop any more.
+    pub(super) fn take(&mut self, now: Instant) -> (bool, bool) {
+        let is_over = |since: Instant| now.saturating_duration_since(since) >= REDIRECTS_WITHIN;
+        let is_new = self.since.is_none_or(is_over);
+        if is_new {
+            (self.since, self.count) = (Some(now), 0);
+        }
+        self.count = self.count.saturating_add(1);
+        (self.count <= MOST_REDIRECTS, is_new)
+    }
+}
 
 type Coming = dyn Future<Output = Result<(Attached, Setup), Error>> + Send;
+
+/// The streams of a session. Its consumer knows them by their numbers, so these stay.
+#[derive(Clone)]
+pub(super) struct MovingStreams {
+    pub(super) numbers: Vec<usize>,
+    pub(super) of: Presentation,
+}
 
 /// The session that is to take over.
 pub(super) enum Successor {
@@ -33,8 +73,20 @@ pub(super) enum Successor {
 
 impl Successor {
     /// Brings up the streams of a session once more.
-    pub(super) fn new(setup: Setup, streams: Vec<usize>) -> Self {
-        Self::coming(async move { begin(setup, &streams).await })
+    pub(super) fn new(setup: Setup, streams: MovingStreams) -> Self {
+        Self::at(std::future::ready(()), setup, streams)
+    }
+
+    /// Brings them up when it is `due`.
+    pub(super) fn at(
+        due: impl Future<Output = ()> + Send + 'static,
+        setup: Setup,
+        streams: MovingStreams,
+    ) -> Self {
+        Self::coming(async move {
+            due.await;
+            begin(setup, &streams).await
+        })
     }
 
     /// Brings the streams up once the server has released the session; if that fails, once more, `back`
@@ -43,7 +95,7 @@ impl Successor {
         gone: impl Future<Output = ()> + Send + 'static,
         setup: Setup,
         back: Setup,
-        streams: Vec<usize>,
+        streams: MovingStreams,
     ) -> Self {
         Self::coming(async move {
             gone.await;
@@ -107,9 +159,22 @@ impl Successor {
     }
 }
 
-async fn begin(mut setup: Setup, streams: &[usize]) -> Result<(Attached, Setup), Error> {
+async fn begin(mut setup: Setup, streams: &MovingStreams) -> Result<(Attached, Setup), Error> {
     let described = setup.describe().await?;
-    let set_up = setup.set_up(described, streams).await?;
+    let now = &described.presentation;
+    let is_there = |stream: &usize| {
+        let both = streams
+            .of
+            .streams
+            .get(*stream)
+            .zip(now.streams.get(*stream));
+        both.is_some_and(|(before, now)| before.is_same_media(now))
+    };
+    if !streams.numbers.iter().all(is_there) {
+        let error = Error::new(ErrorKind::Sdp, "other streams are described there");
+        return Err(error.in_request("DESCRIBE").of_camera(&setup.camera()));
+    }
+    let set_up = setup.set_up(described, &streams.numbers).await?;
     let playing = setup.play(set_up).await?;
     Ok((playing, setup))
 }
@@ -121,5 +186,24 @@ impl fmt::Debug for Successor {
             Self::Here(_) => "Here",
             Self::Failed(_) => "Failed",
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn f55_five_redirects_are_followed_in_ten_minutes() {
+        #[expect(clippy::disallowed_methods, reason = "any time will do")]
+        let begin = Instant::now();
+        let mut budget = RedirectBudget::default();
+        for second in 0..10 {
+            let (follows, is_new) = budget.take(begin + Duration::from_secs(second));
+            assert_eq!((follows, is_new), (second < 5, second == 0), "{second}");
+        }
+        let later = begin + REDIRECTS_WITHIN;
+        assert_eq!(budget.take(later), (true, true));
+        assert_eq!(budget.take(later), (true, false));
     }
 }

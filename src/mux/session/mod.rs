@@ -18,17 +18,19 @@ use bytes::Bytes;
 
 use self::{
     attachment::{Attachment, Requester},
-    migration::Successor,
+    migration::{MovingStreams, RedirectBudget, Successor},
     monitor::SessionMonitor,
     setup::{Attached, Setup},
 };
 use super::{
     delivery::Packet,
     driver::Report,
-    error::Error,
-    proto::{PacketKind, Presentation, Reply, RtpInfo, SessionKey, SessionRequest, StreamGrant},
+    error::{Error, ErrorKind},
+    proto::{
+        PacketKind, Presentation, Redirect, Reply, RtpInfo, SessionKey, SessionRequest, StreamGrant,
+    },
 };
-use crate::mux::{ids::ConnectionId, release::lock};
+use crate::mux::{clock, ids::ConnectionId, release::lock};
 
 /// A playing session: a stream of packets, and the requests that steer it.
 ///
@@ -43,6 +45,9 @@ pub struct Session {
     left: VecDeque<Packet>,
     /// Takes over when the connection is of no use any more.
     successor: Option<Successor>,
+    /// The server has sent the session elsewhere, to where it moves.
+    is_redirected: bool,
+    redirects: RedirectBudget,
     /// The session was asked to leave this connection, because it does its neighbours harm.
     odd: Option<(ConnectionId, SessionKey)>,
     /// The old place was given up before the session had a new one.
@@ -71,6 +76,8 @@ impl Session {
             rtp_info,
             left: VecDeque::new(),
             successor: None,
+            is_redirected: false,
+            redirects: RedirectBudget::default(),
             odd: None,
             is_between: false,
             lost: None,
@@ -125,7 +132,7 @@ impl Session {
         let polled = match self.left.pop_front() {
             Some(packet) => Poll::Ready(Some(packet)),
             None => match self.attachment.consumer.poll_next(context) {
-                Poll::Ready(None) if self.is_between => Poll::Pending,
+                Poll::Ready(None) if self.is_awaiting() => Poll::Pending,
                 polled => polled,
             },
         };
@@ -139,7 +146,7 @@ impl Session {
         self.poll_move(context);
         let polled = match self.left.is_empty() {
             true => match self.attachment.consumer.poll_batch(context, batch) {
-                Poll::Ready(false) if self.is_between => Poll::Pending,
+                Poll::Ready(false) if self.is_awaiting() => Poll::Pending,
                 polled => polled,
             },
             false => {
@@ -161,8 +168,20 @@ impl Session {
         }
     }
 
+    /// Whether there may be packets though the present place is lost. A server that sends its sessions
+    /// elsewhere often closes at once.
+    fn is_awaiting(&self) -> bool {
+        self.is_between || self.is_redirected
+    }
+
     fn is_to_move(&mut self) -> bool {
         let driver = self.attachment.driver();
+        if !self.is_between
+            && let Some(redirect) = driver.take_redirect(self.attachment.key())
+        {
+            self.begin_to_follow(&redirect);
+            return self.successor.is_some();
+        }
         if self.successor.is_none() && driver.is_asked_to_move(self.attachment.key()) {
             self.odd = Some((driver.id, self.attachment.key()));
         }
@@ -172,7 +191,7 @@ impl Session {
     /// Moves to a connection of its own. Where the server may have no room for a session that is there
     /// twice, the old one ends first.
     fn begin_to_move_apart(&mut self, odd: (ConnectionId, SessionKey)) {
-        let streams: Vec<usize> = self.streams.iter().map(|grant| grant.stream).collect();
+        let streams = self.moving_streams();
         let Some(apart) = self.setup.apart(odd.0) else {
             self.odd = None;
             return self.setup.on_stays(odd);
@@ -188,6 +207,54 @@ impl Session {
         self.setup.monitor.set_moving(self.successor.is_some());
     }
 
+    fn moving_streams(&self) -> MovingStreams {
+        MovingStreams {
+            numbers: self.streams.iter().map(|grant| grant.stream).collect(),
+            of: self.presentation.clone(),
+        }
+    }
+
+    /// Begins to move to where the server sends the session (fault F55), when it says. What else was
+    /// under way is given up for that.
+    fn begin_to_follow(&mut self, redirect: &Redirect) {
+        let driver = Arc::clone(self.attachment.driver());
+        let (follows, is_new) = self.redirects.take(clock::now());
+        let there = match follows {
+            true => self.setup.redirected(redirect, driver.id, is_new),
+            false => Err(Error::new(
+                ErrorKind::Redirects,
+                "redirected again and again",
+            )),
+        };
+        let runtime = self.setup.runtime();
+        let (there, runtime) = match there.and_then(|there| Ok((there, runtime?))) {
+            Ok(there) => there,
+            Err(error) => return tracing::warn!("the session stays where it is: {error}"),
+        };
+        if let Some(odd) = self.odd.take() {
+            self.setup.on_stays(odd);
+        }
+        let streams = self.moving_streams();
+        self.is_redirected = true;
+        self.setup.monitor.set_moving(true);
+        self.successor = Some(match self.setup.may_be_full_for(&there) {
+            false => {
+                let wait = redirect.when.wait(clock::since_1970());
+                let due = async move { _ = clock::within(&runtime, wait, driver.closed()).await };
+                Successor::at(due, there, streams)
+            }
+            true => {
+                let back = self.setup.another();
+                let gone = self.attachment.end();
+                self.is_between = true;
+                match back {
+                    Some(back) => Successor::after(gone, there, back, streams),
+                    None => Successor::at(gone, there, streams),
+                }
+            }
+        });
+    }
+
     /// Begins to bring up the session elsewhere, if that is possible. All sessions leave a connection on
     /// which no session can be addressed any more; one at a time leaves a congested connection.
     fn begin_to_move(&mut self) {
@@ -199,9 +266,8 @@ impl Session {
             false => None,
         };
         if let Some(setup) = setup {
-            let streams = self.streams.iter().map(|grant| grant.stream).collect();
             self.setup.monitor.set_moving(true);
-            self.successor = Some(Successor::new(setup, streams));
+            self.successor = Some(Successor::new(setup, self.moving_streams()));
         }
     }
 
@@ -228,14 +294,15 @@ impl Session {
         match outcome {
             Poll::Ready(here) => self.move_over(context, *here),
             // On a tainted connection nothing else is tried; otherwise there may be another invitation.
-            Poll::Pending if successor.is_on_its_way() || self.attachment.driver().is_tainted() => {
-            }
+            Poll::Pending if successor.is_on_its_way() => {}
+            Poll::Pending if self.attachment.driver().is_tainted() && !self.is_redirected => {}
             Poll::Pending => self.give_up_move(),
         }
     }
 
     fn give_up_move(&mut self) {
         let failure = self.successor.take().and_then(Successor::failure);
+        self.is_redirected = false;
         if std::mem::take(&mut self.is_between) {
             self.lost = failure;
         }
@@ -263,7 +330,7 @@ impl Session {
         // The old session is released, and its release guard is dropped with it.
         drop(old);
         self.setup = setup;
-        self.is_between = false;
+        (self.is_between, self.is_redirected) = (false, false);
         match self.odd.take() {
             Some(odd) if odd.0 == self.attachment.connection() => self.setup.on_stays(odd),
             Some(odd) => self.setup.on_apart(odd),
@@ -277,6 +344,22 @@ impl Session {
         let lost = self.lost.clone();
         let reason = lost.or_else(|| self.attachment.consumer.delivery().end_reason());
         reason.map(|error| self.setup.of_target(error))
+    }
+
+    /// Asks the server once more how it describes what is played, beside the session, which plays on. What
+    /// is remembered of an earlier answer does not count.
+    ///
+    /// # Errors
+    ///
+    /// The server has given no description.
+    pub fn describe_again(
+        &self,
+    ) -> impl Future<Output = Result<Presentation, Error>> + Send + use<> {
+        let setup = self.setup.describing_again();
+        async move {
+            let mut setup = setup?;
+            Ok(setup.describe().await?.presentation)
+        }
     }
 
     /// Stops the streams; the session stays and is kept alive.

@@ -7,8 +7,9 @@
 //! answer means, `fence` what a missing answer means and how the server reacts to a failing DESCRIBE,
 //! `teardown` how sessions and the connection end and what may happen on one without references,
 //! `framing` what happens to each frame and to bytes that belong to none, `sources` which source of
-//! packets a stream has (`held` keeps the packets of a doubtful one), `liveness` what is due when, and
-//! `server_requests` answers the server's own requests.
+//! packets a stream has (`held` keeps the packets of a doubtful one), `liveness` what is due when,
+//! `server_requests` answers the server's own requests, and `server_redirect` tells which sessions the
+//! server sends elsewhere.
 
 mod answers;
 mod authorizer;
@@ -21,6 +22,7 @@ pub(crate) mod liveness;
 mod matching;
 pub(crate) mod requests;
 mod sending;
+mod server_redirect;
 mod server_requests;
 pub(crate) mod session;
 pub(crate) mod sources;
@@ -439,7 +441,9 @@ impl Connection {
         self.log_received(message);
         match &message.start {
             StartLine::Response { .. } => self.on_response(now, message),
-            StartLine::Request { method, .. } => self.on_server_request(now, method, message),
+            StartLine::Request { method, uri } => {
+                self.on_server_request(now, (method, uri), message);
+            }
         }
         self.flush(now);
     }

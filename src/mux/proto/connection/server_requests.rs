@@ -38,15 +38,22 @@ impl StormGuard {
 }
 
 impl Connection {
-    pub(super) fn on_server_request(&mut self, now: Instant, method: &Method, request: &Message) {
+    pub(super) fn on_server_request(
+        &mut self,
+        now: Instant,
+        (method, uri): (&Method, &str),
+        request: &Message,
+    ) {
         self.counters.server_requests += 1;
         let (timeouts, limit) = (&self.config.timeouts, self.config.limits.server_requests);
         if self.requests_of_server.is_storm(now, timeouts, limit) {
             return self.break_off("the server sends requests without end");
         }
         self.answer(method, request);
-        if *method == Method::Teardown {
-            self.on_server_teardown(request);
+        match method {
+            Method::Teardown => self.on_server_teardown(request),
+            Method::Redirect => self.on_server_redirect(now, uri, request),
+            _ => {}
         }
     }
 

@@ -147,6 +147,12 @@ impl CoreSession {
         self.playing_since.get_or_insert(now);
     }
 
+    /// How much of its media has passed.
+    pub(crate) fn played(&self, now: Instant) -> Duration {
+        let since = self.playing_since;
+        since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since))
+    }
+
     /// True if a server that did not see its keep-alives would let it expire about now.
     pub(crate) fn has_just_expired(&self, now: Instant) -> bool {
         let age = self

@@ -106,7 +106,7 @@ fn length(range: &str) -> Option<Duration> {
 }
 
 /// Seconds, or hours, minutes and seconds (RFC 2326 3.6). Nothing is the beginning.
-fn npt(time: &str) -> Option<f64> {
+pub(crate) fn npt(time: &str) -> Option<f64> {
     if time.is_empty() {
         return Some(0.0);
     }
@@ -114,6 +114,11 @@ fn npt(time: &str) -> Option<f64> {
     parts.try_fold(0.0, |sum, part| {
         Some(sum * 60.0 + part.parse::<f64>().ok()?)
     })
+}
+
+/// A time as [`utc`] reads it, as far as 1970 was before it.
+pub(crate) fn utc_since_1970(time: &str) -> Option<Duration> {
+    Duration::try_from_secs_f64(utc(time.trim())? - utc("19700101T000000Z")?).ok()
 }
 
 /// `19961108T142300.25Z` (RFC 2326 3.7), in seconds from some origin.
@@ -175,6 +180,17 @@ pub struct MediaStream {
 }
 
 impl MediaStream {
+    /// Whether its media is that of `other`: its medium, and the encoding that is listed first.
+    pub(crate) fn is_same_media(&self, other: &Self) -> bool {
+        let encoding = |stream: &Self| {
+            let first = stream.payload_types.first().copied()?;
+            let mut encodings = stream.encodings.iter();
+            let named = encodings.find(|(number, _, _)| *number == first);
+            Some(named.map_or_else(|| first.to_string(), |(_, name, _)| name.clone()))
+        };
+        self.media == other.media && encoding(self) == encoding(other)
+    }
+
     /// The RTP profile that its protocol names.
     pub fn profile(&self) -> Profile {
         Profile::of(&self.protocol).unwrap_or_default()

@@ -131,6 +131,20 @@ impl Setup {
         has_place.then_some(apart)
     }
 
+    /// Describes the same once more, beside it.
+    pub(crate) fn describing_again(&self) -> Result<Self, Error> {
+        self.pool.forget(&self.checkout);
+        let mut describing = Self::new(
+            self.pool.clone(),
+            self.options.clone(),
+            SessionMonitor::new(),
+        )?;
+        describing.target = self.target.clone();
+        describing.checkout = self.checkout.clone();
+        describing.checkout.needs_describe = true;
+        Ok(describing)
+    }
+
     /// Brings up the same once more on any connection that has room.
     pub(crate) fn another(&self) -> Option<Self> {
         let (options, monitor) = (self.options.clone(), self.monitor.clone());
@@ -138,6 +152,15 @@ impl Setup {
         another.target = self.target.clone();
         another.checkout = self.checkout.clone();
         Some(another)
+    }
+
+    /// Whether `other` would be a second session at this server, and may be one too many.
+    pub(crate) fn may_be_full_for(&self, other: &Self) -> bool {
+        self.is_ever_full() && self.checkout.key.server() == other.checkout.key.server()
+    }
+
+    pub(crate) fn runtime(&self) -> Result<Handle, Error> {
+        self.pool.runtime().cloned()
     }
 
     /// Whether the server was ever out of room: a session may not be there twice.

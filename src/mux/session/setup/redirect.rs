@@ -1,4 +1,4 @@
-//! Going where a DESCRIBE is redirected.
+//! Going where a DESCRIBE, or a session that plays, is redirected.
 //!
 //! The user's credentials are for the server that the user named, and for other ports of that host as it
 //! was named: a recorder hands streams out at a second port. There they are used by Digest of the realm
@@ -12,7 +12,8 @@ use crate::mux::{
     config::SessionOptions,
     connection_pool::CheckoutRequest,
     error::{Error, ErrorKind},
-    proto::{Credentials, wire::redacted},
+    ids::ConnectionId,
+    proto::{Credentials, Redirect, wire::redacted},
     server_key::is_secure,
 };
 
@@ -53,6 +54,32 @@ impl Setup {
         self.checkout = checkout;
         self.here = AtServer::default();
         Ok(())
+    }
+
+    /// Brings up the same once more where the server sends the session while it plays (fault F55): at
+    /// another URL, by the same rules, or at the same one on another connection than `from`. `is_new`: what
+    /// led to the present URL was long ago.
+    pub(crate) fn redirected(
+        &self,
+        redirect: &Redirect,
+        from: ConnectionId,
+        is_new: bool,
+    ) -> Result<Self, Error> {
+        let (options, monitor) = (self.options.clone(), self.monitor.clone());
+        let mut there = Self::new(self.pool.clone(), options, monitor)?;
+        there.target = self.target.clone();
+        there.checkout = self.checkout.clone();
+        if is_new {
+            there.target.redirected.clear();
+        }
+        match &redirect.location {
+            Some(location) if *location != self.target.url || redirect.credentials.is_some() => {
+                let credentials = redirect.credentials.as_deref().cloned();
+                there.follow(location.clone(), credentials)?;
+            }
+            _ => there.checkout.avoid.push(from),
+        }
+        Ok(there)
     }
 
     /// Another host than the user's gets no credentials but those that came with a redirect to it, and
