@@ -88,6 +88,9 @@ impl fmt::Display for ProbeReport {
                     plays.packets,
                     plays.streams
                 )?,
+                Err(error) if error.camera() == Some(camera) => {
+                    writeln!(f, "does not play: {error}")?;
+                }
                 Err(error) => writeln!(f, "does not play: {camera}: {error}")?,
             }
         }

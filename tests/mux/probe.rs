@@ -91,4 +91,5 @@ fn a_camera_that_does_not_play_says_why_and_holds_up_no_other() {
     let text = report.to_string();
     assert!(text.contains("does not play: rtsp://"), "{text}");
     assert!(text.contains("404") && !text.contains("secret"), "{text}");
+    assert_eq!(text.matches("/nothing").count(), 1, "{text}");
 }
