@@ -49,6 +49,10 @@ mod player;
 mod properties;
 #[path = "element/recovery.rs"]
 mod recovery;
+#[path = "element/redirected.rs"]
+mod redirected;
+#[path = "element/relinking.rs"]
+mod relinking;
 #[path = "element/secrets.rs"]
 mod secrets;
 #[path = "element/sharing.rs"]

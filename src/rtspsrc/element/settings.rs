@@ -270,7 +270,7 @@ settings! {
         "Longest wait before another attempt, in nanoseconds; a server is still dialled 30 times a minute at most, and a Retry-After of the server is obeyed";
     "on-stream-change" Enum on_stream_change: OnStreamChange = OnStreamChange::default(),
         "On stream change",
-        "What to do if the server describes other streams after a reconnect: go on with those that are still there, or post an error";
+        "What to do if the server describes other streams after a reconnect: go on with those that are still there and add pads for new ones, or post an error";
     // As long as a connection may be silent. Cameras that send less at night need more.
     "media-timeout" ParamSpecUInt64 media_timeout_ns: u64 = 20_000_000_000,
         "Media timeout",

@@ -22,7 +22,11 @@ use rtpbin::Rtpbin;
 
 use super::{
     RtspMuxSrc, guard_weak,
-    media::{buffer::Marks, numbers::StreamNumbers, pads::Pads},
+    media::{
+        buffer::Marks,
+        numbers::StreamNumbers,
+        pads::{PadStream, Pads},
+    },
 };
 use crate::mux::{Packet, RtcpSender, recovery::OnBye};
 
@@ -107,6 +111,10 @@ pub(crate) trait Manager: Send + Sync {
     /// a manager that has elements.
     fn sync_state(&self) {}
 
+    /// Adds a stream that the pads have since a later description. It takes packets from the next
+    /// [`start`](Self::start) on.
+    fn add(&self, out: &Arc<PadStream>) -> Result<(), glib::BoolError>;
+
     /// The session plays: receiver reports go to `reports`, and the caps of the streams are final. From
     /// the second call on all streams begin anew, and the pads send GAP events for the outage.
     fn start(&self, reports: ReportSender) -> Result<(), glib::BoolError>;
@@ -139,6 +147,9 @@ pub(crate) trait Manager: Send + Sync {
     /// is under way downstream.
     fn renew(&self) -> Result<(), glib::BoolError>;
 
+    /// The streams have other caps from their next source on.
+    fn renew_caps(&self) {}
+
     /// Whether packets are to come in the order of their numbers. A jitterbuffer puts them in order
     /// itself.
     fn needs_order(&self) -> bool {
@@ -163,7 +174,7 @@ pub(crate) trait Manager: Send + Sync {
 /// Sends a downstream event into all streams. Returns true if one took it.
 pub(super) fn push_event(manager: &dyn Manager, event: &gst::Event) -> bool {
     let mut taken = false;
-    for stream in &manager.pads().streams {
+    for stream in manager.pads().streams() {
         taken |= manager.push_event(stream.number, event.clone());
     }
     taken

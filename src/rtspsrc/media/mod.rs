@@ -7,6 +7,8 @@
 //! alias        the sequence numbers, times and SSRC under which downstream sees a stream
 //! buffer       one packet as a buffer; counts those that cannot be delivered
 //! pads         the pads that applications link, with ids, caps and segment
+//! relinking    a pad that is unlinked while it plays, and linked again
+//! slots        a table of pads that grows while threads read it
 //! ```
 
 pub(crate) mod alias;
@@ -14,4 +16,6 @@ pub(crate) mod buffer;
 pub(crate) mod caps;
 pub(crate) mod numbers;
 pub(crate) mod pads;
+pub(crate) mod relinking;
 pub(crate) mod sequence;
+pub(crate) mod slots;

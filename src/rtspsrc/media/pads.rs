@@ -18,36 +18,49 @@ use std::sync::{
 use gst::{glib, prelude::*};
 use gstreamer as gst;
 
-use super::{alias::Alias, caps::PayloadMap, sequence::PayloadKind};
+use super::{
+    alias::Alias,
+    caps::PayloadMap,
+    relinking::{Admission, Relinking},
+    sequence::PayloadKind,
+    slots::Slots,
+};
 use crate::{
-    mux::proto::wire::redaction::without_hashes,
-    rtspsrc::{CAT, RtspMuxSrc, guard_weak, lock},
+    mux::proto::wire::{
+        redaction::without_hashes,
+        rtp::{RtpHeader, VideoCoding},
+    },
+    rtspsrc::{CAT, RtspMuxSrc, guard_weak, lock, threads::timer},
 };
 
 /// The pads of one session.
 pub(crate) struct Pads {
     element: glib::WeakRef<RtspMuxSrc>,
-    /// In the order of the description.
-    pub(crate) streams: Vec<Arc<PadStream>>,
+    /// Those of the first description, and those that later ones added.
+    streams: Slots<Arc<PadStream>>,
+    camera: String,
+    group: gst::GroupId,
     /// Held while a pad is added and announced, so that pads come one at a time. `gst_parse_launch` and
     /// applications link pads as they come, and rely on that with `rtspsrc`; with two at once they link
     /// the wrong pads.
     adding: Mutex<()>,
     exposed: AtomicUsize,
+    /// `no-more-pads` was emitted. A stream that comes later has its pad all the same.
+    is_complete: AtomicBool,
 }
 
-/// How the timeline of a stream learns what leaves its pad.
+/// What sees the packets that leave a pad.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Watch {
-    /// By a probe on the pad.
+    /// The pad itself.
     ByPad,
-    /// The manager calls [`Timeline::see`].
+    /// The manager calls [`Timeline::see`], and asks [`Relinking`].
     ByManager,
 }
 
 /// A media stream that is set up.
 pub(crate) struct NewStream {
-    /// Its number in the session; packets carry it.
+    /// Its number in the session that is set up.
     pub(crate) number: usize,
     /// Which `m=` line it is; its pad is named after it.
     pub(crate) section: usize,
@@ -56,7 +69,7 @@ pub(crate) struct NewStream {
 
 /// One stream and its pad.
 pub(crate) struct PadStream {
-    /// Its number in the session.
+    /// The number of its pad: of a stream that was there first, its number in the first session.
     pub(crate) number: usize,
     section: usize,
     stream_start: gst::Event,
@@ -64,6 +77,8 @@ pub(crate) struct PadStream {
     /// Under which numbers downstream sees it.
     pub(crate) alias: Mutex<Alias>,
     ghost: Mutex<Option<gst::GhostPad>>,
+    /// Whether downstream takes what comes.
+    pub(crate) relinking: Relinking,
     /// What left its pad.
     pub(crate) timeline: Arc<Timeline>,
 }
@@ -98,6 +113,12 @@ impl PadStream {
         lock(&self.payloads).caps(payload_type).cloned()
     }
 
+    /// How to tell the key pictures of a payload type, if that is known.
+    pub(crate) fn coding(&self, payload_type: u8) -> Option<VideoCoding> {
+        let caps = self.caps(payload_type)?;
+        VideoCoding::of_encoding(caps.structure(0)?.get("encoding-name").ok()?)
+    }
+
     /// The caps of the payload type that is listed first.
     pub(crate) fn default_caps(&self) -> Option<gst::Caps> {
         lock(&self.payloads).default_caps().cloned()
@@ -125,26 +146,39 @@ impl PadStream {
 impl Pads {
     /// The stream ids are made of `camera`: a camera has the same ids in every run.
     pub(crate) fn new(element: &RtspMuxSrc, camera: &str, streams: Vec<NewStream>) -> Self {
-        let group = gst::GroupId::next();
-        let streams = streams.into_iter().map(|stream| {
-            let id = stream_id(camera, stream.section);
-            let stream_start = gst::event::StreamStart::builder(&id).group_id(group);
-            Arc::new(PadStream {
-                number: stream.number,
-                section: stream.section,
-                stream_start: stream_start.build(),
-                payloads: Mutex::new(stream.payloads),
-                alias: Mutex::default(),
-                ghost: Mutex::default(),
-                timeline: Arc::default(),
-            })
-        });
-        Self {
+        let pads = Self {
             element: element.downgrade(),
-            streams: streams.collect(),
+            streams: Slots::default(),
+            camera: camera.to_owned(),
+            group: gst::GroupId::next(),
             adding: Mutex::default(),
             exposed: AtomicUsize::new(0),
+            is_complete: AtomicBool::new(false),
+        };
+        for stream in streams {
+            pads.add(stream.number, stream);
         }
+        pads
+    }
+
+    /// Adds a stream with this number. `None` if there is no place for it.
+    pub(crate) fn add(&self, number: usize, stream: NewStream) -> Option<&Arc<PadStream>> {
+        let is_free = |section: &usize| self.streams.values().all(|it| it.section != *section);
+        let section = (stream.section..).find(is_free)?;
+        let id = stream_id(&self.camera, section);
+        let stream_start = gst::event::StreamStart::builder(&id).group_id(self.group);
+        let added = Arc::new(PadStream {
+            number,
+            section,
+            stream_start: stream_start.build(),
+            payloads: Mutex::new(stream.payloads),
+            alias: Mutex::default(),
+            ghost: Mutex::default(),
+            relinking: Relinking::default(),
+            timeline: Arc::default(),
+        });
+        let is_added = self.streams.put(number, added);
+        self.streams.get(number).filter(|_| is_added)
     }
 
     /// The element, unless it is gone.
@@ -154,7 +188,17 @@ impl Pads {
 
     /// The stream with this number.
     pub(crate) fn stream(&self, number: usize) -> Option<&Arc<PadStream>> {
-        self.streams.iter().find(|stream| stream.number == number)
+        self.streams.get(number)
+    }
+
+    /// All streams.
+    pub(crate) fn streams(&self) -> impl Iterator<Item = &Arc<PadStream>> {
+        self.streams.values()
+    }
+
+    /// The number of the next stream that is added.
+    pub(crate) fn next_number(&self) -> Option<usize> {
+        self.streams.next()
     }
 
     /// The running time for the first packet of a new source: now, but not before the last buffer of the
@@ -170,7 +214,7 @@ impl Pads {
     /// The stream's streaming thread calls this and holds none of the small locks.
     pub(crate) fn expose(
         &self,
-        stream: &PadStream,
+        stream: &Arc<PadStream>,
         target: &gst::Pad,
         watch: Watch,
     ) -> Result<(), glib::BoolError> {
@@ -183,10 +227,7 @@ impl Pads {
             return ghost.set_target(Some(target));
         }
         let _adding = lock(&self.adding);
-        let ghost = ghost_pad(&element, stream.section, target)?;
-        if watch == Watch::ByPad {
-            see_all(&ghost, stream.timeline.clone(), element.downgrade());
-        }
+        let ghost = ghost_pad(&element, stream, target, watch)?;
         *lock(&stream.ghost) = Some(ghost.clone());
         ghost.set_active(true)?;
         copy_sticky_events(target, &ghost);
@@ -198,7 +239,9 @@ impl Pads {
             target.current_caps()
         );
         element.add_pad(&ghost)?;
-        if self.exposed.fetch_add(1, Ordering::AcqRel) + 1 == self.streams.len() {
+        let exposed = self.exposed.fetch_add(1, Ordering::AcqRel) + 1;
+        let are_all = exposed == self.streams().count();
+        if are_all && !self.is_complete.swap(true, Ordering::AcqRel) {
             element.no_more_pads();
         }
         Ok(())
@@ -206,7 +249,7 @@ impl Pads {
 
     /// Removes all pads. No thread pushes any more.
     pub(crate) fn remove(&self) {
-        for stream in &self.streams {
+        for stream in self.streams() {
             let ghost = lock(&stream.ghost).take();
             if let (Some(ghost), Some(element)) = (ghost, self.element.upgrade()) {
                 // Both fail only if the application has done it before.
@@ -217,18 +260,34 @@ impl Pads {
     }
 }
 
-/// Adds a probe that shows the timeline what leaves a pad.
-fn see_all(ghost: &gst::GhostPad, timeline: Arc<Timeline>, element: glib::WeakRef<RtspMuxSrc>) {
-    ghost.add_probe(gst::PadProbeType::BUFFER, move |pad, info| {
-        guard_weak(&element, gst::PadProbeReturn::Ok, |_| {
-            let gap = info.buffer().and_then(|buffer| timeline.see(buffer.pts()?));
-            if let Some(gap) = gap {
-                // An error means that the pad is not linked, and the event has no receiver.
-                let _ = pad.push_event(gap.event());
-            }
-            gst::PadProbeReturn::Ok
-        })
-    });
+/// Pushes a buffer out of a pad that sees what leaves it.
+fn push(
+    stream: &PadStream,
+    pad: &gst::ProxyPad,
+    parent: Option<&gst::Object>,
+    mut buffer: gst::Buffer,
+) -> Result<gst::FlowSuccess, gst::FlowError> {
+    let admission = match buffer.map_readable() {
+        Ok(packet) => {
+            let kind = RtpHeader::of(&packet).map_or(0, |header| header.payload_type);
+            let coding = || stream.coding(kind);
+            stream.relinking.admit(timer::now, &packet, coding)
+        }
+        Err(_) => Admission::Follow,
+    };
+    if admission == Admission::Drop {
+        return Ok(gst::FlowSuccess::Ok);
+    }
+    if admission == Admission::Resume {
+        buffer.make_mut().set_flags(gst::BufferFlags::DISCONT);
+    }
+    let gap = buffer.pts().and_then(|time| stream.timeline.see(time));
+    if let (Some(gap), Some(ghost)) = (gap, parent.and_then(|it| it.downcast_ref::<gst::Pad>())) {
+        // An error means that the pad is not linked, and the event has no receiver.
+        let _ = ghost.push_event(gap.event());
+    }
+    let flow = gst::ProxyPad::chain_default(pad, parent, buffer);
+    stream.relinking.on_pushed(admission, flow, timer::now)
 }
 
 /// A hash, because stream ids go into files and logs, and a URL may hold secrets. It is made of the part
@@ -242,15 +301,25 @@ fn stream_id(camera: &str, section: usize) -> String {
 
 fn ghost_pad(
     element: &RtspMuxSrc,
-    section: usize,
+    stream: &Arc<PadStream>,
     target: &gst::Pad,
+    watch: Watch,
 ) -> Result<gst::GhostPad, glib::BoolError> {
     let template = element
         .pad_template("stream_%u")
         .ok_or_else(|| glib::bool_error!("no pad template"))?;
-    let weak = element.downgrade();
+    let (weak, owner) = (element.downgrade(), element.downgrade());
+    let seen = (watch == Watch::ByPad).then(|| {
+        let stream = stream.clone();
+        move |pad: &gst::ProxyPad, parent: Option<&gst::Object>, buffer| {
+            guard_weak(&owner, Err(gst::FlowError::Flushing), |_| {
+                push(&stream, pad, parent, buffer)
+            })
+        }
+    });
     let ghost = gst::GhostPad::builder_from_template_with_target(&template, target)?
-        .name(format!("stream_{section}"))
+        .name(format!("stream_{}", stream.section))
+        .proxy_pad_chain_function_if_some(seen)
         .query_function(move |pad, parent, query| {
             guard_weak(&weak, false, |element| {
                 src_query(element, pad, parent, query)

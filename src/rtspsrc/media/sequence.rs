@@ -340,7 +340,8 @@ impl Sequencer {
             };
         }
         let back = step.wrapping_neg();
-        if back >= REMEMBERED || is_other {
+        // The numbers of a session that has moved may be those of its last packets.
+        if back >= REMEMBERED || is_other || packet.discontinuity {
             return doubt;
         }
         let ahead = header.timestamp.wrapping_sub(last.header.timestamp);

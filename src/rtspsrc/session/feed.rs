@@ -127,26 +127,12 @@ pub(crate) struct Feed {
 
 impl Feed {
     pub(crate) fn new(control: Arc<SessionControl>, manager: Arc<dyn Manager>) -> Self {
-        let mut flows = gst_base::UniqueFlowCombiner::new();
-        let mut streams = BTreeMap::new();
-        for out in &manager.pads().streams {
-            let pad = manager.rtp_pad(out.number).cloned();
-            if let Some(pad) = &pad {
-                flows.add_pad(pad);
-            }
-            let stream = FeedStream {
-                out: out.clone(),
-                pad,
-                sequencer: Sequencer::new(manager.needs_order()),
-            };
-            streams.insert(out.number, stream);
-        }
         Self {
             control,
             manager,
-            streams,
+            streams: BTreeMap::new(),
             numbers: StreamNumbers::default(),
-            flows,
+            flows: gst_base::UniqueFlowCombiner::new(),
             ready: Vec::new(),
         }
     }
@@ -227,6 +213,21 @@ impl Feed {
     /// Begins every stream anew in a new session; the manager has done so already.
     pub(crate) fn begin(&mut self, numbers: StreamNumbers) {
         self.numbers = numbers;
+        for out in self.manager.pads().streams() {
+            if self.streams.contains_key(&out.number) {
+                continue;
+            }
+            let pad = self.manager.rtp_pad(out.number).cloned();
+            if let Some(pad) = &pad {
+                self.flows.add_pad(pad);
+            }
+            let stream = FeedStream {
+                out: out.clone(),
+                pad,
+                sequencer: Sequencer::new(self.manager.needs_order()),
+            };
+            self.streams.insert(out.number, stream);
+        }
         self.resume();
     }
 

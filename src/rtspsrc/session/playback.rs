@@ -1,12 +1,13 @@
 //! A session while it plays: pushes its packets, pauses and plays it again, and watches for silence.
 
 use std::{
-    collections::BTreeMap,
+    pin::Pin,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use gst::{glib, prelude::*};
+use bytes::Bytes;
+use gst::glib;
 use gstreamer as gst;
 use tokio::sync::watch;
 
@@ -14,15 +15,19 @@ use super::{
     control::{SessionControl, TargetState, reached},
     feed::{Feed, FeedHalt, FeedInput, PushOutcome},
     report::EndReason,
+    streams::SessionStreams,
 };
 use crate::{
     mux::{
-        self, Packet, PacketKind, Session,
+        self, Packet, PacketKind, Presentation, Session,
         recovery::{Watchdog, is_end_of_recording},
     },
     rtspsrc::{
         CAT, RtspMuxSrc,
-        media::buffer::{Left, LeftOut, Undeliverable},
+        media::{
+            buffer::{Left, LeftOut, Undeliverable},
+            caps,
+        },
         messages::{self, OverflowReports, SessionPhase},
         threads::timer,
     },
@@ -31,10 +36,8 @@ use crate::{
 /// Pushing a batch takes longer than this only if downstream holds it up.
 const HELD_UP: Duration = Duration::from_secs(1);
 
-/// How often a pad without a stream gets a GAP event, and after how long EOS: a camera that starts may
-/// describe its sound a moment after its picture.
-const FILL_EVERY: Duration = Duration::from_secs(1);
-const GONE_FOR_GOOD: Duration = Duration::from_secs(60);
+/// The description of a presentation that plays, asked for once more.
+type Question = Pin<Box<dyn Future<Output = Option<Presentation>> + Send>>;
 
 /// One session that plays.
 pub(crate) struct Playback<'a> {
@@ -52,8 +55,12 @@ pub(crate) struct Playback<'a> {
     pub(crate) dropped: u64,
     /// A WARNING was posted because no media has come so far.
     pub(crate) is_mute_told: bool,
-    /// The pads whose stream is not described any more, and since when.
-    pub(crate) gone: BTreeMap<usize, Instant>,
+    /// Its streams and their pads.
+    pub(crate) streams: SessionStreams,
+    /// The description that its streams have their caps from.
+    pub(crate) sdp: Bytes,
+    /// The server is asked once more how it describes the camera.
+    pub(crate) question: Option<Question>,
 }
 
 impl Playback<'_> {
@@ -107,6 +114,9 @@ impl Playback<'_> {
                         return Err(self.session.end_reason().map_or(EndReason::Regular, playing_failed));
                     }
                 },
+                answer = answered(&mut self.question), if self.question.is_some() => {
+                    self.on_described_again(answer.as_ref())?;
+                }
                 () = alarm.rings() => {
                     if self.feed.is_held_up() || self.has_dropped() {
                         self.watchdog.restart(timer::now());
@@ -115,7 +125,7 @@ impl Playback<'_> {
                     self.check_silence()?;
                     self.tell_undescribed();
                     self.tell_silent_streams();
-                    self.fill_gone_pads();
+                    self.tend_gone_pads();
                     if proof.is_some_and(|due| timer::now() >= due) {
                         proof = on_media();
                     }
@@ -126,6 +136,9 @@ impl Playback<'_> {
             let began = timer::now();
             for packet in batch.drain(..) {
                 self.tell_overflow(&element, began, &packet);
+                if packet.discontinuity {
+                    self.on_discontinuity()?;
+                }
                 let (kind, stream, received) = (packet.kind, packet.stream, packet.received);
                 let pushed = self.feed.push(packet);
                 let fate = pushed.map_err(|halt| self.halted(halt))?;
@@ -182,8 +195,7 @@ impl Playback<'_> {
 
     fn alarm(&self, proof: Option<Instant>) -> timer::Alarm {
         let warning = self.watchdog.warns_at().filter(|_| !self.is_mute_told);
-        let is_any_gone = !self.gone.is_empty();
-        let fill = is_any_gone.then(|| timer::now() + FILL_EVERY);
+        let fill = self.streams.gone.deadline(timer::now());
         let times = [self.watchdog.deadline(), warning, proof, fill];
         timer::Alarm::at(times.into_iter().flatten().min())
     }
@@ -240,28 +252,48 @@ impl Playback<'_> {
         }
     }
 
-    /// Tells downstream not to wait for streams that are not described any more: a muxer would hold up the
-    /// others. Ends their pads when they have not come back for a minute.
-    fn fill_gone_pads(&mut self) {
-        let (Some(element), Some(manager)) =
-            (self.element.upgrade(), self.control.build_guard.manager())
-        else {
-            return;
-        };
-        let now = timer::now();
-        self.gone.retain(|pad, since| {
-            let is_over = now.saturating_duration_since(*since) >= GONE_FOR_GOOD;
-            if let Some(stream) = manager.pads().stream(*pad) {
-                match is_over {
-                    false => stream.push_gap(element.current_running_time().unwrap_or_default()),
-                    true => {
-                        manager.push_event(*pad, gst::event::Eos::new());
-                        stream.push_eos();
-                    }
-                }
+    /// Sees to the pads without a stream: fills them, and asks for the description once more.
+    fn tend_gone_pads(&mut self) {
+        if let Some(manager) = self.control.build_guard.manager() {
+            self.streams.fill(&*manager);
+        }
+        if self.streams.gone.asks(timer::now()) {
+            let described = self.session.describe_again();
+            self.question = Some(Box::pin(async { described.await.ok() }));
+        }
+    }
+
+    /// The description was asked for once more.
+    fn on_described_again(&mut self, described: Option<&Presentation>) -> Result<(), EndReason> {
+        self.question = None;
+        let manager = self.control.build_guard.manager();
+        let manager = manager.ok_or(EndReason::Stopped)?;
+        let answer = (described, &*manager);
+        match self.streams.on_asked(timer::now(), answer) {
+            true => Err(EndReason::StreamIsBack),
+            false => Ok(()),
+        }
+    }
+
+    /// The session may have moved to where its streams, which are the same, have other caps.
+    fn on_discontinuity(&mut self) -> Result<(), EndReason> {
+        let there = self.session.presentation();
+        if there.sdp == self.sdp {
+            return Ok(());
+        }
+        self.sdp = there.sdp.clone();
+        let manager = self.control.build_guard.manager();
+        let manager = manager.ok_or(EndReason::Stopped)?;
+        for (number, pad) in &self.streams.numbers.0 {
+            let stream = there.streams.get(*number);
+            let payloads = stream.and_then(|it| caps::payload_map(there, it).ok());
+            if let (Some(payloads), Some(out)) = (payloads, manager.pads().stream(*pad)) {
+                let info = caps::play_info(self.session.rtp_info(), &there.streams, *number);
+                out.set_payloads(|_| payloads.with_play_info(info));
             }
-            !is_over
-        });
+        }
+        manager.renew_caps();
+        Ok(())
     }
 
     /// Posts WARNING for each stream of sound or picture from which nothing has come for as long as the
@@ -346,7 +378,15 @@ impl Playback<'_> {
             .build_guard
             .work(|manager| manager.sync_state())
             .ok_or(EndReason::Stopped)?;
+        self.on_discontinuity()?;
         self.feed.restart().map_err(EndReason::Flow)
+    }
+}
+
+async fn answered(question: &mut Option<Question>) -> Option<Presentation> {
+    match question {
+        Some(question) => question.await,
+        None => None,
     }
 }
 

@@ -269,6 +269,8 @@ pub(crate) enum EndReason {
     Manager(glib::BoolError),
     /// Downstream has ended, or does not want data.
     Flow(gst::FlowError),
+    /// A stream that a pad waits for is described again: the session is to be set up again, with it.
+    StreamIsBack,
     /// A state change has stopped the session, or the element is gone.
     Stopped,
 }
@@ -292,7 +294,9 @@ impl EndReason {
             Self::Undeliverable(_) => (Refused, ReasonClass::Undeliverable),
             Self::Bye(_) => (Refused, ReasonClass::Ended),
             Self::Changed(_) | Self::Manager(_) => (Hopeless, ReasonClass::Unusable),
-            Self::Regular | Self::Flow(_) | Self::Stopped => (Hopeless, ReasonClass::Ended),
+            Self::Regular | Self::Flow(_) | Self::StreamIsBack | Self::Stopped => {
+                (Hopeless, ReasonClass::Ended)
+            }
         }
     }
 
@@ -319,6 +323,7 @@ impl EndReason {
             | Self::Bye(text) => text.clone(),
             Self::Manager(error) => error.to_string(),
             Self::Flow(flow) => format!("streaming stopped, reason {flow}"),
+            Self::StreamIsBack => "a stream is back".to_owned(),
             Self::Stopped => "stopped".to_owned(),
         }
     }
@@ -333,6 +338,7 @@ impl EndReason {
         let text = self.reason();
         Some(match self {
             Self::Stopped
+            | Self::StreamIsBack
             | Self::Regular
             | Self::Flow(gst::FlowError::Eos | gst::FlowError::Flushing) => return None,
             Self::Mux(phase, error) => FailureMessage::of_mux(*phase, error),

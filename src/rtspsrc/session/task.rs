@@ -10,7 +10,7 @@
 
 mod recover;
 
-use std::{collections::BTreeMap, sync::Arc, time::Instant};
+use std::{sync::Arc, time::Instant};
 
 use gst::{glib, prelude::*};
 use gstreamer as gst;
@@ -21,24 +21,19 @@ use super::{
     feed::Feed,
     playback::Playback,
     report::{EndReason, ProgressReporter, ReportHistory},
+    streams::{FollowedStreams, SessionStreams},
 };
 use crate::{
     mux::{
-        Credentials, Error, MediaStream, Presentation, Ready, RedialPermit, Session,
-        SessionOptions, WaitReason,
+        Credentials, Error, Presentation, Ready, RedialPermit, Session, SessionOptions, WaitReason,
         proto::wire::redacted,
-        recovery::{OnBye, Recovered, Recovery, StreamKind, StreamKinds, Watchdog},
+        recovery::{OnBye, Recovered, Recovery, Watchdog},
     },
     rtspsrc::{
-        CAT, RtspMuxSrc,
+        RtspMuxSrc,
         manager::{self, Manager, ReportSender},
-        media::{
-            buffer::LeftOut,
-            caps,
-            numbers::StreamNumbers,
-            pads::{NewStream, Pads},
-        },
-        messages::{self, OverflowReports, ProgressStep, SessionChange, SessionNews, SessionPhase},
+        media::{buffer::LeftOut, caps, pads::Pads},
+        messages::{OverflowReports, ProgressStep, SessionChange, SessionNews, SessionPhase},
         threads::timer,
     },
 };
@@ -67,20 +62,8 @@ pub(crate) struct SessionTask {
     is_refusal_told: bool,
     /// The URL without secrets.
     camera: String,
-    /// The streams that were described when the pads were made.
-    kinds: Option<StreamKinds>,
-    /// Which stream of the present session plays on which pad.
-    numbers: StreamNumbers,
-    /// The pads whose stream is not described any more, and since when.
-    gone: BTreeMap<usize, Instant>,
-    /// The last description had nothing in common with the pads.
-    is_other_camera: bool,
-    /// A WARNING was posted for streams that have no pad.
-    is_new_told: bool,
-    /// A WARNING was posted for streams that cannot be played.
-    is_left_told: bool,
-    /// The streams whose silence is a failure.
-    watched: Vec<usize>,
+    /// Its streams and their pads.
+    streams: SessionStreams,
     /// There is one from the first PLAY on.
     feed: Option<Feed>,
 }
@@ -104,13 +87,7 @@ impl SessionTask {
             credentials: None,
             is_refusal_told: false,
             camera: String::new(),
-            kinds: None,
-            numbers: StreamNumbers::default(),
-            gone: BTreeMap::new(),
-            is_other_camera: false,
-            is_new_told: false,
-            is_left_told: false,
-            watched: Vec::new(),
+            streams: SessionStreams::default(),
             feed: None,
             plan,
             control,
@@ -138,7 +115,11 @@ impl SessionTask {
         self.reporter.begin(ProgressStep::Open, "Opening Stream");
         loop {
             let end = self.attempt().await;
-            if let Some(end) = self.recover(end).await {
+            if let EndReason::StreamIsBack = end {
+                // The session was not lost, and begins again at once.
+                self.failure = None;
+                self.reporter.begin(ProgressStep::Open, "Opening Stream");
+            } else if let Some(end) = self.recover(end).await {
                 return end;
             }
         }
@@ -182,15 +163,16 @@ impl SessionTask {
         self.is_refusal_told = false;
         let manager = self.manager().ok_or(EndReason::Stopped)?;
         let described = &session.presentation().streams;
-        for stream in &manager.pads().streams {
-            if let Some(number) = self.numbers.of_session(stream.number) {
-                let info = caps::play_info(session.rtp_info(), described, number);
+        for (number, pad) in &self.streams.numbers.0 {
+            if let Some(stream) = manager.pads().stream(*pad) {
+                let info = caps::play_info(session.rtp_info(), described, *number);
                 stream.set_payloads(|payloads| payloads.with_play_info(info));
             }
         }
+        self.streams.on_playing(timer::now(), &*manager);
         let reports = ReportSender {
             session: session.rtcp_sender(),
-            numbers: self.numbers.clone(),
+            numbers: self.streams.numbers.clone(),
         };
         let started = self.control.build_guard.work(|manager| {
             manager.sync_state();
@@ -202,7 +184,7 @@ impl SessionTask {
         let feed = self
             .feed
             .get_or_insert_with(|| Feed::new(self.control.clone(), manager));
-        feed.begin(self.numbers.clone());
+        feed.begin(self.streams.numbers.clone());
         Ok(session)
     }
 
@@ -210,7 +192,7 @@ impl SessionTask {
     async fn play_on(&mut self, session: Session) -> EndReason {
         let watchdog = Watchdog::new(
             self.plan.media_timeout,
-            std::mem::take(&mut self.watched),
+            std::mem::take(&mut self.streams.watched),
             timer::now(),
         );
         let timeout = self.plan.media_timeout;
@@ -224,6 +206,7 @@ impl SessionTask {
             camera: self.camera.clone(),
             control: self.control.clone(),
             target: self.target.clone(),
+            sdp: session.presentation().sdp.clone(),
             session,
             feed: &mut feed,
             watchdog,
@@ -232,10 +215,11 @@ impl SessionTask {
             media_timeout: self.plan.media_timeout,
             dropped: 0,
             is_mute_told: false,
-            gone: std::mem::take(&mut self.gone),
+            streams: std::mem::take(&mut self.streams),
+            question: None,
         };
         let end = playback.run(|| self.on_media()).await;
-        self.gone = std::mem::take(&mut playback.gone);
+        self.streams = std::mem::take(&mut playback.streams);
         drop(playback);
         self.feed = Some(feed);
         end
@@ -270,7 +254,7 @@ impl SessionTask {
     /// Whether the pipeline has sent EOS into all streams.
     fn is_finished(&self) -> bool {
         self.manager().is_some_and(|manager| {
-            let mut streams = manager.pads().streams.iter();
+            let mut streams = manager.pads().streams();
             streams.all(|stream| manager.has_ended(stream.number))
         })
     }
@@ -315,12 +299,9 @@ impl SessionTask {
     }
 }
 
-/// Of so many streams of a description that cannot be played the bus hears.
-const MOST_LEFT_TOLD: usize = 4;
-
 /// What the task builds for a session that is set up.
 pub(crate) struct SetupPlan {
-    streams: Vec<NewStream>,
+    followed: FollowedStreams,
     on_bye: OnBye,
 }
 
@@ -341,9 +322,9 @@ impl SessionTask {
         let described = opening.describe().await;
         drop(turn);
         let described = described.map_err(|error| self.failed(SessionPhase::Opening, error))?;
-        let mut streams = self.playable(described.presentation())?;
-        self.follow(described.presentation(), &mut streams)?;
-        let numbers: Vec<usize> = streams.iter().map(|stream| stream.number).collect();
+        let mut followed = self.follow(described.presentation())?;
+        let streams = followed.streams.iter();
+        let numbers: Vec<usize> = streams.map(|stream| stream.number).collect();
         let sdp = described.presentation().sdp.clone();
         self.reporter.go_on("Setting up streams");
         let ready = described.setup(&numbers).await;
@@ -351,62 +332,17 @@ impl SessionTask {
         // The SETUPs may follow the description of an earlier session, while the server describes
         // something else now.
         if ready.presentation().sdp != sdp {
-            streams = self.playable(ready.presentation())?;
-            self.follow(ready.presentation(), &mut streams)?;
+            followed = self.follow(ready.presentation())?;
         }
         let is_recovered = self.recovery.policy().is_on;
         let on_bye = OnBye::of(ready.presentation(), is_recovered);
-        for (number, error) in ready.failed_streams() {
-            gst::warning!(CAT, "stream {number} left out: {error}");
-            // The stream has a pad: another attempt may set it up.
-            if self.manager().is_some() {
-                return Err(self.failed(SessionPhase::Opening, error.clone()));
-            }
-            let described = ready.presentation().streams.get(*number);
-            if let (Some(element), Some(described)) = (self.element.upgrade(), described) {
-                let MediaStream { media, index, .. } = described;
-                let text = format!("{error}: stream {number} ({media}, m= line {index}) left out");
-                messages::left_out(&element, &text);
-            }
-        }
-        let is_granted = |number| ready.streams().iter().any(|grant| grant.stream == number);
-        streams.retain(|stream| is_granted(stream.number));
-        self.watched = watched(ready.presentation(), &streams);
+        let element = self.element.upgrade().ok_or(EndReason::Stopped)?;
+        let manager = self.manager();
+        let pads = (&element, manager.as_deref());
+        let set_up = self.streams.on_set_up(&ready, &mut followed, pads);
+        set_up.map_err(|error| self.failed(SessionPhase::Opening, error))?;
         self.reporter.complete("Opened Stream");
-        Ok((ready, SetupPlan { streams, on_bye }))
-    }
-
-    /// The streams of the presentation for which GStreamer has caps. The others are told, once.
-    fn playable(&mut self, presentation: &Presentation) -> Result<Vec<NewStream>, EndReason> {
-        let (mut streams, mut left_out) = (Vec::new(), Vec::new());
-        for (number, stream) in presentation.streams.iter().enumerate() {
-            let MediaStream { media, index, .. } = stream;
-            match caps::payload_map(presentation, stream) {
-                Ok(payloads) => streams.push(NewStream {
-                    number,
-                    section: *index,
-                    payloads,
-                }),
-                Err(reason) => left_out.push(format!(
-                    "stream {number} ({media}, m= line {index}) left out: {reason}"
-                )),
-            }
-        }
-        if streams.is_empty() {
-            let text = format!(
-                "{}: DESCRIBE: no stream of the session description can be played: {}",
-                self.camera,
-                left_out.first().map_or("", String::as_str)
-            );
-            return Err(EndReason::Description(text));
-        }
-        let is_told = std::mem::replace(&mut self.is_left_told, !left_out.is_empty());
-        if let (Some(element), false) = (self.element.upgrade(), is_told) {
-            for text in left_out.iter().take(MOST_LEFT_TOLD) {
-                messages::left_out(&element, &format!("{}: {text}", self.camera));
-            }
-        }
-        Ok(streams)
+        Ok((ready, SetupPlan { followed, on_bye }))
     }
 
     /// Waits for the session's turn at the server. With `reconnect=false` there is no turn: the session
@@ -423,68 +359,31 @@ impl SessionTask {
             .map_err(|error| self.failed(SessionPhase::Opening, error))
     }
 
-    /// Finds out which pads of an earlier session go on with which streams, and leaves out the others. A
-    /// stream that has no pad, as its first SETUP was refused, is left out again.
-    fn follow(
-        &mut self,
-        presentation: &Presentation,
-        streams: &mut Vec<NewStream>,
-    ) -> Result<(), EndReason> {
-        let kinds = StreamKinds(streams.iter().map(|it| kind(presentation, it)).collect());
-        let (Some(before), Some(manager)) = (&self.kinds, self.control.build_guard.manager())
-        else {
-            let same = |stream: &NewStream| (stream.number, stream.number);
-            self.numbers = StreamNumbers(streams.iter().map(same).collect());
-            self.kinds = Some(kinds);
-            return Ok(());
-        };
-        let changes = before.compare(&kinds);
-        let is_changed = !changes.gone.is_empty() || !changes.new.is_empty();
-        let camera = &self.camera;
-        let text = format!("{camera}: the streams have changed: {kinds} instead of {before}");
-        let is_other = changes.kept.is_empty();
-        if is_other && self.recovery.policy().follows_changes && !self.is_other_camera {
-            // A camera that has just started may describe itself in full a moment later.
-            self.is_other_camera = true;
-            return Err(EndReason::Description(text));
-        }
-        if is_other || is_changed && !self.recovery.policy().follows_changes {
-            let text = text.replace("the streams", "the pads cannot follow: the streams");
-            return Err(EndReason::Changed(text));
-        }
-        self.is_other_camera = false;
-        if !changes.new.is_empty()
-            && !std::mem::replace(&mut self.is_new_told, true)
-            && let Some(element) = self.element.upgrade()
-        {
-            messages::left_out(&element, &format!("{text}; what is new is left out"));
-        }
-        let now = timer::now();
-        self.gone.retain(|pad, _| changes.gone.contains(pad));
-        for pad in changes.gone {
-            self.gone.entry(pad).or_insert(now);
-        }
-        let mut kept = changes.kept;
-        kept.retain(|(_, pad)| manager.pads().stream(*pad).is_some() && !manager.has_ended(*pad));
-        streams.retain(|stream| kept.iter().any(|(number, _)| *number == stream.number));
-        self.numbers = StreamNumbers(kept);
-        Ok(())
+    /// Finds out which streams of the description play on which pads.
+    fn follow(&mut self, presentation: &Presentation) -> Result<FollowedStreams, EndReason> {
+        let element = self.element.upgrade().ok_or(EndReason::Stopped)?;
+        let (manager, follows) = (self.manager(), self.recovery.policy().follows_changes);
+        let pads = (&element, manager.as_deref(), follows);
+        self.streams.follow(&self.camera, presentation, pads)
     }
 
-    /// Builds pads and manager, or sets new caps if they exist.
-    pub(crate) fn build(&self, setup_plan: SetupPlan) -> Result<(), EndReason> {
-        let SetupPlan { streams, on_bye } = setup_plan;
+    /// Builds pads and manager; if they exist, sets new caps and adds pads for new streams.
+    pub(crate) fn build(&mut self, setup_plan: SetupPlan) -> Result<(), EndReason> {
+        let SetupPlan { followed, on_bye } = setup_plan;
         let element = self.element.upgrade().ok_or(EndReason::Stopped)?;
-        if let Some(manager) = self.manager() {
-            for stream in streams {
-                let pad = self.numbers.of_pad(stream.number);
-                if let Some(out) = pad.and_then(|pad| manager.pads().stream(pad)) {
-                    out.set_payloads(|_| stream.payloads);
-                }
-            }
-            return Ok(());
+        if self.manager().is_some() {
+            let streams = &mut self.streams;
+            let extended = self
+                .control
+                .build_guard
+                .work(|manager| streams.extend(followed, manager));
+            return extended
+                .ok_or(EndReason::Stopped)?
+                .map_err(EndReason::Manager);
         }
         let (choice, latency) = (self.plan.manager, self.plan.latency_ms);
+        let (streams, kinds) = followed.into_parts();
+        self.streams.on_built(kinds);
         let built = self.control.build_guard.build(|| {
             let pads = Arc::new(Pads::new(&element, &self.camera, streams));
             choice.build(&element, pads, latency, on_bye)
@@ -495,24 +394,6 @@ impl SessionTask {
             None => Err(EndReason::Stopped),
         }
     }
-}
-
-/// A stream, as later descriptions are compared with it.
-fn kind(presentation: &Presentation, stream: &NewStream) -> StreamKind {
-    let described = presentation.streams.get(stream.number);
-    StreamKind {
-        number: stream.number,
-        media: described.map_or_else(String::new, |stream| stream.media.clone()),
-        encoding: stream.payloads.encoding(),
-    }
-}
-
-/// Of the streams that are played, the ones whose silence is a failure.
-fn watched(presentation: &Presentation, streams: &[NewStream]) -> Vec<usize> {
-    let described = |number: &usize| presentation.streams.get(*number);
-    let is_watched = |number: &usize| described(number).is_some_and(Watchdog::watches);
-    let numbers = streams.iter().map(|stream| stream.number);
-    numbers.filter(is_watched).collect()
 }
 
 #[cfg(test)]

@@ -2,7 +2,8 @@
 //!
 //! * [`Recovery`] decides after each end, by the [class](FailureClass) of the failure.
 //! * [`Watchdog`] notices that a session sends no media any more.
-//! * [`OnBye`] tells what an RTCP BYE means, [`StreamKinds`] what of a changed description still fits.
+//! * [`OnBye`] tells what an RTCP BYE means, [`StreamKinds`] what of a changed description still fits, and
+//!   [`GonePads`] what becomes of a pad whose stream is gone.
 //!
 //! When a session that waits for its turn may dial, [`redial`](super::redial) decides for all sessions
 //! of the server together.
@@ -18,11 +19,14 @@
 //!
 //! Pure: time is passed in.
 
+mod gone;
+
 use std::{
     fmt,
     time::{Duration, Instant},
 };
 
+pub(crate) use self::gone::{AskedAgain, GonePads};
 use crate::mux::{
     error::ErrorKind,
     policy::redial::RetryBounds,
@@ -385,7 +389,9 @@ impl StreamKinds {
                 .kept
                 .iter()
                 .any(|(number, _)| *number == stream.number);
-            let is_repeated = self.0.iter().any(|pad| is_alike(pad, stream));
+            let mut before = now.0.iter().take_while(|it| it.number != stream.number);
+            let is_repeated = self.0.iter().any(|pad| is_alike(pad, stream))
+                || before.any(|it| is_alike(it, stream));
             if !is_kept && !is_repeated {
                 changes.new.push(stream.number);
             }

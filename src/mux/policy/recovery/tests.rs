@@ -318,7 +318,7 @@ mod description {
             &'a [usize],
         );
         let before = kinds(&[PICTURE, SOUND]);
-        let table: [Case<'_>; 8] = [
+        let table: [Case<'_>; 9] = [
             (&[PICTURE, SOUND], &[(0, 0), (1, 1)], &[], &[]),
             (&[PICTURE], &[(0, 0)], &[1], &[]),
             (&[SOUND], &[(0, 1)], &[0], &[]),
@@ -330,6 +330,12 @@ mod description {
                 &[2],
             ),
             (&[PICTURE, PICTURE, SOUND], &[(0, 0), (2, 1)], &[], &[]),
+            (
+                &[PICTURE, SOUND, OTHER, OTHER],
+                &[(0, 0), (1, 1)],
+                &[],
+                &[2],
+            ),
             (&[OTHER, SOUND], &[(1, 1)], &[0], &[0]),
             (&[OTHER], &[], &[0, 1], &[0]),
         ];

@@ -17,7 +17,6 @@ mod stream;
 mod timing;
 
 use std::{
-    collections::BTreeMap,
     sync::{
         Arc, Mutex, Weak,
         atomic::{AtomicBool, Ordering},
@@ -42,6 +41,8 @@ use crate::{
         media::{
             buffer::{self, Marks},
             pads::{PadStream, Pads, Watch},
+            relinking::Admission,
+            slots::Slots,
         },
         threads::{Crew, Errand, timer},
     },
@@ -58,7 +59,8 @@ const LOOK_AFTER: usize = 8;
 pub(crate) struct Light {
     own: Weak<Self>,
     pads: Arc<Pads>,
-    streams: BTreeMap<usize, LightStream>,
+    streams: Slots<LightStream>,
+    latency: gst::ClockTime,
     lip_sync: Mutex<LipSync>,
     /// Where receiver reports go; `None` before the first PLAY and after the end.
     reports: Mutex<Option<ReportSender>>,
@@ -84,35 +86,35 @@ impl Light {
         on_bye: OnBye,
     ) -> Result<Arc<Self>, glib::BoolError> {
         let latency = gst::ClockTime::from_mseconds(u64::from(latency_ms));
-        let crew = Crew::shared().map_err(|error| glib::bool_error!("no threads: {error}"))?;
-        let sender = Arc::new_cyclic(|sender: &Weak<Self>| {
-            let stream = |out: &Arc<PadStream>| {
-                let (sender, number) = (sender.clone(), out.number);
-                let errand = Errand::new(crew, move |_| send(&sender, number));
-                (
-                    number,
-                    LightStream::new(element, out.clone(), latency, errand),
-                )
-            };
-            Self {
-                own: sender.clone(),
-                streams: pads.streams.iter().map(stream).collect(),
-                pads,
-                lip_sync: Mutex::default(),
-                reports: Mutex::default(),
-                name: rtcp::new_name(),
-                room: RoomWaiter::default(),
-                on_bye,
-            }
+        let light = Arc::new_cyclic(|own: &Weak<Self>| Self {
+            own: own.clone(),
+            streams: Slots::default(),
+            latency,
+            pads,
+            lip_sync: Mutex::default(),
+            reports: Mutex::default(),
+            name: rtcp::new_name(),
+            room: RoomWaiter::default(),
+            on_bye,
         });
-        for stream in sender.streams.values() {
-            stream.pad.set_active(true)?;
+        for out in light.pads.streams() {
+            light.add_to(element, out)?;
         }
-        Ok(sender)
+        Ok(light)
+    }
+
+    fn add_to(&self, element: &RtspMuxSrc, out: &Arc<PadStream>) -> Result<(), glib::BoolError> {
+        let crew = Crew::shared().map_err(|error| glib::bool_error!("no threads: {error}"))?;
+        let (light, number) = (self.own.clone(), out.number);
+        let errand = Errand::new(crew, move |_| send(&light, number));
+        let stream = LightStream::new(element, out.clone(), self.latency, errand);
+        stream.pad.set_active(true)?;
+        self.streams.put(number, stream);
+        Ok(())
     }
 
     fn stream(&self, number: usize) -> Option<&LightStream> {
-        self.streams.get(&number)
+        self.streams.get(number)
     }
 
     fn on_item(&self, stream: &LightStream, item: Item<'_>, received: Instant) {
@@ -157,7 +159,7 @@ impl Light {
             return;
         };
         lock(&self.lip_sync).on_report(stream.out.number, ntp, time, |number, offset| {
-            if let Some(stream) = self.streams.get(&number) {
+            if let Some(stream) = self.streams.get(number) {
                 stream.offset.store(offset, Ordering::Relaxed);
             }
         });
@@ -225,13 +227,19 @@ impl Light {
             // An error means that the pad is not linked, and the event has no receiver.
             let _ = stream.pad.push_event(gap.event());
         }
+        let relinking = &stream.out.relinking;
+        let coding = || stream.out.coding(header.payload_type);
+        let admission = relinking.admit(timer::now, &packet.payload, coding);
+        if admission == Admission::Drop {
+            return Ok(gst::FlowSuccess::Ok);
+        }
         let mut buffer = buffer::from_payload(packet.payload);
         let fields = buffer.make_mut();
         fields.set_pts(time);
-        if has_gap || marks.discont {
+        if has_gap || marks.discont || admission == Admission::Resume {
             fields.set_flags(gst::BufferFlags::DISCONT);
         }
-        stream.pad.push(buffer)
+        relinking.on_pushed(admission, stream.pad.push(buffer), timer::now)
     }
 
     /// Stamps a packet that is the first of its time.
@@ -292,11 +300,18 @@ impl Light {
 }
 
 impl Manager for Light {
+    fn add(&self, out: &Arc<PadStream>) -> Result<(), glib::BoolError> {
+        match self.pads.element().upgrade() {
+            Some(element) => self.add_to(&element, out),
+            None => Ok(()),
+        }
+    }
+
     fn start(&self, reports: ReportSender) -> Result<(), glib::BoolError> {
         let is_again = lock(&self.reports).replace(reports).is_some();
         if is_again {
             self.renew()?;
-            for stream in &self.pads.streams {
+            for stream in self.pads.streams() {
                 stream.timeline.begin_anew();
             }
         } else {
@@ -417,7 +432,7 @@ fn send(sender: &Weak<Light>, number: usize) {
     let Some(sender) = sender.upgrade() else {
         return;
     };
-    if let Some(stream) = sender.streams.get(&number) {
+    if let Some(stream) = sender.streams.get(number) {
         guard_weak(sender.pads.element(), (), |_| sender.send(stream));
     }
 }

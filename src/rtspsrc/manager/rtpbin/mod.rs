@@ -8,7 +8,6 @@
 mod stream;
 
 use std::{
-    collections::BTreeMap,
     sync::{
         Arc, Mutex, Weak,
         atomic::{AtomicU32, Ordering},
@@ -31,6 +30,7 @@ use crate::{
             caps::PayloadMap,
             pads::{PadStream, Pads, Watch},
             sequence::PayloadKind,
+            slots::Slots,
         },
     },
 };
@@ -41,7 +41,7 @@ pub(crate) struct Rtpbin {
     /// The rtpbin at present. A leaf in the order of locks.
     bin: Mutex<gst::Element>,
     pads: Arc<Pads>,
-    streams: BTreeMap<usize, RtpbinStream>,
+    streams: Slots<RtpbinStream>,
     reports: ReportSink,
     latency_ms: u32,
     on_bye: OnBye,
@@ -58,26 +58,22 @@ impl Rtpbin {
         on_bye: OnBye,
     ) -> Result<Arc<Self>, glib::BoolError> {
         let bin = make(latency_ms)?;
-        let reports = ReportSink::default();
-        let latency = Duration::from_millis(latency_ms.into());
-        let stream = |out: &Arc<PadStream>| {
-            let stream = RtpbinStream::new(element, out.clone(), latency, &reports);
-            (out.number, stream)
-        };
-        let streams = pads.streams.iter().map(stream).collect();
         let manager = Arc::new_cyclic(|own| Self {
             own: own.clone(),
             bin: Mutex::new(bin.clone()),
             pads,
-            streams,
-            reports,
+            streams: Slots::default(),
+            reports: ReportSink::default(),
             latency_ms,
             on_bye,
             life: AtomicU32::default(),
         });
+        for out in manager.pads.streams() {
+            manager.add_to(element, out)?;
+        }
         manager.connect_signals(&bin, 0);
         element.add(&bin)?;
-        if let Err(error) = manager.activate().and_then(|()| manager.link()) {
+        if let Err(error) = manager.link() {
             manager.deactivate();
             manager.remove();
             return Err(error);
@@ -90,16 +86,21 @@ impl Rtpbin {
         lock(&self.bin).clone()
     }
 
-    fn activate(&self) -> Result<(), glib::BoolError> {
-        for pad in self.streams.values().flat_map(RtpbinStream::pads) {
+    /// Adds a stream, which is linked with the next rtpbin.
+    fn add_to(&self, element: &RtspMuxSrc, out: &Arc<PadStream>) -> Result<(), glib::BoolError> {
+        let latency = Duration::from_millis(self.latency_ms.into());
+        let stream = RtpbinStream::new(element, out.clone(), latency, &self.reports);
+        for pad in stream.pads() {
             pad.set_active(true)?;
         }
+        self.streams.put(out.number, stream);
         Ok(())
     }
 
     fn link(&self) -> Result<(), glib::BoolError> {
-        for (index, stream) in self.streams.iter() {
-            self.link_rtp(*index, stream)?;
+        for stream in self.streams.values() {
+            let index = stream.out.number;
+            self.link_rtp(index, stream)?;
             let rtcp = self.request(&format!("recv_rtcp_sink_{index}"))?;
             link(&stream.rtcp, &rtcp)?;
             let reports = self.request(&format!("send_rtcp_src_{index}"))?;
@@ -166,7 +167,7 @@ impl Rtpbin {
         bin.connect("request-pt-map", false, move |args| {
             let caps = guarded(&own, life, None, |manager| {
                 let (session, payload_type) = numbers(args)?;
-                let stream = manager.streams.get(&(session as usize))?;
+                let stream = manager.streams.get(session as usize)?;
                 stream.out.caps(u8::try_from(payload_type).ok()?)
             });
             Some(caps.to_value())
@@ -186,7 +187,7 @@ impl Rtpbin {
         let Some((index, ssrc, payload_type)) = output(&pad.name()) else {
             return;
         };
-        let Some(stream) = self.streams.get(&index) else {
+        let Some(stream) = self.streams.get(index) else {
             return;
         };
         if stream.out.kind(payload_type) == PayloadKind::Beside {
@@ -213,7 +214,7 @@ impl Rtpbin {
         let blocked = gst::PadProbeType::BLOCK | gst::PadProbeType::BUFFER;
         pad.add_probe(blocked, move |pad, _| {
             guarded(&own, life, (), |manager| {
-                if let Some(stream) = manager.streams.get(&index)
+                if let Some(stream) = manager.streams.get(index)
                     && !stream.is_output(pad)
                 {
                     manager.show(stream, pad);
@@ -238,7 +239,7 @@ impl Rtpbin {
         let Some((session, ssrc)) = numbers(args) else {
             return;
         };
-        let Some(stream) = self.streams.get(&(session as usize)) else {
+        let Some(stream) = self.streams.get(session as usize) else {
             return;
         };
         if lock(&stream.shown).is_none_or(|shown| shown == ssrc) {
@@ -256,6 +257,13 @@ impl Rtpbin {
 }
 
 impl Manager for Rtpbin {
+    fn add(&self, out: &Arc<PadStream>) -> Result<(), glib::BoolError> {
+        match self.pads.element().upgrade() {
+            Some(element) => self.add_to(&element, out),
+            None => Ok(()),
+        }
+    }
+
     fn sync_state(&self) {
         let bin = self.bin();
         if let Err(error) = bin.sync_state_with_parent() {
@@ -266,7 +274,7 @@ impl Manager for Rtpbin {
     fn start(&self, reports: ReportSender) -> Result<(), glib::BoolError> {
         if lock(&self.reports).replace(reports).is_some() {
             self.exchange()?;
-            for stream in &self.pads.streams {
+            for stream in self.pads.streams() {
                 stream.timeline.begin_anew();
             }
         }
@@ -291,6 +299,10 @@ impl Manager for Rtpbin {
         self.exchange()
     }
 
+    fn renew_caps(&self) {
+        self.bin().emit_by_name::<()>("clear-pt-map", &[]);
+    }
+
     fn has_ended(&self, stream: usize) -> bool {
         self.rtp_pad(stream)
             .is_some_and(|pad| pad.pad_flags().contains(gst::PadFlags::EOS))
@@ -298,19 +310,19 @@ impl Manager for Rtpbin {
 
     fn has_left(&self, stream: usize) -> bool {
         self.streams
-            .get(&stream)
+            .get(stream)
             .is_some_and(|stream| stream.has_left.load(Ordering::Acquire))
     }
 
     fn poll_room(&self, stream: usize, context: &mut Context<'_>, now: Instant) -> Poll<()> {
-        match self.streams.get(&stream) {
+        match self.streams.get(stream) {
             Some(stream) => stream.poll_room(context, now),
             None => Poll::Ready(()),
         }
     }
 
     fn rtp_pad(&self, stream: usize) -> Option<&gst::Pad> {
-        self.streams.get(&stream).map(|stream| &stream.rtp)
+        self.streams.get(stream).map(|stream| &stream.rtp)
     }
 
     fn push_event(&self, stream: usize, event: gst::Event) -> bool {
@@ -319,7 +331,7 @@ impl Manager for Rtpbin {
     }
 
     fn push_rtp(&self, packet: Packet, marks: Marks) -> Result<gst::FlowSuccess, gst::FlowError> {
-        let Some(stream) = self.streams.get(&packet.stream) else {
+        let Some(stream) = self.streams.get(packet.stream) else {
             return Ok(gst::FlowSuccess::Ok);
         };
         stream.has_left.store(false, Ordering::Release);
@@ -330,7 +342,7 @@ impl Manager for Rtpbin {
     }
 
     fn push_rtcp(&self, packet: Packet) {
-        if let Some(stream) = self.streams.get(&packet.stream) {
+        if let Some(stream) = self.streams.get(packet.stream) {
             // A failure here is no error: without reports there is no lip-sync, but media.
             let report = lock(&stream.out.alias).apply_to_report(packet.payload);
             let _ = stream.rtcp.push(buffer::from_payload(report));

@@ -2,6 +2,8 @@
 //! multiplexer, and the messages on a bus. Only the network and the server are this file's own.
 #![expect(clippy::disallowed_methods, reason = "the tests stop the clock")]
 
+mod streams;
+
 use std::{
     cell::RefCell,
     collections::BTreeMap,
@@ -78,6 +80,10 @@ enum Conduct {
     Unmapped,
     /// It plays, and sends a packet and an RTCP BYE.
     Leaves,
+    /// It plays, and describes no second stream.
+    PlaysFirst,
+    /// It plays, and refuses the second stream.
+    RefusesSecond,
 }
 
 /// The server, and the network in front of it.
@@ -102,6 +108,7 @@ struct End {
 /// A session at the server.
 struct Playing {
     camera: u32,
+    is_second: bool,
     channel: u8,
     is_playing: bool,
     sent: u16,
@@ -266,16 +273,18 @@ impl End {
             ("DESCRIBE", _) => {
                 body = match conduct {
                     Conduct::Undescribed => "nothing".to_owned(),
-                    _ => sdp(camera),
+                    _ => sdp(camera, conduct),
                 };
                 more = "Content-Type: application/sdp\r\n".to_owned();
             }
+            ("SETUP", Conduct::RefusesSecond) if uri.ends_with("second") => status = 404,
             ("SETUP", _) => {
                 let transport = header("Transport");
                 let channel = transport.split("interleaved=").nth(1).unwrap();
                 let channel = channel.split(['-', ';']).next().unwrap().parse().unwrap();
                 let session = Playing {
                     camera,
+                    is_second: uri.ends_with("second"),
                     channel,
                     is_playing: false,
                     sent: 0,
@@ -285,9 +294,10 @@ impl End {
             }
             ("TEARDOWN", _) => self.sessions.retain(|session| session.camera != camera),
             ("PLAY", _) => {
-                let mut sessions = self.sessions.iter_mut();
-                let session = sessions.find(|session| session.camera == camera);
-                session.unwrap().is_playing = true;
+                let sessions = self.sessions.iter_mut();
+                sessions
+                    .filter(|session| session.camera == camera)
+                    .for_each(|session| session.is_playing = true);
                 more = format!("Session: s{camera}\r\n");
             }
             _ => more = "Public: DESCRIBE, SETUP, PLAY, TEARDOWN, GET_PARAMETER\r\n".to_owned(),
@@ -304,10 +314,14 @@ impl End {
         let mut frames = Vec::new();
         for session in self.sessions.iter_mut().filter(|it| it.is_playing) {
             let time = u32::from(session.sent) * 8_000;
+            let (payload_type, ssrc) = match session.is_second {
+                true => (8, session.camera + 1_000),
+                false => (payload_type, session.camera),
+            };
             let mut packet = vec![0x80, payload_type];
             packet.extend(session.sent.to_be_bytes());
             packet.extend(time.to_be_bytes());
-            packet.extend(session.camera.to_be_bytes());
+            packet.extend(ssrc.to_be_bytes());
             packet.extend([0xd5; 8]);
             session.sent += 1;
             frames.extend(frame(session.channel, &packet));
@@ -350,7 +364,7 @@ fn frame(channel: u8, packet: &[u8]) -> Vec<u8> {
     [&[b'$', channel], &length[..], packet].concat()
 }
 
-fn sdp(camera: u32) -> String {
+fn sdp(camera: u32, conduct: Conduct) -> String {
     let mut sdp = String::new();
     for line in [
         "v=0",
@@ -362,6 +376,9 @@ fn sdp(camera: u32) -> String {
         "a=control:track",
     ] {
         write!(sdp, "{line}\r\n").unwrap();
+    }
+    if camera == streams::CAMERA && conduct != Conduct::PlaysFirst {
+        sdp += "m=audio 0 RTP/AVP 8\r\na=control:second\r\n";
     }
     sdp
 }
@@ -384,7 +401,9 @@ impl Server {
 
     fn send_media(&self) {
         match *lock(&self.conduct) {
-            Conduct::Plays => self.each_end(|end| end.send_media(0)),
+            Conduct::Plays | Conduct::PlaysFirst | Conduct::RefusesSecond => {
+                self.each_end(|end| end.send_media(0));
+            }
             Conduct::Unmapped => self.each_end(|end| end.send_media(99)),
             _ => {}
         }
@@ -475,6 +494,16 @@ impl Ear {
 struct Sinks {
     pads: Mutex<Vec<gst::Pad>>,
     buffers: AtomicUsize,
+    /// What came to the pads: GAP and EOS events, and buffers.
+    heard: Mutex<Vec<(String, Heard)>>,
+}
+
+/// What came to a pad.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Heard {
+    Buffer,
+    Gap,
+    Eos,
 }
 
 /// A camera of the server, and its task.
@@ -511,13 +540,23 @@ fn start(mux: &Mux, options: SessionOptions, number: u32, ear: &Rc<RefCell<Ear>>
     let sinks = Arc::<Sinks>::default();
     let kept = sinks.clone();
     element.connect_pad_added(move |_, pad| {
-        let counted = kept.clone();
+        let (counted, told, name) = (kept.clone(), kept.clone(), pad.name().to_string());
+        let of = name.clone();
         let sink = gst::Pad::builder(gst::PadDirection::Sink)
             .chain_function(move |_, _, _| {
+                lock(&counted.heard).push((of.clone(), Heard::Buffer));
                 counted.buffers.fetch_add(1, Ordering::Relaxed);
                 Ok(gst::FlowSuccess::Ok)
             })
-            .event_function(|_, _, _| true)
+            .event_function(move |_, _, event| {
+                let heard = match event.type_() {
+                    gst::EventType::Gap => Some(Heard::Gap),
+                    gst::EventType::Eos => Some(Heard::Eos),
+                    _ => None,
+                };
+                lock(&told.heard).extend(heard.map(|heard| (name.clone(), heard)));
+                true
+            })
             .build();
         sink.set_active(true).unwrap();
         pad.link(&sink).unwrap();
