@@ -11,6 +11,8 @@
 mod certificates;
 #[path = "support/gst_server.rs"]
 mod gst_server;
+#[path = "support/odd_setups.rs"]
+mod odd_setups;
 mod support;
 #[path = "support/tls_front.rs"]
 mod tls_front;
@@ -41,6 +43,8 @@ mod odd_of_sixteen;
 mod one_camera;
 #[path = "element/one_id.rs"]
 mod one_id;
+#[path = "element/one_of_four.rs"]
+mod one_of_four;
 #[path = "element/pads.rs"]
 mod pads;
 #[path = "element/player.rs"]
