@@ -142,44 +142,36 @@ impl ConnectionPool {
         after: Option<&Error>,
         bounds: RetryBounds,
     ) -> Result<RedialPermit, Error> {
-        let waiting = self.enter(key.server(), uri, after);
-        loop {
-            let (until, mut changed) = match waiting.place(key, bounds)? {
-                Err(waits) => waits,
-                Ok(number) => {
-                    return Ok(RedialPermit {
-                        pool: self.clone(),
-                        server: key.server().clone(),
-                        number,
-                    });
-                }
-            };
+        let (mut permit, failures) = self.enter(key.server(), uri, after);
+        while let Some((until, mut changed)) = permit.admit(key, bounds, failures)? {
             let left = until.saturating_duration_since(clock::now());
             let _ = clock::within(self.runtime()?, left, changed.changed()).await;
         }
+        Ok(permit)
     }
 
+    /// A place among the sessions that wait, and the number of dials that had failed by then.
     fn enter(
         &self,
         server: &ServerId,
         uri: &PresentationUri,
         after: Option<&Error>,
-    ) -> RedialWaiter {
+    ) -> (RedialPermit, u64) {
         let now = clock::now();
         let mut state = self.lock();
         let queue = state.redials.queue(now, server);
-        let failures = queue.failures;
         if let Some(error) = after {
             let ending = ending(error);
             queue.redial.on_failed(now, uri, ending, clock::chance());
             queue.changed.send_replace(());
         }
-        RedialWaiter {
+        let permit = RedialPermit {
             pool: self.clone(),
             server: server.clone(),
-            id: queue.redial.enter(uri, after.is_none()),
-            failures,
-        }
+            turn: Some(queue.redial.enter(uri, after.is_none())),
+            number: None,
+        };
+        (permit, queue.failures)
     }
 }
 
@@ -197,50 +189,6 @@ fn ending(error: &Error) -> Ending {
 /// Until when a session waits for its turn, and what is signalled if something changes before.
 type RedialWait = (Instant, watch::Receiver<()>);
 
-/// A session's place among those that wait; given up by dropping it.
-struct RedialWaiter {
-    pool: ConnectionPool,
-    server: ServerId,
-    id: TurnId,
-    /// Dials that had failed when it began to wait.
-    failures: u64,
-}
-
-impl RedialWaiter {
-    /// Whether the session may try, with the number of its try; else until when it waits, unless
-    /// something changes.
-    ///
-    /// # Errors
-    ///
-    /// The session that dialled for all has failed.
-    fn place(
-        &self,
-        key: &ConnectionKey,
-        bounds: RetryBounds,
-    ) -> Result<Result<Option<u64>, RedialWait>, Error> {
-        let now = clock::now();
-        let mut state = self.pool.lock();
-        let Some(queue) = state.redials.0.get_mut(&self.server) else {
-            return Ok(Ok(None));
-        };
-        if let Some(DialFailure { error, key: failed }) = &queue.failure
-            && queue.failures > self.failures
-            && failed.as_ref().is_none_or(|failed| failed == key)
-        {
-            return Err(error.clone());
-        }
-        let admission = queue.redial.admit(now, self.id, bounds);
-        Ok(admission.map_err(|until| (until, queue.changed.subscribe())))
-    }
-}
-
-impl Drop for RedialWaiter {
-    fn drop(&mut self) {
-        let leave = |redial: &mut Redial| redial.leave(self.id);
-        self.pool.lock().redials.change(&self.server, leave);
-    }
-}
-
 /// Says that a session may try its server; keep it until the session plays or has failed, then drop
 /// it.
 #[derive(Debug)]
@@ -248,14 +196,54 @@ impl Drop for RedialWaiter {
 pub struct RedialPermit {
     pool: ConnectionPool,
     server: ServerId,
+    /// The session's place among those that wait, until it may try.
+    turn: Option<TurnId>,
     /// The number of the try, where one session tries for all.
     number: Option<u64>,
 }
 
+impl RedialPermit {
+    /// Until when the session waits, unless something changes; `None` once it may try.
+    ///
+    /// # Errors
+    ///
+    /// The session that dialled for all has failed.
+    fn admit(
+        &mut self,
+        key: &ConnectionKey,
+        bounds: RetryBounds,
+        failures: u64,
+    ) -> Result<Option<RedialWait>, Error> {
+        let now = clock::now();
+        let mut state = self.pool.lock();
+        let Some((queue, turn)) = state.redials.0.get_mut(&self.server).zip(self.turn) else {
+            return Ok(None);
+        };
+        if let Some(DialFailure { error, key: failed }) = &queue.failure
+            && queue.failures > failures
+            && failed.as_ref().is_none_or(|failed| failed == key)
+        {
+            return Err(error.clone());
+        }
+        match queue.redial.admit(now, turn, bounds) {
+            Ok(number) => self.number = number,
+            Err(until) => return Ok(Some((until, queue.changed.subscribe()))),
+        }
+        queue.redial.leave(turn);
+        queue.changed.send_replace(());
+        self.turn = None;
+        Ok(None)
+    }
+}
+
 impl Drop for RedialPermit {
     fn drop(&mut self) {
-        if let Some(number) = self.number {
-            let dropped = |redial: &mut Redial| redial.on_permit_dropped(number);
+        let dropped = |redial: &mut Redial| match (self.turn, self.number) {
+            (Some(turn), _) => redial.leave(turn),
+            (None, Some(number)) => redial.on_permit_dropped(number),
+            (None, None) => {}
+        };
+        if self.turn.is_some() || self.number.is_some() {
             self.pool.lock().redials.change(&self.server, dropped);
         }
     }
