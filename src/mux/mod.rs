@@ -197,15 +197,11 @@ impl Mux {
     /// New sessions that know of each other: at a server not yet known they are tried together on
     /// one connection before the first of them plays. Open them at the same time.
     pub fn open_many(&self, options: Vec<SessionOptions>) -> Vec<Opening> {
-        let intents: Vec<Option<Intent>> = options
-            .iter()
-            .map(|options| self.intend(options).ok())
-            .collect();
-        options
-            .into_iter()
-            .zip(intents)
-            .map(|(options, intent)| self.open(options).intended(intent))
-            .collect()
+        let intend = |options| self.intend(options).ok();
+        let intents: Vec<Option<Intent>> = options.iter().map(intend).collect();
+        let openings = options.into_iter().zip(intents);
+        let open = |(options, intent)| self.open(options).intended(intent);
+        openings.map(open).collect()
     }
 
     /// Announces a session that will be opened soon, so that others wait for it a moment where

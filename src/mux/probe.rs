@@ -210,16 +210,14 @@ async fn watch(
 async fn all<F: Future>(futures: impl Iterator<Item = F>) -> Vec<F::Output> {
     let mut running: Vec<_> = futures.map(|future| (Box::pin(future), None)).collect();
     poll_fn(|context| {
-        let mut is_over = true;
         for (future, output) in &mut running {
-            if output.is_none() {
-                match future.as_mut().poll(context) {
-                    Poll::Ready(ready) => *output = Some(ready),
-                    Poll::Pending => is_over = false,
-                }
+            if output.is_none()
+                && let Poll::Ready(ready) = future.as_mut().poll(context)
+            {
+                *output = Some(ready);
             }
         }
-        match is_over {
+        match running.iter().all(|(_, output)| output.is_some()) {
             true => Poll::Ready(()),
             false => Poll::Pending,
         }

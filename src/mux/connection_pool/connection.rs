@@ -67,15 +67,11 @@ pub(super) struct TlsClients(HashMap<TlsOptions, Arc<TlsClient>>);
 impl TlsClients {
     /// The one for these options.
     pub(super) fn client(&mut self, options: &TlsOptions) -> Arc<TlsClient> {
-        if let Some(client) = self.0.get(options) {
-            return Arc::clone(client);
-        }
-        if self.0.len() >= MOST_TLS_CLIENTS {
+        if self.0.len() >= MOST_TLS_CLIENTS && !self.0.contains_key(options) {
             self.0.clear();
         }
-        let client = Arc::new(TlsClient::new(options.clone()));
-        self.0.insert(options.clone(), Arc::clone(&client));
-        client
+        let make = || Arc::new(TlsClient::new(options.clone()));
+        Arc::clone(self.0.entry(options.clone()).or_insert_with(make))
     }
 }
 

@@ -416,9 +416,7 @@ impl DriverHandle {
 
     /// Ends the driver at once: at the deadline of a shutdown.
     pub(crate) fn abort(&self) {
-        if let Some(task) = self.task.get() {
-            task.abort();
-        }
+        self.task.get().map(AbortHandle::abort);
     }
 }
 

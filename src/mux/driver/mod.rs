@@ -238,7 +238,9 @@ impl Driver {
             self.settle();
             self.core.set_wire_log(is_wire_logged());
             if let Some(reason) = self.over.take() {
-                return self.finish(reason);
+                tracing::info!("{}/-: closed: {reason}", self.handle.id);
+                tracing::debug!("{}/-: {:?}", self.handle.id, self.handle.server_info());
+                return self.sessions.on_closed(&reason);
             }
             self.arm_timer();
             if std::mem::take(&mut self.has_more_input) {
@@ -247,7 +249,9 @@ impl Driver {
             }
             let is_pausing = self.read_pacing.take(self.handle.budget.used());
             let mut pause = pin!(is_pausing.then(|| sleep(MOMENT)));
-            let is_blocked = self.is_blocked();
+            // By a consumer with `overflow-policy=block`. A connection that is closing goes on reading,
+            // because it waits for the answers to its TEARDOWNs.
+            let is_blocked = !self.core.is_closing() && self.sessions.blocking().is_some();
             if is_blocked == self.core.is_reading() {
                 self.core.set_reading_paused(clock::now(), is_blocked);
             }
@@ -270,12 +274,6 @@ impl Driver {
                 SelectOutcome::Timer => self.on_timer(),
             }
         }
-    }
-
-    /// True while reading is paused for a consumer with `overflow-policy=block`. A connection that is
-    /// closing goes on reading, because it waits for the answers to its TEARDOWNs.
-    fn is_blocked(&self) -> bool {
-        !self.core.is_closing() && self.sessions.blocking().is_some()
     }
 
     /// Reads and processes what the socket has. The number of reads is bounded, so that nothing
@@ -374,11 +372,5 @@ impl Driver {
             self.timer.as_mut().reset(deadline_at);
             self.timer_at = Some(deadline);
         }
-    }
-
-    fn finish(mut self, reason: CloseReason) {
-        tracing::info!("{}/-: closed: {reason}", self.handle.id);
-        tracing::debug!("{}/-: {:?}", self.handle.id, self.handle.server_info());
-        self.sessions.on_closed(&reason);
     }
 }

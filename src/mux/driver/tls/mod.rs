@@ -17,16 +17,17 @@ use std::{
 };
 
 use bytes::{Buf, BufMut, BytesMut};
-use rustls::{
-    ClientConfig, ClientConnection, RootCertStore,
-    crypto::{CryptoProvider, ring},
-    pki_types::ServerName,
-};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, crypto::ring, pki_types::ServerName};
 use tokio::{sync::OnceCell, task::spawn_blocking, time::timeout};
 
 use self::verifier::{Breakdown, Verifier};
 use super::socket::write_out;
-use crate::mux::{error::Error, network::Wire, server_key::ServerId, tls::TlsOptions};
+use crate::mux::{
+    error::{Error, ErrorKind},
+    network::Wire,
+    server_key::ServerId,
+    tls::TlsOptions,
+};
 
 /// Bytes of ciphertext in one read. rustls alone would read 4 KiB at a time, which is four reads
 /// for a record.
@@ -252,10 +253,10 @@ impl TlsClient {
             true => self.roots().await?,
             false => Arc::new(RootCertStore::empty()),
         };
-        let provider = Arc::new(ring::default_provider());
-        self.config(provider, roots)
-            .map(Arc::new)
-            .map_err(|error| verifier::unusable(&error))
+        self.config(roots).map(Arc::new).map_err(|error| {
+            let explanation = format!("the TLS options cannot be used: {error}");
+            Error::new(ErrorKind::Options, explanation)
+        })
     }
 
     async fn roots(&self) -> Result<Arc<RootCertStore>, Error> {
@@ -268,11 +269,8 @@ impl TlsClient {
         Ok(Arc::new(roots))
     }
 
-    fn config(
-        &self,
-        provider: Arc<CryptoProvider>,
-        roots: Arc<RootCertStore>,
-    ) -> Result<ClientConfig, rustls::Error> {
+    fn config(&self, roots: Arc<RootCertStore>) -> Result<ClientConfig, rustls::Error> {
+        let provider = Arc::new(ring::default_provider());
         let verifier = Verifier {
             checks: self.options.checks,
             roots,

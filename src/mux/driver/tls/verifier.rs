@@ -217,12 +217,6 @@ pub(super) fn error(server: &ServerId, breakdown: Breakdown) -> Error {
     Error::new(ErrorKind::Tls(failure), explanation)
 }
 
-/// No TLS client can be built from the options.
-pub(super) fn unusable(error: &rustls::Error) -> Error {
-    let explanation = format!("the TLS options cannot be used: {error}");
-    Error::new(ErrorKind::Options, explanation)
-}
-
 fn explain(server: &ServerId, error: rustls::Error) -> (TlsFailure, String) {
     use rustls::Error as E;
 

@@ -534,21 +534,17 @@ impl Authenticator {
         };
         let (tag, nonce) = (Tag::of(&first.realm), Tag::of(&first.nonce));
         let known = self.realms.iter().position(|realm| realm.tag == tag);
-        let fresh = |this: &mut Self| {
-            this.cnonces += 1;
-            Nonce {
-                tag: nonce,
-                offers,
-                cnonce: challenge::cnonce(this.cnonce_seed, this.cnonces - 1),
-                uses: 0,
-            }
+        let fresh = Nonce {
+            tag: nonce,
+            offers,
+            cnonce: challenge::cnonce(self.cnonce_seed, self.cnonces),
+            uses: 0,
         };
+        self.cnonces += 1;
         let mut realm = match known.map(|at| self.realms.remove(at)) {
-            None => Realm::new(tag, fresh(self), came),
+            None => Realm::new(tag, fresh, came),
             Some(mut realm) => {
-                if realm.current.tag != nonce {
-                    realm.renew(fresh(self));
-                }
+                realm.renew(fresh);
                 realm
             }
         };

@@ -150,8 +150,12 @@ impl Realm {
         }
     }
 
-    /// Takes a newer nonce. If it is one that was used before, its count goes on.
+    /// Takes a newer nonce, unless it is the present one. If it is one that was used before, its count
+    /// goes on.
     pub(super) fn renew(&mut self, fresh: Nonce) {
+        if self.current.tag == fresh.tag {
+            return;
+        }
         let known = self.earlier.iter().position(|old| old.tag == fresh.tag);
         let next = known
             .and_then(|at| self.earlier.remove(at))

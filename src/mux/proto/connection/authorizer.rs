@@ -304,11 +304,7 @@ impl Authorizer {
             return;
         };
         if let Some(exchange) = &mut self.exchange {
-            *exchange = Exchange {
-                since: now,
-                cseq: Some(cseq),
-                tried: answered,
-            };
+            (exchange.since, exchange.cseq, exchange.tried) = (now, Some(cseq), answered);
         }
         if answered.is_some() {
             self.reports.push_back(CredentialReport::Tried(permit.uri));

@@ -281,13 +281,9 @@ impl SessionTable {
 
     /// The number of sessions being torn down, which the server may still have.
     pub(crate) fn tearing_down(&mut self) -> usize {
-        let tearing_down = self
-            .sessions
-            .values()
-            .filter(|session| session.is_tearing_down());
-        *self
-            .tearing_down
-            .get_or_insert_with(|| tearing_down.count())
+        let sessions = self.sessions.values();
+        let count = || sessions.filter(|session| session.is_tearing_down()).count();
+        *self.tearing_down.get_or_insert_with(count)
     }
 }
 
