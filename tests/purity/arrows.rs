@@ -106,6 +106,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "mux",
         &[
+            "mux::clock",
             "mux::config",
             "mux::connection_pool",
             "mux::delivery",
@@ -123,7 +124,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     // What a user finds out with it.
     ("mux::probe", &["mux", "mux::clock"]),
     // The element. Its mod.rs has the log category and the type, which all its modules use.
-    ("rtspsrc::threads", &["rtspsrc"]),
+    ("rtspsrc::threads", &["mux", "rtspsrc"]),
     ("rtspsrc::messages", &["mux", "rtspsrc", "rtspsrc::threads"]),
     (
         "rtspsrc::media",

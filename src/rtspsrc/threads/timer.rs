@@ -18,7 +18,7 @@ use std::{
 
 use tokio::runtime::{Builder, Handle, Runtime};
 
-use crate::{mux::clock, rtspsrc::lock};
+use crate::{mux, rtspsrc::lock};
 
 /// The time.
 pub(crate) fn now() -> Instant {
@@ -66,7 +66,7 @@ pub(crate) fn timers() -> io::Result<Handle> {
     if let Some(runtime) = timers.as_ref() {
         return Ok(runtime.handle().clone());
     }
-    clock::try_thread()?;
+    mux::try_thread()?;
     let runtime = Builder::new_multi_thread()
         .worker_threads(1)
         .thread_name("rtspmux-time")
