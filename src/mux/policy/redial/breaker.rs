@@ -203,7 +203,12 @@ impl Breaker {
             return Err(until);
         }
         let waited = outage.seen + bounds.clamp(outage.wait);
-        let due = due.map_or(waited, |due| due.max(waited)) + yields;
+        // The turn is free since then: from then on others go first.
+        let due = [due, until]
+            .into_iter()
+            .flatten()
+            .fold(waited, Instant::max)
+            + yields;
         if now < due {
             return Err(due);
         }

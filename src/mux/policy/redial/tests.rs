@@ -21,6 +21,8 @@ enum Fate {
     NotSetUp { is_lost: bool },
     /// It plays for so long, and then it ends; the connection is lost with it, or not.
     Plays { for_: Duration, is_lost: bool },
+    /// Its PLAY is answered, and no media comes for so long; then it ends.
+    Silent { for_: Duration },
 }
 
 enum User {
@@ -152,6 +154,12 @@ impl World {
                 }
                 User::Playing(id, now + for_, ending(is_lost))
             }
+            Fate::Silent { for_ } => {
+                for step in [AttemptStep::SetUp, AttemptStep::Asked, AttemptStep::Playing] {
+                    self.redial.on_progress(now, id, step);
+                }
+                User::Playing(id, now + for_, ending(false))
+            }
             Fate::Refused => unreachable!(),
         }
     }
@@ -256,6 +264,19 @@ fn f44_ten_dead_cameras_of_64_get_half_the_budget_and_hold_up_no_other() {
             "{:?}",
             world.now - start
         );
+    }
+}
+
+#[test]
+fn f44_the_turn_goes_round_however_long_a_try_takes() {
+    for for_ in [5 * S, 20 * S, 29 * S, 31 * S, 40 * S, 90 * S] {
+        let mut world = World::new(16);
+        world.pass(3_600 * S, |_, _| Fate::Silent { for_ });
+        let late = world.tries.iter().filter(|(at, _)| *at >= 300 * S);
+        let mut tries = [0_usize; 16];
+        late.for_each(|(_, user)| tries[*user] += 1);
+        let (least, most) = (tries.iter().min().unwrap(), tries.iter().max().unwrap());
+        assert!(*least > 0 && *most <= least + 2, "{for_:?}: {tries:?}");
     }
 }
 
