@@ -66,6 +66,7 @@ transcripts! {
 transcripts! {
     core:
     adopted_from_quarantine
+    answers_in_reverse
     blocked_is_not_ignored
     channels_come_back
     channels_of_a_liar_rest
@@ -79,6 +80,7 @@ transcripts! {
     cseq_always_1
     deadline_at_head_of_line
     id_given_twice_after_all_have_left
+    describe_passed_over
     idle_zero_waits_for_teardown
     ignored_of_dropped_session
     ignored_setup_answered_late

@@ -88,8 +88,10 @@ pub struct Timeouts {
     pub ceiling: Duration,
     /// A message that has begun must be complete after this time in which bytes arrived (fault F35).
     pub message: Duration,
-    /// Silence after a DESCRIBE or SETUP of a session that joins others, after which the core sends
-    /// an OPTIONS as a fence (fault F09). `Duration::MAX`: never.
+    /// Silence after a SETUP that the server has read, after which the core sends an OPTIONS as a
+    /// fence (fault F09). After a request that the server may have lost because it came together with
+    /// others, the core waits for 100 ms, or four round trips, but not longer than this.
+    /// `Duration::MAX`: never.
     pub fence: Duration,
     /// Silence on a connection with playing sessions after which the server is probed.
     pub silence_probe: Duration,

@@ -431,6 +431,7 @@ impl Connection {
     /// Drops a late answer. If it made a session at the server, the session has no owner, and is
     /// torn down.
     fn on_late_answer(&mut self, now: Instant, answered: Outstanding, response: &Message) {
+        self.fences.on_not_lost();
         let Purpose::Setup { asked, .. } = answered.draft.purpose else {
             return;
         };

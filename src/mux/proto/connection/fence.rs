@@ -10,6 +10,13 @@
 //! before it, it has ignored that request. If it answers neither, it is busy, and nothing follows
 //! from that.
 //!
+//! A fence follows a request that may have been lost among several after 100 ms, or four round trips;
+//! one that the server has certainly read after a second. No fence follows a DESCRIBE, except to a
+//! server that works in order.
+//!
+//! The answer to a later request is a fence, too, where the server has kept the order of requests so
+//! far. After one more round trip the core sends a DESCRIBE again that the server has passed over.
+//!
 //! If a request was lost among several, the server may have lost it because there were several (VLC
 //! drops all but the first). So the core sends it again, and from then on sends one request at a
 //! time, unless it is lost again. It does the same after an error that matches no request while several
@@ -23,7 +30,7 @@
 //! answered too, the connection has survived, and no session had to wait for a close that does not
 //! come.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rtsp_types::Method;
 use url::Url;
@@ -71,8 +78,8 @@ impl Fences {
         self.is_shown |= draft.is_repeated;
     }
 
-    /// A request was lost that was sent alone: that it had been one of several was not why.
-    fn on_lost_again(&mut self) {
+    /// A request was not lost for being one of several: it was lost again alone, or is answered late.
+    pub(super) fn on_not_lost(&mut self) {
         self.is_serial &= self.is_shown;
     }
 
@@ -86,25 +93,40 @@ impl Fences {
     }
 }
 
+/// How long the answer to a request that may have been lost is waited for, at least.
+const SHORTEST_FENCE: Duration = Duration::from_millis(100);
+/// And this many round trips.
+const ROUND_TRIPS: u32 = 4;
+
+/// How long the answer to a request is waited for behind that to a later one: some servers answer pairs
+/// in reverse. And a round trip.
+const SHORTEST_GRACE: Duration = Duration::from_millis(20);
+
 /// Sending a fence.
 impl Connection {
     /// When a fence is due, unless an answer comes first.
     pub(super) fn next_fence(&self) -> Option<Instant> {
-        if !self.may_fence() {
+        if !self.may_fence() || self.config.timeouts.fence == Duration::MAX {
             return None;
         }
+        let path = self.meter.measures().round_trip.unwrap_or_default();
+        let lost = SHORTEST_FENCE.max(path.saturating_mul(ROUND_TRIPS));
         let is_one_of_several = self.requests.waiting().nth(1).is_some();
         let due = |entry: &Outstanding| {
             let key = entry.draft.session?;
             let is_setup = matches!(entry.draft.purpose, Purpose::Setup { .. });
             let is_beside_others = is_one_of_several
-                || entry.is_overtaken
+                || entry.overtaken.is_some()
                 || !entry.was_alone
                 || self.neighbour(key).is_some()
                 || self.sessions.is(key, |session| session.id.is_some());
-            let is_new = entry.cseq > self.fences.last && self.may_be_ignored(&entry.draft);
+            let is_new = entry.cseq > self.fences.last && self.may_be_ignored(entry);
             let since = entry.quiet_since().filter(|_| is_new)?;
             let fence = self.config.timeouts.fence;
+            let is_describe = entry.draft.purpose == Purpose::Describe;
+            if !is_describe && !self.requests.was_seen(entry) {
+                return since.checked_add(lost.min(fence));
+            }
             // The session may be the only one, with other streams.
             let alone = || is_setup.then(|| fence.max(entry.draft.deadline / 2));
             since.checked_add(is_beside_others.then_some(fence).or_else(alone)?)
@@ -118,13 +140,16 @@ impl Connection {
     }
 
     /// A DESCRIBE that would add a session, or a SETUP, even if its caller is gone: the next session
-    /// waits for the answer to the DESCRIBE, and the answer to the SETUP owes a TEARDOWN.
-    fn may_be_ignored(&self, draft: &Draft) -> bool {
-        let session = self.sessions.of(draft);
+    /// waits for the answer to the DESCRIBE, and the answer to the SETUP owes a TEARDOWN. A PLAY only
+    /// if it may have been lost.
+    fn may_be_ignored(&self, entry: &Outstanding) -> bool {
+        let session = self.sessions.of(&entry.draft);
         let has_id = session.is_some_and(|session| session.id.is_some());
-        match draft.purpose {
+        match entry.draft.purpose {
             Purpose::Describe => !has_id,
-            _ => matches!(draft.purpose, Purpose::Setup { .. }),
+            Purpose::Setup { .. } => true,
+            Purpose::Play(_) => entry.draft.caller.is_some() && !self.requests.was_seen(entry),
+            _ => false,
         }
     }
 
@@ -136,6 +161,44 @@ impl Connection {
         let others = others.map(|(_, session)| session);
         let best = others.min_by_key(|session| !session.is_playing());
         best.map(CoreSession::aggregate)
+    }
+
+    /// When the server is taken to have lost a request because it has answered a later one.
+    pub(super) fn next_passed_over(&self) -> Option<Instant> {
+        let path = self.meter.measures().round_trip.unwrap_or_default();
+        let grace = SHORTEST_GRACE.max(path);
+        let begins = |entry: &Outstanding| {
+            let purpose = &entry.draft.purpose;
+            matches!(purpose, Purpose::Describe | Purpose::Setup { .. })
+        };
+        let passed_over = self.requests.passed_over();
+        let its = passed_over.filter(|(entry, _)| begins(entry) && entry.draft.caller.is_some());
+        let its = its.filter(|_| self.is_reading());
+        its.map(|(_, since)| since + grace).min()
+    }
+
+    /// A DESCRIBE is sent again, and the SETUP of a further stream. The SETUP of a new session is not:
+    /// the server may have made the session.
+    pub(super) fn repeat_if_passed_over(&mut self, now: Instant) {
+        if self.next_passed_over().is_none_or(|due| due > now) {
+            return;
+        }
+        let remedy = |(entry, _): (&Outstanding, _)| {
+            let session = self.sessions.of(&entry.draft);
+            let has_id = session.is_some_and(|session| session.id.is_some());
+            let remedy = match entry.draft.purpose {
+                Purpose::Describe | Purpose::Setup { .. } if entry.draft.is_repeated => {
+                    FenceRemedy::GiveUp
+                }
+                Purpose::Setup { .. } if !has_id => FenceRemedy::GiveUp,
+                Purpose::Describe | Purpose::Setup { .. } => FenceRemedy::Repeat,
+                _ => return None,
+            };
+            Some((entry.cseq, remedy))
+        };
+        let remedies = self.requests.passed_over().filter_map(remedy).collect();
+        self.apply(now, remedies);
+        self.flush(now);
     }
 
     pub(super) fn send_fence_if_due(&mut self, now: Instant) {
@@ -203,9 +266,8 @@ impl Connection {
         let before = || self.requests.waiting().filter(is_before);
         // If the server has processed one of the requests and ignored it, the others were not lost
         // because there were several.
-        let is_ignored = |entry: &Outstanding| {
-            self.requests.was_seen(entry) && self.may_be_ignored(&entry.draft)
-        };
+        let is_ignored =
+            |entry: &Outstanding| self.requests.was_seen(entry) && self.may_be_ignored(entry);
         let may_repeat = is_for_stray || !before().any(is_ignored);
         let remedy = |entry: &Outstanding| match self.remedy(entry, is_for_stray)? {
             FenceRemedy::Repeat if may_repeat => Some((entry.cseq, FenceRemedy::Repeat)),
@@ -225,7 +287,7 @@ impl Connection {
                 FenceRemedy::Repeat => repeats.extend(self.repeat(now, cseq, draft)),
                 FenceRemedy::GiveUp => {
                     if draft.is_repeated {
-                        self.fences.on_lost_again();
+                        self.fences.on_not_lost();
                     }
                     self.fail_draft(draft, Some(cseq), FailureKind::Ignored);
                 }
@@ -256,7 +318,7 @@ impl Connection {
     fn remedy(&self, entry: &Outstanding, is_for_stray: bool) -> Option<FenceRemedy> {
         entry.quiet_since()?; // else it is being worked on
         let draft = &entry.draft;
-        let is_candidate = self.may_be_ignored(draft);
+        let is_candidate = self.may_be_ignored(entry);
         let is_idempotent = is_candidate
             || matches!(draft.purpose, Purpose::Describe) && draft.caller.is_some()
             || matches!(draft.purpose, Purpose::KeepAlive);

@@ -67,6 +67,7 @@ impl Connection {
         self.authorizer.on_timeout(now);
         self.send_keep_alives(now);
         self.flush(now);
+        self.repeat_if_passed_over(now);
         self.send_fence_if_due(now);
     }
 

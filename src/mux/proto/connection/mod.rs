@@ -485,6 +485,7 @@ impl Connection {
             requests,
             keep_alive,
             self.next_fence(),
+            self.next_passed_over(),
             self.next_teardown_given_up(),
             self.authorizer.next_timeout(),
         ]

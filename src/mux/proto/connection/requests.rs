@@ -58,8 +58,8 @@ pub(crate) struct Outstanding {
     quiet_since: Instant,
     /// No other request was unanswered when it was sent.
     pub(crate) was_alone: bool,
-    /// A later request was answered first; fences do not count.
-    pub(crate) is_overtaken: bool,
+    /// When a later request was answered first; fences do not count.
+    pub(crate) overtaken: Option<Instant>,
     /// While it waited an error came that matched no request: the error may be its answer.
     pub(crate) is_perhaps_refused: bool,
     provisional: u32,
@@ -128,6 +128,8 @@ pub(crate) struct RequestTable {
     /// A request that arrived while another one waited was answered: the server loses none for
     /// that.
     stands_pipelining: bool,
+    /// A request was answered after a later one.
+    breaks_order: bool,
 }
 
 impl RequestTable {
@@ -156,7 +158,7 @@ impl RequestTable {
             front_since: None,
             quiet_since: now,
             was_alone,
-            is_overtaken: false,
+            overtaken: None,
             is_perhaps_refused: false,
             provisional: 0,
             standing: RequestState::Awaited,
@@ -174,12 +176,14 @@ impl RequestTable {
         // A fence is sent to be answered last.
         let is_fence = answered.draft.purpose == Purpose::Fence;
         self.stands_pipelining |= !answered.was_alone && !is_fence;
+        self.breaks_order |= answered.overtaken.is_some();
         let mut earlier = at;
         self.outstanding.retain_mut(|entry| {
             let is_earlier = earlier > 0;
             earlier = earlier.saturating_sub(1);
             match is_earlier {
-                true => entry.is_overtaken |= !is_fence,
+                true if !is_fence => _ = entry.overtaken.get_or_insert(now),
+                true => {}
                 false => entry.quiet_since = now,
             }
             !(is_earlier && entry.standing == RequestState::TimedOut)
@@ -237,6 +241,13 @@ impl RequestTable {
     /// to lose requests that arrive together (VLC loses all but the first).
     pub(crate) fn was_seen(&self, entry: &Outstanding) -> bool {
         entry.was_alone || self.stands_pipelining
+    }
+
+    /// Requests that the server has passed over, although it kept the order of all others, and since
+    /// when.
+    pub(crate) fn passed_over(&self) -> impl Iterator<Item = (&Outstanding, Instant)> {
+        let waiting = self.waiting().filter(|_| !self.breaks_order);
+        waiting.filter_map(|entry| Some((entry, entry.overtaken?)))
     }
 
     /// Takes the caller of a request whose patience is over; returns the request with that caller.
