@@ -14,7 +14,7 @@ use crate::mux::{
     ids::{ConnectionId, PresentationUri},
     policy::{
         failover::FailedStep,
-        next_step::{CLOSE_AFTER_REFUSAL, DescribeTiming},
+        next_step::{DescribeTiming, closes_within},
         placement::SESSION_CEILING,
         redial::AttemptStep,
         sharing::{
@@ -384,8 +384,14 @@ impl ConnectionPool {
     /// A session on the connection was refused: the connection itself may go.
     pub(crate) fn on_suspect(&self, id: ConnectionId) {
         self.change_record(id, |record| {
-            record.trial.suspect_until = Some(clock::now() + CLOSE_AFTER_REFUSAL);
+            let path = record.driver.server_info().connect_time;
+            record.trial.suspect_until = Some(clock::now() + closes_within(path));
         });
+    }
+
+    /// A canary is back on the connection: sessions that have waited for it may come now.
+    pub(crate) fn on_canary_back(&self, id: ConnectionId) {
+        self.change_record(id, |record| record.trial.tried_at = Some(clock::now()));
     }
 
     /// Another presentation that was played there with the same credentials, and its description.

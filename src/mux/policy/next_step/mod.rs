@@ -29,8 +29,17 @@ const NEXT_LOOK: Duration = Duration::from_millis(50);
 /// each of them, and one that loses requests would make two sessions leave each of them together.
 const MOST_BEFORE_ANSWER: usize = 4;
 
-/// How long after a refusal a server may close the connection for it (gortsplib does at once).
-pub(crate) const CLOSE_AFTER_REFUSAL: Duration = Duration::from_millis(200);
+/// How long after a refusal a server may close the connection for it: gortsplib does at once.
+const SHORTEST_CLOSE: Duration = Duration::from_millis(20);
+const LONGEST_CLOSE: Duration = Duration::from_millis(200);
+
+/// The same of a server that is so far away, where that is known.
+pub(crate) fn closes_within(round_trip: Option<Duration>) -> Duration {
+    let close = round_trip.map(|path| path.saturating_mul(4));
+    close.map_or(LONGEST_CLOSE, |close| {
+        close.clamp(SHORTEST_CLOSE, LONGEST_CLOSE)
+    })
+}
 
 /// What a session does next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

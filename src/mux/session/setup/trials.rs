@@ -30,7 +30,7 @@ use crate::mux::{
     ids::ConnectionId,
     policy::{
         failover::{FailedStep, FailureContext, evidence},
-        next_step::{CLOSE_AFTER_REFUSAL, Operation, SetupStage},
+        next_step::{Operation, SetupStage, closes_within},
         placement::Isolation,
         sharing::{
             Evidence, Sharing,
@@ -143,7 +143,8 @@ impl CanaryTrial {
         let Ok(runtime) = self.pool.runtime() else {
             return false;
         };
-        let closed = clock::within(runtime, CLOSE_AFTER_REFUSAL, self.driver.closed());
+        let limit = closes_within(self.driver.server_info().connect_time);
+        let closed = clock::within(runtime, limit, self.driver.closed());
         closed.await.is_ok()
     }
 }
