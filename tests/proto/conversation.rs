@@ -720,9 +720,11 @@ fn configuration(transcript: &Transcript) -> ConnectionConfig {
         })
     };
     let opened = actions().find_map(|words| credentials(words));
+    let says = |what: &str| actions().any(|words| words.iter().any(|word| word == what));
     ConnectionConfig {
         limits: Limits::default(),
-        is_in_order: actions().any(|words| words.iter().any(|word| word == "in-order")),
+        is_in_order: says("in-order"),
+        is_tried: says("tried"),
         ..opened.unwrap_or_else(config)
     }
 }

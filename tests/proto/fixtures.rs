@@ -80,6 +80,7 @@ transcripts! {
     cseq_always_1
     deadline_at_head_of_line
     id_given_twice_after_all_have_left
+    described_without_base
     describe_passed_over
     idle_zero_waits_for_teardown
     ignored_of_dropped_session
@@ -177,6 +178,7 @@ transcripts! {
     simple_rtsp_server
     tapo
     vlc
+    xiu
     xiu_not_found
     xiu_playing
     zlmediakit

@@ -240,6 +240,10 @@ impl Case {
                     }
                     !self.is_missing(camera) && self.family != Family::Vlc
                 }
+                // Described without media.
+                Outcome::Failed(error) if self.family == Family::Xiu => {
+                    self.is_missing(camera) && error.kind() == ErrorKind::Sdp
+                }
                 Outcome::Failed(_) => may_fail.is_some() && outcome.status() == may_fail,
                 Outcome::Waits | Outcome::NotAwaited => false,
             };

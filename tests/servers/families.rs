@@ -92,6 +92,7 @@ families! {
     zlmediakit: Family::ZlMediaKit;
     aio_rtsp_toolkit: Family::AioToolkit;
     phz76_rtsp_server: Family::Phz76;
+    xiu: Family::Xiu;
     evostream: Family::EvoStream;
     vlc: Family::Vlc;
     rtsp_demo: Family::Rockchip;

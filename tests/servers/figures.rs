@@ -14,6 +14,7 @@ fn shares(family: Family) -> bool {
             | Family::ZlMediaKit
             | Family::AioToolkit
             | Family::Phz76
+            | Family::Xiu
             | Family::EvoStream
             | Family::Vlc
             | Family::Rockchip
@@ -25,7 +26,10 @@ fn shares(family: Family) -> bool {
 
 /// Whether its sessions have one id.
 fn has_one_id(family: Family) -> bool {
-    matches!(family, Family::Lal | Family::AioToolkit | Family::Phz76)
+    matches!(
+        family,
+        Family::Lal | Family::AioToolkit | Family::Phz76 | Family::Xiu
+    )
 }
 
 impl Case {

@@ -157,6 +157,21 @@ async fn a_server_with_one_id_for_all_gets_a_connection_for_each() {
     assert_one_after_another(&late, 16..=16, SharingVerdict::No).await;
 }
 
+/// xiu ends a camera's stream for all clients when a connection that described it closes without a PLAY.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_camera_is_described_on_a_connection_that_does_not_play_it() {
+    let gathered = server(Family::Xiu, 16);
+    assert_gathered(&gathered, 16, SharingVerdict::No).await;
+    assert_eq!(
+        gathered.accepted(),
+        16,
+        "the connection of the canary plays, too"
+    );
+    let late = server(Family::Xiu, 16);
+    assert_one_after_another(&late, 16..=16, SharingVerdict::No).await;
+    assert_eq!(late.accepted(), 16);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_refuses_the_second_session_gets_one_each() {
     let refuses = || [Behaviour::SessionsPerConnection(1, Excess::Status(455))];

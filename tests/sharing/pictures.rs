@@ -247,10 +247,11 @@ async fn cameras_of_one_model_share_one_connection_after_a_single_check() {
             assert_eq!(connections_playing(&server), 1);
             assert_eq!(view.accepted, 2, "one connection for the check");
             let describes = view.count("DESCRIBE");
-            assert_eq!(
-                describes,
-                cameras as usize + 1,
-                "one DESCRIBE for the check"
+            // Without a base for control URLs a canary passes first, perhaps with a DESCRIBE of nothing.
+            let (checked, canary) = (cameras as usize + 1, behaviours.len());
+            assert!(
+                (checked + canary..=checked + 2 * canary).contains(&describes),
+                "one DESCRIBE for the check: {describes} of {cameras} cameras"
             );
             let is_gone = |view: &ServerView| view.open_connections == 1;
             assert!(server.wait_until(is_gone, PATIENCE), "it is closed again");

@@ -79,7 +79,11 @@ fn family(random: &mut Random) -> Family {
     match random.below(10) {
         0..4 => Family::Gst,
         4 => Family::Live555,
-        _ => random.pick(&Family::ALL),
+        // Where a user that goes before PLAY ends the camera's stream for all, nothing is to be judged.
+        _ => match random.pick(&Family::ALL) {
+            Family::Xiu => Family::Phz76,
+            family => family,
+        },
     }
 }
 

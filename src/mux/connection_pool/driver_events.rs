@@ -197,6 +197,7 @@ impl LockedPool<'_> {
                 server.intents.is_empty()
                     && !server.is_watched()
                     && server.sharing.is_forgettable(now)
+                    && !server.speed.is_serial
             })
         {
             self.servers.remove(&driver.server);

@@ -193,6 +193,12 @@ impl LockedPool<'_> {
             is_serial: known.speed.is_serial,
             is_in_order: known.sharing.is_in_order(),
             describes_slowly: !known.is_quick_to_describe(),
+            is_tried: !checkout.is_dedicated()
+                && checkout.options.pooling.multiplex == Multiplex::Auto
+                && matches!(
+                    known.sharing.mode(clock::now()),
+                    SharingMode::Try | SharingMode::Apart(None)
+                ),
             is_ssrc_disproved: known.is_ssrc_disproved,
             seed: clock::random_seed(),
             limits: self.pool.0.limits,

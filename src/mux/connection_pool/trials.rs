@@ -67,6 +67,8 @@ pub(super) struct Trial {
     pub(super) progress: Option<Instant>,
     /// A session was set up on it.
     pub(super) has_set_up: bool,
+    /// When a canary was back.
+    pub(super) tried_at: Option<Instant>,
     /// Until when the server may still close the connection.
     pub(super) suspect_until: Option<Instant>,
     /// The session that goes on here although the others are to leave.
@@ -154,6 +156,11 @@ impl Trial {
         if !is_known && self.described.len() < MOST_REMEMBERED {
             self.described.push(new);
         }
+    }
+
+    /// Whether several presentations were described here.
+    pub(super) fn has_described_several(&self) -> bool {
+        self.described.len() > 1
     }
 
     /// A presentation is going to be asked for here.

@@ -23,7 +23,7 @@ use crate::mux::{
         placement::ConnectionPurpose,
         redial::AttemptStep,
         sharing::{
-            ServerIdentity, Sharing,
+            ServerIdentity, Sharing, SharingMode,
             descriptions::{Account, Doubt, shows_another_camera},
             play_gate::{PlayGateInput, intent_patience},
         },
@@ -51,6 +51,10 @@ pub(crate) struct FreshDescription {
     pub(crate) is_as_doubted: Option<bool>,
     /// The connection was there for descriptions alone.
     pub(crate) is_on_describe_only: bool,
+    /// It came without a base for its control URLs.
+    pub(crate) is_bare: bool,
+    /// The DESCRIBE had not been answered beside others.
+    pub(crate) was_lost: bool,
 }
 
 /// What a session does next, and what it needs for that.
@@ -148,12 +152,18 @@ impl PoolState {
         let is_to_ask = attempt.seeks_capacity || attempt.stage == SetupStage::Described;
         let has_pending_teardowns = is_to_ask && self.has_pending_teardowns(name);
         let remembered = self.remembered(checkout, attempt, is_doubtful, now);
+        let has_company = self.has_company(name, attempt);
         let server = self.server(name);
         let sharing = &server.sharing;
+        let may_decide =
+            attempt.canary == CanaryState::Possible && (has_company || !sharing.describes_one(now));
         View {
-            mode: sharing.mode(now),
+            mode: match attempt.is_tried {
+                true => sharing.mode(now),
+                false => sharing.mode_untried(now),
+            },
             is_isolated: sharing.joins.is_isolated(now, &uri),
-            deciding: sharing.deciding(now, attempt.canary == CanaryState::Possible),
+            deciding: sharing.deciding(now, may_decide),
             room: sharing.room.next(now),
             has_pending_teardowns,
             check: sharing.next_description_check(now),
@@ -167,6 +177,7 @@ impl PoolState {
             lost_patience: server.lost_patience(),
             tells_apart: sharing.tells_apart(),
             is_ignoring: sharing.is_ignoring(now),
+            describes_one: attempt.is_tried && sharing.describes_one(now),
             may_answer_late: server.has_served_describe_only || is_doubtful,
             here,
             rejoin,
@@ -176,6 +187,17 @@ impl PoolState {
         }
     }
 
+    /// Whether there are other sessions at the server, or announced.
+    fn has_company(&self, name: &ServerId, attempt: &Attempt) -> bool {
+        let entries = self.table.entries_of(name);
+        let sessions: u32 = entries.map(|(_, entry)| entry.references).sum();
+        let (here, announced) = match attempt.place {
+            Some(_) => (1, 0),
+            None => (0, 1),
+        };
+        sessions > here || self.known(name).intents.len() > announced
+    }
+
     /// What is known of a connection; none: it is over.
     fn connection(&self, id: ConnectionId) -> Option<ConnectionView> {
         let entry = self.table.entry(id)?;
@@ -183,6 +205,7 @@ impl PoolState {
             references: entry.references,
             set_up: entry.set_up,
             had_session: entry.record.trial.has_set_up,
+            has_described_several: entry.record.trial.has_described_several(),
             owner: entry.record.trial.owner,
             is_counted: entry.purpose == ConnectionPurpose::Pooled,
         })
@@ -220,22 +243,29 @@ impl PoolState {
         let is_asked_for = self.table.could_share_beside(id)
             || entry.purpose != ConnectionPurpose::Pooled
             || sharing.wants_canary();
+        // The others wait until the canary of this session is back, and are not described before.
+        let mode = sharing.mode(now);
+        let waits_for_none = sharing.is_bare() && matches!(mode, SharingMode::Apart(_));
         Some(PlayGateInput {
-            mode: sharing.mode(now),
-            references: entry.references,
+            mode,
+            references: match waits_for_none {
+                true => 1,
+                false => entry.references,
+            },
             intents: intents.iter().filter(|key| ***key == entry.key).count(),
             ends_describing,
-            is_endangered: ends_describing && described_elsewhere(),
+            is_endangered: ends_describing && !waits_for_none && described_elsewhere(),
             wants_canary: match attempt.canary {
                 CanaryState::Spent => false,
                 CanaryState::Possible => is_asked_for && sharing.may_send_canary(now),
                 CanaryState::Promised => true,
             },
-            is_tried_elsewhere: self.table.is_being_tried(&entry.key, Some(id)),
+            is_tried_elsewhere: !waits_for_none && self.table.is_being_tried(&entry.key, Some(id)),
             in_doubt_until: record.trial.in_doubt_until(),
             suspect_until: record.trial.suspect_until,
             until: record.trial.until(described),
-            intents_until: described.at + intent_patience(described.took),
+            intents_until: record.trial.tried_at.unwrap_or(described.at)
+                + intent_patience(described.took),
         })
     }
 }
@@ -305,7 +335,12 @@ impl LockedPool<'_> {
         let driver = handle.driver();
         let server_header = driver.server_info().server_header;
         let identity = ServerIdentity::new(server_header.as_deref(), Some(presentation));
-        self.learn(name, now, |sharing| sharing.on_introduced(now, identity));
+        self.learn(name, now, |sharing| {
+            sharing.on_introduced(now, identity);
+            if fresh.is_bare {
+                sharing.on_bare();
+            }
+        });
         if let Some(is_same) = fresh.is_as_doubted {
             let lesson = |sharing: &mut Sharing| sharing.on_described_twice(now, is_same);
             self.learn(name, now, lesson);
@@ -314,8 +349,14 @@ impl LockedPool<'_> {
             self.table.on_described(driver.id);
         }
         let server = self.server(&driver.server);
+        let was_serial = server.speed.is_serial;
+        if fresh.was_lost && fresh.took < server.lost_patience() {
+            server.speed.on_describe_lost();
+        }
+        let is_serial_now = server.speed.is_serial;
         server.on_lone_describe(&driver.server_info().measures);
         server.on_described(fresh.took);
+        self.deferred.has_learned |= is_serial_now != was_serial;
         let description = Description::new(checkout.presentation(), presentation, &fresh.account);
         let entry = self.table.entry(driver.id)?;
         let (trial, made_for) = (&entry.record.trial, &entry.presentation);

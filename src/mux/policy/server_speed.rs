@@ -24,6 +24,9 @@ const SLOW_TO_DESCRIBE: Duration = Duration::from_millis(80);
 /// Answers in a row, one for each session, besides DESCRIBE: SETUP and PLAY.
 const OTHER_REQUESTS: u32 = 2;
 
+/// From so many lost DESCRIBEs on a server is known to lose requests that come together.
+const ENOUGH_LOST: u8 = 2;
+
 /// What was measured of one server, over all its connections.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ServerSpeed {
@@ -37,6 +40,8 @@ pub(crate) struct ServerSpeed {
     pub(crate) describe: Option<Duration>,
     /// It loses requests unless they come one at a time.
     pub(crate) is_serial: bool,
+    /// DESCRIBEs that were not answered behind another one, and were at once when they came alone.
+    pub(crate) lost_describes: u8,
 }
 
 impl ServerSpeed {
@@ -60,6 +65,14 @@ impl ServerSpeed {
         if work >= SLOW_TO_DESCRIBE {
             self.work_per_session = self.work_per_session.max(Some(work));
         }
+    }
+
+    /// A DESCRIBE that came together with others was not answered, and was answered at once when it came
+    /// alone. One may have been slow; a server that takes one request for each read loses all but the
+    /// first.
+    pub(crate) fn on_describe_lost(&mut self) {
+        self.lost_describes = self.lost_describes.saturating_add(1);
+        self.is_serial |= self.lost_describes >= ENOUGH_LOST;
     }
 
     /// Whether each DESCRIBE is to be answered before the next one is sent.
@@ -155,6 +168,15 @@ mod tests {
         let mut live555 = speed(MS, Duration::ZERO, None);
         live555.on_described(101 * MS);
         assert!(live555.is_worth_describe_only());
+    }
+
+    #[test]
+    fn one_lost_describe_is_an_accident_and_two_are_a_habit() {
+        let mut speed = ServerSpeed::default();
+        speed.on_describe_lost();
+        assert!(!speed.is_serial);
+        speed.on_describe_lost();
+        assert!(speed.is_serial);
     }
 
     #[test]

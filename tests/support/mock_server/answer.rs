@@ -167,15 +167,21 @@ impl State {
         connection: usize,
         request: &Request,
     ) -> Response {
-        let Some((camera, _)) = self.resolve(config, connection, &request.uri) else {
-            return Response::new(404);
+        let habits = &config.habits;
+        let found = self.resolve(config, connection, &request.uri);
+        let published = found.filter(|(camera, _)| !self.is_unpublished(*camera));
+        let Some((camera, _)) = published else {
+            return match habits.unpublishes_unplayed {
+                true => Response::new(200).content("application/sdp", NO_STREAM.to_vec()),
+                false => Response::new(404),
+            };
         };
         if request.headers.value("Accept").is_none() {
             self.violate(connection, "DESCRIBE without Accept".to_owned());
         }
-        let habits = &config.habits;
         let peer = &mut self.peers[connection];
         peer.describes += 1;
+        peer.unplayed = Some(camera);
         let describes = peer.describes;
         if let Some(status) = habits.one_describe.filter(|_| describes > 1) {
             return Response::new(status);
@@ -363,6 +369,7 @@ impl State {
             return Response::new(404).into();
         }
         self.view.sessions[index].is_playing = true;
+        self.peers[connection].unplayed = None;
         let id = self.view.sessions[index].id.clone();
         let mut before = match habits.reports_before_play_answer {
             true => self.reports_of(config, index),
@@ -423,6 +430,7 @@ impl State {
             return Response::new(454).into();
         };
         let after = self.media_of(config, index, config.habits.after_teardown);
+        self.unpublish(config, connection);
         let session = self.view.sessions.remove(index);
         let channels = session.tracks.iter().flat_map(|(_, (a, b))| [*a, *b]);
         self.peers[connection].past_channels.extend(channels);
@@ -467,6 +475,9 @@ impl State {
         }
     }
 }
+
+/// What xiu describes where nothing is published.
+const NO_STREAM: &[u8] = b"v=0\r\no=\r\ns=\r\nc=\r\nt=\r\n";
 
 /// The channels of the first TCP transport of a Transport header.
 fn interleaved(transport: &str) -> Option<(u8, u8)> {

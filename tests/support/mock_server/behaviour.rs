@@ -39,6 +39,9 @@ pub enum Behaviour {
     OneSource,
     /// No Content-Base in the answer to DESCRIBE: control URLs resolve against the request URI (go2rtc).
     NoContentBase,
+    /// A connection that ends without a PLAY, and a TEARDOWN before PLAY, end the stream of the camera that was described
+    /// last on the connection: it is described with 200 and without media from then on, as is what never was there (xiu).
+    UnpublishesUnplayed,
     /// Every DESCRIBE of a connection adds the media of the first camera once more (go2rtc).
     DescriptionGrows,
     /// The connection is closed behind the answer to any TEARDOWN (go2rtc, ZLMediaKit, aio-rtsp-toolkit).
@@ -151,6 +154,7 @@ pub(super) struct Habits {
     pub(super) one_consumer: bool,
     pub(super) one_source: bool,
     pub(super) no_content_base: bool,
+    pub(super) unpublishes_unplayed: bool,
     pub(super) description_grows: bool,
     pub(super) close_on_teardown: bool,
     pub(super) one_describe: Option<u16>,
@@ -197,6 +201,7 @@ impl Default for Habits {
             one_consumer: false,
             one_source: false,
             no_content_base: false,
+            unpublishes_unplayed: false,
             description_grows: false,
             close_on_teardown: false,
             one_describe: None,
@@ -291,6 +296,7 @@ impl Habits {
             Behaviour::OneConsumer => self.one_consumer = true,
             Behaviour::OneSource => self.one_source = true,
             Behaviour::NoContentBase => self.no_content_base = true,
+            Behaviour::UnpublishesUnplayed => self.unpublishes_unplayed = true,
             Behaviour::DescriptionGrows => self.description_grows = true,
             Behaviour::CloseOnTeardown => self.close_on_teardown = true,
             Behaviour::OneDescribe(status) => self.one_describe = Some(status),

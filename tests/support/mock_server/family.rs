@@ -28,6 +28,9 @@ pub enum Family {
     /// PHZ76/RtspServer, in small cameras: as aio-rtsp-toolkit, and of requests that arrive together the first alone is
     /// answered.
     Phz76,
+    /// xiu: as PHZ76/RtspServer, nothing is answered while a session plays, and a connection that never plays what it
+    /// described ends that stream for all.
+    Xiu,
     /// EvoStream: the second SETUP is never answered.
     EvoStream,
     /// VLC: no TCP interleaving, pipelined requests are lost.
@@ -60,7 +63,7 @@ pub enum Family {
 
 impl Family {
     /// All of them.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::Gst,
         Self::Live555,
         Self::LiveOld,
@@ -69,6 +72,7 @@ impl Family {
         Self::ZlMediaKit,
         Self::AioToolkit,
         Self::Phz76,
+        Self::Xiu,
         Self::EvoStream,
         Self::Vlc,
         Self::Rockchip,
@@ -175,6 +179,14 @@ impl Family {
                 CloseOnTeardown,
             ],
             Self::Phz76 => vec![OneSource, DropsPipelined, NoContentBase, OmitSsrc],
+            Self::Xiu => vec![
+                OneSource,
+                DropsPipelined,
+                NoContentBase,
+                OmitSsrc,
+                MuteWhilePlaying,
+                UnpublishesUnplayed,
+            ],
             Self::EvoStream => vec![SessionsPerConnection(1, Excess::Swallow)],
             Self::Vlc => vec![
                 server("VLC/3.0.24"),

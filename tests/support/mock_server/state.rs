@@ -82,6 +82,8 @@ pub(super) struct State {
     /// Requests are checked and not kept: for runs that would fill the memory with them.
     pub(super) is_forgetful: bool,
     ghosts: Vec<Ghost>,
+    /// Cameras whose streams a client has ended.
+    unpublished: BTreeSet<usize>,
     pub(super) account: Account,
     /// Connections that the server has decided to end, and has not counted as closed yet: a client may
     /// know of that, and dial again, before.
@@ -102,6 +104,8 @@ pub(super) struct Peer {
     pub(super) last_cseq: Option<u32>,
     own_cseq: u32,
     pub(super) latched: Option<usize>,
+    /// The camera that was described last, as long as nothing was played.
+    pub(super) unplayed: Option<usize>,
     /// DESCRIBEs that succeeded.
     pub(super) describes: usize,
     /// The id in the last answer to DESCRIBE, where these carry one.
@@ -149,6 +153,19 @@ impl State {
             }));
         }
         self.view.sessions.retain(|s| s.connection != connection);
+        self.unpublish(config, connection);
+    }
+
+    /// A connection ends, or a session on it is torn down.
+    pub(super) fn unpublish(&mut self, config: &Config, connection: usize) {
+        let unplayed = self.peers[connection].unplayed.take();
+        let ends = unplayed.filter(|_| config.habits.unpublishes_unplayed);
+        self.unpublished.extend(ends);
+    }
+
+    /// Whether the camera has no stream any more.
+    pub(super) fn is_unpublished(&self, camera: usize) -> bool {
+        self.unpublished.contains(&camera)
     }
 
     pub(super) fn release(&mut self) -> Vec<(usize, Vec<u8>)> {

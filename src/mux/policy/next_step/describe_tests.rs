@@ -170,6 +170,101 @@ fn f11_one_session_stays_where_the_server_cannot_share() {
 }
 
 #[test]
+fn where_one_presentation_is_described_on_a_connection_its_session_sends_the_canary() {
+    let now = Instant::now();
+    let shared = |attempt| on(attempt, |place| place.was_shared = true);
+    let first = shared(at(SetupStage::Described, now));
+    let promised = Attempt {
+        canary: CanaryState::Promised,
+        ..first
+    };
+    let described = Attempt {
+        goal: SetupStage::Described,
+        ..first
+    };
+    let second = Attempt {
+        described: first.described.map(|described| DescribeTiming {
+            is_first: false,
+            ..described
+        }),
+        ..first
+    };
+    let one = |deciding| View {
+        deciding,
+        describes_one: true,
+        ..beside(SUSPECTED, 4, 0)
+    };
+    let several = |view: View| View {
+        here: view.here.map(|here| ConnectionView {
+            has_described_several: true,
+            ..here
+        }),
+        ..view
+    };
+    let stays = SetupStep::SetUp(fenced());
+    let waits = with(asked(Operation::Describe, now), |it| it.is_unsent = true);
+    let owned = |deciding| {
+        let view = one(deciding);
+        View {
+            here: view.here.map(|here| ConnectionView {
+                owner: Some(OTHER),
+                ..here
+            }),
+            ..view
+        }
+    };
+    let leaves = SetupStep::Move(Move::OthersStay);
+    check(
+        now,
+        [
+            (
+                "waits for it",
+                owned(Finder::Others),
+                waits,
+                SetupStep::Wait(None, WaitReason::Unsent),
+            ),
+            (
+                "it is not found out",
+                owned(Finder::Known(false)),
+                waits,
+                leaves,
+            ),
+            ("first", one(Finder::You), first, SetupStep::PromiseCanary),
+            (
+                "asked to be described",
+                one(Finder::You),
+                described,
+                SetupStep::PromiseCanary,
+            ),
+            (
+                "and described as the first one",
+                View {
+                    doubt: Some(Doubt::SameDescription),
+                    check: Finder::You,
+                    ..several(one(Finder::Others))
+                },
+                second,
+                SetupStep::Doubt(Doubt::SameDescription),
+            ),
+            (
+                "described while the canary was on its way back",
+                several(one(Finder::Others)),
+                second,
+                wait(now + PATIENCE.usual, WaitReason::SharingDecision),
+            ),
+            ("has promised", one(Finder::Others), promised, stays),
+            ("another finds it out", one(Finder::Others), first, stays),
+            (
+                "others were described before that was known",
+                several(one(Finder::You)),
+                first,
+                SetupStep::Move(Move::OthersStay),
+            ),
+        ],
+    );
+}
+
+#[test]
 fn f11_a_session_stays_beside_others_where_no_other_was_asked_for_or_the_server_may_share() {
     let now = Instant::now();
     let first = at(SetupStage::Described, now);

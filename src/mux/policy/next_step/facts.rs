@@ -230,6 +230,8 @@ pub(crate) struct ConnectionView {
     pub(crate) set_up: u32,
     /// A session was set up since it was last idle.
     pub(crate) had_session: bool,
+    /// Several presentations were described.
+    pub(crate) has_described_several: bool,
     /// The session that goes on here although the others are to leave.
     pub(crate) owner: Option<SessionKey>,
     /// It counts against the user's limit.
@@ -261,6 +263,8 @@ pub(crate) struct View {
     pub(crate) tells_apart: bool,
     /// Requests that would add a session are ignored, or would come to nothing.
     pub(crate) is_ignoring: bool,
+    /// One presentation is described on a connection, as long as no canary has passed.
+    pub(crate) describes_one: bool,
     /// A server that has answered on another describe-only connection, or may not answer this URI.
     pub(crate) may_answer_late: bool,
     /// None: the session has none, or it is over.

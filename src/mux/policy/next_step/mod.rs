@@ -176,7 +176,7 @@ fn seek_capacity(view: &View, attempt: &Attempt, now: Instant) -> Option<SetupSt
 
 /// Until it is known whether the server describes the URIs of a connection as themselves.
 fn check_description(view: &View, attempt: &Attempt, now: Instant) -> SetupStep {
-    if matches!(view.mode, SharingMode::Apart(_)) {
+    if matches!(view.mode, SharingMode::Apart(_)) && !view.describes_one {
         return SetupStep::Believe;
     }
     let described = attempt.described;
@@ -195,12 +195,22 @@ fn set_up(view: &View, attempt: &Attempt, now: Instant) -> SetupStep {
     let is_apart = matches!(view.mode, SharingMode::Apart(_));
     if let Some(doubt) = view.doubt
         && !attempt.is_dedicated()
-        && !is_apart
+        && (!is_apart || view.describes_one)
         && view.check != Finder::Known(true)
     {
         return SetupStep::Doubt(doubt);
     }
     let stays = !attempt.needs_describe || may_stay(view, attempt);
+    // The server has answered the canary, which is known in a moment.
+    let until = attempt.described.map_or(now, |described| described.at) + view.patience;
+    let is_decided_soon = view.describes_one && view.deciding == Finder::Others && now < until;
+    if !stays && is_decided_soon {
+        return SetupStep::Wait(Some(until), WaitReason::SharingDecision);
+    }
+    // Before another session on another connection finds it out.
+    if stays && view.describes_one && attempt.is_tried && view.deciding == Finder::You {
+        return SetupStep::PromiseCanary;
+    }
     if attempt.goal == SetupStage::Described {
         return match stays {
             true => SetupStep::Done,
@@ -253,10 +263,12 @@ fn await_verdict(input: &RejoinInput, now: Instant) -> Option<SetupStep> {
 }
 
 /// Whether another session goes on here, at a server that cannot share: a DESCRIBE between its SETUP
-/// and its PLAY costs it its session (ZLMediaKit).
+/// and its PLAY costs it its session (ZLMediaKit). Or at one where no session is finding that out any
+/// more.
 fn belongs_to_another(view: &View, attempt: &Attempt) -> bool {
     let owner = view.here.and_then(|here| here.owner);
-    matches!(view.mode, SharingMode::Apart(Some(_)))
+    let waits_in_vain = view.describes_one && view.deciding != Finder::Others;
+    (matches!(view.mode, SharingMode::Apart(Some(_))) || waits_in_vain)
         && !attempt.is_dedicated()
         && owner.is_some_and(|owner| attempt.place.is_some_and(|place| place.session != owner))
 }
@@ -281,7 +293,8 @@ fn may_stay(view: &View, attempt: &Attempt) -> bool {
         return false;
     }
     // The server may play every URI that was described here on the connection (PHZ76/RtspServer).
-    if place.was_shared && verdict.is_none_or(Evidence::mixes_sessions) {
+    let is_alone = view.describes_one && !here.has_described_several;
+    if place.was_shared && !is_alone && verdict.is_none_or(Evidence::mixes_sessions) {
         return false;
     }
     let is_first = attempt.is_first() && (here.references < 2 || here.set_up == 0);
@@ -401,7 +414,7 @@ pub(crate) fn takes_ownership(view: &View, attempt: &Attempt, step: SetupStep) -
     attempt.stage == SetupStage::Described
         && matches!(
             step,
-            SetupStep::Done | SetupStep::Rejoin | SetupStep::SetUp(_)
+            SetupStep::Done | SetupStep::PromiseCanary | SetupStep::Rejoin | SetupStep::SetUp(_)
         )
         && matches!(view.mode, SharingMode::Apart(verdict) if attempt.is_tried || verdict.is_some())
         && attempt.needs_describe

@@ -41,11 +41,13 @@ pub(super) fn view() -> View {
         lost_patience: PATIENCE.behind_lost,
         tells_apart: true,
         is_ignoring: false,
+        describes_one: false,
         may_answer_late: false,
         here: Some(ConnectionView {
             references: 1,
             set_up: 0,
             had_session: false,
+            has_described_several: false,
             owner: None,
             is_counted: true,
         }),

@@ -138,6 +138,9 @@ pub(crate) struct Sharing {
     was_refuted: bool,
     /// Waiting for other sessions held up a session; a canary has to decide.
     is_gathering_barred: bool,
+    /// It describes without a base for control URLs: false until a canary has passed. Until then one
+    /// presentation is described on a connection.
+    may_gather: Option<bool>,
     /// Whether descriptions that are alike are known to be those of cameras that are alike.
     pub(crate) description_check: SingleFlight,
     /// Whether its connections stand a DESCRIBE that fails.
@@ -202,8 +205,20 @@ impl Sharing {
             _ if self.suspicion(now).is_some() => SharingMode::Apart(None),
             DatedVerdict::Yes { .. } => SharingMode::Share,
             DatedVerdict::Unknown if self.is_safe_in_band => SharingMode::TryInBand,
-            DatedVerdict::Unknown if self.is_gathering_barred => SharingMode::Apart(None),
+            DatedVerdict::Unknown if self.is_gathering_barred || self.describes_one(now) => {
+                SharingMode::Apart(None)
+            }
             DatedVerdict::Unknown => SharingMode::Try,
+        }
+    }
+
+    /// The same for a session that takes part in no trial: where one presentation is described on a
+    /// connection until a canary has passed, it sends none.
+    pub(crate) fn mode_untried(&self, now: Instant) -> SharingMode {
+        let is_kept_apart = self.is_gathering_barred || self.suspicion(now).is_some();
+        match self.mode(now) {
+            SharingMode::Apart(None) if !is_kept_apart => SharingMode::Try,
+            mode => mode,
         }
     }
 
@@ -223,6 +238,16 @@ impl Sharing {
     pub(crate) fn is_ignoring(&self, now: Instant) -> bool {
         let is_suspected = |suspicion: Suspicion| suspicion.evidence == Evidence::Unanswered;
         self.objection(now).is_some() || self.suspicion(now).is_some_and(is_suspected)
+    }
+
+    /// Whether one presentation is described on a connection, as long as no canary has passed.
+    pub(crate) fn describes_one(&self, now: Instant) -> bool {
+        self.is_bare() && self.verdict(now) == DatedVerdict::Unknown
+    }
+
+    /// Whether it describes without a base for control URLs, and no canary has passed.
+    pub(crate) fn is_bare(&self) -> bool {
+        self.may_gather == Some(false)
     }
 
     /// Whether a canary would decide a question that is open.
@@ -305,6 +330,17 @@ impl Sharing {
             self.suspicion = None;
             self.is_gathering_barred = false;
         }
+    }
+
+    /// A presentation was described without a base for its control URLs.
+    pub(crate) fn on_bare(&mut self) {
+        self.may_gather.get_or_insert(false);
+    }
+
+    /// A canary has passed on a connection on which sessions wait to be described: they are tried
+    /// together now.
+    pub(crate) fn on_canary_passed(&mut self) {
+        self.may_gather = Some(true);
     }
 
     /// Who finds out whether the server can share, where each session would get a connection of its

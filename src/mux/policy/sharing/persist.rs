@@ -18,6 +18,8 @@ use crate::mux::{
     ids::Moment, policy::server_speed::ServerSpeed, proto::ServerText, server_key::ServerId,
 };
 
+/// Of a server that is only known to want one request at a time.
+const UNKNOWN: &str = "unknown";
 const SERIAL: &str = "serial";
 /// Written for servers that work in order, and for live555 before it was known that it does not.
 const IN_BAND: &str = "in-band";
@@ -33,6 +35,7 @@ pub(crate) fn line(
     now: Moment,
 ) -> Option<String> {
     let (verdict, since, evidence) = match sharing.verdict {
+        DatedVerdict::Unknown if speed.is_serial => (UNKNOWN, now.monotonic, "-".to_owned()),
         DatedVerdict::Unknown => return None,
         DatedVerdict::Yes { since } => {
             let word = match sharing.description_check.outcome() {
@@ -79,7 +82,9 @@ pub(crate) fn parse_line(line: &str, now: Moment) -> Option<(ServerId, Sharing, 
     let since = match now.instant_of(seconds) {
         Some(since) => since,
         // What holds for ever may be older than this machine's uptime.
-        None if evidence.is_some_and(Evidence::mixes_sessions) => now.monotonic,
+        None if verdict == UNKNOWN || evidence.is_some_and(Evidence::mixes_sessions) => {
+            now.monotonic
+        }
         None => return None,
     };
     let (mut description_check, mut probe) = (SingleFlight::Open, SingleFlight::Open);
@@ -94,6 +99,7 @@ pub(crate) fn parse_line(line: &str, now: Moment) -> Option<(ServerId, Sharing, 
             reason: evidence?,
             since,
         },
+        UNKNOWN => DatedVerdict::Unknown,
         _ => return None,
     };
     match words.next()? {
@@ -106,8 +112,8 @@ pub(crate) fn parse_line(line: &str, now: Moment) -> Option<(ServerId, Sharing, 
     let speed = ServerSpeed {
         round_trip: time(words.next()?),
         work_per_session: time(words.next()?),
-        describe: None,
         is_serial: words.next()? == SERIAL,
+        ..ServerSpeed::default()
     };
     let fingerprint = Fingerprint::from_parts(words.next()?, words.next()?);
     let is_safe_in_band = fingerprint.as_ref().is_some_and(Fingerprint::is_in_order);
@@ -161,7 +167,7 @@ mod tests {
             round_trip: Some(Duration::from_micros(20_100)),
             work_per_session: Some(Duration::from_millis(30)),
             is_serial: true,
-            describe: None,
+            ..ServerSpeed::default()
         };
         let known = [
             (ServerId::new("nvr", 554).unwrap(), no, slow),
@@ -177,7 +183,20 @@ mod tests {
             .filter_map(|line| parse_line(&line, now));
         assert!(lines.eq(known.clone()));
         let nothing = ServerId::new("nvr", 554).unwrap();
-        assert_eq!(line(&nothing, &Sharing::default(), &slow, now), None);
+        let quick = ServerSpeed::default();
+        assert_eq!(line(&nothing, &Sharing::default(), &quick, now), None);
+    }
+
+    #[test]
+    fn that_a_camera_takes_one_request_at_a_time_is_remembered_without_a_verdict() {
+        let serial = ServerSpeed {
+            is_serial: true,
+            ..ServerSpeed::default()
+        };
+        let camera = ServerId::new("camera", 554).unwrap();
+        let line = line(&camera, &Sharing::default(), &serial, now()).unwrap();
+        let read = parse_line(&line, now());
+        assert_eq!(read, Some((camera, Sharing::default(), serial)), "{line}");
     }
 
     #[test]

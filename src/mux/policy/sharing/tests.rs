@@ -20,6 +20,20 @@ fn a_server_is_unknown_until_it_has_shown_something() {
 }
 
 #[test]
+fn without_a_base_for_control_urls_sessions_gather_only_once_a_canary_has_passed() {
+    let now = Instant::now();
+    let mut sharing = Sharing::default();
+    sharing.on_bare();
+    assert_eq!(sharing.mode(now), SharingMode::Apart(None));
+    assert_eq!(sharing.deciding(now, true), Finder::You);
+    assert_eq!(sharing.deciding(now, false), Finder::Known(false));
+    assert!(!sharing.wants_canary(), "a session alone needs none");
+    sharing.on_canary_passed();
+    sharing.on_bare();
+    assert_eq!(sharing.mode(now), SharingMode::Try);
+}
+
+#[test]
 fn two_sessions_on_one_connection_are_a_yes() {
     let now = Instant::now();
     let mut sharing = Sharing::default();

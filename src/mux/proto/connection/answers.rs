@@ -262,9 +262,13 @@ impl Connection {
         };
         let header = |name| response.headers.first(name);
         let (base, location) = (header("Content-Base"), header("Content-Location"));
+        let is_bare = uri::is_bare(base, location);
         let base = uri::presentation_base(&session.config.url, base, location);
         if let Ok(presentation) = parse_presentation(response.body.clone(), base) {
             session.on_described(presentation.aggregate);
+            if is_bare && !presentation.streams.is_empty() {
+                self.first.on_bare(&session.config.url);
+            }
             let policy = SourcePolicy::of_tool(presentation.tool.as_deref());
             if policy != SourcePolicy::Any {
                 self.sources = policy;
@@ -327,7 +331,12 @@ impl Connection {
         response: &Message,
     ) -> Result<Reply, FailureKind> {
         let identified = self.identify(key, response);
-        let granted = identified.and_then(|()| granted_pair(response, asked.channel));
+        if identified.is_err() {
+            self.channels.unreserve(key, asked.channel);
+            self.move_twin(key, &asked, response);
+        }
+        identified?;
+        let granted = granted_pair(response, asked.channel);
         let (pair, ssrc) = granted.inspect_err(|_| self.channels.unreserve(key, asked.channel))?;
         let Some(session) = self.sessions.get_mut(&key) else {
             return Err(FailureKind::Cancelled);
@@ -349,11 +358,41 @@ impl Connection {
         self.open_route(key, &asked, pair, ssrc)?;
         if self
             .sessions
+            .iter()
+            .any(|(other, it)| *other != key && it.id.is_some())
+        {
+            self.first.on_shared();
+        }
+        if self
+            .sessions
             .is(key, |session| session.phase == SessionPhase::Init)
         {
             self.set_phase(key, SessionPhase::Ready);
         }
         Ok(Reply::SetUp(grant))
+    }
+
+    /// The server has taken a SETUP for one more of the session that has its presentation already, and
+    /// may send the media of that session on these channels instead.
+    fn move_twin(&mut self, key: SessionKey, asked: &AskedSetup, response: &Message) {
+        let header = response.headers.first("Session").and_then(parse_session);
+        let id = header.map(|header| header.id).unwrap_or_default();
+        let granted = granted_pair(response, asked.channel);
+        let (Some(twin), Ok((pair, _))) = (self.twin(key, &id), granted) else {
+            return;
+        };
+        let stream = u32::try_from(asked.stream).unwrap_or(u32::MAX);
+        let grant = Grant {
+            session: twin,
+            stream,
+            payload_types: asked.payload_types,
+            announced_ssrc: None,
+            sources: self.sources,
+        };
+        if self.channels.has_stream(twin, stream) && self.channels.is_unowned(pair) {
+            // It collides with none.
+            _ = self.channels.grant(pair, grant);
+        }
     }
 
     fn open_route(
@@ -408,7 +447,7 @@ impl Connection {
         let is_known_twice = self.id_given_twice.as_ref() == Some(&id);
         if is_known_twice || self.sessions.iter().any(is_taken) {
             // A TEARDOWN with this id would end the other session as well, so none is sent.
-            self.on_id_given_twice(&id);
+            self.on_id_given_twice(key, &id);
             return Err(self.cannot_share(SharingViolation::SameSessionId));
         }
         if let Some(session) = self.sessions.get_mut(&key) {

@@ -326,6 +326,18 @@ impl ChannelTable {
         live.chain(sharers.map(|(channel, route, sources)| (*channel, route, sources)))
     }
 
+    /// True if the stream of the session has a channel.
+    pub(crate) fn has_stream(&self, session: SessionKey, stream: u32) -> bool {
+        let mut routes = self.routes();
+        routes.any(|(_, route, _)| route.session == session && route.stream == stream)
+    }
+
+    /// True if no stream has a channel of the pair.
+    pub(crate) fn is_unowned(&self, pair: ChannelPair) -> bool {
+        let mut channels = pair.channels();
+        channels.all(|(channel, _)| !matches!(self.slot(channel), Slot::Live(..)))
+    }
+
     /// When the last packet of the session was accepted.
     pub(crate) fn last_heard(&self, session: SessionKey) -> Option<Instant> {
         let routes = self.routes();
@@ -571,7 +583,9 @@ impl ChannelTable {
     pub(crate) fn report_channel(&self, session: SessionKey, stream: u32) -> Option<u8> {
         let its = (session, stream, PacketKind::Rtcp);
         let is_its = |(_, it, _): &(_, &Route, _)| (it.session, it.stream, it.kind) == its;
-        self.routes().find(is_its).map(|(channel, ..)| channel)
+        // Of two pairs the later one is where the server sends now.
+        let its = self.routes().filter(is_its).last();
+        its.map(|(channel, ..)| channel)
     }
 }
 

@@ -126,6 +126,7 @@ impl Connection {
             return false;
         }
         match draft.purpose {
+            Purpose::Describe if self.is_kept_for_first(draft) => true,
             Purpose::Describe | Purpose::Probe => !self.may_join_batch(draft),
             _ => self.is_describing(),
         }
@@ -282,6 +283,9 @@ impl DescribeWindow {
 pub(super) struct FirstUrl {
     url: Option<Url>,
     answer: Option<FirstAsked>,
+    /// The first URL that was described without a base, until the server has shown that it carries
+    /// several sessions on a connection.
+    bare: Option<Url>,
 }
 
 impl FirstUrl {
@@ -295,9 +299,33 @@ impl FirstUrl {
     fn is(&self, url: &Url) -> bool {
         self.url.as_ref() == Some(url)
     }
+
+    /// A presentation with media was described, without Content-Base and Content-Location.
+    pub(super) fn on_bare(&mut self, url: &Url) {
+        self.bare.get_or_insert_with(|| url.clone());
+    }
+
+    /// Two sessions were set up, each with an id and channels of its own.
+    pub(super) fn on_shared(&mut self) {
+        self.bare = None;
+    }
 }
 
 impl Connection {
+    /// True if a DESCRIBE has to wait because the connection is kept for the presentation that was
+    /// described first, as long as a session has it.
+    ///
+    /// A server that names no base for its control URLs may know one presentation for each connection.
+    /// Whatever is described beside it costs one of the two: xiu unpublishes a camera whose connection
+    /// ends without a PLAY, PHZ76/RtspServer plays all that was described.
+    fn is_kept_for_first(&self, draft: &Draft) -> bool {
+        let bare = self.first.bare.as_ref().filter(|_| self.config.is_tried);
+        bare.is_some_and(|bare| {
+            let has_it = |session: &CoreSession| session.config.url == *bare;
+            draft.url != *bare && self.sessions.values().any(has_it)
+        })
+    }
+
     /// A DESCRIBE was answered; returns what its caller has to know about the first URL. Only the
     /// first answer for the first URL counts: later ones may be longer (go2rtc).
     pub(super) fn note_described(&mut self, draft: &Draft, response: &Message) -> FirstAsked {

@@ -104,6 +104,9 @@ pub struct ConnectionConfig {
     /// The server is known to announce sources (`ssrc` in the answer to SETUP) that never come: what it
     /// announces is not believed.
     pub is_ssrc_disproved: bool,
+    /// It is unknown whether the server carries several sessions on a connection. After a description
+    /// without a base, no other presentation is described here before it has shown that.
+    pub is_tried: bool,
     /// The seed of client nonces; a different one for every connection.
     pub seed: u128,
     /// What the core accepts from the server.

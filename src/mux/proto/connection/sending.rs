@@ -282,13 +282,15 @@ impl Connection {
 
     /// The server gave one id to two sessions. Sessions with that id that do not play yet are set
     /// up again elsewhere, the first one too, because it is unknown which of them the server plays.
+    /// It goes on if both are of one presentation.
     /// No other session is set up here either: the server keeps the session with that id after both
     /// were released.
-    pub(super) fn on_id_given_twice(&mut self, id: &str) {
+    pub(super) fn on_id_given_twice(&mut self, key: SessionKey, id: &str) {
         self.id_given_twice = Some(id.to_owned());
-        let has_it =
-            |session: &CoreSession| session.is_coming_up() && session.id.as_deref() == Some(id);
-        let replaced = self.sessions.keys_where(has_it);
+        let twin = self.twin(key, id);
+        let has_id = |it: &CoreSession| it.is_coming_up() && it.id.as_deref() == Some(id);
+        let mut replaced = self.sessions.keys_where(has_id);
+        replaced.retain(|key| Some(*key) != twin);
         for key in &replaced {
             if let Some(session) = self.sessions.get_mut(key) {
                 session.is_replaced = true;
@@ -304,6 +306,22 @@ impl Connection {
         for draft in take_where(&mut self.waiting, is_to_begin) {
             self.withdraw(draft, REPLACED);
         }
+    }
+
+    /// Another session with this id that is to play the presentation of `key`, and does not play yet. It
+    /// goes on: whichever of the two the server plays, it is that presentation. Giving the session up
+    /// would cost a camera of xiu its stream, which ends with a connection that did not play it.
+    pub(super) fn twin(&self, key: SessionKey, id: &str) -> Option<SessionKey> {
+        let own = &self.sessions.get(&key)?.config.url;
+        let is_twin = |(other, session): &(&SessionKey, &CoreSession)| {
+            **other != key
+                && session.is_coming_up()
+                && !session.is_replaced
+                && session.id.as_deref() == Some(id)
+                && session.config.url == *own
+        };
+        let twin = self.sessions.iter().find(is_twin);
+        twin.map(|(twin, _)| *twin)
     }
 
     /// Gives up a request that is not on the wire.

@@ -239,6 +239,13 @@ pub(crate) fn request_uri(url: &Url) -> Url {
     Url::parse(&url.as_str().replace('$', "%24")).unwrap_or(url)
 }
 
+/// True if the answer to a DESCRIBE names no base for control URLs, or none that ends in a slash:
+/// servers that know what a base is for do.
+pub(crate) fn is_bare(content_base: Option<&str>, content_location: Option<&str>) -> bool {
+    let is_base = |base: &str| base.trim_end().ends_with('/');
+    content_location.is_none() && !content_base.is_some_and(is_base)
+}
+
 /// The base for control attributes: Content-Base, Content-Location or the request's URL, the first
 /// that is usable (RFC 2326, C.1.1).
 pub fn presentation_base(

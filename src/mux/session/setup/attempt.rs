@@ -76,6 +76,10 @@ pub(super) struct AtServer {
     /// It is the session that checks.
     pub(super) check: Option<SharingGuard>,
     pub(super) fresh: Option<FreshDescription>,
+    /// Its DESCRIBE was not answered beside others, and may have been lost.
+    pub(super) may_have_lost: bool,
+    /// It was described without media behind its own leave, and is asked for once more.
+    pub(super) is_asked_again: bool,
     /// What was described last.
     pub(super) presentation: Option<Presentation>,
     /// That is how it was described for an earlier session: to be asked for again with the SETUP.

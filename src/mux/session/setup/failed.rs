@@ -46,6 +46,9 @@ impl Setup {
             Move::Spread => self.checkout.is_spread = true,
             Move::Ignored => self.return_to_pool(&attachment.handle),
             Move::HeldUp if self.here.attempt.stage == SetupStage::Placed => {
+                let under_way = self.here.attempt.under_way;
+                self.here.may_have_lost |=
+                    under_way.is_some_and(|request| request.is_behind_lost && !request.is_unsent);
                 (self.checkout.is_spread, self.checkout.is_doubtful) = (true, true);
                 self.checkout.avoid.push(id);
             }
@@ -181,7 +184,7 @@ impl Setup {
     }
 
     /// Another connection is tried, if the server's budget has room for that.
-    fn try_again(&mut self, error: Error) -> Result<(), Error> {
+    pub(super) fn try_again(&mut self, error: Error) -> Result<(), Error> {
         if !self.may_try_again() {
             return Err(error);
         }

@@ -19,7 +19,10 @@ use crate::mux::{
     proto::{
         Failure, FailureKind, FirstAsked, PlayRange, Presentation, Profile, Reply, SessionRequest,
         StreamGrant,
-        wire::{sdp::parse_presentation, uri::presentation_base},
+        wire::{
+            sdp::parse_presentation,
+            uri::{is_bare, presentation_base},
+        },
     },
     session::attachment::{Attachment, Pending, Requester},
 };
@@ -240,11 +243,17 @@ impl Setup {
         };
         let is_on_describe_only = self.is_on_describe_only(&attachment.handle);
         let first = first_asked(&reply);
+        let is_bare = has_no_base(&reply);
         let presentation = match described_presentation(&self.target.url, reply) {
             Ok(presentation) => presentation,
             Err(why) => {
                 self.pool
                     .on_describe_answered(&self.checkout, is_on_describe_only);
+                // A relay may have ended the stream with the connection that the session has left.
+                let has_left = self.here.attempt.tried.connections > 1;
+                if has_left && !std::mem::replace(&mut self.here.is_asked_again, true) {
+                    return self.recover_unusable(&why);
+                }
                 return Err(self.unusable(&why));
             }
         };
@@ -267,6 +276,8 @@ impl Setup {
             first,
             is_as_doubted,
             is_on_describe_only,
+            is_bare,
+            was_lost: std::mem::take(&mut self.here.may_have_lost),
         });
         self.here.attempt.is_described = true;
         self.here.attempt.stage = SetupStage::Described;
@@ -367,6 +378,14 @@ impl Setup {
         self.learn(|sharing| sharing.on_introduced(clock::now(), identity));
     }
 
+    /// The URI is described once more on another connection.
+    fn recover_unusable(&mut self, why: &str) -> Result<(), Error> {
+        let error = self.unusable(why);
+        self.here.attempt.is_described = false;
+        self.here.detach();
+        self.try_again(error)
+    }
+
     fn unusable(&self, what: &str) -> Error {
         let explanation = format!("the server's description cannot be used: {what}");
         let error = Error::new(ErrorKind::Sdp, explanation);
@@ -402,6 +421,18 @@ fn first_asked(reply: &Reply) -> FirstAsked {
     match reply {
         Reply::Described { first, .. } => first.clone(),
         _ => FirstAsked::Unanswered,
+    }
+}
+
+/// Whether control URLs were described without a base.
+fn has_no_base(reply: &Reply) -> bool {
+    match reply {
+        Reply::Described {
+            content_base,
+            content_location,
+            ..
+        } => is_bare(content_base.as_deref(), content_location.as_deref()),
+        _ => false,
     }
 }
 

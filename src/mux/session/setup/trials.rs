@@ -38,8 +38,11 @@ use crate::mux::{
             play_gate::{FENCE, REGROUP, patience},
         },
     },
-    proto::{Failure, FailureKind, ProbeOutcome, SessionConfig, SessionRequest},
-    session::{attachment::Attachment, monitor::SessionMonitor},
+    proto::{Failure, FailureKind, ProbeOutcome, SessionConfig, SessionRequest, SharingViolation},
+    session::{
+        attachment::{Attachment, Requester},
+        monitor::SessionMonitor,
+    },
 };
 
 /// One more SETUP on a connection, of what is set up there, on channels of its own. Its session is torn
@@ -51,19 +54,28 @@ struct CanaryTrial {
     driver: Arc<DriverHandle>,
     aggregate: Url,
     limit: Duration,
+    /// That session, and its SETUPs but for the one that the canary repeats.
+    session: Requester,
+    others: Vec<SessionRequest>,
 }
 
 impl CanaryTrial {
     async fn run(self, canary: Option<(ConnectionHandle, SessionRequest)>) -> CanaryOutcome {
+        // Other sessions wait on the connection, besides the canary and the session that sent it.
+        let here = self.pool.connection(self.driver.id);
+        let has_company = here.is_some_and(|here| here.references > 2);
         let result = match canary {
-            Some((handle, request)) => self.send(handle, request).await,
+            Some((handle, request)) => self.send(handle, request, has_company).await,
             None => Err(None),
         };
         let learn = |lesson: &dyn Fn(&mut Sharing)| self.pool.learn(&self.driver.server, lesson);
         let now = clock::now();
         let evidence = match result {
             Ok(outcome) => {
-                learn(&|sharing| sharing.on_shared(now));
+                learn(&|sharing| match has_company {
+                    true => sharing.on_canary_passed(),
+                    false => sharing.on_shared(now),
+                });
                 // The DESCRIBE of nothing may have cost the connection, on which nothing plays yet.
                 return match outcome == ProbeOutcome::Fails && self.closes().await {
                     true => CanaryOutcome::Lost,
@@ -77,6 +89,12 @@ impl CanaryTrial {
             tracing::info!("{}/-: {}: canary: {evidence}", driver.id, driver.server);
         }
         match evidence {
+            Some(Evidence::Violation(SharingViolation::SameSessionId))
+                if self.is_taken_over().await =>
+            {
+                learn(&|sharing| sharing.on_canary_failed(now, evidence));
+                CanaryOutcome::GoesOn
+            }
             // Which of the two the server plays now is not known.
             Some(evidence @ (Evidence::Violation(_) | Evidence::Closed)) => {
                 CanaryOutcome::Spoilt(evidence)
@@ -101,6 +119,7 @@ impl CanaryTrial {
         &self,
         handle: ConnectionHandle,
         set_up: SessionRequest,
+        has_company: bool,
     ) -> Result<ProbeOutcome, Option<Evidence>> {
         let runtime = self.pool.runtime().map_err(|_| None)?;
         let opened = open_unwatched(handle, &self.url).await;
@@ -108,13 +127,11 @@ impl CanaryTrial {
         // All that a second session would send. The probe comes last: servers that take one request for
         // each read would lose it (PHZ76/RtspServer), and after a failure it is not needed.
         let answers = async {
-            let describe = canary.send(SessionRequest::Describe);
-            let set_up = canary.send(set_up);
-            describe.reply().await?;
-            set_up.reply().await?;
+            canary.request(SessionRequest::Describe).await?;
+            canary.request(set_up).await?;
             // Nothing plays here before that is over.
-            let probe = self.pool.probe(canary.driver(), &self.aggregate);
-            Ok::<_, Failure>(match probe {
+            let probe = (!has_company).then(|| self.pool.probe(canary.driver(), &self.aggregate));
+            Ok::<_, Failure>(match probe.flatten() {
                 Some(outcome) => outcome.await.unwrap_or(ProbeOutcome::Fails),
                 None => ProbeOutcome::Undecided,
             })
@@ -122,6 +139,18 @@ impl CanaryTrial {
         let answer = clock::within(runtime, self.limit, answers).await;
         let answer = answer.map_err(|_| None)?;
         answer.map_err(|failure| self.evidence(&failure.kind))
+    }
+
+    /// The server takes the canary for the session that sent it. What that session has set up is set up
+    /// again: a server that begins anew with each DESCRIBE (xiu) would leave out its other streams. False
+    /// if the session cannot go on.
+    async fn is_taken_over(&self) -> bool {
+        for request in &self.others {
+            if self.session.send(request.clone()).reply().await.is_err() {
+                return false;
+            }
+        }
+        true
     }
 
     fn evidence(&self, failure: &FailureKind) -> Option<Evidence> {
@@ -155,8 +184,10 @@ impl Setup {
         let (Some(attachment), Some(presentation)) = (&here.attachment, &here.presentation) else {
             return Work::none();
         };
-        let stream = here.streams.grants.first().map(|grant| grant.stream);
-        let request = stream.and_then(|stream| setup_request(presentation, stream));
+        let grants = here.streams.grants.iter();
+        let set_up = grants.filter_map(|grant| setup_request(presentation, grant.stream));
+        let mut others: Vec<_> = set_up.collect();
+        let request = (!others.is_empty()).then(|| others.remove(0));
         let handle = request.and_then(|request| {
             let handle = self.pool.join(&attachment.handle)?;
             Some((handle, request))
@@ -167,6 +198,8 @@ impl Setup {
             driver: attachment.driver().clone(),
             aggregate: presentation.aggregate.clone(),
             limit: patience(here.describe_took()) + FENCE,
+            session: attachment.requester(),
+            others,
         };
         let outcome = trial.run(handle);
         Work::new(Operation::Canary, async {
@@ -180,6 +213,9 @@ impl Setup {
         }
         if !matches!(outcome, CanaryOutcome::GoesOn) {
             self.here.detach();
+        }
+        if let Some(attachment) = &self.here.attachment {
+            self.pool.on_canary_back(attachment.connection());
         }
         // What it showed is known: now the next canary may go out.
         self.here.canary = None;
