@@ -80,10 +80,11 @@ fn family(random: &mut Random) -> Family {
         0..4 => Family::Gst,
         4 => Family::Live555,
         // Where a user that goes before PLAY ends the camera's stream for all, nothing is to be judged.
-        _ => match random.pick(&Family::ALL) {
-            Family::Xiu => Family::Phz76,
-            family => family,
-        },
+        _ => {
+            let all = Family::ALL.into_iter();
+            let judged: Vec<Family> = all.filter(|it| *it != Family::Xiu).collect();
+            random.pick(&judged)
+        }
     }
 }
 
