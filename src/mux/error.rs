@@ -10,7 +10,7 @@ use crate::mux::ids::ConnectionId;
 /// An error of a session or its connection; cheap to clone, free of secrets.
 ///
 /// `Display` is one sentence that names camera, request and status.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Error(Arc<Detail>);
 
 #[derive(Clone, Debug)]
@@ -390,12 +390,6 @@ impl fmt::Display for Error {
             (Some(connection), None) => write!(f, " (connection {connection})"),
             _ => Ok(()),
         }
-    }
-}
-
-impl fmt::Debug for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
     }
 }
 

@@ -116,7 +116,7 @@ impl LockedPool<'_> {
         let rebalance = &mut record.rebalance;
         let rebalance = rebalance.get_or_insert_with(|| Rebalance::new(now, sessions));
         // While the connection gets better no session moves.
-        if !may_move || !record.congestion.was_bad() {
+        if !may_move || !record.congestion.was_bad {
             return;
         }
         match rebalance.step(now) {

@@ -134,10 +134,6 @@ const FIRST_FRAMES: Duration = Duration::from_secs(1);
 pub(super) fn set_before_connect(socket: &TcpSocket) -> io::Result<()> {
     // Requests are small and each waits for its answer: Nagle would add 40 ms to every round trip.
     socket.set_nodelay(true)?;
-    watch_for_death(socket)
-}
-
-fn watch_for_death(socket: &TcpSocket) -> io::Result<()> {
     let socket = SockRef::from(socket);
     let keepalive = TcpKeepalive::new()
         .with_time(KEEPALIVE_AFTER)

@@ -49,17 +49,13 @@ fn is_lossy(sample: &HealthSample) -> bool {
 pub(crate) struct CongestionWatch {
     score: u32,
     congestion: Option<Congestion>,
-    was_bad: bool,
+    /// The last sample was bad, whether or not the connection is congested.
+    pub(crate) was_bad: bool,
     /// Bytes a second, while so many sessions sent something and nothing was wrong.
     usual: Option<(u32, u64)>,
 }
 
 impl CongestionWatch {
-    /// Whether the last sample was bad, whether or not the connection is congested.
-    pub(crate) fn was_bad(&self) -> bool {
-        self.was_bad
-    }
-
     /// Judges the sample of a period; gives whether the connection is congested from now on.
     pub(crate) fn on_sample(&mut self, sample: &HealthSample) -> Option<Congestion> {
         self.was_bad = false;

@@ -367,16 +367,16 @@ impl<C: Copy + Default + Eq> CredentialGate<C> {
         // Those that wait on the connection that tried last began with it, and are its neighbours.
         let is_elsewhere = |at: usize| {
             let connection = self.queue.get(at).map(|(connection, _)| *connection);
-            connection != self.budget.last_connection()
+            connection != self.budget.tries.last().map(|last| last.connection)
         };
         let elsewhere = candidates.iter().filter(|(at, _)| is_elsewhere(*at));
         let elsewhere: Vec<_> = elsewhere.copied().collect();
-        let is_first = self.is_proven || self.below.is_some() || self.budget.tries() == 0;
+        let is_first = self.is_proven || self.below.is_some() || self.budget.tries.is_empty();
         let candidates = match is_first || elsewhere.is_empty() {
             true => candidates,
             false => &elsewhere,
         };
-        let tries = if is_first { 0 } else { self.budget.tries() };
+        let tries = if is_first { 0 } else { self.budget.tries.len() };
         let last = candidates.len().checked_sub(1)?;
         candidates.get(spread(tries, last)).copied()
     }

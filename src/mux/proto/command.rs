@@ -8,19 +8,13 @@ use url::Url;
 use super::wire::redacted;
 
 /// Names a session on one connection; never reused on that connection.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SessionKey(pub(crate) u32);
 
 impl SessionKey {
     /// Counts from 0 in the order of opening.
     pub fn index(self) -> usize {
         self.0 as usize
-    }
-}
-
-impl fmt::Debug for SessionKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
     }
 }
 

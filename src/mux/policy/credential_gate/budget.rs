@@ -40,9 +40,9 @@ pub(super) enum Outcome {
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Try<C> {
+pub(super) struct Try<C> {
     at: Instant,
-    connection: C,
+    pub(super) connection: C,
     uri: Tag,
     outcome: Outcome,
 }
@@ -61,8 +61,8 @@ pub(super) enum Decision {
 /// The tries since the server last accepted the credentials, of all multiplexers of a process.
 #[derive(Debug, Default)]
 pub(crate) struct CredentialBudget<C> {
-    /// Oldest first.
-    tries: Vec<Try<C>>,
+    /// Of the present row, oldest first.
+    pub(super) tries: Vec<Try<C>>,
     /// When the first was made, and how many were made after the first minute.
     row: Option<(Instant, u32)>,
     /// The connection that has the permit, and since when.
@@ -82,16 +82,6 @@ impl<C: Copy + Eq> CredentialBudget<C> {
     /// Whether the server has refused a try.
     pub(super) fn has_refusal(&self) -> bool {
         self.tries.iter().any(|it| it.outcome == Outcome::Refused)
-    }
-
-    /// Tries that the present row has seen.
-    pub(super) fn tries(&self) -> usize {
-        self.tries.len()
-    }
-
-    /// The connection that tried last.
-    pub(super) fn last_connection(&self) -> Option<C> {
-        self.tries.last().map(|last| last.connection)
     }
 
     /// Whether a try for `uri` was made of late.

@@ -33,7 +33,6 @@ pub(crate) struct Offer {
     /// The server says that only the nonce was too old.
     pub(crate) is_stale: bool,
     is_session: bool,
-    is_user_hashed: bool,
     /// `None` for a server of RFC 2069.
     qop: Option<&'static str>,
 }
@@ -54,7 +53,6 @@ impl<'i> Challenge<'i> {
     /// The challenge, if it can be answered.
     fn offer(&self) -> Option<Offer> {
         let param = |name: &str| self.param(name).map(str::to_owned);
-        let is_true = |name: &str| self.param(name).is_some_and(|it| is_same(it, "true"));
         if is_same(self.scheme, "Basic") {
             // The realm is mandatory (RFC 7617), but for Basic it is only shown to people.
             return Some(Offer {
@@ -80,9 +78,8 @@ impl<'i> Challenge<'i> {
             realm: param("realm")?,
             nonce: param("nonce")?,
             opaque: param("opaque"),
-            is_stale: is_true("stale"),
+            is_stale: self.param("stale").is_some_and(|it| is_same(it, "true")),
             is_session: plain.is_some(),
-            is_user_hashed: is_true("userhash"),
             qop,
         })
     }
@@ -232,9 +229,6 @@ impl Offer {
             _ => hash(&[method, uri]),
         };
         let user = match user.is_ascii() {
-            _ if self.is_user_hashed => {
-                format!("username=\"{}\", userhash=true", hash(&[user, realm]))
-            }
             true => format!("username=\"{}\"", quoted(user)),
             false => format!(
                 "username*=UTF-8''{}",

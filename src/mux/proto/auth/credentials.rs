@@ -26,7 +26,7 @@ pub struct Credentials {
     user: String,
     password: String,
     /// The only realm that they are for.
-    realm: Option<Tag>,
+    pub(super) realm: Option<Tag>,
 }
 
 impl Credentials {
@@ -59,14 +59,6 @@ impl Credentials {
     pub(crate) fn confined_to(mut self, realm: Tag) -> Self {
         self.realm = Some(realm);
         self
-    }
-
-    pub(crate) fn is_confined(&self) -> bool {
-        self.realm.is_some()
-    }
-
-    pub(crate) fn is_for(&self, realm: &str) -> bool {
-        self.realm.is_none_or(|only| only == Tag::of(realm))
     }
 
     /// The user name. Not for logs: on many cameras it is half of the secret.

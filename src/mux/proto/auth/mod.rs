@@ -504,12 +504,13 @@ impl Authenticator {
     }
 
     fn may_answer(&self, offer: &Offer, is_basic_out: bool) -> bool {
-        (offer.is_digest() || !is_basic_out) && self.credentials.is_for(&offer.realm)
+        let is_its = |only| only == Tag::of(&offer.realm);
+        (offer.is_digest() || !is_basic_out) && self.credentials.realm.is_none_or(is_its)
     }
 
     /// Why Basic cannot be used, if it cannot.
     fn objection(&self) -> Option<&'static str> {
-        if self.credentials.is_confined() {
+        if self.credentials.realm.is_some() {
             let confined = "the server has redirected to another port, where its user and password \
                             are used by Digest for its own realm only";
             return Some(confined);
