@@ -13,7 +13,7 @@ use gstreamer as gst;
 use gstreamer_sdp as gst_sdp;
 use std::collections::BTreeMap;
 
-use super::sequence::PayloadKind;
+use super::{payload::PayloadShape, sequence::PayloadKind};
 use crate::mux::{
     MediaStream, Presentation, RtpInfo,
     proto::{
@@ -42,6 +42,7 @@ struct PayloadType {
     clock_rate: u32,
     /// Not the stream's media, but something beside it.
     is_beside: bool,
+    shape: PayloadShape,
 }
 
 impl PayloadMap {
@@ -69,6 +70,12 @@ impl PayloadMap {
             Some(it) => PayloadKind::Media(it.clock_rate),
             None => PayloadKind::Unknown,
         }
+    }
+
+    /// What is looked at in packets of `payload_type`.
+    pub(crate) fn shape(&self, payload_type: u8) -> PayloadShape {
+        let known = self.types.get(&payload_type);
+        known.map_or(PayloadShape::Any, |it| it.shape)
     }
 
     /// The same caps with what the answer to PLAY says, if it says something about the stream.
@@ -291,6 +298,7 @@ fn payload_type(
     Some(PayloadType {
         is_beside: BESIDE.contains(&encoding),
         clock_rate: u32::try_from(clock_rate).ok().filter(|rate| *rate > 0)?,
+        shape: PayloadShape::of(structure),
         caps,
     })
 }

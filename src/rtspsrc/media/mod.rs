@@ -16,6 +16,7 @@ pub(crate) mod buffer;
 pub(crate) mod caps;
 pub(crate) mod numbers;
 pub(crate) mod pads;
+pub(crate) mod payload;
 pub(crate) mod relinking;
 pub(crate) mod sequence;
 pub(crate) mod slots;

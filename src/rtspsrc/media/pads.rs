@@ -21,6 +21,7 @@ use gstreamer as gst;
 use super::{
     alias::Alias,
     caps::PayloadMap,
+    payload::PayloadShape,
     relinking::{Admission, Relinking},
     sequence::PayloadKind,
     slots::Slots,
@@ -127,6 +128,11 @@ impl PadStream {
     /// What packets of a payload type carry.
     pub(crate) fn kind(&self, payload_type: u8) -> PayloadKind {
         lock(&self.payloads).kind(payload_type)
+    }
+
+    /// What is looked at in packets of a payload type.
+    pub(crate) fn shape(&self, payload_type: u8) -> PayloadShape {
+        lock(&self.payloads).shape(payload_type)
     }
 
     /// The events before the first packet: stream-start, caps, segment.

@@ -8,7 +8,7 @@ use std::{
     future::poll_fn,
     sync::Arc,
     task::{Context, Poll, Waker},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use super::control::{BuildGuard, SessionControl};
@@ -16,12 +16,13 @@ use crate::{
     mux::{Packet, PacketKind, Session, proto::wire::rtp},
     rtspsrc::{
         CAT, lock,
-        manager::Manager,
+        manager::{Manager, is_refused},
         media::{
             alias::Alias,
             buffer::{Marks, Undeliverable},
             numbers::StreamNumbers,
             pads::PadStream,
+            payload::PayloadShape,
             sequence::{PayloadKind, Sequencer},
         },
         threads::timer,
@@ -30,6 +31,12 @@ use crate::{
 
 /// How often the feed asks the manager again whether a full stream takes more.
 const RECHECK: Duration = Duration::from_secs(1);
+
+/// How long downstream may refuse all packets of a stream before that ends the session.
+const MOST_REFUSED: Duration = Duration::from_secs(10);
+
+/// How often a manager is begun anew of which a stream has stopped because downstream refused a packet.
+const RENEWED_AFTER: Duration = Duration::from_millis(500);
 
 /// What the wait for packets brought.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,9 +77,24 @@ struct FeedStream {
     /// The pad of the manager that packets leave from; `None` if the manager has none.
     pad: Option<gst::Pad>,
     sequencer: Sequencer,
+    /// What is looked at in packets of the payload type of the last one.
+    shape: Option<(u8, PayloadShape)>,
+    /// Since when downstream has refused all packets.
+    refused_since: Option<Instant>,
 }
 
 impl FeedStream {
+    fn shape(&mut self, payload_type: u8) -> PayloadShape {
+        match self.shape {
+            Some((of, shape)) if of == payload_type => shape,
+            _ => {
+                let shape = self.out.shape(payload_type);
+                self.shape = Some((payload_type, shape));
+                shape
+            }
+        }
+    }
+
     /// Pushes the packets whose turn it is, and leaves `ready` empty.
     fn push_all(
         &mut self,
@@ -102,7 +124,20 @@ impl FeedStream {
         let kind = self.sequencer.kind(payload_type, kind_of);
         let rate = kind.clock_rate().unwrap_or_default();
         lock(&self.out.alias).apply(&mut packet, marks.anew, rate);
-        let flow = manager.push_rtp(packet, marks);
+        let flow = match manager.push_rtp(packet, marks) {
+            flow if is_refused(flow) => {
+                let now = timer::now();
+                let since = *self.refused_since.get_or_insert(now);
+                match now.saturating_duration_since(since) < MOST_REFUSED {
+                    true => Ok(gst::FlowSuccess::Ok),
+                    false => flow,
+                }
+            }
+            flow => {
+                self.refused_since = None;
+                flow
+            }
+        };
         flows.update_pad_flow(pad, flow)?;
         Ok(match kind {
             PayloadKind::Media(_) => PushOutcome::Delivered,
@@ -123,6 +158,8 @@ pub(crate) struct Feed {
     flows: gst_base::UniqueFlowCombiner,
     /// Packets whose turn it is; empty between calls.
     ready: Vec<(Packet, Marks)>,
+    /// When the manager was begun anew last, because downstream had refused a packet.
+    renewed: Option<Instant>,
 }
 
 impl Feed {
@@ -134,6 +171,7 @@ impl Feed {
             numbers: StreamNumbers::default(),
             flows: gst_base::UniqueFlowCombiner::new(),
             ready: Vec::new(),
+            renewed: None,
         }
     }
 
@@ -225,6 +263,8 @@ impl Feed {
                 out: out.clone(),
                 pad,
                 sequencer: Sequencer::new(self.manager.needs_order()),
+                shape: None,
+                refused_since: None,
             };
             self.streams.insert(out.number, stream);
         }
@@ -234,6 +274,7 @@ impl Feed {
     fn resume(&mut self) {
         for stream in self.streams.values_mut() {
             stream.sequencer.reset();
+            stream.shape = None;
             *lock(&stream.out.alias) = Alias::new(!self.manager.needs_order());
         }
         self.flows.reset();
@@ -291,18 +332,39 @@ impl Feed {
     fn push_rtp(&mut self, packet: Packet) -> Result<PushOutcome, gst::FlowError> {
         // Depayloaders rely on packets that are as long as their header says, and rtpbin posts a WARNING for
         // each that is not.
-        let whole = rtp::payload(&packet.payload).and(packet.header);
-        let (Some(stream), Some(_)) = (self.streams.get_mut(&packet.stream), whole) else {
+        let whole = rtp::payload(&packet.payload).zip(packet.header);
+        let (Some(stream), Some((payload, header))) = (self.streams.get_mut(&packet.stream), whole)
+        else {
             return Ok(PushOutcome::Left(Undeliverable::Foreign));
         };
+        if !stream.shape(header.payload_type).takes(payload) {
+            return Ok(PushOutcome::Left(Undeliverable::Foreign));
+        }
         let (out, ready) = (&stream.out, &mut self.ready);
         let (manager, flows) = (&*self.manager, &mut self.flows);
         let kind_of = |payload_type| out.kind(payload_type);
-        if let Some(marks) = stream.sequencer.pass(&packet, kind_of) {
-            return stream.push(manager, flows, packet, marks);
+        let pushed = match stream.sequencer.pass(&packet, kind_of) {
+            Some(marks) => stream.push(manager, flows, packet, marks),
+            None => {
+                stream.sequencer.handle_packet(packet, kind_of, ready);
+                stream.push_all(manager, flows, ready)
+            }
+        };
+        match stream.refused_since {
+            Some(_) if pushed.is_ok() => self.renew_stopped().and(pushed),
+            _ => pushed,
         }
-        stream.sequencer.handle_packet(packet, kind_of, ready);
-        stream.push_all(manager, flows, ready)
+    }
+
+    /// A jitterbuffer stops when downstream has refused a packet.
+    fn renew_stopped(&mut self) -> Result<(), gst::FlowError> {
+        let now = timer::now();
+        let is_due = |last| now.saturating_duration_since(last) >= RENEWED_AFTER;
+        if self.manager.needs_order() || !self.renewed.is_none_or(is_due) {
+            return Ok(());
+        }
+        self.renewed = Some(now);
+        self.restart()
     }
 
     /// Pushes the packets that have waited long enough for missing ones.

@@ -33,7 +33,7 @@ use self::{
     stream::{Accepted, FlowResult, LightStream, QueuedItem, Taken},
     timing::LipSync,
 };
-use super::{Manager, ReportSender, StreamReport};
+use super::{Manager, ReportSender, StreamReport, is_refused};
 use crate::{
     mux::{Packet, RtpHeader, recovery::OnBye},
     rtspsrc::{
@@ -51,6 +51,9 @@ use crate::{
 /// How long a stream pushes before others have a turn. It is shorter than the time after which the
 /// monitor thread of the pool takes a task for blocked.
 const TURN: Duration = Duration::from_micros(500);
+
+/// After downstream refused a packet it gets none for so long: each refusal may be a message on the bus.
+const ASKED_AGAIN_AFTER: Duration = Duration::from_millis(100);
 
 /// After so many packets it reads the clock.
 const LOOK_AFTER: usize = 8;
@@ -168,7 +171,11 @@ impl Light {
     /// Pushes the items of a stream's queue. If that takes long, the rest is pushed in another turn.
     fn send(&self, stream: &LightStream) {
         let mut taken = lock(&stream.taken);
-        let Taken { messages, life } = &mut *taken;
+        let Taken {
+            messages,
+            life,
+            refused,
+        } = &mut *taken;
         // The call for the items in the queue may have come before this turn.
         let mut is_more = !messages.is_empty();
         if !is_more {
@@ -182,9 +189,13 @@ impl Light {
         while let Some(message) = messages.pop_front() {
             match message {
                 QueuedItem::Event(event) => _ = stream.pad.push_event(event),
-                QueuedItem::Rtp(..) if stream.life() != *life || is_over(last) => {}
+                QueuedItem::Rtp(..) if stream.life() != *life || is_over(last, *refused, began) => {
+                }
                 QueuedItem::Rtp(packet, marks) => {
                     let flow = self.push(stream, packet, marks);
+                    if is_refused(flow) {
+                        *refused = Some(began);
+                    }
                     if flow != last && stream.life() == *life {
                         stream.set_flow(flow);
                         last = flow;
@@ -421,10 +432,16 @@ impl Manager for Light {
     }
 }
 
-/// Whether downstream takes no more packets of the stream. It may return the reason only once, so the
-/// stream remembers it.
-fn is_over(flow: FlowResult) -> bool {
-    !matches!(flow, Ok(_) | Err(gst::FlowError::NotLinked))
+/// Whether downstream takes no packets of the stream now. It may return the reason only once, so the stream
+/// remembers it. Where downstream refused one it is asked again after a while.
+fn is_over(flow: FlowResult, refused: Option<Instant>, now: Instant) -> bool {
+    match flow {
+        Ok(_) | Err(gst::FlowError::NotLinked) => false,
+        _ if is_refused(flow) => {
+            refused.is_some_and(|at| now.saturating_duration_since(at) < ASKED_AGAIN_AFTER)
+        }
+        Err(_) => true,
+    }
 }
 
 /// One run of a stream's task on the worker pool.

@@ -52,6 +52,8 @@ pub(super) struct Taken {
     pub(super) messages: VecDeque<QueuedItem>,
     /// The life of the stream when they were taken.
     pub(super) life: u32,
+    /// When downstream refused a packet last.
+    pub(super) refused: Option<Instant>,
 }
 
 /// One stream.
