@@ -21,6 +21,8 @@ mod tls_front;
 mod account;
 #[path = "element/context.rs"]
 mod context;
+#[path = "element/description_bombs.rs"]
+mod description_bombs;
 #[path = "element/errors.rs"]
 mod errors;
 #[path = "element/held_up.rs"]
@@ -35,8 +37,12 @@ mod log;
 mod managers;
 #[path = "element/media.rs"]
 mod media;
+#[path = "element/no_threads.rs"]
+mod no_threads;
 #[path = "element/odd_camera.rs"]
 mod odd_camera;
+#[path = "element/odd_media.rs"]
+mod odd_media;
 #[path = "element/odd_of_sixteen.rs"]
 mod odd_of_sixteen;
 #[path = "element/one_camera.rs"]
@@ -51,6 +57,8 @@ mod pads;
 mod player;
 #[path = "element/properties.rs"]
 mod properties;
+#[path = "element/real_media.rs"]
+mod real_media;
 #[path = "element/recovery.rs"]
 mod recovery;
 #[path = "element/redirected.rs"]
