@@ -145,27 +145,35 @@ fn put(element: &RtspMuxSrc, topic: Topic, content: QueueContent) {
     let there = buses.entry(bus.clone()).or_default();
     let is_urgent = topic.is_kept();
     let dropped = there.queue.push(Source::of(element), topic, content);
-    if !there.has_thread {
-        there.has_thread = start_thread(bus);
-    } else if is_urgent {
-        ARRIVED.notify_all();
+    let mut posts_here = false;
+    if there.has_thread {
+        if is_urgent {
+            ARRIVED.notify_all();
+        }
+    } else {
+        // Where the system gives no thread a message that may block is better than none.
+        posts_here = !start_thread(bus.clone());
+        there.has_thread = true;
     }
     drop(buses);
     drop(dropped);
+    if posts_here {
+        work(&bus, 0);
+    }
 }
 
-/// Starts the thread. False if the system cannot; the next message tries again.
+/// Starts the thread. False if the system cannot.
 fn start_thread(bus: gst::Bus) -> bool {
     let thread = thread::Builder::new().name("rtspmux-bus".to_owned());
-    let started = thread.spawn(move || work(&bus));
+    let started = thread.spawn(move || work(&bus, LOOKS));
     if let Err(error) = &started {
         gst::error!(CAT, "no thread to post messages: {error}");
     }
     started.is_ok()
 }
 
-/// Runs the thread: posts all messages of the bus, and ends soon after the last one.
-fn work(bus: &gst::Bus) {
+/// Posts all messages of the bus, and ends after it has looked for another one so often.
+fn work(bus: &gst::Bus, most_looks: u32) {
     let mut buses = lock(&BUSES);
     let mut looks = 0;
     loop {
@@ -175,7 +183,7 @@ fn work(bus: &gst::Bus) {
         there.under_way = None;
         POSTED.notify_all();
         let Some((source, content)) = there.queue.pop() else {
-            if looks < LOOKS && buses.len() <= FEW {
+            if looks < most_looks && buses.len() <= FEW {
                 looks += 1;
                 let waited = ARRIVED.wait_timeout(buses, LOOK);
                 buses = waited.unwrap_or_else(PoisonError::into_inner).0;
