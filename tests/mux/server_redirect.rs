@@ -219,6 +219,7 @@ async fn f55_five_redirects_are_followed_and_a_circle_ends() {
             }
             servers[next].send_packets("/cam/1", 1);
             while !next_rtp(&mut session).await.unwrap().discontinuity {}
+            assert!(servers[at].wait_until(|view| view.playing() == 0, PATIENCE));
             at = next;
         }
     }
