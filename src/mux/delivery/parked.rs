@@ -48,9 +48,15 @@ impl Lanes {
     /// bytes.
     #[inline]
     pub(super) fn push_all(&mut self, packets: &mut VecDeque<Packet>) -> usize {
-        if self.parked.is_empty() {
-            return self.open.push_all(packets);
+        match self.parked.is_empty() {
+            true => self.open.push_all(packets),
+            false => self.push_parked(packets),
         }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn push_parked(&mut self, packets: &mut VecDeque<Packet>) -> usize {
         let mut octets = 0;
         for (number, queue) in &mut self.parked {
             let all = std::mem::take(packets).into_iter();

@@ -173,7 +173,7 @@ impl Queue {
         for packet in &*packets {
             let stream = self.stream_mut(packet.stream);
             stream.count.on_received(packet);
-            stream.admit(packet, true);
+            stream.note(packet);
         }
         let packets_read = packets.len();
         self.media.add(Load {

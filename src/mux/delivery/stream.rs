@@ -143,11 +143,19 @@ impl Stream {
         matches!(self.flow, Flow::On)
     }
 
+    /// A packet of a stream that flows is queued.
+    #[inline]
+    pub(super) fn note(&mut self, packet: &Packet) {
+        if !self.has_key_pictures && !self.codings.is_empty() {
+            self.has_key_pictures = self.is_key(packet);
+        }
+    }
+
     /// Decides on an RTP packet; `has_room` says whether it would fit.
     pub(super) fn admit(&mut self, packet: &Packet, has_room: bool) -> PacketAdmission {
         match self.flow {
             Flow::On => {
-                self.has_key_pictures = self.has_key_pictures || self.is_key(packet);
+                self.note(packet);
                 PacketAdmission::Follow
             }
             Flow::Cut { unit, since } => {

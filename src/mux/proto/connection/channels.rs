@@ -598,6 +598,7 @@ fn has_rtp_version(first: u8) -> bool {
     first >> 6 == 2
 }
 
+#[inline]
 fn is_rtp(packet: &[u8]) -> bool {
     matches!(packet, [first, second, ..] if has_rtp_version(*first) && !RTCP_TYPES.contains(second))
 }
