@@ -494,7 +494,7 @@ fn f50_foreign_packets_sprayed_before_setup_and_between_own_ones_do_no_harm() {
             let name = format!("announced: {is_announced}, random: {is_random}");
             let came: Vec<_> = scene
                 .packets
-                .wait_for(sent.len())
+                .wait_until(|buffers| buffers.last().map(payload).as_ref() == sent.last())
                 .iter()
                 .map(payload)
                 .collect();
