@@ -17,6 +17,7 @@ use crate::mux::{
     clock,
     error::{Error, ErrorKind},
     network::{Network, Wire},
+    release::lock,
     server_key::ServerId,
 };
 
@@ -32,7 +33,7 @@ pub(super) async fn dial(
         let socket = connect_to(&handle.server, limit, network).await?;
         // Measured before the TLS handshake, which takes one or two round trips more.
         let connect_time = clock::now().saturating_duration_since(began);
-        handle.learn(|server_info| server_info.connect_time = Some(connect_time));
+        lock(&handle.server_info).connect_time = Some(connect_time);
         Ok(socket)
     };
     match tls {

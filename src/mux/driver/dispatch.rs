@@ -170,8 +170,7 @@ impl Driver {
                 }
             }
             Event::Closed(reason) => {
-                let keep_alive = self.core.keep_alive_method();
-                self.handle.learn(|info| info.keep_alive = keep_alive);
+                lock(&self.handle.server_info).keep_alive = self.core.keep_alive_method();
                 self.events.handle(DriverEvent::Retired);
                 // A connection ends once.
                 let _ = self.handle.close_reason.set(reason.clone());
@@ -188,13 +187,12 @@ impl Driver {
             return;
         }
         self.answers = answers;
-        self.handle.learn(|server_info| {
-            server_info.measures = self.core.measures();
-            server_info.server_header = self.core.server_header().map(str::to_owned);
-            server_info.public_header = self.core.public_header().map(str::to_owned);
-            server_info.is_serial = !self.core.is_pipelining();
-            server_info.keep_alive = self.core.keep_alive_method();
-        });
+        let mut info = lock(&self.handle.server_info);
+        info.measures = self.core.measures();
+        info.server_header = self.core.server_header().map(str::to_owned);
+        info.public_header = self.core.public_header().map(str::to_owned);
+        info.is_serial = !self.core.is_pipelining();
+        info.keep_alive = self.core.keep_alive_method();
     }
 
     fn update_counters(&mut self) {

@@ -174,7 +174,7 @@ pub(crate) struct DriverHandle {
     pub(super) is_proven: AtomicBool,
     /// The server has mixed up sessions: no session of the connection can be addressed any more.
     pub(super) is_tainted: AtomicBool,
-    server_info: Mutex<ServerInfo>,
+    pub(super) server_info: Mutex<ServerInfo>,
     /// What samples show of it; the rest is in `server_info`.
     health: Mutex<ConnectionHealth>,
     /// One session of the connection is to move elsewhere: the first one that asks.
@@ -408,10 +408,6 @@ impl DriverHandle {
     /// What the connection has learned of its server so far.
     pub(crate) fn server_info(&self) -> ServerInfo {
         lock(&self.server_info).clone()
-    }
-
-    pub(super) fn learn(&self, change: impl FnOnce(&mut ServerInfo)) {
-        change(&mut lock(&self.server_info));
     }
 
     /// Ends the driver at once: at the deadline of a shutdown.

@@ -287,14 +287,9 @@ impl<C: Copy + Default + Eq> CredentialGate<C> {
     }
 
     fn take_permit(&mut self, connection: C) {
-        if self
-            .holder
-            .take_if(|(holder, _)| *holder == connection)
-            .is_some()
-        {
-            self.budget
-                .permit
-                .take_if(|(holder, _)| *holder == connection);
+        let is_its = |(holder, _): &mut (C, Instant)| *holder == connection;
+        if self.holder.take_if(is_its).is_some() {
+            self.budget.permit.take_if(is_its);
         }
     }
 

@@ -218,70 +218,69 @@ pub(super) fn error(server: &ServerId, breakdown: Breakdown) -> Error {
 }
 
 fn explain(server: &ServerId, error: rustls::Error) -> (TlsFailure, String) {
+    use TlsFailure as F;
     use rustls::Error as E;
 
     match error {
         E::InvalidCertificate(CertificateError::UnknownIssuer) => {
             let what = "no trusted authority has issued its certificate";
-            (TlsFailure::UnknownAuthority, what.to_owned())
+            (F::UnknownAuthority, what.to_owned())
         }
         E::InvalidCertificate(flaw) => {
             let (failure, what) = explain_certificate(server, flaw);
             (failure, format!("its certificate {what}"))
         }
-        E::NoCertificatesPresented => (
-            TlsFailure::Certificate,
-            "the server shows no certificate".to_owned(),
-        ),
+        E::NoCertificatesPresented => {
+            (F::Certificate, "the server shows no certificate".to_owned())
+        }
         E::InvalidMessage(_) => {
             let what = "what answers on this port does not speak TLS";
-            (TlsFailure::NotTls, what.to_owned())
+            (F::NotTls, what.to_owned())
         }
-        E::AlertReceived(alert) => {
-            let what = format!("the server refuses the handshake: {alert:?}");
-            (TlsFailure::Refused, what)
-        }
+        E::AlertReceived(alert) => (
+            F::Refused,
+            format!("the server refuses the handshake: {alert:?}"),
+        ),
         E::PeerIncompatible(what) => {
             let what = format!("the server cannot do what is needed (TLS 1.2 or later): {what:?}");
-            (TlsFailure::Refused, what)
+            (F::Refused, what)
         }
-        error => {
-            let what = format!("the handshake failed: {}", shown(&error));
-            (TlsFailure::Refused, what)
-        }
+        error => (
+            F::Refused,
+            format!("the handshake failed: {}", shown(&error)),
+        ),
     }
 }
 
 /// What is wrong with "its certificate".
 fn explain_certificate(server: &ServerId, flaw: CertificateError) -> (TlsFailure, String) {
     use CertificateError as C;
+    use TlsFailure as F;
 
     match flaw {
-        C::NotValidForName => (TlsFailure::WrongName, not_for(server, &[])),
-        C::NotValidForNameContext { presented, .. } => {
-            (TlsFailure::WrongName, not_for(server, &presented))
-        }
-        C::Expired => (TlsFailure::Expired, "has expired".to_owned()),
+        C::NotValidForName => (F::WrongName, not_for(server, &[])),
+        C::NotValidForNameContext { presented, .. } => (F::WrongName, not_for(server, &presented)),
+        C::Expired => (F::Expired, "has expired".to_owned()),
         C::ExpiredContext { time, not_after } => {
             let over = time.as_secs().saturating_sub(not_after.as_secs());
-            (TlsFailure::Expired, format!("expired {} ago", span(over)))
+            (F::Expired, format!("expired {} ago", span(over)))
         }
-        C::NotValidYet => {
-            let what = "is not valid yet; is the clock right?";
-            (TlsFailure::NotYetValid, what.to_owned())
-        }
+        C::NotValidYet => (
+            F::NotYetValid,
+            "is not valid yet; is the clock right?".to_owned(),
+        ),
         C::NotValidYetContext { time, not_before } => {
             let left = span(not_before.as_secs().saturating_sub(time.as_secs()));
             let what = format!("will not be valid for another {left}; is the clock right?");
-            (TlsFailure::NotYetValid, what)
+            (F::NotYetValid, what)
         }
         flaw if claims_authority(&flaw) => {
             let what = "is an authority's, and not one of those that are trusted";
-            (TlsFailure::UnknownAuthority, what.to_owned())
+            (F::UnknownAuthority, what.to_owned())
         }
         flaw => {
             let what = format!("cannot be used: {}", shown(&flaw));
-            (TlsFailure::Certificate, what)
+            (F::Certificate, what)
         }
     }
 }
