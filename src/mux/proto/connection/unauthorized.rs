@@ -107,10 +107,13 @@ impl Connection {
 
     /// Reports news about the credentials.
     pub(super) fn report_credentials(&mut self) {
-        // `Closed` must be the last event.
         let is_over = self.is_closed();
-        let reports = self.authorizer.reports.drain(..).filter(|_| !is_over);
-        self.events.extend(reports.map(Event::Credentials));
+        while let Some(report) = self.authorizer.reports.pop_front() {
+            // `Closed` must be the last event.
+            if !is_over {
+                self.events.push_back(Event::Credentials(report));
+            }
+        }
     }
 
     /// Fails the requests whose permit was denied.
