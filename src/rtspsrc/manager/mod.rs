@@ -8,7 +8,7 @@ mod light;
 mod rtpbin;
 
 use std::{
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     task::{Context, Poll},
     time::Instant,
 };
@@ -58,7 +58,7 @@ impl ManagerChoice {
         on_bye: OnBye,
     ) -> Result<Arc<dyn Manager>, glib::BoolError> {
         Ok(match self {
-            Self::Auto | Self::Light => Light::build(element, pads, latency_ms, on_bye)?,
+            Self::Auto | Self::Light => Light::build(pads, latency_ms, on_bye)?,
             Self::Rtpbin => Rtpbin::build(element, pads, latency_ms, on_bye)?,
         })
     }
@@ -124,7 +124,18 @@ pub(crate) trait Manager: Send + Sync {
 
     /// Whether the stream's source has sent BYE and nothing since, and that is a loss and not the end of
     /// the stream.
-    fn has_left(&self, stream: usize) -> bool;
+    fn has_left(&self, stream: usize) -> bool {
+        let stream = self.pads().stream(stream);
+        stream.is_some_and(|stream| stream.has_left.load(Ordering::Acquire))
+    }
+
+    /// A stream's source has sent BYE, or its time is over.
+    fn on_end(&self, stream: &PadStream, meaning: OnBye) {
+        match meaning {
+            OnBye::End => _ = self.push_event(stream.number, gst::event::Eos::new()),
+            OnBye::Loss => stream.has_left.store(true, Ordering::Release),
+        }
+    }
 
     /// The pad from which the stream's RTP packets are pushed, into the manager or out of it.
     fn rtp_pad(&self, stream: usize) -> Option<&gst::Pad>;

@@ -78,6 +78,8 @@ pub(crate) struct PadStream {
     /// Under which numbers downstream sees it.
     pub(crate) alias: Mutex<Alias>,
     ghost: Mutex<Option<gst::GhostPad>>,
+    /// Its source has sent BYE and nothing since, and that is a loss and not the end of the stream.
+    pub(crate) has_left: AtomicBool,
     /// Whether downstream takes what comes.
     pub(crate) relinking: Relinking,
     /// What left its pad.
@@ -180,6 +182,7 @@ impl Pads {
             payloads: Mutex::new(stream.payloads),
             alias: Mutex::default(),
             ghost: Mutex::default(),
+            has_left: AtomicBool::default(),
             relinking: Relinking::default(),
             timeline: Arc::default(),
         });

@@ -37,7 +37,7 @@ use super::{Manager, ReportSender, StreamReport, is_refused};
 use crate::{
     mux::{Packet, RtpHeader, recovery::OnBye},
     rtspsrc::{
-        CAT, RtspMuxSrc, guard_weak, lock,
+        CAT, guard_weak, lock,
         media::{
             buffer::{self, Marks},
             pads::{PadStream, Pads, Watch},
@@ -83,7 +83,6 @@ struct RoomWaiter {
 impl Light {
     /// Makes the streams of `pads`. `latency_ms` is the latency that downstream sees.
     pub(crate) fn build(
-        element: &RtspMuxSrc,
         pads: Arc<Pads>,
         latency_ms: u32,
         on_bye: OnBye,
@@ -101,19 +100,9 @@ impl Light {
             on_bye,
         });
         for out in light.pads.streams() {
-            light.add_to(element, out)?;
+            light.add(out)?;
         }
         Ok(light)
-    }
-
-    fn add_to(&self, element: &RtspMuxSrc, out: &Arc<PadStream>) -> Result<(), glib::BoolError> {
-        let crew = Crew::shared().map_err(|error| glib::bool_error!("no threads: {error}"))?;
-        let (light, number) = (self.own.clone(), out.number);
-        let errand = Errand::new(crew, move |_| send(&light, number));
-        let stream = LightStream::new(element, out.clone(), self.latency, errand);
-        stream.pad.set_active(true)?;
-        self.streams.put(number, stream);
-        Ok(())
     }
 
     fn stream(&self, number: usize) -> Option<&LightStream> {
@@ -132,10 +121,7 @@ impl Light {
             }
             Item::Bye { ssrc } if stream.is_source(ssrc) => {
                 gst::info!(CAT, obj = stream.pad, "the server has ended the stream");
-                match self.on_bye {
-                    OnBye::End => _ = self.push_event(stream.out.number, gst::event::Eos::new()),
-                    OnBye::Loss => stream.has_left.store(true, Ordering::Release),
-                }
+                self.on_end(&stream.out, self.on_bye);
             }
             Item::Name { .. } | Item::Bye { .. } => {}
         }
@@ -168,8 +154,12 @@ impl Light {
         });
     }
 
-    /// Pushes the items of a stream's queue. If that takes long, the rest is pushed in another turn.
-    fn send(&self, stream: &LightStream) {
+    /// One run of a stream's task on the worker pool: pushes the items of the stream's queue. If that
+    /// takes long, the rest is pushed in another turn.
+    fn send(&self, number: usize) {
+        let Some(stream) = self.stream(number) else {
+            return;
+        };
         let mut taken = lock(&stream.taken);
         let Taken {
             messages,
@@ -312,10 +302,20 @@ impl Light {
 
 impl Manager for Light {
     fn add(&self, out: &Arc<PadStream>) -> Result<(), glib::BoolError> {
-        match self.pads.element().upgrade() {
-            Some(element) => self.add_to(&element, out),
-            None => Ok(()),
-        }
+        let Some(element) = self.pads.element().upgrade() else {
+            return Ok(());
+        };
+        let crew = Crew::shared().map_err(|error| glib::bool_error!("no threads: {error}"))?;
+        let (own, number) = (self.own.clone(), out.number);
+        let errand = Errand::new(crew, move |_| {
+            if let Some(light) = own.upgrade() {
+                guard_weak(light.pads.element(), (), |_| light.send(number));
+            }
+        });
+        let stream = LightStream::new(&element, out.clone(), self.latency, errand);
+        stream.pad.set_active(true)?;
+        self.streams.put(number, stream);
+        Ok(())
     }
 
     fn start(&self, reports: ReportSender) -> Result<(), glib::BoolError> {
@@ -334,11 +334,6 @@ impl Manager for Light {
     fn has_ended(&self, stream: usize) -> bool {
         self.stream(stream)
             .is_some_and(|stream| stream.has_ended.load(Ordering::Acquire))
-    }
-
-    fn has_left(&self, stream: usize) -> bool {
-        self.stream(stream)
-            .is_some_and(|stream| stream.has_left.load(Ordering::Acquire))
     }
 
     fn rtp_pad(&self, stream: usize) -> Option<&gst::Pad> {
@@ -378,9 +373,7 @@ impl Manager for Light {
         let (Some(stream), Some(_)) = (self.stream(packet.stream), packet.header) else {
             return Ok(gst::FlowSuccess::Ok);
         };
-        if stream.has_left.load(Ordering::Acquire) {
-            stream.has_left.store(false, Ordering::Release);
-        }
+        stream.out.has_left.store(false, Ordering::Release);
         if !lock(&stream.queue).put(QueuedItem::Rtp(packet, marks)) {
             return Err(gst::FlowError::Flushing);
         }
@@ -441,16 +434,6 @@ fn is_over(flow: FlowResult, refused: Option<Instant>, now: Instant) -> bool {
             refused.is_some_and(|at| now.saturating_duration_since(at) < ASKED_AGAIN_AFTER)
         }
         Err(_) => true,
-    }
-}
-
-/// One run of a stream's task on the worker pool.
-fn send(sender: &Weak<Light>, number: usize) {
-    let Some(sender) = sender.upgrade() else {
-        return;
-    };
-    if let Some(stream) = sender.streams.get(number) {
-        guard_weak(sender.pads.element(), (), |_| sender.send(stream));
     }
 }
 

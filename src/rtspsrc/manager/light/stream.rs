@@ -66,8 +66,6 @@ pub(super) struct LightStream {
     pub(super) gate: Mutex<bool>,
     /// What lip-sync adds to its times, in nanoseconds.
     pub(super) offset: AtomicI64,
-    /// Its source has sent BYE.
-    pub(super) has_left: AtomicBool,
     /// The server, or the pipeline, has ended it.
     pub(super) has_ended: AtomicBool,
     /// The packets and events to push.
@@ -162,7 +160,6 @@ impl LightStream {
             out,
             gate: Mutex::new(true),
             offset: AtomicI64::new(0),
-            has_left: AtomicBool::new(false),
             has_ended: AtomicBool::new(false),
             queue: Mutex::default(),
             errand,
@@ -180,7 +177,7 @@ impl LightStream {
         self.life.fetch_add(1, Ordering::AcqRel);
         lock(&self.queue).renew();
         self.set_flow(Ok(gst::FlowSuccess::Ok));
-        self.has_left.store(false, Ordering::Release);
+        self.out.has_left.store(false, Ordering::Release);
         self.begin(None);
     }
 

@@ -69,7 +69,7 @@ impl Rtpbin {
             life: AtomicU32::default(),
         });
         for out in manager.pads.streams() {
-            manager.add_to(element, out)?;
+            manager.add(out)?;
         }
         manager.connect_signals(&bin, 0);
         element.add(&bin)?;
@@ -86,40 +86,19 @@ impl Rtpbin {
         lock(&self.bin).clone()
     }
 
-    /// Adds a stream, which is linked with the next rtpbin.
-    fn add_to(&self, element: &RtspMuxSrc, out: &Arc<PadStream>) -> Result<(), glib::BoolError> {
-        let latency = Duration::from_millis(self.latency_ms.into());
-        let stream = RtpbinStream::new(element, out.clone(), latency, &self.reports);
-        for pad in stream.pads() {
-            pad.set_active(true)?;
-        }
-        self.streams.put(out.number, stream);
-        Ok(())
-    }
-
     fn link(&self) -> Result<(), glib::BoolError> {
+        let bin = self.bin();
         for stream in self.streams.values() {
-            let index = stream.out.number;
-            self.link_rtp(index, stream)?;
-            let rtcp = self.request(&format!("recv_rtcp_sink_{index}"))?;
-            link(&stream.rtcp, &rtcp)?;
-            let reports = self.request(&format!("send_rtcp_src_{index}"))?;
-            link(&reports, &stream.reports)?;
+            let request = |kind: &str| {
+                let name = format!("{kind}_{}", stream.out.number);
+                let pad = bin.request_pad_simple(&name);
+                pad.ok_or_else(|| glib::bool_error!("rtpbin gives no pad {name}"))
+            };
+            link(&stream.rtp, &request("recv_rtp_sink")?)?;
+            link(&stream.rtcp, &request("recv_rtcp_sink")?)?;
+            link(&request("send_rtcp_src")?, &stream.reports)?;
         }
         Ok(())
-    }
-
-    fn link_rtp(&self, index: usize, stream: &RtpbinStream) -> Result<(), glib::BoolError> {
-        link(
-            &stream.rtp,
-            &self.request(&format!("recv_rtp_sink_{index}"))?,
-        )
-    }
-
-    fn request(&self, name: &str) -> Result<gst::Pad, glib::BoolError> {
-        self.bin()
-            .request_pad_simple(name)
-            .ok_or_else(|| glib::bool_error!("rtpbin gives no pad {name}"))
     }
 
     /// Exchanges rtpbin. With the old one go sources, jitterbuffers, sequence numbers, BYEs, and the
@@ -147,16 +126,6 @@ impl Rtpbin {
         Ok(())
     }
 
-    /// Removes the first sequence number, which the answer to PLAY gave: a new jitterbuffer would take
-    /// lower numbers for late packets.
-    fn forget_start(&self, stream: &RtpbinStream) {
-        stream.out.set_payloads(PayloadMap::without_start);
-        if let Some(caps) = stream.out.default_caps() {
-            // Only a flushing pad refuses the event, and it gets its events again.
-            let _ = stream.rtp.store_sticky_event(&gst::event::Caps::new(&caps));
-        }
-    }
-
     /// Signals of an rtpbin that was exchanged are ignored.
     fn connect_signals(&self, bin: &gst::Element, life: u32) {
         let own = self.own.clone();
@@ -176,7 +145,9 @@ impl Rtpbin {
         for (signal, meaning) in [("on-bye-ssrc", self.on_bye), ("on-npt-stop", OnBye::End)] {
             let own = self.own.clone();
             bin.connect(signal, false, move |args| {
-                guarded(&own, life, (), |manager| manager.on_end(args, meaning));
+                guarded(&own, life, (), |manager| {
+                    manager.on_end_signal(args, meaning)
+                });
                 None
             });
         }
@@ -215,7 +186,7 @@ impl Rtpbin {
         pad.add_probe(blocked, move |pad, _| {
             guarded(&own, life, (), |manager| {
                 if let Some(stream) = manager.streams.get(index)
-                    && !stream.is_output(pad)
+                    && lock(&stream.output).upgrade().as_ref() != Some(pad)
                 {
                     manager.show(stream, pad);
                 }
@@ -226,7 +197,7 @@ impl Rtpbin {
 
     /// From now on the packets of the stream come out of `pad`.
     fn show(&self, stream: &RtpbinStream, pad: &gst::Pad) {
-        stream.set_output(pad);
+        *lock(&stream.output) = pad.downgrade();
         if let Err(error) = self.pads.expose(&stream.out, pad, Watch::ByPad) {
             gst::error!(CAT, obj = pad, "cannot be shown: {error}");
         }
@@ -235,7 +206,7 @@ impl Rtpbin {
     /// A source has sent BYE, or its time is over. This counts if the source is the one behind the pad, or
     /// if there is none yet: a BYE right after PLAY comes before the jitterbuffer's thread has added the
     /// pad, and rtpbin reports only sources that have sent something.
-    fn on_end(&self, args: &[glib::Value], meaning: OnBye) {
+    fn on_end_signal(&self, args: &[glib::Value], meaning: OnBye) {
         let Some((session, ssrc)) = numbers(args) else {
             return;
         };
@@ -248,20 +219,24 @@ impl Rtpbin {
                 obj = stream.rtp,
                 "the server has ended stream {session}"
             );
-            match meaning {
-                OnBye::End => _ = stream.rtp.push_event(gst::event::Eos::new()),
-                OnBye::Loss => stream.has_left.store(true, Ordering::Release),
-            }
+            self.on_end(&stream.out, meaning);
         }
     }
 }
 
 impl Manager for Rtpbin {
+    /// The stream is linked with the next rtpbin.
     fn add(&self, out: &Arc<PadStream>) -> Result<(), glib::BoolError> {
-        match self.pads.element().upgrade() {
-            Some(element) => self.add_to(&element, out),
-            None => Ok(()),
+        let Some(element) = self.pads.element().upgrade() else {
+            return Ok(());
+        };
+        let latency = Duration::from_millis(self.latency_ms.into());
+        let stream = RtpbinStream::new(&element, out.clone(), latency, &self.reports);
+        for pad in stream.pads() {
+            pad.set_active(true)?;
         }
+        self.streams.put(out.number, stream);
+        Ok(())
     }
 
     fn sync_state(&self) {
@@ -292,9 +267,15 @@ impl Manager for Rtpbin {
         Ok(())
     }
 
+    /// Also removes the first sequence number, which the answer to PLAY gave: a new jitterbuffer would
+    /// take lower numbers for late packets.
     fn renew(&self) -> Result<(), glib::BoolError> {
         for stream in self.streams.values() {
-            self.forget_start(stream);
+            stream.out.set_payloads(PayloadMap::without_start);
+            if let Some(caps) = stream.out.default_caps() {
+                // Only a flushing pad refuses the event, and it gets its events again.
+                let _ = stream.rtp.store_sticky_event(&gst::event::Caps::new(&caps));
+            }
         }
         self.exchange()
     }
@@ -306,12 +287,6 @@ impl Manager for Rtpbin {
     fn has_ended(&self, stream: usize) -> bool {
         self.rtp_pad(stream)
             .is_some_and(|pad| pad.pad_flags().contains(gst::PadFlags::EOS))
-    }
-
-    fn has_left(&self, stream: usize) -> bool {
-        self.streams
-            .get(stream)
-            .is_some_and(|stream| stream.has_left.load(Ordering::Acquire))
     }
 
     fn poll_room(&self, stream: usize, context: &mut Context<'_>, now: Instant) -> Poll<()> {
@@ -334,7 +309,7 @@ impl Manager for Rtpbin {
         let Some(stream) = self.streams.get(packet.stream) else {
             return Ok(gst::FlowSuccess::Ok);
         };
-        stream.has_left.store(false, Ordering::Release);
+        stream.out.has_left.store(false, Ordering::Release);
         let shown = RtpHeader::of(&packet.payload);
         let mut buffer = buffer::from_payload(packet.payload);
         buffer::mark(&mut buffer, marks, || self.pads.first_time(&stream.out));
@@ -414,14 +389,10 @@ fn numbers(args: &[glib::Value]) -> Option<(u32, u32)> {
 }
 
 fn link(src: &gst::Pad, sink: &gst::Pad) -> Result<(), glib::BoolError> {
-    match src.link(sink) {
-        Ok(_) => Ok(()),
-        Err(error) => Err(glib::bool_error!(
-            "cannot link {} to {}: {error}",
-            src.name(),
-            sink.name()
-        )),
-    }
+    let names = (src.name(), sink.name());
+    src.link(sink)
+        .map(drop)
+        .map_err(|error| glib::bool_error!("cannot link {} to {}: {error}", names.0, names.1))
 }
 
 /// Calls `body` from a signal of the rtpbin of this life.

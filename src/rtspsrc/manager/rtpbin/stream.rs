@@ -13,10 +13,7 @@
 
 use std::{
     collections::VecDeque,
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Mutex, atomic::Ordering},
     task::{Context, Poll, Waker},
     time::{Duration, Instant},
 };
@@ -47,11 +44,9 @@ pub(super) struct RtpbinStream {
     /// The SSRC behind the stream's pad.
     pub(super) shown: Mutex<Option<u32>>,
     /// The pad of rtpbin from which the packets of that source come out.
-    output: Mutex<glib::WeakRef<gst::Pad>>,
+    pub(super) output: Mutex<glib::WeakRef<gst::Pad>>,
     /// Which packets of it are in rtpbin.
     fill: Arc<JitterbufferFill>,
-    /// Its source has sent BYE.
-    pub(super) has_left: AtomicBool,
 }
 
 impl RtpbinStream {
@@ -74,17 +69,11 @@ impl RtpbinStream {
             reports: report_pad(element, out.clone(), reports.clone()),
             out,
             shown: Mutex::new(None),
-            has_left: AtomicBool::new(false),
         }
     }
 
     pub(super) fn pads(&self) -> [&gst::Pad; 3] {
         [&self.rtp, &self.rtcp, &self.reports]
-    }
-
-    /// From now on the packets come out of `output`.
-    pub(super) fn set_output(&self, output: &gst::Pad) {
-        *lock(&self.output) = output.downgrade();
     }
 
     /// Sees the packets that come out of `output`.
@@ -114,19 +103,6 @@ impl RtpbinStream {
         self.rtp.push(buffer)
     }
 
-    /// Whether the packets come out of `pad`.
-    pub(super) fn is_output(&self, pad: &gst::Pad) -> bool {
-        lock(&self.output).upgrade().as_ref() == Some(pad)
-    }
-
-    /// Forgets the source behind the pad, and the packets in the jitterbuffer.
-    pub(super) fn forget(&self) {
-        *lock(&self.shown) = None;
-        *lock(&self.output) = glib::WeakRef::new();
-        *lock(&self.out.alias) = Alias::new(true);
-        self.fill.clear();
-    }
-
     /// As [`Manager::poll_room`](super::super::Manager::poll_room), for this stream.
     pub(super) fn poll_room(&self, context: &mut Context<'_>, now: Instant) -> Poll<()> {
         self.fill.poll_room(context, now, || {
@@ -135,10 +111,14 @@ impl RtpbinStream {
         })
     }
 
-    /// Unlinks the pads from rtpbin.
+    /// Unlinks the pads from rtpbin. Forgets the source behind the stream's pad, and the packets in the
+    /// jitterbuffer.
     pub(super) fn leave(&self) -> Result<(), glib::BoolError> {
-        self.forget();
-        self.has_left.store(false, Ordering::Release);
+        *lock(&self.shown) = None;
+        *lock(&self.output) = glib::WeakRef::new();
+        *lock(&self.out.alias) = Alias::new(true);
+        self.fill.clear();
+        self.out.has_left.store(false, Ordering::Release);
         for pad in [&self.rtp, &self.rtcp] {
             if let Some(sink) = pad.peer() {
                 pad.unlink(&sink)?;
