@@ -9,13 +9,13 @@ mod rtpbin;
 
 use std::{
     sync::{Arc, atomic::Ordering},
-    task::{Context, Poll},
     time::Instant,
 };
 
 use bytes::Bytes;
 use gst::{glib, prelude::*};
 use gstreamer as gst;
+use tokio::sync::Notify;
 
 use light::Light;
 use rtpbin::Rtpbin;
@@ -149,10 +149,12 @@ pub(crate) trait Manager: Send + Sync {
     /// Takes an RTCP packet.
     fn push_rtcp(&self, packet: Packet);
 
-    /// Pending while the manager holds so many packets of the stream that more should wait in the
-    /// session's queue. It wakes `context` when there is room again, but not in every case: ask again
-    /// from time to time.
-    fn poll_room(&self, stream: usize, context: &mut Context<'_>, now: Instant) -> Poll<()>;
+    /// False while the manager holds so many packets of the stream that more should wait in the session's
+    /// queue.
+    fn has_room(&self, stream: usize, now: Instant) -> bool;
+
+    /// Notified when a stream has room again, but not in every case: ask again from time to time.
+    fn room(&self) -> &Notify;
 
     /// Begins all streams anew: forgets their sources, times and reports. Does not wait for a push that
     /// is under way downstream.

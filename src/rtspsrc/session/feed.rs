@@ -5,9 +5,7 @@ use gstreamer as gst;
 use gstreamer_base as gst_base;
 use std::{
     collections::BTreeMap,
-    future::poll_fn,
     sync::Arc,
-    task::{Context, Poll, Waker},
     time::{Duration, Instant},
 };
 
@@ -215,32 +213,19 @@ impl Feed {
 
     /// The streams that are full.
     fn full(&self) -> Vec<usize> {
-        let mut context = Context::from_waker(Waker::noop());
-        let mut is_full = |stream: &usize| {
-            let room = self.manager.poll_room(*stream, &mut context, timer::now());
-            room.is_pending()
-        };
+        let now = timer::now();
         let streams = self.streams.keys().copied();
-        streams.filter(|stream| is_full(stream)).collect()
+        streams
+            .filter(|stream| !self.manager.has_room(*stream, now))
+            .collect()
     }
 
     /// Waits until one of these streams takes packets again.
     async fn room(&self, full: &[usize]) {
-        let waiting = || {
-            poll_fn(|context| {
-                let mut full = full.iter();
-                let has_room = full.any(|stream| {
-                    let room = self.manager.poll_room(*stream, context, timer::now());
-                    room.is_ready()
-                });
-                if has_room {
-                    Poll::Ready(())
-                } else {
-                    Poll::Pending
-                }
-            })
-        };
-        while timer::within(RECHECK, waiting()).await.is_none() {}
+        let has_room = |stream: &usize| self.manager.has_room(*stream, timer::now());
+        while !full.iter().any(has_room) {
+            let _ = timer::within(RECHECK, self.manager.room().notified()).await;
+        }
     }
 
     /// Whether downstream holds up a stream.

@@ -17,16 +17,13 @@ mod stream;
 mod timing;
 
 use std::{
-    sync::{
-        Arc, Mutex, Weak,
-        atomic::{AtomicBool, Ordering},
-    },
-    task::{Context, Poll, Waker},
+    sync::{Arc, Mutex, Weak, atomic::Ordering},
     time::{Duration, Instant},
 };
 
 use gst::{glib, prelude::*};
 use gstreamer as gst;
+use tokio::sync::Notify;
 
 use self::{
     rtcp::Item,
@@ -69,15 +66,8 @@ pub(crate) struct Light {
     reports: Mutex<Option<ReportSender>>,
     /// The CNAME of the receiver in reports.
     name: String,
-    room: RoomWaiter,
+    room: Notify,
     on_bye: OnBye,
-}
-
-/// Wakes the session task when a full stream has room again.
-#[derive(Default)]
-struct RoomWaiter {
-    is_awaited: AtomicBool,
-    waker: Mutex<Option<Waker>>,
 }
 
 impl Light {
@@ -96,7 +86,7 @@ impl Light {
             lip_sync: Mutex::default(),
             reports: Mutex::default(),
             name: rtcp::new_name(),
-            room: RoomWaiter::default(),
+            room: Notify::new(),
             on_bye,
         });
         for out in light.pads.streams() {
@@ -133,14 +123,6 @@ impl Light {
         self.streams.values().for_each(LightStream::forget_clock);
     }
 
-    fn announce_room(&self) {
-        if self.room.is_awaited.swap(false, Ordering::SeqCst)
-            && let Some(waker) = lock(&self.room.waker).take()
-        {
-            waker.wake();
-        }
-    }
-
     /// Computes the running time of a sender report, and the lip-sync offsets that follow for all
     /// streams.
     fn place_report(&self, stream: &LightStream) {
@@ -171,7 +153,7 @@ impl Light {
         if !is_more {
             *life = stream.life();
             lock(&stream.queue).take(messages);
-            self.announce_room();
+            self.room.notify_one();
         }
         let began = timer::now();
         let mut last = stream.flow();
@@ -353,18 +335,12 @@ impl Manager for Light {
         is_taken
     }
 
-    /// One task waits for all streams of the session.
-    fn poll_room(&self, stream: usize, context: &mut Context<'_>, _now: Instant) -> Poll<()> {
-        let is_full = || self.stream(stream).is_some_and(|stream| !stream.has_room());
-        if is_full() {
-            *lock(&self.room.waker) = Some(context.waker().clone());
-            self.room.is_awaited.store(true, Ordering::SeqCst);
-            // The worker thread may have emptied the queue just before.
-            if is_full() {
-                return Poll::Pending;
-            }
-        }
-        Poll::Ready(())
+    fn has_room(&self, stream: usize, _now: Instant) -> bool {
+        self.stream(stream).is_none_or(LightStream::has_room)
+    }
+
+    fn room(&self) -> &Notify {
+        &self.room
     }
 
     /// Puts the packet into the stream's send queue. Returns the result of the last packet that was
@@ -409,7 +385,7 @@ impl Manager for Light {
             // Deactivating cannot fail.
             let _ = stream.pad.set_active(false);
         }
-        self.announce_room();
+        self.room.notify_one();
     }
 
     fn remove(&self) {

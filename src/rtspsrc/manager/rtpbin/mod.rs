@@ -12,14 +12,14 @@ use std::{
         Arc, Mutex, Weak,
         atomic::{AtomicU32, Ordering},
     },
-    task::{Context, Poll},
     time::{Duration, Instant},
 };
 
 use gst::{glib, prelude::*};
 use gstreamer as gst;
+use tokio::sync::Notify;
 
-use self::stream::{ReportSink, RtpbinStream};
+use self::stream::{JitterbufferFill, ReportSink, RtpbinStream};
 use super::{Manager, ReportSender};
 use crate::{
     mux::{Packet, proto::wire::rtp::RtpHeader, recovery::OnBye},
@@ -43,6 +43,7 @@ pub(crate) struct Rtpbin {
     pads: Arc<Pads>,
     streams: Slots<RtpbinStream>,
     reports: ReportSink,
+    room: Arc<Notify>,
     latency_ms: u32,
     on_bye: OnBye,
     /// How often rtpbin was exchanged. Signals of an older one are ignored.
@@ -64,6 +65,7 @@ impl Rtpbin {
             pads,
             streams: Slots::default(),
             reports: ReportSink::default(),
+            room: Arc::default(),
             latency_ms,
             on_bye,
             life: AtomicU32::default(),
@@ -231,7 +233,8 @@ impl Manager for Rtpbin {
             return Ok(());
         };
         let latency = Duration::from_millis(self.latency_ms.into());
-        let stream = RtpbinStream::new(&element, out.clone(), latency, &self.reports);
+        let fill = JitterbufferFill::new(latency, self.room.clone());
+        let stream = RtpbinStream::new(&element, out.clone(), fill, &self.reports);
         for pad in stream.pads() {
             pad.set_active(true)?;
         }
@@ -289,11 +292,13 @@ impl Manager for Rtpbin {
             .is_some_and(|pad| pad.pad_flags().contains(gst::PadFlags::EOS))
     }
 
-    fn poll_room(&self, stream: usize, context: &mut Context<'_>, now: Instant) -> Poll<()> {
-        match self.streams.get(stream) {
-            Some(stream) => stream.poll_room(context, now),
-            None => Poll::Ready(()),
-        }
+    fn has_room(&self, stream: usize, now: Instant) -> bool {
+        let stream = self.streams.get(stream);
+        stream.is_none_or(|stream| stream.has_room(now))
+    }
+
+    fn room(&self) -> &Notify {
+        &self.room
     }
 
     fn rtp_pad(&self, stream: usize) -> Option<&gst::Pad> {

@@ -14,12 +14,12 @@
 use std::{
     collections::VecDeque,
     sync::{Arc, Mutex, atomic::Ordering},
-    task::{Context, Poll, Waker},
     time::{Duration, Instant},
 };
 
 use gst::{glib, prelude::*};
 use gstreamer as gst;
+use tokio::sync::Notify;
 
 use crate::{
     mux::proto::wire::rtp::RtpHeader,
@@ -53,17 +53,16 @@ impl RtpbinStream {
     pub(super) fn new(
         element: &RtspMuxSrc,
         out: Arc<PadStream>,
-        latency: Duration,
+        fill: JitterbufferFill,
         reports: &ReportSink,
     ) -> Self {
         let index = out.number;
         // Without latency: rtpbin adds its own.
         let src_pad = |kind| src_pad(element, &format!("{kind}_{index}"), gst::ClockTime::ZERO);
         let rtp = src_pad("rtp");
-        let fill = Arc::new(JitterbufferFill::new(latency));
         Self {
             rtp,
-            fill,
+            fill: Arc::new(fill),
             output: Mutex::default(),
             rtcp: src_pad("rtcp"),
             reports: report_pad(element, out.clone(), reports.clone()),
@@ -103,9 +102,9 @@ impl RtpbinStream {
         self.rtp.push(buffer)
     }
 
-    /// As [`Manager::poll_room`](super::super::Manager::poll_room), for this stream.
-    pub(super) fn poll_room(&self, context: &mut Context<'_>, now: Instant) -> Poll<()> {
-        self.fill.poll_room(context, now, || {
+    /// As [`Manager::has_room`](super::super::Manager::has_room), for this stream.
+    pub(super) fn has_room(&self, now: Instant) -> bool {
+        self.fill.has_room(now, || {
             let output = lock(&self.output).upgrade();
             output.is_none_or(|output| is_idle(&output))
         })
@@ -181,6 +180,8 @@ const TOLERANCE: Duration = Duration::from_secs(2);
 pub(super) struct JitterbufferFill {
     /// The longest time that a packet may be in it.
     limit: Duration,
+    /// Notified when more packets may go in.
+    room: Arc<Notify>,
     state: Mutex<FillState>,
 }
 
@@ -189,13 +190,13 @@ struct FillState {
     /// Sequence numbers, and when the packets went in.
     packets: VecDeque<(u16, Instant)>,
     last_out: Option<Instant>,
-    waker: Option<Waker>,
 }
 
 impl JitterbufferFill {
-    pub(super) fn new(latency: Duration) -> Self {
+    pub(super) fn new(latency: Duration, room: Arc<Notify>) -> Self {
         Self {
             limit: latency + TOLERANCE,
+            room,
             state: Mutex::default(),
         }
     }
@@ -212,39 +213,24 @@ impl JitterbufferFill {
         if let Some(at) = packets.position(|(inside, _)| *inside == sequence) {
             state.packets.drain(..=at);
         }
-        let waker = match state.is_older_than(self.limit, now) {
-            true => None,
-            false => state.waker.take(),
-        };
+        let has_room = !state.is_older_than(self.limit, now);
         drop(state);
-        if let Some(waker) = waker {
-            waker.wake();
+        if has_room {
+            self.room.notify_one();
         }
     }
 
     /// The jitterbuffer is empty.
     pub(super) fn clear(&self) {
-        let waker = {
-            let mut state = lock(&self.state);
-            state.packets.clear();
-            state.waker.take()
-        };
-        if let Some(waker) = waker {
-            waker.wake();
-        }
+        lock(&self.state).packets.clear();
+        self.room.notify_one();
     }
 
-    /// Ready if more packets may go in. Otherwise it wakes `context` when they may, but not if the
-    /// packets in it never come out: ask again from time to time. `is_free` tells whether no push out of
-    /// the output pad is under way.
-    pub(super) fn poll_room(
-        &self,
-        context: &mut Context<'_>,
-        now: Instant,
-        is_free: impl FnOnce() -> bool,
-    ) -> Poll<()> {
+    /// Whether more packets may go in. `is_free` tells whether no push out of the output pad is under way:
+    /// then packets that have not come out for a while never do.
+    pub(super) fn has_room(&self, now: Instant, is_free: impl FnOnce() -> bool) -> bool {
         if !lock(&self.state).is_older_than(self.limit, now) {
-            return Poll::Ready(());
+            return true;
         }
         // Called without the lock, as it adds a probe to a pad.
         let is_free = is_free();
@@ -253,11 +239,7 @@ impl JitterbufferFill {
         if is_free && state.last_out.is_none_or(|last| age(last) >= TOLERANCE) {
             state.packets.clear();
         }
-        if !state.is_older_than(self.limit, now) {
-            return Poll::Ready(());
-        }
-        state.waker = Some(context.waker().clone());
-        Poll::Pending
+        !state.is_older_than(self.limit, now)
     }
 }
 
@@ -276,14 +258,17 @@ mod jitterbuffer_fill_tests {
 
     const S: Duration = Duration::from_secs(1);
 
+    fn fill() -> JitterbufferFill {
+        JitterbufferFill::new(S, Arc::default())
+    }
+
     fn has_room(fill: &JitterbufferFill, now: Instant, is_free: bool) -> bool {
-        let mut context = Context::from_waker(Waker::noop());
-        fill.poll_room(&mut context, now, || is_free).is_ready()
+        fill.has_room(now, || is_free)
     }
 
     #[test]
     fn f33_it_is_full_while_a_packet_stays_longer_than_the_latency_explains() {
-        let (fill, start) = (JitterbufferFill::new(S), Instant::now());
+        let (fill, start) = (fill(), Instant::now());
         for n in 0..50 {
             fill.on_in(65_530_u16.wrapping_add(n), start + u32::from(n) * S / 10);
         }
@@ -298,7 +283,7 @@ mod jitterbuffer_fill_tests {
 
     #[test]
     fn packets_that_never_come_out_are_forgotten_if_the_output_is_free() {
-        let (fill, start) = (JitterbufferFill::new(S), Instant::now());
+        let (fill, start) = (fill(), Instant::now());
         fill.on_in(1, start);
         assert!(!has_room(&fill, start + 60 * S, false));
         assert!(has_room(&fill, start + 60 * S, true));
