@@ -31,7 +31,7 @@ use crate::{
 const RECHECK: Duration = Duration::from_secs(1);
 
 /// How long downstream may refuse all packets of a stream before that ends the session.
-const MOST_REFUSED: Duration = Duration::from_secs(10);
+const MOST_REFUSED: Duration = Duration::from_secs(5);
 
 /// How often a manager is begun anew of which a stream has stopped because downstream refused a packet.
 const RENEWED_AFTER: Duration = Duration::from_millis(500);
