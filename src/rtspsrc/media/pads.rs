@@ -98,6 +98,15 @@ impl PadStream {
         }
     }
 
+    /// Whether downstream takes packets of a payload type at all, as far as their caps tell.
+    pub(crate) fn is_wanted(&self, payload_type: u8) -> bool {
+        let ghost = lock(&self.ghost).clone();
+        match (ghost, self.caps(payload_type)) {
+            (Some(ghost), Some(caps)) => ghost.peer_query_accept_caps(&caps),
+            _ => true,
+        }
+    }
+
     /// Its stream is gone for good.
     pub(crate) fn push_eos(&self) {
         if let Some(ghost) = lock(&self.ghost).clone() {

@@ -126,9 +126,10 @@ impl FeedStream {
             flow if is_refused(flow) => {
                 let now = timer::now();
                 let since = *self.refused_since.get_or_insert(now);
-                match now.saturating_duration_since(since) < MOST_REFUSED {
-                    true => Ok(gst::FlowSuccess::Ok),
-                    false => flow,
+                let is_long = now.saturating_duration_since(since) >= MOST_REFUSED;
+                match is_long || !self.out.is_wanted(payload_type) {
+                    true => flow,
+                    false => Ok(gst::FlowSuccess::Ok),
                 }
             }
             flow => {
