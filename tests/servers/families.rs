@@ -43,6 +43,14 @@ fn check(case: Case) -> Result<(), Wrong> {
     }
 }
 
+/// What is wrong when nothing runs beside the case.
+fn check_again(case: Case) -> Option<String> {
+    match check(case) {
+        Ok(()) => None,
+        Err(Wrong::Outcome(what) | Wrong::Cost(what)) => Some(what),
+    }
+}
+
 fn check_all(family: Family) {
     let running: Vec<_> = cases(family)
         .into_iter()
@@ -55,13 +63,17 @@ fn check_all(family: Family) {
         .into_iter()
         .filter_map(|(case, checked)| match checked {
             Ok(()) => None,
+            // A session that turns away from a slow answer ends its camera's stream at xiu, and on a busy machine
+            // it may turn away before that comes.
+            Err(Wrong::Outcome(_))
+                if family == Family::Xiu && matches!(case.trouble, Trouble::Slow(_)) =>
+            {
+                check_again(case)
+            }
             Err(Wrong::Outcome(what)) => Some(what),
             // Answers that take 300 ms spread sessions over more connections, and on a busy machine they do.
             // The case has to hold when nothing runs beside it.
-            Err(Wrong::Cost(_)) => match check(case) {
-                Ok(()) => None,
-                Err(Wrong::Outcome(what) | Wrong::Cost(what)) => Some(what),
-            },
+            Err(Wrong::Cost(_)) => check_again(case),
         })
         .collect();
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
