@@ -37,9 +37,9 @@ pub(crate) fn manager() -> &'static str {
     MANAGER.get()
 }
 
-/// Makes two tests of a function, one for each manager.
+/// Makes two tests of a function, one for each manager. The one with rtpbin may have an attribute.
 macro_rules! for_both_managers {
-    ($name:ident) => {
+    ($name:ident $(, rtpbin: #[$mark:meta])?) => {
         mod $name {
             #[test]
             fn light() {
@@ -48,6 +48,7 @@ macro_rules! for_both_managers {
             }
 
             #[test]
+            $(#[$mark])?
             fn rtpbin() {
                 crate::player::use_manager("rtpbin");
                 super::$name();
