@@ -141,9 +141,10 @@ impl PadStream {
         lock(&self.payloads).kind(payload_type)
     }
 
-    /// What is looked at in packets of a payload type.
-    pub(crate) fn shape(&self, payload_type: u8) -> PayloadShape {
-        lock(&self.payloads).shape(payload_type)
+    /// What packets of a payload type carry, and what is looked at in them.
+    pub(crate) fn payload(&self, payload_type: u8) -> (PayloadKind, PayloadShape) {
+        let payloads = lock(&self.payloads);
+        (payloads.kind(payload_type), payloads.shape(payload_type))
     }
 
     /// The events before the first packet: stream-start, caps, segment.
@@ -415,10 +416,18 @@ impl Timeline {
 
     /// A buffer with this time leaves the pad. Returns the outage that it ends.
     pub(crate) fn see(&self, time: gst::ClockTime) -> Option<Gap> {
-        let start =
-            gst::ClockTime::from_nseconds(self.last.swap(time.nseconds(), Ordering::Relaxed));
-        let is_first = !self.has_begun.swap(true, Ordering::Relaxed);
-        if !self.is_anew.swap(false, Ordering::AcqRel) || is_first {
+        let start = self.last();
+        let is_first = !self.has_begun.load(Ordering::Relaxed);
+        // Only the thread that pushes out of the pad is here: nothing need be swapped.
+        self.last.store(time.nseconds(), Ordering::Relaxed);
+        if is_first {
+            self.has_begun.store(true, Ordering::Relaxed);
+        }
+        if !self.is_anew.load(Ordering::Acquire) {
+            return None;
+        }
+        self.is_anew.store(false, Ordering::Relaxed);
+        if is_first {
             return None;
         }
         let duration = time.checked_sub(start).filter(|gap| !gap.is_zero())?;

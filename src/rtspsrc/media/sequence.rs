@@ -92,15 +92,14 @@ pub(crate) struct Sequencer {
     /// Whether packets behind a gap wait for the missing ones.
     puts_in_order: bool,
     last: Option<LastPacket>,
-    /// The payload type of the media.
-    media_type: Option<u8>,
-    kind: Option<(u8, PayloadKind)>,
+    /// The payload type of the media, and its clock rate in Hz.
+    media: Option<(u8, u32)>,
     /// The RTP times of the last packets, by their numbers.
     times: Box<[Option<u32>; REMEMBERED as usize]>,
     /// Packets behind a gap, in order.
     waiting: VecDeque<Packet>,
     /// The first packet of what may be a new beginning.
-    doubtful: Option<Packet>,
+    doubtful: Option<(Packet, PayloadKind)>,
     /// RTP time that has passed, over all beginnings.
     passed: f64,
 }
@@ -110,8 +109,7 @@ impl Sequencer {
         Self {
             puts_in_order,
             last: None,
-            media_type: None,
-            kind: None,
+            media: None,
             times: Box::new([None; REMEMBERED as usize]),
             waiting: VecDeque::new(),
             doubtful: None,
@@ -143,34 +141,44 @@ impl Sequencer {
 
     /// Looks at a packet that follows the last one while none waits, as nearly all do: it need not be
     /// taken in to be passed on. `None`: it is to be [taken in](Self::handle_packet).
-    pub(crate) fn pass(
-        &mut self,
-        packet: &Packet,
-        kind_of: impl Fn(u8) -> PayloadKind,
-    ) -> Option<Marks> {
+    pub(crate) fn pass(&mut self, packet: &Packet, kind: PayloadKind) -> Option<Marks> {
         let header = packet.header?;
-        let kind = self.kind(header.payload_type, kind_of);
-        let is_clear = self.doubtful.is_none() && self.waiting.is_empty();
-        let is_next = is_clear && self.relation(packet, kind) == Relation::Next(0);
+        if self.doubtful.is_some() || !self.waiting.is_empty() {
+            return None;
+        }
+        // The picture of the last packet goes on.
+        if let Some(last) = &mut self.last
+            && !packet.discontinuity
+            && header
+                == (RtpHeader {
+                    sequence: last.header.sequence.wrapping_add(1),
+                    ..last.header
+                })
+        {
+            last.header = header;
+            last.received = packet.received;
+            self.remember(header);
+            return Some(Marks::default());
+        }
+        let is_next = self.relation(packet, kind) == Relation::Next(0);
         is_next.then(|| self.note(header, packet, false))
     }
 
-    /// Takes an RTP packet. Adds to `out` the packets whose turn it is.
+    /// Takes an RTP packet; `kind` is that of its payload type. Adds to `out` the packets whose turn it is.
     pub(crate) fn handle_packet(
         &mut self,
         packet: Packet,
-        kind_of: impl Fn(u8) -> PayloadKind,
+        kind: PayloadKind,
         out: &mut Vec<(Packet, Marks)>,
     ) {
         let Some(header) = packet.header else { return };
-        let kind = self.kind(header.payload_type, &kind_of);
         self.give_up_waiting(packet.received, out);
-        if let Some(doubtful) = self.doubtful.take() {
+        if let Some((doubtful, its_kind)) = self.doubtful.take() {
             let old = self.relation(&packet, kind);
             if follows(&doubtful, &packet, kind)
                 || matches!(old, Relation::Doubtful | Relation::Anew)
             {
-                self.begin(doubtful, &kind_of, out);
+                self.begin(doubtful, its_kind, out);
             }
         }
         match self.relation(&packet, kind) {
@@ -183,11 +191,11 @@ impl Sequencer {
             Relation::Repeated => {}
             Relation::Doubtful => {
                 self.flush(out);
-                self.doubtful = Some(packet);
+                self.doubtful = Some((packet, kind));
             }
             Relation::Anew => {
                 self.flush(out);
-                self.begin(packet, &kind_of, out);
+                self.begin(packet, kind, out);
             }
         }
     }
@@ -261,7 +269,7 @@ impl Sequencer {
                 self.times[usize::from(number % REMEMBERED)] = None;
             }
             let units = header.timestamp.wrapping_sub(last.header.timestamp);
-            if let Some((_, PayloadKind::Media(rate))) = self.kind
+            if let Some((_, rate)) = self.media
                 && units != 0
             {
                 self.passed += f64::from(units.cast_signed()) / f64::from(rate);
@@ -276,12 +284,7 @@ impl Sequencer {
     }
 
     /// The source begins anew with the packet.
-    fn begin(
-        &mut self,
-        packet: Packet,
-        kind_of: &impl Fn(u8) -> PayloadKind,
-        out: &mut Vec<(Packet, Marks)>,
-    ) {
+    fn begin(&mut self, packet: Packet, kind: PayloadKind, out: &mut Vec<(Packet, Marks)>) {
         let Some(header) = packet.header else { return };
         let before = self.last.replace(LastPacket {
             header,
@@ -289,8 +292,8 @@ impl Sequencer {
         });
         self.times.fill(None);
         self.remember(header);
-        if let PayloadKind::Media(_) = self.kind(header.payload_type, kind_of) {
-            self.media_type = Some(header.payload_type);
+        if let PayloadKind::Media(rate) = kind {
+            self.media = Some((header.payload_type, rate));
         }
         let marks = Marks {
             stamp: before.is_none_or(|before| passed(&before, &packet) >= LONG_GAP),
@@ -304,33 +307,18 @@ impl Sequencer {
         self.times[usize::from(header.sequence % REMEMBERED)] = Some(header.timestamp);
     }
 
-    /// What packets of a payload type carry. `kind_of` is asked when the type changes.
-    pub(crate) fn kind(
-        &mut self,
-        payload_type: u8,
-        kind_of: impl Fn(u8) -> PayloadKind,
-    ) -> PayloadKind {
-        match self.kind {
-            Some((of, kind)) if of == payload_type => kind,
-            _ => {
-                let kind = kind_of(payload_type);
-                self.kind = Some((payload_type, kind));
-                kind
-            }
-        }
-    }
-
     fn relation(&self, packet: &Packet, kind: PayloadKind) -> Relation {
         let (Some(last), Some(header)) = (self.last, packet.header) else {
             return Relation::Anew;
         };
         let is_other = header.ssrc != last.header.ssrc;
-        let doubt = match packet.discontinuity || is_other || self.media_type.is_none() {
+        let doubt = match packet.discontinuity || is_other || self.media.is_none() {
             true => Relation::Anew,
             false => Relation::Doubtful,
         };
         let rate = kind.clock_rate();
-        let is_other_type = rate.is_some() && self.media_type != Some(header.payload_type);
+        let media_type = self.media.map(|(payload_type, _)| payload_type);
+        let is_other_type = rate.is_some() && media_type != Some(header.payload_type);
         let step = step(last.header, header);
         if rtp::goes_up(last.header.sequence, header.sequence) && step > 0 {
             return match is_other_type || is_time_jump(&last, packet, rate) {

@@ -301,9 +301,11 @@ impl OverflowReports {
         let before = counts.last.replace(packet.received);
         let processed = counts.processed;
         counts.processed += 1;
+        if !packet.discontinuity {
+            return None;
+        }
         let is_old = |told| now.saturating_duration_since(told) >= INTERVAL;
-        let is_new = counts.told.is_none_or(is_old);
-        if !packet.discontinuity || !is_new {
+        if !counts.told.is_none_or(is_old) {
             return None;
         }
         counts.told = Some(now);

@@ -75,20 +75,20 @@ struct FeedStream {
     /// The pad of the manager that packets leave from; `None` if the manager has none.
     pad: Option<gst::Pad>,
     sequencer: Sequencer,
-    /// What is looked at in packets of the payload type of the last one.
-    shape: Option<(u8, PayloadShape)>,
+    /// The payload type of the last packet, and what packets of that type carry.
+    payload: Option<(u8, (PayloadKind, PayloadShape))>,
     /// Since when downstream has refused all packets.
     refused_since: Option<Instant>,
 }
 
 impl FeedStream {
-    fn shape(&mut self, payload_type: u8) -> PayloadShape {
-        match self.shape {
-            Some((of, shape)) if of == payload_type => shape,
+    fn payload(&mut self, payload_type: u8) -> (PayloadKind, PayloadShape) {
+        match self.payload {
+            Some((of, payload)) if of == payload_type => payload,
             _ => {
-                let shape = self.out.shape(payload_type);
-                self.shape = Some((payload_type, shape));
-                shape
+                let payload = self.out.payload(payload_type);
+                self.payload = Some((payload_type, payload));
+                payload
             }
         }
     }
@@ -114,12 +114,11 @@ impl FeedStream {
         mut packet: Packet,
         marks: Marks,
     ) -> Result<PushOutcome, gst::FlowError> {
-        let (Some(header), Some(pad)) = (packet.header, &self.pad) else {
+        let payload_type = packet.header.map_or(0, |header| header.payload_type);
+        let (kind, _) = self.payload(payload_type);
+        let Some(pad) = &self.pad else {
             return Ok(PushOutcome::Left(Undeliverable::Foreign));
         };
-        let payload_type = header.payload_type;
-        let kind_of = |payload_type| self.out.kind(payload_type);
-        let kind = self.sequencer.kind(payload_type, kind_of);
         let rate = kind.clock_rate().unwrap_or_default();
         lock(&self.out.alias).apply(&mut packet, marks.anew, rate);
         let flow = match manager.push_rtp(packet, marks) {
@@ -249,7 +248,7 @@ impl Feed {
                 out: out.clone(),
                 pad,
                 sequencer: Sequencer::new(self.manager.needs_order()),
-                shape: None,
+                payload: None,
                 refused_since: None,
             };
             self.streams.insert(out.number, stream);
@@ -260,7 +259,7 @@ impl Feed {
     fn resume(&mut self) {
         for stream in self.streams.values_mut() {
             stream.sequencer.reset();
-            stream.shape = None;
+            stream.payload = None;
             *lock(&stream.out.alias) = Alias::new(!self.manager.needs_order());
         }
         self.flows.reset();
@@ -323,16 +322,19 @@ impl Feed {
         else {
             return Ok(PushOutcome::Left(Undeliverable::Foreign));
         };
-        if !stream.shape(header.payload_type).takes(payload) {
+        // The session may have moved to where the stream has other caps.
+        if packet.discontinuity {
+            stream.payload = None;
+        }
+        let (kind, shape) = stream.payload(header.payload_type);
+        if !shape.takes(payload) {
             return Ok(PushOutcome::Left(Undeliverable::Foreign));
         }
-        let (out, ready) = (&stream.out, &mut self.ready);
-        let (manager, flows) = (&*self.manager, &mut self.flows);
-        let kind_of = |payload_type| out.kind(payload_type);
-        let pushed = match stream.sequencer.pass(&packet, kind_of) {
+        let (manager, flows, ready) = (&*self.manager, &mut self.flows, &mut self.ready);
+        let pushed = match stream.sequencer.pass(&packet, kind) {
             Some(marks) => stream.push(manager, flows, packet, marks),
             None => {
-                stream.sequencer.handle_packet(packet, kind_of, ready);
+                stream.sequencer.handle_packet(packet, kind, ready);
                 stream.push_all(manager, flows, ready)
             }
         };

@@ -150,13 +150,17 @@ impl Light {
         } = &mut *taken;
         // The call for the items in the queue may have come before this turn.
         let mut is_more = !messages.is_empty();
+        let mut queue = lock(&stream.queue);
+        let mut last = queue.flow;
         if !is_more {
             *life = stream.life();
-            lock(&stream.queue).take(messages);
+            queue.take(messages);
+        }
+        drop(queue);
+        if !is_more {
             self.room.notify_one();
         }
         let began = timer::now();
-        let mut last = stream.flow();
         let mut count = 0;
         while let Some(message) = messages.pop_front() {
             match message {
@@ -169,7 +173,7 @@ impl Light {
                         *refused = Some(began);
                     }
                     if flow != last && stream.life() == *life {
-                        stream.set_flow(flow);
+                        lock(&stream.queue).flow = flow;
                         last = flow;
                     }
                 }
@@ -350,11 +354,14 @@ impl Manager for Light {
             return Ok(gst::FlowSuccess::Ok);
         };
         stream.out.has_left.store(false, Ordering::Release);
-        if !lock(&stream.queue).put(QueuedItem::Rtp(packet, marks)) {
+        let mut queue = lock(&stream.queue);
+        if !queue.put(QueuedItem::Rtp(packet, marks)) {
             return Err(gst::FlowError::Flushing);
         }
+        let flow = queue.flow;
+        drop(queue);
         stream.errand.call();
-        stream.flow()
+        flow
     }
 
     fn push_rtcp(&self, packet: Packet) {

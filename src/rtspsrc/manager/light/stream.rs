@@ -76,8 +76,6 @@ pub(super) struct LightStream {
     pub(super) taken: Mutex<Taken>,
     /// How often the stream was begun anew. Packets that were taken in an earlier life are not pushed.
     life: AtomicU32,
-    /// The result of the last push.
-    flow: Mutex<FlowResult>,
     /// In nanoseconds.
     latency: u64,
     /// The SSRC of the receiver in reports.
@@ -165,7 +163,6 @@ impl LightStream {
             errand,
             taken: Mutex::default(),
             life: AtomicU32::new(0),
-            flow: Mutex::new(Ok(gst::FlowSuccess::Ok)),
             latency: latency.nseconds(),
             own: glib::random_int(),
             state: Mutex::default(),
@@ -176,7 +173,6 @@ impl LightStream {
     pub(super) fn renew(&self) {
         self.life.fetch_add(1, Ordering::AcqRel);
         lock(&self.queue).renew();
-        self.set_flow(Ok(gst::FlowSuccess::Ok));
         self.out.has_left.store(false, Ordering::Release);
         self.begin(None);
     }
@@ -193,16 +189,8 @@ impl LightStream {
 
     /// Whether it takes more packets. A stream whose pad is not linked is never held up.
     pub(super) fn has_room(&self) -> bool {
-        !lock(&self.queue).is_full() || self.flow() == Err(gst::FlowError::NotLinked)
-    }
-
-    /// The result of the last push.
-    pub(super) fn flow(&self) -> FlowResult {
-        *lock(&self.flow)
-    }
-
-    pub(super) fn set_flow(&self, flow: FlowResult) {
-        *lock(&self.flow) = flow;
+        let queue = lock(&self.queue);
+        !queue.is_full() || queue.flow == Err(gst::FlowError::NotLinked)
     }
 
     /// The next packet is the first one of this source. Sender reports of the source stay.
@@ -339,13 +327,25 @@ pub(super) enum QueuedItem {
 }
 
 /// The queue of one stream.
-#[derive(Default)]
 pub(super) struct SendQueue {
     waiting: VecDeque<QueuedItem>,
     /// The source of the last packet.
     source: Option<u32>,
+    /// The result of the last push.
+    pub(super) flow: FlowResult,
     /// The queue takes nothing any more.
     is_closed: bool,
+}
+
+impl Default for SendQueue {
+    fn default() -> Self {
+        Self {
+            waiting: VecDeque::new(),
+            source: None,
+            flow: Ok(gst::FlowSuccess::Ok),
+            is_closed: false,
+        }
+    }
 }
 
 impl SendQueue {
@@ -371,6 +371,7 @@ impl SendQueue {
         self.waiting
             .retain(|message| matches!(message, QueuedItem::Event(_)));
         self.source = None;
+        self.flow = Ok(gst::FlowSuccess::Ok);
     }
 
     /// Drops all items and closes the queue.

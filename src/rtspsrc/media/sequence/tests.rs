@@ -43,7 +43,11 @@ impl Stream {
             received: self.now,
             discontinuity,
         };
-        self.sequencer.handle_packet(packet, kind_of, &mut self.out);
+        let kind = kind_of(header.payload_type);
+        match self.sequencer.pass(&packet, kind) {
+            Some(marks) => self.out.push((packet, marks)),
+            None => self.sequencer.handle_packet(packet, kind, &mut self.out),
+        }
     }
 
     /// Packets of payload type 35 with these numbers; RTP time goes on with the numbers, from `time` on.
