@@ -19,6 +19,9 @@ use crate::mux::{
 /// How far behind a packet is that a depayloader drops (`max-reorder`), and a little more.
 const DROPPED_BEHIND: u16 = 128;
 
+/// The SSRC that downstream sees, and that of the source. `None` before the first packet.
+pub(crate) type Sources = Option<(u32, u32)>;
+
 /// The numbers under which downstream sees one stream.
 #[derive(Debug, Default)]
 pub(crate) struct Alias {
@@ -43,9 +46,17 @@ impl Alias {
         }
     }
 
-    /// Puts the numbers into a packet. `begins`: the source begins anew. `rate` is its clock rate in Hz.
-    pub(crate) fn apply(&mut self, packet: &mut Packet, begins: bool, rate: u32) {
-        let Some(header) = packet.header else { return };
+    pub(crate) fn sources(&self) -> Sources {
+        Some((self.shown?, self.source))
+    }
+
+    /// Puts the numbers into a packet. `begins`: the source begins anew. `rate` is its clock rate in Hz. Returns
+    /// whether [`sources`](Self::sources) are others than before.
+    pub(crate) fn apply(&mut self, packet: &mut Packet, begins: bool, rate: u32) -> bool {
+        let Some(header) = packet.header else {
+            return false;
+        };
+        let before = self.sources();
         self.source = header.ssrc;
         if let Some((last, _)) = self.last
             && begins
@@ -80,14 +91,14 @@ impl Alias {
         {
             self.last = Some((shown, packet.received));
         }
-        if shown == header {
-            return;
+        if shown != header {
+            let mut bytes = packet.payload.to_vec();
+            put(&mut bytes, 2, &shown.sequence.to_be_bytes());
+            put(&mut bytes, 4, &shown.timestamp.to_be_bytes());
+            put(&mut bytes, 8, &shown.ssrc.to_be_bytes());
+            packet.payload = bytes.into();
         }
-        let mut bytes = packet.payload.to_vec();
-        put(&mut bytes, 2, &shown.sequence.to_be_bytes());
-        put(&mut bytes, 4, &shown.timestamp.to_be_bytes());
-        put(&mut bytes, 8, &shown.ssrc.to_be_bytes());
-        packet.payload = bytes.into();
+        self.sources() != before
     }
 
     /// A compound RTCP packet of the server, as a manager is to see it that gets such packets. Reports of all
@@ -117,17 +128,17 @@ impl Alias {
         }
         bytes.into()
     }
+}
 
-    /// A report of such a manager, as the server is to see it: it is about the source that the server knows.
-    pub(crate) fn undo_in_report(&self, report: &[u8]) -> Bytes {
-        let mut bytes = report.to_vec();
-        if let Some(shown) = self.shown
-            && bytes.get(8..12) == Some(&shown.to_be_bytes())
-        {
-            put(&mut bytes, 8, &self.source.to_be_bytes());
-        }
-        bytes.into()
+/// A report of such a manager, as the server is to see it: it is about the source that the server knows.
+pub(crate) fn undo_in_report(sources: Sources, report: &[u8]) -> Bytes {
+    let mut bytes = report.to_vec();
+    if let Some((shown, source)) = sources
+        && bytes.get(8..12) == Some(&shown.to_be_bytes())
+    {
+        put(&mut bytes, 8, &source.to_be_bytes());
     }
+    bytes.into()
 }
 
 /// The packet type of a sender report.
@@ -234,7 +245,7 @@ mod tests {
         }
         let own = [0x81, 201, 0, 7, 0, 0, 0, 99, 0, 0, 0, 1, 5];
         assert_eq!(
-            alias.undo_in_report(&own)[..],
+            undo_in_report(alias.sources(), &own)[..],
             [0x81, 201, 0, 7, 0, 0, 0, 99, 0, 0, 0, 2, 5]
         );
         for cut in 0..40 {

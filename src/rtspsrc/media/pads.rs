@@ -19,7 +19,7 @@ use gst::{glib, prelude::*};
 use gstreamer as gst;
 
 use super::{
-    alias::Alias,
+    alias::Sources,
     caps::PayloadMap,
     payload::PayloadShape,
     relinking::{Admission, Relinking},
@@ -75,8 +75,8 @@ pub(crate) struct PadStream {
     section: usize,
     stream_start: gst::Event,
     payloads: Mutex<PayloadMap>,
-    /// Under which numbers downstream sees it.
-    pub(crate) alias: Mutex<Alias>,
+    /// Under which SSRC downstream sees it.
+    pub(crate) sources: Mutex<Sources>,
     ghost: Mutex<Option<gst::GhostPad>>,
     /// Its source has sent BYE and nothing since, and that is a loss and not the end of the stream.
     pub(crate) has_left: AtomicBool,
@@ -190,7 +190,7 @@ impl Pads {
             section,
             stream_start: stream_start.build(),
             payloads: Mutex::new(stream.payloads),
-            alias: Mutex::default(),
+            sources: Mutex::default(),
             ghost: Mutex::default(),
             has_left: AtomicBool::default(),
             relinking: Relinking::default(),

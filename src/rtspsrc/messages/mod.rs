@@ -9,10 +9,7 @@
 pub(crate) mod bus_queue;
 pub(crate) mod server;
 
-use std::{
-    collections::BTreeMap,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use gst::{
     glib::{self, translate::IntoGlib},
@@ -283,7 +280,7 @@ struct StreamCounts {
 
 /// Watches the packets of one session on their way to the pads for gaps.
 #[derive(Debug, Default)]
-pub(crate) struct OverflowReports(BTreeMap<usize, StreamCounts>);
+pub(crate) struct OverflowReports(Vec<StreamCounts>);
 
 impl OverflowReports {
     /// A packet is about to be pushed. Returns the overflow that it ends, if a message about it is due.
@@ -297,7 +294,10 @@ impl OverflowReports {
         if packet.kind != PacketKind::Rtp {
             return None;
         }
-        let counts = self.0.entry(packet.stream).or_default();
+        if self.0.len() <= packet.stream {
+            self.0.resize_with(packet.stream + 1, StreamCounts::default);
+        }
+        let counts = self.0.get_mut(packet.stream)?;
         let before = counts.last.replace(packet.received);
         let processed = counts.processed;
         counts.processed += 1;

@@ -75,6 +75,8 @@ struct FeedStream {
     /// The pad of the manager that packets leave from; `None` if the manager has none.
     pad: Option<gst::Pad>,
     sequencer: Sequencer,
+    /// Under which numbers downstream sees it.
+    alias: Alias,
     /// The payload type of the last packet, and what packets of that type carry.
     payload: Option<(u8, (PayloadKind, PayloadShape))>,
     /// Since when downstream has refused all packets.
@@ -120,7 +122,9 @@ impl FeedStream {
             return Ok(PushOutcome::Left(Undeliverable::Foreign));
         };
         let rate = kind.clock_rate().unwrap_or_default();
-        lock(&self.out.alias).apply(&mut packet, marks.anew, rate);
+        if self.alias.apply(&mut packet, marks.anew, rate) {
+            *lock(&self.out.sources) = self.alias.sources();
+        }
         let flow = match manager.push_rtp(packet, marks) {
             flow if is_refused(flow) => {
                 let now = timer::now();
@@ -248,6 +252,7 @@ impl Feed {
                 out: out.clone(),
                 pad,
                 sequencer: Sequencer::new(self.manager.needs_order()),
+                alias: Alias::default(),
                 payload: None,
                 refused_since: None,
             };
@@ -260,7 +265,7 @@ impl Feed {
         for stream in self.streams.values_mut() {
             stream.sequencer.reset();
             stream.payload = None;
-            *lock(&stream.out.alias) = Alias::new(!self.manager.needs_order());
+            stream.alias = Alias::new(!self.manager.needs_order());
         }
         self.flows.reset();
     }
@@ -289,11 +294,15 @@ impl Feed {
 
     /// An RTCP packet may be the BYE of the last stream. Then no RTP packet follows whose push would
     /// return EOS, so this looks for the end itself.
-    fn push_rtcp(&mut self, packet: Packet) -> Result<(), FeedHalt> {
+    fn push_rtcp(&mut self, mut packet: Packet) -> Result<(), FeedHalt> {
         let stream = packet.stream;
-        let Some(rtp) = self.streams.get(&stream).and_then(|it| it.pad.as_ref()) else {
+        let Some(of) = self.streams.get(&stream) else {
             return Ok(());
         };
+        let Some(rtp) = &of.pad else { return Ok(()) };
+        if !self.manager.needs_order() {
+            packet.payload = of.alias.apply_to_report(packet.payload);
+        }
         self.manager.push_rtcp(packet);
         if self.manager.has_ended(stream) {
             let ended = Err(gst::FlowError::Eos);

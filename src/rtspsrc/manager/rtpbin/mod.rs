@@ -324,8 +324,7 @@ impl Manager for Rtpbin {
     fn push_rtcp(&self, packet: Packet) {
         if let Some(stream) = self.streams.get(packet.stream) {
             // A failure here is no error: without reports there is no lip-sync, but media.
-            let report = lock(&stream.out.alias).apply_to_report(packet.payload);
-            let _ = stream.rtcp.push(buffer::from_payload(report));
+            let _ = stream.rtcp.push(buffer::from_payload(packet.payload));
         }
     }
 

@@ -26,7 +26,7 @@ use crate::{
     rtspsrc::{
         CAT, RtspMuxSrc, guard_weak, lock,
         manager::{ReportSender, src_pad},
-        media::{alias::Alias, pads::PadStream},
+        media::{alias, pads::PadStream},
         threads::timer,
     },
 };
@@ -115,7 +115,7 @@ impl RtpbinStream {
     pub(super) fn leave(&self) -> Result<(), glib::BoolError> {
         *lock(&self.shown) = None;
         *lock(&self.output) = glib::WeakRef::new();
-        *lock(&self.out.alias) = Alias::new(true);
+        *lock(&self.out.sources) = None;
         self.fill.clear();
         self.out.has_left.store(false, Ordering::Release);
         for pad in [&self.rtp, &self.rtcp] {
@@ -140,7 +140,8 @@ fn report_pad(element: &RtspMuxSrc, out: Arc<PadStream>, reports: ReportSink) ->
                 let reports = lock(&reports).clone();
                 let sent = match (reports, buffer.map_readable()) {
                     (Some(reports), Ok(report)) => {
-                        reports.try_send(index, lock(&out.alias).undo_in_report(&report))
+                        let sources = *lock(&out.sources);
+                        reports.try_send(index, alias::undo_in_report(sources, &report))
                     }
                     _ => false,
                 };
