@@ -5,7 +5,7 @@
 mod streams;
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     collections::BTreeMap,
     fmt::{self, Write as _},
     future::{pending, poll_fn, ready},
@@ -309,8 +309,9 @@ impl End {
         )
     }
 
-    /// A packet of each session that plays.
-    fn send_media(&mut self, payload_type: u8) {
+    /// A packet of each session that plays. Returns how many.
+    fn send_media(&mut self, payload_type: u8) -> usize {
+        let mut sent = 0;
         let mut frames = Vec::new();
         for session in self.sessions.iter_mut().filter(|it| it.is_playing) {
             let time = u32::from(session.sent) * 8_000;
@@ -324,9 +325,11 @@ impl End {
             packet.extend(ssrc.to_be_bytes());
             packet.extend([0xd5; 8]);
             session.sent += 1;
+            sent += 1;
             frames.extend(frame(session.channel, &packet));
         }
         self.send(&frames);
+        sent
     }
 
     fn send_goodbye(&mut self) {
@@ -399,14 +402,20 @@ impl Server {
         });
     }
 
-    fn send_media(&self) {
-        match *lock(&self.conduct) {
-            Conduct::Plays | Conduct::PlaysFirst | Conduct::RefusesSecond => {
-                self.each_end(|end| end.send_media(0));
+    /// A packet of each session that plays. Returns how many.
+    fn send_media(&self) -> usize {
+        let payload_type = match *lock(&self.conduct) {
+            Conduct::Plays | Conduct::PlaysFirst | Conduct::RefusesSecond => 0,
+            Conduct::Unmapped => 99,
+            _ => return 0,
+        };
+        let sent = Cell::new(0);
+        self.each_end(|end| {
+            if !end.is_closed {
+                sent.set(sent.get() + end.send_media(payload_type));
             }
-            Conduct::Unmapped => self.each_end(|end| end.send_media(99)),
-            _ => {}
-        }
+        });
+        sent.get()
     }
 }
 

@@ -50,9 +50,19 @@ impl Scene {
     async fn pass(&self, seconds: u64) {
         for _ in 0..seconds {
             sleep(S).await;
-            self.server.send_media();
-            // The threads that push have no part in the simulation.
+            let before = self.camera.sinks.buffers.load(Ordering::Relaxed);
+            let sent = self.server.send_media();
             for _ in 0..100 {
+                tokio::task::yield_now().await;
+            }
+            // The threads that push have no part in the simulation: its time stops until they are done. What
+            // is sent while the session is set up again may never come.
+            let stopped = std::time::Instant::now();
+            let is_done = || {
+                let pushed = self.camera.sinks.buffers.load(Ordering::Relaxed) - before;
+                pushed >= sent || stopped.elapsed() >= S / 2
+            };
+            while !is_done() {
                 tokio::task::yield_now().await;
                 std::thread::yield_now();
             }
