@@ -4,6 +4,8 @@
 //! header lines that end in a bare LF, which cameras send. Method names and header names are
 //! rtsp-types'.
 
+use std::borrow::Cow;
+
 use bytes::{Bytes, BytesMut};
 use rtsp_types::Method;
 
@@ -177,8 +179,13 @@ impl<'a> MessageWriter<'a> {
             !value.chars().any(char::is_control),
             "control character in {name}"
         );
-        let value: String = value.chars().filter(|c| !c.is_control()).collect();
-        self.put(&[name, ": ", &value, "\r\n"]);
+        let value = match value.contains(char::is_control) {
+            true => Cow::Owned(value.replace(char::is_control, "")),
+            false => Cow::Borrowed(value),
+        };
+        self.put(&[name, ": "]);
+        self.out.extend_from_slice(&octets::encode(&value));
+        self.put(&["\r\n"]);
     }
 
     pub(crate) fn finish(mut self) {
@@ -187,7 +194,7 @@ impl<'a> MessageWriter<'a> {
 
     fn put(&mut self, parts: &[&str]) {
         for part in parts {
-            self.out.extend_from_slice(&octets::encode(part));
+            self.out.extend_from_slice(part.as_bytes());
         }
     }
 }
