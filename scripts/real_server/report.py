@@ -6,6 +6,8 @@ from statistics import median
 # Those that play may miss packets for so long when others come, or twice as long as with the peer.
 GAP = 0.3
 PEER_FACTOR = 2.0
+# The same where the server is known from an earlier process.
+KNOWN_PEER_FACTOR = 1.0
 # The last first packet is compared with the peer's where so many cameras start together. With fewer, the times are too
 # short to be compared.
 COMPARED_FROM = 16
@@ -68,7 +70,8 @@ class Row:
     def _is_late(self, ratio):
         what = self.scenario
         is_cold_start = not (what.later or what.restart or what.spacing)
-        return is_cold_start and what.cameras >= COMPARED_FROM and ratio > PEER_FACTOR
+        limit = KNOWN_PEER_FACTOR if what.is_second_contact else PEER_FACTOR
+        return is_cold_start and what.cameras >= COMPARED_FROM and ratio > limit
 
     def ratio(self):
         """The median of the rounds' ratios to the peer."""

@@ -115,7 +115,11 @@ class Runner:
             restart=what.restart,
         )
         log = os.path.join(self.logs, f"{name}.log")
-        result = self._play(job, log)
+        state = None
+        if what.is_second_contact:
+            state = os.path.join(self.logs, f"{name}.state")
+            self._play(job, None, state)
+        result = self._play(job, log, state)
         figures = self._figures(what, result)
         figures.died = self.server.has_died()
         figures.answers = self.server.answers()
@@ -144,9 +148,12 @@ class Runner:
         due = wire_log.read(log).first_keep_alive() if os.path.exists(log) else None
         self._keep_alive = due or USUAL_KEEP_ALIVE
 
-    def _play(self, job, log):
-        """What the player reports; a report without cameras if it crashes or hangs."""
+    def _play(self, job, log, state=None):
+        """What the player reports; a report without cameras if it crashes or hangs. `state`: the state file."""
         environment = dict(os.environ, GST_DEBUG_NO_COLOR="1", PYTHONDONTWRITEBYTECODE="1")
+        environment.pop("RTSPMUX_STATE", None)
+        if state:
+            environment["RTSPMUX_STATE"] = state
         if log:
             environment.update(GST_DEBUG=WIRE_DEBUG, GST_DEBUG_FILE=log)
         with subprocess.Popen(

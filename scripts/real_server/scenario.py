@@ -22,6 +22,8 @@ class Scenario:
     separate: bool = False
     restart: bool = False
     around_keep_alive: bool = False
+    # The server has played all of them to an earlier process, which has left its state file.
+    is_second_contact: bool = False
 
     @property
     def cameras(self):
@@ -62,10 +64,16 @@ def around_keep_alive():
     )
 
 
+def second_contact(counts):
+    for count in counts:
+        yield Scenario(f"{count} together, second contact", count, is_second_contact=True)
+
+
 def every():
     """All scenarios."""
     return [
         *together((1, 2, 4, 16)),
+        *second_contact((4, 16)),
         *late((1, 4), (1, 2, 4, 16)),
         *staggered((8, 16), (0, 10, 20, 50, 100, 200)),
         *restarted((8, 16)),
@@ -77,6 +85,7 @@ def quick():
     """One of each kind, those that broke real servers."""
     return [
         *together((2, 4, 16)),
+        *second_contact((16,)),
         *late((1,), (1, 4, 16)),
         *staggered((8,), (20, 100)),
         *restarted((8,)),
