@@ -69,7 +69,7 @@ pub use self::{
     limits::{LimitExceeded, Limits, Timeouts},
     wire::{
         header::RtpInfo,
-        sdp::{InvalidSdp, MediaStream, Presentation, SkipReason, SkippedMedia},
+        sdp::{InvalidSdp, MediaStream, Presentation},
         server_text::{ServerText, WireMessage},
     },
 };

@@ -31,8 +31,6 @@ pub struct Presentation {
     pub aggregate: Url,
     /// The streams that can be set up, in the order of the description.
     pub streams: Vec<MediaStream>,
-    /// The sections that cannot be set up, and why.
-    pub skipped: Vec<SkippedMedia>,
     /// The description as received.
     pub sdp: Bytes,
     /// `s=`, cut to 200 characters and without control characters.
@@ -61,34 +59,33 @@ impl Presentation {
 
     /// Where a session begins to play: at the present where the description says so.
     pub fn play_range(&self) -> PlayRange {
-        let range = |line: Cow<'_, str>| {
-            let value = line
-                .get(.."a=range:".len())
-                .zip(line.get("a=range:".len()..));
-            let (_, value) = value.filter(|(name, _)| name.eq_ignore_ascii_case("a=range:"))?;
-            let value = value.to_ascii_lowercase();
-            Some(value.split_ascii_whitespace().collect::<String>())
-        };
-        match lines(&self.sdp).find_map(range) {
-            Some(range) if range.starts_with("npt=now") => PlayRange::Now,
-            _ => PlayRange::Start,
+        let first = self.ranges().next().unwrap_or_default();
+        match first.to_ascii_lowercase().starts_with("npt=now") {
+            true => PlayRange::Now,
+            false => PlayRange::Start,
         }
     }
 
     /// How long the presentation is, if the description says so.
     pub fn announced_length(&self) -> Option<Duration> {
-        lines(&self.sdp)
-            .filter_map(|line| length(line.strip_prefix("a=range:")?))
-            .max()
+        self.ranges().filter_map(|range| length(&range)).max()
     }
 
     /// True if the description announces an end: that of a recording does, that of a camera does
     /// not (RFC 2326 C.1.5).
     pub fn announces_end(&self) -> bool {
-        lines(&self.sdp).any(|line| {
-            let range = line.strip_prefix("a=range:");
-            let end = range.and_then(|range| range.rsplit_once('-'));
+        self.ranges().any(|range| {
+            let end = range.rsplit_once('-');
             end.is_some_and(|(_, end)| end.contains(|c: char| c.is_ascii_digit()))
+        })
+    }
+
+    /// The values of `a=range`, without blanks.
+    fn ranges(&self) -> impl Iterator<Item = String> {
+        lines(&self.sdp).filter_map(|line| {
+            let (name, range) = line.split_at_checked("a=range:".len())?;
+            let is_range = name.eq_ignore_ascii_case("a=range:");
+            is_range.then(|| range.split_ascii_whitespace().collect())
         })
     }
 }
@@ -147,7 +144,6 @@ impl fmt::Debug for Presentation {
             .field("base", &redacted(&self.base))
             .field("aggregate", &redacted(&self.aggregate))
             .field("streams", &self.streams)
-            .field("skipped", &self.skipped)
             .field("sdp", &format_args!("{} bytes", self.sdp.len()))
             .field("session_name", &shown(&self.session_name))
             .field("tool", &shown(&self.tool))
@@ -210,30 +206,6 @@ impl fmt::Debug for MediaStream {
     }
 }
 
-/// An `m=` section that cannot be set up.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SkippedMedia {
-    /// The index of its `m=` line.
-    pub index: usize,
-    /// `video`, `audio`, `application` ...
-    pub media: String,
-    /// Why it was skipped.
-    pub reason: SkipReason,
-}
-
-/// Why an `m=` section cannot be set up.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum SkipReason {
-    /// It is not carried over RTP.
-    NotRtp,
-    /// Its control attribute cannot be used.
-    Control(uri::InvalidControl),
-    /// The server sends nothing on it: `a=sendonly` of a backchannel, which is the client's direction, or
-    /// `a=inactive`.
-    NotSent,
-}
-
 /// Why a description cannot be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -256,7 +228,7 @@ pub enum InvalidSdp {
 pub fn parse_presentation(sdp: Bytes, base: Url) -> Result<Presentation, InvalidSdp> {
     let (session, sections) = split_sections(&sdp)?;
     let control = session.control.as_deref();
-    let resolved = uri::resolve_control(&base, control).ok();
+    let resolved = uri::resolve_control(&base, control);
     // Only a whole URL is a base for the streams, as in rtspsrc and FFmpeg.
     let base = match (&resolved, control) {
         (Some(url), Some(control)) if uri::is_absolute(control) => url.clone(),
@@ -264,19 +236,15 @@ pub fn parse_presentation(sdp: Bytes, base: Url) -> Result<Presentation, Invalid
     };
     let aggregate = resolved.unwrap_or_else(|| base.clone());
 
-    let (mut streams, mut skipped) = (Vec::new(), Vec::new());
     let count = sections.len();
     let unsent = unsent_direction(session.direction, &sections);
-    for (index, section) in sections.into_iter().enumerate() {
-        let is_sent = unsent.is_none_or(|unsent| {
-            let direction = section.direction.or(session.direction);
-            direction != Some(unsent) && direction != Some(Direction::Inactive)
-        });
-        match section.into_stream(index, &base, is_sent) {
-            Ok(stream) => streams.push(stream),
-            Err(media) => skipped.push(media),
-        }
-    }
+    let is_sent =
+        |section: &Section| unsent.is_none_or(|unsent| section.is_sent(session.direction, unsent));
+    let sections = sections.into_iter().enumerate();
+    let sections = sections.filter(|(_, section)| is_sent(section));
+    let streams: Vec<_> = sections
+        .filter_map(|(index, section)| section.into_stream(index, &base))
+        .collect();
     if streams.is_empty() {
         return Err(InvalidSdp::NothingUsable(count));
     }
@@ -284,7 +252,6 @@ pub fn parse_presentation(sdp: Bytes, base: Url) -> Result<Presentation, Invalid
         base,
         aggregate,
         streams,
-        skipped,
         session_name: session.name,
         tool: session.tool,
         sdp,
@@ -318,18 +285,14 @@ impl Direction {
 /// server writes them as it sees them, as in an offer (RFC 3264). Where nothing would be left the
 /// directions mean nothing.
 fn unsent_direction(session: Option<Direction>, sections: &[Section]) -> Option<Direction> {
-    let direction = |section: &Section| section.direction.or(session);
     let is_picture_sent = |section: &Section| {
-        section.media == "video" && direction(section) == Some(Direction::SendOnly)
+        section.media == "video" && section.direction.or(session) == Some(Direction::SendOnly)
     };
     let unsent = match sections.iter().any(is_picture_sent) {
         true => Direction::ReceiveOnly,
         false => Direction::SendOnly,
     };
-    let is_sent = |section: &Section| {
-        let direction = direction(section);
-        direction != Some(unsent) && direction != Some(Direction::Inactive)
-    };
+    let is_sent = |section: &Section| section.is_sent(session, unsent);
     sections.iter().any(is_sent).then_some(unsent)
 }
 
@@ -462,34 +425,23 @@ impl Section {
         }
     }
 
-    fn into_stream(
-        self,
-        index: usize,
-        base: &Url,
-        is_sent: bool,
-    ) -> Result<MediaStream, SkippedMedia> {
-        let control = match Profile::of(&self.protocol) {
-            None => Err(SkipReason::NotRtp),
-            Some(_) if !is_sent => Err(SkipReason::NotSent),
-            Some(_) => {
-                uri::resolve_control(base, self.control.as_deref()).map_err(SkipReason::Control)
-            }
-        };
-        match control {
-            Ok(control) => Ok(MediaStream {
-                index,
-                media: self.media,
-                protocol: self.protocol,
-                payload_types: self.payload_types,
-                control,
-                encodings: self.encodings,
-            }),
-            Err(reason) => Err(SkippedMedia {
-                index,
-                media: self.media,
-                reason,
-            }),
-        }
+    /// Whether the server sends on it, where the client sends in the direction `unsent`.
+    fn is_sent(&self, session: Option<Direction>, unsent: Direction) -> bool {
+        let direction = self.direction.or(session);
+        direction != Some(unsent) && direction != Some(Direction::Inactive)
+    }
+
+    /// The stream, if it is carried over RTP and its control attribute can be used.
+    fn into_stream(self, index: usize, base: &Url) -> Option<MediaStream> {
+        Profile::of(&self.protocol)?;
+        Some(MediaStream {
+            index,
+            control: uri::resolve_control(base, self.control.as_deref())?,
+            media: self.media,
+            protocol: self.protocol,
+            payload_types: self.payload_types,
+            encodings: self.encodings,
+        })
     }
 }
 

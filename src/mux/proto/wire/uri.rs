@@ -20,24 +20,6 @@ use crate::mux::proto::auth::credentials::{Credentials, InvalidCredentials};
 /// KiB.
 const MAX_CONTROL: usize = 4096;
 
-/// Why a control attribute cannot be used.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum InvalidControl {
-    /// It contains a control character, which could start another header.
-    #[error("the control URL contains a control character")]
-    ControlCharacter,
-    /// It is longer than 4096 bytes.
-    #[error("the control URL is {0} bytes long")]
-    TooLong(usize),
-    /// It is a URL of another protocol.
-    #[error("the control URL is not an RTSP URL")]
-    NotRtsp,
-    /// It does not form a URL.
-    #[error("the control attribute makes no URL: {0}")]
-    NotAUrl(ParseError),
-}
-
 /// Stands in a [`Url`] before each escape that [`wire`] writes as the byte itself. It is U+E000, of
 /// private use, and itself escaped.
 const AS_WRITTEN: &str = "%EE%80%80";
@@ -262,8 +244,7 @@ pub fn presentation_base(
 
 fn usable_base(request: &Url, value: &str) -> Option<Url> {
     let value = value.trim();
-    check(value).ok()?;
-    if value.is_empty() || value == "*" {
+    if !is_harmless(value) || value.is_empty() || value == "*" {
         return None;
     }
     let base = match request.host_str().and_then(|host| value.strip_prefix(host)) {
@@ -280,28 +261,30 @@ fn usable_base(request: &Url, value: &str) -> Option<Url> {
 }
 
 /// The URI of a control attribute: itself if it is an RTSP URL, the base if it is absent, empty or
-/// `*`, or else the base with it appended.
-pub fn resolve_control(base: &Url, control: Option<&str>) -> Result<Url, InvalidControl> {
+/// `*`, or else the base with it appended. `None` if that is no URL, or one of another protocol, and if
+/// the attribute is too long or has a control character, which could start another header.
+pub fn resolve_control(base: &Url, control: Option<&str>) -> Option<Url> {
     let control = control.unwrap_or_default();
-    check(control)?;
+    if !is_harmless(control) {
+        return None;
+    }
     let control = control.trim();
     if control.is_empty() || control == "*" {
-        return Ok(request_uri(base));
+        return Some(request_uri(base));
     }
     let url = match absolute_scheme(control) {
         Some(scheme) if is_rtsp(scheme) => parse(control),
-        Some(_) => return Err(InvalidControl::NotRtsp),
+        Some(_) => return None,
         None if repeats_path(base, control) => base.join(control),
         None => append(base, control),
     };
-    url.map(|url| request_uri(&url))
-        .map_err(InvalidControl::NotAUrl)
+    url.ok().map(|url| request_uri(&url))
 }
 
 /// The target of a redirect: an absolute URL of any scheme without its userinfo, and the
 /// credentials in that userinfo, if they can be used.
 pub(crate) fn parse_location(location: &str) -> Option<(Url, Option<Credentials>)> {
-    check(location).ok()?;
+    let location = Some(location).filter(|it| is_harmless(it))?;
     let mut url = parse(location.trim()).ok()?;
     let credentials = take_userinfo(&mut url).ok().flatten();
     url.has_host().then(|| (request_uri(&url), credentials))
@@ -312,14 +295,8 @@ pub(crate) fn is_absolute(control: &str) -> bool {
     absolute_scheme(control.trim()).is_some()
 }
 
-fn check(text: &str) -> Result<(), InvalidControl> {
-    if text.len() > MAX_CONTROL {
-        return Err(InvalidControl::TooLong(text.len()));
-    }
-    if text.chars().any(char::is_control) {
-        return Err(InvalidControl::ControlCharacter);
-    }
-    Ok(())
+fn is_harmless(text: &str) -> bool {
+    text.len() <= MAX_CONTROL && !text.contains(char::is_control)
 }
 
 /// The scheme of `scheme://...`. A colon alone is not enough: `track:1` is relative.
@@ -523,14 +500,9 @@ mod tests {
             resolved("rtsp://h/a", "RTSP://admin:pw@10.0.0.9:8554/b/track1?x=1"),
             "rtsp://10.0.0.9:8554/b/track1?x=1"
         );
-        assert_eq!(
-            resolve_control(&url("rtsp://h/a"), Some("http://h/a")),
-            Err(InvalidControl::NotRtsp)
-        );
-        assert!(matches!(
-            resolve_control(&url("rtsp://h/a"), Some("rtsp://h:99999/a")),
-            Err(InvalidControl::NotAUrl(_))
-        ));
+        for other in ["http://h/a", "rtsp://h:99999/a"] {
+            assert_eq!(resolve_control(&url("rtsp://h/a"), Some(other)), None);
+        }
     }
 
     #[test]
@@ -548,16 +520,10 @@ mod tests {
     fn controls_that_could_do_harm_are_refused() {
         let base = url("rtsp://h/a");
         for control in ["a\r\nX: y", "a\0", "a\tb", "\u{7f}"] {
-            assert_eq!(
-                resolve_control(&base, Some(control)),
-                Err(InvalidControl::ControlCharacter)
-            );
+            assert_eq!(resolve_control(&base, Some(control)), None);
         }
-        assert_eq!(
-            resolve_control(&base, Some(&"x".repeat(4097))),
-            Err(InvalidControl::TooLong(4097))
-        );
-        assert!(resolve_control(&base, Some(&"x".repeat(4096))).is_ok());
+        assert_eq!(resolve_control(&base, Some(&"x".repeat(4097))), None);
+        assert!(resolve_control(&base, Some(&"x".repeat(4096))).is_some());
     }
 
     #[test]
