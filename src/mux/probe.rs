@@ -15,25 +15,18 @@ use tokio::runtime::Handle;
 
 use super::{
     Error, ErrorKind, Mux, Opening, PacketKind, ServerStats, Session, SessionOptions,
-    SharingVerdict, clock,
+    SharingVerdict, clock, proto::limits::with_defaults,
 };
 
-/// How long one session may take from DESCRIBE to its first packet, and how long the last of them is
-/// watched then.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ProbePatience {
-    /// Until the first packet.
-    pub start: Duration,
-    /// While all play.
-    pub play: Duration,
-}
-
-impl Default for ProbePatience {
-    fn default() -> Self {
-        Self {
-            start: Duration::from_secs(20),
-            play: Duration::from_secs(3),
-        }
+with_defaults! {
+    /// How long one session may take from DESCRIBE to its first packet, and how long the last of them is
+    /// watched then.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct ProbePatience {
+        /// Until the first packet.
+        pub start: Duration = Duration::from_secs(20),
+        /// While all play.
+        pub play: Duration = Duration::from_secs(3),
     }
 }
 

@@ -116,13 +116,14 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "mux::network",
             "mux::policy",
             "mux::proto",
+            "mux::release",
             "mux::session",
             "mux::stats",
             "mux::tls",
         ],
     ),
     // What a user finds out with it.
-    ("mux::probe", &["mux", "mux::clock"]),
+    ("mux::probe", &["mux", "mux::clock", "mux::proto"]),
     // The element. Its mod.rs has the log category and the type, which all its modules use.
     ("rtspsrc::threads", &["mux", "rtspsrc"]),
     ("rtspsrc::messages", &["mux", "rtspsrc", "rtspsrc::threads"]),
@@ -163,7 +164,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "rtspsrc::session",
         ],
     ),
-    ("rtspsrc", &["rtspsrc::element", "rtspsrc::manager"]),
+    ("rtspsrc", &["mux", "rtspsrc::element", "rtspsrc::manager"]),
 ];
 
 /// The path of the module that a file is, from the crate on: `mux::driver::tls`.

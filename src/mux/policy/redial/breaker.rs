@@ -8,7 +8,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::mux::ids::ConnectionId;
+use crate::mux::{ids::ConnectionId, proto::limits::with_defaults};
 
 /// After so much time without a failure the next one is the first again.
 const RECOVERED: Duration = Duration::from_secs(30);
@@ -327,21 +327,14 @@ impl Setback {
     }
 }
 
-/// The bounds that a session sets to its waits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RetryBounds {
-    /// Never sooner after a failure.
-    pub min: Duration,
-    /// Never later, though never more than 30 tries a minute.
-    pub max: Duration,
-}
-
-impl Default for RetryBounds {
-    fn default() -> Self {
-        Self {
-            min: Duration::ZERO,
-            max: LONGEST,
-        }
+with_defaults! {
+    /// The bounds that a session sets to its waits.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct RetryBounds {
+        /// Never sooner after a failure.
+        pub min: Duration = Duration::ZERO,
+        /// Never later, though never more than 30 tries a minute.
+        pub max: Duration = LONGEST,
     }
 }
 
