@@ -9,9 +9,10 @@ use super::{
     error::Error,
     proto::{
         auth::credentials::Credentials,
+        limits::with_defaults,
         wire::{
             redacted,
-            uri::{self, take_userinfo},
+            uri::{self, request_uri, take_userinfo},
         },
     },
     server_key::{ConnectionKey, ServerId, is_secure},
@@ -62,21 +63,12 @@ impl SessionOptions {
     ///
     /// [`ErrorKind::InvalidUrl`](super::ErrorKind::InvalidUrl) for everything that is no such URL.
     pub fn new(url: &str) -> Result<Self, Error> {
-        let url =
+        let mut url =
             uri::parse(url).map_err(|error| Error::invalid_url(format!("not a URL: {error}")))?;
-        Self::from_url(url)
-    }
-
-    /// As [`new`](Self::new), for a URL that was parsed already.
-    ///
-    /// # Errors
-    ///
-    /// As [`new`](Self::new).
-    pub fn from_url(mut url: Url) -> Result<Self, Error> {
         let credentials = take_userinfo(&mut url)
             .map_err(|error| Error::invalid_url(error.to_string()).of_camera(&redacted(&url)))?;
         let options = Self {
-            url,
+            url: request_uri(&url),
             credentials,
             user_agent: None,
             keep_alive: true,
@@ -90,9 +82,7 @@ impl SessionOptions {
         };
         match options.connection_key() {
             Ok(_) => Ok(options),
-            // A text without a host may be no URL at all: `admin:password@nvr/1` parses as one.
-            Err(error) if options.url.has_host() => Err(error.of_camera(&options.camera())),
-            Err(error) => Err(error),
+            Err(error) => Err(error.of_camera(&options.camera())),
         }
     }
 
@@ -175,35 +165,25 @@ impl fmt::Debug for SessionOptions {
     }
 }
 
-/// How a session shares connections with others. The limits are those of the session that asks for
-/// a connection.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Pooling {
-    /// False for a connection of its own, which does not count against the limit and closes after
-    /// its TEARDOWN.
-    pub enable_connection_pooling: bool,
-    /// Whether to share.
-    pub multiplex: Multiplex,
-    /// Pooled connections the server may have, those connecting and closing included; 0: no
-    /// limit. 4: enough for 64 cameras with the default below, far below what recorders accept.
-    pub max_connections_per_server: u32,
-    /// How long a connection without references is kept; 0: closed once its TEARDOWNs are
-    /// answered. 60 s: as long as servers keep theirs.
-    pub idle_connection_timeout: Duration,
-    /// Sessions beyond which another connection is preferred while the server's limit allows one;
-    /// 1 to 128. 16: what one lost connection may take down with it.
-    pub max_sessions_per_connection: u32,
-}
-
-impl Default for Pooling {
-    fn default() -> Self {
-        Self {
-            enable_connection_pooling: true,
-            multiplex: Multiplex::Auto,
-            max_connections_per_server: 4,
-            idle_connection_timeout: Duration::from_secs(60),
-            max_sessions_per_connection: 16,
-        }
+with_defaults! {
+    /// How a session shares connections with others. The limits are those of the session that asks for
+    /// a connection.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct Pooling {
+        /// False for a connection of its own, which does not count against the limit and closes after
+        /// its TEARDOWN.
+        pub enable_connection_pooling: bool = true,
+        /// Whether to share.
+        pub multiplex: Multiplex = Multiplex::Auto,
+        /// Pooled connections the server may have, those connecting and closing included; 0: no
+        /// limit. 4: enough for 64 cameras with the default below, far below what recorders accept.
+        pub max_connections_per_server: u32 = 4,
+        /// How long a connection without references is kept; 0: closed once its TEARDOWNs are
+        /// answered. 60 s: as long as servers keep theirs.
+        pub idle_connection_timeout: Duration = Duration::from_secs(60),
+        /// Sessions beyond which another connection is preferred while the server's limit allows one;
+        /// 1 to 128. 16: what one lost connection may take down with it.
+        pub max_sessions_per_connection: u32 = 16,
     }
 }
 
@@ -281,8 +261,11 @@ mod tests {
 
     #[test]
     fn what_is_no_rtsp_url_is_refused() {
-        for url in ["", "nvr/1", "http://nvr/1", "rtsp:///1", "rtsps:///1"] {
+        let no_urls = ["", "nvr/1", "admin:hunter2@nvr/1", "hunter2:nvr/1"];
+        let others = ["http://nvr/1", "rtsp:///1", "rtsps:///1"];
+        for url in no_urls.into_iter().chain(others) {
             let error = SessionOptions::new(url).unwrap_err();
+            assert!(!error.to_string().contains("hunter2"), "{error}");
             assert_eq!(error.kind(), super::super::ErrorKind::InvalidUrl, "{url}");
         }
     }

@@ -7,7 +7,6 @@ use gst::{glib, prelude::*};
 use gst_rtsp::RTSPLowerTrans;
 use gstreamer as gst;
 use gstreamer_rtsp as gst_rtsp;
-use url::Url;
 
 use crate::{
     mux::{
@@ -333,8 +332,8 @@ impl Settings {
             )));
         }
         let location = self.location.as_deref();
-        let url = parse_location(location.ok_or_else(|| bad_location("no location is set"))?)?;
-        let mut options = SessionOptions::new(url.as_str()).map_err(bad_location)?;
+        let location = location.ok_or_else(|| bad_location("no location is set"))?;
+        let mut options = parse_location(location)?;
         if self.user_id.is_some() || self.user_pw.is_some() {
             options.credentials = Some(self.credentials(options.credentials.as_ref())?);
         }
@@ -411,28 +410,12 @@ fn with_file(
     options(&pem).map_err(|error| invalid(&error))
 }
 
-/// A `location` as an `rtsp` or `rtsps` URL. In `rtspsrc` the schemes `rtspt` and `rtspst` stand for
-/// these with TCP transport.
-pub(crate) fn parse_location(location: &str) -> Result<Url, glib::Error> {
-    let invalid =
-        |why: &str| bad_location(format_args!("cannot play {:?}: {why}", shown(location)));
-    let location = location.trim();
-    let scheme = location
-        .split_once("://")
-        .map(|(scheme, _)| scheme.to_ascii_lowercase());
-    let url = match scheme.as_deref() {
-        Some("rtsp" | "rtsps") => uri::parse(location),
-        // The scheme is replaced before parsing: replaced later, the URL would lose the default port.
-        Some("rtspt") => uri::parse(&format!("rtsp{}", &location["rtspt".len()..])),
-        Some("rtspst") => uri::parse(&format!("rtsps{}", &location["rtspst".len()..])),
-        Some(other) => return Err(invalid(&format!("scheme {other:?} is not rtsp or rtsps"))),
-        None => return Err(invalid("not a URL")),
-    };
-    let url = url.map_err(|error| invalid(&error.to_string()))?;
-    if url.host_str().is_none_or(str::is_empty) {
-        return Err(invalid("no host"));
-    }
-    Ok(url)
+/// The options for a `location`.
+pub(crate) fn parse_location(location: &str) -> Result<SessionOptions, glib::Error> {
+    SessionOptions::new(location.trim()).map_err(|error| match error.camera() {
+        Some(_) => bad_location(error),
+        None => bad_location(format_args!("cannot play {:?}: {error}", shown(location))),
+    })
 }
 
 /// `location` without secrets. A text that is no URL may hold secrets too: if it has an `@`, only the

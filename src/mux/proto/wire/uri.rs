@@ -33,9 +33,9 @@ const AS_WRITTEN: &str = "%EE%80%80";
 ///
 /// It is no URL all the same.
 pub fn parse(text: &str) -> Result<Url, ParseError> {
-    let Some((scheme, rest)) = text.split_once("://") else {
-        return Url::parse(text);
-    };
+    // `admin:password@nvr/1` would be a URL of the scheme `admin`.
+    let scheme = text.split_once("://");
+    let (scheme, rest) = scheme.ok_or(ParseError::RelativeUrlWithoutBase)?;
     let (userinfo, rest) = split_userinfo(rest);
     let (host, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
     let userinfo = userinfo.map_or_else(String::new, |userinfo| {
