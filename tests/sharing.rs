@@ -101,7 +101,7 @@ async fn next_camera(session: &mut Session) -> Option<u32> {
 
 /// The verdicts told so far, in order.
 pub(crate) fn verdicts(events: &mut MuxEvents) -> Vec<SharingVerdict> {
-    std::iter::from_fn(|| events.try_next())
+    std::iter::from_fn(|| support::polling::ready(events.next()).flatten())
         .map(|event| match event {
             MuxEvent::Sharing(change) => change.verdict,
             other => panic!("{other:?}"),

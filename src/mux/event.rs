@@ -131,18 +131,4 @@ impl MuxEvents {
             }
         }
     }
-
-    /// The next event if there is one.
-    pub fn try_next(&mut self) -> Option<MuxEvent> {
-        if let Some(problem) = self.earlier.take() {
-            return Some(MuxEvent::StateFile(problem));
-        }
-        loop {
-            match self.receiver.try_recv() {
-                Ok(event) => return Some(event),
-                Err(broadcast::error::TryRecvError::Lagged(_)) => {}
-                Err(_) => return None,
-            }
-        }
-    }
 }

@@ -9,7 +9,10 @@ use gstrtspmux::mux::{
 
 use crate::{
     player::{assert_clean, camera_url, mux_of_this_runtime, pass, play, pooled},
-    support::mock_server::{Camera, Family, MockServer},
+    support::{
+        mock_server::{Camera, Family, MockServer},
+        polling::ready,
+    },
 };
 
 /// Longer than a look is after the one before it.
@@ -113,7 +116,7 @@ impl Scene {
 
     fn limits_told(&mut self) -> Vec<String> {
         let mut told = Vec::new();
-        while let Some(event) = self.events.try_next() {
+        while let Some(event) = ready(self.events.next()).flatten() {
             if let MuxEvent::Limit(limit) = event {
                 told.push(format!("{}={}", limit.limit, limit.value));
             }

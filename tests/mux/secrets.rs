@@ -23,6 +23,7 @@ use crate::{
     player::{PATIENCE, play, set_up, with_credentials},
     support::{
         mock_server::{Algorithm, Auth, Behaviour, MockServer, Reaction, Rule},
+        polling::ready,
         rtsp::Response,
     },
     tls_front::{Terms, TlsFront},
@@ -412,7 +413,7 @@ async fn f54_no_text_of_a_server_is_shown_as_it_came() {
         assert_harmless(&shown, &format!("rule {number} of {count}"));
     }
     let mut told = String::new();
-    while let Some(event) = events.try_next() {
+    while let Some(event) = ready(events.next()).flatten() {
         let _ = write!(told, "{event:?}");
     }
     mux.shutdown(PATIENCE).await;

@@ -13,7 +13,7 @@ use rustix::fs::{CWD, FileType, Mode, mknodat};
 
 use crate::{
     player::{PATIENCE, camera_url, options, play, play_all, server},
-    support::mock_server::MockServer,
+    support::{mock_server::MockServer, polling::ready},
 };
 
 /// A directory of its own, removed at the end.
@@ -45,7 +45,7 @@ async fn learn(mux: &Mux, server: &MockServer) -> Vec<MuxEvent> {
     let mut told = Vec::new();
     while !told.iter().any(is_yes) {
         drop(play_all(mux, server, 2, &Pooling::default()).await);
-        told.extend(iter::from_fn(|| events.try_next()));
+        told.extend(iter::from_fn(|| ready(events.next()).flatten()));
     }
     told
 }
@@ -57,7 +57,7 @@ async fn told(path: &Path, server: &MockServer) -> Vec<String> {
     learn(&mux, server).await;
     mux.shutdown(PATIENCE).await;
     let mut told = Vec::new();
-    while let Some(event) = events.try_next() {
+    while let Some(event) = ready(events.next()).flatten() {
         if let MuxEvent::StateFile(problem) = event {
             assert_eq!(problem.path, path);
             told.push(problem.reason);
