@@ -26,10 +26,6 @@ use super::{
     ids::Moment,
 };
 
-/// The runtime shared by all [`Mux`](super::Mux) that were built without one; made when the first
-/// of them connects.
-static SHARED: Mutex<Option<Runtime>> = Mutex::new(None);
-
 /// The present time. Follows tokio's clock, which tests can stop.
 pub(crate) fn now() -> Instant {
     tokio::time::Instant::now().into_std()
@@ -73,7 +69,7 @@ pub(crate) fn in_background(name: &str, work: impl FnOnce() + Send + 'static) ->
 }
 
 /// An error if the system gives no thread. A runtime that is built then would panic.
-pub(crate) fn try_thread() -> io::Result<()> {
+fn try_thread() -> io::Result<()> {
     let thread = std::thread::Builder::new().name("rtspmux-try".to_owned());
     // Joined, so that there is room for one more thread. It does not panic.
     thread.spawn(|| {}).map(|thread| _ = thread.join())
@@ -114,22 +110,33 @@ pub(crate) fn chance() -> f64 {
     f64::from(random_seed() as u32) / f64::from(u32::MAX)
 }
 
-/// The runtime of drivers whose user has none.
-pub(crate) fn shared_runtime() -> Result<Handle, Error> {
-    let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(runtime) = &*shared {
+/// The runtime in `slot`, which has one thread; made by the first call.
+///
+/// # Errors
+///
+/// The system cannot start a thread. The next call tries again.
+pub(crate) fn runtime_in(
+    slot: &Mutex<Option<Runtime>>,
+    thread: &str,
+    enable: fn(&mut Builder) -> &mut Builder,
+) -> io::Result<Handle> {
+    let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(runtime) = &*slot {
         return Ok(runtime.handle().clone());
     }
-    // One thread is enough for all connections: it only moves bytes.
-    let build = || {
-        let mut builder = Builder::new_multi_thread();
-        builder.worker_threads(1).thread_name("rtspmux-io");
-        builder.enable_all().build()
-    };
-    let runtime = try_thread().and_then(|()| build());
-    let runtime = runtime.map_err(|error| {
+    try_thread()?;
+    let mut builder = Builder::new_multi_thread();
+    let runtime = enable(builder.worker_threads(1).thread_name(thread)).build()?;
+    Ok(slot.insert(runtime).handle().clone())
+}
+
+/// The runtime of all [`Mux`](super::Mux) that were built without one; made when the first of them
+/// connects. One thread is enough for all connections: it only moves bytes.
+pub(crate) fn shared_runtime() -> Result<Handle, Error> {
+    static SHARED: Mutex<Option<Runtime>> = Mutex::new(None);
+
+    runtime_in(&SHARED, "rtspmux-io", Builder::enable_all).map_err(|error| {
         let explanation = format!("cannot start the runtime: {error}");
         Error::new(ErrorKind::Runtime, explanation)
-    })?;
-    Ok(shared.insert(runtime).handle().clone())
+    })
 }

@@ -337,10 +337,6 @@ impl Error {
         self.0.connection.map(|id| id.0)
     }
 
-    pub(crate) fn connection_id(&self) -> Option<ConnectionId> {
-        self.0.connection
-    }
-
     /// True if the same request may succeed later without a change of configuration.
     pub fn is_retryable(&self) -> bool {
         match self.0.kind {

@@ -134,7 +134,7 @@ pub use self::{
 };
 
 #[cfg(feature = "plugin")]
-pub(crate) use self::{clock::try_thread, ids::named, policy::recovery};
+pub(crate) use self::{clock::runtime_in, ids::named, policy::recovery, release::lock};
 
 /// Opens sessions and owns the connections they share. Cheap to clone; a process normally has one,
 /// for what two of them open is not shared.

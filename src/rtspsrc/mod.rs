@@ -25,7 +25,7 @@ use std::{
     any::Any,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
-        LazyLock, Mutex, MutexGuard, PoisonError,
+        LazyLock,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -40,6 +40,8 @@ pub use self::element::{
 };
 pub use manager::ManagerChoice;
 
+use crate::mux::lock;
+
 static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
     gst::DebugCategory::new(
         "rtspmuxsrc",
@@ -53,12 +55,6 @@ glib::wrapper! {
     pub struct RtspMuxSrc(ObjectSubclass<element::imp::RtspMuxSrc>)
         @extends gst::Bin, gst::Element, gst::Object,
         @implements gst::ChildProxy, gst::URIHandler;
-}
-
-/// Locks a mutex, even if a thread panicked while it held the mutex: that panic was reported (see
-/// [`guard`]).
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A duration as properties, messages and statistics have it.

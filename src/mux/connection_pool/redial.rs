@@ -10,7 +10,7 @@ use crate::mux::{
     clock,
     driver::DriverHandle,
     error::{Error, ErrorKind},
-    ids::PresentationUri,
+    ids::{ConnectionId, PresentationUri},
     policy::redial::{AttemptId, AttemptStep, Ending, Redial, RetryBounds, TurnId},
     server_key::{ConnectionKey, ServerId},
 };
@@ -177,10 +177,10 @@ impl ConnectionPool {
 
 /// What an error says of the server that the user named.
 fn ending(error: &Error) -> Ending {
-    match error.connection_id() {
+    match error.connection() {
         _ if error.is_behind_redirect() => Ending::Failed,
         _ if error.is_of_dialling() => Ending::NotDialled,
-        Some(id) if error.kind() == ErrorKind::ConnectionLost => Ending::Lost(id),
+        Some(id) if error.kind() == ErrorKind::ConnectionLost => Ending::Lost(ConnectionId(id)),
         _ if error.kind() == ErrorKind::Sdp => Ending::Useless,
         _ => Ending::Failed,
     }

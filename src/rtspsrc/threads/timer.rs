@@ -18,7 +18,7 @@ use std::{
 
 use tokio::runtime::{Builder, Handle, Runtime};
 
-use crate::{mux, rtspsrc::lock};
+use crate::mux;
 
 /// The time.
 pub(crate) fn now() -> Instant {
@@ -62,15 +62,5 @@ impl Alarm {
 pub(crate) fn timers() -> io::Result<Handle> {
     static TIMERS: Mutex<Option<Runtime>> = Mutex::new(None);
 
-    let mut timers = lock(&TIMERS);
-    if let Some(runtime) = timers.as_ref() {
-        return Ok(runtime.handle().clone());
-    }
-    mux::try_thread()?;
-    let runtime = Builder::new_multi_thread()
-        .worker_threads(1)
-        .thread_name("rtspmux-time")
-        .enable_time()
-        .build()?;
-    Ok(timers.insert(runtime).handle().clone())
+    mux::runtime_in(&TIMERS, "rtspmux-time", Builder::enable_time)
 }
