@@ -379,12 +379,18 @@ fn skip_padding(buffer: &mut BytesMut) {
 
 /// True if the apparent frame up to `end` belongs to no session, and holds a frame of one.
 fn is_stray(buffer: &[u8], end: usize, plausible: &impl Plausible) -> bool {
-    match buffer.first_chunk::<FRAME_EVIDENCE>() {
-        Some(&[_, channel, _, _, first, second]) if !plausible(channel, [first, second]) => {
-            holds_frame(buffer, end, plausible)
-        }
-        _ => false,
-    }
+    buffer.len() >= FRAME_EVIDENCE
+        && frame_at(buffer, 0, plausible).is_none()
+        && holds_frame(buffer, end, plausible)
+}
+
+/// The end of the frame of a session that begins at `at`, whether it is whole or not.
+fn frame_at(buffer: &[u8], at: usize, plausible: &impl Plausible) -> Option<usize> {
+    let &[DOLLAR, channel, high, low, first, second] = buffer.get(at..)?.first_chunk()? else {
+        return None;
+    };
+    let length = usize::from(u16::from_be_bytes([high, low]));
+    plausible(channel, [first, second]).then_some(at + FRAME_HEADER + length)
 }
 
 /// True if the first `extent` bytes, which look like a head or like a frame of no session, hold a
@@ -401,42 +407,24 @@ fn holds_frame(buffer: &[u8], extent: usize, plausible: &impl Plausible) -> bool
         return false;
     }
     let is_frame = |at: usize| {
-        let rest = looked_at.get(at..).unwrap_or_default();
-        let Some(&[_, channel, high, low, first, second]) = rest.first_chunk::<FRAME_EVIDENCE>()
-        else {
-            return false;
-        };
-        let length = usize::from(u16::from_be_bytes([high, low]));
-        rest.get(FRAME_HEADER + length) == Some(&DOLLAR) && plausible(channel, [first, second])
+        let end = frame_at(looked_at, at, plausible);
+        end.is_some_and(|end| looked_at.get(end) == Some(&DOLLAR))
     };
-    let dollars = looked_at.iter().enumerate().skip(1);
-    let mut dollars = dollars.filter(|(_, byte)| **byte == DOLLAR);
-    dollars.any(|(at, _)| is_frame(at))
+    (1..extent).any(is_frame)
 }
 
 /// The position, at or after `from`, of a frame of a session that is whole and followed by another one, or by
 /// nothing yet.
 fn find_frames(buffer: &[u8], from: usize, plausible: &impl Plausible) -> Option<usize> {
-    let is_frame = |at: usize| {
-        let rest = buffer.get(at..)?;
-        let &[DOLLAR, channel, high, low, first, second] = rest.first_chunk::<FRAME_EVIDENCE>()?
-        else {
-            return None;
-        };
-        let length = usize::from(u16::from_be_bytes([high, low]));
-        plausible(channel, [first, second]).then_some(at + FRAME_HEADER + length)
-    };
     let is_first = |at: &usize| {
-        let end = is_frame(*at).filter(|end| *end <= buffer.len());
+        let end = frame_at(buffer, *at, plausible).filter(|end| *end <= buffer.len());
         end.is_some_and(|end| match buffer.get(end..) {
             None | Some([]) => true,
             Some(rest) if rest.len() < FRAME_EVIDENCE => rest.first() == Some(&DOLLAR),
-            Some(_) => is_frame(end).is_some(),
+            Some(_) => frame_at(buffer, end, plausible).is_some(),
         })
     };
-    let bytes = buffer.iter().enumerate().skip(from);
-    let dollars = bytes.filter(|(_, byte)| **byte == DOLLAR);
-    dollars.map(|(at, _)| at).find(is_first)
+    (from..buffer.len()).find(is_first)
 }
 
 /// The end of the head with its blank line. CRLF CRLF, LF LF and mixtures of them end a head.
@@ -466,13 +454,8 @@ fn find_plausible(buffer: &[u8], from: usize, plausible: &impl Plausible) -> (us
     for at in from..buffer.len() {
         let rest = buffer.get(at..).unwrap_or_default();
         match rest.first() {
-            Some(&DOLLAR) => match rest.first_chunk::<FRAME_EVIDENCE>() {
-                Some(&[_, channel, _, _, first, second]) if plausible(channel, [first, second]) => {
-                    return (at, true);
-                }
-                Some(_) => {}
-                None => return (at, false),
-            },
+            Some(&DOLLAR) if rest.len() < FRAME_EVIDENCE => return (at, false),
+            Some(&DOLLAR) if frame_at(buffer, at, plausible).is_some() => return (at, true),
             Some(b'R') if rest.starts_with(RESPONSE_PREFIX) => return (at, true),
             Some(b'R') if RESPONSE_PREFIX.starts_with(rest) => return (at, false),
             _ => {}
