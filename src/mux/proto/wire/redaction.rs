@@ -120,7 +120,7 @@ pub(crate) fn redacted_whole(url: &Url) -> String {
 
 /// An absolute or relative URL, as written.
 pub(crate) fn redacted_reference(text: &str) -> String {
-    let Some((scheme, rest)) = split_scheme(text) else {
+    let Some((scheme, rest)) = uri::split_scheme(text) else {
         return redacted_resource(text);
     };
     let end = rest.find(['/', '?', '#', '\\']).unwrap_or(rest.len());
@@ -132,13 +132,6 @@ pub(crate) fn redacted_reference(text: &str) -> String {
         false => hash(host),
     };
     format!("{scheme}://{host}{}", redacted_resource(resource))
-}
-
-fn split_scheme(text: &str) -> Option<(&str, &str)> {
-    let (scheme, rest) = text.split_once("://")?;
-    let is_scheme = |c: char| c.is_ascii_alphanumeric() || "+-.".contains(c);
-    (!scheme.is_empty() && scheme.len() <= 16 && scheme.chars().all(is_scheme))
-        .then_some((scheme, rest))
 }
 
 /// A host name or an address, with or without a port.

@@ -272,8 +272,8 @@ pub fn resolve_control(base: &Url, control: Option<&str>) -> Option<Url> {
     if control.is_empty() || control == "*" {
         return Some(request_uri(base));
     }
-    let url = match absolute_scheme(control) {
-        Some(scheme) if is_rtsp(scheme) => parse(control),
+    let url = match split_scheme(control) {
+        Some((scheme, _)) if is_rtsp(scheme) => parse(control),
         Some(_) => return None,
         None if repeats_path(base, control) => base.join(control),
         None => append(base, control),
@@ -292,20 +292,19 @@ pub(crate) fn parse_location(location: &str) -> Option<(Url, Option<Credentials>
 
 /// True if a control attribute is a whole URL, false if it is relative to a base.
 pub(crate) fn is_absolute(control: &str) -> bool {
-    absolute_scheme(control.trim()).is_some()
+    split_scheme(control.trim()).is_some()
 }
 
 fn is_harmless(text: &str) -> bool {
     text.len() <= MAX_CONTROL && !text.contains(char::is_control)
 }
 
-/// The scheme of `scheme://...`. A colon alone is not enough: `track:1` is relative.
-fn absolute_scheme(control: &str) -> Option<&str> {
-    let (scheme, _) = control.split_once("://")?;
-    scheme
-        .chars()
-        .all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c))
-        .then_some(scheme)
+/// The scheme of `scheme://...`, and the rest. A colon alone is not enough: `track:1` is relative.
+pub(super) fn split_scheme(text: &str) -> Option<(&str, &str)> {
+    let (scheme, rest) = text.split_once("://")?;
+    let is_of_scheme = |c: char| c.is_ascii_alphanumeric() || "+-.".contains(c);
+    let is_scheme = (1..=16).contains(&scheme.len()) && scheme.chars().all(is_of_scheme);
+    is_scheme.then_some((scheme, rest))
 }
 
 /// All schemes that name the same resource; the scheme chooses the URI too, not the socket.
