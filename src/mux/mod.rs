@@ -107,6 +107,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use tokio::runtime::Handle;
 
+use self::connection_pool::PoolConfig;
 pub use self::{
     config::{Limits, Multiplex, OverflowPolicy, Pooling, SessionOptions, Timeouts},
     connection_pool::{ConnectionHandle, ConnectionPool, Intent, RedialPermit},
@@ -116,9 +117,9 @@ pub use self::{
         Congestion, ConnectionLimit, MuxEvent, MuxEvents, SharingChange, SharingVerdict,
         StateFileProblem,
     },
-    policy::redial::{RetryBounds, RetrySchedule, Setback},
+    policy::redial::RetryBounds,
     proto::{
-        Credentials, MediaStream, PacketKind, Presentation, RtpInfo, StreamGrant,
+        Counters, Credentials, MediaStream, PacketKind, Presentation, RtpInfo, StreamGrant,
         wire::rtp::RtpHeader,
     },
     session::{
@@ -258,31 +259,25 @@ impl Mux {
 /// Makes a [`Mux`].
 #[derive(Debug, Default)]
 #[must_use = "call `build`"]
-pub struct MuxBuilder {
-    runtime: Option<Handle>,
-    limits: Limits,
-    timeouts: Timeouts,
-    state_file: Option<PathBuf>,
-    network: Option<Arc<dyn network::Network>>,
-}
+pub struct MuxBuilder(PoolConfig);
 
 impl MuxBuilder {
     /// Where connections run, with I/O and time enabled. Default: a runtime shared by all `Mux` of
     /// the process that were given none, made when the first of them connects.
     pub fn runtime(mut self, handle: Handle) -> Self {
-        self.runtime = Some(handle);
+        self.0.runtime = Some(handle);
         self
     }
 
     /// What is accepted from servers.
     pub fn limits(mut self, limits: Limits) -> Self {
-        self.limits = limits;
+        self.0.limits = limits;
         self
     }
 
     /// How long is waited for servers.
     pub fn timeouts(mut self, timeouts: Timeouts) -> Self {
-        self.timeouts = timeouts;
+        self.0.timeouts = timeouts;
         self
     }
 
@@ -305,27 +300,21 @@ impl MuxBuilder {
     /// directory) and what holds something else is neither read nor replaced; that is
     /// [told](MuxEvent::StateFile) once, as any failure is, and everything works without the file.
     pub fn state(mut self, path: impl Into<PathBuf>) -> Self {
-        self.state_file = Some(path.into());
+        self.0.state_file = Some(path.into());
         self
     }
 
     /// Another network than the system's.
     #[doc(hidden)]
     pub fn network(mut self, network: Arc<dyn network::Network>) -> Self {
-        self.network = Some(network);
+        self.0.network = Some(network);
         self
     }
 
     /// Makes it. Nothing is started yet.
     pub fn build(self) -> Mux {
         Mux {
-            pool: ConnectionPool::new(
-                self.runtime,
-                self.limits,
-                self.timeouts,
-                self.state_file,
-                self.network,
-            ),
+            pool: ConnectionPool::new(self.0),
         }
     }
 }

@@ -8,6 +8,7 @@ use std::{
 use super::{
     event::{Congestion, SharingVerdict},
     ids::named,
+    proto::Counters,
 };
 
 /// A number that one task writes and any thread reads. Relaxed: each number stands for itself.
@@ -134,22 +135,8 @@ pub struct ConnectionStats {
     pub bytes_sent: u64,
     /// RTP and RTCP packets routed to sessions.
     pub packets: u64,
-    /// Requests sent.
-    pub requests: u64,
-    /// Requests of the server, answered.
-    pub server_requests: u64,
-    /// Frames on channels that no session owns.
-    pub frames_unknown: u64,
-    /// Frames that do not belong to the stream that owns their channel.
-    pub frames_foreign: u64,
-    /// Frames on channels whose session was torn down.
-    pub frames_late: u64,
-    /// Receiver reports not sent because the server reads too slowly.
-    pub reports_dropped: u64,
-    /// How often framing was lost and found again.
-    pub resyncs: u64,
-    /// Answers that the server gave twice; the second one is dropped.
-    pub repeated_responses: u64,
+    /// What its protocol has counted.
+    pub counts: Counters,
     /// The health of the connection.
     pub health: ConnectionHealth,
 }

@@ -23,7 +23,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("mux::error", &["mux::ids", "mux::proto"]),
     ("mux::clock", &["mux::error", "mux::ids"]),
     ("mux::event", &["mux::ids"]),
-    ("mux::stats", &["mux::event", "mux::ids"]),
+    ("mux::stats", &["mux::event", "mux::ids", "mux::proto"]),
     ("mux::server_key", &["mux::proto", "mux::tls"]),
     (
         "mux::config",

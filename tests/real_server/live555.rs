@@ -106,8 +106,16 @@ async fn play_cameras(order: Order, count: usize) {
     }
     let server = &mux.stats().servers[0];
     let connections = server.connections.len();
-    let foreign: u64 = server.connections.iter().map(|c| c.frames_foreign).sum();
-    let unknown: u64 = server.connections.iter().map(|c| c.frames_unknown).sum();
+    let foreign: u64 = server
+        .connections
+        .iter()
+        .map(|c| c.counts.foreign_frames)
+        .sum();
+    let unknown: u64 = server
+        .connections
+        .iter()
+        .map(|c| c.counts.unknown_frames)
+        .sum();
     println!(
         "{count} cameras: {connections} connections, {foreign} foreign and {unknown} unknown frames"
     );

@@ -427,9 +427,9 @@ impl Run {
             };
             let is_judged = wire.is_open() && wire.is_quiet() && !wire.is_disturbed;
             let counted = connection.packets
-                + connection.frames_unknown
-                + connection.frames_foreign
-                + connection.frames_late;
+                + connection.counts.unknown_frames
+                + connection.counts.foreign_frames
+                + connection.counts.late_frames;
             if is_judged && counted != wire.frames {
                 let (id, frames) = (connection.id, wire.frames);
                 world.violate(format!(

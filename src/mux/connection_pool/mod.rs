@@ -77,6 +77,16 @@ const EVENTS: usize = 256;
 /// How long aborted drivers get to end; they end at their next await.
 const ABORT_GRACE: Duration = Duration::from_secs(1);
 
+/// What a [`MuxBuilder`](super::MuxBuilder) has been told.
+#[derive(Debug, Default)]
+pub(crate) struct PoolConfig {
+    pub(crate) runtime: Option<Handle>,
+    pub(crate) limits: Limits,
+    pub(crate) timeouts: Timeouts,
+    pub(crate) state_file: Option<PathBuf>,
+    pub(crate) network: Option<Arc<dyn Network>>,
+}
+
 /// The connections of a [`Mux`](super::Mux); cheap to clone.
 #[derive(Clone, Debug)]
 pub struct ConnectionPool(Arc<Shared>);
@@ -106,22 +116,17 @@ struct Shared {
 }
 
 impl ConnectionPool {
-    pub(crate) fn new(
-        runtime: Option<Handle>,
-        limits: Limits,
-        timeouts: Timeouts,
-        state_file: Option<PathBuf>,
-        network: Option<Arc<dyn Network>>,
-    ) -> Self {
+    pub(crate) fn new(config: PoolConfig) -> Self {
+        let runtime = config.runtime.map(OnceLock::from);
         let pool = Self(Arc::new(Shared {
-            state: Mutex::new(PoolState::new(network.is_some())),
-            runtime: runtime.map_or_else(OnceLock::new, OnceLock::from),
-            limits,
-            timeouts,
-            network,
+            state: Mutex::new(PoolState::new(config.network.is_some())),
+            runtime: runtime.unwrap_or_default(),
+            limits: config.limits,
+            timeouts: config.timeouts,
+            network: config.network,
             running: watch::Sender::new(0),
             events: broadcast::Sender::new(EVENTS),
-            saver: state_file.map(|path| Arc::new(Saver::new(path))),
+            saver: config.state_file.map(|path| Arc::new(Saver::new(path))),
             state_file_problem: Mutex::default(),
             is_save_due: AtomicBool::new(false),
             #[cfg(test)]

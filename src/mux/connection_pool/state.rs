@@ -422,7 +422,7 @@ impl ConnectionPool {
 
 fn connection_stats(entry: &ConnectionEntry) -> ConnectionStats {
     let driver = &entry.record.driver;
-    let (counters, counts) = (&driver.counters, *lock(&driver.counts));
+    let counters = &driver.counters;
     ConnectionStats {
         id: driver.id.0,
         state: entry.phase,
@@ -433,14 +433,7 @@ fn connection_stats(entry: &ConnectionEntry) -> ConnectionStats {
         bytes_received: counters.bytes_received.get(),
         bytes_sent: counters.bytes_sent.get(),
         packets: counters.packets.get(),
-        requests: counts.requests,
-        server_requests: counts.server_requests,
-        frames_unknown: counts.unknown_frames,
-        frames_foreign: counts.foreign_frames,
-        frames_late: counts.late_frames,
-        reports_dropped: counts.reports_dropped,
-        resyncs: counts.resyncs,
-        repeated_responses: counts.repeated_responses,
+        counts: *lock(&driver.counts),
         health: driver.health(),
     }
 }

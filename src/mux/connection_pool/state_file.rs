@@ -370,7 +370,7 @@ mod tests {
     use tokio::runtime::Handle;
 
     use super::*;
-    use crate::mux::config::{Limits, Timeouts};
+    use crate::mux::connection_pool::PoolConfig;
 
     fn now() -> Moment {
         Moment {
@@ -442,9 +442,11 @@ mod tests {
     }
 
     fn pool(path: PathBuf) -> ConnectionPool {
-        let runtime = Handle::current();
-        let (limits, timeouts) = (Limits::default(), Timeouts::default());
-        ConnectionPool::new(Some(runtime), limits, timeouts, Some(path), None)
+        ConnectionPool::new(PoolConfig {
+            runtime: Some(Handle::current()),
+            state_file: Some(path),
+            ..PoolConfig::default()
+        })
     }
 
     /// A disk that does not answer.

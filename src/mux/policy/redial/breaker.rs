@@ -309,7 +309,7 @@ const REFUSAL: Duration = Duration::from_secs(1);
 
 /// What an attempt to reach a server came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Setback {
+pub(super) enum Setback {
     /// The server refused, or a connection or session that it had accepted was lost.
     Refused,
     /// Nothing answered.
@@ -347,7 +347,7 @@ impl RetryBounds {
 
 /// The waits of a row of failures.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct RetrySchedule {
+pub(super) struct RetrySchedule {
     /// When the row began, and how many there were.
     row: Option<(Instant, u32)>,
     /// Waits since they began to double.
@@ -356,17 +356,17 @@ pub struct RetrySchedule {
 
 impl RetrySchedule {
     /// Failures in this row.
-    pub fn failures(&self) -> u32 {
+    pub(super) fn failures(&self) -> u32 {
         self.row.map_or(0, |(_, failures)| failures)
     }
 
     /// The next failure is the first one again.
-    pub fn reset(&mut self) {
+    pub(super) fn reset(&mut self) {
         *self = Self::default();
     }
 
     /// How long to wait after a failure at `now`; `chance` is drawn from 0 to 1.
-    pub fn next(&mut self, now: Instant, setback: Setback, chance: f64) -> Duration {
+    pub(super) fn next(&mut self, now: Instant, setback: Setback, chance: f64) -> Duration {
         let chance = chance.clamp(0.0, 1.0);
         let (began, failures) = self.row.unwrap_or((now, 0));
         self.row = Some((began, failures.saturating_add(1)));

@@ -29,7 +29,7 @@ use std::{
 };
 
 pub(crate) use self::breaker::Admission;
-pub use self::breaker::{RetryBounds, RetrySchedule, Setback};
+pub use self::breaker::RetryBounds;
 use self::{
     breaker::{Breaker, RedialStep},
     order::{Camera, Charge, Ended, LASTS, ReconnectOrder, RedialBudget},

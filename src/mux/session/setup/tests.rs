@@ -20,7 +20,7 @@ use tokio::{
 
 use super::*;
 use crate::mux::{
-    config::{Limits, Timeouts},
+    connection_pool::PoolConfig,
     network::{Connecting, Network, Wire},
     policy::{
         failover::Tried,
@@ -111,9 +111,11 @@ fn pool() -> ConnectionPool {
 }
 
 fn pool_over(network: Option<Arc<dyn Network>>) -> ConnectionPool {
-    let runtime = Some(Handle::current());
-    let (limits, timeouts) = (Limits::default(), Timeouts::default());
-    ConnectionPool::new(runtime, limits, timeouts, None, network)
+    ConnectionPool::new(PoolConfig {
+        runtime: Some(Handle::current()),
+        network,
+        ..PoolConfig::default()
+    })
 }
 
 /// The same server in simulated time; it describes `/slow` after [`SLOW`].
