@@ -154,7 +154,14 @@ impl Playback<'_> {
                             alarm = self.alarm(proof);
                         }
                     }
-                    PushOutcome::Left(why) => self.on_left(&element, stream, why, received),
+                    PushOutcome::Left(why) => {
+                        let told = self
+                            .left_out
+                            .on_left(stream, why, received, self.media_timeout);
+                        if let Some(left) = told {
+                            self.warn_left_out(stream, &left);
+                        }
+                    }
                     PushOutcome::Waiting => {}
                 }
             }
@@ -208,16 +215,15 @@ impl Playback<'_> {
         dropped > std::mem::replace(&mut self.dropped, dropped)
     }
 
-    fn on_left(&mut self, element: &RtspMuxSrc, stream: usize, why: Undeliverable, now: Instant) {
-        let told = self.left_out.on_left(stream, why, now, self.media_timeout);
-        if let Some(left) = told {
-            self.tell_left_out(element, stream, &left);
+    /// Posts WARNING.
+    fn warn(&self, text: &str) {
+        if let Some(element) = self.element.upgrade() {
+            messages::left_out(&element, &format!("{}: {text}", self.camera));
         }
     }
 
-    fn tell_left_out(&self, element: &RtspMuxSrc, stream: usize, left: &Left) {
-        let text = format!("{}: stream {stream}: {}", self.camera, undeliverable(left));
-        messages::left_out(element, &text);
+    fn warn_left_out(&self, stream: usize, left: &Left) {
+        self.warn(&format!("stream {stream}: {}", undeliverable(left)));
     }
 
     fn check_silence(&self) -> Result<(), EndReason> {
@@ -243,13 +249,7 @@ impl Playback<'_> {
             return self.watchdog.end_first_wait();
         }
         self.is_mute_told = true;
-        if let Some(element) = self.element.upgrade() {
-            let text = format!(
-                "{}: no media has come since PLAY, it still waits",
-                self.camera
-            );
-            messages::left_out(&element, &text);
-        }
+        self.warn("no media has come since PLAY, it still waits");
     }
 
     /// Sees to the pads without a stream: fills them, and asks for the description once more.
@@ -307,11 +307,9 @@ impl Playback<'_> {
             let streams = &self.session.presentation().streams;
             let media = streams.get(stream).map_or("", |stream| &stream.media);
             let silence = self.media_timeout.as_secs_f64();
-            let camera = &self.camera;
-            let text = format!("{camera}: stream {stream} ({media}): no media for {silence:.1} s");
-            if let Some(element) = self.element.upgrade() {
-                messages::left_out(&element, &text);
-            }
+            self.warn(&format!(
+                "stream {stream} ({media}): no media for {silence:.1} s"
+            ));
         }
     }
 
@@ -320,10 +318,9 @@ impl Playback<'_> {
     /// delivered.
     fn tell_undescribed(&mut self) {
         if let Some((stream, left)) = self.undescribed(|stream| stream.packets == 0)
-            && let Some(element) = self.element.upgrade()
             && self.left_out.tell_once()
         {
-            self.tell_left_out(&element, stream, &left);
+            self.warn_left_out(stream, &left);
         }
     }
 

@@ -149,9 +149,10 @@ pub(crate) struct ProgressReporter {
     element: glib::WeakRef<RtspMuxSrc>,
     control: Arc<SessionControl>,
     /// The step that was begun on the bus and is not complete.
-    step: Option<ProgressStep>,
-    /// No step is begun on the bus; one that was begun before is still completed there.
-    is_quiet: bool,
+    pub(super) step: Option<ProgressStep>,
+    /// No step is begun on the bus, as an outage may last for days; one that was begun before is still
+    /// completed there.
+    pub(super) is_quiet: bool,
 }
 
 impl ProgressReporter {
@@ -162,11 +163,6 @@ impl ProgressReporter {
             step: None,
             is_quiet: false,
         }
-    }
-
-    /// Sets whether steps are left out: an outage may last for days.
-    pub(crate) fn set_quiet(&mut self, is_quiet: bool) {
-        self.is_quiet = is_quiet;
     }
 
     pub(crate) fn set_state(&self, state: SessionState) {
@@ -187,11 +183,6 @@ impl ProgressReporter {
             self.step = Some(step);
             self.progress(gst::ProgressType::Start, text);
         }
-    }
-
-    /// Whether this step is under way.
-    pub(crate) fn is_at(&self, step: ProgressStep) -> bool {
-        self.step == Some(step)
     }
 
     pub(crate) fn go_on(&self, text: &str) {

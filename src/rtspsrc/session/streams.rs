@@ -30,7 +30,7 @@ const MOST_LEFT_TOLD: usize = 4;
 #[derive(Default)]
 pub(crate) struct SessionStreams {
     /// The streams that the pads were made for, by the numbers of their pads.
-    kinds: Option<StreamKinds>,
+    pub(super) kinds: Option<StreamKinds>,
     /// Which stream of the present session plays on which pad.
     pub(crate) numbers: StreamNumbers,
     /// The pads without a stream.
@@ -50,7 +50,7 @@ pub(crate) struct SessionStreams {
 /// What is described, and what of it is played.
 pub(crate) struct FollowedStreams {
     pub(crate) streams: Vec<NewStream>,
-    kinds: StreamKinds,
+    pub(super) kinds: StreamKinds,
 }
 
 impl SessionStreams {
@@ -154,11 +154,6 @@ impl SessionStreams {
         Ok(())
     }
 
-    /// The pads of a first session are there.
-    pub(crate) fn on_built(&mut self, kinds: StreamKinds) {
-        self.kinds.get_or_insert(kinds);
-    }
-
     /// Adds pads for streams that have none, and sets the caps of the others.
     pub(crate) fn extend(
         &mut self,
@@ -253,12 +248,6 @@ impl SessionStreams {
         if let Some(kinds) = &mut self.kinds {
             kinds.0.retain(|kind| !pads.contains(&kind.number));
         }
-    }
-}
-
-impl FollowedStreams {
-    pub(crate) fn into_parts(self) -> (Vec<NewStream>, StreamKinds) {
-        (self.streams, self.kinds)
     }
 }
 

@@ -240,7 +240,7 @@ impl SessionTask {
         }
         let duration = self.reports.on_recovered()?;
         let recovered = self.recovered.take()?;
-        self.reporter.set_quiet(false);
+        self.reporter.is_quiet = false;
         self.reporter.tell(&SessionNews {
             change: SessionChange::Recovered,
             reason: None,
@@ -334,7 +334,7 @@ impl SessionTask {
         if ready.presentation().sdp != sdp {
             followed = self.follow(ready.presentation())?;
         }
-        let is_recovered = self.recovery.policy().is_on;
+        let is_recovered = self.plan.policy.is_on;
         let on_bye = OnBye::of(ready.presentation(), is_recovered);
         let element = self.element.upgrade().ok_or(EndReason::Stopped)?;
         let manager = self.manager();
@@ -348,7 +348,7 @@ impl SessionTask {
     /// Waits for the session's turn at the server. With `reconnect=false` there is no turn: the session
     /// fails at once if the server is not there.
     async fn turn(&self, options: &SessionOptions) -> Result<Option<RedialPermit>, EndReason> {
-        let policy = self.recovery.policy();
+        let policy = self.plan.policy;
         if !policy.is_on {
             return Ok(None);
         }
@@ -362,7 +362,7 @@ impl SessionTask {
     /// Finds out which streams of the description play on which pads.
     fn follow(&mut self, presentation: &Presentation) -> Result<FollowedStreams, EndReason> {
         let element = self.element.upgrade().ok_or(EndReason::Stopped)?;
-        let (manager, follows) = (self.manager(), self.recovery.policy().follows_changes);
+        let (manager, follows) = (self.manager(), self.plan.policy.follows_changes);
         let pads = (&element, manager.as_deref(), follows);
         self.streams.follow(&self.camera, presentation, pads)
     }
@@ -382,8 +382,8 @@ impl SessionTask {
                 .map_err(EndReason::Manager);
         }
         let (choice, latency) = (self.plan.manager, self.plan.latency_ms);
-        let (streams, kinds) = followed.into_parts();
-        self.streams.on_built(kinds);
+        let FollowedStreams { streams, kinds } = followed;
+        self.streams.kinds.get_or_insert(kinds);
         let built = self.control.build_guard.build(|| {
             let pads = Arc::new(Pads::new(&element, &self.camera, streams));
             choice.build(&element, pads, latency, on_bye)

@@ -39,7 +39,7 @@ const FIRST_REFUSAL: Duration = Duration::from_secs(60);
 const LONGEST_REFUSAL: Duration = Duration::from_secs(15 * 60);
 
 /// What the user wants.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct RecoveryPolicy {
     /// Whether sessions are set up again at all.
     pub(crate) is_on: bool,
@@ -139,7 +139,7 @@ pub(crate) struct Recovered {
 }
 
 /// The recoveries of one session, over all attempts to play it.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Recovery {
     policy: RecoveryPolicy,
     outage: Option<SessionOutage>,
@@ -163,20 +163,8 @@ impl Recovery {
     pub(crate) fn new(policy: RecoveryPolicy) -> Self {
         Self {
             policy,
-            outage: None,
-            media_since: None,
-            has_played: false,
-            are_credentials_good: false,
-            refusals: 0,
-            outages: 0,
-            first_media_took: None,
-            mute_since: None,
-            mute: 0,
+            ..Self::default()
         }
-    }
-
-    pub(crate) fn policy(&self) -> RecoveryPolicy {
-        self.policy
     }
 
     /// Whether the session has ever played.

@@ -56,7 +56,7 @@ impl SessionTask {
         if self.reports.on_attempt(timer::now()) {
             self.tell(SessionChange::Retrying, &reason);
         }
-        self.reporter.set_quiet(!self.reports.tells_steps());
+        self.reporter.is_quiet = !self.reports.tells_steps();
         None
     }
 
@@ -75,13 +75,12 @@ impl SessionTask {
         }
         let is_asked = matches!(decision, RecoveryDecision::Ask(_));
         let is_credentials = is_asked || matches!(decision, RecoveryDecision::Later(_));
-        self.reporter
-            .set_quiet(!self.reports.tells_steps() && !is_credentials);
+        self.reporter.is_quiet = !self.reports.tells_steps() && !is_credentials;
         if !is_asked && !self.has_media && self.reports.on_failure(now, end.classes().1) {
             self.reporter
                 .warn(end, &self.news(SessionChange::Retrying, reason));
         }
-        if !self.reporter.is_at(ProgressStep::Open) {
+        if self.reporter.step != Some(ProgressStep::Open) {
             let text = format!("Reconnecting to {}", self.camera);
             self.reporter.begin(ProgressStep::Open, &text);
         }
