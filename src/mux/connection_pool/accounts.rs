@@ -147,7 +147,6 @@ impl Accounts {
         Ok(self.with(id, |account| account.on_report(now, member, report)))
     }
 
-    /// Whether the server has accepted the credentials.
     /// A connection is over.
     pub(super) fn leave(
         &mut self,

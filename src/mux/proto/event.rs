@@ -13,7 +13,7 @@ use super::{
     auth::{CredentialReport, credentials::Credentials},
     command::{RequestId, SessionKey},
     limits::LimitExceeded,
-    wire::{header::RtpInfo, redacted, rtp::RtpHeader, server_text::ServerText},
+    wire::{header::RtpInfo, redacted, rtp::RtpHeader},
 };
 
 /// One event. Drain them with [`Connection::poll_event`](super::Connection::poll_event).
@@ -118,23 +118,11 @@ pub enum Reply {
     TornDown,
 }
 
-/// Shows no description, and URLs without secrets.
+/// Shows nothing of a description: it may hold secrets, and its length tells enough.
 impl fmt::Debug for Reply {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let shown = |url: &Option<String>| url.as_deref().map(ServerText::of_reference);
         match self {
-            Self::Described {
-                sdp,
-                content_base,
-                content_location,
-                first,
-            } => f
-                .debug_struct("Described")
-                .field("sdp", &format_args!("{} bytes", sdp.len()))
-                .field("content_base", &shown(content_base))
-                .field("content_location", &shown(content_location))
-                .field("first", first)
-                .finish(),
+            Self::Described { sdp, .. } => write!(f, "Described({} bytes)", sdp.len()),
             Self::SetUp(grant) => f.debug_tuple("SetUp").field(grant).finish(),
             Self::Playing(info) => f.debug_tuple("Playing").field(info).finish(),
             Self::Paused => f.write_str("Paused"),

@@ -38,7 +38,7 @@ use std::{
 
 use gstreamer as gst;
 
-use self::roll::{Found, Hand, Late, Roll, TurnNumber};
+use self::roll::{Found, Hand, Roll, TurnNumber};
 use super::{CAT, lock};
 
 /// The threads of the process.
@@ -205,8 +205,8 @@ impl Crew {
                 let others = state.roll.held_up();
                 // Looking at threads takes a while.
                 drop(state);
-                let look = |late: &Late| (late.turn, late.hand.look());
-                let found: Vec<_> = late.iter().map(look).collect();
+                let late = late.into_iter();
+                let found: Vec<_> = late.map(|(turn, hand)| (turn, hand.look())).collect();
                 let is_any_busy = is_any_busy(&found, &others);
                 state = lock(&self.state);
                 held_up = state.roll.on_found(timer::now(), &found, is_any_busy);

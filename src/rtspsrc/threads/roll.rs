@@ -87,13 +87,6 @@ impl Turn {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct TurnNumber(u64);
 
-/// A turn that takes long.
-#[derive(Debug)]
-pub(super) struct Late {
-    pub(super) turn: TurnNumber,
-    pub(super) hand: Arc<Hand>,
-}
-
 /// The roll of the crew.
 ///
 /// Invariant: `counting` are the hands that are on an errand, or were summoned to be, less those held up
@@ -242,17 +235,15 @@ impl Roll {
     }
 
     /// The turns that take so long and are not known to be held up.
-    pub(super) fn late(&self, now: Instant) -> Vec<Late> {
+    pub(super) fn late(&self, now: Instant) -> Vec<(TurnNumber, Arc<Hand>)> {
         let patience = self.patience(now);
         let is_late = |turn: &&Turn| {
             turn.standing != Standing::HeldUp
                 && now.saturating_duration_since(turn.since) >= patience
         };
-        let late = self.turns.iter().filter(is_late).map(|turn| Late {
-            turn: turn.number,
-            hand: Arc::clone(&turn.hand),
-        });
-        late.collect()
+        let late = self.turns.iter().filter(is_late);
+        late.map(|turn| (turn.number, Arc::clone(&turn.hand)))
+            .collect()
     }
 
     /// The hands that are held up, as far as is known.
@@ -491,7 +482,7 @@ mod tests {
     fn strike_off(roll: &mut Roll, now: Instant) -> usize {
         let late = roll.late(now);
         let locked = Found::Locked { waits: 7 };
-        let found: Vec<_> = late.iter().map(|late| (late.turn, locked)).collect();
+        let found: Vec<_> = late.iter().map(|(turn, _)| (*turn, locked)).collect();
         let held_up = roll.on_found(now, &found, false);
         assert_eq!(held_up, 0, "it may have just begun to wait");
         roll.on_found(now + PATIENCE, &found, false)
@@ -501,7 +492,7 @@ mod tests {
     fn find(roll: &mut Roll, now: Instant, found: Found) -> usize {
         let late = roll.late(now);
         let is_any_busy = found == Found::Busy;
-        let found: Vec<_> = late.iter().map(|late| (late.turn, found)).collect();
+        let found: Vec<_> = late.iter().map(|(turn, _)| (*turn, found)).collect();
         roll.on_found(now, &found, is_any_busy)
     }
 

@@ -91,18 +91,16 @@ impl Verifier {
     /// the issuer, dates among it, has no flaw then.
     fn overlooks(&self, flaw: &CertificateError, certificate: &CertificateDer<'_>) -> bool {
         let needs_no_issuer = !self.checks.authority || self.trusted.contains(certificate);
-        if is_about_issuer(flaw) {
-            return needs_no_issuer;
+        match flaw {
+            CertificateError::UnknownIssuer | CertificateError::BadSignature => needs_no_issuer,
+            flaw if claims_authority(flaw) => needs_no_issuer,
+            CertificateError::Expired
+            | CertificateError::ExpiredContext { .. }
+            | CertificateError::NotValidYet
+            | CertificateError::NotValidYetContext { .. } => false,
+            // Behind another flaw there may be a chain without a trusted authority.
+            _ => !self.checks.form && !self.checks.authority,
         }
-        // Behind another flaw there may be a chain without a trusted authority.
-        !is_about_dates(flaw) && !self.checks.form && !self.checks.authority
-    }
-}
-
-fn is_about_issuer(flaw: &CertificateError) -> bool {
-    match flaw {
-        CertificateError::UnknownIssuer | CertificateError::BadSignature => true,
-        flaw => claims_authority(flaw),
     }
 }
 
@@ -113,16 +111,6 @@ pub(super) fn claims_authority(flaw: &CertificateError) -> bool {
     };
     let error = other.0.downcast_ref::<webpki::Error>();
     error.is_some_and(|error| *error == webpki::Error::CaUsedAsEndEntity)
-}
-
-fn is_about_dates(flaw: &CertificateError) -> bool {
-    matches!(
-        flaw,
-        CertificateError::Expired
-            | CertificateError::ExpiredContext { .. }
-            | CertificateError::NotValidYet
-            | CertificateError::NotValidYetContext { .. }
-    )
 }
 
 impl ServerCertVerifier for Verifier {
