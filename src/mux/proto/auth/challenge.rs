@@ -285,18 +285,7 @@ fn quoted(text: &str) -> String {
 /// 32 hexadecimal digits from the seed and a counter. A cnonce need not be secret, only new: it
 /// keeps a server from choosing everything that is hashed with the password (RFC 7616, 5.8).
 pub(crate) fn cnonce(seed: u128, count: u64) -> String {
-    let (high, low) = ((seed >> 64) as u64, seed as u64);
-    let first = mix(high.wrapping_add(count));
-    let second = mix(low ^ first);
-    format!("{first:016x}{second:016x}")
-}
-
-/// The output function of splitmix64.
-fn mix(state: u64) -> u64 {
-    let mut z = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
+    format!("{:x}", Md5::digest(format!("{seed} {count}")))
 }
 
 #[cfg(test)]

@@ -11,7 +11,10 @@
 
 use std::{borrow::Cow, net::Ipv6Addr};
 
-use percent_encoding::{percent_decode_str, percent_encode_byte};
+use percent_encoding::{
+    AsciiSet, NON_ALPHANUMERIC, PercentEncode, percent_decode_str, percent_encode_byte,
+    utf8_percent_encode,
+};
 use url::{ParseError, Url};
 
 use crate::mux::proto::auth::credentials::{Credentials, InvalidCredentials};
@@ -121,23 +124,17 @@ fn is_host(text: &str) -> bool {
     !text.is_empty() && port.is_none_or(is_port)
 }
 
+/// What may be in userinfo. A '%' stays: it begins an escape, or stands for itself.
+const USERINFO: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~')
+    .remove(b'%');
+
 /// Escapes all that may not be in userinfo; what is escaped stays so.
-fn escaped(text: &str) -> String {
-    let mut escaped = String::new();
-    for (at, byte) in text.bytes().enumerate() {
-        let is_escape = || {
-            let digits = text.as_bytes().get(at + 1..at + 3);
-            digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
-        };
-        match byte {
-            b'%' if is_escape() => escaped.push('%'),
-            _ if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) => {
-                escaped.push(char::from(byte));
-            }
-            _ => escaped.push_str(percent_encode_byte(byte)),
-        }
-    }
-    escaped
+fn escaped(text: &str) -> PercentEncode<'_> {
+    utf8_percent_encode(text, USERINFO)
 }
 
 /// `[fe80::1%eth0]:554` as a host that [`Url`] takes, `fe80%3A%3A1%25eth0:554`.
@@ -429,6 +426,7 @@ mod tests {
             ("rtsp://admin:a:b@h:99/a?b", "admin", "a:b"),
             ("rtsp://admin:a/b?c@h:99/a?b", "admin", "a/b?c"),
             ("rtsp://admin:100%@h:99/a?b", "admin", "100%"),
+            ("rtsp://admin:%@%%4@h:99/a?b", "admin", "%@%%4"),
             ("rtsp://ad min:[x]{y}@h:99/a?b", "ad min", "[x]{y}"),
             ("rtsp://\u{fc}:\u{df}@h:99/a?b", "\u{fc}", "\u{df}"),
         ] {
