@@ -271,13 +271,6 @@ impl Error {
         self.0.is_behind_redirect
     }
 
-    /// The user of a session has given it up: no media came, the media could not be used, or its
-    /// source sent BYE.
-    #[cfg(feature = "plugin")]
-    pub(crate) fn of_session(kind: ErrorKind, explanation: &str) -> Self {
-        Self::new(kind, explanation).with(|detail| detail.scope = Scope::Session)
-    }
-
     /// True if the connection could not be established.
     pub(crate) fn is_of_dialling(&self) -> bool {
         matches!(

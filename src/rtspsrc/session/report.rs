@@ -20,7 +20,10 @@ use gstreamer as gst;
 
 use super::control::{SessionControl, SessionState, SessionStatus};
 use crate::{
-    mux::{self, ErrorKind, recovery::FailureClass},
+    mux::{
+        self,
+        recovery::{self, FailureClass, ReasonClass},
+    },
     rtspsrc::{
         RtspMuxSrc, lock,
         messages::{self, FailureMessage, ProgressStep, SessionNews, SessionPhase, bus_queue},
@@ -273,13 +276,7 @@ impl EndReason {
         use FailureClass::{Hopeless, Refused};
 
         match self {
-            Self::Mux(_, error) => {
-                let kind = error.kind();
-                (
-                    FailureClass::of(kind, error.retry_after()),
-                    ReasonClass::of(kind),
-                )
-            }
+            Self::Mux(_, error) => recovery::classes(error.kind(), error.retry_after()),
             Self::Description(_) => (Refused, ReasonClass::Unusable),
             Self::Silent(_) => (Refused, ReasonClass::Silent),
             Self::Undeliverable(_) => (Refused, ReasonClass::Undeliverable),
@@ -299,7 +296,7 @@ impl EndReason {
             Self::Description(_) | Self::Undeliverable(_) => mux::ErrorKind::Sdp,
             _ => mux::ErrorKind::TimedOut,
         };
-        mux::Error::of_session(kind, &self.reason())
+        mux::Error::new(kind, self.reason())
     }
 
     /// The reason in one sentence, without secrets.
@@ -346,56 +343,6 @@ impl EndReason {
             },
             Self::Flow(flow) => FailureMessage::of_flow(*flow),
         })
-    }
-}
-
-/// The class of the reason for which a session does not come up. A second failure of the same class is no
-/// news for the bus.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum ReasonClass {
-    /// The server could not be reached, or its connection was lost.
-    Unreachable,
-    /// TLS with the server failed.
-    Tls,
-    /// The server does not answer.
-    NoAnswer,
-    /// The server has answered with an error.
-    Refused,
-    /// The server wants other credentials.
-    Credentials,
-    /// The server redirects the session, and it plays at none of the targets.
-    Redirects,
-    /// A limit of the user, of this crate or of the system is reached.
-    Limit,
-    /// The description, or another answer, cannot be used.
-    Unusable,
-    /// No media came.
-    Silent,
-    /// Media came, and none of it could be delivered.
-    Undeliverable,
-    /// The server ended the session.
-    Ended,
-}
-
-impl ReasonClass {
-    /// The class of an error of the multiplexer.
-    pub(crate) fn of(kind: ErrorKind) -> Self {
-        match kind {
-            ErrorKind::Resolve | ErrorKind::Connect | ErrorKind::ConnectionLost => {
-                Self::Unreachable
-            }
-            ErrorKind::Tls(_) => Self::Tls,
-            ErrorKind::TimedOut => Self::NoAnswer,
-            ErrorKind::Unauthorized
-            | ErrorKind::CredentialsOnHold
-            | ErrorKind::Status(401 | 403 | 407) => Self::Credentials,
-            ErrorKind::Status(_) => Self::Refused,
-            ErrorKind::Redirects => Self::Redirects,
-            ErrorKind::ServerLimit | ErrorKind::CannotShare | ErrorKind::Runtime => Self::Limit,
-            ErrorKind::Cancelled | ErrorKind::ShutDown => Self::Ended,
-            // Kinds that are added later will be about answers.
-            _ => Self::Unusable,
-        }
     }
 }
 
@@ -526,35 +473,5 @@ mod tests {
         reports.on_media(start(), S);
         reports.on_recovered();
         assert!(reports.tells_steps());
-    }
-}
-
-#[cfg(test)]
-mod end_tests {
-    use super::{ReasonClass as Class, *};
-
-    #[test]
-    fn reasons_of_a_kind_are_of_one_class() {
-        use crate::mux::{ErrorKind as Kind, TlsFailure};
-        let table = [
-            (Kind::Resolve, Class::Unreachable),
-            (Kind::Connect, Class::Unreachable),
-            (Kind::ConnectionLost, Class::Unreachable),
-            (Kind::Tls(TlsFailure::Expired), Class::Tls),
-            (Kind::TimedOut, Class::NoAnswer),
-            (Kind::Unauthorized, Class::Credentials),
-            (Kind::CredentialsOnHold, Class::Credentials),
-            (Kind::Status(403), Class::Credentials),
-            (Kind::Status(404), Class::Refused),
-            (Kind::Status(461), Class::Refused),
-            (Kind::Status(503), Class::Refused),
-            (Kind::Redirects, Class::Redirects),
-            (Kind::ServerLimit, Class::Limit),
-            (Kind::Sdp, Class::Unusable),
-            (Kind::Malformed, Class::Unusable),
-        ];
-        for (kind, class) in table {
-            assert_eq!(ReasonClass::of(kind), class, "{kind:?}");
-        }
     }
 }

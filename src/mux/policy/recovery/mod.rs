@@ -71,33 +71,66 @@ pub(crate) enum FailureClass {
     Hopeless,
 }
 
-impl FailureClass {
-    /// The class of an error of the multiplexer.
-    pub(crate) fn of(kind: ErrorKind, retry_after: Option<Duration>) -> Self {
-        match kind {
-            ErrorKind::Resolve | ErrorKind::Connect | ErrorKind::ConnectionLost => {
-                Self::Unreachable
-            }
-            ErrorKind::Tls(failure) if failure.is_passing() => Self::Unreachable,
-            ErrorKind::Tls(_) => Self::Untrusted,
-            ErrorKind::TimedOut => Self::Busy(None),
-            ErrorKind::Unauthorized => Self::Credentials(retry_after),
-            ErrorKind::CredentialsOnHold => Self::OnHold(retry_after.unwrap_or(FIRST_REFUSAL)),
-            ErrorKind::Status(401 | 403 | 407) => Self::Credentials(None),
-            ErrorKind::Status(_) if retry_after.is_some() => Self::Busy(retry_after),
-            ErrorKind::Status(_)
-            | ErrorKind::Sdp
-            | ErrorKind::LimitExceeded
-            | ErrorKind::Malformed
-            | ErrorKind::Redirects
-            | ErrorKind::ServerLimit => Self::Refused,
-            ErrorKind::InvalidUrl
-            | ErrorKind::CannotShare
-            | ErrorKind::Cancelled
-            | ErrorKind::ShutDown
-            | ErrorKind::Options
-            | ErrorKind::Runtime => Self::Hopeless,
+/// The class of the reason for which a session does not come up. A second failure of the same class is no
+/// news for the user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum ReasonClass {
+    /// The server could not be reached, or its connection was lost.
+    Unreachable,
+    /// TLS with the server failed.
+    Tls,
+    /// The server does not answer.
+    NoAnswer,
+    /// The server has answered with an error.
+    Refused,
+    /// The server wants other credentials.
+    Credentials,
+    /// The server redirects the session, and it plays at none of the targets.
+    Redirects,
+    /// A limit of the user, of this crate or of the system is reached.
+    Limit,
+    /// The description, or another answer, cannot be used.
+    Unusable,
+    /// No media came.
+    Silent,
+    /// Media came, and none of it could be delivered.
+    Undeliverable,
+    /// The server ended the session.
+    Ended,
+}
+
+/// The classes of an error of the multiplexer.
+pub(crate) fn classes(
+    kind: ErrorKind,
+    retry_after: Option<Duration>,
+) -> (FailureClass, ReasonClass) {
+    use {FailureClass as Failure, ReasonClass as Reason};
+
+    match kind {
+        ErrorKind::Resolve | ErrorKind::Connect | ErrorKind::ConnectionLost => {
+            (Failure::Unreachable, Reason::Unreachable)
         }
+        ErrorKind::Tls(failure) if failure.is_passing() => (Failure::Unreachable, Reason::Tls),
+        ErrorKind::Tls(_) => (Failure::Untrusted, Reason::Tls),
+        ErrorKind::TimedOut => (Failure::Busy(None), Reason::NoAnswer),
+        ErrorKind::Unauthorized => (Failure::Credentials(retry_after), Reason::Credentials),
+        ErrorKind::CredentialsOnHold => {
+            let wait = retry_after.unwrap_or(FIRST_REFUSAL);
+            (Failure::OnHold(wait), Reason::Credentials)
+        }
+        ErrorKind::Status(401 | 403 | 407) => (Failure::Credentials(None), Reason::Credentials),
+        ErrorKind::Status(_) if retry_after.is_some() => {
+            (Failure::Busy(retry_after), Reason::Refused)
+        }
+        ErrorKind::Status(_) => (Failure::Refused, Reason::Refused),
+        ErrorKind::Redirects => (Failure::Refused, Reason::Redirects),
+        ErrorKind::ServerLimit => (Failure::Refused, Reason::Limit),
+        ErrorKind::Sdp | ErrorKind::LimitExceeded | ErrorKind::Malformed => {
+            (Failure::Refused, Reason::Unusable)
+        }
+        ErrorKind::CannotShare | ErrorKind::Runtime => (Failure::Hopeless, Reason::Limit),
+        ErrorKind::Cancelled | ErrorKind::ShutDown => (Failure::Hopeless, Reason::Ended),
+        ErrorKind::InvalidUrl | ErrorKind::Options => (Failure::Hopeless, Reason::Unusable),
     }
 }
 

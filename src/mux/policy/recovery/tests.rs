@@ -24,7 +24,34 @@ fn played(policy: RecoveryPolicy) -> Recovery {
 
 fn decide(recovery: &mut Recovery, kind: ErrorKind) -> RecoveryDecision {
     recovery.on_end(Instant::now());
-    recovery.decide(FailureClass::of(kind, None))
+    recovery.decide(classes(kind, None).0)
+}
+
+#[test]
+fn reasons_of_a_kind_are_of_one_class() {
+    use crate::mux::error::{ErrorKind as Kind, TlsFailure};
+    use ReasonClass as Class;
+
+    let table = [
+        (Kind::Resolve, Class::Unreachable),
+        (Kind::Connect, Class::Unreachable),
+        (Kind::ConnectionLost, Class::Unreachable),
+        (Kind::Tls(TlsFailure::Expired), Class::Tls),
+        (Kind::TimedOut, Class::NoAnswer),
+        (Kind::Unauthorized, Class::Credentials),
+        (Kind::CredentialsOnHold, Class::Credentials),
+        (Kind::Status(403), Class::Credentials),
+        (Kind::Status(404), Class::Refused),
+        (Kind::Status(461), Class::Refused),
+        (Kind::Status(503), Class::Refused),
+        (Kind::Redirects, Class::Redirects),
+        (Kind::ServerLimit, Class::Limit),
+        (Kind::Sdp, Class::Unusable),
+        (Kind::Malformed, Class::Unusable),
+    ];
+    for (kind, class) in table {
+        assert_eq!(classes(kind, None).1, class, "{kind:?}");
+    }
 }
 
 #[test]
@@ -136,7 +163,7 @@ fn f22_credentials_that_have_played_are_tried_again_rarely() {
 #[test]
 fn f22_a_session_that_has_not_tried_the_credentials_itself_does_so_when_it_may() {
     let now = Instant::now();
-    let denied = FailureClass::of(ErrorKind::Unauthorized, Some(90 * S));
+    let denied = classes(ErrorKind::Unauthorized, Some(90 * S)).0;
     let mut recovery = Recovery::new(policy(None));
     recovery.on_end(now);
     let decision = recovery.decide(denied);
@@ -151,7 +178,7 @@ fn f22_a_session_that_has_not_tried_the_credentials_itself_does_so_when_it_may()
 
 #[test]
 fn f22_a_session_waits_where_no_answer_has_told_whether_its_credentials_are_right() {
-    let on_hold = FailureClass::of(ErrorKind::CredentialsOnHold, Some(60 * S));
+    let on_hold = classes(ErrorKind::CredentialsOnHold, Some(60 * S)).0;
     for mut recovery in [Recovery::new(policy(None)), played(policy(None))] {
         recovery.on_end(Instant::now());
         assert_eq!(recovery.decide(on_hold), RecoveryDecision::OnHold(60 * S));
@@ -204,7 +231,7 @@ fn f23_retry_after_is_kept_and_is_a_reason_to_wait_at_first() {
     let now = Instant::now();
     let mut recovery = Recovery::new(policy(None));
     recovery.on_end(now);
-    let busy = FailureClass::of(ErrorKind::Status(503), Some(40 * S));
+    let busy = classes(ErrorKind::Status(503), Some(40 * S)).0;
     assert_eq!(
         recovery.decide(busy),
         RecoveryDecision::After(40 * S),
