@@ -63,6 +63,8 @@ mod real_media;
 mod recovery;
 #[path = "element/redirected.rs"]
 mod redirected;
+#[path = "element/refusals.rs"]
+mod refusals;
 #[path = "element/relinking.rs"]
 mod relinking;
 #[path = "element/secrets.rs"]

@@ -184,15 +184,6 @@ pub(crate) trait Manager: Send + Sync {
     }
 }
 
-/// Whether downstream refuses packets for what is in them: a decoder that a broken parameter set has brought
-/// out of step returns an error or "not negotiated", and goes on with the next good one.
-pub(super) fn is_refused(flow: Result<gst::FlowSuccess, gst::FlowError>) -> bool {
-    matches!(
-        flow,
-        Err(gst::FlowError::NotNegotiated | gst::FlowError::Error)
-    )
-}
-
 /// Sends a downstream event into all streams. Returns true if one took it.
 pub(super) fn push_event(manager: &dyn Manager, event: &gst::Event) -> bool {
     let mut taken = false;

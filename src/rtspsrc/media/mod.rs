@@ -8,6 +8,7 @@
 //! buffer       one packet as a buffer; counts those that cannot be delivered
 //! pads         the pads that applications link, with ids, caps and segment
 //! relinking    a pad that is unlinked while it plays, and linked again
+//! refusals     packets that downstream refuses for what is in them
 //! slots        a table of pads that grows while threads read it
 //! ```
 
@@ -17,6 +18,7 @@ pub(crate) mod caps;
 pub(crate) mod numbers;
 pub(crate) mod pads;
 pub(crate) mod payload;
+pub(crate) mod refusals;
 pub(crate) mod relinking;
 pub(crate) mod sequence;
 pub(crate) mod slots;

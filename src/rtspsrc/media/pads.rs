@@ -22,7 +22,8 @@ use super::{
     alias::Sources,
     caps::PayloadMap,
     payload::PayloadShape,
-    relinking::{Admission, Relinking},
+    refusals::Refusals,
+    relinking::{Admission, FlowResult, Relinking},
     sequence::PayloadKind,
     slots::Slots,
 };
@@ -55,7 +56,7 @@ pub(crate) struct Pads {
 pub(crate) enum Watch {
     /// The pad itself.
     ByPad,
-    /// The manager calls [`Timeline::see`], and asks [`Relinking`].
+    /// The manager calls [`Timeline::see`], and asks the stream.
     ByManager,
 }
 
@@ -81,7 +82,8 @@ pub(crate) struct PadStream {
     /// Its source has sent BYE and nothing since, and that is a loss and not the end of the stream.
     pub(crate) has_left: AtomicBool,
     /// Whether downstream takes what comes.
-    pub(crate) relinking: Relinking,
+    relinking: Relinking,
+    refusals: Refusals,
     /// What left its pad.
     pub(crate) timeline: Arc<Timeline>,
 }
@@ -99,12 +101,31 @@ impl PadStream {
     }
 
     /// Whether downstream takes packets of a payload type at all, as far as their caps tell.
-    pub(crate) fn is_wanted(&self, payload_type: u8) -> bool {
+    fn is_wanted(&self, payload_type: u8) -> bool {
         let ghost = lock(&self.ghost).clone();
         match (ghost, self.caps(payload_type)) {
             (Some(ghost), Some(caps)) => ghost.peer_query_accept_caps(&caps),
             _ => true,
         }
+    }
+
+    /// Decides on an RTP packet that is to leave its pad.
+    pub(crate) fn admit(&self, packet: &[u8], payload_type: u8) -> Admission {
+        let rests = self.refusals.rests(timer::now);
+        let coding = || self.coding(payload_type);
+        self.relinking.admit(timer::now, packet, coding, rests)
+    }
+
+    /// The packet was pushed. Returns the result as the one who pushed is to have it.
+    pub(crate) fn on_pushed(
+        &self,
+        admission: Admission,
+        payload_type: u8,
+        flow: FlowResult,
+    ) -> FlowResult {
+        let is_wanted = || self.is_wanted(payload_type);
+        let flow = self.refusals.on_pushed(flow, timer::now, is_wanted);
+        self.relinking.on_pushed(admission, flow, timer::now)
     }
 
     /// Its stream is gone for good.
@@ -126,7 +147,7 @@ impl PadStream {
     }
 
     /// How to tell the key pictures of a payload type, if that is known.
-    pub(crate) fn coding(&self, payload_type: u8) -> Option<VideoCoding> {
+    fn coding(&self, payload_type: u8) -> Option<VideoCoding> {
         let caps = self.caps(payload_type)?;
         VideoCoding::of_encoding(caps.structure(0)?.get("encoding-name").ok()?)
     }
@@ -194,6 +215,7 @@ impl Pads {
             ghost: Mutex::default(),
             has_left: AtomicBool::default(),
             relinking: Relinking::default(),
+            refusals: Refusals::default(),
             timeline: Arc::default(),
         });
         let is_added = self.streams.put(number, added);
@@ -286,13 +308,12 @@ fn push(
     parent: Option<&gst::Object>,
     mut buffer: gst::Buffer,
 ) -> Result<gst::FlowSuccess, gst::FlowError> {
-    let admission = match buffer.map_readable() {
+    let (payload_type, admission) = match buffer.map_readable() {
         Ok(packet) => {
-            let kind = RtpHeader::of(&packet).map_or(0, |header| header.payload_type);
-            let coding = || stream.coding(kind);
-            stream.relinking.admit(timer::now, &packet, coding)
+            let payload_type = RtpHeader::of(&packet).map_or(0, |header| header.payload_type);
+            (payload_type, stream.admit(&packet, payload_type))
         }
-        Err(_) => Admission::Follow,
+        Err(_) => (0, Admission::Follow),
     };
     if admission == Admission::Drop {
         return Ok(gst::FlowSuccess::Ok);
@@ -306,7 +327,7 @@ fn push(
         let _ = ghost.push_event(gap.event());
     }
     let flow = gst::ProxyPad::chain_default(pad, parent, buffer);
-    stream.relinking.on_pushed(admission, flow, timer::now)
+    stream.on_pushed(admission, payload_type, flow)
 }
 
 /// A hash, because stream ids go into files and logs, and a URL may hold secrets. It is made of the part

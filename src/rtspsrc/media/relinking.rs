@@ -27,7 +27,7 @@ use crate::{
 const LONGEST_WAIT: Duration = Duration::from_secs(20);
 
 /// The result of a push.
-type FlowResult = Result<gst::FlowSuccess, gst::FlowError>;
+pub(crate) type FlowResult = Result<gst::FlowSuccess, gst::FlowError>;
 
 /// Whether downstream takes the media of one pad.
 #[derive(Debug, Default)]
@@ -54,14 +54,16 @@ pub(crate) enum Admission {
 }
 
 impl Relinking {
-    /// Decides on an RTP packet. `coding` is that of its payload, if key pictures can be told.
+    /// Decides on an RTP packet. `coding` is that of its payload, if key pictures can be told. A stream that
+    /// `rests` gets only what recovers a decoder.
     pub(crate) fn admit(
         &self,
         now: impl FnOnce() -> Instant,
         packet: &[u8],
         coding: impl FnOnce() -> Option<VideoCoding>,
+        rests: bool,
     ) -> Admission {
-        if !self.is_cut.load(Ordering::Relaxed) {
+        if !rests && !self.is_cut.load(Ordering::Relaxed) {
             return Admission::Follow;
         }
         let is_late = || {
@@ -69,14 +71,17 @@ impl Relinking {
             lock(&self.since).is_none_or(|since| age(since) >= LONGEST_WAIT)
         };
         let Some((coding, payload)) = coding().zip(payload(packet)) else {
-            return Admission::Resume;
+            return match rests {
+                true => Admission::Drop,
+                false => Admission::Resume,
+            };
         };
         match coding.look(payload) {
             Content::Picture { is_key: true } | Content::Ahead { recovers: true } => {
                 Admission::Resume
             }
             Content::Ahead { recovers: false } => Admission::Ahead,
-            Content::Picture { is_key: false } | Content::Rest => match is_late() {
+            Content::Picture { is_key: false } | Content::Rest => match !rests && is_late() {
                 true => Admission::Resume,
                 false => Admission::Drop,
             },
@@ -127,6 +132,7 @@ mod tests {
         relinking: Relinking,
         coding: Option<VideoCoding>,
         is_linked: bool,
+        rests: bool,
         now: Instant,
         out: Vec<(u8, bool)>,
     }
@@ -137,6 +143,7 @@ mod tests {
                 relinking: Relinking::default(),
                 coding,
                 is_linked: true,
+                rests: false,
                 now: Instant::now(),
                 out: Vec::new(),
             }
@@ -147,7 +154,7 @@ mod tests {
             // The first slice of a picture.
             let packet = [&[0x80, 96][..], &[0; 10], &[unit, 0x88, 0, 0]].concat();
             let (now, coding) = (self.now, self.coding);
-            let admission = self.relinking.admit(|| now, &packet, || coding);
+            let admission = self.relinking.admit(|| now, &packet, || coding, self.rests);
             if admission == Admission::Drop {
                 return Ok(gst::FlowSuccess::Ok);
             }
@@ -202,6 +209,25 @@ mod tests {
             (OTHER, false),
         ];
         assert_eq!(pad.out, expected);
+    }
+
+    #[test]
+    fn a_stream_that_rests_gets_only_what_recovers_a_decoder() {
+        for coding in [Some(VideoCoding::H264), None] {
+            let mut pad = Pad::new(coding);
+            pad.rests = true;
+            for unit in [OTHER, PARAMETERS, KEY] {
+                assert!(pad.push(unit).is_ok());
+            }
+            match coding {
+                Some(_) => assert_eq!(pad.out, [(PARAMETERS, false), (KEY, true)]),
+                None => assert_eq!(pad.out, []),
+            }
+            pad.rests = false;
+            pad.out.clear();
+            pad.push(OTHER).unwrap();
+            assert_eq!(pad.out, [(OTHER, false)]);
+        }
     }
 
     #[test]

@@ -3,18 +3,14 @@
 use gst::glib;
 use gstreamer as gst;
 use gstreamer_base as gst_base;
-use std::{
-    collections::BTreeMap,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use super::control::{BuildGuard, SessionControl};
 use crate::{
     mux::{Packet, PacketKind, Session, proto::wire::rtp},
     rtspsrc::{
         CAT, lock,
-        manager::{Manager, is_refused},
+        manager::Manager,
         media::{
             alias::Alias,
             buffer::{Marks, Undeliverable},
@@ -29,12 +25,6 @@ use crate::{
 
 /// How often the feed asks the manager again whether a full stream takes more.
 const RECHECK: Duration = Duration::from_secs(1);
-
-/// How long downstream may refuse all packets of a stream before that ends the session.
-const MOST_REFUSED: Duration = Duration::from_secs(5);
-
-/// How often a manager is begun anew of which a stream has stopped because downstream refused a packet.
-const RENEWED_AFTER: Duration = Duration::from_millis(500);
 
 /// What the wait for packets brought.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,8 +69,6 @@ struct FeedStream {
     alias: Alias,
     /// The payload type of the last packet, and what packets of that type carry.
     payload: Option<(u8, (PayloadKind, PayloadShape))>,
-    /// Since when downstream has refused all packets.
-    refused_since: Option<Instant>,
 }
 
 impl FeedStream {
@@ -125,22 +113,7 @@ impl FeedStream {
         if self.alias.apply(&mut packet, marks.anew, rate) {
             *lock(&self.out.sources) = self.alias.sources();
         }
-        let flow = match manager.push_rtp(packet, marks) {
-            flow if is_refused(flow) => {
-                let now = timer::now();
-                let since = *self.refused_since.get_or_insert(now);
-                let is_long = now.saturating_duration_since(since) >= MOST_REFUSED;
-                match is_long || !self.out.is_wanted(payload_type) {
-                    true => flow,
-                    false => Ok(gst::FlowSuccess::Ok),
-                }
-            }
-            flow => {
-                self.refused_since = None;
-                flow
-            }
-        };
-        flows.update_pad_flow(pad, flow)?;
+        flows.update_pad_flow(pad, manager.push_rtp(packet, marks))?;
         Ok(match kind {
             PayloadKind::Media(_) => PushOutcome::Delivered,
             PayloadKind::Beside => PushOutcome::Left(Undeliverable::Beside(payload_type)),
@@ -160,8 +133,6 @@ pub(crate) struct Feed {
     flows: gst_base::UniqueFlowCombiner,
     /// Packets whose turn it is; empty between calls.
     ready: Vec<(Packet, Marks)>,
-    /// When the manager was begun anew last, because downstream had refused a packet.
-    renewed: Option<Instant>,
 }
 
 impl Feed {
@@ -173,7 +144,6 @@ impl Feed {
             numbers: StreamNumbers::default(),
             flows: gst_base::UniqueFlowCombiner::new(),
             ready: Vec::new(),
-            renewed: None,
         }
     }
 
@@ -254,7 +224,6 @@ impl Feed {
                 sequencer: Sequencer::new(self.manager.needs_order()),
                 alias: Alias::default(),
                 payload: None,
-                refused_since: None,
             };
             self.streams.insert(out.number, stream);
         }
@@ -340,28 +309,13 @@ impl Feed {
             return Ok(PushOutcome::Left(Undeliverable::Foreign));
         }
         let (manager, flows, ready) = (&*self.manager, &mut self.flows, &mut self.ready);
-        let pushed = match stream.sequencer.pass(&packet, kind) {
+        match stream.sequencer.pass(&packet, kind) {
             Some(marks) => stream.push(manager, flows, packet, marks),
             None => {
                 stream.sequencer.handle_packet(packet, kind, ready);
                 stream.push_all(manager, flows, ready)
             }
-        };
-        match stream.refused_since {
-            Some(_) if pushed.is_ok() => self.renew_stopped().and(pushed),
-            _ => pushed,
         }
-    }
-
-    /// A jitterbuffer stops when downstream has refused a packet.
-    fn renew_stopped(&mut self) -> Result<(), gst::FlowError> {
-        let now = timer::now();
-        let is_due = |last| now.saturating_duration_since(last) >= RENEWED_AFTER;
-        if self.manager.needs_order() || !self.renewed.is_none_or(is_due) {
-            return Ok(());
-        }
-        self.renewed = Some(now);
-        self.restart()
     }
 
     /// Pushes the packets that have waited long enough for missing ones.

@@ -27,10 +27,10 @@ use tokio::sync::Notify;
 
 use self::{
     rtcp::Item,
-    stream::{Accepted, FlowResult, LightStream, QueuedItem, Taken},
+    stream::{Accepted, LightStream, QueuedItem, Taken},
     timing::LipSync,
 };
-use super::{Manager, ReportSender, StreamReport, is_refused};
+use super::{Manager, ReportSender, StreamReport};
 use crate::{
     mux::{Packet, RtpHeader, recovery::OnBye},
     rtspsrc::{
@@ -38,7 +38,7 @@ use crate::{
         media::{
             buffer::{self, Marks},
             pads::{PadStream, Pads, Watch},
-            relinking::Admission,
+            relinking::{Admission, FlowResult},
             slots::Slots,
         },
         threads::{Crew, Errand, timer},
@@ -48,9 +48,6 @@ use crate::{
 /// How long a stream pushes before others have a turn. It is shorter than the time after which the
 /// monitor thread of the pool takes a task for blocked.
 const TURN: Duration = Duration::from_micros(500);
-
-/// After downstream refused a packet it gets none for so long: each refusal may be a message on the bus.
-const ASKED_AGAIN_AFTER: Duration = Duration::from_millis(100);
 
 /// After so many packets it reads the clock.
 const LOOK_AFTER: usize = 8;
@@ -143,11 +140,7 @@ impl Light {
             return;
         };
         let mut taken = lock(&stream.taken);
-        let Taken {
-            messages,
-            life,
-            refused,
-        } = &mut *taken;
+        let Taken { messages, life } = &mut *taken;
         // The call for the items in the queue may have come before this turn.
         let mut is_more = !messages.is_empty();
         let mut queue = lock(&stream.queue);
@@ -165,13 +158,9 @@ impl Light {
         while let Some(message) = messages.pop_front() {
             match message {
                 QueuedItem::Event(event) => _ = stream.pad.push_event(event),
-                QueuedItem::Rtp(..) if stream.life() != *life || is_over(last, *refused, began) => {
-                }
+                QueuedItem::Rtp(..) if stream.life() != *life || is_over(last) => {}
                 QueuedItem::Rtp(packet, marks) => {
                     let flow = self.push(stream, packet, marks);
-                    if is_refused(flow) {
-                        *refused = Some(began);
-                    }
                     if flow != last && stream.life() == *life {
                         lock(&stream.queue).flow = flow;
                         last = flow;
@@ -214,9 +203,7 @@ impl Light {
             // An error means that the pad is not linked, and the event has no receiver.
             let _ = stream.pad.push_event(gap.event());
         }
-        let relinking = &stream.out.relinking;
-        let coding = || stream.out.coding(header.payload_type);
-        let admission = relinking.admit(timer::now, &packet.payload, coding);
+        let admission = stream.out.admit(&packet.payload, header.payload_type);
         if admission == Admission::Drop {
             return Ok(gst::FlowSuccess::Ok);
         }
@@ -226,7 +213,8 @@ impl Light {
         if has_gap || marks.discont || admission == Admission::Resume {
             fields.set_flags(gst::BufferFlags::DISCONT);
         }
-        relinking.on_pushed(admission, stream.pad.push(buffer), timer::now)
+        let flow = stream.pad.push(buffer);
+        stream.out.on_pushed(admission, header.payload_type, flow)
     }
 
     /// Stamps a packet that is the first of its time.
@@ -409,15 +397,9 @@ impl Manager for Light {
 }
 
 /// Whether downstream takes no packets of the stream now. It may return the reason only once, so the stream
-/// remembers it. Where downstream refused one it is asked again after a while.
-fn is_over(flow: FlowResult, refused: Option<Instant>, now: Instant) -> bool {
-    match flow {
-        Ok(_) | Err(gst::FlowError::NotLinked) => false,
-        _ if is_refused(flow) => {
-            refused.is_some_and(|at| now.saturating_duration_since(at) < ASKED_AGAIN_AFTER)
-        }
-        Err(_) => true,
-    }
+/// remembers it.
+fn is_over(flow: FlowResult) -> bool {
+    !matches!(flow, Ok(_) | Err(gst::FlowError::NotLinked))
 }
 
 #[cfg(test)]

@@ -26,14 +26,10 @@ use crate::{
     rtspsrc::{
         RtspMuxSrc, lock,
         manager::{SenderReport, StreamReport, src_pad},
-        media::buffer::Marks,
-        media::{pads::PadStream, sequence::PayloadKind},
+        media::{buffer::Marks, pads::PadStream, relinking::FlowResult, sequence::PayloadKind},
         threads::Errand,
     },
 };
-
-/// The result of a push.
-pub(super) type FlowResult = Result<gst::FlowSuccess, gst::FlowError>;
 
 /// What is known of an RTP packet that is to be pushed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,8 +48,6 @@ pub(super) struct Taken {
     pub(super) messages: VecDeque<QueuedItem>,
     /// The life of the stream when they were taken.
     pub(super) life: u32,
-    /// When downstream refused a packet last.
-    pub(super) refused: Option<Instant>,
 }
 
 /// One stream.
