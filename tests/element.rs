@@ -45,6 +45,8 @@ mod odd_camera;
 mod odd_media;
 #[path = "element/odd_of_sixteen.rs"]
 mod odd_of_sixteen;
+#[path = "element/odd_packets.rs"]
+mod odd_packets;
 #[path = "element/one_camera.rs"]
 mod one_camera;
 #[path = "element/one_id.rs"]

@@ -37,9 +37,9 @@ pub(crate) fn manager() -> &'static str {
     MANAGER.get()
 }
 
-/// Makes two tests of a function, one for each manager. The one with rtpbin may have an attribute.
+/// Makes two tests of a function, one for each manager.
 macro_rules! for_both_managers {
-    ($name:ident $(, rtpbin: #[$mark:meta])?) => {
+    ($name:ident) => {
         mod $name {
             #[test]
             fn light() {
@@ -48,7 +48,6 @@ macro_rules! for_both_managers {
             }
 
             #[test]
-            $(#[$mark])?
             fn rtpbin() {
                 crate::player::use_manager("rtpbin");
                 super::$name();

@@ -231,11 +231,13 @@ impl Sequencer {
 
     fn take_next(&mut self, packet: Packet, missing: u16, out: &mut Vec<(Packet, Marks)>) {
         let is_known_loss = packet.discontinuity || missing > MAX_GAP || !self.puts_in_order;
+        // A jitterbuffer finds small gaps itself, and those that are none.
+        let has_gap = missing > MAX_GAP || missing > 0 && self.puts_in_order;
         if missing == 0 || is_known_loss {
             if is_known_loss && missing > 0 {
                 self.flush(out);
             }
-            self.accept(packet, missing > 0, out);
+            self.accept(packet, has_gap, out);
             return self.take_waiting_in_order(out);
         }
         let number = |packet: &Packet| packet.header.map_or(0, |header| header.sequence);
@@ -258,8 +260,7 @@ impl Sequencer {
     /// Makes the packet the last one in order.
     fn note(&mut self, header: RtpHeader, packet: &Packet, has_gap: bool) -> Marks {
         let mut marks = Marks {
-            // A jitterbuffer finds gaps itself, and those that are none.
-            discont: packet.discontinuity || has_gap && self.puts_in_order,
+            discont: packet.discontinuity || has_gap,
             ..Marks::default()
         };
         if let Some(last) = self.last {

@@ -110,7 +110,7 @@ impl FeedStream {
             return Ok(PushOutcome::Left(Undeliverable::Foreign));
         };
         let rate = kind.clock_rate().unwrap_or_default();
-        if self.alias.apply(&mut packet, marks.anew, rate) {
+        if self.alias.apply(&mut packet, marks, rate) {
             *lock(&self.out.sources) = self.alias.sources();
         }
         flows.update_pad_flow(pad, manager.push_rtp(packet, marks))?;
