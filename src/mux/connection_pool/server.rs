@@ -93,18 +93,19 @@ impl Server {
         describe_patience(took)
     }
 
-    /// How long a session waits behind a DESCRIBE that the server may have lost.
+    /// How long a session waits behind a DESCRIBE that the server may have lost. The longer one counts:
+    /// live555 answers at once for a file that it knows, and takes 100 ms for others.
     pub(super) fn lost_patience(&self) -> Duration {
-        match self.usual_describe() {
+        match self.describes_took.into_iter().flatten().max() {
             Some(took) => lost_patience(took),
             None => self.describe_patience(),
         }
     }
 
-    /// Whether it is known that a DESCRIBE is soon answered, so that several may go out together.
+    /// Whether it is known that a DESCRIBE is soon answered, so that several may go out together. One
+    /// answer does not show it: live555 keeps what it has found out of a file.
     pub(super) fn is_quick_to_describe(&self) -> bool {
-        let is_known = self.speed.work_per_session.is_some() || self.describes_took[1].is_some();
-        is_known && !self.speed.is_slow_to_describe()
+        self.describes_took.iter().all(Option::is_some) && !self.speed.is_slow_to_describe()
     }
 
     /// Whether describe-only connections may be made: one DESCRIBE takes so long that they pay, and
@@ -216,6 +217,20 @@ mod tests {
         assert_eq!(server.patience(), patience(usual));
         server.on_described(slow);
         assert_eq!(server.patience(), patience(slow));
+    }
+
+    #[test]
+    fn one_quick_answer_does_not_make_the_next_describe_a_lost_one() {
+        let mut server = Server::default();
+        let (known, new) = (Duration::from_millis(1), Duration::from_millis(100));
+        server.on_described(known);
+        assert!(!server.is_quick_to_describe());
+        server.on_described(new);
+        assert_eq!(server.lost_patience(), lost_patience(new));
+        server.on_described(known);
+        server.on_described(known);
+        assert!(server.is_quick_to_describe());
+        assert_eq!(server.lost_patience(), lost_patience(known));
     }
 
     #[test]

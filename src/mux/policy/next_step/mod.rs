@@ -378,7 +378,7 @@ fn while_under_way(
     }
     let is_play = under_way.operation == Operation::Play;
     let may_turn = !(is_patient && (is_play || under_way.is_at_head));
-    let blocked_until = under_way.blocked_until().filter(|_| may_turn);
+    let blocked_until = blocked_until(view, under_way).filter(|_| may_turn);
     let is_held_up = blocked_until.is_some_and(|until| now >= until) && view.has_place;
     let ignored_until = (is_describe && is_ignored_aside(view, attempt))
         .then_some(under_way.since + under_way.patience.usual);
@@ -392,6 +392,15 @@ fn while_under_way(
     let blocked_until = blocked_until.map(|until| until.max(now + NEXT_LOOK));
     let until = blocked_until.into_iter().chain(ignored_until).min();
     SetupStep::Wait(until, reason)
+}
+
+/// Until when it waits behind the request of another session, if it does. What was learned since it asked
+/// makes no DESCRIBE a lost one that is only slow.
+fn blocked_until(view: &View, under_way: &UnderWay) -> Option<Instant> {
+    let mut under_way = *under_way;
+    let lost = under_way.patience.behind_lost;
+    under_way.patience.behind_lost = lost.max(view.answer_patience(Duration::ZERO).behind_lost);
+    under_way.blocked_until()
 }
 
 /// Whether a session is to leave the connection on which it waits for its answer, because the server

@@ -227,6 +227,15 @@ fn a_describe_that_may_have_been_lost_is_waited_for_for_a_shorter_time() {
         [
             ("not yet", place(), waited(60), still),
             ("lost", place(), waited(100), SetupStep::Move(Move::HeldUp)),
+            (
+                "the server turned out to be slow",
+                View {
+                    lost_patience: 200 * MS,
+                    ..place()
+                },
+                waited(100),
+                wait(now + 100 * MS, WaitReason::HeadOfLine),
+            ),
             ("its own", place(), own(3), SetupStep::Move(Move::HeldUp)),
             ("its own again and again", place(), own(4), answer),
         ],

@@ -62,6 +62,10 @@ const ONE_SEGMENT: usize = 1400;
 /// connections meanwhile, but never two DESCRIBEs of one connection at a time.
 const QUICK: Duration = Duration::from_millis(80);
 
+/// From so many quick answers in a row on several DESCRIBEs go together: live555 answers at once for a
+/// file that it has described before, and takes 100 ms for each of the next ones.
+const ENOUGH_QUICK: u8 = 2;
+
 /// The DESCRIBEs that are sent together, and the TEARDOWNs that wait for their answers.
 #[derive(Debug, Default)]
 pub(super) struct DescribeBatch {
@@ -69,8 +73,8 @@ pub(super) struct DescribeBatch {
     is_open: bool,
     /// The length of that DESCRIBE without its URL.
     overhead: usize,
-    /// The last DESCRIBE was slow.
-    is_slow: bool,
+    /// Quick answers in a row.
+    quick: u8,
     /// The keep-alives that have to go before the next DESCRIBE were sent.
     has_refreshed: bool,
     /// TEARDOWNs that wait, and until when.
@@ -80,10 +84,11 @@ pub(super) struct DescribeBatch {
 impl DescribeBatch {
     pub(super) fn new(is_slow: bool) -> Self {
         Self {
-            is_slow,
+            quick: if is_slow { 0 } else { ENOUGH_QUICK },
             ..Self::default()
         }
     }
+
     pub(super) fn on_written(&mut self, length: usize, url: usize) {
         self.is_open = true;
         self.overhead = length.saturating_sub(url);
@@ -96,7 +101,10 @@ impl DescribeBatch {
     }
 
     pub(super) fn on_answered(&mut self, took: Duration) {
-        self.is_slow = took >= QUICK;
+        self.quick = match took < QUICK {
+            true => self.quick.saturating_add(1),
+            false => 0,
+        };
     }
 }
 
@@ -147,7 +155,7 @@ impl Connection {
         // A probe may cost the connection: requests before it go first.
         draft.purpose == Purpose::Describe
             && self.describe_batch.is_open
-            && !self.describe_batch.is_slow
+            && self.describe_batch.quick >= ENOUGH_QUICK
             && !may_interleave
             && self.write_backlog == 0
             && length <= ONE_SEGMENT
