@@ -101,18 +101,19 @@ impl Actor {
         let begin = Instant::now();
         self.stage(Stage::Moving);
         self.tell("opens: user");
+        let monitor = opening.monitor();
         let described = match opening.describe().await {
             Ok(described) => described,
             Err(error) => return self.failed("describe", &error),
         };
-        self.stage(Stage::Holding(described.monitor()));
+        self.stage(Stage::Holding(monitor.clone()));
         sleep(self.user.lingers).await;
         self.stage(Stage::Moving);
         let ready = match described.setup_all().await {
             Ok(ready) => ready,
             Err(error) => return self.failed("setup", &error),
         };
-        self.stage(Stage::Holding(ready.monitor()));
+        self.stage(Stage::Holding(monitor));
         sleep(self.user.lingers).await;
         self.stage(Stage::Moving);
         let session = match ready.play().await {

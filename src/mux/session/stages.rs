@@ -57,7 +57,7 @@ impl Opening {
     /// tried on one of its own, if [`Multiplex`](crate::mux::Multiplex) allows.
     ///
     /// A presentation that was played before on a server that shares is told from memory, and asked
-    /// for again together with its first SETUP, see [`Described::is_remembered`].
+    /// for again together with its first SETUP: what the server says then is in [`Ready::presentation`].
     ///
     /// # Errors
     ///
@@ -67,11 +67,6 @@ impl Opening {
         setup.begin();
         let attached = setup.describe().await?;
         Ok(Described { attached, setup })
-    }
-
-    /// The camera's URL without secrets.
-    pub fn camera(&self) -> String {
-        self.setup.as_ref().map(Setup::camera).unwrap_or_default()
     }
 
     /// Observes this session through all its stages.
@@ -93,18 +88,6 @@ impl Described {
     /// What there is to play.
     pub fn presentation(&self) -> &Presentation {
         &self.attached.presentation
-    }
-
-    /// Whether that is what the server said before, perhaps to an earlier process (see
-    /// [`MuxBuilder::state`](crate::mux::MuxBuilder::state)): it is asked again together with the first
-    /// SETUP, and what it says then is in [`Ready::presentation`].
-    pub fn is_remembered(&self) -> bool {
-        self.setup.is_remembered()
-    }
-
-    /// Observes this session through all its stages.
-    pub fn monitor(&self) -> SessionMonitor {
-        self.setup.monitor.clone()
     }
 
     /// Sets up all streams. See [`setup`](Self::setup).
@@ -164,11 +147,6 @@ impl Ready {
     /// The streams that the server refused, and why.
     pub fn failed_streams(&self) -> &[(usize, Error)] {
         &self.attached.streams.failed
-    }
-
-    /// Observes this session through all its stages.
-    pub fn monitor(&self) -> SessionMonitor {
-        self.setup.monitor.clone()
     }
 
     /// Starts all streams. Packets may come before the answer; they are delivered.

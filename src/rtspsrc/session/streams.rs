@@ -4,7 +4,7 @@
 //! gets a pad of its own, and a pad whose stream is gone waits for it for a minute
 //! ([`GonePads`](crate::mux::recovery::GonePads)).
 
-use std::{collections::BTreeMap, time::Instant};
+use std::time::Instant;
 
 use gst::prelude::*;
 use gstreamer as gst;
@@ -160,12 +160,7 @@ impl SessionStreams {
         followed: FollowedStreams,
         manager: &dyn Manager,
     ) -> Result<(), gst::glib::BoolError> {
-        let described: BTreeMap<usize, StreamKind> = followed
-            .kinds
-            .0
-            .into_iter()
-            .map(|it| (it.number, it))
-            .collect();
+        let described = followed.kinds.0;
         for stream in followed.streams {
             let Some(pad) = self.numbers.of_pad(stream.number) else {
                 continue;
@@ -174,7 +169,7 @@ impl SessionStreams {
                 out.set_payloads(|_| stream.payloads);
                 continue;
             }
-            let kind = described.get(&stream.number).cloned();
+            let kind = described.iter().find(|it| it.number == stream.number);
             let Some(out) = manager.pads().add(pad, stream) else {
                 continue;
             };
@@ -182,7 +177,7 @@ impl SessionStreams {
             if let (Some(kinds), Some(kind)) = (&mut self.kinds, kind) {
                 kinds.0.push(StreamKind {
                     number: pad,
-                    ..kind
+                    ..kind.clone()
                 });
             }
         }

@@ -203,11 +203,6 @@ impl Setup {
         self.pool.joining(attachment.connection(), uri)
     }
 
-    /// Whether the description is from memory, and not asked for again yet.
-    pub(crate) fn is_remembered(&self) -> bool {
-        self.here.is_remembered
-    }
-
     /// The camera's name in logs and errors.
     pub(crate) fn camera(&self) -> String {
         redacted(&self.target.url)
