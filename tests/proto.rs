@@ -13,6 +13,8 @@ mod sim;
 mod fixtures;
 #[path = "proto/framing.rs"]
 mod framing;
+#[path = "proto/fuzz.rs"]
+mod fuzz;
 #[path = "proto/hostile.rs"]
 mod hostile;
 #[path = "proto/property.rs"]

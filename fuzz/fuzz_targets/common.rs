@@ -1,18 +1,64 @@
 //! A connection with two playing sessions and requests under way, and what it did with its input.
-
-#![allow(dead_code, reason = "each target uses a part of it")]
+//!
+//! `tests/proto/fuzz.rs` runs the targets on random bytes, so that a change that breaks them is seen.
 
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use gstrtspmux::mux::proto::{
-    Connection, ConnectionConfig, CredentialStatus, Credentials, Event, PlayRange, Profile,
+    Connection, ConnectionConfig, CredentialStatus, Credentials, Event, Limits, PlayRange, Profile,
     RequestId, SessionConfig, SessionKey, SessionRequest,
 };
 use url::Url;
 
-pub struct Subject {
-    pub connection: Connection,
+/// Stands between reads; what follows it says what happens there.
+pub const MARK: &[u8] = b"\xff\xfe";
+
+/// Any bytes, any cuts, any times: no panic, nothing kept without bound, nothing after the end.
+pub fn any_input(data: &[u8]) {
+    let mut subject = Subject::new(Instant::now());
+    let mut rest = data;
+    while let Some(at) = rest.windows(MARK.len()).position(|two| two == MARK) {
+        let (read, tail) = rest.split_at(at);
+        subject.receive(read);
+        rest = &tail[MARK.len()..];
+        match rest.split_first() {
+            Some((what @ 0..=1, tail)) => {
+                subject.release(usize::from(*what));
+                rest = tail;
+            }
+            Some((time, tail)) => {
+                subject.advance(Duration::from_millis(u64::from(*time) * 100));
+                rest = tail;
+            }
+            None => return,
+        }
+    }
+    subject.receive(rest);
+}
+
+/// The same bytes in one read and in many give the same events and the same requests.
+pub fn any_splits(cuts: &[u8], data: &[u8]) {
+    let epoch = Instant::now();
+    let mut whole = Subject::new(epoch);
+    whole.receive(data);
+
+    let mut split = Subject::new(epoch);
+    let mut rest = data;
+    for cut in cuts {
+        let Some((read, tail)) = rest.split_at_checked(usize::from(*cut)) else {
+            break;
+        };
+        split.receive(read);
+        rest = tail;
+    }
+    split.receive(rest);
+
+    assert_eq!(whole.into_trace(), split.into_trace());
+}
+
+struct Subject {
+    connection: Connection,
     epoch: Instant,
     elapsed: Duration,
     unread: BytesMut,
@@ -24,8 +70,7 @@ pub struct Subject {
 }
 
 impl Subject {
-    pub fn new() -> Self {
-        let epoch = Instant::now();
+    fn new(epoch: Instant) -> Self {
         let config = ConnectionConfig {
             credentials: Credentials::new("user", "password").ok(),
             credential_status: CredentialStatus::Proven(None),
@@ -95,7 +140,7 @@ impl Subject {
         self.request(session, request);
     }
 
-    pub fn request(&mut self, session: SessionKey, request: SessionRequest) {
+    fn request(&mut self, session: SessionKey, request: SessionRequest) {
         let id = RequestId(self.next_request);
         self.next_request += 1;
         self.connection.request(self.now(), session, id, request);
@@ -106,7 +151,7 @@ impl Subject {
         self.epoch + self.elapsed
     }
 
-    pub fn receive(&mut self, bytes: &[u8]) {
+    fn receive(&mut self, bytes: &[u8]) {
         self.unread.extend_from_slice(bytes);
         let now = self.now();
         let mut packets = Vec::new();
@@ -117,10 +162,11 @@ impl Subject {
             .for_each(|packet| self.take_event(&packet));
         self.drain();
         // A body and its head, or a frame: nothing larger is kept.
-        assert!(self.unread.len() <= 256 * 1024 + bytes.len());
+        let limits = Limits::default();
+        assert!(self.unread.len() <= limits.headers + limits.body + bytes.len());
     }
 
-    pub fn advance(&mut self, time: Duration) {
+    fn advance(&mut self, time: Duration) {
         self.elapsed += time;
         self.connection.handle_timeout(self.now());
         self.drain();
@@ -130,7 +176,7 @@ impl Subject {
         }
     }
 
-    pub fn release(&mut self, which: usize) {
+    fn release(&mut self, which: usize) {
         if let Some(session) = self.sessions.get(which % 2) {
             self.connection.release(self.now(), *session);
             self.drain();
@@ -138,7 +184,7 @@ impl Subject {
     }
 
     /// Everything that came out so far: events, and the bytes sent.
-    pub fn into_trace(self) -> (Vec<String>, Vec<u8>) {
+    fn into_trace(self) -> (Vec<String>, Vec<u8>) {
         (self.events, self.sent)
     }
 

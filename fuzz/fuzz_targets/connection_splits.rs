@@ -1,26 +1,8 @@
-//! The same bytes in one read and in many give the same events and the same requests.
+//! `cargo +nightly fuzz run connection_splits -- -dict=fuzz/rtsp.dict`
 #![no_main]
 
+#[allow(dead_code, reason = "each target uses a part of it")]
 #[path = "common.rs"]
 mod common;
 
-use libfuzzer_sys::fuzz_target;
-
-fuzz_target!(|input: (Vec<u8>, &[u8])| {
-    let (cuts, data) = input;
-    let mut whole = common::Subject::new();
-    whole.receive(data);
-
-    let mut split = common::Subject::new();
-    let mut rest = data;
-    for cut in cuts {
-        let Some((read, tail)) = rest.split_at_checked(usize::from(cut)) else {
-            break;
-        };
-        split.receive(read);
-        rest = tail;
-    }
-    split.receive(rest);
-
-    assert_eq!(whole.into_trace(), split.into_trace());
-});
+libfuzzer_sys::fuzz_target!(|input: (Vec<u8>, &[u8])| common::any_splits(&input.0, input.1));
