@@ -165,37 +165,22 @@ fn unzoned(host: &str) -> String {
 
 /// Path and query with all that [`Url`] would change marked, see [`AS_WRITTEN`].
 fn as_written(path: &str) -> String {
-    let mut marked = String::new();
-    let mark = |marked: &mut String, byte| {
-        marked.push_str(AS_WRITTEN);
-        marked.push_str(percent_encode_byte(byte));
+    let end = path.find(['?', '#']).unwrap_or(path.len());
+    let is_dots = |segment: &str| {
+        let segment = segment.to_ascii_lowercase().replace("%2e", ".");
+        matches!(segment.as_str(), "." | "..")
     };
-    let mut rest = path;
-    while let Some(first) = rest.bytes().next() {
-        let (segment, tail) = match first {
-            b'/' => {
-                let end = rest[1..]
-                    .find(['/', '?', '#'])
-                    .map_or(rest.len(), |end| end + 1);
-                rest.split_at(end)
-            }
-            _ => (rest, ""),
+    let has_dots = path[..end].split('/').any(is_dots);
+    let mut marked = String::new();
+    for (at, byte) in path.bytes().enumerate() {
+        let is_changed = match byte {
+            b'.' | b'%' => has_dots && at < end,
+            _ => b" \"<>`{}|^\\".contains(&byte) || !byte.is_ascii(),
         };
-        let name = segment
-            .trim_start_matches('/')
-            .to_ascii_lowercase()
-            .replace("%2e", ".");
-        let is_dots = first == b'/' && matches!(name.as_str(), "." | "..");
-        for byte in segment.bytes() {
-            match byte {
-                b'.' | b'%' if is_dots => mark(&mut marked, byte),
-                b' ' | b'"' | b'<' | b'>' | b'`' | b'{' | b'}' | b'|' | b'^' | b'\\' | 0x80.. => {
-                    mark(&mut marked, byte);
-                }
-                _ => marked.push(char::from(byte)),
-            }
+        match is_changed {
+            true => marked.extend([AS_WRITTEN, percent_encode_byte(byte)]),
+            false => marked.push(char::from(byte)),
         }
-        rest = tail;
     }
     marked
 }
