@@ -38,7 +38,7 @@
 //! A handle sends a command to the driver. The protocol state machine gives the request its CSeq,
 //! channels, a deadline and an `Authorization`. It finds the answer by CSeq, and the waiting future gets
 //! it. A caller that drops the future in the middle of a request leaves nothing behind: when the answer
-//! comes, the driver sends the TEARDOWN.
+//! comes, the core sends the TEARDOWN.
 //!
 //! # What always holds
 //!

@@ -135,7 +135,7 @@ pub struct ConnectionStats {
     pub bytes_sent: u64,
     /// RTP and RTCP packets routed to sessions.
     pub packets: u64,
-    /// What its protocol has counted.
+    /// What the protocol core has counted: requests, frames of no session, losses of framing.
     pub counts: Counters,
     /// The health of the connection.
     pub health: ConnectionHealth,

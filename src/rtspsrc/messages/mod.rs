@@ -164,7 +164,7 @@ fn warn(
     bus_queue::post(element, Topic::Warning(text), message);
 }
 
-/// Posts WARNING: one stream cannot be had, or no packet of it can be delivered. The session goes on.
+/// Posts WARNING about streams: they are left out, silent or not deliverable. The session goes on.
 pub(crate) fn left_out(element: &RtspMuxSrc, text: &str) {
     let error = glib::Error::new(gst::StreamError::Format, text);
     warn(element, error, None, None);
