@@ -82,7 +82,8 @@ impl SessionOptions {
         };
         match options.connection_key() {
             Ok(_) => Ok(options),
-            Err(error) => Err(error.of_camera(&options.camera())),
+            Err(error) if options.url.has_host() => Err(error.of_camera(&options.camera())),
+            Err(error) => Err(error),
         }
     }
 
