@@ -205,20 +205,16 @@ impl Error {
             kind => Self::new(kind_of(kind), kind.to_string()),
         };
         error.with(|detail| {
-            detail.request = Some(failure.method.clone());
-            detail.cseq = failure.cseq;
-            match &failure.kind {
-                FailureKind::Status {
-                    reason,
-                    retry_after,
-                    ..
-                } => (detail.reason, detail.retry_after) = (Some(reason.clone()), *retry_after),
-                FailureKind::Unauthorized { retry_after, .. } => detail.retry_after = *retry_after,
-                FailureKind::CredentialsOnHold { retry_after, .. } => {
-                    detail.retry_after = Some(*retry_after);
-                }
-                _ => {}
+            (detail.request, detail.cseq) = (Some(failure.method.clone()), failure.cseq);
+            if let FailureKind::Status { reason, .. } = &failure.kind {
+                detail.reason = Some(reason.clone());
             }
+            detail.retry_after = match failure.kind {
+                FailureKind::Status { retry_after, .. }
+                | FailureKind::Unauthorized { retry_after, .. } => retry_after,
+                FailureKind::CredentialsOnHold { retry_after, .. } => Some(retry_after),
+                _ => None,
+            };
         })
     }
 

@@ -346,21 +346,13 @@ impl RtspMuxSrc {
     }
 
     fn stats(&self) -> gst::Structure {
-        match self.session() {
-            Some(session) => {
-                let status = lock(&session.status).clone();
-                let reports = session
-                    .build_guard
-                    .manager()
-                    .map(|manager| manager.reports());
-                stats::structure(
-                    &session.monitor.stats(),
-                    &status,
-                    &reports.unwrap_or_default(),
-                )
-            }
-            None => stats::empty(),
-        }
+        let Some(session) = self.session() else {
+            return stats::empty();
+        };
+        let manager = session.build_guard.manager();
+        let reports = manager.map_or_else(Vec::new, |manager| manager.reports());
+        let status = lock(&session.status).clone();
+        stats::structure(&session.monitor.stats(), &status, &reports)
     }
 }
 
