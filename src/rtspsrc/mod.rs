@@ -36,7 +36,7 @@ use gstreamer as gst;
 
 pub use self::element::{
     CONTEXT_TYPE, STATE_VARIABLE, pool_context,
-    settings::{Multiplex, OverflowPolicy},
+    properties::{Multiplex, OverflowPolicy},
 };
 pub use manager::ManagerChoice;
 

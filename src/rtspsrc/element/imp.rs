@@ -23,7 +23,8 @@ use gst::{glib, prelude::*, subclass::prelude::*};
 use gstreamer as gst;
 
 use super::{
-    settings::{self, Settings, parse_location},
+    properties::{self, Settings},
+    settings::parse_location,
     stats,
 };
 use crate::{
@@ -62,7 +63,7 @@ impl ObjectSubclass for RtspMuxSrc {
 
 impl ObjectImpl for RtspMuxSrc {
     fn properties() -> &'static [glib::ParamSpec] {
-        &settings::SPECS
+        &properties::SPECS
     }
 
     fn constructed(&self) {

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! imp              properties, URI, state changes; translates, decides nothing
-//! settings         the table of properties; their values -> the options of a session
+//! properties       the table of properties
+//! settings         their values -> the options of a session
 //! stats            the property `stats`
 //! log              forwards the log of the multiplexer to that of GStreamer
 //! ```
@@ -21,6 +22,7 @@
 
 pub(crate) mod imp;
 pub(crate) mod log;
+pub(crate) mod properties;
 pub(crate) mod settings;
 pub(crate) mod stats;
 
